@@ -1,1 +1,10 @@
-//! Placeholder.
+//! The I/O that both binaries need: client, logging, signals, exit, crypto provider, durations on the command line.
+//!
+//! No decisions and nothing of one binary only.
+
+pub mod client;
+pub mod crypto;
+pub mod duration;
+pub mod exit;
+pub mod logging;
+pub mod shutdown;

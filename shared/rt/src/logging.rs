@@ -1,0 +1,65 @@
+//! Logging: everything goes to standard output, where `kubectl logs` and log collectors read it.
+//!
+//! Standard error carries only the one line of a program that could not start.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+/// Environment variable with a filter like `info` or `info,cordonhold_webhook=debug`.
+pub const FILTER_ENV: &str = "CORDONHOLD_LOG";
+const DEFAULT_FILTER: &str = "info";
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people; coloured on a terminal
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// Why logging could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    #[error(
+        "{FILTER_ENV}={filter:?} is not a log filter: {source}: write one like info or info,cordonhold_webhook=debug"
+    )]
+    Filter {
+        filter: String,
+        source: tracing_subscriber::filter::ParseError,
+    },
+    #[error("logging was set up twice in one process, which is a defect of the program")]
+    Twice,
+}
+
+/// Begins logging for the whole process.
+pub fn init(format: LogFormat) -> Result<(), LoggingError> {
+    let filter = std::env::var(FILTER_ENV).unwrap_or_else(|_| DEFAULT_FILTER.to_owned());
+    let filter = if filter.is_empty() {
+        DEFAULT_FILTER.to_owned()
+    } else {
+        filter
+    };
+    let parsed = EnvFilter::try_new(&filter).map_err(|source| LoggingError::Filter {
+        filter: filter.clone(),
+        source,
+    })?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(parsed)
+        .with_writer(std::io::stdout);
+    let result = match format {
+        LogFormat::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .try_init(),
+        LogFormat::Text => builder.with_ansi(is_colour_wanted()).try_init(),
+    };
+    result.map_err(|_| LoggingError::Twice)
+}
+
+/// Colour is for terminals, and not where <https://no-color.org> says no.
+fn is_colour_wanted() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
