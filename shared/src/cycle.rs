@@ -1,0 +1,650 @@
+//! The agent's cycle: lock → cordon → drain → delay → seal → reboot → return, as a pure function.
+//!
+//! [`step`] takes the state and one input and gives the next state, what to start or say, and at most one request.
+//! While a request is open the shell delivers nothing but its answer, so each request is one atomic read or write
+//! between two states, and a crash can be put between any two of them.
+//! Times reach it as facts already compared: a timer is due, or it is not.
+//!
+//! Not here: how a request is carried out, how long a timer is, and what a report looks like.
+
+use std::collections::BTreeSet;
+
+use crate::Reading;
+use crate::hold::{self, Hold, NodePatch};
+use crate::keys;
+use crate::lock::{Entry, EntryId, Record};
+use crate::node::NodeView;
+
+mod returning;
+mod sealing;
+mod start;
+mod waiting;
+mod working;
+
+#[cfg(test)]
+mod tests;
+
+/// How many tries a seal has before the node is drained again.
+pub const SEAL_TRIES_MAX: u8 = 30;
+/// How many reboots may come to nothing before the agent stays sealed and says so.
+pub const VAIN_REBOOTS_MAX: u8 = 2;
+/// Where the count of retries stops growing: the shell's pause has reached its bound long before.
+const RETRIES_MAX: u8 = 10;
+
+/// What an operator decided. It does not change while the agent runs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Policy {
+    /// The Node's name.
+    pub node: String,
+    /// How many nodes of the pool may be in a reboot at once; at least 1.
+    pub concurrency: usize,
+    /// `--verify-before-reboot`, `auto` resolved. `false` is kured's behaviour: no taint, no look at cordon and pods.
+    pub verify: bool,
+    pub on_uncordon: OnUncordon,
+    /// How many times the node is drained again before the reboot is called off.
+    pub redrains_max: u8,
+}
+
+/// What a cleared cordon or a new pod leads to before the reboot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OnUncordon {
+    /// Cordon, drain and delay again.
+    Redrain,
+    /// Undo and back off.
+    Abort,
+}
+
+/// What the shell tells the cycle.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Input {
+    /// The process has started. First, and once.
+    Started,
+
+    /// The answer to [`Request::AskHost`].
+    Host(HostState),
+    /// The answer to [`Request::ReadNode`]. A Node that does not exist is [`Failure::NotFound`].
+    Node(Result<NodeView, Failure>),
+    /// The answer to [`Request::ReadPeer`]; `None` is a Node that does not exist.
+    Peer(Result<Option<NodeView>, Failure>),
+    /// The answer to [`Request::ListHeld`]: every Node with the phase label, whatever it says.
+    Held(Result<Vec<NodeView>, Failure>),
+    /// The answer to [`Request::ReadLock`].
+    Lock(Result<LockView, Failure>),
+    /// The answer to [`Request::WriteLock`].
+    LockWritten(Result<(), Failure>),
+    /// The answer to [`Request::PatchNode`]: the Node as written.
+    Patched(Result<NodeView, Failure>),
+    /// The answer to [`Request::ListPods`]: the pods that a drain would evict, as `namespace/name`.
+    PodsLeft(Result<Vec<String>, Failure>),
+    /// The answer to [`Request::Reboot`].
+    RebootIssued(Result<(), RebootFailure>),
+
+    /// The watch of our Node delivered this version.
+    Seen(NodeView),
+    /// The watch lost its place, or the Node was deleted: what happened meanwhile is unknown.
+    Gap,
+    /// The sentinel was looked at. A wish comes with a new, unique `created` (RFC 3339 with nanoseconds).
+    Sentinel(Option<String>),
+    /// The lock object changed.
+    LockChanged,
+    /// The drain has nothing left to evict.
+    Drained,
+    /// A pod to evict appeared after [`Input::Drained`], as `namespace/name`.
+    PodArrived(String),
+    /// A timer that was armed is over.
+    Due(Timer),
+}
+
+/// Why a request gave no answer to go on with.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Failure {
+    /// The compare-and-swap lost: the object has another version.
+    Conflict,
+    /// The object does not exist.
+    NotFound,
+    /// The API server refused: nothing was written.
+    Refused(String),
+    /// No answer, or one that does not say whether it was written.
+    Unknown(String),
+}
+
+/// Why the host was not told to reboot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum RebootFailure {
+    /// The seal's deadline had passed before the command; it was not run.
+    Expired,
+    /// The command failed.
+    Failed(String),
+}
+
+/// What the host says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HostState {
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    pub shutdown: Shutdown,
+}
+
+/// Whether the host's init has a shutdown under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Shutdown {
+    No,
+    UnderWay,
+    /// The host could not be asked: as good as under way.
+    Unknown(String),
+}
+
+/// A read of the lock object.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LockView {
+    /// `None`: the object does not exist yet.
+    pub version: Option<String>,
+    pub record: Reading<Record>,
+    /// A person paused the whole pool, with this word.
+    pub paused: Option<String>,
+}
+
+/// A write of the lock object: a compare-and-swap.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LockWrite {
+    /// `None`: create it.
+    pub version: Option<String>,
+    pub record: Record,
+}
+
+/// What the cycle asks for next. The next input is its answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Request {
+    AskHost,
+    /// GET of our own Node, not from a cache.
+    ReadNode,
+    /// GET of the Node of another entry, not from a cache.
+    ReadPeer(String),
+    /// LIST of the Nodes with the phase label, not from a cache.
+    ListHeld,
+    /// GET of the lock object, not from a cache.
+    ReadLock,
+    WriteLock(LockWrite),
+    PatchNode(NodePatch),
+    /// LIST of the pods on our Node, not from a cache.
+    ListPods,
+    /// Run the reboot command, unless [`Timer::Deadline`] is over: that is checked last.
+    Reboot,
+}
+
+/// What the cycle starts, stops or says. None of it is answered at once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Act {
+    /// Watch our Node from just after this version on; what an older watch still holds is dropped.
+    /// Without a version: from now on.
+    Watch(Option<String>),
+    /// Evict what a drain evicts, late comers too, and say [`Input::Drained`]; then watch for [`Input::PodArrived`].
+    StartDrain,
+    StopDrain,
+    /// Tell of changes of the lock object.
+    WatchLock(bool),
+    Arm(Timer),
+    Disarm(Timer),
+    Report(Report),
+}
+
+/// The timers. Arming one again starts it anew; the shell knows how long each is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Timer {
+    /// Until a failed request is tried again; the pause grows with the count.
+    Retry(u8),
+    /// A waiter's turn: a short pause that shrinks with the age of its wish, so that the oldest tries first.
+    Turn,
+    /// A waiter looks at the lock again, should its watch be silent.
+    Poll,
+    /// `until` is to be renewed.
+    Renew,
+    /// `--drain-timeout`.
+    Drain,
+    /// `--reboot-delay`.
+    Delay,
+    /// How long a seal may be tried.
+    Seal,
+    /// How long after the seal was sent the reboot may still be issued.
+    Deadline,
+    /// `--reboot-timeout`.
+    Reboot,
+    /// `--soak`.
+    Soak,
+    /// How long after an undo no new wish is stamped.
+    Backoff,
+    /// The host is asked again.
+    Host,
+}
+
+/// What an operator is told: a log line and, where it matters, an Event.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Report {
+    /// The host is going down, or cannot be asked: the agent only waits.
+    HostBusy(Shutdown),
+    /// The marks on the Node are not ours, or cannot be read: the agent leaves them alone.
+    Foreign(String),
+    /// The agent found its own hold in this phase and goes on.
+    Resumed(Hold),
+    /// No new reboot: paused by a person, with this word.
+    Paused(String),
+    /// The wish is on the Node.
+    Wished(String),
+    /// The lock is full: these nodes fill it.
+    LockHeld(BTreeSet<String>),
+    /// The lock's record cannot be read.
+    LockUnreadable(String),
+    /// The lock is ours.
+    Locked,
+    /// The node is cordoned and the drain begins. `was` is what the cordon was; `round` counts from 1.
+    Draining { was_unschedulable: bool, round: u8 },
+    /// Nothing is left to evict; the delay begins.
+    Delaying,
+    /// What the drain had achieved no longer holds; this is what happens now.
+    Disturbed { by: Disturbance, next: Next },
+    /// The seal is on the Node; the reboot is issued now.
+    Sealed,
+    /// The reboot command was accepted.
+    Rebooting,
+    /// The reboot command failed.
+    RebootFailed(String),
+    /// The reboot was issued and the host does not go down: the node stays sealed.
+    StillSealed(String),
+    /// A cancel came after the seal.
+    TooLateToCancel(String),
+    /// The host has booted; the agent waits for the node to be Ready.
+    Returned,
+    /// The node's cordon is as it was before: `unschedulable` says which.
+    GivenBack { unschedulable: bool },
+    /// The lock entry is gone; the cycle is over.
+    Released,
+    /// The reboot is called off; the cordon is given back.
+    CalledOff(Reason),
+    /// A request failed and is tried again.
+    Retrying { what: &'static str, why: String },
+}
+
+/// What undid a drain.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Disturbance {
+    /// Somebody cleared the cordon.
+    Uncordoned,
+    /// Somebody took the taint off.
+    Untainted,
+    /// Somebody else wrote a phase.
+    Tampered,
+    /// A pod landed on the node.
+    Pods(Vec<String>),
+    /// The watch has a gap, so nobody knows.
+    Gap,
+    /// The seal lost too many compare-and-swaps.
+    SealStarved,
+    /// The seal's deadline passed before the reboot was issued, or the reboot came to nothing.
+    SealOver,
+}
+
+/// What a disturbance leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Next {
+    DrainAgain,
+    CallOff,
+}
+
+/// Why a reboot was called off.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The sentinel is gone.
+    NoLongerWanted,
+    /// A person cancelled it, with this reason.
+    Cancelled(String),
+    Paused(String),
+    DrainTimeout,
+    /// By `--on-uncordon=abort`.
+    Disturbed(Disturbance),
+    /// The drain was disturbed too often.
+    TooManyRedrains(Disturbance),
+    /// The marks are no longer on the Node, or are another hold's.
+    HoldLost,
+    /// The lock entry is gone.
+    EntryLost,
+}
+
+/// The whole memory of an agent. What must survive it is on the Node and in the lock.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Cycle {
+    policy: Policy,
+    /// The kernel's boot id, known once the host was asked.
+    boot_id: String,
+    stage: Stage,
+    /// Our hold as last read or written.
+    hold: Option<Hold>,
+    /// The Node as the watch last delivered it, or as the patch that the watch begins at left it.
+    seen: Option<NodeView>,
+    /// Whether the sentinel asks for a reboot; `None` until it was looked at.
+    wanted: Option<bool>,
+    backing_off: bool,
+    redrains: u8,
+    vain_reboots: u8,
+    retries: u8,
+    /// Said once, until it changes.
+    said: Option<Report>,
+}
+
+/// Where the agent is; each variant that names a request waits for its answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Stage {
+    Starting,
+    /// The host is going down or silent: ask again when [`Timer::Host`] is due.
+    HostBusy,
+    /// The Node's marks decide how to go on.
+    Resuming,
+    /// No hold: an entry of ours may be left over from marks that were lost.
+    Orphaned(Orphaned),
+    /// The marks are not ours to touch.
+    Foreign,
+    Idle,
+    Stamping {
+        created: String,
+        step: Stamping,
+    },
+    Waiting(Waiting),
+    Cordoning(Patching),
+    Draining(Working),
+    Delaying(Working),
+    Sealing {
+        step: Sealing,
+        tries: u8,
+    },
+    Rebooting(Rebooting),
+    Returning(Returning),
+    Undoing {
+        reason: Reason,
+        step: Patching,
+    },
+    Releasing(Releasing),
+}
+
+/// Read the Node, then patch it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Patching {
+    Reading,
+    Writing,
+    Retrying,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Orphaned {
+    ReadingLock(NodeView),
+    GivingBack(EntryId),
+    Retrying,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Stamping {
+    Reading,
+    Writing,
+    /// The stamp's answer never came.
+    ReadingBack,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Waiting {
+    /// For the first look at the sentinel, a change of the lock, or a timer.
+    Resting,
+    ReadingLock,
+    ListingHeld(LockView),
+    /// Peers are read one by one, all after the lock.
+    ReadingPeers {
+        lock: LockView,
+        held: BTreeSet<String>,
+        left: Vec<Entry>,
+        over: BTreeSet<EntryId>,
+    },
+    Writing,
+}
+
+/// Work that goes on while `until` is renewed beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Working {
+    Going,
+    RenewReading,
+    RenewWriting,
+    /// The drain is over: on to the delay.
+    EndReading,
+    EndWriting,
+    EndRetrying,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Sealing {
+    ListingPods,
+    ReadingLock,
+    Confirming,
+    /// Without verification there is no watch to patch from.
+    ReadingNode,
+    Patching,
+    /// The patch lost: the watch will deliver what won.
+    AwaitingNode,
+    /// The patch's answer never came.
+    ReadingBack,
+    Retrying,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Rebooting {
+    Issuing,
+    /// The command failed: does the host go down all the same?
+    AskingHost,
+    Waiting,
+    /// An agent that starts on a seal waits until nobody can issue it any more, then asks the host.
+    WaitingOut,
+    WaitedOut,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Returning {
+    Reading,
+    Marking,
+    AwaitingReady,
+    Soaking,
+    RenewReading,
+    RenewWriting,
+    /// What the cordon was is not on the Node: the lock entry may know.
+    ReadingLock,
+    GiveBackReading,
+    GivingBack,
+    Retrying,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Releasing {
+    id: EntryId,
+    /// After an undo the agent backs off before it wishes again.
+    back_off: bool,
+    step: Release,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Release {
+    Reading,
+    Writing,
+    Retrying,
+}
+
+/// What a step leads to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Outcome {
+    /// In this order, before the request.
+    pub acts: Vec<Act>,
+    pub request: Option<Request>,
+}
+
+impl Outcome {
+    fn ask(request: Request) -> Outcome {
+        Outcome {
+            acts: Vec::new(),
+            request: Some(request),
+        }
+    }
+
+    fn rest() -> Outcome {
+        Outcome::default()
+    }
+
+    /// The same, after these acts.
+    fn after(mut self, acts: impl IntoIterator<Item = Act>) -> Outcome {
+        self.acts.splice(0..0, acts).for_each(drop);
+        self
+    }
+
+    fn reporting(self, report: Report) -> Outcome {
+        self.after([Act::Report(report)])
+    }
+}
+
+/// One step of the cycle.
+pub fn step(mut cycle: Cycle, input: Input) -> (Cycle, Outcome) {
+    cycle.note(&input);
+    let outcome = cycle.take(input);
+    (cycle, outcome)
+}
+
+impl Cycle {
+    /// An agent that has just started; its first input is [`Input::Started`].
+    pub fn new(policy: Policy) -> Cycle {
+        Cycle {
+            policy,
+            boot_id: String::new(),
+            stage: Stage::Starting,
+            hold: None,
+            seen: None,
+            wanted: None,
+            backing_off: false,
+            redrains: 0,
+            vain_reboots: 0,
+            retries: 0,
+            said: None,
+        }
+    }
+
+    /// Whether it has nothing to do and holds nothing.
+    pub fn is_idle(&self) -> bool {
+        self.stage == Stage::Idle
+    }
+
+    /// What is remembered whatever the stage.
+    fn note(&mut self, input: &Input) {
+        match input {
+            Input::Sentinel(wish) => self.wanted = Some(wish.is_some()),
+            Input::Due(Timer::Backoff) => self.backing_off = false,
+            Input::Seen(node) => self.seen = Some(node.clone()),
+            _ => {}
+        }
+    }
+
+    fn take(&mut self, input: Input) -> Outcome {
+        match self.stage.clone() {
+            Stage::Starting => self.starting(input),
+            Stage::HostBusy => self.host_busy(&input),
+            Stage::Resuming => self.resuming(input),
+            Stage::Orphaned(step) => self.orphaned(step, input),
+            Stage::Foreign => self.foreign_changed(&input),
+            Stage::Idle => self.idling(input),
+            Stage::Stamping { created, step } => self.stamping(&created, step, input),
+            Stage::Waiting(step) => self.waiting(step, input),
+            Stage::Cordoning(step) => self.cordoning(step, input),
+            Stage::Draining(step) => self.draining(step, input),
+            Stage::Delaying(step) => self.delaying(step, input),
+            Stage::Sealing { step, tries } => self.sealing(step, tries, input),
+            Stage::Rebooting(step) => self.rebooting(step, input),
+            Stage::Returning(step) => self.returning(step, input),
+            Stage::Undoing { reason, step } => self.undoing(reason, step, input),
+            Stage::Releasing(releasing) => self.releasing(releasing, input),
+        }
+    }
+
+    /// Goes to a stage that waits for the answer to this request.
+    fn ask(&mut self, stage: Stage, request: Request) -> Outcome {
+        self.stage = stage;
+        Outcome::ask(request)
+    }
+
+    /// Goes to a stage that waits for a timer, an event or a person.
+    fn rest(&mut self, stage: Stage, acts: impl IntoIterator<Item = Act>) -> Outcome {
+        self.stage = stage;
+        Outcome::rest().after(acts)
+    }
+
+    /// Goes to a stage that waits for [`Timer::Retry`], and says what failed.
+    fn retry(&mut self, stage: Stage, what: &'static str, failure: &Failure) -> Outcome {
+        self.stage = stage;
+        self.retries = self.retries.saturating_add(1).min(RETRIES_MAX);
+        let why = match failure {
+            Failure::Conflict => "the object has changed".to_owned(),
+            Failure::NotFound => "the object does not exist".to_owned(),
+            Failure::Refused(why) | Failure::Unknown(why) => why.clone(),
+        };
+        Outcome::rest()
+            .after([Act::Arm(Timer::Retry(self.retries))])
+            .reporting(Report::Retrying { what, why })
+    }
+
+    /// Says it, unless it was the last thing said.
+    fn say(&mut self, report: Report) -> Vec<Act> {
+        if self.said.as_ref() == Some(&report) {
+            return Vec::new();
+        }
+        self.said = Some(report.clone());
+        vec![Act::Report(report)]
+    }
+
+    /// The entry of our hold.
+    fn entry_id(&self) -> EntryId {
+        let created = self
+            .hold
+            .as_ref()
+            .map(|hold| hold.holder.created.clone())
+            .unwrap_or_default();
+        EntryId {
+            node: self.policy.node.clone(),
+            created,
+        }
+    }
+
+    /// Our hold as this Node shows it, or `None` if the Node shows none or another.
+    ///
+    /// What the cordon was is decided once: memory is not overruled by what somebody wrote there later.
+    fn ours(&self, node: &NodeView) -> Option<Hold> {
+        let mine = self.hold.as_ref()?;
+        let mut shown = hold::read(node)
+            .present()
+            .filter(|shown| shown.holder == mine.holder)?;
+        if node.metadata.uid != shown.holder.node_uid {
+            return None;
+        }
+        shown.was_unschedulable = mine.was_unschedulable.or(shown.was_unschedulable);
+        Some(shown)
+    }
+
+    /// Whether the host has booted since this hold cordoned the node.
+    fn has_rebooted(&self, hold: &Hold) -> bool {
+        hold.boot_id
+            .as_ref()
+            .is_some_and(|boot_id| *boot_id != self.boot_id)
+    }
+
+    /// A cancel on this Node that names our hold.
+    fn cancel(&self, node: &NodeView) -> Option<String> {
+        hold::cancelled(node, &self.hold.as_ref()?.holder)
+    }
+}
+
+/// A person's pause on this Node.
+fn paused(node: &NodeView) -> Option<String> {
+    node.annotation(keys::PAUSE).map(str::to_owned)
+}
+
+/// Whether the pause after a failure is over.
+fn is_retry(input: &Input) -> bool {
+    matches!(input, Input::Due(Timer::Retry(_)))
+}

@@ -1,0 +1,389 @@
+//! The hold: the marks that an agent writes on its Node, how they are read, and every change that is ever made to them.
+//!
+//! Not here: who may change them ([`crate::admission`]) and when the agent does ([`crate::cycle`]).
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value, json};
+
+use crate::Reading;
+use crate::keys;
+use crate::node::{NodeView, Taint};
+
+/// How long after `until` the webhook still keeps a node cordoned.
+pub const UNTIL_GRACE: SignedDuration = SignedDuration::from_mins(5);
+/// How far ahead `until` is set while the agent works; it renews it every [`RENEW_EVERY`].
+pub const UNTIL_AHEAD: SignedDuration = SignedDuration::from_mins(10);
+/// How often `until` is renewed while draining and delaying.
+pub const RENEW_EVERY: SignedDuration = SignedDuration::from_mins(3);
+
+/// The identity of one hold: which Node object, and when it was stamped. Never written again once it has left the Node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Holder {
+    pub node_uid: String,
+    /// RFC 3339 with nanoseconds, kept as written: lock entries are compared with it as text.
+    pub created: String,
+}
+
+impl Holder {
+    fn parse(text: &str) -> Option<Holder> {
+        let (node_uid, created) = text.split_once('/')?;
+        let readable = !node_uid.is_empty() && created.parse::<Timestamp>().is_ok();
+        readable.then(|| Holder {
+            node_uid: node_uid.to_owned(),
+            created: created.to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.node_uid, self.created)
+    }
+}
+
+/// How far a hold has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Phase {
+    /// A wish: it waits for window, blockers or lock. The cordon is not ours, and the node is not held.
+    Wanted,
+    Draining,
+    Delaying,
+    /// The reboot is being issued or under way.
+    Sealed,
+    /// The node is back, and the cordon is about to be given back.
+    Returning,
+}
+
+impl Phase {
+    pub const ALL: [Phase; 5] = [
+        Phase::Wanted,
+        Phase::Draining,
+        Phase::Delaying,
+        Phase::Sealed,
+        Phase::Returning,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::Wanted => "wanted",
+            Phase::Draining => "draining",
+            Phase::Delaying => "delaying",
+            Phase::Sealed => "sealed",
+            Phase::Returning => "returning",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Phase> {
+        Phase::ALL.into_iter().find(|phase| phase.as_str() == text)
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The marks of a Node, understood.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Hold {
+    pub holder: Holder,
+    pub phase: Phase,
+    /// `None`: the webhook never lets it pass by time.
+    pub until: Option<Timestamp>,
+    pub boot_id: Option<String>,
+    /// Decided once, by the patch to `draining`.
+    pub was_unschedulable: Option<bool>,
+}
+
+impl Hold {
+    /// Whether the webhook lets an uncordon pass because the hold was not renewed in time.
+    pub fn has_lapsed(&self, now: Timestamp, skew: SignedDuration) -> bool {
+        let Some(until) = self.until else { return false };
+        let bound = UNTIL_GRACE
+            .checked_add(skew)
+            .and_then(|margin| until.checked_add(margin).ok());
+        bound.is_some_and(|bound| now > bound)
+    }
+}
+
+/// Reads the marks of a Node.
+pub fn read(node: &NodeView) -> Reading<Hold> {
+    let holder = node.annotation(keys::HOLDER);
+    let phase = node.label(keys::PHASE);
+    match (holder, phase) {
+        (None, None) => Reading::Absent,
+        (Some(_), None) => Reading::Malformed(format!("label {} is missing", keys::PHASE)),
+        (None, Some(_)) => Reading::Malformed(format!("annotation {} is missing", keys::HOLDER)),
+        (Some(holder), Some(phase)) => match read_all(node, holder, phase) {
+            Ok(hold) => Reading::Present(hold),
+            Err(key) => Reading::Malformed(format!("{key} cannot be read")),
+        },
+    }
+}
+
+/// The hold, or the key that cannot be read.
+fn read_all(node: &NodeView, holder: &str, phase: &str) -> Result<Hold, &'static str> {
+    let until = match node.annotation(keys::UNTIL) {
+        None => None,
+        Some(text) => Some(text.parse().map_err(|_| keys::UNTIL)?),
+    };
+    let was_unschedulable = match node.annotation(keys::WAS_UNSCHEDULABLE) {
+        None => None,
+        Some("true") => Some(true),
+        Some("false") => Some(false),
+        Some(_) => return Err(keys::WAS_UNSCHEDULABLE),
+    };
+    Ok(Hold {
+        holder: Holder::parse(holder).ok_or(keys::HOLDER)?,
+        phase: Phase::parse(phase).ok_or(keys::PHASE)?,
+        until,
+        boot_id: node.annotation(keys::BOOT_ID).map(str::to_owned),
+        was_unschedulable,
+    })
+}
+
+/// Whether the node is held: an understood hold beyond a wish, or marks that cannot be read.
+pub fn is_held(reading: &Reading<Hold>) -> bool {
+    match reading {
+        Reading::Absent => false,
+        Reading::Present(hold) => hold.phase != Phase::Wanted,
+        Reading::Malformed(_) => true,
+    }
+}
+
+/// A person's wish to end a hold.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Cancel {
+    pub created: String,
+    pub reason: String,
+}
+
+/// The cancel annotation of a Node, if it has both its parts.
+pub fn cancel(node: &NodeView) -> Option<Cancel> {
+    let (created, reason) = node.annotation(keys::CANCEL)?.split_once(' ')?;
+    let reason = reason.trim();
+    (!reason.is_empty()).then(|| Cancel {
+        created: created.to_owned(),
+        reason: reason.to_owned(),
+    })
+}
+
+/// The reason given, if the Node carries a cancel that names this hold.
+pub fn cancelled(node: &NodeView, holder: &Holder) -> Option<String> {
+    cancel(node)
+        .filter(|cancel| cancel.created == holder.created)
+        .map(|cancel| cancel.reason)
+}
+
+/// How far ahead a patch sets `until`. The shell knows the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Term {
+    /// [`UNTIL_AHEAD`] from now.
+    Work,
+    /// `--reboot-timeout` from now.
+    Reboot,
+}
+
+/// A JSON merge patch of a Node: a compare-and-swap on the version it was decided on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NodePatch {
+    pub name: String,
+    pub version: String,
+    pub until: Option<Term>,
+    pub annotations: BTreeMap<&'static str, Option<String>>,
+    /// `Some(None)` removes the label.
+    pub phase: Option<Option<Phase>>,
+    pub unschedulable: Option<bool>,
+    pub taints: Option<Vec<Taint>>,
+}
+
+impl NodePatch {
+    fn of(node: &NodeView) -> NodePatch {
+        NodePatch {
+            name: node.name().to_owned(),
+            version: node.version().to_owned(),
+            until: None,
+            annotations: BTreeMap::new(),
+            phase: None,
+            unschedulable: None,
+            taints: None,
+        }
+    }
+
+    fn to_phase(node: &NodeView, phase: Phase, until: Term) -> NodePatch {
+        NodePatch {
+            phase: Some(Some(phase)),
+            until: Some(until),
+            ..NodePatch::of(node)
+        }
+    }
+
+    /// The wish, on a Node that shows no hold. A cancel that waited there names no hold of ours and goes.
+    pub fn stamp(node: &NodeView, holder: &Holder) -> NodePatch {
+        let mut patch = NodePatch::to_phase(node, Phase::Wanted, Term::Work);
+        patch.set(keys::HOLDER, holder.to_string());
+        patch.clear_if_set(node, keys::CANCEL);
+        patch
+    }
+
+    /// The cordon: phase `draining`, boot id and, if it was never decided, what the cordon was.
+    pub fn cordon(node: &NodeView, hold: &Hold, boot_id: &str, taint: bool) -> NodePatch {
+        let mut patch = NodePatch::to_phase(node, Phase::Draining, Term::Work);
+        patch.set(keys::BOOT_ID, boot_id.to_owned());
+        if hold.was_unschedulable.is_none() {
+            patch.set(keys::WAS_UNSCHEDULABLE, node.spec.unschedulable.to_string());
+        }
+        patch.unschedulable = Some(true);
+        let mut wanted = vec![keys::UNSCHEDULABLE_TAINT];
+        if taint {
+            wanted.push(keys::REBOOTING);
+        }
+        let missing: Vec<Taint> = wanted
+            .into_iter()
+            .filter(|key| !node.is_tainted(key))
+            .map(Taint::no_schedule)
+            .collect();
+        if !missing.is_empty() {
+            patch.taints = Some(node.spec.taints.iter().cloned().chain(missing).collect());
+        }
+        patch
+    }
+
+    /// The drain has ended; the delay begins.
+    pub fn delay(node: &NodeView) -> NodePatch {
+        NodePatch::to_phase(node, Phase::Delaying, Term::Work)
+    }
+
+    /// `until`, further ahead.
+    pub fn renew(node: &NodeView) -> NodePatch {
+        NodePatch {
+            until: Some(Term::Work),
+            ..NodePatch::of(node)
+        }
+    }
+
+    /// The final check and its proof.
+    pub fn seal(node: &NodeView) -> NodePatch {
+        NodePatch::to_phase(node, Phase::Sealed, Term::Reboot)
+    }
+
+    /// The reboot happened.
+    pub fn returning(node: &NodeView) -> NodePatch {
+        NodePatch::to_phase(node, Phase::Returning, Term::Work)
+    }
+
+    /// The end of a hold: every mark and the cancel go, and the cordon is as it was.
+    ///
+    /// A wish never touched the cordon, so it leaves it as it is.
+    /// What was never decided stays cordoned: a person can uncordon, and nobody can take back a pod that ran.
+    pub fn give_back(node: &NodeView, hold: &Hold) -> NodePatch {
+        let mut patch = NodePatch::without_marks(node);
+        if hold.phase != Phase::Wanted {
+            patch.uncordon_unless(node, hold.was_unschedulable.unwrap_or(true));
+        }
+        patch
+    }
+
+    /// The cordon, after holder and phase were lost: leftovers of the marks go too.
+    pub fn give_back_lost(node: &NodeView, was_unschedulable: bool) -> NodePatch {
+        let mut patch = NodePatch::without_marks(node);
+        patch.uncordon_unless(node, was_unschedulable);
+        patch
+    }
+
+    fn without_marks(node: &NodeView) -> NodePatch {
+        let mut patch = NodePatch::of(node);
+        for key in keys::MARK_ANNOTATIONS.into_iter().chain([keys::CANCEL]) {
+            patch.clear_if_set(node, key);
+        }
+        patch.phase = Some(None);
+        patch.drop_taints(node, &[keys::REBOOTING]);
+        patch
+    }
+
+    fn uncordon_unless(&mut self, node: &NodeView, was_unschedulable: bool) {
+        if was_unschedulable || node.annotation(keys::KEEP_CORDONED).is_some() {
+            return;
+        }
+        if node.spec.unschedulable {
+            self.unschedulable = Some(false);
+        }
+        self.drop_taints(node, &[keys::REBOOTING, keys::UNSCHEDULABLE_TAINT]);
+    }
+
+    fn drop_taints(&mut self, node: &NodeView, dropped: &[&str]) {
+        let is_dropped = |taint: &Taint| dropped.iter().any(|key| taint.is_no_schedule(key));
+        if node.spec.taints.iter().any(is_dropped) {
+            self.taints = Some(
+                node.spec
+                    .taints
+                    .iter()
+                    .filter(|taint| !is_dropped(taint))
+                    .cloned()
+                    .collect(),
+            );
+        }
+    }
+
+    fn set(&mut self, key: &'static str, value: String) {
+        let _ = self.annotations.insert(key, Some(value));
+    }
+
+    fn clear_if_set(&mut self, node: &NodeView, key: &'static str) {
+        if node.annotation(key).is_some() {
+            let _ = self.annotations.insert(key, None);
+        }
+    }
+
+    /// Whether it would change nothing.
+    pub fn is_empty(&self) -> bool {
+        self.until.is_none()
+            && self.annotations.is_empty()
+            && self.phase.is_none()
+            && self.unschedulable.is_none()
+            && self.taints.is_none()
+    }
+
+    /// The patch as JSON, content type `application/merge-patch+json`.
+    pub fn body(&self, now: Timestamp, reboot_timeout: SignedDuration) -> Value {
+        let mut annotations: Map<String, Value> = self
+            .annotations
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), json!(value)))
+            .collect();
+        if let Some(term) = self.until {
+            let ahead = match term {
+                Term::Work => UNTIL_AHEAD,
+                Term::Reboot => reboot_timeout,
+            };
+            let until = now.saturating_add(ahead).unwrap_or(Timestamp::MAX);
+            let _ = annotations.insert(keys::UNTIL.to_owned(), json!(format!("{until:.0}")));
+        }
+        let mut metadata = json!({ "resourceVersion": self.version });
+        if !annotations.is_empty() {
+            metadata["annotations"] = Value::Object(annotations);
+        }
+        if let Some(phase) = self.phase {
+            metadata["labels"] = json!({ keys::PHASE: phase.map(Phase::as_str) });
+        }
+        let mut body = json!({ "metadata": metadata });
+        if let Some(unschedulable) = self.unschedulable {
+            body["spec"]["unschedulable"] = if unschedulable { json!(true) } else { Value::Null };
+        }
+        if let Some(taints) = &self.taints {
+            body["spec"]["taints"] = if taints.is_empty() {
+                Value::Null
+            } else {
+                json!(taints)
+            };
+        }
+        body
+    }
+}
+
+#[cfg(test)]
+mod tests;

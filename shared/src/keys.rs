@@ -1,0 +1,50 @@
+//! Every key, name and verb that Cordonhold writes or reads on the wire, once.
+//!
+//! The manifests repeat some of them in CEL and RBAC; a test holds the two against each other.
+
+/// Annotation: `<Node uid>/<created>`, the identity of one hold.
+pub const HOLDER: &str = "cordonhold.dev/holder";
+/// Label: the phase of the hold. A label, so that `kubectl get nodes -L cordonhold.dev/phase` shows it.
+pub const PHASE: &str = "cordonhold.dev/phase";
+/// Annotation: RFC 3339, until when the webhook keeps the node cordoned.
+pub const UNTIL: &str = "cordonhold.dev/until";
+/// Annotation: the kernel boot id in which the node was cordoned.
+pub const BOOT_ID: &str = "cordonhold.dev/boot-id";
+/// Annotation: `true` if someone else had cordoned the node before.
+pub const WAS_UNSCHEDULABLE: &str = "cordonhold.dev/was-unschedulable";
+/// Taint (effect `NoSchedule`): brings no pods even where the cordon was cleared.
+pub const REBOOTING: &str = "cordonhold.dev/rebooting";
+
+/// The marks that are annotations. With [`PHASE`] and [`REBOOTING`] they are all the marks there are.
+pub const MARK_ANNOTATIONS: [&str; 4] = [HOLDER, UNTIL, BOOT_ID, WAS_UNSCHEDULABLE];
+
+/// Annotation, a person's: `<created> <reason>` ends the hold that it names.
+pub const CANCEL: &str = "cordonhold.dev/cancel";
+/// Annotation, a person's, on a Node or on the lock: no new reboot here.
+pub const PAUSE: &str = "cordonhold.dev/pause";
+/// Annotation, a person's: the node stays cordoned on return.
+pub const KEEP_CORDONED: &str = "cordonhold.dev/keep-cordoned";
+
+/// Annotation on the Lease of a pool: the lock's record.
+pub const LOCK: &str = "cordonhold.dev/lock";
+
+/// Taint that Kubernetes itself puts on a cordoned node (k8s.io/api: `core/v1/well_known_taints.go`).
+pub const UNSCHEDULABLE_TAINT: &str = "node.kubernetes.io/unschedulable";
+/// Taint effect of both taints above.
+pub const NO_SCHEDULE: &str = "NoSchedule";
+
+/// Key in `userInfo.extra` of a ServiceAccount token: the node of the pod that it is bound to (KEP-4193).
+pub const NODE_NAME_EXTRA: &str = "authentication.kubernetes.io/node-name";
+
+/// The virtual resource whose verb [`OVERRIDE_VERB`] permits to write [`CANCEL`].
+pub const OVERRIDE_GROUP: &str = "cordonhold.dev";
+/// See [`OVERRIDE_GROUP`].
+pub const OVERRIDE_RESOURCE: &str = "rebootholds";
+/// See [`OVERRIDE_GROUP`].
+pub const OVERRIDE_VERB: &str = "override";
+
+/// Field manager of every write of the agent.
+pub const FIELD_MANAGER: &str = "cordonhold-agent";
+
+/// Stock kured's default lock annotation on its DaemonSet (kubereboot/kured: cmd/kured/main.go).
+pub const KURED_LOCK: &str = "weave.works/kured-node-lock";

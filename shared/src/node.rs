@@ -1,0 +1,143 @@
+//! What Cordonhold reads of a Node: the few fields that decisions rest on.
+//!
+//! It is decoded straight from the API server's JSON, so a field that a newer Kubernetes adds can neither break it
+//! nor be dropped by a write of ours: writes are patches, see [`crate::hold::NodePatch`].
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+/// A Node as far as Cordonhold looks at it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+pub struct NodeView {
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub metadata: Metadata,
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub spec: Spec,
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub status: Status,
+}
+
+/// Of `metadata`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Metadata {
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub name: String,
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub uid: String,
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub resource_version: String,
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub labels: BTreeMap<String, String>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Of `spec`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+pub struct Spec {
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub unschedulable: bool,
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub taints: Vec<Taint>,
+}
+
+/// A taint. Taints are an atomic list, so what is not understood is kept and written back.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
+pub struct Taint {
+    pub key: String,
+    pub effect: String,
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+/// Of `status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub conditions: Vec<Condition>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub node_info: NodeInfo,
+}
+
+/// A condition of the node: its type and status.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
+pub struct Condition {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub status: String,
+}
+
+/// Of `status.nodeInfo`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+pub struct NodeInfo {
+    #[serde(rename = "bootID", default, deserialize_with = "null_is_default")]
+    pub boot_id: String,
+}
+
+impl Taint {
+    /// A taint with a key and the effect `NoSchedule`.
+    pub fn no_schedule(key: &str) -> Taint {
+        Taint {
+            key: key.to_owned(),
+            effect: crate::keys::NO_SCHEDULE.to_owned(),
+            rest: Map::new(),
+        }
+    }
+
+    /// Whether it has this key and the effect `NoSchedule`.
+    pub fn is_no_schedule(&self, key: &str) -> bool {
+        self.key == key && self.effect == crate::keys::NO_SCHEDULE
+    }
+}
+
+impl NodeView {
+    pub fn name(&self) -> &str {
+        &self.metadata.name
+    }
+
+    /// The version that a compare-and-swap names.
+    pub fn version(&self) -> &str {
+        &self.metadata.resource_version
+    }
+
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.metadata.annotations.get(key).map(String::as_str)
+    }
+
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.metadata.labels.get(key).map(String::as_str)
+    }
+
+    /// Whether it has the taint `key:NoSchedule`.
+    pub fn is_tainted(&self, key: &str) -> bool {
+        self.spec.taints.iter().any(|taint| taint.is_no_schedule(key))
+    }
+
+    /// Ready, by a kubelet of the boot `boot_id`.
+    ///
+    /// The condition of the boot before outlives a quick reboot, so it counts only beside the right boot id;
+    /// a status without boot id (no kubelet leaves it out) is taken at its word.
+    pub fn is_ready_in(&self, boot_id: &str) -> bool {
+        let reported = &self.status.node_info.boot_id;
+        let this_boot = reported.is_empty() || reported == boot_id;
+        this_boot
+            && self
+                .status
+                .conditions
+                .iter()
+                .any(|c| c.kind == "Ready" && c.status == "True")
+    }
+}
+
+/// The API server leaves empty fields out, but a client may have written `null`.
+pub(crate) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
