@@ -1,0 +1,340 @@
+//! Finds the programs of a control plane: in `KUBEBUILDER_ASSETS`, and what that lacks in a cache that is filled once from `control-plane/`.
+//!
+//! Entries of the cache are keyed by what they are built from and appear whole, by a rename; old ones are not cleaned up.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+const KUBERNETES_VERSION: &str = "v1.37.2";
+/// The programs that are one binary, told apart by the name they are called by.
+const MULTI_CALL: [&str; 5] =
+    ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"];
+const KWOK_PACKAGE: &str = "sigs.k8s.io/kwok/cmd/kwok";
+const KWOK_MODULE: &str = "sigs.k8s.io/kwok";
+/// KWOK does nothing without stages; these play kubelet as fast as they can.
+const STAGES: [&str; 5] = [
+    "node/fast/node-initialize.yaml",
+    "node/heartbeat-with-lease/node-heartbeat-with-lease.yaml",
+    "pod/fast/pod-ready.yaml",
+    "pod/fast/pod-complete.yaml",
+    "pod/fast/pod-delete.yaml",
+];
+const PIPED_PROGRESS_INTERVAL: Duration = Duration::from_secs(15);
+const TERMINAL_PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Paths of everything a control plane runs.
+#[derive(Debug, Clone)]
+pub struct Assets {
+    pub etcd: PathBuf,
+    pub kube_apiserver: PathBuf,
+    pub kube_controller_manager: PathBuf,
+    pub kube_scheduler: PathBuf,
+    pub kubectl: PathBuf,
+    pub kwok: PathBuf,
+    /// KWOK's stages, a file of many documents.
+    pub stages: PathBuf,
+}
+
+impl Assets {
+    /// Finds them, and builds what is missing; the first time takes minutes, and says so on standard error.
+    pub fn find() -> Result<Self> {
+        let given = std::env::var_os("KUBEBUILDER_ASSETS").filter(|value| !value.is_empty()).map(PathBuf::from);
+        if let Some(directory) = &given {
+            ensure!(
+                directory.is_dir(),
+                "KUBEBUILDER_ASSETS is {}, which is no directory; correct it, or unset it to build from source",
+                directory.display()
+            );
+        }
+        let find = |name: &str| -> Result<PathBuf> {
+            match given.as_ref().map(|directory| directory.join(name)).filter(|path| path.is_file()) {
+                Some(path) => Ok(path),
+                None => Ok(Entry::Programs.directory()?.join(name)),
+            }
+        };
+        Ok(Self {
+            etcd: find("etcd")?,
+            kube_apiserver: find("kube-apiserver")?,
+            kube_controller_manager: find("kube-controller-manager")?,
+            kube_scheduler: find("kube-scheduler")?,
+            kubectl: find("kubectl")?,
+            kwok: find("kwok")?,
+            stages: Entry::Stages.directory()?.join("stages.yaml"),
+        })
+    }
+}
+
+/// One directory of the cache.
+#[derive(Debug, Clone, Copy)]
+enum Entry {
+    Programs,
+    /// Apart from the programs, because whoever brings those still needs these, and they take no compiling.
+    Stages,
+}
+
+impl Entry {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Programs => "programs",
+            Self::Stages => "stages",
+        }
+    }
+
+    /// Where the entry is; filled first if it must be.
+    fn directory(self) -> Result<PathBuf> {
+        let root = cache_root()?;
+        let key = format!("{KUBERNETES_VERSION}-{:016x}-{}", content_hash()?, self.name());
+        let directory = root.join(&key);
+        if directory.is_dir() {
+            return Ok(directory);
+        }
+        std::fs::create_dir_all(&root)
+            .with_context(|| format!("failed to create {}; set XDG_CACHE_HOME to a directory that can be written", root.display()))?;
+        let lock_path = root.join(format!("{key}.lock"));
+        let lock = File::create(&lock_path).with_context(|| format!("failed to create {}", lock_path.display()))?;
+        lock.lock().with_context(|| format!("failed to lock {}", lock_path.display()))?;
+        // Another process may have filled it while this one waited.
+        if !directory.is_dir() {
+            let unfinished = tempfile::Builder::new()
+                .prefix(&format!("{key}."))
+                .tempdir_in(&root)
+                .with_context(|| format!("failed to create a directory in {}", root.display()))?;
+            self.fill(unfinished.path())?;
+            let finished = unfinished.keep();
+            std::fs::rename(&finished, &directory)
+                .with_context(|| format!("failed to rename {} to {}", finished.display(), directory.display()))?;
+        }
+        Ok(directory)
+    }
+
+    fn fill(self, directory: &Path) -> Result<()> {
+        check_go()?;
+        match self {
+            Self::Programs => build_programs(directory),
+            Self::Stages => collect_stages(directory),
+        }
+    }
+}
+
+fn module() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("control-plane")
+}
+
+fn cache_root() -> Result<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = absolute("XDG_CACHE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
+        .context("neither XDG_CACHE_HOME nor HOME is set; set one to keep the built control plane")?;
+    Ok(cache.join("cordonhold").join("control-plane"))
+}
+
+fn build_flags() -> Vec<String> {
+    let package = "k8s.io/component-base/version";
+    let number = KUBERNETES_VERSION.trim_start_matches('v');
+    let (major, rest) = number.split_once('.').unwrap_or((number, "0"));
+    let minor = rest.split('.').next().unwrap_or(rest);
+    let ldflags = format!(
+        "-s -w -X {package}.gitVersion={KUBERNETES_VERSION} -X {package}.gitMajor={major} -X {package}.gitMinor={minor} \
+         -X {package}.gitTreeState=clean"
+    );
+    vec!["-trimpath".to_owned(), "-buildvcs=false".to_owned(), "-ldflags".to_owned(), ldflags]
+}
+
+/// FNV-1a: a cache key must stay the same over compilers, and nobody attacks this one.
+fn content_hash() -> Result<u64> {
+    let mut content = build_flags().concat().into_bytes();
+    content.extend(STAGES.concat().into_bytes());
+    for name in ["go.mod", "go.sum", "main.go"] {
+        let path = module().join(name);
+        content.extend(std::fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?);
+    }
+    Ok(content.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    }))
+}
+
+fn go() -> Command {
+    let mut command = Command::new("go");
+    let _ = command.current_dir(module()).env("CGO_ENABLED", "0").env_remove("GOOS").env_remove("GOARCH");
+    command
+}
+
+fn check_go() -> Result<()> {
+    let go_mod = std::fs::read_to_string(module().join("go.mod")).context("failed to read control-plane/go.mod")?;
+    let wanted = go_mod
+        .lines()
+        .find_map(|line| line.strip_prefix("go "))
+        .context("control-plane/go.mod names no Go version")?;
+    let advice = format!(
+        "the test control plane is built with Go {wanted} or newer: install it from https://go.dev/dl/ and put its bin directory in PATH, \
+         or point KUBEBUILDER_ASSETS at a directory with {} and kwok",
+        MULTI_CALL.join(", ")
+    );
+    // Inside the module: a Go that may fetch the toolchain it needs does so here, and any other says its version.
+    let output = match go().args(["env", "GOVERSION"]).output() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!("go is not installed; {advice}"),
+        other => other.with_context(|| format!("failed to run go; {advice}"))?,
+    };
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "go is too old ({}); {advice}", errors.trim());
+    let found = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    ensure!(version_of(&found) >= version_of(wanted), "go is too old (found {found}); {advice}");
+    Ok(())
+}
+
+/// `go1.26.8` and `1.26.0` as numbers that compare; what cannot be read (a development build) counts as new.
+fn version_of(text: &str) -> (u32, u32) {
+    let mut numbers = text.trim_start_matches("go").split(['.', '-', ' ', 'r', 'b']).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
+        _ => (u32::MAX, 0),
+    }
+}
+
+fn build_programs(directory: &Path) -> Result<()> {
+    let mut progress = Progress::new(format!(
+        "building etcd, Kubernetes {KUBERNETES_VERSION} and KWOK from source, once (about 10 minutes on 2 cores)"
+    ));
+    let mut child = go()
+        .args(["build", "-v"])
+        .args(build_flags())
+        .arg("-o")
+        .arg(directory)
+        .args([".", KWOK_PACKAGE])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("failed to run go build")?;
+    let stderr = child.stderr.take().context("go build has no standard error")?;
+    let said = progress.follow(stderr);
+    let status = child.wait().context("failed to wait for go build")?;
+    progress.end(if status.success() { "done" } else { "failed" });
+    ensure!(
+        status.success(),
+        "failed to build the control plane ({status}); go needs the module proxy and about 4 GB of disk; it said:\n{}",
+        said.join("\n")
+    );
+    for name in MULTI_CALL {
+        std::os::unix::fs::symlink("control-plane", directory.join(name))
+            .with_context(|| format!("failed to link {name}"))?;
+    }
+    Ok(())
+}
+
+fn collect_stages(directory: &Path) -> Result<()> {
+    let downloaded = go().args(["mod", "download", KWOK_MODULE]).output().context("failed to run go mod download")?;
+    ensure!(
+        downloaded.status.success(),
+        "failed to download {KWOK_MODULE}: {}",
+        String::from_utf8_lossy(&downloaded.stderr).trim()
+    );
+    let listed = go().args(["list", "-m", "-f", "{{.Dir}}", KWOK_MODULE]).output().context("failed to run go list")?;
+    let source = PathBuf::from(String::from_utf8_lossy(&listed.stdout).trim()).join("kustomize").join("stage");
+    let mut documents = Vec::new();
+    for name in STAGES {
+        let path = source.join(name);
+        documents.push(std::fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?);
+    }
+    std::fs::write(directory.join("stages.yaml"), documents.join("\n---\n")).context("failed to write stages.yaml")
+}
+
+/// How far a build is, on standard error: a line that changes on a terminal, a line now and then elsewhere.
+struct Progress {
+    title: String,
+    started: Instant,
+    shown: Option<Instant>,
+    packages: usize,
+    on_terminal: bool,
+}
+
+impl Progress {
+    fn new(title: String) -> Self {
+        let on_terminal = std::io::stderr().is_terminal();
+        let mut progress = Self { title, started: Instant::now(), shown: None, packages: 0, on_terminal };
+        progress.show("");
+        progress
+    }
+
+    /// Counts packages until `stderr` ends; returns the lines that are no package, which are what went wrong.
+    fn follow(&mut self, stderr: impl Read + Send + 'static) -> Vec<String> {
+        let (sender, lines) = std::sync::mpsc::channel();
+        drop(std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        }));
+        let mut said = Vec::new();
+        let mut now_at = String::new();
+        loop {
+            match lines.recv_timeout(TERMINAL_PROGRESS_INTERVAL) {
+                Ok(line) if line.starts_with("go: downloading ") => line.clone_into(&mut now_at),
+                Ok(line) if is_package(&line) => {
+                    self.packages += 1;
+                    now_at = line;
+                }
+                Ok(line) => said.push(line),
+                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
+                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return said,
+            }
+            self.show(&now_at);
+        }
+    }
+
+    fn show(&mut self, now_at: &str) {
+        let interval = if self.on_terminal { TERMINAL_PROGRESS_INTERVAL } else { PIPED_PROGRESS_INTERVAL };
+        if self.shown.is_some_and(|shown| shown.elapsed() < interval) {
+            return;
+        }
+        self.shown = Some(Instant::now());
+        self.print(now_at);
+    }
+
+    fn print(&self, now_at: &str) {
+        let elapsed = self.started.elapsed().as_secs();
+        let line = format!("{}: {}:{:02}, {} packages {now_at}", self.title, elapsed / 60, elapsed % 60, self.packages);
+        let mut stderr = std::io::stderr().lock();
+        // Nobody is left to tell when standard error is closed.
+        drop(if self.on_terminal {
+            write!(stderr, "\r\x1b[2K{}", line.chars().take(terminal_columns()).collect::<String>())
+        } else {
+            writeln!(stderr, "{line}")
+        });
+    }
+
+    fn end(&self, how: &str) {
+        self.print(how);
+        if self.on_terminal {
+            eprintln!();
+        }
+    }
+}
+
+/// A package path, as `go build -v` prints it: a word without spaces or a colon.
+fn is_package(line: &str) -> bool {
+    !line.is_empty() && !line.starts_with('#') && !line.contains([' ', ':', '\t'])
+}
+
+fn terminal_columns() -> usize {
+    std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version_of;
+
+    #[test]
+    fn go_versions_compare_by_number() {
+        assert!(version_of("go1.9.7") < version_of("1.26.0"));
+        assert!(version_of("go1.26.8") >= version_of("1.26.0"));
+        assert!(version_of("go1.27rc1") > version_of("1.26.0"));
+        assert!(version_of("devel") > version_of("1.26.0"));
+    }
+}

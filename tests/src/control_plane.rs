@@ -1,0 +1,488 @@
+//! A real control plane on loopback: etcd, kube-apiserver, kube-controller-manager, kube-scheduler, and KWOK in place of kubelets.
+//!
+//! It ends with the value that [`ControlPlane::start`] returns, and with the process that called it, however that ends.
+//! Cordonhold's own parts are not started here.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::core::v1::{Node, Pod, ServiceAccount};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::{Value, json};
+
+use crate::assets::Assets;
+use crate::identity::{self, Credential, Endpoint, Identity, Impersonation, ORDINARY_CONTROLLER};
+use crate::process::{CommandLine, Kennel, Process, TemporaryDirectory, log_tail};
+use crate::programs::{self, Program};
+use crate::wait;
+
+/// While a Node has it, KWOK leaves the Node as it is, so that it can be not Ready.
+pub const DOWN_ANNOTATION: &str = "cordonhold.test/down";
+
+/// Usual is 3 s; a busy machine with a cold disk needs longer.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const NODES_READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// A free port can be taken by someone else between our look and the program's.
+const PORT_ATTEMPTS: usize = 4;
+/// Only what nodes, pods, evictions and service accounts need: each more costs start-up time.
+const CONTROLLERS: [&str; 11] = [
+    "daemonset-controller",
+    "deployment-controller",
+    "disruption-controller",
+    "garbage-collector-controller",
+    "namespace-controller",
+    "node-lifecycle-controller",
+    "pod-garbage-collector-controller",
+    "replicaset-controller",
+    "root-ca-certificate-publisher-controller",
+    "serviceaccount-controller",
+    "taint-eviction-controller",
+];
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// So many nodes, named `node-0` and so on.
+    pub nodes: usize,
+}
+
+/// A running control plane.
+pub struct ControlPlane {
+    client: Client,
+    endpoint: Endpoint,
+    assets: Assets,
+    kennel: Kennel,
+    // In the order of their end: first those that talk to the API server, and the directory last.
+    processes: Vec<Process>,
+    directory: Arc<TemporaryDirectory>,
+}
+
+impl ControlPlane {
+    /// Starts everything and waits until the nodes are Ready.
+    pub async fn start(options: Options) -> Result<Self> {
+        let assets = Assets::find()?;
+        let [leash] = programs::build([Program::Leash])?;
+        let directory = Arc::new(TemporaryDirectory::new(&leash)?);
+        let kennel = Kennel::new(&leash, directory.path())?;
+        let files = Files::write(directory.path(), &assets)?;
+        let (endpoint, client, servers) = start_servers(&assets, &kennel, &files).await?;
+        let mut plane =
+            Self { client, endpoint, assets, kennel, processes: servers, directory };
+        plane.processes.extend(start_clients(&plane.assets, &plane.kennel, &files)?);
+        plane.processes.reverse();
+        plane.wait_ready(options).await.map_err(|error| plane.explain(error))?;
+        Ok(plane)
+    }
+
+    async fn wait_ready(&mut self, options: Options) -> Result<()> {
+        create_default_service_account(&self.client).await?;
+        grant_ordinary_controller(&self.client).await?;
+        let names: Vec<String> = (0..options.nodes).map(|number| format!("node-{number}")).collect();
+        for name in &names {
+            create_node(&self.client, name).await?;
+        }
+        wait::until("the API server's readyz", READY_TIMEOUT, || async { Ok(is_ready(&self.client).await?.then_some(())) })
+            .await?;
+        for name in &names {
+            self.wait_node_ready(name, true).await?;
+        }
+        Ok(())
+    }
+
+    /// A client of the admin's.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// A client that speaks as somebody else.
+    pub async fn client_as(&self, somebody: &Impersonation) -> Result<Client> {
+        identity::client(&self.kubeconfig(Identity::Admin), Some(somebody)).await
+    }
+
+    /// A client with this kubeconfig.
+    pub async fn client_from(&self, kubeconfig: &Path) -> Result<Client> {
+        identity::client(kubeconfig, None).await
+    }
+
+    pub fn kubeconfig(&self, identity: Identity) -> PathBuf {
+        kubeconfig_path(self.directory(), identity.user())
+    }
+
+    /// Where everything of this control plane is; gone when it is.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    pub fn assets(&self) -> &Assets {
+        &self.assets
+    }
+
+    /// Starts processes that end with this control plane.
+    pub fn kennel(&self) -> &Kennel {
+        &self.kennel
+    }
+
+    /// kubectl as this identity.
+    pub fn kubectl(&self, identity: Identity) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(&self.assets.kubectl);
+        let _ = command.arg("--kubeconfig").arg(self.kubeconfig(identity)).env("HOME", self.directory()).kill_on_drop(true);
+        command
+    }
+
+    /// Adds a node and waits until it is Ready.
+    pub async fn add_node(&self, name: &str) -> Result<()> {
+        create_node(&self.client, name).await?;
+        self.wait_node_ready(name, true).await
+    }
+
+    /// Takes a node's heartbeat away (it is NotReady when this returns), or gives it back (KWOK then makes it Ready).
+    pub async fn set_down(&self, node: &str, down: bool) -> Result<()> {
+        set_down(&self.client, node, down).await
+    }
+
+    /// Waits until the node's Ready condition is as wanted.
+    pub async fn wait_node_ready(&self, node: &str, ready: bool) -> Result<()> {
+        wait_node_ready(&self.client, node, ready).await
+    }
+
+    /// A token of a ServiceAccount, bound to a pod where one is given.
+    pub async fn service_account_token(&self, namespace: &str, name: &str, pod: Option<&Pod>) -> Result<String> {
+        service_account_token(&self.client, namespace, name, pod, TOKEN_LIFETIME).await
+    }
+
+    /// The same error, or the one that explains it: a process that ended.
+    fn explain(&mut self, error: anyhow::Error) -> anyhow::Error {
+        let ended = self.processes.iter_mut().find_map(|process| process.check_running().err());
+        ended.unwrap_or(error)
+    }
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        // All at once by id, not one after the other's flush; on SIGTERM etcd and the API server keep their ports for seconds.
+        for process in &mut self.processes {
+            process.kill();
+        }
+    }
+}
+
+/// Tests last minutes.
+const TOKEN_LIFETIME: Duration = Duration::from_hours(12);
+
+/// The files that the programs are configured by.
+struct Files {
+    directory: PathBuf,
+}
+
+impl Files {
+    fn write(directory: &Path, assets: &Assets) -> Result<Self> {
+        let certificates = cordonhold_certs_dev::issue(&["127.0.0.1".to_owned(), "localhost".to_owned()])
+            .context("failed to issue the API server's certificate")?;
+        let tokens: Vec<(Identity, String)> =
+            Identity::ALL.into_iter().map(|identity| Ok((identity, random_id()?))).collect::<Result<_>>()?;
+        let lines: Vec<String> = tokens
+            .iter()
+            .map(|(identity, token)| format!("{token},{user},{user},{}", identity.groups(), user = identity.user()))
+            .collect();
+        let stages = std::fs::read_to_string(&assets.stages)
+            .with_context(|| format!("failed to read {}", assets.stages.display()))?;
+        let files = [
+            ("ca.crt", certificates.ca_pem),
+            ("apiserver.crt", certificates.cert_pem),
+            // The key that signs tokens, too: nothing here outlives the test.
+            ("apiserver.key", certificates.key_pem),
+            ("tokens.csv", lines.join("\n")),
+            ("stages.yaml", stages_with_down_switch(&stages)?),
+        ];
+        for (name, content) in files {
+            let path = directory.join(name);
+            std::fs::write(&path, content).with_context(|| format!("failed to write {}", path.display()))?;
+        }
+        for (identity, token) in &tokens {
+            std::fs::write(directory.join(format!("{}.token", identity.user())), token).context("failed to write a token")?;
+        }
+        Ok(Self { directory: directory.to_owned() })
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.directory.join(name).to_string_lossy().into_owned()
+    }
+}
+
+/// KWOK's stages, with a Node that has [`DOWN_ANNOTATION`] left alone by the one that makes it Ready.
+fn stages_with_down_switch(stages: &str) -> Result<String> {
+    let mut documents: Vec<Value> =
+        serde_saphyr::from_multiple(stages).context("failed to read KWOK's stages")?;
+    let switch = json!({ "key": format!(".metadata.annotations[\"{DOWN_ANNOTATION}\"]"), "operator": "DoesNotExist" });
+    let expressions = documents
+        .iter_mut()
+        .find(|stage| stage["metadata"]["name"] == "node-initialize")
+        .and_then(|stage| stage.pointer_mut("/spec/selector/matchExpressions"))
+        .and_then(Value::as_array_mut)
+        .context("KWOK's stages have no node-initialize with matchExpressions; another version of KWOK?")?;
+    expressions.push(switch);
+    Ok(documents.iter().map(Value::to_string).collect::<Vec<_>>().join("\n---\n"))
+}
+
+/// etcd and the API server, answering; started again on other ports if theirs were taken.
+async fn start_servers(assets: &Assets, kennel: &Kennel, files: &Files) -> Result<(Endpoint, Client, Vec<Process>)> {
+    for _ in 1..PORT_ATTEMPTS {
+        match try_servers(assets, kennel, files).await {
+            Err(error) if format!("{error:#}").contains("address already in use") => {}
+            other => return other,
+        }
+    }
+    try_servers(assets, kennel, files).await
+}
+
+async fn try_servers(assets: &Assets, kennel: &Kennel, files: &Files) -> Result<(Endpoint, Client, Vec<Process>)> {
+    let [etcd_port, peer_port, api_port] = free_ports()?;
+    let data = format!("etcd-{etcd_port}");
+    let etcd = kennel.start("etcd", &etcd_command(assets, etcd_port, peer_port, &files.path(&data)))?;
+    let apiserver = kennel.start("kube-apiserver", &apiserver_command(assets, files, api_port, etcd_port))?;
+    let endpoint = Endpoint { url: format!("https://127.0.0.1:{api_port}"), ca_file: files.directory.join("ca.crt") };
+    for identity in Identity::ALL {
+        let token = std::fs::read_to_string(files.path(&format!("{}.token", identity.user()))).context("failed to read a token")?;
+        let path = kubeconfig_path(&files.directory, identity.user());
+        endpoint.write_kubeconfig(&path, identity.user(), &Credential::Token(token))?;
+    }
+    let client = identity::client(&kubeconfig_path(&files.directory, Identity::Admin.user()), None).await?;
+    let mut servers = vec![etcd, apiserver];
+    let answered = wait::until("the API server to answer", READY_TIMEOUT, || {
+        let ended = servers.iter_mut().find_map(|process| process.check_running().err());
+        let client = client.clone();
+        async move {
+            match ended {
+                Some(error) => Ok(Some(Err(error))),
+                None => Ok(answers(&client).await.then_some(Ok(()))),
+            }
+        }
+    })
+    .await;
+    answered.map_err(|error| error.context(format!("its log ends:\n{}", log_tail(&kennel.log_path("kube-apiserver")))))??;
+    Ok((endpoint, client, servers))
+}
+
+fn etcd_command(assets: &Assets, client_port: u16, peer_port: u16, data: &str) -> CommandLine {
+    let client = format!("http://127.0.0.1:{client_port}");
+    let peer = format!("http://127.0.0.1:{peer_port}");
+    CommandLine::new(&assets.etcd).args([
+        "--name=etcd".to_owned(),
+        format!("--data-dir={data}"),
+        format!("--listen-client-urls={client}"),
+        format!("--advertise-client-urls={client}"),
+        format!("--listen-peer-urls={peer}"),
+        format!("--initial-advertise-peer-urls={peer}"),
+        format!("--initial-cluster=etcd={peer}"),
+        "--log-level=warn".to_owned(),
+        // Nothing is to survive a crash of the machine.
+        "--unsafe-no-fsync".to_owned(),
+    ])
+}
+
+fn apiserver_command(assets: &Assets, files: &Files, port: u16, etcd_port: u16) -> CommandLine {
+    CommandLine::new(&assets.kube_apiserver).args([
+        format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
+        "--bind-address=127.0.0.1".to_owned(),
+        "--advertise-address=127.0.0.1".to_owned(),
+        // A Service with loopback endpoints is refused, and nobody uses the one for the API server here.
+        "--endpoint-reconciler-type=none".to_owned(),
+        format!("--secure-port={port}"),
+        format!("--tls-cert-file={}", files.path("apiserver.crt")),
+        format!("--tls-private-key-file={}", files.path("apiserver.key")),
+        format!("--token-auth-file={}", files.path("tokens.csv")),
+        "--authorization-mode=Node,RBAC".to_owned(),
+        "--enable-admission-plugins=NodeRestriction".to_owned(),
+        "--allow-privileged=true".to_owned(),
+        "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
+        "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+        format!("--service-account-key-file={}", files.path("apiserver.crt")),
+        format!("--service-account-signing-key-file={}", files.path("apiserver.key")),
+    ])
+}
+
+/// Those that are clients of the API server.
+fn start_clients(assets: &Assets, kennel: &Kennel, files: &Files) -> Result<Vec<Process>> {
+    let kubeconfig = kubeconfig_path(&files.directory, Identity::Admin.user());
+    let kubeconfig_flag = format!("--kubeconfig={}", kubeconfig.display());
+    let kwok = CommandLine::new(&assets.kwok).args([
+        kubeconfig_flag.clone(),
+        format!("--config={}", files.path("stages.yaml")),
+        "--manage-all-nodes=true".to_owned(),
+        "--node-lease-duration-seconds=40".to_owned(),
+    ]);
+    let manager = CommandLine::new(&assets.kube_controller_manager).args([
+        kubeconfig_flag,
+        format!("--controllers={}", CONTROLLERS.join(",")),
+        "--leader-elect=false".to_owned(),
+        "--secure-port=0".to_owned(),
+        "--kube-api-qps=500".to_owned(),
+        "--kube-api-burst=1000".to_owned(),
+        format!("--root-ca-file={}", files.path("ca.crt")),
+    ]);
+    let scheduler_config = files.path("scheduler.json");
+    let configuration = json!({
+        "apiVersion": "kubescheduler.config.k8s.io/v1",
+        "kind": "KubeSchedulerConfiguration",
+        "clientConnection": { "kubeconfig": kubeconfig, "qps": 500, "burst": 1000 },
+        "leaderElection": { "leaderElect": false },
+    });
+    std::fs::write(&scheduler_config, configuration.to_string()).context("failed to write the scheduler's configuration")?;
+    let scheduler = CommandLine::new(&assets.kube_scheduler)
+        .args([format!("--config={scheduler_config}"), "--secure-port=0".to_owned()]);
+    [("kwok", kwok), ("kube-controller-manager", manager), ("kube-scheduler", scheduler)]
+        .into_iter()
+        .map(|(name, line)| kennel.start(name, &line))
+        .collect()
+}
+
+/// Where the kubeconfig of this user is.
+fn kubeconfig_path(directory: &Path, user: &str) -> PathBuf {
+    directory.join(format!("{user}.kubeconfig"))
+}
+
+async fn answers(client: &Client) -> bool {
+    // Version needs neither storage nor rights, the namespace both.
+    let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(client.clone());
+    namespaces.get_opt("default").await.is_ok_and(|namespace| namespace.is_some())
+}
+
+async fn is_ready(client: &Client) -> Result<bool> {
+    let request = http::Request::get("/readyz").body(Vec::new()).context("failed to build a request")?;
+    Ok(client.request_text(request).await? == "ok")
+}
+
+/// Made by a controller otherwise, and no pod can be created before.
+async fn create_default_service_account(client: &Client) -> Result<()> {
+    let account: ServiceAccount = serde_json::from_value(json!({ "metadata": { "name": "default" } }))?;
+    match Api::default_namespaced(client.clone()).create(&PostParams::default(), &account).await {
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+        other => other.map(drop).context("failed to create the ServiceAccount default"),
+    }
+}
+
+async fn grant_ordinary_controller(client: &Client) -> Result<()> {
+    use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+    let role: ClusterRole = serde_json::from_value(json!({
+        "metadata": { "name": ORDINARY_CONTROLLER },
+        "rules": [
+            { "apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list", "watch", "update", "patch"] },
+            { "apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"] },
+        ],
+    }))?;
+    let binding: ClusterRoleBinding = serde_json::from_value(json!({
+        "metadata": { "name": ORDINARY_CONTROLLER },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": ORDINARY_CONTROLLER },
+        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": ORDINARY_CONTROLLER }],
+    }))?;
+    let parameters = PostParams::default();
+    drop(Api::all(client.clone()).create(&parameters, &role).await.context("failed to create a ClusterRole")?);
+    drop(Api::all(client.clone()).create(&parameters, &binding).await.context("failed to create a ClusterRoleBinding")?);
+    Ok(())
+}
+
+async fn create_node(client: &Client, name: &str) -> Result<()> {
+    let node: Node = serde_json::from_value(json!({
+        "metadata": {
+            "name": name,
+            "labels": { "kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64" },
+        },
+        "status": {
+            "allocatable": { "cpu": "64", "memory": "256Gi", "pods": "1000" },
+            "capacity": { "cpu": "64", "memory": "256Gi", "pods": "1000" },
+        },
+    }))?;
+    let created = Api::all(client.clone()).create(&PostParams::default(), &node).await;
+    created.map(drop).with_context(|| format!("failed to create the Node {name}"))
+}
+
+pub(crate) async fn set_down(client: &Client, node: &str, down: bool) -> Result<()> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let parameters = PatchParams::default();
+    let mark = if down { json!("true") } else { Value::Null };
+    let annotation = json!({ "metadata": { "annotations": { DOWN_ANNOTATION: mark } } });
+    drop(nodes.patch(node, &parameters, &Patch::Merge(annotation)).await.with_context(|| format!("failed to mark the Node {node}"))?);
+    if down {
+        // After the mark: before it, KWOK would undo this at once.
+        let status = json!({ "status": { "conditions": [
+            { "type": "Ready", "status": "False", "reason": "KubeletNotReady", "message": "the machine is down" },
+        ] } });
+        drop(
+            nodes
+                .patch_status(node, &parameters, &Patch::Strategic(status))
+                .await
+                .with_context(|| format!("failed to make the Node {node} not Ready"))?,
+        );
+    }
+    Ok(())
+}
+
+pub(crate) async fn wait_node_ready(client: &Client, name: &str, ready: bool) -> Result<()> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let what = format!("the Node {name} to be {}", if ready { "Ready" } else { "not Ready" });
+    wait::until(&what, NODES_READY_TIMEOUT, || async {
+        let node = nodes.get(name).await?;
+        Ok((is_node_ready(&node) == ready).then_some(()))
+    })
+    .await
+}
+
+/// Ready, and without the taints of a node that is not: pods can be scheduled.
+pub fn is_node_ready(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
+    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+        && !taints.iter().any(|taint| taint.key == "node.kubernetes.io/not-ready")
+}
+
+pub(crate) async fn service_account_token(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    pod: Option<&Pod>,
+    lifetime: Duration,
+) -> Result<String> {
+    let bound = pod.map(|pod| json!({ "kind": "Pod", "apiVersion": "v1", "name": pod.name_any(), "uid": pod.uid() }));
+    let request: TokenRequest = serde_json::from_value(json!({
+        "metadata": {},
+        "spec": { "audiences": [], "expirationSeconds": lifetime.as_secs(), "boundObjectRef": bound },
+    }))?;
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
+    let answer = accounts
+        .create_token_request(name, &PostParams::default(), &request)
+        .await
+        .with_context(|| format!("failed to get a token of the ServiceAccount {namespace}/{name}"))?;
+    Ok(answer.status.context("the TokenRequest came back without a token")?.token)
+}
+
+/// Ports of loopback that are free now, all different.
+pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
+    let listeners: Vec<TcpListener> = (0..N)
+        .map(|_| TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))))
+        .collect::<std::io::Result<_>>()
+        .context("failed to find a free port on 127.0.0.1")?;
+    let ports: Vec<u16> = listeners
+        .iter()
+        .map(|listener| listener.local_addr().map(|address| address.port()))
+        .collect::<std::io::Result<_>>()
+        .context("failed to read a port")?;
+    match ports.try_into() {
+        Ok(ports) => Ok(ports),
+        Err(_) => bail!("found another number of ports than asked for"),
+    }
+}
+
+/// Random and unique: the kernel's UUIDs.
+pub(crate) fn random_id() -> Result<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/uuid").context("failed to read a random UUID from /proc")?;
+    Ok(text.trim().to_owned())
+}

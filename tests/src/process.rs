@@ -1,0 +1,252 @@
+//! Child processes that cannot outlive the harness, each with a log file of its own.
+//!
+//! The kernel kills a child when the *thread* that started it ends, so one thread that never ends starts them all.
+//! Nothing here knows what the processes are for.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Enough to show a Go panic's first frames or a clap error.
+const LOG_TAIL_LINES: usize = 15;
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+
+/// What a child runs: a program, its arguments, and what it gets besides a bare environment.
+#[derive(Debug, Clone)]
+pub struct CommandLine {
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+}
+
+impl CommandLine {
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        Self { program: program.into(), arguments: Vec::new(), environment: Vec::new() }
+    }
+
+    #[must_use]
+    pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    #[must_use]
+    pub fn args<A: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+}
+
+/// Where the processes of one control plane write, and the leash they run on.
+#[derive(Debug, Clone)]
+pub struct Kennel {
+    leash: PathBuf,
+    directory: PathBuf,
+}
+
+impl Kennel {
+    /// `directory` gets `logs/NAME.log` and `processes`, a line `NAME PID` for each process that was started.
+    pub fn new(leash: &Path, directory: &Path) -> Result<Self> {
+        let logs = directory.join("logs");
+        std::fs::create_dir_all(&logs).with_context(|| format!("failed to create {}", logs.display()))?;
+        Ok(Self { leash: leash.to_owned(), directory: directory.to_owned() })
+    }
+
+    /// The log that a process of this name writes to; it is appended to over restarts.
+    pub fn log_path(&self, name: &str) -> PathBuf {
+        self.directory.join("logs").join(format!("{name}.log"))
+    }
+
+    /// Starts a process that dies with this one, however this one ends.
+    pub fn start(&self, name: &str, line: &CommandLine) -> Result<Process> {
+        let log_path = self.log_path(name);
+        let log = append(&log_path)?;
+        let errors = log.try_clone().with_context(|| format!("failed to share {}", log_path.display()))?;
+        let mut command = Command::new(&self.leash);
+        let _ = command
+            .arg("--parent")
+            .arg(std::process::id().to_string())
+            .arg("--")
+            .arg(&line.program)
+            .args(&line.arguments)
+            .env_clear()
+            .envs(kept_environment())
+            // No program of ours or theirs may find a configuration of the person who runs it.
+            .env("HOME", &self.directory)
+            .envs(line.environment.iter().cloned())
+            .current_dir(&self.directory)
+            // A Ctrl-C on the terminal is for the harness alone, which then ends the others in order.
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(errors);
+        let child = spawn(command).with_context(|| format!("failed to start {name} ({})", line.program.display()))?;
+        let mut list = append(&self.directory.join("processes"))?;
+        writeln!(list, "{name} {}", child.id()).context("failed to note a process id")?;
+        Ok(Process { name: name.to_owned(), log_path, child })
+    }
+}
+
+/// A running child; dropping it kills it and waits until it is gone.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    log_path: PathBuf,
+    child: Child,
+}
+
+impl Process {
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn log_path(&self) -> &Path {
+        &self.log_path
+    }
+
+    /// How it ended, if it has.
+    pub fn exited(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// An error with the end of its log if it is not running any more.
+    pub fn check_running(&mut self) -> Result<()> {
+        match self.exited() {
+            None => Ok(()),
+            Some(status) => bail!("{} ended early ({status}); the end of its log:\n{}", self.name, self.log_tail()),
+        }
+    }
+
+    /// SIGKILL, then waits; harmless when it has ended already.
+    pub fn kill(&mut self) {
+        // Either fails only for a child that is gone, which is what is wanted.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+
+    /// SIGTERM, then waits at most `bound`.
+    pub async fn terminate(&mut self, bound: Duration) -> Result<ExitStatus> {
+        if let Some(status) = self.exited() {
+            return Ok(status);
+        }
+        let id = i32::try_from(self.id()).ok().and_then(Pid::from_raw).context("process id out of range")?;
+        kill_process(id, Signal::TERM).with_context(|| format!("failed to terminate {}", self.name))?;
+        self.wait(bound).await
+    }
+
+    /// Waits at most `bound` for it to end by itself.
+    pub async fn wait(&mut self, bound: Duration) -> Result<ExitStatus> {
+        let deadline = Instant::now() + bound;
+        loop {
+            if let Some(status) = self.exited() {
+                return Ok(status);
+            }
+            if Instant::now() >= deadline {
+                bail!("{} (process {}) still runs after {bound:?}; its log: {}", self.name, self.id(), self.log_path.display());
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    }
+
+    /// The last lines of its log.
+    pub fn log_tail(&self) -> String {
+        log_tail(&self.log_path)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A directory that is removed when this is dropped, and also when the process is killed.
+#[derive(Debug)]
+pub struct TemporaryDirectory {
+    path: PathBuf,
+    remover: Child,
+}
+
+impl TemporaryDirectory {
+    pub fn new(leash: &Path) -> Result<Self> {
+        let path = tempfile::Builder::new()
+            .prefix("cordonhold-")
+            .tempdir()
+            .context("failed to create a temporary directory; set TMPDIR to one that can be written")?
+            .keep();
+        let mut command = Command::new(leash);
+        let _ = command
+            .arg("--remove")
+            .arg(&path)
+            .current_dir("/")
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit());
+        let remover = spawn(command).with_context(|| format!("failed to start {}", leash.display()))?;
+        Ok(Self { path, remover })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for TemporaryDirectory {
+    fn drop(&mut self) {
+        drop(self.remover.stdin.take());
+        // The remover bounds itself.
+        drop(self.remover.wait());
+    }
+}
+
+/// The last lines of a log file.
+pub fn log_tail(path: &Path) -> String {
+    let text = std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
+}
+
+fn append(path: &Path) -> Result<File> {
+    File::options().create(true).append(true).open(path).with_context(|| format!("failed to open {}", path.display()))
+}
+
+fn kept_environment() -> impl Iterator<Item = (OsString, OsString)> {
+    ["PATH", "TMPDIR", "RUST_LOG", "RUST_BACKTRACE"]
+        .into_iter()
+        .filter_map(|name| std::env::var_os(name).map(|value| (name.into(), value)))
+}
+
+type Request = (Command, SyncSender<std::io::Result<Child>>);
+
+fn spawn(command: Command) -> Result<Child> {
+    static SPAWNER: OnceLock<Sender<Request>> = OnceLock::new();
+    let spawner = SPAWNER.get_or_init(|| {
+        let (sender, requests) = channel::<Request>();
+        drop(std::thread::spawn(move || {
+            for (mut command, answer) in requests {
+                // The asker waits for the answer, so it is there.
+                drop(answer.send(command.spawn()));
+            }
+        }));
+        sender
+    });
+    let (answer, child) = sync_channel(1);
+    spawner.send((command, answer)).context("the thread that starts processes has ended")?;
+    Ok(child.recv().context("the thread that starts processes has ended")??)
+}
