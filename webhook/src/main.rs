@@ -1,1 +1,21 @@
-fn main() {}
+//! `cordonhold-webhook`: flags, logging, runtime, exit code. Everything else is in the library.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use cordonhold_rt::{crypto, exit, logging};
+use cordonhold_webhook::{Args, Error, run};
+
+fn main() -> ExitCode {
+    exit::code("cordonhold-webhook", start(&Args::parse()))
+}
+
+fn start(args: &Args) -> Result<(), Error> {
+    crypto::install_provider().map_err(Error::Crypto)?;
+    logging::init(args.log_format).map_err(Error::Logging)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Runtime)?;
+    runtime.block_on(run(args))
+}

@@ -1,0 +1,140 @@
+//! One review: read, decided, logged, counted, answered.
+//!
+//! No policy here: the shell looks up what the decision asks for and asks again.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cordonhold_shared::admission::{
+    self, Change, Decision, Fact, Facts, Known, Policy, Reason, Request, Verdict,
+};
+use cordonhold_shared::keys;
+use futures_util::FutureExt;
+use jiff::Timestamp;
+use tracing::info;
+
+use crate::review::{self, Review, Unreadable};
+use crate::{Lookup, Metrics};
+
+/// A decision needs each fact at most once.
+const MAX_LOOKUPS: usize = 2;
+
+/// Judges reviews by one policy.
+pub struct Judge {
+    policy: Policy,
+    lookup: Box<dyn Lookup>,
+    metrics: Arc<Metrics>,
+}
+
+/// A verdict and the facts it rests on.
+struct Judged {
+    verdict: Verdict,
+    is_about_kured: bool,
+}
+
+impl Judge {
+    pub fn new(policy: Policy, lookup: Box<dyn Lookup>, metrics: Arc<Metrics>) -> Judge {
+        Judge {
+            policy,
+            lookup,
+            metrics,
+        }
+    }
+
+    /// The answer to a review's bytes, or `None` where not even a uid can be found to answer to.
+    pub(crate) async fn answer(&self, body: &[u8], started: Instant) -> Option<Vec<u8>> {
+        match review::read(body) {
+            Ok(review) => Some(self.answer_review(&review, started).await),
+            Err(unreadable) => self.answer_unreadable(unreadable, started),
+        }
+    }
+
+    async fn answer_review(&self, review: &Review, started: Instant) -> Vec<u8> {
+        let judged = AssertUnwindSafe(self.judge(&review.request)).catch_unwind().await.unwrap_or_else(|_| {
+            self.metrics.panicked();
+            let why = "the decision panicked, which is a defect of cordonhold: report it with the webhook's log";
+            let verdict = Verdict::unjudged(Reason::InternalError, self.policy.mode, why);
+            Judged { verdict, is_about_kured: false }
+        });
+        let latency = started.elapsed();
+        self.metrics.decided(&judged.verdict, latency);
+        if judged.verdict.reason != Reason::NothingOfOurs {
+            self.log(review, &judged, latency);
+        }
+        review::render(&review.uid, &judged.verdict)
+    }
+
+    fn answer_unreadable(&self, unreadable: Unreadable, started: Instant) -> Option<Vec<u8>> {
+        let Unreadable { uid, why } = unreadable;
+        let verdict = Verdict::unjudged(Reason::MalformedReview, self.policy.mode, &why);
+        let latency = started.elapsed();
+        self.metrics.decided(&verdict, latency);
+        info!(
+            verdict = verdict.outcome.as_str(),
+            reason = verdict.reason.code(),
+            mode = self.policy.mode.as_str(),
+            uid = uid.as_deref().unwrap_or_default(),
+            latency_us = micros(latency),
+            error = why,
+            "decision"
+        );
+        uid.map(|uid| review::render(&uid, &verdict))
+    }
+
+    async fn judge(&self, request: &Request) -> Judged {
+        let mut facts = Facts::default();
+        for _ in 0..=MAX_LOOKUPS {
+            match admission::decide(request, &facts, &self.policy, Timestamp::now()) {
+                Decision::Verdict(verdict) => {
+                    let is_about_kured =
+                        facts.kured_lock != Known::Unasked || verdict.reason == Reason::KuredOwner;
+                    return Judged {
+                        verdict,
+                        is_about_kured,
+                    };
+                }
+                Decision::Need(Fact::Override) => {
+                    let node = request.old.name();
+                    facts.may_override = self.lookup.may_override(&request.requester, node).await;
+                }
+                Decision::Need(Fact::KuredLock) => facts.kured_lock = self.lookup.kured_lock().await,
+            }
+        }
+        let why = "the decision asked for the same fact twice, which is a defect of cordonhold";
+        let verdict = Verdict::unjudged(Reason::InternalError, self.policy.mode, why);
+        Judged {
+            verdict,
+            is_about_kured: false,
+        }
+    }
+
+    /// The audit trail: one line for each decision about anything of ours.
+    fn log(&self, review: &Review, judged: &Judged, latency: Duration) {
+        let Request { requester, old, new } = &review.request;
+        info!(
+            user = requester.user.as_str(),
+            groups = requester.groups.join(","),
+            node_claim = requester.node_claim.join(","),
+            operation = review.operation.as_str(),
+            node = old.name(),
+            holder = old.annotation(keys::HOLDER).unwrap_or_default(),
+            phase = old.label(keys::PHASE).unwrap_or_default(),
+            until = old.annotation(keys::UNTIL).unwrap_or_default(),
+            verdict = judged.verdict.outcome.as_str(),
+            reason = judged.verdict.reason.code(),
+            mode = self.policy.mode.as_str(),
+            dry_run = review.dry_run,
+            uncordon = Change::between(old, new).uncordons,
+            kured = judged.is_about_kured,
+            cancel = new.annotation(keys::CANCEL).unwrap_or_default(),
+            uid = review.uid.as_str(),
+            latency_us = micros(latency),
+            "decision"
+        );
+    }
+}
+
+fn micros(latency: Duration) -> u64 {
+    u64::try_from(latency.as_micros()).unwrap_or(u64::MAX)
+}
