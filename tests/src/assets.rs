@@ -12,8 +12,13 @@ use anyhow::{Context, Result, bail, ensure};
 
 const KUBERNETES_VERSION: &str = "v1.37.2";
 /// The programs that are one binary, told apart by the name they are called by.
-const MULTI_CALL: [&str; 5] =
-    ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"];
+const MULTI_CALL: [&str; 5] = [
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubectl",
+];
 const KWOK_PACKAGE: &str = "sigs.k8s.io/kwok/cmd/kwok";
 const KWOK_MODULE: &str = "sigs.k8s.io/kwok";
 /// KWOK does nothing without stages; these play kubelet as fast as they can.
@@ -43,7 +48,9 @@ pub struct Assets {
 impl Assets {
     /// Finds them, and builds what is missing; the first time takes minutes, and says so on standard error.
     pub fn find() -> Result<Self> {
-        let given = std::env::var_os("KUBEBUILDER_ASSETS").filter(|value| !value.is_empty()).map(PathBuf::from);
+        let given = std::env::var_os("KUBEBUILDER_ASSETS")
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from);
         if let Some(directory) = &given {
             ensure!(
                 directory.is_dir(),
@@ -52,7 +59,11 @@ impl Assets {
             );
         }
         let find = |name: &str| -> Result<PathBuf> {
-            match given.as_ref().map(|directory| directory.join(name)).filter(|path| path.is_file()) {
+            match given
+                .as_ref()
+                .map(|directory| directory.join(name))
+                .filter(|path| path.is_file())
+            {
                 Some(path) => Ok(path),
                 None => Ok(Entry::Programs.directory()?.join(name)),
             }
@@ -93,11 +104,17 @@ impl Entry {
         if directory.is_dir() {
             return Ok(directory);
         }
-        std::fs::create_dir_all(&root)
-            .with_context(|| format!("failed to create {}; set XDG_CACHE_HOME to a directory that can be written", root.display()))?;
+        std::fs::create_dir_all(&root).with_context(|| {
+            format!(
+                "failed to create {}; set XDG_CACHE_HOME to a directory that can be written",
+                root.display()
+            )
+        })?;
         let lock_path = root.join(format!("{key}.lock"));
-        let lock = File::create(&lock_path).with_context(|| format!("failed to create {}", lock_path.display()))?;
-        lock.lock().with_context(|| format!("failed to lock {}", lock_path.display()))?;
+        let lock =
+            File::create(&lock_path).with_context(|| format!("failed to create {}", lock_path.display()))?;
+        lock.lock()
+            .with_context(|| format!("failed to lock {}", lock_path.display()))?;
         // Another process may have filled it while this one waited.
         if !directory.is_dir() {
             let unfinished = tempfile::Builder::new()
@@ -106,8 +123,13 @@ impl Entry {
                 .with_context(|| format!("failed to create a directory in {}", root.display()))?;
             self.fill(unfinished.path())?;
             let finished = unfinished.keep();
-            std::fs::rename(&finished, &directory)
-                .with_context(|| format!("failed to rename {} to {}", finished.display(), directory.display()))?;
+            std::fs::rename(&finished, &directory).with_context(|| {
+                format!(
+                    "failed to rename {} to {}",
+                    finished.display(),
+                    directory.display()
+                )
+            })?;
         }
         Ok(directory)
     }
@@ -126,7 +148,11 @@ fn module() -> PathBuf {
 }
 
 fn cache_root() -> Result<PathBuf> {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     let cache = absolute("XDG_CACHE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
         .context("neither XDG_CACHE_HOME nor HOME is set; set one to keep the built control plane")?;
@@ -142,7 +168,12 @@ fn build_flags() -> Vec<String> {
         "-s -w -X {package}.gitVersion={KUBERNETES_VERSION} -X {package}.gitMajor={major} -X {package}.gitMinor={minor} \
          -X {package}.gitTreeState=clean"
     );
-    vec!["-trimpath".to_owned(), "-buildvcs=false".to_owned(), "-ldflags".to_owned(), ldflags]
+    vec![
+        "-trimpath".to_owned(),
+        "-buildvcs=false".to_owned(),
+        "-ldflags".to_owned(),
+        ldflags,
+    ]
 }
 
 /// FNV-1a: a cache key must stay the same over compilers, and nobody attacks this one.
@@ -160,12 +191,17 @@ fn content_hash() -> Result<u64> {
 
 fn go() -> Command {
     let mut command = Command::new("go");
-    let _ = command.current_dir(module()).env("CGO_ENABLED", "0").env_remove("GOOS").env_remove("GOARCH");
+    let _ = command
+        .current_dir(module())
+        .env("CGO_ENABLED", "0")
+        .env_remove("GOOS")
+        .env_remove("GOARCH");
     command
 }
 
 fn check_go() -> Result<()> {
-    let go_mod = std::fs::read_to_string(module().join("go.mod")).context("failed to read control-plane/go.mod")?;
+    let go_mod =
+        std::fs::read_to_string(module().join("go.mod")).context("failed to read control-plane/go.mod")?;
     let wanted = go_mod
         .lines()
         .find_map(|line| line.strip_prefix("go "))
@@ -181,15 +217,25 @@ fn check_go() -> Result<()> {
         other => other.with_context(|| format!("failed to run go; {advice}"))?,
     };
     let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "go is too old ({}); {advice}", errors.trim());
+    ensure!(
+        output.status.success(),
+        "go is too old ({}); {advice}",
+        errors.trim()
+    );
     let found = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    ensure!(version_of(&found) >= version_of(wanted), "go is too old (found {found}); {advice}");
+    ensure!(
+        version_of(&found) >= version_of(wanted),
+        "go is too old (found {found}); {advice}"
+    );
     Ok(())
 }
 
 /// `go1.26.8` and `1.26.0` as numbers that compare; what cannot be read (a development build) counts as new.
 fn version_of(text: &str) -> (u32, u32) {
-    let mut numbers = text.trim_start_matches("go").split(['.', '-', ' ', 'r', 'b']).map(str::parse::<u32>);
+    let mut numbers = text
+        .trim_start_matches("go")
+        .split(['.', '-', ' ', 'r', 'b'])
+        .map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
         _ => (u32::MAX, 0),
@@ -228,20 +274,31 @@ fn build_programs(directory: &Path) -> Result<()> {
 }
 
 fn collect_stages(directory: &Path) -> Result<()> {
-    let downloaded = go().args(["mod", "download", KWOK_MODULE]).output().context("failed to run go mod download")?;
+    let downloaded = go()
+        .args(["mod", "download", KWOK_MODULE])
+        .output()
+        .context("failed to run go mod download")?;
     ensure!(
         downloaded.status.success(),
         "failed to download {KWOK_MODULE}: {}",
         String::from_utf8_lossy(&downloaded.stderr).trim()
     );
-    let listed = go().args(["list", "-m", "-f", "{{.Dir}}", KWOK_MODULE]).output().context("failed to run go list")?;
-    let source = PathBuf::from(String::from_utf8_lossy(&listed.stdout).trim()).join("kustomize").join("stage");
+    let listed = go()
+        .args(["list", "-m", "-f", "{{.Dir}}", KWOK_MODULE])
+        .output()
+        .context("failed to run go list")?;
+    let source = PathBuf::from(String::from_utf8_lossy(&listed.stdout).trim())
+        .join("kustomize")
+        .join("stage");
     let mut documents = Vec::new();
     for name in STAGES {
         let path = source.join(name);
-        documents.push(std::fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?);
+        documents.push(
+            std::fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?,
+        );
     }
-    std::fs::write(directory.join("stages.yaml"), documents.join("\n---\n")).context("failed to write stages.yaml")
+    std::fs::write(directory.join("stages.yaml"), documents.join("\n---\n"))
+        .context("failed to write stages.yaml")
 }
 
 /// How far a build is, on standard error: a line that changes on a terminal, a line now and then elsewhere.
@@ -256,7 +313,13 @@ struct Progress {
 impl Progress {
     fn new(title: String) -> Self {
         let on_terminal = std::io::stderr().is_terminal();
-        let mut progress = Self { title, started: Instant::now(), shown: None, packages: 0, on_terminal };
+        let mut progress = Self {
+            title,
+            started: Instant::now(),
+            shown: None,
+            packages: 0,
+            on_terminal,
+        };
         progress.show("");
         progress
     }
@@ -289,7 +352,11 @@ impl Progress {
     }
 
     fn show(&mut self, now_at: &str) {
-        let interval = if self.on_terminal { TERMINAL_PROGRESS_INTERVAL } else { PIPED_PROGRESS_INTERVAL };
+        let interval = if self.on_terminal {
+            TERMINAL_PROGRESS_INTERVAL
+        } else {
+            PIPED_PROGRESS_INTERVAL
+        };
         if self.shown.is_some_and(|shown| shown.elapsed() < interval) {
             return;
         }
@@ -299,11 +366,21 @@ impl Progress {
 
     fn print(&self, now_at: &str) {
         let elapsed = self.started.elapsed().as_secs();
-        let line = format!("{}: {}:{:02}, {} packages {now_at}", self.title, elapsed / 60, elapsed % 60, self.packages);
+        let line = format!(
+            "{}: {}:{:02}, {} packages {now_at}",
+            self.title,
+            elapsed / 60,
+            elapsed % 60,
+            self.packages
+        );
         let mut stderr = std::io::stderr().lock();
         // Nobody is left to tell when standard error is closed.
         drop(if self.on_terminal {
-            write!(stderr, "\r\x1b[2K{}", line.chars().take(terminal_columns()).collect::<String>())
+            write!(
+                stderr,
+                "\r\x1b[2K{}",
+                line.chars().take(terminal_columns()).collect::<String>()
+            )
         } else {
             writeln!(stderr, "{line}")
         });
@@ -323,7 +400,10 @@ fn is_package(line: &str) -> bool {
 }
 
 fn terminal_columns() -> usize {
-    std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(100)
+    std::env::var("COLUMNS")
+        .ok()
+        .and_then(|columns| columns.parse().ok())
+        .unwrap_or(100)
 }
 
 #[cfg(test)]

@@ -71,23 +71,38 @@ impl ControlPlane {
         let kennel = Kennel::new(&leash, directory.path())?;
         let files = Files::write(directory.path(), &assets)?;
         let (endpoint, client, servers) = start_servers(&assets, &kennel, &files).await?;
-        let mut plane =
-            Self { client, endpoint, assets, kennel, processes: servers, directory };
-        plane.processes.extend(start_clients(&plane.assets, &plane.kennel, &files)?);
+        let mut plane = Self {
+            client,
+            endpoint,
+            assets,
+            kennel,
+            processes: servers,
+            directory,
+        };
+        plane
+            .processes
+            .extend(start_clients(&plane.assets, &plane.kennel, &files)?);
         plane.processes.reverse();
-        plane.wait_ready(options).await.map_err(|error| plane.explain(error))?;
+        plane
+            .wait_ready(options)
+            .await
+            .map_err(|error| plane.explain(error))?;
         Ok(plane)
     }
 
     async fn wait_ready(&mut self, options: Options) -> Result<()> {
         create_default_service_account(&self.client).await?;
         grant_ordinary_controller(&self.client).await?;
-        let names: Vec<String> = (0..options.nodes).map(|number| format!("node-{number}")).collect();
+        let names: Vec<String> = (0..options.nodes)
+            .map(|number| format!("node-{number}"))
+            .collect();
         for name in &names {
             create_node(&self.client, name).await?;
         }
-        wait::until("the API server's readyz", READY_TIMEOUT, || async { Ok(is_ready(&self.client).await?.then_some(())) })
-            .await?;
+        wait::until("the API server's readyz", READY_TIMEOUT, || async {
+            Ok(is_ready(&self.client).await?.then_some(()))
+        })
+        .await?;
         for name in &names {
             self.wait_node_ready(name, true).await?;
         }
@@ -134,7 +149,11 @@ impl ControlPlane {
     /// kubectl as this identity.
     pub fn kubectl(&self, identity: Identity) -> tokio::process::Command {
         let mut command = tokio::process::Command::new(&self.assets.kubectl);
-        let _ = command.arg("--kubeconfig").arg(self.kubeconfig(identity)).env("HOME", self.directory()).kill_on_drop(true);
+        let _ = command
+            .arg("--kubeconfig")
+            .arg(self.kubeconfig(identity))
+            .env("HOME", self.directory())
+            .kill_on_drop(true);
         command
     }
 
@@ -155,13 +174,21 @@ impl ControlPlane {
     }
 
     /// A token of a ServiceAccount, bound to a pod where one is given.
-    pub async fn service_account_token(&self, namespace: &str, name: &str, pod: Option<&Pod>) -> Result<String> {
+    pub async fn service_account_token(
+        &self,
+        namespace: &str,
+        name: &str,
+        pod: Option<&Pod>,
+    ) -> Result<String> {
         service_account_token(&self.client, namespace, name, pod, TOKEN_LIFETIME).await
     }
 
     /// The same error, or the one that explains it: a process that ended.
     fn explain(&mut self, error: anyhow::Error) -> anyhow::Error {
-        let ended = self.processes.iter_mut().find_map(|process| process.check_running().err());
+        let ended = self
+            .processes
+            .iter_mut()
+            .find_map(|process| process.check_running().err());
         ended.unwrap_or(error)
     }
 }
@@ -187,11 +214,19 @@ impl Files {
     fn write(directory: &Path, assets: &Assets) -> Result<Self> {
         let certificates = cordonhold_certs_dev::issue(&["127.0.0.1".to_owned(), "localhost".to_owned()])
             .context("failed to issue the API server's certificate")?;
-        let tokens: Vec<(Identity, String)> =
-            Identity::ALL.into_iter().map(|identity| Ok((identity, random_id()?))).collect::<Result<_>>()?;
+        let tokens: Vec<(Identity, String)> = Identity::ALL
+            .into_iter()
+            .map(|identity| Ok((identity, random_id()?)))
+            .collect::<Result<_>>()?;
         let lines: Vec<String> = tokens
             .iter()
-            .map(|(identity, token)| format!("{token},{user},{user},{}", identity.groups(), user = identity.user()))
+            .map(|(identity, token)| {
+                format!(
+                    "{token},{user},{user},{}",
+                    identity.groups(),
+                    user = identity.user()
+                )
+            })
             .collect();
         let stages = std::fs::read_to_string(&assets.stages)
             .with_context(|| format!("failed to read {}", assets.stages.display()))?;
@@ -208,9 +243,12 @@ impl Files {
             std::fs::write(&path, content).with_context(|| format!("failed to write {}", path.display()))?;
         }
         for (identity, token) in &tokens {
-            std::fs::write(directory.join(format!("{}.token", identity.user())), token).context("failed to write a token")?;
+            std::fs::write(directory.join(format!("{}.token", identity.user())), token)
+                .context("failed to write a token")?;
         }
-        Ok(Self { directory: directory.to_owned() })
+        Ok(Self {
+            directory: directory.to_owned(),
+        })
     }
 
     fn path(&self, name: &str) -> String {
@@ -222,7 +260,8 @@ impl Files {
 fn stages_with_down_switch(stages: &str) -> Result<String> {
     let mut documents: Vec<Value> =
         serde_saphyr::from_multiple(stages).context("failed to read KWOK's stages")?;
-    let switch = json!({ "key": format!(".metadata.annotations[\"{DOWN_ANNOTATION}\"]"), "operator": "DoesNotExist" });
+    let switch =
+        json!({ "key": format!(".metadata.annotations[\"{DOWN_ANNOTATION}\"]"), "operator": "DoesNotExist" });
     let expressions = documents
         .iter_mut()
         .find(|stage| stage["metadata"]["name"] == "node-initialize")
@@ -230,11 +269,19 @@ fn stages_with_down_switch(stages: &str) -> Result<String> {
         .and_then(Value::as_array_mut)
         .context("KWOK's stages have no node-initialize with matchExpressions; another version of KWOK?")?;
     expressions.push(switch);
-    Ok(documents.iter().map(Value::to_string).collect::<Vec<_>>().join("\n---\n"))
+    Ok(documents
+        .iter()
+        .map(Value::to_string)
+        .collect::<Vec<_>>()
+        .join("\n---\n"))
 }
 
 /// etcd and the API server, answering; started again on other ports if theirs were taken.
-async fn start_servers(assets: &Assets, kennel: &Kennel, files: &Files) -> Result<(Endpoint, Client, Vec<Process>)> {
+async fn start_servers(
+    assets: &Assets,
+    kennel: &Kennel,
+    files: &Files,
+) -> Result<(Endpoint, Client, Vec<Process>)> {
     for _ in 1..PORT_ATTEMPTS {
         match try_servers(assets, kennel, files).await {
             Err(error) if format!("{error:#}").contains("address already in use") => {}
@@ -244,21 +291,37 @@ async fn start_servers(assets: &Assets, kennel: &Kennel, files: &Files) -> Resul
     try_servers(assets, kennel, files).await
 }
 
-async fn try_servers(assets: &Assets, kennel: &Kennel, files: &Files) -> Result<(Endpoint, Client, Vec<Process>)> {
+async fn try_servers(
+    assets: &Assets,
+    kennel: &Kennel,
+    files: &Files,
+) -> Result<(Endpoint, Client, Vec<Process>)> {
     let [etcd_port, peer_port, api_port] = free_ports()?;
     let data = format!("etcd-{etcd_port}");
-    let etcd = kennel.start("etcd", &etcd_command(assets, etcd_port, peer_port, &files.path(&data)))?;
-    let apiserver = kennel.start("kube-apiserver", &apiserver_command(assets, files, api_port, etcd_port))?;
-    let endpoint = Endpoint { url: format!("https://127.0.0.1:{api_port}"), ca_file: files.directory.join("ca.crt") };
+    let etcd = kennel.start(
+        "etcd",
+        &etcd_command(assets, etcd_port, peer_port, &files.path(&data)),
+    )?;
+    let apiserver = kennel.start(
+        "kube-apiserver",
+        &apiserver_command(assets, files, api_port, etcd_port),
+    )?;
+    let endpoint = Endpoint {
+        url: format!("https://127.0.0.1:{api_port}"),
+        ca_file: files.directory.join("ca.crt"),
+    };
     for identity in Identity::ALL {
-        let token = std::fs::read_to_string(files.path(&format!("{}.token", identity.user()))).context("failed to read a token")?;
+        let token = std::fs::read_to_string(files.path(&format!("{}.token", identity.user())))
+            .context("failed to read a token")?;
         let path = kubeconfig_path(&files.directory, identity.user());
         endpoint.write_kubeconfig(&path, identity.user(), &Credential::Token(token))?;
     }
     let client = identity::client(&kubeconfig_path(&files.directory, Identity::Admin.user()), None).await?;
     let mut servers = vec![etcd, apiserver];
     let answered = wait::until("the API server to answer", READY_TIMEOUT, || {
-        let ended = servers.iter_mut().find_map(|process| process.check_running().err());
+        let ended = servers
+            .iter_mut()
+            .find_map(|process| process.check_running().err());
         let client = client.clone();
         async move {
             match ended {
@@ -268,7 +331,12 @@ async fn try_servers(assets: &Assets, kennel: &Kennel, files: &Files) -> Result<
         }
     })
     .await;
-    answered.map_err(|error| error.context(format!("its log ends:\n{}", log_tail(&kennel.log_path("kube-apiserver")))))??;
+    answered.map_err(|error| {
+        error.context(format!(
+            "its log ends:\n{}",
+            log_tail(&kennel.log_path("kube-apiserver"))
+        ))
+    })??;
     Ok((endpoint, client, servers))
 }
 
@@ -306,7 +374,10 @@ fn apiserver_command(assets: &Assets, files: &Files, port: u16, etcd_port: u16) 
         "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
         "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
         format!("--service-account-key-file={}", files.path("apiserver.crt")),
-        format!("--service-account-signing-key-file={}", files.path("apiserver.key")),
+        format!(
+            "--service-account-signing-key-file={}",
+            files.path("apiserver.key")
+        ),
     ])
 }
 
@@ -336,13 +407,20 @@ fn start_clients(assets: &Assets, kennel: &Kennel, files: &Files) -> Result<Vec<
         "clientConnection": { "kubeconfig": kubeconfig, "qps": 500, "burst": 1000 },
         "leaderElection": { "leaderElect": false },
     });
-    std::fs::write(&scheduler_config, configuration.to_string()).context("failed to write the scheduler's configuration")?;
-    let scheduler = CommandLine::new(&assets.kube_scheduler)
-        .args([format!("--config={scheduler_config}"), "--secure-port=0".to_owned()]);
-    [("kwok", kwok), ("kube-controller-manager", manager), ("kube-scheduler", scheduler)]
-        .into_iter()
-        .map(|(name, line)| kennel.start(name, &line))
-        .collect()
+    std::fs::write(&scheduler_config, configuration.to_string())
+        .context("failed to write the scheduler's configuration")?;
+    let scheduler = CommandLine::new(&assets.kube_scheduler).args([
+        format!("--config={scheduler_config}"),
+        "--secure-port=0".to_owned(),
+    ]);
+    [
+        ("kwok", kwok),
+        ("kube-controller-manager", manager),
+        ("kube-scheduler", scheduler),
+    ]
+    .into_iter()
+    .map(|(name, line)| kennel.start(name, &line))
+    .collect()
 }
 
 /// Where the kubeconfig of this user is.
@@ -353,20 +431,30 @@ fn kubeconfig_path(directory: &Path, user: &str) -> PathBuf {
 async fn answers(client: &Client) -> bool {
     // Version needs neither storage nor rights, the namespace both.
     let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(client.clone());
-    namespaces.get_opt("default").await.is_ok_and(|namespace| namespace.is_some())
+    namespaces
+        .get_opt("default")
+        .await
+        .is_ok_and(|namespace| namespace.is_some())
 }
 
 async fn is_ready(client: &Client) -> Result<bool> {
-    let request = http::Request::get("/readyz").body(Vec::new()).context("failed to build a request")?;
+    let request = http::Request::get("/readyz")
+        .body(Vec::new())
+        .context("failed to build a request")?;
     Ok(client.request_text(request).await? == "ok")
 }
 
 /// Made by a controller otherwise, and no pod can be created before.
 async fn create_default_service_account(client: &Client) -> Result<()> {
     let account: ServiceAccount = serde_json::from_value(json!({ "metadata": { "name": "default" } }))?;
-    match Api::default_namespaced(client.clone()).create(&PostParams::default(), &account).await {
+    match Api::default_namespaced(client.clone())
+        .create(&PostParams::default(), &account)
+        .await
+    {
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-        other => other.map(drop).context("failed to create the ServiceAccount default"),
+        other => other
+            .map(drop)
+            .context("failed to create the ServiceAccount default"),
     }
 }
 
@@ -385,8 +473,18 @@ async fn grant_ordinary_controller(client: &Client) -> Result<()> {
         "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": ORDINARY_CONTROLLER }],
     }))?;
     let parameters = PostParams::default();
-    drop(Api::all(client.clone()).create(&parameters, &role).await.context("failed to create a ClusterRole")?);
-    drop(Api::all(client.clone()).create(&parameters, &binding).await.context("failed to create a ClusterRoleBinding")?);
+    drop(
+        Api::all(client.clone())
+            .create(&parameters, &role)
+            .await
+            .context("failed to create a ClusterRole")?,
+    );
+    drop(
+        Api::all(client.clone())
+            .create(&parameters, &binding)
+            .await
+            .context("failed to create a ClusterRoleBinding")?,
+    );
     Ok(())
 }
 
@@ -401,8 +499,12 @@ async fn create_node(client: &Client, name: &str) -> Result<()> {
             "capacity": { "cpu": "64", "memory": "256Gi", "pods": "1000" },
         },
     }))?;
-    let created = Api::all(client.clone()).create(&PostParams::default(), &node).await;
-    created.map(drop).with_context(|| format!("failed to create the Node {name}"))
+    let created = Api::all(client.clone())
+        .create(&PostParams::default(), &node)
+        .await;
+    created
+        .map(drop)
+        .with_context(|| format!("failed to create the Node {name}"))
 }
 
 pub(crate) async fn set_down(client: &Client, node: &str, down: bool) -> Result<()> {
@@ -410,7 +512,12 @@ pub(crate) async fn set_down(client: &Client, node: &str, down: bool) -> Result<
     let parameters = PatchParams::default();
     let mark = if down { json!("true") } else { Value::Null };
     let annotation = json!({ "metadata": { "annotations": { DOWN_ANNOTATION: mark } } });
-    drop(nodes.patch(node, &parameters, &Patch::Merge(annotation)).await.with_context(|| format!("failed to mark the Node {node}"))?);
+    drop(
+        nodes
+            .patch(node, &parameters, &Patch::Merge(annotation))
+            .await
+            .with_context(|| format!("failed to mark the Node {node}"))?,
+    );
     if down {
         // After the mark: before it, KWOK would undo this at once.
         let status = json!({ "status": { "conditions": [
@@ -428,7 +535,10 @@ pub(crate) async fn set_down(client: &Client, node: &str, down: bool) -> Result<
 
 pub(crate) async fn wait_node_ready(client: &Client, name: &str, ready: bool) -> Result<()> {
     let nodes: Api<Node> = Api::all(client.clone());
-    let what = format!("the Node {name} to be {}", if ready { "Ready" } else { "not Ready" });
+    let what = format!(
+        "the Node {name} to be {}",
+        if ready { "Ready" } else { "not Ready" }
+    );
     wait::until(&what, NODES_READY_TIMEOUT, || async {
         let node = nodes.get(name).await?;
         Ok((is_node_ready(&node) == ready).then_some(()))
@@ -438,10 +548,22 @@ pub(crate) async fn wait_node_ready(client: &Client, name: &str, ready: bool) ->
 
 /// Ready, and without the taints of a node that is not: pods can be scheduled.
 pub fn is_node_ready(node: &Node) -> bool {
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
-    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
-        && !taints.iter().any(|taint| taint.key == "node.kubernetes.io/not-ready")
+    let conditions = node
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default();
+    let taints = node
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.taints.as_deref())
+        .unwrap_or_default();
+    conditions
+        .iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+        && !taints
+            .iter()
+            .any(|taint| taint.key == "node.kubernetes.io/not-ready")
 }
 
 pub(crate) async fn service_account_token(
@@ -451,7 +573,8 @@ pub(crate) async fn service_account_token(
     pod: Option<&Pod>,
     lifetime: Duration,
 ) -> Result<String> {
-    let bound = pod.map(|pod| json!({ "kind": "Pod", "apiVersion": "v1", "name": pod.name_any(), "uid": pod.uid() }));
+    let bound =
+        pod.map(|pod| json!({ "kind": "Pod", "apiVersion": "v1", "name": pod.name_any(), "uid": pod.uid() }));
     let request: TokenRequest = serde_json::from_value(json!({
         "metadata": {},
         "spec": { "audiences": [], "expirationSeconds": lifetime.as_secs(), "boundObjectRef": bound },
@@ -461,7 +584,10 @@ pub(crate) async fn service_account_token(
         .create_token_request(name, &PostParams::default(), &request)
         .await
         .with_context(|| format!("failed to get a token of the ServiceAccount {namespace}/{name}"))?;
-    Ok(answer.status.context("the TokenRequest came back without a token")?.token)
+    Ok(answer
+        .status
+        .context("the TokenRequest came back without a token")?
+        .token)
 }
 
 /// Ports of loopback that are free now, all different.
@@ -483,6 +609,7 @@ pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
 
 /// Random and unique: the kernel's UUIDs.
 pub(crate) fn random_id() -> Result<String> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/uuid").context("failed to read a random UUID from /proc")?;
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/uuid")
+        .context("failed to read a random UUID from /proc")?;
     Ok(text.trim().to_owned())
 }

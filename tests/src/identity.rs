@@ -71,7 +71,8 @@ impl Endpoint {
             "contexts": [{ "name": "test", "context": { "cluster": "test", "user": user } }],
             "current-context": "test",
         });
-        std::fs::write(path, format!("{kubeconfig:#}\n")).with_context(|| format!("failed to write {}", path.display()))
+        std::fs::write(path, format!("{kubeconfig:#}\n"))
+            .with_context(|| format!("failed to write {}", path.display()))
     }
 }
 
@@ -85,7 +86,11 @@ pub struct Impersonation {
 
 impl Impersonation {
     pub fn user(user: &str) -> Self {
-        Self { user: user.to_owned(), groups: vec!["system:authenticated".to_owned()], extra: Vec::new() }
+        Self {
+            user: user.to_owned(),
+            groups: vec!["system:authenticated".to_owned()],
+            extra: Vec::new(),
+        }
     }
 
     pub fn service_account(namespace: &str, name: &str) -> Self {
@@ -109,16 +114,25 @@ impl Impersonation {
     /// As a token bound to a pod on this node says.
     #[must_use]
     pub fn on_node(mut self, node: &str) -> Self {
-        self.extra.push(("authentication.kubernetes.io/node-name".to_owned(), node.to_owned()));
+        self.extra.push((
+            "authentication.kubernetes.io/node-name".to_owned(),
+            node.to_owned(),
+        ));
         self
     }
 
     fn headers(&self) -> Result<Vec<(HeaderName, HeaderValue)>> {
         let mut headers = vec![("impersonate-user".to_owned(), &self.user)];
-        headers.extend(self.groups.iter().map(|group| ("impersonate-group".to_owned(), group)));
-        headers.extend(self.extra.iter().map(|(key, value)| {
-            (format!("impersonate-extra-{}", key.replace('/', "%2f")), value)
-        }));
+        headers.extend(
+            self.groups
+                .iter()
+                .map(|group| ("impersonate-group".to_owned(), group)),
+        );
+        headers.extend(
+            self.extra
+                .iter()
+                .map(|(key, value)| (format!("impersonate-extra-{}", key.replace('/', "%2f")), value)),
+        );
         headers
             .into_iter()
             .map(|(name, value)| Ok((HeaderName::try_from(name)?, HeaderValue::from_str(value)?)))

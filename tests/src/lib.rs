@@ -10,3 +10,15 @@ pub mod programs;
 pub mod control_plane;
 pub mod identity;
 pub mod wait;
+
+pub mod install;
+pub mod webhook;
+pub mod workload;
+
+pub mod host;
+pub mod machine;
+
+/// Names that `manifests/base` gives.
+pub const NAMESPACE: &str = "cordonhold";
+pub const AGENT_ACCOUNT: &str = "cordonhold-agent";
+pub const WEBHOOK_ACCOUNT: &str = "cordonhold-webhook";

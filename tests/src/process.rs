@@ -30,7 +30,11 @@ pub struct CommandLine {
 
 impl CommandLine {
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), arguments: Vec::new(), environment: Vec::new() }
+        Self {
+            program: program.into(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+        }
     }
 
     #[must_use]
@@ -64,7 +68,10 @@ impl Kennel {
     pub fn new(leash: &Path, directory: &Path) -> Result<Self> {
         let logs = directory.join("logs");
         std::fs::create_dir_all(&logs).with_context(|| format!("failed to create {}", logs.display()))?;
-        Ok(Self { leash: leash.to_owned(), directory: directory.to_owned() })
+        Ok(Self {
+            leash: leash.to_owned(),
+            directory: directory.to_owned(),
+        })
     }
 
     /// The log that a process of this name writes to; it is appended to over restarts.
@@ -76,7 +83,9 @@ impl Kennel {
     pub fn start(&self, name: &str, line: &CommandLine) -> Result<Process> {
         let log_path = self.log_path(name);
         let log = append(&log_path)?;
-        let errors = log.try_clone().with_context(|| format!("failed to share {}", log_path.display()))?;
+        let errors = log
+            .try_clone()
+            .with_context(|| format!("failed to share {}", log_path.display()))?;
         let mut command = Command::new(&self.leash);
         let _ = command
             .arg("--parent")
@@ -95,10 +104,15 @@ impl Kennel {
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors);
-        let child = spawn(command).with_context(|| format!("failed to start {name} ({})", line.program.display()))?;
+        let child =
+            spawn(command).with_context(|| format!("failed to start {name} ({})", line.program.display()))?;
         let mut list = append(&self.directory.join("processes"))?;
         writeln!(list, "{name} {}", child.id()).context("failed to note a process id")?;
-        Ok(Process { name: name.to_owned(), log_path, child })
+        Ok(Process {
+            name: name.to_owned(),
+            log_path,
+            child,
+        })
     }
 }
 
@@ -128,7 +142,11 @@ impl Process {
     pub fn check_running(&mut self) -> Result<()> {
         match self.exited() {
             None => Ok(()),
-            Some(status) => bail!("{} ended early ({status}); the end of its log:\n{}", self.name, self.log_tail()),
+            Some(status) => bail!(
+                "{} ended early ({status}); the end of its log:\n{}",
+                self.name,
+                self.log_tail()
+            ),
         }
     }
 
@@ -144,7 +162,10 @@ impl Process {
         if let Some(status) = self.exited() {
             return Ok(status);
         }
-        let id = i32::try_from(self.id()).ok().and_then(Pid::from_raw).context("process id out of range")?;
+        let id = i32::try_from(self.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .context("process id out of range")?;
         kill_process(id, Signal::TERM).with_context(|| format!("failed to terminate {}", self.name))?;
         self.wait(bound).await
     }
@@ -157,7 +178,12 @@ impl Process {
                 return Ok(status);
             }
             if Instant::now() >= deadline {
-                bail!("{} (process {}) still runs after {bound:?}; its log: {}", self.name, self.id(), self.log_path.display());
+                bail!(
+                    "{} (process {}) still runs after {bound:?}; its log: {}",
+                    self.name,
+                    self.id(),
+                    self.log_path.display()
+                );
             }
             tokio::time::sleep(POLL_INTERVAL).await;
         }
@@ -217,13 +243,19 @@ impl Drop for TemporaryDirectory {
 
 /// The last lines of a log file.
 pub fn log_tail(path: &Path) -> String {
-    let text = std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let text = std::fs::read(path)
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
 }
 
 fn append(path: &Path) -> Result<File> {
-    File::options().create(true).append(true).open(path).with_context(|| format!("failed to open {}", path.display()))
+    File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .with_context(|| format!("failed to open {}", path.display()))
 }
 
 fn kept_environment() -> impl Iterator<Item = (OsString, OsString)> {
@@ -247,6 +279,10 @@ fn spawn(command: Command) -> Result<Child> {
         sender
     });
     let (answer, child) = sync_channel(1);
-    spawner.send((command, answer)).context("the thread that starts processes has ended")?;
-    Ok(child.recv().context("the thread that starts processes has ended")??)
+    spawner
+        .send((command, answer))
+        .context("the thread that starts processes has ended")?;
+    Ok(child
+        .recv()
+        .context("the thread that starts processes has ended")??)
 }

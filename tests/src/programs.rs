@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -27,25 +27,42 @@ impl Program {
     }
 }
 
-/// Builds the programs that were not built by this process before, and returns where each is.
+/// Builds these programs, in one go, and returns where each is; what this process built before is not built again.
 pub fn build<const N: usize>(programs: [Program; N]) -> Result<[PathBuf; N]> {
-    static BUILT: Mutex<BTreeMap<Program, PathBuf>> = Mutex::new(BTreeMap::new());
-    let mut built = BUILT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let missing: Vec<Program> = programs.into_iter().filter(|program| !built.contains_key(program)).collect();
-    if !missing.is_empty() {
-        built.extend(cargo_build(&missing)?);
-    }
+    let built = build_all(&programs)?;
     Ok(programs.map(|program| built[&program].clone()))
 }
 
+/// Like [`build`], for a list that is known only when the program runs; what was built before is in the answer too.
+pub fn build_all(programs: &[Program]) -> Result<BTreeMap<Program, PathBuf>> {
+    static BUILT: Mutex<BTreeMap<Program, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    let missing: Vec<Program> = programs
+        .iter()
+        .copied()
+        .filter(|program| !built.contains_key(program))
+        .collect();
+    if !missing.is_empty() {
+        built.extend(cargo_build(&missing)?);
+    }
+    Ok(built.clone())
+}
+
 fn cargo_build(programs: &[Program]) -> Result<BTreeMap<Program, PathBuf>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the tests crate has no workspace around it")?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("the tests crate has no workspace around it")?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(&cargo);
     // The whole workspace, so that the features of shared dependencies are those that `cargo test --workspace` built.
     let _ = command
         .current_dir(root)
-        .args(["build", "--workspace", "--quiet", "--message-format=json-render-diagnostics"])
+        .args([
+            "build",
+            "--workspace",
+            "--quiet",
+            "--message-format=json-render-diagnostics",
+        ])
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());
     for program in programs {
@@ -54,8 +71,13 @@ fn cargo_build(programs: &[Program]) -> Result<BTreeMap<Program, PathBuf>> {
     if std::env::current_exe().is_ok_and(|path| path.components().any(|part| part.as_os_str() == "release")) {
         let _ = command.arg("--release");
     }
-    let output = command.output().with_context(|| format!("failed to run {}", cargo.display()))?;
-    ensure!(output.status.success(), "failed to build {programs:?}; cargo says why above");
+    let output = command
+        .output()
+        .with_context(|| format!("failed to run {}", cargo.display()))?;
+    ensure!(
+        output.status.success(),
+        "failed to build {programs:?}; cargo says why above"
+    );
     let found = executables(&output.stdout);
     programs
         .iter()

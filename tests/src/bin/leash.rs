@@ -18,7 +18,9 @@ const REMOVE_TIMEOUT: Duration = Duration::from_secs(10);
 const REMOVE_INTERVAL: Duration = Duration::from_millis(20);
 
 #[derive(Parser)]
-#[command(about = "Run a command that is killed when its parent ends, or remove a directory when standard input ends")]
+#[command(
+    about = "Run a command that is killed when its parent ends, or remove a directory when standard input ends"
+)]
 struct LeashArgs {
     /// Process that must be the parent; the command is killed when the thread that started it ends
     #[arg(long, value_name = "PID", requires = "command", conflicts_with = "remove")]
@@ -50,24 +52,33 @@ fn run(args: &LeashArgs) -> anyhow::Result<()> {
 }
 
 fn become_command(parent: i32, command: &[OsString]) -> anyhow::Result<()> {
-    set_parent_process_death_signal(Some(Signal::KILL)).context("failed to ask for a signal at the parent's end")?;
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .context("failed to ask for a signal at the parent's end")?;
     // The parent may have ended before the signal was asked for; it would never come then.
     let actual = getppid().map(|pid| pid.as_raw_nonzero().get());
-    ensure!(actual == Some(parent), "parent {parent} has ended, its child is {actual:?} now");
-    let (program, arguments) = command.split_first().context("no command given; put it after --")?;
+    ensure!(
+        actual == Some(parent),
+        "parent {parent} has ended, its child is {actual:?} now"
+    );
+    let (program, arguments) = command
+        .split_first()
+        .context("no command given; put it after --")?;
     let error = Command::new(program).args(arguments).exec();
     Err(error).with_context(|| format!("failed to run {}", program.display()))
 }
 
 fn remove_at_end_of_input(directory: &PathBuf) -> anyhow::Result<()> {
-    let _: usize = std::io::stdin().read_to_end(&mut Vec::new()).context("failed to read standard input")?;
+    let _: usize = std::io::stdin()
+        .read_to_end(&mut Vec::new())
+        .context("failed to read standard input")?;
     let deadline = Instant::now() + REMOVE_TIMEOUT;
     while directory.exists() {
         match std::fs::remove_dir_all(directory) {
             Ok(()) => {}
             Err(_) if Instant::now() < deadline => std::thread::sleep(REMOVE_INTERVAL),
             Err(error) => {
-                return Err(error).with_context(|| format!("failed to remove {}; remove it by hand", directory.display()));
+                return Err(error)
+                    .with_context(|| format!("failed to remove {}; remove it by hand", directory.display()));
             }
         }
     }

@@ -1,0 +1,146 @@
+//! Installs what `manifests/` says, rendered by kustomize and applied with strict field validation.
+//!
+//! Nothing is changed on the way but where the webhook configuration points: at a process on this machine.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::{ApiCapabilities, ApiResource, Scope, pinned_kind};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+use crate::control_plane::ControlPlane;
+
+/// kustomize reads a dozen small files.
+const RENDER_TIMEOUT: Duration = Duration::from_secs(20);
+const FIELD_MANAGER: &str = "cordonhold-tests";
+/// Where the webhook serves reviews, if its configuration names no path.
+const REVIEW_PATH: &str = "/validate";
+const WEBHOOK_CONFIGURATION: &str = "ValidatingWebhookConfiguration";
+
+/// The manifests of this repository: `base`, or an overlay such as `overlays/protect-kured`.
+pub fn manifests(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .join("manifests")
+        .join(name)
+}
+
+/// The objects that a kustomization renders.
+#[derive(Debug, Clone)]
+pub struct Rendered {
+    objects: Vec<Value>,
+}
+
+impl Rendered {
+    /// Renders a directory with `kubectl kustomize`.
+    pub async fn from_directory(kubectl: &Path, directory: &Path) -> Result<Self> {
+        let mut command = tokio::process::Command::new(kubectl);
+        let _ = command.arg("kustomize").arg(directory).kill_on_drop(true);
+        let output = tokio::time::timeout(RENDER_TIMEOUT, command.output())
+            .await
+            .with_context(|| {
+                format!(
+                    "kubectl kustomize {} took over {RENDER_TIMEOUT:?}",
+                    directory.display()
+                )
+            })?
+            .with_context(|| format!("failed to run {}", kubectl.display()))?;
+        ensure!(
+            output.status.success(),
+            "failed to render {}: {}",
+            directory.display(),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        let text =
+            String::from_utf8(output.stdout).context("kustomize printed something that is no UTF-8")?;
+        let objects = serde_saphyr::from_multiple(&text).context("failed to read what kustomize rendered")?;
+        Ok(Self { objects })
+    }
+
+    pub fn objects(&self) -> &[Value] {
+        &self.objects
+    }
+
+    /// Applies all but the webhook configurations, namespaces first.
+    pub async fn apply_objects(&self, client: &Client) -> Result<()> {
+        let (namespaces, others): (Vec<&Value>, Vec<&Value>) = self
+            .objects
+            .iter()
+            .filter(|object| object["kind"] != WEBHOOK_CONFIGURATION)
+            .partition(|object| object["kind"] == "Namespace");
+        for object in namespaces.into_iter().chain(others) {
+            apply(client, object.clone()).await?;
+        }
+        Ok(())
+    }
+
+    /// Applies the webhook configurations, pointed at a process on this machine.
+    pub async fn register_webhook(&self, client: &Client, origin: &str, ca_bundle: &str) -> Result<()> {
+        for object in self
+            .objects
+            .iter()
+            .filter(|object| object["kind"] == WEBHOOK_CONFIGURATION)
+        {
+            apply(client, pointed_at(object.clone(), origin, ca_bundle)).await?;
+        }
+        Ok(())
+    }
+
+    /// The names of the webhook configurations.
+    pub fn webhook_configurations(&self) -> Vec<String> {
+        self.objects
+            .iter()
+            .filter(|object| object["kind"] == WEBHOOK_CONFIGURATION)
+            .filter_map(|object| object["metadata"]["name"].as_str().map(ToOwned::to_owned))
+            .collect()
+    }
+}
+
+/// Renders a directory of manifests and applies all but its webhook configurations.
+pub async fn install(plane: &ControlPlane, directory: &Path) -> Result<Rendered> {
+    let rendered = Rendered::from_directory(&plane.assets().kubectl, directory).await?;
+    rendered.apply_objects(&plane.client()).await?;
+    Ok(rendered)
+}
+
+fn pointed_at(mut configuration: Value, origin: &str, ca_bundle: &str) -> Value {
+    for webhook in configuration["webhooks"].as_array_mut().into_iter().flatten() {
+        let path = webhook
+            .pointer("/clientConfig/service/path")
+            .and_then(Value::as_str)
+            .unwrap_or(REVIEW_PATH)
+            .to_owned();
+        webhook["clientConfig"] = json!({ "url": format!("{origin}{path}"), "caBundle": ca_bundle });
+    }
+    configuration
+}
+
+async fn apply(client: &Client, object: Value) -> Result<()> {
+    let object: DynamicObject = serde_json::from_value(object).context("failed to read a rendered object")?;
+    let types = object.types.clone().context("a rendered object has no kind")?;
+    let name = object
+        .metadata
+        .name
+        .clone()
+        .context("a rendered object has no name")?;
+    let what = format!("{} {name}", types.kind);
+    let kind = GroupVersionKind::try_from(&types)
+        .with_context(|| format!("failed to read the apiVersion of {what}"))?;
+    let (resource, capabilities): (ApiResource, ApiCapabilities) = pinned_kind(client, &kind)
+        .await
+        .with_context(|| format!("the API server does not know the kind of {what}"))?;
+    let api: Api<DynamicObject> = match (&capabilities.scope, &object.metadata.namespace) {
+        (Scope::Namespaced, Some(namespace)) => Api::namespaced_with(client.clone(), namespace, &resource),
+        (Scope::Namespaced, None) => Api::default_namespaced_with(client.clone(), &resource),
+        (Scope::Cluster, _) => Api::all_with(client.clone(), &resource),
+    };
+    let parameters = PatchParams::apply(FIELD_MANAGER).force().validation_strict();
+    let applied = api.patch(&name, &parameters, &Patch::Apply(&object)).await;
+    applied
+        .map(drop)
+        .with_context(|| format!("failed to apply {what}"))
+}

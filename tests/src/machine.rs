@@ -1,0 +1,430 @@
+//! A machine for a node: its directory, its power, and the real agent that runs on it with the rights of its node's pod.
+//!
+//! What the power does at a reboot is what happens to a real node; who asked for it, it does not know.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::unix::pipe;
+use tokio::sync::{Mutex as AsyncMutex, watch};
+use tokio::task::JoinHandle;
+
+use crate::control_plane::{ControlPlane, service_account_token, set_down, wait_node_ready};
+use crate::host::{Host, RebootCommand};
+use crate::identity::{Credential, Endpoint};
+use crate::process::{CommandLine, Kennel, Process};
+use crate::programs::{self, Program};
+use crate::wait;
+use crate::{AGENT_ACCOUNT, NAMESPACE};
+
+/// Long enough for agents and controllers to see the node down, short enough for a test.
+const DOWN_TIME: Duration = Duration::from_secs(3);
+/// The DaemonSet controller makes the pod, KWOK runs it.
+const AGENT_POD_TIMEOUT: Duration = Duration::from_secs(30);
+/// As a kubelet asks; half of it gone, a kubelet asks again (k8s.io/kubernetes: pkg/kubelet/token).
+const TOKEN_LIFETIME: Duration = Duration::from_hours(1);
+const TOKEN_CHECK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// One reboot, as the machine saw it.
+#[derive(Debug, Clone)]
+pub struct RebootRecord {
+    /// When the machine went down.
+    pub at: Timestamp,
+    /// `namespace/name` of each pod that a drain would have evicted and that was on the node then.
+    pub pods: Vec<String>,
+    /// The Node's `spec.unschedulable` then.
+    pub unschedulable: bool,
+    /// Of the boot that followed.
+    pub boot_id: String,
+}
+
+/// A node's machine. Its tasks and its agent end when it is dropped.
+pub struct Machine {
+    power: Arc<Power>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// What the tasks share.
+struct Power {
+    node: String,
+    host: Host,
+    client: Client,
+    agent: AsyncMutex<Agent>,
+    records: watch::Sender<Vec<RebootRecord>>,
+    /// The first thing that went wrong in a task; waiters show it.
+    failure: Mutex<Option<String>>,
+}
+
+/// The agent's process, and what starting it takes.
+struct Agent {
+    kennel: Kennel,
+    name: String,
+    directory: PathBuf,
+    endpoint: Endpoint,
+    arguments: Vec<String>,
+    /// None until an agent was asked for; a boot starts what was.
+    program: Option<PathBuf>,
+    process: Option<Process>,
+}
+
+impl Machine {
+    /// A machine that runs no agent yet, with its root at `hosts/NODE` of the control plane's directory.
+    pub async fn new(plane: &ControlPlane, node: &str) -> Result<Self> {
+        let host = Host::create(hosts_directory(plane).join(node))?;
+        let name = format!("agent-{node}");
+        let directory = plane.directory().join("agents").join(node);
+        std::fs::create_dir_all(&directory)
+            .with_context(|| format!("failed to create {}", directory.display()))?;
+        let agent = Agent {
+            kennel: plane.kennel().clone(),
+            name,
+            directory,
+            endpoint: plane.endpoint().clone(),
+            arguments: Vec::new(),
+            program: None,
+            process: None,
+        };
+        let (records, _) = watch::channel(Vec::new());
+        let power = Arc::new(Power {
+            node: node.to_owned(),
+            host,
+            client: plane.client(),
+            agent: AsyncMutex::new(agent),
+            records,
+            failure: Mutex::new(None),
+        });
+        power.report_boot_id().await?;
+        // Opened here, not in the task: a reboot command that comes early must find a reader. For writing too, or each writer's end would be the FIFO's.
+        let initctl = pipe::OpenOptions::new()
+            .read_write(true)
+            .open_receiver(power.host.initctl())
+            .with_context(|| format!("failed to open {}", power.host.initctl().display()))?;
+        let button = tokio::spawn(watch_button(Arc::clone(&power), initctl));
+        Ok(Self {
+            power,
+            tasks: vec![button],
+        })
+    }
+
+    pub fn node(&self) -> &str {
+        &self.power.node
+    }
+
+    pub fn host(&self) -> &Host {
+        &self.power.host
+    }
+
+    /// Touches the sentinel file.
+    pub fn request_reboot(&self) -> Result<()> {
+        self.power.host.request_reboot()
+    }
+
+    /// From the next run of it on.
+    pub fn set_reboot_command(&self, command: RebootCommand) -> Result<()> {
+        self.power.host.set_reboot_command(command)
+    }
+
+    /// Every reboot since this machine was made, foreign ones included; one is listed as soon as the machine goes down.
+    pub fn reboots(&self) -> Vec<RebootRecord> {
+        self.power.records.borrow().clone()
+    }
+
+    /// Waits for the `n`-th reboot (from 1) to begin.
+    pub async fn wait_for_reboot(&self, n: usize, bound: Duration) -> Result<RebootRecord> {
+        let mut records = self.power.records.subscribe();
+        let reached = tokio::time::timeout(bound, records.wait_for(|records| records.len() >= n)).await;
+        let failure = self
+            .power
+            .failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            .unwrap_or_default();
+        let records = reached
+            .with_context(|| {
+                format!(
+                    "{} had no reboot {n} in {bound:?}; {failure}; its agent's log is {}",
+                    self.node(),
+                    self.agent_log().display()
+                )
+            })?
+            .context("the machine's power has ended")?;
+        Ok(records[n - 1].clone())
+    }
+
+    /// A reboot that no agent asked for; returns when the node is back.
+    pub async fn power_cycle(&self) -> Result<()> {
+        self.power.cycle().await
+    }
+
+    /// Starts the agent with these arguments after those that make this its machine.
+    pub async fn start_agent(&mut self, arguments: &[String]) -> Result<()> {
+        let [program] = programs::build([Program::Agent])?;
+        let pod = self.power.wait_agent_pod().await?;
+        let mut agent = self.power.agent.lock().await;
+        agent.arguments = arguments.to_vec();
+        agent.program = Some(program);
+        agent.write_credentials(&self.power.client, &pod).await?;
+        agent.start(&self.power.node, &self.power.host)?;
+        drop(agent);
+        if self.tasks.len() == 1 {
+            self.tasks
+                .push(tokio::spawn(keep_token(Arc::clone(&self.power), pod.uid())));
+        }
+        Ok(())
+    }
+
+    /// SIGKILL. A later boot starts it again, as a kubelet would; so does [`restart_agent`](Self::restart_agent).
+    pub async fn kill_agent(&self) {
+        self.power.agent.lock().await.process = None;
+    }
+
+    /// Starts the agent again as it was started last.
+    pub async fn restart_agent(&self) -> Result<()> {
+        let mut agent = self.power.agent.lock().await;
+        agent.process = None;
+        agent.start(&self.power.node, &self.power.host)
+    }
+
+    /// The agent's process id while it runs.
+    pub async fn agent_id(&self) -> Option<u32> {
+        let mut agent = self.power.agent.lock().await;
+        let process = agent.process.as_mut()?;
+        process.exited().is_none().then(|| process.id())
+    }
+
+    /// An error with the end of its log if the agent ended by itself.
+    pub async fn check_agent(&self) -> Result<()> {
+        self.power
+            .agent
+            .lock()
+            .await
+            .process
+            .as_mut()
+            .map_or(Ok(()), Process::check_running)
+    }
+
+    pub fn agent_log(&self) -> PathBuf {
+        // The name is fixed; the lock that guards the process is not needed.
+        self.power
+            .host
+            .root()
+            .join("../../logs")
+            .join(format!("agent-{}.log", self.node()))
+    }
+
+    /// The kubeconfig that the agent uses.
+    pub async fn agent_kubeconfig(&self) -> PathBuf {
+        self.power.agent.lock().await.kubeconfig()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+/// Where the machines' roots are.
+pub fn hosts_directory(plane: &ControlPlane) -> PathBuf {
+    plane.directory().join("hosts")
+}
+
+/// A machine for each node.
+pub async fn machines(plane: &ControlPlane, nodes: &[String]) -> Result<Vec<Machine>> {
+    let mut machines = Vec::new();
+    for node in nodes {
+        machines.push(Machine::new(plane, node).await?);
+    }
+    Ok(machines)
+}
+
+impl Power {
+    /// Everything a reboot does, in the order in which a machine does it.
+    async fn cycle(&self) -> Result<()> {
+        let at = Timestamp::now();
+        let (pods, unschedulable) = self.observe().await?;
+        self.host.begin_shutdown()?;
+        let mut agent = self.agent.lock().await;
+        agent.process = None;
+        self.host.boot()?;
+        let record = RebootRecord {
+            at,
+            pods,
+            unschedulable,
+            boot_id: self.host.boot_id()?,
+        };
+        self.records.send_modify(|records| records.push(record));
+        set_down(&self.client, &self.node, true).await?;
+        tokio::time::sleep(DOWN_TIME).await;
+        self.report_boot_id().await?;
+        set_down(&self.client, &self.node, false).await?;
+        wait_node_ready(&self.client, &self.node, true).await?;
+        match agent.program {
+            Some(_) => agent.start(&self.node, &self.host),
+            None => Ok(()),
+        }
+    }
+
+    async fn observe(&self) -> Result<(Vec<String>, bool)> {
+        let pods: Api<Pod> = Api::all(self.client.clone());
+        let on_node = ListParams::default().fields(&format!("spec.nodeName={}", self.node));
+        let listed = pods
+            .list(&on_node)
+            .await
+            .with_context(|| format!("failed to list the pods of {}", self.node))?;
+        let node = Api::<Node>::all(self.client.clone())
+            .get(&self.node)
+            .await
+            .with_context(|| format!("failed to get the Node {}", self.node))?;
+        let evictable = listed
+            .iter()
+            .filter(|pod| drain_evicts(pod))
+            .map(|pod| format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any()));
+        Ok((
+            evictable.collect(),
+            node.spec.and_then(|spec| spec.unschedulable).unwrap_or(false),
+        ))
+    }
+
+    async fn report_boot_id(&self) -> Result<()> {
+        let status = json!({ "status": { "nodeInfo": { "bootID": self.host.boot_id()? } } });
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let patched = nodes
+            .patch_status(&self.node, &PatchParams::default(), &Patch::Merge(status))
+            .await;
+        patched
+            .map(drop)
+            .with_context(|| format!("failed to set the boot id of the Node {}", self.node))
+    }
+
+    async fn wait_agent_pod(&self) -> Result<Pod> {
+        let what = format!(
+            "a running pod of the agent's DaemonSet on {} (are the manifests installed?)",
+            self.node
+        );
+        wait::until(&what, AGENT_POD_TIMEOUT, || self.agent_pod()).await
+    }
+
+    async fn agent_pod(&self) -> Result<Option<Pod>> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let on_node = ListParams::default().fields(&format!("spec.nodeName={}", self.node));
+        let listed = pods
+            .list(&on_node)
+            .await
+            .context("failed to list the agents' pods")?;
+        Ok(listed.items.into_iter().find(|pod| {
+            let account = pod
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.service_account_name.as_deref());
+            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+            account == Some(AGENT_ACCOUNT)
+                && phase == Some("Running")
+                && pod.metadata.deletion_timestamp.is_none()
+        }))
+    }
+
+    fn note_failure(&self, error: &anyhow::Error) {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = failure.get_or_insert_with(|| format!("{error:#}"));
+        eprintln!("machine {}: {error:#}", self.node);
+    }
+}
+
+impl Agent {
+    fn kubeconfig(&self) -> PathBuf {
+        self.directory.join("kubeconfig")
+    }
+
+    async fn write_credentials(&self, client: &Client, pod: &Pod) -> Result<()> {
+        let token =
+            service_account_token(client, NAMESPACE, AGENT_ACCOUNT, Some(pod), TOKEN_LIFETIME).await?;
+        let file = self.directory.join("token");
+        replace(&file, &token)?;
+        self.endpoint
+            .write_kubeconfig(&self.kubeconfig(), AGENT_ACCOUNT, &Credential::TokenFile(file))
+    }
+
+    fn start(&mut self, node: &str, host: &Host) -> Result<()> {
+        ensure!(self.process.is_none(), "the agent of {node} runs already");
+        let program = self
+            .program
+            .as_ref()
+            .with_context(|| format!("the agent of {node} was never started"))?;
+        let line = CommandLine::new(program)
+            .args(["--node-id", node, "--lock-namespace", NAMESPACE, "--period", "1s"])
+            .arg("--kubeconfig")
+            .arg(self.kubeconfig())
+            .args(host.agent_arguments())
+            .args(&self.arguments);
+        self.process = Some(self.kennel.start(&self.name, &line)?);
+        Ok(())
+    }
+}
+
+async fn watch_button(power: Arc<Power>, initctl: pipe::Receiver) {
+    let mut lines = BufReader::new(initctl).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        if line != "reboot" {
+            continue;
+        }
+        if let Err(error) = power.cycle().await {
+            power.note_failure(&error.context("failed to carry out a reboot"));
+        }
+    }
+}
+
+/// Does for the token what a kubelet does: a new one when half its life is over, or when the pod was replaced.
+async fn keep_token(power: Arc<Power>, mut uid: Option<String>) {
+    let mut issued = tokio::time::Instant::now();
+    loop {
+        tokio::time::sleep(TOKEN_CHECK_INTERVAL).await;
+        let Ok(Some(pod)) = power.agent_pod().await else {
+            continue;
+        };
+        if pod.uid() == uid && issued.elapsed() < TOKEN_LIFETIME / 2 {
+            continue;
+        }
+        match power
+            .agent
+            .lock()
+            .await
+            .write_credentials(&power.client, &pod)
+            .await
+        {
+            Ok(()) => {
+                uid = pod.uid();
+                issued = tokio::time::Instant::now();
+            }
+            Err(error) => power.note_failure(&error.context("failed to renew the agent's token")),
+        }
+    }
+}
+
+/// All but pods of a DaemonSet and mirror pods, as `kubectl drain --ignore-daemonsets` sorts them.
+pub fn drain_evicts(pod: &Pod) -> bool {
+    let by_daemon_set = pod
+        .owner_references()
+        .iter()
+        .any(|owner| owner.kind == "DaemonSet" && owner.controller == Some(true));
+    !by_daemon_set && !pod.annotations().contains_key("kubernetes.io/config.mirror")
+}
+
+/// In one step, because the agent may read it at any moment.
+fn replace(path: &Path, content: &str) -> Result<()> {
+    let unfinished = path.with_extension("new");
+    std::fs::write(&unfinished, content)
+        .with_context(|| format!("failed to write {}", unfinished.display()))?;
+    std::fs::rename(&unfinished, path).with_context(|| format!("failed to replace {}", path.display()))
+}

@@ -1,0 +1,249 @@
+//! The real webhook as a process: TLS with a development certificate, and the rights of its own ServiceAccount.
+//!
+//! Registering it is `install`'s.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::control_plane::{ControlPlane, free_ports};
+use crate::identity::Credential;
+use crate::install::Rendered;
+use crate::process::{CommandLine, Process};
+use crate::programs::{self, Program};
+use crate::wait;
+use crate::{AGENT_ACCOUNT, NAMESPACE, WEBHOOK_ACCOUNT};
+
+/// It reads its files and fills its caches; 0.3 s when nothing else runs.
+const READY_TIMEOUT: Duration = Duration::from_secs(20);
+/// The API server takes notice of a webhook configuration through a watch.
+const REGISTERED_TIMEOUT: Duration = Duration::from_secs(20);
+const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
+const TERMINATE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the webhook does with an update that it would deny.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
+    Enforce,
+    Warn,
+    Audit,
+}
+
+impl Mode {
+    fn flag(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Warn => "warn",
+            Self::Audit => "audit",
+        }
+    }
+}
+
+/// Whether the webhook guards stock kured's locks as well as Cordonhold's holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protection {
+    OwnHolds,
+    OwnHoldsAndKured,
+}
+
+/// The webhook's process, and all that starting it again takes.
+#[derive(Debug)]
+pub struct Webhook {
+    plane_log: PathBuf,
+    kennel: crate::process::Kennel,
+    line: CommandLine,
+    port: u16,
+    admin: SocketAddr,
+    ca_bundle: String,
+    process: Option<Process>,
+}
+
+impl Webhook {
+    /// Starts it and waits until it is ready; its ServiceAccount must exist.
+    pub async fn start(plane: &ControlPlane, mode: Mode, protection: Protection) -> Result<Self> {
+        let [program] = programs::build([Program::Webhook])?;
+        let directory = plane.directory().join("webhook");
+        std::fs::create_dir_all(&directory)
+            .with_context(|| format!("failed to create {}", directory.display()))?;
+        let issued = cordonhold_certs_dev::issue(&["127.0.0.1".to_owned()])
+            .context("failed to issue the webhook's certificate")?;
+        let token = plane
+            .service_account_token(NAMESPACE, WEBHOOK_ACCOUNT, None)
+            .await?;
+        let kubeconfig = directory.join("kubeconfig");
+        plane
+            .endpoint()
+            .write_kubeconfig(&kubeconfig, WEBHOOK_ACCOUNT, &Credential::Token(token))?;
+        let (certificate, key) = (directory.join("tls.crt"), directory.join("tls.key"));
+        std::fs::write(&certificate, &issued.cert_pem)
+            .context("failed to write the webhook's certificate")?;
+        std::fs::write(&key, &issued.key_pem).context("failed to write the webhook's key")?;
+        let [port, admin_port] = free_ports()?;
+        let admin = SocketAddr::from(([127, 0, 0, 1], admin_port));
+        let mut line = CommandLine::new(program)
+            .args([
+                "--listen".to_owned(),
+                format!("127.0.0.1:{port}"),
+                "--admin-listen".to_owned(),
+                admin.to_string(),
+            ])
+            .arg("--tls-cert-file")
+            .arg(certificate)
+            .arg("--tls-private-key-file")
+            .arg(key)
+            .args([
+                "--mode",
+                mode.flag(),
+                "--agent-namespace",
+                NAMESPACE,
+                "--agent-service-account",
+                AGENT_ACCOUNT,
+            ])
+            .arg("--kubeconfig")
+            .arg(kubeconfig);
+        if protection == Protection::OwnHoldsAndKured {
+            line = line.arg("--protect-kured");
+        }
+        let mut webhook = Self {
+            plane_log: plane.kennel().log_path("webhook"),
+            kennel: plane.kennel().clone(),
+            line,
+            port,
+            admin,
+            ca_bundle: issued.ca_bundle(),
+            process: None,
+        };
+        webhook.start_again().await?;
+        Ok(webhook)
+    }
+
+    /// Where its reviews go.
+    pub fn origin(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// The CA that its configuration names.
+    pub fn ca_bundle(&self) -> &str {
+        &self.ca_bundle
+    }
+
+    /// What it wrote: a JSON line for each decision, among others.
+    pub fn log_path(&self) -> &Path {
+        &self.plane_log
+    }
+
+    /// Its plain port: `/livez`, `/readyz`, `/metrics`.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// SIGTERM, and waits for its end.
+    pub async fn stop(&mut self) -> Result<()> {
+        match self.process.take() {
+            Some(mut process) => process.terminate(TERMINATE_TIMEOUT).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Starts it after [`kill`](Self::kill) or [`stop`](Self::stop), on the same ports, and waits until it is ready.
+    pub async fn start_again(&mut self) -> Result<()> {
+        let mut process = self.kennel.start("webhook", &self.line)?;
+        let admin = self.admin;
+        let ready = wait::until("the webhook's readyz", READY_TIMEOUT, || {
+            let ended = process.check_running();
+            async move {
+                match ended {
+                    Err(error) => Ok(Some(Err(error))),
+                    Ok(()) => Ok(http_status(admin, "/readyz")
+                        .await
+                        .is_ok_and(|status| status == 200)
+                        .then_some(Ok(()))),
+                }
+            }
+        })
+        .await;
+        ready.with_context(|| format!("the webhook's log is {}", self.plane_log.display()))??;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Applies its configuration, and waits until the API server asks it.
+    pub async fn register(&self, plane: &ControlPlane, rendered: &Rendered, probe_node: &str) -> Result<()> {
+        rendered
+            .register_webhook(&plane.client(), &self.origin(), &self.ca_bundle)
+            .await?;
+        let controller = plane
+            .client_from(&plane.kubeconfig(crate::identity::Identity::Controller))
+            .await?;
+        let length = self.log_length();
+        wait::until(
+            "the API server to ask the webhook",
+            REGISTERED_TIMEOUT,
+            || async {
+                let denied = spoof_hold(&controller, probe_node).await?;
+                Ok((denied || self.log_length() > length).then_some(()))
+            },
+        )
+        .await
+    }
+
+    fn log_length(&self) -> u64 {
+        std::fs::metadata(&self.plane_log).map_or(0, |metadata| metadata.len())
+    }
+}
+
+/// Whether a dry run of a mark from somebody who is no agent is denied; in any mode it leaves a line in the webhook's log.
+async fn spoof_hold(client: &Client, node: &str) -> Result<bool> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let mark = json!({ "metadata": { "annotations": { "cordonhold.dev/holder": "probe/2000-01-01T00:00:00.000000000Z" } } });
+    match nodes
+        .patch(
+            node,
+            &PatchParams {
+                dry_run: true,
+                ..PatchParams::default()
+            },
+            &Patch::Merge(mark),
+        )
+        .await
+    {
+        Ok(_) => Ok(false),
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(true),
+        Err(error) => Err(error).context("failed to probe the webhook"),
+    }
+}
+
+/// The status of a plain GET.
+pub async fn http_status(address: SocketAddr, path: &str) -> Result<u16> {
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        let _: usize = stream.read_to_end(&mut answer).await?;
+        std::io::Result::Ok(answer)
+    };
+    let answer = tokio::time::timeout(STATUS_TIMEOUT, exchange)
+        .await
+        .with_context(|| format!("{address}{path} took over {STATUS_TIMEOUT:?}"))?
+        .with_context(|| format!("failed to get {address}{path}"))?;
+    let text = String::from_utf8_lossy(&answer);
+    ensure!(text.starts_with("HTTP/1."), "{address}{path} answered no HTTP");
+    text.split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .with_context(|| format!("{address}{path} answered no status"))
+}
