@@ -218,13 +218,24 @@ impl Reason {
 impl Verdict {
     /// A request that could not be judged: denied as far as the mode denies. `why` says what to fix.
     pub fn unjudged(reason: Reason, mode: Mode, why: &str) -> Verdict {
-        denial(reason, mode, format!("cordonhold cannot judge this request: {why}"), BTreeMap::new())
+        denial(
+            reason,
+            mode,
+            format!("cordonhold cannot judge this request: {why}"),
+            BTreeMap::new(),
+        )
     }
 }
 
 /// Decides. Ask again with the fact filled in while it answers [`Decision::Need`]: at most twice.
 pub fn decide(request: &Request, facts: &Facts, policy: &Policy, now: Timestamp) -> Decision {
-    let judgement = Judgement { request, facts, policy, now, change: Change::between(&request.old, &request.new) };
+    let judgement = Judgement {
+        request,
+        facts,
+        policy,
+        now,
+        change: Change::between(&request.old, &request.new),
+    };
     match judgement.reason() {
         Ok(reason) => Decision::Verdict(judgement.verdict(reason)),
         Err(need) => Decision::Need(need),
@@ -248,7 +259,11 @@ impl Judgement<'_> {
             return Ok(Reason::NothingOfOurs);
         }
         if self.request.requester.user == self.policy.agent.user() {
-            return Ok(if self.is_on_own_node() { Reason::Owner } else { Reason::NotOwnNode });
+            return Ok(if self.is_on_own_node() {
+                Reason::Owner
+            } else {
+                Reason::NotOwnNode
+            });
         }
         if change.cancel {
             return self.cancel_written();
@@ -259,7 +274,11 @@ impl Judgement<'_> {
         let hold = hold::read(&self.request.old);
         let is_held = hold::is_held(&hold);
         if self.is_cancelled() && !change.sets_marks && (is_held || change.touches_marks()) {
-            return Ok(if self.is_sealed(&hold) { Reason::TooLate } else { Reason::Cancelled });
+            return Ok(if self.is_sealed(&hold) {
+                Reason::TooLate
+            } else {
+                Reason::Cancelled
+            });
         }
         let has_lapsed = matches!(&hold, Reading::Present(hold) if hold.has_lapsed(self.now, SKEW));
         if change.uncordons && is_held && !has_lapsed {
@@ -271,7 +290,11 @@ impl Judgement<'_> {
         if change.taint {
             return Ok(Reason::TamperedTaint);
         }
-        if is_held { Ok(Reason::Lapsed) } else { self.kured(&hold) }
+        if is_held {
+            Ok(Reason::Lapsed)
+        } else {
+            self.kured(&hold)
+        }
     }
 
     /// The token belongs to a pod on the very node that is changed.
@@ -297,7 +320,8 @@ impl Judgement<'_> {
     /// The old Node carries a cancel that names its hold.
     fn is_cancelled(&self) -> bool {
         let node = &self.request.old;
-        change::has_marks(node) && hold::cancel(node).is_some_and(|cancel| cancel.created == cancel_name(node))
+        change::has_marks(node)
+            && hold::cancel(node).is_some_and(|cancel| cancel.created == cancel_name(node))
     }
 
     /// A reboot is under way, so even a cancelled hold stays until it is back or late.
@@ -317,7 +341,9 @@ impl Judgement<'_> {
 
     /// An uncordon of a Node that we do not hold: does stock kured?
     fn kured(&self, hold: &Reading<Hold>) -> Result<Reason, Fact> {
-        let Some(kured) = &self.policy.kured else { return Ok(Reason::NotHeld) };
+        let Some(kured) = &self.policy.kured else {
+            return Ok(Reason::NotHeld);
+        };
         let requester = &self.request.requester;
         // Tokens before Kubernetes 1.32 carry no node claim.
         let is_claim_fitting = requester.node_claim.is_empty() || self.is_on_own_node();
@@ -341,7 +367,11 @@ impl Judgement<'_> {
                 && Some(entry.created.as_str()) != own_created
                 && !is_expired(entry, self.now)
         });
-        Ok(if names_node { Reason::KuredHeld } else { Reason::NotHeld })
+        Ok(if names_node {
+            Reason::KuredHeld
+        } else {
+            Reason::NotHeld
+        })
     }
 
     fn verdict(&self, reason: Reason) -> Verdict {
@@ -349,21 +379,42 @@ impl Judgement<'_> {
         let mut audit = BTreeMap::new();
         if reason != Reason::NothingOfOurs {
             let _ = audit.insert(AUDIT_REASON, reason.code().to_owned());
-            let marks = [("holder", node.annotation(keys::HOLDER)), ("phase", node.label(keys::PHASE))];
-            audit.extend(marks.into_iter().filter_map(|(key, value)| Some((key, text::clip(value?)))));
+            let marks = [
+                ("holder", node.annotation(keys::HOLDER)),
+                ("phase", node.label(keys::PHASE)),
+            ];
+            audit.extend(
+                marks
+                    .into_iter()
+                    .filter_map(|(key, value)| Some((key, text::clip(value?)))),
+            );
         }
         match reason {
             Reason::NothingOfOurs
             | Reason::Owner
             | Reason::Override
             | Reason::NotHeld
-            | Reason::KuredOwner => {
-                Verdict { outcome: Outcome::Allow, reason, message: String::new(), warnings: Vec::new(), audit }
-            }
+            | Reason::KuredOwner => Verdict {
+                outcome: Outcome::Allow,
+                reason,
+                message: String::new(),
+                warnings: Vec::new(),
+                audit,
+            },
             Reason::Cancelled | Reason::Lapsed => {
                 let warning = text::passing(reason, node);
-                let warnings = if self.policy.mode == Mode::Audit { Vec::new() } else { vec![warning] };
-                Verdict { outcome: Outcome::Flag, reason, message: String::new(), warnings, audit }
+                let warnings = if self.policy.mode == Mode::Audit {
+                    Vec::new()
+                } else {
+                    vec![warning]
+                };
+                Verdict {
+                    outcome: Outcome::Flag,
+                    reason,
+                    message: String::new(),
+                    warnings,
+                    audit,
+                }
             }
             _ => denial(reason, self.policy.mode, self.denial_message(reason), audit),
         }
@@ -375,7 +426,13 @@ impl Judgement<'_> {
             _ => "",
         };
         let user = &self.request.requester.user;
-        text::denial(reason, &self.request.old, user, self.policy.kured.as_ref(), failure)
+        text::denial(
+            reason,
+            &self.request.old,
+            user,
+            self.policy.kured.as_ref(),
+            failure,
+        )
     }
 }
 
@@ -396,7 +453,11 @@ fn is_expired(entry: &Entry, now: Timestamp) -> bool {
         return false;
     }
     let created = entry.created.parse::<Timestamp>().ok();
-    let end = created.and_then(|created| created.checked_add(SignedDuration::from_nanos(entry.ttl_nanos)).ok());
+    let end = created.and_then(|created| {
+        created
+            .checked_add(SignedDuration::from_nanos(entry.ttl_nanos))
+            .ok()
+    });
     end.is_some_and(|end| end <= now)
 }
 
@@ -404,14 +465,30 @@ fn denial(reason: Reason, mode: Mode, message: String, mut audit: BTreeMap<&'sta
     let _ = audit.insert(AUDIT_REASON, reason.code().to_owned());
     let _ = audit.insert("mode", mode.as_str().to_owned());
     match mode {
-        Mode::Enforce => Verdict { outcome: Outcome::Deny, reason, message, warnings: Vec::new(), audit },
+        Mode::Enforce => Verdict {
+            outcome: Outcome::Deny,
+            reason,
+            message,
+            warnings: Vec::new(),
+            audit,
+        },
         Mode::Warn => {
             let warnings = vec![text::would_deny(reason, &message)];
-            Verdict { outcome: Outcome::Flag, reason, message: String::new(), warnings, audit }
+            Verdict {
+                outcome: Outcome::Flag,
+                reason,
+                message: String::new(),
+                warnings,
+                audit,
+            }
         }
-        Mode::Audit => {
-            Verdict { outcome: Outcome::Flag, reason, message: String::new(), warnings: Vec::new(), audit }
-        }
+        Mode::Audit => Verdict {
+            outcome: Outcome::Flag,
+            reason,
+            message: String::new(),
+            warnings: Vec::new(),
+            audit,
+        },
     }
 }
 

@@ -7,7 +7,10 @@ use crate::node::NodeView;
 
 /// The changes of one update that anybody here cares about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::struct_excessive_bools, reason = "five independent observations, each named")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "five independent observations, each named"
+)]
 pub struct Change {
     /// `spec.unschedulable` goes from true to false.
     pub uncordons: bool,
@@ -22,7 +25,9 @@ impl Change {
     pub fn between(old: &NodeView, new: &NodeView) -> Change {
         let marks = || {
             let annotations = keys::MARK_ANNOTATIONS.map(|key| (old.annotation(key), new.annotation(key)));
-            annotations.into_iter().chain([(old.label(keys::PHASE), new.label(keys::PHASE))])
+            annotations
+                .into_iter()
+                .chain([(old.label(keys::PHASE), new.label(keys::PHASE))])
         };
         let taint = (old.is_tainted(keys::REBOOTING), new.is_tainted(keys::REBOOTING));
         Change {
@@ -47,5 +52,7 @@ impl Change {
 pub(super) fn has_marks(node: &NodeView) -> bool {
     node.label(keys::PHASE).is_some()
         || node.is_tainted(keys::REBOOTING)
-        || keys::MARK_ANNOTATIONS.iter().any(|key| node.annotation(key).is_some())
+        || keys::MARK_ANNOTATIONS
+            .iter()
+            .any(|key| node.annotation(key).is_some())
 }

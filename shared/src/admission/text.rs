@@ -31,7 +31,10 @@ fn clip_to(text: &str, max_chars: usize) -> String {
 /// The warning beside a request that passes although it would be denied in mode `enforce`.
 pub(super) fn would_deny(reason: Reason, message: &str) -> String {
     let first = message.lines().next().unwrap_or_default();
-    clip_to(&format!("cordonhold would deny this ({}): {first}", reason.code()), WARNING_MAX_CHARS)
+    clip_to(
+        &format!("cordonhold would deny this ({}): {first}", reason.code()),
+        WARNING_MAX_CHARS,
+    )
 }
 
 /// The warning beside a request that passes by a cancel or by time.
@@ -39,7 +42,10 @@ pub(super) fn passing(reason: Reason, node: &NodeView) -> String {
     let name = node.name();
     let text = match (reason, hold::cancel(node)) {
         (Reason::Cancelled, Some(cancel)) => {
-            format!("cordonhold: the hold of node {name} was cancelled: {}", cancel.reason)
+            format!(
+                "cordonhold: the hold of node {name} was cancelled: {}",
+                cancel.reason
+            )
         }
         _ => format!(
             "cordonhold: the hold of node {name} was not renewed in time; its marks stay until its agent or a cancel removes them"
@@ -86,17 +92,28 @@ pub(super) fn denial(
 }
 
 fn lookup_failed(name: &str, kured: Option<&KuredPolicy>, failure: &str) -> String {
-    let mut text = format!("cordonhold cannot tell whether this may pass for node {name}: {failure}. Try again");
+    let mut text =
+        format!("cordonhold cannot tell whether this may pass for node {name}: {failure}. Try again");
     if let Some(kured) = kured {
         // Writing into a String cannot fail, here and below.
-        write!(text, "; kured's lock is read from daemonset {}/{}", kured.ds_namespace, kured.ds_name)
-            .unwrap_or_default();
+        write!(
+            text,
+            "; kured's lock is read from daemonset {}/{}",
+            kured.ds_namespace, kured.ds_name
+        )
+        .unwrap_or_default();
     }
     text + &webhook_in_the_way()
 }
 
 fn kured_held(reason: Reason, name: &str, kured: Option<&KuredPolicy>) -> String {
-    let Some(KuredPolicy { ds_namespace, ds_name, lock_annotation, .. }) = kured else {
+    let Some(KuredPolicy {
+        ds_namespace,
+        ds_name,
+        lock_annotation,
+        ..
+    }) = kured
+    else {
         return format!("node {name} is held by kured");
     };
     let what = match reason {
@@ -117,10 +134,15 @@ fn held(reason: Reason, node: &NodeView) -> String {
     let what = match reason {
         Reason::TamperedHold => format!("the marks of the hold on node {name} are its agent's alone"),
         Reason::TamperedTaint => {
-            format!("the taint {} of the hold on node {name} is its agent's alone", keys::REBOOTING)
+            format!(
+                "the taint {} of the hold on node {name} is its agent's alone",
+                keys::REBOOTING
+            )
         }
         Reason::TooLate => {
-            format!("the hold of node {name} was cancelled too late: its reboot is under way, and it stays cordoned")
+            format!(
+                "the hold of node {name} was cancelled too late: its reboot is under way, and it stays cordoned"
+            )
         }
         _ => format!("node {name} is held for a reboot and stays cordoned"),
     };
@@ -130,7 +152,9 @@ fn held(reason: Reason, node: &NodeView) -> String {
 fn describe(node: &NodeView, reading: &Reading<Hold>) -> String {
     match reading {
         Reading::Present(hold) => {
-            let until = hold.until.map_or_else(|| "its agent ends it".to_owned(), |until| until.to_string());
+            let until = hold
+                .until
+                .map_or_else(|| "its agent ends it".to_owned(), |until| until.to_string());
             format!(
                 "holder {}, phase {}, since {}, until {until}",
                 clip(&hold.holder.to_string()),
@@ -142,7 +166,9 @@ fn describe(node: &NodeView, reading: &Reading<Hold>) -> String {
             let holder = clip(node.annotation(keys::HOLDER).unwrap_or("none"));
             let phase = clip(node.label(keys::PHASE).unwrap_or("none"));
             let until = clip(node.annotation(keys::UNTIL).unwrap_or("none"));
-            format!("its hold cannot be read, so it counts as held ({why}): holder {holder}, phase {phase}, until {until}")
+            format!(
+                "its hold cannot be read, so it counts as held ({why}): holder {holder}, phase {phase}, until {until}"
+            )
         }
         Reading::Absent => "marks without a holder".to_owned(),
     }
@@ -150,7 +176,10 @@ fn describe(node: &NodeView, reading: &Reading<Hold>) -> String {
 
 fn way_out(reason: Reason, node: &NodeView) -> String {
     let name = node.name();
-    let marks: Vec<String> = keys::MARK_ANNOTATIONS.iter().map(|key| format!("{key}-")).collect();
+    let marks: Vec<String> = keys::MARK_ANNOTATIONS
+        .iter()
+        .map(|key| format!("{key}-"))
+        .collect();
     let by_hand = format!(
         "kubectl uncordon {name}; kubectl taint node {name} {}:{}-; kubectl label node {name} {}-; kubectl annotate node {name} {}",
         keys::REBOOTING,
@@ -159,7 +188,9 @@ fn way_out(reason: Reason, node: &NodeView) -> String {
         marks.join(" ")
     );
     if reason == Reason::TooLate {
-        return format!("\nWait until it is back or until that time has passed; where no agent is alive, then: {by_hand}");
+        return format!(
+            "\nWait until it is back or until that time has passed; where no agent is alive, then: {by_hand}"
+        );
     }
     format!(
         "\nTo call the reboot off (the agent then gives the cordon back): kubectl annotate --overwrite node {name} {}='{} <your reason>'\

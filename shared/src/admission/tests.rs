@@ -1,0 +1,770 @@
+//! Every rule of the decision, every mode, and what holds for any request at all.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::node::Taint;
+
+const UID: &str = "7f1c";
+const CREATED: &str = "2026-01-01T00:00:00.123456789Z";
+const NODE: &str = "node-0";
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+/// Ten minutes before `until` of [`held`].
+fn now() -> Timestamp {
+    at("2026-01-01T00:05:00Z")
+}
+
+fn free() -> NodeView {
+    let mut node = NodeView::default();
+    node.metadata.name = NODE.to_owned();
+    node.metadata.uid = UID.to_owned();
+    node.spec.unschedulable = true;
+    node
+}
+
+fn annotate(mut node: NodeView, key: &str, value: &str) -> NodeView {
+    let _ = node.metadata.annotations.insert(key.to_owned(), value.to_owned());
+    node
+}
+
+fn without(mut node: NodeView, key: &str) -> NodeView {
+    assert!(node.metadata.annotations.remove(key).is_some());
+    node
+}
+
+fn phase(mut node: NodeView, phase: &str) -> NodeView {
+    let _ = node
+        .metadata
+        .labels
+        .insert(keys::PHASE.to_owned(), phase.to_owned());
+    node
+}
+
+fn held_in(name: &str) -> NodeView {
+    let mut node = annotate(phase(free(), name), keys::HOLDER, &format!("{UID}/{CREATED}"));
+    node = annotate(node, keys::UNTIL, "2026-01-01T00:15:00Z");
+    node = annotate(node, keys::BOOT_ID, "b-1");
+    node = annotate(node, keys::WAS_UNSCHEDULABLE, "false");
+    node.spec.taints.push(Taint::no_schedule(keys::REBOOTING));
+    node
+}
+
+fn held() -> NodeView {
+    held_in("delaying")
+}
+
+fn cancelled(node: NodeView) -> NodeView {
+    annotate(node, keys::CANCEL, &format!("{CREATED} wrong node"))
+}
+
+fn uncordoned(mut node: NodeView) -> NodeView {
+    node.spec.unschedulable = false;
+    node
+}
+
+fn stripped(mut node: NodeView) -> NodeView {
+    for key in keys::MARK_ANNOTATIONS {
+        let _ = node.metadata.annotations.remove(key);
+    }
+    let _ = node.metadata.labels.remove(keys::PHASE);
+    node.spec.taints.clear();
+    node
+}
+
+fn untainted(mut node: NodeView) -> NodeView {
+    node.spec.taints.clear();
+    node
+}
+
+fn requester(user: &str, node_claim: &[&str]) -> Requester {
+    Requester {
+        user: user.to_owned(),
+        groups: Vec::new(),
+        node_claim: node_claim.iter().map(|claim| (*claim).to_owned()).collect(),
+    }
+}
+
+fn stranger() -> Requester {
+    Requester {
+        groups: vec!["system:masters".to_owned()],
+        ..requester("admin", &[])
+    }
+}
+
+const AGENT: &str = "system:serviceaccount:cordonhold:cordonhold-agent";
+const KURED: &str = "system:serviceaccount:kube-system:kured";
+
+fn policy() -> Policy {
+    Policy {
+        mode: Mode::Enforce,
+        agent: ServiceAccount {
+            namespace: "cordonhold".to_owned(),
+            name: "cordonhold-agent".to_owned(),
+        },
+        kured: None,
+    }
+}
+
+fn kured_policy() -> Policy {
+    let kured = KuredPolicy {
+        service_account: ServiceAccount {
+            namespace: "kube-system".to_owned(),
+            name: "kured".to_owned(),
+        },
+        ds_namespace: "kube-system".to_owned(),
+        ds_name: "kured".to_owned(),
+        lock_annotation: keys::KURED_LOCK.to_owned(),
+    };
+    Policy {
+        kured: Some(kured),
+        ..policy()
+    }
+}
+
+fn ask(
+    who: Requester,
+    old: NodeView,
+    new: NodeView,
+    facts: &Facts,
+    policy: &Policy,
+    now: Timestamp,
+) -> Decision {
+    decide(
+        &Request {
+            requester: who,
+            old,
+            new,
+        },
+        facts,
+        policy,
+        now,
+    )
+}
+
+fn verdict(who: Requester, old: NodeView, new: NodeView) -> Verdict {
+    match ask(who, old, new, &Facts::default(), &policy(), now()) {
+        Decision::Verdict(verdict) => verdict,
+        Decision::Need(need) => panic!("needs {need:?}"),
+    }
+}
+
+fn stranger_gets(old: &NodeView, new: NodeView) -> (Outcome, Reason) {
+    let verdict = verdict(stranger(), old.clone(), new);
+    (verdict.outcome, verdict.reason)
+}
+
+#[test]
+fn held_stays_cordoned_in_every_phase_beyond_a_wish() {
+    for name in [
+        "draining",
+        "delaying",
+        "sealed",
+        "returning",
+        "a-phase-of-tomorrow",
+        "",
+    ] {
+        let node = held_in(name);
+        assert_eq!(
+            stranger_gets(&node, uncordoned(node.clone())),
+            (Outcome::Deny, Reason::Held),
+            "{name}"
+        );
+    }
+    let wish = untainted(held_in("wanted"));
+    assert_eq!(
+        stranger_gets(&wish, uncordoned(wish.clone())),
+        (Outcome::Allow, Reason::NotHeld)
+    );
+    assert_eq!(
+        stranger_gets(&free(), uncordoned(free())),
+        (Outcome::Allow, Reason::NotHeld)
+    );
+}
+
+#[test]
+fn held_stays_cordoned_whatever_is_changed_with_it() {
+    let mut labelled = uncordoned(held());
+    let _ = labelled
+        .metadata
+        .labels
+        .insert("plan".to_owned(), "done".to_owned());
+    for new in [
+        labelled,
+        uncordoned(stripped(held())),
+        uncordoned(untainted(held())),
+    ] {
+        assert_eq!(stranger_gets(&held(), new), (Outcome::Deny, Reason::Held));
+    }
+}
+
+#[test]
+fn fail_safe_reading_marks_that_cannot_be_read_are_held() {
+    let broken = [
+        without(held(), keys::HOLDER),
+        annotate(held(), keys::HOLDER, "garbage"),
+        annotate(held(), keys::HOLDER, ""),
+        annotate(held(), keys::UNTIL, "tomorrow"),
+        annotate(held_in("wanted"), keys::UNTIL, "2026-02-31T00:00:00Z"),
+        annotate(held(), keys::WAS_UNSCHEDULABLE, "perhaps"),
+    ];
+    for node in broken {
+        assert_eq!(
+            stranger_gets(&node, uncordoned(node.clone())),
+            (Outcome::Deny, Reason::Held),
+            "{node:?}"
+        );
+    }
+}
+
+#[test]
+fn the_uncordon_alone_passes_after_until_and_its_grace_and_the_skew() {
+    let gets = |old: NodeView, new: NodeView, now: &str| {
+        let Decision::Verdict(v) = ask(stranger(), old, new, &Facts::default(), &policy(), at(now)) else {
+            panic!()
+        };
+        (v.outcome, v.reason)
+    };
+    assert_eq!(
+        gets(held(), uncordoned(held()), "2026-01-01T00:20:30Z"),
+        (Outcome::Deny, Reason::Held)
+    );
+    assert_eq!(
+        gets(held(), uncordoned(held()), "2026-01-01T00:20:31Z"),
+        (Outcome::Flag, Reason::Lapsed)
+    );
+    // The marks stay the owner's: removed, they would free the lock.
+    for new in [stripped(held()), uncordoned(stripped(held()))] {
+        assert_eq!(
+            gets(held(), new, "2027-01-01T00:00:00Z"),
+            (Outcome::Deny, Reason::TamperedHold)
+        );
+    }
+    let new = uncordoned(untainted(held()));
+    assert_eq!(
+        gets(held(), new, "2027-01-01T00:00:00Z"),
+        (Outcome::Deny, Reason::TamperedTaint)
+    );
+}
+
+#[test]
+fn each_mark_is_the_owners_alone() {
+    for key in keys::MARK_ANNOTATIONS {
+        for new in [
+            annotate(held(), key, "x"),
+            annotate(held(), key, ""),
+            without(held(), key),
+        ] {
+            assert_eq!(
+                stranger_gets(&held(), new),
+                (Outcome::Deny, Reason::TamperedHold),
+                "{key}"
+            );
+        }
+    }
+    assert_eq!(
+        stranger_gets(&held(), phase(held(), "wanted")),
+        (Outcome::Deny, Reason::TamperedHold)
+    );
+    assert_eq!(
+        stranger_gets(&held(), untainted(held())),
+        (Outcome::Deny, Reason::TamperedTaint)
+    );
+    let wish = untainted(held_in("wanted"));
+    assert_eq!(
+        stranger_gets(&wish, stripped(wish.clone())),
+        (Outcome::Deny, Reason::TamperedHold)
+    );
+}
+
+#[test]
+fn a_hold_is_stamped_by_the_nodes_own_agent_only() {
+    let mut tainted = free();
+    tainted.spec.taints.push(Taint::no_schedule(keys::REBOOTING));
+    for new in [
+        held(),
+        annotate(free(), keys::HOLDER, ""),
+        phase(free(), "wanted"),
+        tainted,
+    ] {
+        assert_eq!(stranger_gets(&free(), new), (Outcome::Deny, Reason::SpoofedHold));
+    }
+    assert_eq!(
+        verdict(requester(AGENT, &[NODE]), free(), held()).reason,
+        Reason::Owner
+    );
+}
+
+#[test]
+fn one_node_one_agent() {
+    for change in [
+        uncordoned(held()),
+        stripped(held()),
+        untainted(held()),
+        cancelled(held()),
+    ] {
+        assert_eq!(
+            verdict(requester(AGENT, &[NODE]), held(), change.clone()).outcome,
+            Outcome::Allow
+        );
+        for claim in [&[][..], &["node-1"], &["node-00"], &[NODE, "node-1"], &[""]] {
+            let verdict = verdict(requester(AGENT, claim), held(), change.clone());
+            assert_eq!(
+                (verdict.outcome, verdict.reason),
+                (Outcome::Deny, Reason::NotOwnNode),
+                "{claim:?}"
+            );
+        }
+    }
+    // Not even the uncordon of a free node, and no namesake in another namespace is the agent.
+    let verdict_free = verdict(requester(AGENT, &["node-1"]), free(), uncordoned(free()));
+    assert_eq!(verdict_free.reason, Reason::NotOwnNode);
+    let namesake = requester("system:serviceaccount:other:cordonhold-agent", &[NODE]);
+    assert_eq!(verdict(namesake, held(), uncordoned(held())).reason, Reason::Held);
+}
+
+#[test]
+fn a_cancel_needs_its_own_permission_and_comes_alone() {
+    let gets = |old: NodeView, new: NodeView, may_override: Known<bool>| {
+        let facts = Facts {
+            may_override,
+            ..Facts::default()
+        };
+        ask(stranger(), old, new, &facts, &policy(), now())
+    };
+    for (old, new) in [
+        (held(), cancelled(held())),
+        (cancelled(held()), held()),
+        (free(), annotate(free(), keys::CANCEL, "planted")),
+    ] {
+        assert_eq!(
+            gets(old.clone(), new.clone(), Known::Unasked),
+            Decision::Need(Fact::Override)
+        );
+        for (fact, outcome, reason) in [
+            (Known::Is(true), Outcome::Allow, Reason::Override),
+            (Known::Is(false), Outcome::Deny, Reason::NoOverride),
+            (
+                Known::Failed("no answer".to_owned()),
+                Outcome::Deny,
+                Reason::LookupFailed,
+            ),
+        ] {
+            let Decision::Verdict(v) = gets(old.clone(), new.clone(), fact) else {
+                panic!()
+            };
+            assert_eq!((v.outcome, v.reason), (outcome, reason));
+        }
+    }
+    for new in [
+        uncordoned(cancelled(held())),
+        cancelled(stripped(held())),
+        cancelled(untainted(held())),
+    ] {
+        let Decision::Verdict(v) = gets(held(), new, Known::Is(true)) else {
+            panic!()
+        };
+        assert_eq!((v.outcome, v.reason), (Outcome::Deny, Reason::CancelAlone));
+    }
+}
+
+#[test]
+fn a_cancelled_hold_is_uncordoned_and_stripped_by_anyone_and_changed_by_nobody() {
+    let node = cancelled(held());
+    for new in [
+        uncordoned(node.clone()),
+        stripped(node.clone()),
+        untainted(node.clone()),
+    ] {
+        assert_eq!(stranger_gets(&node, new), (Outcome::Flag, Reason::Cancelled));
+    }
+    let rewritten = annotate(node.clone(), keys::HOLDER, "7f1c/2026-01-01T00:00:01Z");
+    assert_eq!(
+        stranger_gets(&node, rewritten.clone()),
+        (Outcome::Deny, Reason::TamperedHold)
+    );
+    assert_eq!(
+        stranger_gets(&node, uncordoned(rewritten)),
+        (Outcome::Deny, Reason::Held)
+    );
+    // A cancel of another hold, or without a reason, cancels nothing.
+    for text in ["2025-01-01T00:00:00Z old", CREATED, "", "*"] {
+        let node = annotate(held(), keys::CANCEL, text);
+        assert_eq!(
+            stranger_gets(&node, uncordoned(node.clone())),
+            (Outcome::Deny, Reason::Held),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn the_printed_way_out_works_step_by_step() {
+    let mut node = cancelled(held());
+    let mut steps = vec![uncordoned(node.clone())];
+    steps.push(untainted(steps[0].clone()));
+    let mut unlabelled = steps[1].clone();
+    assert!(unlabelled.metadata.labels.remove(keys::PHASE).is_some());
+    steps.push(unlabelled);
+    steps.push(stripped(steps[2].clone()));
+    for next in steps {
+        assert_eq!(
+            stranger_gets(&node, next.clone()),
+            (Outcome::Flag, Reason::Cancelled)
+        );
+        node = next;
+    }
+    assert!(!change::has_marks(&node));
+}
+
+#[test]
+fn broken_marks_have_a_way_out() {
+    let broken = without(held(), keys::HOLDER);
+    assert_eq!(cancel_name(&broken), UNREADABLE);
+    let verdict = verdict(stranger(), broken.clone(), uncordoned(broken.clone()));
+    assert!(
+        verdict
+            .message
+            .contains("cordonhold.dev/cancel='unreadable <your reason>'"),
+        "{}",
+        verdict.message
+    );
+    let node = annotate(broken, keys::CANCEL, "unreadable by hand");
+    assert_eq!(
+        stranger_gets(&node, uncordoned(stripped(node.clone()))),
+        (Outcome::Flag, Reason::Cancelled)
+    );
+}
+
+#[test]
+fn a_sealed_hold_is_cancelled_too_late() {
+    let node = cancelled(held_in("sealed"));
+    let gets = |new: NodeView, now: &str| {
+        let Decision::Verdict(v) = ask(
+            stranger(),
+            node.clone(),
+            new,
+            &Facts::default(),
+            &policy(),
+            at(now),
+        ) else {
+            panic!()
+        };
+        (v.outcome, v.reason)
+    };
+    for new in [uncordoned(node.clone()), stripped(node.clone())] {
+        assert_eq!(
+            gets(new.clone(), "2026-01-01T00:15:30Z"),
+            (Outcome::Deny, Reason::TooLate)
+        );
+        assert_eq!(
+            gets(new, "2026-01-01T00:15:31Z"),
+            (Outcome::Flag, Reason::Cancelled)
+        );
+    }
+    let back = cancelled(held_in("returning"));
+    assert_eq!(
+        stranger_gets(&back, uncordoned(back.clone())),
+        (Outcome::Flag, Reason::Cancelled)
+    );
+}
+
+#[test]
+fn only_enforce_denies() {
+    for (mode, outcome, warnings) in [
+        (Mode::Enforce, Outcome::Deny, 0),
+        (Mode::Warn, Outcome::Flag, 1),
+        (Mode::Audit, Outcome::Flag, 0),
+    ] {
+        let policy = Policy { mode, ..policy() };
+        let decision = ask(
+            stranger(),
+            held(),
+            uncordoned(held()),
+            &Facts::default(),
+            &policy,
+            now(),
+        );
+        let Decision::Verdict(v) = decision else { panic!() };
+        assert_eq!(
+            (v.outcome, v.reason, v.warnings.len()),
+            (outcome, Reason::Held, warnings)
+        );
+        assert_eq!(v.message.is_empty(), mode != Mode::Enforce);
+        assert_eq!(v.audit[AUDIT_REASON], "held");
+        assert_eq!(v.audit["mode"], mode.as_str());
+        assert!(
+            v.warnings
+                .iter()
+                .all(|warning| warning.chars().count() <= 256 && warning.contains(NODE))
+        );
+        let unjudged = Verdict::unjudged(Reason::MalformedReview, mode, "no object");
+        assert_eq!(unjudged.outcome, outcome);
+    }
+}
+
+#[test]
+fn a_denial_names_the_hold_and_prints_the_whole_way_out() {
+    let message = verdict(stranger(), held(), uncordoned(held())).message;
+    for part in [
+        NODE,
+        &format!("holder {UID}/{CREATED}"),
+        "phase delaying",
+        &format!("since {CREATED}"),
+        "until 2026-01-01T00:15:00Z",
+        &format!("kubectl annotate --overwrite node node-0 cordonhold.dev/cancel='{CREATED} <your reason>'"),
+        "kubectl uncordon node-0; kubectl taint node node-0 cordonhold.dev/rebooting:NoSchedule-",
+        "cordonhold.dev/holder-",
+        "kubectl delete validatingwebhookconfiguration cordonhold",
+    ] {
+        assert!(message.contains(part), "{part} is missing in: {message}");
+    }
+}
+
+fn kured_gets(who: Requester, lock: &Known<Option<String>>, node: &NodeView, now: Timestamp) -> Decision {
+    let facts = Facts {
+        kured_lock: lock.clone(),
+        ..Facts::default()
+    };
+    ask(
+        who,
+        node.clone(),
+        uncordoned(node.clone()),
+        &facts,
+        &kured_policy(),
+        now,
+    )
+}
+
+#[test]
+fn held_stays_cordoned_for_a_node_that_kureds_lock_names() {
+    let single = |node: &str, ttl: i64| {
+        format!(
+            r#"{{"nodeID":"{node}","metadata":{{"unschedulable":false}},"created":"2026-01-01T00:00:00Z","TTL":{ttl}}}"#
+        )
+    };
+    let multi = |entries: &str| format!(r#"{{"maxOwners":2,"locks":{entries}}}"#);
+    let five_minutes = 300_000_000_000;
+    for (lock, outcome, reason) in [
+        (None, Outcome::Allow, Reason::NotHeld),
+        (Some(single(NODE, 0)), Outcome::Deny, Reason::KuredHeld),
+        (
+            Some(single(NODE, five_minutes + 1)),
+            Outcome::Deny,
+            Reason::KuredHeld,
+        ),
+        (Some(single(NODE, five_minutes)), Outcome::Allow, Reason::NotHeld),
+        (Some(single("node-00", 0)), Outcome::Allow, Reason::NotHeld),
+        (
+            Some(multi(&format!("[{},{}]", single("node-1", 0), single(NODE, 0)))),
+            Outcome::Deny,
+            Reason::KuredHeld,
+        ),
+        (
+            Some(multi(&format!("[{}]", single("node-1", 0)))),
+            Outcome::Allow,
+            Reason::NotHeld,
+        ),
+        (Some(multi("[]")), Outcome::Allow, Reason::NotHeld),
+        (Some(multi("null")), Outcome::Allow, Reason::NotHeld),
+        (
+            Some(r#"{"nodeID":"manual"}"#.to_owned()),
+            Outcome::Allow,
+            Reason::NotHeld,
+        ),
+        (
+            Some(r#"{"nodeID":"node-0"}"#.to_owned()),
+            Outcome::Deny,
+            Reason::KuredHeld,
+        ),
+        (Some("{".to_owned()), Outcome::Deny, Reason::LockUnreadable),
+        (Some(String::new()), Outcome::Deny, Reason::LockUnreadable),
+        (Some(multi("7")), Outcome::Deny, Reason::LockUnreadable),
+    ] {
+        let Decision::Verdict(v) = kured_gets(stranger(), &Known::Is(lock.clone()), &free(), now()) else {
+            panic!()
+        };
+        assert_eq!((v.outcome, v.reason), (outcome, reason), "{lock:?}");
+    }
+    let failed = Known::Failed("daemonsets is forbidden".to_owned());
+    let Decision::Verdict(v) = kured_gets(stranger(), &failed, &free(), now()) else {
+        panic!()
+    };
+    assert_eq!((v.outcome, v.reason), (Outcome::Deny, Reason::LookupFailed));
+    assert!(
+        v.message.contains("daemonsets is forbidden") && v.message.contains("kube-system/kured"),
+        "{}",
+        v.message
+    );
+    assert_eq!(
+        kured_gets(stranger(), &Known::Unasked, &free(), now()),
+        Decision::Need(Fact::KuredLock)
+    );
+}
+
+#[test]
+fn kured_uncordons_its_own_node() {
+    let named = Known::Is(Some(r#"{"nodeID":"node-0"}"#.to_owned()));
+    for claim in [&[][..], &[NODE]] {
+        let Decision::Verdict(v) = kured_gets(requester(KURED, claim), &named, &free(), now()) else {
+            panic!()
+        };
+        assert_eq!((v.outcome, v.reason), (Outcome::Allow, Reason::KuredOwner));
+    }
+    let Decision::Verdict(v) = kured_gets(requester(KURED, &["node-1"]), &named, &free(), now()) else {
+        panic!()
+    };
+    assert_eq!((v.outcome, v.reason), (Outcome::Deny, Reason::KuredHeld));
+    // Our hold is not kured's.
+    let Decision::Verdict(v) = kured_gets(requester(KURED, &[NODE]), &named, &held(), now()) else {
+        panic!()
+    };
+    assert_eq!((v.outcome, v.reason), (Outcome::Deny, Reason::Held));
+}
+
+#[test]
+fn our_own_wish_in_kureds_lock_holds_nothing() {
+    let wish = untainted(held_in("wanted"));
+    let lock = |created: &str| {
+        Known::Is(Some(format!(
+            r#"{{"nodeID":"{NODE}","created":"{created}","TTL":0}}"#
+        )))
+    };
+    let Decision::Verdict(v) = kured_gets(stranger(), &lock(CREATED), &wish, now()) else {
+        panic!()
+    };
+    assert_eq!(v.reason, Reason::NotHeld);
+    let Decision::Verdict(v) = kured_gets(stranger(), &lock("2026-01-01T00:00:00Z"), &wish, now()) else {
+        panic!()
+    };
+    assert_eq!(v.reason, Reason::KuredHeld);
+}
+
+fn any_text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just(String::new()),
+        Just(format!("{UID}/{CREATED}")),
+        Just(format!("{CREATED} why")),
+        Just("2026-01-01T00:15:00Z".to_owned()),
+        Just("true".to_owned()),
+        Just("sealed".to_owned()),
+        Just("wanted".to_owned()),
+        ".{0,40}",
+    ]
+}
+
+fn any_node() -> impl Strategy<Value = NodeView> {
+    let all: Vec<&str> = keys::MARK_ANNOTATIONS
+        .into_iter()
+        .chain([keys::CANCEL, "other"])
+        .collect();
+    let annotations = proptest::collection::btree_map(proptest::sample::select(all), any_text(), 0..6);
+    let label = proptest::option::of(any_text());
+    let taints = proptest::collection::vec(proptest::sample::select(vec![keys::REBOOTING, "other"]), 0..3);
+    (annotations, label, taints, any::<bool>(), ".{0,8}").prop_map(
+        |(annotations, label, taints, cordon, name)| {
+            let mut node = free();
+            node.metadata.name = name;
+            node.spec.unschedulable = cordon;
+            node.spec.taints = taints.into_iter().map(Taint::no_schedule).collect();
+            for (key, value) in annotations {
+                node = annotate(node, key, &value);
+            }
+            if let Some(label) = label {
+                node = phase(node, &label);
+            }
+            node
+        },
+    )
+}
+
+fn any_requester() -> impl Strategy<Value = Requester> {
+    let users = vec![
+        AGENT.to_owned(),
+        KURED.to_owned(),
+        "admin".to_owned(),
+        String::new(),
+    ];
+    (
+        proptest::sample::select(users),
+        proptest::collection::vec(".{0,8}", 0..3),
+    )
+        .prop_map(|(user, node_claim)| Requester {
+            user,
+            groups: Vec::new(),
+            node_claim,
+        })
+}
+
+fn any_facts() -> impl Strategy<Value = Facts> {
+    let permitted = prop_oneof![
+        Just(Known::Unasked),
+        any::<bool>().prop_map(Known::Is),
+        any_text().prop_map(Known::Failed)
+    ];
+    let lock = prop_oneof![
+        Just(Known::Unasked),
+        proptest::option::of(any_text()).prop_map(Known::Is),
+        any_text().prop_map(Known::Failed)
+    ];
+    (permitted, lock).prop_map(|(may_override, kured_lock)| Facts {
+        may_override,
+        kured_lock,
+    })
+}
+
+fn any_policy() -> impl Strategy<Value = Policy> {
+    let modes = proptest::sample::select(vec![Mode::Enforce, Mode::Warn, Mode::Audit]);
+    (modes, any::<bool>()).prop_map(|(mode, kured)| Policy {
+        mode,
+        ..if kured { kured_policy() } else { policy() }
+    })
+}
+
+fn any_time() -> impl Strategy<Value = Timestamp> {
+    (Timestamp::MIN.as_second()..=Timestamp::MAX.as_second())
+        .prop_map(|second| Timestamp::from_second(second).unwrap_or(Timestamp::MAX))
+}
+
+proptest! {
+    #[test]
+    fn any_request_has_a_decision_and_a_bounded_one(
+        who in any_requester(), old in any_node(), new in any_node(),
+        facts in any_facts(), policy in any_policy(), now in any_time(),
+    ) {
+        let decision = ask(who, old, new, &facts, &policy, now);
+        if let Decision::Verdict(verdict) = decision {
+            prop_assert!(verdict.warnings.iter().all(|warning| warning.chars().count() <= 256));
+            prop_assert!(verdict.outcome != Outcome::Deny || policy.mode == Mode::Enforce);
+            prop_assert_eq!(verdict.outcome == Outcome::Deny, !verdict.message.is_empty());
+        }
+    }
+
+    #[test]
+    fn never_in_the_way_of_a_request_that_changes_nothing_of_ours(
+        who in any_requester(), old in any_node(), facts in any_facts(), policy in any_policy(), now in any_time(),
+        cordons in any::<bool>(), other in any_text(),
+    ) {
+        let mut new = annotate(old.clone(), "other", &other);
+        new.spec.unschedulable |= cordons;
+        new.spec.taints.push(Taint::no_schedule("another"));
+        let Decision::Verdict(verdict) = ask(who, old, new, &facts, &policy, now) else { panic!("needs a fact") };
+        prop_assert_eq!((verdict.outcome, verdict.reason), (Outcome::Allow, Reason::NothingOfOurs));
+    }
+
+    #[test]
+    fn held_stays_cordoned_against_every_update_of_a_stranger(
+        claim in proptest::collection::vec(".{0,8}", 0..3), new in any_node(), facts in any_facts(),
+        kured in any::<bool>(),
+    ) {
+        let policy = if kured { kured_policy() } else { policy() };
+        let who = Requester { node_claim: claim, ..stranger() };
+        let old = held();
+        let new = uncordoned(new);
+        let Decision::Verdict(verdict) = ask(who, old, new, &facts, &policy, now()) else { panic!("needs a fact") };
+        prop_assert_eq!(verdict.outcome, Outcome::Deny);
+    }
+}
