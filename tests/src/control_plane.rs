@@ -25,8 +25,8 @@ use crate::wait;
 pub const DOWN_ANNOTATION: &str = "cordonhold.test/down";
 
 /// Usual is 3 s; a busy machine with a cold disk needs longer.
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
-const NODES_READY_TIMEOUT: Duration = Duration::from_secs(60);
+const READY_TIMEOUT: Duration = Duration::from_mins(1);
+const NODES_READY_TIMEOUT: Duration = Duration::from_mins(1);
 /// A free port can be taken by someone else between our look and the program's.
 const PORT_ATTEMPTS: usize = 4;
 /// Only what nodes, pods, evictions and service accounts need: each more costs start-up time.
@@ -163,7 +163,7 @@ impl ControlPlane {
         self.wait_node_ready(name, true).await
     }
 
-    /// Takes a node's heartbeat away (it is NotReady when this returns), or gives it back (KWOK then makes it Ready).
+    /// Takes a node's heartbeat away (it is not Ready when this returns), or gives it back (KWOK then makes it Ready).
     pub async fn set_down(&self, node: &str, down: bool) -> Result<()> {
         set_down(&self.client, node, down).await
     }

@@ -87,11 +87,10 @@ fn main() -> ExitCode {
 fn run(args: &ControlPlaneArgs) -> Result<()> {
     // Before the signals are ours: a Ctrl-C ends a build as it would any program.
     drop(Assets::find()?);
-    drop(programs::build([
-        Program::Leash,
-        Program::Webhook,
-        Program::Agent,
-    ])?);
+    let mut needed = vec![Program::Leash];
+    needed.extend((!args.without_webhook).then_some(Program::Webhook));
+    needed.extend(args.agents.then_some(Program::Agent));
+    drop(programs::build_all(&needed)?);
     let runtime = tokio::runtime::Runtime::new().context("failed to start the runtime")?;
     runtime.block_on(async {
         let mut signals = Signals::listen()?;
