@@ -58,24 +58,24 @@ impl Assets {
                 directory.display()
             );
         }
-        let find = |name: &str| -> Result<PathBuf> {
+        let find = |entry: Entry, name: &str| -> Result<PathBuf> {
             match given
                 .as_ref()
                 .map(|directory| directory.join(name))
                 .filter(|path| path.is_file())
             {
                 Some(path) => Ok(path),
-                None => Ok(Entry::Programs.directory()?.join(name)),
+                None => Ok(entry.directory()?.join(name)),
             }
         };
         Ok(Self {
-            etcd: find("etcd")?,
-            kube_apiserver: find("kube-apiserver")?,
-            kube_controller_manager: find("kube-controller-manager")?,
-            kube_scheduler: find("kube-scheduler")?,
-            kubectl: find("kubectl")?,
-            kwok: find("kwok")?,
-            stages: Entry::Stages.directory()?.join("stages.yaml"),
+            etcd: find(Entry::Programs, "etcd")?,
+            kube_apiserver: find(Entry::Programs, "kube-apiserver")?,
+            kube_controller_manager: find(Entry::Programs, "kube-controller-manager")?,
+            kube_scheduler: find(Entry::Programs, "kube-scheduler")?,
+            kubectl: find(Entry::Programs, "kubectl")?,
+            kwok: find(Entry::Programs, "kwok")?,
+            stages: find(Entry::Stages, "stages.yaml")?,
         })
     }
 }
@@ -208,7 +208,7 @@ fn check_go() -> Result<()> {
         .context("control-plane/go.mod names no Go version")?;
     let advice = format!(
         "the test control plane is built with Go {wanted} or newer: install it from https://go.dev/dl/ and put its bin directory in PATH, \
-         or point KUBEBUILDER_ASSETS at a directory with {} and kwok",
+         or point KUBEBUILDER_ASSETS at a directory with {}, kwok and stages.yaml (KWOK's stages)",
         MULTI_CALL.join(", ")
     );
     // Inside the module: a Go that may fetch the toolchain it needs does so here, and any other says its version.
