@@ -73,8 +73,8 @@ pub async fn run(args: &Args) -> Result<(), Error> {
     let lookup = lookup::ClusterLookup::new(kube, policy.kured.as_ref());
     let judge = Arc::new(Judge::new(policy, Box::new(lookup), Arc::clone(&metrics)));
 
-    let admission = listen("--listen", args.listen).await?;
-    let admin = listen("--admin-listen", args.admin_listen).await?;
+    let (admission, listening) = listen("--listen", args.listen).await?;
+    let (admin, admin_listening) = listen("--admin-listen", args.admin_listen).await?;
     let readiness = Arc::new(Readiness::default());
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let server = |listener, transport, router| {
@@ -96,7 +96,7 @@ pub async fn run(args: &Args) -> Result<(), Error> {
     let admin = tokio::spawn(server(admin, server::Transport::Plain, admin_router));
     let poller = tokio::spawn(certificate.poll());
     readiness.set_ready(true);
-    info!(listen = %args.listen, admin_listen = %args.admin_listen, mode = ?args.mode, protect_kured = args.protect_kured, "ready");
+    info!(listen = %listening, admin_listen = %admin_listening, mode = ?args.mode, protect_kured = args.protect_kured, "ready");
 
     let signal = signals.next().await;
     info!(signal, delay = ?args.shutdown_delay, "shutting down");
@@ -118,10 +118,14 @@ pub async fn run(args: &Args) -> Result<(), Error> {
     Ok(())
 }
 
-async fn listen(flag: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|source| Error::Listen {
+/// The socket and its address: port 0 asks for any free one.
+async fn listen(flag: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let failed = |source| Error::Listen {
         flag,
         address,
         source,
-    })
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cordonhold_rt::client;
 use cordonhold_shared::admission::{Known, KuredPolicy, Requester};
 use cordonhold_shared::keys;
 use futures_util::future::BoxFuture;
@@ -110,7 +111,7 @@ async fn bounded<T>(
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(format!(
             "failed to look up {what}: {}: {fix}",
-            cordonhold_rt::exit::one_line(&error)
+            client::explain(&error)
         )),
         Err(_) => Err(format!(
             "failed to look up {what}: no answer from the API server within {LOOKUP_TIMEOUT:?}"

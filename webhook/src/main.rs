@@ -2,12 +2,16 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use cordonhold_rt::{crypto, exit, logging};
 use cordonhold_webhook::{Args, Error, run};
 
+const PROGRAM: &str = "cordonhold-webhook";
+
 fn main() -> ExitCode {
-    exit::code("cordonhold-webhook", start(&Args::parse()))
+    match exit::parse_args(PROGRAM) {
+        Ok(args) => exit::code(PROGRAM, start(&args)),
+        Err(code) => code,
+    }
 }
 
 fn start(args: &Args) -> Result<(), Error> {

@@ -55,6 +55,16 @@ pub async fn build(kubeconfig: Option<&Path>) -> Result<Client, ClientError> {
     Client::try_from(bounded(config)).map_err(|source| ClientError::Build { origin, source })
 }
 
+/// An error of the client in one line: what the API server said, where it said something.
+pub fn explain(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => {
+            format!("{} ({})", status.message, status.code)
+        }
+        error => crate::exit::one_line(error),
+    }
+}
+
 async fn from_file(path: &Path) -> Result<Config, ClientError> {
     let kubeconfig = Kubeconfig::read_from(path).map_err(|source| ClientError::Read {
         path: path.to_owned(),

@@ -3,6 +3,9 @@
 use std::error::Error;
 use std::process::ExitCode;
 
+/// A command line that cannot be understood; what clap itself uses.
+const USAGE: u8 = 2;
+
 /// Ends `main`: prints the error and all its causes as one line `program: what: why`.
 pub fn code<E: Into<Box<dyn Error>>>(program: &str, result: Result<(), E>) -> ExitCode {
     match result {
@@ -12,6 +15,29 @@ pub fn code<E: Into<Box<dyn Error>>>(program: &str, result: Result<(), E>) -> Ex
             ExitCode::FAILURE
         }
     }
+}
+
+/// The command line, or the code to end with: help and version go to standard output, a mistake is one line.
+pub fn parse_args<A: clap::Parser>(program: &str) -> Result<A, ExitCode> {
+    let error = match A::try_parse() {
+        Ok(args) => return Ok(args),
+        Err(error) => error,
+    };
+    if !error.use_stderr() {
+        // The text is for whoever asked; a closed pipe is theirs.
+        return Err(error.print().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS));
+    }
+    eprintln!("{program}: {}", usage_line(&error.to_string()));
+    Err(ExitCode::from(USAGE))
+}
+
+/// What clap says in a paragraph, without its usage text.
+fn usage_line(text: &str) -> String {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let said = text.split("\n\nUsage:").next().unwrap_or(text);
+    let said = said.split("\n\nFor more information").next().unwrap_or(said);
+    let words: Vec<&str> = said.split_whitespace().collect();
+    format!("{}: see --help", words.join(" "))
 }
 
 /// An error and its causes on one line, without what a cause repeats of its consequence.
@@ -42,6 +68,20 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("gone")]
     struct Inner;
+
+    #[test]
+    fn a_mistake_on_the_command_line_is_one_line() {
+        let text = "error: invalid value 'x' for '--mode <MODE>'\n  [possible values: enforce, warn]\n\nFor more information, try '--help'.\n";
+        assert_eq!(
+            usage_line(text),
+            "invalid value 'x' for '--mode <MODE>' [possible values: enforce, warn]: see --help"
+        );
+        let text = "error: the following required arguments were not provided:\n  --a <A>\n\nUsage: x --a <A>\n\nFor more information, try '--help'.\n";
+        assert_eq!(
+            usage_line(text),
+            "the following required arguments were not provided: --a <A>: see --help"
+        );
+    }
 
     #[test]
     fn a_chain_is_one_line_without_repeats() {
