@@ -1,0 +1,51 @@
+//! The manifests name in CEL what `cordonhold_shared::keys` names in Rust: the two are held against each other here.
+//!
+//! What the expressions do is tested on a real API server, in the workspace's `tests/`.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use cordonhold_shared::keys;
+
+fn read(path: &str) -> String {
+    let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests");
+    std::fs::read_to_string(manifests.join(path)).expect("the manifests are beside this crate")
+}
+
+/// Every text between single quotes that looks like a key of ours.
+fn quoted_keys(text: &str) -> BTreeSet<String> {
+    text.split('\'')
+        .filter(|part| part.starts_with("cordonhold.dev/"))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The part that compares marks, without indentation: what both configurations share.
+fn comparison(text: &str) -> String {
+    let (_, compared) = text
+        .split_once("|| object.metadata.?labels")
+        .expect("the comparison of the phase label");
+    compared.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn every_mark_and_the_cancel_are_watched_by_both_configurations() {
+    let marks = keys::MARK_ANNOTATIONS
+        .into_iter()
+        .chain([keys::PHASE, keys::REBOOTING, keys::CANCEL]);
+    let marks: BTreeSet<String> = marks.map(str::to_owned).collect();
+    let base = read("base/webhook-configuration.yaml");
+    let overlay = read("overlays/protect-kured/sees-every-uncordon.yaml");
+    assert_eq!(quoted_keys(&base), marks);
+    assert_eq!(quoted_keys(&overlay), marks);
+    assert_eq!(comparison(&base), comparison(&overlay));
+    assert!(base.contains(keys::NODE_NAME_EXTRA));
+}
+
+#[test]
+fn the_override_role_names_the_virtual_resource() {
+    let role = read("base/rbac-override.yaml");
+    for word in [keys::OVERRIDE_GROUP, keys::OVERRIDE_RESOURCE, keys::OVERRIDE_VERB] {
+        assert!(role.contains(&format!("[{word}]")), "{word}");
+    }
+}
