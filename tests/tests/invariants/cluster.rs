@@ -1,0 +1,119 @@
+//! A control plane with the manifests applied and the webhook registered: one that the tests share, and others for those that need their own.
+//!
+//! The shared one lives as long as the process. Each test has Nodes of its own there, so that all run side by side.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use cordonhold_tests::control_plane::{ControlPlane, Options};
+use cordonhold_tests::identity::{Identity, Impersonation};
+use cordonhold_tests::install::{Rendered, install, manifests};
+use cordonhold_tests::wait;
+use cordonhold_tests::webhook::{Mode, Protection, Webhook};
+use cordonhold_tests::{AGENT_ACCOUNT, NAMESPACE};
+use kube::Client;
+use serde_json::Value;
+use tokio::runtime::Runtime;
+use tokio::sync::OnceCell;
+
+/// The webhook writes its line before it answers; this is for a slow disk.
+const LOG_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Clients belong to the runtime that made them, so one runtime serves every test.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a tokio runtime starts"));
+static SHARED: OnceCell<Cluster> = OnceCell::const_new();
+
+/// A control plane, what is installed on it, and the two who ask most.
+pub(crate) struct Cluster {
+    pub(crate) webhook: Webhook,
+    pub(crate) rendered: Rendered,
+    /// In `system:masters`.
+    pub(crate) admin: Client,
+    /// May update and patch nodes, like the controllers that uncordon.
+    pub(crate) controller: Client,
+    pub(crate) plane: ControlPlane,
+}
+
+/// Runs a test on the shared cluster: manifests of the base, mode `enforce`.
+pub(crate) fn on_shared<T>(test: T) -> Result<()>
+where
+    T: AsyncFnOnce(&'static Cluster) -> Result<()>,
+{
+    RUNTIME.block_on(async {
+        let cluster = SHARED
+            .get_or_try_init(async || {
+                Box::pin(Cluster::start("base", Mode::Enforce, Protection::OwnHolds)).await
+            })
+            .await
+            .context("failed to start the shared cluster")?;
+        test(cluster).await
+    })
+}
+
+/// Runs a test that brings its own cluster.
+pub(crate) fn alone<T>(test: T) -> Result<()>
+where
+    T: AsyncFnOnce() -> Result<()>,
+{
+    RUNTIME.block_on(test())
+}
+
+impl Cluster {
+    pub(crate) async fn start(directory: &str, mode: Mode, protection: Protection) -> Result<Self> {
+        let plane = ControlPlane::start(Options { nodes: 1 }).await?;
+        let rendered = install(&plane, &manifests(directory)).await?;
+        let webhook = Webhook::start(&plane, mode, protection).await?;
+        webhook.register(&plane, &rendered, "node-0").await?;
+        Ok(Self {
+            webhook,
+            rendered,
+            admin: plane.client(),
+            controller: plane.client_from(&plane.kubeconfig(Identity::Controller)).await?,
+            plane,
+        })
+    }
+
+    /// The agent as its token on this node makes it: the ServiceAccount and the node claim.
+    pub(crate) async fn agent_on(&self, node: &str) -> Result<Client> {
+        let agent = Impersonation::service_account(NAMESPACE, AGENT_ACCOUNT).on_node(node);
+        self.plane.client_as(&agent).await
+    }
+
+    /// How much the webhook has logged, for [`decisions_since`](Self::decisions_since).
+    pub(crate) fn log_length(&self) -> usize {
+        std::fs::metadata(self.webhook.log_path()).map_or(0, |metadata| {
+            usize::try_from(metadata.len()).unwrap_or(usize::MAX)
+        })
+    }
+
+    /// The decisions about this node that were logged since then.
+    pub(crate) fn decisions_since(&self, length: usize, node: &str) -> Result<Vec<Value>> {
+        let log = std::fs::read(self.webhook.log_path()).context("failed to read the webhook's log")?;
+        let new = String::from_utf8_lossy(log.get(length..).unwrap_or_default()).into_owned();
+        Ok(new
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter(|line| line["message"] == "decision" && line["node"] == node)
+            .collect())
+    }
+
+    /// The decision about this node that was logged since then.
+    ///
+    /// Where another write gets in between, the API server asks again; the answer must be the same.
+    pub(crate) async fn decision_since(&self, length: usize, node: &str) -> Result<Value> {
+        let what = format!("a decision about {node} in the webhook's log");
+        let decisions = wait::until(&what, LOG_TIMEOUT, || async {
+            let decisions = self.decisions_since(length, node)?;
+            Ok((!decisions.is_empty()).then_some(decisions))
+        })
+        .await?;
+        for other in &decisions {
+            ensure!(
+                other["reason"] == decisions[0]["reason"] && other["verdict"] == decisions[0]["verdict"],
+                "{decisions:?}"
+            );
+        }
+        Ok(decisions[0].clone())
+    }
+}

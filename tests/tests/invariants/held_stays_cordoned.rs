@@ -1,0 +1,5 @@
+//! HELD-STAYS-CORDONED: while a node is held and the webhook answers, nobody but its agent clears the cordon or changes the marks.
+
+mod bypasses;
+mod cancel;
+mod uncordons;

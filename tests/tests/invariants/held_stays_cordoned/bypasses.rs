@@ -1,0 +1,244 @@
+//! Ways around a hold in two steps: take the marks away first, or change them, and then uncordon.
+
+use anyhow::{Result, ensure};
+use cordonhold_shared::hold::Phase;
+use cordonhold_shared::keys;
+use cordonhold_tests::AGENT_ACCOUNT;
+use cordonhold_tests::identity::Impersonation;
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+use crate::cluster::on_shared;
+use crate::subject::{Subject, annotate, cordon, uncordon};
+use crate::wire::{self, Write};
+
+#[test]
+fn removing_marks_first() -> Result<()> {
+    on_shared(async |cluster| {
+        let subject = Subject::held(cluster, "bypass-remove", Phase::Delaying).await?;
+        for client in [&cluster.admin, &cluster.controller] {
+            for body in removals() {
+                drop(
+                    subject
+                        .is_denied(client, Write::Merge, &body, "tampered-hold")
+                        .await?,
+                );
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn removing_marks_through_the_status() -> Result<()> {
+    on_shared(async |cluster| {
+        let subject = Subject::held(cluster, "bypass-status", Phase::Delaying).await?;
+        for body in removals() {
+            let before = subject.guarded().await?;
+            let length = cluster.log_length();
+            let target = format!("{}/status", subject.name);
+            let answer = wire::write(&cluster.admin, &target, Write::Merge, &body).await?;
+            answer.denied()?;
+            let decision = cluster.decision_since(length, &subject.name).await?;
+            ensure!(decision["reason"] == "tampered-hold", "{decision}");
+            subject.is_still(&before).await?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn removing_the_taint_first() -> Result<()> {
+    on_shared(async |cluster| {
+        let subject = Subject::held(cluster, "bypass-taint", Phase::Delaying).await?;
+        for body in [
+            json!({ "spec": { "taints": null } }),
+            json!({ "spec": { "taints": [{ "key": keys::UNSCHEDULABLE_TAINT, "effect": keys::NO_SCHEDULE }] } }),
+            json!({ "spec": { "taints": [{ "key": keys::REBOOTING, "effect": "PreferNoSchedule" }] } }),
+        ] {
+            drop(
+                subject
+                    .is_denied(&cluster.admin, Write::Merge, &body, "tampered-taint")
+                    .await?,
+            );
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn changing_marks_first() -> Result<()> {
+    on_shared(async |cluster| {
+        let subject = Subject::held(cluster, "bypass-change", Phase::Delaying).await?;
+        for body in [
+            phase(Some("wanted")),
+            annotate(keys::UNTIL, Some("2020-01-01T00:00:00Z")),
+            annotate(keys::HOLDER, Some("other/2026-01-01T00:00:00.000000000Z")),
+            annotate(keys::WAS_UNSCHEDULABLE, Some("true")),
+            annotate(keys::BOOT_ID, Some("22222222-2222-4222-8222-222222222222")),
+        ] {
+            drop(
+                subject
+                    .is_denied(&cluster.admin, Write::Merge, &body, "tampered-hold")
+                    .await?,
+            );
+            drop(
+                subject
+                    .is_denied(&cluster.controller, Write::Strategic, &body, "tampered-hold")
+                    .await?,
+            );
+        }
+        Ok(())
+    })
+}
+
+/// All at once: the cordon goes with the marks that protect it.
+#[test]
+fn removing_marks_and_cordon_together() -> Result<()> {
+    on_shared(async |cluster| {
+        let subject = Subject::held(cluster, "bypass-together", Phase::Delaying).await?;
+        for mut body in removals() {
+            body["spec"] = json!({ "unschedulable": false, "taints": null });
+            drop(
+                subject
+                    .is_denied(&cluster.admin, Write::Merge, &body, "held")
+                    .await?,
+            );
+        }
+        Ok(())
+    })
+}
+
+/// A hold that nobody renewed lets the cordon go, and its marks still not: they keep the lock.
+#[test]
+fn a_lapsed_hold_loses_its_cordon_only() -> Result<()> {
+    on_shared(async |cluster| {
+        let subject = Subject::held(cluster, "bypass-lapsed", Phase::Delaying).await?;
+        subject.renewed_before(SignedDuration::from_mins(13)).await?;
+        drop(
+            subject
+                .is_denied(&cluster.admin, Write::Strategic, &uncordon(), "held")
+                .await?,
+        );
+
+        subject.renewed_before(SignedDuration::from_mins(20)).await?;
+        for body in removals() {
+            drop(
+                subject
+                    .is_denied(&cluster.admin, Write::Merge, &body, "tampered-hold")
+                    .await?,
+            );
+        }
+        let length = cluster.log_length();
+        let answer = subject.can_be_uncordoned(&cluster.controller).await?;
+        let decision = cluster.decision_since(length, &subject.name).await?;
+        ensure!(
+            decision["verdict"] == "flag" && decision["reason"] == "lapsed",
+            "{decision}"
+        );
+        ensure!(
+            answer
+                .warnings
+                .iter()
+                .any(|warning| warning.contains("not renewed")),
+            "{answer:?}"
+        );
+        drop(
+            subject
+                .is_denied(&cluster.admin, Write::Merge, &phase(None), "tampered-hold")
+                .await?,
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn a_wish_holds_nothing_but_its_marks_stay() -> Result<()> {
+    on_shared(async |cluster| {
+        let subject = Subject::held(cluster, "bypass-wanted", Phase::Wanted).await?;
+        drop(subject.passes(&cluster.admin, Write::Merge, &cordon()).await?);
+        let length = cluster.log_length();
+        let _ = subject.can_be_uncordoned(&cluster.controller).await?;
+        ensure!(
+            cluster.decisions_since(length, &subject.name)?.is_empty(),
+            "the webhook saw the uncordon of a wish"
+        );
+        drop(
+            subject
+                .is_denied(
+                    &cluster.admin,
+                    Write::Merge,
+                    &annotate(keys::HOLDER, None),
+                    "tampered-hold",
+                )
+                .await?,
+        );
+        drop(
+            subject
+                .is_denied(
+                    &cluster.admin,
+                    Write::Merge,
+                    &phase(Some("draining")),
+                    "tampered-hold",
+                )
+                .await?,
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn marks_of_somebody_who_is_no_agent() -> Result<()> {
+    on_shared(async |cluster| {
+        let subject = Subject::new(cluster, "bypass-spoof").await?;
+        let uid = subject.view().await?.metadata.uid;
+        let holder = format!("{uid}/2026-01-01T00:00:00.000000000Z");
+        let impostors = [
+            cluster.admin.clone(),
+            cluster.controller.clone(),
+            // The right name in another namespace, with the right claim.
+            cluster
+                .plane
+                .client_as(
+                    &Impersonation::service_account("default", AGENT_ACCOUNT)
+                        .group("system:masters")
+                        .on_node(&subject.name),
+                )
+                .await?,
+        ];
+        for client in impostors {
+            for body in [
+                annotate(keys::HOLDER, Some(&holder)),
+                phase(Some("draining")),
+                annotate(keys::UNTIL, Some("2099-01-01T00:00:00Z")),
+                json!({ "spec": { "taints": [{ "key": keys::REBOOTING, "effect": keys::NO_SCHEDULE }] } }),
+            ] {
+                drop(
+                    subject
+                        .is_denied(&client, Write::Merge, &body, "spoofed-hold")
+                        .await?,
+                );
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Each mark by itself, and all of them.
+fn removals() -> Vec<Value> {
+    let mut removals: Vec<Value> = keys::MARK_ANNOTATIONS
+        .iter()
+        .map(|key| annotate(key, None))
+        .collect();
+    removals.push(phase(None));
+    let all: serde_json::Map<String, Value> = keys::MARK_ANNOTATIONS
+        .iter()
+        .map(|key| ((*key).to_owned(), Value::Null))
+        .collect();
+    removals.push(json!({ "metadata": { "labels": { keys::PHASE: null }, "annotations": all } }));
+    removals
+}
+
+fn phase(phase: Option<&str>) -> Value {
+    json!({ "metadata": { "labels": { keys::PHASE: phase } } })
+}

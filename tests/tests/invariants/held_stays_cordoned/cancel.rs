@@ -1,0 +1,256 @@
+//! The one way past a hold: a cancel that names it, by a person who may, alone; and only until the seal.
+
+use anyhow::{Context, Result, ensure};
+use cordonhold_shared::hold::{Holder, Phase};
+use cordonhold_shared::keys;
+use cordonhold_tests::identity::Impersonation;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, on_shared};
+use crate::subject::{Subject, annotate, uncordon};
+use crate::wire::Write;
+
+#[test]
+fn without_permission() -> Result<()> {
+    on_shared(async |cluster| {
+        let subject = Subject::new(cluster, "cancel-forbidden").await?;
+        let holder = subject.hold(Phase::Delaying).await?;
+        let answer = subject
+            .is_denied(&cluster.controller, Write::Merge, &cancel(&holder), "no-override")
+            .await?;
+        ensure!(answer.message().contains("cordonhold-override"), "{answer:?}");
+        drop(
+            subject
+                .is_denied(&cluster.controller, Write::Strategic, &uncordon(), "held")
+                .await?,
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn by_a_person_who_may() -> Result<()> {
+    on_shared(async |cluster| {
+        let person = somebody_who_may(cluster, "cancel-person").await?;
+        let subject = Subject::new(cluster, "cancel-allowed").await?;
+        let holder = subject.hold(Phase::Delaying).await?;
+        // Permission alone is no reason.
+        drop(
+            subject
+                .is_denied(&person, Write::Strategic, &uncordon(), "held")
+                .await?,
+        );
+
+        let length = cluster.log_length();
+        drop(subject.passes(&person, Write::Merge, &cancel(&holder)).await?);
+        let decision = cluster.decision_since(length, &subject.name).await?;
+        ensure!(
+            decision["verdict"] == "allow"
+                && decision["reason"] == "override"
+                && decision["user"] == "cancel-person"
+                && decision["cancel"] == format!("{} the rack is on fire", holder.created),
+            "{decision}"
+        );
+        ensure!(
+            subject.is_cordoned().await?,
+            "a cancel by itself cleared the cordon"
+        );
+
+        let length = cluster.log_length();
+        let answer = subject.can_be_uncordoned(&cluster.controller).await?;
+        let decision = cluster.decision_since(length, &subject.name).await?;
+        ensure!(
+            decision["verdict"] == "flag" && decision["reason"] == "cancelled",
+            "{decision}"
+        );
+        ensure!(
+            answer
+                .warnings
+                .iter()
+                .any(|warning| warning.contains("the rack is on fire")),
+            "{answer:?}"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn the_way_out_by_hand_works_as_printed() -> Result<()> {
+    on_shared(async |cluster| {
+        let subject = Subject::new(cluster, "cancel-by-hand").await?;
+        let holder = subject.hold(Phase::Delaying).await?;
+        let denial = subject
+            .is_denied(&cluster.admin, Write::Strategic, &uncordon(), "held")
+            .await?;
+        drop(
+            subject
+                .passes(&cluster.admin, Write::Merge, &cancel(&holder))
+                .await?,
+        );
+        let by_hand = denial
+            .message()
+            .lines()
+            .find_map(|line| line.strip_prefix("Where no agent is alive on the node, after that: "))
+            .context("the message prints no way out")?;
+        for step in by_hand.split("; ") {
+            let words: Vec<&str> = step.split_whitespace().skip(1).collect();
+            let mut kubectl = cluster.plane.kubectl(cordonhold_tests::identity::Identity::Admin);
+            let output = kubectl
+                .args(&words)
+                .output()
+                .await
+                .context("failed to run kubectl")?;
+            ensure!(
+                output.status.success(),
+                "{step}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        let after = subject.guarded().await?;
+        ensure!(
+            !after.unschedulable
+                && !after.is_tainted
+                && after.phase.is_none()
+                && after
+                    .annotations
+                    .iter()
+                    .all(|(key, value)| *key == keys::CANCEL || value.is_none()),
+            "{after:?}"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn never_beside_another_change() -> Result<()> {
+    on_shared(async |cluster| {
+        let subject = Subject::new(cluster, "cancel-alone").await?;
+        let holder = subject.hold(Phase::Delaying).await?;
+        let mut with_uncordon = cancel(&holder);
+        with_uncordon["spec"] = json!({ "unschedulable": null });
+        let mut with_mark = cancel(&holder);
+        with_mark["metadata"]["annotations"][keys::UNTIL] = Value::Null;
+        for body in [with_uncordon, with_mark] {
+            drop(
+                subject
+                    .is_denied(&cluster.admin, Write::Merge, &body, "cancel-alone")
+                    .await?,
+            );
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn of_another_hold_opens_nothing() -> Result<()> {
+    on_shared(async |cluster| {
+        let subject = Subject::held(cluster, "cancel-other", Phase::Delaying).await?;
+        for text in ["2026-01-01T00:00:00.000000000Z planted before", "no-reason", ""] {
+            drop(
+                subject
+                    .passes(&cluster.admin, Write::Merge, &annotate(keys::CANCEL, Some(text)))
+                    .await?,
+            );
+            drop(
+                subject
+                    .is_denied(&cluster.admin, Write::Strategic, &uncordon(), "held")
+                    .await?,
+            );
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn after_the_seal_it_is_too_late() -> Result<()> {
+    on_shared(async |cluster| {
+        let subject = Subject::new(cluster, "cancel-late").await?;
+        let holder = subject.hold(Phase::Sealed).await?;
+        drop(
+            subject
+                .passes(&cluster.admin, Write::Merge, &cancel(&holder))
+                .await?,
+        );
+        drop(
+            subject
+                .is_denied(&cluster.admin, Write::Strategic, &uncordon(), "too-late")
+                .await?,
+        );
+        drop(
+            subject
+                .is_denied(
+                    &cluster.admin,
+                    Write::Merge,
+                    &annotate(keys::HOLDER, None),
+                    "too-late",
+                )
+                .await?,
+        );
+        Ok(())
+    })
+}
+
+/// The agent's next stamp removes a cancel, so the one that ended the last hold does not end the next.
+#[test]
+fn does_not_outlive_its_hold() -> Result<()> {
+    on_shared(async |cluster| {
+        let subject = Subject::new(cluster, "cancel-next").await?;
+        let holder = subject.hold(Phase::Delaying).await?;
+        drop(
+            subject
+                .passes(&cluster.admin, Write::Merge, &cancel(&holder))
+                .await?,
+        );
+        subject.give_back().await?;
+        drop(
+            subject
+                .passes(&cluster.admin, Write::Merge, &cancel(&holder))
+                .await?,
+        );
+        let _: Holder = subject.hold(Phase::Delaying).await?;
+        drop(
+            subject
+                .is_denied(&cluster.admin, Write::Strategic, &uncordon(), "held")
+                .await?,
+        );
+        Ok(())
+    })
+}
+
+fn cancel(holder: &Holder) -> Value {
+    annotate(
+        keys::CANCEL,
+        Some(&format!("{} the rack is on fire", holder.created)),
+    )
+}
+
+/// May patch nodes and, by the ClusterRole of the manifests, cancel.
+async fn somebody_who_may(cluster: &Cluster, name: &str) -> Result<Client> {
+    let writes: ClusterRole = serde_json::from_value(json!({
+        "metadata": { "name": name },
+        "rules": [{ "apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "patch"] }],
+    }))?;
+    drop(
+        Api::<ClusterRole>::all(cluster.admin.clone())
+            .create(&PostParams::default(), &writes)
+            .await
+            .context("failed to create a ClusterRole")?,
+    );
+    for role in [name, "cordonhold-override"] {
+        let binding: ClusterRoleBinding = serde_json::from_value(json!({
+            "metadata": { "name": format!("{name}-{role}") },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role },
+            "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name }],
+        }))?;
+        drop(
+            Api::<ClusterRoleBinding>::all(cluster.admin.clone())
+                .create(&PostParams::default(), &binding)
+                .await
+                .context("failed to create a ClusterRoleBinding")?,
+        );
+    }
+    cluster.plane.client_as(&Impersonation::user(name)).await
+}
