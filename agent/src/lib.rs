@@ -1,1 +1,82 @@
-//! Placeholder.
+//! The agent: it observes one node and its host for the cycle of [`cordonhold_shared::cycle`], and carries out what that asks for.
+//!
+//! It decides nothing itself, and never relies on the webhook.
+
+use cordonhold_rt::client::{self, ClientError};
+use cordonhold_rt::shutdown::{ListenError, Signals};
+use tracing::info;
+
+pub mod args;
+pub mod controller;
+pub mod host;
+pub mod permissions;
+pub mod timers;
+
+mod api;
+mod drain;
+mod report;
+mod watch;
+
+use api::Api;
+use args::Config;
+use controller::{Controller, ControllerError};
+use host::{Host, HostError};
+use permissions::PermissionError;
+
+/// Why the agent ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("no client for the API server")]
+    Client(#[source] ClientError),
+    #[error(transparent)]
+    Signals(ListenError),
+    #[error(transparent)]
+    Host(HostError),
+    #[error(transparent)]
+    Permissions(PermissionError),
+    #[error(transparent)]
+    Controller(ControllerError),
+}
+
+/// Runs until a signal comes.
+pub async fn run(config: Config) -> Result<(), RunError> {
+    let mut signals = Signals::listen().map_err(RunError::Signals)?;
+    let node = config.policy.node.clone();
+    info!(
+        event = "started",
+        node,
+        version = env!("CARGO_PKG_VERSION"),
+        "starting"
+    );
+    let controller = tokio::select! {
+        signal = signals.next() => {
+            info!(event = "stopping", node, signal, "ending before anything began");
+            return Ok(());
+        }
+        controller = begin(config) => controller?,
+    };
+    controller.run(&mut signals).await.map_err(RunError::Controller)
+}
+
+/// Everything that must be there before the node is touched.
+async fn begin(config: Config) -> Result<Controller, RunError> {
+    let client = client::build(config.kubeconfig.as_deref())
+        .await
+        .map_err(RunError::Client)?;
+    let api = Api::new(
+        client,
+        &config.policy.node,
+        &config.lock_namespace,
+        &config.lock_name,
+    );
+    let host = Host::take(config.host).await.map_err(RunError::Host)?;
+    permissions::check(&api).await.map_err(RunError::Permissions)?;
+    Ok(Controller {
+        policy: config.policy,
+        api,
+        host,
+        sentinel: config.sentinel,
+        timing: config.timing,
+        drain_grace_period: config.drain_grace_period,
+    })
+}

@@ -1,1 +1,30 @@
-fn main() {}
+//! The program `cordonhold-agent`: reads its arguments, begins logging and runs the agent.
+
+use std::process::ExitCode;
+
+use cordonhold_agent::args::{self, Parsed};
+use cordonhold_rt::{crypto, exit, logging};
+
+fn main() -> ExitCode {
+    exit::code("cordonhold-agent", start())
+}
+
+fn start() -> Result<(), Box<dyn std::error::Error>> {
+    let config = match args::parse(std::env::args_os())? {
+        Parsed::Run(config) => config,
+        Parsed::Tell(text) => {
+            print!("{text}");
+            return Ok(());
+        }
+    };
+    crypto::install_provider()?;
+    logging::init(config.log_format)?;
+    // One thread: the agent waits for others nearly all the time, and it shares the node with people's work.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(cordonhold_agent::run(*config));
+    // A look at a host that hangs must not keep the process.
+    runtime.shutdown_background();
+    Ok(result?)
+}

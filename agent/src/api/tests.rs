@@ -1,0 +1,108 @@
+//! What answers of the API server mean.
+
+use super::*;
+
+fn answered(json: &str) -> CallError {
+    serde_json::from_str(json).map(CallError::Answered).unwrap()
+}
+
+#[test]
+fn each_answer_is_one_kind_of_failure() {
+    let cases = [
+        (
+            r#"{"code":409,"reason":"Conflict","message":"m"}"#,
+            Failure::Conflict,
+        ),
+        (
+            r#"{"code":404,"reason":"NotFound","message":"m"}"#,
+            Failure::NotFound,
+        ),
+        // A page of a proxy, as kube hands it on.
+        (
+            r#"{"code":404,"reason":"Failed to parse error data","message":"m"}"#,
+            Failure::Refused("the API server: m (code 404)".to_owned()),
+        ),
+        (
+            r#"{"code":403,"reason":"Forbidden","message":"no"}"#,
+            Failure::Refused("the API server: no (code 403)".to_owned()),
+        ),
+        (
+            r#"{"code":422,"reason":"Invalid","message":"bad"}"#,
+            Failure::Refused("the API server: bad (code 422)".to_owned()),
+        ),
+        (
+            r#"{"code":429,"reason":"TooManyRequests","message":"m"}"#,
+            Failure::Unknown("the API server: m (code 429)".to_owned()),
+        ),
+        (
+            r#"{"code":408,"reason":"Timeout","message":"m"}"#,
+            Failure::Unknown("the API server: m (code 408)".to_owned()),
+        ),
+        (
+            r#"{"code":500,"reason":"InternalError","message":"m"}"#,
+            Failure::Unknown("the API server: m (code 500)".to_owned()),
+        ),
+        (
+            r#"{"code":504,"reason":"Timeout","message":"m"}"#,
+            Failure::Unknown("the API server: m (code 504)".to_owned()),
+        ),
+    ];
+    for (json, expected) in cases {
+        assert_eq!(answered(json).failure(), expected, "{json}");
+    }
+    assert!(matches!(
+        CallError::Silent(CALL_BOUND).failure(),
+        Failure::Unknown(_)
+    ));
+}
+
+#[test]
+fn a_node_is_gone_only_where_the_api_server_names_it() {
+    let gone = r#"{"code":404,"reason":"NotFound","message":"m","details":{"name":"node-1","kind":"nodes"}}"#;
+    assert!(answered(gone).is_gone("node-1"));
+    assert!(!answered(gone).is_gone("node-2"));
+    assert!(!answered(r#"{"code":404,"reason":"NotFound","message":"m"}"#).is_gone("node-1"));
+}
+
+#[test]
+fn a_blocked_eviction_names_its_budget() {
+    let blocked = answered(
+        r#"{"code":429,"reason":"TooManyRequests","message":"Cannot evict pod","details":{"causes":
+           [{"reason":"DisruptionBudget","message":"The disruption budget web needs 3 healthy pods and has 3 currently"}]}}"#,
+    );
+    let Evicted::Blocked { by, retry_after } = blocked.evicted() else {
+        panic!("{blocked:?}")
+    };
+    assert!(by.contains("budget web"), "{by}");
+    assert_eq!(retry_after, None);
+}
+
+#[test]
+fn other_answers_to_an_eviction() {
+    assert_eq!(
+        answered(r#"{"code":404,"reason":"NotFound","message":"m"}"#).evicted(),
+        Evicted::Accepted
+    );
+    let cases = [
+        r#"{"code":409,"message":"uid"}"#,
+        r#"{"code":403,"message":"webhook"}"#,
+        r#"{"code":500,"message":"two"}"#,
+    ];
+    for json in cases {
+        assert!(matches!(answered(json).evicted(), Evicted::Failed(_)), "{json}");
+    }
+}
+
+#[test]
+fn a_lock_that_somebody_wrote_meanwhile_is_not_overwritten() {
+    let lease = |annotations: &str| -> LeaseView {
+        serde_json::from_str(&format!(
+            r#"{{"metadata":{{"resourceVersion":"7","annotations":{annotations}}}}}"#
+        ))
+        .unwrap()
+    };
+    assert_eq!(lease("null").version_if_empty(), Some("7".to_owned()));
+    assert_eq!(lease(r#"{"other":"x"}"#).version_if_empty(), Some("7".to_owned()));
+    assert_eq!(lease(r#"{"cordonhold.dev/lock":"{}"}"#).version_if_empty(), None);
+    assert_eq!(lease(r#"{"cordonhold.dev/pause":"x"}"#).version_if_empty(), None);
+}

@@ -1,0 +1,319 @@
+//! The loop: one input at a time into the cycle's step, its acts and its request carried out.
+//!
+//! While a request is open nothing else is delivered: what happens meanwhile waits in the channel and the timers.
+//! No decision is taken here.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cordonhold_rt::shutdown::Signals;
+use cordonhold_shared::cycle::{self, Act, Cycle, Input, Policy, Request, Timer};
+use cordonhold_shared::hold;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tracing::{debug, info, warn};
+
+use crate::api::Api;
+use crate::drain::{Drain, at};
+use crate::host::Host;
+use crate::report::{Reporter, post};
+use crate::timers::{Timers, Timing};
+use crate::watch::Watch;
+
+mod feed;
+
+use feed::{Feed, Message, Source};
+
+/// Why the loop ended of itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ControllerError {
+    #[error(
+        "the task `{0}` ended, which it never should: a defect of the agent, which ends so that it starts anew"
+    )]
+    TaskEnded(&'static str),
+    #[error("a task of the agent panicked: the agent ends so that it starts anew")]
+    TaskPanicked(#[source] JoinError),
+}
+
+/// What the loop works with.
+pub(crate) struct Controller {
+    pub(crate) policy: Policy,
+    pub(crate) api: Api,
+    pub(crate) host: Host,
+    pub(crate) sentinel: PathBuf,
+    pub(crate) timing: Timing,
+    pub(crate) drain_grace_period: Option<u32>,
+}
+
+/// The loop's hands: what is running on the cycle's behalf.
+struct Shell {
+    parts: Controller,
+    reboot_timeout: SignedDuration,
+    timers: Timers,
+    reporter: Reporter,
+    looks: Interval,
+    /// When the last wish was made: each is later than the one before.
+    last_wish: Timestamp,
+    /// When our hold was stamped.
+    stamped: Option<Timestamp>,
+    tasks: JoinSet<&'static str>,
+    sender: mpsc::Sender<Message>,
+    events: mpsc::Receiver<Message>,
+    node_watch: Feed,
+    lock_watch: Feed,
+    drain: Feed,
+}
+
+/// Events that wait to be taken; whoever has more waits too.
+const EVENTS_MAX: usize = 64;
+/// Events on the Node that wait to be written; more are dropped.
+const NOTICES_MAX: usize = 32;
+
+impl Controller {
+    /// Runs the cycle until a signal comes. Nothing is undone then: the next agent goes on from the marks.
+    pub(crate) async fn run(self, signals: &mut Signals) -> Result<(), ControllerError> {
+        let mut cycle = Cycle::new(self.policy.clone());
+        let mut shell = Shell::new(self);
+        let mut input = Input::Started;
+        loop {
+            debug!(?input, "taking");
+            let (next, outcome) = cycle::step(cycle, input);
+            cycle = next;
+            for act in outcome.acts {
+                shell.perform(act);
+            }
+            input = tokio::select! {
+                biased;
+                signal = signals.next() => {
+                    info!(event = "stopping", node = shell.parts.policy.node, signal, "ending; nothing is undone");
+                    return Ok(());
+                }
+                input = shell.next_input(outcome.request) => input?,
+            };
+            shell.learn(&input);
+        }
+    }
+}
+
+impl Shell {
+    fn new(parts: Controller) -> Shell {
+        let (sender, events) = mpsc::channel(EVENTS_MAX);
+        let (notices, waiting_notices) = mpsc::channel(NOTICES_MAX);
+        let mut looks = interval(parts.timing.period);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut shell = Shell {
+            reboot_timeout: parts
+                .timing
+                .reboot_timeout
+                .try_into()
+                .unwrap_or(SignedDuration::MAX),
+            timers: Timers::new(parts.timing.clone()),
+            reporter: Reporter::new(&parts.policy.node, notices),
+            looks,
+            last_wish: Timestamp::MIN,
+            stamped: None,
+            tasks: JoinSet::new(),
+            sender,
+            events,
+            node_watch: Feed::default(),
+            lock_watch: Feed::default(),
+            drain: Feed::default(),
+            parts,
+        };
+        let api = shell.parts.api.clone();
+        drop(shell.spawn("write Events", post(api, waiting_notices)));
+        shell
+    }
+
+    /// The answer to the request or, without one, the next event.
+    async fn next_input(&mut self, request: Option<Request>) -> Result<Input, ControllerError> {
+        match request {
+            Some(request) => Ok(self.answer(request).await),
+            None => self.event().await,
+        }
+    }
+
+    async fn answer(&mut self, request: Request) -> Input {
+        let api = &self.parts.api;
+        debug!(?request, "asking");
+        match request {
+            Request::AskHost => Input::Host(self.parts.host.ask().await),
+            Request::ReadNode => Input::Node(api.node().await),
+            Request::ReadPeer(name) => Input::Peer(api.peer(&name).await),
+            Request::ListHeld => Input::Held(api.held().await),
+            Request::ReadLock => Input::Lock(api.lock().await),
+            Request::WriteLock(write) => {
+                Input::LockWritten(api.write_lock(&write, self.parts.policy.concurrency).await)
+            }
+            Request::PatchNode(patch) => Input::Patched(api.patch_node(&patch, self.reboot_timeout).await),
+            Request::ListPods => Input::PodsLeft(api.pods_left().await),
+            Request::Reboot => {
+                Input::RebootIssued(self.parts.host.reboot(self.timers.end(Timer::Deadline)).await)
+            }
+        }
+    }
+
+    async fn event(&mut self) -> Result<Input, ControllerError> {
+        loop {
+            let input = tokio::select! {
+                Some(message) = self.events.recv() => self.current(message),
+                () = at(self.timers.next_end()) => self.timers.pop_due(Instant::now()).map(Input::Due),
+                _ = self.looks.tick() => self.look_at_sentinel().await,
+                Some(ended) = self.tasks.join_next() => {
+                    must_be_cancelled(ended)?;
+                    None
+                }
+            };
+            if let Some(input) = input {
+                return Ok(input);
+            }
+        }
+    }
+
+    /// What a message says, unless its source was replaced since.
+    fn current(&self, message: Message) -> Option<Input> {
+        let feed = match message.source {
+            Source::Node => &self.node_watch,
+            Source::Lock => &self.lock_watch,
+            Source::Drain => &self.drain,
+        };
+        feed.is_current(message.epoch).then_some(message.input)
+    }
+
+    async fn look_at_sentinel(&mut self) -> Option<Input> {
+        match self.parts.host.has_file(&self.parts.sentinel).await {
+            Ok(true) => Some(Input::Sentinel(Some(self.new_wish()))),
+            Ok(false) => Some(Input::Sentinel(None)),
+            Err(error) => {
+                let why = cordonhold_rt::exit::one_line(&error);
+                warn!(
+                    event = "sentinel_unreadable",
+                    node = self.parts.policy.node,
+                    why,
+                    "the sentinel cannot be looked at"
+                );
+                None
+            }
+        }
+    }
+
+    /// Now, or just after the wish before, should the clock have gone back.
+    fn new_wish(&mut self) -> String {
+        let next = self
+            .last_wish
+            .saturating_add(SignedDuration::from_nanos(1))
+            .unwrap_or(Timestamp::MAX);
+        self.last_wish = Timestamp::now().max(next);
+        format!("{:.9}", self.last_wish)
+    }
+
+    fn learn(&mut self, input: &Input) {
+        let (Input::Node(Ok(node)) | Input::Patched(Ok(node)) | Input::Seen(node)) = input else {
+            return;
+        };
+        self.reporter.learn(node);
+        self.stamped = hold::read(node)
+            .present()
+            .and_then(|hold| hold.holder.created.parse().ok());
+    }
+
+    fn wish_age(&self) -> Duration {
+        let age = self
+            .stamped
+            .map(|stamped| Timestamp::now().duration_since(stamped));
+        age.and_then(|age| age.try_into().ok()).unwrap_or(Duration::ZERO)
+    }
+
+    fn perform(&mut self, act: Act) {
+        debug!(?act, "performing");
+        match act {
+            Act::Watch(version) => self.watch_node(version),
+            Act::StartDrain => self.start_drain(),
+            Act::StopDrain => self.drain.stop(),
+            Act::WatchLock(true) => self.watch_lock(),
+            Act::WatchLock(false) => self.lock_watch.stop(),
+            Act::Arm(timer) => self.timers.arm(timer, self.wish_age(), Instant::now()),
+            Act::Disarm(timer) => self.timers.disarm(timer),
+            Act::Report(report) => self.reporter.tell(&report),
+        }
+    }
+
+    fn watch_node(&mut self, version: Option<String>) {
+        let epoch = self.node_watch.next_epoch();
+        let api = self.parts.api.clone();
+        let watch = Watch::new(
+            api.clone(),
+            feed::node_target(&api),
+            version,
+            self.sender.clone(),
+            move |change| {
+                feed::node_changed(change).map(|input| Message {
+                    source: Source::Node,
+                    epoch,
+                    input,
+                })
+            },
+        );
+        let task = self.spawn("watch the Node", watch.run());
+        self.node_watch.started(task);
+    }
+
+    fn watch_lock(&mut self) {
+        let epoch = self.lock_watch.next_epoch();
+        let api = self.parts.api.clone();
+        let watch = Watch::new(
+            api.clone(),
+            feed::lock_target(&api),
+            None,
+            self.sender.clone(),
+            move |change| {
+                feed::lock_changed(&change).map(|input| Message {
+                    source: Source::Lock,
+                    epoch,
+                    input,
+                })
+            },
+        );
+        let task = self.spawn("watch the lock", watch.run());
+        self.lock_watch.started(task);
+    }
+
+    fn start_drain(&mut self) {
+        let epoch = self.drain.next_epoch();
+        let drain = Drain::new(
+            self.parts.api.clone(),
+            &self.parts.policy.node,
+            self.parts.drain_grace_period,
+        );
+        let work = drain.run(self.sender.clone(), move |input| Message {
+            source: Source::Drain,
+            epoch,
+            input,
+        });
+        let task = self.spawn("drain", work);
+        self.drain.started(task);
+    }
+
+    fn spawn(
+        &mut self,
+        name: &'static str,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> tokio::task::AbortHandle {
+        self.tasks.spawn(async move {
+            work.await;
+            name
+        })
+    }
+}
+
+/// Tasks end only when they are stopped.
+fn must_be_cancelled(ended: Result<&'static str, JoinError>) -> Result<(), ControllerError> {
+    match ended {
+        Ok(name) => Err(ControllerError::TaskEnded(name)),
+        Err(error) if error.is_cancelled() => Ok(()),
+        Err(error) => Err(ControllerError::TaskPanicked(error)),
+    }
+}

@@ -1,0 +1,263 @@
+//! The host: a root directory, in which every path is resolved, and commands that run on it.
+//!
+//! Not here: what follows from what the host says.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cordonhold_shared::cycle::{HostState, RebootFailure, Shutdown};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{info, warn};
+
+mod command;
+
+use command::{Command, CommandError};
+
+/// How the host is reached.
+#[derive(Clone, Debug)]
+pub struct HostConfig {
+    /// The host's root directory as the agent sees it.
+    pub root: PathBuf,
+    /// Words before each command.
+    pub exec: Vec<String>,
+    pub reboot: Vec<String>,
+    pub shutdown_check: Vec<String>,
+}
+
+/// Why the host cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    #[error(
+        "failed to open the host's root {}: run privileged and with hostPID, or name another directory with --host-root",
+        .path.display()
+    )]
+    Root { path: PathBuf, source: io::Error },
+    #[error("failed to open {} in the host's root {}", .path.display(), .root.display())]
+    Open {
+        root: PathBuf,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error("failed to read {} in the host's root {}", .path.display(), .root.display())]
+    Read {
+        root: PathBuf,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error("{} in the host's root {} is empty: is --host-root the root of a Linux host?", .path.display(), .root.display())]
+    Empty { root: PathBuf, path: PathBuf },
+    #[error("failed to lock {} in the host's root {}", .path.display(), .root.display())]
+    Lock {
+        root: PathBuf,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error("a look at {} in the host's root did not end within {LOOK_BOUND:?}: its file system hangs", .path.display())]
+    Hangs { path: PathBuf },
+}
+
+/// The host, taken: no other agent acts on it while this lives.
+#[derive(Debug)]
+pub struct Host {
+    root: Arc<Root>,
+    config: HostConfig,
+    _taken: File,
+}
+
+/// A directory in which paths are resolved as if it were `/`.
+#[derive(Debug)]
+struct Root {
+    path: PathBuf,
+    directory: OwnedFd,
+}
+
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// In `/run`, which a reboot empties.
+const LOCK_FILE: &str = "/run/cordonhold-agent.lock";
+/// What a shutdown check prints while the host goes down, as `systemctl is-system-running` does.
+const STOPPING: &str = "stopping";
+
+/// Pause between two tries to take the host.
+const TAKE_PAUSE: Duration = Duration::from_millis(500);
+/// Longest look at a file of the host.
+const LOOK_BOUND: Duration = Duration::from_secs(5);
+/// Longest shutdown check.
+const CHECK_BOUND: Duration = Duration::from_secs(5);
+/// A reboot command that has run this long without failing counts as accepted.
+const REBOOT_BOUND: Duration = Duration::from_secs(60);
+/// openat2 answers EAGAIN while a rename is under way somewhere on the host.
+const OPEN_TRIES_MAX: u8 = 16;
+/// A boot id has 37 bytes.
+const READ_MAX: u64 = 4096;
+
+impl Host {
+    /// Opens the host's root and waits until no other agent has the host.
+    pub async fn take(config: HostConfig) -> Result<Host, HostError> {
+        let root = Root::open(&config.root)?;
+        let path = Path::new(LOCK_FILE);
+        let mut said = false;
+        loop {
+            // Opened anew each time: a reboot of the host leaves another file there.
+            let file = root.open_file(path, OFlags::RDWR | OFlags::CREATE, Mode::RUSR | Mode::WUSR)?;
+            match file.try_lock() {
+                Ok(()) => {
+                    return Ok(Host {
+                        root: Arc::new(root),
+                        config,
+                        _taken: file,
+                    });
+                }
+                Err(TryLockError::WouldBlock) if said => {}
+                Err(TryLockError::WouldBlock) => {
+                    said = true;
+                    warn!(
+                        event = "host_taken",
+                        file = LOCK_FILE,
+                        "another agent runs on this host: waiting until it has ended"
+                    );
+                }
+                Err(TryLockError::Error(source)) => {
+                    return Err(HostError::Lock {
+                        root: root.path,
+                        path: path.to_owned(),
+                        source,
+                    });
+                }
+            }
+            sleep(TAKE_PAUSE).await;
+        }
+    }
+
+    /// The boot id, and whether a shutdown is under way.
+    pub async fn ask(&self) -> HostState {
+        match self.look(BOOT_ID, Root::read).await {
+            Ok(boot_id) => HostState {
+                boot_id,
+                shutdown: self.shutdown().await,
+            },
+            Err(error) => HostState {
+                boot_id: String::new(),
+                shutdown: Shutdown::Unknown(cordonhold_rt::exit::one_line(&error)),
+            },
+        }
+    }
+
+    /// Whether this path is a regular file, as kured's `test -f`.
+    pub async fn has_file(&self, path: &Path) -> Result<bool, HostError> {
+        self.look(path, Root::has_file).await
+    }
+
+    /// Runs the reboot command, unless the deadline is over: that is checked last.
+    pub async fn reboot(&self, deadline: Option<Instant>) -> Result<(), RebootFailure> {
+        let command = self.command(&self.config.reboot);
+        info!(event = "reboot_command", command = %command, "running the reboot command");
+        let outcome = command.run_unless(REBOOT_BOUND, || deadline.is_none_or(|end| Instant::now() >= end));
+        match outcome.await {
+            Ok(()) => Ok(()),
+            Err(CommandError::CalledOff) => Err(RebootFailure::Expired),
+            Err(error) => Err(RebootFailure::Failed(cordonhold_rt::exit::one_line(&error))),
+        }
+    }
+
+    async fn shutdown(&self) -> Shutdown {
+        let command = self.command(&self.config.shutdown_check);
+        match command.output(CHECK_BOUND).await {
+            Ok(text) if text.trim().is_empty() => Shutdown::Unknown(format!("{command} printed nothing")),
+            Ok(text) if text.trim() == STOPPING => Shutdown::UnderWay,
+            Ok(_) => Shutdown::No,
+            Err(error) => Shutdown::Unknown(cordonhold_rt::exit::one_line(&error)),
+        }
+    }
+
+    fn command(&self, words: &[String]) -> Command {
+        Command::new(self.config.exec.iter().chain(words).cloned().collect())
+    }
+
+    /// Off the agent's one thread and with a bound: a mount of the host may hang.
+    async fn look<T: Send + 'static>(
+        &self,
+        path: impl AsRef<Path>,
+        look: fn(&Root, &Path) -> Result<T, HostError>,
+    ) -> Result<T, HostError> {
+        let (root, path) = (Arc::clone(&self.root), path.as_ref().to_owned());
+        let hangs = HostError::Hangs { path: path.clone() };
+        let task = tokio::task::spawn_blocking(move || look(&root, &path));
+        match timeout(LOOK_BOUND, task).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) | Err(_) => Err(hangs),
+        }
+    }
+}
+
+impl Root {
+    fn open(path: &Path) -> Result<Root, HostError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| HostError::Root {
+            path: path.to_owned(),
+            source: error.into(),
+        })?;
+        Ok(Root {
+            path: path.to_owned(),
+            directory,
+        })
+    }
+
+    /// Symlinks, absolute ones too, and `..` stay inside the root.
+    fn resolve(&self, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+        let mut tries = 1;
+        loop {
+            let flags = flags | OFlags::CLOEXEC;
+            match rustix::fs::openat2(&self.directory, path, flags, mode, ResolveFlags::IN_ROOT) {
+                Err(Errno::AGAIN) if tries < OPEN_TRIES_MAX => tries += 1,
+                result => return result,
+            }
+        }
+    }
+
+    fn open_file(&self, path: &Path, flags: OFlags, mode: Mode) -> Result<File, HostError> {
+        self.resolve(path, flags, mode)
+            .map(File::from)
+            .map_err(|error| HostError::Open {
+                root: self.path.clone(),
+                path: path.to_owned(),
+                source: error.into(),
+            })
+    }
+
+    fn has_file(&self, path: &Path) -> Result<bool, HostError> {
+        let failed = |error: Errno| HostError::Open {
+            root: self.path.clone(),
+            path: path.to_owned(),
+            source: error.into(),
+        };
+        match self.resolve(path, OFlags::PATH, Mode::empty()) {
+            Ok(found) => {
+                let stat = rustix::fs::fstat(&found).map_err(failed)?;
+                Ok(FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
+            }
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// A short text, without the white space around it.
+    fn read(&self, path: &Path) -> Result<String, HostError> {
+        let file = self.open_file(path, OFlags::RDONLY, Mode::empty())?;
+        let mut text = String::new();
+        let (root, path) = (self.path.clone(), path.to_owned());
+        match file.take(READ_MAX).read_to_string(&mut text) {
+            Err(source) => Err(HostError::Read { root, path, source }),
+            Ok(_) if text.trim().is_empty() => Err(HostError::Empty { root, path }),
+            Ok(_) => Ok(text.trim().to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! A command on the host: run with a bound, its output in the log.
+
+use std::fmt;
+use std::io;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::process::Child;
+use tokio::task::JoinError;
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
+use tracing::info;
+
+/// The words of a command, the program first.
+#[derive(Clone, Debug)]
+pub(super) struct Command {
+    words: Vec<String>,
+}
+
+/// Why a command did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CommandError {
+    #[error("the command was called off before it ran")]
+    CalledOff,
+    #[error("failed to run `{command}`: check that its program is on the host and that --host-exec fits it")]
+    Spawn { command: String, source: io::Error },
+    #[error("lost sight of `{command}`")]
+    Wait { command: String, source: io::Error },
+    #[error("`{command}` did not end within {bound:?}")]
+    TooLong { command: String, bound: Duration },
+    #[error("`{command}` failed with {status}: {said}")]
+    Failed {
+        command: String,
+        status: ExitStatus,
+        said: String,
+    },
+}
+
+/// What is kept of a command's output.
+const OUTPUT_MAX: u64 = 16 * 1024;
+/// A daemon that a command leaves behind may keep its pipes open.
+const PIPE_PAUSE: Duration = Duration::from_secs(1);
+
+struct Finished {
+    status: ExitStatus,
+    stdout: String,
+    stderr: String,
+}
+
+impl Command {
+    pub(super) fn new(words: Vec<String>) -> Command {
+        Command { words }
+    }
+
+    /// What it prints on standard output, whatever its exit code says. It is killed when the bound is over.
+    pub(super) async fn output(&self, bound: Duration) -> Result<String, CommandError> {
+        let child = self.spawn(true)?;
+        match timeout(bound, self.finish(child)).await {
+            Ok(finished) => finished.map(|finished| finished.stdout),
+            Err(_) => Err(CommandError::TooLong {
+                command: self.to_string(),
+                bound,
+            }),
+        }
+    }
+
+    /// Starts it unless `is_too_late`, which is asked last. Still running when the bound is over, it is left alone and counts as done.
+    pub(super) async fn run_unless(
+        &self,
+        bound: Duration,
+        is_too_late: impl FnOnce() -> bool,
+    ) -> Result<(), CommandError> {
+        if is_too_late() {
+            return Err(CommandError::CalledOff);
+        }
+        let child = self.spawn(false)?;
+        let command = self.clone();
+        // A task of its own: the command goes on even if nobody waits for it any more.
+        let finish = tokio::spawn(async move { command.finish(child).await });
+        let Ok(finished) = timeout(bound, finish).await else {
+            return Ok(());
+        };
+        let finished = finished.map_err(|error| CommandError::Wait {
+            command: self.to_string(),
+            source: io::Error::other(error),
+        })??;
+        if finished.status.success() {
+            return Ok(());
+        }
+        let said = if finished.stderr.is_empty() {
+            finished.stdout
+        } else {
+            finished.stderr
+        };
+        let said = if said.is_empty() {
+            "it printed nothing".to_owned()
+        } else {
+            said
+        };
+        Err(CommandError::Failed {
+            command: self.to_string(),
+            status: finished.status,
+            said,
+        })
+    }
+
+    fn spawn(&self, kill_on_drop: bool) -> Result<Child, CommandError> {
+        let (program, arguments) = self
+            .words
+            .split_first()
+            .map_or(("", &[][..]), |(p, a)| (p.as_str(), a));
+        tokio::process::Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(kill_on_drop)
+            .spawn()
+            .map_err(|source| CommandError::Spawn {
+                command: self.to_string(),
+                source,
+            })
+    }
+
+    async fn finish(&self, mut child: Child) -> Result<Finished, CommandError> {
+        let stdout = tokio::spawn(read(child.stdout.take()));
+        let stderr = tokio::spawn(read(child.stderr.take()));
+        let status = child.wait().await.map_err(|source| CommandError::Wait {
+            command: self.to_string(),
+            source,
+        })?;
+        let (stdout, stderr) = tokio::join!(timeout(PIPE_PAUSE, stdout), timeout(PIPE_PAUSE, stderr));
+        let finished = Finished {
+            status,
+            stdout: text(stdout),
+            stderr: text(stderr),
+        };
+        info!(
+            event = "host_output",
+            command = %self,
+            status = %finished.status,
+            stdout = finished.stdout,
+            stderr = finished.stderr,
+            "a command ended"
+        );
+        Ok(finished)
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words.join(" "))
+    }
+}
+
+async fn read(pipe: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Some(mut pipe) = pipe {
+        // A pipe that breaks has said all it will. What is above the bound is read and dropped, so that the command never blocks on it.
+        drop((&mut pipe).take(OUTPUT_MAX).read_to_end(&mut bytes).await);
+        drop(tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await);
+    }
+    bytes
+}
+
+/// What was read, if the pipe closed in time.
+fn text(bytes: Result<Result<Vec<u8>, JoinError>, Elapsed>) -> String {
+    let bytes = bytes.ok().and_then(Result::ok).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).trim().to_owned()
+}

@@ -1,0 +1,171 @@
+//! The host as a directory: paths stay inside it, commands are bounded.
+
+use std::os::unix::fs::symlink;
+
+use super::*;
+
+struct Fixture {
+    directory: tempfile::TempDir,
+}
+
+impl Fixture {
+    /// A root as a host has it: `var/run` is an absolute symlink to `/run`.
+    fn new() -> Fixture {
+        let directory = tempfile::tempdir().unwrap();
+        for path in ["run", "var", "proc/sys/kernel/random"] {
+            std::fs::create_dir_all(directory.path().join(path)).unwrap();
+        }
+        symlink("/run", directory.path().join("var/run")).unwrap();
+        let fixture = Fixture { directory };
+        fixture.write("proc/sys/kernel/random/boot_id", "boot-1\n");
+        fixture
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        std::fs::write(self.directory.path().join(path), text).unwrap();
+    }
+
+    fn config(&self, shell: &str) -> HostConfig {
+        let words = ["/bin/sh", "-c", shell].map(str::to_owned).to_vec();
+        HostConfig {
+            root: self.directory.path().to_owned(),
+            exec: Vec::new(),
+            reboot: words.clone(),
+            shutdown_check: words,
+        }
+    }
+
+    async fn host(&self, shell: &str) -> Host {
+        Host::take(self.config(shell)).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn an_absolute_symlink_is_resolved_inside_the_root() {
+    let fixture = Fixture::new();
+    let host = fixture.host("true").await;
+    let sentinel = Path::new("/var/run/reboot-required");
+    assert!(!host.has_file(sentinel).await.unwrap());
+    fixture.write("run/reboot-required", "");
+    assert!(host.has_file(sentinel).await.unwrap());
+}
+
+#[tokio::test]
+async fn no_path_leaves_the_root() {
+    let fixture = Fixture::new();
+    let outside = tempfile::NamedTempFile::new().unwrap();
+    let up = format!("/../../../../../../../..{}", outside.path().display());
+    symlink(&up, fixture.directory.path().join("run/up")).unwrap();
+    symlink(outside.path(), fixture.directory.path().join("run/out")).unwrap();
+    let host = fixture.host("true").await;
+    for path in [up.as_str(), "/run/up", "/run/out"] {
+        assert!(!host.has_file(Path::new(path)).await.unwrap(), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_directory_is_no_sentinel() {
+    let fixture = Fixture::new();
+    assert!(
+        !fixture
+            .host("true")
+            .await
+            .has_file(Path::new("/run"))
+            .await
+            .unwrap()
+    );
+}
+
+#[tokio::test]
+async fn what_the_host_says_of_a_shutdown_is_understood() {
+    let fixture = Fixture::new();
+    let cases = [
+        ("echo running", Shutdown::No),
+        ("echo degraded; exit 1", Shutdown::No),
+        ("echo stopping; exit 1", Shutdown::UnderWay),
+    ];
+    for (shell, expected) in cases {
+        let state = fixture.host(shell).await.ask().await;
+        assert_eq!(
+            state,
+            HostState {
+                boot_id: "boot-1".to_owned(),
+                shutdown: expected
+            },
+            "{shell}"
+        );
+    }
+    let silent = fixture.host("true").await.ask().await;
+    assert!(matches!(silent.shutdown, Shutdown::Unknown(_)), "{silent:?}");
+}
+
+#[tokio::test]
+async fn a_host_without_boot_id_is_unknown() {
+    let fixture = Fixture::new();
+    fixture.write("proc/sys/kernel/random/boot_id", "\n");
+    let state = fixture.host("echo running").await.ask().await;
+    assert!(
+        matches!(&state.shutdown, Shutdown::Unknown(why) if why.contains("boot_id")),
+        "{state:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_second_agent_waits_for_the_first() {
+    let fixture = Fixture::new();
+    let first = fixture.host("true").await;
+    let second = Host::take(fixture.config("true"));
+    tokio::pin!(second);
+    assert!(timeout(Duration::from_millis(50), &mut second).await.is_err());
+    drop(first);
+    drop(timeout(Duration::from_secs(5), second).await.unwrap().unwrap());
+}
+
+#[tokio::test]
+async fn a_reboot_command_runs_before_its_deadline_only() {
+    let fixture = Fixture::new();
+    let witness = fixture.directory.path().join("witness");
+    let host = fixture.host(&format!("touch {}", witness.display())).await;
+    for over in [None, Some(Instant::now())] {
+        assert_eq!(host.reboot(over).await, Err(RebootFailure::Expired));
+        assert!(!witness.exists());
+    }
+    assert_eq!(
+        host.reboot(Some(Instant::now() + Duration::from_secs(5))).await,
+        Ok(())
+    );
+    assert!(witness.exists());
+}
+
+#[tokio::test]
+async fn a_reboot_command_that_fails_says_why() {
+    let fixture = Fixture::new();
+    let later = Some(Instant::now() + Duration::from_secs(5));
+    let failed = fixture
+        .host("echo no power >&2; exit 3")
+        .await
+        .reboot(later)
+        .await;
+    assert!(
+        matches!(&failed, Err(RebootFailure::Failed(why)) if why.contains("no power") && why.contains('3')),
+        "{failed:?}"
+    );
+    let mut config = fixture.config("true");
+    config.reboot = vec!["/nowhere/reboot".to_owned()];
+    let missing = Host::take(config).await.unwrap().reboot(later).await;
+    assert!(
+        matches!(&missing, Err(RebootFailure::Failed(why)) if why.contains("/nowhere/reboot")),
+        "{missing:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_root_that_is_not_there_is_named() {
+    let mut config = Fixture::new().config("true");
+    config.root = PathBuf::from("/nowhere/root");
+    let error = Host::take(config).await.unwrap_err().to_string();
+    assert!(
+        error.contains("/nowhere/root") && error.contains("--host-root"),
+        "{error}"
+    );
+}

@@ -1,0 +1,127 @@
+//! What an operator is told: one log line for each report, and an Event on the Node where people should see it.
+//!
+//! The field `event` names the line and never changes its meaning. `node` and, once there is one, `holder` are on each line.
+//!
+//! | `event` | further fields | level | Event on the Node |
+//! | --- | --- | --- | --- |
+//! | `host_busy` | `reason` (`shutdown`, `unknown`), `why` | warn | |
+//! | `marks_foreign` | `why` | warn | `HoldNotOurs` |
+//! | `resumed` | `phase` | info | |
+//! | `paused` | `why` | info | `RebootPaused` |
+//! | `wished` | `created` | info | `RebootWanted` |
+//! | `lock_held` | `by` (node names) | info | |
+//! | `lock_unreadable` | `why` | warn | `RebootLockUnreadable` |
+//! | `locked` | | info | |
+//! | `draining` | `was_unschedulable`, `round` (from 1) | info | `RebootDraining` |
+//! | `delaying` | | info | |
+//! | `disturbed` | `reason`, `next` (`drain_again`, `call_off`), `pods`, `pod_count` | warn | `RebootDisturbed` |
+//! | `sealed` | | info | |
+//! | `rebooting` | | info | `Rebooting` |
+//! | `reboot_failed` | `why` | error | `RebootFailed` |
+//! | `still_sealed` | `why` | error | `RebootStuck` |
+//! | `too_late_to_cancel` | `why` | warn | `RebootTooLateToCancel` |
+//! | `returned` | | info | `Rebooted` |
+//! | `given_back` | `unschedulable` | info | `RebootGivenBack` |
+//! | `released` | | info | |
+//! | `called_off` | `reason`, `by`, `why`, `pods`, `pod_count` | warn | `RebootCalledOff` |
+//! | `retrying` | `reason` (what failed), `why` | warn | |
+//!
+//! `reason` of `disturbed`, and `by` of `called_off`: `uncordoned`, `untainted`, `tampered`, `pods`, `gap`, `seal_starved`, `seal_over`.
+//! `reason` of `called_off`: `no_longer_wanted`, `cancelled`, `paused`, `drain_timeout`, `disturbed`, `too_many_redrains`, `hold_lost`, `entry_lost`.
+//!
+//! Lines of the shell itself: `started`, `stopping`, `host_taken`, `sentinel_unreadable`, `permission_missing`, `permissions_unknown`,
+//! `pod_evicted` (debug), `eviction_blocked` and `eviction_failed` (`pod`, `reason`), `drain_progress` (`left`, `ending`, `pods`, `blocked_by`), `drained`,
+//! `reboot_command` (`command`), `host_output` (`command`, `status`, `stdout`, `stderr`), `watch_lost` (`of`, `why`), `notice_lost` (`why`).
+
+use cordonhold_shared::cycle::Report;
+use cordonhold_shared::hold;
+use cordonhold_shared::node::NodeView;
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+mod line;
+mod notice;
+
+pub(crate) use notice::{Notice, post};
+
+use line::{Level, Line};
+
+/// Tells, and knows of whom it tells.
+pub(crate) struct Reporter {
+    node: String,
+    uid: String,
+    holder: Option<String>,
+    notices: mpsc::Sender<Notice>,
+}
+
+impl Reporter {
+    pub(crate) fn new(node: &str, notices: mpsc::Sender<Notice>) -> Reporter {
+        Reporter {
+            node: node.to_owned(),
+            uid: String::new(),
+            holder: None,
+            notices,
+        }
+    }
+
+    /// Remembers which Node object and which hold the next lines are about.
+    pub(crate) fn learn(&mut self, node: &NodeView) {
+        node.metadata.uid.clone_into(&mut self.uid);
+        // Kept when the marks are gone: the lines that end a cycle are about the hold that it had.
+        if let Some(hold) = hold::read(node).present() {
+            self.holder = Some(hold.holder.to_string());
+        }
+    }
+
+    pub(crate) fn tell(&self, report: &Report) {
+        let line = Line::of(report);
+        self.log(&line);
+        let Some(reason) = line.notice else { return };
+        let notice = Notice {
+            reason,
+            is_warning: line.level != Level::Info,
+            note: line.sentence(),
+            node: self.node.clone(),
+            uid: self.uid.clone(),
+        };
+        if self.notices.try_send(notice).is_err() {
+            warn!(
+                event = "notice_lost",
+                node = self.node,
+                why = "too many are waiting",
+                reason,
+                "an Event is not written"
+            );
+        }
+    }
+
+    fn log(&self, line: &Line) {
+        macro_rules! log {
+            ($level:ident) => {
+                $level!(
+                    event = line.event,
+                    node = self.node,
+                    holder = self.holder,
+                    created = line.created,
+                    phase = line.phase,
+                    reason = line.reason,
+                    by = line.by,
+                    next = line.next,
+                    why = line.why,
+                    pods = line.pods,
+                    pod_count = line.pod_count,
+                    was_unschedulable = line.was_unschedulable,
+                    unschedulable = line.unschedulable,
+                    round = line.round,
+                    "{}",
+                    line.text
+                )
+            };
+        }
+        match line.level {
+            Level::Info => log!(info),
+            Level::Warning => log!(warn),
+            Level::Error => log!(error),
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! A report as the fields of one log line.
+
+use cordonhold_shared::cycle::{Disturbance, Next, Reason, Report, Shutdown};
+
+/// How much attention a line asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Level {
+    #[default]
+    Info,
+    Warning,
+    Error,
+}
+
+/// One log line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) event: &'static str,
+    pub(super) level: Level,
+    pub(super) text: &'static str,
+    /// Reason of the Event on the Node, if people should see it.
+    pub(super) notice: Option<&'static str>,
+    pub(super) created: Option<String>,
+    pub(super) phase: Option<&'static str>,
+    pub(super) reason: Option<&'static str>,
+    pub(super) by: Option<String>,
+    pub(super) next: Option<&'static str>,
+    pub(super) why: Option<String>,
+    pub(super) pods: Option<String>,
+    pub(super) pod_count: Option<usize>,
+    pub(super) was_unschedulable: Option<bool>,
+    pub(super) unschedulable: Option<bool>,
+    pub(super) round: Option<u8>,
+}
+
+/// How many pods a line names.
+const PODS_MAX: usize = 10;
+
+impl Line {
+    pub(super) fn of(report: &Report) -> Line {
+        match report {
+            Report::HostBusy(_)
+            | Report::Foreign(_)
+            | Report::Resumed(_)
+            | Report::Paused(_)
+            | Report::Wished(_)
+            | Report::LockHeld(_)
+            | Report::LockUnreadable(_)
+            | Report::Locked
+            | Report::Retrying { .. } => Line::before_work(report),
+            _ => Line::of_work(report),
+        }
+    }
+
+    fn before_work(report: &Report) -> Line {
+        let info = |event, text| Line {
+            event,
+            text,
+            ..Line::default()
+        };
+        let warning = |event, text| Line {
+            level: Level::Warning,
+            ..info(event, text)
+        };
+        match report {
+            Report::HostBusy(shutdown) => {
+                let (reason, why) = match shutdown {
+                    Shutdown::Unknown(why) => ("unknown", Some(why.clone())),
+                    Shutdown::UnderWay | Shutdown::No => ("shutdown", None),
+                };
+                let line = warning(
+                    "host_busy",
+                    "the host is going down or cannot be asked: only waiting",
+                );
+                Line {
+                    reason: Some(reason),
+                    why,
+                    ..line
+                }
+            }
+            Report::Foreign(why) => Line {
+                why: Some(why.clone()),
+                notice: Some("HoldNotOurs"),
+                ..warning(
+                    "marks_foreign",
+                    "the marks on the Node are not ours to touch: look at them and remove them by hand",
+                )
+            },
+            Report::Resumed(hold) => Line {
+                phase: Some(hold.phase.as_str()),
+                ..info("resumed", "going on from the marks on the Node")
+            },
+            Report::Paused(word) => Line {
+                why: Some(word.clone()),
+                notice: Some("RebootPaused"),
+                ..info("paused", "no new reboot: paused by a person")
+            },
+            Report::Wished(created) => Line {
+                created: Some(created.clone()),
+                notice: Some("RebootWanted"),
+                ..info("wished", "a reboot is wanted")
+            },
+            Report::LockHeld(nodes) => {
+                let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
+                Line {
+                    by: Some(nodes.join(",")),
+                    ..info("lock_held", "waiting: other nodes are in a reboot")
+                }
+            }
+            Report::LockUnreadable(why) => Line {
+                why: Some(why.clone()),
+                notice: Some("RebootLockUnreadable"),
+                ..warning(
+                    "lock_unreadable",
+                    "waiting: the lock's record cannot be read, mend or remove it by hand",
+                )
+            },
+            Report::Retrying { what, why } => Line {
+                reason: Some(what),
+                why: Some(why.clone()),
+                ..warning("retrying", "a request failed and is tried again")
+            },
+            _ => info("locked", "the lock is ours"),
+        }
+    }
+
+    fn of_work(report: &Report) -> Line {
+        let info = |event, text| Line {
+            event,
+            text,
+            ..Line::default()
+        };
+        let noticed = |notice, event, text| Line {
+            notice: Some(notice),
+            ..info(event, text)
+        };
+        let error = |notice, event, text, why: &String| Line {
+            level: Level::Error,
+            why: Some(why.clone()),
+            ..noticed(notice, event, text)
+        };
+        match report {
+            Report::Draining {
+                was_unschedulable,
+                round,
+            } => Line {
+                was_unschedulable: Some(*was_unschedulable),
+                round: Some(*round),
+                ..noticed(
+                    "RebootDraining",
+                    "draining",
+                    "the node is cordoned and held: draining it",
+                )
+            },
+            Report::Delaying => info("delaying", "the node is drained: the delay begins"),
+            Report::Disturbed { by, next } => Line::disturbed(by, *next),
+            Report::Sealed => info("sealed", "the final check is passed: rebooting now"),
+            Report::Rebooting => noticed("Rebooting", "rebooting", "the reboot command was accepted"),
+            Report::RebootFailed(why) => {
+                error("RebootFailed", "reboot_failed", "the reboot command failed", why)
+            }
+            Report::StillSealed(why) => error(
+                "RebootStuck",
+                "still_sealed",
+                "the host does not go down: the node stays cordoned",
+                why,
+            ),
+            Report::TooLateToCancel(why) => Line {
+                level: Level::Warning,
+                ..error(
+                    "RebootTooLateToCancel",
+                    "too_late_to_cancel",
+                    "a cancel came after the final check",
+                    why,
+                )
+            },
+            Report::Returned => noticed(
+                "Rebooted",
+                "returned",
+                "the host has booted: waiting for the node to be Ready",
+            ),
+            Report::GivenBack { unschedulable } => Line {
+                unschedulable: Some(*unschedulable),
+                ..noticed("RebootGivenBack", "given_back", "the cordon is as it was before")
+            },
+            Report::CalledOff(reason) => Line::called_off(reason),
+            _ => info("released", "the lock is released: the cycle is over"),
+        }
+    }
+
+    fn disturbed(by: &Disturbance, next: Next) -> Line {
+        let line = Line {
+            event: "disturbed",
+            level: Level::Warning,
+            text: "what the drain had achieved no longer holds",
+            notice: Some("RebootDisturbed"),
+            reason: Some(disturbance(by)),
+            next: Some(match next {
+                Next::DrainAgain => "drain_again",
+                Next::CallOff => "call_off",
+            }),
+            ..Line::default()
+        };
+        line.with_pods(by)
+    }
+
+    fn called_off(reason: &Reason) -> Line {
+        let line = Line {
+            event: "called_off",
+            level: Level::Warning,
+            text: "the reboot is called off",
+            notice: Some("RebootCalledOff"),
+            ..Line::default()
+        };
+        let because = |reason, why: Option<&String>| Line {
+            reason: Some(reason),
+            why: why.cloned(),
+            ..line.clone()
+        };
+        let disturbed = |reason, by| Line {
+            by: Some(disturbance(by).to_owned()),
+            ..because(reason, None).with_pods(by)
+        };
+        match reason {
+            Reason::NoLongerWanted => because("no_longer_wanted", None),
+            Reason::Cancelled(why) => because("cancelled", Some(why)),
+            Reason::Paused(word) => because("paused", Some(word)),
+            Reason::DrainTimeout => because("drain_timeout", None),
+            Reason::Disturbed(by) => disturbed("disturbed", by),
+            Reason::TooManyRedrains(by) => disturbed("too_many_redrains", by),
+            Reason::HoldLost => because("hold_lost", None),
+            Reason::EntryLost => because("entry_lost", None),
+        }
+    }
+
+    fn with_pods(self, by: &Disturbance) -> Line {
+        let Disturbance::Pods(pods) = by else { return self };
+        let named = pods.iter().take(PODS_MAX).map(String::as_str).collect::<Vec<_>>();
+        Line {
+            pods: Some(named.join(",")),
+            pod_count: Some(pods.len()),
+            ..self
+        }
+    }
+
+    /// The line as a sentence for an Event.
+    pub(super) fn sentence(&self) -> String {
+        let details = [
+            self.reason,
+            self.by.as_deref(),
+            self.why.as_deref(),
+            self.pods.as_deref(),
+        ];
+        let details: Vec<&str> = details.into_iter().flatten().collect();
+        if details.is_empty() {
+            self.text.to_owned()
+        } else {
+            format!("{} ({})", self.text, details.join(": "))
+        }
+    }
+}
+
+fn disturbance(by: &Disturbance) -> &'static str {
+    match by {
+        Disturbance::Uncordoned => "uncordoned",
+        Disturbance::Untainted => "untainted",
+        Disturbance::Tampered => "tampered",
+        Disturbance::Pods(_) => "pods",
+        Disturbance::Gap => "gap",
+        Disturbance::SealStarved => "seal_starved",
+        Disturbance::SealOver => "seal_over",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disturbance_names_its_pods_within_a_bound() {
+        let pods: Vec<String> = (0..40).map(|n| format!("default/p{n}")).collect();
+        let line = Line::of(&Report::Disturbed {
+            by: Disturbance::Pods(pods),
+            next: Next::DrainAgain,
+        });
+        assert_eq!(
+            (line.event, line.reason, line.next),
+            ("disturbed", Some("pods"), Some("drain_again"))
+        );
+        assert_eq!(line.pod_count, Some(40));
+        assert_eq!(line.pods.unwrap().split(',').count(), PODS_MAX);
+    }
+
+    #[test]
+    fn a_called_off_reboot_says_by_what() {
+        let line = Line::of(&Report::CalledOff(Reason::TooManyRedrains(
+            Disturbance::Uncordoned,
+        )));
+        assert_eq!(
+            (line.event, line.reason),
+            ("called_off", Some("too_many_redrains"))
+        );
+        assert_eq!(line.by.as_deref(), Some("uncordoned"));
+        assert_eq!(
+            line.sentence(),
+            "the reboot is called off (too_many_redrains: uncordoned)"
+        );
+    }
+
+    #[test]
+    fn the_two_halves_name_each_report() {
+        assert_eq!(Line::of(&Report::Locked).event, "locked");
+        assert_eq!(Line::of(&Report::Released).event, "released");
+    }
+}

@@ -1,0 +1,190 @@
+//! The cycle's timers: how long each is, and which are running. On the monotonic clock.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::time::Duration;
+
+use cordonhold_shared::cycle::Timer;
+use cordonhold_shared::hold;
+use tokio::time::Instant;
+
+/// What an operator decided about times.
+#[derive(Clone, Debug)]
+pub struct Timing {
+    /// How often the sentinel is looked at.
+    pub period: Duration,
+    /// `None`: no limit.
+    pub drain_timeout: Option<Duration>,
+    pub reboot_delay: Duration,
+    pub reboot_timeout: Duration,
+    pub soak: Duration,
+    pub backoff: Duration,
+}
+
+/// The timers that are running.
+#[derive(Debug)]
+pub(crate) struct Timers {
+    timing: Timing,
+    running: BTreeMap<Timer, Instant>,
+}
+
+/// The first pause before a request is tried again, and the longest.
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(10);
+/// The pause of a waiter whose wish is new.
+const TURN_MAX: Duration = Duration::from_millis(500);
+/// A wish of this age waits no longer.
+const TURN_AGE_MAX: Duration = Duration::from_hours(24);
+const POLL: Duration = Duration::from_secs(10);
+const SEAL: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(10);
+const HOST: Duration = Duration::from_secs(2);
+
+impl Timers {
+    pub(crate) fn new(timing: Timing) -> Timers {
+        Timers {
+            timing,
+            running: BTreeMap::new(),
+        }
+    }
+
+    /// Starts a timer, anew if it runs. `wish_age` is how long ago our wish was stamped.
+    pub(crate) fn arm(&mut self, timer: Timer, wish_age: Duration, now: Instant) {
+        let end = self
+            .length(timer, wish_age)
+            .and_then(|length| now.checked_add(length));
+        let _ = match end {
+            Some(end) => self.running.insert(timer, end),
+            None => self.running.remove(&timer),
+        };
+    }
+
+    pub(crate) fn disarm(&mut self, timer: Timer) {
+        let _ = self.running.remove(&timer);
+    }
+
+    /// When a timer ends, if it runs.
+    pub(crate) fn end(&self, timer: Timer) -> Option<Instant> {
+        self.running.get(&timer).copied()
+    }
+
+    /// When the next timer ends.
+    pub(crate) fn next_end(&self) -> Option<Instant> {
+        self.running.values().min().copied()
+    }
+
+    /// A timer that has ended; the earliest first.
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Timer> {
+        let (timer, end) = self.running.iter().min_by_key(|(_, end)| **end)?;
+        let (timer, is_due) = (*timer, *end <= now);
+        is_due.then(|| {
+            self.disarm(timer);
+            timer
+        })
+    }
+
+    /// `None`: it never ends.
+    fn length(&self, timer: Timer, wish_age: Duration) -> Option<Duration> {
+        match timer {
+            Timer::Retry(count) => Some(jittered(retry_pause(u32::from(count)))),
+            Timer::Turn => Some(turn(wish_age)),
+            Timer::Poll => Some(jittered(POLL)),
+            Timer::Renew => hold::RENEW_EVERY.try_into().ok(),
+            Timer::Drain => self.timing.drain_timeout,
+            Timer::Delay => Some(self.timing.reboot_delay),
+            Timer::Seal => Some(SEAL),
+            Timer::Deadline => Some(DEADLINE),
+            Timer::Reboot => Some(self.timing.reboot_timeout),
+            Timer::Soak => Some(self.timing.soak),
+            Timer::Backoff => Some(self.timing.backoff),
+            Timer::Host => Some(HOST),
+        }
+    }
+}
+
+/// The pause before the try after this many, doubling up to a bound.
+pub(crate) fn retry_pause(count: u32) -> Duration {
+    RETRY_FIRST
+        .saturating_mul(2_u32.saturating_pow(count))
+        .min(RETRY_MAX)
+}
+
+/// Up to a fifth shorter, so that many agents do not come at once.
+pub(crate) fn jittered(pause: Duration) -> Duration {
+    // The standard library seeds each RandomState anew; that is random enough here.
+    let random = RandomState::new().build_hasher().finish() % 201;
+    pause.saturating_sub(pause / 1000 * u32::try_from(random).unwrap_or(0))
+}
+
+/// Shorter the older the wish, by its logarithm: a minute counts for much among young wishes and little among old ones.
+fn turn(age: Duration) -> Duration {
+    let share = (1.0 + age.as_secs_f64()).ln() / (1.0 + TURN_AGE_MAX.as_secs_f64()).ln();
+    TURN_MAX.mul_f64((1.0 - share).clamp(0.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timers() -> Timers {
+        Timers::new(Timing {
+            period: Duration::from_secs(1),
+            drain_timeout: None,
+            reboot_delay: Duration::from_secs(60),
+            reboot_timeout: Duration::from_secs(1800),
+            soak: Duration::ZERO,
+            backoff: Duration::from_secs(300),
+        })
+    }
+
+    #[test]
+    fn timers_end_in_order_and_once() {
+        let (mut timers, now) = (timers(), Instant::now());
+        timers.arm(Timer::Delay, Duration::ZERO, now);
+        timers.arm(Timer::Deadline, Duration::ZERO, now);
+        timers.arm(Timer::Soak, Duration::ZERO, now);
+        assert_eq!(timers.pop_due(now), Some(Timer::Soak));
+        assert_eq!(timers.pop_due(now), None);
+        assert_eq!(timers.next_end(), timers.end(Timer::Deadline));
+        let later = now + Duration::from_secs(60);
+        assert_eq!(timers.pop_due(later), Some(Timer::Deadline));
+        assert_eq!(timers.pop_due(later), Some(Timer::Delay));
+        assert_eq!(timers.pop_due(later), None);
+    }
+
+    #[test]
+    fn arming_again_starts_anew_and_no_drain_timeout_never_ends() {
+        let (mut timers, now) = (timers(), Instant::now());
+        timers.arm(Timer::Deadline, Duration::ZERO, now);
+        timers.arm(Timer::Deadline, Duration::ZERO, now + Duration::from_secs(3));
+        assert_eq!(
+            timers.end(Timer::Deadline),
+            Some(now + DEADLINE + Duration::from_secs(3))
+        );
+        timers.disarm(Timer::Deadline);
+        timers.arm(Timer::Drain, Duration::ZERO, now);
+        assert_eq!(timers.next_end(), None);
+    }
+
+    #[test]
+    fn pauses_have_their_bounds() {
+        assert_eq!(retry_pause(0), Duration::from_millis(200));
+        assert_eq!(retry_pause(200), Duration::from_secs(10));
+        for _ in 0..100 {
+            let pause = jittered(Duration::from_secs(10));
+            assert!(
+                (Duration::from_secs(8)..=Duration::from_secs(10)).contains(&pause),
+                "{pause:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_older_wish_has_the_shorter_turn() {
+        let ages = [0, 1, 10, 60, 3600, 86_400, 10_000_000].map(Duration::from_secs);
+        let turns = ages.map(turn);
+        assert_eq!(turns[0], TURN_MAX);
+        assert!(turns.is_sorted_by(|a, b| a >= b), "{turns:?}");
+        assert_eq!(turns[6], Duration::ZERO);
+    }
+}
