@@ -18,6 +18,8 @@ pub mod workload;
 pub mod host;
 pub mod machine;
 
+pub mod demo;
+
 /// Names that `manifests/base` gives.
 pub const NAMESPACE: &str = "cordonhold";
 pub const AGENT_ACCOUNT: &str = "cordonhold-agent";

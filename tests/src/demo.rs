@@ -1,0 +1,116 @@
+//! `cargo demo`: the main job on one real control plane, as a timeline that a person reads, and that fails if it shows anything else.
+//!
+//! Here are the cluster and the order of things; what happens in them is `acts`, what is seen is `observer`'s.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use tokio::task::JoinHandle;
+
+use crate::control_plane::{ControlPlane, Options};
+use crate::identity::Identity;
+use crate::install::{Rendered, install, manifests};
+use crate::webhook::Webhook;
+use crate::workload;
+
+use acts::Seen;
+use observer::Observer;
+use timeline::{Row, Timeline, Tone, Who};
+
+mod acts;
+mod controller;
+mod observer;
+mod timeline;
+
+/// Four that play, and one more for pods to go to.
+const NODES: usize = 5;
+const PODS: u32 = 40;
+const DEPLOYMENT: &str = "shop";
+
+/// A cluster that has been played on.
+pub struct Demo {
+    cluster: Cluster,
+    seen: Vec<Seen>,
+}
+
+/// What the acts play on. Ended in this order.
+struct Cluster {
+    observer: Observer,
+    webhook: Option<Webhook>,
+    plane: ControlPlane,
+    rendered: Rendered,
+    timeline: Timeline,
+    printer: JoinHandle<()>,
+    replicas: u32,
+}
+
+impl Demo {
+    /// Plays all acts, and prints what happens.
+    pub async fn play() -> Result<Self> {
+        let mut cluster = Cluster::start().await?;
+        let mut seen = acts::the_hole(&mut cluster).await.context("act 1, the hole")?;
+        seen.extend(
+            acts::the_agent_alone(&mut cluster)
+                .await
+                .context("act 2, the agent alone")?,
+        );
+        seen.extend(
+            acts::with_the_webhook(&mut cluster)
+                .await
+                .context("act 3, with the webhook")?,
+        );
+        let rows: Vec<Row> = seen.iter().map(|seen| seen.row.clone()).collect();
+        cluster.timeline.table(&rows);
+        Ok(Self { cluster, seen })
+    }
+
+    /// What the acts had to show and did not, a line each.
+    pub fn missing(&self) -> Vec<&str> {
+        self.seen
+            .iter()
+            .flat_map(|seen| &seen.missing)
+            .map(String::as_str)
+            .collect()
+    }
+
+    /// The kubeconfig of an admin of its cluster, which lives as long as this value.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.cluster.plane.kubeconfig(Identity::Admin)
+    }
+}
+
+impl Cluster {
+    async fn start() -> Result<Self> {
+        let (timeline, printer) = Timeline::start();
+        timeline.heading(
+            "Cordonhold, on a real Kubernetes control plane",
+            "etcd, kube-apiserver, kube-controller-manager and kube-scheduler are real, and so are the agents, the webhook,\n\
+             their rights and their tokens. Nodes and pods are objects that KWOK plays the kubelet for; a machine is a\n\
+             directory with a power switch, which writes down what is on the node at the moment it goes down.",
+        );
+        let say = |text: String| timeline.say(Who::Demo, Tone::Plain, text);
+        let plane = ControlPlane::start(Options { nodes: NODES }).await?;
+        say(format!("the control plane is up: {NODES} nodes Ready"));
+        let rendered = install(&plane, &manifests("base")).await?;
+        say("the manifests are applied, all but the webhook's registration".to_owned());
+        workload::deploy(&plane.client(), DEPLOYMENT, PODS).await?;
+        say(format!("a Deployment of {PODS} pods runs, spread over the nodes"));
+        let observer = Observer::start(&plane.client(), timeline.clone());
+        Ok(Self {
+            observer,
+            webhook: None,
+            plane,
+            rendered,
+            timeline,
+            printer,
+            replicas: PODS,
+        })
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.timeline.finish();
+        self.printer.abort();
+    }
+}

@@ -1,0 +1,336 @@
+//! The three acts: the same reboot and the same controller, with less and less that can go wrong.
+//!
+//! An act plays and returns what was seen; whether that is what it must show, is decided here too, by what the machine
+//! recorded at its reboot and by what Nodes showed, never by what an agent said.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+use super::Cluster;
+use super::controller::{Controller, Tally};
+use super::observer::NodeState;
+use super::timeline::{Row, Tone, Who};
+use crate::identity::Identity;
+use crate::machine::{Machine, RebootRecord};
+use crate::webhook::{Mode, Protection, Webhook};
+
+/// From the touch of the sentinel to a drain; usual is 2 s.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// From then to the end of the cycle, the reboot included; usual is 15 s.
+const CYCLE_TIMEOUT: Duration = Duration::from_mins(1);
+/// The controller comes every 200 ms.
+const CONTROLLER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pods that the Deployment grows by while the node is in its reboot delay.
+const GROWTH: u32 = 12;
+const TRIES_BEFORE_GIVING_UP: usize = 3;
+const REDRAINS: usize = 3;
+
+const HOLE: &str = "1 the hole";
+const AGENT_ALONE: &str = "2 the agent alone";
+const WITH_WEBHOOK: &str = "3 with the webhook";
+
+/// What an act came to, on one node.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) row: Row,
+    /// What it had to show and did not.
+    pub(super) missing: Vec<String>,
+}
+
+/// What a node's part in an act is judged by.
+struct Evidence {
+    tally: Tally,
+    state: NodeState,
+    reboots: Vec<RebootRecord>,
+}
+
+/// kured's behaviour, no webhook.
+pub(super) async fn the_hole(cluster: &mut Cluster) -> Result<Vec<Seen>> {
+    let node = "node-0";
+    cluster.timeline.heading(
+        "1  The hole",
+        "The agent does what kured does (--verify-before-reboot=never): it drains, waits out the reboot delay,\n\
+         and reboots without another look. There is no webhook. A controller uncordons nodes that it finds drained.",
+    );
+    let arguments = ["--verify-before-reboot=never", "--reboot-delay=4s"];
+    let machine = cluster.machine(node, &arguments).await?;
+    let controller = cluster.controller(node, None).await?;
+    machine.request_reboot()?;
+    cluster.wait_drained(node).await?;
+    controller.first_try(CONTROLLER_TIMEOUT).await?;
+    cluster.grow().await?;
+    let evidence = cluster.wait_end(&machine, &controller).await?;
+    cluster.timeline.finish();
+    Ok(vec![evidence.judge(HOLE, node, Evidence::hole)])
+}
+
+/// The agent's own check, no webhook.
+pub(super) async fn the_agent_alone(cluster: &mut Cluster) -> Result<Vec<Seen>> {
+    let (stubborn, patient) = ("node-1", "node-2");
+    cluster.timeline.heading(
+        "2  The agent alone",
+        "The agent as it is by default: it watches its Node, and reboots only what stayed cordoned and empty since\n\
+         the drain. Still no webhook. On node-1 the controller never stops: --redrains=3 drains more, then the reboot\n\
+         is called off. On node-2 it gives up after three tries. One node at a time may reboot, so node-2 waits.",
+    );
+    let redrains = format!("--redrains={REDRAINS}");
+    let first = cluster
+        .machine(stubborn, &["--reboot-delay=2s", &redrains])
+        .await?;
+    let second = cluster
+        .machine(patient, &["--reboot-delay=2s", "--redrains=5"])
+        .await?;
+    let never_stops = cluster.controller(stubborn, None).await?;
+    let gives_up = cluster.controller(patient, Some(TRIES_BEFORE_GIVING_UP)).await?;
+    first.request_reboot()?;
+    cluster.wait_drained(stubborn).await?;
+    second.request_reboot()?;
+    never_stops.first_try(CONTROLLER_TIMEOUT).await?;
+    cluster.grow().await?;
+    let called_off = cluster.wait_end(&first, &never_stops).await?;
+    let rebooted = cluster.wait_end(&second, &gives_up).await?;
+    cluster.timeline.finish();
+    Ok(vec![
+        called_off.judge(AGENT_ALONE, stubborn, Evidence::called_off),
+        rebooted.judge(AGENT_ALONE, patient, Evidence::drained_again),
+    ])
+}
+
+/// The agent as before, and the webhook in front.
+pub(super) async fn with_the_webhook(cluster: &mut Cluster) -> Result<Vec<Seen>> {
+    let node = "node-3";
+    cluster.timeline.heading(
+        "3  With the webhook",
+        "The same agent and the same controller, which never stops. Now the API server asks the webhook about every\n\
+         update that would clear the cordon of a held node.",
+    );
+    let webhook = Webhook::start(&cluster.plane, Mode::Enforce, Protection::OwnHolds).await?;
+    webhook
+        .register(&cluster.plane, &cluster.rendered, "node-4")
+        .await?;
+    cluster.webhook = Some(webhook);
+    cluster.timeline.say(
+        Who::Demo,
+        Tone::Plain,
+        "the webhook runs and is registered: failurePolicy Fail",
+    );
+    let machine = cluster.machine(node, &["--reboot-delay=4s"]).await?;
+    let controller = cluster.controller(node, None).await?;
+    machine.request_reboot()?;
+    cluster.wait_drained(node).await?;
+    controller.first_try(CONTROLLER_TIMEOUT).await?;
+    cluster.grow().await?;
+    let evidence = cluster.wait_end(&machine, &controller).await?;
+    cluster.timeline.finish();
+    Ok(vec![evidence.judge(WITH_WEBHOOK, node, Evidence::all_denied)])
+}
+
+impl Cluster {
+    /// A machine for the node, with an agent that runs; its reboots are told.
+    async fn machine(&mut self, node: &str, arguments: &[&str]) -> Result<Machine> {
+        let mut machine = Machine::new(&self.plane, node).await?;
+        self.observer.read_log(node, machine.agent_log());
+        let always = ["--log-format=json", "--backoff=1h"];
+        let arguments: Vec<String> = arguments
+            .iter()
+            .chain(&always)
+            .map(|text| (*text).to_owned())
+            .collect();
+        machine.start_agent(&arguments).await?;
+        Ok(machine)
+    }
+
+    async fn controller(&self, node: &str, tries: Option<usize>) -> Result<Controller> {
+        let client = self
+            .plane
+            .client_from(&self.plane.kubeconfig(Identity::Controller))
+            .await?;
+        Ok(Controller::start(client, node, tries, self.timeline.clone()))
+    }
+
+    async fn wait_drained(&self, node: &str) -> Result<()> {
+        let begun = |state: &NodeState| state.drains > 0 && state.phase.as_deref() != Some("draining");
+        self.observer
+            .wait_for(node, "to be drained", DRAIN_TIMEOUT, begun)
+            .await
+            .map(drop)
+    }
+
+    /// Waits until the hold is over and the lock released, and collects what was seen.
+    async fn wait_end(&self, machine: &Machine, controller: &Controller) -> Result<Evidence> {
+        let node = machine.node();
+        let rebooted = async {
+            if let Ok(record) = machine.wait_for_reboot(1, CYCLE_TIMEOUT).await {
+                self.tell_reboot(node, &record);
+            }
+            std::future::pending::<()>().await;
+        };
+        let over = |state: &NodeState| state.cycles > 0 && state.releases > 0;
+        let ended = self
+            .observer
+            .wait_for(node, "to end its cycle", CYCLE_TIMEOUT, over);
+        let ended = tokio::select! {
+            ended = ended => ended,
+            () = rebooted => unreachable!("it never ends"),
+        };
+        machine.check_agent().await?;
+        Ok(Evidence {
+            tally: controller.tally(),
+            state: ended?,
+            reboots: machine.reboots(),
+        })
+    }
+
+    fn tell_reboot(&self, node: &str, record: &RebootRecord) {
+        let pods = record.pods.len();
+        let (tone, text) = if pods == 0 {
+            (Tone::Good, "goes down: no pods on it".to_owned())
+        } else {
+            let (first, more) = (&record.pods[0], pods - 1);
+            (
+                Tone::Bad,
+                format!("GOES DOWN WITH {pods} PODS ON IT: {first} and {more} more"),
+            )
+        };
+        self.timeline
+            .say_at(record.at, Who::Machine(node.to_owned()), tone, text);
+    }
+
+    /// More pods are wanted, as happens at any time; the scheduler prefers the emptiest node.
+    async fn grow(&mut self) -> Result<()> {
+        self.replicas += GROWTH;
+        let scale = json!({ "spec": { "replicas": self.replicas } });
+        let deployments: Api<Deployment> = Api::default_namespaced(self.plane.client());
+        let text = format!("the Deployment grows by {GROWTH} pods, to {}", self.replicas);
+        self.timeline.say(Who::Demo, Tone::Plain, text);
+        let scaled = deployments
+            .patch(super::DEPLOYMENT, &PatchParams::default(), &Patch::Merge(scale))
+            .await;
+        ensure!(scaled.is_ok(), "failed to scale the Deployment: {scaled:?}");
+        Ok(())
+    }
+}
+
+impl Evidence {
+    fn judge(self, act: &'static str, node: &str, wanted: fn(&Self) -> Vec<(bool, String)>) -> Seen {
+        let mut missing: Vec<String> = wanted(&self)
+            .into_iter()
+            .filter(|(is_so, _)| !is_so)
+            .map(|(_, what)| format!("{act}: {node} {what}"))
+            .collect();
+        missing.extend(
+            self.tally
+                .failures
+                .iter()
+                .map(|failure| format!("{act}: {failure}")),
+        );
+        let pods_at_reboot = self.reboots.first().map(|record| record.pods.len());
+        let (tone, outcome) = match pods_at_reboot {
+            None => (Tone::Warning, "called off, not rebooted".to_owned()),
+            Some(0) if self.state.drains == 1 => (Tone::Good, "rebooted empty, at once".to_owned()),
+            Some(0) => (Tone::Good, "rebooted empty".to_owned()),
+            Some(pods) => (Tone::Bad, format!("rebooted under {pods} pods")),
+        };
+        Seen {
+            row: Row {
+                act,
+                node: node.to_owned(),
+                uncordons: self.tally.tried(),
+                denied: self.tally.denied,
+                drains: self.state.drains,
+                pods_at_reboot,
+                outcome,
+                outcome_tone: tone,
+            },
+            missing,
+        }
+    }
+
+    fn hole(&self) -> Vec<(bool, String)> {
+        vec![
+            self.reboots_are(1),
+            (
+                self.reboots.iter().all(|record| !record.pods.is_empty()),
+                "was rebooted without pods: the hole was not shown".to_owned(),
+            ),
+            self.denied_are(0),
+            self.is_schedulable(),
+        ]
+    }
+
+    fn called_off(&self) -> Vec<(bool, String)> {
+        vec![
+            self.reboots_are(0),
+            self.denied_are(0),
+            self.drains_are(REDRAINS + 1),
+            self.is_schedulable(),
+        ]
+    }
+
+    fn drained_again(&self) -> Vec<(bool, String)> {
+        let mut wanted = self.clean_reboot();
+        wanted.extend([self.denied_are(0), self.drains_are(TRIES_BEFORE_GIVING_UP + 1)]);
+        wanted
+    }
+
+    fn all_denied(&self) -> Vec<(bool, String)> {
+        let mut wanted = self.clean_reboot();
+        wanted.extend([
+            (self.tally.denied > 0, "saw no uncordon denied".to_owned()),
+            self.denied_are(self.tally.tried()),
+            self.drains_are(1),
+        ]);
+        wanted
+    }
+
+    fn clean_reboot(&self) -> Vec<(bool, String)> {
+        vec![
+            self.reboots_are(1),
+            (
+                self.reboots.iter().all(|record| record.pods.is_empty()),
+                "was rebooted with pods on it".to_owned(),
+            ),
+            (
+                self.reboots.iter().all(|record| record.unschedulable),
+                "was rebooted while it was schedulable".to_owned(),
+            ),
+            self.is_schedulable(),
+        ]
+    }
+
+    fn reboots_are(&self, count: usize) -> (bool, String) {
+        let seen = self.reboots.len();
+        (
+            seen == count,
+            format!("was rebooted {seen} times instead of {count}"),
+        )
+    }
+
+    fn denied_are(&self, count: usize) -> (bool, String) {
+        let (seen, tried) = (self.tally.denied, self.tally.tried());
+        (
+            seen == count,
+            format!("had {seen} of {tried} uncordons denied instead of {count}"),
+        )
+    }
+
+    fn drains_are(&self, count: usize) -> (bool, String) {
+        let seen = self.state.drains;
+        (
+            seen == count,
+            format!("was drained {seen} times instead of {count}"),
+        )
+    }
+
+    fn is_schedulable(&self) -> (bool, String) {
+        (
+            !self.state.cordoned,
+            "did not get its cordon back as it was: it is still cordoned".to_owned(),
+        )
+    }
+}

@@ -1,0 +1,383 @@
+//! Watches the cluster and says what happens: Nodes, the pods on them, and the agents' logs.
+//!
+//! What the acts judge by is taken from Nodes and pods, and only told by logs: an agent that claims to have drained proves nothing.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use futures_util::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use cordonhold_shared::hold::Phase;
+use cordonhold_shared::keys;
+
+use super::timeline::{Timeline, Tone, Who};
+use crate::control_plane::is_node_ready;
+use crate::machine::drain_evicts;
+
+/// Pods come and go in bursts; a line tells of a burst.
+const PODS_INTERVAL: Duration = Duration::from_millis(250);
+/// Well within what the timeline holds lines back.
+const LOG_INTERVAL: Duration = Duration::from_millis(20);
+/// Before a watch that failed begins again.
+const WATCH_PAUSE: Duration = Duration::from_millis(100);
+
+/// One node, as the API server showed it last, and what it went through.
+#[derive(Debug, Clone, Default)]
+pub(super) struct NodeState {
+    /// Whether the Node itself was seen, not only pods on it.
+    is_known: bool,
+    pub(super) phase: Option<String>,
+    pub(super) cordoned: bool,
+    pub(super) ready: bool,
+    /// How often a drain began.
+    pub(super) drains: usize,
+    /// How often a hold ended.
+    pub(super) cycles: usize,
+    /// How often its agent said that the lock is released.
+    pub(super) releases: usize,
+    /// The pods on it that a drain would evict.
+    pub(super) pods: usize,
+}
+
+type States = BTreeMap<String, NodeState>;
+
+/// Watches until it is dropped.
+pub(super) struct Observer {
+    view: View,
+    tasks: JoinSet<()>,
+}
+
+/// What the watches share.
+#[derive(Clone)]
+struct View {
+    states: Arc<watch::Sender<States>>,
+    /// What was last said about pods, by node.
+    pods_said: Arc<Mutex<BTreeMap<String, usize>>>,
+    timeline: Timeline,
+}
+
+impl Observer {
+    pub(super) fn start(client: &Client, timeline: Timeline) -> Self {
+        let (states, _) = watch::channel(States::new());
+        let view = View {
+            states: Arc::new(states),
+            pods_said: Arc::default(),
+            timeline,
+        };
+        let mut tasks = JoinSet::new();
+        let (nodes, pods) = (Api::all(client.clone()), Api::default_namespaced(client.clone()));
+        let (node_view, mut pods_on, burst_view) = (view.clone(), PodsOn::new(view.clone()), view.clone());
+        let _ = tasks.spawn(follow(nodes, move |change| node_view.node_changed(&change)));
+        let _ = tasks.spawn(follow(pods, move |change| pods_on.changed(change)));
+        let _ = tasks.spawn(async move {
+            let mut ticks = tokio::time::interval(PODS_INTERVAL);
+            loop {
+                let _ = ticks.tick().await;
+                burst_view.tell_all_pods();
+            }
+        });
+        Self { view, tasks }
+    }
+
+    /// Tells what this log says from now on, too.
+    pub(super) fn read_log(&mut self, node: &str, log: PathBuf) {
+        let _ = self.tasks.spawn(self.view.clone().read_log(node.to_owned(), log));
+    }
+
+    pub(super) fn state(&self, node: &str) -> NodeState {
+        self.view.states.borrow().get(node).cloned().unwrap_or_default()
+    }
+
+    /// Waits until the node is as wanted; `what` says how that is.
+    pub(super) async fn wait_for(
+        &self,
+        node: &str,
+        what: &str,
+        bound: Duration,
+        mut is_so: impl FnMut(&NodeState) -> bool,
+    ) -> Result<NodeState> {
+        let mut states = self.view.states.subscribe();
+        let reached = tokio::time::timeout(
+            bound,
+            states.wait_for(|states| states.get(node).is_some_and(&mut is_so)),
+        );
+        let states = reached
+            .await
+            .with_context(|| {
+                format!(
+                    "waited {bound:?} in vain for {node} {what}; it is {:?}",
+                    self.state(node)
+                )
+            })?
+            .context("the watches have ended")?;
+        Ok(states[node].clone())
+    }
+}
+
+/// What a watch delivers; a list before it is delivered as updates after [`Change::Forget`].
+enum Change<K> {
+    Forget,
+    Updated(K),
+    Deleted(K),
+}
+
+/// Delivers what is there and every change from then on, for ever.
+async fn follow<K>(api: Api<K>, mut deliver: impl FnMut(Change<K>) + Send)
+where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    loop {
+        // An error ends a watch as its age does: what is there is listed again.
+        drop(follow_once(&api, &mut deliver).await);
+        tokio::time::sleep(WATCH_PAUSE).await;
+    }
+}
+
+async fn follow_once<K>(api: &Api<K>, deliver: &mut impl FnMut(Change<K>)) -> kube::Result<()>
+where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    let listed = api.list(&ListParams::default()).await?;
+    let version = listed.metadata.resource_version.clone().unwrap_or_default();
+    deliver(Change::Forget);
+    for object in listed {
+        deliver(Change::Updated(object));
+    }
+    let events = api.watch(&WatchParams::default(), &version).await?;
+    let mut events = pin!(events.boxed());
+    while let Some(event) = events.try_next().await? {
+        match event {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => deliver(Change::Updated(object)),
+            WatchEvent::Deleted(object) => deliver(Change::Deleted(object)),
+            WatchEvent::Bookmark(_) => {}
+            WatchEvent::Error(_) => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+impl View {
+    fn node_changed(&self, change: &Change<Node>) {
+        let Change::Updated(node) = change else { return };
+        let name = node.name_any();
+        // Told inside, so that whoever waits for the change comes after its line.
+        self.states.send_modify(|states| {
+            let now = states.entry(name.clone()).or_default();
+            let before = now.clone();
+            now.is_known = true;
+            now.phase = node.labels().get(keys::PHASE).cloned();
+            now.cordoned = node
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.unschedulable)
+                .unwrap_or(false);
+            now.ready = is_node_ready(node);
+            if !before.is_known {
+                return;
+            }
+            if before.phase != now.phase {
+                now.drains += usize::from(is(now, Phase::Draining));
+                now.cycles += usize::from(now.phase.is_none());
+                self.tell_pods(&name, now.pods);
+                self.tell_phase(&name, &before, now);
+            }
+            self.tell_readiness(&name, &before, now);
+        });
+    }
+
+    fn tell_phase(&self, name: &str, before: &NodeState, now: &NodeState) {
+        let agent = Who::Agent(name.to_owned());
+        let pods = now.pods;
+        let (tone, text) = match now.phase.as_deref() {
+            Some("wanted") => (
+                Tone::Plain,
+                "its host wants a reboot: the wish is on the Node".to_owned(),
+            ),
+            Some("draining") if is(before, Phase::Wanted) => (
+                Tone::Plain,
+                format!("cordons the node and drains it of {pods} pods"),
+            ),
+            Some("draining") => (
+                Tone::Good,
+                format!("cordons the node again and drains it again: {pods} pods on it"),
+            ),
+            Some("delaying") => (
+                Tone::Plain,
+                "the drain is over; the reboot delay begins".to_owned(),
+            ),
+            Some("sealed") if !now.cordoned => (
+                Tone::Bad,
+                "the delay is over: reboots, though the node is not cordoned any more".to_owned(),
+            ),
+            Some("sealed") => (
+                Tone::Good,
+                format!(
+                    "the delay is over: cordoned without a break, {pods} pods; seals the hold and reboots"
+                ),
+            ),
+            Some("returning") => (
+                Tone::Plain,
+                "runs again, in a new boot; waits for the node to be Ready".to_owned(),
+            ),
+            Some(other) => (Tone::Warning, format!("phase {other}")),
+            None if now.cordoned => (
+                Tone::Warning,
+                "removes its marks; the node stays cordoned".to_owned(),
+            ),
+            None => (
+                Tone::Plain,
+                "gives the cordon back: the node is as it was before, schedulable".to_owned(),
+            ),
+        };
+        self.timeline.say(agent, tone, text);
+    }
+
+    fn tell_readiness(&self, name: &str, before: &NodeState, now: &NodeState) {
+        if before.ready && !now.ready {
+            self.timeline
+                .say(Who::Machine(name.to_owned()), Tone::Plain, "is not Ready");
+        } else if !before.ready && now.ready {
+            self.timeline
+                .say(Who::Machine(name.to_owned()), Tone::Plain, "is Ready again");
+        }
+    }
+
+    fn tell_all_pods(&self) {
+        let states = self.states.borrow().clone();
+        for (name, state) in &states {
+            // Nodes that nothing happens to get the others' pods: no news.
+            if state.phase.as_deref().is_some_and(|phase| phase != "wanted") {
+                self.tell_pods(name, state.pods);
+            } else {
+                let _ = self.said().insert(name.clone(), state.pods);
+            }
+        }
+    }
+
+    fn tell_pods(&self, name: &str, pods: usize) {
+        let before = self.said().insert(name.to_owned(), pods).unwrap_or(pods);
+        if pods > before {
+            let text = format!("places {} pods on {name}: {pods} on it", pods - before);
+            self.timeline.say(Who::Scheduler, Tone::Warning, text);
+        } else if pods < before {
+            let text = format!("{} pods evicted, {pods} left", before - pods);
+            self.timeline.say(Who::Agent(name.to_owned()), Tone::Plain, text);
+        }
+    }
+
+    fn said(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, usize>> {
+        self.pods_said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn read_log(self, node: String, path: PathBuf) {
+        let mut ticks = tokio::time::interval(LOG_INTERVAL);
+        let file = loop {
+            let _ = ticks.tick().await;
+            if let Ok(file) = tokio::fs::File::open(&path).await {
+                break file;
+            }
+        };
+        let mut log = BufReader::new(file);
+        let mut line = String::new();
+        loop {
+            // Zero is the end as of now; a line without its end is the beginning of one.
+            match log.read_line(&mut line).await {
+                Ok(0) => drop(ticks.tick().await),
+                Ok(_) if line.ends_with('\n') => {
+                    self.log_line(&node, &line);
+                    line.clear();
+                }
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn log_line(&self, node: &str, line: &str) {
+        let Ok(line) = serde_json::from_str::<LogLine>(line) else {
+            return;
+        };
+        if line.event == "released" {
+            self.states.send_modify(|states| {
+                states.entry(node.to_owned()).or_default().releases += 1;
+            });
+        }
+        // The others are told by the Node itself.
+        let tone = match line.event.as_str() {
+            "locked" | "lock_held" | "released" | "resumed" => Tone::Plain,
+            "disturbed" => Tone::Good,
+            _ if line.level == "INFO" => return,
+            _ => Tone::Warning,
+        };
+        self.timeline
+            .say_at(line.timestamp, Who::Agent(node.to_owned()), tone, line.message);
+    }
+}
+
+/// What the demo reads of a line of an agent's log.
+#[derive(Deserialize)]
+struct LogLine {
+    timestamp: Timestamp,
+    level: String,
+    event: String,
+    message: String,
+}
+
+/// Which pod is on which node.
+struct PodsOn {
+    view: View,
+    nodes: HashMap<String, String>,
+}
+
+impl PodsOn {
+    fn new(view: View) -> Self {
+        Self {
+            view,
+            nodes: HashMap::new(),
+        }
+    }
+
+    fn changed(&mut self, change: Change<Pod>) {
+        let node = match change {
+            Change::Forget => {
+                self.nodes.clear();
+                return;
+            }
+            Change::Updated(pod) => {
+                let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()) else {
+                    return;
+                };
+                if !drain_evicts(&pod) {
+                    return;
+                }
+                drop(self.nodes.insert(pod.name_any(), node.clone()));
+                node
+            }
+            Change::Deleted(pod) => match self.nodes.remove(&pod.name_any()) {
+                Some(node) => node,
+                None => return,
+            },
+        };
+        let pods = self.nodes.values().filter(|on| **on == node).count();
+        self.view
+            .states
+            .send_modify(|states| states.entry(node).or_default().pods = pods);
+    }
+}
+
+fn is(state: &NodeState, phase: Phase) -> bool {
+    state.phase.as_deref() == Some(phase.as_str())
+}

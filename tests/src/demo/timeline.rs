@@ -1,0 +1,319 @@
+//! The timeline: what happened, in the order in which it happened, and a table at the end.
+//!
+//! It only prints; who looks where is `observer`'s and `controller`'s. Colour comes off by itself where nobody would see it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use jiff::{SignedDuration, Timestamp};
+use tokio::task::JoinHandle;
+
+/// How long a line is held back, so that one that happened before but was seen later comes before it: agents' logs are
+/// read every 20 ms, watches deliver within a few.
+const HOLD_BACK: SignedDuration = SignedDuration::from_millis(150);
+const PRINT_INTERVAL: Duration = Duration::from_millis(50);
+/// Denials that follow each other are counted for so long before a line says how many there were.
+const DENIALS_INTERVAL: SignedDuration = SignedDuration::from_secs(2);
+const TIME_COLUMNS: usize = 7;
+const WHO_COLUMNS: usize = 15;
+const LINE_COLUMNS: usize = 100;
+
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+
+/// What a line means to whoever reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tone {
+    Plain,
+    Good,
+    Warning,
+    Bad,
+}
+
+impl Tone {
+    fn style(self) -> Style {
+        match self {
+            Self::Plain => Style::new(),
+            Self::Good => AnsiColor::Green.on_default(),
+            Self::Warning => AnsiColor::Yellow.on_default(),
+            Self::Bad => AnsiColor::Red.on_default().bold(),
+        }
+    }
+}
+
+/// Somebody that does something; the colour of a name is its role's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Who {
+    Demo,
+    Agent(String),
+    Machine(String),
+    Controller,
+    Scheduler,
+}
+
+impl Who {
+    fn name(&self) -> String {
+        match self {
+            Self::Demo => "demo".to_owned(),
+            Self::Agent(node) => format!("agent {node}"),
+            Self::Machine(node) => format!("machine {node}"),
+            Self::Controller => "controller".to_owned(),
+            Self::Scheduler => "scheduler".to_owned(),
+        }
+    }
+
+    fn style(&self) -> Style {
+        match self {
+            Self::Demo => DIM,
+            Self::Agent(_) => AnsiColor::Cyan.on_default(),
+            Self::Machine(_) => AnsiColor::Blue.on_default(),
+            Self::Controller => AnsiColor::Magenta.on_default(),
+            Self::Scheduler => AnsiColor::Yellow.on_default(),
+        }
+    }
+}
+
+/// Prints to standard output; clones print to the same timeline.
+#[derive(Debug, Clone)]
+pub(super) struct Timeline {
+    pages: Arc<Mutex<Pages>>,
+}
+
+/// What waits to be printed, and what is being counted.
+#[derive(Debug)]
+struct Pages {
+    started: Timestamp,
+    waiting: Vec<(Timestamp, Entry)>,
+    denials: Denials,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Line { who: Who, tone: Tone, text: String },
+    Denied { node: String, message: String },
+}
+
+/// Denials since the last line that was none.
+#[derive(Debug, Default)]
+struct Denials {
+    message_shown: bool,
+    counted: usize,
+    node: String,
+    since: Option<Timestamp>,
+    last: Option<Timestamp>,
+}
+
+/// One row of the table at the end.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    pub(super) act: &'static str,
+    pub(super) node: String,
+    pub(super) uncordons: usize,
+    pub(super) denied: usize,
+    pub(super) drains: usize,
+    /// None: it was not rebooted.
+    pub(super) pods_at_reboot: Option<usize>,
+    pub(super) outcome: String,
+    pub(super) outcome_tone: Tone,
+}
+
+impl Timeline {
+    /// Time counts from now on. The task prints until it is aborted.
+    pub(super) fn start() -> (Self, JoinHandle<()>) {
+        let timeline = Self {
+            pages: Arc::new(Mutex::new(Pages {
+                started: Timestamp::now(),
+                waiting: Vec::new(),
+                denials: Denials::default(),
+            })),
+        };
+        let printer = timeline.clone();
+        let task = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(PRINT_INTERVAL);
+            loop {
+                let _ = ticks.tick().await;
+                printer.print_until(Timestamp::now() - HOLD_BACK);
+            }
+        });
+        (timeline, task)
+    }
+
+    /// Something happened just now.
+    pub(super) fn say(&self, who: Who, tone: Tone, text: impl Into<String>) {
+        self.say_at(Timestamp::now(), who, tone, text);
+    }
+
+    /// Something happened a moment ago.
+    pub(super) fn say_at(&self, at: Timestamp, who: Who, tone: Tone, text: impl Into<String>) {
+        let text = text.into();
+        self.push(at, Entry::Line { who, tone, text });
+    }
+
+    /// An uncordon was denied. The first message is shown as it is, what follows is counted.
+    pub(super) fn say_denied(&self, node: &str, message: &str) {
+        let (node, message) = (node.to_owned(), message.to_owned());
+        self.push(Timestamp::now(), Entry::Denied { node, message });
+    }
+
+    /// A title and what it is about, after everything that happened before.
+    pub(super) fn heading(&self, title: &str, about: &str) {
+        self.finish();
+        let rule = "─".repeat(LINE_COLUMNS.saturating_sub(title.chars().count() + 4));
+        anstream::println!("\n{DIM}──{DIM:#} {BOLD}{title}{BOLD:#} {DIM}{rule}{DIM:#}");
+        for line in about.lines() {
+            anstream::println!("{DIM}   {line}{DIM:#}");
+        }
+        anstream::println!();
+    }
+
+    /// Prints what is still held back.
+    pub(super) fn finish(&self) {
+        self.print_until(Timestamp::MAX);
+        self.pages
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .close_denials();
+    }
+
+    /// The table.
+    pub(super) fn table(&self, rows: &[Row]) {
+        self.finish();
+        anstream::println!("\n{}", render_table(rows));
+    }
+
+    fn push(&self, at: Timestamp, entry: Entry) {
+        self.pages
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .waiting
+            .push((at, entry));
+    }
+
+    fn print_until(&self, end: Timestamp) {
+        self.pages
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .print_until(end);
+    }
+}
+
+impl Pages {
+    fn print_until(&mut self, end: Timestamp) {
+        self.waiting.sort_by_key(|(at, _)| *at);
+        let later = self.waiting.partition_point(|(at, _)| *at <= end);
+        let ripe: Vec<(Timestamp, Entry)> = self.waiting.drain(..later).collect();
+        for (at, entry) in ripe {
+            match entry {
+                Entry::Line { who, tone, text } => {
+                    self.close_denials();
+                    self.print(at, &who, tone, &text);
+                }
+                Entry::Denied { node, message } => self.denied(at, &node, &message),
+            }
+        }
+        if self
+            .denials
+            .since
+            .is_some_and(|since| end.duration_since(since) >= DENIALS_INTERVAL)
+        {
+            self.close_denials();
+        }
+    }
+
+    fn denied(&mut self, at: Timestamp, node: &str, message: &str) {
+        if self.denials.message_shown {
+            self.denials.counted += 1;
+            node.clone_into(&mut self.denials.node);
+            let _ = self.denials.since.get_or_insert(at);
+            self.denials.last = Some(at);
+            return;
+        }
+        self.denials.message_shown = true;
+        let text = format!("uncordons {node}: denied. It is told, this time and every time:");
+        self.print(at, &Who::Controller, Tone::Good, &text);
+        let bar = format!("{:TIME_COLUMNS$}  {:WHO_COLUMNS$}  {DIM}│{DIM:#}", "", "");
+        for line in message.lines() {
+            anstream::println!("{bar} {line}");
+        }
+    }
+
+    fn close_denials(&mut self) {
+        let (Some(last), counted) = (self.denials.last.take(), self.denials.counted) else {
+            return;
+        };
+        self.denials.counted = 0;
+        self.denials.since = None;
+        let times = if counted == 1 { "once" } else { "times" };
+        let count = if counted == 1 {
+            String::new()
+        } else {
+            format!("{counted} ")
+        };
+        let text = format!("uncordons {} {count}{times} more: denied", self.denials.node);
+        self.print(last, &Who::Controller, Tone::Good, &text);
+    }
+
+    fn print(&self, at: Timestamp, who: &Who, tone: Tone, text: &str) {
+        let seconds = at.duration_since(self.started).as_secs_f64().max(0.0);
+        let time = format!("{seconds:.1} s");
+        let (role, style, name) = (who.style(), tone.style(), who.name());
+        anstream::println!(
+            "{DIM}{time:>TIME_COLUMNS$}{DIM:#}  {role}{name:<WHO_COLUMNS$}{role:#}  {style}{text}{style:#}"
+        );
+    }
+}
+
+fn render_table(rows: &[Row]) -> String {
+    let header = [
+        "act",
+        "node",
+        "uncordons tried",
+        "denied",
+        "drained",
+        "pods at reboot",
+        "outcome",
+    ];
+    let cells: Vec<[String; 7]> = rows.iter().map(Row::cells).collect();
+    let widths: Vec<usize> = (0..header.len())
+        .map(|column| {
+            let longest = cells.iter().map(|row| row[column].chars().count()).max();
+            longest.unwrap_or(0).max(header[column].len())
+        })
+        .collect();
+    let line = |row: &[String]| -> String {
+        let padded = row.iter().zip(&widths).enumerate();
+        let padded = padded.map(|(column, (cell, width))| match column {
+            2..=5 => format!("{cell:>width$}"),
+            _ => format!("{cell:<width$}"),
+        });
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    let rule = "─".repeat(widths.iter().sum::<usize>() + 2 * (widths.len() - 1));
+    let mut lines = vec![
+        format!("{BOLD}{}{BOLD:#}", line(&header.map(str::to_owned))),
+        format!("{DIM}{rule}{DIM:#}"),
+    ];
+    for (row, cells) in rows.iter().zip(&cells) {
+        let style = row.outcome_tone.style();
+        let plain = line(cells);
+        let (start, outcome) = plain.split_at(plain.len() - row.outcome.len());
+        lines.push(format!("{start}{style}{outcome}{style:#}"));
+    }
+    lines.join("\n")
+}
+
+impl Row {
+    fn cells(&self) -> [String; 7] {
+        [
+            self.act.to_owned(),
+            self.node.clone(),
+            self.uncordons.to_string(),
+            self.denied.to_string(),
+            format!("{}×", self.drains),
+            self.pods_at_reboot
+                .map_or("–".to_owned(), |pods| pods.to_string()),
+            self.outcome.clone(),
+        ]
+    }
+}
