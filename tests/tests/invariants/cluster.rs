@@ -87,24 +87,29 @@ impl Cluster {
         })
     }
 
-    /// The decisions about this node that were logged since then.
-    pub(crate) fn decisions_since(&self, length: usize, node: &str) -> Result<Vec<Value>> {
+    /// The decisions since then whose field has this value.
+    pub(crate) fn decisions_since(&self, length: usize, field: &str, value: &str) -> Result<Vec<Value>> {
         let log = std::fs::read(self.webhook.log_path()).context("failed to read the webhook's log")?;
         let new = String::from_utf8_lossy(log.get(length..).unwrap_or_default()).into_owned();
         Ok(new
             .lines()
             .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .filter(|line| line["message"] == "decision" && line["node"] == node)
+            .filter(|line| line["message"] == "decision" && line[field] == value)
             .collect())
     }
 
     /// The decision about this node that was logged since then.
+    pub(crate) async fn decision_since(&self, length: usize, node: &str) -> Result<Value> {
+        self.decision_with(length, "node", node).await
+    }
+
+    /// The decision since then whose field has this value.
     ///
     /// Where another write gets in between, the API server asks again; the answer must be the same.
-    pub(crate) async fn decision_since(&self, length: usize, node: &str) -> Result<Value> {
-        let what = format!("a decision about {node} in the webhook's log");
+    pub(crate) async fn decision_with(&self, length: usize, field: &str, value: &str) -> Result<Value> {
+        let what = format!("a decision with {field} {value} in the webhook's log");
         let decisions = wait::until(&what, LOG_TIMEOUT, || async {
-            let decisions = self.decisions_since(length, node)?;
+            let decisions = self.decisions_since(length, field, value)?;
             Ok((!decisions.is_empty()).then_some(decisions))
         })
         .await?;

@@ -2,4 +2,6 @@
 
 mod bypasses;
 mod cancel;
+mod modes;
+mod race;
 mod uncordons;

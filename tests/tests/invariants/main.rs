@@ -6,4 +6,7 @@ mod cluster;
 mod subject;
 mod wire;
 
+mod bad_input;
 mod held_stays_cordoned;
+mod never_in_the_way;
+mod one_node_one_agent;

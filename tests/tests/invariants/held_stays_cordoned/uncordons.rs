@@ -337,7 +337,7 @@ async fn kubectl_is_denied(
         said.contains(WEBHOOK) && said.contains("is held for a reboot"),
         "kubectl {arguments:?}: {said}"
     );
-    let decisions = subject.cluster.decisions_since(length, &subject.name)?;
+    let decisions = subject.cluster.decisions_since(length, "node", &subject.name)?;
     ensure!(
         !decisions.is_empty() && decisions.iter().all(|decision| decision["reason"] == "held"),
         "kubectl {arguments:?}: {decisions:?}"

@@ -1,0 +1,137 @@
+//! NEVER-IN-THE-WAY: with the webhook dead and `failurePolicy: Fail`, nothing waits for it but the uncordon of a held node, which fails closed.
+
+use anyhow::{Result, ensure};
+use cordonhold_shared::hold::{Holder, Phase};
+use cordonhold_shared::keys;
+use cordonhold_tests::webhook::{Mode, Protection};
+use serde_json::json;
+
+use crate::cluster::{Cluster, alone};
+use crate::subject::{Subject, annotate, cordon, uncordon};
+use crate::wire::{self, WEBHOOK, Write};
+
+#[test]
+fn a_dead_webhook_stops_only_what_opens_a_hold() -> Result<()> {
+    alone(async || {
+        let mut cluster = Cluster::start("base", Mode::Enforce, Protection::OwnHolds).await?;
+        cluster.webhook.kill();
+        the_agent_goes_through_its_cycle(&cluster).await?;
+        others_write_what_is_not_ours(&cluster).await?;
+        uncordons_without_a_hold_pass(&cluster).await?;
+        an_uncordon_of_a_held_node_fails_closed(&cluster).await?;
+        cluster.webhook.start_again().await?;
+        let subject = Subject::held(&cluster, "again", Phase::Delaying).await?;
+        drop(
+            subject
+                .is_denied(&cluster.controller, Write::Strategic, &uncordon(), "held")
+                .await?,
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn with_stock_kured_protected_only_uncordons_wait() -> Result<()> {
+    alone(async || {
+        let mut cluster = Cluster::start(
+            "overlays/protect-kured",
+            Mode::Enforce,
+            Protection::OwnHoldsAndKured,
+        )
+        .await?;
+        cluster.webhook.kill();
+        the_agent_goes_through_its_cycle(&cluster).await?;
+        others_write_what_is_not_ours(&cluster).await?;
+        an_uncordon_of_a_held_node_fails_closed(&cluster).await?;
+        // kured's lock is on no Node, so whether this one is held cannot be known here.
+        let subject = Subject::new(&cluster, "kured-not-held").await?;
+        drop(subject.passes(&cluster.admin, Write::Merge, &cordon()).await?);
+        fails_closed(&subject).await
+    })
+}
+
+async fn the_agent_goes_through_its_cycle(cluster: &Cluster) -> Result<()> {
+    let subject = Subject::new(cluster, "agent-cycle").await?;
+    let _: Holder = subject.hold(Phase::Returning).await?;
+    ensure!(
+        subject.is_cordoned().await?,
+        "the agent's cordon did not come about"
+    );
+    subject.give_back().await?;
+    let after = subject.guarded().await?;
+    ensure!(
+        !after.unschedulable && !after.is_tainted && after.phase.is_none(),
+        "{after:?}"
+    );
+    Ok(())
+}
+
+async fn others_write_what_is_not_ours(cluster: &Cluster) -> Result<()> {
+    let subject = Subject::held(cluster, "others", Phase::Delaying).await?;
+    let before = subject.guarded().await?;
+    for client in [&cluster.admin, &cluster.controller] {
+        let label = json!({ "metadata": { "labels": { "team": "a" } } });
+        drop(subject.passes(client, Write::Merge, &label).await?);
+        drop(
+            subject
+                .passes(
+                    client,
+                    Write::Strategic,
+                    &annotate("example.org/note", Some("hello")),
+                )
+                .await?,
+        );
+        drop(
+            subject
+                .passes(client, Write::Merge, &annotate(keys::PAUSE, Some("true")))
+                .await?,
+        );
+        drop(subject.passes(client, Write::Merge, &cordon()).await?);
+    }
+    // The taints of others, beside ours, as a controller writes the whole list.
+    let mut node = subject.json().await?;
+    if let Some(taints) = node["spec"]["taints"].as_array_mut() {
+        taints.push(json!({ "key": "example.org/maintenance", "effect": "NoExecute" }));
+    }
+    let taints = json!({ "spec": { "taints": node["spec"]["taints"] } });
+    drop(subject.passes(&cluster.controller, Write::Merge, &taints).await?);
+    let heartbeat = json!({ "status": { "conditions": [
+        { "type": "DiskPressure", "status": "False", "reason": "KubeletHasNoDiskPressure", "message": "heartbeat" },
+    ] } });
+    let target = format!("{}/status", subject.name);
+    wire::write(&cluster.admin, &target, Write::Strategic, &heartbeat)
+        .await?
+        .passed()?;
+    cluster.plane.wait_node_ready(&subject.name, true).await?;
+    subject.is_still(&before).await
+}
+
+async fn uncordons_without_a_hold_pass(cluster: &Cluster) -> Result<()> {
+    let subject = Subject::new(cluster, "not-held").await?;
+    drop(subject.passes(&cluster.admin, Write::Merge, &cordon()).await?);
+    drop(subject.can_be_uncordoned(&cluster.controller).await?);
+    let _: Holder = subject.hold(Phase::Wanted).await?;
+    drop(subject.passes(&cluster.admin, Write::Merge, &cordon()).await?);
+    drop(subject.can_be_uncordoned(&cluster.controller).await?);
+    Ok(())
+}
+
+async fn an_uncordon_of_a_held_node_fails_closed(cluster: &Cluster) -> Result<()> {
+    fails_closed(&Subject::held(cluster, "held", Phase::Delaying).await?).await
+}
+
+async fn fails_closed(subject: &Subject<'_>) -> Result<()> {
+    let before = subject.guarded().await?;
+    let answer = subject
+        .write(&subject.cluster.admin, Write::Strategic, &uncordon())
+        .await?;
+    ensure!(
+        answer.code == 500
+            && answer.body["reason"] == "InternalError"
+            && answer
+                .message()
+                .contains(&format!("failed calling webhook \"{WEBHOOK}\"")),
+        "{answer:?}"
+    );
+    subject.is_still(&before).await
+}

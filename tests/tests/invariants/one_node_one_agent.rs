@@ -1,0 +1,130 @@
+//! ONE-NODE-ONE-AGENT: the token of the agent on one node changes no mark, taint or cordon of another.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use cordonhold_shared::hold::{Holder, Phase};
+use cordonhold_shared::keys;
+use cordonhold_tests::identity::{Credential, Impersonation};
+use cordonhold_tests::{AGENT_ACCOUNT, NAMESPACE, wait};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
+use kube::{Api, Client, ResourceExt};
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, on_shared};
+use crate::subject::{Subject, annotate, uncordon};
+use crate::wire::Write;
+
+/// The DaemonSet controller makes the pod, KWOK runs it.
+const POD_TIMEOUT: Duration = Duration::from_secs(30);
+
+#[test]
+fn a_real_token_changes_its_own_node() -> Result<()> {
+    on_shared(async |cluster| {
+        let mut subject = Subject::new(cluster, "own-node").await?;
+        subject.agent = with_real_token(cluster, "own-node").await?;
+        let _: Holder = subject.hold(Phase::Returning).await?;
+        ensure!(
+            subject.is_cordoned().await?,
+            "the agent's cordon did not come about"
+        );
+        subject.give_back().await?;
+        let after = subject.guarded().await?;
+        ensure!(
+            !after.unschedulable && !after.is_tainted && after.phase.is_none(),
+            "{after:?}"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn a_real_token_changes_no_other_node() -> Result<()> {
+    on_shared(async |cluster| {
+        let own = Subject::new(cluster, "neighbour").await?;
+        let held = Subject::held(cluster, "other-held", Phase::Delaying).await?;
+        let free = Subject::new(cluster, "other-free").await?;
+        let impersonated = cluster.agent_on(&own.name).await?;
+        for agent in [with_real_token(cluster, &own.name).await?, impersonated] {
+            is_not_own_node(&held, &free, &agent).await?;
+        }
+        Ok(())
+    })
+}
+
+/// A token that was bound to no pod names no node, so it is no node's agent.
+#[test]
+fn a_token_without_a_node_changes_none() -> Result<()> {
+    on_shared(async |cluster| {
+        let held = Subject::held(cluster, "unbound-held", Phase::Delaying).await?;
+        let free = Subject::new(cluster, "unbound-free").await?;
+        let token = cluster
+            .plane
+            .service_account_token(NAMESPACE, AGENT_ACCOUNT, None)
+            .await?;
+        let agent = client_with(cluster, "unbound", token).await?;
+        is_not_own_node(&held, &free, &agent).await?;
+        let of_two = Impersonation::service_account(NAMESPACE, AGENT_ACCOUNT)
+            .on_node(&held.name)
+            .on_node(&free.name);
+        is_not_own_node(&held, &free, &cluster.plane.client_as(&of_two).await?).await
+    })
+}
+
+async fn is_not_own_node(held: &Subject<'_>, free: &Subject<'_>, agent: &Client) -> Result<()> {
+    let taint = json!({ "spec": { "taints": [{ "key": keys::REBOOTING, "effect": keys::NO_SCHEDULE }] } });
+    let draining = json!({ "metadata": { "labels": { keys::PHASE: "draining" } } });
+    let stamp: Value = annotate(keys::HOLDER, Some("uid/2026-01-01T00:00:00.000000000Z"));
+    for body in [&stamp, &draining, &taint] {
+        drop(free.is_denied(agent, Write::Merge, body, "not-own-node").await?);
+    }
+    let untainted = json!({ "spec": { "taints": null } });
+    let together =
+        json!({ "metadata": { "labels": { keys::PHASE: null } }, "spec": { "unschedulable": null } });
+    for body in [&stamp, &draining, &untainted, &together, &uncordon()] {
+        drop(held.is_denied(agent, Write::Merge, body, "not-own-node").await?);
+    }
+    let cancel = annotate(
+        keys::CANCEL,
+        Some("2026-01-01T00:00:00.000000000Z from the neighbour"),
+    );
+    drop(
+        held.is_denied(agent, Write::Merge, &cancel, "not-own-node")
+            .await?,
+    );
+    Ok(())
+}
+
+/// Who the agent's pod on this node is to the API server.
+async fn with_real_token(cluster: &Cluster, node: &str) -> Result<Client> {
+    let pods: Api<Pod> = Api::namespaced(cluster.admin.clone(), NAMESPACE);
+    let on_node = ListParams::default().fields(&format!("spec.nodeName={node}"));
+    let what = format!("the agent's pod on {node}");
+    let pod = wait::until(&what, POD_TIMEOUT, || async {
+        let listed = pods.list(&on_node).await?;
+        Ok(listed
+            .items
+            .into_iter()
+            .find(|pod| pod.name_any().starts_with(AGENT_ACCOUNT)))
+    })
+    .await?;
+    let token = cluster
+        .plane
+        .service_account_token(NAMESPACE, AGENT_ACCOUNT, Some(&pod))
+        .await?;
+    client_with(cluster, node, token).await
+}
+
+async fn client_with(cluster: &Cluster, name: &str, token: String) -> Result<Client> {
+    let path = cluster
+        .plane
+        .directory()
+        .join(format!("token-of-{name}.kubeconfig"));
+    cluster
+        .plane
+        .endpoint()
+        .write_kubeconfig(&path, AGENT_ACCOUNT, &Credential::Token(token))
+        .context("failed to write the agent's kubeconfig")?;
+    cluster.plane.client_from(&path).await
+}
