@@ -75,7 +75,12 @@ pub enum ArgsError {
 /// Durations are written as in Go: 90s, 1h30m, 0. CORDONHOLD_LOG sets the log level, like info or debug.
 #[expect(clippy::doc_markdown, reason = "it is what --help prints")]
 #[derive(Debug, Parser)]
-#[command(name = "cordonhold-agent", version, max_term_width = 110)]
+#[command(
+    name = "cordonhold-agent",
+    version,
+    max_term_width = 110,
+    args_override_self = true
+)]
 struct AgentArgs {
     #[command(flatten)]
     work: WorkArgs,

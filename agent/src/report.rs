@@ -8,7 +8,7 @@
 //! | `marks_foreign` | `why` | warn | `HoldNotOurs` |
 //! | `resumed` | `phase` | info | |
 //! | `paused` | `why` | info | `RebootPaused` |
-//! | `wished` | `created` | info | `RebootWanted` |
+//! | `wished` | | info | `RebootWanted` |
 //! | `lock_held` | `by` (node names) | info | |
 //! | `lock_unreadable` | `why` | warn | `RebootLockUnreadable` |
 //! | `locked` | | info | |
@@ -31,7 +31,7 @@
 //!
 //! Lines of the shell itself: `started`, `stopping`, `host_taken`, `sentinel_unreadable`, `permission_missing`, `permissions_unknown`,
 //! `pod_evicted` (debug), `eviction_blocked` and `eviction_failed` (`pod`, `reason`), `drain_progress` (`left`, `ending`, `pods`, `blocked_by`), `drained`,
-//! `reboot_command` (`command`), `host_output` (`command`, `status`, `stdout`, `stderr`), `watch_lost` (`of`, `why`), `notice_lost` (`why`).
+//! `reboot_command` (`command`), `host_output` (debug for the shutdown check; `command`, `status`, `stdout`, `stderr`), `watch_lost` (`of`, `why`), `notice_lost` (`why`).
 
 use cordonhold_shared::cycle::Report;
 use cordonhold_shared::hold;
@@ -102,7 +102,6 @@ impl Reporter {
                     event = line.event,
                     node = self.node,
                     holder = self.holder,
-                    created = line.created,
                     phase = line.phase,
                     reason = line.reason,
                     by = line.by,

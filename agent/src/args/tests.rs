@@ -44,6 +44,12 @@ fn kured_s_arguments_keep_their_meaning() {
 }
 
 #[test]
+fn the_last_of_a_repeated_flag_counts_as_in_kured() {
+    let config = config(&["--node-id=n", "--period=1h", "--period=2s"]);
+    assert_eq!(config.timing.period, Duration::from_secs(2));
+}
+
+#[test]
 fn commands_may_run_without_words_before_them() {
     let config = config(&["--node-id", "n", "--host-exec="]);
     assert!(config.host.exec.is_empty());

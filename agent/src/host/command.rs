@@ -10,7 +10,7 @@ use tokio::process::Child;
 use tokio::task::JoinError;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
-use tracing::info;
+use tracing::{debug, info};
 
 /// The words of a command, the program first.
 #[derive(Clone, Debug)]
@@ -57,7 +57,12 @@ impl Command {
     pub(super) async fn output(&self, bound: Duration) -> Result<String, CommandError> {
         let child = self.spawn(true)?;
         match timeout(bound, self.finish(child)).await {
-            Ok(finished) => finished.map(|finished| finished.stdout),
+            Ok(finished) => {
+                let finished = finished?;
+                let (stdout, stderr) = (&finished.stdout, &finished.stderr);
+                debug!(event = "host_output", command = %self, status = %finished.status, stdout, stderr, "a command ended");
+                Ok(finished.stdout)
+            }
             Err(_) => Err(CommandError::TooLong {
                 command: self.to_string(),
                 bound,
@@ -85,6 +90,8 @@ impl Command {
             command: self.to_string(),
             source: io::Error::other(error),
         })??;
+        let (stdout, stderr) = (&finished.stdout, &finished.stderr);
+        info!(event = "host_output", command = %self, status = %finished.status, stdout, stderr, "a command ended");
         if finished.status.success() {
             return Ok(());
         }
@@ -136,14 +143,6 @@ impl Command {
             stdout: text(stdout),
             stderr: text(stderr),
         };
-        info!(
-            event = "host_output",
-            command = %self,
-            status = %finished.status,
-            stdout = finished.stdout,
-            stderr = finished.stderr,
-            "a command ended"
-        );
         Ok(finished)
     }
 }

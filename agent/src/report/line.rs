@@ -19,7 +19,6 @@ pub(super) struct Line {
     pub(super) text: &'static str,
     /// Reason of the Event on the Node, if people should see it.
     pub(super) notice: Option<&'static str>,
-    pub(super) created: Option<String>,
     pub(super) phase: Option<&'static str>,
     pub(super) reason: Option<&'static str>,
     pub(super) by: Option<String>,
@@ -94,8 +93,7 @@ impl Line {
                 notice: Some("RebootPaused"),
                 ..info("paused", "no new reboot: paused by a person")
             },
-            Report::Wished(created) => Line {
-                created: Some(created.clone()),
+            Report::Wished(_) => Line {
                 notice: Some("RebootWanted"),
                 ..info("wished", "a reboot is wanted")
             },
