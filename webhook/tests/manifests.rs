@@ -35,7 +35,7 @@ fn every_mark_and_the_cancel_are_watched_by_both_configurations() {
         .chain([keys::PHASE, keys::REBOOTING, keys::CANCEL]);
     let marks: BTreeSet<String> = marks.map(str::to_owned).collect();
     let base = read("base/webhook-configuration.yaml");
-    let overlay = read("overlays/protect-kured/sees-every-uncordon.yaml");
+    let overlay = read("components/protect-kured/sees-every-uncordon.yaml");
     assert_eq!(quoted_keys(&base), marks);
     assert_eq!(quoted_keys(&overlay), marks);
     assert_eq!(comparison(&base), comparison(&overlay));

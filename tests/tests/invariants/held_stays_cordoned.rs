@@ -2,6 +2,7 @@
 
 mod bypasses;
 mod cancel;
+mod kured;
 mod modes;
 mod race;
 mod uncordons;

@@ -8,5 +8,6 @@ mod wire;
 
 mod bad_input;
 mod held_stays_cordoned;
+mod manifests;
 mod never_in_the_way;
 mod one_node_one_agent;
