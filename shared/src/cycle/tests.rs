@@ -258,7 +258,7 @@ impl Run {
     }
 
     /// To the moment before the delay is over.
-    fn to_delay(&mut self) {
+    fn reach_delay(&mut self) {
         self.wish();
         self.drain();
         assert_eq!(self.world.phase(), Some(Phase::Delaying));
@@ -314,7 +314,7 @@ fn agent() -> Run {
 #[test]
 fn a_whole_reboot_goes_lock_cordon_drain_delay_seal_reboot_return() {
     let mut run = agent();
-    run.to_delay();
+    run.reach_delay();
     assert!(run.world.node.spec.unschedulable);
     assert!(
         run.world.node.is_tainted(keys::REBOOTING) && run.world.node.is_tainted(keys::UNSCHEDULABLE_TAINT)
@@ -343,7 +343,7 @@ fn cordon_given_back_whoever_cordoned() {
     for cordoned in [false, true] {
         let mut run = agent();
         run.world.change(|node| node.spec.unschedulable = cordoned);
-        run.to_delay();
+        run.reach_delay();
         run.feed(Input::Due(Timer::Delay));
         run.boot();
         run.feed(Input::Due(Timer::Soak));
@@ -423,7 +423,7 @@ fn clone_world(world: &World) -> World {
 #[test]
 fn no_blind_reboot_over_a_cleared_cordon_even_if_it_was_put_back() {
     let mut run = agent();
-    run.to_delay();
+    run.reach_delay();
     run.world.change(|node| node.spec.unschedulable = false);
     let uncordoned = run.world.node.clone();
     run.world.change(|node| node.spec.unschedulable = true);
@@ -444,7 +444,8 @@ fn no_blind_reboot_over_a_cleared_cordon_even_if_it_was_put_back() {
 
 #[test]
 fn no_blind_reboot_over_a_lost_taint_a_gap_or_a_pod() {
-    let disturbances: [(fn(&mut Run), Disturbance); 4] = [
+    type Disturb = fn(&mut Run);
+    let disturbances: [(Disturb, Disturbance); 4] = [
         (
             |run| {
                 run.world
@@ -468,7 +469,7 @@ fn no_blind_reboot_over_a_lost_taint_a_gap_or_a_pod() {
     ];
     for (disturb, by) in disturbances {
         let mut run = agent();
-        run.to_delay();
+        run.reach_delay();
         disturb(&mut run);
         assert!(!run.rebooted(), "{by:?}");
         assert!(run.reports.contains(&Report::Disturbed {
@@ -486,7 +487,7 @@ fn no_blind_reboot_policy_abort_and_too_many_redrains_call_it_off() {
         on_uncordon: OnUncordon::Abort,
         ..policy()
     });
-    run.to_delay();
+    run.reach_delay();
     run.world.change(|node| node.spec.unschedulable = false);
     run.see();
     assert_eq!(
@@ -514,7 +515,7 @@ fn no_blind_reboot_policy_abort_and_too_many_redrains_call_it_off() {
 fn no_blind_reboot_when_the_seal_loses_or_its_answer_does() {
     // A heartbeat: the seal waits for the watch and is tried again from the version that it delivers.
     let mut run = agent();
-    run.to_delay();
+    run.reach_delay();
     run.world.change(|_| ());
     run.feed(Input::Due(Timer::Delay));
     assert!(!run.rebooted());
@@ -524,7 +525,7 @@ fn no_blind_reboot_when_the_seal_loses_or_its_answer_does() {
     // Applied, the answer lost: read back. Not applied: drained again, and the cordon patch ends the lost one.
     for applied in [Applied::Yes, Applied::No] {
         let mut run = agent();
-        run.to_delay();
+        run.reach_delay();
         run.world
             .fail
             .push(("sealed", Failure::Unknown("timeout".to_owned()), applied));
@@ -543,7 +544,7 @@ fn no_blind_reboot_when_the_seal_loses_or_its_answer_does() {
 fn no_blind_reboot_on_a_seal_that_another_process_made() {
     // C3: killed between the seal and the command.
     let mut run = agent();
-    run.to_delay();
+    run.reach_delay();
     run.feed_until(Input::Due(Timer::Delay), "reboot");
     assert_eq!(run.world.phase(), Some(Phase::Sealed));
     run.restart();
@@ -566,7 +567,7 @@ fn no_blind_reboot_past_the_seals_deadline() {
     // C13: a pause after the seal.
     let mut run = agent();
     run.world.reboot = Err(RebootFailure::Expired);
-    run.to_delay();
+    run.reach_delay();
     run.feed(Input::Due(Timer::Delay));
     assert_eq!(run.world.phase(), Some(Phase::Draining));
     let by = Disturbance::SealOver;
@@ -580,7 +581,7 @@ fn no_blind_reboot_past_the_seals_deadline() {
 #[test]
 fn no_blind_reboot_without_the_lock_entry() {
     let mut run = agent();
-    run.to_delay();
+    run.reach_delay();
     run.world.lock.entries.clear();
     run.feed(Input::Due(Timer::Delay));
     assert_eq!(run.called_off(), Some(&Reason::EntryLost));
@@ -612,7 +613,7 @@ fn nothing_stuck_a_reboot_that_failed_is_undone_only_on_evidence() {
     // C2: the command failed, but systemd hangs in a shutdown all the same.
     let mut run = agent();
     run.world.reboot = Err(RebootFailure::Failed("exit status 1".to_owned()));
-    run.to_delay();
+    run.reach_delay();
     run.world.host.shutdown = Shutdown::UnderWay;
     run.feed(Input::Due(Timer::Delay));
     assert_eq!(run.world.phase(), Some(Phase::Sealed));
@@ -677,7 +678,7 @@ fn nothing_stuck_each_write_may_fail_or_lose_its_answer() {
 #[test]
 fn a_cancel_stops_it_before_the_seal_and_is_too_late_after() {
     let mut run = agent();
-    run.to_delay();
+    run.reach_delay();
     run.world.cancel("the customer is on stage");
     run.see();
     assert_eq!(
@@ -687,7 +688,7 @@ fn a_cancel_stops_it_before_the_seal_and_is_too_late_after() {
     assert!(run.is_clean() && !run.rebooted() && run.world.node.annotation(keys::CANCEL).is_none());
 
     let mut run = agent();
-    run.to_delay();
+    run.reach_delay();
     run.feed(Input::Due(Timer::Delay));
     run.world.cancel("too late");
     run.see();
@@ -743,7 +744,7 @@ fn fail_safe_reading_marks_that_cannot_be_read_are_someone_elses() {
 fn a_host_that_goes_down_or_cannot_be_asked_is_waited_for() {
     for shutdown in [Shutdown::UnderWay, Shutdown::Unknown("no systemctl".to_owned())] {
         let mut run = agent();
-        run.to_delay();
+        run.reach_delay();
         run.world.host.shutdown = shutdown;
         run.restart();
         run.wish();

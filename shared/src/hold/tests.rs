@@ -17,7 +17,7 @@ fn held(extra: &str) -> NodeView {
 #[test]
 fn fail_safe_reading_what_cannot_be_read_is_held() {
     let cases = [
-        (r#"{}"#, false),
+        ("{}", false),
         (
             r#"{"metadata":{"annotations":{"cordonhold.dev/until":"2026-11-23T10:00:00Z"}}}"#,
             false,
