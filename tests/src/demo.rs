@@ -61,6 +61,10 @@ impl Demo {
         );
         let rows: Vec<Row> = seen.iter().map(|seen| seen.row.clone()).collect();
         cluster.timeline.table(&rows);
+        if seen.iter().all(|seen| seen.missing.is_empty()) {
+            cluster.timeline.conclude();
+        }
+
         Ok(Self { cluster, seen })
     }
 
@@ -84,9 +88,9 @@ impl Cluster {
         let (timeline, printer) = Timeline::start();
         timeline.heading(
             "Cordonhold, on a real Kubernetes control plane",
-            "etcd, kube-apiserver, kube-controller-manager and kube-scheduler are real, and so are the agents, the webhook,\n\
-             their rights and their tokens. Nodes and pods are objects that KWOK plays the kubelet for; a machine is a\n\
-             directory with a power switch, which writes down what is on the node at the moment it goes down.",
+            "etcd, API server, controller manager and scheduler are real, and so are the agents, the webhook,\n\
+             their rights and their tokens. Nodes and pods are objects that KWOK plays the kubelet for.\n\
+             A machine is a directory with a power switch that records what is on the node as it goes down.",
         );
         let say = |text: String| timeline.say(Who::Demo, Tone::Plain, text);
         let plane = ControlPlane::start(Options { nodes: NODES }).await?;

@@ -3,6 +3,7 @@
 //! An act plays and returns what was seen; whether that is what it must show, is decided here too, by what the machine
 //! recorded at its reboot and by what Nodes showed, never by what an agent said.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -21,6 +22,8 @@ use crate::webhook::{Mode, Protection, Webhook};
 
 /// From the touch of the sentinel to a drain; usual is 2 s.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// The agents look at their sentinels each second.
+const WISH_TIMEOUT: Duration = Duration::from_secs(8);
 /// From then to the end of the cycle, the reboot included; usual is 15 s.
 const CYCLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// The controller comes every 200 ms.
@@ -54,8 +57,8 @@ pub(super) async fn the_hole(cluster: &mut Cluster) -> Result<Vec<Seen>> {
     let node = "node-0";
     cluster.timeline.heading(
         "1  The hole",
-        "The agent does what kured does (--verify-before-reboot=never): it drains, waits out the reboot delay,\n\
-         and reboots without another look. There is no webhook. A controller uncordons nodes that it finds drained.",
+        "The agent does as kured does (--verify-before-reboot=never): it drains, waits, and reboots without\n\
+         another look. There is no webhook. A controller uncordons each node that it finds drained.",
     );
     let arguments = ["--verify-before-reboot=never", "--reboot-delay=4s"];
     let machine = cluster.machine(node, &arguments).await?;
@@ -74,22 +77,25 @@ pub(super) async fn the_agent_alone(cluster: &mut Cluster) -> Result<Vec<Seen>> 
     let (stubborn, patient) = ("node-1", "node-2");
     cluster.timeline.heading(
         "2  The agent alone",
-        "The agent as it is by default: it watches its Node, and reboots only what stayed cordoned and empty since\n\
-         the drain. Still no webhook. On node-1 the controller never stops: --redrains=3 drains more, then the reboot\n\
-         is called off. On node-2 it gives up after three tries. One node at a time may reboot, so node-2 waits.",
+        "The agent as it is by default: it watches its Node, and reboots only what stayed cordoned and empty\n\
+         since the drain; its taint keeps pods away meanwhile. Still no webhook. On node-1 the controller\n\
+         never stops: after --redrains=3 the reboot is called off. On node-2 it gives up after three tries.\n\
+         One node at a time may reboot, so node-2 waits for node-1.",
     );
     let redrains = format!("--redrains={REDRAINS}");
+    // Its delay leaves time for the other's wish, and never passes: the controller is faster.
     let first = cluster
-        .machine(stubborn, &["--reboot-delay=2s", &redrains])
+        .machine(stubborn, &["--reboot-delay=10s", &redrains])
         .await?;
     let second = cluster
         .machine(patient, &["--reboot-delay=2s", "--redrains=5"])
         .await?;
-    let never_stops = cluster.controller(stubborn, None).await?;
-    let gives_up = cluster.controller(patient, Some(TRIES_BEFORE_GIVING_UP)).await?;
     first.request_reboot()?;
     cluster.wait_drained(stubborn).await?;
     second.request_reboot()?;
+    cluster.wait_wished(patient).await?;
+    let never_stops = cluster.controller(stubborn, None).await?;
+    let gives_up = cluster.controller(patient, Some(TRIES_BEFORE_GIVING_UP)).await?;
     never_stops.first_try(CONTROLLER_TIMEOUT).await?;
     cluster.grow().await?;
     let called_off = cluster.wait_end(&first, &never_stops).await?;
@@ -106,8 +112,8 @@ pub(super) async fn with_the_webhook(cluster: &mut Cluster) -> Result<Vec<Seen>>
     let node = "node-3";
     cluster.timeline.heading(
         "3  With the webhook",
-        "The same agent and the same controller, which never stops. Now the API server asks the webhook about every\n\
-         update that would clear the cordon of a held node.",
+        "The same agent and the same controller, which never stops. Now the API server asks the webhook\n\
+         about every update that would clear the cordon of a held node.",
     );
     let webhook = Webhook::start(&cluster.plane, Mode::Enforce, Protection::OwnHolds).await?;
     webhook
@@ -161,14 +167,22 @@ impl Cluster {
             .map(drop)
     }
 
+    async fn wait_wished(&self, node: &str) -> Result<()> {
+        let wished = |state: &NodeState| state.phase.is_some();
+        self.observer
+            .wait_for(node, "to wish for a reboot", WISH_TIMEOUT, wished)
+            .await
+            .map(drop)
+    }
+
     /// Waits until the hold is over and the lock released, and collects what was seen.
     async fn wait_end(&self, machine: &Machine, controller: &Controller) -> Result<Evidence> {
         let node = machine.node();
-        let rebooted = async {
+        let rebooted = async || -> Infallible {
             if let Ok(record) = machine.wait_for_reboot(1, CYCLE_TIMEOUT).await {
                 self.tell_reboot(node, &record);
             }
-            std::future::pending::<()>().await;
+            std::future::pending().await
         };
         let over = |state: &NodeState| state.cycles > 0 && state.releases > 0;
         let ended = self
@@ -176,7 +190,7 @@ impl Cluster {
             .wait_for(node, "to end its cycle", CYCLE_TIMEOUT, over);
         let ended = tokio::select! {
             ended = ended => ended,
-            () = rebooted => unreachable!("it never ends"),
+            never = rebooted() => match never {},
         };
         machine.check_agent().await?;
         Ok(Evidence {

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
@@ -42,7 +43,7 @@ pub(super) struct Controller {
 }
 
 impl Controller {
-    /// Works on `node`, for ever or until it has tried `tries` times.
+    /// Works on `node`, for ever or until it has tried so many times.
     pub(super) fn start(client: Client, node: &str, tries: Option<usize>, timeline: Timeline) -> Self {
         let (sender, tally) = watch::channel(Tally::default());
         let work = Work {
@@ -114,21 +115,24 @@ impl Work {
     async fn uncordon(&self) {
         let patch = Patch::Strategic(json!({ "spec": { "unschedulable": null } }));
         let parameters = PatchParams::default();
+        // What it leads to may be seen before the answer is.
+        let sent = Timestamp::now();
         match self.nodes.patch(&self.node, &parameters, &patch).await {
             // The cordon was given back between our look and our patch: nothing was uncordoned.
             Ok(node) if !is_drained(&node) => {}
             Ok(_) => {
                 let text = format!("uncordons {}: allowed", self.node);
-                self.timeline.say(Who::Controller, Tone::Warning, text);
+                self.timeline.say_at(sent, Who::Controller, Tone::Warning, text);
                 self.tally.send_modify(|tally| tally.allowed += 1);
             }
             Err(kube::Error::Api(status)) if status.code == 403 => {
-                self.timeline.say_denied(&self.node, &status.message);
+                self.timeline.say_denied(sent, &self.node, &status.message);
                 self.tally.send_modify(|tally| tally.denied += 1);
             }
             Err(error) => {
                 let text = format!("uncordons {}: {error}", self.node);
-                self.timeline.say(Who::Controller, Tone::Bad, text.clone());
+                self.timeline
+                    .say_at(sent, Who::Controller, Tone::Bad, text.clone());
                 self.tally.send_modify(|tally| tally.failures.push(text));
             }
         }

@@ -208,11 +208,14 @@ impl View {
             ),
             Some("draining") if is(before, Phase::Wanted) => (
                 Tone::Plain,
-                format!("cordons the node and drains it of {pods} pods"),
+                format!("cordons the node and drains it of {}", count(pods)),
             ),
             Some("draining") => (
                 Tone::Good,
-                format!("cordons the node again and drains it again: {pods} pods on it"),
+                format!(
+                    "cordons the node again and drains it again: {} on it",
+                    count(pods)
+                ),
             ),
             Some("delaying") => (
                 Tone::Plain,
@@ -220,12 +223,13 @@ impl View {
             ),
             Some("sealed") if !now.cordoned => (
                 Tone::Bad,
-                "the delay is over: reboots, though the node is not cordoned any more".to_owned(),
+                "reboots without a look: the node is not cordoned any more".to_owned(),
             ),
             Some("sealed") => (
                 Tone::Good,
                 format!(
-                    "the delay is over: cordoned without a break, {pods} pods; seals the hold and reboots"
+                    "sure that it stayed cordoned, {} on it: seals the hold, reboots",
+                    count(pods)
                 ),
             ),
             Some("returning") => (
@@ -270,10 +274,10 @@ impl View {
     fn tell_pods(&self, name: &str, pods: usize) {
         let before = self.said().insert(name.to_owned(), pods).unwrap_or(pods);
         if pods > before {
-            let text = format!("places {} pods on {name}: {pods} on it", pods - before);
+            let text = format!("places {} on {name}: {pods} on it", count(pods - before));
             self.timeline.say(Who::Scheduler, Tone::Warning, text);
         } else if pods < before {
-            let text = format!("{} pods evicted, {pods} left", before - pods);
+            let text = format!("{} evicted, {pods} left", count(before - pods));
             self.timeline.say(Who::Agent(name.to_owned()), Tone::Plain, text);
         }
     }
@@ -310,20 +314,15 @@ impl View {
         let Ok(line) = serde_json::from_str::<LogLine>(line) else {
             return;
         };
+        if let Some((tone, text)) = line.told() {
+            self.timeline
+                .say_at(line.timestamp, Who::Agent(node.to_owned()), tone, text);
+        }
         if line.event == "released" {
             self.states.send_modify(|states| {
                 states.entry(node.to_owned()).or_default().releases += 1;
             });
         }
-        // The others are told by the Node itself.
-        let tone = match line.event.as_str() {
-            "locked" | "lock_held" | "released" | "resumed" => Tone::Plain,
-            "disturbed" => Tone::Good,
-            _ if line.level == "INFO" => return,
-            _ => Tone::Warning,
-        };
-        self.timeline
-            .say_at(line.timestamp, Who::Agent(node.to_owned()), tone, line.message);
     }
 }
 
@@ -334,6 +333,36 @@ struct LogLine {
     level: String,
     event: String,
     message: String,
+    #[serde(default)]
+    by: String,
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    next: String,
+    #[serde(default)]
+    why: String,
+}
+
+impl LogLine {
+    /// How it is told here, unless the Node tells the same.
+    fn told(&self) -> Option<(Tone, String)> {
+        let Self { by, reason, why, .. } = self;
+        Some(match self.event.as_str() {
+            "lock_held" => (Tone::Plain, format!("waits: the lock is with {by}")),
+            "locked" => (Tone::Plain, "has the lock".to_owned()),
+            "released" => (Tone::Plain, "releases the lock".to_owned()),
+            "disturbed" if self.next == "call_off" => {
+                (Tone::Good, format!("notices it ({reason}), once too often"))
+            }
+            "disturbed" => (
+                Tone::Good,
+                format!("notices it ({reason}): the drain counts no more"),
+            ),
+            "called_off" => (Tone::Good, format!("calls the reboot off ({reason})")),
+            _ if self.level == "INFO" => return None,
+            _ => (Tone::Warning, format!("{}: {why}", self.message)),
+        })
+    }
 }
 
 /// Which pod is on which node.
@@ -380,4 +409,12 @@ impl PodsOn {
 
 fn is(state: &NodeState, phase: Phase) -> bool {
     state.phase.as_deref() == Some(phase.as_str())
+}
+
+fn count(pods: usize) -> String {
+    match pods {
+        0 => "no pod".to_owned(),
+        1 => "1 pod".to_owned(),
+        _ => format!("{pods} pods"),
+    }
 }

@@ -18,6 +18,7 @@ const DENIALS_INTERVAL: SignedDuration = SignedDuration::from_secs(2);
 const TIME_COLUMNS: usize = 7;
 const WHO_COLUMNS: usize = 15;
 const LINE_COLUMNS: usize = 100;
+const MESSAGE_COLUMNS: usize = LINE_COLUMNS - TIME_COLUMNS - 4;
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -151,9 +152,9 @@ impl Timeline {
     }
 
     /// An uncordon was denied. The first message is shown as it is, what follows is counted.
-    pub(super) fn say_denied(&self, node: &str, message: &str) {
+    pub(super) fn say_denied(&self, sent: Timestamp, node: &str, message: &str) {
         let (node, message) = (node.to_owned(), message.to_owned());
-        self.push(Timestamp::now(), Entry::Denied { node, message });
+        self.push(sent, Entry::Denied { node, message });
     }
 
     /// A title and what it is about, after everything that happened before.
@@ -180,6 +181,16 @@ impl Timeline {
     pub(super) fn table(&self, rows: &[Row]) {
         self.finish();
         anstream::println!("\n{}", render_table(rows));
+    }
+
+    /// The last word, if all went as it must.
+    pub(super) fn conclude(&self) {
+        let (good, bad) = (Tone::Good.style(), Tone::Bad.style());
+        self.finish();
+        anstream::println!(
+            "\n{bad}Without Cordonhold{bad:#} an uncordon during the reboot delay ends in a reboot under fresh pods.\n\
+             {good}The agent alone{good:#} never reboots such a node; {good}the webhook{good:#} denies the uncordon in the first place."
+        );
     }
 
     fn push(&self, at: Timestamp, entry: Entry) {
@@ -232,9 +243,9 @@ impl Pages {
         self.denials.message_shown = true;
         let text = format!("uncordons {node}: denied. It is told, this time and every time:");
         self.print(at, &Who::Controller, Tone::Good, &text);
-        let bar = format!("{:TIME_COLUMNS$}  {:WHO_COLUMNS$}  {DIM}│{DIM:#}", "", "");
-        for line in message.lines() {
-            anstream::println!("{bar} {line}");
+        let indent = " ".repeat(TIME_COLUMNS + 2);
+        for line in message.lines().flat_map(|line| wrapped(line, MESSAGE_COLUMNS)) {
+            anstream::println!("{indent}{DIM}│{DIM:#} {line}");
         }
     }
 
@@ -244,13 +255,12 @@ impl Pages {
         };
         self.denials.counted = 0;
         self.denials.since = None;
-        let times = if counted == 1 { "once" } else { "times" };
-        let count = if counted == 1 {
-            String::new()
+        let times = if counted == 1 {
+            "once".to_owned()
         } else {
-            format!("{counted} ")
+            format!("{counted} times")
         };
-        let text = format!("uncordons {} {count}{times} more: denied", self.denials.node);
+        let text = format!("uncordons {} {times} more: denied", self.denials.node);
         self.print(last, &Who::Controller, Tone::Good, &text);
     }
 
@@ -262,6 +272,22 @@ impl Pages {
             "{DIM}{time:>TIME_COLUMNS$}{DIM:#}  {role}{name:<WHO_COLUMNS$}{role:#}  {style}{text}{style:#}"
         );
     }
+}
+
+/// The text in lines of at most so many columns, where its words allow it; the lines after the first are indented.
+fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= columns => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            Some(_) => lines.push(format!("  {word}")),
+            None => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 fn render_table(rows: &[Row]) -> String {
@@ -315,5 +341,20 @@ impl Row {
                 .map_or("–".to_owned(), |pods| pods.to_string()),
             self.outcome.clone(),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_wrapped_between_words_and_loses_none() {
+        let text = "a node that is held stays-cordoned-whatever-comes";
+        let lines = wrapped(text, 12);
+        assert_eq!(
+            lines,
+            ["a node that", "  is held", "  stays-cordoned-whatever-comes"]
+        );
     }
 }
