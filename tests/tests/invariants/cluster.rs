@@ -17,12 +17,15 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
+use crate::fleet::unguarded_plane;
+
 /// The webhook writes its line before it answers; this is for a slow disk.
 const LOG_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Clients belong to the runtime that made them, so one runtime serves every test.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a tokio runtime starts"));
 static SHARED: OnceCell<Cluster> = OnceCell::const_new();
+static FLEET: OnceCell<ControlPlane> = OnceCell::const_new();
 
 /// A control plane, what is installed on it, and the two who ask most.
 pub(crate) struct Cluster {
@@ -48,6 +51,20 @@ where
             .await
             .context("failed to start the shared cluster")?;
         test(cluster).await
+    })
+}
+
+/// Runs a test on the shared control plane without the webhook, where the agents are on their own.
+pub(crate) fn on_fleet<T>(test: T) -> Result<()>
+where
+    T: AsyncFnOnce(&'static ControlPlane) -> Result<()>,
+{
+    RUNTIME.block_on(async {
+        let plane = FLEET
+            .get_or_try_init(async || Box::pin(unguarded_plane(1)).await)
+            .await
+            .context("failed to start the fleet")?;
+        test(plane).await
     })
 }
 

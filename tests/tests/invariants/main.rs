@@ -1,13 +1,18 @@
 //! The invariants, each proven by name on a real control plane with the real webhook and real agents.
 //!
-//! `cluster` is the control plane they share, `wire` how requests are sent and answers judged, `subject` a Node under test.
+//! `cluster` is the control plane they share, `wire` how requests are sent and answers judged, `subject` a Node under test,
+//! and `fleet` a Node with its machine and its agent.
 
 mod cluster;
+mod fleet;
 mod subject;
 mod wire;
 
+mod at_most_n;
 mod bad_input;
+mod cordon_given_back;
 mod held_stays_cordoned;
 mod manifests;
 mod never_in_the_way;
+mod no_blind_reboot;
 mod one_node_one_agent;

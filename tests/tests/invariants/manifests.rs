@@ -96,7 +96,11 @@ fn a_strict_api_server_takes_every_object() -> Result<()> {
             .context("no Deployment")?;
         deployment["spec"]["replica"] = json!(3);
         let said = dry_run(cluster, &misspelt).await?;
-        ensure!(!said.0 && said.1.contains("unknown field") && said.1.contains("replica"), "{}", said.1);
+        ensure!(
+            !said.0 && said.1.contains("unknown field") && said.1.contains("replica"),
+            "{}",
+            said.1
+        );
         Ok(())
     })
 }

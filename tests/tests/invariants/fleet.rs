@@ -1,0 +1,229 @@
+//! Nodes with machines and real agents, and what is waited for on them.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use cordonhold_shared::hold::Phase;
+use cordonhold_shared::keys;
+use cordonhold_shared::node::NodeView;
+use cordonhold_tests::control_plane::{ControlPlane, Options};
+use cordonhold_tests::install::{install, manifests};
+use cordonhold_tests::machine::{Machine, RebootRecord};
+use cordonhold_tests::{NAMESPACE, wait};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, PostParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::{Value, json};
+
+use crate::wire::{self, Answer, Write};
+
+/// A reboot takes the machine 3 s; everything else is bound by two busy cores.
+pub(crate) const REBOOT_TIMEOUT: Duration = Duration::from_secs(60);
+const PHASE_TIMEOUT: Duration = Duration::from_secs(60);
+const POD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A control plane without the webhook, so that the agents are on their own.
+pub(crate) async fn unguarded_plane(nodes: usize) -> Result<ControlPlane> {
+    let plane = ControlPlane::start(Options { nodes }).await?;
+    drop(install(&plane, &manifests("base")).await?);
+    Ok(plane)
+}
+
+/// A Node, its machine and its agent.
+pub(crate) struct Site {
+    pub(crate) machine: Machine,
+    admin: Client,
+}
+
+impl Site {
+    /// A new Node whose agent has the budget for itself, as far as `arguments` do not say otherwise.
+    pub(crate) async fn new(plane: &ControlPlane, name: &str, arguments: &[&str]) -> Result<Self> {
+        plane.add_node(name).await?;
+        let mut site = Self::without_agent(plane, name).await?;
+        site.start_agent(arguments).await?;
+        Ok(site)
+    }
+
+    pub(crate) async fn without_agent(plane: &ControlPlane, name: &str) -> Result<Self> {
+        Ok(Self {
+            machine: Machine::new(plane, name).await?,
+            admin: plane.client(),
+        })
+    }
+
+    pub(crate) async fn start_agent(&mut self, arguments: &[&str]) -> Result<()> {
+        // Other tests hold Nodes of the same pool meanwhile.
+        let mut all = vec!["--concurrency=500".to_owned()];
+        all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        self.machine.start_agent(&all).await
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.machine.node()
+    }
+
+    pub(crate) async fn view(&self) -> Result<NodeView> {
+        let request = http::Request::get(format!("/api/v1/nodes/{}", self.name())).body(Vec::new())?;
+        let node: Value = self
+            .admin
+            .request(request)
+            .await
+            .context("failed to get a Node")?;
+        serde_json::from_value(node).context("failed to read a Node")
+    }
+
+    /// As an admin.
+    pub(crate) async fn write(&self, body: &Value) -> Result<Answer> {
+        let answer = wire::write(&self.admin, self.name(), Write::Merge, body).await?;
+        answer.passed()?;
+        Ok(answer)
+    }
+
+    /// A pod on this node that the scheduler was not asked about, and that a drain evicts.
+    pub(crate) async fn add_pod(&self, name: &str) -> Result<()> {
+        let pods: Api<Pod> = Api::default_namespaced(self.admin.clone());
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": { "name": name, "labels": { "app": name } },
+            "spec": {
+                "nodeName": self.name(),
+                "automountServiceAccountToken": false,
+                "terminationGracePeriodSeconds": 0,
+                "containers": [{ "name": "pause", "image": "registry.k8s.io/pause:3.10" }],
+            },
+        }))?;
+        drop(
+            pods.create(&PostParams::default(), &pod)
+                .await
+                .with_context(|| format!("failed to create the pod {name}"))?,
+        );
+        wait::until(&format!("the pod {name} to run"), POD_TIMEOUT, || async {
+            let pod = pods.get(name).await?;
+            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+            Ok((phase == Some("Running")).then_some(()))
+        })
+        .await
+    }
+
+    /// A pod, and a budget that lets nobody evict it.
+    pub(crate) async fn add_blocked_pod(&self, name: &str) -> Result<()> {
+        self.add_pod(name).await?;
+        let budget = serde_json::from_value(json!({
+            "metadata": { "name": name },
+            "spec": { "maxUnavailable": 0, "selector": { "matchLabels": { "app": name } } },
+        }))?;
+        let budgets: Api<k8s_openapi::api::policy::v1::PodDisruptionBudget> =
+            Api::default_namespaced(self.admin.clone());
+        drop(
+            budgets
+                .create(&PostParams::default(), &budget)
+                .await
+                .context("failed to create a PodDisruptionBudget")?,
+        );
+        wait::until(
+            "the disruption controller to see the budget",
+            POD_TIMEOUT,
+            || async {
+                let budget = budgets.get(name).await?;
+                Ok(budget
+                    .status
+                    .is_some_and(|status| status.observed_generation.is_some())
+                    .then_some(()))
+            },
+        )
+        .await
+    }
+
+    pub(crate) async fn unblock_pod(&self, name: &str) -> Result<()> {
+        let budgets: Api<k8s_openapi::api::policy::v1::PodDisruptionBudget> =
+            Api::default_namespaced(self.admin.clone());
+        let deleted = budgets.delete(name, &DeleteParams::default()).await;
+        deleted
+            .map(drop)
+            .context("failed to delete a PodDisruptionBudget")
+    }
+
+    pub(crate) async fn has_pod(&self, name: &str) -> Result<bool> {
+        let pods: Api<Pod> = Api::default_namespaced(self.admin.clone());
+        let pod = pods.get_opt(name).await.context("failed to get a pod")?;
+        Ok(pod.is_some_and(|pod| pod.metadata.deletion_timestamp.is_none() && !pod.name_any().is_empty()))
+    }
+
+    pub(crate) async fn wait_phase(&self, phase: Phase) -> Result<NodeView> {
+        let what = format!(
+            "{} to be {phase}; its agent's log is {}",
+            self.name(),
+            self.machine.agent_log().display()
+        );
+        wait::until(&what, PHASE_TIMEOUT, || async {
+            let node = self.view().await?;
+            let reached = node.label(keys::PHASE) == Some(phase.as_str());
+            Ok(reached.then_some(node))
+        })
+        .await
+    }
+
+    /// No mark, no taint, and no entry in the lock: whatever began is over.
+    pub(crate) async fn wait_over(&self) -> Result<NodeView> {
+        let what = format!(
+            "{} to be without a hold; its agent's log is {}",
+            self.name(),
+            self.machine.agent_log().display()
+        );
+        let node = wait::until(&what, PHASE_TIMEOUT, || async {
+            let node = self.view().await?;
+            let is_marked = node.label(keys::PHASE).is_some()
+                || keys::MARK_ANNOTATIONS
+                    .iter()
+                    .any(|key| node.annotation(key).is_some())
+                || node.is_tainted(keys::REBOOTING)
+                || node.annotation(keys::CANCEL).is_some();
+            Ok((!is_marked && !self.is_in_lock().await?).then_some(node))
+        })
+        .await?;
+        ensure!(
+            node.is_tainted(keys::UNSCHEDULABLE_TAINT) == node.spec.unschedulable,
+            "cordon and taint of {} differ: {node:?}",
+            self.name()
+        );
+        Ok(node)
+    }
+
+    pub(crate) async fn is_in_lock(&self) -> Result<bool> {
+        let leases: Api<Lease> = Api::namespaced(self.admin.clone(), NAMESPACE);
+        let lease = leases
+            .get_opt("cordonhold-default")
+            .await
+            .context("failed to get the lock")?;
+        let record = lease.and_then(|lease| lease.annotations().get(keys::LOCK).cloned());
+        Ok(record.is_some_and(|record| record.contains(&format!("\"{}\"", self.name()))))
+    }
+
+    /// The reboot of a node that was cordoned and empty.
+    pub(crate) async fn wait_clean_reboot(&self) -> Result<RebootRecord> {
+        let record = self.machine.wait_for_reboot(1, REBOOT_TIMEOUT).await?;
+        ensure!(record.pods.is_empty() && record.unschedulable, "{record:?}");
+        Ok(record)
+    }
+
+    /// One reboot in all, clean, and the node is as it was before.
+    pub(crate) async fn reboots_once_and_is_given_back(&self) -> Result<()> {
+        let record = self.wait_clean_reboot().await?;
+        let node = self.wait_over().await?;
+        ensure!(!node.spec.unschedulable, "{} stayed cordoned", self.name());
+        ensure!(self.machine.reboots().len() == 1, "{:?}", self.machine.reboots());
+        ensure!(
+            node.status.node_info.boot_id == record.boot_id,
+            "another boot: {node:?}"
+        );
+        self.machine.check_agent().await
+    }
+
+    /// Called off: no reboot, and the node is as it was before.
+    pub(crate) async fn is_called_off(&self) -> Result<()> {
+        let node = self.wait_over().await?;
+        ensure!(!node.spec.unschedulable, "{} stayed cordoned", self.name());
+        ensure!(self.machine.reboots().is_empty(), "{:?}", self.machine.reboots());
+        self.machine.check_agent().await
+    }
+}
