@@ -392,12 +392,14 @@ enum Waiting {
     /// For the first look at the sentinel, a change of the lock, or a timer.
     Resting,
     ReadingLock,
-    ListingHeld(LockView),
     /// Peers are read one by one, all after the lock.
     ReadingPeers {
         lock: LockView,
-        held: BTreeSet<String>,
         left: Vec<Entry>,
+        over: BTreeSet<EntryId>,
+    },
+    ListingHeld {
+        lock: LockView,
         over: BTreeSet<EntryId>,
     },
     Writing,
@@ -447,13 +449,20 @@ enum Returning {
     Marking,
     AwaitingReady,
     Soaking,
-    RenewReading,
-    RenewWriting,
+    RenewReading(ComingUp),
+    RenewWriting(ComingUp),
     /// What the cordon was is not on the Node: the lock entry may know.
     ReadingLock,
     GiveBackReading,
     GivingBack,
     Retrying,
+}
+
+/// Where a renewal leads back to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum ComingUp {
+    AwaitingReady,
+    Soaking,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -226,30 +226,23 @@ impl NodePatch {
     pub fn stamp(node: &NodeView, holder: &Holder) -> NodePatch {
         let mut patch = NodePatch::to_phase(node, Phase::Wanted, Term::Work);
         patch.set(keys::HOLDER, holder.to_string());
-        patch.clear_if_set(node, keys::CANCEL);
+        // Leftovers of a hold that was lost say nothing about this one.
+        for key in [keys::CANCEL, keys::BOOT_ID, keys::WAS_UNSCHEDULABLE] {
+            patch.clear_if_set(node, key);
+        }
         patch
     }
 
-    /// The cordon: phase `draining`, boot id and, if it was never decided, what the cordon was.
+    /// The cordon: phase `draining`, boot id and, coming from a wish, what the cordon was.
     pub fn cordon(node: &NodeView, hold: &Hold, boot_id: &str, taint: bool) -> NodePatch {
         let mut patch = NodePatch::to_phase(node, Phase::Draining, Term::Work);
         patch.set(keys::BOOT_ID, boot_id.to_owned());
-        if hold.was_unschedulable.is_none() {
+        if hold.phase == Phase::Wanted && hold.was_unschedulable.is_none() {
             patch.set(keys::WAS_UNSCHEDULABLE, node.spec.unschedulable.to_string());
         }
         patch.unschedulable = Some(true);
-        let mut wanted = vec![keys::UNSCHEDULABLE_TAINT];
-        if taint {
-            wanted.push(keys::REBOOTING);
-        }
-        let missing: Vec<Taint> = wanted
-            .into_iter()
-            .filter(|key| !node.is_tainted(key))
-            .map(Taint::no_schedule)
-            .collect();
-        if !missing.is_empty() {
-            patch.taints = Some(node.spec.taints.iter().cloned().chain(missing).collect());
-        }
+        let rebooting = taint.then_some(keys::REBOOTING);
+        patch.set_taints(node, &[], &[Some(keys::UNSCHEDULABLE_TAINT), rebooting]);
         patch
     }
 
@@ -278,20 +271,21 @@ impl NodePatch {
 
     /// The end of a hold: every mark and the cancel go, and the cordon is as it was.
     ///
-    /// A wish never touched the cordon, so it leaves it as it is.
-    /// What was never decided stays cordoned: a person can uncordon, and nobody can take back a pod that ran.
+    /// A wish never touched the cordon, so it leaves it as it is; so does the end of a cancelled hold
+    /// for a node that was cordoned before, because a person was let past it.
     pub fn give_back(node: &NodeView, hold: &Hold) -> NodePatch {
         let mut patch = NodePatch::without_marks(node);
-        if hold.phase != Phase::Wanted {
-            patch.uncordon_unless(node, hold.was_unschedulable.unwrap_or(true));
+        let let_past = cancelled(node, &hold.holder).is_some() && hold.was_unschedulable == Some(true);
+        if hold.phase != Phase::Wanted && !let_past {
+            patch.restore(node, hold.was_unschedulable);
         }
         patch
     }
 
     /// The cordon, after holder and phase were lost: leftovers of the marks go too.
-    pub fn give_back_lost(node: &NodeView, was_unschedulable: bool) -> NodePatch {
+    pub fn give_back_lost(node: &NodeView, was_unschedulable: Option<bool>) -> NodePatch {
         let mut patch = NodePatch::without_marks(node);
-        patch.uncordon_unless(node, was_unschedulable);
+        patch.restore(node, was_unschedulable);
         patch
     }
 
@@ -301,31 +295,47 @@ impl NodePatch {
             patch.clear_if_set(node, key);
         }
         patch.phase = Some(None);
-        patch.drop_taints(node, &[keys::REBOOTING]);
+        patch.set_taints(node, &[keys::REBOOTING], &[]);
         patch
     }
 
-    fn uncordon_unless(&mut self, node: &NodeView, was_unschedulable: bool) {
-        if was_unschedulable || node.annotation(keys::KEEP_CORDONED).is_some() {
-            return;
+    /// The cordon as it was, whoever changed it meanwhile.
+    ///
+    /// What was never decided stays as it is: a person can uncordon, and nobody can take back a pod that ran.
+    fn restore(&mut self, node: &NodeView, was_unschedulable: Option<bool>) {
+        let is_kept = node.annotation(keys::KEEP_CORDONED).is_some();
+        match was_unschedulable {
+            Some(true) if !node.spec.unschedulable => {
+                self.unschedulable = Some(true);
+                self.set_taints(node, &[keys::REBOOTING], &[Some(keys::UNSCHEDULABLE_TAINT)]);
+            }
+            Some(false) if !is_kept => {
+                if node.spec.unschedulable {
+                    self.unschedulable = Some(false);
+                }
+                self.set_taints(node, &[keys::REBOOTING, keys::UNSCHEDULABLE_TAINT], &[]);
+            }
+            _ => {}
         }
-        if node.spec.unschedulable {
-            self.unschedulable = Some(false);
-        }
-        self.drop_taints(node, &[keys::REBOOTING, keys::UNSCHEDULABLE_TAINT]);
     }
 
-    fn drop_taints(&mut self, node: &NodeView, dropped: &[&str]) {
+    /// The whole list, without these and with those, if that changes it.
+    fn set_taints(&mut self, node: &NodeView, dropped: &[&str], added: &[Option<&str>]) {
         let is_dropped = |taint: &Taint| dropped.iter().any(|key| taint.is_no_schedule(key));
-        if node.spec.taints.iter().any(is_dropped) {
-            self.taints = Some(
-                node.spec
-                    .taints
-                    .iter()
-                    .filter(|taint| !is_dropped(taint))
-                    .cloned()
-                    .collect(),
-            );
+        let missing = added
+            .iter()
+            .flatten()
+            .filter(|key| !node.is_tainted(key))
+            .map(|key| Taint::no_schedule(key));
+        let kept = node
+            .spec
+            .taints
+            .iter()
+            .filter(|taint| !is_dropped(taint))
+            .cloned();
+        let taints: Vec<Taint> = kept.chain(missing).collect();
+        if taints != node.spec.taints {
+            self.taints = Some(taints);
         }
     }
 

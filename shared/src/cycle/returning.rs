@@ -1,12 +1,12 @@
 //! The way back: after a boot, or after a reboot that was called off. Always the Node first, then the lock.
 
 use super::{
-    Act, Cycle, Failure, Input, LockWrite, Outcome, Patching, Reason, Release, Releasing, Report, Request,
-    Returning, Stage, Timer, is_retry,
+    Act, ComingUp, Cycle, Failure, Input, LockWrite, Outcome, Patching, Reason, Release, Releasing, Report,
+    Request, Returning, Stage, Timer, is_retry,
 };
 use crate::Reading;
 use crate::hold::{self, NodePatch, Phase};
-use crate::lock::EntryId;
+use crate::lock::{EntryId, Record};
 use crate::node::NodeView;
 
 impl Cycle {
@@ -23,16 +23,28 @@ impl Cycle {
                 self.await_ready(&node).reporting(Report::Returned)
             }
             (Returning::AwaitingReady | Returning::Soaking, input) => self.coming_up(step, input),
-            (Returning::RenewReading, Input::Node(Ok(node))) => {
+            (Returning::RenewReading(up), Input::Node(Ok(node))) => {
                 if self.ours(&node).is_none() {
                     return self.undo(Reason::HoldLost);
                 }
                 let renewal = Request::PatchNode(NodePatch::renew(&node));
-                self.ask(Stage::Returning(Returning::RenewWriting), renewal)
+                self.ask(Stage::Returning(Returning::RenewWriting(up)), renewal)
             }
-            (Returning::RenewWriting, Input::Patched(Ok(node))) => self.await_ready(&node),
+            (Returning::RenewWriting(up), Input::Patched(Ok(node))) => self.renewed(up, &node),
+            (Returning::RenewWriting(up), Input::Patched(Err(Failure::Conflict))) => self.renew_return(up),
+            (
+                Returning::RenewReading(up) | Returning::RenewWriting(up),
+                Input::Node(Err(failure)) | Input::Patched(Err(failure)),
+            ) if failure != Failure::NotFound => self.retry(up.stage(), "renew the hold", &failure),
             (Returning::ReadingLock, Input::Lock(Ok(lock))) => {
-                let record = lock.record.present().unwrap_or_default();
+                let record = match lock.record {
+                    Reading::Malformed(why) => {
+                        let retrying = Stage::Returning(Returning::Retrying);
+                        return self.retry(retrying, "read the lock", &Failure::Refused(why));
+                    }
+                    Reading::Absent => Record::default(),
+                    Reading::Present(record) => record,
+                };
                 if let (Some(hold), Some(entry)) = (&self.hold, record.entry(&self.entry_id())) {
                     let was_unschedulable = Some(entry.metadata.unschedulable);
                     self.hold = Some(hold::Hold {
@@ -40,7 +52,7 @@ impl Cycle {
                         ..hold.clone()
                     });
                 }
-                self.ask(Stage::Returning(Returning::GiveBackReading), Request::ReadNode)
+                self.read_to_give_back()
             }
             (Returning::GiveBackReading, Input::Node(Ok(node))) => match self.ours(&node) {
                 Some(hold) => {
@@ -52,6 +64,7 @@ impl Cycle {
             (Returning::GivingBack, Input::Patched(Ok(node))) => {
                 self.given_back(&node, self.entry_id(), false)
             }
+            (Returning::GivingBack, Input::Patched(Err(Failure::Conflict))) => self.read_to_give_back(),
             (Returning::Retrying, input) if is_retry(&input) => self.come_back(),
             (_, Input::Patched(Err(Failure::Conflict))) => self.come_back(),
             (_, Input::Node(Err(failure)) | Input::Patched(Err(failure)) | Input::Lock(Err(failure))) => {
@@ -80,15 +93,9 @@ impl Cycle {
 
     fn await_ready(&mut self, node: &NodeView) -> Outcome {
         self.retries = 0;
-        let outcome = self.rest(
-            Stage::Returning(Returning::AwaitingReady),
-            [Act::Arm(Timer::Renew)],
-        );
-        let ready = self.ready(node);
-        Outcome {
-            acts: outcome.acts.into_iter().chain(ready.acts).collect(),
-            request: ready.request,
-        }
+        self.stage = Stage::Returning(Returning::AwaitingReady);
+        self.ready(node)
+            .after([Act::Arm(Timer::Renew), Act::Arm(Timer::Reboot)])
     }
 
     /// The soak begins once the node is Ready.
@@ -98,6 +105,21 @@ impl Cycle {
         } else {
             Outcome::rest()
         }
+    }
+
+    fn renew_return(&mut self, up: ComingUp) -> Outcome {
+        self.ask(Stage::Returning(Returning::RenewReading(up)), Request::ReadNode)
+    }
+
+    /// A renewal leaves the soak running; only a node that is not Ready any more begins it anew.
+    fn renewed(&mut self, up: ComingUp, node: &NodeView) -> Outcome {
+        self.retries = 0;
+        self.stage = up.stage();
+        let ready = match up {
+            ComingUp::AwaitingReady => self.ready(node),
+            ComingUp::Soaking => Outcome::rest(),
+        };
+        ready.after([Act::Arm(Timer::Renew)])
     }
 
     fn coming_up(&mut self, step: Returning, input: Input) -> Outcome {
@@ -110,8 +132,18 @@ impl Cycle {
                 [Act::Disarm(Timer::Soak)],
             ),
             (Returning::Soaking, Input::Due(Timer::Soak)) => self.begin_give_back(),
-            (_, Input::Due(Timer::Renew)) => {
-                self.ask(Stage::Returning(Returning::RenewReading), Request::ReadNode)
+            (Returning::Soaking, Input::Due(Timer::Renew | Timer::Retry(_))) => {
+                self.renew_return(ComingUp::Soaking)
+            }
+            (_, Input::Due(Timer::Renew | Timer::Retry(_))) => self.renew_return(ComingUp::AwaitingReady),
+            (Returning::AwaitingReady, Input::Due(Timer::Reboot)) => {
+                let why = "the host is back, and its node is not Ready: look at the kubelet".to_owned();
+                Outcome::rest()
+                    .after([Act::Arm(Timer::Reboot)])
+                    .reporting(Report::Retrying {
+                        what: "see the node Ready",
+                        why,
+                    })
             }
             _ => Outcome::rest(),
         }
@@ -123,11 +155,19 @@ impl Cycle {
             .as_ref()
             .is_some_and(|hold| hold.was_unschedulable.is_some());
         let outcome = if decided {
-            self.ask(Stage::Returning(Returning::GiveBackReading), Request::ReadNode)
+            self.read_to_give_back()
         } else {
             self.ask(Stage::Returning(Returning::ReadingLock), Request::ReadLock)
         };
-        outcome.after([Act::Disarm(Timer::Renew), Act::Disarm(Timer::Soak)])
+        outcome.after([
+            Act::Disarm(Timer::Renew),
+            Act::Disarm(Timer::Soak),
+            Act::Disarm(Timer::Reboot),
+        ])
+    }
+
+    fn read_to_give_back(&mut self) -> Outcome {
+        self.ask(Stage::Returning(Returning::GiveBackReading), Request::ReadNode)
     }
 
     /// Calls the reboot off and gives the cordon back.
@@ -191,7 +231,7 @@ impl Cycle {
             (Reading::Absent, Some(mine))
                 if mine.phase != Phase::Wanted && mine.holder.node_uid == node.metadata.uid =>
             {
-                let patch = NodePatch::give_back_lost(node, mine.was_unschedulable.unwrap_or(true));
+                let patch = NodePatch::give_back_lost(node, mine.was_unschedulable);
                 self.ask(writing, Request::PatchNode(patch))
             }
             _ => self.release(self.entry_id(), true),
@@ -276,5 +316,14 @@ impl Cycle {
             acts.push(Act::Arm(Timer::Backoff));
         }
         self.idle().after(acts)
+    }
+}
+
+impl ComingUp {
+    fn stage(self) -> Stage {
+        Stage::Returning(match self {
+            ComingUp::AwaitingReady => Returning::AwaitingReady,
+            ComingUp::Soaking => Returning::Soaking,
+        })
     }
 }

@@ -223,6 +223,7 @@ impl Cycle {
             }
             (Rebooting::Issuing, Input::RebootIssued(Err(RebootFailure::Failed(why)))) => self
                 .ask(Stage::Rebooting(Rebooting::AskingHost), Request::AskHost)
+                .after([Act::Arm(Timer::Reboot)])
                 .reporting(Report::RebootFailed(why)),
             (Rebooting::AskingHost | Rebooting::WaitedOut, Input::Host(host)) => self.in_vain(step, host),
             (Rebooting::WaitingOut, Input::Due(Timer::Deadline | Timer::Host)) => {
@@ -232,9 +233,7 @@ impl Cycle {
                 self.ask(Stage::Rebooting(Rebooting::AskingHost), Request::AskHost)
             }
             (Rebooting::Waiting, Input::Due(Timer::Reboot)) => {
-                let why = "the reboot command was accepted, and the host is still up".to_owned();
-                self.rest(Stage::Rebooting(Rebooting::Waiting), [Act::Arm(Timer::Reboot)])
-                    .reporting(Report::StillSealed(why))
+                self.still_sealed("the reboot is not done, and nothing shows that it never will be")
             }
             (_, Input::Seen(node)) => match self.cancel(&node) {
                 Some(why) => Outcome::rest().after(self.say(Report::TooLateToCancel(why))),
@@ -261,9 +260,11 @@ impl Cycle {
         if self.vain_reboots < VAIN_REBOOTS_MAX {
             return self.disturbed(Disturbance::SealOver);
         }
-        let why =
-            "the reboot came to nothing twice: look at the host's init, then restart the agent".to_owned();
+        self.still_sealed("the reboot came to nothing twice: look at the host's init, then restart the agent")
+    }
+
+    fn still_sealed(&mut self, why: &str) -> Outcome {
         self.rest(Stage::Rebooting(Rebooting::Waiting), [Act::Arm(Timer::Reboot)])
-            .reporting(Report::StillSealed(why))
+            .reporting(Report::StillSealed(why.to_owned()))
     }
 }

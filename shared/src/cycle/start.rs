@@ -6,6 +6,7 @@ use super::{
 };
 use crate::Reading;
 use crate::hold::{self, Hold, Holder, NodePatch, Phase};
+use crate::lock::Record;
 use crate::node::NodeView;
 
 impl Cycle {
@@ -90,6 +91,10 @@ impl Cycle {
         let Input::Seen(node) = input else {
             return Outcome::rest();
         };
+        // Gone while we remember our own: memory says what the cordon was.
+        if self.hold.is_some() && hold::read(node) == Reading::Absent {
+            return self.undo(super::Reason::HoldLost);
+        }
         let readable = match hold::read(node) {
             Reading::Absent => true,
             Reading::Present(hold) => hold.holder.node_uid == node.metadata.uid,
@@ -102,14 +107,21 @@ impl Cycle {
     pub(super) fn orphaned(&mut self, step: Orphaned, input: Input) -> Outcome {
         match (step, input) {
             (Orphaned::ReadingLock(node), Input::Lock(Ok(lock))) => {
-                let record = lock.record.present().unwrap_or_default();
+                let record = match lock.record {
+                    Reading::Malformed(why) => {
+                        let failure = Failure::Refused(why);
+                        return self.retry(Stage::Orphaned(Orphaned::Retrying), "read the lock", &failure);
+                    }
+                    Reading::Absent => Record::default(),
+                    Reading::Present(record) => record,
+                };
                 let Some(entry) = record.entries.iter().find(|entry| entry.node == self.policy.node) else {
                     return self.idle();
                 };
                 if entry.metadata.unschedulable || !node.spec.unschedulable {
                     return self.release(entry.id(), false);
                 }
-                let patch = NodePatch::give_back_lost(&node, false);
+                let patch = NodePatch::give_back_lost(&node, Some(false));
                 self.ask(
                     Stage::Orphaned(Orphaned::GivingBack(entry.id())),
                     Request::PatchNode(patch),
@@ -187,6 +199,9 @@ impl Cycle {
                 self.ask(stage(Stamping::ReadingBack), Request::ReadNode)
             }
             (Stamping::ReadingBack, Input::Node(Ok(node))) => self.stamped(created, node),
+            (Stamping::ReadingBack, Input::Node(Err(failure))) => {
+                self.retry(stage(Stamping::ReadingBack), "read the Node", &failure)
+            }
             // Nothing is on the Node that needs us: the next look at the sentinel tries again.
             (_, Input::Node(Err(failure))) => {
                 let outcome = self.idle();

@@ -820,3 +820,92 @@ fn at_most_n_frees_the_entry_of_a_vanished_node_and_keeps_the_manual_lock() {
     assert_eq!(run.world.phase(), Some(Phase::Wanted));
     assert!(!is_over(&run.world.lock.entries[0], None));
 }
+
+#[test]
+fn nothing_stuck_a_soak_longer_than_a_renewal_ends() {
+    let mut run = agent();
+    run.reach_delay();
+    run.feed(Input::Due(Timer::Delay));
+    run.boot();
+    run.acts.clear();
+    run.feed(Input::Due(Timer::Renew));
+    assert!(run.acts.contains(&Act::Arm(Timer::Renew)) && !run.acts.contains(&Act::Arm(Timer::Soak)));
+    // A heartbeat under the last patch does not begin it anew either.
+    run.world.fail.push(("give back", Failure::Conflict, Applied::No));
+    run.feed(Input::Due(Timer::Soak));
+    assert!(run.is_clean() && run.cycle.is_idle());
+}
+
+#[test]
+fn nothing_stuck_a_node_that_never_gets_ready_is_said_again() {
+    let mut run = agent();
+    run.reach_delay();
+    run.feed(Input::Due(Timer::Delay));
+    run.world.change(|node| node.status.conditions.clear());
+    run.boot();
+    run.feed(Input::Due(Timer::Soak));
+    run.feed(Input::Due(Timer::Renew));
+    assert_eq!(run.world.phase(), Some(Phase::Returning));
+    run.feed(Input::Due(Timer::Reboot));
+    assert!(matches!(run.reports.last(), Some(Report::Retrying { .. })));
+    assert_eq!(run.world.lock.entries.len(), 1, "it stops the line");
+}
+
+#[test]
+fn the_hold_is_renewed_while_it_delays() {
+    let mut run = agent();
+    run.wish();
+    // The drain ends while the API server is silent, and the renewal falls due in between.
+    let silent = Failure::Unknown("timeout".to_owned());
+    run.world.fail.push(("read node", silent, Applied::No));
+    run.feed(Input::Drained);
+    run.feed(Input::Due(Timer::Renew));
+    run.acts.clear();
+    run.feed(Input::Due(Timer::Retry(1)));
+    assert_eq!(run.world.phase(), Some(Phase::Delaying));
+    assert!(run.acts.contains(&Act::Arm(Timer::Renew)));
+}
+
+#[test]
+fn a_pause_stops_a_wish_also_after_a_restart() {
+    let mut run = agent();
+    run.feed_until(Input::Sentinel(Some(CREATED.to_owned())), "read lock");
+    assert_eq!(run.world.phase(), Some(Phase::Wanted));
+    run.world.change(|node| {
+        let _ = node
+            .metadata
+            .annotations
+            .insert(keys::PAUSE.to_owned(), "on stage".to_owned());
+    });
+    run.restart();
+    run.wish();
+    assert_eq!(run.called_off(), Some(&Reason::Paused("on stage".to_owned())));
+    assert!(run.is_clean() && !run.world.node.spec.unschedulable);
+}
+
+#[test]
+fn cordon_given_back_restores_an_admins_cordon_that_another_cleared() {
+    let mut run = Run::new(Policy {
+        on_uncordon: OnUncordon::Abort,
+        ..policy()
+    });
+    run.world.change(|node| node.spec.unschedulable = true);
+    run.wish();
+    run.world.change(|node| node.spec.unschedulable = false);
+    run.see();
+    assert!(run.is_clean() && run.world.node.spec.unschedulable);
+}
+
+#[test]
+fn at_most_n_an_entry_that_names_no_node_fills_one_slot_and_no_more() {
+    let mut run = Run::new(Policy {
+        concurrency: 2,
+        ..policy()
+    });
+    let nowhere = Entry::new("Not A Node", "2026-11-23T09:00:00Z", false);
+    run.world.lock.entries.push(nowhere);
+    run.feed_until(Input::Sentinel(Some(CREATED.to_owned())), "read peer");
+    run.feed(Input::Peer(Err(Failure::Refused("no such name".to_owned()))));
+    assert_eq!(run.world.phase(), Some(Phase::Draining));
+    assert_eq!(run.world.lock.entries.len(), 2);
+}

@@ -34,21 +34,10 @@ impl Cycle {
         match (step, input) {
             (Waiting::Resting, input) => self.resting(input),
             (Waiting::ReadingLock, Input::Lock(Ok(lock))) => self.consider(lock),
-            (Waiting::ListingHeld(lock), Input::Held(Ok(nodes))) => self.listed(lock, &nodes),
-            (
-                Waiting::ReadingPeers {
-                    lock,
-                    held,
-                    mut left,
-                    mut over,
-                },
-                Input::Peer(Ok(node)),
-            ) => {
-                if let Some(entry) = left.pop().filter(|entry| lock::is_over(entry, node.as_ref())) {
-                    let _ = over.insert(entry.id());
-                }
-                self.next_peer(lock, held, left, over)
+            (Waiting::ReadingPeers { lock, left, over }, Input::Peer(peer)) => {
+                self.read_peer(lock, left, over, peer)
             }
+            (Waiting::ListingHeld { lock, over }, Input::Held(Ok(nodes))) => self.listed(lock, &over, &nodes),
             (Waiting::Writing, Input::LockWritten(Ok(()))) => self.locked().reporting(Report::Locked),
             (Waiting::Writing, Input::LockWritten(Err(Failure::Conflict | Failure::NotFound))) => {
                 self.rest_until(Timer::Turn)
@@ -56,7 +45,7 @@ impl Cycle {
             (_, Input::Lock(Err(failure)) | Input::LockWritten(Err(failure))) => {
                 self.retry(Stage::Waiting(Waiting::Resting), "acquire the lock", &failure)
             }
-            (_, Input::Held(Err(failure)) | Input::Peer(Err(failure))) => {
+            (_, Input::Held(Err(failure))) => {
                 self.retry(Stage::Waiting(Waiting::Resting), "read the other Nodes", &failure)
             }
             _ => Outcome::rest(),
@@ -104,48 +93,58 @@ impl Cycle {
             let said = self.say(Report::Paused(word.clone()));
             return self.rest_until(Timer::Poll).after(said);
         }
-        self.ask(Stage::Waiting(Waiting::ListingHeld(lock)), Request::ListHeld)
+        let left = record
+            .entries
+            .iter()
+            .filter(|entry| entry.node != self.policy.node && !entry.created.is_empty())
+            .cloned()
+            .collect();
+        self.next_peer(lock, left, BTreeSet::new())
     }
 
-    fn listed(&mut self, lock: LockView, nodes: &[NodeView]) -> Outcome {
+    fn next_peer(&mut self, lock: LockView, left: Vec<Entry>, over: BTreeSet<EntryId>) -> Outcome {
+        if let Some(entry) = left.last() {
+            let peer = Request::ReadPeer(entry.node.clone());
+            return self.ask(Stage::Waiting(Waiting::ReadingPeers { lock, left, over }), peer);
+        }
+        // Full by its entries alone: no need to list the Nodes.
+        match self.acquired(&lock, &over, &BTreeSet::new()) {
+            Ok(_) => self.ask(
+                Stage::Waiting(Waiting::ListingHeld { lock, over }),
+                Request::ListHeld,
+            ),
+            Err(holders) => self.lock_held(holders),
+        }
+    }
+
+    fn read_peer(
+        &mut self,
+        lock: LockView,
+        mut left: Vec<Entry>,
+        mut over: BTreeSet<EntryId>,
+        peer: Result<Option<NodeView>, Failure>,
+    ) -> Outcome {
+        let entry = left.pop();
+        match peer {
+            Ok(node) => {
+                if let Some(entry) = entry.filter(|entry| lock::is_over(entry, node.as_ref())) {
+                    let _ = over.insert(entry.id());
+                }
+                self.next_peer(lock, left, over)
+            }
+            // An entry that names no Node there can be is no evidence; it fills its slot, and others may be free.
+            Err(Failure::Refused(_)) => self.next_peer(lock, left, over),
+            Err(failure) => self.retry(Stage::Waiting(Waiting::Resting), "read the other Nodes", &failure),
+        }
+    }
+
+    fn listed(&mut self, lock: LockView, over: &BTreeSet<EntryId>, nodes: &[NodeView]) -> Outcome {
         let held = nodes
             .iter()
             .filter(|node| hold::is_held(&hold::read(node)))
             .map(|node| node.name().to_owned())
             .collect();
-        let record = lock.record.as_ref().present().cloned().unwrap_or_default();
-        let left = record
-            .entries
-            .into_iter()
-            .filter(|entry| entry.node != self.policy.node && !entry.created.is_empty())
-            .collect();
-        self.next_peer(lock, held, left, BTreeSet::new())
-    }
-
-    fn next_peer(
-        &mut self,
-        lock: LockView,
-        held: BTreeSet<String>,
-        left: Vec<Entry>,
-        over: BTreeSet<EntryId>,
-    ) -> Outcome {
-        if let Some(entry) = left.last() {
-            let peer = Request::ReadPeer(entry.node.clone());
-            return self.ask(
-                Stage::Waiting(Waiting::ReadingPeers {
-                    lock,
-                    held,
-                    left,
-                    over,
-                }),
-                peer,
-            );
-        }
-        let id = self.entry_id();
-        let unschedulable = self.seen.as_ref().is_some_and(|node| node.spec.unschedulable);
-        let mine = Entry::new(&id.node, &id.created, unschedulable);
-        let record = lock.record.present().unwrap_or_default();
-        match record.acquired(mine, self.policy.concurrency, &over, &held) {
+        match self.acquired(&lock, over, &held) {
             Ok(record) => {
                 let write = LockWrite {
                     version: lock.version,
@@ -153,11 +152,26 @@ impl Cycle {
                 };
                 self.ask(Stage::Waiting(Waiting::Writing), Request::WriteLock(write))
             }
-            Err(holders) => {
-                let said = self.say(Report::LockHeld(holders));
-                self.rest_until(Timer::Poll).after(said)
-            }
+            Err(holders) => self.lock_held(holders),
         }
+    }
+
+    fn acquired(
+        &self,
+        lock: &LockView,
+        over: &BTreeSet<EntryId>,
+        held: &BTreeSet<String>,
+    ) -> Result<Record, BTreeSet<String>> {
+        let id = self.entry_id();
+        let unschedulable = self.seen.as_ref().is_some_and(|node| node.spec.unschedulable);
+        let mine = Entry::new(&id.node, &id.created, unschedulable);
+        let record = lock.record.as_ref().present().cloned().unwrap_or_default();
+        record.acquired(mine, self.policy.concurrency, over, held)
+    }
+
+    fn lock_held(&mut self, holders: BTreeSet<String>) -> Outcome {
+        let said = self.say(Report::LockHeld(holders));
+        self.rest_until(Timer::Poll).after(said)
     }
 
     fn locked(&mut self) -> Outcome {

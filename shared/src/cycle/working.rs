@@ -2,7 +2,7 @@
 
 use super::{
     Act, Cycle, Disturbance, Failure, Input, Next, OnUncordon, Outcome, Patching, Reason, Report, Request,
-    Stage, Timer, Working, is_retry,
+    Stage, Timer, Working, is_retry, paused,
 };
 use crate::hold::{self, NodePatch, Phase};
 use crate::keys;
@@ -22,6 +22,10 @@ impl Cycle {
                 };
                 if let Some(why) = self.cancel(&node) {
                     return self.undo(Reason::Cancelled(why));
+                }
+                // A pause stops what has not begun.
+                if let Some(word) = paused(&node).filter(|_| hold.phase == Phase::Wanted) {
+                    return self.undo(Reason::Paused(word));
                 }
                 let patch = NodePatch::cordon(&node, &hold, &self.boot_id, self.policy.verify);
                 self.ask(Stage::Cordoning(Patching::Writing), Request::PatchNode(patch))
@@ -78,6 +82,9 @@ impl Cycle {
             (Working::Going | Working::EndRetrying, Input::Gap) if self.policy.verify => {
                 self.cordon().after([Act::StopDrain])
             }
+            (Working::EndRetrying, Input::PodArrived(pod)) if self.policy.verify => {
+                self.disturbed(Disturbance::Pods(vec![pod]))
+            }
             (Working::Going, Input::Drained) => self.end_drain(),
             (Working::EndRetrying, input) if is_retry(&input) => self.end_drain(),
             (Working::EndReading, Input::Node(Ok(node))) => {
@@ -93,6 +100,7 @@ impl Cycle {
                     [
                         Act::Disarm(Timer::Drain),
                         Act::Report(Report::Delaying),
+                        Act::Arm(Timer::Renew),
                         Act::Arm(Timer::Delay),
                     ],
                 )

@@ -116,11 +116,48 @@ fn what_the_cordon_was_is_written_once() {
     let hold = read(&decided).present().unwrap();
     let patch = NodePatch::cordon(&decided, &hold, "boot", true);
     assert!(!patch.annotations.contains_key(keys::WAS_UNSCHEDULABLE));
-    let undecided = held("");
+    // Stripped while we drain: the cordon that is there is our own, and says nothing.
+    let mut undecided = held("");
+    let hold = read(&undecided).present().unwrap();
+    let patch = NodePatch::cordon(&undecided, &hold, "boot", true);
+    assert!(!patch.annotations.contains_key(keys::WAS_UNSCHEDULABLE));
+    let _ = undecided
+        .metadata
+        .labels
+        .insert(keys::PHASE.to_owned(), "wanted".to_owned());
     let hold = read(&undecided).present().unwrap();
     let patch = NodePatch::cordon(&undecided, &hold, "boot", true);
     assert_eq!(
         patch.annotations.get(keys::WAS_UNSCHEDULABLE),
         Some(&Some("true".to_owned()))
     );
+}
+
+#[test]
+fn a_stamp_takes_nothing_over_from_a_hold_that_was_lost() {
+    let mut node = held(r#","cordonhold.dev/was-unschedulable":"false","cordonhold.dev/boot-id":"old""#);
+    let holder = read(&node).present().unwrap().holder;
+    let _ = node.metadata.annotations.remove(keys::HOLDER);
+    let patch = NodePatch::stamp(&node, &holder);
+    assert_eq!(patch.annotations.get(keys::WAS_UNSCHEDULABLE), Some(&None));
+    assert_eq!(patch.annotations.get(keys::BOOT_ID), Some(&None));
+}
+
+#[test]
+fn cordon_given_back_restores_a_cordon_that_others_cleared_unless_a_person_was_let_past() {
+    let mut node = held(r#","cordonhold.dev/was-unschedulable":"true""#);
+    node.spec.unschedulable = false;
+    let hold = read(&node).present().unwrap();
+    let patch = NodePatch::give_back(&node, &hold);
+    assert_eq!(patch.unschedulable, Some(true));
+    assert!(
+        patch
+            .taints
+            .unwrap()
+            .iter()
+            .any(|taint| taint.is_no_schedule(keys::UNSCHEDULABLE_TAINT))
+    );
+    let cancel = format!("{} needed elsewhere", hold.holder.created);
+    let _ = node.metadata.annotations.insert(keys::CANCEL.to_owned(), cancel);
+    assert_eq!(NodePatch::give_back(&node, &hold).unschedulable, None);
 }
