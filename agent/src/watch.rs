@@ -219,3 +219,22 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Versioned<T> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cordonhold_shared::node::NodeView;
+
+    use super::*;
+
+    #[test]
+    fn an_object_of_a_watch_brings_its_version_or_is_an_error() {
+        let json = r#"{"type":"MODIFIED","object":{"metadata":{"name":"n","resourceVersion":"7"},"spec":{"unschedulable":true}}}"#;
+        let event: WatchEvent<Versioned<NodeView>> = serde_json::from_str(json).unwrap();
+        let WatchEvent::Modified(object) = event else {
+            panic!("{event:?}")
+        };
+        assert_eq!(object.version, "7");
+        assert!(object.view.spec.unschedulable);
+        assert!(serde_json::from_str::<Versioned<NodeView>>(r#"{"metadata":{}}"#).is_err());
+    }
+}

@@ -87,3 +87,26 @@ pub(super) fn lock_changed(change: &Change<LeaseView>) -> Option<Input> {
         Change::Gap => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_replaced_task_still_says_does_not_count() {
+        let mut feed = Feed::default();
+        let first = feed.next_epoch();
+        assert!(feed.is_current(first));
+        let second = feed.next_epoch();
+        assert!(!feed.is_current(first) && feed.is_current(second));
+        feed.stop();
+        assert!(!feed.is_current(second));
+    }
+
+    #[test]
+    fn a_node_that_is_gone_is_a_gap() {
+        assert_eq!(node_changed(Change::Gone(NodeView::default())), Some(Input::Gap));
+        assert_eq!(node_changed(Change::Gap), Some(Input::Gap));
+        assert_eq!(node_changed(Change::Listed(Vec::new())), None);
+    }
+}
