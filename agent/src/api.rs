@@ -7,7 +7,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use cordonhold_shared::cycle::{Failure, LockView, LockWrite};
-use cordonhold_shared::hold::NodePatch;
+use cordonhold_shared::hold::{NodePatch, Phase};
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::Record;
 use cordonhold_shared::node::NodeView;
@@ -101,9 +101,10 @@ impl Api {
         }
     }
 
-    /// Every Node with the phase label.
+    /// Every Node whose phase label says that it may be held: a wish is none.
     pub(crate) async fn held(&self) -> Result<Vec<NodeView>, Failure> {
-        let params = ListParams::default().labels(keys::PHASE);
+        let beyond_a_wish = format!("{0},{0}!={1}", keys::PHASE, Phase::Wanted);
+        let params = ListParams::default().labels(&beyond_a_wish);
         let list: Result<ListView<NodeView>, _> = self.call(Request::new(NODES).list(&params)).await;
         list.map(|list| list.items).map_err(|error| error.failure())
     }

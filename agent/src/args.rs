@@ -68,7 +68,7 @@ pub enum ArgsError {
     Relative { flag: &'static str, path: PathBuf },
 }
 
-/// Cordons, drains and reboots the node that it runs on when the host asks for it, one node of a pool after another,
+/// Cordons, drains and reboots the node that it runs on when the host asks for it, one node after another,
 /// and reboots only a node that stayed cordoned and empty since it was drained.
 ///
 /// Each flag can be given in the environment, as named beside it; the command line wins.
@@ -164,7 +164,7 @@ struct HostArgs {
     /// Command that reboots the host, in words as a shell splits them
     #[arg(long, env = "KURED_REBOOT_COMMAND", value_name = "COMMAND", default_value = REBOOT_COMMAND)]
     reboot_command: String,
-    /// Command that prints `stopping` while the host shuts down, and anything else while it does not
+    /// Command that prints `stopping` while the host shuts down, `unknown` or `offline` where it cannot say, and any other word while it does not
     #[arg(long, env = "CORDONHOLD_SHUTDOWN_CHECK_COMMAND", value_name = "COMMAND", default_value = SHUTDOWN_CHECK_COMMAND)]
     shutdown_check_command: String,
     /// Words put before each command, to run it on the host; may be empty
@@ -189,12 +189,9 @@ struct HostArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "The lock and the API server")]
 struct LockArgs {
-    /// How many nodes of the pool may be in a reboot at once
+    /// How many nodes may be in a reboot at once; the lock is the Lease cordonhold-default
     #[arg(long, env = "KURED_CONCURRENCY", value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
-    /// Pool of the node; its lock is the Lease cordonhold-<POOL>
-    #[arg(long, env = "CORDONHOLD_POOL", value_name = "POOL", default_value = "default")]
-    pool: String,
     /// Namespace of the lock
     #[arg(
         long,
@@ -226,6 +223,8 @@ enum Uncordon {
 
 const REBOOT_COMMAND: &str = "/bin/systemctl reboot";
 const SHUTDOWN_CHECK_COMMAND: &str = "/bin/systemctl is-system-running";
+/// The lock of the one pool that there is: all nodes.
+const LOCK_NAME: &str = "cordonhold-default";
 /// Longest name of a Kubernetes object (RFC 1123 subdomain).
 const NAME_MAX: usize = 253;
 
@@ -300,7 +299,7 @@ impl TryFrom<AgentArgs> for Config {
             sentinel: absolute("--reboot-sentinel", host.reboot_sentinel)?,
             kubeconfig: lock.kubeconfig,
             lock_namespace: named("--lock-namespace", &lock.lock_namespace)?,
-            lock_name: named("--pool", &format!("cordonhold-{}", lock.pool))?,
+            lock_name: LOCK_NAME.to_owned(),
             drain_grace_period: u32::try_from(work.drain_grace_period).ok(),
             log_format,
         })

@@ -211,6 +211,10 @@ impl Shell {
     }
 
     fn learn(&mut self, input: &Input) {
+        // After a pause the cycle needs a fresh look at the sentinel, not the one of the next period.
+        if matches!(input, Input::Due(Timer::Backoff | Timer::Host)) {
+            self.looks.reset_immediately();
+        }
         let (Input::Node(Ok(node)) | Input::Patched(Ok(node)) | Input::Seen(node)) = input else {
             return;
         };

@@ -82,6 +82,8 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const LOCK_FILE: &str = "/run/cordonhold-agent.lock";
 /// What a shutdown check prints while the host goes down, as `systemctl is-system-running` does.
 const STOPPING: &str = "stopping";
+/// What it prints where it could not ask init, which a shutdown may be the reason of (systemd: man systemctl, is-system-running).
+const CANNOT_SAY: [&str; 2] = ["offline", "unknown"];
 
 /// Pause between two tries to take the host.
 const TAKE_PAUSE: Duration = Duration::from_millis(500);
@@ -170,6 +172,9 @@ impl Host {
         match command.output(CHECK_BOUND).await {
             Ok(text) if text.trim().is_empty() => Shutdown::Unknown(format!("{command} printed nothing")),
             Ok(text) if text.trim() == STOPPING => Shutdown::UnderWay,
+            Ok(text) if CANNOT_SAY.contains(&text.trim()) => {
+                Shutdown::Unknown(format!("{command} printed {:?}", text.trim()))
+            }
             Ok(_) => Shutdown::No,
             Err(error) => Shutdown::Unknown(cordonhold_rt::exit::one_line(&error)),
         }

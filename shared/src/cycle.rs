@@ -66,7 +66,7 @@ pub enum Input {
     Node(Result<NodeView, Failure>),
     /// The answer to [`Request::ReadPeer`]; `None` is a Node that does not exist.
     Peer(Result<Option<NodeView>, Failure>),
-    /// The answer to [`Request::ListHeld`]: every Node with the phase label, whatever it says.
+    /// The answer to [`Request::ListHeld`]: every Node whose phase label says anything but `wanted`.
     Held(Result<Vec<NodeView>, Failure>),
     /// The answer to [`Request::ReadLock`].
     Lock(Result<LockView, Failure>),
@@ -160,7 +160,7 @@ pub enum Request {
     ReadNode,
     /// GET of the Node of another entry, not from a cache.
     ReadPeer(String),
-    /// LIST of the Nodes with the phase label, not from a cache.
+    /// LIST of the Nodes with a phase label that is not `wanted`, not from a cache.
     ListHeld,
     /// GET of the lock object, not from a cache.
     ReadLock,

@@ -102,7 +102,10 @@ fn each_wrong_argument_is_named_on_one_line_with_its_fix() {
             &["--node-id=n", "--reboot-sentinel=run/x"],
             &["--reboot-sentinel", "absolute"],
         ),
-        (&["--node-id=n", "--pool=A b"], &["--pool", "lower case"]),
+        (
+            &["--node-id=n", "--lock-namespace=A b"],
+            &["--lock-namespace", "lower case"],
+        ),
         (&["--node-id=n", "--nod"], &["--nod", "--help"]),
     ];
     for (words, said) in cases {

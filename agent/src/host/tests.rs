@@ -83,6 +83,14 @@ async fn what_the_host_says_of_a_shutdown_is_understood() {
         ("echo running", Shutdown::No),
         ("echo degraded; exit 1", Shutdown::No),
         ("echo stopping; exit 1", Shutdown::UnderWay),
+        (
+            "echo unknown; exit 1",
+            Shutdown::Unknown("/bin/sh -c echo unknown; exit 1 printed \"unknown\"".to_owned()),
+        ),
+        (
+            "echo offline; exit 1",
+            Shutdown::Unknown("/bin/sh -c echo offline; exit 1 printed \"offline\"".to_owned()),
+        ),
     ];
     for (shell, expected) in cases {
         let state = fixture.host(shell).await.ask().await;
