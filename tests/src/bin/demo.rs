@@ -6,32 +6,43 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use cordonhold_rt::exit;
 use cordonhold_rt::shutdown::Signals;
 use cordonhold_tests::assets::Assets;
 use cordonhold_tests::demo::Demo;
 use cordonhold_tests::programs::{self, Program};
 
 const ACTS: &str = "\
-A node is drained for a reboot; the reboot waits a moment; meanwhile some controller uncordons the node.
-Three acts on one cluster show what then happens, each time with pods on the nodes and a controller that
+A node is drained for a reboot; the reboot waits a moment; meanwhile some
+controller uncordons the node. Three acts on one cluster show what then happens,
+each time with pods on the nodes, more pods on their way, and a controller that
 uncordons every node that it finds cordoned and drained:
 
-  1  the hole            the agent behaves like kured (--verify-before-reboot=never), and there is no webhook:
-                         pods land on the node, and it is rebooted under them
-  2  the agent alone     the agent notices each uncordon: it cordons and drains again, or calls the reboot off
-  3  with the webhook    every uncordon is denied: one drain, one clean reboot, and the cordon is given back
+  1  the hole          the agent behaves like kured
+                       (--verify-before-reboot=never), and there is no webhook:
+                       pods land on the node, and it is rebooted under them
+  2  the agent alone   the agent notices each uncordon: it cordons and drains
+                       again, or calls the reboot off
+  3  with the webhook  every uncordon is denied: one drain, one clean reboot,
+                       and the cordon is given back
 
-The control plane is real (etcd, API server, controller manager, scheduler), and so are agents, webhook and their
-rights; nodes are played by KWOK, machines are directories. It takes about a minute, ends with a table, and
-exits 1 if an act showed anything else. Each line is: seconds since the start, who, what.
+The control plane is real (etcd, API server, controller manager, scheduler), and
+so are agents, webhook and their rights; KWOK plays the nodes, and machines are
+directories. Each line is: seconds since the start, who, what. It takes about
+half a minute and ends with a table: how many uncordons were tried and denied,
+how often the node was drained, and how many pods were on it when it went down.
+
+Exit code: 0 if each act showed what it must, 1 if not, with a line for each
+thing that was missing, 2 for a wrong command line.
 
 Examples:
 
   cargo demo                  watch it
-  cargo demo | tee demo.txt   the same without colour; NO_COLOR=1 takes it off on a terminal, too
-  cargo demo --keep           look around afterwards, with kubectl and the kubeconfig that it prints
+  cargo demo | tee demo.txt   without colour, as NO_COLOR=1 is on a terminal
+  cargo demo --keep           look around afterwards with kubectl
 
-The first start builds Kubernetes from source, which takes minutes and needs Go; KUBEBUILDER_ASSETS names a directory with binaries instead.";
+The first start builds Kubernetes from source, which takes minutes and needs Go;
+KUBEBUILDER_ASSETS names a directory with binaries instead.";
 
 #[derive(Parser)]
 #[command(name = "cargo demo", about = "Show what Cordonhold is for, on a real Kubernetes control plane", after_help = ACTS)]
@@ -42,7 +53,11 @@ struct DemoArgs {
 }
 
 fn main() -> ExitCode {
-    match run(&DemoArgs::parse()) {
+    let args: DemoArgs = match exit::parse_args("demo") {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
+    match run(&args) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("demo: {error:#}");
@@ -75,7 +90,7 @@ fn run(args: &DemoArgs) -> Result<ExitCode> {
         }
         if args.keep {
             println!("\nKUBECONFIG={}", demo.kubeconfig().display());
-            println!("The cluster stays until Ctrl-C.");
+            println!("The cluster and the webhook stay until Ctrl-C; the agents have ended with their acts.");
             let name = signals.next().await;
             eprintln!("{name}: ending the cluster");
         }

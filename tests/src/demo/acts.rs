@@ -348,3 +348,72 @@ impl Evidence {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    fn reboot(pods: &[&str], unschedulable: bool) -> RebootRecord {
+        RebootRecord {
+            at: Timestamp::UNIX_EPOCH,
+            pods: pods.iter().map(|pod| (*pod).to_owned()).collect(),
+            unschedulable,
+            boot_id: String::new(),
+        }
+    }
+
+    fn evidence(allowed: usize, denied: usize, drains: usize, reboots: Vec<RebootRecord>) -> Evidence {
+        Evidence {
+            tally: Tally {
+                allowed,
+                denied,
+                failures: Vec::new(),
+            },
+            state: NodeState {
+                drains,
+                ..NodeState::default()
+            },
+            reboots,
+        }
+    }
+
+    fn missing(evidence: Evidence, wanted: fn(&Evidence) -> Vec<(bool, String)>) -> usize {
+        evidence.judge("act", "node-0", wanted).missing.len()
+    }
+
+    #[test]
+    fn an_act_that_shows_what_it_must_misses_nothing() {
+        let under_pods = reboot(&["default/a"], false);
+        assert_eq!(missing(evidence(1, 0, 1, vec![under_pods]), Evidence::hole), 0);
+        assert_eq!(missing(evidence(4, 0, 4, vec![]), Evidence::called_off), 0);
+        let clean = reboot(&[], true);
+        assert_eq!(
+            missing(evidence(3, 0, 4, vec![clean.clone()]), Evidence::drained_again),
+            0
+        );
+        assert_eq!(missing(evidence(0, 9, 1, vec![clean]), Evidence::all_denied), 0);
+    }
+
+    #[test]
+    fn an_act_that_shows_anything_else_says_so() {
+        let (clean, under_pods) = (reboot(&[], true), reboot(&["default/a"], false));
+        assert_eq!(missing(evidence(1, 0, 1, vec![clean.clone()]), Evidence::hole), 1);
+        assert_eq!(
+            missing(evidence(4, 0, 4, vec![under_pods.clone()]), Evidence::called_off),
+            1
+        );
+        assert_eq!(
+            missing(evidence(3, 0, 4, vec![under_pods]), Evidence::drained_again),
+            2
+        );
+        assert_eq!(
+            missing(evidence(1, 8, 1, vec![clean.clone()]), Evidence::all_denied),
+            1
+        );
+        let mut undecided = evidence(0, 8, 1, vec![clean]);
+        undecided.tally.failures.push("timeout".to_owned());
+        assert_eq!(missing(undecided, Evidence::all_denied), 2);
+    }
+}

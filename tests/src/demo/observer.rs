@@ -38,7 +38,7 @@ const WATCH_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Default)]
 pub(super) struct NodeState {
     /// Whether the Node itself was seen, not only pods on it.
-    is_known: bool,
+    pub(super) is_known: bool,
     pub(super) phase: Option<String>,
     pub(super) cordoned: bool,
     pub(super) ready: bool,

@@ -2,6 +2,7 @@
 //!
 //! It only prints; who looks where is `observer`'s and `controller`'s. Colour comes off by itself where nobody would see it.
 
+use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -161,11 +162,13 @@ impl Timeline {
     pub(super) fn heading(&self, title: &str, about: &str) {
         self.finish();
         let rule = "─".repeat(LINE_COLUMNS.saturating_sub(title.chars().count() + 4));
-        anstream::println!("\n{DIM}──{DIM:#} {BOLD}{title}{BOLD:#} {DIM}{rule}{DIM:#}");
+        print_line(&format!(
+            "\n{DIM}──{DIM:#} {BOLD}{title}{BOLD:#} {DIM}{rule}{DIM:#}"
+        ));
         for line in about.lines() {
-            anstream::println!("{DIM}   {line}{DIM:#}");
+            print_line(&format!("{DIM}   {line}{DIM:#}"));
         }
-        anstream::println!();
+        print_line("");
     }
 
     /// Prints what is still held back.
@@ -180,17 +183,17 @@ impl Timeline {
     /// The table.
     pub(super) fn table(&self, rows: &[Row]) {
         self.finish();
-        anstream::println!("\n{}", render_table(rows));
+        print_line(&format!("\n{}", render_table(rows)));
     }
 
     /// The last word, if all went as it must.
     pub(super) fn conclude(&self) {
         let (good, bad) = (Tone::Good.style(), Tone::Bad.style());
         self.finish();
-        anstream::println!(
+        print_line(&format!(
             "\n{bad}Without Cordonhold{bad:#} an uncordon during the reboot delay ends in a reboot under fresh pods.\n\
              {good}The agent alone{good:#} never reboots such a node; {good}the webhook{good:#} denies the uncordon in the first place."
-        );
+        ));
     }
 
     fn push(&self, at: Timestamp, entry: Entry) {
@@ -245,7 +248,7 @@ impl Pages {
         self.print(at, &Who::Controller, Tone::Good, &text);
         let indent = " ".repeat(TIME_COLUMNS + 2);
         for line in message.lines().flat_map(|line| wrapped(line, MESSAGE_COLUMNS)) {
-            anstream::println!("{indent}{DIM}│{DIM:#} {line}");
+            print_line(&format!("{indent}{DIM}│{DIM:#} {line}"));
         }
     }
 
@@ -268,10 +271,15 @@ impl Pages {
         let seconds = at.duration_since(self.started).as_secs_f64().max(0.0);
         let time = format!("{seconds:.1} s");
         let (role, style, name) = (who.style(), tone.style(), who.name());
-        anstream::println!(
+        print_line(&format!(
             "{DIM}{time:>TIME_COLUMNS$}{DIM:#}  {role}{name:<WHO_COLUMNS$}{role:#}  {style}{text}{style:#}"
-        );
+        ));
     }
+}
+
+fn print_line(line: &str) {
+    // Nobody is left to tell when standard output is closed; the exit code still says how it went.
+    drop(writeln!(anstream::stdout(), "{line}"));
 }
 
 /// The text in lines of at most so many columns, where its words allow it; the lines after the first are indented.
