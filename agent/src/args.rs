@@ -1,4 +1,4 @@
-//! The command line and environment: [`AgentArgs`] as typed, [`Config`] validated.
+//! The command line and environment: `AgentArgs` as typed, [`Config`] validated.
 //!
 //! kured's flags keep kured's names and meanings, and are read from `KURED_<FLAG>` too; ours from `CORDONHOLD_<FLAG>`.
 //! Whatever is wrong gives one line that names it and the fix.
