@@ -251,10 +251,8 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
         if path.is_dir() {
             copy_tree(&path, &target)?;
         } else {
-            drop(
-                std::fs::copy(&path, &target)
-                    .with_context(|| format!("failed to copy {}", path.display()))?,
-            );
+            let _: u64 = std::fs::copy(&path, &target)
+                .with_context(|| format!("failed to copy {}", path.display()))?;
         }
     }
     Ok(())

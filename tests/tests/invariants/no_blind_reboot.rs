@@ -53,6 +53,18 @@ fn an_uncordon_in_the_delay_is_drained_again() -> Result<()> {
     })
 }
 
+/// No pod came, so only the cordon itself tells.
+#[test]
+fn an_uncordon_that_brings_no_pod_is_cordoned_again() -> Result<()> {
+    on_fleet(async |plane| {
+        let site = Site::new(plane, "recordon", &["--reboot-delay=3s"]).await?;
+        site.machine.request_reboot()?;
+        drop(site.wait_phase(Phase::Delaying).await?);
+        drop(site.write(&uncordon()).await?);
+        site.reboots_once_and_is_given_back().await
+    })
+}
+
 /// The cordon is there again when anybody looks, and it still was broken.
 #[test]
 fn a_pod_that_slips_in_is_drained_again() -> Result<()> {

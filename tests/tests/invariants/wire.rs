@@ -2,6 +2,8 @@
 //!
 //! Not through typed clients, because what is under test is what any client may send.
 
+use std::fmt;
+
 use anyhow::{Context, Result, ensure};
 use http::{Method, Request, header};
 use kube::Client;
@@ -22,7 +24,6 @@ pub(crate) enum Write {
 }
 
 /// What the API server answered.
-#[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) code: u16,
     pub(crate) warnings: Vec<String>,
@@ -46,6 +47,19 @@ impl Write {
         } else {
             Method::PATCH
         }
+    }
+}
+
+/// A Node that was written is thousands of characters, and says nothing about why a test failed.
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("code", &self.code)
+            .field("reason", &self.body["reason"])
+            .field("message", &self.message())
+            .field("response", &self.body["response"])
+            .field("warnings", &self.warnings)
+            .finish_non_exhaustive()
     }
 }
 

@@ -227,7 +227,7 @@ fn cancel(holder: &Holder) -> Value {
     )
 }
 
-/// May patch nodes and, by the ClusterRole of the manifests, cancel.
+/// May patch nodes and, by the role of the manifests, cancel.
 async fn somebody_who_may(cluster: &Cluster, name: &str) -> Result<Client> {
     let writes: ClusterRole = serde_json::from_value(json!({
         "metadata": { "name": name },
