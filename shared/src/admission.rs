@@ -255,10 +255,11 @@ impl Judgement<'_> {
     /// The rules in the order of the design, or the fact that is missing.
     fn reason(&self) -> Result<Reason, Fact> {
         let change = &self.change;
-        if change.is_nothing() {
+        let is_agent = self.request.requester.user == self.policy.agent.user();
+        if change.is_nothing() && !(is_agent && change.cordons) {
             return Ok(Reason::NothingOfOurs);
         }
-        if self.request.requester.user == self.policy.agent.user() {
+        if is_agent {
             return Ok(if self.is_on_own_node() {
                 Reason::Owner
             } else {

@@ -9,11 +9,13 @@ use crate::node::NodeView;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "five independent observations, each named"
+    reason = "independent observations, each named"
 )]
 pub struct Change {
     /// `spec.unschedulable` goes from true to false.
     pub uncordons: bool,
+    /// The other way round: nobody's business, unless the agent of another node does it.
+    pub cordons: bool,
     pub annotations_or_phase: bool,
     pub taint: bool,
     /// A mark is added or gets another value, rather than removed.
@@ -32,6 +34,7 @@ impl Change {
         let taint = (old.is_tainted(keys::REBOOTING), new.is_tainted(keys::REBOOTING));
         Change {
             uncordons: old.spec.unschedulable && !new.spec.unschedulable,
+            cordons: !old.spec.unschedulable && new.spec.unschedulable,
             annotations_or_phase: marks().any(|(old, new)| old != new),
             taint: taint.0 != taint.1,
             sets_marks: taint == (false, true) || marks().any(|(old, new)| new.is_some() && old != new),

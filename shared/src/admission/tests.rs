@@ -322,6 +322,18 @@ fn one_node_one_agent() {
     // Not even the uncordon of a free node, and no namesake in another namespace is the agent.
     let verdict_free = verdict(requester(AGENT, &["node-1"]), free(), uncordoned(free()));
     assert_eq!(verdict_free.reason, Reason::NotOwnNode);
+    // Nor the cordon of one; on its own node it may, and anybody else's cordon is nothing of ours.
+    let mut schedulable = free();
+    schedulable.spec.unschedulable = false;
+    for (who, reason) in [
+        (requester(AGENT, &["node-1"]), Reason::NotOwnNode),
+        (requester(AGENT, &[NODE]), Reason::Owner),
+        (stranger(), Reason::NothingOfOurs),
+    ] {
+        let mut cordoned = schedulable.clone();
+        cordoned.spec.unschedulable = true;
+        assert_eq!(verdict(who, schedulable.clone(), cordoned).reason, reason);
+    }
     let namesake = requester("system:serviceaccount:other:cordonhold-agent", &[NODE]);
     assert_eq!(verdict(namesake, held(), uncordoned(held())).reason, Reason::Held);
 }
@@ -751,6 +763,9 @@ proptest! {
         let mut new = annotate(old.clone(), "other", &other);
         new.spec.unschedulable |= cordons;
         new.spec.taints.push(Taint::no_schedule("another"));
+        // An agent that cordons another node is the one exception, with a test of its own.
+        let by_agent_cordoning = who.user == policy.agent.user() && new.spec.unschedulable != old.spec.unschedulable;
+        prop_assume!(!by_agent_cordoning);
         let Decision::Verdict(verdict) = ask(who, old, new, &facts, &policy, now) else { panic!("needs a fact") };
         prop_assert_eq!((verdict.outcome, verdict.reason), (Outcome::Allow, Reason::NothingOfOurs));
     }

@@ -45,15 +45,21 @@ fn another_namespace_reaches_every_name() -> Result<()> {
             webhook["clientConfig"]["service"]["namespace"] == ELSEWHERE,
             "{webhook}"
         );
-        let expression = webhook["matchConditions"][0]["expression"]
-            .as_str()
-            .unwrap_or_default();
+        names_the_agent_elsewhere(webhook)?;
+        Ok(())
+    })
+}
+
+/// Both conditions name the agent, and both follow.
+fn names_the_agent_elsewhere(webhook: &Value) -> Result<()> {
+    for condition in webhook["matchConditions"].as_array().into_iter().flatten() {
+        let expression = condition["expression"].as_str().unwrap_or_default();
         ensure!(
             expression.contains("'system:serviceaccount:' + 'elsewhere' + ':' + 'cordonhold-agent'"),
             "{expression}"
         );
-        Ok(())
-    })
+    }
+    Ok(())
 }
 
 #[test]
@@ -66,6 +72,9 @@ fn another_namespace_reaches_the_overlay_for_kured() -> Result<()> {
                 && binding["subjects"][0]["namespace"] == ELSEWHERE,
             "an overlay's namespace must reach the subject and leave the Role with kured's DaemonSet: {binding}"
         );
+        let configuration =
+            find(&objects, "ValidatingWebhookConfiguration", "cordonhold").context("no configuration")?;
+        names_the_agent_elsewhere(&configuration["webhooks"][0])?;
         Ok(())
     })
 }

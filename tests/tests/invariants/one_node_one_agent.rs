@@ -13,7 +13,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, on_shared};
-use crate::subject::{Subject, annotate, uncordon};
+use crate::subject::{Subject, annotate, cordon, uncordon};
 use crate::wire::Write;
 
 /// The DaemonSet controller makes the pod, KWOK runs it.
@@ -76,9 +76,16 @@ async fn is_not_own_node(held: &Subject<'_>, free: &Subject<'_>, agent: &Client)
     let taint = json!({ "spec": { "taints": [{ "key": keys::REBOOTING, "effect": keys::NO_SCHEDULE }] } });
     let draining = json!({ "metadata": { "labels": { keys::PHASE: "draining" } } });
     let stamp: Value = annotate(keys::HOLDER, Some("uid/2026-01-01T00:00:00.000000000Z"));
-    for body in [&stamp, &draining, &taint] {
+    for body in [&stamp, &draining, &taint, &cordon()] {
         drop(free.is_denied(agent, Write::Merge, body, "not-own-node").await?);
     }
+    let admin = &free.cluster.admin;
+    drop(free.passes(admin, Write::Merge, &cordon()).await?);
+    drop(
+        free.is_denied(agent, Write::Merge, &uncordon(), "not-own-node")
+            .await?,
+    );
+    drop(free.passes(admin, Write::Merge, &uncordon()).await?);
     let untainted = json!({ "spec": { "taints": null } });
     let together =
         json!({ "metadata": { "labels": { keys::PHASE: null } }, "spec": { "unschedulable": null } });
