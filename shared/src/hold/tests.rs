@@ -161,3 +161,14 @@ fn cordon_given_back_restores_a_cordon_that_others_cleared_unless_a_person_was_l
     let _ = node.metadata.annotations.insert(keys::CANCEL.to_owned(), cancel);
     assert_eq!(NodePatch::give_back(&node, &hold).unschedulable, None);
 }
+
+#[test]
+fn cordon_given_back_from_a_wish_leaves_the_cordon_whatever_the_marks_say() {
+    let mut node = held(r#","cordonhold.dev/was-unschedulable":"false""#);
+    let _ = node
+        .metadata
+        .labels
+        .insert(keys::PHASE.to_owned(), "wanted".to_owned());
+    let hold = read(&node).present().unwrap();
+    assert_eq!(NodePatch::give_back(&node, &hold).unschedulable, None);
+}
