@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use cordonhold_rt::duration;
+use cordonhold_rt::exit;
 use cordonhold_rt::logging::LogFormat;
 use cordonhold_shared::cycle::{OnUncordon, Policy};
 
@@ -233,7 +234,7 @@ pub fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Parsed, ArgsErr
     match AgentArgs::try_parse_from(line) {
         Ok(args) => Config::try_from(args).map(|config| Parsed::Run(Box::new(config))),
         Err(error) if !error.use_stderr() => Ok(Parsed::Tell(error.render().to_string())),
-        Err(error) => Err(ArgsError::CommandLine(first_paragraph(&error.to_string()))),
+        Err(error) => Err(ArgsError::CommandLine(exit::usage_line(&error.to_string()))),
     }
 }
 
@@ -347,18 +348,6 @@ fn absolute(flag: &'static str, path: PathBuf) -> Result<PathBuf, ArgsError> {
     } else {
         Err(ArgsError::Relative { flag, path })
     }
-}
-
-/// clap's message without its usage, on one line.
-fn first_paragraph(message: &str) -> String {
-    let paragraph = message.split("\n\nUsage:").next().unwrap_or(message);
-    let paragraph = paragraph
-        .split("\n\nFor more information")
-        .next()
-        .unwrap_or(paragraph);
-    let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
-    let line = line.strip_prefix("error: ").unwrap_or(&line);
-    format!("{line} (--help lists every flag)")
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use cordonhold_rt::exit;
 
 /// Mint a development CA and a serving certificate for the Cordonhold webhook.
 #[derive(Parser)]
@@ -38,7 +39,11 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
+    let args: Args = match exit::parse_args("cordonhold-certs-dev") {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
+    match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("cordonhold-certs-dev: {failure}");

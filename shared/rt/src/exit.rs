@@ -31,8 +31,8 @@ pub fn parse_args<A: clap::Parser>(program: &str) -> Result<A, ExitCode> {
     Err(ExitCode::from(USAGE))
 }
 
-/// What clap says in a paragraph, without its usage text.
-fn usage_line(text: &str) -> String {
+/// What clap says in a paragraph, on one line and without its usage text.
+pub fn usage_line(text: &str) -> String {
     let text = text.strip_prefix("error: ").unwrap_or(text);
     let said = text.split("\n\nUsage:").next().unwrap_or(text);
     let said = said.split("\n\nFor more information").next().unwrap_or(said);

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use cordonhold_rt::exit;
 use cordonhold_rt::shutdown::Signals;
 use cordonhold_tests::assets::Assets;
 use cordonhold_tests::control_plane::{ControlPlane, Options};
@@ -75,7 +76,11 @@ struct Cluster {
 }
 
 fn main() -> ExitCode {
-    match run(&ControlPlaneArgs::parse()) {
+    let args: ControlPlaneArgs = match exit::parse_args("control-plane") {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
+    match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("control-plane: {error:#}");
