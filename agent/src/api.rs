@@ -9,7 +9,6 @@ use std::time::Duration;
 use cordonhold_shared::cycle::{Failure, LockView, LockWrite};
 use cordonhold_shared::hold::{NodePatch, Phase};
 use cordonhold_shared::keys;
-use cordonhold_shared::lock::Record;
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::pod::{self, PodView};
 use jiff::{SignedDuration, Timestamp};
@@ -162,12 +161,8 @@ impl Api {
     pub(crate) async fn lock(&self) -> Result<LockView, Failure> {
         let request = Request::new(self.leases_path()).get(&self.lock_name, &GetParams::default());
         match self.call::<LeaseView>(request).await {
-            Ok(lease) => Ok(lease.view()),
-            Err(error) if error.failure() == Failure::NotFound => Ok(LockView {
-                version: None,
-                record: Record::read(None),
-                paused: None,
-            }),
+            Ok(lease) => Ok(lease.view(Timestamp::now())),
+            Err(error) if error.failure() == Failure::NotFound => Ok(LockView::default()),
             Err(error) => Err(error.failure()),
         }
     }

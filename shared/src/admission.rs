@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::Reading;
 use crate::hold::{self, Hold, Phase};
 use crate::keys;
-use crate::lock::{Entry, Record};
+use crate::lock::Record;
 use crate::node::NodeView;
 
 mod change;
@@ -291,11 +291,7 @@ impl Judgement<'_> {
         if change.taint {
             return Ok(Reason::TamperedTaint);
         }
-        if is_held {
-            Ok(Reason::Lapsed)
-        } else {
-            self.kured(&hold)
-        }
+        if is_held { Ok(Reason::Lapsed) } else { self.kured() }
     }
 
     /// The token belongs to a pod on the very node that is changed.
@@ -341,7 +337,7 @@ impl Judgement<'_> {
     }
 
     /// An uncordon of a Node that we do not hold: does stock kured?
-    fn kured(&self, hold: &Reading<Hold>) -> Result<Reason, Fact> {
+    fn kured(&self) -> Result<Reason, Fact> {
         let Some(kured) = &self.policy.kured else {
             return Ok(Reason::NotHeld);
         };
@@ -361,12 +357,9 @@ impl Judgement<'_> {
             Reading::Malformed(_) => return Ok(Reason::LockUnreadable),
             Reading::Present(record) => record,
         };
-        // Where our lock is kured's annotation, our own wish has its entry there too, and a wish holds nothing.
-        let own_created = hold.as_ref().present().map(|hold| hold.holder.created.as_str());
+        // Where our lock is kured's annotation, our own entries are there too: what they hold the Node itself shows.
         let names_node = record.entries.iter().any(|entry| {
-            entry.node == self.request.old.name()
-                && Some(entry.created.as_str()) != own_created
-                && !is_expired(entry, self.now)
+            entry.node == self.request.old.name() && !entry.is_ours() && !entry.has_expired(self.now)
         });
         Ok(if names_node {
             Reason::KuredHeld
@@ -446,20 +439,6 @@ pub fn cancel_name(node: &NodeView) -> &str {
         .map(|(_, created)| created)
         .filter(|created| !created.is_empty() && !created.contains(char::is_whitespace))
         .unwrap_or(UNREADABLE)
-}
-
-/// kured's own rule (kubereboot/kured: pkg/daemonsetlock/daemonsetlock.go, `ttlExpired`). A time that cannot be read never ends.
-fn is_expired(entry: &Entry, now: Timestamp) -> bool {
-    if entry.ttl_nanos <= 0 {
-        return false;
-    }
-    let created = entry.created.parse::<Timestamp>().ok();
-    let end = created.and_then(|created| {
-        created
-            .checked_add(SignedDuration::from_nanos(entry.ttl_nanos))
-            .ok()
-    });
-    end.is_some_and(|end| end <= now)
 }
 
 fn denial(reason: Reason, mode: Mode, message: String, mut audit: BTreeMap<&'static str, String>) -> Verdict {

@@ -134,12 +134,14 @@ pub enum Shutdown {
     Unknown(String),
 }
 
-/// A read of the lock object.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// A read of the lock object. By default there is none, and nobody holds it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LockView {
     /// `None`: the object does not exist yet.
     pub version: Option<String>,
     pub record: Reading<Record>,
+    /// Its entries that have expired by their own TTL: only kured's do.
+    pub expired: BTreeSet<EntryId>,
     /// A person paused the whole pool, with this word.
     pub paused: Option<String>,
 }
@@ -609,15 +611,12 @@ impl Cycle {
 
     /// The entry of our hold.
     fn entry_id(&self) -> EntryId {
-        let created = self
-            .hold
-            .as_ref()
-            .map(|hold| hold.holder.created.clone())
-            .unwrap_or_default();
-        EntryId {
-            node: self.policy.node.clone(),
-            created,
-        }
+        EntryId::new(&self.policy.node, self.created())
+    }
+
+    /// The `created` of our hold.
+    fn created(&self) -> &str {
+        self.hold.as_ref().map_or("", |hold| hold.holder.created.as_str())
     }
 
     /// Our hold as this Node shows it, or `None` if the Node shows none or another.

@@ -44,6 +44,13 @@ impl fmt::Display for Holder {
     }
 }
 
+/// One text for one instant: RFC 3339 in UTC with nanoseconds. What is no time stays as it is.
+pub fn canonical(created: &str) -> String {
+    created
+        .parse::<Timestamp>()
+        .map_or_else(|_| created.to_owned(), |time| format!("{time:.9}"))
+}
+
 /// How far a hold has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Phase {

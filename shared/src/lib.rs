@@ -16,9 +16,10 @@ pub mod admission;
 pub mod cycle;
 
 /// A value that somebody else may have written: parsing it has three outcomes, and none of them is an error.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Reading<T> {
     /// Nothing is there.
+    #[default]
     Absent,
     /// It is there and understood.
     Present(T),

@@ -2,22 +2,33 @@
 //!
 //! Its record is kured's JSON (kubereboot/kured: pkg/daemonsetlock/daemonsetlock.go), single or multi, and both are read.
 //! Every change here is a pure function from record to record; the shell writes it by compare-and-swap.
-//! An entry ends by evidence, never by time: entries that are not ours are never judged here.
+//! An entry of ours ends by evidence, never by time. Stock kured's entries end by kured's own rule, their TTL, and then only
+//! where their Node does not show the contrary; the manual lock ends by hand.
 
 use std::collections::BTreeSet;
 
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::Reading;
 use crate::hold;
-use crate::node::NodeView;
+use crate::node::{NodeView, null_is_default};
 
 /// The lock as read: who holds it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Record {
     pub entries: Vec<Entry>,
+    /// It was a list: a peer of kured's that expects one takes a single entry for an empty list.
+    pub is_list: bool,
 }
+
+/// The TTL of our own entries.
+///
+/// It is negative, so that no kured ever expires one: a TTL of 0 it may judge by its own `--lock-ttl` instead
+/// (kubereboot/kured: pkg/daemonsetlock/daemonsetlock.go, `ttlExpired` and `effectiveTTL`).
+/// kured keeps it when it writes the list anew, so it also tells our entries from kured's.
+pub const OUR_TTL: i64 = -1;
 
 /// One node's place in the lock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
@@ -25,13 +36,17 @@ pub struct Entry {
     /// The Node's name.
     #[serde(rename = "nodeID")]
     pub node: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub metadata: EntryMetadata,
     /// The `created` of the hold it stands for. kured's manual lock has none.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "String::is_empty"
+    )]
     pub created: String,
-    /// Nanoseconds; 0: never expires, so that no kured drops an entry of ours.
-    #[serde(rename = "TTL", default)]
+    /// Nanoseconds. 0: never expires; [`OUR_TTL`]: nor does it, and it is ours.
+    #[serde(rename = "TTL", default, deserialize_with = "null_is_default")]
     pub ttl_nanos: i64,
     /// Set by the confirm: from here on it ends for others only when the Node is gone, or when it shows neither this hold nor this boot.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -57,7 +72,7 @@ impl Entry {
             node: node.to_owned(),
             metadata: EntryMetadata { unschedulable },
             created: created.to_owned(),
-            ttl_nanos: 0,
+            ttl_nanos: OUR_TTL,
             sealed: false,
             boot_id: String::new(),
             rest: Map::new(),
@@ -66,10 +81,26 @@ impl Entry {
 
     /// What names an entry.
     pub fn id(&self) -> EntryId {
-        EntryId {
-            node: self.node.clone(),
-            created: self.created.clone(),
+        EntryId::new(&self.node, &self.created)
+    }
+
+    /// Whether an agent of Cordonhold wrote it.
+    pub fn is_ours(&self) -> bool {
+        self.ttl_nanos < 0 && !self.created.is_empty()
+    }
+
+    /// kured's own rule (`ttlExpired`). What is ours never expires, nor does a time that cannot be read.
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        if self.ttl_nanos <= 0 {
+            return false;
         }
+        let created = self.created.parse::<Timestamp>().ok();
+        let end = created.and_then(|created| {
+            created
+                .checked_add(SignedDuration::from_nanos(self.ttl_nanos))
+                .ok()
+        });
+        end.is_some_and(|end| end <= now)
     }
 }
 
@@ -77,15 +108,25 @@ impl Entry {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EntryId {
     pub node: String,
-    pub created: String,
+    /// As [`hold::canonical`] writes it: kured drops the zeros at the end of a fraction.
+    created: String,
+}
+
+impl EntryId {
+    pub fn new(node: &str, created: &str) -> EntryId {
+        EntryId {
+            node: node.to_owned(),
+            created: hold::canonical(created),
+        }
+    }
 }
 
 /// The wire shape of the multi lock.
 #[derive(Deserialize, Serialize)]
 struct Multi {
-    #[serde(rename = "maxOwners")]
-    max_owners: usize,
-    #[serde(deserialize_with = "crate::node::null_is_default")]
+    #[serde(rename = "maxOwners", default, deserialize_with = "null_is_default")]
+    max_owners: i64,
+    #[serde(deserialize_with = "null_is_default")]
     locks: Vec<Entry>,
 }
 
@@ -97,25 +138,27 @@ impl Record {
             Ok(value) => value,
             Err(error) => return Reading::Malformed(error.to_string()),
         };
-        let entries = if value.get("locks").is_some() {
+        let is_list = value.get("locks").is_some();
+        let entries = if is_list {
             serde_json::from_value::<Multi>(value).map(|multi| multi.locks)
         } else {
             serde_json::from_value::<Entry>(value).map(|entry| vec![entry])
         };
         match entries {
-            Ok(entries) => Reading::Present(Record { entries }),
+            Ok(entries) => Reading::Present(Record { entries, is_list }),
             Err(error) => Reading::Malformed(error.to_string()),
         }
     }
 
     /// The annotation's text; `None` removes it. The shape is kured's for this concurrency,
-    /// and the list wherever a single entry would lose a holder.
+    /// and the list wherever a single entry would lose a holder or be lost on a peer.
     pub fn render(&self, concurrency: usize) -> Option<String> {
-        let text = match (self.entries.as_slice(), concurrency) {
-            ([], 0 | 1) => return None,
-            ([entry], 0 | 1) => serde_json::to_string(entry),
-            (entries, _) => serde_json::to_string(&Multi {
-                max_owners: concurrency,
+        let is_list = self.is_list || concurrency > 1;
+        let text = match self.entries.as_slice() {
+            [] if concurrency <= 1 => return None,
+            [entry] if !is_list => serde_json::to_string(entry),
+            entries => serde_json::to_string(&Multi {
+                max_owners: i64::try_from(concurrency).unwrap_or(i64::MAX),
                 locks: entries.to_vec(),
             }),
         };
@@ -124,9 +167,13 @@ impl Record {
 
     /// This entry, if the record has it.
     pub fn entry(&self, id: &EntryId) -> Option<&Entry> {
-        self.entries
-            .iter()
-            .find(|entry| entry.node == id.node && entry.created == id.created)
+        self.entries.iter().find(|entry| entry.id() == *id)
+    }
+
+    /// The entries that have expired by their own TTL, and are therefore kured's.
+    pub fn expired(&self, now: Timestamp) -> BTreeSet<EntryId> {
+        let expired = self.entries.iter().filter(|entry| entry.has_expired(now));
+        expired.map(Entry::id).collect()
     }
 
     /// The record without these entries.
@@ -139,6 +186,7 @@ impl Record {
                 .filter(|entry| !gone.contains(&entry.id()))
                 .cloned()
                 .collect(),
+            is_list: self.is_list,
         }
     }
 
@@ -165,6 +213,7 @@ impl Record {
     ///
     /// `over` are entries that ended by evidence, read after this record; `held` are the nodes that show a hold beyond a wish,
     /// listed after this record: such a node fills a slot even if a person removed its entry.
+    /// An entry of kured's for our own node is in the way whatever `concurrency` is: two daemons must not reboot one node.
     pub fn acquired(
         &self,
         mine: Entry,
@@ -174,10 +223,13 @@ impl Record {
     ) -> Result<Record, BTreeSet<String>> {
         let mut record = self.without(over);
         // An older hold of our own Node is over: the Node shows the new one.
-        record.entries.retain(|entry| entry.node != mine.node);
+        record
+            .entries
+            .retain(|entry| entry.node != mine.node || !entry.is_ours());
         let mut slots: BTreeSet<String> = record.entries.iter().map(|entry| entry.node.clone()).collect();
+        let is_taken = slots.contains(&mine.node);
         slots.extend(held.iter().filter(|node| **node != mine.node).cloned());
-        if slots.len() >= concurrency.max(1) {
+        if is_taken || slots.len() >= concurrency.max(1) {
             return Err(slots);
         }
         record.entries.push(mine);
@@ -185,17 +237,25 @@ impl Record {
     }
 }
 
-/// Whether an entry of ours is over, judged by a read of its Node that is younger than the read of the record.
-/// `None` is a Node that is gone.
-pub fn is_over(entry: &Entry, node: Option<&NodeView>) -> bool {
-    // kured's manual lock and very old entries: not ours to judge.
-    if entry.created.is_empty() {
+/// Whether the read of its Node can end an entry: ours always, kured's once its TTL is over, the manual lock never.
+pub fn is_judged(entry: &Entry, expired: &BTreeSet<EntryId>) -> bool {
+    entry.is_ours() || expired.contains(&entry.id())
+}
+
+/// Whether an entry is over, judged by a read of its Node that is younger than the read of the record.
+/// `None` is a Node that is gone; `expired` are the entries that were when the record was read.
+pub fn is_over(entry: &Entry, expired: &BTreeSet<EntryId>, node: Option<&NodeView>) -> bool {
+    if !is_judged(entry, expired) {
         return false;
     }
     let Some(node) = node else { return true };
+    if !entry.is_ours() {
+        // kured cordons the node it holds the lock for: a cordon that still stands may be a drain longer than its TTL.
+        return !node.spec.unschedulable;
+    }
     let lost = match hold::read(node) {
         Reading::Absent => true,
-        Reading::Present(hold) => hold.holder.created != entry.created,
+        Reading::Present(hold) => EntryId::new(&entry.node, &hold.holder.created) != entry.id(),
         Reading::Malformed(_) => false,
     };
     let other_boot =

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use cordonhold_shared::cycle::LockView;
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::Record;
+use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 
 /// A list and the version that it was read at.
@@ -39,10 +40,16 @@ pub(crate) struct LeaseMetadata {
 }
 
 impl LeaseView {
-    pub(crate) fn view(&self) -> LockView {
+    pub(crate) fn view(&self, now: Timestamp) -> LockView {
+        let record = Record::read(self.annotation(keys::LOCK));
         LockView {
             version: Some(self.metadata.resource_version.clone()),
-            record: Record::read(self.annotation(keys::LOCK)),
+            expired: record
+                .as_ref()
+                .present()
+                .map(|record| record.expired(now))
+                .unwrap_or_default(),
+            record,
             paused: self.annotation(keys::PAUSE).map(str::to_owned),
         }
     }

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::lock::OUR_TTL;
 use crate::node::Taint;
 
 const UID: &str = "7f1c";
@@ -640,16 +641,16 @@ fn kured_uncordons_its_own_node() {
 #[test]
 fn our_own_wish_in_kureds_lock_holds_nothing() {
     let wish = untainted(held_in("wanted"));
-    let lock = |created: &str| {
+    let lock = |ttl: i64| {
         Known::Is(Some(format!(
-            r#"{{"nodeID":"{NODE}","created":"{created}","TTL":0}}"#
+            r#"{{"nodeID":"{NODE}","created":"{CREATED}","TTL":{ttl}}}"#
         )))
     };
-    let Decision::Verdict(v) = kured_gets(stranger(), &lock(CREATED), &wish, now()) else {
+    let Decision::Verdict(v) = kured_gets(stranger(), &lock(OUR_TTL), &wish, now()) else {
         panic!()
     };
     assert_eq!(v.reason, Reason::NotHeld);
-    let Decision::Verdict(v) = kured_gets(stranger(), &lock("2026-01-01T00:00:00Z"), &wish, now()) else {
+    let Decision::Verdict(v) = kured_gets(stranger(), &lock(0), &wish, now()) else {
         panic!()
     };
     assert_eq!(v.reason, Reason::KuredHeld);

@@ -98,7 +98,7 @@ impl World {
         LockView {
             version: Some(self.lock.render(2).unwrap()),
             record: Reading::Present(self.lock.clone()),
-            paused: None,
+            ..LockView::default()
         }
     }
 
@@ -818,7 +818,7 @@ fn at_most_n_frees_the_entry_of_a_vanished_node_and_keeps_the_manual_lock() {
     run.world.lock.entries.push(Entry::new("manual", "", false));
     run.wish();
     assert_eq!(run.world.phase(), Some(Phase::Wanted));
-    assert!(!is_over(&run.world.lock.entries[0], None));
+    assert!(!is_over(&run.world.lock.entries[0], &BTreeSet::new(), None));
 }
 
 #[test]

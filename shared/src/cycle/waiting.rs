@@ -96,7 +96,7 @@ impl Cycle {
         let left = record
             .entries
             .iter()
-            .filter(|entry| entry.node != self.policy.node && !entry.created.is_empty())
+            .filter(|entry| entry.node != self.policy.node && lock::is_judged(entry, &lock.expired))
             .cloned()
             .collect();
         self.next_peer(lock, left, BTreeSet::new())
@@ -127,7 +127,8 @@ impl Cycle {
         let entry = left.pop();
         match peer {
             Ok(node) => {
-                if let Some(entry) = entry.filter(|entry| lock::is_over(entry, node.as_ref())) {
+                if let Some(entry) = entry.filter(|entry| lock::is_over(entry, &lock.expired, node.as_ref()))
+                {
                     let _ = over.insert(entry.id());
                 }
                 self.next_peer(lock, left, over)
@@ -162,9 +163,8 @@ impl Cycle {
         over: &BTreeSet<EntryId>,
         held: &BTreeSet<String>,
     ) -> Result<Record, BTreeSet<String>> {
-        let id = self.entry_id();
         let unschedulable = self.seen.as_ref().is_some_and(|node| node.spec.unschedulable);
-        let mine = Entry::new(&id.node, &id.created, unschedulable);
+        let mine = Entry::new(&self.policy.node, self.created(), unschedulable);
         let record = lock.record.as_ref().present().cloned().unwrap_or_default();
         record.acquired(mine, self.policy.concurrency, over, held)
     }

@@ -10,24 +10,19 @@ fn record(text: &str) -> Record {
 fn kureds_shapes_are_read_and_written() {
     assert_eq!(record(KURED_SINGLE).render(1).as_deref(), Some(KURED_SINGLE));
     let multi = format!(r#"{{"maxOwners":2,"locks":[{KURED_SINGLE}]}}"#);
-    assert_eq!(record(&multi), record(KURED_SINGLE));
+    assert_eq!(record(&multi).entries, record(KURED_SINGLE).entries);
     assert_eq!(record(KURED_SINGLE).render(2), Some(multi));
     for empty in [r#"{"maxOwners":2,"locks":[]}"#, r#"{"maxOwners":2,"locks":null}"#] {
-        assert_eq!(record(empty), Record::default());
+        assert_eq!(record(empty).entries, []);
     }
     assert_eq!(Record::default().render(1), None);
     assert_eq!(
         Record::default().render(2).as_deref(),
         Some(r#"{"maxOwners":2,"locks":[]}"#)
     );
-    let manual = record(r#"{"nodeID":"manual"}"#);
-    assert_eq!(
-        (
-            manual.entries[0].node.as_str(),
-            manual.entries[0].created.as_str()
-        ),
-        ("manual", "")
-    );
+    let manual = record(r#"{"nodeID":"manual","metadata":null,"created":null,"TTL":null}"#);
+    assert_eq!(manual, record(r#"{"nodeID":"manual"}"#));
+    assert_eq!(manual.entries[0].id(), EntryId::new("manual", ""));
 }
 
 #[test]
@@ -78,7 +73,8 @@ fn at_most_n_whatever_is_in_the_way() {
     assert_eq!(
         full.acquired(mine(), 1, &over, &nobody),
         Ok(Record {
-            entries: vec![mine()]
+            entries: vec![mine()],
+            is_list: false
         })
     );
     // Zero is one: a fleet that may reboot no node says so by a pause.
@@ -86,25 +82,103 @@ fn at_most_n_whatever_is_in_the_way() {
 }
 
 #[test]
-fn a_sealed_entry_ends_only_with_another_boot() {
-    let mut entry = Entry::new("a", "2026-11-23T10:00:00Z", false);
+fn at_most_n_a_sealed_entry_ends_only_with_another_boot() {
+    let unexpired = BTreeSet::new();
+    let entry = Entry::new("a", "2026-11-23T10:00:00Z", false);
     let mut node = NodeView::default();
     node.status.node_info.boot_id = "boot-1".to_owned();
-    assert!(is_over(&entry, Some(&node)));
-    entry = Record {
+    assert!(is_over(&entry, &unexpired, Some(&node)));
+    let record = Record {
         entries: vec![entry.clone()],
-    }
-    .confirmed(&entry.id(), "boot-1")
-    .unwrap()
-    .entries
-    .remove(0);
+        is_list: false,
+    };
+    let sealed = record.confirmed(&entry.id(), "boot-1").unwrap().entries.remove(0);
     assert!(
-        !is_over(&entry, Some(&node)),
+        !is_over(&sealed, &unexpired, Some(&node)),
         "stripped marks do not free the slot of a node that may be going down"
     );
     node.status.node_info.boot_id = "boot-2".to_owned();
-    assert!(is_over(&entry, Some(&node)));
-    assert!(is_over(&entry, None));
+    assert!(is_over(&sealed, &unexpired, Some(&node)));
+    assert!(is_over(&sealed, &unexpired, None));
+}
+
+#[test]
+fn at_most_n_kureds_entries_end_by_its_ttl_and_not_under_a_cordon() {
+    let text = r#"{"nodeID":"n1","metadata":{"unschedulable":false},"created":"2026-11-23T10:00:00Z","TTL":60000000000}"#;
+    let (entry, mut node) = (record(text).entries.remove(0), NodeView::default());
+    let at = |time: &str| record(text).expired(time.parse().unwrap());
+    assert!(at("2026-11-23T10:00:59Z").is_empty());
+    assert!(!is_over(&entry, &BTreeSet::new(), None), "it may only be slow");
+    let expired = at("2026-11-23T10:01:00Z");
+    assert!(is_over(&entry, &expired, None) && is_over(&entry, &expired, Some(&node)));
+    node.spec.unschedulable = true;
+    assert!(!is_over(&entry, &expired, Some(&node)));
+}
+
+#[test]
+fn at_most_n_no_ttl_ends_what_never_expires() {
+    let ever = "2126-01-01T00:00:00Z".parse().unwrap();
+    let ours = Record {
+        entries: vec![Entry::new("a", "2026-11-23T10:00:00Z", false)],
+        is_list: false,
+    };
+    let manual = r#"{"nodeID":"manual"}"#;
+    // What kured makes of the manual lock when it writes the list anew: Go's zero time.
+    let rewritten = r#"{"maxOwners":2,"locks":[{"nodeID":"manual","metadata":{"unschedulable":false},"created":"0001-01-01T00:00:00Z","TTL":0}]}"#;
+    let unreadable = r#"{"nodeID":"n1","created":"yesterday","TTL":1}"#;
+    let overflowing = r#"{"nodeID":"n1","created":"9999-12-30T00:00:00Z","TTL":9223372036854775807}"#;
+    let records = [KURED_SINGLE, manual, rewritten, unreadable, overflowing].map(record);
+    for record in records.iter().chain([&ours]) {
+        let expired = record.expired(ever);
+        assert!(expired.is_empty(), "{record:?}");
+        let is_over = is_over(&record.entries[0], &expired, None);
+        assert_eq!(
+            is_over,
+            record == &ours,
+            "only ours ends with its Node: {record:?}"
+        );
+    }
+}
+
+#[test]
+fn an_entry_of_ours_survives_kured_writing_the_list_anew() {
+    // Go keeps nodeID, metadata.unschedulable, created and TTL, and drops the zeros at the end of a fraction.
+    let mine = Entry::new("a", "2026-11-23T10:00:00.120000000Z", true);
+    let rewritten = record(
+        r#"{"maxOwners":2,"locks":[{"nodeID":"a","metadata":{"unschedulable":true},"created":"2026-11-23T10:00:00.12Z","TTL":-1}]}"#,
+    );
+    let entry = rewritten.entry(&mine.id()).unwrap();
+    assert!(entry.is_ours() && entry.metadata.unschedulable);
+    assert_eq!(rewritten.released(&mine.id()).unwrap().entries, []);
+}
+
+#[test]
+fn a_list_stays_a_list_while_it_has_entries() {
+    // A peer that expects a list would take a single entry for an empty one.
+    let list = record(&format!(r#"{{"maxOwners":2,"locks":[{KURED_SINGLE}]}}"#));
+    assert!(list.render(1).unwrap().contains("locks"));
+    // A peer that expects a single entry would take an empty list for an entry that never ends (kured's defect D10).
+    assert_eq!(list.released(&list.entries[0].id()).unwrap().render(1), None);
+}
+
+#[test]
+fn at_most_n_an_entry_of_kureds_for_our_own_node_is_in_the_way() {
+    let nobody = BTreeSet::new();
+    let kured = record(KURED_SINGLE);
+    let mine = Entry::new("n1", "2026-11-23T19:30:00Z", false);
+    assert!(
+        kured
+            .acquired(mine.clone(), 3, &BTreeSet::new(), &nobody)
+            .is_err()
+    );
+    let older = Record {
+        entries: vec![Entry::new("n1", "2026-11-23T10:00:00Z", false)],
+        is_list: false,
+    };
+    let acquired = older
+        .acquired(mine.clone(), 1, &BTreeSet::new(), &nobody)
+        .unwrap();
+    assert_eq!(acquired.entries, [mine]);
 }
 
 #[test]
