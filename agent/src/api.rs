@@ -6,9 +6,12 @@
 use std::future::Future;
 use std::time::Duration;
 
+use cordonhold_shared::answer::Refusal;
 use cordonhold_shared::cycle::{Failure, LockView, LockWrite};
-use cordonhold_shared::hold::{NodePatch, Phase};
+use cordonhold_shared::drain::Evicted;
+use cordonhold_shared::hold::{self, NodePatch};
 use cordonhold_shared::keys;
+use cordonhold_shared::lease::{self, LeaseView};
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::pod::{self, PodView};
 use jiff::{SignedDuration, Timestamp};
@@ -23,7 +26,7 @@ use crate::args::is_name;
 
 mod views;
 
-pub(crate) use views::{LeaseView, ListView};
+pub(crate) use views::ListView;
 
 /// Longest wait for an answer.
 pub(crate) const CALL_BOUND: Duration = Duration::from_secs(10);
@@ -54,19 +57,6 @@ pub(crate) enum CallError {
     Kube(#[source] kube::Error),
     #[error("failed to build the request")]
     Request(#[from] kube::core::request::Error),
-}
-
-/// What became of an eviction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Evicted {
-    /// The pod is on its way out, or gone already.
-    Accepted,
-    /// A budget, or somebody else, says: not now.
-    Blocked {
-        by: String,
-        retry_after: Option<Duration>,
-    },
-    Failed(String),
 }
 
 impl Api {
@@ -102,8 +92,7 @@ impl Api {
 
     /// Every Node whose phase label says that it may be held: a wish is none.
     pub(crate) async fn held(&self) -> Result<Vec<NodeView>, Failure> {
-        let beyond_a_wish = format!("{0},{0}!={1}", keys::PHASE, Phase::Wanted);
-        let params = ListParams::default().labels(&beyond_a_wish);
+        let params = ListParams::default().labels(&hold::held_selector());
         let list: Result<ListView<NodeView>, _> = self.call(Request::new(NODES).list(&params)).await;
         list.map(|list| list.items).map_err(|error| error.failure())
     }
@@ -126,7 +115,7 @@ impl Api {
             .items
             .iter()
             .filter(|pod| pod::classify(pod) == pod::Drain::Evict);
-        Ok(left.map(pod_name).collect())
+        Ok(left.map(pod::name).collect())
     }
 
     /// Every pod on our Node.
@@ -161,7 +150,7 @@ impl Api {
     pub(crate) async fn lock(&self) -> Result<LockView, Failure> {
         let request = Request::new(self.leases_path()).get(&self.lock_name, &GetParams::default());
         match self.call::<LeaseView>(request).await {
-            Ok(lease) => Ok(lease.view(Timestamp::now())),
+            Ok(lease) => Ok(lease.lock(Timestamp::now())),
             Err(error) if error.failure() == Failure::NotFound => Ok(LockView::default()),
             Err(error) => Err(error.failure()),
         }
@@ -173,21 +162,7 @@ impl Api {
             Some(version) => version.clone(),
             None => self.create_lock().await?,
         };
-        let holders: Vec<&str> = write
-            .record
-            .entries
-            .iter()
-            .map(|entry| entry.node.as_str())
-            .collect();
-        let holders = (!holders.is_empty()).then(|| holders.join(","));
-        let body = json!({
-            "metadata": {
-                "resourceVersion": version,
-                "annotations": { keys::LOCK: write.record.render(concurrency) },
-            },
-            // For people: kubectl shows the holder. The time makes each write change the object.
-            "spec": { "holderIdentity": holders, "renewTime": format!("{:.6}", Timestamp::now()) },
-        });
+        let body = lease::patch(write, &version, concurrency, Timestamp::now());
         let request =
             Request::new(self.leases_path()).patch(&self.lock_name, &as_agent(false), &Patch::Merge(body));
         self.call::<LeaseView>(request)
@@ -201,11 +176,7 @@ impl Api {
     /// An apply of nothing creates what is not there and changes nothing of what is; RBAC can limit it to this name.
     /// Whatever somebody wrote there meanwhile is a lost compare-and-swap.
     async fn create_lock(&self) -> Result<String, Failure> {
-        let body = json!({
-            "apiVersion": "coordination.k8s.io/v1",
-            "kind": "Lease",
-            "metadata": { "name": self.lock_name, "namespace": self.lock_namespace },
-        });
+        let body = lease::empty(&self.lock_namespace, &self.lock_name);
         let request =
             Request::new(self.leases_path()).patch(&self.lock_name, &as_agent(true), &Patch::Apply(body));
         let lease = self.call::<LeaseView>(request).await.map_err(|error| match error.failure() {
@@ -286,62 +257,48 @@ pub(crate) async fn within<T>(
         .map_err(CallError::from)
 }
 
-/// `namespace/name`.
-pub(crate) fn pod_name(pod: &PodView) -> String {
-    format!("{}/{}", pod.metadata.namespace, pod.metadata.name)
-}
-
 impl CallError {
     pub(crate) fn failure(&self) -> Failure {
         let text = cordonhold_rt::exit::one_line(self);
-        match self.status().map(|status| (status.code, status.reason.as_str())) {
-            Some((409, _)) => Failure::Conflict,
-            // Only the API server itself knows what does not exist, not a proxy before it.
-            Some((404, "NotFound")) => Failure::NotFound,
-            Some((408 | 429, _)) => Failure::Unknown(text),
-            Some((400..=499, _)) => Failure::Refused(text),
-            _ => Failure::Unknown(text),
+        match self.refusal() {
+            Some(refusal) => refusal.failure(text),
+            None => Failure::Unknown(text),
         }
     }
 
     /// Whether a watch from this version can no longer be had.
     pub(crate) fn is_too_old(&self) -> bool {
-        self.status().is_some_and(|status| status.code == 410)
+        self.refusal().is_some_and(|refusal| refusal.is_too_old())
     }
 
     /// Whether the API server says that the object of this name does not exist.
     fn is_gone(&self, name: &str) -> bool {
-        let names_it = |status: &Status| {
-            status
-                .details
-                .as_ref()
-                .is_some_and(|details| details.name == name)
-        };
-        self.failure() == Failure::NotFound && self.status().is_some_and(names_it)
+        self.refusal().is_some_and(|refusal| refusal.is_gone(name))
     }
 
     fn evicted(&self) -> Evicted {
         let text = cordonhold_rt::exit::one_line(self);
-        match self.status() {
-            Some(status) if status.code == 404 && status.reason == "NotFound" => Evicted::Accepted,
-            Some(status) if status.code == 429 => {
-                let details = status.details.as_ref();
-                let cause = details.and_then(|details| details.causes.first());
-                let seconds = details.map_or(0, |details| details.retry_after_seconds);
-                Evicted::Blocked {
-                    by: cause.map_or_else(|| status.message.clone(), |cause| cause.message.clone()),
-                    retry_after: (seconds > 0).then(|| Duration::from_secs(u64::from(seconds))),
-                }
-            }
-            _ => Evicted::Failed(text),
+        match self.refusal() {
+            Some(refusal) => refusal.evicted(text),
+            None => Evicted::Failed(text),
         }
     }
 
-    fn status(&self) -> Option<&Status> {
-        match self {
-            CallError::Answered(status) => Some(status),
-            _ => None,
-        }
+    fn refusal(&self) -> Option<Refusal<'_>> {
+        let CallError::Answered(status) = self else {
+            return None;
+        };
+        let details = status.details.as_ref();
+        Some(Refusal {
+            code: status.code,
+            reason: &status.reason,
+            message: &status.message,
+            name: details.map_or("", |details| &details.name),
+            cause: details
+                .and_then(|details| details.causes.first())
+                .map(|cause| cause.message.as_str()),
+            retry_after_seconds: details.map_or(0, |details| details.retry_after_seconds),
+        })
     }
 }
 

@@ -12,9 +12,9 @@ use cordonhold_rt::duration;
 use cordonhold_rt::exit;
 use cordonhold_rt::logging::LogFormat;
 use cordonhold_shared::cycle::{OnUncordon, Policy};
+use cordonhold_shared::timers::Timing;
 
 use crate::host::HostConfig;
-use crate::timers::Timing;
 
 /// What an agent runs with.
 #[derive(Clone, Debug)]

@@ -10,17 +10,20 @@ use std::time::Duration;
 use cordonhold_rt::shutdown::Signals;
 use cordonhold_shared::cycle::{self, Act, Cycle, Input, Policy, Request, Timer};
 use cordonhold_shared::hold;
+use cordonhold_shared::lease::LeaseView;
+use cordonhold_shared::timers::{Timers, Timing};
+use cordonhold_shared::watch::{self, Change};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
 
 use crate::api::Api;
-use crate::drain::{Drain, at};
+use crate::clock::{Clock, random};
+use crate::drain::Drain;
 use crate::host::Host;
 use crate::report::{Reporter, post};
-use crate::timers::{Timers, Timing};
 use crate::watch::Watch;
 
 mod feed;
@@ -52,6 +55,7 @@ pub(crate) struct Controller {
 struct Shell {
     parts: Controller,
     reboot_timeout: SignedDuration,
+    clock: Clock,
     timers: Timers,
     reporter: Reporter,
     looks: Interval,
@@ -110,6 +114,7 @@ impl Shell {
                 .reboot_timeout
                 .try_into()
                 .unwrap_or(SignedDuration::MAX),
+            clock: Clock::start(),
             timers: Timers::new(parts.timing.clone()),
             reporter: Reporter::new(&parts.policy.node, notices),
             looks,
@@ -151,7 +156,9 @@ impl Shell {
             Request::PatchNode(patch) => Input::Patched(api.patch_node(&patch, self.reboot_timeout).await),
             Request::ListPods => Input::PodsLeft(api.pods_left().await),
             Request::Reboot => {
-                Input::RebootIssued(self.parts.host.reboot(self.timers.end(Timer::Deadline)).await)
+                let deadline = self.timers.end(Timer::Deadline);
+                let deadline = deadline.and_then(|end| self.clock.instant(end));
+                Input::RebootIssued(self.parts.host.reboot(deadline).await)
             }
         }
     }
@@ -160,7 +167,7 @@ impl Shell {
         loop {
             let input = tokio::select! {
                 Some(message) = self.events.recv() => self.current(message),
-                () = at(self.timers.next_end()) => self.timers.pop_due(Instant::now()).map(Input::Due),
+                () = self.clock.at(self.timers.next_end()) => self.timers.pop_due(self.clock.now()).map(Input::Due),
                 _ = self.looks.tick() => self.look_at_sentinel().await,
                 Some(ended) = self.tasks.join_next() => {
                     must_be_cancelled(ended)?;
@@ -239,7 +246,9 @@ impl Shell {
             Act::StopDrain => self.drain.stop(),
             Act::WatchLock(true) => self.watch_lock(),
             Act::WatchLock(false) => self.lock_watch.stop(),
-            Act::Arm(timer) => self.timers.arm(timer, self.wish_age(), Instant::now()),
+            Act::Arm(timer) => self
+                .timers
+                .arm(timer, self.wish_age(), self.clock.now(), random()),
             Act::Disarm(timer) => self.timers.disarm(timer),
             Act::Report(report) => self.reporter.tell(&report),
         }
@@ -254,7 +263,7 @@ impl Shell {
             version,
             self.sender.clone(),
             move |change| {
-                feed::node_changed(change).map(|input| Message {
+                watch::node_changed(change).map(|input| Message {
                     source: Source::Node,
                     epoch,
                     input,
@@ -273,8 +282,8 @@ impl Shell {
             feed::lock_target(&api),
             None,
             self.sender.clone(),
-            move |change| {
-                feed::lock_changed(&change).map(|input| Message {
+            move |change: Change<LeaseView>| {
+                watch::lock_changed(&change).map(|input| Message {
                     source: Source::Lock,
                     epoch,
                     input,
@@ -291,6 +300,7 @@ impl Shell {
             self.parts.api.clone(),
             &self.parts.policy.node,
             self.parts.drain_grace_period,
+            self.clock,
         );
         let work = drain.run(self.sender.clone(), move |input| Message {
             source: Source::Drain,

@@ -1,27 +1,24 @@
 //! The drain: evicts what a drain evicts, waits until it is gone, then tells of what arrives.
 //!
 //! Pods are tried beside one another, each with its own pauses; pods that are ending are only waited for.
-//! Not here: which pods those are ([`cordonhold_shared::pod`]) and what follows when they are gone.
+//! Not here: which pods those are and when each is tried ([`cordonhold_shared::drain`]), and what follows when they are gone.
 
 use std::time::Duration;
 
 use cordonhold_shared::cycle::Input;
+use cordonhold_shared::drain::{self, Evicted};
 use cordonhold_shared::pod::PodView;
+use cordonhold_shared::watch::Change;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tracing::{debug, info, warn};
 
-use crate::api::{Api, Evicted};
-use crate::watch::{Change, Target, Watch};
+use crate::api::Api;
+use crate::clock::{Clock, random};
+use crate::watch::{Target, Watch};
 
-mod pods;
-
-use pods::Pods;
-
-/// How many evictions are sent at once.
-const EVICTIONS_MAX: usize = 20;
 /// How often the log says what is left.
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 /// Changes that wait to be looked at; the watch waits when there are more.
@@ -34,19 +31,18 @@ pub(crate) struct Drain {
     api: Api,
     node: String,
     grace_period: Option<u32>,
-    pods: Pods,
-    /// Whether [`Input::Drained`] was said.
-    is_over: bool,
+    clock: Clock,
+    work: drain::Drain,
 }
 
 impl Drain {
-    pub(crate) fn new(api: Api, node: &str, grace_period: Option<u32>) -> Drain {
+    pub(crate) fn new(api: Api, node: &str, grace_period: Option<u32>, clock: Clock) -> Drain {
         Drain {
             api,
             node: node.to_owned(),
             grace_period,
-            pods: Pods::default(),
-            is_over: false,
+            clock,
+            work: drain::Drain::default(),
         }
     }
 
@@ -68,25 +64,17 @@ impl Drain {
         let mut progress = interval_at(Instant::now() + PROGRESS_EVERY, PROGRESS_EVERY);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            if !self.is_over {
-                for pod in self
-                    .pods
-                    .take_due(Instant::now(), EVICTIONS_MAX - evictions.len())
-                {
-                    evictions.push(evict(self.api.clone(), pod, self.grace_period));
-                }
+            for pod in self.work.take_due(self.clock.now(), evictions.len()) {
+                evictions.push(evict(self.api.clone(), pod, self.grace_period));
             }
-            let next = self
-                .pods
-                .next_due()
-                .filter(|_| !self.is_over && evictions.len() < EVICTIONS_MAX);
+            let next = self.work.next_due(evictions.len());
             let mut said = Vec::new();
             tokio::select! {
                 () = &mut watch => return,
                 change = changes.recv() => said = change.map_or_else(Vec::new, |change| self.observe(change)),
                 Some((uid, evicted)) = evictions.next() => self.note(&uid, evicted),
-                () = at(next) => {}
-                _ = progress.tick(), if !self.is_over => self.say_progress(),
+                () = self.clock.at(next) => {}
+                _ = progress.tick(), if !self.work.is_over() => self.say_progress(),
             }
             for input in said {
                 if listener.send(message(input)).await.is_err() {
@@ -98,21 +86,16 @@ impl Drain {
 
     /// What the cycle is told of this change.
     fn observe(&mut self, change: Change<PodView>) -> Vec<Input> {
-        let arrived = self.pods.observe(change, Instant::now());
-        if self.is_over {
-            return arrived.into_iter().map(Input::PodArrived).collect();
+        let said = self.work.observe(change, self.clock.now());
+        if said.contains(&Input::Drained) {
+            info!(event = "drained", node = self.node, "nothing is left to evict");
         }
-        if !self.pods.is_listed_and_empty() {
-            return Vec::new();
-        }
-        self.is_over = true;
-        info!(event = "drained", node = self.node, "nothing is left to evict");
-        vec![Input::Drained]
+        said
     }
 
     fn note(&mut self, uid: &str, evicted: Evicted) {
-        let (node, name) = (&self.node, self.pods.name(uid));
-        let is_news = self.pods.note(uid, &evicted, Instant::now());
+        let (node, name) = (&self.node, self.work.name(uid));
+        let is_news = self.work.note(uid, &evicted, self.clock.now(), random());
         match evicted {
             Evicted::Accepted => debug!(event = "pod_evicted", node, pod = name, "evicted a pod"),
             Evicted::Blocked { by, .. } if is_news => {
@@ -138,7 +121,7 @@ impl Drain {
     }
 
     fn say_progress(&self) {
-        let progress = self.pods.progress(NAMED_MAX);
+        let progress = self.work.progress(NAMED_MAX);
         info!(
             event = "drain_progress",
             node = self.node,
@@ -154,12 +137,4 @@ impl Drain {
 async fn evict(api: Api, pod: PodView, grace_period: Option<u32>) -> (String, Evicted) {
     let evicted = api.evict(&pod, grace_period).await;
     (pod.metadata.uid, evicted)
-}
-
-/// At this time, or never.
-pub(crate) async fn at(end: Option<Instant>) {
-    match end {
-        Some(end) => sleep_until(end).await,
-        None => std::future::pending().await,
-    }
 }

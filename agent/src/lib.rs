@@ -10,9 +10,9 @@ pub mod args;
 pub mod controller;
 pub mod host;
 pub mod permissions;
-pub mod timers;
 
 mod api;
+mod clock;
 mod drain;
 mod report;
 mod watch;

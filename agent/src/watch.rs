@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use cordonhold_shared::timers::{jittered, retry_pause};
+use cordonhold_shared::watch::Change;
 use futures_util::TryStreamExt as _;
 use kube::core::params::{ListParams, WatchParams};
 use kube::core::{Request, WatchEvent};
@@ -15,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use crate::api::{Api, CALL_BOUND, CallError, ListView, within};
-use crate::timers::{jittered, retry_pause};
+use crate::clock::random;
 
 /// What is watched: a resource and the field selector that picks ours out of it.
 #[derive(Clone, Debug)]
@@ -25,17 +27,6 @@ pub(crate) struct Target {
     pub(crate) fields: String,
     /// Where one object is watched, its end is an end of the watch too: the next one is another object.
     pub(crate) ends_with_object: bool,
-}
-
-/// What a watch tells.
-#[derive(Clone, Debug)]
-pub(crate) enum Change<T> {
-    /// All there is, now: the watch begins here.
-    Listed(Vec<T>),
-    Present(T),
-    Gone(T),
-    /// What happened between the last change and the next is unknown.
-    Gap,
 }
 
 /// A watch and where it has come to.
@@ -120,7 +111,7 @@ where
                 }
                 Err(error) => self.failed(&error),
             };
-            sleep(jittered(pause)).await;
+            sleep(jittered(pause, random())).await;
         }
     }
 

@@ -162,6 +162,11 @@ pub fn is_held(reading: &Reading<Hold>) -> bool {
     }
 }
 
+/// The label selector of every Node that may be held: a wish is no hold, and an unknown phase is one.
+pub fn held_selector() -> String {
+    format!("{0},{0}!={1}", keys::PHASE, Phase::Wanted)
+}
+
 /// A person's wish to end a hold.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Cancel {

@@ -15,6 +15,12 @@ pub mod lock;
 pub mod admission;
 pub mod cycle;
 
+pub mod answer;
+pub mod drain;
+pub mod lease;
+pub mod timers;
+pub mod watch;
+
 /// A value that somebody else may have written: parsing it has three outcomes, and none of them is an error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Reading<T> {

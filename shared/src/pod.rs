@@ -76,6 +76,11 @@ pub enum Drain {
     Mirror,
 }
 
+/// `namespace/name`.
+pub fn name(pod: &PodView) -> String {
+    format!("{}/{}", pod.metadata.namespace, pod.metadata.name)
+}
+
 /// Annotation of mirror pods (k8s.io/api: `core/v1/annotation_key_constants.go`).
 const MIRROR: &str = "kubernetes.io/config.mirror";
 

@@ -92,17 +92,3 @@ fn other_answers_to_an_eviction() {
         assert!(matches!(answered(json).evicted(), Evicted::Failed(_)), "{json}");
     }
 }
-
-#[test]
-fn a_lock_that_somebody_wrote_meanwhile_is_not_overwritten() {
-    let lease = |annotations: &str| -> LeaseView {
-        serde_json::from_str(&format!(
-            r#"{{"metadata":{{"resourceVersion":"7","annotations":{annotations}}}}}"#
-        ))
-        .unwrap()
-    };
-    assert_eq!(lease("null").version_if_empty(), Some("7".to_owned()));
-    assert_eq!(lease(r#"{"other":"x"}"#).version_if_empty(), Some("7".to_owned()));
-    assert_eq!(lease(r#"{"cordonhold.dev/lock":"{}"}"#).version_if_empty(), None);
-    assert_eq!(lease(r#"{"cordonhold.dev/pause":"x"}"#).version_if_empty(), None);
-}

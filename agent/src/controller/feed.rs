@@ -1,11 +1,10 @@
 //! Where events come from: a task that can be replaced, after which nothing it still has to say counts.
 
 use cordonhold_shared::cycle::Input;
-use cordonhold_shared::node::NodeView;
 use tokio::task::AbortHandle;
 
-use crate::api::{Api, LeaseView};
-use crate::watch::{Change, Target};
+use crate::api::Api;
+use crate::watch::Target;
 
 /// An event and who sent it.
 pub(super) struct Message {
@@ -71,23 +70,6 @@ pub(super) fn lock_target(api: &Api) -> Target {
     }
 }
 
-pub(super) fn node_changed(change: Change<NodeView>) -> Option<Input> {
-    match change {
-        Change::Listed(mut nodes) => nodes.pop().map(Input::Seen),
-        Change::Present(node) => Some(Input::Seen(node)),
-        Change::Gone(_) | Change::Gap => Some(Input::Gap),
-    }
-}
-
-/// The first list counts too: the lock may have changed between the read of the cycle and the watch.
-pub(super) fn lock_changed(change: &Change<LeaseView>) -> Option<Input> {
-    match change {
-        Change::Listed(_) | Change::Present(_) | Change::Gone(_) => Some(Input::LockChanged),
-        // A list follows.
-        Change::Gap => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,12 +83,5 @@ mod tests {
         assert!(!feed.is_current(first) && feed.is_current(second));
         feed.stop();
         assert!(!feed.is_current(second));
-    }
-
-    #[test]
-    fn a_node_that_is_gone_is_a_gap() {
-        assert_eq!(node_changed(Change::Gone(NodeView::default())), Some(Input::Gap));
-        assert_eq!(node_changed(Change::Gap), Some(Input::Gap));
-        assert_eq!(node_changed(Change::Listed(Vec::new())), None);
     }
 }

@@ -1,29 +1,54 @@
-//! The pods that must leave: which there are, and when each eviction is due.
+//! The bookkeeping of a drain: which pods must leave, when each eviction is due, and what the cycle is told.
+//!
+//! Times are since some start, and chance is passed in. Not here: which pods a drain evicts ([`crate::pod`])
+//! and how an eviction is sent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use cordonhold_shared::pod::{self, PodView};
-use tokio::time::Instant;
-
-use crate::api::{Evicted, pod_name};
+use crate::cycle::Input;
+use crate::pod::{self, PodView};
 use crate::timers::jittered;
 use crate::watch::Change;
 
+/// How many evictions are sent at once.
+pub const EVICTIONS_MAX: usize = 20;
+
+/// One drain of one node.
+#[derive(Debug, Default)]
+pub struct Drain {
+    pods: Pods,
+    /// Whether [`Input::Drained`] was said.
+    is_over: bool,
+}
+
+/// What became of an eviction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Evicted {
+    /// The pod is on its way out, or gone already.
+    Accepted,
+    /// A budget, or somebody else, says: not now.
+    Blocked {
+        by: String,
+        retry_after: Option<Duration>,
+    },
+    Failed(String),
+}
+
 /// The pods that must leave, by uid: a namesake is another pod.
 #[derive(Debug, Default)]
-pub(super) struct Pods {
+struct Pods {
     is_listed: bool,
     leaving: BTreeMap<String, Leaving>,
 }
 
 /// What is left to do, in words.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Progress {
-    pub(super) left: usize,
-    pub(super) ending: usize,
-    pub(super) named: Vec<String>,
-    pub(super) blockers: Vec<String>,
+pub struct Progress {
+    pub left: usize,
+    pub ending: usize,
+    pub named: Vec<String>,
+    pub blockers: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -39,7 +64,7 @@ struct Leaving {
 #[derive(Debug, PartialEq, Eq)]
 enum State {
     /// To be evicted from this time on.
-    Due(Instant),
+    Due(Duration),
     Evicting,
     /// On its way out.
     Ending,
@@ -53,9 +78,59 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 /// An accepted eviction that did not end its pod is sent again.
 const AGAIN: Duration = Duration::from_secs(30);
 
+impl Drain {
+    /// What the cycle is told of this change.
+    pub fn observe(&mut self, change: Change<PodView>, now: Duration) -> Vec<Input> {
+        let arrived = self.pods.observe(change, now);
+        if self.is_over {
+            return arrived.into_iter().map(Input::PodArrived).collect();
+        }
+        if !self.pods.is_listed_and_empty() {
+            return Vec::new();
+        }
+        self.is_over = true;
+        vec![Input::Drained]
+    }
+
+    /// Whether the cycle was told that nothing is left to evict.
+    pub fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// The pods to evict now, while this many evictions are under way.
+    pub fn take_due(&mut self, now: Duration, under_way: usize) -> Vec<PodView> {
+        if self.is_over {
+            return Vec::new();
+        }
+        self.pods.take_due(now, EVICTIONS_MAX.saturating_sub(under_way))
+    }
+
+    /// When the next eviction is due, while this many are under way.
+    pub fn next_due(&self, under_way: usize) -> Option<Duration> {
+        self.pods
+            .next_due()
+            .filter(|_| !self.is_over && under_way < EVICTIONS_MAX)
+    }
+
+    /// Notes what became of an eviction; whether a refusal is worth telling. `random` spreads the pause that follows.
+    pub fn note(&mut self, uid: &str, evicted: &Evicted, now: Duration, random: u64) -> bool {
+        self.pods.note(uid, evicted, now, random)
+    }
+
+    /// `namespace/name`, or the uid of a pod that is gone.
+    pub fn name(&self, uid: &str) -> String {
+        self.pods.name(uid)
+    }
+
+    /// What is left, at most `max` names of each kind.
+    pub fn progress(&self, max: usize) -> Progress {
+        self.pods.progress(max)
+    }
+}
+
 impl Pods {
     /// Takes a change in, and names the pods that were not there before.
-    pub(super) fn observe(&mut self, change: Change<PodView>, now: Instant) -> Vec<String> {
+    fn observe(&mut self, change: Change<PodView>, now: Duration) -> Vec<String> {
         match change {
             Change::Listed(pods) => {
                 self.is_listed = true;
@@ -75,7 +150,7 @@ impl Pods {
         }
     }
 
-    fn present(&mut self, pod: PodView, now: Instant) -> Option<String> {
+    fn present(&mut self, pod: PodView, now: Duration) -> Option<String> {
         let uid = pod.metadata.uid.clone();
         if pod::classify(&pod) != pod::Drain::Evict {
             let _ = self.leaving.remove(&uid);
@@ -90,7 +165,7 @@ impl Pods {
             return None;
         }
         let state = if is_ending { State::Ending } else { State::Due(now) };
-        let name = pod_name(&pod);
+        let name = pod::name(&pod);
         let _ = self.leaving.insert(
             uid,
             Leaving {
@@ -103,12 +178,12 @@ impl Pods {
         Some(name)
     }
 
-    pub(super) fn is_listed_and_empty(&self) -> bool {
+    fn is_listed_and_empty(&self) -> bool {
         self.is_listed && self.leaving.is_empty()
     }
 
     /// Up to `max` pods whose eviction is due: they are being evicted from here on.
-    pub(super) fn take_due(&mut self, now: Instant, max: usize) -> Vec<PodView> {
+    fn take_due(&mut self, now: Duration, max: usize) -> Vec<PodView> {
         let is_due = |leaving: &Leaving| matches!(leaving.state, State::Due(at) if at <= now);
         let due = self
             .leaving
@@ -123,7 +198,7 @@ impl Pods {
     }
 
     /// When the next eviction is due.
-    pub(super) fn next_due(&self) -> Option<Instant> {
+    fn next_due(&self) -> Option<Duration> {
         let times = self.leaving.values().filter_map(|leaving| match leaving.state {
             State::Due(at) => Some(at),
             State::Evicting | State::Ending => None,
@@ -132,7 +207,7 @@ impl Pods {
     }
 
     /// Notes what became of an eviction; whether a refusal is worth telling.
-    pub(super) fn note(&mut self, uid: &str, evicted: &Evicted, now: Instant) -> bool {
+    fn note(&mut self, uid: &str, evicted: &Evicted, now: Duration, random: u64) -> bool {
         let Some(leaving) = self.leaving.get_mut(uid) else {
             return false;
         };
@@ -151,21 +226,21 @@ impl Pods {
             .unwrap_or_else(|| pause_after(leaving.refusals))
             .min(RETRY_AFTER_MAX);
         if leaving.state == State::Evicting {
-            leaving.state = State::Due(now + jittered(pause));
+            leaving.state = State::Due(now + jittered(pause, random));
         }
         leaving.refusals = leaving.refusals.saturating_add(1);
         leaving.refused_by.replace(by.clone()).as_ref() != Some(by)
     }
 
     /// `namespace/name`, or the uid of a pod that is gone.
-    pub(super) fn name(&self, uid: &str) -> String {
+    fn name(&self, uid: &str) -> String {
         self.leaving
             .get(uid)
-            .map_or_else(|| uid.to_owned(), |leaving| pod_name(&leaving.pod))
+            .map_or_else(|| uid.to_owned(), |leaving| pod::name(&leaving.pod))
     }
 
     /// What is left, at most `max` names of each kind.
-    pub(super) fn progress(&self, max: usize) -> Progress {
+    fn progress(&self, max: usize) -> Progress {
         let blockers: BTreeSet<&String> = self
             .leaving
             .values()
@@ -182,7 +257,7 @@ impl Pods {
                 .leaving
                 .values()
                 .take(max)
-                .map(|leaving| pod_name(&leaving.pod))
+                .map(|leaving| pod::name(&leaving.pod))
                 .collect(),
             blockers: blockers.into_iter().take(max).cloned().collect(),
         }

@@ -1,12 +1,12 @@
-//! The cycle's timers: how long each is, and which are running. On the monotonic clock.
+//! The cycle's timers: how long each is, and which are running.
+//!
+//! Times are since some start on a monotonic clock, and chance is passed in: the shell has both.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
-use cordonhold_shared::cycle::Timer;
-use cordonhold_shared::hold;
-use tokio::time::Instant;
+use crate::cycle::Timer;
+use crate::hold;
 
 /// What an operator decided about times.
 #[derive(Clone, Debug)]
@@ -23,9 +23,9 @@ pub struct Timing {
 
 /// The timers that are running.
 #[derive(Debug)]
-pub(crate) struct Timers {
+pub struct Timers {
     timing: Timing,
-    running: BTreeMap<Timer, Instant>,
+    running: BTreeMap<Timer, Duration>,
 }
 
 /// The first pause before a request is tried again, and the longest.
@@ -41,7 +41,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const HOST: Duration = Duration::from_secs(2);
 
 impl Timers {
-    pub(crate) fn new(timing: Timing) -> Timers {
+    pub fn new(timing: Timing) -> Timers {
         Timers {
             timing,
             running: BTreeMap::new(),
@@ -49,9 +49,9 @@ impl Timers {
     }
 
     /// Starts a timer, anew if it runs. `wish_age` is how long ago our wish was stamped.
-    pub(crate) fn arm(&mut self, timer: Timer, wish_age: Duration, now: Instant) {
+    pub fn arm(&mut self, timer: Timer, wish_age: Duration, now: Duration, random: u64) {
         let end = self
-            .length(timer, wish_age)
+            .length(timer, wish_age, random)
             .and_then(|length| now.checked_add(length));
         let _ = match end {
             Some(end) => self.running.insert(timer, end),
@@ -59,22 +59,22 @@ impl Timers {
         };
     }
 
-    pub(crate) fn disarm(&mut self, timer: Timer) {
+    pub fn disarm(&mut self, timer: Timer) {
         let _ = self.running.remove(&timer);
     }
 
     /// When a timer ends, if it runs.
-    pub(crate) fn end(&self, timer: Timer) -> Option<Instant> {
+    pub fn end(&self, timer: Timer) -> Option<Duration> {
         self.running.get(&timer).copied()
     }
 
     /// When the next timer ends.
-    pub(crate) fn next_end(&self) -> Option<Instant> {
+    pub fn next_end(&self) -> Option<Duration> {
         self.running.values().min().copied()
     }
 
     /// A timer that has ended; the earliest first.
-    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Timer> {
+    pub fn pop_due(&mut self, now: Duration) -> Option<Timer> {
         let (timer, end) = self.running.iter().min_by_key(|(_, end)| **end)?;
         let (timer, is_due) = (*timer, *end <= now);
         is_due.then(|| {
@@ -84,11 +84,11 @@ impl Timers {
     }
 
     /// `None`: it never ends.
-    fn length(&self, timer: Timer, wish_age: Duration) -> Option<Duration> {
+    fn length(&self, timer: Timer, wish_age: Duration, random: u64) -> Option<Duration> {
         match timer {
-            Timer::Retry(count) => Some(jittered(retry_pause(u32::from(count)))),
+            Timer::Retry(count) => Some(jittered(retry_pause(u32::from(count)), random)),
             Timer::Turn => Some(turn(wish_age)),
-            Timer::Poll => Some(jittered(POLL)),
+            Timer::Poll => Some(jittered(POLL, random)),
             Timer::Renew => hold::RENEW_EVERY.try_into().ok(),
             Timer::Drain => self.timing.drain_timeout,
             Timer::Delay => Some(self.timing.reboot_delay),
@@ -103,17 +103,16 @@ impl Timers {
 }
 
 /// The pause before the try after this many, doubling up to a bound.
-pub(crate) fn retry_pause(count: u32) -> Duration {
+pub fn retry_pause(count: u32) -> Duration {
     RETRY_FIRST
         .saturating_mul(2_u32.saturating_pow(count))
         .min(RETRY_MAX)
 }
 
 /// Up to a fifth shorter, so that many agents do not come at once.
-pub(crate) fn jittered(pause: Duration) -> Duration {
-    // The standard library seeds each RandomState anew; that is random enough here.
-    let random = RandomState::new().build_hasher().finish() % 201;
-    pause.saturating_sub(pause / 1000 * u32::try_from(random).unwrap_or(0))
+pub fn jittered(pause: Duration, random: u64) -> Duration {
+    let thousandths = u32::try_from(random % 201).unwrap_or(0);
+    pause.saturating_sub(pause / 1000 * thousandths)
 }
 
 /// Shorter the older the wish, by its logarithm: a minute counts for much among young wishes and little among old ones.
@@ -139,10 +138,10 @@ mod tests {
 
     #[test]
     fn timers_end_in_order_and_once() {
-        let (mut timers, now) = (timers(), Instant::now());
-        timers.arm(Timer::Delay, Duration::ZERO, now);
-        timers.arm(Timer::Deadline, Duration::ZERO, now);
-        timers.arm(Timer::Soak, Duration::ZERO, now);
+        let (mut timers, now) = (timers(), Duration::ZERO);
+        timers.arm(Timer::Delay, Duration::ZERO, now, 0);
+        timers.arm(Timer::Deadline, Duration::ZERO, now, 0);
+        timers.arm(Timer::Soak, Duration::ZERO, now, 0);
         assert_eq!(timers.pop_due(now), Some(Timer::Soak));
         assert_eq!(timers.pop_due(now), None);
         assert_eq!(timers.next_end(), timers.end(Timer::Deadline));
@@ -154,15 +153,15 @@ mod tests {
 
     #[test]
     fn arming_again_starts_anew_and_no_drain_timeout_never_ends() {
-        let (mut timers, now) = (timers(), Instant::now());
-        timers.arm(Timer::Deadline, Duration::ZERO, now);
-        timers.arm(Timer::Deadline, Duration::ZERO, now + Duration::from_secs(3));
+        let (mut timers, now) = (timers(), Duration::ZERO);
+        timers.arm(Timer::Deadline, Duration::ZERO, now, 0);
+        timers.arm(Timer::Deadline, Duration::ZERO, now + Duration::from_secs(3), 0);
         assert_eq!(
             timers.end(Timer::Deadline),
             Some(now + DEADLINE + Duration::from_secs(3))
         );
         timers.disarm(Timer::Deadline);
-        timers.arm(Timer::Drain, Duration::ZERO, now);
+        timers.arm(Timer::Drain, Duration::ZERO, now, 0);
         assert_eq!(timers.next_end(), None);
     }
 
@@ -170,8 +169,8 @@ mod tests {
     fn pauses_have_their_bounds() {
         assert_eq!(retry_pause(0), Duration::from_millis(200));
         assert_eq!(retry_pause(200), Duration::from_secs(10));
-        for _ in 0..100 {
-            let pause = jittered(Duration::from_secs(10));
+        for random in 0..1000 {
+            let pause = jittered(Duration::from_secs(10), random);
             assert!(
                 (Duration::from_secs(8)..=Duration::from_secs(10)).contains(&pause),
                 "{pause:?}"

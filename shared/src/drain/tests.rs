@@ -25,8 +25,8 @@ fn mirror(uid: &str) -> PodView {
     pod
 }
 
-fn listed(pods: &[PodView]) -> (Pods, Instant) {
-    let now = Instant::now();
+fn listed(pods: &[PodView]) -> (Pods, Duration) {
+    let now = Duration::ZERO;
     let mut all = Pods::default();
     let _ = all.observe(Change::Listed(pods.to_vec()), now);
     (all, now)
@@ -93,7 +93,7 @@ fn a_blocked_pod_is_tried_again_after_a_bounded_pause_and_told_of_once() {
     let (mut pods, mut now) = listed(&[pod("a")]);
     for round in 0..20 {
         assert_eq!(pods.take_due(now, 9).len(), 1, "round {round}");
-        assert_eq!(pods.note("a", &blocked("budget web"), now), round == 0);
+        assert_eq!(pods.note("a", &blocked("budget web"), now, 100), round == 0);
         assert!(pods.take_due(now, 9).is_empty());
         let due = pods.next_due().unwrap();
         assert!(due > now && due <= now + PAUSE_MAX, "round {round}");
@@ -101,14 +101,14 @@ fn a_blocked_pod_is_tried_again_after_a_bounded_pause_and_told_of_once() {
     }
     assert_eq!(pods.progress(5).blockers, ["budget web"]);
     let _ = pods.take_due(now, 9);
-    assert!(pods.note("a", &blocked("budget db"), now));
+    assert!(pods.note("a", &blocked("budget db"), now, 100));
 }
 
 #[test]
 fn an_accepted_eviction_that_ends_nothing_is_sent_again() {
     let (mut pods, now) = listed(&[pod("a")]);
     let _ = pods.take_due(now, 9);
-    let _ = pods.note("a", &Evicted::Accepted, now);
+    let _ = pods.note("a", &Evicted::Accepted, now, 100);
     assert_eq!(pods.next_due(), Some(now + AGAIN));
     let _ = pods.observe(Change::Present(ending("a")), now);
     assert_eq!(pods.next_due(), None);
@@ -119,9 +119,9 @@ fn an_answer_that_comes_after_the_pod_ended_changes_nothing() {
     let (mut pods, now) = listed(&[pod("a")]);
     let _ = pods.take_due(now, 9);
     let _ = pods.observe(Change::Present(ending("a")), now);
-    let _ = pods.note("a", &blocked("budget web"), now);
+    let _ = pods.note("a", &blocked("budget web"), now, 100);
     assert_eq!(pods.next_due(), None);
     let _ = pods.observe(Change::Gone(ending("a")), now);
-    assert!(!pods.note("a", &blocked("budget web"), now));
+    assert!(!pods.note("a", &blocked("budget web"), now, 100));
     assert_eq!(pods.progress(5).left, 0);
 }
