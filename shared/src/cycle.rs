@@ -548,7 +548,8 @@ impl Cycle {
         match input {
             Input::Sentinel(wish) => self.wanted = Some(wish.is_some()),
             Input::Due(Timer::Backoff) => self.backing_off = false,
-            Input::Seen(node) => self.seen = Some(node.clone()),
+            // Without a hold it would say nothing.
+            Input::Seen(node) if self.hold.is_some() => self.seen = Some(node.clone()),
             _ => {}
         }
     }

@@ -144,6 +144,7 @@ impl Cycle {
 
     pub(super) fn idle(&mut self) -> Outcome {
         self.hold = None;
+        self.seen = None;
         self.redrains = 0;
         self.vain_reboots = 0;
         self.retries = 0;

@@ -1,0 +1,174 @@
+//! Stock kured on the same lock, as its source has it (kubereboot/kured: cmd/kured/main.go, pkg/daemonsetlock/daemonsetlock.go):
+//! one look at its Node, never another; entries that expire by their TTL; a start that takes a held lock for a reboot.
+
+use cordonhold_shared::lock::{Entry, Record};
+
+use crate::players::Who;
+use crate::property::Wrong;
+use crate::protection::Protection;
+use crate::protocol::{Action, Protocol, name};
+use crate::world::{Kured, KuredAt, Power, State};
+
+impl Kured {
+    /// Whether it holds the lock, or believes so.
+    pub(crate) fn is_between(&self) -> bool {
+        !matches!(self.at, KuredAt::Idle | KuredAt::Acquiring(_))
+    }
+}
+
+impl Protocol {
+    pub(crate) fn kured_actions(&self, state: &State, index: usize, actions: &mut Vec<Action>) {
+        let id = u8::try_from(index).unwrap_or(u8::MAX);
+        let kured = &state.kureds[index];
+        let node = &state.nodes[usize::from(kured.node)];
+        let waits = match kured.at {
+            KuredAt::Idle => !node.wants || kured.acquired > 1 || node.power != Power::Up,
+            KuredAt::Rebooting | KuredAt::Down => true,
+            _ => false,
+        };
+        if !waits {
+            actions.push(Action::Kured(id));
+        }
+        let works = matches!(
+            kured.at,
+            KuredAt::Cordoning | KuredAt::Draining | KuredAt::Delaying
+        );
+        if works && state.left.kured_restarts > 0 {
+            actions.push(Action::KuredRestarts(id));
+        }
+        if kured.is_between() && !kured.expired && state.left.kured_expiries > 0 {
+            actions.push(Action::KuredExpires(id));
+        }
+    }
+
+    pub(crate) fn kured_restarts(&self, state: &mut State, index: usize) -> bool {
+        state.left.kured_restarts -= 1;
+        state.kureds[index].at = KuredAt::Starting;
+        true
+    }
+
+    pub(crate) fn kured_goes_down(&self, state: &mut State, node: u8) {
+        for kured in state.kureds.iter_mut().filter(|kured| kured.node == node) {
+            kured.at = KuredAt::Down;
+        }
+    }
+
+    pub(crate) fn kured_boots(&self, state: &mut State, node: u8) {
+        for kured in state.kureds.iter_mut().filter(|kured| kured.node == node) {
+            kured.at = KuredAt::Starting;
+            kured.rebooted = true;
+        }
+    }
+
+    pub(crate) fn kured_step(&self, state: &mut State, index: usize) -> bool {
+        let kured = state.kureds[index].clone();
+        let own = usize::from(kured.node);
+        let next = match kured.at {
+            KuredAt::Starting => self.kured_starts(state, &kured),
+            KuredAt::Uncordoning => {
+                if !kured.rebooted {
+                    state.go_wrong(Wrong::KuredUncordonsUnrebooted);
+                }
+                let _ = self.uncordon(state, kured.node, Who::Kured);
+                KuredAt::Releasing
+            }
+            KuredAt::Releasing => {
+                let mut record = (*self.records.get(state.lock.record)).clone();
+                record.entries.retain(|entry| entry.node != name(kured.node));
+                self.put_record(state, rewritten(record));
+                state.kureds[index].expired = false;
+                KuredAt::Idle
+            }
+            KuredAt::Idle => {
+                let view = self.views.get(state.nodes[own].view);
+                state.kureds[index].was_unschedulable = view.spec.unschedulable;
+                KuredAt::Acquiring(state.lock.version)
+            }
+            KuredAt::Acquiring(version) => self.kured_acquires(state, index, version),
+            KuredAt::Cordoning => {
+                // D3: a node that was cordoned when it looked is not cordoned again.
+                if !kured.was_unschedulable {
+                    let mut view = (*self.views.get(state.nodes[own].view)).clone();
+                    view.spec.unschedulable = true;
+                    self.put_view(state, kured.node, view);
+                }
+                KuredAt::Draining
+            }
+            KuredAt::Draining => {
+                state.nodes[own].pods = 0;
+                KuredAt::Delaying
+            }
+            KuredAt::Delaying => {
+                let is_cordoned = self.views.get(state.nodes[own].view).spec.unschedulable;
+                if !is_cordoned || state.nodes[own].pods > 0 {
+                    state.go_wrong(Wrong::KuredRebootsUncordoned);
+                }
+                state.nodes[own].power = Power::GoingDown;
+                KuredAt::Rebooting
+            }
+            at @ (KuredAt::Rebooting | KuredAt::Down) => at,
+        };
+        state.kureds[index].at = next;
+        true
+    }
+
+    fn kured_starts(&self, state: &State, kured: &Kured) -> KuredAt {
+        let record = self.records.get(state.lock.record);
+        let own = record.entries.iter().find(|entry| entry.node == name(kured.node));
+        match own.filter(|_| !kured.expired) {
+            Some(entry) if !entry.metadata.unschedulable => KuredAt::Uncordoning,
+            Some(_) => KuredAt::Releasing,
+            None => KuredAt::Idle,
+        }
+    }
+
+    fn kured_acquires(&self, state: &mut State, index: usize, version: u8) -> KuredAt {
+        if state.lock.version != version {
+            return KuredAt::Idle;
+        }
+        let own = state.kureds[index].node;
+        let mut record = rewritten((*self.records.get(state.lock.record)).clone());
+        if record.entries.len() >= self.scenario.concurrency {
+            let is_live = |entry: &Entry| !self.kured_calls_expired(state, entry);
+            let dropped_live = record.entries.iter().any(|entry| entry.is_ours() && !is_live(entry));
+            record.entries.retain(is_live);
+            if dropped_live {
+                state.go_wrong(Wrong::LiveEntryDropped);
+            }
+        }
+        if record.entries.len() >= self.scenario.concurrency {
+            return KuredAt::Idle;
+        }
+        let kured = &mut state.kureds[index];
+        kured.acquired += 1;
+        kured.expired = false;
+        kured.rebooted = false;
+        let created = format!("2026-11-23T0{own}:{:02}:00.5Z", kured.acquired);
+        let mut entry = Entry::new(&name(own), &created, kured.was_unschedulable);
+        entry.ttl_nanos = 0;
+        record.entries.push(entry);
+        self.put_record(state, record);
+        KuredAt::Cordoning
+    }
+
+    /// By its TTL or, where that is 0, by kured's own (`effectiveTTL`).
+    fn kured_calls_expired(&self, state: &State, entry: &Entry) -> bool {
+        if entry.is_ours() {
+            return self.scenario.kured_lock_ttl && self.is_off(Protection::OurTtl);
+        }
+        state
+            .kureds
+            .iter()
+            .any(|kured| kured.expired && entry.node == name(kured.node))
+    }
+}
+
+/// What is left of a record that kured has written: the fields of its own types.
+fn rewritten(mut record: Record) -> Record {
+    for entry in &mut record.entries {
+        entry.sealed = false;
+        entry.boot_id = String::new();
+        entry.rest.clear();
+    }
+    record
+}

@@ -1,0 +1,86 @@
+//! A model of the protocol, explored exhaustively up to a bound: agents, lock, Nodes and hosts, the webhook, people and
+//! controllers who uncordon, agents that crash between any two writes, and stock kured on the same lock.
+//!
+//! The decisions are those of `cordonhold-shared` themselves: `cycle::step`, `admission::decide`, the lock's transitions.
+//! The model is what is around them. A write is one atomic step, a read another; between two steps anything else may happen.
+//! Not here: clocks (a timer ends whenever it likes), the wire, and what a real API server does ([`cordonhold_shared`] and
+//! the tests on the control plane have those).
+
+mod agents;
+mod intern;
+mod kured;
+mod players;
+mod property;
+mod protection;
+mod protocol;
+mod rest;
+mod scenarios;
+mod world;
+
+pub use property::Wrong;
+pub use protection::Protection;
+pub use protocol::{Action, Protocol, Scenario};
+pub use scenarios::{Counterexample, counterexamples, deep, quick};
+pub use world::{Faults, State};
+
+use std::time::{Duration, Instant};
+
+use stateright::{Checker as _, Model as _};
+
+/// What a check found.
+#[derive(Debug)]
+pub struct Outcome {
+    pub name: &'static str,
+    pub states: usize,
+    pub generated: usize,
+    pub depth: usize,
+    pub time: Duration,
+    /// Whether every state within the scenario was seen.
+    pub is_complete: bool,
+    /// What went wrong, each with the actions that lead there.
+    pub found: Vec<(Wrong, Vec<String>)>,
+}
+
+/// The bounds of one check.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    pub states: usize,
+    pub time: Duration,
+    pub threads: usize,
+}
+
+/// Explores a scenario until it is exhausted, something is wrong, or a bound is reached.
+pub fn check(scenario: Scenario, bounds: Bounds, mut progress: impl FnMut(usize, Duration)) -> Outcome {
+    let started = Instant::now();
+    let name = scenario.name;
+    let checker = Protocol::new(scenario)
+        .checker()
+        .threads(bounds.threads)
+        .target_state_count(bounds.states)
+        .timeout(bounds.time)
+        .spawn_bfs();
+    while !checker.is_done() && started.elapsed() < bounds.time {
+        std::thread::sleep(Duration::from_millis(20));
+        progress(checker.unique_state_count(), started.elapsed());
+    }
+    let checker = checker.join();
+    let discoveries = checker.discoveries();
+    let found: Vec<(Wrong, Vec<String>)> = Wrong::ALL
+        .into_iter()
+        .filter_map(|wrong| {
+            let path = discoveries.get(wrong.name())?;
+            let actions = path.clone().into_actions();
+            Some((wrong, actions.iter().map(|action| format!("{action:?}")).collect()))
+        })
+        .collect();
+    let time = started.elapsed();
+    Outcome {
+        name,
+        states: checker.unique_state_count(),
+        generated: checker.state_count(),
+        depth: checker.max_depth(),
+        is_complete: found.is_empty() && time < bounds.time && checker.state_count() < bounds.states,
+        time,
+        found,
+    }
+}

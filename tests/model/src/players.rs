@@ -1,0 +1,341 @@
+//! Everybody else: controllers and people at the API server, whose updates pass the real decision of the webhook,
+//! the scheduler, and the machines.
+
+use cordonhold_shared::Reading;
+use cordonhold_shared::admission::{
+    self, Decision, Facts, Known, KuredPolicy, Mode, Policy, Requester, ServiceAccount,
+};
+use cordonhold_shared::hold::{self, Phase};
+use cordonhold_shared::keys;
+use cordonhold_shared::node::NodeView;
+use jiff::Timestamp;
+
+use crate::property::Wrong;
+use crate::protection::Protection;
+use crate::protocol::{Action, Protocol};
+use crate::world::{Event, Power, State};
+
+/// Who asks the API server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Who {
+    Stranger,
+    /// A person with the permission to override.
+    Override,
+    Kured,
+}
+
+impl Protocol {
+    pub(crate) fn player_actions(&self, state: &State, index: usize, actions: &mut Vec<Action>) {
+        let id = u8::try_from(index).unwrap_or(u8::MAX);
+        let (node, left) = (&state.nodes[index], &state.left);
+        let view = self.views.get(node.view);
+        let is_marked = hold::read(&view) != Reading::Absent;
+        let is_held = hold::is_held(&hold::read(&view));
+        let is_cordoned = view.spec.unschedulable;
+        let mut may = |is_possible: bool, action: Action| {
+            if is_possible {
+                actions.push(action);
+            }
+        };
+        may(!node.exists, Action::Recreate(id));
+        may(node.bind.is_some() && node.power != Power::Down, Action::Bind(id));
+        may(node.admitted.is_some(), Action::AdmittedLands(id));
+        if !node.exists {
+            return;
+        }
+        let is_bound = !self.is_off(Protection::VerdictBoundToVersion);
+        may(left.uncordons > 0 && is_cordoned && is_bound, Action::Uncordon(id));
+        may(left.uncordons > 0 && is_cordoned && !is_bound, Action::Admit(id));
+        may(left.recordons > 0 && !is_cordoned && is_held, Action::Recordon(id));
+        may(left.strips > 0 && is_marked, Action::Strip(id));
+        may(left.cancels > 0 && is_marked, Action::Cancel(id));
+        may(left.planted_cancels > 0 && is_marked, Action::PlantCancel(id));
+        may(left.admin_cordons > 0 && !is_cordoned && !is_held, Action::AdminCordon(id));
+        may(left.deletions > 0, Action::Delete(id));
+        let record = self.records.get(state.lock.record);
+        let has_entry = record.entries.iter().any(|entry| entry.node == view.metadata.name);
+        may(left.removed_entries > 0 && has_entry, Action::RemoveEntry(id));
+        may(left.expiries > 0 && is_marked && !node.expired, Action::Expire(id));
+        let is_kept_away = is_cordoned || (view.is_tainted(keys::REBOOTING) && !self.is_off(Protection::Taint));
+        may(
+            left.schedulings > 0 && !is_kept_away && node.bind.is_none() && node.pods == 0,
+            Action::Schedule(id),
+        );
+        may(left.more_wishes > 0 && !node.wants, Action::WantAgain(id));
+    }
+
+    pub(crate) fn play(&self, state: &mut State, action: Action) -> bool {
+        match action {
+            Action::ShutdownShows(id) => state.nodes[usize::from(id)].power = Power::GoingDown,
+            Action::GoesDown(id) => {
+                self.go_down(state, id);
+                self.kured_goes_down(state, id);
+            }
+            Action::Boots(id) => {
+                self.boot(state, id);
+                self.kured_boots(state, id);
+            }
+            Action::ForeignReboot(id) => {
+                state.left.foreign_reboots -= 1;
+                state.nodes[usize::from(id)].power = Power::GoingDown;
+            }
+            Action::WantAgain(id) => {
+                state.left.more_wishes -= 1;
+                state.nodes[usize::from(id)].wants = true;
+            }
+            Action::WebhookFails => {
+                state.left.webhook_failures -= 1;
+                state.webhook_up = false;
+            }
+            Action::Expire(id) => {
+                state.left.expiries -= 1;
+                state.nodes[usize::from(id)].expired = true;
+            }
+            Action::Schedule(id) => self.schedule(state, id),
+            Action::Bind(id) => {
+                let node = &mut state.nodes[usize::from(id)];
+                node.seen.lured |= node.bind.take() == Some(true);
+                node.pods = 1;
+            }
+            Action::RemoveEntry(id) => {
+                state.left.removed_entries -= 1;
+                self.drop_entries(state, id);
+                state.nodes[usize::from(id)].seen.between = false;
+            }
+            Action::Delete(id) => self.delete(state, id),
+            Action::Recreate(id) => self.recreate(state, id),
+            update => return self.update(state, update),
+        }
+        true
+    }
+
+    /// The updates of a Node that pass admission.
+    fn update(&self, state: &mut State, action: Action) -> bool {
+        match action {
+            Action::Uncordon(id) => {
+                state.left.uncordons -= 1;
+                self.uncordon(state, id, Who::Stranger)
+            }
+            Action::Admit(id) => self.admit(state, id),
+            Action::AdmittedLands(id) => {
+                state.nodes[usize::from(id)].admitted = None;
+                let is_held = self.is_held(state, id) && !state.nodes[usize::from(id)].expired;
+                let is_cancelled = state.nodes[usize::from(id)].seen.cancelled;
+                if is_held && !is_cancelled {
+                    state.go_wrong(Wrong::HeldUncordoned);
+                }
+                let new = self.uncordoned(state, id);
+                self.put_view(state, id, new);
+                true
+            }
+            Action::Recordon(id) => {
+                state.left.recordons -= 1;
+                let new = self.changed(state, id, |view| view.spec.unschedulable = true);
+                self.put_view(state, id, new);
+                true
+            }
+            Action::AdminCordon(id) => {
+                state.left.admin_cordons -= 1;
+                let new = self.changed(state, id, |view| view.spec.unschedulable = true);
+                self.put_view(state, id, new);
+                true
+            }
+            Action::Strip(id) => self.strip(state, id),
+            Action::Cancel(id) => {
+                state.left.cancels -= 1;
+                self.cancel(state, id, Who::Override)
+            }
+            Action::PlantCancel(id) => {
+                state.left.planted_cancels -= 1;
+                self.cancel(state, id, Who::Stranger)
+            }
+            _ => false,
+        }
+    }
+
+    fn changed(&self, state: &State, id: u8, change: impl FnOnce(&mut NodeView)) -> NodeView {
+        let mut view = (*self.views.get(state.nodes[usize::from(id)].view)).clone();
+        change(&mut view);
+        view
+    }
+
+    /// The cordon cleared, and the taint that the node controller keeps beside it.
+    pub(crate) fn uncordoned(&self, state: &State, id: u8) -> NodeView {
+        self.changed(state, id, |view| {
+            view.spec.unschedulable = false;
+            view.spec.taints.retain(|taint| taint.key != keys::UNSCHEDULABLE_TAINT);
+        })
+    }
+
+    fn is_held(&self, state: &State, id: u8) -> bool {
+        hold::is_held(&hold::read(&self.views.get(state.nodes[usize::from(id)].view)))
+    }
+
+    pub(crate) fn uncordon(&self, state: &mut State, id: u8, who: Who) -> bool {
+        let new = self.uncordoned(state, id);
+        if !self.passes(state, id, &new, who) {
+            return who == Who::Kured;
+        }
+        let node = &state.nodes[usize::from(id)];
+        if self.is_held(state, id) && state.webhook_up && !node.expired && !node.seen.cancelled {
+            state.go_wrong(Wrong::HeldUncordoned);
+        }
+        self.put_view(state, id, new);
+        true
+    }
+
+    fn admit(&self, state: &mut State, id: u8) -> bool {
+        state.left.uncordons -= 1;
+        let new = self.uncordoned(state, id);
+        if !self.passes(state, id, &new, Who::Stranger) {
+            return false;
+        }
+        let node = &mut state.nodes[usize::from(id)];
+        node.admitted = Some(node.version);
+        true
+    }
+
+    fn strip(&self, state: &mut State, id: u8) -> bool {
+        state.left.strips -= 1;
+        let new = self.changed(state, id, |view| {
+            view.metadata
+                .annotations
+                .retain(|key, _| !keys::MARK_ANNOTATIONS.contains(&key.as_str()));
+            let _ = view.metadata.labels.remove(keys::PHASE);
+            view.spec.taints.retain(|taint| taint.key != keys::REBOOTING);
+        });
+        let is_forgiven =
+            self.is_off(Protection::MarksOutliveUntil) && state.nodes[usize::from(id)].expired;
+        if !is_forgiven && !self.passes(state, id, &new, Who::Stranger) {
+            return false;
+        }
+        if state.webhook_up && !state.nodes[usize::from(id)].seen.cancelled {
+            state.go_wrong(Wrong::MarksChanged);
+        }
+        self.take(state, id);
+        self.put_view(state, id, new);
+        true
+    }
+
+    /// From here on what happens to the node is not the agents' doing.
+    fn take(&self, state: &mut State, id: u8) {
+        let ghost = &mut state.nodes[usize::from(id)].seen;
+        ghost.taken = true;
+        ghost.between = false;
+        ghost.disturbed = true;
+        ghost.listed = false;
+    }
+
+    fn cancel(&self, state: &mut State, id: u8, who: Who) -> bool {
+        let new = self.changed(state, id, |view| {
+            let reason = format!("{} a reason", admission::cancel_name(view));
+            let _ = view.metadata.annotations.insert(keys::CANCEL.to_owned(), reason);
+        });
+        let is_forgiven = self.is_off(Protection::CancelIsPermitted) && !self.is_held(state, id);
+        if !is_forgiven && !self.passes(state, id, &new, who) {
+            return false;
+        }
+        // With the webhook down anybody is as good as permitted: nobody is there to ask.
+        state.nodes[usize::from(id)].seen.cancelled |= who == Who::Override || !state.webhook_up;
+        self.put_view(state, id, new);
+        true
+    }
+
+    fn delete(&self, state: &mut State, id: u8) {
+        state.left.deletions -= 1;
+        self.take(state, id);
+        let node = &mut state.nodes[usize::from(id)];
+        node.exists = false;
+        node.seen.deleted = true;
+        node.version += 1;
+        node.expired = false;
+        for agent in state.agents.iter_mut().filter(|agent| agent.node == id) {
+            if let Some(queue) = &mut agent.queue {
+                queue.push(Event::Gap);
+            }
+        }
+    }
+
+    /// The kubelet registers the node anew, schedulable.
+    fn recreate(&self, state: &mut State, id: u8) {
+        let node = &mut state.nodes[usize::from(id)];
+        let old = self.views.get(node.view);
+        let uids = old.metadata.uid.rsplit('-').next().and_then(|uid| uid.parse::<u8>().ok());
+        let uid = uids.unwrap_or_default() + 1;
+        let boot = node.boot;
+        node.exists = true;
+        let view = self.first_view(id, uid, boot, false);
+        self.put_view(state, id, view);
+    }
+
+    fn schedule(&self, state: &mut State, id: u8) {
+        state.left.schedulings -= 1;
+        let view = self.views.get(state.nodes[usize::from(id)].view);
+        let is_sealed = view.label(keys::PHASE) == Some(Phase::Sealed.as_str());
+        state.nodes[usize::from(id)].bind = Some(is_sealed);
+    }
+
+    /// The real decision, or none where the webhook is down.
+    fn passes(&self, state: &State, id: u8, new: &NodeView, who: Who) -> bool {
+        if !state.webhook_up {
+            return true;
+        }
+        let node = &state.nodes[usize::from(id)];
+        let old = self.views.get(node.view);
+        let requester = Requester {
+            user: match who {
+                Who::Stranger => "controller".to_owned(),
+                Who::Override => "admin".to_owned(),
+                Who::Kured => account("kured").user(),
+            },
+            groups: Vec::new(),
+            node_claim: Vec::new(),
+        };
+        let record = self.records.get(state.lock.record);
+        let facts = Facts {
+            may_override: Known::Is(who == Who::Override),
+            kured_lock: Known::Is(record.render(self.scenario.concurrency)),
+        };
+        let request = admission::Request {
+            requester,
+            old: (*old).clone(),
+            new: new.clone(),
+        };
+        match admission::decide(&request, &facts, &self.webhook_policy(), now(node.expired)) {
+            Decision::Verdict(verdict) => verdict.outcome != admission::Outcome::Deny,
+            Decision::Need(_) => false,
+        }
+    }
+
+    fn webhook_policy(&self) -> Policy {
+        let kured = KuredPolicy {
+            service_account: account("kured"),
+            ds_namespace: "kube-system".to_owned(),
+            ds_name: "kured".to_owned(),
+            lock_annotation: keys::KURED_LOCK.to_owned(),
+        };
+        let is_protected = self.scenario.protects_kured && !self.is_off(Protection::KuredsNodeIsHeld);
+        Policy {
+            mode: Mode::Enforce,
+            agent: account("cordonhold-agent"),
+            kured: is_protected.then_some(kured),
+        }
+    }
+}
+
+fn account(name: &str) -> ServiceAccount {
+    ServiceAccount {
+        namespace: "kube-system".to_owned(),
+        name: name.to_owned(),
+    }
+}
+
+/// Before or long after the one `until` there is.
+fn now(expired: bool) -> Timestamp {
+    let text = if expired {
+        "2026-11-23T21:00:00Z"
+    } else {
+        "2026-11-23T19:00:00Z"
+    };
+    text.parse().unwrap_or(Timestamp::MAX)
+}

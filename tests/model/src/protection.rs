@@ -1,0 +1,67 @@
+//! The protections of the protocol, each with a switch.
+//!
+//! A switch does not reach into the decisions: it changes what an agent is told or what becomes of its writes, so that
+//! it behaves as one without that rule would. A check that finds nothing with a switch off would prove nothing.
+
+/// One rule of the protocol. C1 to C13 are the counterexamples that a first model found; D are defects of kured's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protection {
+    /// C1: before an entry is dropped its Node is read, after the lock and not from a cache.
+    DropReadsNodeAfterLock,
+    /// C2: a reboot that was issued is given up by evidence, not because time is up.
+    EvidenceNotTime,
+    /// C3a: an agent that starts asks the host for a shutdown under way before it goes on from a seal.
+    AskHostOnResume,
+    /// C3b: an agent that starts on a seal never reboots on it.
+    NoReissueOnResume,
+    /// C3c: an agent that starts asks the host before anything else, also where its Node shows no hold.
+    AskHostFirst,
+    /// C4a: the patch of an undo is a compare-and-swap.
+    UndoIsCas,
+    /// C4b: the stamp is a compare-and-swap.
+    StampIsCas,
+    /// C4c: a renewal is a compare-and-swap.
+    RenewalIsCas,
+    /// C5: marks are their owner's alone, whatever `until` says.
+    MarksOutliveUntil,
+    /// C6: a hold that was lost is never written again with its old id.
+    FreshIds,
+    /// C7: what the cordon was is decided once.
+    WasDecidedOnce,
+    /// C8: the end of a wish leaves the cordon as it is.
+    WishLeavesCordon,
+    /// C9: a cancel needs a permission of its own from the stamp on, and an agent looks for one before it cordons.
+    CancelIsPermitted,
+    /// C10: the Node is given back before the lock is released.
+    NodeBeforeLock,
+    /// C11: the seal names the version that the watch has reached.
+    SealOnWatchedVersion,
+    /// C11: a watch that lost its place says so.
+    GapsAreTold,
+    /// C12: the boot id is that of the cordon patch, not of the stamp.
+    BootIdOfCordon,
+    /// C13: nothing is issued on a seal past its deadline.
+    Deadline,
+    /// The wish is on the Node before there is an entry in the lock.
+    StampBeforeAcquire,
+    /// The seal is a compare-and-swap, not a look.
+    SealIsCas,
+    /// A verdict of the webhook holds for the version that it saw (the API server's own doing).
+    VerdictBoundToVersion,
+    /// The entry is confirmed by a write before the seal.
+    Confirm,
+    /// A confirmed entry outlives stripped marks until another boot.
+    SealedEntryOutlivesMarks,
+    /// Held Nodes fill a slot even where somebody removed their entry.
+    HeldNodesFillSlots,
+    /// The taint keeps pods away where the cordon was cleared.
+    Taint,
+    /// One agent at a time on a host.
+    LockFile,
+    /// No kured expires an entry of ours, whatever its `--lock-ttl`.
+    OurTtl,
+    /// An assumption: a host shows its shutdown before a seal's deadline has passed.
+    ShutdownShowsInTime,
+    /// D1: kured's node is protected by the webhook, because kured does not look again.
+    KuredsNodeIsHeld,
+}

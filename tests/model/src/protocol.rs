@@ -1,0 +1,487 @@
+//! The protocol as a model: which actions a state allows and what each leads to.
+
+use std::sync::Arc;
+
+use cordonhold_shared::cycle::{Cycle, Input, OnUncordon, Outcome, Policy, Request, Timer};
+use cordonhold_shared::lock::Record;
+use cordonhold_shared::node::{Condition, NodeView};
+use dashmap::DashMap;
+use stateright::{Model, Property};
+
+use crate::agents::Delivery;
+use crate::intern::{Id, Interner};
+use crate::property::Wrong;
+use crate::protection::Protection;
+use crate::world::{Agent, Drain, Faults, Ghost, Kured, KuredAt, Lock, Node, Power, State, Timers};
+
+/// What is explored.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    pub name: &'static str,
+    pub nodes: u8,
+    /// How many nodes may be in a reboot at once.
+    pub concurrency: usize,
+    pub faults: Faults,
+    pub on_uncordon: OnUncordon,
+    pub redrains_max: u8,
+    /// Nodes that an admin had cordoned before.
+    pub cordoned: Vec<u8>,
+    /// Nodes with a second agent.
+    pub second_agents: Vec<u8>,
+    /// Nodes where stock kured runs instead of an agent.
+    pub kured: Vec<u8>,
+    /// The webhook also sees uncordons of nodes that kured holds.
+    pub protects_kured: bool,
+    /// kured has a `--lock-ttl`.
+    pub kured_lock_ttl: bool,
+    /// A watch may deliver late; otherwise it delivers at once.
+    pub watches_lag: bool,
+    /// A host may show its shutdown late.
+    pub hosts_lag: bool,
+    /// How many holds a node may stamp.
+    pub stamps_max: u8,
+    /// Whether each state is also left alone until it rests, and must then be clean.
+    pub checks_rest: bool,
+    pub off: Vec<Protection>,
+}
+
+impl Scenario {
+    pub fn new(name: &'static str, nodes: u8, concurrency: usize) -> Scenario {
+        Scenario {
+            name,
+            nodes,
+            concurrency,
+            faults: Faults::default(),
+            on_uncordon: OnUncordon::Redrain,
+            redrains_max: 1,
+            cordoned: Vec::new(),
+            second_agents: Vec::new(),
+            kured: Vec::new(),
+            protects_kured: false,
+            kured_lock_ttl: false,
+            watches_lag: true,
+            hosts_lag: true,
+            stamps_max: 2,
+            checks_rest: false,
+            off: Vec::new(),
+        }
+    }
+}
+
+/// Something that happens. The numbers are those of agents or of nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// The open request of an agent is carried out and answered.
+    Serve(u8),
+    /// Carried out, and the answer is lost.
+    ServeUnanswered(u8),
+    /// Never carried out.
+    LoseRequest(u8),
+    /// Given up by its sender, and carried out later.
+    DelayWrite(u8),
+    /// The late write arrives.
+    LateWriteLands,
+    Crash(u8),
+    Start(u8),
+    /// The watch delivers.
+    Deliver(u8),
+    /// The watch loses its place.
+    Gap(u8),
+    LockChanged(u8),
+    LookAtSentinel(u8),
+    Due(u8, Timer),
+    /// The process stands still until the seal's deadline is over.
+    Pause(u8),
+    Evict(u8),
+    Drained(u8),
+    PodArrived(u8),
+    RebootFails(u8),
+    ShutdownShows(u8),
+    GoesDown(u8),
+    Boots(u8),
+    Uncordon(u8),
+    /// An uncordon is admitted, and lands later.
+    Admit(u8),
+    AdmittedLands(u8),
+    Recordon(u8),
+    Strip(u8),
+    Cancel(u8),
+    PlantCancel(u8),
+    AdminCordon(u8),
+    Delete(u8),
+    Recreate(u8),
+    RemoveEntry(u8),
+    WebhookFails,
+    Expire(u8),
+    /// A scheduler decides for the node.
+    Schedule(u8),
+    /// Its bind lands.
+    Bind(u8),
+    WantAgain(u8),
+    ForeignReboot(u8),
+    /// kured's next step.
+    Kured(u8),
+    KuredRestarts(u8),
+    KuredExpires(u8),
+    /// With [`Protection::EvidenceNotTime`] off: the agent gives up because time is up.
+    TimeIsUp(u8),
+    /// With [`Protection::NoReissueOnResume`] off.
+    Reissue(u8),
+    /// With [`Protection::FreshIds`] off: the lost hold is written again.
+    WriteHoldAgain(u8),
+    /// With [`Protection::StampBeforeAcquire`] off: the stamp that was held back.
+    StampNow(u8),
+}
+
+/// The model.
+pub struct Protocol {
+    pub(crate) scenario: Scenario,
+    policies: Vec<Policy>,
+    pub(crate) cycles: Interner<Cycle>,
+    pub(crate) requests: Interner<Request>,
+    pub(crate) inputs: Interner<Input>,
+    pub(crate) views: Interner<NodeView>,
+    pub(crate) records: Interner<Record>,
+    steps: DashMap<(Id<Cycle>, Id<Input>), (Id<Cycle>, Arc<Outcome>)>,
+    pub(crate) resting: DashMap<u64, bool>,
+}
+
+/// A Node's name, by its number.
+pub(crate) fn name(node: u8) -> String {
+    char::from(b'a' + node).to_string()
+}
+
+/// A node's number, by its name.
+pub(crate) fn number(name: &str) -> Option<u8> {
+    name.bytes().next().map(|byte| byte.wrapping_sub(b'a'))
+}
+
+/// The `created` of a node's hold.
+pub(crate) fn created(node: u8, stamp: u8) -> String {
+    format!("2026-11-23T1{node}:{stamp:02}:00.000000001Z")
+}
+
+pub(crate) fn boot_id(node: u8, boot: u8) -> String {
+    format!("boot-{node}-{boot}")
+}
+
+impl Protocol {
+    pub fn new(scenario: Scenario) -> Protocol {
+        let policy = |node| Policy {
+            node: name(node),
+            concurrency: scenario.concurrency,
+            verify: true,
+            on_uncordon: scenario.on_uncordon,
+            redrains_max: scenario.redrains_max,
+        };
+        Protocol {
+            policies: (0..scenario.nodes).map(policy).collect(),
+            scenario,
+            cycles: Interner::default(),
+            requests: Interner::default(),
+            inputs: Interner::default(),
+            views: Interner::default(),
+            records: Interner::default(),
+            steps: DashMap::new(),
+            resting: DashMap::new(),
+        }
+    }
+
+    pub(crate) fn is_off(&self, protection: Protection) -> bool {
+        self.scenario.off.contains(&protection)
+    }
+
+    /// The real step, remembered.
+    pub(crate) fn step(&self, cycle: Id<Cycle>, input: Input) -> (Id<Cycle>, Arc<Outcome>) {
+        let input = self.inputs.id(input);
+        if let Some(known) = self.steps.get(&(cycle, input)) {
+            return (known.0, Arc::clone(&known.1));
+        }
+        let (next, outcome) = cordonhold_shared::cycle::step(
+            (*self.cycles.get(cycle)).clone(),
+            (*self.inputs.get(input)).clone(),
+        );
+        let (next, outcome) = (self.cycles.id(next), Arc::new(outcome));
+        let _ = self.steps.insert((cycle, input), (next, Arc::clone(&outcome)));
+        (next, outcome)
+    }
+
+    pub(crate) fn new_cycle(&self, node: u8) -> Id<Cycle> {
+        self.cycles.id(Cycle::new(self.policies[usize::from(node)].clone()))
+    }
+
+    pub(crate) fn first_view(&self, node: u8, uid: u8, boot: u8, unschedulable: bool) -> NodeView {
+        let mut view = NodeView::default();
+        view.metadata.name = name(node);
+        view.metadata.uid = format!("uid-{node}-{uid}");
+        view.spec.unschedulable = unschedulable;
+        view.status.node_info.boot_id = boot_id(node, boot);
+        view.status.conditions.push(Condition {
+            kind: "Ready".to_owned(),
+            status: "True".to_owned(),
+        });
+        view
+    }
+
+    fn first_node(&self, node: u8) -> Node {
+        let unschedulable = self.scenario.cordoned.contains(&node);
+        Node {
+            view: self.views.id(self.first_view(node, 0, 0, unschedulable)),
+            version: 1,
+            exists: true,
+            pods: 1,
+            bind: None,
+            boot: 0,
+            power: Power::Up,
+            wants: true,
+            stamps: 0,
+            expired: false,
+            admitted: None,
+            seen: Ghost::default(),
+        }
+    }
+
+    fn first_state(&self) -> State {
+        let has_agent = |node: &u8| !self.scenario.kured.contains(node);
+        let agents = (0..self.scenario.nodes)
+            .filter(has_agent)
+            .chain(self.scenario.second_agents.iter().copied());
+        let mut state = State {
+            nodes: (0..self.scenario.nodes).map(|node| self.first_node(node)).collect(),
+            agents: agents.map(Agent::stopped).collect(),
+            kureds: self.scenario.kured.iter().map(|node| Kured::new(*node)).collect(),
+            lock: Lock {
+                record: self.records.id(Record::default()),
+                version: 1,
+            },
+            late: None,
+            left: self.scenario.faults,
+            webhook_up: true,
+            wrong: 0,
+        };
+        let firsts = state.agents.len() - self.scenario.second_agents.len();
+        for agent in 0..firsts {
+            self.start(&mut state, agent);
+            self.run_to_rest(&mut state, agent);
+        }
+        state
+    }
+}
+
+impl Agent {
+    fn stopped(node: u8) -> Agent {
+        Agent {
+            node,
+            cycle: None,
+            request: None,
+            queue: None,
+            watches_lock: false,
+            lock_changed: false,
+            timers: Timers::default(),
+            drain: Drain::Off,
+            cache: None,
+            is_lied_to: false,
+            held_back: None,
+        }
+    }
+
+    /// The process is gone, and its memory with it.
+    pub(crate) fn stop(&mut self) {
+        *self = Agent::stopped(self.node);
+    }
+}
+
+impl Kured {
+    fn new(node: u8) -> Kured {
+        Kured {
+            node,
+            at: KuredAt::Idle,
+            was_unschedulable: false,
+            expired: false,
+            acquired: 0,
+            rebooted: false,
+        }
+    }
+}
+
+impl Model for Protocol {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![self.first_state()]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        // What follows from a wrong says nothing.
+        if state.wrong != 0 {
+            return;
+        }
+        for agent in 0..state.agents.len() {
+            self.agent_actions(state, agent, actions);
+        }
+        for node in 0..state.nodes.len() {
+            self.host_actions(state, node, actions);
+            self.player_actions(state, node, actions);
+        }
+        for kured in 0..state.kureds.len() {
+            self.kured_actions(state, kured, actions);
+        }
+        if state.late.is_some() {
+            actions.push(Action::LateWriteLands);
+        }
+        if state.webhook_up && state.left.webhook_failures > 0 {
+            actions.push(Action::WebhookFails);
+        }
+    }
+
+    fn next_state(&self, last: &State, action: Action) -> Option<State> {
+        let mut state = last.clone();
+        if !self.act(&mut state, action) {
+            return None;
+        }
+        self.settle(&mut state);
+        self.count(&mut state);
+        (state != *last).then_some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<Protocol>> {
+        // One function per kind of wrong: a property carries no data.
+        macro_rules! never {
+            ($($wrong:ident),+) => {
+                vec![$(Property::<Protocol>::always(Wrong::$wrong.name(), |_, state| {
+                    state.wrong & Wrong::$wrong.bit() == 0
+                })),+]
+            };
+        }
+        let mut properties = never![
+            HeldUncordoned,
+            MarksChanged,
+            SealedWithoutCordon,
+            SealedAfterDisturbance,
+            SealedUnlisted,
+            SealedUnconfirmed,
+            RebootWithoutSeal,
+            RebootAfterDeadline,
+            DownUnsealed,
+            DownUnderNewPods,
+            TooManyBetween,
+            LiveEntryDropped,
+            TooManyDown,
+            OtherNode,
+            WrongCordon,
+            KuredRebootsUncordoned,
+            KuredUncordonsUnrebooted,
+            KuredTooMany
+        ];
+        if self.scenario.checks_rest {
+            properties.push(Property::<Protocol>::always(
+                Wrong::Stuck.name(),
+                |model, state| model.comes_to_rest(state),
+            ));
+        }
+        properties
+    }
+}
+
+impl Protocol {
+    /// Whether the action can happen; if so it has.
+    pub(crate) fn act(&self, state: &mut State, action: Action) -> bool {
+        match action {
+            Action::Serve(agent) => self.serve(state, agent.into(), Delivery::Answered),
+            Action::ServeUnanswered(agent) => self.serve(state, agent.into(), Delivery::Unanswered),
+            Action::LoseRequest(agent) => self.serve(state, agent.into(), Delivery::Lost),
+            Action::DelayWrite(agent) => self.serve(state, agent.into(), Delivery::Late),
+            Action::LateWriteLands => self.land(state),
+            Action::Crash(agent) => self.crash(state, agent.into()),
+            Action::Start(agent) => {
+                self.start(state, agent.into());
+                true
+            }
+            Action::Deliver(agent) => self.deliver(state, agent.into()),
+            Action::Gap(agent) => self.lose_watch(state, agent.into()),
+            Action::LockChanged(agent) => {
+                state.agents[usize::from(agent)].lock_changed = false;
+                self.feed(state, agent.into(), Input::LockChanged);
+                true
+            }
+            Action::LookAtSentinel(agent) => self.look(state, agent.into()),
+            Action::Due(agent, timer) => self.due(state, agent.into(), timer),
+            Action::Pause(agent) => {
+                state.left.pauses -= 1;
+                state.agents[usize::from(agent)].timers.disarm(Timer::Deadline);
+                true
+            }
+            Action::Evict(agent) => {
+                let node = state.agents[usize::from(agent)].node;
+                state.nodes[usize::from(node)].pods = 0;
+                true
+            }
+            Action::Drained(agent) => {
+                state.agents[usize::from(agent)].drain = Drain::Over;
+                self.feed(state, agent.into(), Input::Drained);
+                true
+            }
+            Action::PodArrived(agent) => {
+                self.feed(state, agent.into(), Input::PodArrived("default/web".to_owned()));
+                true
+            }
+            Action::RebootFails(agent) => self.fail_reboot(state, agent.into()),
+            Action::TimeIsUp(agent) => self.give_up_by_time(state, agent.into()),
+            Action::Reissue(agent) => self.reissue(state, agent.into()),
+            Action::WriteHoldAgain(agent) => self.write_hold_again(state, agent.into()),
+            Action::StampNow(agent) => self.stamp_now(state, agent.into()),
+            Action::Kured(kured) => self.kured_step(state, kured.into()),
+            Action::KuredRestarts(kured) => self.kured_restarts(state, kured.into()),
+            Action::KuredExpires(kured) => {
+                state.left.kured_expiries -= 1;
+                state.kureds[usize::from(kured)].expired = true;
+                true
+            }
+            other => self.play(state, other),
+        }
+    }
+
+    /// Where watches do not lag, they deliver at once.
+    fn settle(&self, state: &mut State) {
+        if self.scenario.watches_lag {
+            return;
+        }
+        for agent in 0..state.agents.len() {
+            while state.agents[agent].request.is_none() && self.deliver(state, agent) {}
+        }
+    }
+
+    /// AT-MOST-N, counted.
+    fn count(&self, state: &mut State) {
+        let between = state.nodes.iter().filter(|node| node.seen.between).count();
+        let kureds = state.kureds.iter().filter(|kured| kured.is_between()).count();
+        // What kured's TTL frees is free by kured's own rule.
+        let unexpired = state
+            .kureds
+            .iter()
+            .filter(|kured| kured.is_between() && !kured.expired)
+            .count();
+        if between > 0 && between + unexpired > self.scenario.concurrency {
+            state.go_wrong(Wrong::TooManyBetween);
+        }
+        if between == 0 && kureds > self.scenario.concurrency {
+            state.go_wrong(Wrong::KuredTooMany);
+        }
+        // A Node that was deleted no longer counts, though its host may still reboot.
+        let down = state
+            .nodes
+            .iter()
+            .filter(|node| node.power != Power::Up && node.seen.issued.is_some() && !node.seen.deleted)
+            .count();
+        if down > self.scenario.concurrency {
+            state.go_wrong(Wrong::TooManyDown);
+        }
+    }
+}
+
+impl State {
+    pub(crate) fn go_wrong(&mut self, wrong: Wrong) {
+        self.wrong |= wrong.bit();
+    }
+}

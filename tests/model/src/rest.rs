@@ -1,0 +1,142 @@
+//! NOTHING-STUCK: whatever has happened, a system that is then left alone comes to rest, and is clean.
+//!
+//! Left alone means: no more faults, and everybody who can go on does, in turn. A system that changes for ever is a livelock.
+//! One fair order is tried, not all of them.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use cordonhold_shared::Reading;
+use cordonhold_shared::cycle::{Input, Timer};
+use cordonhold_shared::{hold, keys};
+
+use crate::protocol::{Action, Protocol};
+use crate::world::{Drain, Faults, Power, State};
+
+/// A system that has not come to rest after so many rounds never does.
+const ROUNDS_MAX: usize = 200;
+
+impl Protocol {
+    /// Whether this state comes to rest clean.
+    pub(crate) fn comes_to_rest(&self, state: &State) -> bool {
+        let mut state = state.clone();
+        state.left = Faults::default();
+        let mut passed = Vec::new();
+        let mut is_clean = None;
+        for _ in 0..ROUNDS_MAX {
+            let key = key_of(&state);
+            if let Some(known) = self.resting.get(&key) {
+                is_clean = Some(*known);
+                break;
+            }
+            passed.push(key);
+            let before = state.clone();
+            self.round(&mut state);
+            if state == before {
+                is_clean = Some(self.is_clean(&state));
+                break;
+            }
+        }
+        let is_clean = is_clean.unwrap_or(false);
+        for key in passed {
+            let _ = self.resting.insert(key, is_clean);
+        }
+        is_clean
+    }
+
+    fn round(&self, state: &mut State) {
+        if state.late.is_some() {
+            let _ = self.land(state);
+        }
+        for index in 0..state.nodes.len() {
+            let id = u8::try_from(index).unwrap_or(u8::MAX);
+            let node = &state.nodes[index];
+            let next = match (node.exists, node.power, node.bind) {
+                (false, ..) => Action::Recreate(id),
+                (_, Power::Issued, _) => Action::ShutdownShows(id),
+                (_, Power::GoingDown, _) => Action::GoesDown(id),
+                (_, Power::Down, _) => Action::Boots(id),
+                (_, Power::Up, Some(_)) => Action::Bind(id),
+                (_, Power::Up, None) => continue,
+            };
+            let _ = self.act(state, next);
+        }
+        for index in 0..state.agents.len() {
+            self.agent_goes_on(state, index);
+        }
+        for index in 0..state.kureds.len() {
+            let mut actions = Vec::new();
+            self.kured_actions(state, index, &mut actions);
+            for action in actions {
+                let _ = self.act(state, action);
+            }
+        }
+    }
+
+    fn agent_goes_on(&self, state: &mut State, index: usize) {
+        let own = state.agents[index].node;
+        let power = state.nodes[usize::from(own)].power;
+        if state.agents[index].cycle.is_none() {
+            let is_alone = state
+                .agents
+                .iter()
+                .all(|other| other.node != own || other.cycle.is_none());
+            if power == Power::Down || !is_alone {
+                return;
+            }
+            self.start(state, index);
+        }
+        self.run_to_rest(state, index);
+        if state.agents[index].lock_changed && state.agents[index].watches_lock {
+            state.agents[index].lock_changed = false;
+            self.feed(state, index, Input::LockChanged);
+            self.run_to_rest(state, index);
+        }
+        let _ = self.look(state, index);
+        self.run_to_rest(state, index);
+        match state.agents[index].drain {
+            Drain::Running => {
+                state.nodes[usize::from(own)].pods = 0;
+                state.agents[index].drain = Drain::Over;
+                self.feed(state, index, Input::Drained);
+            }
+            Drain::Over if state.nodes[usize::from(own)].pods > 0 => {
+                self.feed(state, index, Input::PodArrived("default/web".to_owned()));
+            }
+            _ => {}
+        }
+        self.run_to_rest(state, index);
+        let power = state.nodes[usize::from(own)].power;
+        if let Some(timer) = Protocol::next_timer(state.agents[index].timers, power) {
+            let _ = self.due(state, index, timer);
+            self.run_to_rest(state, index);
+        } else if state.agents[index].timers.has(Timer::Poll) {
+            let _ = self.due(state, index, Timer::Poll);
+            self.run_to_rest(state, index);
+        }
+    }
+
+    /// No marks, no entries, nobody at work; and no wish that could still be granted.
+    fn is_clean(&self, state: &State) -> bool {
+        let is_unmarked = state.nodes.iter().all(|node| {
+            let view = self.views.get(node.view);
+            let has_leftover = keys::MARK_ANNOTATIONS.iter().any(|key| view.annotation(key).is_some());
+            hold::read(&view) == Reading::Absent && !has_leftover && !view.is_tainted(keys::REBOOTING)
+        });
+        let is_unlocked = self.records.get(state.lock.record).entries.is_empty();
+        let are_idle = state
+            .agents
+            .iter()
+            .filter_map(|agent| agent.cycle)
+            .all(|cycle| self.cycles.get(cycle).is_idle());
+        let are_granted = state.nodes.iter().all(|node| {
+            !node.wants || node.stamps >= self.scenario.stamps_max || !self.scenario.kured.is_empty()
+        });
+        is_unmarked && is_unlocked && are_idle && are_granted
+    }
+}
+
+fn key_of(state: &State) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    state.hash(&mut hasher);
+    hasher.finish()
+}
