@@ -6,7 +6,7 @@ use cordonhold_shared::lock::{Entry, Record};
 use crate::players::Who;
 use crate::property::Wrong;
 use crate::protection::Protection;
-use crate::protocol::{Action, Protocol, name};
+use crate::protocol::{Action, Protocol, name, small};
 use crate::world::{Kured, KuredAt, Power, State};
 
 impl Kured {
@@ -18,7 +18,7 @@ impl Kured {
 
 impl Protocol {
     pub(crate) fn kured_actions(&self, state: &State, index: usize, actions: &mut Vec<Action>) {
-        let id = u8::try_from(index).unwrap_or(u8::MAX);
+        let id = small(index);
         let kured = &state.kureds[index];
         let node = &state.nodes[usize::from(kured.node)];
         let waits = match kured.at {
@@ -130,7 +130,10 @@ impl Protocol {
         let mut record = rewritten((*self.records.get(state.lock.record)).clone());
         if record.entries.len() >= self.scenario.concurrency {
             let is_live = |entry: &Entry| !self.kured_calls_expired(state, entry);
-            let dropped_live = record.entries.iter().any(|entry| entry.is_ours() && !is_live(entry));
+            let dropped_live = record
+                .entries
+                .iter()
+                .any(|entry| entry.is_ours() && !is_live(entry));
             record.entries.retain(is_live);
             if dropped_live {
                 state.go_wrong(Wrong::LiveEntryDropped);

@@ -5,24 +5,33 @@
 //! The model is what is around them. A write is one atomic step, a read another; between two steps anything else may happen.
 //! Not here: clocks (a timer ends whenever it likes), the wire, and what a real API server does ([`cordonhold_shared`] and
 //! the tests on the control plane have those).
+#![expect(
+    clippy::unused_self,
+    reason = "an action is a method of the model, whether it needs the scenario or not"
+)]
 
 mod agents;
+mod hosts;
 mod intern;
 mod kured;
 mod players;
 mod property;
 mod protection;
 mod protocol;
+mod requests;
 mod rest;
 mod scenarios;
+mod switches;
 mod world;
+mod writes;
 
 pub use property::Wrong;
 pub use protection::Protection;
-pub use protocol::{Action, Protocol, Scenario};
-pub use scenarios::{Counterexample, counterexamples, deep, quick};
+pub use protocol::{Action, Protocol};
+pub use scenarios::{Counterexample, Scenario, counterexamples, deep, quick};
 pub use world::{Faults, State};
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use stateright::{Checker as _, Model as _};
@@ -37,6 +46,8 @@ pub struct Outcome {
     pub time: Duration,
     /// Whether every state within the scenario was seen.
     pub is_complete: bool,
+    /// Whether there is a way to reboot every node.
+    pub has_rebooted: bool,
     /// What went wrong, each with the actions that lead there.
     pub found: Vec<(Wrong, Vec<String>)>,
 }
@@ -70,7 +81,10 @@ pub fn check(scenario: Scenario, bounds: Bounds, mut progress: impl FnMut(usize,
         .filter_map(|wrong| {
             let path = discoveries.get(wrong.name())?;
             let actions = path.clone().into_actions();
-            Some((wrong, actions.iter().map(|action| format!("{action:?}")).collect()))
+            Some((
+                wrong,
+                actions.iter().map(|action| format!("{action:?}")).collect(),
+            ))
         })
         .collect();
     let time = started.elapsed();
@@ -80,7 +94,30 @@ pub fn check(scenario: Scenario, bounds: Bounds, mut progress: impl FnMut(usize,
         generated: checker.state_count(),
         depth: checker.max_depth(),
         is_complete: found.is_empty() && time < bounds.time && checker.state_count() < bounds.states,
+        has_rebooted: discoveries.contains_key(protocol::REBOOTED),
         time,
         found,
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: {} states ({} generated, depth {}) in {:.1?}{}",
+            self.name,
+            self.states,
+            self.generated,
+            self.depth,
+            self.time,
+            if self.is_complete { "" } else { ", not complete" }
+        )?;
+        for (wrong, path) in &self.found {
+            write!(f, "\n  {wrong}, after {} steps:", path.len())?;
+            for action in path {
+                write!(f, " {action}")?;
+            }
+        }
+        Ok(())
     }
 }

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use crate::property::Wrong;
 use crate::protection::Protection;
-use crate::protocol::{Action, Protocol};
+use crate::protocol::{Action, Protocol, small};
 use crate::world::{Event, Power, State};
 
 /// Who asks the API server.
@@ -26,7 +26,7 @@ pub(crate) enum Who {
 
 impl Protocol {
     pub(crate) fn player_actions(&self, state: &State, index: usize, actions: &mut Vec<Action>) {
-        let id = u8::try_from(index).unwrap_or(u8::MAX);
+        let id = small(index);
         let (node, left) = (&state.nodes[index], &state.left);
         let view = self.views.get(node.view);
         let is_marked = hold::read(&view) != Reading::Absent;
@@ -44,21 +44,37 @@ impl Protocol {
             return;
         }
         let is_bound = !self.is_off(Protection::VerdictBoundToVersion);
-        may(left.uncordons > 0 && is_cordoned && is_bound, Action::Uncordon(id));
+        may(
+            left.uncordons > 0 && is_cordoned && is_bound,
+            Action::Uncordon(id),
+        );
         may(left.uncordons > 0 && is_cordoned && !is_bound, Action::Admit(id));
-        may(left.recordons > 0 && !is_cordoned && is_held, Action::Recordon(id));
+        may(
+            left.recordons > 0 && !is_cordoned && is_held,
+            Action::Recordon(id),
+        );
         may(left.strips > 0 && is_marked, Action::Strip(id));
         may(left.cancels > 0 && is_marked, Action::Cancel(id));
         may(left.planted_cancels > 0 && is_marked, Action::PlantCancel(id));
-        may(left.admin_cordons > 0 && !is_cordoned && !is_held, Action::AdminCordon(id));
+        may(
+            left.admin_cordons > 0 && !is_cordoned && !is_held,
+            Action::AdminCordon(id),
+        );
         may(left.deletions > 0, Action::Delete(id));
         let record = self.records.get(state.lock.record);
-        let has_entry = record.entries.iter().any(|entry| entry.node == view.metadata.name);
+        let has_entry = record
+            .entries
+            .iter()
+            .any(|entry| entry.node == view.metadata.name);
         may(left.removed_entries > 0 && has_entry, Action::RemoveEntry(id));
-        may(left.expiries > 0 && is_marked && !node.expired, Action::Expire(id));
-        let is_kept_away = is_cordoned || (view.is_tainted(keys::REBOOTING) && !self.is_off(Protection::Taint));
         may(
-            left.schedulings > 0 && !is_kept_away && node.bind.is_none() && node.pods == 0,
+            left.expiries > 0 && is_marked && !node.expired,
+            Action::Expire(id),
+        );
+        let is_kept_away =
+            is_cordoned || (view.is_tainted(keys::REBOOTING) && !self.is_off(Protection::Taint));
+        may(
+            left.schedulings > 0 && !is_kept_away && node.bind.is_none(),
             Action::Schedule(id),
         );
         may(left.more_wishes > 0 && !node.wants, Action::WantAgain(id));
@@ -163,7 +179,9 @@ impl Protocol {
     pub(crate) fn uncordoned(&self, state: &State, id: u8) -> NodeView {
         self.changed(state, id, |view| {
             view.spec.unschedulable = false;
-            view.spec.taints.retain(|taint| taint.key != keys::UNSCHEDULABLE_TAINT);
+            view.spec
+                .taints
+                .retain(|taint| taint.key != keys::UNSCHEDULABLE_TAINT);
         })
     }
 
@@ -204,8 +222,7 @@ impl Protocol {
             let _ = view.metadata.labels.remove(keys::PHASE);
             view.spec.taints.retain(|taint| taint.key != keys::REBOOTING);
         });
-        let is_forgiven =
-            self.is_off(Protection::MarksOutliveUntil) && state.nodes[usize::from(id)].expired;
+        let is_forgiven = self.is_off(Protection::MarksOutliveUntil) && state.nodes[usize::from(id)].expired;
         if !is_forgiven && !self.passes(state, id, &new, Who::Stranger) {
             return false;
         }
@@ -260,7 +277,12 @@ impl Protocol {
     fn recreate(&self, state: &mut State, id: u8) {
         let node = &mut state.nodes[usize::from(id)];
         let old = self.views.get(node.view);
-        let uids = old.metadata.uid.rsplit('-').next().and_then(|uid| uid.parse::<u8>().ok());
+        let uids = old
+            .metadata
+            .uid
+            .rsplit('-')
+            .next()
+            .and_then(|uid| uid.parse::<u8>().ok());
         let uid = uids.unwrap_or_default() + 1;
         let boot = node.boot;
         node.exists = true;

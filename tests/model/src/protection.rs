@@ -3,7 +3,7 @@
 //! A switch does not reach into the decisions: it changes what an agent is told or what becomes of its writes, so that
 //! it behaves as one without that rule would. A check that finds nothing with a switch off would prove nothing.
 
-/// One rule of the protocol. C1 to C13 are the counterexamples that a first model found; D are defects of kured's.
+/// One rule of the protocol. C1 to C13 are the counterexamples to the protocol without it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protection {
     /// C1: before an entry is dropped its Node is read, after the lock and not from a cache.
@@ -62,6 +62,40 @@ pub enum Protection {
     OurTtl,
     /// An assumption: a host shows its shutdown before a seal's deadline has passed.
     ShutdownShowsInTime,
-    /// D1: kured's node is protected by the webhook, because kured does not look again.
+    /// kured's node is protected by the webhook, because kured does not look again.
     KuredsNodeIsHeld,
+}
+
+impl Protection {
+    pub const ALL: [Protection; 29] = [
+        Protection::DropReadsNodeAfterLock,
+        Protection::EvidenceNotTime,
+        Protection::AskHostOnResume,
+        Protection::NoReissueOnResume,
+        Protection::AskHostFirst,
+        Protection::UndoIsCas,
+        Protection::StampIsCas,
+        Protection::RenewalIsCas,
+        Protection::MarksOutliveUntil,
+        Protection::FreshIds,
+        Protection::WasDecidedOnce,
+        Protection::WishLeavesCordon,
+        Protection::CancelIsPermitted,
+        Protection::NodeBeforeLock,
+        Protection::SealOnWatchedVersion,
+        Protection::GapsAreTold,
+        Protection::BootIdOfCordon,
+        Protection::Deadline,
+        Protection::StampBeforeAcquire,
+        Protection::SealIsCas,
+        Protection::VerdictBoundToVersion,
+        Protection::Confirm,
+        Protection::SealedEntryOutlivesMarks,
+        Protection::HeldNodesFillSlots,
+        Protection::Taint,
+        Protection::LockFile,
+        Protection::OurTtl,
+        Protection::ShutdownShowsInTime,
+        Protection::KuredsNodeIsHeld,
+    ];
 }

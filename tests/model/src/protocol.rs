@@ -2,71 +2,18 @@
 
 use std::sync::Arc;
 
-use cordonhold_shared::cycle::{Cycle, Input, OnUncordon, Outcome, Policy, Request, Timer};
+use cordonhold_shared::cycle::{Cycle, Input, Outcome, Policy, Request, Timer};
 use cordonhold_shared::lock::Record;
 use cordonhold_shared::node::{Condition, NodeView};
 use dashmap::DashMap;
 use stateright::{Model, Property};
 
-use crate::agents::Delivery;
 use crate::intern::{Id, Interner};
 use crate::property::Wrong;
 use crate::protection::Protection;
-use crate::world::{Agent, Drain, Faults, Ghost, Kured, KuredAt, Lock, Node, Power, State, Timers};
-
-/// What is explored.
-#[derive(Clone, Debug)]
-pub struct Scenario {
-    pub name: &'static str,
-    pub nodes: u8,
-    /// How many nodes may be in a reboot at once.
-    pub concurrency: usize,
-    pub faults: Faults,
-    pub on_uncordon: OnUncordon,
-    pub redrains_max: u8,
-    /// Nodes that an admin had cordoned before.
-    pub cordoned: Vec<u8>,
-    /// Nodes with a second agent.
-    pub second_agents: Vec<u8>,
-    /// Nodes where stock kured runs instead of an agent.
-    pub kured: Vec<u8>,
-    /// The webhook also sees uncordons of nodes that kured holds.
-    pub protects_kured: bool,
-    /// kured has a `--lock-ttl`.
-    pub kured_lock_ttl: bool,
-    /// A watch may deliver late; otherwise it delivers at once.
-    pub watches_lag: bool,
-    /// A host may show its shutdown late.
-    pub hosts_lag: bool,
-    /// How many holds a node may stamp.
-    pub stamps_max: u8,
-    /// Whether each state is also left alone until it rests, and must then be clean.
-    pub checks_rest: bool,
-    pub off: Vec<Protection>,
-}
-
-impl Scenario {
-    pub fn new(name: &'static str, nodes: u8, concurrency: usize) -> Scenario {
-        Scenario {
-            name,
-            nodes,
-            concurrency,
-            faults: Faults::default(),
-            on_uncordon: OnUncordon::Redrain,
-            redrains_max: 1,
-            cordoned: Vec::new(),
-            second_agents: Vec::new(),
-            kured: Vec::new(),
-            protects_kured: false,
-            kured_lock_ttl: false,
-            watches_lag: true,
-            hosts_lag: true,
-            stamps_max: 2,
-            checks_rest: false,
-            off: Vec::new(),
-        }
-    }
-}
+use crate::requests::Delivery;
+use crate::scenarios::Scenario;
+use crate::world::{Agent, Drain, Ghost, Kured, KuredAt, Lock, Node, Power, State, Timers};
 
 /// Something that happens. The numbers are those of agents or of nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -142,9 +89,15 @@ pub struct Protocol {
     pub(crate) inputs: Interner<Input>,
     pub(crate) views: Interner<NodeView>,
     pub(crate) records: Interner<Record>,
-    steps: DashMap<(Id<Cycle>, Id<Input>), (Id<Cycle>, Arc<Outcome>)>,
+    steps: DashMap<(Id<Cycle>, Id<Input>), Step>,
     pub(crate) resting: DashMap<u64, bool>,
 }
+
+/// What a step leads to.
+type Step = (Id<Cycle>, Arc<Outcome>);
+
+/// What must happen somewhere: a check in which nothing gets done would prove nothing.
+pub(crate) const REBOOTED: &str = "every node has rebooted";
 
 /// A Node's name, by its number.
 pub(crate) fn name(node: u8) -> String {
@@ -159,6 +112,11 @@ pub(crate) fn number(name: &str) -> Option<u8> {
 /// The `created` of a node's hold.
 pub(crate) fn created(node: u8, stamp: u8) -> String {
     format!("2026-11-23T1{node}:{stamp:02}:00.000000001Z")
+}
+
+/// The number of an agent or a node, as actions name it.
+pub(crate) fn small(index: usize) -> u8 {
+    u8::try_from(index).unwrap_or(u8::MAX)
 }
 
 pub(crate) fn boot_id(node: u8, boot: u8) -> String {
@@ -192,7 +150,7 @@ impl Protocol {
     }
 
     /// The real step, remembered.
-    pub(crate) fn step(&self, cycle: Id<Cycle>, input: Input) -> (Id<Cycle>, Arc<Outcome>) {
+    pub(crate) fn step(&self, cycle: Id<Cycle>, input: Input) -> Step {
         let input = self.inputs.id(input);
         if let Some(known) = self.steps.get(&(cycle, input)) {
             return (known.0, Arc::clone(&known.1));
@@ -207,7 +165,8 @@ impl Protocol {
     }
 
     pub(crate) fn new_cycle(&self, node: u8) -> Id<Cycle> {
-        self.cycles.id(Cycle::new(self.policies[usize::from(node)].clone()))
+        self.cycles
+            .id(Cycle::new(self.policies[usize::from(node)].clone()))
     }
 
     pub(crate) fn first_view(&self, node: u8, uid: u8, boot: u8, unschedulable: bool) -> NodeView {
@@ -247,7 +206,9 @@ impl Protocol {
             .filter(has_agent)
             .chain(self.scenario.second_agents.iter().copied());
         let mut state = State {
-            nodes: (0..self.scenario.nodes).map(|node| self.first_node(node)).collect(),
+            nodes: (0..self.scenario.nodes)
+                .map(|node| self.first_node(node))
+                .collect(),
             agents: agents.map(Agent::stopped).collect(),
             kureds: self.scenario.kured.iter().map(|node| Kured::new(*node)).collect(),
             lock: Lock {
@@ -374,10 +335,13 @@ impl Model for Protocol {
             KuredUncordonsUnrebooted,
             KuredTooMany
         ];
+        properties.push(Property::<Protocol>::sometimes(REBOOTED, |_, state| {
+            state.nodes.iter().all(|node| node.boot > 0)
+        }));
         if self.scenario.checks_rest {
             properties.push(Property::<Protocol>::always(
                 Wrong::Stuck.name(),
-                |model, state| model.comes_to_rest(state),
+                Protocol::comes_to_rest,
             ));
         }
         properties

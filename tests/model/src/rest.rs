@@ -9,7 +9,7 @@ use cordonhold_shared::Reading;
 use cordonhold_shared::cycle::{Input, Timer};
 use cordonhold_shared::{hold, keys};
 
-use crate::protocol::{Action, Protocol};
+use crate::protocol::{Action, Protocol, small};
 use crate::world::{Drain, Faults, Power, State};
 
 /// A system that has not come to rest after so many rounds never does.
@@ -48,7 +48,7 @@ impl Protocol {
             let _ = self.land(state);
         }
         for index in 0..state.nodes.len() {
-            let id = u8::try_from(index).unwrap_or(u8::MAX);
+            let id = small(index);
             let node = &state.nodes[index];
             let next = match (node.exists, node.power, node.bind) {
                 (false, ..) => Action::Recreate(id),
@@ -119,7 +119,9 @@ impl Protocol {
     fn is_clean(&self, state: &State) -> bool {
         let is_unmarked = state.nodes.iter().all(|node| {
             let view = self.views.get(node.view);
-            let has_leftover = keys::MARK_ANNOTATIONS.iter().any(|key| view.annotation(key).is_some());
+            let has_leftover = keys::MARK_ANNOTATIONS
+                .iter()
+                .any(|key| view.annotation(key).is_some());
             hold::read(&view) == Reading::Absent && !has_leftover && !view.is_tainted(keys::REBOOTING)
         });
         let is_unlocked = self.records.get(state.lock.record).entries.is_empty();

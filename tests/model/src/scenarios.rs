@@ -1,14 +1,73 @@
 //! What is explored: the protocol as it is under many faults, and without each of its protections.
 
+use cordonhold_shared::cycle::OnUncordon;
+
 use crate::property::Wrong;
 use crate::protection::Protection;
-use crate::protocol::Scenario;
 use crate::world::Faults;
 
-/// A protection, switched off, and what then goes wrong.
+/// What is explored.
+#[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent choices, each named")]
+pub struct Scenario {
+    pub name: &'static str,
+    pub nodes: u8,
+    /// How many nodes may be in a reboot at once.
+    pub concurrency: usize,
+    pub faults: Faults,
+    pub on_uncordon: OnUncordon,
+    pub redrains_max: u8,
+    /// Nodes that an admin had cordoned before.
+    pub cordoned: Vec<u8>,
+    /// Nodes with a second agent.
+    pub second_agents: Vec<u8>,
+    /// Nodes where stock kured runs instead of an agent.
+    pub kured: Vec<u8>,
+    /// The webhook also sees uncordons of nodes that kured holds.
+    pub protects_kured: bool,
+    /// kured has a `--lock-ttl`.
+    pub kured_lock_ttl: bool,
+    /// A watch may deliver late; otherwise it delivers at once.
+    pub watches_lag: bool,
+    /// A host may show its shutdown late.
+    pub hosts_lag: bool,
+    /// How many holds a node may stamp.
+    pub stamps_max: u8,
+    /// Whether each state is also left alone until it rests, and must then be clean.
+    pub checks_rest: bool,
+    pub off: Vec<Protection>,
+}
+
+impl Scenario {
+    pub fn new(name: &'static str, nodes: u8, concurrency: usize) -> Scenario {
+        Scenario {
+            name,
+            nodes,
+            concurrency,
+            faults: Faults::default(),
+            on_uncordon: OnUncordon::Redrain,
+            redrains_max: 1,
+            cordoned: Vec::new(),
+            second_agents: Vec::new(),
+            kured: Vec::new(),
+            protects_kured: false,
+            kured_lock_ttl: false,
+            watches_lag: true,
+            hosts_lag: true,
+            stamps_max: 2,
+            checks_rest: false,
+            off: Vec::new(),
+        }
+    }
+}
+
+/// What goes wrong without a protection, or with stock kured.
 #[derive(Clone, Debug)]
 pub struct Counterexample {
-    pub protection: Protection,
+    /// C1 to C13, or kured's defects D1 to D7; the others have no number.
+    pub number: Option<&'static str>,
+    /// Switched off; several where one rule covers for another. Empty for kured, which has none of them.
+    pub off: Vec<Protection>,
     pub scenario: Scenario,
     /// One of these must be found.
     pub expects: Vec<Wrong>,
@@ -42,6 +101,7 @@ const NONE: Faults = Faults {
 };
 
 /// Everything is right, in scenarios that are explored whole within a test run.
+#[rustfmt::skip]
 pub fn quick() -> Vec<Scenario> {
     let two = |name, faults| Scenario {
         faults,
@@ -49,147 +109,214 @@ pub fn quick() -> Vec<Scenario> {
         ..Scenario::new(name, 2, 1)
     };
     vec![
-        two("two nodes, no fault", NONE),
-        two("one crash", Faults { crashes: 1, ..NONE }),
+        two("no fault", NONE),
+        two("crash", Faults { crashes: 1, ..NONE }),
         two("lost answer", Faults { lost_answers: 1, ..NONE }),
         two("lost request", Faults { lost_requests: 1, ..NONE }),
-        Scenario {
-            checks_rest: false,
-            ..two("late write", Faults { late_writes: 1, ..NONE })
-        },
+        two("late write", Faults { late_writes: 1, ..NONE }),
         two("uncordon, webhook down", Faults { uncordons: 1, webhook_failures: 1, ..NONE }),
         Scenario {
             cordoned: vec![0],
-            ..two("admin's cordon, cancel", Faults { cancels: 1, uncordons: 1, ..NONE })
+            ..two("an admin's cordon, cancel", Faults { cancels: 1, ..NONE })
         },
         two("watch gap, failed reboot", Faults { watch_gaps: 1, failed_reboots: 1, ..NONE }),
-        two("pod bound late", Faults { schedulings: 1, ..NONE }),
-        two("Node deleted", Faults { deletions: 1, ..NONE }),
-        two("pause", Faults { pauses: 1, ..NONE }),
+        two("bind in flight", Faults { schedulings: 1, ..NONE }),
+        two("pause, renewal, failed drain", Faults { pauses: 1, renewals: 1, drain_timeouts: 1, ..NONE }),
         two("foreign reboot", Faults { foreign_reboots: 1, ..NONE }),
+        Scenario {
+            second_agents: vec![0],
+            ..two("two agents on one node", Faults { crashes: 1, ..NONE })
+        },
+        Scenario {
+            kured: vec![1],
+            protects_kured: true,
+            kured_lock_ttl: true,
+            ..two("kured on the same lock", Faults { crashes: 1, uncordons: 1, ..NONE })
+        },
+        Scenario {
+            on_uncordon: OnUncordon::Abort,
+            ..two("abort on uncordon", Faults { uncordons: 1, webhook_failures: 1, ..NONE })
+        },
+        Scenario {
+            watches_lag: false,
+            ..Scenario::new("three nodes, N = 2", 3, 2)
+        },
     ]
 }
 
 /// The same and more at length.
+#[rustfmt::skip]
 pub fn deep() -> Vec<Scenario> {
     let two = |name, faults| Scenario {
         faults,
         ..Scenario::new(name, 2, 1)
     };
+    let rests = |scenario| Scenario { checks_rest: true, ..scenario };
     let three = |name, faults| Scenario {
         faults,
         watches_lag: false,
         ..Scenario::new(name, 3, 2)
     };
     vec![
-        two("crash 2", Faults { crashes: 2, ..NONE }),
-        two("crash, uncordon, webhook down", Faults { crashes: 1, uncordons: 1, webhook_failures: 1, ..NONE }),
-        two("crash, late write", Faults { crashes: 1, late_writes: 1, ..NONE }),
-        three("three nodes, no fault", NONE),
+        rests(two("crash 2", Faults { crashes: 2, ..NONE })),
+        rests(two("crash, late write", Faults { crashes: 1, late_writes: 1, ..NONE })),
+        rests(two("Node deleted", Faults { deletions: 1, ..NONE })),
+        two("crash, uncordon, expiry, webhook down", Faults { crashes: 1, uncordons: 1, expiries: 1, webhook_failures: 1, ..NONE }),
+        two("crash, uncordon, recordon, strip, webhook down", Faults { crashes: 1, uncordons: 1, recordons: 1, strips: 1, webhook_failures: 1, ..NONE }),
+        Scenario {
+            cordoned: vec![0],
+            ..two("cancel, admin's cordon and uncordon, failed drain, crash", Faults { crashes: 1, cancels: 1, admin_cordons: 1, uncordons: 1, drain_timeouts: 1, ..NONE })
+        },
+        two("entry removed, crash, uncordon", Faults { removed_entries: 1, crashes: 1, uncordons: 1, ..NONE }),
+        two("Node deleted, crash", Faults { deletions: 1, crashes: 1, ..NONE }),
+        two("planted cancel, uncordon, crash", Faults { planted_cancels: 1, uncordons: 1, crashes: 1, ..NONE }),
+        two("two reboots each, crash", Faults { more_wishes: 2, crashes: 1, ..NONE }),
+        two("bind in flight, uncordon, webhook down, crash", Faults { schedulings: 1, uncordons: 1, webhook_failures: 1, crashes: 1, ..NONE }),
+        Scenario {
+            second_agents: vec![0],
+            ..two("two agents on one node", Faults { crashes: 2, late_writes: 1, ..NONE })
+        },
+        Scenario {
+            kured: vec![1],
+            protects_kured: true,
+            kured_lock_ttl: true,
+            ..two("kured on the same lock", Faults { crashes: 1, late_writes: 1, uncordons: 1, kured_expiries: 1, ..NONE })
+        },
+        Scenario {
+            kured: vec![2],
+            protects_kured: true,
+            ..three("three nodes, one kured's", Faults { crashes: 1, late_writes: 1, ..NONE })
+        },
+        three("three nodes, late write", Faults { late_writes: 1, ..NONE }),
         three("three nodes, crash", Faults { crashes: 1, ..NONE }),
+        three("three nodes, uncordon, webhook down", Faults { uncordons: 1, webhook_failures: 1, ..NONE }),
     ]
 }
 
 /// Each protection off alone, in the smallest scenario that shows what it is for.
 pub fn counterexamples() -> Vec<Counterexample> {
-    use Protection as P;
-    use Wrong as W;
-    let one = |protection, faults, expects: &[W]| without(protection, 1, faults, expects);
-    let two = |protection, faults, expects: &[W]| without(protection, 2, faults, expects);
-    let mut all = vec![
-        two(P::DropReadsNodeAfterLock, NONE, &[W::LiveEntryDropped]),
-        one(P::EvidenceNotTime, Faults { pauses: 1, ..NONE }, &[W::DownUnsealed]),
-        one(P::AskHostOnResume, Faults { crashes: 1, ..NONE }, &[W::DownUnsealed]),
-        one(P::NoReissueOnResume, Faults { crashes: 1, ..NONE }, &[W::RebootWithoutSeal]),
-        one(P::UndoIsCas, Faults { late_writes: 1, drain_timeouts: 1, crashes: 1, ..NONE }, &[W::DownUnsealed]),
-        two(P::StampIsCas, Faults { late_writes: 1, crashes: 1, ..NONE }, &[W::LiveEntryDropped, W::TooManyDown]),
-        one(P::RenewalIsCas, Faults { late_writes: 1, renewals: 1, drain_timeouts: 1, ..NONE }, &[W::Stuck]),
-        one(P::MarksOutliveUntil, Faults { expiries: 1, strips: 1, ..NONE }, &[W::MarksChanged]),
-        two(P::FreshIds, Faults { deletions: 1, ..NONE }, &[W::LiveEntryDropped]),
-        one(P::WasDecidedOnce, Faults { crashes: 1, ..NONE }, &[W::WrongCordon]),
-        one(P::CancelIsPermitted, Faults { planted_cancels: 1, uncordons: 1, ..NONE }, &[W::HeldUncordoned]),
-        one(
-            P::SealOnWatchedVersion,
-            Faults { webhook_failures: 1, uncordons: 1, recordons: 1, ..NONE },
-            &[W::SealedAfterDisturbance],
-        ),
-        one(
-            P::GapsAreTold,
-            Faults { webhook_failures: 1, uncordons: 1, recordons: 1, watch_gaps: 1, ..NONE },
-            &[W::SealedAfterDisturbance],
-        ),
-        one(P::BootIdOfCordon, Faults { foreign_reboots: 1, crashes: 1, more_wishes: 1, ..NONE }, &[W::DownUnsealed]),
-        one(P::Deadline, Faults { pauses: 1, ..NONE }, &[W::RebootAfterDeadline]),
-        two(P::StampBeforeAcquire, NONE, &[W::LiveEntryDropped]),
-        one(P::SealIsCas, Faults { webhook_failures: 1, uncordons: 1, ..NONE }, &[W::SealedWithoutCordon]),
-        one(P::Confirm, Faults { removed_entries: 1, ..NONE }, &[W::SealedUnconfirmed]),
-        two(
-            P::SealedEntryOutlivesMarks,
-            Faults { webhook_failures: 1, strips: 1, ..NONE },
-            &[W::TooManyDown],
-        ),
-        two(P::HeldNodesFillSlots, Faults { removed_entries: 1, ..NONE }, &[W::TooManyDown]),
-        one(
-            P::Taint,
-            Faults { webhook_failures: 1, uncordons: 1, schedulings: 1, ..NONE },
-            &[W::DownUnderNewPods],
-        ),
-        one(P::ShutdownShowsInTime, Faults { crashes: 1, ..NONE }, &[W::DownUnsealed]),
-    ];
-    // Held Nodes fill their slots, so this one has to be off too.
-    let mut order = two(P::NodeBeforeLock, Faults { drain_timeouts: 1, ..NONE }, &[W::TooManyBetween]);
-    order.scenario.off.push(P::HeldNodesFillSlots);
-    all.push(order);
-    // An uncordon of an admin's cordon, admitted before the hold.
-    let mut verdict = one(P::VerdictBoundToVersion, Faults { uncordons: 1, ..NONE }, &[W::HeldUncordoned]);
-    verdict.scenario.cordoned = vec![0];
-    all.push(verdict);
-    // A wish that is cancelled on a node that an admin had cordoned.
-    let mut wish = one(P::WishLeavesCordon, Faults { cancels: 1, ..NONE }, &[W::WrongCordon]);
-    wish.scenario.cordoned = vec![0];
-    all.push(wish);
-    // A host that is going down under an agent whose Node was created anew.
-    let mut first = one(P::AskHostFirst, Faults { crashes: 1, deletions: 1, ..NONE }, &[W::DownUnsealed]);
-    first.scenario.hosts_lag = false;
-    all.push(first);
-    let mut twins = one(P::LockFile, NONE, &[W::DownUnsealed]);
-    twins.scenario.second_agents = vec![0];
-    all.push(twins);
-    let mut ttl = two(P::OurTtl, NONE, &[W::LiveEntryDropped]);
-    ttl.scenario.kured = vec![1];
-    ttl.scenario.kured_lock_ttl = true;
-    all.push(ttl);
+    let mut all = numbered();
+    all.extend(unnumbered());
     all.extend(kureds());
     all
 }
 
-/// Stock kured by itself: its known defects.
-fn kureds() -> Vec<Counterexample> {
-    let kured = |protection, nodes: u8, faults, expects: Wrong| {
-        let mut example = without(protection, nodes, faults, &[expects]);
-        example.scenario.kured = (0..nodes).collect();
-        example.scenario.protects_kured = true;
-        example
-    };
-    let uncordon = Faults { uncordons: 1, ..NONE };
-    let mut stale = kured(Protection::VerdictBoundToVersion, 1, uncordon, Wrong::KuredRebootsUncordoned);
-    stale.scenario.off.clear();
-    stale.scenario.cordoned = vec![0];
+#[rustfmt::skip]
+fn numbered() -> Vec<Counterexample> {
+    use Protection as P;
+    use Wrong as W;
+    let one = |number, protection, faults, expects: &[W]| without(Some(number), protection, 1, faults, expects);
+    let two = |number, protection, faults, expects: &[W]| without(Some(number), protection, 2, faults, expects);
+    // A host that is going down under an agent whose Node was created anew.
+    let mut first = one("C3c", P::AskHostFirst, Faults { crashes: 1, deletions: 1, ..NONE }, &[W::DownUnsealed]);
+    first.scenario.hosts_lag = false;
+    // A wish that is cancelled on a node that an admin had cordoned.
+    let mut wish = one("C8", P::WishLeavesCordon, Faults { cancels: 1, ..NONE }, &[W::WrongCordon]);
+    wish.scenario.cordoned = vec![0];
+    // Held Nodes fill their slots, so that has to be off too.
+    let mut order = two("C10", P::NodeBeforeLock, Faults { drain_timeouts: 1, ..NONE }, &[W::TooManyBetween]);
+    order.also_without(P::HeldNodesFillSlots);
     vec![
-        kured(Protection::KuredsNodeIsHeld, 1, uncordon, Wrong::KuredRebootsUncordoned),
-        stale,
+        two("C1", P::DropReadsNodeAfterLock, NONE, &[W::LiveEntryDropped]),
+        one("C2", P::EvidenceNotTime, Faults { pauses: 1, ..NONE }, &[W::DownUnsealed]),
+        one("C3a", P::AskHostOnResume, Faults { crashes: 1, ..NONE }, &[W::DownUnsealed]),
+        one("C3b", P::NoReissueOnResume, Faults { crashes: 1, ..NONE }, &[W::RebootWithoutSeal]),
+        first,
+        one("C4a", P::UndoIsCas, Faults { late_writes: 1, drain_timeouts: 1, crashes: 1, ..NONE }, &[W::DownUnsealed]),
+        two("C4b", P::StampIsCas, Faults { late_writes: 1, crashes: 1, ..NONE }, &[W::LiveEntryDropped]),
+        one("C4c", P::RenewalIsCas, Faults { late_writes: 1, renewals: 1, drain_timeouts: 1, ..NONE }, &[W::Stuck]),
+        one("C5", P::MarksOutliveUntil, Faults { expiries: 1, strips: 1, ..NONE }, &[W::MarksChanged]),
+        two("C6", P::FreshIds, Faults { deletions: 1, ..NONE }, &[W::LiveEntryDropped]),
+        one("C7", P::WasDecidedOnce, Faults { crashes: 1, ..NONE }, &[W::WrongCordon]),
+        wish,
+        one("C9", P::CancelIsPermitted, Faults { planted_cancels: 1, uncordons: 1, ..NONE }, &[W::HeldUncordoned]),
+        order,
+        one("C11", P::SealOnWatchedVersion, Faults { webhook_failures: 1, uncordons: 1, recordons: 1, ..NONE }, &[W::SealedAfterDisturbance]),
+        one("C11", P::GapsAreTold, Faults { webhook_failures: 1, uncordons: 1, recordons: 1, watch_gaps: 1, ..NONE }, &[W::SealedAfterDisturbance]),
+        one("C12", P::BootIdOfCordon, Faults { foreign_reboots: 1, crashes: 1, more_wishes: 1, ..NONE }, &[W::DownUnsealed]),
+        one("C13", P::Deadline, Faults { pauses: 1, ..NONE }, &[W::RebootAfterDeadline]),
     ]
 }
 
-fn without(protection: Protection, nodes: u8, faults: Faults, expects: &[Wrong]) -> Counterexample {
-    Counterexample {
-        protection,
+#[rustfmt::skip]
+fn unnumbered() -> Vec<Counterexample> {
+    use Protection as P;
+    use Wrong as W;
+    let one = |protection, faults, expects: &[W]| without(None, protection, 1, faults, expects);
+    let two = |protection, faults, expects: &[W]| without(None, protection, 2, faults, expects);
+    // An uncordon of an admin's cordon, admitted before the hold.
+    let mut verdict = one(P::VerdictBoundToVersion, Faults { uncordons: 1, ..NONE }, &[W::HeldUncordoned]);
+    verdict.scenario.cordoned = vec![0];
+    let mut twins = one(P::LockFile, NONE, &[W::DownUnsealed]);
+    twins.scenario.second_agents = vec![0];
+    let mut ttl = two(P::OurTtl, NONE, &[W::LiveEntryDropped]);
+    ttl.scenario.kured = vec![1];
+    ttl.scenario.kured_lock_ttl = true;
+    vec![
+        two(P::StampBeforeAcquire, NONE, &[W::LiveEntryDropped]),
+        one(P::SealIsCas, Faults { webhook_failures: 1, uncordons: 1, ..NONE }, &[W::SealedWithoutCordon]),
+        verdict,
+        one(P::Confirm, Faults { removed_entries: 1, ..NONE }, &[W::SealedUnconfirmed]),
+        two(P::SealedEntryOutlivesMarks, Faults { webhook_failures: 1, strips: 1, ..NONE }, &[W::TooManyDown]),
+        two(P::HeldNodesFillSlots, Faults { removed_entries: 1, ..NONE }, &[W::TooManyDown]),
+        one(P::Taint, Faults { webhook_failures: 1, uncordons: 1, schedulings: 1, ..NONE }, &[W::DownUnderNewPods]),
+        twins,
+        ttl,
+        one(P::ShutdownShowsInTime, Faults { crashes: 1, ..NONE }, &[W::DownUnsealed]),
+    ]
+}
+
+/// Stock kured by itself: its known defects. The webhook closes D1; D3, D4 and D7 need another daemon.
+#[rustfmt::skip]
+fn kureds() -> Vec<Counterexample> {
+    let kured = |number, nodes: u8, faults, expects| Counterexample {
+        number: Some(number),
+        off: Vec::new(),
         scenario: Scenario {
             faults,
-            off: vec![protection],
+            kured: (0..nodes).collect(),
+            protects_kured: true,
+            ..Scenario::new(number, nodes, 1)
+        },
+        expects: vec![expects],
+    };
+    let uncordon = Faults { uncordons: 1, ..NONE };
+    let mut unprotected = kured("D1", 1, uncordon, Wrong::KuredRebootsUncordoned);
+    unprotected.also_without(Protection::KuredsNodeIsHeld);
+    let mut stale = kured("D3", 1, uncordon, Wrong::KuredRebootsUncordoned);
+    stale.scenario.cordoned = vec![0];
+    vec![
+        unprotected,
+        stale,
+        kured("D4", 1, Faults { kured_restarts: 1, ..NONE }, Wrong::KuredUncordonsUnrebooted),
+        kured("D7", 2, Faults { kured_expiries: 1, ..NONE }, Wrong::KuredTooMany),
+    ]
+}
+
+impl Counterexample {
+    fn also_without(&mut self, protection: Protection) {
+        self.off.push(protection);
+        self.scenario.off.push(protection);
+    }
+}
+
+fn without(
+    number: Option<&'static str>,
+    protection: Protection,
+    nodes: u8,
+    faults: Faults,
+    expects: &[Wrong],
+) -> Counterexample {
+    let mut example = Counterexample {
+        number,
+        off: Vec::new(),
+        scenario: Scenario {
+            faults,
             checks_rest: expects.contains(&Wrong::Stuck),
-            ..Scenario::new("a protection off", nodes, 1)
+            ..Scenario::new(number.unwrap_or("without"), nodes, 1)
         },
         expects: expects.to_vec(),
-    }
+    };
+    example.also_without(protection);
+    example
 }

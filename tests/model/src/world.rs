@@ -59,6 +59,10 @@ pub(crate) enum Power {
 
 /// What the checker remembers of a node, and nobody in the system knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent observations, each named"
+)]
 pub(crate) struct Ghost {
     /// Between acquire and release.
     pub(crate) between: bool,

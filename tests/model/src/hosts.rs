@@ -1,0 +1,110 @@
+//! The machines: told to reboot, going down, booting.
+
+use cordonhold_shared::cycle::{Input, RebootFailure, Timer};
+use cordonhold_shared::hold::{self, Phase};
+
+use crate::property::Wrong;
+use crate::protection::Protection;
+use crate::protocol::{Action, Protocol, boot_id, created, small};
+use crate::world::{Power, State};
+
+impl Protocol {
+    pub(crate) fn host_actions(&self, state: &State, index: usize, actions: &mut Vec<Action>) {
+        let id = small(index);
+        match state.nodes[index].power {
+            Power::Up => {
+                if state.left.foreign_reboots > 0 {
+                    actions.push(Action::ForeignReboot(id));
+                }
+            }
+            Power::Issued => actions.push(Action::ShutdownShows(id)),
+            Power::GoingDown => actions.push(Action::GoesDown(id)),
+            Power::Down => actions.push(Action::Boots(id)),
+        }
+    }
+
+    pub(crate) fn reboot(&self, state: &mut State, index: usize) -> Result<(), RebootFailure> {
+        let own = state.agents[index].node;
+        let is_late = !state.agents[index].timers.has(Timer::Deadline);
+        if is_late && !self.is_off(Protection::Deadline) {
+            return Err(RebootFailure::Expired);
+        }
+        if is_late {
+            state.go_wrong(Wrong::RebootAfterDeadline);
+        }
+        self.issue(state, index, own);
+        Ok(())
+    }
+
+    pub(crate) fn issue(&self, state: &mut State, index: usize, own: u8) {
+        let shown = self.read(state, own).and_then(|view| hold::read(&view).present());
+        let node = &mut state.nodes[usize::from(own)];
+        if node.seen.sealed_by != Some(small(index)) {
+            state.wrong |= Wrong::RebootWithoutSeal.bit();
+        }
+        let stamps = 1..=node.stamps;
+        let of_hold = shown.and_then(|hold| {
+            stamps
+                .into_iter()
+                .find(|stamp| hold.holder.created == created(own, *stamp))
+        });
+        node.seen.issued = of_hold.or(Some(node.stamps));
+        if node.power == Power::Up {
+            node.power = if self.scenario.hosts_lag {
+                Power::Issued
+            } else {
+                Power::GoingDown
+            };
+        }
+    }
+
+    pub(crate) fn fail_reboot(&self, state: &mut State, index: usize) -> bool {
+        state.left.failed_reboots -= 1;
+        let _ = self.take_request(state, index);
+        let failed = RebootFailure::Failed("exit code 1".to_owned());
+        self.feed(state, index, Input::RebootIssued(Err(failed)));
+        true
+    }
+
+    /// The host goes down: its processes end, its pods die.
+    pub(crate) fn go_down(&self, state: &mut State, number: u8) {
+        let view = self.read(state, number);
+        let node = &mut state.nodes[usize::from(number)];
+        node.power = Power::Down;
+        node.pods = 0;
+        let ghost = node.seen;
+        if let Some(stamp) = ghost.issued.filter(|_| node.exists && !ghost.taken) {
+            let is_sealed = view
+                .and_then(|view| hold::read(&view).present())
+                .is_some_and(|hold| {
+                    hold.phase == Phase::Sealed && hold.holder.created == created(number, stamp)
+                });
+            if !is_sealed {
+                state.go_wrong(Wrong::DownUnsealed);
+            }
+            if ghost.lured {
+                state.go_wrong(Wrong::DownUnderNewPods);
+            }
+        }
+        state.nodes[usize::from(number)].seen.lured = false;
+        for agent in 0..state.agents.len() {
+            if state.agents[agent].node == number {
+                self.forget(state, agent);
+            }
+        }
+    }
+
+    pub(crate) fn boot(&self, state: &mut State, number: u8) {
+        let node = &mut state.nodes[usize::from(number)];
+        node.power = Power::Up;
+        node.boot += 1;
+        node.wants = false;
+        node.seen.issued = None;
+        let boot = node.boot;
+        if node.exists {
+            let mut view = (*self.views.get(node.view)).clone();
+            view.status.node_info.boot_id = boot_id(number, boot);
+            self.put_view(state, number, view);
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The requests of an agent: what becomes of each, and its answer.
+//!
+//! Not here: what a write changes ([`crate::writes`]).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use cordonhold_shared::Reading;
+use cordonhold_shared::cycle::{Failure, HostState, Input, LockView, Request, Shutdown};
+use cordonhold_shared::hold::Phase;
+use cordonhold_shared::keys;
+use cordonhold_shared::lock::Entry;
+use cordonhold_shared::node::NodeView;
+
+use crate::protection::Protection;
+use crate::protocol::{Protocol, boot_id, created, name, number, small};
+use crate::world::{Late, Power, State};
+
+/// What becomes of a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    Answered,
+    Unanswered,
+    Lost,
+    Late,
+}
+
+impl Protocol {
+    /// The open request. A read that a compare-and-swap on the same object follows is carried out together with it:
+    /// whatever changed the object between the two would make the second fail.
+    pub(crate) fn serve(&self, state: &mut State, index: usize, delivery: Delivery) -> bool {
+        match delivery {
+            Delivery::Answered => {}
+            Delivery::Unanswered => state.left.lost_answers -= 1,
+            Delivery::Lost => state.left.lost_requests -= 1,
+            Delivery::Late => state.left.late_writes -= 1,
+        }
+        let before = state.clone();
+        if self.serve_chain(state, index, delivery) {
+            return true;
+        }
+        if delivery != Delivery::Lost {
+            return false;
+        }
+        // No write followed: the read itself is lost.
+        *state = before;
+        let Some(request) = self.take_request(state, index) else {
+            return false;
+        };
+        self.feed(state, index, unknown(&request));
+        true
+    }
+
+    pub(crate) fn take_request(&self, state: &mut State, index: usize) -> Option<Arc<Request>> {
+        let id = state.agents[index].request.take()?;
+        Some(self.requests.get(id))
+    }
+
+    fn serve_chain(&self, state: &mut State, index: usize, delivery: Delivery) -> bool {
+        loop {
+            let Some(request) = self.take_request(state, index) else {
+                return false;
+            };
+            if state.agents[index].held_back.is_some() && matches!(*request, Request::ReadNode) {
+                return false;
+            }
+            let is_write = matches!(*request, Request::PatchNode(_) | Request::WriteLock(_));
+            let input = match (delivery, is_write) {
+                (Delivery::Answered, _) | (_, false) => self.answer(state, index, &request),
+                (Delivery::Unanswered, true) => {
+                    let _ = self.answer(state, index, &request);
+                    unknown(&request)
+                }
+                (Delivery::Lost, true) => unknown(&request),
+                (Delivery::Late, true) => {
+                    state.late = Some(Late {
+                        agent: small(index),
+                        request: self.requests.id((*request).clone()),
+                    });
+                    unknown(&request)
+                }
+            };
+            self.feed(state, index, input);
+            if is_write {
+                return true;
+            }
+            let next = state.agents[index].request.map(|id| self.requests.get(id));
+            let belongs = matches!(
+                (&*request, next.as_deref()),
+                (Request::ReadNode, Some(Request::PatchNode(_)))
+                    | (Request::ReadLock, Some(Request::WriteLock(_)))
+            );
+            if !belongs {
+                return delivery == Delivery::Answered;
+            }
+        }
+    }
+
+    /// Runs an agent by itself until it waits for something.
+    pub(crate) fn run_to_rest(&self, state: &mut State, index: usize) {
+        loop {
+            if state.agents[index].request.is_some() {
+                if !self.serve(state, index, Delivery::Answered) {
+                    return;
+                }
+            } else if !self.deliver(state, index) {
+                return;
+            }
+        }
+    }
+
+    /// A late write arrives; nobody hears of it.
+    pub(crate) fn land(&self, state: &mut State) -> bool {
+        let Some(late) = state.late.take() else {
+            return false;
+        };
+        let _ = self.answer(state, late.agent.into(), &self.requests.get(late.request));
+        true
+    }
+
+    fn answer(&self, state: &mut State, index: usize, request: &Request) -> Input {
+        let own = state.agents[index].node;
+        match request {
+            Request::AskHost => Input::Host(self.host_state(state, index)),
+            Request::ReadNode => Input::Node(self.read(state, own).ok_or(Failure::NotFound)),
+            Request::ReadPeer(peer) => Input::Peer(Ok(self.read_peer(state, index, peer))),
+            Request::ListHeld => Input::Held(Ok(self.list_held(state))),
+            Request::ReadLock => Input::Lock(Ok(self.read_lock(state, index))),
+            Request::WriteLock(write) => Input::LockWritten(self.write_lock(state, index, write)),
+            Request::PatchNode(patch) => Input::Patched(self.patch(state, index, patch)),
+            Request::ListPods => {
+                let node = &mut state.nodes[usize::from(own)];
+                let left = vec!["default/web".to_owned(); usize::from(node.pods)];
+                node.seen.listed = left.is_empty() && !node.seen.disturbed;
+                Input::PodsLeft(Ok(left))
+            }
+            Request::Reboot => Input::RebootIssued(self.reboot(state, index)),
+        }
+    }
+
+    fn host_state(&self, state: &State, index: usize) -> HostState {
+        let agent = &state.agents[index];
+        let node = &state.nodes[usize::from(agent.node)];
+        let is_shown = node.power == Power::GoingDown && !agent.is_lied_to;
+        HostState {
+            boot_id: boot_id(agent.node, node.boot),
+            shutdown: if is_shown {
+                Shutdown::UnderWay
+            } else {
+                Shutdown::No
+            },
+        }
+    }
+
+    /// A Node as an agent is shown it.
+    pub(crate) fn shown(&self, view: &NodeView, version: u8) -> NodeView {
+        let mut view = view.clone();
+        view.metadata.resource_version = version.to_string();
+        let is_wish = view.label(keys::PHASE) == Some(Phase::Wanted.as_str());
+        if self.is_off(Protection::CancelIsPermitted) && is_wish {
+            let _ = view.metadata.annotations.remove(keys::CANCEL);
+        }
+        view
+    }
+
+    pub(crate) fn read(&self, state: &State, node: u8) -> Option<NodeView> {
+        let node = &state.nodes[usize::from(node)];
+        node.exists
+            .then(|| self.shown(&self.views.get(node.view), node.version))
+    }
+
+    fn read_peer(&self, state: &State, index: usize, peer: &str) -> Option<NodeView> {
+        let peer = number(peer)?;
+        if let Some(cache) = &state.agents[index].cache {
+            let known = cache.get(usize::from(peer)).copied().flatten();
+            return known.map(|view| self.shown(&self.views.get(view), 0));
+        }
+        self.read(state, peer)
+    }
+
+    fn list_held(&self, state: &State) -> Vec<NodeView> {
+        if self.is_off(Protection::HeldNodesFillSlots) {
+            return Vec::new();
+        }
+        (0..state.nodes.len())
+            .filter_map(|node| self.read(state, small(node)))
+            .filter(|view| {
+                view.label(keys::PHASE)
+                    .is_some_and(|phase| phase != Phase::Wanted.as_str())
+            })
+            .collect()
+    }
+
+    fn read_lock(&self, state: &State, index: usize) -> LockView {
+        let mut record = (*self.records.get(state.lock.record)).clone();
+        let own = state.agents[index].node;
+        let is_delaying = self
+            .read(state, own)
+            .is_some_and(|view| view.label(keys::PHASE) == Some(Phase::Delaying.as_str()));
+        if self.is_off(Protection::Confirm) && is_delaying {
+            // It believes that it has its entry.
+            let stamp = state.nodes[usize::from(own)].stamps;
+            let entry = Entry::new(&name(own), &created(own, stamp), false);
+            record.entries = vec![entry];
+        }
+        let expired = state
+            .kureds
+            .iter()
+            .filter(|kured| kured.expired)
+            .flat_map(|kured| {
+                let of_it = record
+                    .entries
+                    .iter()
+                    .filter(|entry| entry.node == name(kured.node));
+                of_it.map(Entry::id).collect::<BTreeSet<_>>()
+            })
+            .collect();
+        LockView {
+            version: Some(state.lock.version.to_string()),
+            record: Reading::Present(record),
+            expired,
+            paused: None,
+        }
+    }
+}
+
+/// No answer, whatever became of the request.
+fn unknown(request: &Request) -> Input {
+    let failure = Failure::Unknown("no answer".to_owned());
+    match request {
+        Request::ReadNode | Request::AskHost | Request::Reboot => Input::Node(Err(failure)),
+        Request::ReadPeer(_) => Input::Peer(Err(failure)),
+        Request::ListHeld => Input::Held(Err(failure)),
+        Request::ReadLock => Input::Lock(Err(failure)),
+        Request::WriteLock(_) => Input::LockWritten(Err(failure)),
+        Request::PatchNode(_) => Input::Patched(Err(failure)),
+        Request::ListPods => Input::PodsLeft(Err(failure)),
+    }
+}

@@ -1,0 +1,94 @@
+//! What an agent does that some rule keeps ours from doing.
+
+use cordonhold_shared::Reading;
+use cordonhold_shared::cycle::Request;
+use cordonhold_shared::hold::{self, Hold, NodePatch, Phase};
+use cordonhold_shared::keys;
+
+use crate::protocol::{Protocol, boot_id, name};
+use crate::world::{Power, State};
+use crate::writes::apply;
+
+impl Protocol {
+    /// An agent that takes the end of its waiting for evidence starts over, and believes that nothing is under way.
+    pub(crate) fn give_up_by_time(&self, state: &mut State, index: usize) -> bool {
+        state.left.pauses -= 1;
+        self.forget(state, index);
+        self.start(state, index);
+        state.agents[index].is_lied_to = true;
+        true
+    }
+
+    pub(crate) fn reissue(&self, state: &mut State, index: usize) -> bool {
+        let own = state.agents[index].node;
+        let is_sealed = self
+            .read(state, own)
+            .is_some_and(|view| view.label(keys::PHASE) == Some(Phase::Sealed.as_str()));
+        let was_issued = state.nodes[usize::from(own)].power != Power::Up;
+        if !is_sealed || was_issued || state.nodes[usize::from(own)].seen.sealed_by.is_some() {
+            return false;
+        }
+        self.issue(state, index, own);
+        true
+    }
+
+    /// The Node has lost the hold that the lock still names: it is written again, and its agent goes on from it.
+    pub(crate) fn write_hold_again(&self, state: &mut State, index: usize) -> bool {
+        let own = state.agents[index].node;
+        let record = self.records.get(state.lock.record);
+        let Some(entry) = record.entries.iter().find(|entry| entry.node == name(own)) else {
+            return false;
+        };
+        let Some(mut view) = self
+            .read(state, own)
+            .filter(|view| hold::read(view) == Reading::Absent)
+        else {
+            return false;
+        };
+        view.metadata.resource_version = String::new();
+        let holder = hold::Holder {
+            node_uid: view.metadata.uid.clone(),
+            created: entry.created.clone(),
+        };
+        let again = Hold {
+            holder: holder.clone(),
+            phase: Phase::Wanted,
+            until: None,
+            boot_id: None,
+            was_unschedulable: None,
+        };
+        let boot = boot_id(own, state.nodes[usize::from(own)].boot);
+        let stamped = apply(&view, &NodePatch::stamp(&view, &holder));
+        let cordoned = apply(&stamped, &NodePatch::cordon(&stamped, &again, &boot, true));
+        self.put_view(state, own, cordoned);
+        let ghost = &mut state.nodes[usize::from(own)].seen;
+        ghost.between = true;
+        ghost.taken = false;
+        self.forget(state, index);
+        self.start(state, index);
+        true
+    }
+
+    /// The stamp that was held back until the lock was acquired.
+    pub(crate) fn stamp_now(&self, state: &mut State, index: usize) -> bool {
+        let own = state.agents[index].node;
+        let is_acquired = {
+            let record = self.records.get(state.lock.record);
+            record.entries.iter().any(|entry| entry.node == name(own))
+        };
+        if !is_acquired {
+            return false;
+        }
+        let Some(id) = state.agents[index].held_back.take() else {
+            return false;
+        };
+        let Request::PatchNode(patch) = &*self.requests.get(id) else {
+            return false;
+        };
+        let old = self.views.get(state.nodes[usize::from(own)].view);
+        let between = state.nodes[usize::from(own)].seen.between;
+        self.commit(state, index, patch, &old);
+        state.nodes[usize::from(own)].seen.between = between;
+        true
+    }
+}

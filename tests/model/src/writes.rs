@@ -1,0 +1,303 @@
+//! What the writes of agents change, as their switches leave them, and what the checker notes of it.
+
+use cordonhold_shared::Reading;
+use cordonhold_shared::cycle::{Failure, LockWrite, Request};
+use cordonhold_shared::hold::{self, NodePatch, Phase};
+use cordonhold_shared::keys;
+use cordonhold_shared::lock::Record;
+use cordonhold_shared::node::NodeView;
+
+use crate::property::Wrong;
+use crate::protection::Protection;
+use crate::protocol::{Protocol, boot_id, name, number, small};
+use crate::world::{Event, Ghost, State};
+
+/// The one time there is; a flag of the node says whether it has passed.
+const UNTIL: &str = "2026-11-23T20:00:00Z";
+
+impl Protocol {
+    pub(crate) fn write_lock(
+        &self,
+        state: &mut State,
+        index: usize,
+        write: &LockWrite,
+    ) -> Result<(), Failure> {
+        let own = state.agents[index].node;
+        let is_confirm = write
+            .record
+            .entries
+            .iter()
+            .any(|entry| entry.node == name(own) && entry.sealed);
+        if self.is_off(Protection::Confirm) && is_confirm {
+            return Ok(());
+        }
+        if write.version != Some(state.lock.version.to_string()) {
+            return Err(Failure::Conflict);
+        }
+        let before = self.records.get(state.lock.record);
+        self.note_entries(state, own, &before, &write.record);
+        self.put_record(state, write.record.clone());
+        Ok(())
+    }
+
+    /// What the checker remembers of a write of the lock.
+    fn note_entries(&self, state: &mut State, own: u8, before: &Record, after: &Record) {
+        for entry in &before.entries {
+            if after.entry(&entry.id()).is_some() || entry.node == name(own) {
+                continue;
+            }
+            let Some(node) = number(&entry.node).filter(|node| usize::from(*node) < state.nodes.len()) else {
+                continue;
+            };
+            let is_live = if entry.is_ours() {
+                let ghost = &state.nodes[usize::from(node)].seen;
+                ghost.between && !ghost.taken
+            } else {
+                state
+                    .kureds
+                    .iter()
+                    .any(|kured| kured.node == node && kured.is_between() && !kured.expired)
+            };
+            if is_live {
+                state.go_wrong(Wrong::LiveEntryDropped);
+            }
+        }
+        for entry in &after.entries {
+            if entry.node != name(own) || !entry.is_ours() {
+                continue;
+            }
+            // An entry whose Node has lost the hold is over as soon as it is written.
+            let is_held_back = state
+                .agents
+                .iter()
+                .any(|agent| agent.node == own && agent.held_back.is_some());
+            let is_shown = is_held_back || self.shows_hold(state, own, &entry.created);
+            let ghost = &mut state.nodes[usize::from(own)].seen;
+            ghost.between |= before.entry(&entry.id()).is_none() && is_shown;
+            ghost.confirmed |= entry.sealed;
+        }
+        // The Node first, then the lock: where the Node still shows the hold, it has not been released.
+        let has_entry = after.entries.iter().any(|entry| entry.node == name(own));
+        let shows_none = self
+            .read(state, own)
+            .is_none_or(|view| hold::read(&view) == Reading::Absent);
+        if !has_entry && shows_none {
+            state.nodes[usize::from(own)].seen.between = false;
+        }
+    }
+
+    /// Whether the Node shows the hold of this `created`.
+    fn shows_hold(&self, state: &State, node: u8, created: &str) -> bool {
+        self.read(state, node)
+            .and_then(|view| hold::read(&view).present())
+            .is_some_and(|hold| hold.holder.created == created)
+    }
+
+    pub(crate) fn put_record(&self, state: &mut State, mut record: Record) {
+        if self.is_off(Protection::SealedEntryOutlivesMarks) {
+            for entry in &mut record.entries {
+                entry.sealed = false;
+                entry.boot_id = String::new();
+            }
+        }
+        state.lock.record = self.records.id(record);
+        state.lock.version += 1;
+        for agent in &mut state.agents {
+            agent.lock_changed |= agent.watches_lock;
+        }
+    }
+
+    pub(crate) fn drop_entries(&self, state: &mut State, node: u8) {
+        let mut record = (*self.records.get(state.lock.record)).clone();
+        record.entries.retain(|entry| entry.node != name(node));
+        self.put_record(state, record);
+    }
+
+    /// A patch of an agent, as its switch leaves it.
+    pub(crate) fn patch(
+        &self,
+        state: &mut State,
+        index: usize,
+        patch: &NodePatch,
+    ) -> Result<NodeView, Failure> {
+        let own = state.agents[index].node;
+        if patch.name != name(own) {
+            state.go_wrong(Wrong::OtherNode);
+        }
+        let node = &state.nodes[usize::from(own)];
+        if !node.exists {
+            return Err(Failure::NotFound);
+        }
+        let old = self.views.get(node.view);
+        let is_current = patch.version == node.version.to_string();
+        if !is_current && !self.passes_unchecked(patch, &old) {
+            return Err(Failure::Conflict);
+        }
+        if self.is_off(Protection::StampBeforeAcquire) && patch.phase == Some(Some(Phase::Wanted)) {
+            state.agents[index].held_back = Some(self.requests.id(Request::PatchNode(patch.clone())));
+            return Ok(self.shown(&apply(&old, patch), node.version));
+        }
+        self.commit(state, index, patch, &old);
+        self.read(state, own).ok_or(Failure::NotFound)
+    }
+
+    /// Whether a switch sends this patch without a version.
+    fn passes_unchecked(&self, patch: &NodePatch, old: &NodeView) -> bool {
+        let kind = patch.phase;
+        self.is_off(Protection::UndoIsCas) && kind == Some(None)
+            || self.is_off(Protection::StampIsCas) && kind == Some(Some(Phase::Wanted))
+            || self.is_off(Protection::RenewalIsCas) && kind.is_none()
+            || self.is_off(Protection::SealIsCas) && kind == Some(Some(Phase::Sealed))
+            || self.is_off(Protection::SealOnWatchedVersion)
+                && kind == Some(Some(Phase::Sealed))
+                && old.spec.unschedulable
+                && old.label(keys::PHASE) == Some(Phase::Delaying.as_str())
+    }
+
+    pub(crate) fn commit(&self, state: &mut State, index: usize, patch: &NodePatch, old: &NodeView) {
+        let own = state.agents[index].node;
+        let mut new = apply(old, patch);
+        self.alter(state, own, patch, old, &mut new);
+        self.note_patch(state, index, patch, old, &new);
+        if patch.until.is_some() {
+            state.nodes[usize::from(own)].expired = false;
+        }
+        self.put_view(state, own, new);
+        if self.is_off(Protection::DropReadsNodeAfterLock) && patch.phase == Some(Some(Phase::Wanted)) {
+            let known = state.nodes.iter().map(|node| node.exists.then_some(node.view));
+            state.agents[index].cache = Some(known.collect());
+        }
+    }
+
+    /// What a switch makes of a patch.
+    fn alter(&self, state: &State, own: u8, patch: &NodePatch, old: &NodeView, new: &mut NodeView) {
+        let node = &state.nodes[usize::from(own)];
+        let set = |view: &mut NodeView, key: &str, value: String| {
+            let _ = view.metadata.annotations.insert(key.to_owned(), value);
+        };
+        if patch.phase == Some(Some(Phase::Draining)) {
+            if self.is_off(Protection::WasDecidedOnce) {
+                set(new, keys::WAS_UNSCHEDULABLE, old.spec.unschedulable.to_string());
+            }
+            if self.is_off(Protection::BootIdOfCordon) {
+                set(new, keys::BOOT_ID, boot_id(own, node.seen.stamp_boot));
+            }
+        }
+        let was_wish = old.label(keys::PHASE) == Some(Phase::Wanted.as_str());
+        if self.is_off(Protection::WishLeavesCordon) && patch.phase == Some(None) && was_wish {
+            new.spec.unschedulable = false;
+        }
+    }
+
+    /// What the checker remembers of a patch.
+    fn note_patch(&self, state: &mut State, index: usize, patch: &NodePatch, old: &NodeView, new: &NodeView) {
+        let own = state.agents[index].node;
+        let mut wrong = Vec::new();
+        let node = &mut state.nodes[usize::from(own)];
+        let boot = node.boot;
+        let ghost = &mut node.seen;
+        match patch.phase {
+            None | Some(Some(Phase::Delaying)) => {}
+            Some(Some(Phase::Wanted)) => {
+                *ghost = Ghost {
+                    between: ghost.between,
+                    issued: ghost.issued,
+                    lured: ghost.lured,
+                    stamp_boot: boot,
+                    ..Ghost::default()
+                };
+            }
+            Some(Some(Phase::Draining)) => {
+                ghost.disturbed = false;
+                ghost.listed = false;
+                ghost.confirmed = false;
+                ghost.sealed_by = None;
+                ghost.was = ghost.was.or(Some(old.spec.unschedulable));
+            }
+            Some(Some(Phase::Sealed)) => {
+                if !new.spec.unschedulable || hold::read(new).present().is_none() {
+                    wrong.push(Wrong::SealedWithoutCordon);
+                }
+                if ghost.disturbed {
+                    wrong.push(Wrong::SealedAfterDisturbance);
+                }
+                if !ghost.listed {
+                    wrong.push(Wrong::SealedUnlisted);
+                }
+                if !ghost.confirmed {
+                    wrong.push(Wrong::SealedUnconfirmed);
+                }
+                ghost.sealed_by = Some(small(index));
+            }
+            Some(Some(Phase::Returning)) => ghost.sealed_by = None,
+            Some(None) => {
+                let is_let_past = ghost.cancelled && ghost.was == Some(true);
+                let expected = ghost.was.unwrap_or(old.spec.unschedulable);
+                if new.spec.unschedulable != expected && !is_let_past && !ghost.taken {
+                    wrong.push(Wrong::WrongCordon);
+                }
+                *ghost = Ghost {
+                    issued: ghost.issued,
+                    ..Ghost::default()
+                };
+            }
+        }
+        for wrong in wrong {
+            state.go_wrong(wrong);
+        }
+    }
+
+    /// A Node gets another content, and with it another version.
+    pub(crate) fn put_view(&self, state: &mut State, number: u8, view: NodeView) {
+        let is_cordoned = view.spec.unschedulable;
+        let id = self.views.id(view);
+        let node = &mut state.nodes[usize::from(number)];
+        if node.view == id {
+            return;
+        }
+        node.view = id;
+        node.version += 1;
+        if !is_cordoned {
+            node.seen.disturbed = true;
+            node.seen.listed = false;
+        }
+        let event = Event::Seen(id, node.version);
+        for agent in state.agents.iter_mut().filter(|agent| agent.node == number) {
+            if let Some(queue) = &mut agent.queue {
+                queue.push(event);
+            }
+        }
+    }
+}
+
+/// The Node after a patch.
+pub(crate) fn apply(node: &NodeView, patch: &NodePatch) -> NodeView {
+    let mut node = node.clone();
+    node.metadata.resource_version = String::new();
+    let annotations = &mut node.metadata.annotations;
+    for (key, value) in &patch.annotations {
+        let _ = match value {
+            Some(value) => annotations.insert((*key).to_owned(), value.clone()),
+            None => annotations.remove(*key),
+        };
+    }
+    if patch.until.is_some() {
+        let _ = annotations.insert(keys::UNTIL.to_owned(), UNTIL.to_owned());
+    }
+    if let Some(phase) = patch.phase {
+        let _ = match phase {
+            Some(phase) => node
+                .metadata
+                .labels
+                .insert(keys::PHASE.to_owned(), phase.as_str().to_owned()),
+            None => node.metadata.labels.remove(keys::PHASE),
+        };
+    }
+    if let Some(unschedulable) = patch.unschedulable {
+        node.spec.unschedulable = unschedulable;
+    }
+    if let Some(taints) = &patch.taints {
+        node.spec.taints.clone_from(taints);
+    }
+    node
+}
