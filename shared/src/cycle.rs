@@ -327,6 +327,8 @@ pub struct Cycle {
     backing_off: bool,
     redrains: u8,
     vain_reboots: u8,
+    /// A seal of another process can no longer be issued, and the host has shown no shutdown since.
+    waited_out: bool,
     retries: u8,
     /// Said once, until it changes.
     said: Option<Report>,
@@ -377,6 +379,9 @@ enum Patching {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Orphaned {
     ReadingLock(NodeView),
+    /// The entry was sealed in this boot: another process may have rebooted on it just now.
+    WaitingOut,
+    AskingHost,
     GivingBack(EntryId),
     Retrying,
 }
@@ -533,6 +538,7 @@ impl Cycle {
             backing_off: false,
             redrains: 0,
             vain_reboots: 0,
+            waited_out: false,
             retries: 0,
             said: None,
         }

@@ -22,12 +22,14 @@ impl Cycle {
                 self.boot_id = boot_id;
                 self.resume()
             }
-            Input::Host(HostState { shutdown, .. }) => {
-                let said = self.say(Report::HostBusy(shutdown));
-                self.rest(Stage::HostBusy, [Act::Arm(Timer::Host)]).after(said)
-            }
+            Input::Host(HostState { shutdown, .. }) => self.wait_for_host(shutdown),
             _ => Outcome::rest(),
         }
+    }
+
+    fn wait_for_host(&mut self, shutdown: Shutdown) -> Outcome {
+        let said = self.say(Report::HostBusy(shutdown));
+        self.rest(Stage::HostBusy, [Act::Arm(Timer::Host)]).after(said)
     }
 
     pub(super) fn host_busy(&mut self, input: &Input) -> Outcome {
@@ -106,26 +108,16 @@ impl Cycle {
     /// The Node shows no hold. If the lock has an entry of ours, the marks were lost, and the entry says what the cordon was.
     pub(super) fn orphaned(&mut self, step: Orphaned, input: Input) -> Outcome {
         match (step, input) {
-            (Orphaned::ReadingLock(node), Input::Lock(Ok(lock))) => {
-                let record = match lock.record {
-                    Reading::Malformed(why) => {
-                        let failure = Failure::Refused(why);
-                        return self.retry(Stage::Orphaned(Orphaned::Retrying), "read the lock", &failure);
-                    }
-                    Reading::Absent => Record::default(),
-                    Reading::Present(record) => record,
-                };
-                let Some(entry) = record.entries.iter().find(|entry| entry.node == self.policy.node) else {
-                    return self.idle();
-                };
-                if entry.metadata.unschedulable || !node.spec.unschedulable {
-                    return self.release(entry.id(), false);
+            (Orphaned::ReadingLock(node), Input::Lock(Ok(lock))) => self.adopt(&node, lock.record),
+            (Orphaned::WaitingOut, Input::Due(Timer::Deadline)) => {
+                self.ask(Stage::Orphaned(Orphaned::AskingHost), Request::AskHost)
+            }
+            (Orphaned::AskingHost, Input::Host(host)) => {
+                if host.shutdown == Shutdown::No {
+                    self.waited_out = true;
+                    return self.resume();
                 }
-                let patch = NodePatch::give_back_lost(&node, Some(false));
-                self.ask(
-                    Stage::Orphaned(Orphaned::GivingBack(entry.id())),
-                    Request::PatchNode(patch),
-                )
+                self.wait_for_host(host.shutdown)
             }
             (Orphaned::GivingBack(id), Input::Patched(Ok(node))) => self.given_back(&node, id, false),
             (Orphaned::GivingBack(_), Input::Patched(Err(Failure::Conflict))) => self.resume(),
@@ -142,11 +134,39 @@ impl Cycle {
         }
     }
 
+    /// An entry of ours without marks.
+    fn adopt(&mut self, node: &NodeView, record: Reading<Record>) -> Outcome {
+        let record = match record {
+            Reading::Malformed(why) => {
+                let failure = Failure::Refused(why);
+                return self.retry(Stage::Orphaned(Orphaned::Retrying), "read the lock", &failure);
+            }
+            Reading::Absent => Record::default(),
+            Reading::Present(record) => record,
+        };
+        let Some(entry) = record.entries.iter().find(|entry| entry.node == self.policy.node) else {
+            return self.idle();
+        };
+        let is_of_this_boot = entry.sealed && entry.boot_id == self.boot_id;
+        if is_of_this_boot && !self.waited_out {
+            return self.rest(Stage::Orphaned(Orphaned::WaitingOut), [Act::Arm(Timer::Deadline)]);
+        }
+        if entry.metadata.unschedulable || !node.spec.unschedulable {
+            return self.release(entry.id(), false);
+        }
+        let patch = NodePatch::give_back_lost(node, Some(false));
+        self.ask(
+            Stage::Orphaned(Orphaned::GivingBack(entry.id())),
+            Request::PatchNode(patch),
+        )
+    }
+
     pub(super) fn idle(&mut self) -> Outcome {
         self.hold = None;
         self.seen = None;
         self.redrains = 0;
         self.vain_reboots = 0;
+        self.waited_out = false;
         self.retries = 0;
         self.rest(Stage::Idle, [])
     }

@@ -60,6 +60,9 @@ pub enum Protection {
     LockFile,
     /// No kured expires an entry of ours, whatever its `--lock-ttl`.
     OurTtl,
+    /// An agent that starts without marks, and finds that its entry was sealed in this boot, waits until nobody can
+    /// reboot on that seal any more, and asks the host again.
+    OrphanedSealIsWaitedOut,
     /// An assumption: a host shows its shutdown before a seal's deadline has passed.
     ShutdownShowsInTime,
     /// kured's node is protected by the webhook, because kured does not look again.
@@ -67,7 +70,7 @@ pub enum Protection {
 }
 
 impl Protection {
-    pub const ALL: [Protection; 29] = [
+    pub const ALL: [Protection; 30] = [
         Protection::DropReadsNodeAfterLock,
         Protection::EvidenceNotTime,
         Protection::AskHostOnResume,
@@ -95,6 +98,7 @@ impl Protection {
         Protection::Taint,
         Protection::LockFile,
         Protection::OurTtl,
+        Protection::OrphanedSealIsWaitedOut,
         Protection::ShutdownShowsInTime,
         Protection::KuredsNodeIsHeld,
     ];

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use cordonhold_shared::Reading;
 use cordonhold_shared::cycle::{Failure, HostState, Input, LockView, Request, Shutdown};
-use cordonhold_shared::hold::Phase;
+use cordonhold_shared::hold::{self, Phase};
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::Entry;
 use cordonhold_shared::node::NodeView;
@@ -202,6 +202,14 @@ impl Protocol {
             let stamp = state.nodes[usize::from(own)].stamps;
             let entry = Entry::new(&name(own), &created(own, stamp), false);
             record.entries = vec![entry];
+        }
+        let has_marks = self
+            .read(state, own)
+            .is_some_and(|view| hold::read(&view) != Reading::Absent);
+        if self.is_off(Protection::OrphanedSealIsWaitedOut) && !has_marks {
+            for entry in record.entries.iter_mut().filter(|entry| entry.node == name(own)) {
+                entry.sealed = false;
+            }
         }
         let expired = state
             .kureds

@@ -160,6 +160,7 @@ pub fn deep() -> Vec<Scenario> {
     vec![
         rests(two("crash 2", Faults { crashes: 2, ..NONE })),
         rests(two("crash, late write", Faults { crashes: 1, late_writes: 1, ..NONE })),
+        rests(two("crash, strip, webhook down", Faults { crashes: 1, strips: 1, webhook_failures: 1, ..NONE })),
         rests(two("Node deleted", Faults { deletions: 1, ..NONE })),
         two("crash, uncordon, expiry, webhook down", Faults { crashes: 1, uncordons: 1, expiries: 1, webhook_failures: 1, ..NONE }),
         two("crash, uncordon, recordon, strip, webhook down", Faults { crashes: 1, uncordons: 1, recordons: 1, strips: 1, webhook_failures: 1, ..NONE }),
@@ -262,6 +263,7 @@ fn unnumbered() -> Vec<Counterexample> {
         one(P::Taint, Faults { webhook_failures: 1, uncordons: 1, schedulings: 1, ..NONE }, &[W::DownUnderNewPods]),
         twins,
         ttl,
+        one(P::OrphanedSealIsWaitedOut, Faults { crashes: 1, webhook_failures: 1, strips: 1, ..NONE }, &[W::DownUnsealed]),
         one(P::ShutdownShowsInTime, Faults { crashes: 1, ..NONE }, &[W::DownUnsealed]),
     ]
 }

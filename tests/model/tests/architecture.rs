@@ -1,0 +1,31 @@
+//! ARCHITECTURE.md and the model's switches mirror each other.
+
+use std::collections::BTreeSet;
+
+use cordonhold_model::Protection;
+
+#[test]
+fn architecture_has_a_row_for_each_switch_and_no_other() {
+    let page = include_str!("../../../ARCHITECTURE.md");
+    let section = page
+        .split("## What carries them")
+        .nth(1)
+        .and_then(|rest| rest.split("\n## ").next())
+        .expect("the section that lists the switches");
+    let rows = section
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| mechanism"));
+    let named: Vec<String> = rows
+        .filter_map(|row| row.split('|').nth(2))
+        .flat_map(|cell| cell.split_whitespace())
+        .map(|word| word.trim_matches('`').to_owned())
+        .filter(|word| word != "---")
+        .collect();
+    let unique: BTreeSet<String> = named.iter().cloned().collect();
+    assert_eq!(named.len(), unique.len(), "a switch has two rows: {named:?}");
+    let switches: BTreeSet<String> = Protection::ALL
+        .iter()
+        .map(|switch| format!("{switch:?}"))
+        .collect();
+    assert_eq!(unique, switches);
+}
