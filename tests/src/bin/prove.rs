@@ -155,18 +155,15 @@ fn refute(args: &ProveArgs, bounds: Bounds, totals: &mut Totals) -> Result<()> {
             .found
             .iter()
             .find(|(wrong, _)| example.expects.contains(wrong));
-        match found {
-            Some((wrong, path)) => {
-                totals.counterexamples += 1;
-                say(&format!("{name}: {wrong}, after {} steps", path.len()))?;
-            }
-            None => {
-                totals.missed += 1;
-                say(&format!(
-                    "{name}: expected {:?}, and did not find it",
-                    example.expects
-                ))?;
-            }
+        if let Some((wrong, path)) = found {
+            totals.counterexamples += 1;
+            say(&format!("{name}: {wrong}, after {} steps", path.len()))?;
+        } else {
+            totals.missed += 1;
+            say(&format!(
+                "{name}: expected {:?}, and did not find it",
+                example.expects
+            ))?;
         }
         totals.states += outcome.states;
         totals.generated += outcome.generated;
