@@ -909,3 +909,20 @@ fn at_most_n_an_entry_that_names_no_node_fills_one_slot_and_no_more() {
     assert_eq!(run.world.phase(), Some(Phase::Draining));
     assert_eq!(run.world.lock.entries.len(), 2);
 }
+
+#[test]
+fn nothing_stuck_a_wish_that_somebody_made_a_hold_is_undone() {
+    // Two such nodes would fill each other's budget for ever.
+    let mut run = agent();
+    run.world.lock.entries.push(Entry::new("manual", "", false));
+    run.wish();
+    run.world.change(|node| {
+        let _ = node
+            .metadata
+            .labels
+            .insert(keys::PHASE.to_owned(), "sealed".to_owned());
+    });
+    run.see();
+    assert_eq!(run.called_off(), Some(&Reason::Disturbed(Disturbance::Tampered)));
+    assert_eq!(run.world.phase(), None);
+}

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Act, Cycle, Failure, Input, LockView, LockWrite, Outcome, Reason, Report, Request, Stage, Timer, Waiting,
-    is_retry, paused,
+    Act, Cycle, Disturbance, Failure, Input, LockView, LockWrite, Outcome, Reason, Report, Request, Stage,
+    Timer, Waiting, is_retry, paused,
 };
 use crate::Reading;
-use crate::hold;
+use crate::hold::{self, Phase};
 use crate::lock::{self, Entry, EntryId, Record};
 use crate::node::NodeView;
 
@@ -66,8 +66,12 @@ impl Cycle {
 
     /// Whether what the Node shows ends the wish.
     fn look(&mut self, node: &NodeView) -> Option<Outcome> {
-        if self.ours(node).is_none() {
+        let Some(hold) = self.ours(node) else {
             return Some(self.undo(Reason::HoldLost));
+        };
+        // Somebody wrote another phase: it would keep a slot of the budget for ever, perhaps from ourselves.
+        if hold.phase != Phase::Wanted {
+            return Some(self.undo(Reason::Disturbed(Disturbance::Tampered)));
         }
         let reason = self
             .cancel(node)
