@@ -1,0 +1,422 @@
+//! The agent's watches and its drain: the real agent's `watch.rs` and `drain.rs` in virtual time.
+
+use std::time::Duration;
+
+use cordonhold_shared::cycle::Input;
+use cordonhold_shared::drain::Evicted;
+use cordonhold_shared::timers::{jittered, retry_pause};
+use cordonhold_shared::watch::{self, Change};
+
+use super::{Process, Purpose};
+use crate::api_server::{
+    Answer, Commit, Deletion, EventKind, Key, Resource, Selector, Status, Stored, Verb, Watch, WatchEvent,
+};
+use crate::faults::Fault;
+use crate::network::{Message, Reply};
+use crate::world::{Event, LOCK_NAME, LOCK_NAMESPACE, World};
+
+/// How long the server keeps a watch, and how long its silence is borne: the real agent's.
+const WATCH_BOUND: Duration = Duration::from_secs(45);
+const SILENCE_BOUND: Duration = Duration::from_secs(60);
+
+/// Where events come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Node,
+    Lock,
+    Drain,
+}
+
+const SOURCES: [Source; 3] = [Source::Node, Source::Lock, Source::Drain];
+
+/// Which watch of which process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Task {
+    agent: usize,
+    process: u64,
+    source: Source,
+    number: u64,
+    /// Which connection of it.
+    connection: u64,
+}
+
+/// A watch that never ends.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    pub(crate) task: u64,
+    version: Option<u64>,
+    failures: u32,
+    connection: u64,
+    watch: Option<Watch>,
+    is_silent: bool,
+    /// Nothing is delivered before.
+    held_until: Duration,
+}
+
+impl World {
+    pub(super) fn follow(&mut self, agent: usize, source: Source, version: Option<&str>) {
+        let Some(process) = self.process(agent) else {
+            return;
+        };
+        process.last_task += 1;
+        let number = process.last_task;
+        let task = Task {
+            agent,
+            process: process.number,
+            source,
+            number,
+            connection: 0,
+        };
+        process.followers[source as usize] = Some(Follower {
+            task: number,
+            version: version.and_then(|version| version.parse().ok()),
+            failures: 0,
+            connection: 0,
+            watch: None,
+            is_silent: false,
+            held_until: Duration::ZERO,
+        });
+        self.watch_goes_on(task);
+    }
+
+    pub(super) fn unfollow(&mut self, agent: usize, source: Source) {
+        if let Some(process) = self.process(agent) {
+            process.followers[source as usize] = None;
+        }
+    }
+
+    fn follower(&mut self, task: Task) -> Option<&mut Follower> {
+        let process = self.process(task.agent)?;
+        if process.number != task.process {
+            return None;
+        }
+        let follower = process.followers[task.source as usize].as_mut()?;
+        (follower.task == task.number && follower.connection == task.connection).then_some(follower)
+    }
+
+    /// Lists, or watches from where it had come to.
+    pub(crate) fn watch_goes_on(&mut self, task: Task) {
+        let Some(follower) = self.follower(task) else {
+            return;
+        };
+        let version = follower.version;
+        let (key, selector) = target(task);
+        match version {
+            None => self.call_for(task.agent, Purpose::List(task), key, Verb::List(selector)),
+            Some(version) => {
+                let message = Message::Watch(key, selector, version);
+                self.send(task.agent, Purpose::Open(task), message);
+            }
+        }
+    }
+
+    pub(super) fn listed(&mut self, task: Task, reply: Reply) {
+        let Reply::Answer(Ok(Answer::List(items, version))) = reply else {
+            return self.watch_failed(task);
+        };
+        let Some(follower) = self.follower(task) else {
+            return;
+        };
+        follower.version = Some(version);
+        self.tell(task, &Told::Listed(items));
+        self.watch_goes_on(task);
+        self.pump(task.agent);
+    }
+
+    pub(super) fn opened(&mut self, task: Task, reply: Reply) {
+        let (now, version) = (self.now, self.server.version());
+        match reply {
+            Reply::Watching(Ok(watch)) => {
+                let Some(follower) = self.follower(task) else {
+                    return;
+                };
+                let is_behind = watch.cursor < version;
+                follower.watch = Some(watch);
+                follower.is_silent = false;
+                self.at(now + WATCH_BOUND, Event::WatchEnds(task, false));
+                if is_behind {
+                    let pause = self.random.millis(1, 20);
+                    self.after(pause, Event::Deliver(task, version));
+                }
+                self.disturb_watch(task);
+            }
+            Reply::Watching(Err(status)) if status.refusal().is_too_old() => self.watch_too_old(task),
+            _ => self.watch_failed(task),
+        }
+    }
+
+    /// A new connection may go wrong in ways of its own.
+    fn disturb_watch(&mut self, task: Task) {
+        if self.draws(Fault::WatchSilent) {
+            if let Some(follower) = self.follower(task) {
+                follower.is_silent = true;
+            }
+            self.after(SILENCE_BOUND, Event::WatchEnds(task, true));
+        }
+        if self.draws(Fault::WatchClosed) {
+            let pause = self.random.millis(1, 40_000);
+            self.after(pause, Event::WatchEnds(task, false));
+        }
+        if self.draws(Fault::WatchError) {
+            let pause = self.random.millis(1, 40_000);
+            self.after(pause, Event::WatchEnds(task, true));
+        }
+        if self.draws(Fault::WatchDelayed) {
+            let end = self.now + self.random.millis(100, 30_000);
+            if let Some(follower) = self.follower(task) {
+                follower.held_until = end;
+            }
+        }
+    }
+
+    fn watch_too_old(&mut self, task: Task) {
+        let Some(follower) = self.follower(task) else {
+            return;
+        };
+        follower.version = None;
+        follower.watch = None;
+        self.tell(task, &Told::Gap);
+        self.pause_watch(task, retry_pause(0));
+        self.pump(task.agent);
+    }
+
+    fn watch_failed(&mut self, task: Task) {
+        let Some(follower) = self.follower(task) else {
+            return;
+        };
+        let pause = retry_pause(follower.failures);
+        follower.failures = follower.failures.saturating_add(1);
+        self.pause_watch(task, pause);
+    }
+
+    fn pause_watch(&mut self, task: Task, pause: Duration) {
+        let pause = jittered(pause, self.random.number());
+        let Some(follower) = self.follower(task) else {
+            return;
+        };
+        follower.watch = None;
+        follower.connection += 1;
+        let next = Task {
+            connection: follower.connection,
+            ..task
+        };
+        self.after(pause, Event::WatchGoesOn(next));
+    }
+
+    /// The server ended the watch, or it failed.
+    pub(crate) fn watch_ends(&mut self, task: Task, is_error: bool) {
+        let has_bookmark = self.random.chance(9_000);
+        let version = self.server.version();
+        let Some(follower) = self.follower(task) else {
+            return;
+        };
+        if follower.is_silent && !is_error {
+            return;
+        }
+        if is_error {
+            return self.watch_failed(task);
+        }
+        // The server sends what there is and a bookmark before it ends a watch, as a rule.
+        if has_bookmark && follower.held_until == Duration::ZERO {
+            self.deliver(task, version);
+            if let Some(follower) = self.follower(task) {
+                follower.version = Some(version);
+            }
+        }
+        self.pause_watch(task, retry_pause(0));
+    }
+
+    /// Plans deliveries of a commit.
+    pub(crate) fn tell_watches(&mut self, commit: &Commit) {
+        let mut told = Vec::new();
+        for (agent, who) in self.agents.iter().enumerate() {
+            let Some(process) = &who.process else { continue };
+            for source in SOURCES {
+                let Some(follower) = process.follower(source) else {
+                    continue;
+                };
+                if follower.is_silent || !follower.watch.as_ref().is_some_and(|watch| watch.sees(commit)) {
+                    continue;
+                }
+                let task = Task {
+                    agent,
+                    process: process.number,
+                    source,
+                    number: follower.task,
+                    connection: follower.connection,
+                };
+                told.push((task, follower.held_until));
+            }
+        }
+        for (task, held_until) in told {
+            let pause = self.random.millis(1, 20);
+            let time = (self.now + pause).max(held_until);
+            self.at(time, Event::Deliver(task, commit.version));
+        }
+    }
+
+    pub(crate) fn deliver(&mut self, task: Task, up_to: u64) {
+        let now = self.now;
+        let is_cut_off = now < self.agents[task.agent].cut_off_until;
+        let Some(follower) = self.follower(task) else {
+            return;
+        };
+        if follower.is_silent || is_cut_off || now < follower.held_until {
+            follower.is_silent |= is_cut_off;
+            if is_cut_off {
+                self.after(SILENCE_BOUND, Event::WatchEnds(task, true));
+            }
+            return;
+        }
+        let Some(mut watch) = follower.watch.take() else {
+            return;
+        };
+        let events = self.server.events(&mut watch, up_to);
+        if let Some(follower) = self.follower(task) {
+            follower.watch = Some(watch);
+        }
+        match events {
+            Ok(events) => self.take_events(task, events),
+            Err(_) => {
+                self.fired(Fault::WatchTooOld);
+                return self.watch_too_old(task);
+            }
+        }
+        self.pump(task.agent);
+    }
+
+    fn take_events(&mut self, task: Task, events: Vec<WatchEvent>) {
+        for event in events {
+            let Some(follower) = self.follower(task) else {
+                return;
+            };
+            follower.failures = 0;
+            follower.version = Some(event.version);
+            let is_end = event.kind == EventKind::Deleted && task.source == Source::Node;
+            let told = match event.kind {
+                EventKind::Added | EventKind::Modified => Told::Present(event.object),
+                EventKind::Deleted => Told::Gone(event.object),
+            };
+            self.tell(task, &told);
+            if is_end {
+                // The next object of this name is another one.
+                if let Some(follower) = self.follower(task) {
+                    follower.version = None;
+                }
+                return self.pause_watch(task, retry_pause(0));
+            }
+        }
+    }
+
+    fn tell(&mut self, task: Task, told: &Told) {
+        let now = self.now;
+        let Some(process) = self.process(task.agent) else {
+            return;
+        };
+        let inputs: Vec<Input> = match task.source {
+            Source::Node => watch::node_changed(told.change(|object| object.node().clone()))
+                .into_iter()
+                .collect(),
+            Source::Lock => watch::lock_changed(&told.change(|_| ())).into_iter().collect(),
+            Source::Drain => process
+                .drain
+                .observe(told.change(|object| object.pod().clone()), now),
+        };
+        let messages = inputs.into_iter().map(|input| (task.source, task.number, input));
+        process.inbox.extend(messages);
+    }
+
+    /// Sends the evictions that are due.
+    pub(super) fn evict_due(&mut self, agent: usize) {
+        let now = self.now;
+        let Some(process) = self.process(agent) else {
+            return;
+        };
+        let Some(follower) = process.follower(Source::Drain) else {
+            return;
+        };
+        let task = Task {
+            agent,
+            process: process.number,
+            source: Source::Drain,
+            number: follower.task,
+            connection: 0,
+        };
+        let due = process.drain.take_due(now, process.evictions);
+        process.evictions += due.len();
+        for pod in due {
+            let key = Key::new(Resource::Pods, &pod.metadata.namespace, &pod.metadata.name);
+            let uid = pod.metadata.uid;
+            let deletion = Deletion {
+                uid: Some(uid.clone()),
+                grace_seconds: None,
+            };
+            self.call_for(agent, Purpose::Evict(task, uid), key, Verb::Evict(deletion));
+        }
+    }
+
+    pub(super) fn evicted(&mut self, task: Task, uid: &str, reply: Reply) {
+        let (now, random) = (self.now, self.random.number());
+        let evicted = match reply {
+            Reply::Answer(Ok(_)) => Evicted::Accepted,
+            Reply::Answer(Err(Status { code: 409, .. })) => Evicted::Failed("conflict".to_owned()),
+            Reply::Answer(Err(status)) => status.refusal().evicted(status.message.clone()),
+            Reply::Watching(_) | Reply::Refused | Reply::Silence => Evicted::Failed("no answer".to_owned()),
+        };
+        let Some(process) = self.process(task.agent) else {
+            return;
+        };
+        let is_current = process
+            .follower(Source::Drain)
+            .is_some_and(|follower| follower.task == task.number);
+        if is_current && process.number == task.process {
+            process.evictions = process.evictions.saturating_sub(1);
+            let _ = process.drain.note(uid, &evicted, now, random);
+            self.pump(task.agent);
+        }
+    }
+}
+
+impl Process {
+    pub(super) fn next_eviction(&self) -> Option<Duration> {
+        let _ = self.follower(Source::Drain)?;
+        self.drain.next_due(self.evictions)
+    }
+}
+
+/// A change, its objects as stored.
+enum Told {
+    Listed(Vec<Stored>),
+    Present(Stored),
+    Gone(Stored),
+    Gap,
+}
+
+impl Told {
+    fn change<T>(&self, decode: impl Fn(&Stored) -> T) -> Change<T> {
+        match self {
+            Told::Listed(objects) => Change::Listed(objects.iter().map(decode).collect()),
+            Told::Present(object) => Change::Present(decode(object)),
+            Told::Gone(object) => Change::Gone(decode(object)),
+            Told::Gap => Change::Gap,
+        }
+    }
+}
+
+fn target(task: Task) -> (Key, Selector) {
+    let node = format!("node-{}", task.agent);
+    match task.source {
+        Source::Node => (
+            Key::new(Resource::Nodes, "", ""),
+            Selector::fields(&format!("metadata.name={node}")),
+        ),
+        Source::Lock => (
+            Key::new(Resource::Leases, LOCK_NAMESPACE, ""),
+            Selector::fields(&format!("metadata.name={LOCK_NAME}")),
+        ),
+        Source::Drain => (
+            Key::new(Resource::Pods, "", ""),
+            Selector::fields(&format!("spec.nodeName={node}")),
+        ),
+    }
+}

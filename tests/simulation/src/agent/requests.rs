@@ -1,0 +1,285 @@
+//! The cycle's requests as calls, and their answers as the cycle understands them: the real agent's `api.rs` in virtual time.
+
+use std::rc::Rc;
+
+use cordonhold_shared::cycle::{
+    Failure, HostState, Input, LockView, LockWrite, RebootFailure, Request as Asked, Shutdown, Timer,
+};
+use cordonhold_shared::hold::{self, NodePatch, Phase};
+use cordonhold_shared::lease::{self, LeaseView};
+use cordonhold_shared::node::NodeView;
+use cordonhold_shared::pod;
+use jiff::SignedDuration;
+use serde::Deserialize as _;
+use serde_json::Value;
+
+use super::{Open, Purpose};
+use crate::Flaw;
+use crate::api_server::{Answer, Key, Request, Resource, Selector, Status, Stored, Verb};
+use crate::faults::{Effect, Fault, Moment};
+use crate::host::HostEvent;
+use crate::network::{Message, Reply};
+use crate::world::{Event, LOCK_NAME, LOCK_NAMESPACE, World};
+
+/// Which call of a request is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Only,
+    /// The Lease is created before it is written.
+    Creating,
+}
+
+impl World {
+    pub(super) fn ask(&mut self, agent: usize, asked: Asked) {
+        let effect = effect_of(&asked);
+        if self.dies(agent, effect, Moment::Before) {
+            return;
+        }
+        let Some(process) = self.agents[agent].process.as_mut() else {
+            return;
+        };
+        let creates = matches!(&asked, Asked::WriteLock(write) if write.version.is_none());
+        let stage = if creates { Stage::Creating } else { Stage::Only };
+        process.open = Some(Open {
+            asked: asked.clone(),
+            effect,
+            stage,
+        });
+        self.carry_out(agent, &asked);
+        let is_open = self.agents[agent]
+            .process
+            .as_ref()
+            .is_some_and(|process| process.open.is_some());
+        if is_open {
+            let _ = self.dies(agent, effect, Moment::UnderWay);
+        }
+    }
+
+    fn carry_out(&mut self, agent: usize, asked: &Asked) {
+        let own = self.node_key(agent);
+        let nodes = || Key::new(Resource::Nodes, "", "");
+        match asked {
+            Asked::AskHost => self.ask_host(agent),
+            Asked::Reboot => self.reboot(agent),
+            Asked::ReadNode => self.call(agent, own, Verb::Get),
+            Asked::ReadPeer(name) => self.call(agent, Key::node(name), Verb::Get),
+            Asked::ListHeld => {
+                let selector = Selector::labels(&hold::held_selector());
+                self.call(agent, nodes(), Verb::List(selector));
+            }
+            Asked::ReadLock => self.call(agent, World::lock_key(), Verb::Get),
+            Asked::ListPods => {
+                let selector = Selector::fields(&format!("spec.nodeName={}", own.name));
+                self.call(agent, Key::new(Resource::Pods, "", ""), Verb::List(selector));
+            }
+            Asked::PatchNode(patch) => self.patch_node(agent, patch),
+            Asked::WriteLock(write) => self.write_lock(agent, write),
+        }
+    }
+
+    fn call(&mut self, agent: usize, key: Key, verb: Verb) {
+        self.call_for(agent, Purpose::Cycle, key, verb);
+    }
+
+    pub(super) fn call_for(&mut self, agent: usize, purpose: Purpose, key: Key, verb: Verb) {
+        let Some(process) = self.process(agent) else {
+            return;
+        };
+        let caller = Rc::clone(&process.caller);
+        let request = Request { caller, key, verb };
+        self.send(agent, purpose, Message::Request(request));
+    }
+
+    fn patch_node(&mut self, agent: usize, patch: &NodePatch) {
+        let who = &self.agents[agent];
+        let timeout = SignedDuration::try_from(who.timing.reboot_timeout).unwrap_or(SignedDuration::MAX);
+        let mut body = patch.body(who.clock(self.now), timeout);
+        let is_give_back = patch.phase == Some(None);
+        let is_seal = patch.phase == Some(Some(Phase::Sealed));
+        match self.flaw {
+            Some(Flaw::SealOnAnyVersion) if is_seal => forget_version(&mut body),
+            Some(Flaw::GiveBackOnAnyVersion) if is_give_back => forget_version(&mut body),
+            Some(Flaw::AlwaysUncordons) if is_give_back => body["spec"]["unschedulable"] = Value::Null,
+            _ => {}
+        }
+        self.call(agent, Key::node(&patch.name), Verb::Merge(body));
+    }
+
+    fn write_lock(&mut self, agent: usize, write: &LockWrite) {
+        match &write.version {
+            None => {
+                let empty = lease::empty(LOCK_NAMESPACE, LOCK_NAME);
+                self.call(agent, World::lock_key(), Verb::Apply(empty));
+            }
+            Some(version) => self.swap_lock(agent, write, version),
+        }
+    }
+
+    fn swap_lock(&mut self, agent: usize, write: &LockWrite, version: &str) {
+        let who = &self.agents[agent];
+        let is_release = write.record.entries.iter().all(|entry| entry.node != who.node);
+        let mut body = lease::patch(write, version, who.policy.concurrency, who.clock(self.now));
+        match self.flaw {
+            Some(Flaw::LockOnAnyVersion) => forget_version(&mut body),
+            Some(Flaw::NeverReleases) if is_release => {
+                return self.call(
+                    agent,
+                    World::lock_key(),
+                    Verb::Merge(Value::Object(serde_json::Map::new())),
+                );
+            }
+            _ => {}
+        }
+        self.call(agent, World::lock_key(), Verb::Merge(body));
+    }
+
+    /// The input that a reply is, or `None` where the request goes on.
+    pub(super) fn understand(&mut self, agent: usize, reply: Reply) -> Option<Input> {
+        let now = self.agents[agent].clock(self.now);
+        let open = self.process(agent)?.open.as_mut()?;
+        let result = match reply {
+            Reply::Answer(result) => result,
+            Reply::Watching(_) | Reply::Refused => Err(Status::new(0, "", "connection refused")),
+            Reply::Silence => Err(Status::new(0, "", "no answer in time")),
+        };
+        let failed = |status: &Status| status.refusal().failure(status.message.clone());
+        let input = match &open.asked {
+            Asked::ReadNode => Input::Node(result.map_err(|status| failed(&status)).map(one_node)),
+            Asked::PatchNode(_) => Input::Patched(result.map_err(|status| failed(&status)).map(one_node)),
+            Asked::ReadPeer(name) => Input::Peer(match result {
+                Ok(answer) => Ok(Some(one_node(answer))),
+                Err(status) if status.refusal().is_gone(name) => Ok(None),
+                Err(status) => Err(failed(&status)),
+            }),
+            Asked::ListHeld => Input::Held(
+                result
+                    .map_err(|status| failed(&status))
+                    .map(|answer| many(&answer).iter().map(|object| object.node().clone()).collect()),
+            ),
+            Asked::ReadLock => Input::Lock(match result.map_err(|status| failed(&status)) {
+                Ok(answer) => Ok(lease_of(&answer).map(|lease| lease.lock(now)).unwrap_or_default()),
+                Err(Failure::NotFound) => Ok(LockView::default()),
+                Err(failure) => Err(failure),
+            }),
+            Asked::ListPods => Input::PodsLeft(result.map_err(|status| failed(&status)).map(|answer| {
+                let pods = many(&answer);
+                let left = pods.iter().map(|object| object.pod());
+                left.filter(|pod| pod::classify(pod) == pod::Drain::Evict)
+                    .map(pod::name)
+                    .collect()
+            })),
+            Asked::WriteLock(write) if open.stage == Stage::Creating => match result {
+                Ok(answer) => {
+                    let (write, version) = (write.clone(), lease_of(&answer)?.version_if_empty());
+                    open.stage = Stage::Only;
+                    match version {
+                        Some(version) => {
+                            self.swap_lock(agent, &write, &version);
+                            return None;
+                        }
+                        None => Input::LockWritten(Err(Failure::Conflict)),
+                    }
+                }
+                Err(status) => Input::LockWritten(Err(failed(&status))),
+            },
+            Asked::WriteLock(_) => Input::LockWritten(result.map(drop).map_err(|status| failed(&status))),
+            Asked::AskHost | Asked::Reboot => return None,
+        };
+        Some(input)
+    }
+
+    fn ask_host(&mut self, agent: usize) {
+        let pause = self.random.millis(5, 200);
+        let Some(process) = self.process(agent) else {
+            return;
+        };
+        let event = HostEvent::Asked(process.number);
+        let boot = self.hosts[agent].boot;
+        self.after(pause, Event::Host(agent, boot, event));
+    }
+
+    /// What the host says when it is asked.
+    pub(crate) fn host_says(&mut self, agent: usize) -> HostState {
+        let is_mute = self.draws(Fault::HostMute);
+        let host = &self.hosts[agent];
+        let shutdown = if self.flaw == Some(Flaw::ShutdownUnseen) {
+            Shutdown::No
+        } else if is_mute {
+            Shutdown::Unknown("injected".to_owned())
+        } else if host.shows_shutdown(self.now) {
+            Shutdown::UnderWay
+        } else {
+            Shutdown::No
+        };
+        HostState {
+            boot_id: host.boot_id(agent),
+            shutdown,
+        }
+    }
+
+    /// Runs the reboot command, unless the deadline is over.
+    fn reboot(&mut self, agent: usize) {
+        let (now, flaw) = (self.now, self.flaw);
+        let boot = self.hosts[agent].boot;
+        let pause = self.random.millis(1, 30);
+        let Some(process) = self.process(agent) else {
+            return;
+        };
+        let number = process.number;
+        let is_over = process.timers.end(Timer::Deadline).is_none_or(|end| now >= end);
+        if is_over && flaw != Some(Flaw::NoDeadline) {
+            let expired = HostEvent::CommandReturns(number, Err(RebootFailure::Expired));
+            return self.after(pause, Event::Host(agent, boot, expired));
+        }
+        self.run_reboot_command(agent, number);
+    }
+}
+
+fn effect_of(asked: &Asked) -> Effect {
+    match asked {
+        Asked::AskHost => Effect::AskHost,
+        Asked::ReadNode => Effect::ReadNode,
+        Asked::ReadPeer(_) => Effect::ReadPeer,
+        Asked::ListHeld => Effect::ListHeld,
+        Asked::ReadLock => Effect::ReadLock,
+        Asked::WriteLock(_) => Effect::WriteLock,
+        Asked::ListPods => Effect::ListPods,
+        Asked::Reboot => Effect::Reboot,
+        Asked::PatchNode(patch) => match patch.phase {
+            None => Effect::Renew,
+            Some(None) => Effect::GiveBack,
+            Some(Some(Phase::Wanted)) => Effect::Stamp,
+            Some(Some(Phase::Draining)) => Effect::Cordon,
+            Some(Some(Phase::Delaying)) => Effect::Delay,
+            Some(Some(Phase::Sealed)) => Effect::Seal,
+            Some(Some(Phase::Returning)) => Effect::Return,
+        },
+    }
+}
+
+fn forget_version(body: &mut Value) {
+    if let Some(metadata) = body["metadata"].as_object_mut() {
+        drop(metadata.remove("resourceVersion"));
+    }
+}
+
+fn one_node(answer: Answer) -> NodeView {
+    match answer {
+        Answer::Object(object) => object.node().clone(),
+        Answer::List(..) | Answer::Done => NodeView::default(),
+    }
+}
+
+fn many(answer: &Answer) -> &[Stored] {
+    match answer {
+        Answer::List(items, _) => items,
+        Answer::Object(_) | Answer::Done => &[],
+    }
+}
+
+fn lease_of(answer: &Answer) -> Option<LeaseView> {
+    match answer {
+        Answer::Object(object) => LeaseView::deserialize(&object.value).ok(),
+        Answer::List(..) | Answer::Done => None,
+    }
+}

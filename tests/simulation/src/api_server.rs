@@ -1,0 +1,331 @@
+//! The API server in memory: Nodes, Pods, Leases, DaemonSets and `PodDisruptionBudgets` under GET, LIST, WATCH, merge patch,
+//! create, delete and eviction, with one revision for all of them as etcd has it.
+//!
+//! It is held against a real one by a test that asks both the same. Each request is atomic: the real one runs admission
+//! inside a compare-and-swap that it repeats, which comes to the same.
+//! Not here: strategic merge patches, validation beyond what the agent can meet, defaults, managed fields, controllers.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use cordonhold_shared::keys;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+mod admission;
+mod eviction;
+mod merge;
+mod object;
+mod selector;
+mod status;
+mod watch;
+
+pub use admission::{Caller, Webhook, WebhookState};
+pub(crate) use object::NOT_READY;
+pub use object::{Key, Object, Resource, Stored};
+pub use selector::Selector;
+pub use status::{Cause, Status};
+pub use watch::{EventKind, Watch, WatchEvent};
+
+/// When every simulation begins.
+pub const EPOCH: Timestamp = Timestamp::constant(1_767_225_600, 0);
+/// A pod's grace period, where neither it nor its deletion names one.
+const GRACE_SECONDS: u64 = 30;
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub enum Verb {
+    Get,
+    /// Of one namespace, or of all where the key's is empty.
+    List(Selector),
+    Create(Value),
+    /// A JSON merge patch (RFC 7386).
+    Merge(Value),
+    /// A JSON merge patch of the subresource `status`.
+    MergeStatus(Value),
+    /// A server-side apply by force that creates; of what exists it changes nothing.
+    Apply(Value),
+    Delete(Deletion),
+    Evict(Deletion),
+}
+
+/// Options of a deletion.
+#[derive(Clone, Debug, Default)]
+pub struct Deletion {
+    pub uid: Option<String>,
+    pub grace_seconds: Option<u64>,
+}
+
+/// A request and who makes it.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub caller: Rc<Caller>,
+    pub key: Key,
+    pub verb: Verb,
+}
+
+/// What it brought.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    Object(Stored),
+    List(Vec<Stored>, u64),
+    Done,
+}
+
+/// A write that was committed.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    pub version: u64,
+    pub key: Key,
+    pub old: Option<Stored>,
+    pub new: Option<Stored>,
+    pub caller: Rc<Caller>,
+    /// The webhook answered, as far as it is asked about this kind at all.
+    pub is_judged: bool,
+}
+
+/// The API server.
+#[derive(Debug)]
+pub struct ApiServer {
+    objects: BTreeMap<Key, Stored>,
+    version: u64,
+    log: VecDeque<Commit>,
+    /// Up to this version the log is gone.
+    compacted: u64,
+    uids: u64,
+    pub webhook: Webhook,
+    now: Duration,
+}
+
+impl Default for ApiServer {
+    fn default() -> ApiServer {
+        ApiServer::new(Webhook::default())
+    }
+}
+
+impl ApiServer {
+    pub fn new(webhook: Webhook) -> ApiServer {
+        ApiServer {
+            objects: BTreeMap::new(),
+            version: 1,
+            log: VecDeque::new(),
+            compacted: 0,
+            uids: 0,
+            webhook,
+            now: Duration::ZERO,
+        }
+    }
+
+    /// Carries a request out at this time since [`EPOCH`].
+    pub fn handle(&mut self, request: &Request, now: Duration) -> Result<Answer, Status> {
+        self.now = now;
+        let key = &request.key;
+        match &request.verb {
+            Verb::Get => self.existing(key).map(Answer::Object),
+            Verb::List(selector) => Ok(Answer::List(self.list(key, selector), self.version)),
+            Verb::Create(value) => self.create(request, value.clone()).map(Answer::Object),
+            Verb::Merge(patch) => self.merge(request, patch, false).map(Answer::Object),
+            Verb::MergeStatus(patch) => self.merge(request, patch, true).map(Answer::Object),
+            Verb::Apply(value) => match self.objects.get(key) {
+                Some(object) => Ok(Answer::Object(Rc::clone(object))),
+                None => self.create(request, value.clone()).map(Answer::Object),
+            },
+            Verb::Delete(deletion) => self.delete(request, deletion).map(|()| Answer::Done),
+            Verb::Evict(deletion) => self.evict(request, deletion).map(|()| Answer::Done),
+        }
+    }
+
+    /// The version of the last write.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The object, from outside: the oracle's and the host's look.
+    pub fn object(&self, key: &Key) -> Option<&Stored> {
+        self.objects.get(key)
+    }
+
+    /// All objects of a resource.
+    pub fn all(&self, resource: Resource) -> impl Iterator<Item = &Stored> {
+        self.objects
+            .range(Key::first(resource)..)
+            .take_while(move |(key, _)| key.resource == resource)
+            .map(|(_, object)| object)
+    }
+
+    /// The commits after this version, as far as they are still known.
+    pub fn commits_after(&self, version: u64) -> impl Iterator<Item = &Commit> {
+        let start = self.log.partition_point(|commit| commit.version <= version);
+        self.log.range(start..)
+    }
+
+    /// Forgets the log up to and with this version.
+    pub fn compact(&mut self, version: u64) {
+        while self.log.front().is_some_and(|commit| commit.version <= version) {
+            drop(self.log.pop_front());
+        }
+        self.compacted = self.compacted.max(version.min(self.version));
+    }
+
+    pub(crate) fn wall(&self) -> Timestamp {
+        wall(self.now)
+    }
+
+    fn existing(&self, key: &Key) -> Result<Stored, Status> {
+        self.objects
+            .get(key)
+            .cloned()
+            .ok_or_else(|| Status::not_found(key))
+    }
+
+    fn list(&self, key: &Key, selector: &Selector) -> Vec<Stored> {
+        self.objects
+            .range(Key::first(key.resource)..)
+            .take_while(|(other, _)| other.resource == key.resource)
+            .filter(|(other, object)| {
+                (key.namespace.is_empty() || key.namespace == other.namespace) && selector.matches(object)
+            })
+            .map(|(_, object)| Rc::clone(object))
+            .collect()
+    }
+
+    fn create(&mut self, request: &Request, mut value: Value) -> Result<Stored, Status> {
+        let key = &request.key;
+        if self.objects.contains_key(key) {
+            return Err(Status::already_exists(key));
+        }
+        self.uids += 1;
+        let metadata = &mut value["metadata"];
+        metadata["name"] = json!(key.name);
+        if !key.namespace.is_empty() {
+            metadata["namespace"] = json!(key.namespace);
+        }
+        metadata["uid"] = json!(format!("uid-{}", self.uids));
+        metadata["creationTimestamp"] = json!(format!("{:.0}", self.wall()));
+        match key.resource {
+            // The admission plug-in TaintNodesByCondition: a new Node is not Ready.
+            Resource::Nodes => object::add_taint(&mut value, object::NOT_READY),
+            Resource::Pods => value["status"] = json!({ "phase": "Pending" }),
+            Resource::PodDisruptionBudgets => value["status"] = json!({}),
+            Resource::Leases | Resource::DaemonSets => {}
+        }
+        object::normalize(&mut value);
+        let is_judged = self.webhook.is_up();
+        Ok(self.commit(request, None, Some(value), is_judged))
+    }
+
+    fn merge(&mut self, request: &Request, patch: &Value, of_status: bool) -> Result<Stored, Status> {
+        let old = self.existing(&request.key)?;
+        let mut value = old.value.clone();
+        merge::apply(&mut value, patch);
+        if let Some(version) = patch.pointer("/metadata/resourceVersion").and_then(Value::as_str)
+            && version != old.version_text()
+        {
+            return Err(Status::conflict(&request.key, "the object has been modified"));
+        }
+        merge::keep_what_is_not_theirs(&mut value, &old.value, request.key.resource, of_status);
+        object::normalize(&mut value);
+        object::validate(&request.key, &value)?;
+        if value == old.value {
+            return Ok(old);
+        }
+        let is_judged = if request.key.resource == Resource::Nodes {
+            let new = object::node_of(&value);
+            self.webhook
+                .judge(&request.caller, old.node(), &new, self.now, self.kured_lock())?
+        } else {
+            true
+        };
+        Ok(self.commit(request, Some(old), Some(value), is_judged))
+    }
+
+    /// The annotation of stock kured's DaemonSet.
+    fn kured_lock(&self) -> Option<String> {
+        let kured = self
+            .objects
+            .get(&Key::new(Resource::DaemonSets, "kube-system", "kured"))?;
+        kured.annotation(keys::KURED_LOCK).map(str::to_owned)
+    }
+
+    fn delete(&mut self, request: &Request, deletion: &Deletion) -> Result<(), Status> {
+        let old = self.existing(&request.key)?;
+        if let Some(uid) = deletion.uid.as_ref().filter(|uid| **uid != old.uid()) {
+            let why = format!(
+                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                old.uid()
+            );
+            return Err(Status::conflict(&request.key, &why));
+        }
+        let grace = grace_seconds(&old, deletion);
+        if grace == 0 {
+            let _ = self.commit(request, Some(old), None, true);
+            return Ok(());
+        }
+        let asked = grace.min(
+            old.value["metadata"]["deletionGracePeriodSeconds"]
+                .as_u64()
+                .unwrap_or(u64::MAX),
+        );
+        let mut value = old.value.clone();
+        let begun = old.deletion_timestamp().is_some();
+        if !begun || old.value["metadata"]["deletionGracePeriodSeconds"] != json!(asked) {
+            let ahead = SignedDuration::from_secs(i64::try_from(asked).unwrap_or(i64::MAX));
+            let end = self.wall().saturating_add(ahead).unwrap_or(Timestamp::MAX);
+            value["metadata"]["deletionTimestamp"] = json!(format!("{end:.0}"));
+            value["metadata"]["deletionGracePeriodSeconds"] = json!(asked);
+            let _ = self.commit(request, Some(old), Some(value), true);
+        }
+        Ok(())
+    }
+
+    fn commit(
+        &mut self,
+        request: &Request,
+        old: Option<Stored>,
+        new: Option<Value>,
+        is_judged: bool,
+    ) -> Stored {
+        self.version += 1;
+        let key = request.key.clone();
+        let last = old.as_ref().map(|old| old.value.clone());
+        let is_deletion = new.is_none();
+        let mut value = new.or(last).unwrap_or_default();
+        value["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        let object = Rc::new(Object::new(value, self.version));
+        let _ = if is_deletion {
+            self.objects.remove(&key)
+        } else {
+            self.objects.insert(key.clone(), Rc::clone(&object))
+        };
+        self.log.push_back(Commit {
+            version: self.version,
+            key,
+            old,
+            new: (!is_deletion).then(|| Rc::clone(&object)),
+            caller: Rc::clone(&request.caller),
+            is_judged,
+        });
+        object
+    }
+}
+
+/// The wall clock of one that is right.
+pub fn wall(now: Duration) -> Timestamp {
+    SignedDuration::try_from(now)
+        .ok()
+        .and_then(|since| EPOCH.checked_add(since).ok())
+        .unwrap_or(Timestamp::MAX)
+}
+
+/// Only pods that a kubelet runs end with grace.
+fn grace_seconds(object: &Object, deletion: &Deletion) -> u64 {
+    let is_running = object.resource_is_pod()
+        && !object.pod().spec.node_name.is_empty()
+        && !matches!(object.pod().status.phase.as_str(), "Succeeded" | "Failed");
+    if !is_running {
+        return 0;
+    }
+    let own = object.value["spec"]["terminationGracePeriodSeconds"].as_u64();
+    deletion.grace_seconds.or(own).unwrap_or(GRACE_SECONDS)
+}

@@ -1,0 +1,116 @@
+//! Admission of Node updates: the webhook's decision, or what stands in for it while it is down.
+//!
+//! `matchConditions` keep an agent's writes to its own Node from the webhook; the decision would allow them too.
+
+use std::time::Duration;
+
+use cordonhold_shared::admission::{
+    self, Decision, Fact, Facts, Known, Mode, Outcome, Policy, Requester, ServiceAccount,
+};
+use cordonhold_shared::keys;
+use cordonhold_shared::node::NodeView;
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Status, wall};
+
+/// Who makes a request.
+#[derive(Clone, Debug, Default)]
+pub struct Caller {
+    pub requester: Requester,
+    pub may_override: bool,
+    /// The agent's process, where it is one: which node's, and its number.
+    pub process: Option<(usize, u64)>,
+}
+
+/// Whether the webhook answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebhookState {
+    Up,
+    /// `failurePolicy: Ignore`.
+    DownIgnored,
+    /// `failurePolicy: Fail`.
+    DownFailing,
+}
+
+/// The webhook.
+#[derive(Clone, Debug)]
+pub struct Webhook {
+    pub state: WebhookState,
+    pub policy: Policy,
+    /// How far its clock is off.
+    pub skew: SignedDuration,
+}
+
+impl Default for Webhook {
+    fn default() -> Webhook {
+        let service_account = |namespace: &str, name: &str| ServiceAccount {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        };
+        Webhook {
+            state: WebhookState::Up,
+            policy: Policy {
+                mode: Mode::Enforce,
+                agent: service_account("cordonhold", "cordonhold-agent"),
+                kured: Some(admission::KuredPolicy {
+                    service_account: service_account("kube-system", "kured"),
+                    ds_namespace: "kube-system".to_owned(),
+                    ds_name: "kured".to_owned(),
+                    lock_annotation: keys::KURED_LOCK.to_owned(),
+                }),
+            },
+            skew: SignedDuration::ZERO,
+        }
+    }
+}
+
+impl Webhook {
+    pub(crate) fn is_up(&self) -> bool {
+        self.state == WebhookState::Up
+    }
+
+    pub(crate) fn clock(&self, now: Duration) -> Timestamp {
+        wall(now).saturating_add(self.skew).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Whether the webhook judged the update; an error where it did not pass.
+    pub(super) fn judge(
+        &self,
+        caller: &Caller,
+        old: &NodeView,
+        new: &NodeView,
+        now: Duration,
+        kured_lock: Option<String>,
+    ) -> Result<bool, Status> {
+        let is_own = caller.process.is_some() && caller.requester.node_claim == [old.name()];
+        if is_own || !self.is_up() {
+            let fails = self.state == WebhookState::DownFailing && !is_own;
+            return if fails && reaches_webhook(old, new) {
+                Err(Status::internal("failed calling webhook"))
+            } else {
+                Ok(is_own)
+            };
+        }
+        let request = admission::Request {
+            requester: caller.requester.clone(),
+            old: old.clone(),
+            new: new.clone(),
+        };
+        let mut facts = Facts::default();
+        loop {
+            match admission::decide(&request, &facts, &self.policy, self.clock(now)) {
+                Decision::Need(Fact::Override) => facts.may_override = Known::Is(caller.may_override),
+                Decision::Need(Fact::KuredLock) => facts.kured_lock = Known::Is(kured_lock.clone()),
+                Decision::Verdict(verdict) if verdict.outcome == Outcome::Deny => {
+                    return Err(Status::forbidden(old.name(), &verdict.message));
+                }
+                Decision::Verdict(_) => return Ok(true),
+            }
+        }
+    }
+}
+
+/// What `matchConditions` pass on: uncordons, and changes of marks and cancels.
+fn reaches_webhook(old: &NodeView, new: &NodeView) -> bool {
+    !admission::Change::between(old, new).is_nothing()
+}

@@ -1,0 +1,88 @@
+//! Evictions under disruption budgets (kubernetes/kubernetes: pkg/registry/core/pod/storage/eviction.go).
+//!
+//! Not here: the repetitions by which the real one waits out a conflict.
+
+use serde_json::{Value, json};
+
+use super::{ApiServer, Cause, Deletion, Request, Resource, Status, Stored};
+
+/// What a budget that its controller has not caught up with asks for.
+const RETRY_AFTER_SECONDS: u32 = 10;
+
+impl ApiServer {
+    pub(super) fn evict(&mut self, request: &Request, deletion: &Deletion) -> Result<(), Status> {
+        let pod = self.existing(&request.key)?;
+        let ends_anyway = matches!(
+            pod.pod().status.phase.as_str(),
+            "Succeeded" | "Failed" | "Pending"
+        ) || pod.deletion_timestamp().is_some();
+        if !ends_anyway {
+            let mut budgets = self.budgets_of(&pod);
+            match (budgets.pop(), budgets.is_empty()) {
+                (None, _) => {}
+                (Some(budget), true) => self.take_from(request, &budget)?,
+                (Some(_), false) => {
+                    return Err(Status::internal(
+                        "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
+                    ));
+                }
+            }
+        }
+        self.delete(request, deletion)
+    }
+
+    fn budgets_of(&self, pod: &Stored) -> Vec<Stored> {
+        let selects = |budget: &&Stored| {
+            let labels = budget.value["spec"]["selector"]["matchLabels"].as_object();
+            budget.namespace() == pod.namespace()
+                && labels.is_some_and(|labels| {
+                    !labels.is_empty() && labels.iter().all(|(key, value)| pod.label(key) == value.as_str())
+                })
+        };
+        self.all(Resource::PodDisruptionBudgets)
+            .filter(selects)
+            .cloned()
+            .collect()
+    }
+
+    /// One disruption less, or why not.
+    fn take_from(&mut self, request: &Request, budget: &Stored) -> Result<(), Status> {
+        let status = &budget.value["status"];
+        let number = |field: &str| status[field].as_i64().unwrap_or(0);
+        let blocked = |retry_after_seconds, message: String| Status {
+            causes: vec![Cause {
+                reason: "DisruptionBudget",
+                message,
+            }],
+            retry_after_seconds,
+            ..Status::new(
+                429,
+                "TooManyRequests",
+                "Cannot evict pod as it would violate the pod's disruption budget.",
+            )
+        };
+        let name = budget.name();
+        if number("observedGeneration") < budget.value["metadata"]["generation"].as_i64().unwrap_or(0) {
+            let message = format!("The disruption budget {name} is still being processed by the server.");
+            return Err(blocked(RETRY_AFTER_SECONDS, message));
+        }
+        let allowed = number("disruptionsAllowed");
+        if allowed == 0 {
+            let message = format!(
+                "The disruption budget {name} needs {} healthy pods and has {} currently",
+                number("desiredHealthy"),
+                number("currentHealthy")
+            );
+            return Err(blocked(0, message));
+        }
+        let mut value: Value = budget.value.clone();
+        value["status"]["disruptionsAllowed"] = json!(allowed - 1);
+        let key = super::Key::new(Resource::PodDisruptionBudgets, budget.namespace(), name);
+        let write = Request {
+            key,
+            ..request.clone()
+        };
+        let _ = self.commit(&write, Some(std::rc::Rc::clone(budget)), Some(value), true);
+        Ok(())
+    }
+}

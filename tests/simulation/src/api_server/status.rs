@@ -1,0 +1,85 @@
+//! The `Status` that answers a request which failed.
+
+use cordonhold_shared::answer::Refusal;
+
+use super::{Key, Resource};
+
+/// As far as it is modelled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    pub code: u16,
+    pub reason: &'static str,
+    pub message: String,
+    /// Of `details`.
+    pub name: String,
+    pub causes: Vec<Cause>,
+    pub retry_after_seconds: u32,
+}
+
+/// Of `details.causes`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    pub reason: &'static str,
+    pub message: String,
+}
+
+impl Status {
+    pub(crate) fn new(code: u16, reason: &'static str, message: &str) -> Status {
+        Status {
+            code,
+            reason,
+            message: message.to_owned(),
+            name: String::new(),
+            causes: Vec::new(),
+            retry_after_seconds: 0,
+        }
+    }
+
+    fn about(key: &Key, code: u16, reason: &'static str, message: &str) -> Status {
+        Status {
+            name: key.name.clone(),
+            ..Status::new(code, reason, message)
+        }
+    }
+
+    pub(crate) fn not_found(key: &Key) -> Status {
+        Status::about(key, 404, "NotFound", "not found")
+    }
+
+    pub(crate) fn already_exists(key: &Key) -> Status {
+        Status::about(key, 409, "AlreadyExists", "already exists")
+    }
+
+    pub(crate) fn conflict(key: &Key, why: &str) -> Status {
+        Status::about(key, 409, "Conflict", why)
+    }
+
+    pub(crate) fn invalid(key: &Key, why: &str) -> Status {
+        Status::about(key, 422, "Invalid", why)
+    }
+
+    pub(crate) fn forbidden(name: &str, why: &str) -> Status {
+        let key = Key::new(Resource::Nodes, "", name);
+        Status::about(&key, 403, "Forbidden", why)
+    }
+
+    pub(crate) fn internal(why: &str) -> Status {
+        Status::new(500, "InternalError", why)
+    }
+
+    pub(crate) fn expired() -> Status {
+        Status::new(410, "Expired", "too old resource version")
+    }
+
+    /// As the agent reads it.
+    pub fn refusal(&self) -> Refusal<'_> {
+        Refusal {
+            code: self.code,
+            reason: self.reason,
+            message: &self.message,
+            name: &self.name,
+            cause: self.causes.first().map(|cause| cause.message.as_str()),
+            retry_after_seconds: self.retry_after_seconds,
+        }
+    }
+}

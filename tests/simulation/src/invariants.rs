@@ -1,0 +1,357 @@
+//! The oracle: what must hold, judged by what the API server committed and what the hosts did, never by what an agent remembers.
+//!
+//! Where a person went past the webhook or edited the lock by hand, the design gives an exemption; each is named where it is made.
+
+use std::time::Duration;
+
+use cordonhold_shared::Reading;
+use cordonhold_shared::admission::{SKEW, cancel_name};
+use cordonhold_shared::hold::{self, Hold, Phase};
+use cordonhold_shared::keys;
+use cordonhold_shared::lock::Record;
+use cordonhold_shared::node::NodeView;
+use cordonhold_shared::pod;
+
+use crate::Invariant;
+use crate::api_server::{Answer, ApiServer, Commit, Key, Request, Resource, Status, Verb};
+use crate::host::Host;
+use crate::world::World;
+
+mod budget;
+mod cordon;
+
+use cordon::Held;
+
+/// An invariant, and what was seen.
+pub(crate) type Found = Option<(Invariant, String)>;
+
+/// From the seal's sending to the command, at most: the real agent's.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What is known of every node.
+#[derive(Debug)]
+pub(crate) struct Oracle {
+    concurrency: usize,
+    nodes: Vec<Known>,
+    /// The lock as it could last be read.
+    record: Record,
+    /// When the request that is being looked at was sent.
+    sent: Duration,
+}
+
+/// What is known of one node.
+#[derive(Debug, Default)]
+struct Known {
+    /// Whether people want it cordoned; `None` where nobody can say.
+    expected: Option<bool>,
+    held: Option<Held>,
+    delay: Option<Delay>,
+    seal: Option<Seal>,
+    /// The hold that fills a slot of the budget, by its `created`, and the Node's uid.
+    inside: Option<(String, String)>,
+    /// A hold whose entry was removed by hand before its Node could show it.
+    exempt: Option<String>,
+}
+
+/// From the drain's end to the seal.
+#[derive(Debug)]
+struct Delay {
+    created: String,
+    /// What interrupted it.
+    broken: Option<String>,
+    is_listed_empty: bool,
+    is_confirmed: bool,
+}
+
+/// A seal that was committed.
+#[derive(Debug)]
+struct Seal {
+    process: u64,
+    sent: Duration,
+    /// Why it should not have been.
+    wrong: Option<String>,
+}
+
+impl Oracle {
+    pub(crate) fn new(nodes: usize, concurrency: usize) -> Oracle {
+        Oracle {
+            concurrency,
+            nodes: (0..nodes).map(|_| Known::default()).collect(),
+            record: Record::default(),
+            sent: Duration::ZERO,
+        }
+    }
+
+    /// Whether people want this node cordoned, as far as anybody can say.
+    pub(crate) fn cordon_of(&self, index: usize) -> Option<bool> {
+        self.nodes.get(index)?.expected
+    }
+
+    /// An agent's request was carried out; its commit is looked at next.
+    pub(crate) fn handled(
+        &mut self,
+        request: &Request,
+        result: &Result<Answer, Status>,
+        sent: Duration,
+        server: &ApiServer,
+    ) {
+        let _ = server;
+        self.sent = sent;
+        let lists_pods = request.key.resource == Resource::Pods && matches!(request.verb, Verb::List(_));
+        let (true, Some((index, _)), Ok(Answer::List(pods, _))) =
+            (lists_pods, request.caller.process, result)
+        else {
+            return;
+        };
+        let is_empty = pods
+            .iter()
+            .all(|object| pod::classify(object.pod()) != pod::Drain::Evict);
+        if let Some(delay) = self.nodes.get_mut(index).and_then(|known| known.delay.as_mut()) {
+            delay.is_listed_empty |= is_empty && delay.broken.is_none();
+        }
+    }
+
+    /// Looks at a commit.
+    pub(crate) fn commit(
+        &mut self,
+        commit: &Commit,
+        server: &ApiServer,
+        hosts: &[Host],
+        now: Duration,
+    ) -> Found {
+        match commit.key.resource {
+            Resource::Nodes => {
+                let index = World::index_of(&commit.key.name).filter(|index| *index < self.nodes.len())?;
+                protected(commit, index, server, now)
+                    .or_else(|| self.undoes_a_reboot(commit, index, hosts))
+                    .or_else(|| self.cordon_changed(commit, index))
+                    .or_else(|| {
+                        self.continuity(commit, index);
+                        self.budget_of_node(commit, index);
+                        self.at_most_n()
+                    })
+            }
+            Resource::Leases => {
+                self.confirm(commit);
+                self.lock_changed(commit, server, hosts)
+                    .or_else(|| self.at_most_n())
+            }
+            Resource::Pods | Resource::DaemonSets | Resource::PodDisruptionBudgets => None,
+        }
+    }
+
+    /// An agent leaves its seal while the host is going down because of it.
+    fn undoes_a_reboot(&self, commit: &Commit, index: usize, hosts: &[Host]) -> Found {
+        let (old, new) = (commit.old.as_ref()?.node(), commit.new.as_ref()?.node());
+        let is_own = commit.caller.process.is_some();
+        let leaves = phase(old) == Some(Phase::Sealed) && phase(new) != Some(Phase::Sealed);
+        let _ = self;
+        (is_own && leaves && hosts.get(index)?.is_doomed).then(|| {
+            let what = format!("agent {index} leaves `sealed` while its host goes down");
+            (Invariant::NoBlindReboot, what)
+        })
+    }
+
+    /// Follows the cordon from the end of the drain to the seal.
+    fn continuity(&mut self, commit: &Commit, index: usize) {
+        let sent = self.sent;
+        let Some(known) = self.nodes.get_mut(index) else {
+            return;
+        };
+        let Some(new) = commit.new.as_ref().map(|new| new.node()) else {
+            known.delay = None;
+            known.seal = None;
+            return;
+        };
+        let old_phase = commit.old.as_ref().and_then(|old| phase(old.node()));
+        let own = commit.caller.process.filter(|(agent, _)| *agent == index);
+        let hold = hold::read(new).present();
+        let broken = |delay: &Delay| {
+            let is_held = hold
+                .as_ref()
+                .is_some_and(|hold| hold.holder.created == delay.created);
+            if !is_held {
+                Some(format!("version {} shows another hold, or none", commit.version))
+            } else if new.spec.unschedulable {
+                None
+            } else {
+                Some(format!("version {} is schedulable", commit.version))
+            }
+        };
+        if let Some(delay) = &mut known.delay
+            && delay.broken.is_none()
+        {
+            delay.broken = broken(delay);
+        }
+        let (Some(hold), Some((_, process))) = (&hold, own) else {
+            return;
+        };
+        match hold.phase {
+            Phase::Delaying if old_phase != Some(Phase::Delaying) => {
+                let mut delay = Delay {
+                    created: hold.holder.created.clone(),
+                    broken: None,
+                    is_listed_empty: false,
+                    is_confirmed: false,
+                };
+                delay.broken = broken(&delay);
+                known.delay = Some(delay);
+            }
+            Phase::Sealed if old_phase != Some(Phase::Sealed) => {
+                let wrong = wrong_with(known.delay.as_ref(), new, hold);
+                known.seal = Some(Seal { process, sent, wrong });
+                known.delay = None;
+            }
+            Phase::Draining | Phase::Returning => {
+                known.delay = None;
+                known.seal = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// The confirm: our own write of the lock that has the entry sealed.
+    fn confirm(&mut self, commit: &Commit) {
+        let Some((index, _)) = commit.caller.process else {
+            return;
+        };
+        let Some(record) = budget::record_of(commit).present() else {
+            return;
+        };
+        let Some(delay) = self.nodes.get_mut(index).and_then(|known| known.delay.as_mut()) else {
+            return;
+        };
+        let name = format!("node-{index}");
+        delay.is_confirmed |= record
+            .entries
+            .iter()
+            .any(|entry| entry.sealed && entry.node == name && entry.created == delay.created);
+    }
+
+    /// An agent runs the reboot command.
+    pub(crate) fn command(&mut self, index: usize, process: u64, now: Duration) -> Found {
+        let seal = self.nodes.get(index)?.seal.as_ref();
+        let why = match seal {
+            None => "the Node is not sealed".to_owned(),
+            Some(seal) if seal.process != process => "another process made the seal".to_owned(),
+            Some(Seal { wrong: Some(why), .. }) => why.clone(),
+            Some(seal) if now > seal.sent + DEADLINE => {
+                format!("the seal was sent {:?} ago", now.saturating_sub(seal.sent))
+            }
+            Some(_) => return None,
+        };
+        Some((
+            Invariant::NoBlindReboot,
+            format!("agent {index} runs the reboot command, but {why}"),
+        ))
+    }
+
+    /// What stands in the way of rest.
+    pub(crate) fn restless(&self, server: &ApiServer) -> Option<String> {
+        for index in 0..self.nodes.len() {
+            let key = Key::node(&format!("node-{index}"));
+            let Some(node) = server.object(&key) else {
+                return Some(format!("node-{index} has no Node"));
+            };
+            if has_marks(node.node()) {
+                return Some(format!("node-{index} has marks: {}", node.value));
+            }
+        }
+        let lock = server.object(&World::lock_key())?;
+        match Record::read(lock.annotation(keys::LOCK)) {
+            Reading::Absent => None,
+            Reading::Present(record) if record.entries.is_empty() => None,
+            other => Some(format!("the lock is not empty: {other:?}")),
+        }
+    }
+
+    /// At rest, each cordon is as people want it.
+    pub(crate) fn at_rest(&self, server: &ApiServer) -> Found {
+        for (index, known) in self.nodes.iter().enumerate() {
+            let key = Key::node(&format!("node-{index}"));
+            let shown = server.object(&key)?.node().spec.unschedulable;
+            // Marks that were stripped past the webhook took the memory of the cordon with them.
+            if known.held.is_none() && known.expected.is_some_and(|expected| expected != shown) {
+                let what = format!("node-{index} rests with unschedulable {shown}, which nobody wanted");
+                return Some((Invariant::CordonGivenBack, what));
+            }
+        }
+        None
+    }
+}
+
+/// What is wrong with a seal.
+fn wrong_with(delay: Option<&Delay>, new: &NodeView, hold: &Hold) -> Option<String> {
+    let Some(delay) = delay.filter(|delay| delay.created == hold.holder.created) else {
+        return Some("no delay of this hold came before the seal".to_owned());
+    };
+    if let Some(why) = &delay.broken {
+        return Some(format!("the cordon was interrupted since the drain ended: {why}"));
+    }
+    if !new.spec.unschedulable {
+        return Some("the Node was sealed schedulable".to_owned());
+    }
+    if hold.holder.node_uid != new.metadata.uid {
+        return Some("the hold names another Node object".to_owned());
+    }
+    if !delay.is_confirmed {
+        return Some("the lock entry was not confirmed since the drain ended".to_owned());
+    }
+    if !delay.is_listed_empty {
+        return Some("no list of pods since the drain ended was empty".to_owned());
+    }
+    None
+}
+
+/// What the webhook must not let pass while it answers, and what no token of another node may do.
+fn protected(commit: &Commit, index: usize, server: &ApiServer, now: Duration) -> Found {
+    let (old, new) = (commit.old.as_ref()?.node(), commit.new.as_ref()?.node());
+    let agent = commit.caller.process.map(|(agent, _)| agent);
+    if agent == Some(index) || !commit.is_judged {
+        return None;
+    }
+    let is_uncordon = old.spec.unschedulable && !new.spec.unschedulable;
+    let touches_cordon = old.spec.unschedulable != new.spec.unschedulable;
+    let touches_marks = marks(old) != marks(new);
+    let who = &commit.caller.requester.user;
+    if !commit.caller.requester.node_claim.is_empty() && (touches_cordon || touches_marks) {
+        let what = format!("{who} of another node changed {}", commit.key.name);
+        return Some((Invariant::OneNodeOneAgent, what));
+    }
+    let reading = hold::read(old);
+    let clock = server.webhook.clock(now);
+    let until = match &reading {
+        Reading::Present(hold) => hold.until,
+        Reading::Absent | Reading::Malformed(_) => None,
+    };
+    let has_lapsed = matches!(&reading, Reading::Present(hold) if hold.has_lapsed(clock, SKEW));
+    let is_sealed = old.label(keys::PHASE) == Some(Phase::Sealed.as_str());
+    let is_under_way =
+        is_sealed && until.is_none_or(|until| until.checked_add(SKEW).is_ok_and(|end| clock <= end));
+    let is_readable = matches!(reading, Reading::Present(_));
+    let is_cancelled = hold::cancel(old).is_some_and(|cancel| cancel.created == cancel_name(old));
+    let is_let_past = is_cancelled && !(is_under_way && is_readable);
+    let is_refused_uncordon = is_uncordon && hold::is_held(&reading) && !has_lapsed;
+    if !is_let_past && (is_refused_uncordon || touches_marks) {
+        let what = format!("{who} changed {}: from {old:?} to {new:?}", commit.key.name);
+        return Some((Invariant::HeldStaysCordoned, what));
+    }
+    None
+}
+
+fn phase(node: &NodeView) -> Option<Phase> {
+    hold::read(node).present().map(|hold| hold.phase)
+}
+
+/// Every mark, one by one.
+fn marks(node: &NodeView) -> ([Option<&str>; 4], Option<&str>, bool) {
+    (
+        keys::MARK_ANNOTATIONS.map(|key| node.annotation(key)),
+        node.label(keys::PHASE),
+        node.is_tainted(keys::REBOOTING),
+    )
+}
+
+fn has_marks(node: &NodeView) -> bool {
+    marks(node) != ([None; 4], None, false)
+}

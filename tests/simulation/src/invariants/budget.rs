@@ -1,0 +1,153 @@
+//! AT-MOST-N: who fills a slot, from the acquire to the release.
+
+use cordonhold_shared::Reading;
+use cordonhold_shared::hold::{self, Phase};
+use cordonhold_shared::keys;
+use cordonhold_shared::lock::{Entry, EntryId, Record};
+
+use super::{Found, Oracle, phase};
+use crate::Invariant;
+use crate::api_server::{ApiServer, Commit, Key};
+use crate::host::Host;
+use crate::world::World;
+
+impl Oracle {
+    pub(super) fn at_most_n(&self) -> Found {
+        let inside: Vec<usize> = (0..self.nodes.len())
+            .filter(|index| self.nodes[*index].inside.is_some())
+            .collect();
+        (inside.len() > self.concurrency).then(|| {
+            let what = format!(
+                "{} may be in a reboot at once, and nodes {inside:?} are",
+                self.concurrency
+            );
+            (Invariant::AtMostN, what)
+        })
+    }
+
+    /// What a Node shows: the cordon of a hold takes a slot, and its end gives it back where the lock does not keep it.
+    pub(super) fn budget_of_node(&mut self, commit: &Commit, index: usize) {
+        let Some(known) = self.nodes.get_mut(index) else {
+            return;
+        };
+        let Some(new) = commit.new.as_ref().map(|new| new.node()) else {
+            // A Node that is gone frees its entry at once.
+            known.inside = None;
+            return;
+        };
+        let reading = hold::read(new);
+        let is_own = commit.caller.process.is_some_and(|(agent, _)| agent == index);
+        let created = match &reading {
+            Reading::Present(hold) => Some(hold.holder.created.clone()),
+            Reading::Absent | Reading::Malformed(_) => None,
+        };
+        let name = format!("node-{index}");
+        let has_entry = |created: &str| self.record.entry(&EntryId::new(&name, created)).is_some();
+        if is_own
+            && phase(new) == Some(Phase::Draining)
+            && let Some(created) = &created
+            && known.exempt.as_ref() != Some(created)
+        {
+            known.inside = Some((created.clone(), new.metadata.uid.clone()));
+        }
+        let Some((inside, _)) = &known.inside else {
+            // A phase that somebody wrote past the webhook is no acquire: the seal will find no entry.
+            let old = commit.old.as_ref().and_then(|old| old.label(keys::PHASE));
+            if !is_own && old != new.label(keys::PHASE) {
+                known.exempt = created;
+            }
+            return;
+        };
+        let is_shown = created.as_ref() == Some(inside);
+        if !is_shown && !has_entry(inside) {
+            known.inside = None;
+        } else if is_shown && !is_own && phase(new) == Some(Phase::Wanted) && !has_entry(inside) {
+            // Somebody wrote `wanted` past the webhook after somebody removed the entry: nothing shows the reboot.
+            known.exempt = Some(inside.clone());
+            known.inside = None;
+        }
+    }
+
+    /// Who acquired, who released, and whose entry was dropped.
+    pub(super) fn lock_changed(&mut self, commit: &Commit, server: &ApiServer, hosts: &[Host]) -> Found {
+        let record = match record_of(commit) {
+            // Nobody acquires while it cannot be read, and what it said is gone only when it is readable again.
+            Reading::Malformed(_) => return None,
+            Reading::Absent => Record::default(),
+            Reading::Present(record) => record,
+        };
+        let before = std::mem::replace(&mut self.record, record);
+        let agent = commit.caller.process.map(|(agent, _)| agent);
+        for entry in &before.entries {
+            if self.record.entry(&entry.id()).is_none() {
+                let found = self.removed(entry, agent, server, hosts);
+                if found.is_some() {
+                    return found;
+                }
+            }
+        }
+        let added = self
+            .record
+            .entries
+            .iter()
+            .filter(|entry| before.entry(&entry.id()).is_none());
+        for entry in added {
+            let own = World::index_of(&entry.node).filter(|index| agent == Some(*index));
+            let Some(known) = own.and_then(|index| self.nodes.get_mut(index)) else {
+                continue;
+            };
+            let shown = server.object(&Key::node(&entry.node)).map(|node| node.node());
+            if let Some((node, Reading::Present(hold))) = shown.map(|node| (node, hold::read(node)))
+                && hold.holder.created == entry.created
+            {
+                known.inside = Some((entry.created.clone(), node.metadata.uid.clone()));
+            }
+        }
+        None
+    }
+
+    fn removed(&mut self, entry: &Entry, agent: Option<usize>, server: &ApiServer, hosts: &[Host]) -> Found {
+        let index = World::index_of(&entry.node)?;
+        let known = self.nodes.get_mut(index)?;
+        let (inside, uid) = known
+            .inside
+            .clone()
+            .filter(|(inside, _)| *inside == entry.created)?;
+        let node = server.object(&Key::node(&entry.node)).map(|node| node.node());
+        let shown = node.and_then(|node| hold::read(node).present());
+        let is_shown = shown.as_ref().is_some_and(|hold| hold.holder.created == inside);
+        match agent {
+            Some(agent) if agent == index => known.inside = None,
+            None => {
+                // By hand. What the Node shows still fills the slot; a wish does not, and the agent cannot know.
+                if shown.is_none_or(|hold| hold.phase == Phase::Wanted) || !is_shown {
+                    known.exempt = Some(inside);
+                    known.inside = None;
+                }
+            }
+            Some(other) => {
+                known.inside = None;
+                let is_same_boot = hosts
+                    .get(index)
+                    .is_some_and(|host| host.boot_id(index) == entry.boot_id)
+                    && node.is_some_and(|node| {
+                        node.metadata.uid == uid && node.status.node_info.boot_id == entry.boot_id
+                    });
+                if is_shown || (entry.sealed && is_same_boot) {
+                    let what = format!(
+                        "agent {other} dropped the entry of {} without evidence",
+                        entry.node
+                    );
+                    return Some((Invariant::AtMostN, what));
+                }
+            }
+        }
+        None
+    }
+}
+
+/// The lock's record after a commit.
+pub(super) fn record_of(commit: &Commit) -> Reading<Record> {
+    let text = commit.new.as_ref().and_then(|lease| lease.annotation(keys::LOCK));
+    Record::read(text)
+}

@@ -1,0 +1,219 @@
+//! Between an agent and the API server: what becomes of a request and of its answer.
+//!
+//! Not here: what the API server does with it, and what the agent makes of the answer.
+
+use std::time::Duration;
+
+use crate::agent::Purpose;
+use crate::api_server::{Answer, Key, Request, Selector, Status, Watch};
+use crate::faults::Fault;
+use crate::world::{Event, World};
+
+/// Which call of which process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct To {
+    pub(crate) agent: usize,
+    pub(crate) process: u64,
+    pub(crate) call: u64,
+}
+
+/// What an agent sends.
+#[derive(Clone, Debug)]
+pub(crate) enum Message {
+    Request(Request),
+    Watch(Key, Selector, u64),
+}
+
+/// A message on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) to: To,
+    pub(crate) message: Message,
+    pub(crate) sent: Duration,
+    /// How it ends, decided when it was sent.
+    pub(crate) answered: Answered,
+}
+
+/// How the way back goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answered {
+    InTime,
+    Late,
+    Never,
+    /// An error although it was carried out.
+    Wrongly,
+}
+
+/// What comes back.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    Answer(Result<Answer, Status>),
+    Watching(Result<Watch, Status>),
+    /// The connection was refused.
+    Refused,
+    /// Nothing came in time.
+    Silence,
+}
+
+/// What becomes of a message.
+enum Fate {
+    Arrives(Answered),
+    ArrivesLate,
+    ArrivesTwice,
+    Lost,
+    Answered(Status),
+    /// A proxy gives up waiting; the message still lands.
+    GivenUp,
+}
+
+impl World {
+    pub(crate) fn send(&mut self, agent: usize, purpose: Purpose, message: Message) {
+        let bound = purpose.bound();
+        let Some(to) = self.agents[agent].open_call(purpose) else {
+            return;
+        };
+        let (fate, now) = (self.fate(agent), self.now);
+        let arrival = now + self.random.millis(1, 15);
+        let call = |message, answered| {
+            Box::new(Call {
+                to,
+                message,
+                sent: now,
+                answered,
+            })
+        };
+        if !matches!(fate, Fate::Arrives(Answered::InTime) | Fate::Answered(_)) || self.is_down() {
+            self.at(now + bound, Event::Timeout(to));
+        }
+        match fate {
+            Fate::Arrives(answered) => self.at(arrival, Event::Arrive(call(message, answered))),
+            Fate::ArrivesLate => {
+                let late = self.random.millis(500, 90_000);
+                self.at(now + late, Event::Arrive(call(message, Answered::InTime)));
+            }
+            Fate::ArrivesTwice => {
+                let again = self.random.millis(1, 8_000);
+                self.at(arrival, Event::Arrive(call(message.clone(), Answered::InTime)));
+                self.at(arrival + again, Event::Arrive(call(message, Answered::InTime)));
+            }
+            Fate::Lost => {}
+            Fate::Answered(status) => {
+                self.at(arrival, Event::Reply(to, Box::new(Reply::Answer(Err(status)))));
+            }
+            Fate::GivenUp => {
+                let status = Status::new(504, "Timeout", "the proxy gave up");
+                let (error, landing) = (self.random.millis(5, 3_000), self.random.millis(5, 20_000));
+                self.at(
+                    now + error,
+                    Event::Reply(to, Box::new(Reply::Answer(Err(status)))),
+                );
+                self.at(now + landing, Event::Arrive(call(message, Answered::Never)));
+            }
+        }
+    }
+
+    fn fate(&mut self, agent: usize) -> Fate {
+        if !self.mixture.is_on() {
+            return Fate::Arrives(Answered::InTime);
+        }
+        if self.now < self.agents[agent].cut_off_until {
+            self.fired(Fault::CutOff);
+            return Fate::Lost;
+        }
+        let status = |code, reason| Fate::Answered(Status::new(code, reason, "injected"));
+        if self.draws(Fault::RequestLost) {
+            Fate::Lost
+        } else if self.draws(Fault::RequestLate) {
+            Fate::ArrivesLate
+        } else if self.draws(Fault::RequestTwice) {
+            Fate::ArrivesTwice
+        } else if self.draws(Fault::ReplyLost) {
+            Fate::Arrives(Answered::Never)
+        } else if self.draws(Fault::ReplyLate) {
+            Fate::Arrives(Answered::Late)
+        } else if self.draws(Fault::ServerErrorAfterWrite) {
+            Fate::Arrives(Answered::Wrongly)
+        } else if self.draws(Fault::TooManyRequests) {
+            status(429, "TooManyRequests")
+        } else if self.draws(Fault::ServerError) {
+            status(500, "InternalError")
+        } else if self.draws(Fault::ProxyNotFound) {
+            status(404, "Failed to parse error data")
+        } else if self.draws(Fault::GatewayTimeout) {
+            Fate::GivenUp
+        } else {
+            Fate::Arrives(Answered::InTime)
+        }
+    }
+
+    /// A message is carried out, and its answer sent.
+    pub(crate) fn arrive(&mut self, call: Call) {
+        let back = self.random.millis(1, 10);
+        if self.is_down() {
+            if self.down_silent {
+                self.fired(Fault::ServerSilent);
+                // Whoever waits has a bound; a message sent just before has none yet.
+                let bound = Duration::from_secs(15);
+                self.at(call.sent + bound, Event::Timeout(call.to));
+            } else {
+                self.fired(Fault::ServerRefuses);
+                self.after(back, Event::Reply(call.to, Box::new(Reply::Refused)));
+            }
+            return;
+        }
+        let reply = match &call.message {
+            Message::Request(request) => {
+                let result = self.server.handle(request, self.now);
+                if matches!(&result, Err(status) if status.code == 409) {
+                    self.fired(Fault::Conflict);
+                }
+                self.oracle.handled(request, &result, call.sent, &self.server);
+                Reply::Answer(result)
+            }
+            Message::Watch(key, selector, version) => {
+                let result = self.server.watch(key, selector.clone(), *version);
+                if result.is_err() {
+                    self.fired(Fault::WatchTooOld);
+                }
+                Reply::Watching(result)
+            }
+        };
+        self.trace_call(&call, &reply);
+        match call.answered {
+            Answered::InTime => self.after(back, Event::Reply(call.to, Box::new(reply))),
+            Answered::Late => {
+                let late = self.random.millis(20, 20_000);
+                self.after(late, Event::Reply(call.to, Box::new(reply)));
+            }
+            Answered::Never => {}
+            Answered::Wrongly => {
+                let status = Status::new(500, "InternalError", "injected, yet carried out");
+                self.after(back, Event::Reply(call.to, Box::new(Reply::Answer(Err(status)))));
+            }
+        }
+    }
+
+    fn trace_call(&mut self, call: &Call, reply: &Reply) {
+        self.trace(|| {
+            let message = match &call.message {
+                Message::Request(request) => {
+                    format!("{} {:?}", request.key.name, request.verb)
+                }
+                Message::Watch(key, _, version) => format!("watch {} from {version}", key.resource.as_str()),
+            };
+            let outcome = match reply {
+                Reply::Answer(Ok(Answer::Object(object))) => format!("version {}", object.version),
+                Reply::Answer(Ok(Answer::List(items, _))) => format!("{} items", items.len()),
+                Reply::Answer(Err(status)) | Reply::Watching(Err(status)) => {
+                    format!("{} {}", status.code, status.reason)
+                }
+                _ => "done".to_owned(),
+            };
+            let To { agent, process, .. } = call.to;
+            format!(
+                "agent {agent}.{process} at the API server: {message}: {outcome} ({:?})",
+                call.answered
+            )
+        });
+    }
+}

@@ -1,0 +1,742 @@
+//! Everybody else: those who uncordon, admins, operators, the scheduler and Kubernetes' controllers.
+//!
+//! Whatever they write goes through admission like any other write. Not here: kubelets ([`crate::host`]).
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use cordonhold_shared::Reading;
+use cordonhold_shared::admission::{Requester, cancel_name};
+use cordonhold_shared::hold;
+use cordonhold_shared::keys;
+use cordonhold_shared::lock::Record;
+use cordonhold_shared::node::NodeView;
+use jiff::SignedDuration;
+use serde_json::{Map, Value, json};
+
+use crate::api_server::{Caller, Commit, Deletion, Key, NOT_READY, Resource, Verb, WebhookState};
+use crate::faults::Fault;
+use crate::host::HostEvent;
+use crate::random::Random;
+use crate::world::{Event, WORKLOAD_NAMESPACE, World};
+
+/// Who does something next.
+#[derive(Clone, Debug)]
+pub(crate) enum Player {
+    /// Whoever makes this fault, now and again.
+    Makes(Fault),
+    /// Something on the host wants a reboot.
+    Wishes(usize),
+    Schedules,
+    /// The node controller, for a Node.
+    Taints(usize),
+    /// The disruption controller.
+    Budgets,
+    BudgetsOpen,
+    WebhookUp,
+    /// etcd forgets, every five minutes.
+    Compacts(u64),
+    Unpauses(usize),
+    UnpausesPool,
+}
+
+/// A person who was told of something.
+#[derive(Clone, Debug)]
+pub(crate) enum Operator {
+    PowerCycle(usize),
+    ClearMarks(usize),
+    RepairLock,
+}
+
+const BUDGET: &str = "web";
+const APP: &str = "app";
+
+/// How long somebody who makes this fault waits between two times, at the mean.
+fn mean_seconds(fault: Fault) -> Option<u64> {
+    Some(match fault {
+        Fault::UncordonRefused => 60,
+        Fault::TaintStripped | Fault::MarksStripped => 150,
+        Fault::MarksGarbled | Fault::PhaseTampered => 200,
+        Fault::WebhookIgnored => 1_500,
+        Fault::WebhookFailing => 3_000,
+        Fault::WebhookClockSkew => 3_000,
+        Fault::AgentClockSkew | Fault::AgentClockJump => 1_500,
+        Fault::ServerRefuses | Fault::ServerSilent => 2_500,
+        Fault::CutOff => 900,
+        Fault::PowerLoss => 1_200,
+        Fault::PowerLossForAll => 7_000,
+        Fault::StrayAgent => 120,
+        Fault::AdminCordons | Fault::AdminUncordons => 400,
+        Fault::Cancel => 900,
+        Fault::CancelOfAnother => 400,
+        Fault::Pause | Fault::PausePool => 1_500,
+        Fault::KeepCordoned => 1_500,
+        Fault::BudgetBlocks => 1_500,
+        Fault::NodeDeleted => 1_500,
+        Fault::EntryRemoved => 1_500,
+        Fault::LockGarbled => 3_000,
+        Fault::WishWithdrawn => 900,
+        Fault::WatchTooOld => 300,
+        _ => return None,
+    })
+}
+
+impl World {
+    /// Everybody begins.
+    pub(crate) fn begin_play(&mut self) {
+        let kubernetes = Rc::clone(&self.people.kubernetes);
+        let budget = json!({
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "spec": { "minAvailable": 1, "selector": { "matchLabels": { APP: BUDGET } } },
+        });
+        let key = Key::new(Resource::PodDisruptionBudgets, WORKLOAD_NAMESPACE, BUDGET);
+        let request = self.request(&kubernetes, key, Verb::Create(budget));
+        let _ = self.write(&request);
+        for index in 0..self.hosts.len() {
+            let pause = self.random.seconds(1, 60);
+            self.after(pause, Event::Player(Player::Wishes(index)));
+        }
+        self.after(Duration::from_millis(100), Event::Player(Player::Schedules));
+        self.after(Duration::from_secs(300), Event::Player(Player::Compacts(0)));
+        for fault in Fault::ALL {
+            if self.mixture.has(*fault) {
+                self.plan(*fault);
+            }
+        }
+    }
+
+    fn plan(&mut self, fault: Fault) {
+        if let Some(mean) = mean_seconds(fault)
+            && self.mixture.is_on()
+        {
+            let pause = self.random.seconds(mean / 4, mean * 7 / 4);
+            self.after(pause, Event::Player(Player::Makes(fault)));
+        }
+    }
+
+    /// Everything that somebody put out of order is put in order again.
+    pub(crate) fn end_play(&mut self) {
+        self.down_until = self.now;
+        self.server.webhook.state = WebhookState::Up;
+        self.server.webhook.skew = SignedDuration::ZERO;
+        self.budget_blocks = false;
+        for agent in &mut self.agents {
+            agent.cut_off_until = self.now;
+        }
+        for index in 0..self.hosts.len() {
+            self.after(Duration::from_secs(1), Event::Player(Player::Unpauses(index)));
+        }
+        self.after(Duration::from_secs(1), Event::Player(Player::UnpausesPool));
+        self.after(Duration::from_secs(1), Event::Player(Player::Budgets));
+        self.after(Duration::from_secs(1), Event::Operator(Operator::RepairLock));
+    }
+
+    pub(crate) fn play(&mut self, player: Player) {
+        match player {
+            Player::Makes(fault) => {
+                if self.mixture.is_on() {
+                    self.make(fault);
+                    self.plan(fault);
+                }
+            }
+            Player::Wishes(index) => self.wish(index),
+            Player::Schedules => self.schedule(),
+            Player::Taints(index) => self.sync_taints(index),
+            Player::Budgets => self.count_budget(),
+            Player::BudgetsOpen => {
+                self.budget_blocks = false;
+                self.count_budget();
+            }
+            Player::WebhookUp => self.server.webhook.state = WebhookState::Up,
+            Player::Compacts(version) => {
+                self.server.compact(version);
+                let next = self.server.version();
+                self.after(Duration::from_secs(300), Event::Player(Player::Compacts(next)));
+            }
+            Player::Unpauses(index) => {
+                let clear = json!({ "metadata": { "annotations": { keys::PAUSE: null } } });
+                self.admin_patches(index, clear);
+            }
+            Player::UnpausesPool => {
+                let clear = json!({ "metadata": { "annotations": { keys::PAUSE: null } } });
+                self.patch_lock(clear);
+            }
+        }
+    }
+
+    fn wish(&mut self, index: usize) {
+        if !self.mixture.is_on() {
+            return;
+        }
+        let host = &mut self.hosts[index];
+        if host.is_up() {
+            host.sentinel = true;
+        }
+        let pause = self.random.seconds(5, 60);
+        self.after(pause, Event::Player(Player::Wishes(index)));
+    }
+
+    fn make(&mut self, fault: Fault) {
+        let index = self.random.index(self.hosts.len());
+        match fault {
+            Fault::UncordonRefused => self.uncordon(),
+            Fault::TaintStripped => {
+                let held = self.held_or(index);
+                self.strip_taint(held);
+            }
+            Fault::MarksStripped => {
+                let held = self.held_or(index);
+                self.strip_marks(held);
+            }
+            Fault::MarksGarbled => {
+                let held = self.held_or(index);
+                self.garble(held);
+            }
+            Fault::PhaseTampered => {
+                let held = self.held_or(index);
+                self.tamper(held);
+            }
+            Fault::StrayAgent => self.stray(index),
+            Fault::AdminCordons => {
+                self.fired(fault);
+                self.admin_patches(index, json!({ "spec": { "unschedulable": true } }));
+            }
+            Fault::AdminUncordons => {
+                self.fired(fault);
+                self.admin_patches(index, json!({ "spec": { "unschedulable": null } }));
+            }
+            Fault::Cancel | Fault::CancelOfAnother => self.cancel(fault, index),
+            Fault::Pause | Fault::PausePool | Fault::KeepCordoned => self.instruct(fault, index),
+            Fault::NodeDeleted => self.delete_node(index),
+            Fault::EntryRemoved => self.remove_entry(),
+            Fault::LockGarbled => self.garble_lock(),
+            Fault::BudgetBlocks => self.block_budget(),
+            Fault::WishWithdrawn => {
+                if self.hosts[index].is_up() && std::mem::take(&mut self.hosts[index].sentinel) {
+                    self.fired(fault);
+                }
+            }
+            _ => self.break_something(fault, index),
+        }
+    }
+
+    fn break_something(&mut self, fault: Fault, index: usize) {
+        match fault {
+            Fault::PowerLoss => {
+                self.fired(fault);
+                self.lose_power(index);
+            }
+            Fault::PowerLossForAll => {
+                self.fired(fault);
+                for host in 0..self.hosts.len() {
+                    self.lose_power(host);
+                }
+            }
+            Fault::WebhookIgnored | Fault::WebhookFailing => self.break_webhook(fault),
+            Fault::WebhookClockSkew => {
+                self.fired(fault);
+                self.server.webhook.skew = skew(&mut self.random, 400);
+            }
+            Fault::AgentClockSkew => {
+                self.fired(fault);
+                self.agents[index].skew = skew(&mut self.random, 60);
+            }
+            Fault::AgentClockJump => {
+                self.fired(fault);
+                self.agents[index].skew = skew(&mut self.random, 10_000);
+            }
+            Fault::ServerRefuses | Fault::ServerSilent => {
+                let pause = self.random.seconds(1, 300);
+                self.down_until = self.now + pause;
+                self.down_silent = fault == Fault::ServerSilent;
+            }
+            Fault::CutOff => {
+                let pause = self.random.seconds(1, 300);
+                self.agents[index].cut_off_until = self.now + pause;
+            }
+            Fault::WatchTooOld => {
+                let version = self.server.version();
+                self.server.compact(version);
+            }
+            _ => {}
+        }
+    }
+
+    fn break_webhook(&mut self, fault: Fault) {
+        if self.server.webhook.state != WebhookState::Up {
+            return;
+        }
+        self.fired(fault);
+        self.server.webhook.state = if fault == Fault::WebhookIgnored {
+            WebhookState::DownIgnored
+        } else {
+            WebhookState::DownFailing
+        };
+        let pause = self.random.seconds(30, 900);
+        self.after(pause, Event::Player(Player::WebhookUp));
+    }
+
+    /// A Node that shows a hold, or this one.
+    fn held_or(&mut self, index: usize) -> usize {
+        let held: Vec<usize> = (0..self.hosts.len())
+            .filter(|index| {
+                let node = self.server.object(&self.node_key(*index));
+                node.is_some_and(|node| hold::read(node.node()) != Reading::Absent)
+            })
+            .collect();
+        self.random.pick(&held).copied().unwrap_or(index)
+    }
+
+    fn node(&self, index: usize) -> Option<&NodeView> {
+        Some(self.server.object(&self.node_key(index))?.node())
+    }
+
+    fn patches(&mut self, caller: &Rc<Caller>, index: usize, patch: Value) -> bool {
+        let request = self.request(caller, self.node_key(index), Verb::Merge(patch));
+        self.write(&request)
+    }
+
+    fn admin_patches(&mut self, index: usize, patch: Value) {
+        let admin = Rc::clone(&self.people.admin);
+        let _ = self.patches(&admin, index, patch);
+    }
+
+    fn controller_patches(&mut self, index: usize, patch: Value) -> bool {
+        let controller = Rc::clone(&self.people.controller);
+        self.patches(&controller, index, patch)
+    }
+
+    fn uncordon(&mut self) {
+        let any = self.random.index(self.hosts.len());
+        let index = self.held_or(any);
+        let is_held = self
+            .node(index)
+            .is_some_and(|node| node.spec.unschedulable && hold::is_held(&hold::read(node)));
+        let patch = json!({ "spec": { "unschedulable": null } });
+        if self.random.chance(1_500) {
+            // Decided now, landing later.
+            let controller = Rc::clone(&self.people.controller);
+            let request = self.request(&controller, self.node_key(index), Verb::Merge(patch));
+            let pause = self.random.seconds(1, 60);
+            return self.after(pause, Event::Land(Box::new(request)));
+        }
+        let passed = self.controller_patches(index, patch);
+        if is_held {
+            self.fired(if passed {
+                Fault::UncordonPassed
+            } else {
+                Fault::UncordonRefused
+            });
+        }
+    }
+
+    fn strip_taint(&mut self, index: usize) {
+        let Some(node) = self.node(index).filter(|node| node.is_tainted(keys::REBOOTING)) else {
+            return;
+        };
+        let kept: Vec<_> = node
+            .spec
+            .taints
+            .iter()
+            .filter(|taint| taint.key != keys::REBOOTING)
+            .collect();
+        let patch = json!({ "spec": { "taints": kept } });
+        if self.controller_patches(index, patch) {
+            self.fired(Fault::TaintStripped);
+        }
+    }
+
+    fn strip_marks(&mut self, index: usize) {
+        let Some(node) = self
+            .node(index)
+            .filter(|node| hold::read(node) != Reading::Absent)
+        else {
+            return;
+        };
+        let mut patch = without_marks(node);
+        if self.random.chance(5_000) {
+            patch["spec"]["unschedulable"] = Value::Null;
+        }
+        if self.controller_patches(index, patch) {
+            self.fired(Fault::MarksStripped);
+        }
+    }
+
+    fn garble(&mut self, index: usize) {
+        let garbage = [
+            (keys::HOLDER, "nobody"),
+            (keys::UNTIL, "soon"),
+            (keys::WAS_UNSCHEDULABLE, "perhaps"),
+            (keys::BOOT_ID, "another"),
+        ];
+        let Some((key, value)) = self.random.pick(&garbage).copied() else {
+            return;
+        };
+        let Some(node) = self.node(index).filter(|node| node.annotation(key).is_some()) else {
+            return;
+        };
+        let _ = node;
+        let patch = json!({ "metadata": { "annotations": { key: value } } });
+        if self.controller_patches(index, patch) {
+            self.fired(Fault::MarksGarbled);
+        }
+    }
+
+    fn tamper(&mut self, index: usize) {
+        let phase = ["wanted", "draining", "delaying", "sealed", "returning", "paused"];
+        let phase = self.random.pick(&phase).copied().unwrap_or_default();
+        let is_other = |node: &&NodeView| node.label(keys::PHASE).is_some_and(|shown| shown != phase);
+        if self.node(index).filter(is_other).is_none() {
+            return;
+        }
+        let patch = json!({ "metadata": { "labels": { keys::PHASE: phase } } });
+        if self.controller_patches(index, patch) {
+            self.fired(Fault::PhaseTampered);
+        }
+    }
+
+    /// The token of another node's agent.
+    fn stray(&mut self, index: usize) {
+        let other = (index + 1) % self.hosts.len();
+        let caller = Rc::new(Caller {
+            requester: Requester {
+                user: self.server.webhook.policy.agent.user(),
+                groups: Vec::new(),
+                node_claim: vec![format!("node-{other}")],
+            },
+            may_override: false,
+            process: None,
+        });
+        let patch = match self.random.below(3) {
+            0 => json!({ "spec": { "unschedulable": true } }),
+            1 => json!({ "spec": { "unschedulable": null } }),
+            _ => json!({ "metadata": { "labels": { keys::PHASE: null } } }),
+        };
+        let before = self.server.version();
+        let _ = self.patches(&caller, index, patch);
+        if self.server.version() == before {
+            self.fired(Fault::StrayAgent);
+        }
+    }
+
+    fn cancel(&mut self, fault: Fault, index: usize) {
+        let index = self.held_or(index);
+        let Some(node) = self
+            .node(index)
+            .filter(|node| hold::read(node) != Reading::Absent)
+        else {
+            return;
+        };
+        let name = if fault == Fault::Cancel {
+            cancel_name(node).to_owned()
+        } else {
+            "2020-01-01T00:00:00Z".to_owned()
+        };
+        let patch =
+            json!({ "metadata": { "annotations": { keys::CANCEL: format!("{name} no reboot now") } } });
+        self.fired(fault);
+        self.admin_patches(index, patch);
+    }
+
+    fn instruct(&mut self, fault: Fault, index: usize) {
+        self.fired(fault);
+        let pause = self.random.seconds(30, 1_200);
+        match fault {
+            Fault::Pause => {
+                self.admin_patches(
+                    index,
+                    json!({ "metadata": { "annotations": { keys::PAUSE: "sale" } } }),
+                );
+                self.after(pause, Event::Player(Player::Unpauses(index)));
+            }
+            Fault::PausePool => {
+                self.patch_lock(json!({ "metadata": { "annotations": { keys::PAUSE: "sale" } } }));
+                self.after(pause, Event::Player(Player::UnpausesPool));
+            }
+            _ => {
+                let is_set = self
+                    .node(index)
+                    .is_some_and(|node| node.annotation(keys::KEEP_CORDONED).is_some());
+                let value = if is_set {
+                    Value::Null
+                } else {
+                    json!("look at the disk")
+                };
+                self.admin_patches(
+                    index,
+                    json!({ "metadata": { "annotations": { keys::KEEP_CORDONED: value } } }),
+                );
+            }
+        }
+    }
+
+    fn delete_node(&mut self, index: usize) {
+        self.fired(Fault::NodeDeleted);
+        let admin = Rc::clone(&self.people.admin);
+        let request = self.request(&admin, self.node_key(index), Verb::Delete(Deletion::default()));
+        let _ = self.write(&request);
+    }
+
+    fn patch_lock(&mut self, patch: Value) {
+        let admin = Rc::clone(&self.people.admin);
+        let request = self.request(&admin, World::lock_key(), Verb::Merge(patch));
+        let _ = self.write(&request);
+    }
+
+    fn lock_text(&self) -> Option<&str> {
+        self.server.object(&World::lock_key())?.annotation(keys::LOCK)
+    }
+
+    fn remove_entry(&mut self) {
+        let Reading::Present(mut record) = Record::read(self.lock_text()) else {
+            return;
+        };
+        if record.entries.is_empty() {
+            return;
+        }
+        let index = self.random.index(record.entries.len());
+        drop(record.entries.remove(index));
+        self.fired(Fault::EntryRemoved);
+        let text = record.render(self.agents[0].policy.concurrency);
+        self.patch_lock(json!({ "metadata": { "annotations": { keys::LOCK: text } } }));
+    }
+
+    fn garble_lock(&mut self) {
+        self.fired(Fault::LockGarbled);
+        self.patch_lock(json!({ "metadata": { "annotations": { keys::LOCK: "{\"nodeID\":" } } }));
+        if !self.repair_planned {
+            self.repair_planned = true;
+            let pause = self.random.seconds(30, 600);
+            self.after(pause, Event::Operator(Operator::RepairLock));
+        }
+    }
+
+    fn block_budget(&mut self) {
+        self.fired(Fault::BudgetBlocks);
+        self.budget_blocks = true;
+        self.count_budget();
+        let pause = self.random.seconds(10, 900);
+        self.after(pause, Event::Player(Player::BudgetsOpen));
+    }
+
+    pub(crate) fn operate(&mut self, operator: Operator) {
+        self.trace(|| format!("an operator: {operator:?}"));
+        match operator {
+            Operator::PowerCycle(index) => {
+                self.agents[index].operator_called = false;
+                self.lose_power(index);
+            }
+            Operator::ClearMarks(index) => self.clear_marks(index),
+            Operator::RepairLock => {
+                self.repair_planned = false;
+                if matches!(Record::read(self.lock_text()), Reading::Malformed(_)) {
+                    self.patch_lock(json!({ "metadata": { "annotations": { keys::LOCK: null } } }));
+                }
+            }
+        }
+    }
+
+    /// The way out that the webhook's message prints.
+    fn clear_marks(&mut self, index: usize) {
+        self.agents[index].operator_called = false;
+        let Some(node) = self.node(index) else { return };
+        let is_ours =
+            matches!(hold::read(node), Reading::Present(hold) if hold.holder.node_uid == node.metadata.uid);
+        if hold::read(node) == Reading::Absent || is_ours {
+            return;
+        }
+        let cancel = format!("{} marks cannot be read", cancel_name(node));
+        self.admin_patches(
+            index,
+            json!({ "metadata": { "annotations": { keys::CANCEL: cancel } } }),
+        );
+        let is_cordoned = self.oracle.cordon_of(index);
+        let Some(node) = self.node(index) else { return };
+        let mut patch = without_marks(node);
+        if is_cordoned == Some(false) {
+            patch["spec"]["unschedulable"] = Value::Null;
+        }
+        let admin = Rc::clone(&self.people.admin);
+        if self.patches(&admin, index, patch) {
+            self.admin_patches(
+                index,
+                json!({ "metadata": { "annotations": { keys::CANCEL: null } } }),
+            );
+        } else {
+            self.agents[index].operator_called = true;
+            self.after(
+                Duration::from_secs(300),
+                Event::Operator(Operator::ClearMarks(index)),
+            );
+        }
+    }
+
+    /// Binds a pod to a node that was schedulable when this was decided.
+    fn schedule(&mut self) {
+        let pause = self.random.millis(500, 8_000);
+        self.after(pause, Event::Player(Player::Schedules));
+        let there = self.server.all(Resource::Pods).count();
+        if there >= self.pods_wanted {
+            return;
+        }
+        let is_open = |node: &NodeView| !node.spec.unschedulable && node.spec.taints.is_empty();
+        let open: Vec<String> = self
+            .server
+            .all(Resource::Nodes)
+            .filter(|node| is_open(node.node()))
+            .map(|node| node.name().to_owned())
+            .collect();
+        let Some(node) = self.random.pick(&open).cloned() else {
+            return;
+        };
+        self.pods += 1;
+        let kind = self.random.below(10);
+        let owner = if kind == 0 { "DaemonSet" } else { "ReplicaSet" };
+        let app = if kind < 4 { BUDGET } else { "other" };
+        let pod = json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "labels": { APP: app },
+                "ownerReferences": [{ "apiVersion": "apps/v1", "kind": owner, "name": "web", "controller": true }],
+            },
+            "spec": { "nodeName": node },
+        });
+        let key = Key::new(Resource::Pods, WORKLOAD_NAMESPACE, &format!("pod-{}", self.pods));
+        let kubernetes = Rc::clone(&self.people.kubernetes);
+        let request = self.request(&kubernetes, key, Verb::Create(pod));
+        let lag = if self.draws(Fault::LateBind) {
+            self.random.seconds(1, 60)
+        } else {
+            self.random.millis(5, 500)
+        };
+        self.after(lag, Event::Land(Box::new(request)));
+    }
+
+    /// What Kubernetes does about a write.
+    pub(crate) fn control(&mut self, commit: &Commit) {
+        match commit.key.resource {
+            Resource::Nodes => {
+                let Some(index) = World::index_of(&commit.key.name) else {
+                    return;
+                };
+                if commit.new.as_ref().is_some_and(|node| needs_taints(node.node())) {
+                    let pause = self.random.millis(5, 400);
+                    self.after(pause, Event::Player(Player::Taints(index)));
+                }
+            }
+            Resource::Pods => self.control_pod(commit),
+            Resource::Leases | Resource::DaemonSets | Resource::PodDisruptionBudgets => {}
+        }
+    }
+
+    fn control_pod(&mut self, commit: &Commit) {
+        let pause = self.random.millis(10, 300);
+        self.after(pause, Event::Player(Player::Budgets));
+        let Some(pod) = &commit.new else { return };
+        let Some(index) = World::index_of(&pod.pod().spec.node_name) else {
+            return;
+        };
+        let Some(host) = self.hosts.get(index) else { return };
+        let (boot, name, uid) = (host.boot, pod.name().to_owned(), pod.uid().to_owned());
+        if pod.pod().metadata.deletion_timestamp.is_some() {
+            let pause = self.random.millis(100, 5_000);
+            self.after(pause, Event::Host(index, boot, HostEvent::PodEnds(name, uid)));
+        } else if commit.old.is_none() {
+            let pause = self.random.millis(50, 3_000);
+            self.after(pause, Event::Host(index, boot, HostEvent::PodRuns(name, uid)));
+        }
+    }
+
+    /// A compare-and-swap, as the node controller makes it.
+    fn sync_taints(&mut self, index: usize) {
+        let Some(object) = self.server.object(&self.node_key(index)) else {
+            return;
+        };
+        let node = object.node();
+        if !needs_taints(node) {
+            return;
+        }
+        let mut taints: Vec<Value> = object.value["spec"]["taints"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        taints.retain(|taint| {
+            let key = taint["key"].as_str().unwrap_or_default();
+            key != keys::UNSCHEDULABLE_TAINT && (key != NOT_READY || !is_ready(node))
+        });
+        if node.spec.unschedulable {
+            taints.push(json!({ "key": keys::UNSCHEDULABLE_TAINT, "effect": keys::NO_SCHEDULE }));
+        }
+        let patch = json!({
+            "metadata": { "resourceVersion": node.version() },
+            "spec": { "taints": taints },
+        });
+        let kubernetes = Rc::clone(&self.people.kubernetes);
+        if !self.patches(&kubernetes, index, patch) {
+            self.after(Duration::from_secs(5), Event::Player(Player::Taints(index)));
+        }
+    }
+
+    fn count_budget(&mut self) {
+        let key = Key::new(Resource::PodDisruptionBudgets, WORKLOAD_NAMESPACE, BUDGET);
+        let healthy = self
+            .server
+            .all(Resource::Pods)
+            .filter(|pod| pod.label(APP) == Some(BUDGET) && pod.pod().status.phase == "Running")
+            .filter(|pod| pod.pod().metadata.deletion_timestamp.is_none())
+            .count();
+        let allowed = if self.budget_blocks {
+            0
+        } else {
+            healthy.clamp(1, 2)
+        };
+        let status = json!({ "status": {
+            "disruptionsAllowed": allowed, "currentHealthy": healthy, "desiredHealthy": 1,
+        }});
+        let kubernetes = Rc::clone(&self.people.kubernetes);
+        let request = self.request(&kubernetes, key, Verb::MergeStatus(status));
+        let _ = self.write(&request);
+    }
+}
+
+fn is_ready(node: &NodeView) -> bool {
+    node.status
+        .conditions
+        .iter()
+        .any(|condition| condition.kind == "Ready" && condition.status == "True")
+}
+
+/// Whether the node controller has something to do.
+fn needs_taints(node: &NodeView) -> bool {
+    node.spec.unschedulable != node.is_tainted(keys::UNSCHEDULABLE_TAINT)
+        || (is_ready(node) && node.is_tainted(NOT_READY))
+}
+
+/// A patch that takes every mark away.
+fn without_marks(node: &NodeView) -> Value {
+    let annotations: Map<String, Value> = keys::MARK_ANNOTATIONS
+        .into_iter()
+        .map(|key| (key.to_owned(), Value::Null))
+        .collect();
+    let kept: Vec<_> = node
+        .spec
+        .taints
+        .iter()
+        .filter(|taint| taint.key != keys::REBOOTING)
+        .collect();
+    json!({
+        "metadata": { "annotations": annotations, "labels": { keys::PHASE: null } },
+        "spec": { "taints": kept },
+    })
+}
+
+fn skew(random: &mut Random, seconds: u64) -> SignedDuration {
+    let magnitude = SignedDuration::from_secs(i64::try_from(random.below(seconds)).unwrap_or(0));
+    if random.chance(5_000) {
+        -magnitude
+    } else {
+        magnitude
+    }
+}

@@ -1,0 +1,383 @@
+//! The world of one run: its clock, its queue of events, and everybody in it.
+//!
+//! One thread, no real clock, no chance but the seed's, and nothing whose order is not fixed: so a seed is a replay.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use cordonhold_shared::admission::Requester;
+
+use crate::agent::{Agent, Task};
+use crate::api_server::{ApiServer, Caller, Commit, Key, Request, Resource, Verb, Webhook};
+use crate::faults::{Fault, Mixture};
+use crate::host::{Host, HostEvent};
+use crate::invariants::Oracle;
+use crate::network::{Call, Reply, To};
+use crate::players::{Operator, Player};
+use crate::random::Random;
+use crate::{Flaw, Invariant, Options, Statistics, Violation};
+
+/// The namespace of the lock, and of the workload.
+pub(crate) const LOCK_NAMESPACE: &str = "cordonhold";
+pub(crate) const LOCK_NAME: &str = "cordonhold-default";
+pub(crate) const WORKLOAD_NAMESPACE: &str = "default";
+
+/// What happens next.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A request reaches the API server.
+    Arrive(Box<Call>),
+    /// An answer reaches its agent.
+    Reply(To, Box<Reply>),
+    /// The agent waits no longer.
+    Timeout(To),
+    /// A timer, a look at the sentinel or an eviction may be due.
+    Wake(usize, u64),
+    /// The watch delivers what was written up to this version.
+    Deliver(Task, u64),
+    /// The server ends the watch, or the agent gives it up.
+    WatchEnds(Task, bool),
+    /// The pause between two tries of a watch is over.
+    WatchGoesOn(Task),
+    Start(usize),
+    Host(usize, u64, HostEvent),
+    Player(Player),
+    Operator(Operator),
+    /// A write of somebody who is no agent.
+    Land(Box<Request>),
+    /// The faults end.
+    Quiet,
+    /// A look at whether everything has come to rest.
+    Look,
+}
+
+/// When, and in which order among those of one time.
+struct Queued(Duration, u64, Event);
+
+impl PartialEq for Queued {
+    fn eq(&self, other: &Queued) -> bool {
+        self.1 == other.1
+    }
+}
+impl Eq for Queued {}
+impl PartialOrd for Queued {
+    fn partial_cmp(&self, other: &Queued) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Queued {
+    fn cmp(&self, other: &Queued) -> std::cmp::Ordering {
+        (self.0, self.1).cmp(&(other.0, other.1))
+    }
+}
+
+/// Who writes, beside the agents.
+#[derive(Debug)]
+pub(crate) struct People {
+    /// A controller with cluster-admin that uncordons.
+    pub(crate) controller: Rc<Caller>,
+    /// An admin who may write a cancel.
+    pub(crate) admin: Rc<Caller>,
+    /// Kubernetes itself: kubelets, scheduler, controllers.
+    pub(crate) kubernetes: Rc<Caller>,
+}
+
+/// Everybody in it.
+pub(crate) struct World {
+    pub(crate) now: Duration,
+    queue: BinaryHeap<Reverse<Queued>>,
+    queued: u64,
+    pub(crate) random: Random,
+    pub(crate) server: ApiServer,
+    pub(crate) down_until: Duration,
+    pub(crate) down_silent: bool,
+    pub(crate) agents: Vec<Agent>,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) people: People,
+    pub(crate) oracle: Oracle,
+    pub(crate) mixture: Mixture,
+    pub(crate) statistics: Statistics,
+    pub(crate) flaw: Option<Flaw>,
+    pub(crate) budget_blocks: bool,
+    pub(crate) repair_planned: bool,
+    pub(crate) pods: u64,
+    pub(crate) pods_wanted: usize,
+    /// Commits up to this version were looked at.
+    looked_at: u64,
+    at_rest: u32,
+    quiet_until: Duration,
+    seed: u64,
+    hash: u64,
+    trace: Option<VecDeque<String>>,
+    trace_lines: usize,
+    violation: Option<(Invariant, String)>,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, options: &Options, is_traced: bool) -> World {
+        let mut random = Random::new(seed);
+        let mixture = Mixture::new(&mut random);
+        let nodes = 2 + random.index(5);
+        let concurrency = 1 + random.index((nodes / 2).max(1));
+        let person = |user: &str, may_override| {
+            Rc::new(Caller {
+                requester: Requester {
+                    user: user.to_owned(),
+                    ..Requester::default()
+                },
+                may_override,
+                process: None,
+            })
+        };
+        let mut world = World {
+            now: Duration::ZERO,
+            queue: BinaryHeap::new(),
+            queued: 0,
+            server: ApiServer::new(Webhook::default()),
+            down_until: Duration::ZERO,
+            down_silent: false,
+            agents: Vec::new(),
+            hosts: Vec::new(),
+            people: People {
+                controller: person("system:serviceaccount:kube-system:scaler", false),
+                admin: person("admin", true),
+                kubernetes: person("system:kubernetes", false),
+            },
+            oracle: Oracle::new(nodes, concurrency),
+            mixture,
+            statistics: Statistics::default(),
+            flaw: options.flaw,
+            budget_blocks: false,
+            repair_planned: false,
+            pods: 0,
+            pods_wanted: nodes + random.index(nodes),
+            looked_at: 0,
+            at_rest: 0,
+            quiet_until: options.faults + options.quiet,
+            seed,
+            hash: 0xcbf2_9ce4_8422_2325,
+            trace: is_traced.then(VecDeque::new),
+            trace_lines: options.trace_lines,
+            violation: None,
+            random,
+        };
+        world.populate(nodes, concurrency);
+        world.after(options.faults, Event::Quiet);
+        world
+    }
+
+    fn populate(&mut self, nodes: usize, concurrency: usize) {
+        for index in 0..nodes {
+            let agent = Agent::draw(index, concurrency, self.flaw, &mut self.random);
+            self.agents.push(agent);
+            self.hosts.push(Host::new());
+            self.boot_kubelet(index);
+            let pause = self.random.millis(0, 20_000);
+            self.after(pause, Event::Start(index));
+        }
+        self.begin_play();
+        self.look_at_commits();
+    }
+
+    /// Runs to the end.
+    pub(crate) fn run(mut self) -> Result<Statistics, Box<Violation>> {
+        while let Some(Reverse(Queued(time, _, event))) = self.queue.pop() {
+            self.now = time;
+            self.statistics.steps += 1;
+            self.mix(u64::try_from(time.as_micros()).unwrap_or(0));
+            if matches!(event, Event::Look) && self.look() {
+                break;
+            }
+            self.happen(event);
+            self.look_at_commits();
+            if self.violation.is_some() {
+                break;
+            }
+        }
+        self.statistics.virtual_time = self.now;
+        self.statistics.runs = 1;
+        self.mix(self.server.version());
+        self.statistics.hash = self.hash;
+        match self.violation {
+            None => Ok(self.statistics),
+            Some((invariant, what)) => Err(Box::new(Violation {
+                seed: self.seed,
+                time: self.now,
+                invariant,
+                what,
+                trace: self.trace.unwrap_or_default().into(),
+            })),
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Arrive(call) => self.arrive(*call),
+            Event::Reply(to, reply) => self.replied(to, *reply),
+            Event::Timeout(to) => self.replied(to, Reply::Silence),
+            Event::Wake(agent, process) => self.wake(agent, process),
+            Event::Deliver(task, up_to) => self.deliver(task, up_to),
+            Event::WatchEnds(task, is_error) => self.watch_ends(task, is_error),
+            Event::WatchGoesOn(task) => self.watch_goes_on(task),
+            Event::Start(agent) => self.start(agent),
+            Event::Host(host, boot, event) => self.host_event(host, boot, event),
+            Event::Player(player) => self.play(player),
+            Event::Operator(operator) => self.operate(operator),
+            Event::Land(request) => {
+                let _ = self.write(&request);
+            }
+            Event::Quiet => self.quiet(),
+            Event::Look => {}
+        }
+    }
+
+    fn mix(&mut self, number: u64) {
+        self.hash = (self.hash ^ number).wrapping_mul(0x0100_0000_01b3);
+    }
+
+    pub(crate) fn after(&mut self, pause: Duration, event: Event) {
+        self.at(self.now + pause, event);
+    }
+
+    pub(crate) fn at(&mut self, time: Duration, event: Event) {
+        self.queued += 1;
+        self.queue
+            .push(Reverse(Queued(time.max(self.now), self.queued, event)));
+    }
+
+    pub(crate) fn fired(&mut self, fault: Fault) {
+        self.statistics.fired.count(fault);
+    }
+
+    /// Whether a class that is drawn each time fires now.
+    pub(crate) fn draws(&mut self, fault: Fault) -> bool {
+        let rate = self.mixture.rate(fault);
+        let fires = self.random.chance(rate);
+        if fires {
+            self.fired(fault);
+        }
+        fires
+    }
+
+    pub(crate) fn trace(&mut self, line: impl FnOnce() -> String) {
+        let now = self.now;
+        if let Some(trace) = &mut self.trace {
+            if trace.len() >= self.trace_lines {
+                drop(trace.pop_front());
+            }
+            trace.push_back(format!("{:>12.3} s  {}", now.as_secs_f64(), line()));
+        }
+    }
+
+    pub(crate) fn violated(&mut self, invariant: Invariant, what: String) {
+        if self.violation.is_none() {
+            self.violation = Some((invariant, what));
+        }
+    }
+
+    /// A request of somebody who is no agent, carried out now; none while the API server is down.
+    pub(crate) fn write(&mut self, request: &Request) -> bool {
+        if self.is_down() {
+            return false;
+        }
+        let result = self.server.handle(request, self.now);
+        let is_done = result.is_ok();
+        self.trace(|| {
+            let outcome = match &result {
+                Ok(_) => "done".to_owned(),
+                Err(status) => format!("{} {}", status.code, status.reason),
+            };
+            let (user, key) = (&request.caller.requester.user, &request.key);
+            format!("{user}: {} {:?}: {outcome}", key.name, request.verb)
+        });
+        self.look_at_commits();
+        is_done
+    }
+
+    pub(crate) fn request(&self, caller: &Rc<Caller>, key: Key, verb: Verb) -> Request {
+        let _ = self;
+        Request {
+            caller: Rc::clone(caller),
+            key,
+            verb,
+        }
+    }
+
+    pub(crate) fn is_down(&self) -> bool {
+        self.now < self.down_until
+    }
+
+    pub(crate) fn node_key(&self, index: usize) -> Key {
+        let _ = self;
+        Key::node(&format!("node-{index}"))
+    }
+
+    pub(crate) fn lock_key() -> Key {
+        Key::new(Resource::Leases, LOCK_NAMESPACE, LOCK_NAME)
+    }
+
+    /// The number of the node of this name.
+    pub(crate) fn index_of(name: &str) -> Option<usize> {
+        name.strip_prefix("node-")?.parse().ok()
+    }
+
+    /// Shows each new commit to the oracle, to the watches and to Kubernetes' controllers.
+    fn look_at_commits(&mut self) {
+        while let Some(commit) = self.next_commit() {
+            self.looked_at = commit.version;
+            self.mix(commit.version);
+            self.tell_watches(&commit);
+            self.control(&commit);
+            let found = self.oracle.commit(&commit, &self.server, &self.hosts, self.now);
+            if let Some((invariant, what)) = found {
+                self.violated(invariant, what);
+            }
+        }
+    }
+
+    fn next_commit(&self) -> Option<Commit> {
+        self.server.commits_after(self.looked_at).next().cloned()
+    }
+
+    /// Faults end: whatever somebody broke for a while works again, and what he left lying about is cleared away.
+    fn quiet(&mut self) {
+        self.trace(|| "the faults end".to_owned());
+        self.mixture.end();
+        self.end_play();
+        self.after(Duration::from_secs(60), Event::Look);
+    }
+
+    /// Whether the run is over: everything at rest for a while, or not in time.
+    fn look(&mut self) -> bool {
+        let restless = self.restless();
+        self.at_rest = if restless.is_none() { self.at_rest + 1 } else { 0 };
+        if self.at_rest >= 12 {
+            if let Some((invariant, what)) = self.oracle.at_rest(&self.server) {
+                self.violated(invariant, what);
+            }
+            return true;
+        }
+        if self.now > self.quiet_until {
+            let what = restless.unwrap_or_else(|| "not at rest for long enough".to_owned());
+            self.violated(Invariant::NothingStuck, what);
+            return true;
+        }
+        self.after(Duration::from_secs(60), Event::Look);
+        false
+    }
+
+    /// What is not at rest yet.
+    fn restless(&self) -> Option<String> {
+        for (index, (agent, host)) in self.agents.iter().zip(&self.hosts).enumerate() {
+            if let Some(what) = host.restless() {
+                return Some(format!("node-{index}: {what}"));
+            }
+            if let Some(what) = agent.restless() {
+                return Some(format!("node-{index}: {what}"));
+            }
+        }
+        self.oracle.restless(&self.server)
+    }
+}
