@@ -335,7 +335,7 @@ impl World {
         if let Some(asked) = outcome.request
             && self.running(agent, number).is_some()
         {
-            self.ask(agent, asked);
+            self.ask(agent, &asked);
         }
     }
 

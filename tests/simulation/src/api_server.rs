@@ -1,4 +1,4 @@
-//! The API server in memory: Nodes, Pods, Leases, DaemonSets and `PodDisruptionBudgets` under GET, LIST, WATCH, merge patch,
+//! The API server in memory: Nodes, Pods, Leases, `DaemonSets` and `PodDisruptionBudgets` under GET, LIST, WATCH, merge patch,
 //! create, delete and eviction, with one revision for all of them as etcd has it.
 //!
 //! It is held against a real one by a test that asks both the same. Each request is atomic: the real one runs admission
@@ -232,8 +232,13 @@ impl ApiServer {
         }
         let is_judged = if request.key.resource == Resource::Nodes {
             let new = object::node_of(&value);
-            self.webhook
-                .judge(&request.caller, old.node(), &new, self.now, self.kured_lock())?
+            self.webhook.judge(
+                &request.caller,
+                old.node(),
+                &new,
+                self.now,
+                self.kured_lock().as_ref(),
+            )?
         } else {
             true
         };

@@ -34,6 +34,7 @@ const LAG_MAX_MILLIS: u64 = 8_000;
 
 /// One host.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each named")]
 pub(crate) struct Host {
     pub(crate) boot: u64,
     is_up: bool,

@@ -187,7 +187,8 @@ impl Oracle {
             return;
         };
         match hold.phase {
-            Phase::Delaying if old_phase != Some(Phase::Delaying) => {
+            // Whoever wrote the phase before: the agent's own write is where its watch begins.
+            Phase::Delaying if known.delay.is_none() => {
                 let mut delay = Delay {
                     created: hold.holder.created.clone(),
                     broken: None,

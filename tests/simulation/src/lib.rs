@@ -47,7 +47,7 @@ impl Default for Options {
     }
 }
 
-/// A defect to put into every agent.
+/// A defect to put into every agent, or into the webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
     /// `--verify-before-reboot=never`.
@@ -66,6 +66,10 @@ pub enum Flaw {
     AlwaysUncordons,
     /// The entry is never released.
     NeverReleases,
+    /// The webhook's mode is `warn`.
+    WebhookWarns,
+    /// The webhook takes every agent for the one on the node that is changed.
+    WebhookTrustsEveryAgent,
 }
 
 /// What is checked; the names are the design's.

@@ -147,7 +147,7 @@ impl World {
     }
 
     /// A message is carried out, and its answer sent.
-    pub(crate) fn arrive(&mut self, call: Call) {
+    pub(crate) fn arrive(&mut self, call: &Call) {
         let back = self.random.millis(1, 10);
         if self.is_down() {
             if self.down_silent {
@@ -178,7 +178,7 @@ impl World {
                 Reply::Watching(result)
             }
         };
-        self.trace_call(&call, &reply);
+        self.trace_call(call, &reply);
         match call.answered {
             Answered::InTime => self.after(back, Event::Reply(call.to, Box::new(reply))),
             Answered::Late => {

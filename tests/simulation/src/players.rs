@@ -21,7 +21,7 @@ use crate::random::Random;
 use crate::world::{Event, WORKLOAD_NAMESPACE, World};
 
 /// Who does something next.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Player {
     /// Whoever makes this fault, now and again.
     Makes(Fault),
@@ -41,7 +41,7 @@ pub(crate) enum Player {
 }
 
 /// A person who was told of something.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Operator {
     PowerCycle(usize),
     ClearMarks(usize),
@@ -386,8 +386,8 @@ impl World {
     fn tamper(&mut self, index: usize) {
         let phase = ["wanted", "draining", "delaying", "sealed", "returning", "paused"];
         let phase = self.random.pick(&phase).copied().unwrap_or_default();
-        let is_other = |node: &&NodeView| node.label(keys::PHASE).is_some_and(|shown| shown != phase);
-        if self.node(index).filter(is_other).is_none() {
+        let shown = self.node(index).and_then(|node| node.label(keys::PHASE));
+        if shown.is_none_or(|shown| shown == phase) {
             return;
         }
         let patch = json!({ "metadata": { "labels": { keys::PHASE: phase } } });

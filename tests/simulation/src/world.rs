@@ -7,7 +7,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use cordonhold_shared::admission::Requester;
+use cordonhold_shared::admission::{Mode, Requester};
 
 use crate::agent::{Agent, Task};
 use crate::api_server::{ApiServer, Caller, Commit, Key, Request, Resource, Verb, Webhook};
@@ -51,6 +51,15 @@ pub(crate) enum Event {
     Quiet,
     /// A look at whether everything has come to rest.
     Look,
+}
+
+fn webhook(flaw: Option<Flaw>) -> Webhook {
+    let mut webhook = Webhook::default();
+    if flaw == Some(Flaw::WebhookWarns) {
+        webhook.policy.mode = Mode::Warn;
+    }
+    webhook.trusts_every_agent = flaw == Some(Flaw::WebhookTrustsEveryAgent);
+    webhook
 }
 
 /// When, and in which order among those of one time.
@@ -135,7 +144,7 @@ impl World {
             now: Duration::ZERO,
             queue: BinaryHeap::new(),
             queued: 0,
-            server: ApiServer::new(Webhook::default()),
+            server: ApiServer::new(webhook(options.flaw)),
             down_until: Duration::ZERO,
             down_silent: false,
             agents: Vec::new(),
@@ -214,7 +223,7 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Arrive(call) => self.arrive(*call),
+            Event::Arrive(call) => self.arrive(&call),
             Event::Reply(to, reply) => self.replied(to, *reply),
             Event::Timeout(to) => self.replied(to, Reply::Silence),
             Event::Wake(agent, process) => self.wake(agent, process),

@@ -275,13 +275,11 @@ impl World {
         if let Some(follower) = self.follower(task) {
             follower.watch = Some(watch);
         }
-        match events {
-            Ok(events) => self.take_events(task, events),
-            Err(_) => {
-                self.fired(Fault::WatchTooOld);
-                return self.watch_too_old(task);
-            }
-        }
+        let Ok(events) = events else {
+            self.fired(Fault::WatchTooOld);
+            return self.watch_too_old(task);
+        };
+        self.take_events(task, events);
         self.pump(task.agent);
     }
 

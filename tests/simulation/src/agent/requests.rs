@@ -30,22 +30,22 @@ pub(crate) enum Stage {
 }
 
 impl World {
-    pub(super) fn ask(&mut self, agent: usize, asked: Asked) {
-        let effect = effect_of(&asked);
+    pub(super) fn ask(&mut self, agent: usize, asked: &Asked) {
+        let effect = effect_of(asked);
         if self.dies(agent, effect, Moment::Before) {
             return;
         }
         let Some(process) = self.agents[agent].process.as_mut() else {
             return;
         };
-        let creates = matches!(&asked, Asked::WriteLock(write) if write.version.is_none());
+        let creates = matches!(asked, Asked::WriteLock(write) if write.version.is_none());
         let stage = if creates { Stage::Creating } else { Stage::Only };
         process.open = Some(Open {
             asked: asked.clone(),
             effect,
             stage,
         });
-        self.carry_out(agent, &asked);
+        self.carry_out(agent, asked);
         let is_open = self.agents[agent]
             .process
             .as_ref()

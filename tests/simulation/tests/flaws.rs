@@ -1,0 +1,70 @@
+//! The oracle can fail: each defect is found, by the invariant that it breaks.
+
+use cordonhold_simulation::{Flaw, Invariant, Options, run_many};
+
+const SEEDS: u64 = 300;
+
+fn finds(flaw: Flaw, expected: &[Invariant]) {
+    let options = Options {
+        flaw: Some(flaw),
+        ..Options::default()
+    };
+    let report = run_many(0..SEEDS, &options, |_| true);
+    let violation = report.violations.first();
+    let violation = violation.expect("a defect is found within so many runs");
+    assert!(expected.contains(&violation.invariant), "{violation}");
+}
+
+#[test]
+fn no_blind_reboot_without_verification() {
+    finds(Flaw::NoVerification, &[Invariant::NoBlindReboot]);
+}
+
+#[test]
+fn no_blind_reboot_on_a_seal_of_any_version() {
+    finds(Flaw::SealOnAnyVersion, &[Invariant::NoBlindReboot]);
+}
+
+#[test]
+fn no_blind_reboot_past_the_deadline() {
+    finds(Flaw::NoDeadline, &[Invariant::NoBlindReboot]);
+}
+
+#[test]
+fn no_blind_reboot_where_a_shutdown_is_not_seen() {
+    finds(Flaw::ShutdownUnseen, &[Invariant::NoBlindReboot]);
+}
+
+#[test]
+fn a_late_give_back_of_any_version() {
+    let broken = [Invariant::NoBlindReboot, Invariant::CordonGivenBack];
+    finds(Flaw::GiveBackOnAnyVersion, &broken);
+}
+
+#[test]
+fn at_most_n_where_the_lock_is_no_compare_and_swap() {
+    finds(Flaw::LockOnAnyVersion, &[Invariant::AtMostN]);
+}
+
+#[test]
+fn cordon_given_back_where_it_is_always_taken_off() {
+    finds(Flaw::AlwaysUncordons, &[Invariant::CordonGivenBack]);
+}
+
+#[test]
+fn nothing_stuck_where_an_entry_is_never_released() {
+    finds(Flaw::NeverReleases, &[Invariant::NothingStuck]);
+}
+
+#[test]
+fn held_stays_cordoned_where_the_webhook_only_warns() {
+    finds(
+        Flaw::WebhookWarns,
+        &[Invariant::HeldStaysCordoned, Invariant::OneNodeOneAgent],
+    );
+}
+
+#[test]
+fn one_node_one_agent_where_the_webhook_trusts_every_agent() {
+    finds(Flaw::WebhookTrustsEveryAgent, &[Invariant::OneNodeOneAgent]);
+}
