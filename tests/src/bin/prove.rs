@@ -1,56 +1,76 @@
-//! `cargo prove`: explores the protocol at length, and says what it found.
+//! `cargo prove`: explores and simulates the protocol at length, and says what it found.
 //!
-//! It is the command line only; what is explored is `cordonhold_model`.
+//! It is the command line only; what is explored is `cordonhold_model`, what is simulated `cordonhold_simulation`.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::num::NonZero;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 use std::thread::available_parallelism;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use cordonhold_model::{Bounds, Counterexample, Outcome, Scenario, check, counterexamples, deep, quick};
 use cordonhold_rt::{duration, exit};
+use cordonhold_simulation::Options;
 
 const ABOUT: &str = "\
-The model is the real decisions (the agent's step, the lock's transitions, the
-webhook's verdict) under every interleaving of agents, people, controllers,
-crashes and lost messages, up to a bound. Two things are shown:
+Two proofs of the same code, the agent's step, the lock's transitions and the
+webhook's verdict:
 
-  what holds    each scenario is explored until it is exhausted
-  what it is    each protection is switched off in turn, and what it is for
-  for           must be found: a check that cannot fail proves nothing
+  the model       every interleaving of agents, people, controllers, crashes and
+                  lost messages, up to a bound. What holds: each scenario is
+                  explored until it is exhausted. What it is for: each protection
+                  is switched off in turn, and what it is for must be found
+  the simulation  random runs on an API server in memory, each from its seed:
+                  hours of virtual time full of faults, then quiet, in which
+                  everything must come to rest. A fault that never fired fails
 
-Exit code: 0 if everything holds and every counterexample was found, 1 if not,
-2 for a wrong command line.
+Exit code: 0 if everything holds, every counterexample was found and every fault
+fired; 1 if not; 2 for a wrong command line.
 
 Examples:
 
-  cargo prove                       everything, at length
-  cargo prove --quick               what `cargo test` explores
-  cargo prove --time 1h --states 500000000   larger bounds
-  cargo prove --only crash          scenarios with `crash` in their name";
+  cargo prove                           both, at length
+  cargo prove --part model --only crash scenarios with `crash` in their name
+  cargo prove --part simulation --soak 8h
+  cargo prove --seed 4711               one run again, with its trace if it fails";
 
-/// Explore the protocol and print what was found.
+/// Explore and simulate the protocol, and print what was found.
 #[derive(Parser)]
 #[command(name = "prove", after_help = ABOUT)]
 struct ProveArgs {
-    /// Only what `cargo test` explores.
-    #[arg(long)]
-    quick: bool,
-    /// Only scenarios whose name contains this.
+    /// Only this proof.
+    #[arg(long, value_enum)]
+    part: Option<Part>,
+    /// The model: only scenarios whose name contains this.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
-    /// Longest exploration of one scenario.
+    /// The model: longest exploration of one scenario.
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration::parse)]
     time: Duration,
-    /// Most states generated in one scenario; each takes memory: about 1 GiB for ten million.
+    /// The model: most states generated in one scenario. Ten million take about 1 GiB of memory.
     #[arg(long, value_name = "N", default_value_t = 200_000_000)]
     states: usize,
-    /// Threads; by default as many as there are processors.
+    /// The simulation: how many runs, each with a seed of its own.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    seeds: u64,
+    /// The simulation: run this long instead, however many seeds that takes.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, conflicts_with = "seeds")]
+    soak: Option<Duration>,
+    /// The simulation: the first seed; by default one that the clock gives.
     #[arg(long, value_name = "N")]
-    threads: Option<NonZero<usize>>,
+    first_seed: Option<u64>,
+    /// The simulation: only the run of this seed.
+    #[arg(long, value_name = "N", conflicts_with_all = ["part", "soak", "first_seed"])]
+    seed: Option<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Model,
+    Simulation,
 }
 
 /// What all of it came to.
@@ -80,10 +100,81 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &ProveArgs) -> Result<bool> {
-    let threads = args
-        .threads
-        .or_else(|| available_parallelism().ok())
-        .map_or(1, NonZero::get);
+    if let Some(seed) = args.seed {
+        return replay(seed);
+    }
+    let is_simulated = args.part != Some(Part::Model) && args.only.is_none();
+    let simulation_holds = !is_simulated || simulate(args)?;
+    let model_holds = args.part == Some(Part::Simulation) || model(args)?;
+    Ok(simulation_holds && model_holds)
+}
+
+/// One run of the simulation again.
+fn replay(seed: u64) -> Result<bool> {
+    match cordonhold_simulation::run(seed, &Options::default()) {
+        Ok(statistics) => {
+            say(&format!(
+                "seed {seed}: {} steps, {} reboots, no violation",
+                statistics.steps, statistics.reboots
+            ))?;
+            Ok(true)
+        }
+        Err(violation) => {
+            say(&violation.to_string())?;
+            Ok(false)
+        }
+    }
+}
+
+fn simulate(args: &ProveArgs) -> Result<bool> {
+    let first = args.first_seed.unwrap_or_else(fresh_seed);
+    let started = Instant::now();
+    let runs = args.soak.map_or(args.seeds, |_| u64::MAX);
+    say(&format!("simulating from seed {first} on"))?;
+    let progress = Progress::new("simulation");
+    let report = cordonhold_simulation::run_many(
+        (first..).take(usize::try_from(runs).unwrap_or(usize::MAX)),
+        &Options::default(),
+        |statistics| {
+            progress.tell(|| format!("{} runs, {} reboots", statistics.runs, statistics.reboots));
+            args.soak.is_none_or(|soak| started.elapsed() < soak)
+        },
+    );
+    progress.clear();
+    for (name, count) in report.statistics.fired.counts() {
+        say(&format!("  {name:<44} {count:>9}"))?;
+    }
+    for violation in &report.violations {
+        say(&violation.to_string())?;
+    }
+    let unfired = report.unfired();
+    for name in &unfired {
+        say(&format!("never fired: {name}"))?;
+    }
+    let statistics = &report.statistics;
+    let seconds = started.elapsed().as_secs_f64();
+    say(&format!("seeds run         {}, from {first} on", statistics.runs))?;
+    say(&format!(
+        "reboots simulated {} in {seconds:.0} s, {} more called off",
+        statistics.reboots, statistics.called_off
+    ))?;
+    say(&format!(
+        "virtual time      {:.1} years",
+        statistics.virtual_time.as_secs_f64() / (365.25 * 86_400.0)
+    ))?;
+    say(&format!("violations        {}", report.violations.len()))?;
+    say("")?;
+    Ok(report.violations.is_empty() && unfired.is_empty())
+}
+
+/// Another one each time.
+fn fresh_seed() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or_default()
+}
+
+fn model(args: &ProveArgs) -> Result<bool> {
+    let threads = available_parallelism().map_or(1, NonZero::get);
     let bounds = Bounds {
         states: args.states,
         time: args.time,
@@ -93,25 +184,19 @@ fn run(args: &ProveArgs) -> Result<bool> {
     let mut totals = Totals::default();
     explore(args, bounds, &mut totals)?;
     refute(args, bounds, &mut totals)?;
-    let mut out = std::io::stdout().lock();
-    writeln!(out)?;
-    writeln!(
-        out,
-        "states explored   {} ({} generated)",
-        totals.states, totals.generated
-    )?;
-    writeln!(out, "not exhausted     {}", totals.incomplete)?;
-    writeln!(out, "violations        {}", totals.violations)?;
-    writeln!(
-        out,
+    say("")?;
+    say(&format!(
+        "states explored   {} ({} generated) in {:.0} s on {threads} threads",
+        totals.states,
+        totals.generated,
+        started.elapsed().as_secs_f64()
+    ))?;
+    say(&format!("not exhausted     {}", totals.incomplete))?;
+    say(&format!("violations        {}", totals.violations))?;
+    say(&format!(
         "counterexamples   {} found, {} missed",
         totals.counterexamples, totals.missed
-    )?;
-    writeln!(
-        out,
-        "time              {:.0?} on {threads} threads",
-        started.elapsed()
-    )?;
+    ))?;
     Ok(totals.violations == 0 && totals.missed == 0)
 }
 
@@ -121,10 +206,9 @@ fn is_chosen(args: &ProveArgs, name: &str) -> bool {
 
 /// What holds.
 fn explore(args: &ProveArgs, bounds: Bounds, totals: &mut Totals) -> Result<()> {
-    let more = if args.quick { Vec::new() } else { deep() };
     let chosen: Vec<Scenario> = quick()
         .into_iter()
-        .chain(more)
+        .chain(deep())
         .filter(|scenario| is_chosen(args, scenario.name))
         .collect();
     let count = chosen.len();
@@ -184,31 +268,61 @@ fn title(example: &Counterexample) -> String {
     }
 }
 
-/// One check, with progress on a terminal, and each half minute elsewhere.
 fn checked(name: &str, scenario: Scenario, bounds: Bounds) -> Outcome {
-    let is_terminal = std::io::stderr().is_terminal();
-    let every = if is_terminal {
-        Duration::from_millis(200)
-    } else {
-        Duration::from_secs(30)
-    };
-    let mut next = every;
-    let outcome = check(scenario, bounds, |states, elapsed| {
-        if elapsed < next {
+    let progress = Progress::new(name);
+    let outcome = check(scenario, bounds, |states, _| {
+        progress.tell(|| format!("{states} states"));
+    });
+    progress.clear();
+    outcome
+}
+
+/// One line that is written anew on a terminal; elsewhere a line each half minute.
+struct Progress {
+    name: String,
+    is_terminal: bool,
+    every: Duration,
+    started: Instant,
+    next: Mutex<Duration>,
+}
+
+impl Progress {
+    fn new(name: &str) -> Progress {
+        let is_terminal = std::io::stderr().is_terminal();
+        let every = if is_terminal {
+            Duration::from_millis(200)
+        } else {
+            Duration::from_secs(30)
+        };
+        Progress {
+            name: name.to_owned(),
+            is_terminal,
+            every,
+            started: Instant::now(),
+            next: Mutex::new(every),
+        }
+    }
+
+    fn tell(&self, what: impl FnOnce() -> String) {
+        let elapsed = self.started.elapsed();
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        if elapsed < *next {
             return;
         }
-        next = elapsed + every;
-        let line = format!("{name}: {states} states, {:.0}s", elapsed.as_secs_f64());
-        if is_terminal {
+        *next = elapsed + self.every;
+        let line = format!("{}: {}, {:.0} s", self.name, what(), elapsed.as_secs_f64());
+        if self.is_terminal {
             eprint!("\r\x1b[2K{line}");
         } else {
             eprintln!("{line}");
         }
-    });
-    if is_terminal {
-        eprint!("\r\x1b[2K");
     }
-    outcome
+
+    fn clear(&self) {
+        if self.is_terminal {
+            eprint!("\r\x1b[2K");
+        }
+    }
 }
 
 fn say(line: &str) -> Result<()> {
