@@ -207,8 +207,12 @@ impl ApiServer {
             // The admission plug-in TaintNodesByCondition: a new Node is not Ready.
             Resource::Nodes => object::add_taint(&mut value, object::NOT_READY),
             Resource::Pods => value["status"] = json!({ "phase": "Pending" }),
-            Resource::PodDisruptionBudgets => value["status"] = json!({}),
-            Resource::Leases | Resource::DaemonSets => {}
+            Resource::PodDisruptionBudgets => {
+                value["metadata"]["generation"] = json!(1);
+                value["status"] = json!({});
+            }
+            Resource::DaemonSets => value["metadata"]["generation"] = json!(1),
+            Resource::Leases => {}
         }
         object::normalize(&mut value);
         let is_judged = self.webhook.is_up();

@@ -159,8 +159,8 @@ impl Oracle {
             return;
         };
         let Some(new) = commit.new.as_ref().map(|new| new.node()) else {
+            // A seal that was committed before counts until its deadline, as for any change after it.
             known.delay = None;
-            known.seal = None;
             return;
         };
         let old_phase = commit.old.as_ref().and_then(|old| phase(old.node()));

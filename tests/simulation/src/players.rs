@@ -693,7 +693,7 @@ impl World {
             healthy.clamp(1, 2)
         };
         let status = json!({ "status": {
-            "disruptionsAllowed": allowed, "currentHealthy": healthy, "desiredHealthy": 1,
+            "observedGeneration": 1, "disruptionsAllowed": allowed, "currentHealthy": healthy, "desiredHealthy": 1,
         }});
         let kubernetes = Rc::clone(&self.people.kubernetes);
         let request = self.request(&kubernetes, key, Verb::MergeStatus(status));
