@@ -63,22 +63,16 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
+    /// Starts etcd and the API server alone: nobody else writes anything.
+    pub async fn start_alone() -> Result<Self> {
+        let (plane, _) = Self::start_servers().await?;
+        create_default_service_account(&plane.client).await?;
+        Ok(plane)
+    }
+
     /// Starts everything and waits until the nodes are Ready.
     pub async fn start(options: Options) -> Result<Self> {
-        let assets = Assets::find()?;
-        let [leash] = programs::build([Program::Leash])?;
-        let directory = Arc::new(TemporaryDirectory::new(&leash)?);
-        let kennel = Kennel::new(&leash, directory.path())?;
-        let files = Files::write(directory.path(), &assets)?;
-        let (endpoint, client, servers) = start_servers(&assets, &kennel, &files).await?;
-        let mut plane = Self {
-            client,
-            endpoint,
-            assets,
-            kennel,
-            processes: servers,
-            directory,
-        };
+        let (mut plane, files) = Self::start_servers().await?;
         plane
             .processes
             .extend(start_clients(&plane.assets, &plane.kennel, &files)?);
@@ -88,6 +82,24 @@ impl ControlPlane {
             .await
             .map_err(|error| plane.explain(error))?;
         Ok(plane)
+    }
+
+    async fn start_servers() -> Result<(Self, Files)> {
+        let assets = Assets::find()?;
+        let [leash] = programs::build([Program::Leash])?;
+        let directory = Arc::new(TemporaryDirectory::new(&leash)?);
+        let kennel = Kennel::new(&leash, directory.path())?;
+        let files = Files::write(directory.path(), &assets)?;
+        let (endpoint, client, servers) = start_servers(&assets, &kennel, &files).await?;
+        let plane = Self {
+            client,
+            endpoint,
+            assets,
+            kennel,
+            processes: servers,
+            directory,
+        };
+        Ok((plane, files))
     }
 
     async fn wait_ready(&mut self, options: Options) -> Result<()> {

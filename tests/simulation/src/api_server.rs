@@ -44,7 +44,7 @@ pub enum Verb {
     Merge(Value),
     /// A JSON merge patch of the subresource `status`.
     MergeStatus(Value),
-    /// A server-side apply by force that creates; of what exists it changes nothing.
+    /// A server-side apply by force that creates; of what exists it changes nothing but the version.
     Apply(Value),
     Delete(Deletion),
     Evict(Deletion),
@@ -128,7 +128,11 @@ impl ApiServer {
             Verb::Merge(patch) => self.merge(request, patch, false).map(Answer::Object),
             Verb::MergeStatus(patch) => self.merge(request, patch, true).map(Answer::Object),
             Verb::Apply(value) => match self.objects.get(key) {
-                Some(object) => Ok(Answer::Object(Rc::clone(object))),
+                // It writes managed fields, which are not modelled: the version moves.
+                Some(object) => {
+                    let (old, same) = (Rc::clone(object), object.value.clone());
+                    Ok(Answer::Object(self.commit(request, Some(old), Some(same), true)))
+                }
                 None => self.create(request, value.clone()).map(Answer::Object),
             },
             Verb::Delete(deletion) => self.delete(request, deletion).map(|()| Answer::Done),
