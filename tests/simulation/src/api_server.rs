@@ -263,13 +263,7 @@ impl ApiServer {
 
     fn delete(&mut self, request: &Request, deletion: &Deletion) -> Result<(), Status> {
         let old = self.existing(&request.key)?;
-        if let Some(uid) = deletion.uid.as_ref().filter(|uid| **uid != old.uid()) {
-            let why = format!(
-                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-                old.uid()
-            );
-            return Err(Status::conflict(&request.key, &why));
-        }
+        check_uid(&old, deletion, &request.key)?;
         let grace = grace_seconds(&old, deletion);
         if grace == 0 {
             let _ = self.commit(request, Some(old), None, true);
@@ -329,6 +323,17 @@ pub fn wall(now: Duration) -> Timestamp {
         .ok()
         .and_then(|since| EPOCH.checked_add(since).ok())
         .unwrap_or(Timestamp::MAX)
+}
+
+fn check_uid(object: &Object, deletion: &Deletion, key: &Key) -> Result<(), Status> {
+    match deletion.uid.as_ref().filter(|uid| **uid != object.uid()) {
+        Some(uid) => {
+            let shown = object.uid();
+            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {shown}");
+            Err(Status::conflict(key, &why))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Only pods that a kubelet runs end with grace.

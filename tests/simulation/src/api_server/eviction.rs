@@ -28,7 +28,22 @@ impl ApiServer {
                 }
             }
         }
+        super::check_uid(&pod, deletion, &request.key)?;
+        self.say_why(request, &pod);
         self.delete(request, deletion)
+    }
+
+    /// The pod's condition comes with a write of its own, before the deletion.
+    fn say_why(&mut self, request: &Request, pod: &Stored) {
+        let mut value = pod.value.clone();
+        let condition =
+            json!({ "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI" });
+        match value["status"]["conditions"].as_array_mut() {
+            Some(conditions) if conditions.contains(&condition) => return,
+            Some(conditions) => conditions.push(condition),
+            None => value["status"]["conditions"] = json!([condition]),
+        }
+        let _ = self.commit(request, Some(std::rc::Rc::clone(pod)), Some(value), true);
     }
 
     fn budgets_of(&self, pod: &Stored) -> Vec<Stored> {
