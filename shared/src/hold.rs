@@ -191,6 +191,12 @@ pub fn cancelled(node: &NodeView, holder: &Holder) -> Option<String> {
         .map(|cancel| cancel.reason)
 }
 
+/// Whether this hold was given back: a cordon that stands there now is somebody else's.
+pub fn was_given_back(node: &NodeView, created: &str) -> bool {
+    node.annotation(keys::GIVEN_BACK)
+        .is_some_and(|given_back| canonical(given_back) == canonical(created))
+}
+
 /// How far ahead a patch sets `until`. The shell knows the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Term {
@@ -286,7 +292,7 @@ impl NodePatch {
     /// A wish never touched the cordon, so it leaves it as it is; so does the end of a cancelled hold
     /// for a node that was cordoned before, because a person was let past it.
     pub fn give_back(node: &NodeView, hold: &Hold) -> NodePatch {
-        let mut patch = NodePatch::without_marks(node);
+        let mut patch = NodePatch::without_marks(node, &hold.holder.created);
         let let_past = cancelled(node, &hold.holder).is_some() && hold.was_unschedulable == Some(true);
         if hold.phase != Phase::Wanted && !let_past {
             patch.restore(node, hold.was_unschedulable);
@@ -295,14 +301,15 @@ impl NodePatch {
     }
 
     /// The cordon, after holder and phase were lost: leftovers of the marks go too.
-    pub fn give_back_lost(node: &NodeView, was_unschedulable: Option<bool>) -> NodePatch {
-        let mut patch = NodePatch::without_marks(node);
+    pub fn give_back_lost(node: &NodeView, created: &str, was_unschedulable: Option<bool>) -> NodePatch {
+        let mut patch = NodePatch::without_marks(node, created);
         patch.restore(node, was_unschedulable);
         patch
     }
 
-    fn without_marks(node: &NodeView) -> NodePatch {
+    fn without_marks(node: &NodeView, created: &str) -> NodePatch {
         let mut patch = NodePatch::of(node);
+        patch.set(keys::GIVEN_BACK, created.to_owned());
         for key in keys::MARK_ANNOTATIONS.into_iter().chain([keys::CANCEL]) {
             patch.clear_if_set(node, key);
         }

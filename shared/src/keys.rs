@@ -25,6 +25,10 @@ pub const PAUSE: &str = "cordonhold.dev/pause";
 /// Annotation, a person's: the node stays cordoned on return.
 pub const KEEP_CORDONED: &str = "cordonhold.dev/keep-cordoned";
 
+/// Annotation: the `created` of the hold that was given back last, written by the very patch that did it.
+/// Not a mark: it holds nothing, and stays.
+pub const GIVEN_BACK: &str = "cordonhold.dev/given-back";
+
 /// Annotation on the Lease of a pool: the lock's record.
 pub const LOCK: &str = "cordonhold.dev/lock";
 

@@ -229,9 +229,11 @@ impl Cycle {
             (Reading::Malformed(why), _) => self.foreign(why),
             // The marks were lost while our cordon stood: memory says what it was.
             (Reading::Absent, Some(mine))
-                if mine.phase != Phase::Wanted && mine.holder.node_uid == node.metadata.uid =>
+                if mine.phase != Phase::Wanted
+                    && mine.holder.node_uid == node.metadata.uid
+                    && !hold::was_given_back(node, &mine.holder.created) =>
             {
-                let patch = NodePatch::give_back_lost(node, mine.was_unschedulable);
+                let patch = NodePatch::give_back_lost(node, &mine.holder.created, mine.was_unschedulable);
                 self.ask(writing, Request::PatchNode(patch))
             }
             _ => self.release(self.entry_id(), true),

@@ -151,10 +151,11 @@ impl Cycle {
         if is_of_this_boot && !self.waited_out {
             return self.rest(Stage::Orphaned(Orphaned::WaitingOut), [Act::Arm(Timer::Deadline)]);
         }
-        if entry.metadata.unschedulable || !node.spec.unschedulable {
+        let is_as_it_was = entry.metadata.unschedulable || !node.spec.unschedulable;
+        if is_as_it_was || hold::was_given_back(node, &entry.created) {
             return self.release(entry.id(), false);
         }
-        let patch = NodePatch::give_back_lost(node, Some(false));
+        let patch = NodePatch::give_back_lost(node, &entry.created, Some(false));
         self.ask(
             Stage::Orphaned(Orphaned::GivingBack(entry.id())),
             Request::PatchNode(patch),

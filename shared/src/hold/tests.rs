@@ -84,7 +84,11 @@ fn a_patch_is_a_compare_and_swap_that_keeps_foreign_taints() {
         json!({
             "metadata": {
                 "resourceVersion": "7",
-                "annotations": { keys::HOLDER: null, keys::WAS_UNSCHEDULABLE: null },
+                "annotations": {
+                    keys::HOLDER: null,
+                    keys::WAS_UNSCHEDULABLE: null,
+                    keys::GIVEN_BACK: hold.holder.created,
+                },
                 "labels": { keys::PHASE: null },
             },
             "spec": {

@@ -1,7 +1,7 @@
 //! The machines: told to reboot, going down, booting.
 
 use cordonhold_shared::cycle::{Input, RebootFailure, Timer};
-use cordonhold_shared::hold::{self, Phase};
+use cordonhold_shared::hold::{self, Hold, Phase};
 
 use crate::property::Wrong;
 use crate::protection::Protection;
@@ -73,13 +73,17 @@ impl Protocol {
         node.power = Power::Down;
         node.pods = 0;
         let ghost = node.seen;
-        if let Some(stamp) = ghost.issued.filter(|_| node.exists && !ghost.taken) {
-            let is_sealed = view
-                .and_then(|view| hold::read(&view).present())
-                .is_some_and(|hold| {
-                    hold.phase == Phase::Sealed && hold.holder.created == created(number, stamp)
-                });
-            if !is_sealed {
+        if let Some(stamp) = ghost.issued.filter(|_| !ghost.taken || ghost.deleted) {
+            let shown = view.and_then(|view| hold::read(&view).present());
+            let is_of_seal = |hold: &Hold| hold.holder.created == created(number, stamp);
+            let is_wrong = if ghost.deleted {
+                // Within the lag nobody can know; without one, no new cycle begins on a host that goes down.
+                let is_new = shown.is_some_and(|hold| hold.phase != Phase::Wanted && !is_of_seal(&hold));
+                is_new && !self.scenario.hosts_lag
+            } else {
+                !shown.is_some_and(|hold| hold.phase == Phase::Sealed && is_of_seal(&hold))
+            };
+            if is_wrong {
                 state.go_wrong(Wrong::DownUnsealed);
             }
             if ghost.lured {
@@ -100,6 +104,7 @@ impl Protocol {
         node.boot += 1;
         node.wants = false;
         node.seen.issued = None;
+        node.seen.deleted = false;
         let boot = node.boot;
         if node.exists {
             let mut view = (*self.views.get(node.view)).clone();

@@ -28,6 +28,8 @@ pub enum Protection {
     FreshIds,
     /// C7: what the cordon was is decided once.
     WasDecidedOnce,
+    /// The patch that gives the cordon back says so: a cordon found later is somebody else's.
+    GivenBackIsRecorded,
     /// C8: the end of a wish leaves the cordon as it is.
     WishLeavesCordon,
     /// C9: a cancel needs a permission of its own from the stamp on, and an agent looks for one before it cordons.
@@ -70,7 +72,7 @@ pub enum Protection {
 }
 
 impl Protection {
-    pub const ALL: [Protection; 30] = [
+    pub const ALL: [Protection; 31] = [
         Protection::DropReadsNodeAfterLock,
         Protection::EvidenceNotTime,
         Protection::AskHostOnResume,
@@ -82,6 +84,7 @@ impl Protection {
         Protection::MarksOutliveUntil,
         Protection::FreshIds,
         Protection::WasDecidedOnce,
+        Protection::GivenBackIsRecorded,
         Protection::WishLeavesCordon,
         Protection::CancelIsPermitted,
         Protection::NodeBeforeLock,

@@ -156,6 +156,9 @@ impl Protocol {
     pub(crate) fn shown(&self, view: &NodeView, version: u8) -> NodeView {
         let mut view = view.clone();
         view.metadata.resource_version = version.to_string();
+        if self.is_off(Protection::GivenBackIsRecorded) {
+            let _ = view.metadata.annotations.remove(keys::GIVEN_BACK);
+        }
         let is_wish = view.label(keys::PHASE) == Some(Phase::Wanted.as_str());
         if self.is_off(Protection::CancelIsPermitted) && is_wish {
             let _ = view.metadata.annotations.remove(keys::CANCEL);

@@ -122,6 +122,10 @@ pub fn quick() -> Vec<Scenario> {
         two("watch gap, failed reboot", Faults { watch_gaps: 1, failed_reboots: 1, ..NONE }),
         two("bind in flight", Faults { schedulings: 1, ..NONE }),
         two("pause, renewal, failed drain", Faults { pauses: 1, renewals: 1, drain_timeouts: 1, ..NONE }),
+        Scenario {
+            nodes: 1,
+            ..two("failed drain, crash, admin's cordon", Faults { drain_timeouts: 1, crashes: 1, admin_cordons: 1, ..NONE })
+        },
         two("foreign reboot", Faults { foreign_reboots: 1, ..NONE }),
         Scenario {
             second_agents: vec![0],
@@ -161,12 +165,16 @@ pub fn deep() -> Vec<Scenario> {
         rests(two("crash 2", Faults { crashes: 2, ..NONE })),
         rests(two("crash, late write", Faults { crashes: 1, late_writes: 1, ..NONE })),
         rests(two("crash, strip, webhook down", Faults { crashes: 1, strips: 1, webhook_failures: 1, ..NONE })),
+        rests(Scenario {
+            watches_lag: false,
+            ..two("failed drain, crash, admin's cordon", Faults { drain_timeouts: 1, crashes: 1, admin_cordons: 1, ..NONE })
+        }),
         rests(two("Node deleted", Faults { deletions: 1, ..NONE })),
         two("crash, uncordon, expiry, webhook down", Faults { crashes: 1, uncordons: 1, expiries: 1, webhook_failures: 1, ..NONE }),
         two("crash, uncordon, recordon, strip, webhook down", Faults { crashes: 1, uncordons: 1, recordons: 1, strips: 1, webhook_failures: 1, ..NONE }),
         Scenario {
             cordoned: vec![0],
-            ..two("cancel, admin's cordon and uncordon, failed drain, crash", Faults { crashes: 1, cancels: 1, admin_cordons: 1, uncordons: 1, drain_timeouts: 1, ..NONE })
+            ..two("cancel, admin's cordon and uncordon, crash", Faults { crashes: 1, cancels: 1, admin_cordons: 1, uncordons: 1, ..NONE })
         },
         two("entry removed, crash, uncordon", Faults { removed_entries: 1, crashes: 1, uncordons: 1, ..NONE }),
         two("Node deleted, crash", Faults { deletions: 1, crashes: 1, ..NONE }),
@@ -257,6 +265,7 @@ fn unnumbered() -> Vec<Counterexample> {
         two(P::StampBeforeAcquire, NONE, &[W::LiveEntryDropped]),
         one(P::SealIsCas, Faults { webhook_failures: 1, uncordons: 1, ..NONE }, &[W::SealedWithoutCordon]),
         verdict,
+        one(P::GivenBackIsRecorded, Faults { crashes: 1, drain_timeouts: 1, admin_cordons: 1, ..NONE }, &[W::WrongCordon]),
         one(P::Confirm, Faults { removed_entries: 1, ..NONE }, &[W::SealedUnconfirmed]),
         two(P::SealedEntryOutlivesMarks, Faults { webhook_failures: 1, strips: 1, ..NONE }, &[W::TooManyDown]),
         two(P::HeldNodesFillSlots, Faults { removed_entries: 1, ..NONE }, &[W::TooManyDown]),

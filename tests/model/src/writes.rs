@@ -202,6 +202,7 @@ impl Protocol {
                 *ghost = Ghost {
                     between: ghost.between,
                     issued: ghost.issued,
+                    deleted: ghost.deleted,
                     lured: ghost.lured,
                     stamp_boot: boot,
                     ..Ghost::default()
@@ -238,6 +239,7 @@ impl Protocol {
                 }
                 *ghost = Ghost {
                     issued: ghost.issued,
+                    deleted: ghost.deleted,
                     ..Ghost::default()
                 };
             }
