@@ -270,11 +270,14 @@ impl Both {
             }
             5..=6 => {
                 let phase = self.pick(&["Running", "Running", "Running", "Succeeded"]);
-                Operation::MergeStatus(json!({ "status": { "phase": phase } }))
+                let ready = self.pick(&["True", "True", "False"]);
+                let conditions = [json!({ "type": "Ready", "status": ready })];
+                Operation::MergeStatus(json!({ "status": { "phase": phase, "conditions": conditions } }))
             }
             7 => Operation::Delete(
                 self.pick(&[Named::None, Named::Current, Named::Older]),
-                self.pick(&[None, Some(0), Some(5), Some(60)]),
+                // What is between depends on how long the pod has been ending.
+                self.pick(&[None, Some(0), Some(60)]),
             ),
             8 if self.evictions_of_another < EVICTIONS_OF_ANOTHER_MAX => {
                 self.evictions_of_another += 1;
@@ -573,6 +576,8 @@ impl Both {
             let versions = self.versions.entry(key.clone()).or_default();
             if theirs.moved || ours.moved {
                 versions.push((version.to_owned(), object.version));
+            }
+            if theirs.moved && ours.moved {
                 self.marks.push((version.to_owned(), object.version));
             }
         } else {

@@ -264,24 +264,21 @@ impl ApiServer {
     fn delete(&mut self, request: &Request, deletion: &Deletion) -> Result<(), Status> {
         let old = self.existing(&request.key)?;
         check_uid(&old, deletion, &request.key)?;
-        let grace = grace_seconds(&old, deletion);
-        if grace == 0 {
+        if !old.resource_is_pod() {
             let _ = self.commit(request, Some(old), None, true);
             return Ok(());
         }
-        let asked = grace.min(
-            old.value["metadata"]["deletionGracePeriodSeconds"]
-                .as_u64()
-                .unwrap_or(u64::MAX),
-        );
+        let Some(grace) = grace_seconds(&old, deletion) else {
+            return Ok(());
+        };
+        let ahead = SignedDuration::from_secs(i64::try_from(grace).unwrap_or(i64::MAX));
+        let end = self.wall().saturating_add(ahead).unwrap_or(Timestamp::MAX);
         let mut value = old.value.clone();
-        let begun = old.deletion_timestamp().is_some();
-        if !begun || old.value["metadata"]["deletionGracePeriodSeconds"] != json!(asked) {
-            let ahead = SignedDuration::from_secs(i64::try_from(asked).unwrap_or(i64::MAX));
-            let end = self.wall().saturating_add(ahead).unwrap_or(Timestamp::MAX);
-            value["metadata"]["deletionTimestamp"] = json!(format!("{end:.0}"));
-            value["metadata"]["deletionGracePeriodSeconds"] = json!(asked);
-            let _ = self.commit(request, Some(old), Some(value), true);
+        value["metadata"]["deletionTimestamp"] = json!(format!("{end:.0}"));
+        value["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
+        let ending = self.commit(request, Some(old), Some(value), true);
+        if grace == 0 {
+            let _ = self.commit(request, Some(ending), None, true);
         }
         Ok(())
     }
@@ -336,14 +333,18 @@ fn check_uid(object: &Object, deletion: &Deletion, key: &Key) -> Result<(), Stat
     }
 }
 
-/// Only pods that a kubelet runs end with grace.
-fn grace_seconds(object: &Object, deletion: &Deletion) -> u64 {
-    let is_running = object.resource_is_pod()
-        && !object.pod().spec.node_name.is_empty()
-        && !matches!(object.pod().status.phase.as_str(), "Succeeded" | "Failed");
-    if !is_running {
-        return 0;
+/// The grace that a pod's deletion begins, or shortens; `None` where it changes nothing.
+fn grace_seconds(pod: &Object, deletion: &Deletion) -> Option<u64> {
+    if pod.deletion_timestamp().is_some() {
+        let begun = pod.value["metadata"]["deletionGracePeriodSeconds"]
+            .as_u64()
+            .unwrap_or(0);
+        return deletion.grace_seconds.filter(|grace| *grace < begun);
     }
-    let own = object.value["spec"]["terminationGracePeriodSeconds"].as_u64();
-    deletion.grace_seconds.or(own).unwrap_or(GRACE_SECONDS)
+    // Only pods that a kubelet runs end with grace.
+    let is_running =
+        !pod.node_name().is_empty() && !matches!(pod.pod().status.phase.as_str(), "Succeeded" | "Failed");
+    let own = pod.value["spec"]["terminationGracePeriodSeconds"].as_u64();
+    let asked = deletion.grace_seconds.or(own).unwrap_or(GRACE_SECONDS);
+    Some(if is_running { asked } else { 0 })
 }

@@ -315,7 +315,10 @@ impl World {
             return;
         }
         let kubernetes = Rc::clone(&self.people.kubernetes);
-        let running = json!({ "status": { "phase": "Running" } });
+        let running = json!({ "status": {
+            "phase": "Running",
+            "conditions": [{ "type": "Ready", "status": "True" }],
+        }});
         let request = self.request(&kubernetes, key, Verb::MergeStatus(running));
         if !self.write(&request) {
             let (boot, again) = (

@@ -20,7 +20,7 @@ impl ApiServer {
             let mut budgets = self.budgets_of(&pod);
             match (budgets.pop(), budgets.is_empty()) {
                 (None, _) => {}
-                (Some(budget), true) => self.take_from(request, &budget)?,
+                (Some(budget), true) => self.take_from(request, &budget, &pod)?,
                 (Some(_), false) => {
                     return Err(Status::internal(
                         "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
@@ -61,7 +61,7 @@ impl ApiServer {
     }
 
     /// One disruption less, or why not.
-    fn take_from(&mut self, request: &Request, budget: &Stored) -> Result<(), Status> {
+    fn take_from(&mut self, request: &Request, budget: &Stored, pod: &Stored) -> Result<(), Status> {
         let status = &budget.value["status"];
         let number = |field: &str| status[field].as_i64().unwrap_or(0);
         let blocked = |retry_after_seconds, message: String| Status {
@@ -80,6 +80,11 @@ impl ApiServer {
         if number("observedGeneration") < budget.value["metadata"]["generation"].as_i64().unwrap_or(0) {
             let message = format!("The disruption budget {name} is still being processed by the server.");
             return Err(blocked(RETRY_AFTER_SECONDS, message));
+        }
+        // Of a budget that is kept, pods that are not Ready may always go.
+        let is_kept = number("currentHealthy") >= number("desiredHealthy") && number("desiredHealthy") > 0;
+        if is_kept && !is_ready(pod) {
+            return Ok(());
         }
         let allowed = number("disruptionsAllowed");
         if allowed == 0 {
@@ -100,4 +105,10 @@ impl ApiServer {
         let _ = self.commit(&write, Some(std::rc::Rc::clone(budget)), Some(value), true);
         Ok(())
     }
+}
+
+fn is_ready(pod: &Stored) -> bool {
+    let conditions = pod.value["status"]["conditions"].as_array();
+    let is_ready = |condition: &Value| condition["type"] == "Ready" && condition["status"] == "True";
+    conditions.is_some_and(|conditions| conditions.iter().any(is_ready))
 }

@@ -151,6 +151,10 @@ pub(crate) fn add_taint(value: &mut Value, key: &str) {
 
 /// What a typed API server leaves out when it writes.
 pub(crate) fn normalize(value: &mut Value) {
+    // Where there is none, a typed one is empty.
+    if value["spec"].is_null() {
+        value["spec"] = json!({});
+    }
     for (part, key) in [
         ("metadata", "labels"),
         ("metadata", "annotations"),
