@@ -237,17 +237,57 @@ fn the_uncordon_alone_passes_after_until_and_its_grace_and_the_skew() {
         gets(held(), uncordoned(held()), "2026-01-01T00:20:31Z"),
         (Outcome::Flag, Reason::Lapsed)
     );
-    // The marks stay the owner's: removed, they would free the lock.
-    for new in [stripped(held()), uncordoned(stripped(held()))] {
+}
+
+#[test]
+fn c4c_an_until_without_a_hold_holds_nothing_and_has_a_way_out() {
+    let node = annotate(free(), keys::UNTIL, "2026-01-01T00:15:00Z");
+    assert_eq!(
+        stranger_gets(&node, uncordoned(node.clone())),
+        (Outcome::Allow, Reason::NotHeld)
+    );
+    let node = annotate(node, keys::CANCEL, &format!("{UNREADABLE} left over"));
+    assert_eq!(
+        stranger_gets(&node, without(node.clone(), keys::UNTIL)),
+        (Outcome::Flag, Reason::Cancelled)
+    );
+}
+
+#[test]
+fn c5_the_marks_of_an_expired_hold_stay_their_owners() {
+    // AT-MOST-N: removed, they would free the lock while the node is down.
+    let gets = |who: Requester, new: NodeView| {
+        let late = at("2027-01-01T00:00:00Z");
+        let Decision::Verdict(v) = ask(who, held_in("sealed"), new, &Facts::default(), &policy(), late)
+        else {
+            panic!()
+        };
+        (v.outcome, v.reason)
+    };
+    let sealed = held_in("sealed");
+    let mut unlabelled = sealed.clone();
+    unlabelled.metadata.labels.clear();
+    for new in [
+        without(sealed.clone(), keys::HOLDER),
+        unlabelled,
+        stripped(sealed.clone()),
+        uncordoned(stripped(sealed.clone())),
+    ] {
         assert_eq!(
-            gets(held(), new, "2027-01-01T00:00:00Z"),
+            gets(stranger(), new.clone()),
             (Outcome::Deny, Reason::TamperedHold)
         );
+        assert_eq!(
+            gets(requester(AGENT, &[NODE]), new),
+            (Outcome::Allow, Reason::Owner)
+        );
     }
-    let new = uncordoned(untainted(held()));
+    for new in [untainted(sealed.clone()), uncordoned(untainted(sealed.clone()))] {
+        assert_eq!(gets(stranger(), new), (Outcome::Deny, Reason::TamperedTaint));
+    }
     assert_eq!(
-        gets(held(), new, "2027-01-01T00:00:00Z"),
-        (Outcome::Deny, Reason::TamperedTaint)
+        gets(stranger(), uncordoned(sealed)),
+        (Outcome::Flag, Reason::Lapsed)
     );
 }
 
@@ -382,6 +422,40 @@ fn a_cancel_needs_its_own_permission_and_comes_alone() {
         };
         assert_eq!((v.outcome, v.reason), (Outcome::Deny, Reason::CancelAlone));
     }
+}
+
+#[test]
+fn c9_a_cancel_planted_before_the_hold_needs_the_permission_and_opens_no_hold() {
+    // HELD-STAYS-CORDONED: any controller may write what is nobody's, but not this.
+    let unpermitted = Facts {
+        may_override: Known::Is(false),
+        ..Facts::default()
+    };
+    let gets = |old: &NodeView, new: NodeView| {
+        let Decision::Verdict(v) = ask(stranger(), old.clone(), new, &unpermitted, &policy(), now()) else {
+            panic!()
+        };
+        (v.outcome, v.reason)
+    };
+    let old_one = "2025-01-01T00:00:00Z old";
+    for node in [free(), untainted(held_in("wanted"))] {
+        for planted in [
+            cancelled(node.clone()),
+            annotate(node.clone(), keys::CANCEL, old_one),
+        ] {
+            assert_eq!(gets(&node, planted), (Outcome::Deny, Reason::NoOverride));
+        }
+    }
+    // One that was permitted, for a hold before this one, neither opens this hold nor can be made to.
+    let node = annotate(held(), keys::CANCEL, old_one);
+    assert_eq!(
+        gets(&node, uncordoned(node.clone())),
+        (Outcome::Deny, Reason::Held)
+    );
+    assert_eq!(
+        gets(&node, cancelled(node.clone())),
+        (Outcome::Deny, Reason::NoOverride)
+    );
 }
 
 #[test]

@@ -115,7 +115,8 @@ fn cordon_given_back_stays_where_a_person_asked_for_it_or_nobody_knows() {
 }
 
 #[test]
-fn what_the_cordon_was_is_written_once() {
+fn c7_what_the_cordon_was_is_written_once() {
+    // CORDON-GIVEN-BACK.
     let decided = held(r#","cordonhold.dev/was-unschedulable":"false""#);
     let hold = read(&decided).present().unwrap();
     let patch = NodePatch::cordon(&decided, &hold, "boot", true);
@@ -167,7 +168,8 @@ fn cordon_given_back_restores_a_cordon_that_others_cleared_unless_a_person_was_l
 }
 
 #[test]
-fn cordon_given_back_from_a_wish_leaves_the_cordon_whatever_the_marks_say() {
+fn c8_the_patch_that_ends_a_wish_leaves_the_cordon_whatever_the_marks_say() {
+    // CORDON-GIVEN-BACK.
     let mut node = held(r#","cordonhold.dev/was-unschedulable":"false""#);
     let _ = node
         .metadata

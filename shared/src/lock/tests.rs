@@ -82,7 +82,8 @@ fn at_most_n_whatever_is_in_the_way() {
 }
 
 #[test]
-fn at_most_n_a_sealed_entry_ends_only_with_another_boot() {
+fn c5_a_sealed_entry_ends_only_with_another_boot() {
+    // AT-MOST-N.
     let unexpired = BTreeSet::new();
     let entry = Entry::new("a", "2026-11-23T10:00:00Z", false);
     let mut node = NodeView::default();

@@ -1,0 +1,243 @@
+//! An agent in its world; and two of them under one lock.
+
+use super::world::name_of;
+use super::*;
+
+/// An agent in a world.
+#[derive(Clone)]
+pub(super) struct Run {
+    pub(super) cycle: Cycle,
+    pub(super) world: World,
+    pub(super) reports: Vec<Report>,
+    pub(super) acts: Vec<Act>,
+    wishes: u32,
+    /// How much of the log [`Run::news`] has told.
+    told: usize,
+}
+
+impl Run {
+    pub(super) fn new(policy: Policy) -> Run {
+        let mut run = Run {
+            world: World::new(&policy.node),
+            cycle: Cycle::new(policy),
+            reports: Vec::new(),
+            acts: Vec::new(),
+            wishes: 0,
+            told: 0,
+        };
+        run.feed(Input::Started);
+        run.told = run.world.log.len();
+        run
+    }
+
+    /// One input, and all the requests that follow from it.
+    pub(super) fn feed(&mut self, input: Input) {
+        assert_eq!(self.feed_until(input, ""), None);
+    }
+
+    /// The same, but stops before this request, which may be sent later, come late after a crash, or never come.
+    pub(super) fn feed_until(&mut self, input: Input, before: &str) -> Option<Request> {
+        let mut next = input;
+        loop {
+            let (cycle, outcome) = step(self.cycle.clone(), next);
+            self.cycle = cycle;
+            for act in outcome.acts {
+                if let Act::Report(report) = &act {
+                    self.reports.push(report.clone());
+                }
+                self.acts.push(act);
+            }
+            let request = outcome.request?;
+            if name_of(&request) == before {
+                return Some(request);
+            }
+            next = self.world.answer(request);
+        }
+    }
+
+    /// The request that was stopped before, and all that follow.
+    pub(super) fn send(&mut self, request: Option<Request>) {
+        let answer = self.world.answer(request.unwrap());
+        self.feed(answer);
+    }
+
+    /// The watch delivers the Node as it is.
+    pub(super) fn see(&mut self) {
+        self.feed(Input::Seen(self.world.node.clone()));
+    }
+
+    pub(super) fn due(&mut self, timer: Timer) {
+        self.feed(Input::Due(timer));
+    }
+
+    pub(super) fn drain(&mut self) {
+        self.world.pods.clear();
+        self.feed(Input::Drained);
+        self.see();
+    }
+
+    pub(super) fn wish(&mut self) {
+        assert_eq!(self.wish_until(""), None);
+    }
+
+    /// Each wish has a `created` of its own.
+    pub(super) fn wish_until(&mut self, before: &str) -> Option<Request> {
+        self.wishes += 1;
+        let created = format!("2026-11-23T10:00:00.{:09}Z", self.wishes);
+        self.feed_until(Input::Sentinel(Some(created)), before)
+    }
+
+    /// To the moment before the delay is over.
+    pub(super) fn reach_delay(&mut self) {
+        self.wish();
+        self.drain();
+        assert_eq!(self.world.phase(), Some(Phase::Delaying));
+    }
+
+    /// To a reboot that was issued.
+    pub(super) fn reach_reboot(&mut self) {
+        self.reach_delay();
+        self.due(Timer::Delay);
+        assert_eq!((self.world.phase(), self.reboots()), (Some(Phase::Sealed), 1));
+    }
+
+    /// A new process, which knows nothing.
+    pub(super) fn restart(&mut self) {
+        self.cycle = Cycle::new(self.cycle.policy.clone());
+        self.feed(Input::Started);
+    }
+
+    pub(super) fn boot(&mut self) {
+        self.world.boots += 1;
+        self.world.host = HostState {
+            boot_id: format!("boot-{}", self.world.boots),
+            shutdown: Shutdown::No,
+        };
+        let boot_id = self.world.host.boot_id.clone();
+        self.world.change(|node| node.status.node_info.boot_id = boot_id);
+        self.restart();
+    }
+
+    /// To the end of the cycle.
+    pub(super) fn boot_and_return(&mut self) {
+        self.boot();
+        self.due(Timer::Soak);
+        assert!(self.is_clean() && self.cycle.is_idle());
+    }
+
+    pub(super) fn reboots(&self) -> usize {
+        self.world.log.iter().filter(|name| *name == "reboot").count()
+    }
+
+    pub(super) fn rebooted(&self) -> bool {
+        self.reboots() > 0
+    }
+
+    /// What was asked and written since the last time, in order.
+    pub(super) fn news(&mut self) -> String {
+        let news = self.world.log[self.told..].join(",");
+        self.told = self.world.log.len();
+        news
+    }
+
+    pub(super) fn called_off(&self) -> Option<&Reason> {
+        self.reports.iter().find_map(|report| match report {
+            Report::CalledOff(reason) => Some(reason),
+            _ => None,
+        })
+    }
+
+    pub(super) fn was_disturbed(&self, by: Disturbance) -> bool {
+        let next = Next::DrainAgain;
+        self.reports.contains(&Report::Disturbed { by, next })
+    }
+
+    /// Whether the Node, with its cordon as it is, and the lock carry nothing of ours.
+    pub(super) fn is_clean(&self) -> bool {
+        let is_ours = |entry: &Entry| entry.node == self.world.node.name();
+        self.is_unmarked() && !self.world.lock.entries.iter().any(is_ours)
+    }
+
+    pub(super) fn is_unmarked(&self) -> bool {
+        let node = &self.world.node;
+        let marked = keys::MARK_ANNOTATIONS
+            .iter()
+            .any(|key| node.annotation(key).is_some());
+        !marked && node.label(keys::PHASE).is_none() && !node.is_tainted(keys::REBOOTING)
+    }
+}
+
+/// Two agents, each on its own Node, under one lock with one slot.
+pub(super) struct Pair {
+    a: Run,
+    b: Run,
+}
+
+impl Pair {
+    pub(super) fn new() -> Pair {
+        let run = |node: &str| {
+            Run::new(Policy {
+                node: node.to_owned(),
+                ..policy()
+            })
+        };
+        Pair {
+            a: run("a"),
+            b: run("b"),
+        }
+    }
+
+    /// What happens next happens on a, in the world that b left.
+    pub(super) fn a(&mut self) -> &mut Run {
+        share(&self.b.world, &mut self.a.world);
+        &mut self.a
+    }
+
+    /// What happens next happens on b, in the world that a left.
+    pub(super) fn b(&mut self) -> &mut Run {
+        share(&self.a.world, &mut self.b.world);
+        &mut self.b
+    }
+
+    /// b looks at the lock again, and this node is in its way.
+    pub(super) fn assert_b_waits_for(&mut self, node: &str) {
+        let b = self.b();
+        b.reports.clear();
+        b.cycle.said = None;
+        b.due(Timer::Poll);
+        let holders = BTreeSet::from([node.to_owned()]);
+        assert_eq!(b.reports, [Report::LockHeld(holders)]);
+        assert_eq!(b.world.phase(), Some(Phase::Wanted));
+    }
+
+    /// b looks at the lock again, and it is free.
+    pub(super) fn assert_b_goes_on(&mut self) {
+        let b = self.b();
+        b.due(Timer::Poll);
+        assert_eq!(b.world.phase(), Some(Phase::Draining));
+        assert_eq!(b.world.lock.entries.len(), 1);
+        assert_eq!(b.world.lock.entries[0].node, "b");
+    }
+}
+
+fn share(from: &World, to: &mut World) {
+    let _ = to.peers.insert(from.node.name().to_owned(), from.node.clone());
+    if from.lock_revision > to.lock_revision {
+        to.lock = from.lock.clone();
+        to.lock_revision = from.lock_revision;
+    }
+}
+
+pub(super) fn policy() -> Policy {
+    Policy {
+        node: "a".to_owned(),
+        concurrency: 1,
+        verify: true,
+        on_uncordon: OnUncordon::Redrain,
+        redrains_max: 2,
+    }
+}
+
+pub(super) fn agent() -> Run {
+    Run::new(policy())
+}
