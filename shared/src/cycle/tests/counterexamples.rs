@@ -515,27 +515,3 @@ fn c13_nothing_is_issued_on_a_seal_past_its_deadline() {
     assert!(run.world.node.spec.unschedulable);
     assert_eq!(run.world.lock.entries.len(), 1, "the entry is kept");
 }
-
-#[test]
-fn a_cordon_found_after_the_give_back_is_somebody_elses() {
-    let lost = || Failure::Unknown("timeout".to_owned());
-    // Killed between the give-back and the release.
-    let mut run = agent();
-    run.wish();
-    run.world.fail.push(("read lock", lost(), Applied::No));
-    run.due(Timer::Drain);
-    assert_eq!((run.world.phase(), run.world.lock.entries.len()), (None, 1));
-    run.world.set_unschedulable(true);
-    run.restart();
-    assert!(run.is_clean() && run.world.node.spec.unschedulable);
-
-    // The answer to the give-back never came.
-    let mut run = agent();
-    run.wish();
-    run.world.fail.push(("give back", lost(), Applied::Yes));
-    run.due(Timer::Drain);
-    assert_eq!(run.world.phase(), None);
-    run.world.set_unschedulable(true);
-    run.due(Timer::Retry(1));
-    assert!(run.is_clean() && run.world.node.spec.unschedulable);
-}
