@@ -17,6 +17,7 @@ pub mod workload;
 
 pub mod host;
 pub mod machine;
+pub mod metrics_lint;
 
 pub mod demo;
 

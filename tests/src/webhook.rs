@@ -228,6 +228,11 @@ async fn spoof_hold(client: &Client, node: &str) -> Result<bool> {
 
 /// The status of a plain GET.
 pub async fn http_status(address: SocketAddr, path: &str) -> Result<u16> {
+    Ok(http_get(address, path).await?.0)
+}
+
+/// The status and the body of a plain GET.
+pub async fn http_get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
         let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
@@ -242,8 +247,8 @@ pub async fn http_status(address: SocketAddr, path: &str) -> Result<u16> {
         .with_context(|| format!("failed to get {address}{path}"))?;
     let text = String::from_utf8_lossy(&answer);
     ensure!(text.starts_with("HTTP/1."), "{address}{path} answered no HTTP");
-    text.split(' ')
-        .nth(1)
-        .and_then(|code| code.parse().ok())
-        .with_context(|| format!("{address}{path} answered no status"))
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    let status = status.with_context(|| format!("{address}{path} answered no status"))?;
+    Ok((status, body.to_owned()))
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, ValueEnum};
 use cordonhold_rt::duration;
 use cordonhold_rt::logging::LogFormat;
@@ -30,6 +31,8 @@ pub struct Args {
     /// What happens to a request that should not pass
     #[arg(long, env = "CORDONHOLD_MODE", value_enum, default_value_t = ModeArg::Enforce)]
     pub mode: ModeArg,
+    #[command(flatten)]
+    pub evidence: EvidenceArgs,
     /// Namespace of the agent's `ServiceAccount`
     #[arg(long, env = "POD_NAMESPACE", default_value = "cordonhold")]
     pub agent_namespace: String,
@@ -64,6 +67,18 @@ pub struct Args {
     /// After SIGTERM: how long to be unready but still accept, so that nobody is sent to a closed port
     #[arg(long, env = "CORDONHOLD_SHUTDOWN_DELAY", value_parser = duration::parse, default_value = "5s")]
     pub shutdown_delay: Duration,
+}
+
+/// What is left behind of a decision, beside the log and the metrics.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Evidence")]
+pub struct EvidenceArgs {
+    /// Write no Events on Nodes about which something was denied
+    #[arg(long, env = "CORDONHOLD_NO_EVENTS")]
+    pub no_events: bool,
+    /// Name of this process in its Events; in a pod, the pod's name
+    #[arg(long, env = "HOSTNAME", value_name = "NAME", default_value = "cordonhold-webhook", value_parser = NonEmptyStringValueParser::new())]
+    pub instance: String,
 }
 
 /// [`Mode`] on the command line.

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cordonhold_shared::admission::{
-    self, Change, Decision, Fact, Facts, Known, Policy, Reason, Request, Verdict,
+    self, Change, Decision, Fact, Facts, Known, Outcome, Policy, Reason, Request, Verdict,
 };
 use cordonhold_shared::keys;
 use futures_util::FutureExt;
 use jiff::Timestamp;
 use tracing::info;
 
+use crate::events::{Denial, Recorder};
+use crate::metrics::{LookupKind, LookupOutcome};
 use crate::review::{self, Review, Unreadable};
 use crate::{Lookup, Metrics};
 
@@ -25,6 +27,7 @@ pub struct Judge {
     policy: Policy,
     lookup: Box<dyn Lookup>,
     metrics: Arc<Metrics>,
+    recorder: Option<Recorder>,
 }
 
 /// A verdict and the facts it rests on.
@@ -39,6 +42,16 @@ impl Judge {
             policy,
             lookup,
             metrics,
+            recorder: None,
+        }
+    }
+
+    /// Denials are also told by Events on their Nodes.
+    #[must_use]
+    pub fn with_events(self, recorder: Recorder) -> Judge {
+        Judge {
+            recorder: Some(recorder),
+            ..self
         }
     }
 
@@ -62,6 +75,7 @@ impl Judge {
         if judged.verdict.reason != Reason::NothingOfOurs {
             self.log(review, &judged, latency);
         }
+        self.record(review, &judged.verdict);
         review::render(&review.uid, &judged.verdict)
     }
 
@@ -97,8 +111,12 @@ impl Judge {
                 Decision::Need(Fact::Override) => {
                     let node = request.old.name();
                     facts.may_override = self.lookup.may_override(&request.requester, node).await;
+                    self.count(LookupKind::Override, &facts.may_override);
                 }
-                Decision::Need(Fact::KuredLock) => facts.kured_lock = self.lookup.kured_lock().await,
+                Decision::Need(Fact::KuredLock) => {
+                    facts.kured_lock = self.lookup.kured_lock().await;
+                    self.count(LookupKind::KuredLock, &facts.kured_lock);
+                }
             }
         }
         let why = "the decision asked for the same fact twice, which is a defect of cordonhold";
@@ -107,6 +125,30 @@ impl Judge {
             verdict,
             is_about_kured: false,
         }
+    }
+
+    /// A dry run leaves no trace in the cluster.
+    fn record(&self, review: &Review, verdict: &Verdict) {
+        let Some(recorder) = &self.recorder else { return };
+        if verdict.outcome != Outcome::Deny || review.dry_run {
+            return;
+        }
+        let Request { requester, old, .. } = &review.request;
+        recorder.denied(Denial {
+            node: old.name().to_owned(),
+            uid: old.metadata.uid.clone(),
+            reason: verdict.reason,
+            user: requester.user.clone(),
+            message: verdict.message.clone(),
+        });
+    }
+
+    fn count<T>(&self, kind: LookupKind, answer: &Known<T>) {
+        let outcome = match answer {
+            Known::Is(_) => LookupOutcome::Answered,
+            Known::Unasked | Known::Failed(_) => LookupOutcome::Failed,
+        };
+        self.metrics.looked_up(kind, outcome);
     }
 
     /// The audit trail: one line for each decision about anything of ours.

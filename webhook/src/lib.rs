@@ -1,8 +1,9 @@
 //! The admission webhook: an HTTPS server around [`cordonhold_shared::admission::decide`].
 //!
-//! It observes and answers; it decides nothing of its own and writes nothing to the cluster.
+//! It observes and answers; it decides nothing of its own, and writes nothing to the cluster but Events about denials.
 
 mod args;
+mod events;
 mod judge;
 mod lookup;
 mod metrics;
@@ -16,12 +17,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cordonhold_rt::{client, crypto, logging, shutdown};
+use kube::Client;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-pub use args::{Args, ModeArg};
+pub use args::{Args, EvidenceArgs, ModeArg};
+pub use events::Recorder;
 pub use judge::Judge;
 pub use lookup::Lookup;
 pub use metrics::Metrics;
@@ -70,8 +73,9 @@ pub async fn run(args: &Args) -> Result<(), Error> {
         .await
         .map_err(Error::Client)?;
     let policy = args.policy();
-    let lookup = lookup::ClusterLookup::new(kube, policy.kured.as_ref());
-    let judge = Arc::new(Judge::new(policy, Box::new(lookup), Arc::clone(&metrics)));
+    let lookup = lookup::ClusterLookup::new(kube.clone(), policy.kured.as_ref());
+    let judge = Judge::new(policy, Box::new(lookup), Arc::clone(&metrics));
+    let judge = Arc::new(with_events(judge, &args.evidence, kube, &metrics));
 
     let (admission, listening) = listen("--listen", args.listen).await?;
     let (admin, admin_listening) = listen("--admin-listen", args.admin_listen).await?;
@@ -116,6 +120,16 @@ pub async fn run(args: &Args) -> Result<(), Error> {
         task.abort();
     }
     Ok(())
+}
+
+/// Tells denials by Events too, unless the flags say no. The task that writes them ends with the judge.
+fn with_events(judge: Judge, args: &EvidenceArgs, kube: Client, metrics: &Arc<Metrics>) -> Judge {
+    if args.no_events {
+        return judge;
+    }
+    let (recorder, writer) = Recorder::new(kube, args.instance.clone(), Arc::clone(metrics));
+    drop(tokio::spawn(writer));
+    judge.with_events(recorder)
 }
 
 /// The socket and its address: port 0 asks for any free one.

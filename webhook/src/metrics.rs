@@ -1,15 +1,18 @@
 //! What the webhook counts. Labels are closed sets: no name, message or user ever becomes one.
 
-use std::fmt;
-use std::sync::Arc;
+use std::fmt::{self, Write as _};
 use std::sync::atomic::AtomicI64;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use cordonhold_shared::admission::Verdict;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, text};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder, text,
+};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
@@ -19,15 +22,65 @@ const LATENCY_BUCKETS: [f64; 12] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0,
 ];
 
-/// Why a connection came to nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub(crate) enum Refusal {
-    AcceptError,
-    TooMany,
-    Handshake,
-    HandshakeTimeout,
+/// An enum whose variants are all the values of one label.
+macro_rules! label {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident = $value:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub(crate) enum $name { $($variant,)+ }
+
+        impl $name {
+            const ALL: &[$name] = &[$($name::$variant,)+];
+
+            pub(crate) fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $value,)+ }
+            }
+        }
+
+        impl EncodeLabelValue for $name {
+            fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+                encoder.write_str(self.as_str())
+            }
+        }
+    };
 }
 
+label! {
+    /// Why a connection came to nothing.
+    Refusal {
+        AcceptError = "accept_error",
+        TooMany = "too_many",
+        Handshake = "handshake",
+        HandshakeTimeout = "handshake_timeout",
+    }
+}
+
+label! {
+    /// What the cluster was asked for.
+    LookupKind {
+        Override = "override",
+        KuredLock = "kured_lock",
+    }
+}
+
+label! {
+    /// What came of asking.
+    LookupOutcome {
+        Answered = "answered",
+        Failed = "failed",
+    }
+}
+
+label! {
+    /// What became of a denial's Event.
+    EventOutcome {
+        Written = "written",
+        Failed = "failed",
+        Dropped = "dropped",
+    }
+}
+
+/// A verdict and a reason are closed sets too, of the crate that decides.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DecisionLabels {
     verdict: &'static str,
@@ -39,6 +92,17 @@ struct RefusalLabels {
     reason: Refusal,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LookupLabels {
+    kind: LookupKind,
+    outcome: LookupOutcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EventLabels {
+    outcome: EventOutcome,
+}
+
 /// All of it, registered once.
 pub struct Metrics {
     registry: Registry,
@@ -46,9 +110,38 @@ pub struct Metrics {
     latency: Histogram,
     open: Gauge,
     refused: Family<RefusalLabels, Counter>,
+    lookups: Family<LookupLabels, Counter>,
+    kured_watch: KuredWatch,
+    events: Family<EventLabels, Counter>,
     panics: Counter,
     not_after: Gauge<i64, AtomicI64>,
     reload_failures: Counter,
+}
+
+/// When the watch of kured's `DaemonSet` last said something. Its age is taken when somebody looks.
+#[derive(Clone, Debug, Default)]
+struct KuredWatch(Arc<Mutex<Option<Instant>>>);
+
+impl KuredWatch {
+    fn hear(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+}
+
+impl Collector for KuredWatch {
+    /// Nothing is shown where nothing is watched, or the watch has yet to begin.
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let heard = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(heard) = heard else { return Ok(()) };
+        let age = ConstGauge::new(heard.elapsed().as_secs_f64());
+        let metric = encoder.encode_descriptor(
+            "kured_watch_age",
+            "Since the watch of kured's DaemonSet last said something, be it that nothing changed",
+            Some(&Unit::Seconds),
+            age.metric_type(),
+        )?;
+        age.encode(metric)
+    }
 }
 
 /// A connection that is counted as open until this is dropped.
@@ -75,54 +168,94 @@ impl Metrics {
             latency: Histogram::new(LATENCY_BUCKETS),
             open: Gauge::default(),
             refused: Family::default(),
+            lookups: Family::default(),
+            kured_watch: KuredWatch::default(),
+            events: Family::default(),
             panics: Counter::default(),
             not_after: Gauge::default(),
             reload_failures: Counter::default(),
         };
-        let registry = &mut metrics.registry;
+        metrics.register_decisions();
+        metrics.register_cluster();
+        metrics.register_server();
+        metrics.begin_at_zero();
+        metrics
+    }
+
+    fn register_decisions(&mut self) {
+        let registry = &mut self.registry;
         registry.register(
             "decisions",
             "Decisions by verdict and reason",
-            metrics.decisions.clone(),
+            self.decisions.clone(),
         );
         registry.register_with_unit(
             "decision_latency",
             "From the first byte of a review's body to its answer",
             Unit::Seconds,
-            metrics.latency.clone(),
-        );
-        registry.register(
-            "connections",
-            "Open connections on both ports",
-            metrics.open.clone(),
-        );
-        registry.register(
-            "connections_refused",
-            "Connections that came to nothing, by reason",
-            metrics.refused.clone(),
+            self.latency.clone(),
         );
         registry.register(
             "panics",
             "Reviews whose decision panicked; each was denied",
-            metrics.panics.clone(),
+            self.panics.clone(),
+        );
+    }
+
+    fn register_cluster(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "lookups",
+            "Questions to the API server, by kind and outcome",
+            self.lookups.clone(),
+        );
+        registry.register_collector(Box::new(self.kured_watch.clone()));
+        registry.register(
+            "events",
+            "Events on Nodes about denials, by what became of them; repeats are counted in one Event",
+            self.events.clone(),
+        );
+    }
+
+    fn register_server(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("connections", "Open connections on both ports", self.open.clone());
+        registry.register(
+            "connections_refused",
+            "Connections that came to nothing, by reason",
+            self.refused.clone(),
         );
         registry.register_with_unit(
             "certificate_expiry_timestamp",
             "When the served certificate ends, since 1970",
             Unit::Seconds,
-            metrics.not_after.clone(),
+            self.not_after.clone(),
         );
         registry.register(
             "certificate_reload_failures",
             "Changed certificate files that could not be used",
-            metrics.reload_failures.clone(),
+            self.reload_failures.clone(),
         );
         registry.register(
             "build",
             "The version that runs",
             Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
         );
-        metrics
+    }
+
+    /// A counter that appears with its first increment hides that increment from `rate()`.
+    fn begin_at_zero(&self) {
+        for &reason in Refusal::ALL {
+            drop(self.refused.get_or_create(&RefusalLabels { reason }));
+        }
+        for &kind in LookupKind::ALL {
+            for &outcome in LookupOutcome::ALL {
+                drop(self.lookups.get_or_create(&LookupLabels { kind, outcome }));
+            }
+        }
+        for &outcome in EventOutcome::ALL {
+            drop(self.events.get_or_create(&EventLabels { outcome }));
+        }
     }
 
     pub(crate) fn decided(&self, verdict: &Verdict, latency: Duration) {
@@ -136,6 +269,19 @@ impl Metrics {
 
     pub(crate) fn panicked(&self) {
         let _ = self.panics.inc();
+    }
+
+    pub(crate) fn looked_up(&self, kind: LookupKind, outcome: LookupOutcome) {
+        let _ = self.lookups.get_or_create(&LookupLabels { kind, outcome }).inc();
+    }
+
+    /// The watch of kured's `DaemonSet` has said something: an object, a bookmark, or that it began anew.
+    pub fn kured_watch_heard(&self) {
+        self.kured_watch.hear();
+    }
+
+    pub(crate) fn event(&self, outcome: EventOutcome) {
+        let _ = self.events.get_or_create(&EventLabels { outcome }).inc();
     }
 
     pub(crate) fn refused(&self, reason: Refusal) {
@@ -162,3 +308,6 @@ impl Metrics {
         Ok(page)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ mod wire;
 mod at_most_n;
 mod bad_input;
 mod cordon_given_back;
+mod evidence;
 mod held_stays_cordoned;
 mod manifests;
 mod never_in_the_way;

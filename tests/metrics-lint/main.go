@@ -1,0 +1,127 @@
+// Reads a page of metrics from standard input as Prometheus itself reads it, and lints it as promtool does.
+//
+// It prints what is wrong, a line each, and then exits with 1.
+// promtool's own linter takes only the older text format, so the page is read with Prometheus' parser of OpenMetrics first.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/textparse"
+)
+
+const contentType = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+func main() {
+	problems, err := lint(os.Stdin)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "metrics-lint:", err)
+		os.Exit(2)
+	}
+	for _, problem := range problems {
+		fmt.Printf("%s: %s\n", problem.Metric, problem.Text)
+	}
+	if len(problems) > 0 {
+		os.Exit(1)
+	}
+}
+
+func lint(page io.Reader) ([]promlint.Problem, error) {
+	text, err := io.ReadAll(page)
+	if err != nil {
+		return nil, err
+	}
+	families, err := parse(text)
+	if err != nil {
+		return nil, err
+	}
+	if len(families) == 0 {
+		return nil, errors.New("the page has no metric")
+	}
+	return promlint.NewWithMetricFamilies(families).Lint()
+}
+
+// parse gives the families as the linter wants them: by the names that are scraped, so that a counter ends with _total.
+func parse(text []byte) ([]*dto.MetricFamily, error) {
+	parser, err := textparse.New(text, contentType, labels.NewSymbolTable(), textparse.ParserOptions{})
+	if err != nil {
+		return nil, err
+	}
+	var families []*dto.MetricFamily
+	// A family's lines stand together: the parser itself refuses others.
+	current := func(name []byte) *dto.MetricFamily {
+		if len(families) == 0 || families[len(families)-1].GetName() != string(name) {
+			families = append(families, &dto.MetricFamily{Name: new(string(name))})
+		}
+		return families[len(families)-1]
+	}
+	for {
+		entry, err := parser.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		switch entry {
+		case textparse.EntryHelp:
+			name, help := parser.Help()
+			current(name).Help = new(string(help))
+		case textparse.EntryType:
+			name, kind := parser.Type()
+			if current(name).Type, err = typeOf(kind); err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+		case textparse.EntryUnit:
+			name, unit := parser.Unit()
+			current(name).Unit = new(string(unit))
+		case textparse.EntrySeries:
+			if len(families) == 0 {
+				return nil, errors.New("a sample stands before any family")
+			}
+			var series labels.Labels
+			parser.Labels(&series)
+			family := families[len(families)-1]
+			family.Metric = append(family.Metric, metric(family.GetType(), series))
+		}
+	}
+	for _, family := range families {
+		if family.GetType() == dto.MetricType_COUNTER {
+			*family.Name += "_total"
+		}
+	}
+	return families, nil
+}
+
+func typeOf(kind model.MetricType) (*dto.MetricType, error) {
+	switch kind {
+	case model.MetricTypeCounter:
+		return dto.MetricType_COUNTER.Enum(), nil
+	// An info is a gauge that is always 1.
+	case model.MetricTypeGauge, model.MetricTypeInfo:
+		return dto.MetricType_GAUGE.Enum(), nil
+	case model.MetricTypeHistogram:
+		return dto.MetricType_HISTOGRAM.Enum(), nil
+	default:
+		return nil, fmt.Errorf("the type %q is not expected here", kind)
+	}
+}
+
+// metric is one sample as far as the linter looks: its labels. A histogram's le is the format's own.
+func metric(kind dto.MetricType, series labels.Labels) *dto.Metric {
+	sample := &dto.Metric{}
+	series.Range(func(label labels.Label) {
+		isFormats := label.Name == model.MetricNameLabel || kind == dto.MetricType_HISTOGRAM && label.Name == model.BucketLabel
+		if !isFormats {
+			sample.Label = append(sample.Label, &dto.LabelPair{Name: new(label.Name), Value: new(label.Value)})
+		}
+	})
+	return sample
+}

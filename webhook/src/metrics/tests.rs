@@ -1,0 +1,77 @@
+//! The README's table lists the metrics that there are, with their labels: no more, no less.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cordonhold_shared::admission::{Mode, Reason};
+
+use super::*;
+
+/// A page on which every metric has at least one sample.
+fn full_page() -> String {
+    let metrics = Metrics::new();
+    metrics.kured_watch_heard();
+    let verdict = Verdict::unjudged(Reason::MalformedReview, Mode::Enforce, "");
+    metrics.decided(&verdict, Duration::ZERO);
+    metrics.render().unwrap()
+}
+
+/// The metrics of a page: the labels of each by its name. What belongs to the format itself is left out.
+fn metrics_of(page: &str) -> BTreeMap<&str, BTreeSet<&str>> {
+    let histograms: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" histogram"))
+        .collect();
+    let mut metrics: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for sample in page.lines().filter(|line| !line.starts_with('#')) {
+        let (name, rest) = sample.split_at(sample.find(['{', ' ']).unwrap());
+        let histogram = histograms.iter().find(|histogram| name.starts_with(**histogram));
+        let labels = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+        metrics
+            .entry(histogram.unwrap_or(&name))
+            .or_default()
+            .extend(labels.into_iter().flat_map(|(labels, _)| label_names(labels)));
+    }
+    metrics
+}
+
+fn label_names(labels: &str) -> impl Iterator<Item = &str> {
+    labels
+        .split(',')
+        .map(|label| label.split('=').next().unwrap_or(label))
+        .filter(|name| *name != "le")
+}
+
+/// `name{label,label}` in the first cell of each row.
+fn documented(readme: &str) -> BTreeMap<&str, BTreeSet<&str>> {
+    let (_, table) = readme.split_once("| metric | what |\n| --- | --- |\n").unwrap();
+    table
+        .lines()
+        .map_while(|row| row.strip_prefix("| `")?.split_once('`'))
+        .map(|(cell, _)| match cell.split_once('{') {
+            Some((name, labels)) => (name, label_names(labels.trim_end_matches('}')).collect()),
+            None => (cell, BTreeSet::new()),
+        })
+        .collect()
+}
+
+#[test]
+fn every_metric_is_in_the_readme_with_its_labels() {
+    let page = full_page();
+    assert_eq!(documented(include_str!("../../README.md")), metrics_of(&page));
+}
+
+#[test]
+fn every_value_of_a_label_is_there_from_the_start() {
+    let page = Metrics::new().render().unwrap();
+    for (name, values) in [
+        ("connections_refused_total{reason", Refusal::ALL.len()),
+        ("lookups_total{", LookupKind::ALL.len() * LookupOutcome::ALL.len()),
+        ("events_total{outcome", EventOutcome::ALL.len()),
+    ] {
+        let found = page
+            .lines()
+            .filter(|line| line.contains(name) && line.ends_with(" 0"));
+        assert_eq!(found.count(), values, "{name}");
+    }
+    assert!(!page.contains("kured_watch_age"), "nothing is watched");
+}
