@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::args::is_name;
+use crate::args::value::is_name;
 
 mod views;
 

@@ -1,20 +1,43 @@
-//! The command line and environment: `AgentArgs` as typed, [`Config`] validated.
+//! The command line and environment: as typed in `Args`, validated in [`Config`].
 //!
 //! kured's flags keep kured's names and meanings, and are read from `KURED_<FLAG>` too; ours from `CORDONHOLD_<FLAG>`.
-//! Whatever is wrong gives one line that names it and the fix.
+//! Whatever is wrong gives one line that names it and the fix. Not here: what a flag does.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
-use cordonhold_rt::duration;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser};
 use cordonhold_rt::exit;
-use cordonhold_rt::logging::LogFormat;
-use cordonhold_shared::cycle::{OnUncordon, Policy};
+use cordonhold_shared::cycle::Policy;
 use cordonhold_shared::timers::Timing;
 
 use crate::host::HostConfig;
+
+pub mod blockers;
+pub mod drain;
+pub mod lock;
+pub mod notify;
+pub mod process;
+pub mod returning;
+pub mod value;
+pub mod window;
+
+mod cycle;
+mod host;
+mod not_yet;
+
+use blockers::BlockerConfig;
+use cycle::CycleArgs;
+use drain::DrainConfig;
+use host::HostArgs;
+use lock::LockConfig;
+use notify::NotifyConfig;
+use process::ProcessConfig;
+use returning::ReturnConfig;
+use value::Amount;
+use window::WindowConfig;
 
 /// What an agent runs with.
 #[derive(Clone, Debug)]
@@ -24,12 +47,15 @@ pub struct Config {
     pub host: HostConfig,
     /// Where the host's wish for a reboot is: a path inside the host's root.
     pub sentinel: PathBuf,
-    /// `None`: the pod that the agent runs in.
-    pub kubeconfig: Option<PathBuf>,
-    pub lock_namespace: String,
-    pub lock_name: String,
-    pub drain_grace_period: Option<u32>,
-    pub log_format: LogFormat,
+    pub lock: LockConfig,
+    pub drain: DrainConfig,
+    pub returning: ReturnConfig,
+    pub window: WindowConfig,
+    pub blockers: BlockerConfig,
+    pub notify: NotifyConfig,
+    pub process: ProcessConfig,
+    /// What the operator should change, though it works.
+    pub warnings: Vec<String>,
 }
 
 /// What a command line asks for.
@@ -45,35 +71,29 @@ pub enum Parsed {
 pub enum ArgsError {
     #[error("{0}")]
     CommandLine(String),
+    /// `name` is a flag, or the variable that its value came from.
+    #[error("{name}: {why}")]
+    Value { name: String, why: String },
+    #[error(
+        "{word:?} belongs to no flag: write --flag=VALUE or --flag VALUE; a flag that is on or off takes its value only after ="
+    )]
+    LooseWord { word: String },
+    #[error("{word}: flags begin with two dashes: see --help")]
+    OneDash { word: String },
     #[error(
         "the node's name is missing: name it with --node-id or KURED_NODE_ID (in a pod, from the field spec.nodeName)"
     )]
     NodeMissing,
-    #[error(
-        "{flag}: {value:?} is not a name that Kubernetes knows: use lower case letters, digits, '-' and '.'"
-    )]
-    Name { flag: &'static str, value: String },
-    #[error("{flag}: the words of {value:?} cannot be told apart: close its quotes as in a shell")]
-    Words { flag: &'static str, value: String },
-    #[error("{flag} is empty: name a command, like {example:?}")]
-    NoCommand {
-        flag: &'static str,
-        example: &'static str,
-    },
-    #[error("{flag} is 0: give a duration above 0, like {example}")]
-    Zero {
-        flag: &'static str,
-        example: &'static str,
-    },
-    #[error("{flag}: {} is not an absolute path: begin it with /", .path.display())]
-    Relative { flag: &'static str, path: PathBuf },
+    #[error("this version does not do what {0} asks for: leave that at its default, which --help names")]
+    NotYet(String),
 }
 
 /// Cordons, drains and reboots the node that it runs on when the host asks for it, one node after another,
 /// and reboots only a node that stayed cordoned and empty since it was drained.
 ///
 /// Each flag can be given in the environment, as named beside it; the command line wins.
-/// Durations are written as in Go: 90s, 1h30m, 0. CORDONHOLD_LOG sets the log level, like info or debug.
+/// Durations are written as in Go: 90s, 1h30m, 0. A BOOL is true or false; a flag alone is true, and its value follows only after =.
+/// CORDONHOLD_LOG sets the log level, like info or debug.
 #[expect(clippy::doc_markdown, reason = "it is what --help prints")]
 #[derive(Debug, Parser)]
 #[command(
@@ -82,271 +102,149 @@ pub enum ArgsError {
     max_term_width = 110,
     args_override_self = true
 )]
-struct AgentArgs {
+struct Args {
     #[command(flatten)]
-    work: WorkArgs,
+    cycle: CycleArgs,
     #[command(flatten)]
     host: HostArgs,
     #[command(flatten)]
-    lock: LockArgs,
-    /// How log lines look
-    #[arg(
-        long,
-        env = "KURED_LOG_FORMAT",
-        value_enum,
-        default_value = "text",
-        hide_env_values = true
-    )]
-    log_format: LogFormat,
+    window: WindowConfig,
+    #[command(flatten)]
+    blockers: BlockerConfig,
+    #[command(flatten)]
+    lock: LockConfig,
+    #[command(flatten)]
+    drain: DrainConfig,
+    #[command(flatten)]
+    returning: ReturnConfig,
+    #[command(flatten)]
+    notify: NotifyConfig,
+    #[command(flatten)]
+    process: ProcessConfig,
 }
 
-/// When and how a node is drained and rebooted.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Draining and rebooting")]
-struct WorkArgs {
-    /// Name of the Node that the agent runs on (required)
-    #[arg(long, env = "KURED_NODE_ID", value_name = "NAME")]
-    node_id: Option<String>,
-    /// How often the sentinel is looked at
-    #[arg(long, env = "KURED_PERIOD", value_parser = duration::parse, value_name = "DURATION", default_value = "1h")]
-    period: Duration,
-    /// Wait between the end of the drain and the reboot; the node is watched meanwhile
-    #[arg(long, env = "KURED_REBOOT_DELAY", value_parser = duration::parse, value_name = "DURATION", default_value = "0")]
-    reboot_delay: Duration,
-    /// Longest drain, after which the reboot is called off; 0 is no limit
-    #[arg(long, env = "KURED_DRAIN_TIMEOUT", value_parser = duration::parse, value_name = "DURATION", default_value = "0")]
-    drain_timeout: Duration,
-    /// Seconds that an evicted pod has to end; below 0 each pod's own
-    #[arg(
-        long,
-        env = "KURED_DRAIN_GRACE_PERIOD",
-        value_name = "SECONDS",
-        default_value_t = -1,
-        allow_negative_numbers = true
-    )]
-    drain_grace_period: i64,
-    /// Whether the node must be seen cordoned and empty right before the reboot; `never` is kured's behaviour
-    #[arg(
-        long,
-        env = "CORDONHOLD_VERIFY_BEFORE_REBOOT",
-        value_enum,
-        default_value = "always"
-    )]
-    verify_before_reboot: Verify,
-    /// What follows when somebody uncordons the node, or a pod lands on it, before the reboot
-    #[arg(long, env = "CORDONHOLD_ON_UNCORDON", value_enum, default_value = "redrain")]
-    on_uncordon: Uncordon,
-    /// How often the node is drained again before the reboot is called off
-    #[arg(long, env = "CORDONHOLD_REDRAINS", value_name = "COUNT", default_value_t = 5)]
-    redrains: u8,
-    /// How long after a reboot was called off the next one is wished for
-    #[arg(long, env = "CORDONHOLD_BACKOFF", value_parser = duration::parse, value_name = "DURATION", default_value = "5m")]
-    backoff: Duration,
-    /// How long a reboot may take before the agent reports it; also how long the webhook guards a node that is rebooting
-    #[arg(long, env = "CORDONHOLD_REBOOT_TIMEOUT", value_parser = duration::parse, value_name = "DURATION", default_value = "30m")]
-    reboot_timeout: Duration,
-    /// How long a node that is back and Ready waits before its cordon is given back
-    #[arg(long, env = "CORDONHOLD_SOAK", value_parser = duration::parse, value_name = "DURATION", default_value = "0")]
-    soak: Duration,
+/// Reads a command line, its first word being the program's name, and the environment, one variable at a time.
+pub fn parse(
+    line: impl IntoIterator<Item = OsString>,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<Parsed, ArgsError> {
+    let command = command();
+    // clap would read the process's environment itself, and would not say which variable is wrong.
+    let bare = command.clone().mut_args(|arg| arg.env(None));
+    let mut line: Vec<OsString> = line.into_iter().collect();
+    let matches = match bare.clone().try_get_matches_from(&line) {
+        Ok(matches) => matches,
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+            return Ok(Parsed::Tell(command.clone().render_long_help().to_string()));
+        }
+        Err(error) if error.kind() == ErrorKind::DisplayVersion => {
+            return Ok(Parsed::Tell(error.to_string()));
+        }
+        Err(error) => return Err(describe(&error, str::to_owned)),
+    };
+    let is_given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    let from_variables = command.get_arguments().filter_map(|arg| {
+        let (flag, name) = (arg.get_long()?, arg.get_env()?.to_str()?);
+        let value = variable(name).filter(|_| !is_given(arg.get_id().as_str()))?;
+        let mut word = OsString::from(format!("--{flag}="));
+        word.push(value);
+        Some(word)
+    });
+    let end_of_program = line.len().min(1);
+    drop(line.splice(end_of_program..end_of_program, from_variables));
+    let args = bare
+        .clone()
+        .try_get_matches_from(&line)
+        .and_then(|matches| Args::from_arg_matches(&matches))
+        .map_err(|error| describe(&error, |flag| variable_of(&command, flag)))?;
+    let defaults = bare
+        .try_get_matches_from(line.iter().take(1))
+        .and_then(|matches| Args::from_arg_matches(&matches))
+        .map_err(|error| describe(&error, str::to_owned))?;
+    not_yet::refuse(&args, &defaults)?;
+    Config::try_from(args).map(|config| Parsed::Run(Box::new(config)))
 }
 
-/// How the host is reached.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "The host")]
-struct HostArgs {
-    /// File on the host whose presence asks for a reboot; symlinks are followed inside the host's root
-    #[arg(
-        long,
-        env = "KURED_REBOOT_SENTINEL",
-        value_name = "PATH",
-        default_value = "/var/run/reboot-required"
-    )]
-    reboot_sentinel: PathBuf,
-    /// Command that reboots the host, in words as a shell splits them
-    #[arg(long, env = "KURED_REBOOT_COMMAND", value_name = "COMMAND", default_value = REBOOT_COMMAND)]
-    reboot_command: String,
-    /// Command that prints `stopping` while the host shuts down, `unknown` or `offline` where it cannot say, and any other word while it does not
-    #[arg(long, env = "CORDONHOLD_SHUTDOWN_CHECK_COMMAND", value_name = "COMMAND", default_value = SHUTDOWN_CHECK_COMMAND)]
-    shutdown_check_command: String,
-    /// Words put before each command, to run it on the host; may be empty
-    #[arg(
-        long,
-        env = "CORDONHOLD_HOST_EXEC",
-        value_name = "COMMAND",
-        default_value = "/usr/bin/nsenter -m/proc/1/ns/mnt --"
-    )]
-    host_exec: String,
-    /// The host's root directory as the agent sees it
-    #[arg(
-        long,
-        env = "CORDONHOLD_HOST_ROOT",
-        value_name = "PATH",
-        default_value = "/proc/1/root"
-    )]
-    host_root: PathBuf,
+/// Values from the environment are not printed: some are secrets.
+fn command() -> Command {
+    Args::command().mut_args(|arg| arg.hide_env_values(true))
 }
 
-/// Which nodes share a lock, and where it is.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "The lock and the API server")]
-struct LockArgs {
-    /// How many nodes may be in a reboot at once; the lock is the Lease cordonhold-default
-    #[arg(long, env = "KURED_CONCURRENCY", value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    concurrency: u16,
-    /// Namespace of the lock
-    #[arg(
-        long,
-        env = "POD_NAMESPACE",
-        value_name = "NAMESPACE",
-        default_value = "cordonhold"
-    )]
-    lock_namespace: String,
-    /// Kubeconfig with the agent's identity; without one, the pod's ServiceAccount
-    #[arg(long, env = "CORDONHOLD_KUBECONFIG", value_name = "PATH")]
-    kubeconfig: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Verify {
-    Always,
-    /// Only where there is a reboot delay
-    Auto,
-    Never,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Uncordon {
-    /// Cordon and drain again
-    Redrain,
-    /// Call the reboot off and back off
-    Abort,
-}
-
-const REBOOT_COMMAND: &str = "/bin/systemctl reboot";
-const SHUTDOWN_CHECK_COMMAND: &str = "/bin/systemctl is-system-running";
-/// The lock of the one pool that there is: all nodes.
-const LOCK_NAME: &str = "cordonhold-default";
-/// Longest name of a Kubernetes object (RFC 1123 subdomain).
-const NAME_MAX: usize = 253;
-
-/// Reads a command line, its first word being the program's name, and the environment.
-pub fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Parsed, ArgsError> {
-    match AgentArgs::try_parse_from(line) {
-        Ok(args) => Config::try_from(args).map(|config| Parsed::Run(Box::new(config))),
-        Err(error) if !error.use_stderr() => Ok(Parsed::Tell(error.render().to_string())),
-        Err(error) => Err(ArgsError::CommandLine(exit::usage_line(&error.to_string()))),
+/// One line about what clap found, under the name that the value was given by.
+fn describe(error: &clap::Error, name_of: impl Fn(&str) -> String) -> ArgsError {
+    let named = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(named)) => named.as_str(),
+        _ => "",
+    };
+    // clap names a flag with its value: `--period <DURATION>`.
+    let flag = named.split([' ', '=', '[']).next().unwrap_or(named);
+    let said = || exit::usage_line(&error.to_string());
+    match (error.kind(), std::error::Error::source(error)) {
+        (ErrorKind::ValueValidation, Some(why)) => ArgsError::Value {
+            name: name_of(flag),
+            why: why.to_string(),
+        },
+        (ErrorKind::UnknownArgument, _) if !named.starts_with('-') => ArgsError::LooseWord {
+            word: named.to_owned(),
+        },
+        (ErrorKind::UnknownArgument, _) if !named.starts_with("--") => ArgsError::OneDash {
+            word: named.to_owned(),
+        },
+        _ => match name_of(flag) {
+            name if name == flag => ArgsError::CommandLine(said()),
+            name => ArgsError::Value { name, why: said() },
+        },
     }
 }
 
-/// Whether Kubernetes takes this as the name of a Node.
-pub(crate) fn is_name(text: &str) -> bool {
-    let is_label = |label: &str| {
-        let inner = label
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        !label.is_empty() && inner && !label.starts_with('-') && !label.ends_with('-')
-    };
-    text.len() <= NAME_MAX && text.split('.').all(is_label)
+fn variable_of(command: &Command, flag: &str) -> String {
+    let arg = command
+        .get_arguments()
+        .find(|arg| arg.get_long() == flag.strip_prefix("--"));
+    let variable = arg.and_then(|arg| arg.get_env()?.to_str());
+    variable.unwrap_or(flag).to_owned()
 }
 
-impl TryFrom<AgentArgs> for Config {
+impl TryFrom<Args> for Config {
     type Error = ArgsError;
 
-    fn try_from(args: AgentArgs) -> Result<Config, ArgsError> {
-        let AgentArgs {
-            work,
-            host,
-            lock,
-            log_format,
-        } = args;
-        let node = work
-            .node_id
-            .as_deref()
-            .filter(|name| !name.is_empty())
-            .ok_or(ArgsError::NodeMissing)?;
+    fn try_from(args: Args) -> Result<Config, ArgsError> {
+        let (cycle, lock, drain) = (args.cycle, args.lock, args.drain);
+        let (verify, on_uncordon) = (cycle.verify(), cycle.on_uncordon());
+        let deprecated = args.notify.deprecated();
         Ok(Config {
             policy: Policy {
-                node: named("--node-id", node)?,
-                concurrency: usize::from(lock.concurrency),
-                verify: match work.verify_before_reboot {
-                    Verify::Always => true,
-                    Verify::Auto => !work.reboot_delay.is_zero(),
-                    Verify::Never => false,
+                node: cycle.node_id.ok_or(ArgsError::NodeMissing)?,
+                concurrency: match lock.concurrency {
+                    Amount::Count(count) => usize::from(count),
+                    Amount::Percent(_) => 1,
                 },
-                on_uncordon: match work.on_uncordon {
-                    Uncordon::Redrain => OnUncordon::Redrain,
-                    Uncordon::Abort => OnUncordon::Abort,
-                },
-                redrains_max: work.redrains,
+                verify,
+                on_uncordon,
+                redrains_max: cycle.redrains,
             },
             timing: Timing {
-                period: above_zero("--period", "1h", work.period)?,
-                drain_timeout: Some(work.drain_timeout).filter(|timeout| !timeout.is_zero()),
-                reboot_delay: work.reboot_delay,
-                reboot_timeout: above_zero("--reboot-timeout", "30m", work.reboot_timeout)?,
-                soak: work.soak,
-                backoff: work.backoff,
+                period: cycle.period,
+                drain_timeout: drain.drain_timeout,
+                reboot_delay: cycle.reboot_delay,
+                reboot_timeout: cycle.reboot_timeout,
+                soak: args.returning.soak,
+                backoff: cycle.backoff,
             },
-            host: HostConfig {
-                root: absolute("--host-root", host.host_root)?,
-                exec: words("--host-exec", &host.host_exec)?,
-                reboot: command("--reboot-command", REBOOT_COMMAND, &host.reboot_command)?,
-                shutdown_check: command(
-                    "--shutdown-check-command",
-                    SHUTDOWN_CHECK_COMMAND,
-                    &host.shutdown_check_command,
-                )?,
-            },
-            sentinel: absolute("--reboot-sentinel", host.reboot_sentinel)?,
-            kubeconfig: lock.kubeconfig,
-            lock_namespace: named("--lock-namespace", &lock.lock_namespace)?,
-            lock_name: LOCK_NAME.to_owned(),
-            drain_grace_period: u32::try_from(work.drain_grace_period).ok(),
-            log_format,
+            sentinel: args.host.reboot_sentinel.clone(),
+            host: args.host.config(),
+            warnings: deprecated
+                .into_iter()
+                .chain(args.process.odd_log_format())
+                .collect(),
+            lock,
+            drain,
+            returning: args.returning,
+            window: args.window,
+            blockers: args.blockers,
+            notify: args.notify,
+            process: args.process,
         })
-    }
-}
-
-fn named(flag: &'static str, value: &str) -> Result<String, ArgsError> {
-    if is_name(value) {
-        Ok(value.to_owned())
-    } else {
-        Err(ArgsError::Name {
-            flag,
-            value: value.to_owned(),
-        })
-    }
-}
-
-fn words(flag: &'static str, value: &str) -> Result<Vec<String>, ArgsError> {
-    shlex::split(value).ok_or_else(|| ArgsError::Words {
-        flag,
-        value: value.to_owned(),
-    })
-}
-
-fn command(flag: &'static str, example: &'static str, value: &str) -> Result<Vec<String>, ArgsError> {
-    let words = words(flag, value)?;
-    if words.is_empty() {
-        Err(ArgsError::NoCommand { flag, example })
-    } else {
-        Ok(words)
-    }
-}
-
-fn above_zero(flag: &'static str, example: &'static str, value: Duration) -> Result<Duration, ArgsError> {
-    if value.is_zero() {
-        Err(ArgsError::Zero { flag, example })
-    } else {
-        Ok(value)
-    }
-}
-
-fn absolute(flag: &'static str, path: PathBuf) -> Result<PathBuf, ArgsError> {
-    if path.is_absolute() {
-        Ok(path)
-    } else {
-        Err(ArgsError::Relative { flag, path })
     }
 }
 

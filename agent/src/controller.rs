@@ -20,6 +20,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
 
 use crate::api::Api;
+use crate::args::drain::DrainConfig;
 use crate::clock::{Clock, random};
 use crate::drain::Drain;
 use crate::host::Host;
@@ -48,7 +49,7 @@ pub(crate) struct Controller {
     pub(crate) host: Host,
     pub(crate) sentinel: PathBuf,
     pub(crate) timing: Timing,
-    pub(crate) drain_grace_period: Option<u32>,
+    pub(crate) drain: DrainConfig,
 }
 
 /// The loop's hands: what is running on the cycle's behalf.
@@ -299,7 +300,7 @@ impl Shell {
         let drain = Drain::new(
             self.parts.api.clone(),
             &self.parts.policy.node,
-            self.parts.drain_grace_period,
+            self.parts.drain.drain_grace_period,
             self.clock,
         );
         let work = drain.run(self.sender.clone(), move |input| Message {

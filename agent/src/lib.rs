@@ -4,7 +4,7 @@
 
 use cordonhold_rt::client::{self, ClientError};
 use cordonhold_rt::shutdown::{ListenError, Signals};
-use tracing::info;
+use tracing::{info, warn};
 
 pub mod args;
 pub mod controller;
@@ -48,6 +48,9 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         version = env!("CARGO_PKG_VERSION"),
         "starting"
     );
+    for warning in &config.warnings {
+        warn!(event = "argument_warning", node, "{warning}");
+    }
     let controller = tokio::select! {
         signal = signals.next() => {
             info!(event = "stopping", node, signal, "ending before anything began");
@@ -60,14 +63,14 @@ pub async fn run(config: Config) -> Result<(), RunError> {
 
 /// Everything that must be there before the node is touched.
 async fn begin(config: Config) -> Result<Controller, RunError> {
-    let client = client::build(config.kubeconfig.as_deref())
+    let client = client::build(config.process.kubeconfig.as_deref())
         .await
         .map_err(RunError::Client)?;
     let api = Api::new(
         client,
         &config.policy.node,
-        &config.lock_namespace,
-        &config.lock_name,
+        &config.lock.lock_namespace,
+        &config.lock.lease_name(),
     );
     let host = Host::take(config.host).await.map_err(RunError::Host)?;
     permissions::check(&api).await.map_err(RunError::Permissions)?;
@@ -77,6 +80,6 @@ async fn begin(config: Config) -> Result<Controller, RunError> {
         host,
         sentinel: config.sentinel,
         timing: config.timing,
-        drain_grace_period: config.drain_grace_period,
+        drain: config.drain,
     })
 }

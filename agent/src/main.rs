@@ -10,7 +10,7 @@ fn main() -> ExitCode {
 }
 
 fn start() -> Result<(), Box<dyn std::error::Error>> {
-    let config = match args::parse(std::env::args_os())? {
+    let config = match args::parse(std::env::args_os(), |name| std::env::var_os(name))? {
         Parsed::Run(config) => config,
         Parsed::Tell(text) => {
             print!("{text}");
@@ -18,7 +18,7 @@ fn start() -> Result<(), Box<dyn std::error::Error>> {
         }
     };
     crypto::install_provider()?;
-    logging::init(config.log_format)?;
+    logging::init(config.process.log_format())?;
     // One thread: the agent waits for others nearly all the time, and it shares the node with people's work.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -29,7 +29,7 @@
 //! `reason` of `disturbed`, and `by` of `called_off`: `uncordoned`, `untainted`, `tampered`, `pods`, `gap`, `seal_starved`, `seal_over`.
 //! `reason` of `called_off`: `no_longer_wanted`, `cancelled`, `paused`, `drain_timeout`, `disturbed`, `too_many_redrains`, `hold_lost`, `entry_lost`.
 //!
-//! Lines of the shell itself: `started`, `stopping`, `host_taken`, `sentinel_unreadable`, `permission_missing`, `permissions_unknown`,
+//! Lines of the shell itself: `started`, `argument_warning`, `stopping`, `host_taken`, `sentinel_unreadable`, `permission_missing`, `permissions_unknown`,
 //! `pod_evicted` (debug), `eviction_blocked` and `eviction_failed` (`pod`, `reason`), `drain_progress` (`left`, `ending`, `pods`, `blocked_by`), `drained`,
 //! `reboot_command` (`command`), `host_output` (debug for the shutdown check; `command`, `status`, `stdout`, `stderr`), `watch_lost` (`of`, `why`), `notice_lost` (`why`).
 

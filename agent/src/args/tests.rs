@@ -1,57 +1,56 @@
 //! The command line: kured's arguments keep their meaning, wrong ones are named.
 
+use std::time::Duration;
+
 use super::*;
 
-fn parse_words(words: &[&str]) -> Result<Parsed, ArgsError> {
-    parse(
-        std::iter::once("cordonhold-agent")
-            .chain(words.iter().copied())
-            .map(OsString::from),
-    )
+mod kured;
+mod manual;
+
+fn parse_words(words: &[&str], variables: &[(&str, &str)]) -> Result<Parsed, ArgsError> {
+    let line = std::iter::once("cordonhold-agent").chain(words.iter().copied());
+    parse(line.map(OsString::from), |name| {
+        let found = variables.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| OsString::from(value))
+    })
 }
 
-fn config(words: &[&str]) -> Config {
-    match parse_words(words).unwrap() {
+/// The configuration of this command line, with a node named.
+fn config_of(words: &[&str], variables: &[(&str, &str)]) -> Config {
+    let words: Vec<&str> = ["--node-id=n"].iter().chain(words).copied().collect();
+    match parse_words(&words, variables).unwrap() {
         Parsed::Run(config) => *config,
         Parsed::Tell(text) => panic!("{text}"),
     }
 }
 
-#[test]
-fn kured_s_arguments_keep_their_meaning() {
-    let config = config(&[
-        "--node-id=node-0",
-        "--period=1s",
-        "--reboot-delay",
-        "1m30s",
-        "--drain-timeout=2m",
-        "--drain-grace-period=-1",
-        "--reboot-command=/bin/sh -c 'echo reboot > /dev/initctl'",
-        "--concurrency=2",
-        "--log-format=json",
-    ]);
-    assert_eq!(config.policy.node, "node-0");
-    assert_eq!(config.policy.concurrency, 2);
-    assert!(config.policy.verify);
-    assert_eq!(config.timing.reboot_delay, Duration::from_secs(90));
-    assert_eq!(config.timing.drain_timeout, Some(Duration::from_secs(120)));
-    assert_eq!(config.drain_grace_period, None);
-    assert_eq!(
-        config.host.reboot,
-        ["/bin/sh", "-c", "echo reboot > /dev/initctl"]
-    );
-    assert_eq!(config.lock_name, "cordonhold-default");
+fn config(words: &[&str]) -> Config {
+    config_of(words, &[])
+}
+
+/// What is wrong with this command line, checked to be one line.
+fn error_of(words: &[&str], variables: &[(&str, &str)]) -> String {
+    let words: Vec<&str> = ["--node-id=n"].iter().chain(words).copied().collect();
+    let error = parse_words(&words, variables).unwrap_err().to_string();
+    assert!(!error.contains('\n'), "{error}");
+    error
+}
+
+/// What every group holds, before what this version does not do yet is refused.
+fn args(words: &[&str]) -> Args {
+    let line = std::iter::once("cordonhold-agent").chain(words.iter().copied());
+    Args::from_arg_matches(&command().try_get_matches_from(line).unwrap()).unwrap()
 }
 
 #[test]
 fn the_last_of_a_repeated_flag_counts_as_in_kured() {
-    let config = config(&["--node-id=n", "--period=1h", "--period=2s"]);
+    let config = config(&["--period=1h", "--period", "2s"]);
     assert_eq!(config.timing.period, Duration::from_secs(2));
 }
 
 #[test]
 fn commands_may_run_without_words_before_them() {
-    let config = config(&["--node-id", "n", "--host-exec="]);
+    let config = config(&["--host-exec="]);
     assert!(config.host.exec.is_empty());
     assert_eq!(config.timing.drain_timeout, None);
 }
@@ -59,75 +58,263 @@ fn commands_may_run_without_words_before_them() {
 #[test]
 fn auto_verifies_only_where_there_is_a_delay() {
     let verify = |words: &[&str]| config(words).policy.verify;
-    assert!(!verify(&["--node-id=n", "--verify-before-reboot=auto"]));
-    assert!(verify(&[
-        "--node-id=n",
-        "--verify-before-reboot=auto",
-        "--reboot-delay=1s"
-    ]));
-    assert!(!verify(&[
-        "--node-id=n",
-        "--verify-before-reboot=never",
-        "--reboot-delay=1s"
-    ]));
+    assert!(verify(&[]));
+    assert!(!verify(&["--verify-before-reboot=auto"]));
+    assert!(verify(&["--verify-before-reboot=auto", "--reboot-delay=1s"]));
+    assert!(!verify(&["--verify-before-reboot=never", "--reboot-delay=1s"]));
+}
+
+#[test]
+fn a_pool_names_its_lease() {
+    assert_eq!(config(&[]).lock.lease_name(), "cordonhold-default");
+}
+
+#[test]
+fn the_node_s_name_is_needed() {
+    for (words, variables) in [(&[][..], &[][..]), (&["--node-id="], &[("KURED_NODE_ID", "")])] {
+        let error = parse_words(words, variables).unwrap_err().to_string();
+        assert!(
+            error.contains("--node-id") && error.contains("KURED_NODE_ID"),
+            "{error}"
+        );
+    }
 }
 
 #[test]
 fn each_wrong_argument_is_named_on_one_line_with_its_fix() {
-    let cases: [(&[&str], &[&str]); 14] = [
-        (&[], &["--node-id", "KURED_NODE_ID"]),
-        (&["--node-id="], &["--node-id", "KURED_NODE_ID"]),
-        (&["--node-id=Node_0"], &["--node-id", "Node_0", "lower case"]),
-        (&["--node-id=n", "--period=5"], &["--period", "lacks a unit"]),
-        (&["--node-id=n", "--period=0"], &["--period", "above 0"]),
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["--node-id=Node_0"], &["--node-id: ", "Node_0", "lower case"]),
+        (&["--period=5"], &["--period: ", "lacks a unit"]),
+        (&["--period=0"], &["--period: ", "above 0"]),
+        (&["--drain-timeout=-5s"], &["--drain-timeout: ", "negative"]),
+        (&["--reboot-timeout=0s"], &["--reboot-timeout: ", "above 0"]),
+        (&["--concurrency=0"], &["--concurrency: ", "at least 1"]),
+        (&["--concurrency", "-1"], &["--concurrency: ", "25%"]),
+        (&["--concurrency=101%"], &["--concurrency: ", "101%"]),
+        (&["--metrics-port=65536"], &["--metrics-port: ", "65535"]),
+        (&["--metrics-port=http"], &["--metrics-port: ", "http"]),
+        (&["--metrics-host=a b"], &["--metrics-host: ", "127.0.0.1"]),
+        (&["--reboot-signal=0"], &["--reboot-signal: ", "from 1 to 64"]),
         (
-            &["--node-id=n", "--reboot-timeout=0s"],
-            &["--reboot-timeout", "above 0"],
+            &["--skip-wait-for-delete-timeout=-1"],
+            &["--skip-wait-for-delete-timeout: ", "from 0"],
         ),
-        (&["--node-id=n", "--concurrency=0"], &["--concurrency", "0"]),
+        (&["--force-reboot=maybe"], &["--force-reboot: ", "true or false"]),
+        (&["--reboot-command=sh -c 'x"], &["--reboot-command: ", "quotes"]),
+        (&["--reboot-command="], &["--reboot-command: ", "empty"]),
+        (&["--host-exec='x"], &["--host-exec: ", "quotes"]),
+        (&["--on-uncordon=ignore"], &["--on-uncordon", "redrain", "abort"]),
         (
-            &["--node-id=n", "--reboot-command=sh -c 'x"],
-            &["--reboot-command", "quotes"],
+            &["--reboot-method=magic"],
+            &["--reboot-method", "command", "signal"],
         ),
+        (&["--reboot-sentinel=run/x"], &["--reboot-sentinel: ", "absolute"]),
+        (&["--lock-namespace=A b"], &["--lock-namespace: ", "lower case"]),
         (
-            &["--node-id=n", "--reboot-command="],
-            &["--reboot-command", "is empty"],
-        ),
-        (&["--node-id=n", "--host-exec='x"], &["--host-exec", "quotes"]),
-        (
-            &["--node-id=n", "--on-uncordon=ignore"],
-            &["--on-uncordon", "redrain", "abort"],
-        ),
-        (
-            &["--node-id=n", "--reboot-sentinel=run/x"],
-            &["--reboot-sentinel", "absolute"],
+            &["--lock-annotation=a/b/c"],
+            &["--lock-annotation: ", "example.com/name"],
         ),
         (
-            &["--node-id=n", "--lock-namespace=A b"],
-            &["--lock-namespace", "lower case"],
+            &["--drain-pod-selector=a in b"],
+            &["--drain-pod-selector: ", "label selector"],
         ),
-        (&["--node-id=n", "--nod"], &["--nod", "--help"]),
+        (
+            &["--blocking-pod-selector="],
+            &["--blocking-pod-selector: ", "empty"],
+        ),
+        (&["--reboot-days=someday"], &["--reboot-days: ", "someday"]),
+        (&["--start-time=noon"], &["--start-time: ", "noon", "5:00pm"]),
+        (&["--time-zone=Mars/Olympus"], &["--time-zone: ", "Mars/Olympus"]),
+        (
+            &["--alert-filter-regexp=("],
+            &["--alert-filter-regexp: ", "regular expression"],
+        ),
+        (
+            &["--prometheus-url=prometheus:9090"],
+            &["--prometheus-url: ", "http://"],
+        ),
+        (
+            &["--message-template-drain=Draining"],
+            &["--message-template-drain: ", "%s"],
+        ),
+        (&["--nod"], &["--nod", "--help"]),
+        (&["--period"], &["--period", "value", "--help"]),
     ];
     for (words, said) in cases {
-        let error = parse_words(words).unwrap_err().to_string();
-        assert!(!error.contains('\n'), "{words:?}: {error}");
-        for part in said {
+        let error = error_of(words, &[]);
+        for part in *said {
             assert!(error.contains(part), "{words:?}: {error}");
         }
     }
 }
 
 #[test]
-fn help_names_every_flag_with_its_environment() {
-    let Parsed::Tell(help) = parse_words(&["--help"]).unwrap() else {
+fn a_wrong_variable_is_named_itself() {
+    for (variable, value, says) in [
+        ("KURED_PERIOD", "5", "lacks a unit"),
+        ("KURED_PERIOD", "", "empty"),
+        ("KURED_METRICS_PORT", "http", "whole number"),
+        ("KURED_FORCE_REBOOT", "yes", "true or false"),
+        ("KURED_FORCE_REBOOT", "", "true or false"),
+        ("KURED_REBOOT_METHOD", "magic", "signal"),
+        ("CORDONHOLD_ON_UNCORDON", "ignore", "redrain"),
+        ("KURED_PRE_REBOOT_NODE_LABELS", "a", "key=value"),
+    ] {
+        let error = error_of(&[], &[(variable, value)]);
+        assert!(
+            error.starts_with(&format!("{variable}: ")) && error.contains(says),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_wrong_url_is_not_repeated_since_it_may_be_a_secret() {
+    for word in [
+        "--notify-url=secret",
+        "--notify-url=https://hooks.slack.com/services/secret",
+        "--slack-hook-url=https://hooks.slack.com/services/secret",
+        "--prometheus-url=me:secret@prometheus",
+    ] {
+        let error = error_of(&[word], &[]);
+        assert!(!error.contains("secret"), "{error}");
+    }
+}
+
+#[test]
+fn words_that_pflag_would_pass_over_in_silence_are_refused() {
+    let error = error_of(&["--force-reboot", "false"], &[]);
+    assert!(
+        error.contains("\"false\"") && error.contains("only after ="),
+        "{error}"
+    );
+    let error = error_of(&["--", "--period=1h"], &[]);
+    assert!(error.contains("--period=1h"), "{error}");
+    let error = error_of(&["-period=1h"], &[]);
+    assert!(error.contains("two dashes"), "{error}");
+}
+
+#[test]
+fn what_this_version_does_not_do_is_refused_and_its_default_is_not() {
+    let samples: &[(&str, &str, &str)] = &[
+        ("lock-on", "daemonset", "auto"),
+        ("ds-namespace", "kured", "kube-system"),
+        ("ds-name", "other", "kured"),
+        (
+            "lock-annotation",
+            "example.com/lock",
+            "weave.works/kured-node-lock",
+        ),
+        ("lock-ttl", "1h", "0s"),
+        ("concurrency", "10%", "1"),
+        ("pool", "gpu", "default"),
+        ("pool-selector", "gpu", ""),
+        ("max-unavailable", "1", ""),
+        ("drain-delay", "1s", "0s"),
+        ("drain-pod-selector", "app=web", ""),
+        ("skip-wait-for-delete-timeout", "30", "0"),
+        ("force-reboot", "true", "f"),
+        ("drain-by-priority", "1", "0"),
+        ("volume-detach-timeout", "1m", "0h"),
+        ("max-parallel-evictions", "5", "20"),
+        ("lock-release-delay", "1m", "0"),
+        ("annotate-nodes", "T", "False"),
+        ("pre-reboot-node-labels", "a=b", ""),
+        ("post-reboot-node-labels", "a=b", ""),
+        ("prefer-no-schedule-taint", "weave.works/kured-node-reboot", ""),
+        ("protect-from-autoscaler", "true", "false"),
+        ("node-conditions", "true", "false"),
+        ("reboot-method", "signal", "command"),
+        ("reboot-signal", "0x28", "39"),
+        ("reboot-sentinel-command", "needs-restarting -r", ""),
+        ("reboot-days", "mon", "0,1,2,3,4,5,6"),
+        ("start-time", "9:00", "12am"),
+        ("end-time", "17:00", "23:59:59"),
+        ("time-zone", "Europe/Berlin", "UTC"),
+        ("prometheus-url", "http://prometheus", ""),
+        ("alert-filter-regexp", "^Watchdog$", ""),
+        ("alert-filter-match-only", "true", "0"),
+        ("alert-firing-only", "true", "0"),
+        ("blocking-pod-selector", "app=web", ""),
+        ("notify-url", "slack://A/B/C", ""),
+        ("slack-hook-url", "https://hooks.slack.com/services/A/B/C", ""),
+        ("message-template-drain", "%s drains", "Draining node %s"),
+        ("message-template-reboot", "%s reboots", "Rebooting node %s"),
+        (
+            "message-template-uncordon",
+            "%s is back",
+            "Node %s rebooted & uncordoned successfully!",
+        ),
+    ];
+    for (flag, _) in not_yet::FLAGS {
+        let (_, other, default) = samples
+            .iter()
+            .find(|(name, ..)| name == flag)
+            .unwrap_or_else(|| panic!("no sample of {flag}"));
+        let error = error_of(&[&format!("--{flag}={other}")], &[]);
+        assert!(error.contains(&format!("does not do what --{flag} ")), "{error}");
+        // An empty stringArray would be one empty selector.
+        if *flag != "blocking-pod-selector" {
+            drop(config(&[&format!("--{flag}={default}")]));
+        }
+    }
+    drop(config(&["--lock-on=lease"]));
+}
+
+#[test]
+fn deprecated_flags_say_what_to_use() {
+    let config = config(&["--slack-username=bot", "--slack-channel=#ops"]);
+    let [name, channel] = &config.warnings[..] else {
+        panic!("{:?}", config.warnings)
+    };
+    assert!(
+        name.contains("--slack-username") && name.contains("--notify-url"),
+        "{name}"
+    );
+    assert!(
+        channel.contains("--slack-channel") && channel.contains("--notify-url"),
+        "{channel}"
+    );
+
+    let args = args(&["--slack-hook-url=https://hooks.slack.com/services/A/B/C"]);
+    assert_eq!(args.notify.url().unwrap().as_str(), "slack://A/B/C");
+    let [hook] = &args.notify.deprecated()[..] else {
+        panic!("{:?}", args.notify.deprecated())
+    };
+    assert!(
+        hook.contains("--slack-hook-url") && hook.contains("--notify-url"),
+        "{hook}"
+    );
+}
+
+#[test]
+fn any_log_format_but_json_is_text_and_an_odd_one_is_said() {
+    use cordonhold_rt::logging::LogFormat::{Json, Text};
+    for (format, expected, warnings) in [
+        ("json", Json, 0),
+        ("text", Text, 0),
+        ("JSON", Json, 0),
+        ("logfmt", Text, 1),
+    ] {
+        let config = config(&["--log-format", format]);
+        assert_eq!(config.process.log_format(), expected, "{format}");
+        assert_eq!(config.warnings.len(), warnings, "{format}");
+    }
+}
+
+#[test]
+fn help_names_every_flag_with_its_variable_and_no_value_of_one() {
+    let Parsed::Tell(help) = parse_words(&["--help"], &[]).unwrap() else {
         panic!("no help")
     };
-    for part in [
-        "--reboot-delay",
-        "KURED_REBOOT_DELAY",
-        "CORDONHOLD_ON_UNCORDON",
-        "POD_NAMESPACE",
-    ] {
-        assert!(help.contains(part), "{part} is missing in {help}");
+    let command = command();
+    for arg in command.get_arguments() {
+        let variable = arg.get_env().unwrap().to_str().unwrap();
+        for part in [
+            &format!("--{}", arg.get_long().unwrap()),
+            &format!("[env: {variable}]"),
+        ] {
+            assert!(help.contains(part), "{part} is missing in {help}");
+        }
     }
 }

@@ -1,0 +1,76 @@
+//! The cycle's flags: which node, how often, and what must be true before the reboot.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use cordonhold_rt::duration;
+use cordonhold_shared::cycle::OnUncordon;
+
+use super::value;
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "The cycle")]
+pub(super) struct CycleArgs {
+    /// Name of the Node that the agent runs on (required)
+    #[arg(long, env = "KURED_NODE_ID", value_name = "NAME", default_value = "", value_parser = value::unless_empty(value::name))]
+    pub(super) node_id: value::Maybe<String>,
+    /// How often the sentinel is looked at
+    #[arg(long, env = "KURED_PERIOD", value_name = "DURATION", default_value = "1h", value_parser = value::duration_above_zero)]
+    pub(super) period: Duration,
+    /// Wait between the end of the drain and the reboot; the node is watched meanwhile
+    #[arg(long, env = "KURED_REBOOT_DELAY", value_name = "DURATION", default_value = "0", value_parser = duration::parse)]
+    pub(super) reboot_delay: Duration,
+    /// How long a reboot may take before the agent reports it; also how long the webhook guards a node that is rebooting
+    #[arg(long, env = "CORDONHOLD_REBOOT_TIMEOUT", value_name = "DURATION", default_value = "30m", value_parser = value::duration_above_zero)]
+    pub(super) reboot_timeout: Duration,
+    /// Whether the node must be seen cordoned and empty right before the reboot; `never` is kured's behaviour
+    #[arg(
+        long,
+        env = "CORDONHOLD_VERIFY_BEFORE_REBOOT",
+        value_enum,
+        default_value = "always"
+    )]
+    pub(super) verify_before_reboot: Verify,
+    /// What follows when somebody uncordons the node, or a pod lands on it, before the reboot
+    #[arg(long, env = "CORDONHOLD_ON_UNCORDON", value_enum, default_value = "redrain")]
+    pub(super) on_uncordon: Uncordon,
+    /// How often the node is drained again before the reboot is called off
+    #[arg(long, env = "CORDONHOLD_REDRAINS", value_name = "COUNT", default_value_t = 5)]
+    pub(super) redrains: u8,
+    /// How long after a reboot was called off the next one is wished for
+    #[arg(long, env = "CORDONHOLD_BACKOFF", value_name = "DURATION", default_value = "5m", value_parser = duration::parse)]
+    pub(super) backoff: Duration,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Verify {
+    Always,
+    /// Only where there is a reboot delay
+    Auto,
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Uncordon {
+    /// Cordon and drain again
+    Redrain,
+    /// Call the reboot off and back off
+    Abort,
+}
+
+impl CycleArgs {
+    pub(super) fn verify(&self) -> bool {
+        match self.verify_before_reboot {
+            Verify::Always => true,
+            Verify::Auto => !self.reboot_delay.is_zero(),
+            Verify::Never => false,
+        }
+    }
+
+    pub(super) fn on_uncordon(&self) -> OnUncordon {
+        match self.on_uncordon {
+            Uncordon::Redrain => OnUncordon::Redrain,
+            Uncordon::Abort => OnUncordon::Abort,
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The drain's flags: which pods leave, how long they have, and what follows when they do not.
+
+use std::time::Duration;
+
+use cordonhold_rt::duration;
+
+use super::value::{self, Maybe, Selector};
+
+/// How the node is drained.
+#[derive(Clone, Debug, PartialEq, clap::Args)]
+#[command(next_help_heading = "The drain")]
+pub struct DrainConfig {
+    /// Wait before the node is cordoned and drained
+    #[arg(long, env = "KURED_DRAIN_DELAY", value_name = "DURATION", default_value = "0", value_parser = duration::parse)]
+    pub drain_delay: Duration,
+    /// Longest drain, after which the reboot is called off; 0 is no limit
+    #[arg(long, env = "KURED_DRAIN_TIMEOUT", value_name = "DURATION", default_value = "0", value_parser = value::limit)]
+    pub drain_timeout: Maybe<Duration>,
+    /// Seconds that an evicted pod has to end; below 0 each pod's own
+    #[arg(long, env = "KURED_DRAIN_GRACE_PERIOD", value_name = "SECONDS", default_value = "-1", allow_negative_numbers = true, value_parser = value::seconds_or_none)]
+    pub drain_grace_period: Maybe<u32>,
+    /// Label selector of the pods that are drained; empty is all that a drain evicts
+    #[arg(long, env = "KURED_DRAIN_POD_SELECTOR", value_name = "SELECTOR", default_value = "", value_parser = value::unless_empty(value::selector))]
+    pub drain_pod_selector: Maybe<Selector>,
+    /// Pods whose deletion began longer ago than this are not waited for; 0 waits for all
+    #[arg(long, env = "KURED_SKIP_WAIT_FOR_DELETE_TIMEOUT", value_name = "SECONDS", default_value = "0", allow_negative_numbers = true, value_parser = value::seconds)]
+    pub skip_wait_for_delete_timeout: Duration,
+    /// Reboot although the drain failed or took too long
+    #[arg(long, env = "KURED_FORCE_REBOOT", value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, value_parser = value::boolean)]
+    pub force_reboot: bool,
+    /// Drain in waves, pods of higher priority later
+    #[arg(long, env = "CORDONHOLD_DRAIN_BY_PRIORITY", value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, value_parser = value::boolean)]
+    pub drain_by_priority: bool,
+    /// Longest wait for the node's volumes to be detached after the drain; 0 does not wait
+    #[arg(long, env = "CORDONHOLD_VOLUME_DETACH_TIMEOUT", value_name = "DURATION", default_value = "0", value_parser = value::limit)]
+    pub volume_detach_timeout: Maybe<Duration>,
+    /// How many evictions are under way at once
+    #[arg(long, env = "CORDONHOLD_MAX_PARALLEL_EVICTIONS", value_name = "COUNT", default_value = "20", allow_negative_numbers = true, value_parser = value::integer::<1, 1000>)]
+    pub max_parallel_evictions: i64,
+}

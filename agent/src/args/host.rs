@@ -1,0 +1,56 @@
+//! The host's flags: what asks for a reboot, and how it is done.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use super::value::{self, Words};
+use crate::host::HostConfig;
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "The host")]
+pub(super) struct HostArgs {
+    /// File on the host whose presence asks for a reboot; symlinks are followed inside the host's root
+    #[arg(long, env = "KURED_REBOOT_SENTINEL", value_name = "PATH", default_value = "/var/run/reboot-required", value_parser = value::absolute_path)]
+    pub(super) reboot_sentinel: PathBuf,
+    /// Command on the host that asks for a reboot by ending with 0, instead of the file
+    #[arg(long, env = "KURED_REBOOT_SENTINEL_COMMAND", value_name = "COMMAND", default_value = "", value_parser = value::words)]
+    pub(super) reboot_sentinel_command: Words,
+    /// How the host is rebooted
+    #[arg(long, env = "KURED_REBOOT_METHOD", value_enum, default_value = "command")]
+    pub(super) reboot_method: RebootMethod,
+    /// Command that reboots the host, in words as a shell splits them
+    #[arg(long, env = "KURED_REBOOT_COMMAND", value_name = "COMMAND", default_value = "/bin/systemctl reboot", value_parser = value::command)]
+    pub(super) reboot_command: Words,
+    /// Number of the signal to the host's init that reboots it, with the method `signal`; 39 is SIGRTMIN+5
+    #[arg(long, env = "KURED_REBOOT_SIGNAL", value_name = "NUMBER", default_value = "39", allow_negative_numbers = true, value_parser = value::integer::<1, 64>)]
+    pub(super) reboot_signal: i64,
+    /// Command that prints `stopping` while the host shuts down, `unknown` or `offline` where it cannot say, and any other word while it does not
+    #[arg(long, env = "CORDONHOLD_SHUTDOWN_CHECK_COMMAND", value_name = "COMMAND", default_value = "/bin/systemctl is-system-running", value_parser = value::command)]
+    pub(super) shutdown_check_command: Words,
+    /// Words put before each command, to run it on the host; may be empty
+    #[arg(long, env = "CORDONHOLD_HOST_EXEC", value_name = "COMMAND", default_value = "/usr/bin/nsenter -m/proc/1/ns/mnt --", value_parser = value::words)]
+    pub(super) host_exec: Words,
+    /// The host's root directory as the agent sees it
+    #[arg(long, env = "CORDONHOLD_HOST_ROOT", value_name = "PATH", default_value = "/proc/1/root", value_parser = value::absolute_path)]
+    pub(super) host_root: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum RebootMethod {
+    /// Run --reboot-command
+    Command,
+    /// Send --reboot-signal to the host's init
+    Signal,
+}
+
+impl HostArgs {
+    pub(super) fn config(self) -> HostConfig {
+        HostConfig {
+            root: self.host_root,
+            exec: self.host_exec,
+            reboot: self.reboot_command,
+            shutdown_check: self.shutdown_check_command,
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The lock's flags: which nodes share one, where it is, and how many may hold it.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use super::value::{self, Amount, Maybe, Selector};
+
+/// Which nodes share a lock, and where it is.
+#[derive(Clone, Debug, PartialEq, clap::Args)]
+#[command(next_help_heading = "The lock")]
+pub struct LockConfig {
+    /// Where the lock is
+    #[arg(long, env = "CORDONHOLD_LOCK_ON", value_enum, default_value = "auto")]
+    pub lock_on: LockOn,
+    /// Namespace of kured's DaemonSet
+    #[arg(long, env = "KURED_DS_NAMESPACE", value_name = "NAMESPACE", default_value = "kube-system", value_parser = value::label_name)]
+    pub ds_namespace: String,
+    /// Name of kured's DaemonSet
+    #[arg(long, env = "KURED_DS_NAME", value_name = "NAME", default_value = "kured", value_parser = value::name)]
+    pub ds_name: String,
+    /// Annotation of that DaemonSet that is the lock
+    #[arg(long, env = "KURED_LOCK_ANNOTATION", value_name = "KEY", default_value = "weave.works/kured-node-lock", value_parser = value::key)]
+    pub lock_annotation: String,
+    /// Namespace of the Lease that is the lock
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAMESPACE", default_value = "cordonhold", value_parser = value::label_name)]
+    pub lock_namespace: String,
+    /// How long a lock entry counts for others; 0 is until it is released
+    #[arg(long, env = "KURED_LOCK_TTL", value_name = "DURATION", default_value = "0", value_parser = value::limit)]
+    pub lock_ttl: Maybe<Duration>,
+    /// How many nodes of the pool may be in a reboot at once: a number, or a percentage of them, rounded down but at least 1
+    #[arg(long, env = "KURED_CONCURRENCY", value_name = "N|P%", default_value = "1", allow_negative_numbers = true, value_parser = value::amount_above_zero)]
+    pub concurrency: Amount,
+    /// The pool that this node belongs to; its Lease is cordonhold-<POOL>
+    #[arg(long, env = "CORDONHOLD_POOL", value_name = "NAME", default_value = "default", value_parser = value::label_name)]
+    pub pool: String,
+    /// Label selector of the pool's Nodes; empty is every Node
+    #[arg(long, env = "CORDONHOLD_POOL_SELECTOR", value_name = "SELECTOR", default_value = "", value_parser = value::unless_empty(value::selector))]
+    pub pool_selector: Maybe<Selector>,
+    /// No reboot begins while more nodes of the pool than this are not Ready; empty is no limit
+    #[arg(long, env = "CORDONHOLD_MAX_UNAVAILABLE", value_name = "N|P%", default_value = "", value_parser = value::unless_empty(value::amount))]
+    pub max_unavailable: Maybe<Amount>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LockOn {
+    /// On kured's DaemonSet where there is one, else in a Lease
+    Auto,
+    /// In a Lease in --lock-namespace
+    Lease,
+    /// On kured's DaemonSet, shared with kured
+    Daemonset,
+}
+
+impl LockConfig {
+    /// Name of the pool's Lease.
+    pub fn lease_name(&self) -> String {
+        format!("cordonhold-{}", self.pool)
+    }
+}

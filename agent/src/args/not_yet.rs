@@ -1,0 +1,132 @@
+//! Flags whose work this version does not do yet: anything but their default is refused at the start, never silently ignored.
+//!
+//! Whoever makes a flag work removes its line here, and renews the manual.
+
+use super::lock::LockOn;
+use super::value::Amount;
+use super::{Args, ArgsError};
+
+/// Whether the first command line asks for more than the second, which has only defaults.
+type IsSet = fn(&Args, &Args) -> bool;
+
+pub(super) const FLAGS: &[(&str, IsSet)] = &[
+    // The lock.
+    ("lock-on", |a, _| a.lock.lock_on == LockOn::Daemonset),
+    ("ds-namespace", |a, d| a.lock.ds_namespace != d.lock.ds_namespace),
+    ("ds-name", |a, d| a.lock.ds_name != d.lock.ds_name),
+    ("lock-annotation", |a, d| {
+        a.lock.lock_annotation != d.lock.lock_annotation
+    }),
+    ("lock-ttl", |a, d| a.lock.lock_ttl != d.lock.lock_ttl),
+    ("concurrency", |a, _| {
+        matches!(a.lock.concurrency, Amount::Percent(_))
+    }),
+    ("pool", |a, d| a.lock.pool != d.lock.pool),
+    ("pool-selector", |a, d| {
+        a.lock.pool_selector != d.lock.pool_selector
+    }),
+    ("max-unavailable", |a, d| {
+        a.lock.max_unavailable != d.lock.max_unavailable
+    }),
+    // The drain.
+    ("drain-delay", |a, d| a.drain.drain_delay != d.drain.drain_delay),
+    ("drain-pod-selector", |a, d| {
+        a.drain.drain_pod_selector != d.drain.drain_pod_selector
+    }),
+    ("skip-wait-for-delete-timeout", |a, d| {
+        a.drain.skip_wait_for_delete_timeout != d.drain.skip_wait_for_delete_timeout
+    }),
+    ("force-reboot", |a, d| {
+        a.drain.force_reboot != d.drain.force_reboot
+    }),
+    ("drain-by-priority", |a, d| {
+        a.drain.drain_by_priority != d.drain.drain_by_priority
+    }),
+    ("volume-detach-timeout", |a, d| {
+        a.drain.volume_detach_timeout != d.drain.volume_detach_timeout
+    }),
+    ("max-parallel-evictions", |a, d| {
+        a.drain.max_parallel_evictions != d.drain.max_parallel_evictions
+    }),
+    // The return.
+    ("lock-release-delay", |a, d| {
+        a.returning.lock_release_delay != d.returning.lock_release_delay
+    }),
+    ("annotate-nodes", |a, d| {
+        a.returning.annotate_nodes != d.returning.annotate_nodes
+    }),
+    ("pre-reboot-node-labels", |a, d| {
+        a.returning.pre_reboot_labels() != d.returning.pre_reboot_labels()
+    }),
+    ("post-reboot-node-labels", |a, d| {
+        a.returning.post_reboot_labels() != d.returning.post_reboot_labels()
+    }),
+    ("prefer-no-schedule-taint", |a, d| {
+        a.returning.prefer_no_schedule_taint != d.returning.prefer_no_schedule_taint
+    }),
+    ("protect-from-autoscaler", |a, d| {
+        a.returning.protect_from_autoscaler != d.returning.protect_from_autoscaler
+    }),
+    ("node-conditions", |a, d| {
+        a.returning.node_conditions != d.returning.node_conditions
+    }),
+    // The host.
+    ("reboot-method", |a, d| {
+        a.host.reboot_method != d.host.reboot_method
+    }),
+    ("reboot-signal", |a, d| {
+        a.host.reboot_signal != d.host.reboot_signal
+    }),
+    ("reboot-sentinel-command", |a, d| {
+        a.host.reboot_sentinel_command != d.host.reboot_sentinel_command
+    }),
+    // The window.
+    ("reboot-days", |a, d| a.window.days() != d.window.days()),
+    ("start-time", |a, d| a.window.start_time != d.window.start_time),
+    ("end-time", |a, d| a.window.end_time != d.window.end_time),
+    ("time-zone", |a, d| a.window.time_zone != d.window.time_zone),
+    // What postpones a reboot.
+    ("prometheus-url", |a, d| {
+        a.blockers.prometheus_url != d.blockers.prometheus_url
+    }),
+    ("alert-filter-regexp", |a, d| {
+        a.blockers.alert_filter_regexp != d.blockers.alert_filter_regexp
+    }),
+    ("alert-filter-match-only", |a, d| {
+        a.blockers.alert_filter_match_only != d.blockers.alert_filter_match_only
+    }),
+    ("alert-firing-only", |a, d| {
+        a.blockers.alert_firing_only != d.blockers.alert_firing_only
+    }),
+    ("blocking-pod-selector", |a, d| {
+        a.blockers.blocking_pod_selector != d.blockers.blocking_pod_selector
+    }),
+    // Messages to people.
+    ("notify-url", |a, d| a.notify.notify_url != d.notify.notify_url),
+    ("slack-hook-url", |a, d| {
+        a.notify.slack_hook_url != d.notify.slack_hook_url
+    }),
+    ("message-template-drain", |a, d| {
+        a.notify.message_template_drain != d.notify.message_template_drain
+    }),
+    ("message-template-reboot", |a, d| {
+        a.notify.message_template_reboot != d.notify.message_template_reboot
+    }),
+    ("message-template-uncordon", |a, d| {
+        a.notify.message_template_uncordon != d.notify.message_template_uncordon
+    }),
+];
+
+/// Names every such flag that is set.
+pub(super) fn refuse(given: &Args, default: &Args) -> Result<(), ArgsError> {
+    let set: Vec<String> = FLAGS
+        .iter()
+        .filter(|(_, is_set)| is_set(given, default))
+        .map(|(flag, _)| format!("--{flag}"))
+        .collect();
+    if set.is_empty() {
+        Ok(())
+    } else {
+        Err(ArgsError::NotYet(set.join(", ")))
+    }
+}

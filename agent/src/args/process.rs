@@ -1,0 +1,64 @@
+//! The flags of the agent as a process: its metrics, its log, its API server.
+
+use std::path::PathBuf;
+
+use cordonhold_rt::logging::LogFormat;
+
+use super::value;
+
+/// How the agent is seen from outside, and how it reaches the API server.
+#[derive(Clone, Debug, PartialEq, clap::Args)]
+#[command(next_help_heading = "The agent itself")]
+pub struct ProcessConfig {
+    /// Address on which metrics and health are served; empty is every one
+    #[arg(long, env = "KURED_METRICS_HOST", value_name = "HOST", default_value = "", value_parser = metrics_host)]
+    pub metrics_host: String,
+    /// Port on which metrics and health are served; 0 serves none
+    #[arg(long, env = "KURED_METRICS_PORT", value_name = "PORT", default_value = "8080", allow_negative_numbers = true, value_parser = value::port)]
+    pub metrics_port: u16,
+    /// How log lines look: text or json; any other word is text, as in kured
+    #[arg(long, env = "KURED_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    log_format: String,
+    /// Kubeconfig with the agent's identity; without one, the pod's ServiceAccount
+    #[arg(long, env = "CORDONHOLD_KUBECONFIG", value_name = "PATH")]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+impl ProcessConfig {
+    pub fn log_format(&self) -> LogFormat {
+        if self.log_format.eq_ignore_ascii_case("json") {
+            LogFormat::Json
+        } else {
+            LogFormat::Text
+        }
+    }
+
+    /// Said where a word was taken for text.
+    pub(super) fn odd_log_format(&self) -> Option<String> {
+        let is_known = ["text", "json"]
+            .iter()
+            .any(|known| self.log_format.eq_ignore_ascii_case(known));
+        (!is_known).then(|| {
+            format!(
+                "--log-format={:?} is neither text nor json: the log is text, as in kured",
+                self.log_format
+            )
+        })
+    }
+}
+
+/// An IP address, in brackets or not, or a name.
+fn metrics_host(text: &str) -> Result<String, String> {
+    let address = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'))
+        .unwrap_or(text);
+    let is_address = address.parse::<std::net::IpAddr>().is_ok();
+    if text.is_empty() || is_address || value::is_name(text) {
+        Ok(address.to_owned())
+    } else {
+        Err(format!(
+            "{text:?} is neither an address nor the name of a host: write one like 127.0.0.1, ::1 or localhost"
+        ))
+    }
+}

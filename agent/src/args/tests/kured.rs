@@ -1,0 +1,259 @@
+//! kured's arguments start this agent unchanged, and mean what they mean in kured. Defects are named as in its own tracker or sources.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::Weekday::{Friday, Monday, Sunday, Tuesday, Wednesday};
+
+use super::*;
+
+/// A flag of kured, from the list that the repository keeps.
+pub(super) struct KuredFlag {
+    pub(super) name: &'static str,
+    pub(super) kind: &'static str,
+    pub(super) default: &'static str,
+    pub(super) variable: &'static str,
+}
+
+const LIST: &str = include_str!("../../../tests/kured-flags.tsv");
+
+pub(super) fn kured_flags() -> Vec<KuredFlag> {
+    let lines = LIST.lines().filter(|line| !line.starts_with('#'));
+    let flag = |line: &'static str| {
+        let mut fields = line.split('\t');
+        let mut next = || fields.next().unwrap();
+        let (name, kind, default, variable) = (next(), next(), next(), next());
+        KuredFlag {
+            name,
+            kind,
+            default,
+            variable,
+        }
+    };
+    lines.map(flag).collect()
+}
+
+#[test]
+fn every_flag_of_kured_is_here_with_its_default_and_its_variable() {
+    let flags = kured_flags();
+    assert_eq!(flags.len(), 43);
+    let command = command();
+    for flag in flags {
+        let arg = command
+            .get_arguments()
+            .find(|arg| arg.get_long() == Some(flag.name))
+            .unwrap_or_else(|| panic!("--{} is missing", flag.name));
+        let defaults: Vec<&str> = arg
+            .get_default_values()
+            .iter()
+            .map(|value| value.to_str().unwrap())
+            .collect();
+        assert_eq!(defaults.join(","), flag.default, "--{}", flag.name);
+        let variable = arg.get_env().unwrap().to_str().unwrap();
+        // The one that kured lacks (its defect D24) is named by kured's own rule.
+        let rule = format!("KURED_{}", flag.name.to_uppercase().replace('-', "_"));
+        assert_eq!(variable, rule);
+        assert!(
+            flag.variable == rule || flag.kind == "stringArray",
+            "--{}",
+            flag.name
+        );
+    }
+}
+
+#[test]
+fn a_flag_that_is_not_kured_s_does_not_take_its_variables() {
+    let kureds: Vec<&str> = kured_flags().iter().map(|flag| flag.name).collect();
+    for arg in command().get_arguments() {
+        let is_kured_s = kureds.contains(&arg.get_long().unwrap());
+        let variable = arg.get_env().unwrap().to_str().unwrap();
+        assert_eq!(variable.starts_with("KURED_"), is_kured_s, "{variable}");
+    }
+}
+
+/// What kured's own manifest passes (kured-ds.yaml of 1.23.0), and its environment.
+#[test]
+fn the_stock_daemonset_of_kured_starts_this_agent_unchanged() {
+    let words = ["--reboot-sentinel=/sentinel/reboot-required"];
+    let Parsed::Run(config) = parse_words(&words, &[("KURED_NODE_ID", "node-0")]).unwrap() else {
+        panic!("no configuration")
+    };
+    assert_eq!(config.policy.node, "node-0");
+    assert_eq!(config.sentinel, PathBuf::from("/sentinel/reboot-required"));
+    assert_eq!(config.process.metrics_port, 8080);
+    assert_eq!(config.policy.concurrency, 1);
+    assert!(config.warnings.is_empty());
+}
+
+/// The comments of kured-ds.yaml list every flag with an example that is its default; the chart's values do so too.
+#[test]
+fn kured_s_chart_with_all_its_defaults_starts_this_agent_unchanged() {
+    let mut words = vec![
+        "--ds-name=kured".to_owned(),
+        "--ds-namespace=kube-system".to_owned(),
+        "--metrics-port=8080".to_owned(),
+        "--reboot-sentinel=/sentinel/reboot-required".to_owned(),
+        "--reboot-command=/bin/systemctl reboot".to_owned(),
+    ];
+    drop(config(&words.iter().map(String::as_str).collect::<Vec<_>>()));
+    // Each flag at its default, in both ways to write it.
+    for flag in kured_flags() {
+        if flag.kind == "stringArray" || flag.name == "node-id" {
+            continue;
+        }
+        words.push(format!("--{}={}", flag.name, flag.default));
+        if flag.kind != "bool" {
+            words.extend([format!("--{}", flag.name), flag.default.to_owned()]);
+        }
+    }
+    let config = config(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
+#[test]
+fn every_variable_of_kured_is_read() {
+    for flag in kured_flags() {
+        let (wrong, is_checked) = match flag.kind {
+            "int" | "bool" | "duration" | "stringArray" | "stringSlice" => ("?", true),
+            "regexp" => ("(", true),
+            _ => ("?", false),
+        };
+        let variable = format!("KURED_{}", flag.name.to_uppercase().replace('-', "_"));
+        if is_checked {
+            let error = error_of(&[], &[(&variable, wrong)]);
+            assert!(error.starts_with(&format!("{variable}: ")), "{error}");
+        }
+    }
+    let variables = [
+        ("KURED_PERIOD", "1m"),
+        ("KURED_REBOOT_DELAY", "90s"),
+        ("KURED_DRAIN_TIMEOUT", "2m"),
+        ("KURED_DRAIN_GRACE_PERIOD", "30"),
+        ("KURED_CONCURRENCY", "2"),
+        ("KURED_METRICS_HOST", "127.0.0.1"),
+        ("KURED_METRICS_PORT", "9090"),
+        ("KURED_REBOOT_COMMAND", "/bin/true now"),
+        ("KURED_REBOOT_SENTINEL", "/run/x"),
+        ("KURED_LOG_FORMAT", "json"),
+        ("KURED_SLACK_USERNAME", "bot"),
+    ];
+    let config = config_of(&[], &variables);
+    assert_eq!(config.timing.period, Duration::from_secs(60));
+    assert_eq!(config.timing.reboot_delay, Duration::from_secs(90));
+    assert_eq!(config.timing.drain_timeout, Some(Duration::from_secs(120)));
+    assert_eq!(config.drain.drain_grace_period, Some(30));
+    assert_eq!(config.policy.concurrency, 2);
+    assert_eq!(config.process.metrics_host, "127.0.0.1");
+    assert_eq!(config.process.metrics_port, 9090);
+    assert_eq!(config.host.reboot, ["/bin/true", "now"]);
+    assert_eq!(config.sentinel, PathBuf::from("/run/x"));
+    assert_eq!(
+        config.process.log_format(),
+        cordonhold_rt::logging::LogFormat::Json
+    );
+    assert_eq!(config.warnings.len(), 1);
+}
+
+#[test]
+fn the_command_line_beats_the_environment_d24() {
+    let config = config_of(&["--period=1h"], &[("KURED_PERIOD", "5m")]);
+    assert_eq!(config.timing.period, Duration::from_secs(3600));
+    // Not even looked at.
+    let config = config_of(&["--period=1h"], &[("KURED_PERIOD", "soon")]);
+    assert_eq!(config.timing.period, Duration::from_secs(3600));
+}
+
+#[test]
+fn blocking_pods_can_be_named_in_the_environment_d24() {
+    let error = error_of(&[], &[("KURED_BLOCKING_POD_SELECTOR", "app=web;tier in (a, b)")]);
+    assert!(error.contains("--blocking-pod-selector"), "{error}");
+    let args = args(&[
+        "--blocking-pod-selector=app=web;tier in (a, b)",
+        "--blocking-pod-selector",
+        "!c",
+    ]);
+    let texts: Vec<&str> = args
+        .blockers
+        .blocking_pod_selector
+        .iter()
+        .map(value::Selector::as_str)
+        .collect();
+    assert_eq!(texts, ["app=web", "tier in (a, b)", "!c"]);
+}
+
+#[test]
+fn five_o_clock_is_read_as_kured_s_manual_writes_it_d24() {
+    let args = args(&["--start-time=9am", "--end-time=5:00pm"]);
+    assert_eq!(args.window.start_time, jiff::civil::time(9, 0, 0, 0));
+    assert_eq!(args.window.end_time, jiff::civil::time(17, 0, 0, 0));
+}
+
+#[test]
+fn a_label_without_a_value_is_refused_at_the_start_d17() {
+    for flag in ["--pre-reboot-node-labels", "--post-reboot-node-labels"] {
+        let error = error_of(&[&format!("{flag}=a=b,drained")], &[]);
+        assert!(error.starts_with(&format!("{flag}: ")), "{error}");
+        assert!(
+            error.contains("\"drained\"") && error.contains("key=value"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn lists_are_read_as_pflag_reads_them() {
+    let args = args(&[
+        "--pre-reboot-node-labels=a=1,b=",
+        "--pre-reboot-node-labels",
+        "\"example.com/c=3\",a=4",
+        "--reboot-days=mon,tue",
+        "--reboot-days=5",
+    ]);
+    let labels = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
+    };
+    assert_eq!(
+        args.returning.pre_reboot_labels(),
+        labels(&[("a", "4"), ("b", ""), ("example.com/c", "3")])
+    );
+    assert_eq!(args.returning.post_reboot_labels(), labels(&[]));
+    let days = args.window.days();
+    assert!(
+        [Monday, Tuesday, Friday]
+            .into_iter()
+            .all(|day| days.contains(day))
+    );
+    assert!(![Sunday, Wednesday].into_iter().any(|day| days.contains(day)));
+}
+
+#[test]
+fn booleans_and_numbers_are_read_as_go_reads_them() {
+    for (text, expected) in [
+        ("", true),
+        ("=true", true),
+        ("=T", true),
+        ("=1", true),
+        ("=false", false),
+        ("=F", false),
+    ] {
+        let word = format!("--force-reboot{text}");
+        assert_eq!(args(&[&word]).drain.force_reboot, expected, "{word}");
+    }
+    assert_eq!(args(&["--metrics-port=0x1f90"]).process.metrics_port, 8080);
+    assert_eq!(
+        args(&["--drain-grace-period", "-1"]).drain.drain_grace_period,
+        None
+    );
+    assert_eq!(
+        args(&["--drain-grace-period=0"]).drain.drain_grace_period,
+        Some(0)
+    );
+    assert_eq!(
+        args(&["--skip-wait-for-delete-timeout=60"])
+            .drain
+            .skip_wait_for_delete_timeout,
+        Duration::from_secs(60)
+    );
+}

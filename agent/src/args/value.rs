@@ -1,0 +1,352 @@
+//! Values on the command line: numbers, booleans and lists as Go's pflag reads them, and the names and selectors of Kubernetes.
+//!
+//! Whatever is wrong is said with the value and the fix; clap adds nothing, [`super::parse`] adds the flag or the variable.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cordonhold_rt::duration;
+
+/// An `Option` that clap's derive takes for a plain value: its parser says when there is none.
+pub type Maybe<T> = Option<T>;
+/// Words of a command, as a shell splits them. An alias for the same reason.
+pub type Words = Vec<String>;
+
+/// A label selector in the API server's syntax, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selector(String);
+
+/// A count, or a share of the pool's Nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amount {
+    Count(u16),
+    /// From 0 to 100.
+    Percent(u8),
+}
+
+/// Labels by key.
+pub type Labels = BTreeMap<String, String>;
+
+/// Longest name of a Kubernetes object (RFC 1123 subdomain).
+const NAME_MAX: usize = 253;
+/// Longest part of such a name, and longest name part of a label key or label value (apimachinery: `util/validation`).
+const PART_MAX: usize = 63;
+
+impl Selector {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// None where the text is empty, which for kured's string flags means the same as no flag.
+pub(super) fn unless_empty<T>(
+    parse: fn(&str) -> Result<T, String>,
+) -> impl Fn(&str) -> Result<Maybe<T>, String> + Clone {
+    move |text| match text {
+        "" => Ok(None),
+        text => parse(text).map(Some),
+    }
+}
+
+/// Go's `strconv.ParseBool`.
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(format!("{text:?} is neither true nor false: write true or false")),
+    }
+}
+
+/// Go's `strconv.ParseInt` with base 0, within bounds: `8080`, `0x1f90`, `0o17620`, `017620`, `0b1`, `8_080`.
+pub(super) fn integer<const MIN: i64, const MAX: i64>(text: &str) -> Result<i64, String> {
+    let number = whole_number(text)
+        .ok_or_else(|| format!("{text:?} is not a whole number: write one from {MIN} to {MAX}"))?;
+    if (MIN..=MAX).contains(&number) {
+        Ok(number)
+    } else {
+        Err(format!(
+            "{text} is out of bounds: write a number from {MIN} to {MAX}"
+        ))
+    }
+}
+
+fn whole_number(text: &str) -> Option<i64> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let lower = digits.to_ascii_lowercase();
+    let prefixed = [("0x", 16), ("0o", 8), ("0b", 2), ("0", 8)]
+        .into_iter()
+        .find_map(|(prefix, base)| Some((lower.strip_prefix(prefix)?, base)));
+    // An underscore may follow the prefix and stand between digits.
+    let (digits, base) = match prefixed {
+        Some(("", 8)) if lower == "0" => ("0", 10),
+        Some((digits, base)) => (digits.strip_prefix('_').unwrap_or(digits), base),
+        None => (lower.as_str(), 10),
+    };
+    let is_grouped = digits.split('_').all(|group| !group.is_empty());
+    // `from_str_radix` takes a sign too.
+    let is_plain = digits.chars().all(|c| c.is_digit(base) || c == '_');
+    if !is_grouped || !is_plain {
+        return None;
+    }
+    i64::from_str_radix(&digits.replace('_', ""), base)
+        .ok()
+        .map(|number| sign * number)
+}
+
+pub(super) fn port(text: &str) -> Result<u16, String> {
+    let number = integer::<0, 65_535>(text)?;
+    u16::try_from(number).map_err(|error| error.to_string())
+}
+
+/// Seconds; below 0 is none.
+pub(super) fn seconds_or_none(text: &str) -> Result<Maybe<u32>, String> {
+    let number = integer::<{ i64::MIN }, 4_294_967_295>(text)?;
+    Ok(u32::try_from(number).ok())
+}
+
+/// Whole seconds from 0.
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
+    let number = integer::<0, 4_294_967_295>(text)?;
+    Ok(Duration::from_secs(number.unsigned_abs()))
+}
+
+pub(super) fn duration_above_zero(text: &str) -> Result<Duration, String> {
+    match duration::parse(text).map_err(|error| error.to_string())? {
+        Duration::ZERO => Err(format!("{text:?} is 0: write a duration above 0, like 1h")),
+        duration => Ok(duration),
+    }
+}
+
+/// 0 is no limit.
+pub(super) fn limit(text: &str) -> Result<Maybe<Duration>, String> {
+    let duration = duration::parse(text).map_err(|error| error.to_string())?;
+    Ok(Some(duration).filter(|duration| !duration.is_zero()))
+}
+
+/// `3` or `25%`.
+pub(super) fn amount(text: &str) -> Result<Amount, String> {
+    let amount = match text.strip_suffix('%') {
+        Some(percent) => percent_of(percent),
+        None => integer::<0, 65_535>(text)
+            .ok()
+            .and_then(|count| u16::try_from(count).ok().map(Amount::Count)),
+    };
+    amount.ok_or_else(|| format!("{text:?} is neither a count nor a percentage: write one like 3 or 25%"))
+}
+
+fn percent_of(text: &str) -> Option<Amount> {
+    text.parse()
+        .ok()
+        .filter(|percent| *percent <= 100)
+        .map(Amount::Percent)
+}
+
+pub(super) fn amount_above_zero(text: &str) -> Result<Amount, String> {
+    match amount(text)? {
+        Amount::Count(0) | Amount::Percent(0) => Err(format!(
+            "{text} lets no node reboot: write at least 1, like 1 or 25%"
+        )),
+        amount => Ok(amount),
+    }
+}
+
+/// The words of a command; none is none.
+pub(super) fn words(text: &str) -> Result<Words, String> {
+    shlex::split(text)
+        .ok_or_else(|| format!("the words of {text:?} cannot be told apart: close its quotes as in a shell"))
+}
+
+pub(super) fn command(text: &str) -> Result<Words, String> {
+    match words(text)? {
+        words if words.is_empty() => Err(format!("{text:?} is empty: name a command")),
+        words => Ok(words),
+    }
+}
+
+pub(super) fn absolute_path(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err(format!("{text:?} is not an absolute path: begin it with /"))
+    }
+}
+
+/// The parts of pflag's stringSlice: comma separated, a part may stand in double quotes.
+pub(super) fn parts(text: &str) -> Result<Vec<String>, String> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (part, after) = match rest.strip_prefix('"') {
+            Some(quoted) => quoted
+                .split_once('"')
+                .ok_or_else(|| format!("{text:?} lacks a closing quote"))?,
+            None => rest.split_at(rest.find(',').unwrap_or(rest.len())),
+        };
+        parts.push(part.trim().to_owned());
+        rest = match after.strip_prefix(',') {
+            Some("") => return Err(format!("{text:?} ends in a comma: remove it")),
+            Some(rest) => rest,
+            None if after.is_empty() => after,
+            None => {
+                return Err(format!(
+                    "{text:?} has text after a closing quote: put a comma there"
+                ));
+            }
+        };
+    }
+    Ok(parts)
+}
+
+/// The name of a Kubernetes object.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    if is_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "{text:?} is not a name that Kubernetes knows: use lower case letters, digits, '-' and '.'"
+        ))
+    }
+}
+
+/// A part of a name, without dots.
+pub(super) fn label_name(text: &str) -> Result<String, String> {
+    if is_name_part(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "{text:?} cannot be part of an object's name: use at most {PART_MAX} lower case letters, digits and '-'"
+        ))
+    }
+}
+
+/// Whether Kubernetes takes this as the name of a Node.
+pub(crate) fn is_name(text: &str) -> bool {
+    let is_part = |part: &str| {
+        let inner = part
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        !part.is_empty() && inner && !part.starts_with('-') && !part.ends_with('-')
+    };
+    text.len() <= NAME_MAX && text.split('.').all(is_part)
+}
+
+fn is_name_part(text: &str) -> bool {
+    text.len() <= PART_MAX && !text.contains('.') && is_name(text)
+}
+
+/// The key of a label, an annotation or a taint: `name` or `prefix/name`.
+pub(super) fn key(text: &str) -> Result<String, String> {
+    let (prefix, name) = match text.split_once('/') {
+        Some((prefix, name)) => (Some(prefix), name),
+        None => (None, text),
+    };
+    if prefix.is_none_or(is_name) && !name.is_empty() && is_qualified(name) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "{text:?} is not a key that Kubernetes knows: write one like example.com/name, the name of at most {PART_MAX} letters, digits, '-', '_' and '.'"
+        ))
+    }
+}
+
+fn label_value(text: &str) -> Result<(), String> {
+    if is_qualified(text) {
+        Ok(())
+    } else {
+        Err(format!(
+            "{text:?} is not a label's value: use at most {PART_MAX} letters, digits, '-', '_' and '.', a letter or digit first and last"
+        ))
+    }
+}
+
+/// What a label's value, and the name part of its key, may be; the value may be empty.
+fn is_qualified(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let is_edge = |b: Option<u8>| b.is_none_or(|b| b.is_ascii_alphanumeric());
+    text.len() <= PART_MAX
+        && text.bytes().all(inner)
+        && is_edge(text.bytes().next())
+        && is_edge(text.bytes().last())
+}
+
+/// `key=value` pairs as a stringSlice. kured takes the text as it comes and panics on a part without `=` when it drains.
+pub(super) fn labels(text: &str) -> Result<Labels, String> {
+    let label = |part: String| {
+        let (key_text, value) = part
+            .split_once('=')
+            .ok_or_else(|| format!("{part:?} is not a label: write it as key=value"))?;
+        label_value(value)?;
+        Ok((key(key_text)?, value.to_owned()))
+    };
+    parts(text)?.into_iter().map(label).collect()
+}
+
+/// A selector that selects something less than everything.
+pub(super) fn selector(text: &str) -> Result<Selector, String> {
+    let mut requirements = Vec::new();
+    let (mut depth, mut start) = (0_u32, 0);
+    for (at, c) in text.char_indices() {
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => {
+                requirements.push(&text[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    requirements.push(&text[start..]);
+    for requirement in requirements {
+        check_requirement(requirement.trim()).map_err(|why| {
+            format!("{text:?} is not a label selector: {why}: write one like app=web,tier in (a, b),!drained")
+        })?;
+    }
+    Ok(Selector(text.to_owned()))
+}
+
+/// One requirement, as apimachinery's `labels.Parse` takes it.
+fn check_requirement(text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Err("a requirement is empty".to_owned());
+    }
+    if let Some(absent) = text.strip_prefix('!') {
+        return key(absent.trim()).map(drop);
+    }
+    let end = text.find(|c: char| c.is_whitespace() || "=!<>(".contains(c));
+    let (name, rest) = text.split_at(end.unwrap_or(text.len()));
+    drop(key(name)?);
+    let rest = rest.trim();
+    if rest.is_empty() {
+        return Ok(());
+    }
+    let after = |operators: [&str; 3]| {
+        operators
+            .into_iter()
+            .find_map(|operator| rest.strip_prefix(operator))
+    };
+    if let Some(value) = after(["==", "!=", "="]) {
+        return label_value(value.trim());
+    }
+    if let Some(number) = rest.strip_prefix(['<', '>']) {
+        let number = number.trim();
+        return match number.parse::<i64>() {
+            Ok(_) => Ok(()),
+            Err(_) => Err(format!("{number:?} is not a number")),
+        };
+    }
+    let set = after(["notin", "in", "in"]).map(str::trim);
+    let values = set.and_then(|set| set.strip_prefix('(')?.strip_suffix(')'));
+    match values {
+        Some(values) => values.split(',').try_for_each(|value| label_value(value.trim())),
+        None => Err(format!("{rest:?} follows {name:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests;
