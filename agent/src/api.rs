@@ -9,12 +9,12 @@ use std::time::Duration;
 use cordonhold_shared::answer::Refusal;
 use cordonhold_shared::cycle::{Failure, LockView, LockWrite};
 use cordonhold_shared::drain::Evicted;
-use cordonhold_shared::hold::{self, NodePatch};
+use cordonhold_shared::hold::{self, NodePatch, Terms};
 use cordonhold_shared::keys;
 use cordonhold_shared::lease::{self, LeaseView};
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::pod::{self, PodView};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use kube::Client;
 use kube::core::params::{GetParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{Request, Status};
@@ -98,14 +98,21 @@ impl Api {
     }
 
     /// A patch of our Node; the answer is the Node as written.
-    pub(crate) async fn patch_node(
-        &self,
-        patch: &NodePatch,
-        reboot_timeout: SignedDuration,
-    ) -> Result<NodeView, Failure> {
-        let body = patch.body(Timestamp::now(), reboot_timeout);
+    pub(crate) async fn patch_node(&self, patch: &NodePatch, terms: &Terms) -> Result<NodeView, Failure> {
+        let body = patch.body(Timestamp::now(), terms);
         let request = Request::new(NODES).patch(&patch.name, &as_agent(false), &Patch::Merge(body));
         self.call(request).await.map_err(|error| error.failure())
+    }
+
+    /// A strategic merge patch of our Node's status.
+    pub(crate) async fn patch_status(&self, patch: &Value) -> Result<(), CallError> {
+        let request = Request::new(NODES).patch_subresource(
+            "status",
+            &self.node,
+            &as_agent(false),
+            &Patch::Strategic(patch),
+        );
+        self.call::<NodeView>(request).await.map(drop)
     }
 
     /// The pods on our Node that a drain would evict, as `namespace/name`.

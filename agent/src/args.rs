@@ -222,6 +222,8 @@ impl TryFrom<Args> for Config {
                 verify,
                 on_uncordon,
                 redrains_max: cycle.redrains,
+                delays_release: !args.returning.lock_release_delay.is_zero(),
+                signs: args.returning.signs(),
             },
             timing: Timing {
                 period: cycle.period,
@@ -229,6 +231,7 @@ impl TryFrom<Args> for Config {
                 reboot_delay: cycle.reboot_delay,
                 reboot_timeout: cycle.reboot_timeout,
                 soak: args.returning.soak,
+                lock_release_delay: args.returning.lock_release_delay,
                 backoff: cycle.backoff,
             },
             sentinel: args.host.reboot_sentinel.clone(),

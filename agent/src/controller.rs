@@ -5,16 +5,16 @@
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use cordonhold_rt::shutdown::Signals;
 use cordonhold_shared::cycle::{self, Act, Cycle, Input, Policy, Request, Timer};
-use cordonhold_shared::hold;
+use cordonhold_shared::hold::Terms;
 use cordonhold_shared::lease::LeaseView;
-use cordonhold_shared::timers::{Timers, Timing};
+use cordonhold_shared::node::NodeView;
+use cordonhold_shared::timers::{Dates, Timers, Timing};
 use cordonhold_shared::watch::{self, Change};
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch as watch_channel};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
@@ -22,6 +22,7 @@ use tracing::{debug, info, warn};
 use crate::api::Api;
 use crate::args::drain::DrainConfig;
 use crate::clock::{Clock, random};
+use crate::conditions;
 use crate::drain::Drain;
 use crate::host::Host;
 use crate::report::{Reporter, post};
@@ -50,23 +51,27 @@ pub(crate) struct Controller {
     pub(crate) sentinel: PathBuf,
     pub(crate) timing: Timing,
     pub(crate) drain: DrainConfig,
+    /// `--node-conditions`.
+    pub(crate) shows_conditions: bool,
 }
 
 /// The loop's hands: what is running on the cycle's behalf.
 struct Shell {
     parts: Controller,
-    reboot_timeout: SignedDuration,
+    terms: Terms,
     clock: Clock,
     timers: Timers,
     reporter: Reporter,
     looks: Interval,
     /// When the last wish was made: each is later than the one before.
     last_wish: Timestamp,
-    /// When our hold was stamped.
-    stamped: Option<Timestamp>,
+    /// As our Node last showed them.
+    dates: Dates,
     tasks: JoinSet<&'static str>,
     sender: mpsc::Sender<Message>,
     events: mpsc::Receiver<Message>,
+    /// Our Node as it was last seen, for its conditions.
+    shown: Option<watch_channel::Sender<NodeView>>,
     node_watch: Feed,
     lock_watch: Feed,
     drain: Feed,
@@ -110,27 +115,29 @@ impl Shell {
         let mut looks = interval(parts.timing.period);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut shell = Shell {
-            reboot_timeout: parts
-                .timing
-                .reboot_timeout
-                .try_into()
-                .unwrap_or(SignedDuration::MAX),
+            terms: parts.timing.terms(),
             clock: Clock::start(),
             timers: Timers::new(parts.timing.clone()),
             reporter: Reporter::new(&parts.policy.node, notices),
             looks,
             last_wish: Timestamp::MIN,
-            stamped: None,
+            dates: Dates::default(),
             tasks: JoinSet::new(),
             sender,
             events,
+            shown: None,
             node_watch: Feed::default(),
             lock_watch: Feed::default(),
             drain: Feed::default(),
             parts,
         };
         let api = shell.parts.api.clone();
-        drop(shell.spawn("write Events", post(api, waiting_notices)));
+        drop(shell.spawn("write Events", post(api.clone(), waiting_notices)));
+        if shell.parts.shows_conditions {
+            let (sender, shown) = watch_channel::channel(NodeView::default());
+            shell.shown = Some(sender);
+            drop(shell.spawn("write conditions", conditions::keep(api, shown)));
+        }
         shell
     }
 
@@ -154,12 +161,12 @@ impl Shell {
             Request::WriteLock(write) => {
                 Input::LockWritten(api.write_lock(&write, self.parts.policy.concurrency).await)
             }
-            Request::PatchNode(patch) => Input::Patched(api.patch_node(&patch, self.reboot_timeout).await),
+            Request::PatchNode(patch) => Input::Patched(api.patch_node(&patch, &self.terms).await),
             Request::ListPods => Input::PodsLeft(api.pods_left().await),
-            Request::Reboot => {
+            Request::Reboot { holder } => {
                 let deadline = self.timers.end(Timer::Deadline);
                 let deadline = deadline.and_then(|end| self.clock.instant(end));
-                Input::RebootIssued(self.parts.host.reboot(deadline).await)
+                Input::RebootIssued(self.parts.host.reboot(&holder, deadline).await)
             }
         }
     }
@@ -227,16 +234,10 @@ impl Shell {
             return;
         };
         self.reporter.learn(node);
-        self.stamped = hold::read(node)
-            .present()
-            .and_then(|hold| hold.holder.created.parse().ok());
-    }
-
-    fn wish_age(&self) -> Duration {
-        let age = self
-            .stamped
-            .map(|stamped| Timestamp::now().duration_since(stamped));
-        age.and_then(|age| age.try_into().ok()).unwrap_or(Duration::ZERO)
+        if let Some(shown) = &self.shown {
+            let _ = shown.send_replace(node.clone());
+        }
+        self.dates = Dates::of(node);
     }
 
     fn perform(&mut self, act: Act) {
@@ -247,9 +248,10 @@ impl Shell {
             Act::StopDrain => self.drain.stop(),
             Act::WatchLock(true) => self.watch_lock(),
             Act::WatchLock(false) => self.lock_watch.stop(),
-            Act::Arm(timer) => self
-                .timers
-                .arm(timer, self.wish_age(), self.clock.now(), random()),
+            Act::Arm(timer) => {
+                let (wall, now) = (Timestamp::now(), self.clock.now());
+                self.timers.arm(timer, self.dates, wall, now, random());
+            }
             Act::Disarm(timer) => self.timers.disarm(timer),
             Act::Report(report) => self.reporter.tell(&report),
         }

@@ -3,7 +3,7 @@
 //! Not here: what follows from what the host says.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -52,6 +52,12 @@ pub enum HostError {
     },
     #[error("{} in the host's root {} is empty: is --host-root the root of a Linux host?", .path.display(), .root.display())]
     Empty { root: PathBuf, path: PathBuf },
+    #[error("failed to write {} in the host's root {}", .path.display(), .root.display())]
+    Write {
+        root: PathBuf,
+        path: PathBuf,
+        source: io::Error,
+    },
     #[error("failed to lock {} in the host's root {}", .path.display(), .root.display())]
     Lock {
         root: PathBuf,
@@ -80,6 +86,8 @@ struct Root {
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// In `/run`, which a reboot empties.
 const LOCK_FILE: &str = "/run/cordonhold-agent.lock";
+/// Beside it: the hold that the host was told to reboot for, and the boot in which it was told, a line each.
+const TOLD_FILE: &str = "/run/cordonhold-agent.reboot";
 /// What a shutdown check prints while the host goes down, as `systemctl is-system-running` does.
 const STOPPING: &str = "stopping";
 /// What it prints where it could not ask init, which a shutdown may be the reason of (systemd: man systemctl, is-system-running).
@@ -136,16 +144,18 @@ impl Host {
         }
     }
 
-    /// The boot id, and whether a shutdown is under way.
+    /// The boot id, whether an agent of this boot told the host to reboot, and whether a shutdown is under way.
     pub async fn ask(&self) -> HostState {
-        match self.look(BOOT_ID, Root::read).await {
-            Ok(boot_id) => HostState {
+        match self.look(BOOT_ID, Root::boot_and_record).await {
+            Ok((boot_id, told_for)) => HostState {
                 boot_id,
                 shutdown: self.shutdown().await,
+                told_for,
             },
             Err(error) => HostState {
                 boot_id: String::new(),
                 shutdown: Shutdown::Unknown(cordonhold_rt::exit::one_line(&error)),
+                told_for: None,
             },
         }
     }
@@ -155,8 +165,13 @@ impl Host {
         self.look(path, Root::has_file).await
     }
 
-    /// Runs the reboot command, unless the deadline is over: that is checked last.
-    pub async fn reboot(&self, deadline: Option<Instant>) -> Result<(), RebootFailure> {
+    /// Leaves word that the host is told to reboot for this holder, then runs the reboot command, unless the deadline is over: that is checked last.
+    pub async fn reboot(&self, holder: &str, deadline: Option<Instant>) -> Result<(), RebootFailure> {
+        let holder = holder.to_owned();
+        let record = move |root: &Root, path: &Path| root.record(path, &holder);
+        if let Err(error) = self.look(TOLD_FILE, record).await {
+            return Err(RebootFailure::Failed(cordonhold_rt::exit::one_line(&error)));
+        }
         let command = self.command(&self.config.reboot);
         info!(event = "reboot_command", command = %command, "running the reboot command");
         let outcome = command.run_unless(REBOOT_BOUND, || deadline.is_none_or(|end| Instant::now() >= end));
@@ -188,7 +203,7 @@ impl Host {
     async fn look<T: Send + 'static>(
         &self,
         path: impl AsRef<Path>,
-        look: fn(&Root, &Path) -> Result<T, HostError>,
+        look: impl FnOnce(&Root, &Path) -> Result<T, HostError> + Send + 'static,
     ) -> Result<T, HostError> {
         let (root, path) = (Arc::clone(&self.root), path.as_ref().to_owned());
         let hangs = HostError::Hangs { path: path.clone() };
@@ -249,6 +264,37 @@ impl Root {
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
             Err(error) => Err(failed(error)),
         }
+    }
+
+    /// The boot id, and the holder of this boot's record, if there is one.
+    fn boot_and_record(&self, boot_id: &Path) -> Result<(String, Option<String>), HostError> {
+        let boot_id = self.read(boot_id)?;
+        let path = Path::new(TOLD_FILE);
+        if !self.has_file(path)? {
+            return Ok((boot_id, None));
+        }
+        let record = match self.read(path) {
+            // The agent ended while it wrote: it never came to the command.
+            Err(HostError::Empty { .. }) => return Ok((boot_id, None)),
+            record => record?,
+        };
+        let (holder, boot) = record.split_once('\n').unwrap_or((&record, ""));
+        // One without a boot is as good as one of this boot.
+        let is_of_this_boot = boot.is_empty() || boot == boot_id;
+        let told_for = is_of_this_boot.then(|| holder.to_owned());
+        Ok((boot_id, told_for))
+    }
+
+    fn record(&self, path: &Path, holder: &str) -> Result<(), HostError> {
+        let boot_id = self.read(Path::new(BOOT_ID))?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
+        let mut file = self.open_file(path, flags, Mode::RUSR | Mode::WUSR)?;
+        file.write_all(format!("{holder}\n{boot_id}\n").as_bytes())
+            .map_err(|source| HostError::Write {
+                root: self.path.clone(),
+                path: path.to_owned(),
+                source,
+            })
     }
 
     /// A short text, without the white space around it.

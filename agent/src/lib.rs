@@ -13,6 +13,7 @@ pub mod permissions;
 
 mod api;
 mod clock;
+mod conditions;
 mod drain;
 mod report;
 mod watch;
@@ -73,7 +74,9 @@ async fn begin(config: Config) -> Result<Controller, RunError> {
         &config.lock.lease_name(),
     );
     let host = Host::take(config.host).await.map_err(RunError::Host)?;
-    permissions::check(&api).await.map_err(RunError::Permissions)?;
+    permissions::check(&api, config.returning.node_conditions)
+        .await
+        .map_err(RunError::Permissions)?;
     Ok(Controller {
         policy: config.policy,
         api,
@@ -81,5 +84,6 @@ async fn begin(config: Config) -> Result<Controller, RunError> {
         sentinel: config.sentinel,
         timing: config.timing,
         drain: config.drain,
+        shows_conditions: config.returning.node_conditions,
     })
 }

@@ -29,12 +29,14 @@ enum Scope {
     Lock,
     /// Events: without them the log still tells all.
     Notices,
+    /// Conditions on the Node: only where they are wanted, and without them the marks still tell all.
+    Conditions,
 }
 
 const NODES: &str = "nodes";
 const LEASES: &str = "coordination.k8s.io";
 
-const NEEDED: [Needed; 13] = [
+const NEEDED: [Needed; 14] = [
     needed("get", "", NODES, "", Scope::Cluster),
     needed("list", "", NODES, "", Scope::Cluster),
     needed("watch", "", NODES, "", Scope::Cluster),
@@ -48,20 +50,22 @@ const NEEDED: [Needed; 13] = [
     needed("create", LEASES, "leases", "", Scope::Lock),
     needed("patch", LEASES, "leases", "", Scope::Lock),
     needed("create", "events.k8s.io", "events", "", Scope::Notices),
+    needed("patch", "", NODES, "status", Scope::Conditions),
 ];
 
 /// Names each permission that is missing. An API server that cannot say is no reason to stay away.
-pub(crate) async fn check(api: &Api) -> Result<(), PermissionError> {
+pub(crate) async fn check(api: &Api, shows_conditions: bool) -> Result<(), PermissionError> {
     let mut missing = Vec::new();
-    for needed in &NEEDED {
+    let is_wanted = |needed: &&Needed| needed.scope != Scope::Conditions || shows_conditions;
+    for needed in NEEDED.iter().filter(is_wanted) {
         let name = needed.name(api);
         match needed.is_granted(api).await {
             Ok(true) => {}
-            Ok(false) if needed.scope == Scope::Notices => {
+            Ok(false) if needed.is_dispensable() => {
                 warn!(
                     event = "permission_missing",
                     permission = name,
-                    "Events will not be written"
+                    "a permission is missing that the reboot does not need: going on"
                 );
             }
             Ok(false) => {
@@ -106,9 +110,14 @@ const fn needed(
 }
 
 impl Needed {
+    /// Whether the agent does its work without it.
+    fn is_dispensable(&self) -> bool {
+        matches!(self.scope, Scope::Notices | Scope::Conditions)
+    }
+
     async fn is_granted(&self, api: &Api) -> Result<bool, CallError> {
         let (namespace, name) = match self.scope {
-            Scope::Cluster => ("", ""),
+            Scope::Cluster | Scope::Conditions => ("", ""),
             Scope::Lock => (api.lock_namespace(), api.lock_name()),
             Scope::Notices => ("default", ""),
         };
@@ -134,7 +143,7 @@ impl Needed {
         let slash = if self.subresource.is_empty() { "" } else { "/" };
         let resource = format!("{} {}{slash}{}", self.verb, self.resource, self.subresource);
         match self.scope {
-            Scope::Cluster | Scope::Notices => resource,
+            Scope::Cluster | Scope::Notices | Scope::Conditions => resource,
             Scope::Lock => format!("{resource} {}/{}", api.lock_namespace(), api.lock_name()),
         }
     }

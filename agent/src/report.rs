@@ -5,6 +5,7 @@
 //! | `event` | further fields | level | Event on the Node |
 //! | --- | --- | --- | --- |
 //! | `host_busy` | `reason` (`shutdown`, `unknown`), `why` | warn | |
+//! | `host_told` | `why` (the holder that it was told to reboot for) | warn | |
 //! | `marks_foreign` | `why` | warn | `HoldNotOurs` |
 //! | `resumed` | `phase` | info | |
 //! | `paused` | `why` | info | `RebootPaused` |
@@ -22,6 +23,7 @@
 //! | `too_late_to_cancel` | `why` | warn | `RebootTooLateToCancel` |
 //! | `returned` | | info | `Rebooted` |
 //! | `given_back` | `unschedulable` | info | `RebootGivenBack` |
+//! | `release_delayed` | | info | |
 //! | `released` | | info | |
 //! | `called_off` | `reason`, `by`, `why`, `pods`, `pod_count` | warn | `RebootCalledOff` |
 //! | `retrying` | `reason` (what failed), `why` | warn | |
@@ -31,7 +33,8 @@
 //!
 //! Lines of the shell itself: `started`, `argument_warning`, `stopping`, `host_taken`, `sentinel_unreadable`, `permission_missing`, `permissions_unknown`,
 //! `pod_evicted` (debug), `eviction_blocked` and `eviction_failed` (`pod`, `reason`), `drain_progress` (`left`, `ending`, `pods`, `blocked_by`), `drained`,
-//! `reboot_command` (`command`), `host_output` (debug for the shutdown check; `command`, `status`, `stdout`, `stderr`), `watch_lost` (`of`, `why`), `notice_lost` (`why`).
+//! `reboot_command` (`command`), `host_output` (debug for the shutdown check; `command`, `status`, `stdout`, `stderr`), `watch_lost` (`of`, `why`), `notice_lost` (`why`),
+//! `conditions_written` (debug) and `conditions_lost` (`why`).
 
 use cordonhold_shared::cycle::Report;
 use cordonhold_shared::hold;

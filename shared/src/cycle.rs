@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 
 use crate::Reading;
-use crate::hold::{self, Hold, NodePatch};
+use crate::hold::{self, Hold, NodePatch, Signs};
 use crate::keys;
 use crate::lock::{Entry, EntryId, Record};
 use crate::node::NodeView;
@@ -43,6 +43,9 @@ pub struct Policy {
     pub on_uncordon: OnUncordon,
     /// How many times the node is drained again before the reboot is called off.
     pub redrains_max: u8,
+    /// Whether there is a `--lock-release-delay`.
+    pub delays_release: bool,
+    pub signs: Signs,
 }
 
 /// What a cleared cordon or a new pod leads to before the reboot.
@@ -123,6 +126,8 @@ pub struct HostState {
     /// `/proc/sys/kernel/random/boot_id`.
     pub boot_id: String,
     pub shutdown: Shutdown,
+    /// The hold for which an agent of this boot ran the reboot command, from the record in the host's `/run`.
+    pub told_for: Option<String>,
 }
 
 /// Whether the host's init has a shutdown under way.
@@ -170,8 +175,11 @@ pub enum Request {
     PatchNode(NodePatch),
     /// LIST of the pods on our Node, not from a cache.
     ListPods,
-    /// Run the reboot command, unless [`Timer::Deadline`] is over: that is checked last.
-    Reboot,
+    /// Record on the host that it is told to reboot for this holder, then run the reboot command, unless
+    /// [`Timer::Deadline`] is over: that is checked last.
+    Reboot {
+        holder: String,
+    },
 }
 
 /// What the cycle starts, stops or says. None of it is answered at once.
@@ -213,6 +221,8 @@ pub enum Timer {
     Reboot,
     /// `--soak`.
     Soak,
+    /// What is left of `--lock-release-delay`.
+    Release,
     /// How long after an undo no new wish is stamped.
     Backoff,
     /// The host is asked again.
@@ -224,6 +234,8 @@ pub enum Timer {
 pub enum Report {
     /// The host is going down, or cannot be asked: the agent only waits.
     HostBusy(Shutdown),
+    /// An agent of this boot told the host to reboot for this hold, and its shutdown may not show yet.
+    HostTold(String),
     /// The marks on the Node are not ours, or cannot be read: the agent leaves them alone.
     Foreign(String),
     /// The agent found its own hold in this phase and goes on.
@@ -258,6 +270,8 @@ pub enum Report {
     Returned,
     /// The node's cordon is as it was before: `unschedulable` says which.
     GivenBack { unschedulable: bool },
+    /// The lock entry is kept until `--lock-release-delay` is over.
+    ReleaseDelayed,
     /// The lock entry is gone; the cycle is over.
     Released,
     /// The reboot is called off; the cordon is given back.
@@ -327,7 +341,7 @@ pub struct Cycle {
     backing_off: bool,
     redrains: u8,
     vain_reboots: u8,
-    /// A seal of another process can no longer be issued, and the host has shown no shutdown since.
+    /// The host was told to reboot before this process began, and has had the time to show it.
     waited_out: bool,
     retries: u8,
     /// Said once, until it changes.
@@ -340,6 +354,8 @@ enum Stage {
     Starting,
     /// The host is going down or silent: ask again when [`Timer::Host`] is due.
     HostBusy,
+    /// Another process told the host to reboot: ask again when [`Timer::Deadline`] is due.
+    HostTold,
     /// The Node's marks decide how to go on.
     Resuming,
     /// No hold: an entry of ours may be left over from marks that were lost.
@@ -365,6 +381,11 @@ enum Stage {
         reason: Reason,
         step: Patching,
     },
+    /// The Node is as it was, and the lock entry is kept for a while.
+    DelayingRelease {
+        id: EntryId,
+        step: ReleaseDelay,
+    },
     Releasing(Releasing),
 }
 
@@ -379,10 +400,9 @@ enum Patching {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Orphaned {
     ReadingLock(NodeView),
-    /// The entry was sealed in this boot: another process may have rebooted on it just now.
-    WaitingOut,
-    AskingHost,
     GivingBack(EntryId),
+    /// There is no entry either, but signs of a hold that was lost.
+    Tidying,
     Retrying,
 }
 
@@ -470,6 +490,15 @@ enum Returning {
 enum ComingUp {
     AwaitingReady,
     Soaking,
+}
+
+/// That its time is over is written on the Node before the entry goes: the Node first, then the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum ReleaseDelay {
+    Waiting,
+    Reading,
+    Writing,
+    Retrying,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -564,6 +593,7 @@ impl Cycle {
         match self.stage.clone() {
             Stage::Starting => self.starting(input),
             Stage::HostBusy => self.host_busy(&input),
+            Stage::HostTold => self.host_told(&input),
             Stage::Resuming => self.resuming(input),
             Stage::Orphaned(step) => self.orphaned(step, input),
             Stage::Foreign => self.foreign_changed(&input),
@@ -577,6 +607,7 @@ impl Cycle {
             Stage::Rebooting(step) => self.rebooting(step, input),
             Stage::Returning(step) => self.returning(step, input),
             Stage::Undoing { reason, step } => self.undoing(reason, step, input),
+            Stage::DelayingRelease { id, step } => self.delaying_release(id, step, input),
             Stage::Releasing(releasing) => self.releasing(releasing, input),
         }
     }

@@ -12,6 +12,12 @@ use crate::Reading;
 use crate::keys;
 use crate::node::{NodeView, Taint};
 
+mod conditions;
+mod signs;
+
+pub use conditions::conditions_patch;
+pub use signs::Signs;
+
 /// How long after `until` the webhook still keeps a node cordoned.
 pub const UNTIL_GRACE: SignedDuration = SignedDuration::from_mins(5);
 /// How far ahead `until` is set while the agent works; it renews it every [`RENEW_EVERY`].
@@ -197,7 +203,29 @@ pub fn was_given_back(node: &NodeView, created: &str) -> bool {
         .is_some_and(|given_back| canonical(given_back) == canonical(created))
 }
 
-/// How far ahead a patch sets `until`. The shell knows the time.
+/// Whether this hold was given back and its lock entry is kept for a while: `--lock-release-delay`.
+pub fn delays_release(node: &NodeView, created: &str) -> bool {
+    node.annotation(keys::RELEASE_AT)
+        .and_then(|text| text.split_whitespace().next())
+        .is_some_and(|of| canonical(of) == canonical(created))
+}
+
+/// When the lock entry that is kept for a while is to be released. One without a time that can be read is due.
+pub fn release_at(node: &NodeView) -> Option<Timestamp> {
+    let (_, time) = node.annotation(keys::RELEASE_AT)?.split_once(' ')?;
+    time.parse().ok()
+}
+
+/// What an operator decided about the times that a patch names. The shell knows what time it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// `--reboot-timeout`.
+    pub reboot: SignedDuration,
+    /// `--lock-release-delay`.
+    pub release: SignedDuration,
+}
+
+/// How far ahead a patch sets `until`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Term {
     /// [`UNTIL_AHEAD`] from now.
@@ -212,7 +240,11 @@ pub struct NodePatch {
     pub name: String,
     pub version: String,
     pub until: Option<Term>,
-    pub annotations: BTreeMap<&'static str, Option<String>>,
+    /// The `created` whose lock entry is kept for `--lock-release-delay` from now on.
+    pub release_of: Option<String>,
+    pub annotations: BTreeMap<String, Option<String>>,
+    /// Labels but for the phase.
+    pub labels: BTreeMap<String, Option<String>>,
     /// `Some(None)` removes the label.
     pub phase: Option<Option<Phase>>,
     pub unschedulable: Option<bool>,
@@ -225,7 +257,9 @@ impl NodePatch {
             name: node.name().to_owned(),
             version: node.version().to_owned(),
             until: None,
+            release_of: None,
             annotations: BTreeMap::new(),
+            labels: BTreeMap::new(),
             phase: None,
             unschedulable: None,
             taints: None,
@@ -245,7 +279,12 @@ impl NodePatch {
         let mut patch = NodePatch::to_phase(node, Phase::Wanted, Term::Work);
         patch.set(keys::HOLDER, holder.to_string());
         // Leftovers of a hold that was lost say nothing about this one.
-        for key in [keys::CANCEL, keys::BOOT_ID, keys::WAS_UNSCHEDULABLE] {
+        for key in [
+            keys::CANCEL,
+            keys::BOOT_ID,
+            keys::WAS_UNSCHEDULABLE,
+            keys::RELEASE_AT,
+        ] {
             patch.clear_if_set(node, key);
         }
         patch
@@ -259,8 +298,9 @@ impl NodePatch {
             patch.set(keys::WAS_UNSCHEDULABLE, node.spec.unschedulable.to_string());
         }
         patch.unschedulable = Some(true);
-        let rebooting = taint.then_some(keys::REBOOTING);
-        patch.set_taints(node, &[], &[Some(keys::UNSCHEDULABLE_TAINT), rebooting]);
+        let rebooting = taint.then(|| Taint::no_schedule(keys::REBOOTING));
+        let unschedulable = Taint::no_schedule(keys::UNSCHEDULABLE_TAINT);
+        patch.change_taints(node, &[], [unschedulable].into_iter().chain(rebooting));
         patch
     }
 
@@ -300,6 +340,20 @@ impl NodePatch {
         patch
     }
 
+    /// The same after a reboot: the lock entry is kept for a while, and says so.
+    #[must_use]
+    pub fn keeping_entry(mut self, hold: &Hold) -> NodePatch {
+        self.release_of = Some(hold.holder.created.clone());
+        self
+    }
+
+    /// The lock entry has been kept for long enough: it is over.
+    pub fn end_release_delay(node: &NodeView) -> NodePatch {
+        let mut patch = NodePatch::of(node);
+        patch.clear_if_set(node, keys::RELEASE_AT);
+        patch
+    }
+
     /// The cordon, after holder and phase were lost: leftovers of the marks go too.
     pub fn give_back_lost(node: &NodeView, created: &str, was_unschedulable: Option<bool>) -> NodePatch {
         let mut patch = NodePatch::without_marks(node, created);
@@ -314,7 +368,7 @@ impl NodePatch {
             patch.clear_if_set(node, key);
         }
         patch.phase = Some(None);
-        patch.set_taints(node, &[keys::REBOOTING], &[]);
+        patch.change_taints(node, &[Taint::no_schedule(keys::REBOOTING)], []);
         patch
     }
 
@@ -326,78 +380,76 @@ impl NodePatch {
         match was_unschedulable {
             Some(true) if !node.spec.unschedulable => {
                 self.unschedulable = Some(true);
-                self.set_taints(node, &[keys::REBOOTING], &[Some(keys::UNSCHEDULABLE_TAINT)]);
+                self.change_taints(node, &[], [Taint::no_schedule(keys::UNSCHEDULABLE_TAINT)]);
             }
             Some(false) if !is_kept => {
                 if node.spec.unschedulable {
                     self.unschedulable = Some(false);
                 }
-                self.set_taints(node, &[keys::REBOOTING, keys::UNSCHEDULABLE_TAINT], &[]);
+                self.change_taints(node, &[Taint::no_schedule(keys::UNSCHEDULABLE_TAINT)], []);
             }
             _ => {}
         }
     }
 
     /// The whole list, without these and with those, if that changes it.
-    fn set_taints(&mut self, node: &NodeView, dropped: &[&str], added: &[Option<&str>]) {
-        let is_dropped = |taint: &Taint| dropped.iter().any(|key| taint.is_no_schedule(key));
-        let missing = added
-            .iter()
-            .flatten()
-            .filter(|key| !node.is_tainted(key))
-            .map(|key| Taint::no_schedule(key));
-        let kept = node
-            .spec
-            .taints
-            .iter()
-            .filter(|taint| !is_dropped(taint))
-            .cloned();
-        let taints: Vec<Taint> = kept.chain(missing).collect();
-        if taints != node.spec.taints {
-            self.taints = Some(taints);
+    fn change_taints(&mut self, node: &NodeView, dropped: &[Taint], added: impl IntoIterator<Item = Taint>) {
+        let mut taints = self.taints.take().unwrap_or_else(|| node.spec.taints.clone());
+        taints.retain(|taint| !dropped.iter().any(|dropped| taint.is_like(dropped)));
+        for taint in added {
+            if !taints.iter().any(|there| there.is_like(&taint)) {
+                taints.push(taint);
+            }
         }
+        self.taints = Some(taints).filter(|taints| *taints != node.spec.taints);
     }
 
-    fn set(&mut self, key: &'static str, value: String) {
-        let _ = self.annotations.insert(key, Some(value));
+    fn set(&mut self, key: &str, value: String) {
+        let _ = self.annotations.insert(key.to_owned(), Some(value));
     }
 
-    fn clear_if_set(&mut self, node: &NodeView, key: &'static str) {
+    fn clear_if_set(&mut self, node: &NodeView, key: &str) {
         if node.annotation(key).is_some() {
-            let _ = self.annotations.insert(key, None);
+            let _ = self.annotations.insert(key.to_owned(), None);
         }
     }
 
     /// Whether it would change nothing.
     pub fn is_empty(&self) -> bool {
         self.until.is_none()
+            && self.release_of.is_none()
             && self.annotations.is_empty()
+            && self.labels.is_empty()
             && self.phase.is_none()
             && self.unschedulable.is_none()
             && self.taints.is_none()
     }
 
     /// The patch as JSON, content type `application/merge-patch+json`.
-    pub fn body(&self, now: Timestamp, reboot_timeout: SignedDuration) -> Value {
-        let mut annotations: Map<String, Value> = self
-            .annotations
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), json!(value)))
-            .collect();
+    pub fn body(&self, now: Timestamp, terms: &Terms) -> Value {
+        let mut annotations = object(&self.annotations);
+        let ahead = |by| format!("{:.0}", now.saturating_add(by).unwrap_or(Timestamp::MAX));
         if let Some(term) = self.until {
-            let ahead = match term {
+            let until = ahead(match term {
                 Term::Work => UNTIL_AHEAD,
-                Term::Reboot => reboot_timeout,
-            };
-            let until = now.saturating_add(ahead).unwrap_or(Timestamp::MAX);
-            let _ = annotations.insert(keys::UNTIL.to_owned(), json!(format!("{until:.0}")));
+                Term::Reboot => terms.reboot,
+            });
+            let _ = annotations.insert(keys::UNTIL.to_owned(), json!(until));
+        }
+        if let Some(created) = &self.release_of {
+            let release = format!("{created} {}", ahead(terms.release));
+            let _ = annotations.insert(keys::RELEASE_AT.to_owned(), json!(release));
         }
         let mut metadata = json!({ "resourceVersion": self.version });
         if !annotations.is_empty() {
             metadata["annotations"] = Value::Object(annotations);
         }
+        let mut labels = object(&self.labels);
         if let Some(phase) = self.phase {
-            metadata["labels"] = json!({ keys::PHASE: phase.map(Phase::as_str) });
+            let _ = labels.insert(keys::PHASE.to_owned(), json!(phase.map(Phase::as_str)));
+        }
+        if !labels.is_empty() {
+            metadata["labels"] = Value::Object(labels);
         }
         let mut body = json!({ "metadata": metadata });
         if let Some(unschedulable) = self.unschedulable {
@@ -412,6 +464,12 @@ impl NodePatch {
         }
         body
     }
+}
+
+fn object(map: &BTreeMap<String, Option<String>>) -> Map<String, Value> {
+    map.iter()
+        .map(|(key, value)| (key.clone(), json!(value)))
+        .collect()
 }
 
 #[cfg(test)]

@@ -29,6 +29,15 @@ pub const KEEP_CORDONED: &str = "cordonhold.dev/keep-cordoned";
 /// Not a mark: it holds nothing, and stays.
 pub const GIVEN_BACK: &str = "cordonhold.dev/given-back";
 
+/// Annotation: `<created> <RFC 3339>`, how long the lock entry of a hold that was given back is kept, see `--lock-release-delay`.
+/// Not a mark: it holds nothing, but its entry is not over while it is there. Its agent removes it, then the entry.
+pub const RELEASE_AT: &str = "cordonhold.dev/release-at";
+/// Annotation: what the agent replaced on its Node beside the marks, as JSON, to be put back. Not a mark.
+pub const REPLACED: &str = "cordonhold.dev/replaced";
+
+/// Label, a person's: with the value `disabled` the DaemonSet puts no agent on the node.
+pub const AGENT: &str = "cordonhold.dev/agent";
+
 /// Annotation on the Lease of a pool: the lock's record.
 pub const LOCK: &str = "cordonhold.dev/lock";
 
@@ -36,6 +45,13 @@ pub const LOCK: &str = "cordonhold.dev/lock";
 pub const UNSCHEDULABLE_TAINT: &str = "node.kubernetes.io/unschedulable";
 /// Taint effect of both taints above.
 pub const NO_SCHEDULE: &str = "NoSchedule";
+/// Taint effect of `--prefer-no-schedule-taint`.
+pub const PREFER_NO_SCHEDULE: &str = "PreferNoSchedule";
+
+/// Annotation, `true`: cluster-autoscaler leaves the node alone (kubernetes/autoscaler: `cluster-autoscaler/FAQ.md`).
+pub const SCALE_DOWN_DISABLED: &str = "cluster-autoscaler.kubernetes.io/scale-down-disabled";
+/// Annotation, `true`: Karpenter leaves the node alone (karpenter.sh: Concepts, Disruption).
+pub const DO_NOT_DISRUPT: &str = "karpenter.sh/do-not-disrupt";
 
 /// Key in `userInfo.extra` of a ServiceAccount token: the node of the pod that it is bound to (KEP-4193).
 pub const NODE_NAME_EXTRA: &str = "authentication.kubernetes.io/node-name";
@@ -49,6 +65,11 @@ pub const OVERRIDE_VERB: &str = "override";
 
 /// Field manager of every write of the agent.
 pub const FIELD_MANAGER: &str = "cordonhold-agent";
+
+/// Annotation of kured's: since when the node wants a reboot, RFC 3339 (kubereboot/kured: cmd/kured/main.go).
+pub const KURED_REBOOT_IN_PROGRESS: &str = "weave.works/kured-reboot-in-progress";
+/// Annotation of kured's: when the node wanted a reboot last. It stays.
+pub const KURED_MOST_RECENT_REBOOT_NEEDED: &str = "weave.works/kured-most-recent-reboot-needed";
 
 /// Stock kured's default lock annotation on its DaemonSet (kubereboot/kured: cmd/kured/main.go).
 pub const KURED_LOCK: &str = "weave.works/kured-node-lock";

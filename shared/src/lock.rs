@@ -119,6 +119,10 @@ impl EntryId {
             created: hold::canonical(created),
         }
     }
+
+    pub fn created(&self) -> &str {
+        &self.created
+    }
 }
 
 /// The wire shape of the multi lock.
@@ -254,7 +258,7 @@ pub fn is_over(entry: &Entry, expired: &BTreeSet<EntryId>, node: Option<&NodeVie
         return !node.spec.unschedulable;
     }
     let lost = match hold::read(node) {
-        Reading::Absent => true,
+        Reading::Absent => !hold::delays_release(node, &entry.created),
         Reading::Present(hold) => EntryId::new(&entry.node, &hold.holder.created) != entry.id(),
         Reading::Malformed(_) => false,
     };

@@ -88,9 +88,22 @@ impl Taint {
         }
     }
 
+    /// A taint with a key and the effect `PreferNoSchedule`.
+    pub fn prefer_no_schedule(key: &str) -> Taint {
+        Taint {
+            effect: crate::keys::PREFER_NO_SCHEDULE.to_owned(),
+            ..Taint::no_schedule(key)
+        }
+    }
+
     /// Whether it has this key and the effect `NoSchedule`.
     pub fn is_no_schedule(&self, key: &str) -> bool {
-        self.key == key && self.effect == crate::keys::NO_SCHEDULE
+        self.is_like(&Taint::no_schedule(key))
+    }
+
+    /// Whether the two have the same key and effect, which a Node has once.
+    pub fn is_like(&self, other: &Taint) -> bool {
+        self.key == other.key && self.effect == other.effect
     }
 }
 

@@ -5,8 +5,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::cycle::Timer;
-use crate::hold;
+use crate::hold::{self, Terms};
+use crate::node::NodeView;
 
 /// What an operator decided about times.
 #[derive(Clone, Debug)]
@@ -18,7 +21,28 @@ pub struct Timing {
     pub reboot_delay: Duration,
     pub reboot_timeout: Duration,
     pub soak: Duration,
+    pub lock_release_delay: Duration,
     pub backoff: Duration,
+}
+
+impl Timing {
+    /// The times that patches name.
+    pub fn terms(&self) -> Terms {
+        let signed = |duration: Duration| duration.try_into().unwrap_or(SignedDuration::MAX);
+        Terms {
+            reboot: signed(self.reboot_timeout),
+            release: signed(self.lock_release_delay),
+        }
+    }
+}
+
+/// What the lengths of some timers depend on, by the wall clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Dates {
+    /// When our hold was stamped.
+    pub stamped: Option<Timestamp>,
+    /// When the lock entry that is kept is to be released.
+    pub release_at: Option<Timestamp>,
 }
 
 /// The timers that are running.
@@ -48,10 +72,10 @@ impl Timers {
         }
     }
 
-    /// Starts a timer, anew if it runs. `wish_age` is how long ago our wish was stamped.
-    pub fn arm(&mut self, timer: Timer, wish_age: Duration, now: Duration, random: u64) {
+    /// Starts a timer, anew if it runs. `wall` is what the wall clock says now.
+    pub fn arm(&mut self, timer: Timer, dates: Dates, wall: Timestamp, now: Duration, random: u64) {
         let end = self
-            .length(timer, wish_age, random)
+            .length(timer, dates, wall, random)
             .and_then(|length| now.checked_add(length));
         let _ = match end {
             Some(end) => self.running.insert(timer, end),
@@ -84,10 +108,10 @@ impl Timers {
     }
 
     /// `None`: it never ends.
-    fn length(&self, timer: Timer, wish_age: Duration, random: u64) -> Option<Duration> {
+    fn length(&self, timer: Timer, dates: Dates, wall: Timestamp, random: u64) -> Option<Duration> {
         match timer {
             Timer::Retry(count) => Some(jittered(retry_pause(u32::from(count)), random)),
-            Timer::Turn => Some(turn(wish_age)),
+            Timer::Turn => Some(turn(dates.wish_age(wall))),
             Timer::Poll => Some(jittered(POLL, random)),
             Timer::Renew => hold::RENEW_EVERY.try_into().ok(),
             Timer::Drain => self.timing.drain_timeout,
@@ -96,10 +120,38 @@ impl Timers {
             Timer::Deadline => Some(DEADLINE),
             Timer::Reboot => Some(self.timing.reboot_timeout),
             Timer::Soak => Some(self.timing.soak),
+            // A clock that was set back makes it no longer than it was to be.
+            Timer::Release => Some(dates.release_in(wall).min(self.timing.lock_release_delay)),
             Timer::Backoff => Some(self.timing.backoff),
             Timer::Host => Some(HOST),
         }
     }
+}
+
+impl Dates {
+    /// What a Node shows of them.
+    pub fn of(node: &NodeView) -> Dates {
+        Dates {
+            stamped: hold::read(node)
+                .present()
+                .and_then(|hold| hold.holder.created.parse().ok()),
+            release_at: hold::release_at(node),
+        }
+    }
+
+    fn wish_age(self, wall: Timestamp) -> Duration {
+        self.stamped
+            .map_or(Duration::ZERO, |stamped| between(stamped, wall))
+    }
+
+    fn release_in(self, wall: Timestamp) -> Duration {
+        self.release_at.map_or(Duration::ZERO, |at| between(wall, at))
+    }
+}
+
+/// Not below 0.
+fn between(from: Timestamp, to: Timestamp) -> Duration {
+    to.duration_since(from).try_into().unwrap_or(Duration::ZERO)
 }
 
 /// The pause before the try after this many, doubling up to a bound.
@@ -125,6 +177,8 @@ fn turn(age: Duration) -> Duration {
 mod tests {
     use super::*;
 
+    const WALL: Timestamp = Timestamp::UNIX_EPOCH;
+
     fn timers() -> Timers {
         Timers::new(Timing {
             period: Duration::from_secs(1),
@@ -132,6 +186,7 @@ mod tests {
             reboot_delay: Duration::from_secs(60),
             reboot_timeout: Duration::from_secs(1800),
             soak: Duration::ZERO,
+            lock_release_delay: Duration::from_secs(600),
             backoff: Duration::from_secs(300),
         })
     }
@@ -139,9 +194,9 @@ mod tests {
     #[test]
     fn timers_end_in_order_and_once() {
         let (mut timers, now) = (timers(), Duration::ZERO);
-        timers.arm(Timer::Delay, Duration::ZERO, now, 0);
-        timers.arm(Timer::Deadline, Duration::ZERO, now, 0);
-        timers.arm(Timer::Soak, Duration::ZERO, now, 0);
+        timers.arm(Timer::Delay, Dates::default(), WALL, now, 0);
+        timers.arm(Timer::Deadline, Dates::default(), WALL, now, 0);
+        timers.arm(Timer::Soak, Dates::default(), WALL, now, 0);
         assert_eq!(timers.pop_due(now), Some(Timer::Soak));
         assert_eq!(timers.pop_due(now), None);
         assert_eq!(timers.next_end(), timers.end(Timer::Deadline));
@@ -154,15 +209,39 @@ mod tests {
     #[test]
     fn arming_again_starts_anew_and_no_drain_timeout_never_ends() {
         let (mut timers, now) = (timers(), Duration::ZERO);
-        timers.arm(Timer::Deadline, Duration::ZERO, now, 0);
-        timers.arm(Timer::Deadline, Duration::ZERO, now + Duration::from_secs(3), 0);
+        timers.arm(Timer::Deadline, Dates::default(), WALL, now, 0);
+        timers.arm(
+            Timer::Deadline,
+            Dates::default(),
+            WALL,
+            now + Duration::from_secs(3),
+            0,
+        );
         assert_eq!(
             timers.end(Timer::Deadline),
             Some(now + DEADLINE + Duration::from_secs(3))
         );
         timers.disarm(Timer::Deadline);
-        timers.arm(Timer::Drain, Duration::ZERO, now, 0);
+        timers.arm(Timer::Drain, Dates::default(), WALL, now, 0);
         assert_eq!(timers.next_end(), None);
+    }
+
+    #[test]
+    fn a_release_is_as_far_off_as_the_node_says_and_never_further_than_the_flag() {
+        let at = |seconds| Dates {
+            release_at: Timestamp::from_second(seconds).ok(),
+            ..Dates::default()
+        };
+        for (dates, seconds) in [
+            (at(90), 90),
+            (at(-90), 0),
+            (at(100_000), 600),
+            (Dates::default(), 0),
+        ] {
+            let (mut timers, now) = (timers(), Duration::ZERO);
+            timers.arm(Timer::Release, dates, WALL, now, 0);
+            assert_eq!(timers.end(Timer::Release), Some(Duration::from_secs(seconds)));
+        }
     }
 
     #[test]

@@ -48,28 +48,6 @@ pub(super) const FLAGS: &[(&str, IsSet)] = &[
     ("max-parallel-evictions", |a, d| {
         a.drain.max_parallel_evictions != d.drain.max_parallel_evictions
     }),
-    // The return.
-    ("lock-release-delay", |a, d| {
-        a.returning.lock_release_delay != d.returning.lock_release_delay
-    }),
-    ("annotate-nodes", |a, d| {
-        a.returning.annotate_nodes != d.returning.annotate_nodes
-    }),
-    ("pre-reboot-node-labels", |a, d| {
-        a.returning.pre_reboot_labels() != d.returning.pre_reboot_labels()
-    }),
-    ("post-reboot-node-labels", |a, d| {
-        a.returning.post_reboot_labels() != d.returning.post_reboot_labels()
-    }),
-    ("prefer-no-schedule-taint", |a, d| {
-        a.returning.prefer_no_schedule_taint != d.returning.prefer_no_schedule_taint
-    }),
-    ("protect-from-autoscaler", |a, d| {
-        a.returning.protect_from_autoscaler != d.returning.protect_from_autoscaler
-    }),
-    ("node-conditions", |a, d| {
-        a.returning.node_conditions != d.returning.node_conditions
-    }),
     // The host.
     ("reboot-method", |a, d| {
         a.host.reboot_method != d.host.reboot_method

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cordonhold_rt::duration;
+use cordonhold_shared::hold::Signs;
 
 use super::value::{self, Labels, Maybe};
 
@@ -37,16 +38,20 @@ pub struct ReturnConfig {
 }
 
 impl ReturnConfig {
-    /// The later of two values for one key counts, as in kured.
-    pub fn pre_reboot_labels(&self) -> Labels {
-        self.pre_reboot_node_labels.iter().flatten().map(owned).collect()
-    }
-
-    pub fn post_reboot_labels(&self) -> Labels {
-        self.post_reboot_node_labels.iter().flatten().map(owned).collect()
+    /// What the agent shows on its Node beside the marks.
+    pub fn signs(&self) -> Signs {
+        Signs {
+            annotates: self.annotate_nodes,
+            pre_reboot_labels: merged(&self.pre_reboot_node_labels),
+            post_reboot_labels: merged(&self.post_reboot_node_labels),
+            soft_taint: self.prefer_no_schedule_taint.clone(),
+            protects: self.protect_from_autoscaler,
+        }
     }
 }
 
-fn owned((key, value): (&String, &String)) -> (String, String) {
-    (key.clone(), value.clone())
+/// The later of two values for one key counts, as in kured.
+fn merged(labels: &[Labels]) -> Labels {
+    let owned = |(key, value): (&String, &String)| (key.clone(), value.clone());
+    labels.iter().flatten().map(owned).collect()
 }

@@ -98,7 +98,8 @@ async fn what_the_host_says_of_a_shutdown_is_understood() {
             state,
             HostState {
                 boot_id: "boot-1".to_owned(),
-                shutdown: expected
+                shutdown: expected,
+                told_for: None,
             },
             "{shell}"
         );
@@ -135,11 +136,12 @@ async fn a_reboot_command_runs_before_its_deadline_only() {
     let witness = fixture.directory.path().join("witness");
     let host = fixture.host(&format!("touch {}", witness.display())).await;
     for over in [None, Some(Instant::now())] {
-        assert_eq!(host.reboot(over).await, Err(RebootFailure::Expired));
+        assert_eq!(host.reboot("uid/then", over).await, Err(RebootFailure::Expired));
         assert!(!witness.exists());
     }
     assert_eq!(
-        host.reboot(Some(Instant::now() + Duration::from_secs(5))).await,
+        host.reboot("uid/then", Some(Instant::now() + Duration::from_secs(5)))
+            .await,
         Ok(())
     );
     assert!(witness.exists());
@@ -152,7 +154,7 @@ async fn a_reboot_command_that_fails_says_why() {
     let failed = fixture
         .host("echo no power >&2; exit 3")
         .await
-        .reboot(later)
+        .reboot("uid/then", later)
         .await;
     assert!(
         matches!(&failed, Err(RebootFailure::Failed(why)) if why.contains("no power") && why.contains('3')),
@@ -160,11 +162,44 @@ async fn a_reboot_command_that_fails_says_why() {
     );
     let mut config = fixture.config("true");
     config.reboot = vec!["/nowhere/reboot".to_owned()];
-    let missing = Host::take(config).await.unwrap().reboot(later).await;
+    let missing = Host::take(config).await.unwrap().reboot("uid/then", later).await;
     assert!(
         matches!(&missing, Err(RebootFailure::Failed(why)) if why.contains("/nowhere/reboot")),
         "{missing:?}"
     );
+}
+
+#[tokio::test]
+async fn a_host_that_was_told_to_reboot_says_so_in_this_boot_and_not_in_the_next() {
+    let fixture = Fixture::new();
+    let later = Some(Instant::now() + Duration::from_secs(5));
+    let host = fixture.host("echo running").await;
+    assert_eq!(host.ask().await.told_for, None);
+    for holder in ["uid/first", "uid/second"] {
+        assert_eq!(host.reboot(holder, later).await, Ok(()));
+        assert_eq!(host.ask().await.told_for.as_deref(), Some(holder));
+    }
+    fixture.write("proc/sys/kernel/random/boot_id", "boot-2\n");
+    assert_eq!(host.ask().await.told_for, None);
+    // Begun and not finished: the command never ran.
+    fixture.write("run/cordonhold-agent.reboot", "");
+    assert_eq!(host.ask().await.told_for, None);
+}
+
+#[tokio::test]
+async fn without_word_on_the_host_there_is_no_reboot() {
+    let fixture = Fixture::new();
+    let witness = fixture.directory.path().join("witness");
+    let host = fixture.host(&format!("touch {}", witness.display())).await;
+    std::fs::create_dir(fixture.directory.path().join("run/cordonhold-agent.reboot")).unwrap();
+    let failed = host
+        .reboot("uid/then", Some(Instant::now() + Duration::from_secs(5)))
+        .await;
+    assert!(
+        matches!(&failed, Err(RebootFailure::Failed(why)) if why.contains("cordonhold-agent.reboot")),
+        "{failed:?}"
+    );
+    assert!(!witness.exists());
 }
 
 #[tokio::test]

@@ -37,8 +37,15 @@ const PODS_MAX: usize = 10;
 impl Line {
     pub(super) fn of(report: &Report) -> Line {
         match report {
-            Report::HostBusy(_)
-            | Report::Foreign(_)
+            Report::HostBusy(shutdown) => Line::host_busy(shutdown),
+            Report::HostTold(holder) => Line {
+                event: "host_told",
+                level: Level::Warning,
+                text: "an agent of this boot told the host to reboot for this hold: waiting until its shutdown shows",
+                why: Some(holder.clone()),
+                ..Line::default()
+            },
+            Report::Foreign(_)
             | Report::Resumed(_)
             | Report::Paused(_)
             | Report::Wished(_)
@@ -47,6 +54,21 @@ impl Line {
             | Report::Locked
             | Report::Retrying { .. } => Line::before_work(report),
             _ => Line::of_work(report),
+        }
+    }
+
+    fn host_busy(shutdown: &Shutdown) -> Line {
+        let (reason, why) = match shutdown {
+            Shutdown::Unknown(why) => ("unknown", Some(why.clone())),
+            Shutdown::UnderWay | Shutdown::No => ("shutdown", None),
+        };
+        Line {
+            event: "host_busy",
+            level: Level::Warning,
+            text: "the host is going down or cannot be asked: only waiting",
+            reason: Some(reason),
+            why,
+            ..Line::default()
         }
     }
 
@@ -61,21 +83,6 @@ impl Line {
             ..info(event, text)
         };
         match report {
-            Report::HostBusy(shutdown) => {
-                let (reason, why) = match shutdown {
-                    Shutdown::Unknown(why) => ("unknown", Some(why.clone())),
-                    Shutdown::UnderWay | Shutdown::No => ("shutdown", None),
-                };
-                let line = warning(
-                    "host_busy",
-                    "the host is going down or cannot be asked: only waiting",
-                );
-                Line {
-                    reason: Some(reason),
-                    why,
-                    ..line
-                }
-            }
             Report::Foreign(why) => Line {
                 why: Some(why.clone()),
                 notice: Some("HoldNotOurs"),
@@ -180,6 +187,10 @@ impl Line {
                 unschedulable: Some(*unschedulable),
                 ..noticed("RebootGivenBack", "given_back", "the cordon is as it was before")
             },
+            Report::ReleaseDelayed => info(
+                "release_delayed",
+                "the lock is kept until the release delay is over",
+            ),
             Report::CalledOff(reason) => Line::called_off(reason),
             _ => info("released", "the lock is released: the cycle is over"),
         }

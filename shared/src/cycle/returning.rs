@@ -1,8 +1,8 @@
 //! The way back: after a boot, or after a reboot that was called off. Always the Node first, then the lock.
 
 use super::{
-    Act, ComingUp, Cycle, Failure, Input, LockWrite, Outcome, Patching, Reason, Release, Releasing, Report,
-    Request, Returning, Stage, Timer, is_retry,
+    Act, ComingUp, Cycle, Failure, Input, LockWrite, Outcome, Patching, Reason, Release, ReleaseDelay,
+    Releasing, Report, Request, Returning, Stage, Timer, is_retry,
 };
 use crate::Reading;
 use crate::hold::{self, NodePatch, Phase};
@@ -56,7 +56,11 @@ impl Cycle {
             }
             (Returning::GiveBackReading, Input::Node(Ok(node))) => match self.ours(&node) {
                 Some(hold) => {
-                    let patch = NodePatch::give_back(&node, &hold);
+                    let mut patch = NodePatch::give_back(&node, &hold);
+                    if self.policy.delays_release {
+                        patch = patch.keeping_entry(&hold);
+                    }
+                    let patch = self.policy.signs.given_back(patch, &node, true);
                     self.ask(Stage::Returning(Returning::GivingBack), Request::PatchNode(patch))
                 }
                 None => self.undo(Reason::HoldLost),
@@ -223,7 +227,9 @@ impl Cycle {
             step: Patching::Writing,
         };
         if let Some(hold) = self.ours(node) {
-            return self.ask(writing, Request::PatchNode(NodePatch::give_back(node, &hold)));
+            let patch = NodePatch::give_back(node, &hold);
+            let patch = self.policy.signs.given_back(patch, node, false);
+            return self.ask(writing, Request::PatchNode(patch));
         }
         match (hold::read(node), self.hold.as_ref()) {
             (Reading::Malformed(why), _) => self.foreign(why),
@@ -234,8 +240,13 @@ impl Cycle {
                     && !hold::was_given_back(node, &mine.holder.created) =>
             {
                 let patch = NodePatch::give_back_lost(node, &mine.holder.created, mine.was_unschedulable);
+                let patch = self.policy.signs.given_back(patch, node, false);
                 self.ask(writing, Request::PatchNode(patch))
             }
+            (Reading::Absent, _) => match self.policy.signs.leftover(node) {
+                Some(patch) => self.ask(writing, Request::PatchNode(patch)),
+                None => self.release(self.entry_id(), true),
+            },
             _ => self.release(self.entry_id(), true),
         }
     }
@@ -246,7 +257,51 @@ impl Cycle {
         let report = Report::GivenBack {
             unschedulable: node.spec.unschedulable,
         };
-        self.release(id, back_off).after([watch]).reporting(report)
+        let outcome = if hold::delays_release(node, id.created()) {
+            self.delay_release(id)
+        } else {
+            self.release(id, back_off)
+        };
+        outcome.after([watch]).reporting(report)
+    }
+
+    /// Keeps the entry until the time that the Node shows, whatever process comes to it.
+    pub(super) fn delay_release(&mut self, id: EntryId) -> Outcome {
+        self.retries = 0;
+        let step = ReleaseDelay::Waiting;
+        self.rest(Stage::DelayingRelease { id, step }, [Act::Arm(Timer::Release)])
+            .reporting(Report::ReleaseDelayed)
+    }
+
+    pub(super) fn delaying_release(&mut self, id: EntryId, step: ReleaseDelay, input: Input) -> Outcome {
+        let stage = |step| Stage::DelayingRelease { id: id.clone(), step };
+        match (step, input) {
+            // A person has ended it.
+            (ReleaseDelay::Waiting, Input::Seen(node)) if !hold::delays_release(&node, id.created()) => {
+                self.release(id, false).after([Act::Disarm(Timer::Release)])
+            }
+            (ReleaseDelay::Waiting, Input::Due(Timer::Release)) => {
+                self.ask(stage(ReleaseDelay::Reading), Request::ReadNode)
+            }
+            (ReleaseDelay::Reading, Input::Node(Ok(node))) if hold::delays_release(&node, id.created()) => {
+                let patch = NodePatch::end_release_delay(&node);
+                self.ask(stage(ReleaseDelay::Writing), Request::PatchNode(patch))
+            }
+            (ReleaseDelay::Reading, Input::Node(Ok(_) | Err(Failure::NotFound)))
+            | (ReleaseDelay::Writing, Input::Patched(Ok(_) | Err(Failure::NotFound))) => {
+                self.release(id, false)
+            }
+            (ReleaseDelay::Writing, Input::Patched(Err(Failure::Conflict))) => {
+                self.ask(stage(ReleaseDelay::Reading), Request::ReadNode)
+            }
+            (_, Input::Node(Err(failure)) | Input::Patched(Err(failure))) => {
+                self.retry(stage(ReleaseDelay::Retrying), "end the release delay", &failure)
+            }
+            (ReleaseDelay::Retrying, input) if is_retry(&input) => {
+                self.ask(stage(ReleaseDelay::Reading), Request::ReadNode)
+            }
+            _ => Outcome::rest(),
+        }
     }
 
     /// Releases the lock entry.

@@ -196,7 +196,11 @@ impl Cycle {
     fn sealed(&mut self, node: &NodeView) -> Outcome {
         self.hold = self.ours(node).or(self.hold.take());
         self.retries = 0;
-        self.ask(Stage::Rebooting(Rebooting::Issuing), Request::Reboot)
+        let holder = self.hold.as_ref().map(|hold| hold.holder.to_string());
+        let reboot = Request::Reboot {
+            holder: holder.unwrap_or_default(),
+        };
+        self.ask(Stage::Rebooting(Rebooting::Issuing), reboot)
             .after([
                 Act::StopDrain,
                 Act::Disarm(Timer::Seal),
@@ -256,6 +260,11 @@ impl Cycle {
                 .rest(Stage::Rebooting(back), [Act::Arm(Timer::Host)])
                 .after(said);
         }
+        self.came_to_nothing()
+    }
+
+    /// The host has shown that a reboot that was set off will not come.
+    pub(super) fn came_to_nothing(&mut self) -> Outcome {
         self.vain_reboots = self.vain_reboots.saturating_add(1);
         if self.vain_reboots < VAIN_REBOOTS_MAX {
             return self.disturbed(Disturbance::SealOver);

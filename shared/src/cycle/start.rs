@@ -15,16 +15,23 @@ impl Cycle {
             Input::Started => self
                 .ask(Stage::Starting, Request::AskHost)
                 .after([Act::Watch(None)]),
-            Input::Host(HostState {
-                boot_id,
-                shutdown: Shutdown::No,
-            }) => {
-                self.boot_id = boot_id;
-                self.resume()
-            }
-            Input::Host(HostState { shutdown, .. }) => self.wait_for_host(shutdown),
+            Input::Host(host) => self.host_said(host),
             _ => Outcome::rest(),
         }
+    }
+
+    fn host_said(&mut self, host: HostState) -> Outcome {
+        if host.shutdown != Shutdown::No {
+            return self.wait_for_host(host.shutdown);
+        }
+        // Whatever the Node and the lock show: what another process set off may come yet.
+        if let Some(holder) = host.told_for.filter(|_| !self.waited_out) {
+            return self
+                .rest(Stage::HostTold, [Act::Arm(Timer::Deadline)])
+                .reporting(Report::HostTold(holder));
+        }
+        self.boot_id = host.boot_id;
+        self.resume()
     }
 
     fn wait_for_host(&mut self, shutdown: Shutdown) -> Outcome {
@@ -35,6 +42,16 @@ impl Cycle {
     pub(super) fn host_busy(&mut self, input: &Input) -> Outcome {
         match input {
             Input::Due(Timer::Host) => self.ask(Stage::Starting, Request::AskHost),
+            _ => Outcome::rest(),
+        }
+    }
+
+    pub(super) fn host_told(&mut self, input: &Input) -> Outcome {
+        match input {
+            Input::Due(Timer::Deadline) => {
+                self.waited_out = true;
+                self.ask(Stage::Starting, Request::AskHost)
+            }
             _ => Outcome::rest(),
         }
     }
@@ -75,6 +92,7 @@ impl Cycle {
         let outcome = match (hold.phase, cancelled) {
             (Phase::Returning, _) => self.come_back(),
             _ if rebooted => self.come_back(),
+            (Phase::Sealed, _) if self.waited_out => self.came_to_nothing(),
             (Phase::Sealed, _) => self.wait_out(),
             (_, Some(why)) => self.undo(super::Reason::Cancelled(why)),
             (Phase::Wanted, None) => self.wait(),
@@ -109,18 +127,9 @@ impl Cycle {
     pub(super) fn orphaned(&mut self, step: Orphaned, input: Input) -> Outcome {
         match (step, input) {
             (Orphaned::ReadingLock(node), Input::Lock(Ok(lock))) => self.adopt(&node, lock.record),
-            (Orphaned::WaitingOut, Input::Due(Timer::Deadline)) => {
-                self.ask(Stage::Orphaned(Orphaned::AskingHost), Request::AskHost)
-            }
-            (Orphaned::AskingHost, Input::Host(host)) => {
-                if host.shutdown == Shutdown::No {
-                    self.waited_out = true;
-                    return self.resume();
-                }
-                self.wait_for_host(host.shutdown)
-            }
             (Orphaned::GivingBack(id), Input::Patched(Ok(node))) => self.given_back(&node, id, false),
-            (Orphaned::GivingBack(_), Input::Patched(Err(Failure::Conflict))) => self.resume(),
+            (Orphaned::Tidying, Input::Patched(Ok(_))) => self.idle(),
+            (_, Input::Patched(Err(Failure::Conflict))) => self.resume(),
             (_, Input::Lock(Err(failure))) => {
                 self.retry(Stage::Orphaned(Orphaned::Retrying), "read the lock", &failure)
             }
@@ -145,17 +154,20 @@ impl Cycle {
             Reading::Present(record) => record,
         };
         let Some(entry) = record.entries.iter().find(|entry| entry.node == self.policy.node) else {
-            return self.idle();
+            return match self.policy.signs.leftover(node) {
+                Some(patch) => self.ask(Stage::Orphaned(Orphaned::Tidying), Request::PatchNode(patch)),
+                None => self.idle(),
+            };
         };
-        let is_of_this_boot = entry.sealed && entry.boot_id == self.boot_id;
-        if is_of_this_boot && !self.waited_out {
-            return self.rest(Stage::Orphaned(Orphaned::WaitingOut), [Act::Arm(Timer::Deadline)]);
+        if hold::delays_release(node, &entry.created) {
+            return self.delay_release(entry.id());
         }
         let is_as_it_was = entry.metadata.unschedulable || !node.spec.unschedulable;
         if is_as_it_was || hold::was_given_back(node, &entry.created) {
             return self.release(entry.id(), false);
         }
         let patch = NodePatch::give_back_lost(node, &entry.created, Some(false));
+        let patch = self.policy.signs.given_back(patch, node, false);
         self.ask(
             Stage::Orphaned(Orphaned::GivingBack(entry.id())),
             Request::PatchNode(patch),
@@ -205,10 +217,9 @@ impl Cycle {
                     node_uid: node.metadata.uid.clone(),
                     created: created.to_owned(),
                 };
-                self.ask(
-                    stage(Stamping::Writing),
-                    Request::PatchNode(NodePatch::stamp(&node, &holder)),
-                )
+                let patch = NodePatch::stamp(&node, &holder);
+                let patch = self.policy.signs.wished(patch, &node, created);
+                self.ask(stage(Stamping::Writing), Request::PatchNode(patch))
             }
             (Stamping::Writing, Input::Patched(Ok(node))) => self.stamped(created, node),
             (Stamping::Writing, Input::Patched(Err(Failure::Conflict))) => {

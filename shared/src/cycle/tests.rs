@@ -8,7 +8,9 @@ use crate::lock::is_over;
 
 mod counterexamples;
 mod kureds_defects;
+mod kureds_return;
 mod protections;
+mod release_delay;
 mod run;
 mod world;
 

@@ -28,6 +28,7 @@ impl Cycle {
                     return self.undo(Reason::Paused(word));
                 }
                 let patch = NodePatch::cordon(&node, &hold, &self.boot_id, self.policy.verify);
+                let patch = self.policy.signs.cordoned(patch, &node, &hold);
                 self.ask(Stage::Cordoning(Patching::Writing), Request::PatchNode(patch))
             }
             (Patching::Writing, Input::Patched(Ok(node))) => self.cordoned(node),

@@ -1,5 +1,10 @@
 use super::*;
 
+const TERMS: Terms = Terms {
+    reboot: SignedDuration::ZERO,
+    release: SignedDuration::ZERO,
+};
+
 fn node(json: &str) -> NodeView {
     serde_json::from_str(json).unwrap()
 }
@@ -78,7 +83,7 @@ fn a_hold_lapses_only_after_until_grace_and_skew() {
 fn a_patch_is_a_compare_and_swap_that_keeps_foreign_taints() {
     let node = held(r#","cordonhold.dev/was-unschedulable":"false""#);
     let hold = read(&node).present().unwrap();
-    let body = NodePatch::give_back(&node, &hold).body(Timestamp::UNIX_EPOCH, SignedDuration::ZERO);
+    let body = NodePatch::give_back(&node, &hold).body(Timestamp::UNIX_EPOCH, &TERMS);
     assert_eq!(
         body,
         json!({

@@ -43,7 +43,7 @@ impl Protocol {
         actions.push(Action::Serve(id));
         match request {
             Request::AskHost => {}
-            Request::Reboot => {
+            Request::Reboot { .. } => {
                 if state.left.failed_reboots > 0 {
                     actions.push(Action::RebootFails(id));
                 }

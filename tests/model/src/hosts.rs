@@ -49,6 +49,7 @@ impl Protocol {
                 .find(|stamp| hold.holder.created == created(own, *stamp))
         });
         node.seen.issued = of_hold.or(Some(node.stamps));
+        node.is_told = true;
         if node.power == Power::Up {
             node.power = if self.scenario.hosts_lag {
                 Power::Issued
@@ -77,9 +78,8 @@ impl Protocol {
             let shown = view.and_then(|view| hold::read(&view).present());
             let is_of_seal = |hold: &Hold| hold.holder.created == created(number, stamp);
             let is_wrong = if ghost.deleted {
-                // Within the lag nobody can know; without one, no new cycle begins on a host that goes down.
-                let is_new = shown.is_some_and(|hold| hold.phase != Phase::Wanted && !is_of_seal(&hold));
-                is_new && !self.scenario.hosts_lag
+                // No new cycle begins on a host that goes down.
+                shown.is_some_and(|hold| hold.phase != Phase::Wanted && !is_of_seal(&hold))
             } else {
                 !shown.is_some_and(|hold| hold.phase == Phase::Sealed && is_of_seal(&hold))
             };
@@ -101,6 +101,7 @@ impl Protocol {
     pub(crate) fn boot(&self, state: &mut State, number: u8) {
         let node = &mut state.nodes[usize::from(number)];
         node.power = Power::Up;
+        node.is_told = false;
         node.boot += 1;
         node.wants = false;
         node.seen.issued = None;

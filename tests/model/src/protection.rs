@@ -62,9 +62,9 @@ pub enum Protection {
     LockFile,
     /// No kured expires an entry of ours, whatever its `--lock-ttl`.
     OurTtl,
-    /// An agent that starts without marks, and finds that its entry was sealed in this boot, waits until nobody can
-    /// reboot on that seal any more, and asks the host again.
-    OrphanedSealIsWaitedOut,
+    /// An agent leaves word on its host before the reboot command; the next one in this boot waits until the host must
+    /// show its shutdown, and asks it again.
+    RebootIsRecorded,
     /// An assumption: a host shows its shutdown before a seal's deadline has passed.
     ShutdownShowsInTime,
     /// kured's node is protected by the webhook, because kured does not look again.
@@ -101,7 +101,7 @@ impl Protection {
         Protection::Taint,
         Protection::LockFile,
         Protection::OurTtl,
-        Protection::OrphanedSealIsWaitedOut,
+        Protection::RebootIsRecorded,
         Protection::ShutdownShowsInTime,
         Protection::KuredsNodeIsHeld,
     ];

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cordonhold_shared::cycle::{Cycle, Input, Outcome, Policy, Request, Timer};
+use cordonhold_shared::hold::Signs;
 use cordonhold_shared::lock::Record;
 use cordonhold_shared::node::{Condition, NodeView};
 use dashmap::DashMap;
@@ -131,6 +132,8 @@ impl Protocol {
             verify: true,
             on_uncordon: scenario.on_uncordon,
             redrains_max: scenario.redrains_max,
+            delays_release: scenario.delays_release,
+            signs: Signs::default(),
         };
         Protocol {
             policies: (0..scenario.nodes).map(policy).collect(),
@@ -192,6 +195,7 @@ impl Protocol {
             bind: None,
             boot: 0,
             power: Power::Up,
+            is_told: false,
             wants: true,
             stamps: 0,
             expired: false,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use cordonhold_shared::Reading;
 use cordonhold_shared::cycle::{Failure, HostState, Input, LockView, Request, Shutdown};
-use cordonhold_shared::hold::{self, Phase};
+use cordonhold_shared::hold::Phase;
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::Entry;
 use cordonhold_shared::node::NodeView;
@@ -134,7 +134,7 @@ impl Protocol {
                 node.seen.listed = left.is_empty() && !node.seen.disturbed;
                 Input::PodsLeft(Ok(left))
             }
-            Request::Reboot => Input::RebootIssued(self.reboot(state, index)),
+            Request::Reboot { .. } => Input::RebootIssued(self.reboot(state, index)),
         }
     }
 
@@ -149,6 +149,8 @@ impl Protocol {
             } else {
                 Shutdown::No
             },
+            told_for: (node.is_told && !self.is_off(Protection::RebootIsRecorded))
+                .then(|| "the hold before".to_owned()),
         }
     }
 
@@ -206,14 +208,6 @@ impl Protocol {
             let entry = Entry::new(&name(own), &created(own, stamp), false);
             record.entries = vec![entry];
         }
-        let has_marks = self
-            .read(state, own)
-            .is_some_and(|view| hold::read(&view) != Reading::Absent);
-        if self.is_off(Protection::OrphanedSealIsWaitedOut) && !has_marks {
-            for entry in record.entries.iter_mut().filter(|entry| entry.node == name(own)) {
-                entry.sealed = false;
-            }
-        }
         let expired = state
             .kureds
             .iter()
@@ -239,7 +233,7 @@ impl Protocol {
 fn unknown(request: &Request) -> Input {
     let failure = Failure::Unknown("no answer".to_owned());
     match request {
-        Request::ReadNode | Request::AskHost | Request::Reboot => Input::Node(Err(failure)),
+        Request::ReadNode | Request::AskHost | Request::Reboot { .. } => Input::Node(Err(failure)),
         Request::ReadPeer(_) => Input::Peer(Err(failure)),
         Request::ListHeld => Input::Held(Err(failure)),
         Request::ReadLock => Input::Lock(Err(failure)),

@@ -17,6 +17,8 @@ pub struct Scenario {
     pub faults: Faults,
     pub on_uncordon: OnUncordon,
     pub redrains_max: u8,
+    /// Whether there is a `--lock-release-delay`.
+    pub delays_release: bool,
     /// Nodes that an admin had cordoned before.
     pub cordoned: Vec<u8>,
     /// Nodes with a second agent.
@@ -47,6 +49,7 @@ impl Scenario {
             faults: Faults::default(),
             on_uncordon: OnUncordon::Redrain,
             redrains_max: 1,
+            delays_release: false,
             cordoned: Vec::new(),
             second_agents: Vec::new(),
             kured: Vec::new(),
@@ -125,6 +128,10 @@ pub fn quick() -> Vec<Scenario> {
         Scenario {
             nodes: 1,
             ..two("failed drain, crash, admin's cordon", Faults { drain_timeouts: 1, crashes: 1, admin_cordons: 1, ..NONE })
+        },
+        Scenario {
+            delays_release: true,
+            ..two("release delay, crash", Faults { crashes: 1, ..NONE })
         },
         two("foreign reboot", Faults { foreign_reboots: 1, ..NONE }),
         Scenario {
@@ -225,6 +232,9 @@ fn numbered() -> Vec<Counterexample> {
     // Held Nodes fill their slots, so that has to be off too.
     let mut order = two("C10", P::NodeBeforeLock, Faults { drain_timeouts: 1, ..NONE }, &[W::TooManyBetween]);
     order.also_without(P::HeldNodesFillSlots);
+    // An agent that starts on a host that was told waits, so that has to be off too.
+    let mut boot = one("C12", P::BootIdOfCordon, Faults { foreign_reboots: 1, crashes: 1, more_wishes: 1, ..NONE }, &[W::DownUnsealed]);
+    boot.also_without(P::RebootIsRecorded);
     vec![
         two("C1", P::DropReadsNodeAfterLock, NONE, &[W::LiveEntryDropped]),
         one("C2", P::EvidenceNotTime, Faults { pauses: 1, ..NONE }, &[W::DownUnsealed]),
@@ -242,7 +252,7 @@ fn numbered() -> Vec<Counterexample> {
         order,
         one("C11", P::SealOnWatchedVersion, Faults { webhook_failures: 1, uncordons: 1, recordons: 1, ..NONE }, &[W::SealedAfterDisturbance]),
         one("C11", P::GapsAreTold, Faults { webhook_failures: 1, uncordons: 1, recordons: 1, watch_gaps: 1, ..NONE }, &[W::SealedAfterDisturbance]),
-        one("C12", P::BootIdOfCordon, Faults { foreign_reboots: 1, crashes: 1, more_wishes: 1, ..NONE }, &[W::DownUnsealed]),
+        boot,
         one("C13", P::Deadline, Faults { pauses: 1, ..NONE }, &[W::RebootAfterDeadline]),
     ]
 }
@@ -272,7 +282,8 @@ fn unnumbered() -> Vec<Counterexample> {
         one(P::Taint, Faults { webhook_failures: 1, uncordons: 1, schedulings: 1, ..NONE }, &[W::DownUnderNewPods]),
         twins,
         ttl,
-        one(P::OrphanedSealIsWaitedOut, Faults { crashes: 1, webhook_failures: 1, strips: 1, ..NONE }, &[W::DownUnsealed]),
+        one(P::RebootIsRecorded, Faults { crashes: 1, webhook_failures: 1, strips: 1, ..NONE }, &[W::DownUnsealed]),
+        one(P::RebootIsRecorded, Faults { crashes: 1, deletions: 1, ..NONE }, &[W::DownUnsealed]),
         one(P::ShutdownShowsInTime, Faults { crashes: 1, ..NONE }, &[W::DownUnsealed]),
     ]
 }

@@ -24,6 +24,7 @@ pub struct State {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each named")]
 pub(crate) struct Node {
     /// Without its version; of a deleted Node, the last.
     pub(crate) view: Id<NodeView>,
@@ -35,6 +36,8 @@ pub(crate) struct Node {
     pub(crate) bind: Option<bool>,
     pub(crate) boot: u8,
     pub(crate) power: Power,
+    /// The host's `/run` says that an agent told it to reboot.
+    pub(crate) is_told: bool,
     /// The sentinel asks for a reboot.
     pub(crate) wants: bool,
     /// How many holds were stamped or tried here: the next one's `created`.
@@ -131,7 +134,7 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    pub(crate) const ALL: [Timer; 11] = [
+    pub(crate) const ALL: [Timer; 12] = [
         Timer::Turn,
         Timer::Poll,
         Timer::Renew,
@@ -141,6 +144,7 @@ impl Timers {
         Timer::Deadline,
         Timer::Reboot,
         Timer::Soak,
+        Timer::Release,
         Timer::Backoff,
         Timer::Host,
     ];

@@ -279,12 +279,15 @@ pub(crate) fn apply(node: &NodeView, patch: &NodePatch) -> NodeView {
     let annotations = &mut node.metadata.annotations;
     for (key, value) in &patch.annotations {
         let _ = match value {
-            Some(value) => annotations.insert((*key).to_owned(), value.clone()),
-            None => annotations.remove(*key),
+            Some(value) => annotations.insert(key.clone(), value.clone()),
+            None => annotations.remove(key),
         };
     }
     if patch.until.is_some() {
         let _ = annotations.insert(keys::UNTIL.to_owned(), UNTIL.to_owned());
+    }
+    if let Some(created) = &patch.release_of {
+        let _ = annotations.insert(keys::RELEASE_AT.to_owned(), format!("{created} {UNTIL}"));
     }
     if let Some(phase) = patch.phase {
         let _ = match phase {

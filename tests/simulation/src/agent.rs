@@ -12,9 +12,10 @@ use cordonhold_shared::cycle::{
     self, Act, Cycle, HostState, Input, OnUncordon, Policy, RebootFailure, Report, Request as Asked, Timer,
 };
 use cordonhold_shared::drain::Drain;
+use cordonhold_shared::hold::Signs;
+use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
-use cordonhold_shared::timers::{Timers, Timing};
-use cordonhold_shared::{hold, keys};
+use cordonhold_shared::timers::{Dates, Timers, Timing};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::Flaw;
@@ -81,7 +82,7 @@ pub(crate) struct Process {
     timers: Timers,
     next_look: Duration,
     last_wish: Timestamp,
-    stamped: Option<Timestamp>,
+    dates: Dates,
     /// The earliest wake that is planned.
     wake: Option<Duration>,
     calls: BTreeMap<u64, Purpose>,
@@ -110,6 +111,7 @@ impl Agent {
             reboot_delay: random.millis(0, 20_000),
             reboot_timeout: random.seconds(600, 1_800),
             soak: random.millis(0, 10_000),
+            lock_release_delay: random.millis(0, 20_000),
             backoff: random.seconds(5, 90),
         };
         let policy = Policy {
@@ -122,6 +124,15 @@ impl Agent {
                 OnUncordon::Abort
             },
             redrains_max: 1 + u8::try_from(random.below(5)).unwrap_or(0),
+            delays_release: random.chance(5_000),
+            signs: Signs {
+                annotates: random.chance(5_000),
+                soft_taint: random
+                    .chance(5_000)
+                    .then(|| "weave.works/kured-node-reboot".to_owned()),
+                protects: random.chance(5_000),
+                ..Signs::default()
+            },
         };
         Agent {
             node,
@@ -208,7 +219,7 @@ impl World {
             timers: Timers::new(agent.timing.clone()),
             next_look: now,
             last_wish: Timestamp::MIN,
-            stamped: None,
+            dates: Dates::default(),
             wake: None,
             calls: BTreeMap::new(),
             last_call: 0,
@@ -356,8 +367,7 @@ impl World {
             Act::StopDrain => self.unfollow(agent, Source::Drain),
             Act::Arm(timer) => {
                 if let Some(process) = self.process(agent) {
-                    let age = process.wish_age(clock);
-                    process.timers.arm(timer, age, now, random);
+                    process.timers.arm(timer, process.dates, clock, now, random);
                 }
             }
             Act::Disarm(timer) => {
@@ -430,7 +440,7 @@ impl World {
     }
 
     pub(crate) fn command_returned(&mut self, agent: usize, number: u64, result: Result<(), RebootFailure>) {
-        let is_rebooting = |open: &Open| open.asked == Asked::Reboot;
+        let is_rebooting = |open: &Open| matches!(open.asked, Asked::Reboot { .. });
         let is_waiting = self
             .running(agent, number)
             .and_then(|process| process.open.as_ref())
@@ -488,14 +498,7 @@ impl Process {
         let (Input::Node(Ok(node)) | Input::Patched(Ok(node)) | Input::Seen(node)) = input else {
             return;
         };
-        self.stamped = hold::read(node)
-            .present()
-            .and_then(|hold| hold.holder.created.parse().ok());
-    }
-
-    fn wish_age(&self, clock: Timestamp) -> Duration {
-        let age = self.stamped.map(|stamped| clock.duration_since(stamped));
-        age.and_then(|age| age.try_into().ok()).unwrap_or(Duration::ZERO)
+        self.dates = Dates::of(node);
     }
 }
 

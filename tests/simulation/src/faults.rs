@@ -96,6 +96,7 @@ names! {
         Cordon => "cordon",
         Delay => "begin the delay",
         Renew => "renew",
+        Tidy => "tidy",
         Seal => "seal",
         Return => "mark the return",
         GiveBack => "give back",

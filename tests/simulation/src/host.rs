@@ -40,6 +40,8 @@ pub(crate) struct Host {
     is_up: bool,
     is_ready: bool,
     pub(crate) sentinel: bool,
+    /// The record in its `/run`.
+    pub(crate) told_for: Option<String>,
     /// From when on it says that a shutdown is under way.
     shows_shutdown_from: Option<Duration>,
     /// It will go down because an agent asked for it.
@@ -55,6 +57,7 @@ impl Host {
             is_up: true,
             is_ready: true,
             sentinel: false,
+            told_for: None,
             shows_shutdown_from: None,
             is_doomed: false,
             is_going_down: false,
@@ -205,6 +208,7 @@ impl World {
         host.is_ready = false;
         // On tmpfs.
         host.sentinel = false;
+        host.told_for = None;
         host.shows_shutdown_from = None;
         host.is_doomed = false;
         host.is_going_down = false;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use cordonhold_shared::hold::{self, Hold, Holder, NodePatch, Phase};
+use cordonhold_shared::hold::{self, Hold, Holder, NodePatch, Phase, Terms};
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
 use cordonhold_tests::wait;
@@ -16,7 +16,10 @@ use crate::wire::{self, Answer, Write};
 
 /// Conflicts with heartbeats and the node controller are over in milliseconds.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-const REBOOT_TIMEOUT: SignedDuration = SignedDuration::from_mins(30);
+const TERMS: Terms = Terms {
+    reboot: SignedDuration::from_mins(30),
+    release: SignedDuration::ZERO,
+};
 
 pub(crate) struct Subject<'a> {
     pub(crate) cluster: &'a Cluster,
@@ -130,7 +133,7 @@ impl<'a> Subject<'a> {
         wait::until(&what, WRITE_TIMEOUT, || async {
             let patch = decide(&self.view().await?)?;
             let answer = self
-                .write(&self.agent, Write::Merge, &patch.body(now, REBOOT_TIMEOUT))
+                .write(&self.agent, Write::Merge, &patch.body(now, &TERMS))
                 .await?;
             if answer.code == 409 {
                 return Ok(None);

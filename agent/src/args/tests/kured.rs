@@ -215,10 +215,10 @@ fn lists_are_read_as_pflag_reads_them() {
             .collect()
     };
     assert_eq!(
-        args.returning.pre_reboot_labels(),
+        args.returning.signs().pre_reboot_labels,
         labels(&[("a", "4"), ("b", ""), ("example.com/c", "3")])
     );
-    assert_eq!(args.returning.post_reboot_labels(), labels(&[]));
+    assert_eq!(args.returning.signs().post_reboot_labels, labels(&[]));
     let days = args.window.days();
     assert!(
         [Monday, Tuesday, Friday]

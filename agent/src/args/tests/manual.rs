@@ -13,6 +13,10 @@ const BETTER: &[(&str, &str)] = &[
         "an empty expression filters nothing; in kured it silences every alert; `\\\\Q`, `\\\\p` and octal escapes are refused",
     ),
     (
+        "annotate-nodes",
+        "written with the wish, on that very version of the Node; the first is removed however the wish ends",
+    ),
+    (
         "blocking-pod-selector",
         "its variable works, with `;` between selectors; an empty selector, which would always block, is refused",
     ),
@@ -29,6 +33,10 @@ const BETTER: &[(&str, &str)] = &[
     (
         "force-reboot",
         "a value without `=` is refused; kured takes `--force-reboot false` for true, here and elsewhere",
+    ),
+    (
+        "lock-release-delay",
+        "survives a restart; no delay where no reboot happened",
     ),
     ("lock-ttl", "frees only what the Node itself shows to be over"),
     (
@@ -53,7 +61,14 @@ const BETTER: &[(&str, &str)] = &[
         "post-reboot-node-labels",
         "checked at the start; put also on a node that stays cordoned",
     ),
-    ("pre-reboot-node-labels", "checked at the start"),
+    (
+        "pre-reboot-node-labels",
+        "checked at the start; as they were again where the reboot is called off",
+    ),
+    (
+        "prefer-no-schedule-taint",
+        "on the node as long as it wants a reboot, removed however that ends",
+    ),
     (
         "reboot-days",
         "a list without a day is refused; in kured no reboot would ever begin",

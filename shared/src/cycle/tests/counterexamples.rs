@@ -145,22 +145,48 @@ fn c3c_an_agent_asks_the_host_before_anything_else_even_where_its_node_shows_no_
 }
 
 #[test]
-fn c3c_a_seal_of_this_boot_whose_marks_are_gone_is_waited_out() {
-    // The host does not show the shutdown yet.
+fn c3c_nothing_begins_anew_on_a_host_that_was_told_to_reboot() {
+    // The host does not show its shutdown yet, and neither Node nor lock say a word.
+    let lost: [End; 3] = [
+        |run| run.world.strip(),
+        |run| run.world.recreate(),
+        |run| {
+            run.world.recreate();
+            run.world.change_lock(Vec::clear);
+        },
+    ];
+    for lose in lost {
+        let mut run = agent();
+        run.reach_reboot();
+        let holder = run.world.node.annotation(keys::HOLDER).map(str::to_owned);
+        lose(&mut run);
+        let (node, lock) = (run.world.node.clone(), run.world.lock.clone());
+        let _ = run.news();
+        run.restart();
+        run.wish();
+        run.see();
+        assert_eq!(run.news(), "ask host");
+        assert_eq!(run.reports.last(), holder.map(Report::HostTold).as_ref());
+        run.world.host.shutdown = Shutdown::UnderWay;
+        run.due(Timer::Deadline);
+        run.wish();
+        assert_eq!(run.news(), "ask host");
+        assert_eq!((&run.world.node, &run.world.lock), (&node, &lock));
+        run.boot();
+        assert!(run.is_clean() && run.cycle.is_idle() && run.reboots() == 1);
+    }
+}
+
+#[test]
+fn c3c_a_host_that_was_told_and_stays_up_is_believed_once_the_time_is_over() {
     let mut run = agent();
     run.reach_reboot();
     let _ = run.news();
-    run.world.recreate();
     run.restart();
-    run.wish();
-    assert_eq!(run.news(), "ask host,read node,read lock");
-    run.world.host.shutdown = Shutdown::UnderWay;
-    run.due(Timer::Deadline);
-    run.wish();
     assert_eq!(run.news(), "ask host");
-    assert_eq!(run.world.lock.entries.len(), 1);
-    run.boot();
-    assert!(run.is_clean() && run.cycle.is_idle() && run.reboots() == 1);
+    run.due(Timer::Deadline);
+    assert_eq!(run.news(), "ask host,read node,read node,draining");
+    assert!(run.world.node.spec.unschedulable && run.reboots() == 1);
 }
 
 #[test]

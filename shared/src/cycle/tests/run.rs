@@ -112,6 +112,7 @@ impl Run {
         self.world.host = HostState {
             boot_id: format!("boot-{}", self.world.boots),
             shutdown: Shutdown::No,
+            told_for: None,
         };
         let boot_id = self.world.host.boot_id.clone();
         self.world.change(|node| node.status.node_info.boot_id = boot_id);
@@ -175,10 +176,14 @@ pub(super) struct Pair {
 
 impl Pair {
     pub(super) fn new() -> Pair {
+        Pair::of(&policy())
+    }
+
+    pub(super) fn of(policy: &Policy) -> Pair {
         let run = |node: &str| {
             Run::new(Policy {
                 node: node.to_owned(),
-                ..policy()
+                ..policy.clone()
             })
         };
         Pair {
@@ -235,6 +240,8 @@ pub(super) fn policy() -> Policy {
         verify: true,
         on_uncordon: OnUncordon::Redrain,
         redrains_max: 2,
+        delays_release: false,
+        signs: Signs::default(),
     }
 }
 

@@ -56,6 +56,7 @@ impl World {
             host: HostState {
                 boot_id: BOOT.to_owned(),
                 shutdown: Shutdown::No,
+                told_for: None,
             },
             boots: 1,
             reboot: Ok(()),
@@ -126,7 +127,10 @@ impl World {
     fn patch(&mut self, patch: &NodePatch) -> Result<NodeView, Failure> {
         let body = patch.body(
             "2026-11-23T10:00:00Z".parse().unwrap(),
-            jiff::SignedDuration::from_mins(30),
+            &hold::Terms {
+                reboot: jiff::SignedDuration::from_mins(30),
+                release: jiff::SignedDuration::from_mins(5),
+            },
         );
         let version = body["metadata"]["resourceVersion"].as_str().unwrap_or_default();
         if !version.is_empty() && version != self.node.version() {
@@ -206,7 +210,10 @@ impl World {
             Request::WriteLock(write) => Input::LockWritten(self.write_lock(write)),
             Request::PatchNode(patch) => Input::Patched(self.patch(&patch)),
             Request::ListPods => Input::PodsLeft(Ok(self.pods.clone())),
-            Request::Reboot => Input::RebootIssued(self.reboot.clone()),
+            Request::Reboot { holder } => {
+                self.host.told_for = Some(holder);
+                Input::RebootIssued(self.reboot.clone())
+            }
         }
     }
 }
@@ -222,10 +229,11 @@ pub(super) fn name_of(request: &Request) -> &'static str {
         Request::PatchNode(patch) => match patch.phase {
             Some(Some(phase)) => phase.as_str(),
             Some(None) => "give back",
-            None => "renew",
+            None if patch.until.is_some() => "renew",
+            None => "tidy",
         },
         Request::ListPods => "list pods",
-        Request::Reboot => "reboot",
+        Request::Reboot { .. } => "reboot",
     }
 }
 

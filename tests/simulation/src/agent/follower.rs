@@ -16,8 +16,8 @@ use crate::network::{Message, Reply};
 use crate::world::{Event, LOCK_NAME, LOCK_NAMESPACE, World};
 
 /// How long the server keeps a watch, and how long its silence is borne: the real agent's.
-const WATCH_BOUND: Duration = Duration::from_secs(45);
-const SILENCE_BOUND: Duration = Duration::from_secs(60);
+const WATCH_BOUND: Duration = Duration::from_secs(290);
+const SILENCE_BOUND: Duration = Duration::from_secs(80);
 
 /// Where events come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,6 @@ use cordonhold_shared::hold::{self, NodePatch, Phase};
 use cordonhold_shared::lease::{self, LeaseView};
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::pod;
-use jiff::SignedDuration;
 use serde::Deserialize as _;
 use serde_json::Value;
 
@@ -60,7 +59,7 @@ impl World {
         let nodes = || Key::new(Resource::Nodes, "", "");
         match asked {
             Asked::AskHost => self.ask_host(agent),
-            Asked::Reboot => self.reboot(agent),
+            Asked::Reboot { holder } => self.reboot(agent, holder),
             Asked::ReadNode => self.call(agent, own, Verb::Get),
             Asked::ReadPeer(name) => self.call(agent, Key::node(name), Verb::Get),
             Asked::ListHeld => {
@@ -92,8 +91,7 @@ impl World {
 
     fn patch_node(&mut self, agent: usize, patch: &NodePatch) {
         let who = &self.agents[agent];
-        let timeout = SignedDuration::try_from(who.timing.reboot_timeout).unwrap_or(SignedDuration::MAX);
-        let mut body = patch.body(who.clock(self.now), timeout);
+        let mut body = patch.body(who.clock(self.now), &who.timing.terms());
         let is_give_back = patch.phase == Some(None);
         let is_seal = patch.phase == Some(Some(Phase::Sealed));
         match self.flaw {
@@ -183,7 +181,7 @@ impl World {
                 Err(status) => Input::LockWritten(Err(failed(&status))),
             },
             Asked::WriteLock(_) => Input::LockWritten(result.map(drop).map_err(|status| failed(&status))),
-            Asked::AskHost | Asked::Reboot => return None,
+            Asked::AskHost | Asked::Reboot { .. } => return None,
         };
         Some(input)
     }
@@ -214,13 +212,15 @@ impl World {
         HostState {
             boot_id: host.boot_id(agent),
             shutdown,
+            told_for: host.told_for.clone(),
         }
     }
 
-    /// Runs the reboot command, unless the deadline is over.
-    fn reboot(&mut self, agent: usize) {
+    /// Records it and runs the reboot command, unless the deadline is over.
+    fn reboot(&mut self, agent: usize, holder: &str) {
         let (now, flaw) = (self.now, self.flaw);
         let boot = self.hosts[agent].boot;
+        self.hosts[agent].told_for = Some(holder.to_owned());
         let pause = self.random.millis(1, 30);
         let Some(process) = self.process(agent) else {
             return;
@@ -244,9 +244,10 @@ fn effect_of(asked: &Asked) -> Effect {
         Asked::ReadLock => Effect::ReadLock,
         Asked::WriteLock(_) => Effect::WriteLock,
         Asked::ListPods => Effect::ListPods,
-        Asked::Reboot => Effect::Reboot,
+        Asked::Reboot { .. } => Effect::Reboot,
         Asked::PatchNode(patch) => match patch.phase {
-            None => Effect::Renew,
+            None if patch.until.is_some() => Effect::Renew,
+            None => Effect::Tidy,
             Some(None) => Effect::GiveBack,
             Some(Some(Phase::Wanted)) => Effect::Stamp,
             Some(Some(Phase::Draining)) => Effect::Cordon,

@@ -1,0 +1,170 @@
+//! The conditions of a Node's lifecycle, for `--node-conditions`: the phase of the hold in the words of Kubernetes
+//! (KEP-5683; k8s.io/api v0.37: `core/v1/types.go`). They tell others; nothing of ours rests on them.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{Phase, read};
+use crate::Reading;
+use crate::node::NodeView;
+
+/// One condition, whether a phase has it, and what it then says.
+struct Rule {
+    kind: &'static str,
+    is_true: fn(Phase) -> bool,
+    reason: &'static str,
+    message: &'static str,
+}
+
+const RULES: [Rule; 4] = [
+    Rule {
+        kind: "MaintenancePlanned",
+        is_true: |phase| matches!(phase, Phase::Wanted | Phase::Draining),
+        reason: "RebootWanted",
+        message: "the host wants a reboot",
+    },
+    Rule {
+        kind: "DrainInProgress",
+        is_true: |phase| phase == Phase::Draining,
+        reason: "RebootDrainStarted",
+        message: "the node is drained for a reboot",
+    },
+    Rule {
+        kind: "Drained",
+        is_true: |phase| matches!(phase, Phase::Delaying | Phase::Sealed | Phase::Returning),
+        reason: "RebootDrainCompleted",
+        message: "nothing is left to evict before the reboot",
+    },
+    // From the end of the drain on, so that it is there in time: the reboot itself leaves no moment to write it.
+    Rule {
+        kind: "MaintenanceInProgress",
+        is_true: |phase| matches!(phase, Phase::Delaying | Phase::Sealed | Phase::Returning),
+        reason: "Rebooting",
+        message: "the node is about to reboot, reboots, or comes back",
+    },
+];
+const OVER: (&str, &str) = ("NoReboot", "no reboot needs it");
+
+/// The strategic merge patch of the Node's status that brings its conditions in line with its phase, if they are not:
+/// a compare-and-swap on the version of this read. A condition that was never true is not written.
+pub fn conditions_patch(node: &NodeView, now: Timestamp) -> Option<Value> {
+    let phase = match read(node) {
+        Reading::Present(hold) => Some(hold.phase),
+        Reading::Absent => None,
+        // Not ours to tell of.
+        Reading::Malformed(_) => return None,
+    };
+    let now = format!("{now:.0}");
+    let changed: Vec<Value> = RULES
+        .iter()
+        .filter_map(|rule| {
+            let is_true = phase.is_some_and(rule.is_true);
+            let shown = node
+                .status
+                .conditions
+                .iter()
+                .find(|shown| shown.kind == rule.kind);
+            let is_shown = shown.is_some_and(|shown| shown.status == "True");
+            let (status, (reason, message)) = match (is_true, is_shown) {
+                (true, false) => ("True", (rule.reason, rule.message)),
+                (false, true) => ("False", OVER),
+                _ => return None,
+            };
+            Some(json!({
+                "type": rule.kind,
+                "status": status,
+                "reason": reason,
+                "message": message,
+                "lastHeartbeatTime": now,
+                "lastTransitionTime": now,
+            }))
+        })
+        .collect();
+    (!changed.is_empty()).then(|| {
+        json!({
+            "metadata": { "resourceVersion": node.version() },
+            "status": { "conditions": changed },
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys;
+    use crate::node::Condition;
+
+    fn in_phase(phase: Option<Phase>, shown: &[&str]) -> NodeView {
+        let mut node = NodeView::default();
+        node.metadata.resource_version = "7".to_owned();
+        if let Some(phase) = phase {
+            drop(
+                node.metadata
+                    .labels
+                    .insert(keys::PHASE.to_owned(), phase.to_string()),
+            );
+            let holder = "uid/2026-11-23T10:00:00.000000001Z".to_owned();
+            drop(node.metadata.annotations.insert(keys::HOLDER.to_owned(), holder));
+        }
+        node.status.conditions = shown
+            .iter()
+            .map(|kind| Condition {
+                kind: (*kind).to_owned(),
+                status: "True".to_owned(),
+            })
+            .collect();
+        node
+    }
+
+    fn changes(phase: Option<Phase>, shown: &[&str]) -> Vec<String> {
+        let Some(patch) = conditions_patch(&in_phase(phase, shown), Timestamp::UNIX_EPOCH) else {
+            return Vec::new();
+        };
+        assert_eq!(patch["metadata"]["resourceVersion"], "7");
+        let conditions = patch["status"]["conditions"].as_array().unwrap();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        conditions
+            .iter()
+            .map(|condition| format!("{}={}", text(&condition["type"]), text(&condition["status"])))
+            .collect()
+    }
+
+    #[test]
+    fn a_cycle_goes_planned_draining_drained_and_over() {
+        assert_eq!(changes(None, &["Ready"]), [""; 0]);
+        assert_eq!(
+            changes(Some(Phase::Wanted), &["Ready"]),
+            ["MaintenancePlanned=True"]
+        );
+        assert_eq!(
+            changes(Some(Phase::Draining), &["MaintenancePlanned"]),
+            ["DrainInProgress=True"]
+        );
+        assert_eq!(
+            changes(Some(Phase::Delaying), &["MaintenancePlanned", "DrainInProgress"]),
+            [
+                "MaintenancePlanned=False",
+                "DrainInProgress=False",
+                "Drained=True",
+                "MaintenanceInProgress=True"
+            ]
+        );
+        for phase in [Phase::Sealed, Phase::Returning] {
+            assert_eq!(
+                changes(Some(phase), &["Drained", "MaintenanceInProgress"]),
+                [""; 0]
+            );
+        }
+        assert_eq!(
+            changes(None, &["Ready", "Drained", "MaintenanceInProgress"]),
+            ["Drained=False", "MaintenanceInProgress=False"]
+        );
+    }
+
+    #[test]
+    fn marks_that_cannot_be_read_change_nothing() {
+        let mut node = in_phase(Some(Phase::Draining), &[]);
+        let _ = node.metadata.annotations.remove(keys::HOLDER);
+        assert_eq!(conditions_patch(&node, Timestamp::UNIX_EPOCH), None);
+    }
+}

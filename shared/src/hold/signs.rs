@@ -1,0 +1,163 @@
+//! The signs: what an agent shows on its Node for others to read, beside the marks. They hold nothing.
+//!
+//! Each rides on a patch of the hold, so none needs a write of its own: kured's annotations and taint on the wish, labels and
+//! the protection from autoscalers on the cordon, and what is to follow a reboot on the give-back.
+//! What was there before is remembered on the Node and put back, unless somebody has changed it meanwhile.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Hold, NodePatch, Phase};
+use crate::keys;
+use crate::node::{NodeView, Taint};
+
+/// Which signs an operator wants. By default none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Signs {
+    /// `--annotate-nodes`: kured's two annotations.
+    pub annotates: bool,
+    /// `--pre-reboot-node-labels`: from the cordon on.
+    pub pre_reboot_labels: BTreeMap<String, String>,
+    /// `--post-reboot-node-labels`: once the node is back from a reboot, cordoned or not.
+    pub post_reboot_labels: BTreeMap<String, String>,
+    /// `--prefer-no-schedule-taint`: the key of a taint on a node that wants a reboot.
+    pub soft_taint: Option<String>,
+    /// `--protect-from-autoscaler`: while the node is held, no autoscaler takes it away.
+    pub protects: bool,
+}
+
+/// What was replaced on a Node: the value of [`keys::REPLACED`].
+#[derive(Debug, Default, Deserialize, Serialize)]
+struct Replaced {
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, Change>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<String, Change>,
+}
+
+/// One value: what it was, if there was one, and what it was replaced by.
+#[derive(Debug, Deserialize, Serialize)]
+struct Change {
+    was: Option<String>,
+    by: String,
+}
+
+/// Both autoscalers' annotations have this value (kubernetes/autoscaler and Karpenter alike).
+const PROTECTED: &str = "true";
+
+impl Signs {
+    /// The patch of the wish that was made at `created`. kured's annotations tell since when: one that is there stays.
+    #[must_use]
+    pub fn wished(&self, mut patch: NodePatch, node: &NodeView, created: &str) -> NodePatch {
+        if self.annotates && node.annotation(keys::KURED_REBOOT_IN_PROGRESS).is_none() {
+            let since = created
+                .parse::<jiff::Timestamp>()
+                .map_or_else(|_| created.to_owned(), |time| format!("{time:.0}"));
+            patch.set(keys::KURED_REBOOT_IN_PROGRESS, since.clone());
+            patch.set(keys::KURED_MOST_RECENT_REBOOT_NEEDED, since);
+        }
+        patch.change_taints(node, &[], self.taint());
+        patch
+    }
+
+    /// The patch that cordons the node. What it replaces is decided once, like the cordon: by the first of them.
+    #[must_use]
+    pub fn cordoned(&self, mut patch: NodePatch, node: &NodeView, hold: &Hold) -> NodePatch {
+        if hold.phase != Phase::Wanted {
+            return patch;
+        }
+        let wanted = [keys::SCALE_DOWN_DISABLED, keys::DO_NOT_DISRUPT]
+            .into_iter()
+            .filter(|_| self.protects)
+            .map(|key| (key.to_owned(), PROTECTED.to_owned()))
+            .collect();
+        let metadata = &node.metadata;
+        let replaced = Replaced {
+            annotations: replace(&metadata.annotations, &wanted, &mut patch.annotations),
+            labels: replace(&metadata.labels, &self.pre_reboot_labels, &mut patch.labels),
+        };
+        if replaced.annotations.is_empty() && replaced.labels.is_empty() {
+            patch.clear_if_set(node, keys::REPLACED);
+        } else {
+            let text = serde_json::to_string(&replaced).expect("maps of strings always render");
+            patch.set(keys::REPLACED, text);
+        }
+        patch
+    }
+
+    /// The patch that ends a hold. After a reboot the labels are kured's; after one that was called off, as they were.
+    #[must_use]
+    pub fn given_back(&self, mut patch: NodePatch, node: &NodeView, has_rebooted: bool) -> NodePatch {
+        if let Some(text) = node.annotation(keys::REPLACED) {
+            // What cannot be read is left alone: a person wrote it.
+            let replaced: Replaced = serde_json::from_str(text).unwrap_or_default();
+            let metadata = &node.metadata;
+            put_back(
+                &replaced.annotations,
+                &metadata.annotations,
+                &mut patch.annotations,
+            );
+            if !has_rebooted {
+                put_back(&replaced.labels, &metadata.labels, &mut patch.labels);
+            }
+            patch.clear_if_set(node, keys::REPLACED);
+        }
+        if has_rebooted {
+            let _: BTreeMap<_, _> =
+                replace(&node.metadata.labels, &self.post_reboot_labels, &mut patch.labels);
+        }
+        if self.annotates {
+            patch.clear_if_set(node, keys::KURED_REBOOT_IN_PROGRESS);
+        }
+        let soft: Vec<Taint> = self.taint().collect();
+        patch.change_taints(node, &soft, []);
+        patch
+    }
+
+    /// A patch that removes signs from a Node that shows no hold, if there are any.
+    pub fn leftover(&self, node: &NodeView) -> Option<NodePatch> {
+        Some(self.given_back(NodePatch::of(node), node, false)).filter(|patch| !patch.is_empty())
+    }
+
+    fn taint(&self) -> impl Iterator<Item = Taint> {
+        self.soft_taint.iter().map(|key| Taint::prefer_no_schedule(key))
+    }
+}
+
+/// Writes what is wanted and is not there, and tells what that replaces.
+fn replace(
+    there: &BTreeMap<String, String>,
+    wanted: &BTreeMap<String, String>,
+    patch: &mut BTreeMap<String, Option<String>>,
+) -> BTreeMap<String, Change> {
+    let missing = wanted
+        .iter()
+        .filter(|(key, value)| there.get(*key) != Some(*value));
+    missing
+        .map(|(key, value)| {
+            let _ = patch.insert(key.clone(), Some(value.clone()));
+            let change = Change {
+                was: there.get(key).cloned(),
+                by: value.clone(),
+            };
+            (key.clone(), change)
+        })
+        .collect()
+}
+
+/// Puts back what was replaced, where nobody has changed it since.
+fn put_back(
+    replaced: &BTreeMap<String, Change>,
+    there: &BTreeMap<String, String>,
+    patch: &mut BTreeMap<String, Option<String>>,
+) {
+    for (key, change) in replaced {
+        if there.get(key) == Some(&change.by) {
+            let _ = patch.insert(key.clone(), change.was.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
