@@ -62,11 +62,11 @@ struct Versioned<T> {
     view: T,
 }
 
-/// How long the server keeps a watch. Below the client's bound on silence, because bookmarks come about once a minute;
-/// a watch that resumes costs one request.
-const WATCH_SECONDS: u32 = 45;
-/// Longest silence of a watch: the server should have ended it before.
-const SILENCE_BOUND: Duration = Duration::from_secs(60);
+/// How long the server keeps a watch. One that resumes costs a request, which is all that an idle agent asks for.
+const WATCH_SECONDS: u32 = 290;
+/// Longest silence of a watch: the server sends a bookmark each minute (k8s.io/apiserver: pkg/storage/cacher/cacher.go,
+/// `defaultBookmarkFrequency`), so one that is silent for longer is dead. Below the client's own bound on silence.
+const SILENCE_BOUND: Duration = Duration::from_secs(80);
 
 impl<T, M> Watch<T, M>
 where

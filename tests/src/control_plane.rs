@@ -16,6 +16,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::assets::Assets;
+use crate::audit;
 use crate::identity::{self, Credential, Endpoint, Identity, Impersonation, ORDINARY_CONTROLLER};
 use crate::process::{CommandLine, Kennel, Process, TemporaryDirectory, log_tail};
 use crate::programs::{self, Program};
@@ -23,6 +24,8 @@ use crate::wait;
 
 /// While a Node has it, KWOK leaves the Node as it is, so that it can be not Ready.
 pub const DOWN_ANNOTATION: &str = "cordonhold.test/down";
+
+const APISERVER: &str = "kube-apiserver";
 
 /// Usual is 3 s; a busy machine with a cold disk needs longer.
 const READY_TIMEOUT: Duration = Duration::from_mins(1);
@@ -57,6 +60,8 @@ pub struct ControlPlane {
     endpoint: Endpoint,
     assets: Assets,
     kennel: Kennel,
+    /// As it was started, to be started again.
+    apiserver: CommandLine,
     // In the order of their end: first those that talk to the API server, and the directory last.
     processes: Vec<Process>,
     directory: Arc<TemporaryDirectory>,
@@ -90,10 +95,11 @@ impl ControlPlane {
         let directory = Arc::new(TemporaryDirectory::new(&leash)?);
         let kennel = Kennel::new(&leash, directory.path())?;
         let files = Files::write(directory.path(), &assets)?;
-        let (endpoint, client, servers) = start_servers(&assets, &kennel, &files).await?;
+        let (endpoint, client, apiserver, servers) = start_servers(&assets, &kennel, &files).await?;
         let plane = Self {
             client,
             endpoint,
+            apiserver,
             assets,
             kennel,
             processes: servers,
@@ -195,6 +201,28 @@ impl ControlPlane {
         service_account_token(&self.client, namespace, name, pod, TOKEN_LIFETIME).await
     }
 
+    /// SIGKILL: what is under way is cut off, as where its machine dies.
+    pub fn stop_api_server(&mut self) {
+        self.processes.retain(|process| process.name() != APISERVER);
+    }
+
+    /// Starts it again where it was, and waits until it answers.
+    pub async fn start_api_server(&mut self) -> Result<()> {
+        let apiserver = self.kennel.start(APISERVER, &self.apiserver)?;
+        // It ends before etcd does.
+        self.processes.insert(0, apiserver);
+        wait::until("the API server to answer again", READY_TIMEOUT, || async {
+            Ok(is_ready(&self.client).await?.then_some(()))
+        })
+        .await
+        .map_err(|error| self.explain(error))
+    }
+
+    /// What agents have asked of the API server, in its order.
+    pub fn requests_of_agents(&self) -> Result<Vec<audit::Asked>> {
+        audit::read(self.directory())
+    }
+
     /// The same error, or the one that explains it: a process that ended.
     fn explain(&mut self, error: anyhow::Error) -> anyhow::Error {
         let ended = self
@@ -249,6 +277,7 @@ impl Files {
             ("apiserver.key", certificates.key_pem),
             ("tokens.csv", lines.join("\n")),
             ("stages.yaml", stages_with_down_switch(&stages)?),
+            ("audit-policy.json", audit::policy().to_string()),
         ];
         for (name, content) in files {
             let path = directory.join(name);
@@ -293,7 +322,7 @@ async fn start_servers(
     assets: &Assets,
     kennel: &Kennel,
     files: &Files,
-) -> Result<(Endpoint, Client, Vec<Process>)> {
+) -> Result<(Endpoint, Client, CommandLine, Vec<Process>)> {
     for _ in 1..PORT_ATTEMPTS {
         match try_servers(assets, kennel, files).await {
             Err(error) if format!("{error:#}").contains("address already in use") => {}
@@ -307,17 +336,15 @@ async fn try_servers(
     assets: &Assets,
     kennel: &Kennel,
     files: &Files,
-) -> Result<(Endpoint, Client, Vec<Process>)> {
+) -> Result<(Endpoint, Client, CommandLine, Vec<Process>)> {
     let [etcd_port, peer_port, api_port] = free_ports()?;
     let data = format!("etcd-{etcd_port}");
     let etcd = kennel.start(
         "etcd",
         &etcd_command(assets, etcd_port, peer_port, &files.path(&data)),
     )?;
-    let apiserver = kennel.start(
-        "kube-apiserver",
-        &apiserver_command(assets, files, api_port, etcd_port),
-    )?;
+    let line = apiserver_command(assets, files, api_port, etcd_port);
+    let apiserver = kennel.start(APISERVER, &line)?;
     let endpoint = Endpoint {
         url: format!("https://127.0.0.1:{api_port}"),
         ca_file: files.directory.join("ca.crt"),
@@ -346,10 +373,10 @@ async fn try_servers(
     answered.map_err(|error| {
         error.context(format!(
             "its log ends:\n{}",
-            log_tail(&kennel.log_path("kube-apiserver"))
+            log_tail(&kennel.log_path(APISERVER))
         ))
     })??;
-    Ok((endpoint, client, servers))
+    Ok((endpoint, client, line, servers))
 }
 
 fn etcd_command(assets: &Assets, client_port: u16, peer_port: u16, data: &str) -> CommandLine {
@@ -383,6 +410,8 @@ fn apiserver_command(assets: &Assets, files: &Files, port: u16, etcd_port: u16) 
         "--authorization-mode=Node,RBAC".to_owned(),
         "--enable-admission-plugins=NodeRestriction".to_owned(),
         "--allow-privileged=true".to_owned(),
+        format!("--audit-policy-file={}", files.path("audit-policy.json")),
+        format!("--audit-log-path={}", audit::log_path(&files.directory).display()),
         "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
         "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
         format!("--service-account-key-file={}", files.path("apiserver.crt")),

@@ -7,6 +7,7 @@ pub mod assets;
 pub mod process;
 pub mod programs;
 
+pub mod audit;
 pub mod control_plane;
 pub mod identity;
 pub mod wait;

@@ -31,6 +31,8 @@ const DOWN_TIME: Duration = Duration::from_secs(3);
 const AGENT_POD_TIMEOUT: Duration = Duration::from_secs(30);
 /// As a kubelet asks; half of it gone, a kubelet asks again (k8s.io/kubernetes: pkg/kubelet/token).
 const TOKEN_LIFETIME: Duration = Duration::from_hours(1);
+/// The manifests give it 30 s; it needs none.
+const TERMINATION_TIMEOUT: Duration = Duration::from_secs(10);
 const TOKEN_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// One reboot, as the machine saw it.
@@ -168,10 +170,15 @@ impl Machine {
     /// Starts the agent with these arguments after those that make this its machine.
     pub async fn start_agent(&mut self, arguments: &[String]) -> Result<()> {
         let [program] = programs::build([Program::Agent])?;
+        self.start_program(&program, arguments).await
+    }
+
+    /// The same, from this program.
+    pub async fn start_program(&mut self, program: &Path, arguments: &[String]) -> Result<()> {
         let pod = self.power.wait_agent_pod().await?;
         let mut agent = self.power.agent.lock().await;
         agent.arguments = arguments.to_vec();
-        agent.program = Some(program);
+        agent.program = Some(program.to_owned());
         agent.write_credentials(&self.power.client, &pod).await?;
         agent.start(&self.power.node, &self.power.host)?;
         drop(agent);
@@ -185,6 +192,41 @@ impl Machine {
     /// SIGKILL. A later boot starts it again, as a kubelet would; so does [`restart_agent`](Self::restart_agent).
     pub async fn kill_agent(&self) {
         self.power.agent.lock().await.process = None;
+    }
+
+    /// SIGTERM, as a kubelet ends a pod's container.
+    pub async fn terminate_agent(&self) -> Result<()> {
+        let mut agent = self.power.agent.lock().await;
+        let process = agent.process.as_mut().context("no agent runs")?;
+        let status = process.terminate(TERMINATION_TIMEOUT).await?;
+        agent.process = None;
+        ensure!(
+            status.success(),
+            "the agent of {} ended with {status}",
+            self.node()
+        );
+        Ok(())
+    }
+
+    /// Waits until the agent's pod is another than this one, and its token with it.
+    pub async fn wait_new_agent_pod(&self, before: Option<&str>) -> Result<()> {
+        let what = format!("another pod of the agent's DaemonSet on {}", self.node());
+        let pod = wait::until(&what, AGENT_POD_TIMEOUT, || async {
+            let pod = self.power.agent_pod().await?;
+            Ok(pod.filter(|pod| pod.metadata.uid.as_deref() != before))
+        })
+        .await?;
+        self.power
+            .agent
+            .lock()
+            .await
+            .write_credentials(&self.power.client, &pod)
+            .await
+    }
+
+    /// The uid of the pod whose token the agent has.
+    pub async fn agent_pod_uid(&self) -> Result<Option<String>> {
+        Ok(self.power.agent_pod().await?.and_then(|pod| pod.uid()))
     }
 
     /// Starts the agent again as it was started last.

@@ -129,6 +129,10 @@ impl Process {
         self.child.id()
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     pub fn log_path(&self) -> &Path {
         &self.log_path
     }

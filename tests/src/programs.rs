@@ -88,6 +88,29 @@ fn cargo_build(programs: &[Program]) -> Result<BTreeMap<Program, PathBuf>> {
         .collect()
 }
 
+/// Builds the agent as it is shipped: by itself, with the release profile.
+pub fn build_release_agent() -> Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("the tests crate has no workspace around it")?;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(&cargo)
+        .current_dir(root)
+        .args(["build", "--release", "--locked", "-p", "cordonhold-agent"])
+        .arg("--message-format=json-render-diagnostics")
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("failed to run {}", cargo.display()))?;
+    ensure!(
+        output.status.success(),
+        "failed to build the agent; cargo says why above"
+    );
+    executables(&output.stdout)
+        .remove(Program::Agent.name())
+        .context("cargo built no agent")
+}
+
 fn executables(messages: &[u8]) -> BTreeMap<String, PathBuf> {
     String::from_utf8_lossy(messages)
         .lines()

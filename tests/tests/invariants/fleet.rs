@@ -149,6 +149,27 @@ impl Site {
         Ok(pod.is_some_and(|pod| pod.metadata.deletion_timestamp.is_none() && !pod.name_any().is_empty()))
     }
 
+    /// Until an eviction of this pod was accepted.
+    pub(crate) async fn wait_evicted(&self, name: &str) -> Result<()> {
+        let pods: Api<Pod> = Api::default_namespaced(self.admin.clone());
+        wait::until(&format!("an eviction of {name}"), POD_TIMEOUT, || async {
+            let pod = pods.get(name).await?;
+            Ok(pod.metadata.deletion_timestamp.map(drop))
+        })
+        .await
+    }
+
+    /// Until the agent's log says this.
+    pub(crate) async fn wait_logged(&self, text: &str) -> Result<()> {
+        let log = self.machine.agent_log();
+        let what = format!("{text:?} in {}", log.display());
+        wait::until(&what, PHASE_TIMEOUT, || async {
+            let said = std::fs::read_to_string(&log).context("failed to read an agent's log")?;
+            Ok(said.contains(text).then_some(()))
+        })
+        .await
+    }
+
     pub(crate) async fn wait_phase(&self, phase: Phase) -> Result<NodeView> {
         let what = format!(
             "{} to be {phase}; its agent's log is {}",

@@ -1,0 +1,114 @@
+//! `cargo measure-agent`: how big the agent is, and what it costs while there is nothing to do.
+//!
+//! It measures a release build, as it is shipped, on a real control plane; it changes nothing.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use cordonhold_rt::{duration, exit};
+use cordonhold_tests::audit::Asked;
+use cordonhold_tests::control_plane::{ControlPlane, Options};
+use cordonhold_tests::install::{install, manifests};
+use cordonhold_tests::machine::Machine;
+use cordonhold_tests::{programs, wait};
+
+/// What the agent is to stay under, in megabytes of a million bytes.
+const BOUND_MEGABYTES: f64 = 12.0;
+/// The agent asks its host and its API server for a handful of things first.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+const NODE: &str = "node-0";
+
+/// Measure the agent: size of the program, memory and requests while it is idle.
+///
+/// Exit code: 0 if size and memory are under their bound, 1 if not.
+#[derive(Parser)]
+#[command(name = "measure-agent")]
+struct MeasureArgs {
+    /// How long it is watched while it is idle; a watch that restarts each five minutes wants more than that.
+    #[arg(long = "for", value_name = "DURATION", default_value = "11m", value_parser = duration::parse)]
+    window: Duration,
+}
+
+fn main() -> ExitCode {
+    match exit::parse_args::<MeasureArgs>("measure-agent") {
+        Ok(args) => exit::code("measure-agent", measure(&args)),
+        Err(code) => code,
+    }
+}
+
+fn measure(args: &MeasureArgs) -> Result<()> {
+    let program = programs::build_release_agent()?;
+    let bytes = std::fs::metadata(&program)
+        .with_context(|| format!("failed to look at {}", program.display()))?
+        .len();
+    let size = megabytes(bytes);
+    println!("program, release build, stripped  {}", beside_bound(size));
+    let runtime = tokio::runtime::Runtime::new()?;
+    let (memory, asked) = runtime.block_on(idle(&program, args.window))?;
+    println!("memory while idle (Pss)           {}", beside_bound(memory));
+    let minutes = args.window.as_secs_f64() / 60.0;
+    let watches = asked.iter().filter(|asked| asked.verb == "watch").count();
+    let others: Vec<String> = asked
+        .iter()
+        .filter(|asked| asked.verb != "watch")
+        .map(|asked| format!("{} {}", asked.verb, asked.uri))
+        .collect();
+    let restarts = f64::from(u32::try_from(watches)?) / minutes;
+    println!("restarts of its one watch         {restarts:.2} a minute ({watches} in {minutes:.1} minutes)");
+    println!("other requests while idle         {}", others.len());
+    for other in &others {
+        println!("  {other}");
+    }
+    anyhow::ensure!(
+        size < BOUND_MEGABYTES && memory < BOUND_MEGABYTES,
+        "the agent is not under {BOUND_MEGABYTES} MB"
+    );
+    Ok(())
+}
+
+fn beside_bound(megabytes: f64) -> String {
+    format!(
+        "{megabytes:.1} MB, {:.0} % of the {BOUND_MEGABYTES} MB that it is to stay under",
+        megabytes / BOUND_MEGABYTES * 100.0
+    )
+}
+
+/// Of bytes that fit into a program or a process.
+fn megabytes(bytes: u64) -> f64 {
+    f64::from(u32::try_from(bytes / 1000).unwrap_or(u32::MAX)) / 1000.0
+}
+
+/// The memory of an agent that has been idle for this long, and what it has asked for meanwhile.
+async fn idle(program: &Path, window: Duration) -> Result<(f64, Vec<Asked>)> {
+    let plane = ControlPlane::start(Options { nodes: 1 }).await?;
+    drop(install(&plane, &manifests("base")).await?);
+    let mut machine = Machine::new(&plane, NODE).await?;
+    machine.start_program(program, &[]).await?;
+    wait::until("the agent to watch its Node", IDLE_TIMEOUT, || async {
+        let asked = plane.requests_of_agents()?;
+        Ok(asked.iter().any(|asked| asked.verb == "watch").then_some(()))
+    })
+    .await?;
+    let before = plane.requests_of_agents()?.len();
+    tokio::time::sleep(window).await;
+    machine.check_agent().await?;
+    let id = machine.agent_id().await.context("the agent has ended")?;
+    let asked = plane.requests_of_agents()?.split_off(before);
+    Ok((proportional_set_size(id)?, asked))
+}
+
+/// `Pss` of `/proc/PID/smaps_rollup`: what is shared counts in proportion (man 5 `proc_pid_smaps`).
+fn proportional_set_size(id: u32) -> Result<f64> {
+    let path = format!("/proc/{id}/smaps_rollup");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("failed to read {path}"))?;
+    let kibibytes: u64 = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Pss:"))
+        .and_then(|rest| rest.trim().strip_suffix("kB"))
+        .and_then(|number| number.trim().parse().ok())
+        .with_context(|| format!("{path} has no Pss"))?;
+    Ok(megabytes(kibibytes * 1024))
+}

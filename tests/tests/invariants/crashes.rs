@@ -1,0 +1,284 @@
+//! CORDON-GIVEN-BACK and NOTHING-STUCK, whatever dies and when: the agent, the machine, the API server.
+//! The end is that of a run in which nothing died.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use cordonhold_shared::hold::Phase;
+use cordonhold_shared::keys;
+use cordonhold_shared::node::{NodeView, Taint};
+use cordonhold_tests::control_plane::ControlPlane;
+use cordonhold_tests::host::RebootCommand;
+use cordonhold_tests::wait;
+use futures_util::future::try_join_all;
+
+use crate::cluster::{alone, on_fleet};
+use crate::fleet::{Site, unguarded_plane};
+use crate::subject::cordon;
+
+/// Where in its cycle an agent is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Moment {
+    Draining,
+    Delaying,
+    Sealed,
+    Returning,
+    ReleaseDelay,
+}
+
+/// What dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Death {
+    Agent,
+    Machine,
+}
+
+/// A node on its way, and whether an admin had cordoned it.
+struct Case {
+    site: Site,
+    moment: Moment,
+    was_cordoned: bool,
+}
+
+/// Long enough to be seen on a busy machine.
+const STEP: &str = "10s";
+const RELEASE_DELAY_TIMEOUT: Duration = Duration::from_mins(1);
+const SIGNS: [&str; 5] = [
+    "--annotate-nodes",
+    "--protect-from-autoscaler",
+    "--prefer-no-schedule-taint=weave.works/kured-node-reboot",
+    "--pre-reboot-node-labels=kured=rebooting",
+    "--post-reboot-node-labels=kured=done",
+];
+
+impl Moment {
+    const ALL: [Moment; 5] = [
+        Moment::Draining,
+        Moment::Delaying,
+        Moment::Sealed,
+        Moment::Returning,
+        Moment::ReleaseDelay,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Moment::Draining => "draining",
+            Moment::Delaying => "delaying",
+            Moment::Sealed => "sealed",
+            Moment::Returning => "returning",
+            Moment::ReleaseDelay => "release-delay",
+        }
+    }
+
+    fn flag(self) -> Option<String> {
+        let flag = match self {
+            Moment::Draining | Moment::Sealed => return None,
+            Moment::Delaying => "--reboot-delay",
+            Moment::Returning => "--soak",
+            Moment::ReleaseDelay => "--lock-release-delay",
+        };
+        Some(format!("{flag}={STEP}"))
+    }
+
+    /// A node that has come to this moment and stays there for a while.
+    async fn reach(self, plane: &ControlPlane, prefix: &str, was_cordoned: bool) -> Result<Case> {
+        let name = format!("{prefix}-{}", self.name());
+        plane.add_node(&name).await?;
+        let mut site = Site::without_agent(plane, &name).await?;
+        if was_cordoned {
+            drop(site.write(&cordon()).await?);
+        }
+        if self == Moment::Draining {
+            site.add_blocked_pod(&name).await?;
+        }
+        if self == Moment::Sealed {
+            site.machine.set_reboot_command(RebootCommand::DoesNothing)?;
+        }
+        let flag = self.flag();
+        let arguments: Vec<&str> = SIGNS.into_iter().chain(flag.as_deref()).collect();
+        site.start_agent(&arguments).await?;
+        site.machine.request_reboot()?;
+        match self {
+            Moment::Draining => drop(site.wait_phase(Phase::Draining).await?),
+            Moment::Delaying => drop(site.wait_phase(Phase::Delaying).await?),
+            Moment::Sealed => drop(site.wait_phase(Phase::Sealed).await?),
+            Moment::Returning => drop(site.wait_phase(Phase::Returning).await?),
+            Moment::ReleaseDelay => wait_release_delay(&site).await?,
+        }
+        Ok(Case {
+            site,
+            moment: self,
+            was_cordoned,
+        })
+    }
+}
+
+async fn wait_release_delay(site: &Site) -> Result<()> {
+    let what = format!("{} to be in its release delay", site.name());
+    wait::until(&what, RELEASE_DELAY_TIMEOUT, || async {
+        let node = site.view().await?;
+        Ok(node.annotation(keys::RELEASE_AT).map(drop))
+    })
+    .await?;
+    ensure!(
+        site.is_in_lock().await?,
+        "{} has left the lock already",
+        site.name()
+    );
+    Ok(())
+}
+
+impl Case {
+    /// What was in the way of the reboot is not any more.
+    async fn goes_on(&self) -> Result<()> {
+        match self.moment {
+            Moment::Draining => self.site.unblock_pod(self.site.name()).await,
+            Moment::Sealed => self.site.machine.set_reboot_command(RebootCommand::Reboots),
+            _ => Ok(()),
+        }
+    }
+
+    /// One reboot, and the Node as an undisturbed run leaves it.
+    async fn ends_like(&self, undisturbed: &Shape) -> Result<()> {
+        let name = self.site.name();
+        let node = self.site.wait_over().await?;
+        let shape = Shape::of(&node);
+        ensure!(shape == *undisturbed, "{name}: {shape:?} and not {undisturbed:?}");
+        ensure!(
+            node.spec.unschedulable == self.was_cordoned,
+            "{name} is cordoned: {}",
+            node.spec.unschedulable
+        );
+        let reboots = self.site.machine.reboots();
+        ensure!(reboots.len() == 1, "{name}: {reboots:?}");
+        self.site.machine.check_agent().await
+    }
+}
+
+/// All that a run may leave on a Node but the cordon, without what differs from run to run.
+#[derive(Debug, PartialEq, Eq)]
+struct Shape {
+    labels: BTreeMap<String, String>,
+    annotations: BTreeSet<String>,
+    taints: Vec<Taint>,
+}
+
+impl Shape {
+    fn of(node: &NodeView) -> Self {
+        let mut labels = node.metadata.labels.clone();
+        let _ = labels.remove("kubernetes.io/hostname");
+        let is_of_cordon = |taint: &&Taint| taint.is_no_schedule(keys::UNSCHEDULABLE_TAINT);
+        Self {
+            labels,
+            annotations: node.metadata.annotations.keys().cloned().collect(),
+            taints: node
+                .spec
+                .taints
+                .iter()
+                .filter(|taint| !is_of_cordon(taint))
+                .cloned()
+                .collect(),
+        }
+    }
+}
+
+/// What a run leaves in which nothing dies.
+async fn undisturbed(plane: &ControlPlane, name: &str) -> Result<Shape> {
+    let site = Site::new(plane, name, &SIGNS).await?;
+    site.machine.request_reboot()?;
+    drop(site.wait_clean_reboot().await?);
+    let shape = Shape::of(&site.wait_over().await?);
+    let left = [keys::GIVEN_BACK, keys::KURED_MOST_RECENT_REBOOT_NEEDED].map(str::to_owned);
+    ensure!(shape.annotations.is_superset(&left.into()), "{shape:?}");
+    ensure!(
+        shape.labels.get("kured").map(String::as_str) == Some("done") && shape.taints.is_empty(),
+        "{shape:?}"
+    );
+    ensure!(
+        ![
+            keys::REPLACED,
+            keys::SCALE_DOWN_DISABLED,
+            keys::DO_NOT_DISRUPT,
+            keys::KURED_REBOOT_IN_PROGRESS
+        ]
+        .iter()
+        .any(|key| shape.annotations.contains(*key)),
+        "{shape:?}"
+    );
+    Ok(shape)
+}
+
+async fn at_each_moment(plane: &ControlPlane, prefix: &str, death: Death) -> Result<()> {
+    let undisturbed = undisturbed(plane, &format!("{prefix}-undisturbed")).await?;
+    let cases = Moment::ALL.into_iter().enumerate().map(async |(index, moment)| {
+        let case = moment.reach(plane, prefix, index % 2 == 0).await?;
+        match death {
+            Death::Agent => {
+                case.site.machine.kill_agent().await;
+                case.goes_on().await?;
+                case.site.machine.restart_agent().await?;
+            }
+            Death::Machine => {
+                case.site.machine.power_cycle().await?;
+                case.goes_on().await?;
+            }
+        }
+        Ok::<Case, anyhow::Error>(case)
+    });
+    for case in try_join_all(cases).await? {
+        // A power cut after the reboot is one more boot.
+        if death == Death::Machine && matches!(case.moment, Moment::Returning | Moment::ReleaseDelay) {
+            ensure!(
+                case.site.machine.reboots().len() == 2,
+                "{:?}",
+                case.site.machine.reboots()
+            );
+            let shape = Shape::of(&case.site.wait_over().await?);
+            ensure!(shape == undisturbed, "{:?}: {shape:?}", case.moment);
+        } else {
+            case.ends_like(&undisturbed)
+                .await
+                .with_context(|| format!("{death:?} died while {:?}", case.moment))?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn an_agent_that_is_killed_at_any_moment_ends_as_if_it_had_not_been() -> Result<()> {
+    on_fleet(async |plane| at_each_moment(plane, "killed", Death::Agent).await)
+}
+
+#[test]
+fn a_power_cut_at_any_moment_ends_as_if_there_had_been_none() -> Result<()> {
+    on_fleet(async |plane| at_each_moment(plane, "cut", Death::Machine).await)
+}
+
+/// kured gives up for good where the API server cannot be read at its start (its defect D8).
+#[test]
+fn d8_an_api_server_that_is_gone_at_any_moment_is_waited_for() -> Result<()> {
+    alone(async || {
+        let mut plane = unguarded_plane(0).await?;
+        let undisturbed = undisturbed(&plane, "gone-undisturbed").await?;
+        let mut cases = Vec::new();
+        for (index, moment) in Moment::ALL.into_iter().enumerate() {
+            let case = moment.reach(&plane, "gone", index % 2 == 0).await?;
+            plane.stop_api_server();
+            // Every other agent starts while nobody answers.
+            if index % 2 == 0 {
+                case.site.machine.kill_agent().await;
+                case.site.machine.restart_agent().await?;
+            }
+            plane.start_api_server().await?;
+            case.goes_on().await?;
+            cases.push(case);
+        }
+        for case in cases {
+            case.ends_like(&undisturbed)
+                .await
+                .with_context(|| format!("the API server was gone while {:?}", case.moment))?;
+        }
+        Ok(())
+    })
+}

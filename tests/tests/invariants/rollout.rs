@@ -1,0 +1,141 @@
+//! A rollout of the agent's DaemonSet in the middle of a drain: the next agent goes on where the last one was.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result, ensure};
+use cordonhold_shared::hold::Phase;
+use cordonhold_shared::keys;
+use cordonhold_tests::NAMESPACE;
+use cordonhold_tests::control_plane::ControlPlane;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{Patch, PatchParams, WatchParams};
+use kube::core::WatchEvent;
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use crate::cluster::alone;
+use crate::fleet::{Site, unguarded_plane};
+
+/// A finalizer of ours, so that a pod that was evicted stays.
+const FINALIZER: &str = "cordonhold.test/stays";
+
+/// kured uncordons the node, says that it has rebooted, and releases its lock (its defect D4).
+#[test]
+fn d4_a_rollout_in_the_middle_of_a_drain_neither_undoes_nor_repeats_it() -> Result<()> {
+    alone(async || {
+        let plane = unguarded_plane(1).await?;
+        let mut site = Site::without_agent(&plane, "node-0").await?;
+        site.add_blocked_pod("blocked").await?;
+        site.add_pod("leaving").await?;
+        set_finalizer(&plane, "leaving", true).await?;
+        site.start_agent(&["--reboot-delay=2s"]).await?;
+        site.machine.request_reboot()?;
+        let node = site.wait_phase(Phase::Draining).await?;
+        let holder = node.annotation(keys::HOLDER).map(str::to_owned);
+        let history = History::follow(&plane, "node-0", node.version());
+        site.wait_evicted("leaving").await?;
+
+        let pod = site.machine.agent_pod_uid().await?;
+        roll_out(&plane).await?;
+        site.machine.wait_new_agent_pod(pod.as_deref()).await?;
+        site.machine.terminate_agent().await?;
+        site.machine.restart_agent().await?;
+        site.wait_logged("going on from the marks on the Node").await?;
+        set_finalizer(&plane, "leaving", false).await?;
+        site.unblock_pod("blocked").await?;
+        let reboot = site.wait_clean_reboot().await?;
+
+        for seen in history.until(&reboot.at)? {
+            ensure!(
+                seen.unschedulable,
+                "uncordoned in the middle of the drain: {seen:?}"
+            );
+            ensure!(seen.holder == holder, "another hold: {seen:?} and not {holder:?}");
+        }
+        let accepted = plane
+            .requests_of_agents()?
+            .into_iter()
+            .filter(|asked| asked.uri.contains("/pods/leaving/eviction") && asked.code == Some(201))
+            .count();
+        ensure!(accepted == 1, "the pod was evicted {accepted} times");
+        site.reboots_once_and_is_given_back().await
+    })
+}
+
+async fn roll_out(plane: &ControlPlane) -> Result<()> {
+    let sets: Api<DaemonSet> = Api::namespaced(plane.client(), NAMESPACE);
+    let template =
+        json!({ "spec": { "template": { "metadata": { "annotations": { "test/rollout": "1" } } } } });
+    let patched = sets
+        .patch(
+            "cordonhold-agent",
+            &PatchParams::default(),
+            &Patch::Merge(template),
+        )
+        .await;
+    patched
+        .map(drop)
+        .context("failed to change the DaemonSet's template")
+}
+
+async fn set_finalizer(plane: &ControlPlane, pod: &str, on: bool) -> Result<()> {
+    let pods: Api<Pod> = Api::default_namespaced(plane.client());
+    let finalizers: Vec<&str> = on.then_some(FINALIZER).into_iter().collect();
+    let patch = json!({ "metadata": { "finalizers": finalizers } });
+    let patched = pods
+        .patch(pod, &PatchParams::default(), &Patch::Merge(patch))
+        .await;
+    patched
+        .map(drop)
+        .with_context(|| format!("failed to set the finalizers of the pod {pod}"))
+}
+
+/// Each version of a Node, as a watch shows them.
+struct History {
+    seen: Arc<Mutex<Vec<Seen>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+#[derive(Clone, Debug)]
+struct Seen {
+    at: jiff::Timestamp,
+    unschedulable: bool,
+    holder: Option<String>,
+}
+
+impl History {
+    fn follow(plane: &ControlPlane, node: &str, version: &str) -> Self {
+        let nodes: Api<Node> = Api::all(plane.client());
+        let params = WatchParams::default().fields(&format!("metadata.name={node}"));
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (list, version) = (Arc::clone(&seen), version.to_owned());
+        let task = tokio::spawn(async move {
+            let Ok(events) = nodes.watch(&params, &version).await else {
+                return;
+            };
+            let mut events = events.into_stream().boxed();
+            while let Some(Ok(event)) = events.next().await {
+                let (WatchEvent::Added(node) | WatchEvent::Modified(node)) = event else {
+                    continue;
+                };
+                list.lock().unwrap_or_else(PoisonError::into_inner).push(Seen {
+                    at: jiff::Timestamp::now(),
+                    unschedulable: node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true),
+                    holder: node.annotations().get(keys::HOLDER).cloned(),
+                });
+            }
+        });
+        Self { seen, task }
+    }
+
+    /// Up to this time; an error if there was nothing to see.
+    fn until(self, end: &jiff::Timestamp) -> Result<Vec<Seen>> {
+        self.task.abort();
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen: Vec<Seen> = seen.iter().filter(|seen| seen.at <= *end).cloned().collect();
+        ensure!(!seen.is_empty(), "the watch of the Node has shown nothing");
+        Ok(seen)
+    }
+}

@@ -1,0 +1,160 @@
+//! What an agent shows on its Node beside the marks: for kured's users, for autoscalers, for whoever reads conditions.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use cordonhold_shared::hold::Phase;
+use cordonhold_shared::keys;
+use cordonhold_shared::node::{NodeView, Taint};
+use cordonhold_tests::control_plane::{ControlPlane, Options};
+use cordonhold_tests::install::{install, manifests};
+use cordonhold_tests::wait;
+use serde_json::json;
+
+use crate::cluster::{alone, on_fleet};
+use crate::fleet::Site;
+use crate::subject::annotate;
+
+const SOFT: &str = "weave.works/kured-node-reboot";
+const SIGNS: [&str; 5] = [
+    "--annotate-nodes",
+    "--protect-from-autoscaler",
+    "--prefer-no-schedule-taint=weave.works/kured-node-reboot",
+    "--pre-reboot-node-labels=kured=rebooting",
+    "--post-reboot-node-labels=kured=done",
+];
+const CONDITIONS_TIMEOUT: Duration = Duration::from_secs(30);
+
+fn with_signs<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    SIGNS.iter().chain(more).copied().collect()
+}
+
+#[test]
+fn a_node_in_a_drain_shows_what_was_asked_for() -> Result<()> {
+    on_fleet(async |plane| {
+        let site = Site::new(plane, "signs", &with_signs(&["--reboot-delay=3s"])).await?;
+        site.machine.request_reboot()?;
+        let node = site.wait_phase(Phase::Delaying).await?;
+        let since = node
+            .annotation(keys::KURED_REBOOT_IN_PROGRESS)
+            .context("no annotation")?;
+        let _: jiff::Timestamp = since.parse().context("no time")?;
+        ensure!(node.annotation(keys::KURED_MOST_RECENT_REBOOT_NEEDED) == Some(since));
+        ensure!(
+            node.annotation(keys::SCALE_DOWN_DISABLED) == Some("true"),
+            "{node:?}"
+        );
+        ensure!(node.annotation(keys::DO_NOT_DISRUPT) == Some("true"), "{node:?}");
+        ensure!(node.label("kured") == Some("rebooting"), "{node:?}");
+        ensure!(
+            node.spec.taints.contains(&Taint::prefer_no_schedule(SOFT)),
+            "{node:?}"
+        );
+        site.reboots_once_and_is_given_back().await?;
+        let node = site.view().await?;
+        ensure!(node.label("kured") == Some("done"), "{node:?}");
+        is_tidy(&node)
+    })
+}
+
+fn is_tidy(node: &NodeView) -> Result<()> {
+    for key in [
+        keys::KURED_REBOOT_IN_PROGRESS,
+        keys::SCALE_DOWN_DISABLED,
+        keys::DO_NOT_DISRUPT,
+        keys::REPLACED,
+        keys::RELEASE_AT,
+    ] {
+        ensure!(node.annotation(key).is_none(), "{key} is left: {node:?}");
+    }
+    ensure!(
+        !node.spec.taints.iter().any(|taint| taint.key == SOFT),
+        "{node:?}"
+    );
+    Ok(())
+}
+
+/// kured leaves its labels as they are when a drain fails.
+#[test]
+fn a_drain_that_fails_leaves_labels_as_they_were() -> Result<()> {
+    on_fleet(async |plane| {
+        let site = Site::new(plane, "signs-undone", &with_signs(&["--drain-timeout=3s"])).await?;
+        drop(
+            site.write(&json!({ "metadata": { "labels": { "kured": "serves" } } }))
+                .await?,
+        );
+        site.add_blocked_pod("signs-undone").await?;
+        site.machine.request_reboot()?;
+        let node = site.wait_phase(Phase::Draining).await?;
+        ensure!(node.label("kured") == Some("rebooting"), "{node:?}");
+        site.is_called_off().await?;
+        let node = site.view().await?;
+        ensure!(node.label("kured") == Some("serves"), "{node:?}");
+        is_tidy(&node)
+    })
+}
+
+#[test]
+fn a_protection_that_a_person_has_set_stays() -> Result<()> {
+    on_fleet(async |plane| {
+        let site = Site::new(plane, "signs-person", &SIGNS).await?;
+        drop(site.write(&annotate(keys::DO_NOT_DISRUPT, Some("true"))).await?);
+        site.machine.request_reboot()?;
+        site.reboots_once_and_is_given_back().await?;
+        let node = site.view().await?;
+        ensure!(node.annotation(keys::DO_NOT_DISRUPT) == Some("true"), "{node:?}");
+        ensure!(node.annotation(keys::SCALE_DOWN_DISABLED).is_none(), "{node:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn conditions_follow_the_cycle() -> Result<()> {
+    alone(async || {
+        let plane = ControlPlane::start(Options { nodes: 1 }).await?;
+        drop(install(&plane, &manifests("overlays/node-conditions")).await?);
+        let mut site = Site::without_agent(&plane, "node-0").await?;
+        site.add_blocked_pod("conditions").await?;
+        site.start_agent(&["--node-conditions", "--reboot-delay=5s"])
+            .await?;
+        site.machine.request_reboot()?;
+        wait_conditions(&site, &["DrainInProgress", "MaintenancePlanned"]).await?;
+        site.unblock_pod("conditions").await?;
+        wait_conditions(&site, &["Drained", "MaintenanceInProgress"]).await?;
+        site.reboots_once_and_is_given_back().await?;
+        wait_conditions(&site, &[]).await
+    })
+}
+
+/// Until these conditions are true, and of ours no others.
+async fn wait_conditions(site: &Site, expected: &[&str]) -> Result<()> {
+    let ours = [
+        "DrainInProgress",
+        "Drained",
+        "MaintenanceInProgress",
+        "MaintenancePlanned",
+    ];
+    let what = format!("the conditions {expected:?} on {}", site.name());
+    wait::until(&what, CONDITIONS_TIMEOUT, || async {
+        let node = site.view().await?;
+        let conditions = node.status.conditions.iter();
+        let mut shown: Vec<&str> = conditions
+            .filter(|shown| shown.status == "True" && ours.contains(&shown.kind.as_str()))
+            .map(|shown| shown.kind.as_str())
+            .collect();
+        shown.sort_unstable();
+        Ok((shown == expected).then_some(()))
+    })
+    .await
+}
+
+/// Conditions tell; nothing rests on them.
+#[test]
+fn without_the_right_to_write_conditions_the_cycle_goes_on() -> Result<()> {
+    on_fleet(async |plane| {
+        let site = Site::new(plane, "signs-forbidden", &["--node-conditions"]).await?;
+        site.machine.request_reboot()?;
+        site.reboots_once_and_is_given_back().await?;
+        site.wait_logged("patch nodes/status").await
+    })
+}
