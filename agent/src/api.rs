@@ -7,13 +7,13 @@ use std::future::Future;
 use std::time::Duration;
 
 use cordonhold_shared::answer::Refusal;
-use cordonhold_shared::cycle::{Failure, LockView, LockWrite};
+use cordonhold_shared::cycle::{Failure, Policy, PoolCount};
 use cordonhold_shared::drain::Evicted;
 use cordonhold_shared::hold::{self, NodePatch, Terms};
 use cordonhold_shared::keys;
-use cordonhold_shared::lease::{self, LeaseView};
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::pod::{self, PodView};
+use cordonhold_shared::selector::Selector;
 use jiff::Timestamp;
 use kube::Client;
 use kube::core::params::{GetParams, ListParams, Patch, PatchParams, PostParams};
@@ -22,10 +22,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use crate::args::lock::LockConfig;
 use crate::args::value::is_name;
 
+mod lock;
 mod views;
 
+pub(crate) use lock::Place;
 pub(crate) use views::ListView;
 
 /// Longest wait for an answer.
@@ -33,6 +36,9 @@ pub(crate) const CALL_BOUND: Duration = Duration::from_secs(10);
 /// Longest wait for the answer to an eviction: the API server itself tries up to 10 s against a busy budget
 /// (kubernetes/kubernetes: pkg/registry/core/pod/storage/eviction.go).
 const EVICTION_BOUND: Duration = Duration::from_secs(15);
+
+/// How many Nodes one answer may hold.
+const PAGE: u32 = 100;
 
 const NODES: &str = "/api/v1/nodes";
 const PODS: &str = "/api/v1/pods";
@@ -42,8 +48,9 @@ const PODS: &str = "/api/v1/pods";
 pub(crate) struct Api {
     client: Client,
     node: String,
-    lock_namespace: String,
-    lock_name: String,
+    pool: Selector,
+    lock: LockConfig,
+    lease_name: String,
 }
 
 /// Why a call brought nothing.
@@ -60,12 +67,13 @@ pub(crate) enum CallError {
 }
 
 impl Api {
-    pub(crate) fn new(client: Client, node: &str, lock_namespace: &str, lock_name: &str) -> Api {
+    pub(crate) fn new(client: Client, policy: &Policy, lock: LockConfig) -> Api {
         Api {
             client,
-            node: node.to_owned(),
-            lock_namespace: lock_namespace.to_owned(),
-            lock_name: lock_name.to_owned(),
+            node: policy.node.clone(),
+            pool: policy.pool.clone(),
+            lease_name: lock.lease_name(),
+            lock,
         }
     }
 
@@ -92,9 +100,26 @@ impl Api {
 
     /// Every Node whose phase label says that it may be held: a wish is none.
     pub(crate) async fn held(&self) -> Result<Vec<NodeView>, Failure> {
-        let params = ListParams::default().labels(&hold::held_selector());
+        let params = ListParams::default().labels(&hold::held_selector(&self.pool));
         let list: Result<ListView<NodeView>, _> = self.call(Request::new(NODES).list(&params)).await;
         list.map(|list| list.items).map_err(|error| error.failure())
+    }
+
+    /// The Nodes of the pool, page by page: a Node is some kilobytes, and a pool may be thousands.
+    pub(crate) async fn pool(&self) -> Result<PoolCount, Failure> {
+        let mut pool = PoolCount::default();
+        let mut params = ListParams::default().labels(&self.pool.to_string()).limit(PAGE);
+        loop {
+            let page: Result<ListView<NodeView>, _> = self.call(Request::new(NODES).list(&params)).await;
+            let page = page.map_err(|error| error.failure())?;
+            pool.size = pool.size.saturating_add(page.items.len());
+            let unready = page.items.into_iter().filter(|node| !node.is_ready());
+            pool.unready.extend(unready.map(|node| node.metadata.name));
+            match page.metadata.next_page {
+                Some(token) if !token.is_empty() => params = params.continue_token(&token),
+                _ => return Ok(pool),
+            }
+        }
     }
 
     /// A patch of our Node; the answer is the Node as written.
@@ -153,60 +178,13 @@ impl Api {
         answer.map_or_else(|error| error.evicted(), |_| Evicted::Accepted)
     }
 
-    /// The lock object; one that does not exist holds nothing.
-    pub(crate) async fn lock(&self) -> Result<LockView, Failure> {
-        let request = Request::new(self.leases_path()).get(&self.lock_name, &GetParams::default());
-        match self.call::<LeaseView>(request).await {
-            Ok(lease) => Ok(lease.lock(Timestamp::now())),
-            Err(error) if error.failure() == Failure::NotFound => Ok(LockView::default()),
-            Err(error) => Err(error.failure()),
-        }
-    }
-
-    /// A compare-and-swap of the lock object, creating it where it was not there.
-    pub(crate) async fn write_lock(&self, write: &LockWrite, concurrency: usize) -> Result<(), Failure> {
-        let version = match &write.version {
-            Some(version) => version.clone(),
-            None => self.create_lock().await?,
-        };
-        let body = lease::patch(write, &version, concurrency, Timestamp::now());
-        let request =
-            Request::new(self.leases_path()).patch(&self.lock_name, &as_agent(false), &Patch::Merge(body));
-        self.call::<LeaseView>(request)
-            .await
-            .map(drop)
-            .map_err(|error| error.failure())
-    }
-
-    /// The version of the lock object, created empty if need be.
-    ///
-    /// An apply of nothing creates what is not there and changes nothing of what is; RBAC can limit it to this name.
-    /// Whatever somebody wrote there meanwhile is a lost compare-and-swap.
-    async fn create_lock(&self) -> Result<String, Failure> {
-        let body = lease::empty(&self.lock_namespace, &self.lock_name);
-        let request =
-            Request::new(self.leases_path()).patch(&self.lock_name, &as_agent(true), &Patch::Apply(body));
-        let lease = self.call::<LeaseView>(request).await.map_err(|error| match error.failure() {
-            Failure::NotFound => Failure::Refused(format!(
-                "failed to create the Lease {0}/{1}: create the namespace {0}, or name another with --lock-namespace",
-                self.lock_namespace, self.lock_name
-            )),
-            failure => failure,
-        })?;
-        lease.version_if_empty().ok_or(Failure::Conflict)
-    }
-
     /// One call within [`CALL_BOUND`].
     pub(crate) async fn call<T: DeserializeOwned>(&self, request: Built) -> Result<T, CallError> {
         self.call_within(CALL_BOUND, request).await
     }
 
-    pub(crate) fn lock_namespace(&self) -> &str {
-        &self.lock_namespace
-    }
-
-    pub(crate) fn lock_name(&self) -> &str {
-        &self.lock_name
+    pub(crate) fn pool_selector(&self) -> &Selector {
+        &self.pool
     }
 
     pub(crate) fn node_selector(&self) -> String {
@@ -217,23 +195,12 @@ impl Api {
         format!("spec.nodeName={}", self.node)
     }
 
-    pub(crate) fn lock_selector(&self) -> String {
-        format!("metadata.name={}", self.lock_name)
-    }
-
     pub(crate) fn nodes_path() -> String {
         NODES.to_owned()
     }
 
     pub(crate) fn pods_path() -> String {
         PODS.to_owned()
-    }
-
-    pub(crate) fn leases_path(&self) -> String {
-        format!(
-            "/apis/coordination.k8s.io/v1/namespaces/{}/leases",
-            self.lock_namespace
-        )
     }
 
     async fn node_named(&self, name: &str) -> Result<NodeView, CallError> {

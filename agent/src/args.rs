@@ -36,7 +36,6 @@ use lock::LockConfig;
 use notify::NotifyConfig;
 use process::ProcessConfig;
 use returning::ReturnConfig;
-use value::Amount;
 use window::WindowConfig;
 
 /// What an agent runs with.
@@ -215,10 +214,9 @@ impl TryFrom<Args> for Config {
         Ok(Config {
             policy: Policy {
                 node: cycle.node_id.ok_or(ArgsError::NodeMissing)?,
-                concurrency: match lock.concurrency {
-                    Amount::Count(count) => usize::from(count),
-                    Amount::Percent(_) => 1,
-                },
+                pool: lock.pool_selector.clone().unwrap_or_default(),
+                concurrency: lock.concurrency,
+                max_unavailable: lock.max_unavailable,
                 verify,
                 on_uncordon,
                 redrains_max: cycle.redrains,
@@ -239,6 +237,7 @@ impl TryFrom<Args> for Config {
             warnings: deprecated
                 .into_iter()
                 .chain(args.process.odd_log_format())
+                .chain(lock.idle_ttl())
                 .collect(),
             lock,
             drain,

@@ -5,14 +5,15 @@
 
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use cordonhold_rt::shutdown::Signals;
+use cordonhold_shared::carrier::{Carrier, CarrierView};
 use cordonhold_shared::cycle::{self, Act, Cycle, Input, Policy, Request, Timer};
 use cordonhold_shared::hold::Terms;
-use cordonhold_shared::lease::LeaseView;
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::timers::{Dates, Timers, Timing};
-use cordonhold_shared::watch::{self, Change};
+use cordonhold_shared::watch::{self, Change, LockShown};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, watch as watch_channel};
 use tokio::task::{JoinError, JoinSet};
@@ -47,6 +48,8 @@ pub enum ControllerError {
 pub(crate) struct Controller {
     pub(crate) policy: Policy,
     pub(crate) api: Api,
+    /// Which object carried the lock when it was last read.
+    pub(crate) carrier: Carrier,
     pub(crate) host: Host,
     pub(crate) sentinel: PathBuf,
     pub(crate) timing: Timing,
@@ -158,9 +161,8 @@ impl Shell {
             Request::ReadPeer(name) => Input::Peer(api.peer(&name).await),
             Request::ListHeld => Input::Held(api.held().await),
             Request::ReadLock => Input::Lock(api.lock().await),
-            Request::WriteLock(write) => {
-                Input::LockWritten(api.write_lock(&write, self.parts.policy.concurrency).await)
-            }
+            Request::CountPool => Input::Pool(api.pool().await),
+            Request::WriteLock(write) => Input::LockWritten(api.write_lock(&write).await),
             Request::PatchNode(patch) => Input::Patched(api.patch_node(&patch, &self.terms).await),
             Request::ListPods => Input::PodsLeft(api.pods_left().await),
             Request::Reboot { holder } => {
@@ -230,6 +232,11 @@ impl Shell {
         if matches!(input, Input::Due(Timer::Backoff | Timer::Host)) {
             self.looks.reset_immediately();
         }
+        if let Input::Lock(Ok(lock)) = input
+            && lock.carrier != self.parts.carrier
+        {
+            self.lock_moved(lock.carrier);
+        }
         let (Input::Node(Ok(node)) | Input::Patched(Ok(node)) | Input::Seen(node)) = input else {
             return;
         };
@@ -238,6 +245,22 @@ impl Shell {
             let _ = shown.send_replace(node.clone());
         }
         self.dates = Dates::of(node);
+    }
+
+    /// With `--lock-on=auto`, kured's DaemonSet has come or gone.
+    fn lock_moved(&mut self, carrier: Carrier) {
+        self.parts.carrier = carrier;
+        let place = self.parts.api.place(carrier);
+        warn!(
+            event = "lock_moved",
+            node = self.parts.policy.node,
+            lock = %place,
+            annotation = place.key,
+            "the lock is on the {place} now: a reboot that was locked elsewhere is called off at its final check"
+        );
+        if self.lock_watch.is_running() {
+            self.watch_lock();
+        }
     }
 
     fn perform(&mut self, act: Act) {
@@ -280,13 +303,16 @@ impl Shell {
     fn watch_lock(&mut self) {
         let epoch = self.lock_watch.next_epoch();
         let api = self.parts.api.clone();
+        let shown = Mutex::new(LockShown::default());
         let watch = Watch::new(
             api.clone(),
-            feed::lock_target(&api),
+            feed::lock_target(&api.place(self.parts.carrier)),
             None,
             self.sender.clone(),
-            move |change: Change<LeaseView>| {
-                watch::lock_changed(&change).map(|input| Message {
+            move |change: Change<CarrierView>| {
+                let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+                let input = watch::lock_changed(&change).filter(|_| shown.is_news(&change))?;
+                Some(Message {
                     source: Source::Lock,
                     epoch,
                     input,

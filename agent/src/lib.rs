@@ -10,6 +10,7 @@ pub mod args;
 pub mod controller;
 pub mod host;
 pub mod permissions;
+pub mod pool;
 
 mod api;
 mod clock;
@@ -23,6 +24,7 @@ use args::Config;
 use controller::{Controller, ControllerError};
 use host::{Host, HostError};
 use permissions::PermissionError;
+use pool::PoolError;
 
 /// Why the agent ended.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +37,8 @@ pub enum RunError {
     Host(HostError),
     #[error(transparent)]
     Permissions(PermissionError),
+    #[error(transparent)]
+    Pool(PoolError),
     #[error(transparent)]
     Controller(ControllerError),
 }
@@ -67,19 +71,17 @@ async fn begin(config: Config) -> Result<Controller, RunError> {
     let client = client::build(config.process.kubeconfig.as_deref())
         .await
         .map_err(RunError::Client)?;
-    let api = Api::new(
-        client,
-        &config.policy.node,
-        &config.lock.lock_namespace,
-        &config.lock.lease_name(),
-    );
+    let api = Api::new(client, &config.policy, config.lock);
     let host = Host::take(config.host).await.map_err(RunError::Host)?;
-    permissions::check(&api, config.returning.node_conditions)
+    let carrier = pool::chosen(&api).await;
+    permissions::check(&api, carrier, config.returning.node_conditions)
         .await
         .map_err(RunError::Permissions)?;
+    pool::check(&api, carrier).await.map_err(RunError::Pool)?;
     Ok(Controller {
         policy: config.policy,
         api,
+        carrier,
         host,
         sentinel: config.sentinel,
         timing: config.timing,

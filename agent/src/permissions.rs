@@ -1,15 +1,20 @@
 //! The agent's permissions, asked for at the start: a role that is too small is named before any node is touched.
 
+use cordonhold_shared::carrier::Carrier;
 use kube::core::Request;
 use kube::core::params::PostParams;
 use serde_json::{Value, json};
 use tracing::{error, warn};
 
 use crate::api::{Api, CallError};
+use crate::args::lock::LockOn;
 
 /// Why the agent does not begin.
 #[derive(Debug, thiserror::Error)]
-#[error("{} permissions are missing ({}): grant them to the agent's ServiceAccount, as manifests/base/rbac-agent.yaml does", .missing.len(), .missing.join(", "))]
+#[error(
+    "{} permissions are missing ({}): grant them to the agent's ServiceAccount, as manifests/base/rbac-agent.yaml does, \
+     and manifests/components/lock-on-daemonset for a lock on kured's DaemonSet", .missing.len(), .missing.join(", ")
+)]
 pub struct PermissionError {
     missing: Vec<String>,
 }
@@ -25,8 +30,10 @@ struct Needed {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Scope {
     Cluster,
-    /// The lock object alone.
-    Lock,
+    /// This object alone.
+    One(Carrier),
+    /// The namespace of the Leases.
+    Leases,
     /// Events: without them the log still tells all.
     Notices,
     /// Conditions on the Node: only where they are wanted, and without them the marks still tell all.
@@ -36,7 +43,8 @@ enum Scope {
 const NODES: &str = "nodes";
 const LEASES: &str = "coordination.k8s.io";
 
-const NEEDED: [Needed; 14] = [
+/// Whatever carries the lock.
+const NEEDED: [Needed; 9] = [
     needed("get", "", NODES, "", Scope::Cluster),
     needed("list", "", NODES, "", Scope::Cluster),
     needed("watch", "", NODES, "", Scope::Cluster),
@@ -44,20 +52,45 @@ const NEEDED: [Needed; 14] = [
     needed("list", "", "pods", "", Scope::Cluster),
     needed("watch", "", "pods", "", Scope::Cluster),
     needed("create", "", "pods", "eviction", Scope::Cluster),
-    needed("get", LEASES, "leases", "", Scope::Lock),
-    needed("list", LEASES, "leases", "", Scope::Lock),
-    needed("watch", LEASES, "leases", "", Scope::Lock),
-    needed("create", LEASES, "leases", "", Scope::Lock),
-    needed("patch", LEASES, "leases", "", Scope::Lock),
     needed("create", "events.k8s.io", "events", "", Scope::Notices),
     needed("patch", "", NODES, "status", Scope::Conditions),
 ];
 
+const ON_LEASE: [Needed; 6] = [
+    needed("get", LEASES, "leases", "", Scope::One(Carrier::Lease)),
+    // Each agent looks whether another pool takes its Node.
+    needed("list", LEASES, "leases", "", Scope::Leases),
+    needed("list", LEASES, "leases", "", Scope::One(Carrier::Lease)),
+    needed("watch", LEASES, "leases", "", Scope::One(Carrier::Lease)),
+    needed("create", LEASES, "leases", "", Scope::One(Carrier::Lease)),
+    needed("patch", LEASES, "leases", "", Scope::One(Carrier::Lease)),
+];
+
+const ON_DAEMON_SET: [Needed; 4] = [
+    DAEMON_SET_SEEN,
+    needed("list", "apps", "daemonsets", "", Scope::One(Carrier::DaemonSet)),
+    needed("watch", "apps", "daemonsets", "", Scope::One(Carrier::DaemonSet)),
+    needed("patch", "apps", "daemonsets", "", Scope::One(Carrier::DaemonSet)),
+];
+
+/// `auto` looks whether it is there.
+const DAEMON_SET_SEEN: Needed = needed("get", "apps", "daemonsets", "", Scope::One(Carrier::DaemonSet));
+
 /// Names each permission that is missing. An API server that cannot say is no reason to stay away.
-pub(crate) async fn check(api: &Api, shows_conditions: bool) -> Result<(), PermissionError> {
-    let mut missing = Vec::new();
+pub(crate) async fn check(
+    api: &Api,
+    carrier: Carrier,
+    shows_conditions: bool,
+) -> Result<(), PermissionError> {
+    let is_auto = api.lock_config().lock_on == LockOn::Auto;
+    let lock = match carrier {
+        Carrier::Lease => ON_LEASE.as_slice(),
+        Carrier::DaemonSet => ON_DAEMON_SET.as_slice(),
+    };
+    let seen = Some(&DAEMON_SET_SEEN).filter(|_| is_auto && carrier == Carrier::Lease);
     let is_wanted = |needed: &&Needed| needed.scope != Scope::Conditions || shows_conditions;
-    for needed in NEEDED.iter().filter(is_wanted) {
+    let mut missing = Vec::new();
+    for needed in NEEDED.iter().filter(is_wanted).chain(lock).chain(seen) {
         let name = needed.name(api);
         match needed.is_granted(api).await {
             Ok(true) => {}
@@ -118,7 +151,11 @@ impl Needed {
     async fn is_granted(&self, api: &Api) -> Result<bool, CallError> {
         let (namespace, name) = match self.scope {
             Scope::Cluster | Scope::Conditions => ("", ""),
-            Scope::Lock => (api.lock_namespace(), api.lock_name()),
+            Scope::One(carrier) => {
+                let place = api.place(carrier);
+                (place.namespace, place.name)
+            }
+            Scope::Leases => (api.place(Carrier::Lease).namespace, ""),
             Scope::Notices => ("default", ""),
         };
         let body = json!({
@@ -144,7 +181,11 @@ impl Needed {
         let resource = format!("{} {}{slash}{}", self.verb, self.resource, self.subresource);
         match self.scope {
             Scope::Cluster | Scope::Notices | Scope::Conditions => resource,
-            Scope::Lock => format!("{resource} {}/{}", api.lock_namespace(), api.lock_name()),
+            Scope::One(carrier) => {
+                let place = api.place(carrier);
+                format!("{resource} {}/{}", place.namespace, place.name)
+            }
+            Scope::Leases => format!("{resource} in {}", api.place(Carrier::Lease).namespace),
         }
     }
 }

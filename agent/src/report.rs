@@ -11,7 +11,10 @@
 //! | `paused` | `why` | info | `RebootPaused` |
 //! | `wished` | | info | `RebootWanted` |
 //! | `lock_held` | `by` (node names) | info | |
+//! | `lock_stalled` | `by` (each holder, since when, how its Node looks) | warn | `RebootLockStalled` |
 //! | `lock_unreadable` | `why` | warn | `RebootLockUnreadable` |
+//! | `pool_unavailable` | `by` (node names), `why` | warn | `RebootPostponed` |
+//! | `not_in_pool` | | warn | `RebootNotInPool` |
 //! | `locked` | | info | |
 //! | `draining` | `was_unschedulable`, `round` (from 1) | info | `RebootDraining` |
 //! | `delaying` | | info | |
@@ -32,6 +35,7 @@
 //! `reason` of `called_off`: `no_longer_wanted`, `cancelled`, `paused`, `drain_timeout`, `disturbed`, `too_many_redrains`, `hold_lost`, `entry_lost`.
 //!
 //! Lines of the shell itself: `started`, `argument_warning`, `stopping`, `host_taken`, `sentinel_unreadable`, `permission_missing`, `permissions_unknown`,
+//! `lock_chosen` and `lock_moved` (`lock`, `annotation`), `pool_unchecked` (`of`, `why`), `pool_wrong` (`why`),
 //! `pod_evicted` (debug), `eviction_blocked` and `eviction_failed` (`pod`, `reason`), `drain_progress` (`left`, `ending`, `pods`, `blocked_by`), `drained`,
 //! `reboot_command` (`command`), `host_output` (debug for the shutdown check; `command`, `status`, `stdout`, `stderr`), `watch_lost` (`of`, `why`), `notice_lost` (`why`),
 //! `conditions_written` (debug) and `conditions_lost` (`why`).

@@ -7,13 +7,15 @@
 //!
 //! Not here: how a request is carried out, how long a timer is, and what a report looks like.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Reading;
+use crate::carrier::Carrier;
 use crate::hold::{self, Hold, NodePatch, Signs};
 use crate::keys;
-use crate::lock::{Entry, EntryId, Record};
+use crate::lock::{Entry, EntryId, Record, Share};
 use crate::node::NodeView;
+use crate::selector::Selector;
 
 mod returning;
 mod sealing;
@@ -36,8 +38,12 @@ const RETRIES_MAX: u8 = 10;
 pub struct Policy {
     /// The Node's name.
     pub node: String,
+    /// Which Nodes are of the pool.
+    pub pool: Selector,
     /// How many nodes of the pool may be in a reboot at once; at least 1.
-    pub concurrency: usize,
+    pub concurrency: Share,
+    /// No reboot begins while more Nodes of the pool than this are not Ready; those in a reboot and our own do not count.
+    pub max_unavailable: Option<Share>,
     /// `--verify-before-reboot`, `auto` resolved. `false` is kured's behaviour: no taint, no look at cordon and pods.
     pub verify: bool,
     pub on_uncordon: OnUncordon,
@@ -71,6 +77,8 @@ pub enum Input {
     Peer(Result<Option<NodeView>, Failure>),
     /// The answer to [`Request::ListHeld`]: every Node whose phase label says anything but `wanted`.
     Held(Result<Vec<NodeView>, Failure>),
+    /// The answer to [`Request::CountPool`].
+    Pool(Result<PoolCount, Failure>),
     /// The answer to [`Request::ReadLock`].
     Lock(Result<LockView, Failure>),
     /// The answer to [`Request::WriteLock`].
@@ -142,6 +150,8 @@ pub enum Shutdown {
 /// A read of the lock object. By default there is none, and nobody holds it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LockView {
+    /// Which object was read: a write goes to the same.
+    pub carrier: Carrier,
     /// `None`: the object does not exist yet.
     pub version: Option<String>,
     pub record: Reading<Record>,
@@ -151,9 +161,18 @@ pub struct LockView {
     pub paused: Option<String>,
 }
 
+/// The Nodes of the pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PoolCount {
+    pub size: usize,
+    /// Those that are not Ready, by name.
+    pub unready: BTreeSet<String>,
+}
+
 /// A write of the lock object: a compare-and-swap.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LockWrite {
+    pub carrier: Carrier,
     /// `None`: create it.
     pub version: Option<String>,
     pub record: Record,
@@ -167,8 +186,10 @@ pub enum Request {
     ReadNode,
     /// GET of the Node of another entry, not from a cache.
     ReadPeer(String),
-    /// LIST of the Nodes with a phase label that is not `wanted`, not from a cache.
+    /// LIST of the pool's Nodes with a phase label that is not `wanted`, not from a cache.
     ListHeld,
+    /// LIST of the pool's Nodes.
+    CountPool,
     /// GET of the lock object, not from a cache.
     ReadLock,
     WriteLock(LockWrite),
@@ -207,6 +228,8 @@ pub enum Timer {
     Turn,
     /// A waiter looks at the lock again, should its watch be silent.
     Poll,
+    /// The same nodes have filled the lock for as long as a reboot may take.
+    Stall,
     /// `until` is to be renewed.
     Renew,
     /// `--drain-timeout`.
@@ -244,8 +267,17 @@ pub enum Report {
     Paused(String),
     /// The wish is on the Node.
     Wished(String),
+    /// The Node is not of the pool that this agent is for.
+    NotInPool,
     /// The lock is full: these nodes fill it.
     LockHeld(BTreeSet<String>),
+    /// The same nodes have filled the lock for as long as a reboot may take: each, since when, and how its Node looks.
+    LockStalled(Vec<String>),
+    /// More Nodes of the pool than this are not Ready.
+    PoolUnavailable {
+        unready: BTreeSet<String>,
+        allowed: usize,
+    },
     /// The lock's record cannot be read.
     LockUnreadable(String),
     /// The lock is ours.
@@ -341,6 +373,10 @@ pub struct Cycle {
     backing_off: bool,
     redrains: u8,
     vain_reboots: u8,
+    /// How many Nodes the pool had when it was last counted.
+    pool_size: Option<usize>,
+    /// [`Timer::Stall`] is over: the next look at a full lock says how its holders look.
+    stalled: bool,
     /// The host was told to reboot before this process began, and has had the time to show it.
     waited_out: bool,
     retries: u8,
@@ -419,17 +455,30 @@ enum Waiting {
     /// For the first look at the sentinel, a change of the lock, or a timer.
     Resting,
     ReadingLock,
-    /// Peers are read one by one, all after the lock.
-    ReadingPeers {
-        lock: LockView,
+    /// Where there are many peers, one LIST shows most of them.
+    ListingPeers {
+        seen: Seen,
         left: Vec<Entry>,
-        over: BTreeSet<EntryId>,
     },
-    ListingHeld {
-        lock: LockView,
-        over: BTreeSet<EntryId>,
+    /// Peers are read one by one.
+    ReadingPeers {
+        seen: Seen,
+        left: Vec<Entry>,
     },
+    CountingPool(Seen),
+    ListingHeld(Seen),
     Writing,
+}
+
+/// What a waiter has seen in one look: the lock first, and everything else after it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Seen {
+    lock: LockView,
+    /// Entries that ended by evidence.
+    over: BTreeSet<EntryId>,
+    /// How the Nodes of the others look, where that is to be said.
+    looks: BTreeMap<String, String>,
+    pool: Option<PoolCount>,
 }
 
 /// Work that goes on while `until` is renewed beside it.
@@ -567,6 +616,8 @@ impl Cycle {
             backing_off: false,
             redrains: 0,
             vain_reboots: 0,
+            pool_size: None,
+            stalled: false,
             waited_out: false,
             retries: 0,
             said: None,

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::Reading;
 use crate::keys;
 use crate::node::{NodeView, Taint};
+use crate::selector::Selector;
 
 mod conditions;
 mod signs;
@@ -168,9 +169,10 @@ pub fn is_held(reading: &Reading<Hold>) -> bool {
     }
 }
 
-/// The label selector of every Node that may be held: a wish is no hold, and an unknown phase is one.
-pub fn held_selector() -> String {
-    format!("{0},{0}!={1}", keys::PHASE, Phase::Wanted)
+/// The label selector of every Node of the pool that may be held: a wish is no hold, and an unknown phase is one.
+pub fn held_selector(pool: &Selector) -> String {
+    let comma = if pool.is_everything() { "" } else { "," };
+    format!("{0},{0}!={1}{comma}{pool}", keys::PHASE, Phase::Wanted)
 }
 
 /// A person's wish to end a hold.

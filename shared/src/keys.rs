@@ -40,6 +40,10 @@ pub const AGENT: &str = "cordonhold.dev/agent";
 
 /// Annotation on the Lease of a pool: the lock's record.
 pub const LOCK: &str = "cordonhold.dev/lock";
+/// Annotation on the Lease of a pool: the label selector of its Nodes; empty for every Node.
+pub const POOL_SELECTOR: &str = "cordonhold.dev/pool-selector";
+/// Annotation on a DaemonSet that carries the lock: when an agent wrote the lock last, so that each write changes the object.
+pub const LOCK_WRITTEN: &str = "cordonhold.dev/lock-written";
 
 /// Taint that Kubernetes itself puts on a cordoned node (k8s.io/api: `core/v1/well_known_taints.go`).
 pub const UNSCHEDULABLE_TAINT: &str = "node.kubernetes.io/unschedulable";

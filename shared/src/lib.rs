@@ -8,6 +8,7 @@ pub mod keys;
 
 pub mod node;
 pub mod pod;
+pub mod selector;
 
 pub mod hold;
 pub mod lock;
@@ -16,8 +17,8 @@ pub mod admission;
 pub mod cycle;
 
 pub mod answer;
+pub mod carrier;
 pub mod drain;
-pub mod lease;
 pub mod timers;
 pub mod watch;
 

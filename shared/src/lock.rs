@@ -19,8 +19,26 @@ use crate::node::{NodeView, null_is_default};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Record {
     pub entries: Vec<Entry>,
-    /// It was a list: a peer of kured's that expects one takes a single entry for an empty list.
-    pub is_list: bool,
+    /// `None`: kured's shape for one owner. `Some`: its list, and the owners that its last writer allowed, for people to read.
+    pub max_owners: Option<i64>,
+}
+
+/// How many nodes of a pool: a number, or a share of its Nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Share {
+    Count(usize),
+    /// Rounded down.
+    Percent(u8),
+}
+
+impl Share {
+    /// How many that are of a pool of this size.
+    pub fn of(self, size: usize) -> usize {
+        match self {
+            Share::Count(count) => count,
+            Share::Percent(percent) => size.saturating_mul(usize::from(percent)) / 100,
+        }
+    }
 }
 
 /// The TTL of our own entries.
@@ -48,6 +66,9 @@ pub struct Entry {
     /// Nanoseconds. 0: never expires; [`OUR_TTL`]: nor does it, and it is ours.
     #[serde(rename = "TTL", default, deserialize_with = "null_is_default")]
     pub ttl_nanos: i64,
+    /// Of the Node object that it is about: one that was created anew under the name is another. Empty where kured has written the list since.
+    #[serde(rename = "nodeUID", default, skip_serializing_if = "String::is_empty")]
+    pub node_uid: String,
     /// Set by the confirm: from here on it ends for others only when the Node is gone, or when it shows neither this hold nor this boot.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sealed: bool,
@@ -67,9 +88,10 @@ pub struct EntryMetadata {
 }
 
 impl Entry {
-    pub fn new(node: &str, created: &str, unschedulable: bool) -> Entry {
+    pub fn new(node: &str, node_uid: &str, created: &str, unschedulable: bool) -> Entry {
         Entry {
             node: node.to_owned(),
+            node_uid: node_uid.to_owned(),
             metadata: EntryMetadata { unschedulable },
             created: created.to_owned(),
             ttl_nanos: OUR_TTL,
@@ -87,6 +109,18 @@ impl Entry {
     /// Whether an agent of Cordonhold wrote it.
     pub fn is_ours(&self) -> bool {
         self.ttl_nanos < 0 && !self.created.is_empty()
+    }
+
+    /// Whether a person wrote it, as `{"nodeID":"manual"}`: every program writes when. kured writes Go's zero time for none.
+    ///
+    /// It stops the whole pool until a person removes it.
+    pub fn is_by_hand(&self) -> bool {
+        self.created.is_empty() || self.created.starts_with("0001-01-01T00:00:00")
+    }
+
+    /// Whether it is about another Node object than this one of the same name.
+    pub fn is_of_another(&self, node: &NodeView) -> bool {
+        !self.node_uid.is_empty() && self.node_uid != node.metadata.uid
     }
 
     /// kured's own rule (`ttlExpired`). What is ours never expires, nor does a time that cannot be read.
@@ -142,27 +176,30 @@ impl Record {
             Ok(value) => value,
             Err(error) => return Reading::Malformed(error.to_string()),
         };
-        let is_list = value.get("locks").is_some();
-        let entries = if is_list {
-            serde_json::from_value::<Multi>(value).map(|multi| multi.locks)
+        let record = if value.get("locks").is_some() {
+            serde_json::from_value::<Multi>(value).map(|multi| Record {
+                entries: multi.locks,
+                max_owners: Some(multi.max_owners),
+            })
         } else {
-            serde_json::from_value::<Entry>(value).map(|entry| vec![entry])
+            serde_json::from_value::<Entry>(value).map(|entry| Record {
+                entries: vec![entry],
+                max_owners: None,
+            })
         };
-        match entries {
-            Ok(entries) => Reading::Present(Record { entries, is_list }),
-            Err(error) => Reading::Malformed(error.to_string()),
-        }
+        record.map_or_else(|error| Reading::Malformed(error.to_string()), Reading::Present)
     }
 
-    /// The annotation's text; `None` removes it. The shape is kured's for this concurrency,
-    /// and the list wherever a single entry would lose a holder or be lost on a peer.
-    pub fn render(&self, concurrency: usize) -> Option<String> {
-        let is_list = self.is_list || concurrency > 1;
-        let text = match self.entries.as_slice() {
-            [] if concurrency <= 1 => return None,
-            [entry] if !is_list => serde_json::to_string(entry),
-            entries => serde_json::to_string(&Multi {
-                max_owners: i64::try_from(concurrency).unwrap_or(i64::MAX),
+    /// The annotation's text; `None` removes it.
+    ///
+    /// An empty record is removed: a kured of one owner takes an empty list for an entry that never ends (its defect D10),
+    /// and a kured of several reads nothing as an empty list.
+    pub fn render(&self) -> Option<String> {
+        let text = match (self.entries.as_slice(), self.max_owners) {
+            ([], _) => return None,
+            ([entry], None) => serde_json::to_string(entry),
+            (entries, max_owners) => serde_json::to_string(&Multi {
+                max_owners: max_owners.unwrap_or_else(|| as_owners(entries.len())),
                 locks: entries.to_vec(),
             }),
         };
@@ -190,7 +227,7 @@ impl Record {
                 .filter(|entry| !gone.contains(&entry.id()))
                 .cloned()
                 .collect(),
-            is_list: self.is_list,
+            max_owners: self.max_owners,
         }
     }
 
@@ -218,6 +255,9 @@ impl Record {
     /// `over` are entries that ended by evidence, read after this record; `held` are the nodes that show a hold beyond a wish,
     /// listed after this record: such a node fills a slot even if a person removed its entry.
     /// An entry of kured's for our own node is in the way whatever `concurrency` is: two daemons must not reboot one node.
+    /// So is one that a person wrote.
+    ///
+    /// A record that was a list stays one: a kured of several owners takes a single entry for an empty list (its defect D11).
     pub fn acquired(
         &self,
         mine: Entry,
@@ -231,14 +271,21 @@ impl Record {
             .entries
             .retain(|entry| entry.node != mine.node || !entry.is_ours());
         let mut slots: BTreeSet<String> = record.entries.iter().map(|entry| entry.node.clone()).collect();
-        let is_taken = slots.contains(&mine.node);
+        let is_taken = slots.contains(&mine.node) || record.entries.iter().any(Entry::is_by_hand);
         slots.extend(held.iter().filter(|node| **node != mine.node).cloned());
         if is_taken || slots.len() >= concurrency.max(1) {
             return Err(slots);
         }
         record.entries.push(mine);
+        if concurrency > 1 {
+            record.max_owners = Some(as_owners(concurrency));
+        }
         Ok(record)
     }
+}
+
+fn as_owners(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// Whether the read of its Node can end an entry: ours always, kured's once its TTL is over, the manual lock never.
@@ -252,7 +299,9 @@ pub fn is_over(entry: &Entry, expired: &BTreeSet<EntryId>, node: Option<&NodeVie
     if !is_judged(entry, expired) {
         return false;
     }
-    let Some(node) = node else { return true };
+    let Some(node) = node.filter(|node| !entry.is_of_another(node)) else {
+        return true;
+    };
     if !entry.is_ours() {
         // kured cordons the node it holds the lock for: a cordon that still stands may be a drain longer than its TTL.
         return !node.spec.unschedulable;

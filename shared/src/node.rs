@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use crate::keys;
+
 /// A Node as far as Cordonhold looks at it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 pub struct NodeView {
@@ -63,12 +65,15 @@ pub struct Status {
     pub node_info: NodeInfo,
 }
 
-/// A condition of the node: its type and status.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
+/// A condition of the node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 pub struct Condition {
     #[serde(rename = "type")]
     pub kind: String,
     pub status: String,
+    /// `lastTransitionTime`, as written.
+    #[serde(rename = "lastTransitionTime", default, deserialize_with = "null_is_default")]
+    pub since: String,
 }
 
 /// Of `status.nodeInfo`.
@@ -83,7 +88,7 @@ impl Taint {
     pub fn no_schedule(key: &str) -> Taint {
         Taint {
             key: key.to_owned(),
-            effect: crate::keys::NO_SCHEDULE.to_owned(),
+            effect: keys::NO_SCHEDULE.to_owned(),
             rest: Map::new(),
         }
     }
@@ -91,7 +96,7 @@ impl Taint {
     /// A taint with a key and the effect `PreferNoSchedule`.
     pub fn prefer_no_schedule(key: &str) -> Taint {
         Taint {
-            effect: crate::keys::PREFER_NO_SCHEDULE.to_owned(),
+            effect: keys::PREFER_NO_SCHEDULE.to_owned(),
             ..Taint::no_schedule(key)
         }
     }
@@ -130,6 +135,32 @@ impl NodeView {
         self.spec.taints.iter().any(|taint| taint.is_no_schedule(key))
     }
 
+    /// Whether its kubelet says so. A Node without a Ready condition has none yet.
+    pub fn is_ready(&self) -> bool {
+        self.ready().is_some_and(|ready| ready.status == "True")
+    }
+
+    /// How it looks to whoever waits for it.
+    pub fn look(&self) -> String {
+        let phase = self.label(keys::PHASE).unwrap_or("not held");
+        let ready = self
+            .ready()
+            .map(|ready| (ready.status.as_str(), ready.since.as_str()));
+        let state = match ready {
+            Some(("True", _)) => "Ready".to_owned(),
+            Some((_, "")) | None => "not Ready".to_owned(),
+            Some((_, since)) => format!("not Ready since {since}"),
+        };
+        format!("{state}, {phase}")
+    }
+
+    fn ready(&self) -> Option<&Condition> {
+        self.status
+            .conditions
+            .iter()
+            .find(|condition| condition.kind == "Ready")
+    }
+
     /// Ready, by a kubelet of the boot `boot_id`.
     ///
     /// The condition of the boot before outlives a quick reboot, so it counts only beside the right boot id;
@@ -137,12 +168,7 @@ impl NodeView {
     pub fn is_ready_in(&self, boot_id: &str) -> bool {
         let reported = &self.status.node_info.boot_id;
         let this_boot = reported.is_empty() || reported == boot_id;
-        this_boot
-            && self
-                .status
-                .conditions
-                .iter()
-                .any(|c| c.kind == "Ready" && c.status == "True")
+        this_boot && self.is_ready()
     }
 }
 

@@ -118,7 +118,7 @@ impl Timers {
             Timer::Delay => Some(self.timing.reboot_delay),
             Timer::Seal => Some(SEAL),
             Timer::Deadline => Some(DEADLINE),
-            Timer::Reboot => Some(self.timing.reboot_timeout),
+            Timer::Reboot | Timer::Stall => Some(self.timing.reboot_timeout),
             Timer::Soak => Some(self.timing.soak),
             // A clock that was set back makes it no longer than it was to be.
             Timer::Release => Some(dates.release_in(wall).min(self.timing.lock_release_delay)),

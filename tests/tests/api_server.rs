@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use cordonhold_shared::{hold, keys};
+use cordonhold_shared::{hold, keys, selector};
 use cordonhold_simulation::api_server::{
     Answer, ApiServer, Caller, Deletion, EventKind, Key, Request, Resource, Selector, Verb, Webhook,
     WebhookState,
@@ -209,7 +209,10 @@ impl Both {
         let fields = ["metadata.name=node-1".to_owned()];
         match self.random.below(12) {
             0 => Operation::Get,
-            1 => Operation::List("labelSelector", hold::held_selector()),
+            1 => Operation::List(
+                "labelSelector",
+                hold::held_selector(&selector::Selector::default()),
+            ),
             2 => Operation::List("fieldSelector", self.pick(&fields)),
             3 => Operation::Create(json!({ "apiVersion": "v1", "kind": "Node", "metadata": {} })),
             4 => Operation::Delete(self.pick(&[Named::None, Named::Current, Named::Older]), None),
@@ -598,7 +601,11 @@ impl Both {
                 "fieldSelector",
                 "metadata.name=node-1".to_owned(),
             ),
-            (Resource::Nodes, "labelSelector", hold::held_selector()),
+            (
+                Resource::Nodes,
+                "labelSelector",
+                hold::held_selector(&selector::Selector::default()),
+            ),
             (Resource::Pods, "fieldSelector", "spec.nodeName=node-1".to_owned()),
         ];
         for (resource, parameter, text) in targets {

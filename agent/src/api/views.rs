@@ -16,6 +16,9 @@ pub(crate) struct ListView<T> {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ListMetadata {
     pub(crate) resource_version: String,
+    /// Where the rest of it is, if there is more.
+    #[serde(rename = "continue", default)]
+    pub(crate) next_page: Option<String>,
 }
 
 /// An empty list may come as `null`.

@@ -3,7 +3,9 @@
 use http::Uri;
 use regex_lite::Regex;
 
-use super::value::{self, Maybe, Selector};
+use cordonhold_shared::selector::Selector;
+
+use super::value::{self, Maybe};
 
 /// What postpones a reboot.
 #[derive(Clone, Debug, PartialEq, clap::Args)]

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use cordonhold_rt::duration;
 
-use super::value::{self, Maybe, Selector};
+use cordonhold_shared::selector::Selector;
+
+use super::value::{self, Maybe};
 
 /// How the node is drained.
 #[derive(Clone, Debug, PartialEq, clap::Args)]

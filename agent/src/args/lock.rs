@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
+use cordonhold_shared::lock::Share;
+use cordonhold_shared::selector::Selector;
 
-use super::value::{self, Amount, Maybe, Selector};
+use super::value::{self, Maybe};
 
 /// Which nodes share a lock, and where it is.
 #[derive(Clone, Debug, PartialEq, clap::Args)]
@@ -25,21 +27,21 @@ pub struct LockConfig {
     /// Namespace of the Lease that is the lock
     #[arg(long, env = "POD_NAMESPACE", value_name = "NAMESPACE", default_value = "cordonhold", value_parser = value::label_name)]
     pub lock_namespace: String,
-    /// How long a lock entry counts for others; 0 is until it is released
+    /// Accepted as kured's flag, and changes nothing: an entry of ours ends by what its Node shows, never by time
     #[arg(long, env = "KURED_LOCK_TTL", value_name = "DURATION", default_value = "0", value_parser = value::limit)]
     pub lock_ttl: Maybe<Duration>,
     /// How many nodes of the pool may be in a reboot at once: a number, or a percentage of them, rounded down but at least 1
     #[arg(long, env = "KURED_CONCURRENCY", value_name = "N|P%", default_value = "1", allow_negative_numbers = true, value_parser = value::amount_above_zero)]
-    pub concurrency: Amount,
+    pub concurrency: Share,
     /// The pool that this node belongs to; its Lease is cordonhold-<POOL>
     #[arg(long, env = "CORDONHOLD_POOL", value_name = "NAME", default_value = "default", value_parser = value::label_name)]
     pub pool: String,
     /// Label selector of the pool's Nodes; empty is every Node
     #[arg(long, env = "CORDONHOLD_POOL_SELECTOR", value_name = "SELECTOR", default_value = "", value_parser = value::unless_empty(value::selector))]
     pub pool_selector: Maybe<Selector>,
-    /// No reboot begins while more nodes of the pool than this are not Ready; empty is no limit
+    /// No reboot begins while more nodes of the pool than this are not Ready, beside this one and those in a reboot; empty is no limit
     #[arg(long, env = "CORDONHOLD_MAX_UNAVAILABLE", value_name = "N|P%", default_value = "", value_parser = value::unless_empty(value::amount))]
-    pub max_unavailable: Maybe<Amount>,
+    pub max_unavailable: Maybe<Share>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -53,6 +55,12 @@ pub enum LockOn {
 }
 
 impl LockConfig {
+    pub(super) fn idle_ttl(&self) -> Option<String> {
+        self.lock_ttl.map(|_| {
+            "--lock-ttl changes nothing: an entry ends when its Node shows that its reboot is over, or is gone; leave the flag out".to_owned()
+        })
+    }
+
     /// Name of the pool's Lease.
     pub fn lease_name(&self) -> String {
         format!("cordonhold-{}", self.pool)

@@ -2,32 +2,12 @@
 //!
 //! Whoever makes a flag work removes its line here, and renews the manual.
 
-use super::lock::LockOn;
-use super::value::Amount;
 use super::{Args, ArgsError};
 
 /// Whether the first command line asks for more than the second, which has only defaults.
 type IsSet = fn(&Args, &Args) -> bool;
 
 pub(super) const FLAGS: &[(&str, IsSet)] = &[
-    // The lock.
-    ("lock-on", |a, _| a.lock.lock_on == LockOn::Daemonset),
-    ("ds-namespace", |a, d| a.lock.ds_namespace != d.lock.ds_namespace),
-    ("ds-name", |a, d| a.lock.ds_name != d.lock.ds_name),
-    ("lock-annotation", |a, d| {
-        a.lock.lock_annotation != d.lock.lock_annotation
-    }),
-    ("lock-ttl", |a, d| a.lock.lock_ttl != d.lock.lock_ttl),
-    ("concurrency", |a, _| {
-        matches!(a.lock.concurrency, Amount::Percent(_))
-    }),
-    ("pool", |a, d| a.lock.pool != d.lock.pool),
-    ("pool-selector", |a, d| {
-        a.lock.pool_selector != d.lock.pool_selector
-    }),
-    ("max-unavailable", |a, d| {
-        a.lock.max_unavailable != d.lock.max_unavailable
-    }),
     // The drain.
     ("drain-delay", |a, d| a.drain.drain_delay != d.drain.drain_delay),
     ("drain-pod-selector", |a, d| {

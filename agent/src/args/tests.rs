@@ -197,19 +197,6 @@ fn words_that_pflag_would_pass_over_in_silence_are_refused() {
 #[test]
 fn what_this_version_does_not_do_is_refused_and_its_default_is_not() {
     let samples: &[(&str, &str, &str)] = &[
-        ("lock-on", "daemonset", "auto"),
-        ("ds-namespace", "kured", "kube-system"),
-        ("ds-name", "other", "kured"),
-        (
-            "lock-annotation",
-            "example.com/lock",
-            "weave.works/kured-node-lock",
-        ),
-        ("lock-ttl", "1h", "0s"),
-        ("concurrency", "10%", "1"),
-        ("pool", "gpu", "default"),
-        ("pool-selector", "gpu", ""),
-        ("max-unavailable", "1", ""),
         ("drain-delay", "1s", "0s"),
         ("drain-pod-selector", "app=web", ""),
         ("skip-wait-for-delete-timeout", "30", "0"),
@@ -258,7 +245,29 @@ fn what_this_version_does_not_do_is_refused_and_its_default_is_not() {
             drop(config(&[&format!("--{flag}={default}")]));
         }
     }
-    drop(config(&["--lock-on=lease"]));
+}
+
+#[test]
+fn the_lock_and_the_pool_are_what_the_arguments_say() {
+    use cordonhold_shared::lock::Share;
+    let plain = config(&[]);
+    assert_eq!(plain.policy.concurrency, Share::Count(1));
+    assert!(plain.policy.pool.is_everything() && plain.policy.max_unavailable.is_none());
+    let config = config(&[
+        "--pool=gpu",
+        "--pool-selector=gpus>4",
+        "--concurrency=10%",
+        "--max-unavailable=0",
+        "--lock-ttl=30m",
+    ]);
+    assert_eq!(config.lock.lease_name(), "cordonhold-gpu");
+    assert_eq!(config.policy.pool.to_string(), "gpus>4");
+    assert_eq!(config.policy.concurrency, Share::Percent(10));
+    assert_eq!(config.policy.max_unavailable, Some(Share::Count(0)));
+    let [warning] = &config.warnings[..] else {
+        panic!("{:?}", config.warnings)
+    };
+    assert!(warning.starts_with("--lock-ttl changes nothing"), "{warning}");
 }
 
 #[test]

@@ -7,23 +7,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cordonhold_rt::duration;
+use cordonhold_shared::lock::Share;
+use cordonhold_shared::selector::Selector;
 
 /// An `Option` that clap's derive takes for a plain value: its parser says when there is none.
 pub type Maybe<T> = Option<T>;
 /// Words of a command, as a shell splits them. An alias for the same reason.
 pub type Words = Vec<String>;
-
-/// A label selector in the API server's syntax, checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Selector(String);
-
-/// A count, or a share of the pool's Nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Amount {
-    Count(u16),
-    /// From 0 to 100.
-    Percent(u8),
-}
 
 /// Labels by key.
 pub type Labels = BTreeMap<String, String>;
@@ -32,12 +22,6 @@ pub type Labels = BTreeMap<String, String>;
 const NAME_MAX: usize = 253;
 /// Longest part of such a name, and longest name part of a label key or label value (apimachinery: `util/validation`).
 const PART_MAX: usize = 63;
-
-impl Selector {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
 
 /// None where the text is empty, which for kured's string flags means the same as no flag.
 pub(super) fn unless_empty<T>(
@@ -128,26 +112,26 @@ pub(super) fn limit(text: &str) -> Result<Maybe<Duration>, String> {
 }
 
 /// `3` or `25%`.
-pub(super) fn amount(text: &str) -> Result<Amount, String> {
+pub(super) fn amount(text: &str) -> Result<Share, String> {
     let amount = match text.strip_suffix('%') {
         Some(percent) => percent_of(percent),
         None => integer::<0, 65_535>(text)
             .ok()
-            .and_then(|count| u16::try_from(count).ok().map(Amount::Count)),
+            .and_then(|count| u16::try_from(count).ok().map(|count| Share::Count(count.into()))),
     };
     amount.ok_or_else(|| format!("{text:?} is neither a count nor a percentage: write one like 3 or 25%"))
 }
 
-fn percent_of(text: &str) -> Option<Amount> {
+fn percent_of(text: &str) -> Option<Share> {
     text.parse()
         .ok()
         .filter(|percent| *percent <= 100)
-        .map(Amount::Percent)
+        .map(Share::Percent)
 }
 
-pub(super) fn amount_above_zero(text: &str) -> Result<Amount, String> {
+pub(super) fn amount_above_zero(text: &str) -> Result<Share, String> {
     match amount(text)? {
-        Amount::Count(0) | Amount::Percent(0) => Err(format!(
+        Share::Count(0) | Share::Percent(0) => Err(format!(
             "{text} lets no node reboot: write at least 1, like 1 or 25%"
         )),
         amount => Ok(amount),
@@ -286,66 +270,10 @@ pub(super) fn labels(text: &str) -> Result<Labels, String> {
     parts(text)?.into_iter().map(label).collect()
 }
 
-/// A selector that selects something less than everything.
 pub(super) fn selector(text: &str) -> Result<Selector, String> {
-    let mut requirements = Vec::new();
-    let (mut depth, mut start) = (0_u32, 0);
-    for (at, c) in text.char_indices() {
-        match c {
-            '(' => depth += 1,
-            ')' => depth = depth.saturating_sub(1),
-            ',' if depth == 0 => {
-                requirements.push(&text[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    requirements.push(&text[start..]);
-    for requirement in requirements {
-        check_requirement(requirement.trim()).map_err(|why| {
-            format!("{text:?} is not a label selector: {why}: write one like app=web,tier in (a, b),!drained")
-        })?;
-    }
-    Ok(Selector(text.to_owned()))
-}
-
-/// One requirement, as apimachinery's `labels.Parse` takes it.
-fn check_requirement(text: &str) -> Result<(), String> {
-    if text.is_empty() {
-        return Err("a requirement is empty".to_owned());
-    }
-    if let Some(absent) = text.strip_prefix('!') {
-        return key(absent.trim()).map(drop);
-    }
-    let end = text.find(|c: char| c.is_whitespace() || "=!<>(".contains(c));
-    let (name, rest) = text.split_at(end.unwrap_or(text.len()));
-    drop(key(name)?);
-    let rest = rest.trim();
-    if rest.is_empty() {
-        return Ok(());
-    }
-    let after = |operators: [&str; 3]| {
-        operators
-            .into_iter()
-            .find_map(|operator| rest.strip_prefix(operator))
-    };
-    if let Some(value) = after(["==", "!=", "="]) {
-        return label_value(value.trim());
-    }
-    if let Some(number) = rest.strip_prefix(['<', '>']) {
-        let number = number.trim();
-        return match number.parse::<i64>() {
-            Ok(_) => Ok(()),
-            Err(_) => Err(format!("{number:?} is not a number")),
-        };
-    }
-    let set = after(["notin", "in", "in"]).map(str::trim);
-    let values = set.and_then(|set| set.strip_prefix('(')?.strip_suffix(')'));
-    match values {
-        Some(values) => values.split(',').try_for_each(|value| label_value(value.trim())),
-        None => Err(format!("{rest:?} follows {name:?}")),
-    }
+    text.parse::<Selector>().map_err(|why| {
+        format!("{text:?} is not a label selector: {why}: write one like app=web,tier in (a, b),!drained")
+    })
 }
 
 #[cfg(test)]

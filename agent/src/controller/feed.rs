@@ -3,7 +3,7 @@
 use cordonhold_shared::cycle::Input;
 use tokio::task::AbortHandle;
 
-use crate::api::Api;
+use crate::api::{Api, Place};
 use crate::watch::Target;
 
 /// An event and who sent it.
@@ -47,6 +47,10 @@ impl Feed {
         self.task = Some(task);
     }
 
+    pub(super) fn is_running(&self) -> bool {
+        self.task.is_some()
+    }
+
     pub(super) fn is_current(&self, epoch: u64) -> bool {
         self.epoch == epoch
     }
@@ -61,11 +65,11 @@ pub(super) fn node_target(api: &Api) -> Target {
     }
 }
 
-pub(super) fn lock_target(api: &Api) -> Target {
+pub(super) fn lock_target(place: &Place<'_>) -> Target {
     Target {
         name: "the lock",
-        path: api.leases_path(),
-        fields: api.lock_selector(),
+        path: place.path(),
+        fields: format!("metadata.name={}", place.name),
         ends_with_object: false,
     }
 }
@@ -82,6 +86,6 @@ mod tests {
         let second = feed.next_epoch();
         assert!(!feed.is_current(first) && feed.is_current(second));
         feed.stop();
-        assert!(!feed.is_current(second));
+        assert!(!feed.is_current(second) && !feed.is_running());
     }
 }

@@ -1,5 +1,7 @@
 //! A report as the fields of one log line.
 
+use std::collections::BTreeSet;
+
 use cordonhold_shared::cycle::{Disturbance, Next, Reason, Report, Shutdown};
 
 /// How much attention a line asks for.
@@ -49,10 +51,13 @@ impl Line {
             | Report::Resumed(_)
             | Report::Paused(_)
             | Report::Wished(_)
-            | Report::LockHeld(_)
-            | Report::LockUnreadable(_)
             | Report::Locked
             | Report::Retrying { .. } => Line::before_work(report),
+            Report::NotInPool
+            | Report::LockHeld(_)
+            | Report::LockStalled(_)
+            | Report::PoolUnavailable { .. }
+            | Report::LockUnreadable(_) => Line::waiting(report),
             _ => Line::of_work(report),
         }
     }
@@ -104,27 +109,64 @@ impl Line {
                 notice: Some("RebootWanted"),
                 ..info("wished", "a reboot is wanted")
             },
-            Report::LockHeld(nodes) => {
-                let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
-                Line {
-                    by: Some(nodes.join(",")),
-                    ..info("lock_held", "waiting: other nodes are in a reboot")
-                }
-            }
-            Report::LockUnreadable(why) => Line {
-                why: Some(why.clone()),
-                notice: Some("RebootLockUnreadable"),
-                ..warning(
-                    "lock_unreadable",
-                    "waiting: the lock's record cannot be read, mend or remove it by hand",
-                )
-            },
             Report::Retrying { what, why } => Line {
                 reason: Some(what),
                 why: Some(why.clone()),
                 ..warning("retrying", "a request failed and is tried again")
             },
             _ => info("locked", "the lock is ours"),
+        }
+    }
+
+    fn waiting(report: &Report) -> Line {
+        let warning = |event, notice, text| Line {
+            event,
+            level: Level::Warning,
+            notice: Some(notice),
+            text,
+            ..Line::default()
+        };
+        match report {
+            Report::LockHeld(nodes) => Line {
+                event: "lock_held",
+                by: Some(joined(nodes)),
+                text: "waiting: other nodes are in a reboot",
+                ..Line::default()
+            },
+            Report::LockStalled(holders) => Line {
+                by: Some(holders.join("; ")),
+                ..warning(
+                    "lock_stalled",
+                    "RebootLockStalled",
+                    "waiting: the same nodes have held the lock for longer than a reboot takes: look at them; \
+                     one that never comes back frees its place when its Node is deleted",
+                )
+            },
+            Report::PoolUnavailable { unready, allowed } => Line {
+                by: Some(joined(unready)),
+                why: Some(format!(
+                    "{} are not Ready, and --max-unavailable allows {allowed}",
+                    unready.len()
+                )),
+                ..warning(
+                    "pool_unavailable",
+                    "RebootPostponed",
+                    "waiting: too many nodes of the pool are not Ready",
+                )
+            },
+            Report::LockUnreadable(why) => Line {
+                why: Some(why.clone()),
+                ..warning(
+                    "lock_unreadable",
+                    "RebootLockUnreadable",
+                    "waiting: the lock's record cannot be read, mend or remove it by hand",
+                )
+            },
+            _ => warning(
+                "not_in_pool",
+                "RebootNotInPool",
+                "no new reboot: the Node's labels do not match --pool-selector",
+            ),
         }
     }
 
@@ -268,6 +310,11 @@ impl Line {
     }
 }
 
+fn joined(nodes: &BTreeSet<String>) -> String {
+    let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
+    nodes.join(",")
+}
+
 fn disturbance(by: &Disturbance) -> &'static str {
     match by {
         Disturbance::Uncordoned => "uncordoned",
@@ -316,8 +363,9 @@ mod tests {
     }
 
     #[test]
-    fn the_two_halves_name_each_report() {
+    fn each_part_names_its_reports() {
         assert_eq!(Line::of(&Report::Locked).event, "locked");
+        assert_eq!(Line::of(&Report::NotInPool).event, "not_in_pool");
         assert_eq!(Line::of(&Report::Released).event, "released");
     }
 }

@@ -181,6 +181,7 @@ impl Cycle {
             Act::WatchLock(false),
             Act::Disarm(Timer::Poll),
             Act::Disarm(Timer::Turn),
+            Act::Disarm(Timer::Stall),
             Act::Disarm(Timer::Renew),
             Act::Disarm(Timer::Drain),
             Act::Disarm(Timer::Delay),
@@ -342,6 +343,7 @@ impl Cycle {
                     return self.released(releasing.back_off);
                 };
                 let write = Request::WriteLock(LockWrite {
+                    carrier: lock.carrier,
                     version: lock.version,
                     record,
                 });

@@ -92,6 +92,7 @@ impl Cycle {
             return self.undo(Reason::EntryLost);
         };
         let write = LockWrite {
+            carrier: lock.carrier,
             version: lock.version,
             record,
         };

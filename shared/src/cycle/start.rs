@@ -162,7 +162,9 @@ impl Cycle {
         if hold::delays_release(node, &entry.created) {
             return self.delay_release(entry.id());
         }
-        let is_as_it_was = entry.metadata.unschedulable || !node.spec.unschedulable;
+        // A Node that was created anew has nothing of ours to give back.
+        let is_as_it_was =
+            entry.is_of_another(node) || entry.metadata.unschedulable || !node.spec.unschedulable;
         if is_as_it_was || hold::was_given_back(node, &entry.created) {
             return self.release(entry.id(), false);
         }
@@ -179,6 +181,7 @@ impl Cycle {
         self.seen = None;
         self.redrains = 0;
         self.vain_reboots = 0;
+        self.stalled = false;
         self.waited_out = false;
         self.retries = 0;
         self.rest(Stage::Idle, [])
@@ -211,6 +214,10 @@ impl Cycle {
                 }
                 if let Some(word) = paused(&node) {
                     let said = self.say(Report::Paused(word));
+                    return self.idle().after(said);
+                }
+                if !self.policy.pool.matches(&node.metadata.labels) {
+                    let said = self.say(Report::NotInPool);
                     return self.idle().after(said);
                 }
                 let holder = Holder {

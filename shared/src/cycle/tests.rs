@@ -9,6 +9,7 @@ use crate::lock::is_over;
 mod counterexamples;
 mod kureds_defects;
 mod kureds_return;
+mod lock;
 mod protections;
 mod release_delay;
 mod run;
@@ -307,7 +308,7 @@ fn at_most_n_waits_for_a_live_entry_and_for_a_hold_without_entry() {
     let mut with_entry = agent();
     with_entry
         .world
-        .change_lock(|entries| entries.push(Entry::new("b", other, false)));
+        .change_lock(|entries| entries.push(Entry::new("b", "", other, false)));
     let _ = with_entry
         .world
         .peers
@@ -335,14 +336,14 @@ fn at_most_n_waits_for_a_live_entry_and_for_a_hold_without_entry() {
 fn at_most_n_frees_the_entry_of_a_vanished_node_and_keeps_the_manual_lock() {
     let mut run = agent();
     run.world
-        .change_lock(|entries| entries.push(Entry::new("b", "2026-11-23T09:00:00Z", false)));
+        .change_lock(|entries| entries.push(Entry::new("b", "", "2026-11-23T09:00:00Z", false)));
     run.wish();
     assert_eq!(run.world.phase(), Some(Phase::Draining));
     assert_eq!(run.world.lock.entries.len(), 1);
 
     let mut run = agent();
     run.world
-        .change_lock(|entries| entries.push(Entry::new("manual", "", false)));
+        .change_lock(|entries| entries.push(Entry::new("manual", "", "", false)));
     run.wish();
     assert_eq!(run.world.phase(), Some(Phase::Wanted));
     assert!(!is_over(&run.world.lock.entries[0], &BTreeSet::new(), None));
@@ -421,10 +422,10 @@ fn cordon_given_back_restores_an_admins_cordon_that_another_cleared() {
 #[test]
 fn at_most_n_an_entry_that_names_no_node_fills_one_slot_and_no_more() {
     let mut run = Run::new(Policy {
-        concurrency: 2,
+        concurrency: Share::Count(2),
         ..policy()
     });
-    let nowhere = Entry::new("Not A Node", "2026-11-23T09:00:00Z", false);
+    let nowhere = Entry::new("Not A Node", "", "2026-11-23T09:00:00Z", false);
     run.world.change_lock(|entries| entries.push(nowhere));
     let _ = run.wish_until("read peer");
     run.feed(Input::Peer(Err(Failure::Refused("no such name".to_owned()))));
@@ -437,7 +438,7 @@ fn nothing_stuck_a_wish_that_somebody_made_a_hold_is_undone() {
     // Two such nodes would fill each other's budget for ever.
     let mut run = agent();
     run.world
-        .change_lock(|entries| entries.push(Entry::new("manual", "", false)));
+        .change_lock(|entries| entries.push(Entry::new("manual", "", "", false)));
     run.wish();
     run.world.label("sealed");
     run.see();

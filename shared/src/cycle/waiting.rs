@@ -1,15 +1,18 @@
 //! From the wish to the lock: one entry per Node, by compare-and-swap, against evidence that is younger than the record.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Act, Cycle, Disturbance, Failure, Input, LockView, LockWrite, Outcome, Reason, Report, Request, Stage,
-    Timer, Waiting, is_retry, paused,
+    Act, Cycle, Disturbance, Failure, Input, LockView, LockWrite, Outcome, PoolCount, Reason, Report,
+    Request, Seen, Stage, Timer, Waiting, is_retry, paused,
 };
 use crate::Reading;
 use crate::hold::{self, Phase};
-use crate::lock::{self, Entry, EntryId, Record};
+use crate::lock::{self, Entry, Record, Share};
 use crate::node::NodeView;
+
+/// More entries than this are looked up by one LIST, and their Nodes read one by one only where it does not show them.
+const PEERS_MAX: usize = 8;
 
 impl Cycle {
     /// Waits for the lock, and tries at once if the sentinel has been seen.
@@ -34,10 +37,12 @@ impl Cycle {
         match (step, input) {
             (Waiting::Resting, input) => self.resting(input),
             (Waiting::ReadingLock, Input::Lock(Ok(lock))) => self.consider(lock),
-            (Waiting::ReadingPeers { lock, left, over }, Input::Peer(peer)) => {
-                self.read_peer(lock, left, over, peer)
+            (Waiting::ListingPeers { seen, left }, Input::Held(Ok(nodes))) => {
+                self.listed_peers(seen, left, &nodes)
             }
-            (Waiting::ListingHeld { lock, over }, Input::Held(Ok(nodes))) => self.listed(lock, &over, &nodes),
+            (Waiting::ReadingPeers { seen, left }, Input::Peer(peer)) => self.read_peer(seen, left, peer),
+            (Waiting::CountingPool(seen), Input::Pool(Ok(pool))) => self.counted(seen, pool),
+            (Waiting::ListingHeld(seen), Input::Held(Ok(nodes))) => self.listed(&seen, &nodes),
             (Waiting::Writing, Input::LockWritten(Ok(()))) => self.locked().reporting(Report::Locked),
             (Waiting::Writing, Input::LockWritten(Err(Failure::Conflict | Failure::NotFound))) => {
                 self.rest_until(Timer::Turn)
@@ -45,7 +50,7 @@ impl Cycle {
             (_, Input::Lock(Err(failure)) | Input::LockWritten(Err(failure))) => {
                 self.retry(Stage::Waiting(Waiting::Resting), "acquire the lock", &failure)
             }
-            (_, Input::Held(Err(failure))) => {
+            (_, Input::Held(Err(failure)) | Input::Pool(Err(failure))) => {
                 self.retry(Stage::Waiting(Waiting::Resting), "read the other Nodes", &failure)
             }
             _ => Outcome::rest(),
@@ -59,6 +64,10 @@ impl Cycle {
             Input::LockChanged => self.rest_until(Timer::Turn),
             Input::Seen(node) => self.look(&node).unwrap_or_else(Outcome::rest),
             Input::Due(Timer::Turn | Timer::Poll) if self.wanted == Some(true) => self.read_lock(),
+            Input::Due(Timer::Stall) if self.wanted == Some(true) => {
+                self.stalled = true;
+                self.read_lock()
+            }
             input if is_retry(&input) && self.wanted == Some(true) => self.read_lock(),
             _ => Outcome::rest(),
         }
@@ -97,93 +106,186 @@ impl Cycle {
             let said = self.say(Report::Paused(word.clone()));
             return self.rest_until(Timer::Poll).after(said);
         }
-        let left = record
+        let left: Vec<Entry> = record
             .entries
             .iter()
             .filter(|entry| entry.node != self.policy.node && lock::is_judged(entry, &lock.expired))
             .cloned()
             .collect();
-        self.next_peer(lock, left, BTreeSet::new())
+        let seen = Seen {
+            lock,
+            over: BTreeSet::new(),
+            looks: BTreeMap::new(),
+            pool: None,
+        };
+        if left.len() > PEERS_MAX {
+            return self.ask(
+                Stage::Waiting(Waiting::ListingPeers { seen, left }),
+                Request::ListHeld,
+            );
+        }
+        self.next_peer(seen, left)
     }
 
-    fn next_peer(&mut self, lock: LockView, left: Vec<Entry>, over: BTreeSet<EntryId>) -> Outcome {
+    /// The entries whose Nodes show them need no further look.
+    fn listed_peers(&mut self, mut seen: Seen, mut left: Vec<Entry>, nodes: &[NodeView]) -> Outcome {
+        left.retain(|entry| {
+            let node = nodes.iter().find(|node| node.name() == entry.node);
+            let shown = node.filter(|node| !lock::is_over(entry, &seen.lock.expired, Some(node)));
+            if let Some(node) = shown.filter(|_| self.stalled) {
+                let _ = seen.looks.insert(entry.node.clone(), node.look());
+            }
+            shown.is_none()
+        });
+        self.next_peer(seen, left)
+    }
+
+    fn next_peer(&mut self, seen: Seen, left: Vec<Entry>) -> Outcome {
         if let Some(entry) = left.last() {
             let peer = Request::ReadPeer(entry.node.clone());
-            return self.ask(Stage::Waiting(Waiting::ReadingPeers { lock, left, over }), peer);
+            return self.ask(Stage::Waiting(Waiting::ReadingPeers { seen, left }), peer);
         }
         // Full by its entries alone: no need to list the Nodes.
-        match self.acquired(&lock, &over, &BTreeSet::new()) {
-            Ok(_) => self.ask(
-                Stage::Waiting(Waiting::ListingHeld { lock, over }),
-                Request::ListHeld,
-            ),
-            Err(holders) => self.lock_held(holders),
+        match self.acquired(&seen, &BTreeSet::new()) {
+            Ok(_) if self.counts_pool() => {
+                self.ask(Stage::Waiting(Waiting::CountingPool(seen)), Request::CountPool)
+            }
+            Ok(_) => self.ask(Stage::Waiting(Waiting::ListingHeld(seen)), Request::ListHeld),
+            Err(holders) => self.lock_held(&seen, holders),
         }
     }
 
     fn read_peer(
         &mut self,
-        lock: LockView,
+        mut seen: Seen,
         mut left: Vec<Entry>,
-        mut over: BTreeSet<EntryId>,
         peer: Result<Option<NodeView>, Failure>,
     ) -> Outcome {
         let entry = left.pop();
         match peer {
             Ok(node) => {
-                if let Some(entry) = entry.filter(|entry| lock::is_over(entry, &lock.expired, node.as_ref()))
-                {
-                    let _ = over.insert(entry.id());
+                if let Some(entry) = entry {
+                    if lock::is_over(&entry, &seen.lock.expired, node.as_ref()) {
+                        let _ = seen.over.insert(entry.id());
+                    } else if let Some(node) = node.filter(|_| self.stalled) {
+                        let _ = seen.looks.insert(entry.node, node.look());
+                    }
                 }
-                self.next_peer(lock, left, over)
+                self.next_peer(seen, left)
             }
             // An entry that names no Node there can be is no evidence; it fills its slot, and others may be free.
-            Err(Failure::Refused(_)) => self.next_peer(lock, left, over),
+            Err(Failure::Refused(_)) => self.next_peer(seen, left),
             Err(failure) => self.retry(Stage::Waiting(Waiting::Resting), "read the other Nodes", &failure),
         }
     }
 
-    fn listed(&mut self, lock: LockView, over: &BTreeSet<EntryId>, nodes: &[NodeView]) -> Outcome {
+    /// Whether the pool's size, or the state of its Nodes, says how many may reboot.
+    fn counts_pool(&self) -> bool {
+        matches!(self.policy.concurrency, Share::Percent(_)) || self.policy.max_unavailable.is_some()
+    }
+
+    fn counted(&mut self, mut seen: Seen, pool: PoolCount) -> Outcome {
+        self.pool_size = Some(pool.size);
+        seen.pool = Some(pool);
+        match self.acquired(&seen, &BTreeSet::new()) {
+            Ok(_) => self.ask(Stage::Waiting(Waiting::ListingHeld(seen)), Request::ListHeld),
+            Err(holders) => self.lock_held(&seen, holders),
+        }
+    }
+
+    fn listed(&mut self, seen: &Seen, nodes: &[NodeView]) -> Outcome {
         let held = nodes
             .iter()
             .filter(|node| hold::is_held(&hold::read(node)))
             .map(|node| node.name().to_owned())
             .collect();
-        match self.acquired(&lock, over, &held) {
-            Ok(record) => {
-                let write = LockWrite {
-                    version: lock.version,
-                    record,
-                };
-                self.ask(Stage::Waiting(Waiting::Writing), Request::WriteLock(write))
-            }
-            Err(holders) => self.lock_held(holders),
+        let record = match self.acquired(seen, &held) {
+            Ok(record) => record,
+            Err(holders) => return self.lock_held(seen, holders),
+        };
+        if let Some(report) = self.unavailable(seen, &record, &held) {
+            let said = self.say(report);
+            return self.rest_until(Timer::Poll).after(said);
+        }
+        let write = LockWrite {
+            carrier: seen.lock.carrier,
+            version: seen.lock.version.clone(),
+            record,
+        };
+        self.ask(Stage::Waiting(Waiting::Writing), Request::WriteLock(write))
+    }
+
+    /// Whether too many Nodes are not Ready. Those in a reboot, and our own, are the lock's to count.
+    fn unavailable(&self, seen: &Seen, record: &Record, held: &BTreeSet<String>) -> Option<Report> {
+        let (pool, share) = (seen.pool.as_ref()?, self.policy.max_unavailable?);
+        let is_in_reboot =
+            |node: &String| held.contains(node) || record.entries.iter().any(|entry| entry.node == *node);
+        let unready: BTreeSet<String> = pool
+            .unready
+            .iter()
+            .filter(|node| !is_in_reboot(node))
+            .cloned()
+            .collect();
+        let allowed = share.of(pool.size);
+        (unready.len() > allowed).then_some(Report::PoolUnavailable { unready, allowed })
+    }
+
+    /// The record with our entry, or who is in the way.
+    fn acquired(&self, seen: &Seen, held: &BTreeSet<String>) -> Result<Record, BTreeSet<String>> {
+        let node = self.seen.as_ref();
+        let unschedulable = node.is_some_and(|node| node.spec.unschedulable);
+        let uid = self.hold.as_ref().map_or("", |hold| &hold.holder.node_uid);
+        let mine = Entry::new(&self.policy.node, uid, self.created(), unschedulable);
+        let record = seen.lock.record.as_ref().present().cloned().unwrap_or_default();
+        record.acquired(mine, self.concurrency(), &seen.over, held)
+    }
+
+    /// How many nodes may be in a reboot at once, as far as the pool has been counted.
+    fn concurrency(&self) -> usize {
+        match (self.policy.concurrency, self.pool_size) {
+            (Share::Percent(_), None) => usize::MAX,
+            (share, size) => share.of(size.unwrap_or_default()).max(1),
         }
     }
 
-    fn acquired(
-        &self,
-        lock: &LockView,
-        over: &BTreeSet<EntryId>,
-        held: &BTreeSet<String>,
-    ) -> Result<Record, BTreeSet<String>> {
-        let unschedulable = self.seen.as_ref().is_some_and(|node| node.spec.unschedulable);
-        let mine = Entry::new(&self.policy.node, self.created(), unschedulable);
-        let record = lock.record.as_ref().present().cloned().unwrap_or_default();
-        record.acquired(mine, self.policy.concurrency, over, held)
-    }
-
-    fn lock_held(&mut self, holders: BTreeSet<String>) -> Outcome {
-        let said = self.say(Report::LockHeld(holders));
+    fn lock_held(&mut self, seen: &Seen, holders: BTreeSet<String>) -> Outcome {
+        let (mut said, is_stalled) = (Vec::new(), std::mem::take(&mut self.stalled));
+        if is_stalled {
+            let looks = holders.iter().map(|node| described(node, seen)).collect();
+            said.extend([Act::Report(Report::LockStalled(looks)), Act::Arm(Timer::Stall)]);
+        }
+        let news = self.say(Report::LockHeld(holders));
+        if !news.is_empty() {
+            said.push(Act::Arm(Timer::Stall));
+        }
+        said.extend(news);
         self.rest_until(Timer::Poll).after(said)
     }
 
     fn locked(&mut self) -> Outcome {
         self.retries = 0;
+        self.stalled = false;
         self.cordon().after([
             Act::WatchLock(false),
             Act::Disarm(Timer::Poll),
             Act::Disarm(Timer::Turn),
+            Act::Disarm(Timer::Stall),
         ])
+    }
+}
+
+/// A holder, since when, and how its Node looks.
+fn described(node: &str, seen: &Seen) -> String {
+    let record = seen.lock.record.as_ref().present();
+    let entry = record.and_then(|record| record.entries.iter().find(|entry| entry.node == *node));
+    let look = seen.looks.get(node).map(String::as_str);
+    match (entry, look) {
+        (Some(entry), _) if entry.is_by_hand() => format!("{node}: the lock was taken by hand"),
+        (Some(entry), Some(look)) => format!("{node} since {}: its Node is {look}", entry.created),
+        (Some(entry), None) => format!(
+            "{node} since {}: its entry is kured's, or names no Node",
+            entry.created
+        ),
+        (None, _) => format!("{node}: its Node is held, and the lock has no entry for it"),
     }
 }

@@ -111,6 +111,7 @@ mod tests {
             .map(|kind| Condition {
                 kind: (*kind).to_owned(),
                 status: "True".to_owned(),
+                since: String::new(),
             })
             .collect();
         node

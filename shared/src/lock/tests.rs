@@ -8,18 +8,14 @@ fn record(text: &str) -> Record {
 
 #[test]
 fn kureds_shapes_are_read_and_written() {
-    assert_eq!(record(KURED_SINGLE).render(1).as_deref(), Some(KURED_SINGLE));
+    assert_eq!(record(KURED_SINGLE).render().as_deref(), Some(KURED_SINGLE));
     let multi = format!(r#"{{"maxOwners":2,"locks":[{KURED_SINGLE}]}}"#);
     assert_eq!(record(&multi).entries, record(KURED_SINGLE).entries);
-    assert_eq!(record(KURED_SINGLE).render(2), Some(multi));
+    assert_eq!(record(&multi).render(), Some(multi));
     for empty in [r#"{"maxOwners":2,"locks":[]}"#, r#"{"maxOwners":2,"locks":null}"#] {
         assert_eq!(record(empty).entries, []);
     }
-    assert_eq!(Record::default().render(1), None);
-    assert_eq!(
-        Record::default().render(2).as_deref(),
-        Some(r#"{"maxOwners":2,"locks":[]}"#)
-    );
+    assert_eq!(Record::default().render(), None);
     let manual = record(r#"{"nodeID":"manual","metadata":null,"created":null,"TTL":null}"#);
     assert_eq!(manual, record(r#"{"nodeID":"manual"}"#));
     assert_eq!(manual.entries[0].id(), EntryId::new("manual", ""));
@@ -47,13 +43,13 @@ fn fail_safe_reading_a_record_that_cannot_be_read_is_not_empty() {
 #[test]
 fn what_a_newer_version_wrote_is_kept() {
     let text = r#"{"nodeID":"n1","metadata":{"unschedulable":false},"created":"2026-11-23T19:29:21Z","TTL":0,"zone":"x"}"#;
-    assert_eq!(record(text).render(1).as_deref(), Some(text));
+    assert_eq!(record(text).render().as_deref(), Some(text));
 }
 
 #[test]
 fn at_most_n_whatever_is_in_the_way() {
     let (none, nobody) = (BTreeSet::new(), BTreeSet::new());
-    let mine = || Entry::new("a", "2026-11-23T10:00:00Z", false);
+    let mine = || Entry::new("a", "", "2026-11-23T10:00:00Z", false);
     let full = record(KURED_SINGLE);
     assert_eq!(
         full.acquired(mine(), 1, &none, &nobody),
@@ -74,7 +70,7 @@ fn at_most_n_whatever_is_in_the_way() {
         full.acquired(mine(), 1, &over, &nobody),
         Ok(Record {
             entries: vec![mine()],
-            is_list: false
+            max_owners: None
         })
     );
     // Zero is one: a fleet that may reboot no node says so by a pause.
@@ -85,13 +81,13 @@ fn at_most_n_whatever_is_in_the_way() {
 fn c5_a_sealed_entry_ends_only_with_another_boot() {
     // AT-MOST-N.
     let unexpired = BTreeSet::new();
-    let entry = Entry::new("a", "2026-11-23T10:00:00Z", false);
+    let entry = Entry::new("a", "", "2026-11-23T10:00:00Z", false);
     let mut node = NodeView::default();
     node.status.node_info.boot_id = "boot-1".to_owned();
     assert!(is_over(&entry, &unexpired, Some(&node)));
     let record = Record {
         entries: vec![entry.clone()],
-        is_list: false,
+        max_owners: None,
     };
     let sealed = record.confirmed(&entry.id(), "boot-1").unwrap().entries.remove(0);
     assert!(
@@ -120,8 +116,8 @@ fn at_most_n_kureds_entries_end_by_its_ttl_and_not_under_a_cordon() {
 fn at_most_n_no_ttl_ends_what_never_expires() {
     let ever = "2126-01-01T00:00:00Z".parse().unwrap();
     let ours = Record {
-        entries: vec![Entry::new("a", "2026-11-23T10:00:00Z", false)],
-        is_list: false,
+        entries: vec![Entry::new("a", "", "2026-11-23T10:00:00Z", false)],
+        max_owners: None,
     };
     let manual = r#"{"nodeID":"manual"}"#;
     // What kured makes of the manual lock when it writes the list anew: Go's zero time.
@@ -144,7 +140,7 @@ fn at_most_n_no_ttl_ends_what_never_expires() {
 #[test]
 fn an_entry_of_ours_survives_kured_writing_the_list_anew() {
     // Go keeps nodeID, metadata.unschedulable, created and TTL, and drops the zeros at the end of a fraction.
-    let mine = Entry::new("a", "2026-11-23T10:00:00.120000000Z", true);
+    let mine = Entry::new("a", "", "2026-11-23T10:00:00.120000000Z", true);
     let rewritten = record(
         r#"{"maxOwners":2,"locks":[{"nodeID":"a","metadata":{"unschedulable":true},"created":"2026-11-23T10:00:00.12Z","TTL":-1}]}"#,
     );
@@ -157,24 +153,30 @@ fn an_entry_of_ours_survives_kured_writing_the_list_anew() {
 fn a_list_stays_a_list_while_it_has_entries() {
     // A peer that expects a list would take a single entry for an empty one.
     let list = record(&format!(r#"{{"maxOwners":2,"locks":[{KURED_SINGLE}]}}"#));
-    assert!(list.render(1).unwrap().contains("locks"));
-    // A peer that expects a single entry would take an empty list for an entry that never ends (kured's defect D10).
-    assert_eq!(list.released(&list.entries[0].id()).unwrap().render(1), None);
+    let (none, nobody) = (BTreeSet::from([list.entries[0].id()]), BTreeSet::new());
+    let mine = Entry::new("a", "", "2026-11-23T10:00:00Z", false);
+    let acquired = list.acquired(mine, 1, &none, &nobody).unwrap();
+    assert!(
+        acquired
+            .render()
+            .unwrap()
+            .starts_with(r#"{"maxOwners":2,"locks":[{"nodeID":"a""#)
+    );
 }
 
 #[test]
 fn at_most_n_an_entry_of_kureds_for_our_own_node_is_in_the_way() {
     let nobody = BTreeSet::new();
     let kured = record(KURED_SINGLE);
-    let mine = Entry::new("n1", "2026-11-23T19:30:00Z", false);
+    let mine = Entry::new("n1", "", "2026-11-23T19:30:00Z", false);
     assert!(
         kured
             .acquired(mine.clone(), 3, &BTreeSet::new(), &nobody)
             .is_err()
     );
     let older = Record {
-        entries: vec![Entry::new("n1", "2026-11-23T10:00:00Z", false)],
-        is_list: false,
+        entries: vec![Entry::new("n1", "", "2026-11-23T10:00:00Z", false)],
+        max_owners: None,
     };
     let acquired = older
         .acquired(mine.clone(), 1, &BTreeSet::new(), &nobody)
@@ -186,6 +188,136 @@ fn at_most_n_an_entry_of_kureds_for_our_own_node_is_in_the_way() {
 fn a_confirm_always_changes_the_record() {
     let id = record(KURED_SINGLE).entries[0].id();
     let confirmed = record(KURED_SINGLE).confirmed(&id, "boot").unwrap();
-    assert_ne!(confirmed.render(1), Some(KURED_SINGLE.to_owned()));
+    assert_ne!(confirmed.render(), Some(KURED_SINGLE.to_owned()));
     assert_eq!(Record::default().confirmed(&id, "boot"), None);
+}
+
+#[test]
+fn d10_an_empty_list_that_was_left_over_is_no_lock_and_none_is_left() {
+    let nobody = BTreeSet::new();
+    let mine = Entry::new("a", "", "2026-11-23T10:00:00Z", false);
+    for leftover in [r#"{"maxOwners":2,"locks":[]}"#, r#"{"maxOwners":2,"locks":null}"#] {
+        let acquired = record(leftover)
+            .acquired(mine.clone(), 1, &BTreeSet::new(), &nobody)
+            .unwrap();
+        assert_eq!(acquired.released(&mine.id()).unwrap().render(), None);
+    }
+}
+
+#[test]
+fn d11_the_manual_lock_and_a_live_single_entry_count_whatever_the_concurrency() {
+    let (none, nobody) = (BTreeSet::new(), BTreeSet::new());
+    let mine = || Entry::new("a", "", "2026-11-23T10:00:00Z", false);
+    let by_hand = [
+        r#"{"nodeID":"manual"}"#,
+        r#"{"nodeID":"no reboots before the sale"}"#,
+        // As kured writes it anew in its list, beside another.
+        r#"{"maxOwners":5,"locks":[{"nodeID":"manual","metadata":{"unschedulable":false},"created":"0001-01-01T00:00:00Z","TTL":0}]}"#,
+    ];
+    for text in by_hand {
+        assert!(
+            record(text).acquired(mine(), 500, &none, &nobody).is_err(),
+            "{text}"
+        );
+    }
+    let acquired = record(KURED_SINGLE).acquired(mine(), 2, &none, &nobody).unwrap();
+    let text = acquired.render().unwrap();
+    assert!(
+        text.starts_with(r#"{"maxOwners":2,"locks":[{"nodeID":"n1","#),
+        "{text}"
+    );
+    assert!(
+        acquired
+            .acquired(
+                Entry::new("b", "", "2026-11-23T10:00:01Z", false),
+                2,
+                &none,
+                &nobody
+            )
+            .is_err()
+    );
+}
+
+#[test]
+fn d12_one_node_never_has_two_entries() {
+    let (none, nobody) = (BTreeSet::new(), BTreeSet::new());
+    let older = Record::default()
+        .acquired(
+            Entry::new("a", "u", "2026-11-23T10:00:00Z", false),
+            3,
+            &none,
+            &nobody,
+        )
+        .unwrap();
+    let newer = older
+        .acquired(
+            Entry::new("a", "u", "2026-11-23T11:00:00Z", false),
+            3,
+            &none,
+            &nobody,
+        )
+        .unwrap();
+    assert_eq!(newer.entries.len(), 1);
+    let kured = record(KURED_SINGLE);
+    assert!(
+        kured
+            .acquired(
+                Entry::new("n1", "u", "2026-11-23T11:00:00Z", false),
+                3,
+                &none,
+                &nobody
+            )
+            .is_err()
+    );
+    // Two that kured's defect left there go with one release each, and fill one slot meanwhile.
+    let twice = record(&format!(
+        r#"{{"maxOwners":2,"locks":[{KURED_SINGLE},{KURED_SINGLE}]}}"#
+    ));
+    assert!(
+        twice
+            .acquired(
+                Entry::new("b", "u", "2026-11-23T11:00:00Z", false),
+                2,
+                &none,
+                &nobody
+            )
+            .is_ok()
+    );
+    assert_eq!(twice.released(&twice.entries[0].id()).unwrap().entries, []);
+}
+
+#[test]
+fn at_most_n_an_entry_ends_with_the_node_object_that_it_is_about() {
+    let entry = Entry::new("a", "uid-1", "2026-11-23T10:00:00Z", false);
+    let mut node = NodeView::default();
+    node.metadata.uid = "uid-1".to_owned();
+    node.status.node_info.boot_id = "boot-1".to_owned();
+    let sealed = Entry {
+        sealed: true,
+        boot_id: "boot-1".to_owned(),
+        ..entry.clone()
+    };
+    let unexpired = BTreeSet::new();
+    assert!(!is_over(&sealed, &unexpired, Some(&node)));
+    node.metadata.uid = "uid-2".to_owned();
+    assert!(is_over(&sealed, &unexpired, Some(&node)), "that Node is gone");
+    // Where kured has written the list since, nobody knows.
+    let rewritten = Entry {
+        node_uid: String::new(),
+        ..sealed
+    };
+    assert!(!is_over(&rewritten, &unexpired, Some(&node)));
+}
+
+#[test]
+fn a_share_is_rounded_down() {
+    for (share, size, count) in [
+        (Share::Count(3), 100, 3),
+        (Share::Percent(10), 19, 1),
+        (Share::Percent(10), 20, 2),
+        (Share::Percent(10), 9, 0),
+        (Share::Percent(100), 7, 7),
+    ] {
+        assert_eq!(share.of(size), count, "{share:?} of {size}");
+    }
 }

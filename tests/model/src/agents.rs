@@ -86,7 +86,8 @@ impl Protocol {
                 Timer::Renew => state.left.renewals > 0,
                 Timer::Drain => state.left.drain_timeouts > 0,
                 Timer::Seal => state.left.pauses > 0,
-                Timer::Reboot => false,
+                // They only say something.
+                Timer::Reboot | Timer::Stall => false,
                 // An assumption: by then a host that goes down shows it.
                 Timer::Deadline => {
                     node.power != Power::Issued || self.is_off(Protection::ShutdownShowsInTime)

@@ -147,7 +147,7 @@ impl Protocol {
         kured.expired = false;
         kured.rebooted = false;
         let created = format!("2026-11-23T0{own}:{:02}:00.5Z", kured.acquired);
-        let mut entry = Entry::new(&name(own), &created, kured.was_unschedulable);
+        let mut entry = Entry::new(&name(own), "", &created, kured.was_unschedulable);
         entry.ttl_nanos = 0;
         record.entries.push(entry);
         self.put_record(state, record);
@@ -169,6 +169,7 @@ impl Protocol {
 /// What is left of a record that kured has written: the fields of its own types.
 fn rewritten(mut record: Record) -> Record {
     for entry in &mut record.entries {
+        entry.node_uid = String::new();
         entry.sealed = false;
         entry.boot_id = String::new();
         entry.rest.clear();

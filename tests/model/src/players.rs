@@ -286,6 +286,9 @@ impl Protocol {
         let uid = uids.unwrap_or_default() + 1;
         let boot = node.boot;
         node.exists = true;
+        // Whatever stands on this Node is people's again.
+        node.seen.taken = false;
+        node.seen.was = None;
         let view = self.first_view(id, uid, boot, false);
         self.put_view(state, id, view);
     }
@@ -316,7 +319,7 @@ impl Protocol {
         let record = self.records.get(state.lock.record);
         let facts = Facts {
             may_override: Known::Is(who == Who::Override),
-            kured_lock: Known::Is(record.render(self.scenario.concurrency)),
+            kured_lock: Known::Is(record.render()),
         };
         let request = admission::Request {
             requester,

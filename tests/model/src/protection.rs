@@ -54,6 +54,8 @@ pub enum Protection {
     Confirm,
     /// A confirmed entry outlives stripped marks until another boot.
     SealedEntryOutlivesMarks,
+    /// An entry names the Node object that it is about: one created anew under its name is another.
+    EntryNamesUid,
     /// Held Nodes fill a slot even where somebody removed their entry.
     HeldNodesFillSlots,
     /// The taint keeps pods away where the cordon was cleared.
@@ -72,7 +74,7 @@ pub enum Protection {
 }
 
 impl Protection {
-    pub const ALL: [Protection; 31] = [
+    pub const ALL: [Protection; 32] = [
         Protection::DropReadsNodeAfterLock,
         Protection::EvidenceNotTime,
         Protection::AskHostOnResume,
@@ -97,6 +99,7 @@ impl Protection {
         Protection::VerdictBoundToVersion,
         Protection::Confirm,
         Protection::SealedEntryOutlivesMarks,
+        Protection::EntryNamesUid,
         Protection::HeldNodesFillSlots,
         Protection::Taint,
         Protection::LockFile,

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use cordonhold_shared::cycle::{Cycle, Input, Outcome, Policy, Request, Timer};
 use cordonhold_shared::hold::Signs;
-use cordonhold_shared::lock::Record;
+use cordonhold_shared::lock::{Record, Share};
 use cordonhold_shared::node::{Condition, NodeView};
+use cordonhold_shared::selector::Selector;
 use dashmap::DashMap;
 use stateright::{Model, Property};
 
@@ -128,7 +129,9 @@ impl Protocol {
     pub fn new(scenario: Scenario) -> Protocol {
         let policy = |node| Policy {
             node: name(node),
-            concurrency: scenario.concurrency,
+            pool: Selector::default(),
+            concurrency: Share::Count(scenario.concurrency),
+            max_unavailable: None,
             verify: true,
             on_uncordon: scenario.on_uncordon,
             redrains_max: scenario.redrains_max,
@@ -181,6 +184,7 @@ impl Protocol {
         view.status.conditions.push(Condition {
             kind: "Ready".to_owned(),
             status: "True".to_owned(),
+            since: String::new(),
         });
         view
     }

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cordonhold_shared::Reading;
-use cordonhold_shared::cycle::{Failure, HostState, Input, LockView, Request, Shutdown};
+use cordonhold_shared::carrier::Carrier;
+use cordonhold_shared::cycle::{Failure, HostState, Input, LockView, PoolCount, Request, Shutdown};
 use cordonhold_shared::hold::Phase;
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::Entry;
@@ -125,6 +126,7 @@ impl Protocol {
             Request::ReadNode => Input::Node(self.read(state, own).ok_or(Failure::NotFound)),
             Request::ReadPeer(peer) => Input::Peer(Ok(self.read_peer(state, index, peer))),
             Request::ListHeld => Input::Held(Ok(self.list_held(state))),
+            Request::CountPool => Input::Pool(Ok(PoolCount::default())),
             Request::ReadLock => Input::Lock(Ok(self.read_lock(state, index))),
             Request::WriteLock(write) => Input::LockWritten(self.write_lock(state, index, write)),
             Request::PatchNode(patch) => Input::Patched(self.patch(state, index, patch)),
@@ -205,7 +207,7 @@ impl Protocol {
         if self.is_off(Protection::Confirm) && is_delaying {
             // It believes that it has its entry.
             let stamp = state.nodes[usize::from(own)].stamps;
-            let entry = Entry::new(&name(own), &created(own, stamp), false);
+            let entry = Entry::new(&name(own), "", &created(own, stamp), false);
             record.entries = vec![entry];
         }
         let expired = state
@@ -221,6 +223,7 @@ impl Protocol {
             })
             .collect();
         LockView {
+            carrier: Carrier::default(),
             version: Some(state.lock.version.to_string()),
             record: Reading::Present(record),
             expired,
@@ -236,6 +239,7 @@ fn unknown(request: &Request) -> Input {
         Request::ReadNode | Request::AskHost | Request::Reboot { .. } => Input::Node(Err(failure)),
         Request::ReadPeer(_) => Input::Peer(Err(failure)),
         Request::ListHeld => Input::Held(Err(failure)),
+        Request::CountPool => Input::Pool(Err(failure)),
         Request::ReadLock => Input::Lock(Err(failure)),
         Request::WriteLock(_) => Input::LockWritten(Err(failure)),
         Request::PatchNode(_) => Input::Patched(Err(failure)),

@@ -133,6 +133,10 @@ pub fn quick() -> Vec<Scenario> {
             delays_release: true,
             ..two("release delay, crash", Faults { crashes: 1, ..NONE })
         },
+        Scenario {
+            nodes: 1,
+            ..two("Node deleted, crash, admin's cordon", Faults { deletions: 1, crashes: 1, admin_cordons: 1, ..NONE })
+        },
         two("foreign reboot", Faults { foreign_reboots: 1, ..NONE }),
         Scenario {
             second_agents: vec![0],
@@ -278,6 +282,7 @@ fn unnumbered() -> Vec<Counterexample> {
         one(P::GivenBackIsRecorded, Faults { crashes: 1, drain_timeouts: 1, admin_cordons: 1, ..NONE }, &[W::WrongCordon]),
         one(P::Confirm, Faults { removed_entries: 1, ..NONE }, &[W::SealedUnconfirmed]),
         two(P::SealedEntryOutlivesMarks, Faults { webhook_failures: 1, strips: 1, ..NONE }, &[W::TooManyDown]),
+        one(P::EntryNamesUid, Faults { deletions: 1, crashes: 1, admin_cordons: 1, ..NONE }, &[W::WrongCordon]),
         two(P::HeldNodesFillSlots, Faults { removed_entries: 1, ..NONE }, &[W::TooManyDown]),
         one(P::Taint, Faults { webhook_failures: 1, uncordons: 1, schedulings: 1, ..NONE }, &[W::DownUnderNewPods]),
         twins,

@@ -134,9 +134,10 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    pub(crate) const ALL: [Timer; 12] = [
+    pub(crate) const ALL: [Timer; 13] = [
         Timer::Turn,
         Timer::Poll,
+        Timer::Stall,
         Timer::Renew,
         Timer::Drain,
         Timer::Delay,

@@ -100,6 +100,11 @@ impl Protocol {
                 entry.boot_id = String::new();
             }
         }
+        if self.is_off(Protection::EntryNamesUid) {
+            for entry in &mut record.entries {
+                entry.node_uid = String::new();
+            }
+        }
         state.lock.record = self.records.id(record);
         state.lock.version += 1;
         for agent in &mut state.agents {

@@ -14,7 +14,9 @@ use cordonhold_shared::cycle::{
 use cordonhold_shared::drain::Drain;
 use cordonhold_shared::hold::Signs;
 use cordonhold_shared::keys;
+use cordonhold_shared::lock::Share;
 use cordonhold_shared::node::NodeView;
+use cordonhold_shared::selector::Selector;
 use cordonhold_shared::timers::{Dates, Timers, Timing};
 use jiff::{SignedDuration, Timestamp};
 
@@ -101,9 +103,27 @@ pub(crate) struct Open {
     stage: Stage,
 }
 
+/// How many of these nodes may be in a reboot at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    pub(crate) nodes: usize,
+    pub(crate) concurrency: usize,
+}
+
+impl Budget {
+    /// As a number, or as the percentage that comes to it while all nodes are there.
+    fn share(self, random: &mut Random) -> Share {
+        let percent = u8::try_from((100 * self.concurrency).div_ceil(self.nodes));
+        match percent {
+            Ok(percent) if random.chance(3_000) => Share::Percent(percent),
+            _ => Share::Count(self.concurrency),
+        }
+    }
+}
+
 impl Agent {
     /// As somebody may have configured it.
-    pub(crate) fn draw(index: usize, concurrency: usize, flaw: Option<Flaw>, random: &mut Random) -> Agent {
+    pub(crate) fn draw(index: usize, budget: Budget, flaw: Option<Flaw>, random: &mut Random) -> Agent {
         let node = format!("node-{index}");
         let timing = Timing {
             period: random.seconds(5, 60),
@@ -116,7 +136,9 @@ impl Agent {
         };
         let policy = Policy {
             node: node.clone(),
-            concurrency,
+            pool: Selector::default(),
+            concurrency: budget.share(random),
+            max_unavailable: random.chance(3_000).then_some(Share::Count(1)),
             verify: flaw != Some(Flaw::NoVerification),
             on_uncordon: if random.chance(7_500) {
                 OnUncordon::Redrain

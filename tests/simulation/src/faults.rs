@@ -90,6 +90,7 @@ names! {
         ReadNode => "read the Node",
         ReadPeer => "read a peer",
         ListHeld => "list the held",
+        CountPool => "count the pool",
         ReadLock => "read the lock",
         WriteLock => "write the lock",
         Stamp => "stamp",

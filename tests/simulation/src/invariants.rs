@@ -45,8 +45,6 @@ struct Known {
     /// Whether people want it cordoned; `None` where nobody can say.
     expected: Option<bool>,
     held: Option<Held>,
-    /// Another Node object carried the last hold.
-    is_recreated: bool,
     delay: Option<Delay>,
     seal: Option<Seal>,
     /// The hold that fills a slot of the budget, by its `created`, and the Node's uid.

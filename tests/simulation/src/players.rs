@@ -498,7 +498,7 @@ impl World {
         let index = self.random.index(record.entries.len());
         drop(record.entries.remove(index));
         self.fired(Fault::EntryRemoved);
-        let text = record.render(self.agents[0].policy.concurrency);
+        let text = record.render();
         self.patch_lock(json!({ "metadata": { "annotations": { keys::LOCK: text } } }));
     }
 

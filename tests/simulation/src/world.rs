@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use cordonhold_shared::admission::{Mode, Requester};
 
-use crate::agent::{Agent, Task};
+use crate::agent::{Agent, Budget, Task};
 use crate::api_server::{ApiServer, Caller, Commit, Key, Request, Resource, Verb, Webhook};
 use crate::faults::{Fault, Mixture};
 use crate::host::{Host, HostEvent};
@@ -179,7 +179,8 @@ impl World {
 
     fn populate(&mut self, nodes: usize, concurrency: usize) {
         for index in 0..nodes {
-            let agent = Agent::draw(index, concurrency, self.flaw, &mut self.random);
+            let budget = Budget { nodes, concurrency };
+            let agent = Agent::draw(index, budget, self.flaw, &mut self.random);
             self.agents.push(agent);
             self.hosts.push(Host::new());
             self.boot_kubelet(index);

@@ -1,13 +1,22 @@
-//! AT-MOST-N, as far as one lock and two nodes show it: one after the other, and a wish that ends while it waits.
+//! AT-MOST-N: one node after the other, promptly; a holder that is dead, and one whose Node is gone.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use cordonhold_shared::hold::Phase;
 use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::events::v1::Event;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams};
 
 use crate::cluster::alone;
 use crate::fleet::{Site, unguarded_plane};
+use crate::subject::cordon;
+
+mod daemon_set;
+mod pools;
 
 /// The machine is down for 3 s, and the first node gives its place back only when it is Ready again.
 const DOWN_TIME: SignedDuration = SignedDuration::from_secs(3);
@@ -37,6 +46,96 @@ fn two_nodes_reboot_one_after_the_other() -> Result<()> {
         for site in &sites {
             site.reboots_once_and_is_given_back().await?;
         }
+        Ok(())
+    })
+}
+
+/// Measured well under a second on an idle machine; a waiter that only polled would take eight at least.
+const HAND_OVER: Duration = Duration::from_secs(5);
+
+#[test]
+fn d18_the_next_node_begins_when_the_lock_is_released_not_a_period_later() -> Result<()> {
+    alone(async || {
+        let plane = unguarded_plane(2).await?;
+        let arguments = ["--concurrency=1", "--period=1h"];
+        let mut first = Site::without_agent(&plane, "node-0").await?;
+        first.add_blocked_pod("blocked").await?;
+        first.machine.request_reboot()?;
+        first.start_agent(&arguments).await?;
+        drop(first.wait_phase(Phase::Draining).await?);
+        let mut second = Site::without_agent(&plane, "node-1").await?;
+        second.add_blocked_pod("blocked-too").await?;
+        second.machine.request_reboot()?;
+        second.start_agent(&arguments).await?;
+        drop(second.wait_phase(Phase::Wanted).await?);
+        drop(second.wait_event("lock_held").await?);
+        first.unblock_pod("blocked").await?;
+        drop(first.wait_over().await?);
+        let released = Instant::now();
+        drop(second.wait_phase(Phase::Draining).await?);
+        let took = released.elapsed();
+        ensure!(took < HAND_OVER, "the next node began {took:?} after the release");
+        second.unblock_pod("blocked-too").await?;
+        second.reboots_once_and_is_given_back().await
+    })
+}
+
+#[test]
+fn a_dead_holder_is_named_and_its_place_is_free_once_its_node_is_gone() -> Result<()> {
+    alone(async || {
+        let plane = unguarded_plane(2).await?;
+        let mut first = Site::without_agent(&plane, "node-0").await?;
+        first.add_blocked_pod("blocked").await?;
+        first.start_agent(&["--concurrency=1"]).await?;
+        first.machine.request_reboot()?;
+        drop(first.wait_phase(Phase::Draining).await?);
+        first.machine.kill_agent().await;
+        plane.set_down("node-0", true).await?;
+        let mut second = Site::without_agent(&plane, "node-1").await?;
+        second.machine.request_reboot()?;
+        // How long a reboot may take is also how long the same holders may stand before it is said.
+        second
+            .start_agent(&["--concurrency=1", "--reboot-timeout=2s"])
+            .await?;
+        let line = second.wait_event("lock_stalled").await?;
+        let by = line["by"].as_str().unwrap_or_default();
+        ensure!(
+            by.starts_with("node-0 since ") && by.contains("its Node is not Ready since "),
+            "{line}"
+        );
+        let said = ListParams::default().fields("reason=RebootLockStalled");
+        let events = Api::<Event>::namespaced(plane.client(), "default")
+            .list(&said)
+            .await
+            .context("failed to list Events")?;
+        let told = events.items.iter().any(|event| {
+            let about = event.regarding.as_ref().and_then(|node| node.name.as_deref());
+            about == Some("node-1")
+                && event
+                    .note
+                    .as_deref()
+                    .is_some_and(|note| note.contains("node-0 since"))
+        });
+        ensure!(told, "{events:?}");
+
+        // The Node is deleted and created anew, and an admin cordons it before its agent starts.
+        let nodes: Api<Node> = Api::all(plane.client());
+        drop(
+            nodes
+                .delete("node-0", &DeleteParams::default())
+                .await
+                .context("failed to delete a Node")?,
+        );
+        first.unblock_pod("blocked").await?;
+        plane.add_node("node-0").await?;
+        drop(first.write(&cordon()).await?);
+        drop(second.wait_clean_reboot().await?);
+        fs::remove_file(first.machine.host().sentinel()).context("failed to remove the sentinel")?;
+        first.start_agent(&["--concurrency=1"]).await?;
+        drop(first.wait_event("started").await?);
+        drop(second.wait_over().await?);
+        let node = first.wait_over().await?;
+        ensure!(node.spec.unschedulable, "the admin's cordon was taken off");
         Ok(())
     })
 }

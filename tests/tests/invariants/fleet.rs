@@ -54,7 +54,7 @@ impl Site {
 
     pub(crate) async fn start_agent(&mut self, arguments: &[&str]) -> Result<()> {
         // Other tests hold Nodes of the same pool meanwhile.
-        let mut all = vec!["--concurrency=500".to_owned()];
+        let mut all = vec!["--concurrency=500".to_owned(), "--log-format=json".to_owned()];
         all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         self.machine.start_agent(&all).await
     }
@@ -184,8 +184,46 @@ impl Site {
         .await
     }
 
-    /// No mark, no taint, and no entry in the lock: whatever began is over.
+    /// The first line of its agent's log whose field `event` is this.
+    pub(crate) async fn wait_event(&self, event: &str) -> Result<Value> {
+        let path = self.machine.agent_log();
+        let what = format!("the event {event} in {}", path.display());
+        wait::until(&what, PHASE_TIMEOUT, || async {
+            let log = std::fs::read(&path).context("failed to read an agent's log")?;
+            let lines = String::from_utf8_lossy(&log).into_owned();
+            Ok(lines
+                .lines()
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+                .find(|line| line["event"] == event))
+        })
+        .await
+    }
+
+    /// The agent refused to start, for this reason.
+    pub(crate) async fn wait_refusal(&self, why: &str) -> Result<()> {
+        wait::until("the agent to end", PHASE_TIMEOUT, || async {
+            Ok(self.machine.agent_id().await.is_none().then_some(()))
+        })
+        .await?;
+        let log =
+            std::fs::read_to_string(self.machine.agent_log()).context("failed to read an agent's log")?;
+        ensure!(log.contains(why), "it does not say {why:?}: {log}");
+        Ok(())
+    }
+
+    /// No mark, no taint, and no entry in the Lease: whatever began is over.
     pub(crate) async fn wait_over(&self) -> Result<NodeView> {
+        let node = self.wait_over_but_for_lock().await?;
+        let what = format!("the entry of {} to be released", self.name());
+        wait::until(&what, PHASE_TIMEOUT, || async {
+            Ok((!self.is_in_lock().await?).then_some(()))
+        })
+        .await?;
+        Ok(node)
+    }
+
+    /// No mark and no taint.
+    pub(crate) async fn wait_over_but_for_lock(&self) -> Result<NodeView> {
         let what = format!(
             "{} to be without a hold; its agent's log is {}",
             self.name(),
@@ -199,7 +237,7 @@ impl Site {
                     .any(|key| node.annotation(key).is_some())
                 || node.is_tainted(keys::REBOOTING)
                 || node.annotation(keys::CANCEL).is_some();
-            Ok((!is_marked && !self.is_in_lock().await?).then_some(node))
+            Ok((!is_marked).then_some(node))
         })
         .await?;
         ensure!(

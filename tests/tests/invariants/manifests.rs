@@ -130,6 +130,7 @@ fn the_agent_may_do_what_it_does() -> Result<()> {
             Right::new("events.k8s.io", "events", "create"),
             Right::new("coordination.k8s.io", "leases", "patch").named("cordonhold", "cordonhold-default"),
             Right::new("coordination.k8s.io", "leases", "create").named("cordonhold", "cordonhold-default"),
+            Right::new("coordination.k8s.io", "leases", "list").named("cordonhold", ""),
         ] {
             ensure!(may(&agent, right).await?, "the agent may not {right:?}");
         }
@@ -151,7 +152,11 @@ fn the_agent_may_do_nothing_else() -> Result<()> {
             Right::new("coordination.k8s.io", "leases", "patch").named("kube-node-lease", "node-0"),
             Right::new("coordination.k8s.io", "leases", "patch").named("cordonhold", "cordonhold-other"),
             Right::new("coordination.k8s.io", "leases", "delete").named("cordonhold", "cordonhold-default"),
-            Right::new("coordination.k8s.io", "leases", "list").named("cordonhold", ""),
+            Right::new("coordination.k8s.io", "leases", "list").named("kube-system", ""),
+            Right::new("coordination.k8s.io", "leases", "get").named("cordonhold", "cordonhold-other"),
+            // D19: the lock in a Lease needs no write to any DaemonSet, its own least of all.
+            Right::new("apps", "daemonsets", "patch").named("kube-system", "kured"),
+            Right::new("apps", "daemonsets", "patch").named("cordonhold", "cordonhold-agent"),
             Right::new("cordonhold.dev", "rebootholds", "override"),
             Right::new("policy", "poddisruptionbudgets", "patch"),
         ];

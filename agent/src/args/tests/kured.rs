@@ -80,7 +80,10 @@ fn the_stock_daemonset_of_kured_starts_this_agent_unchanged() {
     assert_eq!(config.policy.node, "node-0");
     assert_eq!(config.sentinel, PathBuf::from("/sentinel/reboot-required"));
     assert_eq!(config.process.metrics_port, 8080);
-    assert_eq!(config.policy.concurrency, 1);
+    assert_eq!(
+        config.policy.concurrency,
+        cordonhold_shared::lock::Share::Count(1)
+    );
     assert!(config.warnings.is_empty());
 }
 
@@ -141,7 +144,10 @@ fn every_variable_of_kured_is_read() {
     assert_eq!(config.timing.reboot_delay, Duration::from_secs(90));
     assert_eq!(config.timing.drain_timeout, Some(Duration::from_secs(120)));
     assert_eq!(config.drain.drain_grace_period, Some(30));
-    assert_eq!(config.policy.concurrency, 2);
+    assert_eq!(
+        config.policy.concurrency,
+        cordonhold_shared::lock::Share::Count(2)
+    );
     assert_eq!(config.process.metrics_host, "127.0.0.1");
     assert_eq!(config.process.metrics_port, 9090);
     assert_eq!(config.host.reboot, ["/bin/true", "now"]);
@@ -171,13 +177,13 @@ fn blocking_pods_can_be_named_in_the_environment_d24() {
         "--blocking-pod-selector",
         "!c",
     ]);
-    let texts: Vec<&str> = args
+    let texts: Vec<String> = args
         .blockers
         .blocking_pod_selector
         .iter()
-        .map(value::Selector::as_str)
+        .map(ToString::to_string)
         .collect();
-    assert_eq!(texts, ["app=web", "tier in (a, b)", "!c"]);
+    assert_eq!(texts, ["app=web", "tier in (a,b)", "!c"]);
 }
 
 #[test]

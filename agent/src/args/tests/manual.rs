@@ -38,7 +38,10 @@ const BETTER: &[(&str, &str)] = &[
         "lock-release-delay",
         "survives a restart; no delay where no reboot happened",
     ),
-    ("lock-ttl", "frees only what the Node itself shows to be over"),
+    (
+        "lock-ttl",
+        "changes nothing: an entry ends by what its Node shows, never by time",
+    ),
     (
         "log-format",
         "a word that is neither is said to be taken for text; every line is JSON, or none",

@@ -11,7 +11,7 @@ type End = fn(&mut Run);
 #[test]
 fn c1_an_entry_is_dropped_only_on_a_read_of_its_node_after_the_lock() {
     let mut pair = Pair::new();
-    let old = Entry::new("a", "2026-11-23T09:00:00Z", false);
+    let old = Entry::new("a", "", "2026-11-23T09:00:00Z", false);
     pair.b().world.change_lock(|entries| entries.push(old));
     // b has read a's Node, and judged the entry over; then a stamps and acquires.
     let dropping = pair.b().wish_until("write lock");
@@ -369,7 +369,7 @@ fn c8_the_end_of_a_wish_leaves_the_cordon_as_it_is() {
         let mut run = agent();
         run.world.set_unschedulable(true);
         run.world
-            .change_lock(|entries| entries.push(Entry::new("manual", "", false)));
+            .change_lock(|entries| entries.push(Entry::new("manual", "", "", false)));
         run.wish();
         assert_eq!(run.world.phase(), Some(Phase::Wanted));
         end(&mut run);
@@ -506,7 +506,7 @@ fn c11_continuity_is_not_trusted_over_a_restart_or_a_gap() {
 fn c12_the_boot_id_is_that_of_the_cordon_patch() {
     let mut run = agent();
     run.world
-        .change_lock(|entries| entries.push(Entry::new("manual", "", false)));
+        .change_lock(|entries| entries.push(Entry::new("manual", "", "", false)));
     run.wish();
     // Somebody else's reboot while it waits.
     run.boot();

@@ -106,7 +106,7 @@ fn d7_a_drain_that_outlives_every_ttl_keeps_the_lock() {
 
     // kured's own drain too, though its TTL is over: its cordon still stands.
     let mut run = agent();
-    let mut kured = Entry::new("k", "2026-11-23T09:00:00Z", false);
+    let mut kured = Entry::new("k", "", "2026-11-23T09:00:00Z", false);
     kured.ttl_nanos = 60_000_000_000;
     run.world.change_lock(|entries| entries.push(kured));
     let mut node = World::new("k").node;
@@ -119,4 +119,76 @@ fn d7_a_drain_that_outlives_every_ttl_keeps_the_lock() {
     run.due(Timer::Poll);
     assert_eq!(run.world.phase(), Some(Phase::Draining));
     assert_eq!(run.world.lock.entries.len(), 1);
+}
+
+#[test]
+fn d5_the_lock_is_confirmed_right_before_the_reboot() {
+    // Somebody took it away in the delay, and gave it to another.
+    let mut run = agent();
+    run.reach_delay();
+    run.world.change_lock(|entries| {
+        entries.clear();
+        entries.push(Entry::new("b", "", "2026-11-23T11:00:00Z", false));
+    });
+    run.due(Timer::Delay);
+    assert_eq!(run.called_off(), Some(&Reason::EntryLost));
+    assert!(!run.rebooted() && run.is_clean() && !run.world.node.spec.unschedulable);
+    assert_eq!(run.world.lock.entries.len(), 1, "the other's stays");
+}
+
+#[test]
+fn d9_an_entry_that_is_old_or_gone_gives_the_cordon_back_all_the_same() {
+    for gone in [false, true] {
+        let mut run = agent();
+        run.reach_reboot();
+        if gone {
+            run.world.change_lock(Vec::clear);
+        }
+        // The world reads the lock a hundred years later.
+        run.boot();
+        run.due(Timer::Soak);
+        assert!(run.is_clean() && !run.world.node.spec.unschedulable);
+    }
+}
+
+#[test]
+fn d10_a_list_that_was_left_over_holds_nobody_up() {
+    let mut run = agent();
+    run.world.lock.max_owners = Some(2);
+    run.wish();
+    assert_eq!(run.world.phase(), Some(Phase::Draining));
+}
+
+#[test]
+fn d18_a_release_is_told_and_not_polled_for() {
+    let mut pair = Pair::new();
+    pair.a().wish();
+    pair.b().wish();
+    pair.a().drain();
+    pair.a().due(Timer::Delay);
+    pair.a().boot_and_return();
+    let b = pair.b();
+    b.acts.clear();
+    b.feed(Input::LockChanged);
+    assert!(b.acts.contains(&Act::Arm(Timer::Turn)), "at most half a second");
+    b.due(Timer::Turn);
+    assert_eq!(b.world.phase(), Some(Phase::Draining));
+}
+
+#[test]
+fn d23_a_wrong_clock_frees_no_entry_of_ours_and_none_of_kureds_that_stands_cordoned() {
+    // The world reads the lock a hundred years later.
+    let mut pair = Pair::new();
+    pair.a().wish();
+    pair.b().wish();
+    pair.assert_b_waits_for("a");
+    let mut run = agent();
+    let mut kured = Entry::new("k", "", "2026-11-23T09:00:00Z", false);
+    kured.ttl_nanos = 1;
+    run.world.change_lock(|entries| entries.push(kured));
+    let mut node = World::new("k").node;
+    node.spec.unschedulable = true;
+    let _ = run.world.peers.insert("k".to_owned(), node);
+    run.wish();
+    assert_eq!(run.world.phase(), Some(Phase::Wanted));
 }

@@ -236,7 +236,9 @@ fn share(from: &World, to: &mut World) {
 pub(super) fn policy() -> Policy {
     Policy {
         node: "a".to_owned(),
-        concurrency: 1,
+        pool: Selector::default(),
+        concurrency: Share::Count(1),
+        max_unavailable: None,
         verify: true,
         on_uncordon: OnUncordon::Redrain,
         redrains_max: 2,

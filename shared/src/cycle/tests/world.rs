@@ -45,6 +45,7 @@ impl World {
         node.status.conditions.push(Condition {
             kind: "Ready".to_owned(),
             status: "True".to_owned(),
+            since: String::new(),
         });
         World {
             node,
@@ -140,6 +141,15 @@ impl World {
         Ok(self.node.clone())
     }
 
+    fn pool(&self) -> PoolCount {
+        let nodes = || self.peers.values().chain([&self.node]);
+        let unready = nodes().filter(|node| !node.is_ready());
+        PoolCount {
+            size: nodes().count(),
+            unready: unready.map(|node| node.name().to_owned()).collect(),
+        }
+    }
+
     pub(super) fn lock_view(&self) -> LockView {
         LockView {
             version: Some(self.lock_revision.to_string()),
@@ -206,6 +216,7 @@ impl World {
                 .filter(|node| node.label(keys::PHASE).is_some())
                 .cloned()
                 .collect())),
+            Request::CountPool => Input::Pool(Ok(self.pool())),
             Request::ReadLock => Input::Lock(Ok(self.lock_view())),
             Request::WriteLock(write) => Input::LockWritten(self.write_lock(write)),
             Request::PatchNode(patch) => Input::Patched(self.patch(&patch)),
@@ -224,6 +235,7 @@ pub(super) fn name_of(request: &Request) -> &'static str {
         Request::ReadNode => "read node",
         Request::ReadPeer(_) => "read peer",
         Request::ListHeld => "list held",
+        Request::CountPool => "count pool",
         Request::ReadLock => "read lock",
         Request::WriteLock(_) => "write lock",
         Request::PatchNode(patch) => match patch.phase {

@@ -2,11 +2,13 @@
 
 use std::rc::Rc;
 
+use cordonhold_shared::carrier::{self, Carrier, CarrierView};
 use cordonhold_shared::cycle::{
-    Failure, HostState, Input, LockView, LockWrite, RebootFailure, Request as Asked, Shutdown, Timer,
+    Failure, HostState, Input, LockView, LockWrite, PoolCount, RebootFailure, Request as Asked, Shutdown,
+    Timer,
 };
 use cordonhold_shared::hold::{self, NodePatch, Phase};
-use cordonhold_shared::lease::{self, LeaseView};
+use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::pod;
 use serde::Deserialize as _;
@@ -63,9 +65,10 @@ impl World {
             Asked::ReadNode => self.call(agent, own, Verb::Get),
             Asked::ReadPeer(name) => self.call(agent, Key::node(name), Verb::Get),
             Asked::ListHeld => {
-                let selector = Selector::labels(&hold::held_selector());
+                let selector = Selector::labels(&hold::held_selector(&self.agents[agent].policy.pool));
                 self.call(agent, nodes(), Verb::List(selector));
             }
+            Asked::CountPool => self.call(agent, nodes(), Verb::List(Selector::default())),
             Asked::ReadLock => self.call(agent, World::lock_key(), Verb::Get),
             Asked::ListPods => {
                 let selector = Selector::fields(&format!("spec.nodeName={}", own.name));
@@ -106,7 +109,7 @@ impl World {
     fn write_lock(&mut self, agent: usize, write: &LockWrite) {
         match &write.version {
             None => {
-                let empty = lease::empty(LOCK_NAMESPACE, LOCK_NAME);
+                let empty = carrier::registration(LOCK_NAMESPACE, LOCK_NAME, &self.agents[agent].policy.pool);
                 self.call(agent, World::lock_key(), Verb::Apply(empty));
             }
             Some(version) => self.swap_lock(agent, write, version),
@@ -116,7 +119,7 @@ impl World {
     fn swap_lock(&mut self, agent: usize, write: &LockWrite, version: &str) {
         let who = &self.agents[agent];
         let is_release = write.record.entries.iter().all(|entry| entry.node != who.node);
-        let mut body = lease::patch(write, version, who.policy.concurrency, who.clock(self.now));
+        let mut body = carrier::patch(write, keys::LOCK, version, who.clock(self.now));
         match self.flaw {
             Some(Flaw::LockOnAnyVersion) => forget_version(&mut body),
             Some(Flaw::NeverReleases) if is_release => {
@@ -154,8 +157,20 @@ impl World {
                     .map_err(|status| failed(&status))
                     .map(|answer| many(&answer).iter().map(|object| object.node().clone()).collect()),
             ),
+            Asked::CountPool => Input::Pool(result.map_err(|status| failed(&status)).map(|answer| {
+                let nodes = many(&answer).iter().map(|object| object.node());
+                PoolCount {
+                    size: nodes.clone().count(),
+                    unready: nodes
+                        .filter(|node| !node.is_ready())
+                        .map(|node| node.name().to_owned())
+                        .collect(),
+                }
+            })),
             Asked::ReadLock => Input::Lock(match result.map_err(|status| failed(&status)) {
-                Ok(answer) => Ok(lease_of(&answer).map(|lease| lease.lock(now)).unwrap_or_default()),
+                Ok(answer) => Ok(lease_of(&answer)
+                    .map(|lease| lease.lock(Carrier::Lease, keys::LOCK, now))
+                    .unwrap_or_default()),
                 Err(Failure::NotFound) => Ok(LockView::default()),
                 Err(failure) => Err(failure),
             }),
@@ -241,6 +256,7 @@ fn effect_of(asked: &Asked) -> Effect {
         Asked::ReadNode => Effect::ReadNode,
         Asked::ReadPeer(_) => Effect::ReadPeer,
         Asked::ListHeld => Effect::ListHeld,
+        Asked::CountPool => Effect::CountPool,
         Asked::ReadLock => Effect::ReadLock,
         Asked::WriteLock(_) => Effect::WriteLock,
         Asked::ListPods => Effect::ListPods,
@@ -278,9 +294,9 @@ fn many(answer: &Answer) -> &[Stored] {
     }
 }
 
-fn lease_of(answer: &Answer) -> Option<LeaseView> {
+fn lease_of(answer: &Answer) -> Option<CarrierView> {
     match answer {
-        Answer::Object(object) => LeaseView::deserialize(&object.value).ok(),
+        Answer::Object(object) => CarrierView::deserialize(&object.value).ok(),
         Answer::List(..) | Answer::Done => None,
     }
 }

@@ -25,7 +25,6 @@ impl Oracle {
         let Some(new) = commit.new.as_ref().map(|new| new.node()) else {
             known.held = None;
             known.expected = None;
-            known.is_recreated = true;
             return None;
         };
         let Some(old) = commit.old.as_ref().map(|old| old.node()) else {
@@ -55,7 +54,6 @@ impl Oracle {
                     return Some((Invariant::CordonGivenBack, what));
                 }
                 known.expected = Some(old.spec.unschedulable);
-                known.is_recreated = false;
                 known.held = Some(Held {
                     created: created.clone(),
                     was_unschedulable: old.spec.unschedulable,
@@ -65,10 +63,6 @@ impl Oracle {
             return None;
         }
         let shown = new.spec.unschedulable;
-        // A lock entry does not name the Node object: what it says of the cordon may be about the one before.
-        if known.held.is_none() && known.is_recreated {
-            known.expected = Some(shown);
-        }
         // The agent's only other write takes the marks away.
         let held = known.held.take()?;
         let is_kept = shown && new.annotation(keys::KEEP_CORDONED).is_some();

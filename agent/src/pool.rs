@@ -1,0 +1,145 @@
+//! The pool at the start: whether this Node is of it, and of no other.
+//!
+//! Each pool has a lock of its own, so a Node of two would be counted by one and rebooted beside the other.
+//! Another pool is seen by the selector that its agents leave on its Lease; on a DaemonSet there is none.
+
+use cordonhold_shared::Reading;
+use cordonhold_shared::carrier::{Carrier, CarrierView};
+use cordonhold_shared::cycle::Failure;
+use cordonhold_shared::hold;
+use cordonhold_shared::node::NodeView;
+use cordonhold_shared::selector::Selector;
+use tracing::{error, info, warn};
+
+use crate::api::Api;
+use crate::args::lock::LockOn;
+
+/// Why the agent does not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum PoolError {
+    #[error(
+        "the Node {node} is not of the pool {pool}: its labels do not match --pool-selector={selector}: \
+         label the Node, or run this pool's agents on its own nodes alone"
+    )]
+    NotInPool {
+        node: String,
+        pool: String,
+        selector: String,
+    },
+    #[error(
+        "the Node {node} is of two pools: {pool}, and that of the Lease {lease}, whose selector is {selector:?} (empty is every Node): \
+         give each pool a --pool-selector that leaves the other's nodes out; if that pool is no more, delete its Lease"
+    )]
+    InAnother {
+        node: String,
+        pool: String,
+        lease: String,
+        selector: String,
+    },
+}
+
+/// Says where the lock is, and whether the Node is of this pool alone.
+///
+/// Whatever cannot be read is no reason to stay away, and neither is a hold on the Node: what began is ended first.
+pub(crate) async fn check(api: &Api, carrier: Carrier) -> Result<(), PoolError> {
+    let (place, pool) = (api.place(carrier), api.pool_selector());
+    info!(
+        event = "lock_chosen",
+        lock = %place,
+        annotation = place.key,
+        pool = api.lock_config().pool,
+        selector = %pool,
+        "the lock is on the {place}"
+    );
+    let node = match api.node().await {
+        Ok(node) => node,
+        Err(failure) => {
+            unknown("the Node", &failure);
+            return Ok(());
+        }
+    };
+    let result = match membership(api, &node) {
+        Ok(()) if carrier == Carrier::Lease => exclusion(api, &node).await,
+        other => other,
+    };
+    match result {
+        Err(error) if hold::read(&node) != Reading::Absent => {
+            error!(
+                event = "pool_wrong",
+                node = node.name(),
+                why = %error,
+                "going on, because the Node is held: what began is brought to its end, and the next start without a hold is refused"
+            );
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// Which object carries the lock now.
+pub(crate) async fn chosen(api: &Api) -> Carrier {
+    match api.lock_config().lock_on {
+        LockOn::Lease => Carrier::Lease,
+        LockOn::Daemonset => Carrier::DaemonSet,
+        LockOn::Auto => api.lock().await.map_or(Carrier::Lease, |lock| lock.carrier),
+    }
+}
+
+fn membership(api: &Api, node: &NodeView) -> Result<(), PoolError> {
+    let pool = api.pool_selector();
+    if pool.matches(&node.metadata.labels) {
+        return Ok(());
+    }
+    Err(PoolError::NotInPool {
+        node: node.name().to_owned(),
+        pool: api.lock_config().pool.clone(),
+        selector: pool.to_string(),
+    })
+}
+
+/// Registers this pool first, so that of two agents that start at once one sees the other.
+async fn exclusion(api: &Api, node: &NodeView) -> Result<(), PoolError> {
+    if let Err(failure) = api.register().await {
+        unknown("the pool's Lease", &failure);
+    }
+    let leases = match api.other_leases().await {
+        Ok(leases) => leases,
+        Err(failure) => {
+            unknown("the other pools' Leases", &failure);
+            return Ok(());
+        }
+    };
+    match leases.iter().find_map(|lease| takes(lease, node)) {
+        None => Ok(()),
+        Some((lease, selector)) => Err(PoolError::InAnother {
+            node: node.name().to_owned(),
+            pool: api.lock_config().pool.clone(),
+            lease,
+            selector,
+        }),
+    }
+}
+
+/// The Lease's name and its pool's selector, if that takes this Node.
+fn takes(lease: &CarrierView, node: &NodeView) -> Option<(String, String)> {
+    let text = lease.pool_selector()?;
+    match text.parse::<Selector>() {
+        Ok(selector) => selector
+            .matches(&node.metadata.labels)
+            .then(|| (lease.metadata.name.clone(), text.to_owned())),
+        Err(error) => {
+            let why = error.to_string();
+            unknown(&lease.metadata.name, &Failure::Refused(why));
+            None
+        }
+    }
+}
+
+fn unknown(what: &str, failure: &Failure) {
+    warn!(
+        event = "pool_unchecked",
+        of = what,
+        why = ?failure,
+        "it cannot be read whether the pools overlap: going on"
+    );
+}

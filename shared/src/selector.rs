@@ -1,0 +1,318 @@
+//! Label selectors, as `kubectl -l` takes them, parsed and matched here so that a wrong one is told at the start
+//! (kubernetes/apimachinery: pkg/labels/selector.go).
+//!
+//! Not here: field selectors, which only the API server judges.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+
+/// Which labels an object must have. The empty selector takes every object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Selector {
+    requirements: Vec<Requirement>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Requirement {
+    key: String,
+    demand: Demand,
+}
+
+/// What a requirement asks of the value of its key. `NotIn` and `Absent` hold where there is no such label.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Demand {
+    Present,
+    Absent,
+    In(BTreeSet<String>),
+    NotIn(BTreeSet<String>),
+    Above(i64),
+    Below(i64),
+}
+
+/// Why a text is no label selector.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SelectorError {
+    #[error(
+        "{0:?} asks for nothing: write key, !key, key=value, key!=value, key in (a,b) or key notin (a,b)"
+    )]
+    Requirement(String),
+    #[error(
+        "{0:?} is no label key: [prefix/]name, the name up to 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit"
+    )]
+    Key(String),
+    #[error(
+        "{0:?} is no label value: up to 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit"
+    )]
+    Value(String),
+    #[error("{0:?} is no integer, as > and < compare")]
+    Number(String),
+    #[error("the parentheses of {0:?} do not close")]
+    Parentheses(String),
+}
+
+/// Longest name and value of a label, and longest prefix of a key (kubernetes/apimachinery: pkg/util/validation).
+const NAME_MAX: usize = 63;
+const PREFIX_MAX: usize = 253;
+
+impl Selector {
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.requirements.iter().all(|requirement| {
+            let value = labels.get(&requirement.key);
+            match &requirement.demand {
+                Demand::Present => value.is_some(),
+                Demand::Absent => value.is_none(),
+                Demand::In(values) => value.is_some_and(|value| values.contains(value)),
+                Demand::NotIn(values) => value.is_none_or(|value| !values.contains(value)),
+                Demand::Above(bound) => number(value).is_some_and(|number| number > *bound),
+                Demand::Below(bound) => number(value).is_some_and(|number| number < *bound),
+            }
+        })
+    }
+
+    /// Whether it takes every object.
+    pub fn is_everything(&self) -> bool {
+        self.requirements.is_empty()
+    }
+}
+
+fn number(value: Option<&String>) -> Option<i64> {
+    value?.parse().ok()
+}
+
+impl FromStr for Selector {
+    type Err = SelectorError;
+
+    fn from_str(text: &str) -> Result<Selector, SelectorError> {
+        if text.trim().is_empty() {
+            return Ok(Selector::default());
+        }
+        let requirements = terms(text)?.into_iter().map(Requirement::parse);
+        Ok(Selector {
+            requirements: requirements.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// The text cut at its commas, but for those in parentheses.
+fn terms(text: &str) -> Result<Vec<&str>, SelectorError> {
+    let (mut terms, mut start, mut is_open) = (Vec::new(), 0, false);
+    let unbalanced = || SelectorError::Parentheses(text.to_owned());
+    for (index, byte) in text.bytes().enumerate() {
+        match byte {
+            b'(' | b')' if is_open == (byte == b'(') => return Err(unbalanced()),
+            b'(' | b')' => is_open = !is_open,
+            b',' if !is_open => {
+                terms.push(&text[start..index]);
+                start = index + 1;
+            }
+            _ => {}
+        }
+    }
+    if is_open {
+        return Err(unbalanced());
+    }
+    terms.push(&text[start..]);
+    Ok(terms)
+}
+
+impl Requirement {
+    fn parse(term: &str) -> Result<Requirement, SelectorError> {
+        let term = term.trim();
+        let (key, demand) = if let Some(list) = term.strip_suffix(')') {
+            let (head, values) = list
+                .split_once('(')
+                .ok_or_else(|| SelectorError::Parentheses(term.to_owned()))?;
+            let values = values.split(',').map(value).collect::<Result<_, _>>()?;
+            match head.trim().rsplit_once(char::is_whitespace) {
+                Some((key, "in")) => (key, Demand::In(values)),
+                Some((key, "notin")) => (key, Demand::NotIn(values)),
+                _ => return Err(SelectorError::Requirement(term.to_owned())),
+            }
+        } else if let Some((key, text)) = term.split_once("!=") {
+            (key, Demand::NotIn(BTreeSet::from([value(text)?])))
+        } else if let Some((key, text)) = term.split_once("==").or_else(|| term.split_once('=')) {
+            (key, Demand::In(BTreeSet::from([value(text)?])))
+        } else if let Some((key, text)) = term.split_once('>') {
+            (key, Demand::Above(integer(text)?))
+        } else if let Some((key, text)) = term.split_once('<') {
+            (key, Demand::Below(integer(text)?))
+        } else if let Some(key) = term.strip_prefix('!') {
+            (key, Demand::Absent)
+        } else if term.is_empty() {
+            return Err(SelectorError::Requirement(term.to_owned()));
+        } else {
+            (term, Demand::Present)
+        };
+        let key = key.trim();
+        if is_key(key) {
+            Ok(Requirement {
+                key: key.to_owned(),
+                demand,
+            })
+        } else {
+            Err(SelectorError::Key(key.to_owned()))
+        }
+    }
+}
+
+/// The value of one requirement; it may be empty.
+fn value(text: &str) -> Result<String, SelectorError> {
+    let text = text.trim();
+    if text.is_empty() || is_word(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(SelectorError::Value(text.to_owned()))
+    }
+}
+
+fn integer(text: &str) -> Result<i64, SelectorError> {
+    text.trim()
+        .parse()
+        .map_err(|_| SelectorError::Number(text.trim().to_owned()))
+}
+
+/// Whether Kubernetes takes this as the key of a label.
+pub fn is_key(text: &str) -> bool {
+    match text.split_once('/') {
+        None => is_word(text),
+        Some((prefix, name)) => {
+            let is_prefix = prefix.len() <= PREFIX_MAX
+                && prefix.split('.').all(|part| {
+                    is_word(part) && !part.contains(|c: char| c.is_ascii_uppercase() || c == '_')
+                });
+            is_prefix && is_word(name)
+        }
+    }
+}
+
+/// Whether Kubernetes takes this as the value of a label.
+pub fn is_value(text: &str) -> bool {
+    text.is_empty() || is_word(text)
+}
+
+fn is_word(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let ends = [text.bytes().next(), text.bytes().next_back()];
+    text.len() <= NAME_MAX
+        && text.bytes().all(inner)
+        && ends
+            .into_iter()
+            .all(|end| end.is_some_and(|byte| byte.is_ascii_alphanumeric()))
+}
+
+/// One text for one selector, as a query takes it.
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, Requirement { key, demand }) in self.requirements.iter().enumerate() {
+            if index > 0 {
+                f.write_str(",")?;
+            }
+            match demand {
+                Demand::Present => write!(f, "{key}")?,
+                Demand::Absent => write!(f, "!{key}")?,
+                Demand::In(values) => write_values(f, key, values, ["=", "in"])?,
+                Demand::NotIn(values) => write_values(f, key, values, ["!=", "notin"])?,
+                Demand::Above(bound) => write!(f, "{key}>{bound}")?,
+                Demand::Below(bound) => write!(f, "{key}<{bound}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One value with the first operator, any other number with the second.
+fn write_values(
+    f: &mut fmt::Formatter<'_>,
+    key: &str,
+    values: &BTreeSet<String>,
+    [one, many]: [&str; 2],
+) -> fmt::Result {
+    let values: Vec<&str> = values.iter().map(String::as_str).collect();
+    match values.as_slice() {
+        [value] => write!(f, "{key}{one}{value}"),
+        values => write!(f, "{key} {many} ({})", values.join(",")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(selector: &str, labels: &[(&str, &str)]) -> bool {
+        let labels = labels
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        selector.parse::<Selector>().unwrap().matches(&labels.collect())
+    }
+
+    #[test]
+    fn each_operator_as_kubectl_has_it() {
+        let gpu = [("zone", "b"), ("example.com/gpus", "8"), ("spot", "")];
+        for selector in [
+            "",
+            " ",
+            "zone",
+            "!rack",
+            "zone=b",
+            "zone==b",
+            " zone = b , spot = ",
+            "zone!=a",
+            "rack!=a",
+            "zone in (a, b)",
+            "zone notin (a,c),spot",
+            "rack notin (a)",
+            "example.com/gpus>4",
+            "example.com/gpus<9",
+            "spot in ()",
+        ] {
+            assert!(matches(selector, &gpu), "{selector:?}");
+        }
+        for selector in [
+            "rack",
+            "!zone",
+            "zone=a",
+            "rack=",
+            "zone!=b",
+            "zone in (a,c)",
+            "zone notin (b)",
+            "example.com/gpus>8",
+            "zone>1",
+            "zone=b,rack",
+        ] {
+            assert!(!matches(selector, &gpu), "{selector:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_selector_is_named() {
+        let error = |text: &str| text.parse::<Selector>().unwrap_err();
+        assert_eq!(error("zone,"), SelectorError::Requirement(String::new()));
+        assert_eq!(
+            error("zone on (a)"),
+            SelectorError::Requirement("zone on (a)".to_owned())
+        );
+        assert_eq!(error("-zone"), SelectorError::Key("-zone".to_owned()));
+        assert_eq!(error("a/b/c=d"), SelectorError::Key("a/b/c".to_owned()));
+        assert_eq!(
+            error("Upper.example/x"),
+            SelectorError::Key("Upper.example/x".to_owned())
+        );
+        assert_eq!(error("zone=a b"), SelectorError::Value("a b".to_owned()));
+        assert_eq!(error("gpus>many"), SelectorError::Number("many".to_owned()));
+        for text in ["zone in (a", "zone in a)", "zone in ((a))"] {
+            assert!(matches!(error(text), SelectorError::Parentheses(_)), "{text}");
+        }
+        assert_eq!(error(&"k".repeat(64)), SelectorError::Key("k".repeat(64)));
+    }
+
+    #[test]
+    fn its_text_is_one_that_is_read_again() {
+        let text = "zone in (b,a),rack!=1, !spot,gpus>4,x notin (y),name";
+        let selector: Selector = text.parse().unwrap();
+        let shown = selector.to_string();
+        assert_eq!(shown, "zone in (a,b),rack!=1,!spot,gpus>4,x!=y,name");
+        assert_eq!(shown.parse(), Ok(selector));
+        assert!("".parse::<Selector>().unwrap().is_everything());
+    }
+}

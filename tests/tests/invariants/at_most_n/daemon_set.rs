@@ -1,0 +1,254 @@
+//! The lock on kured's DaemonSet: kured's nodes and ours share one budget, and the lock moves with the DaemonSet.
+//!
+//! kured is played by its writes: the whole object by PUT, the record through its own types, which drop what they do not know
+//! (kubereboot/kured: pkg/daemonsetlock/daemonsetlock.go).
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use cordonhold_shared::Reading;
+use cordonhold_shared::hold::Phase;
+use cordonhold_shared::keys;
+use cordonhold_shared::lock::Record;
+use cordonhold_tests::control_plane::{ControlPlane, Options};
+use cordonhold_tests::install::{install, manifests};
+use cordonhold_tests::wait;
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::DaemonSet;
+use kube::api::{DeleteParams, PostParams};
+use kube::{Api, ResourceExt};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::cluster::alone;
+use crate::fleet::{Site, unguarded_plane};
+
+/// A whole-object PUT beside agents and the DaemonSet controller loses some races.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
+const OWNERS: usize = 2;
+
+#[test]
+fn kured_and_our_agents_share_one_budget() -> Result<()> {
+    alone(async || {
+        let plane = ControlPlane::start(Options { nodes: 2 }).await?;
+        drop(install(&plane, &manifests("overlays/lock-on-daemonset")).await?);
+        let kured = Kured::install(&plane).await?;
+        ensure!(kured.acquire("kured-node").await?, "the lock was free");
+        let mut sites = Vec::new();
+        for name in ["node-0", "node-1"] {
+            let mut site = Site::without_agent(&plane, name).await?;
+            site.add_blocked_pod(&format!("blocked-{name}")).await?;
+            site.machine.request_reboot()?;
+            site.start_agent(&["--concurrency=2", "--backoff=1s"]).await?;
+            let line = site.wait_event("lock_chosen").await?;
+            ensure!(line["lock"] == "DaemonSet kube-system/kured", "{line}");
+            sites.push(site);
+        }
+        // One of ours beside kured's, and no more, for us and for kured.
+        let (one, other) = tokio::select! {
+            phase = sites[0].wait_phase(Phase::Draining) => phase.map(|_| (&sites[0], &sites[1]))?,
+            phase = sites[1].wait_phase(Phase::Draining) => phase.map(|_| (&sites[1], &sites[0]))?,
+        };
+        drop(other.wait_event("lock_held").await?);
+        ensure!(kured.owners().await? == ["kured-node", one.name()]);
+        ensure!(!kured.acquire("kured-other").await?, "kured took a third place");
+
+        // kured's release writes the whole list anew, without what it does not know; the other of ours is next.
+        kured.release("kured-node").await?;
+        drop(other.wait_phase(Phase::Draining).await?);
+        ensure!(kured.owners().await?.len() == OWNERS);
+        ensure!(!kured.acquire("kured-other").await?, "kured took a third place");
+        for site in &sites {
+            site.unblock_pod(&format!("blocked-{}", site.name())).await?;
+        }
+        for site in &sites {
+            site.reboots_once_and_is_given_back().await?;
+        }
+        wait::until("our entries to be released", WRITE_TIMEOUT, || async {
+            Ok(kured.lock().await?.is_none().then_some(()))
+        })
+        .await?;
+        ensure!(kured.acquire("kured-other").await?, "the lock was free");
+        // D20: of the DaemonSet nothing but annotations was written.
+        let generation = kured.get().await?.metadata.generation;
+        ensure!(generation == Some(1), "{generation:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn the_lock_moves_with_kureds_daemon_set() -> Result<()> {
+    alone(async || {
+        let plane = unguarded_plane(1).await?;
+        let mut site = Site::without_agent(&plane, "node-0").await?;
+        let kured = Kured::install(&plane).await?;
+        site.start_agent(&[]).await?;
+        site.wait_refusal("patch daemonsets kube-system/kured").await?;
+        kured.remove().await?;
+        drop(install(&plane, &manifests("overlays/lock-on-daemonset")).await?);
+
+        site.add_blocked_pod("blocked").await?;
+        site.machine.request_reboot()?;
+        site.start_agent(&["--concurrency=1", "--backoff=1s"]).await?;
+        drop(site.wait_phase(Phase::Draining).await?);
+        ensure!(site.is_in_lock().await?, "the lock is in the Lease");
+        // kured comes: what was locked in the Lease is called off before the reboot, and begins anew under kured's lock.
+        let kured = Kured::install(&plane).await?;
+        site.unblock_pod("blocked").await?;
+        let line = site.wait_event("called_off").await?;
+        ensure!(line["reason"] == "entry_lost", "{line}");
+        let moved = site.wait_event("lock_moved").await?;
+        ensure!(moved["lock"] == "DaemonSet kube-system/kured", "{moved}");
+        drop(site.wait_clean_reboot().await?);
+        // And it goes while the node is down: nobody else may begin, and the node comes back all the same.
+        kured.remove().await?;
+        let node = site.wait_over_but_for_lock().await?;
+        ensure!(!node.spec.unschedulable, "the node stayed cordoned");
+        ensure!(site.machine.reboots().len() == 1);
+        Ok(())
+    })
+}
+
+/// kured's DaemonSet, and its writes of the lock.
+struct Kured {
+    daemon_sets: Api<DaemonSet>,
+}
+
+/// What kured keeps of an entry when it writes the list anew.
+#[derive(Deserialize, Serialize)]
+struct Entry {
+    #[serde(rename = "nodeID")]
+    node: String,
+    #[serde(default)]
+    metadata: Metadata,
+    created: String,
+    #[serde(rename = "TTL", default)]
+    ttl: i64,
+}
+
+#[derive(Default, Deserialize, Serialize)]
+struct Metadata {
+    #[serde(default)]
+    unschedulable: bool,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Multi {
+    #[serde(rename = "maxOwners")]
+    max_owners: usize,
+    locks: Vec<Entry>,
+}
+
+impl Kured {
+    /// No node fits, so no pod of it runs: only its lock is of interest.
+    async fn install(plane: &ControlPlane) -> Result<Self> {
+        let daemon_set: DaemonSet = serde_json::from_value(json!({
+            "metadata": { "name": "kured" },
+            "spec": {
+                "selector": { "matchLabels": { "name": "kured" } },
+                "template": {
+                    "metadata": { "labels": { "name": "kured" } },
+                    "spec": {
+                        "nodeSelector": { "example.org/none": "none" },
+                        "containers": [{ "name": "kured", "image": "ghcr.io/kubereboot/kured:1.23.0" }],
+                    },
+                },
+            },
+        }))?;
+        let daemon_sets: Api<DaemonSet> = Api::namespaced(plane.client(), "kube-system");
+        let created = daemon_sets.create(&PostParams::default(), &daemon_set).await;
+        drop(created.context("failed to create kured's DaemonSet")?);
+        Ok(Self { daemon_sets })
+    }
+
+    async fn remove(&self) -> Result<()> {
+        let removed = self.daemon_sets.delete("kured", &DeleteParams::default()).await;
+        removed.map(drop).context("failed to delete kured's DaemonSet")
+    }
+
+    async fn get(&self) -> Result<DaemonSet> {
+        self.daemon_sets
+            .get("kured")
+            .await
+            .context("failed to get kured's DaemonSet")
+    }
+
+    async fn lock(&self) -> Result<Option<String>> {
+        Ok(self.get().await?.annotations().get(keys::KURED_LOCK).cloned())
+    }
+
+    async fn owners(&self) -> Result<Vec<String>> {
+        let lock = self.lock().await?;
+        match Record::read(lock.as_deref()) {
+            Reading::Present(record) => Ok(record.entries.into_iter().map(|entry| entry.node).collect()),
+            other => anyhow::bail!("the lock cannot be read: {other:?}"),
+        }
+    }
+
+    /// Whether this node of kured's got a place.
+    async fn acquire(&self, node: &str) -> Result<bool> {
+        self.write(|multi| {
+            if multi.locks.len() >= OWNERS {
+                return false;
+            }
+            multi.locks.push(Entry {
+                node: node.to_owned(),
+                metadata: Metadata::default(),
+                created: Timestamp::now().to_string(),
+                ttl: 0,
+            });
+            true
+        })
+        .await
+    }
+
+    async fn release(&self, node: &str) -> Result<()> {
+        self.write(|multi| {
+            multi.locks.retain(|entry| entry.node != node);
+            true
+        })
+        .await
+        .map(drop)
+    }
+
+    /// GET and PUT of the whole object, again where it changed meanwhile. Nothing is written where nothing is changed.
+    async fn write(&self, change: impl Fn(&mut Multi) -> bool) -> Result<bool> {
+        wait::until("kured to write its lock", WRITE_TIMEOUT, || async {
+            let mut daemon_set = self.get().await?;
+            let text = daemon_set.annotations().get(keys::KURED_LOCK);
+            let mut multi = match text {
+                Some(text) => serde_json::from_str(text).context("kured cannot read the list")?,
+                None => Multi {
+                    max_owners: OWNERS,
+                    locks: Vec::new(),
+                },
+            };
+            if !change(&mut multi) {
+                return Ok(Some(false));
+            }
+            for entry in &mut multi.locks {
+                entry.created = as_go_writes_it(&entry.created)?;
+            }
+            let text = serde_json::to_string(&multi)?;
+            let _ = daemon_set
+                .annotations_mut()
+                .insert(keys::KURED_LOCK.to_owned(), text);
+            match self
+                .daemon_sets
+                .replace("kured", &PostParams::default(), &daemon_set)
+                .await
+            {
+                Ok(_) => Ok(Some(true)),
+                Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),
+                Err(error) => Err(error).context("failed to replace kured's DaemonSet"),
+            }
+        })
+        .await
+    }
+}
+
+/// `RFC3339Nano`: without the zeros at the end of a fraction.
+fn as_go_writes_it(time: &str) -> Result<String> {
+    let time: Timestamp = time.parse().context("kured cannot read a time")?;
+    Ok(time.to_string())
+}

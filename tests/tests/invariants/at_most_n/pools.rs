@@ -1,0 +1,147 @@
+//! Pools: each has a budget of its own, and no Node is of two.
+
+use anyhow::{Context, Result, ensure};
+use cordonhold_shared::hold::Phase;
+use cordonhold_shared::keys;
+use cordonhold_tests::control_plane::ControlPlane;
+use cordonhold_tests::{AGENT_ACCOUNT, NAMESPACE};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::api::PostParams;
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use crate::cluster::alone;
+use crate::fleet::{Site, unguarded_plane};
+
+const POOL: &str = "example.org/pool";
+
+#[test]
+fn pools_have_budgets_of_their_own_and_do_not_overlap() -> Result<()> {
+    alone(async || {
+        let plane = unguarded_plane(5).await?;
+        permit(&plane, &["cordonhold-a", "cordonhold-b"]).await?;
+        let mut sites = Vec::new();
+        for (name, pool) in [("node-0", "a"), ("node-1", "a"), ("node-2", "b")] {
+            let mut site = labelled(&plane, name, pool).await?;
+            site.add_blocked_pod(&format!("blocked-{name}")).await?;
+            site.machine.request_reboot()?;
+            // Half of two is one, half of one is at least one.
+            start(&mut site, pool, &["--concurrency=50%"]).await?;
+            sites.push(site);
+        }
+        drop(sites[2].wait_phase(Phase::Draining).await?);
+        let (one, other) = first_of(&sites[0], &sites[1]).await?;
+        drop(other.wait_phase(Phase::Wanted).await?);
+        let line = other.wait_event("lock_held").await?;
+        ensure!(line["by"] == one.name(), "{line}");
+        let leases: Api<Lease> = Api::namespaced(plane.client(), NAMESPACE);
+        for (pool, holder) in [("a", one.name()), ("b", "node-2")] {
+            let lease = leases.get(&format!("cordonhold-{pool}")).await?;
+            let selector = format!("{POOL}={pool}");
+            ensure!(
+                lease.annotations().get(keys::POOL_SELECTOR) == Some(&selector),
+                "{lease:?}"
+            );
+            let shown = lease.spec.and_then(|spec| spec.holder_identity);
+            ensure!(shown.as_deref() == Some(holder), "{shown:?}");
+        }
+
+        overlaps_are_refused(&plane).await?;
+        for site in &sites {
+            site.unblock_pod(&format!("blocked-{}", site.name())).await?;
+        }
+        for site in &sites {
+            site.reboots_once_and_is_given_back().await?;
+        }
+        Ok(())
+    })
+}
+
+async fn overlaps_are_refused(plane: &ControlPlane) -> Result<()> {
+    let mut stranger = labelled(plane, "node-3", "b").await?;
+    start_wrong(&mut stranger, "a").await?;
+    stranger
+        .wait_refusal("the Node node-3 is not of the pool a: its labels do not match --pool-selector=example.org/pool=a")
+        .await?;
+    // The pool of every Node takes those of the others too.
+    let mut both = labelled(plane, "node-4", "b").await?;
+    both.start_agent(&[]).await?;
+    both.wait_refusal("the Node node-4 is of two pools: default, and that of the Lease cordonhold-b")
+        .await?;
+    let shown = stranger.view().await?.label(keys::PHASE).is_some();
+    ensure!(!shown, "an agent that was refused stamped its Node");
+    Ok(())
+}
+
+#[test]
+fn no_reboot_begins_while_more_of_the_pool_is_not_ready_than_allowed() -> Result<()> {
+    alone(async || {
+        let plane = unguarded_plane(2).await?;
+        plane.set_down("node-1", true).await?;
+        let mut site = Site::without_agent(&plane, "node-0").await?;
+        site.machine.request_reboot()?;
+        site.start_agent(&["--max-unavailable=0"]).await?;
+        let line = site.wait_event("pool_unavailable").await?;
+        ensure!(line["by"] == "node-1", "{line}");
+        let waiting = site.wait_phase(Phase::Wanted).await?;
+        ensure!(!waiting.spec.unschedulable, "a wish cordoned the node");
+        plane.set_down("node-1", false).await?;
+        site.reboots_once_and_is_given_back().await
+    })
+}
+
+/// The one that drains first, and the other.
+async fn first_of<'a>(a: &'a Site, b: &'a Site) -> Result<(&'a Site, &'a Site)> {
+    tokio::select! {
+        phase = a.wait_phase(Phase::Draining) => phase.map(|_| (a, b)),
+        phase = b.wait_phase(Phase::Draining) => phase.map(|_| (b, a)),
+    }
+}
+
+async fn labelled(plane: &ControlPlane, name: &str, pool: &str) -> Result<Site> {
+    let site = Site::without_agent(plane, name).await?;
+    drop(
+        site.write(&json!({ "metadata": { "labels": { POOL: pool } } }))
+            .await?,
+    );
+    Ok(site)
+}
+
+async fn start(site: &mut Site, pool: &str, more: &[&str]) -> Result<()> {
+    let (name, selector) = (format!("--pool={pool}"), format!("--pool-selector={POOL}={pool}"));
+    let mut arguments = vec![name.as_str(), selector.as_str()];
+    arguments.extend(more);
+    site.start_agent(&arguments).await
+}
+
+async fn start_wrong(site: &mut Site, pool: &str) -> Result<()> {
+    start(site, pool, &[]).await
+}
+
+/// What an operator adds for each further pool.
+async fn permit(plane: &ControlPlane, leases: &[&str]) -> Result<()> {
+    let role: Role = serde_json::from_value(json!({
+        "metadata": { "name": "cordonhold-agent-pools" },
+        "rules": [{
+            "apiGroups": ["coordination.k8s.io"],
+            "resources": ["leases"],
+            "resourceNames": leases,
+            "verbs": ["get", "list", "watch", "create", "patch"],
+        }],
+    }))?;
+    let binding: RoleBinding = serde_json::from_value(json!({
+        "metadata": { "name": "cordonhold-agent-pools" },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "cordonhold-agent-pools" },
+        "subjects": [{ "kind": "ServiceAccount", "name": AGENT_ACCOUNT, "namespace": NAMESPACE }],
+    }))?;
+    let (roles, bindings): (Api<Role>, Api<RoleBinding>) = (
+        Api::namespaced(plane.client(), NAMESPACE),
+        Api::namespaced(plane.client(), NAMESPACE),
+    );
+    let created = roles.create(&PostParams::default(), &role).await;
+    drop(created.context("failed to create a Role")?);
+    let created = bindings.create(&PostParams::default(), &binding).await;
+    drop(created.context("failed to create a RoleBinding")?);
+    Ok(())
+}
