@@ -25,7 +25,7 @@ const FINALIZER: &str = "cordonhold.test/stays";
 #[test]
 fn d4_a_rollout_in_the_middle_of_a_drain_neither_undoes_nor_repeats_it() -> Result<()> {
     alone(async || {
-        let plane = unguarded_plane(1).await?;
+        let plane = unguarded_plane(2).await?;
         let mut site = Site::without_agent(&plane, "node-0").await?;
         site.add_blocked_pod("blocked").await?;
         site.add_pod("leaving").await?;

@@ -111,7 +111,7 @@ fn a_protection_that_a_person_has_set_stays() -> Result<()> {
 #[test]
 fn conditions_follow_the_cycle() -> Result<()> {
     alone(async || {
-        let plane = ControlPlane::start(Options { nodes: 1 }).await?;
+        let plane = ControlPlane::start(Options { nodes: 2 }).await?;
         drop(install(&plane, &manifests("overlays/node-conditions")).await?);
         let mut site = Site::without_agent(&plane, "node-0").await?;
         site.add_blocked_pod("conditions").await?;
