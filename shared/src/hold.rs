@@ -205,6 +205,17 @@ pub fn was_given_back(node: &NodeView, created: &str) -> bool {
         .is_some_and(|given_back| canonical(given_back) == canonical(created))
 }
 
+/// Whether a lock entry of this hold is only left over: the hold, or a later one of this Node, was given back.
+///
+/// An entry stays behind where the lock moved to another object meanwhile.
+pub fn is_left_over(node: &NodeView, created: &str) -> bool {
+    let time = |text: &str| text.parse::<Timestamp>().ok();
+    let given_back = node.annotation(keys::GIVEN_BACK).and_then(time);
+    given_back
+        .zip(time(created))
+        .is_some_and(|(given_back, created)| created <= given_back)
+}
+
 /// Whether this hold was given back and its lock entry is kept for a while: `--lock-release-delay`.
 pub fn delays_release(node: &NodeView, created: &str) -> bool {
     node.annotation(keys::RELEASE_AT)

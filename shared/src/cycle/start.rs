@@ -165,7 +165,7 @@ impl Cycle {
         // A Node that was created anew has nothing of ours to give back.
         let is_as_it_was =
             entry.is_of_another(node) || entry.metadata.unschedulable || !node.spec.unschedulable;
-        if is_as_it_was || hold::was_given_back(node, &entry.created) {
+        if is_as_it_was || hold::is_left_over(node, &entry.created) {
             return self.release(entry.id(), false);
         }
         let patch = NodePatch::give_back_lost(node, &entry.created, Some(false));

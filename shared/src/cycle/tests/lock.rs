@@ -229,3 +229,23 @@ fn at_most_n_a_lock_that_went_elsewhere_is_no_entry_of_ours() {
     assert_eq!(run.called_off(), Some(&Reason::EntryLost));
     assert!(run.is_clean() && !run.rebooted());
 }
+
+#[test]
+fn cordon_given_back_an_entry_left_in_a_lock_that_moved_says_nothing_any_more() {
+    let mut run = agent();
+    run.reach_delay();
+    let left_behind = run.world.lock.entries.clone();
+    run.world.change_lock(Vec::clear);
+    run.due(Timer::Delay);
+    // The next hold, under the lock where it is now, reboots and gives back.
+    run.due(Timer::Backoff);
+    run.world.pods.push("default/web".to_owned());
+    run.reach_reboot();
+    run.boot_and_return();
+    // The lock is back where it was, an admin cordons, and the agent starts again.
+    run.world.change_lock(|entries| *entries = left_behind);
+    run.world.set_unschedulable(true);
+    run.restart();
+    assert!(run.is_clean() && run.cycle.is_idle());
+    assert!(run.world.node.spec.unschedulable, "it is the admin's");
+}

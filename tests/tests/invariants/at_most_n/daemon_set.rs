@@ -84,6 +84,7 @@ fn the_lock_moves_with_kureds_daemon_set() -> Result<()> {
         let kured = Kured::install(&plane).await?;
         site.start_agent(&[]).await?;
         site.wait_refusal("patch daemonsets kube-system/kured").await?;
+        site.machine.kill_agent().await;
         kured.remove().await?;
         drop(install(&plane, &manifests("overlays/lock-on-daemonset")).await?);
 
