@@ -2,32 +2,21 @@
 //!
 //! Flags that stock kured has too carry its names.
 
-use std::net::SocketAddr;
+mod serving;
+
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, ValueEnum};
-use cordonhold_rt::duration;
 use cordonhold_rt::logging::LogFormat;
 use cordonhold_shared::admission::{KuredPolicy, Mode, Policy, ServiceAccount};
+
+pub use serving::{ServingArgs, TlsVersion};
 
 /// Admission webhook that keeps a Node cordoned while it is held for a reboot.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "cordonhold-webhook", version)]
 pub struct Args {
-    /// Address for the API server: HTTPS, POST /validate
-    #[arg(long, env = "CORDONHOLD_LISTEN", default_value = "0.0.0.0:8443")]
-    pub listen: SocketAddr,
-    /// Address for probes and metrics: plain HTTP, /livez /readyz /metrics
-    #[arg(long, env = "CORDONHOLD_ADMIN_LISTEN", default_value = "0.0.0.0:8080")]
-    pub admin_listen: SocketAddr,
-    /// PEM file of the serving certificate and its chain; read again when it changes
-    #[arg(long, env = "CORDONHOLD_TLS_CERT_FILE", value_name = "FILE")]
-    pub tls_cert_file: PathBuf,
-    /// PEM file of its private key; read again when it changes
-    #[arg(long, env = "CORDONHOLD_TLS_PRIVATE_KEY_FILE", value_name = "FILE")]
-    pub tls_private_key_file: PathBuf,
     /// What happens to a request that should not pass
     #[arg(long, env = "CORDONHOLD_MODE", value_enum, default_value_t = ModeArg::Enforce)]
     pub mode: ModeArg,
@@ -64,9 +53,8 @@ pub struct Args {
     /// How log lines look; they go to standard output. `CORDONHOLD_LOG` filters them
     #[arg(long, env = "CORDONHOLD_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
-    /// After SIGTERM: how long to be unready but still accept, so that nobody is sent to a closed port
-    #[arg(long, env = "CORDONHOLD_SHUTDOWN_DELAY", value_parser = duration::parse, default_value = "5s")]
-    pub shutdown_delay: Duration,
+    #[command(flatten)]
+    pub serving: ServingArgs,
 }
 
 /// What is left behind of a decision, beside the log and the metrics.

@@ -5,8 +5,10 @@
 mod args;
 mod events;
 mod judge;
+mod limits;
 mod lookup;
 mod metrics;
+mod readiness;
 mod review;
 mod routes;
 mod server;
@@ -19,22 +21,26 @@ use std::time::Duration;
 use cordonhold_rt::{client, crypto, logging, shutdown};
 use kube::Client;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-pub use args::{Args, EvidenceArgs, ModeArg};
+use tls::Tls;
+
+pub use args::{Args, EvidenceArgs, ModeArg, ServingArgs, TlsVersion};
 pub use events::Recorder;
 pub use judge::Judge;
+pub use limits::Limits;
 pub use lookup::Lookup;
 pub use metrics::Metrics;
-pub use routes::{Readiness, admin_router, admission_router};
-pub use tls::{Pair, PairError};
+pub use readiness::{Condition, Readiness};
+pub use routes::{admin_router, admission_router};
+pub use server::{Closing, Port, Transport, serve};
+pub use tls::TlsError;
 
-/// Requests that are still being answered get this long at the end; none takes longer than the API server waits.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Beyond the end of every connection.
+const END_MARGIN: Duration = Duration::from_secs(1);
 
-/// Why the webhook could not start.
+/// Why the webhook could not start, or did not end as it should.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
@@ -44,9 +50,7 @@ pub enum Error {
     #[error("failed to start the runtime")]
     Runtime(#[source] std::io::Error),
     #[error(transparent)]
-    Certificate(tls::PairError),
-    #[error(transparent)]
-    Tls(tls::ConfigError),
+    Tls(TlsError),
     #[error(transparent)]
     Client(client::ClientError),
     #[error(
@@ -59,16 +63,23 @@ pub enum Error {
     },
     #[error(transparent)]
     Signals(shutdown::ListenError),
+    #[error("stopped at once by a second signal ({0}): requests may be unanswered")]
+    SecondSignal(&'static str),
 }
 
-/// Serves until SIGTERM or SIGINT; a second signal ends the graceful part.
+/// Serves until SIGTERM or SIGINT; a second signal ends it at once.
 pub async fn run(args: &Args) -> Result<(), Error> {
     let mut signals = shutdown::Signals::listen().map_err(Error::Signals)?;
     let metrics = Arc::new(Metrics::new());
-    let pair = Pair::new(&args.tls_cert_file, &args.tls_private_key_file);
-    let certificate =
-        tls::ReloadingCertificate::load(pair, Arc::clone(&metrics)).map_err(Error::Certificate)?;
-    let acceptor = tls::acceptor(&certificate).map_err(Error::Tls)?;
+    let readiness = Arc::new(Readiness::default());
+    let is_running = readiness.condition("running");
+    let tls = Tls::load(
+        &args.serving,
+        readiness.condition("certificate"),
+        Arc::clone(&metrics),
+    )
+    .await
+    .map_err(Error::Tls)?;
     let kube = client::build(args.kubeconfig.as_deref())
         .await
         .map_err(Error::Client)?;
@@ -77,49 +88,51 @@ pub async fn run(args: &Args) -> Result<(), Error> {
     let judge = Judge::new(policy, Box::new(lookup), Arc::clone(&metrics));
     let judge = Arc::new(with_events(judge, &args.evidence, kube, &metrics));
 
-    let (admission, listening) = listen("--listen", args.listen).await?;
-    let (admin, admin_listening) = listen("--admin-listen", args.admin_listen).await?;
-    let readiness = Arc::new(Readiness::default());
-    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let server = |listener, transport, router| {
-        server::serve(
-            listener,
-            transport,
-            router,
-            Arc::clone(&metrics),
-            tasks.clone(),
-            stop.clone(),
-        )
+    let (admission, listening) = listen("--listen", args.serving.listen).await?;
+    let (admin, admin_listening) = listen("--admin-listen", args.serving.admin_listen).await?;
+    let (closing, tasks) = (Closing::default(), TaskTracker::new());
+    let port = |transport, router, limits| Port {
+        transport,
+        router,
+        limits,
+        metrics: Arc::clone(&metrics),
+        closing: closing.clone(),
+        tasks: tasks.clone(),
     };
-    let admission = tokio::spawn(server(
-        admission,
-        server::Transport::Tls(acceptor),
-        admission_router(judge),
-    ));
-    let admin_router = admin_router(Arc::clone(&readiness), Arc::clone(&metrics));
-    let admin = tokio::spawn(server(admin, server::Transport::Plain, admin_router));
-    let poller = tokio::spawn(certificate.poll());
-    readiness.set_ready(true);
+    let limits = Limits::default();
+    let router = admission_router(judge, &limits, Arc::clone(&metrics));
+    let admission_port = port(Transport::Tls(tls.acceptor()), router, limits);
+    let router = admin_router(Arc::clone(&readiness), Arc::clone(&metrics));
+    let admin_port = port(Transport::Plain, router, Limits::admin());
+    drop(tasks.spawn(serve(admission, admission_port)));
+    drop(tasks.spawn(serve(admin, admin_port)));
+    let poller = tokio::spawn(tls.poll());
+    is_running.set(true);
     info!(listen = %listening, admin_listen = %admin_listening, mode = ?args.mode, protect_kured = args.protect_kured, "ready");
 
     let signal = signals.next().await;
-    info!(signal, delay = ?args.shutdown_delay, "shutting down");
-    readiness.set_ready(false);
+    info!(signal, delay = ?args.serving.shutdown_delay, "shutting down");
+    is_running.set(false);
+    poller.abort();
+    closing.begin();
     tokio::select! {
-        () = tokio::time::sleep(args.shutdown_delay) => {}
-        signal = signals.next() => warn!(signal, "second signal: closing at once"),
+        () = close(args.serving.shutdown_delay, &closing, &tasks) => Ok(()),
+        signal = signals.next() => Err(Error::SecondSignal(signal)),
     }
-    stop.cancel();
+}
+
+/// Serves on for `delay`, while those who send requests here learn that they should not; then lets what is open end.
+async fn close(delay: Duration, closing: &Closing, tasks: &TaskTracker) {
+    tokio::time::sleep(delay).await;
+    closing.stop();
     let _ = tasks.close();
-    tokio::select! {
-        () = tasks.wait() => info!("stopped"),
-        () = tokio::time::sleep(DRAIN_TIMEOUT) => warn!("stopped with requests unanswered"),
-        signal = signals.next() => warn!(signal, "second signal: stopped with requests unanswered"),
+    // Each connection bounds its own end; this is for the one that does not.
+    let bound = Limits::default().drain + END_MARGIN;
+    if tokio::time::timeout(bound, tasks.wait()).await.is_ok() {
+        info!("stopped");
+    } else {
+        warn!("stopped with requests unanswered");
     }
-    for task in [admission, admin, poller] {
-        task.abort();
-    }
-    Ok(())
 }
 
 /// Tells denials by Events too, unless the flags say no. The task that writes them ends with the judge.

@@ -24,13 +24,13 @@ const LATENCY_BUCKETS: [f64; 12] = [
 
 /// An enum whose variants are all the values of one label.
 macro_rules! label {
-    ($(#[$doc:meta])* $name:ident { $($variant:ident = $value:literal,)+ }) => {
+    ($(#[$doc:meta])* $name:ident { $($(#[$about:meta])* $variant:ident = $value:literal,)+ }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub(crate) enum $name { $($variant,)+ }
+        pub(crate) enum $name { $($(#[$about])* $variant,)+ }
 
         impl $name {
-            const ALL: &[$name] = &[$($name::$variant,)+];
+            pub(crate) const ALL: &[$name] = &[$($name::$variant,)+];
 
             pub(crate) fn as_str(self) -> &'static str {
                 match self { $($name::$variant => $value,)+ }
@@ -52,6 +52,45 @@ label! {
         TooMany = "too_many",
         Handshake = "handshake",
         HandshakeTimeout = "handshake_timeout",
+        /// No certificate of a client, or none that may ask.
+        ClientCertificate = "client_certificate",
+        FirstRequestTimeout = "first_request_timeout",
+        HeadersTimeout = "headers_timeout",
+        /// The peer does not read its answer.
+        WriteTimeout = "write_timeout",
+    }
+}
+
+label! {
+    /// Why a request got no review for an answer.
+    Rejection {
+        NotFound = "not_found",
+        Method = "method",
+        ContentType = "content_type",
+        TooLarge = "too_large",
+        Truncated = "truncated",
+        BodyTimeout = "body_timeout",
+        NoUid = "no_uid",
+        TooMany = "too_many",
+        TooMuch = "too_much",
+        Timeout = "timeout",
+        Panic = "panic",
+    }
+}
+
+label! {
+    /// What is read again when its files change.
+    Reload {
+        Certificate = "certificate",
+        ClientCa = "client_ca",
+    }
+}
+
+label! {
+    /// Whether it could be used.
+    ReloadOutcome {
+        Loaded = "loaded",
+        Refused = "refused",
     }
 }
 
@@ -88,6 +127,17 @@ struct DecisionLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RejectionLabels {
+    reason: Rejection,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadLabels {
+    what: Reload,
+    outcome: ReloadOutcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RefusalLabels {
     reason: Refusal,
 }
@@ -115,7 +165,8 @@ pub struct Metrics {
     events: Family<EventLabels, Counter>,
     panics: Counter,
     not_after: Gauge<i64, AtomicI64>,
-    reload_failures: Counter,
+    reloads: Family<ReloadLabels, Counter>,
+    rejected: Family<RejectionLabels, Counter>,
 }
 
 /// When the watch of kured's `DaemonSet` last said something. Its age is taken when somebody looks.
@@ -173,7 +224,8 @@ impl Metrics {
             events: Family::default(),
             panics: Counter::default(),
             not_after: Gauge::default(),
-            reload_failures: Counter::default(),
+            reloads: Family::default(),
+            rejected: Family::default(),
         };
         metrics.register_decisions();
         metrics.register_cluster();
@@ -197,7 +249,7 @@ impl Metrics {
         );
         registry.register(
             "panics",
-            "Reviews whose decision panicked; each was denied",
+            "Decisions that panicked, each of which was denied, and requests",
             self.panics.clone(),
         );
     }
@@ -232,9 +284,14 @@ impl Metrics {
             self.not_after.clone(),
         );
         registry.register(
-            "certificate_reload_failures",
-            "Changed certificate files that could not be used",
-            self.reload_failures.clone(),
+            "tls_reloads",
+            "Changed files of the certificate or of the client CAs, and whether they could be used",
+            self.reloads.clone(),
+        );
+        registry.register(
+            "requests_rejected",
+            "Requests on both ports that got no review for an answer, by reason",
+            self.rejected.clone(),
         );
         registry.register(
             "build",
@@ -247,6 +304,14 @@ impl Metrics {
     fn begin_at_zero(&self) {
         for &reason in Refusal::ALL {
             drop(self.refused.get_or_create(&RefusalLabels { reason }));
+        }
+        for &reason in Rejection::ALL {
+            drop(self.rejected.get_or_create(&RejectionLabels { reason }));
+        }
+        for &what in Reload::ALL {
+            for &outcome in ReloadOutcome::ALL {
+                drop(self.reloads.get_or_create(&ReloadLabels { what, outcome }));
+            }
         }
         for &kind in LookupKind::ALL {
             for &outcome in LookupOutcome::ALL {
@@ -297,8 +362,12 @@ impl Metrics {
         let _ = self.not_after.set(not_after);
     }
 
-    pub(crate) fn certificate_reload_failed(&self) {
-        let _ = self.reload_failures.inc();
+    pub(crate) fn reloaded(&self, what: Reload, outcome: ReloadOutcome) {
+        let _ = self.reloads.get_or_create(&ReloadLabels { what, outcome }).inc();
+    }
+
+    pub(crate) fn rejected(&self, reason: Rejection) {
+        let _ = self.rejected.get_or_create(&RejectionLabels { reason }).inc();
     }
 
     /// All metrics in the `OpenMetrics` text format.

@@ -1,82 +1,72 @@
 //! The two routers: admission for the API server, and probes and metrics for everybody else.
 
+mod body;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use http::{HeaderMap, StatusCode, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::timeout::TimeoutLayer;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use crate::{Judge, Metrics};
+use crate::metrics::Rejection;
+use crate::{Judge, Limits, Metrics, Readiness};
+use body::Bodies;
+pub(crate) use body::discard;
 
-/// The API server takes requests of 3 MiB, and a review holds two objects.
-const MAX_BODY_BYTES: usize = 8 * 1_024 * 1_024;
-const BODY_TIMEOUT: Duration = Duration::from_secs(2);
-/// Behind the bounds of body and lookup, and below the 5 s of the webhook configuration.
-const REQUEST_TIMEOUT: Duration = Duration::from_millis(4_500);
-
-/// Whether the API server may be sent here.
-#[derive(Debug, Default)]
-pub struct Readiness(AtomicBool);
-
-impl Readiness {
-    pub fn set_ready(&self, is_ready: bool) {
-        self.0.store(is_ready, Ordering::SeqCst);
-    }
-
-    fn is_ready(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
-    }
+/// What `POST /validate` needs.
+struct Admission {
+    judge: Arc<Judge>,
+    bodies: Bodies,
+    metrics: Arc<Metrics>,
 }
 
 /// `POST /validate`.
-pub fn admission_router(judge: Arc<Judge>) -> Router {
-    Router::new()
+pub fn admission_router(judge: Arc<Judge>, limits: &Limits, metrics: Arc<Metrics>) -> Router {
+    let admission = Admission {
+        judge,
+        bodies: Bodies::new(limits),
+        metrics: Arc::clone(&metrics),
+    };
+    let router = Router::new()
         .route("/validate", post(validate))
-        .with_state(judge)
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::SERVICE_UNAVAILABLE,
-            REQUEST_TIMEOUT,
-        ))
-        .layer(CatchPanicLayer::new())
+        .with_state(Arc::new(admission));
+    with_fallbacks(router, metrics)
 }
 
 /// `GET /livez`, `/readyz` and `/metrics`.
 pub fn admin_router(readiness: Arc<Readiness>, metrics: Arc<Metrics>) -> Router {
-    Router::new()
+    let router = Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz).with_state(readiness))
-        .route("/metrics", get(render_metrics).with_state(metrics))
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::SERVICE_UNAVAILABLE,
-            REQUEST_TIMEOUT,
-        ))
-        .layer(CatchPanicLayer::new())
+        .route("/metrics", get(render_metrics).with_state(Arc::clone(&metrics)));
+    with_fallbacks(router, metrics)
 }
 
-async fn validate(State(judge): State<Arc<Judge>>, request: Request) -> Response {
+fn with_fallbacks(router: Router, metrics: Arc<Metrics>) -> Router {
+    let for_methods = Arc::clone(&metrics);
+    router
+        .fallback(move || async move { reject(&metrics, Rejection::NotFound) })
+        .method_not_allowed_fallback(move || async move { reject(&for_methods, Rejection::Method) })
+}
+
+async fn validate(State(admission): State<Arc<Admission>>, request: Request) -> Response {
+    match answer(&admission, request).await {
+        Ok(answer) => ([(header::CONTENT_TYPE, "application/json")], answer).into_response(),
+        Err(rejection) => reject(&admission.metrics, rejection),
+    }
+}
+
+async fn answer(admission: &Admission, request: Request) -> Result<Vec<u8>, Rejection> {
     let started = Instant::now();
     if !is_json(request.headers()) {
-        return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send application/json\n");
+        return Err(Rejection::ContentType);
     }
-    let body = match read_body(request.into_body()).await {
-        Ok(body) => body,
-        Err(refusal) => return refusal,
-    };
-    match judge.answer(&body, started).await {
-        Some(answer) => ([(header::CONTENT_TYPE, "application/json")], answer).into_response(),
-        None => plain(
-            StatusCode::BAD_REQUEST,
-            "not an AdmissionReview, and no uid to answer to\n",
-        ),
-    }
+    let body = admission.bodies.read(request.into_body()).await?;
+    let answer = admission.judge.answer(body.bytes(), started).await;
+    answer.ok_or(Rejection::NoUid)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -88,37 +78,81 @@ fn is_json(headers: &HeaderMap) -> bool {
     media_type.trim().eq_ignore_ascii_case("application/json")
 }
 
-async fn read_body(body: Body) -> Result<axum::body::Bytes, Response> {
-    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(plain(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "a review has at most 8 MiB\n",
-        )),
-        Ok(Err(_)) => Err(plain(StatusCode::BAD_REQUEST, "the body ended too early\n")),
-        Err(_) => Err(plain(StatusCode::REQUEST_TIMEOUT, "the body took too long\n")),
-    }
-}
-
 async fn readyz(State(readiness): State<Arc<Readiness>>) -> Response {
-    if readiness.is_ready() {
-        plain(StatusCode::OK, "ok\n")
-    } else {
-        plain(StatusCode::SERVICE_UNAVAILABLE, "starting or shutting down\n")
+    let unmet = readiness.unmet();
+    if unmet.is_empty() {
+        return (StatusCode::OK, "ok\n").into_response();
     }
+    let text = format!("not ready: {}\n", unmet.join(", "));
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
 async fn render_metrics(State(metrics): State<Arc<Metrics>>) -> Response {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     match metrics.render() {
         Ok(page) => ([(header::CONTENT_TYPE, OPEN_METRICS)], page).into_response(),
-        Err(_) => plain(
+        Err(_) => (
             StatusCode::INTERNAL_SERVER_ERROR,
             "the metrics cannot be rendered\n",
-        ),
+        )
+            .into_response(),
     }
 }
 
-fn plain(status: StatusCode, text: &'static str) -> Response {
-    (status, text).into_response()
+/// Seconds after which the API server tries again, which it does on any answer of 5xx that has this.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+/// Counts a request that gets no review, and answers it.
+pub(crate) fn reject(metrics: &Metrics, rejection: Rejection) -> Response {
+    metrics.rejected(rejection);
+    refusal(rejection)
+}
+
+/// The README lists them.
+fn refusal(rejection: Rejection) -> Response {
+    let (status, text) = match rejection {
+        Rejection::NotFound => (
+            StatusCode::NOT_FOUND,
+            "not here: POST /validate on the one port, GET /livez, /readyz and /metrics on the other\n",
+        ),
+        Rejection::Method => (StatusCode::METHOD_NOT_ALLOWED, "another method is served here\n"),
+        Rejection::ContentType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "send application/json\n"),
+        Rejection::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "a review has at most 8 MiB\n"),
+        Rejection::Truncated => (StatusCode::BAD_REQUEST, "the body ended too early\n"),
+        Rejection::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "the body took too long\n"),
+        Rejection::NoUid => (
+            StatusCode::BAD_REQUEST,
+            "not an AdmissionReview, and no uid to answer to\n",
+        ),
+        Rejection::TooMany => (StatusCode::SERVICE_UNAVAILABLE, "too many requests at once\n"),
+        Rejection::TooMuch => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many bytes of requests at once\n",
+        ),
+        Rejection::Timeout => (StatusCode::SERVICE_UNAVAILABLE, "the request took too long\n"),
+        Rejection::Panic => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "a defect of cordonhold: its log has more\n",
+        ),
+    };
+    let mut response = (status, text).into_response();
+    if matches!(rejection, Rejection::TooMany | Rejection::TooMuch) {
+        drop(response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_lists_every_answer() {
+        let readme = include_str!("../README.md");
+        for &rejection in Rejection::ALL {
+            let status = refusal(rejection).status().as_u16();
+            let row = format!("| {status} | `{}` |", rejection.as_str());
+            assert!(readme.contains(&row), "the README lacks {row}");
+        }
+    }
 }

@@ -1,127 +1,131 @@
 //! The accept loop, for both ports. Every wait in it is bounded, and so is the number of connections.
 //!
-//! `axum::serve` bounds neither handshakes nor headers, which is why the loop is ours. HTTP/1.1 only: the API server
-//! asks for nothing more, and HTTP/2 is a wide door.
+//! `axum::serve` bounds neither handshakes nor headers, and hyper's `auto` builder waits for ever for a protocol to show:
+//! so the loop is ours, and HTTP/1.1 or HTTP/2 is what ALPN says.
 
+mod clock;
+mod connection;
+mod requests;
+
+use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::warn;
 
-use crate::Metrics;
 use crate::metrics::Refusal;
-
-/// On each port. An idle TLS connection costs about 21 KiB, so this is some 20 MiB at worst.
-const MAX_CONNECTIONS: usize = 1_024;
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// From the first wait for a request until its headers are complete, so an idle connection ends after it too.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// The API server sends about ten.
-const MAX_HEADERS: usize = 64;
-const MAX_HEADER_BYTES: usize = 16 * 1_024;
-/// After an accept error, mostly "too many open files": spinning would not free one.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+use crate::{Limits, Metrics};
 
 /// What the port speaks.
 #[derive(Clone)]
-pub(crate) enum Transport {
+pub enum Transport {
     Plain,
     Tls(TlsAcceptor),
 }
 
-/// Accepts until `stop`, then lets each connection finish its request. Ends when it no longer accepts.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    transport: Transport,
-    router: Router,
-    metrics: Arc<Metrics>,
-    tasks: TaskTracker,
+/// The two steps of an end. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Closing {
+    lame_duck: CancellationToken,
     stop: CancellationToken,
-) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                warn!(%error, "failed to accept a connection");
-                metrics.refused(Refusal::AcceptError);
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-            metrics.refused(Refusal::TooMany);
-            continue;
-        };
-        let (transport, router, stop) = (transport.clone(), router.clone(), stop.clone());
-        let metrics = Arc::clone(&metrics);
-        drop(tasks.spawn(async move {
-            let open = metrics.connection_opened();
-            connection(stream, transport, router, &metrics, stop).await;
-            drop((open, slot));
-        }));
+}
+
+impl Closing {
+    /// From now on each answer is the last of its connection; new ones are still accepted.
+    pub fn begin(&self) {
+        self.lame_duck.cancel();
+    }
+
+    /// The port closes, and so does each connection once it has answered.
+    pub fn stop(&self) {
+        self.lame_duck.cancel();
+        self.stop.cancel();
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    transport: Transport,
-    router: Router,
-    metrics: &Metrics,
-    stop: CancellationToken,
-) {
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%error, "failed to set TCP_NODELAY");
-    }
-    match transport {
-        Transport::Plain => http(stream, router, stop).await,
-        Transport::Tls(acceptor) => {
-            match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => http(stream, router, stop).await,
-                Ok(Err(error)) => {
-                    debug!(%error, "failed TLS handshake");
-                    metrics.refused(Refusal::Handshake);
+/// One port: what it serves, and within which limits.
+pub struct Port {
+    pub transport: Transport,
+    pub router: Router,
+    pub limits: Limits,
+    pub metrics: Arc<Metrics>,
+    pub closing: Closing,
+    /// Holds a task for each connection.
+    pub tasks: TaskTracker,
+}
+
+/// A port with its counted places.
+struct Serving {
+    port: Port,
+    connections: Arc<Semaphore>,
+    requests: Arc<Semaphore>,
+}
+
+/// Accepts until [`Closing::stop`]. What is open then ends by itself, within [`Limits::drain`].
+pub async fn serve(listener: TcpListener, port: Port) {
+    let serving = Arc::new(Serving {
+        connections: Arc::new(Semaphore::new(port.limits.connections)),
+        requests: Arc::new(Semaphore::new(port.limits.requests)),
+        port,
+    });
+    let stop = serving.port.closing.stop.clone();
+    let accepting = async {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => admit(stream, &serving),
+                Err(error) if is_the_peers(&error) => {}
+                Err(error) => {
+                    warn!(%error, "failed to accept a connection");
+                    serving.port.metrics.refused(Refusal::AcceptError);
+                    tokio::time::sleep(serving.port.limits.accept_pause).await;
                 }
-                Err(_) => metrics.refused(Refusal::HandshakeTimeout),
             }
-        }
-    }
-}
-
-async fn http<S>(stream: S, router: Router, stop: CancellationToken)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let mut connection = std::pin::pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .max_headers(MAX_HEADERS)
-            .max_buf_size(MAX_HEADER_BYTES)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
-    );
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
         }
     };
-    if let Err(error) = result {
-        debug!(%error, "connection ended");
+    let _ = stop.run_until_cancelled(accepting).await;
+    if let Err(error) = admit_waiting(listener, &serving) {
+        warn!(%error, "connections that waited for the accept are lost");
     }
+}
+
+/// Errors of the one connection that was about to be accepted.
+fn is_the_peers(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+    )
+}
+
+/// What the kernel has already taken for us: closing the socket would reset it.
+fn admit_waiting(listener: TcpListener, serving: &Arc<Serving>) -> io::Result<()> {
+    let listener = listener.into_std()?;
+    for _ in 0..serving.port.limits.connections {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(true)?;
+                admit(TcpStream::from_std(stream)?, serving);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn admit(stream: TcpStream, serving: &Arc<Serving>) {
+    let Ok(place) = Arc::clone(&serving.connections).try_acquire_owned() else {
+        serving.port.metrics.refused(Refusal::TooMany);
+        return;
+    };
+    let serving = Arc::clone(serving);
+    let open = serving.port.metrics.connection_opened();
+    drop(serving.port.tasks.clone().spawn(async move {
+        connection::serve(stream, &serving).await;
+        drop((open, place));
+    }));
 }

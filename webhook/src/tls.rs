@@ -1,39 +1,41 @@
-//! The serving certificate: loaded, and loaded again when its files change.
+//! TLS of the admission port: which certificate, which versions, which clients.
 //!
-//! Files are compared by content every few seconds: the kubelet swaps a symlink above them, which file watches miss.
-//! A pair that cannot be used is reported, and the last good one stays.
+//! The pair and the CAs of clients come from files and are read again while it runs. What cannot be used is reported,
+//! and the last good one stays. Another source of certificates installs its own in the same [`Slot`].
 
-use std::fmt;
-use std::path::{Path, PathBuf};
+mod certificate;
+mod clients;
+mod files;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::version::{TLS12, TLS13};
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
-use x509_parser::parse_x509_certificate;
 
 use crate::Metrics;
+use crate::args::{ServingArgs, TlsVersion};
+use crate::metrics::{Reload, ReloadOutcome};
+use crate::readiness::Condition;
+use certificate::{Certificate, Slot, Unusable};
+use clients::ClientCheck;
+use files::{Files, NamedFile, ReadError};
 
 /// The kubelet itself takes up to a minute to bring a changed Secret.
-const POLL_EVERY: Duration = Duration::from_secs(5);
+const POLL_EVERY: Duration = Duration::from_secs(2);
 
-/// Why a pair cannot be served.
+/// Why there is no TLS server.
 #[derive(Debug, thiserror::Error)]
-pub enum PairError {
-    #[error("failed to read the {what} {}: {source}: name a readable PEM file with {flag}", .path.display())]
-    Read {
-        what: &'static str,
-        flag: &'static str,
-        path: PathBuf,
-        source: std::io::Error,
-    },
+pub enum TlsError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
     #[error("the certificate file {} has no readable PEM certificate ({why}): name a PEM file with --tls-cert-file", .path.display())]
     Certificate { path: PathBuf, why: String },
     #[error("the key file {} has no readable PEM private key ({why}): name a PEM file with --tls-private-key-file", .path.display())]
@@ -44,170 +46,169 @@ pub enum PairError {
         key: PathBuf,
         source: rustls::Error,
     },
+    #[error("the client CA file {} has no usable PEM certificate ({why}): name a PEM file of CAs with --client-ca-file", .path.display())]
+    ClientCa { path: PathBuf, why: String },
+    #[error("failed to set up TLS")]
+    Config(#[source] rustls::Error),
 }
 
-/// Why there is no TLS server.
-#[derive(Debug, thiserror::Error)]
-#[error("failed to set up TLS")]
-pub struct ConfigError(#[source] rustls::Error);
-
-/// Where the certificate and its key are.
-#[derive(Clone, Debug)]
-pub struct Pair {
-    cert: PathBuf,
-    key: PathBuf,
-}
-
-/// A pair as read from its files.
-#[derive(PartialEq, Eq)]
-struct Contents {
-    cert: Vec<u8>,
-    key: Vec<u8>,
-}
-
-/// A pair that can be served.
-struct Loaded {
-    key: Arc<CertifiedKey>,
-    /// Seconds since 1970 at which the certificate ends.
-    not_after: i64,
-}
-
-/// The certificate that is served now.
-pub(crate) struct ReloadingCertificate {
-    pair: Pair,
-    contents: Contents,
-    current: Arc<Current>,
+/// The TLS server, and the files behind it.
+pub(crate) struct Tls {
+    pair: Files<2>,
+    slot: Arc<Slot>,
+    clients: Option<(Files<1>, Arc<ClientCheck>)>,
+    acceptor: TlsAcceptor,
     metrics: Arc<Metrics>,
 }
 
-struct Current(ArcSwap<CertifiedKey>);
-
-impl fmt::Debug for Current {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Current")
-    }
-}
-
-impl ResolvesServerCert for Current {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load_full())
-    }
-}
-
-impl Pair {
-    pub fn new(cert: &Path, key: &Path) -> Pair {
-        Pair {
-            cert: cert.to_owned(),
-            key: key.to_owned(),
-        }
-    }
-
-    fn read(&self) -> Result<Contents, PairError> {
-        let read = |what, flag, path: &Path| {
-            std::fs::read(path).map_err(|source| PairError::Read {
-                what,
-                flag,
-                path: path.to_owned(),
-                source,
-            })
+impl Tls {
+    /// The first pair and the first CAs must be good. `is_valid` is met while a certificate is served that is valid today.
+    pub(crate) async fn load(
+        args: &ServingArgs,
+        is_valid: Condition,
+        metrics: Arc<Metrics>,
+    ) -> Result<Tls, TlsError> {
+        let named = |what, flag, path: &PathBuf| NamedFile {
+            what,
+            flag,
+            path: path.clone(),
         };
-        Ok(Contents {
-            cert: read("certificate", "--tls-cert-file", &self.cert)?,
-            key: read("private key", "--tls-private-key-file", &self.key)?,
-        })
-    }
-
-    fn load(&self, contents: &Contents) -> Result<Loaded, PairError> {
-        let bad_cert = |why: String| PairError::Certificate {
-            path: self.cert.clone(),
-            why,
-        };
-        let chain = CertificateDer::pem_slice_iter(&contents.cert)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| bad_cert(error.to_string()))?;
-        let first = chain
-            .first()
-            .ok_or_else(|| bad_cert("the file has none".to_owned()))?;
-        let (_, parsed) = parse_x509_certificate(first).map_err(|error| bad_cert(error.to_string()))?;
-        let not_after = parsed.validity().not_after.timestamp();
-        let key = PrivateKeyDer::from_pem_slice(&contents.key).map_err(|error| PairError::Key {
-            path: self.key.clone(),
-            why: error.to_string(),
-        })?;
-        let key = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|source| {
-            PairError::Mismatch {
-                cert: self.cert.clone(),
-                key: self.key.clone(),
-                source,
+        let (pair, contents) = Files::open([
+            named("certificate", "--tls-cert-file", &args.tls_cert_file),
+            named(
+                "private key",
+                "--tls-private-key-file",
+                &args.tls_private_key_file,
+            ),
+        ])
+        .await?;
+        let slot = Arc::new(Slot::new(is_valid, Arc::clone(&metrics)));
+        slot.install(certificate(&pair, &contents)?);
+        let clients = match &args.client_ca_file {
+            None => None,
+            Some(path) => {
+                let (files, [ca_pem]) = Files::open([named("client CA", "--client-ca-file", path)]).await?;
+                let check = ClientCheck::new(&ca_pem, &args.client_allowed_names)
+                    .map_err(|why| client_ca(&files, why))?;
+                Some((files, Arc::new(check)))
             }
-        })?;
-        Ok(Loaded {
-            key: Arc::new(key),
-            not_after,
-        })
-    }
-}
-
-impl ReloadingCertificate {
-    /// The first pair must be good.
-    pub(crate) fn load(pair: Pair, metrics: Arc<Metrics>) -> Result<ReloadingCertificate, PairError> {
-        let contents = pair.read()?;
-        let loaded = pair.load(&contents)?;
-        metrics.certificate_expires(loaded.not_after);
-        let current = Arc::new(Current(ArcSwap::new(loaded.key)));
-        Ok(ReloadingCertificate {
+        };
+        let check = clients.as_ref().map(|(_, check)| Arc::clone(check));
+        let resolver = Arc::clone(&slot) as _;
+        let config =
+            config(resolver, check, args.tls_min_version, args.enable_http2).map_err(TlsError::Config)?;
+        Ok(Tls {
             pair,
-            contents,
-            current,
+            slot,
+            clients,
+            acceptor: TlsAcceptor::from(Arc::new(config)),
             metrics,
         })
     }
 
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        self.acceptor.clone()
+    }
+
     /// Looks at the files for ever.
     pub(crate) async fn poll(mut self) {
-        let mut last_complaint = String::new();
         loop {
             tokio::time::sleep(POLL_EVERY).await;
-            match self.reload() {
-                Ok(false) => {}
-                Ok(true) => {
-                    last_complaint.clear();
-                    info!(certificate = %self.pair.cert.display(), "serving a new certificate");
-                }
-                Err(error) => {
-                    self.metrics.certificate_reload_failed();
-                    let complaint = error.to_string();
-                    if complaint != last_complaint {
-                        warn!(error = %complaint, "kept the last good certificate");
-                        last_complaint = complaint;
-                    }
-                }
+            self.look_at_pair().await;
+            self.look_at_client_ca().await;
+            self.slot.check(Timestamp::now());
+        }
+    }
+
+    async fn look_at_pair(&mut self) {
+        let Some(look) = self.pair.look().await else {
+            return;
+        };
+        let loaded = look
+            .map_err(TlsError::from)
+            .and_then(|contents| certificate(&self.pair, &contents));
+        match loaded {
+            Ok(certificate) => {
+                self.slot.install(certificate);
+                self.metrics.reloaded(Reload::Certificate, ReloadOutcome::Loaded);
+                info!(certificate = %self.pair.path(0).display(), "serving a new certificate");
+            }
+            Err(error) => {
+                self.metrics.reloaded(Reload::Certificate, ReloadOutcome::Refused);
+                warn!(%error, "kept the last good certificate");
             }
         }
     }
 
-    /// Whether another pair is served now.
-    fn reload(&mut self) -> Result<bool, PairError> {
-        let contents = self.pair.read()?;
-        if contents == self.contents {
-            return Ok(false);
+    async fn look_at_client_ca(&mut self) {
+        let Some((files, check)) = &mut self.clients else {
+            return;
+        };
+        let Some(look) = files.look().await else {
+            return;
+        };
+        let loaded = look
+            .map_err(TlsError::from)
+            .and_then(|[ca_pem]| check.install(&ca_pem).map_err(|why| client_ca(files, why)));
+        match loaded {
+            Ok(()) => {
+                self.metrics.reloaded(Reload::ClientCa, ReloadOutcome::Loaded);
+                info!(client_ca = %files.path(0).display(), "checking clients by new CAs");
+            }
+            Err(error) => {
+                self.metrics.reloaded(Reload::ClientCa, ReloadOutcome::Refused);
+                warn!(%error, "kept the last good client CAs");
+            }
         }
-        let loaded = self.pair.load(&contents)?;
-        self.contents = contents;
-        self.current.0.store(loaded.key);
-        self.metrics.certificate_expires(loaded.not_after);
-        Ok(true)
     }
 }
 
-/// A TLS server for whichever certificate is current.
-pub(crate) fn acceptor(certificate: &ReloadingCertificate) -> Result<TlsAcceptor, ConfigError> {
-    let resolver: Arc<dyn ResolvesServerCert> = Arc::clone(&certificate.current) as _;
+/// The error names the files.
+fn certificate(files: &Files<2>, [chain, key]: &[Vec<u8>; 2]) -> Result<Certificate, TlsError> {
+    let (cert_path, key_path) = (files.path(0).to_owned(), files.path(1).to_owned());
+    Certificate::from_pem(chain, key).map_err(|unusable| match unusable {
+        Unusable::Certificate(why) => TlsError::Certificate { path: cert_path, why },
+        Unusable::Key(why) => TlsError::Key { path: key_path, why },
+        Unusable::Mismatch(source) => TlsError::Mismatch {
+            cert: cert_path,
+            key: key_path,
+            source,
+        },
+    })
+}
+
+fn client_ca(files: &Files<1>, why: String) -> TlsError {
+    TlsError::ClientCa {
+        path: files.path(0).to_owned(),
+        why,
+    }
+}
+
+fn config(
+    resolver: Arc<dyn ResolvesServerCert>,
+    clients: Option<Arc<ClientCheck>>,
+    min_version: TlsVersion,
+    http2: bool,
+) -> Result<ServerConfig, rustls::Error> {
+    let versions: &[_] = match min_version {
+        TlsVersion::Tls12 => &[&TLS13, &TLS12],
+        TlsVersion::Tls13 => &[&TLS13],
+    };
+    let verifier: Arc<dyn ClientCertVerifier> = match clients {
+        Some(check) => check,
+        None => WebPkiClientVerifier::no_client_auth(),
+    };
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(ConfigError)?
-        .with_no_client_auth()
+        .with_protocol_versions(versions)?
+        .with_client_cert_verifier(verifier)
         .with_cert_resolver(resolver);
+    // No resumption: the API server's client keeps no sessions, and every handshake then shows the current certificate
+    // and is checked against the current CAs.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    if http2 {
+        config.alpn_protocols.insert(0, b"h2".to_vec());
+    }
+    Ok(config)
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use cordonhold_shared::admission::{Known, Mode, Policy, Requester, ServiceAccount};
-use cordonhold_webhook::{Judge, Lookup, Metrics, Readiness, admin_router, admission_router};
+use cordonhold_webhook::{Judge, Limits, Lookup, Metrics, Readiness, admin_router, admission_router};
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -48,7 +48,10 @@ async fn a_panic_is_denied_with_its_uid_and_counted() {
         .header("content-type", "application/json; charset=utf-8")
         .body(axum::body::Body::from(review.to_string()))
         .unwrap();
-    let answer = admission_router(Arc::new(judge)).oneshot(request).await.unwrap();
+    let answer = admission_router(Arc::new(judge), &Limits::default(), Arc::clone(&metrics))
+        .oneshot(request)
+        .await
+        .unwrap();
     let body = answer.into_body().collect().await.unwrap().to_bytes();
     let answer: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(answer["response"]["uid"], "r-1");

@@ -65,6 +65,8 @@ fn every_value_of_a_label_is_there_from_the_start() {
     let page = Metrics::new().render().unwrap();
     for (name, values) in [
         ("connections_refused_total{reason", Refusal::ALL.len()),
+        ("requests_rejected_total{reason", Rejection::ALL.len()),
+        ("tls_reloads_total{", Reload::ALL.len() * ReloadOutcome::ALL.len()),
         ("lookups_total{", LookupKind::ALL.len() * LookupOutcome::ALL.len()),
         ("events_total{outcome", EventOutcome::ALL.len()),
     ] {

@@ -1,0 +1,130 @@
+//! The README says what the code does: its limits, its flags.
+
+use std::time::Duration;
+
+use clap::CommandFactory;
+use cordonhold_webhook::{Args, Limits};
+
+const README: &str = include_str!("../../README.md");
+
+fn count(count: &impl ToString) -> String {
+    count.to_string()
+}
+
+fn bytes(bytes: usize) -> String {
+    match (bytes / 1_024 / 1_024, bytes / 1_024) {
+        (0, kib) => format!("{kib} KiB"),
+        (mib, _) => format!("{mib} MiB"),
+    }
+}
+
+fn time(time: Duration) -> String {
+    format!("{} s", time.as_secs_f64())
+}
+
+/// Every field, or this does not compile.
+fn rows(limits: &Limits) -> [(&'static str, String); 21] {
+    let Limits {
+        connections,
+        requests,
+        body_bytes,
+        all_body_bytes,
+        header_fields,
+        header_bytes,
+        handshake,
+        first_request,
+        headers,
+        body,
+        request,
+        write,
+        idle,
+        age,
+        drain,
+        accept_pause,
+        http2_streams,
+        http2_pending_resets,
+        http2_error_resets,
+        http2_ping,
+        http2_pong,
+    } = limits;
+    [
+        ("connections", count(connections)),
+        ("requests", count(requests)),
+        ("body_bytes", bytes(*body_bytes)),
+        ("all_body_bytes", bytes(*all_body_bytes)),
+        ("header_fields", count(header_fields)),
+        ("header_bytes", bytes(*header_bytes)),
+        ("handshake", time(*handshake)),
+        ("first_request", time(*first_request)),
+        ("headers", time(*headers)),
+        ("body", time(*body)),
+        ("request", time(*request)),
+        ("write", time(*write)),
+        ("idle", time(*idle)),
+        ("age", time(*age)),
+        ("drain", time(*drain)),
+        ("accept_pause", time(*accept_pause)),
+        ("http2_streams", count(http2_streams)),
+        ("http2_pending_resets", count(http2_pending_resets)),
+        ("http2_error_resets", count(http2_error_resets)),
+        ("http2_ping", time(*http2_ping)),
+        ("http2_pong", time(*http2_pong)),
+    ]
+}
+
+#[test]
+fn the_table_of_limits_is_the_code() {
+    for ((name, value), (_, admin)) in rows(&Limits::default()).into_iter().zip(rows(&Limits::admin())) {
+        let shown = if value == admin {
+            value
+        } else {
+            format!("{value}; admin port {admin}")
+        };
+        let row = format!("| `{name}` | {shown} |");
+        assert!(README.contains(&row), "the README lacks {row}");
+    }
+    let table = README
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .filter(|line| {
+            rows(&Limits::default())
+                .iter()
+                .any(|(name, _)| line.starts_with(&format!("| `{name}` |")))
+        });
+    assert_eq!(table.count(), rows(&Limits::default()).len());
+}
+
+#[test]
+fn a_stopping_pod_has_time_enough() {
+    let deployment = include_str!("../../../manifests/base/deployment.yaml");
+    let grace = deployment
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("terminationGracePeriodSeconds: "))
+        .unwrap();
+    let grace = Duration::from_secs(grace.parse().unwrap());
+    let command = Args::command();
+    let delay = command
+        .get_arguments()
+        .find(|arg| arg.get_long() == Some("shutdown-delay"))
+        .unwrap();
+    let delay = delay.get_default_values()[0].to_str().unwrap();
+    let delay = Duration::from_secs(delay.strip_suffix('s').unwrap().parse().unwrap());
+    assert!(delay + Limits::default().drain < grace, "{delay:?} of {grace:?}");
+    assert!(
+        Limits::default().idle > Duration::from_secs(90),
+        "the API server closes first"
+    );
+}
+
+#[test]
+fn every_serving_flag_is_in_the_readme() {
+    let command = Args::command();
+    let serving = command
+        .get_arguments()
+        .filter(|arg| arg.get_help_heading() == Some("Serving"));
+    let missing: Vec<_> = serving
+        .filter_map(|arg| arg.get_long())
+        .filter(|long| !README.contains(&format!("`--{long}")))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}

@@ -1,0 +1,102 @@
+//! The end: nobody who was sent here is left without an answer, and it does end.
+
+use std::time::{Duration, Instant};
+
+use cordonhold_webhook::Limits;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use super::client::{HTTP1, ask, get, post, read_answer, until_closed};
+use super::port::{PATIENCE, SHORT, Served, start, timeless};
+use super::process::Webhook;
+
+async fn ends(served: &Served) {
+    assert!(served.tasks.close());
+    tokio::time::timeout(PATIENCE, served.tasks.wait()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lame_duck_answers_and_closes() {
+    let served = start(timeless()).await;
+    let mut old = served.connect(HTTP1).await;
+    let answer = ask(&mut old, &get("/ok")).await;
+    assert_eq!((answer.status, answer.header("connection")), (200, None));
+    served.closing.begin();
+    for mut stream in [old, served.connect(HTTP1).await] {
+        let answer = ask(&mut stream, &get("/ok")).await;
+        assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+        assert!(until_closed(&mut stream).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_is_open_at_the_stop_is_answered_and_what_is_idle_is_closed() {
+    let served = start(timeless()).await;
+    let mut idle = served.connect(HTTP1).await;
+    assert_eq!(ask(&mut idle, &get("/ok")).await.status, 200);
+    let mut busy = served.connect(HTTP1).await;
+    busy.write_all(post("/wait", 0).as_bytes()).await.unwrap();
+    let mut fresh = served.connect(HTTP1).await;
+    served.has_open(3).await;
+    // An answer on another connection: the request of the busy one is under way by then, or comes as one that is fresh.
+    served.closing.stop();
+    assert!(until_closed(&mut idle).await.is_empty());
+    assert!(
+        TcpStream::connect(served.address).await.is_err(),
+        "the port is closed"
+    );
+    let answer = ask(&mut fresh, &get("/ok")).await;
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    served.gate.add_permits(1);
+    let answer = read_answer(&mut busy).await;
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    ends(&served).await;
+}
+
+#[tokio::test]
+async fn the_drain_is_bounded() {
+    let served = start(Limits {
+        drain: SHORT,
+        ..timeless()
+    })
+    .await;
+    let mut busy = served.connect(HTTP1).await;
+    busy.write_all(post("/wait", 0).as_bytes()).await.unwrap();
+    served.has_open(1).await;
+    let begun = Instant::now();
+    served.closing.stop();
+    ends(&served).await;
+    assert!(begun.elapsed() >= SHORT);
+    assert!(until_closed(&mut busy).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let mut webhook = Webhook::start(&["--shutdown-delay=1h"]);
+    webhook.terminate();
+    let _ = webhook.log_line("shutting down");
+    assert_eq!(
+        webhook.admin("/readyz").await,
+        (503, "not ready: running\n".to_owned())
+    );
+    assert_eq!(webhook.admin("/livez").await.0, 200);
+    webhook.terminate();
+    let status = webhook.wait().await;
+    assert_eq!(status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn errors_on_accept_pause_and_pass() {
+    // The process has some ten files open by itself.
+    let mut webhook = Webhook::start_with_open_files(40, &[]);
+    let mut held = Vec::new();
+    while held.len() < 60 {
+        held.push(TcpStream::connect(webhook.admin).await.unwrap());
+    }
+    let _ = webhook.log_line("failed to accept a connection");
+    let begun = Instant::now();
+    let _ = webhook.log_line("failed to accept a connection");
+    assert!(begun.elapsed() >= Duration::from_millis(100), "it spins");
+    drop(held);
+    assert_eq!(webhook.admin("/livez").await.0, 200);
+}

@@ -1,0 +1,200 @@
+//! The webhook's binary, without a cluster behind it.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+
+use cordonhold_certs_dev::Issued;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+
+use super::client::{HTTP1, ask, get, tls, trusting};
+use super::port::PATIENCE;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_cordonhold-webhook");
+
+/// Files of a test, in a directory that goes with it.
+pub(crate) struct Files {
+    dir: tempfile::TempDir,
+}
+
+impl Files {
+    /// A pair, and a kubeconfig of an API server that is not there: port 1 refuses.
+    pub(crate) fn new(issued: &Issued) -> Files {
+        let files = Files {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        files.write("tls.crt", &issued.cert_pem);
+        files.write("tls.key", &issued.key_pem);
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}],
+            "users": [{"name": "c", "user": {"token": "t"}}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
+        });
+        files.write("kubeconfig", &kubeconfig.to_string());
+        files
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+}
+
+pub(crate) fn issue() -> Issued {
+    cordonhold_certs_dev::issue(&["localhost".to_owned()]).unwrap()
+}
+
+pub(crate) struct Webhook {
+    child: Child,
+    /// Until nobody looks for lines in it any more.
+    log: Option<BufReader<ChildStdout>>,
+    pub(crate) listen: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) issued: Issued,
+}
+
+impl Drop for Webhook {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+impl Webhook {
+    pub(crate) fn start(args: &[&str]) -> Webhook {
+        let issued = issue();
+        let files = Files::new(&issued);
+        Webhook::start_on(
+            &files.path("tls.crt"),
+            &files.path("tls.key"),
+            &files,
+            issued,
+            args,
+        )
+    }
+
+    /// With a pair that is somewhere else than in the files.
+    pub(crate) fn start_on(cert: &Path, key: &Path, files: &Files, issued: Issued, args: &[&str]) -> Webhook {
+        let mut command = Command::new(BINARY);
+        let _ = command.args(args);
+        Webhook::spawn(command, cert, key, files, issued)
+    }
+
+    pub(crate) fn start_with_open_files(open_files: u32, args: &[&str]) -> Webhook {
+        let issued = issue();
+        let files = Files::new(&issued);
+        let mut command = Command::new("sh");
+        let limited = format!("ulimit -n {open_files} && exec \"$0\" \"$@\"");
+        let _ = command.args(["-c", &limited, BINARY]).args(args);
+        Webhook::spawn(
+            command,
+            &files.path("tls.crt"),
+            &files.path("tls.key"),
+            &files,
+            issued,
+        )
+    }
+
+    fn spawn(mut command: Command, cert: &Path, key: &Path, files: &Files, issued: Issued) -> Webhook {
+        let mut child = command
+            .env_remove("CORDONHOLD_LOG")
+            .env("CORDONHOLD_LISTEN", "127.0.0.1:0")
+            .env("CORDONHOLD_ADMIN_LISTEN", "127.0.0.1:0")
+            .env("CORDONHOLD_TLS_CERT_FILE", cert)
+            .env("CORDONHOLD_TLS_PRIVATE_KEY_FILE", key)
+            .env("CORDONHOLD_KUBECONFIG", files.path("kubeconfig"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stdout.take().unwrap());
+        let ready = next_line(&mut log, "ready");
+        let address = |key: &str| ready[key].as_str().unwrap().parse().unwrap();
+        Webhook {
+            child,
+            log: Some(log),
+            listen: address("listen"),
+            admin: address("admin_listen"),
+            issued,
+        }
+    }
+
+    /// The next line of the log with this message.
+    pub(crate) fn log_line(&mut self, message: &str) -> Value {
+        next_line(self.log.as_mut().unwrap(), message)
+    }
+
+    /// Throws the log away from now on: a full pipe would stop the webhook.
+    pub(crate) fn ignore_log(&mut self) {
+        let mut log = self.log.take().unwrap();
+        drop(std::thread::spawn(move || {
+            std::io::copy(&mut log, &mut std::io::sink())
+        }));
+    }
+
+    /// SIGTERM.
+    pub(crate) fn terminate(&self) {
+        let killed = Command::new("kill")
+            .arg(self.child.id().to_string())
+            .status()
+            .unwrap();
+        assert!(killed.success());
+    }
+
+    pub(crate) async fn wait(&mut self) -> ExitStatus {
+        let ended = async {
+            loop {
+                if let Some(status) = self.child.try_wait().unwrap() {
+                    return status;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, ended).await.unwrap()
+    }
+
+    /// Its resident memory.
+    pub(crate) fn resident_kib(&self) -> u32 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+    }
+
+    /// Status and body of a page of the admin port.
+    pub(crate) async fn admin(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.admin).await.unwrap();
+        let answer = ask(&mut stream, &get(path)).await;
+        (answer.status, answer.text())
+    }
+
+    /// Whether a client that trusts this CA gets an answer.
+    pub(crate) async fn is_trusted_by(&self, ca_pem: &str) -> bool {
+        match tls(self.listen, trusting(ca_pem, HTTP1)).await {
+            Ok(mut stream) => ask(&mut stream, &get("/")).await.status == 404,
+            Err(_) => false,
+        }
+    }
+}
+
+fn next_line(log: &mut BufReader<ChildStdout>, message: &str) -> Value {
+    loop {
+        let mut line = String::new();
+        assert!(
+            log.read_line(&mut line).unwrap() > 0,
+            "the log ended before {message:?}"
+        );
+        let line: Value = serde_json::from_str(&line).unwrap();
+        if line["message"] == message {
+            return line;
+        }
+    }
+}
