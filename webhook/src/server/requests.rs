@@ -49,9 +49,10 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
                 drop(headers.insert(header::CONNECTION, HeaderValue::from_static("close")));
             }
             Ok(response.map(|body| {
+                let is_empty = body.size_hint().exact() == Some(0);
                 Body::new(OpenBody {
+                    ends_late: clock.protocol() == Protocol::Http2 && !is_empty,
                     body,
-                    ends_late: clock.protocol() == Protocol::Http2,
                     _place: place,
                     _open: open,
                 })
@@ -105,8 +106,7 @@ impl HttpBody for OpenBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        let is_empty = self.body.size_hint().exact() == Some(0);
-        self.body.is_end_stream() && (is_empty || !self.ends_late)
+        !self.ends_late && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
