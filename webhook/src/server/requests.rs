@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse, Response};
@@ -49,10 +49,10 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
                 drop(headers.insert(header::CONNECTION, HeaderValue::from_static("close")));
             }
             Ok(response.map(|body| {
-                let is_empty = body.size_hint().exact() == Some(0);
                 Body::new(OpenBody {
-                    ends_late: clock.protocol() == Protocol::Http2 && !is_empty,
                     body,
+                    splits: clock.protocol() == Protocol::Http2,
+                    last: None,
                     _place: place,
                     _open: open,
                 })
@@ -85,11 +85,13 @@ async fn answer(request: Request<Body>, serving: &Serving) -> (Response, Option<
 }
 
 /// The body of an answer, which holds its request open until it is sent.
+///
+/// Over HTTP/2 hyper takes a frame as soon as the peer has room for one byte of it, and keeps the rest. So the last byte goes
+/// by itself: it is taken when the peer has room for all of them.
 struct OpenBody {
     body: Body,
-    /// Over HTTP/2 hyper hands the last frame over before the peer has room for it, and asks for the end only when it had.
-    /// HTTP/1.1 writes what it was handed, which the clock sees.
-    ends_late: bool,
+    splits: bool,
+    last: Option<Bytes>,
     _place: Option<OwnedSemaphorePermit>,
     _open: OpenRequest,
 }
@@ -102,13 +104,29 @@ impl HttpBody for OpenBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        if let Some(last) = self.last.take() {
+            return Poll::Ready(Some(Ok(Frame::data(last))));
+        }
+        let polled = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let splits = self.splits;
+        let frame = polled.map(|frame| {
+            frame.map(|frame| {
+                frame.map_data(|mut data| {
+                    if splits && data.len() > 1 {
+                        self.last = Some(data.split_off(data.len() - 1));
+                    }
+                    data
+                })
+            })
+        });
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        !self.ends_late && self.body.is_end_stream()
+        self.last.is_none() && self.body.is_end_stream()
     }
 
+    /// Asked for once, before the first frame.
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
