@@ -6,26 +6,27 @@
 use std::future::Future;
 use std::time::Duration;
 
-use cordonhold_shared::answer::Refusal;
+use cordonhold_shared::answer::{Cause, Refusal};
 use cordonhold_shared::cycle::{Failure, Policy, PoolCount};
 use cordonhold_shared::drain::Evicted;
 use cordonhold_shared::hold::{self, NodePatch, Terms};
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
-use cordonhold_shared::pod::{self, PodView};
 use cordonhold_shared::selector::Selector;
 use jiff::Timestamp;
 use kube::Client;
-use kube::core::params::{GetParams, ListParams, Patch, PatchParams, PostParams};
+use kube::core::params::{GetParams, ListParams, Patch, PatchParams};
 use kube::core::{Request, Status};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::timeout;
 
+use crate::args::drain::DrainConfig;
 use crate::args::lock::LockConfig;
 use crate::args::value::is_name;
 
 mod lock;
+mod pods;
 mod views;
 
 pub(crate) use lock::Place;
@@ -41,7 +42,6 @@ const EVICTION_BOUND: Duration = Duration::from_secs(15);
 const PAGE: u32 = 100;
 
 const NODES: &str = "/api/v1/nodes";
-const PODS: &str = "/api/v1/pods";
 
 /// The calls of one agent.
 #[derive(Clone)]
@@ -50,6 +50,7 @@ pub(crate) struct Api {
     node: String,
     pool: Selector,
     lock: LockConfig,
+    drain: DrainConfig,
     lease_name: String,
 }
 
@@ -67,13 +68,14 @@ pub(crate) enum CallError {
 }
 
 impl Api {
-    pub(crate) fn new(client: Client, policy: &Policy, lock: LockConfig) -> Api {
+    pub(crate) fn new(client: Client, policy: &Policy, lock: LockConfig, drain: DrainConfig) -> Api {
         Api {
             client,
             node: policy.node.clone(),
             pool: policy.pool.clone(),
             lease_name: lock.lease_name(),
             lock,
+            drain,
         }
     }
 
@@ -140,44 +142,6 @@ impl Api {
         self.call::<NodeView>(request).await.map(drop)
     }
 
-    /// The pods on our Node that a drain would evict, as `namespace/name`.
-    pub(crate) async fn pods_left(&self) -> Result<Vec<String>, Failure> {
-        let list = self.pods().await.map_err(|error| error.failure())?;
-        let left = list
-            .items
-            .iter()
-            .filter(|pod| pod::classify(pod) == pod::Drain::Evict);
-        Ok(left.map(pod::name).collect())
-    }
-
-    /// Every pod on our Node.
-    pub(crate) async fn pods(&self) -> Result<ListView<PodView>, CallError> {
-        self.call(Request::new(PODS).list(&ListParams::default().fields(&self.pods_selector())))
-            .await
-    }
-
-    /// Evicts this very pod, not a namesake.
-    pub(crate) async fn evict(&self, pod: &PodView, grace_period: Option<u32>) -> Evicted {
-        let body = json!({
-            "apiVersion": "policy/v1",
-            "kind": "Eviction",
-            "metadata": { "name": pod.metadata.name, "namespace": pod.metadata.namespace },
-            "deleteOptions": {
-                "preconditions": { "uid": pod.metadata.uid },
-                "gracePeriodSeconds": grace_period,
-            },
-        });
-        let path = format!("/api/v1/namespaces/{}/pods", pod.metadata.namespace);
-        let request = Request::new(path).create_subresource(
-            "eviction",
-            &pod.metadata.name,
-            &PostParams::default(),
-            body.to_string().into_bytes(),
-        );
-        let answer = self.call_within::<Value>(EVICTION_BOUND, request).await;
-        answer.map_or_else(|error| error.evicted(), |_| Evicted::Accepted)
-    }
-
     /// One call within [`CALL_BOUND`].
     pub(crate) async fn call<T: DeserializeOwned>(&self, request: Built) -> Result<T, CallError> {
         self.call_within(CALL_BOUND, request).await
@@ -191,16 +155,8 @@ impl Api {
         format!("metadata.name={}", self.node)
     }
 
-    pub(crate) fn pods_selector(&self) -> String {
-        format!("spec.nodeName={}", self.node)
-    }
-
     pub(crate) fn nodes_path() -> String {
         NODES.to_owned()
-    }
-
-    pub(crate) fn pods_path() -> String {
-        PODS.to_owned()
     }
 
     async fn node_named(&self, name: &str) -> Result<NodeView, CallError> {
@@ -270,7 +226,10 @@ impl CallError {
             name: details.map_or("", |details| &details.name),
             cause: details
                 .and_then(|details| details.causes.first())
-                .map(|cause| cause.message.as_str()),
+                .map(|cause| Cause {
+                    reason: &cause.reason,
+                    message: &cause.message,
+                }),
             retry_after_seconds: details.map_or(0, |details| details.retry_after_seconds),
         })
     }

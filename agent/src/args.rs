@@ -222,9 +222,11 @@ impl TryFrom<Args> for Config {
                 redrains_max: cycle.redrains,
                 delays_release: !args.returning.lock_release_delay.is_zero(),
                 signs: args.returning.signs(),
+                force_reboot: drain.force_reboot,
             },
             timing: Timing {
                 period: cycle.period,
+                drain_delay: drain.drain_delay,
                 drain_timeout: drain.drain_timeout,
                 reboot_delay: cycle.reboot_delay,
                 reboot_timeout: cycle.reboot_timeout,
@@ -238,6 +240,7 @@ impl TryFrom<Args> for Config {
                 .into_iter()
                 .chain(args.process.odd_log_format())
                 .chain(lock.idle_ttl())
+                .chain(drain.force_without_limit())
                 .collect(),
             lock,
             drain,

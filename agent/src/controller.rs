@@ -328,7 +328,7 @@ impl Shell {
         let drain = Drain::new(
             self.parts.api.clone(),
             &self.parts.policy.node,
-            self.parts.drain.drain_grace_period,
+            &self.parts.drain,
             self.clock,
         );
         let work = drain.run(self.sender.clone(), move |input| Message {

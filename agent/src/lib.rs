@@ -71,7 +71,7 @@ async fn begin(config: Config) -> Result<Controller, RunError> {
     let client = client::build(config.process.kubeconfig.as_deref())
         .await
         .map_err(RunError::Client)?;
-    let api = Api::new(client, &config.policy, config.lock);
+    let api = Api::new(client, &config.policy, config.lock, config.drain.clone());
     let host = Host::take(config.host).await.map_err(RunError::Host)?;
     let carrier = pool::chosen(&api).await;
     permissions::check(&api, carrier, config.returning.node_conditions)

@@ -30,6 +30,8 @@ struct Needed {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Scope {
     Cluster,
+    /// Everywhere too, but for `--volume-detach-timeout` alone.
+    Volumes,
     /// This object alone.
     One(Carrier),
     /// The namespace of the Leases.
@@ -44,7 +46,7 @@ const NODES: &str = "nodes";
 const LEASES: &str = "coordination.k8s.io";
 
 /// Whatever carries the lock.
-const NEEDED: [Needed; 9] = [
+const NEEDED: [Needed; 12] = [
     needed("get", "", NODES, "", Scope::Cluster),
     needed("list", "", NODES, "", Scope::Cluster),
     needed("watch", "", NODES, "", Scope::Cluster),
@@ -52,6 +54,9 @@ const NEEDED: [Needed; 9] = [
     needed("list", "", "pods", "", Scope::Cluster),
     needed("watch", "", "pods", "", Scope::Cluster),
     needed("create", "", "pods", "eviction", Scope::Cluster),
+    needed("get", "apps", "daemonsets", "", Scope::Cluster),
+    needed("list", "storage.k8s.io", "volumeattachments", "", Scope::Volumes),
+    needed("get", "", "persistentvolumeclaims", "", Scope::Volumes),
     needed("create", "events.k8s.io", "events", "", Scope::Notices),
     needed("patch", "", NODES, "status", Scope::Conditions),
 ];
@@ -88,7 +93,11 @@ pub(crate) async fn check(
         Carrier::DaemonSet => ON_DAEMON_SET.as_slice(),
     };
     let seen = Some(&DAEMON_SET_SEEN).filter(|_| is_auto && carrier == Carrier::Lease);
-    let is_wanted = |needed: &&Needed| needed.scope != Scope::Conditions || shows_conditions;
+    let is_wanted = |needed: &&Needed| match needed.scope {
+        Scope::Conditions => shows_conditions,
+        Scope::Volumes => api.waits_for_volumes(),
+        _ => true,
+    };
     let mut missing = Vec::new();
     for needed in NEEDED.iter().filter(is_wanted).chain(lock).chain(seen) {
         let name = needed.name(api);
@@ -150,7 +159,7 @@ impl Needed {
 
     async fn is_granted(&self, api: &Api) -> Result<bool, CallError> {
         let (namespace, name) = match self.scope {
-            Scope::Cluster | Scope::Conditions => ("", ""),
+            Scope::Cluster | Scope::Volumes | Scope::Conditions => ("", ""),
             Scope::One(carrier) => {
                 let place = api.place(carrier);
                 (place.namespace, place.name)
@@ -180,7 +189,7 @@ impl Needed {
         let slash = if self.subresource.is_empty() { "" } else { "/" };
         let resource = format!("{} {}{slash}{}", self.verb, self.resource, self.subresource);
         match self.scope {
-            Scope::Cluster | Scope::Notices | Scope::Conditions => resource,
+            Scope::Cluster | Scope::Volumes | Scope::Notices | Scope::Conditions => resource,
             Scope::One(carrier) => {
                 let place = api.place(carrier);
                 format!("{resource} {}/{}", place.namespace, place.name)

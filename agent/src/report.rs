@@ -17,6 +17,9 @@
 //! | `not_in_pool` | | warn | `RebootNotInPool` |
 //! | `locked` | | info | |
 //! | `draining` | `was_unschedulable`, `round` (from 1) | info | `RebootDraining` |
+//! | `drain_progress` | `why` (how far it has come, in words) | info | |
+//! | `drain_blocked` | `why` (the same, with who blocks) | warn | `RebootDrainBlocked` |
+//! | `forced` | `why` (what is left, in words) | warn | `RebootForced` |
 //! | `delaying` | | info | |
 //! | `disturbed` | `reason`, `next` (`drain_again`, `call_off`), `pods`, `pod_count` | warn | `RebootDisturbed` |
 //! | `sealed` | | info | |
@@ -36,7 +39,7 @@
 //!
 //! Lines of the shell itself: `started`, `argument_warning`, `stopping`, `host_taken`, `sentinel_unreadable`, `permission_missing`, `permissions_unknown`,
 //! `lock_chosen` and `lock_moved` (`lock`, `annotation`), `pool_unchecked` (`of`, `why`), `pool_wrong` (`why`),
-//! `pod_evicted` (debug), `eviction_blocked` and `eviction_failed` (`pod`, `reason`), `drain_progress` (`left`, `ending`, `pods`, `blocked_by`), `drained`,
+//! `pod_evicted` (debug; `uid`), `eviction_blocked` (`pod`, `budget`, `reason`), `eviction_failed` (`pod`, `reason`), `drained`,
 //! `reboot_command` (`command`), `host_output` (debug for the shutdown check; `command`, `status`, `stdout`, `stderr`), `watch_lost` (`of`, `why`), `notice_lost` (`why`),
 //! `conditions_written` (debug) and `conditions_lost` (`why`).
 

@@ -19,12 +19,13 @@ use tracing::{debug, warn};
 use crate::api::{Api, CALL_BOUND, CallError, ListView, within};
 use crate::clock::random;
 
-/// What is watched: a resource and the field selector that picks ours out of it.
+/// What is watched: a resource and the selectors that pick ours out of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) name: &'static str,
     pub(crate) path: String,
     pub(crate) fields: String,
+    pub(crate) labels: Option<String>,
     /// Where one object is watched, its end is an end of the watch too: the next one is another object.
     pub(crate) ends_with_object: bool,
 }
@@ -143,16 +144,18 @@ where
     }
 
     async fn list(&self) -> Result<ListView<T>, CallError> {
-        let params = ListParams::default().fields(&self.target.fields);
+        let mut params = ListParams::default().fields(&self.target.fields);
+        params.label_selector.clone_from(&self.target.labels);
         self.api
             .call(Request::new(self.target.path.clone()).list(&params))
             .await
     }
 
     async fn follow(&mut self, version: &str) -> Result<Stop, CallError> {
-        let params = WatchParams::default()
+        let mut params = WatchParams::default()
             .fields(&self.target.fields)
             .timeout(WATCH_SECONDS);
+        params.label_selector.clone_from(&self.target.labels);
         let request = Request::new(self.target.path.clone()).watch(&params, version)?;
         let client = self.api.client().clone();
         let events = within(CALL_BOUND, client.request_events::<Versioned<T>>(request)).await?;

@@ -15,10 +15,25 @@ pub struct Refusal<'a> {
     pub message: &'a str,
     /// Of `details`: the object that it is about.
     pub name: &'a str,
-    /// Of `details`: the first cause's message.
-    pub cause: Option<&'a str>,
+    /// Of `details`: the first cause.
+    pub cause: Option<Cause<'a>>,
     pub retry_after_seconds: u32,
 }
+
+/// Why a request failed, in detail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cause<'a> {
+    pub reason: &'a str,
+    pub message: &'a str,
+}
+
+/// Cause of an eviction that a budget blocks (k8s.io/api: policy/v1/types.go).
+const DISRUPTION_BUDGET: &str = "DisruptionBudget";
+/// Cause of a write into a namespace that is being deleted (k8s.io/api: core/v1/types.go).
+const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
+/// How the message of [`DISRUPTION_BUDGET`] begins; the budget's name follows
+/// (kubernetes/kubernetes: pkg/registry/core/pod/storage/eviction.go).
+const BUDGET_PREFIX: &str = "The disruption budget ";
 
 impl Refusal<'_> {
     /// `text` is what an operator reads.
@@ -44,17 +59,89 @@ impl Refusal<'_> {
     }
 
     /// What became of an eviction; `text` is what an operator reads.
+    ///
+    /// Whatever stands in its way, it is tried again: a webhook that refuses once may not the next time.
     pub fn evicted(&self, text: String) -> Evicted {
+        let cause = self.cause.filter(|cause| !cause.message.is_empty());
         match (self.code, self.reason) {
             (404, "NotFound") => Evicted::Accepted,
             (429, _) => {
                 let seconds = self.retry_after_seconds;
                 Evicted::Blocked {
-                    by: self.cause.unwrap_or(self.message).to_owned(),
+                    budget: self.budget().map(str::to_owned),
+                    why: cause.map_or(self.message, |cause| cause.message).to_owned(),
                     retry_after: (seconds > 0).then(|| Duration::from_secs(u64::from(seconds))),
                 }
             }
+            (403, _) if cause.is_some_and(|cause| cause.reason == NAMESPACE_TERMINATING) => {
+                Evicted::Failed("its namespace is being deleted, and it with it".to_owned())
+            }
             _ => Evicted::Failed(text),
         }
+    }
+
+    /// The name of the budget that blocks an eviction. The API server tells it in words only.
+    fn budget(&self) -> Option<&str> {
+        let cause = self.cause.filter(|cause| cause.reason == DISRUPTION_BUDGET)?;
+        let name = cause.message.strip_prefix(BUDGET_PREFIX)?.split(' ').next()?;
+        (!name.is_empty()).then_some(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: u16, reason: &'static str, message: &'static str) -> Evicted {
+        let refusal = Refusal {
+            code,
+            message: "no",
+            cause: Some(Cause { reason, message }),
+            ..Refusal::default()
+        };
+        refusal.evicted("text".to_owned())
+    }
+
+    #[test]
+    fn a_blocked_eviction_names_its_budget_whatever_else_its_message_says() {
+        let messages = [
+            "The disruption budget web needs 3 healthy pods and has 3 currently",
+            "The disruption budget web is still being processed by the server.",
+            "The disruption budget web does not allow evicting pods currently because it failed sync: x",
+        ];
+        for message in messages {
+            let expected = Evicted::Blocked {
+                budget: Some("web".to_owned()),
+                why: message.to_owned(),
+                retry_after: None,
+            };
+            assert_eq!(refused(429, DISRUPTION_BUDGET, message), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_no_budget_is_not_named_as_one() {
+        for (reason, message) in [
+            (DISRUPTION_BUDGET, "Another wording about web"),
+            (
+                "Other",
+                "The disruption budget web needs 3 healthy pods and has 3 currently",
+            ),
+        ] {
+            let Evicted::Blocked { budget, why, .. } = refused(429, reason, message) else {
+                panic!("{message}")
+            };
+            assert_eq!((budget, why.as_str()), (None, message));
+        }
+        let Evicted::Blocked { why, .. } = refused(429, DISRUPTION_BUDGET, "") else {
+            panic!()
+        };
+        assert_eq!(why, "no");
+    }
+
+    #[test]
+    fn a_pod_of_a_namespace_that_is_being_deleted_is_tried_again() {
+        let evicted = refused(403, NAMESPACE_TERMINATING, "namespace web is being terminated");
+        assert!(matches!(evicted, Evicted::Failed(why) if why.contains("namespace")));
     }
 }

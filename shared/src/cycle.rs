@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Reading;
 use crate::carrier::Carrier;
+use crate::drain::Progress;
 use crate::hold::{self, Hold, NodePatch, Signs};
 use crate::keys;
 use crate::lock::{Entry, EntryId, Record, Share};
@@ -52,6 +53,9 @@ pub struct Policy {
     /// Whether there is a `--lock-release-delay`.
     pub delays_release: bool,
     pub signs: Signs,
+    /// `--force-reboot`: a drain that takes too long does not call the reboot off, and the seal does not look at pods.
+    /// Cordon, marks and lock are looked at all the same.
+    pub force_reboot: bool,
 }
 
 /// What a cleared cordon or a new pod leads to before the reboot.
@@ -98,6 +102,8 @@ pub enum Input {
     Sentinel(Option<String>),
     /// The lock object changed.
     LockChanged,
+    /// How far the drain has come, told at a bounded rate.
+    Progress(Progress),
     /// The drain has nothing left to evict.
     Drained,
     /// A pod to evict appeared after [`Input::Drained`], as `namespace/name`.
@@ -232,7 +238,7 @@ pub enum Timer {
     Stall,
     /// `until` is to be renewed.
     Renew,
-    /// `--drain-timeout`.
+    /// `--drain-delay` and `--drain-timeout`.
     Drain,
     /// `--reboot-delay`.
     Delay,
@@ -284,7 +290,14 @@ pub enum Report {
     Locked,
     /// The node is cordoned and the drain begins. `was` is what the cordon was; `round` counts from 1.
     Draining { was_unschedulable: bool, round: u8 },
-    /// Nothing is left to evict; the delay begins.
+    /// How far the drain has come.
+    Progress(Progress),
+    /// The same, where somebody keeps pods or volumes there: not before, others than before, or still.
+    DrainBlocked(Progress),
+    /// The drain took too long, and this is what it leaves behind, as last told:
+    /// the reboot goes on over it, by `--force-reboot`.
+    Forced(Option<Progress>),
+    /// Nothing is left to evict, or the reboot is forced; the delay begins.
     Delaying,
     /// What the drain had achieved no longer holds; this is what happens now.
     Disturbed { by: Disturbance, next: Next },
@@ -346,7 +359,8 @@ pub enum Reason {
     /// A person cancelled it, with this reason.
     Cancelled(String),
     Paused(String),
-    DrainTimeout,
+    /// The drain took too long, having come this far.
+    DrainTimeout(Option<Progress>),
     /// By `--on-uncordon=abort`.
     Disturbed(Disturbance),
     /// The drain was disturbed too often.
@@ -359,6 +373,7 @@ pub enum Reason {
 
 /// The whole memory of an agent. What must survive it is on the Node and in the lock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each named")]
 pub struct Cycle {
     policy: Policy,
     /// The kernel's boot id, known once the host was asked.
@@ -372,6 +387,10 @@ pub struct Cycle {
     wanted: Option<bool>,
     backing_off: bool,
     redrains: u8,
+    /// How far this drain has come.
+    progress: Option<Progress>,
+    /// The drain took too long, and the reboot goes on without an empty node.
+    is_forced: bool,
     vain_reboots: u8,
     /// How many Nodes the pool had when it was last counted.
     pool_size: Option<usize>,
@@ -615,6 +634,8 @@ impl Cycle {
             wanted: None,
             backing_off: false,
             redrains: 0,
+            progress: None,
+            is_forced: false,
             vain_reboots: 0,
             pool_size: None,
             stalled: false,

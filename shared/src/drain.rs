@@ -1,25 +1,84 @@
 //! The bookkeeping of a drain: which pods must leave, when each eviction is due, and what the cycle is told.
 //!
 //! Times are since some start, and chance is passed in. Not here: which pods a drain evicts ([`crate::pod`])
-//! and how an eviction is sent.
+//! and how a [`Task`] is carried out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::cycle::Input;
-use crate::pod::{self, PodView};
+use crate::pod::{DaemonSet, PodView};
 use crate::timers::jittered;
 use crate::watch::Change;
 
-/// How many evictions are sent at once.
-pub const EVICTIONS_MAX: usize = 20;
+mod pods;
+mod progress;
 
-/// One drain of one node.
-#[derive(Debug, Default)]
-pub struct Drain {
-    pods: Pods,
-    /// Whether [`Input::Drained`] was said.
-    is_over: bool,
+use pods::Pods;
+pub use progress::Progress;
+
+/// How many evictions are sent at once, where `--max-parallel-evictions` does not say.
+pub const EVICTIONS_DEFAULT: usize = 20;
+
+/// What an operator decided about drains.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `--drain-delay`: between the cordon and the first eviction.
+    pub delay: Duration,
+    /// `--max-parallel-evictions`; at least 1.
+    pub parallel: usize,
+    /// `--drain-by-priority`: the lowest priority first, the next when those pods are gone.
+    pub by_priority: bool,
+    /// `--skip-wait-for-delete-timeout`.
+    pub skip_wait: Option<SignedDuration>,
+    /// `--volume-detach-timeout`: how long volumes are waited for when the pods are gone.
+    pub volumes: Option<Duration>,
+}
+
+impl Default for Options {
+    /// The flags' defaults.
+    fn default() -> Options {
+        Options {
+            delay: Duration::ZERO,
+            parallel: EVICTIONS_DEFAULT,
+            by_priority: false,
+            skip_wait: None,
+            volumes: None,
+        }
+    }
+}
+
+/// Now, on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Monotonic: every pause rests on it.
+    pub now: Duration,
+    /// By which the API server says until when a pod may take to end.
+    pub wall: Timestamp,
+}
+
+/// What a drain asks for; each is answered by [`Drain::note`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Evict this very pod, not a namesake.
+    Evict(PodView),
+    /// Does it exist?
+    LookUp(DaemonSet),
+    /// Which volumes are attached to the node, other than those of pods that stay?
+    ListVolumes,
+}
+
+/// What became of a [`Task`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// Of the pod with this uid.
+    Evicted(String, Evicted),
+    /// Whether it exists, or why nobody knows.
+    LookedUp(DaemonSet, Result<bool, String>),
+    /// The volumes by name, or why nobody knows.
+    Volumes(Result<Vec<String>, String>),
 }
 
 /// What became of an eviction.
@@ -29,67 +88,162 @@ pub enum Evicted {
     Accepted,
     /// A budget, or somebody else, says: not now.
     Blocked {
-        by: String,
+        /// The name of the `PodDisruptionBudget`, in the pod's namespace.
+        budget: Option<String>,
+        why: String,
         retry_after: Option<Duration>,
     },
     Failed(String),
 }
 
-/// The pods that must leave, by uid: a namesake is another pod.
-#[derive(Debug, Default)]
-struct Pods {
-    is_listed: bool,
-    leaving: BTreeMap<String, Leaving>,
+/// Something that went wrong with a pod, and is worth a line: it did not the last time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// `namespace/name` of the pod or the DaemonSet.
+    pub of: String,
+    /// `namespace/name` of the `PodDisruptionBudget` that blocks.
+    pub budget: Option<String>,
+    pub why: String,
 }
 
-/// What is left to do, in words.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Progress {
-    pub left: usize,
-    pub ending: usize,
-    pub named: Vec<String>,
-    pub blockers: Vec<String>,
-}
-
+/// One drain of one node.
 #[derive(Debug)]
-struct Leaving {
-    pod: PodView,
-    state: State,
-    /// How often its eviction was refused.
-    refusals: u32,
-    /// Who refused last.
-    refused_by: Option<String>,
+pub struct Drain {
+    options: Options,
+    pods: Pods,
+    /// Pods that appeared after [`Input::Drained`] and were not told of yet.
+    arrived: Vec<String>,
+    volumes: Option<Volumes>,
+    progress: progress::Teller,
+    /// Whether [`Input::Drained`] was said.
+    is_over: bool,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum State {
-    /// To be evicted from this time on.
-    Due(Duration),
-    Evicting,
-    /// On its way out.
-    Ending,
+/// The wait for volumes, once the pods are gone.
+#[derive(Debug)]
+struct Volumes {
+    /// When it is given up.
+    end: Duration,
+    /// When they are listed next; `None` while they are.
+    due: Option<Duration>,
+    looks: u32,
+    has_failed: bool,
+    attached: Vec<String>,
+    is_done: bool,
 }
 
 /// The first pause after a refused eviction, and the longest. kubectl's is always 5 s (k8s.io/kubectl: pkg/drain/drain.go).
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// The longest pause that the API server may ask for.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
-/// An accepted eviction that did not end its pod is sent again.
-const AGAIN: Duration = Duration::from_secs(30);
 
 impl Drain {
-    /// What the cycle is told of this change.
-    pub fn observe(&mut self, change: Change<PodView>, now: Duration) -> Vec<Input> {
-        let arrived = self.pods.observe(change, now);
+    /// A drain that begins now.
+    pub fn new(options: Options, now: Duration) -> Drain {
+        Drain {
+            pods: Pods::new(now.saturating_add(options.delay), options.skip_wait),
+            options,
+            arrived: Vec::new(),
+            volumes: None,
+            progress: progress::Teller::new(now),
+            is_over: false,
+        }
+    }
+
+    /// Takes a change in.
+    pub fn observe(&mut self, change: Change<PodView>, at: Moment) {
+        let arrived = self.pods.observe(change, at);
+        self.note_arrivals(arrived);
+    }
+
+    /// Takes in what became of a task; what went wrong, if that is news. `random` spreads the pause that follows.
+    pub fn note(&mut self, done: Done, at: Moment, random: u64) -> Option<Trouble> {
+        match done {
+            Done::Evicted(uid, evicted) => self.pods.note_eviction(&uid, evicted, at.now, random),
+            Done::LookedUp(daemon_set, result) => {
+                let (arrived, trouble) = self.pods.note_look_up(&daemon_set, result, at, random);
+                self.note_arrivals(arrived);
+                trouble
+            }
+            Done::Volumes(result) => self.note_volumes(result, at.now, random),
+        }
+    }
+
+    fn note_arrivals(&mut self, arrived: Vec<String>) {
         if self.is_over {
-            return arrived.into_iter().map(Input::PodArrived).collect();
+            self.arrived.extend(arrived);
         }
-        if !self.pods.is_listed_and_empty() {
-            return Vec::new();
+    }
+
+    fn note_volumes(
+        &mut self,
+        result: Result<Vec<String>, String>,
+        now: Duration,
+        random: u64,
+    ) -> Option<Trouble> {
+        let volumes = self.volumes.as_mut()?;
+        let is_news = result.is_err() && !volumes.has_failed;
+        volumes.has_failed = result.is_err();
+        volumes.due = Some(now + jittered(pause_after(volumes.looks), random));
+        volumes.looks = volumes.looks.saturating_add(1);
+        match result {
+            Ok(attached) => {
+                volumes.is_done = attached.is_empty();
+                volumes.attached = attached;
+                None
+            }
+            Err(why) => is_news.then(|| Trouble {
+                of: "the node's volumes".to_owned(),
+                budget: None,
+                why,
+            }),
         }
-        self.is_over = true;
-        vec![Input::Drained]
+    }
+
+    /// What the cycle is told now.
+    pub fn tell(&mut self, now: Duration) -> Vec<Input> {
+        if self.is_over {
+            return self.arrived.drain(..).map(Input::PodArrived).collect();
+        }
+        let mut told = Vec::new();
+        if self.is_done(now) {
+            self.is_over = true;
+            // What is left behind is said before what follows from it.
+            let attached = self
+                .progress_now(now)
+                .filter(|progress| !progress.attached.is_empty());
+            told.extend(attached.map(Input::Progress));
+            told.push(Input::Drained);
+        } else if self.progress.is_due(now) {
+            let progress = self.progress_now(now);
+            told.extend(self.progress.news(progress, now).map(Input::Progress));
+        }
+        told
+    }
+
+    /// Whether the pods are gone, and the volumes too or their time is up.
+    fn is_done(&mut self, now: Duration) -> bool {
+        if !self.pods.is_empty(now) {
+            // Pods that came late begin the wait anew.
+            self.volumes = None;
+            return false;
+        }
+        let Some(bound) = self.options.volumes else {
+            return true;
+        };
+        let volumes = self.volumes.get_or_insert_with(|| Volumes {
+            end: now.saturating_add(bound),
+            due: Some(now),
+            looks: 0,
+            has_failed: false,
+            attached: Vec::new(),
+            is_done: false,
+        });
+        volumes.is_done || volumes.end <= now
+    }
+
+    fn progress_now(&self, now: Duration) -> Option<Progress> {
+        let attached = self.volumes.as_ref().map(|volumes| volumes.attached.as_slice());
+        self.pods.progress(attached.unwrap_or_default(), now)
     }
 
     /// Whether the cycle was told that nothing is left to evict.
@@ -97,177 +251,60 @@ impl Drain {
         self.is_over
     }
 
-    /// The pods to evict now, while this many evictions are under way.
-    pub fn take_due(&mut self, now: Duration, under_way: usize) -> Vec<PodView> {
+    /// What to do now, while this many tasks are under way.
+    pub fn take_due(&mut self, now: Duration, under_way: usize) -> Vec<Task> {
+        let room = self.options.parallel.max(1).saturating_sub(under_way);
+        let mut tasks = self.pods.take_look_ups(now, room);
         if self.is_over {
-            return Vec::new();
+            return tasks;
         }
-        self.pods.take_due(now, EVICTIONS_MAX.saturating_sub(under_way))
+        let evictions =
+            self.pods
+                .take_evictions(now, room.saturating_sub(tasks.len()), self.options.by_priority);
+        tasks.extend(evictions);
+        if let Some(volumes) = &mut self.volumes
+            && volumes.due.is_some_and(|due| due <= now)
+        {
+            volumes.due = None;
+            tasks.push(Task::ListVolumes);
+        }
+        tasks
     }
 
-    /// When the next eviction is due, while this many are under way.
-    pub fn next_due(&self, under_way: usize) -> Option<Duration> {
-        self.pods
-            .next_due()
-            .filter(|_| !self.is_over && under_way < EVICTIONS_MAX)
-    }
-
-    /// Notes what became of an eviction; whether a refusal is worth telling. `random` spreads the pause that follows.
-    pub fn note(&mut self, uid: &str, evicted: &Evicted, now: Duration, random: u64) -> bool {
-        self.pods.note(uid, evicted, now, random)
-    }
-
-    /// `namespace/name`, or the uid of a pod that is gone.
-    pub fn name(&self, uid: &str) -> String {
-        self.pods.name(uid)
-    }
-
-    /// What is left, at most `max` names of each kind.
-    pub fn progress(&self, max: usize) -> Progress {
-        self.pods.progress(max)
+    /// When something is due or to be told next, while this many tasks are under way.
+    pub fn next_due(&self, now: Duration, under_way: usize) -> Option<Duration> {
+        let has_room = under_way < self.options.parallel.max(1);
+        let look_up = self.pods.next_look_up().filter(|_| has_room);
+        if self.is_over {
+            return look_up;
+        }
+        let eviction = self
+            .pods
+            .next_eviction(now, self.options.by_priority)
+            .filter(|_| has_room);
+        let volumes = self.volumes.as_ref();
+        let times = [
+            look_up,
+            eviction,
+            self.pods.next_given_up(now),
+            volumes.and_then(|volumes| volumes.due),
+            volumes.map(|volumes| volumes.end),
+            Some(self.progress.next()),
+        ];
+        times.into_iter().flatten().min()
     }
 }
 
-impl Pods {
-    /// Takes a change in, and names the pods that were not there before.
-    fn observe(&mut self, change: Change<PodView>, now: Duration) -> Vec<String> {
-        match change {
-            Change::Listed(pods) => {
-                self.is_listed = true;
-                let there: BTreeSet<&String> = pods.iter().map(|pod| &pod.metadata.uid).collect();
-                self.leaving.retain(|uid, _| there.contains(uid));
-                pods.into_iter()
-                    .filter_map(|pod| self.present(pod, now))
-                    .collect()
-            }
-            Change::Present(pod) => self.present(pod, now).into_iter().collect(),
-            Change::Gone(pod) => {
-                let _ = self.leaving.remove(&pod.metadata.uid);
-                Vec::new()
-            }
-            // The list that follows tells what is there.
-            Change::Gap => Vec::new(),
-        }
-    }
-
-    fn present(&mut self, pod: PodView, now: Duration) -> Option<String> {
-        let uid = pod.metadata.uid.clone();
-        if pod::classify(&pod) != pod::Drain::Evict {
-            let _ = self.leaving.remove(&uid);
-            return None;
-        }
-        let is_ending = pod.metadata.deletion_timestamp.is_some();
-        if let Some(known) = self.leaving.get_mut(&uid) {
-            if is_ending {
-                known.state = State::Ending;
-            }
-            known.pod = pod;
-            return None;
-        }
-        let state = if is_ending { State::Ending } else { State::Due(now) };
-        let name = pod::name(&pod);
-        let _ = self.leaving.insert(
-            uid,
-            Leaving {
-                pod,
-                state,
-                refusals: 0,
-                refused_by: None,
-            },
-        );
-        Some(name)
-    }
-
-    fn is_listed_and_empty(&self) -> bool {
-        self.is_listed && self.leaving.is_empty()
-    }
-
-    /// Up to `max` pods whose eviction is due: they are being evicted from here on.
-    fn take_due(&mut self, now: Duration, max: usize) -> Vec<PodView> {
-        let is_due = |leaving: &Leaving| matches!(leaving.state, State::Due(at) if at <= now);
-        let due = self
-            .leaving
-            .values_mut()
-            .filter(|leaving| is_due(leaving))
-            .take(max);
-        due.map(|leaving| {
-            leaving.state = State::Evicting;
-            leaving.pod.clone()
-        })
-        .collect()
-    }
-
-    /// When the next eviction is due.
-    fn next_due(&self) -> Option<Duration> {
-        let times = self.leaving.values().filter_map(|leaving| match leaving.state {
-            State::Due(at) => Some(at),
-            State::Evicting | State::Ending => None,
-        });
-        times.min()
-    }
-
-    /// Notes what became of an eviction; whether a refusal is worth telling.
-    fn note(&mut self, uid: &str, evicted: &Evicted, now: Duration, random: u64) -> bool {
-        let Some(leaving) = self.leaving.get_mut(uid) else {
-            return false;
-        };
-        let (by, asked) = match evicted {
-            Evicted::Accepted => {
-                leaving.refused_by = None;
-                if leaving.state == State::Evicting {
-                    leaving.state = State::Due(now + AGAIN);
-                }
-                return false;
-            }
-            Evicted::Blocked { by, retry_after } => (by, *retry_after),
-            Evicted::Failed(why) => (why, None),
-        };
-        let pause = asked
-            .unwrap_or_else(|| pause_after(leaving.refusals))
-            .min(RETRY_AFTER_MAX);
-        if leaving.state == State::Evicting {
-            leaving.state = State::Due(now + jittered(pause, random));
-        }
-        leaving.refusals = leaving.refusals.saturating_add(1);
-        leaving.refused_by.replace(by.clone()).as_ref() != Some(by)
-    }
-
-    /// `namespace/name`, or the uid of a pod that is gone.
-    fn name(&self, uid: &str) -> String {
-        self.leaving
-            .get(uid)
-            .map_or_else(|| uid.to_owned(), |leaving| pod::name(&leaving.pod))
-    }
-
-    /// What is left, at most `max` names of each kind.
-    fn progress(&self, max: usize) -> Progress {
-        let blockers: BTreeSet<&String> = self
-            .leaving
-            .values()
-            .filter_map(|leaving| leaving.refused_by.as_ref())
-            .collect();
-        Progress {
-            left: self.leaving.len(),
-            ending: self
-                .leaving
-                .values()
-                .filter(|leaving| leaving.state == State::Ending)
-                .count(),
-            named: self
-                .leaving
-                .values()
-                .take(max)
-                .map(|leaving| pod::name(&leaving.pod))
-                .collect(),
-            blockers: blockers.into_iter().take(max).cloned().collect(),
-        }
-    }
-}
-
-fn pause_after(refusals: u32) -> Duration {
+fn pause_after(failures: u32) -> Duration {
     PAUSE_FIRST
-        .saturating_mul(2_u32.saturating_pow(refusals))
+        .saturating_mul(2_u32.saturating_pow(failures))
         .min(PAUSE_MAX)
+}
+
+/// Each name once, so many of them.
+fn some(names: impl IntoIterator<Item = String>, max: usize) -> Vec<String> {
+    let unique: BTreeSet<String> = names.into_iter().collect();
+    unique.into_iter().take(max).collect()
 }
 
 #[cfg(test)]

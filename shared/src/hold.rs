@@ -297,6 +297,7 @@ impl NodePatch {
             keys::BOOT_ID,
             keys::WAS_UNSCHEDULABLE,
             keys::RELEASE_AT,
+            keys::DRAIN_PROGRESS,
         ] {
             patch.clear_if_set(node, key);
         }
@@ -310,6 +311,7 @@ impl NodePatch {
         if hold.phase == Phase::Wanted && hold.was_unschedulable.is_none() {
             patch.set(keys::WAS_UNSCHEDULABLE, node.spec.unschedulable.to_string());
         }
+        patch.clear_if_set(node, keys::DRAIN_PROGRESS);
         patch.unschedulable = Some(true);
         let rebooting = taint.then(|| Taint::no_schedule(keys::REBOOTING));
         let unschedulable = Taint::no_schedule(keys::UNSCHEDULABLE_TAINT);
@@ -319,7 +321,9 @@ impl NodePatch {
 
     /// The drain has ended; the delay begins.
     pub fn delay(node: &NodeView) -> NodePatch {
-        NodePatch::to_phase(node, Phase::Delaying, Term::Work)
+        let mut patch = NodePatch::to_phase(node, Phase::Delaying, Term::Work);
+        patch.clear_if_set(node, keys::DRAIN_PROGRESS);
+        patch
     }
 
     /// `until`, further ahead.
@@ -328,6 +332,15 @@ impl NodePatch {
             until: Some(Term::Work),
             ..NodePatch::of(node)
         }
+    }
+
+    /// The same, and how far the drain has come.
+    pub fn progress(node: &NodeView, progress: &str) -> NodePatch {
+        let mut patch = NodePatch::renew(node);
+        if node.annotation(keys::DRAIN_PROGRESS) != Some(progress) {
+            patch.set(keys::DRAIN_PROGRESS, progress.to_owned());
+        }
+        patch
     }
 
     /// The final check and its proof.
@@ -377,7 +390,10 @@ impl NodePatch {
     fn without_marks(node: &NodeView, created: &str) -> NodePatch {
         let mut patch = NodePatch::of(node);
         patch.set(keys::GIVEN_BACK, created.to_owned());
-        for key in keys::MARK_ANNOTATIONS.into_iter().chain([keys::CANCEL]) {
+        for key in keys::MARK_ANNOTATIONS
+            .into_iter()
+            .chain([keys::CANCEL, keys::DRAIN_PROGRESS])
+        {
             patch.clear_if_set(node, key);
         }
         patch.phase = Some(None);

@@ -37,6 +37,8 @@ pub const REPLACED: &str = "cordonhold.dev/replaced";
 
 /// Label, a person's: with the value `disabled` the DaemonSet puts no agent on the node.
 pub const AGENT: &str = "cordonhold.dev/agent";
+/// Annotation: how far the drain has come, for people. Not a mark: nobody decides by it.
+pub const DRAIN_PROGRESS: &str = "cordonhold.dev/drain-progress";
 
 /// Annotation on the Lease of a pool: the lock's record.
 pub const LOCK: &str = "cordonhold.dev/lock";

@@ -1,10 +1,12 @@
 //! What a drain does with a pod. The rules are kubectl drain's with `--force --ignore-daemonsets --delete-emptydir-data`
 //! (k8s.io/kubectl: pkg/drain/filters.go), which is what kured asks for.
 //!
-//! Not here: how pods are listed and evicted.
+//! The drain and the final check both ask here, so that a pod which the one leaves alone never stops the other.
+//! Not here: how pods are listed (the API server applies `--drain-pod-selector`) and evicted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use crate::node::null_is_default;
@@ -46,6 +48,8 @@ pub struct OwnerReference {
     pub api_version: String,
     #[serde(default)]
     pub kind: String,
+    #[serde(default)]
+    pub name: String,
     #[serde(default, deserialize_with = "null_is_default")]
     pub controller: bool,
 }
@@ -56,6 +60,9 @@ pub struct OwnerReference {
 pub struct Spec {
     #[serde(default, deserialize_with = "null_is_default")]
     pub node_name: String,
+    /// Of its priority class.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub priority: i32,
 }
 
 /// Of `status`.
@@ -66,14 +73,21 @@ pub struct Status {
 }
 
 /// What a drain does with a pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Drain {
     /// It must be gone before the reboot.
     Evict,
-    /// Its DaemonSet would put it back at once: it stays.
-    DaemonSet,
-    /// The kubelet's own, from a file on the host: the API cannot remove it.
-    Mirror,
+    /// Its DaemonSet would put it back at once: it stays, unless that DaemonSet does not exist.
+    DaemonSet(DaemonSet),
+    /// It stays: it is the kubelet's own, from a file on the host, or of another API group's DaemonSet.
+    Stay,
+}
+
+/// The DaemonSet that a pod names as its controller.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DaemonSet {
+    pub namespace: String,
+    pub name: String,
 }
 
 /// `namespace/name`.
@@ -85,55 +99,61 @@ pub fn name(pod: &PodView) -> String {
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// What a drain does with this pod. A finished pod of a DaemonSet is evicted, as by kubectl.
+///
+/// kubectl evicts the pods of a DaemonSet of another API group (`OpenKruise` has one), which come back at once:
+/// a drain that evicts late pods too would never end.
 pub fn classify(pod: &PodView) -> Drain {
     let finished = matches!(pod.status.phase.as_str(), "Succeeded" | "Failed");
-    let of_daemon_set = pod
+    let daemon_set = pod
         .metadata
         .owner_references
         .iter()
-        .any(|owner| owner.controller && owner.kind == "DaemonSet" && owner.api_version == "apps/v1");
-    if of_daemon_set && !finished {
-        Drain::DaemonSet
-    } else if pod.metadata.annotations.contains_key(MIRROR) {
-        Drain::Mirror
-    } else {
-        Drain::Evict
+        .find(|owner| owner.controller && owner.kind == "DaemonSet");
+    match daemon_set {
+        Some(owner) if !finished && owner.api_version.starts_with("apps/") => Drain::DaemonSet(DaemonSet {
+            namespace: pod.metadata.namespace.clone(),
+            name: owner.name.clone(),
+        }),
+        Some(_) if !finished => Drain::Stay,
+        _ if pod.metadata.annotations.contains_key(MIRROR) => Drain::Stay,
+        _ => Drain::Evict,
     }
+}
+
+/// How much longer a drain waits for a pod; `None` is without end, and zero no longer.
+///
+/// `skip_wait` is `--skip-wait-for-delete-timeout`: what should have been gone for that long is not waited for.
+pub fn patience(pod: &PodView, skip_wait: Option<SignedDuration>, now: Timestamp) -> Option<SignedDuration> {
+    let deleted: Timestamp = pod.metadata.deletion_timestamp.as_ref()?.parse().ok()?;
+    let end = deleted.checked_add(skip_wait?).ok()?;
+    Some(end.duration_since(now).max(SignedDuration::ZERO))
+}
+
+/// The `DaemonSets` of these pods: whether they exist decides what a drain does.
+pub fn daemon_sets(pods: &[PodView]) -> BTreeSet<DaemonSet> {
+    let named = pods.iter().filter_map(|pod| match classify(pod) {
+        Drain::DaemonSet(daemon_set) => Some(daemon_set),
+        Drain::Evict | Drain::Stay => None,
+    });
+    named.collect()
+}
+
+/// The pods of this list that a drain would evict or wait for, as `namespace/name`. `missing` are the `DaemonSets` that do not exist.
+pub fn left(
+    pods: &[PodView],
+    missing: &BTreeSet<DaemonSet>,
+    skip_wait: Option<SignedDuration>,
+    now: Timestamp,
+) -> Vec<String> {
+    let leaves = |pod: &&PodView| match classify(pod) {
+        Drain::Evict => true,
+        Drain::DaemonSet(daemon_set) => missing.contains(&daemon_set),
+        Drain::Stay => false,
+    };
+    let is_waited_for = |pod: &&PodView| patience(pod, skip_wait, now) != Some(SignedDuration::ZERO);
+    let left = pods.iter().filter(leaves).filter(is_waited_for);
+    left.map(name).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pod(json: &str) -> PodView {
-        serde_json::from_str(json).unwrap()
-    }
-
-    #[test]
-    fn a_drain_evicts_all_but_daemon_set_and_mirror_pods() {
-        let cases = [
-            (r#"{"metadata":{"name":"bare"}}"#, Drain::Evict),
-            (
-                r#"{"metadata":{"ownerReferences":[{"apiVersion":"apps/v1","kind":"ReplicaSet","controller":true}]}}"#,
-                Drain::Evict,
-            ),
-            (
-                r#"{"metadata":{"ownerReferences":[{"apiVersion":"apps/v1","kind":"DaemonSet","controller":true}]}}"#,
-                Drain::DaemonSet,
-            ),
-            (
-                r#"{"metadata":{"ownerReferences":[{"apiVersion":"apps/v1","kind":"DaemonSet","controller":true}]},
-                   "status":{"phase":"Failed"}}"#,
-                Drain::Evict,
-            ),
-            (
-                r#"{"metadata":{"annotations":{"kubernetes.io/config.mirror":"x"}}}"#,
-                Drain::Mirror,
-            ),
-            (r#"{"status":{"phase":"Succeeded"}}"#, Drain::Evict),
-        ];
-        for (json, expected) in cases {
-            assert_eq!(classify(&pod(json)), expected, "{json}");
-        }
-    }
-}
+mod tests;

@@ -16,7 +16,9 @@ use crate::node::NodeView;
 pub struct Timing {
     /// How often the sentinel is looked at.
     pub period: Duration,
-    /// `None`: no limit.
+    /// From the cordon to the first eviction.
+    pub drain_delay: Duration,
+    /// From the first eviction on. `None`: no limit.
     pub drain_timeout: Option<Duration>,
     pub reboot_delay: Duration,
     pub reboot_timeout: Duration,
@@ -114,7 +116,10 @@ impl Timers {
             Timer::Turn => Some(turn(dates.wish_age(wall))),
             Timer::Poll => Some(jittered(POLL, random)),
             Timer::Renew => hold::RENEW_EVERY.try_into().ok(),
-            Timer::Drain => self.timing.drain_timeout,
+            Timer::Drain => self
+                .timing
+                .drain_timeout
+                .map(|timeout| timeout.saturating_add(self.timing.drain_delay)),
             Timer::Delay => Some(self.timing.reboot_delay),
             Timer::Seal => Some(SEAL),
             Timer::Deadline => Some(DEADLINE),
@@ -182,6 +187,7 @@ mod tests {
     fn timers() -> Timers {
         Timers::new(Timing {
             period: Duration::from_secs(1),
+            drain_delay: Duration::ZERO,
             drain_timeout: None,
             reboot_delay: Duration::from_secs(60),
             reboot_timeout: Duration::from_secs(1800),

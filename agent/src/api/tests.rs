@@ -70,11 +70,16 @@ fn a_blocked_eviction_names_its_budget() {
         r#"{"code":429,"reason":"TooManyRequests","message":"Cannot evict pod","details":{"causes":
            [{"reason":"DisruptionBudget","message":"The disruption budget web needs 3 healthy pods and has 3 currently"}]}}"#,
     );
-    let Evicted::Blocked { by, retry_after } = blocked.evicted() else {
+    let Evicted::Blocked {
+        budget,
+        why,
+        retry_after,
+    } = blocked.evicted()
+    else {
         panic!("{blocked:?}")
     };
-    assert!(by.contains("budget web"), "{by}");
-    assert_eq!(retry_after, None);
+    assert_eq!((budget.as_deref(), retry_after), (Some("web"), None));
+    assert!(why.contains("needs 3 healthy pods"), "{why}");
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use cordonhold_rt::duration;
+use cordonhold_shared::drain::Options;
+use jiff::SignedDuration;
 
 use cordonhold_shared::selector::Selector;
 
@@ -12,10 +14,10 @@ use super::value::{self, Maybe};
 #[derive(Clone, Debug, PartialEq, clap::Args)]
 #[command(next_help_heading = "The drain")]
 pub struct DrainConfig {
-    /// Wait before the node is cordoned and drained
+    /// Wait between the cordon and the first eviction, if there is anything to evict
     #[arg(long, env = "KURED_DRAIN_DELAY", value_name = "DURATION", default_value = "0", value_parser = duration::parse)]
     pub drain_delay: Duration,
-    /// Longest drain, after which the reboot is called off; 0 is no limit
+    /// Longest drain, after which the reboot is called off or, with --force-reboot, goes on; 0 is no limit
     #[arg(long, env = "KURED_DRAIN_TIMEOUT", value_name = "DURATION", default_value = "0", value_parser = value::limit)]
     pub drain_timeout: Maybe<Duration>,
     /// Seconds that an evicted pod has to end; below 0 each pod's own
@@ -27,10 +29,10 @@ pub struct DrainConfig {
     /// Pods whose deletion began longer ago than this are not waited for; 0 waits for all
     #[arg(long, env = "KURED_SKIP_WAIT_FOR_DELETE_TIMEOUT", value_name = "SECONDS", default_value = "0", allow_negative_numbers = true, value_parser = value::seconds)]
     pub skip_wait_for_delete_timeout: Duration,
-    /// Reboot although the drain failed or took too long
+    /// Reboot although pods are left when --drain-timeout is over; cordon and lock must hold all the same
     #[arg(long, env = "KURED_FORCE_REBOOT", value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, value_parser = value::boolean)]
     pub force_reboot: bool,
-    /// Drain in waves, pods of higher priority later
+    /// Drain in waves: the lowest priority first, the next when those pods are gone
     #[arg(long, env = "CORDONHOLD_DRAIN_BY_PRIORITY", value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, value_parser = value::boolean)]
     pub drain_by_priority: bool,
     /// Longest wait for the node's volumes to be detached after the drain; 0 does not wait
@@ -39,4 +41,26 @@ pub struct DrainConfig {
     /// How many evictions are under way at once
     #[arg(long, env = "CORDONHOLD_MAX_PARALLEL_EVICTIONS", value_name = "COUNT", default_value = "20", allow_negative_numbers = true, value_parser = value::integer::<1, 1000>)]
     pub max_parallel_evictions: i64,
+}
+
+impl DrainConfig {
+    /// Force begins where a drain takes too long, and one without a limit never does.
+    pub(super) fn force_without_limit(&self) -> Option<String> {
+        let is_idle = self.force_reboot && self.drain_timeout.is_none();
+        is_idle.then(|| "--force-reboot does nothing without --drain-timeout: a drain that is blocked goes on for ever".to_owned())
+    }
+
+    /// What the drain's bookkeeping rests on.
+    pub fn options(&self) -> Options {
+        let skip_wait = self.skip_wait_for_delete_timeout;
+        Options {
+            delay: self.drain_delay,
+            parallel: usize::try_from(self.max_parallel_evictions).unwrap_or(1),
+            by_priority: self.drain_by_priority,
+            skip_wait: SignedDuration::try_from(skip_wait)
+                .ok()
+                .filter(|skip_wait| !skip_wait.is_zero()),
+            volumes: self.volume_detach_timeout,
+        }
+    }
 }

@@ -8,26 +8,6 @@ use super::{Args, ArgsError};
 type IsSet = fn(&Args, &Args) -> bool;
 
 pub(super) const FLAGS: &[(&str, IsSet)] = &[
-    // The drain.
-    ("drain-delay", |a, d| a.drain.drain_delay != d.drain.drain_delay),
-    ("drain-pod-selector", |a, d| {
-        a.drain.drain_pod_selector != d.drain.drain_pod_selector
-    }),
-    ("skip-wait-for-delete-timeout", |a, d| {
-        a.drain.skip_wait_for_delete_timeout != d.drain.skip_wait_for_delete_timeout
-    }),
-    ("force-reboot", |a, d| {
-        a.drain.force_reboot != d.drain.force_reboot
-    }),
-    ("drain-by-priority", |a, d| {
-        a.drain.drain_by_priority != d.drain.drain_by_priority
-    }),
-    ("volume-detach-timeout", |a, d| {
-        a.drain.volume_detach_timeout != d.drain.volume_detach_timeout
-    }),
-    ("max-parallel-evictions", |a, d| {
-        a.drain.max_parallel_evictions != d.drain.max_parallel_evictions
-    }),
     // The host.
     ("reboot-method", |a, d| {
         a.host.reboot_method != d.host.reboot_method

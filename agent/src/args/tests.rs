@@ -197,13 +197,6 @@ fn words_that_pflag_would_pass_over_in_silence_are_refused() {
 #[test]
 fn what_this_version_does_not_do_is_refused_and_its_default_is_not() {
     let samples: &[(&str, &str, &str)] = &[
-        ("drain-delay", "1s", "0s"),
-        ("drain-pod-selector", "app=web", ""),
-        ("skip-wait-for-delete-timeout", "30", "0"),
-        ("force-reboot", "true", "f"),
-        ("drain-by-priority", "1", "0"),
-        ("volume-detach-timeout", "1m", "0h"),
-        ("max-parallel-evictions", "5", "20"),
         ("lock-release-delay", "1m", "0"),
         ("annotate-nodes", "T", "False"),
         ("pre-reboot-node-labels", "a=b", ""),
@@ -326,4 +319,42 @@ fn help_names_every_flag_with_its_variable_and_no_value_of_one() {
             assert!(help.contains(part), "{part} is missing in {help}");
         }
     }
+}
+
+#[test]
+fn the_drains_flags_reach_the_drain() {
+    let config = config(&[
+        "--drain-delay=5s",
+        "--drain-timeout=10m",
+        "--force-reboot",
+        "--drain-pod-selector=app in (a, b)",
+        "--skip-wait-for-delete-timeout=30",
+        "--drain-by-priority",
+        "--volume-detach-timeout=2m",
+        "--max-parallel-evictions=7",
+    ]);
+    let options = config.drain.options();
+    assert_eq!(
+        (options.delay, config.timing.drain_delay),
+        (Duration::from_secs(5), options.delay)
+    );
+    assert_eq!(options.skip_wait, Some(jiff::SignedDuration::from_secs(30)));
+    assert_eq!(options.volumes, Some(Duration::from_secs(120)));
+    assert!(options.by_priority && options.parallel == 7);
+    assert!(config.policy.force_reboot && config.warnings.is_empty());
+    let selector = config.drain.drain_pod_selector.unwrap();
+    assert_eq!(selector.to_string(), "app in (a,b)");
+    let config = self::config(&[]);
+    assert_eq!(config.drain.options().skip_wait, None);
+    assert!(!config.policy.force_reboot);
+}
+
+#[test]
+fn force_without_a_limit_is_said_to_do_nothing() {
+    let config = config(&["--force-reboot"]);
+    assert!(
+        config.warnings[0].contains("--drain-timeout"),
+        "{:?}",
+        config.warnings
+    );
 }

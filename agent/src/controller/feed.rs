@@ -61,6 +61,7 @@ pub(super) fn node_target(api: &Api) -> Target {
         name: "the Node",
         path: Api::nodes_path(),
         fields: api.node_selector(),
+        labels: None,
         ends_with_object: true,
     }
 }
@@ -70,6 +71,7 @@ pub(super) fn lock_target(place: &Place<'_>) -> Target {
         name: "the lock",
         path: place.path(),
         fields: format!("metadata.name={}", place.name),
+        labels: None,
         ends_with_object: false,
     }
 }

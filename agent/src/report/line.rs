@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use cordonhold_shared::cycle::{Disturbance, Next, Reason, Report, Shutdown};
+use cordonhold_shared::drain::Progress;
 
 /// How much attention a line asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +59,11 @@ impl Line {
             | Report::LockStalled(_)
             | Report::PoolUnavailable { .. }
             | Report::LockUnreadable(_) => Line::waiting(report),
+            Report::Draining { .. }
+            | Report::Progress(_)
+            | Report::DrainBlocked(_)
+            | Report::Forced(_)
+            | Report::Delaying => Line::of_drain(report),
             _ => Line::of_work(report),
         }
     }
@@ -170,6 +176,51 @@ impl Line {
         }
     }
 
+    fn of_drain(report: &Report) -> Line {
+        let info = |event, text| Line {
+            event,
+            text,
+            ..Line::default()
+        };
+        let warning = |notice, event, text| Line {
+            level: Level::Warning,
+            notice: Some(notice),
+            ..info(event, text)
+        };
+        match report {
+            Report::Draining {
+                was_unschedulable,
+                round,
+            } => Line {
+                was_unschedulable: Some(*was_unschedulable),
+                round: Some(*round),
+                notice: Some("RebootDraining"),
+                ..info("draining", "the node is cordoned and held: draining it")
+            },
+            Report::Progress(progress) => Line {
+                why: Some(progress.to_string()),
+                ..info("drain_progress", "waiting for pods to leave the node")
+            },
+            Report::DrainBlocked(progress) => Line {
+                why: Some(progress.to_string()),
+                ..warning(
+                    "RebootDrainBlocked",
+                    "drain_blocked",
+                    "the drain is blocked, and goes on trying",
+                )
+            },
+            Report::Forced(progress) => Line {
+                why: progress.as_ref().map(Progress::to_string),
+                ..warning(
+                    "RebootForced",
+                    "forced",
+                    "the drain took too long: the reboot goes on under the pods that are left, by --force-reboot",
+                )
+            },
+            _ => info("delaying", "the drain is over: the delay begins"),
+        }
+    }
+
     fn of_work(report: &Report) -> Line {
         let info = |event, text| Line {
             event,
@@ -186,19 +237,6 @@ impl Line {
             ..noticed(notice, event, text)
         };
         match report {
-            Report::Draining {
-                was_unschedulable,
-                round,
-            } => Line {
-                was_unschedulable: Some(*was_unschedulable),
-                round: Some(*round),
-                ..noticed(
-                    "RebootDraining",
-                    "draining",
-                    "the node is cordoned and held: draining it",
-                )
-            },
-            Report::Delaying => info("delaying", "the node is drained: the delay begins"),
             Report::Disturbed { by, next } => Line::disturbed(by, *next),
             Report::Sealed => info("sealed", "the final check is passed: rebooting now"),
             Report::Rebooting => noticed("Rebooting", "rebooting", "the reboot command was accepted"),
@@ -275,7 +313,10 @@ impl Line {
             Reason::NoLongerWanted => because("no_longer_wanted", None),
             Reason::Cancelled(why) => because("cancelled", Some(why)),
             Reason::Paused(word) => because("paused", Some(word)),
-            Reason::DrainTimeout => because("drain_timeout", None),
+            Reason::DrainTimeout(progress) => because(
+                "drain_timeout",
+                progress.as_ref().map(Progress::to_string).as_ref(),
+            ),
             Reason::Disturbed(by) => disturbed("disturbed", by),
             Reason::TooManyRedrains(by) => disturbed("too_many_redrains", by),
             Reason::HoldLost => because("hold_lost", None),

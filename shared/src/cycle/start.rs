@@ -180,6 +180,8 @@ impl Cycle {
         self.hold = None;
         self.seen = None;
         self.redrains = 0;
+        self.progress = None;
+        self.is_forced = false;
         self.vain_reboots = 0;
         self.stalled = false;
         self.waited_out = false;

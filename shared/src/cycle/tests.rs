@@ -7,6 +7,7 @@ use crate::hold::{Holder, Phase};
 use crate::lock::is_over;
 
 mod counterexamples;
+mod drains;
 mod kureds_defects;
 mod kureds_return;
 mod lock;

@@ -4,6 +4,7 @@ use super::{
     Act, Cycle, Disturbance, Failure, Input, Next, OnUncordon, Outcome, Patching, Reason, Report, Request,
     Stage, Timer, Working, is_retry, paused,
 };
+use crate::drain::Progress;
 use crate::hold::{self, NodePatch, Phase};
 use crate::keys;
 use crate::node::NodeView;
@@ -56,6 +57,8 @@ impl Cycle {
         let round = self.redrains.saturating_add(1);
         let version = node.version().to_owned();
         self.seen = Some(node);
+        self.progress = None;
+        self.is_forced = false;
         self.rest(
             Stage::Draining(Working::Going),
             [
@@ -76,9 +79,8 @@ impl Cycle {
             (Working::Going | Working::EndRetrying, Input::Seen(node)) => {
                 self.examine(&node).unwrap_or_else(Outcome::rest)
             }
-            (Working::Going | Working::EndRetrying, Input::Due(Timer::Drain)) => {
-                self.undo(Reason::DrainTimeout)
-            }
+            (Working::Going | Working::EndRetrying, Input::Due(Timer::Drain)) => self.drain_timed_out(step),
+            (Working::Going, Input::Progress(progress)) => self.progressed(progress),
             // Nothing was reached yet that a gap could have undone.
             (Working::Going | Working::EndRetrying, Input::Gap) if self.policy.verify => {
                 self.cordon().after([Act::StopDrain])
@@ -114,6 +116,35 @@ impl Cycle {
         }
     }
 
+    /// Never taken for a success: the reboot is called off, or forced and reported as such.
+    fn drain_timed_out(&mut self, step: Working) -> Outcome {
+        if !self.policy.force_reboot {
+            return self.undo(Reason::DrainTimeout(self.progress.clone()));
+        }
+        if step == Working::EndRetrying {
+            // It had ended in time.
+            return Outcome::rest();
+        }
+        self.is_forced = true;
+        let report = Report::Forced(self.progress.clone());
+        self.end_drain().after([Act::StopDrain]).reporting(report)
+    }
+
+    /// It is written beside `until`.
+    fn progressed(&mut self, progress: Progress) -> Outcome {
+        let before = self.progress.replace(progress.clone());
+        let is_news = before.is_none_or(|before| {
+            before == progress || before.blockers != progress.blockers || before.attached != progress.attached
+        });
+        let report = if progress.is_blocked() && is_news {
+            Report::DrainBlocked(progress)
+        } else {
+            Report::Progress(progress)
+        };
+        self.ask(Stage::Draining(Working::RenewReading), Request::ReadNode)
+            .reporting(report)
+    }
+
     fn end_drain(&mut self) -> Outcome {
         self.ask(Stage::Draining(Working::EndReading), Request::ReadNode)
     }
@@ -141,10 +172,13 @@ impl Cycle {
                 if self.ours(&node).is_none() {
                     return self.undo(Reason::HoldLost);
                 }
-                self.ask(
-                    stage(Working::RenewWriting),
-                    Request::PatchNode(NodePatch::renew(&node)),
-                )
+                let patch = match &self.progress {
+                    Some(progress) if going == Stage::Draining(Working::Going) => {
+                        NodePatch::progress(&node, &progress.to_string())
+                    }
+                    _ => NodePatch::renew(&node),
+                };
+                self.ask(stage(Working::RenewWriting), Request::PatchNode(patch))
             }
             (Working::RenewWriting, Input::Patched(Ok(_))) => {
                 self.retries = 0;

@@ -231,7 +231,14 @@ impl Protocol {
     pub(crate) fn due(&self, state: &mut State, index: usize, timer: Timer) -> bool {
         match timer {
             Timer::Renew => state.left.renewals -= 1,
-            Timer::Drain => state.left.drain_timeouts -= 1,
+            Timer::Drain => {
+                state.left.drain_timeouts -= 1;
+                let agent = &state.agents[index];
+                // Whatever the agent makes of it, only a drain that was not over may be rebooted over.
+                if self.scenario.force_reboot && agent.drain == Drain::Running {
+                    state.nodes[usize::from(agent.node)].seen.forced = true;
+                }
+            }
             Timer::Seal => state.left.pauses -= 1,
             _ => {}
         }

@@ -137,6 +137,7 @@ impl Protocol {
             redrains_max: scenario.redrains_max,
             delays_release: scenario.delays_release,
             signs: Signs::default(),
+            force_reboot: scenario.force_reboot,
         };
         Protocol {
             policies: (0..scenario.nodes).map(policy).collect(),

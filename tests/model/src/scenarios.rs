@@ -19,6 +19,7 @@ pub struct Scenario {
     pub redrains_max: u8,
     /// Whether there is a `--lock-release-delay`.
     pub delays_release: bool,
+    pub force_reboot: bool,
     /// Nodes that an admin had cordoned before.
     pub cordoned: Vec<u8>,
     /// Nodes with a second agent.
@@ -50,6 +51,7 @@ impl Scenario {
             on_uncordon: OnUncordon::Redrain,
             redrains_max: 1,
             delays_release: false,
+            force_reboot: false,
             cordoned: Vec::new(),
             second_agents: Vec::new(),
             kured: Vec::new(),
@@ -137,6 +139,10 @@ pub fn quick() -> Vec<Scenario> {
             nodes: 1,
             ..two("Node deleted, crash, admin's cordon", Faults { deletions: 1, crashes: 1, admin_cordons: 1, ..NONE })
         },
+        Scenario {
+            force_reboot: true,
+            ..two("forced reboot, uncordon, webhook down", Faults { drain_timeouts: 1, uncordons: 1, webhook_failures: 1, ..NONE })
+        },
         two("foreign reboot", Faults { foreign_reboots: 1, ..NONE }),
         Scenario {
             second_agents: vec![0],
@@ -179,6 +185,10 @@ pub fn deep() -> Vec<Scenario> {
         rests(Scenario {
             watches_lag: false,
             ..two("failed drain, crash, admin's cordon", Faults { drain_timeouts: 1, crashes: 1, admin_cordons: 1, ..NONE })
+        }),
+        rests(Scenario {
+            force_reboot: true,
+            ..two("forced reboot, crash, strip, webhook down", Faults { drain_timeouts: 1, crashes: 1, strips: 1, webhook_failures: 1, ..NONE })
         }),
         rests(two("Node deleted", Faults { deletions: 1, ..NONE })),
         two("crash, uncordon, expiry, webhook down", Faults { crashes: 1, uncordons: 1, expiries: 1, webhook_failures: 1, ..NONE }),

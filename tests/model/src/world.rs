@@ -73,6 +73,8 @@ pub(crate) struct Ghost {
     pub(crate) disturbed: bool,
     /// The pods were listed, and there were none, since the last cordon patch.
     pub(crate) listed: bool,
+    /// The drain took too long, and the reboot may go on without an empty node.
+    pub(crate) forced: bool,
     pub(crate) confirmed: bool,
     /// The agent whose seal is on the Node, if it still lives.
     pub(crate) sealed_by: Option<u8>,

@@ -216,6 +216,7 @@ impl Protocol {
             Some(Some(Phase::Draining)) => {
                 ghost.disturbed = false;
                 ghost.listed = false;
+                ghost.forced = false;
                 ghost.confirmed = false;
                 ghost.sealed_by = None;
                 ghost.was = ghost.was.or(Some(old.spec.unschedulable));
@@ -227,7 +228,7 @@ impl Protocol {
                 if ghost.disturbed {
                     wrong.push(Wrong::SealedAfterDisturbance);
                 }
-                if !ghost.listed {
+                if !ghost.listed && !ghost.forced {
                     wrong.push(Wrong::SealedUnlisted);
                 }
                 if !ghost.confirmed {

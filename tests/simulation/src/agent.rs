@@ -11,7 +11,7 @@ use cordonhold_shared::admission::Requester;
 use cordonhold_shared::cycle::{
     self, Act, Cycle, HostState, Input, OnUncordon, Policy, RebootFailure, Report, Request as Asked, Timer,
 };
-use cordonhold_shared::drain::Drain;
+use cordonhold_shared::drain::{self, Drain};
 use cordonhold_shared::hold::Signs;
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::Share;
@@ -63,6 +63,7 @@ pub(crate) struct Agent {
     pub(crate) node: String,
     pub(crate) policy: Policy,
     pub(crate) timing: Timing,
+    drain: drain::Options,
     /// How far its clock is off.
     pub(crate) skew: SignedDuration,
     pub(crate) cut_off_until: Duration,
@@ -127,6 +128,7 @@ impl Agent {
         let node = format!("node-{index}");
         let timing = Timing {
             period: random.seconds(5, 60),
+            drain_delay: random.millis(0, 5_000),
             drain_timeout: random.chance(9_000).then(|| random.seconds(300, 900)),
             reboot_delay: random.millis(0, 20_000),
             reboot_timeout: random.seconds(600, 1_800),
@@ -155,11 +157,20 @@ impl Agent {
                 protects: random.chance(5_000),
                 ..Signs::default()
             },
+            force_reboot: random.chance(3_000),
+        };
+        let drain = drain::Options {
+            delay: timing.drain_delay,
+            parallel: 1 + random.index(20),
+            by_priority: random.chance(5_000),
+            skip_wait: None,
+            volumes: random.chance(3_000).then(|| random.seconds(1, 30)),
         };
         Agent {
             node,
             policy,
             timing,
+            drain,
             skew: SignedDuration::ZERO,
             cut_off_until: Duration::ZERO,
             process: None,
@@ -167,6 +178,12 @@ impl Agent {
             is_start_planned: true,
             operator_called: false,
         }
+    }
+
+    /// How long after its cordon this agent may reboot under pods at the earliest; `None` is never.
+    pub(crate) fn forces_after(&self) -> Option<Duration> {
+        let timeout = self.timing.drain_timeout.filter(|_| self.policy.force_reboot)?;
+        Some(timeout + self.timing.drain_delay)
     }
 
     pub(crate) fn clock(&self, now: Duration) -> Timestamp {
@@ -247,7 +264,7 @@ impl World {
             last_call: 0,
             last_task: 0,
             followers: [None, None, None],
-            drain: Drain::default(),
+            drain: Drain::new(agent.drain.clone(), now),
             evictions: 0,
         });
         self.trace(|| format!("agent {index}.{number} starts"));
@@ -297,7 +314,7 @@ impl World {
 
     /// Lets the shell go on: events as long as no request is open, and evictions.
     pub(crate) fn pump(&mut self, agent: usize) {
-        self.evict_due(agent);
+        self.drain_goes_on(agent);
         while let Some(input) = self.next_event(agent) {
             self.take(agent, input);
         }
@@ -381,8 +398,9 @@ impl World {
             Act::WatchLock(false) => self.unfollow(agent, Source::Lock),
             Act::StartDrain => {
                 self.follow(agent, Source::Drain, None);
+                let options = self.agents[agent].drain.clone();
                 if let Some(process) = self.process(agent) {
-                    process.drain = Drain::default();
+                    process.drain = Drain::new(options, now);
                     process.evictions = 0;
                 }
             }
@@ -406,6 +424,9 @@ impl World {
         self.trace(|| format!("agent {agent} reports {report:?}"));
         if matches!(report, Report::CalledOff(_)) {
             self.statistics.called_off += 1;
+        }
+        if matches!(report, Report::Forced(_)) {
+            self.statistics.forced += 1;
         }
         let operator = match report {
             Report::StillSealed(_) => Operator::PowerCycle(agent),
@@ -477,7 +498,7 @@ impl World {
         let Some(process) = self.process(agent) else {
             return;
         };
-        let mut next = process.next_eviction();
+        let mut next = process.next_of_drain(now);
         if process.open.is_none() {
             let loop_next = [process.timers.next_end(), Some(process.next_look)];
             next = loop_next.into_iter().chain([next]).flatten().min();

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use cordonhold_shared::keys;
+use cordonhold_shared::pod::DaemonSet;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -251,6 +252,11 @@ impl ApiServer {
             true
         };
         Ok(self.commit(request, Some(old), Some(value), is_judged))
+    }
+
+    pub(crate) fn has_daemon_set(&self, name: &DaemonSet) -> bool {
+        let key = Key::new(Resource::DaemonSets, &name.namespace, &name.name);
+        self.object(&key).is_some()
     }
 
     /// The annotation of stock kured's DaemonSet.

@@ -33,6 +33,8 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) struct Oracle {
     concurrency: usize,
     nodes: Vec<Known>,
+    /// How long after its cordon each agent may reboot under pods at the earliest, by `--force-reboot`.
+    forces_after: Vec<Option<Duration>>,
     /// The lock as it could last be read.
     record: Record,
     /// When the request that is being looked at was sent.
@@ -45,6 +47,8 @@ struct Known {
     /// Whether people want it cordoned; `None` where nobody can say.
     expected: Option<bool>,
     held: Option<Held>,
+    /// Which process began the drain that goes on, and when.
+    drain: Option<(u64, Duration)>,
     delay: Option<Delay>,
     seal: Option<Seal>,
     /// The hold that fills a slot of the budget, by its `created`, and the Node's uid.
@@ -60,6 +64,8 @@ struct Delay {
     /// What interrupted it.
     broken: Option<String>,
     is_listed_empty: bool,
+    /// The drain took too long, and its agent may force the reboot.
+    is_forced: bool,
     is_confirmed: bool,
 }
 
@@ -77,8 +83,15 @@ impl Oracle {
         Oracle {
             concurrency,
             nodes: (0..nodes).map(|_| Known::default()).collect(),
+            forces_after: vec![None; nodes],
             record: Record::default(),
             sent: Duration::ZERO,
+        }
+    }
+
+    pub(crate) fn may_force(&mut self, index: usize, after: Option<Duration>) {
+        if let Some(known) = self.forces_after.get_mut(index) {
+            *known = after;
         }
     }
 
@@ -95,7 +108,6 @@ impl Oracle {
         sent: Duration,
         server: &ApiServer,
     ) {
-        let _ = server;
         self.sent = sent;
         let lists_pods = request.key.resource == Resource::Pods && matches!(request.verb, Verb::List(_));
         let (true, Some((index, _)), Ok(Answer::List(pods, _))) =
@@ -103,9 +115,11 @@ impl Oracle {
         else {
             return;
         };
-        let is_empty = pods
-            .iter()
-            .all(|object| pod::classify(object.pod()) != pod::Drain::Evict);
+        let is_empty = pods.iter().all(|object| match pod::classify(object.pod()) {
+            pod::Drain::Evict => false,
+            pod::Drain::DaemonSet(name) => server.has_daemon_set(&name),
+            pod::Drain::Stay => true,
+        });
         if let Some(delay) = self.nodes.get_mut(index).and_then(|known| known.delay.as_mut()) {
             delay.is_listed_empty |= is_empty && delay.broken.is_none();
         }
@@ -126,7 +140,7 @@ impl Oracle {
                     .or_else(|| self.undoes_a_reboot(commit, index, hosts))
                     .or_else(|| self.cordon_changed(commit, index))
                     .or_else(|| {
-                        self.continuity(commit, index);
+                        self.continuity(commit, index, now);
                         self.budget_of_node(commit, index);
                         self.at_most_n()
                     })
@@ -153,8 +167,9 @@ impl Oracle {
     }
 
     /// Follows the cordon from the end of the drain to the seal.
-    fn continuity(&mut self, commit: &Commit, index: usize) {
+    fn continuity(&mut self, commit: &Commit, index: usize, now: Duration) {
         let sent = self.sent;
+        let forces_after = self.forces_after.get(index).copied().flatten();
         let Some(known) = self.nodes.get_mut(index) else {
             return;
         };
@@ -193,6 +208,9 @@ impl Oracle {
                     created: hold.holder.created.clone(),
                     broken: None,
                     is_listed_empty: false,
+                    is_forced: forces_after
+                        .zip(known.drain)
+                        .is_some_and(|(after, (_, began))| now >= began + after),
                     is_confirmed: false,
                 };
                 delay.broken = broken(&delay);
@@ -206,6 +224,11 @@ impl Oracle {
             Phase::Draining | Phase::Returning => {
                 known.delay = None;
                 known.seal = None;
+                let goes_on =
+                    known.drain.is_some_and(|(of, _)| of == process) && old_phase == Some(Phase::Draining);
+                if !goes_on {
+                    known.drain = Some((process, now));
+                }
             }
             _ => {}
         }
@@ -298,7 +321,7 @@ fn wrong_with(delay: Option<&Delay>, new: &NodeView, hold: &Hold) -> Option<Stri
     if !delay.is_confirmed {
         return Some("the lock entry was not confirmed since the drain ended".to_owned());
     }
-    if !delay.is_listed_empty {
+    if !delay.is_listed_empty && !delay.is_forced {
         return Some("no list of pods since the drain ended was empty".to_owned());
     }
     None

@@ -105,6 +105,8 @@ pub struct Statistics {
     pub reboots: u64,
     /// Reboots that were called off.
     pub called_off: u64,
+    /// Drains that took too long and were rebooted over.
+    pub forced: u64,
     pub virtual_time: Duration,
     pub fired: Fired,
     /// Of every event and commit in their order.
@@ -117,6 +119,7 @@ impl Statistics {
         self.steps += other.steps;
         self.reboots += other.reboots;
         self.called_off += other.called_off;
+        self.forced += other.forced;
         self.virtual_time += other.virtual_time;
         self.fired.add(&other.fired);
         // Whichever order the runs ended in.

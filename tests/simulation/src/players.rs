@@ -49,6 +49,8 @@ pub(crate) enum Operator {
 }
 
 const BUDGET: &str = "web";
+/// The `DaemonSet` that exists; pods of another are orphans.
+const DAEMON_SET: &str = "log";
 const APP: &str = "app";
 
 /// How long somebody who makes this fault waits between two times, at the mean.
@@ -92,6 +94,10 @@ impl World {
         });
         let key = Key::new(Resource::PodDisruptionBudgets, WORKLOAD_NAMESPACE, BUDGET);
         let request = self.request(&kubernetes, key, Verb::Create(budget));
+        let _ = self.write(&request);
+        let daemon_set = json!({ "apiVersion": "apps/v1", "kind": "DaemonSet" });
+        let key = Key::new(Resource::DaemonSets, WORKLOAD_NAMESPACE, DAEMON_SET);
+        let request = self.request(&kubernetes, key, Verb::Create(daemon_set));
         let _ = self.write(&request);
         for index in 0..self.hosts.len() {
             let pause = self.random.seconds(1, 60);
@@ -592,16 +598,21 @@ impl World {
         };
         self.pods += 1;
         let kind = self.random.below(10);
-        let owner = if kind == 0 { "DaemonSet" } else { "ReplicaSet" };
+        let (owner, name) = match kind {
+            0 if self.random.chance(3_000) => ("DaemonSet", "gone"),
+            0 => ("DaemonSet", DAEMON_SET),
+            _ => ("ReplicaSet", "web"),
+        };
+        let priority = self.random.below(3);
         let app = if kind < 4 { BUDGET } else { "other" };
         let pod = json!({
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {
                 "labels": { APP: app },
-                "ownerReferences": [{ "apiVersion": "apps/v1", "kind": owner, "name": "web", "controller": true }],
+                "ownerReferences": [{ "apiVersion": "apps/v1", "kind": owner, "name": name, "controller": true }],
             },
-            "spec": { "nodeName": node },
+            "spec": { "nodeName": node, "priority": priority },
         });
         let key = Key::new(Resource::Pods, WORKLOAD_NAMESPACE, &format!("pod-{}", self.pods));
         let kubernetes = Rc::clone(&self.people.kubernetes);

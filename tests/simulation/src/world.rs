@@ -181,6 +181,7 @@ impl World {
         for index in 0..nodes {
             let budget = Budget { nodes, concurrency };
             let agent = Agent::draw(index, budget, self.flaw, &mut self.random);
+            self.oracle.may_force(index, agent.forces_after());
             self.agents.push(agent);
             self.hosts.push(Host::new());
             self.boot_kubelet(index);

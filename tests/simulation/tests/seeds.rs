@@ -19,6 +19,7 @@ fn fixed_seeds_hold_every_invariant_and_every_fault_class_fires() {
     let report = run_many(0..FIXED, &Options::default(), |_| true);
     check(&report);
     assert_eq!(report.statistics.runs, FIXED);
+    assert!(report.statistics.forced > 0, "no reboot was forced");
     assert_eq!(report.unfired(), Vec::<String>::new());
 }
 

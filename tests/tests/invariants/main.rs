@@ -13,6 +13,7 @@ mod bad_input;
 mod cordon_given_back;
 mod crashes;
 mod daemonset;
+mod drain;
 mod evidence;
 mod held_stays_cordoned;
 mod idle;

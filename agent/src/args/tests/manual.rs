@@ -23,16 +23,20 @@ const BETTER: &[(&str, &str)] = &[
     ("concurrency", "also a percentage; 0 is refused"),
     (
         "drain-delay",
-        "negative durations are refused, here and elsewhere",
+        "lies between the cordon and the first eviction; in kured before the cordon, while pods still land; negative durations are refused, here and elsewhere",
     ),
     (
         "drain-grace-period",
         "the variable takes hexadecimal and octal numbers too, here and elsewhere",
     ),
+    (
+        "drain-timeout",
+        "what refuses an eviction is asked again until then; in kured its first word ends the drain",
+    ),
     ("end-time", "`5:00pm` works, as kured's manual says"),
     (
         "force-reboot",
-        "a value without `=` is refused; kured takes `--force-reboot false` for true, here and elsewhere",
+        "waives the look at the pods alone, and only after `--drain-timeout`; a value without `=` is refused; kured takes `--force-reboot false` for true, here and elsewhere",
     ),
     (
         "lock-release-delay",

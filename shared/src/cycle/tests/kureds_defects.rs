@@ -32,6 +32,23 @@ fn d1_the_node_and_its_pods_are_looked_at_again_after_the_delay() {
 }
 
 #[test]
+fn d2_a_pod_that_lands_after_the_drain_began_is_drained_without_any_delay_too() {
+    // As the delay begins: the drain is over, and its end is not yet on the Node.
+    let mut run = agent();
+    run.wish();
+    run.drain();
+    run.world.pods.push("default/late".to_owned());
+    run.feed(Input::PodArrived("default/late".to_owned()));
+    assert!(run.was_disturbed(Disturbance::Pods(vec!["default/late".to_owned()])));
+    run.drain();
+    // And between the last look of the drain and the final check.
+    run.world.pods.push("default/later".to_owned());
+    run.due(Timer::Delay);
+    assert!(run.was_disturbed(Disturbance::Pods(vec!["default/later".to_owned()])));
+    assert!(!run.rebooted());
+}
+
+#[test]
 fn d3_the_cordon_is_written_on_the_node_as_it_is_not_as_it_was() {
     // Cordoned by an admin, and uncordoned by others after it was read.
     let mut run = agent();

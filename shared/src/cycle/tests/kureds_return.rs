@@ -8,7 +8,7 @@ fn d6_a_failed_drain_leaves_an_admins_cordon_and_so_does_the_next_round() {
     run.world.set_unschedulable(true);
     run.wish();
     run.due(Timer::Drain);
-    assert_eq!(run.called_off(), Some(&Reason::DrainTimeout));
+    assert_eq!(run.called_off(), Some(&Reason::DrainTimeout(None)));
     assert!(run.is_clean() && run.world.node.spec.unschedulable);
     run.due(Timer::Backoff);
     run.reach_reboot();

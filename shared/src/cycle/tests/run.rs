@@ -244,6 +244,7 @@ pub(super) fn policy() -> Policy {
         redrains_max: 2,
         delays_release: false,
         signs: Signs::default(),
+        force_reboot: false,
     }
 }
 

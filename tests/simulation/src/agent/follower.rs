@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cordonhold_shared::cycle::Input;
-use cordonhold_shared::drain::Evicted;
+use cordonhold_shared::drain::{self, Done, Evicted, Moment};
 use cordonhold_shared::timers::{jittered, retry_pause};
 use cordonhold_shared::watch::{self, Change};
 
@@ -307,7 +307,7 @@ impl World {
     }
 
     fn tell(&mut self, task: Task, told: &Told) {
-        let now = self.now;
+        let at = self.moment(task.agent);
         let Some(process) = self.process(task.agent) else {
             return;
         };
@@ -316,17 +316,20 @@ impl World {
                 .into_iter()
                 .collect(),
             Source::Lock => watch::lock_changed(&told.change(|_| ())).into_iter().collect(),
-            Source::Drain => process
-                .drain
-                .observe(told.change(|object| object.pod().clone()), now),
+            Source::Drain => {
+                process
+                    .drain
+                    .observe(told.change(|object| object.pod().clone()), at);
+                Vec::new()
+            }
         };
         let messages = inputs.into_iter().map(|input| (task.source, task.number, input));
         process.inbox.extend(messages);
     }
 
-    /// Sends the evictions that are due.
-    pub(super) fn evict_due(&mut self, agent: usize) {
-        let now = self.now;
+    /// Carries out what the drain asks for, and takes what it has to tell.
+    pub(super) fn drain_goes_on(&mut self, agent: usize) {
+        let at = self.moment(agent);
         let Some(process) = self.process(agent) else {
             return;
         };
@@ -340,21 +343,71 @@ impl World {
             number: follower.task,
             connection: 0,
         };
-        let due = process.drain.take_due(now, process.evictions);
-        process.evictions += due.len();
-        for pod in due {
-            let key = Key::new(Resource::Pods, &pod.metadata.namespace, &pod.metadata.name);
-            let uid = pod.metadata.uid;
-            let deletion = Deletion {
-                uid: Some(uid.clone()),
-                grace_seconds: None,
+        loop {
+            let Some(process) = self.process(agent) else {
+                return;
             };
-            self.call_for(agent, Purpose::Evict(task, uid), key, Verb::Evict(deletion));
+            let due = process.drain.take_due(at.now, process.evictions);
+            if due.is_empty() {
+                break;
+            }
+            for asked in due {
+                self.drain_asks(task, asked, at);
+            }
+        }
+        let Some(process) = self.process(agent) else {
+            return;
+        };
+        let told = process.drain.tell(at.now).into_iter();
+        let messages = told.map(|input| (Source::Drain, task.number, input));
+        process.inbox.extend(messages);
+    }
+
+    /// Look-ups are answered at once; evictions take their time.
+    fn drain_asks(&mut self, task: Task, asked: drain::Task, at: Moment) {
+        let done = match asked {
+            drain::Task::Evict(pod) => {
+                if let Some(process) = self.process(task.agent) {
+                    process.evictions += 1;
+                }
+                let key = Key::new(Resource::Pods, &pod.metadata.namespace, &pod.metadata.name);
+                let uid = pod.metadata.uid;
+                let deletion = Deletion {
+                    uid: Some(uid.clone()),
+                    grace_seconds: None,
+                };
+                return self.call_for(task.agent, Purpose::Evict(task, uid), key, Verb::Evict(deletion));
+            }
+            drain::Task::LookUp(daemon_set) => {
+                let exists = self.server.has_daemon_set(&daemon_set);
+                let is_lost = self.random.chance(500);
+                let result = if is_lost {
+                    Err("injected".to_owned())
+                } else {
+                    Ok(exists)
+                };
+                Done::LookedUp(daemon_set, result)
+            }
+            drain::Task::ListVolumes => {
+                let is_attached = self.random.chance(5_000);
+                Done::Volumes(Ok(vec!["csi-1".to_owned(); usize::from(is_attached)]))
+            }
+        };
+        let random = self.random.number();
+        if let Some(process) = self.process(task.agent) {
+            let _ = process.drain.note(done, at, random);
+        }
+    }
+
+    fn moment(&self, agent: usize) -> Moment {
+        Moment {
+            now: self.now,
+            wall: self.agents[agent].clock(self.now),
         }
     }
 
     pub(super) fn evicted(&mut self, task: Task, uid: &str, reply: Reply) {
-        let (now, random) = (self.now, self.random.number());
+        let (at, random) = (self.moment(task.agent), self.random.number());
         let evicted = match reply {
             Reply::Answer(Ok(_)) => Evicted::Accepted,
             Reply::Answer(Err(Status { code: 409, .. })) => Evicted::Failed("conflict".to_owned()),
@@ -369,16 +422,18 @@ impl World {
             .is_some_and(|follower| follower.task == task.number);
         if is_current && process.number == task.process {
             process.evictions = process.evictions.saturating_sub(1);
-            let _ = process.drain.note(uid, &evicted, now, random);
+            let _ = process
+                .drain
+                .note(Done::Evicted(uid.to_owned(), evicted), at, random);
             self.pump(task.agent);
         }
     }
 }
 
 impl Process {
-    pub(super) fn next_eviction(&self) -> Option<Duration> {
+    pub(super) fn next_of_drain(&self, now: Duration) -> Option<Duration> {
         let _ = self.follower(Source::Drain)?;
-        self.drain.next_due(self.evictions)
+        self.drain.next_due(now, self.evictions)
     }
 }
 

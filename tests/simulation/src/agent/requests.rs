@@ -10,7 +10,7 @@ use cordonhold_shared::cycle::{
 use cordonhold_shared::hold::{self, NodePatch, Phase};
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
-use cordonhold_shared::pod;
+use cordonhold_shared::pod::{self, PodView};
 use serde::Deserialize as _;
 use serde_json::Value;
 
@@ -175,11 +175,12 @@ impl World {
                 Err(failure) => Err(failure),
             }),
             Asked::ListPods => Input::PodsLeft(result.map_err(|status| failed(&status)).map(|answer| {
-                let pods = many(&answer);
-                let left = pods.iter().map(|object| object.pod());
-                left.filter(|pod| pod::classify(pod) == pod::Drain::Evict)
-                    .map(pod::name)
-                    .collect()
+                let pods: Vec<PodView> = many(&answer).iter().map(|object| object.pod().clone()).collect();
+                let named = pod::daemon_sets(&pods).into_iter();
+                let missing = named
+                    .filter(|daemon_set| !self.server.has_daemon_set(daemon_set))
+                    .collect();
+                pod::left(&pods, &missing, None, now)
             })),
             Asked::WriteLock(write) if open.stage == Stage::Creating => match result {
                 Ok(answer) => {

@@ -1,6 +1,6 @@
 //! The `Status` that answers a request which failed.
 
-use cordonhold_shared::answer::Refusal;
+use cordonhold_shared::answer::{self, Refusal};
 
 use super::{Key, Resource};
 
@@ -78,7 +78,10 @@ impl Status {
             reason: self.reason,
             message: &self.message,
             name: &self.name,
-            cause: self.causes.first().map(|cause| cause.message.as_str()),
+            cause: self.causes.first().map(|cause| answer::Cause {
+                reason: cause.reason,
+                message: &cause.message,
+            }),
             retry_after_seconds: self.retry_after_seconds,
         }
     }

@@ -1,0 +1,230 @@
+//! The pods of our node: listed, evicted, and what they leave attached.
+//!
+//! Not here: which of them a drain evicts ([`cordonhold_shared::pod`]).
+
+use std::collections::BTreeSet;
+
+use cordonhold_shared::cycle::Failure;
+use cordonhold_shared::drain::Evicted;
+use cordonhold_shared::pod::{self, DaemonSet, PodView};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use jiff::Timestamp;
+use kube::core::Request;
+use kube::core::params::{GetParams, ListParams, PostParams};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Api, CallError, EVICTION_BOUND, ListView};
+
+const PODS: &str = "/api/v1/pods";
+const VOLUME_ATTACHMENTS: &str = "/apis/storage.k8s.io/v1/volumeattachments";
+/// How many objects are asked for beside one another.
+const LOOK_UPS_MAX: usize = 10;
+/// How many attachments come in one answer; there are as many as the whole cluster has.
+const PAGE: u32 = 500;
+/// How many answers are read: a cluster of 5,000 nodes with 20 volumes each.
+const PAGES_MAX: usize = 200;
+
+/// A pod as far as its volumes go.
+#[derive(Debug, Deserialize)]
+struct VolumesView {
+    metadata: NameView,
+    spec: VolumesSpec,
+}
+
+#[derive(Debug, Deserialize)]
+struct NameView {
+    name: String,
+    #[serde(default)]
+    namespace: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct VolumesSpec {
+    #[serde(default)]
+    volumes: Vec<VolumeView>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct VolumeView {
+    name: String,
+    persistent_volume_claim: Option<ClaimView>,
+    /// Its claim has the pod's name and the volume's.
+    ephemeral: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ClaimView {
+    claim_name: String,
+}
+
+/// A `VolumeAttachment` (k8s.io/api: storage/v1/types.go).
+#[derive(Debug, Deserialize)]
+struct AttachmentView {
+    metadata: NameView,
+    spec: AttachmentSpec,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AttachmentSpec {
+    node_name: String,
+    source: AttachmentSource,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AttachmentSource {
+    persistent_volume_name: Option<String>,
+}
+
+impl Api {
+    pub(crate) fn pods_path() -> String {
+        PODS.to_owned()
+    }
+
+    /// The field selector of every pod on our Node.
+    pub(crate) fn pods_on_node(&self) -> String {
+        format!("spec.nodeName={}", self.node)
+    }
+
+    /// The label selector of those that a drain looks at.
+    pub(crate) fn pods_selector(&self) -> Option<String> {
+        self.drain.drain_pod_selector.as_ref().map(ToString::to_string)
+    }
+
+    pub(crate) fn waits_for_volumes(&self) -> bool {
+        self.drain.volume_detach_timeout.is_some()
+    }
+
+    /// The pods on our Node that a drain would evict or wait for, as `namespace/name`.
+    pub(crate) async fn pods_left(&self) -> Result<Vec<String>, Failure> {
+        self.find_pods_left().await.map_err(|error| error.failure())
+    }
+
+    async fn find_pods_left(&self) -> Result<Vec<String>, CallError> {
+        let mut params = ListParams::default().fields(&self.pods_on_node());
+        params.label_selector = self.pods_selector();
+        let pods: ListView<PodView> = self.call(Request::new(PODS).list(&params)).await?;
+        let pods = pods.items;
+        let missing = stream::iter(pod::daemon_sets(&pods))
+            .map(async |daemon_set| {
+                let exists = self.daemon_set_exists(&daemon_set).await?;
+                Ok::<_, CallError>((!exists).then_some(daemon_set))
+            })
+            .buffer_unordered(LOOK_UPS_MAX)
+            .try_filter_map(async |missing| Ok(missing))
+            .try_collect()
+            .await?;
+        let skip_wait = self.drain.options().skip_wait;
+        Ok(pod::left(&pods, &missing, skip_wait, Timestamp::now()))
+    }
+
+    /// Evicts this very pod, not a namesake.
+    pub(crate) async fn evict(&self, pod: &PodView, grace_period: Option<u32>) -> Evicted {
+        let body = json!({
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": { "name": pod.metadata.name, "namespace": pod.metadata.namespace },
+            "deleteOptions": {
+                "preconditions": { "uid": pod.metadata.uid },
+                "gracePeriodSeconds": grace_period,
+            },
+        });
+        let path = format!("/api/v1/namespaces/{}/pods", pod.metadata.namespace);
+        let request = Request::new(path).create_subresource(
+            "eviction",
+            &pod.metadata.name,
+            &PostParams::default(),
+            body.to_string().into_bytes(),
+        );
+        let answer = self.call_within::<Value>(EVICTION_BOUND, request).await;
+        answer.map_or_else(|error| error.evicted(), |_| Evicted::Accepted)
+    }
+
+    /// Whether this DaemonSet exists: only the API server's own word that it does not counts.
+    pub(crate) async fn daemon_set_exists(&self, daemon_set: &DaemonSet) -> Result<bool, CallError> {
+        let path = format!("/apis/apps/v1/namespaces/{}/daemonsets", daemon_set.namespace);
+        let request = Request::new(path).get(&daemon_set.name, &GetParams::default());
+        match self.call::<serde::de::IgnoredAny>(request).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_gone(&daemon_set.name) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The `VolumeAttachments` of our Node, by name, other than those of pods that are still there.
+    pub(crate) async fn attached_volumes(&self) -> Result<Vec<String>, CallError> {
+        let kept = self.volumes_in_use().await?;
+        let mut attached = Vec::new();
+        let mut next = None;
+        for _ in 0..PAGES_MAX {
+            let mut params = ListParams::default().limit(PAGE);
+            params.continue_token = next;
+            let page: ListView<AttachmentView> =
+                self.call(Request::new(VOLUME_ATTACHMENTS).list(&params)).await?;
+            let ours = page.items.into_iter().filter(|attachment| {
+                let volume = attachment.spec.source.persistent_volume_name.as_ref();
+                attachment.spec.node_name == self.node && !volume.is_some_and(|volume| kept.contains(volume))
+            });
+            attached.extend(ours.map(|attachment| attachment.metadata.name));
+            next = page.metadata.next_page.filter(|token| !token.is_empty());
+            if next.is_none() {
+                break;
+            }
+        }
+        Ok(attached)
+    }
+
+    /// The names of the `PersistentVolumes` whose claims pods on our Node mount.
+    async fn volumes_in_use(&self) -> Result<BTreeSet<String>, CallError> {
+        let params = ListParams::default().fields(&self.pods_on_node());
+        let pods: ListView<VolumesView> = self.call(Request::new(PODS).list(&params)).await?;
+        let claims: BTreeSet<(String, String)> = pods.items.iter().flat_map(claims).collect();
+        stream::iter(claims)
+            .map(|(namespace, claim)| self.volume_of(namespace, claim))
+            .buffer_unordered(LOOK_UPS_MAX)
+            .try_filter_map(async |volume| Ok(volume))
+            .try_collect()
+            .await
+    }
+
+    async fn volume_of(&self, namespace: String, claim: String) -> Result<Option<String>, CallError> {
+        let path = format!("/api/v1/namespaces/{namespace}/persistentvolumeclaims");
+        let request = Request::new(path).get(&claim, &GetParams::default());
+        match self.call::<Value>(request).await {
+            Ok(found) => Ok(found["spec"]["volumeName"].as_str().map(str::to_owned)),
+            Err(error) if error.is_gone(&claim) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The claims of a pod, as namespace and name.
+fn claims(pod: &VolumesView) -> Vec<(String, String)> {
+    let name_of = |volume: &VolumeView| match (&volume.persistent_volume_claim, &volume.ephemeral) {
+        (Some(claim), _) => Some(claim.claim_name.clone()),
+        (None, Some(_)) => Some(format!("{}-{}", pod.metadata.name, volume.name)),
+        (None, None) => None,
+    };
+    let names = pod.spec.volumes.iter().filter_map(name_of);
+    names.map(|name| (pod.metadata.namespace.clone(), name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_names_its_claims_and_those_of_its_ephemeral_volumes() {
+        let json = r#"{"metadata":{"name":"db-0","namespace":"ns"},"spec":{"volumes":[
+            {"name":"data","persistentVolumeClaim":{"claimName":"data-db-0"}},
+            {"name":"scratch","ephemeral":{"volumeClaimTemplate":{}}},
+            {"name":"token","projected":{}}]}}"#;
+        let pod: VolumesView = serde_json::from_str(json).unwrap();
+        let expected = ["data-db-0", "db-0-scratch"].map(|name| ("ns".to_owned(), name.to_owned()));
+        assert_eq!(claims(&pod), expected);
+    }
+}

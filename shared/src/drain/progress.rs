@@ -1,0 +1,104 @@
+//! How far a drain has come, in words and within bounds, and how often that is told.
+
+use std::fmt;
+use std::time::Duration;
+
+/// How far a drain has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Progress {
+    /// How many pods have left.
+    pub gone: usize,
+    /// How many have not.
+    pub left: usize,
+    /// How many of those are on their way out.
+    pub ending: usize,
+    /// Some of those left, as `namespace/name`.
+    pub pods: Vec<String>,
+    /// Who keeps them there: budgets by name, others in their own words.
+    pub blockers: Vec<String>,
+    /// Some of the volumes that are waited for.
+    pub attached: Vec<String>,
+}
+
+/// How many pods, blockers and volumes are named.
+pub(super) const NAMED_MAX: usize = 5;
+/// How much of what a blocker says is repeated, in characters.
+const WORDS_MAX: usize = 200;
+/// A drain that is over by then says nothing on the way.
+const FIRST: Duration = Duration::from_secs(5);
+/// Nothing is told more often: it costs a write of the Node.
+const EVERY: Duration = Duration::from_secs(15);
+/// What has not changed is told again.
+const REMINDER: Duration = Duration::from_mins(5);
+
+impl Progress {
+    /// Whether somebody keeps pods or volumes there.
+    pub fn is_blocked(&self) -> bool {
+        !self.blockers.is_empty() || !self.attached.is_empty()
+    }
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} gone, {} left", self.gone, self.left)?;
+        if self.ending > 0 {
+            write!(f, " ({} ending)", self.ending)?;
+        }
+        for (what, names) in [
+            ("blocked by", &self.blockers),
+            ("waiting for pods", &self.pods),
+            ("waiting for volumes", &self.attached),
+        ] {
+            if !names.is_empty() {
+                let names: Vec<&str> = names.iter().map(|name| shortened(name)).collect();
+                write!(f, "; {what} {}", names.join(", "))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn shortened(text: &str) -> &str {
+    let end = text
+        .char_indices()
+        .nth(WORDS_MAX)
+        .map_or(text.len(), |(end, _)| end);
+    text.get(..end).unwrap_or(text)
+}
+
+/// When progress is told.
+#[derive(Debug)]
+pub(super) struct Teller {
+    next: Duration,
+    /// What was told last, and when.
+    told: Option<(Progress, Duration)>,
+}
+
+impl Teller {
+    pub(super) fn new(now: Duration) -> Teller {
+        Teller {
+            next: now + FIRST,
+            told: None,
+        }
+    }
+
+    pub(super) fn next(&self) -> Duration {
+        self.next
+    }
+
+    pub(super) fn is_due(&self, now: Duration) -> bool {
+        self.next <= now
+    }
+
+    /// What is told now, if this is news; it is looked at again after a pause.
+    pub(super) fn news(&mut self, progress: Option<Progress>, now: Duration) -> Option<Progress> {
+        self.next = now + EVERY;
+        let progress = progress?;
+        let is_old = |(told, at): &(Progress, Duration)| *told == progress && now < *at + REMINDER;
+        if self.told.as_ref().is_some_and(is_old) {
+            return None;
+        }
+        self.told = Some((progress.clone(), now));
+        Some(progress)
+    }
+}

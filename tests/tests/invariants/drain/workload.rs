@@ -1,0 +1,343 @@
+//! What a node is drained of, who stands in the way, and what is told of it.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use cordonhold_shared::keys;
+use cordonhold_tests::control_plane::ControlPlane;
+use cordonhold_tests::wait;
+use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+use crate::fleet::Site;
+
+/// The first progress comes after 5 s; everything else is bound by two busy cores.
+const TIMEOUT: Duration = Duration::from_secs(90);
+
+/// What is on a node.
+pub(super) struct Workload<'a> {
+    client: Client,
+    site: &'a Site,
+}
+
+impl<'a> Workload<'a> {
+    pub(super) fn new(plane: &ControlPlane, site: &'a Site) -> Self {
+        Self {
+            client: plane.client(),
+            site,
+        }
+    }
+
+    fn pods(&self) -> Api<Pod> {
+        Api::default_namespaced(self.client.clone())
+    }
+
+    pub(super) fn log(&self) -> Result<String> {
+        std::fs::read_to_string(self.site.machine.agent_log()).context("failed to read the agent's log")
+    }
+
+    /// The agent's log has so many lines with this word.
+    pub(super) async fn wait_log(&self, word: &str, count: usize) -> Result<()> {
+        wait::until(
+            &format!("{count} lines with {word} in the agent's log"),
+            TIMEOUT,
+            || async {
+                let found = self.log()?.lines().filter(|line| line.contains(word)).count();
+                Ok((found >= count).then_some(()))
+            },
+        )
+        .await
+    }
+
+    /// The Node tells of a progress with these words.
+    pub(super) async fn wait_progress(&self, words: &str) -> Result<String> {
+        let what = format!("{} on {}: {words}", keys::DRAIN_PROGRESS, self.site.name());
+        wait::until(&what, TIMEOUT, || async {
+            let node = self.site.view().await?;
+            let text = node.annotation(keys::DRAIN_PROGRESS).map(str::to_owned);
+            Ok(text.filter(|text| text.contains(words)))
+        })
+        .await
+    }
+
+    /// An Event about the Node with this reason.
+    pub(super) async fn wait_event(&self, reason: &str) -> Result<String> {
+        let events: Api<Event> = Api::default_namespaced(self.client.clone());
+        let fields = format!(
+            "involvedObject.kind=Node,involvedObject.name={},reason={reason}",
+            self.site.name()
+        );
+        wait::until(&format!("an Event {fields}"), TIMEOUT, || async {
+            let found = events.list(&ListParams::default().fields(&fields)).await?;
+            Ok(found.items.into_iter().find_map(|event| event.message))
+        })
+        .await
+    }
+
+    pub(super) async fn wait_gone(&self, name: &str) -> Result<()> {
+        wait::until(&format!("the pod {name} to be gone"), TIMEOUT, || async {
+            Ok(self.pods().get_opt(name).await?.is_none().then_some(()))
+        })
+        .await
+    }
+
+    /// How many evictions this API server has refused with 429.
+    pub(super) async fn refused_evictions(&self) -> Result<u64> {
+        let request = http::Request::get("/metrics").body(Vec::new())?;
+        let text = self
+            .client
+            .request_text(request)
+            .await
+            .context("failed to get the metrics")?;
+        let is_refusal = |line: &&str| {
+            line.starts_with("apiserver_request_total{")
+                && line.contains("subresource=\"eviction\"")
+                && line.contains("code=\"429\"")
+        };
+        let counts = text
+            .lines()
+            .filter(is_refusal)
+            .filter_map(|line| line.rsplit(' ').next());
+        Ok(counts.filter_map(|count| count.parse::<u64>().ok()).sum())
+    }
+
+    async fn create(&self, path: &str, body: &Value) -> Result<Value> {
+        let request = http::Request::post(path).header("content-type", "application/json");
+        let request = request.body(serde_json::to_vec(body)?)?;
+        self.client
+            .request(request)
+            .await
+            .with_context(|| format!("failed to create {body}"))
+    }
+
+    async fn delete(&self, path: &str) -> Result<()> {
+        let request = http::Request::delete(path).body(Vec::new())?;
+        let deleted: Result<Value, _> = self.client.request(request).await;
+        deleted
+            .map(drop)
+            .with_context(|| format!("failed to delete {path}"))
+    }
+
+    async fn add(&self, name: &str, metadata: Value, spec: Value) -> Result<()> {
+        let mut pod = json!({
+            "metadata": { "name": name, "labels": { "app": name } },
+            "spec": {
+                "nodeName": self.site.name(),
+                "automountServiceAccountToken": false,
+                "terminationGracePeriodSeconds": 0,
+                "containers": [{ "name": "pause", "image": "registry.k8s.io/pause:3.10" }],
+            },
+        });
+        merge(&mut pod["metadata"], metadata);
+        merge(&mut pod["spec"], spec);
+        let pod: Pod = serde_json::from_value(pod)?;
+        drop(self.pods().create(&PostParams::default(), &pod).await?);
+        wait::until(&format!("the pod {name} to run"), TIMEOUT, || async {
+            let pod = self.pods().get(name).await?;
+            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+            Ok((phase == Some("Running")).then_some(()))
+        })
+        .await
+    }
+
+    /// A pod that its deletion does not end, and whose deletion has begun.
+    pub(super) async fn add_stuck_pod(&self, name: &str) -> Result<()> {
+        self.add_slow_pod(name, 0).await?;
+        drop(self.pods().delete(name, &DeleteParams::default()).await?);
+        Ok(())
+    }
+
+    /// A pod with this grace period, that ends when it is [let go](Self::let_go).
+    pub(super) async fn add_slow_pod(&self, name: &str, grace_period: u32) -> Result<()> {
+        let metadata = json!({ "finalizers": ["example.com/slow"] });
+        self.add(
+            name,
+            metadata,
+            json!({ "terminationGracePeriodSeconds": grace_period }),
+        )
+        .await
+    }
+
+    pub(super) async fn wait_grace_period(&self, name: &str) -> Result<i64> {
+        wait::until(&format!("the pod {name} to be evicted"), TIMEOUT, || async {
+            let pod = self.pods().get(name).await?;
+            Ok(pod.metadata.deletion_grace_period_seconds)
+        })
+        .await
+    }
+
+    pub(super) async fn let_go(&self, name: &str) -> Result<()> {
+        let patch = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+        let patched = self.pods().patch(name, &PatchParams::default(), &patch).await;
+        patched
+            .map(drop)
+            .with_context(|| format!("failed to let {name} go"))
+    }
+
+    pub(super) async fn add_priority_class(&self, name: &str, value: i32) -> Result<()> {
+        let class = json!({ "metadata": { "name": name }, "value": value });
+        self.create("/apis/scheduling.k8s.io/v1/priorityclasses", &class)
+            .await
+            .map(drop)
+    }
+
+    pub(super) async fn add_pod_of_class(&self, name: &str, class: &str) -> Result<()> {
+        self.add(name, json!({}), json!({ "priorityClassName": class }))
+            .await
+    }
+
+    /// A budget that lets nobody evict this pod.
+    pub(super) async fn block(&self, name: &str) -> Result<()> {
+        let budget = json!({
+            "metadata": { "name": name },
+            "spec": { "maxUnavailable": 0, "selector": { "matchLabels": { "app": name } } },
+        });
+        drop(
+            self.create("/apis/policy/v1/namespaces/default/poddisruptionbudgets", &budget)
+                .await?,
+        );
+        let budgets: Api<PodDisruptionBudget> = Api::default_namespaced(self.client.clone());
+        wait::until("the disruption controller to see the budget", TIMEOUT, || async {
+            let status = budgets.get(name).await?.status;
+            Ok(status.and_then(|status| status.observed_generation).map(drop))
+        })
+        .await
+    }
+
+    /// As an admission policy does it: 403.
+    pub(super) async fn deny_eviction_of(&self, pod: &str) -> Result<()> {
+        let policy = json!({
+            "metadata": { "name": pod },
+            "spec": {
+                "matchConstraints": { "resourceRules": [{
+                    "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods/eviction"],
+                }] },
+                "validations": [{
+                    "expression": format!("request.name != '{pod}'"),
+                    "message": format!("{pod} is busy"),
+                    "reason": "Forbidden",
+                }],
+            },
+        });
+        let base = "/apis/admissionregistration.k8s.io/v1";
+        drop(
+            self.create(&format!("{base}/validatingadmissionpolicies"), &policy)
+                .await?,
+        );
+        let binding = json!({
+            "metadata": { "name": pod },
+            "spec": { "policyName": pod, "validationActions": ["Deny"] },
+        });
+        drop(
+            self.create(&format!("{base}/validatingadmissionpolicybindings"), &binding)
+                .await?,
+        );
+        self.wait_refused(pod).await
+    }
+
+    /// As a webhook does it that is down: 500.
+    pub(super) async fn fail_eviction_of(&self, pod: &str) -> Result<()> {
+        let webhook = json!({
+            "metadata": { "name": pod },
+            "webhooks": [{
+                "name": "down.example.com",
+                "clientConfig": { "url": "https://127.0.0.1:1/" },
+                "rules": [{
+                    "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods/eviction"],
+                }],
+                "matchConditions": [{ "name": "one", "expression": format!("request.name == '{pod}'") }],
+                "failurePolicy": "Fail",
+                "sideEffects": "None",
+                "admissionReviewVersions": ["v1"],
+            }],
+        });
+        let path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+        drop(self.create(path, &webhook).await?);
+        self.wait_refused(pod).await
+    }
+
+    /// Admission takes a while to know its rules; nothing is evicted by asking.
+    async fn wait_refused(&self, pod: &str) -> Result<()> {
+        wait::until(&format!("evictions of {pod} to be refused"), TIMEOUT, || async {
+            let code = self.evict(pod, json!({ "dryRun": ["All"] })).await?;
+            Ok((code == 403 || code == 500).then_some(()))
+        })
+        .await
+    }
+
+    pub(super) async fn allow_evictions(&self, pods: [&str; 2]) -> Result<()> {
+        let base = "/apis/admissionregistration.k8s.io/v1";
+        self.delete(&format!("{base}/validatingadmissionpolicybindings/{}", pods[0]))
+            .await?;
+        self.delete(&format!("{base}/validatingadmissionpolicies/{}", pods[0]))
+            .await?;
+        self.delete(&format!("{base}/validatingwebhookconfigurations/{}", pods[1]))
+            .await
+    }
+
+    pub(super) async fn evict_with_uid(&self, pod: &str, uid: &str) -> Result<u16> {
+        self.evict(pod, json!({ "preconditions": { "uid": uid } })).await
+    }
+
+    /// The code of the answer.
+    async fn evict(&self, pod: &str, options: Value) -> Result<u16> {
+        let body = json!({
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": { "name": pod, "namespace": "default" },
+            "deleteOptions": options,
+        });
+        let path = format!("/api/v1/namespaces/default/pods/{pod}/eviction");
+        let request = http::Request::post(path).header("content-type", "application/json");
+        match self
+            .client
+            .request::<Value>(request.body(serde_json::to_vec(&body)?)?)
+            .await
+        {
+            Ok(_) => Ok(201),
+            Err(kube::Error::Api(status)) => Ok(status.code),
+            Err(error) => Err(error).context("failed to send an eviction"),
+        }
+    }
+
+    /// A `VolumeAttachment` of the node, as the attach-detach controller makes one.
+    pub(super) async fn attach_volume(&self, name: &str) -> Result<()> {
+        let attachment = json!({
+            "metadata": { "name": name },
+            "spec": {
+                "attacher": "csi.example.com",
+                "nodeName": self.site.name(),
+                "source": { "persistentVolumeName": format!("pv-{name}") },
+            },
+        });
+        self.create("/apis/storage.k8s.io/v1/volumeattachments", &attachment)
+            .await
+            .map(drop)
+    }
+
+    pub(super) async fn detach_volume(&self, name: &str) -> Result<()> {
+        self.delete(&format!("/apis/storage.k8s.io/v1/volumeattachments/{name}"))
+            .await
+    }
+
+    /// As a `StatefulSet` does it: the pod ends, and another of its name begins elsewhere.
+    pub(super) async fn move_pod(&self, name: &str, node: &str) -> Result<()> {
+        drop(
+            self.pods()
+                .delete(name, &DeleteParams::default().grace_period(0))
+                .await?,
+        );
+        self.wait_gone(name).await?;
+        self.add(name, json!({}), json!({ "nodeName": node })).await
+    }
+}
+
+fn merge(target: &mut Value, changes: Value) {
+    let (Some(target), Value::Object(changes)) = (target.as_object_mut(), changes) else {
+        return;
+    };
+    target.extend(changes);
+}
