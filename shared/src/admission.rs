@@ -1,4 +1,4 @@
-//! The webhook's decision: may this update of a Node pass?
+//! The webhook's decision: may this update or delete of a Node pass, or this edit of stock kured's lock?
 //!
 //! One pure, total function. It neither looks anything up nor reads a clock: where it needs a fact it says which,
 //! the shell answers, and it is asked again. A fact that could not be had is a value too, and it fails closed.
@@ -11,13 +11,14 @@ use jiff::{SignedDuration, Timestamp};
 use crate::Reading;
 use crate::hold::{self, Hold, Phase};
 use crate::keys;
-use crate::lock::Record;
 use crate::node::NodeView;
 
 mod change;
+mod kured;
 mod text;
 
 pub use change::Change;
+pub use kured::{KuredLock, KuredPolicy, LockEdit, Locks, OnLookupFailure};
 
 /// How far the webhook's clock may lag behind the agents': the same margin client-go's leader election lives with, in a cluster with NTP.
 pub const SKEW: SignedDuration = SignedDuration::from_secs(30);
@@ -28,21 +29,31 @@ pub const UNREADABLE: &str = "unreadable";
 /// The audit annotation that carries the reason's code.
 pub const AUDIT_REASON: &str = "reason";
 
-/// An update of a Node, as admission sees it.
+/// A write, as admission sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     pub requester: Requester,
-    pub old: NodeView,
-    pub new: NodeView,
+    pub operation: Operation,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    UpdateNode { old: NodeView, new: NodeView },
+    DeleteNode { old: NodeView },
+    UpdateDaemonSet(LockEdit),
 }
 
 /// Who asks.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Requester {
     pub user: String,
+    pub uid: String,
     pub groups: Vec<String>,
     /// The node of the pod that the token is bound to: every value of [`keys::NODE_NAME_EXTRA`].
     pub node_claim: Vec<String>,
+    /// What else `userInfo.extra` says.
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 /// What happens to a request that should not pass.
@@ -61,8 +72,27 @@ pub enum Mode {
 pub struct Policy {
     pub mode: Mode,
     pub agent: ServiceAccount,
-    /// Set where the nodes that stock kured's lock names are protected too.
+    /// Who passes whatever is held.
+    pub exempt: Exempt,
+    pub on_delete: OnDelete,
+    /// Set where the nodes that stock kured is about to reboot are protected too.
     pub kured: Option<KuredPolicy>,
+}
+
+/// Users and groups that no rule is for. None by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exempt {
+    pub users: Vec<String>,
+    pub groups: Vec<String>,
+}
+
+/// What happens to the DELETE of a held Node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnDelete {
+    /// It passes with a warning: autoscalers delete Nodes whose machines are gone.
+    #[default]
+    Flag,
+    Deny,
 }
 
 /// A ServiceAccount by name.
@@ -72,21 +102,14 @@ pub struct ServiceAccount {
     pub name: String,
 }
 
-/// Stock kured, as installed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KuredPolicy {
-    pub service_account: ServiceAccount,
-    pub ds_namespace: String,
-    pub ds_name: String,
-    pub lock_annotation: String,
-}
-
 /// Something the decision may need to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fact {
     /// Whether the requester has the verb `override` on `rebootholds.cordonhold.dev` named as the Node.
     Override,
-    /// The lock annotation of kured's DaemonSet, read afresh.
+    /// What a watch of kured's DaemonSet says: enough to deny by, not to let pass.
+    WatchedKuredLock,
+    /// The lock annotations of kured's DaemonSet, read afresh.
     KuredLock,
 }
 
@@ -104,8 +127,8 @@ pub enum Known<T> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     pub may_override: Known<bool>,
-    /// `None`: there is no such annotation, or no such DaemonSet.
-    pub kured_lock: Known<Option<String>>,
+    pub watched_kured_lock: Known<Locks>,
+    pub kured_lock: Known<Locks>,
 }
 
 /// The answer, or what is needed for one.
@@ -132,19 +155,25 @@ pub enum Reason {
     Held,
     TamperedHold,
     TamperedTaint,
+    HeldDeleted,
+    Exempt,
     KuredHeld,
+    KuredMarked,
     KuredOwner,
+    OwnEntry,
+    NotOwnEntry,
+    LockEdited,
     LockUnreadable,
     LookupFailed,
     MalformedReview,
     InternalError,
 }
 
-/// What becomes of the request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What becomes of the request, the gravest last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcome {
     Allow,
-    /// It passes and is worth a look: a cancel was used, or the mode does not deny.
+    /// It passes and is worth a look: a cancel was used, a held Node deleted, or the mode does not deny.
     Flag,
     Deny,
 }
@@ -158,6 +187,37 @@ pub struct Verdict {
     pub message: String,
     pub warnings: Vec<String>,
     pub audit: BTreeMap<&'static str, String>,
+}
+
+impl Request {
+    pub fn update(requester: Requester, old: NodeView, new: NodeView) -> Request {
+        Request {
+            requester,
+            operation: Operation::UpdateNode { old, new },
+        }
+    }
+
+    /// The Node before the write, where it is about one.
+    pub fn node(&self) -> Option<&NodeView> {
+        match &self.operation {
+            Operation::UpdateNode { old, .. } | Operation::DeleteNode { old } => Some(old),
+            Operation::UpdateDaemonSet(_) => None,
+        }
+    }
+}
+
+impl Requester {
+    /// The token belongs to a pod on this node, and on no other.
+    fn is_on(&self, node: &str) -> bool {
+        !node.is_empty() && matches!(self.node_claim.as_slice(), [claim] if claim == node)
+    }
+}
+
+impl Exempt {
+    fn includes(&self, requester: &Requester) -> bool {
+        self.users.contains(&requester.user)
+            || requester.groups.iter().any(|group| self.groups.contains(group))
+    }
 }
 
 impl ServiceAccount {
@@ -205,8 +265,14 @@ impl Reason {
             Reason::Held => "held",
             Reason::TamperedHold => "tampered-hold",
             Reason::TamperedTaint => "tampered-taint",
+            Reason::HeldDeleted => "held-deleted",
+            Reason::Exempt => "exempt",
             Reason::KuredHeld => "kured-held",
+            Reason::KuredMarked => "kured-marked",
             Reason::KuredOwner => "kured-owner",
+            Reason::OwnEntry => "own-entry",
+            Reason::NotOwnEntry => "not-own-entry",
+            Reason::LockEdited => "lock-edited",
             Reason::LockUnreadable => "lock-unreadable",
             Reason::LookupFailed => "lookup-failed",
             Reason::MalformedReview => "malformed-review",
@@ -227,16 +293,20 @@ impl Verdict {
     }
 }
 
-/// Decides. Ask again with the fact filled in while it answers [`Decision::Need`]: at most twice.
+/// Decides. Ask again with the fact filled in while it answers [`Decision::Need`]: at most once for each [`Fact`].
 pub fn decide(request: &Request, facts: &Facts, policy: &Policy, now: Timestamp) -> Decision {
     let judgement = Judgement {
         request,
         facts,
         policy,
         now,
-        change: Change::between(&request.old, &request.new),
     };
-    match judgement.reason() {
+    let reason = match &request.operation {
+        Operation::UpdateNode { old, new } => judgement.update(old, new),
+        Operation::DeleteNode { old } => Ok(judgement.delete(old)),
+        Operation::UpdateDaemonSet(edit) => Ok(judgement.lock_edit(edit)),
+    };
+    match reason {
         Ok(reason) => Decision::Verdict(judgement.verdict(reason)),
         Err(need) => Decision::Need(need),
     }
@@ -248,41 +318,39 @@ struct Judgement<'a> {
     facts: &'a Facts,
     policy: &'a Policy,
     now: Timestamp,
-    change: Change,
 }
 
 impl Judgement<'_> {
-    /// The rules in the order of the design, or the fact that is missing.
-    fn reason(&self) -> Result<Reason, Fact> {
-        let change = &self.change;
+    /// The rules for an update of a Node in the order of the design, or the fact that is missing.
+    fn update(&self, old: &NodeView, new: &NodeView) -> Result<Reason, Fact> {
+        let change = Change::between(old, new);
         let is_agent = self.request.requester.user == self.policy.agent.user();
         if change.is_nothing() && !(is_agent && change.cordons) {
             return Ok(Reason::NothingOfOurs);
         }
+        if self.is_exempt() {
+            return Ok(Reason::Exempt);
+        }
         if is_agent {
-            return Ok(if self.is_on_own_node() {
-                Reason::Owner
-            } else {
-                Reason::NotOwnNode
-            });
+            let is_own = new.name() == old.name() && self.request.requester.is_on(old.name());
+            return Ok(if is_own { Reason::Owner } else { Reason::NotOwnNode });
         }
         if change.cancel {
-            return self.cancel_written();
+            return self.cancel_written(change);
         }
-        if !change::has_marks(&self.request.old) && change.touches_marks() {
+        if !change::has_marks(old) && change.touches_marks() {
             return Ok(Reason::SpoofedHold);
         }
-        let hold = hold::read(&self.request.old);
+        let hold = hold::read(old);
         let is_held = hold::is_held(&hold);
-        if self.is_cancelled() && !change.sets_marks && (is_held || change.touches_marks()) {
-            return Ok(if self.is_sealed(&hold) {
-                Reason::TooLate
+        if is_cancelled(old) && !change.sets_marks && (is_held || change.touches_marks()) {
+            return if self.is_sealed(old, &hold) {
+                Ok(Reason::TooLate)
             } else {
-                Reason::Cancelled
-            });
+                self.unless_kureds(old, change, Reason::Cancelled)
+            };
         }
-        let has_lapsed = matches!(&hold, Reading::Present(hold) if hold.has_lapsed(self.now, SKEW));
-        if change.uncordons && is_held && !has_lapsed {
+        if change.uncordons && is_held && !self.has_lapsed(&hold) {
             return Ok(Reason::Held);
         }
         if change.annotations_or_phase {
@@ -291,19 +359,38 @@ impl Judgement<'_> {
         if change.taint {
             return Ok(Reason::TamperedTaint);
         }
-        if is_held { Ok(Reason::Lapsed) } else { self.kured() }
+        let reason = if is_held { Reason::Lapsed } else { Reason::NotHeld };
+        self.unless_kureds(old, change, reason)
     }
 
-    /// The token belongs to a pod on the very node that is changed.
-    fn is_on_own_node(&self) -> bool {
-        let name = self.request.old.name();
-        !name.is_empty()
-            && self.request.new.name() == name
-            && matches!(self.request.requester.node_claim.as_slice(), [claim] if claim == name)
+    /// The rules for the DELETE of a Node: only our hold counts.
+    fn delete(&self, old: &NodeView) -> Reason {
+        let hold = hold::read(old);
+        if !hold::is_held(&hold) {
+            return Reason::NothingOfOurs;
+        }
+        if self.is_exempt() {
+            return Reason::Exempt;
+        }
+        if is_cancelled(old) && !self.is_sealed(old, &hold) {
+            return Reason::Cancelled;
+        }
+        if self.has_lapsed(&hold) {
+            return Reason::Lapsed;
+        }
+        Reason::HeldDeleted
     }
 
-    fn cancel_written(&self) -> Result<Reason, Fact> {
-        if self.change.uncordons || self.change.touches_marks() {
+    fn is_exempt(&self) -> bool {
+        self.policy.exempt.includes(&self.request.requester)
+    }
+
+    fn has_lapsed(&self, hold: &Reading<Hold>) -> bool {
+        matches!(hold, Reading::Present(hold) if hold.has_lapsed(self.now, SKEW))
+    }
+
+    fn cancel_written(&self, change: Change) -> Result<Reason, Fact> {
+        if change.uncordons || change.touches_marks() {
             return Ok(Reason::CancelAlone);
         }
         match &self.facts.may_override {
@@ -314,68 +401,67 @@ impl Judgement<'_> {
         }
     }
 
-    /// The old Node carries a cancel that names its hold.
-    fn is_cancelled(&self) -> bool {
-        let node = &self.request.old;
-        change::has_marks(node)
-            && hold::cancel(node).is_some_and(|cancel| cancel.created == cancel_name(node))
-    }
-
     /// A reboot is under way, so even a cancelled hold stays until it is back or late.
-    fn is_sealed(&self, hold: &Reading<Hold>) -> bool {
+    fn is_sealed(&self, node: &NodeView, hold: &Reading<Hold>) -> bool {
         let is_before = |until: Timestamp| until.checked_add(SKEW).is_ok_and(|bound| self.now <= bound);
         match hold {
             Reading::Absent => false,
             Reading::Present(hold) => hold.phase == Phase::Sealed && hold.until.is_none_or(is_before),
             // Broken marks must keep a way out, so only a term that can be read counts.
             Reading::Malformed(_) => {
-                let node = &self.request.old;
                 let until = node.annotation(keys::UNTIL).and_then(|text| text.parse().ok());
                 node.label(keys::PHASE) == Some(Phase::Sealed.as_str()) && until.is_some_and(is_before)
             }
         }
     }
 
-    /// An uncordon of a Node that we do not hold: does stock kured?
-    fn kured(&self) -> Result<Reason, Fact> {
-        let Some(kured) = &self.policy.kured else {
-            return Ok(Reason::NotHeld);
-        };
-        let requester = &self.request.requester;
-        // Tokens before Kubernetes 1.32 carry no node claim.
-        let is_claim_fitting = requester.node_claim.is_empty() || self.is_on_own_node();
-        if requester.user == kured.service_account.user() && is_claim_fitting {
-            return Ok(Reason::KuredOwner);
+    /// This reason for an update that our own hold lets pass, unless it is an uncordon and kured holds the Node.
+    fn unless_kureds(&self, node: &NodeView, change: Change, reason: Reason) -> Result<Reason, Fact> {
+        if !change.uncordons {
+            return Ok(reason);
         }
-        let text = match &self.facts.kured_lock {
-            Known::Unasked => return Err(Fact::KuredLock),
-            Known::Failed(_) => return Ok(Reason::LookupFailed),
-            Known::Is(text) => text.as_deref(),
-        };
-        let record = match Record::read(text) {
-            Reading::Absent => return Ok(Reason::NotHeld),
-            Reading::Malformed(_) => return Ok(Reason::LockUnreadable),
-            Reading::Present(record) => record,
-        };
-        // Where our lock is kured's annotation, our own entries are there too: what they hold the Node itself shows.
-        let names_node = record.entries.iter().any(|entry| {
-            entry.node == self.request.old.name() && !entry.is_ours() && !entry.has_expired(self.now)
-        });
-        Ok(if names_node {
-            Reason::KuredHeld
+        let kured = self.kured(node)?;
+        let is_graver = self.outcome(kured) > self.outcome(reason);
+        Ok(if is_graver || reason == Reason::NotHeld {
+            kured
         } else {
-            Reason::NotHeld
+            reason
         })
     }
 
+    /// What a reason comes to in mode `enforce`.
+    fn outcome(&self, reason: Reason) -> Outcome {
+        let lock = self.policy.kured.as_ref().and_then(|kured| kured.lock.as_ref());
+        match reason {
+            Reason::NothingOfOurs
+            | Reason::Owner
+            | Reason::Override
+            | Reason::NotHeld
+            | Reason::Exempt
+            | Reason::KuredOwner
+            | Reason::OwnEntry => Outcome::Allow,
+            Reason::Cancelled | Reason::Lapsed | Reason::LockEdited => Outcome::Flag,
+            Reason::HeldDeleted if self.policy.on_delete == OnDelete::Flag => Outcome::Flag,
+            // kured's mark says that a reboot is wanted; whether it has begun, its lock says.
+            Reason::KuredMarked if lock.is_some() => Outcome::Flag,
+            Reason::LookupFailed
+                if matches!(self.facts.kured_lock, Known::Failed(_))
+                    && lock.is_some_and(|lock| lock.on_lookup_failure == OnLookupFailure::Allow) =>
+            {
+                Outcome::Flag
+            }
+            _ => Outcome::Deny,
+        }
+    }
+
     fn verdict(&self, reason: Reason) -> Verdict {
-        let node = &self.request.old;
         let mut audit = BTreeMap::new();
         if reason != Reason::NothingOfOurs {
             let _ = audit.insert(AUDIT_REASON, reason.code().to_owned());
+            let node = self.request.node();
             let marks = [
-                ("holder", node.annotation(keys::HOLDER)),
-                ("phase", node.label(keys::PHASE)),
+                ("holder", node.and_then(|node| node.annotation(keys::HOLDER))),
+                ("phase", node.and_then(|node| node.label(keys::PHASE))),
             ];
             audit.extend(
                 marks
@@ -383,51 +469,39 @@ impl Judgement<'_> {
                     .filter_map(|(key, value)| Some((key, text::clip(value?)))),
             );
         }
-        match reason {
-            Reason::NothingOfOurs
-            | Reason::Owner
-            | Reason::Override
-            | Reason::NotHeld
-            | Reason::KuredOwner => Verdict {
-                outcome: Outcome::Allow,
-                reason,
-                message: String::new(),
-                warnings: Vec::new(),
-                audit,
-            },
-            Reason::Cancelled | Reason::Lapsed => {
-                let warning = text::passing(reason, node);
-                let warnings = if self.policy.mode == Mode::Audit {
-                    Vec::new()
-                } else {
-                    vec![warning]
-                };
-                Verdict {
-                    outcome: Outcome::Flag,
-                    reason,
-                    message: String::new(),
-                    warnings,
-                    audit,
-                }
+        let outcome = self.outcome(reason);
+        let warnings = match outcome {
+            Outcome::Deny => return denial(reason, self.policy.mode, self.denial_message(reason), audit),
+            Outcome::Flag if self.policy.mode != Mode::Audit => {
+                vec![text::passing(reason, self.request, self.failure())]
             }
-            _ => denial(reason, self.policy.mode, self.denial_message(reason), audit),
+            Outcome::Flag | Outcome::Allow => Vec::new(),
+        };
+        Verdict {
+            outcome,
+            reason,
+            message: String::new(),
+            warnings,
+            audit,
         }
     }
 
     fn denial_message(&self, reason: Reason) -> String {
-        let failure = match (&self.facts.may_override, &self.facts.kured_lock) {
-            (Known::Failed(why), _) | (_, Known::Failed(why)) => why.as_str(),
-            _ => "",
-        };
-        let user = &self.request.requester.user;
-        text::denial(
-            reason,
-            &self.request.old,
-            user,
-            self.policy.kured.as_ref(),
-            failure,
-        )
+        text::denial(reason, self.request, self.policy.kured.as_ref(), self.failure())
     }
+
+    /// Why a fact could not be had.
+    fn failure(&self) -> &str {
+        match (&self.facts.may_override, &self.facts.kured_lock) {
+            (Known::Failed(why), _) | (_, Known::Failed(why)) => why,
+            _ => "",
+        }
+    }
+}
+
+/// The Node carries a cancel that names its hold.
+fn is_cancelled(node: &NodeView) -> bool {
+    change::has_marks(node) && hold::cancel(node).is_some_and(|cancel| cancel.created == cancel_name(node))
 }
 
 /// What a cancel of this Node's hold must name.

@@ -79,3 +79,7 @@ pub const KURED_MOST_RECENT_REBOOT_NEEDED: &str = "weave.works/kured-most-recent
 
 /// Stock kured's default lock annotation on its DaemonSet (kubereboot/kured: cmd/kured/main.go).
 pub const KURED_LOCK: &str = "weave.works/kured-node-lock";
+/// What [`KURED_LOCK`] becomes in kured v2 (kubereboot/kured: pull request 1000).
+pub const KURED_V2_LOCK: &str = "kured.dev/kured-node-lock";
+/// What [`KURED_REBOOT_IN_PROGRESS`] becomes in kured v2.
+pub const KURED_V2_REBOOT_IN_PROGRESS: &str = "kured.dev/kured-reboot-in-progress";

@@ -69,6 +69,16 @@ pub struct Webhook {
 impl Webhook {
     /// Starts it and waits until it is ready; its ServiceAccount must exist.
     pub async fn start(plane: &ControlPlane, mode: Mode, protection: Protection) -> Result<Self> {
+        Self::start_with(plane, mode, protection, &[]).await
+    }
+
+    /// The same, with further flags.
+    pub async fn start_with(
+        plane: &ControlPlane,
+        mode: Mode,
+        protection: Protection,
+        flags: &[&str],
+    ) -> Result<Self> {
         let [program] = programs::build([Program::Webhook])?;
         let directory = plane.directory().join("webhook");
         std::fs::create_dir_all(&directory)
@@ -108,9 +118,10 @@ impl Webhook {
                 AGENT_ACCOUNT,
             ])
             .arg("--kubeconfig")
-            .arg(kubeconfig);
+            .arg(kubeconfig)
+            .args(flags.iter().map(|flag| (*flag).to_owned()));
         if protection == Protection::OwnHoldsAndKured {
-            line = line.arg("--protect-kured");
+            line = line.arg("--protect-kured=lock");
         }
         let mut webhook = Self {
             plane_log: plane.kennel().log_path("webhook"),

@@ -9,7 +9,10 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, ValueEnum};
 use cordonhold_rt::logging::LogFormat;
-use cordonhold_shared::admission::{KuredPolicy, Mode, Policy, ServiceAccount};
+use cordonhold_shared::admission::{
+    Exempt, KuredLock, KuredPolicy, Mode, OnDelete, OnLookupFailure, Policy, ServiceAccount,
+};
+use cordonhold_shared::keys;
 
 pub use serving::{ServingArgs, TlsVersion};
 
@@ -32,21 +35,6 @@ pub struct Args {
         default_value = "cordonhold-agent"
     )]
     pub agent_service_account: String,
-    /// Also keep nodes cordoned that the lock of stock kured names; needs the configuration that sees every uncordon
-    #[arg(long, env = "CORDONHOLD_PROTECT_KURED")]
-    pub protect_kured: bool,
-    /// Namespace of kured's `DaemonSet`
-    #[arg(long, env = "CORDONHOLD_DS_NAMESPACE", default_value = "kube-system")]
-    pub ds_namespace: String,
-    /// Name of kured's `DaemonSet`
-    #[arg(long, env = "CORDONHOLD_DS_NAME", default_value = "kured")]
-    pub ds_name: String,
-    /// Annotation of kured's lock on its `DaemonSet`
-    #[arg(long, env = "CORDONHOLD_LOCK_ANNOTATION", default_value = cordonhold_shared::keys::KURED_LOCK)]
-    pub lock_annotation: String,
-    /// Name of kured's `ServiceAccount`, in the namespace of its `DaemonSet`
-    #[arg(long, env = "CORDONHOLD_KURED_SERVICE_ACCOUNT", default_value = "kured")]
-    pub kured_service_account: String,
     /// Kubeconfig of the cluster; without it, the in-cluster configuration
     #[arg(long, env = "CORDONHOLD_KUBECONFIG", value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
@@ -55,6 +43,95 @@ pub struct Args {
     pub log_format: LogFormat,
     #[command(flatten)]
     pub serving: ServingArgs,
+    #[command(flatten)]
+    pub passing: PassingArgs,
+    #[command(flatten)]
+    pub kured: KuredArgs,
+}
+
+/// Who and what passes although a node is held.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Who passes")]
+pub struct PassingArgs {
+    /// User that no rule is for; may be repeated. Put it into matchConditions too, so that it does not depend on the webhook
+    #[arg(long, env = "CORDONHOLD_EXEMPT_USER", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub exempt_user: Vec<String>,
+    /// Group that no rule is for; may be repeated
+    #[arg(long, env = "CORDONHOLD_EXEMPT_GROUP", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub exempt_group: Vec<String>,
+    /// What happens to the DELETE of a held Node
+    #[arg(long, env = "CORDONHOLD_ON_DELETE", value_enum, default_value_t = OnDeleteArg::Flag)]
+    pub on_delete: OnDeleteArg,
+}
+
+/// Where stock kured is, and how far it is protected.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Protection of stock kured")]
+pub struct KuredArgs {
+    /// Keep the nodes cordoned that stock kured reboots; needs the configuration that sees every uncordon
+    #[arg(long, env = "CORDONHOLD_PROTECT_KURED", value_enum, default_value_t = ProtectKuredArg::Off)]
+    pub protect_kured: ProtectKuredArg,
+    /// Namespace of kured's `DaemonSet`
+    #[arg(long, env = "CORDONHOLD_DS_NAMESPACE", default_value = "kube-system")]
+    pub ds_namespace: String,
+    /// Name of kured's `DaemonSet`
+    #[arg(long, env = "CORDONHOLD_DS_NAME", default_value = "kured")]
+    pub ds_name: String,
+    /// Annotations of kured's lock on its `DaemonSet`, separated by commas or repeated; each can hold a node
+    #[arg(
+        long,
+        env = "CORDONHOLD_LOCK_ANNOTATION",
+        value_name = "KEY",
+        value_delimiter = ',',
+        value_parser = NonEmptyStringValueParser::new(),
+        default_values = [keys::KURED_LOCK, keys::KURED_V2_LOCK]
+    )]
+    pub lock_annotation: Vec<String>,
+    /// Annotations by which kured marks a Node whose reboot it wants, separated by commas or repeated
+    #[arg(
+        long,
+        env = "CORDONHOLD_REBOOT_IN_PROGRESS_ANNOTATION",
+        value_name = "KEY",
+        value_delimiter = ',',
+        value_parser = NonEmptyStringValueParser::new(),
+        default_values = [keys::KURED_REBOOT_IN_PROGRESS, keys::KURED_V2_REBOOT_IN_PROGRESS]
+    )]
+    pub reboot_in_progress_annotation: Vec<String>,
+    /// Name of kured's `ServiceAccount`, in the namespace of its `DaemonSet`
+    #[arg(long, env = "CORDONHOLD_KURED_SERVICE_ACCOUNT", default_value = "kured")]
+    pub kured_service_account: String,
+    /// What happens to an uncordon while kured's lock cannot be read
+    #[arg(long, env = "CORDONHOLD_ON_LOOKUP_FAILURE", value_enum, default_value_t = OnLookupFailureArg::Deny)]
+    pub on_lookup_failure: OnLookupFailureArg,
+}
+
+/// How far stock kured is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProtectKuredArg {
+    /// Not at all
+    Off,
+    /// By its marks on the Node: kured must run with --annotate-nodes, and a node counts as held as long as its reboot is wanted
+    Marks,
+    /// By its lock; a mark alone is only flagged
+    Lock,
+}
+
+/// [`OnLookupFailure`] on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnLookupFailureArg {
+    /// Deny it
+    Deny,
+    /// Let it pass with a warning
+    Allow,
+}
+
+/// [`OnDelete`] on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnDeleteArg {
+    /// Let it pass with a warning
+    Flag,
+    /// Deny it
+    Deny,
 }
 
 /// What is left behind of a decision, beside the log and the metrics.
@@ -83,15 +160,6 @@ pub enum ModeArg {
 impl Args {
     /// What the decision needs to know of them.
     pub fn policy(&self) -> Policy {
-        let kured = self.protect_kured.then(|| KuredPolicy {
-            service_account: ServiceAccount {
-                namespace: self.ds_namespace.clone(),
-                name: self.kured_service_account.clone(),
-            },
-            ds_namespace: self.ds_namespace.clone(),
-            ds_name: self.ds_name.clone(),
-            lock_annotation: self.lock_annotation.clone(),
-        });
         let mode = match self.mode {
             ModeArg::Enforce => Mode::Enforce,
             ModeArg::Warn => Mode::Warn,
@@ -101,6 +169,45 @@ impl Args {
             namespace: self.agent_namespace.clone(),
             name: self.agent_service_account.clone(),
         };
-        Policy { mode, agent, kured }
+        Policy {
+            mode,
+            agent,
+            exempt: Exempt {
+                users: self.passing.exempt_user.clone(),
+                groups: self.passing.exempt_group.clone(),
+            },
+            on_delete: match self.passing.on_delete {
+                OnDeleteArg::Flag => OnDelete::Flag,
+                OnDeleteArg::Deny => OnDelete::Deny,
+            },
+            kured: self.kured.policy(),
+        }
+    }
+}
+
+impl KuredArgs {
+    fn policy(&self) -> Option<KuredPolicy> {
+        let lock = || KuredLock {
+            ds_namespace: self.ds_namespace.clone(),
+            ds_name: self.ds_name.clone(),
+            annotations: self.lock_annotation.clone(),
+            on_lookup_failure: match self.on_lookup_failure {
+                OnLookupFailureArg::Deny => OnLookupFailure::Deny,
+                OnLookupFailureArg::Allow => OnLookupFailure::Allow,
+            },
+        };
+        let lock = match self.protect_kured {
+            ProtectKuredArg::Off => return None,
+            ProtectKuredArg::Marks => None,
+            ProtectKuredArg::Lock => Some(lock()),
+        };
+        Some(KuredPolicy {
+            service_account: ServiceAccount {
+                namespace: self.ds_namespace.clone(),
+                name: self.kured_service_account.clone(),
+            },
+            marks: self.reboot_in_progress_annotation.clone(),
+            lock,
+        })
     }
 }

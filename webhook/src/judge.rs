@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cordonhold_shared::admission::{
-    self, Change, Decision, Fact, Facts, Known, Outcome, Policy, Reason, Request, Verdict,
+    self, Change, Decision, Fact, Facts, Known, LockEdit, Operation, Outcome, Policy, Reason, Request,
+    Verdict,
 };
 use cordonhold_shared::keys;
+use cordonhold_shared::node::NodeView;
 use futures_util::FutureExt;
 use jiff::Timestamp;
 use tracing::info;
@@ -20,7 +22,7 @@ use crate::review::{self, Review, Unreadable};
 use crate::{Lookup, Metrics};
 
 /// A decision needs each fact at most once.
-const MAX_LOOKUPS: usize = 2;
+const MAX_LOOKUPS: usize = 3;
 
 /// Judges reviews by one policy.
 pub struct Judge {
@@ -101,21 +103,25 @@ impl Judge {
         for _ in 0..=MAX_LOOKUPS {
             match admission::decide(request, &facts, &self.policy, Timestamp::now()) {
                 Decision::Verdict(verdict) => {
-                    let is_about_kured =
-                        facts.kured_lock != Known::Unasked || verdict.reason == Reason::KuredOwner;
+                    let is_about_kured = facts.watched_kured_lock != Known::Unasked
+                        || matches!(verdict.reason, Reason::KuredOwner | Reason::KuredMarked)
+                        || matches!(request.operation, Operation::UpdateDaemonSet(_));
                     return Judged {
                         verdict,
                         is_about_kured,
                     };
                 }
                 Decision::Need(Fact::Override) => {
-                    let node = request.old.name();
+                    let node = request.node().map(NodeView::name).unwrap_or_default();
                     facts.may_override = self.lookup.may_override(&request.requester, node).await;
                     self.count(LookupKind::Override, &facts.may_override);
                 }
                 Decision::Need(Fact::KuredLock) => {
                     facts.kured_lock = self.lookup.kured_lock().await;
                     self.count(LookupKind::KuredLock, &facts.kured_lock);
+                }
+                Decision::Need(Fact::WatchedKuredLock) => {
+                    facts.watched_kured_lock = self.lookup.watched_kured_lock();
                 }
             }
         }
@@ -133,7 +139,9 @@ impl Judge {
         if verdict.outcome != Outcome::Deny || review.dry_run {
             return;
         }
-        let Request { requester, old, .. } = &review.request;
+        let requester = &review.request.requester;
+        // An Event is about a Node; an edit of kured's lock has its line in the log.
+        let Some(old) = review.request.node() else { return };
         recorder.denied(Denial {
             node: old.name().to_owned(),
             uid: old.metadata.uid.clone(),
@@ -153,13 +161,24 @@ impl Judge {
 
     /// The audit trail: one line for each decision about anything of ours.
     fn log(&self, review: &Review, judged: &Judged, latency: Duration) {
-        let Request { requester, old, new } = &review.request;
+        let Request { requester, operation } = &review.request;
+        let nothing = NodeView::default();
+        let (old, new) = match operation {
+            Operation::UpdateNode { old, new } => (old, new),
+            Operation::DeleteNode { old } => (old, &nothing),
+            Operation::UpdateDaemonSet(_) => (&nothing, &nothing),
+        };
+        let daemonset = match operation {
+            Operation::UpdateDaemonSet(LockEdit { namespace, name, .. }) => format!("{namespace}/{name}"),
+            _ => String::new(),
+        };
         info!(
             user = requester.user.as_str(),
             groups = requester.groups.join(","),
             node_claim = requester.node_claim.join(","),
             operation = review.operation.as_str(),
             node = old.name(),
+            daemonset,
             holder = old.annotation(keys::HOLDER).unwrap_or_default(),
             phase = old.label(keys::PHASE).unwrap_or_default(),
             until = old.annotation(keys::UNTIL).unwrap_or_default(),
@@ -167,7 +186,8 @@ impl Judge {
             reason = judged.verdict.reason.code(),
             mode = self.policy.mode.as_str(),
             dry_run = review.dry_run,
-            uncordon = Change::between(old, new).uncordons,
+            uncordon =
+                matches!(operation, Operation::UpdateNode { .. }) && Change::between(old, new).uncordons,
             kured = judged.is_about_kured,
             cancel = new.annotation(keys::CANCEL).unwrap_or_default(),
             uid = review.uid.as_str(),

@@ -30,6 +30,7 @@ pub use args::{Args, EvidenceArgs, ModeArg, ServingArgs, TlsVersion};
 pub use events::Recorder;
 pub use judge::Judge;
 pub use limits::Limits;
+use lookup::KuredWatch;
 pub use lookup::Lookup;
 pub use metrics::Metrics;
 pub use readiness::{Condition, Readiness};
@@ -73,6 +74,7 @@ pub async fn run(args: &Args) -> Result<(), Error> {
     let metrics = Arc::new(Metrics::new());
     let readiness = Arc::new(Readiness::default());
     let is_running = readiness.condition("running");
+    let is_watched = readiness.condition("kured-lock");
     let tls = Tls::load(
         &args.serving,
         readiness.condition("certificate"),
@@ -84,7 +86,9 @@ pub async fn run(args: &Args) -> Result<(), Error> {
         .await
         .map_err(Error::Client)?;
     let policy = args.policy();
-    let lookup = lookup::ClusterLookup::new(kube.clone(), policy.kured.as_ref());
+    let kured_lock = policy.kured.as_ref().and_then(|kured| kured.lock.as_ref());
+    let lookup = lookup::ClusterLookup::new(kube.clone(), kured_lock, &metrics);
+    let kured_watch = lookup.kured_watch();
     let judge = Judge::new(policy, Box::new(lookup), Arc::clone(&metrics));
     let judge = Arc::new(with_events(judge, &args.evidence, kube, &metrics));
 
@@ -107,13 +111,15 @@ pub async fn run(args: &Args) -> Result<(), Error> {
     drop(tasks.spawn(serve(admission, admission_port)));
     drop(tasks.spawn(serve(admin, admin_port)));
     let poller = tokio::spawn(tls.poll());
+    let watching = tokio::spawn(watch_kured(kured_watch, is_watched));
     is_running.set(true);
-    info!(listen = %listening, admin_listen = %admin_listening, mode = ?args.mode, protect_kured = args.protect_kured, "ready");
+    info!(listen = %listening, admin_listen = %admin_listening, mode = ?args.mode, protect_kured = ?args.kured.protect_kured, "ready");
 
     let signal = signals.next().await;
     info!(signal, delay = ?args.serving.shutdown_delay, "shutting down");
     is_running.set(false);
     poller.abort();
+    watching.abort();
     closing.begin();
     tokio::select! {
         () = close(args.serving.shutdown_delay, &closing, &tasks) => Ok(()),
@@ -143,6 +149,18 @@ fn with_events(judge: Judge, args: &EvidenceArgs, kube: Client, metrics: &Arc<Me
     let (recorder, writer) = Recorder::new(kube, args.instance.clone(), Arc::clone(metrics));
     drop(tokio::spawn(writer));
     judge.with_events(recorder)
+}
+
+/// Watches kured's lock, where it is to be known; the condition is met with the first list.
+async fn watch_kured(watch: Option<Arc<KuredWatch>>, is_watched: Condition) {
+    let Some(watch) = watch else {
+        return is_watched.set(true);
+    };
+    let listed = async {
+        watch.listed().await;
+        is_watched.set(true);
+    };
+    let ((), ()) = tokio::join!(watch.run(), listed);
 }
 
 /// The socket and its address: port 0 asks for any free one.

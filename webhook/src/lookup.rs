@@ -1,16 +1,28 @@
-//! The two questions that the webhook may ask the API server, each once, bounded, and never from a cache.
+//! What the webhook asks of the cluster: may this user cancel, and whom does stock kured's lock name.
+//!
+//! Each question is one bounded request. Not here: what follows from the answers.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cordonhold_rt::client;
-use cordonhold_shared::admission::{Known, KuredPolicy, Requester};
-use cordonhold_shared::keys;
+use cordonhold_shared::admission::{Known, KuredLock, Locks, Requester};
 use futures_util::future::BoxFuture;
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
-use kube::api::PostParams;
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client};
+
+use crate::Metrics;
+
+mod permission;
+mod watch;
+
+use permission::Permissions;
+pub(crate) use watch::KuredWatch;
+
+#[cfg(test)]
+mod tests;
 
 /// With the body's own bound, below the 5 s that the API server waits for us.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -19,86 +31,106 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 pub trait Lookup: Send + Sync {
     /// Whether the requester may cancel the hold of this Node.
     fn may_override<'a>(&'a self, requester: &'a Requester, node: &'a str) -> BoxFuture<'a, Known<bool>>;
-    /// kured's lock annotation as of now.
-    fn kured_lock(&self) -> BoxFuture<'_, Known<Option<String>>>;
+    /// kured's lock as a watch has it, without a request.
+    fn watched_kured_lock(&self) -> Known<Locks>;
+    /// kured's lock as of now.
+    fn kured_lock(&self) -> BoxFuture<'_, Known<Locks>>;
 }
 
 /// Asks the cluster.
 pub(crate) struct ClusterLookup {
-    client: Client,
-    kured: Option<KuredPolicy>,
+    permissions: Permissions,
+    kured: Option<(KuredObject, Arc<KuredWatch>)>,
 }
 
 impl ClusterLookup {
-    pub(crate) fn new(client: Client, kured: Option<&KuredPolicy>) -> ClusterLookup {
+    pub(crate) fn new(client: Client, kured: Option<&KuredLock>, metrics: &Arc<Metrics>) -> ClusterLookup {
+        let kured = kured.map(|lock| {
+            let object = KuredObject::new(&client, lock);
+            let watch = Arc::new(KuredWatch::new(object.clone(), Arc::clone(metrics)));
+            (object, watch)
+        });
         ClusterLookup {
-            client,
-            kured: kured.cloned(),
+            permissions: Permissions::new(client),
+            kured,
         }
     }
 
-    async fn review(&self, requester: &Requester, node: &str) -> Known<bool> {
-        let review = SubjectAccessReview {
-            spec: SubjectAccessReviewSpec {
-                user: Some(requester.user.clone()),
-                groups: Some(requester.groups.clone()),
-                resource_attributes: Some(ResourceAttributes {
-                    group: Some(keys::OVERRIDE_GROUP.to_owned()),
-                    resource: Some(keys::OVERRIDE_RESOURCE.to_owned()),
-                    verb: Some(keys::OVERRIDE_VERB.to_owned()),
-                    name: Some(node.to_owned()),
-                    ..ResourceAttributes::default()
-                }),
-                ..SubjectAccessReviewSpec::default()
-            },
-            ..SubjectAccessReview::default()
-        };
-        let api: Api<SubjectAccessReview> = Api::all(self.client.clone());
-        let (what, fix) = (
-            "whether the requester may override",
-            "allow the webhook's ServiceAccount to create subjectaccessreviews",
-        );
-        match bounded(what, fix, api.create(&PostParams::default(), &review)).await {
-            Ok(answer) => Known::Is(answer.status.is_some_and(|status| status.allowed)),
-            Err(why) => Known::Failed(why),
-        }
-    }
-
-    async fn lock(&self) -> Known<Option<String>> {
-        let Some(kured) = &self.kured else {
-            return Known::Failed("the protection of kured is off".to_owned());
-        };
-        let api: Api<PartialObjectMeta<DaemonSet>> =
-            Api::namespaced(self.client.clone(), &kured.ds_namespace);
-        let what = format!("the lock on daemonset {}/{}", kured.ds_namespace, kured.ds_name);
-        let fix = "allow the webhook's ServiceAccount to get it, and check --ds-namespace and --ds-name";
-        let get = async {
-            match api.get(&kured.ds_name).await {
-                Ok(daemon_set) => Ok(Some(daemon_set)),
-                // Its lock went with it.
-                Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
-                Err(error) => Err(error),
-            }
-        };
-        match bounded(&what, fix, get).await {
-            Ok(daemon_set) => Known::Is(daemon_set.and_then(|found| {
-                found
-                    .metadata
-                    .annotations
-                    .and_then(|mut all| all.remove(&kured.lock_annotation))
-            })),
-            Err(why) => Known::Failed(why),
-        }
+    /// The watch of kured's DaemonSet, which somebody must [run](KuredWatch::run).
+    pub(crate) fn kured_watch(&self) -> Option<Arc<KuredWatch>> {
+        self.kured.as_ref().map(|(_, watch)| Arc::clone(watch))
     }
 }
 
 impl Lookup for ClusterLookup {
     fn may_override<'a>(&'a self, requester: &'a Requester, node: &'a str) -> BoxFuture<'a, Known<bool>> {
-        Box::pin(self.review(requester, node))
+        Box::pin(self.permissions.may_override(requester, node))
     }
 
-    fn kured_lock(&self) -> BoxFuture<'_, Known<Option<String>>> {
-        Box::pin(self.lock())
+    fn watched_kured_lock(&self) -> Known<Locks> {
+        match &self.kured {
+            Some((_, watch)) => watch.locks(),
+            None => is_off(),
+        }
+    }
+
+    fn kured_lock(&self) -> BoxFuture<'_, Known<Locks>> {
+        Box::pin(async {
+            match &self.kured {
+                Some((object, _)) => object.get().await,
+                None => is_off(),
+            }
+        })
+    }
+}
+
+/// The decision does not ask where its policy has no lock.
+fn is_off() -> Known<Locks> {
+    Known::Failed("the lookup of kured's lock is off".to_owned())
+}
+
+/// The DaemonSet that carries kured's lock. Only its metadata is ever read.
+#[derive(Clone)]
+struct KuredObject {
+    api: Api<DaemonSet>,
+    namespace: String,
+    name: String,
+    annotations: Vec<String>,
+}
+
+impl fmt::Display for KuredObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "daemonset {}/{}", self.namespace, self.name)
+    }
+}
+
+impl KuredObject {
+    fn new(client: &Client, lock: &KuredLock) -> KuredObject {
+        KuredObject {
+            api: Api::namespaced(client.clone(), &lock.ds_namespace),
+            namespace: lock.ds_namespace.clone(),
+            name: lock.ds_name.clone(),
+            annotations: lock.annotations.clone(),
+        }
+    }
+
+    /// The lock annotations among these of the object.
+    fn locks_of(&self, object: &PartialObjectMeta<DaemonSet>) -> Locks {
+        let annotations = object.metadata.annotations.iter().flatten();
+        annotations
+            .filter(|(key, _)| self.annotations.contains(key))
+            .map(|(key, text)| (key.clone(), text.clone()))
+            .collect()
+    }
+
+    async fn get(&self) -> Known<Locks> {
+        let what = format!("the lock on {self}");
+        let fix = "allow the webhook's ServiceAccount to get it, and check --ds-namespace and --ds-name";
+        // Where there is no such DaemonSet, its lock went with it.
+        match bounded(&what, fix, self.api.get_metadata_opt(&self.name)).await {
+            Ok(object) => Known::Is(object.map(|object| self.locks_of(&object)).unwrap_or_default()),
+            Err(why) => Known::Failed(why),
+        }
     }
 }
 

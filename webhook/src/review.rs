@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use cordonhold_shared::admission::{Outcome, Request, Requester, Verdict};
+use cordonhold_shared::admission::{LockEdit, Operation, Outcome, Request, Requester, Verdict};
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
 use serde::{Deserialize, Serialize};
@@ -46,8 +46,13 @@ struct ReviewRecord {
 struct RequestRecord {
     uid: String,
     kind: KindRecord,
+    #[serde(default)]
+    namespace: String,
+    #[serde(default)]
+    name: String,
     operation: String,
     user_info: UserRecord,
+    // Of a DaemonSet only the metadata is of interest, and that is the same.
     object: Option<NodeView>,
     old_object: Option<NodeView>,
     dry_run: Option<bool>,
@@ -64,6 +69,8 @@ struct KindRecord {
 struct UserRecord {
     #[serde(default)]
     username: String,
+    #[serde(default)]
+    uid: String,
     groups: Option<Vec<String>>,
     extra: Option<BTreeMap<String, Vec<String>>>,
 }
@@ -81,13 +88,13 @@ struct ResponseRecord<'a> {
     audit_annotations: &'a BTreeMap<&'static str, String>,
 }
 
-/// Reads a review of a Node's update.
+/// Reads a review of a Node's update or delete, or of a DaemonSet's update.
 pub(crate) fn read(body: &[u8]) -> Result<Review, Unreadable> {
     let unreadable = |why: String| Unreadable {
         uid: find_uid(body),
         why,
     };
-    let record: ReviewRecord = serde_json::from_slice(body)
+    let mut record: ReviewRecord = serde_json::from_slice(body)
         .map_err(|error| unreadable(format!("the review cannot be read: {error}")))?;
     if record.api_version != API_VERSION || record.kind != KIND {
         return Err(unreadable(format!(
@@ -95,37 +102,53 @@ pub(crate) fn read(body: &[u8]) -> Result<Review, Unreadable> {
             record.kind, record.api_version
         )));
     }
+    let operation = read_operation(&mut record.request).map_err(unreadable)?;
     let RequestRecord {
         uid,
-        kind,
-        operation,
         user_info,
-        object,
-        old_object,
+        operation: name_of_operation,
         dry_run,
+        ..
     } = record.request;
-    if !kind.group.is_empty() || kind.kind != "Node" || operation != "UPDATE" {
-        return Err(unreadable(format!(
-            "{operation} of {:?} is not judged here: register the webhook for UPDATE of nodes and nodes/status only",
-            kind.kind
-        )));
-    }
-    let (Some(new), Some(old)) = (object, old_object) else {
-        return Err(unreadable("an update needs both object and oldObject".to_owned()));
-    };
     let mut extra = user_info.extra.unwrap_or_default();
     let requester = Requester {
         user: user_info.username,
+        uid: user_info.uid,
         groups: user_info.groups.unwrap_or_default(),
         node_claim: extra.remove(keys::NODE_NAME_EXTRA).unwrap_or_default(),
+        extra,
     };
-    let request = Request { requester, old, new };
     Ok(Review {
         uid,
-        operation,
+        operation: name_of_operation,
         dry_run: dry_run.unwrap_or(false),
-        request,
+        request: Request { requester, operation },
     })
+}
+
+/// What is asked for, or why that is not judged here.
+fn read_operation(request: &mut RequestRecord) -> Result<Operation, String> {
+    let kind = (request.kind.group.as_str(), request.kind.kind.as_str());
+    let (old, new) = (request.old_object.take(), request.object.take());
+    match (kind, request.operation.as_str(), old, new) {
+        (("", "Node"), "UPDATE", Some(old), Some(new)) => Ok(Operation::UpdateNode { old, new }),
+        (("", "Node"), "DELETE", Some(old), _) => Ok(Operation::DeleteNode { old }),
+        (("apps", "DaemonSet"), "UPDATE", Some(old), Some(new)) => Ok(Operation::UpdateDaemonSet(LockEdit {
+            namespace: std::mem::take(&mut request.namespace),
+            name: std::mem::take(&mut request.name),
+            old: old.metadata.annotations,
+            new: new.metadata.annotations,
+        })),
+        (("", "Node"), "DELETE", ..) => Err("a delete needs oldObject".to_owned()),
+        (("", "Node") | ("apps", "DaemonSet"), "UPDATE", ..) => {
+            Err("an update needs both object and oldObject".to_owned())
+        }
+        (_, operation, ..) => Err(format!(
+            "{operation} of {:?} is not judged here: register the webhook for UPDATE and DELETE of nodes, UPDATE of nodes/status, \
+             daemonsets and daemonsets/status only",
+            request.kind.kind
+        )),
+    }
 }
 
 /// The answer on the wire.

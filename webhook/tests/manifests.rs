@@ -36,10 +36,24 @@ fn every_mark_and_the_cancel_are_watched_by_both_configurations() {
     let marks: BTreeSet<String> = marks.map(str::to_owned).collect();
     let base = read("base/webhook-configuration.yaml");
     let overlay = read("components/protect-kured/sees-every-uncordon.yaml");
-    assert_eq!(quoted_keys(&base), marks);
+    let (base, deletes) = base
+        .split_once("  # A held Node that is deleted")
+        .expect("the webhook for deletes");
+    assert_eq!(quoted_keys(base), marks);
     assert_eq!(quoted_keys(&overlay), marks);
-    assert_eq!(comparison(&base), comparison(&overlay));
+    let hold = [keys::PHASE, keys::HOLDER].map(str::to_owned);
+    assert_eq!(quoted_keys(deletes), BTreeSet::from(hold));
+    assert_eq!(comparison(base), comparison(&overlay));
     assert!(base.contains(keys::NODE_NAME_EXTRA));
+}
+
+#[test]
+fn both_lock_annotations_of_kured_are_watched() {
+    let edits = read("components/protect-kured/sees-lock-edits.yaml");
+    let keys = format!("['{}', '{}']", keys::KURED_LOCK, keys::KURED_V2_LOCK);
+    // Two webhooks look for a change, and one of them compares the entries.
+    assert_eq!(edits.matches(&keys).count(), 3);
+    assert!(edits.contains(keys::NODE_NAME_EXTRA));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use cordonhold_shared::admission::{Known, Mode, Policy, Requester, ServiceAccount};
+use cordonhold_shared::admission::{Exempt, Known, Locks, Mode, OnDelete, Policy, Requester, ServiceAccount};
 use cordonhold_webhook::{Judge, Limits, Lookup, Metrics, Readiness, admin_router, admission_router};
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
@@ -18,7 +18,11 @@ impl Lookup for Panicking {
         panic!("on purpose")
     }
 
-    fn kured_lock(&self) -> BoxFuture<'_, Known<Option<String>>> {
+    fn watched_kured_lock(&self) -> Known<Locks> {
+        panic!("on purpose")
+    }
+
+    fn kured_lock(&self) -> BoxFuture<'_, Known<Locks>> {
         panic!("on purpose")
     }
 }
@@ -32,6 +36,8 @@ async fn a_panic_is_denied_with_its_uid_and_counted() {
     let policy = Policy {
         mode: Mode::Enforce,
         agent,
+        exempt: Exempt::default(),
+        on_delete: OnDelete::Flag,
         kured: None,
     };
     let metrics = Arc::new(Metrics::new());

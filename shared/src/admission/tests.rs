@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::lock::OUR_TTL;
 use crate::node::Taint;
+
+mod kured;
 
 const UID: &str = "7f1c";
 const CREATED: &str = "2026-01-01T00:00:00.123456789Z";
@@ -84,8 +85,8 @@ fn untainted(mut node: NodeView) -> NodeView {
 fn requester(user: &str, node_claim: &[&str]) -> Requester {
     Requester {
         user: user.to_owned(),
-        groups: Vec::new(),
         node_claim: node_claim.iter().map(|claim| (*claim).to_owned()).collect(),
+        ..Requester::default()
     }
 }
 
@@ -106,19 +107,29 @@ fn policy() -> Policy {
             namespace: "cordonhold".to_owned(),
             name: "cordonhold-agent".to_owned(),
         },
+        exempt: Exempt::default(),
+        on_delete: OnDelete::Flag,
         kured: None,
     }
 }
 
 fn kured_policy() -> Policy {
+    let lock = KuredLock {
+        ds_namespace: "kube-system".to_owned(),
+        ds_name: "kured".to_owned(),
+        annotations: vec![keys::KURED_LOCK.to_owned(), keys::KURED_V2_LOCK.to_owned()],
+        on_lookup_failure: OnLookupFailure::Deny,
+    };
     let kured = KuredPolicy {
         service_account: ServiceAccount {
             namespace: "kube-system".to_owned(),
             name: "kured".to_owned(),
         },
-        ds_namespace: "kube-system".to_owned(),
-        ds_name: "kured".to_owned(),
-        lock_annotation: keys::KURED_LOCK.to_owned(),
+        marks: vec![
+            keys::KURED_REBOOT_IN_PROGRESS.to_owned(),
+            keys::KURED_V2_REBOOT_IN_PROGRESS.to_owned(),
+        ],
+        lock: Some(lock),
     };
     Policy {
         kured: Some(kured),
@@ -134,16 +145,7 @@ fn ask(
     policy: &Policy,
     now: Timestamp,
 ) -> Decision {
-    decide(
-        &Request {
-            requester: who,
-            old,
-            new,
-        },
-        facts,
-        policy,
-        now,
-    )
+    decide(&Request::update(who, old, new), facts, policy, now)
 }
 
 fn verdict(who: Requester, old: NodeView, new: NodeView) -> Verdict {
@@ -611,123 +613,106 @@ fn a_denial_names_the_hold_and_prints_the_whole_way_out() {
     }
 }
 
-fn kured_gets(who: Requester, lock: &Known<Option<String>>, node: &NodeView, now: Timestamp) -> Decision {
-    let facts = Facts {
-        kured_lock: lock.clone(),
-        ..Facts::default()
-    };
-    ask(
-        who,
-        node.clone(),
-        uncordoned(node.clone()),
-        &facts,
-        &kured_policy(),
-        now,
-    )
-}
-
 #[test]
-fn held_stays_cordoned_for_a_node_that_kureds_lock_names() {
-    let single = |node: &str, ttl: i64| {
-        format!(
-            r#"{{"nodeID":"{node}","metadata":{{"unschedulable":false}},"created":"2026-01-01T00:00:00Z","TTL":{ttl}}}"#
-        )
+fn an_exempt_user_or_group_passes_whatever_is_held() {
+    let exempting = |users: &[&str], groups: &[&str]| {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Policy {
+            exempt: Exempt {
+                users: owned(users),
+                groups: owned(groups),
+            },
+            ..kured_policy()
+        }
     };
-    let multi = |entries: &str| format!(r#"{{"maxOwners":2,"locks":{entries}}}"#);
-    let five_minutes = 300_000_000_000;
-    for (lock, outcome, reason) in [
-        (None, Outcome::Allow, Reason::NotHeld),
-        (Some(single(NODE, 0)), Outcome::Deny, Reason::KuredHeld),
-        (
-            Some(single(NODE, five_minutes + 1)),
-            Outcome::Deny,
-            Reason::KuredHeld,
-        ),
-        (Some(single(NODE, five_minutes)), Outcome::Allow, Reason::NotHeld),
-        (Some(single("node-00", 0)), Outcome::Allow, Reason::NotHeld),
-        (
-            Some(multi(&format!("[{},{}]", single("node-1", 0), single(NODE, 0)))),
-            Outcome::Deny,
-            Reason::KuredHeld,
-        ),
-        (
-            Some(multi(&format!("[{}]", single("node-1", 0)))),
-            Outcome::Allow,
-            Reason::NotHeld,
-        ),
-        (Some(multi("[]")), Outcome::Allow, Reason::NotHeld),
-        (Some(multi("null")), Outcome::Allow, Reason::NotHeld),
-        (
-            Some(r#"{"nodeID":"manual"}"#.to_owned()),
-            Outcome::Allow,
-            Reason::NotHeld,
-        ),
-        (
-            Some(r#"{"nodeID":"node-0"}"#.to_owned()),
-            Outcome::Deny,
-            Reason::KuredHeld,
-        ),
-        (Some("{".to_owned()), Outcome::Deny, Reason::LockUnreadable),
-        (Some(String::new()), Outcome::Deny, Reason::LockUnreadable),
-        (Some(multi("7")), Outcome::Deny, Reason::LockUnreadable),
+    let gets = |policy: &Policy, new: NodeView| {
+        let Decision::Verdict(v) = ask(stranger(), held(), new, &Facts::default(), policy, now()) else {
+            panic!()
+        };
+        (v.outcome, v.reason)
+    };
+    for new in [
+        uncordoned(held()),
+        stripped(held()),
+        uncordoned(stripped(held())),
+        cancelled(held()),
     ] {
-        let Decision::Verdict(v) = kured_gets(stranger(), &Known::Is(lock.clone()), &free(), now()) else {
-            panic!()
-        };
-        assert_eq!((v.outcome, v.reason), (outcome, reason), "{lock:?}");
+        for policy in [
+            exempting(&["admin"], &[]),
+            exempting(&[], &["other", "system:masters"]),
+        ] {
+            assert_eq!(gets(&policy, new.clone()), (Outcome::Allow, Reason::Exempt));
+        }
     }
-    let failed = Known::Failed("daemonsets is forbidden".to_owned());
-    let Decision::Verdict(v) = kured_gets(stranger(), &failed, &free(), now()) else {
-        panic!()
-    };
-    assert_eq!((v.outcome, v.reason), (Outcome::Deny, Reason::LookupFailed));
-    assert!(
-        v.message.contains("daemonsets is forbidden") && v.message.contains("kube-system/kured"),
-        "{}",
-        v.message
-    );
+    // A user is no group, and a name is the whole name.
+    for policy in [
+        exempting(&[], &[]),
+        exempting(&["system:masters", "admi", "administrator"], &["admin"]),
+    ] {
+        assert_eq!(gets(&policy, uncordoned(held())), (Outcome::Deny, Reason::Held));
+    }
     assert_eq!(
-        kured_gets(stranger(), &Known::Unasked, &free(), now()),
-        Decision::Need(Fact::KuredLock)
+        gets(&exempting(&["admin"], &[]), held()),
+        (Outcome::Allow, Reason::NothingOfOurs)
     );
 }
 
-#[test]
-fn kured_uncordons_its_own_node() {
-    let named = Known::Is(Some(r#"{"nodeID":"node-0"}"#.to_owned()));
-    for claim in [&[][..], &[NODE]] {
-        let Decision::Verdict(v) = kured_gets(requester(KURED, claim), &named, &free(), now()) else {
-            panic!()
-        };
-        assert_eq!((v.outcome, v.reason), (Outcome::Allow, Reason::KuredOwner));
+fn deleted(node: &NodeView, policy: &Policy, now: Timestamp) -> Verdict {
+    let request = Request {
+        requester: stranger(),
+        operation: Operation::DeleteNode { old: node.clone() },
+    };
+    match decide(&request, &Facts::default(), policy, now) {
+        Decision::Verdict(verdict) => verdict,
+        Decision::Need(need) => panic!("needs {need:?}"),
     }
-    let Decision::Verdict(v) = kured_gets(requester(KURED, &["node-1"]), &named, &free(), now()) else {
-        panic!()
-    };
-    assert_eq!((v.outcome, v.reason), (Outcome::Deny, Reason::KuredHeld));
-    // Our hold is not kured's.
-    let Decision::Verdict(v) = kured_gets(requester(KURED, &[NODE]), &named, &held(), now()) else {
-        panic!()
-    };
-    assert_eq!((v.outcome, v.reason), (Outcome::Deny, Reason::Held));
 }
 
 #[test]
-fn our_own_wish_in_kureds_lock_holds_nothing() {
-    let wish = untainted(held_in("wanted"));
-    let lock = |ttl: i64| {
-        Known::Is(Some(format!(
-            r#"{{"nodeID":"{NODE}","created":"{CREATED}","TTL":{ttl}}}"#
-        )))
+fn a_held_node_is_deleted_with_a_flag_and_by_flag_not_at_all() {
+    let deny = Policy {
+        on_delete: OnDelete::Deny,
+        ..policy()
     };
-    let Decision::Verdict(v) = kured_gets(stranger(), &lock(OUR_TTL), &wish, now()) else {
-        panic!()
+    for name in ["draining", "delaying", "sealed", "returning", "of-tomorrow"] {
+        let flagged = deleted(&held_in(name), &policy(), now());
+        assert_eq!(
+            (flagged.outcome, flagged.reason),
+            (Outcome::Flag, Reason::HeldDeleted),
+            "{name}"
+        );
+        assert!(
+            flagged.warnings[0].contains("is deleted while it is held"),
+            "{flagged:?}"
+        );
+        let denied = deleted(&held_in(name), &deny, now());
+        assert_eq!(
+            (denied.outcome, denied.reason),
+            (Outcome::Deny, Reason::HeldDeleted),
+            "{name}"
+        );
+        assert!(
+            denied.message.contains("--on-delete=deny") && denied.message.contains(keys::CANCEL),
+            "{}",
+            denied.message
+        );
+    }
+    for node in [free(), untainted(held_in("wanted"))] {
+        assert_eq!(deleted(&node, &deny, now()).reason, Reason::NothingOfOurs);
+    }
+    let gone = at("2026-01-01T00:20:31Z");
+    for (node, now, reason) in [
+        (cancelled(held()), now(), Reason::Cancelled),
+        (cancelled(held_in("sealed")), now(), Reason::HeldDeleted),
+        (held_in("sealed"), gone, Reason::Lapsed),
+    ] {
+        assert_eq!(deleted(&node, &deny, now).reason, reason);
+    }
+    let warn = Policy {
+        mode: Mode::Warn,
+        ..deny
     };
-    assert_eq!(v.reason, Reason::NotHeld);
-    let Decision::Verdict(v) = kured_gets(stranger(), &lock(0), &wish, now()) else {
-        panic!()
-    };
-    assert_eq!(v.reason, Reason::KuredHeld);
+    assert_eq!(deleted(&held(), &warn, now()).outcome, Outcome::Flag);
 }
 
 fn any_text() -> impl Strategy<Value = String> {
@@ -781,8 +766,8 @@ fn any_requester() -> impl Strategy<Value = Requester> {
     )
         .prop_map(|(user, node_claim)| Requester {
             user,
-            groups: Vec::new(),
             node_claim,
+            ..Requester::default()
         })
 }
 
@@ -792,22 +777,37 @@ fn any_facts() -> impl Strategy<Value = Facts> {
         any::<bool>().prop_map(Known::Is),
         any_text().prop_map(Known::Failed)
     ];
-    let lock = prop_oneof![
-        Just(Known::Unasked),
-        proptest::option::of(any_text()).prop_map(Known::Is),
-        any_text().prop_map(Known::Failed)
-    ];
-    (permitted, lock).prop_map(|(may_override, kured_lock)| Facts {
+    let locks = || {
+        let keys = proptest::sample::select(vec![keys::KURED_LOCK, keys::KURED_V2_LOCK]);
+        let locks = proptest::collection::btree_map(keys.prop_map(str::to_owned), any_text(), 0..3);
+        prop_oneof![
+            Just(Known::Unasked),
+            locks.prop_map(Known::Is),
+            any_text().prop_map(Known::Failed)
+        ]
+    };
+    (permitted, locks(), locks()).prop_map(|(may_override, watched_kured_lock, kured_lock)| Facts {
         may_override,
+        watched_kured_lock,
         kured_lock,
     })
 }
 
 fn any_policy() -> impl Strategy<Value = Policy> {
     let modes = proptest::sample::select(vec![Mode::Enforce, Mode::Warn, Mode::Audit]);
-    (modes, any::<bool>()).prop_map(|(mode, kured)| Policy {
-        mode,
-        ..if kured { kured_policy() } else { policy() }
+    let failures = proptest::sample::select(vec![OnLookupFailure::Deny, OnLookupFailure::Allow]);
+    let deletes = proptest::sample::select(vec![OnDelete::Flag, OnDelete::Deny]);
+    (modes, failures, deletes, 0..3_u8).prop_map(|(mode, on_lookup_failure, on_delete, protection)| {
+        let base = match protection {
+            0 => policy(),
+            1 => kured::marks_only(),
+            _ => kured::on_failure(on_lookup_failure),
+        };
+        Policy {
+            mode,
+            on_delete,
+            ..base
+        }
     })
 }
 

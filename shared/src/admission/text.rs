@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{KuredPolicy, Reason, cancel_name};
+use super::{KuredLock, KuredPolicy, LockEdit, Operation, Reason, Request, cancel_name};
 use crate::hold;
 use crate::keys;
 use crate::node::NodeView;
@@ -37,25 +37,56 @@ pub(super) fn would_deny(reason: Reason, message: &str) -> String {
     )
 }
 
-/// The warning beside a request that passes by a cancel or by time.
-pub(super) fn passing(reason: Reason, node: &NodeView) -> String {
-    let name = node.name();
-    let text = match (reason, hold::cancel(node)) {
-        (Reason::Cancelled, Some(cancel)) => {
-            format!(
-                "cordonhold: the hold of node {name} was cancelled: {}",
-                cancel.reason
-            )
+/// The warning beside a request that passes and is worth a look. `failure` is why a lookup failed.
+pub(super) fn passing(reason: Reason, request: &Request, failure: &str) -> String {
+    let text = match &request.operation {
+        Operation::UpdateNode { old, .. } | Operation::DeleteNode { old } => {
+            node_passing(reason, old, failure)
         }
-        _ => format!(
-            "cordonhold: the hold of node {name} was not renewed in time; its marks stay until its agent or a cancel removes them"
+        Operation::UpdateDaemonSet(edit) => format!(
+            "kured's lock on daemonset {}/{} was edited by hand: an entry that goes frees its node's slot, and the node may still be in its reboot",
+            edit.namespace, edit.name
         ),
     };
-    clip_to(&text, WARNING_MAX_CHARS)
+    clip_to(&format!("cordonhold: {text}"), WARNING_MAX_CHARS)
+}
+
+fn node_passing(reason: Reason, node: &NodeView, failure: &str) -> String {
+    let name = node.name();
+    match (reason, hold::cancel(node)) {
+        (Reason::Cancelled, Some(cancel)) => {
+            format!("the hold of node {name} was cancelled: {}", cancel.reason)
+        }
+        (Reason::HeldDeleted, _) => {
+            format!("node {name} is deleted while it is held for a reboot; its slot in the lock is free")
+        }
+        (Reason::KuredMarked, _) => {
+            format!("kured wants to reboot node {name}, and its lock does not name it yet")
+        }
+        (Reason::LookupFailed, _) => format!("node {name} may be held by kured; {failure}"),
+        _ => format!(
+            "the hold of node {name} was not renewed in time; its marks stay until its agent or a cancel removes them"
+        ),
+    }
 }
 
 /// The message of a denial.
 pub(super) fn denial(
+    reason: Reason,
+    request: &Request,
+    kured: Option<&KuredPolicy>,
+    failure: &str,
+) -> String {
+    let user = clip(&request.requester.user);
+    match &request.operation {
+        Operation::UpdateNode { old, .. } | Operation::DeleteNode { old } => {
+            node_denial(reason, old, &user, kured, failure)
+        }
+        Operation::UpdateDaemonSet(edit) => lock_edit(reason, edit, &user) + &webhook_in_the_way(),
+    }
+}
+
+fn node_denial(
     reason: Reason,
     node: &NodeView,
     user: &str,
@@ -63,7 +94,6 @@ pub(super) fn denial(
     failure: &str,
 ) -> String {
     let name = node.name();
-    let user = clip(user);
     match reason {
         Reason::NotOwnNode => format!(
             "{user} is not the agent of node {name}: an agent changes only the node that its token names. \
@@ -85,13 +115,34 @@ pub(super) fn denial(
             "node {name} carries no hold, and only its own agent stamps one: {} and the other marks are not for {user} to write",
             keys::HOLDER
         ),
-        Reason::LookupFailed => lookup_failed(name, kured, failure),
-        Reason::LockUnreadable | Reason::KuredHeld => kured_held(reason, name, kured),
+        Reason::LookupFailed => lookup_failed(name, kured.and_then(|kured| kured.lock.as_ref()), failure),
+        Reason::LockUnreadable | Reason::KuredHeld => {
+            kured_held(reason, name, kured.and_then(|kured| kured.lock.as_ref()))
+        }
+        Reason::KuredMarked => kured_marked(node, kured),
         _ => held(reason, node),
     }
 }
 
-fn lookup_failed(name: &str, kured: Option<&KuredPolicy>, failure: &str) -> String {
+fn lock_edit(reason: Reason, edit: &LockEdit, user: &str) -> String {
+    let LockEdit { namespace, name, .. } = edit;
+    let what = match reason {
+        Reason::LockUnreadable => {
+            "it cannot be read before or after this edit, so nobody can tell whose entries it changes"
+                .to_owned()
+        }
+        _ => format!(
+            "the token of {user} is a pod's, and changes only the entry of its own node, and entries whose TTL is over"
+        ),
+    };
+    format!(
+        "kured's lock on daemonset {namespace}/{name} is not changed: {what}.\n\
+         To read the lock: kubectl -n {namespace} get daemonset {name} -o yaml\n\
+         People may edit it with a token of their own: kubectl -n {namespace} edit daemonset {name}"
+    )
+}
+
+fn lookup_failed(name: &str, kured: Option<&KuredLock>, failure: &str) -> String {
     let mut text =
         format!("cordonhold cannot tell whether this may pass for node {name}: {failure}. Try again");
     if let Some(kured) = kured {
@@ -106,11 +157,11 @@ fn lookup_failed(name: &str, kured: Option<&KuredPolicy>, failure: &str) -> Stri
     text + &webhook_in_the_way()
 }
 
-fn kured_held(reason: Reason, name: &str, kured: Option<&KuredPolicy>) -> String {
-    let Some(KuredPolicy {
+fn kured_held(reason: Reason, name: &str, kured: Option<&KuredLock>) -> String {
+    let Some(KuredLock {
         ds_namespace,
         ds_name,
-        lock_annotation,
+        annotations,
         ..
     }) = kured
     else {
@@ -121,10 +172,35 @@ fn kured_held(reason: Reason, name: &str, kured: Option<&KuredPolicy>) -> String
         _ => format!("kured's lock cannot be read, so node {name} counts as held"),
     };
     format!(
-        "{what} (daemonset {ds_namespace}/{ds_name}, annotation {lock_annotation}). kured uncordons it when it is back.\n\
+        "{what} (daemonset {ds_namespace}/{ds_name}, annotation {}). kured uncordons it when it is back.\n\
          To read the lock: kubectl -n {ds_namespace} get daemonset {ds_name} -o yaml\n\
-         To release it, where no reboot is under way: kubectl -n {ds_namespace} annotate daemonset {ds_name} {lock_annotation}-"
+         To release it, where no reboot is under way (other nodes' entries go with it): \
+         kubectl -n {ds_namespace} annotate daemonset {ds_name} {}",
+        annotations.join(" or "),
+        removed(annotations)
     ) + &webhook_in_the_way()
+}
+
+fn kured_marked(node: &NodeView, kured: Option<&KuredPolicy>) -> String {
+    let name = node.name();
+    let marks: Vec<String> = kured
+        .into_iter()
+        .flat_map(|kured| &kured.marks)
+        .filter(|key| node.annotation(key).is_some())
+        .cloned()
+        .collect();
+    format!(
+        "node {name} is to be rebooted by kured and stays cordoned: it carries {}. kured uncordons it when it is back.\n\
+         Where no reboot is to come: kubectl annotate node {name} {}",
+        marks.join(" and "),
+        removed(&marks)
+    ) + &webhook_in_the_way()
+}
+
+/// As kubectl wants annotations that shall go.
+fn removed(keys: &[String]) -> String {
+    let removed: Vec<String> = keys.iter().map(|key| format!("{key}-")).collect();
+    removed.join(" ")
 }
 
 /// The hold, and every way past it.
@@ -142,6 +218,11 @@ fn held(reason: Reason, node: &NodeView) -> String {
         Reason::TooLate => {
             format!(
                 "the hold of node {name} was cancelled too late: its reboot is under way, and it stays cordoned"
+            )
+        }
+        Reason::HeldDeleted => {
+            format!(
+                "node {name} is held for a reboot and is not deleted (the webhook runs with --on-delete=deny)"
             )
         }
         _ => format!("node {name} is held for a reboot and stays cordoned"),

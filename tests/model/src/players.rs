@@ -3,7 +3,8 @@
 
 use cordonhold_shared::Reading;
 use cordonhold_shared::admission::{
-    self, Decision, Facts, Known, KuredPolicy, Mode, Policy, Requester, ServiceAccount,
+    self, Decision, Exempt, Facts, Known, KuredLock, KuredPolicy, Mode, OnDelete, OnLookupFailure, Policy,
+    Requester, ServiceAccount,
 };
 use cordonhold_shared::hold::{self, Phase};
 use cordonhold_shared::keys;
@@ -313,19 +314,21 @@ impl Protocol {
                 Who::Override => "admin".to_owned(),
                 Who::Kured => account("kured").user(),
             },
-            groups: Vec::new(),
-            node_claim: Vec::new(),
+            ..Requester::default()
         };
         let record = self.records.get(state.lock.record);
+        let lock = record.render();
         let facts = Facts {
             may_override: Known::Is(who == Who::Override),
-            kured_lock: Known::Is(record.render()),
+            // Not its watch: a watch can only deny more.
+            watched_kured_lock: Known::Failed("no watch".to_owned()),
+            kured_lock: Known::Is(
+                lock.map(|text| (keys::KURED_LOCK.to_owned(), text))
+                    .into_iter()
+                    .collect(),
+            ),
         };
-        let request = admission::Request {
-            requester,
-            old: (*old).clone(),
-            new: new.clone(),
-        };
+        let request = admission::Request::update(requester, (*old).clone(), new.clone());
         match admission::decide(&request, &facts, &self.webhook_policy(), now(node.expired)) {
             Decision::Verdict(verdict) => verdict.outcome != admission::Outcome::Deny,
             Decision::Need(_) => false,
@@ -335,14 +338,20 @@ impl Protocol {
     fn webhook_policy(&self) -> Policy {
         let kured = KuredPolicy {
             service_account: account("kured"),
-            ds_namespace: "kube-system".to_owned(),
-            ds_name: "kured".to_owned(),
-            lock_annotation: keys::KURED_LOCK.to_owned(),
+            marks: Vec::new(),
+            lock: Some(KuredLock {
+                ds_namespace: "kube-system".to_owned(),
+                ds_name: "kured".to_owned(),
+                annotations: vec![keys::KURED_LOCK.to_owned()],
+                on_lookup_failure: OnLookupFailure::Deny,
+            }),
         };
         let is_protected = self.scenario.protects_kured && !self.is_off(Protection::KuredsNodeIsHeld);
         Policy {
             mode: Mode::Enforce,
             agent: account("cordonhold-agent"),
+            exempt: Exempt::default(),
+            on_delete: OnDelete::Flag,
             kured: is_protected.then_some(kured),
         }
     }

@@ -243,8 +243,8 @@ impl World {
         let caller = Caller {
             requester: Requester {
                 user: "system:serviceaccount:cordonhold:cordonhold-agent".to_owned(),
-                groups: Vec::new(),
                 node_claim: vec![agent.node.clone()],
+                ..Requester::default()
             },
             may_override: false,
             process: Some((index, number)),

@@ -408,8 +408,8 @@ impl World {
         let caller = Rc::new(Caller {
             requester: Requester {
                 user: self.server.webhook.policy.agent.user(),
-                groups: Vec::new(),
                 node_claim: vec![format!("node-{other}")],
+                ..Requester::default()
             },
             may_override: false,
             process: None,

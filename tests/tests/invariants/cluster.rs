@@ -2,6 +2,7 @@
 //!
 //! The shared one lives as long as the process. Each test has Nodes of its own there, so that all run side by side.
 
+use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -78,9 +79,19 @@ where
 
 impl Cluster {
     pub(crate) async fn start(directory: &str, mode: Mode, protection: Protection) -> Result<Self> {
+        Self::start_with(&manifests(directory), mode, protection, &[]).await
+    }
+
+    /// The same from any directory of manifests, and with further flags of the webhook.
+    pub(crate) async fn start_with(
+        directory: &Path,
+        mode: Mode,
+        protection: Protection,
+        flags: &[&str],
+    ) -> Result<Self> {
         let plane = ControlPlane::start(Options { nodes: 1 }).await?;
-        let rendered = install(&plane, &manifests(directory)).await?;
-        let webhook = Webhook::start(&plane, mode, protection).await?;
+        let rendered = install(&plane, directory).await?;
+        let webhook = Webhook::start_with(&plane, mode, protection, flags).await?;
         webhook.register(&plane, &rendered, "node-0").await?;
         Ok(Self {
             webhook,

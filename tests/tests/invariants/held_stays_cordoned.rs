@@ -2,6 +2,8 @@
 
 mod bypasses;
 mod cancel;
+mod delete;
+mod exempt;
 mod kured;
 mod modes;
 mod race;

@@ -1,10 +1,11 @@
 //! The invariants, each proven by name on a real control plane with the real webhook and real agents.
 //!
 //! `cluster` is the control plane they share, `wire` how requests are sent and answers judged, `subject` a Node under test,
-//! and `fleet` a Node with its machine and its agent.
+//! `fleet` a Node with its machine and its agent, and `stock_kured` the other daemon.
 
 mod cluster;
 mod fleet;
+mod stock_kured;
 mod subject;
 mod wire;
 

@@ -1,6 +1,6 @@
 //! The manifests on a real API server: names follow the namespace, no field is misspelt, and the agent's rights are what it needs and no more.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -40,25 +40,30 @@ fn another_namespace_reaches_every_name() -> Result<()> {
         );
         let configuration =
             find(&objects, "ValidatingWebhookConfiguration", "cordonhold").context("no configuration")?;
-        let webhook = &configuration["webhooks"][0];
+        is_elsewhere(configuration, 2)
+    })
+}
+
+/// The service of each webhook, and the agent wherever a condition names it.
+fn is_elsewhere(configuration: &Value, named: usize) -> Result<()> {
+    let mut found = 0;
+    for webhook in configuration["webhooks"].as_array().into_iter().flatten() {
         ensure!(
             webhook["clientConfig"]["service"]["namespace"] == ELSEWHERE,
             "{webhook}"
         );
-        names_the_agent_elsewhere(webhook)?;
-        Ok(())
-    })
-}
-
-/// Both conditions name the agent, and both follow.
-fn names_the_agent_elsewhere(webhook: &Value) -> Result<()> {
-    for condition in webhook["matchConditions"].as_array().into_iter().flatten() {
-        let expression = condition["expression"].as_str().unwrap_or_default();
-        ensure!(
-            expression.contains("'system:serviceaccount:' + 'elsewhere' + ':' + 'cordonhold-agent'"),
-            "{expression}"
-        );
+        for condition in webhook["matchConditions"].as_array().into_iter().flatten() {
+            let expression = condition["expression"].as_str().unwrap_or_default();
+            let count = expression.matches("'cordonhold-agent'").count();
+            let moved = "'system:serviceaccount:' + 'elsewhere' + ':' + 'cordonhold-agent'";
+            ensure!(expression.matches(moved).count() == count, "{expression}");
+            found += count;
+        }
     }
+    ensure!(
+        found == named,
+        "the agent is named {found} times instead of {named}"
+    );
     Ok(())
 }
 
@@ -74,7 +79,49 @@ fn another_namespace_reaches_the_overlay_for_kured() -> Result<()> {
         );
         let configuration =
             find(&objects, "ValidatingWebhookConfiguration", "cordonhold").context("no configuration")?;
-        names_the_agent_elsewhere(&configuration["webhooks"][0])?;
+        is_elsewhere(configuration, 3)
+    })
+}
+
+/// The Role says where kured's DaemonSet is; what else names it follows.
+#[test]
+fn another_daemon_set_of_kureds_reaches_every_name() -> Result<()> {
+    on_shared(async |cluster| {
+        let copy = tempfile::tempdir().context("failed to create a directory")?;
+        let directory = overlay(
+            copy.path(),
+            "moved",
+            "resources: [../../base]\ncomponents: [../../components/protect-kured]\n",
+        )?;
+        let role = copy.path().join("components/protect-kured/rbac-kured.yaml");
+        let text = std::fs::read_to_string(&role).context("failed to read the Role")?;
+        let text = text
+            .replacen("namespace: kube-system", "namespace: ops", 1)
+            .replace("[kured]", "[reboots]");
+        std::fs::write(&role, text).context("failed to write the Role")?;
+        let rendered = Rendered::from_directory(&cluster.plane.assets().kubectl, &directory).await?;
+        let objects = rendered.objects();
+        let binding = find(objects, "RoleBinding", "cordonhold-webhook-kured").context("no RoleBinding")?;
+        ensure!(binding["metadata"]["namespace"] == "ops", "{binding}");
+        let deployment = find(objects, "Deployment", "cordonhold-webhook").context("no Deployment")?;
+        let args = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
+        for arg in ["--ds-namespace=ops", "--ds-name=reboots", "--protect-kured=lock"] {
+            ensure!(
+                args.as_array().is_some_and(|args| args.contains(&json!(arg))),
+                "{args}"
+            );
+        }
+        let configuration =
+            find(objects, "ValidatingWebhookConfiguration", "cordonhold").context("no configuration")?;
+        let text = configuration["webhooks"].to_string();
+        ensure!(
+            text.matches("request.namespace == 'ops' && request.name == 'reboots'")
+                .count()
+                == 2
+                && text.contains("'system:serviceaccount:' + 'ops' + ':' + 'kured'")
+                && !text.contains("kube-system"),
+            "{text}"
+        );
         Ok(())
     })
 }
@@ -239,23 +286,45 @@ async fn may(client: &Client, right: Right) -> Result<bool> {
 /// The overlay that `manifests/README.md` gives, beside a copy of the manifests; and the one around it that protects kured.
 async fn render_elsewhere(cluster: &Cluster, protects_kured: bool) -> Result<Vec<Value>> {
     let copy = tempfile::tempdir().context("failed to create a directory")?;
-    copy_tree(&manifests(""), copy.path())?;
-    let overlays = copy.path().join("overlays");
-    let mut overlay = overlays.join(ELSEWHERE);
-    let moved = format!("namespace: {ELSEWHERE}\nresources: [../../base]\ntransformers: [../../names]\n");
-    write_kustomization(&overlay, &moved)?;
+    let mut directory = overlay(
+        copy.path(),
+        ELSEWHERE,
+        &documented_overlay("namespace: elsewhere")?,
+    )?;
     if protects_kured {
-        overlay = overlays.join("elsewhere-with-kured");
         let around = "resources: [../elsewhere]\ncomponents: [../../components/protect-kured]\n";
-        write_kustomization(&overlay, around)?;
+        directory = add_overlay(copy.path(), "elsewhere-with-kured", around)?;
     }
-    let rendered = Rendered::from_directory(&cluster.plane.assets().kubectl, &overlay).await?;
+    let rendered = Rendered::from_directory(&cluster.plane.assets().kubectl, &directory).await?;
     Ok(rendered.objects().to_vec())
 }
 
-fn write_kustomization(directory: &Path, text: &str) -> Result<()> {
-    std::fs::create_dir_all(directory).context("failed to create an overlay")?;
-    std::fs::write(directory.join("kustomization.yaml"), text).context("failed to write an overlay")
+/// The example in `manifests/README.md` that has this text in it.
+pub(crate) fn documented_overlay(marker: &str) -> Result<String> {
+    let readme =
+        std::fs::read_to_string(manifests("README.md")).context("failed to read manifests/README.md")?;
+    let examples = readme
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next());
+    let example = examples.into_iter().find(|example| example.contains(marker));
+    example
+        .map(ToOwned::to_owned)
+        .with_context(|| format!("manifests/README.md has no example with {marker}"))
+}
+
+/// A copy of the manifests with this kustomization among its overlays.
+pub(crate) fn overlay(copy: &Path, name: &str, kustomization: &str) -> Result<PathBuf> {
+    copy_tree(&manifests(""), copy)?;
+    add_overlay(copy, name, kustomization)
+}
+
+fn add_overlay(copy: &Path, name: &str, kustomization: &str) -> Result<PathBuf> {
+    let directory = copy.join("overlays").join(name);
+    std::fs::create_dir_all(&directory).context("failed to create an overlay")?;
+    std::fs::write(directory.join("kustomization.yaml"), kustomization)
+        .context("failed to write an overlay")?;
+    Ok(directory)
 }
 
 fn copy_tree(from: &Path, to: &Path) -> Result<()> {

@@ -1,12 +1,20 @@
-//! NEVER-IN-THE-WAY: with the webhook dead and `failurePolicy: Fail`, nothing waits for it but the uncordon of a held node, which fails closed.
+//! NEVER-IN-THE-WAY: with the webhook dead and `failurePolicy: Fail`, nothing waits for it but the uncordon of a held node, which fails closed;
+//! where stock kured is protected, every uncordon but kured's own, and edits of another node's entry in its lock.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use cordonhold_shared::hold::{Holder, Phase};
 use cordonhold_shared::keys;
+use cordonhold_tests::identity::Impersonation;
 use cordonhold_tests::webhook::{Mode, Protection};
+use cordonhold_tests::{AGENT_ACCOUNT, NAMESPACE};
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
 use crate::cluster::{Cluster, alone};
+use crate::stock_kured::{Kured, KuredOnNode, LOCK_WEBHOOK};
 use crate::subject::{Subject, annotate, cordon, uncordon};
 use crate::wire::{self, WEBHOOK, Write};
 
@@ -19,6 +27,7 @@ fn a_dead_webhook_stops_only_what_opens_a_hold() -> Result<()> {
         others_write_what_is_not_ours(&cluster).await?;
         uncordons_without_a_hold_pass(&cluster).await?;
         an_uncordon_of_a_held_node_fails_closed(&cluster).await?;
+        a_held_node_can_be_deleted(&cluster).await?;
         cluster.webhook.start_again().await?;
         let subject = Subject::held(&cluster, "again", Phase::Delaying).await?;
         drop(
@@ -39,15 +48,89 @@ fn with_stock_kured_protected_only_uncordons_wait() -> Result<()> {
             Protection::OwnHoldsAndKured,
         )
         .await?;
+        let kured = Kured::install(&cluster).await?;
         cluster.webhook.kill();
         the_agent_goes_through_its_cycle(&cluster).await?;
         others_write_what_is_not_ours(&cluster).await?;
         an_uncordon_of_a_held_node_fails_closed(&cluster).await?;
+        a_held_node_can_be_deleted(&cluster).await?;
+        let node = Subject::new(&cluster, "kured-alone").await?;
+        let neighbour = Subject::new(&cluster, "kured-neighbour").await?;
+        let (here, there) = (
+            Kured::on_node(&cluster, &node.name).await?,
+            Kured::on_node(&cluster, &neighbour.name).await?,
+        );
+        kured_goes_through_its_cycle(&node, &here, &there).await?;
+        only_edits_of_anothers_entry_wait(&cluster, &kured, &here, &there).await?;
         // kured's lock is on no Node, so whether this one is held cannot be known here.
         let subject = Subject::new(&cluster, "kured-not-held").await?;
         drop(subject.passes(&cluster.admin, Write::Merge, &cordon()).await?);
         fails_closed(&subject).await
     })
+}
+
+/// Lock, cordon, its own uncordon, release, for one owner and for several: none of it is asked of the webhook.
+async fn kured_goes_through_its_cycle(
+    node: &Subject<'_>,
+    here: &KuredOnNode,
+    there: &KuredOnNode,
+) -> Result<()> {
+    here.acquire().await?.passed()?;
+    drop(node.passes(&here.client, Write::Strategic, &cordon()).await?);
+    drop(node.can_be_uncordoned(&here.client).await?);
+    here.release().await?.passed()?;
+    for kured in [here, there] {
+        kured.acquire_slot().await?.passed()?;
+    }
+    for kured in [here, there] {
+        kured.release_slot().await?.passed()?;
+    }
+    Ok(())
+}
+
+async fn only_edits_of_anothers_entry_wait(
+    cluster: &Cluster,
+    kured: &Kured,
+    here: &KuredOnNode,
+    there: &KuredOnNode,
+) -> Result<()> {
+    kured
+        .set_lock(keys::KURED_LOCK, None)
+        .await
+        .context("an edit by hand")?;
+    here.acquire().await?.passed()?;
+    let before = kured.lock().await?;
+    let answer = there.release().await?;
+    ensure!(
+        answer.code == 500
+            && answer
+                .message()
+                .contains(&format!("failed calling webhook \"{LOCK_WEBHOOK}\"")),
+        "{answer:?}"
+    );
+    ensure!(kured.lock().await? == before, "the lock changed");
+    // What agents do to it is theirs.
+    let agent = Impersonation::service_account(NAMESPACE, AGENT_ACCOUNT)
+        .group("system:masters")
+        .on_node("kured-neighbour");
+    let daemon_sets: Api<DaemonSet> = Api::namespaced(cluster.plane.client_as(&agent).await?, "kube-system");
+    let released = json!({ "metadata": { "annotations": { keys::KURED_LOCK: null } } });
+    let _: DaemonSet = daemon_sets
+        .patch("kured", &PatchParams::default(), &Patch::Merge(released))
+        .await?;
+    Ok(())
+}
+
+/// By default that is only flagged, so that an autoscaler never waits for the webhook.
+async fn a_held_node_can_be_deleted(cluster: &Cluster) -> Result<()> {
+    let subject = Subject::held(cluster, "deleted-while-dead", Phase::Delaying).await?;
+    let nodes: Api<Node> = Api::all(cluster.admin.clone());
+    drop(nodes.delete(&subject.name, &DeleteParams::default()).await?);
+    ensure!(
+        nodes.get_opt(&subject.name).await?.is_none(),
+        "the Node is still there"
+    );
+    Ok(())
 }
 
 async fn the_agent_goes_through_its_cycle(cluster: &Cluster) -> Result<()> {

@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use cordonhold_shared::admission::{
-    self, Decision, Fact, Facts, Known, Mode, Outcome, Policy, Requester, ServiceAccount,
+    self, Decision, Exempt, Fact, Facts, Known, Mode, OnDelete, OnLookupFailure, Outcome, Policy, Requester,
+    ServiceAccount,
 };
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
@@ -54,11 +55,17 @@ impl Default for Webhook {
             policy: Policy {
                 mode: Mode::Enforce,
                 agent: service_account("cordonhold", "cordonhold-agent"),
+                exempt: Exempt::default(),
+                on_delete: OnDelete::Flag,
                 kured: Some(admission::KuredPolicy {
                     service_account: service_account("kube-system", "kured"),
-                    ds_namespace: "kube-system".to_owned(),
-                    ds_name: "kured".to_owned(),
-                    lock_annotation: keys::KURED_LOCK.to_owned(),
+                    marks: Vec::new(),
+                    lock: Some(admission::KuredLock {
+                        ds_namespace: "kube-system".to_owned(),
+                        ds_name: "kured".to_owned(),
+                        annotations: vec![keys::KURED_LOCK.to_owned()],
+                        on_lookup_failure: OnLookupFailure::Deny,
+                    }),
                 }),
             },
             skew: SignedDuration::ZERO,
@@ -98,16 +105,19 @@ impl Webhook {
         if self.trusts_every_agent {
             requester.node_claim = vec![old.name().to_owned()];
         }
-        let request = admission::Request {
-            requester,
-            old: old.clone(),
-            new: new.clone(),
-        };
+        let request = admission::Request::update(requester, old.clone(), new.clone());
         let mut facts = Facts::default();
         loop {
             match admission::decide(&request, &facts, &self.policy, self.clock(now)) {
                 Decision::Need(Fact::Override) => facts.may_override = Known::Is(caller.may_override),
-                Decision::Need(Fact::KuredLock) => facts.kured_lock = Known::Is(kured_lock.cloned()),
+                // A watch can only deny more.
+                Decision::Need(Fact::WatchedKuredLock) => {
+                    facts.watched_kured_lock = Known::Failed("no watch".to_owned());
+                }
+                Decision::Need(Fact::KuredLock) => {
+                    let lock = kured_lock.map(|text| (keys::KURED_LOCK.to_owned(), text.clone()));
+                    facts.kured_lock = Known::Is(lock.into_iter().collect());
+                }
                 Decision::Verdict(verdict) if verdict.outcome == Outcome::Deny => {
                     return Err(Status::forbidden(old.name(), &verdict.message));
                 }

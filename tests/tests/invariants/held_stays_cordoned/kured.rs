@@ -1,50 +1,53 @@
-//! Stock kured's own hold: its lock is an annotation on its DaemonSet, which the webhook reads afresh for every uncordon.
+//! Stock kured's own hold: its lock is an annotation on its DaemonSet. A watch of it denies, and a fresh read lets pass.
+
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use cordonhold_shared::hold::Phase;
 use cordonhold_shared::keys;
-use cordonhold_tests::identity::Impersonation;
+use cordonhold_tests::wait;
 use cordonhold_tests::webhook::{Mode, Protection};
-use k8s_openapi::api::apps::v1::DaemonSet;
-use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::cluster::{Cluster, alone};
-use crate::subject::{Subject, cordon, uncordon};
+use crate::stock_kured::{Entry, Kured, KuredOnNode, List, is_edit_denied};
+use crate::subject::{Subject, annotate, cordon, uncordon};
 use crate::wire::Write;
+
+/// The webhook takes notice of a lock through a watch, in milliseconds.
+const WATCH_TIMEOUT: Duration = Duration::from_secs(10);
+const LONG_AGO: &str = "2026-01-01T00:00:00.123456789Z";
 
 #[test]
 fn a_node_that_kureds_lock_names() -> Result<()> {
     alone(async || {
-        let cluster = Cluster::start(
-            "overlays/protect-kured",
-            Mode::Enforce,
-            Protection::OwnHoldsAndKured,
-        )
-        .await?;
+        let cluster = start().await?;
         let named = Subject::new(&cluster, "kured-named").await?;
         let other = Subject::new(&cluster, "kured-other").await?;
         passes(&named, "not-held").await.context("without a DaemonSet")?;
         let kured = Kured::install(&cluster).await?;
         passes(&named, "not-held").await.context("without a lock")?;
-        for lock in [
-            single("kured-named", 0),
-            multi(&["kured-elsewhere", "kured-named"]),
-        ] {
-            kured.set_lock(Some(&lock.to_string())).await?;
-            is_kured_held(&cluster, &named)
-                .await
-                .with_context(|| lock.to_string())?;
-            passes(&other, "not-held")
-                .await
-                .with_context(|| lock.to_string())?;
+        for key in [keys::KURED_LOCK, keys::KURED_V2_LOCK] {
+            for lock in [
+                entry("kured-named").to_string(),
+                List::of(vec![entry("kured-elsewhere"), entry("kured-named")]).to_string(),
+            ] {
+                kured.set_lock(key, Some(&lock)).await?;
+                is_kured_held(&cluster, &named, key)
+                    .await
+                    .with_context(|| lock.clone())?;
+                passes(&other, "not-held").await.with_context(|| lock.clone())?;
+            }
+            kured.set_lock(key, None).await?;
         }
+        kured
+            .set_lock(keys::KURED_LOCK, Some(&entry("kured-named").to_string()))
+            .await?;
         kureds_own_agent_passes(&cluster, &named).await?;
         released_or_over(&kured, &named).await?;
-        kured.set_lock(Some("{\"nodeID\": ")).await?;
+        kured.set_lock(keys::KURED_LOCK, Some("{\"nodeID\": ")).await?;
         is_cordoned_and_denied(&other, "lock-unreadable").await?;
-        kured.remove().await?;
+        kured.remove_daemon_set().await?;
         passes(&other, "not-held")
             .await
             .context("after the DaemonSet went")?;
@@ -53,74 +56,206 @@ fn a_node_that_kureds_lock_names() -> Result<()> {
             own.is_denied(&cluster.controller, Write::Strategic, &uncordon(), "held")
                 .await?,
         );
+        a_mark_is_flagged(&cluster, &other).await
+    })
+}
+
+/// Lock, cordon, delay, a hostile uncordon, boot, its own uncordon, release; for one owner, and then for two.
+#[test]
+fn the_whole_life_of_kured() -> Result<()> {
+    alone(async || {
+        let cluster = start().await?;
+        let kured = Kured::install(&cluster).await?;
+        let node = Subject::new(&cluster, "kured-life").await?;
+        let neighbour = Subject::new(&cluster, "kured-neighbour").await?;
+        let here = Kured::on_node(&cluster, &node.name).await?;
+        let there = Kured::on_node(&cluster, &neighbour.name).await?;
+        let quiet = cluster.log_length();
+
+        wants(&node, &here).await?;
+        here.acquire().await?.passed()?;
+        reboots(&cluster, &node, &here).await?;
+        edits_of_the_neighbour(&cluster, &kured, &here, &there).await?;
+        returns(&node, &here).await?;
+        here.release().await?.passed()?;
+        ensure!(kured.lock().await?.is_none(), "the lock was not given back");
+        passes(&node, "not-held").await.context("after the release")?;
+
+        here.acquire_slot().await?.passed()?;
+        there.acquire_slot().await?.passed()?;
+        for (subject, owner) in [(&node, &here), (&neighbour, &there)] {
+            reboots(&cluster, subject, owner).await?;
+            returns(subject, owner).await?;
+            owner.release_slot().await?.passed()?;
+            passes(subject, "not-held")
+                .await
+                .context("after the release of a slot")?;
+        }
+        ensure!(
+            kured.lock().await?.as_deref() == Some(r#"{"maxOwners":2,"locks":[]}"#),
+            "{:?}",
+            kured.lock().await?
+        );
+        // Of all that kured did for itself the webhook saw nothing, so none of it can fail with the webhook.
+        let by_kured = cluster.decisions_since(quiet, "user", "system:serviceaccount:kube-system:kured")?;
+        ensure!(
+            by_kured.iter().all(|decision| decision["verdict"] == "deny"),
+            "{by_kured:?}"
+        );
         Ok(())
     })
 }
 
-struct Kured {
-    daemon_sets: Api<DaemonSet>,
+async fn start() -> Result<Cluster> {
+    Cluster::start(
+        "overlays/protect-kured",
+        Mode::Enforce,
+        Protection::OwnHoldsAndKured,
+    )
+    .await
 }
 
-impl Kured {
-    /// No node fits, so no pod of it runs: only its lock is of interest.
-    async fn install(cluster: &Cluster) -> Result<Self> {
-        let daemon_set: DaemonSet = serde_json::from_value(json!({
-            "metadata": { "name": "kured" },
-            "spec": {
-                "selector": { "matchLabels": { "name": "kured" } },
-                "template": {
-                    "metadata": { "labels": { "name": "kured" } },
-                    "spec": {
-                        "nodeSelector": { "example.org/none": "none" },
-                        "containers": [{ "name": "kured", "image": "ghcr.io/kubereboot/kured:1.23.0" }],
-                    },
-                },
-            },
-        }))?;
-        let daemon_sets: Api<DaemonSet> = Api::namespaced(cluster.admin.clone(), "kube-system");
+/// With `--annotate-nodes`: a strategic merge patch.
+async fn wants(node: &Subject<'_>, here: &KuredOnNode) -> Result<()> {
+    for key in [
+        keys::KURED_REBOOT_IN_PROGRESS,
+        "weave.works/kured-most-recent-reboot-needed",
+    ] {
         drop(
-            daemon_sets
-                .create(&PostParams::default(), &daemon_set)
-                .await
-                .context("failed to create kured's DaemonSet")?,
+            node.passes(
+                &here.client,
+                Write::Strategic,
+                &annotate(key, Some("2026-01-01T00:00:00Z")),
+            )
+            .await?,
         );
-        Ok(Self { daemon_sets })
     }
+    Ok(())
+}
 
-    async fn set_lock(&self, lock: Option<&str>) -> Result<()> {
-        let patch = json!({ "metadata": { "annotations": { keys::KURED_LOCK: lock } } });
-        let patched = self
-            .daemon_sets
-            .patch("kured", &PatchParams::default(), &Patch::Merge(patch))
-            .await;
-        patched.map(drop).context("failed to set kured's lock")
+/// With the lock: cordon, then the delay in which others would uncordon.
+async fn reboots(cluster: &Cluster, node: &Subject<'_>, here: &KuredOnNode) -> Result<()> {
+    drop(node.passes(&here.client, Write::Strategic, &cordon()).await?);
+    for client in [&cluster.admin, &cluster.controller] {
+        drop(
+            node.is_denied(client, Write::Strategic, &uncordon(), "kured-held")
+                .await?,
+        );
+        drop(
+            node.is_denied(
+                client,
+                Write::Merge,
+                &json!({ "spec": { "unschedulable": false } }),
+                "kured-held",
+            )
+            .await?,
+        );
     }
+    let mut whole = node.json().await?;
+    whole["spec"]["unschedulable"] = json!(false);
+    let _ = whole["metadata"]
+        .as_object_mut()
+        .and_then(|metadata| metadata.remove("resourceVersion"));
+    drop(
+        node.is_denied(&cluster.controller, Write::Put, &whole, "kured-held")
+            .await?,
+    );
+    Ok(())
+}
 
-    async fn remove(&self) -> Result<()> {
-        let removed = self.daemon_sets.delete("kured", &DeleteParams::default()).await;
-        removed.map(drop).context("failed to delete kured's DaemonSet")
+/// After the boot, with the lock still its own; then the annotation goes by a JSON patch.
+async fn returns(node: &Subject<'_>, here: &KuredOnNode) -> Result<()> {
+    node.cluster.plane.set_down(&node.name, true).await?;
+    node.cluster.plane.set_down(&node.name, false).await?;
+    drop(node.can_be_uncordoned(&here.client).await?);
+    if node
+        .view()
+        .await?
+        .annotation(keys::KURED_REBOOT_IN_PROGRESS)
+        .is_some()
+    {
+        let path = format!(
+            "/metadata/annotations/{}",
+            keys::KURED_REBOOT_IN_PROGRESS.replace('/', "~1")
+        );
+        drop(
+            node.passes(
+                &here.client,
+                Write::Json,
+                &json!([{ "op": "remove", "path": path }]),
+            )
+            .await?,
+        );
     }
+    Ok(())
 }
 
-fn entry(node: &str, ttl_nanos: i64) -> Value {
-    json!({
-        "nodeID": node,
-        "metadata": { "unschedulable": false },
-        "created": "2026-01-01T00:00:00.123456789Z",
-        "TTL": ttl_nanos,
-    })
+/// While the lock names another node: nobody else's pod changes it, nor what it says.
+async fn edits_of_the_neighbour(
+    cluster: &Cluster,
+    kured: &Kured,
+    here: &KuredOnNode,
+    there: &KuredOnNode,
+) -> Result<()> {
+    let before = kured.lock().await?;
+    for (text, reason) in [
+        (None, "not-own-entry"),
+        (Some(entry("kured-neighbour").to_string()), "not-own-entry"),
+        (Some(r#"{"nodeID":"manual"}"#.to_owned()), "not-own-entry"),
+        (Some("{".to_owned()), "lock-unreadable"),
+        (Some(String::new()), "lock-unreadable"),
+    ] {
+        let length = cluster.log_length();
+        let answer = there.put_lock(|_| Ok(text.clone())).await?;
+        is_edit_denied(cluster, length, &answer, reason)
+            .await
+            .with_context(|| format!("{text:?}"))?;
+        ensure!(
+            kured.lock().await? == before,
+            "the lock changed: {:?}",
+            kured.lock().await?
+        );
+    }
+    // Nor does its own, for another; it may do what it likes to its own entry.
+    let length = cluster.log_length();
+    let answer = here
+        .put_lock(|_| Ok(Some(entry("kured-neighbour").to_string())))
+        .await?;
+    is_edit_denied(cluster, length, &answer, "not-own-entry").await?;
+    // One whose TTL is over is anybody's to drop.
+    kured
+        .set_lock(
+            keys::KURED_LOCK,
+            Some(&Entry::new("kured-life", LONG_AGO, 60_000_000_000).to_string()),
+        )
+        .await?;
+    let length = cluster.log_length();
+    there.acquire().await?.passed()?;
+    let decision = cluster
+        .decision_with(length, "daemonset", "kube-system/kured")
+        .await?;
+    ensure!(
+        decision["verdict"] == "allow" && decision["reason"] == "own-entry",
+        "{decision}"
+    );
+    // People may: flagged.
+    let length = cluster.log_length();
+    kured.set_lock(keys::KURED_LOCK, before.as_deref()).await?;
+    let decision = cluster
+        .decision_with(length, "daemonset", "kube-system/kured")
+        .await?;
+    ensure!(
+        decision["verdict"] == "flag" && decision["reason"] == "lock-edited",
+        "{decision}"
+    );
+    Ok(())
 }
 
-fn single(node: &str, ttl_nanos: i64) -> Value {
-    entry(node, ttl_nanos)
+fn entry(node: &str) -> Entry {
+    Entry::new(node, LONG_AGO, 0)
 }
 
-fn multi(nodes: &[&str]) -> Value {
-    let locks: Vec<Value> = nodes.iter().map(|node| entry(node, 0)).collect();
-    json!({ "maxOwners": 2, "locks": locks })
-}
-
-async fn is_kured_held(cluster: &Cluster, subject: &Subject<'_>) -> Result<()> {
+async fn is_kured_held(cluster: &Cluster, subject: &Subject<'_>, key: &str) -> Result<()> {
     for client in [&cluster.admin, &cluster.controller] {
         drop(subject.passes(client, Write::Merge, &cordon()).await?);
         let answer = subject
@@ -129,7 +264,7 @@ async fn is_kured_held(cluster: &Cluster, subject: &Subject<'_>) -> Result<()> {
         for part in [
             "is held by kured for a reboot",
             "daemonset kube-system/kured",
-            keys::KURED_LOCK,
+            key,
         ] {
             ensure!(
                 answer.message().contains(part),
@@ -137,23 +272,13 @@ async fn is_kured_held(cluster: &Cluster, subject: &Subject<'_>) -> Result<()> {
                 answer.message()
             );
         }
-        drop(
-            subject
-                .is_denied(
-                    client,
-                    Write::Merge,
-                    &json!({ "spec": { "unschedulable": false } }),
-                    "kured-held",
-                )
-                .await?,
-        );
     }
     Ok(())
 }
 
 /// kured uncordons while it still holds its lock, so its own token on that node must pass, and its token on another must not.
 async fn kureds_own_agent_passes(cluster: &Cluster, named: &Subject<'_>) -> Result<()> {
-    let kured = Impersonation::service_account("kube-system", "kured").group("system:masters");
+    let kured = Kured::impersonation();
     let neighbour = cluster
         .plane
         .client_as(&kured.clone().on_node("kured-other"))
@@ -163,21 +288,26 @@ async fn kureds_own_agent_passes(cluster: &Cluster, named: &Subject<'_>) -> Resu
             .is_denied(&neighbour, Write::Strategic, &uncordon(), "kured-held")
             .await?,
     );
-    // Tokens before Kubernetes 1.32 carry no node.
-    for owner in [kured.clone(), kured.on_node(&named.name)] {
-        drop(named.passes(&cluster.admin, Write::Merge, &cordon()).await?);
-        let length = cluster.log_length();
-        drop(
-            named
-                .can_be_uncordoned(&cluster.plane.client_as(&owner).await?)
-                .await?,
-        );
-        let decision = cluster.decision_since(length, &named.name).await?;
-        ensure!(
-            decision["verdict"] == "allow" && decision["reason"] == "kured-owner",
-            "{decision}"
-        );
-    }
+    drop(named.passes(&cluster.admin, Write::Merge, &cordon()).await?);
+    // Tokens before Kubernetes 1.32 carry no node, and then the webhook is asked.
+    let length = cluster.log_length();
+    drop(
+        named
+            .can_be_uncordoned(&cluster.plane.client_as(&kured).await?)
+            .await?,
+    );
+    let decision = cluster.decision_since(length, &named.name).await?;
+    ensure!(
+        decision["verdict"] == "allow" && decision["reason"] == "kured-owner",
+        "{decision}"
+    );
+    // A hold of ours is not kured's to end.
+    let own = Subject::held(cluster, "kured-not-its-own", Phase::Delaying).await?;
+    let there = cluster.plane.client_as(&kured.on_node(&own.name)).await?;
+    drop(
+        own.is_denied(&there, Write::Strategic, &uncordon(), "held")
+            .await?,
+    );
     Ok(())
 }
 
@@ -186,17 +316,48 @@ async fn released_or_over(kured: &Kured, named: &Subject<'_>) -> Result<()> {
         None,
         Some(json!({ "maxOwners": 2, "locks": [] }).to_string()),
         Some(json!({ "maxOwners": 2, "locks": null }).to_string()),
+        // Keeps kured from starting a reboot, and holds no node.
         Some(json!({ "nodeID": "manual" }).to_string()),
         // A minute, counted from January.
-        Some(single(&named.name, 60_000_000_000).to_string()),
+        Some(Entry::new(&named.name, LONG_AGO, 60_000_000_000).to_string()),
     ] {
-        kured.set_lock(Some(&single(&named.name, 0).to_string())).await?;
+        // Of a kured that wrote neither dates nor a TTL.
+        let very_old = json!({ "nodeID": named.name }).to_string();
+        kured.set_lock(keys::KURED_LOCK, Some(&very_old)).await?;
         is_cordoned_and_denied(named, "kured-held").await?;
-        kured.set_lock(lock.as_deref()).await?;
+        kured.set_lock(keys::KURED_LOCK, lock.as_deref()).await?;
         passes(named, "not-held")
             .await
             .with_context(|| format!("with the lock {lock:?}"))?;
     }
+    Ok(())
+}
+
+async fn a_mark_is_flagged(cluster: &Cluster, subject: &Subject<'_>) -> Result<()> {
+    drop(
+        subject
+            .passes(
+                &cluster.admin,
+                Write::Merge,
+                &annotate(keys::KURED_REBOOT_IN_PROGRESS, Some("x")),
+            )
+            .await?,
+    );
+    drop(subject.passes(&cluster.admin, Write::Merge, &cordon()).await?);
+    let length = cluster.log_length();
+    let answer = subject.can_be_uncordoned(&cluster.controller).await?;
+    let decision = cluster.decision_since(length, &subject.name).await?;
+    ensure!(
+        decision["verdict"] == "flag" && decision["reason"] == "kured-marked",
+        "{decision}"
+    );
+    ensure!(
+        answer
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("kured wants to reboot")),
+        "{answer:?}"
+    );
     Ok(())
 }
 
@@ -211,12 +372,26 @@ async fn is_cordoned_and_denied(subject: &Subject<'_>, reason: &str) -> Result<(
     Ok(())
 }
 
+/// A fresh read is what lets pass, but a watch that still says "held" denies: that lasts a moment.
 async fn passes(subject: &Subject<'_>, reason: &str) -> Result<()> {
     let cluster = subject.cluster;
     drop(subject.passes(&cluster.admin, Write::Merge, &cordon()).await?);
     let length = cluster.log_length();
-    drop(subject.can_be_uncordoned(&cluster.controller).await?);
-    let decision = cluster.decision_since(length, &subject.name).await?;
+    let what = format!("an uncordon of {} that passes", subject.name);
+    wait::until(&what, WATCH_TIMEOUT, || async {
+        let answer = subject
+            .write(&cluster.controller, Write::Strategic, &uncordon())
+            .await?;
+        Ok((answer.code == 200).then_some(()))
+    })
+    .await?;
+    ensure!(
+        !subject.is_cordoned().await?,
+        "{} is cordoned after an uncordon that passed",
+        subject.name
+    );
+    let decisions = cluster.decisions_since(length, "node", &subject.name)?;
+    let decision = decisions.last().context("no decision in the webhook's log")?;
     ensure!(
         decision["verdict"] == "allow" && decision["reason"] == reason && decision["kured"] == true,
         "{decision}"

@@ -1,0 +1,196 @@
+//! Stock kured: whose node its lock and marks name, and who may edit that lock.
+//!
+//! Not here: the record itself ([`crate::lock`]), and how it is read from the cluster.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{Fact, Judgement, Known, Reason, Requester, ServiceAccount};
+use crate::Reading;
+use crate::lock::{Entry, Record};
+use crate::node::NodeView;
+
+/// The lock annotations that are on kured's DaemonSet, by key. None: no lock, or no such DaemonSet.
+pub type Locks = BTreeMap<String, String>;
+
+/// Stock kured, as installed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KuredPolicy {
+    pub service_account: ServiceAccount,
+    /// Its Node annotations. They say that a reboot is wanted, and may stay for hours before and after it.
+    pub marks: Vec<String>,
+    /// `None`: the lock is not read, and a mark by itself holds the Node.
+    pub lock: Option<KuredLock>,
+}
+
+/// Where kured's lock is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KuredLock {
+    pub ds_namespace: String,
+    pub ds_name: String,
+    /// Each is read, and each can hold: a fleet between two versions of kured has both.
+    pub annotations: Vec<String>,
+    pub on_lookup_failure: OnLookupFailure,
+}
+
+/// What happens to an uncordon where kured's lock cannot be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnLookupFailure {
+    #[default]
+    Deny,
+    /// It passes, flagged.
+    Allow,
+}
+
+/// An update of a DaemonSet: its lock annotations before and after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockEdit {
+    pub namespace: String,
+    pub name: String,
+    pub old: BTreeMap<String, String>,
+    pub new: BTreeMap<String, String>,
+}
+
+impl KuredPolicy {
+    /// kured on this very node. Tokens before Kubernetes 1.32 name no node, and then any kured is believed.
+    fn is_owner(&self, requester: &Requester, node: &str) -> bool {
+        let is_claim_fitting = requester.node_claim.is_empty() || requester.is_on(node);
+        requester.user == self.service_account.user() && is_claim_fitting
+    }
+
+    fn has_mark(&self, node: &NodeView) -> bool {
+        self.marks.iter().any(|key| node.annotation(key).is_some())
+    }
+}
+
+impl KuredLock {
+    fn is_of(&self, edit: &LockEdit) -> bool {
+        edit.namespace == self.ds_namespace && edit.name == self.ds_name
+    }
+
+    /// Why an uncordon of this node is denied by what the locks say, if it is.
+    ///
+    /// The manual lock names no node: it keeps kured from starting a reboot, and holds no cordon.
+    fn holds(&self, locks: &Locks, node: &str, now: Timestamp) -> Option<Reason> {
+        let readings = self.annotations.iter().map(|key| read(locks, key));
+        // Where our lock is kured's annotation, our own entries are there too: what they hold the Node itself shows.
+        let names_node = |entry: &Entry| entry.node == node && !entry.is_ours() && !entry.has_expired(now);
+        let reasons = readings.filter_map(|reading| match reading {
+            Reading::Absent => None,
+            Reading::Malformed(_) => Some(Reason::LockUnreadable),
+            Reading::Present(record) => record.entries.iter().any(names_node).then_some(Reason::KuredHeld),
+        });
+        // A lock that names the node says more than one that cannot be read.
+        reasons.min()
+    }
+}
+
+impl Judgement<'_> {
+    /// An uncordon that no hold of ours forbids: does kured's?
+    pub(super) fn kured(&self, node: &NodeView) -> Result<Reason, Fact> {
+        let Some(kured) = &self.policy.kured else {
+            return Ok(Reason::NotHeld);
+        };
+        if kured.is_owner(&self.request.requester, node.name()) {
+            return Ok(Reason::KuredOwner);
+        }
+        let free = if kured.has_mark(node) {
+            Reason::KuredMarked
+        } else {
+            Reason::NotHeld
+        };
+        let Some(lock) = &kured.lock else { return Ok(free) };
+        // A watch lags: what it says holds, holds; that nothing does is asked again.
+        match &self.facts.watched_kured_lock {
+            Known::Unasked => return Err(Fact::WatchedKuredLock),
+            Known::Is(locks) => {
+                if let Some(reason) = lock.holds(locks, node.name(), self.now) {
+                    return Ok(reason);
+                }
+            }
+            Known::Failed(_) => {}
+        }
+        match &self.facts.kured_lock {
+            Known::Unasked => Err(Fact::KuredLock),
+            Known::Failed(_) => Ok(Reason::LookupFailed),
+            Known::Is(locks) => Ok(lock.holds(locks, node.name(), self.now).unwrap_or(free)),
+        }
+    }
+
+    /// The rules for an edit of kured's lock: a pod's token changes the entry of its own node.
+    pub(super) fn lock_edit(&self, edit: &LockEdit) -> Reason {
+        let lock = self.policy.kured.as_ref().and_then(|kured| kured.lock.as_ref());
+        let Some(lock) = lock.filter(|lock| lock.is_of(edit)) else {
+            return Reason::NothingOfOurs;
+        };
+        let mut changed = lock
+            .annotations
+            .iter()
+            .filter(|key| edit.old.get(*key) != edit.new.get(*key))
+            .peekable();
+        if changed.peek().is_none() {
+            return Reason::NothingOfOurs;
+        }
+        let requester = &self.request.requester;
+        if self.is_exempt() {
+            return Reason::Exempt;
+        }
+        // Agents drop entries of other nodes by evidence; the lock trusts them.
+        if requester.user == self.policy.agent.user() {
+            return Reason::Owner;
+        }
+        if requester.node_claim.is_empty() {
+            return Reason::LockEdited;
+        }
+        let reasons = changed
+            .map(|key| entries_changed(requester, &read(&edit.old, key), &read(&edit.new, key), self.now));
+        reasons
+            .max_by_key(|reason| self.outcome(*reason))
+            .unwrap_or(Reason::NothingOfOurs)
+    }
+}
+
+fn read(locks: &Locks, key: &str) -> Reading<Record> {
+    Record::read(locks.get(key).map(String::as_str))
+}
+
+/// Whether a token changes, between these two records, entries of its own node only. Expired ones anybody may drop, as kured does.
+fn entries_changed(
+    requester: &Requester,
+    old: &Reading<Record>,
+    new: &Reading<Record>,
+    now: Timestamp,
+) -> Reason {
+    let (old, new) = match (old, new) {
+        (Reading::Malformed(_), _) | (_, Reading::Malformed(_)) => return Reason::LockUnreadable,
+        (old, new) => (entries(old), entries(new)),
+    };
+    let is_foreign = |entry: &&Entry| !requester.is_on(&entry.node);
+    let is_kept = old
+        .iter()
+        .filter(is_foreign)
+        .filter(|entry| !entry.has_expired(now))
+        .all(|entry| new.iter().any(|other| is_same(entry, other)));
+    let is_invented = new
+        .iter()
+        .filter(is_foreign)
+        .any(|entry| !old.iter().any(|other| is_same(entry, other)));
+    if is_kept && !is_invented {
+        Reason::OwnEntry
+    } else {
+        Reason::NotOwnEntry
+    }
+}
+
+fn entries(reading: &Reading<Record>) -> &[Entry] {
+    match reading {
+        Reading::Present(record) => &record.entries,
+        Reading::Absent | Reading::Malformed(_) => &[],
+    }
+}
+
+/// In all that kured keeps when it writes the list anew.
+fn is_same(a: &Entry, b: &Entry) -> bool {
+    a.id() == b.id() && a.ttl_nanos == b.ttl_nanos && a.metadata == b.metadata
+}

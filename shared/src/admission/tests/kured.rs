@@ -1,0 +1,492 @@
+//! Stock kured: its lock in every shape, its marks, its own uncordon, and who may edit the lock.
+
+use super::*;
+use crate::lock::OUR_TTL;
+
+pub(super) fn on_failure(on_lookup_failure: OnLookupFailure) -> Policy {
+    let mut policy = kured_policy();
+    if let Some(lock) = policy.kured.as_mut().and_then(|kured| kured.lock.as_mut()) {
+        lock.on_lookup_failure = on_lookup_failure;
+    }
+    policy
+}
+
+pub(super) fn marks_only() -> Policy {
+    let mut policy = kured_policy();
+    if let Some(kured) = policy.kured.as_mut() {
+        kured.lock = None;
+    }
+    policy
+}
+
+fn locks(text: Option<&str>) -> Locks {
+    text.map(|text| (keys::KURED_LOCK.to_owned(), text.to_owned()))
+        .into_iter()
+        .collect()
+}
+
+fn single(node: &str, ttl: i64) -> String {
+    format!(
+        r#"{{"nodeID":"{node}","metadata":{{"unschedulable":false}},"created":"2026-01-01T00:00:00Z","TTL":{ttl}}}"#
+    )
+}
+
+fn multi(entries: &[&str]) -> String {
+    format!(r#"{{"maxOwners":2,"locks":[{}]}}"#, entries.join(","))
+}
+
+/// An uncordon of this node: by whom, with what a watch says and what a fresh read says.
+fn uncordon(
+    who: Requester,
+    node: &NodeView,
+    watched: Known<Locks>,
+    fresh: Known<Locks>,
+    policy: &Policy,
+) -> Decision {
+    let facts = Facts {
+        watched_kured_lock: watched,
+        kured_lock: fresh,
+        ..Facts::default()
+    };
+    let new = uncordoned(node.clone());
+    ask(who, node.clone(), new, &facts, policy, now())
+}
+
+fn verdict_of(decision: Decision) -> Verdict {
+    match decision {
+        Decision::Verdict(verdict) => verdict,
+        Decision::Need(need) => panic!("needs {need:?}"),
+    }
+}
+
+fn silent() -> Known<Locks> {
+    Known::Failed("the watch is silent".to_owned())
+}
+
+fn stranger_under(node: &NodeView, lock: Option<&str>) -> (Outcome, Reason) {
+    let fresh = Known::Is(locks(lock));
+    let v = verdict_of(uncordon(stranger(), node, silent(), fresh, &kured_policy()));
+    (v.outcome, v.reason)
+}
+
+const FIVE_MINUTES: i64 = 300_000_000_000;
+
+#[test]
+fn held_stays_cordoned_for_a_node_that_kureds_lock_names() {
+    let held = (Outcome::Deny, Reason::KuredHeld);
+    let free_to_go = (Outcome::Allow, Reason::NotHeld);
+    let unreadable = (Outcome::Deny, Reason::LockUnreadable);
+    let other = single("node-1", 0);
+    for (lock, expected) in [
+        (None, free_to_go),
+        (Some(single(NODE, 0)), held),
+        (Some(single(NODE, FIVE_MINUTES + 1)), held),
+        (Some(single(NODE, FIVE_MINUTES)), free_to_go),
+        (Some(single("node-00", 0)), free_to_go),
+        (Some(multi(&[&other, &single(NODE, 0)])), held),
+        (Some(multi(&[&other, &single(NODE, FIVE_MINUTES)])), free_to_go),
+        (Some(multi(&[&other])), free_to_go),
+        (Some(multi(&[])), free_to_go),
+        (Some(r#"{"maxOwners":2,"locks":null}"#.to_owned()), free_to_go),
+        // Very old, without dates: it never ends.
+        (Some(format!(r#"{{"nodeID":"{NODE}"}}"#)), held),
+        (
+            Some(format!(r#"{{"nodeID":"{NODE}","created":"","TTL":0}}"#)),
+            held,
+        ),
+        // A TTL whose beginning cannot be read never ends either.
+        (
+            Some(format!(r#"{{"nodeID":"{NODE}","created":"once","TTL":1}}"#)),
+            held,
+        ),
+        (Some("{".to_owned()), unreadable),
+        (Some(String::new()), unreadable),
+        (Some("[]".to_owned()), unreadable),
+        (Some(r#"{"maxOwners":2,"locks":7}"#.to_owned()), unreadable),
+        (
+            Some(r#"{"locks":[{"created":"2026-01-01T00:00:00Z"}]}"#.to_owned()),
+            unreadable,
+        ),
+    ] {
+        assert_eq!(stranger_under(&free(), lock.as_deref()), expected, "{lock:?}");
+    }
+}
+
+#[test]
+fn the_manual_lock_holds_no_node() {
+    let manual = r#"{"nodeID":"manual"}"#;
+    assert_eq!(
+        stranger_under(&free(), Some(manual)),
+        (Outcome::Allow, Reason::NotHeld)
+    );
+}
+
+#[test]
+fn either_lock_annotation_holds() {
+    let naming = single(NODE, 0);
+    for (v1, v2, reason) in [
+        (naming.as_str(), "{}", Reason::KuredHeld),
+        ("{", naming.as_str(), Reason::KuredHeld),
+        (r#"{"nodeID":"manual"}"#, naming.as_str(), Reason::KuredHeld),
+        (r#"{"nodeID":"manual"}"#, "{", Reason::LockUnreadable),
+        (
+            r#"{"nodeID":"manual"}"#,
+            r#"{"nodeID":"node-1"}"#,
+            Reason::NotHeld,
+        ),
+    ] {
+        let both = [(keys::KURED_LOCK, v1), (keys::KURED_V2_LOCK, v2)];
+        let both = both.map(|(key, text)| (key.to_owned(), text.to_owned()));
+        let fresh = Known::Is(Locks::from(both));
+        let v = verdict_of(uncordon(stranger(), &free(), silent(), fresh, &kured_policy()));
+        assert_eq!(v.reason, reason, "{v1} {v2}");
+    }
+    // One that nobody configured holds nothing.
+    let other = Known::Is(Locks::from([("example.org/lock".to_owned(), naming)]));
+    let v = verdict_of(uncordon(stranger(), &free(), silent(), other, &kured_policy()));
+    assert_eq!(v.reason, Reason::NotHeld);
+}
+
+#[test]
+fn a_watch_denies_without_a_request_and_lets_nothing_pass() {
+    let ask_with = |watched| uncordon(stranger(), &free(), watched, Known::Unasked, &kured_policy());
+    assert_eq!(ask_with(Known::Unasked), Decision::Need(Fact::WatchedKuredLock));
+    let naming = single(NODE, 0);
+    for (lock, reason) in [
+        (naming.as_str(), Reason::KuredHeld),
+        ("{", Reason::LockUnreadable),
+    ] {
+        let v = verdict_of(ask_with(Known::Is(locks(Some(lock)))));
+        assert_eq!((v.outcome, v.reason), (Outcome::Deny, reason));
+    }
+    for watched in [Known::Is(locks(None)), silent()] {
+        assert_eq!(ask_with(watched), Decision::Need(Fact::KuredLock));
+    }
+    // The fresh read has the last word.
+    let fresh = Known::Is(locks(Some(&naming)));
+    let v = verdict_of(uncordon(
+        stranger(),
+        &free(),
+        Known::Is(locks(None)),
+        fresh,
+        &kured_policy(),
+    ));
+    assert_eq!(v.reason, Reason::KuredHeld);
+}
+
+#[test]
+fn a_lookup_that_failed_denies_and_by_flag_only_flags() {
+    let failed = || Known::Failed("daemonsets is forbidden".to_owned());
+    let gets = |policy: &Policy| verdict_of(uncordon(stranger(), &free(), silent(), failed(), policy));
+    let denied = gets(&on_failure(OnLookupFailure::Deny));
+    assert_eq!(
+        (denied.outcome, denied.reason),
+        (Outcome::Deny, Reason::LookupFailed)
+    );
+    assert!(
+        denied.message.contains("daemonsets is forbidden") && denied.message.contains("kube-system/kured"),
+        "{}",
+        denied.message
+    );
+    let flagged = gets(&on_failure(OnLookupFailure::Allow));
+    assert_eq!(
+        (flagged.outcome, flagged.reason),
+        (Outcome::Flag, Reason::LookupFailed)
+    );
+    assert!(
+        flagged.warnings[0].contains("daemonsets is forbidden"),
+        "{flagged:?}"
+    );
+    // What the watch knows is known.
+    let watched = Known::Is(locks(Some(&single(NODE, 0))));
+    let allowing = on_failure(OnLookupFailure::Allow);
+    let v = verdict_of(uncordon(stranger(), &free(), watched, failed(), &allowing));
+    assert_eq!((v.outcome, v.reason), (Outcome::Deny, Reason::KuredHeld));
+    // A permission that could not be asked is refused whatever the flag says.
+    let facts = Facts {
+        may_override: failed_permission(),
+        ..Facts::default()
+    };
+    let v = verdict_of(ask(
+        stranger(),
+        held(),
+        cancelled(held()),
+        &facts,
+        &allowing,
+        now(),
+    ));
+    assert_eq!((v.outcome, v.reason), (Outcome::Deny, Reason::LookupFailed));
+}
+
+fn failed_permission() -> Known<bool> {
+    Known::Failed("no answer".to_owned())
+}
+
+#[test]
+fn kureds_mark_flags_beside_its_lock_and_denies_without() {
+    let not_named = Known::Is(locks(None));
+    for key in [keys::KURED_REBOOT_IN_PROGRESS, keys::KURED_V2_REBOOT_IN_PROGRESS] {
+        let marked = annotate(free(), key, "2026-01-01T00:00:00Z");
+        let flagged = verdict_of(uncordon(
+            stranger(),
+            &marked,
+            silent(),
+            not_named.clone(),
+            &kured_policy(),
+        ));
+        assert_eq!(
+            (flagged.outcome, flagged.reason),
+            (Outcome::Flag, Reason::KuredMarked)
+        );
+        assert!(
+            flagged.warnings[0].contains("kured wants to reboot"),
+            "{flagged:?}"
+        );
+        assert_eq!(
+            stranger_under(&marked, Some(&single(NODE, 0))),
+            (Outcome::Deny, Reason::KuredHeld)
+        );
+
+        let without_lookup = |who| {
+            verdict_of(uncordon(
+                who,
+                &marked,
+                Known::Unasked,
+                Known::Unasked,
+                &marks_only(),
+            ))
+        };
+        let denied = without_lookup(stranger());
+        assert_eq!(
+            (denied.outcome, denied.reason),
+            (Outcome::Deny, Reason::KuredMarked)
+        );
+        assert!(
+            denied
+                .message
+                .contains(&format!("kubectl annotate node {NODE} {key}-")),
+            "{}",
+            denied.message
+        );
+        assert_eq!(
+            without_lookup(requester(KURED, &[NODE])).reason,
+            Reason::KuredOwner
+        );
+        // The mark is kured's to remove, and a person's.
+        let v = verdict(stranger(), marked.clone(), without(marked, key));
+        assert_eq!(v.reason, Reason::NothingOfOurs);
+    }
+    let v = verdict_of(uncordon(
+        stranger(),
+        &free(),
+        Known::Unasked,
+        Known::Unasked,
+        &marks_only(),
+    ));
+    assert_eq!((v.outcome, v.reason), (Outcome::Allow, Reason::NotHeld));
+}
+
+#[test]
+fn kured_uncordons_its_own_node() {
+    let named = || Known::Is(locks(Some(&single(NODE, 0))));
+    let gets = |claim: &[&str], node: &NodeView| {
+        let who = requester(KURED, claim);
+        let v = verdict_of(uncordon(who, node, named(), named(), &kured_policy()));
+        (v.outcome, v.reason)
+    };
+    for claim in [&[][..], &[NODE]] {
+        assert_eq!(gets(claim, &free()), (Outcome::Allow, Reason::KuredOwner));
+    }
+    for claim in [&["node-1"][..], &[NODE, "node-1"]] {
+        assert_eq!(gets(claim, &free()), (Outcome::Deny, Reason::KuredHeld));
+    }
+    // Our hold is not kured's.
+    assert_eq!(gets(&[NODE], &held()), (Outcome::Deny, Reason::Held));
+}
+
+#[test]
+fn a_lapsed_or_cancelled_hold_of_ours_does_not_open_kureds() {
+    let facts = Facts {
+        watched_kured_lock: Known::Is(locks(Some(&single(NODE, 0)))),
+        ..Facts::default()
+    };
+    let late = at("2026-01-01T00:20:31Z");
+    for (node, now, ours) in [
+        (held(), late, Reason::Lapsed),
+        (cancelled(held()), now(), Reason::Cancelled),
+    ] {
+        let gets = |new: NodeView, policy: &Policy| {
+            verdict_of(ask(stranger(), node.clone(), new, &facts, policy, now)).reason
+        };
+        let uncordon = uncordoned(node.clone());
+        assert_eq!(gets(uncordon.clone(), &kured_policy()), Reason::KuredHeld);
+        assert_eq!(gets(uncordon, &policy()), ours);
+    }
+    // The marks are ours alone.
+    let node = cancelled(held());
+    let v = verdict_of(ask(
+        stranger(),
+        node.clone(),
+        stripped(node),
+        &facts,
+        &kured_policy(),
+        now(),
+    ));
+    assert_eq!(v.reason, Reason::Cancelled);
+}
+
+#[test]
+fn our_own_wish_in_kureds_lock_holds_nothing() {
+    let wish = untainted(held_in("wanted"));
+    let lock = |ttl: i64| format!(r#"{{"nodeID":"{NODE}","created":"{CREATED}","TTL":{ttl}}}"#);
+    assert_eq!(stranger_under(&wish, Some(&lock(OUR_TTL))).1, Reason::NotHeld);
+    assert_eq!(stranger_under(&wish, Some(&lock(0))).1, Reason::KuredHeld);
+}
+
+fn edit(who: Requester, old: Option<&str>, new: Option<&str>) -> Verdict {
+    let edit = LockEdit {
+        namespace: "kube-system".to_owned(),
+        name: "kured".to_owned(),
+        old: locks(old),
+        new: locks(new),
+    };
+    edited(who, edit, &kured_policy())
+}
+
+fn edited(who: Requester, edit: LockEdit, policy: &Policy) -> Verdict {
+    let request = Request {
+        requester: who,
+        operation: Operation::UpdateDaemonSet(edit),
+    };
+    verdict_of(decide(&request, &Facts::default(), policy, now()))
+}
+
+const OURS: &str = r#"{"nodeID":"node-3","metadata":{"unschedulable":false},"created":"2026-01-01T00:00:00.100000000Z","TTL":-1,"sealed":true,"bootID":"b"}"#;
+
+#[test]
+fn a_pods_token_edits_the_entry_of_its_own_node_and_drops_expired_ones() {
+    let (own, other) = (single(NODE, 0), single("node-1", 0));
+    let expired = single("node-2", FIVE_MINUTES);
+    // kured writes a list anew with what it knows, and drops zeros at the end of a fraction.
+    let ours_by_kured = r#"{"nodeID":"node-3","metadata":{"unschedulable":false},"created":"2026-01-01T00:00:00.1Z","TTL":-1}"#;
+    for (old, new) in [
+        (None, Some(own.clone())),
+        (Some(own.clone()), None),
+        (Some(expired.clone()), Some(own.clone())),
+        (Some(multi(&[])), Some(multi(&[&own]))),
+        (Some(multi(&[&own])), Some(multi(&[]))),
+        (Some(multi(&[&other])), Some(multi(&[&other, &own]))),
+        (Some(multi(&[&other, &own])), Some(multi(&[&other]))),
+        (Some(multi(&[&expired, &other])), Some(multi(&[&other, &own]))),
+        (Some(multi(&[OURS])), Some(multi(&[ours_by_kured, &own]))),
+    ] {
+        let v = edit(requester(KURED, &[NODE]), old.as_deref(), new.as_deref());
+        let got = (v.outcome, v.reason);
+        assert_eq!(got, (Outcome::Allow, Reason::OwnEntry), "{old:?} {new:?}");
+    }
+}
+
+#[test]
+fn one_node_one_agent_a_pods_token_edits_no_other_entry() {
+    let (own, other) = (single(NODE, 0), single("node-1", 0));
+    let expired = single("node-2", FIVE_MINUTES);
+    for (old, new) in [
+        (Some(other.clone()), None),
+        (Some(other.clone()), Some(own.clone())),
+        (Some(other.clone()), Some(single("node-1", 1))),
+        (Some(other.clone()), Some(other.replace("00:00:00Z", "00:00:01Z"))),
+        (Some(other.clone()), Some(other.replace("false", "true"))),
+        (None, Some(other.clone())),
+        (Some(multi(&[&other, &own])), Some(multi(&[&own]))),
+        (Some(multi(&[&other])), Some(multi(&[]))),
+        (
+            Some(expired.clone()),
+            Some(expired.replace("00:00:00Z", "00:04:00Z")),
+        ),
+        (Some(multi(&[OURS])), None),
+        (Some(r#"{"nodeID":"manual"}"#.to_owned()), None),
+    ] {
+        let v = edit(requester(KURED, &[NODE]), old.as_deref(), new.as_deref());
+        let got = (v.outcome, v.reason);
+        assert_eq!(got, (Outcome::Deny, Reason::NotOwnEntry), "{old:?} {new:?}");
+        let message = v.message;
+        assert!(
+            message.contains("kube-system/kured") && message.contains(KURED),
+            "{message}"
+        );
+    }
+    for (old, new) in [
+        (Some("{"), None),
+        (None, Some("{")),
+        (Some(own.as_str()), Some("")),
+    ] {
+        let v = edit(requester(KURED, &[NODE]), old, new);
+        assert_eq!((v.outcome, v.reason), (Outcome::Deny, Reason::LockUnreadable));
+    }
+}
+
+#[test]
+fn people_edit_the_lock_with_a_flag_and_agents_freely() {
+    let own = single(NODE, 0);
+    for new in [None, Some("{"), Some(r#"{"nodeID":"manual"}"#)] {
+        let v = edit(stranger(), Some(&own), new);
+        assert_eq!((v.outcome, v.reason), (Outcome::Flag, Reason::LockEdited));
+        assert!(v.warnings[0].contains("kube-system/kured"), "{v:?}");
+    }
+    let v = edit(requester(AGENT, &["node-1"]), Some(&own), None);
+    assert_eq!((v.outcome, v.reason), (Outcome::Allow, Reason::Owner));
+    // A token of two nodes is of none.
+    let v = edit(requester(KURED, &[NODE, "node-1"]), Some(&own), None);
+    assert_eq!(v.reason, Reason::NotOwnEntry);
+    let exempting = Policy {
+        exempt: Exempt {
+            users: vec![KURED.to_owned()],
+            groups: Vec::new(),
+        },
+        ..kured_policy()
+    };
+    let removal = |namespace: &str, name: &str, new: Locks| LockEdit {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        old: locks(Some(&own)),
+        new,
+    };
+    let neighbour = || requester(KURED, &["node-1"]);
+    let at_kured = || removal("kube-system", "kured", Locks::new());
+    assert_eq!(edited(neighbour(), at_kured(), &exempting).reason, Reason::Exempt);
+    for (edit, policy) in [
+        (removal("default", "kured", Locks::new()), kured_policy()),
+        (removal("kube-system", "other", Locks::new()), kured_policy()),
+        (removal("kube-system", "kured", locks(Some(&own))), kured_policy()),
+        (at_kured(), marks_only()),
+        (at_kured(), policy()),
+    ] {
+        assert_eq!(edited(neighbour(), edit, &policy).reason, Reason::NothingOfOurs);
+    }
+    // Each annotation counts.
+    let mut both = removal("kube-system", "kured", locks(Some(&own)));
+    let _ = both.old.insert(keys::KURED_V2_LOCK.to_owned(), own.clone());
+    assert_eq!(
+        edited(neighbour(), both, &kured_policy()).reason,
+        Reason::NotOwnEntry
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_edit_of_the_lock_has_a_verdict_and_no_neighbour_frees_a_living_entry(
+        texts in proptest::collection::vec(any_text(), 2), policy in any_policy(), now in any_time(),
+    ) {
+        let edit = LockEdit {
+            namespace: "kube-system".to_owned(),
+            name: "kured".to_owned(),
+            old: locks(Some(&multi(&[&single(NODE, 0)]))),
+            new: locks(texts.first().map(String::as_str)),
+        };
+        let is_watched = policy.kured.as_ref().is_some_and(|kured| kured.lock.is_some());
+        let request = Request { requester: requester(KURED, &["node-1"]), operation: Operation::UpdateDaemonSet(edit) };
+        let verdict = verdict_of(decide(&request, &Facts::default(), &policy, now));
+        let is_denied = verdict.outcome == Outcome::Deny;
+        prop_assert_eq!(is_denied, is_watched && policy.mode == Mode::Enforce);
+    }
+}

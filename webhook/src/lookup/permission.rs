@@ -1,0 +1,120 @@
+//! May this user cancel the hold of this Node? Asked by SubjectAccessReview, and the answer kept for seconds.
+//!
+//! What could not be asked is never kept.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use cordonhold_shared::admission::{Known, Requester};
+use cordonhold_shared::keys;
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use kube::api::PostParams;
+use kube::{Api, Client};
+
+use super::bounded;
+
+/// So long may somebody cancel after the permission was taken away.
+pub(super) const ALLOWED_TTL: Duration = Duration::from_secs(5);
+/// Shorter: whoever was just given the permission tries again at once.
+pub(super) const DENIED_TTL: Duration = Duration::from_secs(1);
+/// Far more than people cancel within seconds.
+pub(super) const MAX_ANSWERS: usize = 256;
+
+/// Asks, and keeps the answers.
+pub(super) struct Permissions {
+    api: Api<SubjectAccessReview>,
+    answers: Mutex<Answers>,
+}
+
+/// The answers that still count, by who asked for which Node.
+#[derive(Default)]
+pub(super) struct Answers(HashMap<(Requester, String), Answer>);
+
+struct Answer {
+    is_allowed: bool,
+    end: Instant,
+}
+
+impl Permissions {
+    pub(super) fn new(client: Client) -> Permissions {
+        Permissions {
+            api: Api::all(client),
+            answers: Mutex::default(),
+        }
+    }
+
+    pub(super) async fn may_override(&self, requester: &Requester, node: &str) -> Known<bool> {
+        let question = (requester.clone(), node.to_owned());
+        if let Some(is_allowed) = self.with_answers(|answers| answers.get(&question, Instant::now())) {
+            return Known::Is(is_allowed);
+        }
+        let (what, fix) = (
+            "whether the requester may override",
+            "allow the webhook's ServiceAccount to create subjectaccessreviews",
+        );
+        let review = review(requester, node);
+        match bounded(what, fix, self.api.create(&PostParams::default(), &review)).await {
+            Ok(answer) => {
+                let is_allowed = answer.status.is_some_and(|status| status.allowed);
+                self.with_answers(|answers| answers.keep(question, is_allowed, Instant::now()));
+                Known::Is(is_allowed)
+            }
+            Err(why) => Known::Failed(why),
+        }
+    }
+
+    fn with_answers<T>(&self, look: impl FnOnce(&mut Answers) -> T) -> T {
+        // A map that is whole after each call is whole after a panic too.
+        look(&mut self.answers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Answers {
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn get(&self, question: &(Requester, String), now: Instant) -> Option<bool> {
+        let answer = self.0.get(question)?;
+        (now < answer.end).then_some(answer.is_allowed)
+    }
+
+    /// Where there is no room for it, it is asked again next time.
+    pub(super) fn keep(&mut self, question: (Requester, String), is_allowed: bool, now: Instant) {
+        if self.0.len() >= MAX_ANSWERS {
+            self.0.retain(|_, answer| now < answer.end);
+        }
+        if self.0.len() < MAX_ANSWERS {
+            let ttl = if is_allowed { ALLOWED_TTL } else { DENIED_TTL };
+            let end = now + ttl;
+            let _ = self.0.insert(question, Answer { is_allowed, end });
+        }
+    }
+}
+
+/// The question as the API server's authorizers take it: all that they know of the user goes along.
+fn review(requester: &Requester, node: &str) -> SubjectAccessReview {
+    let mut extra: BTreeMap<String, Vec<String>> = requester.extra.clone();
+    if !requester.node_claim.is_empty() {
+        let _ = extra.insert(keys::NODE_NAME_EXTRA.to_owned(), requester.node_claim.clone());
+    }
+    SubjectAccessReview {
+        spec: SubjectAccessReviewSpec {
+            user: Some(requester.user.clone()),
+            uid: Some(requester.uid.clone()),
+            groups: Some(requester.groups.clone()),
+            extra: Some(extra),
+            resource_attributes: Some(ResourceAttributes {
+                group: Some(keys::OVERRIDE_GROUP.to_owned()),
+                resource: Some(keys::OVERRIDE_RESOURCE.to_owned()),
+                verb: Some(keys::OVERRIDE_VERB.to_owned()),
+                name: Some(node.to_owned()),
+                ..ResourceAttributes::default()
+            }),
+            ..SubjectAccessReviewSpec::default()
+        },
+        ..SubjectAccessReview::default()
+    }
+}

@@ -1,0 +1,318 @@
+//! What is asked of the API server, how often, and what counts when it does not answer. The API server here is a function.
+
+use std::convert::Infallible;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use kube::client::Body;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::permission::{ALLOWED_TTL, Answers, DENIED_TTL, MAX_ANSWERS};
+use super::watch::{MAX_AGE, Seen};
+use super::*;
+use cordonhold_shared::admission::OnLookupFailure;
+use cordonhold_shared::keys;
+
+/// Every request, and what is answered to it.
+#[derive(Clone)]
+struct Server(Arc<Inner>);
+
+struct Inner {
+    asked: Mutex<Vec<Value>>,
+    paths: mpsc::UnboundedSender<String>,
+    answer: Box<Answering>,
+}
+
+/// What the server says to a path.
+type Answering = dyn Fn(&str) -> (StatusCode, String) + Send + Sync;
+
+impl Server {
+    fn new(
+        answer: impl Fn(&str) -> (StatusCode, String) + Send + Sync + 'static,
+    ) -> (Server, mpsc::UnboundedReceiver<String>) {
+        let (paths, seen) = mpsc::unbounded_channel();
+        let inner = Inner {
+            asked: Mutex::default(),
+            paths,
+            answer: Box::new(answer),
+        };
+        (Server(Arc::new(inner)), seen)
+    }
+
+    fn client(&self) -> Client {
+        let server = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let server = server.clone();
+            async move {
+                let path = request.uri().to_string();
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                let asked = serde_json::from_slice(&body).unwrap_or(Value::Null);
+                server.0.asked.lock().unwrap().push(asked);
+                let (status, text) = (server.0.answer)(&path);
+                drop(server.0.paths.send(path));
+                let response = Response::builder()
+                    .status(status)
+                    .body(Body::from(text.into_bytes()))
+                    .unwrap();
+                Ok::<_, Infallible>(response)
+            }
+        });
+        Client::new(service, "default")
+    }
+
+    fn asked(&self) -> Vec<Value> {
+        self.0.asked.lock().unwrap().clone()
+    }
+}
+
+fn lookup_at(server: &Server, kured: Option<&KuredLock>) -> ClusterLookup {
+    ClusterLookup::new(server.client(), kured, &Arc::new(Metrics::new()))
+}
+
+fn lock() -> KuredLock {
+    KuredLock {
+        ds_namespace: "kube-system".to_owned(),
+        ds_name: "kured".to_owned(),
+        annotations: vec![keys::KURED_LOCK.to_owned()],
+        on_lookup_failure: OnLookupFailure::Deny,
+    }
+}
+
+fn kured(version: &str, lock: &str) -> Value {
+    json!({
+        "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+        "metadata": {
+            "name": "kured", "namespace": "kube-system", "resourceVersion": version,
+            "annotations": {keys::KURED_LOCK: lock, "other": "no lock"},
+        },
+    })
+}
+
+fn list(version: &str, items: &[Value]) -> String {
+    json!({
+        "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList",
+        "metadata": {"resourceVersion": version}, "items": items,
+    })
+    .to_string()
+}
+
+fn event(kind: &str, object: &Value) -> String {
+    format!("{}\n", json!({"type": kind, "object": object}))
+}
+
+fn failure(code: u16, message: &str) -> Value {
+    let reason = if code == 404 { "NotFound" } else { "Forbidden" };
+    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": message})
+}
+
+fn locks(text: &str) -> Known<Locks> {
+    Known::Is(Locks::from([(keys::KURED_LOCK.to_owned(), text.to_owned())]))
+}
+
+fn person() -> Requester {
+    Requester {
+        user: "jo".to_owned(),
+        uid: "u-7".to_owned(),
+        groups: vec!["ops".to_owned()],
+        node_claim: vec!["node-0".to_owned()],
+        extra: [(
+            "example.org/team".to_owned(),
+            vec!["a".to_owned(), "b".to_owned()],
+        )]
+        .into(),
+    }
+}
+
+fn allowed(is_allowed: bool) -> (StatusCode, String) {
+    let answer = json!({
+        "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+        "spec": {}, "status": {"allowed": is_allowed},
+    });
+    (StatusCode::CREATED, answer.to_string())
+}
+
+#[tokio::test]
+async fn the_permission_is_asked_with_all_that_is_known_of_the_user_and_once() {
+    let (server, _) = Server::new(|_| allowed(true));
+    let lookup = lookup_at(&server, None);
+    for _ in 0..3 {
+        assert_eq!(lookup.may_override(&person(), "node-0").await, Known::Is(true));
+    }
+    let asked = server.asked();
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    let spec = &asked[0]["spec"];
+    assert_eq!(spec["user"], "jo");
+    assert_eq!(spec["uid"], "u-7");
+    assert_eq!(spec["groups"], json!(["ops"]));
+    assert_eq!(
+        spec["extra"],
+        json!({"example.org/team": ["a", "b"], keys::NODE_NAME_EXTRA: ["node-0"]})
+    );
+    assert_eq!(
+        spec["resourceAttributes"],
+        json!({"group": "cordonhold.dev", "resource": "rebootholds", "verb": "override", "name": "node-0"})
+    );
+
+    // Another node, and another user in any one thing, is another question.
+    let mut others = vec![(person(), "node-1")];
+    for change in 0..4 {
+        let mut other = person();
+        match change {
+            0 => other.user = "al".to_owned(),
+            1 => other.uid = "u-8".to_owned(),
+            2 => other.groups.clear(),
+            _ => other.extra.clear(),
+        }
+        others.push((other, "node-0"));
+    }
+    for (count, (who, node)) in others.iter().enumerate() {
+        assert_eq!(lookup.may_override(who, node).await, Known::Is(true));
+        assert_eq!(server.asked().len(), count + 2);
+    }
+}
+
+#[tokio::test]
+async fn a_permission_that_could_not_be_asked_is_not_kept() {
+    let (server, _) = Server::new(|_| {
+        let text = failure(403, "subjectaccessreviews is forbidden").to_string();
+        (StatusCode::FORBIDDEN, text)
+    });
+    let lookup = lookup_at(&server, None);
+    for count in 1..3 {
+        let Known::Failed(why) = lookup.may_override(&person(), "node-0").await else {
+            unreachable!("it was answered")
+        };
+        assert!(
+            why.contains("subjectaccessreviews is forbidden")
+                && why.contains("allow the webhook's ServiceAccount"),
+            "{why}"
+        );
+        assert_eq!(server.asked().len(), count);
+    }
+}
+
+#[test]
+fn answers_are_kept_for_seconds_and_within_bounds() {
+    let question = |node: usize| (person(), format!("node-{node}"));
+    let start = Instant::now();
+    let mut answers = Answers::default();
+    answers.keep(question(0), true, start);
+    answers.keep(question(1), false, start);
+    assert_eq!(answers.get(&question(0), start), Some(true));
+    assert_eq!(answers.get(&question(1), start), Some(false));
+    assert_eq!(answers.get(&question(1), start + DENIED_TTL), None);
+    assert_eq!(answers.get(&question(0), start + DENIED_TTL), Some(true));
+    assert_eq!(answers.get(&question(0), start + ALLOWED_TTL), None);
+
+    for node in 0..2 * MAX_ANSWERS {
+        answers.keep(question(node), true, start);
+    }
+    assert_eq!(answers.len(), MAX_ANSWERS);
+    // What has ended makes room.
+    answers.keep(question(2 * MAX_ANSWERS), true, start + ALLOWED_TTL);
+    assert_eq!(answers.len(), 1);
+}
+
+#[test]
+fn what_was_seen_long_ago_is_unknown() {
+    let start = Instant::now();
+    let mut seen = Seen::default();
+    assert!(matches!(seen.locks_at(start), Known::Failed(_)));
+    let held = Locks::from([(keys::KURED_LOCK.to_owned(), "{}".to_owned())]);
+    seen.see(Some(held.clone()), start);
+    assert_eq!(seen.locks_at(start + MAX_AGE), Known::Is(held.clone()));
+    let late = start + MAX_AGE + Duration::from_millis(1);
+    assert!(matches!(seen.locks_at(late), Known::Failed(_)));
+    // A sign of life is enough.
+    seen.see(None, late);
+    assert_eq!(seen.locks_at(late), Known::Is(held));
+}
+
+#[tokio::test]
+async fn the_lock_is_read_afresh_and_none_is_none() {
+    let (server, mut paths) = Server::new(|_| (StatusCode::OK, kured("7", "{}").to_string()));
+    let lookup = lookup_at(&server, Some(&lock()));
+    for _ in 0..2 {
+        assert_eq!(lookup.kured_lock().await, locks("{}"));
+        assert_eq!(
+            paths.try_recv().unwrap(),
+            "/apis/apps/v1/namespaces/kube-system/daemonsets/kured"
+        );
+    }
+    let (server, _) = Server::new(|_| (StatusCode::NOT_FOUND, failure(404, "not found").to_string()));
+    let lookup = lookup_at(&server, Some(&lock()));
+    assert_eq!(lookup.kured_lock().await, Known::Is(Locks::new()));
+    let (server, _) = Server::new(|_| {
+        (
+            StatusCode::FORBIDDEN,
+            failure(403, "daemonsets is forbidden").to_string(),
+        )
+    });
+    let lookup = lookup_at(&server, Some(&lock()));
+    let Known::Failed(why) = lookup.kured_lock().await else {
+        unreachable!("it was answered")
+    };
+    assert!(
+        why.contains("daemonsets is forbidden") && why.contains("daemonset kube-system/kured"),
+        "{why}"
+    );
+}
+
+/// A list, a watch from its version, what it tells, one that ended, one that failed, and one that is too old.
+#[tokio::test]
+async fn the_watch_resumes_after_an_end_and_lists_again_after_a_failure() {
+    let (server, mut paths) = Server::new(|path| {
+        let text = match path.split_once("resourceVersion=") {
+            None => list("5", &[kured("4", "listed")]),
+            Some((_, "5")) => event("MODIFIED", &kured("6", "watched")) + &event("BOOKMARK", &kured("8", "")),
+            Some((_, "8")) => event("DELETED", &kured("9", "gone")),
+            Some((_, "9")) => event("ERROR", &failure(410, "too old resource version")),
+            Some(_) => unreachable!("a version that nobody told"),
+        };
+        (StatusCode::OK, text)
+    });
+    let lookup = lookup_at(&server, Some(&lock()));
+    assert!(matches!(lookup.watched_kured_lock(), Known::Failed(_)));
+    let watch = lookup.kured_watch().unwrap();
+    let run = tokio::spawn({
+        let watch = Arc::clone(&watch);
+        async move { watch.run().await }
+    });
+    watch.listed().await;
+    let mut versions = Vec::new();
+    for _ in 0..6 {
+        let path = paths.recv().await.unwrap();
+        assert!(path.contains("fieldSelector=metadata.name%3Dkured"), "{path}");
+        let version = path
+            .split_once("resourceVersion=")
+            .map(|(_, version)| version.to_owned());
+        assert_eq!(version.is_some(), path.contains("watch=true"), "{path}");
+        versions.push(version.unwrap_or_default());
+    }
+    run.abort();
+    assert_eq!(versions, ["", "5", "8", "9", "", "5"]);
+}
+
+#[tokio::test]
+async fn a_watch_that_is_refused_is_tried_again_and_answers_nothing() {
+    let (server, mut paths) = Server::new(|_| {
+        (
+            StatusCode::FORBIDDEN,
+            failure(403, "cannot list daemonsets").to_string(),
+        )
+    });
+    let lookup = lookup_at(&server, Some(&lock()));
+    let watch = lookup.kured_watch().unwrap();
+    let run = tokio::spawn({
+        let watch = Arc::clone(&watch);
+        async move { watch.run().await }
+    });
+    for _ in 0..3 {
+        let _ = paths.recv().await.unwrap();
+    }
+    assert!(matches!(lookup.watched_kured_lock(), Known::Failed(_)));
+    run.abort();
+}

@@ -1,0 +1,183 @@
+//! kured's lock as a watch of its DaemonSet has it: enough to deny an uncordon by, without a request.
+//!
+//! What is too old counts as unknown, so a watch that died does no harm: the lock is then read afresh for each uncordon.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use cordonhold_rt::client;
+use cordonhold_shared::admission::{Known, Locks};
+use cordonhold_shared::timers::{jittered, retry_pause};
+use futures_util::TryStreamExt as _;
+use kube::api::{ListParams, WatchParams};
+use kube::core::WatchEvent;
+use tokio::sync::SetOnce;
+use tokio::time::timeout;
+use tracing::{debug, warn};
+
+use super::KuredObject;
+use crate::Metrics;
+
+/// How long the server keeps a watch. It ends well before [`SILENCE_BOUND`], and resuming it shows that it still works.
+const WATCH_SECONDS: u32 = 45;
+/// Longest silence of a watch: the server should have ended it before.
+const SILENCE_BOUND: Duration = Duration::from_secs(60);
+/// Longest wait for the list that a watch begins with, and for the watch itself to begin.
+const BEGIN_BOUND: Duration = Duration::from_secs(10);
+/// Older than this, what was seen no longer counts. Above [`SILENCE_BOUND`] and one pause, so that one lost watch changes nothing.
+pub(super) const MAX_AGE: Duration = Duration::from_secs(90);
+
+/// The watch, and what it has seen.
+pub(crate) struct KuredWatch {
+    object: KuredObject,
+    seen: Mutex<Seen>,
+    listed: SetOnce<()>,
+    metrics: Arc<Metrics>,
+}
+
+/// What the API server last showed, and when it last showed anything.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    locks: Locks,
+    at: Option<Instant>,
+}
+
+/// Why a watch ended, where nothing failed.
+enum End {
+    /// The server ends each after [`WATCH_SECONDS`].
+    Ended,
+    /// From this version on it can no longer be had.
+    TooOld,
+}
+
+impl KuredWatch {
+    pub(super) fn new(object: KuredObject, metrics: Arc<Metrics>) -> KuredWatch {
+        KuredWatch {
+            object,
+            seen: Mutex::default(),
+            listed: SetOnce::new(),
+            metrics,
+        }
+    }
+
+    /// The lock, if what was seen of it is young enough.
+    pub(super) fn locks(&self) -> Known<Locks> {
+        self.with_seen(|seen| seen.locks_at(Instant::now()))
+    }
+
+    /// Waits until the object was read for the first time.
+    pub(crate) async fn listed(&self) {
+        let () = self.listed.wait().await;
+    }
+
+    /// Watches until it is dropped: lists, follows, and begins again after a pause that grows with each failure in a row.
+    pub(crate) async fn run(&self) {
+        let mut failures = 0;
+        loop {
+            match self.list_and_follow(&mut failures).await {
+                Ok(()) => {
+                    debug!("the watch of {} begins again with a list", self.object);
+                    tokio::time::sleep(retry_pause(0)).await;
+                }
+                Err(why) => {
+                    let pause = jittered(retry_pause(failures), RandomState::new().hash_one(failures));
+                    failures = failures.saturating_add(1);
+                    warn!(
+                        why,
+                        ?pause,
+                        "the watch of {} failed and is tried again",
+                        self.object
+                    );
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+
+    /// Ends without an error where the list has become too old.
+    async fn list_and_follow(&self, failures: &mut u32) -> Result<(), String> {
+        let only = format!("metadata.name={}", self.object.name);
+        let params = ListParams::default().fields(&only);
+        let list = begun(self.object.api.list_metadata(&params)).await?;
+        let locks = list.items.first().map(|object| self.object.locks_of(object));
+        self.see(Some(locks.unwrap_or_default()));
+        // Already set by an earlier list: nothing to tell.
+        drop(self.listed.set(()));
+        let mut version = list.metadata.resource_version.unwrap_or_default();
+        loop {
+            match self.follow(&only, &mut version).await? {
+                End::Ended => {
+                    *failures = 0;
+                    tokio::time::sleep(retry_pause(0)).await;
+                }
+                End::TooOld => return Ok(()),
+            }
+        }
+    }
+
+    async fn follow(&self, only: &str, version: &mut String) -> Result<End, String> {
+        let params = WatchParams::default().fields(only).timeout(WATCH_SECONDS);
+        let stream = begun(self.object.api.watch_metadata(&params, version)).await?;
+        self.see(None);
+        let mut stream = pin!(stream);
+        loop {
+            let next = timeout(SILENCE_BOUND, stream.try_next())
+                .await
+                .map_err(|_| format!("silent for {SILENCE_BOUND:?}"))?;
+            let (locks, seen_version) = match next.map_err(|error| client::explain(&error))? {
+                None => return Ok(End::Ended),
+                Some(WatchEvent::Error(status)) if status.code == 410 => return Ok(End::TooOld),
+                Some(WatchEvent::Error(status)) => return Err(status.message.clone()),
+                Some(WatchEvent::Bookmark(mark)) => (None, Some(mark.metadata.resource_version)),
+                Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => (
+                    Some(self.object.locks_of(&object)),
+                    object.metadata.resource_version,
+                ),
+                // Its lock went with it.
+                Some(WatchEvent::Deleted(object)) => (Some(Locks::new()), object.metadata.resource_version),
+            };
+            self.see(locks);
+            if let Some(seen) = seen_version {
+                *version = seen;
+            }
+        }
+    }
+
+    /// The API server has shown this, or only that it is there.
+    fn see(&self, locks: Option<Locks>) {
+        self.with_seen(|seen| seen.see(locks, Instant::now()));
+        self.metrics.kured_watch_heard();
+    }
+
+    fn with_seen<T>(&self, look: impl FnOnce(&mut Seen) -> T) -> T {
+        look(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Seen {
+    pub(super) fn see(&mut self, locks: Option<Locks>, now: Instant) {
+        if let Some(locks) = locks {
+            self.locks = locks;
+        }
+        self.at = Some(now);
+    }
+
+    pub(super) fn locks_at(&self, now: Instant) -> Known<Locks> {
+        match self.at {
+            Some(at) if now.duration_since(at) <= MAX_AGE => Known::Is(self.locks.clone()),
+            Some(_) => Known::Failed("the watch is silent".to_owned()),
+            None => Known::Failed("the watch has not begun".to_owned()),
+        }
+    }
+}
+
+async fn begun<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, String> {
+    match timeout(BEGIN_BOUND, call).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(client::explain(&error)),
+        Err(_) => Err(format!("no answer from the API server within {BEGIN_BOUND:?}")),
+    }
+}
