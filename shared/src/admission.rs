@@ -15,10 +15,14 @@ use crate::node::NodeView;
 
 mod change;
 mod kured;
+mod mode;
+mod reason;
 mod text;
 
 pub use change::Change;
 pub use kured::{KuredLock, KuredPolicy, LockEdit, Locks, OnLookupFailure};
+pub use mode::{Mode, Modes};
+pub use reason::Reason;
 
 /// How far the webhook's clock may lag behind the agents': the same margin client-go's leader election lives with, in a cluster with NTP.
 pub const SKEW: SignedDuration = SignedDuration::from_secs(30);
@@ -26,8 +30,21 @@ pub const SKEW: SignedDuration = SignedDuration::from_secs(30);
 /// The `created` that a cancel names where the holder itself cannot be read: without it, a broken hold would have no way out.
 pub const UNREADABLE: &str = "unreadable";
 
-/// The audit annotation that carries the reason's code.
+/// An audit annotation, as the ones below: what became of the request. The API server puts the webhook's name before each key.
+pub const AUDIT_VERDICT: &str = "verdict";
+/// The reason's code.
 pub const AUDIT_REASON: &str = "reason";
+/// As on the Node.
+pub const AUDIT_HOLDER: &str = "holder";
+/// As on the Node.
+pub const AUDIT_PHASE: &str = "phase";
+/// Seconds since the hold was stamped, with the unit: `90s`.
+pub const AUDIT_AGE: &str = "age";
+/// Of a request that should not pass.
+pub const AUDIT_MODE: &str = "mode";
+
+/// Audit annotations by key.
+pub type Audit = BTreeMap<&'static str, String>;
 
 /// A write, as admission sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,21 +73,10 @@ pub struct Requester {
     pub extra: BTreeMap<String, Vec<String>>,
 }
 
-/// What happens to a request that should not pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// It is denied.
-    Enforce,
-    /// It passes, with a warning and audit annotations.
-    Warn,
-    /// It passes, with audit annotations.
-    Audit,
-}
-
 /// What the admin has decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    pub mode: Mode,
+    pub modes: Modes,
     pub agent: ServiceAccount,
     /// Who passes whatever is held.
     pub exempt: Exempt,
@@ -138,37 +144,6 @@ pub enum Decision {
     Verdict(Verdict),
 }
 
-/// Why. The one vocabulary of log, metrics, audit annotations and messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Reason {
-    NothingOfOurs,
-    Owner,
-    NotOwnNode,
-    Override,
-    NoOverride,
-    CancelAlone,
-    SpoofedHold,
-    Cancelled,
-    TooLate,
-    NotHeld,
-    Lapsed,
-    Held,
-    TamperedHold,
-    TamperedTaint,
-    HeldDeleted,
-    Exempt,
-    KuredHeld,
-    KuredMarked,
-    KuredOwner,
-    OwnEntry,
-    NotOwnEntry,
-    LockEdited,
-    LockUnreadable,
-    LookupFailed,
-    MalformedReview,
-    InternalError,
-}
-
 /// What becomes of the request, the gravest last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcome {
@@ -186,7 +161,7 @@ pub struct Verdict {
     /// For the person whose request was denied; empty where it passes.
     pub message: String,
     pub warnings: Vec<String>,
-    pub audit: BTreeMap<&'static str, String>,
+    pub audit: Audit,
 }
 
 impl Request {
@@ -203,6 +178,17 @@ impl Request {
             Operation::UpdateNode { old, .. } | Operation::DeleteNode { old } => Some(old),
             Operation::UpdateDaemonSet(_) => None,
         }
+    }
+}
+
+impl Policy {
+    /// Whether a decision can rest on the label or annotation with this key, of a Node or of kured's `DaemonSet`.
+    pub fn reads(&self, key: &str) -> bool {
+        key.starts_with(keys::DOMAIN)
+            || self.kured.as_ref().is_some_and(|kured| {
+                let locks = kured.lock.iter().flat_map(|lock| &lock.annotations);
+                kured.marks.iter().chain(locks).any(|read| read == key)
+            })
     }
 }
 
@@ -227,16 +213,6 @@ impl ServiceAccount {
     }
 }
 
-impl Mode {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Mode::Enforce => "enforce",
-            Mode::Warn => "warn",
-            Mode::Audit => "audit",
-        }
-    }
-}
-
 impl Outcome {
     pub fn as_str(self) -> &'static str {
         match self {
@@ -247,49 +223,50 @@ impl Outcome {
     }
 }
 
-impl Reason {
-    /// The stable code.
-    pub fn code(self) -> &'static str {
-        match self {
-            Reason::NothingOfOurs => "nothing-of-ours",
-            Reason::Owner => "owner",
-            Reason::NotOwnNode => "not-own-node",
-            Reason::Override => "override",
-            Reason::NoOverride => "no-override",
-            Reason::CancelAlone => "cancel-alone",
-            Reason::SpoofedHold => "spoofed-hold",
-            Reason::Cancelled => "cancelled",
-            Reason::TooLate => "too-late",
-            Reason::NotHeld => "not-held",
-            Reason::Lapsed => "lapsed",
-            Reason::Held => "held",
-            Reason::TamperedHold => "tampered-hold",
-            Reason::TamperedTaint => "tampered-taint",
-            Reason::HeldDeleted => "held-deleted",
-            Reason::Exempt => "exempt",
-            Reason::KuredHeld => "kured-held",
-            Reason::KuredMarked => "kured-marked",
-            Reason::KuredOwner => "kured-owner",
-            Reason::OwnEntry => "own-entry",
-            Reason::NotOwnEntry => "not-own-entry",
-            Reason::LockEdited => "lock-edited",
-            Reason::LockUnreadable => "lock-unreadable",
-            Reason::LookupFailed => "lookup-failed",
-            Reason::MalformedReview => "malformed-review",
-            Reason::InternalError => "internal-error",
-        }
-    }
-}
-
 impl Verdict {
     /// A request that could not be judged: denied as far as the mode denies. `why` says what to fix.
     pub fn unjudged(reason: Reason, mode: Mode, why: &str) -> Verdict {
-        denial(
+        let why = text::clip_to(why, text::FAILURE_MAX_CHARS);
+        let audit = Audit::from([(AUDIT_REASON, reason.code().to_owned())]);
+        let message = format!("cordonhold cannot judge this request: {why}");
+        Verdict::denies(reason, mode, &message, audit)
+    }
+
+    fn passes(outcome: Outcome, reason: Reason, warnings: Vec<String>, mut audit: Audit) -> Verdict {
+        if reason != Reason::NothingOfOurs {
+            let _ = audit.insert(AUDIT_VERDICT, outcome.as_str().to_owned());
+        }
+        Verdict {
+            outcome,
             reason,
-            mode,
-            format!("cordonhold cannot judge this request: {why}"),
-            BTreeMap::new(),
-        )
+            message: String::new(),
+            warnings,
+            audit,
+        }
+    }
+
+    /// What should not pass, as far as the mode denies.
+    fn denies(reason: Reason, mode: Mode, message: &str, mut audit: Audit) -> Verdict {
+        let _ = audit.insert(AUDIT_MODE, mode.as_str().to_owned());
+        match mode {
+            Mode::Enforce => {
+                let _ = audit.insert(AUDIT_VERDICT, Outcome::Deny.as_str().to_owned());
+                Verdict {
+                    outcome: Outcome::Deny,
+                    reason,
+                    message: format!("{}: {message}", reason.code()),
+                    warnings: Vec::new(),
+                    audit,
+                }
+            }
+            Mode::Warn => Verdict::passes(
+                Outcome::Flag,
+                reason,
+                vec![text::would_deny(reason, message)],
+                audit,
+            ),
+            Mode::Audit => Verdict::passes(Outcome::Flag, reason, Vec::new(), audit),
+        }
     }
 }
 
@@ -433,57 +410,54 @@ impl Judgement<'_> {
     fn outcome(&self, reason: Reason) -> Outcome {
         let lock = self.policy.kured.as_ref().and_then(|kured| kured.lock.as_ref());
         match reason {
-            Reason::NothingOfOurs
-            | Reason::Owner
-            | Reason::Override
-            | Reason::NotHeld
-            | Reason::Exempt
-            | Reason::KuredOwner
-            | Reason::OwnEntry => Outcome::Allow,
-            Reason::Cancelled | Reason::Lapsed | Reason::LockEdited => Outcome::Flag,
-            Reason::HeldDeleted if self.policy.on_delete == OnDelete::Flag => Outcome::Flag,
+            Reason::HeldDeleted if self.policy.on_delete == OnDelete::Deny => Outcome::Deny,
             // kured's mark says that a reboot is wanted; whether it has begun, its lock says.
-            Reason::KuredMarked if lock.is_some() => Outcome::Flag,
+            Reason::KuredMarked if lock.is_none() => Outcome::Deny,
             Reason::LookupFailed
                 if matches!(self.facts.kured_lock, Known::Failed(_))
                     && lock.is_some_and(|lock| lock.on_lookup_failure == OnLookupFailure::Allow) =>
             {
                 Outcome::Flag
             }
-            _ => Outcome::Deny,
+            _ => reason.outcome(),
         }
     }
 
     fn verdict(&self, reason: Reason) -> Verdict {
-        let mut audit = BTreeMap::new();
-        if reason != Reason::NothingOfOurs {
-            let _ = audit.insert(AUDIT_REASON, reason.code().to_owned());
-            let node = self.request.node();
-            let marks = [
-                ("holder", node.and_then(|node| node.annotation(keys::HOLDER))),
-                ("phase", node.and_then(|node| node.label(keys::PHASE))),
-            ];
-            audit.extend(
-                marks
-                    .into_iter()
-                    .filter_map(|(key, value)| Some((key, text::clip(value?)))),
-            );
-        }
-        let outcome = self.outcome(reason);
-        let warnings = match outcome {
-            Outcome::Deny => return denial(reason, self.policy.mode, self.denial_message(reason), audit),
-            Outcome::Flag if self.policy.mode != Mode::Audit => {
-                vec![text::passing(reason, self.request, self.failure())]
+        let mode = self.policy.modes.of(reason);
+        match self.outcome(reason) {
+            Outcome::Allow if reason == Reason::NothingOfOurs => {
+                Verdict::passes(Outcome::Allow, reason, Vec::new(), BTreeMap::new())
             }
-            Outcome::Flag | Outcome::Allow => Vec::new(),
-        };
-        Verdict {
-            outcome,
-            reason,
-            message: String::new(),
-            warnings,
-            audit,
+            Outcome::Allow => Verdict::passes(Outcome::Allow, reason, Vec::new(), self.audit(reason)),
+            Outcome::Flag => {
+                let warning = || text::passing(reason, self.request, self.failure());
+                let warnings = (mode != Mode::Audit).then(warning).into_iter().collect();
+                Verdict::passes(Outcome::Flag, reason, warnings, self.audit(reason))
+            }
+            Outcome::Deny => Verdict::denies(reason, mode, &self.denial_message(reason), self.audit(reason)),
         }
+    }
+
+    /// Who holds the Node, how far it is, and for how long.
+    fn audit(&self, reason: Reason) -> Audit {
+        let mut audit = Audit::from([(AUDIT_REASON, reason.code().to_owned())]);
+        let Some(node) = self.request.node() else {
+            return audit;
+        };
+        let marks = [
+            (AUDIT_HOLDER, node.annotation(keys::HOLDER)),
+            (AUDIT_PHASE, node.label(keys::PHASE)),
+        ];
+        let marks = marks
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, text::clip(value?))));
+        audit.extend(marks);
+        if let Reading::Present(hold) = hold::read(node) {
+            let age = hold.age(self.now).as_secs();
+            let _ = audit.insert(AUDIT_AGE, format!("{age}s"));
+        }
+        audit
     }
 
     fn denial_message(&self, reason: Reason) -> String {
@@ -513,37 +487,6 @@ pub fn cancel_name(node: &NodeView) -> &str {
         .map(|(_, created)| created)
         .filter(|created| !created.is_empty() && !created.contains(char::is_whitespace))
         .unwrap_or(UNREADABLE)
-}
-
-fn denial(reason: Reason, mode: Mode, message: String, mut audit: BTreeMap<&'static str, String>) -> Verdict {
-    let _ = audit.insert(AUDIT_REASON, reason.code().to_owned());
-    let _ = audit.insert("mode", mode.as_str().to_owned());
-    match mode {
-        Mode::Enforce => Verdict {
-            outcome: Outcome::Deny,
-            reason,
-            message,
-            warnings: Vec::new(),
-            audit,
-        },
-        Mode::Warn => {
-            let warnings = vec![text::would_deny(reason, &message)];
-            Verdict {
-                outcome: Outcome::Flag,
-                reason,
-                message: String::new(),
-                warnings,
-                audit,
-            }
-        }
-        Mode::Audit => Verdict {
-            outcome: Outcome::Flag,
-            reason,
-            message: String::new(),
-            warnings: Vec::new(),
-            audit,
-        },
-    }
 }
 
 #[cfg(test)]

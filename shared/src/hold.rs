@@ -114,6 +114,14 @@ pub struct Hold {
 }
 
 impl Hold {
+    /// How long it has stood, by the holder's `created`; zero where that is still to come.
+    pub fn age(&self, now: Timestamp) -> SignedDuration {
+        let created: Option<Timestamp> = self.holder.created.parse().ok();
+        created
+            .map_or(SignedDuration::ZERO, |created| now.duration_since(created))
+            .max(SignedDuration::ZERO)
+    }
+
     /// Whether the webhook lets an uncordon pass because the hold was not renewed in time.
     pub fn has_lapsed(&self, now: Timestamp, skew: SignedDuration) -> bool {
         let Some(until) = self.until else { return false };

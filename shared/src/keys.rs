@@ -2,6 +2,9 @@
 //!
 //! The manifests repeat some of them in CEL and RBAC; a test holds the two against each other.
 
+/// What every label and annotation of ours begins with.
+pub const DOMAIN: &str = "cordonhold.dev/";
+
 /// Annotation: `<Node uid>/<created>`, the identity of one hold.
 pub const HOLDER: &str = "cordonhold.dev/holder";
 /// Label: the phase of the hold. A label, so that `kubectl get nodes -L cordonhold.dev/phase` shows it.

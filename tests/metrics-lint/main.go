@@ -88,8 +88,9 @@ func parse(text []byte) ([]*dto.MetricFamily, error) {
 			}
 			var series labels.Labels
 			parser.Labels(&series)
-			family := families[len(families)-1]
-			family.Metric = append(family.Metric, metric(family.GetType(), series))
+			if err := add(families[len(families)-1], series); err != nil {
+				return nil, err
+			}
 		}
 	}
 	for _, family := range families {
@@ -114,14 +115,25 @@ func typeOf(kind model.MetricType) (*dto.MetricType, error) {
 	}
 }
 
-// metric is one sample as far as the linter looks: its labels. A histogram's le is the format's own.
-func metric(kind dto.MetricType, series labels.Labels) *dto.Metric {
+// add takes one sample into its family, as far as the linter looks: its labels. A histogram is one sample, not one for each bucket.
+func add(family *dto.MetricFamily, series labels.Labels) error {
+	name := series.Get(model.MetricNameLabel)
+	switch family.GetType() {
+	case dto.MetricType_COUNTER:
+		if name != family.GetName()+"_total" {
+			return fmt.Errorf("the counter %s has the sample %s, which must end with _total", family.GetName(), name)
+		}
+	case dto.MetricType_HISTOGRAM:
+		if name != family.GetName()+"_count" {
+			return nil
+		}
+	}
 	sample := &dto.Metric{}
 	series.Range(func(label labels.Label) {
-		isFormats := label.Name == model.MetricNameLabel || kind == dto.MetricType_HISTOGRAM && label.Name == model.BucketLabel
-		if !isFormats {
+		if label.Name != model.MetricNameLabel {
 			sample.Label = append(sample.Label, &dto.LabelPair{Name: new(label.Name), Value: new(label.Value)})
 		}
 	})
-	return sample
+	family.Metric = append(family.Metric, sample)
+	return nil
 }

@@ -2,6 +2,8 @@
 //!
 //! Flags that stock kured has too carry its names.
 
+mod explain;
+mod policy;
 mod serving;
 
 use std::path::PathBuf;
@@ -9,32 +11,25 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, ValueEnum};
 use cordonhold_rt::logging::LogFormat;
-use cordonhold_shared::admission::{
-    Exempt, KuredLock, KuredPolicy, Mode, OnDelete, OnLookupFailure, Policy, ServiceAccount,
-};
+use cordonhold_shared::admission::{KuredLock, KuredPolicy, OnLookupFailure, ServiceAccount};
 use cordonhold_shared::keys;
 
+pub use explain::{ExplainArgs, YesNo};
+pub use policy::{ModeArg, ModeFor, PolicyArgs};
 pub use serving::{ServingArgs, TlsVersion};
 
 /// Admission webhook that keeps a Node cordoned while it is held for a reboot.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "cordonhold-webhook", version)]
+#[command(
+    name = "cordonhold-webhook",
+    version,
+    after_help = "`cordonhold-webhook explain --help`: why was this request denied, or what would happen to an uncordon now?"
+)]
 pub struct Args {
-    /// What happens to a request that should not pass
-    #[arg(long, env = "CORDONHOLD_MODE", value_enum, default_value_t = ModeArg::Enforce)]
-    pub mode: ModeArg,
+    #[command(flatten)]
+    pub policy: PolicyArgs,
     #[command(flatten)]
     pub evidence: EvidenceArgs,
-    /// Namespace of the agent's `ServiceAccount`
-    #[arg(long, env = "POD_NAMESPACE", default_value = "cordonhold")]
-    pub agent_namespace: String,
-    /// Name of the agent's `ServiceAccount`
-    #[arg(
-        long,
-        env = "CORDONHOLD_AGENT_SERVICE_ACCOUNT",
-        default_value = "cordonhold-agent"
-    )]
-    pub agent_service_account: String,
     /// Kubeconfig of the cluster; without it, the in-cluster configuration
     #[arg(long, env = "CORDONHOLD_KUBECONFIG", value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
@@ -43,10 +38,6 @@ pub struct Args {
     pub log_format: LogFormat,
     #[command(flatten)]
     pub serving: ServingArgs,
-    #[command(flatten)]
-    pub passing: PassingArgs,
-    #[command(flatten)]
-    pub kured: KuredArgs,
 }
 
 /// Who and what passes although a node is held.
@@ -144,45 +135,6 @@ pub struct EvidenceArgs {
     /// Name of this process in its Events; in a pod, the pod's name
     #[arg(long, env = "HOSTNAME", value_name = "NAME", default_value = "cordonhold-webhook", value_parser = NonEmptyStringValueParser::new())]
     pub instance: String,
-}
-
-/// [`Mode`] on the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ModeArg {
-    /// Deny it
-    Enforce,
-    /// Let it pass with a warning and audit annotations
-    Warn,
-    /// Let it pass with audit annotations
-    Audit,
-}
-
-impl Args {
-    /// What the decision needs to know of them.
-    pub fn policy(&self) -> Policy {
-        let mode = match self.mode {
-            ModeArg::Enforce => Mode::Enforce,
-            ModeArg::Warn => Mode::Warn,
-            ModeArg::Audit => Mode::Audit,
-        };
-        let agent = ServiceAccount {
-            namespace: self.agent_namespace.clone(),
-            name: self.agent_service_account.clone(),
-        };
-        Policy {
-            mode,
-            agent,
-            exempt: Exempt {
-                users: self.passing.exempt_user.clone(),
-                groups: self.passing.exempt_group.clone(),
-            },
-            on_delete: match self.passing.on_delete {
-                OnDeleteArg::Flag => OnDelete::Flag,
-                OnDeleteArg::Deny => OnDelete::Deny,
-            },
-            kured: self.kured.policy(),
-        }
-    }
 }
 
 impl KuredArgs {

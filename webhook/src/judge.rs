@@ -4,21 +4,19 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use cordonhold_shared::admission::{
-    self, Change, Decision, Fact, Facts, Known, LockEdit, Operation, Outcome, Policy, Reason, Request,
-    Verdict,
+    self, Decision, Fact, Facts, Known, Operation, Outcome, Policy, Reason, Request, Verdict,
 };
-use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
 use futures_util::FutureExt;
 use jiff::Timestamp;
-use tracing::info;
 
 use crate::events::{Denial, Recorder};
 use crate::metrics::{LookupKind, LookupOutcome};
 use crate::review::{self, Review, Unreadable};
+use crate::trail::Entry;
 use crate::{Lookup, Metrics};
 
 /// A decision needs each fact at most once.
@@ -59,7 +57,7 @@ impl Judge {
 
     /// The answer to a review's bytes, or `None` where not even a uid can be found to answer to.
     pub(crate) async fn answer(&self, body: &[u8], started: Instant) -> Option<Vec<u8>> {
-        match review::read(body) {
+        match review::read(body, &self.policy) {
             Ok(review) => Some(self.answer_review(&review, started).await),
             Err(unreadable) => self.answer_unreadable(unreadable, started),
         }
@@ -69,33 +67,30 @@ impl Judge {
         let judged = AssertUnwindSafe(self.judge(&review.request)).catch_unwind().await.unwrap_or_else(|_| {
             self.metrics.panicked();
             let why = "the decision panicked, which is a defect of cordonhold: report it with the webhook's log";
-            let verdict = Verdict::unjudged(Reason::InternalError, self.policy.mode, why);
+            let verdict = self.defect(why);
             Judged { verdict, is_about_kured: false }
         });
         let latency = started.elapsed();
         self.metrics.decided(&judged.verdict, latency);
-        if judged.verdict.reason != Reason::NothingOfOurs {
-            self.log(review, &judged, latency);
+        let reason = judged.verdict.reason;
+        if reason != Reason::NothingOfOurs {
+            Entry::of(review, judged.is_about_kured).write(
+                &judged.verdict,
+                self.policy.modes.of(reason),
+                latency,
+            );
         }
         self.record(review, &judged.verdict);
         review::render(&review.uid, &judged.verdict)
     }
 
     fn answer_unreadable(&self, unreadable: Unreadable, started: Instant) -> Option<Vec<u8>> {
-        let Unreadable { uid, why } = unreadable;
-        let verdict = Verdict::unjudged(Reason::MalformedReview, self.policy.mode, &why);
+        let mode = self.policy.modes.of(Reason::MalformedReview);
+        let verdict = Verdict::unjudged(Reason::MalformedReview, mode, &unreadable.why);
         let latency = started.elapsed();
         self.metrics.decided(&verdict, latency);
-        info!(
-            verdict = verdict.outcome.as_str(),
-            reason = verdict.reason.code(),
-            mode = self.policy.mode.as_str(),
-            uid = uid.as_deref().unwrap_or_default(),
-            latency_us = micros(latency),
-            error = why,
-            "decision"
-        );
-        uid.map(|uid| review::render(&uid, &verdict))
+        Entry::unreadable(&unreadable).write(&verdict, mode, latency);
+        unreadable.uid.map(|uid| review::render(&uid, &verdict))
     }
 
     async fn judge(&self, request: &Request) -> Judged {
@@ -126,11 +121,16 @@ impl Judge {
             }
         }
         let why = "the decision asked for the same fact twice, which is a defect of cordonhold";
-        let verdict = Verdict::unjudged(Reason::InternalError, self.policy.mode, why);
+        let verdict = self.defect(why);
         Judged {
             verdict,
             is_about_kured: false,
         }
+    }
+
+    fn defect(&self, why: &str) -> Verdict {
+        let reason = Reason::InternalError;
+        Verdict::unjudged(reason, self.policy.modes.of(reason), why)
     }
 
     /// A dry run leaves no trace in the cluster.
@@ -158,45 +158,4 @@ impl Judge {
         };
         self.metrics.looked_up(kind, outcome);
     }
-
-    /// The audit trail: one line for each decision about anything of ours.
-    fn log(&self, review: &Review, judged: &Judged, latency: Duration) {
-        let Request { requester, operation } = &review.request;
-        let nothing = NodeView::default();
-        let (old, new) = match operation {
-            Operation::UpdateNode { old, new } => (old, new),
-            Operation::DeleteNode { old } => (old, &nothing),
-            Operation::UpdateDaemonSet(_) => (&nothing, &nothing),
-        };
-        let daemonset = match operation {
-            Operation::UpdateDaemonSet(LockEdit { namespace, name, .. }) => format!("{namespace}/{name}"),
-            _ => String::new(),
-        };
-        info!(
-            user = requester.user.as_str(),
-            groups = requester.groups.join(","),
-            node_claim = requester.node_claim.join(","),
-            operation = review.operation.as_str(),
-            node = old.name(),
-            daemonset,
-            holder = old.annotation(keys::HOLDER).unwrap_or_default(),
-            phase = old.label(keys::PHASE).unwrap_or_default(),
-            until = old.annotation(keys::UNTIL).unwrap_or_default(),
-            verdict = judged.verdict.outcome.as_str(),
-            reason = judged.verdict.reason.code(),
-            mode = self.policy.mode.as_str(),
-            dry_run = review.dry_run,
-            uncordon =
-                matches!(operation, Operation::UpdateNode { .. }) && Change::between(old, new).uncordons,
-            kured = judged.is_about_kured,
-            cancel = new.annotation(keys::CANCEL).unwrap_or_default(),
-            uid = review.uid.as_str(),
-            latency_us = micros(latency),
-            "decision"
-        );
-    }
-}
-
-fn micros(latency: Duration) -> u64 {
-    u64::try_from(latency.as_micros()).unwrap_or(u64::MAX)
 }

@@ -4,6 +4,7 @@
 
 mod args;
 mod events;
+mod explain;
 mod judge;
 mod limits;
 mod lookup;
@@ -13,6 +14,7 @@ mod review;
 mod routes;
 mod server;
 mod tls;
+mod trail;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,8 +28,11 @@ use tracing::{info, warn};
 
 use tls::Tls;
 
-pub use args::{Args, EvidenceArgs, ModeArg, ServingArgs, TlsVersion};
+pub use args::{
+    Args, EvidenceArgs, ExplainArgs, ModeArg, ModeFor, PolicyArgs, ServingArgs, TlsVersion, YesNo,
+};
 pub use events::Recorder;
+pub use explain::explain;
 pub use judge::Judge;
 pub use limits::Limits;
 use lookup::KuredWatch;
@@ -85,7 +90,7 @@ pub async fn run(args: &Args) -> Result<(), Error> {
     let kube = client::build(args.kubeconfig.as_deref())
         .await
         .map_err(Error::Client)?;
-    let policy = args.policy();
+    let policy = args.policy.policy();
     let kured_lock = policy.kured.as_ref().and_then(|kured| kured.lock.as_ref());
     let lookup = lookup::ClusterLookup::new(kube.clone(), kured_lock, &metrics);
     let kured_watch = lookup.kured_watch();
@@ -113,7 +118,7 @@ pub async fn run(args: &Args) -> Result<(), Error> {
     let poller = tokio::spawn(tls.poll());
     let watching = tokio::spawn(watch_kured(kured_watch, is_watched));
     is_running.set(true);
-    info!(listen = %listening, admin_listen = %admin_listening, mode = ?args.mode, protect_kured = ?args.kured.protect_kured, "ready");
+    info!(listen = %listening, admin_listen = %admin_listening, mode = ?args.policy.mode, protect_kured = ?args.policy.kured.protect_kured, "ready");
 
     let signal = signals.next().await;
     info!(signal, delay = ?args.serving.shutdown_delay, "shutting down");

@@ -2,25 +2,35 @@
 //!
 //! An answer without the right uid counts as a failed call, which `failurePolicy: Ignore` would let pass;
 //! so the uid is found even where nothing else can be read.
+//! Most of a review is the two objects' status and managed fields: they are passed over, and what is needed is borrowed
+//! from the body until it is known to matter.
 
-use std::collections::BTreeMap;
-
-use cordonhold_shared::admission::{LockEdit, Operation, Outcome, Request, Requester, Verdict};
+use cordonhold_shared::admission::{
+    Audit, LockEdit, Operation, Outcome, Policy, Request, Requester, Verdict,
+};
 use cordonhold_shared::keys;
-use cordonhold_shared::node::NodeView;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+
+use record::{ObjectRecord, RequestRecord, ReviewRecord};
+
+mod record;
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
 /// A uid is a UUID; this only keeps a hostile one from being echoed at length.
 const MAX_UID_CHARS: usize = 128;
+/// Where the uid of a broken review is looked for: the API server writes it first.
+const UID_SCAN_BYTES: usize = 64 * 1024;
 
 /// A review that could be read.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Review {
     pub(crate) uid: String,
     pub(crate) operation: String,
+    /// How it was asked: `patch`, `update`, `delete`, or nothing that is known here.
+    pub(crate) verb: &'static str,
+    pub(crate) field_manager: String,
     pub(crate) dry_run: bool,
     pub(crate) request: Request,
 }
@@ -33,48 +43,6 @@ pub(crate) struct Unreadable {
     pub(crate) why: String,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ReviewRecord {
-    api_version: String,
-    kind: String,
-    request: RequestRecord,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RequestRecord {
-    uid: String,
-    kind: KindRecord,
-    #[serde(default)]
-    namespace: String,
-    #[serde(default)]
-    name: String,
-    operation: String,
-    user_info: UserRecord,
-    // Of a DaemonSet only the metadata is of interest, and that is the same.
-    object: Option<NodeView>,
-    old_object: Option<NodeView>,
-    dry_run: Option<bool>,
-}
-
-#[derive(Deserialize)]
-struct KindRecord {
-    #[serde(default)]
-    group: String,
-    kind: String,
-}
-
-#[derive(Deserialize)]
-struct UserRecord {
-    #[serde(default)]
-    username: String,
-    #[serde(default)]
-    uid: String,
-    groups: Option<Vec<String>>,
-    extra: Option<BTreeMap<String, Vec<String>>>,
-}
-
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ResponseRecord<'a> {
@@ -84,60 +52,83 @@ struct ResponseRecord<'a> {
     status: Option<serde_json::Value>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     warnings: &'a [String],
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    audit_annotations: &'a BTreeMap<&'static str, String>,
+    #[serde(skip_serializing_if = "Audit::is_empty")]
+    audit_annotations: &'a Audit,
 }
 
-/// Reads a review of a Node's update or delete, or of a DaemonSet's update.
-pub(crate) fn read(body: &[u8]) -> Result<Review, Unreadable> {
-    let unreadable = |why: String| Unreadable {
+/// Reads a review of a Node's update or delete, or of a DaemonSet's update, as far as the policy looks at it.
+pub(crate) fn read(body: &[u8], policy: &Policy) -> Result<Review, Unreadable> {
+    // Passed-over text is not looked at by the decoder, so this is the one place that finds it is none.
+    let parsed = std::str::from_utf8(body)
+        .map_err(|error| format!("the review is not UTF-8: {error}"))
+        .and_then(|text| {
+            serde_json::from_str::<ReviewRecord<'_>>(text)
+                .map_err(|error| format!("the review cannot be read: {error}"))
+        });
+    let record = parsed.map_err(|why| Unreadable {
         uid: find_uid(body),
         why,
-    };
-    let mut record: ReviewRecord = serde_json::from_slice(body)
-        .map_err(|error| unreadable(format!("the review cannot be read: {error}")))?;
-    if record.api_version != API_VERSION || record.kind != KIND {
-        return Err(unreadable(format!(
-            "expected {KIND} of {API_VERSION}, got {:?} of {:?}: register the webhook with admissionReviewVersions [v1]",
-            record.kind, record.api_version
-        )));
+    })?;
+    let uid = record.request.uid.as_str().to_owned();
+    if !is_uid(&uid) {
+        let why = format!("the uid of a request has 1 to {MAX_UID_CHARS} characters");
+        return Err(Unreadable { uid: None, why });
     }
-    let operation = read_operation(&mut record.request).map_err(unreadable)?;
-    let RequestRecord {
-        uid,
-        user_info,
-        operation: name_of_operation,
-        dry_run,
-        ..
-    } = record.request;
-    let mut extra = user_info.extra.unwrap_or_default();
+    understand(record, policy).map_err(|why| Unreadable { uid: Some(uid), why })
+}
+
+/// The review, or why it is not judged here.
+fn understand(record: ReviewRecord<'_>, policy: &Policy) -> Result<Review, String> {
+    let (version, kind) = (record.api_version.as_str(), record.kind.as_str());
+    if (version, kind) != (API_VERSION, KIND) {
+        return Err(format!(
+            "expected {KIND} of {API_VERSION}, got {kind:?} of {version:?}: register the webhook with admissionReviewVersions [v1]"
+        ));
+    }
+    let mut request = record.request;
+    let operation = read_operation(&mut request, policy)?;
+    let options = request.options.unwrap_or_default();
+    let user = request.user_info;
+    let mut extra = user.extra.unwrap_or_default();
     let requester = Requester {
-        user: user_info.username,
-        uid: user_info.uid,
-        groups: user_info.groups.unwrap_or_default(),
+        user: user.username.into_string(),
+        uid: user.uid.into_string(),
+        groups: user.groups.unwrap_or_default(),
         node_claim: extra.remove(keys::NODE_NAME_EXTRA).unwrap_or_default(),
         extra,
     };
     Ok(Review {
-        uid,
-        operation: name_of_operation,
-        dry_run: dry_run.unwrap_or(false),
+        uid: request.uid.into_string(),
+        operation: request.operation.into_string(),
+        verb: match options.kind.as_str() {
+            "PatchOptions" => "patch",
+            "UpdateOptions" => "update",
+            "DeleteOptions" => "delete",
+            _ => "",
+        },
+        field_manager: options.field_manager.into_string(),
+        dry_run: request.dry_run.unwrap_or(false),
         request: Request { requester, operation },
     })
 }
 
 /// What is asked for, or why that is not judged here.
-fn read_operation(request: &mut RequestRecord) -> Result<Operation, String> {
+fn read_operation(request: &mut RequestRecord<'_>, policy: &Policy) -> Result<Operation, String> {
+    let node = |object: ObjectRecord<'_>| object.view(|key| policy.reads(key));
+    let locks = |object| node(object).metadata.annotations;
     let kind = (request.kind.group.as_str(), request.kind.kind.as_str());
     let (old, new) = (request.old_object.take(), request.object.take());
     match (kind, request.operation.as_str(), old, new) {
-        (("", "Node"), "UPDATE", Some(old), Some(new)) => Ok(Operation::UpdateNode { old, new }),
-        (("", "Node"), "DELETE", Some(old), _) => Ok(Operation::DeleteNode { old }),
+        (("", "Node"), "UPDATE", Some(old), Some(new)) => Ok(Operation::UpdateNode {
+            old: node(old),
+            new: node(new),
+        }),
+        (("", "Node"), "DELETE", Some(old), _) => Ok(Operation::DeleteNode { old: node(old) }),
         (("apps", "DaemonSet"), "UPDATE", Some(old), Some(new)) => Ok(Operation::UpdateDaemonSet(LockEdit {
-            namespace: std::mem::take(&mut request.namespace),
-            name: std::mem::take(&mut request.name),
-            old: old.metadata.annotations,
-            new: new.metadata.annotations,
+            namespace: request.namespace.as_str().to_owned(),
+            name: request.name.as_str().to_owned(),
+            old: locks(old),
+            new: locks(new),
         })),
         (("", "Node"), "DELETE", ..) => Err("a delete needs oldObject".to_owned()),
         (("", "Node") | ("apps", "DaemonSet"), "UPDATE", ..) => {
@@ -146,7 +137,7 @@ fn read_operation(request: &mut RequestRecord) -> Result<Operation, String> {
         (_, operation, ..) => Err(format!(
             "{operation} of {:?} is not judged here: register the webhook for UPDATE and DELETE of nodes, UPDATE of nodes/status, \
              daemonsets and daemonsets/status only",
-            request.kind.kind
+            request.kind.kind.as_str()
         )),
     }
 }
@@ -170,55 +161,40 @@ pub(crate) fn render(uid: &str, verdict: &Verdict) -> Vec<u8> {
         .into_bytes()
 }
 
-/// The request's uid: from the JSON if it is some, else by eye.
-fn find_uid(body: &[u8]) -> Option<String> {
-    let parsed = serde_json::from_slice::<serde_json::Value>(body).ok();
-    let uid = parsed.and_then(|value| value.pointer("/request/uid")?.as_str().map(str::to_owned));
-    uid.or_else(|| scan_uid(body))
-        .filter(|uid| !uid.is_empty() && uid.chars().count() <= MAX_UID_CHARS)
+fn is_uid(uid: &str) -> bool {
+    !uid.is_empty() && uid.chars().count() <= MAX_UID_CHARS
 }
 
-/// The first `"uid": "…"` behind `"request"`; the API server writes it there first.
+/// The uid of a review that cannot be read: from the JSON if it is some, else by eye.
+fn find_uid(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Envelope {
+        request: Uid,
+    }
+    #[derive(Deserialize)]
+    struct Uid {
+        uid: String,
+    }
+    let uid = match serde_json::from_slice::<Envelope>(body) {
+        Ok(envelope) => Some(envelope.request.uid),
+        Err(error) if error.is_data() => None,
+        Err(_) => scan_uid(body),
+    };
+    uid.filter(|uid| is_uid(uid))
+}
+
+/// What follows `"request":{"uid":`, for the API server writes it there; any other uid may be an object's.
 fn scan_uid(body: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(body);
-    let (_, request) = text.split_once("\"request\"")?;
-    let (_, after_key) = request.split_once("\"uid\"")?;
-    let value = after_key
-        .trim_start()
-        .strip_prefix(':')?
-        .trim_start()
-        .strip_prefix('"')?;
-    let (uid, _) = value.split_once('"')?;
+    let text = String::from_utf8_lossy(&body[..body.len().min(UID_SCAN_BYTES)]);
+    let (_, mut rest) = text.split_once("\"request\"")?;
+    for token in [":", "{", "\"uid\"", ":", "\""] {
+        rest = rest.trim_start().strip_prefix(token)?;
+    }
+    let (uid, _) = rest.split_once('"')?;
     uid.chars()
         .all(|c| c.is_ascii_alphanumeric() || c == '-')
         .then(|| uid.to_owned())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_uid_of_an_unreadable_review_is_found_where_there_is_one() {
-        for (body, uid) in [
-            (&b""[..], None),
-            (b"[]", None),
-            (b"{\"request\":{\"uid\":7}}", None),
-            (b"{\"request\":{}}", None),
-            (b"{\"request\":{\"uid\":\"u-1\"}}", Some("u-1")),
-            (
-                b"{\"request\":{\"object\":{\"metadata\":{\"uid\":\"n\"}},\"uid\":\"u-1\"}}",
-                Some("u-1"),
-            ),
-            (
-                b"{\"kind\":\"AdmissionReview\",\"request\" : { \"uid\" : \"u-1\", \"obj",
-                Some("u-1"),
-            ),
-            (b"{\"request\":{\"uid\":\"u\xff\"", None),
-            (b"{\"uid\":\"u-1\"", None),
-        ] {
-            let found = read(body).unwrap_err();
-            assert_eq!(found.uid.as_deref(), uid, "{}", String::from_utf8_lossy(body));
-        }
-    }
-}
+mod tests;

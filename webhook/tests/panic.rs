@@ -34,7 +34,7 @@ async fn a_panic_is_denied_with_its_uid_and_counted() {
         name: "a".to_owned(),
     };
     let policy = Policy {
-        mode: Mode::Enforce,
+        modes: Mode::Enforce.into(),
         agent,
         exempt: Exempt::default(),
         on_delete: OnDelete::Flag,

@@ -12,7 +12,7 @@ fn policy(flags: &[&str]) -> Policy {
         "--tls-private-key-file=k",
     ];
     let args = Args::try_parse_from(always.iter().chain(flags)).expect("flags that are right");
-    args.policy()
+    args.policy.policy()
 }
 
 #[test]

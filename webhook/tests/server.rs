@@ -251,7 +251,7 @@ fn held_stays_cordoned_over_the_wire() {
         ("reason", json!("held")),
         ("mode", json!("enforce")),
         ("dry_run", json!(true)),
-        ("uncordon", json!(true)),
+        ("effect", json!("uncordon")),
         ("kured", json!(false)),
         ("uid", json!("r-1")),
     ] {
@@ -404,4 +404,38 @@ fn bad_input_is_one_line_that_names_the_thing_and_the_fix() {
         assert!(parts.iter().all(|part| line.contains(part)), "{line}");
         write_inputs(dir, &issue());
     }
+}
+
+/// `explain` with these words, and what it ends with.
+fn explain(words: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(BINARY).arg("explain").args(words).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn explain_ends_with_0_1_or_2_and_is_no_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("review.json");
+    let path = file.to_str().unwrap();
+    std::fs::write(&file, review(&node(true, None), &node(false, None))).unwrap();
+    let (code, told, _) = explain(&[path]);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("verdict: denied\nreason:  held\n"), "{told}");
+    let (code, told, _) = explain(&[path, "--mode=audit"]);
+    assert_eq!(code, Some(0), "{told}");
+    std::fs::write(&file, "{").unwrap();
+    for (words, part) in [
+        (&[path][..], "no uid to answer to"),
+        (&["/nowhere/review.json"], "/nowhere/review.json"),
+        (&[], "name the file of a review, or a node with --node"),
+        (&["--node=n", "--kubeconfig=/nowhere/config"], "/nowhere/config"),
+        (&[path, "--mode-for=x=y"], "is not a reason"),
+    ] {
+        let (code, _, said) = explain(words);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains(part) && said.lines().count() == 1, "{said}");
+    }
+    let (code, help, _) = explain(&["--help"]);
+    assert!(code == Some(0) && help.contains("AdmissionReview"), "{help}");
 }

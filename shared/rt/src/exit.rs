@@ -1,6 +1,7 @@
 //! How a program ends: success, or one clear line on standard error and a code that is not 0.
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// A command line that cannot be understood; what clap itself uses.
@@ -19,7 +20,15 @@ pub fn code<E: Into<Box<dyn Error>>>(program: &str, result: Result<(), E>) -> Ex
 
 /// The command line, or the code to end with: help and version go to standard output, a mistake is one line.
 pub fn parse_args<A: clap::Parser>(program: &str) -> Result<A, ExitCode> {
-    let error = match A::try_parse() {
+    parse_args_from(program, std::env::args_os())
+}
+
+/// The same of another line, whose first word is the program's name.
+pub fn parse_args_from<A: clap::Parser>(
+    program: &str,
+    line: impl IntoIterator<Item = OsString>,
+) -> Result<A, ExitCode> {
+    let error = match A::try_parse_from(line) {
         Ok(args) => return Ok(args),
         Err(error) => error,
     };

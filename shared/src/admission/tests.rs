@@ -102,7 +102,7 @@ const KURED: &str = "system:serviceaccount:kube-system:kured";
 
 fn policy() -> Policy {
     Policy {
-        mode: Mode::Enforce,
+        modes: Mode::Enforce.into(),
         agent: ServiceAccount {
             namespace: "cordonhold".to_owned(),
             name: "cordonhold-agent".to_owned(),
@@ -568,7 +568,10 @@ fn only_enforce_denies() {
         (Mode::Warn, Outcome::Flag, 1),
         (Mode::Audit, Outcome::Flag, 0),
     ] {
-        let policy = Policy { mode, ..policy() };
+        let policy = Policy {
+            modes: mode.into(),
+            ..policy()
+        };
         let decision = ask(
             stranger(),
             held(),
@@ -709,10 +712,93 @@ fn a_held_node_is_deleted_with_a_flag_and_by_flag_not_at_all() {
         assert_eq!(deleted(&node, &deny, now).reason, reason);
     }
     let warn = Policy {
-        mode: Mode::Warn,
+        modes: Mode::Warn.into(),
         ..deny
     };
     assert_eq!(deleted(&held(), &warn, now()).outcome, Outcome::Flag);
+}
+
+#[test]
+fn audit_annotations_say_who_holds_and_for_how_long() {
+    let v = verdict(stranger(), held(), uncordoned(held()));
+    // Stamped at 00:00:00.1, asked at 00:05:00.
+    let expected = [
+        (AUDIT_VERDICT, "deny"),
+        (AUDIT_REASON, "held"),
+        (AUDIT_HOLDER, "7f1c/2026-01-01T00:00:00.123456789Z"),
+        (AUDIT_PHASE, "delaying"),
+        (AUDIT_AGE, "299s"),
+        (AUDIT_MODE, "enforce"),
+    ];
+    assert_eq!(
+        v.audit,
+        expected.map(|(key, value)| (key, value.to_owned())).into()
+    );
+    let early = at("2025-12-31T00:00:00Z");
+    let Decision::Verdict(v) = ask(
+        stranger(),
+        held(),
+        uncordoned(held()),
+        &Facts::default(),
+        &policy(),
+        early,
+    ) else {
+        panic!()
+    };
+    assert_eq!(v.audit[AUDIT_AGE], "0s");
+}
+
+#[test]
+fn one_reason_can_have_a_mode_of_its_own() {
+    let policy = Policy {
+        modes: Modes::from(Mode::Enforce).with(Reason::TamperedTaint, Mode::Audit),
+        ..policy()
+    };
+    let gets = |new| {
+        let Decision::Verdict(v) = ask(stranger(), held(), new, &Facts::default(), &policy, now()) else {
+            panic!()
+        };
+        (v.outcome, v.reason, v.audit[AUDIT_MODE].clone())
+    };
+    assert_eq!(
+        gets(untainted(held())),
+        (Outcome::Flag, Reason::TamperedTaint, "audit".to_owned())
+    );
+    assert_eq!(
+        gets(uncordoned(held())),
+        (Outcome::Deny, Reason::Held, "enforce".to_owned())
+    );
+}
+
+#[test]
+fn what_could_not_be_judged_is_told_at_a_bounded_length() {
+    let v = Verdict::unjudged(Reason::MalformedReview, Mode::Enforce, &"x".repeat(10_000));
+    assert!(
+        v.message
+            .starts_with("malformed-review: cordonhold cannot judge this request: xxx")
+    );
+    assert!(v.message.chars().count() < 1_000);
+}
+
+#[test]
+fn the_readme_has_every_reason_with_its_verdict_and_its_rule() {
+    let readme = include_str!("../../../webhook/README.md");
+    let (_, table) = readme
+        .split_once("| reason | verdict | when |\n| --- | --- | --- |\n")
+        .unwrap();
+    let table: Vec<&str> = table.lines().take_while(|line| line.starts_with('|')).collect();
+    let rows: Vec<String> = Reason::ALL
+        .iter()
+        .map(|reason| {
+            format!(
+                "| `{}` | {} | {} |",
+                reason.code(),
+                reason.outcome().as_str(),
+                reason.rule()
+            )
+        })
+        .collect();
+    assert_eq!(table, rows);
 }
 
 fn any_text() -> impl Strategy<Value = String> {
@@ -797,14 +883,22 @@ fn any_policy() -> impl Strategy<Value = Policy> {
     let modes = proptest::sample::select(vec![Mode::Enforce, Mode::Warn, Mode::Audit]);
     let failures = proptest::sample::select(vec![OnLookupFailure::Deny, OnLookupFailure::Allow]);
     let deletes = proptest::sample::select(vec![OnDelete::Flag, OnDelete::Deny]);
-    (modes, failures, deletes, 0..3_u8).prop_map(|(mode, on_lookup_failure, on_delete, protection)| {
+    let modes = (
+        modes.clone(),
+        proptest::collection::vec((proptest::sample::select(Reason::ALL), modes), 0..3),
+    )
+        .prop_map(|(usual, exceptions)| {
+            let add = |modes: Modes, (reason, mode)| modes.with(reason, mode);
+            exceptions.into_iter().fold(Modes::from(usual), add)
+        });
+    (modes, failures, deletes, 0..3_u8).prop_map(|(modes, on_lookup_failure, on_delete, protection)| {
         let base = match protection {
             0 => policy(),
             1 => kured::marks_only(),
             _ => kured::on_failure(on_lookup_failure),
         };
         Policy {
-            mode,
+            modes,
             on_delete,
             ..base
         }
@@ -825,9 +919,29 @@ proptest! {
         let decision = ask(who, old, new, &facts, &policy, now);
         if let Decision::Verdict(verdict) = decision {
             prop_assert!(verdict.warnings.iter().all(|warning| warning.chars().count() <= 256));
-            prop_assert!(verdict.outcome != Outcome::Deny || policy.mode == Mode::Enforce);
-            prop_assert_eq!(verdict.outcome == Outcome::Deny, !verdict.message.is_empty());
+            prop_assert!(verdict.outcome != Outcome::Deny || policy.modes.of(verdict.reason) == Mode::Enforce);
+            let code = format!("{}: ", verdict.reason.code());
+            prop_assert_eq!(verdict.outcome == Outcome::Deny, verdict.message.starts_with(&code));
+            let says = |key| verdict.audit.get(key).map(String::as_str);
+            let is_of_ours = verdict.reason != Reason::NothingOfOurs;
+            prop_assert_eq!(says(AUDIT_VERDICT), is_of_ours.then(|| verdict.outcome.as_str()));
+            prop_assert_eq!(says(AUDIT_REASON), is_of_ours.then(|| verdict.reason.code()));
         }
+    }
+
+    #[test]
+    fn a_decision_rests_on_nothing_that_the_policy_does_not_read(
+        who in any_requester(), old in any_node(), new in any_node(),
+        facts in any_facts(), policy in any_policy(), now in any_time(),
+    ) {
+        let seen = |mut node: NodeView| {
+            node.metadata.annotations.retain(|key, _| policy.reads(key));
+            node.metadata.labels.retain(|key, _| policy.reads(key));
+            node.spec.taints.retain(|taint| taint.key == keys::REBOOTING);
+            node
+        };
+        let whole = ask(who.clone(), old.clone(), new.clone(), &facts, &policy, now);
+        prop_assert_eq!(whole, ask(who, seen(old), seen(new), &facts, &policy, now));
     }
 
     #[test]

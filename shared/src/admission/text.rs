@@ -12,6 +12,8 @@ use crate::{Reading, hold::Hold};
 const WARNING_MAX_CHARS: usize = 256;
 /// Enough for a holder; what others wrote is not repeated at any length.
 const CLIP_CHARS: usize = 128;
+/// Why something failed: it may repeat what a client sent.
+pub(super) const FAILURE_MAX_CHARS: usize = 512;
 /// The name in `manifests/base/webhook-configuration.yaml`.
 pub(super) const CONFIGURATION: &str = "cordonhold";
 
@@ -20,7 +22,7 @@ pub(super) fn clip(text: &str) -> String {
     clip_to(text, CLIP_CHARS)
 }
 
-fn clip_to(text: &str, max_chars: usize) -> String {
+pub(super) fn clip_to(text: &str, max_chars: usize) -> String {
     let one_line = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     if text.chars().count() <= max_chars {
         return one_line.collect();
@@ -78,6 +80,7 @@ pub(super) fn denial(
     failure: &str,
 ) -> String {
     let user = clip(&request.requester.user);
+    let failure = &clip_to(failure, FAILURE_MAX_CHARS);
     match &request.operation {
         Operation::UpdateNode { old, .. } | Operation::DeleteNode { old } => {
             node_denial(reason, old, &user, kured, failure)

@@ -348,7 +348,7 @@ impl Protocol {
         };
         let is_protected = self.scenario.protects_kured && !self.is_off(Protection::KuredsNodeIsHeld);
         Policy {
-            mode: Mode::Enforce,
+            modes: Mode::Enforce.into(),
             agent: account("cordonhold-agent"),
             exempt: Exempt::default(),
             on_delete: OnDelete::Flag,

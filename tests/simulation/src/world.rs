@@ -56,7 +56,7 @@ pub(crate) enum Event {
 fn webhook(flaw: Option<Flaw>) -> Webhook {
     let mut webhook = Webhook::default();
     if flaw == Some(Flaw::WebhookWarns) {
-        webhook.policy.mode = Mode::Warn;
+        webhook.policy.modes = Mode::Warn.into();
     }
     webhook.trusts_every_agent = flaw == Some(Flaw::WebhookTrustsEveryAgent);
     webhook

@@ -115,7 +115,7 @@ fn admission(limits: &Limits, metrics: &Arc<Metrics>) -> Router {
         "--tls-cert-file=-",
         "--tls-private-key-file=-",
     ]);
-    let judge = Judge::new(args.policy(), Box::new(Nobody), Arc::clone(metrics));
+    let judge = Judge::new(args.policy.policy(), Box::new(Nobody), Arc::clone(metrics));
     admission_router(Arc::new(judge), limits, Arc::clone(metrics))
 }
 

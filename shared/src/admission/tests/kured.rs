@@ -487,6 +487,6 @@ proptest! {
         let request = Request { requester: requester(KURED, &["node-1"]), operation: Operation::UpdateDaemonSet(edit) };
         let verdict = verdict_of(decide(&request, &Facts::default(), &policy, now));
         let is_denied = verdict.outcome == Outcome::Deny;
-        prop_assert_eq!(is_denied, is_watched && policy.mode == Mode::Enforce);
+        prop_assert_eq!(is_denied, is_watched && policy.modes.of(verdict.reason) == Mode::Enforce);
     }
 }

@@ -53,7 +53,7 @@ impl Default for Webhook {
         Webhook {
             state: WebhookState::Up,
             policy: Policy {
-                mode: Mode::Enforce,
+                modes: Mode::Enforce.into(),
                 agent: service_account("cordonhold", "cordonhold-agent"),
                 exempt: Exempt::default(),
                 on_delete: OnDelete::Flag,

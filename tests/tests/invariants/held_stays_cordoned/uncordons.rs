@@ -214,7 +214,7 @@ fn a_decision_is_one_line_of_the_log() -> Result<()> {
             ("reason", json!("held")),
             ("mode", json!("enforce")),
             ("dry_run", json!(false)),
-            ("uncordon", json!(true)),
+            ("effect", json!("uncordon")),
         ] {
             ensure!(decision[field] == value, "{field}: {decision}");
         }

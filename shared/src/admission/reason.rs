@@ -1,0 +1,64 @@
+//! Why a request passes or does not: the one vocabulary of messages, log, metrics, audit annotations, Events and flags.
+//!
+//! Not here: which request has which reason ([`super::decide`]).
+
+use super::Outcome;
+
+/// One row for each reason: its name, its code, what it comes to in mode `enforce`, and when it is given.
+macro_rules! reasons {
+    ($($name:ident $code:literal $outcome:ident $rule:literal)+) => {
+        /// Why. The code is stable; new ones may be added.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason {
+            $(#[doc = $rule] $name,)+
+        }
+
+        impl Reason {
+            pub const ALL: &[Reason] = &[$(Reason::$name,)+];
+
+            /// The stable code.
+            pub fn code(self) -> &'static str {
+                match self { $(Reason::$name => $code,)+ }
+            }
+
+            /// What it comes to in mode `enforce`, where no flag of its own says otherwise.
+            pub fn outcome(self) -> Outcome {
+                match self { $(Reason::$name => Outcome::$outcome,)+ }
+            }
+
+            /// The rule that gives it, in a few words.
+            pub fn rule(self) -> &'static str {
+                match self { $(Reason::$name => $rule,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    NothingOfOurs   "nothing-of-ours"  Allow "no cordon cleared, no mark, no cancel changed; not logged"
+    Owner           "owner"            Allow "the agent of this very node (ServiceAccount and the token's node)"
+    NotOwnNode      "not-own-node"     Deny  "an agent's ServiceAccount, another node"
+    Override        "override"         Allow "a cancel, written alone, with the RBAC verb `override` on `rebootholds.cordonhold.dev`"
+    NoOverride      "no-override"      Deny  "a cancel without the RBAC verb `override`"
+    CancelAlone     "cancel-alone"     Deny  "a cancel together with anything else of ours"
+    SpoofedHold     "spoofed-hold"     Deny  "marks put on a Node that has none"
+    Cancelled       "cancelled"        Flag  "the Node's cancel names its hold: uncordon and removal of marks pass"
+    TooLate         "too-late"         Deny  "the Node's cancel names its hold, but the reboot is under way"
+    NotHeld         "not-held"         Allow "an uncordon of a Node that nobody holds"
+    Lapsed          "lapsed"           Flag  "an uncordon more than 5 min 30 s after `until`"
+    Held            "held"             Deny  "an uncordon of a held Node"
+    TamperedHold    "tampered-hold"    Deny  "an annotation or the label of a hold changed by someone else than its owner"
+    TamperedTaint   "tampered-taint"   Deny  "the taint of a hold changed by someone else than its owner"
+    HeldDeleted     "held-deleted"     Flag  "the DELETE of a held Node; denied with `--on-delete=deny`"
+    Exempt          "exempt"           Allow "a user or group of `--exempt-user` or `--exempt-group`"
+    KuredHeld       "kured-held"       Deny  "an uncordon of a Node that stock kured's lock names"
+    KuredMarked     "kured-marked"     Flag  "an uncordon of a Node that carries kured's mark; denied with `--protect-kured=marks`"
+    KuredOwner      "kured-owner"      Allow "kured itself, on the node that its token names, where the token names one"
+    OwnEntry        "own-entry"        Allow "an edit of kured's lock by a pod's token, of the entry of its own node"
+    NotOwnEntry     "not-own-entry"    Deny  "an edit of kured's lock by a pod's token, of the entry of another node"
+    LockEdited      "lock-edited"      Flag  "an edit of kured's lock by people"
+    LockUnreadable  "lock-unreadable"  Deny  "kured's lock cannot be understood"
+    LookupFailed    "lookup-failed"    Deny  "the API server did not answer what had to be known; for kured's lock `--on-lookup-failure=allow` makes it a flag"
+    MalformedReview "malformed-review" Deny  "the review cannot be read"
+    InternalError   "internal-error"   Deny  "a defect; `cordonhold_webhook_panics_total` counts panics"
+}

@@ -1,0 +1,61 @@
+//! The command line of `explain`.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use jiff::Timestamp;
+
+use super::PolicyArgs;
+
+/// Says what the webhook makes of a request, by which rule, and what is the way out.
+///
+/// Give it an `AdmissionReview` as JSON, or the name of a Node for a plain uncordon of it as it is now.
+/// The flags of the server that decide mean the same here: give those that the server has.
+/// Where a lookup can be neither made nor taken from a flag, both outcomes are told.
+///
+/// Ends with 0 where the request passes, 1 where it is denied or may be, 2 where the input cannot be used.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "cordonhold-webhook explain",
+    bin_name = "cordonhold-webhook explain",
+    version
+)]
+pub struct ExplainArgs {
+    /// The `AdmissionReview`; - for standard input
+    #[arg(
+        value_name = "FILE",
+        required_unless_present = "node",
+        conflicts_with = "node"
+    )]
+    pub review: Option<PathBuf>,
+    /// Instead of a file: an uncordon of this Node, as kubectl does it, now
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+    /// Who uncordons; without it, whoever the kubeconfig says
+    #[arg(long = "as", value_name = "USER", requires = "node")]
+    pub user: Option<String>,
+    /// Group of that user; may be repeated
+    #[arg(long = "as-group", value_name = "GROUP", requires = "user")]
+    pub groups: Vec<String>,
+    /// Kubeconfig of the cluster that is asked; without it, --node asks the cluster that this pod runs in, and a FILE asks none
+    #[arg(long, env = "CORDONHOLD_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Whether the requester may cancel, instead of asking
+    #[arg(long, value_enum)]
+    pub may_override: Option<YesNo>,
+    /// What kured's lock annotation says, instead of asking; empty where there is none
+    #[arg(long, value_name = "JSON")]
+    pub kured_lock: Option<String>,
+    /// The time of the request; without it, now
+    #[arg(long, value_name = "RFC3339")]
+    pub at: Option<Timestamp>,
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+}
+
+/// An answer on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum YesNo {
+    Yes,
+    No,
+}

@@ -1,0 +1,186 @@
+//! What decides, as typed: modes, who the agent is, who passes, and stock kured. The server and `explain` share it.
+
+use clap::ValueEnum;
+use cordonhold_shared::admission::{Exempt, Mode, Modes, OnDelete, Outcome, Policy, Reason, ServiceAccount};
+
+use super::{KuredArgs, OnDeleteArg, PassingArgs};
+
+/// What the decision needs to know.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PolicyArgs {
+    /// What happens to a request that should not pass
+    #[arg(long, env = "CORDONHOLD_MODE", value_enum, default_value_t = ModeArg::Enforce)]
+    pub mode: ModeArg,
+    #[arg(
+        long,
+        env = "CORDONHOLD_MODE_FOR",
+        value_name = "REASON=MODE",
+        value_delimiter = ',',
+        value_parser = parse_mode_for,
+        help = "Another mode for one reason; may be repeated",
+        long_help = mode_for_help()
+    )]
+    pub mode_for: Vec<ModeFor>,
+    /// Namespace of the agent's `ServiceAccount`
+    #[arg(long, env = "POD_NAMESPACE", default_value = "cordonhold")]
+    pub agent_namespace: String,
+    /// Name of the agent's `ServiceAccount`
+    #[arg(
+        long,
+        env = "CORDONHOLD_AGENT_SERVICE_ACCOUNT",
+        default_value = "cordonhold-agent"
+    )]
+    pub agent_service_account: String,
+    #[command(flatten)]
+    pub passing: PassingArgs,
+    #[command(flatten)]
+    pub kured: KuredArgs,
+}
+
+/// [`Mode`] on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ModeArg {
+    /// Deny it
+    Enforce,
+    /// Let it pass with a warning and audit annotations
+    Warn,
+    /// Let it pass with audit annotations
+    Audit,
+}
+
+/// A reason that can have a mode, and its mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModeFor {
+    reason: Reason,
+    mode: ModeArg,
+}
+
+impl ModeArg {
+    fn mode(self) -> Mode {
+        match self {
+            ModeArg::Enforce => Mode::Enforce,
+            ModeArg::Warn => Mode::Warn,
+            ModeArg::Audit => Mode::Audit,
+        }
+    }
+}
+
+impl PolicyArgs {
+    pub fn policy(&self) -> Policy {
+        let modes = self
+            .mode_for
+            .iter()
+            .fold(Modes::from(self.mode.mode()), |modes, exception| {
+                modes.with(exception.reason, exception.mode.mode())
+            });
+        Policy {
+            modes,
+            agent: ServiceAccount {
+                namespace: self.agent_namespace.clone(),
+                name: self.agent_service_account.clone(),
+            },
+            exempt: Exempt {
+                users: self.passing.exempt_user.clone(),
+                groups: self.passing.exempt_group.clone(),
+            },
+            on_delete: match self.passing.on_delete {
+                OnDeleteArg::Flag => OnDelete::Flag,
+                OnDeleteArg::Deny => OnDelete::Deny,
+            },
+            kured: self.kured.policy(),
+        }
+    }
+}
+
+/// The reasons whose requests do not pass in silence: the others have no mode.
+fn reasons() -> impl Iterator<Item = Reason> {
+    let all = Reason::ALL.iter().copied();
+    all.filter(|reason| reason.outcome() != Outcome::Allow)
+}
+
+fn parse_mode_for(text: &str) -> Result<ModeFor, String> {
+    let (code, mode) = text
+        .split_once('=')
+        .ok_or_else(|| "write REASON=MODE, like held-deleted=warn".to_owned())?;
+    let reason = reasons().find(|reason| reason.code() == code).ok_or_else(|| {
+        let codes: Vec<&str> = reasons().map(Reason::code).collect();
+        format!(
+            "{code:?} is not a reason that has a mode: use one of {}",
+            codes.join(", ")
+        )
+    })?;
+    let mode = ModeArg::from_str(mode, false)
+        .map_err(|_| format!("{mode:?} is not a mode: use one of enforce, warn, audit"))?;
+    Ok(ModeFor { reason, mode })
+}
+
+fn mode_for_help() -> String {
+    let reasons: Vec<String> = reasons()
+        .map(|reason| format!("\n  {}: {}", reason.code(), reason.rule()))
+        .collect();
+    format!(
+        "Another mode for one reason; may be repeated, or separated by commas. The last one for a reason counts.\n\nReasons:{}",
+        reasons.concat()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        policy: PolicyArgs,
+    }
+
+    fn parse(flags: &[&str]) -> Result<Policy, String> {
+        Line::try_parse_from(["w"].iter().chain(flags))
+            .map(|line| line.policy.policy())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_reason_has_its_own_mode_and_the_last_word_counts() {
+        let modes = parse(&[
+            "--mode=warn",
+            "--mode-for=held=enforce",
+            "--mode-for=kured-held=enforce,kured-held=audit",
+        ])
+        .unwrap()
+        .modes;
+        assert_eq!(modes.of(Reason::Held), Mode::Enforce);
+        assert_eq!(modes.of(Reason::KuredHeld), Mode::Audit);
+        assert_eq!(modes.of(Reason::TamperedHold), Mode::Warn);
+    }
+
+    #[test]
+    fn a_mistake_is_told_with_what_could_be_written() {
+        for (flag, part) in [
+            ("--mode-for=held", "REASON=MODE"),
+            ("--mode-for=hold=warn", "use one of not-own-node, no-override"),
+            (
+                "--mode-for=not-held=warn",
+                "\"not-held\" is not a reason that has a mode",
+            ),
+            ("--mode-for=held=deny", "use one of enforce, warn, audit"),
+        ] {
+            let said = parse(&[flag]).unwrap_err();
+            assert!(said.contains(part), "{flag}: {said}");
+        }
+    }
+
+    #[test]
+    fn the_help_lists_every_reason_that_has_a_mode() {
+        let help = Line::command().render_long_help().to_string();
+        for reason in reasons() {
+            assert!(
+                help.contains(&format!("{}: ", reason.code())),
+                "{}",
+                reason.code()
+            );
+        }
+    }
+}

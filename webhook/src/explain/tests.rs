@@ -1,0 +1,115 @@
+//! What people are told, and with which code it ends. That the verdicts are right is the decision's own tests' matter.
+
+use clap::Parser;
+use serde_json::{Value, json};
+
+use super::*;
+
+const CREATED: &str = "2026-01-01T00:00:00Z";
+
+fn node(unschedulable: bool, annotations: &Value) -> Value {
+    json!({
+        "metadata": {"name": "n", "uid": "u", "annotations": annotations},
+        "spec": {"unschedulable": unschedulable},
+    })
+}
+
+fn held(unschedulable: bool) -> Value {
+    let annotations = json!({keys::HOLDER: format!("u/{CREATED}"), keys::UNTIL: "2026-01-01T00:10:00Z"});
+    let mut node = node(unschedulable, &annotations);
+    node["metadata"]["labels"] = json!({keys::PHASE: "delaying"});
+    node
+}
+
+/// What is told of an update between these, with these flags.
+fn told(old: &Value, new: &Value, flags: &[&str]) -> (String, bool) {
+    let review = json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {
+            "uid": "r-1", "kind": {"kind": "Node"}, "operation": "UPDATE", "userInfo": {"username": "somebody"},
+            "oldObject": old, "object": new,
+        },
+    });
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), review.to_string()).unwrap();
+    let path = file.path().to_str().unwrap();
+    let line = ["explain", path, "--at=2026-01-01T00:05:00Z"];
+    let args = ExplainArgs::try_parse_from(line.iter().chain(flags)).unwrap();
+    let policy = args.policy.policy();
+    let request = from_file(file.path(), &policy).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async { explained(&args, &request, None, &policy).await })
+}
+
+#[test]
+fn a_denial_is_told_with_its_rule_its_hold_and_the_way_out() {
+    let (text, is_denied) = told(&held(true), &held(false), &[]);
+    assert!(is_denied);
+    for part in [
+        "update of node n: changes uncordon by somebody",
+        "verdict: denied",
+        "reason:  held",
+        "rule:    an uncordon of a held Node",
+        "mode:    enforce",
+        "holder:  u/2026-01-01T00:00:00Z",
+        "phase:   delaying",
+        "age:     300s",
+        "kubectl annotate --overwrite node n cordonhold.dev/cancel='2026-01-01T00:00:00Z <your reason>'",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
+fn a_mode_of_its_own_lets_it_pass_and_shows_the_warning() {
+    let (text, is_denied) = told(&held(true), &held(false), &["--mode-for=held=warn"]);
+    assert!(!is_denied);
+    assert!(
+        text.contains("verdict: passes, flagged") && text.contains("mode:    warn"),
+        "{text}"
+    );
+    assert!(
+        text.contains("warning: cordonhold would deny this (held): "),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_nobody_could_be_asked_is_told_both_ways() {
+    let cancel = json!({keys::CANCEL: format!("{CREATED} because")});
+    let (old, new) = (node(true, &json!({})), node(true, &cancel));
+    let (text, is_denied) = told(&old, &new, &[]);
+    assert!(is_denied, "it may be");
+    for part in [
+        "If somebody has the verb override on rebootholds.cordonhold.dev:",
+        "reason:  override\n",
+        "If somebody does not have the verb override on rebootholds.cordonhold.dev:",
+        "reason:  no-override\n",
+        "--may-override",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let (text, is_denied) = told(&old, &new, &["--may-override=yes"]);
+    assert!(!is_denied && !text.contains("If somebody"), "{text}");
+    assert!(told(&old, &new, &["--may-override=no"]).1);
+}
+
+#[test]
+fn kureds_lock_is_told_both_ways_or_as_given() {
+    let (old, new) = (node(true, &json!({})), node(false, &json!({})));
+    let by_lock = "--protect-kured=lock";
+    let (text, is_denied) = told(&old, &new, &[by_lock]);
+    assert!(is_denied);
+    for part in [
+        "If kured's lock names node n:",
+        "reason:  kured-held\n",
+        "If kured's lock does not name node n:",
+        "reason:  not-held\n",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let (_, is_denied) = told(&old, &new, &[by_lock, "--kured-lock={\"nodeID\":\"m\"}"]);
+    assert!(!is_denied);
+    assert!(told(&old, &new, &[by_lock, "--kured-lock={\"nodeID\":\"n\"}"]).1);
+    assert!(!told(&old, &new, &[by_lock, "--kured-lock="]).1);
+}

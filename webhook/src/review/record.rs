@@ -1,0 +1,227 @@
+//! A review on the wire, as far as it is read. Texts are borrowed from the body; whatever is not named is passed over.
+//!
+//! The API server leaves empty fields out, but `null` is taken for empty too.
+//! A field that is there twice makes the review unreadable; of a label or annotation that is there twice the last counts, as in Go.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use cordonhold_shared::keys;
+use cordonhold_shared::node::{Metadata, NodeView, Spec, Taint};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde_json::Map;
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ReviewRecord<'a> {
+    #[serde(borrow)]
+    pub(super) api_version: Text<'a>,
+    #[serde(borrow)]
+    pub(super) kind: Text<'a>,
+    #[serde(borrow)]
+    pub(super) request: RequestRecord<'a>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RequestRecord<'a> {
+    #[serde(borrow)]
+    pub(super) uid: Text<'a>,
+    #[serde(borrow)]
+    pub(super) kind: KindRecord<'a>,
+    #[serde(borrow, default)]
+    pub(super) namespace: Text<'a>,
+    #[serde(borrow, default)]
+    pub(super) name: Text<'a>,
+    #[serde(borrow)]
+    pub(super) operation: Text<'a>,
+    #[serde(borrow)]
+    pub(super) user_info: UserRecord<'a>,
+    // Of a DaemonSet only the metadata is of interest, and that is the same.
+    #[serde(borrow)]
+    pub(super) object: Option<ObjectRecord<'a>>,
+    #[serde(borrow)]
+    pub(super) old_object: Option<ObjectRecord<'a>>,
+    pub(super) dry_run: Option<bool>,
+    #[serde(borrow)]
+    pub(super) options: Option<OptionsRecord<'a>>,
+}
+
+#[derive(serde::Deserialize)]
+pub(super) struct KindRecord<'a> {
+    #[serde(borrow, default)]
+    pub(super) group: Text<'a>,
+    #[serde(borrow)]
+    pub(super) kind: Text<'a>,
+}
+
+#[derive(serde::Deserialize)]
+pub(super) struct UserRecord<'a> {
+    #[serde(borrow, default)]
+    pub(super) username: Text<'a>,
+    #[serde(borrow, default)]
+    pub(super) uid: Text<'a>,
+    pub(super) groups: Option<Vec<String>>,
+    pub(super) extra: Option<BTreeMap<String, Vec<String>>>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct OptionsRecord<'a> {
+    #[serde(borrow, default)]
+    pub(super) kind: Text<'a>,
+    #[serde(borrow, default)]
+    pub(super) field_manager: Text<'a>,
+}
+
+#[derive(serde::Deserialize)]
+pub(super) struct ObjectRecord<'a> {
+    #[serde(borrow)]
+    metadata: Option<MetadataRecord<'a>>,
+    #[serde(borrow)]
+    spec: Option<SpecRecord<'a>>,
+}
+
+#[derive(Default, serde::Deserialize)]
+struct MetadataRecord<'a> {
+    #[serde(borrow, default)]
+    name: Text<'a>,
+    #[serde(borrow, default)]
+    uid: Text<'a>,
+    #[serde(borrow, default)]
+    labels: Entries<'a>,
+    #[serde(borrow, default)]
+    annotations: Entries<'a>,
+}
+
+#[derive(Default, serde::Deserialize)]
+struct SpecRecord<'a> {
+    unschedulable: Option<bool>,
+    #[serde(borrow)]
+    taints: Option<Vec<TaintRecord<'a>>>,
+}
+
+#[derive(serde::Deserialize)]
+struct TaintRecord<'a> {
+    #[serde(borrow)]
+    key: Text<'a>,
+    #[serde(borrow)]
+    effect: Text<'a>,
+}
+
+/// A string of the body, or `null` for an empty one. It is copied only where it has escapes.
+#[derive(Default)]
+pub(super) struct Text<'a>(Cow<'a, str>);
+
+/// Labels or annotations.
+#[derive(Default)]
+struct Entries<'a>(Vec<(Text<'a>, Text<'a>)>);
+
+impl Text<'_> {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(super) fn into_string(self) -> String {
+        self.0.into_owned()
+    }
+}
+
+impl Entries<'_> {
+    /// Those that somebody reads.
+    fn keep(self, is_read: impl Fn(&str) -> bool) -> BTreeMap<String, String> {
+        self.0
+            .into_iter()
+            .filter(|(key, _)| is_read(key.as_str()))
+            .map(|(key, value)| (key.into_string(), value.into_string()))
+            .collect()
+    }
+}
+
+impl ObjectRecord<'_> {
+    /// The object with the labels and annotations that are read. Of the taints only ours is.
+    pub(super) fn view(self, is_read: impl Fn(&str) -> bool) -> NodeView {
+        let metadata = self.metadata.unwrap_or_default();
+        let spec = self.spec.unwrap_or_default();
+        let taints = spec.taints.unwrap_or_default();
+        NodeView {
+            metadata: Metadata {
+                name: metadata.name.into_string(),
+                uid: metadata.uid.into_string(),
+                labels: metadata.labels.keep(&is_read),
+                annotations: metadata.annotations.keep(&is_read),
+                ..Metadata::default()
+            },
+            spec: Spec {
+                unschedulable: spec.unschedulable.unwrap_or_default(),
+                taints: taints
+                    .into_iter()
+                    .filter(|taint| taint.key.as_str() == keys::REBOOTING)
+                    .map(|taint| Taint {
+                        key: taint.key.into_string(),
+                        effect: taint.effect.into_string(),
+                        rest: Map::new(),
+                    })
+                    .collect(),
+            },
+            ..NodeView::default()
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextVisitor)
+    }
+}
+
+struct TextVisitor;
+
+impl<'de> Visitor<'de> for TextVisitor {
+    type Value = Text<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Text<'de>, E> {
+        Ok(Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Text<'de>, E> {
+        Ok(Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Text<'de>, E> {
+        Ok(Text::default())
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(EntriesVisitor)
+    }
+}
+
+struct EntriesVisitor;
+
+impl<'de> Visitor<'de> for EntriesVisitor {
+    type Value = Entries<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of strings")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<'de>, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Entries(entries))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Entries<'de>, E> {
+        Ok(Entries::default())
+    }
+}

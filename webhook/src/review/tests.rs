@@ -1,0 +1,329 @@
+//! What is read of a review, and the defined answer to each kind of bad one.
+
+use cordonhold_shared::admission::{Exempt, Mode, OnDelete, Reason, ServiceAccount};
+use serde_json::{Value, json};
+
+use super::*;
+
+mod cost;
+
+fn policy() -> Policy {
+    let (namespace, name) = ("cordonhold".to_owned(), "cordonhold-agent".to_owned());
+    Policy {
+        modes: Mode::Enforce.into(),
+        agent: ServiceAccount { namespace, name },
+        exempt: Exempt::default(),
+        on_delete: OnDelete::Flag,
+        kured: None,
+    }
+}
+
+fn node(unschedulable: bool) -> Value {
+    json!({
+        "metadata": {
+            "name": "n", "uid": "u", "labels": {keys::PHASE: "delaying", "other": "x"},
+            "annotations": {keys::HOLDER: "u/2026-01-01T00:00:00Z", "other": "y"},
+        },
+        "spec": {
+            "unschedulable": unschedulable,
+            "taints": [{"key": keys::REBOOTING, "effect": "NoSchedule"}, {"key": "other", "effect": "NoExecute"}],
+        },
+    })
+}
+
+fn review() -> Value {
+    let extra = json!({keys::NODE_NAME_EXTRA: ["m"], "k": ["v", "w"]});
+    json!({
+        "apiVersion": API_VERSION, "kind": KIND,
+        "request": {
+            "uid": "r-1", "kind": {"group": "", "version": "v1", "kind": "Node"}, "name": "n", "operation": "UPDATE",
+            "userInfo": {"username": "who", "uid": "w", "groups": ["g"], "extra": extra},
+            "object": node(false), "oldObject": node(true), "dryRun": true,
+            "options": {"kind": "PatchOptions", "fieldManager": "kubectl-\"edit\""},
+        },
+    })
+}
+
+/// As the API server writes it: the uid comes first.
+fn body(mut review: Value) -> Vec<u8> {
+    let request = review.get_mut("request").and_then(Value::as_object_mut);
+    let uid = request.and_then(|request| request.remove("uid"));
+    let text = review.to_string();
+    match uid {
+        Some(uid) => text
+            .replacen("\"request\":{", &format!("\"request\":{{\"uid\":{uid},"), 1)
+            .into_bytes(),
+        None => text.into_bytes(),
+    }
+}
+
+/// The review with another value at a place.
+fn with(pointer: &str, value: Value) -> Vec<u8> {
+    let mut review = review();
+    *review.pointer_mut(pointer).unwrap() = value;
+    body(review)
+}
+
+/// The review without a place.
+fn without(parent: &str, key: &str) -> Vec<u8> {
+    let mut review = review();
+    let parent = review.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+    assert!(parent.remove(key).is_some());
+    body(review)
+}
+
+fn replaced(from: &str, to: &str) -> Vec<u8> {
+    let text = String::from_utf8(body(review())).unwrap();
+    assert!(text.contains(from), "{text}");
+    text.replacen(from, to, 1).into_bytes()
+}
+
+#[test]
+fn what_the_decision_needs_is_read_and_nothing_else() {
+    let review = read(&body(review()), &policy()).unwrap();
+    assert_eq!(
+        (review.uid.as_str(), review.operation.as_str(), review.dry_run),
+        ("r-1", "UPDATE", true)
+    );
+    assert_eq!(
+        (review.verb, review.field_manager.as_str()),
+        ("patch", "kubectl-\"edit\"")
+    );
+    let requester = &review.request.requester;
+    assert_eq!((requester.user.as_str(), requester.uid.as_str()), ("who", "w"));
+    assert_eq!(
+        (&requester.groups, &requester.node_claim),
+        (&vec!["g".to_owned()], &vec!["m".to_owned()])
+    );
+    assert_eq!(requester.extra["k"], ["v", "w"]);
+    let Operation::UpdateNode { old, new } = &review.request.operation else {
+        panic!()
+    };
+    assert_eq!((old.name(), old.metadata.uid.as_str()), ("n", "u"));
+    assert_eq!((old.spec.unschedulable, new.spec.unschedulable), (true, false));
+    assert_eq!(
+        (old.label(keys::PHASE), old.annotation(keys::HOLDER)),
+        (Some("delaying"), Some("u/2026-01-01T00:00:00Z"))
+    );
+    assert!(old.is_tainted(keys::REBOOTING));
+    assert_eq!(
+        (
+            old.metadata.labels.len(),
+            old.metadata.annotations.len(),
+            old.spec.taints.len()
+        ),
+        (1, 1, 1)
+    );
+}
+
+#[test]
+fn null_is_empty() {
+    for place in [
+        "metadata/labels",
+        "metadata/annotations",
+        "spec/taints",
+        "spec/unschedulable",
+        "metadata",
+        "spec",
+    ] {
+        let nulled = with(&format!("/request/object/{place}"), Value::Null);
+        assert!(read(&nulled, &policy()).is_ok(), "{place}");
+    }
+}
+
+/// What the API server could send at most.
+const LONG: usize = 3 * 1024 * 1024;
+
+/// What a bad review comes to.
+#[derive(Debug, PartialEq, Eq)]
+enum Answer {
+    /// As if nothing were wrong.
+    Judged,
+    /// `malformed-review`, under its own uid.
+    Denied,
+    /// 400, for there is no uid to answer to.
+    BadRequest,
+}
+
+fn answer(body: &[u8]) -> Answer {
+    match read(body, &policy()) {
+        Ok(_) => Answer::Judged,
+        Err(Unreadable { uid: None, .. }) => Answer::BadRequest,
+        Err(Unreadable { uid: Some(uid), why }) => {
+            assert_eq!(uid, "r-1");
+            let verdict = Verdict::unjudged(Reason::MalformedReview, Mode::Enforce, &why);
+            let rendered = render(&uid, &verdict);
+            assert!(rendered.len() < 4096, "an answer at any length");
+            let rendered: Value = serde_json::from_slice(&rendered).unwrap();
+            assert_eq!(
+                (
+                    &rendered["response"]["allowed"],
+                    &rendered["response"]["status"]["code"]
+                ),
+                (&json!(false), &json!(403))
+            );
+            Answer::Denied
+        }
+    }
+}
+
+type Row = (&'static str, Answer, Vec<Vec<u8>>);
+
+/// Each row of the README's table, and bodies of that kind.
+fn bad_reviews() -> impl Iterator<Item = Row> {
+    broken().into_iter().chain(misdirected()).chain(misshapen())
+}
+
+fn broken() -> Vec<Row> {
+    let whole = body(review());
+    let mut not_utf8 = replaced("\"other\":\"x\"", "\"other\":\"?\"");
+    let question = not_utf8.iter().position(|byte| *byte == b'?').unwrap();
+    not_utf8[question] = 0xff;
+    let start: &[u8] = br#"{"kind":"AdmissionReview","request" : { "uid" : "r-1", "obj"#;
+    let no_start: &[u8] = br#"{"kind":"AdmissionReview","requ"#;
+    vec![
+        (
+            "cut off, not JSON or not UTF-8, behind the uid",
+            Answer::Denied,
+            vec![whole[..whole.len() - 1].to_vec(), start.to_vec(), not_utf8],
+        ),
+        (
+            "the same, without a uid that can be found",
+            Answer::BadRequest,
+            vec![Vec::new(), b"[]".to_vec(), b"\xff".to_vec(), no_start.to_vec()],
+        ),
+        (
+            "a uid that is missing, empty, no string, or longer than 128 characters",
+            Answer::BadRequest,
+            vec![
+                without("/request", "uid"),
+                with("/request/uid", json!("")),
+                with("/request/uid", json!(7)),
+                with("/request/uid", json!("u".repeat(129))),
+                without("", "request"),
+            ],
+        ),
+    ]
+}
+
+fn misdirected() -> Vec<Row> {
+    let long = "x".repeat(LONG);
+    vec![
+        (
+            "another API version or kind",
+            Answer::Denied,
+            vec![
+                with("/apiVersion", json!("admission.k8s.io/v1beta1")),
+                with("/kind", json!(long)),
+                without("", "apiVersion"),
+            ],
+        ),
+        (
+            "another resource or operation than the configurations name",
+            Answer::Denied,
+            vec![
+                with("/request/kind/kind", json!("Pod")),
+                with("/request/kind/group", json!("apps")),
+                with("/request/operation", json!("CREATE")),
+                with("/request/operation", json!(long)),
+            ],
+        ),
+        (
+            "no object, or no oldObject",
+            Answer::Denied,
+            vec![
+                without("/request", "object"),
+                with("/request/oldObject", Value::Null),
+                without("/request", "userInfo"),
+            ],
+        ),
+    ]
+}
+
+fn misshapen() -> Vec<Row> {
+    let long = "x".repeat(LONG);
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    vec![
+        (
+            "a field that is read has another type",
+            Answer::Denied,
+            vec![
+                with("/request/object/metadata/labels", json!({"a": 1})),
+                with("/request/object/spec", json!(long)),
+                with("/request/object/spec/unschedulable", json!("true")),
+                with("/request/oldObject/spec/taints", json!({})),
+                replaced("\"labels\":{", &format!("\"labels\":{deep},\"annotations\":{{")),
+            ],
+        ),
+        (
+            "a field that is read is there twice",
+            Answer::Denied,
+            vec![
+                replaced(
+                    "\"unschedulable\":true",
+                    "\"unschedulable\":true,\"unschedulable\":false",
+                ),
+                replaced("\"dryRun\":true", "\"dryRun\":true,\"dryRun\":false"),
+            ],
+        ),
+        (
+            "a label or annotation is there twice",
+            Answer::Judged,
+            vec![replaced("\"other\":\"x\"", "\"other\":\"x\",\"other\":\"z\"")],
+        ),
+        (
+            "unknown fields, nested however deep and long",
+            Answer::Judged,
+            vec![
+                replaced("\"dryRun\"", &format!("\"newer\":{deep},\"dryRun\"")),
+                replaced(
+                    "\"unschedulable\"",
+                    &format!("\"newer\":\"{long}\",\"unschedulable\""),
+                ),
+                replaced("\"other\":\"x\"", &format!("\"other\":\"{long}\"")),
+            ],
+        ),
+    ]
+}
+
+#[test]
+fn each_kind_of_bad_review_has_its_answer() {
+    for (kind, expected, bodies) in bad_reviews() {
+        for body in bodies {
+            let start = String::from_utf8_lossy(&body[..body.len().min(400)]).into_owned();
+            assert_eq!(answer(&body), expected, "{kind}: {start}");
+        }
+    }
+}
+
+#[test]
+fn the_readme_has_each_kind_of_bad_review_with_its_answer() {
+    let (_, table) = include_str!("../../README.md")
+        .split_once("| what is wrong | answer |\n| --- | --- |\n")
+        .unwrap();
+    let table: Vec<&str> = table.lines().take_while(|row| row.starts_with('|')).collect();
+    let rows: Vec<String> = bad_reviews()
+        .map(|(kind, answer, _)| {
+            let answer = match answer {
+                Answer::Judged => "judged as if it were not",
+                Answer::Denied => "denied, `malformed-review`",
+                Answer::BadRequest => "400",
+            };
+            format!("| {kind} | {answer} |")
+        })
+        .collect();
+    assert_eq!(table, rows);
+}
+
+#[test]
+fn the_last_of_two_equal_keys_counts() {
+    let twice = replaced(
+        "\"cordonhold.dev/phase\":\"delaying\"",
+        "\"cordonhold.dev/phase\":\"a\",\"cordonhold.dev/phase\":\"b\"",
+    );
+    let review = read(&twice, &policy()).unwrap();
+    let Operation::UpdateNode { new, .. } = review.request.operation else {
+        panic!()
+    };
+    assert_eq!(new.label(keys::PHASE), Some("b"));
+}
