@@ -38,6 +38,8 @@ const UPDATE_EVERY: Duration = Duration::from_secs(10);
 /// As many writes at once as client-go's spam filter lets one object have (`tools/record/events_cache.go`), then one each [`REFILL_EVERY`].
 const BURST: u32 = 25;
 const REFILL_EVERY: Duration = Duration::from_secs(1);
+/// The API server takes no longer one (k8s.io/api: `events/v1/types.go`).
+const INSTANCE_MAX_BYTES: usize = 128;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
@@ -62,10 +64,11 @@ impl Recorder {
     /// A recorder, and the task that writes for it until it is gone. `instance` names this process in the Events.
     pub fn new(
         client: Client,
-        instance: String,
+        mut instance: String,
         metrics: Arc<Metrics>,
     ) -> (Recorder, impl Future<Output = ()> + Send) {
         let (queue, denials) = mpsc::channel(QUEUE_MAX);
+        instance.truncate(instance.floor_char_boundary(INSTANCE_MAX_BYTES));
         let recorder = Recorder {
             queue,
             metrics: Arc::clone(&metrics),

@@ -22,11 +22,7 @@ use super::PolicyArgs;
 )]
 pub struct ExplainArgs {
     /// The `AdmissionReview`; - for standard input
-    #[arg(
-        value_name = "FILE",
-        required_unless_present = "node",
-        conflicts_with = "node"
-    )]
+    #[arg(value_name = "FILE", conflicts_with = "node")]
     pub review: Option<PathBuf>,
     /// Instead of a file: an uncordon of this Node, as kubectl does it, now
     #[arg(long, value_name = "NAME")]
