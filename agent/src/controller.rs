@@ -4,8 +4,7 @@
 //! No decision is taken here.
 
 use std::future::Future;
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cordonhold_rt::shutdown::Signals;
 use cordonhold_shared::carrier::{Carrier, CarrierView};
@@ -26,6 +25,8 @@ use crate::clock::{Clock, random};
 use crate::conditions;
 use crate::drain::Drain;
 use crate::host::Host;
+use crate::host::sentinel::Sentinel;
+use crate::metrics::Metrics;
 use crate::report::{Reporter, post};
 use crate::watch::Watch;
 
@@ -51,7 +52,8 @@ pub(crate) struct Controller {
     /// Which object carried the lock when it was last read.
     pub(crate) carrier: Carrier,
     pub(crate) host: Host,
-    pub(crate) sentinel: PathBuf,
+    pub(crate) sentinel: Sentinel,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) timing: Timing,
     pub(crate) drain: DrainConfig,
     /// `--node-conditions`.
@@ -121,7 +123,7 @@ impl Shell {
             terms: parts.timing.terms(),
             clock: Clock::start(),
             timers: Timers::new(parts.timing.clone()),
-            reporter: Reporter::new(&parts.policy.node, notices),
+            reporter: Reporter::new(&parts.policy.node, notices, Arc::clone(&parts.metrics)),
             looks,
             last_wish: Timestamp::MIN,
             dates: Dates::default(),
@@ -146,9 +148,12 @@ impl Shell {
 
     /// The answer to the request or, without one, the next event.
     async fn next_input(&mut self, request: Option<Request>) -> Result<Input, ControllerError> {
-        match request {
-            Some(request) => Ok(self.answer(request).await),
-            None => self.event().await,
+        if let Some(request) = request {
+            self.parts.metrics.health.asking(&request);
+            Ok(self.answer(request).await)
+        } else {
+            self.parts.metrics.health.waiting();
+            self.event().await
         }
     }
 
@@ -201,7 +206,7 @@ impl Shell {
     }
 
     async fn look_at_sentinel(&mut self) -> Option<Input> {
-        match self.parts.host.has_file(&self.parts.sentinel).await {
+        match self.parts.sentinel.is_present().await {
             Ok(true) => Some(Input::Sentinel(Some(self.new_wish()))),
             Ok(false) => Some(Input::Sentinel(None)),
             Err(error) => {

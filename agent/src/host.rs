@@ -15,9 +15,12 @@ use rustix::io::Errno;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
+pub mod sentinel;
+
 mod command;
 
 use command::{Command, CommandError};
+use sentinel::Sentinel;
 
 /// How the host is reached.
 #[derive(Clone, Debug)]
@@ -160,9 +163,9 @@ impl Host {
         }
     }
 
-    /// Whether this path is a regular file, as kured's `test -f`.
-    pub async fn has_file(&self, path: &Path) -> Result<bool, HostError> {
-        self.look(path, Root::has_file).await
+    /// What is looked at for the host's wish.
+    pub fn sentinel(&self, path: PathBuf) -> Sentinel {
+        Sentinel::new(Arc::clone(&self.root), path)
     }
 
     /// Leaves word that the host is told to reboot for this holder, then runs the reboot command, unless the deadline is over: that is checked last.
@@ -250,7 +253,15 @@ impl Root {
             })
     }
 
+    fn has_directory(&self, path: &Path) -> Result<bool, HostError> {
+        self.has(path, FileType::Directory)
+    }
+
     fn has_file(&self, path: &Path) -> Result<bool, HostError> {
+        self.has(path, FileType::RegularFile)
+    }
+
+    fn has(&self, path: &Path, kind: FileType) -> Result<bool, HostError> {
         let failed = |error: Errno| HostError::Open {
             root: self.path.clone(),
             path: path.to_owned(),
@@ -259,7 +270,7 @@ impl Root {
         match self.resolve(path, OFlags::PATH, Mode::empty()) {
             Ok(found) => {
                 let stat = rustix::fs::fstat(&found).map_err(failed)?;
-                Ok(FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
+                Ok(FileType::from_raw_mode(stat.st_mode) == kind)
             }
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
             Err(error) => Err(failed(error)),

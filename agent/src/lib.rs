@@ -2,6 +2,10 @@
 //!
 //! It decides nothing itself, and never relies on the webhook.
 
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+
 use cordonhold_rt::client::{self, ClientError};
 use cordonhold_rt::shutdown::{ListenError, Signals};
 use tracing::{info, warn};
@@ -16,6 +20,7 @@ mod api;
 mod clock;
 mod conditions;
 mod drain;
+mod metrics;
 mod report;
 mod watch;
 
@@ -23,6 +28,8 @@ use api::Api;
 use args::Config;
 use controller::{Controller, ControllerError};
 use host::{Host, HostError};
+use metrics::Metrics;
+use metrics::server::{self, ListenError as MetricsError};
 use permissions::PermissionError;
 use pool::PoolError;
 
@@ -33,6 +40,8 @@ pub enum RunError {
     Client(#[source] ClientError),
     #[error(transparent)]
     Signals(ListenError),
+    #[error(transparent)]
+    Metrics(MetricsError),
     #[error(transparent)]
     Host(HostError),
     #[error(transparent)]
@@ -56,23 +65,62 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     for warning in &config.warnings {
         warn!(event = "argument_warning", node, "{warning}");
     }
+    let metrics = Arc::new(Metrics::new(&node));
+    let serving = serve_metrics(&config, &metrics).await?;
+    tokio::select! {
+        worked = work(config, &metrics, &mut signals) => worked,
+        never = serving => match never {},
+    }
+}
+
+/// Takes the port now, so that one that is taken is said before anything begins, and serves for as long as it is polled.
+async fn serve_metrics(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+) -> Result<impl Future<Output = Infallible> + use<>, RunError> {
+    let (host, port) = (&config.process.metrics_host, config.process.metrics_port);
+    let listener = match port {
+        0 => None,
+        port => Some(server::listen(host, port).await.map_err(RunError::Metrics)?),
+    };
+    let metrics = Arc::clone(metrics);
+    Ok(async move {
+        match listener {
+            Some(listener) => server::serve(listener, metrics, server::CONNECTION_MAX).await,
+            None => std::future::pending().await,
+        }
+    })
+}
+
+async fn work(config: Config, metrics: &Arc<Metrics>, signals: &mut Signals) -> Result<(), RunError> {
+    let node = config.policy.node.clone();
     let controller = tokio::select! {
         signal = signals.next() => {
             info!(event = "stopping", node, signal, "ending before anything began");
             return Ok(());
         }
-        controller = begin(config) => controller?,
+        controller = begin(config, metrics) => controller?,
     };
-    controller.run(&mut signals).await.map_err(RunError::Controller)
+    controller.run(signals).await.map_err(RunError::Controller)
 }
 
 /// Everything that must be there before the node is touched.
-async fn begin(config: Config) -> Result<Controller, RunError> {
+async fn begin(config: Config, metrics: &Arc<Metrics>) -> Result<Controller, RunError> {
     let client = client::build(config.process.kubeconfig.as_deref())
         .await
         .map_err(RunError::Client)?;
     let api = Api::new(client, &config.policy, config.lock, config.drain.clone());
     let host = Host::take(config.host).await.map_err(RunError::Host)?;
+    let sentinel = host.sentinel(config.sentinel);
+    if sentinel.has_place().await.is_ok_and(|has_place| !has_place) {
+        warn!(
+            event = "sentinel_unreachable",
+            node = config.policy.node,
+            path = %sentinel.path().display(),
+            "the sentinel's directory is neither on the host nor mounted here: no reboot can be asked for until it is"
+        );
+    }
+    metrics.watch_sentinel(sentinel.clone());
     let carrier = pool::chosen(&api).await;
     permissions::check(&api, carrier, config.returning.node_conditions)
         .await
@@ -83,7 +131,8 @@ async fn begin(config: Config) -> Result<Controller, RunError> {
         api,
         carrier,
         host,
-        sentinel: config.sentinel,
+        sentinel,
+        metrics: Arc::clone(metrics),
         timing: config.timing,
         drain: config.drain,
         shows_conditions: config.returning.node_conditions,

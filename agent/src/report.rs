@@ -1,4 +1,4 @@
-//! What an operator is told: one log line for each report, and an Event on the Node where people should see it.
+//! What an operator is told: one log line for each report, a count in the metrics, and an Event on the Node where people should see it.
 //!
 //! The field `event` names the line and never changes its meaning. `node` and, once there is one, `holder` are on each line.
 //!
@@ -37,11 +37,14 @@
 //! `reason` of `disturbed`, and `by` of `called_off`: `uncordoned`, `untainted`, `tampered`, `pods`, `gap`, `seal_starved`, `seal_over`.
 //! `reason` of `called_off`: `no_longer_wanted`, `cancelled`, `paused`, `drain_timeout`, `disturbed`, `too_many_redrains`, `hold_lost`, `entry_lost`.
 //!
-//! Lines of the shell itself: `started`, `argument_warning`, `stopping`, `host_taken`, `sentinel_unreadable`, `permission_missing`, `permissions_unknown`,
+//! Lines of the shell itself: `started`, `argument_warning`, `stopping`, `host_taken`, `sentinel_unreadable`, `sentinel_unreachable` (`path`), `metrics_accept_failed` (`why`),
+//! `permission_missing`, `permissions_unknown`,
 //! `lock_chosen` and `lock_moved` (`lock`, `annotation`), `pool_unchecked` (`of`, `why`), `pool_wrong` (`why`),
 //! `pod_evicted` (debug; `uid`), `eviction_blocked` (`pod`, `budget`, `reason`), `eviction_failed` (`pod`, `reason`), `drained`,
 //! `reboot_command` (`command`), `host_output` (debug for the shutdown check; `command`, `status`, `stdout`, `stderr`), `watch_lost` (`of`, `why`), `notice_lost` (`why`),
 //! `conditions_written` (debug) and `conditions_lost` (`why`).
+
+use std::sync::Arc;
 
 use cordonhold_shared::cycle::Report;
 use cordonhold_shared::hold;
@@ -54,6 +57,7 @@ mod notice;
 
 pub(crate) use notice::{Notice, post};
 
+use crate::metrics::Metrics;
 use line::{Level, Line};
 
 /// Tells, and knows of whom it tells.
@@ -62,20 +66,23 @@ pub(crate) struct Reporter {
     uid: String,
     holder: Option<String>,
     notices: mpsc::Sender<Notice>,
+    metrics: Arc<Metrics>,
 }
 
 impl Reporter {
-    pub(crate) fn new(node: &str, notices: mpsc::Sender<Notice>) -> Reporter {
+    pub(crate) fn new(node: &str, notices: mpsc::Sender<Notice>, metrics: Arc<Metrics>) -> Reporter {
         Reporter {
             node: node.to_owned(),
             uid: String::new(),
             holder: None,
             notices,
+            metrics,
         }
     }
 
     /// Remembers which Node object and which hold the next lines are about.
     pub(crate) fn learn(&mut self, node: &NodeView) {
+        self.metrics.learn(node);
         node.metadata.uid.clone_into(&mut self.uid);
         // Kept when the marks are gone: the lines that end a cycle are about the hold that it had.
         if let Some(hold) = hold::read(node).present() {
@@ -86,6 +93,7 @@ impl Reporter {
     pub(crate) fn tell(&self, report: &Report) {
         let line = Line::of(report);
         self.log(&line);
+        self.metrics.count(report, line.reason);
         let Some(reason) = line.notice else { return };
         let notice = Notice {
             reason,

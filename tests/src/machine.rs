@@ -405,7 +405,16 @@ impl Agent {
             .as_ref()
             .with_context(|| format!("the agent of {node} was never started"))?;
         let line = CommandLine::new(program)
-            .args(["--node-id", node, "--lock-namespace", NAMESPACE, "--period", "1s"])
+            .args([
+                "--node-id",
+                node,
+                "--lock-namespace",
+                NAMESPACE,
+                "--period",
+                "1s",
+                "--metrics-port",
+                "0",
+            ])
             .arg("--kubeconfig")
             .arg(self.kubeconfig())
             .args(host.agent_arguments())

@@ -44,10 +44,10 @@ impl Fixture {
 async fn an_absolute_symlink_is_resolved_inside_the_root() {
     let fixture = Fixture::new();
     let host = fixture.host("true").await;
-    let sentinel = Path::new("/var/run/reboot-required");
-    assert!(!host.has_file(sentinel).await.unwrap());
+    let sentinel = host.sentinel(PathBuf::from("/var/run/reboot-required"));
+    assert!(!sentinel.is_present().await.unwrap());
     fixture.write("run/reboot-required", "");
-    assert!(host.has_file(sentinel).await.unwrap());
+    assert!(sentinel.is_present().await.unwrap());
 }
 
 #[tokio::test]
@@ -57,23 +57,23 @@ async fn no_path_leaves_the_root() {
     let up = format!("/../../../../../../../..{}", outside.path().display());
     symlink(&up, fixture.directory.path().join("run/up")).unwrap();
     symlink(outside.path(), fixture.directory.path().join("run/out")).unwrap();
+    // The host has a directory of that name too, so that the agent's own is not asked.
+    let directory = outside.path().parent().unwrap().strip_prefix("/").unwrap();
+    std::fs::create_dir_all(fixture.directory.path().join(directory)).unwrap();
     let host = fixture.host("true").await;
     for path in [up.as_str(), "/run/up", "/run/out"] {
-        assert!(!host.has_file(Path::new(path)).await.unwrap(), "{path}");
+        assert!(
+            !host.sentinel(PathBuf::from(path)).is_present().await.unwrap(),
+            "{path}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_directory_is_no_sentinel() {
     let fixture = Fixture::new();
-    assert!(
-        !fixture
-            .host("true")
-            .await
-            .has_file(Path::new("/run"))
-            .await
-            .unwrap()
-    );
+    let sentinel = fixture.host("true").await.sentinel(PathBuf::from("/run"));
+    assert!(!sentinel.is_present().await.unwrap());
 }
 
 #[tokio::test]
@@ -211,4 +211,29 @@ async fn a_root_that_is_not_there_is_named() {
         error.contains("/nowhere/root") && error.contains("--host-root"),
         "{error}"
     );
+}
+
+/// kured's manifests mount the host's `/var/run` on `/sentinel`, and name `/sentinel/reboot-required`.
+#[tokio::test]
+async fn a_sentinel_that_is_mounted_into_the_container_is_seen_as_in_kured() {
+    let fixture = Fixture::new();
+    let host = fixture.host("true").await;
+    let mounted = tempfile::tempdir().unwrap();
+    let sentinel = host.sentinel(mounted.path().join("reboot-required"));
+    assert!(sentinel.has_place().await.unwrap());
+    assert!(!sentinel.is_present().await.unwrap());
+    std::fs::write(sentinel.path(), "").unwrap();
+    assert!(sentinel.is_present().await.unwrap());
+
+    // A directory that the host has is the host's.
+    let on_host = fixture
+        .directory
+        .path()
+        .join(mounted.path().strip_prefix("/").unwrap());
+    std::fs::create_dir_all(on_host).unwrap();
+    assert!(!sentinel.is_present().await.unwrap());
+
+    let nowhere = host.sentinel(PathBuf::from("/nowhere/reboot-required"));
+    assert!(!nowhere.has_place().await.unwrap());
+    assert!(!nowhere.is_present().await.unwrap());
 }

@@ -1,0 +1,174 @@
+//! What the agent shows of itself: metrics in the text format of Prometheus, and whether its loop turns.
+//!
+//! Not here: how it is served ([`server`]). Labels are closed sets: no name, message or user ever becomes one.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::OnceLock;
+
+use cordonhold_shared::Reading;
+use cordonhold_shared::cycle::Report;
+use cordonhold_shared::hold::{self, Phase};
+use cordonhold_shared::node::NodeView;
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use tracing::warn;
+
+use crate::host::sentinel::Sentinel;
+
+mod health;
+
+pub(crate) mod server;
+
+pub(crate) use health::Health;
+
+type Labels = [(&'static str, &'static str); 1];
+
+/// All of it, registered once. Each metric has the label `node`.
+pub(crate) struct Metrics {
+    pub(crate) health: Health,
+    registry: Registry,
+    /// Known once the host is reached.
+    sentinel: OnceLock<Sentinel>,
+    /// Empty while the sentinel cannot be looked at.
+    required: Family<[(&'static str, &'static str); 0], Gauge>,
+    phase: Family<Labels, Gauge>,
+    drains: Family<Labels, Counter>,
+    reboots: Family<Labels, Counter>,
+    called_off: Family<Labels, Counter>,
+    retries: Family<Labels, Counter>,
+}
+
+/// The phase of a node that carries no marks.
+const IDLE: &str = "idle";
+/// The phase of a node whose marks cannot be read.
+const UNREADABLE: &str = "unreadable";
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Metrics {
+    pub(crate) fn new(node: &str) -> Metrics {
+        let node = (Cow::Borrowed("node"), Cow::Owned(node.to_owned()));
+        let mut metrics = Metrics {
+            health: Health::new(),
+            registry: Registry::with_labels(std::iter::once(node)),
+            sentinel: OnceLock::new(),
+            required: Family::default(),
+            phase: Family::default(),
+            drains: Family::default(),
+            reboots: Family::default(),
+            called_off: Family::default(),
+            retries: Family::default(),
+        };
+        // kured's one metric, by its name (kubereboot/kured: cmd/kured/main.go).
+        metrics.registry.register(
+            "kured_reboot_required",
+            "Whether the sentinel asks for a reboot, looked at for this page; absent while it cannot be looked at",
+            metrics.required.clone(),
+        );
+        let ours = metrics.registry.sub_registry_with_prefix("cordonhold_agent");
+        ours.register(
+            "phase",
+            "1 for the phase that the Node shows, 0 for the others",
+            metrics.phase.clone(),
+        );
+        ours.register("drains", "Drains by what became of them", metrics.drains.clone());
+        ours.register(
+            "reboots",
+            "Reboots by what became of them",
+            metrics.reboots.clone(),
+        );
+        ours.register(
+            "called_off",
+            "Reboots that were called off, by reason",
+            metrics.called_off.clone(),
+        );
+        ours.register(
+            "retries",
+            "Requests that failed and are tried again, by what they are for",
+            metrics.retries.clone(),
+        );
+        ours.register(
+            "build",
+            "The version that runs",
+            Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        metrics
+    }
+
+    pub(crate) fn watch_sentinel(&self, sentinel: Sentinel) {
+        // There is one host in the life of a process.
+        drop(self.sentinel.set(sentinel));
+    }
+
+    /// The Node as it was last seen.
+    pub(crate) fn learn(&self, node: &NodeView) {
+        let shown = match hold::read(node) {
+            Reading::Absent => IDLE,
+            Reading::Present(hold) => hold.phase.as_str(),
+            Reading::Malformed(_) => UNREADABLE,
+        };
+        let all = Phase::ALL.map(Phase::as_str);
+        for phase in all.into_iter().chain([IDLE, UNREADABLE]) {
+            let _ = self
+                .phase
+                .get_or_create(&[("phase", phase)])
+                .set(i64::from(phase == shown));
+        }
+    }
+
+    /// Counts what is told; `reason` is that of its log line.
+    pub(crate) fn count(&self, report: &Report, reason: Option<&'static str>) {
+        let (family, label, value) = match report {
+            Report::Draining { .. } => (&self.drains, "result", "begun"),
+            Report::Delaying => (&self.drains, "result", "done"),
+            Report::Disturbed { .. } => (&self.drains, "result", "disturbed"),
+            Report::Rebooting => (&self.reboots, "result", "issued"),
+            Report::RebootFailed(_) => (&self.reboots, "result", "failed"),
+            Report::StillSealed(_) => (&self.reboots, "result", "stuck"),
+            Report::Returned => (&self.reboots, "result", "returned"),
+            Report::CalledOff(_) => (&self.called_off, "reason", reason.unwrap_or_default()),
+            Report::Retrying { what, .. } => (&self.retries, "of", *what),
+            _ => return,
+        };
+        let _ = family.get_or_create(&[(label, value)]).inc();
+    }
+
+    /// The page, after a fresh look at the sentinel.
+    pub(crate) async fn render(&self) -> Result<String, fmt::Error> {
+        match self.is_required().await {
+            Some(is_required) => {
+                let _ = self.required.get_or_create(&[]).set(i64::from(is_required));
+            }
+            None => self.required.clear(),
+        }
+        let mut page = String::new();
+        text::encode(&mut page, &self.registry)?;
+        Ok(page)
+    }
+
+    async fn is_required(&self) -> Option<bool> {
+        match self.sentinel.get()?.is_present().await {
+            Ok(is_present) => Some(is_present),
+            Err(error) => {
+                let why = cordonhold_rt::exit::one_line(&error);
+                warn!(
+                    event = "sentinel_unreadable",
+                    why, "the sentinel cannot be looked at for the metrics"
+                );
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

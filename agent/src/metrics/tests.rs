@@ -1,0 +1,240 @@
+//! The page that a scraper gets over a socket, and what a probe is told.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cordonhold_shared::cycle::{Disturbance, Next, Reason};
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::*;
+use crate::host::sentinel::Sentinel;
+
+/// A running endpoint, and the directory that is the host's root.
+struct Served {
+    metrics: Arc<Metrics>,
+    address: SocketAddr,
+    root: tempfile::TempDir,
+}
+
+async fn served() -> Served {
+    served_with(server::CONNECTION_MAX).await
+}
+
+async fn served_with(life: Duration) -> Served {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir(root.path().join("run")).unwrap();
+    let metrics = Arc::new(Metrics::new("node-0"));
+    let listener = server::listen("127.0.0.1", 0).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(tokio::spawn(server::serve(listener, Arc::clone(&metrics), life)));
+    Served {
+        metrics,
+        address,
+        root,
+    }
+}
+
+impl Served {
+    async fn send(&self, request: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let code = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (code, body.to_owned())
+    }
+
+    async fn get(&self, path: &str) -> (u16, String) {
+        self.send(&format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n"))
+            .await
+    }
+
+    /// The samples of the page: `name{labels}` and value, each with a type and a help text before it.
+    async fn samples(&self) -> Vec<(String, String)> {
+        let (code, page) = self.get("/metrics").await;
+        assert_eq!(code, 200);
+        assert!(page.ends_with("# EOF\n"), "{page}");
+        let mut described: Vec<&str> = Vec::new();
+        let mut samples = Vec::new();
+        for line in page.lines().filter(|line| *line != "# EOF") {
+            if let Some(comment) = line.strip_prefix("# TYPE ") {
+                described.push(comment.split(' ').next().unwrap());
+            } else if !line.starts_with("# ") {
+                let (sample, value) = line.rsplit_once(' ').unwrap();
+                let _: f64 = value.parse().unwrap();
+                assert!(described.iter().any(|name| sample.starts_with(name)), "{line}");
+                assert!(sample.contains("node=\"node-0\""), "{line}");
+                samples.push((sample.to_owned(), value.to_owned()));
+            }
+        }
+        samples
+    }
+
+    async fn value(&self, sample: &str) -> Option<String> {
+        let samples = self.samples().await;
+        let found = samples.into_iter().find(|(name, _)| name == sample);
+        found.map(|(_, value)| value)
+    }
+}
+
+#[tokio::test]
+async fn kured_s_gauge_is_what_the_sentinel_says_at_each_scrape() {
+    let served = served().await;
+    let gauge = "kured_reboot_required{node=\"node-0\"}";
+    // Nothing is claimed before the host is reached.
+    assert_eq!(served.value(gauge).await, None);
+    let host = Sentinel::in_root(served.root.path(), PathBuf::from("/run/reboot-required"));
+    served.metrics.watch_sentinel(host.unwrap());
+    assert_eq!(served.value(gauge).await.as_deref(), Some("0"));
+    std::fs::write(served.root.path().join("run/reboot-required"), "").unwrap();
+    assert_eq!(served.value(gauge).await.as_deref(), Some("1"));
+    std::fs::remove_file(served.root.path().join("run/reboot-required")).unwrap();
+    assert_eq!(served.value(gauge).await.as_deref(), Some("0"));
+}
+
+#[tokio::test]
+async fn the_page_counts_drains_reboots_and_what_was_called_off() {
+    let served = served().await;
+    let metrics = &served.metrics;
+    let draining = Report::Draining {
+        was_unschedulable: false,
+        round: 1,
+    };
+    let disturbed = Report::Disturbed {
+        by: Disturbance::Uncordoned,
+        next: Next::DrainAgain,
+    };
+    for report in [
+        &draining,
+        &disturbed,
+        &draining,
+        &Report::Delaying,
+        &Report::Rebooting,
+        &Report::Returned,
+    ] {
+        metrics.count(report, None);
+    }
+    metrics.count(&Report::CalledOff(Reason::DrainTimeout), Some("drain_timeout"));
+    metrics.count(
+        &Report::Retrying {
+            what: "read the Node",
+            why: String::new(),
+        },
+        None,
+    );
+    metrics.count(&Report::Released, None);
+    let samples = served.samples().await;
+    for (name, label, value) in [
+        ("drains", "result=\"begun\"", "2"),
+        ("drains", "result=\"disturbed\"", "1"),
+        ("drains", "result=\"done\"", "1"),
+        ("reboots", "result=\"issued\"", "1"),
+        ("reboots", "result=\"returned\"", "1"),
+        ("called_off", "reason=\"drain_timeout\"", "1"),
+        ("retries", "of=\"read the Node\"", "1"),
+    ] {
+        let sample = format!("cordonhold_agent_{name}_total{{node=\"node-0\",{label}}}");
+        assert!(
+            samples.contains(&(sample.clone(), value.to_owned())),
+            "{sample} {value}: {samples:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn one_phase_at_a_time_is_1() {
+    let served = served().await;
+    let node = |phase: Option<&str>| -> NodeView {
+        let mut metadata = json!({ "name": "node-0", "uid": "u", "resourceVersion": "1" });
+        if let Some(phase) = phase {
+            metadata["labels"] = json!({ "cordonhold.dev/phase": phase });
+            metadata["annotations"] = json!({
+                "cordonhold.dev/holder": "u/2026-08-01T00:00:00.000000000Z",
+                "cordonhold.dev/until": "2026-08-01T00:10:00Z",
+                "cordonhold.dev/boot-id": "b",
+                "cordonhold.dev/was-unschedulable": "false",
+            });
+        }
+        serde_json::from_value(json!({ "metadata": metadata, "spec": {} })).unwrap()
+    };
+    for (given, shown) in [
+        (None, "idle"),
+        (Some("draining"), "draining"),
+        (Some("sealed"), "sealed"),
+        (Some("asleep"), "unreadable"),
+        (None, "idle"),
+    ] {
+        served.metrics.learn(&node(given));
+        let samples = served.samples().await;
+        let phases = samples
+            .iter()
+            .filter(|(name, _)| name.starts_with("cordonhold_agent_phase"));
+        let set: Vec<&String> = phases
+            .clone()
+            .filter(|(_, value)| value == "1")
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(phases.count(), 7);
+        assert_eq!(
+            set,
+            [&format!(
+                "cordonhold_agent_phase{{node=\"node-0\",phase=\"{shown}\"}}"
+            )]
+        );
+    }
+}
+
+#[tokio::test]
+async fn probes_say_what_the_loop_does() {
+    let served = served().await;
+    assert_eq!(served.get("/livez").await.0, 200);
+    assert_eq!(served.get("/readyz").await.0, 503);
+    served.metrics.health.waiting();
+    let (code, text) = served.get("/readyz").await;
+    assert_eq!((code, text.as_str()), (200, "the loop waits for an event\n"));
+    assert_eq!(served.get("/healthz").await, served.get("/livez").await);
+    assert_eq!(served.get("/").await.0, 404);
+    assert_eq!(
+        served
+            .send("POST /metrics HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n")
+            .await
+            .0,
+        405
+    );
+}
+
+#[tokio::test]
+async fn idle_connections_do_not_keep_a_scraper_out() {
+    let served = served_with(Duration::from_secs(2)).await;
+    let mut idle = Vec::new();
+    for _ in 0..server::CONNECTIONS_MAX {
+        idle.push(TcpStream::connect(served.address).await.unwrap());
+    }
+    // It waits until the idle ones have had their time.
+    assert_eq!(served.get("/livez").await.0, 200);
+    drop(idle);
+}
+
+#[tokio::test]
+async fn a_taken_port_is_named_with_the_way_out() {
+    let served = served().await;
+    let port = served.address.port();
+    let error = server::listen("127.0.0.1", port).await.unwrap_err();
+    let line = cordonhold_rt::exit::one_line(&error);
+    for part in [&port.to_string()[..], "--metrics-port", "hostNetwork", "in use"] {
+        assert!(line.contains(part), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_host_every_address_answers() {
+    let listener = server::listen("", 0).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(TcpStream::connect(("127.0.0.1", port)).await.unwrap());
+    drop(listener.accept().await.unwrap());
+}

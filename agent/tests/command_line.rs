@@ -1,0 +1,73 @@
+//! The program from outside: what it takes from its environment, and how it refuses. Nothing here needs an API server.
+
+use std::net::TcpListener;
+use std::process::{Command, Output};
+
+fn agent(words: &[&str], variables: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_cordonhold-agent"))
+        .args(words)
+        .env_clear()
+        .envs(variables.iter().copied())
+        .output()
+        .expect("the agent can be started")
+}
+
+/// The one line that the program ends with.
+fn refusal(words: &[&str], variables: &[(&str, &str)]) -> String {
+    let output = agent(words, variables);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.starts_with("cordonhold-agent: "), "{said}");
+    said
+}
+
+#[test]
+fn variables_are_those_of_the_process_and_the_command_line_beats_them_d24() {
+    let said = refusal(&["--node-id=n"], &[("KURED_PERIOD", "5")]);
+    assert!(
+        said.contains("KURED_PERIOD: ") && said.contains("lacks a unit"),
+        "{said}"
+    );
+    // The command line's period counts, so what is missing is said next.
+    let said = refusal(&["--period=1h"], &[("KURED_PERIOD", "5")]);
+    assert!(said.contains("KURED_NODE_ID"), "{said}");
+}
+
+#[test]
+fn what_is_not_done_yet_is_refused_and_not_ignored() {
+    let said = refusal(
+        &["--node-id=n", "--prometheus-url=http://prometheus"],
+        &[("KURED_REBOOT_DAYS", "mon")],
+    );
+    for part in ["--prometheus-url", "--reboot-days"] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[test]
+fn a_taken_port_ends_the_agent_before_anything_begins() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let said = refusal(
+        &["--metrics-host=127.0.0.1"],
+        &[("KURED_NODE_ID", "n"), ("KURED_METRICS_PORT", &port)],
+    );
+    for part in [port.as_str(), "--metrics-port", "in use"] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[test]
+fn help_tells_no_value_of_the_environment() {
+    let output = agent(
+        &["--help"],
+        &[("KURED_NOTIFY_URL", "slack://secret/secret/secret")],
+    );
+    assert!(output.status.success());
+    let help = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        help.contains("[env: KURED_NOTIFY_URL]") && !help.contains("secret"),
+        "{help}"
+    );
+}
