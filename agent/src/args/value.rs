@@ -270,10 +270,16 @@ pub(super) fn labels(text: &str) -> Result<Labels, String> {
     parts(text)?.into_iter().map(label).collect()
 }
 
+/// A selector that asks for something: whoever means every object leaves the flag out.
 pub(super) fn selector(text: &str) -> Result<Selector, String> {
-    text.parse::<Selector>().map_err(|why| {
-        format!("{text:?} is not a label selector: {why}: write one like app=web,tier in (a, b),!drained")
-    })
+    let why = match text.parse::<Selector>() {
+        Ok(selector) if selector.is_everything() => "it is empty".to_owned(),
+        Ok(selector) => return Ok(selector),
+        Err(why) => why.to_string(),
+    };
+    Err(format!(
+        "{text:?} is not a label selector: {why}: write one like app=web,tier in (a, b),!drained"
+    ))
 }
 
 #[cfg(test)]

@@ -119,7 +119,10 @@ async fn the_page_counts_drains_reboots_and_what_was_called_off() {
     ] {
         metrics.count(report, None);
     }
-    metrics.count(&Report::CalledOff(Reason::DrainTimeout), Some("drain_timeout"));
+    metrics.count(
+        &Report::CalledOff(Reason::DrainTimeout(None)),
+        Some("drain_timeout"),
+    );
     metrics.count(
         &Report::Retrying {
             what: "read the Node",
