@@ -4,7 +4,10 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, fmt};
 
 /// Environment variable with a filter like `info` or `info,cordonhold_webhook=debug`.
 pub const FILTER_ENV: &str = "CORDONHOLD_LOG";
@@ -25,10 +28,7 @@ pub enum LoggingError {
     #[error(
         "{FILTER_ENV}={filter:?} is not a log filter: {source}: write one like info or info,cordonhold_webhook=debug"
     )]
-    Filter {
-        filter: String,
-        source: tracing_subscriber::filter::ParseError,
-    },
+    Filter { filter: String, source: ParseError },
     #[error("logging was set up twice in one process, which is a defect of the program")]
     Twice,
 }
@@ -41,22 +41,19 @@ pub fn init(format: LogFormat) -> Result<(), LoggingError> {
     } else {
         filter
     };
-    let parsed = EnvFilter::try_new(&filter).map_err(|source| LoggingError::Filter {
+    let targets: Targets = filter.parse().map_err(|source| LoggingError::Filter {
         filter: filter.clone(),
         source,
     })?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(parsed)
-        .with_writer(std::io::stdout);
-    let result = match format {
-        LogFormat::Json => builder
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .try_init(),
-        LogFormat::Text => builder.with_ansi(is_colour_wanted()).try_init(),
+    let lines = fmt::layer().with_writer(std::io::stdout);
+    let lines = match format {
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
+        LogFormat::Text => lines.with_ansi(is_colour_wanted()).boxed(),
     };
-    result.map_err(|_| LoggingError::Twice)
+    tracing_subscriber::registry()
+        .with(lines.with_filter(targets))
+        .try_init()
+        .map_err(|_| LoggingError::Twice)
 }
 
 /// Colour is for terminals, and not where <https://no-color.org> says no.

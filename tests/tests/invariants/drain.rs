@@ -100,7 +100,8 @@ fn d2_a_pod_that_lands_during_the_drain_is_evicted_too() -> Result<()> {
         site.add_blocked_pod("d2").await?;
         site.machine.request_reboot()?;
         drop(workload.wait_progress("blocked by").await?);
-        site.add_pod("d2-late").await?;
+        // It may be evicted before it runs.
+        drop(site.create_pod("d2-late").await?);
         workload.wait_gone("d2-late").await?;
         site.unblock_pod("d2").await?;
         site.reboots_once_and_is_given_back().await

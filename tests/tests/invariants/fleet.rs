@@ -82,6 +82,17 @@ impl Site {
 
     /// A pod on this node that the scheduler was not asked about, and that a drain evicts.
     pub(crate) async fn add_pod(&self, name: &str) -> Result<()> {
+        let pods = self.create_pod(name).await?;
+        wait::until(&format!("the pod {name} to run"), POD_TIMEOUT, || async {
+            let pod = pods.get(name).await?;
+            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+            Ok((phase == Some("Running")).then_some(()))
+        })
+        .await
+    }
+
+    /// The same, however long it lives.
+    pub(crate) async fn create_pod(&self, name: &str) -> Result<Api<Pod>> {
         let pods: Api<Pod> = Api::default_namespaced(self.admin.clone());
         let pod: Pod = serde_json::from_value(json!({
             "metadata": { "name": name, "labels": { "app": name } },
@@ -97,12 +108,7 @@ impl Site {
                 .await
                 .with_context(|| format!("failed to create the pod {name}"))?,
         );
-        wait::until(&format!("the pod {name} to run"), POD_TIMEOUT, || async {
-            let pod = pods.get(name).await?;
-            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-            Ok((phase == Some("Running")).then_some(()))
-        })
-        .await
+        Ok(pods)
     }
 
     /// A pod, and a budget that lets nobody evict it.
@@ -213,13 +219,14 @@ impl Site {
 
     /// No mark, no taint, and no entry in the Lease: whatever began is over.
     pub(crate) async fn wait_over(&self) -> Result<NodeView> {
-        let node = self.wait_over_but_for_lock().await?;
+        drop(self.wait_over_but_for_lock().await?);
         let what = format!("the entry of {} to be released", self.name());
         wait::until(&what, PHASE_TIMEOUT, || async {
             Ok((!self.is_in_lock().await?).then_some(()))
         })
         .await?;
-        Ok(node)
+        // The Node comes first, then the lock: only now is it as it stays.
+        self.view().await
     }
 
     /// No mark and no taint.

