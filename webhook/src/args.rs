@@ -116,7 +116,7 @@ pub enum OnLookupFailureArg {
     Allow,
 }
 
-/// [`OnDelete`] on the command line.
+/// `OnDelete` of the decision, on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OnDeleteArg {
     /// Let it pass with a warning

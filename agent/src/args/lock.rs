@@ -33,7 +33,7 @@ pub struct LockConfig {
     /// How many nodes of the pool may be in a reboot at once: a number, or a percentage of them, rounded down but at least 1
     #[arg(long, env = "KURED_CONCURRENCY", value_name = "N|P%", default_value = "1", allow_negative_numbers = true, value_parser = value::amount_above_zero)]
     pub concurrency: Share,
-    /// The pool that this node belongs to; its Lease is cordonhold-<POOL>
+    /// The pool that this node belongs to; its Lease is `cordonhold-NAME`
     #[arg(long, env = "CORDONHOLD_POOL", value_name = "NAME", default_value = "default", value_parser = value::label_name)]
     pub pool: String,
     /// Label selector of the pool's Nodes; empty is every Node
