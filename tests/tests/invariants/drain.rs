@@ -243,27 +243,6 @@ fn a_pod_stuck_in_its_deletion_is_waited_for_or_skipped_as_told() -> Result<()> 
     })
 }
 
-#[test]
-fn the_grace_period_is_the_flags_or_the_pods_own() -> Result<()> {
-    on_fleet(async |plane| {
-        for (name, argument, seconds) in [
-            ("drain-grace", "--drain-grace-period=7", 7),
-            ("drain-grace-own", "--drain-grace-period=-1", 25),
-        ] {
-            let site = Site::new(plane, name, &[argument]).await?;
-            let workload = Workload::new(plane, &site);
-            workload.add_slow_pod(name, 25).await?;
-            site.machine.request_reboot()?;
-            let granted = workload.wait_grace_period(name).await?;
-            ensure!(granted == seconds, "{name}: {granted} s");
-            workload.let_go(name).await?;
-            drop(site.wait_clean_reboot().await?);
-            drop(site.wait_over().await?);
-        }
-        Ok(())
-    })
-}
-
 /// kured sleeps before the cordon, where it serves nobody: the node still takes new pods.
 #[test]
 fn the_drain_delay_lies_between_the_cordon_and_the_first_eviction() -> Result<()> {

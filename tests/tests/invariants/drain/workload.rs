@@ -8,7 +8,7 @@ use cordonhold_tests::control_plane::ControlPlane;
 use cordonhold_tests::wait;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
@@ -161,22 +161,6 @@ impl<'a> Workload<'a> {
         .await
     }
 
-    pub(super) async fn wait_grace_period(&self, name: &str) -> Result<i64> {
-        wait::until(&format!("the pod {name} to be evicted"), TIMEOUT, || async {
-            let pod = self.pods().get(name).await?;
-            Ok(pod.metadata.deletion_grace_period_seconds)
-        })
-        .await
-    }
-
-    pub(super) async fn let_go(&self, name: &str) -> Result<()> {
-        let patch = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
-        let patched = self.pods().patch(name, &PatchParams::default(), &patch).await;
-        patched
-            .map(drop)
-            .with_context(|| format!("failed to let {name} go"))
-    }
-
     pub(super) async fn add_priority_class(&self, name: &str, value: i32) -> Result<()> {
         let class = json!({ "metadata": { "name": name }, "value": value });
         self.create("/apis/scheduling.k8s.io/v1/priorityclasses", &class)
@@ -185,8 +169,12 @@ impl<'a> Workload<'a> {
     }
 
     pub(super) async fn add_pod_of_class(&self, name: &str, class: &str) -> Result<()> {
-        self.add(name, json!({}), json!({ "priorityClassName": class }))
-            .await
+        // Admission learns of a new class by a watch of its own.
+        wait::until(&format!("the pod {name} of {class}"), TIMEOUT, || async {
+            let added = self.add(name, json!({}), json!({ "priorityClassName": class }));
+            added.await.map(Some)
+        })
+        .await
     }
 
     /// A budget that lets nobody evict this pod.
