@@ -23,7 +23,7 @@ fn refusal(words: &[&str], variables: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn variables_are_those_of_the_process_and_the_command_line_beats_them_d24() {
+fn d24_variables_are_those_of_the_process_and_the_command_line_beats_them() {
     let said = refusal(&["--node-id=n"], &[("KURED_PERIOD", "5")]);
     assert!(
         said.contains("KURED_PERIOD: ") && said.contains("lacks a unit"),

@@ -98,7 +98,7 @@ async fn kured_s_gauge_is_what_the_sentinel_says_at_each_scrape() {
 }
 
 #[tokio::test]
-async fn the_page_counts_drains_reboots_and_what_was_called_off() {
+async fn d25_the_page_counts_drains_reboots_and_what_was_called_off() {
     let served = served().await;
     let metrics = &served.metrics;
     let draining = Report::Draining {
@@ -193,7 +193,7 @@ async fn one_phase_at_a_time_is_1() {
 }
 
 #[tokio::test]
-async fn probes_say_what_the_loop_does() {
+async fn d25_probes_say_what_the_loop_does() {
     let served = served().await;
     assert_eq!(served.get("/livez").await.0, 200);
     assert_eq!(served.get("/readyz").await.0, 503);

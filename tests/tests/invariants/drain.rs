@@ -5,6 +5,7 @@ use cordonhold_shared::hold::Phase;
 use cordonhold_shared::keys;
 use cordonhold_tests::control_plane::ControlPlane;
 use cordonhold_tests::wait;
+use serde_json::Value;
 
 use crate::cluster::{alone, on_fleet};
 use crate::fleet::{REBOOT_TIMEOUT, Site, unguarded_plane};
@@ -15,7 +16,7 @@ mod workload;
 use workload::Workload;
 
 #[test]
-fn a_budget_that_blocks_is_named_in_log_event_and_node() -> Result<()> {
+fn d25_a_budget_that_blocks_is_named_in_log_event_and_node() -> Result<()> {
     on_fleet(async |plane| {
         let site = Site::new(plane, "drain-budget", &[]).await?;
         let workload = Workload::new(plane, &site);
@@ -38,6 +39,28 @@ fn a_budget_that_blocks_is_named_in_log_event_and_node() -> Result<()> {
         site.reboots_once_and_is_given_back().await?;
         let node = site.view().await?;
         ensure!(node.annotation(keys::DRAIN_PROGRESS).is_none(), "{node:?}");
+        Ok(())
+    })
+}
+
+/// kured's drain prints its progress as plain text between the lines of JSON (its defect D24).
+#[test]
+fn d24_every_line_of_a_whole_reboot_is_json() -> Result<()> {
+    on_fleet(async |plane| {
+        let site = Site::new(plane, "d24", &[]).await?;
+        let workload = Workload::new(plane, &site);
+        site.add_blocked_pod("d24").await?;
+        site.machine.request_reboot()?;
+        workload.wait_log("eviction_blocked", 1).await?;
+        site.unblock_pod("d24").await?;
+        site.reboots_once_and_is_given_back().await?;
+        // Of both processes, the one before the reboot and the one after.
+        let log = workload.log()?;
+        ensure!(log.matches("\"event\":\"started\"").count() == 2, "{log}");
+        for line in log.lines() {
+            let read: Value = serde_json::from_str(line).with_context(|| format!("no JSON: {line}"))?;
+            ensure!(read["event"].is_string() && read["node"] == "d24", "{line}");
+        }
         Ok(())
     })
 }

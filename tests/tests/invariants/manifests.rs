@@ -201,9 +201,6 @@ fn the_agent_may_do_nothing_else() -> Result<()> {
             Right::new("coordination.k8s.io", "leases", "delete").named("cordonhold", "cordonhold-default"),
             Right::new("coordination.k8s.io", "leases", "list").named("kube-system", ""),
             Right::new("coordination.k8s.io", "leases", "get").named("cordonhold", "cordonhold-other"),
-            // D19: the lock in a Lease needs no write to any DaemonSet, its own least of all.
-            Right::new("apps", "daemonsets", "patch").named("kube-system", "kured"),
-            Right::new("apps", "daemonsets", "patch").named("cordonhold", "cordonhold-agent"),
             Right::new("cordonhold.dev", "rebootholds", "override"),
             Right::new("policy", "poddisruptionbudgets", "patch"),
         ];
@@ -212,7 +209,6 @@ fn the_agent_may_do_nothing_else() -> Result<()> {
         }
         for verb in ["create", "update", "patch", "delete"] {
             rights.push(Right::new("", "pods", verb));
-            rights.push(Right::new("apps", "daemonsets", verb));
             rights.push(Right::new(
                 "admissionregistration.k8s.io",
                 "validatingwebhookconfigurations",
@@ -226,6 +222,46 @@ fn the_agent_may_do_nothing_else() -> Result<()> {
         }
         for right in rights {
             ensure!(!may(&agent, right).await?, "the agent may {right:?}");
+        }
+        Ok(())
+    })
+}
+
+/// kured's lock is on its own privileged DaemonSet: the token of one node can make every node run anything (its defect D19).
+#[test]
+fn d19_an_agent_with_its_lock_in_a_lease_may_write_no_daemon_set() -> Result<()> {
+    on_shared(async |cluster| {
+        let agent = cluster.agent_on("node-0").await?;
+        for verb in ["create", "update", "patch", "delete", "deletecollection"] {
+            for right in [
+                Right::new("apps", "daemonsets", verb),
+                Right::new("apps", "daemonsets", verb).named("kube-system", "kured"),
+                Right::new("apps", "daemonsets", verb).named("cordonhold", "cordonhold-agent"),
+            ] {
+                ensure!(!may(&agent, right).await?, "the agent may {right:?}");
+            }
+        }
+        Ok(())
+    })
+}
+
+/// kured's is privileged, and mounts the host's `/var/run` whole (its defect D21).
+#[test]
+fn d21_the_agents_pod_is_not_privileged_and_mounts_nothing_of_the_host() -> Result<()> {
+    on_shared(async |cluster| {
+        let objects = cluster.rendered.objects();
+        let daemon_set = find(objects, "DaemonSet", "cordonhold-agent").context("no DaemonSet")?;
+        let pod = &daemon_set["spec"]["template"]["spec"];
+        ensure!(pod["volumes"].is_null(), "{pod}");
+        for container in pod["containers"].as_array().into_iter().flatten() {
+            let context = &container["securityContext"];
+            ensure!(
+                context["privileged"].is_null()
+                    && context["readOnlyRootFilesystem"] == true
+                    && context["capabilities"]["drop"] == json!(["ALL"])
+                    && context["capabilities"]["add"] == json!(["SYS_ADMIN", "SYS_CHROOT", "SYS_PTRACE"]),
+                "{container}"
+            );
         }
         Ok(())
     })

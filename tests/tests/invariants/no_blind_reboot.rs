@@ -37,7 +37,7 @@ async fn clean_reboot(site: &Site) -> Result<()> {
 }
 
 #[test]
-fn an_uncordon_in_the_delay_is_drained_again() -> Result<()> {
+fn d1_an_uncordon_in_the_delay_is_drained_again() -> Result<()> {
     on_fleet(async |plane| {
         let site = Site::new(plane, "redrain", &["--reboot-delay=5s"]).await?;
         site.machine.request_reboot()?;

@@ -160,7 +160,7 @@ fn every_variable_of_kured_is_read() {
 }
 
 #[test]
-fn the_command_line_beats_the_environment_d24() {
+fn d24_the_command_line_beats_the_environment() {
     let config = config_of(&["--period=1h"], &[("KURED_PERIOD", "5m")]);
     assert_eq!(config.timing.period, Duration::from_secs(3600));
     // Not even looked at.
@@ -169,7 +169,7 @@ fn the_command_line_beats_the_environment_d24() {
 }
 
 #[test]
-fn blocking_pods_can_be_named_in_the_environment_d24() {
+fn d24_blocking_pods_can_be_named_in_the_environment() {
     let error = error_of(&[], &[("KURED_BLOCKING_POD_SELECTOR", "app=web;tier in (a, b)")]);
     assert!(error.contains("--blocking-pod-selector"), "{error}");
     let args = args(&[
@@ -187,14 +187,14 @@ fn blocking_pods_can_be_named_in_the_environment_d24() {
 }
 
 #[test]
-fn five_o_clock_is_read_as_kured_s_manual_writes_it_d24() {
+fn d24_five_o_clock_is_read_as_kured_s_manual_writes_it() {
     let args = args(&["--start-time=9am", "--end-time=5:00pm"]);
     assert_eq!(args.window.start_time, jiff::civil::time(9, 0, 0, 0));
     assert_eq!(args.window.end_time, jiff::civil::time(17, 0, 0, 0));
 }
 
 #[test]
-fn a_label_without_a_value_is_refused_at_the_start_d17() {
+fn d17_a_label_without_a_value_is_refused_at_the_start() {
     for flag in ["--pre-reboot-node-labels", "--post-reboot-node-labels"] {
         let error = error_of(&[&format!("{flag}=a=b,drained")], &[]);
         assert!(error.starts_with(&format!("{flag}: ")), "{error}");

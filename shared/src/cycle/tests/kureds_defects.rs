@@ -1,4 +1,4 @@
-//! kured's defects that cost a workload or a node, each through its own trace.
+//! kured's defects that cost a workload or a node (`agent/KURED.md` tells them), each through its own trace.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! kured's defects on the way back, each through its own trace. D14 is with the release delay.
+//! kured's defects on the way back (`agent/KURED.md` tells them), each through its own trace. D14 is with the release delay.
 
 use super::*;
 
@@ -35,16 +35,6 @@ fn d8_what_cannot_be_read_at_the_start_is_read_again_until_it_can() {
         }
         assert!(run.is_clean() && !run.world.node.spec.unschedulable, "{failing}");
     }
-}
-
-#[test]
-fn d9_a_node_without_its_entry_is_given_back_all_the_same() {
-    // kured's entry had expired, and "not holding" was "nothing to do".
-    let mut run = agent();
-    run.reach_reboot();
-    run.world.change_lock(Vec::clear);
-    run.boot_and_return();
-    assert!(!run.world.node.spec.unschedulable);
 }
 
 #[test]
