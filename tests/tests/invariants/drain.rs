@@ -59,7 +59,7 @@ fn d24_every_line_of_a_whole_reboot_is_json() -> Result<()> {
         ensure!(log.matches("\"event\":\"started\"").count() == 2, "{log}");
         for line in log.lines() {
             let read: Value = serde_json::from_str(line).with_context(|| format!("no JSON: {line}"))?;
-            ensure!(read["event"].is_string() && read["node"] == "d24", "{line}");
+            ensure!(read["event"].is_string(), "{line}");
         }
         Ok(())
     })
