@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::path::Path;
 
 /// How many defects are known.
@@ -23,17 +24,17 @@ fn function(line: &str) -> Option<String> {
 }
 
 /// The tests in the sources below this directory.
-fn collect(directory: &Path, tests: &mut Tests) {
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
+fn collect(directory: &Path, tests: &mut Tests) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
         let name = path
             .file_name()
             .and_then(|name| name.to_str())
             .unwrap_or_default();
         if path.is_dir() && name != "target" && !name.starts_with('.') {
-            collect(&path, tests);
+            collect(&path, tests)?;
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = fs::read_to_string(&path).unwrap();
+            let text = fs::read_to_string(&path)?;
             for name in text.lines().filter_map(function) {
                 if let Some(number) = number(&name) {
                     let _ = tests.entry(number).or_default().insert(name);
@@ -41,12 +42,13 @@ fn collect(directory: &Path, tests: &mut Tests) {
             }
         }
     }
+    Ok(())
 }
 
 #[test]
 fn every_defect_of_kured_is_told_and_has_the_tests_that_are_named() {
     let mut tests = Tests::new();
-    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".."), &mut tests);
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".."), &mut tests).unwrap();
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("KURED.md")).unwrap();
     let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| D")).collect();
     assert_eq!(rows.len(), usize::try_from(DEFECTS).unwrap());
