@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use cordonhold_shared::hold::Phase;
+use cordonhold_tests::control_plane::ControlPlane;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::events::v1::Event;
@@ -20,6 +21,24 @@ mod pools;
 
 /// The machine is down for 3 s, and the first node gives its place back only when it is Ready again.
 const DOWN_TIME: SignedDuration = SignedDuration::from_secs(3);
+
+/// node-0 in the only place of the lock, until its pod `blocked` is let go.
+async fn kept_draining(plane: &ControlPlane) -> Result<Site> {
+    let mut site = Site::without_agent(plane, "node-0").await?;
+    site.add_blocked_pod("blocked").await?;
+    site.machine.request_reboot()?;
+    site.start_agent(&["--concurrency=1"]).await?;
+    drop(site.wait_phase(Phase::Draining).await?);
+    Ok(site)
+}
+
+/// The one that drains first, and the other.
+async fn first_of<'a>(a: &'a Site, b: &'a Site) -> Result<(&'a Site, &'a Site)> {
+    tokio::select! {
+        phase = a.wait_phase(Phase::Draining) => phase.map(|_| (a, b)),
+        phase = b.wait_phase(Phase::Draining) => phase.map(|_| (b, a)),
+    }
+}
 
 #[test]
 fn two_nodes_reboot_one_after_the_other() -> Result<()> {
@@ -57,16 +76,11 @@ const HAND_OVER: Duration = Duration::from_secs(5);
 fn d18_the_next_node_begins_when_the_lock_is_released_not_a_period_later() -> Result<()> {
     alone(async || {
         let plane = unguarded_plane(2).await?;
-        let arguments = ["--concurrency=1", "--period=1h"];
-        let mut first = Site::without_agent(&plane, "node-0").await?;
-        first.add_blocked_pod("blocked").await?;
-        first.machine.request_reboot()?;
-        first.start_agent(&arguments).await?;
-        drop(first.wait_phase(Phase::Draining).await?);
+        let first = kept_draining(&plane).await?;
         let mut second = Site::without_agent(&plane, "node-1").await?;
         second.add_blocked_pod("blocked-too").await?;
         second.machine.request_reboot()?;
-        second.start_agent(&arguments).await?;
+        second.start_agent(&["--concurrency=1", "--period=1h"]).await?;
         drop(second.wait_phase(Phase::Wanted).await?);
         drop(second.wait_event("lock_held").await?);
         first.unblock_pod("blocked").await?;
@@ -84,11 +98,7 @@ fn d18_the_next_node_begins_when_the_lock_is_released_not_a_period_later() -> Re
 fn a_dead_holder_is_named_and_its_place_is_free_once_its_node_is_gone() -> Result<()> {
     alone(async || {
         let plane = unguarded_plane(2).await?;
-        let mut first = Site::without_agent(&plane, "node-0").await?;
-        first.add_blocked_pod("blocked").await?;
-        first.start_agent(&["--concurrency=1"]).await?;
-        first.machine.request_reboot()?;
-        drop(first.wait_phase(Phase::Draining).await?);
+        let mut first = kept_draining(&plane).await?;
         first.machine.kill_agent().await;
         plane.set_down("node-0", true).await?;
         let mut second = Site::without_agent(&plane, "node-1").await?;
@@ -144,11 +154,7 @@ fn a_dead_holder_is_named_and_its_place_is_free_once_its_node_is_gone() -> Resul
 fn a_wish_that_ends_while_it_waits_is_taken_back() -> Result<()> {
     alone(async || {
         let plane = unguarded_plane(2).await?;
-        let mut first = Site::without_agent(&plane, "node-0").await?;
-        first.add_blocked_pod("blocked").await?;
-        first.start_agent(&["--concurrency=1"]).await?;
-        first.machine.request_reboot()?;
-        drop(first.wait_phase(Phase::Draining).await?);
+        let first = kept_draining(&plane).await?;
         let mut second = Site::without_agent(&plane, "node-1").await?;
         second.start_agent(&["--concurrency=1"]).await?;
         second.machine.request_reboot()?;

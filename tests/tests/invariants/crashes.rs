@@ -12,14 +12,20 @@ use cordonhold_tests::control_plane::ControlPlane;
 use cordonhold_tests::host::RebootCommand;
 use cordonhold_tests::wait;
 use futures_util::future::try_join_all;
+use serde_json::json;
 
+use crate::admission_policy::{self, Rule};
 use crate::cluster::{alone, on_fleet};
 use crate::fleet::{Site, unguarded_plane};
+use crate::signs::SIGNS;
 use crate::subject::cordon;
+use crate::wire::{self, Write};
 
 /// Where in its cycle an agent is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Moment {
+    /// In the lock, and not cordoned yet.
+    Wanted,
     Draining,
     Delaying,
     Sealed,
@@ -44,16 +50,12 @@ struct Case {
 /// Long enough to be seen on a busy machine.
 const STEP: &str = "10s";
 const RELEASE_DELAY_TIMEOUT: Duration = Duration::from_mins(1);
-const SIGNS: [&str; 5] = [
-    "--annotate-nodes",
-    "--protect-from-autoscaler",
-    "--prefer-no-schedule-taint=weave.works/kured-node-reboot",
-    "--pre-reboot-node-labels=kured=rebooting",
-    "--post-reboot-node-labels=kured=done",
-];
+/// The API server follows a policy within a second or two.
+const POLICY_TIMEOUT: Duration = Duration::from_mins(1);
 
 impl Moment {
-    const ALL: [Moment; 5] = [
+    const ALL: [Moment; 6] = [
+        Moment::Wanted,
         Moment::Draining,
         Moment::Delaying,
         Moment::Sealed,
@@ -63,6 +65,7 @@ impl Moment {
 
     fn name(self) -> &'static str {
         match self {
+            Moment::Wanted => "wanted",
             Moment::Draining => "draining",
             Moment::Delaying => "delaying",
             Moment::Sealed => "sealed",
@@ -73,7 +76,7 @@ impl Moment {
 
     fn flag(self) -> Option<String> {
         let flag = match self {
-            Moment::Draining | Moment::Sealed => return None,
+            Moment::Wanted | Moment::Draining | Moment::Sealed => return None,
             Moment::Delaying => "--reboot-delay",
             Moment::Returning => "--soak",
             Moment::ReleaseDelay => "--lock-release-delay",
@@ -81,25 +84,29 @@ impl Moment {
         Some(format!("{flag}={STEP}"))
     }
 
-    /// A node that has come to this moment and stays there for a while.
+    async fn add_node(self, plane: &ControlPlane, prefix: &str) -> Result<()> {
+        plane.add_node(&format!("{prefix}-{}", self.name())).await
+    }
+
+    /// This node has come to this moment and stays there for a while.
     async fn reach(self, plane: &ControlPlane, prefix: &str, was_cordoned: bool) -> Result<Case> {
         let name = format!("{prefix}-{}", self.name());
-        plane.add_node(&name).await?;
         let mut site = Site::without_agent(plane, &name).await?;
         if was_cordoned {
             drop(site.write(&cordon()).await?);
         }
-        if self == Moment::Draining {
-            site.add_blocked_pod(&name).await?;
-        }
-        if self == Moment::Sealed {
-            site.machine.set_reboot_command(RebootCommand::DoesNothing)?;
+        match self {
+            Moment::Wanted => refuse_cordon(plane, &name).await?,
+            Moment::Draining => site.add_blocked_pod(&name).await?,
+            Moment::Sealed => site.machine.set_reboot_command(RebootCommand::DoesNothing)?,
+            _ => {}
         }
         let flag = self.flag();
         let arguments: Vec<&str> = SIGNS.into_iter().chain(flag.as_deref()).collect();
         site.start_agent(&arguments).await?;
         site.machine.request_reboot()?;
         match self {
+            Moment::Wanted => wait_refused(&site, was_cordoned).await?,
             Moment::Draining => drop(site.wait_phase(Phase::Draining).await?),
             Moment::Delaying => drop(site.wait_phase(Phase::Delaying).await?),
             Moment::Sealed => drop(site.wait_phase(Phase::Sealed).await?),
@@ -112,6 +119,39 @@ impl Moment {
             was_cordoned,
         })
     }
+}
+
+/// Until nobody can cordon this node for a reboot: a policy of somebody else's forbids it.
+async fn refuse_cordon(plane: &ControlPlane, name: &str) -> Result<()> {
+    let phase = format!("object.metadata.?labels[?'{}']", keys::PHASE);
+    let rule = Rule {
+        operation: "UPDATE",
+        resource: "nodes",
+        expression: &format!(
+            "request.name != '{name}' || {phase}.orValue('') != '{}'",
+            Phase::Draining
+        ),
+        message: &format!("{name} is not to be drained"),
+    };
+    admission_policy::create(&plane.client(), name, &rule).await?;
+    let draining = json!({ "metadata": { "labels": { keys::PHASE: Phase::Draining.as_str() } } });
+    let target = format!("{name}?dryRun=All");
+    wait::until(&format!("the policy {name}"), POLICY_TIMEOUT, || async {
+        let answer = wire::write(&plane.client(), &target, Write::Merge, &draining).await?;
+        Ok((answer.code == 403).then_some(()))
+    })
+    .await
+}
+
+/// Until the agent's cordon was refused, which leaves it with a wish and an entry in the lock.
+async fn wait_refused(site: &Site, was_cordoned: bool) -> Result<()> {
+    site.wait_logged("is not to be drained").await?;
+    let node = site.wait_phase(Phase::Wanted).await?;
+    ensure!(
+        site.is_in_lock().await? && node.spec.unschedulable == was_cordoned,
+        "{node:?}"
+    );
+    Ok(())
 }
 
 async fn wait_release_delay(site: &Site) -> Result<()> {
@@ -131,27 +171,48 @@ async fn wait_release_delay(site: &Site) -> Result<()> {
 
 impl Case {
     /// What was in the way of the reboot is not any more.
-    async fn goes_on(&self) -> Result<()> {
+    async fn goes_on(&self, plane: &ControlPlane) -> Result<()> {
         match self.moment {
+            Moment::Wanted => admission_policy::remove(&plane.client(), self.site.name()).await,
             Moment::Draining => self.site.unblock_pod(self.site.name()).await,
             Moment::Sealed => self.site.machine.set_reboot_command(RebootCommand::Reboots),
             _ => Ok(()),
         }
     }
 
-    /// One reboot, and the Node as an undisturbed run leaves it.
-    async fn ends_like(&self, undisturbed: &Shape) -> Result<()> {
+    /// So many boots, and the Node as an undisturbed run leaves it.
+    async fn ends_like(&self, undisturbed: &Shape, boots: usize) -> Result<()> {
         let name = self.site.name();
         let node = self.site.wait_over().await?;
         let shape = Shape::of(&node);
         ensure!(shape == *undisturbed, "{name}: {shape:?} and not {undisturbed:?}");
+        self.is_as_it_was(&node, boots).await
+    }
+
+    /// The power cut alone, and nothing that says that the node was drained or came back.
+    async fn is_called_off(&self) -> Result<()> {
+        let node = self.site.wait_over().await?;
+        let shape = Shape::of(&node);
+        ensure!(
+            shape.annotations.contains(keys::KURED_MOST_RECENT_REBOOT_NEEDED)
+                && !shape.annotations.contains(keys::KURED_REBOOT_IN_PROGRESS)
+                && !shape.annotations.contains(keys::REPLACED)
+                && !shape.labels.contains_key("kured")
+                && shape.taints.is_empty(),
+            "{shape:?}"
+        );
+        self.is_as_it_was(&node, 1).await
+    }
+
+    async fn is_as_it_was(&self, node: &NodeView, boots: usize) -> Result<()> {
         ensure!(
             node.spec.unschedulable == self.was_cordoned,
-            "{name} is cordoned: {}",
+            "{} is cordoned: {}",
+            self.site.name(),
             node.spec.unschedulable
         );
         let reboots = self.site.machine.reboots();
-        ensure!(reboots.len() == 1, "{name}: {reboots:?}");
+        ensure!(reboots.len() == boots, "{}: {reboots:?}", self.site.name());
         self.site.machine.check_agent().await
     }
 }
@@ -168,7 +229,8 @@ impl Shape {
     fn of(node: &NodeView) -> Self {
         let mut labels = node.metadata.labels.clone();
         let _ = labels.remove("kubernetes.io/hostname");
-        let is_of_cordon = |taint: &&Taint| taint.is_no_schedule(keys::UNSCHEDULABLE_TAINT);
+        // Of the cordon, and of how ready the node is: the node controller follows both by itself.
+        let is_of_cluster = |taint: &&Taint| taint.key.starts_with("node.kubernetes.io/");
         Self {
             labels,
             annotations: node.metadata.annotations.keys().cloned().collect(),
@@ -176,7 +238,7 @@ impl Shape {
                 .spec
                 .taints
                 .iter()
-                .filter(|taint| !is_of_cordon(taint))
+                .filter(|taint| !is_of_cluster(taint))
                 .cloned()
                 .collect(),
         }
@@ -212,35 +274,32 @@ async fn undisturbed(plane: &ControlPlane, name: &str) -> Result<Shape> {
 async fn at_each_moment(plane: &ControlPlane, prefix: &str, death: Death) -> Result<()> {
     let undisturbed = undisturbed(plane, &format!("{prefix}-undisturbed")).await?;
     let cases = Moment::ALL.into_iter().enumerate().map(async |(index, moment)| {
+        moment.add_node(plane, prefix).await?;
         let case = moment.reach(plane, prefix, index % 2 == 0).await?;
         match death {
             Death::Agent => {
                 case.site.machine.kill_agent().await;
-                case.goes_on().await?;
+                case.goes_on(plane).await?;
                 case.site.machine.restart_agent().await?;
             }
             Death::Machine => {
                 case.site.machine.power_cycle().await?;
-                case.goes_on().await?;
+                case.goes_on(plane).await?;
             }
         }
         Ok::<Case, anyhow::Error>(case)
     });
     for case in try_join_all(cases).await? {
-        // A power cut after the reboot is one more boot.
-        if death == Death::Machine && matches!(case.moment, Moment::Returning | Moment::ReleaseDelay) {
-            ensure!(
-                case.site.machine.reboots().len() == 2,
-                "{:?}",
-                case.site.machine.reboots()
-            );
-            let shape = Shape::of(&case.site.wait_over().await?);
-            ensure!(shape == undisturbed, "{:?}: {shape:?}", case.moment);
-        } else {
-            case.ends_like(&undisturbed)
-                .await
-                .with_context(|| format!("{death:?} died while {:?}", case.moment))?;
-        }
+        let ended = match (death, case.moment) {
+            // A power cut is a reboot that nobody prepared; the wish was for another.
+            (Death::Machine, Moment::Wanted) => case.is_called_off().await,
+            // After the reboot it is one more boot.
+            (Death::Machine, Moment::Returning | Moment::ReleaseDelay) => {
+                case.ends_like(&undisturbed, 2).await
+            }
+            _ => case.ends_like(&undisturbed, 1).await,
+        };
+        ended.with_context(|| format!("{death:?} died while {:?}", case.moment))?;
     }
     Ok(())
 }
@@ -262,18 +321,22 @@ fn d8_an_api_server_that_is_gone_at_any_moment_is_waited_for() -> Result<()> {
         // The webhook's pods have a node of their own: their budget would keep them on the only one.
         let mut plane = unguarded_plane(1).await?;
         let undisturbed = undisturbed(&plane, "gone-undisturbed").await?;
+        // While the DaemonSet controller still has its watches.
+        for moment in Moment::ALL {
+            moment.add_node(&plane, "gone").await?;
+        }
         for (index, moment) in Moment::ALL.into_iter().enumerate() {
             let case = moment.reach(&plane, "gone", index % 2 == 0).await?;
             plane.stop_api_server();
-            // Every other agent starts while nobody answers.
-            if index % 2 == 0 {
+            // Of two moments the agent lives on; the others start while nobody answers.
+            if !matches!(moment, Moment::Delaying | Moment::Returning) {
                 case.site.machine.kill_agent().await;
                 case.site.machine.restart_agent().await?;
             }
             plane.start_api_server().await?;
-            case.goes_on().await?;
+            case.goes_on(&plane).await?;
             // Before the next one: a machine that reboots meanwhile could not tell.
-            case.ends_like(&undisturbed)
+            case.ends_like(&undisturbed, 1)
                 .await
                 .with_context(|| format!("the API server was gone while {:?}", case.moment))?;
         }

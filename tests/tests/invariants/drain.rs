@@ -11,6 +11,7 @@ use crate::cluster::{alone, on_fleet};
 use crate::fleet::{REBOOT_TIMEOUT, Site, unguarded_plane};
 use crate::subject::{cordon, uncordon};
 
+mod leaving;
 mod workload;
 
 use workload::Workload;

@@ -1,8 +1,9 @@
 //! The invariants, each proven by name on a real control plane with the real webhook and real agents.
 //!
 //! `cluster` is the control plane they share, `wire` how requests are sent and answers judged, `subject` a Node under test,
-//! `fleet` a Node with its machine and its agent, and `stock_kured` the other daemon.
+//! `fleet` a Node with its machine and its agent, `admission_policy` who else says no, and `stock_kured` the other daemon.
 
+mod admission_policy;
 mod cluster;
 mod fleet;
 mod stock_kured;

@@ -16,7 +16,8 @@ use crate::fleet::Site;
 use crate::subject::annotate;
 
 const SOFT: &str = "weave.works/kured-node-reboot";
-const SIGNS: [&str; 5] = [
+/// Every flag of what is shown.
+pub(crate) const SIGNS: [&str; 5] = [
     "--annotate-nodes",
     "--protect-from-autoscaler",
     "--prefer-no-schedule-taint=weave.works/kured-node-reboot",

@@ -20,6 +20,7 @@ use kube::{Api, ResourceExt};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::first_of;
 use crate::cluster::alone;
 use crate::fleet::{Site, unguarded_plane};
 
@@ -45,10 +46,7 @@ fn kured_and_our_agents_share_one_budget() -> Result<()> {
             sites.push(site);
         }
         // One of ours beside kured's, and no more, for us and for kured.
-        let (one, other) = tokio::select! {
-            phase = sites[0].wait_phase(Phase::Draining) => phase.map(|_| (&sites[0], &sites[1]))?,
-            phase = sites[1].wait_phase(Phase::Draining) => phase.map(|_| (&sites[1], &sites[0]))?,
-        };
+        let (one, other) = first_of(&sites[0], &sites[1]).await?;
         drop(other.wait_event("lock_held").await?);
         ensure!(kured.owners().await? == ["kured-node", one.name()]);
         ensure!(!kured.acquire("kured-other").await?, "kured took a third place");

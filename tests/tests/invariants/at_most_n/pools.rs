@@ -11,6 +11,7 @@ use kube::api::PostParams;
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
+use super::first_of;
 use crate::cluster::alone;
 use crate::fleet::{Site, unguarded_plane};
 
@@ -89,14 +90,6 @@ fn no_reboot_begins_while_more_of_the_pool_is_not_ready_than_allowed() -> Result
         plane.set_down("node-1", false).await?;
         site.reboots_once_and_is_given_back().await
     })
-}
-
-/// The one that drains first, and the other.
-async fn first_of<'a>(a: &'a Site, b: &'a Site) -> Result<(&'a Site, &'a Site)> {
-    tokio::select! {
-        phase = a.wait_phase(Phase::Draining) => phase.map(|_| (a, b)),
-        phase = b.wait_phase(Phase::Draining) => phase.map(|_| (b, a)),
-    }
 }
 
 async fn labelled(plane: &ControlPlane, name: &str, pool: &str) -> Result<Site> {

@@ -9,13 +9,14 @@ use cordonhold_tests::wait;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, ListParams, PostParams};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
+use crate::admission_policy::{self, Rule};
 use crate::fleet::Site;
 
 /// The first progress comes after 5 s; everything else is bound by two busy cores.
-const TIMEOUT: Duration = Duration::from_secs(90);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// What is on a node.
 pub(super) struct Workload<'a> {
@@ -121,7 +122,12 @@ impl<'a> Workload<'a> {
             .with_context(|| format!("failed to delete {path}"))
     }
 
-    async fn add(&self, name: &str, metadata: Value, spec: Value) -> Result<()> {
+    /// On this node; the scheduler is not asked.
+    pub(super) fn pod(&self, name: &str) -> Result<Pod> {
+        self.pod_with(name, json!({}), json!({}))
+    }
+
+    fn pod_with(&self, name: &str, metadata: Value, spec: Value) -> Result<Pod> {
         let mut pod = json!({
             "metadata": { "name": name, "labels": { "app": name } },
             "spec": {
@@ -133,25 +139,30 @@ impl<'a> Workload<'a> {
         });
         merge(&mut pod["metadata"], metadata);
         merge(&mut pod["spec"], spec);
-        let pod: Pod = serde_json::from_value(pod)?;
+        Ok(serde_json::from_value(pod)?)
+    }
+
+    /// A pod that runs, and its version then.
+    pub(super) async fn add(&self, name: &str, metadata: Value, spec: Value) -> Result<String> {
+        let pod = self.pod_with(name, metadata, spec)?;
         drop(self.pods().create(&PostParams::default(), &pod).await?);
         wait::until(&format!("the pod {name} to run"), TIMEOUT, || async {
             let pod = self.pods().get(name).await?;
             let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-            Ok((phase == Some("Running")).then_some(()))
+            Ok(pod.resource_version().filter(|_| phase == Some("Running")))
         })
         .await
     }
 
     /// A pod that its deletion does not end, and whose deletion has begun.
     pub(super) async fn add_stuck_pod(&self, name: &str) -> Result<()> {
-        self.add_slow_pod(name, 0).await?;
+        drop(self.add_slow_pod(name, 0).await?);
         drop(self.pods().delete(name, &DeleteParams::default()).await?);
         Ok(())
     }
 
-    /// A pod with this grace period, that ends when it is [let go](Self::let_go).
-    pub(super) async fn add_slow_pod(&self, name: &str, grace_period: u32) -> Result<()> {
+    /// A pod with this grace period, in seconds, that ends when its finalizer is removed; and its version.
+    pub(super) async fn add_slow_pod(&self, name: &str, grace_period: i64) -> Result<String> {
         let metadata = json!({ "finalizers": ["example.com/slow"] });
         self.add(
             name,
@@ -172,7 +183,7 @@ impl<'a> Workload<'a> {
         // Admission learns of a new class by a watch of its own.
         wait::until(&format!("the pod {name} of {class}"), TIMEOUT, || async {
             let added = self.add(name, json!({}), json!({ "priorityClassName": class }));
-            added.await.map(Some)
+            added.await.map(|_| Some(()))
         })
         .await
     }
@@ -197,32 +208,13 @@ impl<'a> Workload<'a> {
 
     /// As an admission policy does it: 403.
     pub(super) async fn deny_eviction_of(&self, pod: &str) -> Result<()> {
-        let policy = json!({
-            "metadata": { "name": pod },
-            "spec": {
-                "matchConstraints": { "resourceRules": [{
-                    "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods/eviction"],
-                }] },
-                "validations": [{
-                    "expression": format!("request.name != '{pod}'"),
-                    "message": format!("{pod} is busy"),
-                    "reason": "Forbidden",
-                }],
-            },
-        });
-        let base = "/apis/admissionregistration.k8s.io/v1";
-        drop(
-            self.create(&format!("{base}/validatingadmissionpolicies"), &policy)
-                .await?,
-        );
-        let binding = json!({
-            "metadata": { "name": pod },
-            "spec": { "policyName": pod, "validationActions": ["Deny"] },
-        });
-        drop(
-            self.create(&format!("{base}/validatingadmissionpolicybindings"), &binding)
-                .await?,
-        );
+        let rule = Rule {
+            operation: "CREATE",
+            resource: "pods/eviction",
+            expression: &format!("request.name != '{pod}'"),
+            message: &format!("{pod} is busy"),
+        };
+        admission_policy::create(&self.client, pod, &rule).await?;
         self.wait_refused(pod).await
     }
 
@@ -257,13 +249,12 @@ impl<'a> Workload<'a> {
     }
 
     pub(super) async fn allow_evictions(&self, pods: [&str; 2]) -> Result<()> {
-        let base = "/apis/admissionregistration.k8s.io/v1";
-        self.delete(&format!("{base}/validatingadmissionpolicybindings/{}", pods[0]))
-            .await?;
-        self.delete(&format!("{base}/validatingadmissionpolicies/{}", pods[0]))
-            .await?;
-        self.delete(&format!("{base}/validatingwebhookconfigurations/{}", pods[1]))
-            .await
+        admission_policy::remove(&self.client, pods[0]).await?;
+        self.delete(&format!(
+            "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/{}",
+            pods[1]
+        ))
+        .await
     }
 
     pub(super) async fn evict_with_uid(&self, pod: &str, uid: &str) -> Result<u16> {
@@ -319,7 +310,9 @@ impl<'a> Workload<'a> {
                 .await?,
         );
         self.wait_gone(name).await?;
-        self.add(name, json!({}), json!({ "nodeName": node })).await
+        self.add(name, json!({}), json!({ "nodeName": node }))
+            .await
+            .map(drop)
     }
 }
 

@@ -1,0 +1,54 @@
+//! Admission policies as other projects bring them: they refuse something to everybody, with 403, until they are removed.
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
+use kube::api::{DeleteParams, PostParams};
+use kube::{Api, Client};
+use serde_json::json;
+
+/// What a policy looks at, and what it wants to be true of it.
+pub(crate) struct Rule<'a> {
+    pub(crate) operation: &'a str,
+    pub(crate) resource: &'a str,
+    /// CEL.
+    pub(crate) expression: &'a str,
+    pub(crate) message: &'a str,
+}
+
+/// Creates the policy; the API server takes a moment to follow it.
+pub(crate) async fn create(client: &Client, name: &str, rule: &Rule<'_>) -> Result<()> {
+    let policy: ValidatingAdmissionPolicy = serde_json::from_value(json!({
+        "metadata": { "name": name },
+        "spec": {
+            "matchConstraints": { "resourceRules": [{
+                "apiGroups": [""], "apiVersions": ["v1"], "operations": [rule.operation], "resources": [rule.resource],
+            }] },
+            "validations": [{ "expression": rule.expression, "message": rule.message, "reason": "Forbidden" }],
+        },
+    }))?;
+    let binding: ValidatingAdmissionPolicyBinding = serde_json::from_value(json!({
+        "metadata": { "name": name },
+        "spec": { "policyName": name, "validationActions": ["Deny"] },
+    }))?;
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
+    let created = policies.create(&PostParams::default(), &policy).await;
+    drop(created.with_context(|| format!("failed to create the policy {name}"))?);
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client.clone());
+    let created = bindings.create(&PostParams::default(), &binding).await;
+    created
+        .map(drop)
+        .with_context(|| format!("failed to bind the policy {name}"))
+}
+
+pub(crate) async fn remove(client: &Client, name: &str) -> Result<()> {
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client.clone());
+    let removed = bindings.delete(name, &DeleteParams::default()).await;
+    drop(removed.with_context(|| format!("failed to unbind the policy {name}"))?);
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
+    let removed = policies.delete(name, &DeleteParams::default()).await;
+    removed
+        .map(drop)
+        .with_context(|| format!("failed to delete the policy {name}"))
+}

@@ -1,0 +1,171 @@
+//! Pods that leave in a way of their own: without their DaemonSet, with their whole namespace, and in the time that they are given.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use cordonhold_tests::control_plane::ControlPlane;
+use cordonhold_tests::wait;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, WatchParams};
+use kube::core::WatchEvent;
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use super::workload::{TIMEOUT, Workload};
+use crate::admission_policy::{self, Rule};
+use crate::cluster::on_fleet;
+use crate::fleet::Site;
+
+/// As kubectl's, with `--force`: nothing would put such a pod back.
+#[test]
+fn a_pod_whose_daemon_set_is_gone_is_evicted_and_others_of_daemon_sets_stay() -> Result<()> {
+    on_fleet(async |plane| {
+        let site = Site::new(plane, "drain-orphan", &[]).await?;
+        let workload = Workload::new(plane, &site);
+        // The garbage collector deletes an orphan too, unless it cannot ask for the owner: of this version there are none any more.
+        let owner = json!({
+            "apiVersion": "apps/v1beta2", "kind": "DaemonSet", "name": "gone", "uid": "gone", "controller": true,
+        });
+        let _version = workload
+            .add("drain-orphan", json!({ "ownerReferences": [owner] }), json!({}))
+            .await?;
+        // Its pod is of a DaemonSet that exists.
+        let stays = site.machine.agent_pod_uid().await?;
+        ensure!(stays.is_some(), "the agent has no pod");
+        site.machine.request_reboot()?;
+        site.reboots_once_and_is_given_back().await?;
+        ensure!(
+            evictions_of(plane, "drain-orphan")? >= 1,
+            "the orphan was not evicted"
+        );
+        workload.wait_gone("drain-orphan").await?;
+        ensure!(
+            site.machine.agent_pod_uid().await? == stays,
+            "the agent's pod was evicted"
+        );
+        Ok(())
+    })
+}
+
+/// How many evictions of this pod the agents asked for and got.
+fn evictions_of(plane: &ControlPlane, pod: &str) -> Result<usize> {
+    let path = format!("/pods/{pod}/eviction");
+    let asked = plane.requests_of_agents()?;
+    Ok(asked
+        .iter()
+        .filter(|asked| asked.uri.contains(&path) && asked.code == Some(201))
+        .count())
+}
+
+/// The API server forbids evictions there; the namespace's own deletion takes the pod.
+#[test]
+fn a_pod_of_a_namespace_that_is_being_deleted_is_waited_for() -> Result<()> {
+    on_fleet(async |plane: &'static ControlPlane| {
+        let name = "drain-ending";
+        let site = Site::new(plane, name, &[]).await?;
+        let workload = Workload::new(plane, &site);
+        let namespaces: Api<Namespace> = Api::all(plane.client());
+        let namespace: Namespace = serde_json::from_value(json!({ "metadata": { "name": name } }))?;
+        let created = namespaces.create(&PostParams::default(), &namespace).await;
+        drop(created.context("failed to create a namespace")?);
+        let pods: Api<Pod> = Api::namespaced(plane.client(), name);
+        wait::until("a pod in the new namespace", TIMEOUT, || async {
+            let created = pods.create(&PostParams::default(), &workload.pod(name)?).await;
+            Ok(Some(created.map(drop)?))
+        })
+        .await?;
+        keep(plane, &pods, name).await?;
+        let deleted = namespaces.delete(name, &DeleteParams::default()).await;
+        drop(deleted.context("failed to delete a namespace")?);
+
+        site.machine.request_reboot()?;
+        let text = workload.wait_progress("blocked by").await?;
+        let expected = "0 gone, 1 left; blocked by its namespace is being deleted, and it with it; waiting for pods drain-ending/drain-ending";
+        ensure!(text == expected, "{text}");
+        ensure!(evictions_of(plane, name)? == 0, "it was evicted");
+        let pod = pods.get(name).await.context("the pod has gone")?;
+        ensure!(pod.metadata.deletion_timestamp.is_none(), "{pod:?}");
+        admission_policy::remove(&plane.client(), name).await?;
+        // As the namespace controller does, whose next try may be a minute away.
+        wait::until("the pod to be deleted", TIMEOUT, || async {
+            Ok(Some(pods.delete(name, &DeleteParams::default()).await.map(drop)?))
+        })
+        .await?;
+        site.reboots_once_and_is_given_back().await
+    })
+}
+
+/// A policy that lets nobody delete this pod, in force.
+async fn keep(plane: &ControlPlane, pods: &Api<Pod>, name: &str) -> Result<()> {
+    let rule = Rule {
+        operation: "DELETE",
+        resource: "pods",
+        expression: &format!("oldObject.metadata.name != '{name}'"),
+        message: &format!("{name} stays"),
+    };
+    admission_policy::create(&plane.client(), name, &rule).await?;
+    wait::until(&format!("the policy {name}"), TIMEOUT, || async {
+        match pods.delete(name, &DeleteParams::default().dry_run()).await {
+            Err(kube::Error::Api(status)) if status.code == 403 => Ok(Some(())),
+            other => Ok(other.map(|_| None)?),
+        }
+    })
+    .await
+}
+
+#[test]
+fn the_grace_period_is_the_flags_or_the_pods_own() -> Result<()> {
+    on_fleet(async |plane| {
+        let given = async |name: &str, argument: &str| -> Result<i64> {
+            let site = Site::new(plane, name, &[argument]).await?;
+            let workload = Workload::new(plane, &site);
+            let version = workload.add_slow_pod(name, OWN_SECONDS).await?;
+            site.machine.request_reboot()?;
+            let given = grace_period(plane, name, &version).await?;
+            let pods: Api<Pod> = Api::default_namespaced(plane.client());
+            let let_go = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+            drop(pods.patch(name, &PatchParams::default(), &let_go).await?);
+            site.reboots_once_and_is_given_back().await?;
+            Ok(given)
+        };
+        let (own, flag, none) = futures_util::try_join!(
+            given("drain-grace-own", "--drain-grace-period=-1"),
+            given("drain-grace", "--drain-grace-period=7"),
+            given("drain-grace-none", "--drain-grace-period=0"),
+        )?;
+        ensure!((own, flag, none) == (OWN_SECONDS, 7, 0), "{own}, {flag}, {none}");
+        Ok(())
+    })
+}
+
+const OWN_SECONDS: i64 = 25;
+
+/// What the first version of this pod that is being deleted says. The fake kubelet, which ends pods at once, writes the next.
+async fn grace_period(plane: &ControlPlane, name: &str, version: &str) -> Result<i64> {
+    let pods: Api<Pod> = Api::default_namespaced(plane.client());
+    let params = WatchParams::default().fields(&format!("metadata.name={name}"));
+    let events = pods
+        .watch(&params, version)
+        .await
+        .context("failed to watch a pod")?;
+    let mut events = events.boxed();
+    let first = async {
+        while let Some(event) = events.try_next().await? {
+            if let WatchEvent::Modified(pod) = event
+                && pod.metadata.deletion_timestamp.is_some()
+            {
+                return pod
+                    .metadata
+                    .deletion_grace_period_seconds
+                    .with_context(|| format!("{} has no grace period", pod.name_any()));
+            }
+        }
+        anyhow::bail!("the watch of {name} ended")
+    };
+    tokio::time::timeout(GRACE_TIMEOUT, first)
+        .await
+        .with_context(|| format!("{name} was not evicted in {GRACE_TIMEOUT:?}"))?
+}
+
+const GRACE_TIMEOUT: Duration = Duration::from_mins(2);
