@@ -1,7 +1,8 @@
 //! The pool at the start: whether this Node is of it, and of no other.
 //!
 //! Each pool has a lock of its own, so a Node of two would be counted by one and rebooted beside the other.
-//! Another pool is seen by the selector that its agents leave on its Lease; on a DaemonSet there is none.
+//! Another pool is seen by the selector that its agents leave on its Lease. On a DaemonSet there is none:
+//! pools of one annotation share its budget, and those of different annotations are left to whoever sets them up.
 
 use cordonhold_shared::Reading;
 use cordonhold_shared::carrier::{Carrier, CarrierView};

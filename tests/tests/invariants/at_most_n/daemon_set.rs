@@ -109,6 +109,40 @@ fn the_lock_moves_with_kureds_daemon_set() -> Result<()> {
     })
 }
 
+/// There the record is the budget, and a pool's selector is not: no Node can be counted in one and missed in another.
+#[test]
+fn pools_that_lock_on_one_daemon_set_share_its_budget_though_they_overlap() -> Result<()> {
+    alone(async || {
+        let plane = ControlPlane::start(Options { nodes: 2 }).await?;
+        drop(install(&plane, &manifests("overlays/lock-on-daemonset")).await?);
+        let kured = Kured::install(&plane).await?;
+        let mut sites = Vec::new();
+        for (name, pool, selector) in [
+            ("node-0", "a", "kubernetes.io/os"),
+            ("node-1", "b", "kubernetes.io/os=linux"),
+        ] {
+            let mut site = Site::without_agent(&plane, name).await?;
+            site.add_blocked_pod(&format!("blocked-{name}")).await?;
+            site.machine.request_reboot()?;
+            let (pool, selector) = (format!("--pool={pool}"), format!("--pool-selector={selector}"));
+            site.start_agent(&["--lock-on=daemonset", "--concurrency=1", &pool, &selector])
+                .await?;
+            sites.push(site);
+        }
+        let (one, other) = first_of(&sites[0], &sites[1]).await?;
+        let line = other.wait_event("lock_held").await?;
+        ensure!(line["by"] == one.name(), "{line}");
+        drop(other.wait_phase(Phase::Wanted).await?);
+        ensure!(kured.owners().await? == [one.name()]);
+        one.unblock_pod(&format!("blocked-{}", one.name())).await?;
+        one.reboots_once_and_is_given_back().await?;
+        drop(other.wait_phase(Phase::Draining).await?);
+        ensure!(kured.owners().await? == [other.name()]);
+        other.unblock_pod(&format!("blocked-{}", other.name())).await?;
+        other.reboots_once_and_is_given_back().await
+    })
+}
+
 /// kured's DaemonSet, and its writes of the lock.
 struct Kured {
     daemon_sets: Api<DaemonSet>,
