@@ -45,8 +45,12 @@ enum ExplainError {
     Runtime(#[source] std::io::Error),
     #[error(transparent)]
     Client(client::ClientError),
-    #[error("failed to get node {node}: {why}: check its name, and that the kubeconfig's user may get nodes")]
-    Node { node: String, why: String },
+    #[error("failed to get node {node}: {why}: {fix}")]
+    Node {
+        node: String,
+        why: String,
+        fix: &'static str,
+    },
     #[error("failed to ask who the kubeconfig's user is: {why}: name a user with --as")]
     Whoami { why: String },
 }
@@ -106,9 +110,8 @@ async fn explained(
         kured_lock: args.kured_lock.as_deref().map(|text| locks(policy, text)),
     };
     let now = args.at.unwrap_or_else(Timestamp::now);
-    let cases = sources.cases(request, policy, now).await;
-    let is_denied = cases.iter().any(|case| case.verdict.outcome == Outcome::Deny);
-    (render(request, policy, &cases), is_denied)
+    let told = sources.told(request, policy, now).await;
+    (render(request, policy, &told), told.is_denied())
 }
 
 async fn connect(args: &ExplainArgs) -> Result<Client, ExplainError> {
@@ -153,20 +156,34 @@ fn from_file(path: &Path, policy: &Policy) -> Result<Request, ExplainError> {
 
 /// What `kubectl uncordon` asks for.
 async fn uncordon(args: &ExplainArgs, name: &str, client: &Client) -> Result<Request, ExplainError> {
-    let failed = |why| ExplainError::Node {
+    let failed = |why, fix| ExplainError::Node {
         node: name.to_owned(),
         why,
+        fix,
     };
     let request = kube::core::Request::new("/api/v1/nodes")
         .get(name, &kube::api::GetParams::default())
-        .map_err(|error| failed(exit::one_line(&error)))?;
+        .map_err(|error| failed(exit::one_line(&error), NAME_A_NODE))?;
     let old: NodeView = client
         .request(request)
         .await
-        .map_err(|error| failed(client::explain(&error)))?;
+        .map_err(|error| failed(client::explain(&error), fix(&error)))?;
     let mut new = old.clone();
     new.spec.unschedulable = false;
     Ok(Request::update(requester(args, client).await?, old, new))
+}
+
+const NAME_A_NODE: &str = "name one that kubectl get nodes lists";
+
+/// What to do where a Node cannot be had.
+fn fix(error: &kube::Error) -> &'static str {
+    match error {
+        kube::Error::Api(status) if status.code == 404 => NAME_A_NODE,
+        kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
+            "give a --kubeconfig whose user may get nodes"
+        }
+        _ => "check that the server of the --kubeconfig can be reached from here",
+    }
 }
 
 async fn requester(args: &ExplainArgs, client: &Client) -> Result<Requester, ExplainError> {
@@ -221,100 +238,147 @@ struct Case {
     verdict: Verdict,
 }
 
+/// The verdict; or one for each answer to what nobody could be asked.
+#[derive(Default)]
+struct Told {
+    cases: Vec<Case>,
+    /// Why a question got no answer. The webhook asks as its own ServiceAccount, so it may get one.
+    failures: Vec<String>,
+}
+
+impl Told {
+    /// Or may be.
+    fn is_denied(&self) -> bool {
+        self.cases
+            .iter()
+            .any(|case| case.verdict.outcome == Outcome::Deny)
+    }
+}
+
 impl Sources {
-    /// The verdict; or one for each answer to what nobody could be asked.
-    async fn cases(&self, request: &Request, policy: &Policy, now: Timestamp) -> Vec<Case> {
-        let mut cases = Vec::new();
+    async fn told(&self, request: &Request, policy: &Policy, now: Timestamp) -> Told {
+        let mut told = Told::default();
         let mut open = vec![(Facts::default(), Vec::new())];
         while let Some((mut facts, assumptions)) = open.pop() {
             match admission::decide(request, &facts, policy, now) {
-                Decision::Verdict(verdict) => cases.push(Case { assumptions, verdict }),
+                Decision::Verdict(verdict) => told.cases.push(Case { assumptions, verdict }),
                 // A watch can only deny sooner what the lock itself denies.
                 Decision::Need(Fact::WatchedKuredLock) => {
                     facts.watched_kured_lock = Known::Failed("nothing is watched".to_owned());
                     open.push((facts, assumptions));
                 }
                 Decision::Need(Fact::Override) => {
-                    for (answer, told) in self.may_override(request).await {
+                    let asked = self.may_override(request).await;
+                    for (answer, assumption) in answers(asked, either_right(request), &mut told.failures) {
                         let facts = Facts {
-                            may_override: answer,
+                            may_override: Known::Is(answer),
                             ..facts.clone()
                         };
-                        open.push((facts, with(&assumptions, told)));
+                        open.push((facts, with(&assumptions, assumption)));
                     }
                 }
                 Decision::Need(Fact::KuredLock) => {
-                    for (answer, told) in self.kured_lock(request, policy).await {
+                    let asked = self.kured_lock().await;
+                    let either = either_lock(request, policy);
+                    for (answer, assumption) in answers(asked, either, &mut told.failures) {
                         let facts = Facts {
-                            kured_lock: answer,
+                            kured_lock: Known::Is(answer),
                             ..facts.clone()
                         };
-                        open.push((facts, with(&assumptions, told)));
+                        open.push((facts, with(&assumptions, assumption)));
                     }
                 }
             }
         }
-        cases
+        told
     }
 
-    /// The answer, or both.
-    async fn may_override(&self, request: &Request) -> Vec<(Known<bool>, Option<String>)> {
-        if let Some(answer) = self.may_override {
-            return vec![(Known::Is(answer), None)];
+    async fn may_override(&self, request: &Request) -> Known<bool> {
+        match (self.may_override, &self.lookup) {
+            (Some(answer), _) => Known::Is(answer),
+            (None, Some(lookup)) => {
+                let node = request.node().map(NodeView::name).unwrap_or_default();
+                lookup.may_override(&request.requester, node).await
+            }
+            (None, None) => Known::Unasked,
         }
-        let requester = &request.requester;
-        if let Some(lookup) = &self.lookup {
-            let node = request.node().map(NodeView::name).unwrap_or_default();
-            return vec![(lookup.may_override(requester, node).await, None)];
-        }
-        let (verb, resource, group) = (keys::OVERRIDE_VERB, keys::OVERRIDE_RESOURCE, keys::OVERRIDE_GROUP);
-        let told = |word: &str| format!("{} {word} the verb {verb} on {resource}.{group}", requester.user);
-        vec![
-            (Known::Is(false), Some(told("does not have"))),
-            (Known::Is(true), Some(told("has"))),
-        ]
     }
 
-    /// The lock, or one that names the Node and none.
-    async fn kured_lock(&self, request: &Request, policy: &Policy) -> Vec<(Known<Locks>, Option<String>)> {
-        if let Some(locks) = &self.kured_lock {
-            return vec![(Known::Is(locks.clone()), None)];
+    async fn kured_lock(&self) -> Known<Locks> {
+        match (&self.kured_lock, &self.lookup) {
+            (Some(locks), _) => Known::Is(locks.clone()),
+            (None, Some(lookup)) => lookup.kured_lock().await,
+            (None, None) => Known::Unasked,
         }
-        if let Some(lookup) = &self.lookup {
-            return vec![(lookup.kured_lock().await, None)];
-        }
-        let node = request.node().map(NodeView::name).unwrap_or_default();
-        let naming = json!({ "nodeID": node }).to_string();
-        vec![
-            (
-                Known::Is(Locks::new()),
-                Some(format!("kured's lock does not name node {node}")),
-            ),
-            (
-                Known::Is(locks(policy, &naming)),
-                Some(format!("kured's lock names node {node}")),
-            ),
-        ]
     }
+}
+
+/// The answer; or, where there is none, each that there could be, and what it takes for given.
+fn answers<T>(
+    asked: Known<T>,
+    either: [(T, String); 2],
+    failures: &mut Vec<String>,
+) -> Vec<(T, Option<String>)> {
+    match asked {
+        Known::Is(answer) => return vec![(answer, None)],
+        Known::Failed(why) => failures.push(why),
+        Known::Unasked => {}
+    }
+    either
+        .into_iter()
+        .map(|(answer, assumption)| (answer, Some(assumption)))
+        .collect()
+}
+
+/// Without the right to cancel, and with it.
+fn either_right(request: &Request) -> [(bool, String); 2] {
+    let (verb, resource, group) = (keys::OVERRIDE_VERB, keys::OVERRIDE_RESOURCE, keys::OVERRIDE_GROUP);
+    let told = |word: &str| {
+        let user = &request.requester.user;
+        format!("{user} {word} the verb {verb} on {resource}.{group}")
+    };
+    [(false, told("does not have")), (true, told("has"))]
+}
+
+/// No lock, and one that names the Node.
+fn either_lock(request: &Request, policy: &Policy) -> [(Locks, String); 2] {
+    let node = request.node().map(NodeView::name).unwrap_or_default();
+    let naming = json!({ "nodeID": node }).to_string();
+    [
+        (Locks::new(), format!("kured's lock does not name node {node}")),
+        (locks(policy, &naming), format!("kured's lock names node {node}")),
+    ]
 }
 
 fn with(assumptions: &[String], told: Option<String>) -> Vec<String> {
     assumptions.iter().cloned().chain(told).collect()
 }
 
-fn render(request: &Request, policy: &Policy, cases: &[Case]) -> String {
+fn render(request: &Request, policy: &Policy, told: &Told) -> String {
     let mut text = String::new();
     // Writing into a String cannot fail, here and below.
     writeln!(text, "{} by {}", what(&request.operation), request.requester.user).unwrap_or_default();
-    for case in cases {
+    for case in &told.cases {
         if !case.assumptions.is_empty() {
             write!(text, "\nIf {}:\n", case.assumptions.join(", and ")).unwrap_or_default();
         }
         text.push_str(&verdict(&case.verdict, policy));
     }
-    if cases.len() > 1 {
+    for why in &told.failures {
+        writeln!(
+            text,
+            "\nUnknown here, though the webhook's own ServiceAccount may know: {why}"
+        )
+        .unwrap_or_default();
+    }
+    if told.cases.len() > 1 {
         text.push_str(
-            "\nWhich of them holds, the cluster knows: give --kubeconfig, or --may-override and --kured-lock.\n",
+            "\nWhich of them holds, the cluster knows: give a --kubeconfig whose user may ask, or --may-override and --kured-lock.\n",
+        );
+    }
+    if told.is_denied() {
+        text.push_str(
+            "\nNot looked at: the matchConditions of the webhook's configuration. What they keep from the webhook passes.\n",
         );
     }
     text
@@ -359,20 +423,19 @@ fn verdict(verdict: &Verdict, policy: &Policy) -> String {
 /// The request in a few words.
 fn what(operation: &Operation) -> String {
     match operation {
-        Operation::UpdateNode { old, new } => {
+        Operation::UpdateNode { old, .. } => {
             let effect = trail::effect(operation);
             let effect = if effect.is_empty() {
-                "nothing that is guarded".to_owned()
+                "nothing that is guarded"
             } else {
-                effect
+                &effect
             };
-            if old.spec.unschedulable == new.spec.unschedulable && !old.spec.unschedulable {
-                return format!(
-                    "update of node {}, which is not cordoned: changes {effect}",
-                    old.name()
-                );
-            }
-            format!("update of node {}: changes {effect}", old.name())
+            let state = if old.spec.unschedulable {
+                ""
+            } else {
+                ", which is not cordoned"
+            };
+            format!("update of node {}{state} ({effect})", old.name())
         }
         Operation::DeleteNode { old } => format!("delete of node {}", old.name()),
         Operation::UpdateDaemonSet(LockEdit { namespace, name, .. }) => {

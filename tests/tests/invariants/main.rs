@@ -17,6 +17,7 @@ mod crashes;
 mod daemonset;
 mod drain;
 mod evidence;
+mod explain;
 mod held_stays_cordoned;
 mod idle;
 mod manifests;

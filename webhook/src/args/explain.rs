@@ -12,6 +12,7 @@ use super::PolicyArgs;
 /// Give it an `AdmissionReview` as JSON, or the name of a Node for a plain uncordon of it as it is now.
 /// The flags of the server that decide mean the same here: give those that the server has.
 /// Where a lookup can be neither made nor taken from a flag, both outcomes are told.
+/// The `matchConditions` of the webhook's configuration are not looked at: what they keep from the webhook passes.
 ///
 /// Ends with 0 where the request passes, 1 where it is denied or may be, 2 where the input cannot be used.
 #[derive(Clone, Debug, Parser)]

@@ -46,7 +46,7 @@ fn a_denial_is_told_with_its_rule_its_hold_and_the_way_out() {
     let (text, is_denied) = told(&held(true), &held(false), &[]);
     assert!(is_denied);
     for part in [
-        "update of node n: changes uncordon by somebody",
+        "update of node n (uncordon) by somebody",
         "verdict: denied",
         "reason:  held",
         "rule:    an uncordon of a held Node",
@@ -55,6 +55,7 @@ fn a_denial_is_told_with_its_rule_its_hold_and_the_way_out() {
         "phase:   delaying",
         "age:     300s",
         "kubectl annotate --overwrite node n cordonhold.dev/cancel='2026-01-01T00:00:00Z <your reason>'",
+        "Not looked at: the matchConditions",
     ] {
         assert!(text.contains(part), "{part} in {text}");
     }

@@ -5,8 +5,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use cordonhold_shared::hold::Phase;
 use cordonhold_shared::keys;
+use cordonhold_tests::install::manifests;
 use cordonhold_tests::wait;
 use cordonhold_tests::webhook::{Mode, Protection};
+use kube::Client;
 use serde_json::json;
 
 use crate::cluster::{Cluster, alone};
@@ -57,6 +59,59 @@ fn a_node_that_kureds_lock_names() -> Result<()> {
                 .await?,
         );
         a_mark_is_flagged(&cluster, &other).await
+    })
+}
+
+/// `--protect-kured=marks`: a mark by itself denies, whoever removes it ends that, and the lock says nothing.
+#[test]
+fn marks_alone_hold_where_the_lock_is_not_read() -> Result<()> {
+    alone(async || {
+        let cluster = Cluster::start_with(
+            &manifests("overlays/protect-kured"),
+            Mode::Enforce,
+            Protection::OwnHolds,
+            &["--protect-kured=marks"],
+        )
+        .await?;
+        let kured = Kured::install(&cluster).await?;
+        let named = Subject::new(&cluster, "marks-named").await?;
+        kured
+            .set_lock(keys::KURED_LOCK, Some(&entry("marks-named").to_string()))
+            .await?;
+        is_cordoned_and_passes(&named, &cluster.controller, "not-held").await?;
+        let marked = Subject::new(&cluster, "marks-marked").await?;
+        for key in [keys::KURED_REBOOT_IN_PROGRESS, keys::KURED_V2_REBOOT_IN_PROGRESS] {
+            let mark = annotate(key, Some("2026-01-01T00:00:00Z"));
+            drop(marked.passes(&cluster.admin, Write::Merge, &mark).await?);
+            is_cordoned_and_denied(&marked, "kured-marked").await?;
+            let answer = marked
+                .is_denied(&cluster.admin, Write::Strategic, &uncordon(), "kured-marked")
+                .await?;
+            let message = answer.message();
+            ensure!(
+                message.contains("marks-marked") && message.contains(key),
+                "{message}"
+            );
+            drop(
+                marked
+                    .passes(&cluster.admin, Write::Merge, &annotate(key, None))
+                    .await?,
+            );
+            is_cordoned_and_passes(&marked, &cluster.controller, "not-held").await?;
+        }
+        let mark = annotate(keys::KURED_REBOOT_IN_PROGRESS, Some("x"));
+        drop(marked.passes(&cluster.admin, Write::Merge, &mark).await?);
+        drop(marked.passes(&cluster.admin, Write::Merge, &cordon()).await?);
+        let elsewhere = Kured::impersonation().on_node("marks-named");
+        let elsewhere = cluster.plane.client_as(&elsewhere).await?;
+        drop(
+            marked
+                .is_denied(&elsewhere, Write::Strategic, &uncordon(), "kured-marked")
+                .await?,
+        );
+        // Tokens before Kubernetes 1.32 carry no node, and then the webhook is asked.
+        let itself = cluster.plane.client_as(&Kured::impersonation()).await?;
+        is_cordoned_and_passes(&marked, &itself, "kured-owner").await
     })
 }
 
@@ -371,6 +426,19 @@ async fn is_cordoned_and_denied(subject: &Subject<'_>, reason: &str) -> Result<(
         subject
             .is_denied(&cluster.controller, Write::Strategic, &uncordon(), reason)
             .await?,
+    );
+    Ok(())
+}
+
+async fn is_cordoned_and_passes(subject: &Subject<'_>, client: &Client, reason: &str) -> Result<()> {
+    let cluster = subject.cluster;
+    drop(subject.passes(&cluster.admin, Write::Merge, &cordon()).await?);
+    let length = cluster.log_length();
+    drop(subject.can_be_uncordoned(client).await?);
+    let decision = cluster.decision_since(length, &subject.name).await?;
+    ensure!(
+        decision["verdict"] == "allow" && decision["reason"] == reason,
+        "{decision}"
     );
     Ok(())
 }
