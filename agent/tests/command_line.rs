@@ -22,16 +22,34 @@ fn refusal(words: &[&str], variables: &[(&str, &str)]) -> String {
     said
 }
 
+/// Each whose value is checked: a wrong one is named, unless the command line has the flag.
 #[test]
-fn d24_variables_are_those_of_the_process_and_the_command_line_beats_them() {
-    let said = refusal(&["--node-id=n"], &[("KURED_PERIOD", "5")]);
-    assert!(
-        said.contains("KURED_PERIOD: ") && said.contains("lacks a unit"),
-        "{said}"
-    );
-    // The command line's period counts, so what is missing is said next.
-    let said = refusal(&["--period=1h"], &[("KURED_PERIOD", "5")]);
-    assert!(said.contains("KURED_NODE_ID"), "{said}");
+fn d24_every_variable_of_kured_is_read_from_the_process_and_beaten_by_its_flag() {
+    let mut checked = 0;
+    for line in include_str!("kured-flags.tsv").lines() {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let &[name, kind, default, _] = &fields[..] else {
+            continue;
+        };
+        if kind == "string" {
+            continue;
+        }
+        let variable = format!("KURED_{}", name.to_uppercase().replace('-', "_"));
+        let wrong = [(variable.as_str(), "(")];
+        let said = refusal(&["--node-id=n"], &wrong);
+        assert!(said.contains(&format!(": {variable}: ")), "{said}");
+        checked += 1;
+        // It has no default that could be given: an empty selector is refused.
+        if kind == "stringArray" {
+            continue;
+        }
+        let said = refusal(&[&format!("--{name}={default}")], &wrong);
+        assert!(
+            said.contains("KURED_NODE_ID") && !said.contains(&variable),
+            "{said}"
+        );
+    }
+    assert_eq!(checked, 20);
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub struct ReturnConfig {
     /// Write kured's annotations on the Node: weave.works/kured-reboot-in-progress and weave.works/kured-most-recent-reboot-needed
     #[arg(long, env = "KURED_ANNOTATE_NODES", value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, value_parser = value::boolean)]
     pub annotate_nodes: bool,
-    /// Labels put on the Node before it is cordoned, as key=value; repeated or comma separated
+    /// Labels put on the Node as it is cordoned, as key=value; repeated or comma separated
     #[arg(long, env = "KURED_PRE_REBOOT_NODE_LABELS", value_name = "LABELS", value_parser = value::labels)]
     pre_reboot_node_labels: Vec<Labels>,
     /// Labels put on the Node when it is back, as key=value; repeated or comma separated

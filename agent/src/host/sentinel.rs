@@ -39,7 +39,7 @@ impl Sentinel {
         &self.path
     }
 
-    /// Whether it is there, as a regular file: kured's `test -f`.
+    /// Whether it is there, as a regular file; kured takes anything of this name.
     pub async fn is_present(&self) -> Result<bool, HostError> {
         self.look(Root::has_sentinel).await
     }

@@ -1,4 +1,4 @@
-//! kured's arguments start this agent unchanged, and mean what they mean in kured. Defects are named as in its own tracker or sources.
+//! kured's arguments start this agent unchanged, and mean what they mean in kured. `KURED.md` tells its defects by number.
 
 use std::collections::BTreeMap;
 
@@ -110,6 +110,121 @@ fn kured_s_chart_with_all_its_defaults_starts_this_agent_unchanged() {
     }
     let config = config(&words.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
+/// A flag for each value that kured's chart can set, in its order: name and value.
+const CHART: &[(&str, &str)] = &[
+    ("ds-name", "reboots"),
+    ("ds-namespace", "ops"),
+    ("metrics-host", "0.0.0.0"),
+    ("metrics-port", "9102"),
+    ("lock-ttl", "30m"),
+    ("lock-release-delay", "5m"),
+    ("alert-filter-regexp", "^(RebootRequired|Watchdog)$"),
+    ("alert-firing-only", "true"),
+    ("alert-filter-match-only", "true"),
+    ("blocking-pod-selector", "runtime=long,cost=expensive"),
+    ("blocking-pod-selector", "name=temperamental"),
+    ("end-time", "5pm"),
+    ("lock-annotation", "example.com/lock"),
+    ("period", "1m"),
+    ("drain-grace-period", "30"),
+    ("drain-pod-selector", "!stays"),
+    ("drain-delay", "10s"),
+    ("drain-timeout", "1h30m"),
+    ("skip-wait-for-delete-timeout", "60"),
+    ("prometheus-url", "http://prometheus.monitoring.svc:9090/prefix"),
+    ("reboot-days", "mon"),
+    ("reboot-days", "Tuesday"),
+    ("pre-reboot-node-labels", "example.com/reboot=soon"),
+    ("post-reboot-node-labels", "example.com/reboot=done"),
+    ("reboot-sentinel", "/sentinel/restart-required"),
+    (
+        "reboot-sentinel-command",
+        "sh -c \"needs-restarting -r; [ $? -eq 1 ]\"",
+    ),
+    ("reboot-command", "/usr/bin/systemctl reboot"),
+    ("reboot-delay", "90s"),
+    ("reboot-method", "signal"),
+    ("reboot-signal", "40"),
+    ("slack-channel", "#reboots"),
+    ("slack-hook-url", "https://hooks.slack.com/services/A/B/C"),
+    ("slack-username", "reboots"),
+    ("notify-url", "slack://xoxb:token@channel?botname=reboots"),
+    ("message-template-drain", "Drain of %s begins"),
+    ("message-template-reboot", "%s reboots"),
+    ("message-template-uncordon", "%s is back: 100%%"),
+    ("start-time", "9am"),
+    ("time-zone", "America/Los_Angeles"),
+    ("annotate-nodes", "true"),
+    ("prefer-no-schedule-taint", "weave.works/kured-node-reboot"),
+    ("log-format", "json"),
+    ("concurrency", "3"),
+];
+
+/// The same as words; the chart writes `--force-reboot` alone, and the node's name is in the environment.
+fn chart(skipped: &[&str]) -> Vec<String> {
+    let set = CHART.iter().filter(|(flag, _)| !skipped.contains(flag));
+    let words = set.map(|(flag, value)| format!("--{flag}={value}"));
+    words.chain(["--force-reboot".to_owned()]).collect()
+}
+
+#[test]
+fn kured_s_chart_with_every_value_set_is_understood() {
+    for flag in kured_flags() {
+        let is_set = CHART.iter().any(|(name, _)| *name == flag.name);
+        let is_elsewhere = ["node-id", "force-reboot"].contains(&flag.name);
+        assert!(is_set != is_elsewhere, "--{}", flag.name);
+    }
+    // What is not done yet is refused by its name, and nothing else is.
+    let all = chart(&[]);
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let error = parse_words(&all, &[("KURED_NODE_ID", "n")]).unwrap_err();
+    let ArgsError::NotYet(refused) = &error else {
+        panic!("{error}")
+    };
+    let refused: Vec<&str> = refused
+        .split(", ")
+        .map(|flag| flag.trim_start_matches("--"))
+        .collect();
+    let known: Vec<&str> = not_yet::FLAGS.iter().map(|(flag, _)| *flag).collect();
+    assert_eq!(refused, known);
+    let args = args(&all);
+    assert_eq!(args.blockers.blocking_pod_selector.len(), 2);
+    assert_eq!(
+        args.notify.message_template_uncordon.render("n"),
+        "n is back: 100%"
+    );
+    assert_eq!(args.host.reboot_sentinel_command.len(), 3);
+
+    let rest = chart(&known);
+    let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
+    let Parsed::Run(config) = parse_words(&rest, &[("KURED_NODE_ID", "n")]).unwrap() else {
+        panic!("no configuration")
+    };
+    assert_eq!(
+        (config.lock.ds_namespace.as_str(), config.lock.ds_name.as_str()),
+        ("ops", "reboots")
+    );
+    assert_eq!(config.lock.lock_annotation, "example.com/lock");
+    assert_eq!(
+        config.policy.concurrency,
+        cordonhold_shared::lock::Share::Count(3)
+    );
+    assert_eq!(
+        (config.process.metrics_host.as_str(), config.process.metrics_port),
+        ("0.0.0.0", 9102)
+    );
+    assert_eq!(config.sentinel, PathBuf::from("/sentinel/restart-required"));
+    assert_eq!(config.timing.reboot_delay, Duration::from_secs(90));
+    assert_eq!(config.timing.drain_timeout, Some(Duration::from_secs(5400)));
+    assert_eq!(config.drain.drain_grace_period, Some(30));
+    assert!(config.policy.force_reboot && config.policy.delays_release);
+    let signs = &config.policy.signs;
+    assert!(signs.annotates && signs.soft_taint.as_deref() == Some("weave.works/kured-node-reboot"));
+    assert_eq!(signs.pre_reboot_labels.len() + signs.post_reboot_labels.len(), 2);
+    // Of the lock's TTL, and of the two flags that have no effect in kured either.
+    assert_eq!(config.warnings.len(), 3, "{:?}", config.warnings);
 }
 
 #[test]

@@ -31,7 +31,7 @@ const BETTER: &[(&str, &str)] = &[
     ),
     (
         "drain-timeout",
-        "what refuses an eviction is asked again until then; in kured its first word ends the drain",
+        "whatever refuses an eviction is asked again until then; in kured anything but a budget ends the drain at once",
     ),
     ("end-time", "`5:00pm` works, as kured's manual says"),
     (
@@ -62,7 +62,7 @@ const BETTER: &[(&str, &str)] = &[
     ),
     (
         "period",
-        "0 is refused; watches wake the agent earlier where they can",
+        "0 is refused; the first look comes at once, and watches wake the agent earlier where they can",
     ),
     (
         "post-reboot-node-labels",
@@ -77,12 +77,20 @@ const BETTER: &[(&str, &str)] = &[
         "on the node as long as it wants a reboot, removed however that ends",
     ),
     (
+        "reboot-command",
+        "where it fails the node is drained again, in kured the process ends; after a minute without failing it counts as accepted",
+    ),
+    (
         "reboot-days",
         "a list without a day is refused; in kured no reboot would ever begin",
     ),
     (
         "reboot-delay",
         "the node is watched meanwhile and checked at the end",
+    ),
+    (
+        "reboot-sentinel",
+        "a path of the host, whatever its symlinks say; a directory there asks for nothing",
     ),
     ("slack-channel", "deprecated: said to have no effect, as in kured"),
     (
