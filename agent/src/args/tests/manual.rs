@@ -31,7 +31,7 @@ const BETTER: &[(&str, &str)] = &[
     ),
     (
         "drain-timeout",
-        "whatever refuses an eviction is asked again until then; in kured anything but a budget ends the drain at once",
+        "whatever refuses an eviction is asked again until then; in kured a webhook that refuses one ends the drain at once",
     ),
     ("end-time", "`5:00pm` works, as kured's manual says"),
     (
@@ -90,7 +90,7 @@ const BETTER: &[(&str, &str)] = &[
     ),
     (
         "reboot-sentinel",
-        "a path of the host, whatever its symlinks say; a directory there asks for nothing",
+        "symlinks are resolved as on the host; a directory of that name asks for nothing",
     ),
     ("slack-channel", "deprecated: said to have no effect, as in kured"),
     (
