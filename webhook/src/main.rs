@@ -23,7 +23,8 @@ fn main() -> ExitCode {
 
 fn start(args: &Args) -> Result<(), Error> {
     crypto::install_provider().map_err(Error::Crypto)?;
-    logging::init(args.log_format).map_err(Error::Logging)?;
+    // Dropped last, so that the log has the end too.
+    let _flush = logging::init_queued(args.log_format).map_err(Error::Logging)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

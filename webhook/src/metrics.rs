@@ -5,12 +5,13 @@ use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use cordonhold_rt::logging;
 use cordonhold_shared::admission::Verdict;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder, text,
 };
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
@@ -195,6 +196,23 @@ impl Collector for KuredWatch {
     }
 }
 
+/// Lines of the log that nobody read in time; the log counts them itself.
+#[derive(Debug)]
+struct LostLines;
+
+impl Collector for LostLines {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let lost = ConstCounter::new(logging::lost_lines());
+        let metric = encoder.encode_descriptor(
+            "log_lines_lost",
+            "Lines of the log, the audit trail among them, that were never written: nobody read standard output in time",
+            None,
+            lost.metric_type(),
+        )?;
+        lost.encode(metric)
+    }
+}
+
 /// A connection that is counted as open until this is dropped.
 pub(crate) struct OpenConnection(Gauge);
 
@@ -293,6 +311,7 @@ impl Metrics {
             "Requests on both ports that got no review for an answer, by reason",
             self.rejected.clone(),
         );
+        registry.register_collector(Box::new(LostLines));
         registry.register(
             "build",
             "The version that runs",

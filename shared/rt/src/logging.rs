@@ -2,12 +2,18 @@
 //!
 //! Standard error carries only the one line of a program that could not start.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 
 use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
+
+mod queue;
+
+use queue::Queue;
+pub use queue::{Flush, lost_lines};
 
 /// Environment variable with a filter like `info` or `info,cordonhold_webhook=debug`.
 pub const FILTER_ENV: &str = "CORDONHOLD_LOG";
@@ -29,12 +35,29 @@ pub enum LoggingError {
         "{FILTER_ENV}={filter:?} is not a log filter: {source}: write one like info or info,cordonhold_webhook=debug"
     )]
     Filter { filter: String, source: ParseError },
+    #[error("failed to start the thread that writes the log")]
+    Thread(#[source] io::Error),
     #[error("logging was set up twice in one process, which is a defect of the program")]
     Twice,
 }
 
-/// Begins logging for the whole process.
+/// Begins logging for the whole process; a line is written before the call that logs it returns.
 pub fn init(format: LogFormat) -> Result<(), LoggingError> {
+    init_with(format, io::stdout)
+}
+
+/// The same, but nobody ever waits for whoever reads: lines that find a queue full are [lost and counted](lost_lines).
+pub fn init_queued(format: LogFormat) -> Result<Flush, LoggingError> {
+    let queue = Queue::start(io::stdout()).map_err(LoggingError::Thread)?;
+    let flush = Flush(queue.clone());
+    init_with(format, move || queue.clone())?;
+    Ok(flush)
+}
+
+fn init_with<W>(format: LogFormat, writer: W) -> Result<(), LoggingError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let filter = std::env::var(FILTER_ENV).unwrap_or_else(|_| DEFAULT_FILTER.to_owned());
     let filter = if filter.is_empty() {
         DEFAULT_FILTER.to_owned()
@@ -45,7 +68,7 @@ pub fn init(format: LogFormat) -> Result<(), LoggingError> {
         filter: filter.clone(),
         source,
     })?;
-    let lines = fmt::layer().with_writer(std::io::stdout);
+    let lines = fmt::layer().with_writer(writer);
     let lines = match format {
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
         LogFormat::Text => lines.with_ansi(is_colour_wanted()).boxed(),
@@ -58,5 +81,5 @@ pub fn init(format: LogFormat) -> Result<(), LoggingError> {
 
 /// Colour is for terminals, and not where <https://no-color.org> says no.
 fn is_colour_wanted() -> bool {
-    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

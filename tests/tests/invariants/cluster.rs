@@ -20,7 +20,7 @@ use tokio::sync::OnceCell;
 
 use crate::fleet::unguarded_plane;
 
-/// The webhook writes its line before it answers; this is for a slow disk.
+/// The webhook hands its line to a thread before it answers; this is for a busy machine.
 const LOG_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Clients belong to the runtime that made them, so one runtime serves every test.

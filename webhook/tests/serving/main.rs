@@ -14,6 +14,7 @@ mod client;
 mod documents;
 mod ending;
 mod http2;
+mod log;
 mod memory;
 mod port;
 mod process;

@@ -130,7 +130,7 @@ impl Webhook {
         next_line(self.log.as_mut().unwrap(), message)
     }
 
-    /// Throws the log away from now on: a full pipe would stop the webhook.
+    /// Throws the log away from now on: what nobody reads is lost.
     pub(crate) fn ignore_log(&mut self) {
         let mut log = self.log.take().unwrap();
         drop(std::thread::spawn(move || {

@@ -9,7 +9,7 @@ use cordonhold_tests::install::manifests;
 use cordonhold_tests::wait;
 use cordonhold_tests::webhook::{Mode, Protection};
 use kube::Client;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, alone};
 use crate::stock_kured::{Entry, Kured, KuredOnNode, List, is_edit_denied};
@@ -461,11 +461,12 @@ async fn passes(subject: &Subject<'_>, reason: &str) -> Result<()> {
         "{} is cordoned after an uncordon that passed",
         subject.name
     );
-    let decisions = cluster.decisions_since(length, "node", &subject.name)?;
-    let decision = decisions.last().context("no decision in the webhook's log")?;
-    ensure!(
-        decision["verdict"] == "allow" && decision["reason"] == reason && decision["kured"] == true,
-        "{decision}"
-    );
-    Ok(())
+    wait::until("its decision in the webhook's log", WATCH_TIMEOUT, || async {
+        let decisions = cluster.decisions_since(length, "node", &subject.name)?;
+        let is_it = |decision: &Value| {
+            decision["verdict"] == "allow" && decision["reason"] == reason && decision["kured"] == true
+        };
+        Ok(decisions.last().is_some_and(is_it).then_some(()))
+    })
+    .await
 }
