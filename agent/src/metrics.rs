@@ -6,11 +6,11 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::OnceLock;
 
+use cordonhold_rt::metrics;
 use cordonhold_shared::Reading;
 use cordonhold_shared::cycle::Report;
 use cordonhold_shared::hold::{self, Phase};
 use cordonhold_shared::node::NodeView;
-use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -150,9 +150,7 @@ impl Metrics {
             }
             None => self.required.clear(),
         }
-        let mut page = String::new();
-        text::encode(&mut page, &self.registry)?;
-        Ok(page)
+        metrics::page(&self.registry)
     }
 
     async fn is_required(&self) -> Option<bool> {

@@ -5,11 +5,11 @@ use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use cordonhold_rt::logging;
+use cordonhold_rt::{logging, metrics};
 use cordonhold_shared::admission::Verdict;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder, text,
+    DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder,
 };
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
@@ -391,9 +391,7 @@ impl Metrics {
 
     /// All metrics in the `OpenMetrics` text format.
     pub(crate) fn render(&self) -> Result<String, fmt::Error> {
-        let mut page = String::new();
-        text::encode(&mut page, &self.registry)?;
-        Ok(page)
+        metrics::page(&self.registry)
     }
 }
 

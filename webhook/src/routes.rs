@@ -9,6 +9,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use cordonhold_rt::metrics;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::metrics::Rejection;
@@ -88,9 +89,8 @@ async fn readyz(State(readiness): State<Arc<Readiness>>) -> Response {
 }
 
 async fn render_metrics(State(metrics): State<Arc<Metrics>>) -> Response {
-    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     match metrics.render() {
-        Ok(page) => ([(header::CONTENT_TYPE, OPEN_METRICS)], page).into_response(),
+        Ok(page) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response(),
         Err(_) => (
             StatusCode::INTERNAL_SERVER_ERROR,
             "the metrics cannot be rendered\n",

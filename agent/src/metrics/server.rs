@@ -34,7 +34,6 @@ const BUFFER_MAX: usize = 8 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
 const PLAIN: &str = "text/plain; charset=utf-8";
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Why nothing can be served.
 #[derive(Debug, thiserror::Error)]
@@ -121,7 +120,7 @@ async fn answer(method: &Method, path: &str, metrics: &Metrics) -> Response<Full
     }
     match path {
         "/metrics" => match metrics.render().await {
-            Ok(text) => page(StatusCode::OK, OPEN_METRICS, text),
+            Ok(text) => page(StatusCode::OK, cordonhold_rt::metrics::CONTENT_TYPE, text),
             Err(_) => page(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 PLAIN,

@@ -1,4 +1,4 @@
-//! The I/O that both binaries need: client, logging, signals, exit, crypto provider, durations on the command line.
+//! The I/O that both binaries need: client, logging, the metrics' page, signals, exit, crypto provider, durations on the command line.
 //!
 //! No decisions and nothing of one binary only.
 
@@ -7,4 +7,5 @@ pub mod crypto;
 pub mod duration;
 pub mod exit;
 pub mod logging;
+pub mod metrics;
 pub mod shutdown;
