@@ -88,15 +88,15 @@ fn cargo_build(programs: &[Program]) -> Result<BTreeMap<Program, PathBuf>> {
         .collect()
 }
 
-/// Builds the agent as it is shipped: by itself, with the release profile.
-pub fn build_release_agent() -> Result<PathBuf> {
+/// Builds the agent as it is shipped: by itself, with the profile `agent`.
+pub fn build_shipped_agent() -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .context("the tests crate has no workspace around it")?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(&cargo)
         .current_dir(root)
-        .args(["build", "--release", "--locked", "-p", "cordonhold-agent"])
+        .args(["build", "--profile=agent", "--locked", "-p", "cordonhold-agent"])
         .arg("--message-format=json-render-diagnostics")
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())

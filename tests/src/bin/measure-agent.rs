@@ -1,6 +1,6 @@
 //! `cargo measure-agent`: how big the agent is, and what it costs while there is nothing to do.
 //!
-//! It measures a release build, as it is shipped, on a real control plane; it changes nothing.
+//! It measures the agent as it is shipped, built with the profile `agent`, on a real control plane; it changes nothing.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -14,11 +14,14 @@ use cordonhold_tests::control_plane::{ControlPlane, Options};
 use cordonhold_tests::install::{install, manifests};
 use cordonhold_tests::machine::Machine;
 use cordonhold_tests::{programs, wait};
+use jiff::{SignedDuration, Timestamp};
 
 /// What the agent is to stay under, in megabytes of a million bytes.
 const BOUND_MEGABYTES: f64 = 12.0;
 /// The agent asks its host and its API server for a handful of things first.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+/// Having asked for nothing this long, it has started.
+const SETTLED: SignedDuration = SignedDuration::from_secs(5);
 const NODE: &str = "node-0";
 
 /// Measure the agent: size of the program, memory and requests while it is idle.
@@ -40,12 +43,12 @@ fn main() -> ExitCode {
 }
 
 fn measure(args: &MeasureArgs) -> Result<()> {
-    let program = programs::build_release_agent()?;
+    let program = programs::build_shipped_agent()?;
     let bytes = std::fs::metadata(&program)
         .with_context(|| format!("failed to look at {}", program.display()))?
         .len();
     let size = megabytes(bytes);
-    println!("program, release build, stripped  {}", beside_bound(size));
+    println!("program, stripped                 {}", beside_bound(size));
     let runtime = tokio::runtime::Runtime::new()?;
     let (memory, asked) = runtime.block_on(idle(&program, args.window))?;
     println!("memory while idle (Pss)           {}", beside_bound(memory));
@@ -87,12 +90,14 @@ async fn idle(program: &Path, window: Duration) -> Result<(f64, Vec<Asked>)> {
     drop(install(&plane, &manifests("base")).await?);
     let mut machine = Machine::new(&plane, NODE).await?;
     machine.start_program(program, &[]).await?;
-    wait::until("the agent to watch its Node", IDLE_TIMEOUT, || async {
+    let before = wait::until("the agent to have started", IDLE_TIMEOUT, || async {
         let asked = plane.requests_of_agents()?;
-        Ok(asked.iter().any(|asked| asked.verb == "watch").then_some(()))
+        let watches = asked.iter().any(|asked| asked.verb == "watch");
+        let last = asked.iter().map(|asked| asked.at).max();
+        let settled = last.is_some_and(|at| Timestamp::now().duration_since(at) > SETTLED);
+        Ok((watches && settled).then_some(asked.len()))
     })
     .await?;
-    let before = plane.requests_of_agents()?.len();
     tokio::time::sleep(window).await;
     machine.check_agent().await?;
     let id = machine.agent_id().await.context("the agent has ended")?;
