@@ -1,6 +1,6 @@
 //! The server under load and abuse, over real sockets of loopback: what it answers, when it closes, how it ends.
 //!
-//! What a review is answered is tested elsewhere. A limit is tested with all others out of the way, so that what
+//! And the program around it: its answers, its log, its command line. A limit is tested with all others out of the way, so that what
 //! closes a connection is known.
 
 #![expect(
@@ -11,6 +11,7 @@
 
 mod bounds;
 mod client;
+mod command_line;
 mod documents;
 mod ending;
 mod http2;
@@ -18,6 +19,7 @@ mod log;
 mod memory;
 mod port;
 mod process;
+mod reviews;
 mod rolling;
 mod slow;
 mod tls;

@@ -9,10 +9,10 @@ use cordonhold_certs_dev::Issued;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use super::client::{HTTP1, ask, get, tls, trusting};
+use super::client::{Answer, HTTP1, ask, get, tls, trusting};
 use super::port::PATIENCE;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_cordonhold-webhook");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_cordonhold-webhook");
 
 /// Files of a test, in a directory that goes with it.
 pub(crate) struct Files {
@@ -25,16 +25,31 @@ impl Files {
         let files = Files {
             dir: tempfile::tempdir().unwrap(),
         };
-        files.write("tls.crt", &issued.cert_pem);
-        files.write("tls.key", &issued.key_pem);
+        files.write_pair_and_kubeconfig(issued);
+        files
+    }
+
+    pub(crate) fn write_pair_and_kubeconfig(&self, issued: &Issued) {
+        self.write("tls.crt", &issued.cert_pem);
+        self.write("tls.key", &issued.key_pem);
         let kubeconfig = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "c",
             "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}],
             "users": [{"name": "c", "user": {"token": "t"}}],
             "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
         });
-        files.write("kubeconfig", &kubeconfig.to_string());
-        files
+        self.write("kubeconfig", &kubeconfig.to_string());
+    }
+
+    /// Everything that must be given, through the environment, so that a flag can be tried on top.
+    pub(crate) fn given<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command
+            .env_remove("CORDONHOLD_LOG")
+            .env("CORDONHOLD_LISTEN", "127.0.0.1:0")
+            .env("CORDONHOLD_ADMIN_LISTEN", "127.0.0.1:0")
+            .env("CORDONHOLD_TLS_CERT_FILE", self.path("tls.crt"))
+            .env("CORDONHOLD_TLS_PRIVATE_KEY_FILE", self.path("tls.key"))
+            .env("CORDONHOLD_KUBECONFIG", self.path("kubeconfig"))
     }
 
     pub(crate) fn write(&self, name: &str, text: &str) {
@@ -103,13 +118,10 @@ impl Webhook {
     }
 
     fn spawn(mut command: Command, cert: &Path, key: &Path, files: &Files, issued: Issued) -> Webhook {
-        let mut child = command
-            .env_remove("CORDONHOLD_LOG")
-            .env("CORDONHOLD_LISTEN", "127.0.0.1:0")
-            .env("CORDONHOLD_ADMIN_LISTEN", "127.0.0.1:0")
+        let mut child = files
+            .given(&mut command)
             .env("CORDONHOLD_TLS_CERT_FILE", cert)
             .env("CORDONHOLD_TLS_PRIVATE_KEY_FILE", key)
-            .env("CORDONHOLD_KUBECONFIG", files.path("kubeconfig"))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -167,6 +179,14 @@ impl Webhook {
             .find_map(|line| line.strip_prefix("VmRSS:"))
             .unwrap();
         line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+    }
+
+    /// The answer on a connection of its own.
+    pub(crate) async fn ask(&self, request: &str) -> Answer {
+        let mut stream = tls(self.listen, trusting(&self.issued.ca_pem, HTTP1))
+            .await
+            .unwrap();
+        ask(&mut stream, request).await
     }
 
     /// Status and body of a page of the admin port.
