@@ -7,11 +7,12 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use cordonhold_shared::admission::Reason;
 use cordonhold_tests::control_plane::{ControlPlane, Options};
 use cordonhold_tests::identity::{Identity, Impersonation};
 use cordonhold_tests::install::{Rendered, install, manifests};
 use cordonhold_tests::wait;
-use cordonhold_tests::webhook::{Mode, Protection, Webhook};
+use cordonhold_tests::webhook::{Mode, Protection, Webhook, http_get};
 use cordonhold_tests::{AGENT_ACCOUNT, NAMESPACE};
 use kube::Client;
 use serde_json::Value;
@@ -115,8 +116,25 @@ impl Cluster {
         })
     }
 
-    /// The decisions since then whose field has this value.
-    pub(crate) fn decisions_since(&self, length: usize, field: &str, value: &str) -> Result<Vec<Value>> {
+    /// All decisions since then whose field has this value: each that is counted by now is waited for.
+    pub(crate) async fn decisions_since(
+        &self,
+        length: usize,
+        field: &str,
+        value: &str,
+    ) -> Result<Vec<Value>> {
+        let (_, page) = http_get(self.webhook.admin_address(), "/metrics").await?;
+        let counted = logged_decisions(&page)?;
+        wait::until("every decision in the webhook's log", LOG_TIMEOUT, || async {
+            let logged = self.logged_since(0, "message", "decision")?.len();
+            Ok((logged >= counted).then_some(()))
+        })
+        .await?;
+        self.logged_since(length, field, value)
+    }
+
+    /// Those that are in the log already.
+    pub(crate) fn logged_since(&self, length: usize, field: &str, value: &str) -> Result<Vec<Value>> {
         let log = std::fs::read(self.webhook.log_path()).context("failed to read the webhook's log")?;
         let new = String::from_utf8_lossy(log.get(length..).unwrap_or_default()).into_owned();
         Ok(new
@@ -137,7 +155,7 @@ impl Cluster {
     pub(crate) async fn decision_with(&self, length: usize, field: &str, value: &str) -> Result<Value> {
         let what = format!("a decision with {field} {value} in the webhook's log");
         let decisions = wait::until(&what, LOG_TIMEOUT, || async {
-            let decisions = self.decisions_since(length, field, value)?;
+            let decisions = self.logged_since(length, field, value)?;
             Ok((!decisions.is_empty()).then_some(decisions))
         })
         .await?;
@@ -149,4 +167,21 @@ impl Cluster {
         }
         Ok(decisions[0].clone())
     }
+}
+
+/// How many decisions a page of metrics counts, without those that are not logged.
+fn logged_decisions(page: &str) -> Result<usize> {
+    let samples = page
+        .lines()
+        .filter(|line| line.starts_with("cordonhold_webhook_decisions_total{"));
+    let counts = samples
+        .filter(|line| !line.contains(&format!("{:?}", Reason::NothingOfOurs.code())))
+        .filter_map(|line| line.rsplit(' ').next());
+    counts
+        .map(|count| {
+            count
+                .parse::<usize>()
+                .with_context(|| format!("{count} is no count"))
+        })
+        .sum()
 }

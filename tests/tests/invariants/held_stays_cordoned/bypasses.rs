@@ -160,7 +160,10 @@ fn a_wish_holds_nothing_but_its_marks_stay() -> Result<()> {
         let length = cluster.log_length();
         let _ = subject.can_be_uncordoned(&cluster.controller).await?;
         ensure!(
-            cluster.decisions_since(length, "node", &subject.name)?.is_empty(),
+            cluster
+                .decisions_since(length, "node", &subject.name)
+                .await?
+                .is_empty(),
             "the webhook saw the uncordon of a wish"
         );
         drop(

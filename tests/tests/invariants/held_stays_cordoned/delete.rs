@@ -49,7 +49,10 @@ fn an_autoscaler_deletes_a_held_node_with_a_flag() -> Result<()> {
         answer.passed()?;
         ensure!(answer.warnings.is_empty(), "{answer:?}");
         ensure!(
-            cluster.decisions_since(length, "node", &free.name)?.is_empty(),
+            cluster
+                .decisions_since(length, "node", &free.name)
+                .await?
+                .is_empty(),
             "the webhook was asked about a Node without a hold"
         );
         Ok(())

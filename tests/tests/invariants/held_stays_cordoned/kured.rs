@@ -153,8 +153,9 @@ fn the_whole_life_of_kured() -> Result<()> {
         );
         // Of all that kured did for itself the webhook saw nothing, so none of it can fail with the webhook:
         // it saw what it denied, and the drop of the neighbour's entry whose TTL was over.
-        let mut by_kured =
-            cluster.decisions_since(quiet, "user", "system:serviceaccount:kube-system:kured")?;
+        let mut by_kured = cluster
+            .decisions_since(quiet, "user", "system:serviceaccount:kube-system:kured")
+            .await?;
         by_kured.retain(|decision| decision["verdict"] != "deny");
         ensure!(
             by_kured.len() == 1 && by_kured[0]["node_claim"] == "kured-neighbour",
@@ -462,7 +463,7 @@ async fn passes(subject: &Subject<'_>, reason: &str) -> Result<()> {
         subject.name
     );
     wait::until("its decision in the webhook's log", WATCH_TIMEOUT, || async {
-        let decisions = cluster.decisions_since(length, "node", &subject.name)?;
+        let decisions = cluster.logged_since(length, "node", &subject.name)?;
         let is_it = |decision: &Value| {
             decision["verdict"] == "allow" && decision["reason"] == reason && decision["kured"] == true
         };
