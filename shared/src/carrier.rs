@@ -3,15 +3,15 @@
 //! A write is a merge patch of metadata with the version that was read, never a whole object: kured's DaemonSet is its owner's.
 //! Not here: the record inside ([`crate::lock`]) and who writes it when ([`crate::cycle`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::cycle::{LockView, LockWrite};
+use crate::Reading;
 use crate::keys;
-use crate::lock::Record;
+use crate::lock::{EntryId, Record};
 use crate::node::null_is_default;
 use crate::selector::Selector;
 
@@ -23,6 +23,29 @@ pub enum Carrier {
     Lease,
     /// The annotation on kured's DaemonSet, shared with kured.
     DaemonSet,
+}
+
+/// A read of the lock object. By default there is none, and nobody holds it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LockView {
+    /// Which object was read: a write goes to the same.
+    pub carrier: Carrier,
+    /// `None`: the object does not exist yet.
+    pub version: Option<String>,
+    pub record: Reading<Record>,
+    /// Its entries that have expired by their own TTL: only kured's do.
+    pub expired: BTreeSet<EntryId>,
+    /// A person paused the whole pool, with this word.
+    pub paused: Option<String>,
+}
+
+/// A write of the lock object: a compare-and-swap.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LockWrite {
+    pub carrier: Carrier,
+    /// `None`: create it.
+    pub version: Option<String>,
+    pub record: Record,
 }
 
 /// A Lease or a DaemonSet, as far as the lock goes.

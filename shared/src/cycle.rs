@@ -9,15 +9,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::Reading;
-use crate::carrier::Carrier;
+use crate::carrier::LockView;
 use crate::drain::Progress;
-use crate::hold::{self, Hold, NodePatch, Signs};
+use crate::hold::{self, Hold, Signs};
 use crate::keys;
-use crate::lock::{Entry, EntryId, Record, Share};
+use crate::lock::{Entry, EntryId, Share};
 use crate::node::NodeView;
 use crate::selector::Selector;
 
+pub(crate) mod input;
+mod outcome;
+mod report;
 mod returning;
 mod sealing;
 mod start;
@@ -26,6 +28,12 @@ mod working;
 
 #[cfg(test)]
 mod tests;
+
+pub use input::{Failure, HostState, Input, PoolCount, RebootFailure, Shutdown};
+pub use outcome::{Act, Outcome, Request};
+pub use report::{Disturbance, Next, Reason, Report};
+
+pub use crate::timers::Timer;
 
 /// How many tries a seal has before the node is drained again.
 pub const SEAL_TRIES_MAX: u8 = 30;
@@ -65,310 +73,6 @@ pub enum OnUncordon {
     Redrain,
     /// Undo and back off.
     Abort,
-}
-
-/// What the shell tells the cycle.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Input {
-    /// The process has started. First, and once.
-    Started,
-
-    /// The answer to [`Request::AskHost`].
-    Host(HostState),
-    /// The answer to [`Request::ReadNode`]. A Node that does not exist is [`Failure::NotFound`].
-    Node(Result<NodeView, Failure>),
-    /// The answer to [`Request::ReadPeer`]; `None` is a Node that does not exist.
-    Peer(Result<Option<NodeView>, Failure>),
-    /// The answer to [`Request::ListHeld`]: every Node whose phase label says anything but `wanted`.
-    Held(Result<Vec<NodeView>, Failure>),
-    /// The answer to [`Request::CountPool`].
-    Pool(Result<PoolCount, Failure>),
-    /// The answer to [`Request::ReadLock`].
-    Lock(Result<LockView, Failure>),
-    /// The answer to [`Request::WriteLock`].
-    LockWritten(Result<(), Failure>),
-    /// The answer to [`Request::PatchNode`]: the Node as written.
-    Patched(Result<NodeView, Failure>),
-    /// The answer to [`Request::ListPods`]: the pods that a drain would evict, as `namespace/name`.
-    PodsLeft(Result<Vec<String>, Failure>),
-    /// The answer to [`Request::Reboot`].
-    RebootIssued(Result<(), RebootFailure>),
-
-    /// The watch of our Node delivered this version.
-    Seen(NodeView),
-    /// The watch lost its place, or the Node was deleted: what happened meanwhile is unknown.
-    Gap,
-    /// The sentinel was looked at. A wish comes with a new, unique `created` (RFC 3339 with nanoseconds).
-    Sentinel(Option<String>),
-    /// The lock object changed.
-    LockChanged,
-    /// How far the drain has come, told at a bounded rate.
-    Progress(Progress),
-    /// The drain has nothing left to evict.
-    Drained,
-    /// A pod to evict appeared after [`Input::Drained`], as `namespace/name`.
-    PodArrived(String),
-    /// A timer that was armed is over.
-    Due(Timer),
-}
-
-/// Why a request gave no answer to go on with.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Failure {
-    /// The compare-and-swap lost: the object has another version.
-    Conflict,
-    /// The object does not exist.
-    NotFound,
-    /// The API server refused: nothing was written.
-    Refused(String),
-    /// No answer, or one that does not say whether it was written.
-    Unknown(String),
-}
-
-/// Why the host was not told to reboot.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum RebootFailure {
-    /// The seal's deadline had passed before the command; it was not run.
-    Expired,
-    /// The command failed.
-    Failed(String),
-}
-
-/// What the host says of itself.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct HostState {
-    /// `/proc/sys/kernel/random/boot_id`.
-    pub boot_id: String,
-    pub shutdown: Shutdown,
-    /// The hold for which an agent of this boot ran the reboot command, from the record in the host's `/run`.
-    pub told_for: Option<String>,
-}
-
-/// Whether the host's init has a shutdown under way.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Shutdown {
-    No,
-    UnderWay,
-    /// The host could not be asked: as good as under way.
-    Unknown(String),
-}
-
-/// A read of the lock object. By default there is none, and nobody holds it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct LockView {
-    /// Which object was read: a write goes to the same.
-    pub carrier: Carrier,
-    /// `None`: the object does not exist yet.
-    pub version: Option<String>,
-    pub record: Reading<Record>,
-    /// Its entries that have expired by their own TTL: only kured's do.
-    pub expired: BTreeSet<EntryId>,
-    /// A person paused the whole pool, with this word.
-    pub paused: Option<String>,
-}
-
-/// The Nodes of the pool.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct PoolCount {
-    pub size: usize,
-    /// Those that are not Ready, by name.
-    pub unready: BTreeSet<String>,
-}
-
-/// A write of the lock object: a compare-and-swap.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct LockWrite {
-    pub carrier: Carrier,
-    /// `None`: create it.
-    pub version: Option<String>,
-    pub record: Record,
-}
-
-/// What the cycle asks for next. The next input is its answer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Request {
-    AskHost,
-    /// GET of our own Node, not from a cache.
-    ReadNode,
-    /// GET of the Node of another entry, not from a cache.
-    ReadPeer(String),
-    /// LIST of the pool's Nodes with a phase label that is not `wanted`, not from a cache.
-    ListHeld,
-    /// LIST of the pool's Nodes.
-    CountPool,
-    /// GET of the lock object, not from a cache.
-    ReadLock,
-    WriteLock(LockWrite),
-    PatchNode(NodePatch),
-    /// LIST of the pods on our Node, not from a cache.
-    ListPods,
-    /// Record on the host that it is told to reboot for this holder, then run the reboot command, unless
-    /// [`Timer::Deadline`] is over: that is checked last.
-    Reboot {
-        holder: String,
-    },
-}
-
-/// What the cycle starts, stops or says. None of it is answered at once.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Act {
-    /// Watch our Node from just after this version on; what an older watch still holds is dropped.
-    /// Without a version: from now on.
-    Watch(Option<String>),
-    /// Evict what a drain evicts, late comers too, and say [`Input::Drained`]; then watch for [`Input::PodArrived`].
-    StartDrain,
-    StopDrain,
-    /// Tell of changes of the lock object.
-    WatchLock(bool),
-    Arm(Timer),
-    Disarm(Timer),
-    Report(Report),
-}
-
-/// The timers. Arming one again starts it anew; the shell knows how long each is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Timer {
-    /// Until a failed request is tried again; the pause grows with the count.
-    Retry(u8),
-    /// A waiter's turn: a short pause that shrinks with the age of its wish, so that the oldest tries first.
-    Turn,
-    /// A waiter looks at the lock again, should its watch be silent.
-    Poll,
-    /// The same nodes have filled the lock for as long as a reboot may take.
-    Stall,
-    /// `until` is to be renewed.
-    Renew,
-    /// `--drain-delay` and `--drain-timeout`.
-    Drain,
-    /// `--reboot-delay`.
-    Delay,
-    /// How long a seal may be tried.
-    Seal,
-    /// How long after the seal was sent the reboot may still be issued.
-    Deadline,
-    /// `--reboot-timeout`.
-    Reboot,
-    /// `--soak`.
-    Soak,
-    /// What is left of `--lock-release-delay`.
-    Release,
-    /// How long after an undo no new wish is stamped.
-    Backoff,
-    /// The host is asked again.
-    Host,
-}
-
-/// What an operator is told: a log line and, where it matters, an Event.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Report {
-    /// The host is going down, or cannot be asked: the agent only waits.
-    HostBusy(Shutdown),
-    /// An agent of this boot told the host to reboot for this hold, and its shutdown may not show yet.
-    HostTold(String),
-    /// The marks on the Node are not ours, or cannot be read: the agent leaves them alone.
-    Foreign(String),
-    /// The agent found its own hold in this phase and goes on.
-    Resumed(Hold),
-    /// No new reboot: paused by a person, with this word.
-    Paused(String),
-    /// The wish is on the Node.
-    Wished(String),
-    /// The Node is not of the pool that this agent is for.
-    NotInPool,
-    /// The lock is full: these nodes fill it.
-    LockHeld(BTreeSet<String>),
-    /// The same nodes have filled the lock for as long as a reboot may take: each, since when, and how its Node looks.
-    LockStalled(Vec<String>),
-    /// More Nodes of the pool than this are not Ready.
-    PoolUnavailable {
-        unready: BTreeSet<String>,
-        allowed: usize,
-    },
-    /// The lock's record cannot be read.
-    LockUnreadable(String),
-    /// The lock is ours.
-    Locked,
-    /// The node is cordoned and the drain begins. `was` is what the cordon was; `round` counts from 1.
-    Draining { was_unschedulable: bool, round: u8 },
-    /// How far the drain has come.
-    Progress(Progress),
-    /// The same, where somebody keeps pods or volumes there: not before, others than before, or still.
-    DrainBlocked(Progress),
-    /// The drain took too long, and this is what it leaves behind, as last told:
-    /// the reboot goes on over it, by `--force-reboot`.
-    Forced(Option<Progress>),
-    /// Nothing is left to evict, or the reboot is forced; the delay begins.
-    Delaying,
-    /// What the drain had achieved no longer holds; this is what happens now.
-    Disturbed { by: Disturbance, next: Next },
-    /// The seal is on the Node; the reboot is issued now.
-    Sealed,
-    /// The reboot command was accepted.
-    Rebooting,
-    /// The reboot command failed.
-    RebootFailed(String),
-    /// The reboot was issued and the host does not go down: the node stays sealed.
-    StillSealed(String),
-    /// A cancel came after the seal.
-    TooLateToCancel(String),
-    /// The host has booted; the agent waits for the node to be Ready.
-    Returned,
-    /// The node's cordon is as it was before: `unschedulable` says which.
-    GivenBack { unschedulable: bool },
-    /// The lock entry is kept until `--lock-release-delay` is over.
-    ReleaseDelayed,
-    /// The lock entry is gone; the cycle is over.
-    Released,
-    /// The reboot is called off; the cordon is given back.
-    CalledOff(Reason),
-    /// A request failed and is tried again.
-    Retrying { what: &'static str, why: String },
-}
-
-/// What undid a drain.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Disturbance {
-    /// Somebody cleared the cordon.
-    Uncordoned,
-    /// Somebody took the taint off.
-    Untainted,
-    /// Somebody else wrote a phase.
-    Tampered,
-    /// A pod landed on the node.
-    Pods(Vec<String>),
-    /// The watch has a gap, so nobody knows.
-    Gap,
-    /// The seal lost too many compare-and-swaps.
-    SealStarved,
-    /// The seal's deadline passed before the reboot was issued, or the reboot came to nothing.
-    SealOver,
-}
-
-/// What a disturbance leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Next {
-    DrainAgain,
-    CallOff,
-}
-
-/// Why a reboot was called off.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Reason {
-    /// The sentinel is gone.
-    NoLongerWanted,
-    /// A person cancelled it, with this reason.
-    Cancelled(String),
-    Paused(String),
-    /// The drain took too long, having come this far.
-    DrainTimeout(Option<Progress>),
-    /// By `--on-uncordon=abort`.
-    Disturbed(Disturbance),
-    /// The drain was disturbed too often.
-    TooManyRedrains(Disturbance),
-    /// The marks are no longer on the Node, or are another hold's.
-    HoldLost,
-    /// The lock entry is gone.
-    EntryLost,
 }
 
 /// The whole memory of an agent. What must survive it is on the Node and in the lock.
@@ -582,37 +286,6 @@ enum Release {
     Reading,
     Writing,
     Retrying,
-}
-
-/// What a step leads to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Outcome {
-    /// In this order, before the request.
-    pub acts: Vec<Act>,
-    pub request: Option<Request>,
-}
-
-impl Outcome {
-    fn ask(request: Request) -> Outcome {
-        Outcome {
-            acts: Vec::new(),
-            request: Some(request),
-        }
-    }
-
-    fn rest() -> Outcome {
-        Outcome::default()
-    }
-
-    /// The same, after these acts.
-    fn after(mut self, acts: impl IntoIterator<Item = Act>) -> Outcome {
-        self.acts.splice(0..0, acts).for_each(drop);
-        self
-    }
-
-    fn reporting(self, report: Report) -> Outcome {
-        self.after([Act::Report(report)])
-    }
 }
 
 /// One step of the cycle.

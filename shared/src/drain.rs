@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::cycle::Input;
+use crate::cycle::input::Input;
 use crate::pod::{DaemonSet, PodView};
 use crate::timers::jittered;
 use crate::watch::Change;
 
 mod pods;
-mod progress;
+pub(crate) mod progress;
 
 use pods::Pods;
 pub use progress::Progress;

@@ -7,9 +7,41 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::cycle::Timer;
 use crate::hold::{self, Terms};
 use crate::node::NodeView;
+
+/// The timers. Arming one again starts it anew; the shell knows how long each is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Timer {
+    /// Until a failed request is tried again; the pause grows with the count.
+    Retry(u8),
+    /// A waiter's turn: a short pause that shrinks with the age of its wish, so that the oldest tries first.
+    Turn,
+    /// A waiter looks at the lock again, should its watch be silent.
+    Poll,
+    /// The same nodes have filled the lock for as long as a reboot may take.
+    Stall,
+    /// `until` is to be renewed.
+    Renew,
+    /// `--drain-delay` and `--drain-timeout`.
+    Drain,
+    /// `--reboot-delay`.
+    Delay,
+    /// How long a seal may be tried.
+    Seal,
+    /// How long after the seal was sent the reboot may still be issued.
+    Deadline,
+    /// `--reboot-timeout`.
+    Reboot,
+    /// `--soak`.
+    Soak,
+    /// What is left of `--lock-release-delay`.
+    Release,
+    /// How long after an undo no new wish is stamped.
+    Backoff,
+    /// The host is asked again.
+    Host,
+}
 
 /// What an operator decided about times.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::carrier::CarrierView;
-use crate::cycle::Input;
+use crate::cycle::input::Input;
 use crate::node::NodeView;
 
 /// What a watch tells.

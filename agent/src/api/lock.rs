@@ -2,8 +2,8 @@
 //!
 //! Of either object only metadata is read. A write is a patch at the version that was read.
 
-use cordonhold_shared::carrier::{self, Carrier, CarrierView};
-use cordonhold_shared::cycle::{Failure, LockView, LockWrite};
+use cordonhold_shared::carrier::{self, Carrier, CarrierView, LockView, LockWrite};
+use cordonhold_shared::cycle::Failure;
 use cordonhold_shared::keys;
 use jiff::Timestamp;
 use kube::core::Request;

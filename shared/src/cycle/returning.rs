@@ -1,10 +1,11 @@
 //! The way back: after a boot, or after a reboot that was called off. Always the Node first, then the lock.
 
 use super::{
-    Act, ComingUp, Cycle, Failure, Input, LockWrite, Outcome, Patching, Reason, Release, ReleaseDelay,
-    Releasing, Report, Request, Returning, Stage, Timer, is_retry,
+    Act, ComingUp, Cycle, Failure, Input, Outcome, Patching, Reason, Release, ReleaseDelay, Releasing,
+    Report, Request, Returning, Stage, Timer, is_retry,
 };
 use crate::Reading;
+use crate::carrier::LockWrite;
 use crate::hold::{self, NodePatch, Phase};
 use crate::lock::{EntryId, Record};
 use crate::node::NodeView;

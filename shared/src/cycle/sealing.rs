@@ -4,10 +4,11 @@
 //! the watch had seen everything that happened to the Node since it was cordoned.
 
 use super::{
-    Act, Cycle, Disturbance, Failure, HostState, Input, LockView, LockWrite, Outcome, Reason, RebootFailure,
-    Rebooting, Report, Request, SEAL_TRIES_MAX, Sealing, Shutdown, Stage, Timer, VAIN_REBOOTS_MAX, is_retry,
+    Act, Cycle, Disturbance, Failure, HostState, Input, Outcome, Reason, RebootFailure, Rebooting, Report,
+    Request, SEAL_TRIES_MAX, Sealing, Shutdown, Stage, Timer, VAIN_REBOOTS_MAX, is_retry,
 };
 use crate::Reading;
+use crate::carrier::{LockView, LockWrite};
 use crate::hold::{NodePatch, Phase};
 use crate::node::NodeView;
 

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::hold::{Holder, Phase};
-use crate::lock::is_over;
+use crate::Reading;
+use crate::carrier::LockWrite;
+use crate::hold::{Holder, NodePatch, Phase};
+use crate::lock::{Record, is_over};
 
 mod counterexamples;
 mod drains;

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Act, Cycle, Disturbance, Failure, Input, LockView, LockWrite, Outcome, PoolCount, Reason, Report,
-    Request, Seen, Stage, Timer, Waiting, is_retry, paused,
+    Act, Cycle, Disturbance, Failure, Input, Outcome, PoolCount, Reason, Report, Request, Seen, Stage, Timer,
+    Waiting, is_retry, paused,
 };
 use crate::Reading;
+use crate::carrier::{LockView, LockWrite};
 use crate::hold::{self, Phase};
 use crate::lock::{self, Entry, Record, Share};
 use crate::node::NodeView;

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cordonhold_shared::Reading;
-use cordonhold_shared::carrier::Carrier;
-use cordonhold_shared::cycle::{Failure, HostState, Input, LockView, PoolCount, Request, Shutdown};
+use cordonhold_shared::carrier::{Carrier, LockView};
+use cordonhold_shared::cycle::{Failure, HostState, Input, PoolCount, Request, Shutdown};
 use cordonhold_shared::hold::Phase;
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::Entry;

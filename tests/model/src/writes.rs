@@ -1,7 +1,8 @@
 //! What the writes of agents change, as their switches leave them, and what the checker notes of it.
 
 use cordonhold_shared::Reading;
-use cordonhold_shared::cycle::{Failure, LockWrite, Request};
+use cordonhold_shared::carrier::LockWrite;
+use cordonhold_shared::cycle::{Failure, Request};
 use cordonhold_shared::hold::{self, NodePatch, Phase};
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::Record;

@@ -2,10 +2,9 @@
 
 use std::rc::Rc;
 
-use cordonhold_shared::carrier::{self, Carrier, CarrierView};
+use cordonhold_shared::carrier::{self, Carrier, CarrierView, LockView, LockWrite};
 use cordonhold_shared::cycle::{
-    Failure, HostState, Input, LockView, LockWrite, PoolCount, RebootFailure, Request as Asked, Shutdown,
-    Timer,
+    Failure, HostState, Input, PoolCount, RebootFailure, Request as Asked, Shutdown, Timer,
 };
 use cordonhold_shared::hold::{self, NodePatch, Phase};
 use cordonhold_shared::keys;

@@ -1,0 +1,80 @@
+//! What a step of the cycle leads to: at most one request, and what is started, stopped or said.
+//!
+//! Not here: how the shell does it.
+
+use super::report::Report;
+use crate::carrier::LockWrite;
+use crate::hold::NodePatch;
+use crate::timers::Timer;
+
+/// What a step leads to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Outcome {
+    /// In this order, before the request.
+    pub acts: Vec<Act>,
+    pub request: Option<Request>,
+}
+
+impl Outcome {
+    pub(super) fn ask(request: Request) -> Outcome {
+        Outcome {
+            acts: Vec::new(),
+            request: Some(request),
+        }
+    }
+
+    pub(super) fn rest() -> Outcome {
+        Outcome::default()
+    }
+
+    /// The same, after these acts.
+    pub(super) fn after(mut self, acts: impl IntoIterator<Item = Act>) -> Outcome {
+        self.acts.splice(0..0, acts).for_each(drop);
+        self
+    }
+
+    pub(super) fn reporting(self, report: Report) -> Outcome {
+        self.after([Act::Report(report)])
+    }
+}
+
+/// What the cycle asks for next. The next input is its answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Request {
+    AskHost,
+    /// GET of our own Node, not from a cache.
+    ReadNode,
+    /// GET of the Node of another entry, not from a cache.
+    ReadPeer(String),
+    /// LIST of the pool's Nodes with a phase label that is not `wanted`, not from a cache.
+    ListHeld,
+    /// LIST of the pool's Nodes.
+    CountPool,
+    /// GET of the lock object, not from a cache.
+    ReadLock,
+    WriteLock(LockWrite),
+    PatchNode(NodePatch),
+    /// LIST of the pods on our Node, not from a cache.
+    ListPods,
+    /// Record on the host that it is told to reboot for this holder, then run the reboot command, unless
+    /// [`Timer::Deadline`] is over: that is checked last.
+    Reboot {
+        holder: String,
+    },
+}
+
+/// What the cycle starts, stops or says. None of it is answered at once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Act {
+    /// Watch our Node from just after this version on; what an older watch still holds is dropped.
+    /// Without a version: from now on.
+    Watch(Option<String>),
+    /// Evict what a drain evicts, late comers too, and say [`Input::Drained`](super::Input::Drained); then watch for [`Input::PodArrived`](super::Input::PodArrived).
+    StartDrain,
+    StopDrain,
+    /// Tell of changes of the lock object.
+    WatchLock(bool),
+    Arm(Timer),
+    Disarm(Timer),
+    Report(Report),
+}
