@@ -116,7 +116,7 @@ impl Cluster {
         })
     }
 
-    /// All decisions since then whose field has this value: each that is counted by now is waited for.
+    /// All decisions since then whose field has this value: each that the webhook counts by now is waited for.
     pub(crate) async fn decisions_since(
         &self,
         length: usize,
@@ -133,8 +133,7 @@ impl Cluster {
         self.logged_since(length, field, value)
     }
 
-    /// Those that are in the log already.
-    pub(crate) fn logged_since(&self, length: usize, field: &str, value: &str) -> Result<Vec<Value>> {
+    fn logged_since(&self, length: usize, field: &str, value: &str) -> Result<Vec<Value>> {
         let log = std::fs::read(self.webhook.log_path()).context("failed to read the webhook's log")?;
         let new = String::from_utf8_lossy(log.get(length..).unwrap_or_default()).into_owned();
         Ok(new
@@ -155,7 +154,7 @@ impl Cluster {
     pub(crate) async fn decision_with(&self, length: usize, field: &str, value: &str) -> Result<Value> {
         let what = format!("a decision with {field} {value} in the webhook's log");
         let decisions = wait::until(&what, LOG_TIMEOUT, || async {
-            let decisions = self.logged_since(length, field, value)?;
+            let decisions = self.decisions_since(length, field, value).await?;
             Ok((!decisions.is_empty()).then_some(decisions))
         })
         .await?;
@@ -171,13 +170,10 @@ impl Cluster {
 
 /// How many decisions a page of metrics counts, without those that are not logged.
 fn logged_decisions(page: &str) -> Result<usize> {
-    let samples = page
-        .lines()
-        .filter(|line| line.starts_with("cordonhold_webhook_decisions_total{"));
-    let counts = samples
-        .filter(|line| !line.contains(&format!("{:?}", Reason::NothingOfOurs.code())))
-        .filter_map(|line| line.rsplit(' ').next());
-    counts
+    let unlogged = format!("reason=\"{}\"", Reason::NothingOfOurs.code());
+    page.lines()
+        .filter(|line| line.starts_with("cordonhold_webhook_decisions_total{") && !line.contains(&unlogged))
+        .filter_map(|line| line.rsplit(' ').next())
         .map(|count| {
             count
                 .parse::<usize>()

@@ -16,14 +16,12 @@ use kube::Client;
 use tokio::process::Command;
 
 use crate::cluster::{Cluster, alone};
-use crate::stock_kured::{Entry, Kured};
+use crate::stock_kured::{self, Entry, Kured, LONG_AGO};
 use crate::subject::{Subject, cordon, uncordon};
 use crate::wire::Write;
 
 /// It asks at most three times, each bounded; far above that.
 const EXPLAIN_TIMEOUT: Duration = Duration::from_secs(60);
-const LONG_AGO: &str = "2026-01-01T00:00:00.123456789Z";
-const KURED: &str = "system:serviceaccount:kube-system:kured";
 
 #[test]
 fn explain_says_what_the_webhook_answers() -> Result<()> {
@@ -52,7 +50,9 @@ fn explain_says_what_the_webhook_answers() -> Result<()> {
             .agrees(&named, ORDINARY_CONTROLLER, controller, Reason::KuredHeld)
             .await?;
         let itself = cluster.plane.client_as(&Kured::impersonation()).await?;
-        explain.agrees(&named, KURED, &itself, Reason::KuredOwner).await?;
+        explain
+            .agrees(&named, stock_kured::USER, &itself, Reason::KuredOwner)
+            .await?;
         who_was_denied_asks(&explain, &held, &named).await?;
         mistakes(&explain, &held).await
     })

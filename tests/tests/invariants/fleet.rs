@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use cordonhold_shared::hold::Phase;
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
+use cordonhold_tests::audit::Asked;
 use cordonhold_tests::control_plane::{ControlPlane, Options};
 use cordonhold_tests::install::{install, manifests};
 use cordonhold_tests::machine::{Machine, RebootRecord};
@@ -22,6 +23,14 @@ use crate::wire::{self, Answer, Write};
 pub(crate) const REBOOT_TIMEOUT: Duration = Duration::from_secs(60);
 const PHASE_TIMEOUT: Duration = Duration::from_secs(60);
 const POD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How many evictions of this pod the agents asked for and got.
+pub(crate) fn evictions_of(plane: &ControlPlane, pod: &str) -> Result<usize> {
+    let path = format!("/pods/{pod}/eviction");
+    let asked = plane.requests_of_agents()?;
+    let granted = |asked: &&Asked| asked.uri.contains(&path) && asked.code == Some(201);
+    Ok(asked.iter().filter(granted).count())
+}
 
 /// A control plane without the webhook, so that the agents are on their own.
 pub(crate) async fn unguarded_plane(nodes: usize) -> Result<ControlPlane> {

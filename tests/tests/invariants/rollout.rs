@@ -16,7 +16,7 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use crate::cluster::alone;
-use crate::fleet::{Site, unguarded_plane};
+use crate::fleet::{Site, evictions_of, unguarded_plane};
 
 /// A finalizer of ours, so that a pod that was evicted stays.
 const FINALIZER: &str = "cordonhold.test/stays";
@@ -54,11 +54,7 @@ fn d4_a_rollout_in_the_middle_of_a_drain_neither_undoes_nor_repeats_it() -> Resu
             );
             ensure!(seen.holder == holder, "another hold: {seen:?} and not {holder:?}");
         }
-        let accepted = plane
-            .requests_of_agents()?
-            .into_iter()
-            .filter(|asked| asked.uri.contains("/pods/leaving/eviction") && asked.code == Some(201))
-            .count();
+        let accepted = evictions_of(&plane, "leaving")?;
         ensure!(accepted == 1, "the pod was evicted {accepted} times");
         site.reboots_once_and_is_given_back().await
     })

@@ -27,7 +27,10 @@ use crate::wire::{self, Answer};
 
 const NAMESPACE: &str = "kube-system";
 const NAME: &str = "kured";
-const USER: &str = "system:serviceaccount:kube-system:kured";
+/// Its ServiceAccount, as the API server names it.
+pub(crate) const USER: &str = "system:serviceaccount:kube-system:kured";
+/// When an old entry was created.
+pub(crate) const LONG_AGO: &str = "2026-01-01T00:00:00.123456789Z";
 /// The webhook for edits of its lock (`manifests/components/protect-kured/sees-lock-edits.yaml`).
 pub(crate) const LOCK_WEBHOOK: &str = "kured-lock.cordonhold.dev";
 /// The DaemonSet controller makes the pod, KWOK runs it.

@@ -3,7 +3,7 @@
 use cordonhold_shared::keys;
 use serde_json::{Value, json};
 
-use super::client::{HTTP1, ask, get, post, tls, trusting};
+use super::client::{ask, get, post};
 use super::process::Webhook;
 
 /// A pipe holds 64 KiB, some 130 lines; then 1024 wait.
@@ -34,9 +34,7 @@ async fn a_log_that_nobody_reads_stops_no_answer() {
     let mut webhook = Webhook::start(&[]);
     let (_, page) = webhook.admin("/metrics").await;
     assert_eq!(lost(&page), 0);
-    let mut stream = tls(webhook.listen, trusting(&webhook.issued.ca_pem, HTTP1))
-        .await
-        .unwrap();
+    let mut stream = webhook.connect().await;
     for number in 0..REVIEWS {
         let body = review(number);
         let answer = ask(&mut stream, &(post("/validate", body.len()) + &body)).await;
@@ -56,9 +54,7 @@ async fn a_log_that_nobody_reads_stops_no_answer() {
 #[tokio::test]
 async fn a_log_that_nobody_reads_keeps_no_process() {
     let mut webhook = Webhook::start(&["--shutdown-delay=0s"]);
-    let mut stream = tls(webhook.listen, trusting(&webhook.issued.ca_pem, HTTP1))
-        .await
-        .unwrap();
+    let mut stream = webhook.connect().await;
     for number in 0..REVIEWS {
         let body = review(number);
         let request = post("/validate", body.len()) + &body;

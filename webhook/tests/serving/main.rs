@@ -1,7 +1,7 @@
-//! The server under load and abuse, over real sockets of loopback: what it answers, when it closes, how it ends.
+//! The server under load and abuse, over real sockets of loopback: what it answers, when it closes, how it ends;
+//! and the program around it: its answers, its log, its command line.
 //!
-//! And the program around it: its answers, its log, its command line. A limit is tested with all others out of the way, so that what
-//! closes a connection is known.
+//! A limit is tested with all others out of the way, so that what closes a connection is known.
 
 #![expect(
     clippy::unwrap_used,

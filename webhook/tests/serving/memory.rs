@@ -1,6 +1,6 @@
 //! What idle connections cost. `cargo test -p cordonhold-webhook --test serving memory -- --nocapture` prints it.
 
-use super::client::{HTTP1, ask, get, tls, trusting};
+use super::client::{ask, get};
 use super::process::Webhook;
 
 /// Below [`cordonhold_webhook::Limits::connections`], and what the process may have open by default.
@@ -16,9 +16,7 @@ async fn an_idle_connection_costs_little() {
     let before = webhook.resident_kib();
     let mut open = Vec::new();
     for _ in 0..CONNECTIONS {
-        let mut stream = tls(webhook.listen, trusting(&webhook.issued.ca_pem, HTTP1))
-            .await
-            .unwrap();
+        let mut stream = webhook.connect().await;
         assert_eq!(ask(&mut stream, &get("/")).await.status, 404);
         open.push(stream);
     }

@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use cordonhold_certs_dev::Issued;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use super::client::{Answer, HTTP1, ask, get, tls, trusting};
 use super::port::PATIENCE;
@@ -181,12 +182,15 @@ impl Webhook {
         line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
     }
 
+    pub(crate) async fn connect(&self) -> TlsStream<TcpStream> {
+        tls(self.listen, trusting(&self.issued.ca_pem, HTTP1))
+            .await
+            .unwrap()
+    }
+
     /// The answer on a connection of its own.
     pub(crate) async fn ask(&self, request: &str) -> Answer {
-        let mut stream = tls(self.listen, trusting(&self.issued.ca_pem, HTTP1))
-            .await
-            .unwrap();
-        ask(&mut stream, request).await
+        ask(&mut self.connect().await, request).await
     }
 
     /// Status and body of a page of the admin port.

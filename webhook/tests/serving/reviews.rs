@@ -154,7 +154,9 @@ async fn a_review_that_cannot_be_read_is_denied_with_its_uid_and_logged() {
         assert_eq!((&line["uid"], &line["verdict"]), (&json!("r-1"), &json!("deny")));
         assert!(!line["error"].as_str().unwrap().is_empty());
     }
+    let huge = " ".repeat(8 * 1_024 * 1_024 + 1);
     for (request, status) in [
+        (post("/validate", huge.len()) + &huge, 413),
         (post("/validate", 2) + "{}", 400),
         (get("/validate"), 405),
         (post("/elsewhere", whole.len()) + &whole, 404),
@@ -163,7 +165,12 @@ async fn a_review_that_cannot_be_read_is_denied_with_its_uid_and_logged() {
             415,
         ),
     ] {
-        assert_eq!(webhook.ask(&request).await.status, status, "{request}");
+        assert_eq!(
+            webhook.ask(&request).await.status,
+            status,
+            "{:?}",
+            request.lines().next()
+        );
     }
 }
 

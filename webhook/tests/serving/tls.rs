@@ -189,6 +189,20 @@ async fn a_secret_that_the_kubelet_swaps_is_served() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_cannot_be_read_is_not_served() {
+    let (first, second) = (issue(), issue());
+    let files = Files::new(&first);
+    let (cert, key) = (files.path("tls.crt"), files.path("tls.key"));
+    let mut webhook = Webhook::start_on(&cert, &key, &files, first.clone(), &[]);
+    files.write("tls.crt", "garbage");
+    let _ = webhook.log_line("kept the last good certificate");
+    assert!(webhook.is_trusted_by(&first.ca_pem).await);
+    files.write_pair_and_kubeconfig(&second);
+    let _ = webhook.log_line("serving a new certificate");
+    assert!(webhook.is_trusted_by(&second.ca_pem).await);
+}
+
+#[tokio::test]
 async fn half_of_a_new_pair_is_not_served() {
     let (first, second) = (issue(), issue());
     let files = Files::new(&first);

@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use tracing::warn;
@@ -48,9 +48,8 @@ impl Queue {
 impl Write for Queue {
     /// One event is one call.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match self.0.try_send(Message::Line(line.to_vec())) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => lose_one(),
+        if self.0.try_send(Message::Line(line.to_vec())).is_err() {
+            lose_one();
         }
         Ok(line.len())
     }

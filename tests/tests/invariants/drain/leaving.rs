@@ -15,7 +15,7 @@ use serde_json::json;
 use super::workload::{TIMEOUT, Workload};
 use crate::admission_policy::{self, Rule};
 use crate::cluster::on_fleet;
-use crate::fleet::Site;
+use crate::fleet::{Site, evictions_of};
 
 /// As kubectl's, with `--force`: nothing would put such a pod back.
 #[test]
@@ -46,16 +46,6 @@ fn a_pod_whose_daemon_set_is_gone_is_evicted_and_others_of_daemon_sets_stay() ->
         );
         Ok(())
     })
-}
-
-/// How many evictions of this pod the agents asked for and got.
-fn evictions_of(plane: &ControlPlane, pod: &str) -> Result<usize> {
-    let path = format!("/pods/{pod}/eviction");
-    let asked = plane.requests_of_agents()?;
-    Ok(asked
-        .iter()
-        .filter(|asked| asked.uri.contains(&path) && asked.code == Some(201))
-        .count())
 }
 
 /// The API server forbids evictions there; the namespace's own deletion takes the pod.

@@ -9,16 +9,15 @@ use cordonhold_tests::install::manifests;
 use cordonhold_tests::wait;
 use cordonhold_tests::webhook::{Mode, Protection};
 use kube::Client;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::cluster::{Cluster, alone};
-use crate::stock_kured::{Entry, Kured, KuredOnNode, List, is_edit_denied};
+use crate::stock_kured::{self, Entry, Kured, KuredOnNode, LONG_AGO, List, is_edit_denied};
 use crate::subject::{Subject, annotate, cordon, uncordon};
 use crate::wire::Write;
 
 /// The webhook takes notice of a lock through a watch, in milliseconds.
 const WATCH_TIMEOUT: Duration = Duration::from_secs(10);
-const LONG_AGO: &str = "2026-01-01T00:00:00.123456789Z";
 
 #[test]
 fn a_node_that_kureds_lock_names() -> Result<()> {
@@ -153,9 +152,7 @@ fn the_whole_life_of_kured() -> Result<()> {
         );
         // Of all that kured did for itself the webhook saw nothing, so none of it can fail with the webhook:
         // it saw what it denied, and the drop of the neighbour's entry whose TTL was over.
-        let mut by_kured = cluster
-            .decisions_since(quiet, "user", "system:serviceaccount:kube-system:kured")
-            .await?;
+        let mut by_kured = cluster.decisions_since(quiet, "user", stock_kured::USER).await?;
         by_kured.retain(|decision| decision["verdict"] != "deny");
         ensure!(
             by_kured.len() == 1 && by_kured[0]["node_claim"] == "kured-neighbour",
@@ -462,12 +459,11 @@ async fn passes(subject: &Subject<'_>, reason: &str) -> Result<()> {
         "{} is cordoned after an uncordon that passed",
         subject.name
     );
-    wait::until("its decision in the webhook's log", WATCH_TIMEOUT, || async {
-        let decisions = cluster.logged_since(length, "node", &subject.name)?;
-        let is_it = |decision: &Value| {
-            decision["verdict"] == "allow" && decision["reason"] == reason && decision["kured"] == true
-        };
-        Ok(decisions.last().is_some_and(is_it).then_some(()))
-    })
-    .await
+    let decisions = cluster.decisions_since(length, "node", &subject.name).await?;
+    let decision = decisions.last().context("no decision in the webhook's log")?;
+    ensure!(
+        decision["verdict"] == "allow" && decision["reason"] == reason && decision["kured"] == true,
+        "{decision}"
+    );
+    Ok(())
 }

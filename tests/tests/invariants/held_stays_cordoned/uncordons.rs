@@ -337,9 +337,14 @@ async fn kubectl_is_denied(
         said.contains(WEBHOOK) && said.contains("is held for a reboot"),
         "kubectl {arguments:?}: {said}"
     );
-    // kubectl may ask more than once: each got the same answer.
-    let decision = subject.cluster.decision_since(length, &subject.name).await?;
-    ensure!(decision["reason"] == "held", "kubectl {arguments:?}: {decision}");
+    let decisions = subject
+        .cluster
+        .decisions_since(length, "node", &subject.name)
+        .await?;
+    ensure!(
+        !decisions.is_empty() && decisions.iter().all(|decision| decision["reason"] == "held"),
+        "kubectl {arguments:?}: {decisions:?}"
+    );
     subject.is_still(&before).await
 }
 
