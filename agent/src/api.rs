@@ -20,6 +20,7 @@ use kube::core::{Request, Status};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 use crate::args::drain::DrainConfig;
 use crate::args::lock::LockConfig;
@@ -52,6 +53,8 @@ pub(crate) struct Api {
     lock: LockConfig,
     drain: DrainConfig,
     lease_name: String,
+    /// The evictions that have no answer yet.
+    evictions: TaskTracker,
 }
 
 /// Why a call brought nothing.
@@ -76,6 +79,7 @@ impl Api {
             lease_name: lock.lease_name(),
             lock,
             drain,
+            evictions: TaskTracker::new(),
         }
     }
 

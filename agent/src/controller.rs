@@ -104,6 +104,7 @@ impl Controller {
                 biased;
                 signal = signals.next() => {
                     info!(event = "stopping", node = shell.parts.policy.node, signal, "ending; nothing is undone");
+                    shell.end(signals).await;
                     return Ok(());
                 }
                 input = shell.next_input(outcome.request) => input?,
@@ -343,6 +344,31 @@ impl Shell {
         });
         let task = self.spawn("drain", work);
         self.drain.started(task);
+    }
+
+    /// Sends nothing more, and waits for the answers to the evictions that were sent; a second signal ends the wait.
+    async fn end(&mut self, signals: &mut Signals) {
+        self.drain.stop();
+        let api = &self.parts.api;
+        let evictions = api.evictions_under_way();
+        if evictions == 0 {
+            return;
+        }
+        let node = &self.parts.policy.node;
+        info!(
+            event = "finishing_evictions",
+            node, evictions, "waiting for the answers to evictions that were sent"
+        );
+        tokio::select! {
+            () = api.evictions_answered() => {}
+            signal = signals.next() => warn!(
+                event = "evictions_cut_off",
+                node,
+                signal,
+                evictions = api.evictions_under_way(),
+                "ending before evictions are answered: their budgets may allow no other for two minutes"
+            ),
+        }
     }
 
     fn spawn(

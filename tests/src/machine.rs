@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use crate::control_plane::{ControlPlane, service_account_token, set_down, wait_node_ready};
 use crate::host::{Host, RebootCommand};
 use crate::identity::{Credential, Endpoint};
-use crate::process::{CommandLine, Kennel, Process};
+use crate::process::{CommandLine, Kennel, Process, log_tail};
 use crate::programs::{self, Program};
 use crate::wait;
 use crate::{AGENT_ACCOUNT, NAMESPACE};
@@ -143,23 +143,31 @@ impl Machine {
     pub async fn wait_for_reboot(&self, n: usize, bound: Duration) -> Result<RebootRecord> {
         let mut records = self.power.records.subscribe();
         let reached = tokio::time::timeout(bound, records.wait_for(|records| records.len() >= n)).await;
-        let failure = self
-            .power
-            .failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-            .unwrap_or_default();
         let records = reached
             .with_context(|| {
-                format!(
-                    "{} had no reboot {n} in {bound:?}; {failure}; its agent's log is {}",
-                    self.node(),
-                    self.agent_log().display()
-                )
+                let node = self.node();
+                format!("{node} had no reboot {n} in {bound:?}; {}", self.account())
             })?
             .context("the machine's power has ended")?;
         Ok(records[n - 1].clone())
+    }
+
+    /// As [`wait::until`]; an error brings the end of the agent's log.
+    pub async fn wait_until<T, F>(&self, what: &str, bound: Duration, ask: impl FnMut() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<Option<T>>>,
+    {
+        wait::until(what, bound, ask)
+            .await
+            .with_context(|| self.account())
+    }
+
+    /// What went wrong with this machine, and what its agent said last.
+    fn account(&self) -> String {
+        let failure = self.power.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let failure = failure.as_deref().unwrap_or("the machine itself is well");
+        let log = log_tail(&self.agent_log());
+        format!("{failure}; the end of its agent's log:\n{log}")
     }
 
     /// A reboot that no agent asked for; returns when the node is back.

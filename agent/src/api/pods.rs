@@ -123,6 +123,11 @@ impl Api {
     }
 
     /// Evicts this very pod, not a namesake.
+    ///
+    /// What was sent gets its answer even if nobody waits for it any more: the API server takes from the budget before
+    /// it deletes the pod, and a client that leaves in between blocks that budget for two minutes
+    /// (kubernetes/kubernetes: pkg/registry/core/pod/storage/eviction.go; pkg/controller/disruption/disruption.go,
+    /// `DeletionTimeout`).
     pub(crate) async fn evict(&self, pod: &PodView, grace_period: Option<u32>) -> Evicted {
         let body = json!({
             "apiVersion": "policy/v1",
@@ -140,8 +145,26 @@ impl Api {
             &PostParams::default(),
             body.to_string().into_bytes(),
         );
-        let answer = self.call_within::<Value>(EVICTION_BOUND, request).await;
-        answer.map_or_else(|error| error.evicted(), |_| Evicted::Accepted)
+        let api = self.clone();
+        let sent = self
+            .evictions
+            .spawn(async move { api.call_within::<Value>(EVICTION_BOUND, request).await });
+        match sent.await {
+            Ok(Ok(_)) => Evicted::Accepted,
+            Ok(Err(error)) => error.evicted(),
+            Err(error) => Evicted::Failed(cordonhold_rt::exit::one_line(&error)),
+        }
+    }
+
+    /// How many evictions have no answer yet.
+    pub(crate) fn evictions_under_way(&self) -> usize {
+        self.evictions.len()
+    }
+
+    /// Until each eviction that was sent has its answer: within [`EVICTION_BOUND`].
+    pub(crate) async fn evictions_answered(&self) {
+        let _ = self.evictions.close();
+        self.evictions.wait().await;
     }
 
     /// Whether this DaemonSet exists: only the API server's own word that it does not counts.

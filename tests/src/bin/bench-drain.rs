@@ -151,16 +151,13 @@ async fn agent_drains(plane: &ControlPlane, node: &str, arguments: &[String]) ->
     let nodes: Api<Node> = Api::all(plane.client());
     let begin = Instant::now();
     machine.request_reboot()?;
-    let what = format!(
-        "{node} to be drained; the log is {}",
-        machine.agent_log().display()
-    );
-    wait::until(&what, DRAIN_TIMEOUT, || async {
+    let what = format!("{node} to be drained");
+    let look = || async {
         let node = nodes.get(node).await?;
         let phase = node.labels().get(keys::PHASE).map(String::as_str);
         Ok((phase == Some(Phase::Delaying.as_str())).then_some(()))
-    })
-    .await?;
+    };
+    machine.wait_until(&what, DRAIN_TIMEOUT, look).await?;
     let time = begin.elapsed();
     machine.check_agent().await?;
     is_empty(plane, node).await?;

@@ -1,8 +1,8 @@
-//! Admission policies as other projects bring them: they refuse something to everybody, with 403, until they are removed.
+//! Admission as other projects bring it: policies, which refuse something to everybody with 403, and webhooks.
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::admissionregistration::v1::{
-    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration,
 };
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Client};
@@ -51,4 +51,33 @@ pub(crate) async fn remove(client: &Client, name: &str) -> Result<()> {
     removed
         .map(drop)
         .with_context(|| format!("failed to delete the policy {name}"))
+}
+
+/// Creates a webhook of this name at this URL that is asked about evictions of the pod of the same name.
+pub(crate) async fn create_webhook(
+    client: &Client,
+    pod: &str,
+    url: &str,
+    failure_policy: &str,
+) -> Result<()> {
+    let webhook: ValidatingWebhookConfiguration = serde_json::from_value(json!({
+        "metadata": { "name": pod },
+        "webhooks": [{
+            "name": "evictions.example.com",
+            "clientConfig": { "url": url },
+            "rules": [{
+                "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods/eviction"],
+            }],
+            "matchConditions": [{ "name": "one", "expression": format!("request.name == '{pod}'") }],
+            "failurePolicy": failure_policy,
+            "sideEffects": "None",
+            "timeoutSeconds": 30,
+            "admissionReviewVersions": ["v1"],
+        }],
+    }))?;
+    let webhooks: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
+    let created = webhooks.create(&PostParams::default(), &webhook).await;
+    created
+        .map(drop)
+        .with_context(|| format!("failed to create the webhook {pod}"))
 }

@@ -22,7 +22,7 @@ use crate::wire::{self, Answer, Write};
 /// A reboot takes the machine 3 s; everything else is bound by two busy cores.
 pub(crate) const REBOOT_TIMEOUT: Duration = Duration::from_secs(60);
 const PHASE_TIMEOUT: Duration = Duration::from_secs(60);
-const POD_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const POD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How many evictions of this pod the agents asked for and got.
 pub(crate) fn evictions_of(plane: &ControlPlane, pod: &str) -> Result<usize> {
@@ -178,48 +178,44 @@ impl Site {
     pub(crate) async fn wait_logged(&self, text: &str) -> Result<()> {
         let log = self.machine.agent_log();
         let what = format!("{text:?} in {}", log.display());
-        wait::until(&what, PHASE_TIMEOUT, || async {
+        let look = || async {
             let said = std::fs::read_to_string(&log).context("failed to read an agent's log")?;
             Ok(said.contains(text).then_some(()))
-        })
-        .await
+        };
+        self.machine.wait_until(&what, PHASE_TIMEOUT, look).await
     }
 
     pub(crate) async fn wait_phase(&self, phase: Phase) -> Result<NodeView> {
-        let what = format!(
-            "{} to be {phase}; its agent's log is {}",
-            self.name(),
-            self.machine.agent_log().display()
-        );
-        wait::until(&what, PHASE_TIMEOUT, || async {
+        let what = format!("{} to be {phase}", self.name());
+        let look = || async {
             let node = self.view().await?;
             let reached = node.label(keys::PHASE) == Some(phase.as_str());
             Ok(reached.then_some(node))
-        })
-        .await
+        };
+        self.machine.wait_until(&what, PHASE_TIMEOUT, look).await
     }
 
     /// The first line of its agent's log whose field `event` is this.
     pub(crate) async fn wait_event(&self, event: &str) -> Result<Value> {
         let path = self.machine.agent_log();
         let what = format!("the event {event} in {}", path.display());
-        wait::until(&what, PHASE_TIMEOUT, || async {
+        let look = || async {
             let log = std::fs::read(&path).context("failed to read an agent's log")?;
             let lines = String::from_utf8_lossy(&log).into_owned();
             Ok(lines
                 .lines()
                 .filter_map(|line| serde_json::from_str::<Value>(line).ok())
                 .find(|line| line["event"] == event))
-        })
-        .await
+        };
+        self.machine.wait_until(&what, PHASE_TIMEOUT, look).await
     }
 
     /// The agent refused to start, for this reason.
     pub(crate) async fn wait_refusal(&self, why: &str) -> Result<()> {
-        wait::until("the agent to end", PHASE_TIMEOUT, || async {
-            Ok(self.machine.agent_id().await.is_none().then_some(()))
-        })
-        .await?;
+        let look = || async { Ok(self.machine.agent_id().await.is_none().then_some(())) };
+        self.machine
+            .wait_until("the agent to end", PHASE_TIMEOUT, look)
+            .await?;
         let log =
             std::fs::read_to_string(self.machine.agent_log()).context("failed to read an agent's log")?;
         ensure!(log.contains(why), "it does not say {why:?}: {log}");
@@ -230,22 +226,16 @@ impl Site {
     pub(crate) async fn wait_over(&self) -> Result<NodeView> {
         drop(self.wait_over_but_for_lock().await?);
         let what = format!("the entry of {} to be released", self.name());
-        wait::until(&what, PHASE_TIMEOUT, || async {
-            Ok((!self.is_in_lock().await?).then_some(()))
-        })
-        .await?;
+        let look = || async { Ok((!self.is_in_lock().await?).then_some(())) };
+        self.machine.wait_until(&what, PHASE_TIMEOUT, look).await?;
         // The Node comes first, then the lock: only now is it as it stays.
         self.view().await
     }
 
     /// No mark and no taint.
     pub(crate) async fn wait_over_but_for_lock(&self) -> Result<NodeView> {
-        let what = format!(
-            "{} to be without a hold; its agent's log is {}",
-            self.name(),
-            self.machine.agent_log().display()
-        );
-        let node = wait::until(&what, PHASE_TIMEOUT, || async {
+        let what = format!("{} to be without a hold", self.name());
+        let look = || async {
             let node = self.view().await?;
             let is_marked = node.label(keys::PHASE).is_some()
                 || keys::MARK_ANNOTATIONS
@@ -254,8 +244,8 @@ impl Site {
                 || node.is_tainted(keys::REBOOTING)
                 || node.annotation(keys::CANCEL).is_some();
             Ok((!is_marked).then_some(node))
-        })
-        .await?;
+        };
+        let node = self.machine.wait_until(&what, PHASE_TIMEOUT, look).await?;
         ensure!(
             node.is_tainted(keys::UNSCHEDULABLE_TAINT) == node.spec.unschedulable,
             "cordon and taint of {} differ: {node:?}",

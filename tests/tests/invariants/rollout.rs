@@ -1,5 +1,6 @@
-//! A rollout of the agent's DaemonSet in the middle of a drain: the next agent goes on where the last one was.
+//! A rollout of the agent's DaemonSet in the middle of a drain: the last agent finishes what it has sent, and the next one goes on.
 
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
@@ -7,16 +8,19 @@ use cordonhold_shared::hold::Phase;
 use cordonhold_shared::keys;
 use cordonhold_tests::NAMESPACE;
 use cordonhold_tests::control_plane::ControlPlane;
+use cordonhold_tests::wait;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{Patch, PatchParams, WatchParams};
+use kube::api::{EvictParams, Patch, PatchParams, WatchParams};
 use kube::core::WatchEvent;
 use kube::{Api, ResourceExt};
 use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
 
+use crate::admission_policy;
 use crate::cluster::alone;
-use crate::fleet::{Site, evictions_of, unguarded_plane};
+use crate::fleet::{POD_TIMEOUT, Site, evictions_of, unguarded_plane};
 
 /// A finalizer of ours, so that a pod that was evicted stays.
 const FINALIZER: &str = "cordonhold.test/stays";
@@ -58,6 +62,69 @@ fn d4_a_rollout_in_the_middle_of_a_drain_neither_undoes_nor_repeats_it() -> Resu
         ensure!(accepted == 1, "the pod was evicted {accepted} times");
         site.reboots_once_and_is_given_back().await
     })
+}
+
+/// An eviction that loses its client between the budget and the pod blocks that budget for two minutes.
+#[test]
+fn an_agent_that_is_ended_waits_for_the_evictions_that_it_has_sent() -> Result<()> {
+    alone(async || {
+        let plane = unguarded_plane(2).await?;
+        let mut site = Site::without_agent(&plane, "node-0").await?;
+        site.add_pod("asked").await?;
+        let webhook = SlowWebhook::start(&plane, "asked").await?;
+        site.start_agent(&["--reboot-delay=2s"]).await?;
+        site.machine.request_reboot()?;
+        let question = webhook.question().await?;
+        let answering = async {
+            site.wait_logged("waiting for the answers to evictions").await?;
+            ensure!(
+                site.has_pod("asked").await?,
+                "evicted without the webhook's answer"
+            );
+            drop(question);
+            Ok(())
+        };
+        let (ended, answered) = tokio::join!(site.machine.terminate_agent(), answering);
+        answered.and(ended)?;
+        ensure!(!site.has_pod("asked").await?, "the eviction was cut off");
+        site.machine.restart_agent().await?;
+        site.reboots_once_and_is_given_back().await?;
+        let accepted = evictions_of(&plane, "asked")?;
+        ensure!(accepted == 1, "the pod was evicted {accepted} times");
+        Ok(())
+    })
+}
+
+/// Somebody's webhook for the evictions of one pod, which takes as long as the test wants and is then ignored.
+struct SlowWebhook(TcpListener);
+
+impl SlowWebhook {
+    /// Returns once the API server asks it.
+    async fn start(plane: &ControlPlane, pod: &str) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let url = format!("https://{}/", listener.local_addr()?);
+        admission_policy::create_webhook(&plane.client(), pod, &url, "Ignore").await?;
+        let pods: Api<Pod> = Api::default_namespaced(plane.client());
+        let mut params = EvictParams::default();
+        params.post_options.dry_run = true;
+        wait::until("the API server to ask the webhook", POD_TIMEOUT, || async {
+            let mut eviction = std::pin::pin!(pods.evict(pod, &params));
+            tokio::select! {
+                accepted = listener.accept() => drop(accepted?),
+                evicted = &mut eviction => return Ok(evicted.map(|_| None)?),
+            }
+            Ok(Some(eviction.await.map(drop)?))
+        })
+        .await?;
+        Ok(Self(listener))
+    }
+
+    /// Until it is asked; dropped, the question stays without an answer.
+    async fn question(&self) -> Result<TcpStream> {
+        let accepted = tokio::time::timeout(POD_TIMEOUT, self.0.accept()).await;
+        let (stream, _) = accepted.context("the webhook was not asked")??;
+        Ok(stream)
+    }
 }
 
 async fn roll_out(plane: &ControlPlane) -> Result<()> {

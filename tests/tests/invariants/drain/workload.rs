@@ -220,22 +220,7 @@ impl<'a> Workload<'a> {
 
     /// As a webhook does it that is down: 500.
     pub(super) async fn fail_eviction_of(&self, pod: &str) -> Result<()> {
-        let webhook = json!({
-            "metadata": { "name": pod },
-            "webhooks": [{
-                "name": "down.example.com",
-                "clientConfig": { "url": "https://127.0.0.1:1/" },
-                "rules": [{
-                    "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods/eviction"],
-                }],
-                "matchConditions": [{ "name": "one", "expression": format!("request.name == '{pod}'") }],
-                "failurePolicy": "Fail",
-                "sideEffects": "None",
-                "admissionReviewVersions": ["v1"],
-            }],
-        });
-        let path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
-        drop(self.create(path, &webhook).await?);
+        admission_policy::create_webhook(&self.client, pod, "https://127.0.0.1:1/", "Fail").await?;
         self.wait_refused(pod).await
     }
 
