@@ -1,6 +1,7 @@
 //! What people are told, and with which code it ends. That the verdicts are right is the decision's own tests' matter.
 
 use clap::Parser;
+use cordonhold_shared::keys;
 use serde_json::{Value, json};
 
 use super::*;
@@ -36,7 +37,7 @@ fn told(old: &Value, new: &Value, flags: &[&str]) -> (String, bool) {
     let line = ["explain", path, "--at=2026-01-01T00:05:00Z"];
     let args = ExplainArgs::try_parse_from(line.iter().chain(flags)).unwrap();
     let policy = args.policy.policy();
-    let request = from_file(file.path(), &policy).unwrap();
+    let request = asked::from_file(file.path(), &policy).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async { explained(&args, &request, None, &policy).await })
 }

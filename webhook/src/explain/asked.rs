@@ -1,0 +1,117 @@
+//! The request that is explained: a saved review's, or an uncordon of a live Node.
+
+use std::io::Read;
+use std::path::Path;
+
+use cordonhold_rt::{client, exit};
+use cordonhold_shared::admission::{Policy, Request, Requester};
+use cordonhold_shared::keys;
+use cordonhold_shared::node::NodeView;
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use kube::api::PostParams;
+use kube::{Api, Client};
+
+use super::ExplainError;
+use crate::Limits;
+use crate::args::ExplainArgs;
+use crate::review::{self, Unreadable};
+
+/// The request of the review in this file, or of standard input for `-`.
+pub(super) fn from_file(path: &Path, policy: &Policy) -> Result<Request, ExplainError> {
+    let failed = |source| ExplainError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let mut body = Vec::new();
+    let most = Limits::default().body_bytes;
+    let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+    let _ = if path == Path::new("-") {
+        std::io::stdin().take(limit).read_to_end(&mut body)
+    } else {
+        let file = std::fs::File::open(path).map_err(failed)?;
+        file.take(limit).read_to_end(&mut body)
+    }
+    .map_err(failed)?;
+    let unusable = |why| ExplainError::Review {
+        path: path.to_owned(),
+        why,
+    };
+    if body.len() > most {
+        return Err(unusable(format!(
+            "longer than {most} bytes, which the server refuses with 413"
+        )));
+    }
+    let review = review::read(&body, policy).map_err(|unreadable| {
+        let Unreadable { uid, why } = unreadable;
+        unusable(match uid {
+            Some(_) => format!("{why}; the server answers malformed-review, which mode enforce denies"),
+            None => format!("{why}; the server answers 400, for there is no uid to answer to"),
+        })
+    })?;
+    Ok(review.request)
+}
+
+/// What `kubectl uncordon` asks for.
+pub(super) async fn uncordon(
+    args: &ExplainArgs,
+    name: &str,
+    client: &Client,
+) -> Result<Request, ExplainError> {
+    let failed = |why, fix| ExplainError::Node {
+        node: name.to_owned(),
+        why,
+        fix,
+    };
+    let request = kube::core::Request::new("/api/v1/nodes")
+        .get(name, &kube::api::GetParams::default())
+        .map_err(|error| failed(exit::one_line(&error), NAME_A_NODE))?;
+    let old: NodeView = client
+        .request(request)
+        .await
+        .map_err(|error| failed(client::explain(&error), fix(&error)))?;
+    let mut new = old.clone();
+    new.spec.unschedulable = false;
+    Ok(Request::update(requester(args, client).await?, old, new))
+}
+
+const NAME_A_NODE: &str = "name one that kubectl get nodes lists";
+
+/// What to do where a Node cannot be had.
+fn fix(error: &kube::Error) -> &'static str {
+    match error {
+        kube::Error::Api(status) if status.code == 404 => NAME_A_NODE,
+        kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
+            "give a --kubeconfig whose user may get nodes"
+        }
+        _ => "check that the server of the --kubeconfig can be reached from here",
+    }
+}
+
+async fn requester(args: &ExplainArgs, client: &Client) -> Result<Requester, ExplainError> {
+    if let Some(user) = &args.user {
+        return Ok(Requester {
+            user: user.clone(),
+            groups: args.groups.clone(),
+            ..Requester::default()
+        });
+    }
+    let api: Api<SelfSubjectReview> = Api::all(client.clone());
+    let review = api
+        .create(&PostParams::default(), &SelfSubjectReview::default())
+        .await
+        .map_err(|error| ExplainError::Whoami {
+            why: client::explain(&error),
+        })?;
+    let user = review
+        .status
+        .and_then(|status| status.user_info)
+        .unwrap_or_default();
+    let mut extra = user.extra.unwrap_or_default();
+    Ok(Requester {
+        user: user.username.unwrap_or_default(),
+        uid: user.uid.unwrap_or_default(),
+        groups: user.groups.unwrap_or_default(),
+        node_claim: extra.remove(keys::NODE_NAME_EXTRA).unwrap_or_default(),
+        extra,
+    })
+}

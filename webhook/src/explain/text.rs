@@ -1,0 +1,99 @@
+//! The answer in words.
+
+use std::fmt::Write as _;
+
+use cordonhold_shared::admission::{self, LockEdit, Operation, Outcome, Policy, Request, Verdict};
+
+use super::told::Told;
+use crate::trail;
+
+/// The whole answer.
+pub(super) fn render(request: &Request, policy: &Policy, told: &Told) -> String {
+    let mut text = String::new();
+    // Writing into a String cannot fail, here and below.
+    writeln!(text, "{} by {}", what(&request.operation), request.requester.user).unwrap_or_default();
+    for case in &told.cases {
+        if !case.assumptions.is_empty() {
+            write!(text, "\nIf {}:\n", case.assumptions.join(", and ")).unwrap_or_default();
+        }
+        text.push_str(&verdict(&case.verdict, policy));
+    }
+    for why in &told.failures {
+        writeln!(
+            text,
+            "\nUnknown here, though the webhook's own ServiceAccount may know: {why}"
+        )
+        .unwrap_or_default();
+    }
+    if told.cases.len() > 1 {
+        text.push_str(
+            "\nWhich of them holds, the cluster knows: give a --kubeconfig whose user may ask, or --may-override and --kured-lock.\n",
+        );
+    }
+    if told.is_denied() {
+        text.push_str(
+            "\nNot looked at: the matchConditions of the webhook's configuration. What they keep from the webhook passes.\n",
+        );
+    }
+    text
+}
+
+fn verdict(verdict: &Verdict, policy: &Policy) -> String {
+    let outcome = match verdict.outcome {
+        Outcome::Allow => "passes",
+        Outcome::Flag => "passes, flagged",
+        Outcome::Deny => "denied",
+    };
+    let reason = verdict.reason;
+    let mut lines = vec![
+        format!("verdict: {outcome}"),
+        format!("reason:  {}", reason.code()),
+        format!("rule:    {}", reason.rule()),
+    ];
+    if reason.outcome() != Outcome::Allow {
+        lines.push(format!("mode:    {}", policy.modes.of(reason).as_str()));
+    }
+    for key in [
+        admission::AUDIT_HOLDER,
+        admission::AUDIT_PHASE,
+        admission::AUDIT_AGE,
+    ] {
+        if let Some(value) = verdict.audit.get(key) {
+            lines.push(format!("{:<9}{value}", format!("{key}:")));
+        }
+    }
+    lines.extend(
+        verdict
+            .warnings
+            .iter()
+            .map(|warning| format!("warning: {warning}")),
+    );
+    if !verdict.message.is_empty() {
+        lines.push(format!("\n{}", verdict.message));
+    }
+    lines.join("\n") + "\n"
+}
+
+/// The request in a few words.
+fn what(operation: &Operation) -> String {
+    match operation {
+        Operation::UpdateNode { old, .. } => {
+            let effect = trail::effect(operation);
+            let effect = if effect.is_empty() {
+                "nothing that is guarded"
+            } else {
+                &effect
+            };
+            let state = if old.spec.unschedulable {
+                ""
+            } else {
+                ", which is not cordoned"
+            };
+            format!("update of node {}{state} ({effect})", old.name())
+        }
+        Operation::DeleteNode { old } => format!("delete of node {}", old.name()),
+        Operation::UpdateDaemonSet(LockEdit { namespace, name, .. }) => {
+            format!("update of daemonset {namespace}/{name}")
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What is decided on the request: one verdict, or one for each answer to what nobody could be asked.
+//!
+//! The decision is the server's own code; here only its facts are found.
+
+use cordonhold_shared::admission::{
+    self, Decision, Fact, Facts, Known, Locks, Outcome, Policy, Request, Verdict,
+};
+use cordonhold_shared::keys;
+use cordonhold_shared::node::NodeView;
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::Lookup;
+use crate::lookup::ClusterLookup;
+
+/// Where facts come from, each only where it is needed.
+pub(super) struct Sources {
+    pub(super) lookup: Option<ClusterLookup>,
+    pub(super) may_override: Option<bool>,
+    pub(super) kured_lock: Option<Locks>,
+}
+
+/// A verdict, and what it takes for given.
+pub(super) struct Case {
+    pub(super) assumptions: Vec<String>,
+    pub(super) verdict: Verdict,
+}
+
+/// The verdict; or one for each answer to what nobody could be asked.
+#[derive(Default)]
+pub(super) struct Told {
+    pub(super) cases: Vec<Case>,
+    /// Why a question got no answer. The webhook asks as its own ServiceAccount, so it may get one.
+    pub(super) failures: Vec<String>,
+}
+
+impl Told {
+    /// Or may be.
+    pub(super) fn is_denied(&self) -> bool {
+        self.cases
+            .iter()
+            .any(|case| case.verdict.outcome == Outcome::Deny)
+    }
+}
+
+impl Sources {
+    pub(super) async fn told(&self, request: &Request, policy: &Policy, now: Timestamp) -> Told {
+        let mut told = Told::default();
+        let mut open = vec![(Facts::default(), Vec::new())];
+        while let Some((mut facts, assumptions)) = open.pop() {
+            match admission::decide(request, &facts, policy, now) {
+                Decision::Verdict(verdict) => told.cases.push(Case { assumptions, verdict }),
+                // A watch can only deny sooner what the lock itself denies.
+                Decision::Need(Fact::WatchedKuredLock) => {
+                    facts.watched_kured_lock = Known::Failed("nothing is watched".to_owned());
+                    open.push((facts, assumptions));
+                }
+                Decision::Need(Fact::Override) => {
+                    let asked = self.may_override(request).await;
+                    let answers = answers(asked, either_right(request), &mut told.failures);
+                    open.extend(supposed(&facts, &assumptions, answers, |facts, may| {
+                        facts.may_override = Known::Is(may);
+                    }));
+                }
+                Decision::Need(Fact::KuredLock) => {
+                    let asked = self.kured_lock().await;
+                    let answers = answers(asked, either_lock(request, policy), &mut told.failures);
+                    open.extend(supposed(&facts, &assumptions, answers, |facts, lock| {
+                        facts.kured_lock = Known::Is(lock);
+                    }));
+                }
+            }
+        }
+        told
+    }
+
+    async fn may_override(&self, request: &Request) -> Known<bool> {
+        match (self.may_override, &self.lookup) {
+            (Some(answer), _) => Known::Is(answer),
+            (None, Some(lookup)) => {
+                let node = request.node().map(NodeView::name).unwrap_or_default();
+                lookup.may_override(&request.requester, node).await
+            }
+            (None, None) => Known::Unasked,
+        }
+    }
+
+    async fn kured_lock(&self) -> Known<Locks> {
+        match (&self.kured_lock, &self.lookup) {
+            (Some(locks), _) => Known::Is(locks.clone()),
+            (None, Some(lookup)) => lookup.kured_lock().await,
+            (None, None) => Known::Unasked,
+        }
+    }
+}
+
+/// The answer; or, where there is none, each that there could be, and what it takes for given.
+fn answers<T>(
+    asked: Known<T>,
+    either: [(T, String); 2],
+    failures: &mut Vec<String>,
+) -> Vec<(T, Option<String>)> {
+    match asked {
+        Known::Is(answer) => return vec![(answer, None)],
+        Known::Failed(why) => failures.push(why),
+        Known::Unasked => {}
+    }
+    either
+        .into_iter()
+        .map(|(answer, assumption)| (answer, Some(assumption)))
+        .collect()
+}
+
+/// Without the right to cancel, and with it.
+fn either_right(request: &Request) -> [(bool, String); 2] {
+    let (verb, resource, group) = (keys::OVERRIDE_VERB, keys::OVERRIDE_RESOURCE, keys::OVERRIDE_GROUP);
+    let told = |word: &str| {
+        let user = &request.requester.user;
+        format!("{user} {word} the verb {verb} on {resource}.{group}")
+    };
+    [(false, told("does not have")), (true, told("has"))]
+}
+
+/// No lock, and one that names the Node.
+fn either_lock(request: &Request, policy: &Policy) -> [(Locks, String); 2] {
+    let node = request.node().map(NodeView::name).unwrap_or_default();
+    let naming = json!({ "nodeID": node }).to_string();
+    [
+        (Locks::new(), format!("kured's lock does not name node {node}")),
+        (locks(policy, &naming), format!("kured's lock names node {node}")),
+    ]
+}
+
+/// The facts with each of the answers, and what they take for given then.
+fn supposed<T>(
+    facts: &Facts,
+    assumptions: &[String],
+    answers: Vec<(T, Option<String>)>,
+    set: impl Fn(&mut Facts, T),
+) -> Vec<(Facts, Vec<String>)> {
+    let one = |(answer, assumption)| {
+        let mut facts = facts.clone();
+        set(&mut facts, answer);
+        (facts, assumptions.iter().cloned().chain(assumption).collect())
+    };
+    answers.into_iter().map(one).collect()
+}
+
+/// The lock annotation with this text, by the first of the keys that are read.
+pub(super) fn locks(policy: &Policy, text: &str) -> Locks {
+    let lock = policy.kured.as_ref().and_then(|kured| kured.lock.as_ref());
+    let key = lock.and_then(|lock| lock.annotations.first());
+    key.filter(|_| !text.is_empty())
+        .map(|key| (key.clone(), text.to_owned()))
+        .into_iter()
+        .collect()
+}
