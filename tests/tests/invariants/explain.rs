@@ -27,7 +27,7 @@ const EXPLAIN_TIMEOUT: Duration = Duration::from_secs(60);
 fn explain_says_what_the_webhook_answers() -> Result<()> {
     alone(async || {
         let cluster = Cluster::start(
-            "overlays/protect-kured",
+            "overlays/kured-beside-agents",
             Mode::Enforce,
             Protection::OwnHoldsAndKured,
         )

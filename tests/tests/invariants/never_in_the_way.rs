@@ -43,7 +43,7 @@ fn a_dead_webhook_stops_only_what_opens_a_hold() -> Result<()> {
 fn with_stock_kured_protected_only_uncordons_wait() -> Result<()> {
     alone(async || {
         let mut cluster = Cluster::start(
-            "overlays/protect-kured",
+            "overlays/kured-beside-agents",
             Mode::Enforce,
             Protection::OwnHoldsAndKured,
         )

@@ -164,7 +164,7 @@ fn the_whole_life_of_kured() -> Result<()> {
 
 async fn start() -> Result<Cluster> {
     Cluster::start(
-        "overlays/protect-kured",
+        "overlays/kured-beside-agents",
         Mode::Enforce,
         Protection::OwnHoldsAndKured,
     )
