@@ -39,6 +39,9 @@ pub(crate) const CALL_BOUND: Duration = Duration::from_secs(10);
 /// (kubernetes/kubernetes: pkg/registry/core/pod/storage/eviction.go).
 const EVICTION_BOUND: Duration = Duration::from_secs(15);
 
+/// Longest wait for what takes many calls: a pool of thousands of Nodes, the DaemonSets of all pods.
+const CALLS_BOUND: Duration = Duration::from_mins(1);
+
 /// How many Nodes one answer may hold.
 const PAGE: u32 = 100;
 
@@ -113,11 +116,14 @@ impl Api {
 
     /// The Nodes of the pool, page by page: a Node is some kilobytes, and a pool may be thousands.
     pub(crate) async fn pool(&self) -> Result<PoolCount, Failure> {
+        within_bound(self.count_pool()).await.map_err(|error| error.failure())
+    }
+
+    async fn count_pool(&self) -> Result<PoolCount, CallError> {
         let mut pool = PoolCount::default();
         let mut params = ListParams::default().labels(&self.pool.to_string()).limit(PAGE);
         loop {
-            let page: Result<ListView<NodeView>, _> = self.call(Request::new(NODES).list(&params)).await;
-            let page = page.map_err(|error| error.failure())?;
+            let page: ListView<NodeView> = self.call(Request::new(NODES).list(&params)).await?;
             pool.size = pool.size.saturating_add(page.items.len());
             let unready = page.items.into_iter().filter(|node| !node.is_ready());
             pool.unready.extend(unready.map(|node| node.metadata.name));
@@ -189,6 +195,13 @@ pub(crate) async fn within<T>(
         .await
         .map_err(|_| CallError::Silent(bound))?
         .map_err(CallError::from)
+}
+
+/// The outcome of many calls, if it comes within [`CALLS_BOUND`].
+async fn within_bound<T>(calls: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+    timeout(CALLS_BOUND, calls)
+        .await
+        .unwrap_or(Err(CallError::Silent(CALLS_BOUND)))
 }
 
 impl CallError {

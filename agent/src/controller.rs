@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use cordonhold_rt::shutdown::Signals;
 use cordonhold_shared::carrier::{Carrier, CarrierView};
@@ -16,7 +17,7 @@ use cordonhold_shared::watch::{self, Change, LockShown};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, watch as watch_channel};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 use tracing::{debug, info, warn};
 
 use crate::api::Api;
@@ -86,6 +87,8 @@ struct Shell {
 const EVENTS_MAX: usize = 64;
 /// Events on the Node that wait to be written; more are dropped.
 const NOTICES_MAX: usize = 32;
+/// Longest wait at the end: within the DaemonSet's `terminationGracePeriodSeconds`.
+const END_BOUND: Duration = Duration::from_secs(25);
 
 impl Controller {
     /// Runs the cycle until a signal comes. Nothing is undone then: the next agent goes on from the marks.
@@ -235,7 +238,7 @@ impl Shell {
 
     fn learn(&mut self, input: &Input) {
         // After a pause the cycle needs a fresh look at the sentinel, not the one of the next period.
-        if matches!(input, Input::Due(Timer::Backoff | Timer::Host)) {
+        if matches!(input, Input::Due(Timer::Backoff | Timer::Host | Timer::Look)) {
             self.looks.reset_immediately();
         }
         if let Input::Lock(Ok(lock)) = input
@@ -346,29 +349,35 @@ impl Shell {
         self.drain.started(task);
     }
 
-    /// Sends nothing more, and waits for the answers to the evictions that were sent; a second signal ends the wait.
+    /// Begins nothing more, and waits for what has begun: the answers to evictions, and the end of a reboot command, which
+    /// would die with its container. A second signal ends the wait.
     async fn end(&mut self, signals: &mut Signals) {
         self.drain.stop();
-        let api = &self.parts.api;
-        let evictions = api.evictions_under_way();
-        if evictions == 0 {
+        let (api, host, node) = (&self.parts.api, &self.parts.host, &self.parts.policy.node);
+        let open = || (api.evictions_under_way(), host.commands_running());
+        let (evictions, commands) = open();
+        if (evictions, commands) == (0, 0) {
             return;
         }
-        let node = &self.parts.policy.node;
         info!(
-            event = "finishing_evictions",
-            node, evictions, "waiting for the answers to evictions that were sent"
+            event = "finishing",
+            node, evictions, commands, "waiting for the answers to evictions and the end of reboot commands"
         );
-        tokio::select! {
-            () = api.evictions_answered() => {}
-            signal = signals.next() => warn!(
-                event = "evictions_cut_off",
-                node,
-                signal,
-                evictions = api.evictions_under_way(),
-                "ending before evictions are answered: their budgets may allow no other for two minutes"
-            ),
-        }
+        let ended = async { tokio::join!(api.evictions_answered(), host.commands_ended()) };
+        let why = tokio::select! {
+            _ = ended => return,
+            () = sleep(END_BOUND) => "its time is over",
+            signal = signals.next() => signal,
+        };
+        let (evictions, commands) = open();
+        warn!(
+            event = "cut_off",
+            node,
+            why,
+            evictions,
+            commands,
+            "ending before all has ended: the budget of an eviction may allow no other for two minutes"
+        );
     }
 
     fn spawn(

@@ -13,6 +13,7 @@ use cordonhold_shared::cycle::{HostState, RebootFailure, Shutdown};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 pub mod sentinel;
@@ -76,6 +77,8 @@ pub enum HostError {
 pub struct Host {
     root: Arc<Root>,
     config: HostConfig,
+    /// The reboot commands that have not ended.
+    commands: TaskTracker,
     _taken: File,
 }
 
@@ -123,6 +126,7 @@ impl Host {
                     return Ok(Host {
                         root: Arc::new(root),
                         config,
+                        commands: TaskTracker::new(),
                         _taken: file,
                     });
                 }
@@ -177,12 +181,24 @@ impl Host {
         }
         let command = self.command(&self.config.reboot);
         info!(event = "reboot_command", command = %command, "running the reboot command");
-        let outcome = command.run_unless(REBOOT_BOUND, || deadline.is_none_or(|end| Instant::now() >= end));
+        let is_too_late = || deadline.is_none_or(|end| Instant::now() >= end);
+        let outcome = command.run_unless(&self.commands, REBOOT_BOUND, is_too_late);
         match outcome.await {
             Ok(()) => Ok(()),
             Err(CommandError::CalledOff) => Err(RebootFailure::Expired),
             Err(error) => Err(RebootFailure::Failed(cordonhold_rt::exit::one_line(&error))),
         }
+    }
+
+    /// How many reboot commands have not ended.
+    pub fn commands_running(&self) -> usize {
+        self.commands.len()
+    }
+
+    /// Until each reboot command that was run has ended, whoever waited for it.
+    pub async fn commands_ended(&self) {
+        let _ = self.commands.close();
+        self.commands.wait().await;
     }
 
     async fn shutdown(&self) -> Shutdown {

@@ -129,7 +129,8 @@ impl Metrics {
     pub(crate) fn count(&self, report: &Report, reason: Option<&'static str>) {
         let (family, label, value) = match report {
             Report::Draining { .. } => (&self.drains, "result", "begun"),
-            Report::Delaying => (&self.drains, "result", "done"),
+            Report::Delaying { is_forced: false } => (&self.drains, "result", "done"),
+            Report::Forced(_) => (&self.drains, "result", "forced"),
             Report::Disturbed { .. } => (&self.drains, "result", "disturbed"),
             Report::Rebooting => (&self.reboots, "result", "issued"),
             Report::RebootFailed(_) => (&self.reboots, "result", "failed"),

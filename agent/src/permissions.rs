@@ -122,9 +122,9 @@ pub(crate) async fn check(
                 let why = cordonhold_rt::exit::one_line(&error);
                 warn!(
                     event = "permissions_unknown",
-                    why, "the permissions cannot be asked for: going on"
+                    why, "the permissions cannot be asked for: going on with what is known"
                 );
-                return Ok(());
+                break;
             }
         }
     }

@@ -39,7 +39,8 @@ impl Refusal<'_> {
     /// `text` is what an operator reads.
     pub fn failure(&self, text: String) -> Failure {
         match (self.code, self.reason) {
-            (409, _) => Failure::Conflict,
+            // A webhook that denies with 409 is no lost race: tried at once, it would deny at once.
+            (409, "Conflict" | "AlreadyExists") => Failure::Conflict,
             // Only the API server itself knows what does not exist, not a proxy before it.
             (404, "NotFound") => Failure::NotFound,
             (408 | 429, _) => Failure::Unknown(text),
@@ -137,6 +138,24 @@ mod tests {
             panic!()
         };
         assert_eq!(why, "no");
+    }
+
+    #[test]
+    fn only_a_lost_race_is_a_conflict() {
+        let failure = |reason| {
+            let refusal = Refusal {
+                code: 409,
+                reason,
+                ..Refusal::default()
+            };
+            refusal.failure("text".to_owned())
+        };
+        for reason in ["Conflict", "AlreadyExists"] {
+            assert_eq!(failure(reason), Failure::Conflict);
+        }
+        for reason in ["", "Forbidden"] {
+            assert_eq!(failure(reason), Failure::Refused("text".to_owned()));
+        }
     }
 
     #[test]

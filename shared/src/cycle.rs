@@ -236,6 +236,8 @@ enum Rebooting {
     Issuing,
     /// The command failed: does the host go down all the same?
     AskingHost,
+    /// The command was accepted, and [`Timer::Reboot`] is over: will the host still go down?
+    AskingOverdue,
     Waiting,
     /// An agent that starts on a seal waits until nobody can issue it any more, then asks the host.
     WaitingOut,
@@ -378,8 +380,14 @@ impl Cycle {
             Failure::NotFound => "the object does not exist".to_owned(),
             Failure::Refused(why) | Failure::Unknown(why) => why.clone(),
         };
+        let is_lasting = matches!(failure, Failure::Refused(_)) && self.retries == RETRIES_MAX;
+        let said = match is_lasting.then(|| why.clone()) {
+            Some(why) => self.say(Report::Refused { what, why }),
+            None => Vec::new(),
+        };
         Outcome::rest()
             .after([Act::Arm(Timer::Retry(self.retries))])
+            .after(said)
             .reporting(Report::Retrying { what, why })
     }
 

@@ -237,6 +237,15 @@ pub fn release_at(node: &NodeView) -> Option<Timestamp> {
     time.parse().ok()
 }
 
+/// How [`keys::DRAIN_PROGRESS`] begins on a Node whose drain was given up by `--force-reboot`.
+const FORCED: &str = "given up by force: ";
+
+/// Whether the drain of this hold was given up, and the reboot goes on over what it left.
+fn is_forced(node: &NodeView) -> bool {
+    node.annotation(keys::DRAIN_PROGRESS)
+        .is_some_and(|text| text.starts_with(FORCED))
+}
+
 /// What an operator decided about the times that a patch names. The shell knows what time it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
@@ -331,6 +340,13 @@ impl NodePatch {
     pub fn delay(node: &NodeView) -> NodePatch {
         let mut patch = NodePatch::to_phase(node, Phase::Delaying, Term::Work);
         patch.clear_if_set(node, keys::DRAIN_PROGRESS);
+        patch
+    }
+
+    /// The drain was given up with this left, and the delay begins all the same: the Node goes on saying so.
+    pub fn delay_forced(node: &NodeView, left: &str) -> NodePatch {
+        let mut patch = NodePatch::to_phase(node, Phase::Delaying, Term::Work);
+        patch.set(keys::DRAIN_PROGRESS, format!("{FORCED}{left}"));
         patch
     }
 

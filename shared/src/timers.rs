@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::hold::{self, Terms};
 use crate::node::NodeView;
 
-/// The timers. Arming one again starts it anew; the shell knows how long each is.
+/// The timers. Arming one again starts it anew, but for [`Timer::Turn`]; the shell knows how long each is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Timer {
     /// Until a failed request is tried again; the pause grows with the count.
@@ -41,6 +41,8 @@ pub enum Timer {
     Backoff,
     /// The host is asked again.
     Host,
+    /// The sentinel is looked at again, because a wish could not be followed.
+    Look,
 }
 
 /// What an operator decided about times.
@@ -97,6 +99,7 @@ const POLL: Duration = Duration::from_secs(10);
 const SEAL: Duration = Duration::from_secs(10);
 const DEADLINE: Duration = Duration::from_secs(10);
 const HOST: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_secs(10);
 
 impl Timers {
     pub fn new(timing: Timing) -> Timers {
@@ -108,6 +111,10 @@ impl Timers {
 
     /// Starts a timer, anew if it runs. `wall` is what the wall clock says now.
     pub fn arm(&mut self, timer: Timer, dates: Dates, wall: Timestamp, now: Duration, random: u64) {
+        // A lock that changes all the time must not put a waiter off for as long.
+        if timer == Timer::Turn && self.running.contains_key(&timer) {
+            return;
+        }
         let end = self
             .length(timer, dates, wall, random)
             .and_then(|length| now.checked_add(length));
@@ -161,6 +168,7 @@ impl Timers {
             Timer::Release => Some(dates.release_in(wall).min(self.timing.lock_release_delay)),
             Timer::Backoff => Some(self.timing.backoff),
             Timer::Host => Some(HOST),
+            Timer::Look => Some(jittered(LOOK, random)),
         }
     }
 }
@@ -262,6 +270,17 @@ mod tests {
         timers.disarm(Timer::Deadline);
         timers.arm(Timer::Drain, Dates::default(), WALL, now, 0);
         assert_eq!(timers.next_end(), None);
+    }
+
+    #[test]
+    fn a_turn_that_runs_is_not_put_off() {
+        let mut timers = timers();
+        let at = Duration::from_millis;
+        timers.arm(Timer::Turn, Dates::default(), WALL, at(0), 0);
+        timers.arm(Timer::Turn, Dates::default(), WALL, at(400), 0);
+        assert_eq!(timers.pop_due(at(500)), Some(Timer::Turn));
+        timers.arm(Timer::Turn, Dates::default(), WALL, at(600), 0);
+        assert_eq!(timers.end(Timer::Turn), Some(at(1100)));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use kube::core::params::{GetParams, ListParams, PostParams};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Api, CallError, EVICTION_BOUND, ListView};
+use super::{Api, CallError, EVICTION_BOUND, ListView, within_bound};
 
 const PODS: &str = "/api/v1/pods";
 const VOLUME_ATTACHMENTS: &str = "/apis/storage.k8s.io/v1/volumeattachments";
@@ -101,7 +101,9 @@ impl Api {
 
     /// The pods on our Node that a drain would evict or wait for, as `namespace/name`.
     pub(crate) async fn pods_left(&self) -> Result<Vec<String>, Failure> {
-        self.find_pods_left().await.map_err(|error| error.failure())
+        within_bound(self.find_pods_left())
+            .await
+            .map_err(|error| error.failure())
     }
 
     async fn find_pods_left(&self) -> Result<Vec<String>, CallError> {

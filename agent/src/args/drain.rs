@@ -17,7 +17,7 @@ pub struct DrainConfig {
     /// Wait between the cordon and the first eviction, if there is anything to evict
     #[arg(long, env = "KURED_DRAIN_DELAY", value_name = "DURATION", default_value = "0", value_parser = duration::parse)]
     pub drain_delay: Duration,
-    /// Longest drain, after which the reboot is called off or, with --force-reboot, goes on; 0 is no limit
+    /// Longest drain, each time the node is drained, after which the reboot is called off or, with --force-reboot, goes on; 0 is no limit
     #[arg(long, env = "KURED_DRAIN_TIMEOUT", value_name = "DURATION", default_value = "0", value_parser = value::limit)]
     pub drain_timeout: Maybe<Duration>,
     /// Seconds that an evicted pod has to end; below 0 each pod's own
@@ -26,7 +26,7 @@ pub struct DrainConfig {
     /// Label selector of the pods that are drained; empty is all that a drain evicts
     #[arg(long, env = "KURED_DRAIN_POD_SELECTOR", value_name = "SELECTOR", default_value = "", value_parser = value::unless_empty(value::selector))]
     pub drain_pod_selector: Maybe<Selector>,
-    /// Pods whose deletion began longer ago than this are not waited for; 0 waits for all
+    /// Pods that should have been gone for longer than this, by their grace period, are not waited for; 0 waits for all
     #[arg(long, env = "KURED_SKIP_WAIT_FOR_DELETE_TIMEOUT", value_name = "SECONDS", default_value = "0", allow_negative_numbers = true, value_parser = value::seconds)]
     pub skip_wait_for_delete_timeout: Duration,
     /// Reboot although pods are left when --drain-timeout is over; cordon and lock must hold all the same

@@ -95,10 +95,6 @@ fn each_wrong_argument_is_named_on_one_line_with_its_fix() {
         (&["--metrics-port=http"], &["--metrics-port: ", "http"]),
         (&["--metrics-host=a b"], &["--metrics-host: ", "127.0.0.1"]),
         (&["--reboot-signal=0"], &["--reboot-signal: ", "from 1 to 64"]),
-        (
-            &["--skip-wait-for-delete-timeout=-1"],
-            &["--skip-wait-for-delete-timeout: ", "from 0"],
-        ),
         (&["--force-reboot=maybe"], &["--force-reboot: ", "true or false"]),
         (&["--reboot-command=sh -c 'x"], &["--reboot-command: ", "quotes"]),
         (&["--reboot-command="], &["--reboot-command: ", "empty"]),

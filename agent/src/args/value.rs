@@ -92,10 +92,10 @@ pub(super) fn seconds_or_none(text: &str) -> Result<Maybe<u32>, String> {
     Ok(u32::try_from(number).ok())
 }
 
-/// Whole seconds from 0.
+/// Whole seconds; below 0 is 0.
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {
-    let number = integer::<0, 4_294_967_295>(text)?;
-    Ok(Duration::from_secs(number.unsigned_abs()))
+    let number = integer::<{ i64::MIN }, 4_294_967_295>(text)?;
+    Ok(Duration::from_secs(u64::try_from(number).unwrap_or(0)))
 }
 
 pub(super) fn duration_above_zero(text: &str) -> Result<Duration, String> {

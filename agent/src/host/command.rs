@@ -10,6 +10,7 @@ use tokio::process::Child;
 use tokio::task::JoinError;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 
 /// The words of a command, the program first.
@@ -73,6 +74,7 @@ impl Command {
     /// Starts it unless `is_too_late`, which is asked last. Still running when the bound is over, it is left alone and counts as done.
     pub(super) async fn run_unless(
         &self,
+        commands: &TaskTracker,
         bound: Duration,
         is_too_late: impl FnOnce() -> bool,
     ) -> Result<(), CommandError> {
@@ -82,7 +84,7 @@ impl Command {
         let child = self.spawn(false)?;
         let command = self.clone();
         // A task of its own: the command goes on even if nobody waits for it any more.
-        let finish = tokio::spawn(async move { command.finish(child).await });
+        let finish = commands.spawn(async move { command.finish(child).await });
         let Ok(finished) = timeout(bound, finish).await else {
             return Ok(());
         };

@@ -237,3 +237,28 @@ async fn a_sentinel_that_is_mounted_into_the_container_is_seen_as_in_kured() {
     assert!(!nowhere.has_place().await.unwrap());
     assert!(!nowhere.is_present().await.unwrap());
 }
+
+#[tokio::test]
+async fn a_reboot_command_is_waited_for_though_its_caller_is_gone() {
+    let fixture = Fixture::new();
+    let path = |name: &str| fixture.directory.path().join(name);
+    let script = format!(
+        "touch {0}/begun; while [ ! -e {0}/go ]; do sleep 0.01; done; touch {0}/done",
+        fixture.directory.path().display()
+    );
+    let host = fixture.host(&script).await;
+    let begun = async {
+        while !path("begun").exists() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        ended = host.reboot("uid/created", Some(Instant::now() + Duration::from_hours(1))) => panic!("{ended:?}"),
+        () = begun => {}
+    }
+    assert_eq!(host.commands_running(), 1);
+    fixture.write("go", "");
+    host.commands_ended().await;
+    assert!(path("done").exists());
+    assert_eq!(host.commands_running(), 0);
+}

@@ -24,9 +24,11 @@ use super::Metrics;
 use super::health::Said;
 
 /// Further ones wait in the kernel's queue.
-pub(super) const CONNECTIONS_MAX: usize = 8;
+pub(super) const CONNECTIONS_MAX: usize = 32;
 /// Longest life of a connection, the look at the sentinel included.
 pub(crate) const CONNECTION_MAX: Duration = Duration::from_secs(10);
+/// Longest wait for a request's head: whoever is silent keeps no place from a probe.
+const HEAD_MAX: Duration = Duration::from_secs(2);
 const HEADERS_MAX: usize = 64;
 /// hyper's least.
 const BUFFER_MAX: usize = 8 * 1024;
@@ -98,6 +100,7 @@ async fn connection(stream: TcpStream, metrics: Arc<Metrics>) {
         http1::Builder::new()
             .timer(TokioTimer::new())
             .keep_alive(false)
+            .header_read_timeout(HEAD_MAX)
             .max_headers(HEADERS_MAX)
             .max_buf_size(BUFFER_MAX)
             .serve_connection(

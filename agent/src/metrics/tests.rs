@@ -113,7 +113,9 @@ async fn d25_the_page_counts_drains_reboots_and_what_was_called_off() {
         &draining,
         &disturbed,
         &draining,
-        &Report::Delaying,
+        &Report::Delaying { is_forced: false },
+        &Report::Forced(None),
+        &Report::Delaying { is_forced: true },
         &Report::Rebooting,
         &Report::Returned,
     ] {
@@ -136,6 +138,7 @@ async fn d25_the_page_counts_drains_reboots_and_what_was_called_off() {
         ("drains", "result=\"begun\"", "2"),
         ("drains", "result=\"disturbed\"", "1"),
         ("drains", "result=\"done\"", "1"),
+        ("drains", "result=\"forced\"", "1"),
         ("reboots", "result=\"issued\"", "1"),
         ("reboots", "result=\"returned\"", "1"),
         ("called_off", "reason=\"drain_timeout\"", "1"),

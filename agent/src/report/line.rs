@@ -53,6 +53,7 @@ impl Line {
             | Report::Paused(_)
             | Report::Wished(_)
             | Report::Locked
+            | Report::Refused { .. }
             | Report::Retrying { .. } => Line::before_work(report),
             Report::NotInPool
             | Report::LockHeld(_)
@@ -63,20 +64,25 @@ impl Line {
             | Report::Progress(_)
             | Report::DrainBlocked(_)
             | Report::Forced(_)
-            | Report::Delaying => Line::of_drain(report),
+            | Report::Delaying { .. } => Line::of_drain(report),
             _ => Line::of_work(report),
         }
     }
 
     fn host_busy(shutdown: &Shutdown) -> Line {
-        let (reason, why) = match shutdown {
-            Shutdown::Unknown(why) => ("unknown", Some(why.clone())),
-            Shutdown::UnderWay | Shutdown::No => ("shutdown", None),
+        let (reason, text, why) = match shutdown {
+            Shutdown::Unknown(why) => (
+                "unknown",
+                "the host does not say whether it is going down: only waiting; \
+                 a host without systemd needs a --shutdown-check-command of its own",
+                Some(why.clone()),
+            ),
+            Shutdown::UnderWay | Shutdown::No => ("shutdown", "the host is going down: only waiting", None),
         };
         Line {
             event: "host_busy",
             level: Level::Warning,
-            text: "the host is going down or cannot be asked: only waiting",
+            text,
             reason: Some(reason),
             why,
             ..Line::default()
@@ -115,6 +121,12 @@ impl Line {
                 notice: Some("RebootWanted"),
                 ..info("wished", "a reboot is wanted")
             },
+            Report::Refused { what, why } => Line {
+                reason: Some(what),
+                why: Some(why.clone()),
+                notice: Some("RebootRefused"),
+                ..warning("refused", "the API server refuses this again and again: the reboot waits for it")
+            },
             Report::Retrying { what, why } => Line {
                 reason: Some(what),
                 why: Some(why.clone()),
@@ -145,7 +157,8 @@ impl Line {
                     "lock_stalled",
                     "RebootLockStalled",
                     "waiting: the same nodes have held the lock for longer than a reboot takes: look at them; \
-                     one that never comes back frees its place when its Node is deleted",
+                     one that never comes back frees its place when its Node is deleted, \
+                     an entry that kured wrote when it is taken out of the annotation",
                 )
             },
             Report::PoolUnavailable { unready, allowed } => Line {
@@ -217,6 +230,7 @@ impl Line {
                     "the drain took too long: the reboot goes on under the pods that are left, by --force-reboot",
                 )
             },
+            Report::Delaying { is_forced: true } => info("delaying", "the drain is given up: the delay begins"),
             _ => info("delaying", "the drain is over: the delay begins"),
         }
     }

@@ -48,7 +48,7 @@ pub enum Report {
     /// the reboot goes on over it, by `--force-reboot`.
     Forced(Option<Progress>),
     /// Nothing is left to evict, or the reboot is forced; the delay begins.
-    Delaying,
+    Delaying { is_forced: bool },
     /// What the drain had achieved no longer holds; this is what happens now.
     Disturbed { by: Disturbance, next: Next },
     /// The seal is on the Node; the reboot is issued now.
@@ -71,6 +71,8 @@ pub enum Report {
     Released,
     /// The reboot is called off; the cordon is given back.
     CalledOff(Reason),
+    /// The API server has refused this again and again; it is tried on.
+    Refused { what: &'static str, why: String },
     /// A request failed and is tried again.
     Retrying { what: &'static str, why: String },
 }

@@ -232,7 +232,10 @@ impl Cycle {
                 .ask(Stage::Rebooting(Rebooting::AskingHost), Request::AskHost)
                 .after([Act::Arm(Timer::Reboot)])
                 .reporting(Report::RebootFailed(why)),
-            (Rebooting::AskingHost | Rebooting::WaitedOut, Input::Host(host)) => self.in_vain(step, host),
+            (
+                Rebooting::AskingHost | Rebooting::AskingOverdue | Rebooting::WaitedOut,
+                Input::Host(host),
+            ) => self.in_vain(step, host),
             (Rebooting::WaitingOut, Input::Due(Timer::Deadline | Timer::Host)) => {
                 self.ask(Stage::Rebooting(Rebooting::WaitedOut), Request::AskHost)
             }
@@ -240,7 +243,7 @@ impl Cycle {
                 self.ask(Stage::Rebooting(Rebooting::AskingHost), Request::AskHost)
             }
             (Rebooting::Waiting, Input::Due(Timer::Reboot)) => {
-                self.still_sealed("the reboot is not done, and nothing shows that it never will be")
+                self.ask(Stage::Rebooting(Rebooting::AskingOverdue), Request::AskHost)
             }
             (_, Input::Seen(node)) => match self.cancel(&node) {
                 Some(why) => Outcome::rest().after(self.say(Report::TooLateToCancel(why))),
@@ -252,18 +255,17 @@ impl Cycle {
 
     /// The reboot came to nothing, if the host shows that no shutdown is under way: time alone is no evidence.
     fn in_vain(&mut self, step: Rebooting, host: HostState) -> Outcome {
-        if host.shutdown != Shutdown::No {
-            let back = if step == Rebooting::WaitedOut {
-                Rebooting::WaitingOut
-            } else {
-                Rebooting::Waiting
-            };
-            let said = self.say(Report::HostBusy(host.shutdown));
-            return self
-                .rest(Stage::Rebooting(back), [Act::Arm(Timer::Host)])
-                .after(said);
-        }
-        self.came_to_nothing()
+        let back = match (step, host.shutdown == Shutdown::No) {
+            (_, true) => return self.came_to_nothing(),
+            (Rebooting::AskingOverdue, _) => {
+                return self.still_sealed("the reboot is not done, and the host does not show that it never will be");
+            }
+            (Rebooting::WaitedOut, _) => Rebooting::WaitingOut,
+            _ => Rebooting::Waiting,
+        };
+        let said = self.say(Report::HostBusy(host.shutdown));
+        self.rest(Stage::Rebooting(back), [Act::Arm(Timer::Host)])
+            .after(said)
     }
 
     /// The host has shown that a reboot that was set off will not come.

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::Reading;
 use crate::hold::{self, Hold, Holder, NodePatch, Phase};
-use crate::lock::Record;
+use crate::lock::{Entry, Record};
 use crate::node::NodeView;
 
 impl Cycle {
@@ -153,7 +153,8 @@ impl Cycle {
             Reading::Absent => Record::default(),
             Reading::Present(record) => record,
         };
-        let Some(entry) = record.entries.iter().find(|entry| entry.node == self.policy.node) else {
+        let is_of_our_node = |entry: &&Entry| entry.node == self.policy.node && !entry.is_by_hand();
+        let Some(entry) = record.entries.iter().find(is_of_our_node) else {
             return match self.policy.signs.leftover(node) {
                 Some(patch) => self.ask(Stage::Orphaned(Orphaned::Tidying), Request::PatchNode(patch)),
                 None => self.idle(),
@@ -176,7 +177,14 @@ impl Cycle {
         )
     }
 
+    /// At rest. A wish that was seen meanwhile is looked for again, not only after a whole `--period`.
     pub(super) fn idle(&mut self) -> Outcome {
+        let look = self.wanted == Some(true) && !self.backing_off;
+        self.rest_idle()
+            .after(look.then_some(Act::Arm(Timer::Look)))
+    }
+
+    fn rest_idle(&mut self) -> Outcome {
         self.hold = None;
         self.seen = None;
         self.redrains = 0;
@@ -200,7 +208,20 @@ impl Cycle {
             ),
             // A stamp whose answer never came has landed, or somebody else writes marks.
             Input::Seen(node) if hold::read(&node) != Reading::Absent => self.resume(),
+            Input::Seen(node) if self.wanted == Some(true) && self.is_let_go(&node) => {
+                self.said = None;
+                Outcome::rest().after([Act::Arm(Timer::Look)])
+            }
             _ => Outcome::rest(),
+        }
+    }
+
+    /// Whether what kept the last wish back no longer does.
+    fn is_let_go(&self, node: &NodeView) -> bool {
+        match &self.said {
+            Some(Report::Paused(_)) => paused(node).is_none(),
+            Some(Report::NotInPool) => self.policy.pool.matches(&node.metadata.labels),
+            _ => false,
         }
     }
 
@@ -216,11 +237,11 @@ impl Cycle {
                 }
                 if let Some(word) = paused(&node) {
                     let said = self.say(Report::Paused(word));
-                    return self.idle().after(said);
+                    return self.rest_idle().after(said);
                 }
                 if !self.policy.pool.matches(&node.metadata.labels) {
                     let said = self.say(Report::NotInPool);
-                    return self.idle().after(said);
+                    return self.rest_idle().after(said);
                 }
                 let holder = Holder {
                     node_uid: node.metadata.uid.clone(),
@@ -244,7 +265,7 @@ impl Cycle {
             (Stamping::ReadingBack, Input::Node(Err(failure))) => {
                 self.retry(stage(Stamping::ReadingBack), "read the Node", &failure)
             }
-            // Nothing is on the Node that needs us: the next look at the sentinel tries again.
+            // Nothing is on the Node that needs us: the sentinel is looked at again.
             (_, Input::Node(Err(failure))) => {
                 let outcome = self.idle();
                 let why = format!("{failure:?}");

@@ -225,18 +225,18 @@ fn nothing_stuck_each_write_may_fail_or_lose_its_answer() {
                 .push((write, Failure::Unknown("timeout".to_owned()), applied));
             for _ in 0..6 {
                 run.wish();
-                run.due(Timer::Retry(1));
+                let _ = run.due_if_armed(Timer::Retry(1));
                 if run.world.phase() == Some(Phase::Draining) {
                     run.drain();
                 }
                 run.see();
-                run.due(Timer::Delay);
+                let _ = run.due_if_armed(Timer::Delay);
                 if run.rebooted() && run.world.phase() == Some(Phase::Sealed) {
                     run.boot();
                 }
-                run.due(Timer::Retry(1));
-                run.due(Timer::Soak);
-                run.due(Timer::Backoff);
+                let _ = run.due_if_armed(Timer::Retry(1));
+                let _ = run.due_if_armed(Timer::Soak);
+                let _ = run.due_if_armed(Timer::Backoff);
                 if run.rebooted() && run.cycle.is_idle() {
                     break;
                 }
@@ -374,7 +374,7 @@ fn nothing_stuck_a_node_that_never_gets_ready_is_said_again() {
     run.due(Timer::Delay);
     run.world.change(|node| node.status.conditions.clear());
     run.boot();
-    run.due(Timer::Soak);
+    assert!(!run.due_if_armed(Timer::Soak));
     run.due(Timer::Renew);
     assert_eq!(run.world.phase(), Some(Phase::Returning));
     run.due(Timer::Reboot);
@@ -447,4 +447,83 @@ fn nothing_stuck_a_wish_that_somebody_made_a_hold_is_undone() {
     run.see();
     assert_eq!(run.called_off(), Some(&Reason::Disturbed(Disturbance::Tampered)));
     assert_eq!(run.world.phase(), None);
+}
+
+/// Not only after a whole `--period`.
+#[test]
+fn nothing_stuck_a_wish_that_could_not_be_followed_is_looked_for_again() {
+    let mut run = agent();
+    run.world.fail.push((
+        "read node",
+        Failure::Unknown("no answer".to_owned()),
+        Applied::No,
+    ));
+    run.wish();
+    assert!(run.cycle.is_idle());
+    run.due(Timer::Look);
+    run.wish();
+    assert_eq!(run.world.phase(), Some(Phase::Draining));
+
+    // Seen while the agent was still looking at what it left before.
+    let mut run = agent();
+    run.world.fail.push((
+        "read node",
+        Failure::Unknown("no answer".to_owned()),
+        Applied::No,
+    ));
+    run.restart();
+    run.wish();
+    run.due(Timer::Retry(1));
+    assert!(run.cycle.is_idle());
+    run.due(Timer::Look);
+}
+
+/// A paused node asks for nothing meanwhile, and begins when it is let go.
+#[test]
+fn nothing_stuck_a_pause_that_ends_lets_the_wish_go_on() {
+    let mut run = agent();
+    run.world.annotate(keys::PAUSE, "the disk is next");
+    run.wish();
+    assert!(run.cycle.is_idle() && !run.due_if_armed(Timer::Look));
+    run.see();
+    assert!(!run.due_if_armed(Timer::Look), "still paused");
+    run.world.change(|node| drop(node.metadata.annotations.remove(keys::PAUSE)));
+    run.see();
+    run.due(Timer::Look);
+    run.see();
+    assert!(!run.due_if_armed(Timer::Look), "said once");
+    run.wish();
+    assert_eq!(run.world.phase(), Some(Phase::Draining));
+}
+
+/// A person's entry stops the whole pool until that person removes it.
+#[test]
+fn an_entry_by_hand_is_no_leftover_of_ours() {
+    let mut run = agent();
+    let by_hand = Entry::new(&run.world.node.name().to_owned(), "", "", false);
+    run.world.change_lock(|entries| entries.push(by_hand.clone()));
+    run.restart();
+    assert!(run.cycle.is_idle());
+    assert_eq!(run.world.lock.entries, [by_hand]);
+}
+
+/// Somebody's admission policy forbids the cordon: tried on, and said where people look.
+#[test]
+fn nothing_stuck_what_is_refused_again_and_again_is_said_once() {
+    let mut run = agent();
+    for _ in 0..30 {
+        let failure = Failure::Refused("policy: no taints".to_owned());
+        run.world.fail.push(("draining", failure, Applied::No));
+    }
+    run.wish();
+    for _ in 0..29 {
+        run.due(Timer::Retry(1));
+    }
+    let refused = Report::Refused {
+        what: "cordon the node",
+        why: "policy: no taints".to_owned(),
+    };
+    assert_eq!(run.reports.iter().filter(|report| **report == refused).count(), 1);
+    run.due(Timer::Retry(1));
+    assert_eq!(run.world.phase(), Some(Phase::Draining));
 }

@@ -79,7 +79,7 @@ impl Cycle {
             (Working::Going | Working::EndRetrying, Input::Seen(node)) => {
                 self.examine(&node).unwrap_or_else(Outcome::rest)
             }
-            (Working::Going | Working::EndRetrying, Input::Due(Timer::Drain)) => self.drain_timed_out(step),
+            (Working::Going, Input::Due(Timer::Drain)) => self.drain_timed_out(),
             (Working::Going, Input::Progress(progress)) => self.progressed(progress),
             // Nothing was reached yet that a gap could have undone.
             (Working::Going | Working::EndRetrying, Input::Gap) if self.policy.verify => {
@@ -88,10 +88,15 @@ impl Cycle {
             (Working::EndRetrying, Input::PodArrived(pod)) if self.policy.verify => {
                 self.disturbed(Disturbance::Pods(vec![pod]))
             }
-            (Working::Going, Input::Drained) => self.end_drain(),
+            (Working::Going, Input::Drained) => self.end_drain().after([Act::Disarm(Timer::Drain)]),
             (Working::EndRetrying, input) if is_retry(&input) => self.end_drain(),
             (Working::EndReading, Input::Node(Ok(node))) => {
-                let patch = NodePatch::delay(&node);
+                let patch = if self.is_forced {
+                    let left = self.progress.as_ref().map(ToString::to_string);
+                    NodePatch::delay_forced(&node, left.as_deref().unwrap_or("nobody knows what is left"))
+                } else {
+                    NodePatch::delay(&node)
+                };
                 self.examine(&node).unwrap_or_else(|| {
                     self.ask(Stage::Draining(Working::EndWriting), Request::PatchNode(patch))
                 })
@@ -102,7 +107,9 @@ impl Cycle {
                     Stage::Delaying(Working::Going),
                     [
                         Act::Disarm(Timer::Drain),
-                        Act::Report(Report::Delaying),
+                        Act::Report(Report::Delaying {
+                            is_forced: self.is_forced,
+                        }),
                         Act::Arm(Timer::Renew),
                         Act::Arm(Timer::Delay),
                     ],
@@ -117,13 +124,9 @@ impl Cycle {
     }
 
     /// Never taken for a success: the reboot is called off, or forced and reported as such.
-    fn drain_timed_out(&mut self, step: Working) -> Outcome {
+    fn drain_timed_out(&mut self) -> Outcome {
         if !self.policy.force_reboot {
             return self.undo(Reason::DrainTimeout(self.progress.clone()));
-        }
-        if step == Working::EndRetrying {
-            // It had ended in time.
-            return Outcome::rest();
         }
         self.is_forced = true;
         let report = Report::Forced(self.progress.clone());

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Phase, read};
+use super::{Phase, is_forced, read};
 use crate::Reading;
 use crate::node::NodeView;
 
@@ -30,7 +30,7 @@ const RULES: [Rule; 4] = [
         message: "the node is drained for a reboot",
     },
     Rule {
-        kind: "Drained",
+        kind: DRAINED,
         is_true: |phase| matches!(phase, Phase::Delaying | Phase::Sealed | Phase::Returning),
         reason: "RebootDrainCompleted",
         message: "nothing is left to evict before the reboot",
@@ -43,6 +43,7 @@ const RULES: [Rule; 4] = [
         message: "the node is about to reboot, reboots, or comes back",
     },
 ];
+const DRAINED: &str = "Drained";
 const OVER: (&str, &str) = ("NoReboot", "no reboot needs it");
 
 /// The strategic merge patch of the Node's status that brings its conditions in line with its phase, if they are not:
@@ -58,7 +59,8 @@ pub fn conditions_patch(node: &NodeView, now: Timestamp) -> Option<Value> {
     let changed: Vec<Value> = RULES
         .iter()
         .filter_map(|rule| {
-            let is_true = phase.is_some_and(rule.is_true);
+            // A drain that was given up has not drained.
+            let is_true = phase.is_some_and(rule.is_true) && !(rule.kind == DRAINED && is_forced(node));
             let shown = node
                 .status
                 .conditions
@@ -160,6 +162,22 @@ mod tests {
             changes(None, &["Ready", "Drained", "MaintenanceInProgress"]),
             ["Drained=False", "MaintenanceInProgress=False"]
         );
+    }
+
+    #[test]
+    fn a_drain_that_was_given_up_is_not_told_as_drained() {
+        let mut node = in_phase(Some(Phase::Delaying), &[]);
+        let patch = crate::hold::NodePatch::delay_forced(&node, "1 pod is left");
+        for (key, value) in patch.annotations {
+            drop(node.metadata.annotations.insert(key, value.unwrap()));
+        }
+        let patch = conditions_patch(&node, Timestamp::UNIX_EPOCH).unwrap();
+        let conditions = patch["status"]["conditions"].as_array().unwrap();
+        let kinds: Vec<&str> = conditions
+            .iter()
+            .filter_map(|condition| condition["type"].as_str())
+            .collect();
+        assert_eq!(kinds, ["MaintenanceInProgress"]);
     }
 
     #[test]

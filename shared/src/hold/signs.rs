@@ -34,6 +34,9 @@ struct Replaced {
     annotations: BTreeMap<String, Change>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     labels: BTreeMap<String, Change>,
+    /// The keys of taints that were put there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    taints: Vec<String>,
 }
 
 /// One value: what it was, if there was one, and what it was replaced by.
@@ -50,14 +53,22 @@ impl Signs {
     /// The patch of the wish that was made at `created`. kured's annotations tell since when: one that is there stays.
     #[must_use]
     pub fn wished(&self, mut patch: NodePatch, node: &NodeView, created: &str) -> NodePatch {
+        let mut replaced = Replaced::default();
         if self.annotates && node.annotation(keys::KURED_REBOOT_IN_PROGRESS).is_none() {
             let since = created
                 .parse::<jiff::Timestamp>()
                 .map_or_else(|_| created.to_owned(), |time| format!("{time:.0}"));
             patch.set(keys::KURED_REBOOT_IN_PROGRESS, since.clone());
-            patch.set(keys::KURED_MOST_RECENT_REBOOT_NEEDED, since);
+            patch.set(keys::KURED_MOST_RECENT_REBOOT_NEEDED, since.clone());
+            let change = Change { was: None, by: since };
+            let _ = replaced
+                .annotations
+                .insert(keys::KURED_REBOOT_IN_PROGRESS.to_owned(), change);
         }
+        let missing = self.taint().filter(|taint| !node.spec.taints.contains(taint));
+        replaced.taints.extend(missing.map(|taint| taint.key));
         patch.change_taints(node, &[], self.taint());
+        replaced.remember(&mut patch, node);
         patch
     }
 
@@ -73,36 +84,29 @@ impl Signs {
             .map(|key| (key.to_owned(), PROTECTED.to_owned()))
             .collect();
         let metadata = &node.metadata;
-        let replaced = Replaced {
-            annotations: replace(&metadata.annotations, &wanted, &mut patch.annotations),
-            labels: replace(&metadata.labels, &self.pre_reboot_labels, &mut patch.labels),
-        };
-        if replaced.annotations.is_empty() && replaced.labels.is_empty() {
-            patch.clear_if_set(node, keys::REPLACED);
-        } else {
-            let text = serde_json::to_string(&replaced).expect("maps of strings always render");
-            patch.set(keys::REPLACED, text);
-        }
+        let mut replaced = Replaced::of(node);
+        replaced
+            .annotations
+            .extend(replace(&metadata.annotations, &wanted, &mut patch.annotations));
+        replaced.labels = replace(&metadata.labels, &self.pre_reboot_labels, &mut patch.labels);
+        replaced.remember(&mut patch, node);
         patch
     }
 
     /// The patch that ends a hold. After a reboot the labels are kured's; after one that was called off, as they were.
     #[must_use]
     pub fn given_back(&self, mut patch: NodePatch, node: &NodeView, has_rebooted: bool) -> NodePatch {
-        if let Some(text) = node.annotation(keys::REPLACED) {
-            // What cannot be read is left alone: a person wrote it.
-            let replaced: Replaced = serde_json::from_str(text).unwrap_or_default();
-            let metadata = &node.metadata;
-            put_back(
-                &replaced.annotations,
-                &metadata.annotations,
-                &mut patch.annotations,
-            );
-            if !has_rebooted {
-                put_back(&replaced.labels, &metadata.labels, &mut patch.labels);
-            }
-            patch.clear_if_set(node, keys::REPLACED);
+        let replaced = Replaced::of(node);
+        let metadata = &node.metadata;
+        put_back(
+            &replaced.annotations,
+            &metadata.annotations,
+            &mut patch.annotations,
+        );
+        if !has_rebooted {
+            put_back(&replaced.labels, &metadata.labels, &mut patch.labels);
         }
+        patch.clear_if_set(node, keys::REPLACED);
         if has_rebooted {
             let _: BTreeMap<_, _> =
                 replace(&node.metadata.labels, &self.post_reboot_labels, &mut patch.labels);
@@ -110,7 +114,9 @@ impl Signs {
         if self.annotates {
             patch.clear_if_set(node, keys::KURED_REBOOT_IN_PROGRESS);
         }
-        let soft: Vec<Taint> = self.taint().collect();
+        // Also one that an agent with other flags put there.
+        let were = replaced.taints.iter().map(|key| Taint::prefer_no_schedule(key));
+        let soft: Vec<Taint> = self.taint().chain(were).collect();
         patch.change_taints(node, &soft, []);
         patch
     }
@@ -122,6 +128,24 @@ impl Signs {
 
     fn taint(&self) -> impl Iterator<Item = Taint> {
         self.soft_taint.iter().map(|key| Taint::prefer_no_schedule(key))
+    }
+}
+
+impl Replaced {
+    /// What the Node remembers. What cannot be read counts as nothing: a person wrote it.
+    fn of(node: &NodeView) -> Replaced {
+        let text = node.annotation(keys::REPLACED);
+        text.and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or_default()
+    }
+
+    fn remember(&self, patch: &mut NodePatch, node: &NodeView) {
+        if self.annotations.is_empty() && self.labels.is_empty() && self.taints.is_empty() {
+            patch.clear_if_set(node, keys::REPLACED);
+        } else {
+            let text = serde_json::to_string(self).expect("maps of strings always render");
+            patch.set(keys::REPLACED, text);
+        }
     }
 }
 

@@ -176,6 +176,8 @@ impl Protocol {
                 agent.watches_lock = *is_on;
                 agent.lock_changed = *is_on;
             }
+            // A look at the sentinel is possible at any time.
+            Act::Arm(Timer::Look) => {}
             Act::Arm(timer) => agent.timers.arm(*timer),
             Act::Disarm(timer) => agent.timers.disarm(*timer),
             Act::Report(Report::CalledOff(_)) if self.is_off(Protection::NodeBeforeLock) => {

@@ -136,7 +136,7 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    pub(crate) const ALL: [Timer; 13] = [
+    pub(crate) const ALL: [Timer; 14] = [
         Timer::Turn,
         Timer::Poll,
         Timer::Stall,
@@ -150,6 +150,7 @@ impl Timers {
         Timer::Release,
         Timer::Backoff,
         Timer::Host,
+        Timer::Look,
     ];
     const RETRY: u16 = 1 << 15;
 

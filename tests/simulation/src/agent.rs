@@ -369,7 +369,7 @@ impl World {
             return;
         };
         process.learn(&input);
-        if matches!(input, Input::Due(Timer::Backoff | Timer::Host)) {
+        if matches!(input, Input::Due(Timer::Backoff | Timer::Host | Timer::Look)) {
             process.next_look = Duration::ZERO;
         }
         let Some(cycle) = process.cycle.take() else { return };

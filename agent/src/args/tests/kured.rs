@@ -371,10 +371,11 @@ fn booleans_and_numbers_are_read_as_go_reads_them() {
         args(&["--drain-grace-period=0"]).drain.drain_grace_period,
         Some(0)
     );
-    assert_eq!(
-        args(&["--skip-wait-for-delete-timeout=60"])
-            .drain
-            .skip_wait_for_delete_timeout,
-        Duration::from_secs(60)
-    );
+    for (text, seconds) in [("60", 60), ("-1", 0)] {
+        let word = format!("--skip-wait-for-delete-timeout={text}");
+        assert_eq!(
+            args(&[&word]).drain.skip_wait_for_delete_timeout,
+            Duration::from_secs(seconds)
+        );
+    }
 }

@@ -44,11 +44,11 @@ fn c2_time_alone_undoes_no_reboot_that_was_issued() {
         let _ = pair.a().news();
         pair.b().wish();
         for timer in [Timer::Reboot, Timer::Host, Timer::Deadline, Timer::Reboot] {
-            pair.a().due(timer);
+            let _ = pair.a().due_if_armed(timer);
             assert_eq!(pair.a().world.node, sealed, "{timer:?}");
             pair.assert_b_waits_for("a");
         }
-        assert_eq!(pair.a().news(), "ask host");
+        assert!(pair.a().news().split(',').all(|asked| asked == "ask host"));
         assert!(matches!(pair.a().reports.last(), Some(Report::StillSealed(_))));
         pair.a().boot_and_return();
         pair.assert_b_goes_on();
@@ -82,7 +82,6 @@ fn c3a_an_agent_restarted_under_a_shutdown_undoes_nothing() {
         pair.a().restart();
         pair.a().wish();
         pair.a().see();
-        pair.a().due(Timer::Deadline);
         pair.a().due(Timer::Host);
         assert_eq!(pair.a().news(), "ask host,ask host");
         assert_eq!(pair.a().world.node, sealed);
@@ -494,8 +493,7 @@ fn c11_continuity_is_not_trusted_over_a_restart_or_a_gap() {
         run.world.set_unschedulable(true);
         lose(&mut run);
         assert_eq!(run.world.phase(), Some(Phase::Draining));
-        run.due(Timer::Delay);
-        assert!(!run.rebooted(), "it is drained first");
+        assert!(!run.due_if_armed(Timer::Delay) && !run.rebooted(), "it is drained first");
         run.drain();
         run.due(Timer::Delay);
         assert!(run.rebooted());

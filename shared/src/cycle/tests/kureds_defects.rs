@@ -20,7 +20,7 @@ fn d1_the_node_and_its_pods_are_looked_at_again_after_the_delay() {
             assert!(run.was_disturbed(Disturbance::Pods(vec!["default/late".to_owned()])));
             assert_eq!(run.news(), "list pods,read node,draining");
         }
-        run.due(Timer::Delay);
+        assert!(!run.due_if_armed(Timer::Delay));
         assert!(run.world.node.spec.unschedulable && !run.rebooted());
         run.drain();
         run.due(Timer::Delay);

@@ -64,7 +64,7 @@ fn an_agent_that_dies_at_the_end_of_the_delay_releases_all_the_same() {
         let mut pair = returned();
         let _ = pair.a().feed_until(Input::Due(Timer::Release), before);
         pair.a().restart();
-        pair.a().due(Timer::Release);
+        let _ = pair.a().due_if_armed(Timer::Release);
         assert!(pair.a().is_clean() && pair.a().cycle.is_idle(), "{before}");
         pair.assert_b_goes_on();
     }

@@ -10,6 +10,7 @@ pub(super) struct Run {
     pub(super) world: World,
     pub(super) reports: Vec<Report>,
     pub(super) acts: Vec<Act>,
+    armed: BTreeSet<Timer>,
     wishes: u32,
     /// How much of the log [`Run::news`] has told.
     told: usize,
@@ -22,6 +23,7 @@ impl Run {
             cycle: Cycle::new(policy),
             reports: Vec::new(),
             acts: Vec::new(),
+            armed: BTreeSet::new(),
             wishes: 0,
             told: 0,
         };
@@ -42,8 +44,11 @@ impl Run {
             let (cycle, outcome) = step(self.cycle.clone(), next);
             self.cycle = cycle;
             for act in outcome.acts {
-                if let Act::Report(report) = &act {
-                    self.reports.push(report.clone());
+                match &act {
+                    Act::Report(report) => self.reports.push(report.clone()),
+                    Act::Arm(timer) => drop(self.armed.insert(known(*timer))),
+                    Act::Disarm(timer) => drop(self.armed.remove(&known(*timer))),
+                    _ => {}
                 }
                 self.acts.push(act);
             }
@@ -66,8 +71,25 @@ impl Run {
         self.feed(Input::Seen(self.world.node.clone()));
     }
 
+    /// A timer that runs is over.
     pub(super) fn due(&mut self, timer: Timer) {
-        self.feed(Input::Due(timer));
+        assert!(self.due_if_armed(timer), "{timer:?} does not run: {:?}", self.armed);
+    }
+
+    /// A waiter's next look: its turn where the lock has changed, or the slow poll.
+    fn look_at_the_lock(&mut self) {
+        if !self.due_if_armed(Timer::Turn) {
+            self.due(Timer::Poll);
+        }
+    }
+
+    /// Whether it ran.
+    pub(super) fn due_if_armed(&mut self, timer: Timer) -> bool {
+        let is_armed = self.armed.remove(&known(timer));
+        if is_armed {
+            self.feed(Input::Due(timer));
+        }
+        is_armed
     }
 
     pub(super) fn drain(&mut self) {
@@ -104,6 +126,7 @@ impl Run {
     /// A new process, which knows nothing.
     pub(super) fn restart(&mut self) {
         self.cycle = Cycle::new(self.cycle.policy.clone());
+        self.armed.clear();
         self.feed(Input::Started);
     }
 
@@ -168,6 +191,14 @@ impl Run {
     }
 }
 
+/// How often a request was tried is no part of which timer it is.
+fn known(timer: Timer) -> Timer {
+    match timer {
+        Timer::Retry(_) => Timer::Retry(0),
+        timer => timer,
+    }
+}
+
 /// Two agents, each on its own Node, under one lock with one slot.
 pub(super) struct Pair {
     a: Run,
@@ -209,7 +240,7 @@ impl Pair {
         let b = self.b();
         b.reports.clear();
         b.cycle.said = None;
-        b.due(Timer::Poll);
+        b.look_at_the_lock();
         let holders = BTreeSet::from([node.to_owned()]);
         assert_eq!(b.reports, [Report::LockHeld(holders)]);
         assert_eq!(b.world.phase(), Some(Phase::Wanted));
@@ -218,7 +249,7 @@ impl Pair {
     /// b looks at the lock again, and it is free.
     pub(super) fn assert_b_goes_on(&mut self) {
         let b = self.b();
-        b.due(Timer::Poll);
+        b.look_at_the_lock();
         assert_eq!(b.world.phase(), Some(Phase::Draining));
         assert_eq!(b.world.lock.entries.len(), 1);
         assert_eq!(b.world.lock.entries[0].node, "b");

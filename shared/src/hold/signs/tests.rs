@@ -42,8 +42,8 @@ fn apply(node: &mut NodeView, patch: &NodePatch) {
     }
 }
 
-/// Wished and cordoned, by an agent with these signs.
-fn cordoned(signs: &Signs, mut node: NodeView) -> NodeView {
+/// Wished, by an agent with these signs.
+fn wished(signs: &Signs, mut node: NodeView) -> NodeView {
     node.metadata.uid = "uid".to_owned();
     let holder = Holder {
         node_uid: "uid".to_owned(),
@@ -51,6 +51,12 @@ fn cordoned(signs: &Signs, mut node: NodeView) -> NodeView {
     };
     let wish = signs.wished(NodePatch::stamp(&node, &holder), &node, CREATED);
     apply(&mut node, &wish);
+    node
+}
+
+/// Wished and cordoned.
+fn cordoned(signs: &Signs, node: NodeView) -> NodeView {
+    let mut node = wished(signs, node);
     let hold = read(&node).present().unwrap();
     let cordon = signs.cordoned(NodePatch::cordon(&node, &hold, "boot-1", true), &node, &hold);
     apply(&mut node, &cordon);
@@ -86,6 +92,17 @@ fn the_signs_are_kureds_and_the_autoscalers() {
     );
     let soft = Taint::prefer_no_schedule("weave.works/kured-node-reboot");
     assert!(node.spec.taints.contains(&soft), "{:?}", node.spec.taints);
+}
+
+/// The agent was rolled out with other flags meanwhile.
+#[test]
+fn signs_whose_flags_are_gone_are_put_back() {
+    for held in [wished(&all(), NodeView::default()), cordoned(&all(), NodeView::default())] {
+        let node = given_back(&Signs::default(), held, false);
+        let left: Vec<&str> = node.metadata.annotations.keys().map(String::as_str).collect();
+        assert_eq!(left, [keys::GIVEN_BACK, keys::KURED_MOST_RECENT_REBOOT_NEEDED]);
+        assert!(node.spec.taints.is_empty() && node.metadata.labels.is_empty(), "{node:?}");
+    }
 }
 
 #[test]
