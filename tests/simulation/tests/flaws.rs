@@ -22,10 +22,14 @@ fn no_blind_reboot_without_verification() {
 
 #[test]
 fn no_blind_reboot_on_a_seal_of_any_version() {
-    // A seal that lands late marks a Node whose entry is gone.
+    // A seal that lands late marks a Node whose entry is gone, or whose hold somebody else has taken.
     finds(
         Flaw::SealOnAnyVersion,
-        &[Invariant::NoBlindReboot, Invariant::AtMostN],
+        &[
+            Invariant::NoBlindReboot,
+            Invariant::AtMostN,
+            Invariant::CordonGivenBack,
+        ],
     );
 }
 
