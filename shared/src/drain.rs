@@ -15,6 +15,7 @@ use crate::watch::Change;
 
 mod pods;
 pub(crate) mod progress;
+mod returns;
 
 use pods::Pods;
 pub use progress::Progress;

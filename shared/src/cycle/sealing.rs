@@ -232,10 +232,9 @@ impl Cycle {
                 .ask(Stage::Rebooting(Rebooting::AskingHost), Request::AskHost)
                 .after([Act::Arm(Timer::Reboot)])
                 .reporting(Report::RebootFailed(why)),
-            (
-                Rebooting::AskingHost | Rebooting::AskingOverdue | Rebooting::WaitedOut,
-                Input::Host(host),
-            ) => self.in_vain(step, host),
+            (Rebooting::AskingHost | Rebooting::AskingOverdue | Rebooting::WaitedOut, Input::Host(host)) => {
+                self.in_vain(step, host)
+            }
             (Rebooting::WaitingOut, Input::Due(Timer::Deadline | Timer::Host)) => {
                 self.ask(Stage::Rebooting(Rebooting::WaitedOut), Request::AskHost)
             }
@@ -258,7 +257,9 @@ impl Cycle {
         let back = match (step, host.shutdown == Shutdown::No) {
             (_, true) => return self.came_to_nothing(),
             (Rebooting::AskingOverdue, _) => {
-                return self.still_sealed("the reboot is not done, and the host does not show that it never will be");
+                return self.still_sealed(
+                    "the reboot is not done, and the host does not show that it never will be",
+                );
             }
             (Rebooting::WaitedOut, _) => Rebooting::WaitingOut,
             _ => Rebooting::Waiting,

@@ -180,8 +180,7 @@ impl Cycle {
     /// At rest. A wish that was seen meanwhile is looked for again, not only after a whole `--period`.
     pub(super) fn idle(&mut self) -> Outcome {
         let look = self.wanted == Some(true) && !self.backing_off;
-        self.rest_idle()
-            .after(look.then_some(Act::Arm(Timer::Look)))
+        self.rest_idle().after(look.then_some(Act::Arm(Timer::Look)))
     }
 
     fn rest_idle(&mut self) -> Outcome {

@@ -453,11 +453,9 @@ fn nothing_stuck_a_wish_that_somebody_made_a_hold_is_undone() {
 #[test]
 fn nothing_stuck_a_wish_that_could_not_be_followed_is_looked_for_again() {
     let mut run = agent();
-    run.world.fail.push((
-        "read node",
-        Failure::Unknown("no answer".to_owned()),
-        Applied::No,
-    ));
+    run.world
+        .fail
+        .push(("read node", Failure::Unknown("no answer".to_owned()), Applied::No));
     run.wish();
     assert!(run.cycle.is_idle());
     run.due(Timer::Look);
@@ -466,11 +464,9 @@ fn nothing_stuck_a_wish_that_could_not_be_followed_is_looked_for_again() {
 
     // Seen while the agent was still looking at what it left before.
     let mut run = agent();
-    run.world.fail.push((
-        "read node",
-        Failure::Unknown("no answer".to_owned()),
-        Applied::No,
-    ));
+    run.world
+        .fail
+        .push(("read node", Failure::Unknown("no answer".to_owned()), Applied::No));
     run.restart();
     run.wish();
     run.due(Timer::Retry(1));
@@ -487,7 +483,8 @@ fn nothing_stuck_a_pause_that_ends_lets_the_wish_go_on() {
     assert!(run.cycle.is_idle() && !run.due_if_armed(Timer::Look));
     run.see();
     assert!(!run.due_if_armed(Timer::Look), "still paused");
-    run.world.change(|node| drop(node.metadata.annotations.remove(keys::PAUSE)));
+    run.world
+        .change(|node| drop(node.metadata.annotations.remove(keys::PAUSE)));
     run.see();
     run.due(Timer::Look);
     run.see();

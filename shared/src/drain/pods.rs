@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use super::returns::Returns;
 use super::{Evicted, Moment, Progress, Task, Trouble, pause_after, progress, some};
 use crate::pod::{self, DaemonSet, PodView};
 use crate::timers::jittered;
@@ -20,6 +21,7 @@ pub(super) struct Pods {
     is_listed: bool,
     known: BTreeMap<String, Known>,
     daemon_sets: BTreeMap<DaemonSet, Looked>,
+    returns: Returns,
     /// How many have left.
     gone: usize,
 }
@@ -79,6 +81,7 @@ impl Pods {
             is_listed: false,
             known: BTreeMap::new(),
             daemon_sets: BTreeMap::new(),
+            returns: Returns::default(),
             gone: 0,
         }
     }
@@ -87,7 +90,7 @@ impl Pods {
     pub(super) fn observe(&mut self, change: Change<PodView>, at: Moment) -> Vec<String> {
         match change {
             Change::Listed(pods) => {
-                self.is_listed = true;
+                let is_late = std::mem::replace(&mut self.is_listed, true);
                 let there: BTreeSet<&String> = pods.iter().map(|pod| &pod.metadata.uid).collect();
                 let left: Vec<String> = self
                     .known
@@ -98,9 +101,11 @@ impl Pods {
                 for uid in left {
                     self.forget(&uid);
                 }
-                pods.into_iter().filter_map(|pod| self.present(pod, at)).collect()
+                pods.into_iter()
+                    .filter_map(|pod| self.present(pod, is_late, at))
+                    .collect()
             }
-            Change::Present(pod) => self.present(pod, at).into_iter().collect(),
+            Change::Present(pod) => self.present(pod, true, at).into_iter().collect(),
             Change::Gone(pod) => {
                 self.forget(&pod.metadata.uid);
                 Vec::new()
@@ -114,11 +119,13 @@ impl Pods {
         if let Some(known) = self.known.remove(uid)
             && known.state != State::OfDaemonSet
         {
+            self.returns.note_left(&known.pod);
             self.gone += 1;
         }
     }
 
-    fn present(&mut self, pod: PodView, at: Moment) -> Option<String> {
+    /// `is_late`: a pod that is new came after the drain began.
+    fn present(&mut self, pod: PodView, is_late: bool, at: Moment) -> Option<String> {
         let uid = pod.metadata.uid.clone();
         let stays = match pod::classify(&pod) {
             pod::Drain::Stay => {
@@ -132,7 +139,16 @@ impl Pods {
             }
         };
         let before = self.known.get(&uid).map(|known| known.state);
-        let state = self.state_of(&pod, stays, before, at);
+        let mut state = self.state_of(&pod, stays, before, at);
+        let mut refused_by = None;
+        if matches!(state, State::Ending(_)) {
+            self.returns.note_left(&pod);
+        } else if let (State::Due(due), None, true) = (state, before, is_late)
+            && let Some((pause, why)) = self.returns.note_new(&pod)
+        {
+            state = State::Due(due.max(at.now + pause));
+            refused_by = Some(why);
+        }
         let known = match self.known.entry(uid) {
             Entry::Occupied(entry) => {
                 let known = entry.into_mut();
@@ -143,7 +159,7 @@ impl Pods {
                 pod,
                 state,
                 refusals: 0,
-                refused_by: None,
+                refused_by,
             }),
         };
         let is_new = before.is_none_or(|before| before == State::OfDaemonSet);
@@ -334,7 +350,9 @@ impl Pods {
             .filter(is_its)
             .map(|known| known.pod.clone())
             .collect();
-        pods.into_iter().filter_map(|pod| self.present(pod, at)).collect()
+        pods.into_iter()
+            .filter_map(|pod| self.present(pod, true, at))
+            .collect()
     }
 
     /// How far it has come; `None` before anything is known.

@@ -509,3 +509,54 @@ fn progress_names_who_blocks_within_bounds() {
     );
     assert!(text.len() < 1_000, "{}", text.len());
 }
+
+fn of_replica_set(uid: &str) -> PodView {
+    let mut pod = pod(uid);
+    pod.metadata.owner_references.push(crate::pod::OwnerReference {
+        api_version: "apps/v1".to_owned(),
+        kind: "ReplicaSet".to_owned(),
+        name: "operator".to_owned(),
+        controller: true,
+    });
+    pod
+}
+
+/// It tolerates every taint and fits nowhere else: the drain neither ends nor storms, and says who is in the way.
+#[test]
+fn a_controller_that_puts_its_pods_back_is_slowed_down_and_named() {
+    let mut run = run(&[of_replica_set("p0")]);
+    let mut waited = Vec::new();
+    for round in 0..10 {
+        let begin = run.now;
+        while run.evictions().is_empty() {
+            run.wait(1);
+        }
+        waited.push((run.now - begin).as_secs());
+        let uid = format!("p{round}");
+        assert_eq!(run.evicted(&uid, Evicted::Accepted), None);
+        let mut leaving = of_replica_set(&uid);
+        leaving.metadata.deletion_timestamp = Some(WALL.to_owned());
+        run.observe(Change::Present(leaving.clone()));
+        run.observe(Change::Present(of_replica_set(&format!("p{}", round + 1))));
+        run.observe(Change::Gone(leaving));
+        assert!(!run.drain.is_over());
+    }
+    assert_eq!(waited, [0, 0, 0, 0, 5, 10, 20, 40, 60, 60]);
+    run.wait(20);
+    let told = run.tell();
+    let [Input::Progress(progress)] = told.as_slice() else {
+        panic!("{told:?}")
+    };
+    assert!(progress.is_blocked() && progress.blockers[0].starts_with("ReplicaSet default/operator"));
+}
+
+/// Ten pods of one controller that were there before, one of them on its way out, are no returns.
+#[test]
+fn pods_that_were_there_when_the_drain_began_do_not_wait() {
+    let mut leaving = of_replica_set("a");
+    leaving.metadata.deletion_timestamp = Some(WALL.to_owned());
+    let pods: Vec<PodView> = std::iter::once(leaving)
+        .chain((0..9).map(|number| of_replica_set(&format!("p{number}"))))
+        .collect();
+    assert_eq!(run(&pods).evictions().len(), 9);
+}

@@ -493,7 +493,10 @@ fn c11_continuity_is_not_trusted_over_a_restart_or_a_gap() {
         run.world.set_unschedulable(true);
         lose(&mut run);
         assert_eq!(run.world.phase(), Some(Phase::Draining));
-        assert!(!run.due_if_armed(Timer::Delay) && !run.rebooted(), "it is drained first");
+        assert!(
+            !run.due_if_armed(Timer::Delay) && !run.rebooted(),
+            "it is drained first"
+        );
         run.drain();
         run.due(Timer::Delay);
         assert!(run.rebooted());

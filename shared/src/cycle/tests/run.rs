@@ -73,7 +73,11 @@ impl Run {
 
     /// A timer that runs is over.
     pub(super) fn due(&mut self, timer: Timer) {
-        assert!(self.due_if_armed(timer), "{timer:?} does not run: {:?}", self.armed);
+        assert!(
+            self.due_if_armed(timer),
+            "{timer:?} does not run: {:?}",
+            self.armed
+        );
     }
 
     /// A waiter's next look: its turn where the lock has changed, or the slow poll.

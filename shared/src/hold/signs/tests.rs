@@ -97,11 +97,17 @@ fn the_signs_are_kureds_and_the_autoscalers() {
 /// The agent was rolled out with other flags meanwhile.
 #[test]
 fn signs_whose_flags_are_gone_are_put_back() {
-    for held in [wished(&all(), NodeView::default()), cordoned(&all(), NodeView::default())] {
+    for held in [
+        wished(&all(), NodeView::default()),
+        cordoned(&all(), NodeView::default()),
+    ] {
         let node = given_back(&Signs::default(), held, false);
         let left: Vec<&str> = node.metadata.annotations.keys().map(String::as_str).collect();
         assert_eq!(left, [keys::GIVEN_BACK, keys::KURED_MOST_RECENT_REBOOT_NEEDED]);
-        assert!(node.spec.taints.is_empty() && node.metadata.labels.is_empty(), "{node:?}");
+        assert!(
+            node.spec.taints.is_empty() && node.metadata.labels.is_empty(),
+            "{node:?}"
+        );
     }
 }
 
