@@ -63,3 +63,39 @@ fn the_override_role_names_the_virtual_resource() {
         assert!(role.contains(&format!("[{word}]")), "{word}");
     }
 }
+
+/// The page for operators names keys that there are, all that are people's, and what to remove by hand, mark by mark.
+#[test]
+fn the_page_for_operators_names_the_keys_that_there_are() {
+    let page = include_str!("../../OPERATING.md");
+    let keys_in = |text: &str| -> BTreeSet<String> {
+        text.split(keys::DOMAIN)
+            .skip(1)
+            .filter_map(|rest| rest.split(|c: char| !c.is_ascii_lowercase() && c != '-').next())
+            .map(|name| name.trim_end_matches('-').to_owned())
+            .filter(|name| !name.is_empty())
+            .collect()
+    };
+    let known = keys_in(include_str!("../../shared/src/keys.rs"));
+    let named = keys_in(page);
+    assert!(named.is_subset(&known), "{:?}", named.difference(&known));
+    for key in [
+        keys::CANCEL,
+        keys::PAUSE,
+        keys::KEEP_CORDONED,
+        keys::AGENT,
+        keys::PHASE,
+    ] {
+        assert!(named.contains(&key[keys::DOMAIN.len()..]), "{key}");
+    }
+    let mut by_hand = format!(
+        "kubectl uncordon NAME; kubectl taint node NAME {}:{}-; kubectl label node NAME {}-; kubectl annotate node NAME",
+        keys::REBOOTING,
+        keys::NO_SCHEDULE,
+        keys::PHASE
+    );
+    for key in keys::MARK_ANNOTATIONS {
+        by_hand += &format!(" {key}-");
+    }
+    assert!(page.contains(&format!("`{by_hand}`")), "{by_hand}");
+}
