@@ -4,6 +4,7 @@
 //! so nothing can be rotated; there a certificate manager issues the pair.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::string::Ia5String;
@@ -28,8 +29,43 @@ pub struct Issued {
 impl Issued {
     /// The value of `clientConfig.caBundle` in a webhook configuration: the CA's PEM, base64.
     pub fn ca_bundle(&self) -> String {
-        base64(self.ca_pem.as_bytes())
+        ca_bundle(&self.ca_pem)
     }
+}
+
+/// The value of `clientConfig.caBundle` for this CA.
+pub fn ca_bundle(ca_pem: &str) -> String {
+    base64(ca_pem.as_bytes())
+}
+
+/// For a POSIX shell: puts the pair in this directory into the Secret that the Deployment mounts.
+pub fn secret_command(directory: &Path) -> String {
+    let file = |name| quoted(&directory.join(name).to_string_lossy());
+    format!(
+        "kubectl -n cordonhold create secret tls cordonhold-webhook-tls --cert={} --key={}",
+        file("tls.crt"),
+        file("tls.key")
+    )
+}
+
+/// For a POSIX shell: puts the CA into each webhook of the configuration, whatever their number.
+pub fn ca_command(ca_pem: &str) -> String {
+    // Lists of webhooks are merged by name, so each patch leaves the others as they are.
+    format!(
+        r#"for webhook in $(kubectl get validatingwebhookconfiguration cordonhold -o jsonpath='{{.webhooks[*].name}}'); do
+  kubectl patch validatingwebhookconfiguration cordonhold --type=strategic -p '{{"webhooks":[{{"name":"'"$webhook"'","clientConfig":{{"caBundle":"{}"}}}}]}}'
+done"#,
+        ca_bundle(ca_pem)
+    )
+}
+
+/// One word of a POSIX shell.
+fn quoted(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,:@%".contains(&byte);
+    if text.bytes().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// Why no certificate could be issued.
@@ -142,6 +178,8 @@ fn base64(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]
@@ -158,6 +196,23 @@ mod tests {
             assert_eq!(base64(plain.as_bytes()), encoded);
         }
         assert_eq!(base64(&[0xfb, 0xff]), "+/8=");
+    }
+
+    #[test]
+    fn a_path_is_one_word_of_a_shell() {
+        for (path, word) in [
+            ("target/certs-dev", "target/certs-dev"),
+            ("with space", "'with space'"),
+            ("it's $HOME", r"'it'\''s $HOME'"),
+        ] {
+            assert_eq!(quoted(path), word);
+            let shell = Command::new("sh")
+                .arg("-c")
+                .arg(format!("printf %s {word}"))
+                .output()
+                .unwrap();
+            assert_eq!(String::from_utf8(shell.stdout).unwrap(), path);
+        }
     }
 
     #[test]

@@ -15,8 +15,7 @@ use cordonhold_rt::exit;
 #[derive(Parser)]
 #[command(version)]
 struct Args {
-    /// DNS names and IP addresses that the certificate is for
-    #[arg(default_values = ["cordonhold-webhook.cordonhold.svc", "localhost", "127.0.0.1"])]
+    /// DNS names and IP addresses that the certificate is for [default: the Service's name, localhost, 127.0.0.1]
     names: Vec<String>,
     /// Directory for ca.crt, tls.crt and tls.key
     #[arg(long, default_value = "target/certs-dev")]
@@ -26,6 +25,9 @@ struct Args {
     force: bool,
 }
 
+const FILES: [&str; 3] = ["ca.crt", "tls.crt", "tls.key"];
+const DEFAULT_NAMES: [&str; 3] = ["cordonhold-webhook.cordonhold.svc", "localhost", "127.0.0.1"];
+
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error("{0}")]
@@ -34,6 +36,8 @@ enum Failure {
     Directory { path: PathBuf, source: std::io::Error },
     #[error("{} exists: pass --force to replace it, or another --dir", .path.display())]
     Exists { path: PathBuf },
+    #[error("failed to read {}: {source}: pass --force to replace it, or another --dir", .path.display())]
+    Read { path: PathBuf, source: std::io::Error },
     #[error("failed to write {}: {source}: name a directory that can be written with --dir", .path.display())]
     Write { path: PathBuf, source: std::io::Error },
 }
@@ -53,42 +57,59 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Failure> {
-    let issued = cordonhold_certs_dev::issue(&args.names)?;
+    let dir = args.dir.display();
+    let ca = args.dir.join("ca.crt");
+    let exist = FILES
+        .map(|name| args.dir.join(name))
+        .into_iter()
+        .filter(|path| path.exists());
+    let exist: Vec<PathBuf> = exist.collect();
+    // For which names a pair was minted is not looked at, so names that were asked for are not passed over.
+    let keep = !args.force && args.names.is_empty() && exist.len() == FILES.len();
+    let ca_pem = if keep {
+        println!("kept {dir}/ca.crt, {dir}/tls.crt and {dir}/tls.key; --force replaces them");
+        std::fs::read_to_string(&ca).map_err(|source| Failure::Read { path: ca, source })?
+    } else {
+        if let Some(path) = exist.into_iter().next().filter(|_| !args.force) {
+            return Err(Failure::Exists { path });
+        }
+        mint(args)?
+    };
+    println!("\ncaBundle: {}", cordonhold_certs_dev::ca_bundle(&ca_pem));
+    println!("\nThe Secret, once its namespace is there:\n");
+    println!("{}", cordonhold_certs_dev::secret_command(&args.dir));
+    println!("\nThe CA, once the webhook configuration is there:\n");
+    println!("{}", cordonhold_certs_dev::ca_command(&ca_pem));
+    Ok(())
+}
+
+/// Writes the three files, and returns the CA.
+fn mint(args: &Args) -> Result<String, Failure> {
+    let names = if args.names.is_empty() {
+        DEFAULT_NAMES.map(str::to_owned).to_vec()
+    } else {
+        args.names.clone()
+    };
+    let issued = cordonhold_certs_dev::issue(&names)?;
     std::fs::create_dir_all(&args.dir).map_err(|source| Failure::Directory {
         path: args.dir.clone(),
         source,
     })?;
-    let files = [
-        ("ca.crt", &issued.ca_pem, 0o644),
-        ("tls.crt", &issued.cert_pem, 0o644),
-        ("tls.key", &issued.key_pem, 0o600),
+    let texts = [
+        (&issued.ca_pem, 0o644),
+        (&issued.cert_pem, 0o644),
+        (&issued.key_pem, 0o600),
     ];
-    if !args.force
-        && let Some((name, ..)) = files.iter().find(|(name, ..)| args.dir.join(name).exists())
-    {
-        return Err(Failure::Exists {
-            path: args.dir.join(name),
-        });
-    }
-    for (name, pem, mode) in files {
+    for (name, (pem, mode)) in FILES.into_iter().zip(texts) {
         let path = args.dir.join(name);
         write(&path, pem, mode).map_err(|source| Failure::Write { path, source })?;
     }
     let dir = args.dir.display();
     println!(
         "wrote {dir}/ca.crt, {dir}/tls.crt and {dir}/tls.key for {}",
-        args.names.join(", ")
+        names.join(", ")
     );
-    println!("\ncaBundle: {}", issued.ca_bundle());
-    println!("\nnext:");
-    println!(
-        "  kubectl -n cordonhold create secret tls cordonhold-webhook-tls --cert={dir}/tls.crt --key={dir}/tls.key"
-    );
-    println!(
-        "  kubectl patch validatingwebhookconfiguration cordonhold --type=json -p \
-         '[{{\"op\":\"add\",\"path\":\"/webhooks/0/clientConfig/caBundle\",\"value\":\"'$(base64 -w0 < {dir}/ca.crt)'\"}}]'"
-    );
-    Ok(())
+    Ok(issued.ca_pem)
 }
 
 /// Writes beside the file and renames, so that the mode holds also for a file that existed and nobody reads half a key.

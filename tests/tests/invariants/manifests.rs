@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use cordonhold_tests::control_plane::{ControlPlane, Options};
 use cordonhold_tests::identity::Identity;
 use cordonhold_tests::install::{Rendered, manifests};
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::PostParams;
@@ -14,7 +16,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
-use crate::cluster::{Cluster, on_shared};
+use crate::cluster::{Cluster, alone, on_shared};
 
 const ELSEWHERE: &str = "elsewhere";
 /// kubectl asks for the API's groups first; on a busy machine that takes seconds.
@@ -126,6 +128,211 @@ fn another_daemon_set_of_kureds_reaches_every_name() -> Result<()> {
     })
 }
 
+/// Nothing of an agent's but its ServiceAccount, whose name nobody else may take.
+#[test]
+fn the_overlay_for_stock_kured_brings_no_agent() -> Result<()> {
+    on_shared(async |cluster| {
+        let objects = render(cluster, "overlays/protect-kured").await?;
+        ensure!(
+            named(&objects, "cordonhold-agent") == ["ServiceAccount"],
+            "{:?}",
+            named(&objects, "cordonhold-agent")
+        );
+        ensure!(
+            !objects.iter().any(|object| object["kind"] == "DaemonSet"),
+            "{objects:?}"
+        );
+        let namespace = find(&objects, "Namespace", "cordonhold").context("no Namespace")?;
+        ensure!(
+            namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted",
+            "without an agent nobody needs more: {namespace}"
+        );
+        is_taken(cluster, objects).await
+    })
+}
+
+#[test]
+fn the_overlay_for_agents_alone_brings_no_webhook() -> Result<()> {
+    on_shared(async |cluster| {
+        let objects = render(cluster, "overlays/agent-alone").await?;
+        ensure!(
+            named(&objects, "cordonhold-webhook") == ["ServiceAccount"]
+                && named(&objects, "cordonhold")
+                    .iter()
+                    .all(|kind| kind == "Namespace")
+                && named(&objects, "cordonhold-override").is_empty(),
+            "{objects:?}"
+        );
+        let base = render(cluster, "base").await?;
+        for object in base
+            .iter()
+            .filter(|object| object["metadata"]["name"] == "cordonhold-agent")
+        {
+            ensure!(objects.contains(object), "it lacks {object}");
+        }
+        is_taken(cluster, objects).await
+    })
+}
+
+#[test]
+fn the_overlay_for_kured_beside_agents_has_all_of_both() -> Result<()> {
+    on_shared(async |cluster| {
+        let objects = render(cluster, "overlays/kured-beside-agents").await?;
+        for other in ["overlays/protect-kured", "overlays/lock-on-daemonset"] {
+            for object in render(cluster, other).await? {
+                let kind = object["kind"].as_str().unwrap_or_default();
+                let name = object["metadata"]["name"].as_str().unwrap_or_default();
+                ensure!(find(&objects, kind, name).is_some(), "it lacks the {kind} {name}");
+            }
+        }
+        is_taken(cluster, objects).await
+    })
+}
+
+/// Images and cert-manager's annotation are the user's, by the overlays that the page gives.
+#[test]
+fn the_documented_overlays_change_what_they_say() -> Result<()> {
+    on_shared(async |cluster| {
+        let copy = tempfile::tempdir().context("failed to create a directory")?;
+        let directory = overlay(copy.path(), "pushed", &documented_overlay("images:")?)?;
+        let objects = Rendered::from_directory(&cluster.plane.assets().kubectl, &directory).await?;
+        for (kind, name) in [
+            ("DaemonSet", "cordonhold-agent"),
+            ("Deployment", "cordonhold-webhook"),
+        ] {
+            let object = find(objects.objects(), kind, name).context("not rendered")?;
+            let image = &object["spec"]["template"]["spec"]["containers"][0]["image"];
+            ensure!(*image == format!("registry.example/{name}:0.1.0"), "{image}");
+        }
+        let directory = add_overlay(copy.path(), "issued", &documented_overlay("inject-ca-from")?)?;
+        let certificate = documented_overlay("kind: Certificate")?;
+        std::fs::write(directory.join("certificate.yaml"), certificate)
+            .context("failed to write the Certificate")?;
+        let objects = Rendered::from_directory(&cluster.plane.assets().kubectl, &directory).await?;
+        let certificate =
+            find(objects.objects(), "Certificate", "cordonhold-webhook").context("no Certificate")?;
+        let configuration = find(objects.objects(), "ValidatingWebhookConfiguration", "cordonhold")
+            .context("no configuration")?;
+        let from = format!(
+            "{}/{}",
+            certificate["metadata"]["namespace"].as_str().unwrap_or_default(),
+            certificate["metadata"]["name"].as_str().unwrap_or_default()
+        );
+        ensure!(
+            configuration["metadata"]["annotations"]["cert-manager.io/inject-ca-from"] == from.as_str(),
+            "{configuration}"
+        );
+        let deployment =
+            find(objects.objects(), "Deployment", "cordonhold-webhook").context("no Deployment")?;
+        let volume = &deployment["spec"]["template"]["spec"]["volumes"][0];
+        ensure!(
+            volume["secret"]["secretName"] == certificate["spec"]["secretName"],
+            "{volume}"
+        );
+        Ok(())
+    })
+}
+
+/// The numbered steps of `manifests/README.md`, by kubectl, with the commands that `cargo certs-dev` prints in between.
+#[test]
+fn the_documented_steps_install_it() -> Result<()> {
+    alone(async || {
+        let plane = ControlPlane::start(Options { nodes: 1 }).await?;
+        let steps = documented_steps()?;
+        let [namespace, mint, apply, _] = steps.as_slice() else {
+            bail!("the page has other steps: {steps:?}")
+        };
+        ensure!(mint == "cargo certs-dev", "{mint}");
+        let files = tempfile::tempdir().context("failed to create a directory")?;
+        let issued = cordonhold_certs_dev::issue(&["cordonhold-webhook.cordonhold.svc".to_owned()])?;
+        for (name, pem) in [("tls.crt", &issued.cert_pem), ("tls.key", &issued.key_pem)] {
+            std::fs::write(files.path().join(name), pem).context("failed to write the pair")?;
+        }
+        let protects_kured = apply.replace("manifests/base", "manifests/overlays/protect-kured");
+        ensure!(protects_kured != *apply, "{apply}");
+
+        let _ = shell(&plane, namespace).await?;
+        let _ = shell(&plane, &cordonhold_certs_dev::secret_command(files.path())).await?;
+        let _ = shell(&plane, &protects_kured).await?;
+        let _ = shell(&plane, &cordonhold_certs_dev::ca_command(&issued.ca_pem)).await?;
+        each_webhook_has(&plane, &issued.ca_bundle(), 4).await?;
+        let _ = shell(&plane, &protects_kured).await?;
+        each_webhook_has(&plane, &issued.ca_bundle(), 4)
+            .await
+            .context("after another apply")?;
+        let said = shell(
+            &plane,
+            "kubectl -n cordonhold wait --for=condition=Available --timeout=25s deployment/cordonhold-webhook",
+        )
+        .await
+        .context("the webhook's pods must fit the namespace's Pod Security level")?;
+        ensure!(said.contains("condition met"), "{said}");
+        let said = shell(&plane, "kubectl -n cordonhold get daemonsets -o name").await?;
+        ensure!(said.is_empty(), "{said}");
+
+        let _ = shell(&plane, apply).await?;
+        each_webhook_has(&plane, &issued.ca_bundle(), 2).await
+    })
+}
+
+/// The first command of each numbered step; empty where a step has none.
+fn documented_steps() -> Result<Vec<String>> {
+    let readme =
+        std::fs::read_to_string(manifests("README.md")).context("failed to read manifests/README.md")?;
+    let (_, rest) = readme.split_once("## Install\n").context("no section Install")?;
+    let section = rest.split("\n## ").next().unwrap_or_default();
+    let steps = section
+        .lines()
+        .filter(|line| line.starts_with(|first: char| first.is_ascii_digit()));
+    Ok(steps
+        .map(|step| step.split('`').nth(1).unwrap_or_default().to_owned())
+        .collect())
+}
+
+/// What a POSIX shell at the root of the repository prints for it, as an admin.
+async fn shell(plane: &ControlPlane, command: &str) -> Result<String> {
+    let kubectl = &plane.assets().kubectl;
+    let mut path = vec![kubectl.parent().context("kubectl has no directory")?.to_owned()];
+    path.extend(std::env::split_paths(
+        &std::env::var_os("PATH").unwrap_or_default(),
+    ));
+    let mut shell = tokio::process::Command::new("sh");
+    let _ = shell
+        .args(["-euc", command])
+        .current_dir(manifests(".."))
+        .env("PATH", std::env::join_paths(path)?)
+        .env("KUBECONFIG", plane.kubeconfig(Identity::Admin))
+        .env("HOME", plane.directory())
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output = tokio::time::timeout(KUBECTL_TIMEOUT, shell.output())
+        .await
+        .with_context(|| format!("{command} took over {KUBECTL_TIMEOUT:?}"))?
+        .context("failed to run sh")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command}: {said}");
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+async fn each_webhook_has(plane: &ControlPlane, ca_bundle: &str, count: usize) -> Result<()> {
+    let configurations: Api<ValidatingWebhookConfiguration> = Api::all(plane.client());
+    let configuration = serde_json::to_value(configurations.get("cordonhold").await?)?;
+    let webhooks = configuration["webhooks"].as_array().context("no webhooks")?;
+    ensure!(
+        webhooks.len() == count,
+        "{} webhooks instead of {count}",
+        webhooks.len()
+    );
+    for webhook in webhooks {
+        let client = &webhook["clientConfig"];
+        ensure!(
+            client["caBundle"] == ca_bundle && client["service"]["name"] == "cordonhold-webhook",
+            "{webhook}"
+        );
+    }
+    Ok(())
+}
+
 #[test]
 fn a_strict_api_server_takes_every_object() -> Result<()> {
     on_shared(async |cluster| {
@@ -135,17 +342,10 @@ fn a_strict_api_server_takes_every_object() -> Result<()> {
                 .create(&PostParams::default(), &namespace)
                 .await?,
         );
-        let mut objects = render_elsewhere(cluster, false).await?;
-        let configuration = objects
-            .iter_mut()
-            .find(|object| object["kind"] == "ValidatingWebhookConfiguration")
-            .context("no configuration")?;
-        // The registered one has a URL instead of a Service, and an apply would keep both.
-        configuration["metadata"]["name"] = json!("cordonhold-elsewhere");
-        let said = dry_run(cluster, &objects).await?;
-        ensure!(said.0, "{}", said.1);
+        let objects = render_elsewhere(cluster, false).await?;
+        is_taken(cluster, objects.clone()).await?;
 
-        let mut misspelt = objects.clone();
+        let mut misspelt = objects;
         let deployment = misspelt
             .iter_mut()
             .find(|object| object["kind"] == "Deployment")
@@ -268,7 +468,7 @@ fn d21_the_agents_pod_is_not_privileged_and_mounts_nothing_of_the_host() -> Resu
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Right {
+pub(crate) struct Right {
     group: &'static str,
     resource: &'static str,
     verb: &'static str,
@@ -278,7 +478,7 @@ struct Right {
 
 impl Right {
     /// In every namespace, by any name.
-    fn new(group: &'static str, resource: &'static str, verb: &'static str) -> Self {
+    pub(crate) fn new(group: &'static str, resource: &'static str, verb: &'static str) -> Self {
         Self {
             group,
             resource,
@@ -297,7 +497,7 @@ impl Right {
     }
 }
 
-async fn may(client: &Client, right: Right) -> Result<bool> {
+pub(crate) async fn may(client: &Client, right: Right) -> Result<bool> {
     let (resource, subresource) = right.resource.split_once('/').unwrap_or((right.resource, ""));
     let mut review = SelfSubjectAccessReview::default();
     review.spec.resource_attributes = Some(ResourceAttributes {
@@ -317,6 +517,11 @@ async fn may(client: &Client, right: Right) -> Result<bool> {
         .status
         .context("a review came back without an answer")?
         .allowed)
+}
+
+async fn render(cluster: &Cluster, directory: &str) -> Result<Vec<Value>> {
+    let rendered = Rendered::from_directory(&cluster.plane.assets().kubectl, &manifests(directory)).await?;
+    Ok(rendered.objects().to_vec())
 }
 
 /// The overlay that `manifests/README.md` gives, beside a copy of the manifests; and the one around it that protects kured.
@@ -377,6 +582,19 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The API server takes them all.
+async fn is_taken(cluster: &Cluster, mut objects: Vec<Value>) -> Result<()> {
+    for object in &mut objects {
+        // The registered one has a URL instead of a Service, and an apply would keep both.
+        if object["kind"] == "ValidatingWebhookConfiguration" {
+            object["metadata"]["name"] = json!("cordonhold-dry");
+        }
+    }
+    let (taken, said) = dry_run(cluster, &objects).await?;
+    ensure!(taken, "{said}");
+    Ok(())
+}
+
 /// Whether the API server takes them all, and what it says.
 async fn dry_run(cluster: &Cluster, objects: &[Value]) -> Result<(bool, String)> {
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
@@ -411,6 +629,15 @@ async fn dry_run(cluster: &Cluster, objects: &[Value]) -> Result<(bool, String)>
         output.status.success(),
         String::from_utf8_lossy(&output.stderr).into_owned(),
     ))
+}
+
+/// The kinds of the objects of this name.
+fn named(objects: &[Value], name: &str) -> Vec<String> {
+    objects
+        .iter()
+        .filter(|object| object["metadata"]["name"] == name)
+        .filter_map(|object| object["kind"].as_str().map(ToOwned::to_owned))
+        .collect()
 }
 
 fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> Option<&'a Value> {
