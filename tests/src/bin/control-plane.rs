@@ -127,7 +127,10 @@ async fn start(args: &ControlPlaneArgs) -> Result<Cluster> {
     })
     .await?;
     let (directory, protection) = if args.protect_kured {
-        (manifests("overlays/kured-beside-agents"), Protection::OwnHoldsAndKured)
+        (
+            manifests("overlays/kured-beside-agents"),
+            Protection::OwnHoldsAndKured,
+        )
     } else {
         (manifests("base"), Protection::OwnHolds)
     };
