@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 fn directory(name: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     if directory.exists() {
-        std::fs::remove_dir_all(&directory).unwrap();
+        std::fs::remove_dir_all(&directory).expect("the directory of an earlier run can go");
     }
     directory
 }
@@ -18,14 +18,14 @@ fn run(directory: &Path, arguments: &[&str]) -> Output {
         .arg(directory)
         .args(arguments)
         .output()
-        .unwrap()
+        .expect("the program starts")
 }
 
 /// All that it prints after the first line, which says what became of the files.
 fn printed(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");
-    let text = String::from_utf8(output.stdout.clone()).unwrap();
-    let (_, rest) = text.split_once('\n').unwrap();
+    let text = String::from_utf8(output.stdout.clone()).expect("it prints text");
+    let (_, rest) = text.split_once('\n').expect("it prints more than a line");
     rest.to_owned()
 }
 

@@ -88,14 +88,12 @@ fn the_page_for_operators_names_the_keys_that_there_are() {
     ] {
         assert!(named.contains(&key[keys::DOMAIN.len()..]), "{key}");
     }
-    let mut by_hand = format!(
-        "kubectl uncordon NAME; kubectl taint node NAME {}:{}-; kubectl label node NAME {}-; kubectl annotate node NAME",
+    let by_hand = format!(
+        "kubectl uncordon NAME; kubectl taint node NAME {}:{}-; kubectl label node NAME {}-; kubectl annotate node NAME {}-",
         keys::REBOOTING,
         keys::NO_SCHEDULE,
-        keys::PHASE
+        keys::PHASE,
+        keys::MARK_ANNOTATIONS.join("- ")
     );
-    for key in keys::MARK_ANNOTATIONS {
-        by_hand += &format!(" {key}-");
-    }
     assert!(page.contains(&format!("`{by_hand}`")), "{by_hand}");
 }
