@@ -39,7 +39,7 @@ pub(crate) const CALL_BOUND: Duration = Duration::from_secs(10);
 /// (kubernetes/kubernetes: pkg/registry/core/pod/storage/eviction.go).
 const EVICTION_BOUND: Duration = Duration::from_secs(15);
 
-/// Longest wait for what takes many calls: a pool of thousands of Nodes, the DaemonSets of all pods.
+/// Longest wait for what takes many calls: a pool of thousands of Nodes, the `DaemonSets` of all pods.
 const CALLS_BOUND: Duration = Duration::from_mins(1);
 
 /// How many Nodes one answer may hold.
@@ -116,7 +116,9 @@ impl Api {
 
     /// The Nodes of the pool, page by page: a Node is some kilobytes, and a pool may be thousands.
     pub(crate) async fn pool(&self) -> Result<PoolCount, Failure> {
-        within_bound(self.count_pool()).await.map_err(|error| error.failure())
+        within_bound(self.count_pool())
+            .await
+            .map_err(|error| error.failure())
     }
 
     async fn count_pool(&self) -> Result<PoolCount, CallError> {

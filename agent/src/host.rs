@@ -38,7 +38,7 @@ pub struct HostConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     #[error(
-        "failed to open the host's root {}: run privileged and with hostPID, or name another directory with --host-root",
+        "failed to open the host's root {}: run as root with hostPID and the DaemonSet's capabilities, or name another directory with --host-root",
         .path.display()
     )]
     Root { path: PathBuf, source: io::Error },

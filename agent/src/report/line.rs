@@ -125,7 +125,10 @@ impl Line {
                 reason: Some(what),
                 why: Some(why.clone()),
                 notice: Some("RebootRefused"),
-                ..warning("refused", "the API server refuses this again and again: the reboot waits for it")
+                ..warning(
+                    "refused",
+                    "the API server refuses this again and again: the reboot waits for it",
+                )
             },
             Report::Retrying { what, why } => Line {
                 reason: Some(what),
@@ -230,7 +233,9 @@ impl Line {
                     "the drain took too long: the reboot goes on under the pods that are left, by --force-reboot",
                 )
             },
-            Report::Delaying { is_forced: true } => info("delaying", "the drain is given up: the delay begins"),
+            Report::Delaying { is_forced: true } => {
+                info("delaying", "the drain is given up: the delay begins")
+            }
             _ => info("delaying", "the drain is over: the delay begins"),
         }
     }

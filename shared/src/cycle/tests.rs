@@ -497,7 +497,7 @@ fn nothing_stuck_a_pause_that_ends_lets_the_wish_go_on() {
 #[test]
 fn an_entry_by_hand_is_no_leftover_of_ours() {
     let mut run = agent();
-    let by_hand = Entry::new(&run.world.node.name().to_owned(), "", "", false);
+    let by_hand = Entry::new(run.world.node.name(), "", "", false);
     run.world.change_lock(|entries| entries.push(by_hand.clone()));
     run.restart();
     assert!(run.cycle.is_idle());
