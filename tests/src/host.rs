@@ -18,7 +18,12 @@ pub enum RebootCommand {
     Fails,
     /// The command exits zero, and nothing happens.
     DoesNothing,
+    /// The machine goes down once [`Host::let_reboot_go`] was called.
+    Waits,
 }
+
+/// Emptied by a boot, like all of `/run`.
+const GO: &str = "run/go";
 
 /// The directory of one machine.
 #[derive(Debug, Clone)]
@@ -69,8 +74,18 @@ impl Host {
             RebootCommand::Reboots => format!("echo reboot > '{}'\n", initctl.display()),
             RebootCommand::Fails => "echo 'Failed to start reboot.target' >&2\nexit 1\n".to_owned(),
             RebootCommand::DoesNothing => format!("echo ignore > '{}'\n", initctl.display()),
+            RebootCommand::Waits => format!(
+                "while [ ! -e '{}' ]; do sleep 0.05; done\necho reboot > '{}'\n",
+                self.path(GO).display(),
+                initctl.display()
+            ),
         };
         self.write("sbin/reboot", &script)
+    }
+
+    /// What [`RebootCommand::Waits`] waits for.
+    pub fn let_reboot_go(&self) -> Result<()> {
+        self.write(GO, "")
     }
 
     /// The arguments that make an agent take this directory for its host.

@@ -8,6 +8,7 @@ use cordonhold_shared::hold::Phase;
 use cordonhold_shared::keys;
 use cordonhold_tests::NAMESPACE;
 use cordonhold_tests::control_plane::ControlPlane;
+use cordonhold_tests::host::RebootCommand;
 use cordonhold_tests::wait;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::apps::v1::DaemonSet;
@@ -19,7 +20,7 @@ use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::admission_policy;
-use crate::cluster::alone;
+use crate::cluster::{alone, on_fleet};
 use crate::fleet::{POD_TIMEOUT, Site, evictions_of, unguarded_plane};
 
 /// A finalizer of ours, so that a pod that was evicted stays.
@@ -29,7 +30,7 @@ const FINALIZER: &str = "cordonhold.test/stays";
 #[test]
 fn d4_a_rollout_in_the_middle_of_a_drain_neither_undoes_nor_repeats_it() -> Result<()> {
     alone(async || {
-        let plane = unguarded_plane(2).await?;
+        let plane = unguarded_plane(1).await?;
         let mut site = Site::without_agent(&plane, "node-0").await?;
         site.add_blocked_pod("blocked").await?;
         site.add_pod("leaving").await?;
@@ -68,7 +69,7 @@ fn d4_a_rollout_in_the_middle_of_a_drain_neither_undoes_nor_repeats_it() -> Resu
 #[test]
 fn an_agent_that_is_ended_waits_for_the_evictions_that_it_has_sent() -> Result<()> {
     alone(async || {
-        let plane = unguarded_plane(2).await?;
+        let plane = unguarded_plane(1).await?;
         let mut site = Site::without_agent(&plane, "node-0").await?;
         site.add_pod("asked").await?;
         let webhook = SlowWebhook::start(&plane, "asked").await?;
@@ -92,6 +93,26 @@ fn an_agent_that_is_ended_waits_for_the_evictions_that_it_has_sent() -> Result<(
         let accepted = evictions_of(&plane, "asked")?;
         ensure!(accepted == 1, "the pod was evicted {accepted} times");
         Ok(())
+    })
+}
+
+/// The command would die with the container that it was run from.
+#[test]
+fn an_agent_that_is_ended_waits_for_its_reboot_command() -> Result<()> {
+    on_fleet(async |plane| {
+        plane.add_node("ended-rebooting").await?;
+        let mut site = Site::without_agent(plane, "ended-rebooting").await?;
+        site.machine.set_reboot_command(RebootCommand::Waits)?;
+        site.start_agent(&[]).await?;
+        site.machine.request_reboot()?;
+        site.wait_logged("running the reboot command").await?;
+        let letting_go = async {
+            site.wait_logged("and the end of reboot commands").await?;
+            site.machine.host().let_reboot_go()
+        };
+        let (ended, let_go) = tokio::join!(site.machine.terminate_agent(), letting_go);
+        let_go.and(ended)?;
+        site.reboots_once_and_is_given_back().await
     })
 }
 
