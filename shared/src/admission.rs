@@ -312,32 +312,41 @@ impl Judgement<'_> {
             let is_own = new.name() == old.name() && self.request.requester.is_on(old.name());
             return Ok(if is_own { Reason::Owner } else { Reason::NotOwnNode });
         }
-        if change.cancel {
-            return self.cancel_written(change);
-        }
-        if !change::has_marks(old) && change.touches_marks() {
-            return Ok(Reason::SpoofedHold);
+        if change.cancel && !change.uncordons && !change.touches_marks() {
+            return self.cancel_written();
         }
         let hold = hold::read(old);
-        let is_held = hold::is_held(&hold);
-        if is_cancelled(old) && !change.sets_marks && (is_held || change.touches_marks()) {
-            return if self.is_sealed(old, &hold) {
-                Ok(Reason::TooLate)
-            } else {
-                self.unless_kureds(old, change, Reason::Cancelled)
-            };
+        let (is_held, is_marked) = (hold::is_held(&hold), change::has_marks(old));
+        let is_ended =
+            is_cancelled(old) && !change.cancel && !change.sets_marks && (is_held || change.touches_marks());
+        let is_sealed = self.is_sealed(old, &hold);
+        let rules = [
+            (change.cancel, Reason::CancelAlone),
+            (!is_marked && change.touches_marks(), Reason::SpoofedHold),
+            (is_ended && is_sealed, Reason::TooLate),
+            (is_ended && !is_sealed, Reason::Cancelled),
+            (
+                !is_ended && change.uncordons && is_held && !self.has_lapsed(&hold),
+                Reason::Held,
+            ),
+            (
+                !is_ended && is_marked && change.annotations_or_phase,
+                Reason::TamperedHold,
+            ),
+            (!is_ended && is_marked && change.taint, Reason::TamperedTaint),
+        ];
+        let apply = || {
+            rules
+                .iter()
+                .filter(|(applies, _)| *applies)
+                .map(|(_, reason)| *reason)
+        };
+        // One that is only to warn must not open what another one denies.
+        if let Some(reason) = apply().find(|reason| self.denies(*reason)) {
+            return Ok(reason);
         }
-        if change.uncordons && is_held && !self.has_lapsed(&hold) {
-            return Ok(Reason::Held);
-        }
-        if change.annotations_or_phase {
-            return Ok(Reason::TamperedHold);
-        }
-        if change.taint {
-            return Ok(Reason::TamperedTaint);
-        }
-        let reason = if is_held { Reason::Lapsed } else { Reason::NotHeld };
-        self.unless_kureds(old, change, reason)
+        let passing = if is_held { Reason::Lapsed } else { Reason::NotHeld };
+        self.unless_kureds(old, change, apply().next().unwrap_or(passing))
     }
 
     /// The rules for the DELETE of a Node: only our hold counts.
@@ -355,6 +364,10 @@ impl Judgement<'_> {
         if self.has_lapsed(&hold) {
             return Reason::Lapsed;
         }
+        // Whoever cancelled it must not be told to cancel.
+        if is_cancelled(old) && self.policy.on_delete == OnDelete::Deny {
+            return Reason::TooLate;
+        }
         Reason::HeldDeleted
     }
 
@@ -366,10 +379,7 @@ impl Judgement<'_> {
         matches!(hold, Reading::Present(hold) if hold.has_lapsed(self.now, SKEW))
     }
 
-    fn cancel_written(&self, change: Change) -> Result<Reason, Fact> {
-        if change.uncordons || change.touches_marks() {
-            return Ok(Reason::CancelAlone);
-        }
+    fn cancel_written(&self) -> Result<Reason, Fact> {
         match &self.facts.may_override {
             Known::Unasked => Err(Fact::Override),
             Known::Is(true) => Ok(Reason::Override),
@@ -398,12 +408,23 @@ impl Judgement<'_> {
             return Ok(reason);
         }
         let kured = self.kured(node)?;
-        let is_graver = self.outcome(kured) > self.outcome(reason);
+        let is_graver = self.gravity(kured) > self.gravity(reason);
         Ok(if is_graver || reason == Reason::NotHeld {
             kured
         } else {
             reason
         })
+    }
+
+    fn denies(&self, reason: Reason) -> bool {
+        self.outcome(reason) == Outcome::Deny && self.policy.modes.of(reason) == Mode::Enforce
+    }
+
+    /// What a reason comes to, and what it would come to in mode `enforce`.
+    fn gravity(&self, reason: Reason) -> (Outcome, Outcome) {
+        let outcome = self.outcome(reason);
+        let is_let_off = outcome == Outcome::Deny && !self.denies(reason);
+        (if is_let_off { Outcome::Flag } else { outcome }, outcome)
     }
 
     /// What a reason comes to in mode `enforce`.
@@ -461,7 +482,10 @@ impl Judgement<'_> {
     }
 
     fn denial_message(&self, reason: Reason) -> String {
-        text::denial(reason, self.request, self.policy.kured.as_ref(), self.failure())
+        // Where the right to cancel could not be asked for, kured has no part in it.
+        let is_about_kured = !matches!(self.facts.may_override, Known::Failed(_));
+        let kured = self.policy.kured.as_ref().filter(|_| is_about_kured);
+        text::denial(reason, self.request, kured, self.failure())
     }
 
     /// Why a fact could not be had.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Fact, Judgement, Known, Reason, Requester, ServiceAccount};
+use super::{Fact, Judgement, Known, Reason, Requester, SKEW, ServiceAccount};
 use crate::Reading;
 use crate::lock::{Entry, Record};
 use crate::node::NodeView;
@@ -53,7 +53,7 @@ pub struct LockEdit {
 }
 
 impl KuredPolicy {
-    /// kured on this very node. Tokens before Kubernetes 1.32 name no node, and then any kured is believed.
+    /// kured on this very node. Tokens of an old Kubernetes name no node, and then any kured is believed.
     fn is_owner(&self, requester: &Requester, node: &str) -> bool {
         let is_claim_fitting = requester.node_claim.is_empty() || requester.is_on(node);
         requester.user == self.service_account.user() && is_claim_fitting
@@ -75,7 +75,8 @@ impl KuredLock {
     fn holds(&self, locks: &Locks, node: &str, now: Timestamp) -> Option<Reason> {
         let readings = self.annotations.iter().map(|key| read(locks, key));
         // Where our lock is kured's annotation, our own entries are there too: what they hold the Node itself shows.
-        let names_node = |entry: &Entry| entry.node == node && !entry.is_ours() && !entry.has_expired(now);
+        let surely = now.checked_sub(SKEW).unwrap_or(now);
+        let names_node = |entry: &Entry| entry.node == node && !entry.is_ours() && !entry.has_expired(surely);
         let reasons = readings.filter_map(|reading| match reading {
             Reading::Absent => None,
             Reading::Malformed(_) => Some(Reason::LockUnreadable),
@@ -146,7 +147,7 @@ impl Judgement<'_> {
         let reasons = changed
             .map(|key| entries_changed(requester, &read(&edit.old, key), &read(&edit.new, key), self.now));
         reasons
-            .max_by_key(|reason| self.outcome(*reason))
+            .max_by_key(|reason| self.gravity(*reason))
             .unwrap_or(Reason::NothingOfOurs)
     }
 }
@@ -155,7 +156,9 @@ fn read(locks: &Locks, key: &str) -> Reading<Record> {
     Record::read(locks.get(key).map(String::as_str))
 }
 
-/// Whether a token changes, between these two records, entries of its own node only. Expired ones anybody may drop, as kured does.
+/// Whether a token changes, between these two records, entries of its own node only.
+///
+/// Expired ones anybody may drop, as kured does; by its own clock, which may be ahead.
 fn entries_changed(
     requester: &Requester,
     old: &Reading<Record>,
@@ -170,7 +173,7 @@ fn entries_changed(
     let is_kept = old
         .iter()
         .filter(is_foreign)
-        .filter(|entry| !entry.has_expired(now))
+        .filter(|entry| !entry.has_expired(now.checked_add(SKEW).unwrap_or(now)))
         .all(|entry| new.iter().any(|other| is_same(entry, other)));
     let is_invented = new
         .iter()

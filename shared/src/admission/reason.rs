@@ -36,7 +36,7 @@ macro_rules! reasons {
 
 reasons! {
     NothingOfOurs   "nothing-of-ours"  Allow "no cordon cleared, no mark, no cancel changed; not logged"
-    Owner           "owner"            Allow "the agent of this very node (ServiceAccount and the token's node)"
+    Owner           "owner"            Allow "the agent of this very node (ServiceAccount and the token's node); an agent that edits kured's lock"
     NotOwnNode      "not-own-node"     Deny  "an agent's ServiceAccount, another node"
     Override        "override"         Allow "a cancel, written alone, with the RBAC verb `override` on `rebootholds.cordonhold.dev`"
     NoOverride      "no-override"      Deny  "a cancel without the RBAC verb `override`"

@@ -706,7 +706,7 @@ fn a_held_node_is_deleted_with_a_flag_and_by_flag_not_at_all() {
     let gone = at("2026-01-01T00:20:31Z");
     for (node, now, reason) in [
         (cancelled(held()), now(), Reason::Cancelled),
-        (cancelled(held_in("sealed")), now(), Reason::HeldDeleted),
+        (cancelled(held_in("sealed")), now(), Reason::TooLate),
         (held_in("sealed"), gone, Reason::Lapsed),
     ] {
         assert_eq!(deleted(&node, &deny, now).reason, reason);
@@ -768,6 +768,57 @@ fn one_reason_can_have_a_mode_of_its_own() {
         gets(uncordoned(held())),
         (Outcome::Deny, Reason::Held, "enforce".to_owned())
     );
+}
+
+/// A trial of one rule must not open what another one forbids.
+#[test]
+fn a_reason_that_only_warns_lets_nothing_pass_that_another_denies() {
+    let gets = |lenient: &[Reason], old: NodeView, new: NodeView, facts: &Facts, policy: Policy| {
+        let warn = |modes: Modes, reason: &Reason| modes.with(*reason, Mode::Warn);
+        let policy = Policy {
+            modes: lenient.iter().fold(Modes::from(Mode::Enforce), warn),
+            ..policy
+        };
+        match ask(stranger(), old, new, facts, &policy, now()) {
+            Decision::Verdict(verdict) => (verdict.outcome, verdict.reason),
+            Decision::Need(need) => panic!("needs {need:?}"),
+        }
+    };
+    let none = Facts::default();
+    let (uncordon, both) = (uncordoned(held()), stripped(uncordoned(held())));
+    let with_cancel = uncordoned(cancelled(held()));
+    let marks = [Reason::Held, Reason::TamperedHold, Reason::TamperedTaint];
+    for (lenient, new, expected) in [
+        (&marks[..1], &uncordon, (Outcome::Flag, Reason::Held)),
+        (&marks[..1], &both, (Outcome::Deny, Reason::TamperedHold)),
+        (&marks[..2], &both, (Outcome::Deny, Reason::TamperedTaint)),
+        (&marks, &both, (Outcome::Flag, Reason::Held)),
+        (
+            &[Reason::CancelAlone],
+            &with_cancel,
+            (Outcome::Deny, Reason::Held),
+        ),
+    ] {
+        assert_eq!(
+            gets(lenient, held(), new.clone(), &none, policy()),
+            expected,
+            "{lenient:?}"
+        );
+    }
+
+    // kured's hold counts beside ours.
+    let lock = format!(r#"{{"nodeID":"{NODE}","created":"{CREATED}","TTL":0}}"#);
+    let kureds = Facts {
+        watched_kured_lock: Known::Is([(keys::KURED_LOCK.to_owned(), lock)].into()),
+        ..Facts::default()
+    };
+    for (lenient, expected) in [
+        (&[Reason::Held][..], (Outcome::Deny, Reason::KuredHeld)),
+        (&[Reason::Held, Reason::KuredHeld], (Outcome::Flag, Reason::Held)),
+    ] {
+        let verdict = gets(lenient, held(), uncordon.clone(), &kureds, kured_policy());
+        assert_eq!(verdict, expected, "{lenient:?}");
+    }
 }
 
 #[test]

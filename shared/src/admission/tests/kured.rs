@@ -70,6 +70,11 @@ fn stranger_under(node: &NodeView, lock: Option<&str>) -> (Outcome, Reason) {
 }
 
 const FIVE_MINUTES: i64 = 300_000_000_000;
+/// The clocks of kured's node and of the webhook's may differ by this.
+const SKEW_NANOS: i64 = 30_000_000_000;
+/// Of an entry that is over by any of them, and the longest of one that may be over for its kured.
+const SURELY_OVER: i64 = FIVE_MINUTES - SKEW_NANOS;
+const PERHAPS_OVER: i64 = FIVE_MINUTES + SKEW_NANOS;
 
 #[test]
 fn held_stays_cordoned_for_a_node_that_kureds_lock_names() {
@@ -80,11 +85,11 @@ fn held_stays_cordoned_for_a_node_that_kureds_lock_names() {
     for (lock, expected) in [
         (None, free_to_go),
         (Some(single(NODE, 0)), held),
-        (Some(single(NODE, FIVE_MINUTES + 1)), held),
-        (Some(single(NODE, FIVE_MINUTES)), free_to_go),
+        (Some(single(NODE, SURELY_OVER + 1)), held),
+        (Some(single(NODE, SURELY_OVER)), free_to_go),
         (Some(single("node-00", 0)), free_to_go),
         (Some(multi(&[&other, &single(NODE, 0)])), held),
-        (Some(multi(&[&other, &single(NODE, FIVE_MINUTES)])), free_to_go),
+        (Some(multi(&[&other, &single(NODE, SURELY_OVER)])), free_to_go),
         (Some(multi(&[&other])), free_to_go),
         (Some(multi(&[])), free_to_go),
         (Some(r#"{"maxOwners":2,"locks":null}"#.to_owned()), free_to_go),
@@ -366,7 +371,7 @@ const OURS: &str = r#"{"nodeID":"node-3","metadata":{"unschedulable":false},"cre
 #[test]
 fn a_pods_token_edits_the_entry_of_its_own_node_and_drops_expired_ones() {
     let (own, other) = (single(NODE, 0), single("node-1", 0));
-    let expired = single("node-2", FIVE_MINUTES);
+    let expired = single("node-2", PERHAPS_OVER);
     // kured writes a list anew with what it knows, and drops zeros at the end of a fraction.
     let ours_by_kured = r#"{"nodeID":"node-3","metadata":{"unschedulable":false},"created":"2026-01-01T00:00:00.1Z","TTL":-1}"#;
     for (old, new) in [
@@ -403,6 +408,7 @@ fn one_node_one_agent_a_pods_token_edits_no_other_entry() {
             Some(expired.clone()),
             Some(expired.replace("00:00:00Z", "00:04:00Z")),
         ),
+        (Some(single("node-2", PERHAPS_OVER + 1)), None),
         (Some(multi(&[OURS])), None),
         (Some(r#"{"nodeID":"manual"}"#.to_owned()), None),
     ] {
