@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod, ServiceAccount};
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
@@ -26,6 +27,10 @@ use crate::wait;
 pub const DOWN_ANNOTATION: &str = "cordonhold.test/down";
 
 const APISERVER: &str = "kube-apiserver";
+/// The clients of the API server.
+const KWOK: &str = "kwok";
+const CONTROLLER_MANAGER: &str = "kube-controller-manager";
+const SCHEDULER: &str = "kube-scheduler";
 
 /// Usual is 3 s; a busy machine with a cold disk needs longer.
 const READY_TIMEOUT: Duration = Duration::from_mins(1);
@@ -60,6 +65,7 @@ pub struct ControlPlane {
     endpoint: Endpoint,
     assets: Assets,
     kennel: Kennel,
+    files: Files,
     /// As it was started, to be started again.
     apiserver: CommandLine,
     // In the order of their end: first those that talk to the API server, and the directory last.
@@ -70,18 +76,15 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// Starts etcd and the API server alone: nobody else writes anything.
     pub async fn start_alone() -> Result<Self> {
-        let (plane, _) = Self::start_servers().await?;
+        let plane = Self::start_servers().await?;
         create_default_service_account(&plane.client).await?;
         Ok(plane)
     }
 
     /// Starts everything and waits until the nodes are Ready.
     pub async fn start(options: Options) -> Result<Self> {
-        let (mut plane, files) = Self::start_servers().await?;
-        plane
-            .processes
-            .extend(start_clients(&plane.assets, &plane.kennel, &files)?);
-        plane.processes.reverse();
+        let mut plane = Self::start_servers().await?;
+        plane.start_clients()?;
         plane
             .wait_ready(options)
             .await
@@ -89,23 +92,30 @@ impl ControlPlane {
         Ok(plane)
     }
 
-    async fn start_servers() -> Result<(Self, Files)> {
+    async fn start_servers() -> Result<Self> {
         let assets = Assets::find()?;
         let [leash] = programs::build([Program::Leash])?;
         let directory = Arc::new(TemporaryDirectory::new(&leash)?);
         let kennel = Kennel::new(&leash, directory.path())?;
         let files = Files::write(directory.path(), &assets)?;
-        let (endpoint, client, apiserver, servers) = start_servers(&assets, &kennel, &files).await?;
-        let plane = Self {
+        let (endpoint, client, apiserver, mut servers) = start_servers(&assets, &kennel, &files).await?;
+        servers.reverse();
+        Ok(Self {
             client,
             endpoint,
-            apiserver,
             assets,
             kennel,
+            files,
+            apiserver,
             processes: servers,
             directory,
-        };
-        Ok((plane, files))
+        })
+    }
+
+    fn start_clients(&mut self) -> Result<()> {
+        let clients = start_clients(&self.assets, &self.kennel, &self.files)?;
+        drop(self.processes.splice(0..0, clients));
+        Ok(())
     }
 
     async fn wait_ready(&mut self, options: Options) -> Result<()> {
@@ -201,12 +211,13 @@ impl ControlPlane {
         service_account_token(&self.client, namespace, name, pod, TOKEN_LIFETIME).await
     }
 
-    /// SIGKILL: what is under way is cut off, as where its machine dies.
+    /// SIGKILL: what is under way is cut off, as where its machine dies. KWOK, controllers and scheduler end too.
     pub fn stop_api_server(&mut self) {
-        self.processes.retain(|process| process.name() != APISERVER);
+        self.processes
+            .retain(|process| ![APISERVER, KWOK, CONTROLLER_MANAGER, SCHEDULER].contains(&process.name()));
     }
 
-    /// Starts it again where it was, and waits until it answers.
+    /// Starts it again where it was, and its clients once it answers: those that had lived on could wait for a minute before they ask again.
     pub async fn start_api_server(&mut self) -> Result<()> {
         let apiserver = self.kennel.start(APISERVER, &self.apiserver)?;
         // It ends before etcd does.
@@ -215,7 +226,16 @@ impl ControlPlane {
             Ok(is_ready(&self.client).await?.then_some(()))
         })
         .await
-        .map_err(|error| self.explain(error))
+        .map_err(|error| self.explain(error))?;
+        // Another KWOK leaves a node alone until the lease of the last one is over.
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), "kube-node-lease");
+        drop(
+            leases
+                .delete_collection(&DeleteParams::default(), &ListParams::default())
+                .await
+                .context("failed to delete the nodes' leases")?,
+        );
+        self.start_clients()
     }
 
     /// What agents have asked of the API server, in its order.
@@ -455,9 +475,9 @@ fn start_clients(assets: &Assets, kennel: &Kennel, files: &Files) -> Result<Vec<
         "--secure-port=0".to_owned(),
     ]);
     [
-        ("kwok", kwok),
-        ("kube-controller-manager", manager),
-        ("kube-scheduler", scheduler),
+        (KWOK, kwok),
+        (CONTROLLER_MANAGER, manager),
+        (SCHEDULER, scheduler),
     ]
     .into_iter()
     .map(|(name, line)| kennel.start(name, &line))

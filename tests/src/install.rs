@@ -1,6 +1,7 @@
 //! Installs what `manifests/` says, rendered by kustomize and applied with strict field validation.
 //!
-//! Nothing is changed on the way but where the webhook configuration points: at a process on this machine.
+//! Two things are changed on the way: the webhook configuration points at a process on this machine, and the webhook's Deployment
+//! has no pods. They would be fakes that serve nobody, and drains would wait for their budget.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,6 +21,8 @@ const FIELD_MANAGER: &str = "cordonhold-tests";
 /// Where the webhook serves reviews, if its configuration names no path.
 const REVIEW_PATH: &str = "/validate";
 const WEBHOOK_CONFIGURATION: &str = "ValidatingWebhookConfiguration";
+/// The webhook's; there is no other.
+const DEPLOYMENT: &str = "Deployment";
 
 /// The manifests of this repository: `base`, or an overlay such as `overlays/protect-kured`.
 pub fn manifests(name: &str) -> PathBuf {
@@ -65,7 +68,7 @@ impl Rendered {
         &self.objects
     }
 
-    /// Applies all but the webhook configurations, namespaces first.
+    /// Applies all but the webhook configurations, namespaces first, and the webhook's Deployment without pods.
     pub async fn apply_objects(&self, client: &Client) -> Result<()> {
         let (namespaces, others): (Vec<&Value>, Vec<&Value>) = self
             .objects
@@ -73,7 +76,11 @@ impl Rendered {
             .filter(|object| object["kind"] != WEBHOOK_CONFIGURATION)
             .partition(|object| object["kind"] == "Namespace");
         for object in namespaces.into_iter().chain(others) {
-            apply(client, object.clone()).await?;
+            let mut object = object.clone();
+            if object["kind"] == DEPLOYMENT {
+                object["spec"]["replicas"] = json!(0);
+            }
+            apply(client, object).await?;
         }
         Ok(())
     }

@@ -31,8 +31,8 @@ const DOWN_TIME: Duration = Duration::from_secs(3);
 const AGENT_POD_TIMEOUT: Duration = Duration::from_secs(30);
 /// As a kubelet asks; half of it gone, a kubelet asks again (k8s.io/kubernetes: pkg/kubelet/token).
 const TOKEN_LIFETIME: Duration = Duration::from_hours(1);
-/// The manifests give it 30 s; it needs none.
-const TERMINATION_TIMEOUT: Duration = Duration::from_secs(10);
+/// It waits up to 15 s for the evictions that it has sent; the manifests give it 30 s.
+const TERMINATION_TIMEOUT: Duration = Duration::from_secs(20);
 const TOKEN_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// One reboot, as the machine saw it.
@@ -315,15 +315,21 @@ impl Power {
             boot_id: self.host.boot_id()?,
         };
         self.records.send_modify(|records| records.push(record));
+        let returned = self.down_and_up().await;
+        // A kubelet starts it, whatever became of its Node.
+        if agent.program.is_some() {
+            agent.start(&self.node, &self.host)?;
+        }
+        returned
+    }
+
+    /// What the cluster sees of a reboot.
+    async fn down_and_up(&self) -> Result<()> {
         set_down(&self.client, &self.node, true).await?;
         tokio::time::sleep(DOWN_TIME).await;
         self.report_boot_id().await?;
         set_down(&self.client, &self.node, false).await?;
-        wait_node_ready(&self.client, &self.node, true).await?;
-        match agent.program {
-            Some(_) => agent.start(&self.node, &self.host),
-            None => Ok(()),
-        }
+        wait_node_ready(&self.client, &self.node, true).await
     }
 
     async fn observe(&self) -> Result<(Vec<String>, bool)> {

@@ -23,7 +23,7 @@ use crate::webhook::{Mode, Protection, Webhook};
 /// From the touch of the sentinel to a drain; usual is 2 s.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// The agents look at their sentinels each second.
-const WISH_TIMEOUT: Duration = Duration::from_secs(8);
+const WISH_TIMEOUT: Duration = Duration::from_secs(15);
 /// From then to the end of the cycle, the reboot included; usual is 15 s.
 const CYCLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// The controller comes every 200 ms.
@@ -60,7 +60,7 @@ pub(super) async fn the_hole(cluster: &mut Cluster) -> Result<Vec<Seen>> {
         "The agent does as kured does (--verify-before-reboot=never): it drains, waits, and reboots without\n\
          another look. There is no webhook. A controller uncordons each node that it finds drained.",
     );
-    let arguments = ["--verify-before-reboot=never", "--reboot-delay=4s"];
+    let arguments = ["--verify-before-reboot=never", "--reboot-delay=8s"];
     let machine = cluster.machine(node, &arguments).await?;
     let controller = cluster.controller(node, None).await?;
     machine.request_reboot()?;
@@ -85,10 +85,10 @@ pub(super) async fn the_agent_alone(cluster: &mut Cluster) -> Result<Vec<Seen>> 
     let redrains = format!("--redrains={REDRAINS}");
     // Its delay leaves time for the other's wish, and never passes: the controller is faster.
     let first = cluster
-        .machine(stubborn, &["--reboot-delay=10s", &redrains])
+        .machine(stubborn, &["--reboot-delay=20s", &redrains])
         .await?;
     let second = cluster
-        .machine(patient, &["--reboot-delay=2s", "--redrains=5"])
+        .machine(patient, &["--reboot-delay=5s", "--redrains=5"])
         .await?;
     first.request_reboot()?;
     cluster.wait_drained(stubborn).await?;
@@ -125,7 +125,7 @@ pub(super) async fn with_the_webhook(cluster: &mut Cluster) -> Result<Vec<Seen>>
         Tone::Plain,
         "the webhook runs and is registered: failurePolicy Fail",
     );
-    let machine = cluster.machine(node, &["--reboot-delay=4s"]).await?;
+    let machine = cluster.machine(node, &["--reboot-delay=8s"]).await?;
     let controller = cluster.controller(node, None).await?;
     machine.request_reboot()?;
     cluster.wait_drained(node).await?;

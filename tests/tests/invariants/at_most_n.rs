@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use cordonhold_shared::hold::Phase;
 use cordonhold_tests::control_plane::ControlPlane;
+use cordonhold_tests::wait;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::events::v1::Event;
@@ -21,6 +22,7 @@ mod pools;
 
 /// The machine is down for 3 s, and the first node gives its place back only when it is Ready again.
 const DOWN_TIME: SignedDuration = SignedDuration::from_secs(3);
+const EVENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// node-0 in the only place of the lock, until its pod `blocked` is let go.
 async fn kept_draining(plane: &ControlPlane) -> Result<Site> {
@@ -113,20 +115,7 @@ fn a_dead_holder_is_named_and_its_place_is_free_once_its_node_is_gone() -> Resul
             by.starts_with("node-0 since ") && by.contains("its Node is not Ready since "),
             "{line}"
         );
-        let said = ListParams::default().fields("reason=RebootLockStalled");
-        let events = Api::<Event>::namespaced(plane.client(), "default")
-            .list(&said)
-            .await
-            .context("failed to list Events")?;
-        let told = events.items.iter().any(|event| {
-            let about = event.regarding.as_ref().and_then(|node| node.name.as_deref());
-            about == Some("node-1")
-                && event
-                    .note
-                    .as_deref()
-                    .is_some_and(|note| note.contains("node-0 since"))
-        });
-        ensure!(told, "{events:?}");
+        is_told_of(&plane, "node-1", "node-0 since").await?;
 
         // The Node is deleted and created anew, and an admin cordons it before its agent starts.
         let nodes: Api<Node> = Api::all(plane.client());
@@ -142,12 +131,26 @@ fn a_dead_holder_is_named_and_its_place_is_free_once_its_node_is_gone() -> Resul
         drop(second.wait_clean_reboot().await?);
         fs::remove_file(first.machine.host().sentinel()).context("failed to remove the sentinel")?;
         first.start_agent(&["--concurrency=1"]).await?;
-        drop(first.wait_event("started").await?);
+        // Of the second process.
+        drop(first.wait_nth_event("lock_chosen", 2).await?);
         drop(second.wait_over().await?);
         let node = first.wait_over().await?;
         ensure!(node.spec.unschedulable, "the admin's cordon was taken off");
         Ok(())
     })
+}
+
+/// An Event on this Node about a lock that stalls says these words; the agent posts it beside its log.
+async fn is_told_of(plane: &ControlPlane, node: &str, words: &str) -> Result<()> {
+    let events: Api<Event> = Api::namespaced(plane.client(), "default");
+    let stalled = ListParams::default().fields(&format!("reason=RebootLockStalled,regarding.name={node}"));
+    let what = format!("an Event RebootLockStalled on {node} with {words:?}");
+    wait::until(&what, EVENT_TIMEOUT, || async {
+        let events = events.list(&stalled).await.context("failed to list Events")?;
+        let mut notes = events.items.iter().filter_map(|event| event.note.as_deref());
+        Ok(notes.any(|note| note.contains(words)).then_some(()))
+    })
+    .await
 }
 
 #[test]

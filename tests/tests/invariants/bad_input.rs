@@ -28,7 +28,7 @@ fn a_review_that_cannot_be_read_is_denied_with_its_uid_and_logged() -> Result<()
                 r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"bad-0003","kind":{"group":"","version":"v1","kind":"Node"},"operation":"UPDATE","userInfo":{},"object":{"metadata":{"labels":7}},"oldObject":{}}}"#,
             ),
         ] {
-            let length = cluster.log_length();
+            let length = cluster.log_length().await?;
             let answer = review(&client, body).await?;
             let response = &answer.body["response"];
             ensure!(

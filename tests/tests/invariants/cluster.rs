@@ -109,11 +109,23 @@ impl Cluster {
         self.plane.client_as(&agent).await
     }
 
-    /// How much the webhook has logged, for [`decisions_since`](Self::decisions_since).
-    pub(crate) fn log_length(&self) -> usize {
-        std::fs::metadata(self.webhook.log_path()).map_or(0, |metadata| {
-            usize::try_from(metadata.len()).unwrap_or(usize::MAX)
+    /// How long the webhook's log is with every decision in it that was counted by now, for [`decisions_since`](Self::decisions_since).
+    pub(crate) async fn log_length(&self) -> Result<usize> {
+        self.wait_logged().await?;
+        let log =
+            std::fs::metadata(self.webhook.log_path()).context("failed to look at the webhook's log")?;
+        Ok(usize::try_from(log.len())?)
+    }
+
+    /// Each decision that the webhook counts by now is in its log when this returns.
+    async fn wait_logged(&self) -> Result<()> {
+        let (_, page) = http_get(self.webhook.admin_address(), "/metrics").await?;
+        let counted = logged_decisions(&page)?;
+        wait::until("every decision in the webhook's log", LOG_TIMEOUT, || async {
+            let logged = self.logged_since(0, "message", "decision")?.len();
+            Ok((logged >= counted).then_some(()))
         })
+        .await
     }
 
     /// All decisions since then whose field has this value: each that the webhook counts by now is waited for.
@@ -123,13 +135,7 @@ impl Cluster {
         field: &str,
         value: &str,
     ) -> Result<Vec<Value>> {
-        let (_, page) = http_get(self.webhook.admin_address(), "/metrics").await?;
-        let counted = logged_decisions(&page)?;
-        wait::until("every decision in the webhook's log", LOG_TIMEOUT, || async {
-            let logged = self.logged_since(0, "message", "decision")?.len();
-            Ok((logged >= counted).then_some(()))
-        })
-        .await?;
+        self.wait_logged().await?;
         self.logged_since(length, field, value)
     }
 

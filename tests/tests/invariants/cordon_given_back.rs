@@ -25,7 +25,7 @@ fn a_node_that_was_cordoned_stays_cordoned() -> Result<()> {
 #[test]
 fn a_node_that_was_cordoned_stays_so_after_an_uncordon_meanwhile() -> Result<()> {
     on_fleet(async |plane| {
-        let site = Site::new(plane, "was-cordoned-once", &["--reboot-delay=3s"]).await?;
+        let site = Site::new(plane, "was-cordoned-once", &["--reboot-delay=8s"]).await?;
         drop(site.write(&cordon()).await?);
         site.machine.request_reboot()?;
         drop(site.wait_phase(Phase::Delaying).await?);
@@ -40,7 +40,7 @@ fn a_node_that_was_cordoned_stays_so_after_an_uncordon_meanwhile() -> Result<()>
 #[test]
 fn a_node_that_somebody_wants_cordoned_on_return_stays() -> Result<()> {
     on_fleet(async |plane| {
-        let site = Site::new(plane, "keep", &["--reboot-delay=3s"]).await?;
+        let site = Site::new(plane, "keep", &["--reboot-delay=8s"]).await?;
         site.machine.request_reboot()?;
         drop(site.wait_phase(Phase::Delaying).await?);
         drop(
@@ -93,7 +93,8 @@ fn a_drain_that_takes_too_long_is_called_off() -> Result<()> {
         let site = Site::new(plane, "drain-timeout", &["--drain-timeout=3s"]).await?;
         site.add_blocked_pod("drain-timeout").await?;
         site.machine.request_reboot()?;
-        drop(site.wait_phase(Phase::Draining).await?);
+        let line = site.wait_event("called_off").await?;
+        ensure!(line["reason"] == "drain_timeout", "{line}");
         site.is_called_off().await?;
         ensure!(
             site.has_pod("drain-timeout").await?,

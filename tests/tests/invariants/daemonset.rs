@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use cordonhold_shared::keys;
 use cordonhold_tests::control_plane::ControlPlane;
+use cordonhold_tests::identity::Impersonation;
 use cordonhold_tests::{AGENT_ACCOUNT, NAMESPACE, wait};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::rbac::v1::ClusterRole;
@@ -14,6 +15,7 @@ use serde_json::json;
 
 use crate::cluster::{alone, on_fleet};
 use crate::fleet::{Site, unguarded_plane};
+use crate::manifests::{Right, may};
 
 const POD_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -76,6 +78,15 @@ fn each_permission_that_is_missing_is_named() -> Result<()> {
                 .await
                 .context("failed to change the role")?,
         );
+        let agent = Impersonation::service_account(NAMESPACE, AGENT_ACCOUNT).on_node("node-0");
+        let agent = plane.client_as(&agent).await?;
+        // The API server follows its roles by a watch.
+        wait::until("the role to be in force", POD_TIMEOUT, || async {
+            let is_larger = may(&agent, Right::new("", "nodes", "patch")).await?
+                || may(&agent, Right::new("", "pods/eviction", "create")).await?;
+            Ok((!is_larger).then_some(()))
+        })
+        .await?;
         let mut site = Site::without_agent(&plane, "node-0").await?;
         site.start_agent(&[]).await?;
         let ended = wait::until("the agent to end", POD_TIMEOUT, || async {

@@ -203,7 +203,7 @@ impl<'a> Explain<'a> {
         drop(node.passes(&cluster.admin, Write::Merge, &cordon()).await?);
         let admin = cluster.plane.kubeconfig(Identity::Admin);
         let told = self.run(&node.name, &admin, &["--as", user]).await?;
-        let length = cluster.log_length();
+        let length = cluster.log_length().await?;
         let answer = node.write(client, Write::Strategic, &uncordon()).await?;
         let decision = cluster.decision_since(length, &node.name).await?;
         let (is_denied, verdict) = match decision["verdict"].as_str() {

@@ -197,15 +197,21 @@ impl Site {
 
     /// The first line of its agent's log whose field `event` is this.
     pub(crate) async fn wait_event(&self, event: &str) -> Result<Value> {
+        self.wait_nth_event(event, 1).await
+    }
+
+    /// The `n`-th such line, from 1, over all its agent's processes.
+    pub(crate) async fn wait_nth_event(&self, event: &str, n: usize) -> Result<Value> {
         let path = self.machine.agent_log();
-        let what = format!("the event {event} in {}", path.display());
+        let what = format!("event {event} number {n} in {}", path.display());
         let look = || async {
             let log = std::fs::read(&path).context("failed to read an agent's log")?;
             let lines = String::from_utf8_lossy(&log).into_owned();
             Ok(lines
                 .lines()
                 .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-                .find(|line| line["event"] == event))
+                .filter(|line| line["event"] == event)
+                .nth(n - 1))
         };
         self.machine.wait_until(&what, PHASE_TIMEOUT, look).await
     }

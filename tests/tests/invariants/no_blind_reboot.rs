@@ -7,7 +7,7 @@ use cordonhold_tests::machine::Machine;
 
 use crate::cluster::{on_fleet, on_shared};
 use crate::fleet::{REBOOT_TIMEOUT, Site};
-use crate::subject::uncordon;
+use crate::subject::{cordon, uncordon};
 
 #[test]
 fn a_clean_reboot_with_the_webhook() -> Result<()> {
@@ -39,11 +39,12 @@ async fn clean_reboot(site: &Site) -> Result<()> {
 #[test]
 fn d1_an_uncordon_in_the_delay_is_drained_again() -> Result<()> {
     on_fleet(async |plane| {
-        let site = Site::new(plane, "redrain", &["--reboot-delay=5s"]).await?;
+        let site = Site::new(plane, "redrain", &["--reboot-delay=8s"]).await?;
         site.machine.request_reboot()?;
         drop(site.wait_phase(Phase::Delaying).await?);
         drop(site.write(&uncordon()).await?);
-        site.add_pod("redrain-late").await?;
+        // It may be evicted before it runs.
+        drop(site.create_pod("redrain-late").await?);
         site.reboots_once_and_is_given_back().await?;
         ensure!(
             !site.has_pod("redrain-late").await?,
@@ -57,7 +58,7 @@ fn d1_an_uncordon_in_the_delay_is_drained_again() -> Result<()> {
 #[test]
 fn an_uncordon_that_brings_no_pod_is_cordoned_again() -> Result<()> {
     on_fleet(async |plane| {
-        let site = Site::new(plane, "recordon", &["--reboot-delay=3s"]).await?;
+        let site = Site::new(plane, "recordon", &["--reboot-delay=8s"]).await?;
         site.machine.request_reboot()?;
         drop(site.wait_phase(Phase::Delaying).await?);
         drop(site.write(&uncordon()).await?);
@@ -67,16 +68,43 @@ fn an_uncordon_that_brings_no_pod_is_cordoned_again() -> Result<()> {
 
 /// The cordon is there again when anybody looks, and it still was broken.
 #[test]
-fn a_pod_that_slips_in_is_drained_again() -> Result<()> {
+fn an_uncordon_that_is_taken_back_is_noticed() -> Result<()> {
     on_fleet(async |plane| {
-        let site = Site::new(plane, "slip", &["--reboot-delay=5s"]).await?;
+        let site = Site::new(plane, "taken-back", &["--reboot-delay=8s"]).await?;
         site.machine.request_reboot()?;
         drop(site.wait_phase(Phase::Delaying).await?);
         drop(site.write(&uncordon()).await?);
-        drop(site.write(&crate::subject::cordon()).await?);
-        site.add_pod("slip-late").await?;
-        site.reboots_once_and_is_given_back().await
+        drop(site.write(&cordon()).await?);
+        site.reboots_once_and_is_given_back().await?;
+        is_drained_again(&site, &["uncordoned"]).await
     })
+}
+
+#[test]
+fn a_pod_that_slips_in_is_drained_again() -> Result<()> {
+    on_fleet(async |plane| {
+        let site = Site::new(plane, "slip", &["--reboot-delay=8s"]).await?;
+        site.machine.request_reboot()?;
+        drop(site.wait_phase(Phase::Delaying).await?);
+        drop(site.write(&uncordon()).await?);
+        // It may be evicted before it runs.
+        drop(site.create_pod("slip-late").await?);
+        drop(site.write(&cordon()).await?);
+        site.reboots_once_and_is_given_back().await?;
+        // Each comes by a watch of its own.
+        is_drained_again(&site, &["uncordoned", "pods"]).await
+    })
+}
+
+/// By one of these reasons.
+async fn is_drained_again(site: &Site, reasons: &[&str]) -> Result<()> {
+    let line = site.wait_event("disturbed").await?;
+    let reason = line["reason"].as_str().unwrap_or_default();
+    ensure!(
+        reasons.contains(&reason) && line["next"] == "drain_again",
+        "{line}"
+    );
+    Ok(())
 }
 
 #[test]
@@ -107,7 +135,7 @@ fn an_agent_killed_while_draining_goes_on() -> Result<()> {
 #[test]
 fn an_agent_killed_while_delaying_goes_on() -> Result<()> {
     on_fleet(async |plane| {
-        let site = Site::new(plane, "kill-delaying", &["--reboot-delay=3s"]).await?;
+        let site = Site::new(plane, "kill-delaying", &["--reboot-delay=8s"]).await?;
         site.machine.request_reboot()?;
         drop(site.wait_phase(Phase::Delaying).await?);
         site.machine.kill_agent().await;
@@ -126,7 +154,7 @@ fn an_agent_killed_after_the_seal_seals_again() -> Result<()> {
         plane.add_node("kill-sealed").await?;
         let mut site = Site::without_agent(plane, "kill-sealed").await?;
         site.machine.set_reboot_command(RebootCommand::DoesNothing)?;
-        site.start_agent(&["--reboot-timeout=4s"]).await?;
+        site.start_agent(&["--reboot-timeout=10s"]).await?;
         site.machine.request_reboot()?;
         drop(site.wait_phase(Phase::Sealed).await?);
         site.machine.kill_agent().await;
@@ -145,13 +173,13 @@ fn without_verification_the_hole_is_there() -> Result<()> {
         let site = Site::new(
             plane,
             "hole",
-            &["--reboot-delay=5s", "--verify-before-reboot=never"],
+            &["--reboot-delay=8s", "--verify-before-reboot=never"],
         )
         .await?;
         site.machine.request_reboot()?;
         drop(site.wait_phase(Phase::Delaying).await?);
         drop(site.write(&uncordon()).await?);
-        site.add_pod("hole-late").await?;
+        drop(site.create_pod("hole-late").await?);
         let machine: &Machine = &site.machine;
         let record = machine.wait_for_reboot(1, REBOOT_TIMEOUT).await?;
         ensure!(

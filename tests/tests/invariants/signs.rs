@@ -33,7 +33,7 @@ fn with_signs<'a>(more: &[&'a str]) -> Vec<&'a str> {
 #[test]
 fn a_node_in_a_drain_shows_what_was_asked_for() -> Result<()> {
     on_fleet(async |plane| {
-        let site = Site::new(plane, "signs", &with_signs(&["--reboot-delay=3s"])).await?;
+        let site = Site::new(plane, "signs", &with_signs(&["--reboot-delay=8s"])).await?;
         site.machine.request_reboot()?;
         let node = site.wait_phase(Phase::Delaying).await?;
         let since = node
@@ -79,7 +79,7 @@ fn is_tidy(node: &NodeView) -> Result<()> {
 #[test]
 fn a_drain_that_fails_leaves_labels_as_they_were() -> Result<()> {
     on_fleet(async |plane| {
-        let site = Site::new(plane, "signs-undone", &with_signs(&["--drain-timeout=3s"])).await?;
+        let site = Site::new(plane, "signs-undone", &with_signs(&["--drain-timeout=10s"])).await?;
         drop(
             site.write(&json!({ "metadata": { "labels": { "kured": "serves" } } }))
                 .await?,
@@ -112,11 +112,11 @@ fn a_protection_that_a_person_has_set_stays() -> Result<()> {
 #[test]
 fn conditions_follow_the_cycle() -> Result<()> {
     alone(async || {
-        let plane = ControlPlane::start(Options { nodes: 2 }).await?;
+        let plane = ControlPlane::start(Options { nodes: 1 }).await?;
         drop(install(&plane, &manifests("overlays/node-conditions")).await?);
         let mut site = Site::without_agent(&plane, "node-0").await?;
         site.add_blocked_pod("conditions").await?;
-        site.start_agent(&["--node-conditions", "--reboot-delay=5s"])
+        site.start_agent(&["--node-conditions", "--reboot-delay=10s"])
             .await?;
         site.machine.request_reboot()?;
         wait_conditions(&site, &["DrainInProgress", "MaintenancePlanned"]).await?;

@@ -156,7 +156,7 @@ impl<'a> Subject<'a> {
         reason: &str,
     ) -> Result<Answer> {
         let before = self.guarded().await?;
-        let length = self.cluster.log_length();
+        let length = self.cluster.log_length().await?;
         let answer = self.write(client, write, body).await?;
         let what = || format!("{write:?} {body} on {}", self.name);
         answer.denied().with_context(what)?;

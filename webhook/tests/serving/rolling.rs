@@ -210,7 +210,7 @@ async fn no_review_fails_while_two_replicas_are_restarted_in_turn() {
         block_in_place(|| {
             let (cert, key) = (files.path("tls.crt"), files.path("tls.key"));
             let mut webhook =
-                Webhook::start_on(&cert, &key, &files, issued.clone(), &["--shutdown-delay=3s"]);
+                Webhook::start_on(&cert, &key, &files, issued.clone(), &["--shutdown-delay=6s"]);
             webhook.ignore_log();
             webhook
         })
@@ -261,5 +261,5 @@ async fn no_review_fails_while_two_replicas_are_restarted_in_turn() {
         right + wrong.len(),
         &wrong[..wrong.len().min(5)]
     );
-    assert!(right >= 1_000, "only {right} reviews: that is no load");
+    assert!(right >= 300, "only {right} reviews: that is no load");
 }

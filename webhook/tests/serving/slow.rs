@@ -181,8 +181,10 @@ async fn silence_between_requests_ends() {
     })
     .await;
     let mut stream = served.connect(HTTP1).await;
+    // The silence begins before the answer is here.
+    let begun = Instant::now();
     assert_eq!(ask(&mut stream, &get("/ok")).await.status, 200);
-    closes_after_short(stream, Instant::now()).await;
+    closes_after_short(stream, begun).await;
     // An ordinary end, which counts as no refusal.
     let page = served.metrics().await;
     let mut refused = page

@@ -77,8 +77,7 @@ fn kured_and_our_agents_share_one_budget() -> Result<()> {
 #[test]
 fn the_lock_moves_with_kureds_daemon_set() -> Result<()> {
     alone(async || {
-        // Two nodes, so that the webhook's budget lets one of its pods go.
-        let plane = unguarded_plane(2).await?;
+        let plane = unguarded_plane(1).await?;
         let mut site = Site::without_agent(&plane, "node-0").await?;
         let kured = Kured::install(&plane).await?;
         site.start_agent(&[]).await?;

@@ -35,7 +35,7 @@ fn removing_marks_through_the_status() -> Result<()> {
         let subject = Subject::held(cluster, "bypass-status", Phase::Delaying).await?;
         for body in removals() {
             let before = subject.guarded().await?;
-            let length = cluster.log_length();
+            let length = cluster.log_length().await?;
             let target = format!("{}/status", subject.name);
             let answer = wire::write(&cluster.admin, &target, Write::Merge, &body).await?;
             answer.denied()?;
@@ -129,7 +129,7 @@ fn a_lapsed_hold_loses_its_cordon_only() -> Result<()> {
                     .await?,
             );
         }
-        let length = cluster.log_length();
+        let length = cluster.log_length().await?;
         let answer = subject.can_be_uncordoned(&cluster.controller).await?;
         let decision = cluster.decision_since(length, &subject.name).await?;
         ensure!(
@@ -157,7 +157,7 @@ fn a_wish_holds_nothing_but_its_marks_stay() -> Result<()> {
     on_shared(async |cluster| {
         let subject = Subject::held(cluster, "bypass-wanted", Phase::Wanted).await?;
         drop(subject.passes(&cluster.admin, Write::Merge, &cordon()).await?);
-        let length = cluster.log_length();
+        let length = cluster.log_length().await?;
         let _ = subject.can_be_uncordoned(&cluster.controller).await?;
         ensure!(
             cluster

@@ -44,7 +44,7 @@ fn by_a_person_who_may() -> Result<()> {
                 .await?,
         );
 
-        let length = cluster.log_length();
+        let length = cluster.log_length().await?;
         drop(subject.passes(&person, Write::Merge, &cancel(&holder)).await?);
         let decision = cluster.decision_since(length, &subject.name).await?;
         ensure!(
@@ -59,7 +59,7 @@ fn by_a_person_who_may() -> Result<()> {
             "a cancel by itself cleared the cordon"
         );
 
-        let length = cluster.log_length();
+        let length = cluster.log_length().await?;
         let answer = subject.can_be_uncordoned(&cluster.controller).await?;
         let decision = cluster.decision_since(length, &subject.name).await?;
         ensure!(

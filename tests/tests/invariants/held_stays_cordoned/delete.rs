@@ -23,7 +23,7 @@ fn an_autoscaler_deletes_a_held_node_with_a_flag() -> Result<()> {
             Impersonation::service_account("kube-system", "cluster-autoscaler").group("system:masters");
         let autoscaler = cluster.plane.client_as(&autoscaler).await?;
         let subject = Subject::held(cluster, "delete-flagged", Phase::Delaying).await?;
-        let length = cluster.log_length();
+        let length = cluster.log_length().await?;
         let answer = delete(&autoscaler, &subject.name).await?;
         answer.passed()?;
         ensure!(
@@ -44,7 +44,7 @@ fn an_autoscaler_deletes_a_held_node_with_a_flag() -> Result<()> {
         ensure!(is_gone(cluster, &subject.name).await?, "the Node is still there");
 
         let free = Subject::new(cluster, "delete-free").await?;
-        let length = cluster.log_length();
+        let length = cluster.log_length().await?;
         let answer = delete(&autoscaler, &free.name).await?;
         answer.passed()?;
         ensure!(answer.warnings.is_empty(), "{answer:?}");
@@ -77,7 +77,7 @@ fn refused_by_flag_until_it_is_cancelled() -> Result<()> {
         let before = subject.guarded().await?;
         let collection = format!("?fieldSelector=metadata.name%3D{}", subject.name);
         for target in [subject.name.clone(), collection] {
-            let length = cluster.log_length();
+            let length = cluster.log_length().await?;
             let answer = delete(&cluster.admin, &target).await?;
             let by_webhook = format!("admission webhook \"{WEBHOOK}\" denied the request");
             ensure!(

@@ -23,7 +23,7 @@ fn by_flag_and_by_match_conditions() -> Result<()> {
         for who in &flagged {
             let subject =
                 Subject::held(&cluster, &format!("exempt-{}", who.groups.len()), Phase::Delaying).await?;
-            let length = cluster.log_length();
+            let length = cluster.log_length().await?;
             drop(
                 subject
                     .can_be_uncordoned(&cluster.plane.client_as(who).await?)

@@ -72,7 +72,7 @@ async fn audit_mode(cluster: &Cluster) -> Result<()> {
 }
 
 async fn uncordoned(subject: &Subject<'_>) -> Result<(Answer, Value)> {
-    let length = subject.cluster.log_length();
+    let length = subject.cluster.log_length().await?;
     let answer = subject
         .passes(&subject.cluster.controller, Write::Strategic, &uncordon())
         .await?;

@@ -140,7 +140,7 @@ fn a_dry_run_is_denied_too_and_changes_nothing() -> Result<()> {
     on_shared(async |cluster| {
         let subject = Subject::held(cluster, "uncordon-dry", Phase::Delaying).await?;
         let before = subject.guarded().await?;
-        let length = cluster.log_length();
+        let length = cluster.log_length().await?;
         let target = format!("{}?dryRun=All", subject.name);
         let answer = crate::wire::write(&cluster.admin, &target, Write::Merge, &uncordon()).await?;
         answer.denied()?;
@@ -199,7 +199,7 @@ fn a_decision_is_one_line_of_the_log() -> Result<()> {
     on_shared(async |cluster| {
         let subject = Subject::new(cluster, "uncordon-log").await?;
         let holder = subject.hold(Phase::Delaying).await?;
-        let length = cluster.log_length();
+        let length = cluster.log_length().await?;
         subject
             .write(&cluster.controller, Write::Strategic, &uncordon())
             .await?
@@ -321,7 +321,7 @@ async fn kubectl_is_denied(
     editor: Option<&str>,
 ) -> Result<()> {
     let before = subject.guarded().await?;
-    let length = subject.cluster.log_length();
+    let length = subject.cluster.log_length().await?;
     let mut command = subject.cluster.plane.kubectl(identity);
     let _ = command.args(arguments).stdin(Stdio::null());
     if let Some(editor) = editor {
