@@ -197,6 +197,14 @@ impl Requester {
     fn is_on(&self, node: &str) -> bool {
         !node.is_empty() && matches!(self.node_claim.as_slice(), [claim] if claim == node)
     }
+
+    /// Bytes of groups, node claim and extra together.
+    pub fn identity_bytes(&self) -> usize {
+        let extra = self.extra.iter();
+        let extra = extra.flat_map(|(key, values)| std::iter::once(key).chain(values));
+        let texts = self.groups.iter().chain(&self.node_claim).chain(extra);
+        texts.map(String::len).sum()
+    }
 }
 
 impl Exempt {

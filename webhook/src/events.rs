@@ -353,6 +353,7 @@ fn note(denial: &Denial) -> String {
     let why = denial.message.lines().next().unwrap_or_default();
     let mut note = format!("Denied {}: {why}", denial.user);
     note.truncate(note.floor_char_boundary(NOTE_MAX_BYTES));
+    note.shrink_to_fit();
     note
 }
 

@@ -23,6 +23,7 @@ use std::time::Duration;
 use cordonhold_rt::{client, crypto, logging, shutdown};
 use kube::Client;
 use tokio::net::TcpListener;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
@@ -71,6 +72,10 @@ pub enum Error {
     Signals(shutdown::ListenError),
     #[error("stopped at once by a second signal ({0}): requests may be unanswered")]
     SecondSignal(&'static str),
+    #[error(
+        "a task in the background ended, which it never should: a defect of cordonhold; the process ends so that it starts anew"
+    )]
+    TaskEnded(#[source] Option<JoinError>),
 }
 
 /// Serves until SIGTERM or SIGINT; a second signal ends it at once.
@@ -115,16 +120,19 @@ pub async fn run(args: &Args) -> Result<(), Error> {
     let admin_port = port(Transport::Plain, router, Limits::admin());
     drop(tasks.spawn(serve(admission, admission_port)));
     drop(tasks.spawn(serve(admin, admin_port)));
-    let poller = tokio::spawn(tls.poll());
-    let watching = tokio::spawn(watch_kured(kured_watch, is_watched));
+    // Until the last connection is closed, and ended with this function.
+    let mut background = JoinSet::new();
+    drop(background.spawn(tls.poll()));
+    drop(background.spawn(watch_kured(kured_watch, is_watched)));
     is_running.set(true);
     info!(listen = %listening, admin_listen = %admin_listening, mode = ?args.policy.mode, protect_kured = ?args.policy.kured.protect_kured, "ready");
 
-    let signal = signals.next().await;
+    let signal = tokio::select! {
+        signal = signals.next() => signal,
+        Some(ended) = background.join_next() => return Err(Error::TaskEnded(ended.err())),
+    };
     info!(signal, delay = ?args.serving.shutdown_delay, "shutting down");
     is_running.set(false);
-    poller.abort();
-    watching.abort();
     closing.begin();
     tokio::select! {
         () = close(args.serving.shutdown_delay, &closing, &tasks) => Ok(()),
@@ -159,7 +167,8 @@ fn with_events(judge: Judge, args: &EvidenceArgs, kube: Client, metrics: &Arc<Me
 /// Watches kured's lock, where it is to be known; the condition is met with the first list.
 async fn watch_kured(watch: Option<Arc<KuredWatch>>, is_watched: Condition) {
     let Some(watch) = watch else {
-        return is_watched.set(true);
+        is_watched.set(true);
+        return std::future::pending().await;
     };
     let listed = async {
         watch.listed().await;

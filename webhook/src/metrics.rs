@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cordonhold_rt::{logging, metrics};
-use cordonhold_shared::admission::Verdict;
+use cordonhold_shared::admission::{Reason, Verdict};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder,
@@ -267,7 +267,7 @@ impl Metrics {
         );
         registry.register(
             "panics",
-            "Decisions that panicked, each of which was denied, and requests",
+            "Decisions that panicked, each of which was an internal-error, and requests",
             self.panics.clone(),
         );
     }
@@ -321,6 +321,13 @@ impl Metrics {
 
     /// A counter that appears with its first increment hides that increment from `rate()`.
     fn begin_at_zero(&self) {
+        for &reason in Reason::ALL {
+            let labels = DecisionLabels {
+                verdict: reason.outcome().as_str(),
+                reason: reason.code(),
+            };
+            drop(self.decisions.get_or_create(&labels));
+        }
         for &reason in Refusal::ALL {
             drop(self.refused.get_or_create(&RefusalLabels { reason }));
         }

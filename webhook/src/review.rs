@@ -5,6 +5,8 @@
 //! Most of a review is the two objects' status and managed fields: they are passed over, and what is needed is borrowed
 //! from the body until it is known to matter.
 
+use std::collections::BTreeMap;
+
 use cordonhold_shared::admission::{
     Audit, LockEdit, Operation, Outcome, Policy, Request, Requester, Verdict,
 };
@@ -20,6 +22,10 @@ const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
 /// A uid is a UUID; this only keeps a hostile one from being echoed at length.
 const MAX_UID_CHARS: usize = 128;
+/// Longest name or uid of a user or a Node, in bytes. A Node's has at most 253, and users are told apart by far less.
+const NAME_MAX: usize = 1_024;
+/// Most that groups and extra may have together, in bytes: more than any token carries.
+const IDENTITY_MAX: usize = 64 * 1_024;
 /// Where the uid of a broken review is looked for: the API server writes it first.
 const UID_SCAN_BYTES: usize = 64 * 1024;
 
@@ -89,14 +95,17 @@ fn understand(record: ReviewRecord<'_>, policy: &Policy) -> Result<Review, Strin
     let operation = read_operation(&mut request, policy)?;
     let options = request.options.unwrap_or_default();
     let user = request.user_info;
-    let mut extra = user.extra.unwrap_or_default();
+    let extra = user.extra.0.into_iter();
+    let mut extra: BTreeMap<String, Vec<String>> =
+        extra.map(|(key, values)| (key.into_string(), values.0)).collect();
     let requester = Requester {
         user: user.username.into_string(),
         uid: user.uid.into_string(),
-        groups: user.groups.unwrap_or_default(),
+        groups: user.groups.0,
         node_claim: extra.remove(keys::NODE_NAME_EXTRA).unwrap_or_default(),
         extra,
     };
+    is_of_a_size(&requester, &operation)?;
     Ok(Review {
         uid: request.uid.into_string(),
         operation: request.operation.into_string(),
@@ -110,6 +119,30 @@ fn understand(record: ReviewRecord<'_>, policy: &Policy) -> Result<Review, Strin
         dry_run: request.dry_run.unwrap_or(false),
         request: Request { requester, operation },
     })
+}
+
+/// What is kept of a review beyond its answer, in the cache of permissions and in Events, must be small.
+fn is_of_a_size(requester: &Requester, operation: &Operation) -> Result<(), String> {
+    let node = match operation {
+        Operation::UpdateNode { old, .. } | Operation::DeleteNode { old } => Some(&old.metadata),
+        Operation::UpdateDaemonSet(_) => None,
+    };
+    let of_node = node.map(|node| [("the Node's name", &node.name), ("the Node's uid", &node.uid)]);
+    let names = [
+        ("the user's name", &requester.user),
+        ("the user's uid", &requester.uid),
+    ];
+    for (what, name) in names.into_iter().chain(of_node.into_iter().flatten()) {
+        if name.len() > NAME_MAX {
+            return Err(format!("{what} is longer than {NAME_MAX} bytes"));
+        }
+    }
+    if requester.identity_bytes() > IDENTITY_MAX {
+        return Err(format!(
+            "the user's groups and extra are longer than {IDENTITY_MAX} bytes"
+        ));
+    }
+    Ok(())
 }
 
 /// What is asked for, or why that is not judged here.

@@ -58,7 +58,11 @@ impl<'a> Entry<'a> {
                 cancel: new.annotation(keys::CANCEL).unwrap_or_default(),
                 ..known.about(old)
             },
-            Operation::DeleteNode { old } => known.about(old),
+            // The one that lets it pass, if there is one.
+            Operation::DeleteNode { old } => Entry {
+                cancel: old.annotation(keys::CANCEL).unwrap_or_default(),
+                ..known.about(old)
+            },
             Operation::UpdateDaemonSet(LockEdit { namespace, name, .. }) => Entry {
                 daemonset: format!("{namespace}/{name}"),
                 ..known

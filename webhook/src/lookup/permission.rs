@@ -21,6 +21,9 @@ pub(super) const DENIED_TTL: Duration = Duration::from_secs(1);
 /// Far more than people cancel within seconds.
 pub(super) const MAX_ANSWERS: usize = 256;
 
+/// Bytes of the groups and extra of one whose answer is kept.
+const QUESTION_MAX: usize = 8 * 1_024;
+
 /// Asks, and keeps the answers.
 pub(super) struct Permissions {
     api: Api<SubjectAccessReview>,
@@ -81,12 +84,10 @@ impl Answers {
         (now < answer.end).then_some(answer.is_allowed)
     }
 
-    /// Where there is no room for it, it is asked again next time.
+    /// Where there is no room for it, or it would take much, it is asked again next time.
     pub(super) fn keep(&mut self, question: (Requester, String), is_allowed: bool, now: Instant) {
-        if self.0.len() >= MAX_ANSWERS {
-            self.0.retain(|_, answer| now < answer.end);
-        }
-        if self.0.len() < MAX_ANSWERS {
+        self.0.retain(|_, answer| now < answer.end);
+        if self.0.len() < MAX_ANSWERS && question.0.identity_bytes() <= QUESTION_MAX {
             let ttl = if is_allowed { ALLOWED_TTL } else { DENIED_TTL };
             let end = now + ttl;
             let _ = self.0.insert(question, Answer { is_allowed, end });

@@ -214,6 +214,12 @@ fn answers_are_kept_for_seconds_and_within_bounds() {
     // What has ended makes room.
     answers.keep(question(2 * MAX_ANSWERS), true, start + ALLOWED_TTL);
     assert_eq!(answers.len(), 1);
+
+    // One who is in very many groups is asked about each time.
+    let (mut many, node) = question(0);
+    many.groups = vec!["group".repeat(100); 20];
+    answers.keep((many, node), true, start + ALLOWED_TTL);
+    assert_eq!(answers.len(), 1);
 }
 
 #[test]

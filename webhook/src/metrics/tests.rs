@@ -64,6 +64,7 @@ fn every_metric_is_in_the_readme_with_its_labels() {
 fn every_value_of_a_label_is_there_from_the_start() {
     let page = Metrics::new().render().unwrap();
     for (name, values) in [
+        ("decisions_total{", Reason::ALL.len()),
         ("connections_refused_total{reason", Refusal::ALL.len()),
         ("requests_rejected_total{reason", Rejection::ALL.len()),
         ("tls_reloads_total{", Reload::ALL.len() * ReloadOutcome::ALL.len()),

@@ -6,11 +6,11 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 
 use cordonhold_shared::keys;
 use cordonhold_shared::node::{Metadata, NodeView, Spec, Taint};
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
-use serde_json::Map;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -62,8 +62,10 @@ pub(super) struct UserRecord<'a> {
     pub(super) username: Text<'a>,
     #[serde(borrow, default)]
     pub(super) uid: Text<'a>,
-    pub(super) groups: Option<Vec<String>>,
-    pub(super) extra: Option<BTreeMap<String, Vec<String>>>,
+    #[serde(default)]
+    pub(super) groups: List<String>,
+    #[serde(borrow, default)]
+    pub(super) extra: Map<'a, List<String>>,
 }
 
 #[derive(Default, serde::Deserialize)]
@@ -98,8 +100,8 @@ struct MetadataRecord<'a> {
 #[derive(Default, serde::Deserialize)]
 struct SpecRecord<'a> {
     unschedulable: Option<bool>,
-    #[serde(borrow)]
-    taints: Option<Vec<TaintRecord<'a>>>,
+    #[serde(borrow, default)]
+    taints: List<TaintRecord<'a>>,
 }
 
 #[derive(serde::Deserialize)]
@@ -114,9 +116,31 @@ struct TaintRecord<'a> {
 #[derive(Default)]
 pub(super) struct Text<'a>(Cow<'a, str>);
 
+/// Some tens are usual; a list of empty texts is eight times as large in memory as on the wire.
+const LIST_MAX: usize = 1_000;
+/// More than the 256 KiB of annotations that a Node may have can hold in earnest.
+const ENTRIES_MAX: usize = 50_000;
+
+/// At most [`LIST_MAX`] of them.
+pub(super) struct List<T>(pub(super) Vec<T>);
+
+/// Texts and what belongs to them, in their order.
+pub(super) struct Map<'a, V>(pub(super) Vec<(Text<'a>, V)>);
+
 /// Labels or annotations.
-#[derive(Default)]
-struct Entries<'a>(Vec<(Text<'a>, Text<'a>)>);
+type Entries<'a> = Map<'a, Text<'a>>;
+
+impl<T> Default for List<T> {
+    fn default() -> List<T> {
+        List(Vec::new())
+    }
+}
+
+impl<V> Default for Map<'_, V> {
+    fn default() -> Self {
+        Map(Vec::new())
+    }
+}
 
 impl Text<'_> {
     pub(super) fn as_str(&self) -> &str {
@@ -144,7 +168,7 @@ impl ObjectRecord<'_> {
     pub(super) fn view(self, is_read: impl Fn(&str) -> bool) -> NodeView {
         let metadata = self.metadata.unwrap_or_default();
         let spec = self.spec.unwrap_or_default();
-        let taints = spec.taints.unwrap_or_default();
+        let taints = spec.taints.0;
         NodeView {
             metadata: Metadata {
                 name: metadata.name.into_string(),
@@ -161,7 +185,7 @@ impl ObjectRecord<'_> {
                     .map(|taint| Taint {
                         key: taint.key.into_string(),
                         effect: taint.effect.into_string(),
-                        rest: Map::new(),
+                        rest: serde_json::Map::new(),
                     })
                     .collect(),
             },
@@ -198,30 +222,64 @@ impl<'de> Visitor<'de> for TextVisitor {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(EntriesVisitor)
+        deserializer.deserialize_any(ListVisitor(PhantomData))
     }
 }
 
-struct EntriesVisitor;
+struct ListVisitor<T>(PhantomData<T>);
 
-impl<'de> Visitor<'de> for EntriesVisitor {
-    type Value = Entries<'de>;
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
+    type Value = List<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<List<T>, A::Error> {
+        let mut list = Vec::new();
+        while let Some(element) = seq.next_element()? {
+            if list.len() == LIST_MAX {
+                return Err(A::Error::custom(format_args!("a list of more than {LIST_MAX}")));
+            }
+            list.push(element);
+        }
+        Ok(List(list))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<List<T>, E> {
+        Ok(List::default())
+    }
+}
+
+impl<'de: 'a, 'a, V: Deserialize<'de>> Deserialize<'de> for Map<'a, V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(MapVisitor(PhantomData))
+    }
+}
+
+struct MapVisitor<'a, V>(PhantomData<Map<'a, V>>);
+
+impl<'de: 'a, 'a, V: Deserialize<'de>> Visitor<'de> for MapVisitor<'a, V> {
+    type Value = Map<'a, V>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a map of strings")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<'de>, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Map<'a, V>, A::Error> {
         let mut entries = Vec::new();
         while let Some(entry) = map.next_entry()? {
+            if entries.len() == ENTRIES_MAX {
+                return Err(A::Error::custom(format_args!("a map of more than {ENTRIES_MAX}")));
+            }
             entries.push(entry);
         }
-        Ok(Entries(entries))
+        Ok(Map(entries))
     }
 
-    fn visit_unit<E: Error>(self) -> Result<Entries<'de>, E> {
-        Ok(Entries::default())
+    fn visit_unit<E: Error>(self) -> Result<Map<'a, V>, E> {
+        Ok(Map::default())
     }
 }

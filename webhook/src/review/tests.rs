@@ -129,6 +129,13 @@ fn null_is_empty() {
         let nulled = with(&format!("/request/object/{place}"), Value::Null);
         assert!(read(&nulled, &policy()).is_ok(), "{place}");
     }
+    // As Go writes a nil slice.
+    for place in ["groups", "extra", "extra/k"] {
+        let nulled = with(&format!("/request/userInfo/{place}"), Value::Null);
+        assert!(read(&nulled, &policy()).is_ok(), "{place}");
+    }
+    let at_most = with("/request/userInfo/groups", json!(vec!["g"; 1_000]));
+    assert_eq!(answer(&at_most), Answer::Judged);
 }
 
 /// What the API server could send at most.
@@ -171,7 +178,8 @@ type Row = (&'static str, Answer, Vec<Vec<u8>>);
 
 /// Each row of the README's table, and bodies of that kind.
 fn bad_reviews() -> impl Iterator<Item = Row> {
-    broken().into_iter().chain(misdirected()).chain(misshapen())
+    let rows = broken().into_iter().chain(misdirected());
+    rows.chain(oversized()).chain(misshapen())
 }
 
 fn broken() -> Vec<Row> {
@@ -238,6 +246,34 @@ fn misdirected() -> Vec<Row> {
             ],
         ),
     ]
+}
+
+/// Each of them would take more memory than it has on the wire, or be kept.
+fn oversized() -> Vec<Row> {
+    let many = |count: usize| json!(vec![""; count]);
+    let labels: serde_json::Map<String, Value> = (0..=50_000)
+        .map(|number| (number.to_string(), json!("")))
+        .collect();
+    let group = "g".repeat(64 * 1_024);
+    vec![(
+        "a name or uid of the user or the Node over 1 KiB, groups and extra over 64 KiB, a list of more than 1,000 or a map of more than 50,000",
+        Answer::Denied,
+        vec![
+            with("/request/userInfo/username", json!("u".repeat(1_025))),
+            with("/request/userInfo/uid", json!("u".repeat(1_025))),
+            with("/request/oldObject/metadata/name", json!("n".repeat(1_025))),
+            with("/request/oldObject/metadata/uid", json!("u".repeat(1_025))),
+            with("/request/userInfo/groups", json!([group])),
+            with("/request/userInfo/extra", json!({"k": [group]})),
+            with("/request/userInfo/groups", many(1_001)),
+            with("/request/userInfo/extra", json!({"k": many(1_001)})),
+            with(
+                "/request/object/spec/taints",
+                json!(vec![json!({"key": "k", "effect": "e"}); 1_001]),
+            ),
+            with("/request/object/metadata/labels", Value::Object(labels)),
+        ],
+    )]
 }
 
 fn misshapen() -> Vec<Row> {
