@@ -65,7 +65,7 @@ fn refused_by_flag_until_it_is_cancelled() -> Result<()> {
         let copy = tempfile::tempdir().context("failed to create a directory")?;
         let kustomization = "resources: [../../base]\ncomponents: [../../components/refuse-delete]\n";
         let directory = overlay(copy.path(), "refusing", kustomization)?;
-        let cluster = Cluster::start_with(
+        let mut cluster = Cluster::start_with(
             &directory,
             Mode::Enforce,
             Protection::OwnHolds,
@@ -100,6 +100,20 @@ fn refused_by_flag_until_it_is_cancelled() -> Result<()> {
         drop(subject.passes(&cluster.admin, Write::Merge, &cancel).await?);
         delete(&cluster.admin, &subject.name).await?.passed()?;
         ensure!(is_gone(&cluster, &subject.name).await?, "the Node is still there");
+
+        // With the webhook dead a held Node waits; a wish holds nothing.
+        let (waits, passes) = ("delete-waits", "delete-passes");
+        drop(Subject::held(&cluster, waits, Phase::Delaying).await?);
+        drop(Subject::held(&cluster, passes, Phase::Wanted).await?);
+        cluster.webhook.kill();
+        let answer = delete(&cluster.admin, waits).await?;
+        ensure!(
+            answer.code == 500 && answer.message().contains("failed calling webhook"),
+            "{answer:?}"
+        );
+        ensure!(!is_gone(&cluster, waits).await?, "a held Node is gone");
+        delete(&cluster.admin, passes).await?.passed()?;
+        ensure!(is_gone(&cluster, passes).await?, "the Node is still there");
         Ok(())
     })
 }
