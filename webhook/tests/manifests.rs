@@ -28,6 +28,13 @@ fn comparison(text: &str) -> String {
     compared.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// The part that tells a wish, without indentation.
+fn wish(text: &str) -> String {
+    let (_, wish) = text.split_once("&& !(").expect("the exclusion of a wish");
+    let (wish, _) = wish.split_once("['true', 'false']").expect("its last word");
+    wish.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 #[test]
 fn every_mark_and_the_cancel_are_watched_by_both_configurations() {
     let marks = keys::MARK_ANNOTATIONS
@@ -41,8 +48,9 @@ fn every_mark_and_the_cancel_are_watched_by_both_configurations() {
         .expect("the webhook for deletes");
     assert_eq!(quoted_keys(base), marks);
     assert_eq!(quoted_keys(&overlay), marks);
-    let hold = [keys::PHASE, keys::HOLDER].map(str::to_owned);
+    let hold = [keys::PHASE, keys::HOLDER, keys::UNTIL, keys::WAS_UNSCHEDULABLE].map(str::to_owned);
     assert_eq!(quoted_keys(deletes), BTreeSet::from(hold));
+    assert_eq!(wish(base), wish(deletes));
     assert_eq!(comparison(base), comparison(&overlay));
     assert!(base.contains(keys::NODE_NAME_EXTRA));
 }
