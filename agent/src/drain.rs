@@ -58,9 +58,7 @@ impl Drain {
         let mut watch = std::pin::pin!(Watch::new(self.api.clone(), target, None, sender, Some).run());
         let mut tasks = FuturesUnordered::new();
         loop {
-            // The drain before this one may have left evictions behind.
-            let under_way = self.api.evictions_under_way().max(tasks.len());
-            for task in self.work.take_due(self.clock.now(), under_way) {
+            for task in self.work.take_due(self.clock.now(), tasks.len()) {
                 tasks.push(carry_out(self.api.clone(), task, self.grace_period));
             }
             for input in self.work.tell(self.clock.now()) {

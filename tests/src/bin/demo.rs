@@ -29,7 +29,7 @@ uncordons every node that it finds cordoned and drained:
 The control plane is real (etcd, API server, controller manager, scheduler), and
 so are agents, webhook and their rights; KWOK plays the nodes, and machines are
 directories. Each line is: seconds since the start, who, what. It takes about
-half a minute and ends with a table: how many uncordons were tried and denied,
+a minute and ends with a table: how many uncordons were tried and denied,
 how often the node was drained, and how many pods were on it when it went down.
 
 Exit code: 0 if each act showed what it must, 1 if not, with a line for each
