@@ -198,12 +198,12 @@ impl Requester {
         !node.is_empty() && matches!(self.node_claim.as_slice(), [claim] if claim == node)
     }
 
-    /// Bytes of groups, node claim and extra together.
+    /// Bytes that groups, node claim and extra take in memory, where an empty text is no nothing.
     pub fn identity_bytes(&self) -> usize {
         let extra = self.extra.iter();
         let extra = extra.flat_map(|(key, values)| std::iter::once(key).chain(values));
         let texts = self.groups.iter().chain(&self.node_claim).chain(extra);
-        texts.map(String::len).sum()
+        texts.map(|text| text.len() + size_of::<String>()).sum()
     }
 }
 

@@ -34,6 +34,8 @@ enum ExplainError {
     Review { path: PathBuf, why: String },
     #[error("nothing to explain: name the file of a review, or a node with --node")]
     Nothing,
+    #[error("--kured-lock is not read without --protect-kured=lock: add that flag, as the server has it")]
+    UnreadLock,
     #[error(transparent)]
     Crypto(crypto::AlreadyInstalled),
     #[error("failed to start the runtime")]
@@ -72,6 +74,9 @@ fn tell(args: &ExplainArgs) -> Result<(String, bool), ExplainError> {
         .build()
         .map_err(ExplainError::Runtime)?;
     let policy = args.policy.policy();
+    if is_lock_unread(args, &policy) {
+        return Err(ExplainError::UnreadLock);
+    }
     runtime.block_on(async {
         let (request, client) = match (&args.review, &args.node) {
             (Some(path), _) => {
@@ -89,6 +94,12 @@ fn tell(args: &ExplainArgs) -> Result<(String, bool), ExplainError> {
         };
         Ok(explained(args, &request, client, &policy).await)
     })
+}
+
+/// A lock is given that this policy does not look at.
+fn is_lock_unread(args: &ExplainArgs, policy: &Policy) -> bool {
+    let kured = policy.kured.as_ref();
+    args.kured_lock.is_some() && kured.is_none_or(|kured| kured.lock.is_none())
 }
 
 /// What is told, and whether it is a denial or may be one.

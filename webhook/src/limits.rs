@@ -9,7 +9,7 @@ use std::time::Duration;
 pub struct Limits {
     /// Open connections. Those beyond are closed at once.
     pub connections: usize,
-    /// Requests between their headers and the end of their answer. Those beyond get 503 at once.
+    /// Requests between their headers and the end of their answer. Those beyond get 503 without being read.
     pub requests: usize,
     /// Bytes of one body. The API server takes requests of 3 MiB, and a review holds two objects.
     pub body_bytes: usize,

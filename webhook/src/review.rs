@@ -24,8 +24,8 @@ const KIND: &str = "AdmissionReview";
 const MAX_UID_CHARS: usize = 128;
 /// Longest name or uid of a user or a Node, in bytes. A Node's has at most 253, and users are told apart by far less.
 const NAME_MAX: usize = 1_024;
-/// Most that groups and extra may have together, in bytes: more than any token carries.
-const IDENTITY_MAX: usize = 64 * 1_024;
+/// Most that groups and extra may take together, in bytes: more than any token carries.
+const IDENTITY_MAX: usize = 128 * 1_024;
 /// Where the uid of a broken review is looked for: the API server writes it first.
 const UID_SCAN_BYTES: usize = 64 * 1024;
 
@@ -139,7 +139,7 @@ fn is_of_a_size(requester: &Requester, operation: &Operation) -> Result<(), Stri
     }
     if requester.identity_bytes() > IDENTITY_MAX {
         return Err(format!(
-            "the user's groups and extra are longer than {IDENTITY_MAX} bytes"
+            "the user's groups and extra take more than {IDENTITY_MAX} bytes"
         ));
     }
     Ok(())

@@ -27,15 +27,23 @@ fn mirror(uid: &str) -> PodView {
     pod
 }
 
-fn of_daemon_set(uid: &str) -> PodView {
+fn of(kind: &str, name: &str, uid: &str) -> PodView {
     let mut pod = pod(uid);
     pod.metadata.owner_references.push(crate::pod::OwnerReference {
         api_version: "apps/v1".to_owned(),
-        kind: "DaemonSet".to_owned(),
-        name: "log".to_owned(),
+        kind: kind.to_owned(),
+        name: name.to_owned(),
         controller: true,
     });
     pod
+}
+
+fn of_daemon_set(uid: &str) -> PodView {
+    of("DaemonSet", "log", uid)
+}
+
+fn of_replica_set(uid: &str) -> PodView {
+    of("ReplicaSet", "operator", uid)
 }
 
 fn with_priority(uid: &str, priority: i32) -> PodView {
@@ -508,17 +516,6 @@ fn progress_names_who_blocks_within_bounds() {
         "{text}"
     );
     assert!(text.len() < 1_000, "{}", text.len());
-}
-
-fn of_replica_set(uid: &str) -> PodView {
-    let mut pod = pod(uid);
-    pod.metadata.owner_references.push(crate::pod::OwnerReference {
-        api_version: "apps/v1".to_owned(),
-        kind: "ReplicaSet".to_owned(),
-        name: "operator".to_owned(),
-        controller: true,
-    });
-    pod
 }
 
 /// It tolerates every taint and fits nowhere else: the drain neither ends nor storms, and says who is in the way.

@@ -115,3 +115,21 @@ fn kureds_lock_is_told_both_ways_or_as_given() {
     assert!(told(&old, &new, &[by_lock, "--kured-lock={\"nodeID\":\"n\"}"]).1);
     assert!(!told(&old, &new, &[by_lock, "--kured-lock="]).1);
 }
+
+#[test]
+fn a_lock_that_nobody_reads_is_refused() {
+    for (flags, is_unread) in [
+        (&["--kured-lock={}"][..], true),
+        (&["--kured-lock={}", "--protect-kured=marks"], true),
+        (&["--kured-lock={}", "--protect-kured=lock"], false),
+        (&[], false),
+    ] {
+        let line = ["explain", "review.json"].iter().chain(flags);
+        let args = ExplainArgs::try_parse_from(line).unwrap();
+        assert_eq!(
+            is_lock_unread(&args, &args.policy.policy()),
+            is_unread,
+            "{flags:?}"
+        );
+    }
+}

@@ -22,7 +22,7 @@ pub(super) const DENIED_TTL: Duration = Duration::from_secs(1);
 pub(super) const MAX_ANSWERS: usize = 256;
 
 /// Bytes of the groups and extra of one whose answer is kept.
-const QUESTION_MAX: usize = 8 * 1_024;
+const QUESTION_MAX: usize = 32 * 1_024;
 
 /// Asks, and keeps the answers.
 pub(super) struct Permissions {

@@ -63,9 +63,9 @@ pub(super) struct UserRecord<'a> {
     #[serde(borrow, default)]
     pub(super) uid: Text<'a>,
     #[serde(default)]
-    pub(super) groups: List<String>,
+    pub(super) groups: List<String, LIST_MAX>,
     #[serde(borrow, default)]
-    pub(super) extra: Map<'a, List<String>>,
+    pub(super) extra: Map<'a, List<String, EXTRA_MAX>, EXTRA_MAX>,
 }
 
 #[derive(Default, serde::Deserialize)]
@@ -101,7 +101,7 @@ struct MetadataRecord<'a> {
 struct SpecRecord<'a> {
     unschedulable: Option<bool>,
     #[serde(borrow, default)]
-    taints: List<TaintRecord<'a>>,
+    taints: List<TaintRecord<'a>, LIST_MAX>,
 }
 
 #[derive(serde::Deserialize)]
@@ -116,27 +116,29 @@ struct TaintRecord<'a> {
 #[derive(Default)]
 pub(super) struct Text<'a>(Cow<'a, str>);
 
-/// Some tens are usual; a list of empty texts is eight times as large in memory as on the wire.
+/// Groups, or taints. Some tens are usual; empty texts take eight times as much in memory as on the wire.
 const LIST_MAX: usize = 1_000;
-/// More than the 256 KiB of annotations that a Node may have can hold in earnest.
+/// Keys of a user's extra, and values of each. Some few are usual.
+const EXTRA_MAX: usize = 100;
+/// Labels, or annotations, for which a Node has 256 KiB.
 const ENTRIES_MAX: usize = 50_000;
 
-/// At most [`LIST_MAX`] of them.
-pub(super) struct List<T>(pub(super) Vec<T>);
+/// At most so many of them.
+pub(super) struct List<T, const MAX: usize>(pub(super) Vec<T>);
 
-/// Texts and what belongs to them, in their order.
-pub(super) struct Map<'a, V>(pub(super) Vec<(Text<'a>, V)>);
+/// At most so many texts and what belongs to them, in their order.
+pub(super) struct Map<'a, V, const MAX: usize>(pub(super) Vec<(Text<'a>, V)>);
 
 /// Labels or annotations.
-type Entries<'a> = Map<'a, Text<'a>>;
+type Entries<'a> = Map<'a, Text<'a>, ENTRIES_MAX>;
 
-impl<T> Default for List<T> {
-    fn default() -> List<T> {
+impl<T, const MAX: usize> Default for List<T, MAX> {
+    fn default() -> Self {
         List(Vec::new())
     }
 }
 
-impl<V> Default for Map<'_, V> {
+impl<V, const MAX: usize> Default for Map<'_, V, MAX> {
     fn default() -> Self {
         Map(Vec::new())
     }
@@ -222,64 +224,64 @@ impl<'de> Visitor<'de> for TextVisitor {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ListVisitor(PhantomData))
+        deserializer.deserialize_any(ListVisitor::<T, MAX>(PhantomData))
     }
 }
 
-struct ListVisitor<T>(PhantomData<T>);
+struct ListVisitor<T, const MAX: usize>(PhantomData<T>);
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
-    type Value = List<T>;
+impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for ListVisitor<T, MAX> {
+    type Value = List<T, MAX>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<List<T>, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<List<T, MAX>, A::Error> {
         let mut list = Vec::new();
         while let Some(element) = seq.next_element()? {
-            if list.len() == LIST_MAX {
-                return Err(A::Error::custom(format_args!("a list of more than {LIST_MAX}")));
+            if list.len() == MAX {
+                return Err(A::Error::custom(format_args!("a list of more than {MAX}")));
             }
             list.push(element);
         }
         Ok(List(list))
     }
 
-    fn visit_unit<E: Error>(self) -> Result<List<T>, E> {
+    fn visit_unit<E: Error>(self) -> Result<List<T, MAX>, E> {
         Ok(List::default())
     }
 }
 
-impl<'de: 'a, 'a, V: Deserialize<'de>> Deserialize<'de> for Map<'a, V> {
+impl<'de: 'a, 'a, V: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Map<'a, V, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(MapVisitor(PhantomData))
     }
 }
 
-struct MapVisitor<'a, V>(PhantomData<Map<'a, V>>);
+struct MapVisitor<'a, V, const MAX: usize>(PhantomData<Map<'a, V, MAX>>);
 
-impl<'de: 'a, 'a, V: Deserialize<'de>> Visitor<'de> for MapVisitor<'a, V> {
-    type Value = Map<'a, V>;
+impl<'de: 'a, 'a, V: Deserialize<'de>, const MAX: usize> Visitor<'de> for MapVisitor<'a, V, MAX> {
+    type Value = Map<'a, V, MAX>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a map of strings")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Map<'a, V>, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Map<'a, V, MAX>, A::Error> {
         let mut entries = Vec::new();
         while let Some(entry) = map.next_entry()? {
-            if entries.len() == ENTRIES_MAX {
-                return Err(A::Error::custom(format_args!("a map of more than {ENTRIES_MAX}")));
+            if entries.len() == MAX {
+                return Err(A::Error::custom(format_args!("a map of more than {MAX}")));
             }
             entries.push(entry);
         }
         Ok(Map(entries))
     }
 
-    fn visit_unit<E: Error>(self) -> Result<Map<'a, V>, E> {
+    fn visit_unit<E: Error>(self) -> Result<Map<'a, V, MAX>, E> {
         Ok(Map::default())
     }
 }

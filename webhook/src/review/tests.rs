@@ -254,9 +254,15 @@ fn oversized() -> Vec<Row> {
     let labels: serde_json::Map<String, Value> = (0..=50_000)
         .map(|number| (number.to_string(), json!("")))
         .collect();
-    let group = "g".repeat(64 * 1_024);
+    let group = "g".repeat(128 * 1_024);
+    let keys = |count: usize, values: usize| -> Value {
+        (0..count)
+            .map(|number| (number.to_string(), many(values)))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    };
     vec![(
-        "a name or uid of the user or the Node over 1 KiB, groups and extra over 64 KiB, a list of more than 1,000 or a map of more than 50,000",
+        "a name or uid of the user or the Node over 1 KiB, groups and extra over 128 KiB, more than 1,000 groups or taints, 100 keys or values of extra, 50,000 labels or annotations",
         Answer::Denied,
         vec![
             with("/request/userInfo/username", json!("u".repeat(1_025))),
@@ -266,7 +272,10 @@ fn oversized() -> Vec<Row> {
             with("/request/userInfo/groups", json!([group])),
             with("/request/userInfo/extra", json!({"k": [group]})),
             with("/request/userInfo/groups", many(1_001)),
-            with("/request/userInfo/extra", json!({"k": many(1_001)})),
+            with("/request/userInfo/extra", keys(1, 101)),
+            with("/request/userInfo/extra", keys(101, 1)),
+            // Nothing but empty texts.
+            with("/request/userInfo/extra", keys(100, 100)),
             with(
                 "/request/object/spec/taints",
                 json!(vec![json!({"key": "k", "effect": "e"}); 1_001]),
