@@ -174,11 +174,17 @@ impl Webhook {
 
     /// Its resident memory.
     pub(crate) fn resident_kib(&self) -> u32 {
+        self.status_kib("VmRSS:")
+    }
+
+    /// The most that was ever resident.
+    pub(crate) fn peak_kib(&self) -> u32 {
+        self.status_kib("VmHWM:")
+    }
+
+    fn status_kib(&self, field: &str) -> u32 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
         line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
     }
 
