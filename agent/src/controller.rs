@@ -238,7 +238,7 @@ impl Shell {
 
     fn learn(&mut self, input: &Input) {
         // After a pause the cycle needs a fresh look at the sentinel, not the one of the next period.
-        if matches!(input, Input::Due(Timer::Backoff | Timer::Host | Timer::Look)) {
+        if matches!(input, Input::Due(timer) if timer.calls_for_look()) {
             self.looks.reset_immediately();
         }
         if let Input::Lock(Ok(lock)) = input

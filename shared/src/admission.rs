@@ -182,6 +182,11 @@ impl Request {
 }
 
 impl Policy {
+    /// kured's lock, where it is looked at.
+    pub fn kured_lock(&self) -> Option<&KuredLock> {
+        self.kured.as_ref()?.lock.as_ref()
+    }
+
     /// Whether a decision can rest on the label or annotation with this key, of a Node or of kured's `DaemonSet`.
     pub fn reads(&self, key: &str) -> bool {
         key.starts_with(keys::DOMAIN)
@@ -437,7 +442,7 @@ impl Judgement<'_> {
 
     /// What a reason comes to in mode `enforce`.
     fn outcome(&self, reason: Reason) -> Outcome {
-        let lock = self.policy.kured.as_ref().and_then(|kured| kured.lock.as_ref());
+        let lock = self.policy.kured_lock();
         match reason {
             Reason::HeldDeleted if self.policy.on_delete == OnDelete::Deny => Outcome::Deny,
             // kured's mark says that a reboot is wanted; whether it has begun, its lock says.

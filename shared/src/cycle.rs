@@ -381,9 +381,11 @@ impl Cycle {
             Failure::Refused(why) | Failure::Unknown(why) => why.clone(),
         };
         let is_lasting = matches!(failure, Failure::Refused(_)) && self.retries == RETRIES_MAX;
-        let said = match is_lasting.then(|| why.clone()) {
-            Some(why) => self.say(Report::Refused { what, why }),
-            None => Vec::new(),
+        let said = if is_lasting {
+            let why = why.clone();
+            self.say(Report::Refused { what, why })
+        } else {
+            Vec::new()
         };
         Outcome::rest()
             .after([Act::Arm(Timer::Retry(self.retries))])

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::cycle::input::Input;
 use crate::pod::{DaemonSet, PodView};
-use crate::timers::jittered;
+use crate::timers::{doubled, jittered};
 use crate::watch::Change;
 
 mod pods;
@@ -297,9 +297,7 @@ impl Drain {
 }
 
 fn pause_after(failures: u32) -> Duration {
-    PAUSE_FIRST
-        .saturating_mul(2_u32.saturating_pow(failures))
-        .min(PAUSE_MAX)
+    doubled(PAUSE_FIRST, failures, PAUSE_MAX)
 }
 
 /// Each name once, so many of them.

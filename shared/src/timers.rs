@@ -45,6 +45,13 @@ pub enum Timer {
     Look,
 }
 
+impl Timer {
+    /// Whether the sentinel is looked at when it ends, and not only with the next `--period`.
+    pub fn calls_for_look(self) -> bool {
+        matches!(self, Timer::Backoff | Timer::Host | Timer::Look)
+    }
+}
+
 /// What an operator decided about times.
 #[derive(Clone, Debug)]
 pub struct Timing {
@@ -201,9 +208,12 @@ fn between(from: Timestamp, to: Timestamp) -> Duration {
 
 /// The pause before the try after this many, doubling up to a bound.
 pub fn retry_pause(count: u32) -> Duration {
-    RETRY_FIRST
-        .saturating_mul(2_u32.saturating_pow(count))
-        .min(RETRY_MAX)
+    doubled(RETRY_FIRST, count, RETRY_MAX)
+}
+
+/// A pause that doubles so many times, up to a bound.
+pub(crate) fn doubled(first: Duration, times: u32, max: Duration) -> Duration {
+    first.saturating_mul(2_u32.saturating_pow(times)).min(max)
 }
 
 /// Up to a fifth shorter, so that many agents do not come at once.

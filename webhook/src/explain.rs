@@ -98,8 +98,7 @@ fn tell(args: &ExplainArgs) -> Result<(String, bool), ExplainError> {
 
 /// A lock is given that this policy does not look at.
 fn is_lock_unread(args: &ExplainArgs, policy: &Policy) -> bool {
-    let kured = policy.kured.as_ref();
-    args.kured_lock.is_some() && kured.is_none_or(|kured| kured.lock.is_none())
+    args.kured_lock.is_some() && policy.kured_lock().is_none()
 }
 
 /// What is told, and whether it is a denial or may be one.
@@ -109,7 +108,7 @@ async fn explained(
     client: Option<Client>,
     policy: &Policy,
 ) -> (String, bool) {
-    let lock = policy.kured.as_ref().and_then(|kured| kured.lock.as_ref());
+    let lock = policy.kured_lock();
     let sources = Sources {
         lookup: client.map(|client| ClusterLookup::new(client, lock, &Arc::new(Metrics::new()))),
         may_override: args.may_override.map(|answer| answer == YesNo::Yes),

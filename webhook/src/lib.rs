@@ -96,7 +96,7 @@ pub async fn run(args: &Args) -> Result<(), Error> {
         .await
         .map_err(Error::Client)?;
     let policy = args.policy.policy();
-    let kured_lock = policy.kured.as_ref().and_then(|kured| kured.lock.as_ref());
+    let kured_lock = policy.kured_lock();
     let lookup = lookup::ClusterLookup::new(kube.clone(), kured_lock, &metrics);
     let kured_watch = lookup.kured_watch();
     let judge = Judge::new(policy, Box::new(lookup), Arc::clone(&metrics));

@@ -121,7 +121,7 @@ impl Judgement<'_> {
 
     /// The rules for an edit of kured's lock: a pod's token changes the entry of its own node.
     pub(super) fn lock_edit(&self, edit: &LockEdit) -> Reason {
-        let lock = self.policy.kured.as_ref().and_then(|kured| kured.lock.as_ref());
+        let lock = self.policy.kured_lock();
         let Some(lock) = lock.filter(|lock| lock.is_of(edit)) else {
             return Reason::NothingOfOurs;
         };

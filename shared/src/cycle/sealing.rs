@@ -254,14 +254,16 @@ impl Cycle {
 
     /// The reboot came to nothing, if the host shows that no shutdown is under way: time alone is no evidence.
     fn in_vain(&mut self, step: Rebooting, host: HostState) -> Outcome {
-        let back = match (step, host.shutdown == Shutdown::No) {
-            (_, true) => return self.came_to_nothing(),
-            (Rebooting::AskingOverdue, _) => {
+        if host.shutdown == Shutdown::No {
+            return self.came_to_nothing();
+        }
+        let back = match step {
+            Rebooting::AskingOverdue => {
                 return self.still_sealed(
                     "the reboot is not done, and the host does not show that it never will be",
                 );
             }
-            (Rebooting::WaitedOut, _) => Rebooting::WaitingOut,
+            Rebooting::WaitedOut => Rebooting::WaitingOut,
             _ => Rebooting::Waiting,
         };
         let said = self.say(Report::HostBusy(host.shutdown));

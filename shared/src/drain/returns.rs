@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::pod::PodView;
+use crate::timers::doubled;
 
 /// So many pods may come late by chance: the scheduler had not seen the cordon yet.
 const LATE_MAX: u32 = 3;
@@ -34,9 +35,7 @@ impl Returns {
         let back = self.back.entry(controller.clone()).or_default();
         *back = back.saturating_add(1);
         let over = back.checked_sub(LATE_MAX + 1)?;
-        let pause = PAUSE_FIRST
-            .saturating_mul(2_u32.saturating_pow(over))
-            .min(PAUSE_MAX);
+        let pause = doubled(PAUSE_FIRST, over, PAUSE_MAX);
         let why = format!("{controller}, which puts its pods back on this node ({back} times)");
         Some((pause, why))
     }

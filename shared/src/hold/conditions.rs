@@ -11,7 +11,8 @@ use crate::node::NodeView;
 /// One condition, whether a phase has it, and what it then says.
 struct Rule {
     kind: &'static str,
-    is_true: fn(Phase) -> bool,
+    /// Of the phase, and whether the drain was given up.
+    is_true: fn(Phase, bool) -> bool,
     reason: &'static str,
     message: &'static str,
 }
@@ -19,31 +20,32 @@ struct Rule {
 const RULES: [Rule; 4] = [
     Rule {
         kind: "MaintenancePlanned",
-        is_true: |phase| matches!(phase, Phase::Wanted | Phase::Draining),
+        is_true: |phase, _| matches!(phase, Phase::Wanted | Phase::Draining),
         reason: "RebootWanted",
         message: "the host wants a reboot",
     },
     Rule {
         kind: "DrainInProgress",
-        is_true: |phase| phase == Phase::Draining,
+        is_true: |phase, _| phase == Phase::Draining,
         reason: "RebootDrainStarted",
         message: "the node is drained for a reboot",
     },
     Rule {
-        kind: DRAINED,
-        is_true: |phase| matches!(phase, Phase::Delaying | Phase::Sealed | Phase::Returning),
+        kind: "Drained",
+        is_true: |phase, is_forced| {
+            !is_forced && matches!(phase, Phase::Delaying | Phase::Sealed | Phase::Returning)
+        },
         reason: "RebootDrainCompleted",
         message: "nothing is left to evict before the reboot",
     },
     // From the end of the drain on, so that it is there in time: the reboot itself leaves no moment to write it.
     Rule {
         kind: "MaintenanceInProgress",
-        is_true: |phase| matches!(phase, Phase::Delaying | Phase::Sealed | Phase::Returning),
+        is_true: |phase, _| matches!(phase, Phase::Delaying | Phase::Sealed | Phase::Returning),
         reason: "Rebooting",
         message: "the node is about to reboot, reboots, or comes back",
     },
 ];
-const DRAINED: &str = "Drained";
 const OVER: (&str, &str) = ("NoReboot", "no reboot needs it");
 
 /// The strategic merge patch of the Node's status that brings its conditions in line with its phase, if they are not:
@@ -56,11 +58,11 @@ pub fn conditions_patch(node: &NodeView, now: Timestamp) -> Option<Value> {
         Reading::Malformed(_) => return None,
     };
     let now = format!("{now:.0}");
+    let is_forced = is_forced(node);
     let changed: Vec<Value> = RULES
         .iter()
         .filter_map(|rule| {
-            // A drain that was given up has not drained.
-            let is_true = phase.is_some_and(rule.is_true) && !(rule.kind == DRAINED && is_forced(node));
+            let is_true = phase.is_some_and(|phase| (rule.is_true)(phase, is_forced));
             let shown = node
                 .status
                 .conditions

@@ -65,7 +65,8 @@ impl Signs {
                 .annotations
                 .insert(keys::KURED_REBOOT_IN_PROGRESS.to_owned(), change);
         }
-        let missing = self.taint().filter(|taint| !node.spec.taints.contains(taint));
+        let is_there = |taint: &Taint| node.spec.taints.iter().any(|there| there.is_like(taint));
+        let missing = self.taint().filter(|taint| !is_there(taint));
         replaced.taints.extend(missing.map(|taint| taint.key));
         patch.change_taints(node, &[], self.taint());
         replaced.remember(&mut patch, node);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use cordonhold_shared::admission::Requester;
 use cordonhold_shared::cycle::{
-    self, Act, Cycle, HostState, Input, OnUncordon, Policy, RebootFailure, Report, Request as Asked, Timer,
+    self, Act, Cycle, HostState, Input, OnUncordon, Policy, RebootFailure, Report, Request as Asked,
 };
 use cordonhold_shared::drain::{self, Drain};
 use cordonhold_shared::hold::Signs;
@@ -369,7 +369,7 @@ impl World {
             return;
         };
         process.learn(&input);
-        if matches!(input, Input::Due(Timer::Backoff | Timer::Host | Timer::Look)) {
+        if matches!(input, Input::Due(timer) if timer.calls_for_look()) {
             process.next_look = Duration::ZERO;
         }
         let Some(cycle) = process.cycle.take() else { return };

@@ -6,14 +6,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use cordonhold_shared::hold::Phase;
 use cordonhold_tests::control_plane::ControlPlane;
-use cordonhold_tests::wait;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Node;
-use k8s_openapi::api::events::v1::Event;
 use kube::Api;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::DeleteParams;
 
 use crate::cluster::alone;
+use crate::drain::Workload;
 use crate::fleet::{Site, unguarded_plane};
 use crate::subject::cordon;
 
@@ -22,7 +21,6 @@ mod pools;
 
 /// The machine is down for 3 s, and the first node gives its place back only when it is Ready again.
 const DOWN_TIME: SignedDuration = SignedDuration::from_secs(3);
-const EVENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// node-0 in the only place of the lock, until its pod `blocked` is let go.
 async fn kept_draining(plane: &ControlPlane) -> Result<Site> {
@@ -115,7 +113,10 @@ fn a_dead_holder_is_named_and_its_place_is_free_once_its_node_is_gone() -> Resul
             by.starts_with("node-0 since ") && by.contains("its Node is not Ready since "),
             "{line}"
         );
-        is_told_of(&plane, "node-1", "node-0 since").await?;
+        let told = Workload::new(&plane, &second)
+            .wait_event("RebootLockStalled")
+            .await?;
+        ensure!(told.contains("node-0 since"), "{told}");
 
         // The Node is deleted and created anew, and an admin cordons it before its agent starts.
         let nodes: Api<Node> = Api::all(plane.client());
@@ -138,19 +139,6 @@ fn a_dead_holder_is_named_and_its_place_is_free_once_its_node_is_gone() -> Resul
         ensure!(node.spec.unschedulable, "the admin's cordon was taken off");
         Ok(())
     })
-}
-
-/// An Event on this Node about a lock that stalls says these words; the agent posts it beside its log.
-async fn is_told_of(plane: &ControlPlane, node: &str, words: &str) -> Result<()> {
-    let events: Api<Event> = Api::namespaced(plane.client(), "default");
-    let stalled = ListParams::default().fields(&format!("reason=RebootLockStalled,regarding.name={node}"));
-    let what = format!("an Event RebootLockStalled on {node} with {words:?}");
-    wait::until(&what, EVENT_TIMEOUT, || async {
-        let events = events.list(&stalled).await.context("failed to list Events")?;
-        let mut notes = events.items.iter().filter_map(|event| event.note.as_deref());
-        Ok(notes.any(|note| note.contains(words)).then_some(()))
-    })
-    .await
 }
 
 #[test]

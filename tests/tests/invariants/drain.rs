@@ -14,7 +14,7 @@ use crate::subject::{cordon, uncordon};
 mod leaving;
 mod workload;
 
-use workload::Workload;
+pub(crate) use workload::Workload;
 
 #[test]
 fn d25_a_budget_that_blocks_is_named_in_log_event_and_node() -> Result<()> {

@@ -148,7 +148,7 @@ fn supposed<T>(
 
 /// The lock annotation with this text, by the first of the keys that are read.
 pub(super) fn locks(policy: &Policy, text: &str) -> Locks {
-    let lock = policy.kured.as_ref().and_then(|kured| kured.lock.as_ref());
+    let lock = policy.kured_lock();
     let key = lock.and_then(|lock| lock.annotations.first());
     key.filter(|_| !text.is_empty())
         .map(|key| (key.clone(), text.to_owned()))

@@ -19,13 +19,13 @@ use crate::fleet::Site;
 pub(super) const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// What is on a node.
-pub(super) struct Workload<'a> {
+pub(crate) struct Workload<'a> {
     client: Client,
     site: &'a Site,
 }
 
 impl<'a> Workload<'a> {
-    pub(super) fn new(plane: &ControlPlane, site: &'a Site) -> Self {
+    pub(crate) fn new(plane: &ControlPlane, site: &'a Site) -> Self {
         Self {
             client: plane.client(),
             site,
@@ -65,7 +65,7 @@ impl<'a> Workload<'a> {
     }
 
     /// An Event about the Node with this reason.
-    pub(super) async fn wait_event(&self, reason: &str) -> Result<String> {
+    pub(crate) async fn wait_event(&self, reason: &str) -> Result<String> {
         let events: Api<Event> = Api::default_namespaced(self.client.clone());
         let fields = format!(
             "involvedObject.kind=Node,involvedObject.name={},reason={reason}",
