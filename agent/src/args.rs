@@ -235,7 +235,7 @@ impl TryFrom<Args> for Config {
                 backoff: cycle.backoff,
             },
             sentinel: args.host.reboot_sentinel.clone(),
-            host: args.host.config(),
+            host: args.host.config(cycle.reboot_timeout),
             warnings: deprecated
                 .into_iter()
                 .chain(args.process.odd_log_format())

@@ -1,10 +1,11 @@
-//! The agent's monotonic clock, as times since its start, and its chance.
+//! The agent's monotonic clock, as times since its start, the host's boot clock, and the agent's chance.
 //!
 //! Not here: how long anything takes ([`cordonhold_shared::timers`]).
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{Instant, sleep_until};
 
 /// Times since its start.
@@ -36,6 +37,13 @@ impl Clock {
             None => std::future::pending().await,
         }
     }
+}
+
+/// Since the host's boot, the time that it slept included: one process can leave such a time for the next.
+pub(crate) fn boot_clock() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 /// The standard library seeds each `RandomState` anew; that is random enough to spread pauses.

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use cordonhold_rt::shutdown::Signals;
 use cordonhold_shared::carrier::{Carrier, CarrierView};
-use cordonhold_shared::cycle::{self, Act, Cycle, Input, Policy, Request, Timer};
-use cordonhold_shared::hold::Terms;
+use cordonhold_shared::cycle::{self, Act, Cycle, Failure, Input, Policy, Request, Timer};
+use cordonhold_shared::hold::{NodePatch, Proof, Terms};
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::timers::{Dates, Timers, Timing};
 use cordonhold_shared::watch::{self, Change, LockShown};
@@ -44,6 +44,10 @@ pub enum ControllerError {
     TaskEnded(&'static str),
     #[error("a task of the agent panicked: the agent ends so that it starts anew")]
     TaskPanicked(#[source] JoinError),
+    #[error(
+        "the system gives no random bits: the agent writes nothing that it could not prove to be its own"
+    )]
+    NoRandomBits(#[source] getrandom::Error),
 }
 
 /// What the loop works with.
@@ -81,6 +85,8 @@ struct Shell {
     node_watch: Feed,
     lock_watch: Feed,
     drain: Feed,
+    /// The host's record is to be removed, before anything else is asked for.
+    forgets: bool,
 }
 
 /// Events that wait to be taken; whoever has more waits too.
@@ -98,7 +104,7 @@ impl Controller {
         let mut input = Input::Started;
         loop {
             debug!(?input, "taking");
-            let (next, outcome) = cycle::step(cycle, input);
+            let (next, outcome) = cycle::step(cycle, input, proof()?);
             cycle = next;
             for act in outcome.acts {
                 shell.perform(act);
@@ -138,6 +144,7 @@ impl Shell {
             node_watch: Feed::default(),
             lock_watch: Feed::default(),
             drain: Feed::default(),
+            forgets: false,
             parts,
         };
         let api = shell.parts.api.clone();
@@ -152,6 +159,9 @@ impl Shell {
 
     /// The answer to the request or, without one, the next event.
     async fn next_input(&mut self, request: Option<Request>) -> Result<Input, ControllerError> {
+        if std::mem::take(&mut self.forgets) {
+            self.parts.host.forget().await;
+        }
         if let Some(request) = request {
             self.parts.metrics.health.asking(&request);
             Ok(self.answer(request).await)
@@ -172,14 +182,25 @@ impl Shell {
             Request::ReadLock => Input::Lock(api.lock().await),
             Request::CountPool => Input::Pool(api.pool().await),
             Request::WriteLock(write) => Input::LockWritten(api.write_lock(&write).await),
-            Request::PatchNode(patch) => Input::Patched(api.patch_node(&patch, &self.terms).await),
+            Request::PatchNode(patch) => Input::Patched(self.patch_node(&patch).await),
             Request::ListPods => Input::PodsLeft(api.pods_left().await),
-            Request::Reboot { holder } => {
+            Request::Reboot { record } => {
                 let deadline = self.timers.end(Timer::Deadline);
                 let deadline = deadline.and_then(|end| self.clock.instant(end));
-                Input::RebootIssued(self.parts.host.reboot(&holder, deadline).await)
+                let timeout = self.parts.timing.reboot_timeout;
+                Input::RebootIssued(self.parts.host.reboot(&record, timeout, deadline).await)
             }
         }
+    }
+
+    /// The host's record first: a process that starts must know of every write that can have been sent.
+    async fn patch_node(&self, patch: &NodePatch) -> Result<NodeView, Failure> {
+        if let Some(record) = &patch.record
+            && let Err(error) = self.parts.host.write_record(record).await
+        {
+            return Err(Failure::Refused(cordonhold_rt::exit::one_line(&error)));
+        }
+        self.parts.api.patch_node(patch, &self.terms).await
     }
 
     async fn event(&mut self) -> Result<Input, ControllerError> {
@@ -285,6 +306,7 @@ impl Shell {
                 self.timers.arm(timer, self.dates, wall, now, random());
             }
             Act::Disarm(timer) => self.timers.disarm(timer),
+            Act::Forget => self.forgets = true,
             Act::Report(report) => self.reporter.tell(&report),
         }
     }
@@ -390,6 +412,13 @@ impl Shell {
             name
         })
     }
+}
+
+/// From the system: nobody can know it before it has landed.
+fn proof() -> Result<Proof, ControllerError> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).map_err(ControllerError::NoRandomBits)?;
+    Ok(Proof::new(u128::from_le_bytes(bits)))
 }
 
 /// Tasks end only when they are stopped.

@@ -2,26 +2,36 @@
 //!
 //! Not here: what follows from what the host says.
 
+use std::error::Error;
 use std::fs::{File, TryLockError};
-use std::io::{self, Read as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cordonhold_shared::cycle::{HostState, RebootFailure, Shutdown};
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
-use tokio::time::{Instant, sleep, timeout};
+use cordonhold_shared::host::{Boot, HostFile, HostRecord};
+use rustix::fs::{Mode, OFlags};
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, sleep};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 pub mod sentinel;
 
+mod boot;
 mod command;
+mod record;
+mod root;
+mod systemd;
 
+use crate::clock::boot_clock;
+use boot::BOOT_ID;
 use command::{Command, CommandError};
+use record::RECORD_FILE;
+use root::{Files, LOOK_BOUND, Root};
 use sentinel::Sentinel;
+pub(crate) use systemd::is_systemctl;
+use systemd::{Delayed, Systemd};
 
 /// How the host is reached.
 #[derive(Clone, Debug)]
@@ -32,6 +42,8 @@ pub struct HostConfig {
     pub exec: Vec<String>,
     pub reboot: Vec<String>,
     pub shutdown_check: Vec<String>,
+    /// A shutdown that logind has scheduled within this time counts as under way.
+    pub shutdown_within: Duration,
 }
 
 /// Why the host cannot be used.
@@ -68,6 +80,18 @@ pub enum HostError {
         path: PathBuf,
         source: io::Error,
     },
+    #[error("{} in the host's root {} does not say when PID 1 started: is --host-root the root of a Linux host?", .path.display(), .root.display())]
+    Stat { root: PathBuf, path: PathBuf },
+    #[error(
+        "failed to read {} on the host, where the agent before left what it did: remove it if no reboot is under way on this host",
+        .path.display()
+    )]
+    Record {
+        path: PathBuf,
+        source: Box<dyn Error + Send + Sync>,
+    },
+    #[error(transparent)]
+    Command(#[from] CommandError),
     #[error("a look at {} in the host's root did not end within {LOOK_BOUND:?}: its file system hangs", .path.display())]
     Hangs { path: PathBuf },
 }
@@ -75,42 +99,30 @@ pub enum HostError {
 /// The host, taken: no other agent acts on it while this lives.
 #[derive(Debug)]
 pub struct Host {
-    root: Arc<Root>,
+    files: Files,
     config: HostConfig,
+    /// Where a command of the configuration names systemd's programs.
+    systemd: Option<Systemd>,
+    /// As systemd counted them when it was asked first: no agent outlives a reboot of userspace. None where there is no systemd to ask.
+    soft_reboots: OnceCell<Option<u64>>,
     /// The reboot commands that have not ended.
     commands: TaskTracker,
     _taken: File,
 }
 
-/// A directory in which paths are resolved as if it were `/`.
-#[derive(Debug)]
-struct Root {
-    path: PathBuf,
-    directory: OwnedFd,
-}
-
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// In `/run`, which a reboot empties.
 const LOCK_FILE: &str = "/run/cordonhold-agent.lock";
-/// Beside it: the hold that the host was told to reboot for, and the boot in which it was told, a line each.
-const TOLD_FILE: &str = "/run/cordonhold-agent.reboot";
 /// What a shutdown check prints while the host goes down, as `systemctl is-system-running` does.
 const STOPPING: &str = "stopping";
 /// What it prints where it could not ask init, which a shutdown may be the reason of (systemd: man systemctl, is-system-running).
-const CANNOT_SAY: [&str; 2] = ["offline", "unknown"];
+const CANNOT_SAY: [&str; 3] = ["", "offline", "unknown"];
 
 /// Pause between two tries to take the host.
 const TAKE_PAUSE: Duration = Duration::from_millis(500);
-/// Longest look at a file of the host.
-const LOOK_BOUND: Duration = Duration::from_secs(5);
-/// Longest shutdown check.
+/// Longest question to the host's init; all are asked at once.
 const CHECK_BOUND: Duration = Duration::from_secs(5);
 /// A reboot command that has run this long without failing counts as accepted.
 const REBOOT_BOUND: Duration = Duration::from_secs(60);
-/// openat2 answers EAGAIN while a rename is under way somewhere on the host.
-const OPEN_TRIES_MAX: u8 = 16;
-/// A boot id has 37 bytes.
-const READ_MAX: u64 = 4096;
 
 impl Host {
     /// Opens the host's root and waits until no other agent has the host.
@@ -124,8 +136,10 @@ impl Host {
             match file.try_lock() {
                 Ok(()) => {
                     return Ok(Host {
-                        root: Arc::new(root),
+                        files: Files::new(root),
+                        systemd: Systemd::named_by([&config.shutdown_check, &config.reboot]),
                         config,
+                        soft_reboots: OnceCell::new(),
                         commands: TaskTracker::new(),
                         _taken: file,
                     });
@@ -151,43 +165,102 @@ impl Host {
         }
     }
 
-    /// The boot id, whether an agent of this boot told the host to reboot, and whether a shutdown is under way.
+    /// Which boot this is, what the agent before left, and whether a shutdown is under way. What cannot be asked is unknown.
     pub async fn ask(&self) -> HostState {
-        match self.look(BOOT_ID, Root::boot_and_record).await {
-            Ok((boot_id, told_for)) => HostState {
-                boot_id,
-                shutdown: self.shutdown().await,
-                told_for,
-            },
-            Err(error) => HostState {
-                boot_id: String::new(),
-                shutdown: Shutdown::Unknown(cordonhold_rt::exit::one_line(&error)),
-                told_for: None,
-            },
+        let (boot, file, checked, preparing, scheduled) = tokio::join!(
+            self.boot(),
+            self.files.look(RECORD_FILE, Root::read_record),
+            self.check(),
+            self.delayed(Delayed::Preparing),
+            self.delayed(Delayed::Scheduled),
+        );
+        let (boot, boot_said) = known(boot);
+        let (file, file_said) = known(file);
+        HostState {
+            shutdown: most([checked, preparing, scheduled, boot_said, file_said]),
+            told: file
+                .as_ref()
+                .and_then(|file| file.told(&boot, boot_clock().as_secs())),
+            record: file.map(|file| file.record),
+            boot,
         }
     }
 
     /// What is looked at for the host's wish.
     pub fn sentinel(&self, path: PathBuf) -> Sentinel {
-        Sentinel::new(Arc::clone(&self.root), path)
+        Sentinel::new(self.files.apart(), path)
     }
 
-    /// Leaves word that the host is told to reboot for this holder, then runs the reboot command, unless the deadline is over: that is checked last.
-    pub async fn reboot(&self, holder: &str, deadline: Option<Instant>) -> Result<(), RebootFailure> {
-        let holder = holder.to_owned();
-        let record = move |root: &Root, path: &Path| root.record(path, &holder);
-        if let Err(error) = self.look(TOLD_FILE, record).await {
-            return Err(RebootFailure::Failed(cordonhold_rt::exit::one_line(&error)));
+    /// Writes down on the host what is about to be written to the Node.
+    pub async fn write_record(&self, record: &HostRecord) -> Result<(), HostError> {
+        self.write(record, None).await
+    }
+
+    /// Leaves word that the host is told to reboot, which it may do within `timeout`, then runs the reboot command, unless the
+    /// deadline is over: that is checked last. The word is taken back where the command is seen not to have worked.
+    pub async fn reboot(
+        &self,
+        record: &HostRecord,
+        timeout: Duration,
+        deadline: Option<Instant>,
+    ) -> Result<(), RebootFailure> {
+        let Err(error) = self.tell_and_run(record, timeout, deadline).await else {
+            return Ok(());
+        };
+        let is_over = match &error {
+            HostError::Command(error) => error.shows_failure(),
+            _ => true,
+        };
+        if is_over && let Err(error) = self.write_record(record).await {
+            let why = cordonhold_rt::exit::one_line(&error);
+            warn!(
+                event = "record_stays",
+                why,
+                "the host's record still says that a reboot was told: an agent that starts waits until it is over"
+            );
         }
+        Err(match error {
+            HostError::Command(CommandError::CalledOff) => RebootFailure::Expired,
+            error if is_over => RebootFailure::Failed(cordonhold_rt::exit::one_line(&error)),
+            error => RebootFailure::Unclear(cordonhold_rt::exit::one_line(&error)),
+        })
+    }
+
+    /// Removes the record of a hold that is over. One that stays is replaced by the next.
+    pub async fn forget(&self) {
+        let remove = |root: &Root, path: &Path| root.remove(path);
+        if let Err(error) = self.files.look(RECORD_FILE, remove).await {
+            let why = cordonhold_rt::exit::one_line(&error);
+            warn!(
+                event = "record_stays",
+                why, "the record of a hold that is over stays on the host"
+            );
+        }
+    }
+
+    async fn tell_and_run(
+        &self,
+        record: &HostRecord,
+        timeout: Duration,
+        deadline: Option<Instant>,
+    ) -> Result<(), HostError> {
+        self.write(record, Some(timeout)).await?;
         let command = self.command(&self.config.reboot);
         info!(event = "reboot_command", command = %command, "running the reboot command");
         let is_too_late = || deadline.is_none_or(|end| Instant::now() >= end);
         let outcome = command.run_unless(&self.commands, REBOOT_BOUND, is_too_late);
-        match outcome.await {
-            Ok(()) => Ok(()),
-            Err(CommandError::CalledOff) => Err(RebootFailure::Expired),
-            Err(error) => Err(RebootFailure::Failed(cordonhold_rt::exit::one_line(&error))),
-        }
+        Ok(outcome.await?)
+    }
+
+    async fn write(&self, record: &HostRecord, told_for: Option<Duration>) -> Result<(), HostError> {
+        let file = HostFile {
+            record: record.clone(),
+            written_in: self.boot().await?.to_string(),
+            // Rounded up: a reader drops what is less than a second.
+            told_until: told_for.map(|time| boot_clock().saturating_add(time).as_secs().saturating_add(1)),
+        };
+        let write = move |root: &Root, path: &Path| root.write_record(path, &file);
+        self.files.look(RECORD_FILE, write).await
     }
 
     /// How many reboot commands have not ended.
@@ -201,140 +274,79 @@ impl Host {
         self.commands.wait().await;
     }
 
-    async fn shutdown(&self) -> Shutdown {
-        let command = self.command(&self.config.shutdown_check);
-        match command.output(CHECK_BOUND).await {
-            Ok(text) if text.trim().is_empty() => Shutdown::Unknown(format!("{command} printed nothing")),
-            Ok(text) if text.trim() == STOPPING => Shutdown::UnderWay,
-            Ok(text) if CANNOT_SAY.contains(&text.trim()) => {
-                Shutdown::Unknown(format!("{command} printed {:?}", text.trim()))
-            }
+    async fn boot(&self) -> Result<Boot, HostError> {
+        let count = self.soft_reboots.get_or_try_init(|| self.count_soft_reboots());
+        let (files, count) = tokio::join!(self.files.look(BOOT_ID, Root::boot_files), count);
+        Ok(files?.boot(*count?))
+    }
+
+    async fn count_soft_reboots(&self) -> Result<Option<u64>, CommandError> {
+        let Some(systemd) = &self.systemd else {
+            return Ok(None);
+        };
+        let ended = self.command(&systemd.soft_reboots()).output(CHECK_BOUND).await?;
+        let count = systemd::soft_reboots(&ended).ok_or_else(|| ended.no_answer())?;
+        Ok(Some(count))
+    }
+
+    async fn check(&self) -> Shutdown {
+        match self
+            .command(&self.config.shutdown_check)
+            .output(CHECK_BOUND)
+            .await
+        {
+            Ok(ended) if ended.stdout == STOPPING => Shutdown::UnderWay,
+            Ok(ended) if CANNOT_SAY.contains(&ended.stdout.as_str()) => unknown(&ended.no_answer()),
             Ok(_) => Shutdown::No,
-            Err(error) => Shutdown::Unknown(cordonhold_rt::exit::one_line(&error)),
+            Err(error) => unknown(&error),
+        }
+    }
+
+    /// What logind holds back. Where it fails at once it is not there, or not allowed: then it says nothing, and the record of an
+    /// agent's own reboot still does.
+    async fn delayed(&self, delayed: Delayed) -> Shutdown {
+        let Some(systemd) = &self.systemd else {
+            return Shutdown::No;
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let end = now.saturating_add(self.config.shutdown_within);
+        match self.command(&systemd.delayed(delayed)).output(CHECK_BOUND).await {
+            Ok(ended) if !ended.status.success() => Shutdown::No,
+            Ok(ended) => match delayed.is_under_way(&ended.stdout, end) {
+                Some(true) => Shutdown::UnderWay,
+                Some(false) => Shutdown::No,
+                None => unknown(&ended.no_answer()),
+            },
+            Err(error) if error.is_missing() => Shutdown::No,
+            Err(error) => unknown(&error),
         }
     }
 
     fn command(&self, words: &[String]) -> Command {
         Command::new(self.config.exec.iter().chain(words).cloned().collect())
     }
+}
 
-    /// Off the agent's one thread and with a bound: a mount of the host may hang.
-    async fn look<T: Send + 'static>(
-        &self,
-        path: impl AsRef<Path>,
-        look: impl FnOnce(&Root, &Path) -> Result<T, HostError> + Send + 'static,
-    ) -> Result<T, HostError> {
-        let (root, path) = (Arc::clone(&self.root), path.as_ref().to_owned());
-        let hangs = HostError::Hangs { path: path.clone() };
-        let task = tokio::task::spawn_blocking(move || look(&root, &path));
-        match timeout(LOOK_BOUND, task).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) | Err(_) => Err(hangs),
-        }
+fn unknown(error: &dyn Error) -> Shutdown {
+    Shutdown::Unknown(cordonhold_rt::exit::one_line(error))
+}
+
+/// What was read, and what follows for the shutdown from an error.
+fn known<T: Default>(read: Result<T, HostError>) -> (T, Shutdown) {
+    match read {
+        Ok(value) => (value, Shutdown::No),
+        Err(error) => (T::default(), unknown(&error)),
     }
 }
 
-impl Root {
-    fn open(path: &Path) -> Result<Root, HostError> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| HostError::Root {
-            path: path.to_owned(),
-            source: error.into(),
-        })?;
-        Ok(Root {
-            path: path.to_owned(),
-            directory,
-        })
+/// One that says that a shutdown is under way knows; else one that cannot say is enough.
+fn most<const N: usize>(said: [Shutdown; N]) -> Shutdown {
+    if said.contains(&Shutdown::UnderWay) {
+        return Shutdown::UnderWay;
     }
-
-    /// Symlinks, absolute ones too, and `..` stay inside the root.
-    fn resolve(&self, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
-        let mut tries = 1;
-        loop {
-            let flags = flags | OFlags::CLOEXEC;
-            match rustix::fs::openat2(&self.directory, path, flags, mode, ResolveFlags::IN_ROOT) {
-                Err(Errno::AGAIN) if tries < OPEN_TRIES_MAX => tries += 1,
-                result => return result,
-            }
-        }
-    }
-
-    fn open_file(&self, path: &Path, flags: OFlags, mode: Mode) -> Result<File, HostError> {
-        self.resolve(path, flags, mode)
-            .map(File::from)
-            .map_err(|error| HostError::Open {
-                root: self.path.clone(),
-                path: path.to_owned(),
-                source: error.into(),
-            })
-    }
-
-    fn has_directory(&self, path: &Path) -> Result<bool, HostError> {
-        self.has(path, FileType::Directory)
-    }
-
-    fn has_file(&self, path: &Path) -> Result<bool, HostError> {
-        self.has(path, FileType::RegularFile)
-    }
-
-    fn has(&self, path: &Path, kind: FileType) -> Result<bool, HostError> {
-        let failed = |error: Errno| HostError::Open {
-            root: self.path.clone(),
-            path: path.to_owned(),
-            source: error.into(),
-        };
-        match self.resolve(path, OFlags::PATH, Mode::empty()) {
-            Ok(found) => {
-                let stat = rustix::fs::fstat(&found).map_err(failed)?;
-                Ok(FileType::from_raw_mode(stat.st_mode) == kind)
-            }
-            Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
-            Err(error) => Err(failed(error)),
-        }
-    }
-
-    /// The boot id, and the holder of this boot's record, if there is one.
-    fn boot_and_record(&self, boot_id: &Path) -> Result<(String, Option<String>), HostError> {
-        let boot_id = self.read(boot_id)?;
-        let path = Path::new(TOLD_FILE);
-        if !self.has_file(path)? {
-            return Ok((boot_id, None));
-        }
-        let record = match self.read(path) {
-            // The agent ended while it wrote: it never came to the command.
-            Err(HostError::Empty { .. }) => return Ok((boot_id, None)),
-            record => record?,
-        };
-        let (holder, boot) = record.split_once('\n').unwrap_or((&record, ""));
-        // One without a boot is as good as one of this boot.
-        let is_of_this_boot = boot.is_empty() || boot == boot_id;
-        let told_for = is_of_this_boot.then(|| holder.to_owned());
-        Ok((boot_id, told_for))
-    }
-
-    fn record(&self, path: &Path, holder: &str) -> Result<(), HostError> {
-        let boot_id = self.read(Path::new(BOOT_ID))?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
-        let mut file = self.open_file(path, flags, Mode::RUSR | Mode::WUSR)?;
-        file.write_all(format!("{holder}\n{boot_id}\n").as_bytes())
-            .map_err(|source| HostError::Write {
-                root: self.path.clone(),
-                path: path.to_owned(),
-                source,
-            })
-    }
-
-    /// A short text, without the white space around it.
-    fn read(&self, path: &Path) -> Result<String, HostError> {
-        let file = self.open_file(path, OFlags::RDONLY, Mode::empty())?;
-        let mut text = String::new();
-        let (root, path) = (self.path.clone(), path.to_owned());
-        match file.take(READ_MAX).read_to_string(&mut text) {
-            Err(source) => Err(HostError::Read { root, path, source }),
-            Ok(_) if text.trim().is_empty() => Err(HostError::Empty { root, path }),
-            Ok(_) => Ok(text.trim().to_owned()),
-        }
-    }
+    said.into_iter()
+        .find(|said| *said != Shutdown::No)
+        .unwrap_or(Shutdown::No)
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@
 //! | `host_told` | `why` (the holder that it was told to reboot for) | warn | |
 //! | `marks_foreign` | `why` | warn | `HoldNotOurs` |
 //! | `resumed` | `phase` | info | |
+//! | `unproven` | | warn | `HoldUnproven` |
+//! | `booted` | `by` (what shows it) | info | |
 //! | `paused` | `why` | info | `RebootPaused` |
 //! | `wished` | | info | `RebootWanted` |
 //! | `lock_held` | `by` (node names) | info | |
@@ -36,13 +38,13 @@
 //! | `retrying` | `reason` (what failed), `why` | warn | |
 //!
 //! `reason` of `disturbed`, and `by` of `called_off`: `uncordoned`, `untainted`, `tampered`, `pods`, `gap`, `seal_starved`, `seal_over`.
-//! `reason` of `called_off`: `no_longer_wanted`, `cancelled`, `paused`, `drain_timeout`, `disturbed`, `too_many_redrains`, `hold_lost`, `entry_lost`.
+//! `reason` of `called_off`: `no_longer_wanted`, `cancelled`, `paused`, `drain_timeout`, `disturbed`, `too_many_redrains`, `hold_lost`, `entry_lost`, `unproven`.
 //!
 //! Lines of the shell itself: `started`, `argument_warning`, `stopping`, `finishing` and `cut_off` (`evictions`, `commands`), `host_taken`, `sentinel_unreadable`, `sentinel_unreachable` (`path`), `metrics_accept_failed` (`why`),
 //! `permission_missing`, `permissions_unknown`,
 //! `lock_chosen` and `lock_moved` (`lock`, `annotation`), `pool_unchecked` (`of`, `why`), `pool_wrong` (`why`),
 //! `pod_evicted` (debug; `uid`), `eviction_blocked` (`pod`, `budget`, `reason`), `eviction_failed` (`pod`, `reason`), `drained`,
-//! `reboot_command` (`command`), `host_output` (debug for the shutdown check; `command`, `status`, `stdout`, `stderr`), `watch_lost` (`of`, `why`), `notice_lost` (`why`),
+//! `reboot_command` (`command`), `record_stays` (`why`), `host_output` (debug for what only asks the host; `command`, `status`, `stdout`, `stderr`), `watch_lost` (`of`, `why`), `notice_lost` (`why`),
 //! `conditions_written` (debug) and `conditions_lost` (`why`).
 
 use std::sync::Arc;

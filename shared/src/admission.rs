@@ -314,26 +314,29 @@ impl Judgement<'_> {
     /// The rules for an update of a Node in the order of the design, or the fact that is missing.
     fn update(&self, old: &NodeView, new: &NodeView) -> Result<Reason, Fact> {
         let change = Change::between(old, new);
-        let is_agent = self.request.requester.user == self.policy.agent.user();
-        if change.is_nothing() && !(is_agent && change.cordons) {
+        let is_elsewhere = self.is_agent_elsewhere(old);
+        if is_elsewhere && (change.is_nothing() || self.denies(Reason::NotOwnNode)) {
+            return Ok(Reason::NotOwnNode);
+        }
+        if change.is_nothing() {
             return Ok(Reason::NothingOfOurs);
         }
         if self.is_exempt() {
             return Ok(Reason::Exempt);
         }
-        if is_agent {
-            let is_own = new.name() == old.name() && self.request.requester.is_on(old.name());
-            return Ok(if is_own { Reason::Owner } else { Reason::NotOwnNode });
+        if !is_elsewhere && self.is_agent() {
+            return Ok(Reason::Owner);
         }
         if change.cancel && !change.uncordons && !change.touches_marks() {
             return self.cancel_written();
         }
         let hold = hold::read(old);
-        let (is_held, is_marked) = (hold::is_held(&hold), change::has_marks(old));
+        let (is_held, is_marked) = (hold::is_held(&hold), hold::has_marks(old));
         let is_ended =
             is_cancelled(old) && !change.cancel && !change.sets_marks && (is_held || change.touches_marks());
         let is_sealed = self.is_sealed(old, &hold);
         let rules = [
+            (is_elsewhere, Reason::NotOwnNode),
             (change.cancel, Reason::CancelAlone),
             (!is_marked && change.touches_marks(), Reason::SpoofedHold),
             (is_ended && is_sealed, Reason::TooLate),
@@ -362,8 +365,18 @@ impl Judgement<'_> {
         self.unless_kureds(old, change, apply().next().unwrap_or(passing))
     }
 
-    /// The rules for the DELETE of a Node: only our hold counts.
+    /// The rules for the DELETE of a Node: no agent deletes another one.
     fn delete(&self, old: &NodeView) -> Reason {
+        let reason = self.delete_of_a_hold(old);
+        let is_elsewhere = self.is_agent_elsewhere(old);
+        if is_elsewhere && (self.denies(Reason::NotOwnNode) || !self.denies(reason)) {
+            return Reason::NotOwnNode;
+        }
+        reason
+    }
+
+    /// To everybody else only our hold counts.
+    fn delete_of_a_hold(&self, old: &NodeView) -> Reason {
         let hold = hold::read(old);
         if !hold::is_held(&hold) {
             return Reason::NothingOfOurs;
@@ -382,6 +395,15 @@ impl Judgement<'_> {
             return Reason::TooLate;
         }
         Reason::HeldDeleted
+    }
+
+    fn is_agent(&self) -> bool {
+        self.request.requester.user == self.policy.agent.user()
+    }
+
+    /// An agent whose token does not name this Node: it has no business there at all.
+    fn is_agent_elsewhere(&self, node: &NodeView) -> bool {
+        self.is_agent() && !self.request.requester.is_on(node.name()) && !self.is_exempt()
     }
 
     fn is_exempt(&self) -> bool {
@@ -512,7 +534,7 @@ impl Judgement<'_> {
 
 /// The Node carries a cancel that names its hold.
 fn is_cancelled(node: &NodeView) -> bool {
-    change::has_marks(node) && hold::cancel(node).is_some_and(|cancel| cancel.created == cancel_name(node))
+    hold::has_marks(node) && hold::cancel(node).is_some_and(|cancel| cancel.created == cancel_name(node))
 }
 
 /// What a cancel of this Node's hold must name.

@@ -11,11 +11,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::carrier::LockView;
 use crate::drain::Progress;
-use crate::hold::{self, Hold, Signs};
+use crate::hold::{self, Hold, NodePatch, Phase, Proof, Signs};
+use crate::host::{Boot, HostRecord};
 use crate::keys;
 use crate::lock::{Entry, EntryId, Share};
 use crate::node::NodeView;
 use crate::selector::Selector;
+
+use crate::hold::PatchKind;
 
 pub(crate) mod input;
 mod outcome;
@@ -37,8 +40,12 @@ pub use crate::timers::Timer;
 
 /// How many tries a seal has before the node is drained again.
 pub const SEAL_TRIES_MAX: u8 = 30;
-/// How many reboots may come to nothing before the agent stays sealed and says so.
-pub const VAIN_REBOOTS_MAX: u8 = 2;
+/// How many reboot commands one hold may lead to, whatever the host shows of them; then the agent stays sealed and says so.
+pub const ATTEMPTS_MAX: u8 = 2;
+/// Writes of our Node whose outcome is not known and that are remembered. Of older ones none would be taken for ours.
+const SENT_MAX: usize = 8;
+/// Versions of our own that the watch has yet to deliver. A watch that is silent for long has a gap, which clears them.
+const ECHOES_MAX: usize = 64;
 /// Where the count of retries stops growing: the shell's pause has reached its bound long before.
 const RETRIES_MAX: u8 = 10;
 
@@ -80,13 +87,27 @@ pub enum OnUncordon {
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, each named")]
 pub struct Cycle {
     policy: Policy,
-    /// The kernel's boot id, known once the host was asked.
-    boot_id: String,
+    /// The boot that the host is in, known once it was asked.
+    boot: Boot,
     stage: Stage,
-    /// Our hold as last read or written.
+    /// What an agent before this process left in the host's `/run`; none from the first rest on.
+    left: Option<HostRecord>,
+    /// Whether this process has been at rest. Marks that it then finds and has not written are somebody else's.
+    has_rested: bool,
+    /// The marks as this process last wrote them or, before that, as it has reason to believe that they are.
     hold: Option<Hold>,
-    /// The Node as the watch last delivered it, or as the patch that the watch begins at left it.
+    /// The Node as the watch last delivered it, or as our last write left it: every write is a compare-and-swap on it.
     seen: Option<NodeView>,
+    /// Versions that our own writes made and that the watch has yet to deliver: their answers have said it all.
+    echoes: Vec<String>,
+    /// Writes of our Node that may have landed or may land yet.
+    sent: Vec<Sent>,
+    /// One of them is known to have given the cordon back.
+    gave_back: bool,
+    /// The write that acquired the lock, and what it says that the cordon was.
+    acquired: Option<(Proof, bool)>,
+    /// Random bits for the one write that a step may ask for.
+    chance: Option<Proof>,
     /// Whether the sentinel asks for a reboot; `None` until it was looked at.
     wanted: Option<bool>,
     backing_off: bool,
@@ -95,30 +116,31 @@ pub struct Cycle {
     progress: Option<Progress>,
     /// The drain took too long, and the reboot goes on without an empty node.
     is_forced: bool,
-    vain_reboots: u8,
     /// How many Nodes the pool had when it was last counted.
     pool_size: Option<usize>,
     /// [`Timer::Stall`] is over: the next look at a full lock says how its holders look.
     stalled: bool,
-    /// The host was told to reboot before this process began, and has had the time to show it.
-    waited_out: bool,
     retries: u8,
     /// Said once, until it changes.
     said: Option<Report>,
+}
+
+/// A write of our Node that is open, or whose answer never came.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Sent {
+    patch: NodePatch,
+    /// A copy of it was not answered: what becomes of another copy says nothing about that one.
+    is_unknown: bool,
 }
 
 /// Where the agent is; each variant that names a request waits for its answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Stage {
     Starting,
-    /// The host is going down or silent: ask again when [`Timer::Host`] is due.
+    /// The host is going down or silent, or may yet do what another process told it: ask again when [`Timer::Host`] is due.
     HostBusy,
-    /// Another process told the host to reboot: ask again when [`Timer::Deadline`] is due.
-    HostTold,
-    /// The Node's marks decide how to go on.
-    Resuming,
-    /// No hold: an entry of ours may be left over from marks that were lost.
-    Orphaned(Orphaned),
+    /// The host's record, the lock and the Node decide how to go on.
+    Resuming(Resuming),
     /// The marks are not ours to touch.
     Foreign,
     Idle,
@@ -148,19 +170,21 @@ enum Stage {
     Releasing(Releasing),
 }
 
-/// Read the Node, then patch it.
+/// Patch the Node as the watch has shown it; after a gap it is read first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Patching {
     Reading,
     Writing,
+    /// The patch lost its compare-and-swap: the watch has yet to show to what.
+    Outrun,
     Retrying,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Orphaned {
+enum Resuming {
+    ReadingNode,
     ReadingLock(NodeView),
-    GivingBack(EntryId),
-    /// There is no entry either, but signs of a hold that was lost.
+    /// There is no hold and no entry, but signs of a hold that was lost.
     Tidying,
     Retrying,
 }
@@ -169,7 +193,7 @@ enum Orphaned {
 enum Stamping {
     Reading,
     Writing,
-    /// The stamp's answer never came.
+    /// The stamp's answer never came, or says something else.
     ReadingBack,
 }
 
@@ -208,12 +232,16 @@ struct Seen {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Working {
     Going,
-    RenewReading,
-    RenewWriting,
+    Renewing,
     /// The drain is over: on to the delay.
-    EndReading,
-    EndWriting,
+    Ending,
     EndRetrying,
+}
+
+/// What a look at our Node may end.
+enum Trouble {
+    Over(Reason),
+    Disturbed(Disturbance),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -221,13 +249,9 @@ enum Sealing {
     ListingPods,
     ReadingLock,
     Confirming,
-    /// Without verification there is no watch to patch from.
-    ReadingNode,
     Patching,
-    /// The patch lost: the watch will deliver what won.
+    /// The patch lost, or its answer never came: the watch will deliver what is there.
     AwaitingNode,
-    /// The patch's answer never came.
-    ReadingBack,
     Retrying,
 }
 
@@ -239,36 +263,43 @@ enum Rebooting {
     /// The command was accepted, and [`Timer::Reboot`] is over: will the host still go down?
     AskingOverdue,
     Waiting,
-    /// An agent that starts on a seal waits until nobody can issue it any more, then asks the host.
+    /// An agent that starts on a seal without a record waits for as long as a reboot may take, then asks the host.
     WaitingOut,
     WaitedOut,
+    /// No attempt is left: a person has to look.
+    GivenUp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Returning {
     Reading,
     Marking,
-    AwaitingReady,
-    Soaking,
+    Up(ComingUp),
     RenewReading(ComingUp),
     RenewWriting(ComingUp),
-    /// What the cordon was is not on the Node: the lock entry may know.
-    ReadingLock,
     GiveBackReading,
     GivingBack,
+    /// As [`Patching::Outrun`].
+    GiveBackOutrun,
     Retrying,
 }
 
-/// Where a renewal leads back to.
+/// What a node that is back waits for; a renewal leads back to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum ComingUp {
     AwaitingReady,
     Soaking,
+    /// The give-back failed and is tried again.
+    GiveBackRetrying,
 }
 
-/// That its time is over is written on the Node before the entry goes: the Node first, then the lock.
+/// The entry says that the Node was given back, and is kept. That its time is over is written on the Node before the entry
+/// goes: the Node first, then the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum ReleaseDelay {
+    ReadingLock,
+    WritingLock,
+    LockRetrying,
     Waiting,
     Reading,
     Writing,
@@ -290,10 +321,15 @@ enum Release {
     Retrying,
 }
 
-/// One step of the cycle.
-pub fn step(mut cycle: Cycle, input: Input) -> (Cycle, Outcome) {
+/// One step of the cycle. `chance` are 128 random bits that no other step was given.
+pub fn step(mut cycle: Cycle, input: Input, chance: Proof) -> (Cycle, Outcome) {
+    if cycle.is_echo(&input) {
+        return (cycle, Outcome::rest());
+    }
+    cycle.chance = Some(chance);
     cycle.note(&input);
     let outcome = cycle.take(input);
+    cycle.chance = None;
     (cycle, outcome)
 }
 
@@ -302,19 +338,24 @@ impl Cycle {
     pub fn new(policy: Policy) -> Cycle {
         Cycle {
             policy,
-            boot_id: String::new(),
+            boot: Boot::default(),
             stage: Stage::Starting,
+            left: None,
+            has_rested: false,
             hold: None,
             seen: None,
+            echoes: Vec::new(),
+            sent: Vec::new(),
+            gave_back: false,
+            acquired: None,
+            chance: None,
             wanted: None,
             backing_off: false,
             redrains: 0,
             progress: None,
             is_forced: false,
-            vain_reboots: 0,
             pool_size: None,
             stalled: false,
-            waited_out: false,
             retries: 0,
             said: None,
         }
@@ -325,13 +366,68 @@ impl Cycle {
         self.stage == Stage::Idle
     }
 
+    /// Whether the marks on its Node are not its to touch, and a person has to look.
+    pub fn is_foreign(&self) -> bool {
+        self.stage == Stage::Foreign
+    }
+
+    /// Whether no attempt is left, and a person has to look.
+    pub fn has_given_up(&self) -> bool {
+        self.stage == Stage::Rebooting(Rebooting::GivenUp)
+    }
+
+    /// Every proof that it knows: a write needs another one.
+    pub fn proofs(&self) -> impl Iterator<Item = &Proof> {
+        let sent = self.sent.iter().flat_map(|Sent { patch, .. }| {
+            let leaves = patch.leaves.as_ref().and_then(|leaves| leaves.write.as_ref());
+            leaves
+                .into_iter()
+                .chain(patch.gives_back.as_ref().map(|(_, write)| write))
+        });
+        let hold = self.hold.as_ref().and_then(|hold| hold.write.as_ref());
+        let left = self.left.iter().map(|left| &left.write);
+        let before = self.left.iter().filter_map(|left| left.before.as_ref());
+        let acquired = self.acquired.as_ref().map(|(write, _)| write);
+        sent.chain(hold).chain(left).chain(before).chain(acquired)
+    }
+
+    /// Whether the watch delivers a write of ours that was answered, perhaps after a later one was answered too.
+    fn is_echo(&mut self, input: &Input) -> bool {
+        let Input::Seen(node) = input else { return false };
+        let position = self.echoes.iter().position(|version| version == node.version());
+        position.is_some_and(|position| {
+            drop(self.echoes.drain(..=position));
+            true
+        })
+    }
+
     /// What is remembered whatever the stage.
     fn note(&mut self, input: &Input) {
         match input {
             Input::Sentinel(wish) => self.wanted = Some(wish.is_some()),
             Input::Due(Timer::Backoff) => self.backing_off = false,
-            // Without a hold it would say nothing.
-            Input::Seen(node) if self.hold.is_some() => self.seen = Some(node.clone()),
+            Input::Seen(node) => {
+                self.settle(node);
+                if self.seen.is_some() {
+                    self.lost(node);
+                } else {
+                    self.may_have_cordoned(node);
+                }
+                // Without a hold it would say nothing.
+                if self.hold.is_some() {
+                    self.seen = Some(node.clone());
+                }
+            }
+            Input::Gap => {
+                self.seen = None;
+                self.echoes.clear();
+            }
+            Input::Patched(Err(Failure::Conflict | Failure::Refused(_))) => self.unsent(),
+            Input::Patched(Err(_)) => {
+                if let Some(sent) = self.sent.last_mut() {
+                    sent.is_unknown = true;
+                }
+            }
             _ => {}
         }
     }
@@ -340,9 +436,7 @@ impl Cycle {
         match self.stage.clone() {
             Stage::Starting => self.starting(input),
             Stage::HostBusy => self.host_busy(&input),
-            Stage::HostTold => self.host_told(&input),
-            Stage::Resuming => self.resuming(input),
-            Stage::Orphaned(step) => self.orphaned(step, input),
+            Stage::Resuming(step) => self.resuming(step, input),
             Stage::Foreign => self.foreign_changed(&input),
             Stage::Idle => self.idling(input),
             Stage::Stamping { created, step } => self.stamping(&created, step, input),
@@ -412,26 +506,132 @@ impl Cycle {
         self.hold.as_ref().map_or("", |hold| hold.holder.created.as_str())
     }
 
-    /// Our hold as this Node shows it, or `None` if the Node shows none or another.
-    ///
-    /// What the cordon was is decided once: memory is not overruled by what somebody wrote there later.
-    fn ours(&self, node: &NodeView) -> Option<Hold> {
-        let mine = self.hold.as_ref()?;
-        let mut shown = hold::read(node)
-            .present()
-            .filter(|shown| shown.holder == mine.holder)?;
-        if node.metadata.uid != shown.holder.node_uid {
-            return None;
-        }
-        shown.was_unschedulable = mine.was_unschedulable.or(shown.was_unschedulable);
-        Some(shown)
+    /// Random bits for a write; a step asks for one write at most.
+    fn proof(&mut self) -> Proof {
+        self.chance.take().unwrap_or_else(|| Proof::new(0))
     }
 
-    /// Whether the host has booted since this hold cordoned the node.
-    fn has_rebooted(&self, hold: &Hold) -> bool {
-        hold.boot_id
+    /// Asks for a write of our Node. What it leaves is written down on the host first, but for a renewal.
+    fn write(&mut self, stage: Stage, mut patch: NodePatch) -> Outcome {
+        if patch.kind != PatchKind::Renew {
+            patch.record = self.record_of(&patch);
+        }
+        // What is tried again is the same write with the same proof: of all its copies one lands at most.
+        let again = self.sent.iter().position(|sent| sent.patch.is_copy(&patch));
+        let sent = match again {
+            Some(again) => self.sent.remove(again),
+            None => Sent {
+                patch,
+                is_unknown: false,
+            },
+        };
+        if self.sent.len() >= SENT_MAX {
+            drop(self.sent.remove(0));
+        }
+        let request = Request::PatchNode(sent.patch.clone());
+        self.sent.push(sent);
+        self.ask(stage, request)
+    }
+
+    /// What the host is to remember of a write, and of an attempt that follows it.
+    fn record_of(&self, patch: &NodePatch) -> Option<HostRecord> {
+        let before = self.hold.as_ref();
+        let write = match (&patch.leaves, &patch.gives_back) {
+            (Some(leaves), _) => leaves.write.clone()?,
+            (None, Some((_, write))) => write.clone(),
+            (None, None) => return None,
+        };
+        let hold = patch.leaves.as_ref().or(before)?;
+        let phase = patch.leaves.as_ref().map(|leaves| leaves.phase);
+        let wish = before.filter(|before| before.phase == Phase::Wanted);
+        Some(HostRecord {
+            before: wish.and_then(|wish| wish.write.clone()),
+            // Counted as the seal will leave it only once the command is to be run.
+            attempts: before.map_or(0, |before| before.attempts),
+            ..HostRecord::of(hold, write, phase)
+        })
+    }
+
+    /// The watch goes on from the Node as it was just read, so that it tells for certain what becomes of a write on it.
+    fn watch_from(&mut self, node: &NodeView) -> Act {
+        self.seen = Some(node.clone());
+        self.echoes.clear();
+        Act::Watch(Some(node.version().to_owned()))
+    }
+
+    /// What this Node shows of the writes whose outcome was not known.
+    ///
+    /// A proof is public once it has landed: it shows that this write landed, and nothing about the other marks.
+    fn settle(&mut self, node: &NodeView) {
+        // Whatever somebody has put back: the newest that is shown has landed last.
+        let Some(landed) = self.sent.iter().rposition(|sent| sent.patch.is_shown_on(node)) else {
+            return;
+        };
+        let patch = self.sent.swap_remove(landed).patch;
+        let is_next = self
+            .seen
             .as_ref()
-            .is_some_and(|boot_id| *boot_id != self.boot_id)
+            .is_some_and(|seen| seen.version() == patch.version);
+        // Each was a compare-and-swap on a version that is gone.
+        self.sent.clear();
+        let is_sealing = matches!(self.stage, Stage::Sealing { .. });
+        match patch.leaves {
+            // A seal that is seen too late: its command was not run, and never is.
+            Some(leaves) if patch.kind == PatchKind::Seal && !is_sealing => {
+                self.hold = Some(leaves);
+                self.not_attempted();
+            }
+            Some(leaves) => self.hold = Some(leaves),
+            // Another webhook has made something else of it.
+            None if is_next && !patch.has_ended(node) => {}
+            None => self.gave_back = true,
+        }
+    }
+
+    /// The watch delivers every version in order: what was a compare-and-swap on the one before this has lost it.
+    fn lost(&mut self, node: &NodeView) {
+        let before = self.seen.as_ref().map(NodeView::version);
+        if let Some(before) = before.filter(|before| *before != node.version()) {
+            let before = before.to_owned();
+            self.sent.retain(|sent| sent.patch.version != before);
+        }
+    }
+
+    /// The open write has not landed, and never will. One before it that had no answer may.
+    fn unsent(&mut self) {
+        self.sent.retain(|sent| sent.is_unknown);
+    }
+
+    /// The answer to a write that leaves marks: whether the Node is as it was written, and nothing else.
+    ///
+    /// Other webhooks see our writes too, and may change or drop what they like.
+    fn is_as_written(&mut self, node: &NodeView) -> bool {
+        self.settle(node);
+        self.seen = Some(node.clone());
+        if self.echoes.len() >= ECHOES_MAX {
+            drop(self.echoes.remove(0));
+        }
+        self.echoes.push(node.version().to_owned());
+        let is_cordoned = self.hold.as_ref().is_some_and(|hold| hold.phase == Phase::Wanted)
+            || !self.policy.verify
+            || (node.spec.unschedulable && node.is_tainted(keys::REBOOTING));
+        self.is_ours_alone(node) && is_cordoned
+    }
+
+    /// Whether the Node shows our marks, the very set that this process wrote last.
+    fn is_ours_alone(&self, node: &NodeView) -> bool {
+        let mine = self.hold.as_ref();
+        let shown = self.ours(node);
+        mine.zip(shown).is_some_and(|(mine, shown)| shown.is_same(mine))
+    }
+
+    /// Our hold as this Node shows it, or `None` if the Node shows none or another.
+    fn ours(&self, node: &NodeView) -> Option<Hold> {
+        let mine = self.hold.as_ref()?;
+        let shown = hold::read(node)
+            .present()
+            .filter(|shown| shown.holder == mine.holder);
+        shown.filter(|shown| node.metadata.uid == shown.holder.node_uid)
     }
 
     /// A cancel on this Node that names our hold.

@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::Reading;
+use crate::host::HostRecord;
 use crate::keys;
 use crate::node::{NodeView, Taint};
 use crate::selector::Selector;
@@ -58,8 +60,25 @@ pub fn canonical(created: &str) -> String {
         .map_or_else(|_| created.to_owned(), |time| format!("{time:.9}"))
 }
 
+/// What only one write of an agent can have put on its Node: 128 random bits. Compared for equality, and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(transparent)]
+pub struct Proof(String);
+
+impl Proof {
+    /// From 128 bits of chance.
+    pub fn new(bits: u128) -> Proof {
+        Proof(format!("{bits:032x}"))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// How far a hold has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Phase {
     /// A wish: it waits for window, blockers or lock. The cordon is not ours, and the node is not held.
     Wanted,
@@ -108,12 +127,53 @@ pub struct Hold {
     pub phase: Phase,
     /// `None`: the webhook never lets it pass by time.
     pub until: Option<Timestamp>,
+    /// The boot in which the node was cordoned, as [`crate::host::Boot`] displays it.
     pub boot_id: Option<String>,
     /// Decided once, by the patch to `draining`.
     pub was_unschedulable: Option<bool>,
+    /// How many reboot commands may have been run for it.
+    pub attempts: u8,
+    /// The last write of these marks.
+    pub write: Option<Proof>,
 }
 
 impl Hold {
+    /// Whether these are the very marks that one write left.
+    ///
+    /// `until` is left out: it is the webhook's, and nothing that an agent does rests on it.
+    pub fn is_same(&self, other: &Hold) -> bool {
+        self.write.is_some()
+            && *self
+                == Hold {
+                    until: self.until,
+                    ..other.clone()
+                }
+    }
+
+    /// The marks of a new wish.
+    pub fn wish(holder: Holder, write: Proof) -> Hold {
+        Hold {
+            holder,
+            phase: Phase::Wanted,
+            until: None,
+            boot_id: None,
+            was_unschedulable: None,
+            attempts: 0,
+            write: Some(write),
+        }
+    }
+
+    /// The marks that a later write leaves.
+    #[must_use]
+    pub fn written(&self, phase: Phase, write: Proof) -> Hold {
+        Hold {
+            phase,
+            until: None,
+            write: Some(write),
+            ..self.clone()
+        }
+    }
+
     /// How long it has stood, by the holder's `created`; zero where that is still to come.
     pub fn age(&self, now: Timestamp) -> SignedDuration {
         let created: Option<Timestamp> = self.holder.created.parse().ok();
@@ -159,13 +219,28 @@ fn read_all(node: &NodeView, holder: &str, phase: &str) -> Result<Hold, &'static
         Some("false") => Some(false),
         Some(_) => return Err(keys::WAS_UNSCHEDULABLE),
     };
+    let attempts = match node.annotation(keys::ATTEMPT) {
+        None => 0,
+        Some(text) => text.parse().map_err(|_| keys::ATTEMPT)?,
+    };
     Ok(Hold {
         holder: Holder::parse(holder).ok_or(keys::HOLDER)?,
         phase: Phase::parse(phase).ok_or(keys::PHASE)?,
         until,
         boot_id: node.annotation(keys::BOOT_ID).map(str::to_owned),
         was_unschedulable,
+        attempts,
+        write: node.annotation(keys::WRITE).map(|text| Proof(text.to_owned())),
     })
+}
+
+/// Whether the Node carries any mark at all, readable or not.
+pub fn has_marks(node: &NodeView) -> bool {
+    node.label(keys::PHASE).is_some()
+        || node.is_tainted(keys::REBOOTING)
+        || keys::MARK_ANNOTATIONS
+            .iter()
+            .any(|key| node.annotation(key).is_some())
 }
 
 /// Whether the node is held: an understood hold beyond a wish, or marks that cannot be read.
@@ -207,21 +282,13 @@ pub fn cancelled(node: &NodeView, holder: &Holder) -> Option<String> {
         .map(|cancel| cancel.reason)
 }
 
-/// Whether this hold was given back: a cordon that stands there now is somebody else's.
-pub fn was_given_back(node: &NodeView, created: &str) -> bool {
-    node.annotation(keys::GIVEN_BACK)
-        .is_some_and(|given_back| canonical(given_back) == canonical(created))
-}
-
-/// Whether a lock entry of this hold is only left over: the hold, or a later one of this Node, was given back.
+/// Whether this very write gave this hold back: a cordon that stands there now is somebody else's.
 ///
-/// An entry stays behind where the lock moved to another object meanwhile.
-pub fn is_left_over(node: &NodeView, created: &str) -> bool {
-    let time = |text: &str| text.parse::<Timestamp>().ok();
-    let given_back = node.annotation(keys::GIVEN_BACK).and_then(time);
-    given_back
-        .zip(time(created))
-        .is_some_and(|(given_back, created)| created <= given_back)
+/// Whoever reads `given-back` knows the proof, so it is compared for equality and for nothing else.
+pub fn was_given_back(node: &NodeView, created: &str, write: &Proof) -> bool {
+    node.annotation(keys::GIVEN_BACK)
+        .and_then(|text| text.split_once(' '))
+        .is_some_and(|(of, proof)| canonical(of) == canonical(created) && proof == write.as_str())
 }
 
 /// Whether this hold was given back and its lock entry is kept for a while: `--lock-release-delay`.
@@ -264,9 +331,24 @@ pub enum Term {
     Reboot,
 }
 
+/// What a patch of our Node is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PatchKind {
+    Stamp,
+    Cordon,
+    Delay,
+    Renew,
+    Seal,
+    Return,
+    GiveBack,
+    /// Something beside the marks.
+    Tidy,
+}
+
 /// A JSON merge patch of a Node: a compare-and-swap on the version it was decided on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NodePatch {
+    pub kind: PatchKind,
     pub name: String,
     pub version: String,
     pub until: Option<Term>,
@@ -279,11 +361,18 @@ pub struct NodePatch {
     pub phase: Option<Option<Phase>>,
     pub unschedulable: Option<bool>,
     pub taints: Option<Vec<Taint>>,
+    /// The marks that it leaves; none where it takes them away, or is not about them.
+    pub leaves: Option<Hold>,
+    /// The hold that it gives back, and the proof of that.
+    pub gives_back: Option<(String, Proof)>,
+    /// What goes into the host's record before it is sent.
+    pub record: Option<HostRecord>,
 }
 
 impl NodePatch {
     fn of(node: &NodeView) -> NodePatch {
         NodePatch {
+            kind: PatchKind::Tidy,
             name: node.name().to_owned(),
             version: node.version().to_owned(),
             until: None,
@@ -293,99 +382,165 @@ impl NodePatch {
             phase: None,
             unschedulable: None,
             taints: None,
+            leaves: None,
+            gives_back: None,
+            record: None,
         }
     }
 
-    fn to_phase(node: &NodeView, phase: Phase, until: Term) -> NodePatch {
-        NodePatch {
-            phase: Some(Some(phase)),
+    /// The whole set of marks but for the holder, which is there: none of them is ever left as somebody else may have written it.
+    fn marks(kind: PatchKind, node: &NodeView, leaves: Hold, until: Term) -> NodePatch {
+        let mut patch = NodePatch {
+            kind,
+            phase: Some(Some(leaves.phase)),
             until: Some(until),
             ..NodePatch::of(node)
+        };
+        let values = [
+            (keys::BOOT_ID, leaves.boot_id.clone()),
+            (
+                keys::WAS_UNSCHEDULABLE,
+                leaves.was_unschedulable.map(|was| was.to_string()),
+            ),
+            (
+                keys::ATTEMPT,
+                Some(leaves.attempts)
+                    .filter(|count| *count > 0)
+                    .map(|count| count.to_string()),
+            ),
+            (
+                keys::WRITE,
+                leaves.write.as_ref().map(|write| write.as_str().to_owned()),
+            ),
+        ];
+        for (key, value) in values {
+            match value {
+                Some(value) => patch.set(key, value),
+                None => patch.clear_if_set(node, key),
+            }
         }
+        patch.leaves = Some(leaves);
+        patch
     }
 
     /// The wish, on a Node that shows no hold. A cancel that waited there names no hold of ours and goes.
-    pub fn stamp(node: &NodeView, holder: &Holder) -> NodePatch {
-        let mut patch = NodePatch::to_phase(node, Phase::Wanted, Term::Work);
-        patch.set(keys::HOLDER, holder.to_string());
+    pub fn stamp(node: &NodeView, leaves: Hold) -> NodePatch {
+        let holder = leaves.holder.to_string();
+        let mut patch = NodePatch::marks(PatchKind::Stamp, node, leaves, Term::Work);
+        patch.set(keys::HOLDER, holder);
         // Leftovers of a hold that was lost say nothing about this one.
-        for key in [
-            keys::CANCEL,
-            keys::BOOT_ID,
-            keys::WAS_UNSCHEDULABLE,
-            keys::RELEASE_AT,
-            keys::DRAIN_PROGRESS,
-        ] {
+        for key in [keys::CANCEL, keys::RELEASE_AT, keys::DRAIN_PROGRESS] {
             patch.clear_if_set(node, key);
         }
         patch
     }
 
-    /// The cordon: phase `draining`, boot id and, coming from a wish, what the cordon was.
-    pub fn cordon(node: &NodeView, hold: &Hold, boot_id: &str, taint: bool) -> NodePatch {
-        let mut patch = NodePatch::to_phase(node, Phase::Draining, Term::Work);
-        patch.set(keys::BOOT_ID, boot_id.to_owned());
-        if hold.phase == Phase::Wanted && hold.was_unschedulable.is_none() {
-            patch.set(keys::WAS_UNSCHEDULABLE, node.spec.unschedulable.to_string());
-        }
+    /// The cordon.
+    pub fn cordon(node: &NodeView, leaves: Hold, taint: bool) -> NodePatch {
+        let mut patch = NodePatch::marks(PatchKind::Cordon, node, leaves, Term::Work);
         patch.clear_if_set(node, keys::DRAIN_PROGRESS);
         patch.unschedulable = Some(true);
-        let rebooting = taint.then(|| Taint::no_schedule(keys::REBOOTING));
-        let unschedulable = Taint::no_schedule(keys::UNSCHEDULABLE_TAINT);
-        patch.change_taints(node, &[], [unschedulable].into_iter().chain(rebooting));
+        let taints = taint.then(|| Taint::no_schedule(keys::REBOOTING));
+        patch.change_taints(
+            node,
+            &[],
+            taints
+                .into_iter()
+                .chain([Taint::no_schedule(keys::UNSCHEDULABLE_TAINT)]),
+        );
         patch
     }
 
     /// The drain has ended; the delay begins.
-    pub fn delay(node: &NodeView) -> NodePatch {
-        let mut patch = NodePatch::to_phase(node, Phase::Delaying, Term::Work);
+    pub fn delay(node: &NodeView, leaves: Hold) -> NodePatch {
+        let mut patch = NodePatch::marks(PatchKind::Delay, node, leaves, Term::Work);
         patch.clear_if_set(node, keys::DRAIN_PROGRESS);
         patch
     }
 
     /// The drain was given up with this left, and the delay begins all the same: the Node goes on saying so.
-    pub fn delay_forced(node: &NodeView, left: &str) -> NodePatch {
-        let mut patch = NodePatch::to_phase(node, Phase::Delaying, Term::Work);
+    pub fn delay_forced(node: &NodeView, leaves: Hold, left: &str) -> NodePatch {
+        let mut patch = NodePatch::marks(PatchKind::Delay, node, leaves, Term::Work);
         patch.set(keys::DRAIN_PROGRESS, format!("{FORCED}{left}"));
         patch
     }
 
-    /// `until`, further ahead.
-    pub fn renew(node: &NodeView) -> NodePatch {
-        NodePatch {
-            until: Some(Term::Work),
-            ..NodePatch::of(node)
-        }
-    }
-
-    /// The same, and how far the drain has come.
-    pub fn progress(node: &NodeView, progress: &str) -> NodePatch {
-        let mut patch = NodePatch::renew(node);
-        if node.annotation(keys::DRAIN_PROGRESS) != Some(progress) {
+    /// `until`, further ahead, and how far the drain has come.
+    pub fn renew(node: &NodeView, leaves: Hold, progress: Option<&str>) -> NodePatch {
+        let mut patch = NodePatch::marks(PatchKind::Renew, node, leaves, Term::Work);
+        if let Some(progress) =
+            progress.filter(|progress| node.annotation(keys::DRAIN_PROGRESS) != Some(progress))
+        {
             patch.set(keys::DRAIN_PROGRESS, progress.to_owned());
         }
         patch
     }
 
-    /// The final check and its proof.
-    pub fn seal(node: &NodeView) -> NodePatch {
-        NodePatch::to_phase(node, Phase::Sealed, Term::Reboot)
-    }
-
     /// The reboot happened.
-    pub fn returning(node: &NodeView) -> NodePatch {
-        NodePatch::to_phase(node, Phase::Returning, Term::Work)
+    pub fn returning(node: &NodeView, leaves: Hold) -> NodePatch {
+        NodePatch::marks(PatchKind::Return, node, leaves, Term::Work)
     }
 
-    /// The end of a hold: every mark and the cancel go, and the cordon is as it was.
+    /// The final check and its proof.
+    pub fn seal(node: &NodeView, leaves: Hold) -> NodePatch {
+        NodePatch::marks(PatchKind::Seal, node, leaves, Term::Reboot)
+    }
+
+    /// The end of a hold: every mark and the cancel go, and the cordon is as it was, whatever the Node shows of it.
     ///
     /// A wish never touched the cordon, so it leaves it as it is; so does the end of a cancelled hold
     /// for a node that was cordoned before, because a person was let past it.
-    pub fn give_back(node: &NodeView, hold: &Hold) -> NodePatch {
-        let mut patch = NodePatch::without_marks(node, &hold.holder.created);
+    pub fn give_back(node: &NodeView, hold: &Hold, write: Proof) -> NodePatch {
+        let created = hold.holder.created.clone();
+        let mut patch = NodePatch::of(node);
+        patch.set(keys::GIVEN_BACK, format!("{created} {}", write.as_str()));
+        for key in keys::MARK_ANNOTATIONS
+            .into_iter()
+            .chain([keys::CANCEL, keys::DRAIN_PROGRESS])
+        {
+            patch.clear_if_set(node, key);
+        }
+        patch.kind = PatchKind::GiveBack;
+        patch.phase = Some(None);
+        patch.gives_back = Some((created, write));
+        patch.change_taints(node, &[Taint::no_schedule(keys::REBOOTING)], []);
         let let_past = cancelled(node, &hold.holder).is_some() && hold.was_unschedulable == Some(true);
         if hold.phase != Phase::Wanted && !let_past {
             patch.restore(node, hold.was_unschedulable);
+        }
+        patch
+    }
+
+    /// Whether the Node shows that this very write has landed: the marks with its proof, or the cordon given back with it.
+    pub fn is_shown_on(&self, node: &NodeView) -> bool {
+        let marks = self.leaves.as_ref().and_then(|leaves| leaves.write.as_ref());
+        let shows_marks = marks.is_some_and(|write| node.annotation(keys::WRITE) == Some(write.as_str()));
+        let gave_back = self.gives_back.as_ref();
+        shows_marks || gave_back.is_some_and(|(created, write)| was_given_back(node, created, write))
+    }
+
+    /// Whether nothing of the hold that it ends is left on this Node, and the cordon is as it was written.
+    pub fn has_ended(&self, node: &NodeView) -> bool {
+        let cordon = self.unschedulable;
+        !has_marks(node) && cordon.is_none_or(|cordon| cordon == node.spec.unschedulable)
+    }
+
+    /// Whether both write the same on the same version, but for their proofs: where one has landed, the other has lost.
+    pub fn is_copy(&self, other: &NodePatch) -> bool {
+        self.but_for_proofs() == other.but_for_proofs()
+    }
+
+    fn but_for_proofs(&self) -> NodePatch {
+        let mut patch = self.clone();
+        patch.record = None;
+        for key in [keys::WRITE, keys::GIVEN_BACK] {
+            drop(patch.annotations.remove(key));
+        }
+        if let Some(leaves) = &mut patch.leaves {
+            leaves.write = None;
+        }
+        if let Some((_, proof)) = &mut patch.gives_back {
+            *proof = Proof::new(0);
         }
         patch
     }
@@ -401,27 +556,6 @@ impl NodePatch {
     pub fn end_release_delay(node: &NodeView) -> NodePatch {
         let mut patch = NodePatch::of(node);
         patch.clear_if_set(node, keys::RELEASE_AT);
-        patch
-    }
-
-    /// The cordon, after holder and phase were lost: leftovers of the marks go too.
-    pub fn give_back_lost(node: &NodeView, created: &str, was_unschedulable: Option<bool>) -> NodePatch {
-        let mut patch = NodePatch::without_marks(node, created);
-        patch.restore(node, was_unschedulable);
-        patch
-    }
-
-    fn without_marks(node: &NodeView, created: &str) -> NodePatch {
-        let mut patch = NodePatch::of(node);
-        patch.set(keys::GIVEN_BACK, created.to_owned());
-        for key in keys::MARK_ANNOTATIONS
-            .into_iter()
-            .chain([keys::CANCEL, keys::DRAIN_PROGRESS])
-        {
-            patch.clear_if_set(node, key);
-        }
-        patch.phase = Some(None);
-        patch.change_taints(node, &[Taint::no_schedule(keys::REBOOTING)], []);
         patch
     }
 

@@ -11,15 +11,19 @@ pub const HOLDER: &str = "cordonhold.dev/holder";
 pub const PHASE: &str = "cordonhold.dev/phase";
 /// Annotation: RFC 3339, until when the webhook keeps the node cordoned.
 pub const UNTIL: &str = "cordonhold.dev/until";
-/// Annotation: the kernel boot id in which the node was cordoned.
+/// Annotation: the boot in which the node was cordoned, see [`crate::host::Boot`].
 pub const BOOT_ID: &str = "cordonhold.dev/boot-id";
 /// Annotation: `true` if someone else had cordoned the node before.
 pub const WAS_UNSCHEDULABLE: &str = "cordonhold.dev/was-unschedulable";
+/// Annotation: 128 random bits that only the agent's last write of the marks can have put there.
+pub const WRITE: &str = "cordonhold.dev/write";
+/// Annotation: how many reboot commands may have been run for this hold.
+pub const ATTEMPT: &str = "cordonhold.dev/attempt";
 /// Taint (effect `NoSchedule`): brings no pods even where the cordon was cleared.
 pub const REBOOTING: &str = "cordonhold.dev/rebooting";
 
 /// The marks that are annotations. With [`PHASE`] and [`REBOOTING`] they are all the marks there are.
-pub const MARK_ANNOTATIONS: [&str; 4] = [HOLDER, UNTIL, BOOT_ID, WAS_UNSCHEDULABLE];
+pub const MARK_ANNOTATIONS: [&str; 6] = [HOLDER, UNTIL, BOOT_ID, WAS_UNSCHEDULABLE, WRITE, ATTEMPT];
 
 /// Annotation, a person's: `<created> <reason>` ends the hold that it names.
 pub const CANCEL: &str = "cordonhold.dev/cancel";
@@ -28,7 +32,7 @@ pub const PAUSE: &str = "cordonhold.dev/pause";
 /// Annotation, a person's: the node stays cordoned on return.
 pub const KEEP_CORDONED: &str = "cordonhold.dev/keep-cordoned";
 
-/// Annotation: the `created` of the hold that was given back last, written by the very patch that did it.
+/// Annotation: `<created> <proof>` of the hold that was given back last, written by the very patch that did it.
 /// Not a mark: it holds nothing, and stays.
 pub const GIVEN_BACK: &str = "cordonhold.dev/given-back";
 
@@ -38,8 +42,15 @@ pub const RELEASE_AT: &str = "cordonhold.dev/release-at";
 /// Annotation: what the agent replaced on its Node beside the marks, as JSON, to be put back. Not a mark.
 pub const REPLACED: &str = "cordonhold.dev/replaced";
 
+/// What is the owner's alone beside the marks, while a Node carries marks: the agent obeys what it reads there.
+/// None of them makes a Node held. Without marks they are a person's too, who may end the delay of [`RELEASE_AT`].
+pub const OWNERS_ANNOTATIONS: [&str; 3] = [REPLACED, GIVEN_BACK, RELEASE_AT];
+
 /// Label, a person's: with the value `disabled` the DaemonSet puts no agent on the node.
+/// While a Node carries marks nobody else gives it that value: the hold would lose its agent. To let the agent back is anybody's.
 pub const AGENT: &str = "cordonhold.dev/agent";
+/// The value of [`AGENT`] that keeps the agent away.
+pub const DISABLED: &str = "disabled";
 /// Annotation: how far the drain has come, for people. Not a mark: nobody decides by it.
 pub const DRAIN_PROGRESS: &str = "cordonhold.dev/drain-progress";
 

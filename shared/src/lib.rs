@@ -11,6 +11,7 @@ pub mod pod;
 pub mod selector;
 
 pub mod hold;
+pub mod host;
 pub mod lock;
 
 pub mod admission;

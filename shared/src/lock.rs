@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::Reading;
-use crate::hold;
+use crate::hold::{self, Proof};
+use crate::host::Boot;
 use crate::node::{NodeView, null_is_default};
 
 /// The lock as read: who holds it.
@@ -72,8 +73,21 @@ pub struct Entry {
     /// Set by the confirm: from here on it ends for others only when the Node is gone, or when it shows neither this hold nor this boot.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sealed: bool,
+    /// The boot in which it was acquired or, later, confirmed: the kernel's id.
     #[serde(rename = "bootID", default, skip_serializing_if = "String::is_empty")]
     pub boot_id: String,
+    /// The same boot's init, see [`Boot`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub init: String,
+    /// How many reboot commands may have been run for this hold; written before the command, where no reboot reaches.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub attempts: u8,
+    /// The Node has been given back, and the entry is kept for `--lock-release-delay`.
+    #[serde(rename = "givenBack", default, skip_serializing_if = "std::ops::Not::not")]
+    pub given_back: bool,
+    /// What only the write that acquired it can have put there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write: Option<Proof>,
     /// What a newer version wrote, kept.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
@@ -97,8 +111,29 @@ impl Entry {
             ttl_nanos: OUR_TTL,
             sealed: false,
             boot_id: String::new(),
+            init: String::new(),
+            attempts: 0,
+            given_back: false,
+            write: None,
             rest: Map::new(),
         }
+    }
+
+    /// The same, acquired in this boot by this write.
+    #[must_use]
+    pub fn acquired_in(self, boot: &Boot, attempts: u8, write: Proof) -> Entry {
+        Entry {
+            boot_id: boot.id.clone(),
+            init: boot.init.clone(),
+            attempts,
+            write: Some(write),
+            ..self
+        }
+    }
+
+    /// The boot that it names, as [`Boot`] displays it. None where kured has written the list since.
+    pub fn boot(&self) -> Option<String> {
+        (!self.boot_id.is_empty()).then(|| format!("{}/{}", self.boot_id, self.init))
     }
 
     /// What names an entry.
@@ -231,22 +266,49 @@ impl Record {
         }
     }
 
-    /// The record without this entry, or `None` if it does not have it.
-    pub fn released(&self, id: &EntryId) -> Option<Record> {
-        let _ = self.entry(id)?;
-        Some(self.without(&BTreeSet::from([id.clone()])))
+    /// The entry for this node, whichever hold it stands for and whoever's it is; the manual lock is nobody's.
+    pub fn of_node(&self, node: &str) -> Option<&Entry> {
+        let mut of_node = self
+            .entries
+            .iter()
+            .filter(|entry| entry.node == node && !entry.is_by_hand());
+        let first = of_node.clone().next();
+        of_node.find(|entry| entry.is_ours()).or(first)
     }
 
-    /// The record with this entry sealed in this boot, or `None` if it does not have it.
+    /// The record without this entry and without any older one of ours for its node, or `None` if it has neither.
+    pub fn released(&self, id: &EntryId) -> Option<Record> {
+        let is_over = |entry: &Entry| entry.id() == *id || (entry.node == id.node && entry.is_ours());
+        let mut record = self.clone();
+        record.entries.retain(|entry| !is_over(entry));
+        (record != *self).then_some(record)
+    }
+
+    /// The record with this entry sealed in this boot for this attempt, or `None` if it does not have it.
     ///
     /// It always changes the object, so that whoever dropped the entry meanwhile makes the compare-and-swap fail.
-    pub fn confirmed(&self, id: &EntryId, boot_id: &str) -> Option<Record> {
+    pub fn confirmed(&self, id: &EntryId, boot: &Boot, attempts: u8) -> Option<Record> {
+        self.changed(id, |entry| {
+            entry.sealed = true;
+            entry.boot_id.clone_from(&boot.id);
+            entry.init.clone_from(&boot.init);
+            entry.attempts = attempts;
+        })
+    }
+
+    /// The record with this entry kept though its Node was given back, or `None` if it does not have it.
+    pub fn kept(&self, id: &EntryId) -> Option<Record> {
+        self.changed(id, |entry| entry.given_back = true)
+    }
+
+    fn changed(&self, id: &EntryId, change: impl Fn(&mut Entry)) -> Option<Record> {
         let _ = self.entry(id)?;
         let mut record = self.clone();
-        for entry in record.entries.iter_mut().filter(|entry| entry.id() == *id) {
-            entry.sealed = true;
-            boot_id.clone_into(&mut entry.boot_id);
-        }
+        record
+            .entries
+            .iter_mut()
+            .filter(|entry| entry.id() == *id)
+            .for_each(change);
         Some(record)
     }
 
@@ -282,6 +344,14 @@ impl Record {
         }
         Ok(record)
     }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+fn is_zero(count: &u8) -> bool {
+    *count == 0
 }
 
 fn as_owners(count: usize) -> i64 {

@@ -3,8 +3,10 @@
 //! It runs nothing; `machine` plays the power switch.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use rustix::fs::{CWD, Mode, mkfifoat};
 
 use crate::control_plane::random_id;
@@ -22,25 +24,60 @@ pub enum RebootCommand {
     Waits,
 }
 
+/// What a reboot leaves as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BootKind {
+    /// Nothing: the boot id is another one, PID 1 has started anew, `/run` is empty.
+    Ordinary,
+    /// The boot id, as on some boards, and in a container that plays a node.
+    SameBootId,
+    /// The boot id, and PID 1 started as long after the boot as before. Only `/run` is empty.
+    SameEverything,
+    /// All but userspace, as `systemctl soft-reboot` does: `/run` stays, the sentinel in it too. systemd counts one more.
+    Soft,
+}
+
 /// Emptied by a boot, like all of `/run`.
 const GO: &str = "run/go";
+/// What `systemctl is-system-running` prints.
+const SYSTEM_STATE: &str = "run/system-state";
+/// What logind says of `PreparingForShutdown`.
+const PREPARING: &str = "run/preparing-for-shutdown";
+const BOOT_ID: &str = "proc/sys/kernel/random/boot_id";
+const INIT_STAT: &str = "proc/1/stat";
+/// What only the init of a machine would remember.
+const SOFT_REBOOTS: &str = "proc/1/soft-reboots";
 
 /// The directory of one machine.
 #[derive(Debug, Clone)]
 pub struct Host {
     root: PathBuf,
+    boot_kind: Arc<Mutex<BootKind>>,
 }
 
 impl Host {
     pub(crate) fn create(root: PathBuf) -> Result<Self> {
-        let host = Self { root };
-        for directory in ["run", "var", "proc/sys/kernel/random", "dev", "sbin"] {
+        let host = Self {
+            root,
+            boot_kind: Arc::new(Mutex::new(BootKind::Ordinary)),
+        };
+        for directory in [
+            "run",
+            "var",
+            "proc/sys/kernel/random",
+            "proc/1",
+            "dev",
+            "bin",
+            "sbin",
+        ] {
             let path = host.path(directory);
             std::fs::create_dir_all(&path).with_context(|| format!("failed to create {}", path.display()))?;
         }
         // Absolute, as on real hosts; only whoever resolves it inside the root finds the right place.
         std::os::unix::fs::symlink("/run", host.path("var/run")).context("failed to link var/run")?;
         mkfifoat(CWD, host.initctl(), Mode::RUSR | Mode::WUSR).context("failed to create dev/initctl")?;
+        host.write(SOFT_REBOOTS, "0\n")?;
+        host.write_systemd()?;
         host.boot()?;
         host.set_reboot_command(RebootCommand::Reboots)?;
         Ok(host)
@@ -62,10 +99,17 @@ impl Host {
     }
 
     pub fn boot_id(&self) -> Result<String> {
-        let path = self.boot_id_path();
-        let text =
-            std::fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
-        Ok(text.trim().to_owned())
+        self.read(BOOT_ID)
+    }
+
+    /// Of the reboots from now on.
+    pub fn set_boot_kind(&self, kind: BootKind) {
+        *self.boot_kind.lock().unwrap_or_else(PoisonError::into_inner) = kind;
+    }
+
+    /// Whether logind has a shutdown that waits for those that delay it, which init does not show.
+    pub fn set_preparing_for_shutdown(&self, is_preparing: bool) -> Result<()> {
+        self.write(PREPARING, &format!("{is_preparing}\n"))
     }
 
     pub fn set_reboot_command(&self, command: RebootCommand) -> Result<()> {
@@ -93,9 +137,10 @@ impl Host {
         let root = self.root.display();
         vec![
             format!("--host-root={root}"),
-            "--host-exec=".to_owned(),
-            format!("--reboot-command=/bin/sh '{root}/sbin/reboot'"),
-            format!("--shutdown-check-command=/bin/cat '{root}/run/system-state'"),
+            // The shell reads the scripts, so that none is executed while it is written.
+            "--host-exec=/bin/sh".to_owned(),
+            format!("--reboot-command='{root}/sbin/reboot'"),
+            format!("--shutdown-check-command='{root}/bin/systemctl' is-system-running"),
         ]
     }
 
@@ -104,11 +149,64 @@ impl Host {
     }
 
     pub(crate) fn begin_shutdown(&self) -> Result<()> {
-        self.write("run/system-state", "stopping\n")
+        self.write(SYSTEM_STATE, "stopping\n")
     }
 
-    /// What a boot does: an empty tmpfs on `/run`, and a new boot id.
+    /// What a boot does: an empty tmpfs on `/run`, a new boot id, and another start of PID 1, as far as its kind goes.
     pub(crate) fn boot(&self) -> Result<()> {
+        let kind = *self.boot_kind.lock().unwrap_or_else(PoisonError::into_inner);
+        if kind == BootKind::Soft {
+            let count: u64 = self
+                .read(SOFT_REBOOTS)?
+                .parse()
+                .context("no count of soft reboots")?;
+            self.write(SOFT_REBOOTS, &format!("{}\n", count + 1))?;
+        } else {
+            self.empty_run()?;
+            self.write(SOFT_REBOOTS, "0\n")?;
+        }
+        if kind == BootKind::Ordinary {
+            self.write(BOOT_ID, &format!("{}\n", random_id()?))?;
+        }
+        if matches!(kind, BootKind::Ordinary | BootKind::SameBootId) {
+            self.start_init()?;
+        }
+        self.set_preparing_for_shutdown(false)?;
+        self.write(SYSTEM_STATE, "running\n")
+    }
+
+    /// PID 1 of this boot, with a start that no other boot has.
+    fn start_init(&self) -> Result<()> {
+        let ticks = Timestamp::now().as_millisecond();
+        let stat = format!("1 (init) S 0 1 1 0 -1 4194560 1 1 1 1 1 1 1 1 20 0 1 0 {ticks} 1 1\n");
+        self.write(INIT_STAT, &stat)
+    }
+
+    /// systemd's programs, as far as an agent asks them.
+    fn write_systemd(&self) -> Result<()> {
+        let path = |inside: &str| self.path(inside).display().to_string();
+        let systemctl = format!(
+            "case \"$1\" in\n\
+             is-system-running) cat '{}';;\n\
+             show) echo \"SoftRebootsCount=$(cat '{}')\";;\n\
+             *) echo \"not understood: $*\" >&2; exit 1;;\n\
+             esac\n",
+            path(SYSTEM_STATE),
+            path(SOFT_REBOOTS)
+        );
+        let busctl = format!(
+            "case \"$*\" in\n\
+             *PreparingForShutdown) echo \"v b $(cat '{}')\";;\n\
+             *ScheduledShutdown) echo 'v (st) \"\" 0';;\n\
+             *) echo \"not understood: $*\" >&2; exit 1;;\n\
+             esac\n",
+            path(PREPARING)
+        );
+        self.write("bin/systemctl", &systemctl)?;
+        self.write("bin/busctl", &busctl)
+    }
+
+    fn empty_run(&self) -> Result<()> {
         let run = self.path("run");
         let entries = std::fs::read_dir(&run).with_context(|| format!("failed to list {}", run.display()))?;
         for entry in entries {
@@ -122,20 +220,99 @@ impl Host {
             };
             removed.with_context(|| format!("failed to remove {}", path.display()))?;
         }
-        self.write("proc/sys/kernel/random/boot_id", &format!("{}\n", random_id()?))?;
-        self.write("run/system-state", "running\n")
-    }
-
-    fn boot_id_path(&self) -> PathBuf {
-        self.path("proc/sys/kernel/random/boot_id")
+        Ok(())
     }
 
     fn path(&self, inside: &str) -> PathBuf {
         self.root.join(inside)
     }
 
+    fn read(&self, inside: &str) -> Result<String> {
+        let path = self.path(inside);
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
+        Ok(text.trim().to_owned())
+    }
+
     fn write(&self, inside: &str, content: &str) -> Result<()> {
         let path = self.path(inside);
         std::fs::write(&path, content).with_context(|| format!("failed to write {}", path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    fn asked(host: &Host, words: &[&str]) -> String {
+        let output = Command::new("/bin/sh")
+            .arg(host.path(words[0]))
+            .args(&words[1..])
+            .output();
+        String::from_utf8(output.unwrap().stdout)
+            .unwrap()
+            .trim()
+            .to_owned()
+    }
+
+    /// Boot id, start of PID 1, count of soft reboots, and whether a file in `/run` is still there.
+    fn shown(host: &Host) -> (String, String, String, bool) {
+        let count = asked(host, &["bin/systemctl", "show", "--property=SoftRebootsCount"]);
+        let stays = host.sentinel().exists();
+        (
+            host.boot_id().unwrap(),
+            host.read(INIT_STAT).unwrap(),
+            count,
+            stays,
+        )
+    }
+
+    #[test]
+    fn a_reboot_changes_what_its_kind_says() {
+        let directory = tempfile::tempdir().unwrap();
+        let host = Host::create(directory.path().join("root")).unwrap();
+        let cases = [
+            (BootKind::Ordinary, true, true, "SoftRebootsCount=0", false),
+            (BootKind::SameBootId, false, true, "SoftRebootsCount=0", false),
+            (BootKind::Soft, false, false, "SoftRebootsCount=1", true),
+            (BootKind::Soft, false, false, "SoftRebootsCount=2", true),
+            (
+                BootKind::SameEverything,
+                false,
+                false,
+                "SoftRebootsCount=0",
+                false,
+            ),
+        ];
+        for (kind, other_id, other_start, count, stays) in cases {
+            host.request_reboot().unwrap();
+            let before = shown(&host);
+            // Within a millisecond PID 1 would seem to be the same.
+            std::thread::sleep(std::time::Duration::from_millis(2));
+            host.set_boot_kind(kind);
+            host.begin_shutdown().unwrap();
+            assert_eq!(asked(&host, &["bin/systemctl", "is-system-running"]), "stopping");
+            host.boot().unwrap();
+            assert_eq!(asked(&host, &["bin/systemctl", "is-system-running"]), "running");
+            let after = shown(&host);
+            assert_eq!(before.0 != after.0, other_id, "{kind:?}");
+            assert_eq!(before.1 != after.1, other_start, "{kind:?}");
+            assert_eq!((after.2.as_str(), after.3), (count, stays), "{kind:?}");
+        }
+        assert_eq!(
+            asked(&host, &["bin/busctl", "call", "PreparingForShutdown"]),
+            "v b false"
+        );
+        host.set_preparing_for_shutdown(true).unwrap();
+        assert_eq!(
+            asked(&host, &["bin/busctl", "call", "PreparingForShutdown"]),
+            "v b true"
+        );
+        assert_eq!(
+            asked(&host, &["bin/busctl", "call", "ScheduledShutdown"]),
+            "v (st) \"\" 0"
+        );
     }
 }

@@ -18,7 +18,7 @@ use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::task::JoinHandle;
 
 use crate::control_plane::{ControlPlane, service_account_token, set_down, wait_node_ready};
-use crate::host::{Host, RebootCommand};
+use crate::host::{BootKind, Host, RebootCommand};
 use crate::identity::{Credential, Endpoint};
 use crate::process::{CommandLine, Kennel, Process, log_tail};
 use crate::programs::{self, Program};
@@ -132,6 +132,11 @@ impl Machine {
     /// From the next run of it on.
     pub fn set_reboot_command(&self, command: RebootCommand) -> Result<()> {
         self.power.host.set_reboot_command(command)
+    }
+
+    /// Of the reboots from now on.
+    pub fn set_boot_kind(&self, kind: BootKind) {
+        self.power.host.set_boot_kind(kind);
     }
 
     /// Every reboot since this machine was made, foreign ones included; one is listed as soon as the machine goes down.

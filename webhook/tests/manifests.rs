@@ -31,7 +31,7 @@ fn comparison(text: &str) -> String {
 /// The part that tells a wish, without indentation.
 fn wish(text: &str) -> String {
     let (_, wish) = text.split_once("&& !(").expect("the exclusion of a wish");
-    let (wish, _) = wish.split_once("['true', 'false']").expect("its last word");
+    let (wish, _) = wish.split_once("cordonhold.dev/attempt").expect("its last mark");
     wish.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -39,7 +39,8 @@ fn wish(text: &str) -> String {
 fn every_mark_and_the_cancel_are_watched_by_both_configurations() {
     let marks = keys::MARK_ANNOTATIONS
         .into_iter()
-        .chain([keys::PHASE, keys::REBOOTING, keys::CANCEL]);
+        .chain(keys::OWNERS_ANNOTATIONS)
+        .chain([keys::PHASE, keys::REBOOTING, keys::CANCEL, keys::AGENT]);
     let marks: BTreeSet<String> = marks.map(str::to_owned).collect();
     let base = read("base/webhook-configuration.yaml");
     let overlay = read("components/protect-kured/sees-every-uncordon.yaml");
@@ -48,11 +49,75 @@ fn every_mark_and_the_cancel_are_watched_by_both_configurations() {
         .expect("the webhook for deletes");
     assert_eq!(quoted_keys(base), marks);
     assert_eq!(quoted_keys(&overlay), marks);
-    let hold = [keys::PHASE, keys::HOLDER, keys::UNTIL, keys::WAS_UNSCHEDULABLE].map(str::to_owned);
+    let hold = [
+        keys::PHASE,
+        keys::HOLDER,
+        keys::UNTIL,
+        keys::WAS_UNSCHEDULABLE,
+        keys::ATTEMPT,
+    ]
+    .map(str::to_owned);
     assert_eq!(quoted_keys(deletes), BTreeSet::from(hold));
     assert_eq!(wish(base), wish(deletes));
     assert_eq!(comparison(base), comparison(&overlay));
     assert!(base.contains(keys::NODE_NAME_EXTRA));
+}
+
+/// The first condition lets an agent's writes to its own Node by; the second sends all its others, whatever they change.
+#[test]
+fn found_s2_every_write_of_an_agent_to_another_node_is_sent() {
+    let agent = "'system:serviceaccount:' + 'cordonhold' + ':' + 'cordonhold-agent'";
+    let base = read("base/webhook-configuration.yaml");
+    let overlay = read("components/protect-kured/sees-every-uncordon.yaml");
+    for (name, text) in [
+        ("uncordons-a-held-node-or-touches-a-hold", base),
+        ("uncordons-or-touches-a-hold", overlay),
+    ] {
+        let (_, expression) = text
+            .split_once(&format!("name: {name}\n"))
+            .and_then(|(_, rest)| rest.split_once("expression: >-"))
+            .expect("the second condition");
+        let words: Vec<&str> = expression.split_whitespace().collect();
+        let expected = format!("request.userInfo.username == {agent} || ( oldObject.");
+        assert!(words.join(" ").starts_with(&expected), "{name}: {expression}");
+    }
+}
+
+/// Whether a Node carries marks decides about what is the owner's beside them, so every mark must be looked for.
+#[test]
+fn found_s1_s7_what_is_the_owners_beside_the_marks_is_sent_where_there_are_marks() {
+    let quoted = |keys: &[&str]| {
+        let quoted: Vec<String> = keys.iter().map(|key| format!("'{key}'")).collect();
+        format!("[{}]", quoted.join(", "))
+    };
+    let changes = |compared: &str| {
+        format!(
+            "{compared} .exists(key, object.metadata.?annotations[?key] != oldObject.metadata.?annotations[?key])"
+        )
+    };
+    let marks = [keys::MARK_ANNOTATIONS.as_slice(), &[keys::CANCEL]].concat();
+    let base = read("base/webhook-configuration.yaml");
+    let compared = comparison(
+        base.split_once("  # A held Node that is deleted")
+            .expect("both webhooks")
+            .0,
+    );
+    for part in [
+        changes(&quoted(&marks)),
+        changes(&quoted(&keys::OWNERS_ANNOTATIONS)),
+        format!(
+            "{} .exists(key, oldObject.metadata.?annotations[?key].hasValue())",
+            quoted(&keys::MARK_ANNOTATIONS)
+        ),
+        format!(
+            "( object.metadata.?labels[?'{0}'].orValue('') == '{1}' && oldObject.metadata.?labels[?'{0}'].orValue('') != '{1}' )",
+            keys::AGENT,
+            keys::DISABLED
+        ),
+        format!("oldObject.metadata.?labels[?'{}'].hasValue()", keys::PHASE),
+    ] {
+        assert!(compared.contains(&part), "{part} is missing in: {compared}");
+    }
 }
 
 #[test]

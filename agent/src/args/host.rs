@@ -1,11 +1,12 @@
 //! The host's flags: what asks for a reboot, and how it is done.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ValueEnum;
 
 use super::value::{self, Words};
-use crate::host::HostConfig;
+use crate::host::{HostConfig, is_systemctl};
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "The host")]
@@ -25,8 +26,8 @@ pub(super) struct HostArgs {
     /// Number of the signal to the host's init that reboots it, with the method `signal`; 39 is SIGRTMIN+5
     #[arg(long, env = "KURED_REBOOT_SIGNAL", value_name = "NUMBER", default_value = "39", allow_negative_numbers = true, value_parser = value::integer::<1, 64>)]
     pub(super) reboot_signal: i64,
-    /// Command that prints `stopping` while the host shuts down, `unknown` or `offline` where it cannot say, and any other word while it does not
-    #[arg(long, env = "CORDONHOLD_SHUTDOWN_CHECK_COMMAND", value_name = "COMMAND", default_value = "/bin/systemctl is-system-running", value_parser = value::command)]
+    /// Command that prints `stopping` while the host shuts down, `unknown`, `offline` or nothing where it cannot say, and any other word while it does not; the default takes the systemctl of --reboot-command, if that is one
+    #[arg(long, env = "CORDONHOLD_SHUTDOWN_CHECK_COMMAND", value_name = "COMMAND", default_value = SHUTDOWN_CHECK, value_parser = value::command)]
     pub(super) shutdown_check_command: Words,
     /// Words put before each command, to run it on the host; may be empty
     #[arg(long, env = "CORDONHOLD_HOST_EXEC", value_name = "COMMAND", default_value = "/usr/bin/nsenter -m/proc/1/ns/mnt --", value_parser = value::words)]
@@ -44,13 +45,29 @@ pub(super) enum RebootMethod {
     Signal,
 }
 
+const SHUTDOWN_CHECK: &str = "/bin/systemctl is-system-running";
+
 impl HostArgs {
-    pub(super) fn config(self) -> HostConfig {
+    /// With the time within which a shutdown that somebody else has scheduled counts as under way.
+    pub(super) fn config(self, shutdown_within: Duration) -> HostConfig {
         HostConfig {
             root: self.host_root,
             exec: self.host_exec,
+            shutdown_check: shutdown_check(self.shutdown_check_command, &self.reboot_command),
             reboot: self.reboot_command,
-            shutdown_check: self.shutdown_check_command,
+            shutdown_within,
         }
     }
+}
+
+/// On some hosts systemctl is elsewhere, and whoever names it for the reboot has named it for the check.
+fn shutdown_check(mut check: Words, reboot: &Words) -> Words {
+    let is_default = check.iter().eq(SHUTDOWN_CHECK.split(' '));
+    let systemctl = reboot
+        .first()
+        .filter(|program| is_default && is_systemctl(program));
+    if let (Some(program), Some(systemctl)) = (check.first_mut(), systemctl) {
+        systemctl.clone_into(program);
+    }
+    check
 }

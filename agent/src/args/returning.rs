@@ -27,7 +27,7 @@ pub struct ReturnConfig {
     #[arg(long, env = "KURED_POST_REBOOT_NODE_LABELS", value_name = "LABELS", value_parser = value::labels)]
     post_reboot_node_labels: Vec<Labels>,
     /// Key of a `PreferNoSchedule` taint for a node that wants a reboot and waits; empty is none
-    #[arg(long, env = "KURED_PREFER_NO_SCHEDULE_TAINT", value_name = "KEY", default_value = "", value_parser = value::unless_empty(value::key))]
+    #[arg(long, env = "KURED_PREFER_NO_SCHEDULE_TAINT", value_name = "KEY", default_value = "", value_parser = value::unless_empty(value::own_key))]
     pub prefer_no_schedule_taint: Maybe<String>,
     /// Keep cluster-autoscaler and Karpenter from removing the node while it is in a reboot
     #[arg(long, env = "CORDONHOLD_PROTECT_FROM_AUTOSCALER", value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, value_parser = value::boolean)]

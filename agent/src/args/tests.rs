@@ -354,3 +354,22 @@ fn force_without_a_limit_is_said_to_do_nothing() {
         config.warnings
     );
 }
+
+#[test]
+fn found_p12_the_default_check_takes_the_systemctl_of_the_reboot_command() {
+    let check = |words: &[&str]| config(words).host.shutdown_check.join(" ");
+    let reboot = "--reboot-command=/run/current-system/sw/bin/systemctl reboot";
+    assert_eq!(check(&[]), "/bin/systemctl is-system-running");
+    assert_eq!(
+        check(&[reboot]),
+        "/run/current-system/sw/bin/systemctl is-system-running"
+    );
+    assert_eq!(
+        check(&["--reboot-command=/sbin/reboot"]),
+        "/bin/systemctl is-system-running"
+    );
+    assert_eq!(
+        check(&[reboot, "--shutdown-check-command=/bin/state"]),
+        "/bin/state"
+    );
+}

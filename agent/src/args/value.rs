@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cordonhold_rt::duration;
+use cordonhold_shared::keys;
 use cordonhold_shared::lock::Share;
 use cordonhold_shared::selector::Selector;
 
@@ -238,6 +239,17 @@ pub(super) fn key(text: &str) -> Result<String, String> {
     }
 }
 
+/// A key for something of the operator's: those of [`keys::DOMAIN`] mean something already.
+pub(super) fn own_key(text: &str) -> Result<String, String> {
+    if text.starts_with(keys::DOMAIN) {
+        return Err(format!(
+            "{text:?} is a key of Cordonhold's own: choose one of another domain, such as example.com/{}",
+            text.trim_start_matches(keys::DOMAIN)
+        ));
+    }
+    key(text)
+}
+
 fn label_value(text: &str) -> Result<(), String> {
     if is_qualified(text) {
         Ok(())
@@ -265,7 +277,7 @@ pub(super) fn labels(text: &str) -> Result<Labels, String> {
             .split_once('=')
             .ok_or_else(|| format!("{part:?} is not a label: write it as key=value"))?;
         label_value(value)?;
-        Ok((key(key_text)?, value.to_owned()))
+        Ok((own_key(key_text)?, value.to_owned()))
     };
     parts(text)?.into_iter().map(label).collect()
 }

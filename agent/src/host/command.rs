@@ -21,7 +21,7 @@ pub(super) struct Command {
 
 /// Why a command did not do its work.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum CommandError {
+pub enum CommandError {
     #[error("the command was called off before it ran")]
     CalledOff,
     #[error("failed to run `{command}`: check that its program is on the host and that --host-exec fits it")]
@@ -36,6 +36,15 @@ pub(super) enum CommandError {
         status: ExitStatus,
         said: String,
     },
+    #[error(
+        "`{command}` gave no answer that can be used: it ended with {status}, printed {stdout:?}, and on standard error {stderr:?}"
+    )]
+    NoAnswer {
+        command: String,
+        status: ExitStatus,
+        stdout: String,
+        stderr: String,
+    },
 }
 
 /// What is kept of a command's output.
@@ -43,10 +52,42 @@ const OUTPUT_MAX: u64 = 16 * 1024;
 /// A daemon that a command leaves behind may keep its pipes open.
 const PIPE_PAUSE: Duration = Duration::from_secs(1);
 
-struct Finished {
-    status: ExitStatus,
-    stdout: String,
+/// A command that has ended, and what it printed, without the white space around it.
+#[derive(Debug)]
+pub(super) struct Ended {
+    command: String,
+    pub(super) status: ExitStatus,
+    pub(super) stdout: String,
     stderr: String,
+}
+
+impl Ended {
+    /// What it printed is none of what it was asked for.
+    pub(super) fn no_answer(self) -> CommandError {
+        CommandError::NoAnswer {
+            command: self.command,
+            status: self.status,
+            stdout: self.stdout,
+            stderr: self.stderr,
+        }
+    }
+}
+
+impl CommandError {
+    /// Whether the command can have set nothing off: it never ran, or it said itself that it failed.
+    /// One that a signal ended may have done its work: a host that goes down kills what runs on it.
+    pub(super) fn shows_failure(&self) -> bool {
+        match self {
+            CommandError::CalledOff | CommandError::Spawn { .. } => true,
+            CommandError::Failed { status, .. } => status.code().is_some(),
+            CommandError::Wait { .. } | CommandError::TooLong { .. } | CommandError::NoAnswer { .. } => false,
+        }
+    }
+
+    /// Whether its program is not there.
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(self, CommandError::Spawn { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
 }
 
 impl Command {
@@ -54,21 +95,19 @@ impl Command {
         Command { words }
     }
 
-    /// What it prints on standard output, whatever its exit code says. It is killed when the bound is over.
-    pub(super) async fn output(&self, bound: Duration) -> Result<String, CommandError> {
+    /// What it prints, whatever its exit code says. It is killed when the bound is over.
+    pub(super) async fn output(&self, bound: Duration) -> Result<Ended, CommandError> {
         let child = self.spawn(true)?;
-        match timeout(bound, self.finish(child)).await {
-            Ok(finished) => {
-                let finished = finished?;
-                let (stdout, stderr) = (&finished.stdout, &finished.stderr);
-                debug!(event = "host_output", command = %self, status = %finished.status, stdout, stderr, "a command ended");
-                Ok(finished.stdout)
-            }
-            Err(_) => Err(CommandError::TooLong {
+        let Ok(ended) = timeout(bound, self.finish(child)).await else {
+            return Err(CommandError::TooLong {
                 command: self.to_string(),
                 bound,
-            }),
-        }
+            });
+        };
+        let ended = ended?;
+        let (stdout, stderr) = (&ended.stdout, &ended.stderr);
+        debug!(event = "host_output", command = %self, status = %ended.status, stdout, stderr, "a command ended");
+        Ok(ended)
     }
 
     /// Starts it unless `is_too_late`, which is asked last. Still running when the bound is over, it is left alone and counts as done.
@@ -132,7 +171,7 @@ impl Command {
             })
     }
 
-    async fn finish(&self, mut child: Child) -> Result<Finished, CommandError> {
+    async fn finish(&self, mut child: Child) -> Result<Ended, CommandError> {
         let stdout = tokio::spawn(read(child.stdout.take()));
         let stderr = tokio::spawn(read(child.stderr.take()));
         let status = child.wait().await.map_err(|source| CommandError::Wait {
@@ -140,12 +179,12 @@ impl Command {
             source,
         })?;
         let (stdout, stderr) = tokio::join!(timeout(PIPE_PAUSE, stdout), timeout(PIPE_PAUSE, stderr));
-        let finished = Finished {
+        Ok(Ended {
+            command: self.to_string(),
             status,
             stdout: text(stdout),
             stderr: text(stderr),
-        };
-        Ok(finished)
+        })
     }
 }
 

@@ -1,12 +1,9 @@
 //! The sentinel file: what says that the host wants a reboot.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
-
-use super::{HostError, LOOK_BOUND, Root};
+use super::HostError;
+use super::root::{Files, Root};
 
 /// A path whose presence asks for a reboot. It is meant in the host's root.
 ///
@@ -14,25 +11,19 @@ use super::{HostError, LOOK_BOUND, Root};
 /// So a path whose directory the host does not have is looked for where the agent itself would find it.
 #[derive(Clone, Debug)]
 pub struct Sentinel {
-    root: Arc<Root>,
+    files: Files,
     path: PathBuf,
-    /// One look at a time: a mount that hangs holds one thread, not one for each look.
-    looking: Arc<Semaphore>,
 }
 
 impl Sentinel {
-    pub(super) fn new(root: Arc<Root>, path: PathBuf) -> Sentinel {
-        Sentinel {
-            root,
-            path,
-            looking: Arc::new(Semaphore::new(1)),
-        }
+    pub(super) fn new(files: Files, path: PathBuf) -> Sentinel {
+        Sentinel { files, path }
     }
 
     /// For tests: without a host that was taken.
     #[cfg(test)]
     pub(crate) fn in_root(root: &Path, path: PathBuf) -> Result<Sentinel, HostError> {
-        Ok(Sentinel::new(Arc::new(Root::open(root)?), path))
+        Ok(Sentinel::new(Files::new(Root::open(root)?), path))
     }
 
     pub fn path(&self) -> &Path {
@@ -41,30 +32,12 @@ impl Sentinel {
 
     /// Whether it is there, as a regular file; kured takes anything of this name.
     pub async fn is_present(&self) -> Result<bool, HostError> {
-        self.look(Root::has_sentinel).await
+        self.files.look(&self.path, Root::has_sentinel).await
     }
 
     /// Whether its directory is anywhere; without one it can never be there.
     pub async fn has_place(&self) -> Result<bool, HostError> {
-        self.look(Root::has_place).await
-    }
-
-    async fn look(&self, look: fn(&Root, &Path) -> Result<bool, HostError>) -> Result<bool, HostError> {
-        let (root, path) = (Arc::clone(&self.root), self.path.clone());
-        let bounded = timeout(LOOK_BOUND, async {
-            let looking = Arc::clone(&self.looking).acquire_owned().await;
-            let task = tokio::task::spawn_blocking(move || {
-                let _looking = looking;
-                look(&root, &path)
-            });
-            task.await
-        });
-        match bounded.await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) | Err(_) => Err(HostError::Hangs {
-                path: self.path.clone(),
-            }),
-        }
+        self.files.look(&self.path, Root::has_place).await
     }
 }
 

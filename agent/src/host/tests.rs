@@ -2,27 +2,64 @@
 
 use std::os::unix::fs::symlink;
 
+use cordonhold_shared::hold::{Phase, Proof};
+use cordonhold_shared::host::Told;
+use tokio::time::timeout;
+
 use super::*;
 
 struct Fixture {
     directory: tempfile::TempDir,
 }
 
+const RECORD: &str = "run/cordonhold-agent.record";
+/// Longer than any test.
+const LONG: Duration = Duration::from_hours(1);
+
 impl Fixture {
     /// A root as a host has it: `var/run` is an absolute symlink to `/run`.
     fn new() -> Fixture {
         let directory = tempfile::tempdir().unwrap();
-        for path in ["run", "var", "proc/sys/kernel/random"] {
+        for path in ["run", "var", "bin", "proc/sys/kernel/random", "proc/1"] {
             std::fs::create_dir_all(directory.path().join(path)).unwrap();
         }
         symlink("/run", directory.path().join("var/run")).unwrap();
         let fixture = Fixture { directory };
-        fixture.write("proc/sys/kernel/random/boot_id", "boot-1\n");
+        fixture.boot("boot-1", 12);
         fixture
     }
 
+    /// With systemd's programs as scripts: `systemctl` answers as these lines of `case "$1"` say, `busctl` as those of the property.
+    fn with_systemd(systemctl: &str, busctl: &str) -> Fixture {
+        let fixture = Fixture::new();
+        fixture.answers("bin/systemctl", "$1", systemctl);
+        fixture.answers("bin/busctl", "$9", busctl);
+        fixture
+    }
+
+    fn answers(&self, program: &str, asked: &str, cases: &str) {
+        let otherwise = "*) echo not understood >&2; exit 9;;";
+        let script = format!("case \"{asked}\" in\n{cases}\n{otherwise}\nesac\n");
+        self.write(program, &script);
+    }
+
+    fn boot(&self, id: &str, ticks: u64) {
+        self.write("proc/sys/kernel/random/boot_id", &format!("{id}\n"));
+        let stat =
+            format!("1 (a) init) S 0 1 1 0 -1 4194560 5 6 7 8 9 10 11 12 20 0 1 0 {ticks} 36278272 2407\n");
+        self.write("proc/1/stat", &stat);
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.directory.path().join(path)
+    }
+
     fn write(&self, path: &str, text: &str) {
-        std::fs::write(self.directory.path().join(path), text).unwrap();
+        std::fs::write(self.path(path), text).unwrap();
+    }
+
+    fn read(&self, path: &str) -> String {
+        std::fs::read_to_string(self.path(path)).unwrap()
     }
 
     fn config(&self, shell: &str) -> HostConfig {
@@ -32,13 +69,57 @@ impl Fixture {
             exec: Vec::new(),
             reboot: words.clone(),
             shutdown_check: words,
+            shutdown_within: Duration::from_mins(30),
         }
     }
 
     async fn host(&self, shell: &str) -> Host {
         Host::take(self.config(shell)).await.unwrap()
     }
+
+    /// Whose commands are the scripts of [`Fixture::with_systemd`]; the shell reads them, so that none is executed while it is written.
+    async fn systemd_host(&self) -> Host {
+        let systemctl = self.path("bin/systemctl").display().to_string();
+        let mut config = self.config("");
+        config.exec = vec!["/bin/sh".to_owned()];
+        config.shutdown_check = vec![systemctl.clone(), "is-system-running".to_owned()];
+        config.reboot = vec![systemctl, "reboot".to_owned()];
+        Host::take(config).await.unwrap()
+    }
+
+    fn file(&self, path: &str) -> HostFile {
+        serde_json::from_str(&self.read(path)).unwrap()
+    }
 }
+
+fn record(holder: &str) -> HostRecord {
+    HostRecord {
+        holder: holder.to_owned(),
+        write: Proof::new(7),
+        before: Some(Proof::new(6)),
+        phase: Some(Phase::Sealed),
+        was_unschedulable: Some(false),
+        attempts: 1,
+        boot: Some("boot-1/12".to_owned()),
+    }
+}
+
+fn later() -> Instant {
+    Instant::now() + LONG
+}
+
+fn why(shutdown: &Shutdown) -> &str {
+    match shutdown {
+        Shutdown::Unknown(why) => why,
+        known => panic!("{known:?}"),
+    }
+}
+
+/// `systemctl` of a host that runs.
+const RUNS: &str = "is-system-running) echo running;; show) echo SoftRebootsCount=0;; reboot) ;;";
+/// `busctl` of a logind that holds nothing back.
+const NOTHING_HELD: &str =
+    "PreparingForShutdown) echo 'v b false';; ScheduledShutdown) echo 'v (st) \"\" 0';;";
 
 #[tokio::test]
 async fn an_absolute_symlink_is_resolved_inside_the_root() {
@@ -83,40 +164,305 @@ async fn what_the_host_says_of_a_shutdown_is_understood() {
         ("echo running", Shutdown::No),
         ("echo degraded; exit 1", Shutdown::No),
         ("echo stopping; exit 1", Shutdown::UnderWay),
-        (
-            "echo unknown; exit 1",
-            Shutdown::Unknown("/bin/sh -c echo unknown; exit 1 printed \"unknown\"".to_owned()),
-        ),
-        (
-            "echo offline; exit 1",
-            Shutdown::Unknown("/bin/sh -c echo offline; exit 1 printed \"offline\"".to_owned()),
-        ),
     ];
-    for (shell, expected) in cases {
-        let state = fixture.host(shell).await.ask().await;
-        assert_eq!(
-            state,
-            HostState {
-                boot_id: "boot-1".to_owned(),
-                shutdown: expected,
-                told_for: None,
+    for (shell, shutdown) in cases {
+        let expected = HostState {
+            boot: Boot {
+                id: "boot-1".to_owned(),
+                init: "12".to_owned(),
             },
-            "{shell}"
-        );
+            shutdown,
+            record: None,
+            told: None,
+        };
+        assert_eq!(fixture.host(shell).await.ask().await, expected, "{shell}");
     }
-    let silent = fixture.host("true").await.ask().await;
-    assert!(matches!(silent.shutdown, Shutdown::Unknown(_)), "{silent:?}");
+    for shell in ["echo unknown; exit 1", "echo offline; exit 1", "true"] {
+        let state = fixture.host(shell).await.ask().await;
+        assert!(why(&state.shutdown).contains(shell), "{state:?}");
+    }
 }
 
 #[tokio::test]
-async fn a_host_without_boot_id_is_unknown() {
+async fn found_p1_a_host_that_does_not_say_which_boot_it_is_cannot_be_asked() {
+    let cases = [
+        ("proc/sys/kernel/random/boot_id", Some("\n")),
+        ("proc/sys/kernel/random/boot_id", None),
+        ("proc/1/stat", Some("\n")),
+        ("proc/1/stat", Some("1 (init) S 0 1")),
+        ("proc/1/stat", None),
+    ];
+    for (path, text) in cases {
+        let fixture = Fixture::new();
+        match text {
+            Some(text) => fixture.write(path, text),
+            None => std::fs::remove_file(fixture.path(path)).unwrap(),
+        }
+        let state = fixture.host("echo running").await.ask().await;
+        assert!(why(&state.shutdown).contains(path), "{state:?}");
+    }
+}
+
+#[tokio::test]
+async fn found_p1_pid_1_that_started_anew_is_another_boot_under_the_same_boot_id() {
     let fixture = Fixture::new();
-    fixture.write("proc/sys/kernel/random/boot_id", "\n");
-    let state = fixture.host("echo running").await.ask().await;
-    assert!(
-        matches!(&state.shutdown, Shutdown::Unknown(why) if why.contains("boot_id")),
-        "{state:?}"
+    let host = fixture.host("echo running").await;
+    assert_eq!(
+        host.reboot(&record("uid/then"), LONG, Some(later())).await,
+        Ok(())
     );
+    let before = host.ask().await;
+    assert_eq!(before.told, Some(Told::Waiting));
+
+    fixture.boot("boot-1", 13);
+    let state = host.ask().await;
+    assert_eq!(state.boot.id, before.boot.id);
+    assert!(state.boot.is_after(&before.boot.to_string()).is_some());
+    assert_eq!(state.told, None);
+    assert_eq!(state.record, Some(record("uid/then")));
+}
+
+#[tokio::test]
+async fn found_p2_a_soft_reboot_is_another_boot_and_leaves_the_record_without_its_word() {
+    let fixture = Fixture::with_systemd(RUNS, NOTHING_HELD);
+    let host = fixture.systemd_host().await;
+    assert_eq!(
+        host.reboot(&record("uid/then"), LONG, Some(later())).await,
+        Ok(())
+    );
+    let before = host.ask().await;
+    assert_eq!(before.boot.init, "12.0");
+    assert_eq!(before.told, Some(Told::Waiting));
+    drop(host);
+
+    let counted = RUNS.replace("SoftRebootsCount=0", "SoftRebootsCount=1");
+    fixture.answers("bin/systemctl", "$1", &counted);
+    let state = fixture.systemd_host().await.ask().await;
+    assert_eq!(state.boot.init, "12.1");
+    assert!(state.boot.is_after(&before.boot.to_string()).is_some());
+    assert_eq!(
+        (state.shutdown, state.told, state.record),
+        (Shutdown::No, None, Some(record("uid/then")))
+    );
+}
+
+#[tokio::test]
+async fn found_p2_a_systemd_that_counts_nothing_has_counted_none() {
+    for answer in ["true", "echo SoftRebootsCount=", "echo '[no data]'"] {
+        let systemctl = RUNS.replace("echo SoftRebootsCount=0", answer);
+        let state = Fixture::with_systemd(&systemctl, NOTHING_HELD)
+            .systemd_host()
+            .await
+            .ask()
+            .await;
+        assert_eq!(state.boot.init, "12.0", "{answer}");
+        assert_eq!(state.shutdown, Shutdown::No, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn found_p2_a_count_that_cannot_be_had_never_looks_like_another_boot() {
+    let fails = RUNS.replace("echo SoftRebootsCount=0", "echo no bus >&2; exit 4");
+    let fixture = Fixture::with_systemd(&fails, NOTHING_HELD);
+    let host = fixture.systemd_host().await;
+    let state = host.ask().await;
+    let said = why(&state.shutdown);
+    assert!(
+        said.contains("show --property=SoftRebootsCount") && said.contains("no bus") && said.contains('4'),
+        "{said}"
+    );
+    let unwritten = host.write_record(&record("uid/then")).await;
+    assert!(matches!(unwritten, Err(HostError::Command(_))), "{unwritten:?}");
+
+    // One process asks until it has the count, and never again.
+    fixture.answers("bin/systemctl", "$1", &RUNS.replace("Count=0", "Count=3"));
+    assert_eq!(host.ask().await.boot.init, "12.3");
+    fixture.answers("bin/systemctl", "$1", &fails);
+    let state = host.ask().await;
+    assert_eq!((state.boot.init.as_str(), state.shutdown), ("12.3", Shutdown::No));
+}
+
+#[tokio::test]
+async fn found_s3_a_shutdown_that_logind_holds_back_is_under_way() {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let soon = (now + Duration::from_mins(29)).as_micros();
+    let next_week = (now + Duration::from_hours(7 * 24)).as_micros();
+    let cases = [
+        (NOTHING_HELD.to_owned(), Shutdown::No),
+        (NOTHING_HELD.replace("v b false", "v b true"), Shutdown::UnderWay),
+        (
+            NOTHING_HELD.replace("\"\" 0", &format!("\"reboot\" {soon}")),
+            Shutdown::UnderWay,
+        ),
+        (
+            NOTHING_HELD.replace("\"\" 0", &format!("\"reboot\" {next_week}")),
+            Shutdown::No,
+        ),
+        // No logind, or no D-Bus: it says nothing.
+        (
+            "*) echo 'Call failed: Name \"org.freedesktop.login1\" does not exist' >&2; exit 1;;".to_owned(),
+            Shutdown::No,
+        ),
+    ];
+    for (busctl, expected) in cases {
+        let fixture = Fixture::with_systemd(RUNS, &busctl);
+        let state = fixture.systemd_host().await.ask().await;
+        assert_eq!(state.shutdown, expected, "{busctl}");
+    }
+    let garbled = Fixture::with_systemd(RUNS, &NOTHING_HELD.replace("v b false", "maybe"));
+    let state = garbled.systemd_host().await.ask().await;
+    assert!(why(&state.shutdown).contains("\"maybe\""), "{state:?}");
+    // What one of them knows is worth more than what another does not.
+    garbled.answers("bin/systemctl", "$1", &RUNS.replace("running;;", "stopping;;"));
+    let state = garbled.systemd_host().await.ask().await;
+    assert_eq!(state.shutdown, Shutdown::UnderWay);
+
+    let without = Fixture::with_systemd(RUNS, NOTHING_HELD);
+    std::fs::remove_file(without.path("bin/busctl")).unwrap();
+    assert_eq!(without.systemd_host().await.ask().await.shutdown, Shutdown::No);
+}
+
+#[tokio::test]
+async fn found_s3_a_logind_that_does_not_answer_in_time_is_unknown() {
+    let busctl = NOTHING_HELD.replace("echo 'v b false'", "exec sleep 60");
+    let fixture = Fixture::with_systemd(RUNS, &busctl);
+    let state = fixture.systemd_host().await.ask().await;
+    assert!(why(&state.shutdown).contains("PreparingForShutdown"), "{state:?}");
+}
+
+#[tokio::test]
+async fn found_s3_the_word_of_a_reboot_counts_until_its_deadline_on_the_boot_clock() {
+    let fixture = Fixture::new();
+    let now = boot_clock().as_secs();
+    let host = fixture.host("echo running").await;
+    assert_eq!(host.ask().await.told, None);
+    for holder in ["uid/first", "uid/second"] {
+        assert_eq!(host.reboot(&record(holder), LONG, Some(later())).await, Ok(()));
+        let state = host.ask().await;
+        assert_eq!(
+            (state.record, state.told),
+            (Some(record(holder)), Some(Told::Waiting))
+        );
+    }
+    let mut file = fixture.file(RECORD);
+    let until = file.told_until.unwrap();
+    assert!((now + 3600..now + 3660).contains(&until), "{until} after {now}");
+
+    file.told_until = Some(now);
+    fixture.write(RECORD, &serde_json::to_string(&file).unwrap());
+    let state = host.ask().await;
+    assert_eq!(
+        (state.record, state.told),
+        (Some(record("uid/second")), Some(Told::Over))
+    );
+    fixture.boot("boot-2", 12);
+    let state = host.ask().await;
+    assert_eq!((state.record, state.told), (Some(record("uid/second")), None));
+}
+
+#[tokio::test]
+async fn found_s3_a_command_that_was_seen_to_fail_leaves_no_word() {
+    let fixture = Fixture::new();
+    let cases = [
+        ("exit 3", Some(later()), false, None),
+        ("true", None, false, None),
+        ("true", Some(later()), true, Some(Told::Waiting)),
+        // Whoever kills it may be the shutdown that it began.
+        ("kill -TERM $$", Some(later()), false, Some(Told::Waiting)),
+    ];
+    for (shell, deadline, is_accepted, told) in cases {
+        let host = fixture.host(&format!("echo running; {shell}")).await;
+        let outcome = host.reboot(&record("uid/then"), LONG, deadline).await;
+        assert_eq!(outcome.is_ok(), is_accepted, "{shell} {deadline:?}");
+        let state = host.ask().await;
+        assert_eq!(state.told, told, "{shell} {deadline:?}");
+        assert_eq!(state.record, Some(record("uid/then")), "{shell} {deadline:?}");
+    }
+    let mut config = fixture.config("echo running");
+    config.reboot = vec!["/nowhere/reboot".to_owned()];
+    let host = Host::take(config).await.unwrap();
+    assert!(
+        host.reboot(&record("uid/then"), LONG, Some(later()))
+            .await
+            .is_err()
+    );
+    assert_eq!(host.ask().await.told, None);
+}
+
+#[tokio::test]
+async fn found_s3_a_record_that_cannot_be_read_may_be_of_a_reboot() {
+    let fixture = Fixture::new();
+    let host = fixture.host("echo running").await;
+    host.write_record(&record("uid/then")).await.unwrap();
+    let whole = fixture.read(RECORD);
+    for garbled in ["", "\n", "uid/then\nboot-1\n", "{}", &whole[..whole.len() / 2]] {
+        fixture.write(RECORD, garbled);
+        let state = host.ask().await;
+        let said = why(&state.shutdown);
+        assert!(
+            said.contains("/run/cordonhold-agent.record") && said.contains("remove it"),
+            "{said}"
+        );
+        assert_eq!((state.record, state.told), (None, None), "{garbled}");
+    }
+    std::fs::remove_file(fixture.path(RECORD)).unwrap();
+    std::fs::create_dir(fixture.path(RECORD)).unwrap();
+    assert!(why(&host.ask().await.shutdown).contains("remove it"));
+}
+
+#[tokio::test]
+async fn the_record_is_replaced_in_one_step_and_inside_the_root() {
+    let fixture = Fixture::new();
+    std::fs::remove_dir_all(fixture.path("run")).unwrap();
+    std::fs::create_dir(fixture.path("tmpfs")).unwrap();
+    symlink("/tmpfs", fixture.path("run")).unwrap();
+    let host = fixture.host("echo running").await;
+    for holder in ["uid/first", "uid/second"] {
+        host.write_record(&record(holder)).await.unwrap();
+        // Whoever has the old file open reads it to its end.
+        let name = format!("tmpfs/{}", holder.replace('/', "-"));
+        std::fs::hard_link(fixture.path("tmpfs/cordonhold-agent.record"), fixture.path(&name)).unwrap();
+        let file = fixture.file("tmpfs/cordonhold-agent.record");
+        assert_eq!(file.record, record(holder));
+        assert_eq!((file.written_in.as_str(), file.told_until), ("boot-1/12", None));
+    }
+    assert_eq!(fixture.file("tmpfs/uid-first").record, record("uid/first"));
+    let names = std::fs::read_dir(fixture.path("tmpfs")).unwrap();
+    let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(
+        names,
+        [
+            "cordonhold-agent.lock",
+            "cordonhold-agent.record",
+            "uid-first",
+            "uid-second"
+        ]
+    );
+    // An agent that ended while it wrote leaves the old record.
+    fixture.write("tmpfs/cordonhold-agent.record.new", "{\"rec");
+    assert_eq!(host.ask().await.record, Some(record("uid/second")));
+    host.write_record(&record("uid/third")).await.unwrap();
+    assert_eq!(host.ask().await.record, Some(record("uid/third")));
+}
+
+#[tokio::test]
+async fn found_p12_a_check_that_cannot_work_says_what_ran_how_it_ended_and_why() {
+    for (printed, shown) in [("", "\"\""), ("echo unknown;", "\"unknown\"")] {
+        let check = format!("{printed} echo failed to execute systemctl >&2; exit 127");
+        let systemctl = RUNS.replace("echo running", &check);
+        let fixture = Fixture::with_systemd(&systemctl, NOTHING_HELD);
+        let state = fixture.systemd_host().await.ask().await;
+        let said = why(&state.shutdown);
+        for part in [
+            "bin/systemctl is-system-running",
+            "exit status: 127",
+            shown,
+            "failed to execute systemctl",
+        ] {
+            assert!(said.contains(part), "{part} in {said}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -136,12 +482,14 @@ async fn a_reboot_command_runs_before_its_deadline_only() {
     let witness = fixture.directory.path().join("witness");
     let host = fixture.host(&format!("touch {}", witness.display())).await;
     for over in [None, Some(Instant::now())] {
-        assert_eq!(host.reboot("uid/then", over).await, Err(RebootFailure::Expired));
+        assert_eq!(
+            host.reboot(&record("uid/then"), LONG, over).await,
+            Err(RebootFailure::Expired)
+        );
         assert!(!witness.exists());
     }
     assert_eq!(
-        host.reboot("uid/then", Some(Instant::now() + Duration::from_secs(5)))
-            .await,
+        host.reboot(&record("uid/then"), LONG, Some(later())).await,
         Ok(())
     );
     assert!(witness.exists());
@@ -150,11 +498,10 @@ async fn a_reboot_command_runs_before_its_deadline_only() {
 #[tokio::test]
 async fn a_reboot_command_that_fails_says_why() {
     let fixture = Fixture::new();
-    let later = Some(Instant::now() + Duration::from_secs(5));
     let failed = fixture
         .host("echo no power >&2; exit 3")
         .await
-        .reboot("uid/then", later)
+        .reboot(&record("uid/then"), LONG, Some(later()))
         .await;
     assert!(
         matches!(&failed, Err(RebootFailure::Failed(why)) if why.contains("no power") && why.contains('3')),
@@ -162,7 +509,11 @@ async fn a_reboot_command_that_fails_says_why() {
     );
     let mut config = fixture.config("true");
     config.reboot = vec!["/nowhere/reboot".to_owned()];
-    let missing = Host::take(config).await.unwrap().reboot("uid/then", later).await;
+    let missing = Host::take(config)
+        .await
+        .unwrap()
+        .reboot(&record("uid/then"), LONG, Some(later()))
+        .await;
     assert!(
         matches!(&missing, Err(RebootFailure::Failed(why)) if why.contains("/nowhere/reboot")),
         "{missing:?}"
@@ -170,33 +521,14 @@ async fn a_reboot_command_that_fails_says_why() {
 }
 
 #[tokio::test]
-async fn a_host_that_was_told_to_reboot_says_so_in_this_boot_and_not_in_the_next() {
-    let fixture = Fixture::new();
-    let later = Some(Instant::now() + Duration::from_secs(5));
-    let host = fixture.host("echo running").await;
-    assert_eq!(host.ask().await.told_for, None);
-    for holder in ["uid/first", "uid/second"] {
-        assert_eq!(host.reboot(holder, later).await, Ok(()));
-        assert_eq!(host.ask().await.told_for.as_deref(), Some(holder));
-    }
-    fixture.write("proc/sys/kernel/random/boot_id", "boot-2\n");
-    assert_eq!(host.ask().await.told_for, None);
-    // Begun and not finished: the command never ran.
-    fixture.write("run/cordonhold-agent.reboot", "");
-    assert_eq!(host.ask().await.told_for, None);
-}
-
-#[tokio::test]
 async fn without_word_on_the_host_there_is_no_reboot() {
     let fixture = Fixture::new();
     let witness = fixture.directory.path().join("witness");
     let host = fixture.host(&format!("touch {}", witness.display())).await;
-    std::fs::create_dir(fixture.directory.path().join("run/cordonhold-agent.reboot")).unwrap();
-    let failed = host
-        .reboot("uid/then", Some(Instant::now() + Duration::from_secs(5)))
-        .await;
+    std::fs::create_dir(fixture.directory.path().join("run/cordonhold-agent.record")).unwrap();
+    let failed = host.reboot(&record("uid/then"), LONG, Some(later())).await;
     assert!(
-        matches!(&failed, Err(RebootFailure::Failed(why)) if why.contains("cordonhold-agent.reboot")),
+        matches!(&failed, Err(RebootFailure::Failed(why)) if why.contains("cordonhold-agent.record")),
         "{failed:?}"
     );
     assert!(!witness.exists());
@@ -252,8 +584,9 @@ async fn a_reboot_command_is_waited_for_though_its_caller_is_gone() {
             sleep(Duration::from_millis(10)).await;
         }
     };
+    let record = record("uid/created");
     tokio::select! {
-        ended = host.reboot("uid/created", Some(Instant::now() + Duration::from_hours(1))) => panic!("{ended:?}"),
+        ended = host.reboot(&record, LONG, Some(later())) => panic!("{ended:?}"),
         () = begun => {}
     }
     assert_eq!(host.commands_running(), 1);

@@ -44,12 +44,14 @@ impl Line {
             Report::HostTold(holder) => Line {
                 event: "host_told",
                 level: Level::Warning,
-                text: "an agent of this boot told the host to reboot for this hold: waiting until its shutdown shows",
+                text: "an agent of this boot told the host to reboot for this hold: waiting until it goes down, or its time is over",
                 why: Some(holder.clone()),
                 ..Line::default()
             },
             Report::Foreign(_)
             | Report::Resumed(_)
+            | Report::Unproven
+            | Report::Booted(_)
             | Report::Paused(_)
             | Report::Wished(_)
             | Report::Locked
@@ -110,7 +112,19 @@ impl Line {
             },
             Report::Resumed(hold) => Line {
                 phase: Some(hold.phase.as_str()),
-                ..info("resumed", "going on from the marks on the Node")
+                ..info("resumed", "going on from where the agent before was")
+            },
+            Report::Unproven => Line {
+                notice: Some("HoldUnproven"),
+                ..warning(
+                    "unproven",
+                    "neither the host nor the lock knows the hold on the Node: where the host has not booted, \
+                     the marks go and the cordon stays; else the cordon is given back as the marks say",
+                )
+            },
+            Report::Booted(evidence) => Line {
+                by: Some(evidence.as_str().to_owned()),
+                ..info("booted", "the host has booted since its node was cordoned")
             },
             Report::Paused(word) => Line {
                 why: Some(word.clone()),
@@ -127,7 +141,7 @@ impl Line {
                 notice: Some("RebootRefused"),
                 ..warning(
                     "refused",
-                    "the API server refuses this again and again: the reboot waits for it",
+                    "this is refused again and again, and the reboot waits for it",
                 )
             },
             Report::Retrying { what, why } => Line {
@@ -340,6 +354,7 @@ impl Line {
             Reason::TooManyRedrains(by) => disturbed("too_many_redrains", by),
             Reason::HoldLost => because("hold_lost", None),
             Reason::EntryLost => because("entry_lost", None),
+            Reason::Unproven => because("unproven", None),
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Not here: whether it may.
 
+use crate::hold;
 use crate::keys;
 use crate::node::NodeView;
 
@@ -14,8 +15,9 @@ use crate::node::NodeView;
 pub struct Change {
     /// `spec.unschedulable` goes from true to false.
     pub uncordons: bool,
-    /// The other way round: nobody's business, unless the agent of another node does it.
+    /// The other way round: no rule rests on it, but the audit trail tells it.
     pub cordons: bool,
+    /// Marks that are annotations, the phase; and on a Node that carries marks what else is its owner's, see `guarded`.
     pub annotations_or_phase: bool,
     pub taint: bool,
     /// A mark is added or gets another value, rather than removed.
@@ -25,12 +27,7 @@ pub struct Change {
 
 impl Change {
     pub fn between(old: &NodeView, new: &NodeView) -> Change {
-        let marks = || {
-            let annotations = keys::MARK_ANNOTATIONS.map(|key| (old.annotation(key), new.annotation(key)));
-            annotations
-                .into_iter()
-                .chain([(old.label(keys::PHASE), new.label(keys::PHASE))])
-        };
+        let marks = || guarded(old, new);
         let taint = (old.is_tainted(keys::REBOOTING), new.is_tainted(keys::REBOOTING));
         Change {
             uncordons: old.spec.unschedulable && !new.spec.unschedulable,
@@ -51,11 +48,35 @@ impl Change {
     }
 }
 
-/// Whether the Node carries any mark at all.
-pub(super) fn has_marks(node: &NodeView) -> bool {
-    node.label(keys::PHASE).is_some()
-        || node.is_tainted(keys::REBOOTING)
-        || keys::MARK_ANNOTATIONS
-            .iter()
-            .any(|key| node.annotation(key).is_some())
+/// Before and after: every mark but the taint, and with any mark on the Node what the agent obeys beside them.
+///
+/// The label is among those where it becomes `disabled`: the DaemonSet takes the agent away that is to end the hold.
+fn guarded<'a>(
+    old: &'a NodeView,
+    new: &'a NodeView,
+) -> impl Iterator<Item = (Option<&'a str>, Option<&'a str>)> {
+    let beside = hold::has_marks(old)
+        .then_some(keys::OWNERS_ANNOTATIONS)
+        .into_iter()
+        .flatten();
+    let annotations = keys::MARK_ANNOTATIONS.into_iter().chain(beside);
+    // Whoever lets the agent come back is not kept from it.
+    let takes_agent = hold::has_marks(old) && takes_agent(old, new);
+    let agent = takes_agent.then(|| (old.label(keys::AGENT), new.label(keys::AGENT)));
+    annotations
+        .map(|key| (old.annotation(key), new.annotation(key)))
+        .chain([(old.label(keys::PHASE), new.label(keys::PHASE))])
+        .chain(agent)
+}
+
+/// Whether an update makes the DaemonSet take the agent off the node.
+fn takes_agent(old: &NodeView, new: &NodeView) -> bool {
+    let is_disabled = |node: &NodeView| node.label(keys::AGENT) == Some(keys::DISABLED);
+    !is_disabled(old) && is_disabled(new)
+}
+
+/// Whether the label that says whether an agent runs there is all that an update changes of what is guarded.
+pub(super) fn is_of_agent_label_alone(old: &NodeView, new: &NodeView) -> bool {
+    let is_changed = |(old, new): &(Option<&str>, Option<&str>)| old != new;
+    takes_agent(old, new) && guarded(old, new).filter(is_changed).count() == 1
 }

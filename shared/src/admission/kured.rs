@@ -76,7 +76,7 @@ impl KuredLock {
         let readings = self.annotations.iter().map(|key| read(locks, key));
         // Where our lock is kured's annotation, our own entries are there too: what they hold the Node itself shows.
         let surely = now.checked_sub(SKEW).unwrap_or(now);
-        let names_node = |entry: &Entry| entry.node == node && !entry.is_ours() && !entry.has_expired(surely);
+        let names_node = |entry: &Entry| is_kureds(entry, node) && !entry.has_expired(surely);
         let reasons = readings.filter_map(|reading| match reading {
             Reading::Absent => None,
             Reading::Malformed(_) => Some(Reason::LockUnreadable),
@@ -84,6 +84,13 @@ impl KuredLock {
         });
         // A lock that names the node says more than one that cannot be read.
         reasons.min()
+    }
+
+    /// Whether an entry of kured's names this node, be it over or not.
+    fn names(&self, locks: &Locks, node: &str) -> bool {
+        let readings = self.annotations.iter().map(|key| read(locks, key));
+        let mut records = readings.filter_map(Reading::present);
+        records.any(|record| record.entries.iter().any(|entry| is_kureds(entry, node)))
     }
 }
 
@@ -115,7 +122,12 @@ impl Judgement<'_> {
         match &self.facts.kured_lock {
             Known::Unasked => Err(Fact::KuredLock),
             Known::Failed(_) => Ok(Reason::LookupFailed),
-            Known::Is(locks) => Ok(lock.holds(locks, node.name(), self.now).unwrap_or(free)),
+            Known::Is(locks) => Ok(match lock.holds(locks, node.name(), self.now) {
+                Some(reason) => reason,
+                // kured takes it for over too, but whoever wrote it may still drain or reboot the node.
+                None if lock.names(locks, node.name()) => Reason::KuredExpired,
+                None => free,
+            }),
         }
     }
 
@@ -138,7 +150,7 @@ impl Judgement<'_> {
             return Reason::Exempt;
         }
         // Agents drop entries of other nodes by evidence; the lock trusts them.
-        if requester.user == self.policy.agent.user() {
+        if self.is_agent() {
             return Reason::Owner;
         }
         if requester.node_claim.is_empty() {
@@ -150,6 +162,11 @@ impl Judgement<'_> {
             .max_by_key(|reason| self.gravity(*reason))
             .unwrap_or(Reason::NothingOfOurs)
     }
+}
+
+/// An entry of this node that is not an agent's.
+fn is_kureds(entry: &Entry, node: &str) -> bool {
+    entry.node == node && !entry.is_ours()
 }
 
 fn read(locks: &Locks, key: &str) -> Reading<Record> {

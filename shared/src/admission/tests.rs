@@ -51,6 +51,8 @@ fn held_in(name: &str) -> NodeView {
     node = annotate(node, keys::UNTIL, "2026-01-01T00:15:00Z");
     node = annotate(node, keys::BOOT_ID, "b-1");
     node = annotate(node, keys::WAS_UNSCHEDULABLE, "false");
+    node = annotate(node, keys::WRITE, "0f");
+    node = annotate(node, keys::ATTEMPT, "1");
     node.spec.taints.push(Taint::no_schedule(keys::REBOOTING));
     node
 }
@@ -323,6 +325,110 @@ fn each_mark_is_the_owners_alone() {
     );
 }
 
+fn labelled(mut node: NodeView, key: &str, value: &str) -> NodeView {
+    let _ = node.metadata.labels.insert(key.to_owned(), value.to_owned());
+    node
+}
+
+/// Each way to change what is the owner's beside the marks, of a Node that has all of it.
+fn changes_beside_marks(node: &NodeView) -> Vec<NodeView> {
+    let mut changed = vec![labelled(node.clone(), keys::AGENT, keys::DISABLED)];
+    for key in keys::OWNERS_ANNOTATIONS {
+        changed.extend([
+            annotate(node.clone(), key, "x"),
+            annotate(node.clone(), key, ""),
+            without(node.clone(), key),
+        ]);
+    }
+    changed
+}
+
+fn with_all_beside(node: NodeView) -> NodeView {
+    let annotate = |node, key: &&str| annotate(node, key, "before");
+    keys::OWNERS_ANNOTATIONS
+        .iter()
+        .fold(labelled(node, keys::AGENT, "here"), annotate)
+}
+
+/// In every phase, in a wish, and with the last mark that is left.
+#[test]
+fn found_s1_s7_what_the_agent_obeys_is_the_owners_while_the_node_carries_marks() {
+    let mut only_tainted = stripped(held());
+    only_tainted.spec.taints.push(Taint::no_schedule(keys::REBOOTING));
+    let marked = [
+        held(),
+        held_in("sealed"),
+        untainted(held_in("wanted")),
+        phase(free(), "of-tomorrow"),
+        only_tainted,
+    ];
+    let marked = marked
+        .into_iter()
+        .chain(keys::MARK_ANNOTATIONS.map(|key| annotate(free(), key, "x")));
+    for node in marked.map(with_all_beside) {
+        for new in changes_beside_marks(&node) {
+            let got = stranger_gets(&node, new.clone());
+            assert_eq!(got, (Outcome::Deny, Reason::TamperedHold), "{new:?}");
+            let owner = verdict(requester(AGENT, &[NODE]), node.clone(), new);
+            assert_eq!(owner.reason, Reason::Owner);
+        }
+    }
+}
+
+#[test]
+fn found_s1_s7_without_marks_they_are_a_persons_and_hold_nothing() {
+    let node = with_all_beside(free());
+    assert_eq!(
+        stranger_gets(&node, uncordoned(node.clone())),
+        (Outcome::Allow, Reason::NotHeld)
+    );
+    for new in changes_beside_marks(&node) {
+        assert_eq!(stranger_gets(&node, new), (Outcome::Allow, Reason::NothingOfOurs));
+    }
+}
+
+/// As for marks: once it is cancelled anybody removes them, and nobody writes them.
+#[test]
+fn found_s1_s7_a_cancelled_hold_lets_them_go_and_not_be_written() {
+    let node = cancelled(with_all_beside(held()));
+    for new in changes_beside_marks(&node) {
+        let is_removal = new.metadata.annotations.len() + new.metadata.labels.len()
+            < node.metadata.annotations.len() + node.metadata.labels.len();
+        let expected = if is_removal {
+            (Outcome::Flag, Reason::Cancelled)
+        } else {
+            (Outcome::Deny, Reason::TamperedHold)
+        };
+        assert_eq!(stranger_gets(&node, new.clone()), expected, "{new:?}");
+    }
+    let together = annotate(cancelled(held()), keys::RELEASE_AT, "x");
+    assert_eq!(
+        stranger_gets(&held(), together),
+        (Outcome::Deny, Reason::CancelAlone)
+    );
+}
+
+#[test]
+fn found_s7_whoever_takes_the_agent_off_a_held_node_is_told_why_not_and_how() {
+    let message = verdict(stranger(), held(), labelled(held(), keys::AGENT, "disabled")).message;
+    for part in [
+        "the label cordonhold.dev/agent of node node-0 stays as it is while a hold is on it",
+        "nobody would give the cordon back",
+        &format!("kubectl annotate --overwrite node node-0 cordonhold.dev/cancel='{CREATED} <your reason>'"),
+        "Then change the label once cordonhold.dev/phase is gone",
+    ] {
+        assert!(message.contains(part), "{part} is missing in: {message}");
+    }
+    // What it is denied for comes first where it does more.
+    let both = labelled(stripped(held()), keys::AGENT, "disabled");
+    let message = verdict(stranger(), held(), both).message;
+    assert!(message.contains("the marks of the hold"), "{message}");
+    for key in keys::OWNERS_ANNOTATIONS {
+        let message = verdict(stranger(), held(), annotate(held(), key, "x")).message;
+        assert!(message.contains(key), "{message}");
+    }
+}
+
 #[test]
 fn a_hold_is_stamped_by_the_nodes_own_agent_only() {
     let mut tainted = free();
@@ -365,20 +471,120 @@ fn one_node_one_agent() {
     // Not even the uncordon of a free node, and no namesake in another namespace is the agent.
     let verdict_free = verdict(requester(AGENT, &["node-1"]), free(), uncordoned(free()));
     assert_eq!(verdict_free.reason, Reason::NotOwnNode);
-    // Nor the cordon of one; on its own node it may, and anybody else's cordon is nothing of ours.
-    let mut schedulable = free();
-    schedulable.spec.unschedulable = false;
-    for (who, reason) in [
-        (requester(AGENT, &["node-1"]), Reason::NotOwnNode),
-        (requester(AGENT, &[NODE]), Reason::Owner),
-        (stranger(), Reason::NothingOfOurs),
-    ] {
-        let mut cordoned = schedulable.clone();
-        cordoned.spec.unschedulable = true;
-        assert_eq!(verdict(who, schedulable.clone(), cordoned).reason, reason);
-    }
     let namesake = requester("system:serviceaccount:other:cordonhold-agent", &[NODE]);
     assert_eq!(verdict(namesake, held(), uncordoned(held())).reason, Reason::Held);
+}
+
+/// What is nothing of ours to anybody else: labels, annotations, taints, a cordon, the status, nothing at all.
+fn nothing_of_ours(node: &NodeView) -> Vec<NodeView> {
+    let mut labelled = node.clone();
+    let _ = labelled.metadata.labels.insert("team".to_owned(), "a".to_owned());
+    let mut tainted = node.clone();
+    tainted.spec.taints.push(Taint {
+        effect: "NoExecute".to_owned(),
+        ..Taint::no_schedule("example.org/away")
+    });
+    let mut cordoned = node.clone();
+    cordoned.spec.unschedulable = true;
+    let mut reported = node.clone();
+    reported.status.node_info.boot_id = "b-2".to_owned();
+    let mut written = vec![labelled, tainted, cordoned, reported, node.clone()];
+    written.extend(
+        [keys::PAUSE, keys::KEEP_CORDONED, "example.org/note"].map(|key| annotate(node.clone(), key, "x")),
+    );
+    written
+}
+
+#[test]
+fn found_s2_no_agent_writes_another_node_whatever_it_writes() {
+    let mut schedulable = free();
+    schedulable.spec.unschedulable = false;
+    for node in [schedulable, free(), held()] {
+        for new in nothing_of_ours(&node) {
+            for claim in [&[][..], &["node-1"], &["node-00"], &[NODE, "node-1"], &[""]] {
+                let v = verdict(requester(AGENT, claim), node.clone(), new.clone());
+                assert_eq!(
+                    (v.outcome, v.reason),
+                    (Outcome::Deny, Reason::NotOwnNode),
+                    "{claim:?} {new:?}"
+                );
+            }
+            for who in [requester(AGENT, &[NODE]), stranger()] {
+                let v = verdict(who, node.clone(), new.clone());
+                assert_eq!(
+                    (v.outcome, v.reason),
+                    (Outcome::Allow, Reason::NothingOfOurs),
+                    "{new:?}"
+                );
+            }
+        }
+    }
+}
+
+/// Nor does it delete one: it has no right to, but a right may be granted.
+#[test]
+fn found_s2_no_agent_deletes_another_node() {
+    for (claim, node, expected) in [
+        ("node-1", free(), Reason::NotOwnNode),
+        ("node-1", held(), Reason::NotOwnNode),
+        (NODE, free(), Reason::NothingOfOurs),
+        (NODE, held(), Reason::HeldDeleted),
+    ] {
+        let request = Request {
+            requester: requester(AGENT, &[claim]),
+            operation: Operation::DeleteNode { old: node },
+        };
+        let Decision::Verdict(v) = decide(&request, &Facts::default(), &policy(), now()) else {
+            panic!()
+        };
+        assert_eq!(v.reason, expected, "{claim}");
+    }
+}
+
+/// In a trial an agent on another node is anybody, and what is denied to anybody stays denied.
+#[test]
+fn found_s2_an_agent_elsewhere_that_is_only_warned_opens_no_hold() {
+    let policy = Policy {
+        modes: Modes::from(Mode::Enforce).with(Reason::NotOwnNode, Mode::Warn),
+        ..policy()
+    };
+    let gets = |old: NodeView, new: NodeView| {
+        let who = requester(AGENT, &["node-1"]);
+        let Decision::Verdict(v) = ask(who, old, new, &Facts::default(), &policy, now()) else {
+            panic!()
+        };
+        (v.outcome, v.reason)
+    };
+    assert_eq!(gets(held(), uncordoned(held())), (Outcome::Deny, Reason::Held));
+    assert_eq!(
+        gets(held(), stripped(held())),
+        (Outcome::Deny, Reason::TamperedHold)
+    );
+    assert_eq!(gets(free(), held()), (Outcome::Deny, Reason::SpoofedHold));
+    assert_eq!(
+        gets(free(), uncordoned(free())),
+        (Outcome::Flag, Reason::NotOwnNode)
+    );
+    for new in nothing_of_ours(&held()) {
+        assert_eq!(gets(held(), new), (Outcome::Flag, Reason::NotOwnNode));
+    }
+    for (on_delete, expected) in [
+        (OnDelete::Flag, Reason::NotOwnNode),
+        (OnDelete::Deny, Reason::HeldDeleted),
+    ] {
+        let request = Request {
+            requester: requester(AGENT, &["node-1"]),
+            operation: Operation::DeleteNode { old: held() },
+        };
+        let policy = Policy {
+            on_delete,
+            ..policy.clone()
+        };
+        let Decision::Verdict(v) = decide(&request, &Facts::default(), &policy, now()) else {
+            panic!()
+        };
+        assert_eq!(v.reason, expected);
+    }
 }
 
 #[test]
@@ -506,7 +712,7 @@ fn the_printed_way_out_works_step_by_step() {
         );
         node = next;
     }
-    assert!(!change::has_marks(&node));
+    assert!(!hold::has_marks(&node));
 }
 
 #[test]
@@ -868,13 +1074,15 @@ fn any_text() -> impl Strategy<Value = String> {
 fn any_node() -> impl Strategy<Value = NodeView> {
     let all: Vec<&str> = keys::MARK_ANNOTATIONS
         .into_iter()
+        .chain(keys::OWNERS_ANNOTATIONS)
         .chain([keys::CANCEL, "other"])
         .collect();
     let annotations = proptest::collection::btree_map(proptest::sample::select(all), any_text(), 0..6);
     let label = proptest::option::of(any_text());
     let taints = proptest::collection::vec(proptest::sample::select(vec![keys::REBOOTING, "other"]), 0..3);
-    (annotations, label, taints, any::<bool>(), ".{0,8}").prop_map(
-        |(annotations, label, taints, cordon, name)| {
+    let agent = proptest::option::of(any_text());
+    (annotations, label, agent, taints, any::<bool>(), ".{0,8}").prop_map(
+        |(annotations, label, agent, taints, cordon, name)| {
             let mut node = free();
             node.metadata.name = name;
             node.spec.unschedulable = cordon;
@@ -884,6 +1092,9 @@ fn any_node() -> impl Strategy<Value = NodeView> {
             }
             if let Some(label) = label {
                 node = phase(node, &label);
+            }
+            if let Some(agent) = agent {
+                node = labelled(node, keys::AGENT, &agent);
             }
             node
         },
@@ -1003,11 +1214,12 @@ proptest! {
         let mut new = annotate(old.clone(), "other", &other);
         new.spec.unschedulable |= cordons;
         new.spec.taints.push(Taint::no_schedule("another"));
-        // An agent that cordons another node is the one exception, with a test of its own.
-        let by_agent_cordoning = who.user == policy.agent.user() && new.spec.unschedulable != old.spec.unschedulable;
-        prop_assume!(!by_agent_cordoning);
+        // An agent on another node is the one exception.
+        let is_elsewhere = who.user == policy.agent.user() && !who.is_on(old.name());
+        let expected = if is_elsewhere { Reason::NotOwnNode } else { Reason::NothingOfOurs };
         let Decision::Verdict(verdict) = ask(who, old, new, &facts, &policy, now) else { panic!("needs a fact") };
-        prop_assert_eq!((verdict.outcome, verdict.reason), (Outcome::Allow, Reason::NothingOfOurs));
+        prop_assert_eq!(verdict.reason, expected);
+        prop_assert!(is_elsewhere || verdict.outcome == Outcome::Allow);
     }
 
     #[test]

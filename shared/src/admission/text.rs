@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{KuredLock, KuredPolicy, LockEdit, Operation, Reason, Request, cancel_name};
+use super::{KuredLock, KuredPolicy, LockEdit, Operation, Reason, Request, cancel_name, change};
 use crate::hold;
 use crate::keys;
 use crate::node::NodeView;
@@ -65,6 +65,10 @@ fn node_passing(reason: Reason, node: &NodeView, failure: &str) -> String {
         (Reason::KuredMarked, _) => {
             format!("kured wants to reboot node {name}, and its lock does not name it yet")
         }
+        (Reason::KuredExpired, _) => format!(
+            "kured's entry for node {name} is over by its TTL, and kured may still be at work there: \
+             set its --lock-ttl longer than drain and delay take together"
+        ),
         (Reason::LookupFailed, _) => format!("node {name} may be held by kured; {failure}"),
         _ => format!(
             "the hold of node {name} was not renewed in time; its marks stay until its agent or a cancel removes them"
@@ -82,6 +86,11 @@ pub(super) fn denial(
     let user = clip(&request.requester.user);
     let failure = &clip_to(failure, FAILURE_MAX_CHARS);
     match &request.operation {
+        Operation::UpdateNode { old, new }
+            if reason == Reason::TamperedHold && change::is_of_agent_label_alone(old, new) =>
+        {
+            agent_label(old)
+        }
         Operation::UpdateNode { old, .. } | Operation::DeleteNode { old } => {
             node_denial(reason, old, &user, kured, failure)
         }
@@ -206,12 +215,27 @@ fn removed(keys: &[String]) -> String {
     removed.join(" ")
 }
 
+/// Somebody takes the agent off a Node that it holds, or moves the node between kured and the agents.
+fn agent_label(node: &NodeView) -> String {
+    let (name, label, phase) = (node.name(), keys::AGENT, keys::PHASE);
+    format!(
+        "the label {label} of node {name} stays as it is while a hold is on it: the DaemonSet would take the agent away, \
+         and nobody would give the cordon back: {}.{}\nThen change the label once {phase} is gone from the node: \
+         kubectl get node {name} -L {phase}",
+        describe(node, &hold::read(node)),
+        way_out(Reason::TamperedHold, node)
+    ) + &webhook_in_the_way()
+}
+
 /// The hold, and every way past it.
 fn held(reason: Reason, node: &NodeView) -> String {
     let name = node.name();
     let reading = hold::read(node);
     let what = match reason {
-        Reason::TamperedHold => format!("the marks of the hold on node {name} are its agent's alone"),
+        Reason::TamperedHold => format!(
+            "the marks of the hold on node {name} are its agent's alone, and so is what it wrote beside them ({})",
+            keys::OWNERS_ANNOTATIONS.join(", ")
+        ),
         Reason::TamperedTaint => {
             format!(
                 "the taint {} of the hold on node {name} is its agent's alone",

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use crate::carrier::LockView;
 use crate::drain::progress::Progress;
+use crate::host::{Boot, HostRecord, Told};
 use crate::node::NodeView;
 use crate::timers::Timer;
 
@@ -67,23 +68,26 @@ pub enum Failure {
     Unknown(String),
 }
 
-/// Why the host was not told to reboot.
+/// Why the host was not told to reboot, or may not have been.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RebootFailure {
     /// The seal's deadline had passed before the command; it was not run.
     Expired,
     /// The command failed.
     Failed(String),
+    /// The command ended without a word on whether it worked, as one that a signal killed.
+    Unclear(String),
 }
 
 /// What the host says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostState {
-    /// `/proc/sys/kernel/random/boot_id`.
-    pub boot_id: String,
+    pub boot: Boot,
     pub shutdown: Shutdown,
-    /// The hold for which an agent of this boot ran the reboot command, from the record in the host's `/run`.
-    pub told_for: Option<String>,
+    /// What the agent before left in the host's `/run`, in whichever boot.
+    pub record: Option<HostRecord>,
+    /// Whether an agent of this boot told the host to reboot.
+    pub told: Option<Told>,
 }
 
 /// Whether the host's init has a shutdown under way.

@@ -5,6 +5,7 @@
 use super::report::Report;
 use crate::carrier::LockWrite;
 use crate::hold::NodePatch;
+use crate::host::HostRecord;
 use crate::timers::Timer;
 
 /// What a step leads to.
@@ -40,6 +41,7 @@ impl Outcome {
 
 /// What the cycle asks for next. The next input is its answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum Request {
     AskHost,
     /// GET of our own Node, not from a cache.
@@ -53,13 +55,14 @@ pub enum Request {
     /// GET of the lock object, not from a cache.
     ReadLock,
     WriteLock(LockWrite),
+    /// What the patch says of the host's record is written down first; where that fails, nothing is sent.
     PatchNode(NodePatch),
     /// LIST of the pods on our Node, not from a cache.
     ListPods,
-    /// Record on the host that it is told to reboot for this holder, then run the reboot command, unless
+    /// Record this on the host, and until when the reboot may come, then run the reboot command, unless
     /// [`Timer::Deadline`] is over: that is checked last.
     Reboot {
-        holder: String,
+        record: HostRecord,
     },
 }
 
@@ -76,5 +79,7 @@ pub enum Act {
     WatchLock(bool),
     Arm(Timer),
     Disarm(Timer),
+    /// Remove the host's record: the hold is over. Where that fails, the next one replaces it.
+    Forget,
     Report(Report),
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use super::input::Shutdown;
 use crate::drain::progress::Progress;
 use crate::hold::Hold;
+use crate::host::BootEvidence;
 
 /// What an operator is told: a log line and, where it matters, an Event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +20,10 @@ pub enum Report {
     Foreign(String),
     /// The agent found its own hold in this phase and goes on.
     Resumed(Hold),
+    /// Neither the host's record nor the lock knows the hold that the agent found: what it says is believed only where it must be.
+    Unproven,
+    /// The host has booted since the node was cordoned, and this shows it.
+    Booted(BootEvidence),
     /// No new reboot: paused by a person, with this word.
     Paused(String),
     /// The wish is on the Node.
@@ -84,7 +89,7 @@ pub enum Disturbance {
     Uncordoned,
     /// Somebody took the taint off.
     Untainted,
-    /// Somebody else wrote a phase.
+    /// Somebody else wrote a mark.
     Tampered,
     /// A pod landed on the node.
     Pods(Vec<String>),
@@ -121,4 +126,6 @@ pub enum Reason {
     HoldLost,
     /// The lock entry is gone.
     EntryLost,
+    /// Nothing but the Node itself says that there is a hold.
+    Unproven,
 }

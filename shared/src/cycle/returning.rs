@@ -1,14 +1,18 @@
 //! The way back: after a boot, or after a reboot that was called off. Always the Node first, then the lock.
 
+use super::working::ALTERED;
 use super::{
     Act, ComingUp, Cycle, Failure, Input, Outcome, Patching, Reason, Release, ReleaseDelay, Releasing,
     Report, Request, Returning, Stage, Timer, is_retry,
 };
 use crate::Reading;
-use crate::carrier::LockWrite;
+use crate::carrier::{LockView, LockWrite};
 use crate::hold::{self, NodePatch, Phase};
-use crate::lock::{EntryId, Record};
+use crate::lock::EntryId;
 use crate::node::NodeView;
+
+/// What is tried, in the words of a report.
+const GIVE_BACK: &str = "give the cordon back";
 
 impl Cycle {
     /// The host has booted since the node was cordoned.
@@ -20,59 +24,49 @@ impl Cycle {
         match (step, input) {
             (Returning::Reading, Input::Node(Ok(node))) => self.mark_returning(&node),
             (Returning::Marking, Input::Patched(Ok(node))) => {
-                self.hold = self.ours(&node).or(self.hold.take());
+                self.settle(&node);
                 self.await_ready(&node).reporting(Report::Returned)
             }
-            (Returning::AwaitingReady | Returning::Soaking, input) => self.coming_up(step, input),
-            (Returning::RenewReading(up), Input::Node(Ok(node))) => {
-                if self.ours(&node).is_none() {
-                    return self.undo(Reason::HoldLost);
-                }
-                let renewal = Request::PatchNode(NodePatch::renew(&node));
-                self.ask(Stage::Returning(Returning::RenewWriting(up)), renewal)
-            }
+            (Returning::Up(up), input) => self.coming_up(up, input),
+            (Returning::RenewReading(up), Input::Node(Ok(node))) => self.renew_on(up, &node),
             (Returning::RenewWriting(up), Input::Patched(Ok(node))) => self.renewed(up, &node),
             (Returning::RenewWriting(up), Input::Patched(Err(Failure::Conflict))) => self.renew_return(up),
             (
                 Returning::RenewReading(up) | Returning::RenewWriting(up),
                 Input::Node(Err(failure)) | Input::Patched(Err(failure)),
-            ) if failure != Failure::NotFound => self.retry(up.stage(), "renew the hold", &failure),
-            (Returning::ReadingLock, Input::Lock(Ok(lock))) => {
-                let record = match lock.record {
-                    Reading::Malformed(why) => {
-                        let retrying = Stage::Returning(Returning::Retrying);
-                        return self.retry(retrying, "read the lock", &Failure::Refused(why));
-                    }
-                    Reading::Absent => Record::default(),
-                    Reading::Present(record) => record,
-                };
-                if let (Some(hold), Some(entry)) = (&self.hold, record.entry(&self.entry_id())) {
-                    let was_unschedulable = Some(entry.metadata.unschedulable);
-                    self.hold = Some(hold::Hold {
-                        was_unschedulable,
-                        ..hold.clone()
-                    });
-                }
-                self.read_to_give_back()
+            ) if failure != Failure::NotFound => {
+                self.retry(Stage::Returning(Returning::Up(up)), "renew the hold", &failure)
             }
-            (Returning::GiveBackReading, Input::Node(Ok(node))) => match self.ours(&node) {
-                Some(hold) => {
-                    let mut patch = NodePatch::give_back(&node, &hold);
-                    if self.policy.delays_release {
-                        patch = patch.keeping_entry(&hold);
-                    }
-                    let patch = self.policy.signs.given_back(patch, &node, true);
-                    self.ask(Stage::Returning(Returning::GivingBack), Request::PatchNode(patch))
-                }
-                None => self.undo(Reason::HoldLost),
-            },
-            (Returning::GivingBack, Input::Patched(Ok(node))) => {
+            (Returning::GiveBackReading, Input::Node(Ok(node))) => {
+                self.settle(&node);
+                let watch = self.watch_from(&node);
+                self.give_back_on(&node).after([watch])
+            }
+            (Returning::GivingBack, Input::Patched(Ok(node))) if self.has_ended(&node) => {
                 self.given_back(&node, self.entry_id(), false)
             }
-            (Returning::GivingBack, Input::Patched(Err(Failure::Conflict))) => self.read_to_give_back(),
+            (Returning::GivingBack, Input::Patched(Ok(_))) => {
+                let retrying = Stage::Returning(Returning::Up(ComingUp::GiveBackRetrying));
+                self.retry(retrying, GIVE_BACK, &Failure::Refused(ALTERED.to_owned()))
+            }
+            (Returning::GivingBack, Input::Patched(Err(Failure::Conflict))) => {
+                self.rest(Stage::Returning(Returning::GiveBackOutrun), [])
+            }
+            (Returning::GiveBackOutrun, Input::Seen(node)) => self.give_back_on(&node),
+            (Returning::GiveBackOutrun, Input::Gap) => self.give_back(),
+            (Returning::GiveBackOutrun, Input::Due(Timer::Renew)) => {
+                self.renew_return(ComingUp::GiveBackRetrying)
+            }
+            (
+                Returning::GiveBackReading | Returning::GivingBack,
+                Input::Node(Err(failure)) | Input::Patched(Err(failure)),
+            ) if failure != Failure::NotFound => {
+                let retrying = Stage::Returning(Returning::Up(ComingUp::GiveBackRetrying));
+                self.retry(retrying, GIVE_BACK, &failure)
+            }
             (Returning::Retrying, input) if is_retry(&input) => self.come_back(),
             (_, Input::Patched(Err(Failure::Conflict))) => self.come_back(),
-            (_, Input::Node(Err(failure)) | Input::Patched(Err(failure)) | Input::Lock(Err(failure))) => {
+            (_, Input::Node(Err(failure)) | Input::Patched(Err(failure))) => {
                 if failure == Failure::NotFound {
                     return self.undo(Reason::HoldLost);
                 }
@@ -83,30 +77,31 @@ impl Cycle {
     }
 
     fn mark_returning(&mut self, node: &NodeView) -> Outcome {
-        let Some(hold) = self.ours(node) else {
+        self.settle(node);
+        let Some(mine) = self.hold.clone().filter(|_| self.ours(node).is_some()) else {
             return self.undo(Reason::HoldLost);
         };
-        self.retries = 0;
-        if hold.phase == Phase::Returning {
-            return self.await_ready(node);
-        }
-        self.ask(
+        let leaves = mine.written(Phase::Returning, self.proof());
+        self.write(
             Stage::Returning(Returning::Marking),
-            Request::PatchNode(NodePatch::returning(node)),
+            NodePatch::returning(node, leaves),
         )
     }
 
     fn await_ready(&mut self, node: &NodeView) -> Outcome {
         self.retries = 0;
-        self.stage = Stage::Returning(Returning::AwaitingReady);
+        self.stage = Stage::Returning(Returning::Up(ComingUp::AwaitingReady));
         self.ready(node)
             .after([Act::Arm(Timer::Renew), Act::Arm(Timer::Reboot)])
     }
 
     /// The soak begins once the node is Ready.
     fn ready(&mut self, node: &NodeView) -> Outcome {
-        if node.is_ready_in(&self.boot_id) {
-            self.rest(Stage::Returning(Returning::Soaking), [Act::Arm(Timer::Soak)])
+        if node.is_ready_in(&self.boot.id) {
+            self.rest(
+                Stage::Returning(Returning::Up(ComingUp::Soaking)),
+                [Act::Arm(Timer::Soak)],
+            )
         } else {
             Outcome::rest()
         }
@@ -116,32 +111,51 @@ impl Cycle {
         self.ask(Stage::Returning(Returning::RenewReading(up)), Request::ReadNode)
     }
 
-    /// A renewal leaves the soak running; only a node that is not Ready any more begins it anew.
-    fn renewed(&mut self, up: ComingUp, node: &NodeView) -> Outcome {
-        self.retries = 0;
-        self.stage = up.stage();
-        let ready = match up {
-            ComingUp::AwaitingReady => self.ready(node),
-            ComingUp::Soaking => Outcome::rest(),
+    /// The whole set again: whatever somebody else made of it, the cordon is given back by what we remember.
+    fn renew_on(&mut self, up: ComingUp, node: &NodeView) -> Outcome {
+        self.settle(node);
+        if self.gave_back {
+            return self.given_back(node, self.entry_id(), false);
+        }
+        let Some(mine) = self.hold.clone().filter(|_| self.ours(node).is_some()) else {
+            return self.undo(Reason::HoldLost);
         };
-        ready.after([Act::Arm(Timer::Renew)])
+        let leaves = mine.written(mine.phase, self.proof());
+        let renewal = NodePatch::renew(node, leaves, None);
+        self.write(Stage::Returning(Returning::RenewWriting(up)), renewal)
     }
 
-    fn coming_up(&mut self, step: Returning, input: Input) -> Outcome {
-        match (step, input) {
+    /// A renewal leaves the soak running; only a node that is not Ready any more begins it anew.
+    fn renewed(&mut self, up: ComingUp, node: &NodeView) -> Outcome {
+        self.settle(node);
+        self.stage = Stage::Returning(Returning::Up(up));
+        let next = match up {
+            ComingUp::AwaitingReady => self.ready(node),
+            ComingUp::Soaking => Outcome::rest(),
+            ComingUp::GiveBackRetrying => self.give_back(),
+        };
+        next.after([Act::Arm(Timer::Renew)])
+    }
+
+    fn coming_up(&mut self, up: ComingUp, input: Input) -> Outcome {
+        match (up, input) {
+            (_, Input::Seen(node)) if self.gave_back => self.given_back(&node, self.entry_id(), false),
             (_, Input::Seen(node)) if self.ours(&node).is_none() => self.undo(Reason::HoldLost),
-            (_, Input::Seen(node)) if self.cancel(&node).is_some() => self.begin_give_back(),
-            (Returning::AwaitingReady, Input::Seen(node)) => self.ready(&node),
-            (Returning::Soaking, Input::Seen(node)) if !node.is_ready_in(&self.boot_id) => self.rest(
-                Stage::Returning(Returning::AwaitingReady),
+            (ComingUp::AwaitingReady | ComingUp::Soaking, Input::Seen(node))
+                if self.cancel(&node).is_some() =>
+            {
+                self.begin_give_back()
+            }
+            (ComingUp::AwaitingReady, Input::Seen(node)) => self.ready(&node),
+            (ComingUp::Soaking, Input::Seen(node)) if !node.is_ready_in(&self.boot.id) => self.rest(
+                Stage::Returning(Returning::Up(ComingUp::AwaitingReady)),
                 [Act::Disarm(Timer::Soak)],
             ),
-            (Returning::Soaking, Input::Due(Timer::Soak)) => self.begin_give_back(),
-            (Returning::Soaking, Input::Due(Timer::Renew | Timer::Retry(_))) => {
-                self.renew_return(ComingUp::Soaking)
-            }
-            (_, Input::Due(Timer::Renew | Timer::Retry(_))) => self.renew_return(ComingUp::AwaitingReady),
-            (Returning::AwaitingReady, Input::Due(Timer::Reboot)) => {
+            (ComingUp::Soaking, Input::Due(Timer::Soak)) => self.begin_give_back(),
+            (up, Input::Due(Timer::Renew)) => self.renew_return(up),
+            (ComingUp::GiveBackRetrying, input) if is_retry(&input) => self.give_back(),
+            (up, input) if is_retry(&input) => self.renew_return(up),
+            (ComingUp::AwaitingReady, Input::Due(Timer::Reboot)) => {
                 let why = "the host is back, and its node is not Ready: look at the kubelet".to_owned();
                 Outcome::rest()
                     .after([Act::Arm(Timer::Reboot)])
@@ -154,25 +168,34 @@ impl Cycle {
         }
     }
 
+    /// `until` is renewed for as long as it takes.
     fn begin_give_back(&mut self) -> Outcome {
-        let decided = self
-            .hold
-            .as_ref()
-            .is_some_and(|hold| hold.was_unschedulable.is_some());
-        let outcome = if decided {
-            self.read_to_give_back()
-        } else {
-            self.ask(Stage::Returning(Returning::ReadingLock), Request::ReadLock)
-        };
-        outcome.after([
-            Act::Disarm(Timer::Renew),
-            Act::Disarm(Timer::Soak),
-            Act::Disarm(Timer::Reboot),
-        ])
+        self.give_back()
+            .after([Act::Disarm(Timer::Soak), Act::Disarm(Timer::Reboot)])
     }
 
-    fn read_to_give_back(&mut self) -> Outcome {
-        self.ask(Stage::Returning(Returning::GiveBackReading), Request::ReadNode)
+    /// As the watch has shown the Node: it tells for certain what became of a give-back before this one, and a look at the Node
+    /// does not.
+    fn give_back(&mut self) -> Outcome {
+        match self.seen.clone() {
+            Some(node) => self.give_back_on(&node),
+            None => self.ask(Stage::Returning(Returning::GiveBackReading), Request::ReadNode),
+        }
+    }
+
+    fn give_back_on(&mut self, node: &NodeView) -> Outcome {
+        if self.gave_back {
+            return self.given_back(node, self.entry_id(), false);
+        }
+        let Some(mine) = self.hold.clone().filter(|_| self.ours(node).is_some()) else {
+            return self.undo(Reason::HoldLost);
+        };
+        let mut patch = NodePatch::give_back(node, &mine, self.proof());
+        if self.policy.delays_release {
+            patch = patch.keeping_entry(&mine);
+        }
+        let patch = self.policy.signs.given_back(patch, node, true);
+        self.write(Stage::Returning(Returning::GivingBack), patch)
     }
 
     /// Calls the reboot off and gives the cordon back.
@@ -189,68 +212,90 @@ impl Cycle {
             Act::Disarm(Timer::Seal),
             Act::Report(Report::CalledOff(reason.clone())),
         ];
-        self.read_to_undo(reason).after(acts)
+        self.undo_again(reason).after(acts)
     }
 
-    fn read_to_undo(&mut self, reason: Reason) -> Outcome {
-        self.ask(
-            Stage::Undoing {
-                reason,
-                step: Patching::Reading,
-            },
-            Request::ReadNode,
-        )
+    fn undo_again(&mut self, reason: Reason) -> Outcome {
+        if let Some(node) = self.seen.clone() {
+            return self.undo_on(reason, &node);
+        }
+        let step = Patching::Reading;
+        self.ask(Stage::Undoing { reason, step }, Request::ReadNode)
     }
 
     pub(super) fn undoing(&mut self, reason: Reason, step: Patching, input: Input) -> Outcome {
         match (step, input) {
-            (Patching::Reading, Input::Node(Ok(node))) => self.undo_on(reason, &node),
+            (Patching::Reading, Input::Node(Ok(node))) => {
+                self.settle(&node);
+                self.may_have_cordoned(&node);
+                let watch = self.watch_from(&node);
+                self.undo_on(reason, &node).after([watch])
+            }
             (_, Input::Node(Err(Failure::NotFound)) | Input::Patched(Err(Failure::NotFound))) => {
                 self.release(self.entry_id(), true)
             }
-            (Patching::Writing, Input::Patched(Ok(node))) => self.given_back(&node, self.entry_id(), true),
-            (Patching::Writing, Input::Patched(Err(Failure::Conflict))) => self.read_to_undo(reason),
-            (_, Input::Node(Err(failure)) | Input::Patched(Err(failure))) => self.retry(
-                Stage::Undoing {
-                    reason,
-                    step: Patching::Retrying,
-                },
-                "give the cordon back",
-                &failure,
-            ),
-            (Patching::Retrying, input) if is_retry(&input) => self.read_to_undo(reason),
+            (Patching::Writing, Input::Patched(Ok(node))) if self.has_ended(&node) => {
+                self.given_back(&node, self.entry_id(), true)
+            }
+            (Patching::Writing, Input::Patched(Ok(_))) => {
+                let step = Patching::Retrying;
+                let altered = Failure::Refused(ALTERED.to_owned());
+                self.retry(Stage::Undoing { reason, step }, GIVE_BACK, &altered)
+            }
+            (Patching::Writing, Input::Patched(Err(Failure::Conflict))) => {
+                let step = Patching::Outrun;
+                self.rest(Stage::Undoing { reason, step }, [])
+            }
+            (Patching::Outrun, Input::Seen(node)) => self.undo_on(reason, &node),
+            (Patching::Outrun, Input::Gap) => self.undo_again(reason),
+            (Patching::Retrying, Input::Seen(node)) if self.gave_back => self.undo_on(reason, &node),
+            (_, Input::Node(Err(failure)) | Input::Patched(Err(failure))) => {
+                let step = Patching::Retrying;
+                self.retry(Stage::Undoing { reason, step }, GIVE_BACK, &failure)
+            }
+            (Patching::Retrying, input) if is_retry(&input) => self.undo_again(reason),
             _ => Outcome::rest(),
         }
     }
 
+    /// Gives the cordon back by what we remember, whatever the marks on the Node say.
     fn undo_on(&mut self, reason: Reason, node: &NodeView) -> Outcome {
-        let writing = Stage::Undoing {
-            reason,
-            step: Patching::Writing,
+        let mine = self
+            .hold
+            .clone()
+            .filter(|mine| mine.holder.node_uid == node.metadata.uid);
+        if self.gave_back {
+            return self.given_back(node, self.entry_id(), true);
+        }
+        let shown = match hold::read(node) {
+            Reading::Malformed(why) if mine.is_some() => return self.foreign(why),
+            Reading::Present(shown) => Some(shown),
+            Reading::Absent | Reading::Malformed(_) => None,
         };
-        if let Some(hold) = self.ours(node) {
-            let patch = NodePatch::give_back(node, &hold);
-            let patch = self.policy.signs.given_back(patch, node, false);
-            return self.ask(writing, Request::PatchNode(patch));
-        }
-        match (hold::read(node), self.hold.as_ref()) {
-            (Reading::Malformed(why), _) => self.foreign(why),
-            // The marks were lost while our cordon stood: memory says what it was.
-            (Reading::Absent, Some(mine))
-                if mine.phase != Phase::Wanted
-                    && mine.holder.node_uid == node.metadata.uid
-                    && !hold::was_given_back(node, &mine.holder.created) =>
-            {
-                let patch = NodePatch::give_back_lost(node, &mine.holder.created, mine.was_unschedulable);
-                let patch = self.policy.signs.given_back(patch, node, false);
-                self.ask(writing, Request::PatchNode(patch))
-            }
-            (Reading::Absent, _) => match self.policy.signs.leftover(node) {
-                Some(patch) => self.ask(writing, Request::PatchNode(patch)),
+        let Some(mine) = mine.filter(|mine| shown.is_some() || mine.phase != Phase::Wanted) else {
+            // Another Node, or a wish that is gone.
+            let step = Patching::Writing;
+            return match self.policy.signs.leftover(node).filter(|_| shown.is_none()) {
+                Some(patch) => self.write(Stage::Undoing { reason, step }, patch),
                 None => self.release(self.entry_id(), true),
-            },
-            _ => self.release(self.entry_id(), true),
+            };
+        };
+        let patch = NodePatch::give_back(node, &mine, self.proof());
+        let patch = self.policy.signs.given_back(patch, node, false);
+        let step = Patching::Writing;
+        self.write(Stage::Undoing { reason, step }, patch)
+    }
+
+    /// The answer to a write that ends a hold: whether nothing of it is left. Other webhooks see our writes too.
+    fn has_ended(&mut self, node: &NodeView) -> bool {
+        let has_ended = self.sent.last().is_some_and(|sent| sent.patch.has_ended(node));
+        if has_ended {
+            self.settle(node);
+        } else {
+            // What has landed is not what ends it.
+            self.unsent();
         }
+        has_ended
     }
 
     /// The Node is as it was; what the watch still holds of the time before is dropped.
@@ -260,11 +305,32 @@ impl Cycle {
             unschedulable: node.spec.unschedulable,
         };
         let outcome = if hold::delays_release(node, id.created()) {
-            self.delay_release(id)
+            self.keep_entry(id)
         } else {
             self.release(id, back_off)
         };
         outcome.after([watch]).reporting(report)
+    }
+
+    /// The entry says that its Node was given back: a host that loses its record still knows that the cordon is somebody else's.
+    fn keep_entry(&mut self, id: EntryId) -> Outcome {
+        let step = ReleaseDelay::ReadingLock;
+        self.ask(Stage::DelayingRelease { id, step }, Request::ReadLock)
+    }
+
+    fn entry_kept(&mut self, id: EntryId, lock: LockView) -> Outcome {
+        let kept = lock.record.present().and_then(|record| record.kept(&id));
+        // It is gone, or cannot be read: the release says so.
+        let Some(record) = kept else {
+            return self.delay_release(id);
+        };
+        let write = Request::WriteLock(LockWrite {
+            carrier: lock.carrier,
+            version: lock.version,
+            record,
+        });
+        let step = ReleaseDelay::WritingLock;
+        self.ask(Stage::DelayingRelease { id, step }, write)
     }
 
     /// Keeps the entry until the time that the Node shows, whatever process comes to it.
@@ -278,6 +344,15 @@ impl Cycle {
     pub(super) fn delaying_release(&mut self, id: EntryId, step: ReleaseDelay, input: Input) -> Outcome {
         let stage = |step| Stage::DelayingRelease { id: id.clone(), step };
         match (step, input) {
+            (ReleaseDelay::ReadingLock, Input::Lock(Ok(lock))) => self.entry_kept(id, lock),
+            (ReleaseDelay::WritingLock, Input::LockWritten(Ok(()))) => self.delay_release(id),
+            (ReleaseDelay::WritingLock, Input::LockWritten(Err(Failure::Conflict | Failure::NotFound))) => {
+                self.keep_entry(id)
+            }
+            (_, Input::Lock(Err(failure)) | Input::LockWritten(Err(failure))) => {
+                self.retry(stage(ReleaseDelay::LockRetrying), "keep the lock entry", &failure)
+            }
+            (ReleaseDelay::LockRetrying, input) if is_retry(&input) => self.keep_entry(id),
             // A person has ended it.
             (ReleaseDelay::Waiting, Input::Seen(node)) if !hold::delays_release(&node, id.created()) => {
                 self.release(id, false).after([Act::Disarm(Timer::Release)])
@@ -287,7 +362,7 @@ impl Cycle {
             }
             (ReleaseDelay::Reading, Input::Node(Ok(node))) if hold::delays_release(&node, id.created()) => {
                 let patch = NodePatch::end_release_delay(&node);
-                self.ask(stage(ReleaseDelay::Writing), Request::PatchNode(patch))
+                self.write(stage(ReleaseDelay::Writing), patch)
             }
             (ReleaseDelay::Reading, Input::Node(Ok(_) | Err(Failure::NotFound)))
             | (ReleaseDelay::Writing, Input::Patched(Ok(_) | Err(Failure::NotFound))) => {
@@ -370,20 +445,11 @@ impl Cycle {
 
     fn released(&mut self, back_off: bool) -> Outcome {
         self.said = None;
-        let mut acts = vec![Act::Report(Report::Released)];
+        let mut acts = vec![Act::Forget, Act::Report(Report::Released)];
         if back_off {
             self.backing_off = true;
             acts.push(Act::Arm(Timer::Backoff));
         }
         self.idle().after(acts)
-    }
-}
-
-impl ComingUp {
-    fn stage(self) -> Stage {
-        Stage::Returning(match self {
-            ComingUp::AwaitingReady => Returning::AwaitingReady,
-            ComingUp::Soaking => Returning::Soaking,
-        })
     }
 }

@@ -4,17 +4,25 @@
 //! the watch had seen everything that happened to the Node since it was cordoned.
 
 use super::{
-    Act, Cycle, Disturbance, Failure, HostState, Input, Outcome, Reason, RebootFailure, Rebooting, Report,
-    Request, SEAL_TRIES_MAX, Sealing, Shutdown, Stage, Timer, VAIN_REBOOTS_MAX, is_retry,
+    ATTEMPTS_MAX, Act, Cycle, Disturbance, Failure, HostState, Input, Next, Outcome, Reason, RebootFailure,
+    Rebooting, Report, Request, SEAL_TRIES_MAX, Sealing, Shutdown, Stage, Timer, Trouble, is_retry,
 };
 use crate::Reading;
 use crate::carrier::{LockView, LockWrite};
-use crate::hold::{NodePatch, Phase};
+use crate::hold::{Hold, NodePatch, PatchKind, Phase};
+use crate::host::HostRecord;
 use crate::node::NodeView;
+
+/// What is said of a hold that has no attempt left.
+const GIVEN_UP: &str = "the reboot came to nothing twice, or the host does not show that it has booted: \
+    look at the host, then cancel the hold or remove what asks for the reboot";
 
 impl Cycle {
     /// Begins the final check.
     pub(super) fn seal(&mut self) -> Outcome {
+        if self.attempts() >= ATTEMPTS_MAX {
+            return self.give_up();
+        }
         self.list_pods(0).after([Act::Arm(Timer::Seal)])
     }
 
@@ -61,18 +69,14 @@ impl Cycle {
                     Request::ReadLock,
                 )
             }
-            (Sealing::ReadingNode, Input::Node(Ok(node))) => self
-                .examine(&node)
-                .unwrap_or_else(|| self.send_seal(&node, tries)),
             (Sealing::Patching, Input::Patched(Ok(node))) => self.sealed(&node),
-            (Sealing::Patching, Input::Patched(Err(Failure::Conflict))) if self.policy.verify => {
+            (Sealing::Patching, Input::Patched(Err(Failure::Conflict))) => {
                 self.rest(stage(Sealing::AwaitingNode), [])
             }
-            (Sealing::Patching, Input::Patched(Err(Failure::Conflict))) => self.patch_seal(tries),
-            (Sealing::Patching, Input::Patched(Err(Failure::Unknown(_)))) => {
-                self.ask(stage(Sealing::ReadingBack), Request::ReadNode)
+            // Whether it landed the watch will show; where it shows nothing, it is sent again.
+            (Sealing::Patching, Input::Patched(Err(failure @ Failure::Unknown(_)))) => {
+                self.retry(stage(Sealing::AwaitingNode), "seal the node", &failure)
             }
-            (Sealing::ReadingBack, Input::Node(Ok(node))) => self.read_back(&node),
             (Sealing::AwaitingNode | Sealing::Retrying, input) => self.await_node(step, tries, input),
             (_, input) => self.seal_failed(tries, input),
         }
@@ -88,7 +92,10 @@ impl Cycle {
                 return self.seal_failed(tries, Input::Lock(Err(Failure::Refused(why))));
             }
             Reading::Absent => None,
-            Reading::Present(record) => record.confirmed(&self.entry_id(), &self.boot_id),
+            Reading::Present(record) => {
+                let attempts = self.attempts().saturating_add(1);
+                record.confirmed(&self.entry_id(), &self.boot, attempts)
+            }
         };
         let Some(record) = record else {
             return self.undo(Reason::EntryLost);
@@ -107,32 +114,23 @@ impl Cycle {
         )
     }
 
-    fn patch_seal(&mut self, tries: u8) -> Outcome {
-        if !self.policy.verify {
-            return self.ask(
-                Stage::Sealing {
-                    step: Sealing::ReadingNode,
-                    tries,
-                },
-                Request::ReadNode,
-            );
-        }
-        match self.seen.clone() {
-            Some(node) if self.ours(&node).is_some_and(|hold| hold.phase == Phase::Delaying) => {
-                self.send_seal(&node, tries)
-            }
-            // The watch has not come to the patch that began the delay.
-            _ => self.rest(
-                Stage::Sealing {
-                    step: Sealing::AwaitingNode,
-                    tries,
-                },
-                [],
-            ),
-        }
+    /// How many reboot commands may have been run for our hold.
+    fn attempts(&self) -> u8 {
+        self.hold.as_ref().map_or(0, |hold| hold.attempts)
     }
 
-    fn send_seal(&mut self, node: &NodeView, tries: u8) -> Outcome {
+    /// A compare-and-swap on what the watch has shown.
+    fn patch_seal(&mut self, tries: u8) -> Outcome {
+        let awaiting = Stage::Sealing {
+            step: Sealing::AwaitingNode,
+            tries,
+        };
+        let Some((node, mine)) = self.seen.clone().zip(self.hold.clone()) else {
+            return self.rest(awaiting, []);
+        };
+        if let Some(outcome) = self.examine(&node) {
+            return outcome;
+        }
         if tries >= SEAL_TRIES_MAX {
             return self.disturbed(Disturbance::SealStarved);
         }
@@ -140,12 +138,21 @@ impl Cycle {
             step: Sealing::Patching,
             tries: tries.saturating_add(1),
         };
-        self.ask(stage, Request::PatchNode(NodePatch::seal(node)))
-            .after([Act::Arm(Timer::Deadline)])
+        let leaves = Hold {
+            attempts: mine.attempts.saturating_add(1),
+            ..mine.written(Phase::Sealed, self.proof())
+        };
+        let patch = NodePatch::seal(&node, leaves);
+        // It runs from the first of them that may have landed.
+        let is_first = self.sent.iter().all(|sent| sent.patch.kind != PatchKind::Seal);
+        let deadline = is_first.then_some(Act::Arm(Timer::Deadline));
+        self.write(stage, patch).after(deadline)
     }
 
     fn await_node(&mut self, step: Sealing, tries: u8, input: Input) -> Outcome {
         match input {
+            // Its answer was lost, and here it is.
+            Input::Seen(node) if self.is_sealed() => self.sealed(&node),
             Input::Seen(node) => {
                 if let Some(outcome) = self.examine(&node) {
                     return outcome;
@@ -159,7 +166,8 @@ impl Cycle {
             Input::PodArrived(pod) if self.policy.verify => self.disturbed(Disturbance::Pods(vec![pod])),
             Input::Gap if self.policy.verify => self.disturbed(Disturbance::Gap),
             Input::Due(Timer::Seal) => self.disturbed(Disturbance::SealStarved),
-            input if step == Sealing::Retrying && is_retry(&input) => self.list_pods(tries),
+            input if is_retry(&input) && step == Sealing::AwaitingNode => self.patch_seal(tries),
+            input if is_retry(&input) => self.list_pods(tries),
             _ => Outcome::rest(),
         }
     }
@@ -167,14 +175,11 @@ impl Cycle {
     /// A request failed: the whole check is made again.
     fn seal_failed(&mut self, tries: u8, input: Input) -> Outcome {
         let failure = match input {
-            Input::Node(Err(Failure::NotFound)) | Input::Patched(Err(Failure::NotFound)) => {
-                return self.undo(Reason::HoldLost);
-            }
-            Input::PodsLeft(Err(failure))
+            Input::Patched(Err(Failure::NotFound)) => return self.undo(Reason::HoldLost),
+            Input::Patched(Err(failure))
+            | Input::PodsLeft(Err(failure))
             | Input::Lock(Err(failure))
-            | Input::LockWritten(Err(failure))
-            | Input::Node(Err(failure))
-            | Input::Patched(Err(failure)) => failure,
+            | Input::LockWritten(Err(failure)) => failure,
             _ => return Outcome::rest(),
         };
         self.retry(
@@ -187,23 +192,26 @@ impl Cycle {
         )
     }
 
-    /// The seal's answer never came. Where it did not land, a new cordon patch keeps it from landing later.
-    fn read_back(&mut self, node: &NodeView) -> Outcome {
-        match self.ours(node) {
-            Some(hold) if hold.phase == Phase::Sealed && node.spec.unschedulable => self.sealed(node),
-            Some(_) => self.disturbed(Disturbance::SealStarved),
-            None => self.undo(Reason::HoldLost),
-        }
+    /// Whether the last write of ours that is known to have landed is a seal.
+    fn is_sealed(&self) -> bool {
+        self.hold.as_ref().is_some_and(|hold| hold.phase == Phase::Sealed)
     }
 
+    /// The seal has landed. Nothing is rebooted on it unless the whole of it is there, and nothing ever without its proof.
     fn sealed(&mut self, node: &NodeView) -> Outcome {
-        self.hold = self.ours(node).or(self.hold.take());
-        self.retries = 0;
-        let holder = self.hold.as_ref().map(|hold| hold.holder.to_string());
-        let reboot = Request::Reboot {
-            holder: holder.unwrap_or_default(),
+        let _ = self.is_as_written(node);
+        let seal = self.hold.clone().filter(|_| self.is_sealed());
+        let record = seal.and_then(|seal| Some(HostRecord::of(&seal, seal.write.clone()?, Some(seal.phase))));
+        let unproven = Trouble::Disturbed(Disturbance::Tampered);
+        let record = match (self.trouble(node), record) {
+            (None, Some(record)) => record,
+            (trouble, _) => {
+                self.not_attempted();
+                return self.meet(trouble.unwrap_or(unproven));
+            }
         };
-        self.ask(Stage::Rebooting(Rebooting::Issuing), reboot)
+        self.retries = 0;
+        self.ask(Stage::Rebooting(Rebooting::Issuing), Request::Reboot { record })
             .after([
                 Act::StopDrain,
                 Act::Disarm(Timer::Seal),
@@ -212,12 +220,9 @@ impl Cycle {
             .reporting(Report::Sealed)
     }
 
-    /// A seal that another process made: nobody reboots on it any more once its deadline is over.
+    /// A seal that another process made, and no record of it: whatever was set off may come for as long as a reboot may take.
     pub(super) fn wait_out(&mut self) -> Outcome {
-        self.rest(
-            Stage::Rebooting(Rebooting::WaitingOut),
-            [Act::Arm(Timer::Deadline)],
-        )
+        self.rest(Stage::Rebooting(Rebooting::WaitingOut), [Act::Arm(Timer::Reboot)])
     }
 
     pub(super) fn rebooting(&mut self, step: Rebooting, input: Input) -> Outcome {
@@ -226,8 +231,12 @@ impl Cycle {
                 .rest(Stage::Rebooting(Rebooting::Waiting), [Act::Arm(Timer::Reboot)])
                 .reporting(Report::Rebooting),
             (Rebooting::Issuing, Input::RebootIssued(Err(RebootFailure::Expired))) => {
+                self.not_attempted();
                 self.disturbed(Disturbance::SealOver)
             }
+            (Rebooting::Issuing, Input::RebootIssued(Err(RebootFailure::Unclear(why)))) => self
+                .rest(Stage::Rebooting(Rebooting::Waiting), [Act::Arm(Timer::Reboot)])
+                .reporting(Report::RebootFailed(why)),
             (Rebooting::Issuing, Input::RebootIssued(Err(RebootFailure::Failed(why)))) => self
                 .ask(Stage::Rebooting(Rebooting::AskingHost), Request::AskHost)
                 .after([Act::Arm(Timer::Reboot)])
@@ -235,7 +244,7 @@ impl Cycle {
             (Rebooting::AskingHost | Rebooting::AskingOverdue | Rebooting::WaitedOut, Input::Host(host)) => {
                 self.in_vain(step, host)
             }
-            (Rebooting::WaitingOut, Input::Due(Timer::Deadline | Timer::Host)) => {
+            (Rebooting::WaitingOut, Input::Due(Timer::Reboot | Timer::Host)) => {
                 self.ask(Stage::Rebooting(Rebooting::WaitedOut), Request::AskHost)
             }
             (Rebooting::Waiting, Input::Due(Timer::Host)) => {
@@ -244,6 +253,7 @@ impl Cycle {
             (Rebooting::Waiting, Input::Due(Timer::Reboot)) => {
                 self.ask(Stage::Rebooting(Rebooting::AskingOverdue), Request::AskHost)
             }
+            (Rebooting::GivenUp, input) => self.given_up(input),
             (_, Input::Seen(node)) => match self.cancel(&node) {
                 Some(why) => Outcome::rest().after(self.say(Report::TooLateToCancel(why))),
                 None => Outcome::rest(),
@@ -272,12 +282,48 @@ impl Cycle {
     }
 
     /// The host has shown that a reboot that was set off will not come.
+    ///
+    /// It is no disturbance of the drain, so the node is drained and sealed again whatever `--on-uncordon` says.
     pub(super) fn came_to_nothing(&mut self) -> Outcome {
-        self.vain_reboots = self.vain_reboots.saturating_add(1);
-        if self.vain_reboots < VAIN_REBOOTS_MAX {
-            return self.disturbed(Disturbance::SealOver);
+        if self.wanted == Some(false) {
+            return self.undo(Reason::NoLongerWanted);
         }
-        self.still_sealed("the reboot came to nothing twice: look at the host's init, then restart the agent")
+        if self.attempts() >= ATTEMPTS_MAX {
+            return self.give_up();
+        }
+        self.cordon().reporting(Report::Disturbed {
+            by: Disturbance::SealOver,
+            next: Next::DrainAgain,
+        })
+    }
+
+    /// The command was not run on the seal that has landed last.
+    pub(super) fn not_attempted(&mut self) {
+        if let Some(hold) = self.hold.as_mut().filter(|hold| hold.phase == Phase::Sealed) {
+            hold.attempts = hold.attempts.saturating_sub(1);
+        }
+    }
+
+    /// No attempt is left, and the host does not go down: a person, or the end of the wish, ends it.
+    fn given_up(&mut self, input: Input) -> Outcome {
+        match input {
+            Input::Sentinel(None) => self.undo(Reason::NoLongerWanted),
+            Input::Seen(node) if self.ours(&node).is_none() => self.undo(Reason::HoldLost),
+            Input::Seen(node) => match self.cancel(&node) {
+                Some(why) => self.undo(Reason::Cancelled(why)),
+                None => Outcome::rest(),
+            },
+            Input::Due(Timer::Reboot) => self.give_up(),
+            _ => Outcome::rest(),
+        }
+    }
+
+    fn give_up(&mut self) -> Outcome {
+        self.rest(
+            Stage::Rebooting(Rebooting::GivenUp),
+            [Act::StopDrain, Act::Arm(Timer::Reboot)],
+        )
+        .reporting(Report::StillSealed(GIVEN_UP.to_owned()))
     }
 
     fn still_sealed(&mut self, why: &str) -> Outcome {

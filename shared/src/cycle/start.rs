@@ -1,13 +1,33 @@
-//! From the start of the process to a wish on the Node: ask the host, resume from the marks, stamp.
+//! From the start of the process to a wish on the Node: ask the host, resume from what is left, stamp.
+//!
+//! A process that starts knows no proof. It believes the record in the host's `/run` first, then the lock entry, then the Node,
+//! which anybody may have written while the webhook was down.
 
 use super::{
-    Act, Cycle, Failure, HostState, Input, Orphaned, Outcome, Report, Request, Shutdown, Stage, Stamping,
-    Timer, is_retry, paused,
+    Act, Cycle, Failure, HostState, Input, Outcome, Reason, Report, Request, Resuming, Sent, Shutdown, Stage,
+    Stamping, Timer, is_retry, paused,
 };
 use crate::Reading;
-use crate::hold::{self, Hold, Holder, NodePatch, Phase};
-use crate::lock::{Entry, Record};
+use crate::carrier::LockView;
+use crate::hold::{self, Hold, Holder, NodePatch, PatchKind, Phase};
+use crate::host::{BootEvidence, HostRecord, Told};
+use crate::keys;
+use crate::lock::{Entry, EntryId, Record};
 use crate::node::NodeView;
+
+/// What a process that starts has reason to believe of a hold, and on what it rests.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each named")]
+struct Belief {
+    hold: Hold,
+    rebooted: Option<BootEvidence>,
+    /// Neither the host's record nor the lock knows this hold.
+    is_unproven: bool,
+    /// The host's record knows it.
+    is_recorded: bool,
+    /// The process before was about to give its cordon back.
+    is_ending: bool,
+    has_entry: bool,
+}
 
 impl Cycle {
     pub(super) fn starting(&mut self, input: Input) -> Outcome {
@@ -24,13 +44,14 @@ impl Cycle {
         if host.shutdown != Shutdown::No {
             return self.wait_for_host(host.shutdown);
         }
-        // Whatever the Node and the lock show: what another process set off may come yet.
-        if let Some(holder) = host.told_for.filter(|_| !self.waited_out) {
-            return self
-                .rest(Stage::HostTold, [Act::Arm(Timer::Deadline)])
-                .reporting(Report::HostTold(holder));
+        // Whatever the Node and the lock show: what another process set off may come yet, as long as something delays it.
+        if host.told == Some(Told::Waiting) {
+            let holder = host.record.map_or_else(String::new, |record| record.holder);
+            let said = self.say(Report::HostTold(holder));
+            return self.rest(Stage::HostBusy, [Act::Arm(Timer::Host)]).after(said);
         }
-        self.boot_id = host.boot_id;
+        self.boot = host.boot;
+        self.left = host.record;
         self.resume()
     }
 
@@ -39,6 +60,7 @@ impl Cycle {
         self.rest(Stage::HostBusy, [Act::Arm(Timer::Host)]).after(said)
     }
 
+    /// The host goes down, or may yet.
     pub(super) fn host_busy(&mut self, input: &Input) -> Outcome {
         match input {
             Input::Due(Timer::Host) => self.ask(Stage::Starting, Request::AskHost),
@@ -46,59 +68,237 @@ impl Cycle {
         }
     }
 
-    pub(super) fn host_told(&mut self, input: &Input) -> Outcome {
-        match input {
-            Input::Due(Timer::Deadline) => {
-                self.waited_out = true;
-                self.ask(Stage::Starting, Request::AskHost)
-            }
-            _ => Outcome::rest(),
-        }
-    }
-
-    /// Goes on from what the Node shows.
+    /// Goes on from what is left of the process before.
     pub(super) fn resume(&mut self) -> Outcome {
         self.hold = None;
-        self.ask(Stage::Resuming, Request::ReadNode)
+        self.seen = None;
+        self.ask(Stage::Resuming(Resuming::ReadingNode), Request::ReadNode)
     }
 
-    pub(super) fn resuming(&mut self, input: Input) -> Outcome {
-        match input {
-            Input::Node(Ok(node)) => self.judge(node),
-            Input::Node(Err(failure)) => self.retry(Stage::Resuming, "read the Node", &failure),
-            input if is_retry(&input) => self.resume(),
+    pub(super) fn resuming(&mut self, step: Resuming, input: Input) -> Outcome {
+        let retrying = Stage::Resuming(Resuming::Retrying);
+        match (step, input) {
+            (Resuming::ReadingNode, Input::Node(Ok(node))) => self.judge(node),
+            (Resuming::ReadingLock(node), Input::Lock(Ok(lock))) => self.believe(&node, lock),
+            // The object that carries the lock is gone, and with it every entry.
+            (Resuming::ReadingLock(node), Input::Lock(Err(Failure::NotFound))) => {
+                self.believe(&node, LockView::default())
+            }
+            (Resuming::Tidying, Input::Patched(Ok(_))) => self.idle(),
+            (Resuming::Tidying, Input::Patched(Err(Failure::Conflict))) => self.resume(),
+            (_, Input::Node(Err(failure))) => self.retry(retrying, "read the Node", &failure),
+            (_, Input::Lock(Err(failure))) => self.retry(retrying, "read the lock", &failure),
+            (_, Input::Patched(Err(failure))) => self.retry(retrying, "remove old signs", &failure),
+            (Resuming::Retrying, input) if is_retry(&input) => self.resume(),
             _ => Outcome::rest(),
         }
     }
 
     fn judge(&mut self, node: NodeView) -> Outcome {
-        self.retries = 0;
-        self.seen = Some(node.clone());
+        self.settle(&node);
+        if let Some(why) = foreign_marks(&node) {
+            return self.foreign(why);
+        }
         match hold::read(&node) {
-            Reading::Absent => self.ask(Stage::Orphaned(Orphaned::ReadingLock(node)), Request::ReadLock),
-            Reading::Malformed(why) => self.foreign(why),
-            Reading::Present(hold) if hold.holder.node_uid != node.metadata.uid => {
-                self.foreign(format!("holder {} names another Node object", hold.holder))
-            }
-            Reading::Present(hold) => self.resume_hold(&node, hold),
+            Reading::Present(_) if self.hold.is_some() && self.is_ours_alone(&node) => self.stamped(&node),
+            Reading::Present(hold) if self.has_rested => self.disown(hold),
+            Reading::Absent if self.has_rested => self.tidy(&node),
+            _ => self.ask(Stage::Resuming(Resuming::ReadingLock(node)), Request::ReadLock),
         }
     }
 
-    fn resume_hold(&mut self, node: &NodeView, hold: Hold) -> Outcome {
-        self.hold = Some(hold.clone());
-        let watch = Act::Watch(Some(node.version().to_owned()));
-        let rebooted = hold.phase != Phase::Wanted && self.has_rebooted(&hold);
-        let cancelled = self.cancel(node);
-        let outcome = match (hold.phase, cancelled) {
-            (Phase::Returning, _) => self.come_back(),
-            _ if rebooted => self.come_back(),
-            (Phase::Sealed, _) if self.waited_out => self.came_to_nothing(),
-            (Phase::Sealed, _) => self.wait_out(),
-            (_, Some(why)) => self.undo(super::Reason::Cancelled(why)),
-            (Phase::Wanted, None) => self.wait(),
-            (Phase::Draining | Phase::Delaying, None) => self.cordon(),
+    /// Somebody else has written the marks of a hold: they go, and the cordon stays as it is.
+    fn disown(&mut self, shown: Hold) -> Outcome {
+        self.hold = Some(Hold {
+            phase: Phase::Wanted,
+            boot_id: None,
+            was_unschedulable: None,
+            ..shown
+        });
+        self.undo(Reason::Unproven)
+    }
+
+    fn tidy(&mut self, node: &NodeView) -> Outcome {
+        match self.policy.signs.leftover(node) {
+            Some(patch) => self.write(Stage::Resuming(Resuming::Tidying), patch),
+            None => self.idle(),
+        }
+    }
+
+    /// The three that may know of a hold, the most trustworthy first: the host's record, the lock, the Node.
+    fn believe(&mut self, node: &NodeView, lock: LockView) -> Outcome {
+        let record = match lock.record {
+            Reading::Malformed(why) => {
+                let retrying = Stage::Resuming(Resuming::Retrying);
+                return self.retry(retrying, "read the lock", &Failure::Refused(why));
+            }
+            Reading::Absent => Record::default(),
+            Reading::Present(record) => record,
         };
-        outcome.after([watch]).reporting(Report::Resumed(hold))
+        let entry = record.of_node(&self.policy.node);
+        let uid = &node.metadata.uid;
+        let left = self
+            .left
+            .clone()
+            .filter(|left| left.holder.split('/').next() == Some(uid));
+        match hold::read(node).present() {
+            Some(shown) => self.go_on_from(node, shown, left.as_ref(), entry),
+            None => self.without_marks(node, left.as_ref(), entry),
+        }
+    }
+
+    fn go_on_from(
+        &mut self,
+        node: &NodeView,
+        shown: Hold,
+        left: Option<&HostRecord>,
+        entry: Option<&Entry>,
+    ) -> Outcome {
+        let id = EntryId::new(&self.policy.node, &shown.holder.created);
+        let own = entry.filter(|entry| entry.id() == id && !entry.is_of_another(node));
+        let of_it = left.filter(|left| left.holder == shown.holder.to_string());
+        if of_it.is_none() && own.is_none() && (left.is_some() || entry.is_some()) {
+            // What is known is of another hold, which these marks were written over.
+            return self.without_marks(node, left, entry);
+        }
+        if of_it.is_some_and(|left| is_given_back(node, left)) {
+            // Somebody has put them back since.
+            return self.disown(shown);
+        }
+        let belief = self.belief(node, shown, of_it, own);
+        if let Some(left) = of_it {
+            self.may_land_yet(node, &belief.hold, left);
+        }
+        let watch = self.watch_from(node);
+        let report = Report::Resumed(belief.hold.clone());
+        self.hold = Some(belief.hold.clone());
+        let unproven = belief.is_unproven.then_some(Act::Report(Report::Unproven));
+        let outcome = self.resume_hold(node, &belief);
+        outcome.after(unproven).after([watch]).reporting(report)
+    }
+
+    /// What the process before was about to send may land late: a cordon of which it is known what the cordon was, or a give-back.
+    fn may_land_yet(&mut self, node: &NodeView, hold: &Hold, left: &HostRecord) {
+        let cordon = lost_by_record(left).filter(|cordon| cordon.holder == hold.holder);
+        let patch = match left.phase {
+            None => Some(NodePatch::give_back(node, hold, left.write.clone())),
+            Some(Phase::Draining) if hold.phase == Phase::Wanted => {
+                cordon.map(|leaves| NodePatch::cordon(node, leaves, self.policy.verify))
+            }
+            Some(_) => None,
+        };
+        self.sent.extend(patch.map(|patch| Sent {
+            patch,
+            is_unknown: true,
+        }));
+    }
+
+    fn belief(
+        &self,
+        node: &NodeView,
+        shown: Hold,
+        left: Option<&HostRecord>,
+        entry: Option<&Entry>,
+    ) -> Belief {
+        let boot = match (left, entry.and_then(Entry::boot)) {
+            (Some(left), _) => left.boot.clone(),
+            (None, Some(boot)) => Some(boot),
+            (None, None) => shown.boot_id.clone(),
+        };
+        let phase = match (left, entry) {
+            (Some(left), _) => sent_phase(left, node, &shown),
+            (None, Some(entry)) => locked_phase(entry, node, &shown),
+            (None, None) => shown.phase,
+        };
+        let was = left.and_then(|left| left.was_unschedulable);
+        let was = was.or(entry.map(|entry| entry.metadata.unschedulable));
+        let stored = entry.map_or(0, |entry| entry.attempts).max(shown.attempts);
+        let is_wish = phase == Phase::Wanted;
+        Belief {
+            rebooted: boot
+                .as_ref()
+                .filter(|_| !is_wish)
+                .and_then(|boot| self.boot.is_after(boot)),
+            is_unproven: left.is_none() && entry.is_none() && !is_wish,
+            is_recorded: left.is_some(),
+            is_ending: left.is_some_and(|left| left.phase.is_none()),
+            has_entry: entry.is_some(),
+            hold: Hold {
+                phase,
+                boot_id: boot.filter(|_| !is_wish),
+                was_unschedulable: was.or(shown.was_unschedulable).filter(|_| !is_wish),
+                // A wish has none; a count on its Node is somebody else's.
+                attempts: left.map_or(if is_wish { 0 } else { stored }, |left| left.attempts),
+                ..shown
+            },
+        }
+    }
+
+    fn resume_hold(&mut self, node: &NodeView, belief: &Belief) -> Outcome {
+        if let Some(evidence) = belief.rebooted {
+            return self.come_back().reporting(Report::Booted(evidence));
+        }
+        let cancelled = self.cancel(node);
+        match belief.hold.phase {
+            Phase::Wanted if belief.is_ending => self.undo(Reason::HoldLost),
+            Phase::Wanted => match cancelled {
+                Some(why) => self.undo(Reason::Cancelled(why)),
+                None => self.wait(),
+            },
+            // Anybody may have written them, and the node has not booted since: they go, and the cordon stays.
+            _ if belief.is_unproven => {
+                let shown = belief.hold.clone();
+                self.disown(shown)
+            }
+            // What was begun is ended, and no drain begins without an entry.
+            _ if belief.is_ending => self.undo(Reason::HoldLost),
+            _ if !belief.has_entry => self.undo(Reason::EntryLost),
+            // Its record says that the command never ran, that it failed, or that its time is over; the host shows no shutdown.
+            Phase::Sealed if belief.is_recorded => self.came_to_nothing(),
+            Phase::Sealed => self.wait_out(),
+            Phase::Draining | Phase::Delaying | Phase::Returning => match cancelled {
+                Some(why) => self.undo(Reason::Cancelled(why)),
+                None => self.cordon(),
+            },
+        }
+    }
+
+    /// The Node shows no hold, or one that was written over ours. The record or the entry says what the cordon was.
+    fn without_marks(
+        &mut self,
+        node: &NodeView,
+        left: Option<&HostRecord>,
+        entry: Option<&Entry>,
+    ) -> Outcome {
+        let of_this_node = entry.filter(|entry| !entry.is_of_another(node));
+        let (hold, is_given_back) = match (left, of_this_node) {
+            (Some(left), _) => {
+                // A wish that is not there has touched nothing.
+                let is_unwritten = left.phase == Some(Phase::Wanted) && hold::read(node) == Reading::Absent;
+                (lost_by_record(left), is_unwritten || is_given_back(node, left))
+            }
+            (None, Some(entry)) => {
+                let is_as_it_was = entry.metadata.unschedulable || !node.spec.unschedulable;
+                let is_over = entry.given_back || (is_as_it_was && !hold::has_marks(node));
+                (Some(lost_by_entry(node, entry)), is_over)
+            }
+            (None, None) => (None, true),
+        };
+        let Some(hold) = hold.filter(|_| !is_given_back) else {
+            return self.over(node, entry);
+        };
+        let watch = self.watch_from(node);
+        self.hold = Some(hold);
+        self.undo(Reason::HoldLost).after([watch])
+    }
+
+    /// Nothing is to be given back; an entry may be left over.
+    fn over(&mut self, node: &NodeView, entry: Option<&Entry>) -> Outcome {
+        match entry {
+            Some(entry) if hold::delays_release(node, &entry.created) => self.delay_release(entry.id()),
+            Some(entry) => self.release(entry.id(), false),
+            None => self.tidy(node).after([Act::Forget]),
+        }
     }
 
     /// Marks that are not ours to touch: a person has to look.
@@ -111,87 +311,43 @@ impl Cycle {
         let Input::Seen(node) = input else {
             return Outcome::rest();
         };
-        // Gone while we remember our own: memory says what the cordon was.
-        if self.hold.is_some() && hold::read(node) == Reading::Absent {
-            return self.undo(super::Reason::HoldLost);
+        if let Some(why) = foreign_marks(node) {
+            return self.foreign(why);
         }
-        let readable = match hold::read(node) {
-            Reading::Absent => true,
-            Reading::Present(hold) => hold.holder.node_uid == node.metadata.uid,
-            Reading::Malformed(_) => false,
-        };
-        if readable { self.resume() } else { Outcome::rest() }
-    }
-
-    /// The Node shows no hold. If the lock has an entry of ours, the marks were lost, and the entry says what the cordon was.
-    pub(super) fn orphaned(&mut self, step: Orphaned, input: Input) -> Outcome {
-        match (step, input) {
-            (Orphaned::ReadingLock(node), Input::Lock(Ok(lock))) => self.adopt(&node, lock.record),
-            (Orphaned::GivingBack(id), Input::Patched(Ok(node))) => self.given_back(&node, id, false),
-            (Orphaned::Tidying, Input::Patched(Ok(_))) => self.idle(),
-            (_, Input::Patched(Err(Failure::Conflict))) => self.resume(),
-            (_, Input::Lock(Err(failure))) => {
-                self.retry(Stage::Orphaned(Orphaned::Retrying), "read the lock", &failure)
-            }
-            (_, Input::Patched(Err(failure))) => self.retry(
-                Stage::Orphaned(Orphaned::Retrying),
-                "give the cordon back",
-                &failure,
-            ),
-            (Orphaned::Retrying, input) if is_retry(&input) => self.resume(),
-            _ => Outcome::rest(),
+        // Should they come again, they are told again.
+        self.said = None;
+        // Gone, ours again, or somebody else's over ours: where we remember our own, memory knows better than a new look.
+        if self.hold.is_some() {
+            self.undo(Reason::HoldLost)
+        } else {
+            self.resume()
         }
-    }
-
-    /// An entry of ours without marks.
-    fn adopt(&mut self, node: &NodeView, record: Reading<Record>) -> Outcome {
-        let record = match record {
-            Reading::Malformed(why) => {
-                let failure = Failure::Refused(why);
-                return self.retry(Stage::Orphaned(Orphaned::Retrying), "read the lock", &failure);
-            }
-            Reading::Absent => Record::default(),
-            Reading::Present(record) => record,
-        };
-        let is_of_our_node = |entry: &&Entry| entry.node == self.policy.node && !entry.is_by_hand();
-        let Some(entry) = record.entries.iter().find(is_of_our_node) else {
-            return match self.policy.signs.leftover(node) {
-                Some(patch) => self.ask(Stage::Orphaned(Orphaned::Tidying), Request::PatchNode(patch)),
-                None => self.idle(),
-            };
-        };
-        if hold::delays_release(node, &entry.created) {
-            return self.delay_release(entry.id());
-        }
-        // A Node that was created anew has nothing of ours to give back.
-        let is_as_it_was =
-            entry.is_of_another(node) || entry.metadata.unschedulable || !node.spec.unschedulable;
-        if is_as_it_was || hold::is_left_over(node, &entry.created) {
-            return self.release(entry.id(), false);
-        }
-        let patch = NodePatch::give_back_lost(node, &entry.created, Some(false));
-        let patch = self.policy.signs.given_back(patch, node, false);
-        self.ask(
-            Stage::Orphaned(Orphaned::GivingBack(entry.id())),
-            Request::PatchNode(patch),
-        )
     }
 
     /// At rest. A wish that was seen meanwhile is looked for again, not only after a whole `--period`.
     pub(super) fn idle(&mut self) -> Outcome {
         let look = self.wanted == Some(true) && !self.backing_off;
-        self.rest_idle().after(look.then_some(Act::Arm(Timer::Look)))
+        // From what is there now: marks that came while nobody looked are seen too.
+        let watch = [Act::Watch(None)];
+        self.rest_idle()
+            .after(look.then_some(Act::Arm(Timer::Look)))
+            .after(watch)
     }
 
     fn rest_idle(&mut self) -> Outcome {
+        self.left = None;
+        self.has_rested = true;
         self.hold = None;
         self.seen = None;
+        // A stamp may land yet.
+        self.sent.retain(|sent| sent.patch.kind == PatchKind::Stamp);
+        self.gave_back = false;
+        self.echoes.clear();
+        self.acquired = None;
         self.redrains = 0;
         self.progress = None;
         self.is_forced = false;
-        self.vain_reboots = 0;
         self.stalled = false;
-        self.waited_out = false;
         self.retries = 0;
         self.rest(Stage::Idle, [])
     }
@@ -206,7 +362,12 @@ impl Cycle {
                 Request::ReadNode,
             ),
             // A stamp whose answer never came has landed, or somebody else writes marks.
-            Input::Seen(node) if hold::read(&node) != Reading::Absent => self.resume(),
+            Input::Seen(node) if hold::read(&node) != Reading::Absent => {
+                if self.is_ours_alone(&node) {
+                    return self.stamped(&node);
+                }
+                self.resume()
+            }
             Input::Seen(node) if self.wanted == Some(true) && self.is_let_go(&node) => {
                 self.said = None;
                 Outcome::rest().after([Act::Arm(Timer::Look)])
@@ -246,21 +407,33 @@ impl Cycle {
                     node_uid: node.metadata.uid.clone(),
                     created: created.to_owned(),
                 };
-                let patch = NodePatch::stamp(&node, &holder);
+                let patch = NodePatch::stamp(&node, Hold::wish(holder, self.proof()));
                 let patch = self.policy.signs.wished(patch, &node, created);
-                self.ask(stage(Stamping::Writing), Request::PatchNode(patch))
+                self.write(stage(Stamping::Writing), patch)
             }
-            (Stamping::Writing, Input::Patched(Ok(node))) => self.stamped(created, node),
+            (Stamping::Writing, Input::Patched(Ok(node))) if self.is_as_written(&node) => self.stamped(&node),
+            (Stamping::Writing, Input::Patched(Ok(_))) => self.resume(),
             (Stamping::Writing, Input::Patched(Err(Failure::Conflict))) => {
                 self.ask(stage(Stamping::Reading), Request::ReadNode)
+            }
+            (Stamping::Writing, Input::Patched(Err(Failure::Refused(why)))) => {
+                let what = "stamp the wish";
+                let said = self.say(Report::Refused {
+                    what,
+                    why: why.clone(),
+                });
+                let idle = self.idle().after(said);
+                idle.reporting(Report::Retrying { what, why })
             }
             (Stamping::Writing, Input::Patched(Err(failure))) => {
                 self.retry(stage(Stamping::ReadingBack), "stamp the wish", &failure)
             }
+            (Stamping::ReadingBack, Input::Seen(node)) if self.is_ours_alone(&node) => self.stamped(&node),
             (Stamping::ReadingBack, input) if is_retry(&input) => {
                 self.ask(stage(Stamping::ReadingBack), Request::ReadNode)
             }
-            (Stamping::ReadingBack, Input::Node(Ok(node))) => self.stamped(created, node),
+            // Where it has not landed it may yet: only a later wish is written anew.
+            (Stamping::ReadingBack, Input::Node(Ok(node))) => self.judge(node),
             (Stamping::ReadingBack, Input::Node(Err(failure))) => {
                 self.retry(stage(Stamping::ReadingBack), "read the Node", &failure)
             }
@@ -277,17 +450,95 @@ impl Cycle {
         }
     }
 
-    fn stamped(&mut self, created: &str, node: NodeView) -> Outcome {
-        match hold::read(&node) {
-            Reading::Present(hold) if hold.holder.created == created => {
-                let holder = hold.holder.to_string();
-                let watch = Act::Watch(Some(node.version().to_owned()));
-                self.hold = Some(hold);
-                self.seen = Some(node);
-                self.retries = 0;
-                self.wait().after([watch]).reporting(Report::Wished(holder))
-            }
-            _ => self.resume(),
+    fn stamped(&mut self, node: &NodeView) -> Outcome {
+        let holder = self.hold.as_ref().map(|hold| hold.holder.to_string());
+        let watch = self.watch_from(node);
+        self.retries = 0;
+        self.gave_back = false;
+        let wished = Report::Wished(holder.unwrap_or_default());
+        self.wait().after([watch]).reporting(wished)
+    }
+}
+
+/// Why the marks of this Node are nobody's to touch but a person's.
+fn foreign_marks(node: &NodeView) -> Option<String> {
+    match hold::read(node) {
+        Reading::Malformed(why) => Some(why),
+        Reading::Present(hold) if hold.holder.node_uid != node.metadata.uid => {
+            Some(format!("holder {} names another Node object", hold.holder))
         }
+        Reading::Present(_) | Reading::Absent => None,
+    }
+}
+
+/// How far the process before had come: the phase that it was about to write, unless the Node still shows, to the last mark,
+/// the wish that it was about to cordon for.
+fn sent_phase(left: &HostRecord, node: &NodeView, shown: &Hold) -> Phase {
+    let is_unchanged = shown.write.is_some() && shown.write == left.before;
+    match left.phase {
+        Some(Phase::Draining) if is_unchanged && is_bare_wish(node, shown) => Phase::Wanted,
+        Some(phase) => phase,
+        // The patch that was to end it has not landed; only a node that was cordoned names a boot.
+        None if left.boot.is_none() => Phase::Wanted,
+        None => Phase::Draining,
+    }
+}
+
+/// The same by the lock's entry alone: it says what the cordon was, so a wish that shows anything else was cordoned already,
+/// and somebody has changed it.
+fn locked_phase(entry: &Entry, node: &NodeView, shown: &Hold) -> Phase {
+    let is_as_it_was = node.spec.unschedulable == entry.metadata.unschedulable;
+    let is_wish = is_as_it_was && !entry.sealed && is_bare_wish(node, shown);
+    match shown.phase {
+        Phase::Wanted if !is_wish => Phase::Draining,
+        phase => phase,
+    }
+}
+
+/// Whether the Node shows a wish, and no trace of a cordon of ours.
+fn is_bare_wish(node: &NodeView, shown: &Hold) -> bool {
+    shown.phase == Phase::Wanted
+        && shown.was_unschedulable.is_none()
+        && shown.boot_id.is_none()
+        && shown.attempts == 0
+        && !node.is_tainted(keys::REBOOTING)
+}
+
+/// Whether the write that was to give the cordon back has landed.
+fn is_given_back(node: &NodeView, left: &HostRecord) -> bool {
+    let created = left.holder.split_once('/').map_or("", |(_, created)| created);
+    left.phase.is_none() && hold::was_given_back(node, created, &left.write)
+}
+
+/// A hold that is no longer on its Node, from the host's record.
+fn lost_by_record(left: &HostRecord) -> Option<Hold> {
+    let (node_uid, created) = left.holder.split_once('/')?;
+    Some(Hold {
+        holder: Holder {
+            node_uid: node_uid.to_owned(),
+            created: created.to_owned(),
+        },
+        phase: left.phase.unwrap_or(Phase::Draining),
+        until: None,
+        boot_id: left.boot.clone(),
+        was_unschedulable: left.was_unschedulable,
+        attempts: left.attempts,
+        write: Some(left.write.clone()),
+    })
+}
+
+/// The same, from its entry in the lock.
+fn lost_by_entry(node: &NodeView, entry: &Entry) -> Hold {
+    Hold {
+        holder: Holder {
+            node_uid: node.metadata.uid.clone(),
+            created: entry.created.clone(),
+        },
+        phase: Phase::Draining,
+        until: None,
+        boot_id: entry.boot(),
+        was_unschedulable: Some(entry.metadata.unschedulable),
+        attempts: entry.attempts,
+        write: None,
     }
 }

@@ -4,18 +4,21 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::Reading;
-use crate::carrier::LockWrite;
+use crate::carrier::{Carrier, LockWrite};
 use crate::hold::{Holder, NodePatch, Phase};
+use crate::host::{BootEvidence, Told};
 use crate::lock::{Record, is_over};
 
 mod counterexamples;
 mod drains;
+mod found;
 mod kureds_defects;
 mod kureds_return;
 mod lock;
 mod protections;
 mod release_delay;
 mod run;
+mod tampering;
 mod world;
 
 use run::{Pair, Run, agent, policy};
@@ -33,16 +36,17 @@ fn a_whole_reboot_goes_lock_cordon_drain_delay_seal_reboot_return() {
     assert_eq!(run.world.phase(), Some(Phase::Sealed));
     assert!(run.rebooted());
     run.boot();
+    run.see();
     run.due(Timer::Soak);
     assert!(run.is_clean() && !run.world.node.spec.unschedulable && run.cycle.is_idle());
     let order = [
         "ask host,read node,read lock",                 // start: nothing to resume
         "read node,wanted",                             // stamp
         "read lock,list held,write lock",               // acquire
-        "read node,draining",                           // cordon
-        "read node,delaying",                           // the drain has ended
+        "draining",                                     // cordon: on what the watch has shown
+        "delaying",                                     // the drain has ended
         "list pods,read lock,write lock,sealed,reboot", // pods, confirm, seal, command
-        "ask host,read node,read node,returning,read node,give back", // the Node first
+        "ask host,read node,read lock,read node,returning,give back", // the Node first
         "read lock,write lock",                         // then the lock
     ];
     assert_eq!(run.world.log.join(","), order.join(","));
@@ -153,21 +157,32 @@ fn no_blind_reboot_when_the_seal_loses_or_its_answer_does() {
     run.see();
     assert!(run.rebooted());
 
-    // Applied, the answer lost: read back. Not applied: drained again, and the cordon patch ends the lost one.
+    // The answer is lost: the watch shows it where it has landed. Where it has not, it is sent again from the same version,
+    // so that two of them never land.
     for applied in [Applied::Yes, Applied::No] {
         let mut run = agent();
         run.reach_delay();
         run.world
             .fail
             .push(("sealed", Failure::Unknown("timeout".to_owned()), applied));
+        let _ = run.news();
         run.due(Timer::Delay);
-        assert_eq!(run.rebooted(), applied == Applied::Yes);
-        let phase = if applied == Applied::Yes {
-            Phase::Sealed
+        assert!(!run.rebooted(), "nobody knows yet");
+        run.acts.clear();
+        run.due(Timer::Retry(1));
+        if applied == Applied::Yes {
+            let sent = "list pods,read lock,write lock,sealed,sealed lost";
+            assert_eq!(run.news(), sent);
+            run.see();
+            assert_eq!(run.news(), "reboot");
         } else {
-            Phase::Draining
-        };
-        assert_eq!(run.world.phase(), Some(phase));
+            assert_eq!(run.news(), "list pods,read lock,write lock,sealed,sealed,reboot");
+        }
+        assert!(
+            !run.acts.contains(&Act::Arm(Timer::Deadline)),
+            "it runs from the first"
+        );
+        assert_eq!(run.world.phase(), Some(Phase::Sealed));
     }
 }
 
@@ -388,7 +403,7 @@ fn the_hold_is_renewed_while_it_delays() {
     run.wish();
     // The drain ends while the API server is silent, and the renewal falls due in between.
     let silent = Failure::Unknown("timeout".to_owned());
-    run.world.fail.push(("read node", silent, Applied::No));
+    run.world.fail.push(("delaying", silent, Applied::No));
     run.feed(Input::Drained);
     run.due(Timer::Renew);
     run.acts.clear();

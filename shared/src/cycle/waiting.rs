@@ -7,7 +7,7 @@ use super::{
     Waiting, is_retry, paused,
 };
 use crate::Reading;
-use crate::carrier::{LockView, LockWrite};
+use crate::carrier::{Carrier, LockView, LockWrite};
 use crate::hold::{self, Phase};
 use crate::lock::{self, Entry, Record, Share};
 use crate::node::NodeView;
@@ -76,11 +76,13 @@ impl Cycle {
 
     /// Whether what the Node shows ends the wish.
     fn look(&mut self, node: &NodeView) -> Option<Outcome> {
-        let Some(hold) = self.ours(node) else {
+        if self.ours(node).is_none() {
             return Some(self.undo(Reason::HoldLost));
-        };
-        // Somebody wrote another phase: it would keep a slot of the budget for ever, perhaps from ourselves.
-        if hold.phase != Phase::Wanted {
+        }
+        // Another phase would keep a slot of the budget for ever, perhaps from ourselves.
+        // It is ours where a cordon of the process before has landed late.
+        let is_wish = self.hold.as_ref().is_some_and(|hold| hold.phase == Phase::Wanted);
+        if !is_wish || !self.is_ours_alone(node) {
             return Some(self.undo(Reason::Disturbed(Disturbance::Tampered)));
         }
         let reason = self
@@ -100,7 +102,10 @@ impl Cycle {
             Reading::Present(record) => record,
         };
         // An acquire whose answer never came.
-        if record.entry(&self.entry_id()).is_some() {
+        if record
+            .entry(&self.entry_id())
+            .is_some_and(|entry| self.has_acquired(entry, &lock))
+        {
             return self.locked();
         }
         if let Some(word) = &lock.paused {
@@ -128,6 +133,19 @@ impl Cycle {
         self.next_peer(seen, left)
     }
 
+    /// Whether this is the entry that our write has put there, and what it says of the cordon is still true.
+    ///
+    /// One without its proof is acquired again, which replaces it. Stock kured drops the proof whenever it writes the list.
+    fn has_acquired(&self, entry: &Entry, lock: &LockView) -> bool {
+        let Some((write, was)) = &self.acquired else {
+            return false;
+        };
+        let is_shared = lock.carrier == Carrier::DaemonSet;
+        let is_proven = entry.write.as_ref() == Some(write) || (is_shared && entry.write.is_none());
+        let cordon = self.seen.as_ref().map(|node| node.spec.unschedulable);
+        is_proven && entry.metadata.unschedulable == *was && cordon == Some(*was)
+    }
+
     /// The entries whose Nodes show them need no further look.
     fn listed_peers(&mut self, mut seen: Seen, mut left: Vec<Entry>, nodes: &[NodeView]) -> Outcome {
         left.retain(|entry| {
@@ -147,7 +165,7 @@ impl Cycle {
             return self.ask(Stage::Waiting(Waiting::ReadingPeers { seen, left }), peer);
         }
         // Full by its entries alone: no need to list the Nodes.
-        match self.acquired(&seen, &BTreeSet::new()) {
+        match self.acquire(&seen, &BTreeSet::new()) {
             Ok(_) if self.counts_pool() => {
                 self.ask(Stage::Waiting(Waiting::CountingPool(seen)), Request::CountPool)
             }
@@ -188,7 +206,7 @@ impl Cycle {
     fn counted(&mut self, mut seen: Seen, pool: PoolCount) -> Outcome {
         self.pool_size = Some(pool.size);
         seen.pool = Some(pool);
-        match self.acquired(&seen, &BTreeSet::new()) {
+        match self.acquire(&seen, &BTreeSet::new()) {
             Ok(_) => self.ask(Stage::Waiting(Waiting::ListingHeld(seen)), Request::ListHeld),
             Err(holders) => self.lock_held(&seen, holders),
         }
@@ -200,7 +218,7 @@ impl Cycle {
             .filter(|node| hold::is_held(&hold::read(node)))
             .map(|node| node.name().to_owned())
             .collect();
-        let record = match self.acquired(seen, &held) {
+        let record = match self.acquire(seen, &held) {
             Ok(record) => record,
             Err(holders) => return self.lock_held(seen, holders),
         };
@@ -208,6 +226,11 @@ impl Cycle {
             let said = self.say(report);
             return self.rest_until(Timer::Poll).after(said);
         }
+        // After a gap the watch has yet to show what the cordon is.
+        let Some(was) = self.seen.as_ref().map(|node| node.spec.unschedulable) else {
+            return self.rest_until(Timer::Poll);
+        };
+        self.acquired = self.chance.clone().map(|write| (write, was));
         let write = LockWrite {
             carrier: seen.lock.carrier,
             version: seen.lock.version.clone(),
@@ -232,11 +255,17 @@ impl Cycle {
     }
 
     /// The record with our entry, or who is in the way.
-    fn acquired(&self, seen: &Seen, held: &BTreeSet<String>) -> Result<Record, BTreeSet<String>> {
+    fn acquire(&self, seen: &Seen, held: &BTreeSet<String>) -> Result<Record, BTreeSet<String>> {
         let node = self.seen.as_ref();
         let unschedulable = node.is_some_and(|node| node.spec.unschedulable);
-        let uid = self.hold.as_ref().map_or("", |hold| &hold.holder.node_uid);
+        let mine = self.hold.as_ref();
+        let uid = mine.map_or("", |hold| &hold.holder.node_uid);
+        let attempts = mine.map_or(0, |hold| hold.attempts);
         let mine = Entry::new(&self.policy.node, uid, self.created(), unschedulable);
+        let mine = match self.chance.clone() {
+            Some(write) => mine.acquired_in(&self.boot, attempts, write),
+            None => mine,
+        };
         let record = seen.lock.record.as_ref().present().cloned().unwrap_or_default();
         record.acquired(mine, self.concurrency(), &seen.over, held)
     }

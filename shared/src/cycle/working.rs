@@ -1,53 +1,110 @@
 //! From the lock to the end of the delay: cordon, drain, delay, and what happens when somebody disturbs them.
 
 use super::{
-    Act, Cycle, Disturbance, Failure, Input, Next, OnUncordon, Outcome, Patching, Reason, Report, Request,
-    Stage, Timer, Working, is_retry, paused,
+    Act, Cycle, Disturbance, Failure, Input, Next, OnUncordon, Outcome, Patching, RETRIES_MAX, Reason,
+    Report, Request, Stage, Timer, Trouble, Working, is_retry, paused,
 };
 use crate::drain::Progress;
-use crate::hold::{self, NodePatch, Phase};
+use crate::hold::{self, Hold, NodePatch, PatchKind, Phase};
 use crate::keys;
 use crate::node::NodeView;
 
+/// What is said of a write that landed as something else.
+pub(super) const ALTERED: &str =
+    "the Node is not as it was written: look for a mutating webhook that changes Nodes";
+
 impl Cycle {
-    /// Cordons the node, or cordons it again.
+    /// Cordons the node, or cordons it again, from what the watch has shown: so it tells for certain what became of a write.
     pub(super) fn cordon(&mut self) -> Outcome {
-        self.ask(Stage::Cordoning(Patching::Reading), Request::ReadNode)
+        match self.seen.clone() {
+            Some(node) => self.cordon_on(&node),
+            None => self.ask(Stage::Cordoning(Patching::Reading), Request::ReadNode),
+        }
     }
 
     pub(super) fn cordoning(&mut self, step: Patching, input: Input) -> Outcome {
+        let retrying = Stage::Cordoning(Patching::Retrying);
         match (step, input) {
             (Patching::Reading, Input::Node(Ok(node))) => {
-                let Some(hold) = self.ours(&node) else {
-                    return self.undo(Reason::HoldLost);
-                };
-                if let Some(why) = self.cancel(&node) {
-                    return self.undo(Reason::Cancelled(why));
-                }
-                // A pause stops what has not begun.
-                if let Some(word) = paused(&node).filter(|_| hold.phase == Phase::Wanted) {
-                    return self.undo(Reason::Paused(word));
-                }
-                let patch = NodePatch::cordon(&node, &hold, &self.boot_id, self.policy.verify);
-                let patch = self.policy.signs.cordoned(patch, &node, &hold);
-                self.ask(Stage::Cordoning(Patching::Writing), Request::PatchNode(patch))
+                self.settle(&node);
+                self.may_have_cordoned(&node);
+                let watch = self.watch_from(&node);
+                self.cordon_on(&node).after([watch])
             }
-            (Patching::Writing, Input::Patched(Ok(node))) => self.cordoned(node),
-            (Patching::Writing, Input::Patched(Err(Failure::Conflict))) => self.cordon(),
+            (Patching::Writing, Input::Patched(Ok(node))) if self.is_as_written(&node) => {
+                self.cordoned(&node)
+            }
+            (Patching::Writing, Input::Patched(Ok(_))) => {
+                self.retry(retrying, "cordon the node", &Failure::Refused(ALTERED.to_owned()))
+            }
+            (Patching::Writing, Input::Patched(Err(Failure::Conflict))) => {
+                self.rest(Stage::Cordoning(Patching::Outrun), [])
+            }
             (_, Input::Node(Err(Failure::NotFound)) | Input::Patched(Err(Failure::NotFound))) => {
                 self.undo(Reason::HoldLost)
             }
             (_, Input::Node(Err(failure)) | Input::Patched(Err(failure))) => {
-                self.retry(Stage::Cordoning(Patching::Retrying), "cordon the node", &failure)
+                self.retry(retrying, "cordon the node", &failure)
             }
+            (Patching::Outrun | Patching::Retrying, Input::Seen(node)) => self.cordon_on(&node),
+            (Patching::Outrun, Input::Gap) => self.cordon(),
             (Patching::Retrying, input) if is_retry(&input) => self.cordon(),
             _ => Outcome::rest(),
         }
     }
 
+    fn cordon_on(&mut self, node: &NodeView) -> Outcome {
+        let Some(mine) = self.hold.clone().filter(|_| self.ours(node).is_some()) else {
+            return self.undo(Reason::HoldLost);
+        };
+        if let Some(why) = self.cancel(node) {
+            return self.undo(Reason::Cancelled(why));
+        }
+        if mine.phase == Phase::Wanted {
+            if !self.is_ours_alone(node) {
+                return self.undo(Reason::Disturbed(Disturbance::Tampered));
+            }
+            // A pause stops what has not begun.
+            if let Some(word) = paused(node) {
+                return self.undo(Reason::Paused(word));
+            }
+            // Somebody has changed the cordon since: the lock's entry is to say what it was.
+            let said = self.acquired.as_ref().map(|(_, was)| *was);
+            if said.is_some_and(|was| was != node.spec.unschedulable) {
+                return self.wait();
+            }
+        }
+        let was = mine
+            .was_unschedulable
+            .or_else(|| (mine.phase == Phase::Wanted).then_some(node.spec.unschedulable));
+        let leaves = Hold {
+            boot_id: Some(self.boot.to_string()),
+            was_unschedulable: was,
+            ..mine.written(Phase::Draining, self.proof())
+        };
+        let patch = NodePatch::cordon(node, leaves, self.policy.verify);
+        let patch = self.policy.signs.cordoned(patch, node, &mine);
+        self.write(Stage::Cordoning(Patching::Writing), patch)
+    }
+
+    /// After a gap nobody can tell for certain whether a first cordon has landed. Where the Node does not show the wish to the
+    /// last mark, it is taken for landed: what the cordon was stays as it was decided then.
+    pub(super) fn may_have_cordoned(&mut self, node: &NodeView) {
+        let is_wish = self.hold.as_ref().is_some_and(|hold| hold.phase == Phase::Wanted);
+        if !is_wish || self.is_ours_alone(node) {
+            return;
+        }
+        let cordons = self
+            .sent
+            .iter()
+            .filter(|sent| sent.patch.kind == PatchKind::Cordon);
+        if let Some(leaves) = cordons.filter_map(|sent| sent.patch.leaves.clone()).next_back() {
+            self.hold = Some(leaves);
+        }
+    }
+
     /// The watch begins at this very version: everything that happens to the cordon from here on is seen.
-    fn cordoned(&mut self, node: NodeView) -> Outcome {
-        self.hold = self.ours(&node).or(self.hold.take());
+    fn cordoned(&mut self, node: &NodeView) -> Outcome {
         self.retries = 0;
         let was_unschedulable = self
             .hold
@@ -55,14 +112,14 @@ impl Cycle {
             .and_then(|hold| hold.was_unschedulable)
             .unwrap_or(true);
         let round = self.redrains.saturating_add(1);
-        let version = node.version().to_owned();
-        self.seen = Some(node);
+        let watch = self.watch_from(node);
+        self.acquired = None;
         self.progress = None;
         self.is_forced = false;
         self.rest(
             Stage::Draining(Working::Going),
             [
-                Act::Watch(Some(version)),
+                watch,
                 Act::Report(Report::Draining {
                     was_unschedulable,
                     round,
@@ -76,9 +133,11 @@ impl Cycle {
 
     pub(super) fn draining(&mut self, step: Working, input: Input) -> Outcome {
         match (step, input) {
-            (Working::Going | Working::EndRetrying, Input::Seen(node)) => {
-                self.examine(&node).unwrap_or_else(Outcome::rest)
-            }
+            (Working::Going, Input::Seen(node)) => self.examine(&node).unwrap_or_else(Outcome::rest),
+            (Working::EndRetrying, Input::Seen(node)) => match self.examine(&node) {
+                Some(outcome) => outcome,
+                None => self.end_drain(),
+            },
             (Working::Going, Input::Due(Timer::Drain)) => self.drain_timed_out(),
             (Working::Going, Input::Progress(progress)) => self.progressed(progress),
             // Nothing was reached yet that a gap could have undone.
@@ -90,33 +149,14 @@ impl Cycle {
             }
             (Working::Going, Input::Drained) => self.end_drain().after([Act::Disarm(Timer::Drain)]),
             (Working::EndRetrying, input) if is_retry(&input) => self.end_drain(),
-            (Working::EndReading, Input::Node(Ok(node))) => {
-                let patch = if self.is_forced {
-                    let left = self.progress.as_ref().map(ToString::to_string);
-                    NodePatch::delay_forced(&node, left.as_deref().unwrap_or("nobody knows what is left"))
-                } else {
-                    NodePatch::delay(&node)
-                };
-                self.examine(&node).unwrap_or_else(|| {
-                    self.ask(Stage::Draining(Working::EndWriting), Request::PatchNode(patch))
-                })
+            (Working::Ending, Input::Patched(Ok(node))) => match self.taken(&node) {
+                Some(outcome) => outcome,
+                None => self.begin_delay(),
+            },
+            (Working::Ending, Input::Patched(Err(Failure::Conflict))) => {
+                self.rest(Stage::Draining(Working::EndRetrying), [])
             }
-            (Working::EndWriting, Input::Patched(Ok(_))) => {
-                self.retries = 0;
-                self.rest(
-                    Stage::Delaying(Working::Going),
-                    [
-                        Act::Disarm(Timer::Drain),
-                        Act::Report(Report::Delaying {
-                            is_forced: self.is_forced,
-                        }),
-                        Act::Arm(Timer::Renew),
-                        Act::Arm(Timer::Delay),
-                    ],
-                )
-            }
-            (Working::EndWriting, Input::Patched(Err(Failure::Conflict))) => self.end_drain(),
-            (Working::EndReading | Working::EndWriting, input) => {
+            (Working::Ending, input) => {
                 self.failed(input, Stage::Draining(Working::EndRetrying), "begin the delay")
             }
             (step, input) => self.renewing(Stage::Draining, step, input),
@@ -144,12 +184,52 @@ impl Cycle {
         } else {
             Report::Progress(progress)
         };
-        self.ask(Stage::Draining(Working::RenewReading), Request::ReadNode)
-            .reporting(report)
+        self.renew(
+            Stage::Draining(Working::Going),
+            Stage::Draining(Working::Renewing),
+        )
+        .reporting(report)
     }
 
+    /// From what the watch has shown, so that it has seen all that came before.
     fn end_drain(&mut self) -> Outcome {
-        self.ask(Stage::Draining(Working::EndReading), Request::ReadNode)
+        let Some((node, mine)) = self.seen.clone().zip(self.hold.clone()) else {
+            return self.rest(Stage::Draining(Working::EndRetrying), []);
+        };
+        if let Some(outcome) = self.examine(&node) {
+            return outcome;
+        }
+        // Its answer was lost, and the watch has shown it.
+        if mine.phase == Phase::Delaying {
+            return self.begin_delay();
+        }
+        let leaves = mine.written(Phase::Delaying, self.proof());
+        let patch = if self.is_forced {
+            let left = self.progress.as_ref().map(ToString::to_string);
+            NodePatch::delay_forced(
+                &node,
+                leaves,
+                left.as_deref().unwrap_or("nobody knows what is left"),
+            )
+        } else {
+            NodePatch::delay(&node, leaves)
+        };
+        self.write(Stage::Draining(Working::Ending), patch)
+    }
+
+    fn begin_delay(&mut self) -> Outcome {
+        self.retries = 0;
+        self.rest(
+            Stage::Delaying(Working::Going),
+            [
+                Act::Disarm(Timer::Drain),
+                Act::Report(Report::Delaying {
+                    is_forced: self.is_forced,
+                }),
+                Act::Arm(Timer::Renew),
+                Act::Arm(Timer::Delay),
+            ],
+        )
     }
 
     pub(super) fn delaying(&mut self, step: Working, input: Input) -> Outcome {
@@ -169,52 +249,73 @@ impl Cycle {
         let going = stage(Working::Going);
         match (step, input) {
             (Working::Going, Input::Due(Timer::Renew | Timer::Retry(_))) => {
-                self.ask(stage(Working::RenewReading), Request::ReadNode)
+                self.renew(going, stage(Working::Renewing))
             }
-            (Working::RenewReading, Input::Node(Ok(node))) => {
-                if self.ours(&node).is_none() {
-                    return self.undo(Reason::HoldLost);
-                }
-                let patch = match &self.progress {
-                    Some(progress) if going == Stage::Draining(Working::Going) => {
-                        NodePatch::progress(&node, &progress.to_string())
-                    }
-                    _ => NodePatch::renew(&node),
-                };
-                self.ask(stage(Working::RenewWriting), Request::PatchNode(patch))
-            }
-            (Working::RenewWriting, Input::Patched(Ok(_))) => {
+            (Working::Renewing, Input::Patched(Ok(node))) => self.taken(&node).unwrap_or_else(|| {
                 self.retries = 0;
                 self.rest(going, [Act::Arm(Timer::Renew)])
-            }
-            (Working::RenewWriting, Input::Patched(Err(Failure::Conflict))) => {
-                self.ask(stage(Working::RenewReading), Request::ReadNode)
-            }
-            (Working::RenewReading | Working::RenewWriting, input) => {
-                self.failed(input, going, "renew the hold")
-            }
+            }),
+            (Working::Renewing, Input::Patched(Err(Failure::Conflict))) => self.renew_later(going),
+            (Working::Renewing, input) => self.failed(input, going, "renew the hold"),
             _ => Outcome::rest(),
         }
+    }
+
+    /// The watch has yet to show what has outrun the renewal.
+    fn renew_later(&mut self, going: Stage) -> Outcome {
+        self.retries = self.retries.saturating_add(1).min(RETRIES_MAX);
+        self.rest(going, [Act::Arm(Timer::Retry(self.retries))])
+    }
+
+    fn renew(&mut self, going: Stage, renewing: Stage) -> Outcome {
+        let Some((node, mine)) = self.seen.clone().zip(self.hold.clone()) else {
+            return self.renew_later(going);
+        };
+        if let Some(outcome) = self.examine(&node) {
+            return outcome;
+        }
+        let progress = self.progress.as_ref().filter(|_| mine.phase == Phase::Draining);
+        let progress = progress.map(ToString::to_string);
+        let leaves = mine.written(mine.phase, self.proof());
+        let patch = NodePatch::renew(&node, leaves, progress.as_deref());
+        self.write(renewing, patch)
+    }
+
+    /// The answer to a write beside the work: what follows where the Node is not as it was written.
+    fn taken(&mut self, node: &NodeView) -> Option<Outcome> {
+        let _ = self.is_as_written(node);
+        self.examine(node)
     }
 
     /// A Node request that failed for good or for now.
     fn failed(&mut self, input: Input, stage: Stage, what: &'static str) -> Outcome {
         match input {
-            Input::Node(Err(Failure::NotFound)) | Input::Patched(Err(Failure::NotFound)) => {
-                self.undo(Reason::HoldLost)
-            }
-            Input::Node(Err(failure)) | Input::Patched(Err(failure)) => self.retry(stage, what, &failure),
+            Input::Patched(Err(Failure::NotFound)) => self.undo(Reason::HoldLost),
+            Input::Patched(Err(failure)) => self.retry(stage, what, &failure),
             _ => Outcome::rest(),
         }
     }
 
-    /// Whether what the Node shows disturbs what the drain has achieved.
+    /// Whether what the Node shows disturbs what the drain has achieved, and what follows.
     pub(super) fn examine(&mut self, node: &NodeView) -> Option<Outcome> {
-        let Some(hold) = self.ours(node) else {
-            return Some(self.undo(Reason::HoldLost));
+        let trouble = self.trouble(node)?;
+        Some(self.meet(trouble))
+    }
+
+    pub(super) fn meet(&mut self, trouble: Trouble) -> Outcome {
+        match trouble {
+            Trouble::Over(reason) => self.undo(reason),
+            Trouble::Disturbed(by) => self.disturbed(by),
+        }
+    }
+
+    /// What others may rightly write beside our marks is no disturbance; anything else than the set that we wrote is.
+    pub(super) fn trouble(&self, node: &NodeView) -> Option<Trouble> {
+        let Some(shown) = self.ours(node) else {
+            return Some(Trouble::Over(Reason::HoldLost));
         };
-        if let Some(why) = hold::cancelled(node, &hold.holder) {
-            return Some(self.undo(Reason::Cancelled(why)));
+        if let Some(why) = hold::cancelled(node, &shown.holder) {
+            return Some(Trouble::Over(Reason::Cancelled(why)));
         }
         if !self.policy.verify {
             return None;
@@ -223,12 +324,12 @@ impl Cycle {
             Disturbance::Uncordoned
         } else if !node.is_tainted(keys::REBOOTING) {
             Disturbance::Untainted
-        } else if !matches!(hold.phase, Phase::Draining | Phase::Delaying) {
+        } else if !self.is_ours_alone(node) {
             Disturbance::Tampered
         } else {
             return None;
         };
-        Some(self.disturbed(by))
+        Some(Trouble::Disturbed(by))
     }
 
     /// What was achieved no longer holds: drain again, or call the reboot off.

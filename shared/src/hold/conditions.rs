@@ -169,7 +169,8 @@ mod tests {
     #[test]
     fn a_drain_that_was_given_up_is_not_told_as_drained() {
         let mut node = in_phase(Some(Phase::Delaying), &[]);
-        let patch = crate::hold::NodePatch::delay_forced(&node, "1 pod is left");
+        let hold = read(&node).present().unwrap();
+        let patch = crate::hold::NodePatch::delay_forced(&node, hold, "1 pod is left");
         for (key, value) in patch.annotations {
             drop(node.metadata.annotations.insert(key, value.unwrap()));
         }

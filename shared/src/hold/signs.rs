@@ -3,6 +3,8 @@
 //! Each rides on a patch of the hold, so none needs a write of its own: kured's annotations and taint on the wish, labels and
 //! the protection from autoscalers on the cordon, and what is to follow a reboot on the give-back.
 //! What was there before is remembered on the Node and put back, unless somebody has changed it meanwhile.
+//! Whoever may annotate a Node may plant what is remembered there, so of that only what an agent can have written counts:
+//! it changes no other key, and never makes a patch that the API server refuses.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{Hold, NodePatch, Phase};
 use crate::keys;
 use crate::node::{NodeView, Taint};
+use crate::selector::{is_key, is_value};
 
 /// Which signs an operator wants. By default none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -85,7 +88,11 @@ impl Signs {
             .map(|key| (key.to_owned(), PROTECTED.to_owned()))
             .collect();
         let metadata = &node.metadata;
-        let mut replaced = Replaced::of(node);
+        let mut replaced = self.replaced(node);
+        // The wish replaces no other.
+        replaced
+            .annotations
+            .retain(|key, _| key == keys::KURED_REBOOT_IN_PROGRESS);
         replaced
             .annotations
             .extend(replace(&metadata.annotations, &wanted, &mut patch.annotations));
@@ -97,15 +104,10 @@ impl Signs {
     /// The patch that ends a hold. After a reboot the labels are kured's; after one that was called off, as they were.
     #[must_use]
     pub fn given_back(&self, mut patch: NodePatch, node: &NodeView, has_rebooted: bool) -> NodePatch {
-        let replaced = Replaced::of(node);
-        let metadata = &node.metadata;
-        put_back(
-            &replaced.annotations,
-            &metadata.annotations,
-            &mut patch.annotations,
-        );
+        let replaced = self.replaced(node);
+        put_back(replaced.annotations, &mut patch.annotations);
         if !has_rebooted {
-            put_back(&replaced.labels, &metadata.labels, &mut patch.labels);
+            put_back(replaced.labels, &mut patch.labels);
         }
         patch.clear_if_set(node, keys::REPLACED);
         if has_rebooted {
@@ -130,16 +132,57 @@ impl Signs {
     fn taint(&self) -> impl Iterator<Item = Taint> {
         self.soft_taint.iter().map(|key| Taint::prefer_no_schedule(key))
     }
+
+    /// What the Node remembers, of that what an agent can have written and what still stands there.
+    ///
+    /// Which labels are signs only the flags say, so today's must name them.
+    fn replaced(&self, node: &NodeView) -> Replaced {
+        let text = node.annotation(keys::REPLACED);
+        let remembered: Option<Replaced> = text.and_then(|text| serde_json::from_str(text).ok());
+        let mut replaced = remembered.unwrap_or_default();
+        replaced
+            .annotations
+            .retain(|key, change| is_annotation(key, change) && node.annotation(key) == Some(&change.by));
+        replaced.labels.retain(|key, change| {
+            self.writes_label(key)
+                && change.was.as_deref().is_none_or(is_value)
+                && node.label(key) == Some(&change.by)
+        });
+        replaced.taints.retain(|key| {
+            let soft = Taint::prefer_no_schedule(key);
+            is_key(key) && !is_reserved(key) && node.spec.taints.iter().any(|there| there.is_like(&soft))
+        });
+        replaced
+    }
+
+    fn writes_label(&self, key: &str) -> bool {
+        let is_named = self.pre_reboot_labels.contains_key(key) || self.post_reboot_labels.contains_key(key);
+        is_named && is_key(key) && !key.starts_with(keys::DOMAIN)
+    }
+}
+
+/// Whether this is an annotation that signs write, and a change as they make it.
+fn is_annotation(key: &str, change: &Change) -> bool {
+    match key {
+        // It is written only where there is none.
+        keys::KURED_REBOOT_IN_PROGRESS => change.was.is_none(),
+        keys::SCALE_DOWN_DISABLED | keys::DO_NOT_DISRUPT => change.by == PROTECTED,
+        _ => false,
+    }
+}
+
+/// Whether a taint with this key is ours or Kubernetes' own: no operator's soft taint.
+fn is_reserved(key: &str) -> bool {
+    let domain = key.split_once('/').map_or("", |(domain, _)| domain);
+    let is_in = |parent: &str| {
+        domain
+            .strip_suffix(parent)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    key.starts_with(keys::DOMAIN) || is_in("kubernetes.io") || is_in("k8s.io")
 }
 
 impl Replaced {
-    /// What the Node remembers. What cannot be read counts as nothing: a person wrote it.
-    fn of(node: &NodeView) -> Replaced {
-        let text = node.annotation(keys::REPLACED);
-        text.and_then(|text| serde_json::from_str(text).ok())
-            .unwrap_or_default()
-    }
-
     fn remember(&self, patch: &mut NodePatch, node: &NodeView) {
         if self.annotations.is_empty() && self.labels.is_empty() && self.taints.is_empty() {
             patch.clear_if_set(node, keys::REPLACED);
@@ -171,17 +214,9 @@ fn replace(
         .collect()
 }
 
-/// Puts back what was replaced, where nobody has changed it since.
-fn put_back(
-    replaced: &BTreeMap<String, Change>,
-    there: &BTreeMap<String, String>,
-    patch: &mut BTreeMap<String, Option<String>>,
-) {
-    for (key, change) in replaced {
-        if there.get(key) == Some(&change.by) {
-            let _ = patch.insert(key.clone(), change.was.clone());
-        }
-    }
+/// Puts back what was replaced.
+fn put_back(replaced: BTreeMap<String, Change>, patch: &mut BTreeMap<String, Option<String>>) {
+    patch.extend(replaced.into_iter().map(|(key, change)| (key, change.was)));
 }
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ fn a_hold_lapses_only_after_until_grace_and_skew() {
 fn a_patch_is_a_compare_and_swap_that_keeps_foreign_taints() {
     let node = held(r#","cordonhold.dev/was-unschedulable":"false""#);
     let hold = read(&node).present().unwrap();
-    let body = NodePatch::give_back(&node, &hold).body(Timestamp::UNIX_EPOCH, &TERMS);
+    let body = NodePatch::give_back(&node, &hold, Proof::new(1)).body(Timestamp::UNIX_EPOCH, &TERMS);
     assert_eq!(
         body,
         json!({
@@ -92,7 +92,7 @@ fn a_patch_is_a_compare_and_swap_that_keeps_foreign_taints() {
                 "annotations": {
                     keys::HOLDER: null,
                     keys::WAS_UNSCHEDULABLE: null,
-                    keys::GIVEN_BACK: hold.holder.created,
+                    keys::GIVEN_BACK: format!("{} {:032x}", hold.holder.created, 1),
                 },
                 "labels": { keys::PHASE: null },
             },
@@ -113,34 +113,85 @@ fn cordon_given_back_stays_where_a_person_asked_for_it_or_nobody_knows() {
     ] {
         let node = held(extra);
         let hold = read(&node).present().unwrap();
-        let patch = NodePatch::give_back(&node, &hold);
+        let patch = NodePatch::give_back(&node, &hold, Proof::new(1));
         assert_eq!(patch.unschedulable, None, "{extra}");
         assert_eq!(patch.taints.map(|taints| taints.len()), Some(1), "{extra}");
     }
 }
 
 #[test]
-fn c7_what_the_cordon_was_is_written_once() {
-    // CORDON-GIVEN-BACK.
-    let decided = held(r#","cordonhold.dev/was-unschedulable":"false""#);
-    let hold = read(&decided).present().unwrap();
-    let patch = NodePatch::cordon(&decided, &hold, "boot", true);
-    assert!(!patch.annotations.contains_key(keys::WAS_UNSCHEDULABLE));
-    // Stripped while we drain: the cordon that is there is our own, and says nothing.
-    let mut undecided = held("");
-    let hold = read(&undecided).present().unwrap();
-    let patch = NodePatch::cordon(&undecided, &hold, "boot", true);
-    assert!(!patch.annotations.contains_key(keys::WAS_UNSCHEDULABLE));
-    let _ = undecided
-        .metadata
-        .labels
-        .insert(keys::PHASE.to_owned(), "wanted".to_owned());
-    let hold = read(&undecided).present().unwrap();
-    let patch = NodePatch::cordon(&undecided, &hold, "boot", true);
-    assert_eq!(
-        patch.annotations.get(keys::WAS_UNSCHEDULABLE),
-        Some(&Some("true".to_owned()))
+fn every_write_of_the_marks_writes_all_of_them() {
+    // Whatever somebody else has put there.
+    let planted = held(
+        r#","cordonhold.dev/was-unschedulable":"true","cordonhold.dev/boot-id":"x","cordonhold.dev/attempt":"9","cordonhold.dev/write":"y""#,
     );
+    let hold = read(&planted).present().unwrap();
+    let wish = Hold::wish(hold.holder.clone(), Proof::new(1));
+    let ours = Hold {
+        boot_id: Some("boot/1.0".to_owned()),
+        was_unschedulable: Some(false),
+        attempts: 1,
+        ..wish.written(Phase::Draining, Proof::new(2))
+    };
+    let patches = [
+        NodePatch::cordon(&planted, ours.clone(), true),
+        NodePatch::delay(&planted, ours.clone()),
+        NodePatch::delay_forced(&planted, ours.clone(), "x"),
+        NodePatch::renew(&planted, ours.clone(), None),
+        NodePatch::seal(&planted, ours.clone()),
+        NodePatch::returning(&planted, ours.clone()),
+    ];
+    for patch in patches {
+        let written = |key: &str| patch.annotations[key].clone().unwrap();
+        assert_eq!(patch.phase, Some(Some(Phase::Draining)));
+        assert_eq!(written(keys::WAS_UNSCHEDULABLE), "false");
+        assert_eq!(written(keys::BOOT_ID), "boot/1.0");
+        assert_eq!(written(keys::ATTEMPT), "1");
+        assert_eq!(written(keys::WRITE), format!("{:032x}", 2));
+    }
+    let patch = NodePatch::renew(&planted, wish, None);
+    for key in [keys::WAS_UNSCHEDULABLE, keys::BOOT_ID, keys::ATTEMPT] {
+        assert_eq!(patch.annotations.get(key), Some(&None), "{key}");
+    }
+}
+
+#[test]
+fn a_set_of_marks_is_compared_whole_but_for_until() {
+    let one = Hold::wish(Holder::parse("u/2026-11-23T10:00:00Z").unwrap(), Proof::new(1));
+    assert!(one.is_same(&one.clone()));
+    let later = Hold {
+        until: Some(Timestamp::MAX),
+        ..one.clone()
+    };
+    assert!(one.is_same(&later));
+    for other in [
+        Hold {
+            attempts: 1,
+            ..one.clone()
+        },
+        Hold {
+            write: None,
+            ..one.clone()
+        },
+        Hold {
+            phase: Phase::Draining,
+            ..one.clone()
+        },
+        Hold {
+            was_unschedulable: Some(true),
+            ..one.clone()
+        },
+        Hold {
+            boot_id: Some("b".to_owned()),
+            ..one.clone()
+        },
+    ] {
+        assert!(!one.is_same(&other), "{other:?}");
+        assert!(
+            other.write.is_some() || !other.is_same(&other),
+            "a set without a proof is nobody's"
+        );
+    }
 }
 
 #[test]
@@ -148,7 +199,7 @@ fn a_stamp_takes_nothing_over_from_a_hold_that_was_lost() {
     let mut node = held(r#","cordonhold.dev/was-unschedulable":"false","cordonhold.dev/boot-id":"old""#);
     let holder = read(&node).present().unwrap().holder;
     let _ = node.metadata.annotations.remove(keys::HOLDER);
-    let patch = NodePatch::stamp(&node, &holder);
+    let patch = NodePatch::stamp(&node, Hold::wish(holder, Proof::new(1)));
     assert_eq!(patch.annotations.get(keys::WAS_UNSCHEDULABLE), Some(&None));
     assert_eq!(patch.annotations.get(keys::BOOT_ID), Some(&None));
 }
@@ -158,7 +209,7 @@ fn cordon_given_back_restores_a_cordon_that_others_cleared_unless_a_person_was_l
     let mut node = held(r#","cordonhold.dev/was-unschedulable":"true""#);
     node.spec.unschedulable = false;
     let hold = read(&node).present().unwrap();
-    let patch = NodePatch::give_back(&node, &hold);
+    let patch = NodePatch::give_back(&node, &hold, Proof::new(1));
     assert_eq!(patch.unschedulable, Some(true));
     assert!(
         patch
@@ -169,7 +220,10 @@ fn cordon_given_back_restores_a_cordon_that_others_cleared_unless_a_person_was_l
     );
     let cancel = format!("{} needed elsewhere", hold.holder.created);
     let _ = node.metadata.annotations.insert(keys::CANCEL.to_owned(), cancel);
-    assert_eq!(NodePatch::give_back(&node, &hold).unschedulable, None);
+    assert_eq!(
+        NodePatch::give_back(&node, &hold, Proof::new(1)).unschedulable,
+        None
+    );
 }
 
 #[test]
@@ -181,5 +235,8 @@ fn c8_the_patch_that_ends_a_wish_leaves_the_cordon_whatever_the_marks_say() {
         .labels
         .insert(keys::PHASE.to_owned(), "wanted".to_owned());
     let hold = read(&node).present().unwrap();
-    assert_eq!(NodePatch::give_back(&node, &hold).unschedulable, None);
+    assert_eq!(
+        NodePatch::give_back(&node, &hold, Proof::new(1)).unschedulable,
+        None
+    );
 }

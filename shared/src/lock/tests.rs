@@ -1,5 +1,12 @@
 use super::*;
 
+fn boot(id: &str) -> Boot {
+    Boot {
+        id: id.to_owned(),
+        init: "1.0".to_owned(),
+    }
+}
+
 const KURED_SINGLE: &str = r#"{"nodeID":"n1","metadata":{"unschedulable":false},"created":"2026-11-23T19:29:21.427812824Z","TTL":0}"#;
 
 fn record(text: &str) -> Record {
@@ -89,7 +96,11 @@ fn c5_a_sealed_entry_ends_only_with_another_boot() {
         entries: vec![entry.clone()],
         max_owners: None,
     };
-    let sealed = record.confirmed(&entry.id(), "boot-1").unwrap().entries.remove(0);
+    let sealed = record
+        .confirmed(&entry.id(), &boot("boot-1"), 1)
+        .unwrap()
+        .entries
+        .remove(0);
     assert!(
         !is_over(&sealed, &unexpired, Some(&node)),
         "stripped marks do not free the slot of a node that may be going down"
@@ -187,9 +198,9 @@ fn at_most_n_an_entry_of_kureds_for_our_own_node_is_in_the_way() {
 #[test]
 fn a_confirm_always_changes_the_record() {
     let id = record(KURED_SINGLE).entries[0].id();
-    let confirmed = record(KURED_SINGLE).confirmed(&id, "boot").unwrap();
+    let confirmed = record(KURED_SINGLE).confirmed(&id, &boot("boot"), 1).unwrap();
     assert_ne!(confirmed.render(), Some(KURED_SINGLE.to_owned()));
-    assert_eq!(Record::default().confirmed(&id, "boot"), None);
+    assert_eq!(Record::default().confirmed(&id, &boot("boot"), 1), None);
 }
 
 #[test]

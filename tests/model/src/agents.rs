@@ -3,10 +3,15 @@
 use cordonhold_shared::Reading;
 use cordonhold_shared::cycle::{Act, Input, Report, Request, Timer};
 use cordonhold_shared::hold;
+use cordonhold_shared::keys;
+use cordonhold_shared::node::NodeView;
 
 use crate::protection::Protection;
-use crate::protocol::{Action, Protocol, created, small};
+use crate::protocol::{Action, Protocol, created, proof, small};
 use crate::world::{Drain, Event, Power, State, Timers};
+
+/// More than a node ever has in use at once.
+const PROOFS_OF_A_NODE: u8 = 60;
 
 impl Protocol {
     pub(crate) fn agent_actions(&self, state: &State, index: usize, actions: &mut Vec<Action>) {
@@ -32,6 +37,9 @@ impl Protocol {
         if agent.held_back.is_some() {
             actions.push(Action::StampNow(id));
         }
+        if self.is_off(Protection::NoReissueOnResume) {
+            actions.push(Action::Reissue(id));
+        }
         if let Some(request) = agent.request {
             self.request_actions(state, id, &self.requests.get(request), actions);
             return;
@@ -51,7 +59,10 @@ impl Protocol {
                     actions.push(Action::Pause(id));
                 }
             }
-            _ => {
+            request => {
+                if state.left.altered_writes > 0 && matches!(request, Request::PatchNode(_)) {
+                    actions.push(Action::AlterWrite(id));
+                }
                 if state.left.lost_answers > 0 {
                     actions.push(Action::ServeUnanswered(id));
                 }
@@ -86,12 +97,10 @@ impl Protocol {
                 Timer::Renew => state.left.renewals > 0,
                 Timer::Drain => state.left.drain_timeouts > 0,
                 Timer::Seal => state.left.pauses > 0,
-                // They only say something.
-                Timer::Reboot | Timer::Stall => false,
-                // An assumption: by then a host that goes down shows it.
-                Timer::Deadline => {
-                    node.power != Power::Issued || self.is_off(Protection::ShutdownShowsInTime)
-                }
+                // It only says something.
+                Timer::Stall => false,
+                // An assumption: by then a host that was told to reboot shows it, or has done it.
+                Timer::Reboot => node.power == Power::Up || self.is_off(Protection::ShutdownShowsInTime),
                 _ => true,
             };
             if is_allowed {
@@ -106,9 +115,6 @@ impl Protocol {
         }
         if self.is_off(Protection::FreshIds) {
             actions.push(Action::WriteHoldAgain(id));
-        }
-        if self.is_off(Protection::NoReissueOnResume) {
-            actions.push(Action::Reissue(id));
         }
     }
 
@@ -141,12 +147,75 @@ impl Protocol {
         agent.stop();
     }
 
+    /// Random bits that nothing has seen yet: the smallest of the node's numbers that is nowhere. Proofs are compared for
+    /// equality only, so which one it is makes no difference, and what others write need not change it.
+    fn chance(&self, state: &State, index: usize) -> u8 {
+        let agent = &state.agents[index];
+        let node = &state.nodes[usize::from(agent.node)];
+        let mut used: Vec<String> = Vec::new();
+        let of_view = |view: &NodeView, used: &mut Vec<String>| {
+            used.extend(view.annotation(keys::WRITE).map(str::to_owned));
+            let given_back = view
+                .annotation(keys::GIVEN_BACK)
+                .and_then(|text| text.split_once(' '));
+            used.extend(given_back.map(|(_, proof)| proof.to_owned()));
+        };
+        of_view(&self.views.get(node.view), &mut used);
+        if let Some(older) = node.older {
+            of_view(&self.views.get(older), &mut used);
+        }
+        if let Some(record) = node.record {
+            let record = self.host_records.get(record);
+            used.extend([record.write.as_str().to_owned()]);
+            used.extend(record.before.as_ref().map(|before| before.as_str().to_owned()));
+        }
+        for of_node in state.agents.iter().filter(|other| other.node == agent.node) {
+            for event in of_node.queue.iter().flatten() {
+                if let Event::Seen(view, _) = event {
+                    of_view(&self.views.get(*view), &mut used);
+                }
+            }
+            if let Some(cycle) = of_node.cycle {
+                used.extend(
+                    self.cycles
+                        .get(cycle)
+                        .proofs()
+                        .map(|proof| proof.as_str().to_owned()),
+                );
+            }
+        }
+        let late = state.late.map(|late| self.requests.get(late.request));
+        let held_back = agent.held_back.map(|request| self.requests.get(request));
+        for request in late.into_iter().chain(held_back) {
+            if let Request::PatchNode(patch) = &*request {
+                let leaves = patch.leaves.as_ref().and_then(|leaves| leaves.write.as_ref());
+                let gives_back = patch.gives_back.as_ref().map(|(_, write)| write);
+                used.extend(
+                    leaves
+                        .into_iter()
+                        .chain(gives_back)
+                        .map(|proof| proof.as_str().to_owned()),
+                );
+            }
+        }
+        let entries = &self.records.get(state.lock.record).entries;
+        used.extend(
+            entries
+                .iter()
+                .filter_map(|entry| Some(entry.write.as_ref()?.as_str().to_owned())),
+        );
+        let first = agent.node * PROOFS_OF_A_NODE;
+        (first + 1..first + PROOFS_OF_A_NODE)
+            .find(|number| !used.iter().any(|used| used == proof(*number).as_str()))
+            .unwrap_or(u8::MAX)
+    }
+
     /// One input into the real step, and its acts.
     pub(crate) fn feed(&self, state: &mut State, index: usize, input: Input) {
         let Some(cycle) = state.agents[index].cycle else {
             return;
         };
-        let (cycle, outcome) = self.step(cycle, input);
+        let (cycle, outcome) = self.step(cycle, input, |protocol| protocol.chance(state, index));
         state.agents[index].cycle = Some(cycle);
         state.agents[index].request = None;
         for act in &outcome.acts {
@@ -164,11 +233,18 @@ impl Protocol {
                 agent.queue = Some(now.into_iter().collect());
             }
             Act::Watch(Some(version)) => {
+                // The watch before has had no time to deliver what came after this version.
+                let from: u8 = version.parse().unwrap_or_default();
                 debug_assert!(
-                    agent.held_back.is_some() || *version == node.version.to_string(),
-                    "a watch begins at the version just read or written"
+                    agent.held_back.is_some() || from == node.version || agent.queue.is_some(),
+                    "a watch that begins at an older version takes over from another"
                 );
-                agent.queue = Some(Vec::new());
+                let later = |event: &Event| match event {
+                    Event::Seen(_, version) => *version > from,
+                    Event::Gap => from < node.version,
+                };
+                let queue = agent.queue.take().unwrap_or_default();
+                agent.queue = Some(queue.into_iter().filter(later).collect());
             }
             Act::StartDrain => agent.drain = Drain::Running,
             Act::StopDrain => agent.drain = Drain::Off,
@@ -180,6 +256,11 @@ impl Protocol {
             Act::Arm(Timer::Look) => {}
             Act::Arm(timer) => agent.timers.arm(*timer),
             Act::Disarm(timer) => agent.timers.disarm(*timer),
+            Act::Forget => {
+                let own = usize::from(agent.node);
+                state.nodes[own].record = None;
+                state.nodes[own].is_told = false;
+            }
             Act::Report(Report::CalledOff(_)) if self.is_off(Protection::NodeBeforeLock) => {
                 let own = agent.node;
                 self.drop_entries(state, own);
@@ -196,7 +277,10 @@ impl Protocol {
         };
         let input = match queue.remove(0) {
             Event::Gap => Input::Gap,
-            Event::Seen(view, version) => Input::Seen(self.shown(&self.views.get(view), version)),
+            Event::Seen(view, version) => {
+                let view = self.shown(&self.views.get(view), version);
+                Input::Seen(self.believed(state, index, view))
+            }
         };
         self.feed(state, index, input);
         true
@@ -252,8 +336,8 @@ impl Protocol {
     /// Every timer that an undisturbed agent may wait for.
     pub(crate) fn next_timer(timers: Timers, node: Power) -> Option<Timer> {
         timers.running().find(|timer| match timer {
-            Timer::Renew | Timer::Drain | Timer::Seal | Timer::Reboot | Timer::Poll => false,
-            Timer::Deadline => node != Power::Issued,
+            Timer::Renew | Timer::Drain | Timer::Seal | Timer::Poll => false,
+            Timer::Reboot => node == Power::Up,
             _ => true,
         })
     }

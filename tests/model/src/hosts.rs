@@ -1,12 +1,14 @@
 //! The machines: told to reboot, going down, booting.
 
-use cordonhold_shared::cycle::{Input, RebootFailure, Timer};
+use cordonhold_shared::cycle::{Input, RebootFailure, Request, Timer};
 use cordonhold_shared::hold::{self, Hold, Phase};
+use cordonhold_shared::keys;
 
 use crate::property::Wrong;
 use crate::protection::Protection;
-use crate::protocol::{Action, Protocol, boot_id, created, small};
-use crate::world::{Power, State};
+use crate::protocol::{Action, Protocol, created, small};
+use crate::scenarios::Hosts;
+use crate::world::{Node, Power, State};
 
 impl Protocol {
     pub(crate) fn host_actions(&self, state: &State, index: usize, actions: &mut Vec<Action>) {
@@ -49,6 +51,13 @@ impl Protocol {
                 .find(|stamp| hold.holder.created == created(own, *stamp))
         });
         node.seen.issued = of_hold.or(Some(node.stamps));
+        node.seen.commands += 1;
+        if node.seen.commands > 2 {
+            state.wrong |= Wrong::TooManyReboots.bit();
+        }
+        if node.seen.is_altered {
+            state.wrong |= Wrong::SealedWithoutCordon.bit();
+        }
         node.is_told = true;
         if node.power == Power::Up {
             node.power = if self.scenario.hosts_lag {
@@ -61,7 +70,11 @@ impl Protocol {
 
     pub(crate) fn fail_reboot(&self, state: &mut State, index: usize) -> bool {
         state.left.failed_reboots -= 1;
-        let _ = self.take_request(state, index);
+        let own = usize::from(state.agents[index].node);
+        if let Some(Request::Reboot { record }) = self.take_request(state, index).as_deref() {
+            state.nodes[own].record = Some(self.host_records.id(record.clone()));
+        }
+        state.nodes[own].is_told = false;
         let failed = RebootFailure::Failed("exit code 1".to_owned());
         self.feed(state, index, Input::RebootIssued(Err(failed)));
         true
@@ -74,7 +87,8 @@ impl Protocol {
         node.power = Power::Down;
         node.pods = 0;
         let ghost = node.seen;
-        if let Some(stamp) = ghost.issued.filter(|_| !ghost.taken || ghost.deleted) {
+        let is_readable = !ghost.taken && !ghost.forged;
+        if let Some(stamp) = ghost.issued.filter(|_| is_readable || ghost.deleted) {
             let shown = view.and_then(|view| hold::read(&view).present());
             let is_of_seal = |hold: &Hold| hold.holder.created == created(number, stamp);
             let is_wrong = if ghost.deleted {
@@ -102,15 +116,29 @@ impl Protocol {
         let node = &mut state.nodes[usize::from(number)];
         node.power = Power::Up;
         node.is_told = false;
+        if self.scenario.hosts != Hosts::Soft {
+            self.clean_run(node);
+        }
         node.boot += 1;
-        node.wants = false;
+        node.wants &= self.scenario.sentinel_stays;
         node.seen.issued = None;
         node.seen.deleted = false;
         let boot = node.boot;
         if node.exists {
             let mut view = (*self.views.get(node.view)).clone();
-            view.status.node_info.boot_id = boot_id(number, boot);
+            view.status.node_info.boot_id = self.boot_of(number, boot).id;
+            if self.is_off(Protection::AttemptsAreCounted) {
+                let _ = view.metadata.annotations.remove(keys::ATTEMPT);
+            }
             self.put_view(state, number, view);
         }
+    }
+
+    /// The host's `/run` is empty.
+    pub(crate) fn clean_run(&self, node: &mut Node) {
+        let record = node.record.take().map(|record| self.host_records.get(record));
+        node.is_told = false;
+        // Whether a cordon that stands now is ours, only that record could tell.
+        node.seen.unsure |= record.is_some_and(|record| record.phase.is_none());
     }
 }

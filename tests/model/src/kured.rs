@@ -100,7 +100,9 @@ impl Protocol {
             }
             KuredAt::Delaying => {
                 let is_cordoned = self.views.get(state.nodes[own].view).spec.unschedulable;
-                if !is_cordoned || state.nodes[own].pods > 0 {
+                // A stated limit: what kured's own TTL has ended, nobody holds.
+                let is_under_pods = !is_cordoned || state.nodes[own].pods > 0;
+                if is_under_pods && !kured.expired {
                     state.go_wrong(Wrong::KuredRebootsUncordoned);
                 }
                 state.nodes[own].power = Power::GoingDown;
@@ -172,6 +174,10 @@ fn rewritten(mut record: Record) -> Record {
         entry.node_uid = String::new();
         entry.sealed = false;
         entry.boot_id = String::new();
+        entry.init = String::new();
+        entry.attempts = 0;
+        entry.given_back = false;
+        entry.write = None;
         entry.rest.clear();
     }
     record

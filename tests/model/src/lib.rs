@@ -11,6 +11,7 @@
 )]
 
 mod agents;
+mod forgeries;
 mod hosts;
 mod intern;
 mod kured;
@@ -25,16 +26,17 @@ mod switches;
 mod world;
 mod writes;
 
+pub use forgeries::Forgery;
 pub use property::Wrong;
 pub use protection::Protection;
 pub use protocol::{Action, Protocol};
-pub use scenarios::{Counterexample, Scenario, counterexamples, deep, quick};
+pub use scenarios::{Bound, Counterexample, Hosts, Scenario, counterexamples, deep, quick};
 pub use world::{Faults, State};
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use stateright::{Checker as _, Model as _};
+use stateright::{Checker as _, HasDiscoveries, Model as _};
 
 /// What a check found.
 #[derive(Debug)]
@@ -46,6 +48,8 @@ pub struct Outcome {
     pub time: Duration,
     /// Whether every state within the scenario was seen.
     pub is_complete: bool,
+    /// The bound of the scenario, if it was reached.
+    pub bound: Option<Bound>,
     /// Whether there is a way to reboot every node.
     pub has_rebooted: bool,
     /// What went wrong, each with the actions that lead there.
@@ -64,10 +68,18 @@ pub struct Bounds {
 pub fn check(scenario: Scenario, bounds: Bounds, mut progress: impl FnMut(usize, Duration)) -> Outcome {
     let started = Instant::now();
     let name = scenario.name;
+    let bound = scenario.bound;
+    let most = bound.map_or(bounds.states, |bound| bound.states.min(bounds.states));
+    let finish = if scenario.stops_at.is_empty() {
+        HasDiscoveries::AnyFailures
+    } else {
+        HasDiscoveries::AnyOf(scenario.stops_at.iter().map(|wrong| wrong.name()).collect())
+    };
     let checker = Protocol::new(scenario)
         .checker()
+        .finish_when(finish)
         .threads(bounds.threads)
-        .target_state_count(bounds.states)
+        .target_state_count(most)
         .timeout(bounds.time)
         .spawn_bfs();
     while !checker.is_done() && started.elapsed() < bounds.time {
@@ -93,7 +105,8 @@ pub fn check(scenario: Scenario, bounds: Bounds, mut progress: impl FnMut(usize,
         states: checker.unique_state_count(),
         generated: checker.state_count(),
         depth: checker.max_depth(),
-        is_complete: found.is_empty() && time < bounds.time && checker.state_count() < bounds.states,
+        is_complete: found.is_empty() && time < bounds.time && checker.state_count() < most,
+        bound: bound.filter(|bound| time < bounds.time && checker.state_count() >= bound.states),
         has_rebooted: discoveries.contains_key(protocol::REBOOTED),
         time,
         found,
@@ -112,6 +125,13 @@ impl fmt::Display for Outcome {
             self.time,
             if self.is_complete { "" } else { ", not complete" }
         )?;
+        if let Some(bound) = self.bound {
+            write!(
+                f,
+                "\n  up to its bound of {} states: {}",
+                bound.states, bound.reason
+            )?;
+        }
         for (wrong, path) in &self.found {
             write!(f, "\n  {wrong}, after {} steps:", path.len())?;
             for action in path {

@@ -11,6 +11,7 @@ use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
 use jiff::Timestamp;
 
+use crate::forgeries::Forgery;
 use crate::property::Wrong;
 use crate::protection::Protection;
 use crate::protocol::{Action, Protocol, small};
@@ -79,6 +80,11 @@ impl Protocol {
             Action::Schedule(id),
         );
         may(left.more_wishes > 0 && !node.wants, Action::WantAgain(id));
+        may(left.cleanings > 0 && node.record.is_some(), Action::CleanRun(id));
+        if left.forgeries > 0 && !state.webhook_up {
+            let forgeries = Forgery::on(&view, node.older.is_some());
+            actions.extend(forgeries.into_iter().map(|forgery| Action::Forge(id, forgery)));
+        }
     }
 
     pub(crate) fn play(&self, state: &mut State, action: Action) -> bool {
@@ -121,6 +127,11 @@ impl Protocol {
             }
             Action::Delete(id) => self.delete(state, id),
             Action::Recreate(id) => self.recreate(state, id),
+            Action::CleanRun(id) => {
+                state.left.cleanings -= 1;
+                self.clean_run(&mut state.nodes[usize::from(id)]);
+            }
+            Action::Forge(id, forgery) => return self.forge(state, id, forgery),
             update => return self.update(state, update),
         }
         true
@@ -142,6 +153,7 @@ impl Protocol {
                     state.go_wrong(Wrong::HeldUncordoned);
                 }
                 let new = self.uncordoned(state, id);
+                state.nodes[usize::from(id)].seen.wants_cordon &= self.is_held(state, id);
                 self.put_view(state, id, new);
                 true
             }
@@ -153,6 +165,7 @@ impl Protocol {
             }
             Action::AdminCordon(id) => {
                 state.left.admin_cordons -= 1;
+                state.nodes[usize::from(id)].seen.wants_cordon = true;
                 let new = self.changed(state, id, |view| view.spec.unschedulable = true);
                 self.put_view(state, id, new);
                 true
@@ -199,6 +212,7 @@ impl Protocol {
         if self.is_held(state, id) && state.webhook_up && !node.expired && !node.seen.cancelled {
             state.go_wrong(Wrong::HeldUncordoned);
         }
+        state.nodes[usize::from(id)].seen.wants_cordon &= self.is_held(state, id);
         self.put_view(state, id, new);
         true
     }
@@ -290,6 +304,8 @@ impl Protocol {
         // Whatever stands on this Node is people's again.
         node.seen.taken = false;
         node.seen.was = None;
+        node.seen.wants_cordon = false;
+        node.older = None;
         let view = self.first_view(id, uid, boot, false);
         self.put_view(state, id, view);
     }
@@ -302,7 +318,7 @@ impl Protocol {
     }
 
     /// The real decision, or none where the webhook is down.
-    fn passes(&self, state: &State, id: u8, new: &NodeView, who: Who) -> bool {
+    pub(crate) fn passes(&self, state: &State, id: u8, new: &NodeView, who: Who) -> bool {
         if !state.webhook_up {
             return true;
         }

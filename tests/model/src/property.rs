@@ -38,6 +38,8 @@ pub enum Wrong {
     WrongCordon,
     /// NOTHING-STUCK: at rest, and not clean.
     Stuck,
+    /// ONE-WISH-TWO-REBOOTS: a third reboot command for one hold.
+    TooManyReboots,
     /// D1, D3: kured reboots a node that others uncordoned, under its pods.
     KuredRebootsUncordoned,
     /// D4: kured gives the cordon back without a reboot.
@@ -47,7 +49,7 @@ pub enum Wrong {
 }
 
 impl Wrong {
-    pub const ALL: [Wrong; 19] = [
+    pub const ALL: [Wrong; 20] = [
         Wrong::HeldUncordoned,
         Wrong::MarksChanged,
         Wrong::SealedWithoutCordon,
@@ -64,6 +66,7 @@ impl Wrong {
         Wrong::OtherNode,
         Wrong::WrongCordon,
         Wrong::Stuck,
+        Wrong::TooManyReboots,
         Wrong::KuredRebootsUncordoned,
         Wrong::KuredUncordonsUnrebooted,
         Wrong::KuredTooMany,
@@ -92,6 +95,7 @@ impl Wrong {
             Wrong::OtherNode => "ONE-NODE-ONE-AGENT: a write to another node",
             Wrong::WrongCordon => "CORDON-GIVEN-BACK: another cordon than before",
             Wrong::Stuck => "NOTHING-STUCK: at rest and not clean",
+            Wrong::TooManyReboots => "ONE-WISH-TWO-REBOOTS: a third reboot for one wish",
             Wrong::KuredRebootsUncordoned => "kured: reboots an uncordoned node under its pods",
             Wrong::KuredUncordonsUnrebooted => "kured: gives the cordon back without a reboot",
             Wrong::KuredTooMany => "kured: too many hold its lock",

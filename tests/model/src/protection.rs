@@ -64,17 +64,27 @@ pub enum Protection {
     LockFile,
     /// No kured expires an entry of ours, whatever its `--lock-ttl`.
     OurTtl,
-    /// An agent leaves word on its host before the reboot command; the next one in this boot waits until the host must
-    /// show its shutdown, and asks it again.
+    /// The host's record says until when a reboot that it was told may come; the next process in this boot waits for that, and
+    /// asks the host again.
     RebootIsRecorded,
-    /// An assumption: a host shows its shutdown before a seal's deadline has passed.
+    /// An assumption: a host shows its shutdown before `--reboot-timeout` has passed.
     ShutdownShowsInTime,
     /// kured's node is protected by the webhook, because kured does not look again.
     KuredsNodeIsHeld,
+    /// A1: a write whose answer was lost is settled by its proof, not by marks that anybody can have written.
+    WritesAreProven,
+    /// A1: what a write was answered with is compared whole: another webhook may have dropped cordon or taint.
+    AnswersAreRead,
+    /// A6: what the cordon was is what this process wrote, not what the Node says.
+    MemoryOverNode,
+    /// A6: a cordon counts as given back by the proof of the write that did it, not because the Node says so.
+    GivenBackIsProven,
+    /// P1: the attempts of a hold are counted where a reboot does not reach.
+    AttemptsAreCounted,
 }
 
 impl Protection {
-    pub const ALL: [Protection; 32] = [
+    pub const ALL: [Protection; 37] = [
         Protection::DropReadsNodeAfterLock,
         Protection::EvidenceNotTime,
         Protection::AskHostOnResume,
@@ -107,5 +117,10 @@ impl Protection {
         Protection::RebootIsRecorded,
         Protection::ShutdownShowsInTime,
         Protection::KuredsNodeIsHeld,
+        Protection::WritesAreProven,
+        Protection::AnswersAreRead,
+        Protection::MemoryOverNode,
+        Protection::GivenBackIsProven,
+        Protection::AttemptsAreCounted,
     ];
 }

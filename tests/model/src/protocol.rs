@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use cordonhold_shared::cycle::{Cycle, Input, Outcome, Policy, Request, Timer};
-use cordonhold_shared::hold::Signs;
+use cordonhold_shared::hold::{Proof, Signs};
+use cordonhold_shared::host::HostRecord;
 use cordonhold_shared::lock::{Record, Share};
 use cordonhold_shared::node::{Condition, NodeView};
 use cordonhold_shared::selector::Selector;
 use dashmap::DashMap;
 use stateright::{Model, Property};
 
+use crate::forgeries::Forgery;
 use crate::intern::{Id, Interner};
 use crate::property::Wrong;
 use crate::protection::Protection;
@@ -60,6 +62,12 @@ pub enum Action {
     Delete(u8),
     Recreate(u8),
     RemoveEntry(u8),
+    /// Somebody writes marks.
+    Forge(u8, Forgery),
+    /// Somebody cleans the host's `/run`.
+    CleanRun(u8),
+    /// The open write is carried out, and another webhook has taken the cordon out of it.
+    AlterWrite(u8),
     WebhookFails,
     Expire(u8),
     /// A scheduler decides for the node.
@@ -91,7 +99,8 @@ pub struct Protocol {
     pub(crate) inputs: Interner<Input>,
     pub(crate) views: Interner<NodeView>,
     pub(crate) records: Interner<Record>,
-    steps: DashMap<(Id<Cycle>, Id<Input>), Step>,
+    pub(crate) host_records: Interner<HostRecord>,
+    steps: DashMap<(Id<Cycle>, Id<Input>, u8), Step>,
     pub(crate) resting: DashMap<u64, bool>,
 }
 
@@ -121,6 +130,22 @@ pub(crate) fn small(index: usize) -> u8 {
     u8::try_from(index).unwrap_or(u8::MAX)
 }
 
+/// Stands for random bits that a step does not use.
+const UNUSED: u8 = 0;
+
+/// Whether a step asks for a write, which carries its random bits.
+fn writes(outcome: &Outcome) -> bool {
+    matches!(
+        outcome.request,
+        Some(Request::PatchNode(_) | Request::WriteLock(_))
+    )
+}
+
+/// The random bits of a write, as small as they can be told apart.
+pub(crate) fn proof(number: u8) -> Proof {
+    Proof::new(number.into())
+}
+
 pub(crate) fn boot_id(node: u8, boot: u8) -> String {
     format!("boot-{node}-{boot}")
 }
@@ -147,6 +172,7 @@ impl Protocol {
             inputs: Interner::default(),
             views: Interner::default(),
             records: Interner::default(),
+            host_records: Interner::default(),
             steps: DashMap::new(),
             resting: DashMap::new(),
         }
@@ -156,18 +182,29 @@ impl Protocol {
         self.scenario.off.contains(&protection)
     }
 
-    /// The real step, remembered.
-    pub(crate) fn step(&self, cycle: Id<Cycle>, input: Input) -> Step {
+    /// The real step, remembered. Most steps write nothing and need no random bits.
+    pub(crate) fn step(&self, cycle: Id<Cycle>, input: Input, chance: impl Fn(&Protocol) -> u8) -> Step {
         let input = self.inputs.id(input);
-        if let Some(known) = self.steps.get(&(cycle, input)) {
+        let step = self.step_with(cycle, input, UNUSED);
+        if writes(&step.1) {
+            return self.step_with(cycle, input, chance(self));
+        }
+        step
+    }
+
+    fn step_with(&self, cycle: Id<Cycle>, input: Id<Input>, chance: u8) -> Step {
+        if let Some(known) = self.steps.get(&(cycle, input, chance)) {
             return (known.0, Arc::clone(&known.1));
         }
         let (next, outcome) = cordonhold_shared::cycle::step(
             (*self.cycles.get(cycle)).clone(),
             (*self.inputs.get(input)).clone(),
+            proof(chance),
         );
         let (next, outcome) = (self.cycles.id(next), Arc::new(outcome));
-        let _ = self.steps.insert((cycle, input), (next, Arc::clone(&outcome)));
+        let _ = self
+            .steps
+            .insert((cycle, input, chance), (next, Arc::clone(&outcome)));
         (next, outcome)
     }
 
@@ -200,12 +237,17 @@ impl Protocol {
             bind: None,
             boot: 0,
             power: Power::Up,
+            record: None,
             is_told: false,
+            older: None,
             wants: true,
             stamps: 0,
             expired: false,
             admitted: None,
-            seen: Ghost::default(),
+            seen: Ghost {
+                wants_cordon: unschedulable,
+                ..Ghost::default()
+            },
         }
     }
 
@@ -251,6 +293,7 @@ impl Agent {
             drain: Drain::Off,
             cache: None,
             is_lied_to: false,
+            last_write: None,
             held_back: None,
         }
     }
@@ -340,6 +383,7 @@ impl Model for Protocol {
             TooManyDown,
             OtherNode,
             WrongCordon,
+            TooManyReboots,
             KuredRebootsUncordoned,
             KuredUncordonsUnrebooted,
             KuredTooMany
@@ -399,6 +443,7 @@ impl Protocol {
                 self.feed(state, agent.into(), Input::PodArrived("default/web".to_owned()));
                 true
             }
+            Action::AlterWrite(agent) => self.serve(state, agent.into(), Delivery::Altered),
             Action::RebootFails(agent) => self.fail_reboot(state, agent.into()),
             Action::TimeIsUp(agent) => self.give_up_by_time(state, agent.into()),
             Action::Reissue(agent) => self.reissue(state, agent.into()),

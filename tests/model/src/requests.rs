@@ -9,13 +9,16 @@ use cordonhold_shared::Reading;
 use cordonhold_shared::carrier::{Carrier, LockView};
 use cordonhold_shared::cycle::{Failure, HostState, Input, PoolCount, Request, Shutdown};
 use cordonhold_shared::hold::Phase;
+use cordonhold_shared::host::{Boot, HostRecord, Told};
 use cordonhold_shared::keys;
-use cordonhold_shared::lock::Entry;
+use cordonhold_shared::lock::{Entry, Record};
 use cordonhold_shared::node::NodeView;
 
+use crate::forgeries::FORGED;
 use crate::protection::Protection;
-use crate::protocol::{Protocol, boot_id, created, name, number, small};
-use crate::world::{Late, Power, State};
+use crate::protocol::{Protocol, boot_id, created, name, number, proof, small};
+use crate::scenarios::Hosts;
+use crate::world::{Late, Node, Power, State};
 
 /// What becomes of a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,6 +27,8 @@ pub(crate) enum Delivery {
     Unanswered,
     Lost,
     Late,
+    /// Answered, and another webhook has changed what was written.
+    Altered,
 }
 
 impl Protocol {
@@ -35,6 +40,7 @@ impl Protocol {
             Delivery::Unanswered => state.left.lost_answers -= 1,
             Delivery::Lost => state.left.lost_requests -= 1,
             Delivery::Late => state.left.late_writes -= 1,
+            Delivery::Altered => state.left.altered_writes -= 1,
         }
         let before = state.clone();
         if self.serve_chain(state, index, delivery) {
@@ -66,8 +72,10 @@ impl Protocol {
                 return false;
             }
             let is_write = matches!(*request, Request::PatchNode(_) | Request::WriteLock(_));
+            self.note_request(state, index, &request);
             let input = match (delivery, is_write) {
                 (Delivery::Answered, _) | (_, false) => self.answer(state, index, &request),
+                (Delivery::Altered, true) => self.alter_write(state, index, &request),
                 (Delivery::Unanswered, true) => {
                     let _ = self.answer(state, index, &request);
                     unknown(&request)
@@ -97,6 +105,44 @@ impl Protocol {
         }
     }
 
+    /// What the shell does before a request is sent: the host's record comes first.
+    fn note_request(&self, state: &mut State, index: usize, request: &Request) {
+        let Request::PatchNode(patch) = request else {
+            return;
+        };
+        let own = usize::from(state.agents[index].node);
+        if let Some(record) = patch.record.clone() {
+            state.nodes[own].record = Some(self.host_records.id(record));
+            state.nodes[own].is_told = false;
+        }
+        if self.is_off(Protection::WritesAreProven) {
+            state.agents[index].last_write = Some(self.requests.id(request.clone()));
+        }
+    }
+
+    /// Another webhook takes the cordon out of a write of an agent.
+    fn alter_write(&self, state: &mut State, index: usize, request: &Request) -> Input {
+        let Request::PatchNode(patch) = request else {
+            return self.answer(state, index, request);
+        };
+        let mut altered = patch.clone();
+        altered.unschedulable = Some(false);
+        let own = usize::from(state.agents[index].node);
+        let before = state.nodes[own].version;
+        let was_altered = std::mem::replace(&mut state.nodes[own].seen.is_altered, true);
+        let answer = self.answer(state, index, &Request::PatchNode(altered));
+        if state.nodes[own].version == before {
+            state.nodes[own].seen.is_altered = was_altered;
+        }
+        match answer {
+            Input::Patched(Ok(mut node)) if self.is_off(Protection::AnswersAreRead) => {
+                node.spec.unschedulable = true;
+                Input::Patched(Ok(node))
+            }
+            answer => answer,
+        }
+    }
+
     /// Runs an agent by itself until it waits for something.
     pub(crate) fn run_to_rest(&self, state: &mut State, index: usize) {
         loop {
@@ -123,7 +169,12 @@ impl Protocol {
         let own = state.agents[index].node;
         match request {
             Request::AskHost => Input::Host(self.host_state(state, index)),
-            Request::ReadNode => Input::Node(self.read(state, own).ok_or(Failure::NotFound)),
+            Request::ReadNode => {
+                let node = self
+                    .read(state, own)
+                    .map(|node| self.believed(state, index, node));
+                Input::Node(node.ok_or(Failure::NotFound))
+            }
             Request::ReadPeer(peer) => Input::Peer(Ok(self.read_peer(state, index, peer))),
             Request::ListHeld => Input::Held(Ok(self.list_held(state))),
             Request::CountPool => Input::Pool(Ok(PoolCount::default())),
@@ -136,7 +187,11 @@ impl Protocol {
                 node.seen.listed = left.is_empty() && !node.seen.disturbed;
                 Input::PodsLeft(Ok(left))
             }
-            Request::Reboot { .. } => Input::RebootIssued(self.reboot(state, index)),
+            Request::Reboot { record } => {
+                let told = Some(self.host_records.id(record.clone()));
+                state.nodes[usize::from(own)].record = told;
+                Input::RebootIssued(self.reboot(state, index))
+            }
         }
     }
 
@@ -144,16 +199,74 @@ impl Protocol {
         let agent = &state.agents[index];
         let node = &state.nodes[usize::from(agent.node)];
         let is_shown = node.power == Power::GoingDown && !agent.is_lied_to;
+        let is_recorded = !self.is_off(Protection::RebootIsRecorded);
+        let record = node.record.filter(|_| is_recorded);
+        let told = (node.is_told && is_recorded).then(|| {
+            // An assumption: its deadline is later than any shutdown that is to come.
+            let may_come = node.power == Power::Issued && !self.is_off(Protection::ShutdownShowsInTime);
+            if may_come { Told::Waiting } else { Told::Over }
+        });
         HostState {
-            boot_id: boot_id(agent.node, node.boot),
+            boot: self.boot_of(agent.node, node.boot),
             shutdown: if is_shown {
                 Shutdown::UnderWay
             } else {
                 Shutdown::No
             },
-            told_for: (node.is_told && !self.is_off(Protection::RebootIsRecorded))
-                .then(|| "the hold before".to_owned()),
+            record: record.map(|record| self.as_recorded(node, (*self.host_records.get(record)).clone())),
+            told,
         }
+    }
+
+    /// The boot as the host shows it.
+    pub(crate) fn boot_of(&self, node: u8, boot: u8) -> Boot {
+        let stays = self.scenario.hosts != Hosts::Ordinary;
+        let counts = self.scenario.hosts == Hosts::Soft;
+        Boot {
+            id: boot_id(node, if stays { 0 } else { boot }),
+            init: if counts { boot.to_string() } else { String::new() },
+        }
+    }
+
+    /// The host's record, as switches leave it.
+    fn as_recorded(&self, node: &Node, mut record: HostRecord) -> HostRecord {
+        let view = self.views.get(node.view);
+        if self.is_off(Protection::WasDecidedOnce) {
+            record.was_unschedulable = Some(view.spec.unschedulable);
+        }
+        if self.is_off(Protection::AttemptsAreCounted) {
+            record.attempts = 0;
+        }
+        let created = record.holder.split_once('/').map_or("", |(_, created)| created);
+        let given_back = view
+            .annotation(keys::GIVEN_BACK)
+            .and_then(|text| text.split_once(' '));
+        if self.is_off(Protection::GivenBackIsProven) && given_back.is_some_and(|(of, _)| of == created) {
+            record.phase = None;
+            record.write = proof(FORGED);
+        }
+        record
+    }
+
+    /// What an agent that takes looks for proof makes of a Node.
+    pub(crate) fn believed(&self, state: &State, index: usize, mut view: NodeView) -> NodeView {
+        let Some(request) = state.agents[index].last_write else {
+            return view;
+        };
+        let Request::PatchNode(patch) = &*self.requests.get(request) else {
+            return view;
+        };
+        let Some(leaves) = &patch.leaves else { return view };
+        let is_alike = view.label(keys::PHASE) == Some(leaves.phase.as_str())
+            && view.annotation(keys::HOLDER) == Some(leaves.holder.to_string().as_str());
+        if is_alike {
+            for key in keys::MARK_ANNOTATIONS {
+                if let Some(Some(value)) = patch.annotations.get(key) {
+                    drop(view.metadata.annotations.insert(key.to_owned(), value.clone()));
+                }
+            }
+        }
+        view
     }
 
     /// A Node as an agent is shown it.
@@ -204,6 +317,7 @@ impl Protocol {
         let is_delaying = self
             .read(state, own)
             .is_some_and(|view| view.label(keys::PHASE) == Some(Phase::Delaying.as_str()));
+        self.as_locked(state, own, &mut record);
         if self.is_off(Protection::Confirm) && is_delaying {
             // It believes that it has its entry.
             let stamp = state.nodes[usize::from(own)].stamps;
@@ -228,6 +342,31 @@ impl Protocol {
             record: Reading::Present(record),
             expired,
             paused: None,
+        }
+    }
+}
+
+impl Protocol {
+    /// The entry of an agent's own node, as switches leave it.
+    fn as_locked(&self, state: &State, own: u8, record: &mut Record) {
+        let node = &state.nodes[usize::from(own)];
+        let of_own = record
+            .entries
+            .iter_mut()
+            .filter(|entry| entry.node == name(own) && entry.is_ours());
+        for entry in of_own {
+            let is_held = self.shows_hold(state, own, &entry.created);
+            if self.is_off(Protection::WasDecidedOnce) && is_held {
+                entry.metadata.unschedulable = self.views.get(node.view).spec.unschedulable;
+            }
+            if self.is_off(Protection::BootIdOfCordon) {
+                let stamped = self.boot_of(own, node.seen.stamp_boot);
+                entry.boot_id = stamped.id;
+                entry.init = stamped.init;
+            }
+            if self.is_off(Protection::AttemptsAreCounted) {
+                entry.attempts = 0;
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use cordonhold_shared::cycle::{Input, Timer};
 use cordonhold_shared::{hold, keys};
 
 use crate::protocol::{Action, Protocol, small};
-use crate::world::{Drain, Faults, Power, State};
+use crate::world::{Drain, Faults, Node, Power, State};
 
 /// A system that has not come to rest after so many rounds never does.
 const ROUNDS_MAX: usize = 200;
@@ -86,6 +86,8 @@ impl Protocol {
             self.start(state, index);
         }
         self.run_to_rest(state, index);
+        self.a_person_looks(state, index);
+        self.run_to_rest(state, index);
         if state.agents[index].lock_changed && state.agents[index].watches_lock {
             state.agents[index].lock_changed = false;
             self.feed(state, index, Input::LockChanged);
@@ -115,6 +117,15 @@ impl Protocol {
         }
     }
 
+    /// An agent that has given up says so, and a person takes away what asked for the reboot.
+    fn a_person_looks(&self, state: &mut State, index: usize) {
+        let own = usize::from(state.agents[index].node);
+        let has_given_up = state.agents[index]
+            .cycle
+            .is_some_and(|cycle| self.cycles.get(cycle).has_given_up());
+        state.nodes[own].wants &= !has_given_up;
+    }
+
     /// No marks, no entries, nobody at work; and no wish that could still be granted.
     fn is_clean(&self, state: &State) -> bool {
         let is_unmarked = state.nodes.iter().all(|node| {
@@ -133,7 +144,12 @@ impl Protocol {
         let are_granted = state.nodes.iter().all(|node| {
             !node.wants || node.stamps >= self.scenario.stamps_max || !self.scenario.kured.is_empty()
         });
-        is_unmarked && is_unlocked && are_idle && are_granted
+        // kured takes its own cordon off, whatever came in between.
+        let is_as_wanted = |node: &Node| {
+            node.seen.unsure || self.views.get(node.view).spec.unschedulable == node.seen.wants_cordon
+        };
+        let are_as_wanted = !self.scenario.kured.is_empty() || state.nodes.iter().all(is_as_wanted);
+        is_unmarked && is_unlocked && are_idle && are_granted && are_as_wanted
     }
 }
 

@@ -38,7 +38,32 @@ pub struct Scenario {
     pub stamps_max: u8,
     /// Whether each state is also left alone until it rests, and must then be clean.
     pub checks_rest: bool,
+    pub hosts: Hosts,
+    /// What asks for the reboot is still there after a boot.
+    pub sentinel_stays: bool,
+    /// One of these ends the exploration, once it is found; where none is named, anything wrong does.
+    pub stops_at: Vec<Wrong>,
+    /// Where the exploration stops before it is exhausted, and why that is enough.
+    pub bound: Option<Bound>,
     pub off: Vec<Protection>,
+}
+
+/// What a host shows of its boots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hosts {
+    Ordinary,
+    /// Each boot looks like the one before.
+    BootStays,
+    /// Only userspace starts anew: the boot id stays, its init counts, and `/run` survives.
+    Soft,
+}
+
+/// A bound that a scenario is not exhausted within.
+#[derive(Clone, Copy, Debug)]
+pub struct Bound {
+    /// States that are generated.
+    pub states: usize,
+    pub reason: &'static str,
 }
 
 impl Scenario {
@@ -61,6 +86,10 @@ impl Scenario {
             hosts_lag: true,
             stamps_max: 2,
             checks_rest: false,
+            hosts: Hosts::Ordinary,
+            sentinel_stays: false,
+            stops_at: Vec::new(),
+            bound: None,
             off: Vec::new(),
         }
     }
@@ -101,32 +130,75 @@ const NONE: Faults = Faults {
     foreign_reboots: 0,
     admin_cordons: 0,
     more_wishes: 0,
+    forgeries: 0,
+    altered_writes: 0,
+    cleanings: 0,
     kured_restarts: 0,
     kured_expiries: 0,
 };
 
 /// Everything is right, in scenarios that are explored whole within a test run.
-#[rustfmt::skip]
 pub fn quick() -> Vec<Scenario> {
-    let two = |name, faults| Scenario {
+    let mut all = ordinary();
+    all.extend(tampered());
+    all
+}
+
+/// Somebody writes marks, another webhook alters writes, `/run` is cleaned, and hosts boot as some do.
+#[rustfmt::skip]
+fn tampered() -> Vec<Scenario> {
+    let one = |name, faults| Scenario {
         faults,
         checks_rest: true,
-        ..Scenario::new(name, 2, 1)
+        ..Scenario::new(name, 1, 1)
     };
+    vec![
+        one("forgery, lost answer", Faults { forgeries: 1, webhook_failures: 1, lost_answers: 1, ..NONE }),
+        one("forgery, crash", Faults { forgeries: 1, webhook_failures: 1, crashes: 1, ..NONE }),
+        one("forgery, late write", Faults { forgeries: 1, webhook_failures: 1, late_writes: 1, ..NONE }),
+        one("two forgeries", Faults { forgeries: 2, webhook_failures: 1, ..NONE }),
+        Scenario {
+            on_uncordon: OnUncordon::Abort,
+            ..one("forgery, uncordon, abort", Faults { forgeries: 1, uncordons: 1, webhook_failures: 1, ..NONE })
+        },
+        one("a write is altered", Faults { altered_writes: 1, lost_answers: 1, crashes: 1, ..NONE }),
+        one("/run is cleaned, crash", Faults { cleanings: 1, crashes: 1, ..NONE }),
+        Scenario {
+            hosts: Hosts::BootStays,
+            sentinel_stays: true,
+            ..one("boots that look alike, crash", Faults { crashes: 1, ..NONE })
+        },
+        Scenario {
+            hosts: Hosts::Soft,
+            sentinel_stays: true,
+            ..one("soft reboots, crash, forgery", Faults { crashes: 1, forgeries: 1, webhook_failures: 1, ..NONE })
+        },
+    ]
+}
+
+#[rustfmt::skip]
+fn ordinary() -> Vec<Scenario> {
+    let of = |name, nodes, faults| Scenario {
+        faults,
+        checks_rest: true,
+        ..Scenario::new(name, nodes, 1)
+    };
+    let two = |name, faults| of(name, 2, faults);
+    let one = |name, faults| of(name, 1, faults);
     vec![
         two("no fault", NONE),
         two("crash", Faults { crashes: 1, ..NONE }),
         two("lost answer", Faults { lost_answers: 1, ..NONE }),
         two("lost request", Faults { lost_requests: 1, ..NONE }),
-        two("late write", Faults { late_writes: 1, ..NONE }),
+        one("late write", Faults { late_writes: 1, ..NONE }),
         two("uncordon, webhook down", Faults { uncordons: 1, webhook_failures: 1, ..NONE }),
         Scenario {
             cordoned: vec![0],
-            ..two("an admin's cordon, cancel", Faults { cancels: 1, ..NONE })
+            ..one("an admin's cordon, cancel", Faults { cancels: 1, ..NONE })
         },
-        two("watch gap, failed reboot", Faults { watch_gaps: 1, failed_reboots: 1, ..NONE }),
+        one("watch gap, failed reboot", Faults { watch_gaps: 1, failed_reboots: 1, ..NONE }),
         two("bind in flight", Faults { schedulings: 1, ..NONE }),
-        two("pause, renewal, failed drain", Faults { pauses: 1, renewals: 1, drain_timeouts: 1, ..NONE }),
+        one("pause, renewal, failed drain", Faults { pauses: 1, renewals: 1, drain_timeouts: 1, ..NONE }),
         Scenario {
             nodes: 1,
             ..two("failed drain, crash, admin's cordon", Faults { drain_timeouts: 1, crashes: 1, admin_cordons: 1, ..NONE })
@@ -156,10 +228,11 @@ pub fn quick() -> Vec<Scenario> {
         },
         Scenario {
             on_uncordon: OnUncordon::Abort,
-            ..two("abort on uncordon", Faults { uncordons: 1, webhook_failures: 1, ..NONE })
+            ..one("abort on uncordon", Faults { uncordons: 1, webhook_failures: 1, ..NONE })
         },
         Scenario {
             watches_lag: false,
+            stamps_max: 1,
             ..Scenario::new("three nodes, N = 2", 3, 2)
         },
     ]
@@ -179,6 +252,17 @@ pub fn deep() -> Vec<Scenario> {
         ..Scenario::new(name, 3, 2)
     };
     vec![
+        rests(Scenario {
+            on_uncordon: OnUncordon::Abort,
+            ..two("abort on uncordon, two nodes", Faults { uncordons: 1, webhook_failures: 1, ..NONE })
+        }),
+        rests(two("late write, two nodes", Faults { late_writes: 1, ..NONE })),
+        rests(two("pause, renewal, failed drain, two nodes", Faults { pauses: 1, renewals: 1, drain_timeouts: 1, ..NONE })),
+        rests(two("watch gap, failed reboot, two nodes", Faults { watch_gaps: 1, failed_reboots: 1, ..NONE })),
+        rests(Scenario {
+            cordoned: vec![0],
+            ..two("an admin's cordon, cancel, two nodes", Faults { cancels: 1, ..NONE })
+        }),
         rests(two("crash 2", Faults { crashes: 2, ..NONE })),
         rests(two("crash, late write", Faults { crashes: 1, late_writes: 1, ..NONE })),
         rests(two("crash, strip, webhook down", Faults { crashes: 1, strips: 1, webhook_failures: 1, ..NONE })),
@@ -227,7 +311,11 @@ pub fn deep() -> Vec<Scenario> {
 pub fn counterexamples() -> Vec<Counterexample> {
     let mut all = numbered();
     all.extend(unnumbered());
+    all.extend(found());
     all.extend(kureds());
+    for example in &mut all {
+        example.scenario.stops_at.clone_from(&example.expects);
+    }
     all
 }
 
@@ -300,6 +388,29 @@ fn unnumbered() -> Vec<Counterexample> {
         one(P::RebootIsRecorded, Faults { crashes: 1, webhook_failures: 1, strips: 1, ..NONE }, &[W::DownUnsealed]),
         one(P::RebootIsRecorded, Faults { crashes: 1, deletions: 1, ..NONE }, &[W::DownUnsealed]),
         one(P::ShutdownShowsInTime, Faults { crashes: 1, ..NONE }, &[W::DownUnsealed]),
+    ]
+}
+
+/// What was found from outside, by its row.
+#[rustfmt::skip]
+fn found() -> Vec<Counterexample> {
+    use Protection as P;
+    use Wrong as W;
+    let one = |number, protection, faults, expects: &[W]| without(Some(number), protection, 1, faults, expects);
+    let forged = Faults { forgeries: 1, webhook_failures: 1, ..NONE };
+    let mut aborts = one("A6b", P::MemoryOverNode, Faults { uncordons: 1, ..forged }, &[W::WrongCordon]);
+    aborts.scenario.on_uncordon = OnUncordon::Abort;
+    let mut lost = one("A6d", P::GivenBackIsProven, Faults { strips: 1, crashes: 1, ..forged }, &[W::Stuck]);
+    lost.scenario.checks_rest = true;
+    let mut alike = one("P1", P::AttemptsAreCounted, NONE, &[W::TooManyReboots]);
+    alike.scenario.hosts = Hosts::BootStays;
+    alike.scenario.sentinel_stays = true;
+    vec![
+        one("A1", P::WritesAreProven, Faults { lost_requests: 1, ..forged }, &[W::RebootWithoutSeal]),
+        one("A6e", P::AnswersAreRead, Faults { altered_writes: 1, ..NONE }, &[W::SealedWithoutCordon, W::SealedAfterDisturbance]),
+        aborts,
+        lost,
+        alike,
     ]
 }
 

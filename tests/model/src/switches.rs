@@ -5,7 +5,8 @@ use cordonhold_shared::cycle::Request;
 use cordonhold_shared::hold::{self, Hold, NodePatch, Phase};
 use cordonhold_shared::keys;
 
-use crate::protocol::{Protocol, boot_id, name};
+use crate::forgeries::FORGED;
+use crate::protocol::{Protocol, name, proof};
 use crate::world::{Power, State};
 use crate::writes::apply;
 
@@ -50,16 +51,14 @@ impl Protocol {
             node_uid: view.metadata.uid.clone(),
             created: entry.created.clone(),
         };
+        let wish = Hold::wish(holder, proof(FORGED));
         let again = Hold {
-            holder: holder.clone(),
-            phase: Phase::Wanted,
-            until: None,
-            boot_id: None,
-            was_unschedulable: None,
+            boot_id: Some(self.boot_of(own, state.nodes[usize::from(own)].boot).to_string()),
+            was_unschedulable: Some(view.spec.unschedulable),
+            ..wish.written(Phase::Draining, proof(FORGED))
         };
-        let boot = boot_id(own, state.nodes[usize::from(own)].boot);
-        let stamped = apply(&view, &NodePatch::stamp(&view, &holder));
-        let cordoned = apply(&stamped, &NodePatch::cordon(&stamped, &again, &boot, true));
+        let stamped = apply(&view, &NodePatch::stamp(&view, wish));
+        let cordoned = apply(&stamped, &NodePatch::cordon(&stamped, again, true));
         self.put_view(state, own, cordoned);
         let ghost = &mut state.nodes[usize::from(own)].seen;
         ghost.between = true;

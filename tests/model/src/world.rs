@@ -3,6 +3,7 @@
 //! Not here: what happens to it.
 
 use cordonhold_shared::cycle::{Cycle, Request, Timer};
+use cordonhold_shared::host::HostRecord;
 use cordonhold_shared::lock::Record;
 use cordonhold_shared::node::NodeView;
 
@@ -36,8 +37,12 @@ pub(crate) struct Node {
     pub(crate) bind: Option<bool>,
     pub(crate) boot: u8,
     pub(crate) power: Power,
-    /// The host's `/run` says that an agent told it to reboot.
+    /// The record in the host's `/run`.
+    pub(crate) record: Option<Id<HostRecord>>,
+    /// It says that the host was told to reboot in this boot.
     pub(crate) is_told: bool,
+    /// Marks as an agent wrote them earlier, which somebody kept.
+    pub(crate) older: Option<Id<NodeView>>,
     /// The sentinel asks for a reboot.
     pub(crate) wants: bool,
     /// How many holds were stamped or tried here: the next one's `created`.
@@ -80,8 +85,18 @@ pub(crate) struct Ghost {
     pub(crate) sealed_by: Option<u8>,
     /// The hold on whose seal the host was told to reboot.
     pub(crate) issued: Option<u8>,
+    /// Somebody else has written marks since the last cordon patch: what they say is no longer the agent's word.
+    pub(crate) forged: bool,
+    /// Another webhook has taken the cordon out of the seal.
+    pub(crate) is_altered: bool,
     /// What the cordon was when this hold took it.
     pub(crate) was: Option<bool>,
+    /// How many reboot commands were run for this hold.
+    pub(crate) commands: u8,
+    /// What people want of the cordon, whoever has changed it while the node was held.
+    pub(crate) wants_cordon: bool,
+    /// Nobody can say any more what people want.
+    pub(crate) unsure: bool,
     /// A person with the permission has cancelled this hold.
     pub(crate) cancelled: bool,
     /// Somebody took the marks away or deleted the Node: what follows is theirs.
@@ -111,6 +126,8 @@ pub(crate) struct Agent {
     pub(crate) cache: Option<Vec<Option<Id<NodeView>>>>,
     /// A switch makes the host answer that no shutdown is under way.
     pub(crate) is_lied_to: bool,
+    /// The last write of its Node, where a switch makes it believe whatever looks like it.
+    pub(crate) last_write: Option<Id<Request>>,
     /// A switch holds the stamp back.
     pub(crate) held_back: Option<Id<Request>>,
 }
@@ -271,6 +288,12 @@ pub struct Faults {
     pub admin_cordons: u8,
     /// A node wants another reboot.
     pub more_wishes: u8,
+    /// Somebody writes a value on a mark, or puts older marks back.
+    pub forgeries: u8,
+    /// Another webhook takes the cordon off a write of an agent.
+    pub altered_writes: u8,
+    /// Somebody cleans the host's `/run`.
+    pub cleanings: u8,
     pub kured_restarts: u8,
     /// The TTL of an entry of kured's passes.
     pub kured_expiries: u8,

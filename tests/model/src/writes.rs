@@ -3,15 +3,15 @@
 use cordonhold_shared::Reading;
 use cordonhold_shared::carrier::LockWrite;
 use cordonhold_shared::cycle::{Failure, Request};
-use cordonhold_shared::hold::{self, NodePatch, Phase};
+use cordonhold_shared::hold::{self, NodePatch, PatchKind, Phase};
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::Record;
 use cordonhold_shared::node::NodeView;
 
 use crate::property::Wrong;
 use crate::protection::Protection;
-use crate::protocol::{Protocol, boot_id, name, number, small};
-use crate::world::{Event, Ghost, State};
+use crate::protocol::{Protocol, name, number, small};
+use crate::world::{Event, Ghost, Power, State};
 
 /// The one time there is; a flag of the node says whether it has passed.
 const UNTIL: &str = "2026-11-23T20:00:00Z";
@@ -88,7 +88,7 @@ impl Protocol {
     }
 
     /// Whether the Node shows the hold of this `created`.
-    fn shows_hold(&self, state: &State, node: u8, created: &str) -> bool {
+    pub(crate) fn shows_hold(&self, state: &State, node: u8, created: &str) -> bool {
         self.read(state, node)
             .and_then(|view| hold::read(&view).present())
             .is_some_and(|hold| hold.holder.created == created)
@@ -99,6 +99,7 @@ impl Protocol {
             for entry in &mut record.entries {
                 entry.sealed = false;
                 entry.boot_id = String::new();
+                entry.init = String::new();
             }
         }
         if self.is_off(Protection::EntryNamesUid) {
@@ -139,59 +140,64 @@ impl Protocol {
         if !is_current && !self.passes_unchecked(patch, &old) {
             return Err(Failure::Conflict);
         }
-        if self.is_off(Protection::StampBeforeAcquire) && patch.phase == Some(Some(Phase::Wanted)) {
+        if self.is_off(Protection::StampBeforeAcquire) && patch.kind == PatchKind::Stamp {
             state.agents[index].held_back = Some(self.requests.id(Request::PatchNode(patch.clone())));
             return Ok(self.shown(&apply(&old, patch), node.version));
         }
         self.commit(state, index, patch, &old);
-        self.read(state, own).ok_or(Failure::NotFound)
+        let node = self.read(state, own).ok_or(Failure::NotFound)?;
+        Ok(self.believed(state, index, node))
     }
 
     /// Whether a switch sends this patch without a version.
     fn passes_unchecked(&self, patch: &NodePatch, old: &NodeView) -> bool {
-        let kind = patch.phase;
-        self.is_off(Protection::UndoIsCas) && kind == Some(None)
-            || self.is_off(Protection::StampIsCas) && kind == Some(Some(Phase::Wanted))
-            || self.is_off(Protection::RenewalIsCas) && kind.is_none()
-            || self.is_off(Protection::SealIsCas) && kind == Some(Some(Phase::Sealed))
-            || self.is_off(Protection::SealOnWatchedVersion)
-                && kind == Some(Some(Phase::Sealed))
-                && old.spec.unschedulable
-                && old.label(keys::PHASE) == Some(Phase::Delaying.as_str())
+        match patch.kind {
+            PatchKind::GiveBack => self.is_off(Protection::UndoIsCas),
+            PatchKind::Stamp => self.is_off(Protection::StampIsCas),
+            PatchKind::Renew => self.is_off(Protection::RenewalIsCas),
+            PatchKind::Seal => {
+                let is_as_watched =
+                    old.spec.unschedulable && old.label(keys::PHASE) == Some(Phase::Delaying.as_str());
+                self.is_off(Protection::SealIsCas)
+                    || (self.is_off(Protection::SealOnWatchedVersion) && is_as_watched)
+            }
+            _ => false,
+        }
     }
 
     pub(crate) fn commit(&self, state: &mut State, index: usize, patch: &NodePatch, old: &NodeView) {
         let own = state.agents[index].node;
         let mut new = apply(old, patch);
-        self.alter(state, own, patch, old, &mut new);
+        self.alter(patch, old, &mut new);
         self.note_patch(state, index, patch, old, &new);
+        let is_kept = self.scenario.faults.forgeries > 0 && patch.kind != PatchKind::Renew;
+        if is_kept && hold::read(old).present().is_some() {
+            state.nodes[usize::from(own)].older = Some(self.views.id(old.clone()));
+        }
         if patch.until.is_some() {
             state.nodes[usize::from(own)].expired = false;
         }
         self.put_view(state, own, new);
-        if self.is_off(Protection::DropReadsNodeAfterLock) && patch.phase == Some(Some(Phase::Wanted)) {
+        if self.is_off(Protection::DropReadsNodeAfterLock) && patch.kind == PatchKind::Stamp {
             let known = state.nodes.iter().map(|node| node.exists.then_some(node.view));
             state.agents[index].cache = Some(known.collect());
         }
     }
 
     /// What a switch makes of a patch.
-    fn alter(&self, state: &State, own: u8, patch: &NodePatch, old: &NodeView, new: &mut NodeView) {
-        let node = &state.nodes[usize::from(own)];
-        let set = |view: &mut NodeView, key: &str, value: String| {
-            let _ = view.metadata.annotations.insert(key.to_owned(), value);
-        };
-        if patch.phase == Some(Some(Phase::Draining)) {
-            if self.is_off(Protection::WasDecidedOnce) {
-                set(new, keys::WAS_UNSCHEDULABLE, old.spec.unschedulable.to_string());
-            }
-            if self.is_off(Protection::BootIdOfCordon) {
-                set(new, keys::BOOT_ID, boot_id(own, node.seen.stamp_boot));
-            }
+    fn alter(&self, patch: &NodePatch, old: &NodeView, new: &mut NodeView) {
+        if patch.kind != PatchKind::GiveBack {
+            return;
         }
-        let was_wish = old.label(keys::PHASE) == Some(Phase::Wanted.as_str());
-        if self.is_off(Protection::WishLeavesCordon) && patch.phase == Some(None) && was_wish {
+        let is_wish = old.label(keys::PHASE) == Some(Phase::Wanted.as_str());
+        if self.is_off(Protection::WishLeavesCordon) && is_wish {
             new.spec.unschedulable = false;
+        }
+        if self.is_off(Protection::MemoryOverNode) {
+            new.spec.unschedulable = match old.annotation(keys::WAS_UNSCHEDULABLE) {
+                Some(was) if !is_wish => was == "true",
+                _ => old.spec.unschedulable,
+            };
         }
     }
 
@@ -201,52 +207,59 @@ impl Protocol {
         let mut wrong = Vec::new();
         let node = &mut state.nodes[usize::from(own)];
         let boot = node.boot;
+        let is_going_down = node.power != Power::Up && node.seen.issued.is_some();
+        if is_going_down && !matches!(patch.kind, PatchKind::Renew | PatchKind::Tidy) {
+            wrong.push(Wrong::DownUnsealed);
+        }
         let ghost = &mut node.seen;
-        match patch.phase {
-            None | Some(Some(Phase::Delaying)) => {}
-            Some(Some(Phase::Wanted)) => {
+        match patch.kind {
+            PatchKind::Delay | PatchKind::Renew | PatchKind::Tidy => {}
+            PatchKind::Stamp => {
                 *ghost = Ghost {
                     between: ghost.between,
                     issued: ghost.issued,
                     deleted: ghost.deleted,
                     lured: ghost.lured,
                     stamp_boot: boot,
+                    wants_cordon: if ghost.unsure {
+                        old.spec.unschedulable
+                    } else {
+                        ghost.wants_cordon
+                    },
                     ..Ghost::default()
                 };
             }
-            Some(Some(Phase::Draining)) => {
+            PatchKind::Cordon => {
                 ghost.disturbed = false;
                 ghost.listed = false;
                 ghost.forced = false;
                 ghost.confirmed = false;
+                ghost.is_altered = false;
+                ghost.forged = false;
                 ghost.sealed_by = None;
                 ghost.was = ghost.was.or(Some(old.spec.unschedulable));
             }
-            Some(Some(Phase::Sealed)) => {
-                if !new.spec.unschedulable || hold::read(new).present().is_none() {
-                    wrong.push(Wrong::SealedWithoutCordon);
-                }
-                if ghost.disturbed {
-                    wrong.push(Wrong::SealedAfterDisturbance);
-                }
-                if !ghost.listed && !ghost.forced {
-                    wrong.push(Wrong::SealedUnlisted);
-                }
-                if !ghost.confirmed {
-                    wrong.push(Wrong::SealedUnconfirmed);
-                }
+            PatchKind::Seal => {
+                wrong.extend(wrong_with_seal(ghost, new));
                 ghost.sealed_by = Some(small(index));
             }
-            Some(Some(Phase::Returning)) => ghost.sealed_by = None,
-            Some(None) => {
+            PatchKind::Return => ghost.sealed_by = None,
+            PatchKind::GiveBack => {
                 let is_let_past = ghost.cancelled && ghost.was == Some(true);
                 let expected = ghost.was.unwrap_or(old.spec.unschedulable);
-                if new.spec.unschedulable != expected && !is_let_past && !ghost.taken {
+                let is_exempt = is_let_past || ghost.taken || ghost.unsure;
+                if new.spec.unschedulable != expected && !is_exempt {
                     wrong.push(Wrong::WrongCordon);
                 }
                 *ghost = Ghost {
                     issued: ghost.issued,
                     deleted: ghost.deleted,
+                    wants_cordon: if is_let_past {
+                        new.spec.unschedulable
+                    } else {
+                        ghost.wants_cordon
+                    },
+                    unsure: ghost.unsure,
                     ..Ghost::default()
                 };
             }
@@ -277,6 +290,23 @@ impl Protocol {
             }
         }
     }
+}
+
+/// What is wrong with a seal. Where another webhook has altered it, nothing is to be rebooted on it.
+fn wrong_with_seal(ghost: &Ghost, new: &NodeView) -> impl Iterator<Item = Wrong> {
+    let is_cordoned = new.spec.unschedulable || ghost.is_altered;
+    let found = [
+        (
+            !is_cordoned || hold::read(new).present().is_none(),
+            Wrong::SealedWithoutCordon,
+        ),
+        (ghost.disturbed, Wrong::SealedAfterDisturbance),
+        (!ghost.listed && !ghost.forced, Wrong::SealedUnlisted),
+        (!ghost.confirmed, Wrong::SealedUnconfirmed),
+    ];
+    found
+        .into_iter()
+        .filter_map(|(is_wrong, wrong)| is_wrong.then_some(wrong))
 }
 
 /// The Node after a patch.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use cordonhold_model::{Bounds, check, quick};
 
 const BOUNDS: Bounds = Bounds {
-    states: 10_000_000,
-    time: Duration::from_secs(120),
+    states: 20_000_000,
+    time: Duration::from_secs(300),
     threads: 2,
 };
 

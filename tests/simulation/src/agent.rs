@@ -12,7 +12,7 @@ use cordonhold_shared::cycle::{
     self, Act, Cycle, HostState, Input, OnUncordon, Policy, RebootFailure, Report, Request as Asked,
 };
 use cordonhold_shared::drain::{self, Drain};
-use cordonhold_shared::hold::Signs;
+use cordonhold_shared::hold::{Proof, Signs};
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::Share;
 use cordonhold_shared::node::NodeView;
@@ -71,7 +71,11 @@ pub(crate) struct Agent {
     /// How many processes there were.
     pub(crate) processes: u64,
     pub(crate) is_start_planned: bool,
-    pub(crate) operator_called: bool,
+    /// An operator is on his way to power the host off, or to look at its Node's marks.
+    pub(crate) is_power_cycle_planned: bool,
+    pub(crate) is_clearing_planned: bool,
+    /// How often an operator has tried to take its Node's marks away.
+    pub(crate) clearings: u32,
 }
 
 /// A running agent.
@@ -79,7 +83,7 @@ pub(crate) struct Agent {
 pub(crate) struct Process {
     pub(crate) number: u64,
     pub(crate) caller: Rc<Caller>,
-    cycle: Option<Cycle>,
+    pub(crate) cycle: Option<Cycle>,
     open: Option<Open>,
     inbox: VecDeque<(Source, u64, Input)>,
     timers: Timers,
@@ -129,7 +133,7 @@ impl Agent {
         let timing = Timing {
             period: random.seconds(5, 60),
             drain_delay: random.millis(0, 5_000),
-            drain_timeout: random.chance(9_000).then(|| random.seconds(300, 900)),
+            drain_timeout: random.chance(9_000).then(|| random.seconds(60, 900)),
             reboot_delay: random.millis(0, 20_000),
             reboot_timeout: random.seconds(600, 1_800),
             soak: random.millis(0, 10_000),
@@ -176,7 +180,9 @@ impl Agent {
             process: None,
             processes: 0,
             is_start_planned: true,
-            operator_called: false,
+            is_power_cycle_planned: false,
+            is_clearing_planned: false,
+            clearings: 0,
         }
     }
 
@@ -234,9 +240,10 @@ impl World {
     pub(crate) fn start(&mut self, index: usize) {
         let now = self.now;
         self.agents[index].is_start_planned = false;
-        if !self.hosts[index].is_up() || self.agents[index].process.is_some() {
+        if !self.hosts[index].is_up() || self.agents[index].process.is_some() || self.is_disabled(index) {
             return;
         }
+        let boot = self.hosts[index].boot;
         let agent = &mut self.agents[index];
         agent.processes += 1;
         let number = agent.processes;
@@ -267,7 +274,8 @@ impl World {
             drain: Drain::new(agent.drain.clone(), now),
             evictions: 0,
         });
-        self.trace(|| format!("agent {index}.{number} starts"));
+        self.oracle.started(index, number, boot);
+        self.trace_of(index, || format!("agent {index}.{number} starts"));
         self.take(index, Input::Started);
         self.pump(index);
     }
@@ -276,7 +284,7 @@ impl World {
     pub(crate) fn kill(&mut self, agent: usize) {
         if let Some(process) = self.agents[agent].process.take() {
             let number = process.number;
-            self.trace(|| format!("agent {agent}.{number} dies"));
+            self.trace_of(agent, || format!("agent {agent}.{number} dies"));
         }
     }
 
@@ -290,7 +298,7 @@ impl World {
             return false;
         }
         self.statistics.fired.count_death(effect, moment);
-        self.trace(|| format!("death {} {}", moment.as_str(), effect.as_str()));
+        self.trace_of(agent, || format!("death {} {}", moment.as_str(), effect.as_str()));
         self.kill(agent);
         let pause = if self.random.chance(7_000) {
             self.random.millis(500, 5_000)
@@ -364,7 +372,14 @@ impl World {
 
     /// One step of the cycle, its acts, and its request.
     fn take(&mut self, agent: usize, input: Input) {
-        self.trace(|| format!("agent {agent} takes {}", brief(&input)));
+        self.trace_of(agent, || format!("agent {agent} takes {}", brief(&input)));
+        let bits = self.random.bits();
+        let chance = Proof::new(if self.flaw == Some(Flaw::SameProof) {
+            1
+        } else {
+            bits
+        });
+        self.oracle.told(agent, &input);
         let Some(process) = self.process(agent) else {
             return;
         };
@@ -373,7 +388,7 @@ impl World {
             process.next_look = Duration::ZERO;
         }
         let Some(cycle) = process.cycle.take() else { return };
-        let (next, outcome) = cycle::step(cycle, input);
+        let (next, outcome) = cycle::step(cycle, input, chance);
         process.cycle = Some(next);
         let number = process.number;
         for act in outcome.acts {
@@ -415,26 +430,29 @@ impl World {
                     process.timers.disarm(timer);
                 }
             }
+            Act::Forget => {
+                let _ = self.hosts[agent].forget();
+            }
             Act::Report(report) => self.report(agent, &report),
         }
     }
 
     /// What a person does who reads it.
     fn report(&mut self, agent: usize, report: &Report) {
-        self.trace(|| format!("agent {agent} reports {report:?}"));
+        self.trace_of(agent, || format!("agent {agent} reports {report:?}"));
         if matches!(report, Report::CalledOff(_)) {
             self.statistics.called_off += 1;
         }
         if matches!(report, Report::Forced(_)) {
             self.statistics.forced += 1;
         }
-        let operator = match report {
-            Report::StillSealed(_) => Operator::PowerCycle(agent),
-            Report::Foreign(_) => Operator::ClearMarks(agent),
+        let who = &mut self.agents[agent];
+        let (operator, is_planned) = match report {
+            Report::StillSealed(_) => (Operator::PowerCycle(agent), &mut who.is_power_cycle_planned),
+            Report::Foreign(_) => (Operator::ClearMarks(agent), &mut who.is_clearing_planned),
             _ => return,
         };
-        if !self.agents[agent].operator_called {
-            self.agents[agent].operator_called = true;
+        if !std::mem::replace(is_planned, true) {
             let pause = self.random.seconds(60, 900);
             self.after(pause, Event::Operator(operator));
         }
@@ -483,14 +501,17 @@ impl World {
     }
 
     pub(crate) fn command_returned(&mut self, agent: usize, number: u64, result: Result<(), RebootFailure>) {
-        let is_rebooting = |open: &Open| matches!(open.asked, Asked::Reboot { .. });
-        let is_waiting = self
+        let open = self
             .running(agent, number)
-            .and_then(|process| process.open.as_ref())
-            .is_some_and(is_rebooting);
-        if is_waiting {
-            self.answer(agent, Input::RebootIssued(result));
+            .and_then(|process| process.open.as_ref());
+        let Some(Asked::Reboot { record }) = open.map(|open| open.asked.clone()) else {
+            return;
+        };
+        if result.is_err() {
+            // The word is taken back.
+            self.hosts[agent].write_down(&record, None, self.now);
         }
+        self.answer(agent, Input::RebootIssued(result));
     }
 
     fn plan_wake(&mut self, agent: usize) {
@@ -553,6 +574,7 @@ fn effect_of(act: &Act) -> Effect {
         Act::WatchLock(_) => Effect::WatchLock,
         Act::Arm(_) => Effect::Arm,
         Act::Disarm(_) => Effect::Disarm,
+        Act::Forget => Effect::Forget,
         Act::Report(_) => Effect::Report,
     }
 }

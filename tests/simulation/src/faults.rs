@@ -6,10 +6,10 @@ use crate::random::Random;
 
 /// An enum of names, all of which are known.
 macro_rules! names {
-    ($(#[$meta:meta])* $kind:ident { $($name:ident => $text:literal,)* }) => {
+    ($(#[$meta:meta])* $kind:ident { $($(#[$of:meta])* $name:ident => $text:literal,)* }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum $kind { $($name,)* }
+        pub enum $kind { $($(#[$of])* $name,)* }
 
         impl $kind {
             pub const ALL: &[$kind] = &[$($kind::$name,)*];
@@ -20,6 +20,8 @@ macro_rules! names {
         }
     };
 }
+
+pub(crate) use names;
 
 names! {
     /// What goes wrong, or who makes it.
@@ -50,6 +52,12 @@ names! {
         RebootFailsYetGoesDown => "reboot command fails, host goes down",
         RebootHangs => "reboot command hangs",
         RebootDoesNothing => "reboot command does nothing",
+        BootIdStays => "boot id stays",
+        BootShowsNothing => "nothing shows the boot",
+        SoftReboot => "soft reboot",
+        RunCleaned => "/run cleaned",
+        RecordUnwritable => "host's record cannot be written",
+        ShutdownInhibited => "shutdown delayed by an inhibitor",
         ShutdownDrags => "shutdown drags on",
         ShutdownLags => "shutdown shows late",
         HostMute => "host cannot be asked",
@@ -62,10 +70,8 @@ names! {
         WebhookFailing => "webhook down, failing",
         UncordonRefused => "uncordon of a held node refused",
         UncordonPassed => "uncordon of a held node passed",
-        TaintStripped => "taint stripped",
-        MarksStripped => "marks stripped",
-        MarksGarbled => "marks garbled",
-        PhaseTampered => "phase tampered with",
+        Tampering => "somebody tampers with a node",
+        AgentDisabled => "agent disabled by label",
         StrayAgent => "agent writes another node",
         AdminCordons => "admin cordons",
         AdminUncordons => "admin uncordons",
@@ -110,6 +116,7 @@ names! {
         Arm => "arm a timer",
         Disarm => "disarm a timer",
         Report => "report",
+        Forget => "remove the host's record",
     }
 }
 
@@ -117,6 +124,8 @@ names! {
     /// When, of an effect.
     Moment {
         Before => "before",
+        /// The host's record says what is about to be done.
+        Recorded => "recorded, before",
         UnderWay => "under way",
         After => "after",
     }
@@ -126,6 +135,28 @@ impl Effect {
     /// An act has no answer to wait for.
     pub fn is_act(self) -> bool {
         self >= Effect::Watch
+    }
+
+    /// What is written down on the host first.
+    fn is_recorded(self) -> bool {
+        matches!(
+            self,
+            Effect::Stamp
+                | Effect::Cordon
+                | Effect::Delay
+                | Effect::Seal
+                | Effect::Return
+                | Effect::GiveBack
+                | Effect::Reboot
+        )
+    }
+
+    fn has(self, moment: Moment) -> bool {
+        match moment {
+            Moment::Before => true,
+            Moment::Recorded => self.is_recorded(),
+            Moment::UnderWay | Moment::After => !self.is_act(),
+        }
     }
 }
 
@@ -189,12 +220,8 @@ fn slot(effect: Effect, moment: Moment) -> usize {
 /// Each effect at each moment that it has.
 pub(crate) fn deaths() -> impl Iterator<Item = (Effect, Moment)> {
     Effect::ALL.iter().flat_map(|effect| {
-        let moments = if effect.is_act() {
-            &Moment::ALL[..1]
-        } else {
-            Moment::ALL
-        };
-        moments.iter().map(|moment| (*effect, *moment))
+        let moments = Moment::ALL.iter().filter(|moment| effect.has(**moment));
+        moments.map(|moment| (*effect, *moment))
     })
 }
 
@@ -230,6 +257,13 @@ impl Mixture {
                 .unwrap_or((Effect::Reboot, Moment::After)),
             death_rate: u32::try_from(random.below(30)).unwrap_or(0),
             on: true,
+        }
+    }
+
+    /// A run without this class.
+    pub(crate) fn leave_out(&mut self, fault: Fault) {
+        if let Some(rate) = self.rates.get_mut(fault as usize) {
+            *rate = 0;
         }
     }
 

@@ -1,4 +1,4 @@
-//! The hosts: boot ids, shutdowns and the commands that begin them, the sentinel, the kubelet.
+//! The hosts: what shows their boots, shutdowns and the commands that begin them, `/run` and its record, the kubelet.
 //!
 //! Not here: what an agent makes of it.
 
@@ -6,10 +6,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use cordonhold_shared::cycle::RebootFailure;
+use cordonhold_shared::host::{Boot, HostFile, HostRecord, Told};
 use serde_json::json;
 
 use crate::api_server::{Deletion, Key, Resource, Verb};
-use crate::faults::Fault;
+use crate::faults::{Fault, Mixture};
+use crate::random::Random;
 use crate::world::{Event, World};
 
 /// What happens to a host, in the boot that it is for.
@@ -20,7 +22,10 @@ pub(crate) enum HostEvent {
     /// To the process that ran the command.
     CommandReturns(u64, Result<(), RebootFailure>),
     GoesDown,
-    ComesUp,
+    /// The kernel, or userspace alone.
+    ComesUp {
+        is_soft: bool,
+    },
     /// The kubelet looks at its Node and its pods.
     Kubelet,
     /// Its Ready condition changes.
@@ -29,19 +34,54 @@ pub(crate) enum HostEvent {
     PodRuns(String, String),
 }
 
-/// The longest that a shutdown stays unseen: below the seal's deadline, which is what makes a look at the host evidence.
-const LAG_MAX_MILLIS: u64 = 8_000;
+/// A shutdown of our own shows before the record's deadline by this much: the margin for a command that takes its time.
+const SHOWS_BEFORE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The start of PID 1 where it says nothing of the boot: the same few ticks after each.
+const EARLY: u64 = 12;
+
+/// What a host shows of its boots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shows {
+    /// The kernel makes a boot id in each.
+    BootId,
+    /// The boot id stays, and PID 1 starts at another time: a container that plays a node.
+    Init,
+    /// Neither: a board that has neither a clock nor chance when it boots.
+    Nothing,
+}
+
+impl Shows {
+    fn draw(mixture: &Mixture, random: &mut Random) -> Shows {
+        if mixture.has(Fault::BootShowsNothing) && random.chance(2_000) {
+            Shows::Nothing
+        } else if mixture.has(Fault::BootIdStays) && random.chance(3_000) {
+            Shows::Init
+        } else {
+            Shows::BootId
+        }
+    }
+}
 
 /// One host.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, each named")]
 pub(crate) struct Host {
+    index: usize,
+    shows: Shows,
+    /// Counts the boots, those of userspace alone too.
     pub(crate) boot: u64,
+    /// Counts the starts of the kernel.
+    kernel: u64,
+    /// How often userspace alone has booted since.
+    soft_reboots: u64,
+    /// When the boot clock began.
+    clock_began: Duration,
     is_up: bool,
     is_ready: bool,
+    /// In `/run`, as the record is.
     pub(crate) sentinel: bool,
-    /// The record in its `/run`.
-    pub(crate) told_for: Option<String>,
+    record: Option<HostFile>,
     /// From when on it says that a shutdown is under way.
     shows_shutdown_from: Option<Duration>,
     /// It will go down because an agent asked for it.
@@ -51,13 +91,18 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new() -> Host {
+    pub(crate) fn draw(index: usize, mixture: &Mixture, random: &mut Random) -> Host {
         Host {
+            index,
+            shows: Shows::draw(mixture, random),
             boot: 1,
+            kernel: 1,
+            soft_reboots: 0,
+            clock_began: Duration::ZERO,
             is_up: true,
             is_ready: true,
             sentinel: false,
-            told_for: None,
+            record: None,
             shows_shutdown_from: None,
             is_doomed: false,
             is_going_down: false,
@@ -69,8 +114,52 @@ impl Host {
         self.is_up
     }
 
-    pub(crate) fn boot_id(&self, index: usize) -> String {
-        format!("boot-{index}-{}", self.boot)
+    /// The kernel's boot id.
+    pub(crate) fn boot_id(&self) -> String {
+        let kernel = if self.shows == Shows::BootId {
+            self.kernel
+        } else {
+            1
+        };
+        format!("boot-{}-{kernel}", self.index)
+    }
+
+    /// As an agent sees the boot.
+    pub(crate) fn identity(&self) -> Boot {
+        let start = if self.shows == Shows::Init {
+            self.kernel
+        } else {
+            EARLY
+        };
+        Boot {
+            id: self.boot_id(),
+            init: format!("{start}.{}", self.soft_reboots),
+        }
+    }
+
+    /// Writes the record down, and until when a reboot that is told now may come.
+    pub(crate) fn write_down(&mut self, record: &HostRecord, told_for: Option<Duration>, now: Duration) {
+        let clock = now.saturating_sub(self.clock_began);
+        self.record = Some(HostFile {
+            record: record.clone(),
+            written_in: self.identity().to_string(),
+            // Rounded up: a reader drops what is less than a second.
+            told_until: told_for.map(|time| (clock + time).as_secs() + 1),
+        });
+    }
+
+    pub(crate) fn record(&self) -> Option<HostRecord> {
+        self.record.as_ref().map(|file| file.record.clone())
+    }
+
+    pub(crate) fn told(&self, now: Duration) -> Option<Told> {
+        let clock = now.saturating_sub(self.clock_began).as_secs();
+        self.record.as_ref()?.told(&self.identity(), clock)
+    }
+
+    /// Whether there was a record to remove.
+    pub(crate) fn forget(&mut self) -> bool {
+        self.record.take().is_some()
     }
 
     pub(crate) fn shows_shutdown(&self, now: Duration) -> bool {
@@ -86,6 +175,29 @@ impl Host {
             None
         }
     }
+
+    /// The kernel starts, or userspace alone.
+    fn boot(&mut self, is_soft: bool, now: Duration) {
+        self.boot += 1;
+        self.is_up = true;
+        self.is_ready = false;
+        self.shows_shutdown_from = None;
+        self.is_doomed = false;
+        self.is_going_down = false;
+        if is_soft {
+            self.soft_reboots += 1;
+            return;
+        }
+        self.kernel += 1;
+        self.soft_reboots = 0;
+        // On tmpfs.
+        self.sentinel = false;
+        self.record = None;
+        // A container shares its host's clock.
+        if self.shows != Shows::Init {
+            self.clock_began = now;
+        }
+    }
 }
 
 impl World {
@@ -99,8 +211,8 @@ impl World {
                 self.host_answered(index, process, state);
             }
             HostEvent::CommandReturns(process, result) => self.command_returned(index, process, result),
-            HostEvent::GoesDown => self.go_down(index),
-            HostEvent::ComesUp => self.come_up(index),
+            HostEvent::GoesDown => self.shut_down(index),
+            HostEvent::ComesUp { is_soft } => self.come_up(index, is_soft),
             HostEvent::Kubelet if self.hosts[index].is_up => self.kubelet(index),
             HostEvent::Ready(is_ready) if self.hosts[index].is_up => {
                 self.hosts[index].is_ready = is_ready;
@@ -114,10 +226,12 @@ impl World {
 
     /// The reboot command: what it does, and what it says.
     pub(crate) fn run_reboot_command(&mut self, index: usize, process: u64) {
-        self.trace(|| format!("host {index}: agent {index}.{process} runs the reboot command"));
+        self.trace_of(index, || {
+            format!("host {index}: agent {index}.{process} runs the reboot command")
+        });
         let judged = self.oracle.command(index, process, self.now);
         if let Some((invariant, what)) = judged {
-            self.violated(invariant, what);
+            self.violated(Some(index), invariant, what);
         }
         let boot = self.hosts[index].boot;
         let returns = |result| Event::Host(index, boot, HostEvent::CommandReturns(process, result));
@@ -128,8 +242,14 @@ impl World {
         } else if self.draws(Fault::RebootFails) {
             self.after(soon, returns(failed));
         } else if self.draws(Fault::RebootFailsYetGoesDown) {
-            self.begin_shutdown(index, Duration::ZERO);
-            self.after(soon, returns(failed));
+            // It says so although it shows, or it was killed before it could say anything.
+            if self.random.below(2) == 0 {
+                self.begin_shutdown(index, Duration::ZERO);
+                self.after(soon, returns(failed));
+            } else {
+                self.lag_then_shutdown(index);
+                self.after(soon, returns(Err(RebootFailure::Unclear("killed".to_owned()))));
+            }
         } else if self.draws(Fault::RebootDoesNothing) {
             self.after(soon, returns(Ok(())));
         } else if self.draws(Fault::RebootHangs) {
@@ -142,8 +262,12 @@ impl World {
     }
 
     fn lag_then_shutdown(&mut self, index: usize) {
+        let timeout = self.agents[index].timing.reboot_timeout;
+        let longest = timeout.saturating_sub(SHOWS_BEFORE_DEADLINE);
         let lag = if self.draws(Fault::ShutdownLags) {
-            self.random.millis(500, LAG_MAX_MILLIS)
+            self.random.millis(500, 8_000)
+        } else if self.draws(Fault::ShutdownInhibited) {
+            self.random.between(Duration::from_secs(8), longest)
         } else {
             self.random.millis(0, 300)
         };
@@ -168,28 +292,38 @@ impl World {
     /// Without being asked.
     pub(crate) fn lose_power(&mut self, index: usize) {
         if self.hosts[index].is_up {
-            self.go_down(index);
+            self.go_down(index, false);
         }
     }
 
-    fn go_down(&mut self, index: usize) {
-        let host = &mut self.hosts[index];
-        if !host.is_up {
-            return;
+    /// The shutdown that was begun has ended.
+    fn shut_down(&mut self, index: usize) {
+        if self.hosts[index].is_up {
+            let is_soft = self.draws(Fault::SoftReboot);
+            self.go_down(index, is_soft);
         }
+    }
+
+    fn go_down(&mut self, index: usize, is_soft: bool) {
+        let host = &mut self.hosts[index];
         host.is_up = false;
         if host.is_doomed {
             self.statistics.reboots += 1;
         }
         let boot = self.hosts[index].boot;
-        self.trace(|| format!("host {index} goes down"));
+        self.trace_of(index, || {
+            let what = if is_soft { ", its userspace alone" } else { "" };
+            format!("host {index} goes down{what}")
+        });
         self.kill(index);
-        let pause = if self.draws(Fault::SlowBoot) {
+        let pause = if is_soft {
+            self.random.seconds(2, 10)
+        } else if self.draws(Fault::SlowBoot) {
             self.random.seconds(300, 3_600)
         } else {
             self.random.seconds(4, 50)
         };
-        self.after(pause, Event::Host(index, boot, HostEvent::ComesUp));
+        self.after(pause, Event::Host(index, boot, HostEvent::ComesUp { is_soft }));
         if pause > Duration::from_secs(40) {
             // The node controller: no heartbeat.
             let status = self.status(index, false);
@@ -199,21 +333,21 @@ impl World {
         }
     }
 
-    fn come_up(&mut self, index: usize) {
+    fn come_up(&mut self, index: usize, is_soft: bool) {
         let ready = self.random.millis(500, 8_000);
         let agent = self.random.millis(500, 8_000);
-        let host = &mut self.hosts[index];
-        host.boot += 1;
-        host.is_up = true;
-        host.is_ready = false;
-        // On tmpfs.
-        host.sentinel = false;
-        host.told_for = None;
-        host.shows_shutdown_from = None;
-        host.is_doomed = false;
-        host.is_going_down = false;
-        let boot = host.boot;
-        self.trace(|| format!("host {index} is up again"));
+        let now = self.now;
+        self.hosts[index].boot(is_soft, now);
+        if !is_soft {
+            self.oracle.run_lost(index);
+            match self.hosts[index].shows {
+                Shows::BootId => {}
+                Shows::Init => self.fired(Fault::BootIdStays),
+                Shows::Nothing => self.fired(Fault::BootShowsNothing),
+            }
+        }
+        let boot = self.hosts[index].boot;
+        self.trace_of(index, || format!("host {index} is up again"));
         self.agents[index].is_start_planned = false;
         self.plan_start(index, agent);
         self.after(
@@ -228,6 +362,15 @@ impl World {
                 ready + end + again,
                 Event::Host(index, boot, HostEvent::Ready(true)),
             );
+        }
+    }
+
+    /// Somebody cleans up a host's `/run`, and the boot goes on.
+    pub(crate) fn clean_run(&mut self, index: usize) {
+        if self.hosts[index].forget() {
+            self.fired(Fault::RunCleaned);
+            self.oracle.run_lost(index);
+            self.trace_of(index, || format!("host {index}: somebody cleans /run"));
         }
     }
 
@@ -282,7 +425,7 @@ impl World {
     /// Whether the Node shows another boot, or that it is not Ready although it is.
     fn is_status_old(&self, index: usize) -> bool {
         let (host, node) = (&self.hosts[index], self.server.object(&self.node_key(index)));
-        node.is_some_and(|node| node.node().is_ready_in(&host.boot_id(index)) != host.is_ready)
+        node.is_some_and(|node| node.node().is_ready_in(&host.boot_id()) != host.is_ready)
     }
 
     fn post_status(&mut self, index: usize) {
@@ -298,7 +441,7 @@ impl World {
         let ready = if is_ready { "True" } else { "False" };
         json!({ "status": {
             "conditions": [{ "type": "Ready", "status": ready, "lastHeartbeatTime": host.ticks.to_string() }],
-            "nodeInfo": { "bootID": host.boot_id(index) },
+            "nodeInfo": { "bootID": host.boot_id() },
         }})
     }
 

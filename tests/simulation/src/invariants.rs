@@ -1,7 +1,9 @@
 //! The oracle: what must hold, judged by what the API server committed and what the hosts did, never by what an agent remembers.
 //!
 //! Where a person went past the webhook or edited the lock by hand, the design gives an exemption; each is named where it is made.
+//! A process that goes on has one, for a cordon whose answer was lost in a gap of its watch: else it remembers what it wrote.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cordonhold_shared::Reading;
@@ -13,14 +15,18 @@ use cordonhold_shared::node::NodeView;
 use cordonhold_shared::pod;
 
 use crate::Invariant;
-use crate::api_server::{Answer, ApiServer, Commit, Key, Request, Resource, Status, Verb};
+use crate::api_server::{Answer, ApiServer, Commit, Key, Request, Resource, Status, Stored, Verb};
 use crate::host::Host;
 use crate::world::World;
 
 mod budget;
 mod cordon;
+mod process;
+mod wish;
 
 use cordon::Held;
+use process::Process;
+use wish::Wish;
 
 /// An invariant, and what was seen.
 pub(crate) type Found = Option<(Invariant, String)>;
@@ -39,6 +45,8 @@ pub(crate) struct Oracle {
     record: Record,
     /// When the request that is being looked at was sent.
     sent: Duration,
+    /// How each agent has read each Node since the lock was written last; `None` is one that is gone.
+    peers: BTreeMap<(usize, usize), Vec<Option<Stored>>>,
 }
 
 /// What is known of one node.
@@ -55,6 +63,16 @@ struct Known {
     inside: Option<(String, String)>,
     /// A hold whose entry was removed by hand before its Node could show it.
     exempt: Option<String>,
+    /// The hold that its agent gave back last.
+    given_back: Option<String>,
+    /// Somebody else wrote that on its Node since.
+    is_given_back_changed: bool,
+    /// A hold that a process of its agent may have taken for what it was not.
+    doubtful: Option<String>,
+    /// Cordons that an exemption let pass.
+    exempted: u64,
+    process: Process,
+    wish: Wish,
 }
 
 /// From the drain's end to the seal.
@@ -72,6 +90,7 @@ struct Delay {
 /// A seal that was committed.
 #[derive(Debug)]
 struct Seal {
+    created: String,
     process: u64,
     sent: Duration,
     /// Why it should not have been.
@@ -86,6 +105,7 @@ impl Oracle {
             forces_after: vec![None; nodes],
             record: Record::default(),
             sent: Duration::ZERO,
+            peers: BTreeMap::new(),
         }
     }
 
@@ -93,6 +113,11 @@ impl Oracle {
         if let Some(known) = self.forces_after.get_mut(index) {
             *known = after;
         }
+    }
+
+    /// Cordons that are not as they were, by an exemption.
+    pub(crate) fn exempted(&self) -> u64 {
+        self.nodes.iter().map(|known| known.exempted).sum()
     }
 
     /// Whether people want this node cordoned, as far as anybody can say.
@@ -109,6 +134,7 @@ impl Oracle {
         server: &ApiServer,
     ) {
         self.sent = sent;
+        self.read_peers(request, result);
         let lists_pods = request.key.resource == Resource::Pods && matches!(request.verb, Verb::List(_));
         let (true, Some((index, _)), Ok(Answer::List(pods, _))) =
             (lists_pods, request.caller.process, result)
@@ -140,6 +166,7 @@ impl Oracle {
                     .or_else(|| self.undoes_a_reboot(commit, index, hosts))
                     .or_else(|| self.cordon_changed(commit, index))
                     .or_else(|| {
+                        self.attempt_changed(commit, index);
                         self.continuity(commit, index, now);
                         self.budget_of_node(commit, index);
                         self.at_most_n()
@@ -147,26 +174,33 @@ impl Oracle {
             }
             Resource::Leases => {
                 self.confirm(commit);
-                self.lock_changed(commit, server, hosts)
-                    .or_else(|| self.at_most_n())
+                let found = self.lock_changed(commit, server);
+                self.peers.clear();
+                found.or_else(|| self.at_most_n())
             }
             Resource::Pods | Resource::DaemonSets | Resource::PodDisruptionBudgets => None,
         }
     }
 
     /// An agent leaves its seal while the host is going down because of it.
+    ///
+    /// The exemption: somebody removed both the host's record and the lock's entry, so nothing but the Node says that there was a
+    /// seal, which anybody may have written. Nor does anything say so when it seals a later hold.
     fn undoes_a_reboot(&self, commit: &Commit, index: usize, hosts: &[Host]) -> Found {
         let (old, new) = (commit.old.as_ref()?.node(), commit.new.as_ref()?.node());
         let is_own = commit.caller.process.is_some();
         let leaves = phase(old) == Some(Phase::Sealed) && phase(new) != Some(Phase::Sealed);
-        let _ = self;
-        (is_own && leaves && hosts.get(index)?.is_doomed).then(|| {
+        let seal = hold::read(old).present()?;
+        let (known, created) = (self.nodes.get(index)?, &seal.holder.created);
+        let is_known = known.process.knows(created) && known.wish.has_command(created);
+        (is_own && leaves && is_known && hosts.get(index)?.is_doomed).then(|| {
             let what = format!("agent {index} leaves `sealed` while its host goes down");
             (Invariant::NoBlindReboot, what)
         })
     }
 
     /// Follows the cordon from the end of the drain to the seal.
+    #[expect(clippy::too_many_lines, reason = "one look at one commit, phase by phase")]
     fn continuity(&mut self, commit: &Commit, index: usize, now: Duration) {
         let sent = self.sent;
         let forces_after = self.forces_after.get(index).copied().flatten();
@@ -181,16 +215,26 @@ impl Oracle {
         let old_phase = commit.old.as_ref().and_then(|old| phase(old.node()));
         let own = commit.caller.process.filter(|(agent, _)| *agent == index);
         let hold = hold::read(new).present();
+        let is_tampered = own.is_none()
+            && commit
+                .old
+                .as_ref()
+                .is_some_and(|old| understood(old.node()) != understood(new));
         let broken = |delay: &Delay| {
             let is_held = hold
                 .as_ref()
                 .is_some_and(|hold| hold.holder.created == delay.created);
             if !is_held {
                 Some(format!("version {} shows another hold, or none", commit.version))
-            } else if new.spec.unschedulable {
-                None
-            } else {
+            } else if !new.spec.unschedulable {
                 Some(format!("version {} is schedulable", commit.version))
+            } else if is_tampered {
+                Some(format!(
+                    "somebody else wrote a mark in version {}",
+                    commit.version
+                ))
+            } else {
+                None
             }
         };
         if let Some(delay) = &mut known.delay
@@ -198,7 +242,7 @@ impl Oracle {
         {
             delay.broken = broken(delay);
         }
-        let (Some(hold), Some((_, process))) = (&hold, own) else {
+        let (Some(hold), Some((_, process))) = (&hold, own.filter(|_| writes_marks(commit))) else {
             return;
         };
         match hold.phase {
@@ -216,9 +260,15 @@ impl Oracle {
                 delay.broken = broken(&delay);
                 known.delay = Some(delay);
             }
-            Phase::Sealed if old_phase != Some(Phase::Sealed) => {
+            Phase::Sealed => {
                 let wrong = wrong_with(known.delay.as_ref(), new, hold);
-                known.seal = Some(Seal { process, sent, wrong });
+                let created = hold.holder.created.clone();
+                known.seal = Some(Seal {
+                    created,
+                    process,
+                    sent,
+                    wrong,
+                });
                 known.delay = None;
             }
             Phase::Draining | Phase::Returning => {
@@ -254,7 +304,10 @@ impl Oracle {
 
     /// An agent runs the reboot command.
     pub(crate) fn command(&mut self, index: usize, process: u64, now: Duration) -> Found {
-        let seal = self.nodes.get(index)?.seal.as_ref();
+        let known = self.nodes.get_mut(index)?;
+        let seal = known.seal.as_ref();
+        let created = seal.map(|seal| seal.created.as_str()).unwrap_or_default();
+        let too_often = known.wish.command(created);
         let why = match seal {
             None => "the Node is not sealed".to_owned(),
             Some(seal) if seal.process != process => "another process made the seal".to_owned(),
@@ -262,7 +315,10 @@ impl Oracle {
             Some(seal) if now > seal.sent + DEADLINE => {
                 format!("the seal was sent {:?} ago", now.saturating_sub(seal.sent))
             }
-            Some(_) => return None,
+            Some(_) => {
+                let found = |count| format!("agent {index} runs reboot command {count} of {created}");
+                return too_often.map(|count| (Invariant::OneWishTwoReboots, found(count)));
+            }
         };
         Some((
             Invariant::NoBlindReboot,
@@ -270,34 +326,39 @@ impl Oracle {
         ))
     }
 
-    /// What stands in the way of rest.
-    pub(crate) fn restless(&self, server: &ApiServer) -> Option<String> {
+    /// What stands in the way of rest, and on which node.
+    pub(crate) fn restless(&self, server: &ApiServer) -> Option<(Option<usize>, String)> {
         for index in 0..self.nodes.len() {
             let key = Key::node(&format!("node-{index}"));
             let Some(node) = server.object(&key) else {
-                return Some(format!("node-{index} has no Node"));
+                return Some((Some(index), format!("node-{index} has no Node")));
             };
-            if has_marks(node.node()) {
-                return Some(format!("node-{index} has marks: {}", node.value));
+            if hold::has_marks(node.node()) {
+                return Some((Some(index), format!("node-{index} has marks: {}", node.value)));
             }
         }
         let lock = server.object(&World::lock_key())?;
         match Record::read(lock.annotation(keys::LOCK)) {
             Reading::Absent => None,
             Reading::Present(record) if record.entries.is_empty() => None,
-            other => Some(format!("the lock is not empty: {other:?}")),
+            other => Some((None, format!("the lock is not empty: {other:?}"))),
         }
     }
 
     /// At rest, each cordon is as people want it.
-    pub(crate) fn at_rest(&self, server: &ApiServer) -> Found {
+    pub(crate) fn at_rest(&self, server: &ApiServer) -> Option<(usize, Invariant, String)> {
         for (index, known) in self.nodes.iter().enumerate() {
             let key = Key::node(&format!("node-{index}"));
             let shown = server.object(&key)?.node().spec.unschedulable;
-            // Marks that were stripped past the webhook took the memory of the cordon with them.
-            if known.held.is_none() && known.expected.is_some_and(|expected| expected != shown) {
+            let expected = match &known.held {
+                None => known.expected,
+                // A process that has started since could not know it better.
+                Some(held) if known.is_exempt(&held.created) => None,
+                Some(held) => Some(held.was_unschedulable),
+            };
+            if expected.is_some_and(|expected| expected != shown) {
                 let what = format!("node-{index} rests with unschedulable {shown}, which nobody wanted");
-                return Some((Invariant::CordonGivenBack, what));
+                return Some((index, Invariant::CordonGivenBack, what));
             }
         }
         None
@@ -363,12 +424,30 @@ fn protected(commit: &Commit, index: usize, server: &ApiServer, now: Duration) -
     None
 }
 
+/// Whether a commit wrote marks as an agent does, and nothing but signs.
+fn writes_marks(commit: &Commit) -> bool {
+    let old = commit.old.as_ref().and_then(|old| proof(old.node()));
+    let new = commit.new.as_ref().and_then(|new| proof(new.node()));
+    new.is_some() && old != new
+}
+
+/// Of the last write of the marks.
+fn proof(node: &NodeView) -> Option<&str> {
+    node.annotation(keys::WRITE)
+}
+
 fn phase(node: &NodeView) -> Option<Phase> {
     hold::read(node).present().map(|hold| hold.phase)
 }
 
 /// Every mark, one by one.
-fn marks(node: &NodeView) -> ([Option<&str>; 4], Option<&str>, bool) {
+type Marks<'a> = (
+    [Option<&'a str>; keys::MARK_ANNOTATIONS.len()],
+    Option<&'a str>,
+    bool,
+);
+
+fn marks(node: &NodeView) -> Marks<'_> {
     (
         keys::MARK_ANNOTATIONS.map(|key| node.annotation(key)),
         node.label(keys::PHASE),
@@ -376,6 +455,11 @@ fn marks(node: &NodeView) -> ([Option<&str>; 4], Option<&str>, bool) {
     )
 }
 
-fn has_marks(node: &NodeView) -> bool {
-    marks(node) != ([None; 4], None, false)
+/// What an agent rests on: the marks as they are understood, but for `until`, which is the webhook's.
+fn understood(node: &NodeView) -> (Reading<Hold>, bool) {
+    let reading = match hold::read(node) {
+        Reading::Present(hold) => Reading::Present(Hold { until: None, ..hold }),
+        reading => reading,
+    };
+    (reading, node.is_tainted(keys::REBOOTING))
 }

@@ -12,15 +12,18 @@ use std::time::Duration;
 pub mod api_server;
 pub mod faults;
 pub mod random;
+pub mod tampering;
 
 mod agent;
 mod host;
 mod invariants;
 mod network;
 mod players;
+mod trace;
 mod world;
 
-use faults::Fired;
+use faults::{Fault, Fired};
+use tampering::Table;
 use world::World;
 
 /// What a run is given.
@@ -32,6 +35,8 @@ pub struct Options {
     pub quiet: Duration,
     /// Something to be found: a test that the oracle can fail.
     pub flaw: Option<Flaw>,
+    /// Whether somebody puts every value on every mark while nobody forbids it.
+    pub tampering: bool,
     /// How many lines a violation shows of what came before it.
     pub trace_lines: usize,
 }
@@ -42,6 +47,7 @@ impl Default for Options {
             faults: Duration::from_hours(2),
             quiet: Duration::from_hours(12),
             flaw: None,
+            tampering: true,
             trace_lines: 60,
         }
     }
@@ -66,6 +72,10 @@ pub enum Flaw {
     AlwaysUncordons,
     /// The entry is never released.
     NeverReleases,
+    /// Every write has the same proof.
+    SameProof,
+    /// What a process leaves to the next does not say how many reboot commands it has run.
+    AttemptsUncounted,
     /// The webhook's mode is `warn`.
     WebhookWarns,
     /// The webhook takes every agent for the one on the node that is changed.
@@ -79,6 +89,7 @@ pub enum Invariant {
     NoBlindReboot,
     AtMostN,
     OneNodeOneAgent,
+    OneWishTwoReboots,
     CordonGivenBack,
     NothingStuck,
 }
@@ -90,6 +101,7 @@ impl fmt::Display for Invariant {
             Invariant::NoBlindReboot => "NO-BLIND-REBOOT",
             Invariant::AtMostN => "AT-MOST-N",
             Invariant::OneNodeOneAgent => "ONE-NODE-ONE-AGENT",
+            Invariant::OneWishTwoReboots => "ONE-WISH-TWO-REBOOTS",
             Invariant::CordonGivenBack => "CORDON-GIVEN-BACK",
             Invariant::NothingStuck => "NOTHING-STUCK",
         })
@@ -107,21 +119,27 @@ pub struct Statistics {
     pub called_off: u64,
     /// Drains that took too long and were rebooted over.
     pub forced: u64,
+    /// Cordons that are not as they were, by an exemption of the oracle.
+    pub exempt: u64,
     pub virtual_time: Duration,
     pub fired: Fired,
+    /// What was written on Nodes by somebody else.
+    pub tampered: Table,
     /// Of every event and commit in their order.
     pub hash: u64,
 }
 
 impl Statistics {
-    fn add(&mut self, other: &Statistics) {
+    pub fn add(&mut self, other: &Statistics) {
         self.runs += other.runs;
         self.steps += other.steps;
         self.reboots += other.reboots;
         self.called_off += other.called_off;
         self.forced += other.forced;
+        self.exempt += other.exempt;
         self.virtual_time += other.virtual_time;
         self.fired.add(&other.fired);
+        self.tampered.add(&other.tampered);
         // Whichever order the runs ended in.
         self.hash ^= other.hash;
     }
@@ -137,10 +155,19 @@ pub struct Violation {
     pub what: String,
     /// What happened last.
     pub trace: Vec<String>,
+    /// What happened to the node that it is about, from further back.
+    pub of_node: Vec<String>,
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.of_node.is_empty() {
+            writeln!(f, "What became of the node:")?;
+        }
+        for line in &self.of_node {
+            writeln!(f, "{line}")?;
+        }
+        writeln!(f, "What happened last:")?;
         for line in &self.trace {
             writeln!(f, "{line}")?;
         }
@@ -179,11 +206,17 @@ pub struct Report {
 }
 
 impl Report {
-    /// The fault classes that never fired.
-    pub fn unfired(&self) -> Vec<String> {
+    /// The fault classes, and what somebody may write on a Node, that never fired though they were asked for.
+    pub fn unfired(&self, options: &Options) -> Vec<String> {
         let counts = self.statistics.fired.counts();
-        let unfired = counts.into_iter().filter(|(_, count)| *count == 0);
-        unfired.map(|(name, _)| name).collect()
+        let is_asked_for = |name: &str| options.tampering || name != Fault::Tampering.as_str();
+        let unfired = counts
+            .into_iter()
+            .filter(|(name, count)| *count == 0 && is_asked_for(name));
+        let least = u64::from(options.tampering);
+        let unwritten = self.statistics.tampered.below(least).into_iter();
+        let unwritten = unwritten.map(|(cell, _)| cell.to_string());
+        unfired.map(|(name, _)| name).chain(unwritten).collect()
     }
 }
 

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::agent::Purpose;
-use crate::api_server::{Answer, Key, Request, Selector, Status, Watch};
+use crate::api_server::{Answer, Key, Request, Selector, Status, Verb, Watch};
 use crate::faults::Fault;
 use crate::world::{Event, World};
 
@@ -163,11 +163,19 @@ impl World {
         }
         let reply = match &call.message {
             Message::Request(request) => {
+                let own = own_write(call.to.agent, request);
+                if let Some(index) = own {
+                    self.tamper_beside(index);
+                }
                 let result = self.server.handle(request, self.now);
                 if matches!(&result, Err(status) if status.code == 409) {
                     self.fired(Fault::Conflict);
                 }
                 self.oracle.handled(request, &result, call.sent, &self.server);
+                self.look_at_commits();
+                if let Some(index) = own.filter(|_| call.answered != Answered::InTime) {
+                    self.tamper_beside(index);
+                }
                 Reply::Answer(result)
             }
             Message::Watch(key, selector, version) => {
@@ -194,7 +202,7 @@ impl World {
     }
 
     fn trace_call(&mut self, call: &Call, reply: &Reply) {
-        self.trace(|| {
+        self.trace_of(call.to.agent, || {
             let message = match &call.message {
                 Message::Request(request) => {
                     format!("{} {:?}", request.key.name, request.verb)
@@ -216,4 +224,10 @@ impl World {
             )
         });
     }
+}
+
+/// The node, where an agent writes its own Node.
+fn own_write(agent: usize, request: &Request) -> Option<usize> {
+    let is_write = matches!(request.verb, Verb::Merge(_));
+    World::index_of(&request.key.name).filter(|index| *index == agent && is_write)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use cordonhold_shared::Reading;
 use cordonhold_shared::admission::{Requester, cancel_name};
+use cordonhold_shared::cycle::Cycle;
 use cordonhold_shared::hold;
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::Record;
@@ -14,11 +15,15 @@ use cordonhold_shared::node::NodeView;
 use jiff::SignedDuration;
 use serde_json::{Map, Value, json};
 
-use crate::api_server::{Caller, Commit, Deletion, Key, NOT_READY, Resource, Verb, WebhookState};
+use crate::api_server::{Caller, Commit, Deletion, Key, NOT_READY, Resource, Stored, Verb, WebhookState};
 use crate::faults::Fault;
 use crate::host::HostEvent;
 use crate::random::Random;
 use crate::world::{Event, WORKLOAD_NAMESPACE, World};
+
+mod adversary;
+
+pub(crate) use adversary::Adversary;
 
 /// Who does something next.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +43,15 @@ pub(crate) enum Player {
     Compacts(u64),
     Unpauses(usize),
     UnpausesPool,
+    /// An admin takes the label away that keeps the agent off a node.
+    Enables(usize),
+    /// The DaemonSet controller, where that label has come or gone.
+    Places(usize),
+    /// Somebody who writes on Nodes what is not his: on whichever, or on this one.
+    Tampers,
+    TampersWith(usize),
+    /// An admin looks for marks that make no hold.
+    Sweeps,
 }
 
 /// A person who was told of something.
@@ -53,12 +67,17 @@ const BUDGET: &str = "web";
 const DAEMON_SET: &str = "log";
 const APP: &str = "app";
 
+/// An admin who was denied so often takes the webhook's registration away for the moment. A reboot that is said to be under way
+/// until 2099 leaves no other way out.
+const CLEARINGS_MAX: u32 = 5;
+
 /// How long somebody who makes this fault waits between two times, at the mean.
 fn mean_seconds(fault: Fault) -> Option<u64> {
     Some(match fault {
         Fault::UncordonRefused => 60,
-        Fault::TaintStripped | Fault::MarksStripped => 150,
-        Fault::MarksGarbled | Fault::PhaseTampered => 200,
+        Fault::Tampering => 700,
+        Fault::RunCleaned => 900,
+        Fault::AgentDisabled => 3_000,
         Fault::WebhookIgnored => 1_500,
         Fault::WebhookFailing => 3_000,
         Fault::WebhookClockSkew => 3_000,
@@ -132,8 +151,10 @@ impl World {
         }
         for index in 0..self.hosts.len() {
             self.after(Duration::from_secs(1), Event::Player(Player::Unpauses(index)));
+            self.after(Duration::from_secs(1), Event::Player(Player::Enables(index)));
         }
         self.after(Duration::from_secs(1), Event::Player(Player::UnpausesPool));
+        self.after(Duration::from_secs(600), Event::Player(Player::Sweeps));
         self.after(Duration::from_secs(1), Event::Player(Player::Budgets));
         self.after(Duration::from_secs(1), Event::Operator(Operator::RepairLock));
     }
@@ -164,6 +185,14 @@ impl World {
                 let clear = json!({ "metadata": { "annotations": { keys::PAUSE: null } } });
                 self.admin_patches(index, clear);
             }
+            Player::Enables(index) => {
+                let clear = json!({ "metadata": { "labels": { keys::AGENT: null } } });
+                self.admin_patches(index, clear);
+            }
+            Player::Places(index) => self.place_agent(index),
+            Player::Tampers => self.tamper_on(),
+            Player::TampersWith(index) => self.tamper(index),
+            Player::Sweeps => self.sweep(),
             Player::UnpausesPool => {
                 let clear = json!({ "metadata": { "annotations": { keys::PAUSE: null } } });
                 self.patch_lock(clear);
@@ -187,22 +216,8 @@ impl World {
         let index = self.random.index(self.hosts.len());
         match fault {
             Fault::UncordonRefused => self.uncordon(),
-            Fault::TaintStripped => {
-                let held = self.held_or(index);
-                self.strip_taint(held);
-            }
-            Fault::MarksStripped => {
-                let held = self.held_or(index);
-                self.strip_marks(held);
-            }
-            Fault::MarksGarbled => {
-                let held = self.held_or(index);
-                self.garble(held);
-            }
-            Fault::PhaseTampered => {
-                let held = self.held_or(index);
-                self.tamper(held);
-            }
+            Fault::Tampering => self.begin_spell(),
+            Fault::AgentDisabled => self.disable_agent(index),
             Fault::StrayAgent => self.stray(index),
             Fault::AdminCordons => {
                 self.fired(fault);
@@ -239,6 +254,7 @@ impl World {
                     self.lose_power(host);
                 }
             }
+            Fault::RunCleaned => self.clean_run(index),
             Fault::WebhookIgnored | Fault::WebhookFailing => self.break_webhook(fault),
             Fault::WebhookClockSkew => {
                 self.fired(fault);
@@ -337,68 +353,38 @@ impl World {
         }
     }
 
-    fn strip_taint(&mut self, index: usize) {
-        let Some(node) = self.node(index).filter(|node| node.is_tainted(keys::REBOOTING)) else {
-            return;
-        };
-        let kept: Vec<_> = node
-            .spec
-            .taints
-            .iter()
-            .filter(|taint| taint.key != keys::REBOOTING)
-            .collect();
-        let patch = json!({ "spec": { "taints": kept } });
-        if self.controller_patches(index, patch) {
-            self.fired(Fault::TaintStripped);
+    fn disable_agent(&mut self, index: usize) {
+        self.fired(Fault::AgentDisabled);
+        self.admin_patches(
+            index,
+            json!({ "metadata": { "labels": { keys::AGENT: "disabled" } } }),
+        );
+    }
+
+    /// The DaemonSet puts an agent on a node, or takes it away.
+    fn place_agent(&mut self, index: usize) {
+        if self.is_disabled(index) {
+            self.kill(index);
+        } else if self.agents[index].process.is_none() && self.hosts[index].is_up() {
+            let pause = self.random.millis(500, 5_000);
+            self.plan_start(index, pause);
         }
     }
 
-    fn strip_marks(&mut self, index: usize) {
-        let Some(node) = self
-            .node(index)
-            .filter(|node| hold::read(node) != Reading::Absent)
-        else {
-            return;
-        };
-        let mut patch = without_marks(node);
-        if self.random.chance(5_000) {
-            patch["spec"]["unschedulable"] = Value::Null;
-        }
-        if self.controller_patches(index, patch) {
-            self.fired(Fault::MarksStripped);
-        }
+    /// Whether the DaemonSet puts no agent on a node.
+    pub(crate) fn is_disabled(&self, index: usize) -> bool {
+        let label = self.node(index).and_then(|node| node.label(keys::AGENT));
+        label == Some("disabled")
     }
 
-    fn garble(&mut self, index: usize) {
-        let garbage = [
-            (keys::HOLDER, "nobody"),
-            (keys::UNTIL, "soon"),
-            (keys::WAS_UNSCHEDULABLE, "perhaps"),
-            (keys::BOOT_ID, "another"),
-        ];
-        let Some((key, value)) = self.random.pick(&garbage).copied() else {
-            return;
-        };
-        let Some(node) = self.node(index).filter(|node| node.annotation(key).is_some()) else {
-            return;
-        };
-        let _ = node;
-        let patch = json!({ "metadata": { "annotations": { key: value } } });
-        if self.controller_patches(index, patch) {
-            self.fired(Fault::MarksGarbled);
-        }
-    }
-
-    fn tamper(&mut self, index: usize) {
-        let phase = ["wanted", "draining", "delaying", "sealed", "returning", "paused"];
-        let phase = self.random.pick(&phase).copied().unwrap_or_default();
-        let shown = self.node(index).and_then(|node| node.label(keys::PHASE));
-        if shown.is_none_or(|shown| shown == phase) {
-            return;
-        }
-        let patch = json!({ "metadata": { "labels": { keys::PHASE: phase } } });
-        if self.controller_patches(index, patch) {
-            self.fired(Fault::PhaseTampered);
+    /// Marks that make no hold hold nothing, and their owner is not known: whoever finds them takes them away.
+    fn sweep(&mut self) {
+        self.after(Duration::from_secs(600), Event::Player(Player::Sweeps));
+        for index in 0..self.hosts.len() {
+            let is_stray = self.node(index).is_some_and(adversary::has_stray_marks);
+            if is_stray && self.agents[index].restless().is_none() {
+                self.clear_marks(index);
+            }
         }
     }
 
@@ -454,7 +440,6 @@ impl World {
                     index,
                     json!({ "metadata": { "annotations": { keys::PAUSE: "sale" } } }),
                 );
-                self.after(pause, Event::Player(Player::Unpauses(index)));
             }
             Fault::PausePool => {
                 self.patch_lock(json!({ "metadata": { "annotations": { keys::PAUSE: "sale" } } }));
@@ -530,7 +515,7 @@ impl World {
         self.trace(|| format!("an operator: {operator:?}"));
         match operator {
             Operator::PowerCycle(index) => {
-                self.agents[index].operator_called = false;
+                self.agents[index].is_power_cycle_planned = false;
                 self.lose_power(index);
             }
             Operator::ClearMarks(index) => self.clear_marks(index),
@@ -545,11 +530,16 @@ impl World {
 
     /// The way out that the webhook's message prints.
     fn clear_marks(&mut self, index: usize) {
-        self.agents[index].operator_called = false;
+        self.agents[index].is_clearing_planned = false;
         let Some(node) = self.node(index) else { return };
         let is_ours =
             matches!(hold::read(node), Reading::Present(hold) if hold.holder.node_uid == node.metadata.uid);
-        if hold::read(node) == Reading::Absent || is_ours {
+        if !hold::has_marks(node) || is_ours {
+            // He comes back for as long as he is told.
+            let process = self.agents[index].process.as_ref();
+            if process.is_some_and(|process| process.cycle.as_ref().is_some_and(Cycle::is_foreign)) {
+                self.clear_marks_later(index);
+            }
             return;
         }
         let cancel = format!("{} marks cannot be read", cancel_name(node));
@@ -564,18 +554,28 @@ impl World {
             patch["spec"]["unschedulable"] = Value::Null;
         }
         let admin = Rc::clone(&self.people.admin);
-        if self.patches(&admin, index, patch) {
+        self.agents[index].clearings += 1;
+        let is_last_resort = self.agents[index].clearings > CLEARINGS_MAX;
+        let state = self.server.webhook.state;
+        if is_last_resort {
+            self.server.webhook.state = WebhookState::DownIgnored;
+        }
+        let is_done = self.patches(&admin, index, patch);
+        self.server.webhook.state = state;
+        if is_done {
+            self.agents[index].clearings = 0;
             self.admin_patches(
                 index,
                 json!({ "metadata": { "annotations": { keys::CANCEL: null } } }),
             );
-        } else {
-            self.agents[index].operator_called = true;
-            self.after(
-                Duration::from_secs(300),
-                Event::Operator(Operator::ClearMarks(index)),
-            );
         }
+        self.clear_marks_later(index);
+    }
+
+    fn clear_marks_later(&mut self, index: usize) {
+        self.agents[index].is_clearing_planned = true;
+        let pause = Duration::from_secs(300);
+        self.after(pause, Event::Operator(Operator::ClearMarks(index)));
     }
 
     /// Binds a pod to a node that was schedulable when this was decided.
@@ -636,9 +636,34 @@ impl World {
                     let pause = self.random.millis(5, 400);
                     self.after(pause, Event::Player(Player::Taints(index)));
                 }
+                self.control_agent(commit, index);
+                self.tempt(commit, index);
             }
             Resource::Pods => self.control_pod(commit),
             Resource::Leases | Resource::DaemonSets | Resource::PodDisruptionBudgets => {}
+        }
+    }
+
+    /// The label of an agent may have come or gone, and who sets it takes it away one day, as he does a pause.
+    fn control_agent(&mut self, commit: &Commit, index: usize) {
+        let value = |node: &Option<Stored>, key: &str| {
+            let node = node.as_ref()?;
+            node.label(key).or(node.annotation(key)).map(str::to_owned)
+        };
+        let has_changed = |key: &str| value(&commit.old, key) != value(&commit.new, key);
+        let is_set = |key: &str| has_changed(key) && value(&commit.new, key).is_some();
+        if has_changed(keys::AGENT) {
+            let pause = self.random.millis(50, 2_000);
+            self.after(pause, Event::Player(Player::Places(index)));
+        }
+        for (key, undo) in [
+            (keys::AGENT, Player::Enables(index)),
+            (keys::PAUSE, Player::Unpauses(index)),
+        ] {
+            if is_set(key) {
+                let pause = self.random.seconds(30, 1_200);
+                self.after(pause, Event::Player(undo));
+            }
         }
     }
 

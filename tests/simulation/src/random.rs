@@ -18,6 +18,10 @@ impl Random {
         self.0.next_u64()
     }
 
+    pub fn bits(&mut self) -> u128 {
+        (u128::from(self.number()) << 64) | u128::from(self.number())
+    }
+
     /// A number below this one; 0 for 0.
     pub fn below(&mut self, end: u64) -> u64 {
         let product = u128::from(self.number()) * u128::from(end);

@@ -3,7 +3,7 @@
 //! One thread, no real clock, no chance but the seed's, and nothing whose order is not fixed: so a seed is a replay.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::BinaryHeap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,8 +15,9 @@ use crate::faults::{Fault, Mixture};
 use crate::host::{Host, HostEvent};
 use crate::invariants::Oracle;
 use crate::network::{Call, Reply, To};
-use crate::players::{Operator, Player};
+use crate::players::{Adversary, Operator, Player};
 use crate::random::Random;
+use crate::trace::Trace;
 use crate::{Flaw, Invariant, Options, Statistics, Violation};
 
 /// The namespace of the lock, and of the workload.
@@ -93,6 +94,19 @@ pub(crate) struct People {
     pub(crate) kubernetes: Rc<Caller>,
 }
 
+/// What did not hold, and the node that it is about.
+struct Wrong {
+    invariant: Invariant,
+    what: String,
+    node: Option<usize>,
+}
+
+/// The first node that a text names.
+fn named(text: &str) -> Option<usize> {
+    let mut words = text.split(|char: char| !char.is_ascii_alphanumeric() && char != '-');
+    words.find_map(World::index_of)
+}
+
 /// Everybody in it.
 pub(crate) struct World {
     pub(crate) now: Duration,
@@ -105,6 +119,7 @@ pub(crate) struct World {
     pub(crate) agents: Vec<Agent>,
     pub(crate) hosts: Vec<Host>,
     pub(crate) people: People,
+    pub(crate) adversary: Adversary,
     pub(crate) oracle: Oracle,
     pub(crate) mixture: Mixture,
     pub(crate) statistics: Statistics,
@@ -119,15 +134,17 @@ pub(crate) struct World {
     quiet_until: Duration,
     seed: u64,
     hash: u64,
-    trace: Option<VecDeque<String>>,
-    trace_lines: usize,
-    violation: Option<(Invariant, String)>,
+    trace: Option<Trace>,
+    violation: Option<Wrong>,
 }
 
 impl World {
     pub(crate) fn new(seed: u64, options: &Options, is_traced: bool) -> World {
         let mut random = Random::new(seed);
-        let mixture = Mixture::new(&mut random);
+        let mut mixture = Mixture::new(&mut random);
+        if !options.tampering {
+            mixture.leave_out(Fault::Tampering);
+        }
         let nodes = 2 + random.index(5);
         let concurrency = 1 + random.index((nodes / 2).max(1));
         let person = |user: &str, may_override| {
@@ -154,6 +171,7 @@ impl World {
                 admin: person("admin", true),
                 kubernetes: person("system:kubernetes", false),
             },
+            adversary: Adversary::draw(nodes, &mut random),
             oracle: Oracle::new(nodes, concurrency),
             mixture,
             statistics: Statistics::default(),
@@ -167,8 +185,7 @@ impl World {
             quiet_until: options.faults + options.quiet,
             seed,
             hash: 0xcbf2_9ce4_8422_2325,
-            trace: is_traced.then(VecDeque::new),
-            trace_lines: options.trace_lines,
+            trace: is_traced.then(|| Trace::new(options.trace_lines, nodes)),
             violation: None,
             random,
         };
@@ -183,7 +200,8 @@ impl World {
             let agent = Agent::draw(index, budget, self.flaw, &mut self.random);
             self.oracle.may_force(index, agent.forces_after());
             self.agents.push(agent);
-            self.hosts.push(Host::new());
+            self.hosts
+                .push(Host::draw(index, &self.mixture, &mut self.random));
             self.boot_kubelet(index);
             let pause = self.random.millis(0, 20_000);
             self.after(pause, Event::Start(index));
@@ -209,17 +227,26 @@ impl World {
         }
         self.statistics.virtual_time = self.now;
         self.statistics.runs = 1;
+        self.statistics.exempt = self.oracle.exempted();
         self.mix(self.server.version());
         self.statistics.hash = self.hash;
         match self.violation {
             None => Ok(self.statistics),
-            Some((invariant, what)) => Err(Box::new(Violation {
-                seed: self.seed,
-                time: self.now,
+            Some(Wrong {
                 invariant,
                 what,
-                trace: self.trace.unwrap_or_default().into(),
-            })),
+                node,
+            }) => {
+                let (trace, of_node) = self.trace.map(|trace| trace.end(node)).unwrap_or_default();
+                Err(Box::new(Violation {
+                    seed: self.seed,
+                    time: self.now,
+                    invariant,
+                    what,
+                    trace,
+                    of_node,
+                }))
+            }
         }
     }
 
@@ -273,18 +300,37 @@ impl World {
     }
 
     pub(crate) fn trace(&mut self, line: impl FnOnce() -> String) {
-        let now = self.now;
         if let Some(trace) = &mut self.trace {
-            if trace.len() >= self.trace_lines {
-                drop(trace.pop_front());
-            }
-            trace.push_back(format!("{:>12.3} s  {}", now.as_secs_f64(), line()));
+            trace.add(self.now, &line(), None);
         }
     }
 
-    pub(crate) fn violated(&mut self, invariant: Invariant, what: String) {
+    /// A line that belongs to what became of this node.
+    pub(crate) fn trace_of(&mut self, node: usize, line: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.add(self.now, &line(), Some(node));
+        }
+    }
+
+    /// A line about this object: of its node, or of every node where it is the lock.
+    pub(crate) fn trace_object(&mut self, key: &Key, line: impl FnOnce() -> String) {
+        let nodes = match key.resource {
+            Resource::Nodes => World::index_of(&key.name).map_or(0..0, |index| index..index + 1),
+            Resource::Leases => 0..self.hosts.len(),
+            Resource::Pods | Resource::DaemonSets | Resource::PodDisruptionBudgets => 0..0,
+        };
+        if let Some(trace) = &mut self.trace {
+            trace.add(self.now, &line(), nodes);
+        }
+    }
+
+    pub(crate) fn violated(&mut self, node: Option<usize>, invariant: Invariant, what: String) {
         if self.violation.is_none() {
-            self.violation = Some((invariant, what));
+            self.violation = Some(Wrong {
+                invariant,
+                what,
+                node,
+            });
         }
     }
 
@@ -295,7 +341,7 @@ impl World {
         }
         let result = self.server.handle(request, self.now);
         let is_done = result.is_ok();
-        self.trace(|| {
+        self.trace_object(&request.key, || {
             let outcome = match &result {
                 Ok(_) => "done".to_owned(),
                 Err(status) => format!("{} {}", status.code, status.reason),
@@ -335,7 +381,7 @@ impl World {
     }
 
     /// Shows each new commit to the oracle, to the watches and to Kubernetes' controllers.
-    fn look_at_commits(&mut self) {
+    pub(crate) fn look_at_commits(&mut self) {
         while let Some(commit) = self.next_commit() {
             self.looked_at = commit.version;
             self.mix(commit.version);
@@ -343,7 +389,8 @@ impl World {
             self.control(&commit);
             let found = self.oracle.commit(&commit, &self.server, &self.hosts, self.now);
             if let Some((invariant, what)) = found {
-                self.violated(invariant, what);
+                let node = World::index_of(&commit.key.name).or_else(|| named(&what));
+                self.violated(node, invariant, what);
             }
         }
     }
@@ -365,28 +412,26 @@ impl World {
         let restless = self.restless();
         self.at_rest = if restless.is_none() { self.at_rest + 1 } else { 0 };
         if self.at_rest >= 12 {
-            if let Some((invariant, what)) = self.oracle.at_rest(&self.server) {
-                self.violated(invariant, what);
+            if let Some((node, invariant, what)) = self.oracle.at_rest(&self.server) {
+                self.violated(Some(node), invariant, what);
             }
             return true;
         }
         if self.now > self.quiet_until {
-            let what = restless.unwrap_or_else(|| "not at rest for long enough".to_owned());
-            self.violated(Invariant::NothingStuck, what);
+            let (node, what) = restless.unwrap_or_else(|| (None, "not at rest for long enough".to_owned()));
+            self.violated(node, Invariant::NothingStuck, what);
             return true;
         }
         self.after(Duration::from_secs(60), Event::Look);
         false
     }
 
-    /// What is not at rest yet.
-    fn restless(&self) -> Option<String> {
+    /// What is not at rest yet, and of which node.
+    fn restless(&self) -> Option<(Option<usize>, String)> {
         for (index, (agent, host)) in self.agents.iter().zip(&self.hosts).enumerate() {
-            if let Some(what) = host.restless() {
-                return Some(format!("node-{index}: {what}"));
-            }
-            if let Some(what) = agent.restless() {
-                return Some(format!("node-{index}: {what}"));
+            let what = host.restless().map(str::to_owned).or_else(|| agent.restless());
+            if let Some(what) = what {
+                return Some((Some(index), format!("node-{index}: {what}")));
             }
         }
         self.oracle.restless(&self.server)

@@ -2,7 +2,7 @@
 
 use cordonhold_simulation::{Flaw, Invariant, Options, run_many};
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 1_000;
 
 fn finds(flaw: Flaw, expected: &[Invariant]) {
     let options = Options {
@@ -47,6 +47,21 @@ fn no_blind_reboot_where_a_shutdown_is_not_seen() {
 fn a_late_give_back_of_any_version() {
     let broken = [Invariant::NoBlindReboot, Invariant::CordonGivenBack];
     finds(Flaw::GiveBackOnAnyVersion, &broken);
+}
+
+#[test]
+fn one_wish_two_reboots_where_nobody_counts_them() {
+    finds(Flaw::AttemptsUncounted, &[Invariant::OneWishTwoReboots]);
+}
+
+#[test]
+fn what_somebody_else_writes_passes_for_ours_where_every_proof_is_the_same() {
+    let broken = [
+        Invariant::NoBlindReboot,
+        Invariant::AtMostN,
+        Invariant::CordonGivenBack,
+    ];
+    finds(Flaw::SameProof, &broken);
 }
 
 #[test]

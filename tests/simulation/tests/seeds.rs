@@ -20,7 +20,7 @@ fn fixed_seeds_hold_every_invariant_and_every_fault_class_fires() {
     check(&report);
     assert_eq!(report.statistics.runs, FIXED);
     assert!(report.statistics.forced > 0, "no reboot was forced");
-    assert_eq!(report.unfired(), Vec::<String>::new());
+    assert_eq!(report.unfired(&Options::default()), Vec::<String>::new());
 }
 
 #[test]

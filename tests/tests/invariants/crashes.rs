@@ -76,7 +76,9 @@ impl Moment {
 
     fn flag(self) -> Option<String> {
         let flag = match self {
-            Moment::Wanted | Moment::Draining | Moment::Sealed => return None,
+            Moment::Wanted | Moment::Draining => return None,
+            // The next process waits for as long as the reboot may come.
+            Moment::Sealed => "--reboot-timeout",
             Moment::Delaying => "--reboot-delay",
             Moment::Returning => "--soak",
             Moment::ReleaseDelay => "--lock-release-delay",

@@ -1,5 +1,5 @@
-//! NEVER-IN-THE-WAY: with the webhook dead and `failurePolicy: Fail`, nothing waits for it but the uncordon of a held node, which fails closed;
-//! where stock kured is protected, every uncordon but kured's own, and edits of another node's entry in its lock.
+//! NEVER-IN-THE-WAY: with the webhook dead and `failurePolicy: Fail`, nothing waits for it but the uncordon of a held node, which fails closed,
+//! and an agent that writes another node than its own, which none does; where stock kured is protected, every uncordon but kured's own, and edits of another node's entry in its lock.
 
 use anyhow::{Context, Result, ensure};
 use cordonhold_shared::hold::{Holder, Phase};
@@ -9,9 +9,9 @@ use cordonhold_tests::webhook::{Mode, Protection};
 use cordonhold_tests::{AGENT_ACCOUNT, NAMESPACE};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Node;
-use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
-use serde_json::json;
+use kube::{Api, Client};
+use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, alone};
 use crate::stock_kured::{Kured, KuredOnNode, LOCK_WEBHOOK};
@@ -27,6 +27,7 @@ fn a_dead_webhook_stops_only_what_opens_a_hold() -> Result<()> {
         others_write_what_is_not_ours(&cluster).await?;
         uncordons_without_a_hold_pass(&cluster).await?;
         an_uncordon_of_a_held_node_fails_closed(&cluster).await?;
+        an_agent_elsewhere_fails_closed(&cluster).await?;
         a_held_node_can_be_deleted(&cluster).await?;
         cluster.webhook.start_again().await?;
         let subject = Subject::held(&cluster, "again", Phase::Delaying).await?;
@@ -203,11 +204,22 @@ async fn an_uncordon_of_a_held_node_fails_closed(cluster: &Cluster) -> Result<()
     fails_closed(&Subject::held(cluster, "held", Phase::Delaying).await?).await
 }
 
+/// No agent writes another Node, so nothing that it has to do waits.
+async fn an_agent_elsewhere_fails_closed(cluster: &Cluster) -> Result<()> {
+    let own = Subject::new(cluster, "agent-here").await?;
+    let other = Subject::new(cluster, "agent-elsewhere").await?;
+    let label = json!({ "metadata": { "labels": { "team": "a" } } });
+    drop(own.passes(&own.agent, Write::Merge, &label).await?);
+    does_not_pass(&other, &own.agent, &label).await
+}
+
 async fn fails_closed(subject: &Subject<'_>) -> Result<()> {
+    does_not_pass(subject, &subject.cluster.admin, &uncordon()).await
+}
+
+async fn does_not_pass(subject: &Subject<'_>, client: &Client, body: &Value) -> Result<()> {
     let before = subject.guarded().await?;
-    let answer = subject
-        .write(&subject.cluster.admin, Write::Strategic, &uncordon())
-        .await?;
+    let answer = subject.write(client, Write::Strategic, body).await?;
     ensure!(
         answer.code == 500
             && answer.body["reason"] == "InternalError"

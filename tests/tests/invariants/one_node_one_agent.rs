@@ -1,4 +1,4 @@
-//! ONE-NODE-ONE-AGENT: the token of the agent on one node changes no mark, taint or cordon of another.
+//! ONE-NODE-ONE-AGENT: the token of the agent on one node writes no other Node.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, on_shared};
 use crate::subject::{Subject, annotate, cordon, uncordon};
-use crate::wire::Write;
+use crate::wire::{self, Write};
 
 /// The DaemonSet controller makes the pod, KWOK runs it.
 const POD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -70,6 +70,72 @@ fn a_token_without_a_node_changes_none() -> Result<()> {
             .on_node(&free.name);
         is_not_own_node(&held, &free, &cluster.plane.client_as(&of_two).await?).await
     })
+}
+
+/// Whatever it is, and by whatever verb and resource: also what would be nothing of ours from anybody else.
+#[test]
+fn found_s2_an_agent_writes_nothing_at_all_on_another_node() -> Result<()> {
+    on_shared(async |cluster| {
+        let own = Subject::new(cluster, "s2-own").await?;
+        let held = Subject::held(cluster, "s2-held", Phase::Delaying).await?;
+        let free = Subject::new(cluster, "s2-free").await?;
+        for other in [&held, &free] {
+            for body in nothing_of_ours() {
+                for write in [Write::Merge, Write::Strategic] {
+                    drop(other.is_denied(&own.agent, write, &body, "not-own-node").await?);
+                }
+            }
+            writes_no_status(cluster, other, &own.name).await?;
+        }
+        // On its own Node none of it is asked of the webhook.
+        let length = cluster.log_length().await?;
+        for body in nothing_of_ours() {
+            drop(own.passes(&own.agent, Write::Merge, &body).await?);
+        }
+        let seen = cluster.decisions_since(length, "node", &own.name).await?;
+        ensure!(seen.is_empty(), "{seen:?}");
+        Ok(())
+    })
+}
+
+fn nothing_of_ours() -> Vec<Value> {
+    let away = json!({ "key": "example.org/away", "effect": "NoExecute" });
+    let mut bodies = vec![
+        json!({ "metadata": { "labels": { "team": "a" } } }),
+        json!({ "metadata": { "labels": { keys::AGENT: "disabled" } } }),
+        // Together with the cordon, which the taints of the node controller follow.
+        json!({ "spec": { "unschedulable": true, "taints": [away] } }),
+    ];
+    for key in [keys::GIVEN_BACK, keys::REPLACED, keys::PAUSE, "example.org/note"] {
+        bodies.push(annotate(key, Some("x")));
+    }
+    bodies
+}
+
+/// With every right of RBAC's, as the component for conditions grants it and a careless admin may.
+async fn writes_no_status(cluster: &Cluster, other: &Subject<'_>, own: &str) -> Result<()> {
+    let agent = Impersonation::service_account(NAMESPACE, AGENT_ACCOUNT)
+        .group("system:masters")
+        .on_node(own);
+    let agent = cluster.plane.client_as(&agent).await?;
+    let length = cluster.log_length().await?;
+    let body = json!({ "status": { "conditions": [{ "type": "Ready", "status": "False" }] } });
+    let target = format!("{}/status", other.name);
+    wire::write(&agent, &target, Write::Strategic, &body)
+        .await?
+        .denied()?;
+    let decision = cluster.decision_since(length, &other.name).await?;
+    ensure!(decision["reason"] == "not-own-node", "{decision}");
+    let mut whole = other.json().await?;
+    whole["metadata"]["labels"]["team"] = json!("a");
+    let metadata = whole["metadata"].as_object_mut();
+    drop(metadata.and_then(|metadata| metadata.remove("resourceVersion")));
+    drop(
+        other
+            .is_denied(&agent, Write::Put, &whole, "not-own-node")
+            .await?,
+    );
+    Ok(())
 }
 
 async fn is_not_own_node(held: &Subject<'_>, free: &Subject<'_>, agent: &Client) -> Result<()> {

@@ -109,6 +109,39 @@ fn a_protection_that_a_person_has_set_stays() -> Result<()> {
     })
 }
 
+/// Without the webhook anybody who may annotate a Node may plant what the agent puts back.
+#[test]
+fn found_s1_what_was_planted_is_not_put_back() -> Result<()> {
+    on_fleet(async |plane| {
+        let site = Site::new(plane, "signs-planted", &with_signs(&["--reboot-delay=8s"])).await?;
+        site.machine.request_reboot()?;
+        let node = site.wait_phase(Phase::Delaying).await?;
+        let holder = node.annotation(keys::HOLDER).context("no holder")?;
+        let planted = json!({
+            "annotations": { keys::HOLDER: { "was": "evil/2026-01-01T00:00:00Z", "by": holder } },
+            "labels": {
+                "kured": { "was": "no value/", "by": "rebooting" },
+                "kubernetes.io/hostname": { "was": "elsewhere", "by": site.name() },
+            },
+        });
+        drop(
+            site.write(&annotate(keys::REPLACED, Some(&planted.to_string())))
+                .await?,
+        );
+        site.reboots_once_and_is_given_back().await?;
+        let node = site.view().await?;
+        for key in [keys::HOLDER, keys::REPLACED] {
+            ensure!(node.annotation(key).is_none(), "{key} is left: {node:?}");
+        }
+        ensure!(node.label("kured") == Some("done"), "{node:?}");
+        ensure!(
+            node.label("kubernetes.io/hostname") != Some("elsewhere"),
+            "{node:?}"
+        );
+        Ok(())
+    })
+}
+
 #[test]
 fn conditions_follow_the_cycle() -> Result<()> {
     alone(async || {

@@ -1,9 +1,10 @@
 //! A Node under test, and its agent as far as the API server can tell: the marks are written by the patches that the agent sends.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use cordonhold_shared::hold::{self, Hold, Holder, NodePatch, Phase, Terms};
+use cordonhold_shared::hold::{self, Hold, Holder, NodePatch, Phase, Proof, Terms};
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
 use cordonhold_tests::wait;
@@ -113,12 +114,17 @@ impl<'a> Subject<'a> {
     /// `until`, as of a renewal that long ago.
     pub(crate) async fn renewed_before(&self, age: SignedDuration) -> Result<()> {
         let then = Timestamp::now().checked_sub(age)?;
-        self.patch_as_agent(then, |node| Ok(NodePatch::renew(node))).await
+        self.patch_as_agent(then, |node| {
+            let hold = hold_of(node)?;
+            let leaves = hold.written(hold.phase, proof());
+            Ok(NodePatch::renew(node, leaves, None))
+        })
+        .await
     }
 
     pub(crate) async fn give_back(&self) -> Result<()> {
         self.patch_as_agent(Timestamp::now(), |node| {
-            Ok(NodePatch::give_back(node, &hold_of(node)?))
+            Ok(NodePatch::give_back(node, &hold_of(node)?, proof()))
         })
         .await
     }
@@ -219,18 +225,27 @@ pub(crate) fn annotate(key: &str, value: Option<&str>) -> Value {
 }
 
 fn step_to(step: Phase, node: &NodeView, holder: &Holder) -> Result<NodePatch> {
+    if step == Phase::Wanted {
+        return Ok(NodePatch::stamp(node, Hold::wish(holder.clone(), proof())));
+    }
+    let hold = hold_of(node)?;
+    let leaves = Hold {
+        boot_id: Some("11111111-1111-4111-8111-111111111111/1.0".to_owned()),
+        was_unschedulable: hold.was_unschedulable.or(Some(node.spec.unschedulable)),
+        ..hold.written(step, proof())
+    };
     Ok(match step {
-        Phase::Wanted => NodePatch::stamp(node, holder),
-        Phase::Draining => NodePatch::cordon(
-            node,
-            &hold_of(node)?,
-            "11111111-1111-4111-8111-111111111111",
-            true,
-        ),
-        Phase::Delaying => NodePatch::delay(node),
-        Phase::Sealed => NodePatch::seal(node),
-        Phase::Returning => NodePatch::returning(node),
+        Phase::Draining => NodePatch::cordon(node, leaves, true),
+        Phase::Delaying => NodePatch::delay(node, leaves),
+        Phase::Sealed => NodePatch::seal(node, leaves),
+        Phase::Wanted | Phase::Returning => NodePatch::returning(node, leaves),
     })
+}
+
+/// Each write has one of its own.
+fn proof() -> Proof {
+    static WRITES: AtomicU64 = AtomicU64::new(1);
+    Proof::new(WRITES.fetch_add(1, Ordering::Relaxed).into())
 }
 
 fn hold_of(node: &NodeView) -> Result<Hold> {

@@ -321,6 +321,19 @@ fn d17_a_label_without_a_value_is_refused_at_the_start() {
 }
 
 #[test]
+fn found_a6_what_an_operator_names_is_no_mark() {
+    for (flag, value) in [
+        ("--pre-reboot-node-labels", "cordonhold.dev/phase=wanted"),
+        ("--post-reboot-node-labels", "a=b,cordonhold.dev/agent=disabled"),
+        ("--prefer-no-schedule-taint", "cordonhold.dev/rebooting"),
+    ] {
+        let error = error_of(&[&format!("{flag}={value}")], &[]);
+        assert!(error.starts_with(&format!("{flag}: ")), "{error}");
+        assert!(error.contains("example.com/"), "{error}");
+    }
+}
+
+#[test]
 fn lists_are_read_as_pflag_reads_them() {
     let args = args(&[
         "--pre-reboot-node-labels=a=1,b=",

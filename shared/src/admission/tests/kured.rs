@@ -80,16 +80,19 @@ const PERHAPS_OVER: i64 = FIVE_MINUTES + SKEW_NANOS;
 fn held_stays_cordoned_for_a_node_that_kureds_lock_names() {
     let held = (Outcome::Deny, Reason::KuredHeld);
     let free_to_go = (Outcome::Allow, Reason::NotHeld);
+    let expired = (Outcome::Flag, Reason::KuredExpired);
     let unreadable = (Outcome::Deny, Reason::LockUnreadable);
     let other = single("node-1", 0);
     for (lock, expected) in [
         (None, free_to_go),
         (Some(single(NODE, 0)), held),
         (Some(single(NODE, SURELY_OVER + 1)), held),
-        (Some(single(NODE, SURELY_OVER)), free_to_go),
+        (Some(single(NODE, SURELY_OVER)), expired),
         (Some(single("node-00", 0)), free_to_go),
+        (Some(single("node-00", SURELY_OVER)), free_to_go),
         (Some(multi(&[&other, &single(NODE, 0)])), held),
-        (Some(multi(&[&other, &single(NODE, SURELY_OVER)])), free_to_go),
+        (Some(multi(&[&other, &single(NODE, SURELY_OVER)])), expired),
+        (Some(multi(&[&single(NODE, SURELY_OVER), &single(NODE, 0)])), held),
         (Some(multi(&[&other])), free_to_go),
         (Some(multi(&[])), free_to_go),
         (Some(r#"{"maxOwners":2,"locks":null}"#.to_owned()), free_to_go),
@@ -115,6 +118,80 @@ fn held_stays_cordoned_for_a_node_that_kureds_lock_names() {
     ] {
         assert_eq!(stranger_under(&free(), lock.as_deref()), expected, "{lock:?}");
     }
+}
+
+#[test]
+fn found_a4_an_uncordon_that_only_the_ttl_lets_pass_is_flagged_and_told() {
+    let over = single(NODE, SURELY_OVER);
+    let gets = |node: &NodeView, who: Requester, fresh: &str, policy: &Policy| {
+        verdict_of(uncordon(
+            who,
+            node,
+            silent(),
+            Known::Is(locks(Some(fresh))),
+            policy,
+        ))
+    };
+    let v = gets(&free(), stranger(), &over, &kured_policy());
+    assert_eq!((v.outcome, v.reason), (Outcome::Flag, Reason::KuredExpired));
+    let warning = &v.warnings[0];
+    for part in [NODE, "kured may still be at work", "--lock-ttl", "drain"] {
+        assert!(warning.contains(part), "{part} is missing in: {warning}");
+    }
+    // What the watch says lets nothing pass: it is read afresh.
+    let watched = Known::Is(locks(Some(&over)));
+    let asked = uncordon(stranger(), &free(), watched, Known::Unasked, &kured_policy());
+    assert_eq!(asked, Decision::Need(Fact::KuredLock));
+    // The lock says more than kured's mark, which only tells that a reboot is wanted.
+    let marked = annotate(free(), keys::KURED_REBOOT_IN_PROGRESS, "x");
+    let v = gets(&marked, stranger(), &over, &kured_policy());
+    assert_eq!(v.reason, Reason::KuredExpired);
+}
+
+/// Nor where something else lets it pass or denies it.
+#[test]
+fn found_a4_an_entry_that_is_over_is_not_told_beside_another_reason() {
+    let over = single(NODE, SURELY_OVER);
+    let both = |v2: &str| {
+        let both = [(keys::KURED_LOCK, over.as_str()), (keys::KURED_V2_LOCK, v2)];
+        Known::Is(Locks::from(
+            both.map(|(key, text)| (key.to_owned(), text.to_owned())),
+        ))
+    };
+    for (v2, reason) in [
+        (single(NODE, 0), Reason::KuredHeld),
+        ("{".to_owned(), Reason::LockUnreadable),
+        (single("node-1", 0), Reason::KuredExpired),
+    ] {
+        let v = verdict_of(uncordon(
+            stranger(),
+            &free(),
+            silent(),
+            both(&v2),
+            &kured_policy(),
+        ));
+        assert_eq!(v.reason, reason, "{v2}");
+    }
+    let reason = |who: Requester, node: NodeView, now: Timestamp| {
+        let facts = Facts {
+            watched_kured_lock: silent(),
+            kured_lock: Known::Is(locks(Some(&over))),
+            ..Facts::default()
+        };
+        let new = uncordoned(node.clone());
+        verdict_of(ask(who, node, new, &facts, &kured_policy(), now)).reason
+    };
+    let late = at("2026-01-01T00:20:31Z");
+    assert_eq!(reason(stranger(), held(), late), Reason::Lapsed);
+    assert_eq!(reason(stranger(), cancelled(held()), now()), Reason::Cancelled);
+    assert_eq!(reason(stranger(), held(), now()), Reason::Held);
+    assert_eq!(
+        reason(requester(KURED, &[NODE]), free(), now()),
+        Reason::KuredOwner
+    );
+    // An entry of ours ends by evidence, and never by time.
+    let ours = format!(r#"{{"nodeID":"{NODE}","created":"2026-01-01T00:00:00Z","TTL":{OUR_TTL}}}"#);
+    assert_eq!(stranger_under(&free(), Some(&ours)).1, Reason::NotHeld);
 }
 
 #[test]

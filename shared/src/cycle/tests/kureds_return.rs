@@ -133,6 +133,7 @@ fn d22_kureds_annotations_are_written_by_name_on_the_version_that_was_read() {
         [
             keys::HOLDER,
             keys::REPLACED,
+            keys::WRITE,
             keys::KURED_MOST_RECENT_REBOOT_NEEDED,
             keys::KURED_REBOOT_IN_PROGRESS
         ]

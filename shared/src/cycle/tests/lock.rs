@@ -183,7 +183,7 @@ fn many_holders_are_looked_up_by_one_list() {
     run.due(Timer::Poll);
     assert_eq!(
         run.news(),
-        "read lock,list held,read peer,list held,write lock,read node,draining"
+        "read lock,list held,read peer,list held,write lock,draining"
     );
     assert!(run.world.lock.entries.iter().all(|entry| entry.node != "node-7"));
 }
@@ -231,7 +231,7 @@ fn at_most_n_a_lock_that_went_elsewhere_is_no_entry_of_ours() {
 }
 
 #[test]
-fn cordon_given_back_an_entry_left_in_a_lock_that_moved_says_nothing_any_more() {
+fn cordon_given_back_an_entry_left_in_a_lock_that_moved_speaks_once() {
     let mut run = agent();
     run.reach_delay();
     let left_behind = run.world.lock.entries.clone();
@@ -242,10 +242,18 @@ fn cordon_given_back_an_entry_left_in_a_lock_that_moved_says_nothing_any_more() 
     run.world.pods.push("default/web".to_owned());
     run.reach_reboot();
     run.boot_and_return();
-    // The lock is back where it was, an admin cordons, and the agent starts again.
+    // The lock is back where it was, and the agent starts again.
     run.world.change_lock(|entries| *entries = left_behind);
-    run.world.set_unschedulable(true);
+    let mut cordoned = run.clone();
     run.restart();
     assert!(run.is_clean() && run.cycle.is_idle());
-    assert!(run.world.node.spec.unschedulable, "it is the admin's");
+    // Nobody can tell an admin's new cordon from one that was lost with its marks, but by the proof of its end, and that hold is
+    // long over. It is taken for ours, once, and the entry goes.
+    cordoned.world.set_unschedulable(true);
+    cordoned.restart();
+    assert!(cordoned.is_clean() && cordoned.cycle.is_idle());
+    assert!(!cordoned.world.node.spec.unschedulable);
+    cordoned.world.set_unschedulable(true);
+    cordoned.restart();
+    assert!(cordoned.is_clean() && cordoned.world.node.spec.unschedulable);
 }

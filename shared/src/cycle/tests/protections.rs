@@ -18,7 +18,7 @@ fn the_stamp_comes_before_the_acquire() {
     );
     run.send(acquire);
     assert_eq!(run.world.lock.entries[0].id(), id);
-    assert_eq!(run.news(), "write lock,read node,draining");
+    assert_eq!(run.news(), "write lock,draining");
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn the_seal_is_a_compare_and_swap() {
     run.send(seal);
     assert_eq!(run.news(), "sealed lost");
     run.see();
-    assert_eq!(run.news(), "read node,draining");
+    assert_eq!(run.news(), "draining");
     assert!(run.world.node.spec.unschedulable && !run.rebooted());
 }
 
@@ -47,10 +47,7 @@ fn an_entry_removed_by_hand_frees_no_slot_and_lets_nothing_reboot_unconfirmed() 
     let _ = pair.a().news();
     pair.a().due(Timer::Delay);
     assert_eq!(pair.a().called_off(), Some(&Reason::EntryLost));
-    assert_eq!(
-        pair.a().news(),
-        "list pods,read lock,read node,give back,read lock"
-    );
+    assert_eq!(pair.a().news(), "list pods,read lock,give back,read lock");
     assert!(pair.a().is_clean() && !pair.a().rebooted());
     pair.assert_b_goes_on();
 
@@ -113,8 +110,87 @@ fn a_cordon_after_the_give_back_is_somebody_elses() {
             assert_eq!(run.news(), "ask host,read node,read lock,read lock,write lock");
         } else {
             run.due(Timer::Retry(1));
-            assert_eq!(run.news(), "read node,read lock,write lock");
+            assert_eq!(run.news(), "give back lost,watch,read lock,write lock");
         }
         assert!(run.is_clean() && run.world.node.spec.unschedulable);
     }
+}
+
+#[test]
+fn cordon_given_back_a_cordon_of_the_process_before_that_lands_late() {
+    for wishes in [false, true] {
+        let mut run = agent();
+        let cordoning = run.wish_until("draining").unwrap();
+        run.world.record(&cordoning);
+        // Killed with the patch on its way, and started again: the Node shows the wish, and nothing has changed.
+        run.restart();
+        assert_eq!(run.world.phase(), Some(Phase::Wanted));
+        assert!(matches!(run.world.carry_out(cordoning), Input::Patched(Ok(_))));
+        if wishes {
+            run.wish();
+        }
+        run.see();
+        if !run.is_clean() {
+            run.due(Timer::Drain);
+        }
+        assert!(run.is_clean() && !run.world.node.spec.unschedulable);
+    }
+}
+
+#[test]
+fn at_most_n_a_wish_whose_end_was_not_written_is_ended_by_the_next_process() {
+    let mut run = agent();
+    run.world
+        .change_lock(|entries| entries.push(Entry::new("manual", "", "", false)));
+    run.wish();
+    let lost = Failure::Unknown("timeout".to_owned());
+    run.world.fail.push(("give back", lost, Applied::No));
+    run.feed(Input::Sentinel(None));
+    run.restart();
+    assert!(run.is_clean() && run.cycle.is_idle());
+    assert!(!run.world.node.spec.unschedulable, "the lock is another's");
+}
+
+#[test]
+fn nothing_stuck_a_stamp_that_was_not_written_keeps_no_wish_back() {
+    let mut run = agent();
+    let stamp = run.wish_until("wanted").unwrap();
+    run.world.record(&stamp);
+    run.restart();
+    assert_eq!(run.called_off(), None);
+    run.wish();
+    assert_eq!(run.world.phase(), Some(Phase::Draining));
+}
+
+#[test]
+fn only_a_command_that_may_have_run_is_an_attempt() {
+    let shown = |run: &Run| run.world.node.annotation(keys::ATTEMPT).map(str::to_owned);
+    // One has failed; then somebody drops the proof of the next seal.
+    let mut run = agent();
+    run.world.reboot = Err(RebootFailure::Failed("exit status 1".to_owned()));
+    run.reach_delay();
+    run.due(Timer::Delay);
+    assert_eq!((run.reboots(), shown(&run).as_deref()), (1, Some("1")));
+    let drops_proof = |node: &mut NodeView| drop(node.metadata.annotations.remove(keys::WRITE));
+    run.world.mutate.push(("sealed", drops_proof));
+    run.drain();
+    run.due(Timer::Delay);
+    assert_eq!((run.reboots(), shown(&run).as_deref()), (1, Some("1")));
+
+    // A pod arrives before anybody knows that the seal has landed.
+    let mut run = agent();
+    run.reach_delay();
+    let lost = Failure::Unknown("timeout".to_owned());
+    run.world.fail.push(("sealed", lost, Applied::Yes));
+    run.due(Timer::Delay);
+    run.feed(Input::PodArrived("default/late".to_owned()));
+    assert_eq!(run.world.phase(), Some(Phase::Draining));
+    assert_eq!((run.reboots(), shown(&run)), (0, None));
+
+    // Past its deadline.
+    let mut run = agent();
+    run.world.reboot = Err(RebootFailure::Expired);
+    run.reach_delay();
+    run.due(Timer::Delay);
+    assert_eq!(shown(&run), None);
 }

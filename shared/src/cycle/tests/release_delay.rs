@@ -97,7 +97,7 @@ fn a_reboot_that_was_called_off_releases_at_once() {
     run.wish();
     let _ = run.news();
     run.due(Timer::Drain);
-    assert_eq!(run.news(), "read node,give back,read lock,write lock");
+    assert_eq!(run.news(), "give back,read lock,write lock");
     assert!(run.is_clean() && run.cycle.is_idle());
 }
 
@@ -112,4 +112,18 @@ fn what_fails_at_the_end_of_the_delay_is_tried_again() {
         pair.a().due(Timer::Retry(1));
         assert!(pair.a().is_clean() && pair.a().cycle.is_idle(), "{failing}");
     }
+}
+
+#[test]
+fn cordon_given_back_a_kept_entry_says_so_where_the_record_and_the_annotation_are_gone() {
+    let mut pair = returned();
+    let a = pair.a();
+    assert!(a.world.lock.entries[0].given_back);
+    a.world.set_unschedulable(true);
+    a.world
+        .change(|node| drop(node.metadata.annotations.remove(keys::RELEASE_AT)));
+    a.world.host.record = None;
+    a.restart();
+    assert!(a.is_clean() && a.cycle.is_idle());
+    assert!(a.world.node.spec.unschedulable, "it is the admin's");
 }

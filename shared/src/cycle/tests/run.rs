@@ -10,8 +10,10 @@ pub(super) struct Run {
     pub(super) world: World,
     pub(super) reports: Vec<Report>,
     pub(super) acts: Vec<Act>,
-    armed: BTreeSet<Timer>,
+    pub(super) armed: BTreeSet<Timer>,
     wishes: u32,
+    /// How many steps there were: each has random bits of its own.
+    steps: u128,
     /// How much of the log [`Run::news`] has told.
     told: usize,
 }
@@ -25,6 +27,7 @@ impl Run {
             acts: Vec::new(),
             armed: BTreeSet::new(),
             wishes: 0,
+            steps: 0,
             told: 0,
         };
         run.feed(Input::Started);
@@ -34,6 +37,22 @@ impl Run {
 
     /// One input, and all the requests that follow from it.
     pub(super) fn feed(&mut self, input: Input) {
+        self.tell(input);
+        // A write that lost: the watch delivers what won, and all before it. How far it lags before a seal is for the test to say.
+        for _ in 0..3 {
+            let has_lost = self.world.log.last().is_some_and(|last| {
+                last.ends_with(" lost") && !matches!(last.as_str(), "write lock lost" | "sealed lost")
+            });
+            if !has_lost {
+                break;
+            }
+            self.world.log.push("watch".to_owned());
+            while self.see_next() {}
+        }
+    }
+
+    /// The same, where the watch tells only what the test says.
+    pub(super) fn tell(&mut self, input: Input) {
         assert_eq!(self.feed_until(input, ""), None);
     }
 
@@ -41,13 +60,16 @@ impl Run {
     pub(super) fn feed_until(&mut self, input: Input, before: &str) -> Option<Request> {
         let mut next = input;
         loop {
-            let (cycle, outcome) = step(self.cycle.clone(), next);
+            self.steps += 1;
+            let (cycle, outcome) = step(self.cycle.clone(), next, Proof::new(self.steps));
             self.cycle = cycle;
             for act in outcome.acts {
                 match &act {
                     Act::Report(report) => self.reports.push(report.clone()),
                     Act::Arm(timer) => drop(self.armed.insert(known(*timer))),
                     Act::Disarm(timer) => drop(self.armed.remove(&known(*timer))),
+                    Act::Forget => self.world.host.record = None,
+                    Act::Watch(from) => self.watch(from.as_deref()),
                     _ => {}
                 }
                 self.acts.push(act);
@@ -66,9 +88,30 @@ impl Run {
         self.feed(answer);
     }
 
+    /// What an older watch still holds is dropped.
+    fn watch(&mut self, from: Option<&str>) {
+        let from: Option<u32> = from.and_then(|from| from.parse().ok());
+        let is_after = |node: &NodeView| {
+            let version: u32 = node.version().parse().unwrap();
+            from.is_some_and(|from| version > from)
+        };
+        self.world.undelivered.retain(is_after);
+    }
+
     /// The watch delivers the Node as it is.
     pub(super) fn see(&mut self) {
+        self.world.undelivered.clear();
         self.feed(Input::Seen(self.world.node.clone()));
+    }
+
+    /// The watch delivers the next version, however old, and whether there was one.
+    pub(super) fn see_next(&mut self) -> bool {
+        let next = self.world.undelivered.pop_front();
+        let is_there = next.is_some();
+        if let Some(node) = next {
+            self.tell(Input::Seen(node));
+        }
+        is_there
     }
 
     /// A timer that runs is over.
@@ -135,13 +178,19 @@ impl Run {
     }
 
     pub(super) fn boot(&mut self) {
+        self.boot_as(super::world::boot(&format!("boot-{}", self.world.boots + 1)));
+    }
+
+    /// The host boots, which empties its `/run`, and this is how it shows it.
+    pub(super) fn boot_as(&mut self, boot: Boot) {
         self.world.boots += 1;
         self.world.host = HostState {
-            boot_id: format!("boot-{}", self.world.boots),
+            boot,
             shutdown: Shutdown::No,
-            told_for: None,
+            record: None,
+            told: None,
         };
-        let boot_id = self.world.host.boot_id.clone();
+        let boot_id = self.world.host.boot.id.clone();
         self.world.change(|node| node.status.node_info.boot_id = boot_id);
         self.restart();
     }
@@ -149,7 +198,9 @@ impl Run {
     /// To the end of the cycle.
     pub(super) fn boot_and_return(&mut self) {
         self.boot();
-        self.due(Timer::Soak);
+        while self.see_next() {}
+        // A cancel ends the soak.
+        let _ = self.due_if_armed(Timer::Soak);
         assert!(self.is_clean() && self.cycle.is_idle());
     }
 

@@ -2,6 +2,8 @@
 //!
 //! It answers each request at once and atomically; a test changes it between any two requests.
 
+use std::collections::VecDeque;
+
 use serde_json::json;
 
 use super::*;
@@ -10,6 +12,13 @@ use crate::node::{Condition, Taint};
 pub(super) const BOOT: &str = "boot-1";
 /// The time at which a lock is read: long after any TTL.
 const LATE: &str = "2126-01-01T00:00:00Z";
+
+pub(super) fn boot(id: &str) -> Boot {
+    Boot {
+        id: id.to_owned(),
+        init: "1.0".to_owned(),
+    }
+}
 
 #[derive(Clone)]
 pub(super) struct World {
@@ -26,6 +35,28 @@ pub(super) struct World {
     pub(super) log: Vec<String>,
     /// Answers that fail instead, once each, by the request's name.
     pub(super) fail: Vec<(&'static str, Failure, Applied)>,
+    /// What a mutating webhook makes of our writes, once each, by the request's name.
+    pub(super) mutate: Vec<(&'static str, Change)>,
+    pub(super) carrier: Carrier,
+    /// The lock's record cannot be read, for this reason.
+    pub(super) unreadable: Option<&'static str>,
+    /// What the watch has yet to deliver.
+    pub(super) undelivered: VecDeque<NodeView>,
+    proven: Proven,
+}
+
+/// What somebody makes of the Node.
+pub(super) type Change = fn(&mut NodeView);
+
+/// What a reboot would be issued on: kept apart from what the agent believes.
+#[derive(Clone, Debug, Default)]
+struct Proven {
+    /// The marks as the agent's last write left them, and that nobody has changed them, the cordon or the taint since the cordon.
+    marks: Option<Hold>,
+    /// Whether the seal that landed last has left the whole of it, on a Node that was so all the time.
+    sealed: bool,
+    /// A reboot was issued on anything else.
+    blind: bool,
 }
 
 /// Whether a write whose answer is lost was carried out.
@@ -55,26 +86,79 @@ impl World {
             lock_revision: 1,
             pods: vec!["default/web".to_owned()],
             host: HostState {
-                boot_id: BOOT.to_owned(),
+                boot: boot(BOOT),
                 shutdown: Shutdown::No,
-                told_for: None,
+                record: None,
+                told: None,
             },
             boots: 1,
             reboot: Ok(()),
             log: Vec::new(),
             fail: Vec::new(),
+            mutate: Vec::new(),
+            carrier: Carrier::Lease,
+            unreadable: None,
+            undelivered: VecDeque::new(),
+            proven: Proven::default(),
         }
     }
 
     /// Somebody changes the Node.
     pub(super) fn change(&mut self, change: impl FnOnce(&mut NodeView)) {
+        self.write(change);
+        if !self.shows_what_was_written() {
+            self.proven.marks = None;
+        }
+    }
+
+    /// Anybody does, the agent too.
+    fn write(&mut self, change: impl FnOnce(&mut NodeView)) {
         change(&mut self.node);
         self.revision += 1;
         self.node.metadata.resource_version = self.revision.to_string();
+        self.undelivered.push_back(self.node.clone());
+    }
+
+    fn shows_what_was_written(&self) -> bool {
+        let shown = hold::read(&self.node).present();
+        let marks = self.proven.marks.as_ref();
+        let is_same = shown
+            .zip(marks)
+            .is_some_and(|(shown, marks)| shown.is_same(marks));
+        is_same && self.node.spec.unschedulable && self.node.is_tainted(keys::REBOOTING)
+    }
+
+    /// Whether a reboot was issued on anything but a seal that left exactly our marks, cordon and taint,
+    /// on a Node where nobody had touched them since it was cordoned.
+    pub(super) fn rebooted_blindly(&self) -> bool {
+        self.proven.blind
+    }
+
+    /// A write of the agent has landed.
+    fn landed(&mut self, patch: &NodePatch) {
+        let is_unbroken = self.proven.marks.is_some() || patch.kind == PatchKind::Cordon;
+        self.proven.marks = patch.leaves.clone().filter(|_| is_unbroken);
+        if !self.shows_what_was_written() {
+            self.proven.marks = None;
+        }
+        self.proven.sealed = patch.kind == PatchKind::Seal && self.proven.marks.is_some();
     }
 
     pub(super) fn annotate(&mut self, key: &str, value: &str) {
         self.change(|node| drop(node.metadata.annotations.insert(key.to_owned(), value.to_owned())));
+    }
+
+    /// Somebody else writes these marks; the webhook is down.
+    pub(super) fn plant(&mut self, marks: &[(&str, &str)]) {
+        self.change(|node| {
+            for (key, value) in marks {
+                let map = match *key {
+                    keys::PHASE => &mut node.metadata.labels,
+                    _ => &mut node.metadata.annotations,
+                };
+                let _ = map.insert((*key).to_owned(), (*value).to_owned());
+            }
+        });
     }
 
     /// Somebody else writes the phase.
@@ -137,7 +221,29 @@ impl World {
         if !version.is_empty() && version != self.node.version() {
             return Err(Failure::Conflict);
         }
-        self.change(|node| merge(node, &body));
+        let before = self.node.clone();
+        let mutated = self
+            .mutate
+            .iter()
+            .position(|(name, _)| *name == name_of_patch(patch))
+            .map(|i| self.mutate.remove(i).1);
+        self.write(|node| {
+            merge(node, &body);
+            if let Some(mutate) = mutated {
+                mutate(node);
+            }
+        });
+        self.landed(patch);
+        let after = &self.node;
+        let is_changed = (
+            &before.metadata.annotations,
+            &before.metadata.labels,
+            &before.spec,
+        ) != (&after.metadata.annotations, &after.metadata.labels, &after.spec);
+        assert!(
+            is_changed || mutated.is_some(),
+            "a write of ours changed nothing: {patch:?}"
+        );
         Ok(self.node.clone())
     }
 
@@ -153,8 +259,12 @@ impl World {
     pub(super) fn lock_view(&self) -> LockView {
         LockView {
             version: Some(self.lock_revision.to_string()),
-            record: Reading::Present(self.lock.clone()),
+            record: match self.unreadable {
+                Some(why) => Reading::Malformed(why.to_owned()),
+                None => Reading::Present(self.lock.clone()),
+            },
             expired: self.lock.expired(LATE.parse().unwrap()),
+            carrier: self.carrier,
             ..LockView::default()
         }
     }
@@ -171,6 +281,16 @@ impl World {
         Ok(())
     }
 
+    /// The host's record is written before anything is sent.
+    pub(super) fn record(&mut self, request: &Request) {
+        if let Request::PatchNode(NodePatch {
+            record: Some(record), ..
+        }) = request
+        {
+            self.host.record = Some(record.clone());
+        }
+    }
+
     pub(super) fn answer(&mut self, request: Request) -> Input {
         let name = name_of(&request);
         let failing = self
@@ -183,6 +303,8 @@ impl World {
             Some((_, failure, applied)) => {
                 if applied == Applied::Yes {
                     let _ = self.carry_out(request.clone());
+                } else {
+                    self.record(&request);
                 }
                 match request {
                     Request::ReadNode => Input::Node(Err(failure)),
@@ -205,6 +327,7 @@ impl World {
 
     /// The request reaches the API server or the host, however late.
     pub(super) fn carry_out(&mut self, request: Request) -> Input {
+        self.record(&request);
         match request {
             Request::AskHost => Input::Host(self.host.clone()),
             Request::ReadNode => Input::Node(Ok(self.node.clone())),
@@ -221,8 +344,10 @@ impl World {
             Request::WriteLock(write) => Input::LockWritten(self.write_lock(write)),
             Request::PatchNode(patch) => Input::Patched(self.patch(&patch)),
             Request::ListPods => Input::PodsLeft(Ok(self.pods.clone())),
-            Request::Reboot { holder } => {
-                self.host.told_for = Some(holder);
+            Request::Reboot { record } => {
+                self.proven.blind |= !self.proven.sealed;
+                self.host.record = Some(record);
+                self.host.told = self.reboot.is_ok().then_some(Told::Waiting);
                 Input::RebootIssued(self.reboot.clone())
             }
         }
@@ -238,14 +363,22 @@ pub(super) fn name_of(request: &Request) -> &'static str {
         Request::CountPool => "count pool",
         Request::ReadLock => "read lock",
         Request::WriteLock(_) => "write lock",
-        Request::PatchNode(patch) => match patch.phase {
-            Some(Some(phase)) => phase.as_str(),
-            Some(None) => "give back",
-            None if patch.until.is_some() => "renew",
-            None => "tidy",
-        },
+        Request::PatchNode(patch) => name_of_patch(patch),
         Request::ListPods => "list pods",
         Request::Reboot { .. } => "reboot",
+    }
+}
+
+fn name_of_patch(patch: &NodePatch) -> &'static str {
+    match patch.kind {
+        PatchKind::Stamp => "wanted",
+        PatchKind::Cordon => "draining",
+        PatchKind::Delay => "delaying",
+        PatchKind::Seal => "sealed",
+        PatchKind::Return => "returning",
+        PatchKind::GiveBack => "give back",
+        PatchKind::Renew => "renew",
+        PatchKind::Tidy => "tidy",
     }
 }
 

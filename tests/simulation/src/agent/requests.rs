@@ -6,7 +6,8 @@ use cordonhold_shared::carrier::{self, Carrier, CarrierView, LockView, LockWrite
 use cordonhold_shared::cycle::{
     Failure, HostState, Input, PoolCount, RebootFailure, Request as Asked, Shutdown, Timer,
 };
-use cordonhold_shared::hold::{self, NodePatch, Phase};
+use cordonhold_shared::hold::{self, NodePatch, PatchKind};
+use cordonhold_shared::host::HostRecord;
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::pod::{self, PodView};
@@ -60,7 +61,7 @@ impl World {
         let nodes = || Key::new(Resource::Nodes, "", "");
         match asked {
             Asked::AskHost => self.ask_host(agent),
-            Asked::Reboot { holder } => self.reboot(agent, holder),
+            Asked::Reboot { record } => self.reboot(agent, record),
             Asked::ReadNode => self.call(agent, own, Verb::Get),
             Asked::ReadPeer(name) => self.call(agent, Key::node(name), Verb::Get),
             Asked::ListHeld => {
@@ -92,10 +93,24 @@ impl World {
     }
 
     fn patch_node(&mut self, agent: usize, patch: &NodePatch) {
+        if let Some(record) = &patch.record {
+            if self.draws(Fault::RecordUnwritable) {
+                return self.refuse(agent, "the host's record cannot be written: injected");
+            }
+            self.oracle.writes_down(agent, record);
+            let record = self.counted(record);
+            self.hosts[agent].write_down(&record, None, self.now);
+            if self.dies(agent, kind_of(patch.kind), Moment::Recorded) {
+                return;
+            }
+        }
+        if let Some(leaves) = patch.leaves.as_ref().filter(|_| patch.kind == PatchKind::Cordon) {
+            self.oracle.cordons(agent, &leaves.holder.created);
+        }
         let who = &self.agents[agent];
         let mut body = patch.body(who.clock(self.now), &who.timing.terms());
-        let is_give_back = patch.phase == Some(None);
-        let is_seal = patch.phase == Some(Some(Phase::Sealed));
+        let is_give_back = patch.kind == PatchKind::GiveBack;
+        let is_seal = patch.kind == PatchKind::Seal;
         match self.flaw {
             Some(Flaw::SealOnAnyVersion) if is_seal => forget_version(&mut body),
             Some(Flaw::GiveBackOnAnyVersion) if is_give_back => forget_version(&mut body),
@@ -105,13 +120,39 @@ impl World {
         self.call(agent, Key::node(&patch.name), Verb::Merge(body));
     }
 
+    /// The record that reaches the host.
+    fn counted(&self, record: &HostRecord) -> HostRecord {
+        let mut record = record.clone();
+        if self.flaw == Some(Flaw::AttemptsUncounted) {
+            record.attempts = 0;
+        }
+        record
+    }
+
+    /// Nothing is sent.
+    fn refuse(&mut self, agent: usize, why: &str) {
+        let pause = self.random.millis(1, 30);
+        if let Some(to) = self.agents[agent].open_call(Purpose::Cycle) {
+            let refused = Reply::Answer(Err(Status::new(422, "Invalid", why)));
+            self.after(pause, Event::Reply(to, Box::new(refused)));
+        }
+    }
+
     fn write_lock(&mut self, agent: usize, write: &LockWrite) {
+        let mut write = write.clone();
+        if self.flaw == Some(Flaw::AttemptsUncounted) {
+            write
+                .record
+                .entries
+                .iter_mut()
+                .for_each(|entry| entry.attempts = 0);
+        }
         match &write.version {
             None => {
                 let empty = carrier::registration(LOCK_NAMESPACE, LOCK_NAME, &self.agents[agent].policy.pool);
                 self.call(agent, World::lock_key(), Verb::Apply(empty));
             }
-            Some(version) => self.swap_lock(agent, write, version),
+            Some(version) => self.swap_lock(agent, &write, version),
         }
     }
 
@@ -225,26 +266,37 @@ impl World {
             Shutdown::No
         };
         HostState {
-            boot_id: host.boot_id(agent),
             shutdown,
-            told_for: host.told_for.clone(),
+            record: host.record(),
+            told: host.told(self.now),
+            boot: host.identity(),
         }
     }
 
-    /// Records it and runs the reboot command, unless the deadline is over.
-    fn reboot(&mut self, agent: usize, holder: &str) {
-        let (now, flaw) = (self.now, self.flaw);
-        let boot = self.hosts[agent].boot;
-        self.hosts[agent].told_for = Some(holder.to_owned());
+    /// Records it, and until when it may come, and runs the reboot command, unless the deadline is over.
+    fn reboot(&mut self, agent: usize, record: &HostRecord) {
+        let timeout = self.agents[agent].timing.reboot_timeout;
         let pause = self.random.millis(1, 30);
-        let Some(process) = self.process(agent) else {
+        let boot = self.hosts[agent].boot;
+        let Some(number) = self.process(agent).map(|process| process.number) else {
             return;
         };
-        let number = process.number;
-        let is_over = process.timers.end(Timer::Deadline).is_none_or(|end| now >= end);
-        if is_over && flaw != Some(Flaw::NoDeadline) {
-            let expired = HostEvent::CommandReturns(number, Err(RebootFailure::Expired));
-            return self.after(pause, Event::Host(agent, boot, expired));
+        let not_run = |why| Event::Host(agent, boot, HostEvent::CommandReturns(number, Err(why)));
+        if self.draws(Fault::RecordUnwritable) {
+            let failed = RebootFailure::Failed("the host's record cannot be written: injected".to_owned());
+            return self.after(pause, not_run(failed));
+        }
+        let record = self.counted(record);
+        self.hosts[agent].write_down(&record, Some(timeout), self.now);
+        if self.dies(agent, Effect::Reboot, Moment::Recorded) {
+            return;
+        }
+        let deadline = self
+            .process(agent)
+            .and_then(|process| process.timers.end(Timer::Deadline));
+        let is_over = deadline.is_none_or(|end| self.now >= end);
+        if is_over && self.flaw != Some(Flaw::NoDeadline) {
+            return self.after(pause, not_run(RebootFailure::Expired));
         }
         self.run_reboot_command(agent, number);
     }
@@ -261,16 +313,20 @@ fn effect_of(asked: &Asked) -> Effect {
         Asked::WriteLock(_) => Effect::WriteLock,
         Asked::ListPods => Effect::ListPods,
         Asked::Reboot { .. } => Effect::Reboot,
-        Asked::PatchNode(patch) => match patch.phase {
-            None if patch.until.is_some() => Effect::Renew,
-            None => Effect::Tidy,
-            Some(None) => Effect::GiveBack,
-            Some(Some(Phase::Wanted)) => Effect::Stamp,
-            Some(Some(Phase::Draining)) => Effect::Cordon,
-            Some(Some(Phase::Delaying)) => Effect::Delay,
-            Some(Some(Phase::Sealed)) => Effect::Seal,
-            Some(Some(Phase::Returning)) => Effect::Return,
-        },
+        Asked::PatchNode(patch) => kind_of(patch.kind),
+    }
+}
+
+fn kind_of(patch: PatchKind) -> Effect {
+    match patch {
+        PatchKind::Stamp => Effect::Stamp,
+        PatchKind::Cordon => Effect::Cordon,
+        PatchKind::Delay => Effect::Delay,
+        PatchKind::Renew => Effect::Renew,
+        PatchKind::Seal => Effect::Seal,
+        PatchKind::Return => Effect::Return,
+        PatchKind::GiveBack => Effect::GiveBack,
+        PatchKind::Tidy => Effect::Tidy,
     }
 }
 

@@ -5,10 +5,9 @@ use cordonhold_shared::hold::{self, Phase};
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::{Entry, EntryId, Record};
 
-use super::{Found, Oracle, phase};
+use super::{Found, Oracle, phase, writes_marks};
 use crate::Invariant;
-use crate::api_server::{ApiServer, Commit, Key};
-use crate::host::Host;
+use crate::api_server::{Answer, ApiServer, Commit, Key, Request, Resource, Status, Stored, Verb};
 use crate::world::World;
 
 impl Oracle {
@@ -44,6 +43,7 @@ impl Oracle {
         let name = format!("node-{index}");
         let has_entry = |created: &str| self.record.entry(&EntryId::new(&name, created)).is_some();
         if is_own
+            && writes_marks(commit)
             && phase(new) == Some(Phase::Draining)
             && let Some(created) = &created
             && known.exempt.as_ref() != Some(created)
@@ -51,15 +51,12 @@ impl Oracle {
             known.inside = Some((created.clone(), new.metadata.uid.clone()));
         }
         let Some((inside, _)) = &known.inside else {
-            // A phase that somebody wrote past the webhook is no acquire: the seal will find no entry.
-            let old = commit.old.as_ref().and_then(|old| old.label(keys::PHASE));
-            if !is_own && old != new.label(keys::PHASE) {
-                known.exempt = created;
-            }
             return;
         };
         let is_shown = created.as_ref() == Some(inside);
         if !is_shown && !has_entry(inside) {
+            // Where somebody took the marks after somebody removed the entry, they may come back, and the confirm will find none.
+            known.exempt = (!is_own).then(|| inside.clone());
             known.inside = None;
         } else if is_shown && !is_own && phase(new) == Some(Phase::Wanted) && !has_entry(inside) {
             // Somebody wrote `wanted` past the webhook after somebody removed the entry: nothing shows the reboot.
@@ -68,8 +65,34 @@ impl Oracle {
         }
     }
 
+    /// An agent has read the Nodes of others.
+    pub(super) fn read_peers(&mut self, request: &Request, result: &Result<Answer, Status>) {
+        let Some((agent, _)) = request.caller.process else {
+            return;
+        };
+        let is_node = request.key.resource == Resource::Nodes;
+        match (&request.verb, result) {
+            (Verb::Get, Ok(Answer::Object(node))) if is_node => {
+                self.read_peer(agent, &request.key.name, Some(node));
+            }
+            (Verb::Get, Err(_)) if is_node => self.read_peer(agent, &request.key.name, None),
+            (Verb::List(_), Ok(Answer::List(nodes, _))) if is_node => {
+                for node in nodes {
+                    self.read_peer(agent, node.name(), Some(node));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn read_peer(&mut self, agent: usize, name: &str, node: Option<&Stored>) {
+        if let Some(index) = World::index_of(name) {
+            self.peers.entry((agent, index)).or_default().push(node.cloned());
+        }
+    }
+
     /// Who acquired, who released, and whose entry was dropped.
-    pub(super) fn lock_changed(&mut self, commit: &Commit, server: &ApiServer, hosts: &[Host]) -> Found {
+    pub(super) fn lock_changed(&mut self, commit: &Commit, server: &ApiServer) -> Found {
         let record = match record_of(commit) {
             // Nobody acquires while it cannot be read, and what it said is gone only when it is readable again.
             Reading::Malformed(_) => return None,
@@ -80,7 +103,7 @@ impl Oracle {
         let agent = commit.caller.process.map(|(agent, _)| agent);
         for entry in &before.entries {
             if self.record.entry(&entry.id()).is_none() {
-                let found = self.removed(entry, agent, server, hosts);
+                let found = self.removed(entry, agent, server);
                 if found.is_some() {
                     return found;
                 }
@@ -96,6 +119,12 @@ impl Oracle {
             let Some(known) = own.and_then(|index| self.nodes.get_mut(index)) else {
                 continue;
             };
+            if let Some((_, process)) = commit.caller.process {
+                if known.is_held(&entry.created) {
+                    known.doubt(&entry.created);
+                }
+                known.process.makes(process, &entry.created);
+            }
             let shown = server.object(&Key::node(&entry.node)).map(|node| node.node());
             if let Some((node, Reading::Present(hold))) = shown.map(|node| (node, hold::read(node)))
                 && hold.holder.created == entry.created
@@ -106,9 +135,14 @@ impl Oracle {
         None
     }
 
-    fn removed(&mut self, entry: &Entry, agent: Option<usize>, server: &ApiServer, hosts: &[Host]) -> Found {
+    fn removed(&mut self, entry: &Entry, agent: Option<usize>, server: &ApiServer) -> Found {
         let index = World::index_of(&entry.node)?;
         let known = self.nodes.get_mut(index)?;
+        if agent == Some(index) {
+            known.wish.released(entry);
+        } else {
+            known.wish.entry_lost(entry);
+        }
         let (inside, uid) = known
             .inside
             .clone()
@@ -127,19 +161,26 @@ impl Oracle {
             }
             Some(other) => {
                 known.inside = None;
-                let is_same_boot = hosts
-                    .get(index)
-                    .is_some_and(|host| host.boot_id(index) == entry.boot_id)
-                    && node.is_some_and(|node| {
+                // What it has read of the Node since the lock was written last: what somebody has written since it could not know.
+                let mut reads = self.peers.get(&(other, index)).into_iter().flatten();
+                let has_evidence = reads.any(|read| {
+                    let node = read.as_ref().map(|node| node.node());
+                    let shown = node.and_then(|node| hold::read(node).present());
+                    let is_shown = shown.is_some_and(|hold| hold.holder.created == inside);
+                    let is_same_boot = node.is_some_and(|node| {
                         node.metadata.uid == uid && node.status.node_info.boot_id == entry.boot_id
                     });
-                if is_shown || (entry.sealed && is_same_boot) {
+                    !(is_shown || (entry.sealed && is_same_boot))
+                });
+                if !has_evidence {
                     let what = format!(
                         "agent {other} dropped the entry of {} without evidence",
                         entry.node
                     );
                     return Some((Invariant::AtMostN, what));
                 }
+                // Somebody took its marks and has put them back, or will: it drains on, and its confirm will find no entry.
+                known.exempt = Some(inside);
             }
         }
         None

@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use cordonhold_shared::hold::Phase;
 use cordonhold_shared::keys;
+use cordonhold_shared::node::NodeView;
 use cordonhold_tests::AGENT_ACCOUNT;
 use cordonhold_tests::identity::Impersonation;
 use jiff::SignedDuration;
@@ -17,7 +18,7 @@ fn removing_marks_first() -> Result<()> {
     on_shared(async |cluster| {
         let subject = Subject::held(cluster, "bypass-remove", Phase::Delaying).await?;
         for client in [&cluster.admin, &cluster.controller] {
-            for body in removals() {
+            for body in removals(&subject.view().await?) {
                 drop(
                     subject
                         .is_denied(client, Write::Merge, &body, "tampered-hold")
@@ -33,7 +34,7 @@ fn removing_marks_first() -> Result<()> {
 fn removing_marks_through_the_status() -> Result<()> {
     on_shared(async |cluster| {
         let subject = Subject::held(cluster, "bypass-status", Phase::Delaying).await?;
-        for body in removals() {
+        for body in removals(&subject.view().await?) {
             let before = subject.guarded().await?;
             let length = cluster.log_length().await?;
             let target = format!("{}/status", subject.name);
@@ -76,6 +77,8 @@ fn changing_marks_first() -> Result<()> {
             annotate(keys::HOLDER, Some("other/2026-01-01T00:00:00.000000000Z")),
             annotate(keys::WAS_UNSCHEDULABLE, Some("true")),
             annotate(keys::BOOT_ID, Some("22222222-2222-4222-8222-222222222222")),
+            annotate(keys::WRITE, Some("00000000000000000000000000000000")),
+            annotate(keys::ATTEMPT, Some("0")),
         ] {
             drop(
                 subject
@@ -92,12 +95,91 @@ fn changing_marks_first() -> Result<()> {
     })
 }
 
+/// What the agent reads back from its Node at the end of a hold, and what says how long its slot is kept.
+#[test]
+fn found_s1_planting_what_the_agent_obeys() -> Result<()> {
+    on_shared(async |cluster| {
+        let subject = Subject::held(cluster, "bypass-obeyed", Phase::Delaying).await?;
+        let wish = Subject::held(cluster, "bypass-obeyed-wish", Phase::Wanted).await?;
+        let holder = subject.view().await?;
+        let holder = holder.annotation(keys::HOLDER).unwrap_or_default();
+        let was = json!({ "was": "evil/2026-01-01T00:00:00Z", "by": holder });
+        let replaced = json!({ "annotations": { keys::HOLDER: was } }).to_string();
+        for (key, value) in [
+            (keys::REPLACED, replaced.as_str()),
+            (keys::GIVEN_BACK, "2026-01-01T00:00:00Z 00"),
+            (keys::RELEASE_AT, "2026-01-01T00:00:00Z 2099-01-01T00:00:00Z"),
+        ] {
+            let planted = annotate(key, Some(value));
+            for node in [&subject, &wish] {
+                for client in [&cluster.admin, &cluster.controller] {
+                    drop(
+                        node.is_denied(client, Write::Merge, &planted, "tampered-hold")
+                            .await?,
+                    );
+                }
+                ensure!(node.view().await?.annotation(key).is_none(), "{key} was planted");
+            }
+        }
+        // Without marks they hold nothing, and whoever removes release-at ends the delay.
+        let free = Subject::new(cluster, "bypass-obeyed-free").await?;
+        for value in [Some("2026-01-01T00:00:00Z 2099-01-01T00:00:00Z"), None] {
+            let body = annotate(keys::RELEASE_AT, value);
+            drop(free.passes(&cluster.controller, Write::Merge, &body).await?);
+        }
+        Ok(())
+    })
+}
+
+/// The DaemonSet would take the agent away, and the hold would lapse.
+#[test]
+fn found_s7_taking_the_agent_off_a_held_node() -> Result<()> {
+    on_shared(async |cluster| {
+        let subject = Subject::held(cluster, "bypass-agent", Phase::Delaying).await?;
+        let label = |value: Option<&str>| json!({ "metadata": { "labels": { keys::AGENT: value } } });
+        for client in [&cluster.admin, &cluster.controller] {
+            let answer = subject
+                .is_denied(
+                    client,
+                    Write::Strategic,
+                    &label(Some("disabled")),
+                    "tampered-hold",
+                )
+                .await?;
+            let message = answer.message();
+            ensure!(
+                message.contains(keys::AGENT)
+                    && message.contains(keys::CANCEL)
+                    && message.contains("take the agent away"),
+                "{message}"
+            );
+        }
+        // It was disabled past the webhook, say: whoever lets it come back is not kept from it.
+        for value in [Some("here"), None] {
+            drop(
+                subject
+                    .passes(&cluster.controller, Write::Strategic, &label(value))
+                    .await?,
+            );
+        }
+        subject.give_back().await?;
+        for value in [Some("disabled"), None] {
+            drop(
+                subject
+                    .passes(&cluster.admin, Write::Strategic, &label(value))
+                    .await?,
+            );
+        }
+        Ok(())
+    })
+}
+
 /// All at once: the cordon goes with the marks that protect it.
 #[test]
 fn removing_marks_and_cordon_together() -> Result<()> {
     on_shared(async |cluster| {
         let subject = Subject::held(cluster, "bypass-together", Phase::Delaying).await?;
-        for mut body in removals() {
+        for mut body in removals(&subject.view().await?) {
             body["spec"] = json!({ "unschedulable": false, "taints": null });
             drop(
                 subject
@@ -122,7 +204,7 @@ fn a_lapsed_hold_loses_its_cordon_only() -> Result<()> {
         );
 
         subject.renewed_before(SignedDuration::from_mins(20)).await?;
-        for body in removals() {
+        for body in removals(&subject.view().await?) {
             drop(
                 subject
                     .is_denied(&cluster.admin, Write::Merge, &body, "tampered-hold")
@@ -227,17 +309,15 @@ fn marks_of_somebody_who_is_no_agent() -> Result<()> {
     })
 }
 
-/// Each mark by itself, and all of them.
-fn removals() -> Vec<Value> {
-    let mut removals: Vec<Value> = keys::MARK_ANNOTATIONS
-        .iter()
-        .map(|key| annotate(key, None))
-        .collect();
+/// Each mark that this Node carries by itself, and all of them.
+fn removals(node: &NodeView) -> Vec<Value> {
+    let carried = || {
+        let marks = keys::MARK_ANNOTATIONS.into_iter();
+        marks.filter(|key| node.annotation(key).is_some())
+    };
+    let mut removals: Vec<Value> = carried().map(|key| annotate(key, None)).collect();
     removals.push(phase(None));
-    let all: serde_json::Map<String, Value> = keys::MARK_ANNOTATIONS
-        .iter()
-        .map(|key| ((*key).to_owned(), Value::Null))
-        .collect();
+    let all: serde_json::Map<String, Value> = carried().map(|key| (key.to_owned(), Value::Null)).collect();
     removals.push(json!({ "metadata": { "labels": { keys::PHASE: null }, "annotations": all } }));
     removals
 }

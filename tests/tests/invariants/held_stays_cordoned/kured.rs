@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::cluster::{Cluster, alone};
 use crate::stock_kured::{self, Entry, Kured, KuredOnNode, LONG_AGO, List, is_edit_denied};
 use crate::subject::{Subject, annotate, cordon, uncordon};
-use crate::wire::Write;
+use crate::wire::{Answer, Write};
 
 /// The webhook takes notice of a lock through a watch, in milliseconds.
 const WATCH_TIMEOUT: Duration = Duration::from_secs(10);
@@ -382,8 +382,6 @@ async fn released_or_over(kured: &Kured, named: &Subject<'_>) -> Result<()> {
         Some(json!({ "maxOwners": 2, "locks": null }).to_string()),
         // Keeps kured from starting a reboot, and holds no node.
         Some(json!({ "nodeID": "manual" }).to_string()),
-        // A minute, counted from January.
-        Some(Entry::new(&named.name, LONG_AGO, 60_000_000_000).to_string()),
     ] {
         // Of a kured that wrote neither dates nor a TTL.
         let very_old = json!({ "nodeID": named.name }).to_string();
@@ -394,6 +392,17 @@ async fn released_or_over(kured: &Kured, named: &Subject<'_>) -> Result<()> {
             .await
             .with_context(|| format!("with the lock {lock:?}"))?;
     }
+    // A minute, counted from January.
+    let over = Entry::new(&named.name, LONG_AGO, 60_000_000_000).to_string();
+    kured.set_lock(keys::KURED_LOCK, Some(&over)).await?;
+    let answer = passes_as(named, "flag", "kured-expired").await?;
+    ensure!(
+        answer
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("--lock-ttl")),
+        "{answer:?}"
+    );
     Ok(())
 }
 
@@ -449,17 +458,21 @@ async fn is_cordoned_and_passes(subject: &Subject<'_>, client: &Client, reason: 
     Ok(())
 }
 
-/// A fresh read is what lets pass, but a watch that still says "held" denies: that lasts a moment.
 async fn passes(subject: &Subject<'_>, reason: &str) -> Result<()> {
+    passes_as(subject, "allow", reason).await.map(drop)
+}
+
+/// A fresh read is what lets pass, but a watch that still says "held" denies: that lasts a moment.
+async fn passes_as(subject: &Subject<'_>, verdict: &str, reason: &str) -> Result<Answer> {
     let cluster = subject.cluster;
     drop(subject.passes(&cluster.admin, Write::Merge, &cordon()).await?);
     let length = cluster.log_length().await?;
     let what = format!("an uncordon of {} that passes", subject.name);
-    wait::until(&what, WATCH_TIMEOUT, || async {
+    let answer = wait::until(&what, WATCH_TIMEOUT, || async {
         let answer = subject
             .write(&cluster.controller, Write::Strategic, &uncordon())
             .await?;
-        Ok((answer.code == 200).then_some(()))
+        Ok((answer.code == 200).then_some(answer))
     })
     .await?;
     ensure!(
@@ -470,8 +483,8 @@ async fn passes(subject: &Subject<'_>, reason: &str) -> Result<()> {
     let decisions = cluster.decisions_since(length, "node", &subject.name).await?;
     let decision = decisions.last().context("no decision in the webhook's log")?;
     ensure!(
-        decision["verdict"] == "allow" && decision["reason"] == reason && decision["kured"] == true,
+        decision["verdict"] == verdict && decision["reason"] == reason && decision["kured"] == true,
         "{decision}"
     );
-    Ok(())
+    Ok(answer)
 }

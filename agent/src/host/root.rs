@@ -1,0 +1,192 @@
+//! The host's root directory, in which every path is resolved, and looks at its files: one at a time, with a bound.
+//!
+//! Not here: what a file says ([`super`]).
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::HostError;
+
+/// A directory in which paths are resolved as if it were `/`.
+#[derive(Debug)]
+pub(super) struct Root {
+    pub(super) path: PathBuf,
+    directory: OwnedFd,
+}
+
+/// Looks at files of a root, one after the other: what hangs holds one thread, and an old write never lands after a newer one.
+#[derive(Clone, Debug)]
+pub(super) struct Files {
+    root: Arc<Root>,
+    turn: Arc<Semaphore>,
+}
+
+/// Longest look at a file of the host, the wait for its turn included.
+pub(super) const LOOK_BOUND: Duration = Duration::from_secs(5);
+/// openat2 answers EAGAIN while a rename is under way somewhere on the host.
+const OPEN_TRIES_MAX: u8 = 16;
+/// A boot id has 37 bytes. The record repeats what a Node's annotations say, and those have 256 KiB at most.
+const READ_MAX: u64 = 1024 * 1024;
+
+impl Files {
+    pub(super) fn new(root: Root) -> Files {
+        Files {
+            root: Arc::new(root),
+            turn: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    /// Files of the same root, with turns of their own.
+    pub(super) fn apart(&self) -> Files {
+        Files {
+            root: Arc::clone(&self.root),
+            turn: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    /// Off the agent's one thread and with a bound: a mount of the host may hang.
+    pub(super) async fn look<T: Send + 'static>(
+        &self,
+        path: impl AsRef<Path>,
+        look: impl FnOnce(&Root, &Path) -> Result<T, HostError> + Send + 'static,
+    ) -> Result<T, HostError> {
+        let (root, path) = (Arc::clone(&self.root), path.as_ref().to_owned());
+        let hangs = HostError::Hangs { path: path.clone() };
+        let bounded = timeout(LOOK_BOUND, async {
+            let turn = Arc::clone(&self.turn).acquire_owned().await;
+            let task = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                look(&root, &path)
+            });
+            task.await
+        });
+        match bounded.await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) | Err(_) => Err(hangs),
+        }
+    }
+}
+
+impl Root {
+    pub(super) fn open(path: &Path) -> Result<Root, HostError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| HostError::Root {
+            path: path.to_owned(),
+            source: error.into(),
+        })?;
+        Ok(Root {
+            path: path.to_owned(),
+            directory,
+        })
+    }
+
+    /// Symlinks, absolute ones too, and `..` stay inside the root.
+    fn resolve(&self, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+        let mut tries = 1;
+        loop {
+            let flags = flags | OFlags::CLOEXEC;
+            match rustix::fs::openat2(&self.directory, path, flags, mode, ResolveFlags::IN_ROOT) {
+                Err(Errno::AGAIN) if tries < OPEN_TRIES_MAX => tries += 1,
+                result => return result,
+            }
+        }
+    }
+
+    pub(super) fn open_file(&self, path: &Path, flags: OFlags, mode: Mode) -> Result<File, HostError> {
+        self.resolve(path, flags, mode)
+            .map(File::from)
+            .map_err(|error| HostError::Open {
+                root: self.path.clone(),
+                path: path.to_owned(),
+                source: error.into(),
+            })
+    }
+
+    pub(super) fn has_directory(&self, path: &Path) -> Result<bool, HostError> {
+        self.has(path, FileType::Directory)
+    }
+
+    pub(super) fn has_file(&self, path: &Path) -> Result<bool, HostError> {
+        self.has(path, FileType::RegularFile)
+    }
+
+    fn has(&self, path: &Path, kind: FileType) -> Result<bool, HostError> {
+        let failed = |error: Errno| HostError::Open {
+            root: self.path.clone(),
+            path: path.to_owned(),
+            source: error.into(),
+        };
+        match self.resolve(path, OFlags::PATH, Mode::empty()) {
+            Ok(found) => {
+                let stat = rustix::fs::fstat(&found).map_err(failed)?;
+                Ok(FileType::from_raw_mode(stat.st_mode) == kind)
+            }
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// A short text, without the white space around it.
+    pub(super) fn read(&self, path: &Path) -> Result<String, HostError> {
+        let file = self.open_file(path, OFlags::RDONLY, Mode::empty())?;
+        let mut text = String::new();
+        let (root, path) = (self.path.clone(), path.to_owned());
+        match file.take(READ_MAX).read_to_string(&mut text) {
+            Err(source) => Err(HostError::Read { root, path, source }),
+            Ok(_) if text.trim().is_empty() => Err(HostError::Empty { root, path }),
+            Ok(_) => Ok(text.trim().to_owned()),
+        }
+    }
+
+    /// In one step: whoever reads it, after a crash too, finds the old text or the new one.
+    pub(super) fn replace(&self, path: &Path, text: &[u8]) -> Result<(), HostError> {
+        let failed = |source| HostError::Write {
+            root: self.path.clone(),
+            path: path.to_owned(),
+            source,
+        };
+        let unfinished = path.with_added_extension("new");
+        let (Some(directory), Some(name), Some(unfinished)) =
+            (path.parent(), path.file_name(), unfinished.file_name())
+        else {
+            return Err(failed(Errno::INVAL.into()));
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let directory = self
+            .resolve(directory, flags, Mode::empty())
+            .map_err(|error| failed(error.into()))?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&directory, unfinished, flags, Mode::RUSR | Mode::WUSR);
+        let mut file = File::from(file.map_err(|error| failed(error.into()))?);
+        file.write_all(text).map_err(failed)?;
+        file.sync_all().map_err(failed)?;
+        rustix::fs::renameat(&directory, unfinished, &directory, name).map_err(|error| failed(error.into()))
+    }
+
+    /// What is not there is as good as removed.
+    pub(super) fn remove(&self, path: &Path) -> Result<(), HostError> {
+        let failed = |error: Errno| HostError::Write {
+            root: self.path.clone(),
+            path: path.to_owned(),
+            source: error.into(),
+        };
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(failed(Errno::INVAL));
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let directory = self.resolve(directory, flags, Mode::empty()).map_err(failed)?;
+        match rustix::fs::unlinkat(&directory, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+}

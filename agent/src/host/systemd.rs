@@ -1,0 +1,172 @@
+//! systemd's own programs on the host: what is asked of them beside the shutdown check, and how their answers are read.
+//!
+//! Not here: how a command runs ([`super::command`]) and what follows from an answer ([`super`]).
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::command::Ended;
+
+/// Where systemd's programs are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Systemd {
+    systemctl: String,
+    busctl: String,
+}
+
+/// A property of logind that tells of a shutdown which init does not show yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Delayed {
+    /// A shutdown waits for those that delay it, as a kubelet does while it ends its pods.
+    Preparing,
+    /// One will begin at a set time.
+    Scheduled,
+}
+
+const SYSTEMCTL: &str = "systemctl";
+const BUSCTL: &str = "busctl";
+/// Counted since systemd 256 (systemd: pull request 31980); an older one knows no such property and prints nothing.
+const SOFT_REBOOTS: &str = "SoftRebootsCount";
+/// What logind shows where it has nothing in hand that takes the host down (systemd: src/login/logind-dbus.c).
+const NO_SHUTDOWN: [&str; 2] = ["", "ignore"];
+
+/// Whether a command's program is systemctl, wherever it is.
+pub(crate) fn is_systemctl(program: &str) -> bool {
+    Path::new(program)
+        .file_name()
+        .is_some_and(|name| name == SYSTEMCTL)
+}
+
+impl Systemd {
+    /// Of the first command whose program is systemctl; elsewhere there is no systemd to ask.
+    pub(super) fn named_by(commands: [&[String]; 2]) -> Option<Systemd> {
+        let mut programs = commands.into_iter().filter_map(|words| words.first());
+        let systemctl = programs.find(|program| is_systemctl(program))?;
+        // A systemd that was built for a /bin of its own has systemctl there, and busctl in /usr/bin.
+        let directory = match systemctl.strip_suffix(SYSTEMCTL)? {
+            "/bin/" => "/usr/bin/",
+            directory => directory,
+        };
+        Some(Systemd {
+            busctl: format!("{directory}{BUSCTL}"),
+            systemctl: systemctl.clone(),
+        })
+    }
+
+    /// Asks for the count of soft reboots. Without `--value`, which systemd has since 230 only.
+    pub(super) fn soft_reboots(&self) -> Vec<String> {
+        let property = format!("--property={SOFT_REBOOTS}");
+        vec![self.systemctl.clone(), "show".to_owned(), property]
+    }
+
+    /// Asks logind. A logind that does not run delays nothing, and a question is no reason to start it.
+    pub(super) fn delayed(&self, delayed: Delayed) -> Vec<String> {
+        let property = match delayed {
+            Delayed::Preparing => "PreparingForShutdown",
+            Delayed::Scheduled => "ScheduledShutdown",
+        };
+        let words = [
+            &self.busctl,
+            "call",
+            "--auto-start=no",
+            "org.freedesktop.login1",
+            "/org/freedesktop/login1",
+            "org.freedesktop.DBus.Properties",
+            "Get",
+            "ss",
+            "org.freedesktop.login1.Manager",
+            property,
+        ];
+        words.map(str::to_owned).to_vec()
+    }
+}
+
+/// None where the question failed: another process may have got a count, so nothing is made up. A systemd that answers without
+/// a number does so as long as it runs, so that is 0 in each process.
+pub(super) fn soft_reboots(ended: &Ended) -> Option<u64> {
+    let count = ended.stdout.strip_prefix(SOFT_REBOOTS);
+    let count = count.and_then(|count| count.strip_prefix('=')?.parse().ok());
+    ended.status.success().then_some(count.unwrap_or(0))
+}
+
+impl Delayed {
+    /// Whether busctl's answer is a shutdown that comes before `end`, a time since 1970; none where it is no answer.
+    pub(super) fn is_under_way(self, answer: &str, end: Duration) -> Option<bool> {
+        match self {
+            Delayed::Preparing => answer.strip_prefix("v b ")?.parse().ok(),
+            Delayed::Scheduled => {
+                let (kind, at) = answer.strip_prefix("v (st) \"")?.split_once("\" ")?;
+                let at = Duration::from_micros(at.parse().ok()?);
+                let is_shutdown = !NO_SHUTDOWN.contains(&kind);
+                Some(is_shutdown && at <= end)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named_by(check: &str, reboot: &str) -> Option<(String, String)> {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let systemd = Systemd::named_by([&words(check), &words(reboot)])?;
+        Some((systemd.systemctl, systemd.busctl))
+    }
+
+    #[test]
+    fn found_p12_systemds_programs_are_where_a_command_says() {
+        let found = |systemctl: &str, busctl: &str| Some((systemctl.to_owned(), busctl.to_owned()));
+        let check = "/bin/systemctl is-system-running";
+        let reboot = "/run/current-system/sw/bin/systemctl reboot";
+        assert_eq!(
+            named_by(check, reboot),
+            found("/bin/systemctl", "/usr/bin/busctl")
+        );
+        assert_eq!(
+            named_by("/bin/cat /run/state", reboot),
+            found(
+                "/run/current-system/sw/bin/systemctl",
+                "/run/current-system/sw/bin/busctl"
+            )
+        );
+        assert_eq!(
+            named_by("systemctl is-system-running", "x"),
+            found("systemctl", "busctl")
+        );
+        assert_eq!(named_by("/sbin/rc-status", "/sbin/reboot systemctl"), None);
+        assert_eq!(named_by("/opt/my-systemctl", "/bin/systemctl-wrapper"), None);
+    }
+
+    #[test]
+    fn found_s3_what_logind_has_in_hand_is_understood() {
+        let end = Duration::from_secs(1000);
+        let cases = [
+            (Delayed::Preparing, "v b true", Some(true)),
+            (Delayed::Preparing, "v b false", Some(false)),
+            (Delayed::Preparing, "", None),
+            (Delayed::Preparing, "v s \"true\"", None),
+            (Delayed::Scheduled, "v (st) \"\" 0", Some(false)),
+            // Newer ones show none as a time that never comes.
+            (
+                Delayed::Scheduled,
+                "v (st) \"\" 18446744073709551615",
+                Some(false),
+            ),
+            (Delayed::Scheduled, "v (st) \"reboot\" 1000000000", Some(true)),
+            (Delayed::Scheduled, "v (st) \"reboot\" 1000000001", Some(false)),
+            (Delayed::Scheduled, "v (st) \"poweroff\" 0", Some(true)),
+            (Delayed::Scheduled, "v (st) \"soft-reboot\" 5", Some(true)),
+            (Delayed::Scheduled, "v (st) \"reboot\"", None),
+            (Delayed::Scheduled, "v (st) \"reboot\" soon", None),
+            (Delayed::Scheduled, "", None),
+        ];
+        for (delayed, answer, expected) in cases {
+            assert_eq!(
+                delayed.is_under_way(answer, end),
+                expected,
+                "{delayed:?} {answer}"
+            );
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What somebody writes on a Node who is not its agent: every kind of value on every mark, and older marks put back.
+//!
+//! It passes admission like any other update, so most of it happens only while the webhook is down.
+
+use cordonhold_shared::hold::{self, Phase};
+use cordonhold_shared::keys;
+use cordonhold_shared::node::NodeView;
+
+use crate::players::Who;
+use crate::protocol::{Protocol, proof};
+use crate::world::State;
+
+/// One thing that somebody writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Forgery {
+    Phase(Phase),
+    WasUnschedulable(bool),
+    AnotherBoot,
+    Attempts,
+    AnotherWrite,
+    AnotherHolder,
+    /// `given-back`, for the hold that is there.
+    GivenBack,
+    /// The marks as they were at an earlier write of the agent, all of them.
+    OlderMarks,
+    /// The marks of a hold that never was, on a Node that has none.
+    AHold(Phase),
+}
+
+/// A proof that no agent has.
+pub(crate) const FORGED: u8 = 200;
+/// A hold that no agent has stamped.
+const CREATED: &str = "2026-11-23T23:00:00.000000001Z";
+
+impl Forgery {
+    /// What can be written on a Node like this one.
+    pub(crate) fn on(view: &NodeView, has_older: bool) -> Vec<Forgery> {
+        if hold::read(view).present().is_none() {
+            return vec![
+                Forgery::AHold(Phase::Draining),
+                Forgery::AHold(Phase::Sealed),
+                Forgery::AHold(Phase::Returning),
+            ];
+        }
+        let phases = Phase::ALL.into_iter().map(Forgery::Phase);
+        let others = [
+            Forgery::WasUnschedulable(false),
+            Forgery::WasUnschedulable(true),
+            Forgery::AnotherBoot,
+            Forgery::Attempts,
+            Forgery::AnotherWrite,
+            Forgery::AnotherHolder,
+            Forgery::GivenBack,
+        ];
+        let older = has_older.then_some(Forgery::OlderMarks);
+        phases.chain(others).chain(older).collect()
+    }
+}
+
+impl Protocol {
+    pub(crate) fn forge(&self, state: &mut State, id: u8, forgery: Forgery) -> bool {
+        state.left.forgeries -= 1;
+        let node = &state.nodes[usize::from(id)];
+        let (old, older) = (
+            self.views.get(node.view),
+            node.older.map(|older| self.views.get(older)),
+        );
+        let new = forged(&old, older.as_deref(), forgery);
+        if new == *old || !self.passes(state, id, &new, Who::Stranger) {
+            return false;
+        }
+        let ghost = &mut state.nodes[usize::from(id)].seen;
+        let is_lost = matches!(forgery, Forgery::AnotherHolder);
+        ghost.taken |= is_lost;
+        ghost.between &= !is_lost;
+        if forgery != Forgery::GivenBack {
+            ghost.forged = true;
+            ghost.disturbed = true;
+            ghost.listed = false;
+        }
+        // What an older wish shows is what an admin's cordon before ours would show.
+        let is_older_wish =
+            matches!(forgery, Forgery::OlderMarks) && new.label(keys::PHASE) == Some(Phase::Wanted.as_str());
+        ghost.unsure |= is_older_wish;
+        self.put_view(state, id, new);
+        true
+    }
+}
+
+fn forged(old: &NodeView, older: Option<&NodeView>, forgery: Forgery) -> NodeView {
+    let mut view = old.clone();
+    let annotations = &mut view.metadata.annotations;
+    let mut set = |key: &str, value: String| drop(annotations.insert(key.to_owned(), value));
+    match forgery {
+        Forgery::Phase(phase) => {
+            let _ = view
+                .metadata
+                .labels
+                .insert(keys::PHASE.to_owned(), phase.to_string());
+        }
+        Forgery::WasUnschedulable(was) => set(keys::WAS_UNSCHEDULABLE, was.to_string()),
+        Forgery::AnotherBoot => set(keys::BOOT_ID, "another/".to_owned()),
+        Forgery::Attempts => set(keys::ATTEMPT, "1".to_owned()),
+        Forgery::AnotherWrite => set(keys::WRITE, proof(FORGED).as_str().to_owned()),
+        Forgery::AnotherHolder => set(keys::HOLDER, format!("{}/{CREATED}", old.metadata.uid)),
+        Forgery::GivenBack => {
+            let created = hold::read(old).present().map(|hold| hold.holder.created);
+            set(
+                keys::GIVEN_BACK,
+                format!("{} {}", created.unwrap_or_default(), proof(FORGED).as_str()),
+            );
+        }
+        Forgery::OlderMarks => {
+            let Some(older) = older else { return view };
+            for key in keys::MARK_ANNOTATIONS {
+                let _ = match older.annotation(key) {
+                    Some(value) => annotations.insert(key.to_owned(), value.to_owned()),
+                    None => annotations.remove(key),
+                };
+            }
+            let _ = match older.label(keys::PHASE) {
+                Some(phase) => view
+                    .metadata
+                    .labels
+                    .insert(keys::PHASE.to_owned(), phase.to_owned()),
+                None => view.metadata.labels.remove(keys::PHASE),
+            };
+        }
+        Forgery::AHold(phase) => {
+            set(keys::HOLDER, format!("{}/{CREATED}", old.metadata.uid));
+            set(keys::WAS_UNSCHEDULABLE, "false".to_owned());
+            let _ = view
+                .metadata
+                .labels
+                .insert(keys::PHASE.to_owned(), phase.to_string());
+        }
+    }
+    view
+}

@@ -1,0 +1,166 @@
+//! What a process of an agent had to go on when it started: a process that goes on rests on its memory, and on nothing else.
+
+use std::collections::BTreeMap;
+
+use cordonhold_shared::Reading;
+use cordonhold_shared::carrier::LockView;
+use cordonhold_shared::cycle::{Failure, Input};
+use cordonhold_shared::hold::Phase;
+use cordonhold_shared::host::HostRecord;
+use cordonhold_shared::lock::Record;
+use cordonhold_shared::node::NodeView;
+
+use super::{Held, Known, Oracle};
+
+/// The process that runs on a node, and what the one before left it.
+#[derive(Debug, Default)]
+pub(super) struct Process {
+    number: u64,
+    /// In which boot each process ran.
+    boots: BTreeMap<u64, u64>,
+    /// The hold that the host's record named, by its `created`; none where there is none.
+    record: Option<String>,
+    recorded_phase: Option<Phase>,
+    /// The same of the lock's entry.
+    entry: Option<String>,
+    /// Its Node showed the whole wish of a hold that had been cordoned already.
+    was_shown_wish: bool,
+    /// The Node as it read it before.
+    shown: Option<NodeView>,
+    /// It has been told all three: from here on it rests on its memory.
+    has_begun: bool,
+    /// The hold that it stamped or acquired the lock for itself.
+    made: Option<String>,
+    /// The hold that it has sent a cordon for, and whether its watch has had a gap since.
+    cordons: Option<(String, bool)>,
+}
+
+impl Process {
+    /// Whether it made this hold itself, or the host's record or the lock told it of it.
+    pub(super) fn knows(&self, created: &str) -> bool {
+        self.made.as_deref() == Some(created) || self.was_told(created) || self.found_entry(created)
+    }
+
+    /// The Node as it was when it began to believe.
+    pub(super) fn believed(&self) -> Option<&NodeView> {
+        self.shown.as_ref()
+    }
+
+    /// Its Node showed the whole wish of a hold that had been cordoned already, and no sealed entry said more.
+    pub(super) fn was_shown_wish(&self) -> bool {
+        self.was_shown_wish
+    }
+
+    /// The host's record told it that this hold was about to be cordoned.
+    pub(super) fn was_told_of_cordon(&self, created: &str) -> bool {
+        self.was_told(created) && self.recorded_phase == Some(Phase::Draining)
+    }
+
+    /// It has sent a cordon for this hold, and its watch has had a gap since.
+    pub(super) fn missed_its_cordon(&self, created: &str) -> bool {
+        self.cordons
+            .as_ref()
+            .is_some_and(|(of, has_gap)| of == created && *has_gap)
+    }
+
+    /// It wrote a wish or an entry of its own.
+    pub(super) fn makes(&mut self, process: u64, created: &str) {
+        if process == self.number {
+            self.made = Some(created.to_owned());
+        }
+    }
+
+    /// The host's record told it.
+    pub(super) fn was_told(&self, created: &str) -> bool {
+        self.record.as_deref() == Some(created)
+    }
+
+    /// The lock told it.
+    pub(super) fn found_entry(&self, created: &str) -> bool {
+        self.entry.as_deref() == Some(created)
+    }
+
+    /// In which boot a process ran.
+    pub(super) fn boot_of(&self, process: u64) -> Option<u64> {
+        self.boots.get(&process).copied()
+    }
+}
+
+impl Oracle {
+    pub(crate) fn started(&mut self, index: usize, number: u64, boot: u64) {
+        if let Some(known) = self.nodes.get_mut(index) {
+            let mut boots = std::mem::take(&mut known.process.boots);
+            let _ = boots.insert(number, boot);
+            known.process = Process {
+                number,
+                boots,
+                ..Process::default()
+            };
+        }
+    }
+
+    /// An agent sends a cordon.
+    pub(crate) fn cordons(&mut self, index: usize, created: &str) {
+        if let Some(known) = self.nodes.get_mut(index) {
+            let cordons = &mut known.process.cordons;
+            if cordons.as_ref().is_none_or(|(of, _)| of != created) {
+                *cordons = Some((created.to_owned(), false));
+            }
+        }
+    }
+
+    /// An agent writes down on its host what it is about to write of this hold.
+    pub(crate) fn writes_down(&mut self, index: usize, record: &HostRecord) {
+        let created = record.holder.split_once('/').map_or("", |(_, created)| created);
+        if let Some(known) = self
+            .nodes
+            .get_mut(index)
+            .filter(|_| record.phase != Some(Phase::Wanted))
+        {
+            known.doubt(created);
+        }
+    }
+
+    /// What the process is told: the host's record first, then its Node, then the lock. With that it begins to believe.
+    pub(crate) fn told(&mut self, index: usize, input: &Input) {
+        let Some(Known { process, held, .. }) = self.nodes.get_mut(index) else {
+            return;
+        };
+        if let (Input::Gap, Some((_, has_gap))) = (input, &mut process.cordons) {
+            *has_gap = true;
+        }
+        if process.has_begun {
+            return;
+        }
+        match input {
+            Input::Host(state) => {
+                let created = state
+                    .record
+                    .as_ref()
+                    .and_then(|record| record.holder.split_once('/'));
+                process.record = created.map(|(_, created)| created.to_owned());
+                process.recorded_phase = state.record.as_ref().and_then(|record| record.phase);
+            }
+            Input::Node(Ok(node)) => process.shown = Some(node.clone()),
+            Input::Lock(Ok(LockView {
+                record: Reading::Malformed(_),
+                ..
+            })) => {}
+            Input::Lock(Ok(lock)) => process.begins(lock.record.as_ref().present(), held.as_ref(), index),
+            Input::Lock(Err(Failure::NotFound)) => process.begins(None, held.as_ref(), index),
+            _ => {}
+        }
+    }
+}
+
+impl Process {
+    fn begins(&mut self, record: Option<&Record>, held: Option<&Held>, index: usize) {
+        let entry = record.and_then(|record| record.of_node(&format!("node-{index}")));
+        let is_sealed = entry.is_some_and(|entry| entry.sealed);
+        self.was_shown_wish = held
+            .zip(self.shown.as_ref())
+            .is_some_and(|(held, node)| !is_sealed && held.is_wish(node));
+        self.entry = entry.map(|entry| entry.created.clone());
+        self.has_begun = true;
+    }
+}

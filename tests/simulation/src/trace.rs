@@ -1,0 +1,98 @@
+//! What a violation shows of what came before it: the last lines of all, and of each node its own from further back.
+//!
+//! A node that has stopped goes on looking at its sentinel for hours, so lines that only repeat are counted, not kept.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// How many lines are kept of each node.
+const NODE_LINES: usize = 400;
+/// A line repeats one of so many before it.
+const REPEATS_WITHIN: usize = 8;
+
+/// The lines of one run.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    lines: usize,
+    all: VecDeque<String>,
+    nodes: Vec<VecDeque<Line>>,
+}
+
+/// A line, and how often it came again.
+#[derive(Debug)]
+struct Line {
+    text: String,
+    /// Without its digits: versions and times do not make it another one.
+    shape: String,
+    repeats: u64,
+    last: Duration,
+}
+
+impl Trace {
+    pub(crate) fn new(lines: usize, nodes: usize) -> Trace {
+        Trace {
+            lines,
+            all: VecDeque::new(),
+            nodes: (0..nodes).map(|_| VecDeque::new()).collect(),
+        }
+    }
+
+    /// A line about these nodes.
+    pub(crate) fn add(&mut self, now: Duration, line: &str, nodes: impl IntoIterator<Item = usize>) {
+        let text = format!("{:>12.3} s  {line}", now.as_secs_f64());
+        for node in nodes {
+            if let Some(lines) = self.nodes.get_mut(node) {
+                keep(lines, now, line, &text);
+            }
+        }
+        if self.all.len() >= self.lines {
+            drop(self.all.pop_front());
+        }
+        self.all.push_back(text);
+    }
+
+    /// What happened last, and what happened to this node.
+    pub(crate) fn end(self, node: Option<usize>) -> (Vec<String>, Vec<String>) {
+        let lines = node.and_then(|node| self.nodes.into_iter().nth(node));
+        let of_node = lines.into_iter().flatten().map(Line::text).collect();
+        (self.all.into(), of_node)
+    }
+}
+
+fn keep(lines: &mut VecDeque<Line>, now: Duration, line: &str, text: &str) {
+    let shape: String = line.chars().filter(|char| !char.is_ascii_digit()).collect();
+    let again = lines
+        .iter_mut()
+        .rev()
+        .take(REPEATS_WITHIN)
+        .find(|before| before.shape == shape);
+    if let Some(before) = again {
+        before.repeats += 1;
+        before.last = now;
+        return;
+    }
+    if lines.len() >= NODE_LINES {
+        drop(lines.pop_front());
+    }
+    lines.push_back(Line {
+        text: text.to_owned(),
+        shape,
+        repeats: 0,
+        last: now,
+    });
+}
+
+impl Line {
+    fn text(self) -> String {
+        let Line {
+            text, repeats, last, ..
+        } = self;
+        if repeats == 0 {
+            return text;
+        }
+        format!(
+            "{text} (and {repeats} times more, last at {:.3} s)",
+            last.as_secs_f64()
+        )
+    }
+}
