@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, ValueEnum};
 use cordonhold_model::{Bounds, Counterexample, Outcome, Scenario, check, counterexamples, deep, quick};
 use cordonhold_rt::{duration, exit};
@@ -25,16 +25,20 @@ webhook's verdict:
                   is switched off in turn, and what it is for must be found
   the simulation  random runs on an API server in memory, each from its seed:
                   hours of virtual time full of faults, then quiet, in which
-                  everything must come to rest. A fault that never fired fails
+                  everything must come to rest. A fault that never fired fails; after
+                  2,000,000 reboots, so does a kind of tampering that was written fewer
+                  than 100 times
 
-Exit code: 0 if everything holds, every counterexample was found and every fault
-fired; 1 if not; 2 for a wrong command line.
+Exit code: 0 if everything holds, every scenario was exhausted or reached the bound
+that it names, every counterexample was found and every fault fired; 1 if not; 2 for
+a wrong command line.
 
 Examples:
 
   cargo prove                           both, at length
   cargo prove --part model --only crash scenarios with `crash` in their name
   cargo prove --part simulation --soak 8h
+  cargo prove --part simulation --reboots 2000000
   cargo prove --seed 4711               one run again, with its trace if it fails";
 
 /// Explore and simulate the protocol, and print what was found.
@@ -56,14 +60,17 @@ struct ProveArgs {
     /// The simulation: how many runs, each with a seed of its own.
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     seeds: u64,
+    /// The simulation: run until so many reboots were simulated instead, however many seeds that takes.
+    #[arg(long, value_name = "N", conflicts_with = "seeds")]
+    reboots: Option<u64>,
     /// The simulation: run this long instead, however many seeds that takes.
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse, conflicts_with = "seeds")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, conflicts_with_all = ["seeds", "reboots"])]
     soak: Option<Duration>,
     /// The simulation: the first seed; by default one that the clock gives.
     #[arg(long, value_name = "N")]
     first_seed: Option<u64>,
     /// The simulation: only the run of this seed.
-    #[arg(long, value_name = "N", conflicts_with_all = ["part", "soak", "first_seed"])]
+    #[arg(long, value_name = "N", conflicts_with_all = ["part", "only", "seeds", "soak", "reboots", "first_seed"])]
     seed: Option<u64>,
 }
 
@@ -73,12 +80,18 @@ enum Part {
     Simulation,
 }
 
+/// How often somebody must have written each value on each mark in each phase, in a run of [`LONG`] reboots.
+const TAMPERED_MIN: u64 = 100;
+const LONG: u64 = 2_000_000;
+
 /// What all of it came to.
 #[derive(Default)]
 struct Totals {
     states: usize,
     generated: usize,
     incomplete: usize,
+    /// Scenarios that reached the bound that they name.
+    bounded: usize,
     violations: usize,
     counterexamples: usize,
     missed: usize,
@@ -129,7 +142,8 @@ fn replay(seed: u64) -> Result<bool> {
 fn simulate(args: &ProveArgs) -> Result<bool> {
     let first = args.first_seed.unwrap_or_else(fresh_seed);
     let started = Instant::now();
-    let runs = args.soak.map_or(args.seeds, |_| u64::MAX);
+    let is_open = args.soak.is_some() || args.reboots.is_some();
+    let runs = if is_open { u64::MAX } else { args.seeds };
     say(&format!("simulating from seed {first} on"))?;
     let progress = Progress::new("simulation");
     let report = cordonhold_simulation::run_many(
@@ -137,21 +151,36 @@ fn simulate(args: &ProveArgs) -> Result<bool> {
         &Options::default(),
         |statistics| {
             progress.tell(|| format!("{} runs, {} reboots", statistics.runs, statistics.reboots));
-            args.soak.is_none_or(|soak| started.elapsed() < soak)
+            let is_in_time = args.soak.is_none_or(|soak| started.elapsed() < soak);
+            is_in_time && args.reboots.is_none_or(|reboots| statistics.reboots < reboots)
         },
     );
     progress.clear();
     for (name, count) in report.statistics.fired.counts() {
         say(&format!("  {name:<44} {count:>9}"))?;
     }
+    for line in report.statistics.tampered.lines() {
+        say(&format!("  {line}"))?;
+    }
     for violation in &report.violations {
         say(&violation.to_string())?;
     }
-    let unfired = report.unfired();
+    let unfired = report.unfired(&Options::default());
     for name in &unfired {
         say(&format!("never fired: {name}"))?;
     }
     let statistics = &report.statistics;
+    let is_long = statistics.reboots >= LONG;
+    let rare = if is_long {
+        statistics.tampered.below(TAMPERED_MIN)
+    } else {
+        Vec::new()
+    };
+    for (cell, count) in &rare {
+        say(&format!(
+            "written fewer than {TAMPERED_MIN} times: {cell} ({count})"
+        ))?;
+    }
     let seconds = started.elapsed().as_secs_f64();
     say(&format!("seeds run         {}, from {first} on", statistics.runs))?;
     say(&format!(
@@ -164,7 +193,7 @@ fn simulate(args: &ProveArgs) -> Result<bool> {
     ))?;
     say(&format!("violations        {}", report.violations.len()))?;
     say("")?;
-    Ok(report.violations.is_empty() && unfired.is_empty())
+    Ok(report.violations.is_empty() && unfired.is_empty() && rare.is_empty())
 }
 
 /// Another one each time.
@@ -182,6 +211,11 @@ fn model(args: &ProveArgs) -> Result<bool> {
     };
     let started = Instant::now();
     let mut totals = Totals::default();
+    ensure!(
+        is_anything_chosen(args),
+        "no scenario has {:?} in its name: `cargo prove --part model` prints them all",
+        args.only.as_deref().unwrap_or_default()
+    );
     explore(args, bounds, &mut totals)?;
     refute(args, bounds, &mut totals)?;
     say("")?;
@@ -192,16 +226,26 @@ fn model(args: &ProveArgs) -> Result<bool> {
         started.elapsed().as_secs_f64()
     ))?;
     say(&format!("not exhausted     {}", totals.incomplete))?;
+    say(&format!("up to their bound {}", totals.bounded))?;
     say(&format!("violations        {}", totals.violations))?;
     say(&format!(
         "counterexamples   {} found, {} missed",
         totals.counterexamples, totals.missed
     ))?;
-    Ok(totals.violations == 0 && totals.missed == 0)
+    Ok(totals.violations == 0 && totals.missed == 0 && totals.incomplete == 0)
 }
 
 fn is_chosen(args: &ProveArgs, name: &str) -> bool {
     args.only.as_ref().is_none_or(|text| name.contains(text.as_str()))
+}
+
+fn is_anything_chosen(args: &ProveArgs) -> bool {
+    let scenarios = quick().into_iter().chain(deep());
+    let examples = counterexamples();
+    let mut names = scenarios
+        .map(|scenario| scenario.name.to_owned())
+        .chain(examples.iter().map(title));
+    names.any(|name| is_chosen(args, &name))
 }
 
 /// What holds.
@@ -221,7 +265,8 @@ fn explore(args: &ProveArgs, bounds: Bounds, totals: &mut Totals) -> Result<()> 
         say(&outcome.to_string())?;
         totals.states += outcome.states;
         totals.generated += outcome.generated;
-        totals.incomplete += usize::from(!outcome.is_complete);
+        totals.bounded += usize::from(outcome.bound.is_some());
+        totals.incomplete += usize::from(!outcome.is_complete && outcome.bound.is_none());
         totals.violations += outcome.found.len();
     }
     Ok(())
