@@ -77,9 +77,12 @@ fn a_pod_of_a_namespace_that_is_being_deleted_is_waited_for() -> Result<()> {
         let pod = pods.get(name).await.context("the pod has gone")?;
         ensure!(pod.metadata.deletion_timestamp.is_none(), "{pod:?}");
         admission_policy::remove(&plane.client(), name).await?;
-        // As the namespace controller does, whose next try may be a minute away.
+        // As the namespace controller does, whose next try may be a minute away, or come first.
         wait::until("the pod to be deleted", TIMEOUT, || async {
-            Ok(Some(pods.delete(name, &DeleteParams::default()).await.map(drop)?))
+            match pods.delete(name, &DeleteParams::default()).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => Ok(Some(())),
+                deleted => Ok(Some(deleted.map(drop)?)),
+            }
         })
         .await?;
         site.reboots_once_and_is_given_back().await
