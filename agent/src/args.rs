@@ -3,7 +3,7 @@
 //! kured's flags keep kured's names and meanings, and are read from `KURED_<FLAG>` too; ours from `CORDONHOLD_<FLAG>`.
 //! Whatever is wrong gives one line that names it and the fix. Not here: what a flag does.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -77,6 +77,8 @@ pub enum ArgsError {
         "{word:?} belongs to no flag: write --flag=VALUE or --flag VALUE; a flag that is on or off takes its value only after ="
     )]
     LooseWord { word: String },
+    #[error("{flag} and {value:?} came as one word: write {flag}={value}, or each as a word of its own")]
+    OneWord { flag: String, value: String },
     #[error("{word}: flags begin with two dashes: see --help")]
     OneDash { word: String },
     #[error(
@@ -142,9 +144,14 @@ pub fn parse(
         Err(error) => return Err(describe(&error, str::to_owned)),
     };
     let is_given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    let mut warnings = Vec::new();
     let from_variables = command.get_arguments().filter_map(|arg| {
         let (flag, name) = (arg.get_long()?, arg.get_env()?.to_str()?);
         let value = variable(name).filter(|_| !is_given(arg.get_id().as_str()))?;
+        if is_service_link(name, &value) {
+            warnings.push(service_link(name));
+            return None;
+        }
         let mut word = OsString::from(format!("--{flag}="));
         word.push(value);
         Some(word)
@@ -161,7 +168,24 @@ pub fn parse(
         .and_then(|matches| Args::from_arg_matches(&matches))
         .map_err(|error| describe(&error, str::to_owned))?;
     not_yet::refuse(&args, &defaults)?;
-    Config::try_from(args).map(|config| Parsed::Run(Box::new(config)))
+    let mut config = Config::try_from(args)?;
+    config.warnings.extend(warnings);
+    Ok(Parsed::Run(Box::new(config)))
+}
+
+/// Whether Kubernetes set this variable for a Service that happens to be named so: its port, as an address
+/// (k8s.io/kubernetes: pkg/kubelet/envvars/envvars.go).
+fn is_service_link(name: &str, value: &OsStr) -> bool {
+    let schemes = ["tcp://", "udp://", "sctp://"];
+    let value = value.to_str().unwrap_or_default();
+    name.ends_with("_PORT") && schemes.iter().any(|scheme| value.starts_with(scheme))
+}
+
+fn service_link(name: &str) -> String {
+    let service = name.trim_end_matches("_PORT").to_lowercase().replace('_', "-");
+    format!(
+        "{name} is passed over: Kubernetes set it for the Service {service}; enableServiceLinks: false in the pod keeps such variables away"
+    )
 }
 
 /// Values from the environment are not printed: some are secrets.
@@ -186,6 +210,13 @@ fn describe(error: &clap::Error, name_of: impl Fn(&str) -> String) -> ArgsError 
         (ErrorKind::UnknownArgument, _) if !named.starts_with('-') => ArgsError::LooseWord {
             word: named.to_owned(),
         },
+        (ErrorKind::UnknownArgument, _) if named.contains(char::is_whitespace) => {
+            let (flag, value) = named.split_once(char::is_whitespace).unwrap_or((named, ""));
+            ArgsError::OneWord {
+                flag: flag.to_owned(),
+                value: value.trim().to_owned(),
+            }
+        }
         (ErrorKind::UnknownArgument, _) if !named.starts_with("--") => ArgsError::OneDash {
             word: named.to_owned(),
         },

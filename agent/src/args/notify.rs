@@ -71,9 +71,6 @@ const SCHEMES: [&str; 21] = [
     "telegram",
     "zulip",
 ];
-/// A scheme that is sent to the web address behind the `+`.
-const GENERIC: [&str; 2] = ["generic+https", "generic+http"];
-
 impl fmt::Debug for NotifyUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = self.0.split(':').next().unwrap_or_default();
@@ -118,15 +115,19 @@ impl NotifyConfig {
     }
 }
 
+fn service(scheme: &str) -> String {
+    scheme.split('+').next().unwrap_or_default().to_lowercase()
+}
+
+/// As shoutrrr's router reads it (containrrr/shoutrrr: pkg/router/router.go): the service stands before a `+`, in any case.
 fn notify_url(text: &str) -> Result<NotifyUrl, String> {
-    let url = unquoted(text);
+    // A Secret made from a file ends with the line.
+    let url = unquoted(text.trim());
     // The text is not repeated: it holds a token.
     match url.split_once("://") {
         None => Err("not a URL: write one like slack://A/B/C".to_owned()),
         Some((_, "")) => Err("nothing follows the scheme: write a URL like slack://A/B/C".to_owned()),
-        Some((scheme, _)) if SCHEMES.contains(&scheme) || GENERIC.contains(&scheme) => {
-            Ok(NotifyUrl(url.to_owned()))
-        }
+        Some((scheme, _)) if SCHEMES.contains(&service(scheme).as_str()) => Ok(NotifyUrl(url.to_owned())),
         Some(("http" | "https", _)) => {
             Err("a web address needs generic+ before it, like generic+https://example.com/hook".to_owned())
         }

@@ -145,6 +145,55 @@ fn each_wrong_argument_is_named_on_one_line_with_its_fix() {
 }
 
 #[test]
+fn found_p25_a_flag_and_its_value_that_came_as_one_word_are_told_apart() {
+    for word in ["--period 5m", "--period  5m", "--period\t5m"] {
+        let error = error_of(&[word], &[]);
+        assert_eq!(
+            error,
+            "--period and \"5m\" came as one word: write --period=5m, or each as a word of its own"
+        );
+    }
+}
+
+#[test]
+fn found_p19_a_variable_that_a_service_of_that_name_sets_is_passed_over_and_told() {
+    for value in ["tcp://10.0.0.1:8080", "udp://10.0.0.1:53"] {
+        let config = config_of(&[], &[("KURED_METRICS_PORT", value)]);
+        assert_eq!(config.process.metrics_port, 8080);
+        let [warning] = &config.warnings[..] else {
+            panic!("{:?}", config.warnings)
+        };
+        assert!(
+            warning.contains("KURED_METRICS_PORT")
+                && warning.contains("Service kured-metrics")
+                && warning.contains("enableServiceLinks"),
+            "{warning}"
+        );
+    }
+    // Anything else that is no port is still refused.
+    assert!(error_of(&[], &[("KURED_METRICS_PORT", "http")]).contains("whole number"));
+}
+
+#[test]
+fn found_p14_a_notify_url_is_read_as_shoutrrr_reads_it() {
+    let read = |url: &str| args(&[&format!("--notify-url={url}")]).notify.url().cloned();
+    for url in [
+        "teams+https://example.com/hook",
+        "Slack://A/B/C",
+        "generic+http://example.com",
+        " slack://A/B/C\n",
+        "\"slack://A/B/C\"",
+    ] {
+        let read = read(url).unwrap();
+        assert_eq!(read.as_str(), url.trim().trim_matches('"'));
+    }
+    for url in ["https://example.com", "nobody+https://example.com"] {
+        let line = ["cordonhold-agent", "--node-id=n", &format!("--notify-url={url}")].map(str::to_owned);
+        assert!(command().try_get_matches_from(line).is_err(), "{url}");
+    }
+}
+
+#[test]
 fn a_wrong_variable_is_named_itself() {
     for (variable, value, says) in [
         ("KURED_PERIOD", "5", "lacks a unit"),
