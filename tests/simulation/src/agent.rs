@@ -507,8 +507,8 @@ impl World {
         let Some(Asked::Reboot { record }) = open.map(|open| open.asked.clone()) else {
             return;
         };
-        if result.is_err() {
-            // The word is taken back.
+        // What may have worked stays written.
+        if matches!(result, Err(RebootFailure::Expired | RebootFailure::Failed(_))) {
             self.hosts[agent].write_down(&record, None, self.now);
         }
         self.answer(agent, Input::RebootIssued(result));
