@@ -378,12 +378,7 @@ impl Cycle {
 
     /// Every proof that it knows: a write needs another one.
     pub fn proofs(&self) -> impl Iterator<Item = &Proof> {
-        let sent = self.sent.iter().flat_map(|Sent { patch, .. }| {
-            let leaves = patch.leaves.as_ref().and_then(|leaves| leaves.write.as_ref());
-            leaves
-                .into_iter()
-                .chain(patch.gives_back.as_ref().map(|(_, write)| write))
-        });
+        let sent = self.sent.iter().filter_map(|sent| sent.patch.proof());
         let hold = self.hold.as_ref().and_then(|hold| hold.write.as_ref());
         let left = self.left.iter().map(|left| &left.write);
         let before = self.left.iter().filter_map(|left| left.before.as_ref());
@@ -536,11 +531,7 @@ impl Cycle {
     /// What the host is to remember of a write, and of an attempt that follows it.
     fn record_of(&self, patch: &NodePatch) -> Option<HostRecord> {
         let before = self.hold.as_ref();
-        let write = match (&patch.leaves, &patch.gives_back) {
-            (Some(leaves), _) => leaves.write.clone()?,
-            (None, Some((_, write))) => write.clone(),
-            (None, None) => return None,
-        };
+        let write = patch.proof()?.clone();
         let hold = patch.leaves.as_ref().or(before)?;
         let phase = patch.leaves.as_ref().map(|leaves| leaves.phase);
         let wish = before.filter(|before| before.phase == Phase::Wanted);
@@ -557,6 +548,13 @@ impl Cycle {
         self.seen = Some(node.clone());
         self.echoes.clear();
         Act::Watch(Some(node.version().to_owned()))
+    }
+
+    /// The Node as it was read after a gap: what it shows of our writes is all that can be known, and the watch goes on from it.
+    fn read_anew(&mut self, node: &NodeView) -> Act {
+        self.settle(node);
+        self.may_have_cordoned(node);
+        self.watch_from(node)
     }
 
     /// What this Node shows of the writes whose outcome was not known.

@@ -519,6 +519,12 @@ impl NodePatch {
         shows_marks || gave_back.is_some_and(|(created, write)| was_given_back(node, created, write))
     }
 
+    /// What only this write can have put on the Node; none where it is beside the marks.
+    pub fn proof(&self) -> Option<&Proof> {
+        let leaves = self.leaves.as_ref().and_then(|leaves| leaves.write.as_ref());
+        leaves.or(self.gives_back.as_ref().map(|(_, write)| write))
+    }
+
     /// Whether nothing of the hold that it ends is left on this Node, and the cordon is as it was written.
     pub fn has_ended(&self, node: &NodeView) -> bool {
         let cordon = self.unschedulable;

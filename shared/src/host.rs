@@ -12,8 +12,8 @@ use crate::hold::{Hold, Phase, Proof};
 /// One boot of a host.
 ///
 /// The kernel's boot id alone is not enough: some boards make the same one in each boot, a container that plays a node shares its
-/// host's, and `systemctl soft-reboot` keeps it. systemd's count tells soft reboots apart, and the start of PID 1 the others: on a board mostly, because it is
-/// a small number that may come twice.
+/// host's, and `systemctl soft-reboot` keeps it. systemd's count tells soft reboots apart, and the start of PID 1 the others: on a
+/// board mostly, because it is a small number that may come twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Boot {
     /// `/proc/sys/kernel/random/boot_id`, which is also `status.nodeInfo.bootID` of the Node.

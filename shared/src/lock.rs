@@ -133,7 +133,11 @@ impl Entry {
 
     /// The boot that it names, as [`Boot`] displays it. None where kured has written the list since.
     pub fn boot(&self) -> Option<String> {
-        (!self.boot_id.is_empty()).then(|| format!("{}/{}", self.boot_id, self.init))
+        let boot = Boot {
+            id: self.boot_id.clone(),
+            init: self.init.clone(),
+        };
+        (!boot.id.is_empty()).then(|| boot.to_string())
     }
 
     /// What names an entry.

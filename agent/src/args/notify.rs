@@ -71,6 +71,7 @@ const SCHEMES: [&str; 21] = [
     "telegram",
     "zulip",
 ];
+
 impl fmt::Debug for NotifyUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = self.0.split(':').next().unwrap_or_default();
@@ -115,11 +116,11 @@ impl NotifyConfig {
     }
 }
 
+/// The service as shoutrrr's router reads it: what stands before a `+`, in any case (containrrr/shoutrrr: pkg/router/router.go).
 fn service(scheme: &str) -> String {
     scheme.split('+').next().unwrap_or_default().to_lowercase()
 }
 
-/// As shoutrrr's router reads it (containrrr/shoutrrr: pkg/router/router.go): the service stands before a `+`, in any case.
 fn notify_url(text: &str) -> Result<NotifyUrl, String> {
     // A Secret made from a file ends with the line.
     let url = unquoted(text.trim());

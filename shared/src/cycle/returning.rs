@@ -38,8 +38,7 @@ impl Cycle {
                 self.retry(Stage::Returning(Returning::Up(up)), "renew the hold", &failure)
             }
             (Returning::GiveBackReading, Input::Node(Ok(node))) => {
-                self.settle(&node);
-                let watch = self.watch_from(&node);
+                let watch = self.read_anew(&node);
                 self.give_back_on(&node).after([watch])
             }
             (Returning::GivingBack, Input::Patched(Ok(node))) if self.has_ended(&node) => {
@@ -226,9 +225,7 @@ impl Cycle {
     pub(super) fn undoing(&mut self, reason: Reason, step: Patching, input: Input) -> Outcome {
         match (step, input) {
             (Patching::Reading, Input::Node(Ok(node))) => {
-                self.settle(&node);
-                self.may_have_cordoned(&node);
-                let watch = self.watch_from(&node);
+                let watch = self.read_anew(&node);
                 self.undo_on(reason, &node).after([watch])
             }
             (_, Input::Node(Err(Failure::NotFound)) | Input::Patched(Err(Failure::NotFound))) => {

@@ -16,17 +16,21 @@ use crate::lock::{Entry, EntryId, Record};
 use crate::node::NodeView;
 
 /// What a process that starts has reason to believe of a hold, and on what it rests.
-#[expect(clippy::struct_excessive_bools, reason = "independent facts, each named")]
 struct Belief {
     hold: Hold,
     rebooted: Option<BootEvidence>,
-    /// Neither the host's record nor the lock knows this hold.
-    is_unproven: bool,
     /// The host's record knows it.
     is_recorded: bool,
     /// The process before was about to give its cordon back.
     is_ending: bool,
     has_entry: bool,
+}
+
+impl Belief {
+    /// Neither the host's record nor the lock knows this hold, which is more than a wish.
+    fn is_unproven(&self) -> bool {
+        !self.is_recorded && !self.has_entry && self.hold.phase != Phase::Wanted
+    }
 }
 
 impl Cycle {
@@ -172,7 +176,7 @@ impl Cycle {
         let watch = self.watch_from(node);
         let report = Report::Resumed(belief.hold.clone());
         self.hold = Some(belief.hold.clone());
-        let unproven = belief.is_unproven.then_some(Act::Report(Report::Unproven));
+        let unproven = belief.is_unproven().then_some(Act::Report(Report::Unproven));
         let outcome = self.resume_hold(node, &belief);
         outcome.after(unproven).after([watch]).reporting(report)
     }
@@ -219,7 +223,6 @@ impl Cycle {
                 .as_ref()
                 .filter(|_| !is_wish)
                 .and_then(|boot| self.boot.is_after(boot)),
-            is_unproven: left.is_none() && entry.is_none() && !is_wish,
             is_recorded: left.is_some(),
             is_ending: left.is_some_and(|left| left.phase.is_none()),
             has_entry: entry.is_some(),
@@ -246,7 +249,7 @@ impl Cycle {
                 None => self.wait(),
             },
             // Anybody may have written them, and the node has not booted since: they go, and the cordon stays.
-            _ if belief.is_unproven => {
+            _ if belief.is_unproven() => {
                 let shown = belief.hold.clone();
                 self.disown(shown)
             }

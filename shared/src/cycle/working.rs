@@ -26,9 +26,7 @@ impl Cycle {
         let retrying = Stage::Cordoning(Patching::Retrying);
         match (step, input) {
             (Patching::Reading, Input::Node(Ok(node))) => {
-                self.settle(&node);
-                self.may_have_cordoned(&node);
-                let watch = self.watch_from(&node);
+                let watch = self.read_anew(&node);
                 self.cordon_on(&node).after([watch])
             }
             (Patching::Writing, Input::Patched(Ok(node))) if self.is_as_written(&node) => {

@@ -188,14 +188,7 @@ impl Protocol {
         let held_back = agent.held_back.map(|request| self.requests.get(request));
         for request in late.into_iter().chain(held_back) {
             if let Request::PatchNode(patch) = &*request {
-                let leaves = patch.leaves.as_ref().and_then(|leaves| leaves.write.as_ref());
-                let gives_back = patch.gives_back.as_ref().map(|(_, write)| write);
-                used.extend(
-                    leaves
-                        .into_iter()
-                        .chain(gives_back)
-                        .map(|proof| proof.as_str().to_owned()),
-                );
+                used.extend(patch.proof().map(|proof| proof.as_str().to_owned()));
             }
         }
         let entries = &self.records.get(state.lock.record).entries;
