@@ -183,7 +183,7 @@ impl Shell {
             Request::CountPool => Input::Pool(api.pool().await),
             Request::WriteLock(write) => Input::LockWritten(api.write_lock(&write).await),
             Request::PatchNode(patch) => Input::Patched(self.patch_node(&patch).await),
-            Request::ListPods => Input::PodsLeft(api.pods_left().await),
+            Request::ListPods(kept) => Input::PodsLeft(api.pods_left(&kept).await),
             Request::Reboot { record } => {
                 let deadline = self.timers.end(Timer::Deadline);
                 let deadline = deadline.and_then(|end| self.clock.instant(end));

@@ -62,7 +62,7 @@ impl Drain {
                 tasks.push(carry_out(self.api.clone(), task, self.grace_period));
             }
             for input in self.work.tell(self.clock.now()) {
-                if input == Input::Drained {
+                if matches!(input, Input::Drained(_)) {
                     info!(event = "drained", node = self.node, "nothing is left to evict");
                 }
                 if listener.send(message(input)).await.is_err() {

@@ -22,6 +22,7 @@
 //! | `drain_progress` | `why` (how far it has come, in words) | info | |
 //! | `drain_blocked` | `why` (the same, with who blocks) | warn | `RebootDrainBlocked` |
 //! | `forced` | `why` (what is left, in words) | warn | `RebootForced` |
+//! | `pods_left` | `by` (whose pods) | warn | `RebootPodsLeft` |
 //! | `delaying` | | info | |
 //! | `disturbed` | `reason`, `next` (`drain_again`, `call_off`), `pods`, `pod_count` | warn | `RebootDisturbed` |
 //! | `sealed` | | info | |
@@ -37,8 +38,8 @@
 //! | `refused` | `reason` (what was refused), `why` | warn | `RebootRefused` |
 //! | `retrying` | `reason` (what failed), `why` | warn | |
 //!
-//! `reason` of `disturbed`, and `by` of `called_off`: `uncordoned`, `untainted`, `tampered`, `pods`, `gap`, `seal_starved`, `seal_over`.
-//! `reason` of `called_off`: `no_longer_wanted`, `cancelled`, `paused`, `drain_timeout`, `disturbed`, `too_many_redrains`, `hold_lost`, `entry_lost`, `unproven`.
+//! `reason` of `disturbed`, and `by` of `called_off`: `uncordoned`, `untainted`, `tampered`, `pods`, `gap`, `seal_over`.
+//! `reason` of `called_off`: `no_longer_wanted`, `cancelled`, `paused`, `drain_timeout`, `unevictable`, `disturbed`, `too_many_redrains`, `hold_lost`, `entry_lost`, `unproven`.
 //!
 //! Lines of the shell itself: `started`, `argument_warning`, `stopping`, `finishing` and `cut_off` (`evictions`, `commands`), `host_taken`, `sentinel_unreadable`, `sentinel_unreachable` (`path`), `metrics_accept_failed` (`why`),
 //! `permission_missing`, `permissions_unknown`,

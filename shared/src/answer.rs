@@ -31,6 +31,11 @@ pub struct Cause<'a> {
 const DISRUPTION_BUDGET: &str = "DisruptionBudget";
 /// Cause of a write into a namespace that is being deleted (k8s.io/api: core/v1/types.go).
 const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
+/// How an API server words that it has no rule for an eviction, now or ever: a pod has one budget at most (same file as below).
+const TWO_BUDGETS: &str = "This pod has more than one PodDisruptionBudget";
+/// How an API server words that a webhook did not answer it. It had written nothing yet
+/// (kubernetes/apiserver: pkg/admission/plugin/webhook/errors/statuserror.go and validating/dispatcher.go).
+const WEBHOOK_FAILED: &str = "Internal error occurred: failed calling webhook ";
 /// How the message of [`DISRUPTION_BUDGET`] begins; the budget's name follows
 /// (kubernetes/kubernetes: pkg/registry/core/pod/storage/eviction.go).
 const BUDGET_PREFIX: &str = "The disruption budget ";
@@ -45,6 +50,8 @@ impl Refusal<'_> {
             (404, "NotFound") => Failure::NotFound,
             (408 | 429, _) => Failure::Unknown(text),
             (400..=499, _) => Failure::Refused(text),
+            // Admission comes before the write, so nothing has landed.
+            (500, "InternalError") if self.message.starts_with(WEBHOOK_FAILED) => Failure::Refused(text),
             _ => Failure::Unknown(text),
         }
     }
@@ -77,6 +84,7 @@ impl Refusal<'_> {
             (403, _) if cause.is_some_and(|cause| cause.reason == NAMESPACE_TERMINATING) => {
                 Evicted::Failed("its namespace is being deleted, and it with it".to_owned())
             }
+            (500, _) if self.message.starts_with(TWO_BUDGETS) => Evicted::Never(text),
             _ => Evicted::Failed(text),
         }
     }
@@ -162,5 +170,44 @@ mod tests {
     fn a_pod_of_a_namespace_that_is_being_deleted_is_tried_again() {
         let evicted = refused(403, NAMESPACE_TERMINATING, "namespace web is being terminated");
         assert!(matches!(evicted, Evicted::Failed(why) if why.contains("namespace")));
+    }
+
+    /// As kube-apiserver words them.
+    #[test]
+    fn found_p16_a_webhook_that_did_not_answer_has_written_nothing() {
+        let failure = |code, message| {
+            let refusal = Refusal {
+                code,
+                reason: "InternalError",
+                message,
+                ..Refusal::default()
+            };
+            refusal.failure("text".to_owned())
+        };
+        let text = "text".to_owned();
+        let failed = "Internal error occurred: failed calling webhook \"validate.kyverno.svc-fail\": failed to call webhook: Post ...";
+        assert_eq!(failure(500, failed), Failure::Refused(text.clone()));
+        assert_eq!(
+            failure(500, "etcdserver: request timed out"),
+            Failure::Unknown(text.clone())
+        );
+        assert_eq!(failure(504, failed), Failure::Unknown(text));
+    }
+
+    #[test]
+    fn found_p18_two_budgets_are_final() {
+        let refusal = |message| Refusal {
+            code: 500,
+            reason: "InternalError",
+            message,
+            ..Refusal::default()
+        };
+        let text = || "text".to_owned();
+        let two = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+        assert_eq!(refusal(two).evicted(text()), Evicted::Never(text()));
+        assert_eq!(
+            refusal("Internal error occurred").evicted(text()),
+            Evicted::Failed(text())
+        );
     }
 }

@@ -38,7 +38,7 @@ pub use report::{Disturbance, Next, Reason, Report};
 
 pub use crate::timers::Timer;
 
-/// How many tries a seal has before the node is drained again.
+/// How often a seal may be outrun before the next try waits a while.
 pub const SEAL_TRIES_MAX: u8 = 30;
 /// How many reboot commands one hold may lead to, whatever the host shows of them; then the agent stays sealed and says so.
 pub const ATTEMPTS_MAX: u8 = 2;
@@ -116,6 +116,8 @@ pub struct Cycle {
     progress: Option<Progress>,
     /// The drain took too long, and the reboot goes on without an empty node.
     is_forced: bool,
+    /// The controllers whose pods this drain leaves on the node.
+    kept: BTreeSet<String>,
     /// How many Nodes the pool had when it was last counted.
     pool_size: Option<usize>,
     /// [`Timer::Stall`] is over: the next look at a full lock says how its holders look.
@@ -250,9 +252,11 @@ enum Sealing {
     ReadingLock,
     Confirming,
     Patching,
-    /// The patch lost, or its answer never came: the watch will deliver what is there.
+    /// The patch lost: the watch will deliver what is there.
     AwaitingNode,
+    /// Something failed: the check is made again after a pause, and `until` is renewed meanwhile.
     Retrying,
+    Renewing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -354,6 +358,7 @@ impl Cycle {
             redrains: 0,
             progress: None,
             is_forced: false,
+            kept: BTreeSet::new(),
             pool_size: None,
             stalled: false,
             retries: 0,

@@ -34,6 +34,8 @@ pub struct Options {
     pub by_priority: bool,
     /// `--skip-wait-for-delete-timeout`.
     pub skip_wait: Option<SignedDuration>,
+    /// `--returning-pods`.
+    pub returning: Returning,
     /// `--volume-detach-timeout`: how long volumes are waited for when the pods are gone.
     pub volumes: Option<Duration>,
 }
@@ -46,9 +48,20 @@ impl Default for Options {
             parallel: EVICTIONS_DEFAULT,
             by_priority: false,
             skip_wait: None,
+            returning: Returning::Leave,
             volumes: None,
         }
     }
+}
+
+/// What becomes of a pod that tolerates cordon and taint, and that its owner puts back on the node each time it is evicted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Returning {
+    /// It stays, once it was put back three times: its owner wants it there, as a DaemonSet does.
+    #[default]
+    Leave,
+    /// It is evicted again, ever more slowly, and waited for.
+    Wait,
 }
 
 /// Now, on both clocks.
@@ -95,6 +108,8 @@ pub enum Evicted {
         retry_after: Option<Duration>,
     },
     Failed(String),
+    /// It will be refused for as long as nobody changes what stands in its way, and why.
+    Never(String),
 }
 
 /// Something that went wrong with a pod, and is worth a line: it did not the last time.
@@ -141,7 +156,7 @@ impl Drain {
     /// A drain that begins now.
     pub fn new(options: Options, now: Duration) -> Drain {
         Drain {
-            pods: Pods::new(now.saturating_add(options.delay), options.skip_wait),
+            pods: Pods::new(&options, now),
             options,
             arrived: Vec::new(),
             volumes: None,
@@ -209,11 +224,13 @@ impl Drain {
         if self.is_done(now) {
             self.is_over = true;
             // What is left behind is said before what follows from it.
-            let attached = self
+            let stays = self
                 .progress_now(now)
-                .filter(|progress| !progress.attached.is_empty());
-            told.extend(attached.map(Input::Progress));
-            told.push(Input::Drained);
+                .filter(|progress| !progress.attached.is_empty() || !progress.kept.is_empty());
+            told.extend(stays.map(Input::Progress));
+            told.push(Input::Drained(self.pods.kept().clone()));
+        } else if let Some(why) = self.pods.take_unevictable() {
+            told.push(Input::Unevictable(why));
         } else if self.progress.is_due(now) {
             let progress = self.progress_now(now);
             told.extend(self.progress.news(progress, now).map(Input::Progress));

@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use crate::node::null_is_default;
+use crate::keys;
+use crate::node::{Taint, null_is_default};
 
 /// A pod as far as a drain looks at it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
@@ -34,6 +35,8 @@ pub struct Metadata {
     pub uid: String,
     #[serde(default, deserialize_with = "null_is_default")]
     pub deletion_timestamp: Option<String>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub labels: BTreeMap<String, String>,
     #[serde(default, deserialize_with = "null_is_default")]
     pub annotations: BTreeMap<String, String>,
     #[serde(default, deserialize_with = "null_is_default")]
@@ -63,6 +66,34 @@ pub struct Spec {
     /// Of its priority class.
     #[serde(default, deserialize_with = "null_is_default")]
     pub priority: i32,
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub tolerations: Vec<Toleration>,
+}
+
+/// Taints that keep the pod from no node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+pub struct Toleration {
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub key: String,
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub operator: String,
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub value: String,
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub effect: String,
+}
+
+impl Toleration {
+    /// The scheduler's rule (k8s.io/api: core/v1/toleration.go, `ToleratesTaint`); our taints and the cordon's have no value.
+    fn tolerates(&self, taint: &Taint) -> bool {
+        (self.effect.is_empty() || self.effect == taint.effect)
+            && (self.key.is_empty() || self.key == taint.key)
+            && match self.operator.as_str() {
+                "Exists" => true,
+                "" | "Equal" => !self.key.is_empty() && self.value.is_empty(),
+                _ => false,
+            }
+    }
 }
 
 /// Of `status`.
@@ -129,6 +160,34 @@ pub fn patience(pod: &PodView, skip_wait: Option<SignedDuration>, now: Timestamp
     Some(end.duration_since(now).max(SignedDuration::ZERO))
 }
 
+/// Who puts the pod back where it is evicted: `kind namespace/name`.
+pub fn controller(pod: &PodView) -> Option<String> {
+    let mut owners = pod.metadata.owner_references.iter();
+    let owner = owners.find(|owner| owner.controller)?;
+    Some(format!(
+        "{} {}/{}",
+        owner.kind, pod.metadata.namespace, owner.name
+    ))
+}
+
+/// Whether neither a cordon nor the taint of a reboot keeps the pod from a node.
+pub fn tolerates_drain(pod: &PodView) -> bool {
+    [keys::UNSCHEDULABLE_TAINT, keys::REBOOTING]
+        .map(Taint::no_schedule)
+        .iter()
+        .all(|taint| {
+            pod.spec
+                .tolerations
+                .iter()
+                .any(|toleration| toleration.tolerates(taint))
+        })
+}
+
+/// Whether the pod is left where its owner wants it: `kept` are the controllers that put pods back too often in this drain.
+pub fn is_kept(pod: &PodView, kept: &BTreeSet<String>) -> bool {
+    tolerates_drain(pod) && controller(pod).is_some_and(|controller| kept.contains(&controller))
+}
+
 /// The `DaemonSets` of these pods: whether they exist decides what a drain does.
 pub fn daemon_sets(pods: &[PodView]) -> BTreeSet<DaemonSet> {
     let named = pods.iter().filter_map(|pod| match classify(pod) {
@@ -138,10 +197,12 @@ pub fn daemon_sets(pods: &[PodView]) -> BTreeSet<DaemonSet> {
     named.collect()
 }
 
-/// The pods of this list that a drain would evict or wait for, as `namespace/name`. `missing` are the `DaemonSets` that do not exist.
+/// The pods of this list that a drain would evict or wait for, as `namespace/name`. `missing` are the `DaemonSets` that do not exist,
+/// and `kept` the controllers of [`is_kept`].
 pub fn left(
     pods: &[PodView],
     missing: &BTreeSet<DaemonSet>,
+    kept: &BTreeSet<String>,
     skip_wait: Option<SignedDuration>,
     now: Timestamp,
 ) -> Vec<String> {
@@ -151,7 +212,10 @@ pub fn left(
         Drain::Stay => false,
     };
     let is_waited_for = |pod: &&PodView| patience(pod, skip_wait, now) != Some(SignedDuration::ZERO);
-    let left = pods.iter().filter(leaves).filter(is_waited_for);
+    let is_kept = |pod: &&PodView| is_kept(pod, kept);
+    let left = pods
+        .iter()
+        .filter(|pod| leaves(pod) && is_waited_for(pod) && !is_kept(pod));
     left.map(name).collect()
 }
 

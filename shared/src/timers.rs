@@ -27,8 +27,6 @@ pub enum Timer {
     Drain,
     /// `--reboot-delay`.
     Delay,
-    /// How long a seal may be tried.
-    Seal,
     /// How long after the seal was sent the reboot may still be issued.
     Deadline,
     /// `--reboot-timeout`.
@@ -103,7 +101,6 @@ const TURN_MAX: Duration = Duration::from_millis(500);
 /// A wish of this age waits no longer.
 const TURN_AGE_MAX: Duration = Duration::from_hours(24);
 const POLL: Duration = Duration::from_secs(10);
-const SEAL: Duration = Duration::from_secs(10);
 const DEADLINE: Duration = Duration::from_secs(10);
 const HOST: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_secs(10);
@@ -167,7 +164,6 @@ impl Timers {
                 .drain_timeout
                 .map(|timeout| timeout.saturating_add(self.timing.drain_delay)),
             Timer::Delay => Some(self.timing.reboot_delay),
-            Timer::Seal => Some(SEAL),
             Timer::Deadline => Some(DEADLINE),
             Timer::Reboot | Timer::Stall => Some(self.timing.reboot_timeout),
             Timer::Soak => Some(self.timing.soak),

@@ -2,15 +2,16 @@
 //!
 //! Not here: which of them a drain evicts ([`cordonhold_shared::pod`]).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cordonhold_shared::cycle::Failure;
 use cordonhold_shared::drain::Evicted;
 use cordonhold_shared::pod::{self, DaemonSet, PodView};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
-use kube::core::Request;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::params::{GetParams, ListParams, PostParams};
+use kube::core::{Request, SelectorExt as _};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -60,6 +61,26 @@ struct ClaimView {
     claim_name: String,
 }
 
+/// A `PodDisruptionBudget` (k8s.io/api: policy/v1/types.go).
+#[derive(Debug, Deserialize)]
+struct BudgetView {
+    metadata: NameView,
+    spec: BudgetSpec,
+}
+
+#[derive(Debug, Deserialize)]
+struct BudgetSpec {
+    /// Without one it takes no pod; an empty one takes all of its namespace.
+    selector: Option<LabelSelector>,
+}
+
+impl BudgetSpec {
+    fn takes(&self, labels: &BTreeMap<String, String>) -> bool {
+        let selector = self.selector.clone().map(kube::core::Selector::try_from);
+        matches!(selector, Some(Ok(selector)) if selector.matches(labels))
+    }
+}
+
 /// A `VolumeAttachment` (k8s.io/api: storage/v1/types.go).
 #[derive(Debug, Deserialize)]
 struct AttachmentView {
@@ -99,14 +120,14 @@ impl Api {
         self.drain.volume_detach_timeout.is_some()
     }
 
-    /// The pods on our Node that a drain would evict or wait for, as `namespace/name`.
-    pub(crate) async fn pods_left(&self) -> Result<Vec<String>, Failure> {
-        within_bound(self.find_pods_left())
+    /// The pods on our Node that a drain would evict or wait for, as `namespace/name`; `kept` are the controllers whose pods stay.
+    pub(crate) async fn pods_left(&self, kept: &BTreeSet<String>) -> Result<Vec<String>, Failure> {
+        within_bound(self.find_pods_left(kept))
             .await
             .map_err(|error| error.failure())
     }
 
-    async fn find_pods_left(&self) -> Result<Vec<String>, CallError> {
+    async fn find_pods_left(&self, kept: &BTreeSet<String>) -> Result<Vec<String>, CallError> {
         let mut params = ListParams::default().fields(&self.pods_on_node());
         params.label_selector = self.pods_selector();
         let pods: ListView<PodView> = self.call(Request::new(PODS).list(&params)).await?;
@@ -121,7 +142,7 @@ impl Api {
             .try_collect()
             .await?;
         let skip_wait = self.drain.options().skip_wait;
-        Ok(pod::left(&pods, &missing, skip_wait, Timestamp::now()))
+        Ok(pod::left(&pods, &missing, kept, skip_wait, Timestamp::now()))
     }
 
     /// Evicts this very pod, not a namesake.
@@ -153,9 +174,41 @@ impl Api {
             .spawn(async move { api.call_within::<Value>(EVICTION_BOUND, request).await });
         match sent.await {
             Ok(Ok(_)) => Evicted::Accepted,
-            Ok(Err(error)) => error.evicted(),
+            Ok(Err(error)) => match error.evicted() {
+                Evicted::Never(why) => Evicted::Never(format!("{why} {}", self.budgets_in_words(pod).await)),
+                evicted => evicted,
+            },
             Err(error) => Evicted::Failed(cordonhold_rt::exit::one_line(&error)),
         }
+    }
+
+    /// Which budgets a pod has: the API server, which refused to evict it for having two, does not say.
+    async fn budgets_in_words(&self, pod: &PodView) -> String {
+        match within_bound(self.budgets_of(pod)).await {
+            Ok(budgets) => format!(
+                "They are {}: take the pod out of all but one of them",
+                budgets.join(" and ")
+            ),
+            Err(error) => format!(
+                "Which they are could not be found out ({}): kubectl get poddisruptionbudgets -n {}",
+                cordonhold_rt::exit::one_line(&error),
+                pod.metadata.namespace
+            ),
+        }
+    }
+
+    async fn budgets_of(&self, pod: &PodView) -> Result<Vec<String>, CallError> {
+        let namespace = &pod.metadata.namespace;
+        let path = format!("/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets");
+        let request = Request::new(path).list(&ListParams::default().limit(PAGE));
+        let budgets: ListView<BudgetView> = self.call(request).await?;
+        let its = budgets
+            .items
+            .into_iter()
+            .filter(|budget| budget.spec.takes(&pod.metadata.labels));
+        Ok(its
+            .map(|budget| format!("{namespace}/{}", budget.metadata.name))
+            .collect())
     }
 
     /// How many evictions have no answer yet.

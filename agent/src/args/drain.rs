@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cordonhold_rt::duration;
-use cordonhold_shared::drain::Options;
+use cordonhold_shared::drain::{Options, Returning};
 use jiff::SignedDuration;
 
 use cordonhold_shared::selector::Selector;
@@ -35,12 +35,29 @@ pub struct DrainConfig {
     /// Drain in waves: the lowest priority first, the next when those pods are gone
     #[arg(long, env = "CORDONHOLD_DRAIN_BY_PRIORITY", value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, value_parser = value::boolean)]
     pub drain_by_priority: bool,
+    /// Pods that tolerate cordon and taint, and that their owner has put back on the node three times in this drain: leave them
+    /// there, as a DaemonSet's pods are, or wait for them
+    #[arg(
+        long,
+        env = "CORDONHOLD_RETURNING_PODS",
+        value_name = "leave|wait",
+        value_enum,
+        default_value = "leave"
+    )]
+    pub returning_pods: ReturningPods,
     /// Longest wait for the node's volumes to be detached after the drain; 0 does not wait
     #[arg(long, env = "CORDONHOLD_VOLUME_DETACH_TIMEOUT", value_name = "DURATION", default_value = "0", value_parser = value::limit)]
     pub volume_detach_timeout: Maybe<Duration>,
     /// How many evictions are under way at once
     #[arg(long, env = "CORDONHOLD_MAX_PARALLEL_EVICTIONS", value_name = "COUNT", default_value = "20", allow_negative_numbers = true, value_parser = value::integer::<1, 1000>)]
     pub max_parallel_evictions: i64,
+}
+
+/// What becomes of pods that are put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ReturningPods {
+    Leave,
+    Wait,
 }
 
 impl DrainConfig {
@@ -60,6 +77,10 @@ impl DrainConfig {
             skip_wait: SignedDuration::try_from(skip_wait)
                 .ok()
                 .filter(|skip_wait| !skip_wait.is_zero()),
+            returning: match self.returning_pods {
+                ReturningPods::Leave => Returning::Leave,
+                ReturningPods::Wait => Returning::Wait,
+            },
             volumes: self.volume_detach_timeout,
         }
     }

@@ -66,6 +66,7 @@ impl Line {
             | Report::Progress(_)
             | Report::DrainBlocked(_)
             | Report::Forced(_)
+            | Report::PodsKept(_)
             | Report::Delaying { .. } => Line::of_drain(report),
             _ => Line::of_work(report),
         }
@@ -247,6 +248,15 @@ impl Line {
                     "the drain took too long: the reboot goes on under the pods that are left, by --force-reboot",
                 )
             },
+            Report::PodsKept(controllers) => Line {
+                by: Some(joined(controllers)),
+                ..warning(
+                    "RebootPodsLeft",
+                    "pods_left",
+                    "pods that tolerate cordon and taint were put back three times: they are left, and go down with the node; \
+                     --returning-pods=wait would wait for them",
+                )
+            },
             Report::Delaying { is_forced: true } => {
                 info("delaying", "the drain is given up: the delay begins")
             }
@@ -350,6 +360,7 @@ impl Line {
                 "drain_timeout",
                 progress.as_ref().map(Progress::to_string).as_ref(),
             ),
+            Reason::Unevictable(why) => because("unevictable", Some(why)),
             Reason::Disturbed(by) => disturbed("disturbed", by),
             Reason::TooManyRedrains(by) => disturbed("too_many_redrains", by),
             Reason::HoldLost => because("hold_lost", None),
@@ -397,7 +408,6 @@ fn disturbance(by: &Disturbance) -> &'static str {
         Disturbance::Tampered => "tampered",
         Disturbance::Pods(_) => "pods",
         Disturbance::Gap => "gap",
-        Disturbance::SealStarved => "seal_starved",
         Disturbance::SealOver => "seal_over",
     }
 }

@@ -47,8 +47,10 @@ pub enum Input {
     LockChanged,
     /// How far the drain has come, told at a bounded rate.
     Progress(Progress),
-    /// The drain has nothing left to evict.
-    Drained,
+    /// The drain has nothing left to evict. These controllers (`kind namespace/name`) put their pods back too often: those stay.
+    Drained(BTreeSet<String>),
+    /// A pod of this drain can never be evicted, and why.
+    Unevictable(String),
     /// A pod to evict appeared after [`Input::Drained`], as `namespace/name`.
     PodArrived(String),
     /// A timer that was armed is over.

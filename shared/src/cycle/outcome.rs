@@ -2,6 +2,8 @@
 //!
 //! Not here: how the shell does it.
 
+use std::collections::BTreeSet;
+
 use super::report::Report;
 use crate::carrier::LockWrite;
 use crate::hold::NodePatch;
@@ -57,8 +59,8 @@ pub enum Request {
     WriteLock(LockWrite),
     /// What the patch says of the host's record is written down first; where that fails, nothing is sent.
     PatchNode(NodePatch),
-    /// LIST of the pods on our Node, not from a cache.
-    ListPods,
+    /// LIST of the pods on our Node, not from a cache; those of these controllers that tolerate the drain do not count.
+    ListPods(BTreeSet<String>),
     /// Record this on the host, and until when the reboot may come, then run the reboot command, unless
     /// [`Timer::Deadline`] is over: that is checked last.
     Reboot {

@@ -52,6 +52,8 @@ pub enum Report {
     /// The drain took too long, and this is what it leaves behind, as last told:
     /// the reboot goes on over it, by `--force-reboot`.
     Forced(Option<Progress>),
+    /// These pods go down with the node: each time one was evicted, its owner put it back.
+    PodsKept(BTreeSet<String>),
     /// Nothing is left to evict, or the reboot is forced; the delay begins.
     Delaying { is_forced: bool },
     /// What the drain had achieved no longer holds; this is what happens now.
@@ -95,8 +97,6 @@ pub enum Disturbance {
     Pods(Vec<String>),
     /// The watch has a gap, so nobody knows.
     Gap,
-    /// The seal lost too many compare-and-swaps.
-    SealStarved,
     /// The seal's deadline passed before the reboot was issued, or the reboot came to nothing.
     SealOver,
 }
@@ -118,6 +118,8 @@ pub enum Reason {
     Paused(String),
     /// The drain took too long, having come this far.
     DrainTimeout(Option<Progress>),
+    /// A pod can never be evicted, and why.
+    Unevictable(String),
     /// By `--on-uncordon=abort`.
     Disturbed(Disturbance),
     /// The drain was disturbed too often.

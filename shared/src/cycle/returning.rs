@@ -208,7 +208,6 @@ impl Cycle {
             Act::Disarm(Timer::Renew),
             Act::Disarm(Timer::Drain),
             Act::Disarm(Timer::Delay),
-            Act::Disarm(Timer::Seal),
             Act::Report(Report::CalledOff(reason.clone())),
         ];
         self.undo_again(reason).after(acts)

@@ -23,7 +23,7 @@ impl Cycle {
         if self.attempts() >= ATTEMPTS_MAX {
             return self.give_up();
         }
-        self.list_pods(0).after([Act::Arm(Timer::Seal)])
+        self.list_pods(0)
     }
 
     /// A forced reboot leaves out this look alone: it begins because pods are left.
@@ -34,7 +34,7 @@ impl Cycle {
                     step: Sealing::ListingPods,
                     tries,
                 },
-                Request::ListPods,
+                Request::ListPods(self.kept.clone()),
             )
         } else {
             self.ask(
@@ -73,9 +73,11 @@ impl Cycle {
             (Sealing::Patching, Input::Patched(Err(Failure::Conflict))) => {
                 self.rest(stage(Sealing::AwaitingNode), [])
             }
-            // Whether it landed the watch will show; where it shows nothing, it is sent again.
-            (Sealing::Patching, Input::Patched(Err(failure @ Failure::Unknown(_)))) => {
-                self.retry(stage(Sealing::AwaitingNode), "seal the node", &failure)
+            (Sealing::Renewing, Input::Patched(Ok(node))) => self
+                .taken(&node)
+                .unwrap_or_else(|| self.rest(stage(Sealing::Retrying), [Act::Arm(Timer::Renew)])),
+            (Sealing::Renewing, Input::Patched(Err(Failure::Conflict))) => {
+                self.renew_later(stage(Sealing::Retrying))
             }
             (Sealing::AwaitingNode | Sealing::Retrying, input) => self.await_node(step, tries, input),
             (_, input) => self.seal_failed(tries, input),
@@ -85,7 +87,7 @@ impl Cycle {
     /// The entry, confirmed by a compare-and-swap that changes the object.
     fn confirm(&mut self, lock: LockView, tries: u8) -> Outcome {
         if tries >= SEAL_TRIES_MAX {
-            return self.disturbed(Disturbance::SealStarved);
+            return self.outrun();
         }
         let record = match lock.record {
             Reading::Malformed(why) => {
@@ -132,7 +134,7 @@ impl Cycle {
             return outcome;
         }
         if tries >= SEAL_TRIES_MAX {
-            return self.disturbed(Disturbance::SealStarved);
+            return self.outrun();
         }
         let stage = Stage::Sealing {
             step: Sealing::Patching,
@@ -165,14 +167,31 @@ impl Cycle {
             }
             Input::PodArrived(pod) if self.policy.verify => self.disturbed(Disturbance::Pods(vec![pod])),
             Input::Gap if self.policy.verify => self.disturbed(Disturbance::Gap),
-            Input::Due(Timer::Seal) => self.disturbed(Disturbance::SealStarved),
-            input if is_retry(&input) && step == Sealing::AwaitingNode => self.patch_seal(tries),
-            input if is_retry(&input) => self.list_pods(tries),
+            Input::Due(Timer::Renew) if step == Sealing::Retrying => {
+                let stage = |step| Stage::Sealing { step, tries };
+                self.renew(stage(step), stage(Sealing::Renewing))
+            }
+            Input::Due(Timer::Renew) => Outcome::rest().after([Act::Arm(Timer::Renew)]),
+            input if is_retry(&input) && step == Sealing::Retrying => self.list_pods(tries),
             _ => Outcome::rest(),
         }
     }
 
-    /// A request failed: the whole check is made again.
+    /// Others were faster each time. That undoes nothing of the drain: the whole check is made again, after a pause that grows.
+    fn outrun(&mut self) -> Outcome {
+        self.retry(
+            Stage::Sealing {
+                step: Sealing::Retrying,
+                tries: 0,
+            },
+            "seal the node",
+            &Failure::Conflict,
+        )
+    }
+
+    /// A request failed: that undoes nothing of the drain either, and the whole check is made again.
+    ///
+    /// Where it was the seal and it has landed all the same, the watch will show it.
     fn seal_failed(&mut self, tries: u8, input: Input) -> Outcome {
         let failure = match input {
             Input::Patched(Err(Failure::NotFound)) => return self.undo(Reason::HoldLost),
@@ -212,11 +231,7 @@ impl Cycle {
         };
         self.retries = 0;
         self.ask(Stage::Rebooting(Rebooting::Issuing), Request::Reboot { record })
-            .after([
-                Act::StopDrain,
-                Act::Disarm(Timer::Seal),
-                Act::Disarm(Timer::Renew),
-            ])
+            .after([Act::StopDrain, Act::Disarm(Timer::Renew)])
             .reporting(Report::Sealed)
     }
 

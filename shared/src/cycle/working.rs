@@ -1,5 +1,7 @@
 //! From the lock to the end of the delay: cordon, drain, delay, and what happens when somebody disturbs them.
 
+use std::collections::BTreeSet;
+
 use super::{
     Act, Cycle, Disturbance, Failure, Input, Next, OnUncordon, Outcome, Patching, RETRIES_MAX, Reason,
     Report, Request, Stage, Timer, Trouble, Working, is_retry, paused,
@@ -114,6 +116,7 @@ impl Cycle {
         self.acquired = None;
         self.progress = None;
         self.is_forced = false;
+        self.kept.clear();
         self.rest(
             Stage::Draining(Working::Going),
             [
@@ -145,7 +148,11 @@ impl Cycle {
             (Working::EndRetrying, Input::PodArrived(pod)) if self.policy.verify => {
                 self.disturbed(Disturbance::Pods(vec![pod]))
             }
-            (Working::Going, Input::Drained) => self.end_drain().after([Act::Disarm(Timer::Drain)]),
+            (Working::Going, Input::Drained(kept)) => self.drained(kept),
+            // Whoever forces the reboot has said how long the drain may try.
+            (Working::Going, Input::Unevictable(why)) if !self.policy.force_reboot => {
+                self.undo(Reason::Unevictable(why)).after([Act::StopDrain])
+            }
             (Working::EndRetrying, input) if is_retry(&input) => self.end_drain(),
             (Working::Ending, Input::Patched(Ok(node))) => match self.taken(&node) {
                 Some(outcome) => outcome,
@@ -159,6 +166,12 @@ impl Cycle {
             }
             (step, input) => self.renewing(Stage::Draining, step, input),
         }
+    }
+
+    fn drained(&mut self, kept: BTreeSet<String>) -> Outcome {
+        let report = (!kept.is_empty()).then(|| Act::Report(Report::PodsKept(kept.clone())));
+        self.kept = kept;
+        self.end_drain().after([Act::Disarm(Timer::Drain)]).after(report)
     }
 
     /// Never taken for a success: the reboot is called off, or forced and reported as such.
@@ -260,12 +273,12 @@ impl Cycle {
     }
 
     /// The watch has yet to show what has outrun the renewal.
-    fn renew_later(&mut self, going: Stage) -> Outcome {
+    pub(super) fn renew_later(&mut self, going: Stage) -> Outcome {
         self.retries = self.retries.saturating_add(1).min(RETRIES_MAX);
         self.rest(going, [Act::Arm(Timer::Retry(self.retries))])
     }
 
-    fn renew(&mut self, going: Stage, renewing: Stage) -> Outcome {
+    pub(super) fn renew(&mut self, going: Stage, renewing: Stage) -> Outcome {
         let Some((node, mine)) = self.seen.clone().zip(self.hold.clone()) else {
             return self.renew_later(going);
         };
@@ -280,7 +293,7 @@ impl Cycle {
     }
 
     /// The answer to a write beside the work: what follows where the Node is not as it was written.
-    fn taken(&mut self, node: &NodeView) -> Option<Outcome> {
+    pub(super) fn taken(&mut self, node: &NodeView) -> Option<Outcome> {
         let _ = self.is_as_written(node);
         self.examine(node)
     }
@@ -332,11 +345,7 @@ impl Cycle {
 
     /// What was achieved no longer holds: drain again, or call the reboot off.
     pub(super) fn disturbed(&mut self, by: Disturbance) -> Outcome {
-        let acts = [
-            Act::StopDrain,
-            Act::Disarm(Timer::Delay),
-            Act::Disarm(Timer::Seal),
-        ];
+        let acts = [Act::StopDrain, Act::Disarm(Timer::Delay)];
         let reason = match self.policy.on_uncordon {
             OnUncordon::Abort => Reason::Disturbed(by.clone()),
             OnUncordon::Redrain if self.redrains >= self.policy.redrains_max => {

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::returns::Returns;
-use super::{Evicted, Moment, Progress, Task, Trouble, pause_after, progress, some};
+use super::returns::{CHANCE_MAX, Returns};
+use super::{Evicted, Moment, Options, Progress, Returning, Task, Trouble, pause_after, progress, some};
 use crate::pod::{self, DaemonSet, PodView};
-use crate::timers::jittered;
+use crate::timers::{doubled, jittered};
 use crate::watch::Change;
 
 /// The pods on the node.
@@ -18,10 +18,13 @@ pub(super) struct Pods {
     /// No eviction is sent before.
     begin: Duration,
     skip_wait: Option<SignedDuration>,
+    returning: Returning,
     is_listed: bool,
     known: BTreeMap<String, Known>,
     daemon_sets: BTreeMap<DaemonSet, Looked>,
     returns: Returns,
+    /// That a pod can never be evicted, and why; not told yet.
+    unevictable: Option<String>,
     /// How many have left.
     gone: usize,
 }
@@ -32,6 +35,8 @@ struct Known {
     state: State,
     /// How often its eviction was refused.
     refusals: u32,
+    /// How often it and those before it were put back.
+    times: u32,
     /// Who refused last.
     refused_by: Option<String>,
 }
@@ -40,6 +45,8 @@ struct Known {
 enum State {
     /// Of a DaemonSet: it stays, or nobody knows yet.
     OfDaemonSet,
+    /// Its owner put it back too often: it stays.
+    Kept,
     /// To be evicted from this time on.
     Due(Duration),
     Evicting,
@@ -59,6 +66,9 @@ enum Looked {
 
 /// The longest pause that the API server may ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
+/// How long a pod that was put back too often is left alone, and the longest.
+const RETURN_PAUSE_FIRST: Duration = Duration::from_secs(5);
+const RETURN_PAUSE_MAX: Duration = Duration::from_mins(1);
 /// An accepted eviction that did not end its pod is sent again.
 const AGAIN: Duration = Duration::from_secs(30);
 
@@ -66,7 +76,7 @@ impl Known {
     /// Whether it must leave and has not.
     fn is_left(&self, now: Duration) -> bool {
         match self.state {
-            State::OfDaemonSet => false,
+            State::OfDaemonSet | State::Kept => false,
             State::Due(_) | State::Evicting | State::Ending(None) => true,
             State::Ending(Some(end)) => end > now,
         }
@@ -74,14 +84,16 @@ impl Known {
 }
 
 impl Pods {
-    pub(super) fn new(begin: Duration, skip_wait: Option<SignedDuration>) -> Pods {
+    pub(super) fn new(options: &Options, now: Duration) -> Pods {
         Pods {
-            begin,
-            skip_wait,
+            begin: now.saturating_add(options.delay),
+            skip_wait: options.skip_wait,
+            returning: options.returning,
             is_listed: false,
             known: BTreeMap::new(),
             daemon_sets: BTreeMap::new(),
             returns: Returns::default(),
+            unevictable: None,
             gone: 0,
         }
     }
@@ -117,9 +129,9 @@ impl Pods {
 
     fn forget(&mut self, uid: &str) {
         if let Some(known) = self.known.remove(uid)
-            && known.state != State::OfDaemonSet
+            && !matches!(known.state, State::OfDaemonSet | State::Kept)
         {
-            self.returns.note_left(&known.pod);
+            self.returns.note_left(&known.pod, known.times);
             self.gone += 1;
         }
     }
@@ -139,15 +151,25 @@ impl Pods {
             }
         };
         let before = self.known.get(&uid).map(|known| known.state);
+        let times = match self.known.get(&uid) {
+            Some(known) => known.times,
+            None if is_late => self.returns.times(&pod),
+            None => 0,
+        };
         let mut state = self.state_of(&pod, stays, before, at);
         let mut refused_by = None;
-        if matches!(state, State::Ending(_)) {
-            self.returns.note_left(&pod);
-        } else if let (State::Due(due), None, true) = (state, before, is_late)
-            && let Some((pause, why)) = self.returns.note_new(&pod)
+        if state != State::OfDaemonSet && self.is_kept(&pod, times) {
+            self.returns.keep(&pod);
+            state = State::Kept;
+        } else if matches!(state, State::Ending(_)) {
+            self.returns.note_left(&pod, times);
+        } else if let (State::Due(due), None, Some(over)) = (state, before, times.checked_sub(CHANCE_MAX + 1))
         {
+            let pause = doubled(RETURN_PAUSE_FIRST, over, RETURN_PAUSE_MAX);
             state = State::Due(due.max(at.now + pause));
-            refused_by = Some(why);
+            refused_by = pod::controller(&pod).map(|controller| {
+                format!("{controller}, which puts its pods back on this node ({times} times)")
+            });
         }
         let known = match self.known.entry(uid) {
             Entry::Occupied(entry) => {
@@ -159,11 +181,28 @@ impl Pods {
                 pod,
                 state,
                 refusals: 0,
+                times,
                 refused_by,
             }),
         };
         let is_new = before.is_none_or(|before| before == State::OfDaemonSet);
         (is_new && known.is_left(at.now)).then(|| pod::name(&known.pod))
+    }
+
+    /// Whether the pod stays because its owner wants it here: each time it was evicted, it was put back.
+    fn is_kept(&self, pod: &PodView, times: u32) -> bool {
+        self.returning == Returning::Leave
+            && (pod::is_kept(pod, self.returns.kept()) || (times >= CHANCE_MAX && pod::tolerates_drain(pod)))
+    }
+
+    /// Why a pod can never be evicted, once.
+    pub(super) fn take_unevictable(&mut self) -> Option<String> {
+        self.unevictable.take()
+    }
+
+    /// The controllers whose pods stay.
+    pub(super) fn kept(&self) -> &BTreeSet<String> {
+        self.returns.kept()
     }
 
     fn state_of(&self, pod: &PodView, stays: bool, before: Option<State>, at: Moment) -> State {
@@ -283,6 +322,10 @@ impl Pods {
                 (budget, why, retry_after)
             }
             Evicted::Failed(why) => (None, why, None),
+            Evicted::Never(why) => {
+                self.unevictable = Some(format!("{}: {why}", pod::name(&known.pod)));
+                (None, why, None)
+            }
         };
         let pause = asked
             .unwrap_or_else(|| pause_after(known.refusals))
@@ -369,6 +412,7 @@ impl Pods {
             )),
             _ => None,
         });
+        let kept = self.known.values().filter(|known| known.state == State::Kept);
         let blockers = left().filter_map(|known| known.refused_by.clone()).chain(unknown);
         Some(Progress {
             gone: self.gone,
@@ -376,6 +420,7 @@ impl Pods {
             ending: left().filter(is_ending).count(),
             pods: some(left().map(|known| pod::name(&known.pod)), progress::NAMED_MAX),
             blockers: some(blockers, progress::NAMED_MAX),
+            kept: some(kept.map(|known| pod::name(&known.pod)), progress::NAMED_MAX),
             attached: attached.iter().take(progress::NAMED_MAX).cloned().collect(),
         })
     }

@@ -16,6 +16,8 @@ pub struct Progress {
     pub pods: Vec<String>,
     /// Who keeps them there: budgets by name, others in their own words.
     pub blockers: Vec<String>,
+    /// Some of those that stay because their owner put them back each time.
+    pub kept: Vec<String>,
     /// Some of the volumes that are waited for.
     pub attached: Vec<String>,
 }
@@ -48,6 +50,7 @@ impl fmt::Display for Progress {
             ("blocked by", &self.blockers),
             ("waiting for pods", &self.pods),
             ("waiting for volumes", &self.attached),
+            ("left where their owner puts them back", &self.kept),
         ] {
             if !names.is_empty() {
                 let names: Vec<&str> = names.iter().map(|name| shortened(name)).collect();

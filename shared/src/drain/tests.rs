@@ -147,7 +147,7 @@ fn a_drain_is_not_over_before_the_first_list() {
     let mut drain = Run::new(Options::default());
     drain.wait(60);
     assert!(drain.tell().is_empty() && drain.next() > drain.now);
-    assert_eq!(run(&[mirror("a")]).tell(), [Input::Drained]);
+    assert_eq!(run(&[mirror("a")]).tell(), [Input::Drained(BTreeSet::new())]);
 }
 
 #[test]
@@ -156,9 +156,9 @@ fn pods_that_are_ending_are_waited_for_and_not_evicted() {
     assert_eq!(run.evictions(), ["b"]);
     run.observe(Change::Gone(pod("b")));
     run.wait(86_400);
-    assert!(!run.tell().contains(&Input::Drained));
+    assert!(!run.tell().contains(&Input::Drained(BTreeSet::new())));
     run.observe(Change::Gone(ending("a")));
-    assert_eq!(run.tell(), [Input::Drained]);
+    assert_eq!(run.tell(), [Input::Drained(BTreeSet::new())]);
 }
 
 #[test]
@@ -187,7 +187,10 @@ fn nothing_is_evicted_before_the_delay_is_over() {
         (Duration::from_secs(3), vec!["a".to_owned()])
     );
     // With nobody there to be warned it would delay for nothing.
-    assert_eq!(Run::listed(options, &[]).tell(), [Input::Drained]);
+    assert_eq!(
+        Run::listed(options, &[]).tell(),
+        [Input::Drained(BTreeSet::new())]
+    );
 }
 
 /// kured looks once (its defect D2).
@@ -200,13 +203,13 @@ fn d2_a_pod_that_arrives_during_the_drain_is_evicted_too() {
     assert!(run.tell().is_empty());
     assert_eq!(run.evictions(), ["b"]);
     run.observe(Change::Gone(pod("b")));
-    assert_eq!(run.tell(), [Input::Drained]);
+    assert_eq!(run.tell(), [Input::Drained(BTreeSet::new())]);
 }
 
 #[test]
 fn a_pod_that_arrives_after_the_drain_is_told_once() {
     let mut run = run(&[]);
-    assert_eq!(run.tell(), [Input::Drained]);
+    assert_eq!(run.tell(), [Input::Drained(BTreeSet::new())]);
     run.observe(Change::Present(pod("a")));
     assert_eq!(run.tell(), [Input::PodArrived("default/a".to_owned())]);
     run.observe(Change::Present(pod("a")));
@@ -300,7 +303,7 @@ fn a_webhook_that_refuses_once_does_not_disqualify_a_pod() {
     }
     assert_eq!(run.evictions(), ["a"]);
     run.observe(Change::Gone(pod("a")));
-    assert_eq!(run.tell(), [Input::Drained]);
+    assert_eq!(run.tell(), [Input::Drained(BTreeSet::new())]);
 }
 
 #[test]
@@ -325,7 +328,7 @@ fn an_answer_that_comes_after_the_pod_ended_changes_nothing() {
     assert!(run.evictions().is_empty());
     run.observe(Change::Gone(ending("a")));
     assert_eq!(run.evicted("a", blocked("web")), None);
-    assert_eq!(run.tell(), [Input::Drained]);
+    assert_eq!(run.tell(), [Input::Drained(BTreeSet::new())]);
 }
 
 #[test]
@@ -335,7 +338,7 @@ fn a_pod_that_should_be_gone_is_given_up_after_the_skip_wait() {
         ..Options::default()
     };
     let mut run = Run::listed(options, &[ending("a")]);
-    while !run.tell().contains(&Input::Drained) {
+    while !run.tell().contains(&Input::Drained(BTreeSet::new())) {
         run.pass();
     }
     assert_eq!(run.now, Duration::from_secs(30));
@@ -351,7 +354,7 @@ fn pods_of_a_daemon_set_stay_once_it_is_known_to_exist() {
     assert_eq!(run.drain.take_due(run.now, 0), [Task::LookUp(log())]);
     assert!(run.drain.take_due(run.now, 0).is_empty(), "one look is enough");
     assert_eq!(run.note(Done::LookedUp(log(), Ok(true))), None);
-    assert_eq!(run.tell(), [Input::Drained]);
+    assert_eq!(run.tell(), [Input::Drained(BTreeSet::new())]);
     run.observe(Change::Present(of_daemon_set("c")));
     assert!(run.tell().is_empty());
 }
@@ -369,7 +372,7 @@ fn orphans_of_a_daemon_set_that_does_not_exist_are_evicted() {
 #[test]
 fn an_orphan_that_shows_after_the_drain_is_an_arrival() {
     let mut run = run(&[]);
-    assert_eq!(run.tell(), [Input::Drained]);
+    assert_eq!(run.tell(), [Input::Drained(BTreeSet::new())]);
     run.observe(Change::Present(of_daemon_set("a")));
     assert!(run.tell().is_empty());
     assert_eq!(run.drain.take_due(run.now, 0), [Task::LookUp(log())]);
@@ -438,14 +441,14 @@ fn volumes_are_waited_for_when_the_pods_are_gone() {
         Some("forbidden")
     );
     for attached in [vec!["csi-1".to_owned()], Vec::new()] {
-        assert!(!run.tell().contains(&Input::Drained));
+        assert!(!run.tell().contains(&Input::Drained(BTreeSet::new())));
         while run.drain.take_due(run.now, 0).is_empty() {
             run.pass();
             let _ = run.tell();
         }
         let _ = run.note(Done::Volumes(Ok(attached)));
     }
-    assert_eq!(run.tell(), [Input::Drained]);
+    assert_eq!(run.tell(), [Input::Drained(BTreeSet::new())]);
     assert!(run.now < Duration::from_secs(10), "{:?}", run.now);
 }
 
@@ -457,7 +460,7 @@ fn volumes_that_stay_are_named_and_left_behind_when_their_time_is_up() {
     };
     let mut run = Run::listed(options, &[]);
     let mut told = run.tell();
-    while !told.contains(&Input::Drained) {
+    while !told.contains(&Input::Drained(BTreeSet::new())) {
         if !run.drain.take_due(run.now, 0).is_empty() {
             let _ = run.note(Done::Volumes(Ok(vec!["csi-1".to_owned()])));
         }
@@ -465,7 +468,7 @@ fn volumes_that_stay_are_named_and_left_behind_when_their_time_is_up() {
         told = run.tell();
     }
     assert_eq!(run.now, Duration::from_secs(20));
-    let [Input::Progress(progress), Input::Drained] = told.as_slice() else {
+    let [Input::Progress(progress), Input::Drained(_)] = told.as_slice() else {
         panic!("{told:?}")
     };
     assert_eq!(progress.attached, ["csi-1"]);
@@ -557,4 +560,112 @@ fn pods_that_were_there_when_the_drain_began_do_not_wait() {
         .chain((0..9).map(|number| of_replica_set(&format!("p{number}"))))
         .collect();
     assert_eq!(run(&pods).evictions().len(), 9);
+}
+
+/// Tolerates what keeps pods away from a node that is drained.
+fn tolerant(mut pod: PodView, tolerations: &str) -> PodView {
+    pod.spec.tolerations = serde_json::from_str(tolerations).unwrap();
+    pod
+}
+
+const ALL: &str = r#"[{"operator":"Exists"}]"#;
+const CORDON_ALONE: &str =
+    r#"[{"key":"node.kubernetes.io/unschedulable","operator":"Exists","effect":"NoSchedule"}]"#;
+
+impl Run {
+    /// Evicts this pod; its owner puts the next one in its place. Whether there was anything to evict within two minutes.
+    fn replaces(&mut self, old: &PodView, new: &PodView) -> bool {
+        let mut seconds = 0;
+        while self.evictions().is_empty() {
+            self.wait(1);
+            seconds += 1;
+            if seconds > 120 {
+                return false;
+            }
+        }
+        assert_eq!(self.evicted(&old.metadata.uid, Evicted::Accepted), None);
+        let mut leaving = old.clone();
+        leaving.metadata.deletion_timestamp = Some(WALL.to_owned());
+        self.observe(Change::Present(leaving.clone()));
+        self.observe(Change::Present(new.clone()));
+        self.observe(Change::Gone(leaving));
+        true
+    }
+}
+
+#[test]
+fn found_p4_what_its_owner_puts_back_three_times_stays_if_it_tolerates_the_drain() {
+    let owner = BTreeSet::from(["ReplicaSet default/operator".to_owned()]);
+    for (tolerations, returning, times) in [
+        (ALL, Returning::Leave, 3),
+        (CORDON_ALONE, Returning::Leave, 9),
+        ("[]", Returning::Leave, 9),
+        (ALL, Returning::Wait, 9),
+    ] {
+        let pod = |number: usize| tolerant(of_replica_set(&format!("p{number}")), tolerations);
+        let options = Options {
+            returning,
+            ..Options::default()
+        };
+        let mut run = Run::listed(options, &[pod(0)]);
+        let replaced = (0..9).take_while(|number| run.replaces(&pod(*number), &pod(number + 1)));
+        assert_eq!(replaced.count(), times, "{tolerations} {returning:?}");
+        let told = run.tell();
+        if times == 9 {
+            assert!(!run.drain.is_over(), "{tolerations} {returning:?}: {told:?}");
+            continue;
+        }
+        let [Input::Progress(progress), Input::Drained(kept)] = told.as_slice() else {
+            panic!("{told:?}")
+        };
+        assert_eq!(kept, &owner);
+        let words = progress.to_string();
+        assert_eq!(
+            words,
+            "3 gone, 0 left; left where their owner puts them back default/p3"
+        );
+        // It goes by itself, and comes again: that is no arrival. One of another owner is.
+        run.observe(Change::Gone(pod(3)));
+        run.observe(Change::Present(pod(4)));
+        assert_eq!(run.tell(), []);
+        let other = tolerant(of("ReplicaSet", "web", "w"), ALL);
+        run.observe(Change::Present(other));
+        assert_eq!(run.tell(), [Input::PodArrived("default/w".to_owned())]);
+    }
+}
+
+/// Many replicas that the scheduler puts here in one round were put back once.
+#[test]
+fn found_p4_ten_pods_at_once_are_not_put_back_ten_times() {
+    let pod = |round: usize, number: usize| tolerant(of_replica_set(&format!("p{round}-{number}")), ALL);
+    let of_round = |round| (0..10).map(|number| pod(round, number)).collect::<Vec<_>>();
+    let mut run = Run::listed(Options::default(), &of_round(0));
+    for round in 0..3 {
+        assert_eq!(run.evictions().len(), 10, "round {round}");
+        for pod in of_round(round) {
+            assert_eq!(run.evicted(&pod.metadata.uid, Evicted::Accepted), None);
+            run.observe(Change::Gone(pod));
+        }
+        for pod in of_round(round + 1) {
+            run.observe(Change::Present(pod));
+        }
+    }
+    assert!(run.evictions().is_empty());
+    assert!(matches!(
+        run.tell().as_slice(),
+        [Input::Progress(_), Input::Drained(_)]
+    ));
+}
+
+#[test]
+fn found_p18_a_pod_that_can_never_be_evicted_is_told_once() {
+    let mut run = run(&[pod("a")]);
+    assert_eq!(run.evictions().len(), 1);
+    let trouble = run.evicted("a", Evicted::Never("two budgets".to_owned()));
+    assert_eq!(trouble.map(|trouble| trouble.why), Some("two budgets".to_owned()));
+    assert_eq!(
+        run.tell(),
+        [Input::Unevictable("default/a: two budgets".to_owned())]
+    );
+    assert_eq!(run.tell(), []);
 }

@@ -87,16 +87,15 @@ impl Protocol {
         }
         actions.push(Action::LookAtSentinel(id));
         match agent.drain {
-            Drain::Running if node.pods > 0 => actions.push(Action::Evict(id)),
+            Drain::Running if self.must_leave(node) => actions.push(Action::Evict(id)),
             Drain::Running => actions.push(Action::Drained(id)),
-            Drain::Over if node.pods > 0 => actions.push(Action::PodArrived(id)),
+            Drain::Over if self.must_leave(node) => actions.push(Action::PodArrived(id)),
             _ => {}
         }
         for timer in agent.timers.running() {
             let is_allowed = match timer {
                 Timer::Renew => state.left.renewals > 0,
                 Timer::Drain => state.left.drain_timeouts > 0,
-                Timer::Seal => state.left.pauses > 0,
                 // It only says something.
                 Timer::Stall => false,
                 // An assumption: by then a host that was told to reboot shows it, or has done it.
@@ -239,7 +238,10 @@ impl Protocol {
                 let queue = agent.queue.take().unwrap_or_default();
                 agent.queue = Some(queue.into_iter().filter(later).collect());
             }
-            Act::StartDrain => agent.drain = Drain::Running,
+            Act::StartDrain => {
+                agent.drain = Drain::Running;
+                state.nodes[usize::from(agent.node)].put_back = 0;
+            }
             Act::StopDrain => agent.drain = Drain::Off,
             Act::WatchLock(is_on) => {
                 agent.watches_lock = *is_on;
@@ -318,7 +320,6 @@ impl Protocol {
                     state.nodes[usize::from(agent.node)].seen.forced = true;
                 }
             }
-            Timer::Seal => state.left.pauses -= 1,
             _ => {}
         }
         state.agents[index].timers.disarm(timer);
@@ -329,7 +330,7 @@ impl Protocol {
     /// Every timer that an undisturbed agent may wait for.
     pub(crate) fn next_timer(timers: Timers, node: Power) -> Option<Timer> {
         timers.running().find(|timer| match timer {
-            Timer::Renew | Timer::Drain | Timer::Seal | Timer::Poll => false,
+            Timer::Renew | Timer::Drain | Timer::Poll => false,
             Timer::Reboot => node == Power::Up,
             _ => true,
         })

@@ -11,6 +11,7 @@
 )]
 
 mod agents;
+mod drain;
 mod forgeries;
 mod hosts;
 mod intern;

@@ -79,12 +79,16 @@ pub enum Protection {
     MemoryOverNode,
     /// A6: a cordon counts as given back by the proof of the write that did it, not because the Node says so.
     GivenBackIsProven,
+    /// P4: a pod is left on the node only after its owner has put it back three times within this drain.
+    ReturnsAreCounted,
+    /// P4: a pod that cordon or taint keep away is never left, however often it comes back.
+    TolerationsAreRead,
     /// P1: the attempts of a hold are counted where a reboot does not reach.
     AttemptsAreCounted,
 }
 
 impl Protection {
-    pub const ALL: [Protection; 37] = [
+    pub const ALL: [Protection; 39] = [
         Protection::DropReadsNodeAfterLock,
         Protection::EvidenceNotTime,
         Protection::AskHostOnResume,
@@ -121,6 +125,8 @@ impl Protection {
         Protection::AnswersAreRead,
         Protection::MemoryOverNode,
         Protection::GivenBackIsProven,
+        Protection::ReturnsAreCounted,
+        Protection::TolerationsAreRead,
         Protection::AttemptsAreCounted,
     ];
 }

@@ -234,6 +234,7 @@ impl Protocol {
             version: 1,
             exists: true,
             pods: 1,
+            put_back: 0,
             bind: None,
             boot: 0,
             power: Power::Up,
@@ -431,12 +432,11 @@ impl Protocol {
             }
             Action::Evict(agent) => {
                 let node = state.agents[usize::from(agent)].node;
-                state.nodes[usize::from(node)].pods = 0;
+                self.evict(&mut state.nodes[usize::from(node)]);
                 true
             }
             Action::Drained(agent) => {
-                state.agents[usize::from(agent)].drain = Drain::Over;
-                self.feed(state, agent.into(), Input::Drained);
+                self.drained(state, agent.into());
                 true
             }
             Action::PodArrived(agent) => {

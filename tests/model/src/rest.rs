@@ -97,11 +97,12 @@ impl Protocol {
         self.run_to_rest(state, index);
         match state.agents[index].drain {
             Drain::Running => {
-                state.nodes[usize::from(own)].pods = 0;
-                state.agents[index].drain = Drain::Over;
-                self.feed(state, index, Input::Drained);
+                while self.must_leave(&state.nodes[usize::from(own)]) {
+                    self.evict(&mut state.nodes[usize::from(own)]);
+                }
+                self.drained(state, index);
             }
-            Drain::Over if state.nodes[usize::from(own)].pods > 0 => {
+            Drain::Over if self.must_leave(&state.nodes[usize::from(own)]) => {
                 self.feed(state, index, Input::PodArrived("default/web".to_owned()));
             }
             _ => {}

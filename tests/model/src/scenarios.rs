@@ -39,6 +39,8 @@ pub struct Scenario {
     /// Whether each state is also left alone until it rests, and must then be clean.
     pub checks_rest: bool,
     pub hosts: Hosts,
+    /// What the owner of the node's pod does where it is evicted.
+    pub owner: Owner,
     /// What asks for the reboot is still there after a boot.
     pub sentinel_stays: bool,
     /// One of these ends the exploration, once it is found; where none is named, anything wrong does.
@@ -46,6 +48,17 @@ pub struct Scenario {
     /// Where the exploration stops before it is exhausted, and why that is enough.
     pub bound: Option<Bound>,
     pub off: Vec<Protection>,
+}
+
+/// What the owner of a node's pod does where it is evicted, and what the pod tolerates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// It goes elsewhere.
+    Ordinary,
+    /// It is put back for ever, and tolerates cordon and taint.
+    Tolerant,
+    /// It is put back, past the scheduler, more often than chance would; then it goes elsewhere.
+    Binding,
 }
 
 /// What a host shows of its boots.
@@ -87,6 +100,7 @@ impl Scenario {
             stamps_max: 2,
             checks_rest: false,
             hosts: Hosts::Ordinary,
+            owner: Owner::Ordinary,
             sentinel_stays: false,
             stops_at: Vec::new(),
             bound: None,
@@ -197,6 +211,14 @@ fn ordinary() -> Vec<Scenario> {
             ..one("an admin's cordon, cancel", Faults { cancels: 1, ..NONE })
         },
         one("watch gap, failed reboot", Faults { watch_gaps: 1, failed_reboots: 1, ..NONE }),
+        Scenario {
+            owner: Owner::Tolerant,
+            ..one("a pod that its owner puts back, uncordon, crash", Faults { uncordons: 1, webhook_failures: 1, crashes: 1, ..NONE })
+        },
+        Scenario {
+            owner: Owner::Binding,
+            ..one("a pod that is bound to its node again and again, uncordon", Faults { uncordons: 1, webhook_failures: 1, ..NONE })
+        },
         two("bind in flight", Faults { schedulings: 1, ..NONE }),
         one("pause, renewal, failed drain", Faults { pauses: 1, renewals: 1, drain_timeouts: 1, ..NONE }),
         Scenario {
@@ -405,7 +427,13 @@ fn found() -> Vec<Counterexample> {
     let mut alike = one("P1", P::AttemptsAreCounted, NONE, &[W::TooManyReboots]);
     alike.scenario.hosts = Hosts::BootStays;
     alike.scenario.sentinel_stays = true;
+    let mut put_back = one("P4", P::ReturnsAreCounted, NONE, &[W::SealedUnlisted]);
+    put_back.scenario.owner = Owner::Tolerant;
+    let mut bound = one("P4", P::TolerationsAreRead, NONE, &[W::SealedUnlisted]);
+    bound.scenario.owner = Owner::Binding;
     vec![
+        put_back,
+        bound,
         one("A1", P::WritesAreProven, Faults { lost_requests: 1, ..forged }, &[W::RebootWithoutSeal]),
         one("A6e", P::AnswersAreRead, Faults { altered_writes: 1, ..NONE }, &[W::SealedWithoutCordon, W::SealedAfterDisturbance]),
         aborts,

@@ -33,6 +33,8 @@ pub(crate) struct Node {
     pub(crate) exists: bool,
     /// Pods that a drain would evict.
     pub(crate) pods: u8,
+    /// How often its owner has put the pod back within this drain.
+    pub(crate) put_back: u8,
     /// A scheduler has decided for this node, and its bind has not arrived. `true`: it decided after the seal.
     pub(crate) bind: Option<bool>,
     pub(crate) boot: u8,
@@ -153,14 +155,13 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    pub(crate) const ALL: [Timer; 14] = [
+    pub(crate) const ALL: [Timer; 13] = [
         Timer::Turn,
         Timer::Poll,
         Timer::Stall,
         Timer::Renew,
         Timer::Drain,
         Timer::Delay,
-        Timer::Seal,
         Timer::Deadline,
         Timer::Reboot,
         Timer::Soak,

@@ -168,6 +168,7 @@ impl Agent {
             parallel: 1 + random.index(20),
             by_priority: random.chance(5_000),
             skip_wait: None,
+            returning: drain::Returning::Leave,
             volumes: random.chance(3_000).then(|| random.seconds(1, 30)),
         };
         Agent {

@@ -81,6 +81,7 @@ names! {
         PausePool => "pool paused",
         KeepCordoned => "keep cordoned",
         LateBind => "pod lands late",
+        PodPutBack => "evicted pod put back",
         BudgetBlocks => "budget blocks",
         NodeDeleted => "node deleted",
         EntryRemoved => "lock entry removed",

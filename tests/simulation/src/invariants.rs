@@ -12,7 +12,7 @@ use cordonhold_shared::hold::{self, Hold, Phase};
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::Record;
 use cordonhold_shared::node::NodeView;
-use cordonhold_shared::pod;
+use cordonhold_shared::pod::{self, PodView, Toleration};
 
 use crate::Invariant;
 use crate::api_server::{Answer, ApiServer, Commit, Key, Request, Resource, Status, Stored, Verb};
@@ -57,6 +57,8 @@ struct Known {
     held: Option<Held>,
     /// Which process began the drain that goes on, and when.
     drain: Option<(u64, Duration)>,
+    /// How many pods each owner has put on the node since.
+    put_back: BTreeMap<String, u32>,
     delay: Option<Delay>,
     seal: Option<Seal>,
     /// The hold that fills a slot of the budget, by its `created`, and the Node's uid.
@@ -95,6 +97,14 @@ struct Seal {
     sent: Duration,
     /// Why it should not have been.
     wrong: Option<String>,
+}
+
+/// It tolerates everything, and its owner has put pods back three times since this drain began.
+fn is_wanted_there(pod: &PodView, known: &Known) -> bool {
+    let tolerates_all =
+        |toleration: &Toleration| toleration.operator == "Exists" && toleration.key.is_empty();
+    let times = pod::controller(pod).and_then(|owner| known.put_back.get(&owner));
+    pod.spec.tolerations.iter().any(tolerates_all) && times.is_some_and(|times| *times >= 3)
 }
 
 impl Oracle {
@@ -141,8 +151,12 @@ impl Oracle {
         else {
             return;
         };
+        let Some(known) = self.nodes.get(index) else {
+            return;
+        };
         let is_empty = pods.iter().all(|object| match pod::classify(object.pod()) {
-            pod::Drain::Evict => false,
+            // The exemption: its owner wants it there.
+            pod::Drain::Evict => is_wanted_there(object.pod(), known),
             pod::Drain::DaemonSet(name) => server.has_daemon_set(&name),
             pod::Drain::Stay => true,
         });
@@ -178,7 +192,21 @@ impl Oracle {
                 self.peers.clear();
                 found.or_else(|| self.at_most_n())
             }
-            Resource::Pods | Resource::DaemonSets | Resource::PodDisruptionBudgets => None,
+            Resource::Pods => {
+                self.pod_came(commit);
+                None
+            }
+            Resource::DaemonSets | Resource::PodDisruptionBudgets => None,
+        }
+    }
+
+    fn pod_came(&mut self, commit: &Commit) {
+        let (None, Some(new)) = (&commit.old, &commit.new) else {
+            return;
+        };
+        let known = World::index_of(&new.pod().spec.node_name).and_then(|index| self.nodes.get_mut(index));
+        if let (Some(known), Some(owner)) = (known, pod::controller(new.pod())) {
+            *known.put_back.entry(owner).or_default() += 1;
         }
     }
 
@@ -278,6 +306,7 @@ impl Oracle {
                     known.drain.is_some_and(|(of, _)| of == process) && old_phase == Some(Phase::Draining);
                 if !goes_on {
                     known.drain = Some((process, now));
+                    known.put_back.clear();
                 }
             }
             _ => {}

@@ -66,6 +66,13 @@ const BUDGET: &str = "web";
 /// The `DaemonSet` that exists; pods of another are orphans.
 const DAEMON_SET: &str = "log";
 const APP: &str = "app";
+/// The owner of pods that tolerate every taint and fit on one node alone: where one is evicted, the next one comes.
+const OPERATOR: &str = "operator";
+/// The same, but its pods tolerate the cordon alone, and are bound past the scheduler; so many times.
+const BINDER: &str = "binder";
+const BINDINGS_MAX: u64 = 5;
+/// How often the line of such a pod was put back.
+const TIMES: &str = "times";
 
 /// An admin who was denied so often takes the webhook's registration away for the moment. A reboot that is said to be under way
 /// until 2099 leaves no other way out.
@@ -598,6 +605,14 @@ impl World {
         };
         self.pods += 1;
         let kind = self.random.below(10);
+        if kind == 9 && self.mixture.has(Fault::PodPutBack) && self.random.chance(1_000) {
+            let owner = if self.random.chance(7_000) {
+                OPERATOR
+            } else {
+                BINDER
+            };
+            return self.put_back(owner, &node, 0);
+        }
         let (owner, name) = match kind {
             0 if self.random.chance(3_000) => ("DaemonSet", "gone"),
             0 => ("DaemonSet", DAEMON_SET),
@@ -623,6 +638,42 @@ impl World {
             self.random.millis(5, 500)
         };
         self.after(lag, Event::Land(Box::new(request)));
+    }
+
+    /// A pod of an owner that wants it on this node, after so many of its line.
+    fn put_back(&mut self, owner: &str, node: &str, times: u64) {
+        self.pods += 1;
+        let toleration = if owner == OPERATOR {
+            json!({ "operator": "Exists" })
+        } else {
+            json!({ "key": keys::UNSCHEDULABLE_TAINT, "operator": "Exists" })
+        };
+        let pod = json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "labels": { APP: owner },
+                "annotations": { TIMES: times.to_string() },
+                "ownerReferences": [{ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": owner, "controller": true }],
+            },
+            "spec": { "nodeName": node, "tolerations": [toleration] },
+        });
+        let key = Key::new(Resource::Pods, WORKLOAD_NAMESPACE, &format!("pod-{}", self.pods));
+        let kubernetes = Rc::clone(&self.people.kubernetes);
+        let request = self.request(&kubernetes, key, Verb::Create(pod));
+        let lag = self.random.millis(5, 2_000);
+        self.after(lag, Event::Land(Box::new(request)));
+    }
+
+    /// Its pod was evicted.
+    fn replace(&mut self, pod: &Stored) {
+        let owner = pod.label(APP).unwrap_or_default().to_owned();
+        let times = pod.annotation(TIMES).and_then(|times| times.parse::<u64>().ok());
+        if let Some(times) = times.filter(|times| owner == OPERATOR || *times < BINDINGS_MAX) {
+            self.fired(Fault::PodPutBack);
+            let node = pod.pod().spec.node_name.clone();
+            self.put_back(&owner, &node, times + 1);
+        }
     }
 
     /// What Kubernetes does about a write.
@@ -671,6 +722,10 @@ impl World {
         let pause = self.random.millis(10, 300);
         self.after(pause, Event::Player(Player::Budgets));
         let Some(pod) = &commit.new else { return };
+        let is_ending = |pod: &Stored| pod.pod().metadata.deletion_timestamp.is_some();
+        if is_ending(pod) && commit.old.as_ref().is_some_and(|old| !is_ending(old)) {
+            self.replace(pod);
+        }
         let Some(index) = World::index_of(&pod.pod().spec.node_name) else {
             return;
         };

@@ -96,7 +96,7 @@ fn only_a_drain_that_is_not_over_is_forced() {
         .fail
         .push(("delaying", Failure::Unknown("no answer".to_owned()), Applied::No));
     run.world.pods.clear();
-    run.feed(Input::Drained);
+    run.feed(Input::Drained(BTreeSet::new()));
     assert!(!run.due_if_armed(Timer::Drain), "it was in time");
     run.due(Timer::Retry(1));
     run.see();

@@ -69,7 +69,7 @@ fn found_a1_a_planted_sealed_and_a_lost_seal_do_not_reboot() {
         run.world.plant(&[(keys::PHASE, "sealed"), (keys::ATTEMPT, "1")]);
         let _ = run.news();
         run.due(Timer::Retry(1));
-        assert_eq!(run.news(), "sealed lost");
+        assert_eq!(run.news(), "list pods,read lock,write lock,sealed lost");
         learn(&mut run);
         assert!(!run.rebooted());
         goes_on(run);
@@ -175,7 +175,7 @@ fn found_a1_a_planted_delaying_and_a_lost_delay_begin_no_delay() {
     let mut run = agent();
     run.wish();
     run.world.fail.push(("delaying", lost(), Applied::No));
-    run.feed(Input::Drained);
+    run.feed(Input::Drained(BTreeSet::new()));
     run.world.plant(&[(keys::PHASE, "delaying")]);
     run.see();
     assert!(run.was_disturbed(Disturbance::Tampered));
@@ -188,7 +188,7 @@ fn found_a1_a_planted_delaying_and_a_lost_delay_begin_no_delay() {
     run.wish();
     run.world.fail.push(("delaying", lost(), Applied::Yes));
     run.world.pods.clear();
-    run.feed(Input::Drained);
+    run.feed(Input::Drained(BTreeSet::new()));
     assert!(!run.armed.contains(&Timer::Delay));
     run.see();
     run.due(Timer::Delay);
@@ -339,7 +339,7 @@ fn found_a2_no_write_of_ours_changes_nothing() {
         run.wish();
         let input = match patch {
             "draining" => Input::Gap,
-            _ => Input::Drained,
+            _ => Input::Drained(BTreeSet::new()),
         };
         let request = if patch == "sealed" {
             run.drain();
@@ -367,7 +367,7 @@ fn found_a2_a_planted_delaying_is_a_disturbance() {
         if told {
             run.see();
         } else {
-            run.feed(Input::Drained);
+            run.feed(Input::Drained(BTreeSet::new()));
         }
         assert!(run.was_disturbed(Disturbance::Tampered));
         assert!(!run.due_if_armed(Timer::Delay) && !run.rebooted());
@@ -906,4 +906,133 @@ fn found_s5_until_is_renewed_while_the_give_back_is_refused() {
     run.world.fail.clear();
     run.due(Timer::Retry(1));
     assert!(run.is_clean() && !run.world.node.spec.unschedulable);
+}
+
+/// A webhook answers 500 for some seconds, because our own drain evicted its pods; or nobody answers at all.
+#[test]
+fn found_p16_a_seal_that_is_refused_costs_neither_a_drain_nor_the_reboot() {
+    for failure in [refused(), lost()] {
+        for mut run in [agent(), aborting()] {
+            run.reach_delay();
+            for _ in 0..20 {
+                run.world.fail.push(("sealed", failure.clone(), Applied::No));
+            }
+            let _ = run.news();
+            run.acts.clear();
+            run.due(Timer::Delay);
+            for _ in 0..20 {
+                assert_eq!(run.news(), "list pods,read lock,write lock,sealed");
+                run.due(Timer::Retry(1));
+            }
+            assert_eq!(run.news(), "list pods,read lock,write lock,sealed,reboot");
+            let expected: Vec<u8> = (1..=20).map(|count: u8| count.min(RETRIES_MAX)).collect();
+            assert_eq!(pauses(&run), expected);
+            let is_drain = |report: &&Report| {
+                matches!(
+                    report,
+                    Report::Draining { .. } | Report::Disturbed { .. } | Report::CalledOff(_)
+                )
+            };
+            assert_eq!(
+                run.reports.iter().filter(is_drain).count(),
+                1,
+                "{:?}",
+                run.reports
+            );
+            assert!(!run.world.rebooted_blindly());
+        }
+    }
+    // Who refuses is said, in an Event too.
+    let mut run = agent();
+    run.reach_delay();
+    refuse(&mut run, "sealed");
+    run.acts.clear();
+    run.due(Timer::Delay);
+    assert_backs_off(&mut run, "seal the node", "policy: not this");
+}
+
+#[test]
+fn found_p16_until_is_renewed_while_the_seal_is_refused() {
+    let mut run = agent();
+    run.reach_delay();
+    refuse(&mut run, "sealed");
+    run.due(Timer::Delay);
+    let _ = run.news();
+    for _ in 0..3 {
+        run.due(Timer::Renew);
+        assert_eq!(run.news(), "renew");
+        run.due(Timer::Retry(1));
+        assert_eq!(run.news(), "list pods,read lock,write lock,sealed");
+    }
+    // And what is seen meanwhile still counts.
+    run.world.set_unschedulable(false);
+    run.see();
+    assert_eq!(run.world.phase(), Some(Phase::Draining));
+}
+
+/// Others write the Node all the time: the next look waits a while, and nothing is drained again.
+#[test]
+fn found_p16_a_seal_that_is_outrun_waits_and_costs_no_drain() {
+    let mut run = agent();
+    run.reach_delay();
+    run.world.change(|_| ());
+    run.acts.clear();
+    run.due(Timer::Delay);
+    for _ in 1..SEAL_TRIES_MAX {
+        run.world.change(|_| ());
+        assert!(run.see_next());
+    }
+    assert_eq!(pauses(&run), Vec::<u8>::new());
+    run.see();
+    assert_eq!(pauses(&run), [1]);
+    assert_eq!(run.world.phase(), Some(Phase::Delaying));
+    run.due(Timer::Retry(1));
+    assert!(run.rebooted() && !run.world.rebooted_blindly());
+    let drains = run
+        .reports
+        .iter()
+        .filter(|report| matches!(report, Report::Draining { .. }));
+    assert_eq!(drains.count(), 1);
+}
+
+/// Two budgets on one pod: no try will ever succeed.
+#[test]
+fn found_p18_a_pod_that_can_never_be_evicted_calls_the_reboot_off() {
+    let why = "default/web: This pod has more than one PodDisruptionBudget".to_owned();
+    let mut run = agent();
+    run.wish();
+    run.feed(Input::Unevictable(why.clone()));
+    assert_eq!(run.called_off(), Some(&Reason::Unevictable(why.clone())));
+    assert!(run.is_clean() && !run.world.node.spec.unschedulable && run.world.lock.entries.is_empty());
+
+    // Whoever forces the reboot has said how long the drain may try.
+    let mut run = Run::new(Policy {
+        force_reboot: true,
+        ..policy()
+    });
+    run.wish();
+    run.feed(Input::Unevictable(why));
+    assert_eq!(
+        (run.called_off(), run.world.phase()),
+        (None, Some(Phase::Draining))
+    );
+    run.due(Timer::Drain);
+    run.due(Timer::Delay);
+    assert!(run.rebooted());
+}
+
+#[test]
+fn found_p4_the_final_check_leaves_out_what_the_drain_left_and_a_new_drain_begins_anew() {
+    let owner = || BTreeSet::from(["ReplicaSet kube-system/operator".to_owned()]);
+    let mut run = agent();
+    run.wish();
+    run.feed(Input::Drained(owner()));
+    assert!(run.reports.contains(&Report::PodsKept(owner())));
+    let asked = run.feed_until(Input::Due(Timer::Delay), "list pods");
+    assert_eq!(asked, Some(Request::ListPods(owner())));
+    // A pod that it does not leave out: another drain, in which nobody has put anything back yet.
+    run.feed(Input::PodsLeft(Ok(vec!["default/web".to_owned()])));
+    run.feed(Input::Drained(BTreeSet::new()));
+    let asked = run.feed_until(Input::Due(Timer::Delay), "list pods");
+    assert_eq!(asked, Some(Request::ListPods(BTreeSet::new())));
 }

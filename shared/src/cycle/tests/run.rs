@@ -141,7 +141,7 @@ impl Run {
 
     pub(super) fn drain(&mut self) {
         self.world.pods.clear();
-        self.feed(Input::Drained);
+        self.feed(Input::Drained(BTreeSet::new()));
         self.see();
     }
 

@@ -102,7 +102,7 @@ fn play(run: &mut Run, one: Move) {
         Move::PodArrived => run.tell(Input::PodArrived("default/late".to_owned())),
         Move::Drained => {
             run.world.pods.clear();
-            run.tell(Input::Drained);
+            run.tell(Input::Drained(BTreeSet::new()));
         }
         Move::Due(which) => {
             let armed: Vec<Timer> = run.armed.iter().copied().collect();
@@ -150,7 +150,7 @@ fn is_left_alone(run: &mut Run) {
             .armed
             .iter()
             .copied()
-            .filter(|timer| !matches!(timer, Timer::Drain | Timer::Renew | Timer::Seal))
+            .filter(|timer| !matches!(timer, Timer::Drain | Timer::Renew))
             .collect();
         for timer in over {
             is_over(run, timer);

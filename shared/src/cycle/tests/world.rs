@@ -311,7 +311,7 @@ impl World {
                     Request::PatchNode(_) => Input::Patched(Err(failure)),
                     Request::ReadLock => Input::Lock(Err(failure)),
                     Request::WriteLock(_) => Input::LockWritten(Err(failure)),
-                    Request::ListPods => Input::PodsLeft(Err(failure)),
+                    Request::ListPods(_) => Input::PodsLeft(Err(failure)),
                     other => panic!("{other:?} does not fail here"),
                 }
             }
@@ -343,7 +343,7 @@ impl World {
             Request::ReadLock => Input::Lock(Ok(self.lock_view())),
             Request::WriteLock(write) => Input::LockWritten(self.write_lock(write)),
             Request::PatchNode(patch) => Input::Patched(self.patch(&patch)),
-            Request::ListPods => Input::PodsLeft(Ok(self.pods.clone())),
+            Request::ListPods(_) => Input::PodsLeft(Ok(self.pods.clone())),
             Request::Reboot { record } => {
                 self.proven.blind |= !self.proven.sealed;
                 self.host.record = Some(record);
@@ -364,7 +364,7 @@ pub(super) fn name_of(request: &Request) -> &'static str {
         Request::ReadLock => "read lock",
         Request::WriteLock(_) => "write lock",
         Request::PatchNode(patch) => name_of_patch(patch),
-        Request::ListPods => "list pods",
+        Request::ListPods(_) => "list pods",
         Request::Reboot { .. } => "reboot",
     }
 }

@@ -70,7 +70,7 @@ impl World {
             }
             Asked::CountPool => self.call(agent, nodes(), Verb::List(Selector::default())),
             Asked::ReadLock => self.call(agent, World::lock_key(), Verb::Get),
-            Asked::ListPods => {
+            Asked::ListPods(_) => {
                 let selector = Selector::fields(&format!("spec.nodeName={}", own.name));
                 self.call(agent, Key::new(Resource::Pods, "", ""), Verb::List(selector));
             }
@@ -214,14 +214,18 @@ impl World {
                 Err(Failure::NotFound) => Ok(LockView::default()),
                 Err(failure) => Err(failure),
             }),
-            Asked::ListPods => Input::PodsLeft(result.map_err(|status| failed(&status)).map(|answer| {
-                let pods: Vec<PodView> = many(&answer).iter().map(|object| object.pod().clone()).collect();
-                let named = pod::daemon_sets(&pods).into_iter();
-                let missing = named
-                    .filter(|daemon_set| !self.server.has_daemon_set(daemon_set))
-                    .collect();
-                pod::left(&pods, &missing, None, now)
-            })),
+            Asked::ListPods(kept) => {
+                let kept = kept.clone();
+                Input::PodsLeft(result.map_err(|status| failed(&status)).map(|answer| {
+                    let pods: Vec<PodView> =
+                        many(&answer).iter().map(|object| object.pod().clone()).collect();
+                    let named = pod::daemon_sets(&pods).into_iter();
+                    let missing = named
+                        .filter(|daemon_set| !self.server.has_daemon_set(daemon_set))
+                        .collect();
+                    pod::left(&pods, &missing, &kept, None, now)
+                }))
+            }
             Asked::WriteLock(write) if open.stage == Stage::Creating => match result {
                 Ok(answer) => {
                     let (write, version) = (write.clone(), lease_of(&answer)?.version_if_empty());
@@ -311,7 +315,7 @@ fn effect_of(asked: &Asked) -> Effect {
         Asked::CountPool => Effect::CountPool,
         Asked::ReadLock => Effect::ReadLock,
         Asked::WriteLock(_) => Effect::WriteLock,
-        Asked::ListPods => Effect::ListPods,
+        Asked::ListPods(_) => Effect::ListPods,
         Asked::Reboot { .. } => Effect::Reboot,
         Asked::PatchNode(patch) => kind_of(patch.kind),
     }

@@ -1,0 +1,64 @@
+//! The pods of a node: what evicting one does, and what a drain says when it is over.
+//!
+//! A node has one pod at most. Not here: budgets, orphans and waves, which are the drain's own tests.
+
+use std::collections::BTreeSet;
+
+use cordonhold_shared::cycle::Input;
+
+use crate::protection::Protection;
+use crate::protocol::Protocol;
+use crate::scenarios::Owner;
+use crate::world::{Drain, Node, State};
+
+/// The controller of the pod.
+pub(crate) const OWNER: &str = "ReplicaSet default/web";
+/// After so many times it is no chance: ARCHITECTURE's rule.
+const TIMES: u8 = 3;
+
+impl Protocol {
+    /// Whether its owner wants the pod there, by the rule.
+    pub(crate) fn is_wanted_there(&self, node: &Node) -> bool {
+        self.scenario.owner == Owner::Tolerant && node.put_back >= TIMES
+    }
+
+    /// Whether an agent takes the pod for one that neither cordon nor taint keep away.
+    pub(crate) fn seems_tolerant(&self) -> bool {
+        match self.scenario.owner {
+            Owner::Ordinary => false,
+            Owner::Tolerant => true,
+            Owner::Binding => self.is_off(Protection::TolerationsAreRead),
+        }
+    }
+
+    fn is_kept(&self, node: &Node) -> bool {
+        self.seems_tolerant() && (node.put_back >= TIMES || self.is_off(Protection::ReturnsAreCounted))
+    }
+
+    /// Whether a drain would evict the pod.
+    pub(crate) fn must_leave(&self, node: &Node) -> bool {
+        node.pods > 0 && !self.is_kept(node)
+    }
+
+    /// Where its owner puts it back, the next one is there at once.
+    pub(crate) fn evict(&self, node: &mut Node) {
+        let is_put_back = match self.scenario.owner {
+            Owner::Ordinary => false,
+            Owner::Tolerant => true,
+            Owner::Binding => node.put_back <= TIMES,
+        };
+        if is_put_back {
+            node.put_back = (node.put_back + 1).min(TIMES + 1);
+        } else {
+            node.pods = 0;
+        }
+    }
+
+    pub(crate) fn drained(&self, state: &mut State, index: usize) {
+        let node = &state.nodes[usize::from(state.agents[index].node)];
+        let is_kept = node.pods > 0 && self.is_kept(node);
+        let kept: BTreeSet<String> = is_kept.then(|| OWNER.to_owned()).into_iter().collect();
+        state.agents[index].drain = Drain::Over;
+        self.feed(state, index, Input::Drained(kept));
+    }
+}
