@@ -211,6 +211,7 @@ impl Cycle {
         };
         let phase = match (left, entry) {
             (Some(left), _) => sent_phase(left, node, &shown),
+            (None, Some(entry)) if self.may_have_told(entry) => Phase::Sealed,
             (None, Some(entry)) => locked_phase(entry, node, &shown),
             (None, None) => shown.phase,
         };
@@ -235,6 +236,12 @@ impl Cycle {
                 ..shown
             },
         }
+    }
+
+    /// Whether a reboot may have been set off in this boot, by the lock's entry alone: it is confirmed before the command is run.
+    fn may_have_told(&self, entry: &Entry) -> bool {
+        let is_of_this_boot = |boot: String| self.boot.is_after(&boot).is_none();
+        entry.sealed && !entry.given_back && entry.boot().is_some_and(is_of_this_boot)
     }
 
     fn resume_hold(&mut self, node: &NodeView, belief: &Belief) -> Outcome {
@@ -274,6 +281,16 @@ impl Cycle {
         entry: Option<&Entry>,
     ) -> Outcome {
         let of_this_node = entry.filter(|entry| !entry.is_of_another(node));
+        if let (None, Some(entry)) = (left, of_this_node)
+            && self.may_have_told(entry)
+        {
+            let watch = self.watch_from(node);
+            self.hold = Some(Hold {
+                phase: Phase::Sealed,
+                ..lost_by_entry(node, entry)
+            });
+            return self.wait_out().after([watch]);
+        }
         let (hold, is_given_back) = match (left, of_this_node) {
             (Some(left), _) => {
                 // A wish that is not there has touched nothing.

@@ -25,6 +25,8 @@ pub(super) struct Pods {
     returns: Returns,
     /// That a pod can never be evicted, and why; not told yet.
     unevictable: Option<String>,
+    /// Until then a pod that has left may be put back.
+    settled: Duration,
     /// How many have left.
     gone: usize,
 }
@@ -69,6 +71,9 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 /// How long a pod that was put back too often is left alone, and the longest.
 const RETURN_PAUSE_FIRST: Duration = Duration::from_secs(5);
 const RETURN_PAUSE_MAX: Duration = Duration::from_mins(1);
+/// How long a drain waits for a pod that tolerates it to be put back. The scheduler tries one that had no place again after 10 s
+/// at the latest (kubernetes/kubernetes: pkg/scheduler/apis/config/v1/defaults.go, `PodMaxBackoffSeconds`).
+const SETTLING: Duration = Duration::from_secs(10);
 /// An accepted eviction that did not end its pod is sent again.
 const AGAIN: Duration = Duration::from_secs(30);
 
@@ -94,6 +99,7 @@ impl Pods {
             daemon_sets: BTreeMap::new(),
             returns: Returns::default(),
             unevictable: None,
+            settled: Duration::ZERO,
             gone: 0,
         }
     }
@@ -111,7 +117,7 @@ impl Pods {
                     .cloned()
                     .collect();
                 for uid in left {
-                    self.forget(&uid);
+                    self.forget(&uid, at.now);
                 }
                 pods.into_iter()
                     .filter_map(|pod| self.present(pod, is_late, at))
@@ -119,7 +125,7 @@ impl Pods {
             }
             Change::Present(pod) => self.present(pod, true, at).into_iter().collect(),
             Change::Gone(pod) => {
-                self.forget(&pod.metadata.uid);
+                self.forget(&pod.metadata.uid, at.now);
                 Vec::new()
             }
             // The list that follows tells what is there.
@@ -127,11 +133,14 @@ impl Pods {
         }
     }
 
-    fn forget(&mut self, uid: &str) {
+    fn forget(&mut self, uid: &str, now: Duration) {
         if let Some(known) = self.known.remove(uid)
             && !matches!(known.state, State::OfDaemonSet | State::Kept)
         {
             self.returns.note_left(&known.pod, known.times);
+            if pod::controller(&known.pod).is_some() && pod::tolerates_drain(&known.pod) {
+                self.settled = now + SETTLING;
+            }
             self.gone += 1;
         }
     }
@@ -224,6 +233,7 @@ impl Pods {
     pub(super) fn is_empty(&self, now: Duration) -> bool {
         let is_open = |looked: &Looked| matches!(looked, Looked::Due(..) | Looked::Asking(_));
         self.is_listed
+            && self.settled <= now
             && !self.known.values().any(|known| known.is_left(now))
             && !self.daemon_sets.values().any(is_open)
     }
@@ -287,13 +297,14 @@ impl Pods {
         due.min()
     }
 
-    /// When the next pod is no longer waited for.
+    /// When the next pod is no longer waited for, there or to come back.
     pub(super) fn next_given_up(&self, now: Duration) -> Option<Duration> {
         let ends = self.known.values().filter_map(|known| match known.state {
             State::Ending(Some(end)) if end > now => Some(end),
             _ => None,
         });
-        ends.min()
+        ends.chain(Some(self.settled).filter(|settled| *settled > now))
+            .min()
     }
 
     /// Notes what became of an eviction; a refusal that is news.

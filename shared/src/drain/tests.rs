@@ -651,10 +651,38 @@ fn found_p4_ten_pods_at_once_are_not_put_back_ten_times() {
         }
     }
     assert!(run.evictions().is_empty());
+    run.wait(10);
     assert!(matches!(
         run.tell().as_slice(),
         [Input::Progress(_), Input::Drained(_)]
     ));
+}
+
+/// As a `StatefulSet` does it, or a scheduler that had no place for it before.
+#[test]
+fn found_p4_a_drain_waits_for_a_tolerant_pod_to_come_back_after_it_has_gone() {
+    let tolerates = |uid: &str| tolerant(of_replica_set(uid), ALL);
+    let is_over = |told: &[Input]| told.iter().any(|told| matches!(told, Input::Drained(_)));
+    let mut run = run(&[tolerates("p0")]);
+    assert_eq!(run.evictions().len(), 1);
+    run.observe(Change::Gone(tolerates("p0")));
+    run.wait(9);
+    assert!(!is_over(&run.tell()));
+    run.observe(Change::Present(tolerates("p1")));
+    assert_eq!(run.evictions().len(), 1);
+    run.observe(Change::Gone(tolerates("p1")));
+    let due = run.drain.next_due(run.now, 0);
+    assert!(due.is_some_and(|due| due <= run.now + Duration::from_secs(10)));
+    run.wait(10);
+    assert!(is_over(&run.tell()));
+
+    // Nobody puts back what is nobody's, or what is kept away.
+    for pod in [tolerant(pod("p"), ALL), of_replica_set("p")] {
+        let mut run = Run::listed(Options::default(), std::slice::from_ref(&pod));
+        assert_eq!(run.evictions().len(), 1);
+        run.observe(Change::Gone(pod));
+        assert!(is_over(&run.tell()));
+    }
 }
 
 #[test]

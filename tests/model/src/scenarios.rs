@@ -177,6 +177,8 @@ fn tampered() -> Vec<Scenario> {
         },
         one("a write is altered", Faults { altered_writes: 1, lost_answers: 1, crashes: 1, ..NONE }),
         one("/run is cleaned, crash", Faults { cleanings: 1, crashes: 1, ..NONE }),
+        one("/run is cleaned, crash, forgery", Faults { cleanings: 1, crashes: 1, forgeries: 1, webhook_failures: 1, ..NONE }),
+        one("/run is cleaned, crash, strip", Faults { cleanings: 1, crashes: 1, strips: 1, webhook_failures: 1, ..NONE }),
         Scenario {
             hosts: Hosts::BootStays,
             sentinel_stays: true,
@@ -260,9 +262,23 @@ fn ordinary() -> Vec<Scenario> {
     ]
 }
 
-/// The same and more at length.
-#[rustfmt::skip]
+/// More faults at once, on more nodes. Where a scenario has no end within minutes, it stops at [`DEEP`].
 pub fn deep() -> Vec<Scenario> {
+    let mut all = many_faults();
+    for scenario in &mut all {
+        scenario.bound = Some(DEEP);
+    }
+    all
+}
+
+/// About a minute, and half a GiB.
+const DEEP: Bound = Bound {
+    states: 4_000_000,
+    reason: "breadth first, so every run of fewer steps than the depth that is printed is covered; longer ones are the simulation's",
+};
+
+#[rustfmt::skip]
+fn many_faults() -> Vec<Scenario> {
     let two = |name, faults| Scenario {
         faults,
         ..Scenario::new(name, 2, 1)

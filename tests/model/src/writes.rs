@@ -62,6 +62,9 @@ impl Protocol {
             if is_live {
                 state.go_wrong(Wrong::LiveEntryDropped);
             }
+            // Marks and record are gone, and now the entry: nobody knows any more what the cordon was.
+            let node = &mut state.nodes[usize::from(node)];
+            node.seen.unsure |= entry.is_ours() && node.seen.taken && node.record.is_none();
         }
         for entry in &after.entries {
             if entry.node != name(own) || !entry.is_ours() {

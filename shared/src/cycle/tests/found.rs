@@ -797,6 +797,39 @@ fn found_s3_told_and_over_the_node_is_drained_again_with_abort_too() {
     }
 }
 
+/// The host's record is gone, and somebody has written the Node: the entry, which was confirmed before the command, still says that
+/// a reboot may have been set off.
+#[test]
+fn found_s3_a_confirmed_entry_alone_is_waited_out_whatever_the_node_shows() {
+    let deeds: [Deed; 4] = [
+        |_| (),
+        |run| run.world.plant(&[(keys::PHASE, "draining")]),
+        |run| run.world.plant(&[(keys::PHASE, "wanted")]),
+        |run| {
+            run.world.strip();
+            run.world.set_unschedulable(false);
+        },
+    ];
+    for deed in deeds {
+        let mut run = agent();
+        run.reach_reboot();
+        deed(&mut run);
+        let before = run.world.node.clone();
+        restart_without_record(&mut run);
+        run.wish();
+        run.see();
+        assert_eq!((&run.world.node, run.world.lock.entries.len()), (&before, 1));
+        assert_eq!(run.called_off(), None);
+        // By then the host would have shown its shutdown.
+        run.due(Timer::Reboot);
+        if run.world.phase().is_some() {
+            goes_on(run);
+        } else {
+            assert!(run.is_clean() && !run.world.node.spec.unschedulable);
+        }
+    }
+}
+
 /// The pauses after failures, as they were armed.
 fn pauses(run: &Run) -> Vec<u8> {
     run.acts
