@@ -36,7 +36,7 @@ enum Scope {
     One(Carrier),
     /// The namespace of the Leases.
     Leases,
-    /// Events: without them the log still tells all.
+    /// Events, and the names of budgets: without them the log still tells all that matters.
     Notices,
     /// Conditions on the Node: only where they are wanted, and without them the marks still tell all.
     Conditions,
@@ -46,7 +46,7 @@ const NODES: &str = "nodes";
 const LEASES: &str = "coordination.k8s.io";
 
 /// Whatever carries the lock.
-const NEEDED: [Needed; 12] = [
+const NEEDED: [Needed; 13] = [
     needed("get", "", NODES, "", Scope::Cluster),
     needed("list", "", NODES, "", Scope::Cluster),
     needed("watch", "", NODES, "", Scope::Cluster),
@@ -57,6 +57,7 @@ const NEEDED: [Needed; 12] = [
     needed("get", "apps", "daemonsets", "", Scope::Cluster),
     needed("list", "storage.k8s.io", "volumeattachments", "", Scope::Volumes),
     needed("get", "", "persistentvolumeclaims", "", Scope::Volumes),
+    needed("list", "policy", "poddisruptionbudgets", "", Scope::Notices),
     needed("create", "events.k8s.io", "events", "", Scope::Notices),
     needed("patch", "", NODES, "status", Scope::Conditions),
 ];

@@ -1,28 +1,33 @@
 //! Installs what `manifests/` says, rendered by kustomize and applied with strict field validation.
 //!
-//! Two things are changed on the way: the webhook configuration points at a process on this machine, and the webhook's Deployment
-//! has no pods. They would be fakes that serve nobody, and drains would wait for their budget.
+//! One thing is changed on the way: the webhook configuration points at a process on this machine. The pods of the Deployment are
+//! fakes that serve nobody, but they are scheduled, evicted and drained as pods are.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use kube::api::{DynamicObject, Patch, PatchParams};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::{ApiCapabilities, ApiResource, Scope, pinned_kind};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::control_plane::ControlPlane;
+use crate::{NAMESPACE, wait};
 
 /// kustomize reads a dozen small files.
 const RENDER_TIMEOUT: Duration = Duration::from_secs(20);
+/// Two fake pods run within seconds, but for a busy machine.
+const RUNNING_TIMEOUT: Duration = Duration::from_secs(90);
+/// The Deployment and its pods' label `app.kubernetes.io/name`.
+pub const WEBHOOK_DEPLOYMENT: &str = "cordonhold-webhook";
 const FIELD_MANAGER: &str = "cordonhold-tests";
 /// Where the webhook serves reviews, if its configuration names no path.
 const REVIEW_PATH: &str = "/validate";
 const WEBHOOK_CONFIGURATION: &str = "ValidatingWebhookConfiguration";
-/// The webhook's; there is no other.
-const DEPLOYMENT: &str = "Deployment";
 
 /// The manifests of this repository: `base`, or an overlay such as `overlays/protect-kured`.
 pub fn manifests(name: &str) -> PathBuf {
@@ -68,7 +73,7 @@ impl Rendered {
         &self.objects
     }
 
-    /// Applies all but the webhook configurations, namespaces first, and the webhook's Deployment without pods.
+    /// Applies all but the webhook configurations, namespaces first.
     pub async fn apply_objects(&self, client: &Client) -> Result<()> {
         let (namespaces, others): (Vec<&Value>, Vec<&Value>) = self
             .objects
@@ -76,11 +81,7 @@ impl Rendered {
             .filter(|object| object["kind"] != WEBHOOK_CONFIGURATION)
             .partition(|object| object["kind"] == "Namespace");
         for object in namespaces.into_iter().chain(others) {
-            let mut object = object.clone();
-            if object["kind"] == DEPLOYMENT {
-                object["spec"]["replicas"] = json!(0);
-            }
-            apply(client, object).await?;
+            apply(client, object.clone()).await?;
         }
         Ok(())
     }
@@ -111,7 +112,34 @@ impl Rendered {
 pub async fn install(plane: &ControlPlane, directory: &Path) -> Result<Rendered> {
     let rendered = Rendered::from_directory(&plane.assets().kubectl, directory).await?;
     rendered.apply_objects(&plane.client()).await?;
+    if rendered
+        .objects
+        .iter()
+        .any(|object| object["kind"] == "Deployment")
+    {
+        // Its pods take their places before a test brings nodes of its own.
+        let _replicas = webhook_runs(&plane.client()).await?;
+    }
     Ok(rendered)
+}
+
+/// Until all replicas of the webhook's Deployment are ready: how many they are. Without a node nothing is waited for.
+pub async fn webhook_runs(client: &Client) -> Result<i32> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let nodes = nodes.list(&ListParams::default().limit(1)).await;
+    if nodes.context("failed to list the Nodes")?.items.is_empty() {
+        return Ok(0);
+    }
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
+    let what = "all replicas of the webhook's Deployment to be ready";
+    wait::until(what, RUNNING_TIMEOUT, || async {
+        let deployment = deployments.get(WEBHOOK_DEPLOYMENT).await;
+        let deployment = deployment.context("failed to get the webhook's Deployment")?;
+        let wanted = deployment.spec.and_then(|spec| spec.replicas).unwrap_or(1);
+        let ready = deployment.status.and_then(|status| status.ready_replicas);
+        Ok((ready.unwrap_or(0) >= wanted).then_some(wanted))
+    })
+    .await
 }
 
 fn pointed_at(mut configuration: Value, origin: &str, ca_bundle: &str) -> Value {

@@ -17,6 +17,18 @@ pub(crate) struct Rule<'a> {
     pub(crate) message: &'a str,
 }
 
+impl Rule<'_> {
+    /// Evictions of which the expression is true, or which it is to be true of.
+    pub(crate) fn of_evictions(expression: &str) -> Rule<'_> {
+        Rule {
+            operation: "CREATE",
+            resource: "pods/eviction",
+            expression,
+            message: "",
+        }
+    }
+}
+
 /// Creates the policy; the API server takes a moment to follow it.
 pub(crate) async fn create(client: &Client, name: &str, rule: &Rule<'_>) -> Result<()> {
     let policy: ValidatingAdmissionPolicy = serde_json::from_value(json!({
@@ -53,22 +65,23 @@ pub(crate) async fn remove(client: &Client, name: &str) -> Result<()> {
         .with_context(|| format!("failed to delete the policy {name}"))
 }
 
-/// Creates a webhook of this name at this URL that is asked about evictions of the pod of the same name.
+/// Creates a webhook of this name at this URL that is asked where the rule's expression is true.
 pub(crate) async fn create_webhook(
     client: &Client,
-    pod: &str,
+    name: &str,
     url: &str,
     failure_policy: &str,
+    rule: &Rule<'_>,
 ) -> Result<()> {
     let webhook: ValidatingWebhookConfiguration = serde_json::from_value(json!({
-        "metadata": { "name": pod },
+        "metadata": { "name": name },
         "webhooks": [{
-            "name": "evictions.example.com",
+            "name": format!("{name}.example.com"),
             "clientConfig": { "url": url },
             "rules": [{
-                "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods/eviction"],
+                "apiGroups": [""], "apiVersions": ["v1"], "operations": [rule.operation], "resources": [rule.resource],
             }],
-            "matchConditions": [{ "name": "one", "expression": format!("request.name == '{pod}'") }],
+            "matchConditions": [{ "name": "one", "expression": rule.expression }],
             "failurePolicy": failure_policy,
             "sideEffects": "None",
             "timeoutSeconds": 30,
@@ -79,5 +92,14 @@ pub(crate) async fn create_webhook(
     let created = webhooks.create(&PostParams::default(), &webhook).await;
     created
         .map(drop)
-        .with_context(|| format!("failed to create the webhook {pod}"))
+        .with_context(|| format!("failed to create the webhook {name}"))
+}
+
+/// Takes that webhook away again.
+pub(crate) async fn remove_webhook(client: &Client, name: &str) -> Result<()> {
+    let webhooks: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
+    let removed = webhooks.delete(name, &DeleteParams::default()).await;
+    removed
+        .map(drop)
+        .with_context(|| format!("failed to delete the webhook {name}"))
 }

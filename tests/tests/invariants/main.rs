@@ -4,6 +4,7 @@
 //! `fleet` a Node with its machine and its agent, `admission_policy` who else says no, and `stock_kured` the other daemon.
 
 mod admission_policy;
+mod as_shipped;
 mod cluster;
 mod fleet;
 mod stock_kured;

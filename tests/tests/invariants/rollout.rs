@@ -19,7 +19,7 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::admission_policy;
+use crate::admission_policy::{self, Rule};
 use crate::cluster::{alone, on_fleet};
 use crate::fleet::{POD_TIMEOUT, Site, evictions_of, unguarded_plane};
 
@@ -125,7 +125,9 @@ impl SlowWebhook {
     async fn start(plane: &ControlPlane, pod: &str) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let url = format!("https://{}/", listener.local_addr()?);
-        admission_policy::create_webhook(&plane.client(), pod, &url, "Ignore").await?;
+        let name = format!("request.name == '{pod}'");
+        let rule = Rule::of_evictions(&name);
+        admission_policy::create_webhook(&plane.client(), pod, &url, "Ignore", &rule).await?;
         let pods: Api<Pod> = Api::default_namespaced(plane.client());
         let mut params = EvictParams::default();
         params.post_options.dry_run = true;

@@ -12,10 +12,10 @@ use kube::core::WatchEvent;
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use super::workload::{TIMEOUT, Workload};
+use super::workload::{NOBODY, TIMEOUT, Workload};
 use crate::admission_policy::{self, Rule};
 use crate::cluster::on_fleet;
-use crate::fleet::{Site, evictions_of};
+use crate::fleet::{REBOOT_TIMEOUT, Site, evictions_of};
 
 /// As kubectl's, with `--force`: nothing would put such a pod back.
 #[test]
@@ -162,3 +162,101 @@ async fn grace_period(plane: &ControlPlane, name: &str, version: &str) -> Result
 }
 
 const GRACE_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// As kured would reboot under it, and as a drain without this rule never ends.
+#[test]
+fn found_p4_a_pod_that_its_owner_puts_back_three_times_is_left_and_named() -> Result<()> {
+    on_fleet(async |plane| {
+        let name = "found-p4";
+        let site = Site::new(plane, name, &[]).await?;
+        let workload = Workload::new(plane, &site);
+        workload.deploy_operator(name).await?;
+        site.machine.request_reboot()?;
+        let reboot = site.machine.wait_for_reboot(1, REBOOT_TIMEOUT).await?;
+        let is_its = |pod: &String| pod.starts_with("default/found-p4-");
+        ensure!(
+            reboot.pods.len() == 1 && reboot.pods.iter().all(is_its),
+            "{reboot:?}"
+        );
+        ensure!(reboot.unschedulable, "{reboot:?}");
+        let asked = plane.requests_of_agents()?;
+        let evictions = asked.iter().filter(|asked| {
+            asked.code == Some(201)
+                && asked.uri.contains("/pods/found-p4-")
+                && asked.uri.contains("/eviction")
+        });
+        ensure!(evictions.count() == 3, "{asked:?}");
+        let told = workload.wait_event("RebootPodsLeft").await?;
+        ensure!(told.contains("ReplicaSet default/found-p4-"), "{told}");
+        let log = workload.log()?;
+        let is_told = |line: &&str| {
+            line.contains("\"event\":\"pods_left\"") && line.contains("ReplicaSet default/found-p4-")
+        };
+        ensure!(log.lines().filter(is_told).count() == 1, "{log}");
+        ensure!(
+            log.contains("3 gone, 0 left; left where their owner puts them back default/found-p4-"),
+            "{log}"
+        );
+        drop(site.wait_over().await?);
+        Ok(())
+    })
+}
+
+/// No try will ever succeed, so the pool does not wait for it.
+#[test]
+fn found_p18_a_pod_with_two_budgets_calls_the_reboot_off_and_both_are_named() -> Result<()> {
+    on_fleet(async |plane| {
+        let name = "found-p18";
+        let site = Site::new(plane, name, &["--backoff=5s"]).await?;
+        let workload = Workload::new(plane, &site);
+        site.add_blocked_pod(name).await?;
+        workload.add_budget("found-p18-too", name, 1).await?;
+        site.machine.request_reboot()?;
+        let told = workload.wait_event("RebootCalledOff").await?;
+        for part in [
+            "default/found-p18: ",
+            "more than one PodDisruptionBudget",
+            "default/found-p18 and default/found-p18-too",
+        ] {
+            ensure!(told.contains(part), "{part}: {told}");
+        }
+        ensure!(site.wait_event("called_off").await?["reason"] == "unevictable");
+        site.is_called_off().await?;
+        ensure!(!site.is_in_lock().await?, "the pool waits");
+        // One would be enough, but that the pod of no controller is blocked by the other.
+        for budget in [name, "found-p18-too"] {
+            workload.remove_budget(budget).await?;
+        }
+        site.reboots_once_and_is_given_back().await
+    })
+}
+
+/// Its pods were evicted by the very drain, and its configuration fails closed.
+#[test]
+fn found_p16_a_webhook_that_fails_at_the_seal_costs_no_drain_and_is_named() -> Result<()> {
+    on_fleet(async |plane| {
+        let name = "found-p16";
+        let site = Site::new(plane, name, &["--on-uncordon=abort"]).await?;
+        let rule = Rule {
+            operation: "UPDATE",
+            resource: "nodes",
+            expression: "object.metadata.name == 'found-p16' && object.metadata.labels[?'cordonhold.dev/phase'].orValue('') == 'sealed'",
+            message: "",
+        };
+        admission_policy::create_webhook(&plane.client(), name, NOBODY, "Fail", &rule).await?;
+        site.machine.request_reboot()?;
+        let refused = site.wait_nth_event("retrying", 4).await?;
+        let why = refused["why"].as_str().unwrap_or_default();
+        ensure!(
+            refused["reason"] == "seal the node" && why.contains("found-p16.example.com"),
+            "{refused}"
+        );
+        ensure!(site.machine.reboots().is_empty(), "{:?}", site.machine.reboots());
+        admission_policy::remove_webhook(&plane.client(), name).await?;
+        site.reboots_once_and_is_given_back().await?;
+        let log = Workload::new(plane, &site).log()?;
+        ensure!(log.matches("\"event\":\"draining\"").count() == 1, "{log}");
+        ensure!(!log.contains("\"event\":\"disturbed\""), "{log}");
+        Ok(())
+    })
+}

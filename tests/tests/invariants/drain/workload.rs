@@ -18,6 +18,9 @@ use crate::fleet::Site;
 /// The first progress comes after 5 s; everything else is bound by two busy cores.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(90);
 
+/// Where no webhook listens.
+pub(crate) const NOBODY: &str = "https://127.0.0.1:1/";
+
 /// What is on a node.
 pub(crate) struct Workload<'a> {
     client: Client,
@@ -190,9 +193,14 @@ impl<'a> Workload<'a> {
 
     /// A budget that lets nobody evict this pod.
     pub(super) async fn block(&self, name: &str) -> Result<()> {
+        self.add_budget(name, name, 0).await
+    }
+
+    /// A budget for the pods with this label `app`.
+    pub(super) async fn add_budget(&self, name: &str, app: &str, max_unavailable: u8) -> Result<()> {
         let budget = json!({
             "metadata": { "name": name },
-            "spec": { "maxUnavailable": 0, "selector": { "matchLabels": { "app": name } } },
+            "spec": { "maxUnavailable": max_unavailable, "selector": { "matchLabels": { "app": app } } },
         });
         drop(
             self.create("/apis/policy/v1/namespaces/default/poddisruptionbudgets", &budget)
@@ -206,13 +214,52 @@ impl<'a> Workload<'a> {
         .await
     }
 
+    pub(super) async fn remove_budget(&self, name: &str) -> Result<()> {
+        self.delete(&format!(
+            "/apis/policy/v1/namespaces/default/poddisruptionbudgets/{name}"
+        ))
+        .await
+    }
+
+    /// A Deployment of one pod that tolerates everything and fits on this node alone, as operators and CNI parts have it.
+    pub(super) async fn deploy_operator(&self, name: &str) -> Result<()> {
+        let deployment = json!({
+            "metadata": { "name": name },
+            "spec": {
+                "replicas": 1,
+                "selector": { "matchLabels": { "app": name } },
+                "template": {
+                    "metadata": { "labels": { "app": name } },
+                    "spec": {
+                        "tolerations": [{ "operator": "Exists" }],
+                        "nodeSelector": { "kubernetes.io/hostname": self.site.name() },
+                        "automountServiceAccountToken": false,
+                        "terminationGracePeriodSeconds": 0,
+                        "containers": [{ "name": "pause", "image": "registry.k8s.io/pause:3.10" }],
+                    },
+                },
+            },
+        });
+        drop(
+            self.create("/apis/apps/v1/namespaces/default/deployments", &deployment)
+                .await?,
+        );
+        let labels = ListParams::default().labels(&format!("app={name}"));
+        wait::until(&format!("the pod of {name} to run"), TIMEOUT, || async {
+            let pods = self.pods().list(&labels).await?.items;
+            let runs =
+                |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
+            Ok(pods.iter().any(runs).then_some(()))
+        })
+        .await
+    }
+
     /// As an admission policy does it: 403.
     pub(super) async fn deny_eviction_of(&self, pod: &str) -> Result<()> {
+        let others = format!("request.name != '{pod}'");
         let rule = Rule {
-            operation: "CREATE",
-            resource: "pods/eviction",
-            expression: &format!("request.name != '{pod}'"),
             message: &format!("{pod} is busy"),
+            ..Rule::of_evictions(&others)
         };
         admission_policy::create(&self.client, pod, &rule).await?;
         self.wait_refused(pod).await
@@ -220,7 +267,9 @@ impl<'a> Workload<'a> {
 
     /// As a webhook does it that is down: 500.
     pub(super) async fn fail_eviction_of(&self, pod: &str) -> Result<()> {
-        admission_policy::create_webhook(&self.client, pod, "https://127.0.0.1:1/", "Fail").await?;
+        let name = format!("request.name == '{pod}'");
+        let rule = Rule::of_evictions(&name);
+        admission_policy::create_webhook(&self.client, pod, NOBODY, "Fail", &rule).await?;
         self.wait_refused(pod).await
     }
 
@@ -235,11 +284,7 @@ impl<'a> Workload<'a> {
 
     pub(super) async fn allow_evictions(&self, pods: [&str; 2]) -> Result<()> {
         admission_policy::remove(&self.client, pods[0]).await?;
-        self.delete(&format!(
-            "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/{}",
-            pods[1]
-        ))
-        .await
+        admission_policy::remove_webhook(&self.client, pods[1]).await
     }
 
     pub(super) async fn evict_with_uid(&self, pod: &str, uid: &str) -> Result<u16> {
