@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use cordonhold_rt::client;
 use cordonhold_shared::answer::{Cause, Refusal};
 use cordonhold_shared::cycle::{Failure, Policy, PoolCount};
 use cordonhold_shared::drain::Evicted;
@@ -67,8 +68,8 @@ pub(crate) enum CallError {
     Silent(Duration),
     #[error("the API server: {} (code {})", .0.message, .0.code)]
     Answered(Box<Status>),
-    #[error("failed to reach the API server")]
-    Kube(#[source] kube::Error),
+    #[error("failed to reach the API server: {}", client::explain(.0))]
+    Kube(kube::Error),
     #[error("failed to build the request")]
     Request(#[from] kube::core::request::Error),
 }

@@ -11,10 +11,12 @@
 
 mod bounds;
 mod client;
+mod cluster;
 mod command_line;
 mod documents;
 mod ending;
 mod http2;
+mod kubeconfig;
 mod log;
 mod memory;
 mod port;
