@@ -6,10 +6,10 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser};
-use cordonhold_rt::exit;
+use cordonhold_rt::argument::Mistake;
 use cordonhold_shared::cycle::Policy;
 use cordonhold_shared::timers::Timing;
 
@@ -68,19 +68,8 @@ pub enum Parsed {
 /// Why a command line cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ArgsError {
-    #[error("{0}")]
-    CommandLine(String),
-    /// `name` is a flag, or the variable that its value came from.
-    #[error("{name}: {why}")]
-    Value { name: String, why: String },
-    #[error(
-        "{word:?} belongs to no flag: write --flag=VALUE or --flag VALUE; a flag that is on or off takes its value only after ="
-    )]
-    LooseWord { word: String },
-    #[error("{flag} and {value:?} came as one word: write {flag}={value}, or each as a word of its own")]
-    OneWord { flag: String, value: String },
-    #[error("{word}: flags begin with two dashes: see --help")]
-    OneDash { word: String },
+    #[error(transparent)]
+    Mistake(#[from] Mistake),
     #[error(
         "the node's name is missing: name it with --node-id or KURED_NODE_ID (in a pod, from the field spec.nodeName)"
     )]
@@ -136,12 +125,19 @@ pub fn parse(
     let matches = match bare.clone().try_get_matches_from(&line) {
         Ok(matches) => matches,
         Err(error) if error.kind() == ErrorKind::DisplayHelp => {
-            return Ok(Parsed::Tell(command.clone().render_long_help().to_string()));
+            let mut command = command.clone();
+            let is_long = line.iter().any(|word| word == "--help");
+            let help = if is_long {
+                command.render_long_help()
+            } else {
+                command.render_help()
+            };
+            return Ok(Parsed::Tell(help.to_string()));
         }
         Err(error) if error.kind() == ErrorKind::DisplayVersion => {
             return Ok(Parsed::Tell(error.to_string()));
         }
-        Err(error) => return Err(describe(&error, str::to_owned)),
+        Err(error) => return Err(Mistake::of(&error, str::to_owned).into()),
     };
     let is_given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
     let mut warnings = Vec::new();
@@ -158,15 +154,16 @@ pub fn parse(
     });
     let end_of_program = line.len().min(1);
     drop(line.splice(end_of_program..end_of_program, from_variables));
-    let args = bare
+    let mut args = bare
         .clone()
         .try_get_matches_from(&line)
         .and_then(|matches| Args::from_arg_matches(&matches))
-        .map_err(|error| describe(&error, |flag| variable_of(&command, flag)))?;
+        .map_err(|error| Mistake::of(&error, |flag| variable_of(&command, flag)))?;
     let defaults = bare
         .try_get_matches_from(line.iter().take(1))
         .and_then(|matches| Args::from_arg_matches(&matches))
-        .map_err(|error| describe(&error, str::to_owned))?;
+        .map_err(|error| Mistake::of(&error, str::to_owned))?;
+    warnings.extend(args.window.settle(&variable));
     not_yet::refuse(&args, &defaults)?;
     let mut config = Config::try_from(args)?;
     config.warnings.extend(warnings);
@@ -191,40 +188,6 @@ fn service_link(name: &str) -> String {
 /// Values from the environment are not printed: some are secrets.
 fn command() -> Command {
     Args::command().mut_args(|arg| arg.hide_env_values(true))
-}
-
-/// One line about what clap found, under the name that the value was given by.
-fn describe(error: &clap::Error, name_of: impl Fn(&str) -> String) -> ArgsError {
-    let named = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(named)) => named.as_str(),
-        _ => "",
-    };
-    // clap names a flag with its value: `--period <DURATION>`.
-    let flag = named.split([' ', '=', '[']).next().unwrap_or(named);
-    let said = || exit::usage_line(&error.to_string());
-    match (error.kind(), std::error::Error::source(error)) {
-        (ErrorKind::ValueValidation, Some(why)) => ArgsError::Value {
-            name: name_of(flag),
-            why: why.to_string(),
-        },
-        (ErrorKind::UnknownArgument, _) if !named.starts_with('-') => ArgsError::LooseWord {
-            word: named.to_owned(),
-        },
-        (ErrorKind::UnknownArgument, _) if named.contains(char::is_whitespace) => {
-            let (flag, value) = named.split_once(char::is_whitespace).unwrap_or((named, ""));
-            ArgsError::OneWord {
-                flag: flag.to_owned(),
-                value: value.trim().to_owned(),
-            }
-        }
-        (ErrorKind::UnknownArgument, _) if !named.starts_with("--") => ArgsError::OneDash {
-            word: named.to_owned(),
-        },
-        _ => match name_of(flag) {
-            name if name == flag => ArgsError::CommandLine(said()),
-            name => ArgsError::Value { name, why: said() },
-        },
-    }
 }
 
 fn variable_of(command: &Command, flag: &str) -> String {

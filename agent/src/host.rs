@@ -54,33 +54,33 @@ pub enum HostError {
         .path.display()
     )]
     Root { path: PathBuf, source: io::Error },
-    #[error("failed to open {} in the host's root {}", .path.display(), .root.display())]
+    #[error("failed to open {} in the host's root {}: run as root, and let --host-root be the root of a Linux host", .path.display(), .root.display())]
     Open {
         root: PathBuf,
         path: PathBuf,
         source: io::Error,
     },
-    #[error("failed to read {} in the host's root {}", .path.display(), .root.display())]
+    #[error("failed to read {} in the host's root {}: run as root, and let --host-root be the root of a Linux host", .path.display(), .root.display())]
     Read {
         root: PathBuf,
         path: PathBuf,
         source: io::Error,
     },
-    #[error("{} in the host's root {} is empty: is --host-root the root of a Linux host?", .path.display(), .root.display())]
+    #[error("{} in the host's root {} is empty: let --host-root be the root of a Linux host", .path.display(), .root.display())]
     Empty { root: PathBuf, path: PathBuf },
-    #[error("failed to write {} in the host's root {}", .path.display(), .root.display())]
+    #[error("failed to write {} in the host's root {}: run as root, and look whether the host's /run is full", .path.display(), .root.display())]
     Write {
         root: PathBuf,
         path: PathBuf,
         source: io::Error,
     },
-    #[error("failed to lock {} in the host's root {}", .path.display(), .root.display())]
+    #[error("failed to lock {} in the host's root {}: the host's /run must be a local file system, such as tmpfs", .path.display(), .root.display())]
     Lock {
         root: PathBuf,
         path: PathBuf,
         source: io::Error,
     },
-    #[error("{} in the host's root {} does not say when PID 1 started: is --host-root the root of a Linux host?", .path.display(), .root.display())]
+    #[error("{} in the host's root {} does not say when PID 1 started: let --host-root be the root of a Linux host", .path.display(), .root.display())]
     Stat { root: PathBuf, path: PathBuf },
     #[error(
         "failed to read {} on the host, where the agent before left what it did: remove it if no reboot is under way on this host",
@@ -92,7 +92,7 @@ pub enum HostError {
     },
     #[error(transparent)]
     Command(#[from] CommandError),
-    #[error("a look at {} in the host's root did not end within {LOOK_BOUND:?}: its file system hangs", .path.display())]
+    #[error("a look at {} in the host's root did not end within {LOOK_BOUND:?}: its file system hangs: look at the mounts of the host", .path.display())]
     Hangs { path: PathBuf },
 }
 
@@ -150,7 +150,7 @@ impl Host {
                     warn!(
                         event = "host_taken",
                         file = LOCK_FILE,
-                        "another agent runs on this host: waiting until it has ended"
+                        "another agent runs on this host: waiting until it has ended; `fuser -v` on the file names it"
                     );
                 }
                 Err(TryLockError::Error(source)) => {

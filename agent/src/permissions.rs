@@ -123,7 +123,9 @@ pub(crate) async fn check(
                 let why = cordonhold_rt::exit::one_line(&error);
                 warn!(
                     event = "permissions_unknown",
-                    why, "the permissions cannot be asked for: going on with what is known"
+                    why,
+                    "the permissions cannot be asked for: going on with what is known; where that stays so, check the way to the \
+                     API server and the agent's login, which is its ServiceAccount or --kubeconfig"
                 );
                 break;
             }

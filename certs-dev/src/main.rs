@@ -18,7 +18,7 @@ struct Args {
     /// DNS names and IP addresses that the certificate is for [default: the Service's name, localhost, 127.0.0.1]
     names: Vec<String>,
     /// Directory for ca.crt, tls.crt and tls.key
-    #[arg(long, default_value = "target/certs-dev")]
+    #[arg(long, value_parser = cordonhold_rt::argument::path, default_value = "target/certs-dev")]
     dir: PathBuf,
     /// Replace files that exist
     #[arg(long)]
@@ -30,7 +30,7 @@ const DEFAULT_NAMES: [&str; 3] = ["cordonhold-webhook.cordonhold.svc", "localhos
 
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("{0}")]
+    #[error(transparent)]
     Issue(#[from] cordonhold_certs_dev::Error),
     #[error("failed to create the directory {}: {source}: name one that can be written with --dir", .path.display())]
     Directory { path: PathBuf, source: std::io::Error },
@@ -47,13 +47,7 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(code) => return code,
     };
-    match run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("cordonhold-certs-dev: {failure}");
-            ExitCode::FAILURE
-        }
-    }
+    exit::code("cordonhold-certs-dev", run(&args))
 }
 
 fn run(args: &Args) -> Result<(), Failure> {

@@ -8,8 +8,8 @@ mod serving;
 
 use std::path::PathBuf;
 
-use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, ValueEnum};
+use cordonhold_rt::argument::{self, text};
 use cordonhold_rt::logging::LogFormat;
 use cordonhold_shared::admission::{KuredLock, KuredPolicy, OnLookupFailure, ServiceAccount};
 use cordonhold_shared::keys;
@@ -23,21 +23,24 @@ pub use serving::{ServingArgs, TlsVersion};
 #[command(
     name = "cordonhold-webhook",
     version,
-    after_help = "`cordonhold-webhook explain --help`: why was this request denied, or what would happen to an uncordon now?"
+    max_term_width = 110,
+    after_help = "--help lists every flag, and the reasons that --mode-for takes.\n`cordonhold-webhook explain --help`: why was this request denied, or what would happen to an uncordon now?",
+    after_long_help = policy::reasons_help()
 )]
 pub struct Args {
+    // The first flags of --help are those that a first try needs.
+    #[command(flatten)]
+    pub serving: ServingArgs,
+    /// Kubeconfig of the cluster; without it, the in-cluster configuration
+    #[arg(long, env = "CORDONHOLD_KUBECONFIG", value_name = "FILE", value_parser = argument::path)]
+    pub kubeconfig: Option<PathBuf>,
     #[command(flatten)]
     pub policy: PolicyArgs,
     #[command(flatten)]
     pub evidence: EvidenceArgs,
-    /// Kubeconfig of the cluster; without it, the in-cluster configuration
-    #[arg(long, env = "CORDONHOLD_KUBECONFIG", value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
     /// How log lines look; they go to standard output. `CORDONHOLD_LOG` filters them
     #[arg(long, env = "CORDONHOLD_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
-    #[command(flatten)]
-    pub serving: ServingArgs,
 }
 
 /// Who and what passes although a node is held.
@@ -45,13 +48,13 @@ pub struct Args {
 #[command(next_help_heading = "Who passes")]
 pub struct PassingArgs {
     /// User that no rule is for; may be repeated. Put it into matchConditions too, so that it does not depend on the webhook
-    #[arg(long, env = "CORDONHOLD_EXEMPT_USER", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, env = "CORDONHOLD_EXEMPT_USER", value_name = "NAME", hide_short_help = true, value_parser = text)]
     pub exempt_user: Vec<String>,
     /// Group that no rule is for; may be repeated
-    #[arg(long, env = "CORDONHOLD_EXEMPT_GROUP", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, env = "CORDONHOLD_EXEMPT_GROUP", value_name = "NAME", hide_short_help = true, value_parser = text)]
     pub exempt_group: Vec<String>,
     /// What happens to the DELETE of a held Node
-    #[arg(long, env = "CORDONHOLD_ON_DELETE", value_enum, default_value_t = OnDeleteArg::Flag)]
+    #[arg(long, env = "CORDONHOLD_ON_DELETE", value_enum, hide_short_help = true, default_value_t = OnDeleteArg::Flag)]
     pub on_delete: OnDeleteArg,
 }
 
@@ -60,21 +63,22 @@ pub struct PassingArgs {
 #[command(next_help_heading = "Protection of stock kured")]
 pub struct KuredArgs {
     /// Keep the nodes cordoned that stock kured reboots; needs the configuration that sees every uncordon
-    #[arg(long, env = "CORDONHOLD_PROTECT_KURED", value_enum, default_value_t = ProtectKuredArg::Off)]
+    #[arg(long, env = "CORDONHOLD_PROTECT_KURED", value_enum, help_heading = None::<&'static str>, default_value_t = ProtectKuredArg::Off)]
     pub protect_kured: ProtectKuredArg,
     /// Namespace of kured's `DaemonSet`
-    #[arg(long, env = "CORDONHOLD_DS_NAMESPACE", default_value = "kube-system")]
+    #[arg(long, env = "CORDONHOLD_DS_NAMESPACE", value_name = "NAME", value_parser = argument::label_name, default_value = "kube-system")]
     pub ds_namespace: String,
     /// Name of kured's `DaemonSet`
-    #[arg(long, env = "CORDONHOLD_DS_NAME", default_value = "kured")]
+    #[arg(long, env = "CORDONHOLD_DS_NAME", value_name = "NAME", value_parser = argument::name, default_value = "kured")]
     pub ds_name: String,
     /// Annotations of kured's lock on its `DaemonSet`, separated by commas or repeated; each can hold a node
     #[arg(
         long,
         env = "CORDONHOLD_LOCK_ANNOTATION",
+        hide_short_help = true,
         value_name = "KEY",
         value_delimiter = ',',
-        value_parser = NonEmptyStringValueParser::new(),
+        value_parser = text,
         default_values = [keys::KURED_LOCK, keys::KURED_V2_LOCK]
     )]
     pub lock_annotation: Vec<String>,
@@ -82,17 +86,18 @@ pub struct KuredArgs {
     #[arg(
         long,
         env = "CORDONHOLD_REBOOT_IN_PROGRESS_ANNOTATION",
+        hide_short_help = true,
         value_name = "KEY",
         value_delimiter = ',',
-        value_parser = NonEmptyStringValueParser::new(),
+        value_parser = text,
         default_values = [keys::KURED_REBOOT_IN_PROGRESS, keys::KURED_V2_REBOOT_IN_PROGRESS]
     )]
     pub reboot_in_progress_annotation: Vec<String>,
     /// Name of kured's `ServiceAccount`, in the namespace of its `DaemonSet`
-    #[arg(long, env = "CORDONHOLD_KURED_SERVICE_ACCOUNT", default_value = "kured")]
+    #[arg(long, env = "CORDONHOLD_KURED_SERVICE_ACCOUNT", value_name = "NAME", value_parser = argument::name, default_value = "kured")]
     pub kured_service_account: String,
     /// What happens to an uncordon while kured's lock cannot be read
-    #[arg(long, env = "CORDONHOLD_ON_LOOKUP_FAILURE", value_enum, default_value_t = OnLookupFailureArg::Deny)]
+    #[arg(long, env = "CORDONHOLD_ON_LOOKUP_FAILURE", value_enum, hide_short_help = true, default_value_t = OnLookupFailureArg::Deny)]
     pub on_lookup_failure: OnLookupFailureArg,
 }
 
@@ -130,10 +135,10 @@ pub enum OnDeleteArg {
 #[command(next_help_heading = "Evidence")]
 pub struct EvidenceArgs {
     /// Write no Events on Nodes about which something was denied
-    #[arg(long, env = "CORDONHOLD_NO_EVENTS")]
+    #[arg(long, env = "CORDONHOLD_NO_EVENTS", hide_short_help = true)]
     pub no_events: bool,
     /// Name of this process in its Events; in a pod, the pod's name
-    #[arg(long, env = "HOSTNAME", value_name = "NAME", default_value = "cordonhold-webhook", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, env = "HOSTNAME", value_name = "NAME", hide_short_help = true, default_value = "cordonhold-webhook", value_parser = text)]
     pub instance: String,
 }
 

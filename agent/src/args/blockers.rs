@@ -1,5 +1,6 @@
 //! The flags of what postpones a reboot: alerts of Prometheus, and pods.
 
+use cordonhold_rt::argument;
 use http::Uri;
 use regex_lite::Regex;
 
@@ -46,6 +47,9 @@ impl Regexp {
 
 /// RE2's syntax without `\Q..\E`, `\p` and octal escapes, which is refused; what is taken means the same.
 fn regexp(text: &str) -> Result<Regexp, String> {
+    if argument::is_two_quotes(text) {
+        return Err(format!("{text:?} matches no name of an alert: leave it out"));
+    }
     Regex::new(text)
         .map(Regexp)
         .map_err(|error| format!("{text:?} is not a regular expression that can be used: {error}"))

@@ -35,7 +35,7 @@ pub(super) struct CycleArgs {
     #[arg(long, env = "CORDONHOLD_ON_UNCORDON", value_enum, default_value = "redrain")]
     pub(super) on_uncordon: Uncordon,
     /// How often the node is drained again before the reboot is called off
-    #[arg(long, env = "CORDONHOLD_REDRAINS", value_name = "COUNT", default_value_t = 5)]
+    #[arg(long, env = "CORDONHOLD_REDRAINS", value_name = "COUNT", default_value = "5", allow_negative_numbers = true, value_parser = value::times)]
     pub(super) redrains: u8,
     /// How long after a reboot was called off the next one is wished for
     #[arg(long, env = "CORDONHOLD_BACKOFF", value_name = "DURATION", default_value = "5m", value_parser = duration::parse)]

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use cordonhold_rt::argument;
 use cordonhold_rt::logging::LogFormat;
 
 use super::value;
@@ -20,7 +21,7 @@ pub struct ProcessConfig {
     #[arg(long, env = "KURED_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     log_format: String,
     /// Kubeconfig with the agent's identity; without one, the pod's ServiceAccount
-    #[arg(long, env = "CORDONHOLD_KUBECONFIG", value_name = "PATH")]
+    #[arg(long, env = "CORDONHOLD_KUBECONFIG", value_name = "PATH", value_parser = argument::path)]
     pub kubeconfig: Option<PathBuf>,
 }
 

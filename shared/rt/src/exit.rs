@@ -4,6 +4,8 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use crate::argument::Mistake;
+
 /// A command line that cannot be understood; what clap itself uses.
 const USAGE: u8 = 2;
 
@@ -28,7 +30,8 @@ pub fn parse_args_from<A: clap::Parser>(
     program: &str,
     line: impl IntoIterator<Item = OsString>,
 ) -> Result<A, ExitCode> {
-    let error = match A::try_parse_from(line) {
+    let line: Vec<OsString> = line.into_iter().collect();
+    let error = match A::try_parse_from(&line) {
         Ok(args) => return Ok(args),
         Err(error) => error,
     };
@@ -36,8 +39,28 @@ pub fn parse_args_from<A: clap::Parser>(
         // The text is for whoever asked; a closed pipe is theirs.
         return Err(error.print().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS));
     }
-    eprintln!("{program}: {}", usage_line(&error.to_string()));
+    let command = A::command();
+    let mistake = Mistake::of(&error, |flag| source_of(&command, flag, &line));
+    eprintln!("{program}: {mistake}");
     Err(ExitCode::from(USAGE))
+}
+
+/// The flag, or its variable where the line does not have the flag.
+fn source_of(command: &clap::Command, flag: &str, line: &[OsString]) -> String {
+    let is_given = |word: &OsString| {
+        word.to_str()
+            .is_some_and(|word| word.split('=').next() == Some(flag))
+    };
+    let arg = command
+        .get_arguments()
+        .find(|arg| arg.get_long() == flag.strip_prefix("--"));
+    let variable = arg.and_then(|arg| arg.get_env()?.to_str());
+    match variable {
+        Some(variable) if !line.iter().any(is_given) && std::env::var_os(variable).is_some() => {
+            variable.to_owned()
+        }
+        _ => flag.to_owned(),
+    }
 }
 
 /// What clap says in a paragraph, on one line and without its usage text.

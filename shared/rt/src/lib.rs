@@ -1,7 +1,8 @@
-//! The I/O that both binaries need: client, logging, the metrics' page, signals, exit, crypto provider, durations on the command line.
+//! The I/O that both binaries need: client, logging, the metrics' page, signals, exit, crypto provider, what the command line takes.
 //!
 //! No decisions and nothing of one binary only.
 
+pub mod argument;
 pub mod client;
 pub mod crypto;
 pub mod duration;

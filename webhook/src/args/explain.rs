@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use cordonhold_rt::argument;
 use jiff::Timestamp;
 
 use super::PolicyArgs;
@@ -19,7 +20,10 @@ use super::PolicyArgs;
 #[command(
     name = "cordonhold-webhook explain",
     bin_name = "cordonhold-webhook explain",
-    version
+    version,
+    max_term_width = 110,
+    after_help = "--help lists every flag, and the reasons that --mode-for takes.",
+    after_long_help = super::policy::reasons_help()
 )]
 pub struct ExplainArgs {
     /// The `AdmissionReview`; - for standard input
@@ -35,7 +39,7 @@ pub struct ExplainArgs {
     #[arg(long = "as-group", value_name = "GROUP", requires = "user")]
     pub groups: Vec<String>,
     /// Kubeconfig of the cluster that is asked; without it, --node asks the cluster that this pod runs in, and a FILE asks none
-    #[arg(long, env = "CORDONHOLD_KUBECONFIG", value_name = "FILE")]
+    #[arg(long, env = "CORDONHOLD_KUBECONFIG", value_name = "FILE", value_parser = argument::path)]
     pub kubeconfig: Option<PathBuf>,
     /// Whether the requester may cancel, instead of asking
     #[arg(long, value_enum)]
@@ -44,10 +48,15 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "JSON")]
     pub kured_lock: Option<String>,
     /// The time of the request; without it, now
-    #[arg(long, value_name = "RFC3339")]
+    #[arg(long, value_name = "RFC3339", value_parser = time)]
     pub at: Option<Timestamp>,
     #[command(flatten)]
     pub policy: PolicyArgs,
+}
+
+fn time(text: &str) -> Result<Timestamp, String> {
+    text.parse()
+        .map_err(|_| format!("{text:?} is no time stamp: write one like 2026-01-31T02:00:00Z"))
 }
 
 /// An answer on the command line.

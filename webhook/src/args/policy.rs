@@ -1,6 +1,7 @@
 //! What decides, as typed: modes, who the agent is, who passes, and stock kured. The server and `explain` share it.
 
 use clap::ValueEnum;
+use cordonhold_rt::argument;
 use cordonhold_shared::admission::{Exempt, Mode, Modes, OnDelete, Outcome, Policy, Reason, ServiceAccount};
 
 use super::{KuredArgs, OnDeleteArg, PassingArgs};
@@ -17,17 +18,30 @@ pub struct PolicyArgs {
         value_name = "REASON=MODE",
         value_delimiter = ',',
         value_parser = parse_mode_for,
-        help = "Another mode for one reason; may be repeated",
-        long_help = mode_for_help()
+        help_heading = "Finer than --mode",
+        hide_short_help = true,
+        help = "Another mode for one reason, like held-deleted=warn; may be repeated, or separated by commas; the last one for a reason counts. The reasons are at the end of --help"
     )]
     pub mode_for: Vec<ModeFor>,
     /// Namespace of the agent's `ServiceAccount`
-    #[arg(long, env = "POD_NAMESPACE", default_value = "cordonhold")]
+    #[arg(
+        long,
+        env = "POD_NAMESPACE",
+        value_name = "NAME",
+        value_parser = argument::label_name,
+        help_heading = "The agent",
+        hide_short_help = true,
+        default_value = "cordonhold"
+    )]
     pub agent_namespace: String,
     /// Name of the agent's `ServiceAccount`
     #[arg(
         long,
         env = "CORDONHOLD_AGENT_SERVICE_ACCOUNT",
+        value_name = "NAME",
+        value_parser = argument::name,
+        help_heading = "The agent",
+        hide_short_help = true,
         default_value = "cordonhold-agent"
     )]
     pub agent_service_account: String,
@@ -114,14 +128,12 @@ fn parse_mode_for(text: &str) -> Result<ModeFor, String> {
     Ok(ModeFor { reason, mode })
 }
 
-fn mode_for_help() -> String {
+/// The end of --help: some 90 lines, of which a first try needs none.
+pub(super) fn reasons_help() -> String {
     let reasons: Vec<String> = reasons()
         .map(|reason| format!("\n  {}: {}", reason.code(), reason.rule()))
         .collect();
-    format!(
-        "Another mode for one reason; may be repeated, or separated by commas. The last one for a reason counts.\n\nReasons:{}",
-        reasons.concat()
-    )
+    format!("Reasons that --mode-for takes:{}", reasons.concat())
 }
 
 #[cfg(test)]
@@ -131,6 +143,7 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Parser)]
+    #[command(after_long_help = reasons_help())]
     struct Line {
         #[command(flatten)]
         policy: PolicyArgs,

@@ -5,30 +5,30 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use cordonhold_rt::duration;
+use cordonhold_rt::{argument, duration};
 
 /// How the webhook is served.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Serving")]
 pub struct ServingArgs {
-    /// Address for the API server: HTTPS, POST /validate
-    #[arg(long, env = "CORDONHOLD_LISTEN", default_value = "0.0.0.0:8443")]
-    pub listen: SocketAddr,
-    /// Address for probes and metrics: plain HTTP, /livez /readyz /metrics
-    #[arg(long, env = "CORDONHOLD_ADMIN_LISTEN", default_value = "0.0.0.0:8080")]
-    pub admin_listen: SocketAddr,
     /// PEM file of the serving certificate, followed by its intermediates; read again when it changes
-    #[arg(long, env = "CORDONHOLD_TLS_CERT_FILE", value_name = "FILE")]
+    #[arg(long, env = "CORDONHOLD_TLS_CERT_FILE", value_name = "FILE", value_parser = argument::path, help_heading = None::<&'static str>)]
     pub tls_cert_file: PathBuf,
     /// PEM file of its private key (PKCS#8, PKCS#1 or SEC1); read again when it changes
-    #[arg(long, env = "CORDONHOLD_TLS_PRIVATE_KEY_FILE", value_name = "FILE")]
+    #[arg(long, env = "CORDONHOLD_TLS_PRIVATE_KEY_FILE", value_name = "FILE", value_parser = argument::path, help_heading = None::<&'static str>)]
     pub tls_private_key_file: PathBuf,
+    /// Address for the API server: HTTPS, POST /validate
+    #[arg(long, env = "CORDONHOLD_LISTEN", value_name = "ADDRESS:PORT", value_parser = socket_address, default_value = "0.0.0.0:8443")]
+    pub listen: SocketAddr,
+    /// Address for probes and metrics: plain HTTP, /livez /readyz /metrics
+    #[arg(long, env = "CORDONHOLD_ADMIN_LISTEN", value_name = "ADDRESS:PORT", value_parser = socket_address, default_value = "0.0.0.0:8080")]
+    pub admin_listen: SocketAddr,
     /// Oldest TLS version that is spoken
-    #[arg(long, env = "CORDONHOLD_TLS_MIN_VERSION", value_name = "VERSION", value_enum, default_value_t = TlsVersion::Tls13)]
+    #[arg(long, env = "CORDONHOLD_TLS_MIN_VERSION", value_name = "VERSION", value_enum, hide_short_help = true, default_value_t = TlsVersion::Tls13)]
     pub tls_min_version: TlsVersion,
     /// PEM file of the CAs whose client certificates may ask for a verdict; read again when it changes.
     /// Without it, anyone who reaches the port may ask
-    #[arg(long, env = "CORDONHOLD_CLIENT_CA_FILE", value_name = "FILE")]
+    #[arg(long, env = "CORDONHOLD_CLIENT_CA_FILE", value_name = "FILE", value_parser = argument::path, hide_short_help = true)]
     pub client_ca_file: Option<PathBuf>,
     /// Names that a client certificate must bear one of, as common name or alternative name; without it, any of the CAs' will do
     #[arg(
@@ -36,15 +36,21 @@ pub struct ServingArgs {
         env = "CORDONHOLD_CLIENT_ALLOWED_NAMES",
         value_name = "NAME,…",
         value_delimiter = ',',
+        hide_short_help = true,
         requires = "client_ca_file"
     )]
     pub client_allowed_names: Vec<String>,
     /// Also offer HTTP/2. The API server does not need it, and it is the wider door
-    #[arg(long, env = "CORDONHOLD_ENABLE_HTTP2")]
+    #[arg(long, env = "CORDONHOLD_ENABLE_HTTP2", hide_short_help = true)]
     pub enable_http2: bool,
     /// After SIGTERM: how long to be unready but still serve, so that nobody is sent to a closed port
-    #[arg(long, env = "CORDONHOLD_SHUTDOWN_DELAY", value_parser = duration::parse, default_value = "10s")]
+    #[arg(long, env = "CORDONHOLD_SHUTDOWN_DELAY", value_name = "DURATION", hide_short_help = true, value_parser = duration::parse, default_value = "10s")]
     pub shutdown_delay: Duration,
+}
+
+fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| format!("{text:?} is no address with a port: write one like 0.0.0.0:8443 or [::]:8443"))
 }
 
 /// A TLS version, by the name that Kubernetes' own `--tls-min-version` has for it.

@@ -80,9 +80,15 @@ const NAME_A_NODE: &str = "name one that kubectl get nodes lists";
 fn fix(error: &kube::Error) -> &'static str {
     match error {
         kube::Error::Api(status) if status.code == 404 => NAME_A_NODE,
-        kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
-            "give a --kubeconfig whose user may get nodes"
+        kube::Error::Api(status) if status.code == 401 => {
+            "its user is not known there: log in anew, or give another --kubeconfig"
         }
+        kube::Error::Api(status) if status.code == 403 => "give a --kubeconfig whose user may get nodes",
+        kube::Error::Api(_) => "ask again later, or look at the API server's log",
+        kube::Error::SerdeError(_) => {
+            "check that the server of the --kubeconfig is an API server of Kubernetes"
+        }
+        kube::Error::Auth(_) => "log in anew, as kubectl does with that --kubeconfig",
         _ => "check that the server of the --kubeconfig can be reached from here",
     }
 }

@@ -19,6 +19,7 @@ mod http2;
 mod kubeconfig;
 mod log;
 mod memory;
+mod messages;
 mod port;
 mod process;
 mod reviews;

@@ -143,6 +143,11 @@ impl Webhook {
         next_line(self.log.as_mut().unwrap(), message)
     }
 
+    /// The next line of the log that says why something failed.
+    pub(crate) fn log_line_with_why(&mut self) -> Value {
+        line_where(self.log.as_mut().unwrap(), "why", |line| line["why"].is_string())
+    }
+
     /// Throws the log away from now on: what nobody reads is lost.
     pub(crate) fn ignore_log(&mut self) {
         let mut log = self.log.take().unwrap();
@@ -216,14 +221,18 @@ impl Webhook {
 }
 
 fn next_line(log: &mut BufReader<ChildStdout>, message: &str) -> Value {
+    line_where(log, message, |line| line["message"] == message)
+}
+
+fn line_where(log: &mut BufReader<ChildStdout>, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
     loop {
         let mut line = String::new();
         assert!(
             log.read_line(&mut line).unwrap() > 0,
-            "the log ended before {message:?}"
+            "the log ended before {what:?}"
         );
         let line: Value = serde_json::from_str(&line).unwrap();
-        if line["message"] == message {
+        if is_it(&line) {
             return line;
         }
     }

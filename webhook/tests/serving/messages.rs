@@ -1,0 +1,397 @@
+//! Every message that ends the webhook or `explain`, or makes it wait, as far as no cluster is needed:
+//! it names the thing, what was tried, and the fix.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::cluster::{Cluster, Says, Through};
+use super::kubeconfig::{base64, explain, kubeconfig, version_1};
+use super::process::{BINARY, Files, Webhook, issue};
+
+/// Thing, what was tried, and fix.
+type Parts<'a> = [&'a str; 3];
+
+fn check(case: &dyn std::fmt::Debug, said: &str, parts: Parts<'_>) {
+    assert_eq!(said.lines().count(), 1, "{case:?}: {said}");
+    assert!(said.starts_with("cordonhold-webhook: "), "{case:?}: {said}");
+    for part in parts {
+        assert!(said.contains(part), "{case:?}: {part:?} is not in {said}");
+    }
+}
+
+/// What the server ends with, and the line that it says.
+fn refused(files: &Files, words: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
+    let mut command = Command::new(BINARY);
+    let command = files.given(command.args(words)).envs(variables.iter().copied());
+    let output = command.output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn found_e8_every_word_that_the_webhook_refuses_names_thing_try_and_fix() {
+    let files = Files::new(&issue());
+    let table: [(&[&str], &[(&str, &str)], Parts<'_>); 20] = [
+        (
+            &["--mode=maybe"],
+            &[],
+            ["--mode", "maybe", "enforce, warn, audit"],
+        ),
+        (
+            &[],
+            &[("CORDONHOLD_MODE", "maybe")],
+            ["CORDONHOLD_MODE", "maybe", "enforce, warn, audit"],
+        ),
+        (
+            &["--mode-for=hold=warn"],
+            &[],
+            ["--mode-for", "\"hold\" is not a reason", "use one of"],
+        ),
+        (&["--listen=here"], &[], ["--listen", "\"here\"", "0.0.0.0:8443"]),
+        (
+            &["--admin-listen=8080"],
+            &[],
+            ["--admin-listen", "\"8080\"", "[::]:8443"],
+        ),
+        (
+            &["--shutdown-delay=5"],
+            &[],
+            ["--shutdown-delay", "lacks a unit", "5s"],
+        ),
+        (
+            &["--ds-namespace=Kured!"],
+            &[],
+            ["--ds-namespace", "\"Kured!\"", "lower case"],
+        ),
+        (&["--ds-name="], &[], ["--ds-name", "\"\"", "lower case"]),
+        (
+            &["--agent-service-account=a b"],
+            &[],
+            ["--agent-service-account", "\"a b\"", "lower case"],
+        ),
+        (
+            &["--exempt-user="],
+            &[],
+            ["--exempt-user", "says nothing", "leave it out"],
+        ),
+        (
+            &["--ds-name=\"kured\""],
+            &[],
+            ["--ds-name", "quotes around", "`- --ds-name=kured`"],
+        ),
+        (
+            &["--mode=\"\""],
+            &[],
+            ["--mode", "two quote characters", "`- --mode=`"],
+        ),
+        (
+            &[],
+            &[("CORDONHOLD_MODE", "warn\n")],
+            ["CORDONHOLD_MODE", "line end", "set it to warn"],
+        ),
+        (
+            &["--kubeconfig='/k'"],
+            &[],
+            ["--kubeconfig", "quotes around", "`- --kubeconfig=/k`"],
+        ),
+        (
+            &["--client-ca-file="],
+            &[],
+            ["--client-ca-file", "empty", "leave it out"],
+        ),
+        (&["--mode warn"], &[], ["--mode", "one word", "write --mode=warn"]),
+        (&["warn"], &[], ["\"warn\"", "belongs to no flag", "--flag=VALUE"]),
+        (&["-mode=warn"], &[], ["-m", "two dashes", "--help"]),
+        (
+            &["--no-such-flag"],
+            &[],
+            ["--no-such-flag", "unexpected", "--help"],
+        ),
+        (
+            &["--client-allowed-names=a"],
+            &[],
+            ["--client-ca-file", "not provided", "--help"],
+        ),
+    ];
+    for (words, variables, parts) in table {
+        let (code, said) = refused(&files, words, variables);
+        assert_eq!(code, Some(2), "{words:?}: {said}");
+        check(&(words, variables), &said, parts);
+    }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let admin = format!("--admin-listen={address}");
+    let (code, said) = refused(&files, &[&admin], &[]);
+    assert_eq!(code, Some(1), "{said}");
+    check(&admin, &said, ["--admin-listen", &address, "whose port is free"]);
+    let (code, said) = refused(&files, &[], &[("CORDONHOLD_LOG", "info,x=loud")]);
+    assert_eq!(code, Some(1), "{said}");
+    check(
+        &"log",
+        &said,
+        ["CORDONHOLD_LOG", "info,x=loud", "write one like info"],
+    );
+    let output = Command::new(BINARY).env_clear().output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    check(&"nothing", &said, ["--tls-cert-file", "not provided", "--help"]);
+}
+
+#[test]
+fn found_e8_every_file_that_the_webhook_refuses_names_thing_try_and_fix() {
+    let files = Files::new(&issue());
+    let other = issue().key_pem;
+    let table: [(&str, Option<&str>, Parts<'_>); 7] = [
+        ("tls.crt", None, ["tls.crt", "No such file", "--tls-cert-file"]),
+        (
+            "tls.crt",
+            Some("garbage"),
+            ["tls.crt", "certificate", "--tls-cert-file"],
+        ),
+        (
+            "tls.key",
+            Some("garbage"),
+            ["tls.key", "key", "--tls-private-key-file"],
+        ),
+        (
+            "tls.key",
+            Some(&other),
+            ["tls.key", "do not belong together", "issue both anew"],
+        ),
+        ("kubeconfig", None, ["kubeconfig", "No such file", "--kubeconfig"]),
+        ("kubeconfig", Some("{"), ["kubeconfig", "YAML", "--kubeconfig"]),
+        (
+            "kubeconfig",
+            Some("{}"),
+            ["kubeconfig", "current context", "config view"],
+        ),
+    ];
+    for (file, contents, parts) in table {
+        match contents {
+            Some(contents) => files.write(file, contents),
+            None => std::fs::remove_file(files.path(file)).unwrap(),
+        }
+        let (code, said) = refused(&files, &[], &[]);
+        assert_eq!(code, Some(1), "{file}: {said}");
+        check(&file, &said, parts);
+        files.write_pair_and_kubeconfig(&issue());
+    }
+    let mut command = Command::new(BINARY);
+    let output = files
+        .given(&mut command)
+        .env_remove("CORDONHOLD_KUBECONFIG")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    check(
+        &"in-cluster",
+        &said,
+        ["no in-cluster configuration", "environment", "--kubeconfig"],
+    );
+}
+
+#[test]
+fn found_e8_every_kubeconfig_that_cannot_be_used_names_thing_try_and_fix() {
+    let (pair, (old, old_key)) = (issue(), version_1());
+    let ca = pair.ca_bundle();
+    let server = || json!({"server": "https://127.0.0.1:1", "certificate-authority-data": ca});
+    let token = || json!({"token": "t"});
+    let with = |mut base: Value, key: &str, value: Value| {
+        base[key] = value;
+        base
+    };
+    let cert = |cert: &str, key: &str| json!({"client-certificate-data": base64(cert), "client-key-data": base64(key)});
+    let exec = |command: &str| json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": command, "interactiveMode": "Never"}});
+    let table: [(Value, Value, Parts<'_>); 14] = [
+        (
+            server(),
+            cert(&old, &old_key),
+            ["client certificate", "version 1", "-extfile"],
+        ),
+        (
+            server(),
+            cert(&pair.cert_pem, &issue().key_pem),
+            ["client key", "do not belong together", "one pair"],
+        ),
+        (
+            server(),
+            cert(&pair.cert_pem, "garbage"),
+            ["client key", "no PEM", "openssl pkey"],
+        ),
+        (
+            server(),
+            cert("garbage", &pair.key_pem),
+            ["client certificate", "no PEM", "client-certificate-data"],
+        ),
+        (
+            server(),
+            json!({"client-certificate": "/nowhere/c", "client-key": "/nowhere/k"}),
+            ["/nowhere/c", "failed to", "config"],
+        ),
+        (
+            server(),
+            json!({"tokenFile": "/nowhere/token"}),
+            ["/nowhere/token", "failed to read", "tokenFile"],
+        ),
+        (
+            server(),
+            exec("/nowhere/login"),
+            ["exec", "No such file", "by hand"],
+        ),
+        (server(), exec("/bin/false"), ["exec", "/bin/false", "by hand"]),
+        (
+            with(
+                server(),
+                "certificate-authority-data",
+                json!(base64(
+                    "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+                )),
+            ),
+            token(),
+            ["cluster's CA", "cannot be used", "certificate-authority-data"],
+        ),
+        (
+            with(server(), "tls-server-name", json!("a b")),
+            token(),
+            ["tls-server-name", "no name of a host", "API server's certificate"],
+        ),
+        (
+            with(server(), "proxy-url", json!("ftp://p")),
+            token(),
+            ["proxy-url", "\"ftp\"", "http, https or socks5"],
+        ),
+        (
+            with(server(), "proxy-url", json!("socks5://u:p@p")),
+            token(),
+            ["proxy-url", "with a user", "HTTP proxy"],
+        ),
+        (
+            json!({}),
+            token(),
+            ["config", "cluster url is missing", "config view"],
+        ),
+        (
+            json!({"server": "a b"}),
+            token(),
+            ["config", "cluster url", "config view"],
+        ),
+    ];
+    for (cluster, user, parts) in &table {
+        let (code, said) = explain(&kubeconfig(cluster, user), &[], &[]);
+        assert_eq!(code, Some(2), "{cluster} {user}: {said}");
+        check(&(cluster, user), &said, *parts);
+    }
+    let proxied = [("HTTPS_PROXY", "http://p:1"), ("NO_PROXY", "a,,b")];
+    let (code, said) = explain(&kubeconfig(&server(), &token()), &[], &proxied);
+    assert_eq!(code, Some(2), "{said}");
+    check(&proxied, &said, ["NO_PROXY", "cannot be read", "comma"]);
+}
+
+#[test]
+fn found_e8_every_answer_that_explain_cannot_use_names_thing_try_and_fix() {
+    let ca = issue().ca_bundle();
+    let refused = kubeconfig(
+        &json!({"server": "https://127.0.0.1:1", "certificate-authority-data": ca}),
+        &json!({"token": "t"}),
+    );
+    let (code, said) = explain(&refused, &[], &[]);
+    assert_eq!(code, Some(2), "{said}");
+    check(
+        &"refused",
+        &said,
+        ["https://127.0.0.1:1", "refused", "can be reached from here"],
+    );
+    for (says, words, parts) in [
+        (
+            Says::status(401, "Unauthorized"),
+            &[][..],
+            ["node n", "Unauthorized (401)", "log in anew"],
+        ),
+        (
+            Says::status(403, "nodes is forbidden"),
+            &[],
+            ["node n", "forbidden (403)", "may get nodes"],
+        ),
+        (
+            Says::status(404, "nodes \"n\" not found"),
+            &[],
+            ["node n", "not found (404)", "kubectl get nodes"],
+        ),
+        (
+            Says::status(503, "shutting down"),
+            &[],
+            ["node n", "shutting down (503)", "ask again later"],
+        ),
+        (
+            Says {
+                code: 200,
+                body: json!("text"),
+            },
+            &[],
+            ["node n", "invalid type", "an API server of Kubernetes"],
+        ),
+        (
+            Says::node("n"),
+            &["--at=noon"],
+            ["--at", "\"noon\"", "2026-01-31T"],
+        ),
+        (
+            Says::node("n"),
+            &["--kured-lock={}"],
+            ["--kured-lock", "not read", "--protect-kured=lock"],
+        ),
+    ] {
+        let api = Cluster::start(Through::Nothing, None, says);
+        let server = json!({"server": format!("http://{}", api.address)});
+        let (code, said) = explain(&kubeconfig(&server, &json!({"token": "t"})), words, &[]);
+        assert_eq!(code, Some(2), "{parts:?}: {said}");
+        check(&parts, &said, parts);
+    }
+}
+
+#[test]
+fn found_e8_a_webhook_that_waits_for_kureds_lock_says_for_whom() {
+    let mut webhook = Webhook::start(&["--protect-kured=lock"]);
+    let line = webhook.log_line_with_why();
+    let said = line.to_string();
+    for part in [
+        "kube-system/kured",
+        "https://127.0.0.1:1",
+        "refused",
+        "tried again",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+/// What a first try needs is seen without scrolling; the reasons are the end.
+#[test]
+fn found_x1_the_first_screen_of_help_has_the_flags_that_a_first_try_needs() {
+    let help = |words: &[&str]| {
+        let output = Command::new(BINARY).args(words).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let common = [
+        "--tls-cert-file",
+        "--tls-private-key-file",
+        "--mode",
+        "--protect-kured",
+        "--kubeconfig",
+    ];
+    let (short, long) = (help(&["-h"]), help(&["--help"]));
+    assert!(short.lines().count() <= 45, "{short}");
+    let first: Vec<&str> = long.lines().take(45).collect();
+    for flag in common {
+        let is_named = |line: &&str| line.trim_start().starts_with(flag);
+        assert!(first.iter().any(is_named), "{flag}: {long}");
+        assert!(short.lines().any(|line| is_named(&line)), "{flag}: {short}");
+    }
+    let reasons = long.find("held-deleted: ").unwrap();
+    let last_flag = long.rfind("\n      --").unwrap();
+    assert!(last_flag < reasons && !short.contains("held-deleted: "), "{long}");
+    let told = help(&["explain", "-h"]);
+    assert!(
+        told.contains("--node") && !told.contains("held-deleted: "),
+        "{told}"
+    );
+}
