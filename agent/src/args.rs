@@ -74,7 +74,9 @@ pub enum ArgsError {
         "the node's name is missing: name it with --node-id or KURED_NODE_ID (in a pod, from the field spec.nodeName)"
     )]
     NodeMissing,
-    #[error("this version does not do what {0} asks for: leave the flag out, or at its default, which --help names")]
+    #[error(
+        "this version does not do what {0} asks for: leave the flag out, or at its default, which --help names"
+    )]
     NotYet(String),
 }
 

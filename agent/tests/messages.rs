@@ -95,6 +95,7 @@ impl Place {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn found_e8_every_message_that_ends_the_agent_names_thing_try_and_fix() {
     let place = Place::new("http://127.0.0.1:1");
     let bare = format!("--host-root={}", place.path().join("bare").display());

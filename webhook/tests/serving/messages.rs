@@ -29,6 +29,7 @@ fn refused(files: &Files, words: &[&str], variables: &[(&str, &str)]) -> (Option
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn found_e8_every_word_that_the_webhook_refuses_names_thing_try_and_fix() {
     let files = Files::new(&issue());
     let table: [(&[&str], &[(&str, &str)], Parts<'_>); 20] = [
@@ -190,6 +191,7 @@ fn found_e8_every_file_that_the_webhook_refuses_names_thing_try_and_fix() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn found_e8_every_kubeconfig_that_cannot_be_used_names_thing_try_and_fix() {
     let (pair, (old, old_key)) = (issue(), version_1());
     let ca = pair.ca_bundle();
