@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cordonhold_rt::{client, crypto, logging, shutdown};
+use cordonhold_rt::{client, crypto, listen, logging, shutdown};
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
@@ -102,8 +102,8 @@ pub async fn run(args: &Args) -> Result<(), Error> {
     let judge = Judge::new(policy, Box::new(lookup), Arc::clone(&metrics));
     let judge = Arc::new(with_events(judge, &args.evidence, kube, &metrics));
 
-    let (admission, listening) = listen("--listen", args.serving.listen).await?;
-    let (admin, admin_listening) = listen("--admin-listen", args.serving.admin_listen).await?;
+    let (admission, listening) = open("--listen", args.serving.listen)?;
+    let (admin, admin_listening) = open("--admin-listen", args.serving.admin_listen)?;
     let (closing, tasks) = (Closing::default(), TaskTracker::new());
     let port = |transport, router, limits| Port {
         transport,
@@ -178,13 +178,13 @@ async fn watch_kured(watch: Option<Arc<KuredWatch>>, is_watched: Condition) {
 }
 
 /// The socket and its address: port 0 asks for any free one.
-async fn listen(flag: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+fn open(flag: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
     let failed = |source| Error::Listen {
         flag,
         address,
         source,
     };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let listener = listen::bind(address).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }

@@ -4,10 +4,11 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cordonhold_rt::listen;
 use http::header::CONTENT_TYPE;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -15,7 +16,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
@@ -50,22 +51,25 @@ pub struct ListenError {
 
 /// Takes the port. An empty host is every address, of IPv6 and IPv4 where the node has both.
 pub(crate) async fn listen(host: &str, port: u16) -> Result<TcpListener, ListenError> {
-    let listener = if host.is_empty() {
-        match TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).await {
-            // A node without IPv6.
-            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-                TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await
-            }
-            result => result,
-        }
-    } else {
-        TcpListener::bind((host, port)).await
-    };
-    listener.map_err(|source| ListenError {
+    open(host, port).await.map_err(|source| ListenError {
         host: host.to_owned(),
         port,
         source,
     })
+}
+
+async fn open(host: &str, port: u16) -> io::Result<TcpListener> {
+    if host.is_empty() {
+        return listen::bind(SocketAddr::from((listen::EVERY_ADDRESS, port)));
+    }
+    let mut result = Err(io::Error::other("the name has no address"));
+    for address in lookup_host((host, port)).await? {
+        result = listen::bind(address);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
 }
 
 /// Serves for ever; `life` bounds each connection.

@@ -1,4 +1,4 @@
-//! The I/O that both binaries need: client, logging, the metrics' page, signals, exit, crypto provider, what the command line takes.
+//! The I/O that both binaries need: client, logging, ports, the metrics' page, signals, exit, crypto provider, what the command line takes.
 //!
 //! No decisions and nothing of one binary only.
 
@@ -7,6 +7,7 @@ pub mod client;
 pub mod crypto;
 pub mod duration;
 pub mod exit;
+pub mod listen;
 pub mod logging;
 pub mod metrics;
 pub mod shutdown;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use cordonhold_rt::{argument, duration};
+use cordonhold_rt::{argument, duration, listen};
 
 /// How the webhook is served.
 #[derive(Clone, Debug, clap::Args)]
@@ -17,11 +17,11 @@ pub struct ServingArgs {
     /// PEM file of its private key (PKCS#8, PKCS#1 or SEC1); read again when it changes
     #[arg(long, env = "CORDONHOLD_TLS_PRIVATE_KEY_FILE", value_name = "FILE", value_parser = argument::path, help_heading = None::<&'static str>)]
     pub tls_private_key_file: PathBuf,
-    /// Address for the API server: HTTPS, POST /validate
-    #[arg(long, env = "CORDONHOLD_LISTEN", value_name = "ADDRESS:PORT", value_parser = socket_address, default_value = "0.0.0.0:8443")]
+    /// Address for the API server: HTTPS, POST /validate. `[::]` is every address, of IPv6 and IPv4
+    #[arg(long, env = "CORDONHOLD_LISTEN", value_name = "ADDRESS:PORT", value_parser = socket_address, default_value_t = every_address(8443))]
     pub listen: SocketAddr,
     /// Address for probes and metrics: plain HTTP, /livez /readyz /metrics
-    #[arg(long, env = "CORDONHOLD_ADMIN_LISTEN", value_name = "ADDRESS:PORT", value_parser = socket_address, default_value = "0.0.0.0:8080")]
+    #[arg(long, env = "CORDONHOLD_ADMIN_LISTEN", value_name = "ADDRESS:PORT", value_parser = socket_address, default_value_t = every_address(8080))]
     pub admin_listen: SocketAddr,
     /// Oldest TLS version that is spoken
     #[arg(long, env = "CORDONHOLD_TLS_MIN_VERSION", value_name = "VERSION", value_enum, hide_short_help = true, default_value_t = TlsVersion::Tls13)]
@@ -51,6 +51,10 @@ pub struct ServingArgs {
 fn socket_address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| format!("{text:?} is no address with a port: write one like 0.0.0.0:8443 or [::]:8443"))
+}
+
+fn every_address(port: u16) -> SocketAddr {
+    SocketAddr::from((listen::EVERY_ADDRESS, port))
 }
 
 /// A TLS version, by the name that Kubernetes' own `--tls-min-version` has for it.
