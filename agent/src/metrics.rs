@@ -6,11 +6,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::OnceLock;
 
-use cordonhold_rt::metrics;
+use cordonhold_rt::metrics::{self, Page};
 use cordonhold_shared::Reading;
 use cordonhold_shared::cycle::Report;
 use cordonhold_shared::hold::{self, Phase};
 use cordonhold_shared::node::NodeView;
+use http::HeaderMap;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -144,14 +145,14 @@ impl Metrics {
     }
 
     /// The page, after a fresh look at the sentinel.
-    pub(crate) async fn render(&self) -> Result<String, fmt::Error> {
+    pub(crate) async fn render(&self, headers: &HeaderMap) -> Result<Page, fmt::Error> {
         match self.is_required().await {
             Some(is_required) => {
                 let _ = self.required.get_or_create(&[]).set(i64::from(is_required));
             }
             None => self.required.clear(),
         }
-        metrics::page(&self.registry)
+        metrics::page(&self.registry, headers)
     }
 
     async fn is_required(&self) -> Option<bool> {

@@ -1,7 +1,8 @@
 // Reads a page of metrics from standard input as Prometheus itself reads it, and lints it as promtool does.
 //
+// Its argument is the page's format, as a media type with its version.
 // It prints what is wrong, a line each, and then exits with 1.
-// promtool's own linter takes only the older text format, so the page is read with Prometheus' parser of OpenMetrics first.
+// promtool's own linter takes only the older text format, so the page is read with Prometheus' parser of either first.
 package main
 
 import (
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
@@ -17,10 +19,12 @@ import (
 	"github.com/prometheus/prometheus/model/textparse"
 )
 
-const contentType = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-
 func main() {
-	problems, err := lint(os.Stdin)
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: metrics-lint FORMAT, like text/plain;version=0.0.4")
+		os.Exit(2)
+	}
+	problems, err := lint(os.Stdin, os.Args[1])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "metrics-lint:", err)
 		os.Exit(2)
@@ -33,12 +37,12 @@ func main() {
 	}
 }
 
-func lint(page io.Reader) ([]promlint.Problem, error) {
+func lint(page io.Reader, format string) ([]promlint.Problem, error) {
 	text, err := io.ReadAll(page)
 	if err != nil {
 		return nil, err
 	}
-	families, err := parse(text)
+	families, err := parse(text, format)
 	if err != nil {
 		return nil, err
 	}
@@ -49,10 +53,15 @@ func lint(page io.Reader) ([]promlint.Problem, error) {
 }
 
 // parse gives the families as the linter wants them: by the names that are scraped, so that a counter ends with _total.
-func parse(text []byte) ([]*dto.MetricFamily, error) {
-	parser, err := textparse.New(text, contentType, labels.NewSymbolTable(), textparse.ParserOptions{})
+// In the text format it has that name already.
+func parse(text []byte, format string) ([]*dto.MetricFamily, error) {
+	parser, err := textparse.New(text, format, labels.NewSymbolTable(), textparse.ParserOptions{})
 	if err != nil {
 		return nil, err
+	}
+	suffix := ""
+	if strings.HasPrefix(format, "application/openmetrics-text") {
+		suffix = "_total"
 	}
 	var families []*dto.MetricFamily
 	// A family's lines stand together: the parser itself refuses others.
@@ -88,14 +97,14 @@ func parse(text []byte) ([]*dto.MetricFamily, error) {
 			}
 			var series labels.Labels
 			parser.Labels(&series)
-			if err := add(families[len(families)-1], series); err != nil {
+			if err := add(families[len(families)-1], series, suffix); err != nil {
 				return nil, err
 			}
 		}
 	}
 	for _, family := range families {
 		if family.GetType() == dto.MetricType_COUNTER {
-			*family.Name += "_total"
+			*family.Name += suffix
 		}
 	}
 	return families, nil
@@ -116,11 +125,11 @@ func typeOf(kind model.MetricType) (*dto.MetricType, error) {
 }
 
 // add takes one sample into its family, as far as the linter looks: its labels. A histogram is one sample, not one for each bucket.
-func add(family *dto.MetricFamily, series labels.Labels) error {
+func add(family *dto.MetricFamily, series labels.Labels, suffix string) error {
 	name := series.Get(model.MetricNameLabel)
 	switch family.GetType() {
 	case dto.MetricType_COUNTER:
-		if name != family.GetName()+"_total" {
+		if name != family.GetName()+suffix || !strings.HasSuffix(name, "_total") {
 			return fmt.Errorf("the counter %s has the sample %s, which must end with _total", family.GetName(), name)
 		}
 	case dto.MetricType_HISTOGRAM:

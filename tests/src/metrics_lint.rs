@@ -6,11 +6,15 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+/// The two formats that there are, as a scraper asks for them.
+pub const OPEN_METRICS: &str = "application/openmetrics-text;version=1.0.0";
+pub const TEXT: &str = "text/plain;version=0.0.4";
+
 /// Fails with what the linter prints. The first call compiles it, which takes a minute or two.
-pub fn lint(page: &str) -> Result<()> {
+pub fn lint(page: &str, format: &str) -> Result<()> {
     let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("metrics-lint");
     let mut linter = Command::new("go")
-        .args(["run", "-buildvcs=false", "."])
+        .args(["run", "-buildvcs=false", ".", format])
         .current_dir(&module)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -244,9 +244,16 @@ pub async fn http_status(address: SocketAddr, path: &str) -> Result<u16> {
 
 /// The status and the body of a plain GET.
 pub async fn http_get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
+    http_get_as(address, path, "*/*").await
+}
+
+/// The same, of whoever accepts this type.
+pub async fn http_get_as(address: SocketAddr, path: &str, accept: &str) -> Result<(u16, String)> {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
+        );
         stream.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();
         let _: usize = stream.read_to_end(&mut answer).await?;

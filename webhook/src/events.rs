@@ -486,7 +486,7 @@ mod tests {
         for _ in 0..=QUEUE_MAX {
             recorder.denied(denial("n", "a"));
         }
-        let page = metrics.render().unwrap();
+        let page = metrics.render(&http::HeaderMap::new()).unwrap().text;
         assert!(
             page.contains("cordonhold_webhook_events_total{outcome=\"dropped\"} 1\n"),
             "{page}"

@@ -5,8 +5,10 @@ use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use cordonhold_rt::{logging, metrics};
+use cordonhold_rt::logging;
+use cordonhold_rt::metrics::{self, Page};
 use cordonhold_shared::admission::{Reason, Verdict};
+use http::HeaderMap;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder,
@@ -396,9 +398,9 @@ impl Metrics {
         let _ = self.rejected.get_or_create(&RejectionLabels { reason }).inc();
     }
 
-    /// All metrics in the `OpenMetrics` text format.
-    pub(crate) fn render(&self) -> Result<String, fmt::Error> {
-        metrics::page(&self.registry)
+    /// All metrics, in the format that the request asks for.
+    pub(crate) fn render(&self, headers: &HeaderMap) -> Result<Page, fmt::Error> {
+        metrics::page(&self.registry, headers)
     }
 }
 

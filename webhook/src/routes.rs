@@ -9,7 +9,6 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use cordonhold_rt::metrics;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::metrics::Rejection;
@@ -88,9 +87,9 @@ async fn readyz(State(readiness): State<Arc<Readiness>>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
-async fn render_metrics(State(metrics): State<Arc<Metrics>>) -> Response {
-    match metrics.render() {
-        Ok(page) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response(),
+async fn render_metrics(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Response {
+    match metrics.render(&headers) {
+        Ok(page) => ([(header::CONTENT_TYPE, page.content_type)], page.text).into_response(),
         Err(_) => (
             StatusCode::INTERNAL_SERVER_ERROR,
             "the metrics cannot be rendered\n",

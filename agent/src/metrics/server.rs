@@ -100,34 +100,31 @@ pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>, life: Du
 }
 
 async fn connection(stream: TcpStream, metrics: Arc<Metrics>) {
-    let served =
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .keep_alive(false)
-            .header_read_timeout(HEAD_MAX)
-            .max_headers(HEADERS_MAX)
-            .max_buf_size(BUFFER_MAX)
-            .serve_connection(
-                TokioIo::new(stream),
-                service_fn(|request: Request<Incoming>| {
-                    let metrics = Arc::clone(&metrics);
-                    async move {
-                        Ok::<_, Infallible>(answer(request.method(), request.uri().path(), &metrics).await)
-                    }
-                }),
-            );
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .keep_alive(false)
+        .header_read_timeout(HEAD_MAX)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(BUFFER_MAX)
+        .serve_connection(
+            TokioIo::new(stream),
+            service_fn(|request: Request<Incoming>| {
+                let metrics = Arc::clone(&metrics);
+                async move { Ok::<_, Infallible>(answer(&request, &metrics).await) }
+            }),
+        );
     if let Err(error) = served.await {
         debug!(%error, "a connection ended");
     }
 }
 
-async fn answer(method: &Method, path: &str, metrics: &Metrics) -> Response<Full<Bytes>> {
-    if !matches!(*method, Method::GET | Method::HEAD) {
+async fn answer(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Bytes>> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return page(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET\n".to_owned());
     }
-    match path {
-        "/metrics" => match metrics.render().await {
-            Ok(text) => page(StatusCode::OK, cordonhold_rt::metrics::CONTENT_TYPE, text),
+    match request.uri().path() {
+        "/metrics" => match metrics.render(request.headers()).await {
+            Ok(rendered) => page(StatusCode::OK, rendered.content_type, rendered.text),
             Err(_) => page(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 PLAIN,

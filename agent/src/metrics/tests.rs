@@ -40,13 +40,19 @@ async fn served_with(life: Duration) -> Served {
 
 impl Served {
     async fn send(&self, request: &str) -> (u16, String) {
+        let (head, body) = self.exchange(request).await;
+        let code = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (code, body)
+    }
+
+    /// The head of the answer, and its body.
+    async fn exchange(&self, request: &str) -> (String, String) {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         let _ = stream.read_to_string(&mut answer).await.unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let code = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (code, body.to_owned())
+        (head.to_owned(), body.to_owned())
     }
 
     async fn get(&self, path: &str) -> (u16, String) {
@@ -58,10 +64,9 @@ impl Served {
     async fn samples(&self) -> Vec<(String, String)> {
         let (code, page) = self.get("/metrics").await;
         assert_eq!(code, 200);
-        assert!(page.ends_with("# EOF\n"), "{page}");
         let mut described: Vec<&str> = Vec::new();
         let mut samples = Vec::new();
-        for line in page.lines().filter(|line| *line != "# EOF") {
+        for line in page.lines() {
             if let Some(comment) = line.strip_prefix("# TYPE ") {
                 described.push(comment.split(' ').next().unwrap());
             } else if !line.starts_with("# ") {
@@ -95,6 +100,24 @@ async fn kured_s_gauge_is_what_the_sentinel_says_at_each_scrape() {
     assert_eq!(served.value(gauge).await.as_deref(), Some("1"));
     std::fs::remove_file(served.root.path().join("run/reboot-required")).unwrap();
     assert_eq!(served.value(gauge).await.as_deref(), Some("0"));
+}
+
+#[tokio::test]
+async fn found_p13_the_page_is_in_the_format_that_is_asked_for() {
+    let served = served().await;
+    for (accept, content_type, end) in [
+        ("text/plain", "text/plain; version=0.0.4; charset=utf-8", false),
+        (
+            "text/plain;q=0.1,application/openmetrics-text",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            true,
+        ),
+    ] {
+        let request = format!("GET /metrics HTTP/1.1\r\nhost: a\r\naccept: {accept}\r\n\r\n");
+        let (head, page) = served.exchange(&request).await;
+        assert!(head.contains(&format!("content-type: {content_type}")), "{head}");
+        assert_eq!(page.ends_with("# EOF\n"), end, "{page}");
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use cordonhold_shared::hold::Phase;
-use cordonhold_tests::webhook::{Mode, Protection, http_get};
+use cordonhold_tests::webhook::{Mode, Protection, http_get, http_get_as};
 use cordonhold_tests::{metrics_lint, wait};
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
@@ -100,11 +100,14 @@ async fn prometheus_reads_the_page(cluster: &Cluster) -> Result<()> {
     ] {
         ensure!(page.lines().any(|line| line == sample), "no {sample} in {page}");
     }
-    metrics_lint::lint(&page)?;
-    let broken = page.replace("cordonhold_webhook_panics_total ", "cordonhold_webhook_panics ");
-    ensure!(
-        metrics_lint::lint(&broken).is_err(),
-        "the linter takes a counter without _total"
-    );
+    for format in [metrics_lint::OPEN_METRICS, metrics_lint::TEXT] {
+        let (_, page) = http_get_as(cluster.webhook.admin_address(), "/metrics", format).await?;
+        metrics_lint::lint(&page, format)?;
+        let broken = page.replace("cordonhold_webhook_panics_total ", "cordonhold_webhook_panics ");
+        ensure!(
+            metrics_lint::lint(&broken, format).is_err(),
+            "the linter takes a counter without _total as {format}"
+        );
+    }
     Ok(())
 }

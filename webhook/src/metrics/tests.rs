@@ -12,7 +12,7 @@ fn full_page() -> String {
     metrics.kured_watch_heard();
     let verdict = Verdict::unjudged(Reason::MalformedReview, Mode::Enforce, "");
     metrics.decided(&verdict, Duration::ZERO);
-    metrics.render().unwrap()
+    metrics.render(&HeaderMap::new()).unwrap().text
 }
 
 /// The metrics of a page: the labels of each by its name. What belongs to the format itself is left out.
@@ -62,7 +62,7 @@ fn every_metric_is_in_the_readme_with_its_labels() {
 
 #[test]
 fn every_value_of_a_label_is_there_from_the_start() {
-    let page = Metrics::new().render().unwrap();
+    let page = Metrics::new().render(&HeaderMap::new()).unwrap().text;
     for (name, values) in [
         ("decisions_total{", Reason::ALL.len()),
         ("connections_refused_total{reason", Refusal::ALL.len()),
