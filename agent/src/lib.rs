@@ -3,7 +3,6 @@
 //! It decides nothing itself, and never relies on the webhook.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::sync::Arc;
 
 use cordonhold_rt::client::{self, ClientError};
@@ -26,10 +25,11 @@ mod watch;
 
 use api::Api;
 use args::Config;
+use args::process::ProcessConfig;
 use controller::{Controller, ControllerError};
 use host::{Host, HostError};
 use metrics::Metrics;
-use metrics::server::{self, ListenError as MetricsError};
+use metrics::server;
 use permissions::PermissionError;
 use pool::PoolError;
 
@@ -40,8 +40,6 @@ pub enum RunError {
     Client(#[source] ClientError),
     #[error(transparent)]
     Signals(ListenError),
-    #[error(transparent)]
-    Metrics(MetricsError),
     #[error(transparent)]
     Host(HostError),
     #[error(transparent)]
@@ -66,30 +64,19 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         warn!(event = "argument_warning", node, "{warning}");
     }
     let metrics = Arc::new(Metrics::new(&node));
-    let serving = serve_metrics(&config, &metrics).await?;
+    let process = config.process.clone();
     tokio::select! {
         worked = work(config, &metrics, &mut signals) => worked,
-        never = serving => match never {},
+        never = serve_metrics(&process, &metrics) => match never {},
     }
 }
 
-/// Takes the port now, so that one that is taken is said before anything begins, and serves for as long as it is polled.
-async fn serve_metrics(
-    config: &Config,
-    metrics: &Arc<Metrics>,
-) -> Result<impl Future<Output = Infallible> + use<>, RunError> {
-    let (host, port) = (&config.process.metrics_host, config.process.metrics_port);
-    let listener = match port {
-        0 => None,
-        port => Some(server::listen(host, port).await.map_err(RunError::Metrics)?),
-    };
-    let metrics = Arc::clone(metrics);
-    Ok(async move {
-        match listener {
-            Some(listener) => server::serve(listener, metrics, server::CONNECTION_MAX).await,
-            None => std::future::pending().await,
-        }
-    })
+/// Beside the work, which it never ends.
+async fn serve_metrics(process: &ProcessConfig, metrics: &Arc<Metrics>) -> Infallible {
+    match process.metrics_port {
+        0 => std::future::pending().await,
+        port => server::run(&process.metrics_host, port, metrics).await,
+    }
 }
 
 async fn work(config: Config, metrics: &Arc<Metrics>, signals: &mut Signals) -> Result<(), RunError> {

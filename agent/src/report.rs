@@ -41,7 +41,7 @@
 //! `reason` of `disturbed`, and `by` of `called_off`: `uncordoned`, `untainted`, `tampered`, `pods`, `gap`, `seal_over`.
 //! `reason` of `called_off`: `no_longer_wanted`, `cancelled`, `paused`, `drain_timeout`, `unevictable`, `disturbed`, `too_many_redrains`, `hold_lost`, `entry_lost`, `unproven`.
 //!
-//! Lines of the shell itself: `started`, `argument_warning`, `stopping`, `finishing` and `cut_off` (`evictions`, `commands`), `host_taken`, `sentinel_unreadable`, `sentinel_unreachable` (`path`), `metrics_accept_failed` (`why`),
+//! Lines of the shell itself: `started`, `argument_warning`, `stopping`, `finishing` and `cut_off` (`evictions`, `commands`), `host_taken`, `sentinel_unreadable`, `sentinel_unreachable` (`path`), `metrics_accept_failed` (`why`), `metrics_unserved` (`host`, `port`, `why`) and `metrics_served` (`host`, `port`),
 //! `permission_missing`, `permissions_unknown`,
 //! `lock_chosen` and `lock_moved` (`lock`, `annotation`), `pool_unchecked` (`of`, `why`), `pool_wrong` (`why`),
 //! `pod_evicted` (debug; `uid`), `eviction_blocked` (`pod`, `budget`, `reason`), `eviction_failed` (`pod`, `reason`), `drained`,

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Bounds of one port.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Open connections. Those beyond are closed at once.
+    /// Open connections. One beyond takes the place of one that waits for its peer; where none does, it is closed at once.
     pub connections: usize,
     /// Requests between their headers and the end of their answer. Those beyond get 503 without being read.
     pub requests: usize,
@@ -85,11 +85,12 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The admin port's: a kubelet's probes and a few scrapers.
+    /// The admin port's: a kubelet's probes and a few scrapers. Its answers cost nothing, so each connection may ask:
+    /// a probe that gets in is answered.
     pub fn admin() -> Limits {
         Limits {
             connections: 64,
-            requests: 32,
+            requests: 64,
             ..Limits::default()
         }
     }

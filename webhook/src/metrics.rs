@@ -53,6 +53,8 @@ label! {
     Refusal {
         AcceptError = "accept_error",
         TooMany = "too_many",
+        /// Its peer was waited for, and another took its place.
+        Displaced = "displaced",
         Handshake = "handshake",
         HandshakeTimeout = "handshake_timeout",
         /// No certificate of a client, or none that may ask.

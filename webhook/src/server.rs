@@ -8,9 +8,11 @@ mod connection;
 mod requests;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use cordonhold_rt::places::Places;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -62,14 +64,14 @@ pub struct Port {
 /// A port with its counted places.
 struct Serving {
     port: Port,
-    connections: Arc<Semaphore>,
+    connections: Places,
     requests: Arc<Semaphore>,
 }
 
 /// Accepts until [`Closing::stop`]. What is open then ends by itself, within [`Limits::drain`].
 pub async fn serve(listener: TcpListener, port: Port) {
     let serving = Arc::new(Serving {
-        connections: Arc::new(Semaphore::new(port.limits.connections)),
+        connections: Places::new(port.limits.connections),
         requests: Arc::new(Semaphore::new(port.limits.requests)),
         port,
     });
@@ -77,7 +79,7 @@ pub async fn serve(listener: TcpListener, port: Port) {
     let accepting = async {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => admit(stream, &serving),
+                Ok((stream, peer)) => admit(stream, peer, &serving),
                 Err(error) if is_the_peers(&error) => {}
                 Err(error) => {
                     warn!(%error, "failed to accept a connection");
@@ -106,9 +108,9 @@ fn admit_waiting(listener: TcpListener, serving: &Arc<Serving>) -> io::Result<()
     let listener = listener.into_std()?;
     for _ in 0..serving.port.limits.connections {
         match listener.accept() {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 stream.set_nonblocking(true)?;
-                admit(TcpStream::from_std(stream)?, serving);
+                admit(TcpStream::from_std(stream)?, peer, serving);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) => return Err(error),
@@ -117,15 +119,19 @@ fn admit_waiting(listener: TcpListener, serving: &Arc<Serving>) -> io::Result<()
     Ok(())
 }
 
-fn admit(stream: TcpStream, serving: &Arc<Serving>) {
-    let Ok(place) = Arc::clone(&serving.connections).try_acquire_owned() else {
+fn admit(stream: TcpStream, peer: SocketAddr, serving: &Arc<Serving>) {
+    let Some(place) = serving.connections.take(peer.ip()) else {
         serving.port.metrics.refused(Refusal::TooMany);
         return;
     };
     let serving = Arc::clone(serving);
     let open = serving.port.metrics.connection_opened();
     drop(serving.port.tasks.clone().spawn(async move {
-        connection::serve(stream, &serving).await;
+        let place = Arc::new(place);
+        tokio::select! {
+            () = connection::serve(stream, &serving, &place) => {}
+            () = place.lost() => serving.port.metrics.refused(Refusal::Displaced),
+        }
         drop((open, place));
     }));
 }

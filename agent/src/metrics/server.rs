@@ -1,14 +1,18 @@
 //! The agent's HTTP endpoint: `/metrics`, `/livez`, `/readyz`, and `/healthz`, which is `/livez`.
 //!
 //! It is meant for a scraper and a kubelet: one request a connection, few connections, each with a short life.
+//! It never ends the agent: a port that cannot be had is tried again for as long as the agent runs.
 
 use std::convert::Infallible;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cordonhold_rt::listen;
+use cordonhold_rt::places::{Place, Places};
+use cordonhold_shared::timers::{jittered, retry_pause};
 use http::header::CONTENT_TYPE;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -17,20 +21,21 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
-use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::Metrics;
 use super::health::Said;
 
-/// Further ones wait in the kernel's queue.
+/// A further one takes the place of one that waits for its peer, or is closed where none does.
 pub(super) const CONNECTIONS_MAX: usize = 32;
 /// Longest life of a connection, the look at the sentinel included.
 pub(crate) const CONNECTION_MAX: Duration = Duration::from_secs(10);
 /// Longest wait for a request's head: whoever is silent keeps no place from a probe.
 const HEAD_MAX: Duration = Duration::from_secs(2);
 const HEADERS_MAX: usize = 64;
+/// Of IPv4 also on a node whose pods have IPv6 alone.
+const LOOPBACK: &str = "127.0.0.1";
 /// hyper's least.
 const BUFFER_MAX: usize = 8 * 1024;
 /// After an accept error, mostly "too many open files": spinning would not free one.
@@ -38,24 +43,62 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 
-/// Why nothing can be served.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "failed to serve metrics on {host:?} port {port}: another program may have the port (with hostNetwork, any on the node): choose another with --metrics-port, an address with --metrics-host, or --metrics-port=0 for no metrics"
-)]
-pub struct ListenError {
-    host: String,
-    port: u16,
-    source: io::Error,
+/// Serves on this address for ever, and on the node's loopback, which no pod but those on its network reaches:
+/// probes ask there. An empty host is every address, of IPv6 and IPv4 where the node has both.
+pub(crate) async fn run(host: &str, port: u16, metrics: &Arc<Metrics>) -> Infallible {
+    let named = serve_on(host, port, metrics);
+    // Every address has the loopback in it, and a name may be the loopback's.
+    let is_elsewhere = |address: IpAddr| !address.is_unspecified() && !address.is_loopback();
+    if host.parse().is_ok_and(is_elsewhere) {
+        tokio::select! {
+            never = named => never,
+            never = serve_on(LOOPBACK, port, metrics) => never,
+        }
+    } else {
+        named.await
+    }
 }
 
-/// Takes the port. An empty host is every address, of IPv6 and IPv4 where the node has both.
-pub(crate) async fn listen(host: &str, port: u16) -> Result<TcpListener, ListenError> {
-    open(host, port).await.map_err(|source| ListenError {
-        host: host.to_owned(),
-        port,
-        source,
-    })
+async fn serve_on(host: &str, port: u16, metrics: &Arc<Metrics>) -> Infallible {
+    let listener = listen(host, port).await;
+    serve(listener, Arc::clone(metrics), CONNECTION_MAX).await
+}
+
+/// Takes the port, as soon as it can be had. What stands in the way is told once.
+pub(super) async fn listen(host: &str, port: u16) -> TcpListener {
+    let mut failures = 0;
+    loop {
+        match open(host, port).await {
+            Ok(listener) => {
+                if failures > 0 {
+                    info!(
+                        event = "metrics_served",
+                        host, port, "the port for metrics and probes is there now"
+                    );
+                }
+                return listener;
+            }
+            Err(error) => {
+                if failures == 0 {
+                    warn!(
+                        event = "metrics_unserved",
+                        host,
+                        port,
+                        why = %error,
+                        "no metrics and no probes here until the port can be had, which is tried again for ever; \
+                         another program may have it (with hostNetwork, any on the node), or the address is on no interface: \
+                         choose another with --metrics-port or --metrics-host, or --metrics-port=0 for no metrics"
+                    );
+                }
+                sleep(jittered(
+                    retry_pause(failures),
+                    RandomState::new().hash_one(failures),
+                ))
+                .await;
+                failures = failures.saturating_add(1);
+            }
+        }
+    }
 }
 
 async fn open(host: &str, port: u16) -> io::Result<TcpListener> {
@@ -74,17 +117,24 @@ async fn open(host: &str, port: u16) -> io::Result<TcpListener> {
 
 /// Serves for ever; `life` bounds each connection.
 pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>, life: Duration) -> Infallible {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Places::new(CONNECTIONS_MAX);
     loop {
-        let slot = Arc::clone(&slots).acquire_owned().await;
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
+                let Some(place) = places.take(peer.ip()) else {
+                    debug!("closed a connection: every other is being answered");
+                    continue;
+                };
                 let metrics = Arc::clone(&metrics);
                 drop(tokio::spawn(async move {
-                    if timeout(life, connection(stream, metrics)).await.is_err() {
-                        debug!("a connection took too long");
+                    tokio::select! {
+                        served = timeout(life, connection(stream, metrics, &place)) => {
+                            if served.is_err() {
+                                debug!("a connection took too long");
+                            }
+                        }
+                        () = place.lost() => debug!("closed a connection: another took its place"),
                     }
-                    drop(slot);
                 }));
             }
             Err(error) => {
@@ -99,20 +149,24 @@ pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>, life: Du
     }
 }
 
-async fn connection(stream: TcpStream, metrics: Arc<Metrics>) {
+async fn connection(stream: TcpStream, metrics: Arc<Metrics>, place: &Place) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let metrics = Arc::clone(&metrics);
+        place.works();
+        async move {
+            let answer = answer(&request, &metrics).await;
+            // What is left is the peer's: to read it.
+            place.waits();
+            Ok::<_, Infallible>(answer)
+        }
+    });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .keep_alive(false)
         .header_read_timeout(HEAD_MAX)
         .max_headers(HEADERS_MAX)
         .max_buf_size(BUFFER_MAX)
-        .serve_connection(
-            TokioIo::new(stream),
-            service_fn(|request: Request<Incoming>| {
-                let metrics = Arc::clone(&metrics);
-                async move { Ok::<_, Infallible>(answer(&request, &metrics).await) }
-            }),
-        );
+        .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = served.await {
         debug!(%error, "a connection ended");
     }

@@ -10,4 +10,5 @@ pub mod exit;
 pub mod listen;
 pub mod logging;
 pub mod metrics;
+pub mod places;
 pub mod shutdown;

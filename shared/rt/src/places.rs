@@ -173,7 +173,10 @@ mod tests {
         let probe = places.take(peer(1)).unwrap();
         let idle: Vec<Place> = (0..9).filter_map(|_| places.take(peer(2))).collect();
         assert_eq!(idle.len(), 9);
-        assert!(!is_lost(&probe), "the oldest of all, and the only one of its address");
+        assert!(
+            !is_lost(&probe),
+            "the oldest of all, and the only one of its address"
+        );
         assert_eq!(idle.iter().filter(|place| is_lost(place)).count(), 6);
     }
 

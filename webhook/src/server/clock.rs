@@ -10,6 +10,7 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
+use cordonhold_rt::places::Place;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until};
 
@@ -39,6 +40,8 @@ pub(super) struct Clock {
     protocol: Protocol,
     limits: Limits,
     opened: Instant,
+    /// Told whether the peer is waited for.
+    place: Arc<Place>,
     state: Mutex<State>,
 }
 
@@ -79,17 +82,19 @@ impl Drop for OpenRequest {
         if state.open.is_empty() {
             state.waiting = Waiting::NextRequest;
             state.since = Instant::now();
+            self.clock.place.waits();
         }
     }
 }
 
 impl Clock {
-    pub(super) fn start(protocol: Protocol, limits: &Limits) -> Arc<Clock> {
+    pub(super) fn start(protocol: Protocol, limits: &Limits, place: &Arc<Place>) -> Arc<Clock> {
         let now = Instant::now();
         Arc::new(Clock {
             protocol,
             limits: limits.clone(),
             opened: now,
+            place: Arc::clone(place),
             state: Mutex::new(State {
                 waiting: Waiting::FirstRequest,
                 since: now,
@@ -110,6 +115,7 @@ impl Clock {
         let number = state.begun;
         state.begun += 1;
         let _ = state.open.insert(number, Instant::now());
+        self.place.works();
         OpenRequest {
             clock: Arc::clone(self),
             number,
@@ -186,15 +192,18 @@ impl Clock {
     }
 
     fn wrote<T>(&self, outcome: &Poll<io::Result<T>>) {
-        if outcome.is_pending() {
-            let _ = self.state().unread.get_or_insert_with(Instant::now);
+        let mut state = self.state();
+        if outcome.is_pending() && state.unread.is_none() {
+            state.unread = Some(Instant::now());
+            self.place.waits();
         }
     }
 
     fn flushed(&self, outcome: &Poll<io::Result<()>>) {
         self.wrote(outcome);
-        if outcome.is_ready() {
-            self.state().unread = None;
+        let mut state = self.state();
+        if outcome.is_ready() && state.unread.take().is_some() && !state.open.is_empty() {
+            self.place.works();
         }
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
+use cordonhold_rt::places::Place;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -18,19 +19,19 @@ use super::requests::Requests;
 use super::{Serving, Transport};
 use crate::metrics::Refusal;
 
-pub(super) async fn serve(stream: TcpStream, serving: &Arc<Serving>) {
+pub(super) async fn serve(stream: TcpStream, serving: &Arc<Serving>, place: &Arc<Place>) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "failed to set TCP_NODELAY");
     }
     match &serving.port.transport {
-        Transport::Plain => http1(stream, serving).await,
+        Transport::Plain => http1(stream, serving, place).await,
         Transport::Tls(acceptor) => {
             let Some(stream) = handshake(stream, acceptor, serving).await else {
                 return;
             };
             match stream.get_ref().1.alpn_protocol() {
-                Some(b"h2") => http2(stream, serving).await,
-                _ => http1(stream, serving).await,
+                Some(b"h2") => http2(stream, serving, place).await,
+                _ => http1(stream, serving, place).await,
             }
         }
     }
@@ -67,12 +68,12 @@ fn is_about_the_client(error: &io::Error) -> bool {
     )
 }
 
-async fn http1<S>(stream: S, serving: &Arc<Serving>)
+async fn http1<S>(stream: S, serving: &Arc<Serving>, place: &Arc<Place>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = &serving.port.limits;
-    let clock = Clock::start(Protocol::Http1, limits);
+    let clock = Clock::start(Protocol::Http1, limits, place);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         // The clock has this, and more.
@@ -86,12 +87,12 @@ where
     drive(connection, http1::Connection::graceful_shutdown, &clock, serving).await;
 }
 
-async fn http2<S>(stream: S, serving: &Arc<Serving>)
+async fn http2<S>(stream: S, serving: &Arc<Serving>, place: &Arc<Place>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = &serving.port.limits;
-    let clock = Clock::start(Protocol::Http2, limits);
+    let clock = Clock::start(Protocol::Http2, limits, place);
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.http2_streams)

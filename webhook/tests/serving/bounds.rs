@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use cordonhold_webhook::Limits;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::client::{Answer, HTTP1, ask, get, post, read_answer, until_closed};
 use super::port::{PATIENCE, SHORT, start, start_plain, timeless};
@@ -24,7 +25,7 @@ async fn first_but<S: AsyncRead + AsyncWrite + Unpin>(status: u16, stream: &mut 
 }
 
 #[tokio::test]
-async fn a_connection_beyond_the_limit_is_closed_at_once() {
+async fn found_s4_a_connection_beyond_the_limit_takes_the_place_of_the_longest_idle() {
     let served = start_plain(Limits {
         connections: 2,
         ..timeless()
@@ -35,15 +36,61 @@ async fn a_connection_beyond_the_limit_is_closed_at_once() {
     for stream in [&mut first, &mut second] {
         assert_eq!(ask(stream, &get("/ok")).await.status, 200);
     }
+    assert_eq!(ask(&mut first, &get("/ok")).await.status, 200);
+    let mut third = served.connect_plain().await;
+    assert_eq!(ask(&mut third, &get("/ok")).await.status, 200);
+    assert!(until_closed(&mut second).await.is_empty());
+    served.refused("displaced").await;
+    served.has_open(2).await;
+    assert_eq!(ask(&mut first, &get("/ok")).await.status, 200);
+}
+
+#[tokio::test]
+async fn found_s4_an_answer_that_nobody_reads_keeps_no_place() {
+    let served = start_plain(Limits {
+        connections: 1,
+        ..timeless()
+    })
+    .await;
+    let mut unread = served.connect_plain().await;
+    unread.write_all(get("/large").as_bytes()).await.unwrap();
+    let newest = async {
+        // Until the answer fills what the sockets take, it is being sent, and its place is its own.
+        loop {
+            let mut stream = served.connect_plain().await;
+            stream.write_all(get("/ok").as_bytes()).await.unwrap();
+            if until_closed_or_answered(&mut stream).await {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, newest).await.unwrap();
+}
+
+/// Whether anything came before the end.
+async fn until_closed_or_answered(stream: &mut TcpStream) -> bool {
+    stream.read(&mut [0]).await.is_ok_and(|read| read > 0)
+}
+
+#[tokio::test]
+async fn a_connection_beyond_the_limit_is_closed_at_once_where_all_are_at_work() {
+    let served = start_plain(Limits {
+        connections: 2,
+        ..timeless()
+    })
+    .await;
+    let mut first = served.connect_plain().await;
+    let mut second = served.connect_plain().await;
+    for stream in [&mut first, &mut second] {
+        stream.write_all(post("/wait", 0).as_bytes()).await.unwrap();
+    }
+    served.entered.acquire_many(2).await.unwrap().forget();
     assert!(until_closed(&mut served.connect_plain().await).await.is_empty());
     served.refused("too_many").await;
     served.has_open(2).await;
-    drop(first);
-    served.has_open(1).await;
-    assert_eq!(
-        ask(&mut served.connect_plain().await, &get("/ok")).await.status,
-        200
-    );
+    served.gate.add_permits(2);
+    assert_eq!(read_answer(&mut first).await.status, 200);
+    assert_eq!(read_answer(&mut second).await.status, 200);
 }
 
 #[tokio::test]

@@ -41,6 +41,8 @@ pub(crate) struct Served {
     pub(crate) issued: Issued,
     /// Lets as many `POST /wait` end as it has permits.
     pub(crate) gate: Arc<Semaphore>,
+    /// Has a permit for each `POST /wait` that has begun.
+    pub(crate) entered: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
 
@@ -85,11 +87,11 @@ pub(crate) async fn start_plain(limits: Limits) -> Served {
 
 async fn listen(limits: Limits, transport: Transport, issued: Issued) -> Served {
     let metrics = Arc::new(Metrics::new());
-    let gate = Arc::new(Semaphore::new(0));
+    let (gate, entered) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     let (closing, tasks) = (Closing::default(), TaskTracker::new());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let router = admission(&limits, &metrics).merge(routes(&gate));
+    let router = admission(&limits, &metrics).merge(routes(&gate, &entered));
     let port = Port {
         transport,
         router,
@@ -105,6 +107,7 @@ async fn listen(limits: Limits, transport: Transport, issued: Issued) -> Served 
         tasks,
         issued,
         gate,
+        entered,
         metrics,
     }
 }
@@ -119,9 +122,10 @@ fn admission(limits: &Limits, metrics: &Arc<Metrics>) -> Router {
     admission_router(Arc::new(judge), limits, Arc::clone(metrics))
 }
 
-fn routes(gate: &Arc<Semaphore>) -> Router {
-    let gate = Arc::clone(gate);
+fn routes(gate: &Arc<Semaphore>, entered: &Arc<Semaphore>) -> Router {
+    let (gate, entered) = (Arc::clone(gate), Arc::clone(entered));
     let wait = async move || {
+        entered.add_permits(1);
         gate.acquire().await.unwrap().forget();
         "waited\n"
     };
