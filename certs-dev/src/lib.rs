@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use cordonhold_shared::trust;
 use rcgen::string::Ia5String;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
@@ -38,25 +39,15 @@ pub fn ca_bundle(ca_pem: &str) -> String {
     base64(ca_pem.as_bytes())
 }
 
-/// For a POSIX shell: puts the pair in this directory into the Secret that the Deployment mounts.
+/// For a POSIX shell: puts the pair in this directory into the Secret that the Deployment mounts, whether it is there or not.
 pub fn secret_command(directory: &Path) -> String {
     let file = |name| quoted(&directory.join(name).to_string_lossy());
-    format!(
-        "kubectl -n cordonhold create secret tls cordonhold-webhook-tls --cert={} --key={}",
-        file("tls.crt"),
-        file("tls.key")
-    )
+    trust::secret_command("cordonhold", &file("tls.crt"), &file("tls.key"))
 }
 
 /// For a POSIX shell: puts the CA into each webhook of the configuration, whatever their number.
 pub fn ca_command(ca_pem: &str) -> String {
-    // Lists of webhooks are merged by name, so each patch leaves the others as they are.
-    format!(
-        r#"for webhook in $(kubectl get validatingwebhookconfiguration cordonhold -o jsonpath='{{.webhooks[*].name}}'); do
-  kubectl patch validatingwebhookconfiguration cordonhold --type=strategic -p '{{"webhooks":[{{"name":"'"$webhook"'","clientConfig":{{"caBundle":"{}"}}}}]}}'
-done"#,
-        ca_bundle(ca_pem)
-    )
+    trust::ca_command("cordonhold", &ca_bundle(ca_pem))
 }
 
 /// One word of a POSIX shell.
@@ -213,6 +204,20 @@ mod tests {
                 .unwrap();
             assert_eq!(String::from_utf8(shell.stdout).unwrap(), path);
         }
+    }
+
+    #[test]
+    fn found_e5_the_command_for_the_secret_renews_it_too() {
+        let command = secret_command(Path::new("/a b"));
+        assert!(
+            command.contains(" --cert='/a b/tls.crt' --key='/a b/tls.key' "),
+            "{command}"
+        );
+        // `create` alone fails where the Secret exists.
+        assert!(
+            command.ends_with(" --dry-run=client -o yaml | kubectl apply -f -"),
+            "{command}"
+        );
     }
 
     #[test]

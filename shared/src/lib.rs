@@ -16,6 +16,7 @@ pub mod lock;
 
 pub mod admission;
 pub mod cycle;
+pub mod trust;
 
 pub mod answer;
 pub mod carrier;

@@ -1,4 +1,5 @@
-//! Events on the Nodes about which something was denied, so that `kubectl describe node` shows it.
+//! Events on the Nodes about which something was denied, so that `kubectl describe node` shows it,
+//! and on the webhook configuration, about what keeps the API server from asking.
 //!
 //! Best effort, beside the answers: no answer waits for an Event, a storm is one Event with a count, and what is too
 //! much is dropped and counted. The audit trail is the log, which loses nothing.
@@ -27,9 +28,9 @@ use crate::metrics::EventOutcome;
 const NAMESPACE: &str = "default";
 /// The API server takes no longer note (k8s.io/api: events/v1/types.go).
 const NOTE_MAX_BYTES: usize = 1024;
-/// Denials that wait for the task below.
+/// Notes that wait for the task below.
 const QUEUE_MAX: usize = 256;
-/// Different denials that are remembered at once.
+/// Different notes that are remembered at once.
 const SERIES_MAX: usize = 256;
 /// A series ends when nothing has repeated for as long as client-go's recorder waits (`tools/events/event_broadcaster.go`).
 const SERIES_IDLE: Duration = Duration::from_mins(6);
@@ -53,10 +54,50 @@ pub(crate) struct Denial {
     pub(crate) message: String,
 }
 
-/// Where denials go.
-#[derive(Debug)]
+/// What an Event is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum About {
+    Node {
+        name: String,
+        uid: String,
+    },
+    /// The webhook configuration; without a uid, it is not there or cannot be read.
+    Configuration {
+        name: String,
+        uid: Option<String>,
+    },
+}
+
+/// What an Event says. Its reason is a code, like `kured-held`.
+#[derive(Clone, Debug)]
+pub(crate) struct Note {
+    pub(crate) about: About,
+    pub(crate) reason: String,
+    /// Whom it is about as well, if anybody.
+    pub(crate) user: String,
+    pub(crate) text: String,
+}
+
+impl From<Denial> for Note {
+    /// Who was denied, and the first line of why; the rest is commands, which the person got.
+    fn from(denial: Denial) -> Note {
+        let why = denial.message.lines().next().unwrap_or_default();
+        Note {
+            text: format!("Denied {}: {why}", denial.user),
+            about: About::Node {
+                name: denial.node,
+                uid: denial.uid,
+            },
+            reason: denial.reason.code().to_owned(),
+            user: denial.user,
+        }
+    }
+}
+
+/// Where notes go. Clones share the way.
+#[derive(Clone, Debug)]
 pub struct Recorder {
-    queue: mpsc::Sender<Denial>,
+    queue: mpsc::Sender<Note>,
     metrics: Arc<Metrics>,
 }
 
@@ -67,7 +108,7 @@ impl Recorder {
         mut instance: String,
         metrics: Arc<Metrics>,
     ) -> (Recorder, impl Future<Output = ()> + Send) {
-        let (queue, denials) = mpsc::channel(QUEUE_MAX);
+        let (queue, notes) = mpsc::channel(QUEUE_MAX);
         instance.truncate(instance.floor_char_boundary(INSTANCE_MAX_BYTES));
         let recorder = Recorder {
             queue,
@@ -80,12 +121,12 @@ impl Recorder {
             ledger: Ledger::default(),
             is_failing: false,
         };
-        (recorder, writer.run(denials))
+        (recorder, writer.run(notes))
     }
 
     /// Never waits.
-    pub(crate) fn denied(&self, denial: Denial) {
-        if self.queue.try_send(denial).is_err() {
+    pub(crate) fn tell(&self, note: impl Into<Note>) {
+        if self.queue.try_send(note.into()).is_err() {
             self.metrics.event(EventOutcome::Dropped);
         }
     }
@@ -101,12 +142,12 @@ struct Writer {
 }
 
 impl Writer {
-    async fn run(mut self, mut denials: mpsc::Receiver<Denial>) {
+    async fn run(mut self, mut notes: mpsc::Receiver<Note>) {
         loop {
             let wake = self.ledger.wake(Instant::now());
             tokio::select! {
-                denial = denials.recv() => match denial {
-                    Some(denial) => self.note(denial),
+                note = notes.recv() => match note {
+                    Some(note) => self.note(note),
                     None => return,
                 },
                 () = sleep(wake) => {
@@ -118,8 +159,8 @@ impl Writer {
         }
     }
 
-    fn note(&mut self, denial: Denial) {
-        if !self.ledger.note(denial, Instant::now(), Timestamp::now()) {
+    fn note(&mut self, note: Note) {
+        if !self.ledger.note(note, Instant::now(), Timestamp::now()) {
             self.metrics.event(EventOutcome::Dropped);
         }
     }
@@ -141,7 +182,7 @@ impl Writer {
                 self.metrics.event(EventOutcome::Failed);
                 if !self.is_failing {
                     warn!(
-                        node = key.node,
+                        about = key.about.name(),
                         why,
                         "failed to write an Event: allow the webhook's ServiceAccount to create and patch events of \
                          events.k8s.io, or start it with --no-events; further failures are counted only"
@@ -188,19 +229,45 @@ fn event(key: &Key, note: String, first: Timestamp, series: Option<EventSeries>,
         event_time: Some(MicroTime(first)),
         reporting_controller: Some("cordonhold.dev/webhook".to_owned()),
         reporting_instance: Some(instance.to_owned()),
-        action: Some("Deny".to_owned()),
-        reason: Some(camel_case(key.reason.code())),
+        action: Some(key.about.action().to_owned()),
+        reason: Some(camel_case(&key.reason)),
         type_: Some("Warning".to_owned()),
         note: Some(note),
         series,
-        regarding: Some(ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Node".to_owned()),
-            name: Some(key.node.clone()),
-            uid: Some(key.uid.clone()),
-            ..ObjectReference::default()
-        }),
+        regarding: Some(key.about.reference()),
         ..Event::default()
+    }
+}
+
+impl About {
+    fn name(&self) -> &str {
+        let (About::Node { name, .. } | About::Configuration { name, .. }) = self;
+        name
+    }
+
+    fn action(&self) -> &'static str {
+        match self {
+            About::Node { .. } => "Deny",
+            About::Configuration { .. } => "Check",
+        }
+    }
+
+    fn reference(&self) -> ObjectReference {
+        let (api_version, kind, uid) = match self {
+            About::Node { uid, .. } => ("v1", "Node", Some(uid)),
+            About::Configuration { uid, .. } => (
+                "admissionregistration.k8s.io/v1",
+                "ValidatingWebhookConfiguration",
+                uid.as_ref(),
+            ),
+        };
+        ObjectReference {
+            api_version: Some(api_version.to_owned()),
+            kind: Some(kind.to_owned()),
+            name: Some(self.name().to_owned()),
+            uid: uid.cloned(),
+            ..ObjectReference::default()
+        }
     }
 }
 
@@ -215,12 +282,11 @@ fn camel_case(code: &str) -> String {
         .collect()
 }
 
-/// What makes two denials the same Event.
+/// What makes two notes the same Event.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
-    node: String,
-    uid: String,
-    reason: Reason,
+    about: About,
+    reason: String,
     user: String,
 }
 
@@ -258,13 +324,12 @@ struct Ledger {
 
 impl Ledger {
     /// Whether there was room for it.
-    fn note(&mut self, denial: Denial, now: Instant, time: Timestamp) -> bool {
-        let note = note(&denial);
+    fn note(&mut self, note: Note, now: Instant, time: Timestamp) -> bool {
+        let text = bounded(note.text);
         let key = Key {
-            node: denial.node,
-            uid: denial.uid,
-            reason: denial.reason,
-            user: denial.user,
+            about: note.about,
+            reason: note.reason,
+            user: note.user,
         };
         if let Some(series) = self.series.get_mut(&key).filter(|series| !series.is_over(now)) {
             series.count = series.count.saturating_add(1);
@@ -280,7 +345,7 @@ impl Ledger {
             return false;
         }
         let begun = Series {
-            note,
+            note: text,
             first: time,
             last: time,
             count: 1,
@@ -348,10 +413,7 @@ impl Series {
     }
 }
 
-/// Who was denied, and the first line of why; the rest is commands, which the person got.
-fn note(denial: &Denial) -> String {
-    let why = denial.message.lines().next().unwrap_or_default();
-    let mut note = format!("Denied {}: {why}", denial.user);
+fn bounded(mut note: String) -> String {
     note.truncate(note.floor_char_boundary(NOTE_MAX_BYTES));
     note.shrink_to_fit();
     note
@@ -361,14 +423,14 @@ fn note(denial: &Denial) -> String {
 mod tests {
     use super::*;
 
-    fn denial(node: &str, user: &str) -> Denial {
-        Denial {
+    fn denial(node: &str, user: &str) -> Note {
+        Note::from(Denial {
             node: node.to_owned(),
             uid: "u".to_owned(),
             reason: Reason::Held,
             user: user.to_owned(),
             message: "node n is held\nkubectl …".to_owned(),
-        }
+        })
     }
 
     fn at(second: i64) -> Timestamp {
@@ -469,9 +531,7 @@ mod tests {
 
     #[test]
     fn a_note_is_no_longer_than_the_api_server_takes() {
-        let mut long = denial("n", "a");
-        long.message = "ü".repeat(NOTE_MAX_BYTES);
-        let note = note(&long);
+        let note = bounded("ü".repeat(NOTE_MAX_BYTES));
         assert!(note.len() <= NOTE_MAX_BYTES && note.len() > NOTE_MAX_BYTES - 2);
     }
 
@@ -484,7 +544,7 @@ mod tests {
             metrics: Arc::clone(&metrics),
         };
         for _ in 0..=QUEUE_MAX {
-            recorder.denied(denial("n", "a"));
+            recorder.tell(denial("n", "a"));
         }
         let page = metrics.render(&http::HeaderMap::new()).unwrap().text;
         assert!(

@@ -142,7 +142,7 @@ impl Judge {
         let requester = &review.request.requester;
         // An Event is about a Node; an edit of kured's lock has its line in the log.
         let Some(old) = review.request.node() else { return };
-        recorder.denied(Denial {
+        recorder.tell(Denial {
             node: old.name().to_owned(),
             uid: old.metadata.uid.clone(),
             reason: verdict.reason,

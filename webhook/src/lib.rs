@@ -1,6 +1,6 @@
 //! The admission webhook: an HTTPS server around [`cordonhold_shared::admission::decide`].
 //!
-//! It observes and answers; it decides nothing of its own, and writes nothing to the cluster but Events about denials.
+//! It observes and answers; it decides nothing of its own, and writes nothing to the cluster but Events.
 
 mod args;
 mod events;
@@ -15,6 +15,7 @@ mod routes;
 mod server;
 mod tls;
 mod trail;
+mod trust;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,7 +28,9 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use cordonhold_shared::trust::Place;
 use tls::Tls;
+use trust::Trust;
 
 pub use args::{
     Args, EvidenceArgs, ExplainArgs, ModeArg, ModeFor, PolicyArgs, ServingArgs, TlsVersion, YesNo,
@@ -83,24 +86,27 @@ pub async fn run(args: &Args) -> Result<(), Error> {
     let mut signals = shutdown::Signals::listen().map_err(Error::Signals)?;
     let metrics = Arc::new(Metrics::new());
     let readiness = Arc::new(Readiness::default());
-    let is_running = readiness.condition("running");
-    let is_watched = readiness.condition("kured-lock");
-    let tls = Tls::load(
-        &args.serving,
-        readiness.condition("certificate"),
-        Arc::clone(&metrics),
-    )
-    .await
-    .map_err(Error::Tls)?;
+    let is_running = readiness.condition("running", "it is starting");
     let kube = client::build(args.kubeconfig.as_deref())
         .await
         .map_err(Error::Client)?;
+    let recorder = recorder(&args.evidence, kube.clone(), &metrics);
+    let trust = Arc::new(Trust::new(place(args), &readiness, &metrics, recorder.clone()));
+    let tls = Tls::load(&args.serving, Arc::clone(&trust), Arc::clone(&metrics))
+        .await
+        .map_err(Error::Tls)?;
     let policy = args.policy.policy();
     let kured_lock = policy.kured_lock();
     let lookup = lookup::ClusterLookup::new(kube.clone(), kured_lock, &metrics);
-    let kured_watch = lookup.kured_watch();
+    let kured_watch = lookup.kured_watch().map(|watch| {
+        let is_listed = readiness.condition("kured-lock", "kured's DaemonSet has not been read yet");
+        (watch, is_listed)
+    });
     let judge = Judge::new(policy, Box::new(lookup), Arc::clone(&metrics));
-    let judge = Arc::new(with_events(judge, &args.evidence, kube, &metrics));
+    let judge = Arc::new(match recorder {
+        Some(recorder) => judge.with_events(recorder),
+        None => judge,
+    });
 
     let (admission, listening) = open("--listen", args.serving.listen)?;
     let (admin, admin_listening) = open("--admin-listen", args.serving.admin_listen)?;
@@ -123,16 +129,21 @@ pub async fn run(args: &Args) -> Result<(), Error> {
     // Until the last connection is closed, and ended with this function.
     let mut background = JoinSet::new();
     drop(background.spawn(tls.poll()));
-    drop(background.spawn(watch_kured(kured_watch, is_watched)));
-    is_running.set(true);
-    info!(listen = %listening, admin_listen = %admin_listening, mode = ?args.policy.mode, protect_kured = ?args.policy.kured.protect_kured, "ready");
+    if let Some((watch, is_listed)) = kured_watch {
+        drop(background.spawn(watch_kured(watch, is_listed)));
+    }
+    drop(background.spawn(trust::poll(kube, trust, trust::READ_EVERY)));
+    let (listen, admin_listen) = (listening.to_string(), admin_listening.to_string());
+    info!(listen, admin_listen, mode = ?args.policy.mode, protect_kured = ?args.policy.kured.protect_kured, "listening");
+    is_running.met();
+    drop(background.spawn(async move { readiness.report(&listen, &admin_listen).await }));
 
     let signal = tokio::select! {
         signal = signals.next() => signal,
         Some(ended) = background.join_next() => return Err(Error::TaskEnded(ended.err())),
     };
     info!(signal, delay = ?args.serving.shutdown_delay, "shutting down");
-    is_running.set(false);
+    is_running.unmet("ending", "it is shutting down");
     closing.begin();
     tokio::select! {
         () = close(args.serving.shutdown_delay, &closing, &tasks) => Ok(()),
@@ -154,25 +165,29 @@ async fn close(delay: Duration, closing: &Closing, tasks: &TaskTracker) {
     }
 }
 
-/// Tells denials by Events too, unless the flags say no. The task that writes them ends with the judge.
-fn with_events(judge: Judge, args: &EvidenceArgs, kube: Client, metrics: &Arc<Metrics>) -> Judge {
+/// For Events, unless the flags say no. The task that writes them ends with the last recorder.
+fn recorder(args: &EvidenceArgs, kube: Client, metrics: &Arc<Metrics>) -> Option<Recorder> {
     if args.no_events {
-        return judge;
+        return None;
     }
     let (recorder, writer) = Recorder::new(kube, args.instance.clone(), Arc::clone(metrics));
     drop(tokio::spawn(writer));
-    judge.with_events(recorder)
+    Some(recorder)
 }
 
-/// Watches kured's lock, where it is to be known; the condition is met with the first list.
-async fn watch_kured(watch: Option<Arc<KuredWatch>>, is_watched: Condition) {
-    let Some(watch) = watch else {
-        is_watched.set(true);
-        return std::future::pending().await;
-    };
+/// The Secret is in the webhook's own namespace, which is the agent's too.
+fn place(args: &Args) -> Place {
+    Place {
+        configuration: args.serving.webhook_configuration.clone(),
+        namespace: args.policy.agent_namespace.clone(),
+    }
+}
+
+/// Watches kured's lock; the condition is met with the first list.
+async fn watch_kured(watch: Arc<KuredWatch>, is_listed: Condition) {
     let listed = async {
         watch.listed().await;
-        is_watched.set(true);
+        is_listed.met();
     };
     let ((), ()) = tokio::join!(watch.run(), listed);
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use cordonhold_rt::logging;
 use cordonhold_rt::metrics::{self, Page};
 use cordonhold_shared::admission::{Reason, Verdict};
+use cordonhold_shared::trust::Problem;
 use http::HeaderMap;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
@@ -104,6 +105,8 @@ label! {
     LookupKind {
         Override = "override",
         KuredLock = "kured_lock",
+        /// The webhook configuration, for the CA by which the API server knows us.
+        Configuration = "configuration",
     }
 }
 
@@ -116,7 +119,7 @@ label! {
 }
 
 label! {
-    /// What became of a denial's Event.
+    /// What became of an Event.
     EventOutcome {
         Written = "written",
         Failed = "failed",
@@ -158,6 +161,12 @@ struct EventLabels {
     outcome: EventOutcome,
 }
 
+/// A closed set of the crate that decides.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProblemLabels {
+    problem: &'static str,
+}
+
 /// All of it, registered once.
 pub struct Metrics {
     registry: Registry,
@@ -170,6 +179,7 @@ pub struct Metrics {
     events: Family<EventLabels, Counter>,
     panics: Counter,
     not_after: Gauge<i64, AtomicI64>,
+    problems: Family<ProblemLabels, Gauge>,
     reloads: Family<ReloadLabels, Counter>,
     rejected: Family<RejectionLabels, Counter>,
 }
@@ -246,6 +256,7 @@ impl Metrics {
             events: Family::default(),
             panics: Counter::default(),
             not_after: Gauge::default(),
+            problems: Family::default(),
             reloads: Family::default(),
             rejected: Family::default(),
         };
@@ -286,7 +297,7 @@ impl Metrics {
         registry.register_collector(Box::new(self.kured_watch.clone()));
         registry.register(
             "events",
-            "Events on Nodes about denials, by what became of them; repeats are counted in one Event",
+            "Events, by what became of them; repeats are counted in one Event",
             self.events.clone(),
         );
     }
@@ -304,6 +315,11 @@ impl Metrics {
             "When the served certificate ends, since 1970",
             Unit::Seconds,
             self.not_after.clone(),
+        );
+        registry.register(
+            "trust_problem",
+            "1 for each problem that keeps the API server from trusting this webhook, or soon will, 0 for the others",
+            self.problems.clone(),
         );
         registry.register(
             "tls_reloads",
@@ -348,6 +364,7 @@ impl Metrics {
                 drop(self.lookups.get_or_create(&LookupLabels { kind, outcome }));
             }
         }
+        self.problems(std::iter::empty());
         for &outcome in EventOutcome::ALL {
             drop(self.events.get_or_create(&EventLabels { outcome }));
         }
@@ -390,6 +407,20 @@ impl Metrics {
 
     pub(crate) fn certificate_expires(&self, not_after: i64) {
         let _ = self.not_after.set(not_after);
+    }
+
+    /// These there are now, and no other.
+    pub(crate) fn problems(&self, now: impl Iterator<Item = Problem>) {
+        let now: Vec<Problem> = now.collect();
+        for problem in Problem::ALL {
+            let labels = ProblemLabels {
+                problem: problem.code(),
+            };
+            let _ = self
+                .problems
+                .get_or_create(&labels)
+                .set(i64::from(now.contains(&problem)));
+        }
     }
 
     pub(crate) fn reloaded(&self, what: Reload, outcome: ReloadOutcome) {

@@ -80,11 +80,16 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 async fn readyz(State(readiness): State<Arc<Readiness>>) -> Response {
     let unmet = readiness.unmet();
-    if unmet.is_empty() {
-        return (StatusCode::OK, "ok\n").into_response();
+    let (status, mut text) = if unmet.is_empty() {
+        (StatusCode::OK, "ok\n".to_owned())
+    } else {
+        let text = format!("not ready: {}\n", unmet.join("; "));
+        (StatusCode::SERVICE_UNAVAILABLE, text)
+    };
+    for warning in readiness.warnings() {
+        text.extend(["warning: ", &warning, "\n"]);
     }
-    let text = format!("not ready: {}\n", unmet.join(", "));
-    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+    (status, text).into_response()
 }
 
 async fn render_metrics(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Response {

@@ -23,8 +23,9 @@ use tracing::{info, warn};
 use crate::Metrics;
 use crate::args::{ServingArgs, TlsVersion};
 use crate::metrics::{Reload, ReloadOutcome};
-use crate::readiness::Condition;
-use certificate::{Certificate, Slot, Unusable};
+use crate::trust::Trust;
+use certificate::Unusable;
+pub(crate) use certificate::{Certificate, Slot};
 use clients::ClientCheck;
 use files::{Files, NamedFile, ReadError};
 
@@ -55,17 +56,17 @@ pub enum TlsError {
 /// The TLS server, and the files behind it.
 pub(crate) struct Tls {
     pair: Files<2>,
-    slot: Arc<Slot>,
+    trust: Arc<Trust>,
     clients: Option<(Files<1>, Arc<ClientCheck>)>,
     acceptor: TlsAcceptor,
     metrics: Arc<Metrics>,
 }
 
 impl Tls {
-    /// The first pair and the first CAs must be good. `is_valid` is met while a certificate is served that is valid today.
+    /// The first pair and the first CAs must be good. Whether the API server takes the certificate is looked at by `trust`.
     pub(crate) async fn load(
         args: &ServingArgs,
-        is_valid: Condition,
+        trust: Arc<Trust>,
         metrics: Arc<Metrics>,
     ) -> Result<Tls, TlsError> {
         let named = |what, flag, path: &PathBuf| NamedFile {
@@ -82,8 +83,8 @@ impl Tls {
             ),
         ])
         .await?;
-        let slot = Arc::new(Slot::new(is_valid, Arc::clone(&metrics)));
-        slot.install(certificate(&pair, &contents)?);
+        trust.slot().install(certificate(&pair, &contents)?);
+        trust.look(Timestamp::now());
         let clients = match &args.client_ca_file {
             None => None,
             Some(path) => {
@@ -94,12 +95,12 @@ impl Tls {
             }
         };
         let check = clients.as_ref().map(|(_, check)| Arc::clone(check));
-        let resolver = Arc::clone(&slot) as _;
+        let resolver = Arc::clone(trust.slot()) as _;
         let config =
             config(resolver, check, args.tls_min_version, args.enable_http2).map_err(TlsError::Config)?;
         Ok(Tls {
             pair,
-            slot,
+            trust,
             clients,
             acceptor: TlsAcceptor::from(Arc::new(config)),
             metrics,
@@ -116,7 +117,7 @@ impl Tls {
             tokio::time::sleep(POLL_EVERY).await;
             self.look_at_pair().await;
             self.look_at_client_ca().await;
-            self.slot.check(Timestamp::now());
+            self.trust.look(Timestamp::now());
         }
     }
 
@@ -129,7 +130,8 @@ impl Tls {
             .and_then(|contents| certificate(&self.pair, &contents));
         match loaded {
             Ok(certificate) => {
-                self.slot.install(certificate);
+                self.trust.slot().install(certificate);
+                self.trust.look(Timestamp::now());
                 self.metrics.reloaded(Reload::Certificate, ReloadOutcome::Loaded);
                 info!(certificate = %self.pair.path(0).display(), "serving a new certificate");
             }

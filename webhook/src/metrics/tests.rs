@@ -70,6 +70,7 @@ fn every_value_of_a_label_is_there_from_the_start() {
         ("tls_reloads_total{", Reload::ALL.len() * ReloadOutcome::ALL.len()),
         ("lookups_total{", LookupKind::ALL.len() * LookupOutcome::ALL.len()),
         ("events_total{outcome", EventOutcome::ALL.len()),
+        ("trust_problem{", Problem::ALL.len()),
     ] {
         let found = page
             .lines()

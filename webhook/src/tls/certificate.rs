@@ -6,7 +6,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use jiff::Timestamp;
+use cordonhold_shared::trust;
+use rustls::InconsistentKeys;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -15,7 +16,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::parse_x509_certificate;
 
 use crate::Metrics;
-use crate::readiness::Condition;
+use crate::trust::certificate_facts;
 
 /// Why a pair cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -28,12 +29,10 @@ pub(crate) enum Unusable {
     Mismatch(rustls::Error),
 }
 
-/// A certificate that can be served.
+/// A certificate that can be served. Whether the API server takes it is another question.
 pub(crate) struct Certificate {
     key: Arc<CertifiedKey>,
-    not_before: i64,
-    /// Seconds since 1970 at which it ends.
-    not_after: i64,
+    facts: trust::Certificate,
 }
 
 impl Certificate {
@@ -47,54 +46,54 @@ impl Certificate {
             .ok_or_else(|| Unusable::Certificate("it has none".to_owned()))?;
         let (_, parsed) =
             parse_x509_certificate(first).map_err(|error| Unusable::Certificate(error.to_string()))?;
-        let validity = parsed.validity();
-        let (not_before, not_after) = (validity.not_before.timestamp(), validity.not_after.timestamp());
+        let facts = certificate_facts(&parsed);
+        let of_certificate = parsed.public_key().raw.to_vec();
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| Unusable::Key(error.to_string()))?;
         let key = aws_lc_rs::default_provider()
             .key_provider
             .load_private_key(key)
             .map_err(|error| Unusable::Key(error.to_string()))?;
-        let key = CertifiedKey::new(chain, key);
-        key.keys_match().map_err(Unusable::Mismatch)?;
+        // Not rustls' own comparison: that refuses a certificate of version 1, and the key would be blamed for it.
+        if key.public_key().is_none_or(|key| key.as_ref() != of_certificate) {
+            return Err(Unusable::Mismatch(InconsistentKeys::KeyMismatch.into()));
+        }
         Ok(Certificate {
-            key: Arc::new(key),
-            not_before,
-            not_after,
+            key: Arc::new(CertifiedKey::new(chain, key)),
+            facts,
         })
+    }
+
+    pub(crate) fn facts(&self) -> &trust::Certificate {
+        &self.facts
+    }
+
+    pub(crate) fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.key.cert
     }
 }
 
-/// The certificate of every handshake from now on. Readiness has a condition for it: it is there, and valid today.
+/// The certificate of every handshake from now on.
 pub(crate) struct Slot {
     current: ArcSwapOption<Certificate>,
-    is_valid: Condition,
     metrics: Arc<Metrics>,
 }
 
 impl Slot {
-    pub(crate) fn new(is_valid: Condition, metrics: Arc<Metrics>) -> Slot {
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Slot {
         Slot {
             current: ArcSwapOption::empty(),
-            is_valid,
             metrics,
         }
     }
 
     pub(crate) fn install(&self, certificate: Certificate) {
-        self.metrics.certificate_expires(certificate.not_after);
+        self.metrics
+            .certificate_expires(certificate.facts.validity.to.as_second());
         self.current.store(Some(Arc::new(certificate)));
-        self.check(Timestamp::now());
     }
 
-    /// To be called every now and then, since a certificate ends without anybody touching it.
-    pub(crate) fn check(&self, now: Timestamp) {
-        let now = now.as_second();
-        let current = self.current.load();
-        self.is_valid.set(
-            current
-                .as_ref()
-                .is_some_and(|it| it.not_before <= now && now < it.not_after),
-        );
+    pub(crate) fn served(&self) -> Option<Arc<Certificate>> {
+        self.current.load_full()
     }
 }
 

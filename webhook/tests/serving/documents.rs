@@ -116,6 +116,29 @@ fn a_stopping_pod_has_time_enough() {
     );
 }
 
+/// The numbers below a probe of the Deployment, in the order in which they are written.
+fn probe(name: &str) -> [u64; 3] {
+    let deployment = include_str!("../../../manifests/base/deployment.yaml");
+    let (_, probe) = deployment.split_once(&format!("{name}:\n")).unwrap();
+    ["periodSeconds", "timeoutSeconds", "failureThreshold"].map(|key| {
+        let (_, value) = probe.split_once(&format!("{key}: ")).unwrap();
+        value.lines().next().unwrap().parse().unwrap()
+    })
+}
+
+#[test]
+fn found_s4_no_single_lost_probe_takes_a_replica_out() {
+    let [period, timeout, failures] = probe("readinessProbe");
+    assert!(failures >= 3, "{failures}");
+    // It is out before it stops, even where nobody but the probe says that it is leaving.
+    assert!(
+        failures * period + timeout < 10,
+        "the default of --shutdown-delay"
+    );
+    let [period, timeout, failures] = probe("livenessProbe");
+    assert!(failures * period >= 60 && timeout >= 5, "{failures} {timeout}");
+}
+
 #[test]
 fn every_serving_flag_is_in_the_readme() {
     let command = Args::command();

@@ -127,8 +127,8 @@ impl Webhook {
             .spawn()
             .unwrap();
         let mut log = BufReader::new(child.stdout.take().unwrap());
-        let ready = next_line(&mut log, "ready");
-        let address = |key: &str| ready[key].as_str().unwrap().parse().unwrap();
+        let listening = next_line(&mut log, "listening");
+        let address = |key: &str| listening[key].as_str().unwrap().parse().unwrap();
         Webhook {
             child,
             log: Some(log),

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize,
+    KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize, SigningKey,
 };
 use rustls::crypto::aws_lc_rs;
 use rustls::version::{TLS12, TLS13};
@@ -229,7 +229,7 @@ async fn half_of_a_new_pair_is_not_served() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_has_ended_is_not_ready() {
+async fn found_e5_a_certificate_that_has_ended_is_told_with_the_way_out_and_ready_only_when_ready() {
     let ca = authority("ca");
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
@@ -240,16 +240,103 @@ async fn a_certificate_that_has_ended_is_not_ready() {
     files.write("tls.key", &key.serialize_pem());
     let (cert, key) = (files.path("tls.crt"), files.path("tls.key"));
     let mut webhook = Webhook::start_on(&cert, &key, &files, issue(), &[]);
-    assert_eq!(
-        webhook.admin("/readyz").await,
-        (503, "not ready: certificate\n".to_owned())
-    );
+    let why = not_ready(&mut webhook).await;
+    for part in [
+        "the serving certificate ended 2020-01-01T00:00:00Z, ",
+        "kubectl -n cordonhold create secret tls cordonhold-webhook-tls ",
+        " --dry-run=client -o yaml | kubectl apply -f -",
+    ] {
+        assert!(why.contains(part), "{why}");
+    }
+    let problem = "cordonhold_webhook_trust_problem{problem=\"certificate-ended\"}";
+    let (_, page) = webhook.admin("/metrics").await;
+    assert!(page.contains(&format!("{problem} 1\n")), "{page}");
 
     let renewed = issue();
     files.write("tls.crt", &renewed.cert_pem);
     files.write("tls.key", &renewed.key_pem);
-    let _ = webhook.log_line("serving a new certificate");
-    assert_eq!(webhook.admin("/readyz").await.0, 200);
+    let ready = webhook.log_line("ready");
+    assert_eq!(ready["admin_listen"], webhook.admin.to_string());
+    assert_eq!(webhook.admin("/readyz").await, (200, "ok\n".to_owned()));
+    let (_, page) = webhook.admin("/metrics").await;
+    assert!(page.contains(&format!("{problem} 0\n")), "{page}");
+}
+
+/// What its log says of why it is not ready, which is what `/readyz` says.
+async fn not_ready(webhook: &mut Webhook) -> String {
+    let line = webhook.log_line("not ready");
+    let why = line["why"].as_str().unwrap().to_owned();
+    let (status, text) = webhook.admin("/readyz").await;
+    assert_eq!(status, 503);
+    // A span of time in it may have grown.
+    assert!(
+        text.starts_with("not ready: certificate: the serving certificate "),
+        "{text}"
+    );
+    assert!(why.starts_with("certificate: the serving certificate "), "{why}");
+    why
+}
+
+/// The DER of a sequence of these.
+fn sequence(parts: &[&[u8]]) -> Vec<u8> {
+    let inside = parts.concat();
+    let length = u16::try_from(inside.len()).unwrap().to_be_bytes();
+    [&[0x30, 0x82], length.as_slice(), &inside].concat()
+}
+
+/// An element with its head, and what is behind it.
+fn whole(der: &[u8]) -> (&[u8], &[u8]) {
+    let (_, rest) = element(der);
+    der.split_at(der.len() - rest.len())
+}
+
+/// A certificate of X.509 version 1, as `openssl x509 -req` makes one that is given no extensions: PEM.
+fn of_version_1(key: &KeyPair) -> String {
+    let third = CertificateParams::default().self_signed(key).unwrap();
+    let (certificate, _) = element(third.der());
+    let (to_sign, rest) = whole(certificate);
+    let (algorithm, _) = whole(rest);
+    let (fields, _) = element(to_sign);
+    // All but the version in front and the extensions behind.
+    let (_, mut fields) = whole(fields);
+    let mut kept = Vec::new();
+    for _ in 0..6 {
+        let (field, rest) = whole(fields);
+        kept.push(field);
+        fields = rest;
+    }
+    let to_sign = sequence(&kept);
+    let signature = key.sign(&to_sign).unwrap();
+    let length = u8::try_from(signature.len() + 1).unwrap();
+    let signature = [&[3, length, 0], signature.as_slice()].concat();
+    armoured("CERTIFICATE", sequence(&[&to_sign, algorithm, &signature]))
+}
+
+#[tokio::test]
+async fn found_p9_a_certificate_that_the_api_server_refuses_is_not_ready_with_the_reason() {
+    let ca = authority("ca");
+    let key = KeyPair::generate().unwrap();
+    let mut early = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    early.not_before = rcgen::date_time_ymd(4000, 1, 1);
+    for (cert, says) in [
+        (of_version_1(&key), "is of X.509 version 1"),
+        (
+            signed(&ca, &key, "localhost", &[]),
+            "has no subject alternative name, and the API server looks at no other",
+        ),
+        (
+            early.signed_by(&key, &ca).unwrap().pem(),
+            "is valid only from 4000-01-01T00:00:00Z on",
+        ),
+    ] {
+        let files = Files::new(&issue());
+        files.write("tls.crt", &cert);
+        files.write("tls.key", &key.serialize_pem());
+        let (cert, key) = (files.path("tls.crt"), files.path("tls.key"));
+        let mut webhook = Webhook::start_on(&cert, &key, &files, issue(), &[]);
+        let why = not_ready(&mut webhook).await;
+        assert!(why.contains(says), "{why}");
+    }
 }
 
 /// A client with a certificate, where it has one.

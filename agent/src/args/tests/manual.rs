@@ -53,7 +53,10 @@ const BETTER: &[(&str, &str)] = &[
     ("message-template-drain", "a text without one `%s` is refused"),
     ("message-template-reboot", "a text without one `%s` is refused"),
     ("message-template-uncordon", "a text without one `%s` is refused"),
-    ("metrics-host", "an IPv6 address needs no brackets"),
+    (
+        "metrics-host",
+        "an IPv6 address needs no brackets; beside an IP address, 127.0.0.1 is served; one that cannot be had is tried again",
+    ),
     ("metrics-port", "0 serves nothing"),
     ("node-id", "checked to be a name"),
     (

@@ -1,0 +1,135 @@
+//! Whether the API server can trust this webhook, told by readiness, log, Event and metric.
+//!
+//! What is wrong is decided by [`cordonhold_shared::trust`]; this looks, and tells what is new.
+//! It writes nothing but Events: a `caBundle` that somebody took away stays away.
+
+mod chain;
+mod configuration;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cordonhold_shared::trust::{self, Finding, Place};
+use jiff::Timestamp;
+use tracing::{info, warn};
+
+use crate::Metrics;
+use crate::events::{About, Note, Recorder};
+use crate::readiness::{Condition, Readiness};
+use crate::tls::Slot;
+pub(crate) use chain::certificate_facts;
+use configuration::Found;
+pub(crate) use configuration::{READ_EVERY, poll};
+
+/// What was last seen, and what of it was told.
+pub(crate) struct Trust {
+    slot: Arc<Slot>,
+    place: Place,
+    readiness: Arc<Readiness>,
+    is_trusted: Condition,
+    metrics: Arc<Metrics>,
+    recorder: Option<Recorder>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    found: Found,
+    told: Vec<Finding>,
+}
+
+impl Trust {
+    pub(crate) fn new(
+        place: Place,
+        readiness: &Arc<Readiness>,
+        metrics: &Arc<Metrics>,
+        recorder: Option<Recorder>,
+    ) -> Trust {
+        Trust {
+            slot: Arc::new(Slot::new(Arc::clone(metrics))),
+            place,
+            is_trusted: readiness.condition("certificate", "none is served yet"),
+            readiness: Arc::clone(readiness),
+            metrics: Arc::clone(metrics),
+            recorder,
+            state: Mutex::default(),
+        }
+    }
+
+    /// The certificate that is looked at; whoever installs another one asks for a [look](Trust::look).
+    pub(crate) fn slot(&self) -> &Arc<Slot> {
+        &self.slot
+    }
+
+    /// The configuration is like this now.
+    fn learn(&self, found: Found) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).found = found;
+        self.look(Timestamp::now());
+    }
+
+    /// To be called every now and then, since a certificate ends without anybody touching it.
+    pub(crate) fn look(&self, now: Timestamp) {
+        let Some(certificate) = self.slot.served() else {
+            return;
+        };
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let configuration = state.found.seen_from(&certificate, now);
+        let findings = trust::findings(certificate.facts(), &configuration, &self.place, now);
+        self.show(&findings);
+        let is_in = |finding: &Finding, among: &[Finding]| {
+            let is_same =
+                |other: &Finding| (other.problem, &other.about) == (finding.problem, &finding.about);
+            among.iter().any(is_same)
+        };
+        for over in state.told.iter().filter(|told| !is_in(told, &findings)) {
+            info!(
+                problem = over.problem.code(),
+                about = over.about,
+                "no longer a problem"
+            );
+        }
+        for new in findings.iter().filter(|finding| !is_in(finding, &state.told)) {
+            self.tell(new, state.found.uid());
+        }
+        state.told = findings;
+    }
+
+    /// What others ask for: readiness and metrics.
+    fn show(&self, findings: &[Finding]) {
+        self.metrics
+            .problems(findings.iter().map(|finding| finding.problem));
+        let (blocking, others): (Vec<&Finding>, Vec<&Finding>) =
+            findings.iter().partition(|finding| finding.blocks);
+        self.readiness
+            .warn(others.iter().map(|finding| finding.text.clone()).collect());
+        if blocking.is_empty() {
+            self.is_trusted.met();
+        } else {
+            let keys: Vec<&str> = blocking.iter().map(|finding| finding.problem.code()).collect();
+            let texts: Vec<&str> = blocking.iter().map(|finding| finding.text.as_str()).collect();
+            self.is_trusted.unmet(&keys.join(","), &texts.join("; "));
+        }
+    }
+
+    fn tell(&self, finding: &Finding, uid: Option<&str>) {
+        let problem = finding.problem.code();
+        warn!(
+            problem,
+            why = finding.text,
+            "the API server does not trust this webhook, or soon will not"
+        );
+        if let Some(recorder) = &self.recorder {
+            recorder.tell(Note {
+                about: About::Configuration {
+                    name: self.place.configuration.clone(),
+                    uid: uid.map(str::to_owned),
+                },
+                reason: problem.to_owned(),
+                user: String::new(),
+                text: finding.text.clone(),
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

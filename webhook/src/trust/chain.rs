@@ -1,0 +1,120 @@
+//! What a certificate says of itself, and whether a CA has signed it.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use cordonhold_shared::trust::{Ca, Certificate, Name, Validity};
+use jiff::Timestamp;
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
+use rustls::crypto::aws_lc_rs;
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::parse_x509_certificate;
+
+pub(crate) fn certificate_facts(parsed: &X509Certificate<'_>) -> Certificate {
+    let usage = parsed.extended_key_usage().ok().flatten();
+    Certificate {
+        version: parsed.version().0.saturating_add(1),
+        names: names(parsed),
+        is_for_servers: usage.is_none_or(|usage| usage.value.any || usage.value.server_auth),
+        validity: validity(parsed),
+    }
+}
+
+/// The alternative names that the API server may ask by. What it cannot read it takes for none.
+fn names(parsed: &X509Certificate<'_>) -> Vec<Name> {
+    let Ok(Some(extension)) = parsed.subject_alternative_name() else {
+        return Vec::new();
+    };
+    let names = extension
+        .value
+        .general_names
+        .iter()
+        .filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some(Name::Dns((*name).to_owned())),
+            GeneralName::IPAddress(bytes) => address(bytes).map(Name::Ip),
+            _ => None,
+        });
+    names.collect()
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    if let Ok(ipv4) = <[u8; 4]>::try_from(bytes) {
+        return Some(ipv4.into());
+    }
+    <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from)
+}
+
+fn validity(parsed: &X509Certificate<'_>) -> Validity {
+    let validity = parsed.validity();
+    // A year that jiff does not know is one that nobody here will see.
+    let time = |seconds| Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
+    Validity {
+        from: time(validity.not_before.timestamp()),
+        to: time(validity.not_after.timestamp()),
+    }
+}
+
+/// What this bundle makes of a chain, the served certificate first. When that is valid is not looked at here.
+pub(super) fn judge(
+    bundle: Option<&[u8]>,
+    chain: &[CertificateDer<'_>],
+    served: Validity,
+    now: Timestamp,
+) -> Ca {
+    let Some(bundle) = bundle.filter(|bundle| !bundle.is_empty()) else {
+        return Ca::Missing;
+    };
+    let authorities: Vec<CertificateDer<'_>> = match CertificateDer::pem_slice_iter(bundle).collect() {
+        Ok(authorities) => authorities,
+        Err(error) => return Ca::Unreadable(error.to_string()),
+    };
+    if authorities.is_empty() {
+        return Ca::Unreadable("it has no certificate".to_owned());
+    }
+    let mut signed = Vec::new();
+    let mut is_sure = true;
+    for authority in &authorities {
+        match has_signed(authority, chain, now.clamp(served.from, served.to)) {
+            Some(true) => match parse_x509_certificate(authority) {
+                Ok((_, parsed)) => signed.push(validity(&parsed)),
+                Err(_) => is_sure = false,
+            },
+            Some(false) => {}
+            None => is_sure = false,
+        }
+    }
+    match (signed.is_empty(), is_sure) {
+        (false, _) => Ca::Signed(signed),
+        (true, true) => Ca::Stranger,
+        (true, false) => Ca::Unknown,
+    }
+}
+
+/// `None`: for a reason that need not be one to the API server.
+fn has_signed(authority: &CertificateDer<'_>, chain: &[CertificateDer<'_>], now: Timestamp) -> Option<bool> {
+    let (leaf, intermediates) = chain.split_first()?;
+    // Go takes a certificate that is in the bundle itself.
+    if leaf == authority {
+        return Some(true);
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.clone().into_owned()).ok()?;
+    let leaf = ParsedCertificate::try_from(leaf).ok()?;
+    let now = Duration::from_secs(u64::try_from(now.as_second()).unwrap_or_default());
+    let algorithms = aws_lc_rs::default_provider()
+        .signature_verification_algorithms
+        .all;
+    let now = UnixTime::since_unix_epoch(now);
+    match verify_server_cert_signed_by_trust_anchor(&leaf, &roots, intermediates, now, algorithms) {
+        Ok(()) => Some(true),
+        Err(rustls::Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        )) => Some(false),
+        Err(_) => None,
+    }
+}

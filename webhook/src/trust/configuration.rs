@@ -1,0 +1,151 @@
+//! The webhook configuration in the cluster: read every few seconds, by name.
+//!
+//! A read is one small object, so a watch would save nothing.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cordonhold_rt::client;
+use cordonhold_shared::trust::{self, Name, Webhook, Write};
+use jiff::Timestamp;
+use k8s_openapi::api::admissionregistration::v1::{ValidatingWebhookConfiguration, WebhookClientConfig};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
+use kube::{Api, Client};
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::{Trust, chain};
+use crate::metrics::{LookupKind, LookupOutcome};
+use crate::tls::Certificate;
+
+pub(crate) const READ_EVERY: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// What was read counts for so long after reads have begun to fail.
+const FORGET_AFTER: Duration = Duration::from_secs(60);
+
+/// The configuration, as far as it was found.
+#[derive(Debug, Default)]
+pub(crate) enum Found {
+    #[default]
+    Nothing,
+    Failed(String),
+    Missing,
+    Present {
+        uid: Option<String>,
+        webhooks: Vec<Registered>,
+        writes: Vec<Write>,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) struct Registered {
+    name: String,
+    asks: Name,
+    bundle: Option<Vec<u8>>,
+}
+
+impl Found {
+    pub(super) fn uid(&self) -> Option<&str> {
+        match self {
+            Found::Present { uid, .. } => uid.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// What it means for this certificate.
+    pub(super) fn seen_from(&self, certificate: &Certificate, now: Timestamp) -> trust::Configuration {
+        let (webhooks, writes) = match self {
+            Found::Nothing => return trust::Configuration::Unread,
+            Found::Failed(why) => return trust::Configuration::Unreadable(why.clone()),
+            Found::Missing => return trust::Configuration::Missing,
+            Found::Present { webhooks, writes, .. } => (webhooks, writes),
+        };
+        let served = certificate.facts().validity;
+        let webhooks = webhooks.iter().map(|webhook| Webhook {
+            name: webhook.name.clone(),
+            asks: webhook.asks.clone(),
+            ca: chain::judge(webhook.bundle.as_deref(), certificate.chain(), served, now),
+        });
+        trust::Configuration::Present {
+            webhooks: webhooks.collect(),
+            writes: writes.clone(),
+        }
+    }
+
+    fn of(configuration: ValidatingWebhookConfiguration) -> Found {
+        let ObjectMeta {
+            uid, managed_fields, ..
+        } = configuration.metadata;
+        let webhooks = configuration.webhooks.into_iter().flatten();
+        Found::Present {
+            uid,
+            webhooks: webhooks
+                .map(|webhook| Registered {
+                    name: webhook.name,
+                    asks: asks(&webhook.client_config),
+                    bundle: webhook.client_config.ca_bundle.map(|bundle| bundle.0),
+                })
+                .collect(),
+            writes: managed_fields.into_iter().flatten().map(write).collect(),
+        }
+    }
+}
+
+/// The name that the API server looks for in the certificate.
+fn asks(client: &WebhookClientConfig) -> Name {
+    if let Some(service) = &client.service {
+        return Name::Dns(format!("{}.{}.svc", service.name, service.namespace));
+    }
+    let url: Option<http::Uri> = client.url.as_deref().and_then(|url| url.parse().ok());
+    let host = url.as_ref().and_then(http::Uri::host).unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare.parse().map_or_else(|_| Name::Dns(host.to_owned()), Name::Ip)
+}
+
+fn write(entry: ManagedFieldsEntry) -> Write {
+    let fields = entry.fields_v1.map(|fields| fields.0).unwrap_or_default();
+    let webhooks = fields.get("f:webhooks").and_then(Value::as_object);
+    let owned = webhooks.into_iter().flatten().filter_map(|(key, of_webhook)| {
+        let _ = of_webhook.get("f:clientConfig")?.get("f:caBundle")?;
+        let key: Value = serde_json::from_str(key.strip_prefix("k:")?).ok()?;
+        Some(key.get("name")?.as_str()?.to_owned())
+    });
+    Write {
+        ca_of: owned.collect(),
+        manager: entry.manager.unwrap_or_default(),
+        operation: entry.operation.unwrap_or_default(),
+        at: entry.time.map(|time| time.0),
+    }
+}
+
+/// Reads it for ever.
+pub(crate) async fn poll(client: Client, trust: Arc<Trust>, every: Duration) {
+    let api: Api<ValidatingWebhookConfiguration> = Api::all(client);
+    let (name, metrics) = (&trust.place.configuration, &trust.metrics);
+    let mut failing_since = None;
+    loop {
+        let read = match timeout(READ_TIMEOUT, api.get_opt(name)).await {
+            Ok(Ok(read)) => Ok(read),
+            Ok(Err(error)) => Err(client::explain(&error)),
+            Err(_) => Err(format!("no answer from the API server within {READ_TIMEOUT:?}")),
+        };
+        match read {
+            Ok(read) => {
+                metrics.looked_up(LookupKind::Configuration, LookupOutcome::Answered);
+                failing_since = None;
+                trust.learn(read.map_or(Found::Missing, Found::of));
+            }
+            Err(why) => {
+                metrics.looked_up(LookupKind::Configuration, LookupOutcome::Failed);
+                let since = *failing_since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= FORGET_AFTER {
+                    trust.learn(Found::Failed(why));
+                }
+            }
+        }
+        tokio::time::sleep(every).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;
