@@ -20,7 +20,7 @@ mod reason;
 mod text;
 
 pub use change::Change;
-pub use kured::{KuredLock, KuredPolicy, LockEdit, Locks, OnLookupFailure};
+pub use kured::{KuredLock, KuredPolicy, KuredSeen, LockEdit, Locks, OnLookupFailure};
 pub use mode::{Mode, Modes};
 pub use reason::Reason;
 
@@ -42,6 +42,9 @@ pub const AUDIT_PHASE: &str = "phase";
 pub const AUDIT_AGE: &str = "age";
 /// Of a request that should not pass.
 pub const AUDIT_MODE: &str = "mode";
+
+/// Of the user name of every ServiceAccount (k8s.io/apiserver: pkg/authentication/serviceaccount/util.go).
+const SERVICE_ACCOUNT_PREFIX: &str = "system:serviceaccount:";
 
 /// Audit annotations by key.
 pub type Audit = BTreeMap<&'static str, String>;
@@ -115,7 +118,7 @@ pub enum Fact {
     Override,
     /// What a watch of kured's DaemonSet says: enough to deny by, not to let pass.
     WatchedKuredLock,
-    /// The lock annotations of kured's DaemonSet, read afresh.
+    /// kured's DaemonSet, found and read afresh.
     KuredLock,
 }
 
@@ -133,8 +136,8 @@ pub enum Known<T> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     pub may_override: Known<bool>,
-    pub watched_kured_lock: Known<Locks>,
-    pub kured_lock: Known<Locks>,
+    pub watched_kured_lock: Known<KuredSeen>,
+    pub kured_lock: Known<KuredSeen>,
 }
 
 /// The answer, or what is needed for one.
@@ -203,6 +206,15 @@ impl Requester {
         !node.is_empty() && matches!(self.node_claim.as_slice(), [claim] if claim == node)
     }
 
+    fn is_service_account(&self) -> bool {
+        self.user.starts_with(SERVICE_ACCOUNT_PREFIX)
+    }
+
+    /// A pod's token on this very node, whoever's: kured's is one.
+    fn is_pod_on(&self, node: &str) -> bool {
+        self.is_service_account() && self.is_on(node)
+    }
+
     /// Bytes that groups, node claim and extra take in memory, where an empty text is no nothing.
     pub fn identity_bytes(&self) -> usize {
         let extra = self.extra.iter();
@@ -220,9 +232,9 @@ impl Exempt {
 }
 
 impl ServiceAccount {
-    /// The user name of its tokens (k8s.io/apiserver: pkg/authentication/serviceaccount/util.go).
+    /// The user name of its tokens.
     pub fn user(&self) -> String {
-        format!("system:serviceaccount:{}:{}", self.namespace, self.name)
+        format!("{SERVICE_ACCOUNT_PREFIX}{}:{}", self.namespace, self.name)
     }
 }
 
@@ -471,7 +483,8 @@ impl Judgement<'_> {
             Reason::KuredMarked if lock.is_none() => Outcome::Deny,
             Reason::LookupFailed
                 if matches!(self.facts.kured_lock, Known::Failed(_))
-                    && lock.is_some_and(|lock| lock.on_lookup_failure == OnLookupFailure::Allow) =>
+                    && (lock.is_some_and(|lock| lock.on_lookup_failure == OnLookupFailure::Allow)
+                        || self.may_be_kured()) =>
             {
                 Outcome::Flag
             }
@@ -520,7 +533,7 @@ impl Judgement<'_> {
         // Where the right to cancel could not be asked for, kured has no part in it.
         let is_about_kured = !matches!(self.facts.may_override, Known::Failed(_));
         let kured = self.policy.kured.as_ref().filter(|_| is_about_kured);
-        text::denial(reason, self.request, kured, self.failure())
+        text::denial(reason, self.request, kured, self.kured_found(), self.failure())
     }
 
     /// Why a fact could not be had.

@@ -12,6 +12,7 @@ pub mod selector;
 
 pub mod hold;
 pub mod host;
+pub mod kured;
 pub mod lock;
 
 pub mod admission;

@@ -8,16 +8,26 @@ use jiff::Timestamp;
 
 use super::{Fact, Judgement, Known, Reason, Requester, SKEW, ServiceAccount};
 use crate::Reading;
+use crate::kured::Kured;
 use crate::lock::{Entry, Record};
 use crate::node::NodeView;
 
 /// The lock annotations that are on kured's DaemonSet, by key. None: no lock, or no such DaemonSet.
 pub type Locks = BTreeMap<String, String>;
 
+/// What a look at kured's DaemonSet has shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KuredSeen {
+    /// `None`: the cluster has no such DaemonSet.
+    pub found: Option<Kured>,
+    pub locks: Locks,
+}
+
 /// Stock kured, as installed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KuredPolicy {
-    pub service_account: ServiceAccount,
+    /// Whose pods are kured's, where a flag says so. `None`: its DaemonSet says it.
+    pub service_account: Option<ServiceAccount>,
     /// Its Node annotations. They say that a reboot is wanted, and may stay for hours before and after it.
     pub marks: Vec<String>,
     /// `None`: the lock is not read, and a mark by itself holds the Node.
@@ -27,6 +37,7 @@ pub struct KuredPolicy {
 /// Where kured's lock is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KuredLock {
+    /// With the name: where its DaemonSet is looked for first.
     pub ds_namespace: String,
     pub ds_name: String,
     /// Each is read, and each can hold: a fleet between two versions of kured has both.
@@ -52,23 +63,35 @@ pub struct LockEdit {
     pub new: BTreeMap<String, String>,
 }
 
-impl KuredPolicy {
-    /// kured on this very node. Tokens of an old Kubernetes name no node, and then any kured is believed.
-    fn is_owner(&self, requester: &Requester, node: &str) -> bool {
-        let is_claim_fitting = requester.node_claim.is_empty() || requester.is_on(node);
-        requester.user == self.service_account.user() && is_claim_fitting
+impl KuredSeen {
+    /// As the DaemonSet says it.
+    fn service_account(&self) -> Option<ServiceAccount> {
+        self.found.as_ref().map(|kured| ServiceAccount {
+            namespace: kured.namespace.clone(),
+            name: kured.service_account.clone(),
+        })
     }
+}
 
+impl ServiceAccount {
+    /// kured on this very node.
+    fn is_owner(&self, requester: &Requester, node: &str) -> bool {
+        requester.user == self.user() && is_claim_fitting(requester, node)
+    }
+}
+
+/// Tokens of an old Kubernetes name no node, and then any kured is believed.
+fn is_claim_fitting(requester: &Requester, node: &str) -> bool {
+    requester.node_claim.is_empty() || requester.is_on(node)
+}
+
+impl KuredPolicy {
     fn has_mark(&self, node: &NodeView) -> bool {
         self.marks.iter().any(|key| node.annotation(key).is_some())
     }
 }
 
 impl KuredLock {
-    fn is_of(&self, edit: &LockEdit) -> bool {
-        edit.namespace == self.ds_namespace && edit.name == self.ds_name
-    }
-
     /// Why an uncordon of this node is denied by what the locks say, if it is.
     ///
     /// The manual lock names no node: it keeps kured from starting a reboot, and holds no cordon.
@@ -100,7 +123,11 @@ impl Judgement<'_> {
         let Some(kured) = &self.policy.kured else {
             return Ok(Reason::NotHeld);
         };
-        if kured.is_owner(&self.request.requester, node.name()) {
+        let requester = &self.request.requester;
+        let is_owner = |account: Option<&ServiceAccount>| {
+            account.is_some_and(|kured| kured.is_owner(requester, node.name()))
+        };
+        if is_owner(kured.service_account.as_ref()) {
             return Ok(Reason::KuredOwner);
         }
         let free = if kured.has_mark(node) {
@@ -109,11 +136,14 @@ impl Judgement<'_> {
             Reason::NotHeld
         };
         let Some(lock) = &kured.lock else { return Ok(free) };
-        // A watch lags: what it says holds, holds; that nothing does is asked again.
+        // A watch lags: what it says holds, holds; that nothing does is asked again, and so is whose pods are kured's.
         match &self.facts.watched_kured_lock {
+            _ if kured.service_account.is_none()
+                && requester.is_service_account()
+                && is_claim_fitting(requester, node.name()) => {}
             Known::Unasked => return Err(Fact::WatchedKuredLock),
-            Known::Is(locks) => {
-                if let Some(reason) = lock.holds(locks, node.name(), self.now) {
+            Known::Is(seen) => {
+                if let Some(reason) = lock.holds(&seen.locks, node.name(), self.now) {
                     return Ok(reason);
                 }
             }
@@ -122,19 +152,43 @@ impl Judgement<'_> {
         match &self.facts.kured_lock {
             Known::Unasked => Err(Fact::KuredLock),
             Known::Failed(_) => Ok(Reason::LookupFailed),
-            Known::Is(locks) => Ok(match lock.holds(locks, node.name(), self.now) {
+            Known::Is(seen)
+                if kured.service_account.is_none() && is_owner(seen.service_account().as_ref()) =>
+            {
+                Ok(Reason::KuredOwner)
+            }
+            Known::Is(seen) => Ok(match lock.holds(&seen.locks, node.name(), self.now) {
                 Some(reason) => reason,
                 // kured takes it for over too, but whoever wrote it may still drain or reboot the node.
-                None if lock.names(locks, node.name()) => Reason::KuredExpired,
+                None if lock.names(&seen.locks, node.name()) => Reason::KuredExpired,
                 None => free,
             }),
         }
     }
 
+    /// A pod on this very node, where only kured's DaemonSet says whose pods are kured's.
+    ///
+    /// The configuration lets it pass with the webhook dead, and the decision does where that DaemonSet cannot be read:
+    /// a kured that may not uncordon its node keeps its lock, and no other node is rebooted.
+    pub(super) fn may_be_kured(&self) -> bool {
+        let is_read = |kured: &KuredPolicy| kured.service_account.is_none() && kured.lock.is_some();
+        let node = self.request.node().map_or("", NodeView::name);
+        self.policy.kured.as_ref().is_some_and(is_read) && self.request.requester.is_pod_on(node)
+    }
+
+    /// Where kured is, as far as it is known.
+    pub(super) fn kured_found(&self) -> Option<&Kured> {
+        let facts = [&self.facts.kured_lock, &self.facts.watched_kured_lock];
+        facts.into_iter().find_map(|known| match known {
+            Known::Is(seen) => seen.found.as_ref(),
+            Known::Unasked | Known::Failed(_) => None,
+        })
+    }
+
     /// The rules for an edit of kured's lock: a pod's token changes the entry of its own node.
     pub(super) fn lock_edit(&self, edit: &LockEdit) -> Reason {
-        let lock = self.policy.kured_lock();
-        let Some(lock) = lock.filter(|lock| lock.is_of(edit)) else {
+        // Whichever DaemonSet it is: the annotation says that it carries kured's lock.
+        let Some(lock) = self.policy.kured_lock() else {
             return Reason::NothingOfOurs;
         };
         let mut changed = lock

@@ -123,10 +123,7 @@ fn kured_policy() -> Policy {
         on_lookup_failure: OnLookupFailure::Deny,
     };
     let kured = KuredPolicy {
-        service_account: ServiceAccount {
-            namespace: "kube-system".to_owned(),
-            name: "kured".to_owned(),
-        },
+        service_account: None,
         marks: vec![
             keys::KURED_REBOOT_IN_PROGRESS.to_owned(),
             keys::KURED_V2_REBOOT_IN_PROGRESS.to_owned(),
@@ -1015,7 +1012,7 @@ fn a_reason_that_only_warns_lets_nothing_pass_that_another_denies() {
     // kured's hold counts beside ours.
     let lock = format!(r#"{{"nodeID":"{NODE}","created":"{CREATED}","TTL":0}}"#);
     let kureds = Facts {
-        watched_kured_lock: Known::Is([(keys::KURED_LOCK.to_owned(), lock)].into()),
+        watched_kured_lock: Known::Is(kured::seen([(keys::KURED_LOCK.to_owned(), lock)].into())),
         ..Facts::default()
     };
     for (lenient, expected) in [
@@ -1130,7 +1127,7 @@ fn any_facts() -> impl Strategy<Value = Facts> {
         let locks = proptest::collection::btree_map(keys.prop_map(str::to_owned), any_text(), 0..3);
         prop_oneof![
             Just(Known::Unasked),
-            locks.prop_map(Known::Is),
+            locks.prop_map(|locks| Known::Is(kured::seen(locks))),
             any_text().prop_map(Known::Failed)
         ]
     };

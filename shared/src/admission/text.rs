@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::{KuredLock, KuredPolicy, LockEdit, Operation, Reason, Request, cancel_name, change};
 use crate::hold;
 use crate::keys;
+use crate::kured::Kured;
 use crate::node::NodeView;
 use crate::{Reading, hold::Hold};
 
@@ -81,6 +82,7 @@ pub(super) fn denial(
     reason: Reason,
     request: &Request,
     kured: Option<&KuredPolicy>,
+    found: Option<&Kured>,
     failure: &str,
 ) -> String {
     let user = clip(&request.requester.user);
@@ -92,7 +94,8 @@ pub(super) fn denial(
             agent_label(old)
         }
         Operation::UpdateNode { old, .. } | Operation::DeleteNode { old } => {
-            node_denial(reason, old, &user, kured, failure)
+            node_denial(reason, old, &user, kured, found, failure)
+                + &looks_like_kured(reason, request, kured, found)
         }
         Operation::UpdateDaemonSet(edit) => lock_edit(reason, edit, &user) + &webhook_in_the_way(),
     }
@@ -103,6 +106,7 @@ fn node_denial(
     node: &NodeView,
     user: &str,
     kured: Option<&KuredPolicy>,
+    found: Option<&Kured>,
     failure: &str,
 ) -> String {
     let name = node.name();
@@ -129,7 +133,7 @@ fn node_denial(
         ),
         Reason::LookupFailed => lookup_failed(name, kured.and_then(|kured| kured.lock.as_ref()), failure),
         Reason::LockUnreadable | Reason::KuredHeld => {
-            kured_held(reason, name, kured.and_then(|kured| kured.lock.as_ref()))
+            kured_held(reason, name, kured.and_then(|kured| kured.lock.as_ref()), found)
         }
         Reason::KuredMarked => kured_marked(node, kured),
         _ => held(reason, node),
@@ -161,7 +165,7 @@ fn lookup_failed(name: &str, kured: Option<&KuredLock>, failure: &str) -> String
         // Writing into a String cannot fail, here and below.
         write!(
             text,
-            "; kured's lock is read from daemonset {}/{}",
+            "; kured's lock is looked for on daemonset {}/{} first",
             kured.ds_namespace, kured.ds_name
         )
         .unwrap_or_default();
@@ -169,7 +173,7 @@ fn lookup_failed(name: &str, kured: Option<&KuredLock>, failure: &str) -> String
     text + &webhook_in_the_way()
 }
 
-fn kured_held(reason: Reason, name: &str, kured: Option<&KuredLock>) -> String {
+fn kured_held(reason: Reason, name: &str, kured: Option<&KuredLock>, found: Option<&Kured>) -> String {
     let Some(KuredLock {
         ds_namespace,
         ds_name,
@@ -179,6 +183,8 @@ fn kured_held(reason: Reason, name: &str, kured: Option<&KuredLock>) -> String {
     else {
         return format!("node {name} is held by kured");
     };
+    let (ds_namespace, ds_name) =
+        found.map_or((ds_namespace, ds_name), |kured| (&kured.namespace, &kured.name));
     let what = match reason {
         Reason::KuredHeld => format!("node {name} is held by kured for a reboot: its lock names the node"),
         _ => format!("kured's lock cannot be read, so node {name} counts as held"),
@@ -207,6 +213,45 @@ fn kured_marked(node: &NodeView, kured: Option<&KuredPolicy>) -> String {
         marks.join(" and "),
         removed(&marks)
     ) + &webhook_in_the_way()
+}
+
+/// To a pod on the node that kured holds: it may be the very kured that is to uncordon it, under a name that nobody told.
+fn looks_like_kured(
+    reason: Reason,
+    request: &Request,
+    kured: Option<&KuredPolicy>,
+    found: Option<&Kured>,
+) -> String {
+    let is_kureds = matches!(
+        reason,
+        Reason::KuredHeld | Reason::KuredMarked | Reason::LockUnreadable
+    );
+    let node = request.node().map_or("", NodeView::name);
+    let Some(kured) = kured.filter(|_| is_kureds && request.requester.is_pod_on(node)) else {
+        return String::new();
+    };
+    let configured = match (&kured.service_account, found) {
+        (Some(account), _) => format!(
+            "--kured-service-account and --ds-namespace say that kured is {}: correct them{}",
+            account.user(),
+            if kured.lock.is_some() {
+                ", or leave the first out, and kured's DaemonSet says it"
+            } else {
+                ""
+            }
+        ),
+        (None, Some(found)) => format!(
+            "daemonset {found} says that kured is the ServiceAccount {}: name your kured's DaemonSet with --ds-namespace and --ds-name",
+            found.service_account
+        ),
+        (None, None) => {
+            "kured's DaemonSet was found nowhere: name it with --ds-namespace and --ds-name".to_owned()
+        }
+    };
+    format!(
+        "\nYou look like kured, {}: a pod on the node that kured holds. cordonhold is configured for another one: {configured}",
+        clip(&request.requester.user)
+    )
 }
 
 /// As kubectl wants annotations that shall go.

@@ -1,6 +1,7 @@
 //! Stock kured: its lock in every shape, its marks, its own uncordon, and who may edit the lock.
 
 use super::*;
+use crate::kured::Kured;
 use crate::lock::OUR_TTL;
 
 pub(super) fn on_failure(on_lookup_failure: OnLookupFailure) -> Policy {
@@ -15,8 +16,33 @@ pub(super) fn marks_only() -> Policy {
     let mut policy = kured_policy();
     if let Some(kured) = policy.kured.as_mut() {
         kured.lock = None;
+        kured.service_account = Some(ServiceAccount {
+            namespace: "kube-system".to_owned(),
+            name: "kured".to_owned(),
+        });
     }
     policy
+}
+
+/// These locks, on the DaemonSet of kured's manifest.
+pub(super) fn seen(locks: Locks) -> KuredSeen {
+    let found = Kured {
+        namespace: "kube-system".to_owned(),
+        name: "kured".to_owned(),
+        service_account: "kured".to_owned(),
+    };
+    KuredSeen {
+        found: Some(found),
+        locks,
+    }
+}
+
+fn known(locks: Known<Locks>) -> Known<KuredSeen> {
+    match locks {
+        Known::Is(locks) => Known::Is(seen(locks)),
+        Known::Failed(why) => Known::Failed(why),
+        Known::Unasked => Known::Unasked,
+    }
 }
 
 fn locks(text: Option<&str>) -> Locks {
@@ -44,8 +70,8 @@ fn uncordon(
     policy: &Policy,
 ) -> Decision {
     let facts = Facts {
-        watched_kured_lock: watched,
-        kured_lock: fresh,
+        watched_kured_lock: known(watched),
+        kured_lock: known(fresh),
         ..Facts::default()
     };
     let new = uncordoned(node.clone());
@@ -174,8 +200,8 @@ fn found_a4_an_entry_that_is_over_is_not_told_beside_another_reason() {
     }
     let reason = |who: Requester, node: NodeView, now: Timestamp| {
         let facts = Facts {
-            watched_kured_lock: silent(),
-            kured_lock: Known::Is(locks(Some(&over))),
+            watched_kured_lock: known(silent()),
+            kured_lock: Known::Is(seen(locks(Some(&over)))),
             ..Facts::default()
         };
         let new = uncordoned(node.clone());
@@ -386,10 +412,177 @@ fn kured_uncordons_its_own_node() {
     assert_eq!(gets(&[NODE], &held()), (Outcome::Deny, Reason::Held));
 }
 
+/// kured as the chart installs it for the release `my-release` in the namespace `ops`.
+fn released(locks: Locks) -> Known<KuredSeen> {
+    let found = Kured {
+        namespace: "ops".to_owned(),
+        name: "my-release-kured".to_owned(),
+        service_account: "my-release-kured".to_owned(),
+    };
+    Known::Is(KuredSeen {
+        found: Some(found),
+        locks,
+    })
+}
+
+fn uncordon_seeing(
+    who: Requester,
+    watched: Known<KuredSeen>,
+    fresh: Known<KuredSeen>,
+    policy: &Policy,
+) -> Decision {
+    let facts = Facts {
+        watched_kured_lock: watched,
+        kured_lock: fresh,
+        ..Facts::default()
+    };
+    ask(who, free(), uncordoned(free()), &facts, policy, now())
+}
+
+#[test]
+fn found_e2_kured_is_whom_its_daemon_set_says_on_its_own_node() {
+    const RELEASED: &str = "system:serviceaccount:ops:my-release-kured";
+    let named = || locks(Some(&single(NODE, 0)));
+    let gets = |user: &str, claim: &[&str]| {
+        let (watched, fresh) = (released(named()), released(named()));
+        verdict_of(uncordon_seeing(
+            requester(user, claim),
+            watched,
+            fresh,
+            &kured_policy(),
+        ))
+        .reason
+    };
+    for claim in [&[][..], &[NODE]] {
+        assert_eq!(gets(RELEASED, claim), Reason::KuredOwner);
+    }
+    assert_eq!(gets(RELEASED, &["node-1"]), Reason::KuredHeld);
+    // The name that it has elsewhere, and the same name elsewhere.
+    for other in [
+        KURED,
+        "system:serviceaccount:kube-system:my-release-kured",
+        "system:serviceaccount:ops:kured",
+    ] {
+        assert_eq!(gets(other, &[NODE]), Reason::KuredHeld, "{other}");
+    }
+    // Whose pods are kured's is read afresh: a rollout may just have changed it.
+    let who = || requester(RELEASED, &[NODE]);
+    let watched = Known::Is(seen(named()));
+    let asked = uncordon_seeing(who(), watched.clone(), Known::Unasked, &kured_policy());
+    assert_eq!(asked, Decision::Need(Fact::KuredLock));
+    let v = verdict_of(uncordon_seeing(
+        who(),
+        watched,
+        released(named()),
+        &kured_policy(),
+    ));
+    assert_eq!(v.reason, Reason::KuredOwner);
+    // What a flag says has the last word.
+    let mut told = kured_policy();
+    if let Some(kured) = told.kured.as_mut() {
+        kured.service_account = marks_only().kured.and_then(|kured| kured.service_account);
+    }
+    let v = verdict_of(uncordon_seeing(who(), released(named()), Known::Unasked, &told));
+    assert_eq!(v.reason, Reason::KuredHeld);
+    assert!(v.message.contains("--kured-service-account"), "{}", v.message);
+}
+
+#[test]
+fn found_e2_whoever_looks_like_kured_is_told_who_kured_is_taken_for() {
+    let named = || released(locks(Some(&single(NODE, 0))));
+    let message = |who: Requester| {
+        let v = verdict_of(uncordon_seeing(who, named(), named(), &kured_policy()));
+        assert_eq!((v.outcome, v.reason), (Outcome::Deny, Reason::KuredHeld));
+        v.message
+    };
+    let told = message(requester("system:serviceaccount:ops:reboots", &[NODE]));
+    for part in [
+        "You look like kured, system:serviceaccount:ops:reboots",
+        "daemonset ops/my-release-kured says that kured is the ServiceAccount my-release-kured",
+        "--ds-namespace and --ds-name",
+    ] {
+        assert!(told.contains(part), "{part} is missing in: {told}");
+    }
+    // The whole message is about the DaemonSet that was found.
+    assert!(!told.contains("kube-system"), "{told}");
+    for other in [
+        requester("system:serviceaccount:ops:reboots", &["node-1"]),
+        requester("system:serviceaccount:ops:reboots", &[]),
+        stranger(),
+        requester("admin", &[NODE]),
+    ] {
+        let told = message(other);
+        assert!(!told.contains("You look like kured"), "{told}");
+    }
+    // By its marks alone nothing is read: the flags say who kured is.
+    let marked = annotate(free(), keys::KURED_REBOOT_IN_PROGRESS, "x");
+    let who = requester("system:serviceaccount:ops:reboots", &[NODE]);
+    let v = verdict_of(uncordon(
+        who,
+        &marked,
+        Known::Unasked,
+        Known::Unasked,
+        &marks_only(),
+    ));
+    assert_eq!(v.reason, Reason::KuredMarked);
+    for part in ["You look like kured", "--kured-service-account", KURED] {
+        assert!(v.message.contains(part), "{part} is missing in: {}", v.message);
+    }
+}
+
+/// A kured that may not uncordon its node keeps its lock, and no other node is rebooted: it waits for no lookup.
+#[test]
+fn found_e2_a_pod_on_its_own_node_passes_where_kured_cannot_be_looked_up() {
+    let gets = |who: Requester| {
+        let v = verdict_of(uncordon(who, &free(), silent(), silent(), &kured_policy()));
+        (v.outcome, v.reason, v.warnings.len())
+    };
+    let reason = Reason::LookupFailed;
+    assert_eq!(gets(requester(KURED, &[NODE])), (Outcome::Flag, reason, 1));
+    for other in [
+        requester(KURED, &["node-1"]),
+        requester(KURED, &[]),
+        requester("admin", &[NODE]),
+        stranger(),
+    ] {
+        assert_eq!(gets(other.clone()), (Outcome::Deny, reason, 0), "{other:?}");
+    }
+    // A hold of ours is not kured's to end.
+    let v = verdict_of(uncordon(
+        requester(KURED, &[NODE]),
+        &held(),
+        silent(),
+        silent(),
+        &kured_policy(),
+    ));
+    assert_eq!((v.outcome, v.reason), (Outcome::Deny, Reason::Held));
+}
+
+/// Where kured is, the annotation says: no second place has to name its DaemonSet.
+#[test]
+fn found_p8_an_edit_of_kureds_lock_is_judged_on_whichever_daemon_set_it_is() {
+    let own = single(NODE, 0);
+    for (namespace, name) in [("ops", "my-release-kured"), ("kube-system", "kured")] {
+        let edit = LockEdit {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            old: locks(Some(&own)),
+            new: Locks::new(),
+        };
+        let v = edited(requester(KURED, &["node-1"]), edit, &kured_policy());
+        assert_eq!((v.outcome, v.reason), (Outcome::Deny, Reason::NotOwnEntry));
+        assert!(
+            v.message.contains(&format!("daemonset {namespace}/{name}")),
+            "{}",
+            v.message
+        );
+    }
+}
+
 #[test]
 fn a_lapsed_or_cancelled_hold_of_ours_does_not_open_kureds() {
     let facts = Facts {
-        watched_kured_lock: Known::Is(locks(Some(&single(NODE, 0)))),
+        watched_kured_lock: Known::Is(seen(locks(Some(&single(NODE, 0))))),
         ..Facts::default()
     };
     let late = at("2026-01-01T00:20:31Z");
@@ -538,8 +731,6 @@ fn people_edit_the_lock_with_a_flag_and_agents_freely() {
     let at_kured = || removal("kube-system", "kured", Locks::new());
     assert_eq!(edited(neighbour(), at_kured(), &exempting).reason, Reason::Exempt);
     for (edit, policy) in [
-        (removal("default", "kured", Locks::new()), kured_policy()),
-        (removal("kube-system", "other", Locks::new()), kured_policy()),
         (removal("kube-system", "kured", locks(Some(&own))), kured_policy()),
         (at_kured(), marks_only()),
         (at_kured(), policy()),
