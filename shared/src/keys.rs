@@ -82,6 +82,8 @@ pub const OVERRIDE_GROUP: &str = "cordonhold.dev";
 pub const OVERRIDE_RESOURCE: &str = "rebootholds";
 /// See [`OVERRIDE_GROUP`].
 pub const OVERRIDE_VERB: &str = "override";
+/// The verb on the same resource by which the webhook's configuration tells an agent: what it writes to its own Node waits for no webhook.
+pub const OWN_VERB: &str = "own";
 
 /// Field manager of every write of the agent.
 pub const FIELD_MANAGER: &str = "cordonhold-agent";

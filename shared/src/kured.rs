@@ -112,6 +112,42 @@ impl DaemonSetView {
     }
 }
 
+/// Where kured is, as far as the cluster shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// Where it was looked for.
+    Configured(Kured),
+    /// Not there, and one DaemonSet elsewhere looks like it.
+    Elsewhere(Kured),
+    /// Not there, and more than one looks like it.
+    Several(Vec<Kured>),
+    /// Not there, and none looks like it.
+    Nowhere,
+    /// Not there, and the others may not be looked at.
+    Unsearched,
+}
+
+impl Whereabouts {
+    /// What a look at all DaemonSets comes to, where kured is not where it was looked for.
+    pub fn among(daemon_sets: &[DaemonSetView]) -> Whereabouts {
+        let alike = daemon_sets.iter().filter(|view| view.looks_like_kured());
+        let mut alike: Vec<Kured> = alike.map(DaemonSetView::kured).collect();
+        match alike.len() {
+            0 => Whereabouts::Nowhere,
+            1 => alike.pop().map_or(Whereabouts::Nowhere, Whereabouts::Elsewhere),
+            _ => Whereabouts::Several(alike),
+        }
+    }
+
+    /// The DaemonSet to go by.
+    pub fn kured(&self) -> Option<&Kured> {
+        match self {
+            Whereabouts::Configured(kured) | Whereabouts::Elsewhere(kured) => Some(kured),
+            Whereabouts::Several(_) | Whereabouts::Nowhere | Whereabouts::Unsearched => None,
+        }
+    }
+}
+
 /// The last part of an image's name, without tag and digest.
 fn repository(image: &str) -> &str {
     let name = image.split('@').next().unwrap_or_default();
@@ -168,6 +204,20 @@ mod tests {
         }
         let empty: DaemonSetView = serde_json::from_str(r#"{"metadata":{},"spec":null}"#).unwrap();
         assert!(!empty.looks_like_kured());
+    }
+
+    #[test]
+    fn found_p8_the_one_that_looks_like_kured_is_it_and_of_two_neither() {
+        let other = || view(&Value::Null, &Value::Null, "example.org/a:1", &Value::Null);
+        let kured = || view(&Value::Null, &Value::Null, "kured", &Value::Null);
+        assert_eq!(Whereabouts::among(&[]), Whereabouts::Nowhere);
+        assert_eq!(Whereabouts::among(&[other()]), Whereabouts::Nowhere);
+        let one = Whereabouts::among(&[other(), kured()]);
+        assert_eq!(one, Whereabouts::Elsewhere(kured().kured()));
+        assert_eq!(one.kured(), Some(&kured().kured()));
+        let two = Whereabouts::among(&[kured(), other(), kured()]);
+        assert_eq!(two, Whereabouts::Several(vec![kured().kured(), kured().kured()]));
+        assert_eq!(two.kured(), None);
     }
 
     #[test]

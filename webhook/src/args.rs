@@ -65,10 +65,10 @@ pub struct KuredArgs {
     /// Keep the nodes cordoned that stock kured reboots; needs the configuration that sees every uncordon
     #[arg(long, env = "CORDONHOLD_PROTECT_KURED", value_enum, help_heading = None::<&'static str>, default_value_t = ProtectKuredArg::Off)]
     pub protect_kured: ProtectKuredArg,
-    /// Namespace of kured's `DaemonSet`
+    /// Namespace in which kured's `DaemonSet` is looked for first; then the one that looks like kured's counts
     #[arg(long, env = "CORDONHOLD_DS_NAMESPACE", value_name = "NAME", value_parser = argument::label_name, default_value = "kube-system")]
     pub ds_namespace: String,
-    /// Name of kured's `DaemonSet`
+    /// Name by which it is looked for there
     #[arg(long, env = "CORDONHOLD_DS_NAME", value_name = "NAME", value_parser = argument::name, default_value = "kured")]
     pub ds_name: String,
     /// Annotations of kured's lock on its `DaemonSet`, separated by commas or repeated; each can hold a node
@@ -93,9 +93,9 @@ pub struct KuredArgs {
         default_values = [keys::KURED_REBOOT_IN_PROGRESS, keys::KURED_V2_REBOOT_IN_PROGRESS]
     )]
     pub reboot_in_progress_annotation: Vec<String>,
-    /// Name of kured's `ServiceAccount`, in the namespace of its `DaemonSet`
-    #[arg(long, env = "CORDONHOLD_KURED_SERVICE_ACCOUNT", value_name = "NAME", value_parser = argument::name, default_value = "kured")]
-    pub kured_service_account: String,
+    /// Name of kured's `ServiceAccount`, in --ds-namespace; without it, what its `DaemonSet` says, and by its marks alone `kured`
+    #[arg(long, env = "CORDONHOLD_KURED_SERVICE_ACCOUNT", value_name = "NAME", value_parser = argument::name)]
+    pub kured_service_account: Option<String>,
     /// What happens to an uncordon while kured's lock cannot be read
     #[arg(long, env = "CORDONHOLD_ON_LOOKUP_FAILURE", value_enum, hide_short_help = true, default_value_t = OnLookupFailureArg::Deny)]
     pub on_lookup_failure: OnLookupFailureArg,
@@ -153,16 +153,18 @@ impl KuredArgs {
                 OnLookupFailureArg::Allow => OnLookupFailure::Allow,
             },
         };
-        let lock = match self.protect_kured {
+        let told = self.kured_service_account.as_deref();
+        let (lock, service_account) = match self.protect_kured {
             ProtectKuredArg::Off => return None,
-            ProtectKuredArg::Marks => None,
-            ProtectKuredArg::Lock => Some(lock()),
+            // Nothing is read, so nothing else says it.
+            ProtectKuredArg::Marks => (None, Some(told.unwrap_or("kured"))),
+            ProtectKuredArg::Lock => (Some(lock()), told),
         };
         Some(KuredPolicy {
-            service_account: ServiceAccount {
+            service_account: service_account.map(|name| ServiceAccount {
                 namespace: self.ds_namespace.clone(),
-                name: self.kured_service_account.clone(),
-            },
+                name: name.to_owned(),
+            }),
             marks: self.reboot_in_progress_annotation.clone(),
             lock,
         })

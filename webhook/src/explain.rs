@@ -20,7 +20,7 @@ mod asked;
 mod text;
 mod told;
 
-use told::{Sources, locks};
+use told::{Sources, seen};
 
 const DENIED: u8 = 1;
 const BAD_INPUT: u8 = 2;
@@ -112,7 +112,7 @@ async fn explained(
     let sources = Sources {
         lookup: client.map(|client| ClusterLookup::new(client, lock, &Arc::new(Metrics::new()))),
         may_override: args.may_override.map(|answer| answer == YesNo::Yes),
-        kured_lock: args.kured_lock.as_deref().map(|text| locks(policy, text)),
+        kured_lock: args.kured_lock.as_deref().map(|text| seen(policy, text)),
     };
     let now = args.at.unwrap_or_else(Timestamp::now);
     let told = sources.told(request, policy, now).await;

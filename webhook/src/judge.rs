@@ -99,6 +99,7 @@ impl Judge {
             match admission::decide(request, &facts, &self.policy, Timestamp::now()) {
                 Decision::Verdict(verdict) => {
                     let is_about_kured = facts.watched_kured_lock != Known::Unasked
+                        || facts.kured_lock != Known::Unasked
                         || matches!(verdict.reason, Reason::KuredOwner | Reason::KuredMarked)
                         || matches!(request.operation, Operation::UpdateDaemonSet(_));
                     return Judged {

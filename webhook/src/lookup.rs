@@ -1,24 +1,24 @@
-//! What the webhook asks of the cluster: may this user cancel, and whom does stock kured's lock name.
+//! What the webhook asks of the cluster: may this user cancel, where is stock kured, and whom does its lock name.
 //!
 //! Each question is one bounded request. Not here: what follows from the answers.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cordonhold_rt::client;
-use cordonhold_shared::admission::{Known, KuredLock, Locks, Requester};
+use cordonhold_shared::admission::{Known, KuredLock, KuredSeen, Locks, Requester};
+use cordonhold_shared::kured::Whereabouts;
 use futures_util::future::BoxFuture;
-use k8s_openapi::api::apps::v1::DaemonSet;
-use kube::core::PartialObjectMeta;
-use kube::{Api, Client};
+use kube::Client;
 
 use crate::Metrics;
 
 mod permission;
+mod place;
 mod watch;
 
 use permission::Permissions;
+use place::{Finder, Place};
 pub(crate) use watch::KuredWatch;
 
 #[cfg(test)]
@@ -32,23 +32,26 @@ pub trait Lookup: Send + Sync {
     /// Whether the requester may cancel the hold of this Node.
     fn may_override<'a>(&'a self, requester: &'a Requester, node: &'a str) -> BoxFuture<'a, Known<bool>>;
     /// kured's lock as a watch has it, without a request.
-    fn watched_kured_lock(&self) -> Known<Locks>;
-    /// kured's lock as of now.
-    fn kured_lock(&self) -> BoxFuture<'_, Known<Locks>>;
+    fn watched_kured_lock(&self) -> Known<KuredSeen>;
+    /// Where kured is, and its lock, as of now.
+    fn kured_lock(&self) -> BoxFuture<'_, Known<KuredSeen>>;
 }
 
 /// Asks the cluster.
 pub(crate) struct ClusterLookup {
     permissions: Permissions,
-    kured: Option<(KuredObject, Arc<KuredWatch>)>,
+    kured: Option<(KuredLookup, Arc<KuredWatch>)>,
 }
 
 impl ClusterLookup {
     pub(crate) fn new(client: Client, kured: Option<&KuredLock>, metrics: &Arc<Metrics>) -> ClusterLookup {
         let kured = kured.map(|lock| {
-            let object = KuredObject::new(&client, lock);
-            let watch = Arc::new(KuredWatch::new(object.clone(), Arc::clone(metrics)));
-            (object, watch)
+            let kured = KuredLookup {
+                finder: Finder::new(client.clone(), lock, Arc::clone(metrics)),
+                annotations: lock.annotations.clone(),
+            };
+            let watch = KuredWatch::new(client.clone(), kured.clone(), Arc::clone(metrics));
+            (kured, Arc::new(watch))
         });
         ClusterLookup {
             permissions: Permissions::new(client),
@@ -60,6 +63,11 @@ impl ClusterLookup {
     pub(crate) fn kured_watch(&self) -> Option<Arc<KuredWatch>> {
         self.kured.as_ref().map(|(_, watch)| Arc::clone(watch))
     }
+
+    /// Where kured was found last, in words.
+    pub(crate) fn kureds_place(&self) -> Option<String> {
+        self.kured.as_ref().and_then(|(kured, _)| kured.finder.told())
+    }
 }
 
 impl Lookup for ClusterLookup {
@@ -67,17 +75,17 @@ impl Lookup for ClusterLookup {
         Box::pin(self.permissions.may_override(requester, node))
     }
 
-    fn watched_kured_lock(&self) -> Known<Locks> {
+    fn watched_kured_lock(&self) -> Known<KuredSeen> {
         match &self.kured {
-            Some((_, watch)) => watch.locks(),
+            Some((_, watch)) => watch.seen(),
             None => is_off(),
         }
     }
 
-    fn kured_lock(&self) -> BoxFuture<'_, Known<Locks>> {
+    fn kured_lock(&self) -> BoxFuture<'_, Known<KuredSeen>> {
         Box::pin(async {
             match &self.kured {
-                Some((object, _)) => object.get().await,
+                Some((kured, _)) => kured.look().await,
                 None => is_off(),
             }
         })
@@ -85,52 +93,49 @@ impl Lookup for ClusterLookup {
 }
 
 /// The decision does not ask where its policy has no lock.
-fn is_off() -> Known<Locks> {
+fn is_off() -> Known<KuredSeen> {
     Known::Failed("the lookup of kured's lock is off".to_owned())
 }
 
-/// The DaemonSet that carries kured's lock. Only its metadata is ever read.
+/// Finds kured, and reads its lock.
 #[derive(Clone)]
-struct KuredObject {
-    api: Api<DaemonSet>,
-    namespace: String,
-    name: String,
+struct KuredLookup {
+    finder: Finder,
     annotations: Vec<String>,
 }
 
-impl fmt::Display for KuredObject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "daemonset {}/{}", self.namespace, self.name)
-    }
-}
-
-impl KuredObject {
-    fn new(client: &Client, lock: &KuredLock) -> KuredObject {
-        KuredObject {
-            api: Api::namespaced(client.clone(), &lock.ds_namespace),
-            namespace: lock.ds_namespace.clone(),
-            name: lock.ds_name.clone(),
-            annotations: lock.annotations.clone(),
-        }
-    }
-
-    /// The lock annotations among these of the object.
-    fn locks_of(&self, object: &PartialObjectMeta<DaemonSet>) -> Locks {
-        let annotations = object.metadata.annotations.iter().flatten();
+impl KuredLookup {
+    /// The lock annotations among these.
+    fn locks_of<'a>(&self, annotations: impl IntoIterator<Item = (&'a String, &'a String)>) -> Locks {
         annotations
+            .into_iter()
             .filter(|(key, _)| self.annotations.contains(key))
             .map(|(key, text)| (key.clone(), text.clone()))
             .collect()
     }
 
-    async fn get(&self) -> Known<Locks> {
-        let what = format!("the lock on {self}");
+    async fn look(&self) -> Known<KuredSeen> {
+        let what = format!("the lock on daemonset {}", self.finder);
         let fix = "allow the webhook's ServiceAccount to get it, and check --ds-namespace and --ds-name";
-        // Where there is no such DaemonSet, its lock went with it.
-        match bounded(&what, fix, self.api.get_metadata_opt(&self.name)).await {
-            Ok(object) => Known::Is(object.map(|object| self.locks_of(&object)).unwrap_or_default()),
+        match bounded(&what, fix, self.finder.find()).await {
+            Ok(place) => self.seen(place),
             Err(why) => Known::Failed(why),
         }
+    }
+
+    /// Where there is no such DaemonSet, its lock went with it. Of several, nobody can tell whose lock counts.
+    fn seen(&self, place: Place) -> Known<KuredSeen> {
+        if matches!(place.whereabouts, Whereabouts::Several(_)) {
+            return Known::Failed(self.finder.told().unwrap_or_default());
+        }
+        let annotations = place
+            .object
+            .iter()
+            .flat_map(|object| &object.metadata.annotations);
+        Known::Is(KuredSeen {
+            locks: self.locks_of(annotations),
+            found: place.whereabouts.kured().cloned(),
+        })
     }
 }
 

@@ -111,6 +111,19 @@ label! {
 }
 
 label! {
+    /// Where kured's `DaemonSet` is.
+    KuredFound {
+        /// Where the flags say.
+        Configured = "configured",
+        /// Not there, and one elsewhere looks like it.
+        Elsewhere = "elsewhere",
+        /// Not there, and more than one looks like it.
+        Several = "several",
+        Nowhere = "nowhere",
+    }
+}
+
+label! {
     /// What came of asking.
     LookupOutcome {
         Answered = "answered",
@@ -157,6 +170,11 @@ struct LookupLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KuredLabels {
+    found: KuredFound,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct EventLabels {
     outcome: EventOutcome,
 }
@@ -176,6 +194,7 @@ pub struct Metrics {
     refused: Family<RefusalLabels, Counter>,
     lookups: Family<LookupLabels, Counter>,
     kured_watch: KuredWatch,
+    kured_daemonset: Family<KuredLabels, Gauge>,
     events: Family<EventLabels, Counter>,
     panics: Counter,
     not_after: Gauge<i64, AtomicI64>,
@@ -253,6 +272,7 @@ impl Metrics {
             refused: Family::default(),
             lookups: Family::default(),
             kured_watch: KuredWatch::default(),
+            kured_daemonset: Family::default(),
             events: Family::default(),
             panics: Counter::default(),
             not_after: Gauge::default(),
@@ -295,6 +315,11 @@ impl Metrics {
             self.lookups.clone(),
         );
         registry.register_collector(Box::new(self.kured_watch.clone()));
+        registry.register(
+            "kured_daemonset",
+            "1 for where kured's DaemonSet was found, as of the last look",
+            self.kured_daemonset.clone(),
+        );
         registry.register(
             "events",
             "Events, by what became of them; repeats are counted in one Event",
@@ -390,6 +415,14 @@ impl Metrics {
     /// The watch of kured's `DaemonSet` has said something: an object, a bookmark, or that it began anew.
     pub fn kured_watch_heard(&self) {
         self.kured_watch.hear();
+    }
+
+    /// Where kured's `DaemonSet` was found. Nothing is shown before the first look.
+    pub(crate) fn kured_is(&self, found: KuredFound) {
+        for &other in KuredFound::ALL {
+            let gauge = self.kured_daemonset.get_or_create(&KuredLabels { found: other });
+            let _ = gauge.set(i64::from(other == found));
+        }
     }
 
     pub(crate) fn event(&self, outcome: EventOutcome) {

@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use cordonhold_shared::admission::{Exempt, Known, Locks, Mode, OnDelete, Policy, Requester, ServiceAccount};
+use cordonhold_shared::admission::{
+    Exempt, Known, KuredSeen, Mode, OnDelete, Policy, Requester, ServiceAccount,
+};
 use cordonhold_webhook::{Judge, Limits, Lookup, Metrics, Readiness, admin_router, admission_router};
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
@@ -18,11 +20,11 @@ impl Lookup for Panicking {
         panic!("on purpose")
     }
 
-    fn watched_kured_lock(&self) -> Known<Locks> {
+    fn watched_kured_lock(&self) -> Known<KuredSeen> {
         panic!("on purpose")
     }
 
-    fn kured_lock(&self) -> BoxFuture<'_, Known<Locks>> {
+    fn kured_lock(&self) -> BoxFuture<'_, Known<KuredSeen>> {
         panic!("on purpose")
     }
 }

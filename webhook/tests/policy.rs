@@ -1,7 +1,7 @@
 //! What the command line makes of the policy: who is exempt, how far stock kured is protected.
 
 use clap::{CommandFactory, Parser};
-use cordonhold_shared::admission::{OnDelete, OnLookupFailure, Policy};
+use cordonhold_shared::admission::{KuredPolicy, OnDelete, OnLookupFailure, Policy, ServiceAccount};
 use cordonhold_shared::keys;
 use cordonhold_webhook::Args;
 
@@ -51,10 +51,7 @@ fn kured_is_protected_by_its_lock_or_by_its_marks() {
     let by_lock = policy(&["--protect-kured=lock"])
         .kured
         .expect("a policy for kured");
-    assert_eq!(
-        by_lock.service_account.user(),
-        "system:serviceaccount:kube-system:kured"
-    );
+    assert_eq!(by_lock.service_account, None, "its DaemonSet says it");
     assert_eq!(
         by_lock.marks,
         [keys::KURED_REBOOT_IN_PROGRESS, keys::KURED_V2_REBOOT_IN_PROGRESS]
@@ -77,7 +74,11 @@ fn kured_is_protected_by_its_lock_or_by_its_marks() {
         "--on-lookup-failure=allow",
     ]);
     let kured = elsewhere.kured.expect("a policy for kured");
-    assert_eq!(kured.service_account.user(), "system:serviceaccount:ops:rebooter");
+    let user = |kured: &KuredPolicy| kured.service_account.as_ref().map(ServiceAccount::user);
+    assert_eq!(
+        user(&kured).as_deref(),
+        Some("system:serviceaccount:ops:rebooter")
+    );
     assert_eq!(kured.marks, ["c/z"]);
     let lock = kured.lock.expect("a lock");
     assert_eq!(
@@ -91,6 +92,10 @@ fn kured_is_protected_by_its_lock_or_by_its_marks() {
         .kured
         .expect("a policy for kured");
     assert_eq!(by_marks.lock, None);
+    assert_eq!(
+        user(&by_marks).as_deref(),
+        Some("system:serviceaccount:kube-system:kured")
+    );
 }
 
 /// Each flag of these two groups, and what it takes, is on the page about it.

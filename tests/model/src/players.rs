@@ -3,8 +3,8 @@
 
 use cordonhold_shared::Reading;
 use cordonhold_shared::admission::{
-    self, Decision, Exempt, Facts, Known, KuredLock, KuredPolicy, Mode, OnDelete, OnLookupFailure, Policy,
-    Requester, ServiceAccount,
+    self, Decision, Exempt, Facts, Known, KuredLock, KuredPolicy, KuredSeen, Mode, OnDelete, OnLookupFailure,
+    Policy, Requester, ServiceAccount,
 };
 use cordonhold_shared::hold::{self, Phase};
 use cordonhold_shared::keys;
@@ -338,11 +338,13 @@ impl Protocol {
             may_override: Known::Is(who == Who::Override),
             // Not its watch: a watch can only deny more.
             watched_kured_lock: Known::Failed("no watch".to_owned()),
-            kured_lock: Known::Is(
-                lock.map(|text| (keys::KURED_LOCK.to_owned(), text))
+            kured_lock: Known::Is(KuredSeen {
+                found: None,
+                locks: lock
+                    .map(|text| (keys::KURED_LOCK.to_owned(), text))
                     .into_iter()
                     .collect(),
-            ),
+            }),
         };
         let request = admission::Request::update(requester, (*old).clone(), new.clone());
         match admission::decide(&request, &facts, &self.webhook_policy(), now(node.expired)) {
@@ -353,7 +355,7 @@ impl Protocol {
 
     fn webhook_policy(&self) -> Policy {
         let kured = KuredPolicy {
-            service_account: account("kured"),
+            service_account: Some(account("kured")),
             marks: Vec::new(),
             lock: Some(KuredLock {
                 ds_namespace: "kube-system".to_owned(),

@@ -110,8 +110,14 @@ fn kureds_lock_is_told_both_ways_or_as_given() {
     ] {
         assert!(text.contains(part), "{part} in {text}");
     }
-    let (_, is_denied) = told(&old, &new, &[by_lock, "--kured-lock={\"nodeID\":\"m\"}"]);
+    let (text, is_denied) = told(&old, &new, &[by_lock, "--kured-lock={\"nodeID\":\"m\"}"]);
     assert!(!is_denied);
+    assert!(
+        text.contains(
+            "kured:   not looked for, taken to be daemonset kube-system/kured, ServiceAccount kured"
+        ),
+        "{text}"
+    );
     assert!(told(&old, &new, &[by_lock, "--kured-lock={\"nodeID\":\"n\"}"]).1);
     assert!(!told(&old, &new, &[by_lock, "--kured-lock="]).1);
 }

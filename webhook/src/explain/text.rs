@@ -18,6 +18,9 @@ pub(super) fn render(request: &Request, policy: &Policy, told: &Told) -> String 
         }
         text.push_str(&verdict(&case.verdict, policy));
     }
+    if let Some(kured) = &told.kured {
+        writeln!(text, "\nkured:   {kured}").unwrap_or_default();
+    }
     for why in &told.failures {
         writeln!(
             text,

@@ -3,9 +3,10 @@
 //! The decision is the server's own code; here only its facts are found.
 
 use cordonhold_shared::admission::{
-    self, Decision, Fact, Facts, Known, Locks, Outcome, Policy, Request, Verdict,
+    self, Decision, Fact, Facts, Known, KuredSeen, Locks, Outcome, Policy, Request, Verdict,
 };
 use cordonhold_shared::keys;
+use cordonhold_shared::kured::Kured;
 use cordonhold_shared::node::NodeView;
 use jiff::Timestamp;
 use serde_json::json;
@@ -17,7 +18,7 @@ use crate::lookup::ClusterLookup;
 pub(super) struct Sources {
     pub(super) lookup: Option<ClusterLookup>,
     pub(super) may_override: Option<bool>,
-    pub(super) kured_lock: Option<Locks>,
+    pub(super) kured_lock: Option<KuredSeen>,
 }
 
 /// A verdict, and what it takes for given.
@@ -30,6 +31,8 @@ pub(super) struct Case {
 #[derive(Default)]
 pub(super) struct Told {
     pub(super) cases: Vec<Case>,
+    /// Where kured is, or is taken to be, if that was of interest.
+    pub(super) kured: Option<String>,
     /// Why a question got no answer. The webhook asks as its own ServiceAccount, so it may get one.
     pub(super) failures: Vec<String>,
 }
@@ -64,6 +67,7 @@ impl Sources {
                 }
                 Decision::Need(Fact::KuredLock) => {
                     let asked = self.kured_lock().await;
+                    told.kured = self.kureds_place(policy);
                     let answers = answers(asked, either_lock(request, policy), &mut told.failures);
                     open.extend(supposed(&facts, &assumptions, answers, |facts, lock| {
                         facts.kured_lock = Known::Is(lock);
@@ -85,13 +89,34 @@ impl Sources {
         }
     }
 
-    async fn kured_lock(&self) -> Known<Locks> {
+    async fn kured_lock(&self) -> Known<KuredSeen> {
         match (&self.kured_lock, &self.lookup) {
-            (Some(locks), _) => Known::Is(locks.clone()),
+            (Some(seen), _) => Known::Is(seen.clone()),
             (None, Some(lookup)) => lookup.kured_lock().await,
             (None, None) => Known::Unasked,
         }
     }
+
+    fn kureds_place(&self, policy: &Policy) -> Option<String> {
+        match &self.lookup {
+            Some(lookup) if self.kured_lock.is_none() => lookup.kureds_place(),
+            _ => as_configured(policy).map(|kured| {
+                format!(
+                    "not looked for, taken to be daemonset {kured}, ServiceAccount {}",
+                    kured.service_account
+                )
+            }),
+        }
+    }
+}
+
+/// Where nobody is asked: where the flags say, with a ServiceAccount of the same name, as its manifest and chart have it.
+fn as_configured(policy: &Policy) -> Option<Kured> {
+    policy.kured_lock().map(|lock| Kured {
+        namespace: lock.ds_namespace.clone(),
+        name: lock.ds_name.clone(),
+        service_account: lock.ds_name.clone(),
+    })
 }
 
 /// The answer; or, where there is none, each that there could be, and what it takes for given.
@@ -122,12 +147,15 @@ fn either_right(request: &Request) -> [(bool, String); 2] {
 }
 
 /// No lock, and one that names the Node.
-fn either_lock(request: &Request, policy: &Policy) -> [(Locks, String); 2] {
+fn either_lock(request: &Request, policy: &Policy) -> [(KuredSeen, String); 2] {
     let node = request.node().map(NodeView::name).unwrap_or_default();
     let naming = json!({ "nodeID": node }).to_string();
     [
-        (Locks::new(), format!("kured's lock does not name node {node}")),
-        (locks(policy, &naming), format!("kured's lock names node {node}")),
+        (
+            seen(policy, ""),
+            format!("kured's lock does not name node {node}"),
+        ),
+        (seen(policy, &naming), format!("kured's lock names node {node}")),
     ]
 }
 
@@ -146,8 +174,16 @@ fn supposed<T>(
     answers.into_iter().map(one).collect()
 }
 
+/// kured where the flags say, with this text as its lock.
+pub(super) fn seen(policy: &Policy, text: &str) -> KuredSeen {
+    KuredSeen {
+        found: as_configured(policy),
+        locks: locks(policy, text),
+    }
+}
+
 /// The lock annotation with this text, by the first of the keys that are read.
-pub(super) fn locks(policy: &Policy, text: &str) -> Locks {
+fn locks(policy: &Policy, text: &str) -> Locks {
     let lock = policy.kured_lock();
     let key = lock.and_then(|lock| lock.annotations.first());
     key.filter(|_| !text.is_empty())

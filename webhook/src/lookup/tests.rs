@@ -15,6 +15,7 @@ use super::watch::{MAX_AGE, Seen};
 use super::*;
 use cordonhold_shared::admission::OnLookupFailure;
 use cordonhold_shared::keys;
+use cordonhold_shared::kured::Kured;
 
 /// Every request, and what is answered to it.
 #[derive(Clone)]
@@ -108,8 +109,45 @@ fn failure(code: u16, message: &str) -> Value {
     json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": message})
 }
 
-fn locks(text: &str) -> Known<Locks> {
-    Known::Is(Locks::from([(keys::KURED_LOCK.to_owned(), text.to_owned())]))
+/// This lock on the DaemonSet that the flags name.
+fn locks(text: &str) -> Known<KuredSeen> {
+    Known::Is(KuredSeen {
+        found: Some(Kured {
+            namespace: "kube-system".to_owned(),
+            name: "kured".to_owned(),
+            service_account: "default".to_owned(),
+        }),
+        locks: Locks::from([(keys::KURED_LOCK.to_owned(), text.to_owned())]),
+    })
+}
+
+/// As kured's chart installs it for the release `my-release` in this namespace.
+fn released(namespace: &str, lock: &str) -> Value {
+    json!({
+        "metadata": {
+            "name": "my-release-kured", "namespace": namespace, "resourceVersion": "4",
+            "labels": {"app.kubernetes.io/name": "kured"},
+            "annotations": {keys::KURED_LOCK: lock},
+        },
+        "spec": {"template": {"spec": {"serviceAccountName": "my-release-kured"}}},
+    })
+}
+
+fn not_found() -> (StatusCode, String) {
+    (StatusCode::NOT_FOUND, failure(404, "not found").to_string())
+}
+
+/// A cluster without the DaemonSet that the flags name, and with these.
+fn without_kured(others: Vec<Value>) -> (Server, mpsc::UnboundedReceiver<String>) {
+    Server::new(move |path| match path {
+        "/apis/apps/v1/namespaces/kube-system/daemonsets/kured" => not_found(),
+        "/apis/apps/v1/daemonsets?&limit=100" => (StatusCode::OK, list("5", &others)),
+        one if one.ends_with("/daemonsets/my-release-kured") => {
+            let text = others.first().map(ToString::to_string);
+            text.map_or_else(not_found, |text| (StatusCode::OK, text))
+        }
+        _ => (StatusCode::OK, list("5", &[])),
+    })
 }
 
 fn person() -> Requester {
@@ -226,15 +264,17 @@ fn answers_are_kept_for_seconds_and_within_bounds() {
 fn what_was_seen_long_ago_is_unknown() {
     let start = Instant::now();
     let mut seen = Seen::default();
-    assert!(matches!(seen.locks_at(start), Known::Failed(_)));
-    let held = Locks::from([(keys::KURED_LOCK.to_owned(), "{}".to_owned())]);
+    assert!(matches!(seen.kured_at(start), Known::Failed(_)));
+    let Known::Is(held) = locks("{}") else {
+        unreachable!()
+    };
     seen.see(Some(held.clone()), start);
-    assert_eq!(seen.locks_at(start + MAX_AGE), Known::Is(held.clone()));
+    assert_eq!(seen.kured_at(start + MAX_AGE), Known::Is(held.clone()));
     let late = start + MAX_AGE + Duration::from_millis(1);
-    assert!(matches!(seen.locks_at(late), Known::Failed(_)));
+    assert!(matches!(seen.kured_at(late), Known::Failed(_)));
     // A sign of life is enough.
     seen.see(None, late);
-    assert_eq!(seen.locks_at(late), Known::Is(held));
+    assert_eq!(seen.kured_at(late), Known::Is(held));
 }
 
 #[tokio::test]
@@ -248,9 +288,9 @@ async fn the_lock_is_read_afresh_and_none_is_none() {
             "/apis/apps/v1/namespaces/kube-system/daemonsets/kured"
         );
     }
-    let (server, _) = Server::new(|_| (StatusCode::NOT_FOUND, failure(404, "not found").to_string()));
+    let (server, _) = without_kured(Vec::new());
     let lookup = lookup_at(&server, Some(&lock()));
-    assert_eq!(lookup.kured_lock().await, Known::Is(Locks::new()));
+    assert_eq!(lookup.kured_lock().await, Known::Is(KuredSeen::default()));
     let (server, _) = Server::new(|_| {
         (
             StatusCode::FORBIDDEN,
@@ -272,9 +312,10 @@ async fn the_lock_is_read_afresh_and_none_is_none() {
 async fn the_watch_resumes_after_an_end_and_lists_again_after_a_failure() {
     let (server, mut paths) = Server::new(|path| {
         let text = match path.split_once("resourceVersion=") {
+            None if path.ends_with("/daemonsets/kured") => kured("4", "found").to_string(),
             None => list("5", &[kured("4", "listed")]),
             Some((_, "5")) => event("MODIFIED", &kured("6", "watched")) + &event("BOOKMARK", &kured("8", "")),
-            Some((_, "8")) => event("DELETED", &kured("9", "gone")),
+            Some((_, "8")) => event("MODIFIED", &kured("9", "again")),
             Some((_, "9")) => event("ERROR", &failure(410, "too old resource version")),
             Some(_) => unreachable!("a version that nobody told"),
         };
@@ -289,8 +330,12 @@ async fn the_watch_resumes_after_an_end_and_lists_again_after_a_failure() {
     });
     watch.listed().await;
     let mut versions = Vec::new();
-    for _ in 0..6 {
+    for _ in 0..8 {
         let path = paths.recv().await.unwrap();
+        if path.ends_with("/daemonsets/kured") {
+            versions.push("found".to_owned());
+            continue;
+        }
         assert!(path.contains("fieldSelector=metadata.name%3Dkured"), "{path}");
         let version = path
             .split_once("resourceVersion=")
@@ -299,7 +344,106 @@ async fn the_watch_resumes_after_an_end_and_lists_again_after_a_failure() {
         versions.push(version.unwrap_or_default());
     }
     run.abort();
-    assert_eq!(versions, ["", "5", "8", "9", "", "5"]);
+    assert_eq!(versions, ["found", "", "5", "8", "9", "found", "", "5"]);
+}
+
+#[tokio::test]
+async fn found_p8_kured_elsewhere_is_found_used_told_and_counted() {
+    let (server, mut paths) = without_kured(vec![released("ops", "{}")]);
+    let metrics = Arc::new(Metrics::new());
+    let lookup = ClusterLookup::new(server.client(), Some(&lock()), &metrics);
+    assert_eq!(lookup.kureds_place(), None);
+    let found = Kured {
+        namespace: "ops".to_owned(),
+        name: "my-release-kured".to_owned(),
+        service_account: "my-release-kured".to_owned(),
+    };
+    for _ in 0..2 {
+        let Known::Is(seen) = lookup.kured_lock().await else {
+            unreachable!("it was not found")
+        };
+        assert_eq!(seen.found.as_ref(), Some(&found));
+        assert_eq!(seen.locks.get(keys::KURED_LOCK).map(String::as_str), Some("{}"));
+    }
+    let told = lookup.kureds_place().unwrap();
+    for part in [
+        "no daemonset kube-system/kured",
+        "daemonset ops/my-release-kured, ServiceAccount my-release-kured",
+        "--ds-namespace=ops --ds-name=my-release-kured",
+    ] {
+        assert!(told.contains(part), "{part} is missing in: {told}");
+    }
+    let page = metrics.render().unwrap();
+    assert!(page.contains(r#"kured_daemonset{found="elsewhere"} 1"#), "{page}");
+    assert!(
+        page.contains(r#"kured_daemonset{found="configured"} 0"#),
+        "{page}"
+    );
+    // Once it is known, all DaemonSets are not listed again.
+    let configured = "/apis/apps/v1/namespaces/kube-system/daemonsets/kured";
+    let there = "/apis/apps/v1/namespaces/ops/daemonsets/my-release-kured";
+    let all = "/apis/apps/v1/daemonsets?&limit=100";
+    for path in [configured, all, configured, there] {
+        assert_eq!(paths.try_recv().unwrap(), path);
+    }
+    // And it is watched there.
+    let watch = lookup.kured_watch().unwrap();
+    let run = tokio::spawn(async move { watch.run().await });
+    for path in [configured, there] {
+        assert_eq!(paths.recv().await.unwrap(), path);
+    }
+    let listed = paths.recv().await.unwrap();
+    assert!(
+        listed.starts_with("/apis/apps/v1/namespaces/ops/daemonsets?")
+            && listed.contains("metadata.name%3Dmy-release-kured"),
+        "{listed}"
+    );
+    run.abort();
+}
+
+#[tokio::test]
+async fn found_p8_where_kured_cannot_be_found_that_is_told_and_counted() {
+    let look = async |server: Server| {
+        let metrics = Arc::new(Metrics::new());
+        let lookup = ClusterLookup::new(server.client(), Some(&lock()), &metrics);
+        let seen = lookup.kured_lock().await;
+        (seen, lookup.kureds_place().unwrap(), metrics.render().unwrap())
+    };
+    let (seen, told, page) = look(without_kured(Vec::new()).0).await;
+    assert_eq!(seen, Known::Is(KuredSeen::default()));
+    assert!(told.contains("no node is protected for kured"), "{told}");
+    assert!(page.contains(r#"kured_daemonset{found="nowhere"} 1"#), "{page}");
+
+    // Of two nobody can tell whose lock counts, so nothing passes by it.
+    let (seen, told, page) = look(without_kured(vec![released("a", "{}"), released("b", "{}")]).0).await;
+    assert_eq!(seen, Known::Failed(told.clone()));
+    assert!(
+        told.contains(
+            "daemonset a/my-release-kured and daemonset b/my-release-kured look like kured: name one"
+        ),
+        "{told}"
+    );
+    assert!(page.contains(r#"kured_daemonset{found="several"} 1"#), "{page}");
+
+    // Without the permission to look elsewhere, it is named with the line that gives it.
+    let (server, _) = Server::new(|path| {
+        if path.ends_with("/daemonsets/kured") {
+            not_found()
+        } else {
+            (
+                StatusCode::FORBIDDEN,
+                failure(403, "cannot list daemonsets").to_string(),
+            )
+        }
+    });
+    let (seen, told, page) = look(server).await;
+    assert_eq!(seen, Known::Is(KuredSeen::default()));
+    assert!(
+        told.contains("may not look elsewhere")
+            && told.contains("kubectl create clusterrole cordonhold-webhook-kured --verb=get,list,watch"),
+        "{told}"
+    );
+    assert!(page.contains(r#"kured_daemonset{found="nowhere"} 1"#), "{page}");
 }
 
 #[tokio::test]

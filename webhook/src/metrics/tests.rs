@@ -10,6 +10,7 @@ use super::*;
 fn full_page() -> String {
     let metrics = Metrics::new();
     metrics.kured_watch_heard();
+    metrics.kured_is(KuredFound::Configured);
     let verdict = Verdict::unjudged(Reason::MalformedReview, Mode::Enforce, "");
     metrics.decided(&verdict, Duration::ZERO);
     metrics.render(&HeaderMap::new()).unwrap().text

@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::routing::{get, post};
 use clap::Parser;
 use cordonhold_certs_dev::Issued;
-use cordonhold_shared::admission::{Known, Locks, Requester};
+use cordonhold_shared::admission::{Known, KuredSeen, Requester};
 use cordonhold_webhook::{
     Args, Closing, Judge, Limits, Lookup, Metrics, Port, Readiness, Transport, admin_router,
     admission_router, serve,
@@ -148,11 +148,11 @@ impl Lookup for Nobody {
         Box::pin(async { Known::Failed("there is no cluster".to_owned()) })
     }
 
-    fn watched_kured_lock(&self) -> Known<Locks> {
+    fn watched_kured_lock(&self) -> Known<KuredSeen> {
         Known::Failed("there is no cluster".to_owned())
     }
 
-    fn kured_lock(&self) -> BoxFuture<'_, Known<Locks>> {
+    fn kured_lock(&self) -> BoxFuture<'_, Known<KuredSeen>> {
         Box::pin(async { Known::Failed("there is no cluster".to_owned()) })
     }
 }

@@ -58,7 +58,7 @@ impl Default for Webhook {
                 exempt: Exempt::default(),
                 on_delete: OnDelete::Flag,
                 kured: Some(admission::KuredPolicy {
-                    service_account: service_account("kube-system", "kured"),
+                    service_account: Some(service_account("kube-system", "kured")),
                     marks: Vec::new(),
                     lock: Some(admission::KuredLock {
                         ds_namespace: "kube-system".to_owned(),
@@ -116,7 +116,10 @@ impl Webhook {
                 }
                 Decision::Need(Fact::KuredLock) => {
                     let lock = kured_lock.map(|text| (keys::KURED_LOCK.to_owned(), text.clone()));
-                    facts.kured_lock = Known::Is(lock.into_iter().collect());
+                    facts.kured_lock = Known::Is(admission::KuredSeen {
+                        found: None,
+                        locks: lock.into_iter().collect(),
+                    });
                 }
                 Decision::Verdict(verdict) if verdict.outcome == Outcome::Deny => {
                     return Err(Status::forbidden(old.name(), &verdict.message));

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cordonhold_shared::admission::{Known, Locks};
+use cordonhold_shared::admission::{Known, KuredSeen};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use k8s_openapi::api::core::v1::Node;
@@ -35,11 +35,11 @@ impl Lookup for NoLookup {
         panic!("a held Node needs no lookup")
     }
 
-    fn watched_kured_lock(&self) -> Known<Locks> {
+    fn watched_kured_lock(&self) -> Known<KuredSeen> {
         panic!("a held Node needs no lookup")
     }
 
-    fn kured_lock(&self) -> BoxFuture<'_, Known<Locks>> {
+    fn kured_lock(&self) -> BoxFuture<'_, Known<KuredSeen>> {
         panic!("a held Node needs no lookup")
     }
 }

@@ -1,0 +1,216 @@
+//! Where stock kured is: where the flags say, else the one DaemonSet of the cluster that looks like it.
+//!
+//! What is found is told when it changes, and counted. Not here: which DaemonSet looks like kured's (the shared core).
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cordonhold_shared::admission::KuredLock;
+use cordonhold_shared::kured::{DaemonSetView, Kured, Whereabouts};
+use kube::Client;
+use kube::api::{GetParams, ListParams};
+use kube::core::{ListMeta, Request};
+use serde::Deserialize;
+use tracing::{info, warn};
+
+use crate::Metrics;
+use crate::metrics::KuredFound;
+
+/// How many DaemonSets one answer may hold; each is some kilobytes.
+const PAGE: u32 = 100;
+
+/// Looks for kured's DaemonSet.
+#[derive(Clone)]
+pub(super) struct Finder(Arc<Inner>);
+
+struct Inner {
+    client: Client,
+    /// Where the flags say that it is.
+    namespace: String,
+    name: String,
+    metrics: Arc<Metrics>,
+    last: Mutex<Option<Whereabouts>>,
+}
+
+/// Where kured is, and its DaemonSet.
+pub(super) struct Place {
+    pub(super) whereabouts: Whereabouts,
+    pub(super) object: Option<DaemonSetView>,
+}
+
+/// A part of a list.
+#[derive(Deserialize)]
+struct Page {
+    #[serde(default)]
+    metadata: ListMeta,
+    #[serde(default)]
+    items: Vec<DaemonSetView>,
+}
+
+/// The DaemonSet that the flags name.
+impl fmt::Display for Finder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.0.namespace, self.0.name)
+    }
+}
+
+impl Finder {
+    pub(super) fn new(client: Client, lock: &KuredLock, metrics: Arc<Metrics>) -> Finder {
+        Finder(Arc::new(Inner {
+            client,
+            namespace: lock.ds_namespace.clone(),
+            name: lock.ds_name.clone(),
+            metrics,
+            last: Mutex::default(),
+        }))
+    }
+
+    /// Where kured is now. The caller bounds it.
+    pub(super) async fn find(&self) -> Result<Place, kube::Error> {
+        let place = self.look().await?;
+        self.0.metrics.kured_is(match &place.whereabouts {
+            Whereabouts::Configured(_) => KuredFound::Configured,
+            Whereabouts::Elsewhere(_) => KuredFound::Elsewhere,
+            Whereabouts::Several(_) => KuredFound::Several,
+            Whereabouts::Nowhere | Whereabouts::Unsearched => KuredFound::Nowhere,
+        });
+        let told = self.replace_last(&place.whereabouts);
+        if told.as_ref() != Some(&place.whereabouts) {
+            self.tell(&place.whereabouts);
+        }
+        Ok(place)
+    }
+
+    /// Namespace and name that the flags say.
+    pub(super) fn configured(&self) -> (&str, &str) {
+        (&self.0.namespace, &self.0.name)
+    }
+
+    /// What was found last, in words; `None` before the first look.
+    pub(super) fn told(&self) -> Option<String> {
+        let last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().map(|whereabouts| self.describe(whereabouts))
+    }
+
+    /// The DaemonSet where the flags say; else the one found last; else the one of all that looks like it.
+    async fn look(&self) -> Result<Place, kube::Error> {
+        if let Some(object) = self.get(&self.0.namespace, &self.0.name).await? {
+            return Ok(Place {
+                whereabouts: Whereabouts::Configured(object.kured()),
+                object: Some(object),
+            });
+        }
+        if let Some(last) = self.last_elsewhere()
+            && let Some(object) = self.get(&last.namespace, &last.name).await?
+            && object.looks_like_kured()
+        {
+            return Ok(Place {
+                whereabouts: Whereabouts::Elsewhere(object.kured()),
+                object: Some(object),
+            });
+        }
+        let mut all = match self.list().await {
+            Ok(all) => all,
+            Err(kube::Error::Api(status)) if status.code == 403 => {
+                return Ok(Place {
+                    whereabouts: Whereabouts::Unsearched,
+                    object: None,
+                });
+            }
+            Err(error) => return Err(error),
+        };
+        let whereabouts = Whereabouts::among(&all);
+        let kured = whereabouts.kured();
+        let index = all.iter().position(|view| Some(&view.kured()) == kured);
+        Ok(Place {
+            object: index.map(|index| all.swap_remove(index)),
+            whereabouts,
+        })
+    }
+
+    async fn get(&self, namespace: &str, name: &str) -> Result<Option<DaemonSetView>, kube::Error> {
+        let path = format!("/apis/apps/v1/namespaces/{namespace}/daemonsets");
+        let request = Request::new(path)
+            .get(name, &GetParams::default())
+            .map_err(kube::Error::BuildRequest)?;
+        match self.0.client.request(request).await {
+            Ok(object) => Ok(Some(object)),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Those of all namespaces that look like kured's.
+    async fn list(&self) -> Result<Vec<DaemonSetView>, kube::Error> {
+        let mut alike = Vec::new();
+        let mut params = ListParams::default().limit(PAGE);
+        loop {
+            let request = Request::new("/apis/apps/v1/daemonsets")
+                .list(&params)
+                .map_err(kube::Error::BuildRequest)?;
+            let page: Page = self.0.client.request(request).await?;
+            alike.extend(page.items.into_iter().filter(DaemonSetView::looks_like_kured));
+            match page.metadata.continue_ {
+                Some(token) if !token.is_empty() => params = params.continue_token(&token),
+                _ => return Ok(alike),
+            }
+        }
+    }
+
+    fn last_elsewhere(&self) -> Option<Kured> {
+        let last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match last.as_ref() {
+            Some(Whereabouts::Elsewhere(kured)) => Some(kured.clone()),
+            _ => None,
+        }
+    }
+
+    fn replace_last(&self, whereabouts: &Whereabouts) -> Option<Whereabouts> {
+        let mut last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.replace(whereabouts.clone())
+    }
+
+    fn tell(&self, whereabouts: &Whereabouts) {
+        let text = self.describe(whereabouts);
+        match whereabouts {
+            Whereabouts::Configured(_) => info!("{text}"),
+            _ => warn!("{text}"),
+        }
+    }
+
+    /// What was found, and what to do about it.
+    fn describe(&self, whereabouts: &Whereabouts) -> String {
+        let missing = format!("there is no daemonset {self}");
+        match whereabouts {
+            Whereabouts::Configured(kured) => {
+                format!(
+                    "kured is daemonset {kured}, ServiceAccount {}",
+                    kured.service_account
+                )
+            }
+            Whereabouts::Elsewhere(kured) => format!(
+                "{missing}: kured is taken to be daemonset {kured}, ServiceAccount {}, which looks like it: \
+                 say so with --ds-namespace={} --ds-name={}",
+                kured.service_account, kured.namespace, kured.name
+            ),
+            Whereabouts::Several(alike) => format!(
+                "{missing}, and {} look like kured: name one with --ds-namespace and --ds-name",
+                listed(alike)
+            ),
+            Whereabouts::Nowhere => format!(
+                "{missing}, and no other looks like kured: no node is protected for kured. \
+                 Name its DaemonSet with --ds-namespace and --ds-name, or leave out --protect-kured"
+            ),
+            Whereabouts::Unsearched => format!(
+                "{missing}, and the webhook may not look elsewhere: no node is protected for kured. \
+                 Name its DaemonSet with --ds-namespace and --ds-name, or bind this to the webhook's ServiceAccount: \
+                 kubectl create clusterrole cordonhold-webhook-kured --verb=get,list,watch --resource=daemonsets.apps"
+            ),
+        }
+    }
+}
+
+fn listed(alike: &[Kured]) -> String {
+    let names: Vec<String> = alike.iter().map(|kured| format!("daemonset {kured}")).collect();
+    names.join(" and ")
+}
