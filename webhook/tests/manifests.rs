@@ -44,11 +44,18 @@ fn every_mark_and_the_cancel_are_watched_by_both_configurations() {
     let marks: BTreeSet<String> = marks.map(str::to_owned).collect();
     let base = read("base/webhook-configuration.yaml");
     let overlay = read("components/protect-kured/sees-every-uncordon.yaml");
+    let (overlay, own_node) = overlay
+        .split_once("# Uncordons by a pod on the node itself.")
+        .expect("the webhook for pods on their own node");
+    assert_eq!(
+        quoted_keys(own_node),
+        BTreeSet::from([keys::PHASE, keys::HOLDER].map(str::to_owned))
+    );
     let (base, deletes) = base
         .split_once("  # A held Node that is deleted")
         .expect("the webhook for deletes");
     assert_eq!(quoted_keys(base), marks);
-    assert_eq!(quoted_keys(&overlay), marks);
+    assert_eq!(quoted_keys(overlay), marks);
     let hold = [
         keys::PHASE,
         keys::HOLDER,
@@ -59,14 +66,141 @@ fn every_mark_and_the_cancel_are_watched_by_both_configurations() {
     .map(str::to_owned);
     assert_eq!(quoted_keys(deletes), BTreeSet::from(hold));
     assert_eq!(wish(base), wish(deletes));
-    assert_eq!(comparison(base), comparison(&overlay));
+    assert_eq!(comparison(base), comparison(overlay));
     assert!(base.contains(keys::NODE_NAME_EXTRA));
+}
+
+/// In whatever namespace: kustomize's `namespace:` does not reach into CEL.
+const AGENT: &str = "request.userInfo.username.matches('^system:serviceaccount:[^:]+:cordonhold-agent$')";
+
+/// Of those with the agent's name, in whatever namespace, only the agents have the right by which the configuration tells them,
+/// and whoever may do everything has the right to override too.
+#[test]
+fn found_e4_an_agent_is_told_by_a_right_that_its_role_grants() {
+    let may = |verb: &str| {
+        format!(
+            "authorizer.group('{}').resource('{}').check('{verb}').allowed()",
+            keys::OVERRIDE_GROUP,
+            keys::OVERRIDE_RESOURCE
+        )
+    };
+    let agent = format!("&& {} && !{}", may(keys::OWN_VERB), may(keys::OVERRIDE_VERB));
+    for path in [
+        "base/webhook-configuration.yaml",
+        "components/protect-kured/sees-lock-edits.yaml",
+    ] {
+        let text = read(path).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(text.matches(&agent).count(), 1, "{path}: {text}");
+        assert!(text.contains(&format!("!( {AGENT} &&")), "{path}: {text}");
+    }
+    let role = read("base/rbac-agent.yaml");
+    let rule = format!(
+        "apiGroups: [{}]\n    resources: [{}]\n    verbs: [{}]",
+        keys::OVERRIDE_GROUP,
+        keys::OVERRIDE_RESOURCE,
+        keys::OWN_VERB
+    );
+    assert!(role.contains(&rule), "{role}");
+}
+
+/// A name that is found by its place in a text or a list is another one after the next edit, and nothing says so.
+#[test]
+fn found_e4_nothing_is_replaced_by_index_or_delimiter() {
+    let mut read = 0;
+    for path in kustomizations(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests")) {
+        let text = std::fs::read_to_string(&path).expect("it is readable");
+        for word in [
+            "replacements:",
+            "delimiter:",
+            "index:",
+            "ReplacementTransformer",
+            "transformers:",
+        ] {
+            assert!(!text.contains(word), "{word} in {}", path.display());
+        }
+        // What a patch finds by its place is looked at first, by name.
+        for (place, name) in [
+            ("/webhooks/1/failurePolicy", "/webhooks/1/name"),
+            ("/matchConditions/1\n", "/matchConditions/1/name"),
+        ] {
+            assert!(
+                !text.contains(place) || text.contains(name),
+                "{place} in {}",
+                path.display()
+            );
+        }
+        read += 1;
+    }
+    assert!(read > 10, "{read} files were read");
+}
+
+fn kustomizations(directory: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(directory).expect("it is a directory");
+    entries
+        .flat_map(|entry| {
+            let path = entry.expect("it is readable").path();
+            match path.extension() {
+                _ if path.is_dir() => kustomizations(&path),
+                Some(extension) if extension == "yaml" => vec![path],
+                _ => Vec::new(),
+            }
+        })
+        .collect()
+}
+
+/// The configuration names no place of kured's: its DaemonSet is found, and says who its pods are.
+#[test]
+fn found_p8_e2_no_second_place_names_kured() {
+    for path in [
+        "components/protect-kured/sees-every-uncordon.yaml",
+        "components/protect-kured/sees-lock-edits.yaml",
+        "components/protect-kured/rbac-kured.yaml",
+        "components/protect-kured/kustomization.yaml",
+    ] {
+        let text = read(path);
+        for word in [
+            "kube-system",
+            "'kured'",
+            "[kured]",
+            "--ds-name",
+            "request.namespace",
+        ] {
+            assert!(!text.contains(word), "{word} in {path}");
+        }
+    }
+}
+
+/// Names under `.invalid` are nobody's and lead nowhere (RFC 6761), so that nothing is pulled that nobody chose.
+#[test]
+fn found_e1_the_default_images_can_be_neither_pulled_nor_squatted() {
+    let page = read("README.md");
+    for (path, image) in [
+        (
+            "base/daemonset.yaml",
+            "repository-not-set.invalid/cordonhold-agent",
+        ),
+        (
+            "base/deployment.yaml",
+            "repository-not-set.invalid/cordonhold-webhook",
+        ),
+    ] {
+        let manifest = read(path);
+        let images: Vec<&str> = manifest
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("image: "))
+            .collect();
+        let expected = format!("{image}:{}", env!("CARGO_PKG_VERSION"));
+        assert_eq!(images, [expected.as_str()], "{path}");
+        assert!(
+            page.contains(&format!("{{name: {image}, newName: ")),
+            "the page's overlay replaces {image}"
+        );
+    }
 }
 
 /// The first condition lets an agent's writes to its own Node by; the second sends all its others, whatever they change.
 #[test]
 fn found_s2_every_write_of_an_agent_to_another_node_is_sent() {
-    let agent = "'system:serviceaccount:' + 'cordonhold' + ':' + 'cordonhold-agent'";
     let base = read("base/webhook-configuration.yaml");
     let overlay = read("components/protect-kured/sees-every-uncordon.yaml");
     for (name, text) in [
@@ -78,7 +212,7 @@ fn found_s2_every_write_of_an_agent_to_another_node_is_sent() {
             .and_then(|(_, rest)| rest.split_once("expression: >-"))
             .expect("the second condition");
         let words: Vec<&str> = expression.split_whitespace().collect();
-        let expected = format!("request.userInfo.username == {agent} || ( oldObject.");
+        let expected = format!("{AGENT} || ( oldObject.");
         assert!(words.join(" ").starts_with(&expected), "{name}: {expression}");
     }
 }

@@ -8,7 +8,7 @@ use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
 use cordonhold_tests::audit::Asked;
 use cordonhold_tests::control_plane::{ControlPlane, Options};
-use cordonhold_tests::install::{install, manifests};
+use cordonhold_tests::install::install;
 use cordonhold_tests::machine::{Machine, RebootRecord};
 use cordonhold_tests::{NAMESPACE, wait};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -17,6 +17,7 @@ use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
+use crate::manifests::overlay;
 use crate::wire::{self, Answer, Write};
 
 /// A reboot takes the machine 3 s; everything else is bound by two busy cores.
@@ -35,7 +36,10 @@ pub(crate) fn evictions_of(plane: &ControlPlane, pod: &str) -> Result<usize> {
 /// A control plane without the webhook, so that the agents are on their own.
 pub(crate) async fn unguarded_plane(nodes: usize) -> Result<ControlPlane> {
     let plane = ControlPlane::start(Options { nodes }).await?;
-    drop(install(&plane, &manifests("base")).await?);
+    // With what --volume-detach-timeout needs.
+    let copy = tempfile::tempdir().context("failed to create a directory")?;
+    let with_volumes = "resources: [../../base]\ncomponents: [../../components/volume-detach]\n";
+    drop(install(&plane, &overlay(copy.path(), "fleet", with_volumes)?).await?);
     Ok(plane)
 }
 

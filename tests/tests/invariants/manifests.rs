@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use cordonhold_tests::NAMESPACE;
 use cordonhold_tests::control_plane::{ControlPlane, Options};
 use cordonhold_tests::identity::Identity;
 use cordonhold_tests::install::{Rendered, manifests};
@@ -22,110 +23,96 @@ const ELSEWHERE: &str = "elsewhere";
 /// kubectl asks for the API's groups first; on a busy machine that takes seconds.
 const KUBECTL_TIMEOUT: Duration = Duration::from_secs(30);
 
-#[test]
-fn another_namespace_reaches_every_name() -> Result<()> {
-    on_shared(async |cluster| {
-        let objects = render_elsewhere(cluster, false).await?;
-        for object in &objects {
-            let namespace = object["metadata"]["namespace"].as_str();
-            ensure!(
-                namespace.is_none_or(|namespace| namespace == ELSEWHERE),
-                "{object}"
-            );
-            for subject in object["subjects"].as_array().into_iter().flatten() {
-                ensure!(subject["namespace"] == ELSEWHERE, "{object}");
-            }
-        }
-        ensure!(
-            find(&objects, "Namespace", ELSEWHERE).is_some(),
-            "the Namespace kept its name"
-        );
-        let configuration =
-            find(&objects, "ValidatingWebhookConfiguration", "cordonhold").context("no configuration")?;
-        is_elsewhere(configuration, 2)
-    })
-}
+/// What people render: the base, the overlays, and the components that they add to it.
+const VARIANTS: [&str; 10] = [
+    "resources: [../../base]\n",
+    "resources: [../../overlays/protect-kured]\n",
+    "resources: [../../overlays/agent-alone]\n",
+    "resources: [../../overlays/kured-beside-agents]\n",
+    "resources: [../../overlays/lock-on-daemonset]\n",
+    "resources: [../../overlays/node-conditions]\n",
+    "resources: [../../base]\ncomponents: [../../components/refuse-delete]\n",
+    "resources: [../../base]\ncomponents: [../../components/volume-detach]\n",
+    "resources: [../../base]\ncomponents: [../../components/network-policy]\n",
+    "resources: [../../base]\ncomponents: [../../components/protect-kured, ../../components/network-policy]\n",
+];
 
-/// The service of each webhook, and the agent wherever a condition names it.
-fn is_elsewhere(configuration: &Value, named: usize) -> Result<()> {
-    let mut found = 0;
-    for webhook in configuration["webhooks"].as_array().into_iter().flatten() {
-        ensure!(
-            webhook["clientConfig"]["service"]["namespace"] == ELSEWHERE,
-            "{webhook}"
-        );
-        for condition in webhook["matchConditions"].as_array().into_iter().flatten() {
-            let expression = condition["expression"].as_str().unwrap_or_default();
-            let count = expression.matches("'cordonhold-agent'").count();
-            let moved = "'system:serviceaccount:' + 'elsewhere' + ':' + 'cordonhold-agent'";
-            ensure!(expression.matches(moved).count() == count, "{expression}");
-            found += count;
-        }
-    }
-    ensure!(
-        found == named,
-        "the agent is named {found} times instead of {named}"
-    );
-    Ok(())
-}
-
+/// kustomize's own `namespace:`, which is what Flux' `targetNamespace` and Argo CD's `kustomize.namespace` write: around a variant,
+/// or into its kustomization. The result is the same, object by object, but for the namespace.
 #[test]
-fn another_namespace_reaches_the_overlay_for_kured() -> Result<()> {
-    on_shared(async |cluster| {
-        let objects = render_elsewhere(cluster, true).await?;
-        let binding = find(&objects, "RoleBinding", "cordonhold-webhook-kured").context("no RoleBinding")?;
-        ensure!(
-            binding["metadata"]["namespace"] == "kube-system"
-                && binding["subjects"][0]["namespace"] == ELSEWHERE,
-            "an overlay's namespace must reach the subject and leave the Role with kured's DaemonSet: {binding}"
-        );
-        let configuration =
-            find(&objects, "ValidatingWebhookConfiguration", "cordonhold").context("no configuration")?;
-        is_elsewhere(configuration, 3)
-    })
-}
-
-/// The Role says where kured's DaemonSet is; what else names it follows.
-#[test]
-fn another_daemon_set_of_kureds_reaches_every_name() -> Result<()> {
+fn found_e4_each_variant_renders_right_under_a_namespace() -> Result<()> {
     on_shared(async |cluster| {
         let copy = tempfile::tempdir().context("failed to create a directory")?;
-        let directory = overlay(
-            copy.path(),
-            "moved",
-            "resources: [../../base]\ncomponents: [../../components/protect-kured]\n",
-        )?;
-        let role = copy.path().join("components/protect-kured/rbac-kured.yaml");
-        let text = std::fs::read_to_string(&role).context("failed to read the Role")?;
-        let text = text
-            .replacen("namespace: kube-system", "namespace: ops", 1)
-            .replace("[kured]", "[reboots]");
-        std::fs::write(&role, text).context("failed to write the Role")?;
-        let rendered = Rendered::from_directory(&cluster.plane.assets().kubectl, &directory).await?;
-        let objects = rendered.objects();
-        let binding = find(objects, "RoleBinding", "cordonhold-webhook-kured").context("no RoleBinding")?;
-        ensure!(binding["metadata"]["namespace"] == "ops", "{binding}");
-        let deployment = find(objects, "Deployment", "cordonhold-webhook").context("no Deployment")?;
-        let args = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
-        for arg in ["--ds-namespace=ops", "--ds-name=reboots", "--protect-kured=lock"] {
+        copy_tree(&manifests(""), copy.path())?;
+        let kubectl = &cluster.plane.assets().kubectl;
+        let render = async |name: &str, text: &str| -> Result<Vec<Value>> {
+            let directory = add_overlay(copy.path(), name, text)?;
+            let rendered = Rendered::from_directory(kubectl, &directory).await?;
+            Ok(rendered.objects().to_vec())
+        };
+        for variant in VARIANTS {
+            let plain = render("plain", variant).await?;
             ensure!(
-                args.as_array().is_some_and(|args| args.contains(&json!(arg))),
-                "{args}"
+                plain
+                    .iter()
+                    .any(|object| object["metadata"]["namespace"] == NAMESPACE),
+                "{variant}"
             );
+            let expected: Vec<Value> = plain.into_iter().map(moved).collect();
+            let within = render("within", &format!("namespace: {ELSEWHERE}\n{variant}")).await?;
+            is_same(&within, &expected).with_context(|| variant.to_owned())?;
+            let around = render(
+                "around",
+                &format!("namespace: {ELSEWHERE}\nresources: [../plain]\n"),
+            )
+            .await?;
+            is_same(&around, &expected).with_context(|| format!("around {variant}"))?;
         }
-        let configuration =
-            find(objects, "ValidatingWebhookConfiguration", "cordonhold").context("no configuration")?;
-        let text = configuration["webhooks"].to_string();
-        ensure!(
-            text.matches("request.namespace == 'ops' && request.name == 'reboots'")
-                .count()
-                == 2
-                && text.contains("'system:serviceaccount:' + 'ops' + ':' + 'kured'")
-                && !text.contains("kube-system"),
-            "{text}"
-        );
-        Ok(())
+        let documented = documented_overlay("namespace: elsewhere")?;
+        let expected: Vec<Value> = render("plain", VARIANTS[0])
+            .await?
+            .into_iter()
+            .map(moved)
+            .collect();
+        is_same(&render("documented", &documented).await?, &expected)
     })
+}
+
+/// The object in another namespace: itself, the subjects of a binding, and the Service of a webhook.
+fn moved(mut object: Value) -> Value {
+    let elsewhere = json!(ELSEWHERE);
+    if object["metadata"]["namespace"] == NAMESPACE {
+        object["metadata"]["namespace"] = elsewhere.clone();
+    }
+    if object["kind"] == "Namespace" {
+        object["metadata"]["name"] = elsewhere.clone();
+    }
+    for subject in object["subjects"].as_array_mut().into_iter().flatten() {
+        subject["namespace"] = elsewhere.clone();
+    }
+    for webhook in object["webhooks"].as_array_mut().into_iter().flatten() {
+        webhook["clientConfig"]["service"]["namespace"] = elsewhere.clone();
+    }
+    object
+}
+
+/// The same objects, in whatever order.
+fn is_same(rendered: &[Value], expected: &[Value]) -> Result<()> {
+    ensure!(
+        rendered.len() == expected.len(),
+        "{} objects instead of {}",
+        rendered.len(),
+        expected.len()
+    );
+    for object in expected {
+        let (kind, name) = (&object["kind"], &object["metadata"]["name"]);
+        let found = rendered
+            .iter()
+            .find(|other| other["kind"] == *kind && other["metadata"]["name"] == *name)
+            .with_context(|| format!("the {kind} {name} is missing"))?;
+        ensure!(found == object, "{found}\ninstead of\n{object}");
+    }
+    Ok(())
 }
 
 /// Nothing of an agent's but its ServiceAccount, whose name nobody else may take.
@@ -258,9 +245,9 @@ fn the_documented_steps_install_it() -> Result<()> {
         }
         let _ = shell(&plane, &protects_kured).await?;
         let _ = shell(&plane, &cordonhold_certs_dev::ca_command(&issued.ca_pem)).await?;
-        each_webhook_has(&plane, &issued.ca_bundle(), 4).await?;
+        each_webhook_has(&plane, &issued.ca_bundle(), 5).await?;
         let _ = shell(&plane, &protects_kured).await?;
-        each_webhook_has(&plane, &issued.ca_bundle(), 4)
+        each_webhook_has(&plane, &issued.ca_bundle(), 5)
             .await
             .context("after another apply")?;
         let said = shell(
@@ -345,7 +332,7 @@ fn a_strict_api_server_takes_every_object() -> Result<()> {
                 .create(&PostParams::default(), &namespace)
                 .await?,
         );
-        let objects = render_elsewhere(cluster, false).await?;
+        let objects = render_elsewhere(cluster).await?;
         is_taken(cluster, objects.clone()).await?;
 
         let mut misspelt = objects;
@@ -377,7 +364,10 @@ fn the_agent_may_do_what_it_does() -> Result<()> {
             Right::new("", "pods", "watch"),
             Right::new("", "pods/eviction", "create"),
             Right::new("apps", "daemonsets", "get"),
+            Right::new("apps", "daemonsets", "list"),
             Right::new("events.k8s.io", "events", "create"),
+            // By this the webhook's configuration tells it.
+            Right::new("cordonhold.dev", "rebootholds", "own"),
             Right::new("coordination.k8s.io", "leases", "patch").named("cordonhold", "cordonhold-default"),
             Right::new("coordination.k8s.io", "leases", "create").named("cordonhold", "cordonhold-default"),
             Right::new("coordination.k8s.io", "leases", "list").named("cordonhold", ""),
@@ -406,6 +396,10 @@ fn the_agent_may_do_nothing_else() -> Result<()> {
             Right::new("coordination.k8s.io", "leases", "get").named("cordonhold", "cordonhold-other"),
             Right::new("cordonhold.dev", "rebootholds", "override"),
             Right::new("policy", "poddisruptionbudgets", "patch"),
+            // With their flag alone.
+            Right::new("", "persistentvolumeclaims", "get"),
+            Right::new("storage.k8s.io", "volumeattachments", "list"),
+            Right::new("events.k8s.io", "events", "patch"),
         ];
         for verb in ["create", "update", "delete", "deletecollection"] {
             rights.push(Right::new("", "nodes", verb));
@@ -527,18 +521,14 @@ async fn render(cluster: &Cluster, directory: &str) -> Result<Vec<Value>> {
     Ok(rendered.objects().to_vec())
 }
 
-/// The overlay that `manifests/README.md` gives, beside a copy of the manifests; and the one around it that protects kured.
-async fn render_elsewhere(cluster: &Cluster, protects_kured: bool) -> Result<Vec<Value>> {
+/// The overlay that `manifests/README.md` gives, beside a copy of the manifests.
+async fn render_elsewhere(cluster: &Cluster) -> Result<Vec<Value>> {
     let copy = tempfile::tempdir().context("failed to create a directory")?;
-    let mut directory = overlay(
+    let directory = overlay(
         copy.path(),
         ELSEWHERE,
         &documented_overlay("namespace: elsewhere")?,
     )?;
-    if protects_kured {
-        let around = "resources: [../elsewhere]\ncomponents: [../../components/protect-kured]\n";
-        directory = add_overlay(copy.path(), "elsewhere-with-kured", around)?;
-    }
     let rendered = Rendered::from_directory(&cluster.plane.assets().kubectl, &directory).await?;
     Ok(rendered.objects().to_vec())
 }

@@ -111,9 +111,7 @@ async fn only_edits_of_anothers_entry_wait(
     );
     ensure!(kured.lock().await? == before, "the lock changed");
     // What agents do to it is theirs.
-    let agent = Impersonation::service_account(NAMESPACE, AGENT_ACCOUNT)
-        .group("system:masters")
-        .on_node("kured-neighbour");
+    let agent = Impersonation::service_account(NAMESPACE, AGENT_ACCOUNT).on_node("kured-neighbour");
     let daemon_sets: Api<DaemonSet> = Api::namespaced(cluster.plane.client_as(&agent).await?, "kube-system");
     let released = json!({ "metadata": { "annotations": { keys::KURED_LOCK: null } } });
     let _: DaemonSet = daemon_sets

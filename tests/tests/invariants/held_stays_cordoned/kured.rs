@@ -5,10 +5,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use cordonhold_shared::hold::Phase;
 use cordonhold_shared::keys;
+use cordonhold_tests::identity::Impersonation;
 use cordonhold_tests::install::manifests;
 use cordonhold_tests::wait;
-use cordonhold_tests::webhook::{Mode, Protection};
-use kube::Client;
+use cordonhold_tests::webhook::{Mode, Protection, http_get};
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::PostParams;
+use kube::{Api, Client};
 use serde_json::json;
 
 use crate::cluster::{Cluster, alone};
@@ -63,6 +67,91 @@ fn a_node_that_kureds_lock_names() -> Result<()> {
         );
         a_mark_is_flagged(&cluster, &other).await
     })
+}
+
+/// As the chart installs it for the release `my-release` in a namespace of its own, with no flag that says so.
+#[test]
+fn found_p8_e2_kured_elsewhere_is_protected_and_uncordons_its_own_node() -> Result<()> {
+    alone(async || {
+        let mut cluster = start().await?;
+        let named = Subject::new(&cluster, "elsewhere-named").await?.name;
+        install_release(&cluster, &entry(&named).to_string()).await?;
+        let kured = Impersonation::service_account(RELEASE_NAMESPACE, RELEASE)
+            .group("system:masters")
+            .on_node(&named);
+        let kured = cluster.plane.client_as(&kured).await?;
+        let another = Impersonation::service_account(RELEASE_NAMESPACE, "another")
+            .group("system:masters")
+            .on_node(&named);
+        let another = cluster.plane.client_as(&another).await?;
+        {
+            let subject = Subject {
+                cluster: &cluster,
+                name: named.clone(),
+                agent: cluster.agent_on(&named).await?,
+            };
+            is_cordoned_and_denied(&subject, "kured-held").await?;
+            drop(subject.passes(&cluster.admin, Write::Merge, &cordon()).await?);
+            let answer = subject.write(&another, Write::Strategic, &uncordon()).await?;
+            for part in [
+                "kured-held",
+                "You look like kured",
+                "ServiceAccount my-release-kured",
+                "daemonset ops/my-release-kured",
+            ] {
+                ensure!(
+                    answer.code == 403 && answer.message().contains(part),
+                    "{part}: {answer:?}"
+                );
+            }
+            ensure!(subject.is_cordoned().await?, "a denied uncordon took effect");
+            is_cordoned_and_passes(&subject, &kured, "kured-owner").await?;
+        }
+        let (_, page) = http_get(cluster.webhook.admin_address(), "/metrics").await?;
+        ensure!(
+            page.contains("cordonhold_webhook_kured_daemonset{found=\"elsewhere\"} 1"),
+            "{page}"
+        );
+        // With the webhook dead kured still gives its node back; nobody else gets one.
+        cluster.webhook.kill();
+        let subject = Subject {
+            cluster: &cluster,
+            name: named.clone(),
+            agent: cluster.agent_on(&named).await?,
+        };
+        drop(subject.passes(&cluster.admin, Write::Merge, &cordon()).await?);
+        let answer = subject
+            .write(&cluster.admin, Write::Strategic, &uncordon())
+            .await?;
+        ensure!(answer.code == 500 && subject.is_cordoned().await?, "{answer:?}");
+        subject.can_be_uncordoned(&kured).await.map(drop)
+    })
+}
+
+const RELEASE_NAMESPACE: &str = "ops";
+const RELEASE: &str = "my-release-kured";
+
+async fn install_release(cluster: &Cluster, lock: &str) -> Result<()> {
+    let namespace: Namespace = serde_json::from_value(json!({ "metadata": { "name": RELEASE_NAMESPACE } }))?;
+    let namespaces: Api<Namespace> = Api::all(cluster.admin.clone());
+    drop(namespaces.create(&PostParams::default(), &namespace).await?);
+    let labels = json!({ "app.kubernetes.io/name": "kured", "app.kubernetes.io/instance": "my-release" });
+    let daemon_set: DaemonSet = serde_json::from_value(json!({
+        "metadata": { "name": RELEASE, "labels": labels, "annotations": { keys::KURED_LOCK: lock } },
+        "spec": {
+            "selector": { "matchLabels": labels },
+            "template": {
+                "metadata": { "labels": labels },
+                "spec": {
+                    "serviceAccountName": RELEASE,
+                    "containers": [{ "name": "kured", "image": "ghcr.io/kubereboot/kured:1.23.0" }],
+                },
+            },
+        },
+    }))?;
+    let daemon_sets: Api<DaemonSet> = Api::namespaced(cluster.admin.clone(), RELEASE_NAMESPACE);
+    drop(daemon_sets.create(&PostParams::default(), &daemon_set).await?);
+    Ok(())
 }
 
 /// `--protect-kured=marks`: a mark by itself denies, whoever removes it ends that, and the lock says nothing.
