@@ -273,4 +273,6 @@ fn as_agent(force: bool) -> PatchParams {
 }
 
 #[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
 mod tests;

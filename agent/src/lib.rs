@@ -113,6 +113,7 @@ async fn begin(config: Config, metrics: &Arc<Metrics>) -> Result<Controller, Run
         .await
         .map_err(RunError::Permissions)?;
     pool::check(&api, carrier).await.map_err(RunError::Pool)?;
+    metrics.kureds_elsewhere(pool::kureds_elsewhere(&api, carrier).await);
     Ok(Controller {
         policy: config.policy,
         api,

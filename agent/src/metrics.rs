@@ -42,6 +42,7 @@ pub(crate) struct Metrics {
     reboots: Family<Labels, Counter>,
     called_off: Family<Labels, Counter>,
     retries: Family<Labels, Counter>,
+    kureds_elsewhere: Gauge,
 }
 
 /// The phase of a node that carries no marks.
@@ -68,6 +69,7 @@ impl Metrics {
             reboots: Family::default(),
             called_off: Family::default(),
             retries: Family::default(),
+            kureds_elsewhere: Gauge::default(),
         };
         // kured's one metric, by its name (kubereboot/kured: cmd/kured/main.go).
         metrics.registry.register(
@@ -98,6 +100,11 @@ impl Metrics {
             metrics.retries.clone(),
         );
         ours.register(
+            "kured_elsewhere",
+            "DaemonSets that look like kured's elsewhere than --lock-on=auto looks, as of the start: their nodes have a budget of their own",
+            metrics.kureds_elsewhere.clone(),
+        );
+        ours.register(
             "build",
             "The version that runs",
             Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
@@ -108,6 +115,11 @@ impl Metrics {
     pub(crate) fn watch_sentinel(&self, sentinel: Sentinel) {
         // There is one host in the life of a process.
         drop(self.sentinel.set(sentinel));
+    }
+
+    pub(crate) fn kureds_elsewhere(&self, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        let _ = self.kureds_elsewhere.set(count);
     }
 
     /// The Node as it was last seen.

@@ -13,7 +13,8 @@ use crate::args::lock::LockOn;
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{} permissions are missing ({}): grant them to the agent's ServiceAccount, as manifests/base/rbac-agent.yaml does, \
-     and manifests/components/lock-on-daemonset for a lock on kured's DaemonSet", .missing.len(), .missing.join(", ")
+     manifests/components/lock-on-daemonset for a lock on kured's DaemonSet, and manifests/components/volume-detach for --volume-detach-timeout; \
+     agent/README.md has what kured's own ServiceAccount lacks", .missing.len(), .missing.join(", ")
 )]
 pub struct PermissionError {
     missing: Vec<String>,
@@ -36,6 +37,8 @@ enum Scope {
     One(Carrier),
     /// The namespace of the Leases.
     Leases,
+    /// All DaemonSets, for `auto`: without it nobody is told of a kured elsewhere.
+    Search,
     /// Events, and the names of budgets: without them the log still tells all that matters.
     Notices,
     /// Conditions on the Node: only where they are wanted, and without them the marks still tell all.
@@ -82,6 +85,9 @@ const ON_DAEMON_SET: [Needed; 4] = [
 /// `auto` looks whether it is there.
 const DAEMON_SET_SEEN: Needed = needed("get", "apps", "daemonsets", "", Scope::One(Carrier::DaemonSet));
 
+/// `auto` warns of a kured elsewhere.
+const SEARCHED: Needed = needed("list", "apps", "daemonsets", "", Scope::Search);
+
 /// Names each permission that is missing. An API server that cannot say is no reason to stay away.
 pub(crate) async fn check(
     api: &Api,
@@ -93,14 +99,16 @@ pub(crate) async fn check(
         Carrier::Lease => ON_LEASE.as_slice(),
         Carrier::DaemonSet => ON_DAEMON_SET.as_slice(),
     };
-    let seen = Some(&DAEMON_SET_SEEN).filter(|_| is_auto && carrier == Carrier::Lease);
+    let on_auto = [&DAEMON_SET_SEEN, &SEARCHED]
+        .into_iter()
+        .filter(|_| is_auto && carrier == Carrier::Lease);
     let is_wanted = |needed: &&Needed| match needed.scope {
         Scope::Conditions => shows_conditions,
         Scope::Volumes => api.waits_for_volumes(),
         _ => true,
     };
     let mut missing = Vec::new();
-    for needed in NEEDED.iter().filter(is_wanted).chain(lock).chain(seen) {
+    for needed in NEEDED.iter().filter(is_wanted).chain(lock).chain(on_auto) {
         let name = needed.name(api);
         match needed.is_granted(api).await {
             Ok(true) => {}
@@ -157,12 +165,12 @@ const fn needed(
 impl Needed {
     /// Whether the agent does its work without it.
     fn is_dispensable(&self) -> bool {
-        matches!(self.scope, Scope::Notices | Scope::Conditions)
+        matches!(self.scope, Scope::Notices | Scope::Conditions | Scope::Search)
     }
 
     async fn is_granted(&self, api: &Api) -> Result<bool, CallError> {
         let (namespace, name) = match self.scope {
-            Scope::Cluster | Scope::Volumes | Scope::Conditions => ("", ""),
+            Scope::Cluster | Scope::Volumes | Scope::Conditions | Scope::Search => ("", ""),
             Scope::One(carrier) => {
                 let place = api.place(carrier);
                 (place.namespace, place.name)
@@ -192,7 +200,7 @@ impl Needed {
         let slash = if self.subresource.is_empty() { "" } else { "/" };
         let resource = format!("{} {}{slash}{}", self.verb, self.resource, self.subresource);
         match self.scope {
-            Scope::Cluster | Scope::Volumes | Scope::Notices | Scope::Conditions => resource,
+            Scope::Cluster | Scope::Volumes | Scope::Notices | Scope::Conditions | Scope::Search => resource,
             Scope::One(carrier) => {
                 let place = api.place(carrier);
                 format!("{resource} {}/{}", place.namespace, place.name)
@@ -201,3 +209,6 @@ impl Needed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use cordonhold_shared::Reading;
 use cordonhold_shared::carrier::{Carrier, CarrierView};
 use cordonhold_shared::cycle::Failure;
 use cordonhold_shared::hold;
+use cordonhold_shared::kured::Whereabouts;
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::selector::Selector;
 use tracing::{error, info, warn};
@@ -77,6 +78,39 @@ pub(crate) async fn check(api: &Api, carrier: Carrier) -> Result<(), PoolError> 
     }
 }
 
+/// How many DaemonSets elsewhere look like kured's, where `auto` took the Lease: kured's nodes would have a budget of their own.
+pub(crate) async fn kureds_elsewhere(api: &Api, carrier: Carrier) -> usize {
+    if api.lock_config().lock_on != LockOn::Auto || carrier != Carrier::Lease {
+        return 0;
+    }
+    let found = match api.kured_elsewhere().await {
+        Ok(Whereabouts::Elsewhere(kured)) => vec![kured],
+        Ok(Whereabouts::Several(alike)) => alike,
+        Ok(Whereabouts::Configured(_) | Whereabouts::Nowhere | Whereabouts::Unsearched) => Vec::new(),
+        Err(failure) => {
+            warn!(
+                event = "kured_unsearched",
+                why = ?failure,
+                "it cannot be read whether kured is elsewhere: going on"
+            );
+            Vec::new()
+        }
+    };
+    for kured in &found {
+        warn!(
+            event = "kured_elsewhere",
+            lock = %api.place(Carrier::Lease),
+            kured = %kured,
+            "kured is the DaemonSet {kured}, and --lock-on=auto looked for the {}: its nodes and this pool's have a budget each. \
+             For one budget, set --ds-namespace={} --ds-name={} and grant manifests/components/lock-on-daemonset; where two are meant, set --lock-on=lease",
+            api.place(Carrier::DaemonSet),
+            kured.namespace,
+            kured.name
+        );
+    }
+    found.len()
+}
+
 /// Which object carries the lock now.
 pub(crate) async fn chosen(api: &Api) -> Carrier {
     match api.lock_config().lock_on {
@@ -144,3 +178,6 @@ fn unknown(what: &str, failure: &Failure) {
         "it cannot be read whether the pools overlap: going on"
     );
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,7 +43,7 @@
 //!
 //! Lines of the shell itself: `started`, `argument_warning`, `stopping`, `finishing` and `cut_off` (`evictions`, `commands`), `host_taken`, `sentinel_unreadable`, `sentinel_unreachable` (`path`), `metrics_accept_failed` (`why`), `metrics_unserved` (`host`, `port`, `why`) and `metrics_served` (`host`, `port`),
 //! `permission_missing`, `permissions_unknown`,
-//! `lock_chosen` and `lock_moved` (`lock`, `annotation`), `pool_unchecked` (`of`, `why`), `pool_wrong` (`why`),
+//! `lock_chosen` and `lock_moved` (`lock`, `annotation`), `pool_unchecked` (`of`, `why`), `pool_wrong` (`why`), `kured_elsewhere` (`lock`, `kured`), `kured_unsearched` (`why`),
 //! `pod_evicted` (debug; `uid`), `eviction_blocked` (`pod`, `budget`, `reason`), `eviction_failed` (`pod`, `reason`), `drained`,
 //! `reboot_command` (`command`), `record_stays` (`why`), `host_output` (debug for what only asks the host; `command`, `status`, `stdout`, `stderr`), `watch_lost` (`of`, `why`), `notice_lost` (`why`),
 //! `conditions_written` (debug) and `conditions_lost` (`why`).

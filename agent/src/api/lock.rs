@@ -5,11 +5,12 @@
 use cordonhold_shared::carrier::{self, Carrier, CarrierView, LockView, LockWrite};
 use cordonhold_shared::cycle::Failure;
 use cordonhold_shared::keys;
+use cordonhold_shared::kured::{DaemonSetView, Whereabouts};
 use jiff::Timestamp;
 use kube::core::Request;
 use kube::core::params::{GetParams, ListParams, Patch};
 
-use super::{Api, ListView, as_agent};
+use super::{Api, CallError, ListView, PAGE, as_agent, within_bound};
 use crate::args::lock::{LockConfig, LockOn};
 
 /// One of the objects that may carry the lock.
@@ -134,6 +135,27 @@ impl Api {
             )),
             failure => failure,
         })
+    }
+
+    /// Where kured is, given that it is not where `auto` looks: page by page, for each DaemonSet is some kilobytes.
+    pub(crate) async fn kured_elsewhere(&self) -> Result<Whereabouts, Failure> {
+        within_bound(self.search_kured())
+            .await
+            .map_err(|error| error.failure())
+    }
+
+    async fn search_kured(&self) -> Result<Whereabouts, CallError> {
+        let mut alike = Vec::new();
+        let mut params = ListParams::default().limit(PAGE);
+        loop {
+            let request = Request::new("/apis/apps/v1/daemonsets").list(&params);
+            let page: ListView<DaemonSetView> = self.call(request).await?;
+            alike.extend(page.items.into_iter().filter(DaemonSetView::looks_like_kured));
+            match page.metadata.next_page {
+                Some(token) if !token.is_empty() => params = params.continue_token(&token),
+                _ => return Ok(Whereabouts::among(&alike)),
+            }
+        }
     }
 
     /// The Leases beside the pool's own, other pools' among them.

@@ -1,0 +1,40 @@
+//! An API server that is a function of method, path and body.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
+use kube::Client;
+use kube::client::Body;
+use serde_json::Value;
+
+use super::Api;
+use crate::args::{Config, Parsed, parse};
+
+/// The agent's calls with these arguments, answered by this function: a code and a body.
+pub(crate) fn api(
+    words: &[&str],
+    answer: impl Fn(&str, &Value) -> (u16, Value) + Send + Sync + 'static,
+) -> Api {
+    let answer = Arc::new(answer);
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let answer = Arc::clone(&answer);
+        async move {
+            let path = request.uri().to_string();
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            let asked = serde_json::from_slice(&body).unwrap_or(Value::Null);
+            let (code, body) = answer(&path, &asked);
+            let body = Body::from(body.to_string().into_bytes());
+            Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap())
+        }
+    });
+    let line = ["cordonhold-agent", "--node-id=node-0"].iter().chain(words);
+    let Parsed::Run(config) = parse(line.map(Into::into), |_| None).unwrap() else {
+        panic!("it tells of itself")
+    };
+    let Config {
+        policy, lock, drain, ..
+    } = *config;
+    Api::new(Client::new(service, "default"), &policy, lock, drain)
+}

@@ -1,0 +1,177 @@
+//! Run as kured, by its own manifest and by its chart: what starts, and which permissions are missing.
+//!
+//! After kubereboot/kured 1.23.0 (kured-ds.yaml, kured-rbac.yaml) and kubereboot/charts, kured 6.1.0, in our own words.
+
+use serde_json::json;
+
+use super::*;
+use crate::api::fake;
+
+/// kured as installed: what its container runs, and what its ServiceAccount may.
+struct Installed {
+    /// `command` and `args` in one.
+    line: &'static [&'static str],
+    rules: &'static [Rule],
+}
+
+/// Group, resources, verbs; and in which namespace and by which name, if that is limited.
+type Rule = (
+    &'static str,
+    &'static str,
+    &'static [&'static str],
+    Option<(&'static str, &'static str)>,
+);
+
+const MANIFEST: Installed = Installed {
+    line: &["/usr/bin/kured", "--reboot-sentinel=/sentinel/reboot-required"],
+    rules: &[
+        ("", "nodes", &["get", "patch"], None),
+        ("", "pods", &["list", "delete", "get"], None),
+        ("apps", "daemonsets", &["get"], None),
+        ("", "pods/eviction", &["create"], None),
+        ("apps", "daemonsets", &["update"], Some(("kube-system", "kured"))),
+    ],
+};
+
+/// With the chart's own values, for the release `my-release` in the namespace `ops`.
+const CHART: Installed = Installed {
+    line: &[
+        "/usr/bin/kured",
+        "--ds-name=my-release-kured",
+        "--ds-namespace=ops",
+        "--metrics-port=8080",
+        "--reboot-sentinel=/sentinel/reboot-required",
+        "--reboot-command=/bin/systemctl reboot",
+        "--log-format=text",
+        "--concurrency=1",
+    ],
+    rules: &[
+        ("", "nodes", &["get", "patch"], None),
+        ("", "pods", &["list", "delete", "get"], None),
+        ("apps", "daemonsets", &["get"], None),
+        ("", "pods/eviction", &["create"], None),
+        (
+            "apps",
+            "daemonsets",
+            &["update", "patch"],
+            Some(("ops", "my-release-kured")),
+        ),
+    ],
+};
+
+/// What `agent/README.md` has people grant on top: each rule on a line of its own.
+fn granted_by_the_page() -> Vec<(String, Vec<String>, Vec<String>)> {
+    let page = include_str!("../../README.md");
+    let list = |line: &str, key: &str| -> Vec<String> {
+        let (_, rest) = line.split_once(&format!("{key}: [")).unwrap();
+        let (list, _) = rest.split_once(']').unwrap();
+        list.split(", ")
+            .map(|word| word.trim_matches('"').to_owned())
+            .collect()
+    };
+    let lines = page
+        .lines()
+        .filter(|line| line.trim_start().starts_with("- {apiGroups:"));
+    lines
+        .map(|line| {
+            let groups = list(line, "apiGroups");
+            assert_eq!(groups.len(), 1, "{line}");
+            (groups[0].clone(), list(line, "resources"), list(line, "verbs"))
+        })
+        .collect()
+}
+
+impl Installed {
+    fn may(&self, asked: &Value, with_the_page: bool) -> bool {
+        let of = |key: &str| asked[key].as_str().unwrap().to_owned();
+        let resource = match of("subresource").as_str() {
+            "" => of("resource"),
+            sub => format!("{}/{sub}", of("resource")),
+        };
+        let place = (of("namespace"), of("name"));
+        let by_rules = self.rules.iter().any(|(group, resources, verbs, only)| {
+            *group == of("group")
+                && *resources == resource
+                && verbs.contains(&of("verb").as_str())
+                && only.is_none_or(|(namespace, name)| place == (namespace.to_owned(), name.to_owned()))
+        });
+        let by_page = with_the_page
+            && granted_by_the_page().iter().any(|(group, resources, verbs)| {
+                *group == of("group") && resources.contains(&resource) && verbs.contains(&of("verb"))
+            });
+        by_rules || by_page
+    }
+
+    /// The error of the check, if it ends the agent, and every permission that was refused.
+    async fn missing(&'static self, with_the_page: bool) -> (Option<String>, Vec<String>) {
+        let refused = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let seen = std::sync::Arc::clone(&refused);
+        let api = fake::api(&self.line[1..], move |path, asked| {
+            assert_eq!(path, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews?");
+            let asked = &asked["spec"]["resourceAttributes"];
+            let allowed = self.may(asked, with_the_page);
+            if !allowed {
+                seen.lock()
+                    .unwrap()
+                    .push(format!("{} {}", asked["verb"], asked["resource"]));
+            }
+            (201, json!({"status": {"allowed": allowed}}))
+        });
+        // kured's DaemonSet is there, so `auto` takes it.
+        let checked = check(&api, Carrier::DaemonSet, false).await;
+        let refused = refused.lock().unwrap().clone();
+        (checked.err().map(|error| error.to_string()), refused)
+    }
+}
+
+#[tokio::test]
+async fn found_p3_with_kureds_own_rights_each_missing_permission_is_named() {
+    for (kured, place, patch) in [
+        (
+            &MANIFEST,
+            "kube-system/kured",
+            ", patch daemonsets kube-system/kured",
+        ),
+        (&CHART, "ops/my-release-kured", ""),
+    ] {
+        let (error, _) = kured.missing(false).await;
+        let named = format!(
+            "(list nodes, watch nodes, watch pods, list daemonsets {place}, watch daemonsets {place}{patch})"
+        );
+        let error = error.unwrap();
+        assert!(error.contains(&named), "{named} is not in: {error}");
+        assert!(error.contains("agent/README.md"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn found_p3_what_the_page_grants_is_what_is_missing() {
+    for kured in [&MANIFEST, &CHART] {
+        assert_eq!(kured.missing(true).await, (None, Vec::new()));
+    }
+    // And nothing else: each verb of it is one that the manifest's kured lacks.
+    for (group, resources, verbs) in granted_by_the_page() {
+        for (resource, verb) in resources
+            .iter()
+            .flat_map(|resource| verbs.iter().map(move |verb| (resource, verb)))
+        {
+            let is_kureds = MANIFEST.rules.iter().any(|(of, name, has, only)| {
+                *of == group && name == resource && has.contains(&verb.as_str()) && only.is_none()
+            });
+            assert!(!is_kureds, "{verb} {resource} is kured's already");
+        }
+    }
+}
+
+/// Both start the program at a path of kured's own, so that is where an image must have it.
+#[test]
+fn found_p3_the_page_names_the_path_that_kured_is_started_at() {
+    let page = include_str!("../../README.md");
+    for kured in [&MANIFEST, &CHART] {
+        assert!(
+            page.contains(&format!("`{}`", kured.line[0])),
+            "{}",
+            kured.line[0]
+        );
+    }
+}
