@@ -198,6 +198,55 @@ fn found_e1_the_default_images_can_be_neither_pulled_nor_squatted() {
     }
 }
 
+/// Who does not wait for volumes does not look at them, and Events are a right of their own, which can be taken to one namespace.
+#[test]
+fn found_s14_rights_for_a_feature_come_with_it() {
+    for path in ["base/rbac-agent.yaml", "base/rbac-webhook.yaml"] {
+        let text = read(path);
+        for resource in ["persistentvolumeclaims", "volumeattachments", "[events]"] {
+            assert!(!text.contains(resource), "{resource} in {path}");
+        }
+    }
+    let volumes = read("components/volume-detach/kustomization.yaml");
+    assert!(volumes.contains("[persistentvolumeclaims]") && volumes.contains("[volumeattachments]"));
+    let events = read("base/rbac-events.yaml");
+    let verbs: Vec<&str> = events
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("verbs: "))
+        .collect();
+    assert_eq!(
+        verbs,
+        ["[create]", "[create, patch]"],
+        "the agent's, then the webhook's"
+    );
+}
+
+/// Its rules name ports that there are and pods that there are; and the API server, whose address nobody knows here, is never kept out.
+#[test]
+fn found_s4_the_network_policy_keeps_pods_off_the_probes_and_nobody_off_the_reviews() {
+    let (policy, deployment) = (
+        read("components/network-policy/network-policy.yaml"),
+        read("base/deployment.yaml"),
+    );
+    let label = "app.kubernetes.io/name: cordonhold-webhook";
+    let (_, pods) = policy.split_once("podSelector:").expect("a selector");
+    let (pods, rules) = pods.split_once("ingress:").expect("rules");
+    assert!(
+        pods.contains(label) && pods.contains("policyTypes: [Ingress]"),
+        "{pods}"
+    );
+    assert!(deployment.contains(label));
+    let (_, https) = rules.split_once("- port: https").expect("a rule for reviews");
+    let (https, admin) = https
+        .split_once("- port: admin")
+        .expect("a rule for probes and metrics");
+    assert!(!https.contains("from:"), "{https}");
+    assert!(admin.contains("from:") && !admin.contains("- port:"), "{admin}");
+    for port in ["https", "admin"] {
+        assert!(deployment.contains(&format!("- name: {port}\n")), "{port}");
+    }
+}
+
 /// The first condition lets an agent's writes to its own Node by; the second sends all its others, whatever they change.
 #[test]
 fn found_s2_every_write_of_an_agent_to_another_node_is_sent() {

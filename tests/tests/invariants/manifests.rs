@@ -78,6 +78,32 @@ fn found_e4_each_variant_renders_right_under_a_namespace() -> Result<()> {
     })
 }
 
+/// Those about Nodes live in `default`: where nothing moves the RoleBindings, the right to write them is there alone.
+#[test]
+fn found_s14_events_can_be_written_in_default_alone() -> Result<()> {
+    on_shared(async |cluster| {
+        let copy = tempfile::tempdir().context("failed to create a directory")?;
+        let narrowed = "resources: [../../base]\ncomponents: [../../components/events-in-default]\n";
+        let directory = overlay(copy.path(), "narrowed", narrowed)?;
+        let rendered = Rendered::from_directory(&cluster.plane.assets().kubectl, &directory).await?;
+        let objects = rendered.objects();
+        for name in ["cordonhold-agent-events", "cordonhold-webhook-events"] {
+            ensure!(
+                find(objects, "ClusterRoleBinding", name).is_none(),
+                "{name} is for all namespaces"
+            );
+            let binding =
+                find(objects, "RoleBinding", name).with_context(|| format!("no RoleBinding {name}"))?;
+            ensure!(
+                binding["metadata"]["namespace"] == "default"
+                    && binding["subjects"][0]["namespace"] == NAMESPACE,
+                "{binding}"
+            );
+        }
+        is_taken(cluster, objects.to_vec()).await
+    })
+}
+
 /// The object in another namespace: itself, the subjects of a binding, and the Service of a webhook.
 fn moved(mut object: Value) -> Value {
     let elsewhere = json!(ELSEWHERE);
@@ -87,10 +113,13 @@ fn moved(mut object: Value) -> Value {
     if object["kind"] == "Namespace" {
         object["metadata"]["name"] = elsewhere.clone();
     }
-    for subject in object["subjects"].as_array_mut().into_iter().flatten() {
+    // Indexing would add what is not there.
+    let subjects = object.get_mut("subjects").and_then(Value::as_array_mut);
+    for subject in subjects.into_iter().flatten() {
         subject["namespace"] = elsewhere.clone();
     }
-    for webhook in object["webhooks"].as_array_mut().into_iter().flatten() {
+    let webhooks = object.get_mut("webhooks").and_then(Value::as_array_mut);
+    for webhook in webhooks.into_iter().flatten() {
         webhook["clientConfig"]["service"]["namespace"] = elsewhere.clone();
     }
     object
