@@ -11,6 +11,7 @@
 //! | `unproven` | | warn | `HoldUnproven` |
 //! | `booted` | `by` (what shows it) | info | |
 //! | `paused` | `why` | info | `RebootPaused` |
+//! | `annotation_ignored` | `why` (which, and what to write instead) | warn | `RebootAnnotationIgnored` |
 //! | `wished` | | info | `RebootWanted` |
 //! | `lock_held` | `by` (node names) | info | |
 //! | `lock_stalled` | `by` (each holder, since when, how its Node looks) | warn | `RebootLockStalled` |
@@ -69,6 +70,8 @@ pub(crate) struct Reporter {
     node: String,
     uid: String,
     holder: Option<String>,
+    /// What was told of a person's annotation that does nothing.
+    ignored: Option<String>,
     notices: mpsc::Sender<Notice>,
     metrics: Arc<Metrics>,
 }
@@ -79,6 +82,7 @@ impl Reporter {
             node: node.to_owned(),
             uid: String::new(),
             holder: None,
+            ignored: None,
             notices,
             metrics,
         }
@@ -91,6 +95,13 @@ impl Reporter {
         // Kept when the marks are gone: the lines that end a cycle are about the hold that it had.
         if let Some(hold) = hold::read(node).present() {
             self.holder = Some(hold.holder.to_string());
+        }
+        let ignored = hold::ignored(node);
+        if ignored != self.ignored {
+            if let Some(why) = &ignored {
+                self.tell(&Report::Ignored(why.clone()));
+            }
+            self.ignored = ignored;
         }
     }
 
@@ -144,5 +155,46 @@ impl Reporter {
             Level::Warning => log!(warn),
             Level::Error => log!(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cordonhold_shared::keys;
+
+    use super::*;
+
+    #[test]
+    fn found_e6_what_does_nothing_is_told_once_with_what_to_write() {
+        let (sender, mut notices) = mpsc::channel(8);
+        let mut reporter = Reporter::new("n", sender, Arc::new(Metrics::new("n")));
+        let mut node = NodeView::default();
+        node.metadata.name = "n".to_owned();
+        let labels = [(keys::PHASE.to_owned(), "draining".to_owned())];
+        node.metadata.labels.extend(labels);
+        let set = |node: &mut NodeView, key: &str, value: &str| {
+            drop(node.metadata.annotations.insert(key.to_owned(), value.to_owned()));
+        };
+        set(&mut node, keys::HOLDER, "u/2026-01-01T00:00:00Z");
+        reporter.learn(&node);
+        assert!(notices.try_recv().is_err());
+        for (text, part) in [
+            ("disk", "cordonhold.dev/cancel='2026-01-01T00:00:00Z disk'"),
+            ("2025-01-01T00:00:00Z disk", "names another hold"),
+        ] {
+            set(&mut node, keys::CANCEL, text);
+            reporter.learn(&node);
+            reporter.learn(&node);
+            let notice = notices.try_recv().unwrap();
+            assert_eq!(
+                (notice.reason, notice.is_warning),
+                ("RebootAnnotationIgnored", true)
+            );
+            assert!(notice.note.contains(part), "{}", notice.note);
+            assert!(notices.try_recv().is_err(), "told twice");
+        }
+        set(&mut node, keys::CANCEL, "2026-01-01T00:00:00Z disk");
+        reporter.learn(&node);
+        assert!(notices.try_recv().is_err());
     }
 }

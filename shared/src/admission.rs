@@ -12,6 +12,7 @@ use crate::Reading;
 use crate::hold::{self, Hold, Phase};
 use crate::keys;
 use crate::node::NodeView;
+use crate::quote;
 
 mod change;
 mod kured;
@@ -19,6 +20,7 @@ mod mode;
 mod reason;
 mod text;
 
+pub use crate::hold::{UNREADABLE, cancel_name};
 pub use change::Change;
 pub use kured::{KuredLock, KuredPolicy, KuredSeen, LockEdit, Locks, OnLookupFailure};
 pub use mode::{Mode, Modes};
@@ -26,9 +28,6 @@ pub use reason::Reason;
 
 /// How far the webhook's clock may lag behind the agents': the same margin client-go's leader election lives with, in a cluster with NTP.
 pub const SKEW: SignedDuration = SignedDuration::from_secs(30);
-
-/// The `created` that a cancel names where the holder itself cannot be read: without it, a broken hold would have no way out.
-pub const UNREADABLE: &str = "unreadable";
 
 /// An audit annotation, as the ones below: what became of the request. The API server puts the webhook's name before each key.
 pub const AUDIT_VERDICT: &str = "verdict";
@@ -251,7 +250,7 @@ impl Outcome {
 impl Verdict {
     /// A request that could not be judged: denied as far as the mode denies. `why` says what to fix.
     pub fn unjudged(reason: Reason, mode: Mode, why: &str) -> Verdict {
-        let why = text::clip_to(why, text::FAILURE_MAX_CHARS);
+        let why = quote::one_line(why, text::FAILURE_MAX_CHARS);
         let audit = Audit::from([(AUDIT_REASON, reason.code().to_owned())]);
         let message = format!("cordonhold cannot judge this request: {why}");
         Verdict::denies(reason, mode, &message, audit)
@@ -340,7 +339,7 @@ impl Judgement<'_> {
             return Ok(Reason::Owner);
         }
         if change.cancel && !change.uncordons && !change.touches_marks() {
-            return self.cancel_written();
+            return self.cancel_written(old, new);
         }
         let hold = hold::read(old);
         let (is_held, is_marked) = (hold::is_held(&hold), hold::has_marks(old));
@@ -426,13 +425,21 @@ impl Judgement<'_> {
         matches!(hold, Reading::Present(hold) if hold.has_lapsed(self.now, SKEW))
     }
 
-    fn cancel_written(&self) -> Result<Reason, Fact> {
-        match &self.facts.may_override {
-            Known::Unasked => Err(Fact::Override),
-            Known::Is(true) => Ok(Reason::Override),
-            Known::Is(false) => Ok(Reason::NoOverride),
-            Known::Failed(_) => Ok(Reason::LookupFailed),
-        }
+    fn cancel_written(&self, old: &NodeView, new: &NodeView) -> Result<Reason, Fact> {
+        let permission = match &self.facts.may_override {
+            Known::Unasked => return Err(Fact::Override),
+            Known::Is(true) => Reason::Override,
+            Known::Is(false) => Reason::NoOverride,
+            Known::Failed(_) => Reason::LookupFailed,
+        };
+        let text = new.annotation(keys::CANCEL);
+        let is_bad = text.is_some_and(|text| hold::cancel_flaw(old, text).is_some());
+        // To whoever may not cancel, how it is done is no help.
+        Ok(if is_bad && !self.denies(permission) {
+            Reason::BadCancel
+        } else {
+            permission
+        })
     }
 
     /// A reboot is under way, so even a cancelled hold stays until it is back or late.
@@ -520,7 +527,7 @@ impl Judgement<'_> {
         ];
         let marks = marks
             .into_iter()
-            .filter_map(|(key, value)| Some((key, text::clip(value?))));
+            .filter_map(|(key, value)| Some((key, quote::one_line(value?, quote::QUOTED_MAX))));
         audit.extend(marks);
         if let Reading::Present(hold) = hold::read(node) {
             let age = hold.age(self.now).as_secs();
@@ -533,7 +540,7 @@ impl Judgement<'_> {
         // Where the right to cancel could not be asked for, kured has no part in it.
         let is_about_kured = !matches!(self.facts.may_override, Known::Failed(_));
         let kured = self.policy.kured.as_ref().filter(|_| is_about_kured);
-        text::denial(reason, self.request, kured, self.kured_found(), self.failure())
+        text::denial(reason, self.request, kured, self.kured_found(), self.failure(), self.now)
     }
 
     /// Why a fact could not be had.
@@ -548,17 +555,6 @@ impl Judgement<'_> {
 /// The Node carries a cancel that names its hold.
 fn is_cancelled(node: &NodeView) -> bool {
     hold::has_marks(node) && hold::cancel(node).is_some_and(|cancel| cancel.created == cancel_name(node))
-}
-
-/// What a cancel of this Node's hold must name.
-///
-/// The holder alone is looked at: a person who removes the marks one after the other still has the cancel.
-pub fn cancel_name(node: &NodeView) -> &str {
-    node.annotation(keys::HOLDER)
-        .and_then(|holder| holder.split_once('/'))
-        .map(|(_, created)| created)
-        .filter(|created| !created.is_empty() && !created.contains(char::is_whitespace))
-        .unwrap_or(UNREADABLE)
 }
 
 #[cfg(test)]

@@ -15,9 +15,13 @@ use crate::keys;
 use crate::node::{NodeView, Taint};
 use crate::selector::Selector;
 
+mod cancel;
 mod conditions;
 mod signs;
 
+pub use cancel::{
+    Cancel, CancelFlaw, UNREADABLE, cancel, cancel_command, cancel_flaw, cancel_name, ignored, pause_command,
+};
 pub use conditions::conditions_patch;
 pub use signs::Signs;
 
@@ -39,7 +43,7 @@ pub struct Holder {
 impl Holder {
     fn parse(text: &str) -> Option<Holder> {
         let (node_uid, created) = text.split_once('/')?;
-        let readable = !node_uid.is_empty() && created.parse::<Timestamp>().is_ok();
+        let readable = !node_uid.is_empty() && is_created(created);
         readable.then(|| Holder {
             node_uid: node_uid.to_owned(),
             created: created.to_owned(),
@@ -51,6 +55,14 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.node_uid, self.created)
     }
+}
+
+/// Whether this is the time of a stamp, and nothing but that: it is one word, also in a command line.
+fn is_created(text: &str) -> bool {
+    let is_plain = text
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "-:.+".contains(c));
+    is_plain && text.parse::<Timestamp>().is_ok()
 }
 
 /// One text for one instant: RFC 3339 in UTC with nanoseconds. What is no time stays as it is.
@@ -182,6 +194,17 @@ impl Hold {
             .max(SignedDuration::ZERO)
     }
 
+    /// Whether its agent has let it be: two renewals are missing or, once it is sealed, the time for its reboot is over.
+    pub fn is_silent(&self, now: Timestamp, skew: SignedDuration) -> bool {
+        let Some(until) = self.until else { return true };
+        let ahead = match self.phase {
+            Phase::Sealed => SignedDuration::ZERO,
+            _ => UNTIL_AHEAD.saturating_sub(RENEW_EVERY.saturating_mul(2)),
+        };
+        let bound = until.checked_sub(ahead).and_then(|bound| bound.checked_add(skew));
+        bound.is_ok_and(|bound| now > bound)
+    }
+
     /// Whether the webhook lets an uncordon pass because the hold was not renewed in time.
     pub fn has_lapsed(&self, now: Timestamp, skew: SignedDuration) -> bool {
         let Some(until) = self.until else { return false };
@@ -256,23 +279,6 @@ pub fn is_held(reading: &Reading<Hold>) -> bool {
 pub fn held_selector(pool: &Selector) -> String {
     let comma = if pool.is_everything() { "" } else { "," };
     format!("{0},{0}!={1}{comma}{pool}", keys::PHASE, Phase::Wanted)
-}
-
-/// A person's wish to end a hold.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Cancel {
-    pub created: String,
-    pub reason: String,
-}
-
-/// The cancel annotation of a Node, if it has both its parts.
-pub fn cancel(node: &NodeView) -> Option<Cancel> {
-    let (created, reason) = node.annotation(keys::CANCEL)?.split_once(' ')?;
-    let reason = reason.trim();
-    (!reason.is_empty()).then(|| Cancel {
-        created: created.to_owned(),
-        reason: reason.to_owned(),
-    })
 }
 
 /// The reason given, if the Node carries a cancel that names this hold.

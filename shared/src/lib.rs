@@ -5,6 +5,7 @@
 //! The webhook and the agent observe, ask this crate, and perform.
 
 pub mod keys;
+pub mod quote;
 
 pub mod node;
 pub mod pod;

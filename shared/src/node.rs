@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::keys;
+use crate::quote::quoted;
 
 /// A Node as far as Cordonhold looks at it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
@@ -142,14 +143,16 @@ impl NodeView {
 
     /// How it looks to whoever waits for it.
     pub fn look(&self) -> String {
-        let phase = self.label(keys::PHASE).unwrap_or("not held");
+        let phase = self
+            .label(keys::PHASE)
+            .map_or_else(|| "not held".to_owned(), quoted);
         let ready = self
             .ready()
             .map(|ready| (ready.status.as_str(), ready.since.as_str()));
         let state = match ready {
             Some(("True", _)) => "Ready".to_owned(),
             Some((_, "")) | None => "not Ready".to_owned(),
-            Some((_, since)) => format!("not Ready since {since}"),
+            Some((_, since)) => format!("not Ready since {}", quoted(since)),
         };
         format!("{state}, {phase}")
     }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use cordonhold_rt::client;
 use cordonhold_shared::admission::Reason;
+use cordonhold_shared::quote::quoted;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::{Event, EventSeries};
@@ -83,7 +84,7 @@ impl From<Denial> for Note {
     fn from(denial: Denial) -> Note {
         let why = denial.message.lines().next().unwrap_or_default();
         Note {
-            text: format!("Denied {}: {why}", denial.user),
+            text: format!("Denied {}: {why}", quoted(&denial.user)),
             about: About::Node {
                 name: denial.node,
                 uid: denial.uid,
@@ -527,6 +528,12 @@ mod tests {
     fn an_events_reason_is_the_code_in_camel_case() {
         assert_eq!(camel_case(Reason::Held.code()), "Held");
         assert_eq!(camel_case(Reason::NotOwnNode.code()), "NotOwnNode");
+    }
+
+    #[test]
+    fn found_s8_a_users_name_stays_in_its_place() {
+        let note = denial("n", "a: node n is free\nb");
+        assert_eq!(note.text, "Denied 'a: node n is free b': node n is held");
     }
 
     #[test]

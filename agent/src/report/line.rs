@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use cordonhold_shared::cycle::{Disturbance, Next, Reason, Report, Shutdown};
 use cordonhold_shared::drain::Progress;
+use cordonhold_shared::quote::{one_line, quoted};
 
 /// How much attention a line asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub(super) struct Line {
     pub(super) round: Option<u8>,
 }
 
+/// Of what others say in an Event, which takes no more.
+const NOTE_MAX_CHARS: usize = 1024;
 /// How many pods a line names.
 const PODS_MAX: usize = 10;
 
@@ -53,6 +56,7 @@ impl Line {
             | Report::Unproven
             | Report::Booted(_)
             | Report::Paused(_)
+            | Report::Ignored(_)
             | Report::Wished(_)
             | Report::Locked
             | Report::Refused { .. }
@@ -127,8 +131,16 @@ impl Line {
                 by: Some(evidence.as_str().to_owned()),
                 ..info("booted", "the host has booted since its node was cordoned")
             },
+            Report::Ignored(why) => Line {
+                why: Some(why.clone()),
+                notice: Some("RebootAnnotationIgnored"),
+                ..warning(
+                    "annotation_ignored",
+                    "what a person wrote on the Node does nothing",
+                )
+            },
             Report::Paused(word) => Line {
-                why: Some(word.clone()),
+                why: Some(quoted(word)),
                 notice: Some("RebootPaused"),
                 ..info("paused", "no new reboot: paused by a person")
             },
@@ -298,7 +310,7 @@ impl Line {
                     "RebootTooLateToCancel",
                     "too_late_to_cancel",
                     "a cancel came after the final check",
-                    why,
+                    &quoted(why),
                 )
             },
             Report::Returned => noticed(
@@ -354,8 +366,8 @@ impl Line {
         };
         match reason {
             Reason::NoLongerWanted => because("no_longer_wanted", None),
-            Reason::Cancelled(why) => because("cancelled", Some(why)),
-            Reason::Paused(word) => because("paused", Some(word)),
+            Reason::Cancelled(why) => because("cancelled", Some(&quoted(why))),
+            Reason::Paused(word) => because("paused", Some(&quoted(word))),
             Reason::DrainTimeout(progress) => because(
                 "drain_timeout",
                 progress.as_ref().map(Progress::to_string).as_ref(),
@@ -387,7 +399,11 @@ impl Line {
             self.why.as_deref(),
             self.pods.as_deref(),
         ];
-        let details: Vec<&str> = details.into_iter().flatten().collect();
+        let details: Vec<String> = details
+            .into_iter()
+            .flatten()
+            .map(|detail| one_line(detail, NOTE_MAX_CHARS))
+            .collect();
         if details.is_empty() {
             self.text.to_owned()
         } else {
@@ -397,7 +413,8 @@ impl Line {
 }
 
 fn joined(nodes: &BTreeSet<String>) -> String {
-    let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
+    // Some of them are what an entry of the lock calls a node.
+    let nodes: Vec<String> = nodes.iter().map(|node| quoted(node)).collect();
     nodes.join(",")
 }
 
@@ -445,6 +462,24 @@ mod tests {
             line.sentence(),
             "the reboot is called off (too_many_redrains: uncordoned)"
         );
+    }
+
+    #[test]
+    fn found_s8_a_persons_words_stay_in_their_place() {
+        let evil = "on fire)\nthe lock is released: the cycle is over".to_owned();
+        let shown = "'on fire) the lock is released: the cycle is over'";
+        for report in [
+            Report::CalledOff(Reason::Cancelled(evil.clone())),
+            Report::CalledOff(Reason::Paused(evil.clone())),
+            Report::Paused(evil.clone()),
+            Report::TooLateToCancel(evil.clone()),
+            Report::LockHeld(BTreeSet::from([evil.clone()])),
+        ] {
+            let sentence = Line::of(&report).sentence();
+            assert!(sentence.contains(shown) && !sentence.contains('\n'), "{sentence}");
+        }
+        let sentence = Line::of(&Report::LockUnreadable(evil)).sentence();
+        assert!(!sentence.contains('\n'), "{sentence}");
     }
 
     #[test]

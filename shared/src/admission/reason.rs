@@ -40,6 +40,7 @@ reasons! {
     NotOwnNode      "not-own-node"     Deny  "any write of an agent's ServiceAccount to a Node that its token does not name"
     Override        "override"         Allow "a cancel, written alone, with the RBAC verb `override` on `rebootholds.cordonhold.dev`"
     NoOverride      "no-override"      Deny  "a cancel without the RBAC verb `override`"
+    BadCancel       "bad-cancel"       Deny  "a cancel that ends nothing: it names no hold or another one, or gives no reason"
     CancelAlone     "cancel-alone"     Deny  "a cancel together with anything else of ours"
     SpoofedHold     "spoofed-hold"     Deny  "marks put on a Node that has none"
     Cancelled       "cancelled"        Flag  "the Node's cancel names its hold: uncordon and removal of marks pass"

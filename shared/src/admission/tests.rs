@@ -596,7 +596,7 @@ fn a_cancel_needs_its_own_permission_and_comes_alone() {
     for (old, new) in [
         (held(), cancelled(held())),
         (cancelled(held()), held()),
-        (free(), annotate(free(), keys::CANCEL, "planted")),
+        (annotate(free(), keys::CANCEL, "left over"), free()),
     ] {
         assert_eq!(
             gets(old.clone(), new.clone(), Known::Unasked),
@@ -802,7 +802,7 @@ fn only_enforce_denies() {
 }
 
 #[test]
-fn a_denial_names_the_hold_and_prints_the_whole_way_out() {
+fn a_denial_names_the_hold_and_prints_the_way_out() {
     let message = verdict(stranger(), held(), uncordoned(held())).message;
     for part in [
         NODE,
@@ -811,12 +811,231 @@ fn a_denial_names_the_hold_and_prints_the_whole_way_out() {
         &format!("since {CREATED}"),
         "until 2026-01-01T00:15:00Z",
         &format!("kubectl annotate --overwrite node node-0 cordonhold.dev/cancel='{CREATED} <your reason>'"),
-        "kubectl uncordon node-0; kubectl taint node node-0 cordonhold.dev/rebooting:NoSchedule-",
-        "cordonhold.dev/holder-",
-        "kubectl delete validatingwebhookconfiguration cordonhold",
     ] {
         assert!(message.contains(part), "{part} is missing in: {message}");
     }
+}
+
+/// The denial of an uncordon, by whoever asks at this time.
+fn told(node: &NodeView, now: &str) -> String {
+    let new = uncordoned(node.clone());
+    match ask(
+        stranger(),
+        node.clone(),
+        new,
+        &Facts::default(),
+        &policy(),
+        at(now),
+    ) {
+        Decision::Verdict(verdict) => verdict.message,
+        Decision::Need(need) => panic!("needs {need:?}"),
+    }
+}
+
+#[test]
+fn found_e7_who_how_long_how_far_and_what_blocks_come_first() {
+    let progress = "38 gone, 2 left; blocked by db/pg (0 allowed)";
+    let node = annotate(held_in("draining"), keys::DRAIN_PROGRESS, progress);
+    let first = told(&node, "2026-01-01T00:05:00Z");
+    let first = first.lines().next().unwrap();
+    assert!(
+        first.starts_with(
+            "held: node node-0 is held for a reboot and stays cordoned: its agent has held it for 4 min, \
+             phase draining ('38 gone, 2 left; blocked by db/pg (0 allowed)'), since "
+        ),
+        "{first}"
+    );
+    // Also where a warning is all that people get.
+    let warn = Policy {
+        modes: Mode::Warn.into(),
+        ..policy()
+    };
+    let decision = ask(
+        stranger(),
+        node.clone(),
+        uncordoned(node),
+        &Facts::default(),
+        &warn,
+        now(),
+    );
+    let Decision::Verdict(v) = decision else { panic!() };
+    assert!(v.warnings[0].contains("blocked by db/pg"), "{:?}", v.warnings);
+}
+
+/// The hold is renewed until 00:15, so at 00:11 its agent has missed two renewals.
+#[test]
+fn found_e7_the_way_out_by_hand_is_for_a_hold_whose_agent_is_silent_and_right_for_its_node() {
+    let (alive, silent) = ("2026-01-01T00:11:30Z", "2026-01-01T00:11:31Z");
+    let (uncordon, by_hand) = (
+        "kubectl uncordon node-0",
+        "kubectl taint node node-0 cordonhold.dev/rebooting:NoSchedule-",
+    );
+    let before = |was: &str| annotate(held(), keys::WAS_UNSCHEDULABLE, was);
+    let kept = annotate(held(), keys::KEEP_CORDONED, "the disk is next");
+    let sealed = |was: &str| annotate(held_in("sealed"), keys::WAS_UNSCHEDULABLE, was);
+    let no_until = without(held(), keys::UNTIL);
+    for (node, now, has_by_hand, uncordons) in [
+        (held(), alive, false, false),
+        (held(), silent, true, true),
+        (before("true"), alive, false, false),
+        (before("true"), silent, true, false),
+        (kept, silent, true, false),
+        // Until its reboot is over, a sealed hold is not renewed.
+        (sealed("false"), "2026-01-01T00:15:30Z", false, false),
+        (sealed("false"), "2026-01-01T00:15:31Z", true, true),
+        (sealed("true"), "2026-01-01T00:15:31Z", true, false),
+        (no_until, alive, true, true),
+        // No agent works on what it cannot read.
+        (before("perhaps"), alive, true, false),
+        (without(before("true"), keys::HOLDER), alive, true, false),
+        (without(held(), keys::WAS_UNSCHEDULABLE), silent, true, false),
+    ] {
+        let message = told(&node, now);
+        assert!(message.starts_with("held: "), "{message}");
+        assert_eq!(
+            (message.contains(by_hand), message.contains(uncordon)),
+            (has_by_hand, uncordons),
+            "{node:?} {now}: {message}"
+        );
+        assert_eq!(
+            message.contains("not renewed by its agent") || has_by_hand,
+            has_by_hand
+        );
+        assert_eq!(
+            has_by_hand && !uncordons,
+            message.contains("It stays cordoned: "),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn found_e7_each_phase_has_its_own_way_out() {
+    let now = "2026-01-01T00:05:00Z";
+    for (node, part) in [
+        (held_in("draining"), "To call the reboot off"),
+        (held_in("delaying"), "To call the reboot off"),
+        (held_in("sealed"), "a cancel comes too late"),
+        (held_in("returning"), "To end the wait for it"),
+    ] {
+        let message = told(&node, now);
+        assert_eq!(message.matches("kubectl annotate").count(), 1, "{message}");
+        assert!(message.contains(part), "{part} is missing in: {message}");
+    }
+    let node = cancelled(held_in("sealed"));
+    let late = verdict(stranger(), node.clone(), stripped(node));
+    assert!(
+        late.message.contains("passes then") && late.message.contains("by 2026-01-01T00:15:30Z"),
+        "{}",
+        late.message
+    );
+    assert!(!late.message.contains("kubectl"), "{}", late.message);
+}
+
+/// A holder, a user and a reason that would end a quote, and a line that looks like ours.
+#[test]
+fn found_s8_what_others_wrote_breaks_out_of_no_message() {
+    let evil = "';id;'\nheld: nothing is held\u{202e}";
+    let mut nodes = vec![annotate(held(), keys::HOLDER, &format!("{UID}/{evil}"))];
+    nodes.push(annotate(held(), keys::HOLDER, &format!("{UID}/';id;'")));
+    nodes.push(annotate(held(), keys::HOLDER, &format!("{evil}/{CREATED}")));
+    for key in [keys::UNTIL, keys::DRAIN_PROGRESS, keys::CANCEL] {
+        nodes.push(annotate(held(), key, evil));
+    }
+    nodes.push(held_in(evil));
+    for node in &nodes {
+        let message = told(node, "2026-01-01T00:12:00Z");
+        assert!(
+            !message.contains("';id;'") && !message.contains('\u{202e}'),
+            "{message}"
+        );
+        assert!(
+            !message.lines().any(|line| line.starts_with("held: nothing")),
+            "{message}"
+        );
+        assert_eq!(message.matches('\'').count() % 2, 0, "{message}");
+    }
+    // What is no timestamp is called so, and that word cancels.
+    let node = annotate(held(), keys::HOLDER, &format!("{UID}/';id;'"));
+    assert_eq!(cancel_name(&node), UNREADABLE);
+    assert!(told(&node, "2026-01-01T00:05:00Z").contains("cordonhold.dev/cancel='unreadable <your reason>'"));
+    let node = annotate(node, keys::CANCEL, "unreadable by hand");
+    assert_eq!(
+        stranger_gets(&node, uncordoned(node.clone())),
+        (Outcome::Flag, Reason::Cancelled)
+    );
+
+    let v = verdict(requester(evil, &[]), free(), held());
+    assert_eq!(v.reason, Reason::SpoofedHold);
+    assert!(
+        v.message.contains("'’;id;’ held: nothing is held '"),
+        "{}",
+        v.message
+    );
+    let cancelled = annotate(held(), keys::CANCEL, &format!("{CREATED} {evil}"));
+    let v = verdict(stranger(), cancelled.clone(), uncordoned(cancelled));
+    assert!(
+        v.warnings[0].contains("was cancelled: '’;id;’"),
+        "{:?}",
+        v.warnings
+    );
+}
+
+#[test]
+fn found_e6_a_cancel_that_ends_nothing_is_refused_with_the_right_line() {
+    let gets = |old: &NodeView, text: &str, may_override: bool, modes: Modes| {
+        let facts = Facts {
+            may_override: Known::Is(may_override),
+            ..Facts::default()
+        };
+        let policy = Policy { modes, ..policy() };
+        let new = annotate(old.clone(), keys::CANCEL, text);
+        let Decision::Verdict(v) = ask(stranger(), old.clone(), new, &facts, &policy, now()) else {
+            panic!()
+        };
+        v
+    };
+    let enforce = || Modes::from(Mode::Enforce);
+    let right = format!("kubectl annotate --overwrite node node-0 cordonhold.dev/cancel='{CREATED} ");
+    for (text, line) in [
+        ("disk", "disk'"),
+        ("the disk is broken", "the disk is broken'"),
+        ("2025-01-01T00:00:00Z an older one", "an older one'"),
+        (CREATED, "<your reason>'"),
+        ("", "<your reason>'"),
+    ] {
+        for node in [held(), held_in("sealed"), untainted(held_in("wanted"))] {
+            let v = gets(&node, text, true, enforce());
+            assert_eq!(
+                (v.outcome, v.reason),
+                (Outcome::Deny, Reason::BadCancel),
+                "{text}"
+            );
+            assert!(v.message.ends_with(&format!("{right}{line}")), "{}", v.message);
+            assert_eq!(gets(&node, text, false, enforce()).reason, Reason::NoOverride);
+        }
+        // Whoever wrote one while the webhook was down is told when the uncordon is denied.
+        let message = told(&annotate(held(), keys::CANCEL, text), "2026-01-01T00:05:00Z");
+        assert!(message.contains("The cancel on it does nothing: "), "{message}");
+    }
+    let v = gets(&free(), "disk", true, enforce());
+    assert_eq!((v.outcome, v.reason), (Outcome::Deny, Reason::BadCancel));
+    assert!(
+        v.message.contains("carries no hold") && v.message.contains(keys::PAUSE),
+        "{}",
+        v.message
+    );
+    let good = gets(&held(), &format!("{CREATED} disk"), true, enforce());
+    assert_eq!((good.outcome, good.reason), (Outcome::Allow, Reason::Override));
+    assert!(!told(&held(), "2026-01-01T00:05:00Z").contains("The cancel on it"));
+    // A trial of either opens nothing that the other denies.
+    let warn = |reason| enforce().with(reason, Mode::Warn);
+    let v = gets(&held(), "disk", false, warn(Reason::NoOverride));
+    assert_eq!((v.outcome, v.reason), (Outcome::Deny, Reason::BadCancel));
+    let v = gets(&held(), "disk", false, warn(Reason::BadCancel));
+    assert_eq!((v.outcome, v.reason), (Outcome::Deny, Reason::NoOverride));
+    let v = gets(&held(), "disk", true, warn(Reason::BadCancel));
+    assert_eq!((v.outcome, v.reason), (Outcome::Flag, Reason::BadCancel));
 }
 
 #[test]

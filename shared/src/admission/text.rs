@@ -2,39 +2,28 @@
 
 use std::fmt::Write as _;
 
-use super::{KuredLock, KuredPolicy, LockEdit, Operation, Reason, Request, cancel_name, change};
+use jiff::Timestamp;
+
+use super::{KuredLock, KuredPolicy, LockEdit, Operation, Reason, Request, change};
 use crate::hold;
 use crate::keys;
 use crate::kured::Kured;
 use crate::node::NodeView;
-use crate::{Reading, hold::Hold};
+use crate::quote::{one_line, quoted};
+
+mod held;
 
 /// Kubernetes cuts longer warnings (k8s.io/api: admission/v1, `warnings`).
 const WARNING_MAX_CHARS: usize = 256;
-/// Enough for a holder; what others wrote is not repeated at any length.
-const CLIP_CHARS: usize = 128;
 /// Why something failed: it may repeat what a client sent.
 pub(super) const FAILURE_MAX_CHARS: usize = 512;
 /// The name in `manifests/base/webhook-configuration.yaml`.
 pub(super) const CONFIGURATION: &str = "cordonhold";
 
-/// A foreign text, short and on one line.
-pub(super) fn clip(text: &str) -> String {
-    clip_to(text, CLIP_CHARS)
-}
-
-pub(super) fn clip_to(text: &str, max_chars: usize) -> String {
-    let one_line = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    if text.chars().count() <= max_chars {
-        return one_line.collect();
-    }
-    one_line.take(max_chars.saturating_sub(1)).chain(['…']).collect()
-}
-
 /// The warning beside a request that passes although it would be denied in mode `enforce`.
 pub(super) fn would_deny(reason: Reason, message: &str) -> String {
     let first = message.lines().next().unwrap_or_default();
-    clip_to(
+    one_line(
         &format!("cordonhold would deny this ({}): {first}", reason.code()),
         WARNING_MAX_CHARS,
     )
@@ -47,18 +36,21 @@ pub(super) fn passing(reason: Reason, request: &Request, failure: &str) -> Strin
             node_passing(reason, old, failure)
         }
         Operation::UpdateDaemonSet(edit) => format!(
-            "kured's lock on daemonset {}/{} was edited by hand: an entry that goes frees its node's slot, and the node may still be in its reboot",
-            edit.namespace, edit.name
+            "kured's lock on daemonset {} was edited by hand: an entry that goes frees its node's slot, and the node may still be in its reboot",
+            quoted(&format!("{}/{}", edit.namespace, edit.name))
         ),
     };
-    clip_to(&format!("cordonhold: {text}"), WARNING_MAX_CHARS)
+    one_line(&format!("cordonhold: {text}"), WARNING_MAX_CHARS)
 }
 
 fn node_passing(reason: Reason, node: &NodeView, failure: &str) -> String {
-    let name = node.name();
+    let name = quoted(node.name());
     match (reason, hold::cancel(node)) {
         (Reason::Cancelled, Some(cancel)) => {
-            format!("the hold of node {name} was cancelled: {}", cancel.reason)
+            format!(
+                "the hold of node {name} was cancelled: {}",
+                quoted(&cancel.reason)
+            )
         }
         (Reason::HeldDeleted, _) => {
             format!("node {name} is deleted while it is held for a reboot; its slot in the lock is free")
@@ -84,17 +76,21 @@ pub(super) fn denial(
     kured: Option<&KuredPolicy>,
     found: Option<&Kured>,
     failure: &str,
+    now: Timestamp,
 ) -> String {
-    let user = clip(&request.requester.user);
-    let failure = &clip_to(failure, FAILURE_MAX_CHARS);
+    let user = quoted(&request.requester.user);
+    let failure = &one_line(failure, FAILURE_MAX_CHARS);
     match &request.operation {
         Operation::UpdateNode { old, new }
             if reason == Reason::TamperedHold && change::is_of_agent_label_alone(old, new) =>
         {
-            agent_label(old)
+            held::agent_label(old, now)
+        }
+        Operation::UpdateNode { old, new } if reason == Reason::BadCancel => {
+            held::bad_cancel(old, new.annotation(keys::CANCEL).unwrap_or_default())
         }
         Operation::UpdateNode { old, .. } | Operation::DeleteNode { old } => {
-            node_denial(reason, old, &user, kured, found, failure)
+            node_denial(reason, old, &user, kured, found, failure, now)
                 + &looks_like_kured(reason, request, kured, found)
         }
         Operation::UpdateDaemonSet(edit) => lock_edit(reason, edit, &user) + &webhook_in_the_way(),
@@ -108,8 +104,9 @@ fn node_denial(
     kured: Option<&KuredPolicy>,
     found: Option<&Kured>,
     failure: &str,
+    now: Timestamp,
 ) -> String {
-    let name = node.name();
+    let name = &quoted(node.name());
     match reason {
         Reason::NotOwnNode => format!(
             "{user} is not the agent of node {name}: an agent changes only the node that its token names. \
@@ -136,12 +133,12 @@ fn node_denial(
             kured_held(reason, name, kured.and_then(|kured| kured.lock.as_ref()), found)
         }
         Reason::KuredMarked => kured_marked(node, kured),
-        _ => held(reason, node),
+        _ => held::held(reason, node, now),
     }
 }
 
 fn lock_edit(reason: Reason, edit: &LockEdit, user: &str) -> String {
-    let LockEdit { namespace, name, .. } = edit;
+    let (namespace, name) = (quoted(&edit.namespace), quoted(&edit.name));
     let what = match reason {
         Reason::LockUnreadable => {
             "it cannot be read before or after this edit, so nobody can tell whose entries it changes"
@@ -200,7 +197,7 @@ fn kured_held(reason: Reason, name: &str, kured: Option<&KuredLock>, found: Opti
 }
 
 fn kured_marked(node: &NodeView, kured: Option<&KuredPolicy>) -> String {
-    let name = node.name();
+    let name = quoted(node.name());
     let marks: Vec<String> = kured
         .into_iter()
         .flat_map(|kured| &kured.marks)
@@ -258,99 +255,6 @@ fn looks_like_kured(
 fn removed(keys: &[String]) -> String {
     let removed: Vec<String> = keys.iter().map(|key| format!("{key}-")).collect();
     removed.join(" ")
-}
-
-/// Somebody takes the agent off a Node that it holds, or moves the node between kured and the agents.
-fn agent_label(node: &NodeView) -> String {
-    let (name, label, phase) = (node.name(), keys::AGENT, keys::PHASE);
-    format!(
-        "the label {label} of node {name} stays as it is while a hold is on it: the DaemonSet would take the agent away, \
-         and nobody would give the cordon back: {}.{}\nThen change the label once {phase} is gone from the node: \
-         kubectl get node {name} -L {phase}",
-        describe(node, &hold::read(node)),
-        way_out(Reason::TamperedHold, node)
-    ) + &webhook_in_the_way()
-}
-
-/// The hold, and every way past it.
-fn held(reason: Reason, node: &NodeView) -> String {
-    let name = node.name();
-    let reading = hold::read(node);
-    let what = match reason {
-        Reason::TamperedHold => format!(
-            "the marks of the hold on node {name} are its agent's alone, and so is what it wrote beside them ({})",
-            keys::OWNERS_ANNOTATIONS.join(", ")
-        ),
-        Reason::TamperedTaint => {
-            format!(
-                "the taint {} of the hold on node {name} is its agent's alone",
-                keys::REBOOTING
-            )
-        }
-        Reason::TooLate => {
-            format!(
-                "the hold of node {name} was cancelled too late: its reboot is under way, and it stays cordoned"
-            )
-        }
-        Reason::HeldDeleted => {
-            format!(
-                "node {name} is held for a reboot and is not deleted (the webhook runs with --on-delete=deny)"
-            )
-        }
-        _ => format!("node {name} is held for a reboot and stays cordoned"),
-    };
-    format!("{what}: {}.{}", describe(node, &reading), way_out(reason, node)) + &webhook_in_the_way()
-}
-
-fn describe(node: &NodeView, reading: &Reading<Hold>) -> String {
-    match reading {
-        Reading::Present(hold) => {
-            let until = hold
-                .until
-                .map_or_else(|| "its agent ends it".to_owned(), |until| until.to_string());
-            format!(
-                "holder {}, phase {}, since {}, until {until}",
-                clip(&hold.holder.to_string()),
-                hold.phase,
-                clip(&hold.holder.created)
-            )
-        }
-        Reading::Malformed(why) => {
-            let holder = clip(node.annotation(keys::HOLDER).unwrap_or("none"));
-            let phase = clip(node.label(keys::PHASE).unwrap_or("none"));
-            let until = clip(node.annotation(keys::UNTIL).unwrap_or("none"));
-            format!(
-                "its hold cannot be read, so it counts as held ({why}): holder {holder}, phase {phase}, until {until}"
-            )
-        }
-        Reading::Absent => "marks without a holder".to_owned(),
-    }
-}
-
-fn way_out(reason: Reason, node: &NodeView) -> String {
-    let name = node.name();
-    let marks: Vec<String> = keys::MARK_ANNOTATIONS
-        .iter()
-        .map(|key| format!("{key}-"))
-        .collect();
-    let by_hand = format!(
-        "kubectl uncordon {name}; kubectl taint node {name} {}:{}-; kubectl label node {name} {}-; kubectl annotate node {name} {}",
-        keys::REBOOTING,
-        keys::NO_SCHEDULE,
-        keys::PHASE,
-        marks.join(" ")
-    );
-    if reason == Reason::TooLate {
-        return format!(
-            "\nWait until it is back or until that time has passed; where no agent is alive, then: {by_hand}"
-        );
-    }
-    format!(
-        "\nTo call the reboot off (the agent then gives the cordon back): kubectl annotate --overwrite node {name} {}='{} <your reason>'\
-         \nWhere no agent is alive on the node, after that: {by_hand}",
-        keys::CANCEL,
-        clip(cancel_name(node)),
-    )
 }
 
 fn webhook_in_the_way() -> String {

@@ -26,6 +26,8 @@ pub enum Report {
     Booted(BootEvidence),
     /// No new reboot: paused by a person, with this word.
     Paused(String),
+    /// A person has written something on the Node that ends or keeps nothing: what, and what to write instead.
+    Ignored(String),
     /// The wish is on the Node.
     Wished(String),
     /// The Node is not of the pool that this agent is for.

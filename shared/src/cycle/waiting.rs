@@ -11,6 +11,7 @@ use crate::carrier::{Carrier, LockView, LockWrite};
 use crate::hold::{self, Phase};
 use crate::lock::{self, Entry, Record, Share};
 use crate::node::NodeView;
+use crate::quote::quoted;
 
 /// More entries than this are looked up by one LIST, and their Nodes read one by one only where it does not show them.
 const PEERS_MAX: usize = 8;
@@ -309,13 +310,11 @@ fn described(node: &str, seen: &Seen) -> String {
     let record = seen.lock.record.as_ref().present();
     let entry = record.and_then(|record| record.entries.iter().find(|entry| entry.node == *node));
     let look = seen.looks.get(node).map(String::as_str);
-    match (entry, look) {
-        (Some(entry), _) if entry.is_by_hand() => format!("{node}: the lock was taken by hand"),
-        (Some(entry), Some(look)) => format!("{node} since {}: its Node is {look}", entry.created),
-        (Some(entry), None) => format!(
-            "{node} since {}: its entry is kured's, or names no Node",
-            entry.created
-        ),
-        (None, _) => format!("{node}: its Node is held, and the lock has no entry for it"),
+    let (node, created) = (quoted(node), entry.map(|entry| quoted(&entry.created)));
+    match (entry, created, look) {
+        (Some(entry), ..) if entry.is_by_hand() => format!("{node}: the lock was taken by hand"),
+        (_, Some(created), Some(look)) => format!("{node} since {created}: its Node is {look}"),
+        (_, Some(created), None) => format!("{node} since {created}: its entry is kured's, or names no Node"),
+        (_, None, _) => format!("{node}: its Node is held, and the lock has no entry for it"),
     }
 }

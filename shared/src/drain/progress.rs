@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::quote::one_line;
+
 /// How far a drain has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Progress {
@@ -53,20 +55,12 @@ impl fmt::Display for Progress {
             ("left where their owner puts them back", &self.kept),
         ] {
             if !names.is_empty() {
-                let names: Vec<&str> = names.iter().map(|name| shortened(name)).collect();
+                let names: Vec<String> = names.iter().map(|name| one_line(name, WORDS_MAX)).collect();
                 write!(f, "; {what} {}", names.join(", "))?;
             }
         }
         Ok(())
     }
-}
-
-fn shortened(text: &str) -> &str {
-    let end = text
-        .char_indices()
-        .nth(WORDS_MAX)
-        .map_or(text.len(), |(end, _)| end);
-    text.get(..end).unwrap_or(text)
 }
 
 /// When progress is told.

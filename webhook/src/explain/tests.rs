@@ -78,8 +78,8 @@ fn a_mode_of_its_own_lets_it_pass_and_shows_the_warning() {
 
 #[test]
 fn what_nobody_could_be_asked_is_told_both_ways() {
-    let cancel = json!({keys::CANCEL: format!("{CREATED} because")});
-    let (old, new) = (node(true, &json!({})), node(true, &cancel));
+    let (old, mut new) = (held(true), held(true));
+    new["metadata"]["annotations"][keys::CANCEL] = json!(format!("{CREATED} because"));
     let (text, is_denied) = told(&old, &new, &[]);
     assert!(is_denied, "it may be");
     for part in [

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use cordonhold_shared::admission::{self, LockEdit, Operation, Outcome, Policy, Request, Verdict};
+use cordonhold_shared::quote::quoted;
 
 use super::told::Told;
 use crate::trail;
@@ -11,7 +12,13 @@ use crate::trail;
 pub(super) fn render(request: &Request, policy: &Policy, told: &Told) -> String {
     let mut text = String::new();
     // Writing into a String cannot fail, here and below.
-    writeln!(text, "{} by {}", what(&request.operation), request.requester.user).unwrap_or_default();
+    writeln!(
+        text,
+        "{} by {}",
+        what(&request.operation),
+        quoted(&request.requester.user)
+    )
+    .unwrap_or_default();
     for case in &told.cases {
         if !case.assumptions.is_empty() {
             write!(text, "\nIf {}:\n", case.assumptions.join(", and ")).unwrap_or_default();
@@ -62,7 +69,7 @@ fn verdict(verdict: &Verdict, policy: &Policy) -> String {
         admission::AUDIT_AGE,
     ] {
         if let Some(value) = verdict.audit.get(key) {
-            lines.push(format!("{:<9}{value}", format!("{key}:")));
+            lines.push(format!("{:<9}{}", format!("{key}:"), quoted(value)));
         }
     }
     lines.extend(
@@ -92,11 +99,11 @@ fn what(operation: &Operation) -> String {
             } else {
                 ", which is not cordoned"
             };
-            format!("update of node {}{state} ({effect})", old.name())
+            format!("update of node {}{state} ({effect})", quoted(old.name()))
         }
-        Operation::DeleteNode { old } => format!("delete of node {}", old.name()),
+        Operation::DeleteNode { old } => format!("delete of node {}", quoted(old.name())),
         Operation::UpdateDaemonSet(LockEdit { namespace, name, .. }) => {
-            format!("update of daemonset {namespace}/{name}")
+            format!("update of daemonset {}/{}", quoted(namespace), quoted(name))
         }
     }
 }

@@ -8,6 +8,7 @@ use cordonhold_shared::admission::{
 use cordonhold_shared::keys;
 use cordonhold_shared::kured::Kured;
 use cordonhold_shared::node::NodeView;
+use cordonhold_shared::quote::quoted;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -140,7 +141,7 @@ fn answers<T>(
 fn either_right(request: &Request) -> [(bool, String); 2] {
     let (verb, resource, group) = (keys::OVERRIDE_VERB, keys::OVERRIDE_RESOURCE, keys::OVERRIDE_GROUP);
     let told = |word: &str| {
-        let user = &request.requester.user;
+        let user = quoted(&request.requester.user);
         format!("{user} {word} the verb {verb} on {resource}.{group}")
     };
     [(false, told("does not have")), (true, told("has"))]
@@ -149,13 +150,14 @@ fn either_right(request: &Request) -> [(bool, String); 2] {
 /// No lock, and one that names the Node.
 fn either_lock(request: &Request, policy: &Policy) -> [(KuredSeen, String); 2] {
     let node = request.node().map(NodeView::name).unwrap_or_default();
+    let shown = quoted(node);
     let naming = json!({ "nodeID": node }).to_string();
     [
         (
             seen(policy, ""),
-            format!("kured's lock does not name node {node}"),
+            format!("kured's lock does not name node {shown}"),
         ),
-        (seen(policy, &naming), format!("kured's lock names node {node}")),
+        (seen(policy, &naming), format!("kured's lock names node {shown}")),
     ]
 }
 

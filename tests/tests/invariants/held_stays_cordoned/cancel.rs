@@ -1,9 +1,10 @@
 //! The one way past a hold: a cancel that names it, by a person who may, alone; and only until the seal.
 
 use anyhow::{Context, Result, ensure};
-use cordonhold_shared::hold::{Holder, Phase};
+use cordonhold_shared::hold::{Holder, NodePatch, Phase};
 use cordonhold_shared::keys;
 use cordonhold_tests::identity::Impersonation;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::api::PostParams;
 use kube::{Api, Client};
@@ -82,6 +83,8 @@ fn the_way_out_by_hand_works_as_printed() -> Result<()> {
     on_shared(async |cluster| {
         let subject = Subject::new(cluster, "cancel-by-hand").await?;
         let holder = subject.hold(Phase::Delaying).await?;
+        // Two renewals are missing.
+        subject.renewed_before(SignedDuration::from_mins(7)).await?;
         let denial = subject
             .is_denied(&cluster.admin, Write::Strategic, &uncordon(), "held")
             .await?;
@@ -93,7 +96,7 @@ fn the_way_out_by_hand_works_as_printed() -> Result<()> {
         let by_hand = denial
             .message()
             .lines()
-            .find_map(|line| line.strip_prefix("Where no agent is alive on the node, after that: "))
+            .find_map(|line| line.strip_prefix("Then: "))
             .context("the message prints no way out")?;
         for step in by_hand.split("; ") {
             let words: Vec<&str> = step.split_whitespace().skip(1).collect();
@@ -145,15 +148,21 @@ fn never_beside_another_change() -> Result<()> {
 }
 
 #[test]
-fn of_another_hold_opens_nothing() -> Result<()> {
+fn found_e6_of_another_hold_it_is_refused_with_the_right_line_and_opens_nothing() -> Result<()> {
     on_shared(async |cluster| {
-        let subject = Subject::held(cluster, "cancel-other", Phase::Delaying).await?;
+        let subject = Subject::new(cluster, "cancel-other").await?;
+        let holder = subject.hold(Phase::Delaying).await?;
+        let right = format!("{}='{} ", keys::CANCEL, holder.created);
         for text in ["2026-01-01T00:00:00.000000000Z planted before", "no-reason", ""] {
-            drop(
-                subject
-                    .passes(&cluster.admin, Write::Merge, &annotate(keys::CANCEL, Some(text)))
-                    .await?,
-            );
+            let answer = subject
+                .is_denied(
+                    &cluster.admin,
+                    Write::Merge,
+                    &annotate(keys::CANCEL, Some(text)),
+                    "bad-cancel",
+                )
+                .await?;
+            ensure!(answer.message().contains(&right), "{answer:?}");
             drop(
                 subject
                     .is_denied(&cluster.admin, Write::Strategic, &uncordon(), "held")
@@ -207,9 +216,22 @@ fn does_not_outlive_its_hold() -> Result<()> {
         subject.give_back().await?;
         drop(
             subject
-                .passes(&cluster.admin, Write::Merge, &cancel(&holder))
+                .is_denied(&cluster.admin, Write::Merge, &cancel(&holder), "bad-cancel")
                 .await?,
         );
+        // Written while the webhook was down, say.
+        let text = format!("{} the rack is on fire", holder.created);
+        subject
+            .patch_as_agent(Timestamp::now(), |node| {
+                let mut patch = NodePatch::end_release_delay(node);
+                drop(
+                    patch
+                        .annotations
+                        .insert(keys::CANCEL.to_owned(), Some(text.clone())),
+                );
+                Ok(patch)
+            })
+            .await?;
         let _: Holder = subject.hold(Phase::Delaying).await?;
         drop(
             subject

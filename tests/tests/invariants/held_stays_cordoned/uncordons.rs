@@ -177,12 +177,7 @@ fn the_message_says_who_what_when_and_the_way_out() -> Result<()> {
                 keys::CANCEL,
                 holder.created
             ),
-            "kubectl uncordon uncordon-message".to_owned(),
-            format!(
-                "kubectl taint node uncordon-message {}:NoSchedule-",
-                keys::REBOOTING
-            ),
-            "kubectl delete validatingwebhookconfiguration cordonhold".to_owned(),
+            "its agent has held it for ".to_owned(),
         ] {
             ensure!(
                 answer.message().contains(&part),

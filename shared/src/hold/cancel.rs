@@ -1,0 +1,219 @@
+//! A person's word to end a hold: what it must say, and what is said of one that ends nothing.
+//!
+//! It names the hold, so that it never ends a later one. A text that names none is refused rather than taken for the hold
+//! that is there: nobody can tell how old it is.
+//! Not here: who may write one ([`crate::admission`]), and what it ends ([`crate::cycle`]).
+
+use super::{Phase, is_created, read};
+use crate::Reading;
+use crate::keys;
+use crate::node::NodeView;
+use crate::quote::{QUOTED_MAX, always_quoted, one_line, quoted};
+
+/// The `created` that a cancel names where the holder itself cannot be read: without it, a broken hold would have no way out.
+pub const UNREADABLE: &str = "unreadable";
+
+/// What stands for a reason in a command to copy.
+const YOUR_REASON: &str = "<your reason>";
+
+/// A person's wish to end a hold.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Cancel {
+    pub created: String,
+    pub reason: String,
+}
+
+/// Why a cancel ends nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CancelFlaw {
+    /// Nothing on the Node can be cancelled.
+    NoHold,
+    NamesNone,
+    NamesAnother,
+    NoReason,
+}
+
+impl CancelFlaw {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CancelFlaw::NoHold => "the node carries no hold",
+            CancelFlaw::NamesNone => "it does not begin with the time stamp of a hold",
+            CancelFlaw::NamesAnother => "it names another hold",
+            CancelFlaw::NoReason => "it gives no reason",
+        }
+    }
+}
+
+/// The cancel annotation of a Node, if it has both its parts.
+pub fn cancel(node: &NodeView) -> Option<Cancel> {
+    let (created, reason) = node.annotation(keys::CANCEL)?.split_once(' ')?;
+    let reason = reason.trim();
+    (!reason.is_empty()).then(|| Cancel {
+        created: created.to_owned(),
+        reason: reason.to_owned(),
+    })
+}
+
+/// What a cancel of this Node's hold must name.
+///
+/// The holder alone is looked at: a person who removes the marks one after the other still has the cancel.
+pub fn cancel_name(node: &NodeView) -> &str {
+    node.annotation(keys::HOLDER)
+        .and_then(|holder| holder.split_once('/'))
+        .map(|(_, created)| created)
+        .filter(|created| is_created(created))
+        .unwrap_or(UNREADABLE)
+}
+
+/// Why this text, as the cancel of the hold on this Node, would end nothing.
+pub fn cancel_flaw(node: &NodeView, text: &str) -> Option<CancelFlaw> {
+    if !super::has_marks(node) {
+        return Some(CancelFlaw::NoHold);
+    }
+    let (created, reason) = text.split_once(' ').unwrap_or((text, ""));
+    if created != cancel_name(node) {
+        let names_one = is_created(created) || created == UNREADABLE;
+        return Some(if names_one {
+            CancelFlaw::NamesAnother
+        } else {
+            CancelFlaw::NamesNone
+        });
+    }
+    reason.trim().is_empty().then_some(CancelFlaw::NoReason)
+}
+
+/// The command that cancels the hold on this Node, with the reason that this text gives, if it gives one.
+pub fn cancel_command(node: &NodeView, text: &str) -> String {
+    let created = cancel_name(node);
+    let reason = match cancel_flaw(node, text) {
+        Some(CancelFlaw::NamesNone) => text,
+        _ => text.split_once(' ').map_or("", |(_, reason)| reason),
+    };
+    let reason = match reason.trim() {
+        "" => YOUR_REASON.to_owned(),
+        reason => one_line(reason, QUOTED_MAX),
+    };
+    format!(
+        "kubectl annotate --overwrite node {} {}={}",
+        quoted(node.name()),
+        keys::CANCEL,
+        always_quoted(&format!("{created} {reason}"), 2 * QUOTED_MAX)
+    )
+}
+
+/// What keeps a node from its next reboot.
+pub fn pause_command(node: &NodeView) -> String {
+    let (name, pause) = (quoted(node.name()), keys::PAUSE);
+    format!("kubectl annotate node {name} {pause}='{YOUR_REASON}'")
+}
+
+/// What a person has written on this Node and its agent passes over, and what to write instead.
+pub fn ignored(node: &NodeView) -> Option<String> {
+    let reading = read(node);
+    if let (Some(text), Reading::Absent | Reading::Present(_)) = (node.annotation(keys::CANCEL), &reading)
+        && let Some(flaw) = cancel_flaw(node, text)
+    {
+        let instead = match flaw {
+            CancelFlaw::NoHold => format!("to keep it from its next reboot: {}", pause_command(node)),
+            _ => format!("to cancel the reboot: {}", cancel_command(node, text)),
+        };
+        let (cancel, text, why) = (keys::CANCEL, quoted(text), flaw.as_str());
+        return Some(format!("{cancel} {text} does nothing: {why}; {instead}"));
+    }
+    let hold = reading.present()?;
+    let is_paused = node.annotation(keys::PAUSE).is_some();
+    (is_paused && matches!(hold.phase, Phase::Draining | Phase::Delaying)).then(|| {
+        format!(
+            "{} came after the drain had begun, and holds from the next reboot on; to call this one off: {}",
+            keys::PAUSE,
+            cancel_command(node, "")
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CREATED: &str = "2026-01-01T00:00:00.000000001Z";
+
+    fn node(phase: Option<&str>, annotations: &[(&str, &str)]) -> NodeView {
+        let mut node = NodeView::default();
+        node.metadata.name = "n".to_owned();
+        if let Some(phase) = phase {
+            drop(
+                node.metadata
+                    .labels
+                    .insert(keys::PHASE.to_owned(), phase.to_owned()),
+            );
+            let holder = format!("u/{CREATED}");
+            drop(node.metadata.annotations.insert(keys::HOLDER.to_owned(), holder));
+        }
+        for (key, value) in annotations {
+            drop(
+                node.metadata
+                    .annotations
+                    .insert((*key).to_owned(), (*value).to_owned()),
+            );
+        }
+        node
+    }
+
+    #[test]
+    fn found_e6_what_the_agent_passes_over_it_says_with_what_to_write() {
+        let right = format!("kubectl annotate --overwrite node n cordonhold.dev/cancel='{CREATED} ");
+        for (text, why, line) in [
+            (
+                "disk",
+                "it does not begin with the time stamp",
+                format!("{right}disk'"),
+            ),
+            (
+                "the disk is broken",
+                "it does not begin with the time stamp",
+                format!("{right}the disk is broken'"),
+            ),
+            (
+                "2025-01-01T00:00:00Z it's old",
+                "it names another hold",
+                format!("{right}it’s old'"),
+            ),
+            ("unreadable x", "it names another hold", format!("{right}x'")),
+            (CREATED, "it gives no reason", format!("{right}<your reason>'")),
+            ("", "it does not begin", format!("{right}<your reason>'")),
+            (
+                "'; id; '",
+                "it does not begin with the time stamp",
+                format!("{right}’; id; ’'"),
+            ),
+        ] {
+            for phase in ["wanted", "draining", "sealed"] {
+                let told = ignored(&node(Some(phase), &[(keys::CANCEL, text)])).unwrap();
+                assert!(told.contains(why) && told.ends_with(&line), "{text}: {told}");
+            }
+        }
+        let right = format!("{CREATED} disk");
+        assert_eq!(ignored(&node(Some("draining"), &[(keys::CANCEL, &right)])), None);
+        assert_eq!(ignored(&node(Some("draining"), &[])), None);
+        let told = ignored(&node(None, &[(keys::CANCEL, "disk")])).unwrap();
+        assert!(
+            told.contains("carries no hold")
+                && told.contains("kubectl annotate node n cordonhold.dev/pause="),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn found_e6_a_pause_that_comes_too_late_says_so() {
+        for (phase, is_told) in [
+            (None, false),
+            (Some("wanted"), false),
+            (Some("draining"), true),
+            (Some("delaying"), true),
+            (Some("sealed"), false),
+        ] {
+            let told = ignored(&node(phase, &[(keys::PAUSE, "")]));
+            assert_eq!(told.is_some(), is_told, "{phase:?}: {told:?}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! A text that somebody else wrote, inside a sentence, an Event or a command line of ours.
+//!
+//! It stays on its line, within a bound, and in its place: a plain name is shown as it is, anything else in single quotes,
+//! out of which it cannot break, neither in a shell nor for a reader.
+//! Not here: the fields of a log line, which are quoted by their format.
+
+/// Enough for a holder or a user; what others wrote is not repeated at any length.
+pub const QUOTED_MAX: usize = 128;
+
+/// The text, as a word of ours.
+pub fn quoted(text: &str) -> String {
+    quoted_to(text, QUOTED_MAX)
+}
+
+/// The same, with another bound in characters.
+pub fn quoted_to(text: &str, max_chars: usize) -> String {
+    if is_plain(text) && text.len() <= max_chars {
+        return text.to_owned();
+    }
+    always_quoted(text, max_chars)
+}
+
+/// In single quotes, whatever it is: for a part of a command line that holds words.
+pub fn always_quoted(text: &str, max_chars: usize) -> String {
+    // Inside of single quotes a shell takes nothing for special but their end.
+    let inside = one_line(text, max_chars).replace('\'', "’");
+    format!("'{inside}'")
+}
+
+/// What a program says, on one line and within a bound.
+pub fn one_line(text: &str, max_chars: usize) -> String {
+    let seen = text.chars().map(|c| if is_unseen(c) { ' ' } else { c });
+    if text.chars().count() <= max_chars {
+        return seen.collect();
+    }
+    seen.take(max_chars.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// Names, uids, times and addresses: nothing in them is special to a shell, and none can be taken for an option.
+fn is_plain(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_.:/@+,=%".contains(c))
+}
+
+/// Control characters, and those that show nothing or turn the direction of what follows.
+fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn found_s8_a_foreign_text_breaks_out_of_no_sentence_and_no_command() {
+        for (text, expected) in [
+            ("worker-17", "worker-17"),
+            ("system:serviceaccount:a:b", "system:serviceaccount:a:b"),
+            ("7f1c/2026-01-01T00:00:00.5Z", "7f1c/2026-01-01T00:00:00.5Z"),
+            ("", "''"),
+            ("-o yaml", "'-o yaml'"),
+            ("-rf", "'-rf'"),
+            ("';id;'", "'’;id;’'"),
+            ("$(id)", "'$(id)'"),
+            ("a\nheld: nothing", "'a held: nothing'"),
+            ("a\u{202e}b\u{200b}\u{1b}[2J", "'a b  [2J'"),
+        ] {
+            assert_eq!(quoted(text), expected, "{text:?}");
+        }
+        assert_eq!(quoted(&"x".repeat(200)).chars().count(), QUOTED_MAX + 2);
+        assert_eq!(quoted_to("four words are here", 5), "'four…'");
+    }
+
+    proptest! {
+        #[test]
+        fn found_s8_any_text_is_one_word_to_a_shell(text in "\\PC{0,40}|[ -~\n\t]{0,40}") {
+            let word = quoted(&text);
+            let inside = word.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
+            match inside {
+                Some(inside) => prop_assert!(!inside.contains('\'')),
+                None => prop_assert!(is_plain(&word)),
+            }
+            prop_assert!(!word.contains(is_unseen));
+        }
+    }
+}
