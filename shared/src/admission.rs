@@ -540,7 +540,11 @@ impl Judgement<'_> {
         // Where the right to cancel could not be asked for, kured has no part in it.
         let is_about_kured = !matches!(self.facts.may_override, Known::Failed(_));
         let kured = self.policy.kured.as_ref().filter(|_| is_about_kured);
-        text::denial(reason, self.request, kured, self.kured_found(), self.failure(), self.now)
+        let failure = match reason {
+            Reason::LockUnreadable => self.unreadable_lock(),
+            _ => self.failure().to_owned(),
+        };
+        text::denial(reason, self.request, kured, self.kured_found(), &failure, self.now)
     }
 
     /// Why a fact could not be had.

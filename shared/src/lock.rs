@@ -11,10 +11,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+mod read;
+
 use crate::Reading;
 use crate::hold::{self, Proof};
 use crate::host::Boot;
-use crate::node::{NodeView, null_is_default};
+use crate::node::NodeView;
 
 /// The lock as read: who holds it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -55,17 +57,13 @@ pub struct Entry {
     /// The Node's name.
     #[serde(rename = "nodeID")]
     pub node: String,
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default)]
     pub metadata: EntryMetadata,
     /// The `created` of the hold it stands for. kured's manual lock has none.
-    #[serde(
-        default,
-        deserialize_with = "null_is_default",
-        skip_serializing_if = "String::is_empty"
-    )]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub created: String,
     /// Nanoseconds. 0: never expires; [`OUR_TTL`]: nor does it, and it is ours.
-    #[serde(rename = "TTL", default, deserialize_with = "null_is_default")]
+    #[serde(rename = "TTL", default)]
     pub ttl_nanos: i64,
     /// Of the Node object that it is about: one that was created anew under the name is another. Empty where kured has written the list since.
     #[serde(rename = "nodeUID", default, skip_serializing_if = "String::is_empty")]
@@ -199,11 +197,10 @@ impl EntryId {
 }
 
 /// The wire shape of the multi lock.
-#[derive(Deserialize, Serialize)]
+#[derive(Serialize)]
 struct Multi {
-    #[serde(rename = "maxOwners", default, deserialize_with = "null_is_default")]
+    #[serde(rename = "maxOwners")]
     max_owners: i64,
-    #[serde(deserialize_with = "null_is_default")]
     locks: Vec<Entry>,
 }
 
@@ -211,22 +208,7 @@ impl Record {
     /// Reads the annotation's text.
     pub fn read(text: Option<&str>) -> Reading<Record> {
         let Some(text) = text else { return Reading::Absent };
-        let value: Value = match serde_json::from_str(text) {
-            Ok(value) => value,
-            Err(error) => return Reading::Malformed(error.to_string()),
-        };
-        let record = if value.get("locks").is_some() {
-            serde_json::from_value::<Multi>(value).map(|multi| Record {
-                entries: multi.locks,
-                max_owners: Some(multi.max_owners),
-            })
-        } else {
-            serde_json::from_value::<Entry>(value).map(|entry| Record {
-                entries: vec![entry],
-                max_owners: None,
-            })
-        };
-        record.map_or_else(|error| Reading::Malformed(error.to_string()), Reading::Present)
+        read::read(text).map_or_else(Reading::Malformed, Reading::Present)
     }
 
     /// The annotation's text; `None` removes it.

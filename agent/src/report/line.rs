@@ -208,7 +208,7 @@ impl Line {
                 ..warning(
                     "lock_unreadable",
                     "RebootLockUnreadable",
-                    "waiting: the lock's record cannot be read, mend or remove it by hand",
+                    "waiting: the lock's record cannot be read; mend its annotation or remove it",
                 )
             },
             _ => warning(

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Fact, Judgement, Known, Reason, Requester, SKEW, ServiceAccount};
+use super::{Fact, Judgement, Known, Operation, Reason, Requester, SKEW, ServiceAccount};
 use crate::Reading;
 use crate::kured::Kured;
 use crate::lock::{Entry, Record};
@@ -183,6 +183,35 @@ impl Judgement<'_> {
             Known::Is(seen) => seen.found.as_ref(),
             Known::Unasked | Known::Failed(_) => None,
         })
+    }
+
+    /// Which of kured's locks cannot be read, and why.
+    pub(super) fn unreadable_lock(&self) -> String {
+        let of = |known: &Known<KuredSeen>| match known {
+            Known::Is(seen) => seen.locks.clone(),
+            Known::Unasked | Known::Failed(_) => Locks::new(),
+        };
+        let looks = match &self.request.operation {
+            Operation::UpdateDaemonSet(edit) => [
+                (" before this edit", edit.old.clone()),
+                (" after this edit", edit.new.clone()),
+            ],
+            _ => [
+                ("", of(&self.facts.watched_kured_lock)),
+                ("", of(&self.facts.kured_lock)),
+            ],
+        };
+        let keys = self
+            .policy
+            .kured_lock()
+            .map_or(&[][..], |lock| lock.annotations.as_slice());
+        let mut found = looks.iter().flat_map(|(when, locks)| {
+            keys.iter().filter_map(move |key| match read(locks, key) {
+                Reading::Malformed(why) => Some(format!("annotation {key}{when}: {why}")),
+                Reading::Absent | Reading::Present(_) => None,
+            })
+        });
+        found.next().unwrap_or_default()
     }
 
     /// The rules for an edit of kured's lock: a pod's token changes the entry of its own node.

@@ -93,7 +93,7 @@ pub(super) fn denial(
             node_denial(reason, old, &user, kured, found, failure, now)
                 + &looks_like_kured(reason, request, kured, found)
         }
-        Operation::UpdateDaemonSet(edit) => lock_edit(reason, edit, &user) + &webhook_in_the_way(),
+        Operation::UpdateDaemonSet(edit) => lock_edit(reason, edit, &user, failure) + &webhook_in_the_way(),
     }
 }
 
@@ -130,19 +130,19 @@ fn node_denial(
         ),
         Reason::LookupFailed => lookup_failed(name, kured.and_then(|kured| kured.lock.as_ref()), failure),
         Reason::LockUnreadable | Reason::KuredHeld => {
-            kured_held(reason, name, kured.and_then(|kured| kured.lock.as_ref()), found)
+            let lock = kured.and_then(|kured| kured.lock.as_ref());
+            kured_held(reason, name, lock, found, failure)
         }
         Reason::KuredMarked => kured_marked(node, kured),
         _ => held::held(reason, node, now),
     }
 }
 
-fn lock_edit(reason: Reason, edit: &LockEdit, user: &str) -> String {
+fn lock_edit(reason: Reason, edit: &LockEdit, user: &str, failure: &str) -> String {
     let (namespace, name) = (quoted(&edit.namespace), quoted(&edit.name));
     let what = match reason {
         Reason::LockUnreadable => {
-            "it cannot be read before or after this edit, so nobody can tell whose entries it changes"
-                .to_owned()
+            format!("it cannot be read, so nobody can tell whose entries this edit changes: {failure}")
         }
         _ => format!(
             "the token of {user} is a pod's, and changes only the entry of its own node, and entries whose TTL is over"
@@ -170,7 +170,13 @@ fn lookup_failed(name: &str, kured: Option<&KuredLock>, failure: &str) -> String
     text + &webhook_in_the_way()
 }
 
-fn kured_held(reason: Reason, name: &str, kured: Option<&KuredLock>, found: Option<&Kured>) -> String {
+fn kured_held(
+    reason: Reason,
+    name: &str,
+    kured: Option<&KuredLock>,
+    found: Option<&Kured>,
+    failure: &str,
+) -> String {
     let Some(KuredLock {
         ds_namespace,
         ds_name,
@@ -182,18 +188,27 @@ fn kured_held(reason: Reason, name: &str, kured: Option<&KuredLock>, found: Opti
     };
     let (ds_namespace, ds_name) =
         found.map_or((ds_namespace, ds_name), |kured| (&kured.namespace, &kured.name));
-    let what = match reason {
-        Reason::KuredHeld => format!("node {name} is held by kured for a reboot: its lock names the node"),
-        _ => format!("kured's lock cannot be read, so node {name} counts as held"),
-    };
-    format!(
-        "{what} (daemonset {ds_namespace}/{ds_name}, annotation {}). kured uncordons it when it is back.\n\
-         To read the lock: kubectl -n {ds_namespace} get daemonset {ds_name} -o yaml\n\
-         To release it, where no reboot is under way (other nodes' entries go with it): \
+    let release = format!(
+        "where no reboot is under way (other nodes' entries go with it): \
          kubectl -n {ds_namespace} annotate daemonset {ds_name} {}",
-        annotations.join(" or "),
         removed(annotations)
-    ) + &webhook_in_the_way()
+    );
+    let text = match reason {
+        Reason::KuredHeld => format!(
+            "node {name} is held by kured for a reboot: its lock names the node (daemonset {ds_namespace}/{ds_name}, \
+             annotation {}). kured uncordons it when it is back.\n\
+             To read the lock: kubectl -n {ds_namespace} get daemonset {ds_name} -o yaml\n\
+             To release it, {release}",
+            annotations.join(" or ")
+        ),
+        _ => format!(
+            "kured's lock cannot be read, so node {name} counts as held, as every node does: \
+             daemonset {ds_namespace}/{ds_name}, {failure}.\n\
+             To mend it: kubectl -n {ds_namespace} edit daemonset {ds_name}\n\
+             To remove it, {release}"
+        ),
+    };
+    text + &webhook_in_the_way()
 }
 
 fn kured_marked(node: &NodeView, kured: Option<&KuredPolicy>) -> String {

@@ -47,6 +47,94 @@ fn fail_safe_reading_a_record_that_cannot_be_read_is_not_empty() {
     }
 }
 
+/// A name that a reader of ours does not find makes a held node a free one, or every uncordon a denied one.
+#[test]
+fn found_p17_a_record_is_read_as_gos_decoder_takes_it() {
+    let plain = record(KURED_SINGLE);
+    for text in [
+        KURED_SINGLE.replace("nodeID", "nodeId"),
+        KURED_SINGLE.replace("nodeID", "NodeID"),
+        KURED_SINGLE.replace("nodeID", "NODEID"),
+        KURED_SINGLE.replace("TTL", "ttl").replace("created", "Created"),
+        KURED_SINGLE.replace("unschedulable", "Un\u{17f}chedulable"),
+        KURED_SINGLE.replace("\"unschedulable\":false", "\"unschedulable\":null"),
+        KURED_SINGLE.replace("{\"unschedulable\":false}", "null"),
+        KURED_SINGLE.replace("\"nodeID\":", "\"nodeID\":\"n0\",\"nodeid\":"),
+        KURED_SINGLE.replace("\"TTL\":0", "\"TTL\":9,\"ttl\":0,\"TTL\":null"),
+        KURED_SINGLE.replace("\"TTL\"", "\"metadata\":{},\"TTL\""),
+    ] {
+        assert_eq!(
+            Record::read(Some(&text)),
+            Reading::Present(plain.clone()),
+            "{text}"
+        );
+    }
+    let lists = format!(r#"{{"MaxOwners":2,"Locks":[{KURED_SINGLE}]}}"#);
+    let list = format!(r#"{{"maxOwners":2,"locks":[{KURED_SINGLE}]}}"#);
+    assert_eq!(record(&lists), record(&list));
+    assert_eq!(record(r#"{"maxOwners":null,"locks":null}"#).entries, []);
+    let unschedulable = KURED_SINGLE.replace("false}", "true},\"Metadata\":{\"Unschedulable\":true}");
+    assert!(record(&unschedulable).entries[0].metadata.unschedulable);
+}
+
+#[test]
+fn found_p17_the_manual_lock_is_understood_in_its_quotes_and_nothing_else_is() {
+    let manual = record(r#"{"nodeID":"manual"}"#);
+    for text in [
+        r#"'{"nodeID":"manual"}'"#,
+        r#""{\"nodeID\":\"manual\"}""#,
+        r#""{"nodeID":"manual"}""#,
+        " '{\"nodeID\": \"manual\"}'\n",
+    ] {
+        assert_eq!(record(text), manual, "{text}");
+    }
+    let entry = format!("'{KURED_SINGLE}'");
+    let list = r#"'{"maxOwners":2,"locks":[]}'"#.to_owned();
+    for text in [entry, list, "'manual'".to_owned(), "''".to_owned()] {
+        assert!(
+            matches!(Record::read(Some(&text)), Reading::Malformed(_)),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn found_p17_what_cannot_be_read_is_told_with_its_place_and_what_could_stand_there() {
+    for (text, parts) in [
+        (
+            "{nodeID: manual}",
+            &["it is no JSON", "line 1 column 2", "'{nodeID: manual}'"][..],
+        ),
+        (r#"{"nodeID":"a","TTL":"5m"}"#, &["TTL of it is '\"5m\"'", "i64"]),
+        (
+            r#"{"locks":[{"nodeID":"a"},{"nodeID":"b","metadata":7}]}"#,
+            &["metadata of entry 2 of locks is 7"],
+        ),
+        (
+            r#"{"locks":[{"nodeID":"a"},{}]}"#,
+            &["entry 2 of locks names no node in nodeID"],
+        ),
+        (r#"{"locks":[3]}"#, &["entry 1 of locks is no object: 3"]),
+        (r#"{"locks":{}}"#, &["locks is no list: '{}'"]),
+        (
+            r#"{"maxOwners":"2","locks":[]}"#,
+            &["maxOwners is no whole number"],
+        ),
+        (r#"{"nodeID":null}"#, &["it names no node"]),
+    ] {
+        let Reading::Malformed(why) = Record::read(Some(text)) else {
+            panic!("{text}")
+        };
+        for part in parts.iter().chain(&[r#"the manual lock is {"nodeID":"manual"}"#]) {
+            assert!(why.contains(part), "{part} is missing in: {why}");
+        }
+    }
+    let Reading::Malformed(why) = Record::read(Some(&"';id;'".repeat(10_000))) else {
+        panic!()
+    };
+    assert!(why.len() < 600 && !why.contains("';id;'"), "{why}");
+}
+
 #[test]
 fn what_a_newer_version_wrote_is_kept() {
     let text = r#"{"nodeID":"n1","metadata":{"unschedulable":false},"created":"2026-11-23T19:29:21Z","TTL":0,"zone":"x"}"#;

@@ -221,6 +221,53 @@ fn found_a4_an_entry_that_is_over_is_not_told_beside_another_reason() {
 }
 
 #[test]
+fn found_p17_a_lock_that_cannot_be_read_is_shown_with_its_place_and_the_fix() {
+    let broken = r#"{"nodeID":"node-1","TTL":"';id;'"}"#;
+    let seen = || Known::Is(locks(Some(broken)));
+    for (watched, fresh) in [(seen(), Known::Unasked), (silent(), seen())] {
+        let v = verdict_of(uncordon(stranger(), &free(), watched, fresh, &kured_policy()));
+        assert_eq!((v.outcome, v.reason), (Outcome::Deny, Reason::LockUnreadable));
+        for part in [
+            "daemonset kube-system/kured, annotation weave.works/kured-node-lock: TTL of it is ",
+            "the manual lock is {\"nodeID\":\"manual\"}",
+            "To mend it: kubectl -n kube-system edit daemonset kured",
+        ] {
+            assert!(v.message.contains(part), "{part} is missing in: {}", v.message);
+        }
+        assert!(!v.message.contains("';id;'"), "{}", v.message);
+    }
+    let pod = || requester(KURED, &[NODE]);
+    for (old, new, part) in [
+        (
+            Some(broken),
+            None,
+            "annotation weave.works/kured-node-lock before this edit: TTL of it",
+        ),
+        (
+            None,
+            Some(broken),
+            "annotation weave.works/kured-node-lock after this edit: TTL of it",
+        ),
+    ] {
+        let v = edit(pod(), old, new);
+        assert_eq!(v.reason, Reason::LockUnreadable);
+        assert!(v.message.contains(part), "{part} is missing in: {}", v.message);
+    }
+    // As Go takes it, it names the node; in its quotes, the manual lock names none.
+    let other_case = single(NODE, 0)
+        .replace("nodeID", "NodeId")
+        .replace("false", "null");
+    assert_eq!(
+        stranger_under(&free(), Some(&other_case)),
+        (Outcome::Deny, Reason::KuredHeld)
+    );
+    assert_eq!(
+        stranger_under(&free(), Some(r#"'{"nodeID":"manual"}'"#)),
+        (Outcome::Allow, Reason::NotHeld)
+    );
+}
+
+#[test]
 fn the_manual_lock_holds_no_node() {
     let manual = r#"{"nodeID":"manual"}"#;
     assert_eq!(

@@ -1,0 +1,209 @@
+//! The record's text, read as kured reads it: as Go's decoder takes JSON.
+//!
+//! There a name is taken in any case, `null` leaves a value as it is, and of equal names the last counts.
+//! More than Go: the manual lock is understood with quotes around it, as people paste it from a shell.
+//! Stricter than Go: an entry without a node is none, for nobody writes one.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+use super::{Entry, Record};
+use crate::quote::quoted;
+
+/// The names in the record, as kured and we write them.
+const NAMES: [&str; 14] = [
+    LOCKS,
+    MAX_OWNERS,
+    NODE,
+    "metadata",
+    "unschedulable",
+    "created",
+    "TTL",
+    "nodeUID",
+    "sealed",
+    "bootID",
+    "init",
+    "attempts",
+    "givenBack",
+    "write",
+];
+const LOCKS: &str = "locks";
+const MAX_OWNERS: &str = "maxOwners";
+const NODE: &str = "nodeID";
+
+/// What a person can write there.
+const SHAPES: &str = r#"the manual lock is {"nodeID":"manual"}, and an entry {"nodeID":"<node>","metadata":{"unschedulable":false},"created":"<RFC 3339>","TTL":0}"#;
+
+/// The record, or what cannot be read, where, and what could stand there.
+pub(super) fn read(text: &str) -> Result<Record, String> {
+    plain(text).or_else(|why| {
+        manual_in_quotes(text).ok_or_else(|| format!("{why}; it reads {}; {SHAPES}", quoted(text)))
+    })
+}
+
+fn plain(text: &str) -> Result<Record, String> {
+    let GoValue(value) = serde_json::from_str(text).map_err(|error| format!("it is no JSON: {error}"))?;
+    let Value::Object(mut object) = value else {
+        return Err("it is no object".to_owned());
+    };
+    let Some(locks) = object.remove(LOCKS) else {
+        let entries = vec![entry(&object, "it")?];
+        return Ok(Record {
+            entries,
+            max_owners: None,
+        });
+    };
+    let max_owners = match object.get(MAX_OWNERS) {
+        None => 0,
+        Some(count) => count
+            .as_i64()
+            .ok_or_else(|| format!("{MAX_OWNERS} is no whole number: {}", shown(count)))?,
+    };
+    let locks = match locks {
+        Value::Null => Vec::new(),
+        Value::Array(locks) => locks,
+        other => return Err(format!("{LOCKS} is no list: {}", shown(&other))),
+    };
+    let entries = locks.into_iter().enumerate().map(|(index, lock)| {
+        let place = format!("entry {} of {LOCKS}", index + 1);
+        match lock {
+            Value::Object(lock) => entry(&lock, &place),
+            other => Err(format!("{place} is no object: {}", shown(&other))),
+        }
+    });
+    Ok(Record {
+        entries: entries.collect::<Result<_, _>>()?,
+        max_owners: Some(max_owners),
+    })
+}
+
+fn entry(object: &Map<String, Value>, place: &str) -> Result<Entry, String> {
+    let node = object.get(NODE).and_then(Value::as_str).unwrap_or_default();
+    if node.is_empty() {
+        return Err(format!("{place} names no node in {NODE}"));
+    }
+    serde_json::from_value(Value::Object(object.clone())).map_err(|error| {
+        let wrong = object.iter().find(|(name, value)| !can_be(name, value));
+        match wrong {
+            Some((name, value)) => format!("{name} of {place} is {}, not {}", shown(value), expected(&error)),
+            None => format!("{place} is not {}", expected(&error)),
+        }
+    })
+}
+
+/// What could stand there. What does is foreign, and shown in quotes.
+fn expected(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let expected = text.rsplit_once(", expected ").map(|(_, expected)| expected);
+    quoted(expected.unwrap_or(&text))
+}
+
+/// Whether an entry can have this value by this name.
+fn can_be(name: &str, value: &Value) -> bool {
+    let mut alone = Map::from_iter([(NODE.to_owned(), Value::from("n"))]);
+    let _ = alone.insert(name.to_owned(), value.clone());
+    serde_json::from_value::<Entry>(Value::Object(alone)).is_ok()
+}
+
+fn shown(value: &Value) -> String {
+    quoted(&value.to_string())
+}
+
+/// kured's manual lock, where the quotes of a command line have come along.
+///
+/// Nothing else is taken out of quotes: kured cannot read it, so nobody knows what it will make of it.
+fn manual_in_quotes(text: &str) -> Option<Record> {
+    let text = text.trim();
+    let as_text = serde_json::from_str::<String>(text).ok();
+    let inside = as_text.or_else(|| {
+        let between = |quote: char| text.strip_prefix(quote)?.strip_suffix(quote).map(str::to_owned);
+        between('\'').or_else(|| between('"'))
+    })?;
+    let record = plain(&inside).ok()?;
+    let is_manual = !record.entries.is_empty() && record.entries.iter().all(Entry::is_by_hand);
+    is_manual.then_some(record)
+}
+
+/// JSON as Go's decoder takes it, under the names of the record.
+struct GoValue(Value);
+
+struct GoVisitor;
+
+impl<'de> Deserialize<'de> for GoValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<GoValue, D::Error> {
+        deserializer.deserialize_any(GoVisitor).map(GoValue)
+    }
+}
+
+impl<'de> Visitor<'de> for GoVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some((name, GoValue(value))) = map.next_entry::<String, GoValue>()? {
+            let known = NAMES.into_iter().find(|known| is_same_name(known, &name));
+            let is_left = value.is_null() && known.is_some_and(|known| known != LOCKS);
+            if is_left {
+                continue;
+            }
+            match (known.and_then(|known| object.get_mut(known)), value) {
+                // Another object by that name is read into the one that is there.
+                (Some(Value::Object(there)), Value::Object(more)) => there.extend(more),
+                (_, value) => {
+                    let name = known.map_or(name, str::to_owned);
+                    let _ = object.insert(name, value);
+                }
+            }
+        }
+        Ok(Value::Object(object))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(GoValue(value)) = seq.next_element()? {
+            list.push(value);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::from(text))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+}
+
+/// As `encoding/json` folds names: by case, and with the two letters beyond ASCII that fold into it.
+fn is_same_name(known: &str, name: &str) -> bool {
+    let folded = |c: char| match c {
+        'ſ' => 's',
+        '\u{212a}' => 'k',
+        c => c.to_ascii_lowercase(),
+    };
+    known.chars().map(folded).eq(name.chars().map(folded))
+}
