@@ -37,7 +37,7 @@ enum Scope {
     One(Carrier),
     /// The namespace of the Leases.
     Leases,
-    /// All DaemonSets, for `auto`: without it nobody is told of a kured elsewhere.
+    /// All `DaemonSets`, for `auto`: without it nobody is told of a kured elsewhere.
     Search,
     /// Events, and the names of budgets: without them the log still tells all that matters.
     Notices,

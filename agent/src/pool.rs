@@ -78,7 +78,7 @@ pub(crate) async fn check(api: &Api, carrier: Carrier) -> Result<(), PoolError> 
     }
 }
 
-/// How many DaemonSets elsewhere look like kured's, where `auto` took the Lease: kured's nodes would have a budget of their own.
+/// How many `DaemonSets` elsewhere look like kured's, where `auto` took the Lease: kured's nodes would have a budget of their own.
 pub(crate) async fn kureds_elsewhere(api: &Api, carrier: Carrier) -> usize {
     if api.lock_config().lock_on != LockOn::Auto || carrier != Carrier::Lease {
         return 0;

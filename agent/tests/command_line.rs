@@ -1,6 +1,5 @@
 //! The program from outside: what it takes from its environment, and how it refuses. Nothing here needs an API server.
 
-use std::net::TcpListener;
 use std::process::{Command, Output};
 
 fn agent(words: &[&str], variables: &[(&str, &str)]) -> Output {
@@ -59,19 +58,6 @@ fn what_is_not_done_yet_is_refused_and_not_ignored() {
         &[("KURED_REBOOT_DAYS", "mon")],
     );
     for part in ["--prometheus-url", "--reboot-days"] {
-        assert!(said.contains(part), "{said}");
-    }
-}
-
-#[test]
-fn a_taken_port_ends_the_agent_before_anything_begins() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = taken.local_addr().unwrap().port().to_string();
-    let said = refusal(
-        &["--metrics-host=127.0.0.1"],
-        &[("KURED_NODE_ID", "n"), ("KURED_METRICS_PORT", &port)],
-    );
-    for part in [port.as_str(), "--metrics-port", "in use"] {
         assert!(said.contains(part), "{said}");
     }
 }

@@ -544,7 +544,14 @@ impl Judgement<'_> {
             Reason::LockUnreadable => self.unreadable_lock(),
             _ => self.failure().to_owned(),
         };
-        text::denial(reason, self.request, kured, self.kured_found(), &failure, self.now)
+        text::denial(
+            reason,
+            self.request,
+            kured,
+            self.kured_found(),
+            &failure,
+            self.now,
+        )
     }
 
     /// Why a fact could not be had.

@@ -105,7 +105,7 @@ impl DaemonSetView {
         let labels = [&self.metadata.labels, &self.spec.template.metadata.labels];
         let is_labelled = |labels: &BTreeMap<String, String>| {
             let named = |key: &&str| labels.get(*key).is_some_and(|name| name == KURED);
-            NAME_LABELS.iter().any(|key| named(key))
+            NAME_LABELS.iter().any(named)
         };
         let mut images = self.spec.template.spec.containers.iter();
         labels.into_iter().any(is_labelled) || images.any(|container| repository(&container.image) == KURED)
@@ -128,7 +128,7 @@ pub enum Whereabouts {
 }
 
 impl Whereabouts {
-    /// What a look at all DaemonSets comes to, where kured is not where it was looked for.
+    /// What a look at all `DaemonSets` comes to, where kured is not where it was looked for.
     pub fn among(daemon_sets: &[DaemonSetView]) -> Whereabouts {
         let alike = daemon_sets.iter().filter(|view| view.looks_like_kured());
         let mut alike: Vec<Kured> = alike.map(DaemonSetView::kured).collect();

@@ -28,18 +28,18 @@ pub use serving::{ServingArgs, TlsVersion};
     after_long_help = policy::reasons_help()
 )]
 pub struct Args {
-    // The first flags of --help are those that a first try needs.
+    // The first flags of --help are those that a first try needs. A heading goes on until another, so they say that they have none.
     #[command(flatten)]
     pub serving: ServingArgs,
     /// Kubeconfig of the cluster; without it, the in-cluster configuration
-    #[arg(long, env = "CORDONHOLD_KUBECONFIG", value_name = "FILE", value_parser = argument::path)]
+    #[arg(long, env = "CORDONHOLD_KUBECONFIG", value_name = "FILE", value_parser = argument::path, help_heading = None::<&'static str>)]
     pub kubeconfig: Option<PathBuf>,
     #[command(flatten)]
     pub policy: PolicyArgs,
     #[command(flatten)]
     pub evidence: EvidenceArgs,
     /// How log lines look; they go to standard output. `CORDONHOLD_LOG` filters them
-    #[arg(long, env = "CORDONHOLD_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
+    #[arg(long, env = "CORDONHOLD_LOG_FORMAT", value_enum, help_heading = None::<&'static str>, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
 }
 
@@ -94,7 +94,7 @@ pub struct KuredArgs {
     )]
     pub reboot_in_progress_annotation: Vec<String>,
     /// Name of kured's `ServiceAccount`, in --ds-namespace; without it, what its `DaemonSet` says, and by its marks alone `kured`
-    #[arg(long, env = "CORDONHOLD_KURED_SERVICE_ACCOUNT", value_name = "NAME", value_parser = argument::name)]
+    #[arg(long, env = "CORDONHOLD_KURED_SERVICE_ACCOUNT", value_name = "NAME", hide_short_help = true, value_parser = argument::name)]
     pub kured_service_account: Option<String>,
     /// What happens to an uncordon while kured's lock cannot be read
     #[arg(long, env = "CORDONHOLD_ON_LOOKUP_FAILURE", value_enum, hide_short_help = true, default_value_t = OnLookupFailureArg::Deny)]

@@ -142,8 +142,8 @@ pub async fn run(args: &Args) -> Result<(), Error> {
         signal = signals.next() => signal,
         Some(ended) = background.join_next() => return Err(Error::TaskEnded(ended.err())),
     };
-    info!(signal, delay = ?args.serving.shutdown_delay, "shutting down");
     is_running.unmet("ending", "it is shutting down");
+    info!(signal, delay = ?args.serving.shutdown_delay, "shutting down");
     closing.begin();
     tokio::select! {
         () = close(args.serving.shutdown_delay, &closing, &tasks) => Ok(()),

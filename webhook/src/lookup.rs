@@ -118,13 +118,13 @@ impl KuredLookup {
         let what = format!("the lock on daemonset {}", self.finder);
         let fix = "allow the webhook's ServiceAccount to get it, and check --ds-namespace and --ds-name";
         match bounded(&what, fix, self.finder.find()).await {
-            Ok(place) => self.seen(place),
+            Ok(place) => self.seen(&place),
             Err(why) => Known::Failed(why),
         }
     }
 
     /// Where there is no such DaemonSet, its lock went with it. Of several, nobody can tell whose lock counts.
-    fn seen(&self, place: Place) -> Known<KuredSeen> {
+    fn seen(&self, place: &Place) -> Known<KuredSeen> {
         if matches!(place.whereabouts, Whereabouts::Several(_)) {
             return Known::Failed(self.finder.told().unwrap_or_default());
         }

@@ -93,14 +93,14 @@ fn found_e4_an_agent_is_told_by_a_right_that_its_role_grants() {
         assert_eq!(text.matches(&agent).count(), 1, "{path}: {text}");
         assert!(text.contains(&format!("!( {AGENT} &&")), "{path}: {text}");
     }
-    let role = read("base/rbac-agent.yaml");
+    let rights = read("base/rbac-agent.yaml");
     let rule = format!(
         "apiGroups: [{}]\n    resources: [{}]\n    verbs: [{}]",
         keys::OVERRIDE_GROUP,
         keys::OVERRIDE_RESOURCE,
         keys::OWN_VERB
     );
-    assert!(role.contains(&rule), "{role}");
+    assert!(rights.contains(&rule), "{rights}");
 }
 
 /// A name that is found by its place in a text or a list is another one after the next edit, and nothing says so.

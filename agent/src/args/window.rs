@@ -48,7 +48,7 @@ impl WindowConfig {
         Days(self.reboot_days.iter().fold(0, |all, days| all | days.0))
     }
 
-    /// Time zone of all this; UTC until `Local` is [settled](Self::settle).
+    /// Time zone of all this; UTC until what `Local` is has been settled.
     pub fn time_zone(&self) -> TimeZone {
         match &self.time_zone {
             Zone::Local => TimeZone::UTC,
@@ -160,7 +160,7 @@ const LOCALTIME: &str = "/etc/localtime";
 /// Zones have some kilobytes.
 const ZONE_FILE_MAX: u64 = 1024 * 1024;
 
-/// The machine's zone as Go finds it (golang/go: src/time/zoneinfo_unix.go), or why there is none.
+/// The machine's zone as Go finds it (golang/go: `src/time/zoneinfo_unix.go`), or why there is none.
 fn local_time_zone(tz: Option<OsString>) -> Result<TimeZone, String> {
     let Some(tz) = tz else {
         return zone_file(LOCALTIME)

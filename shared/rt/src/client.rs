@@ -68,15 +68,12 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// A client from this kubeconfig, or from the pod that we run in. It sends nothing yet.
 pub async fn build(kubeconfig: Option<&Path>) -> Result<Client, ClientError> {
-    let (mut config, proxy, origin) = match kubeconfig {
-        Some(path) => {
-            let (config, proxy) = from_file(path).await?;
-            (config, proxy, format!("the kubeconfig {}", path.display()))
-        }
-        None => {
-            let config = Config::incluster().map_err(|source| ClientError::InCluster { source })?;
-            (config, None, "the in-cluster configuration".to_owned())
-        }
+    let (mut config, proxy, origin) = if let Some(path) = kubeconfig {
+        let (config, proxy) = from_file(path).await?;
+        (config, proxy, format!("the kubeconfig {}", path.display()))
+    } else {
+        let config = Config::incluster().map_err(|source| ClientError::InCluster { source })?;
+        (config, None, "the in-cluster configuration".to_owned())
     };
     let way = way(&config, proxy.as_ref());
     // kube holds NO_PROXY against the proxy instead of the server.

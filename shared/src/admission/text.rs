@@ -262,7 +262,7 @@ fn looks_like_kured(
     };
     format!(
         "\nYou look like kured, {}: a pod on the node that kured holds. cordonhold is configured for another one: {configured}",
-        clip(&request.requester.user)
+        quoted(&request.requester.user)
     )
 }
 

@@ -262,7 +262,7 @@ fn ordinary() -> Vec<Scenario> {
     ]
 }
 
-/// More faults at once, on more nodes. Where a scenario has no end within minutes, it stops at [`DEEP`].
+/// More faults at once, on more nodes. Where a scenario has no end within minutes, it stops at a bound.
 pub fn deep() -> Vec<Scenario> {
     let mut all = many_faults();
     for scenario in &mut all {

@@ -117,7 +117,7 @@ async fn mistakes(explain: &Explain<'_>, held: &Subject<'_>) -> Result<()> {
         (
             &held.name,
             &stranger,
-            &["Unauthorized (401)", "--kubeconfig whose user may get nodes"],
+            &["Unauthorized (401)", "give another --kubeconfig"],
         ),
         (
             &held.name,

@@ -78,7 +78,7 @@ fn found_e4_each_variant_renders_right_under_a_namespace() -> Result<()> {
     })
 }
 
-/// Those about Nodes live in `default`: where nothing moves the RoleBindings, the right to write them is there alone.
+/// Those about Nodes live in `default`: where nothing moves the `RoleBindings`, the right to write them is there alone.
 #[test]
 fn found_s14_events_can_be_written_in_default_alone() -> Result<()> {
     on_shared(async |cluster| {

@@ -10,7 +10,7 @@ use super::{KuredArgs, OnDeleteArg, PassingArgs};
 #[derive(Clone, Debug, clap::Args)]
 pub struct PolicyArgs {
     /// What happens to a request that should not pass
-    #[arg(long, env = "CORDONHOLD_MODE", value_enum, default_value_t = ModeArg::Enforce)]
+    #[arg(long, env = "CORDONHOLD_MODE", value_enum, help_heading = None::<&'static str>, default_value_t = ModeArg::Enforce)]
     pub mode: ModeArg,
     #[arg(
         long,

@@ -24,7 +24,7 @@ pub struct ServingArgs {
     #[arg(long, env = "CORDONHOLD_ADMIN_LISTEN", value_name = "ADDRESS:PORT", value_parser = socket_address, default_value_t = every_address(8080))]
     pub admin_listen: SocketAddr,
     /// Name of the `ValidatingWebhookConfiguration` that sends reviews here: is the certificate one that the API server trusts by it?
-    #[arg(long, env = "CORDONHOLD_WEBHOOK_CONFIGURATION", value_name = "NAME", default_value = "cordonhold", value_parser = argument::name)]
+    #[arg(long, env = "CORDONHOLD_WEBHOOK_CONFIGURATION", value_name = "NAME", hide_short_help = true, default_value = "cordonhold", value_parser = argument::name)]
     pub webhook_configuration: String,
     /// Oldest TLS version that is spoken
     #[arg(long, env = "CORDONHOLD_TLS_MIN_VERSION", value_name = "VERSION", value_enum, hide_short_help = true, default_value_t = TlsVersion::Tls13)]

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use crate::Metrics;
 use crate::metrics::KuredFound;
 
-/// How many DaemonSets one answer may hold; each is some kilobytes.
+/// How many `DaemonSets` one answer may hold; each is some kilobytes.
 const PAGE: u32 = 100;
 
 /// Looks for kured's DaemonSet.
@@ -172,9 +172,10 @@ impl Finder {
 
     fn tell(&self, whereabouts: &Whereabouts) {
         let text = self.describe(whereabouts);
-        match whereabouts {
-            Whereabouts::Configured(_) => info!("{text}"),
-            _ => warn!("{text}"),
+        if let Whereabouts::Configured(_) = whereabouts {
+            info!("{text}");
+        } else {
+            warn!("{text}");
         }
     }
 

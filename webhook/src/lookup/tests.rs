@@ -407,7 +407,11 @@ async fn found_p8_where_kured_cannot_be_found_that_is_told_and_counted() {
         let metrics = Arc::new(Metrics::new());
         let lookup = ClusterLookup::new(server.client(), Some(&lock()), &metrics);
         let seen = lookup.kured_lock().await;
-        (seen, lookup.kureds_place().unwrap(), metrics.render(&http::HeaderMap::new()).unwrap().text)
+        (
+            seen,
+            lookup.kureds_place().unwrap(),
+            metrics.render(&http::HeaderMap::new()).unwrap().text,
+        )
     };
     let (seen, told, page) = look(without_kured(Vec::new()).0).await;
     assert_eq!(seen, Known::Is(KuredSeen::default()));

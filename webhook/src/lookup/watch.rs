@@ -105,6 +105,7 @@ impl KuredWatch {
                     warn!(
                         why,
                         ?pause,
+                        daemonset = %self.kured.finder,
                         "the watch of kured's DaemonSet failed and is tried again"
                     );
                     tokio::time::sleep(pause).await;
@@ -117,7 +118,7 @@ impl KuredWatch {
     async fn list_and_follow(&self, failures: &mut u32) -> Result<(), String> {
         let began = Instant::now();
         let place = begun(self.kured.finder.find()).await?;
-        let Known::Is(KuredSeen { found, .. }) = self.kured.seen(place) else {
+        let Known::Is(KuredSeen { found, .. }) = self.kured.seen(&place) else {
             // Of several nobody can tell which one to watch: each uncordon looks afresh.
             drop(self.listed.set(()));
             *failures = 0;

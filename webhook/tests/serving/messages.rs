@@ -11,6 +11,8 @@ use super::process::{BINARY, Files, Webhook, issue};
 
 /// Thing, what was tried, and fix.
 type Parts<'a> = [&'a str; 3];
+/// Words, variables, and what the message says.
+type Row<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], Parts<'a>);
 
 fn check(case: &dyn std::fmt::Debug, said: &str, parts: Parts<'_>) {
     assert_eq!(said.lines().count(), 1, "{case:?}: {said}");
@@ -32,7 +34,7 @@ fn refused(files: &Files, words: &[&str], variables: &[(&str, &str)]) -> (Option
 #[expect(clippy::too_many_lines, reason = "it is a table")]
 fn found_e8_every_word_that_the_webhook_refuses_names_thing_try_and_fix() {
     let files = Files::new(&issue());
-    let table: [(&[&str], &[(&str, &str)], Parts<'_>); 20] = [
+    let table: [Row<'_>; 20] = [
         (
             &["--mode=maybe"],
             &[],
@@ -353,7 +355,7 @@ fn found_e8_every_answer_that_explain_cannot_use_names_thing_try_and_fix() {
 #[test]
 fn found_e8_a_webhook_that_waits_for_kureds_lock_says_for_whom() {
     let mut webhook = Webhook::start(&["--protect-kured=lock"]);
-    let line = webhook.log_line_with_why();
+    let line = webhook.log_line("the watch of kured's DaemonSet failed and is tried again");
     let said = line.to_string();
     for part in [
         "kube-system/kured",

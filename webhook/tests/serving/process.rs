@@ -143,11 +143,6 @@ impl Webhook {
         next_line(self.log.as_mut().unwrap(), message)
     }
 
-    /// The next line of the log that says why something failed.
-    pub(crate) fn log_line_with_why(&mut self) -> Value {
-        line_where(self.log.as_mut().unwrap(), "why", |line| line["why"].is_string())
-    }
-
     /// Throws the log away from now on: what nobody reads is lost.
     pub(crate) fn ignore_log(&mut self) {
         let mut log = self.log.take().unwrap();

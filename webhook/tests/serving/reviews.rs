@@ -109,7 +109,6 @@ async fn held_stays_cordoned_over_the_wire() {
         "cordonhold_webhook_decision_latency_seconds_count 3",
         "cordonhold_webhook_certificate_expiry_timestamp_seconds 1",
         "cordonhold_webhook_build_info{version=",
-        "# EOF",
     ] {
         assert!(page.contains(metric), "{metric} is missing in {page}");
     }

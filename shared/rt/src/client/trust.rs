@@ -52,7 +52,9 @@ fn unusable_tls(error: &RustlsTlsError, has_ca: bool) -> String {
         RustlsTlsError::InvalidServerName(why) => {
             format!("tls-server-name is no name of a host ({why}): write one from the API server's certificate")
         }
-        why => format!("{why}: check its certificates and keys"),
+        why @ RustlsTlsError::NoValidNativeRootCA(_) => {
+            format!("{why}: check its certificates and keys")
+        }
     }
 }
 
@@ -71,9 +73,8 @@ fn unusable_login(error: &AuthError) -> String {
 
 /// What is wrong with the certificate that a server showed, if that is what failed.
 pub(super) fn mistrust(error: &(dyn StdError + 'static)) -> Option<String> {
-    let why = match tls_error(error)? {
-        TlsError::InvalidCertificate(why) => why,
-        _ => return None,
+    let TlsError::InvalidCertificate(why) = tls_error(error)? else {
+        return None;
     };
     let (what, fix) = match why {
         why if is_version_1(why) => return Some(format!("its certificate {VERSION_1}")),

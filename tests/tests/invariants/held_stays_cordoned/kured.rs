@@ -13,7 +13,7 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::PostParams;
 use kube::{Api, Client};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, alone};
 use crate::stock_kured::{self, Entry, Kured, KuredOnNode, LONG_AGO, List, is_edit_denied};
@@ -243,13 +243,21 @@ fn the_whole_life_of_kured() -> Result<()> {
             "{:?}",
             kured.lock().await?
         );
-        // Of all that kured did for itself the webhook saw nothing, so none of it can fail with the webhook:
-        // it saw what it denied, and the drop of the neighbour's entry whose TTL was over (twice, if something came between).
+        // Of what kured did for itself the webhook saw the uncordons of its own node alone, by an entry that ignores a dead webhook,
+        // so none of it can fail with the webhook; and what it denied, and the drop of the neighbour's entry whose TTL was over
+        // (twice, if something came between).
         let mut by_kured = cluster.decisions_since(quiet, "user", stock_kured::USER).await?;
         by_kured.retain(|decision| decision["verdict"] != "deny");
+        let is_own_uncordon = |decision: &Value| {
+            decision["reason"] == "kured-owner"
+                && decision["effect"] == "uncordon"
+                && decision["node_claim"] == decision["node"]
+        };
+        let drops = by_kured.iter().filter(|decision| !is_own_uncordon(decision));
         ensure!(
-            !by_kured.is_empty()
-                && by_kured.iter().all(|decision| {
+            by_kured.iter().any(is_own_uncordon)
+                && drops.clone().next().is_some()
+                && drops.clone().all(|decision| {
                     decision["node_claim"] == "kured-neighbour" && decision["reason"] == "own-entry"
                 }),
             "{by_kured:?}"
