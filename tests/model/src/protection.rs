@@ -83,12 +83,14 @@ pub enum Protection {
     ReturnsAreCounted,
     /// P4: a pod that cordon or taint keep away is never left, however often it comes back.
     TolerationsAreRead,
+    /// S3: where the host's record is gone, a confirmed entry alone says that a reboot may have been set off.
+    ConfirmedEntryIsWaitedOut,
     /// P1: the attempts of a hold are counted where a reboot does not reach.
     AttemptsAreCounted,
 }
 
 impl Protection {
-    pub const ALL: [Protection; 39] = [
+    pub const ALL: [Protection; 40] = [
         Protection::DropReadsNodeAfterLock,
         Protection::EvidenceNotTime,
         Protection::AskHostOnResume,
@@ -127,6 +129,7 @@ impl Protection {
         Protection::GivenBackIsProven,
         Protection::ReturnsAreCounted,
         Protection::TolerationsAreRead,
+        Protection::ConfirmedEntryIsWaitedOut,
         Protection::AttemptsAreCounted,
     ];
 }

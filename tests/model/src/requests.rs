@@ -374,6 +374,9 @@ impl Protocol {
             if self.is_off(Protection::AttemptsAreCounted) {
                 entry.attempts = 0;
             }
+            if self.is_off(Protection::ConfirmedEntryIsWaitedOut) {
+                entry.sealed = false;
+            }
         }
     }
 }

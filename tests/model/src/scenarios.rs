@@ -408,6 +408,9 @@ fn unnumbered() -> Vec<Counterexample> {
     verdict.scenario.cordoned = vec![0];
     let mut twins = one(P::LockFile, NONE, &[W::DownUnsealed]);
     twins.scenario.second_agents = vec![0];
+    // A confirmed entry says it too, so that has to be off as well.
+    let mut recorded = one(P::RebootIsRecorded, Faults { crashes: 1, webhook_failures: 1, strips: 1, ..NONE }, &[W::DownUnsealed]);
+    recorded.also_without(P::ConfirmedEntryIsWaitedOut);
     let mut ttl = two(P::OurTtl, NONE, &[W::LiveEntryDropped]);
     ttl.scenario.kured = vec![1];
     ttl.scenario.kured_lock_ttl = true;
@@ -423,7 +426,7 @@ fn unnumbered() -> Vec<Counterexample> {
         one(P::Taint, Faults { webhook_failures: 1, uncordons: 1, schedulings: 1, ..NONE }, &[W::DownUnderNewPods]),
         twins,
         ttl,
-        one(P::RebootIsRecorded, Faults { crashes: 1, webhook_failures: 1, strips: 1, ..NONE }, &[W::DownUnsealed]),
+        recorded,
         one(P::RebootIsRecorded, Faults { crashes: 1, deletions: 1, ..NONE }, &[W::DownUnsealed]),
         one(P::ShutdownShowsInTime, Faults { crashes: 1, ..NONE }, &[W::DownUnsealed]),
     ]
@@ -447,9 +450,11 @@ fn found() -> Vec<Counterexample> {
     put_back.scenario.owner = Owner::Tolerant;
     let mut bound = one("P4", P::TolerationsAreRead, NONE, &[W::SealedUnlisted]);
     bound.scenario.owner = Owner::Binding;
+    let confirmed = Faults { cleanings: 1, crashes: 1, strips: 1, webhook_failures: 1, ..NONE };
     vec![
         put_back,
         bound,
+        one("S3", P::ConfirmedEntryIsWaitedOut, confirmed, &[W::DownUnsealed]),
         one("A1", P::WritesAreProven, Faults { lost_requests: 1, ..forged }, &[W::RebootWithoutSeal]),
         one("A6e", P::AnswersAreRead, Faults { altered_writes: 1, ..NONE }, &[W::SealedWithoutCordon, W::SealedAfterDisturbance]),
         aborts,

@@ -42,7 +42,7 @@ fn each_protection_has_a_counterexample() {
         .collect();
     let expected = [
         "C1", "C2", "C3a", "C3b", "C3c", "C4a", "C4b", "C4c", "C5", "C6", "C7", "C8", "C9", "C10", "C11",
-        "C12", "C13", "A1", "A6b", "A6d", "A6e", "P1", "D1", "D3", "D4", "D7",
+        "C12", "C13", "A1", "A6b", "A6d", "A6e", "P1", "P4", "S3", "D1", "D3", "D4", "D7",
     ];
     assert_eq!(numbers, expected.into_iter().collect());
 }
