@@ -184,7 +184,7 @@ impl Api {
 
     /// Which budgets a pod has: the API server, which refused to evict it for having two, does not say.
     async fn budgets_in_words(&self, pod: &PodView) -> String {
-        match within_bound(self.budgets_of(pod)).await {
+        match self.budgets_of(pod).await {
             Ok(budgets) => format!(
                 "They are {}: take the pod out of all but one of them",
                 budgets.join(" and ")

@@ -179,14 +179,7 @@ impl Cycle {
 
     /// Others were faster each time. That undoes nothing of the drain: the whole check is made again, after a pause that grows.
     fn outrun(&mut self) -> Outcome {
-        self.retry(
-            Stage::Sealing {
-                step: Sealing::Retrying,
-                tries: 0,
-            },
-            "seal the node",
-            &Failure::Conflict,
-        )
+        self.check_again(0, &Failure::Conflict)
     }
 
     /// A request failed: that undoes nothing of the drain either, and the whole check is made again.
@@ -201,14 +194,12 @@ impl Cycle {
             | Input::LockWritten(Err(failure)) => failure,
             _ => return Outcome::rest(),
         };
-        self.retry(
-            Stage::Sealing {
-                step: Sealing::Retrying,
-                tries,
-            },
-            "seal the node",
-            &failure,
-        )
+        self.check_again(tries, &failure)
+    }
+
+    fn check_again(&mut self, tries: u8, failure: &Failure) -> Outcome {
+        let step = Sealing::Retrying;
+        self.retry(Stage::Sealing { step, tries }, "seal the node", failure)
     }
 
     /// Whether the last write of ours that is known to have landed is a seal.

@@ -151,7 +151,7 @@ impl Cycle {
             (Working::Going, Input::Drained(kept)) => self.drained(kept),
             // Whoever forces the reboot has said how long the drain may try.
             (Working::Going, Input::Unevictable(why)) if !self.policy.force_reboot => {
-                self.undo(Reason::Unevictable(why)).after([Act::StopDrain])
+                self.undo(Reason::Unevictable(why))
             }
             (Working::EndRetrying, input) if is_retry(&input) => self.end_drain(),
             (Working::Ending, Input::Patched(Ok(node))) => match self.taken(&node) {

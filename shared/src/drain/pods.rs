@@ -159,8 +159,9 @@ impl Pods {
                 *looked != Looked::Missing
             }
         };
-        let before = self.known.get(&uid).map(|known| known.state);
-        let times = match self.known.get(&uid) {
+        let known = self.known.get(&uid);
+        let before = known.map(|known| known.state);
+        let times = match known {
             Some(known) => known.times,
             None if is_late => self.returns.times(&pod),
             None => 0,
