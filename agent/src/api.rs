@@ -43,7 +43,7 @@ const EVICTION_BOUND: Duration = Duration::from_secs(15);
 /// Longest wait for what takes many calls: a pool of thousands of Nodes, the `DaemonSets` of all pods.
 const CALLS_BOUND: Duration = Duration::from_mins(1);
 
-/// How many Nodes one answer may hold.
+/// How many objects one answer may hold: a Node is some kilobytes, and a cluster may have thousands.
 const PAGE: u32 = 100;
 
 const NODES: &str = "/api/v1/nodes";
@@ -115,26 +115,42 @@ impl Api {
         list.map(|list| list.items).map_err(|error| error.failure())
     }
 
-    /// The Nodes of the pool, page by page: a Node is some kilobytes, and a pool may be thousands.
+    /// The Nodes of the pool.
     pub(crate) async fn pool(&self) -> Result<PoolCount, Failure> {
-        within_bound(self.count_pool())
-            .await
-            .map_err(|error| error.failure())
+        let mut pool = PoolCount::default();
+        let params = ListParams::default().labels(&self.pool.to_string());
+        let counted = self.each(NODES, params, |node: NodeView| {
+            pool.size = pool.size.saturating_add(1);
+            if !node.is_ready() {
+                let _ = pool.unready.insert(node.metadata.name);
+            }
+        });
+        counted.await.map_err(|error| error.failure())?;
+        Ok(pool)
     }
 
-    async fn count_pool(&self) -> Result<PoolCount, CallError> {
-        let mut pool = PoolCount::default();
-        let mut params = ListParams::default().labels(&self.pool.to_string()).limit(PAGE);
-        loop {
-            let page: ListView<NodeView> = self.call(Request::new(NODES).list(&params)).await?;
-            pool.size = pool.size.saturating_add(page.items.len());
-            let unready = page.items.into_iter().filter(|node| !node.is_ready());
-            pool.unready.extend(unready.map(|node| node.metadata.name));
-            match page.metadata.next_page {
-                Some(token) if !token.is_empty() => params = params.continue_token(&token),
-                _ => return Ok(pool),
+    /// Every object of a list, page by page, within [`CALLS_BOUND`]; [`PAGE`] at a time where the parameters say nothing else.
+    async fn each<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        params: ListParams,
+        mut visit: impl FnMut(T),
+    ) -> Result<(), CallError> {
+        let mut params = ListParams {
+            limit: params.limit.or(Some(PAGE)),
+            ..params
+        };
+        within_bound(async {
+            loop {
+                let page: ListView<T> = self.call(Request::new(path).list(&params)).await?;
+                page.items.into_iter().for_each(&mut visit);
+                match page.metadata.next_page {
+                    Some(token) if !token.is_empty() => params = params.continue_token(&token),
+                    _ => return Ok(()),
+                }
             }
-        }
+        })
+        .await
     }
 
     /// A patch of our Node; the answer is the Node as written.

@@ -58,6 +58,7 @@ pub struct Request {
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
+    CreateNode { new: NodeView },
     UpdateNode { old: NodeView, new: NodeView },
     DeleteNode { old: NodeView },
     UpdateDaemonSet(LockEdit),
@@ -174,10 +175,12 @@ impl Request {
         }
     }
 
-    /// The Node before the write, where it is about one.
+    /// The Node before the write, or the one that is to be created, where it is about one.
     pub fn node(&self) -> Option<&NodeView> {
         match &self.operation {
-            Operation::UpdateNode { old, .. } | Operation::DeleteNode { old } => Some(old),
+            Operation::CreateNode { new: node }
+            | Operation::UpdateNode { old: node, .. }
+            | Operation::DeleteNode { old: node } => Some(node),
             Operation::UpdateDaemonSet(_) => None,
         }
     }
@@ -189,9 +192,14 @@ impl Policy {
         self.kured.as_ref()?.lock.as_ref()
     }
 
-    /// Whether a decision can rest on the label or annotation with this key, of a Node or of kured's `DaemonSet`.
+    /// Whether a decision, or what it says, can rest on the label or annotation with this key, of a Node or of kured's `DaemonSet`.
+    ///
+    /// Whoever sends a review chooses how many others there are, so they are told by name, and not by what they begin with.
     pub fn reads(&self, key: &str) -> bool {
-        key.starts_with(keys::DOMAIN)
+        [keys::PHASE, keys::AGENT, keys::CANCEL].contains(&key)
+            || keys::MARK_ANNOTATIONS.contains(&key)
+            || keys::OWNERS_ANNOTATIONS.contains(&key)
+            || keys::TOLD_ANNOTATIONS.contains(&key)
             || self.kured.as_ref().is_some_and(|kured| {
                 let locks = kured.lock.iter().flat_map(|lock| &lock.annotations);
                 kured.marks.iter().chain(locks).any(|read| read == key)
@@ -303,6 +311,7 @@ pub fn decide(request: &Request, facts: &Facts, policy: &Policy, now: Timestamp)
         now,
     };
     let reason = match &request.operation {
+        Operation::CreateNode { new } => Ok(judgement.create(new)),
         Operation::UpdateNode { old, new } => judgement.update(old, new),
         Operation::DeleteNode { old } => Ok(judgement.delete(old)),
         Operation::UpdateDaemonSet(edit) => Ok(judgement.lock_edit(edit)),
@@ -322,6 +331,17 @@ struct Judgement<'a> {
 }
 
 impl Judgement<'_> {
+    /// The rule for the CREATE of a Node: a hold is stamped by the agent of a Node that is there, so one that comes with it is nobody's.
+    fn create(&self, new: &NodeView) -> Reason {
+        if !hold::has_marks(new) {
+            return Reason::NothingOfOurs;
+        }
+        if self.is_exempt() {
+            return Reason::Exempt;
+        }
+        Reason::SpoofedHold
+    }
+
     /// The rules for an update of a Node in the order of the design, or the fact that is missing.
     fn update(&self, old: &NodeView, new: &NodeView) -> Result<Reason, Fact> {
         let change = Change::between(old, new);

@@ -131,7 +131,7 @@ pub struct Cycle {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Sent {
     patch: NodePatch,
-    /// A copy of it was not answered: what becomes of another copy says nothing about that one.
+    /// Nobody knows that it was refused: a copy of it was not answered, or it was outrun, which a copy may have done.
     is_unknown: bool,
 }
 
@@ -422,7 +422,9 @@ impl Cycle {
                 self.seen = None;
                 self.echoes.clear();
             }
-            Input::Patched(Err(Failure::Conflict | Failure::Refused(_))) => self.unsent(),
+            // That copy has not landed, and one that was sent before it may have.
+            Input::Patched(Err(Failure::Refused(_))) => {}
+            // Nor that it lost: what it conflicts with may be a copy of itself that something on the way has sent too.
             Input::Patched(Err(_)) => {
                 if let Some(sent) = self.sent.last_mut() {
                     sent.is_unknown = true;
@@ -526,7 +528,8 @@ impl Cycle {
             },
         };
         if self.sent.len() >= SENT_MAX {
-            drop(self.sent.remove(0));
+            let refused = self.sent.iter().position(|sent| !sent.is_unknown);
+            drop(self.sent.remove(refused.unwrap_or(0)));
         }
         let request = Request::PatchNode(sent.patch.clone());
         self.sent.push(sent);
@@ -600,7 +603,7 @@ impl Cycle {
         }
     }
 
-    /// The open write has not landed, and never will. One before it that had no answer may.
+    /// What was answered has not landed, and never will. What was not may.
     fn unsent(&mut self) {
         self.sent.retain(|sent| sent.is_unknown);
     }

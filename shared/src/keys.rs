@@ -46,6 +46,9 @@ pub const REPLACED: &str = "cordonhold.dev/replaced";
 /// None of them makes a Node held. Without marks they are a person's too, who may end the delay of [`RELEASE_AT`].
 pub const OWNERS_ANNOTATIONS: [&str; 3] = [REPLACED, GIVEN_BACK, RELEASE_AT];
 
+/// Annotations that no rule of the webhook rests on, but what it says to people.
+pub const TOLD_ANNOTATIONS: [&str; 2] = [KEEP_CORDONED, DRAIN_PROGRESS];
+
 /// Label, a person's: with the value `disabled` the DaemonSet puts no agent on the node.
 /// While a Node carries marks nobody else gives it that value: the hold would lose its agent. To let the agent back is anybody's.
 pub const AGENT: &str = "cordonhold.dev/agent";

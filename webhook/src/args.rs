@@ -96,6 +96,9 @@ pub struct KuredArgs {
     /// Name of kured's `ServiceAccount`, in --ds-namespace; without it, what its `DaemonSet` says, and by its marks alone `kured`
     #[arg(long, env = "CORDONHOLD_KURED_SERVICE_ACCOUNT", value_name = "NAME", hide_short_help = true, value_parser = argument::name)]
     pub kured_service_account: Option<String>,
+    /// Whether kured may uncordon every node by a token that names none. `allow` is for Kubernetes before 1.30, whose tokens never name one: any pod of kured then passes for each
+    #[arg(long, env = "CORDONHOLD_KURED_TOKEN_WITHOUT_NODE", value_enum, hide_short_help = true, default_value_t = WithoutNodeArg::Deny)]
+    pub kured_token_without_node: WithoutNodeArg,
     /// What happens to an uncordon while kured's lock cannot be read
     #[arg(long, env = "CORDONHOLD_ON_LOOKUP_FAILURE", value_enum, hide_short_help = true, default_value_t = OnLookupFailureArg::Deny)]
     pub on_lookup_failure: OnLookupFailureArg,
@@ -110,6 +113,15 @@ pub enum ProtectKuredArg {
     Marks,
     /// By its lock; a mark alone is only flagged
     Lock,
+}
+
+/// What a token of kured's is worth that names no node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WithoutNodeArg {
+    /// It is anybody's
+    Deny,
+    /// It is kured's, on every node
+    Allow,
 }
 
 /// [`OnLookupFailure`] on the command line.
@@ -165,6 +177,7 @@ impl KuredArgs {
                 namespace: self.ds_namespace.clone(),
                 name: name.to_owned(),
             }),
+            is_believed_without_node: self.kured_token_without_node == WithoutNodeArg::Allow,
             marks: self.reboot_in_progress_annotation.clone(),
             lock,
         })

@@ -63,6 +63,16 @@ impl Judge {
         }
     }
 
+    /// The answer to a review of which only the beginning was taken, or `None` as above.
+    pub(crate) fn answer_too_large(
+        &self,
+        beginning: &[u8],
+        bytes_max: usize,
+        started: Instant,
+    ) -> Option<Vec<u8>> {
+        self.answer_unreadable(review::too_large(beginning, bytes_max), started)
+    }
+
     async fn answer_review(&self, review: &Review, started: Instant) -> Vec<u8> {
         let judged = AssertUnwindSafe(self.judge(&review.request)).catch_unwind().await.unwrap_or_else(|_| {
             self.metrics.panicked();
@@ -90,7 +100,7 @@ impl Judge {
         let latency = started.elapsed();
         self.metrics.decided(&verdict, latency);
         Entry::unreadable(&unreadable).write(&verdict, mode, latency);
-        unreadable.uid.map(|uid| review::render(&uid, &verdict))
+        unreadable.head.uid.map(|uid| review::render(&uid, &verdict))
     }
 
     async fn judge(&self, request: &Request) -> Judged {
@@ -141,8 +151,11 @@ impl Judge {
             return;
         }
         let requester = &review.request.requester;
-        // An Event is about a Node; an edit of kured's lock has its line in the log.
-        let Some(old) = review.request.node() else { return };
+        // An Event is about a Node that is there; a create and an edit of kured's lock have their line in the log.
+        let (Operation::UpdateNode { old, .. } | Operation::DeleteNode { old }) = &review.request.operation
+        else {
+            return;
+        };
         recorder.tell(Denial {
             node: old.name().to_owned(),
             uid: old.metadata.uid.clone(),

@@ -11,9 +11,11 @@ pub struct Limits {
     pub connections: usize,
     /// Requests between their headers and the end of their answer. Those beyond get 503 without being read.
     pub requests: usize,
-    /// Bytes of one body. The API server takes requests of 3 MiB, and a review holds two objects.
+    /// Bytes of one body: two objects of the 1.5 MiB that etcd takes (`--max-request-bytes`), each byte of them escaped to six,
+    /// and 1 MiB for the rest.
     pub body_bytes: usize,
-    /// Bytes of all bodies being read or judged. A body that does not fit gets 503.
+    /// Bytes of all bodies being read or judged: one of the largest, and some hundred usual ones beside it.
+    /// Decoding can take as much again. A body that does not fit gets 503.
     pub all_body_bytes: usize,
     /// Fields in the head of a request; the API server sends about ten.
     pub header_fields: usize,
@@ -61,7 +63,7 @@ impl Default for Limits {
         Limits {
             connections: 1_024,
             requests: 256,
-            body_bytes: 8 * MIB,
+            body_bytes: 19 * MIB,
             all_body_bytes: 24 * MIB,
             header_fields: 64,
             header_bytes: 16 * KIB,

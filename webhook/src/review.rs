@@ -1,7 +1,7 @@
 //! `AdmissionReview` as bytes: what is read of one, and how it is answered.
 //!
 //! An answer without the right uid counts as a failed call, which `failurePolicy: Ignore` would let pass;
-//! so the uid is found even where nothing else can be read.
+//! so the uid is found even where nothing else can be read, and where the review is too large to be taken whole.
 //! Most of a review is the two objects' status and managed fields: they are passed over, and what is needed is borrowed
 //! from the body until it is known to matter.
 
@@ -11,12 +11,15 @@ use cordonhold_shared::admission::{
     Audit, LockEdit, Operation, Outcome, Policy, Request, Requester, Verdict,
 };
 use cordonhold_shared::keys;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 
 use record::{ObjectRecord, RequestRecord, ReviewRecord};
 
+mod head;
 mod record;
+
+pub(crate) use head::{HEAD_BYTES, Head};
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
@@ -24,17 +27,19 @@ const KIND: &str = "AdmissionReview";
 const MAX_UID_CHARS: usize = 128;
 /// Longest name or uid of a user or a Node, in bytes. A Node's has at most 253, and users are told apart by far less.
 const NAME_MAX: usize = 1_024;
+/// Longest name of a field, in bytes. The longest keys are those of labels, with at most 317.
+const FIELD_NAME_MAX: usize = 4_096;
+/// Up to this size the names of a review's fields are not looked at by themselves, in bytes.
+const UNLOOKED_MAX: usize = 512 * 1_024;
 /// Most that groups and extra may take together, in bytes: more than any token carries.
 const IDENTITY_MAX: usize = 128 * 1_024;
-/// Where the uid of a broken review is looked for: the API server writes it first.
-const UID_SCAN_BYTES: usize = 64 * 1024;
 
 /// A review that could be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Review {
     pub(crate) uid: String,
     pub(crate) operation: String,
-    /// How it was asked: `patch`, `update`, `delete`, or nothing that is known here.
+    /// How it was asked: `create`, `patch`, `update`, `delete`, or nothing that is known here.
     pub(crate) verb: &'static str,
     pub(crate) field_manager: String,
     pub(crate) dry_run: bool,
@@ -44,8 +49,7 @@ pub(crate) struct Review {
 /// A review that could not.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Unreadable {
-    /// Where one could be found.
-    pub(crate) uid: Option<String>,
+    pub(crate) head: Head,
     pub(crate) why: String,
 }
 
@@ -62,25 +66,63 @@ struct ResponseRecord<'a> {
     audit_annotations: &'a Audit,
 }
 
-/// Reads a review of a Node's update or delete, or of a DaemonSet's update, as far as the policy looks at it.
+/// Reads a review of a Node's create, update or delete, or of a DaemonSet's update, as far as the policy looks at it.
 pub(crate) fn read(body: &[u8], policy: &Policy) -> Result<Review, Unreadable> {
     // Passed-over text is not looked at by the decoder, so this is the one place that finds it is none.
     let parsed = std::str::from_utf8(body)
         .map_err(|error| format!("the review is not UTF-8: {error}"))
+        .and_then(|text| names_are_short(body).map(|()| text))
         .and_then(|text| {
             serde_json::from_str::<ReviewRecord<'_>>(text)
                 .map_err(|error| format!("the review cannot be read: {error}"))
         });
-    let record = parsed.map_err(|why| Unreadable {
-        uid: find_uid(body),
-        why,
-    })?;
-    let uid = record.request.uid.as_str().to_owned();
-    if !is_uid(&uid) {
-        let why = format!("the uid of a request has 1 to {MAX_UID_CHARS} characters");
-        return Err(Unreadable { uid: None, why });
+    parsed
+        .and_then(|record| understand(record, policy))
+        .map_err(|why| Unreadable {
+            head: Head::of(body),
+            why,
+        })
+}
+
+/// A name with escapes is decoded into memory that the decoder keeps, whether anybody reads the field or not.
+///
+/// In a small review that is little.
+fn names_are_short(body: &[u8]) -> Result<(), String> {
+    let mut rest = if body.len() > UNLOOKED_MAX { body } else { &[] };
+    while let Some(start) = rest.iter().position(|byte| *byte == b'"') {
+        let text = &rest[start + 1..];
+        let length = text_length(text);
+        rest = text.get(length + 1..).unwrap_or_default();
+        let is_name = rest.trim_ascii_start().starts_with(b":");
+        if is_name && length > FIELD_NAME_MAX {
+            return Err(format!(
+                "the review has a field whose name is longer than {FIELD_NAME_MAX} bytes"
+            ));
+        }
     }
-    understand(record, policy).map_err(|why| Unreadable { uid: Some(uid), why })
+    Ok(())
+}
+
+/// Up to the quote that ends it.
+fn text_length(text: &[u8]) -> usize {
+    let mut is_escaped = false;
+    let end = text.iter().position(|byte| {
+        let is_end = *byte == b'"' && !is_escaped;
+        is_escaped = *byte == b'\\' && !is_escaped;
+        is_end
+    });
+    end.unwrap_or(text.len())
+}
+
+/// A review of which only the beginning was taken.
+pub(crate) fn too_large(beginning: &[u8], bytes_max: usize) -> Unreadable {
+    Unreadable {
+        head: Head::of(beginning),
+        why: format!(
+            "the review has more than {bytes_max} bytes, which is more than two objects of the size that etcd takes by default: \
+             make the object smaller, and try again"
+        ),
+    }
 }
 
 /// The review, or why it is not judged here.
@@ -92,16 +134,22 @@ fn understand(record: ReviewRecord<'_>, policy: &Policy) -> Result<Review, Strin
         ));
     }
     let mut request = record.request;
+    if !is_uid(request.uid.as_str()) {
+        return Err(format!(
+            "the uid of a request has 1 to {MAX_UID_CHARS} characters"
+        ));
+    }
     let operation = read_operation(&mut request, policy)?;
     let options = request.options.unwrap_or_default();
     let user = request.user_info;
     let extra = user.extra.0.into_iter();
-    let mut extra: BTreeMap<String, Vec<String>> =
-        extra.map(|(key, values)| (key.into_string(), values.0)).collect();
+    let mut extra: BTreeMap<String, Vec<String>> = extra
+        .map(|(key, values)| (key.into_string(), values.into_strings()))
+        .collect();
     let requester = Requester {
         user: user.username.into_string(),
         uid: user.uid.into_string(),
-        groups: user.groups.0,
+        groups: user.groups.into_strings(),
         node_claim: extra.remove(keys::NODE_NAME_EXTRA).unwrap_or_default(),
         extra,
     };
@@ -113,6 +161,7 @@ fn understand(record: ReviewRecord<'_>, policy: &Policy) -> Result<Review, Strin
             "PatchOptions" => "patch",
             "UpdateOptions" => "update",
             "DeleteOptions" => "delete",
+            "CreateOptions" => "create",
             _ => "",
         },
         field_manager: options.field_manager.into_string(),
@@ -124,7 +173,9 @@ fn understand(record: ReviewRecord<'_>, policy: &Policy) -> Result<Review, Strin
 /// What is kept of a review beyond its answer, in the cache of permissions and in Events, must be small.
 fn is_of_a_size(requester: &Requester, operation: &Operation) -> Result<(), String> {
     let node = match operation {
-        Operation::UpdateNode { old, .. } | Operation::DeleteNode { old } => Some(&old.metadata),
+        Operation::CreateNode { new: node }
+        | Operation::UpdateNode { old: node, .. }
+        | Operation::DeleteNode { old: node } => Some(&node.metadata),
         Operation::UpdateDaemonSet(_) => None,
     };
     let of_node = node.map(|node| [("the Node's name", &node.name), ("the Node's uid", &node.uid)]);
@@ -148,27 +199,29 @@ fn is_of_a_size(requester: &Requester, operation: &Operation) -> Result<(), Stri
 /// What is asked for, or why that is not judged here.
 fn read_operation(request: &mut RequestRecord<'_>, policy: &Policy) -> Result<Operation, String> {
     let node = |object: ObjectRecord<'_>| object.view(|key| policy.reads(key));
-    let locks = |object| node(object).metadata.annotations;
+    let locks = |object| node(object).map(|daemonset| daemonset.metadata.annotations);
     let kind = (request.kind.group.as_str(), request.kind.kind.as_str());
     let (old, new) = (request.old_object.take(), request.object.take());
     match (kind, request.operation.as_str(), old, new) {
+        (("", "Node"), "CREATE", _, Some(new)) => Ok(Operation::CreateNode { new: node(new)? }),
         (("", "Node"), "UPDATE", Some(old), Some(new)) => Ok(Operation::UpdateNode {
-            old: node(old),
-            new: node(new),
+            old: node(old)?,
+            new: node(new)?,
         }),
-        (("", "Node"), "DELETE", Some(old), _) => Ok(Operation::DeleteNode { old: node(old) }),
+        (("", "Node"), "DELETE", Some(old), _) => Ok(Operation::DeleteNode { old: node(old)? }),
         (("apps", "DaemonSet"), "UPDATE", Some(old), Some(new)) => Ok(Operation::UpdateDaemonSet(LockEdit {
             namespace: request.namespace.as_str().to_owned(),
             name: request.name.as_str().to_owned(),
-            old: locks(old),
-            new: locks(new),
+            old: locks(old)?,
+            new: locks(new)?,
         })),
+        (("", "Node"), "CREATE", ..) => Err("a create needs object".to_owned()),
         (("", "Node"), "DELETE", ..) => Err("a delete needs oldObject".to_owned()),
         (("", "Node") | ("apps", "DaemonSet"), "UPDATE", ..) => {
             Err("an update needs both object and oldObject".to_owned())
         }
         (_, operation, ..) => Err(format!(
-            "{operation} of {:?} is not judged here: register the webhook for UPDATE and DELETE of nodes, UPDATE of nodes/status, \
+            "{operation} of {:?} is not judged here: register the webhook for CREATE, UPDATE and DELETE of nodes, UPDATE of nodes/status, \
              daemonsets and daemonsets/status only",
             request.kind.kind.as_str()
         )),
@@ -196,37 +249,6 @@ pub(crate) fn render(uid: &str, verdict: &Verdict) -> Vec<u8> {
 
 fn is_uid(uid: &str) -> bool {
     !uid.is_empty() && uid.chars().count() <= MAX_UID_CHARS
-}
-
-/// The uid of a review that cannot be read: from the JSON if it is some, else by eye.
-fn find_uid(body: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Envelope {
-        request: Uid,
-    }
-    #[derive(Deserialize)]
-    struct Uid {
-        uid: String,
-    }
-    let uid = match serde_json::from_slice::<Envelope>(body) {
-        Ok(envelope) => Some(envelope.request.uid),
-        Err(error) if error.is_data() => None,
-        Err(_) => scan_uid(body),
-    };
-    uid.filter(|uid| is_uid(uid))
-}
-
-/// What follows `"request":{"uid":`, for the API server writes it there; any other uid may be an object's.
-fn scan_uid(body: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(&body[..body.len().min(UID_SCAN_BYTES)]);
-    let (_, mut rest) = text.split_once("\"request\"")?;
-    for token in [":", "{", "\"uid\"", ":", "\""] {
-        rest = rest.trim_start().strip_prefix(token)?;
-    }
-    let (uid, _) = rest.split_once('"')?;
-    uid.chars()
-        .all(|c| c.is_ascii_alphanumeric() || c == '-')
-        .then(|| uid.to_owned())
 }
 
 #[cfg(test)]

@@ -65,6 +65,12 @@ async fn answer(admission: &Admission, request: Request) -> Result<Vec<u8>, Reje
         return Err(Rejection::ContentType);
     }
     let body = admission.bodies.read(request.into_body()).await?;
+    if !body.is_whole() {
+        let answer = admission
+            .judge
+            .answer_too_large(body.bytes(), admission.bodies.bytes_max(), started);
+        return answer.ok_or(Rejection::TooLarge);
+    }
     let answer = admission.judge.answer(body.bytes(), started).await;
     answer.ok_or(Rejection::NoUid)
 }
@@ -121,7 +127,10 @@ fn refusal(rejection: Rejection) -> Response {
         ),
         Rejection::Method => (StatusCode::METHOD_NOT_ALLOWED, "another method is served here\n"),
         Rejection::ContentType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "send application/json\n"),
-        Rejection::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "a review has at most 8 MiB\n"),
+        Rejection::TooLarge => (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "a review has at most 19 MiB, and no uid to answer to was found at its beginning\n",
+        ),
         Rejection::Truncated => (StatusCode::BAD_REQUEST, "the body ended too early\n"),
         Rejection::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "the body took too long\n"),
         Rejection::NoUid => (

@@ -58,6 +58,7 @@ impl<'a> Entry<'a> {
                 cancel: new.annotation(keys::CANCEL).unwrap_or_default(),
                 ..known.about(old)
             },
+            Operation::CreateNode { new } => known.about(new),
             // The one that lets it pass, if there is one.
             Operation::DeleteNode { old } => Entry {
                 cancel: old.annotation(keys::CANCEL).unwrap_or_default(),
@@ -72,7 +73,10 @@ impl<'a> Entry<'a> {
 
     pub(crate) fn unreadable(unreadable: &'a Unreadable) -> Entry<'a> {
         Entry {
-            uid: unreadable.uid.as_deref().unwrap_or_default(),
+            uid: unreadable.head.uid.as_deref().unwrap_or_default(),
+            user: &unreadable.head.user,
+            operation: &unreadable.head.operation,
+            node: &unreadable.head.name,
             error: &unreadable.why,
             ..Entry::default()
         }
@@ -119,6 +123,7 @@ impl<'a> Entry<'a> {
 /// What the request would change of what is ours.
 pub(crate) fn effect(operation: &Operation) -> String {
     let (old, new) = match operation {
+        Operation::CreateNode { .. } => return "create".to_owned(),
         Operation::UpdateNode { old, new } => (old, new),
         Operation::DeleteNode { .. } => return "delete".to_owned(),
         Operation::UpdateDaemonSet(_) => return "lock".to_owned(),

@@ -54,8 +54,15 @@ fn every_mark_and_the_cancel_are_watched_by_both_configurations() {
     let (base, deletes) = base
         .split_once("  # A held Node that is deleted")
         .expect("the webhook for deletes");
+    let (deletes, creates) = deletes
+        .split_once("  # A hold is stamped by")
+        .expect("the webhook for creates");
     assert_eq!(quoted_keys(base), marks);
     assert_eq!(quoted_keys(overlay), marks);
+    let stamped = keys::MARK_ANNOTATIONS
+        .into_iter()
+        .chain([keys::PHASE, keys::REBOOTING]);
+    assert_eq!(quoted_keys(creates), stamped.map(str::to_owned).collect());
     let hold = [
         keys::PHASE,
         keys::HOLDER,
@@ -244,6 +251,31 @@ fn found_s4_the_network_policy_keeps_pods_off_the_probes_and_nobody_off_the_revi
     assert!(admin.contains("from:") && !admin.contains("- port:"), "{admin}");
     for port in ["https", "admin"] {
         assert!(deployment.contains(&format!("- name: {port}\n")), "{port}");
+    }
+}
+
+/// An expression that looks at each taint uses up its budget at some 70,000, and then a Node's heartbeats are refused.
+#[test]
+fn found_s13_no_taint_is_looked_at_before_they_are_counted() {
+    let exists = "spec.?taints.orValue([]).exists(";
+    for (path, count) in [
+        ("base/webhook-configuration.yaml", 3),
+        ("components/protect-kured/sees-every-uncordon.yaml", 2),
+    ] {
+        let text = read(path);
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        let mut looked = 0;
+        for (number, line) in lines.iter().enumerate() {
+            if line.contains(exists) && line.starts_with("|| ") {
+                let counted = lines[number - 1];
+                assert!(counted.contains("taints.orValue([]).size()"), "{path}: {counted}");
+                assert!(counted.ends_with("> 1000"), "{path}: {counted}");
+                looked += 1;
+            }
+        }
+        assert_eq!(looked, count, "{path}");
+        // The one line more is the other side of a comparison.
+        assert_eq!(text.matches(exists).count(), count + 1, "{path}");
     }
 }
 

@@ -47,6 +47,29 @@ fn exempt_names_are_taken_as_they_are() {
 }
 
 #[test]
+fn found_s12_kured_is_believed_without_a_node_by_flag_only() {
+    for (flags, expected) in [
+        (&["--protect-kured=lock"][..], false),
+        (&["--protect-kured=marks"], false),
+        (
+            &["--protect-kured=lock", "--kured-token-without-node=deny"],
+            false,
+        ),
+        (
+            &["--protect-kured=lock", "--kured-token-without-node=allow"],
+            true,
+        ),
+        (
+            &["--protect-kured=marks", "--kured-token-without-node=allow"],
+            true,
+        ),
+    ] {
+        let kured = policy(flags).kured.expect("a policy for kured");
+        assert_eq!(kured.is_believed_without_node, expected, "{flags:?}");
+    }
+}
+
+#[test]
 fn kured_is_protected_by_its_lock_or_by_its_marks() {
     let by_lock = policy(&["--protect-kured=lock"])
         .kured
@@ -110,7 +133,7 @@ fn the_pages_name_the_flags_about_kured_and_who_passes() {
         ) || arg.get_long() == Some("protect-kured")
     });
     let flags: Vec<&str> = headed.filter_map(clap::Arg::get_long).collect();
-    assert_eq!(flags.len(), 10, "{flags:?}");
+    assert_eq!(flags.len(), 11, "{flags:?}");
     for flag in flags {
         assert!(pages.contains(&format!("--{flag}")), "--{flag}");
     }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use kube::core::Request;
 use kube::core::params::{GetParams, ListParams, Patch};
 
-use super::{Api, CallError, ListView, PAGE, as_agent, within_bound};
+use super::{Api, ListView, as_agent};
 use crate::args::lock::{LockConfig, LockOn};
 
 /// One of the objects that may carry the lock.
@@ -137,25 +137,20 @@ impl Api {
         })
     }
 
-    /// Where kured is, given that it is not where `auto` looks: page by page, for each DaemonSet is some kilobytes.
+    /// Where kured is, given that it is not where `auto` looks.
     pub(crate) async fn kured_elsewhere(&self) -> Result<Whereabouts, Failure> {
-        within_bound(self.search_kured())
-            .await
-            .map_err(|error| error.failure())
-    }
-
-    async fn search_kured(&self) -> Result<Whereabouts, CallError> {
         let mut alike = Vec::new();
-        let mut params = ListParams::default().limit(PAGE);
-        loop {
-            let request = Request::new("/apis/apps/v1/daemonsets").list(&params);
-            let page: ListView<DaemonSetView> = self.call(request).await?;
-            alike.extend(page.items.into_iter().filter(DaemonSetView::looks_like_kured));
-            match page.metadata.next_page {
-                Some(token) if !token.is_empty() => params = params.continue_token(&token),
-                _ => return Ok(Whereabouts::among(&alike)),
-            }
-        }
+        let looked = self.each(
+            "/apis/apps/v1/daemonsets",
+            ListParams::default(),
+            |daemon_set: DaemonSetView| {
+                if daemon_set.looks_like_kured() {
+                    alike.push(daemon_set);
+                }
+            },
+        );
+        looked.await.map_err(|error| error.failure())?;
+        Ok(Whereabouts::among(&alike))
     }
 
     /// The Leases beside the pool's own, other pools' among them.

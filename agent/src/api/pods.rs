@@ -19,12 +19,10 @@ use super::{Api, CallError, EVICTION_BOUND, ListView, within_bound};
 
 const PODS: &str = "/api/v1/pods";
 const VOLUME_ATTACHMENTS: &str = "/apis/storage.k8s.io/v1/volumeattachments";
+/// How many attachments come in one answer: they are small, and the whole cluster's have to be looked through.
+const ATTACHMENTS_PAGE: u32 = 500;
 /// How many objects are asked for beside one another.
 const LOOK_UPS_MAX: usize = 10;
-/// How many attachments come in one answer; there are as many as the whole cluster has.
-const PAGE: u32 = 500;
-/// How many answers are read: a cluster of 5,000 nodes with 20 volumes each.
-const PAGES_MAX: usize = 200;
 
 /// A pod as far as its volumes go.
 #[derive(Debug, Deserialize)]
@@ -200,15 +198,14 @@ impl Api {
     async fn budgets_of(&self, pod: &PodView) -> Result<Vec<String>, CallError> {
         let namespace = &pod.metadata.namespace;
         let path = format!("/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets");
-        let request = Request::new(path).list(&ListParams::default().limit(PAGE));
-        let budgets: ListView<BudgetView> = self.call(request).await?;
-        let its = budgets
-            .items
-            .into_iter()
-            .filter(|budget| budget.spec.takes(&pod.metadata.labels));
-        Ok(its
-            .map(|budget| format!("{namespace}/{}", budget.metadata.name))
-            .collect())
+        let mut its = Vec::new();
+        self.each(&path, ListParams::default(), |budget: BudgetView| {
+            if budget.spec.takes(&pod.metadata.labels) {
+                its.push(format!("{namespace}/{}", budget.metadata.name));
+            }
+        })
+        .await?;
+        Ok(its)
     }
 
     /// How many evictions have no answer yet.
@@ -237,22 +234,18 @@ impl Api {
     pub(crate) async fn attached_volumes(&self) -> Result<Vec<String>, CallError> {
         let kept = self.volumes_in_use().await?;
         let mut attached = Vec::new();
-        let mut next = None;
-        for _ in 0..PAGES_MAX {
-            let mut params = ListParams::default().limit(PAGE);
-            params.continue_token = next;
-            let page: ListView<AttachmentView> =
-                self.call(Request::new(VOLUME_ATTACHMENTS).list(&params)).await?;
-            let ours = page.items.into_iter().filter(|attachment| {
+        self.each(
+            VOLUME_ATTACHMENTS,
+            ListParams::default().limit(ATTACHMENTS_PAGE),
+            |attachment: AttachmentView| {
                 let volume = attachment.spec.source.persistent_volume_name.as_ref();
-                attachment.spec.node_name == self.node && !volume.is_some_and(|volume| kept.contains(volume))
-            });
-            attached.extend(ours.map(|attachment| attachment.metadata.name));
-            next = page.metadata.next_page.filter(|token| !token.is_empty());
-            if next.is_none() {
-                break;
-            }
-        }
+                let is_kept = volume.is_some_and(|volume| kept.contains(volume));
+                if attachment.spec.node_name == self.node && !is_kept {
+                    attached.push(attachment.metadata.name);
+                }
+            },
+        )
+        .await?;
         Ok(attached)
     }
 

@@ -28,6 +28,8 @@ pub struct KuredSeen {
 pub struct KuredPolicy {
     /// Whose pods are kured's, where a flag says so. `None`: its DaemonSet says it.
     pub service_account: Option<ServiceAccount>,
+    /// Whether a token of kured's that names no node is believed on every node. Those of Kubernetes before 1.30 name none.
+    pub is_believed_without_node: bool,
     /// Its Node annotations. They say that a reboot is wanted, and may stay for hours before and after it.
     pub marks: Vec<String>,
     /// `None`: the lock is not read, and a mark by itself holds the Node.
@@ -63,29 +65,26 @@ pub struct LockEdit {
     pub new: BTreeMap<String, String>,
 }
 
-impl KuredSeen {
-    /// As the DaemonSet says it.
-    fn service_account(&self) -> Option<ServiceAccount> {
-        self.found.as_ref().map(|kured| ServiceAccount {
+/// Of its pods, as its DaemonSet says it.
+impl From<&Kured> for ServiceAccount {
+    fn from(kured: &Kured) -> ServiceAccount {
+        ServiceAccount {
             namespace: kured.namespace.clone(),
             name: kured.service_account.clone(),
-        })
+        }
     }
-}
-
-impl ServiceAccount {
-    /// kured on this very node.
-    fn is_owner(&self, requester: &Requester, node: &str) -> bool {
-        requester.user == self.user() && is_claim_fitting(requester, node)
-    }
-}
-
-/// Tokens of an old Kubernetes name no node, and then any kured is believed.
-fn is_claim_fitting(requester: &Requester, node: &str) -> bool {
-    requester.node_claim.is_empty() || requester.is_on(node)
 }
 
 impl KuredPolicy {
+    /// kured on this very node, where its pods run as this ServiceAccount.
+    fn is_owner(&self, requester: &Requester, account: &ServiceAccount, node: &str) -> bool {
+        requester.user == account.user() && self.is_claim_fitting(requester, node)
+    }
+
+    fn is_claim_fitting(&self, requester: &Requester, node: &str) -> bool {
+        requester.is_on(node) || (self.is_believed_without_node && requester.node_claim.is_empty())
+    }
+
     fn has_mark(&self, node: &NodeView) -> bool {
         self.marks.iter().any(|key| node.annotation(key).is_some())
     }
@@ -124,10 +123,8 @@ impl Judgement<'_> {
             return Ok(Reason::NotHeld);
         };
         let requester = &self.request.requester;
-        let is_owner = |account: Option<&ServiceAccount>| {
-            account.is_some_and(|kured| kured.is_owner(requester, node.name()))
-        };
-        if is_owner(kured.service_account.as_ref()) {
+        let is_owner = |account: &ServiceAccount| kured.is_owner(requester, account, node.name());
+        if kured.service_account.as_ref().is_some_and(is_owner) {
             return Ok(Reason::KuredOwner);
         }
         let free = if kured.has_mark(node) {
@@ -140,7 +137,7 @@ impl Judgement<'_> {
         match &self.facts.watched_kured_lock {
             _ if kured.service_account.is_none()
                 && requester.is_service_account()
-                && is_claim_fitting(requester, node.name()) => {}
+                && kured.is_claim_fitting(requester, node.name()) => {}
             Known::Unasked => return Err(Fact::WatchedKuredLock),
             Known::Is(seen) => {
                 if let Some(reason) = lock.holds(&seen.locks, node.name(), self.now) {
@@ -153,7 +150,8 @@ impl Judgement<'_> {
             Known::Unasked => Err(Fact::KuredLock),
             Known::Failed(_) => Ok(Reason::LookupFailed),
             Known::Is(seen)
-                if kured.service_account.is_none() && is_owner(seen.service_account().as_ref()) =>
+                if kured.service_account.is_none()
+                    && seen.found.as_ref().is_some_and(|found| is_owner(&found.into())) =>
             {
                 Ok(Reason::KuredOwner)
             }

@@ -124,6 +124,7 @@ fn kured_policy() -> Policy {
     };
     let kured = KuredPolicy {
         service_account: None,
+        is_believed_without_node: false,
         marks: vec![
             keys::KURED_REBOOT_IN_PROGRESS.to_owned(),
             keys::KURED_V2_REBOOT_IN_PROGRESS.to_owned(),
@@ -1083,14 +1084,79 @@ fn an_exempt_user_or_group_passes_whatever_is_held() {
 }
 
 fn deleted(node: &NodeView, policy: &Policy, now: Timestamp) -> Verdict {
-    let request = Request {
-        requester: stranger(),
-        operation: Operation::DeleteNode { old: node.clone() },
-    };
+    judged(
+        stranger(),
+        Operation::DeleteNode { old: node.clone() },
+        policy,
+        now,
+    )
+}
+
+fn judged(requester: Requester, operation: Operation, policy: &Policy, now: Timestamp) -> Verdict {
+    let request = Request { requester, operation };
     match decide(&request, &Facts::default(), policy, now) {
         Decision::Verdict(verdict) => verdict,
         Decision::Need(need) => panic!("needs {need:?}"),
     }
+}
+
+/// One mark is enough to take a slot, and whoever stamps it, no agent runs on a Node that is not there yet.
+#[test]
+fn found_s11_no_node_is_created_with_a_mark() {
+    let of = |who: Requester, node: NodeView, policy: &Policy| {
+        judged(who, Operation::CreateNode { new: node }, policy, now())
+    };
+    let one_mark = keys::MARK_ANNOTATIONS
+        .into_iter()
+        .map(|key| (key, annotate(free(), key, "x")))
+        .chain([
+            (keys::PHASE, phase(free(), "draining")),
+            (keys::PHASE, phase(free(), "")),
+        ]);
+    let mut tainted = free();
+    tainted.spec.taints = vec![Taint::no_schedule(keys::REBOOTING)];
+    for (mark, node) in one_mark.chain([(keys::REBOOTING, tainted)]) {
+        for who in [stranger(), requester(AGENT, &[NODE]), requester(AGENT, &[])] {
+            let denied = of(who, node.clone(), &policy());
+            assert_eq!(
+                (denied.outcome, denied.reason),
+                (Outcome::Deny, Reason::SpoofedHold),
+                "{mark}"
+            );
+            assert!(
+                denied.message.contains("Leave out ") && denied.message.contains(mark),
+                "{}",
+                denied.message
+            );
+        }
+        let exempting = Policy {
+            exempt: Exempt {
+                users: vec!["admin".to_owned()],
+                groups: Vec::new(),
+            },
+            ..policy()
+        };
+        let passes = of(stranger(), node.clone(), &exempting);
+        assert_eq!(
+            (passes.outcome, passes.reason),
+            (Outcome::Allow, Reason::Exempt),
+            "{mark}"
+        );
+        let warned = Policy {
+            modes: Mode::Warn.into(),
+            ..policy()
+        };
+        assert_eq!(of(stranger(), node, &warned).outcome, Outcome::Flag, "{mark}");
+    }
+    // What holds nothing is everybody's.
+    let mut other = annotate(free(), keys::PAUSE, "x");
+    other.spec.taints = vec![Taint::no_schedule("example.com/other")];
+    other.spec.unschedulable = true;
+    let passes = of(stranger(), other, &policy());
+    assert_eq!(
+        (passes.outcome, passes.reason),
+        (Outcome::Allow, Reason::NothingOfOurs)
+    );
 }
 
 #[test]
@@ -1291,7 +1357,8 @@ fn any_node() -> impl Strategy<Value = NodeView> {
     let all: Vec<&str> = keys::MARK_ANNOTATIONS
         .into_iter()
         .chain(keys::OWNERS_ANNOTATIONS)
-        .chain([keys::CANCEL, "other"])
+        .chain(keys::TOLD_ANNOTATIONS)
+        .chain([keys::CANCEL, keys::PAUSE, "other"])
         .collect();
     let annotations = proptest::collection::btree_map(proptest::sample::select(all), any_text(), 0..6);
     let label = proptest::option::of(any_text());

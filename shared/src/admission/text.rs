@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use super::{KuredLock, KuredPolicy, LockEdit, Operation, Reason, Request, change};
+use super::{KuredLock, KuredPolicy, LockEdit, Operation, Reason, Request, ServiceAccount, change};
 use crate::hold;
 use crate::keys;
 use crate::kured::Kured;
@@ -32,9 +32,9 @@ pub(super) fn would_deny(reason: Reason, message: &str) -> String {
 /// The warning beside a request that passes and is worth a look. `failure` is why a lookup failed.
 pub(super) fn passing(reason: Reason, request: &Request, failure: &str) -> String {
     let text = match &request.operation {
-        Operation::UpdateNode { old, .. } | Operation::DeleteNode { old } => {
-            node_passing(reason, old, failure)
-        }
+        Operation::CreateNode { new: node }
+        | Operation::UpdateNode { old: node, .. }
+        | Operation::DeleteNode { old: node } => node_passing(reason, node, failure),
         Operation::UpdateDaemonSet(edit) => format!(
             "kured's lock on daemonset {} was edited by hand: an entry that goes frees its node's slot, and the node may still be in its reboot",
             quoted(&format!("{}/{}", edit.namespace, edit.name))
@@ -89,12 +89,35 @@ pub(super) fn denial(
         Operation::UpdateNode { old, new } if reason == Reason::BadCancel => {
             held::bad_cancel(old, new.annotation(keys::CANCEL).unwrap_or_default())
         }
+        Operation::CreateNode { new } => created_with_marks(new),
         Operation::UpdateNode { old, .. } | Operation::DeleteNode { old } => {
             node_denial(reason, old, &user, kured, found, failure, now)
                 + &looks_like_kured(reason, request, kured, found)
         }
         Operation::UpdateDaemonSet(edit) => lock_edit(reason, edit, &user, failure) + &webhook_in_the_way(),
     }
+}
+
+/// A backup that is restored, or somebody who wants a slot.
+fn created_with_marks(node: &NodeView) -> String {
+    let taint = || format!("the taint {}:{}", keys::REBOOTING, keys::NO_SCHEDULE);
+    let annotations = keys::MARK_ANNOTATIONS.into_iter();
+    let marks: Vec<String> = node
+        .label(keys::PHASE)
+        .map(|_| format!("the label {}", keys::PHASE))
+        .into_iter()
+        .chain(
+            annotations
+                .filter(|key| node.annotation(key).is_some())
+                .map(|key| format!("the annotation {key}")),
+        )
+        .chain(node.is_tainted(keys::REBOOTING).then(taint))
+        .collect();
+    format!(
+        "node {} is created with the marks of a hold, and only its own agent stamps one, once it runs there. Leave out {}",
+        quoted(node.name()),
+        marks.join(", ")
+    ) + &webhook_in_the_way()
 }
 
 fn node_denial(
@@ -227,7 +250,7 @@ fn kured_marked(node: &NodeView, kured: Option<&KuredPolicy>) -> String {
     ) + &webhook_in_the_way()
 }
 
-/// To a pod on the node that kured holds: it may be the very kured that is to uncordon it, under a name that nobody told.
+/// To a token that may be kured's: it may be the very kured that is to uncordon it, under a name that nobody told.
 fn looks_like_kured(
     reason: Reason,
     request: &Request,
@@ -238,10 +261,20 @@ fn looks_like_kured(
         reason,
         Reason::KuredHeld | Reason::KuredMarked | Reason::LockUnreadable
     );
-    let node = request.node().map_or("", NodeView::name);
-    let Some(kured) = kured.filter(|_| is_kureds && request.requester.is_pod_on(node)) else {
+    let Some(kured) = kured.filter(|_| is_kureds) else {
         return String::new();
     };
+    if names_no_node(request, kured, found) {
+        return format!(
+            "\nYou are kured, {}, but your token names no node, and so kured's node could be anybody's. \
+             Tokens of Kubernetes before 1.30 never name one: there --kured-token-without-node=allow lets you uncordon every node",
+            quoted(&request.requester.user)
+        );
+    }
+    let node = request.node().map_or("", NodeView::name);
+    if !request.requester.is_pod_on(node) {
+        return String::new();
+    }
     let configured = match (&kured.service_account, found) {
         (Some(account), _) => format!(
             "--kured-service-account and --ds-namespace say that kured is {}: correct them{}",
@@ -264,6 +297,16 @@ fn looks_like_kured(
         "\nYou look like kured, {}: a pod on the node that kured holds. cordonhold is configured for another one: {configured}",
         quoted(&request.requester.user)
     )
+}
+
+/// Whether kured asks, by a token that could be of any node's.
+fn names_no_node(request: &Request, kured: &KuredPolicy, found: Option<&Kured>) -> bool {
+    let requester = &request.requester;
+    let account = kured
+        .service_account
+        .clone()
+        .or_else(|| found.map(ServiceAccount::from));
+    requester.node_claim.is_empty() && account.is_some_and(|account| account.user() == requester.user)
 }
 
 /// As kubectl wants annotations that shall go.

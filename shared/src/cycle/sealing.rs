@@ -5,7 +5,7 @@
 
 use super::{
     ATTEMPTS_MAX, Act, Cycle, Disturbance, Failure, HostState, Input, Next, Outcome, Reason, RebootFailure,
-    Rebooting, Report, Request, SEAL_TRIES_MAX, Sealing, Shutdown, Stage, Timer, Trouble, is_retry,
+    Rebooting, Report, Request, SEAL_TRIES_MAX, Sealing, Sent, Shutdown, Stage, Timer, Trouble, is_retry,
 };
 use crate::Reading;
 use crate::carrier::{LockView, LockWrite};
@@ -146,7 +146,8 @@ impl Cycle {
         };
         let patch = NodePatch::seal(&node, leaves);
         // It runs from the first of them that may have landed.
-        let is_first = self.sent.iter().all(|sent| sent.patch.kind != PatchKind::Seal);
+        let may_have_landed = |sent: &Sent| sent.is_unknown && sent.patch.kind == PatchKind::Seal;
+        let is_first = !self.sent.iter().any(may_have_landed);
         let deadline = is_first.then_some(Act::Arm(Timer::Deadline));
         self.write(stage, patch).after(deadline)
     }

@@ -63,6 +63,9 @@ impl Protocol {
                 if state.left.altered_writes > 0 && matches!(request, Request::PatchNode(_)) {
                     actions.push(Action::AlterWrite(id));
                 }
+                if state.left.copied_writes > 0 {
+                    actions.push(Action::CopyWrite(id));
+                }
                 if state.left.lost_answers > 0 {
                     actions.push(Action::ServeUnanswered(id));
                 }

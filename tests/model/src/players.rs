@@ -356,6 +356,7 @@ impl Protocol {
     fn webhook_policy(&self) -> Policy {
         let kured = KuredPolicy {
             service_account: Some(account("kured")),
+            is_believed_without_node: false,
             marks: Vec::new(),
             lock: Some(KuredLock {
                 ds_namespace: "kube-system".to_owned(),

@@ -85,12 +85,14 @@ pub enum Protection {
     TolerationsAreRead,
     /// S3: where the host's record is gone, a confirmed entry alone says that a reboot may have been set off.
     ConfirmedEntryIsWaitedOut,
+    /// A1: a write that conflicts may have lost to a copy of itself.
+    ConflictsAreUnknown,
     /// P1: the attempts of a hold are counted where a reboot does not reach.
     AttemptsAreCounted,
 }
 
 impl Protection {
-    pub const ALL: [Protection; 40] = [
+    pub const ALL: [Protection; 41] = [
         Protection::DropReadsNodeAfterLock,
         Protection::EvidenceNotTime,
         Protection::AskHostOnResume,
@@ -130,6 +132,7 @@ impl Protection {
         Protection::ReturnsAreCounted,
         Protection::TolerationsAreRead,
         Protection::ConfirmedEntryIsWaitedOut,
+        Protection::ConflictsAreUnknown,
         Protection::AttemptsAreCounted,
     ];
 }

@@ -68,6 +68,8 @@ pub enum Action {
     CleanRun(u8),
     /// The open write is carried out, and another webhook has taken the cordon out of it.
     AlterWrite(u8),
+    /// The open write arrives twice, and the copy's answer comes back.
+    CopyWrite(u8),
     WebhookFails,
     Expire(u8),
     /// A scheduler decides for the node.
@@ -444,6 +446,7 @@ impl Protocol {
                 true
             }
             Action::AlterWrite(agent) => self.serve(state, agent.into(), Delivery::Altered),
+            Action::CopyWrite(agent) => self.serve(state, agent.into(), Delivery::Copied),
             Action::RebootFails(agent) => self.fail_reboot(state, agent.into()),
             Action::TimeIsUp(agent) => self.give_up_by_time(state, agent.into()),
             Action::Reissue(agent) => self.reissue(state, agent.into()),

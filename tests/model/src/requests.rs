@@ -30,6 +30,8 @@ pub(crate) enum Delivery {
     Late,
     /// Answered, and another webhook has changed what was written.
     Altered,
+    /// Carried out twice, and the answer is that of the second copy.
+    Copied,
 }
 
 impl Protocol {
@@ -42,6 +44,7 @@ impl Protocol {
             Delivery::Lost => state.left.lost_requests -= 1,
             Delivery::Late => state.left.late_writes -= 1,
             Delivery::Altered => state.left.altered_writes -= 1,
+            Delivery::Copied => state.left.copied_writes -= 1,
         }
         let before = state.clone();
         if self.serve_chain(state, index, delivery) {
@@ -77,6 +80,7 @@ impl Protocol {
             let input = match (delivery, is_write) {
                 (Delivery::Answered, _) | (_, false) => self.answer(state, index, &request),
                 (Delivery::Altered, true) => self.alter_write(state, index, &request),
+                (Delivery::Copied, true) => self.copy_write(state, index, &request),
                 (Delivery::Unanswered, true) => {
                     let _ = self.answer(state, index, &request);
                     unknown(&request)
@@ -118,6 +122,26 @@ impl Protocol {
         }
         if self.is_off(Protection::WritesAreProven) {
             state.agents[index].last_write = Some(self.requests.id(request.clone()));
+        }
+    }
+
+    /// The write lands, and the answer is that of its copy, which has lost to it.
+    fn copy_write(&self, state: &mut State, index: usize, request: &Request) -> Input {
+        match request {
+            Request::PatchNode(patch) => {
+                let mut patch = patch.clone();
+                if self.is_off(Protection::ConflictsAreUnknown) && patch.leaves.is_some() {
+                    // The agent has forgotten what it sent.
+                    let forgotten = proof(FORGED).as_str().to_owned();
+                    let _ = patch.annotations.insert(keys::WRITE.to_owned(), Some(forgotten));
+                }
+                let _ = self.answer(state, index, &Request::PatchNode(patch));
+                Input::Patched(Err(Failure::Conflict))
+            }
+            request => {
+                let _ = self.answer(state, index, request);
+                Input::LockWritten(Err(Failure::Conflict))
+            }
         }
     }
 

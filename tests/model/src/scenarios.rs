@@ -146,6 +146,7 @@ const NONE: Faults = Faults {
     more_wishes: 0,
     forgeries: 0,
     altered_writes: 0,
+    copied_writes: 0,
     cleanings: 0,
     kured_restarts: 0,
     kured_expiries: 0,
@@ -176,6 +177,7 @@ fn tampered() -> Vec<Scenario> {
             ..one("forgery, uncordon, abort", Faults { forgeries: 1, uncordons: 1, webhook_failures: 1, ..NONE })
         },
         one("a write is altered", Faults { altered_writes: 1, lost_answers: 1, crashes: 1, ..NONE }),
+        one("a write arrives twice, strip, crash", Faults { copied_writes: 1, strips: 1, webhook_failures: 1, crashes: 1, ..NONE }),
         one("/run is cleaned, crash", Faults { cleanings: 1, crashes: 1, ..NONE }),
         one("/run is cleaned, crash, forgery", Faults { cleanings: 1, crashes: 1, forgeries: 1, webhook_failures: 1, ..NONE }),
         one("/run is cleaned, crash, strip", Faults { cleanings: 1, crashes: 1, strips: 1, webhook_failures: 1, ..NONE }),
@@ -456,6 +458,7 @@ fn found() -> Vec<Counterexample> {
         bound,
         one("S3", P::ConfirmedEntryIsWaitedOut, confirmed, &[W::DownUnsealed]),
         one("A1", P::WritesAreProven, Faults { lost_requests: 1, ..forged }, &[W::RebootWithoutSeal]),
+        one("A1", P::ConflictsAreUnknown, Faults { copied_writes: 1, ..NONE }, &[W::WrongCordon]),
         one("A6e", P::AnswersAreRead, Faults { altered_writes: 1, ..NONE }, &[W::SealedWithoutCordon, W::SealedAfterDisturbance]),
         aborts,
         lost,

@@ -293,6 +293,8 @@ pub struct Faults {
     pub forgeries: u8,
     /// Another webhook takes the cordon off a write of an agent.
     pub altered_writes: u8,
+    /// A write arrives twice, and what comes back is the answer to its copy.
+    pub copied_writes: u8,
     /// Somebody cleans the host's `/run`.
     pub cleanings: u8,
     pub kured_restarts: u8,

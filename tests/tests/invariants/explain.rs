@@ -49,9 +49,10 @@ fn explain_says_what_the_webhook_answers() -> Result<()> {
         explain
             .agrees(&named, ORDINARY_CONTROLLER, controller, Reason::KuredHeld)
             .await?;
-        let itself = cluster.plane.client_as(&Kured::impersonation()).await?;
+        // By a name alone nobody is on a node.
+        let nowhere = cluster.plane.client_as(&Kured::impersonation()).await?;
         explain
-            .agrees(&named, stock_kured::USER, &itself, Reason::KuredOwner)
+            .agrees(&named, stock_kured::USER, &nowhere, Reason::KuredHeld)
             .await?;
         who_was_denied_asks(&explain, &held, &named).await?;
         mistakes(&explain, &held).await

@@ -2,9 +2,11 @@
 
 mod bypasses;
 mod cancel;
+mod create;
 mod delete;
 mod exempt;
 mod kured;
 mod modes;
 mod race;
+mod sizes;
 mod uncordons;

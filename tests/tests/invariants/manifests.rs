@@ -274,9 +274,9 @@ fn the_documented_steps_install_it() -> Result<()> {
         }
         let _ = shell(&plane, &protects_kured).await?;
         let _ = shell(&plane, &cordonhold_certs_dev::ca_command(&issued.ca_pem)).await?;
-        each_webhook_has(&plane, &issued.ca_bundle(), 5).await?;
+        each_webhook_has(&plane, &issued.ca_bundle(), 6).await?;
         let _ = shell(&plane, &protects_kured).await?;
-        each_webhook_has(&plane, &issued.ca_bundle(), 5)
+        each_webhook_has(&plane, &issued.ca_bundle(), 6)
             .await
             .context("after another apply")?;
         let said = shell(
@@ -290,7 +290,7 @@ fn the_documented_steps_install_it() -> Result<()> {
         ensure!(said.is_empty(), "{said}");
 
         let _ = shell(&plane, apply).await?;
-        each_webhook_has(&plane, &issued.ca_bundle(), 2).await
+        each_webhook_has(&plane, &issued.ca_bundle(), 3).await
     })
 }
 

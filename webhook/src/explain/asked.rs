@@ -38,12 +38,12 @@ pub(super) fn from_file(path: &Path, policy: &Policy) -> Result<Request, Explain
     };
     if body.len() > most {
         return Err(unusable(format!(
-            "longer than {most} bytes, which the server refuses with 413"
+            "longer than {most} bytes, which the server denies as malformed-review"
         )));
     }
     let review = review::read(&body, policy).map_err(|unreadable| {
-        let Unreadable { uid, why } = unreadable;
-        unusable(match uid {
+        let Unreadable { head, why } = unreadable;
+        unusable(match head.uid {
             Some(_) => format!("{why}; the server answers malformed-review, which mode enforce denies"),
             None => format!("{why}; the server answers 400, for there is no uid to answer to"),
         })

@@ -87,6 +87,7 @@ fn verdict(verdict: &Verdict, policy: &Policy) -> String {
 /// The request in a few words.
 fn what(operation: &Operation) -> String {
     match operation {
+        Operation::CreateNode { new } => format!("create of node {}", quoted(new.name())),
         Operation::UpdateNode { old, .. } => {
             let effect = trail::effect(operation);
             let effect = if effect.is_empty() {

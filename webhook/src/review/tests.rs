@@ -155,8 +155,10 @@ enum Answer {
 fn answer(body: &[u8]) -> Answer {
     match read(body, &policy()) {
         Ok(_) => Answer::Judged,
-        Err(Unreadable { uid: None, .. }) => Answer::BadRequest,
-        Err(Unreadable { uid: Some(uid), why }) => {
+        Err(Unreadable { head, why }) => {
+            let Some(uid) = head.uid else {
+                return Answer::BadRequest;
+            };
             assert_eq!(uid, "r-1");
             let verdict = Verdict::unjudged(Reason::MalformedReview, Mode::Enforce, &why);
             let rendered = render(&uid, &verdict);
@@ -222,7 +224,7 @@ fn misdirected() -> Vec<Row> {
             Answer::Denied,
             vec![
                 with("/apiVersion", json!("admission.k8s.io/v1beta1")),
-                with("/kind", json!(long)),
+                with("/kind", json!("x".repeat(4_096))),
                 without("", "apiVersion"),
             ],
         ),
@@ -232,7 +234,7 @@ fn misdirected() -> Vec<Row> {
             vec![
                 with("/request/kind/kind", json!("Pod")),
                 with("/request/kind/group", json!("apps")),
-                with("/request/operation", json!("CREATE")),
+                with("/request/operation", json!("CONNECT")),
                 with("/request/operation", json!(long)),
             ],
         ),
@@ -251,9 +253,6 @@ fn misdirected() -> Vec<Row> {
 /// Each of them would take more memory than it has on the wire, or be kept.
 fn oversized() -> Vec<Row> {
     let many = |count: usize| json!(vec![""; count]);
-    let labels: serde_json::Map<String, Value> = (0..=50_000)
-        .map(|number| (number.to_string(), json!("")))
-        .collect();
     let group = "g".repeat(128 * 1_024);
     let keys = |count: usize, values: usize| -> Value {
         (0..count)
@@ -262,7 +261,7 @@ fn oversized() -> Vec<Row> {
             .into()
     };
     vec![(
-        "a name or uid of the user or the Node over 1 KiB, groups and extra over 128 KiB, more than 1,000 groups or taints, 100 keys or values of extra, 50,000 labels or annotations",
+        "a name or uid of the user or the Node over 1 KiB, any text that is read over 256 KiB, the name of a field over 4 KiB in a review over 512 KiB, groups and extra over 128 KiB, more than 1,000 groups, 100 keys or values of extra",
         Answer::Denied,
         vec![
             with("/request/userInfo/username", json!("u".repeat(1_025))),
@@ -277,10 +276,22 @@ fn oversized() -> Vec<Row> {
             // Nothing but empty texts.
             with("/request/userInfo/extra", keys(100, 100)),
             with(
-                "/request/object/spec/taints",
-                json!(vec![json!({"key": "k", "effect": "e"}); 1_001]),
+                "/request/object/metadata/annotations",
+                json!({keys::HOLDER: "h".repeat(256 * 1_024 + 1)}),
             ),
-            with("/request/object/metadata/labels", Value::Object(labels)),
+            with(
+                "/request/object/metadata/labels",
+                json!({keys::PHASE: "p".repeat(256 * 1_024 + 1)}),
+            ),
+            // With an escape each, so that it cannot be borrowed.
+            with(
+                "/request/object/metadata/labels",
+                json!({"k".repeat(600 * 1_024) + "\n": "x"}),
+            ),
+            with(
+                "/request/userInfo/groups",
+                json!(["g".repeat(256 * 1_024) + "\n"]),
+            ),
         ],
     )]
 }
@@ -293,7 +304,9 @@ fn misshapen() -> Vec<Row> {
             "a field that is read has another type",
             Answer::Denied,
             vec![
-                with("/request/object/metadata/labels", json!({"a": 1})),
+                with("/request/object/metadata/labels", json!({keys::PHASE: 1})),
+                with("/request/object/metadata/annotations", json!(["a"])),
+                with("/request/object/spec/taints", json!([{"key": 1, "effect": "e"}])),
                 with("/request/object/spec", json!(long)),
                 with("/request/object/spec/unschedulable", json!("true")),
                 with("/request/oldObject/spec/taints", json!({})),
@@ -329,6 +342,94 @@ fn misshapen() -> Vec<Row> {
             ],
         ),
     ]
+}
+
+/// Of what others have put on a Node nothing is kept, so none of it is too much.
+#[test]
+fn found_s9_s10_what_nobody_reads_is_passed_over_however_much_of_it_there_is() {
+    let mut review = review();
+    let mut taints: Vec<Value> = (0..70_000)
+        .map(|number| json!({"key": format!("t{number}"), "effect": "NoSchedule"}))
+        .collect();
+    taints.push(json!({"key": keys::REBOOTING, "effect": "NoExecute"}));
+    review["request"]["object"]["spec"]["taints"] = json!(taints);
+    taints.push(json!({"key": keys::REBOOTING, "effect": "NoSchedule"}));
+    review["request"]["oldObject"]["spec"]["taints"] = json!(taints);
+    for place in ["labels", "annotations"] {
+        // Those too that begin as ours do.
+        let entries = review["request"]["object"]["metadata"][place]
+            .as_object_mut()
+            .unwrap();
+        for number in 0..60_000 {
+            drop(entries.insert(format!("{}{number}", keys::DOMAIN), json!("x")));
+        }
+        drop(entries.insert("newer".to_owned(), json!({"than": ["this"]})));
+    }
+    // As the API server escapes it.
+    let message = "\\u003c".repeat(700_000);
+    let text = String::from_utf8(body(review)).unwrap();
+    let text = text.replacen(
+        "\"spec\":",
+        &format!("\"status\":{{\"conditions\":[{{\"message\":\"{message}\"}}]}},\"spec\":"),
+        1,
+    );
+    let review = read(text.as_bytes(), &policy()).unwrap();
+    let Operation::UpdateNode { old, new } = review.request.operation else {
+        panic!()
+    };
+    assert!(old.is_tainted(keys::REBOOTING) && !new.is_tainted(keys::REBOOTING));
+    for kept in [
+        old.spec.taints.len(),
+        new.metadata.labels.len(),
+        new.metadata.annotations.len(),
+    ] {
+        assert_eq!(kept, 1);
+    }
+    assert_eq!(new.label(keys::PHASE), Some("delaying"));
+}
+
+#[test]
+fn found_s9_a_review_says_whose_it_is_before_it_breaks_off() {
+    let whole = concat!(
+        r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"r-1","kind":{"group":"","version":"v1","kind":"Node"},"#,
+        r#""name":"n","operation":"DELETE","userInfo":{"username":"who","groups":["g"]},"object":null,"oldObject":{"metadata":{"uid":"other","name":"other"}},"uid":"late"}}"#
+    );
+    let head = Head {
+        uid: Some("r-1".to_owned()),
+        operation: "DELETE".to_owned(),
+        name: "n".to_owned(),
+        user: "who".to_owned(),
+    };
+    let user = whole.find("},\"object\"").unwrap();
+    for end in user..=whole.len() {
+        assert_eq!(Head::of(&whole.as_bytes()[..end]), head, "{}", &whole[..end]);
+    }
+    // A text that breaks off is no text.
+    for end in 0..user {
+        let found = Head::of(&whole.as_bytes()[..end]);
+        for (found, whole) in [
+            (found.operation, &head.operation),
+            (found.name, &head.name),
+            (found.user, &head.user),
+            (found.uid.unwrap_or_default(), &"r-1".to_owned()),
+        ] {
+            assert!(found.is_empty() || found == *whole, "{found}");
+        }
+    }
+}
+
+#[test]
+fn a_create_is_read_with_the_node_that_is_to_be() {
+    let mut review = review();
+    review["request"]["operation"] = json!("CREATE");
+    review["request"]["oldObject"] = Value::Null;
+    review["request"]["options"]["kind"] = json!("CreateOptions");
+    let review = read(&body(review), &policy()).unwrap();
+    assert_eq!((review.operation.as_str(), review.verb), ("CREATE", "create"));
+    let Operation::CreateNode { new } = review.request.operation else {
+        panic!()
+    };
+    assert_eq!((new.name(), new.label(keys::PHASE)), ("n", Some("delaying")));
 }
 
 #[test]

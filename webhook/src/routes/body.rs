@@ -1,15 +1,21 @@
 //! The body of a review: read within its size, its time, and what all bodies together may take.
+//!
+//! Of one that is too large the beginning is kept: it says which request is to be answered.
 
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use http_body_util::BodyExt;
+use memmap2::MmapMut;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Limits;
 use crate::metrics::Rejection;
+use crate::review::HEAD_BYTES;
 
-/// A large body grows from here.
+/// Up to so many bytes a body is the allocator's, which is quick; a larger one has a mapping of its own, which ends with it.
+const SMALL: usize = 512 * 1_024;
+/// A small body grows from here.
 const FIRST_CAPACITY: usize = 64 * 1_024;
 
 /// Reads bodies.
@@ -22,13 +28,56 @@ pub(crate) struct Bodies {
 /// A body, and the room that it takes until it is dropped.
 #[derive(Debug)]
 pub(crate) struct HeldBody {
-    bytes: Vec<u8>,
+    buffer: Buffer,
+    is_whole: bool,
     _room: Option<OwnedSemaphorePermit>,
 }
 
 impl HeldBody {
+    /// Otherwise the bytes are the beginning of one that is too large.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.buffer.bytes()
+    }
+}
+
+/// Bytes that grow to a bound. What has not been written takes no memory.
+#[derive(Debug)]
+enum Buffer {
+    Small(Vec<u8>),
+    Large { map: MmapMut, length: usize },
+}
+
+impl Buffer {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Buffer::Small(bytes) => bytes,
+            Buffer::Large { map, length } => &map[..*length],
+        }
+    }
+
+    /// Whether there was room: `most` is what the buffer may ever hold.
+    fn extend(&mut self, data: &[u8], most: usize) -> Result<(), Rejection> {
+        if let Buffer::Small(bytes) = self {
+            if bytes.len() + data.len() <= SMALL {
+                bytes.extend_from_slice(data);
+                return Ok(());
+            }
+            let mut map = MmapMut::map_anon(most).map_err(|_| Rejection::TooMuch)?;
+            let length = bytes.len();
+            map[..length].copy_from_slice(bytes);
+            *self = Buffer::Large { map, length };
+        }
+        if let Buffer::Large { map, length } = self {
+            let end = *length + data.len();
+            let room = map.get_mut(*length..end).ok_or(Rejection::TooMuch)?;
+            room.copy_from_slice(data);
+            *length = end;
+        }
+        Ok(())
     }
 }
 
@@ -40,46 +89,72 @@ impl Bodies {
         }
     }
 
+    /// Of one body.
+    pub(crate) fn bytes_max(&self) -> usize {
+        self.limits.body_bytes
+    }
+
+    /// A body, or the beginning of one that is too large.
     pub(crate) async fn read(&self, mut body: Body) -> Result<HeldBody, Rejection> {
         let reading = tokio::time::timeout(self.limits.body, self.collect(&mut body)).await;
-        match reading.unwrap_or(Err(Rejection::BodyTimeout)) {
-            // What is still under way must be read, or closing the connection takes the answer with it.
-            Err(refusal @ (Rejection::TooLarge | Rejection::TooMuch)) => {
-                discard(body, &self.limits).await;
-                Err(refusal)
-            }
-            read => read,
+        let read = reading.unwrap_or(Err(Rejection::BodyTimeout));
+        let is_left = match &read {
+            Ok(body) => !body.is_whole,
+            Err(refusal) => matches!(refusal, Rejection::TooMuch),
+        };
+        // What is still under way must be read, or closing the connection takes the answer with it.
+        if is_left {
+            discard(body, &self.limits).await;
         }
+        read
     }
 
     async fn collect(&self, body: &mut Body) -> Result<HeldBody, Rejection> {
         let announced = http_body::Body::size_hint(body).exact().unwrap_or_default();
         let announced = usize::try_from(announced).unwrap_or(usize::MAX);
-        if announced > self.limits.body_bytes {
-            return Err(Rejection::TooLarge);
-        }
-        let mut bytes = Vec::with_capacity(announced.min(FIRST_CAPACITY));
+        // One that says that it is too large is not kept to see whether that is so.
+        let taken_max = if announced > self.limits.body_bytes {
+            HEAD_BYTES
+        } else {
+            self.limits.body_bytes
+        };
+        let mut buffer = Buffer::Small(Vec::with_capacity(announced.min(FIRST_CAPACITY)));
         let mut room: Option<OwnedSemaphorePermit> = None;
         while let Some(frame) = body.frame().await {
             // Trailers say nothing to us.
             let Ok(data) = frame.map_err(|_| Rejection::Truncated)?.into_data() else {
                 continue;
             };
-            if bytes.len() + data.len() > self.limits.body_bytes {
-                return Err(Rejection::TooLarge);
-            }
-            let more = self.take(&data)?;
+            let length = buffer.bytes().len();
+            let is_whole = length + data.len() <= taken_max;
+            let taken = if is_whole {
+                &data[..]
+            } else {
+                &data[..data.len().min(HEAD_BYTES.saturating_sub(length))]
+            };
+            let more = self.take(taken.len())?;
             match &mut room {
                 Some(room) => room.merge(more),
                 None => room = Some(more),
             }
-            bytes.extend_from_slice(&data);
+            buffer.extend(taken, self.limits.body_bytes)?;
+            if !is_whole {
+                return Ok(HeldBody {
+                    buffer,
+                    is_whole,
+                    _room: room,
+                });
+            }
         }
-        Ok(HeldBody { bytes, _room: room })
+        Ok(HeldBody {
+            buffer,
+            is_whole: true,
+            _room: room,
+        })
     }
 
-    fn take(&self, data: &Bytes) -> Result<OwnedSemaphorePermit, Rejection> {
-        let length = u32::try_from(data.len()).map_err(|_| Rejection::TooMuch)?;
+    fn take(&self, length: usize) -> Result<OwnedSemaphorePermit, Rejection> {
+        let length = u32::try_from(length).map_err(|_| Rejection::TooMuch)?;
         Arc::clone(&self.room)
             .try_acquire_many_owned(length)
             .map_err(|_| Rejection::TooMuch)

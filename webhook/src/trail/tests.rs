@@ -7,6 +7,7 @@ use cordonhold_shared::admission::Reason;
 use serde_json::Value;
 
 use super::*;
+use crate::review::Head;
 
 /// Where a line goes that a test reads.
 #[derive(Clone, Default)]
@@ -57,7 +58,12 @@ fn documented() -> Vec<&'static str> {
 #[test]
 fn every_line_has_the_fields_of_the_page() {
     let unreadable = Unreadable {
-        uid: Some("r-1".to_owned()),
+        head: Head {
+            uid: Some("r-1".to_owned()),
+            user: "who".to_owned(),
+            operation: "DELETE".to_owned(),
+            name: "node-0".to_owned(),
+        },
         why: "cut off".to_owned(),
     };
     let line = line(&Entry::unreadable(&unreadable));
@@ -67,6 +73,10 @@ fn every_line_has_the_fields_of_the_page() {
     documented.sort_unstable();
     assert_eq!(fields, documented);
     assert_eq!((&line["uid"], &line["verdict"]), (&"r-1".into(), &"flag".into()));
+    assert_eq!(
+        (&line["user"], &line["operation"], &line["node"]),
+        (&"who".into(), &"DELETE".into(), &"node-0".into())
+    );
     assert_eq!((&line["mode"], &line["latency_us"]), (&"warn".into(), &7.into()));
 }
 

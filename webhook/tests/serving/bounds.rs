@@ -169,7 +169,7 @@ async fn bodies_beyond_the_memory_for_all_are_shed() {
 #[tokio::test]
 async fn a_body_that_is_too_large_is_refused_whether_announced_or_not() {
     let served = start(timeless()).await;
-    let body = " ".repeat(9 * MIB);
+    let body = " ".repeat(20 * MIB);
     let mut stream = served.connect(HTTP1).await;
     let answer = ask(&mut stream, &(post("/validate", body.len()) + &body)).await;
     assert_eq!(answer.status, 413);

@@ -135,7 +135,7 @@ async fn a_review_that_cannot_be_read_is_denied_with_its_uid_and_logged() {
     let mut webhook = Webhook::start(&[]);
     let whole = review(&node(true, None), &node(false, None));
     let mut bad_label = node(false, None);
-    bad_label["metadata"]["labels"] = json!({"a": 1});
+    bad_label["metadata"]["labels"] = json!({keys::PHASE: 1});
     let start_of_one = r#"{"kind":"AdmissionReview","request":{"uid":"r-1","object":"#;
     let bodies = [
         start_of_one.to_owned(),
@@ -153,7 +153,7 @@ async fn a_review_that_cannot_be_read_is_denied_with_its_uid_and_logged() {
         assert_eq!((&line["uid"], &line["verdict"]), (&json!("r-1"), &json!("deny")));
         assert!(!line["error"].as_str().unwrap().is_empty());
     }
-    let huge = " ".repeat(8 * 1_024 * 1_024 + 1);
+    let huge = " ".repeat(19 * 1_024 * 1_024 + 1);
     for (request, status) in [
         (post("/validate", huge.len()) + &huge, 413),
         (post("/validate", 2) + "{}", 400),
@@ -170,6 +170,50 @@ async fn a_review_that_cannot_be_read_is_denied_with_its_uid_and_logged() {
             "{:?}",
             request.lines().next()
         );
+    }
+}
+
+/// `failurePolicy: Ignore` would let the DELETE of a held Node pass where there is no answer.
+#[tokio::test]
+async fn found_s9_a_review_that_is_too_large_is_denied_with_its_uid_and_logged() {
+    let mut webhook = Webhook::start(&[]);
+    let start = concat!(
+        r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"r-9","kind":{"group":"","version":"v1","kind":"Node"},"#,
+        r#""name":"node-0","operation":"DELETE","userInfo":{"username":"autoscaler"},"object":null,"oldObject":{"status":""#
+    );
+    let body = format!("{start}{}\"}}}}}}", "x".repeat(20 * 1_024 * 1_024));
+    let announced = post("/validate", body.len()) + &body;
+    let head = "POST /validate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let chunked = format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    for request in [announced, chunked] {
+        let answer = webhook.ask(&request).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let answer: Value = serde_json::from_slice(&answer.body).unwrap();
+        let response = &answer["response"];
+        assert_eq!(
+            (
+                &response["uid"],
+                &response["allowed"],
+                &response["status"]["code"]
+            ),
+            (&json!("r-9"), &json!(false), &json!(403))
+        );
+        let message = response["status"]["message"].as_str().unwrap();
+        assert!(
+            message.starts_with("malformed-review: ") && message.contains("19922944 bytes"),
+            "{message}"
+        );
+        let line = webhook.log_line("decision");
+        for (field, value) in [
+            ("verdict", "deny"),
+            ("reason", "malformed-review"),
+            ("uid", "r-9"),
+            ("operation", "DELETE"),
+            ("node", "node-0"),
+            ("user", "autoscaler"),
+        ] {
+            assert_eq!(line[field], value, "{line}");
+        }
     }
 }
 

@@ -449,14 +449,62 @@ fn kured_uncordons_its_own_node() {
         let v = verdict_of(uncordon(who, node, named(), named(), &kured_policy()));
         (v.outcome, v.reason)
     };
-    for claim in [&[][..], &[NODE]] {
-        assert_eq!(gets(claim, &free()), (Outcome::Allow, Reason::KuredOwner));
-    }
-    for claim in [&["node-1"][..], &[NODE, "node-1"]] {
+    assert_eq!(gets(&[NODE], &free()), (Outcome::Allow, Reason::KuredOwner));
+    for claim in [&[][..], &["node-1"], &[NODE, "node-1"]] {
         assert_eq!(gets(claim, &free()), (Outcome::Deny, Reason::KuredHeld));
     }
     // Our hold is not kured's.
     assert_eq!(gets(&[NODE], &held()), (Outcome::Deny, Reason::Held));
+}
+
+/// Whoever may have a token made for kured's ServiceAccount would own every node.
+#[test]
+fn found_s12_a_token_of_kureds_without_a_node_is_kureds_by_flag_only() {
+    let named = || Known::Is(locks(Some(&single(NODE, 0))));
+    let believing = |policy: Policy| Policy {
+        kured: policy.kured.map(|kured| KuredPolicy {
+            is_believed_without_node: true,
+            ..kured
+        }),
+        ..policy
+    };
+    let gets = |user: &str, claim: &[&str], node: &NodeView, policy: &Policy| {
+        let who = requester(user, claim);
+        verdict_of(uncordon(who, node, named(), named(), policy))
+    };
+    let marked = annotate(free(), keys::KURED_REBOOT_IN_PROGRESS, "x");
+    let by_lock = [kured_policy(), told_by_flag()];
+    let cases = by_lock
+        .into_iter()
+        .map(|policy| (policy, free(), Reason::KuredHeld));
+    for (policy, node, denied) in cases.chain([(marks_only(), marked, Reason::KuredMarked)]) {
+        let v = gets(KURED, &[], &node, &policy);
+        assert_eq!((v.outcome, v.reason), (Outcome::Deny, denied));
+        for part in [
+            "You are kured",
+            "names no node",
+            "--kured-token-without-node=allow",
+        ] {
+            assert!(v.message.contains(part), "{part} is missing in: {}", v.message);
+        }
+        let other = gets("system:serviceaccount:ops:other", &[], &node, &policy);
+        assert!(!other.message.contains("You are kured"), "{}", other.message);
+        let policy = believing(policy);
+        assert_eq!(gets(KURED, &[], &node, &policy).reason, Reason::KuredOwner);
+        assert_eq!(gets(KURED, &[NODE], &node, &policy).reason, Reason::KuredOwner);
+        for claim in [&["node-1"][..], &[NODE, "node-1"]] {
+            assert_eq!(gets(KURED, claim, &node, &policy).reason, denied);
+        }
+    }
+}
+
+/// By its lock, and the flag says whose pods are kured's.
+fn told_by_flag() -> Policy {
+    let mut told = kured_policy();
+    if let Some(kured) = told.kured.as_mut() {
+        kured.service_account = marks_only().kured.and_then(|kured| kured.service_account);
+    }
+    told
 }
 
 /// kured as the chart installs it for the release `my-release` in the namespace `ops`.
@@ -500,10 +548,10 @@ fn found_e2_kured_is_whom_its_daemon_set_says_on_its_own_node() {
         ))
         .reason
     };
-    for claim in [&[][..], &[NODE]] {
-        assert_eq!(gets(RELEASED, claim), Reason::KuredOwner);
+    assert_eq!(gets(RELEASED, &[NODE]), Reason::KuredOwner);
+    for claim in [&[][..], &["node-1"]] {
+        assert_eq!(gets(RELEASED, claim), Reason::KuredHeld);
     }
-    assert_eq!(gets(RELEASED, &["node-1"]), Reason::KuredHeld);
     // The name that it has elsewhere, and the same name elsewhere.
     for other in [
         KURED,
@@ -525,10 +573,7 @@ fn found_e2_kured_is_whom_its_daemon_set_says_on_its_own_node() {
     ));
     assert_eq!(v.reason, Reason::KuredOwner);
     // What a flag says has the last word.
-    let mut told = kured_policy();
-    if let Some(kured) = told.kured.as_mut() {
-        kured.service_account = marks_only().kured.and_then(|kured| kured.service_account);
-    }
+    let told = told_by_flag();
     let v = verdict_of(uncordon_seeing(who(), released(named()), Known::Unasked, &told));
     assert_eq!(v.reason, Reason::KuredHeld);
     assert!(v.message.contains("--kured-service-account"), "{}", v.message);

@@ -246,6 +246,50 @@ fn found_a1_a_cordon_that_landed_is_ours_however_often_it_is_tried_again() {
     goes_on(run);
 }
 
+/// A proxy has sent each twice, and what comes back is the answer to the copy that lost.
+#[test]
+fn found_a1_a_write_that_loses_to_a_copy_of_itself_is_ours() {
+    let steps = ["draining", "delaying", "sealed", "returning", "give back"];
+    for failure in [Failure::Conflict, refused()] {
+        let mut run = agent();
+        // A refused wish waits for the next look at the sentinel.
+        run.world.fail.push(("wanted", Failure::Conflict, Applied::Yes));
+        for step in steps {
+            run.world.fail.push((step, failure.clone(), Applied::Yes));
+        }
+        run.wish();
+        settle(&mut run, |run| run.world.phase() == Some(Phase::Draining));
+        run.drain();
+        settle(&mut run, |run| run.world.phase() == Some(Phase::Delaying));
+        run.due(Timer::Delay);
+        settle(&mut run, Run::rebooted);
+        assert!(!run.world.rebooted_blindly());
+        run.boot();
+        settle(&mut run, Run::is_clean);
+        assert!(!run.world.node.spec.unschedulable);
+        assert_eq!(run.called_off(), None, "{failure:?}");
+    }
+}
+
+/// The watch delivers, and what waits for a pause or for the end of the return goes on, until this is so.
+fn settle(run: &mut Run, is_so: impl Fn(&Run) -> bool) {
+    for _ in 0..20 {
+        while run.see_next() {}
+        if is_so(run) {
+            return;
+        }
+        for timer in [Timer::Retry(1), Timer::Soak] {
+            let _ = run.due_if_armed(timer);
+        }
+    }
+    let news = run.news();
+    panic!(
+        "it does not come to it: {:?} {:?} {news}",
+        run.world.phase(),
+        run.armed
+    );
+}
+
 #[test]
 fn found_a1_a_refused_read_forgets_no_cordon_that_may_have_landed() {
     let mut run = agent();

@@ -59,6 +59,7 @@ impl Default for Webhook {
                 on_delete: OnDelete::Flag,
                 kured: Some(admission::KuredPolicy {
                     service_account: Some(service_account("kube-system", "kured")),
+                    is_believed_without_node: false,
                     marks: Vec::new(),
                     lock: Some(admission::KuredLock {
                         ds_namespace: "kube-system".to_owned(),

@@ -8,7 +8,9 @@ use cordonhold_tests::webhook::{Mode, Protection};
 use http::Request;
 use kube::Client;
 use kube::client::Body;
+use serde_json::json;
 
+use super::create::create;
 use crate::cluster::{Cluster, alone, on_shared};
 use crate::manifests::overlay;
 use crate::subject::{Subject, annotate};
@@ -114,12 +116,26 @@ fn refused_by_flag_until_it_is_cancelled() -> Result<()> {
         ensure!(!is_gone(&cluster, waits).await?, "a held Node is gone");
         delete(&cluster.admin, passes).await?.passed()?;
         ensure!(is_gone(&cluster, passes).await?, "the Node is still there");
-        Ok(())
+        creates_wait(&cluster).await
     })
 }
 
+/// With the webhook dead only a Node that comes with a mark has to wait.
+async fn creates_wait(cluster: &Cluster) -> Result<()> {
+    let marked = json!({ "metadata": { "labels": { keys::PHASE: "delaying" } } });
+    let answer = create(&cluster.admin, "created-marked", &marked, "").await?;
+    ensure!(
+        answer.code == 500 && answer.message().contains("failed calling webhook"),
+        "{answer:?}"
+    );
+    ensure!(is_gone(cluster, "created-marked").await?, "it is there");
+    let answer = create(&cluster.admin, "created-free", &json!({}), "").await?;
+    ensure!(answer.code == 201, "{answer:?}");
+    Ok(())
+}
+
 /// A Node by its name, or Nodes by a query.
-async fn delete(client: &Client, target: &str) -> Result<Answer> {
+pub(super) async fn delete(client: &Client, target: &str) -> Result<Answer> {
     let path = if target.starts_with('?') {
         target.to_owned()
     } else {

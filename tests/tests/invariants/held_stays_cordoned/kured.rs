@@ -201,8 +201,17 @@ fn marks_alone_hold_where_the_lock_is_not_read() -> Result<()> {
                 .is_denied(&elsewhere, Write::Strategic, &uncordon(), "kured-marked")
                 .await?,
         );
-        // Tokens of an old Kubernetes carry no node, and then the webhook is asked.
-        let itself = cluster.plane.client_as(&Kured::impersonation()).await?;
+        let nowhere = cluster.plane.client_as(&Kured::impersonation()).await?;
+        let answer = marked
+            .is_denied(&nowhere, Write::Strategic, &uncordon(), "kured-marked")
+            .await?;
+        ensure!(
+            answer.message().contains("--kured-token-without-node=allow"),
+            "{}",
+            answer.message()
+        );
+        let itself = Kured::impersonation().on_node(&marked.name);
+        let itself = cluster.plane.client_as(&itself).await?;
         is_cordoned_and_passes(&marked, &itself, "kured-owner").await
     })
 }
@@ -436,6 +445,19 @@ async fn is_kured_held(cluster: &Cluster, subject: &Subject<'_>, key: &str) -> R
     Ok(())
 }
 
+async fn found_s12_a_token_without_a_node_is_anybodys(cluster: &Cluster, named: &Subject<'_>) -> Result<()> {
+    let nowhere = cluster.plane.client_as(&Kured::impersonation()).await?;
+    let answer = named
+        .is_denied(&nowhere, Write::Strategic, &uncordon(), "kured-held")
+        .await?;
+    ensure!(
+        answer.message().contains("--kured-token-without-node=allow"),
+        "{}",
+        answer.message()
+    );
+    Ok(())
+}
+
 /// kured uncordons while it still holds its lock, so its own token on that node must pass, and its token on another must not.
 async fn kureds_own_agent_passes(cluster: &Cluster, named: &Subject<'_>) -> Result<()> {
     drop(named.passes(&cluster.admin, Write::Merge, &cordon()).await?);
@@ -450,11 +472,12 @@ async fn kureds_own_agent_passes(cluster: &Cluster, named: &Subject<'_>) -> Resu
             .await?,
     );
     drop(named.passes(&cluster.admin, Write::Merge, &cordon()).await?);
-    // Tokens of an old Kubernetes carry no node, and then the webhook is asked.
+    found_s12_a_token_without_a_node_is_anybodys(cluster, named).await?;
     let length = cluster.log_length().await?;
+    let itself = kured.clone().on_node(&named.name);
     drop(
         named
-            .can_be_uncordoned(&cluster.plane.client_as(&kured).await?)
+            .can_be_uncordoned(&cluster.plane.client_as(&itself).await?)
             .await?,
     );
     let decision = cluster.decision_since(length, &named.name).await?;

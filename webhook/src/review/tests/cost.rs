@@ -13,6 +13,7 @@ use cordonhold_shared::admission::{Known, KuredSeen};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use k8s_openapi::api::core::v1::Node;
+use serde::Deserialize;
 
 use super::*;
 use crate::{Judge, Lookup, Metrics};
