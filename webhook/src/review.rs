@@ -27,10 +27,8 @@ const KIND: &str = "AdmissionReview";
 const MAX_UID_CHARS: usize = 128;
 /// Longest name or uid of a user or a Node, in bytes. A Node's has at most 253, and users are told apart by far less.
 const NAME_MAX: usize = 1_024;
-/// Longest name of a field, in bytes. The longest keys are those of labels, with at most 317.
-const FIELD_NAME_MAX: usize = 4_096;
-/// Up to this size the names of a review's fields are not looked at by themselves, in bytes.
-const UNLOOKED_MAX: usize = 512 * 1_024;
+/// Longest name of a field, in bytes: managed fields name a condition by its type, for which an object has the 1.5 MiB of etcd.
+const FIELD_NAME_MAX: usize = 2 * 1_024 * 1_024;
 /// Most that groups and extra may take together, in bytes: more than any token carries.
 const IDENTITY_MAX: usize = 128 * 1_024;
 
@@ -85,10 +83,9 @@ pub(crate) fn read(body: &[u8], policy: &Policy) -> Result<Review, Unreadable> {
 }
 
 /// A name with escapes is decoded into memory that the decoder keeps, whether anybody reads the field or not.
-///
-/// In a small review that is little.
 fn names_are_short(body: &[u8]) -> Result<(), String> {
-    let mut rest = if body.len() > UNLOOKED_MAX { body } else { &[] };
+    // Most reviews have no room for a long one.
+    let mut rest = if body.len() > FIELD_NAME_MAX { body } else { &[] };
     while let Some(start) = rest.iter().position(|byte| *byte == b'"') {
         let text = &rest[start + 1..];
         let length = text_length(text);

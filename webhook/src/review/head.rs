@@ -31,7 +31,7 @@ impl Head {
         let beginning = &body[..body.len().min(HEAD_BYTES)];
         let mut decoder = serde_json::Deserializer::from_slice(beginning);
         // Where it breaks off is told by whoever has read the whole of it; what was found until then counts.
-        let _ = Place::Review(&mut head).deserialize(&mut decoder);
+        drop(Place::Review(&mut head).deserialize(&mut decoder));
         head.uid = head.uid.filter(|uid| is_uid(uid));
         head
     }

@@ -261,7 +261,7 @@ fn oversized() -> Vec<Row> {
             .into()
     };
     vec![(
-        "a name or uid of the user or the Node over 1 KiB, any text that is read over 256 KiB, the name of a field over 4 KiB in a review over 512 KiB, groups and extra over 128 KiB, more than 1,000 groups, 100 keys or values of extra",
+        "a name or uid of the user or the Node over 1 KiB, any text that is read over 256 KiB, the name of a field over 2 MiB, groups and extra over 128 KiB, more than 1,000 groups, 100 keys or values of extra",
         Answer::Denied,
         vec![
             with("/request/userInfo/username", json!("u".repeat(1_025))),
@@ -286,7 +286,7 @@ fn oversized() -> Vec<Row> {
             // With an escape each, so that it cannot be borrowed.
             with(
                 "/request/object/metadata/labels",
-                json!({"k".repeat(600 * 1_024) + "\n": "x"}),
+                json!({"k".repeat(2 * 1_024 * 1_024) + "\n": "x"}),
             ),
             with(
                 "/request/userInfo/groups",
