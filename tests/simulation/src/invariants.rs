@@ -69,6 +69,8 @@ struct Known {
     given_back: Option<String>,
     /// Somebody else wrote that on its Node since.
     is_given_back_changed: bool,
+    /// Somebody else put its marks back since.
+    is_put_back: bool,
     /// A hold that a process of its agent may have taken for what it was not.
     doubtful: Option<String>,
     /// Cordons that an exemption let pass.

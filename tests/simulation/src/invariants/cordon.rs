@@ -94,9 +94,11 @@ impl Known {
 
     /// Somebody took the marks, or wrote on the wish, just after the cordon was written down on the host or sent: to the next
     /// process, and to one whose watch had a gap, nothing shows whether it landed, so what others have done to it since is undone.
+    /// A wish that is put back after its give-back is followed again.
     fn is_cordon_unknown(&self, created: &str) -> bool {
         let is_unknown = self.process.was_told_of_cordon(created) || self.process.missed_its_cordon(created);
-        !self.is_held(created) && self.given_back.as_deref() != Some(created) && is_unknown
+        let is_over = self.given_back.as_deref() == Some(created) && !self.is_put_back;
+        !self.is_held(created) && !is_over && is_unknown
     }
 }
 
@@ -128,6 +130,8 @@ impl Oracle {
 /// Somebody else wrote the Node. What he does to the cordon of a hold is undone with it.
 fn somebody_wrote(known: &mut Known, old: &NodeView, new: &NodeView) {
     known.is_given_back_changed |= old.annotation(keys::GIVEN_BACK) != new.annotation(keys::GIVEN_BACK);
+    let shown = hold::read(new).present().map(|hold| hold.holder.created);
+    known.is_put_back |= shown.is_some() && shown == known.given_back;
     if known.held.is_none() && old.spec.unschedulable != new.spec.unschedulable {
         known.expected = Some(new.spec.unschedulable);
     }
@@ -225,6 +229,7 @@ fn own_gave_back(known: &mut Known, index: usize, old: &NodeView, new: &NodeView
     let held = known.held.take_if(|held| held.created == created);
     known.given_back = Some(created.to_owned());
     known.is_given_back_changed = false;
+    known.is_put_back = false;
     let Some(held) = held else {
         if !is_changed {
             return None;
