@@ -15,7 +15,7 @@ pub struct Limits {
     /// and 1 MiB for the rest.
     pub body_bytes: usize,
     /// Bytes of all bodies being read or judged: one of the largest, and some hundred usual ones beside it.
-    /// Decoding can take as much again. A body that does not fit gets 503.
+    /// A body that does not fit gets 503.
     pub all_body_bytes: usize,
     /// Fields in the head of a request; the API server sends about ten.
     pub header_fields: usize,

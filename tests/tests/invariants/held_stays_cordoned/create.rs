@@ -7,7 +7,8 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, on_shared};
+use super::delete::is_gone;
+use crate::cluster::on_shared;
 use crate::wire::{self, Answer};
 
 const WEBHOOK: &str = "creates.nodes.cordonhold.dev";
@@ -27,7 +28,7 @@ fn found_s11_no_node_is_created_with_a_mark() -> Result<()> {
             let name = format!("created-marked-{number}");
             // The admin may create Nodes, and is not exempt; the agent may not, by RBAC.
             let length = cluster.log_length().await?;
-            let answer = create(&cluster.admin, &name, mark, "").await?;
+            let answer = create(&cluster.admin, &name, mark).await?;
             let by_webhook = format!("admission webhook \"{WEBHOOK}\" denied the request: spoofed-hold: ");
             ensure!(
                 answer.code == 403
@@ -45,14 +46,14 @@ fn found_s11_no_node_is_created_with_a_mark() -> Result<()> {
                     && decision["verb"] == "create",
                 "{decision}"
             );
-            ensure!(!is_there(cluster, &name).await?, "{name} is there");
-            ensure!(create(&agent, &name, mark, "").await?.code == 403, "{mark}");
+            ensure!(is_gone(cluster, &name).await?, "{name} is there");
+            ensure!(create(&agent, &name, mark).await?.code == 403, "{mark}");
         }
         // As a kubelet creates it, and nobody is asked.
         let name = "created-free";
         let length = cluster.log_length().await?;
         let own = json!({ "spec": { "taints": [{ "key": "node.kubernetes.io/not-ready", "effect": "NoSchedule" }], "unschedulable": true } });
-        let answer = create(&cluster.admin, name, &own, "").await?;
+        let answer = create(&cluster.admin, name, &own).await?;
         ensure!(answer.code == 201, "{answer:?}");
         ensure!(
             cluster.decisions_since(length, "node", name).await?.is_empty(),
@@ -63,20 +64,15 @@ fn found_s11_no_node_is_created_with_a_mark() -> Result<()> {
 }
 
 /// A Node of this name, with what is merged into it.
-pub(super) async fn create(client: &Client, name: &str, with: &Value, query: &str) -> Result<Answer> {
+pub(super) async fn create(client: &Client, name: &str, with: &Value) -> Result<Answer> {
     let mut node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name } });
     for (section, fields) in with.as_object().into_iter().flatten() {
         for (field, value) in fields.as_object().into_iter().flatten() {
             node[section][field] = value.clone();
         }
     }
-    let request = Request::post(format!("/api/v1/nodes{query}"))
+    let request = Request::post("/api/v1/nodes")
         .header(header::CONTENT_TYPE, "application/json")
         .body(Body::from(node.to_string().into_bytes()))?;
     wire::send(client, request).await
-}
-
-pub(super) async fn is_there(cluster: &Cluster, node: &str) -> Result<bool> {
-    let nodes: kube::Api<k8s_openapi::api::core::v1::Node> = kube::Api::all(cluster.admin.clone());
-    Ok(nodes.get_opt(node).await?.is_some())
 }

@@ -123,13 +123,13 @@ fn refused_by_flag_until_it_is_cancelled() -> Result<()> {
 /// With the webhook dead only a Node that comes with a mark has to wait.
 async fn creates_wait(cluster: &Cluster) -> Result<()> {
     let marked = json!({ "metadata": { "labels": { keys::PHASE: "delaying" } } });
-    let answer = create(&cluster.admin, "created-marked", &marked, "").await?;
+    let answer = create(&cluster.admin, "created-marked", &marked).await?;
     ensure!(
         answer.code == 500 && answer.message().contains("failed calling webhook"),
         "{answer:?}"
     );
     ensure!(is_gone(cluster, "created-marked").await?, "it is there");
-    let answer = create(&cluster.admin, "created-free", &json!({}), "").await?;
+    let answer = create(&cluster.admin, "created-free", &json!({})).await?;
     ensure!(answer.code == 201, "{answer:?}");
     Ok(())
 }
@@ -145,7 +145,7 @@ pub(super) async fn delete(client: &Client, target: &str) -> Result<Answer> {
     wire::send(client, request).await
 }
 
-async fn is_gone(cluster: &Cluster, node: &str) -> Result<bool> {
+pub(super) async fn is_gone(cluster: &Cluster, node: &str) -> Result<bool> {
     let nodes: kube::Api<k8s_openapi::api::core::v1::Node> = kube::Api::all(cluster.admin.clone());
     Ok(nodes.get_opt(node).await?.is_none())
 }

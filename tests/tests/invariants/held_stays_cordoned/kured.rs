@@ -201,15 +201,7 @@ fn marks_alone_hold_where_the_lock_is_not_read() -> Result<()> {
                 .is_denied(&elsewhere, Write::Strategic, &uncordon(), "kured-marked")
                 .await?,
         );
-        let nowhere = cluster.plane.client_as(&Kured::impersonation()).await?;
-        let answer = marked
-            .is_denied(&nowhere, Write::Strategic, &uncordon(), "kured-marked")
-            .await?;
-        ensure!(
-            answer.message().contains("--kured-token-without-node=allow"),
-            "{}",
-            answer.message()
-        );
+        found_s12_a_token_without_a_node_is_anybodys(&cluster, &marked, "kured-marked").await?;
         let itself = Kured::impersonation().on_node(&marked.name);
         let itself = cluster.plane.client_as(&itself).await?;
         is_cordoned_and_passes(&marked, &itself, "kured-owner").await
@@ -445,10 +437,14 @@ async fn is_kured_held(cluster: &Cluster, subject: &Subject<'_>, key: &str) -> R
     Ok(())
 }
 
-async fn found_s12_a_token_without_a_node_is_anybodys(cluster: &Cluster, named: &Subject<'_>) -> Result<()> {
+async fn found_s12_a_token_without_a_node_is_anybodys(
+    cluster: &Cluster,
+    subject: &Subject<'_>,
+    reason: &str,
+) -> Result<()> {
     let nowhere = cluster.plane.client_as(&Kured::impersonation()).await?;
-    let answer = named
-        .is_denied(&nowhere, Write::Strategic, &uncordon(), "kured-held")
+    let answer = subject
+        .is_denied(&nowhere, Write::Strategic, &uncordon(), reason)
         .await?;
     ensure!(
         answer.message().contains("--kured-token-without-node=allow"),
@@ -472,7 +468,7 @@ async fn kureds_own_agent_passes(cluster: &Cluster, named: &Subject<'_>) -> Resu
             .await?,
     );
     drop(named.passes(&cluster.admin, Write::Merge, &cordon()).await?);
-    found_s12_a_token_without_a_node_is_anybodys(cluster, named).await?;
+    found_s12_a_token_without_a_node_is_anybodys(cluster, named, "kured-held").await?;
     let length = cluster.log_length().await?;
     let itself = kured.clone().on_node(&named.name);
     drop(

@@ -5,10 +5,10 @@ use cordonhold_shared::hold::Phase;
 use cordonhold_shared::keys;
 use serde_json::{Value, json};
 
-use super::create::{create, is_there};
-use super::delete::delete;
+use super::create::create;
+use super::delete::{delete, is_gone};
 use crate::cluster::on_shared;
-use crate::subject::{Subject, annotate};
+use crate::subject::{Subject, annotate, uncordon};
 use crate::wire::{self, Write};
 
 /// The API server escapes each `<` sixfold, and sends it twice.
@@ -37,12 +37,7 @@ fn found_s9_a_large_node_is_cancelled_and_its_delete_leaves_a_line() -> Result<(
 
         drop(
             subject
-                .is_denied(
-                    &cluster.controller,
-                    Write::Strategic,
-                    &json!({ "spec": { "unschedulable": null } }),
-                    "held",
-                )
+                .is_denied(&cluster.controller, Write::Strategic, &uncordon(), "held")
                 .await?,
         );
         let length = cluster.log_length().await?;
@@ -73,7 +68,6 @@ fn found_s13_no_number_of_taints_stops_a_heartbeat() -> Result<()> {
             &cluster.admin,
             name,
             &json!({ "spec": { "taints": many_taints() } }),
-            "",
         )
         .await?;
         ensure!(answer.code == 201, "{answer:?}");
@@ -100,7 +94,7 @@ fn found_s13_no_number_of_taints_stops_a_heartbeat() -> Result<()> {
             .passed()?;
         // Nobody else has to list it.
         delete(&cluster.admin, name).await?.passed()?;
-        ensure!(!is_there(cluster, name).await?, "{name} is still there");
+        ensure!(is_gone(cluster, name).await?, "{name} is still there");
         Ok(())
     })
 }
