@@ -7,12 +7,12 @@ use std::future::Future;
 use std::time::Duration;
 
 use cordonhold_rt::client;
-use cordonhold_shared::answer::{Cause, Refusal};
-use cordonhold_shared::cycle::{Failure, Policy, PoolCount};
-use cordonhold_shared::drain::Evicted;
 use cordonhold_shared::hold::{self, NodePatch, Terms};
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
+use cordonhold_shared::reboot::api_status::{Cause, Refusal};
+use cordonhold_shared::reboot::cycle::{Failure, PoolCount, Settings};
+use cordonhold_shared::reboot::drain::Evicted;
 use cordonhold_shared::selector::Selector;
 use jiff::Timestamp;
 use kube::Client;
@@ -75,7 +75,7 @@ pub(crate) enum CallError {
 }
 
 impl Api {
-    pub(crate) fn new(client: Client, policy: &Policy, lock: LockConfig, drain: DrainConfig) -> Api {
+    pub(crate) fn new(client: Client, policy: &Settings, lock: LockConfig, drain: DrainConfig) -> Api {
         Api {
             client,
             node: policy.node.clone(),

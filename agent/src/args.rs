@@ -10,8 +10,8 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser};
 use cordonhold_rt::argument::Mistake;
-use cordonhold_shared::cycle::Policy;
-use cordonhold_shared::timers::Timing;
+use cordonhold_shared::reboot::cycle::Settings;
+use cordonhold_shared::reboot::timers::Timing;
 
 use crate::host::HostConfig;
 
@@ -41,7 +41,7 @@ use window::WindowConfig;
 /// What an agent runs with.
 #[derive(Clone, Debug)]
 pub struct Config {
-    pub policy: Policy,
+    pub policy: Settings,
     pub timing: Timing,
     pub host: HostConfig,
     /// Where the host's wish for a reboot is: a path inside the host's root.
@@ -208,7 +208,7 @@ impl TryFrom<Args> for Config {
         let (verify, on_uncordon) = (cycle.verify(), cycle.on_uncordon());
         let deprecated = args.notify.deprecated();
         Ok(Config {
-            policy: Policy {
+            policy: Settings {
                 node: cycle.node_id.ok_or(ArgsError::NodeMissing)?,
                 pool: lock.pool_selector.clone().unwrap_or_default(),
                 concurrency: lock.concurrency,

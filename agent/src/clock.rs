@@ -1,6 +1,6 @@
 //! The agent's monotonic clock, as times since its start, the host's boot clock, and the agent's chance.
 //!
-//! Not here: how long anything takes ([`cordonhold_shared::timers`]).
+//! Not here: how long anything takes ([`cordonhold_shared::reboot::timers`]).
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;

@@ -3,9 +3,9 @@
 //! A write that lost its compare-and-swap is followed by another look, so nothing is tried again here.
 //! Not here: which conditions those are ([`cordonhold_shared::hold::conditions_patch`]).
 
-use cordonhold_shared::cycle::Failure;
 use cordonhold_shared::hold::conditions_patch;
 use cordonhold_shared::node::NodeView;
+use cordonhold_shared::reboot::cycle::Failure;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::{debug, warn};

@@ -8,12 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cordonhold_rt::shutdown::Signals;
-use cordonhold_shared::carrier::{Carrier, CarrierView};
-use cordonhold_shared::cycle::{self, Act, Cycle, Failure, Input, Policy, Request, Timer};
 use cordonhold_shared::hold::{NodePatch, Proof, Terms};
 use cordonhold_shared::node::NodeView;
-use cordonhold_shared::timers::{Dates, Timers, Timing};
-use cordonhold_shared::watch::{self, Change, LockShown};
+use cordonhold_shared::reboot::cycle::{
+    self, Act, Answer, Ask, Cycle, Event, Failure, Input, Settings, Timer,
+};
+use cordonhold_shared::reboot::lock_object::{Carrier, CarrierView};
+use cordonhold_shared::reboot::timers::{Dates, Timers, Timing};
+use cordonhold_shared::reboot::watch::{Change, LockShown};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, watch as watch_channel};
 use tokio::task::{JoinError, JoinSet};
@@ -52,7 +54,7 @@ pub enum ControllerError {
 
 /// What the loop works with.
 pub(crate) struct Controller {
-    pub(crate) policy: Policy,
+    pub(crate) policy: Settings,
     pub(crate) api: Api,
     /// Which object carried the lock when it was last read.
     pub(crate) carrier: Carrier,
@@ -158,37 +160,37 @@ impl Shell {
     }
 
     /// The answer to the request or, without one, the next event.
-    async fn next_input(&mut self, request: Option<Request>) -> Result<Input, ControllerError> {
+    async fn next_input(&mut self, request: Option<Ask>) -> Result<Input, ControllerError> {
         if std::mem::take(&mut self.forgets) {
             self.parts.host.forget().await;
         }
         if let Some(request) = request {
             self.parts.metrics.health.asking(&request);
-            Ok(self.answer(request).await)
+            Ok(Input::Answer(self.answer(request).await))
         } else {
             self.parts.metrics.health.waiting();
-            self.event().await
+            self.event().await.map(Input::Event)
         }
     }
 
-    async fn answer(&mut self, request: Request) -> Input {
+    async fn answer(&mut self, request: Ask) -> Answer {
         let api = &self.parts.api;
         debug!(?request, "asking");
         match request {
-            Request::AskHost => Input::Host(self.parts.host.ask().await),
-            Request::ReadNode => Input::Node(api.node().await),
-            Request::ReadPeer(name) => Input::Peer(api.peer(&name).await),
-            Request::ListHeld => Input::Held(api.held().await),
-            Request::ReadLock => Input::Lock(api.lock().await),
-            Request::CountPool => Input::Pool(api.pool().await),
-            Request::WriteLock(write) => Input::LockWritten(api.write_lock(&write).await),
-            Request::PatchNode(patch) => Input::Patched(self.patch_node(&patch).await),
-            Request::ListPods(kept) => Input::PodsLeft(api.pods_left(&kept).await),
-            Request::Reboot { record } => {
+            Ask::AskHost => Answer::Host(self.parts.host.ask().await),
+            Ask::ReadNode => Answer::Node(api.node().await),
+            Ask::ReadPeer(name) => Answer::Peer(api.peer(&name).await),
+            Ask::ListHeld => Answer::Held(api.held().await),
+            Ask::ReadLock => Answer::Lock(api.lock().await),
+            Ask::CountPool => Answer::Pool(api.pool().await),
+            Ask::WriteLock(write) => Answer::LockWritten(api.write_lock(&write).await),
+            Ask::PatchNode(patch) => Answer::Patched(self.patch_node(&patch).await),
+            Ask::ListPods(kept) => Answer::PodsLeft(api.pods_left(&kept).await),
+            Ask::Reboot { record } => {
                 let deadline = self.timers.end(Timer::Deadline);
                 let deadline = deadline.and_then(|end| self.clock.instant(end));
                 let timeout = self.parts.timing.reboot_timeout;
-                Input::RebootIssued(self.parts.host.reboot(&record, timeout, deadline).await)
+                Answer::RebootIssued(self.parts.host.reboot(&record, timeout, deadline).await)
             }
         }
     }
@@ -203,37 +205,37 @@ impl Shell {
         self.parts.api.patch_node(patch, &self.terms).await
     }
 
-    async fn event(&mut self) -> Result<Input, ControllerError> {
+    async fn event(&mut self) -> Result<Event, ControllerError> {
         loop {
-            let input = tokio::select! {
+            let event = tokio::select! {
                 Some(message) = self.events.recv() => self.current(message),
-                () = self.clock.at(self.timers.next_end()) => self.timers.pop_due(self.clock.now()).map(Input::Due),
+                () = self.clock.at(self.timers.next_end()) => self.timers.pop_due(self.clock.now()).map(Event::Due),
                 _ = self.looks.tick() => self.look_at_sentinel().await,
                 Some(ended) = self.tasks.join_next() => {
                     must_be_cancelled(ended)?;
                     None
                 }
             };
-            if let Some(input) = input {
-                return Ok(input);
+            if let Some(event) = event {
+                return Ok(event);
             }
         }
     }
 
     /// What a message says, unless its source was replaced since.
-    fn current(&self, message: Message) -> Option<Input> {
+    fn current(&self, message: Message) -> Option<Event> {
         let feed = match message.source {
             Source::Node => &self.node_watch,
             Source::Lock => &self.lock_watch,
             Source::Drain => &self.drain,
         };
-        feed.is_current(message.epoch).then_some(message.input)
+        feed.is_current(message.epoch).then_some(message.event)
     }
 
-    async fn look_at_sentinel(&mut self) -> Option<Input> {
+    async fn look_at_sentinel(&mut self) -> Option<Event> {
         match self.parts.sentinel.is_present().await {
-            Ok(true) => Some(Input::Sentinel(Some(self.new_wish()))),
-            Ok(false) => Some(Input::Sentinel(None)),
+            Ok(true) => Some(Event::Sentinel(Some(self.new_wish()))),
+            Ok(false) => Some(Event::Sentinel(None)),
             Err(error) => {
                 let why = cordonhold_rt::exit::one_line(&error);
                 warn!(
@@ -259,15 +261,18 @@ impl Shell {
 
     fn learn(&mut self, input: &Input) {
         // After a pause the cycle needs a fresh look at the sentinel, not the one of the next period.
-        if matches!(input, Input::Due(timer) if timer.calls_for_look()) {
+        if matches!(input, Input::Event(Event::Due(timer)) if timer.calls_for_look()) {
             self.looks.reset_immediately();
         }
-        if let Input::Lock(Ok(lock)) = input
+        if let Input::Answer(Answer::Lock(Ok(lock))) = input
             && lock.carrier != self.parts.carrier
         {
             self.lock_moved(lock.carrier);
         }
-        let (Input::Node(Ok(node)) | Input::Patched(Ok(node)) | Input::Seen(node)) = input else {
+        let (Input::Answer(Answer::Node(Ok(node)))
+        | Input::Answer(Answer::Patched(Ok(node)))
+        | Input::Event(Event::Seen(node))) = input
+        else {
             return;
         };
         self.reporter.learn(node);
@@ -320,10 +325,10 @@ impl Shell {
             version,
             self.sender.clone(),
             move |change| {
-                watch::node_changed(change).map(|input| Message {
+                Event::of_node(change).map(|event| Message {
                     source: Source::Node,
                     epoch,
-                    input,
+                    event,
                 })
             },
         );
@@ -342,11 +347,11 @@ impl Shell {
             self.sender.clone(),
             move |change: Change<CarrierView>| {
                 let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
-                let input = watch::lock_changed(&change).filter(|_| shown.is_news(&change))?;
+                let event = Event::of_lock(&change).filter(|_| shown.is_news(&change))?;
                 Some(Message {
                     source: Source::Lock,
                     epoch,
-                    input,
+                    event,
                 })
             },
         );
@@ -362,10 +367,10 @@ impl Shell {
             &self.parts.drain,
             self.clock,
         );
-        let work = drain.run(self.sender.clone(), move |input| Message {
+        let work = drain.run(self.sender.clone(), move |news| Message {
             source: Source::Drain,
             epoch,
-            input,
+            event: Event::Drain(news),
         });
         let task = self.spawn("drain", work);
         self.drain.started(task);

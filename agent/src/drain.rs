@@ -1,12 +1,11 @@
 //! The drain: evicts what a drain evicts, waits until it is gone, then tells of what arrives.
 //!
 //! Pods are tried beside one another, each with its own pauses; pods that are ending are only waited for.
-//! Not here: which pods those are and when each is tried ([`cordonhold_shared::drain`]), and what follows when they are gone.
+//! Not here: which pods those are and when each is tried ([`cordonhold_shared::reboot::drain`]), and what follows when they are gone.
 
-use cordonhold_shared::cycle::Input;
-use cordonhold_shared::drain::{self, Done, Evicted, Moment, Task, Trouble};
-use cordonhold_shared::pod::PodView;
-use cordonhold_shared::watch::Change;
+use cordonhold_shared::reboot::drain::{self, Done, DrainNews, Evicted, Moment, Task, Trouble};
+use cordonhold_shared::reboot::pod::PodView;
+use cordonhold_shared::reboot::watch::Change;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
@@ -45,7 +44,7 @@ impl Drain {
     pub(crate) async fn run<M: Send + 'static>(
         mut self,
         listener: mpsc::Sender<M>,
-        message: impl Fn(Input) -> M,
+        message: impl Fn(DrainNews) -> M,
     ) {
         let (sender, mut changes) = mpsc::channel::<Change<PodView>>(CHANGES_MAX);
         let target = Target {
@@ -61,11 +60,11 @@ impl Drain {
             for task in self.work.take_due(self.clock.now(), tasks.len()) {
                 tasks.push(carry_out(self.api.clone(), task, self.grace_period));
             }
-            for input in self.work.tell(self.clock.now()) {
-                if matches!(input, Input::Drained(_)) {
+            for news in self.work.tell(self.clock.now()) {
+                if matches!(news, DrainNews::Drained(_)) {
                     info!(event = "drained", node = self.node, "nothing is left to evict");
                 }
-                if listener.send(message(input)).await.is_err() {
+                if listener.send(message(news)).await.is_err() {
                     return;
                 }
             }

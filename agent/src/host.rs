@@ -8,8 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cordonhold_shared::cycle::{HostState, RebootFailure, Shutdown};
 use cordonhold_shared::host::{Boot, HostFile, HostRecord};
+use cordonhold_shared::reboot::cycle::{HostState, RebootFailure, Shutdown};
 use rustix::fs::{Mode, OFlags};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};

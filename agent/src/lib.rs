@@ -1,4 +1,4 @@
-//! The agent: it observes one node and its host for the cycle of [`cordonhold_shared::cycle`], and carries out what that asks for.
+//! The agent: it observes one node and its host for the cycle of [`cordonhold_shared::reboot::cycle`], and carries out what that asks for.
 //!
 //! It decides nothing itself, and never relies on the webhook.
 

@@ -8,9 +8,9 @@ use std::sync::OnceLock;
 
 use cordonhold_rt::metrics::{self, Page};
 use cordonhold_shared::Reading;
-use cordonhold_shared::cycle::Report;
 use cordonhold_shared::hold::{self, Phase};
 use cordonhold_shared::node::NodeView;
+use cordonhold_shared::reboot::cycle::Report;
 use http::HeaderMap;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;

@@ -1,6 +1,6 @@
 //! The agent's permissions, asked for at the start: a role that is too small is named before any node is touched.
 
-use cordonhold_shared::carrier::Carrier;
+use cordonhold_shared::reboot::lock_object::Carrier;
 use kube::core::Request;
 use kube::core::params::PostParams;
 use serde_json::{Value, json};

@@ -5,11 +5,11 @@
 //! pools of one annotation share its budget, and those of different annotations are left to whoever sets them up.
 
 use cordonhold_shared::Reading;
-use cordonhold_shared::carrier::{Carrier, CarrierView};
-use cordonhold_shared::cycle::Failure;
 use cordonhold_shared::hold;
 use cordonhold_shared::kured::Whereabouts;
 use cordonhold_shared::node::NodeView;
+use cordonhold_shared::reboot::cycle::Failure;
+use cordonhold_shared::reboot::lock_object::{Carrier, CarrierView};
 use cordonhold_shared::selector::Selector;
 use tracing::{error, info, warn};
 

@@ -51,9 +51,9 @@
 
 use std::sync::Arc;
 
-use cordonhold_shared::cycle::Report;
 use cordonhold_shared::hold;
 use cordonhold_shared::node::NodeView;
+use cordonhold_shared::reboot::cycle::Report;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 

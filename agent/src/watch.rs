@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use cordonhold_shared::timers::{jittered, retry_pause};
-use cordonhold_shared::watch::Change;
+use cordonhold_shared::backoff::{jittered, retry_pause};
+use cordonhold_shared::reboot::watch::Change;
 use futures_util::TryStreamExt as _;
 use kube::core::params::{ListParams, WatchParams};
 use kube::core::{Request, WatchEvent};

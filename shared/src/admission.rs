@@ -2,7 +2,7 @@
 //!
 //! One pure, total function. It neither looks anything up nor reads a clock: where it needs a fact it says which,
 //! the shell answers, and it is asked again. A fact that could not be had is a value too, and it fails closed.
-//! Not here: what an owner does with its hold ([`crate::cycle`]) and how a review looks on the wire (the webhook's).
+//! Not here: what an owner does with its hold ([`crate::reboot::cycle`]) and how a review looks on the wire (the webhook's).
 
 use std::collections::BTreeMap;
 
@@ -19,6 +19,7 @@ mod kured;
 mod mode;
 mod reason;
 mod text;
+pub mod trust;
 
 pub use crate::hold::{UNREADABLE, cancel_name};
 pub use change::Change;

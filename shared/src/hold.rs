@@ -1,6 +1,6 @@
 //! The hold: the marks that an agent writes on its Node, how they are read, and every change that is ever made to them.
 //!
-//! Not here: who may change them ([`crate::admission`]) and when the agent does ([`crate::cycle`]).
+//! Not here: who may change them ([`crate::admission`]) and when the agent does ([`crate::reboot::cycle`]).
 
 use std::collections::BTreeMap;
 use std::fmt;

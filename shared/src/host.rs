@@ -1,7 +1,7 @@
 //! What an agent knows of its host: which boot it is, and the record that it keeps in the host's `/run`.
 //!
 //! Nobody but root on the host writes that record, so it is the first evidence of an agent that starts; a Node is the last.
-//! Not here: how a host is asked, and what follows ([`crate::cycle`]).
+//! Not here: how a host is asked, and what follows ([`crate::reboot::cycle`]).
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
 //! Stock kured's DaemonSet: how it is told from others, and whose pods are kured's.
 //!
-//! Not here: who looks for it and when (the shells), its lock ([`crate::lock`], [`crate::carrier`]), and what that lock
+//! Not here: who looks for it and when (the shells), its lock ([`crate::lock`], [`crate::reboot::lock_object`]), and what that lock
 //! holds ([`crate::admission`]).
 
 use std::collections::BTreeMap;

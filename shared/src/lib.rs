@@ -4,27 +4,22 @@
 //! so that a test, a model and a simulation run the very code that a node runs.
 //! The webhook and the agent observe, ask this crate, and perform.
 
-pub mod keys;
-pub mod quote;
-
-pub mod node;
-pub mod pod;
-pub mod selector;
-
+// What both programs read.
+pub mod backoff;
 pub mod hold;
 pub mod host;
+pub mod keys;
 pub mod kured;
 pub mod lock;
+pub mod node;
+pub mod quote;
+pub mod selector;
 
+// What the webhook decides.
 pub mod admission;
-pub mod cycle;
-pub mod trust;
 
-pub mod answer;
-pub mod carrier;
-pub mod drain;
-pub mod timers;
-pub mod watch;
+// What the agent decides.
+pub mod reboot;
 
 /// A value that somebody else may have written: parsing it has three outcomes, and none of them is an error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

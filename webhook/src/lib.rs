@@ -28,7 +28,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use cordonhold_shared::trust::Place;
+use cordonhold_shared::admission::trust::Place;
 use tls::Tls;
 use trust::Trust;
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use cordonhold_rt::logging;
 use cordonhold_rt::metrics::{self, Page};
+use cordonhold_shared::admission::trust::Problem;
 use cordonhold_shared::admission::{Reason, Verdict};
-use cordonhold_shared::trust::Problem;
 use http::HeaderMap;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{

@@ -1,6 +1,6 @@
 //! Whether the API server can trust this webhook, told by readiness, log, Event and metric.
 //!
-//! What is wrong is decided by [`cordonhold_shared::trust`]; this looks, and tells what is new.
+//! What is wrong is decided by [`cordonhold_shared::admission::trust`]; this looks, and tells what is new.
 //! It writes nothing but Events: a `caBundle` that somebody took away stays away.
 
 mod chain;
@@ -8,7 +8,7 @@ mod configuration;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cordonhold_shared::trust::{self, Finding, Place};
+use cordonhold_shared::admission::trust::{self, Finding, Place};
 use jiff::Timestamp;
 use tracing::{info, warn};
 

@@ -2,10 +2,10 @@
 //!
 //! Of either object only metadata is read. A write is a patch at the version that was read.
 
-use cordonhold_shared::carrier::{self, Carrier, CarrierView, LockView, LockWrite};
-use cordonhold_shared::cycle::Failure;
 use cordonhold_shared::keys;
 use cordonhold_shared::kured::{DaemonSetView, Whereabouts};
+use cordonhold_shared::reboot::cycle::Failure;
+use cordonhold_shared::reboot::lock_object::{self, Carrier, CarrierView, LockView, LockWrite};
 use jiff::Timestamp;
 use kube::core::Request;
 use kube::core::params::{GetParams, ListParams, Patch};
@@ -111,7 +111,7 @@ impl Api {
                 )));
             }
         };
-        let body = carrier::patch(write, place.key, &version, Timestamp::now());
+        let body = lock_object::patch(write, place.key, &version, Timestamp::now());
         let request =
             Request::new(place.path()).patch_metadata(place.name, &as_agent(false), &Patch::Merge(body));
         self.call::<CarrierView>(request)
@@ -126,7 +126,7 @@ impl Api {
     /// Whatever somebody wrote there meanwhile is a lost compare-and-swap.
     pub(crate) async fn register(&self) -> Result<CarrierView, Failure> {
         let place = self.place(Carrier::Lease);
-        let body = carrier::registration(place.namespace, place.name, &self.pool);
+        let body = lock_object::registration(place.namespace, place.name, &self.pool);
         let request = Request::new(place.path()).patch(place.name, &as_agent(true), &Patch::Apply(body));
         self.call(request).await.map_err(|error| match error.failure() {
             Failure::NotFound => Failure::Refused(format!(

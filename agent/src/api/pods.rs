@@ -1,12 +1,12 @@
 //! The pods of our node: listed, evicted, and what they leave attached.
 //!
-//! Not here: which of them a drain evicts ([`cordonhold_shared::pod`]).
+//! Not here: which of them a drain evicts ([`cordonhold_shared::reboot::pod`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cordonhold_shared::cycle::Failure;
-use cordonhold_shared::drain::Evicted;
-use cordonhold_shared::pod::{self, DaemonSet, PodView};
+use cordonhold_shared::reboot::cycle::Failure;
+use cordonhold_shared::reboot::drain::Evicted;
+use cordonhold_shared::reboot::pod::{self, DaemonSet, PodView};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;

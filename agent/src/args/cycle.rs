@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use cordonhold_rt::duration;
-use cordonhold_shared::cycle::OnUncordon;
+use cordonhold_shared::reboot::cycle::OnUncordon;
 
 use super::value;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cordonhold_rt::duration;
-use cordonhold_shared::drain::{Options, Returning};
+use cordonhold_shared::reboot::drain::{Options, Returning};
 use jiff::SignedDuration;
 
 use cordonhold_shared::selector::Selector;

@@ -1,6 +1,6 @@
 //! Where events come from: a task that can be replaced, after which nothing it still has to say counts.
 
-use cordonhold_shared::cycle::Input;
+use cordonhold_shared::reboot::cycle::Event;
 use tokio::task::AbortHandle;
 
 use crate::api::{Api, Place};
@@ -10,7 +10,7 @@ use crate::watch::Target;
 pub(super) struct Message {
     pub(super) source: Source,
     pub(super) epoch: u64,
-    pub(super) input: Input,
+    pub(super) event: Event,
 }
 
 #[derive(Clone, Copy)]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use cordonhold_rt::listen;
 use cordonhold_rt::places::{Place, Places};
-use cordonhold_shared::timers::{jittered, retry_pause};
+use cordonhold_shared::backoff::{jittered, retry_pause};
 use http::header::CONTENT_TYPE;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cordonhold_shared::cycle::{Disturbance, Next, Reason};
+use cordonhold_shared::reboot::cycle::{CallOff, Disturbance, Next};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -150,7 +150,7 @@ async fn d25_the_page_counts_drains_reboots_and_what_was_called_off() {
         metrics.count(report, None);
     }
     metrics.count(
-        &Report::CalledOff(Reason::DrainTimeout(None)),
+        &Report::CalledOff(CallOff::DrainTimeout(None)),
         Some("drain_timeout"),
     );
     metrics.count(

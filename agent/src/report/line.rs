@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use cordonhold_shared::cycle::{Disturbance, Next, Reason, Report, Shutdown};
-use cordonhold_shared::drain::Progress;
 use cordonhold_shared::quote::{one_line, quoted};
+use cordonhold_shared::reboot::cycle::{CallOff, Disturbance, Next, Report, Shutdown};
+use cordonhold_shared::reboot::drain::Progress;
 
 /// How much attention a line asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(super) struct Line {
     pub(super) event: &'static str,
     pub(super) level: Level,
     pub(super) text: &'static str,
-    /// Reason of the Event on the Node, if people should see it.
+    /// CallOff of the Event on the Node, if people should see it.
     pub(super) notice: Option<&'static str>,
     pub(super) phase: Option<&'static str>,
     pub(super) reason: Option<&'static str>,
@@ -347,7 +347,7 @@ impl Line {
         line.with_pods(by)
     }
 
-    fn called_off(reason: &Reason) -> Line {
+    fn called_off(reason: &CallOff) -> Line {
         let line = Line {
             event: "called_off",
             level: Level::Warning,
@@ -365,19 +365,19 @@ impl Line {
             ..because(reason, None).with_pods(by)
         };
         match reason {
-            Reason::NoLongerWanted => because("no_longer_wanted", None),
-            Reason::Cancelled(why) => because("cancelled", Some(&quoted(why))),
-            Reason::Paused(word) => because("paused", Some(&quoted(word))),
-            Reason::DrainTimeout(progress) => because(
+            CallOff::NoLongerWanted => because("no_longer_wanted", None),
+            CallOff::Cancelled(why) => because("cancelled", Some(&quoted(why))),
+            CallOff::Paused(word) => because("paused", Some(&quoted(word))),
+            CallOff::DrainTimeout(progress) => because(
                 "drain_timeout",
                 progress.as_ref().map(Progress::to_string).as_ref(),
             ),
-            Reason::Unevictable(why) => because("unevictable", Some(why)),
-            Reason::Disturbed(by) => disturbed("disturbed", by),
-            Reason::TooManyRedrains(by) => disturbed("too_many_redrains", by),
-            Reason::HoldLost => because("hold_lost", None),
-            Reason::EntryLost => because("entry_lost", None),
-            Reason::Unproven => because("unproven", None),
+            CallOff::Unevictable(why) => because("unevictable", Some(why)),
+            CallOff::Disturbed(by) => disturbed("disturbed", by),
+            CallOff::TooManyRedrains(by) => disturbed("too_many_redrains", by),
+            CallOff::HoldLost => because("hold_lost", None),
+            CallOff::EntryLost => because("entry_lost", None),
+            CallOff::Unproven => because("unproven", None),
         }
     }
 
@@ -450,7 +450,7 @@ mod tests {
 
     #[test]
     fn a_called_off_reboot_says_by_what() {
-        let line = Line::of(&Report::CalledOff(Reason::TooManyRedrains(
+        let line = Line::of(&Report::CalledOff(CallOff::TooManyRedrains(
             Disturbance::Uncordoned,
         )));
         assert_eq!(
@@ -469,8 +469,8 @@ mod tests {
         let evil = "on fire)\nthe lock is released: the cycle is over".to_owned();
         let shown = "'on fire) the lock is released: the cycle is over'";
         for report in [
-            Report::CalledOff(Reason::Cancelled(evil.clone())),
-            Report::CalledOff(Reason::Paused(evil.clone())),
+            Report::CalledOff(CallOff::Cancelled(evil.clone())),
+            Report::CalledOff(CallOff::Paused(evil.clone())),
             Report::Paused(evil.clone()),
             Report::TooLateToCancel(evil.clone()),
             Report::LockHeld(BTreeSet::from([evil.clone()])),

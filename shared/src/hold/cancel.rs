@@ -2,7 +2,7 @@
 //!
 //! It names the hold, so that it never ends a later one. A text that names none is refused rather than taken for the hold
 //! that is there: nobody can tell how old it is.
-//! Not here: who may write one ([`crate::admission`]), and what it ends ([`crate::cycle`]).
+//! Not here: who may write one ([`crate::admission`]), and what it ends ([`crate::reboot::cycle`]).
 
 use super::{Phase, is_created, read};
 use crate::Reading;

@@ -1,14 +1,14 @@
 //! The agents' shells: processes, watches, timers and the drain.
 
 use cordonhold_shared::Reading;
-use cordonhold_shared::cycle::{Act, Input, Report, Request, Timer};
 use cordonhold_shared::hold;
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
+use cordonhold_shared::reboot::cycle::{Act, Ask, Event, Input, Report, Timer};
 
 use crate::protection::Protection;
 use crate::protocol::{Action, Protocol, created, proof, small};
-use crate::world::{Drain, Event, Power, State, Timers};
+use crate::world::{Delivery, Drain, Power, State, Timers};
 
 /// More than a node ever has in use at once.
 const PROOFS_OF_A_NODE: u8 = 60;
@@ -47,11 +47,11 @@ impl Protocol {
         self.resting_actions(state, index, id, actions);
     }
 
-    fn request_actions(&self, state: &State, id: u8, request: &Request, actions: &mut Vec<Action>) {
+    fn request_actions(&self, state: &State, id: u8, request: &Ask, actions: &mut Vec<Action>) {
         actions.push(Action::Serve(id));
         match request {
-            Request::AskHost => {}
-            Request::Reboot { .. } => {
+            Ask::AskHost => {}
+            Ask::Reboot { .. } => {
                 if state.left.failed_reboots > 0 {
                     actions.push(Action::RebootFails(id));
                 }
@@ -60,7 +60,7 @@ impl Protocol {
                 }
             }
             request => {
-                if state.left.altered_writes > 0 && matches!(request, Request::PatchNode(_)) {
+                if state.left.altered_writes > 0 && matches!(request, Ask::PatchNode(_)) {
                     actions.push(Action::AlterWrite(id));
                 }
                 if state.left.copied_writes > 0 {
@@ -173,7 +173,7 @@ impl Protocol {
         }
         for of_node in state.agents.iter().filter(|other| other.node == agent.node) {
             for event in of_node.queue.iter().flatten() {
-                if let Event::Seen(view, _) = event {
+                if let Delivery::Seen(view, _) = event {
                     of_view(&self.views.get(*view), &mut used);
                 }
             }
@@ -189,7 +189,7 @@ impl Protocol {
         let late = state.late.map(|late| self.requests.get(late.request));
         let held_back = agent.held_back.map(|request| self.requests.get(request));
         for request in late.into_iter().chain(held_back) {
-            if let Request::PatchNode(patch) = &*request {
+            if let Ask::PatchNode(patch) = &*request {
                 used.extend(patch.proof().map(|proof| proof.as_str().to_owned()));
             }
         }
@@ -224,7 +224,7 @@ impl Protocol {
         let node = &state.nodes[usize::from(agent.node)];
         match act {
             Act::Watch(None) => {
-                let now = node.exists.then_some(Event::Seen(node.view, node.version));
+                let now = node.exists.then_some(Delivery::Seen(node.view, node.version));
                 agent.queue = Some(now.into_iter().collect());
             }
             Act::Watch(Some(version)) => {
@@ -234,9 +234,9 @@ impl Protocol {
                     agent.held_back.is_some() || from == node.version || agent.queue.is_some(),
                     "a watch that begins at an older version takes over from another"
                 );
-                let later = |event: &Event| match event {
-                    Event::Seen(_, version) => *version > from,
-                    Event::Gap => from < node.version,
+                let later = |event: &Delivery| match event {
+                    Delivery::Seen(_, version) => *version > from,
+                    Delivery::Gap => from < node.version,
                 };
                 let queue = agent.queue.take().unwrap_or_default();
                 agent.queue = Some(queue.into_iter().filter(later).collect());
@@ -251,7 +251,7 @@ impl Protocol {
                 agent.lock_changed = *is_on;
             }
             // A look at the sentinel is possible at any time.
-            Act::Arm(Timer::Look) => {}
+            Act::Arm(Timer::CheckSentinel) => {}
             Act::Arm(timer) => agent.timers.arm(*timer),
             Act::Disarm(timer) => agent.timers.disarm(*timer),
             Act::Forget => {
@@ -274,10 +274,10 @@ impl Protocol {
             return false;
         };
         let input = match queue.remove(0) {
-            Event::Gap => Input::Gap,
-            Event::Seen(view, version) => {
+            Delivery::Gap => Input::Event(Event::Gap),
+            Delivery::Seen(view, version) => {
                 let view = self.shown(&self.views.get(view), version);
-                Input::Seen(self.believed(state, index, view))
+                Input::Event(Event::Seen(self.believed(state, index, view)))
             }
         };
         self.feed(state, index, input);
@@ -289,8 +289,8 @@ impl Protocol {
         state.left.watch_gaps -= 1;
         let agent = &mut state.agents[index];
         let node = &state.nodes[usize::from(agent.node)];
-        let gap = (!self.is_off(Protection::GapsAreTold)).then_some(Event::Gap);
-        let now = node.exists.then_some(Event::Seen(node.view, node.version));
+        let gap = (!self.is_off(Protection::GapsAreTold)).then_some(Delivery::Gap);
+        let now = node.exists.then_some(Delivery::Seen(node.view, node.version));
         agent.queue = Some(gap.into_iter().chain(now).collect());
         true
     }
@@ -305,7 +305,7 @@ impl Protocol {
         if is_idle && (!node.wants || node.stamps >= self.scenario.stamps_max) {
             return false;
         }
-        self.feed(state, index, Input::Sentinel(wish));
+        self.feed(state, index, Input::Event(Event::Sentinel(wish)));
         if is_idle && state.agents[index].request.is_some() {
             state.nodes[usize::from(node_number)].stamps += 1;
         }
@@ -326,7 +326,7 @@ impl Protocol {
             _ => {}
         }
         state.agents[index].timers.disarm(timer);
-        self.feed(state, index, Input::Due(timer));
+        self.feed(state, index, Input::Event(Event::Due(timer)));
         true
     }
 

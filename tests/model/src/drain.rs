@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use cordonhold_shared::cycle::Input;
+use cordonhold_shared::reboot::cycle::{DrainNews, Event, Input};
 
 use crate::protection::Protection;
 use crate::protocol::Protocol;
@@ -59,6 +59,6 @@ impl Protocol {
         let is_kept = node.pods > 0 && self.is_kept(node);
         let kept: BTreeSet<String> = is_kept.then(|| OWNER.to_owned()).into_iter().collect();
         state.agents[index].drain = Drain::Over;
-        self.feed(state, index, Input::Drained(kept));
+        self.feed(state, index, Input::Event(Event::Drain(DrainNews::Drained(kept))));
     }
 }

@@ -1,8 +1,8 @@
 //! The machines: told to reboot, going down, booting.
 
-use cordonhold_shared::cycle::{Input, RebootFailure, Request, Timer};
 use cordonhold_shared::hold::{self, Hold, Phase};
 use cordonhold_shared::keys;
+use cordonhold_shared::reboot::cycle::{Answer, Ask, Input, RebootFailure, Timer};
 
 use crate::property::Wrong;
 use crate::protection::Protection;
@@ -71,12 +71,12 @@ impl Protocol {
     pub(crate) fn fail_reboot(&self, state: &mut State, index: usize) -> bool {
         state.left.failed_reboots -= 1;
         let own = usize::from(state.agents[index].node);
-        if let Some(Request::Reboot { record }) = self.take_request(state, index).as_deref() {
+        if let Some(Ask::Reboot { record }) = self.take_request(state, index).as_deref() {
             state.nodes[own].record = Some(self.host_records.id(record.clone()));
         }
         state.nodes[own].is_told = false;
         let failed = RebootFailure::Failed("exit code 1".to_owned());
-        self.feed(state, index, Input::RebootIssued(Err(failed)));
+        self.feed(state, index, Input::Answer(Answer::RebootIssued(Err(failed))));
         true
     }
 

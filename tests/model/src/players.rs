@@ -15,7 +15,7 @@ use crate::forgeries::Forgery;
 use crate::property::Wrong;
 use crate::protection::Protection;
 use crate::protocol::{Action, Protocol, small};
-use crate::world::{Event, Power, State};
+use crate::world::{Delivery, Power, State};
 
 /// Who asks the API server.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -283,7 +283,7 @@ impl Protocol {
         node.expired = false;
         for agent in state.agents.iter_mut().filter(|agent| agent.node == id) {
             if let Some(queue) = &mut agent.queue {
-                queue.push(Event::Gap);
+                queue.push(Delivery::Gap);
             }
         }
     }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use cordonhold_shared::cycle::{Cycle, Input, Outcome, Policy, Request, Timer};
 use cordonhold_shared::hold::{Proof, Signs};
 use cordonhold_shared::host::HostRecord;
 use cordonhold_shared::lock::{Record, Share};
 use cordonhold_shared::node::{Condition, NodeView};
+use cordonhold_shared::reboot::cycle::{Ask, Cycle, DrainNews, Event, Input, Settings, Step, Timer};
 use cordonhold_shared::selector::Selector;
 use dashmap::DashMap;
 use stateright::{Model, Property};
@@ -95,19 +95,19 @@ pub enum Action {
 /// The model.
 pub struct Protocol {
     pub(crate) scenario: Scenario,
-    policies: Vec<Policy>,
+    policies: Vec<Settings>,
     pub(crate) cycles: Interner<Cycle>,
-    pub(crate) requests: Interner<Request>,
+    pub(crate) requests: Interner<Ask>,
     pub(crate) inputs: Interner<Input>,
     pub(crate) views: Interner<NodeView>,
     pub(crate) records: Interner<Record>,
     pub(crate) host_records: Interner<HostRecord>,
-    steps: DashMap<(Id<Cycle>, Id<Input>, u8), Step>,
+    steps: DashMap<(Id<Cycle>, Id<Input>, u8), Transition>,
     pub(crate) resting: DashMap<u64, bool>,
 }
 
 /// What a step leads to.
-type Step = (Id<Cycle>, Arc<Outcome>);
+type Transition = (Id<Cycle>, Arc<Step>);
 
 /// What must happen somewhere: a check in which nothing gets done would prove nothing.
 pub(crate) const REBOOTED: &str = "every node has rebooted";
@@ -136,11 +136,8 @@ pub(crate) fn small(index: usize) -> u8 {
 const UNUSED: u8 = 0;
 
 /// Whether a step asks for a write, which carries its random bits.
-fn writes(outcome: &Outcome) -> bool {
-    matches!(
-        outcome.request,
-        Some(Request::PatchNode(_) | Request::WriteLock(_))
-    )
+fn writes(outcome: &Step) -> bool {
+    matches!(outcome.request, Some(Ask::PatchNode(_) | Ask::WriteLock(_)))
 }
 
 /// The random bits of a write, as small as they can be told apart.
@@ -154,7 +151,7 @@ pub(crate) fn boot_id(node: u8, boot: u8) -> String {
 
 impl Protocol {
     pub fn new(scenario: Scenario) -> Protocol {
-        let policy = |node| Policy {
+        let policy = |node| Settings {
             node: name(node),
             pool: Selector::default(),
             concurrency: Share::Count(scenario.concurrency),
@@ -185,7 +182,12 @@ impl Protocol {
     }
 
     /// The real step, remembered. Most steps write nothing and need no random bits.
-    pub(crate) fn step(&self, cycle: Id<Cycle>, input: Input, chance: impl Fn(&Protocol) -> u8) -> Step {
+    pub(crate) fn step(
+        &self,
+        cycle: Id<Cycle>,
+        input: Input,
+        chance: impl Fn(&Protocol) -> u8,
+    ) -> Transition {
         let input = self.inputs.id(input);
         let step = self.step_with(cycle, input, UNUSED);
         if writes(&step.1) {
@@ -194,11 +196,11 @@ impl Protocol {
         step
     }
 
-    fn step_with(&self, cycle: Id<Cycle>, input: Id<Input>, chance: u8) -> Step {
+    fn step_with(&self, cycle: Id<Cycle>, input: Id<Input>, chance: u8) -> Transition {
         if let Some(known) = self.steps.get(&(cycle, input, chance)) {
             return (known.0, Arc::clone(&known.1));
         }
-        let (next, outcome) = cordonhold_shared::cycle::step(
+        let (next, outcome) = cordonhold_shared::reboot::cycle::step(
             (*self.cycles.get(cycle)).clone(),
             (*self.inputs.get(input)).clone(),
             proof(chance),
@@ -422,7 +424,7 @@ impl Protocol {
             Action::Gap(agent) => self.lose_watch(state, agent.into()),
             Action::LockChanged(agent) => {
                 state.agents[usize::from(agent)].lock_changed = false;
-                self.feed(state, agent.into(), Input::LockChanged);
+                self.feed(state, agent.into(), Input::Event(Event::LockChanged));
                 true
             }
             Action::LookAtSentinel(agent) => self.look(state, agent.into()),
@@ -442,7 +444,11 @@ impl Protocol {
                 true
             }
             Action::PodArrived(agent) => {
-                self.feed(state, agent.into(), Input::PodArrived("default/web".to_owned()));
+                self.feed(
+                    state,
+                    agent.into(),
+                    Input::Event(Event::Drain(DrainNews::PodArrived("default/web".to_owned()))),
+                );
                 true
             }
             Action::AlterWrite(agent) => self.serve(state, agent.into(), Delivery::Altered),

@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cordonhold_shared::Reading;
-use cordonhold_shared::carrier::{Carrier, LockView};
-use cordonhold_shared::cycle::{Failure, HostState, Input, PoolCount, Request, Shutdown};
 use cordonhold_shared::hold::Phase;
 use cordonhold_shared::host::{Boot, HostRecord, Told};
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::{Entry, Record};
 use cordonhold_shared::node::NodeView;
+use cordonhold_shared::reboot::cycle::{Answer, Ask, Failure, HostState, Input, PoolCount, Shutdown};
+use cordonhold_shared::reboot::lock_object::{Carrier, LockView};
 
 use crate::drain::OWNER;
 use crate::forgeries::FORGED;
@@ -62,7 +62,7 @@ impl Protocol {
         true
     }
 
-    pub(crate) fn take_request(&self, state: &mut State, index: usize) -> Option<Arc<Request>> {
+    pub(crate) fn take_request(&self, state: &mut State, index: usize) -> Option<Arc<Ask>> {
         let id = state.agents[index].request.take()?;
         Some(self.requests.get(id))
     }
@@ -72,10 +72,10 @@ impl Protocol {
             let Some(request) = self.take_request(state, index) else {
                 return false;
             };
-            if state.agents[index].held_back.is_some() && matches!(*request, Request::ReadNode) {
+            if state.agents[index].held_back.is_some() && matches!(*request, Ask::ReadNode) {
                 return false;
             }
-            let is_write = matches!(*request, Request::PatchNode(_) | Request::WriteLock(_));
+            let is_write = matches!(*request, Ask::PatchNode(_) | Ask::WriteLock(_));
             self.note_request(state, index, &request);
             let input = match (delivery, is_write) {
                 (Delivery::Answered, _) | (_, false) => self.answer(state, index, &request),
@@ -101,8 +101,7 @@ impl Protocol {
             let next = state.agents[index].request.map(|id| self.requests.get(id));
             let belongs = matches!(
                 (&*request, next.as_deref()),
-                (Request::ReadNode, Some(Request::PatchNode(_)))
-                    | (Request::ReadLock, Some(Request::WriteLock(_)))
+                (Ask::ReadNode, Some(Ask::PatchNode(_))) | (Ask::ReadLock, Some(Ask::WriteLock(_)))
             );
             if !belongs {
                 return delivery == Delivery::Answered;
@@ -111,8 +110,8 @@ impl Protocol {
     }
 
     /// What the shell does before a request is sent: the host's record comes first.
-    fn note_request(&self, state: &mut State, index: usize, request: &Request) {
-        let Request::PatchNode(patch) = request else {
+    fn note_request(&self, state: &mut State, index: usize, request: &Ask) {
+        let Ask::PatchNode(patch) = request else {
             return;
         };
         let own = usize::from(state.agents[index].node);
@@ -126,28 +125,28 @@ impl Protocol {
     }
 
     /// The write lands, and the answer is that of its copy, which has lost to it.
-    fn copy_write(&self, state: &mut State, index: usize, request: &Request) -> Input {
+    fn copy_write(&self, state: &mut State, index: usize, request: &Ask) -> Input {
         match request {
-            Request::PatchNode(patch) => {
+            Ask::PatchNode(patch) => {
                 let mut patch = patch.clone();
                 if self.is_off(Protection::ConflictsAreUnknown) && patch.leaves.is_some() {
                     // The agent has forgotten what it sent.
                     let forgotten = proof(FORGED).as_str().to_owned();
                     let _ = patch.annotations.insert(keys::WRITE.to_owned(), Some(forgotten));
                 }
-                let _ = self.answer(state, index, &Request::PatchNode(patch));
-                Input::Patched(Err(Failure::Conflict))
+                let _ = self.answer(state, index, &Ask::PatchNode(patch));
+                Input::Answer(Answer::Patched(Err(Failure::Conflict)))
             }
             request => {
                 let _ = self.answer(state, index, request);
-                Input::LockWritten(Err(Failure::Conflict))
+                Input::Answer(Answer::LockWritten(Err(Failure::Conflict)))
             }
         }
     }
 
     /// Another webhook takes the cordon out of a write of an agent.
-    fn alter_write(&self, state: &mut State, index: usize, request: &Request) -> Input {
-        let Request::PatchNode(patch) = request else {
+    fn alter_write(&self, state: &mut State, index: usize, request: &Ask) -> Input {
+        let Ask::PatchNode(patch) = request else {
             return self.answer(state, index, request);
         };
         let mut altered = patch.clone();
@@ -155,14 +154,14 @@ impl Protocol {
         let own = usize::from(state.agents[index].node);
         let before = state.nodes[own].version;
         let was_altered = std::mem::replace(&mut state.nodes[own].seen.is_altered, true);
-        let answer = self.answer(state, index, &Request::PatchNode(altered));
+        let answer = self.answer(state, index, &Ask::PatchNode(altered));
         if state.nodes[own].version == before {
             state.nodes[own].seen.is_altered = was_altered;
         }
         match answer {
-            Input::Patched(Ok(mut node)) if self.is_off(Protection::AnswersAreRead) => {
+            Input::Answer(Answer::Patched(Ok(mut node))) if self.is_off(Protection::AnswersAreRead) => {
                 node.spec.unschedulable = true;
-                Input::Patched(Ok(node))
+                Input::Answer(Answer::Patched(Ok(node)))
             }
             answer => answer,
         }
@@ -190,23 +189,23 @@ impl Protocol {
         true
     }
 
-    fn answer(&self, state: &mut State, index: usize, request: &Request) -> Input {
+    fn answer(&self, state: &mut State, index: usize, request: &Ask) -> Input {
         let own = state.agents[index].node;
         match request {
-            Request::AskHost => Input::Host(self.host_state(state, index)),
-            Request::ReadNode => {
+            Ask::AskHost => Input::Answer(Answer::Host(self.host_state(state, index))),
+            Ask::ReadNode => {
                 let node = self
                     .read(state, own)
                     .map(|node| self.believed(state, index, node));
-                Input::Node(node.ok_or(Failure::NotFound))
+                Input::Answer(Answer::Node(node.ok_or(Failure::NotFound)))
             }
-            Request::ReadPeer(peer) => Input::Peer(Ok(self.read_peer(state, index, peer))),
-            Request::ListHeld => Input::Held(Ok(self.list_held(state))),
-            Request::CountPool => Input::Pool(Ok(PoolCount::default())),
-            Request::ReadLock => Input::Lock(Ok(self.read_lock(state, index))),
-            Request::WriteLock(write) => Input::LockWritten(self.write_lock(state, index, write)),
-            Request::PatchNode(patch) => Input::Patched(self.patch(state, index, patch)),
-            Request::ListPods(kept) => {
+            Ask::ReadPeer(peer) => Input::Answer(Answer::Peer(Ok(self.read_peer(state, index, peer)))),
+            Ask::ListHeld => Input::Answer(Answer::Held(Ok(self.list_held(state)))),
+            Ask::CountPool => Input::Answer(Answer::Pool(Ok(PoolCount::default()))),
+            Ask::ReadLock => Input::Answer(Answer::Lock(Ok(self.read_lock(state, index)))),
+            Ask::WriteLock(write) => Input::Answer(Answer::LockWritten(self.write_lock(state, index, write))),
+            Ask::PatchNode(patch) => Input::Answer(Answer::Patched(self.patch(state, index, patch))),
+            Ask::ListPods(kept) => {
                 let node = &mut state.nodes[usize::from(own)];
                 let pods = if kept.contains(OWNER) && self.seems_tolerant() {
                     0
@@ -216,12 +215,12 @@ impl Protocol {
                 let left = vec!["default/web".to_owned(); usize::from(pods)];
                 let is_empty = node.pods == 0 || self.is_wanted_there(node);
                 node.seen.listed = is_empty && left.is_empty() && !node.seen.disturbed;
-                Input::PodsLeft(Ok(left))
+                Input::Answer(Answer::PodsLeft(Ok(left)))
             }
-            Request::Reboot { record } => {
+            Ask::Reboot { record } => {
                 let told = Some(self.host_records.id(record.clone()));
                 state.nodes[usize::from(own)].record = told;
-                Input::RebootIssued(self.reboot(state, index))
+                Input::Answer(Answer::RebootIssued(self.reboot(state, index)))
             }
         }
     }
@@ -284,7 +283,7 @@ impl Protocol {
         let Some(request) = state.agents[index].last_write else {
             return view;
         };
-        let Request::PatchNode(patch) = &*self.requests.get(request) else {
+        let Ask::PatchNode(patch) = &*self.requests.get(request) else {
             return view;
         };
         let Some(leaves) = &patch.leaves else { return view };
@@ -406,16 +405,16 @@ impl Protocol {
 }
 
 /// No answer, whatever became of the request.
-fn unknown(request: &Request) -> Input {
+fn unknown(request: &Ask) -> Input {
     let failure = Failure::Unknown("no answer".to_owned());
     match request {
-        Request::ReadNode | Request::AskHost | Request::Reboot { .. } => Input::Node(Err(failure)),
-        Request::ReadPeer(_) => Input::Peer(Err(failure)),
-        Request::ListHeld => Input::Held(Err(failure)),
-        Request::CountPool => Input::Pool(Err(failure)),
-        Request::ReadLock => Input::Lock(Err(failure)),
-        Request::WriteLock(_) => Input::LockWritten(Err(failure)),
-        Request::PatchNode(_) => Input::Patched(Err(failure)),
-        Request::ListPods(_) => Input::PodsLeft(Err(failure)),
+        Ask::ReadNode | Ask::AskHost | Ask::Reboot { .. } => Input::Answer(Answer::Node(Err(failure))),
+        Ask::ReadPeer(_) => Input::Answer(Answer::Peer(Err(failure))),
+        Ask::ListHeld => Input::Answer(Answer::Held(Err(failure))),
+        Ask::CountPool => Input::Answer(Answer::Pool(Err(failure))),
+        Ask::ReadLock => Input::Answer(Answer::Lock(Err(failure))),
+        Ask::WriteLock(_) => Input::Answer(Answer::LockWritten(Err(failure))),
+        Ask::PatchNode(_) => Input::Answer(Answer::Patched(Err(failure))),
+        Ask::ListPods(_) => Input::Answer(Answer::PodsLeft(Err(failure))),
     }
 }

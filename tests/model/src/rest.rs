@@ -6,7 +6,7 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use cordonhold_shared::Reading;
-use cordonhold_shared::cycle::{Input, Timer};
+use cordonhold_shared::reboot::cycle::{DrainNews, Event, Input, Timer};
 use cordonhold_shared::{hold, keys};
 
 use crate::protocol::{Action, Protocol, small};
@@ -90,7 +90,7 @@ impl Protocol {
         self.run_to_rest(state, index);
         if state.agents[index].lock_changed && state.agents[index].watches_lock {
             state.agents[index].lock_changed = false;
-            self.feed(state, index, Input::LockChanged);
+            self.feed(state, index, Input::Event(Event::LockChanged));
             self.run_to_rest(state, index);
         }
         let _ = self.look(state, index);
@@ -103,7 +103,11 @@ impl Protocol {
                 self.drained(state, index);
             }
             Drain::Over if self.must_leave(&state.nodes[usize::from(own)]) => {
-                self.feed(state, index, Input::PodArrived("default/web".to_owned()));
+                self.feed(
+                    state,
+                    index,
+                    Input::Event(Event::Drain(DrainNews::PodArrived("default/web".to_owned()))),
+                );
             }
             _ => {}
         }

@@ -1,6 +1,6 @@
 //! What is explored: the protocol as it is under many faults, and without each of its protections.
 
-use cordonhold_shared::cycle::OnUncordon;
+use cordonhold_shared::reboot::cycle::OnUncordon;
 
 use crate::property::Wrong;
 use crate::protection::Protection;

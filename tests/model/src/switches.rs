@@ -1,9 +1,9 @@
 //! What an agent does that some rule keeps ours from doing.
 
 use cordonhold_shared::Reading;
-use cordonhold_shared::cycle::Request;
 use cordonhold_shared::hold::{self, Hold, NodePatch, Phase};
 use cordonhold_shared::keys;
+use cordonhold_shared::reboot::cycle::Ask;
 
 use crate::forgeries::FORGED;
 use crate::protocol::{Protocol, name, proof};
@@ -81,7 +81,7 @@ impl Protocol {
         let Some(id) = state.agents[index].held_back.take() else {
             return false;
         };
-        let Request::PatchNode(patch) = &*self.requests.get(id) else {
+        let Ask::PatchNode(patch) = &*self.requests.get(id) else {
             return false;
         };
         let old = self.views.get(state.nodes[usize::from(own)].view);

@@ -2,10 +2,10 @@
 //!
 //! Not here: what happens to it.
 
-use cordonhold_shared::cycle::{Cycle, Request, Timer};
 use cordonhold_shared::host::HostRecord;
 use cordonhold_shared::lock::Record;
 use cordonhold_shared::node::NodeView;
+use cordonhold_shared::reboot::cycle::{Ask, Cycle, Timer};
 
 use crate::intern::Id;
 
@@ -117,9 +117,9 @@ pub(crate) struct Agent {
     pub(crate) node: u8,
     /// `None`: it does not run.
     pub(crate) cycle: Option<Id<Cycle>>,
-    pub(crate) request: Option<Id<Request>>,
+    pub(crate) request: Option<Id<Ask>>,
     /// What its watch of the Node has not delivered; `None`: no watch.
-    pub(crate) queue: Option<Vec<Event>>,
+    pub(crate) queue: Option<Vec<Delivery>>,
     pub(crate) watches_lock: bool,
     pub(crate) lock_changed: bool,
     pub(crate) timers: Timers,
@@ -129,13 +129,13 @@ pub(crate) struct Agent {
     /// A switch makes the host answer that no shutdown is under way.
     pub(crate) is_lied_to: bool,
     /// The last write of its Node, where a switch makes it believe whatever looks like it.
-    pub(crate) last_write: Option<Id<Request>>,
+    pub(crate) last_write: Option<Id<Ask>>,
     /// A switch holds the stamp back.
-    pub(crate) held_back: Option<Id<Request>>,
+    pub(crate) held_back: Option<Id<Ask>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Event {
+pub(crate) enum Delivery {
     Seen(Id<NodeView>, u8),
     Gap,
 }
@@ -168,7 +168,7 @@ impl Timers {
         Timer::Release,
         Timer::Backoff,
         Timer::Host,
-        Timer::Look,
+        Timer::CheckSentinel,
     ];
     const RETRY: u16 = 1 << 15;
 
@@ -245,7 +245,7 @@ pub(crate) struct Lock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Late {
     pub(crate) agent: u8,
-    pub(crate) request: Id<Request>,
+    pub(crate) request: Id<Ask>,
 }
 
 /// How many of each fault may still happen, in the whole system.

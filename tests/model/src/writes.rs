@@ -1,17 +1,17 @@
 //! What the writes of agents change, as their switches leave them, and what the checker notes of it.
 
 use cordonhold_shared::Reading;
-use cordonhold_shared::carrier::LockWrite;
-use cordonhold_shared::cycle::{Failure, Request};
 use cordonhold_shared::hold::{self, NodePatch, PatchKind, Phase};
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::Record;
 use cordonhold_shared::node::NodeView;
+use cordonhold_shared::reboot::cycle::{Ask, Failure};
+use cordonhold_shared::reboot::lock_object::LockWrite;
 
 use crate::property::Wrong;
 use crate::protection::Protection;
 use crate::protocol::{Protocol, name, number, small};
-use crate::world::{Event, Ghost, Power, State};
+use crate::world::{Delivery, Ghost, Power, State};
 
 /// The one time there is; a flag of the node says whether it has passed.
 const UNTIL: &str = "2026-11-23T20:00:00Z";
@@ -144,7 +144,7 @@ impl Protocol {
             return Err(Failure::Conflict);
         }
         if self.is_off(Protection::StampBeforeAcquire) && patch.kind == PatchKind::Stamp {
-            state.agents[index].held_back = Some(self.requests.id(Request::PatchNode(patch.clone())));
+            state.agents[index].held_back = Some(self.requests.id(Ask::PatchNode(patch.clone())));
             return Ok(self.shown(&apply(&old, patch), node.version));
         }
         self.commit(state, index, patch, &old);
@@ -286,7 +286,7 @@ impl Protocol {
             node.seen.disturbed = true;
             node.seen.listed = false;
         }
-        let event = Event::Seen(id, node.version);
+        let event = Delivery::Seen(id, node.version);
         for agent in state.agents.iter_mut().filter(|agent| agent.node == number) {
             if let Some(queue) = &mut agent.queue {
                 queue.push(event);

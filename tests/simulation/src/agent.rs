@@ -8,16 +8,16 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use cordonhold_shared::admission::Requester;
-use cordonhold_shared::cycle::{
-    self, Act, Cycle, HostState, Input, OnUncordon, Policy, RebootFailure, Report, Request as Asked,
-};
-use cordonhold_shared::drain::{self, Drain};
 use cordonhold_shared::hold::{Proof, Signs};
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::Share;
 use cordonhold_shared::node::NodeView;
+use cordonhold_shared::reboot::cycle::{
+    self, Act, Ask, Cycle, HostState, Input, OnUncordon, RebootFailure, Report, Settings,
+};
+use cordonhold_shared::reboot::drain::{self, Drain};
+use cordonhold_shared::reboot::timers::{Dates, Timers, Timing};
 use cordonhold_shared::selector::Selector;
-use cordonhold_shared::timers::{Dates, Timers, Timing};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::Flaw;
@@ -61,7 +61,7 @@ impl Purpose {
 #[derive(Debug)]
 pub(crate) struct Agent {
     pub(crate) node: String,
-    pub(crate) policy: Policy,
+    pub(crate) policy: Settings,
     pub(crate) timing: Timing,
     drain: drain::Options,
     /// How far its clock is off.
@@ -85,7 +85,7 @@ pub(crate) struct Process {
     pub(crate) caller: Rc<Caller>,
     pub(crate) cycle: Option<Cycle>,
     open: Option<Open>,
-    inbox: VecDeque<(Source, u64, Input)>,
+    inbox: VecDeque<(Source, u64, cycle::Event)>,
     timers: Timers,
     next_look: Duration,
     last_wish: Timestamp,
@@ -103,7 +103,7 @@ pub(crate) struct Process {
 /// The request that the cycle waits for.
 #[derive(Debug)]
 pub(crate) struct Open {
-    asked: Asked,
+    asked: Ask,
     effect: Effect,
     stage: Stage,
 }
@@ -140,7 +140,7 @@ impl Agent {
             lock_release_delay: random.millis(0, 20_000),
             backoff: random.seconds(5, 90),
         };
-        let policy = Policy {
+        let policy = Settings {
             node: node.clone(),
             pool: Selector::default(),
             concurrency: budget.share(random),
@@ -324,14 +324,14 @@ impl World {
     /// Lets the shell go on: events as long as no request is open, and evictions.
     pub(crate) fn pump(&mut self, agent: usize) {
         self.drain_goes_on(agent);
-        while let Some(input) = self.next_event(agent) {
-            self.take(agent, input);
+        while let Some(event) = self.next_event(agent) {
+            self.take(agent, Input::Event(event));
         }
         self.plan_wake(agent);
     }
 
     /// What the loop would take next: whichever of its sources has something, in no order.
-    fn next_event(&mut self, agent: usize) -> Option<Input> {
+    fn next_event(&mut self, agent: usize) -> Option<cycle::Event> {
         loop {
             let now = self.now;
             let process = self.process(agent)?;
@@ -348,7 +348,7 @@ impl World {
             let source = (0..ready.len()).filter(|index| ready[*index]).nth(chosen)?;
             let input = match source {
                 0 => self.process(agent)?.next_message(),
-                1 => self.process(agent)?.timers.pop_due(now).map(Input::Due),
+                1 => self.process(agent)?.timers.pop_due(now).map(cycle::Event::Due),
                 _ => self.look_at_sentinel(agent),
             };
             if input.is_some() {
@@ -357,7 +357,7 @@ impl World {
         }
     }
 
-    fn look_at_sentinel(&mut self, agent: usize) -> Option<Input> {
+    fn look_at_sentinel(&mut self, agent: usize) -> Option<cycle::Event> {
         let (now, clock) = (self.now, self.agents[agent].clock(self.now));
         let period = self.agents[agent].timing.period;
         let is_unreadable = self.draws(Fault::SentinelUnreadable);
@@ -368,7 +368,7 @@ impl World {
             return None;
         }
         let wish = is_wanted.then(|| process.new_wish(clock));
-        Some(Input::Sentinel(wish))
+        Some(cycle::Event::Sentinel(wish))
     }
 
     /// One step of the cycle, its acts, and its request.
@@ -385,7 +385,7 @@ impl World {
             return;
         };
         process.learn(&input);
-        if matches!(input, Input::Due(timer) if timer.calls_for_look()) {
+        if matches!(input, Input::Event(cycle::Event::Due(timer)) if timer.calls_for_look()) {
             process.next_look = Duration::ZERO;
         }
         let Some(cycle) = process.cycle.take() else { return };
@@ -491,13 +491,13 @@ impl World {
     }
 
     pub(crate) fn host_answered(&mut self, agent: usize, number: u64, state: HostState) {
-        let is_asked = |open: &Open| open.asked == Asked::AskHost;
+        let is_asked = |open: &Open| open.asked == Ask::AskHost;
         let is_waiting = self
             .running(agent, number)
             .and_then(|process| process.open.as_ref())
             .is_some_and(is_asked);
         if is_waiting {
-            self.answer(agent, Input::Host(state));
+            self.answer(agent, Input::Answer(cycle::Answer::Host(state)));
         }
     }
 
@@ -505,14 +505,14 @@ impl World {
         let open = self
             .running(agent, number)
             .and_then(|process| process.open.as_ref());
-        let Some(Asked::Reboot { record }) = open.map(|open| open.asked.clone()) else {
+        let Some(Ask::Reboot { record }) = open.map(|open| open.asked.clone()) else {
             return;
         };
         // What may have worked stays written.
         if matches!(result, Err(RebootFailure::Expired | RebootFailure::Failed(_))) {
             self.hosts[agent].write_down(&record, None, self.now);
         }
-        self.answer(agent, Input::RebootIssued(result));
+        self.answer(agent, Input::Answer(cycle::Answer::RebootIssued(result)));
     }
 
     fn plan_wake(&mut self, agent: usize) {
@@ -537,12 +537,12 @@ impl World {
 }
 
 impl Process {
-    fn next_message(&mut self) -> Option<Input> {
-        let (source, task, input) = self.inbox.pop_front()?;
+    fn next_message(&mut self) -> Option<cycle::Event> {
+        let (source, task, event) = self.inbox.pop_front()?;
         let is_current = self
             .follower(source)
             .is_some_and(|follower| follower.task == task);
-        is_current.then_some(input)
+        is_current.then_some(event)
     }
 
     fn follower(&self, source: Source) -> Option<&Follower> {
@@ -560,7 +560,10 @@ impl Process {
     }
 
     fn learn(&mut self, input: &Input) {
-        let (Input::Node(Ok(node)) | Input::Patched(Ok(node)) | Input::Seen(node)) = input else {
+        let (Input::Answer(cycle::Answer::Node(Ok(node)))
+        | Input::Answer(cycle::Answer::Patched(Ok(node)))
+        | Input::Event(cycle::Event::Seen(node))) = input
+        else {
             return;
         };
         self.dates = Dates::of(node);
@@ -593,12 +596,14 @@ fn brief(input: &Input) -> String {
         )
     };
     match input {
-        Input::Node(Ok(read)) => format!("Node({})", node(read)),
-        Input::Patched(Ok(written)) => format!("Patched({})", node(written)),
-        Input::Seen(seen) => format!("Seen({})", node(seen)),
-        Input::Peer(Ok(Some(peer))) => format!("Peer({})", node(peer)),
-        Input::Held(Ok(nodes)) => format!("Held({:?})", nodes.iter().map(NodeView::name).collect::<Vec<_>>()),
-        Input::Lock(Ok(lock)) => format!("Lock({:?} {:?})", lock.version, lock.record),
+        Input::Answer(cycle::Answer::Node(Ok(read))) => format!("Node({})", node(read)),
+        Input::Answer(cycle::Answer::Patched(Ok(written))) => format!("Patched({})", node(written)),
+        Input::Event(cycle::Event::Seen(seen)) => format!("Seen({})", node(seen)),
+        Input::Answer(cycle::Answer::Peer(Ok(Some(peer)))) => format!("Peer({})", node(peer)),
+        Input::Answer(cycle::Answer::Held(Ok(nodes))) => {
+            format!("Held({:?})", nodes.iter().map(NodeView::name).collect::<Vec<_>>())
+        }
+        Input::Answer(cycle::Answer::Lock(Ok(lock))) => format!("Lock({:?} {:?})", lock.version, lock.record),
         input => format!("{input:?}"),
     }
 }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use cordonhold_shared::keys;
-use cordonhold_shared::pod::DaemonSet;
+use cordonhold_shared::reboot::pod::DaemonSet;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 

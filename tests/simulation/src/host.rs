@@ -5,8 +5,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use cordonhold_shared::cycle::RebootFailure;
 use cordonhold_shared::host::{Boot, HostFile, HostRecord, Told};
+use cordonhold_shared::reboot::cycle::RebootFailure;
 use serde_json::json;
 
 use crate::api_server::{Deletion, Key, Resource, Verb};

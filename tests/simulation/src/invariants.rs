@@ -12,7 +12,7 @@ use cordonhold_shared::hold::{self, Hold, Phase};
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::Record;
 use cordonhold_shared::node::NodeView;
-use cordonhold_shared::pod::{self, PodView, Toleration};
+use cordonhold_shared::reboot::pod::{self, PodView, Toleration};
 
 use crate::Invariant;
 use crate::api_server::{Answer, ApiServer, Commit, Key, Request, Resource, Status, Stored, Verb};

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use cordonhold_shared::Reading;
 use cordonhold_shared::admission::{Requester, cancel_name};
-use cordonhold_shared::cycle::Cycle;
 use cordonhold_shared::hold;
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::Record;
 use cordonhold_shared::node::NodeView;
+use cordonhold_shared::reboot::cycle::Cycle;
 use jiff::SignedDuration;
 use serde_json::{Map, Value, json};
 

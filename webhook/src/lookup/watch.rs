@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use cordonhold_rt::client;
 use cordonhold_shared::admission::{Known, KuredSeen, Locks};
+use cordonhold_shared::backoff::{jittered, retry_pause};
 use cordonhold_shared::kured::Kured;
-use cordonhold_shared::timers::{jittered, retry_pause};
 use futures_util::TryStreamExt as _;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use kube::api::{ListParams, WatchParams};

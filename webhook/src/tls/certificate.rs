@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use cordonhold_shared::trust;
+use cordonhold_shared::admission::trust;
 use rustls::InconsistentKeys;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::{ClientHello, ResolvesServerCert};

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use cordonhold_shared::trust::{Ca, Certificate, Name, Validity};
+use cordonhold_shared::admission::trust::{Ca, Certificate, Name, Validity};
 use jiff::Timestamp;
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::aws_lc_rs;

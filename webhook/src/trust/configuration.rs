@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cordonhold_rt::client;
-use cordonhold_shared::trust::{self, Name, Webhook, Write};
+use cordonhold_shared::admission::trust::{self, Name, Webhook, Write};
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::{ValidatingWebhookConfiguration, WebhookClientConfig};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use cordonhold_shared::cycle::Input;
-use cordonhold_shared::drain::{self, Done, Evicted, Moment};
-use cordonhold_shared::timers::{jittered, retry_pause};
-use cordonhold_shared::watch::{self, Change};
+use cordonhold_shared::backoff::{jittered, retry_pause};
+use cordonhold_shared::reboot::cycle;
+use cordonhold_shared::reboot::drain::{self, Done, Evicted, Moment};
+use cordonhold_shared::reboot::watch::Change;
 
 use super::{Process, Purpose};
 use crate::api_server::{
@@ -311,11 +311,11 @@ impl World {
         let Some(process) = self.process(task.agent) else {
             return;
         };
-        let inputs: Vec<Input> = match task.source {
-            Source::Node => watch::node_changed(told.change(|object| object.node().clone()))
+        let events: Vec<cycle::Event> = match task.source {
+            Source::Node => cycle::Event::of_node(told.change(|object| object.node().clone()))
                 .into_iter()
                 .collect(),
-            Source::Lock => watch::lock_changed(&told.change(|_| ())).into_iter().collect(),
+            Source::Lock => cycle::Event::of_lock(&told.change(|_| ())).into_iter().collect(),
             Source::Drain => {
                 process
                     .drain
@@ -323,7 +323,7 @@ impl World {
                 Vec::new()
             }
         };
-        let messages = inputs.into_iter().map(|input| (task.source, task.number, input));
+        let messages = events.into_iter().map(|event| (task.source, task.number, event));
         process.inbox.extend(messages);
     }
 
@@ -359,7 +359,7 @@ impl World {
             return;
         };
         let told = process.drain.tell(at.now).into_iter();
-        let messages = told.map(|input| (Source::Drain, task.number, input));
+        let messages = told.map(|news| (Source::Drain, task.number, cycle::Event::Drain(news)));
         process.inbox.extend(messages);
     }
 

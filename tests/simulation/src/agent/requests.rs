@@ -2,15 +2,15 @@
 
 use std::rc::Rc;
 
-use cordonhold_shared::carrier::{self, Carrier, CarrierView, LockView, LockWrite};
-use cordonhold_shared::cycle::{
-    Failure, HostState, Input, PoolCount, RebootFailure, Request as Asked, Shutdown, Timer,
-};
 use cordonhold_shared::hold::{self, NodePatch, PatchKind};
 use cordonhold_shared::host::HostRecord;
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
-use cordonhold_shared::pod::{self, PodView};
+use cordonhold_shared::reboot::cycle::{
+    self, Ask, Failure, HostState, Input, PoolCount, RebootFailure, Shutdown, Timer,
+};
+use cordonhold_shared::reboot::lock_object::{self, Carrier, CarrierView, LockView, LockWrite};
+use cordonhold_shared::reboot::pod::{self, PodView};
 use serde::Deserialize as _;
 use serde_json::Value;
 
@@ -31,7 +31,7 @@ pub(crate) enum Stage {
 }
 
 impl World {
-    pub(super) fn ask(&mut self, agent: usize, asked: &Asked) {
+    pub(super) fn ask(&mut self, agent: usize, asked: &Ask) {
         let effect = effect_of(asked);
         if self.dies(agent, effect, Moment::Before) {
             return;
@@ -39,7 +39,7 @@ impl World {
         let Some(process) = self.agents[agent].process.as_mut() else {
             return;
         };
-        let creates = matches!(asked, Asked::WriteLock(write) if write.version.is_none());
+        let creates = matches!(asked, Ask::WriteLock(write) if write.version.is_none());
         let stage = if creates { Stage::Creating } else { Stage::Only };
         process.open = Some(Open {
             asked: asked.clone(),
@@ -56,26 +56,26 @@ impl World {
         }
     }
 
-    fn carry_out(&mut self, agent: usize, asked: &Asked) {
+    fn carry_out(&mut self, agent: usize, asked: &Ask) {
         let own = self.node_key(agent);
         let nodes = || Key::new(Resource::Nodes, "", "");
         match asked {
-            Asked::AskHost => self.ask_host(agent),
-            Asked::Reboot { record } => self.reboot(agent, record),
-            Asked::ReadNode => self.call(agent, own, Verb::Get),
-            Asked::ReadPeer(name) => self.call(agent, Key::node(name), Verb::Get),
-            Asked::ListHeld => {
+            Ask::AskHost => self.ask_host(agent),
+            Ask::Reboot { record } => self.reboot(agent, record),
+            Ask::ReadNode => self.call(agent, own, Verb::Get),
+            Ask::ReadPeer(name) => self.call(agent, Key::node(name), Verb::Get),
+            Ask::ListHeld => {
                 let selector = Selector::labels(&hold::held_selector(&self.agents[agent].policy.pool));
                 self.call(agent, nodes(), Verb::List(selector));
             }
-            Asked::CountPool => self.call(agent, nodes(), Verb::List(Selector::default())),
-            Asked::ReadLock => self.call(agent, World::lock_key(), Verb::Get),
-            Asked::ListPods(_) => {
+            Ask::CountPool => self.call(agent, nodes(), Verb::List(Selector::default())),
+            Ask::ReadLock => self.call(agent, World::lock_key(), Verb::Get),
+            Ask::ListPods(_) => {
                 let selector = Selector::fields(&format!("spec.nodeName={}", own.name));
                 self.call(agent, Key::new(Resource::Pods, "", ""), Verb::List(selector));
             }
-            Asked::PatchNode(patch) => self.patch_node(agent, patch),
-            Asked::WriteLock(write) => self.write_lock(agent, write),
+            Ask::PatchNode(patch) => self.patch_node(agent, patch),
+            Ask::WriteLock(write) => self.write_lock(agent, write),
         }
     }
 
@@ -149,7 +149,8 @@ impl World {
         }
         match &write.version {
             None => {
-                let empty = carrier::registration(LOCK_NAMESPACE, LOCK_NAME, &self.agents[agent].policy.pool);
+                let empty =
+                    lock_object::registration(LOCK_NAMESPACE, LOCK_NAME, &self.agents[agent].policy.pool);
                 self.call(agent, World::lock_key(), Verb::Apply(empty));
             }
             Some(version) => self.swap_lock(agent, &write, version),
@@ -159,7 +160,7 @@ impl World {
     fn swap_lock(&mut self, agent: usize, write: &LockWrite, version: &str) {
         let who = &self.agents[agent];
         let is_release = write.record.entries.iter().all(|entry| entry.node != who.node);
-        let mut body = carrier::patch(write, keys::LOCK, version, who.clock(self.now));
+        let mut body = lock_object::patch(write, keys::LOCK, version, who.clock(self.now));
         match self.flaw {
             Some(Flaw::LockOnAnyVersion) => forget_version(&mut body),
             Some(Flaw::NeverReleases) if is_release => {
@@ -185,48 +186,58 @@ impl World {
         };
         let failed = |status: &Status| status.refusal().failure(status.message.clone());
         let input = match &open.asked {
-            Asked::ReadNode => Input::Node(result.map_err(|status| failed(&status)).map(one_node)),
-            Asked::PatchNode(_) => Input::Patched(result.map_err(|status| failed(&status)).map(one_node)),
-            Asked::ReadPeer(name) => Input::Peer(match result {
+            Ask::ReadNode => Input::Answer(cycle::Answer::Node(
+                result.map_err(|status| failed(&status)).map(one_node),
+            )),
+            Ask::PatchNode(_) => Input::Answer(cycle::Answer::Patched(
+                result.map_err(|status| failed(&status)).map(one_node),
+            )),
+            Ask::ReadPeer(name) => Input::Answer(cycle::Answer::Peer(match result {
                 Ok(answer) => Ok(Some(one_node(answer))),
                 Err(status) if status.refusal().is_gone(name) => Ok(None),
                 Err(status) => Err(failed(&status)),
-            }),
-            Asked::ListHeld => Input::Held(
-                result
-                    .map_err(|status| failed(&status))
-                    .map(|answer| many(&answer).iter().map(|object| object.node().clone()).collect()),
-            ),
-            Asked::CountPool => Input::Pool(result.map_err(|status| failed(&status)).map(|answer| {
-                let nodes = many(&answer).iter().map(|object| object.node());
-                PoolCount {
-                    size: nodes.clone().count(),
-                    unready: nodes
-                        .filter(|node| !node.is_ready())
-                        .map(|node| node.name().to_owned())
-                        .collect(),
-                }
             })),
-            Asked::ReadLock => Input::Lock(match result.map_err(|status| failed(&status)) {
-                Ok(answer) => Ok(lease_of(&answer)
-                    .map(|lease| lease.lock(Carrier::Lease, keys::LOCK, now))
-                    .unwrap_or_default()),
-                Err(Failure::NotFound) => Ok(LockView::default()),
-                Err(failure) => Err(failure),
-            }),
-            Asked::ListPods(kept) => {
-                let kept = kept.clone();
-                Input::PodsLeft(result.map_err(|status| failed(&status)).map(|answer| {
-                    let pods: Vec<PodView> =
-                        many(&answer).iter().map(|object| object.pod().clone()).collect();
-                    let named = pod::daemon_sets(&pods).into_iter();
-                    let missing = named
-                        .filter(|daemon_set| !self.server.has_daemon_set(daemon_set))
-                        .collect();
-                    pod::left(&pods, &missing, &kept, None, now)
-                }))
+            Ask::ListHeld => {
+                Input::Answer(cycle::Answer::Held(result.map_err(|status| failed(&status)).map(
+                    |answer| many(&answer).iter().map(|object| object.node().clone()).collect(),
+                )))
             }
-            Asked::WriteLock(write) if open.stage == Stage::Creating => match result {
+            Ask::CountPool => Input::Answer(cycle::Answer::Pool(
+                result.map_err(|status| failed(&status)).map(|answer| {
+                    let nodes = many(&answer).iter().map(|object| object.node());
+                    PoolCount {
+                        size: nodes.clone().count(),
+                        unready: nodes
+                            .filter(|node| !node.is_ready())
+                            .map(|node| node.name().to_owned())
+                            .collect(),
+                    }
+                }),
+            )),
+            Ask::ReadLock => Input::Answer(cycle::Answer::Lock(
+                match result.map_err(|status| failed(&status)) {
+                    Ok(answer) => Ok(lease_of(&answer)
+                        .map(|lease| lease.lock(Carrier::Lease, keys::LOCK, now))
+                        .unwrap_or_default()),
+                    Err(Failure::NotFound) => Ok(LockView::default()),
+                    Err(failure) => Err(failure),
+                },
+            )),
+            Ask::ListPods(kept) => {
+                let kept = kept.clone();
+                Input::Answer(cycle::Answer::PodsLeft(
+                    result.map_err(|status| failed(&status)).map(|answer| {
+                        let pods: Vec<PodView> =
+                            many(&answer).iter().map(|object| object.pod().clone()).collect();
+                        let named = pod::daemon_sets(&pods).into_iter();
+                        let missing = named
+                            .filter(|daemon_set| !self.server.has_daemon_set(daemon_set))
+                            .collect();
+                        pod::left(&pods, &missing, &kept, None, now)
+                    }),
+                ))
+            }
+            Ask::WriteLock(write) if open.stage == Stage::Creating => match result {
                 Ok(answer) => {
                     let (write, version) = (write.clone(), lease_of(&answer)?.version_if_empty());
                     open.stage = Stage::Only;
@@ -235,13 +246,15 @@ impl World {
                             self.swap_lock(agent, &write, &version);
                             return None;
                         }
-                        None => Input::LockWritten(Err(Failure::Conflict)),
+                        None => Input::Answer(cycle::Answer::LockWritten(Err(Failure::Conflict))),
                     }
                 }
-                Err(status) => Input::LockWritten(Err(failed(&status))),
+                Err(status) => Input::Answer(cycle::Answer::LockWritten(Err(failed(&status)))),
             },
-            Asked::WriteLock(_) => Input::LockWritten(result.map(drop).map_err(|status| failed(&status))),
-            Asked::AskHost | Asked::Reboot { .. } => return None,
+            Ask::WriteLock(_) => Input::Answer(cycle::Answer::LockWritten(
+                result.map(drop).map_err(|status| failed(&status)),
+            )),
+            Ask::AskHost | Ask::Reboot { .. } => return None,
         };
         Some(input)
     }
@@ -306,18 +319,18 @@ impl World {
     }
 }
 
-fn effect_of(asked: &Asked) -> Effect {
+fn effect_of(asked: &Ask) -> Effect {
     match asked {
-        Asked::AskHost => Effect::AskHost,
-        Asked::ReadNode => Effect::ReadNode,
-        Asked::ReadPeer(_) => Effect::ReadPeer,
-        Asked::ListHeld => Effect::ListHeld,
-        Asked::CountPool => Effect::CountPool,
-        Asked::ReadLock => Effect::ReadLock,
-        Asked::WriteLock(_) => Effect::WriteLock,
-        Asked::ListPods(_) => Effect::ListPods,
-        Asked::Reboot { .. } => Effect::Reboot,
-        Asked::PatchNode(patch) => kind_of(patch.kind),
+        Ask::AskHost => Effect::AskHost,
+        Ask::ReadNode => Effect::ReadNode,
+        Ask::ReadPeer(_) => Effect::ReadPeer,
+        Ask::ListHeld => Effect::ListHeld,
+        Ask::CountPool => Effect::CountPool,
+        Ask::ReadLock => Effect::ReadLock,
+        Ask::WriteLock(_) => Effect::WriteLock,
+        Ask::ListPods(_) => Effect::ListPods,
+        Ask::Reboot { .. } => Effect::Reboot,
+        Ask::PatchNode(patch) => kind_of(patch.kind),
     }
 }
 

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 
 use cordonhold_shared::node::NodeView;
-use cordonhold_shared::pod::PodView;
+use cordonhold_shared::reboot::pod::PodView;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
 //! The `Status` that answers a request which failed.
 
-use cordonhold_shared::answer::{self, Refusal};
+use cordonhold_shared::reboot::api_status::{self, Refusal};
 
 use super::{Key, Resource};
 
@@ -78,7 +78,7 @@ impl Status {
             reason: self.reason,
             message: &self.message,
             name: &self.name,
-            cause: self.causes.first().map(|cause| answer::Cause {
+            cause: self.causes.first().map(|cause| api_status::Cause {
                 reason: cause.reason,
                 message: &cause.message,
             }),

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use cordonhold_shared::Reading;
-use cordonhold_shared::carrier::LockView;
-use cordonhold_shared::cycle::{Failure, Input};
 use cordonhold_shared::hold::Phase;
 use cordonhold_shared::host::HostRecord;
 use cordonhold_shared::lock::Record;
 use cordonhold_shared::node::NodeView;
+use cordonhold_shared::reboot::cycle::{self, Failure, Input};
+use cordonhold_shared::reboot::lock_object::LockView;
 
 use super::{Held, Known, Oracle};
 
@@ -126,14 +126,14 @@ impl Oracle {
         let Some(Known { process, held, .. }) = self.nodes.get_mut(index) else {
             return;
         };
-        if let (Input::Gap, Some((_, has_gap))) = (input, &mut process.cordons) {
+        if let (Input::Event(cycle::Event::Gap), Some((_, has_gap))) = (input, &mut process.cordons) {
             *has_gap = true;
         }
         if process.has_begun {
             return;
         }
         match input {
-            Input::Host(state) => {
+            Input::Answer(cycle::Answer::Host(state)) => {
                 let created = state
                     .record
                     .as_ref()
@@ -141,13 +141,17 @@ impl Oracle {
                 process.record = created.map(|(_, created)| created.to_owned());
                 process.recorded_phase = state.record.as_ref().and_then(|record| record.phase);
             }
-            Input::Node(Ok(node)) => process.shown = Some(node.clone()),
-            Input::Lock(Ok(LockView {
+            Input::Answer(cycle::Answer::Node(Ok(node))) => process.shown = Some(node.clone()),
+            Input::Answer(cycle::Answer::Lock(Ok(LockView {
                 record: Reading::Malformed(_),
                 ..
-            })) => {}
-            Input::Lock(Ok(lock)) => process.begins(lock.record.as_ref().present(), held.as_ref(), index),
-            Input::Lock(Err(Failure::NotFound)) => process.begins(None, held.as_ref(), index),
+            }))) => {}
+            Input::Answer(cycle::Answer::Lock(Ok(lock))) => {
+                process.begins(lock.record.as_ref().present(), held.as_ref(), index)
+            }
+            Input::Answer(cycle::Answer::Lock(Err(Failure::NotFound))) => {
+                process.begins(None, held.as_ref(), index)
+            }
             _ => {}
         }
     }

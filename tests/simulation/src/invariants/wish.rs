@@ -1,8 +1,8 @@
 //! ONE-WISH-TWO-REBOOTS: how many reboot commands one hold leads to, whatever is restarted and whatever the host shows.
 
-use cordonhold_shared::cycle::ATTEMPTS_MAX;
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::Entry;
+use cordonhold_shared::reboot::cycle::ATTEMPTS_MAX;
 
 use super::Oracle;
 use crate::api_server::Commit;

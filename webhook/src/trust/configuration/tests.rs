@@ -1,6 +1,6 @@
 //! What is read of a configuration as the API server shows it, beside certificates as people make them.
 
-use cordonhold_shared::trust::{Ca, Configuration, Finding, Place, Problem, findings};
+use cordonhold_shared::admission::trust::{Ca, Configuration, Finding, Place, Problem, findings};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
 };

@@ -1,0 +1,12 @@
+//! The agent's reboot of one node: the cycle that decides each step, and what it works with.
+//!
+//! Not here: the marks on the Node ([`crate::hold`]) and the lock ([`crate::lock`]), which the webhook reads too.
+
+pub mod cycle;
+pub mod drain;
+pub mod pod;
+pub mod timers;
+pub mod watch;
+
+pub mod api_status;
+pub mod lock_object;

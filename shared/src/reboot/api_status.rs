@@ -1,0 +1,213 @@
+//! What a refusal of the API server means: to the cycle, and to a drain.
+//!
+//! Not here: how a request is sent, and what silence means (always [`Failure::Unknown`]).
+
+use std::time::Duration;
+
+use crate::reboot::cycle::Failure;
+use crate::reboot::drain::Evicted;
+
+/// The `Status` that answers a request which failed, as far as it is looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refusal<'a> {
+    pub code: u16,
+    pub reason: &'a str,
+    pub message: &'a str,
+    /// Of `details`: the object that it is about.
+    pub name: &'a str,
+    /// Of `details`: the first cause.
+    pub cause: Option<Cause<'a>>,
+    pub retry_after_seconds: u32,
+}
+
+/// Why a request failed, in detail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cause<'a> {
+    pub reason: &'a str,
+    pub message: &'a str,
+}
+
+/// Cause of an eviction that a budget blocks (k8s.io/api: policy/v1/types.go).
+const DISRUPTION_BUDGET: &str = "DisruptionBudget";
+/// Cause of a write into a namespace that is being deleted (k8s.io/api: core/v1/types.go).
+const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
+/// How an API server words that it has no rule for an eviction, now or ever: a pod has one budget at most (same file as below).
+const TWO_BUDGETS: &str = "This pod has more than one PodDisruptionBudget";
+/// How an API server words that a webhook did not answer it. It had written nothing yet
+/// (kubernetes/apiserver: pkg/admission/plugin/webhook/errors/statuserror.go and validating/dispatcher.go).
+const WEBHOOK_FAILED: &str = "Internal error occurred: failed calling webhook ";
+/// How the message of [`DISRUPTION_BUDGET`] begins; the budget's name follows
+/// (kubernetes/kubernetes: pkg/registry/core/pod/storage/eviction.go).
+const BUDGET_PREFIX: &str = "The disruption budget ";
+
+impl Refusal<'_> {
+    /// `text` is what an operator reads.
+    pub fn failure(&self, text: String) -> Failure {
+        match (self.code, self.reason) {
+            // A webhook that denies with 409 is no lost race: tried at once, it would deny at once.
+            (409, "Conflict" | "AlreadyExists") => Failure::Conflict,
+            // Only the API server itself knows what does not exist, not a proxy before it.
+            (404, "NotFound") => Failure::NotFound,
+            (408 | 429, _) => Failure::Unknown(text),
+            (400..=499, _) => Failure::Refused(text),
+            // Admission comes before the write, so nothing has landed.
+            (500, "InternalError") if self.message.starts_with(WEBHOOK_FAILED) => Failure::Refused(text),
+            _ => Failure::Unknown(text),
+        }
+    }
+
+    /// Whether a watch from this version can no longer be had.
+    pub fn is_too_old(&self) -> bool {
+        self.code == 410
+    }
+
+    /// Whether the API server says that the object of this name does not exist.
+    pub fn is_gone(&self, name: &str) -> bool {
+        self.code == 404 && self.reason == "NotFound" && self.name == name
+    }
+
+    /// What became of an eviction; `text` is what an operator reads.
+    ///
+    /// Whatever stands in its way, it is tried again: a webhook that refuses once may not the next time.
+    pub fn evicted(&self, text: String) -> Evicted {
+        let cause = self.cause.filter(|cause| !cause.message.is_empty());
+        match (self.code, self.reason) {
+            (404, "NotFound") => Evicted::Accepted,
+            (429, _) => {
+                let seconds = self.retry_after_seconds;
+                Evicted::Blocked {
+                    budget: self.budget().map(str::to_owned),
+                    why: cause.map_or(self.message, |cause| cause.message).to_owned(),
+                    retry_after: (seconds > 0).then(|| Duration::from_secs(u64::from(seconds))),
+                }
+            }
+            (403, _) if cause.is_some_and(|cause| cause.reason == NAMESPACE_TERMINATING) => {
+                Evicted::Failed("its namespace is being deleted, and it with it".to_owned())
+            }
+            (500, _) if self.message.starts_with(TWO_BUDGETS) => Evicted::Never(text),
+            _ => Evicted::Failed(text),
+        }
+    }
+
+    /// The name of the budget that blocks an eviction. The API server tells it in words only.
+    fn budget(&self) -> Option<&str> {
+        let cause = self.cause.filter(|cause| cause.reason == DISRUPTION_BUDGET)?;
+        let name = cause.message.strip_prefix(BUDGET_PREFIX)?.split(' ').next()?;
+        (!name.is_empty()).then_some(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: u16, reason: &'static str, message: &'static str) -> Evicted {
+        let refusal = Refusal {
+            code,
+            message: "no",
+            cause: Some(Cause { reason, message }),
+            ..Refusal::default()
+        };
+        refusal.evicted("text".to_owned())
+    }
+
+    #[test]
+    fn a_blocked_eviction_names_its_budget_whatever_else_its_message_says() {
+        let messages = [
+            "The disruption budget web needs 3 healthy pods and has 3 currently",
+            "The disruption budget web is still being processed by the server.",
+            "The disruption budget web does not allow evicting pods currently because it failed sync: x",
+        ];
+        for message in messages {
+            let expected = Evicted::Blocked {
+                budget: Some("web".to_owned()),
+                why: message.to_owned(),
+                retry_after: None,
+            };
+            assert_eq!(refused(429, DISRUPTION_BUDGET, message), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_no_budget_is_not_named_as_one() {
+        for (reason, message) in [
+            (DISRUPTION_BUDGET, "Another wording about web"),
+            (
+                "Other",
+                "The disruption budget web needs 3 healthy pods and has 3 currently",
+            ),
+        ] {
+            let Evicted::Blocked { budget, why, .. } = refused(429, reason, message) else {
+                panic!("{message}")
+            };
+            assert_eq!((budget, why.as_str()), (None, message));
+        }
+        let Evicted::Blocked { why, .. } = refused(429, DISRUPTION_BUDGET, "") else {
+            panic!()
+        };
+        assert_eq!(why, "no");
+    }
+
+    #[test]
+    fn only_a_lost_race_is_a_conflict() {
+        let failure = |reason| {
+            let refusal = Refusal {
+                code: 409,
+                reason,
+                ..Refusal::default()
+            };
+            refusal.failure("text".to_owned())
+        };
+        for reason in ["Conflict", "AlreadyExists"] {
+            assert_eq!(failure(reason), Failure::Conflict);
+        }
+        for reason in ["", "Forbidden"] {
+            assert_eq!(failure(reason), Failure::Refused("text".to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_pod_of_a_namespace_that_is_being_deleted_is_tried_again() {
+        let evicted = refused(403, NAMESPACE_TERMINATING, "namespace web is being terminated");
+        assert!(matches!(evicted, Evicted::Failed(why) if why.contains("namespace")));
+    }
+
+    /// As kube-apiserver words them.
+    #[test]
+    fn found_p16_a_webhook_that_did_not_answer_has_written_nothing() {
+        let failure = |code, message| {
+            let refusal = Refusal {
+                code,
+                reason: "InternalError",
+                message,
+                ..Refusal::default()
+            };
+            refusal.failure("text".to_owned())
+        };
+        let text = "text".to_owned();
+        let failed = "Internal error occurred: failed calling webhook \"validate.kyverno.svc-fail\": failed to call webhook: Post ...";
+        assert_eq!(failure(500, failed), Failure::Refused(text.clone()));
+        assert_eq!(
+            failure(500, "etcdserver: request timed out"),
+            Failure::Unknown(text.clone())
+        );
+        assert_eq!(failure(504, failed), Failure::Unknown(text));
+    }
+
+    #[test]
+    fn found_p18_two_budgets_are_final() {
+        let refusal = |message| Refusal {
+            code: 500,
+            reason: "InternalError",
+            message,
+            ..Refusal::default()
+        };
+        let text = || "text".to_owned();
+        let two = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+        assert_eq!(refusal(two).evicted(text()), Evicted::Never(text()));
+        assert_eq!(
+            refusal("Internal error occurred").evicted(text()),
+            Evicted::Failed(text())
+        );
+    }
+}

@@ -1,0 +1,157 @@
+//! What the shell tells the cycle.
+//!
+//! Not here: what the cycle makes of it.
+
+use std::collections::BTreeSet;
+
+use crate::host::{Boot, HostRecord, Told};
+use crate::node::NodeView;
+use crate::reboot::drain::DrainNews;
+use crate::reboot::lock_object::LockView;
+use crate::reboot::timers::Timer;
+use crate::reboot::watch::Change;
+
+/// What the shell tells the cycle.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
+pub enum Input {
+    /// The process has started. First, and once.
+    Started,
+    /// The answer to the open request, and nothing else while one is open.
+    Answer(Answer),
+    /// Something happened while no request was open.
+    Event(Event),
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
+pub enum Answer {
+    /// To [`Ask::AskHost`](super::Ask::AskHost).
+    Host(HostState),
+    /// To [`Ask::ReadNode`](super::Ask::ReadNode). A Node that does not exist is [`Failure::NotFound`].
+    Node(Result<NodeView, Failure>),
+    /// To [`Ask::ReadPeer`](super::Ask::ReadPeer); `None` is a Node that does not exist.
+    Peer(Result<Option<NodeView>, Failure>),
+    /// To [`Ask::ListHeld`](super::Ask::ListHeld): every Node whose phase label says anything but `wanted`.
+    Held(Result<Vec<NodeView>, Failure>),
+    /// To [`Ask::CountPool`](super::Ask::CountPool).
+    Pool(Result<PoolCount, Failure>),
+    /// To [`Ask::ReadLock`](super::Ask::ReadLock).
+    Lock(Result<LockView, Failure>),
+    /// To [`Ask::WriteLock`](super::Ask::WriteLock).
+    LockWritten(Result<(), Failure>),
+    /// To [`Ask::PatchNode`](super::Ask::PatchNode): the Node as written.
+    Patched(Result<NodeView, Failure>),
+    /// To [`Ask::ListPods`](super::Ask::ListPods): the pods that a drain would evict, as `namespace/name`.
+    PodsLeft(Result<Vec<String>, Failure>),
+    /// To [`Ask::Reboot`](super::Ask::Reboot).
+    RebootIssued(Result<(), RebootFailure>),
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
+pub enum Event {
+    /// The watch of our Node delivered this version.
+    Seen(NodeView),
+    /// The watch lost its place, or the Node was deleted: what happened meanwhile is unknown.
+    Gap,
+    /// The sentinel was looked at. A wish comes with a new, unique `created` (RFC 3339 with nanoseconds).
+    Sentinel(Option<String>),
+    /// The lock object changed.
+    LockChanged,
+    /// The drain has something to say.
+    Drain(DrainNews),
+    /// A timer that was armed is over.
+    Due(Timer),
+}
+
+impl Event {
+    /// What the watch of our own Node tells the cycle.
+    pub fn of_node(change: Change<NodeView>) -> Option<Event> {
+        match change {
+            Change::Listed(mut nodes) => nodes.pop().map(Event::Seen),
+            Change::Present(node) => Some(Event::Seen(node)),
+            Change::Gone(_) | Change::Gap => Some(Event::Gap),
+        }
+    }
+
+    /// What the watch of the lock tells the cycle.
+    ///
+    /// The first list counts too: the lock may have changed between the read of the cycle and the watch.
+    pub fn of_lock<T>(change: &Change<T>) -> Option<Event> {
+        match change {
+            Change::Listed(_) | Change::Present(_) | Change::Gone(_) => Some(Event::LockChanged),
+            // A list follows.
+            Change::Gap => None,
+        }
+    }
+}
+
+/// Why a request gave no answer to go on with.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Failure {
+    /// The compare-and-swap lost: the object has another version.
+    Conflict,
+    /// The object does not exist.
+    NotFound,
+    /// The API server refused: nothing was written.
+    Refused(String),
+    /// No answer, or one that does not say whether it was written.
+    Unknown(String),
+}
+
+/// Why the host was not told to reboot, or may not have been.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum RebootFailure {
+    /// The seal's deadline had passed before the command; it was not run.
+    Expired,
+    /// The command failed.
+    Failed(String),
+    /// The command ended without a word on whether it worked, as one that a signal killed.
+    Unclear(String),
+}
+
+/// What the host says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HostState {
+    pub boot: Boot,
+    pub shutdown: Shutdown,
+    /// What the agent before left in the host's `/run`, in whichever boot.
+    pub record: Option<HostRecord>,
+    /// Whether an agent of this boot told the host to reboot.
+    pub told: Option<Told>,
+}
+
+/// Whether the host's init has a shutdown under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Shutdown {
+    No,
+    UnderWay,
+    /// The host could not be asked: as good as under way.
+    Unknown(String),
+}
+
+/// The Nodes of the pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PoolCount {
+    pub size: usize,
+    /// Those that are not Ready, by name.
+    pub unready: BTreeSet<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_is_gone_is_a_gap() {
+        assert_eq!(
+            Event::of_node(Change::Gone(NodeView::default())),
+            Some(Event::Gap)
+        );
+        assert_eq!(Event::of_node(Change::Gap), Some(Event::Gap));
+        assert_eq!(Event::of_node(Change::Listed(Vec::new())), None);
+    }
+}

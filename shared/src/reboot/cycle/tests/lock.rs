@@ -1,0 +1,259 @@
+//! The lock from a waiter's side: how many may reboot, who is in the way, and what is said about it.
+
+use super::*;
+
+const EARLIER: &str = "2026-11-23T09:00:00Z";
+
+/// An agent on `a` with this policy, beside other nodes.
+fn among(names: &[&str], policy: Settings) -> Run {
+    let mut run = Run::new(policy);
+    for name in names {
+        let _ = run.world.peers.insert((*name).to_owned(), World::new(name).node);
+    }
+    run
+}
+
+fn percent(percent: u8) -> Settings {
+    Settings {
+        concurrency: Share::Percent(percent),
+        ..policy()
+    }
+}
+
+/// Another node takes the lock and is drained.
+fn reboots(run: &mut Run, name: &str) {
+    let entry = Entry::new(name, &format!("uid-{name}"), EARLIER, false);
+    run.world.change_lock(|entries| entries.push(entry));
+    let _ = run
+        .world
+        .peers
+        .insert(name.to_owned(), peer(name, EARLIER, Phase::Draining));
+}
+
+fn is_not_ready(run: &mut Run, name: &str, since: &str) {
+    let node = run.world.peers.get_mut(name).unwrap();
+    let ready = &mut node.status.conditions[0];
+    (ready.status, ready.since) = ("Unknown".to_owned(), since.to_owned());
+}
+
+#[test]
+fn a_percentage_is_of_the_pool_as_it_is_when_the_lock_is_acquired() {
+    let mut run = among(&["b", "c", "d"], percent(50));
+    reboots(&mut run, "b");
+    run.wish();
+    assert_eq!(run.world.phase(), Some(Phase::Draining), "two of four");
+    assert_eq!(run.world.lock.max_owners, Some(2));
+
+    let mut run = among(&["b", "c"], percent(50));
+    reboots(&mut run, "b");
+    run.wish();
+    assert_eq!(run.world.phase(), Some(Phase::Wanted), "one of three");
+    // A node more, and somebody's release, which is when it is counted again.
+    let _ = run.world.peers.insert("d".to_owned(), World::new("d").node);
+    run.world.change_lock(Vec::clear);
+    let _ = run.world.peers.insert("b".to_owned(), World::new("b").node);
+    run.due(Timer::Poll);
+    assert_eq!(run.world.phase(), Some(Phase::Draining));
+}
+
+#[test]
+fn a_percentage_of_a_small_pool_is_one_node() {
+    let mut run = among(&["b"], percent(10));
+    reboots(&mut run, "b");
+    run.wish();
+    assert_eq!(run.world.phase(), Some(Phase::Wanted));
+    run.world.peers.clear();
+    run.due(Timer::Poll);
+    assert_eq!(run.world.phase(), Some(Phase::Draining));
+}
+
+#[test]
+fn a_full_lock_counts_the_pool_once() {
+    let mut run = among(&["b", "c", "d"], percent(25));
+    reboots(&mut run, "b");
+    run.wish();
+    assert_eq!(run.news(), "read node,wanted,read lock,read peer,count pool");
+    run.due(Timer::Poll);
+    assert_eq!(run.news(), "read lock,read peer");
+}
+
+#[test]
+fn no_reboot_begins_while_too_many_nodes_are_not_ready() {
+    let strict = || Settings {
+        concurrency: Share::Count(3),
+        max_unavailable: Some(Share::Count(1)),
+        ..policy()
+    };
+    let mut run = among(&["b", "c"], strict());
+    is_not_ready(&mut run, "b", "");
+    is_not_ready(&mut run, "c", "");
+    run.wish();
+    assert_eq!(run.world.phase(), Some(Phase::Wanted));
+    let unready = BTreeSet::from(["b".to_owned(), "c".to_owned()]);
+    let report = Report::PoolUnavailable { unready, allowed: 1 };
+    assert!(run.reports.contains(&report), "{:?}", run.reports);
+    let _ = run.world.peers.remove("c");
+    run.due(Timer::Poll);
+    assert_eq!(run.world.phase(), Some(Phase::Draining));
+
+    // Those in a reboot are the lock's to count, and our own node may need just that reboot.
+    let mut run = among(&["b", "c"], strict());
+    run.world.change(|node| node.status.conditions.clear());
+    reboots(&mut run, "b");
+    is_not_ready(&mut run, "b", "");
+    is_not_ready(&mut run, "c", "");
+    run.wish();
+    assert_eq!(run.world.phase(), Some(Phase::Draining));
+
+    // A share of nothing is none.
+    let mut run = among(
+        &["b"],
+        Settings {
+            max_unavailable: Some(Share::Percent(10)),
+            ..policy()
+        },
+    );
+    is_not_ready(&mut run, "b", "");
+    run.wish();
+    assert_eq!(run.world.phase(), Some(Phase::Wanted));
+}
+
+#[test]
+fn nothing_stuck_a_dead_holder_stops_the_line_and_says_so() {
+    let mut run = among(&["b"], policy());
+    reboots(&mut run, "b");
+    is_not_ready(&mut run, "b", "2026-11-23T09:10:00Z");
+    run.wish();
+    assert!(run.acts.contains(&Act::Arm(Timer::Stall)));
+    for _ in 0..2 {
+        run.reports.clear();
+        run.due(Timer::Stall);
+        let looks = vec![
+            "b since 2026-11-23T09:00:00Z: its Node is not Ready since 2026-11-23T09:10:00Z, draining"
+                .to_owned(),
+        ];
+        assert_eq!(run.reports, [Report::LockStalled(looks)]);
+    }
+    assert_eq!(run.world.phase(), Some(Phase::Wanted), "it keeps its place");
+    // The same holders do not begin the wait anew; others do.
+    run.acts.clear();
+    run.due(Timer::Poll);
+    assert!(!run.acts.contains(&Act::Arm(Timer::Stall)));
+    // Its Node is deleted, and its place is free at the next look.
+    run.world.peers.clear();
+    run.due(Timer::Poll);
+    assert_eq!(run.world.phase(), Some(Phase::Draining));
+    assert!(run.acts.contains(&Act::Disarm(Timer::Stall)));
+}
+
+#[test]
+fn who_else_stands_in_the_way_is_named_too() {
+    let mut run = agent();
+    run.world
+        .change_lock(|entries| entries.push(Entry::new("manual", "", "", false)));
+    run.wish();
+    run.due(Timer::Stall);
+    let looks = vec!["manual: the lock was taken by hand".to_owned()];
+    assert!(run.reports.contains(&Report::LockStalled(looks)));
+
+    let mut run = among(&["b"], policy());
+    reboots(&mut run, "b");
+    run.world.change_lock(Vec::clear);
+    run.wish();
+    run.due(Timer::Stall);
+    let looks = vec!["b: its Node is held, and the lock has no entry for it".to_owned()];
+    assert!(run.reports.contains(&Report::LockStalled(looks)));
+}
+
+#[test]
+fn many_holders_are_looked_up_by_one_list() {
+    let names: Vec<String> = (0..20).map(|number| format!("node-{number}")).collect();
+    let mut run = Run::new(Settings {
+        concurrency: Share::Count(20),
+        ..policy()
+    });
+    for name in &names {
+        reboots(&mut run, name);
+    }
+    run.wish();
+    assert_eq!(run.news(), "read node,wanted,read lock,list held");
+    assert_eq!(run.world.phase(), Some(Phase::Wanted));
+    // One is gone: only that one is read.
+    let _ = run.world.peers.remove("node-7");
+    run.due(Timer::Poll);
+    assert_eq!(
+        run.news(),
+        "read lock,list held,read peer,list held,write lock,draining"
+    );
+    assert!(run.world.lock.entries.iter().all(|entry| entry.node != "node-7"));
+}
+
+#[test]
+fn a_node_that_left_its_pool_begins_no_reboot() {
+    let mut run = Run::new(Settings {
+        pool: "zone=b".parse().unwrap(),
+        ..policy()
+    });
+    run.wish();
+    assert!(run.reports.contains(&Report::NotInPool));
+    assert_eq!(run.world.phase(), None);
+    let _ = run
+        .world
+        .node
+        .metadata
+        .labels
+        .insert("zone".to_owned(), "b".to_owned());
+    run.wish();
+    assert_eq!(run.world.phase(), Some(Phase::Draining));
+}
+
+#[test]
+fn cordon_given_back_an_entry_of_the_node_before_says_nothing_about_this_one() {
+    let mut run = agent();
+    run.reach_delay();
+    run.world.recreate();
+    // An admin cordons the new Node before the agent starts again.
+    run.world.set_unschedulable(true);
+    run.restart();
+    assert!(run.is_clean() && run.cycle.is_idle());
+    assert!(run.world.node.spec.unschedulable, "it is the admin's");
+}
+
+#[test]
+fn at_most_n_a_lock_that_went_elsewhere_is_no_entry_of_ours() {
+    // The object that carried it was deleted, and with --lock-on=auto another carries it now.
+    let mut run = agent();
+    run.reach_delay();
+    run.world.change_lock(Vec::clear);
+    run.due(Timer::Delay);
+    assert_eq!(run.called_off(), Some(&CallOff::EntryLost));
+    assert!(run.is_clean() && !run.rebooted());
+}
+
+#[test]
+fn cordon_given_back_an_entry_left_in_a_lock_that_moved_speaks_once() {
+    let mut run = agent();
+    run.reach_delay();
+    let left_behind = run.world.lock.entries.clone();
+    run.world.change_lock(Vec::clear);
+    run.due(Timer::Delay);
+    // The next hold, under the lock where it is now, reboots and gives back.
+    run.due(Timer::Backoff);
+    run.world.pods.push("default/web".to_owned());
+    run.reach_reboot();
+    run.boot_and_return();
+    // The lock is back where it was, and the agent starts again.
+    run.world.change_lock(|entries| *entries = left_behind);
+    let mut cordoned = run.clone();
+    run.restart();
+    assert!(run.is_clean() && run.cycle.is_idle());
+    // Nobody can tell an admin's new cordon from one that was lost with its marks, but by the proof of its end, and that hold is
+    // long over. It is taken for ours, once, and the entry goes.
+    cordoned.world.set_unschedulable(true);
+    cordoned.restart();
+    assert!(cordoned.is_clean() && cordoned.cycle.is_idle());
+    assert!(!cordoned.world.node.spec.unschedulable);
+    cordoned.world.set_unschedulable(true);
+    cordoned.restart();
+    assert!(cordoned.is_clean() && cordoned.world.node.spec.unschedulable);
+}

@@ -1,0 +1,330 @@
+//! From the wish to the lock: one entry per Node, by compare-and-swap, against evidence that is younger than the record.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Act, Answer, Ask, CallOff, Cycle, Disturbance, Event, Failure, Input, PoolCount, Report, Seen, Stage,
+    Step, Timer, Waiting, is_retry, paused,
+};
+use crate::Reading;
+use crate::hold::{self, Phase};
+use crate::lock::{self, Entry, Record, Share};
+use crate::node::NodeView;
+use crate::quote::quoted;
+use crate::reboot::lock_object::{Carrier, LockView, LockWrite};
+
+/// More entries than this are looked up by one LIST, and their Nodes read one by one only where it does not show them.
+const PEERS_MAX: usize = 8;
+
+impl Cycle {
+    /// Waits for the lock, and tries at once if the sentinel has been seen.
+    pub(super) fn wait(&mut self) -> Step {
+        let acts = [Act::WatchLock(true)];
+        if self.wanted == Some(true) {
+            self.read_lock().after(acts)
+        } else {
+            self.rest(Stage::Waiting(Waiting::Resting), acts)
+        }
+    }
+
+    fn read_lock(&mut self) -> Step {
+        self.ask(Stage::Waiting(Waiting::ReadingLock), Ask::ReadLock)
+    }
+
+    fn rest_until(&mut self, timer: Timer) -> Step {
+        self.rest(Stage::Waiting(Waiting::Resting), [Act::Arm(timer)])
+    }
+
+    pub(super) fn waiting(&mut self, step: Waiting, input: Input) -> Step {
+        match (step, input) {
+            (Waiting::Resting, input) => self.resting(input),
+            (Waiting::ReadingLock, Input::Answer(Answer::Lock(Ok(lock)))) => self.consider(lock),
+            (Waiting::ListingPeers { seen, left }, Input::Answer(Answer::Held(Ok(nodes)))) => {
+                self.listed_peers(seen, left, &nodes)
+            }
+            (Waiting::ReadingPeers { seen, left }, Input::Answer(Answer::Peer(peer))) => {
+                self.read_peer(seen, left, peer)
+            }
+            (Waiting::CountingPool(seen), Input::Answer(Answer::Pool(Ok(pool)))) => self.counted(seen, pool),
+            (Waiting::ListingHeld(seen), Input::Answer(Answer::Held(Ok(nodes)))) => {
+                self.listed(&seen, &nodes)
+            }
+            (Waiting::Writing, Input::Answer(Answer::LockWritten(Ok(())))) => {
+                self.locked().reporting(Report::Locked)
+            }
+            (
+                Waiting::Writing,
+                Input::Answer(Answer::LockWritten(Err(Failure::Conflict | Failure::NotFound))),
+            ) => self.rest_until(Timer::Turn),
+            (
+                _,
+                Input::Answer(Answer::Lock(Err(failure))) | Input::Answer(Answer::LockWritten(Err(failure))),
+            ) => self.retry(Stage::Waiting(Waiting::Resting), "acquire the lock", &failure),
+            (_, Input::Answer(Answer::Held(Err(failure))) | Input::Answer(Answer::Pool(Err(failure)))) => {
+                self.retry(Stage::Waiting(Waiting::Resting), "read the other Nodes", &failure)
+            }
+            _ => Step::rest(),
+        }
+    }
+
+    fn resting(&mut self, input: Input) -> Step {
+        match input {
+            Input::Event(Event::Sentinel(None)) => self.undo(CallOff::NoLongerWanted),
+            Input::Event(Event::Sentinel(Some(_))) => self.read_lock(),
+            Input::Event(Event::LockChanged) => self.rest_until(Timer::Turn),
+            Input::Event(Event::Seen(node)) => self.look(&node).unwrap_or_else(Step::rest),
+            Input::Event(Event::Due(Timer::Turn | Timer::Poll)) if self.wanted == Some(true) => {
+                self.read_lock()
+            }
+            Input::Event(Event::Due(Timer::Stall)) if self.wanted == Some(true) => {
+                self.stalled = true;
+                self.read_lock()
+            }
+            input if is_retry(&input) && self.wanted == Some(true) => self.read_lock(),
+            _ => Step::rest(),
+        }
+    }
+
+    /// Whether what the Node shows ends the wish.
+    fn look(&mut self, node: &NodeView) -> Option<Step> {
+        if self.ours(node).is_none() {
+            return Some(self.undo(CallOff::HoldLost));
+        }
+        // Another phase would keep a slot of the budget for ever, perhaps from ourselves.
+        // It is ours where a cordon of the process before has landed late.
+        let is_wish = self.hold.as_ref().is_some_and(|hold| hold.phase == Phase::Wanted);
+        if !is_wish || !self.is_ours_alone(node) {
+            return Some(self.undo(CallOff::Disturbed(Disturbance::Tampered)));
+        }
+        let reason = self
+            .cancel(node)
+            .map(CallOff::Cancelled)
+            .or_else(|| paused(node).map(CallOff::Paused))?;
+        Some(self.undo(reason))
+    }
+
+    fn consider(&mut self, lock: LockView) -> Step {
+        let record = match &lock.record {
+            Reading::Malformed(why) => {
+                let said = self.say(Report::LockUnreadable(why.clone()));
+                return self.rest_until(Timer::Poll).after(said);
+            }
+            Reading::Absent => &Record::default(),
+            Reading::Present(record) => record,
+        };
+        // An acquire whose answer never came.
+        if record
+            .entry(&self.entry_id())
+            .is_some_and(|entry| self.has_acquired(entry, &lock))
+        {
+            return self.locked();
+        }
+        if let Some(word) = &lock.paused {
+            let said = self.say(Report::Paused(word.clone()));
+            return self.rest_until(Timer::Poll).after(said);
+        }
+        let left: Vec<Entry> = record
+            .entries
+            .iter()
+            .filter(|entry| entry.node != self.policy.node && lock::is_judged(entry, &lock.expired))
+            .cloned()
+            .collect();
+        let seen = Seen {
+            lock,
+            over: BTreeSet::new(),
+            looks: BTreeMap::new(),
+            pool: None,
+        };
+        if left.len() > PEERS_MAX {
+            return self.ask(
+                Stage::Waiting(Waiting::ListingPeers { seen, left }),
+                Ask::ListHeld,
+            );
+        }
+        self.next_peer(seen, left)
+    }
+
+    /// Whether this is the entry that our write has put there, and what it says of the cordon is still true.
+    ///
+    /// One without its proof is acquired again, which replaces it. Stock kured drops the proof whenever it writes the list.
+    fn has_acquired(&self, entry: &Entry, lock: &LockView) -> bool {
+        let Some((write, was)) = &self.acquired else {
+            return false;
+        };
+        let is_shared = lock.carrier == Carrier::DaemonSet;
+        let is_proven = entry.write.as_ref() == Some(write) || (is_shared && entry.write.is_none());
+        let cordon = self.seen.as_ref().map(|node| node.spec.unschedulable);
+        is_proven && entry.metadata.unschedulable == *was && cordon == Some(*was)
+    }
+
+    /// The entries whose Nodes show them need no further look.
+    fn listed_peers(&mut self, mut seen: Seen, mut left: Vec<Entry>, nodes: &[NodeView]) -> Step {
+        left.retain(|entry| {
+            let node = nodes.iter().find(|node| node.name() == entry.node);
+            let shown = node.filter(|node| !lock::is_over(entry, &seen.lock.expired, Some(node)));
+            if let Some(node) = shown.filter(|_| self.stalled) {
+                let _ = seen.looks.insert(entry.node.clone(), node.look());
+            }
+            shown.is_none()
+        });
+        self.next_peer(seen, left)
+    }
+
+    fn next_peer(&mut self, seen: Seen, left: Vec<Entry>) -> Step {
+        if let Some(entry) = left.last() {
+            let peer = Ask::ReadPeer(entry.node.clone());
+            return self.ask(Stage::Waiting(Waiting::ReadingPeers { seen, left }), peer);
+        }
+        // Full by its entries alone: no need to list the Nodes.
+        match self.acquire(&seen, &BTreeSet::new()) {
+            Ok(_) if self.counts_pool() => {
+                self.ask(Stage::Waiting(Waiting::CountingPool(seen)), Ask::CountPool)
+            }
+            Ok(_) => self.ask(Stage::Waiting(Waiting::ListingHeld(seen)), Ask::ListHeld),
+            Err(holders) => self.lock_held(&seen, holders),
+        }
+    }
+
+    fn read_peer(
+        &mut self,
+        mut seen: Seen,
+        mut left: Vec<Entry>,
+        peer: Result<Option<NodeView>, Failure>,
+    ) -> Step {
+        let entry = left.pop();
+        match peer {
+            Ok(node) => {
+                if let Some(entry) = entry {
+                    if lock::is_over(&entry, &seen.lock.expired, node.as_ref()) {
+                        let _ = seen.over.insert(entry.id());
+                    } else if let Some(node) = node.filter(|_| self.stalled) {
+                        let _ = seen.looks.insert(entry.node, node.look());
+                    }
+                }
+                self.next_peer(seen, left)
+            }
+            // An entry that names no Node there can be is no evidence; it fills its slot, and others may be free.
+            Err(Failure::Refused(_)) => self.next_peer(seen, left),
+            Err(failure) => self.retry(Stage::Waiting(Waiting::Resting), "read the other Nodes", &failure),
+        }
+    }
+
+    /// Whether the pool's size, or the state of its Nodes, says how many may reboot.
+    fn counts_pool(&self) -> bool {
+        matches!(self.policy.concurrency, Share::Percent(_)) || self.policy.max_unavailable.is_some()
+    }
+
+    fn counted(&mut self, mut seen: Seen, pool: PoolCount) -> Step {
+        self.pool_size = Some(pool.size);
+        seen.pool = Some(pool);
+        match self.acquire(&seen, &BTreeSet::new()) {
+            Ok(_) => self.ask(Stage::Waiting(Waiting::ListingHeld(seen)), Ask::ListHeld),
+            Err(holders) => self.lock_held(&seen, holders),
+        }
+    }
+
+    fn listed(&mut self, seen: &Seen, nodes: &[NodeView]) -> Step {
+        let held = nodes
+            .iter()
+            .filter(|node| hold::is_held(&hold::read(node)))
+            .map(|node| node.name().to_owned())
+            .collect();
+        let record = match self.acquire(seen, &held) {
+            Ok(record) => record,
+            Err(holders) => return self.lock_held(seen, holders),
+        };
+        if let Some(report) = self.unavailable(seen, &record, &held) {
+            let said = self.say(report);
+            return self.rest_until(Timer::Poll).after(said);
+        }
+        // After a gap the watch has yet to show what the cordon is.
+        let Some(was) = self.seen.as_ref().map(|node| node.spec.unschedulable) else {
+            return self.rest_until(Timer::Poll);
+        };
+        self.acquired = self.chance.clone().map(|write| (write, was));
+        let write = LockWrite {
+            carrier: seen.lock.carrier,
+            version: seen.lock.version.clone(),
+            record,
+        };
+        self.ask(Stage::Waiting(Waiting::Writing), Ask::WriteLock(write))
+    }
+
+    /// Whether too many Nodes are not Ready. Those in a reboot, and our own, are the lock's to count.
+    fn unavailable(&self, seen: &Seen, record: &Record, held: &BTreeSet<String>) -> Option<Report> {
+        let (pool, share) = (seen.pool.as_ref()?, self.policy.max_unavailable?);
+        let is_in_reboot =
+            |node: &String| held.contains(node) || record.entries.iter().any(|entry| entry.node == *node);
+        let unready: BTreeSet<String> = pool
+            .unready
+            .iter()
+            .filter(|node| !is_in_reboot(node))
+            .cloned()
+            .collect();
+        let allowed = share.of(pool.size);
+        (unready.len() > allowed).then_some(Report::PoolUnavailable { unready, allowed })
+    }
+
+    /// The record with our entry, or who is in the way.
+    fn acquire(&self, seen: &Seen, held: &BTreeSet<String>) -> Result<Record, BTreeSet<String>> {
+        let node = self.seen.as_ref();
+        let unschedulable = node.is_some_and(|node| node.spec.unschedulable);
+        let mine = self.hold.as_ref();
+        let uid = mine.map_or("", |hold| &hold.holder.node_uid);
+        let attempts = mine.map_or(0, |hold| hold.attempts);
+        let mine = Entry::new(&self.policy.node, uid, self.created(), unschedulable);
+        let mine = match self.chance.clone() {
+            Some(write) => mine.acquired_in(&self.boot, attempts, write),
+            None => mine,
+        };
+        let record = seen.lock.record.as_ref().present().cloned().unwrap_or_default();
+        record.acquired(mine, self.concurrency(), &seen.over, held)
+    }
+
+    /// How many nodes may be in a reboot at once, as far as the pool has been counted.
+    fn concurrency(&self) -> usize {
+        match (self.policy.concurrency, self.pool_size) {
+            (Share::Percent(_), None) => usize::MAX,
+            (share, size) => share.of(size.unwrap_or_default()).max(1),
+        }
+    }
+
+    fn lock_held(&mut self, seen: &Seen, holders: BTreeSet<String>) -> Step {
+        let (mut said, is_stalled) = (Vec::new(), std::mem::take(&mut self.stalled));
+        if is_stalled {
+            let looks = holders.iter().map(|node| described(node, seen)).collect();
+            said.extend([Act::Report(Report::LockStalled(looks)), Act::Arm(Timer::Stall)]);
+        }
+        let news = self.say(Report::LockHeld(holders));
+        if !news.is_empty() {
+            said.push(Act::Arm(Timer::Stall));
+        }
+        said.extend(news);
+        self.rest_until(Timer::Poll).after(said)
+    }
+
+    fn locked(&mut self) -> Step {
+        self.retries = 0;
+        self.stalled = false;
+        self.cordon().after([
+            Act::WatchLock(false),
+            Act::Disarm(Timer::Poll),
+            Act::Disarm(Timer::Turn),
+            Act::Disarm(Timer::Stall),
+        ])
+    }
+}
+
+/// A holder, since when, and how its Node looks.
+fn described(node: &str, seen: &Seen) -> String {
+    let record = seen.lock.record.as_ref().present();
+    let entry = record.and_then(|record| record.entries.iter().find(|entry| entry.node == *node));
+    let look = seen.looks.get(node).map(String::as_str);
+    let (node, created) = (quoted(node), entry.map(|entry| quoted(&entry.created)));
+    match (entry, created, look) {
+        (Some(entry), ..) if entry.is_by_hand() => format!("{node}: the lock was taken by hand"),
+        (_, Some(created), Some(look)) => format!("{node} since {created}: its Node is {look}"),
+        (_, Some(created), None) => format!("{node} since {created}: its entry is kured's, or names no Node"),
+        (_, None, _) => format!("{node}: its Node is held, and the lock has no entry for it"),
+    }
+}

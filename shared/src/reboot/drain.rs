@@ -1,0 +1,339 @@
+//! The bookkeeping of a drain: which pods must leave, when each eviction is due, and what the cycle is told.
+//!
+//! Times are since some start, and chance is passed in. Not here: which pods a drain evicts ([`crate::reboot::pod`])
+//! and how a [`Task`] is carried out.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::backoff::{doubled, jittered};
+use crate::reboot::pod::{DaemonSet, PodView};
+use crate::reboot::watch::Change;
+
+mod pods;
+pub(crate) mod progress;
+mod returns;
+
+use pods::Pods;
+pub use progress::Progress;
+
+/// How many evictions are sent at once, where `--max-parallel-evictions` does not say.
+pub const EVICTIONS_DEFAULT: usize = 20;
+
+/// What an operator decided about drains.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `--drain-delay`: between the cordon and the first eviction.
+    pub delay: Duration,
+    /// `--max-parallel-evictions`; at least 1.
+    pub parallel: usize,
+    /// `--drain-by-priority`: the lowest priority first, the next when those pods are gone.
+    pub by_priority: bool,
+    /// `--skip-wait-for-delete-timeout`.
+    pub skip_wait: Option<SignedDuration>,
+    /// `--returning-pods`.
+    pub returning: Returning,
+    /// `--volume-detach-timeout`: how long volumes are waited for when the pods are gone.
+    pub volumes: Option<Duration>,
+}
+
+impl Default for Options {
+    /// The flags' defaults.
+    fn default() -> Options {
+        Options {
+            delay: Duration::ZERO,
+            parallel: EVICTIONS_DEFAULT,
+            by_priority: false,
+            skip_wait: None,
+            returning: Returning::Leave,
+            volumes: None,
+        }
+    }
+}
+
+/// What becomes of a pod that tolerates cordon and taint, and that its owner puts back on the node each time it is evicted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Returning {
+    /// It stays, once it was put back three times: its owner wants it there, as a DaemonSet does.
+    #[default]
+    Leave,
+    /// It is evicted again, ever more slowly, and waited for.
+    Wait,
+}
+
+/// Now, on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Monotonic: every pause rests on it.
+    pub now: Duration,
+    /// By which the API server says until when a pod may take to end.
+    pub wall: Timestamp,
+}
+
+/// What a drain asks for; each is answered by [`Drain::note`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Evict this very pod, not a namesake.
+    Evict(PodView),
+    /// Does it exist?
+    LookUp(DaemonSet),
+    /// Which volumes are attached to the node, other than those of pods that stay?
+    ListVolumes,
+}
+
+/// What became of a [`Task`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// Of the pod with this uid.
+    Evicted(String, Evicted),
+    /// Whether it exists, or why nobody knows.
+    LookedUp(DaemonSet, Result<bool, String>),
+    /// The volumes by name, or why nobody knows.
+    Volumes(Result<Vec<String>, String>),
+}
+
+/// What became of an eviction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Evicted {
+    /// The pod is on its way out, or gone already.
+    Accepted,
+    /// A budget, or somebody else, says: not now.
+    Blocked {
+        /// The name of the `PodDisruptionBudget`, in the pod's namespace.
+        budget: Option<String>,
+        why: String,
+        retry_after: Option<Duration>,
+    },
+    Failed(String),
+    /// It will be refused for as long as nobody changes what stands in its way, and why.
+    Never(String),
+}
+
+/// What the cycle is told of its drain.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum DrainNews {
+    /// How far it has come, at a bounded rate.
+    Progress(Progress),
+    /// Nothing is left to evict. These controllers (`kind namespace/name`) put their pods back too often: those stay.
+    Drained(BTreeSet<String>),
+    /// A pod can never be evicted, and why.
+    Unevictable(String),
+    /// A pod to evict appeared after [`DrainNews::Drained`], as `namespace/name`.
+    PodArrived(String),
+}
+
+/// Something that went wrong with a pod, and is worth a line: it did not the last time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// `namespace/name` of the pod or the DaemonSet.
+    pub of: String,
+    /// `namespace/name` of the `PodDisruptionBudget` that blocks.
+    pub budget: Option<String>,
+    pub why: String,
+}
+
+/// One drain of one node.
+#[derive(Debug)]
+pub struct Drain {
+    options: Options,
+    pods: Pods,
+    /// Pods that appeared after [`DrainNews::Drained`] and were not told of yet.
+    arrived: Vec<String>,
+    volumes: Option<Volumes>,
+    progress: progress::Teller,
+    /// Whether [`DrainNews::Drained`] was said.
+    is_over: bool,
+}
+
+/// The wait for volumes, once the pods are gone.
+#[derive(Debug)]
+struct Volumes {
+    /// When it is given up.
+    end: Duration,
+    /// When they are listed next; `None` while they are.
+    due: Option<Duration>,
+    looks: u32,
+    has_failed: bool,
+    attached: Vec<String>,
+    is_done: bool,
+}
+
+/// The first pause after a refused eviction, and the longest. kubectl's is always 5 s (k8s.io/kubectl: pkg/drain/drain.go).
+const PAUSE_FIRST: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+impl Drain {
+    /// A drain that begins now.
+    pub fn new(options: Options, now: Duration) -> Drain {
+        Drain {
+            pods: Pods::new(&options, now),
+            options,
+            arrived: Vec::new(),
+            volumes: None,
+            progress: progress::Teller::new(now),
+            is_over: false,
+        }
+    }
+
+    /// Takes a change in.
+    pub fn observe(&mut self, change: Change<PodView>, at: Moment) {
+        let arrived = self.pods.observe(change, at);
+        self.note_arrivals(arrived);
+    }
+
+    /// Takes in what became of a task; what went wrong, if that is news. `random` spreads the pause that follows.
+    pub fn note(&mut self, done: Done, at: Moment, random: u64) -> Option<Trouble> {
+        match done {
+            Done::Evicted(uid, evicted) => self.pods.note_eviction(&uid, evicted, at.now, random),
+            Done::LookedUp(daemon_set, result) => {
+                let (arrived, trouble) = self.pods.note_look_up(&daemon_set, result, at, random);
+                self.note_arrivals(arrived);
+                trouble
+            }
+            Done::Volumes(result) => self.note_volumes(result, at.now, random),
+        }
+    }
+
+    fn note_arrivals(&mut self, arrived: Vec<String>) {
+        if self.is_over {
+            self.arrived.extend(arrived);
+        }
+    }
+
+    fn note_volumes(
+        &mut self,
+        result: Result<Vec<String>, String>,
+        now: Duration,
+        random: u64,
+    ) -> Option<Trouble> {
+        let volumes = self.volumes.as_mut()?;
+        let is_news = result.is_err() && !volumes.has_failed;
+        volumes.has_failed = result.is_err();
+        volumes.due = Some(now + jittered(pause_after(volumes.looks), random));
+        volumes.looks = volumes.looks.saturating_add(1);
+        match result {
+            Ok(attached) => {
+                volumes.is_done = attached.is_empty();
+                volumes.attached = attached;
+                None
+            }
+            Err(why) => is_news.then(|| Trouble {
+                of: "the node's volumes".to_owned(),
+                budget: None,
+                why,
+            }),
+        }
+    }
+
+    /// What the cycle is told now.
+    pub fn tell(&mut self, now: Duration) -> Vec<DrainNews> {
+        if self.is_over {
+            return self.arrived.drain(..).map(DrainNews::PodArrived).collect();
+        }
+        let mut told = Vec::new();
+        if self.is_done(now) {
+            self.is_over = true;
+            // What is left behind is said before what follows from it.
+            let stays = self
+                .progress_now(now)
+                .filter(|progress| !progress.attached.is_empty() || !progress.kept.is_empty());
+            told.extend(stays.map(DrainNews::Progress));
+            told.push(DrainNews::Drained(self.pods.kept().clone()));
+        } else if let Some(why) = self.pods.take_unevictable() {
+            told.push(DrainNews::Unevictable(why));
+        } else if self.progress.is_due(now) {
+            let progress = self.progress_now(now);
+            told.extend(self.progress.news(progress, now).map(DrainNews::Progress));
+        }
+        told
+    }
+
+    /// Whether the pods are gone, and the volumes too or their time is up.
+    fn is_done(&mut self, now: Duration) -> bool {
+        if !self.pods.is_empty(now) {
+            // Pods that came late begin the wait anew.
+            self.volumes = None;
+            return false;
+        }
+        let Some(bound) = self.options.volumes else {
+            return true;
+        };
+        let volumes = self.volumes.get_or_insert_with(|| Volumes {
+            end: now.saturating_add(bound),
+            due: Some(now),
+            looks: 0,
+            has_failed: false,
+            attached: Vec::new(),
+            is_done: false,
+        });
+        volumes.is_done || volumes.end <= now
+    }
+
+    fn progress_now(&self, now: Duration) -> Option<Progress> {
+        let attached = self.volumes.as_ref().map(|volumes| volumes.attached.as_slice());
+        self.pods.progress(attached.unwrap_or_default(), now)
+    }
+
+    /// Whether the cycle was told that nothing is left to evict.
+    pub fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// What to do now, while this many tasks are under way.
+    pub fn take_due(&mut self, now: Duration, under_way: usize) -> Vec<Task> {
+        let room = self.options.parallel.max(1).saturating_sub(under_way);
+        let mut tasks = self.pods.take_look_ups(now, room);
+        if self.is_over {
+            return tasks;
+        }
+        let evictions =
+            self.pods
+                .take_evictions(now, room.saturating_sub(tasks.len()), self.options.by_priority);
+        tasks.extend(evictions);
+        if let Some(volumes) = &mut self.volumes
+            && volumes.due.is_some_and(|due| due <= now)
+        {
+            volumes.due = None;
+            tasks.push(Task::ListVolumes);
+        }
+        tasks
+    }
+
+    /// When something is due or to be told next, while this many tasks are under way.
+    pub fn next_due(&self, now: Duration, under_way: usize) -> Option<Duration> {
+        let has_room = under_way < self.options.parallel.max(1);
+        let look_up = self.pods.next_look_up().filter(|_| has_room);
+        if self.is_over {
+            return look_up;
+        }
+        let eviction = self
+            .pods
+            .next_eviction(now, self.options.by_priority)
+            .filter(|_| has_room);
+        let volumes = self.volumes.as_ref();
+        let times = [
+            look_up,
+            eviction,
+            self.pods.next_given_up(now),
+            volumes.and_then(|volumes| volumes.due),
+            volumes.map(|volumes| volumes.end),
+            Some(self.progress.next()),
+        ];
+        times.into_iter().flatten().min()
+    }
+}
+
+fn pause_after(failures: u32) -> Duration {
+    doubled(PAUSE_FIRST, failures, PAUSE_MAX)
+}
+
+/// Each name once, so many of them.
+fn some(names: impl IntoIterator<Item = String>, max: usize) -> Vec<String> {
+    let unique: BTreeSet<String> = names.into_iter().collect();
+    unique.into_iter().take(max).collect()
+}
+
+#[cfg(test)]
+mod tests;

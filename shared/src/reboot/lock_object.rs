@@ -1,0 +1,210 @@
+//! The object that carries the lock: how it is read, and the bodies of the requests that write it.
+//!
+//! A write is a merge patch of metadata with the version that was read, never a whole object: kured's DaemonSet is its owner's.
+//! Not here: the record inside ([`crate::lock`]) and who writes it when ([`crate::reboot::cycle`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::Reading;
+use crate::keys;
+use crate::lock::{EntryId, Record};
+use crate::node::null_is_default;
+use crate::selector::Selector;
+
+/// Which object carries the lock of a pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Carrier {
+    /// A Lease of ours.
+    #[default]
+    Lease,
+    /// The annotation on kured's DaemonSet, shared with kured.
+    DaemonSet,
+}
+
+/// A read of the lock object. By default there is none, and nobody holds it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LockView {
+    /// Which object was read: a write goes to the same.
+    pub carrier: Carrier,
+    /// `None`: the object does not exist yet.
+    pub version: Option<String>,
+    pub record: Reading<Record>,
+    /// Its entries that have expired by their own TTL: only kured's do.
+    pub expired: BTreeSet<EntryId>,
+    /// A person paused the whole pool, with this word.
+    pub paused: Option<String>,
+}
+
+/// A write of the lock object: a compare-and-swap.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LockWrite {
+    pub carrier: Carrier,
+    /// `None`: create it.
+    pub version: Option<String>,
+    pub record: Record,
+}
+
+/// A Lease or a DaemonSet, as far as the lock goes.
+#[derive(Clone, Debug, Deserialize)]
+pub struct CarrierView {
+    pub metadata: Metadata,
+}
+
+/// Of its `metadata`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Metadata {
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub name: String,
+    pub resource_version: String,
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl CarrierView {
+    /// The lock in this annotation as of now: kured's entries may have expired.
+    pub fn lock(&self, carrier: Carrier, key: &str, now: Timestamp) -> LockView {
+        let record = Record::read(self.annotation(key));
+        LockView {
+            carrier,
+            version: Some(self.metadata.resource_version.clone()),
+            expired: record
+                .as_ref()
+                .present()
+                .map(|record| record.expired(now))
+                .unwrap_or_default(),
+            record,
+            paused: self.annotation(keys::PAUSE).map(str::to_owned),
+        }
+    }
+
+    /// The version, if there is neither a record nor a pause.
+    pub fn version_if_empty(self) -> Option<String> {
+        let is_empty = self.annotation(keys::LOCK).is_none() && self.annotation(keys::PAUSE).is_none();
+        is_empty.then_some(self.metadata.resource_version)
+    }
+
+    /// Which Nodes the pool of this Lease takes, if it says so.
+    pub fn pool_selector(&self) -> Option<&str> {
+        self.annotation(keys::POOL_SELECTOR)
+    }
+
+    fn annotation(&self, key: &str) -> Option<&str> {
+        self.metadata.annotations.get(key).map(String::as_str)
+    }
+}
+
+/// What is applied to create the Lease of a pool: which Nodes are its own, and nothing else,
+/// so that the lock of one that is there stays as it is.
+pub fn registration(namespace: &str, name: &str, selector: &Selector) -> Value {
+    json!({
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "annotations": { keys::POOL_SELECTOR: selector.to_string() },
+        },
+    })
+}
+
+/// The merge patch that is a compare-and-swap of the lock in this annotation, at this version.
+pub fn patch(write: &LockWrite, key: &str, version: &str, now: Timestamp) -> Value {
+    let mut body = json!({
+        "metadata": {
+            "resourceVersion": version,
+            "annotations": { key: write.record.render() },
+        },
+    });
+    // The time makes each write change the object.
+    match write.carrier {
+        Carrier::Lease => {
+            let nodes: Vec<&str> = write
+                .record
+                .entries
+                .iter()
+                .map(|entry| entry.node.as_str())
+                .collect();
+            // For people: kubectl shows the holder.
+            let holders = (!nodes.is_empty()).then(|| nodes.join(","));
+            body["spec"] = json!({ "holderIdentity": holders, "renewTime": format!("{now:.6}") });
+        }
+        Carrier::DaemonSet => {
+            body["metadata"]["annotations"][keys::LOCK_WRITTEN] = json!(format!("{now:.9}"));
+        }
+    }
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lock::Entry;
+
+    fn view(annotations: &str) -> CarrierView {
+        let json = format!(r#"{{"metadata":{{"resourceVersion":"7","annotations":{annotations}}}}}"#);
+        serde_json::from_str(&json).unwrap()
+    }
+
+    #[test]
+    fn a_lock_that_somebody_wrote_meanwhile_is_not_overwritten() {
+        assert_eq!(view("null").version_if_empty(), Some("7".to_owned()));
+        assert_eq!(view(r#"{"other":"x"}"#).version_if_empty(), Some("7".to_owned()));
+        assert_eq!(view(r#"{"cordonhold.dev/lock":"{}"}"#).version_if_empty(), None);
+        assert_eq!(view(r#"{"cordonhold.dev/pause":"x"}"#).version_if_empty(), None);
+    }
+
+    #[test]
+    fn d20_the_daemon_set_is_patched_in_its_annotations_and_nowhere_else() {
+        let mut write = LockWrite {
+            carrier: Carrier::DaemonSet,
+            version: Some("7".to_owned()),
+            record: Record::default(),
+        };
+        write
+            .record
+            .entries
+            .push(Entry::new("a", "", "2026-11-23T10:00:00Z", false));
+        let now: Timestamp = "2026-11-23T10:00:00.5Z".parse().unwrap();
+        let body = patch(&write, keys::KURED_LOCK, "7", now);
+        assert_eq!(
+            body,
+            json!({ "metadata": {
+                "resourceVersion": "7",
+                "annotations": {
+                    "weave.works/kured-node-lock":
+                        r#"{"nodeID":"a","metadata":{"unschedulable":false},"created":"2026-11-23T10:00:00Z","TTL":-1}"#,
+                    "cordonhold.dev/lock-written": "2026-11-23T10:00:00.500000000Z",
+                },
+            } })
+        );
+        // A confirm that writes the same record again is a change all the same.
+        let later = patch(
+            &write,
+            keys::KURED_LOCK,
+            "7",
+            now.saturating_add(jiff::SignedDuration::from_nanos(1)).unwrap(),
+        );
+        assert_ne!(body, later);
+        write.record.entries.clear();
+        let released = patch(&write, keys::KURED_LOCK, "8", now);
+        assert!(released["metadata"]["annotations"][keys::KURED_LOCK].is_null());
+    }
+
+    #[test]
+    fn the_lock_is_read_from_the_annotation_that_was_named() {
+        let view = view(r#"{"example.com/lock":"{\"nodeID\":\"n1\"}","cordonhold.dev/pause":"sale"}"#);
+        let lock = view.lock(Carrier::DaemonSet, "example.com/lock", Timestamp::MIN);
+        assert_eq!(lock.record.present().map(|record| record.entries.len()), Some(1));
+        assert_eq!(
+            (lock.carrier, lock.paused.as_deref()),
+            (Carrier::DaemonSet, Some("sale"))
+        );
+        let other = view.lock(Carrier::DaemonSet, keys::KURED_LOCK, Timestamp::MIN);
+        assert_eq!(other.record, crate::Reading::Absent);
+    }
+}

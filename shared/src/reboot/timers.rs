@@ -1,0 +1,300 @@
+//! The cycle's timers: how long each is, and which are running.
+//!
+//! Times are since some start on a monotonic clock, and chance is passed in: the shell has both.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::backoff::{jittered, retry_pause};
+use crate::hold::{self, Terms};
+use crate::node::NodeView;
+
+/// The timers. Arming one again starts it anew, but for [`Timer::Turn`]; the shell knows how long each is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Timer {
+    /// Until a failed request is tried again; the pause grows with the count.
+    Retry(u8),
+    /// A waiter's turn: a short pause that shrinks with the age of its wish, so that the oldest tries first.
+    Turn,
+    /// A waiter looks at the lock again, should its watch be silent.
+    Poll,
+    /// The same nodes have filled the lock for as long as a reboot may take.
+    Stall,
+    /// `until` is to be renewed.
+    Renew,
+    /// `--drain-delay` and `--drain-timeout`.
+    Drain,
+    /// `--reboot-delay`.
+    Delay,
+    /// How long after the seal was sent the reboot may still be issued.
+    Deadline,
+    /// `--reboot-timeout`.
+    Reboot,
+    /// `--soak`.
+    Soak,
+    /// What is left of `--lock-release-delay`.
+    Release,
+    /// How long after an undo no new wish is stamped.
+    Backoff,
+    /// The host is asked again.
+    Host,
+    /// The sentinel is looked at again, because a wish could not be followed.
+    CheckSentinel,
+}
+
+impl Timer {
+    /// Whether the sentinel is looked at when it ends, and not only with the next `--period`.
+    pub fn calls_for_look(self) -> bool {
+        matches!(self, Timer::Backoff | Timer::Host | Timer::CheckSentinel)
+    }
+}
+
+/// What an operator decided about times.
+#[derive(Clone, Debug)]
+pub struct Timing {
+    /// How often the sentinel is looked at.
+    pub period: Duration,
+    /// From the cordon to the first eviction.
+    pub drain_delay: Duration,
+    /// From the first eviction on. `None`: no limit.
+    pub drain_timeout: Option<Duration>,
+    pub reboot_delay: Duration,
+    pub reboot_timeout: Duration,
+    pub soak: Duration,
+    pub lock_release_delay: Duration,
+    pub backoff: Duration,
+}
+
+impl Timing {
+    /// The times that patches name.
+    pub fn terms(&self) -> Terms {
+        let signed = |duration: Duration| duration.try_into().unwrap_or(SignedDuration::MAX);
+        Terms {
+            reboot: signed(self.reboot_timeout),
+            release: signed(self.lock_release_delay),
+        }
+    }
+}
+
+/// What the lengths of some timers depend on, by the wall clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Dates {
+    /// When our hold was stamped.
+    pub stamped: Option<Timestamp>,
+    /// When the lock entry that is kept is to be released.
+    pub release_at: Option<Timestamp>,
+}
+
+/// The timers that are running.
+#[derive(Debug)]
+pub struct Timers {
+    timing: Timing,
+    running: BTreeMap<Timer, Duration>,
+}
+
+/// The pause of a waiter whose wish is new.
+const TURN_MAX: Duration = Duration::from_millis(500);
+/// A wish of this age waits no longer.
+const TURN_AGE_MAX: Duration = Duration::from_hours(24);
+const POLL: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(10);
+const HOST: Duration = Duration::from_secs(2);
+const CHECK_SENTINEL: Duration = Duration::from_secs(10);
+
+impl Timers {
+    pub fn new(timing: Timing) -> Timers {
+        Timers {
+            timing,
+            running: BTreeMap::new(),
+        }
+    }
+
+    /// Starts a timer, anew if it runs. `wall` is what the wall clock says now.
+    pub fn arm(&mut self, timer: Timer, dates: Dates, wall: Timestamp, now: Duration, random: u64) {
+        // A lock that changes all the time must not put a waiter off for as long.
+        if timer == Timer::Turn && self.running.contains_key(&timer) {
+            return;
+        }
+        let end = self
+            .length(timer, dates, wall, random)
+            .and_then(|length| now.checked_add(length));
+        let _ = match end {
+            Some(end) => self.running.insert(timer, end),
+            None => self.running.remove(&timer),
+        };
+    }
+
+    pub fn disarm(&mut self, timer: Timer) {
+        let _ = self.running.remove(&timer);
+    }
+
+    /// When a timer ends, if it runs.
+    pub fn end(&self, timer: Timer) -> Option<Duration> {
+        self.running.get(&timer).copied()
+    }
+
+    /// When the next timer ends.
+    pub fn next_end(&self) -> Option<Duration> {
+        self.running.values().min().copied()
+    }
+
+    /// A timer that has ended; the earliest first.
+    pub fn pop_due(&mut self, now: Duration) -> Option<Timer> {
+        let (timer, end) = self.running.iter().min_by_key(|(_, end)| **end)?;
+        let (timer, is_due) = (*timer, *end <= now);
+        is_due.then(|| {
+            self.disarm(timer);
+            timer
+        })
+    }
+
+    /// `None`: it never ends.
+    fn length(&self, timer: Timer, dates: Dates, wall: Timestamp, random: u64) -> Option<Duration> {
+        match timer {
+            Timer::Retry(count) => Some(jittered(retry_pause(u32::from(count)), random)),
+            Timer::Turn => Some(turn(dates.wish_age(wall))),
+            Timer::Poll => Some(jittered(POLL, random)),
+            Timer::Renew => hold::RENEW_EVERY.try_into().ok(),
+            Timer::Drain => self
+                .timing
+                .drain_timeout
+                .map(|timeout| timeout.saturating_add(self.timing.drain_delay)),
+            Timer::Delay => Some(self.timing.reboot_delay),
+            Timer::Deadline => Some(DEADLINE),
+            Timer::Reboot | Timer::Stall => Some(self.timing.reboot_timeout),
+            Timer::Soak => Some(self.timing.soak),
+            // A clock that was set back makes it no longer than it was to be.
+            Timer::Release => Some(dates.release_in(wall).min(self.timing.lock_release_delay)),
+            Timer::Backoff => Some(self.timing.backoff),
+            Timer::Host => Some(HOST),
+            Timer::CheckSentinel => Some(jittered(CHECK_SENTINEL, random)),
+        }
+    }
+}
+
+impl Dates {
+    /// What a Node shows of them.
+    pub fn of(node: &NodeView) -> Dates {
+        Dates {
+            stamped: hold::read(node)
+                .present()
+                .and_then(|hold| hold.holder.created.parse().ok()),
+            release_at: hold::release_at(node),
+        }
+    }
+
+    fn wish_age(self, wall: Timestamp) -> Duration {
+        self.stamped
+            .map_or(Duration::ZERO, |stamped| between(stamped, wall))
+    }
+
+    fn release_in(self, wall: Timestamp) -> Duration {
+        self.release_at.map_or(Duration::ZERO, |at| between(wall, at))
+    }
+}
+
+/// Not below 0.
+fn between(from: Timestamp, to: Timestamp) -> Duration {
+    to.duration_since(from).try_into().unwrap_or(Duration::ZERO)
+}
+
+/// Shorter the older the wish, by its logarithm: a minute counts for much among young wishes and little among old ones.
+fn turn(age: Duration) -> Duration {
+    let share = (1.0 + age.as_secs_f64()).ln() / (1.0 + TURN_AGE_MAX.as_secs_f64()).ln();
+    TURN_MAX.mul_f64((1.0 - share).clamp(0.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WALL: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn timers() -> Timers {
+        Timers::new(Timing {
+            period: Duration::from_secs(1),
+            drain_delay: Duration::ZERO,
+            drain_timeout: None,
+            reboot_delay: Duration::from_secs(60),
+            reboot_timeout: Duration::from_secs(1800),
+            soak: Duration::ZERO,
+            lock_release_delay: Duration::from_secs(600),
+            backoff: Duration::from_secs(300),
+        })
+    }
+
+    #[test]
+    fn timers_end_in_order_and_once() {
+        let (mut timers, now) = (timers(), Duration::ZERO);
+        timers.arm(Timer::Delay, Dates::default(), WALL, now, 0);
+        timers.arm(Timer::Deadline, Dates::default(), WALL, now, 0);
+        timers.arm(Timer::Soak, Dates::default(), WALL, now, 0);
+        assert_eq!(timers.pop_due(now), Some(Timer::Soak));
+        assert_eq!(timers.pop_due(now), None);
+        assert_eq!(timers.next_end(), timers.end(Timer::Deadline));
+        let later = now + Duration::from_secs(60);
+        assert_eq!(timers.pop_due(later), Some(Timer::Deadline));
+        assert_eq!(timers.pop_due(later), Some(Timer::Delay));
+        assert_eq!(timers.pop_due(later), None);
+    }
+
+    #[test]
+    fn arming_again_starts_anew_and_no_drain_timeout_never_ends() {
+        let (mut timers, now) = (timers(), Duration::ZERO);
+        timers.arm(Timer::Deadline, Dates::default(), WALL, now, 0);
+        timers.arm(
+            Timer::Deadline,
+            Dates::default(),
+            WALL,
+            now + Duration::from_secs(3),
+            0,
+        );
+        assert_eq!(
+            timers.end(Timer::Deadline),
+            Some(now + DEADLINE + Duration::from_secs(3))
+        );
+        timers.disarm(Timer::Deadline);
+        timers.arm(Timer::Drain, Dates::default(), WALL, now, 0);
+        assert_eq!(timers.next_end(), None);
+    }
+
+    #[test]
+    fn a_turn_that_runs_is_not_put_off() {
+        let mut timers = timers();
+        let at = Duration::from_millis;
+        timers.arm(Timer::Turn, Dates::default(), WALL, at(0), 0);
+        timers.arm(Timer::Turn, Dates::default(), WALL, at(400), 0);
+        assert_eq!(timers.pop_due(at(500)), Some(Timer::Turn));
+        timers.arm(Timer::Turn, Dates::default(), WALL, at(600), 0);
+        assert_eq!(timers.end(Timer::Turn), Some(at(1100)));
+    }
+
+    #[test]
+    fn a_release_is_as_far_off_as_the_node_says_and_never_further_than_the_flag() {
+        let at = |seconds| Dates {
+            release_at: Timestamp::from_second(seconds).ok(),
+            ..Dates::default()
+        };
+        for (dates, seconds) in [
+            (at(90), 90),
+            (at(-90), 0),
+            (at(100_000), 600),
+            (Dates::default(), 0),
+        ] {
+            let (mut timers, now) = (timers(), Duration::ZERO);
+            timers.arm(Timer::Release, dates, WALL, now, 0);
+            assert_eq!(timers.end(Timer::Release), Some(Duration::from_secs(seconds)));
+        }
+    }
+
+    #[test]
+    fn the_older_wish_has_the_shorter_turn() {
+        let ages = [0, 1, 10, 60, 3600, 86_400, 10_000_000].map(Duration::from_secs);
+        let turns = ages.map(turn);
+        assert_eq!(turns[0], TURN_MAX);
+        assert!(turns.is_sorted_by(|a, b| a >= b), "{turns:?}");
+        assert_eq!(turns[6], Duration::ZERO);
+    }
+}

@@ -1,0 +1,60 @@
+//! What a watch tells, and what of it is news.
+//!
+//! Not here: how a watch is kept up.
+
+use std::collections::BTreeMap;
+
+use crate::reboot::lock_object::CarrierView;
+
+/// What a watch tells.
+#[derive(Clone, Debug)]
+pub enum Change<T> {
+    /// All there is, now: the watch begins here.
+    Listed(Vec<T>),
+    Present(T),
+    Gone(T),
+    /// What happened between the last change and the next is unknown.
+    Gap,
+}
+
+/// What the watch of the lock showed last: a DaemonSet's status changes whenever one of its pods does, and that is no news.
+#[derive(Debug, Default)]
+pub struct LockShown(Option<BTreeMap<String, String>>);
+
+impl LockShown {
+    pub fn is_news(&mut self, change: &Change<CarrierView>) -> bool {
+        let object = match change {
+            Change::Present(object) => Some(object),
+            Change::Listed(objects) => objects.last(),
+            Change::Gone(_) | Change::Gap => None,
+        };
+        let before = std::mem::replace(
+            &mut self.0,
+            object.map(|object| object.metadata.annotations.clone()),
+        );
+        before.is_none() || before != self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_annotations_are_news_of_the_lock() {
+        let object = |annotations: &str| -> CarrierView {
+            let json = format!(r#"{{"metadata":{{"resourceVersion":"1","annotations":{annotations}}}}}"#);
+            serde_json::from_str(&json).unwrap()
+        };
+        let mut shown = LockShown::default();
+        assert!(shown.is_news(&Change::Listed(vec![object("{}")])));
+        assert!(!shown.is_news(&Change::Present(object("{}"))));
+        assert!(shown.is_news(&Change::Present(object(r#"{"a":"b"}"#))));
+        assert!(!shown.is_news(&Change::Present(object(r#"{"a":"b"}"#))));
+        assert!(shown.is_news(&Change::Gone(object(r#"{"a":"b"}"#))));
+        assert!(shown.is_news(&Change::Present(object(r#"{"a":"b"}"#))));
+        // A list of nothing may follow any change.
+        assert!(shown.is_news(&Change::Listed(Vec::new())));
+        assert!(shown.is_news(&Change::Listed(Vec::new())));
+    }
+}
