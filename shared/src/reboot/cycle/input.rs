@@ -49,6 +49,24 @@ pub enum Answer {
     RebootIssued(Result<(), RebootFailure>),
 }
 
+impl Answer {
+    /// For a report of a defect.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Answer::Host(_) => "what the host says",
+            Answer::Node(_) => "our Node",
+            Answer::Peer(_) => "another Node",
+            Answer::Held(_) => "the Nodes that are held",
+            Answer::Pool(_) => "the pool",
+            Answer::Lock(_) => "the lock",
+            Answer::LockWritten(_) => "a write of the lock",
+            Answer::Patched(_) => "a write of our Node",
+            Answer::PodsLeft(_) => "the pods that are left",
+            Answer::RebootIssued(_) => "the reboot command",
+        }
+    }
+}
+
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::large_enum_variant, reason = "there is one at a time")]

@@ -82,6 +82,11 @@ pub enum Report {
     CalledOff(CallOff),
     /// The API server has refused this again and again; it is tried on.
     Refused { what: &'static str, why: String },
+    /// A stage was given an answer that none of its requests can have: a defect of the agent.
+    Unexpected {
+        stage: &'static str,
+        answer: &'static str,
+    },
     /// A request failed and is tried again.
     Retrying { what: &'static str, why: String },
 }

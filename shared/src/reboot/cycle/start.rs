@@ -3,9 +3,12 @@
 //! A process that starts knows no proof. It believes the record in the host's `/run` first, then the lock entry, then the Node,
 //! which anybody may have written while the webhook was down.
 
+use super::edit::Edit;
+use super::sent::Sent;
+use super::stage::{Resuming, Stage};
 use super::{
-    Act, Answer, Ask, CallOff, Cycle, Event, Failure, HostState, Input, Report, Resuming, Sent, Shutdown,
-    Stage, Stamping, Step, Timer, is_retry, paused,
+    Act, Answer, Ask, CallOff, Cycle, Event, Failure, HostState, Report, Shutdown, Step, Timer, is_retry,
+    paused, words,
 };
 use crate::Reading;
 use crate::hold::{self, Hold, Holder, NodePatch, PatchKind, Phase};
@@ -34,11 +37,14 @@ impl Belief {
 }
 
 impl Cycle {
-    pub(super) fn starting(&mut self, input: Input) -> Step {
-        match input {
-            Input::Started => self.ask(Stage::Starting, Ask::AskHost).after([Act::Watch(None)]),
-            Input::Answer(Answer::Host(host)) => self.host_said(host),
-            _ => Step::rest(),
+    pub(super) fn start(&mut self) -> Step {
+        self.ask(Stage::Starting, Ask::AskHost).after([Act::Watch(None)])
+    }
+
+    pub(super) fn host_answered(&mut self, answer: Answer) -> Step {
+        match answer {
+            Answer::Host(host) => self.host_said(host),
+            answer => self.unexpected(&answer),
         }
     }
 
@@ -63,9 +69,9 @@ impl Cycle {
     }
 
     /// The host goes down, or may yet.
-    pub(super) fn host_busy(&mut self, input: &Input) -> Step {
-        match input {
-            Input::Event(Event::Due(Timer::Host)) => self.ask(Stage::Starting, Ask::AskHost),
+    pub(super) fn host_busy(&mut self, event: &Event) -> Step {
+        match event {
+            Event::Due(Timer::Host) => self.ask(Stage::Starting, Ask::AskHost),
             _ => Step::rest(),
         }
     }
@@ -74,26 +80,40 @@ impl Cycle {
     pub(super) fn resume(&mut self) -> Step {
         self.hold = None;
         self.seen = None;
+        self.read_to_resume()
+    }
+
+    fn read_to_resume(&mut self) -> Step {
         self.ask(Stage::Resuming(Resuming::ReadingNode), Ask::ReadNode)
     }
 
-    pub(super) fn resuming(&mut self, step: Resuming, input: Input) -> Step {
-        let retrying = Stage::Resuming(Resuming::Retrying);
-        match (step, input) {
-            (Resuming::ReadingNode, Input::Answer(Answer::Node(Ok(node)))) => self.judge(node),
-            (Resuming::ReadingLock(node), Input::Answer(Answer::Lock(Ok(lock)))) => self.believe(&node, lock),
+    pub(super) fn resume_later(&mut self, what: &'static str, failure: &Failure) -> Step {
+        self.retry(Stage::Resuming(Resuming::Pausing), what, failure)
+    }
+
+    pub(super) fn resuming(&mut self, step: Resuming, answer: Answer) -> Step {
+        match (step, answer) {
+            (Resuming::ReadingNode, Answer::Node(Ok(node))) => self.judge(node),
+            (Resuming::ReadingNode, Answer::Node(Err(failure))) => {
+                self.resume_later("read the Node", &failure)
+            }
+            (Resuming::ReadingLock(node), Answer::Lock(Ok(lock))) => self.believe(&node, lock),
             // The object that carries the lock is gone, and with it every entry.
-            (Resuming::ReadingLock(node), Input::Answer(Answer::Lock(Err(Failure::NotFound)))) => {
+            (Resuming::ReadingLock(node), Answer::Lock(Err(Failure::NotFound))) => {
                 self.believe(&node, LockView::default())
             }
-            (Resuming::Tidying, Input::Answer(Answer::Patched(Ok(_)))) => self.idle(),
-            (Resuming::Tidying, Input::Answer(Answer::Patched(Err(Failure::Conflict)))) => self.resume(),
-            (_, Input::Answer(Answer::Node(Err(failure)))) => self.retry(retrying, "read the Node", &failure),
-            (_, Input::Answer(Answer::Lock(Err(failure)))) => self.retry(retrying, "read the lock", &failure),
-            (_, Input::Answer(Answer::Patched(Err(failure)))) => {
-                self.retry(retrying, "remove old signs", &failure)
+            (Resuming::ReadingLock(_), Answer::Lock(Err(failure))) => {
+                self.resume_later("read the lock", &failure)
             }
-            (Resuming::Retrying, input) if is_retry(&input) => self.resume(),
+            (_, answer) => self.unexpected(&answer),
+        }
+    }
+
+    pub(super) fn resume_waits(&mut self, event: &Event) -> Step {
+        match event {
+            // A stamp whose answer never came.
+            Event::Seen(node) if self.is_ours_alone(node) => self.stamped(node),
+            event if is_retry(event) => self.read_to_resume(),
             _ => Step::rest(),
         }
     }
@@ -122,9 +142,9 @@ impl Cycle {
         self.undo(CallOff::Unproven)
     }
 
-    fn tidy(&mut self, node: &NodeView) -> Step {
-        match self.policy.signs.leftover(node) {
-            Some(patch) => self.write(Stage::Resuming(Resuming::Tidying), patch),
+    pub(super) fn tidy(&mut self, node: &NodeView) -> Step {
+        match self.settings.signs.leftover(node) {
+            Some(patch) => self.patch(Edit::Tidy, patch),
             None => self.idle(),
         }
     }
@@ -133,13 +153,12 @@ impl Cycle {
     fn believe(&mut self, node: &NodeView, lock: LockView) -> Step {
         let record = match lock.record {
             Reading::Malformed(why) => {
-                let retrying = Stage::Resuming(Resuming::Retrying);
-                return self.retry(retrying, "read the lock", &Failure::Refused(why));
+                return self.resume_later("read the lock", &Failure::Refused(why));
             }
             Reading::Absent => Record::default(),
             Reading::Present(record) => record,
         };
-        let entry = record.of_node(&self.policy.node);
+        let entry = record.of_node(&self.settings.node);
         let uid = &node.metadata.uid;
         let left = self
             .left
@@ -158,7 +177,7 @@ impl Cycle {
         left: Option<&HostRecord>,
         entry: Option<&Entry>,
     ) -> Step {
-        let id = EntryId::new(&self.policy.node, &shown.holder.created);
+        let id = EntryId::new(&self.settings.node, &shown.holder.created);
         let own = entry.filter(|entry| entry.id() == id && !entry.is_of_another(node));
         let of_it = left.filter(|left| left.holder == shown.holder.to_string());
         if of_it.is_none() && own.is_none() && (left.is_some() || entry.is_some()) {
@@ -187,7 +206,7 @@ impl Cycle {
         let patch = match left.phase {
             None => Some(NodePatch::give_back(node, hold, left.write.clone())),
             Some(Phase::Draining) if hold.phase == Phase::Wanted => {
-                cordon.map(|leaves| NodePatch::cordon(node, leaves, self.policy.verify))
+                cordon.map(|leaves| NodePatch::cordon(node, leaves, self.settings.verify))
             }
             Some(_) => None,
         };
@@ -322,8 +341,8 @@ impl Cycle {
         self.rest(Stage::Foreign, said)
     }
 
-    pub(super) fn foreign_changed(&mut self, input: &Input) -> Step {
-        let Input::Event(Event::Seen(node)) = input else {
+    pub(super) fn foreign_changed(&mut self, event: &Event) -> Step {
+        let Event::Seen(node) = event else {
             return Step::rest();
         };
         if let Some(why) = foreign_marks(node) {
@@ -367,23 +386,17 @@ impl Cycle {
         self.rest(Stage::Idle, [])
     }
 
-    pub(super) fn idling(&mut self, input: Input) -> Step {
-        match input {
-            Input::Event(Event::Sentinel(Some(created))) if !self.backing_off => self.ask(
-                Stage::Stamping {
-                    created,
-                    step: Stamping::Reading,
-                },
-                Ask::ReadNode,
-            ),
+    pub(super) fn idling(&mut self, event: Event) -> Step {
+        match event {
+            Event::Sentinel(Some(created)) if !self.backing_off => self.edit(Edit::Stamp { created }),
             // A stamp whose answer never came has landed, or somebody else writes marks.
-            Input::Event(Event::Seen(node)) if hold::read(&node) != Reading::Absent => {
+            Event::Seen(node) if hold::read(&node) != Reading::Absent => {
                 if self.is_ours_alone(&node) {
                     return self.stamped(&node);
                 }
                 self.resume()
             }
-            Input::Event(Event::Seen(node)) if self.wanted == Some(true) && self.is_let_go(&node) => {
+            Event::Seen(node) if self.wanted == Some(true) && self.is_let_go(&node) => {
                 self.said = None;
                 Step::rest().after([Act::Arm(Timer::CheckSentinel)])
             }
@@ -395,81 +408,56 @@ impl Cycle {
     fn is_let_go(&self, node: &NodeView) -> bool {
         match &self.said {
             Some(Report::Paused(_)) => paused(node).is_none(),
-            Some(Report::NotInPool) => self.policy.pool.matches(&node.metadata.labels),
+            Some(Report::NotInPool) => self.settings.pool.matches(&node.metadata.labels),
             _ => false,
         }
     }
 
-    pub(super) fn stamping(&mut self, created: &str, step: Stamping, input: Input) -> Step {
-        let stage = |step| Stage::Stamping {
-            created: created.to_owned(),
-            step,
-        };
-        match (step, input) {
-            (Stamping::Reading, Input::Answer(Answer::Node(Ok(node)))) => {
-                if hold::read(&node) != Reading::Absent {
-                    return self.resume();
-                }
-                if let Some(word) = paused(&node) {
-                    let said = self.say(Report::Paused(word));
-                    return self.rest_idle().after(said);
-                }
-                if !self.policy.pool.matches(&node.metadata.labels) {
-                    let said = self.say(Report::NotInPool);
-                    return self.rest_idle().after(said);
-                }
-                let holder = Holder {
-                    node_uid: node.metadata.uid.clone(),
-                    created: created.to_owned(),
-                };
-                let patch = NodePatch::stamp(&node, Hold::wish(holder, self.proof()));
-                let patch = self.policy.signs.wished(patch, &node, created);
-                self.write(stage(Stamping::Writing), patch)
-            }
-            (Stamping::Writing, Input::Answer(Answer::Patched(Ok(node)))) if self.is_as_written(&node) => {
-                self.stamped(&node)
-            }
-            (Stamping::Writing, Input::Answer(Answer::Patched(Ok(_)))) => self.resume(),
-            (Stamping::Writing, Input::Answer(Answer::Patched(Err(Failure::Conflict)))) => {
-                self.ask(stage(Stamping::Reading), Ask::ReadNode)
-            }
-            (Stamping::Writing, Input::Answer(Answer::Patched(Err(Failure::Refused(why))))) => {
-                let what = "stamp the wish";
-                let said = self.say(Report::Refused {
-                    what,
-                    why: why.clone(),
-                });
-                let idle = self.idle().after(said);
-                idle.reporting(Report::Retrying { what, why })
-            }
-            (Stamping::Writing, Input::Answer(Answer::Patched(Err(failure)))) => {
-                self.retry(stage(Stamping::ReadingBack), "stamp the wish", &failure)
-            }
-            (Stamping::ReadingBack, Input::Event(Event::Seen(node))) if self.is_ours_alone(&node) => {
-                self.stamped(&node)
-            }
-            (Stamping::ReadingBack, input) if is_retry(&input) => {
-                self.ask(stage(Stamping::ReadingBack), Ask::ReadNode)
-            }
-            // Where it has not landed it may yet: only a later wish is written anew.
-            (Stamping::ReadingBack, Input::Answer(Answer::Node(Ok(node)))) => self.judge(node),
-            (Stamping::ReadingBack, Input::Answer(Answer::Node(Err(failure)))) => {
-                self.retry(stage(Stamping::ReadingBack), "read the Node", &failure)
-            }
-            // Nothing is on the Node that needs us: the sentinel is looked at again.
-            (_, Input::Answer(Answer::Node(Err(failure)))) => {
-                let outcome = self.idle();
-                let why = format!("{failure:?}");
-                outcome.reporting(Report::Retrying {
-                    what: "read the Node",
-                    why,
-                })
-            }
-            _ => Step::rest(),
+    pub(super) fn stamp(&mut self, created: &str, node: &NodeView) -> Step {
+        if hold::read(node) != Reading::Absent {
+            return self.resume();
         }
+        if let Some(word) = paused(node) {
+            let said = self.say(Report::Paused(word));
+            return self.rest_idle().after(said);
+        }
+        if !self.settings.pool.matches(&node.metadata.labels) {
+            let said = self.say(Report::NotInPool);
+            return self.rest_idle().after(said);
+        }
+        let holder = Holder {
+            node_uid: node.metadata.uid.clone(),
+            created: created.to_owned(),
+        };
+        let patch = NodePatch::stamp(node, Hold::wish(holder, self.proof()));
+        let patch = self.settings.signs.wished(patch, node, created);
+        let created = created.to_owned();
+        self.patch(Edit::Stamp { created }, patch)
     }
 
-    fn stamped(&mut self, node: &NodeView) -> Step {
+    /// The Node could not be read: nothing is on it that needs us, and the sentinel is looked at again.
+    pub(super) fn unstamped(&mut self, failure: &Failure) -> Step {
+        let why = words(failure);
+        self.idle().reporting(Report::Retrying {
+            what: "read the Node",
+            why,
+        })
+    }
+
+    /// Where it has not landed it may yet: only a later wish is written anew.
+    pub(super) fn stamp_failed(&mut self, what: &'static str, failure: &Failure) -> Step {
+        let Failure::Refused(why) = failure else {
+            return self.resume_later(what, failure);
+        };
+        let said = self.say(Report::Refused {
+            what,
+            why: why.clone(),
+        });
+        let why = why.clone();
+        self.idle().after(said).reporting(Report::Retrying { what, why })
+    }
+
+    pub(super) fn stamped(&mut self, node: &NodeView) -> Step {
         let holder = self.hold.as_ref().map(|hold| hold.holder.to_string());
         let watch = self.watch_from(node);
         self.retries = 0;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::Reading;
-use crate::hold::{Holder, NodePatch, Phase};
+use crate::hold::{Holder, NodePatch, PatchKind, Phase};
 use crate::host::{BootEvidence, Told};
-use crate::lock::{Record, is_over};
-use crate::reboot::lock_object::{Carrier, LockWrite};
+use crate::lock::{Entry, Record, is_over};
+use crate::reboot::lock_object::{Carrier, LockView, LockWrite};
 
 mod counterexamples;
 mod drains;

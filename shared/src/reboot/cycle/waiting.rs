@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::stage::{Stage, Survey, Waiting};
 use super::{
-    Act, Answer, Ask, CallOff, Cycle, Disturbance, Event, Failure, Input, PoolCount, Report, Seen, Stage,
-    Step, Timer, Waiting, is_retry, paused,
+    Act, Answer, Ask, CallOff, Cycle, Disturbance, Event, Failure, PoolCount, Report, Step, Timer, is_retry,
+    paused,
 };
 use crate::Reading;
 use crate::hold::{self, Phase};
@@ -17,7 +18,7 @@ use crate::reboot::lock_object::{Carrier, LockView, LockWrite};
 const PEERS_MAX: usize = 8;
 
 impl Cycle {
-    /// Waits for the lock, and tries at once if the sentinel has been seen.
+    /// Waits for the lock, and tries at once if the sentinel has been survey.
     pub(super) fn wait(&mut self) -> Step {
         let acts = [Act::WatchLock(true)];
         if self.wanted == Some(true) {
@@ -35,58 +36,49 @@ impl Cycle {
         self.rest(Stage::Waiting(Waiting::Resting), [Act::Arm(timer)])
     }
 
-    pub(super) fn waiting(&mut self, step: Waiting, input: Input) -> Step {
-        match (step, input) {
-            (Waiting::Resting, input) => self.resting(input),
-            (Waiting::ReadingLock, Input::Answer(Answer::Lock(Ok(lock)))) => self.consider(lock),
-            (Waiting::ListingPeers { seen, left }, Input::Answer(Answer::Held(Ok(nodes)))) => {
-                self.listed_peers(seen, left, &nodes)
+    pub(super) fn waiting(&mut self, step: Waiting, answer: Answer) -> Step {
+        match (step, answer) {
+            (Waiting::ReadingLock, Answer::Lock(Ok(lock))) => self.consider(lock),
+            (Waiting::ListingPeers { survey, left }, Answer::Held(Ok(nodes))) => {
+                self.listed_peers(survey, left, &nodes)
             }
-            (Waiting::ReadingPeers { seen, left }, Input::Answer(Answer::Peer(peer))) => {
-                self.read_peer(seen, left, peer)
+            (Waiting::ReadingPeers { survey, left }, Answer::Peer(peer)) => {
+                self.read_peer(survey, left, peer)
             }
-            (Waiting::CountingPool(seen), Input::Answer(Answer::Pool(Ok(pool)))) => self.counted(seen, pool),
-            (Waiting::ListingHeld(seen), Input::Answer(Answer::Held(Ok(nodes)))) => {
-                self.listed(&seen, &nodes)
+            (Waiting::CountingPool(survey), Answer::Pool(Ok(pool))) => self.counted(survey, pool),
+            (Waiting::ListingHeld(survey), Answer::Held(Ok(nodes))) => self.listed(&survey, &nodes),
+            (Waiting::Writing, Answer::LockWritten(Ok(()))) => self.locked().reporting(Report::Locked),
+            (Waiting::Writing, Answer::LockWritten(Err(Failure::Conflict | Failure::NotFound))) => {
+                self.rest_until(Timer::Turn)
             }
-            (Waiting::Writing, Input::Answer(Answer::LockWritten(Ok(())))) => {
-                self.locked().reporting(Report::Locked)
+            (_, Answer::Lock(Err(failure)) | Answer::LockWritten(Err(failure))) => {
+                self.retry(Stage::Waiting(Waiting::Resting), "acquire the lock", &failure)
             }
-            (
-                Waiting::Writing,
-                Input::Answer(Answer::LockWritten(Err(Failure::Conflict | Failure::NotFound))),
-            ) => self.rest_until(Timer::Turn),
-            (
-                _,
-                Input::Answer(Answer::Lock(Err(failure))) | Input::Answer(Answer::LockWritten(Err(failure))),
-            ) => self.retry(Stage::Waiting(Waiting::Resting), "acquire the lock", &failure),
-            (_, Input::Answer(Answer::Held(Err(failure))) | Input::Answer(Answer::Pool(Err(failure)))) => {
+            (_, Answer::Held(Err(failure)) | Answer::Pool(Err(failure))) => {
                 self.retry(Stage::Waiting(Waiting::Resting), "read the other Nodes", &failure)
             }
-            _ => Step::rest(),
+            (_, answer) => self.unexpected(&answer),
         }
     }
 
-    fn resting(&mut self, input: Input) -> Step {
-        match input {
-            Input::Event(Event::Sentinel(None)) => self.undo(CallOff::NoLongerWanted),
-            Input::Event(Event::Sentinel(Some(_))) => self.read_lock(),
-            Input::Event(Event::LockChanged) => self.rest_until(Timer::Turn),
-            Input::Event(Event::Seen(node)) => self.look(&node).unwrap_or_else(Step::rest),
-            Input::Event(Event::Due(Timer::Turn | Timer::Poll)) if self.wanted == Some(true) => {
-                self.read_lock()
-            }
-            Input::Event(Event::Due(Timer::Stall)) if self.wanted == Some(true) => {
+    pub(super) fn resting(&mut self, event: Event) -> Step {
+        match event {
+            Event::Sentinel(None) => self.undo(CallOff::NoLongerWanted),
+            Event::Sentinel(Some(_)) => self.read_lock(),
+            Event::LockChanged => self.rest_until(Timer::Turn),
+            Event::Seen(node) => self.ends_wish(&node).unwrap_or_else(Step::rest),
+            Event::Due(Timer::Turn | Timer::Poll) if self.wanted == Some(true) => self.read_lock(),
+            Event::Due(Timer::Stall) if self.wanted == Some(true) => {
                 self.stalled = true;
                 self.read_lock()
             }
-            input if is_retry(&input) && self.wanted == Some(true) => self.read_lock(),
+            event if is_retry(&event) && self.wanted == Some(true) => self.read_lock(),
             _ => Step::rest(),
         }
     }
 
     /// Whether what the Node shows ends the wish.
-    fn look(&mut self, node: &NodeView) -> Option<Step> {
+    fn ends_wish(&mut self, node: &NodeView) -> Option<Step> {
         if self.ours(node).is_none() {
             return Some(self.undo(CallOff::HoldLost));
         }
@@ -126,10 +118,10 @@ impl Cycle {
         let left: Vec<Entry> = record
             .entries
             .iter()
-            .filter(|entry| entry.node != self.policy.node && lock::is_judged(entry, &lock.expired))
+            .filter(|entry| entry.node != self.settings.node && lock::is_judged(entry, &lock.expired))
             .cloned()
             .collect();
-        let seen = Seen {
+        let survey = Survey {
             lock,
             over: BTreeSet::new(),
             looks: BTreeMap::new(),
@@ -137,11 +129,11 @@ impl Cycle {
         };
         if left.len() > PEERS_MAX {
             return self.ask(
-                Stage::Waiting(Waiting::ListingPeers { seen, left }),
+                Stage::Waiting(Waiting::ListingPeers { survey, left }),
                 Ask::ListHeld,
             );
         }
-        self.next_peer(seen, left)
+        self.next_peer(survey, left)
     }
 
     /// Whether this is the entry that our write has put there, and what it says of the cordon is still true.
@@ -158,36 +150,36 @@ impl Cycle {
     }
 
     /// The entries whose Nodes show them need no further look.
-    fn listed_peers(&mut self, mut seen: Seen, mut left: Vec<Entry>, nodes: &[NodeView]) -> Step {
+    fn listed_peers(&mut self, mut survey: Survey, mut left: Vec<Entry>, nodes: &[NodeView]) -> Step {
         left.retain(|entry| {
             let node = nodes.iter().find(|node| node.name() == entry.node);
-            let shown = node.filter(|node| !lock::is_over(entry, &seen.lock.expired, Some(node)));
+            let shown = node.filter(|node| !lock::is_over(entry, &survey.lock.expired, Some(node)));
             if let Some(node) = shown.filter(|_| self.stalled) {
-                let _ = seen.looks.insert(entry.node.clone(), node.look());
+                let _ = survey.looks.insert(entry.node.clone(), node.look());
             }
             shown.is_none()
         });
-        self.next_peer(seen, left)
+        self.next_peer(survey, left)
     }
 
-    fn next_peer(&mut self, seen: Seen, left: Vec<Entry>) -> Step {
+    fn next_peer(&mut self, survey: Survey, left: Vec<Entry>) -> Step {
         if let Some(entry) = left.last() {
             let peer = Ask::ReadPeer(entry.node.clone());
-            return self.ask(Stage::Waiting(Waiting::ReadingPeers { seen, left }), peer);
+            return self.ask(Stage::Waiting(Waiting::ReadingPeers { survey, left }), peer);
         }
         // Full by its entries alone: no need to list the Nodes.
-        match self.acquire(&seen, &BTreeSet::new()) {
+        match self.acquire(&survey, &BTreeSet::new()) {
             Ok(_) if self.counts_pool() => {
-                self.ask(Stage::Waiting(Waiting::CountingPool(seen)), Ask::CountPool)
+                self.ask(Stage::Waiting(Waiting::CountingPool(survey)), Ask::CountPool)
             }
-            Ok(_) => self.ask(Stage::Waiting(Waiting::ListingHeld(seen)), Ask::ListHeld),
-            Err(holders) => self.lock_held(&seen, holders),
+            Ok(_) => self.ask(Stage::Waiting(Waiting::ListingHeld(survey)), Ask::ListHeld),
+            Err(holders) => self.lock_held(&survey, holders),
         }
     }
 
     fn read_peer(
         &mut self,
-        mut seen: Seen,
+        mut survey: Survey,
         mut left: Vec<Entry>,
         peer: Result<Option<NodeView>, Failure>,
     ) -> Step {
@@ -195,45 +187,45 @@ impl Cycle {
         match peer {
             Ok(node) => {
                 if let Some(entry) = entry {
-                    if lock::is_over(&entry, &seen.lock.expired, node.as_ref()) {
-                        let _ = seen.over.insert(entry.id());
+                    if lock::is_over(&entry, &survey.lock.expired, node.as_ref()) {
+                        let _ = survey.over.insert(entry.id());
                     } else if let Some(node) = node.filter(|_| self.stalled) {
-                        let _ = seen.looks.insert(entry.node, node.look());
+                        let _ = survey.looks.insert(entry.node, node.look());
                     }
                 }
-                self.next_peer(seen, left)
+                self.next_peer(survey, left)
             }
             // An entry that names no Node there can be is no evidence; it fills its slot, and others may be free.
-            Err(Failure::Refused(_)) => self.next_peer(seen, left),
+            Err(Failure::Refused(_)) => self.next_peer(survey, left),
             Err(failure) => self.retry(Stage::Waiting(Waiting::Resting), "read the other Nodes", &failure),
         }
     }
 
     /// Whether the pool's size, or the state of its Nodes, says how many may reboot.
     fn counts_pool(&self) -> bool {
-        matches!(self.policy.concurrency, Share::Percent(_)) || self.policy.max_unavailable.is_some()
+        matches!(self.settings.concurrency, Share::Percent(_)) || self.settings.max_unavailable.is_some()
     }
 
-    fn counted(&mut self, mut seen: Seen, pool: PoolCount) -> Step {
+    fn counted(&mut self, mut survey: Survey, pool: PoolCount) -> Step {
         self.pool_size = Some(pool.size);
-        seen.pool = Some(pool);
-        match self.acquire(&seen, &BTreeSet::new()) {
-            Ok(_) => self.ask(Stage::Waiting(Waiting::ListingHeld(seen)), Ask::ListHeld),
-            Err(holders) => self.lock_held(&seen, holders),
+        survey.pool = Some(pool);
+        match self.acquire(&survey, &BTreeSet::new()) {
+            Ok(_) => self.ask(Stage::Waiting(Waiting::ListingHeld(survey)), Ask::ListHeld),
+            Err(holders) => self.lock_held(&survey, holders),
         }
     }
 
-    fn listed(&mut self, seen: &Seen, nodes: &[NodeView]) -> Step {
+    fn listed(&mut self, survey: &Survey, nodes: &[NodeView]) -> Step {
         let held = nodes
             .iter()
             .filter(|node| hold::is_held(&hold::read(node)))
             .map(|node| node.name().to_owned())
             .collect();
-        let record = match self.acquire(seen, &held) {
+        let record = match self.acquire(survey, &held) {
             Ok(record) => record,
-            Err(holders) => return self.lock_held(seen, holders),
+            Err(holders) => return self.lock_held(survey, holders),
         };
-        if let Some(report) = self.unavailable(seen, &record, &held) {
+        if let Some(report) = self.unavailable(survey, &record, &held) {
             let said = self.say(report);
             return self.rest_until(Timer::Poll).after(said);
         }
@@ -243,16 +235,16 @@ impl Cycle {
         };
         self.acquired = self.chance.clone().map(|write| (write, was));
         let write = LockWrite {
-            carrier: seen.lock.carrier,
-            version: seen.lock.version.clone(),
+            carrier: survey.lock.carrier,
+            version: survey.lock.version.clone(),
             record,
         };
         self.ask(Stage::Waiting(Waiting::Writing), Ask::WriteLock(write))
     }
 
     /// Whether too many Nodes are not Ready. Those in a reboot, and our own, are the lock's to count.
-    fn unavailable(&self, seen: &Seen, record: &Record, held: &BTreeSet<String>) -> Option<Report> {
-        let (pool, share) = (seen.pool.as_ref()?, self.policy.max_unavailable?);
+    fn unavailable(&self, survey: &Survey, record: &Record, held: &BTreeSet<String>) -> Option<Report> {
+        let (pool, share) = (survey.pool.as_ref()?, self.settings.max_unavailable?);
         let is_in_reboot =
             |node: &String| held.contains(node) || record.entries.iter().any(|entry| entry.node == *node);
         let unready: BTreeSet<String> = pool
@@ -266,33 +258,33 @@ impl Cycle {
     }
 
     /// The record with our entry, or who is in the way.
-    fn acquire(&self, seen: &Seen, held: &BTreeSet<String>) -> Result<Record, BTreeSet<String>> {
+    fn acquire(&self, survey: &Survey, held: &BTreeSet<String>) -> Result<Record, BTreeSet<String>> {
         let node = self.seen.as_ref();
         let unschedulable = node.is_some_and(|node| node.spec.unschedulable);
         let mine = self.hold.as_ref();
         let uid = mine.map_or("", |hold| &hold.holder.node_uid);
         let attempts = mine.map_or(0, |hold| hold.attempts);
-        let mine = Entry::new(&self.policy.node, uid, self.created(), unschedulable);
+        let mine = Entry::new(&self.settings.node, uid, self.created(), unschedulable);
         let mine = match self.chance.clone() {
             Some(write) => mine.acquired_in(&self.boot, attempts, write),
             None => mine,
         };
-        let record = seen.lock.record.as_ref().present().cloned().unwrap_or_default();
-        record.acquired(mine, self.concurrency(), &seen.over, held)
+        let record = survey.lock.record.as_ref().present().cloned().unwrap_or_default();
+        record.acquired(mine, self.concurrency(), &survey.over, held)
     }
 
     /// How many nodes may be in a reboot at once, as far as the pool has been counted.
     fn concurrency(&self) -> usize {
-        match (self.policy.concurrency, self.pool_size) {
+        match (self.settings.concurrency, self.pool_size) {
             (Share::Percent(_), None) => usize::MAX,
             (share, size) => share.of(size.unwrap_or_default()).max(1),
         }
     }
 
-    fn lock_held(&mut self, seen: &Seen, holders: BTreeSet<String>) -> Step {
+    fn lock_held(&mut self, survey: &Survey, holders: BTreeSet<String>) -> Step {
         let (mut said, is_stalled) = (Vec::new(), std::mem::take(&mut self.stalled));
         if is_stalled {
-            let looks = holders.iter().map(|node| described(node, seen)).collect();
+            let looks = holders.iter().map(|node| described(node, survey)).collect();
             said.extend([Act::Report(Report::LockStalled(looks)), Act::Arm(Timer::Stall)]);
         }
         let news = self.say(Report::LockHeld(holders));
@@ -316,10 +308,10 @@ impl Cycle {
 }
 
 /// A holder, since when, and how its Node looks.
-fn described(node: &str, seen: &Seen) -> String {
-    let record = seen.lock.record.as_ref().present();
+fn described(node: &str, survey: &Survey) -> String {
+    let record = survey.lock.record.as_ref().present();
     let entry = record.and_then(|record| record.entries.iter().find(|entry| entry.node == *node));
-    let look = seen.looks.get(node).map(String::as_str);
+    let look = survey.looks.get(node).map(String::as_str);
     let (node, created) = (quoted(node), entry.map(|entry| quoted(&entry.created)));
     match (entry, created, look) {
         (Some(entry), ..) if entry.is_by_hand() => format!("{node}: the lock was taken by hand"),

@@ -356,7 +356,7 @@ fn found_a1_a_watch_that_is_behind_forgets_no_give_back_that_landed() {
     let behind = run.world.node.clone();
     run.world.strip();
     run.world.fail.push(("give back", lost(), Applied::Yes));
-    run.cycle = Cycle::new(run.cycle.policy.clone());
+    run.cycle = Cycle::new(run.cycle.settings.clone());
     let reading = run.feed_until(Input::Started, "read lock");
     run.world.undelivered.push_back(behind);
     run.send(reading);
@@ -525,7 +525,7 @@ fn found_a6_a_wish_that_is_put_back_over_a_cordon_is_none_for_the_next_process_e
     });
     // The lock's entry knows better, and the process dies between its record and its patch.
     run.world.host.record = None;
-    run.cycle = Cycle::new(run.cycle.policy.clone());
+    run.cycle = Cycle::new(run.cycle.settings.clone());
     let Some(Ask::PatchNode(patch)) = run.feed_until(Input::Started, "draining") else {
         panic!("no cordon")
     };

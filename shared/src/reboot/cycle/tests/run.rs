@@ -172,7 +172,7 @@ impl Run {
 
     /// A new process, which knows nothing.
     pub(super) fn restart(&mut self) {
-        self.cycle = Cycle::new(self.cycle.policy.clone());
+        self.cycle = Cycle::new(self.cycle.settings.clone());
         self.armed.clear();
         self.feed(Input::Started);
     }

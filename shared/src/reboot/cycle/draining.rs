@@ -1,0 +1,303 @@
+//! From the lock to the end of the delay: cordon, drain, delay, and what happens when somebody disturbs them.
+
+use std::collections::BTreeSet;
+
+use super::edit::{Beside, Edit};
+use super::stage::Stage;
+use super::{
+    Act, CallOff, Cycle, Disturbance, DrainNews, Event, Next, OnUncordon, Report, Step, Timer, paused,
+};
+use crate::hold::{self, Hold, NodePatch, Phase};
+use crate::keys;
+use crate::node::NodeView;
+use crate::reboot::drain::Progress;
+
+/// What a look at our Node may end.
+pub(super) enum Trouble {
+    Over(CallOff),
+    Disturbed(Disturbance),
+}
+
+impl Cycle {
+    /// Cordons the node, or cordons it again.
+    pub(super) fn cordon(&mut self) -> Step {
+        self.edit(Edit::Cordon)
+    }
+
+    pub(super) fn cordon_on(&mut self, node: &NodeView) -> Step {
+        let Some(mine) = self.hold.clone().filter(|_| self.ours(node).is_some()) else {
+            return self.undo(CallOff::HoldLost);
+        };
+        if let Some(why) = self.cancel(node) {
+            return self.undo(CallOff::Cancelled(why));
+        }
+        if mine.phase == Phase::Wanted {
+            if !self.is_ours_alone(node) {
+                return self.undo(CallOff::Disturbed(Disturbance::Tampered));
+            }
+            // A pause stops what has not begun.
+            if let Some(word) = paused(node) {
+                return self.undo(CallOff::Paused(word));
+            }
+            // Somebody has changed the cordon since: the lock's entry is to say what it was.
+            let said = self.acquired.as_ref().map(|(_, was)| *was);
+            if said.is_some_and(|was| was != node.spec.unschedulable) {
+                return self.wait();
+            }
+        }
+        let was = mine
+            .was_unschedulable
+            .or_else(|| (mine.phase == Phase::Wanted).then_some(node.spec.unschedulable));
+        let leaves = Hold {
+            boot_id: Some(self.boot.to_string()),
+            was_unschedulable: was,
+            ..mine.written(Phase::Draining, self.proof())
+        };
+        let patch = NodePatch::cordon(node, leaves, self.settings.verify);
+        let patch = self.settings.signs.cordoned(patch, node, &mine);
+        self.patch(Edit::Cordon, patch)
+    }
+
+    /// The watch begins at this very version: everything that happens to the cordon from here on is seen.
+    pub(super) fn cordoned(&mut self, node: &NodeView) -> Step {
+        self.retries = 0;
+        let was_unschedulable = self
+            .hold
+            .as_ref()
+            .and_then(|hold| hold.was_unschedulable)
+            .unwrap_or(true);
+        let round = self.redrains.saturating_add(1);
+        let watch = self.watch_from(node);
+        self.acquired = None;
+        self.progress = None;
+        self.is_forced = false;
+        self.kept.clear();
+        self.rest(
+            Stage::Draining,
+            [
+                watch,
+                Act::Report(Report::Draining {
+                    was_unschedulable,
+                    round,
+                }),
+                Act::StartDrain,
+                Act::Arm(Timer::Renew),
+                Act::Arm(Timer::Drain),
+            ],
+        )
+    }
+
+    pub(super) fn draining(&mut self, event: Event) -> Step {
+        match event {
+            Event::Seen(node) => self.examine(&node).unwrap_or_else(Step::rest),
+            Event::Gap if self.settings.verify => self.gap_in_drain(),
+            Event::Drain(DrainNews::Progress(progress)) => self.progressed(progress),
+            Event::Drain(DrainNews::Drained(kept)) => self.drained(kept),
+            // Whoever forces the reboot has said how long the drain may try.
+            Event::Drain(DrainNews::Unevictable(why)) if !self.settings.force_reboot => {
+                self.undo(CallOff::Unevictable(why))
+            }
+            Event::Due(Timer::Drain) => self.drain_timed_out(),
+            event => self.renewal_due(Beside::Draining, &event),
+        }
+    }
+
+    /// Nothing was reached yet that a gap could have undone.
+    pub(super) fn gap_in_drain(&mut self) -> Step {
+        self.cordon().after([Act::StopDrain])
+    }
+
+    fn drained(&mut self, kept: BTreeSet<String>) -> Step {
+        let report = (!kept.is_empty()).then(|| Act::Report(Report::PodsKept(kept.clone())));
+        self.kept = kept;
+        self.edit(Edit::EndDrain)
+            .after([Act::Disarm(Timer::Drain)])
+            .after(report)
+    }
+
+    /// Never taken for a success: the reboot is called off, or forced and reported as such.
+    fn drain_timed_out(&mut self) -> Step {
+        if !self.settings.force_reboot {
+            return self.undo(CallOff::DrainTimeout(self.progress.clone()));
+        }
+        self.is_forced = true;
+        let report = Report::Forced(self.progress.clone());
+        self.edit(Edit::EndDrain)
+            .after([Act::StopDrain])
+            .reporting(report)
+    }
+
+    /// It is written beside `until`.
+    fn progressed(&mut self, progress: Progress) -> Step {
+        let before = self.progress.replace(progress.clone());
+        let is_news = before.is_none_or(|before| {
+            before == progress || before.blockers != progress.blockers || before.attached != progress.attached
+        });
+        let report = if progress.is_blocked() && is_news {
+            Report::DrainBlocked(progress)
+        } else {
+            Report::Progress(progress)
+        };
+        self.edit(Edit::Renew(Beside::Draining)).reporting(report)
+    }
+
+    pub(super) fn end_drain(&mut self, node: &NodeView) -> Step {
+        if let Some(step) = self.examine(node) {
+            return step;
+        }
+        let Some(mine) = self.hold.clone() else {
+            return self.undo(CallOff::HoldLost);
+        };
+        // Its answer was lost, and the watch has shown it.
+        if mine.phase == Phase::Delaying {
+            return self.begin_delay();
+        }
+        let leaves = mine.written(Phase::Delaying, self.proof());
+        let patch = if self.is_forced {
+            let left = self.progress.as_ref().map(ToString::to_string);
+            NodePatch::delay_forced(
+                node,
+                leaves,
+                left.as_deref().unwrap_or("nobody knows what is left"),
+            )
+        } else {
+            NodePatch::delay(node, leaves)
+        };
+        self.patch(Edit::EndDrain, patch)
+    }
+
+    pub(super) fn begin_delay(&mut self) -> Step {
+        self.retries = 0;
+        self.rest(
+            Stage::Delaying,
+            [
+                Act::Disarm(Timer::Drain),
+                Act::Report(Report::Delaying {
+                    is_forced: self.is_forced,
+                }),
+                Act::Arm(Timer::Renew),
+                Act::Arm(Timer::Delay),
+            ],
+        )
+    }
+
+    pub(super) fn delaying(&mut self, event: Event) -> Step {
+        match event {
+            Event::Seen(node) => self.examine(&node).unwrap_or_else(Step::rest),
+            Event::Due(Timer::Delay) => self.seal(),
+            event if self.undoes_drain(&event) => self.drain_undone(event),
+            event => self.renewal_due(Beside::Delaying, &event),
+        }
+    }
+
+    /// Whether this undoes what a drain has achieved that is over.
+    pub(super) fn undoes_drain(&self, event: &Event) -> bool {
+        self.settings.verify && matches!(event, Event::Gap | Event::Drain(DrainNews::PodArrived(_)))
+    }
+
+    pub(super) fn drain_undone(&mut self, event: Event) -> Step {
+        self.disturbed(match event {
+            Event::Drain(DrainNews::PodArrived(pod)) => Disturbance::Pods(vec![pod]),
+            _ => Disturbance::Gap,
+        })
+    }
+
+    fn renewal_due(&mut self, beside: Beside, event: &Event) -> Step {
+        match event {
+            Event::Due(Timer::Renew | Timer::Retry(_)) => self.edit(Edit::Renew(beside)),
+            _ => Step::rest(),
+        }
+    }
+
+    pub(super) fn renew(&mut self, beside: Beside, node: &NodeView) -> Step {
+        if let Some(step) = self.examine(node) {
+            return step;
+        }
+        let Some(mine) = self.hold.clone() else {
+            return self.undo(CallOff::HoldLost);
+        };
+        let progress = self.progress.as_ref().filter(|_| mine.phase == Phase::Draining);
+        let progress = progress.map(ToString::to_string);
+        let leaves = mine.written(mine.phase, self.proof());
+        let patch = NodePatch::renew(node, leaves, progress.as_deref());
+        self.patch(Edit::Renew(beside), patch)
+    }
+
+    pub(super) fn renewed(&mut self, beside: Beside, node: &NodeView) -> Step {
+        if beside.is_after_boot() {
+            return self.renewed_after_boot(beside, node);
+        }
+        if let Some(step) = self.taken(node) {
+            return step;
+        }
+        if matches!(beside, Beside::Draining | Beside::Delaying) {
+            self.retries = 0;
+        }
+        self.rest(beside.stage(), [Act::Arm(Timer::Renew)])
+    }
+
+    /// The answer to a write beside the work: what follows where the Node is not as it was written.
+    pub(super) fn taken(&mut self, node: &NodeView) -> Option<Step> {
+        let _ = self.is_as_written(node);
+        self.examine(node)
+    }
+
+    /// Whether what the Node shows disturbs what the drain has achieved, and what follows.
+    pub(super) fn examine(&mut self, node: &NodeView) -> Option<Step> {
+        let trouble = self.trouble(node)?;
+        Some(self.meet(trouble))
+    }
+
+    pub(super) fn meet(&mut self, trouble: Trouble) -> Step {
+        match trouble {
+            Trouble::Over(reason) => self.undo(reason),
+            Trouble::Disturbed(by) => self.disturbed(by),
+        }
+    }
+
+    /// What others may rightly write beside our marks is no disturbance; anything else than the set that we wrote is.
+    pub(super) fn trouble(&self, node: &NodeView) -> Option<Trouble> {
+        let Some(shown) = self.ours(node) else {
+            return Some(Trouble::Over(CallOff::HoldLost));
+        };
+        if let Some(why) = hold::cancelled(node, &shown.holder) {
+            return Some(Trouble::Over(CallOff::Cancelled(why)));
+        }
+        if !self.settings.verify {
+            return None;
+        }
+        let by = if !node.spec.unschedulable {
+            Disturbance::Uncordoned
+        } else if !node.is_tainted(keys::REBOOTING) {
+            Disturbance::Untainted
+        } else if !self.is_ours_alone(node) {
+            Disturbance::Tampered
+        } else {
+            return None;
+        };
+        Some(Trouble::Disturbed(by))
+    }
+
+    /// What was achieved no longer holds: drain again, or call the reboot off.
+    pub(super) fn disturbed(&mut self, by: Disturbance) -> Step {
+        let acts = [Act::StopDrain, Act::Disarm(Timer::Delay)];
+        let reason = match self.settings.on_uncordon {
+            OnUncordon::Abort => CallOff::Disturbed(by.clone()),
+            OnUncordon::Redrain if self.redrains >= self.settings.redrains_max => {
+                CallOff::TooManyRedrains(by.clone())
+            }
+            OnUncordon::Redrain => {
+                self.redrains = self.redrains.saturating_add(1);
+                let report = Report::Disturbed {
+                    by,
+                    next: Next::DrainAgain,
+                };
+                return self.cordon().after(acts).reporting(report);
+            }
+        };
+        self.undo(reason).after(acts).reporting(Report::Disturbed {
+            by,
+            next: Next::CallOff,
+        })
+    }
+}

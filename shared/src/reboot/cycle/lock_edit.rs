@@ -1,0 +1,130 @@
+//! The one way in which our entry in the lock is changed: read, decide, write, try again.
+//!
+//! Not here: how the lock is acquired ([`super::waiting`]), which rests on more than the record, and what an entry says
+//! ([`crate::lock`]).
+
+use super::edit::Edit;
+use super::stage::Stage;
+use super::{Answer, Ask, CallOff, Cycle, Event, Failure, Step, is_retry};
+use crate::Reading;
+use crate::lock::{EntryId, Record};
+use crate::reboot::lock_object::{LockView, LockWrite};
+
+/// A change of our entry.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum LockEdit {
+    /// Confirms it before the seal.
+    Confirm { tries: u8 },
+    /// Writes that its Node was given back: a host that loses its record still knows that the cordon is somebody else's.
+    Keep(EntryId),
+    /// Removes it.
+    Release {
+        id: EntryId,
+        /// After an undo the agent backs off before it wishes again.
+        back_off: bool,
+    },
+}
+
+impl LockEdit {
+    /// What is tried, in the words of a report.
+    fn what(&self) -> &'static str {
+        match self {
+            LockEdit::Confirm { .. } => "seal the node",
+            LockEdit::Keep(_) => "keep the lock entry",
+            LockEdit::Release { .. } => "release the lock",
+        }
+    }
+}
+
+impl Cycle {
+    /// Begins this change, or begins it again.
+    pub(super) fn edit_lock(&mut self, edit: LockEdit) -> Step {
+        self.ask(Stage::EditingLock { edit, pauses: false }, Ask::ReadLock)
+    }
+
+    pub(super) fn lock_answered(&mut self, edit: LockEdit, answer: Answer) -> Step {
+        match answer {
+            Answer::Lock(Ok(lock)) => self.decide_lock(edit, lock),
+            Answer::LockWritten(Ok(())) => self.lock_landed(edit),
+            Answer::LockWritten(Err(Failure::Conflict | Failure::NotFound)) => self.edit_lock(match edit {
+                LockEdit::Confirm { tries } => LockEdit::Confirm {
+                    tries: tries.saturating_add(1),
+                },
+                edit => edit,
+            }),
+            Answer::Lock(Err(failure)) | Answer::LockWritten(Err(failure)) => {
+                self.lock_edit_failed(edit, &failure)
+            }
+            answer => self.unexpected(&answer),
+        }
+    }
+
+    /// While a change waits for its next try.
+    pub(super) fn lock_edit_waits(&mut self, edit: LockEdit, event: &Event) -> Step {
+        if is_retry(event) {
+            self.edit_lock(edit)
+        } else {
+            Step::rest()
+        }
+    }
+
+    fn decide_lock(&mut self, edit: LockEdit, lock: LockView) -> Step {
+        if let LockEdit::Confirm { tries } = edit
+            && self.is_outrun(tries)
+        {
+            return self.check_again(0, &Failure::Conflict);
+        }
+        let record = match (&edit, lock.record.as_ref()) {
+            // The release says it.
+            (LockEdit::Keep(_), Reading::Malformed(_)) => None,
+            (_, Reading::Malformed(why)) => return self.lock_edit_failed(edit, &Failure::Refused(why)),
+            (_, Reading::Absent) => None,
+            (_, Reading::Present(record)) => self.edited(&edit, record),
+        };
+        let Some(record) = record else {
+            return self.has_no_entry(edit);
+        };
+        let write = LockWrite {
+            carrier: lock.carrier,
+            version: lock.version,
+            record,
+        };
+        self.ask(Stage::EditingLock { edit, pauses: false }, Ask::WriteLock(write))
+    }
+
+    /// The record with this change, or `None` where there is nothing to change.
+    fn edited(&self, edit: &LockEdit, record: &Record) -> Option<Record> {
+        match edit {
+            LockEdit::Confirm { .. } => {
+                let attempts = self.attempts().saturating_add(1);
+                record.confirmed(&self.entry_id(), &self.boot, attempts)
+            }
+            LockEdit::Keep(id) => record.kept(id),
+            LockEdit::Release { id, .. } => record.released(id),
+        }
+    }
+
+    fn has_no_entry(&mut self, edit: LockEdit) -> Step {
+        match edit {
+            LockEdit::Confirm { .. } => self.undo(CallOff::EntryLost),
+            LockEdit::Keep(id) => self.delay_release(id),
+            LockEdit::Release { back_off, .. } => self.released(back_off),
+        }
+    }
+
+    fn lock_landed(&mut self, edit: LockEdit) -> Step {
+        match edit {
+            LockEdit::Confirm { tries } => self.edit(Edit::Seal { tries }),
+            LockEdit::Keep(id) => self.delay_release(id),
+            LockEdit::Release { back_off, .. } => self.released(back_off),
+        }
+    }
+
+    fn lock_edit_failed(&mut self, edit: LockEdit, failure: &Failure) -> Step {
+        let what = edit.what();
+        match edit {
+            LockEdit::Confirm { tries } => self.check_again(tries, failure),
+            edit => self.retry(Stage::EditingLock { edit, pauses: true }, what, failure),
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The end: the lock entry goes, at once or when `--lock-release-delay` is over. Always the Node first, then the lock.
+
+use super::edit::Edit;
+use super::lock_edit::LockEdit;
+use super::stage::Stage;
+use super::{Act, Cycle, Event, Report, Step, Timer};
+use crate::hold::{self, NodePatch};
+use crate::lock::EntryId;
+use crate::node::NodeView;
+
+impl Cycle {
+    /// Keeps the entry until the time that the Node shows, whatever process comes to it.
+    pub(super) fn delay_release(&mut self, id: EntryId) -> Step {
+        self.retries = 0;
+        self.rest(Stage::DelayingRelease(id), [Act::Arm(Timer::Release)])
+            .reporting(Report::ReleaseDelayed)
+    }
+
+    pub(super) fn delaying_release(&mut self, id: EntryId, event: Event) -> Step {
+        match event {
+            // A person has ended it.
+            Event::Seen(node) if !hold::delays_release(&node, id.created()) => {
+                self.release(id, false).after([Act::Disarm(Timer::Release)])
+            }
+            Event::Due(Timer::Release) => self.edit(Edit::EndReleaseDelay(id)),
+            _ => Step::rest(),
+        }
+    }
+
+    /// Written before the entry goes: an agent that starts in between must not wait for a time that is over.
+    pub(super) fn end_release_delay(&mut self, id: EntryId, node: &NodeView) -> Step {
+        if !hold::delays_release(node, id.created()) {
+            return self.release(id, false);
+        }
+        let patch = NodePatch::end_release_delay(node);
+        self.patch(Edit::EndReleaseDelay(id), patch)
+    }
+
+    /// Releases the lock entry.
+    pub(super) fn release(&mut self, id: EntryId, back_off: bool) -> Step {
+        self.retries = 0;
+        self.edit_lock(LockEdit::Release { id, back_off })
+    }
+
+    pub(super) fn released(&mut self, back_off: bool) -> Step {
+        self.said = None;
+        let mut acts = vec![Act::Forget, Act::Report(Report::Released)];
+        if back_off {
+            self.backing_off = true;
+            acts.push(Act::Arm(Timer::Backoff));
+        }
+        self.idle().after(acts)
+    }
+}
