@@ -68,7 +68,7 @@ pub(crate) enum CallError {
     Silent(Duration),
     #[error("the API server: {} (code {})", .0.message, .0.code)]
     Answered(Box<Status>),
-    #[error("failed to reach the API server: {}", client::explain(.0))]
+    #[error("{}", client::explain(.0))]
     Kube(kube::Error),
     #[error("failed to build the request")]
     Request(#[from] kube::core::request::Error),
@@ -202,6 +202,8 @@ impl Api {
     }
 }
 
+const LOGIN: &str = "check the agent's login: the token of its ServiceAccount, or the user of --kubeconfig";
+
 /// A request of kube's, or why it could not be built.
 pub(crate) type Built = Result<http::Request<Vec<u8>>, kube::core::request::Error>;
 
@@ -224,8 +226,37 @@ async fn within_bound<T>(calls: impl Future<Output = Result<T, CallError>>) -> R
 }
 
 impl CallError {
+    /// What it was, and what to look at where it goes on.
+    pub(crate) fn with_fix(&self) -> String {
+        format!("{}: {}", cordonhold_rt::exit::one_line(self), self.fix())
+    }
+
+    fn fix(&self) -> &'static str {
+        match self {
+            CallError::Kube(kube::Error::Auth(_)) => LOGIN,
+            // It was about the login, and nothing was asked yet.
+            CallError::Kube(kube::Error::Service(error)) if error.is::<kube::Error>() => LOGIN,
+            CallError::Kube(kube::Error::SerdeError(_)) => {
+                "check that what answers there is an API server of Kubernetes"
+            }
+            CallError::Silent(_) | CallError::Kube(_) => {
+                "check the way to the API server: its address, proxies and network policies"
+            }
+            CallError::Request(_) => "check the names in the agent's flags",
+            CallError::Answered(status) => match status.code {
+                401 => LOGIN,
+                403 => {
+                    "grant it to the agent's ServiceAccount, as manifests/base/rbac-agent.yaml does; where an admission webhook denied it, look there"
+                }
+                404 => "check that this is the API server of the agent's own cluster",
+                400..=499 => "look at what it names; the agent tries on",
+                _ => "look at what it names, and at the health and the log of the API server",
+            },
+        }
+    }
+
     pub(crate) fn failure(&self) -> Failure {
-        let text = cordonhold_rt::exit::one_line(self);
+        let text = self.with_fix();
         match self.refusal() {
             Some(refusal) => refusal.failure(text),
             None => Failure::Unknown(text),

@@ -127,12 +127,11 @@ pub fn parse(
     let matches = match bare.clone().try_get_matches_from(&line) {
         Ok(matches) => matches,
         Err(error) if error.kind() == ErrorKind::DisplayHelp => {
-            let mut command = command.clone();
             let is_long = line.iter().any(|word| word == "--help");
             let help = if is_long {
-                command.render_long_help()
+                command.clone().render_long_help()
             } else {
-                command.render_help()
+                first_try(command.clone()).render_help()
             };
             return Ok(Parsed::Tell(help.to_string()));
         }
@@ -185,6 +184,31 @@ fn service_link(name: &str) -> String {
     format!(
         "{name} is passed over: Kubernetes set it for the Service {service}; enableServiceLinks: false in the pod keeps such variables away"
     )
+}
+
+/// The flags that a first try needs: all that -h lists.
+const FIRST_TRY: [&str; 12] = [
+    "node-id",
+    "period",
+    "reboot-delay",
+    "reboot-sentinel",
+    "reboot-command",
+    "lock-on",
+    "concurrency",
+    "drain-timeout",
+    "metrics-port",
+    "log-format",
+    "kubeconfig",
+    "host-root",
+];
+
+fn first_try(command: Command) -> Command {
+    command
+        .mut_args(|arg| {
+            let is_listed = arg.get_long().is_some_and(|flag| FIRST_TRY.contains(&flag));
+            arg.hide_short_help(!is_listed)
+        })
+        .after_help("--help lists every flag, kured's among them, and says more of each.")
 }
 
 /// Values from the environment are not printed: some are secrets.

@@ -27,7 +27,7 @@ pub(crate) async fn keep(api: Api, mut shown: watch::Receiver<NodeView>) {
             ),
             Err(Failure::Conflict) => {}
             Err(failure) => {
-                let why = format!("{failure:?}");
+                let why = failure.to_string();
                 warn!(
                     event = "conditions_lost",
                     node = node.name(),

@@ -100,7 +100,7 @@ impl Drain {
                 pod = of,
                 budget,
                 reason = why,
-                "a PodDisruptionBudget blocks an eviction: trying on"
+                "a PodDisruptionBudget blocks an eviction: trying on; it allows the eviction once more of its pods are healthy, or its minAvailable is lower"
             );
         } else {
             warn!(
@@ -108,7 +108,7 @@ impl Drain {
                 node,
                 pod = of,
                 reason = why,
-                "an eviction is refused or failed: trying on"
+                "an eviction is refused or failed: trying on; look at the admission webhook or the permission that refuses it"
             );
         }
     }

@@ -104,7 +104,8 @@ async fn begin(config: Config, metrics: &Arc<Metrics>) -> Result<Controller, Run
             event = "sentinel_unreachable",
             node = config.policy.node,
             path = %sentinel.path().display(),
-            "the sentinel's directory is neither on the host nor mounted here: no reboot can be asked for until it is"
+            "the sentinel's directory is neither on the host nor mounted here: no reboot can be asked for until it is; \
+             name the file as the host has it with --reboot-sentinel"
         );
     }
     metrics.watch_sentinel(sentinel.clone());

@@ -128,12 +128,10 @@ pub(crate) async fn check(
                 missing.push(name);
             }
             Err(error) => {
-                let why = cordonhold_rt::exit::one_line(&error);
+                let why = error.with_fix();
                 warn!(
                     event = "permissions_unknown",
-                    why,
-                    "the permissions cannot be asked for: going on with what is known; where that stays so, check the way to the \
-                     API server and the agent's login, which is its ServiceAccount or --kubeconfig"
+                    why, "the permissions cannot be asked for: going on with what is known"
                 );
                 break;
             }

@@ -90,7 +90,7 @@ pub(crate) async fn kureds_elsewhere(api: &Api, carrier: Carrier) -> usize {
         Err(failure) => {
             warn!(
                 event = "kured_unsearched",
-                why = ?failure,
+                why = %failure,
                 "it cannot be read whether kured is elsewhere: going on"
             );
             Vec::new()
@@ -174,7 +174,7 @@ fn unknown(what: &str, failure: &Failure) {
     warn!(
         event = "pool_unchecked",
         of = what,
-        why = ?failure,
+        why = %failure,
         "it cannot be read whether the pools overlap: going on"
     );
 }

@@ -119,7 +119,7 @@ where
     fn failed(&mut self, error: &CallError) -> Duration {
         let pause = retry_pause(self.failures);
         self.failures = self.failures.saturating_add(1);
-        let why = cordonhold_rt::exit::one_line(error);
+        let why = error.with_fix();
         warn!(
             event = "watch_lost",
             of = self.target.name,

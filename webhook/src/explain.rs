@@ -30,7 +30,7 @@ const BAD_INPUT: u8 = 2;
 enum ExplainError {
     #[error("failed to read the review {}: {source}: name a file, or - for standard input", .path.display())]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("{}: {why}", .path.display())]
+    #[error("the review {} cannot be used: {why}: name the file of an AdmissionReview as the API server sends it", .path.display())]
     Review { path: PathBuf, why: String },
     #[error("nothing to explain: name the file of a review, or a node with --node")]
     Nothing,

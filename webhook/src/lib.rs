@@ -99,7 +99,7 @@ pub async fn run(args: &Args) -> Result<(), Error> {
     let kured_lock = policy.kured_lock();
     let lookup = lookup::ClusterLookup::new(kube.clone(), kured_lock, &metrics);
     let kured_watch = lookup.kured_watch().map(|watch| {
-        let is_listed = readiness.condition("kured-lock", "kured's DaemonSet has not been read yet");
+        let is_listed = readiness.condition("kured-lock", "kured's DaemonSet has not been read yet: where it cannot be, the line of its watch in the log says why, and what to do");
         (watch, is_listed)
     });
     let judge = Judge::new(policy, Box::new(lookup), Arc::clone(&metrics));

@@ -151,7 +151,7 @@ async fn bounded<T>(
             client::explain(&error)
         )),
         Err(_) => Err(format!(
-            "failed to look up {what}: no answer from the API server within {LOOKUP_TIMEOUT:?}"
+            "failed to look up {what}: no answer from the API server within {LOOKUP_TIMEOUT:?}: look at its load, and at the way there"
         )),
     }
 }

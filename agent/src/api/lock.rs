@@ -2,6 +2,7 @@
 //!
 //! Of either object only metadata is read. A write is a patch at the version that was read.
 
+use cordonhold_shared::Reading;
 use cordonhold_shared::keys;
 use cordonhold_shared::kured::{DaemonSetView, Whereabouts};
 use cordonhold_shared::reboot::cycle::Failure;
@@ -86,7 +87,16 @@ impl Api {
         let place = self.place(carrier);
         let request = Request::new(place.path()).get_metadata(place.name, &GetParams::default());
         match self.call::<CarrierView>(request).await {
-            Ok(object) => Ok(object.lock(carrier, place.key, Timestamp::now())),
+            Ok(object) => {
+                let mut lock = object.lock(carrier, place.key, Timestamp::now());
+                if let Reading::Malformed(why) = &mut lock.record {
+                    *why = format!(
+                        "the annotation {} of the {place} cannot be read: {why}: mend it there, or remove it while no node is in a reboot",
+                        place.key
+                    );
+                }
+                Ok(lock)
+            }
             Err(error) if error.is_gone(place.name) => Ok(LockView {
                 carrier,
                 ..LockView::default()

@@ -48,7 +48,14 @@ fn each_answer_is_one_kind_of_failure() {
         ),
     ];
     for (json, expected) in cases {
-        assert_eq!(answered(json).failure(), expected, "{json}");
+        let error = answered(json);
+        let with_fix = |text| format!("{text}: {}", error.fix());
+        let expected = match expected {
+            Failure::Refused(text) => Failure::Refused(with_fix(text)),
+            Failure::Unknown(text) => Failure::Unknown(with_fix(text)),
+            expected => expected,
+        };
+        assert_eq!(error.failure(), expected, "{json}");
     }
     assert!(matches!(
         CallError::Silent(CALL_BOUND).failure(),

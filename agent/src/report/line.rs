@@ -35,6 +35,9 @@ pub(super) struct Line {
     pub(super) round: Option<u8>,
 }
 
+/// On the Node, or for the whole pool.
+const PAUSED: &str = "no new reboot: a person paused it, on the Node or on the lock's object: \
+    it goes on when the annotation cordonhold.dev/pause is removed there";
 /// Of what others say in an Event, which takes no more.
 const NOTE_MAX_CHARS: usize = 1024;
 /// How many pods a line names.
@@ -47,7 +50,8 @@ impl Line {
             Report::HostTold(holder) => Line {
                 event: "host_told",
                 level: Level::Warning,
-                text: "an agent of this boot told the host to reboot for this hold: waiting until it goes down, or its time is over",
+                text: "an agent of this boot told the host to reboot for this hold: waiting until it goes down, or --reboot-timeout is over; \
+                       where nothing takes it down, look at the host",
                 why: Some(holder.clone()),
                 ..Line::default()
             },
@@ -81,10 +85,15 @@ impl Line {
             Shutdown::Unknown(why) => (
                 "unknown",
                 "the host does not say whether it is going down: only waiting; \
-                 a host without systemd needs a --shutdown-check-command of its own",
+                 where its init hangs, look at the host; a host without systemd needs a --shutdown-check-command of its own",
                 Some(why.clone()),
             ),
-            Shutdown::UnderWay | Shutdown::No => ("shutdown", "the host is going down: only waiting", None),
+            Shutdown::UnderWay | Shutdown::No => (
+                "shutdown",
+                "the host is going down, as its init or logind says: only waiting; \
+                 where it stays up, look at its jobs with systemctl list-jobs, or call the shutdown off with shutdown -c",
+                None,
+            ),
         };
         Line {
             event: "host_busy",
@@ -112,7 +121,8 @@ impl Line {
                 notice: Some("HoldNotOurs"),
                 ..warning(
                     "marks_foreign",
-                    "the marks on the Node are not ours to touch: look at them and remove them by hand",
+                    "the marks on the Node are not ours to touch: where no reboot is under way, remove them by hand: \
+                     a denied uncordon of the Node prints the commands, and so does OPERATING.md (A holder that is dead)",
                 )
             },
             Report::Resumed(hold) => Line {
@@ -142,7 +152,7 @@ impl Line {
             Report::Paused(word) => Line {
                 why: Some(quoted(word)),
                 notice: Some("RebootPaused"),
-                ..info("paused", "no new reboot: paused by a person")
+                ..info("paused", PAUSED)
             },
             Report::Wished(_) => Line {
                 notice: Some("RebootWanted"),
@@ -154,7 +164,7 @@ impl Line {
                 notice: Some("RebootRefused"),
                 ..warning(
                     "refused",
-                    "this is refused again and again, and the reboot waits for it",
+                    "this is refused again and again, and the reboot waits for it: mend what `why` names",
                 )
             },
             Report::Retrying { what, why } => Line {
@@ -178,7 +188,7 @@ impl Line {
             Report::LockHeld(nodes) => Line {
                 event: "lock_held",
                 by: Some(joined(nodes)),
-                text: "waiting: other nodes are in a reboot",
+                text: "waiting: other nodes are in a reboot, as many as --concurrency allows; kubectl get nodes -L cordonhold.dev/phase shows them",
                 ..Line::default()
             },
             Report::LockStalled(holders) => Line {
@@ -200,7 +210,7 @@ impl Line {
                 ..warning(
                     "pool_unavailable",
                     "RebootPostponed",
-                    "waiting: too many nodes of the pool are not Ready",
+                    "waiting: too many nodes of the pool are not Ready: bring them back, or allow more with --max-unavailable",
                 )
             },
             Report::LockUnreadable(why) => Line {
@@ -208,13 +218,13 @@ impl Line {
                 ..warning(
                     "lock_unreadable",
                     "RebootLockUnreadable",
-                    "waiting: the lock's record cannot be read; mend its annotation or remove it",
+                    "waiting: the lock cannot be read",
                 )
             },
             _ => warning(
                 "not_in_pool",
                 "RebootNotInPool",
-                "no new reboot: the Node's labels do not match --pool-selector",
+                "no new reboot: the Node's labels do not match --pool-selector: label the Node, or take the agent off it",
             ),
         }
     }
@@ -249,7 +259,7 @@ impl Line {
                 ..warning(
                     "RebootDrainBlocked",
                     "drain_blocked",
-                    "the drain is blocked, and goes on trying",
+                    "the drain is blocked, and goes on trying: mend what blocks it, limit it with --drain-timeout, or cancel the reboot",
                 )
             },
             Report::Forced(progress) => Line {
@@ -296,12 +306,14 @@ impl Line {
             Report::Sealed => info("sealed", "the final check is passed: rebooting now"),
             Report::Rebooting => noticed("Rebooting", "rebooting", "the reboot command was accepted"),
             Report::RebootFailed(why) => {
-                error("RebootFailed", "reboot_failed", "the reboot command failed", why)
+                let text =
+                    "the reboot command failed: try it on the host, or name another with --reboot-command";
+                error("RebootFailed", "reboot_failed", text, why)
             }
             Report::StillSealed(why) => error(
                 "RebootStuck",
                 "still_sealed",
-                "the host does not go down: the node stays cordoned",
+                "the host does not go down: the node stays cordoned until somebody has looked at the host",
                 why,
             ),
             Report::TooLateToCancel(why) => Line {
@@ -316,7 +328,7 @@ impl Line {
             Report::Returned => noticed(
                 "Rebooted",
                 "returned",
-                "the host has booted: waiting for the node to be Ready",
+                "the host has booted: waiting for the node to be Ready; kubectl describe node says what it lacks",
             ),
             Report::GivenBack { unschedulable } => Line {
                 unschedulable: Some(*unschedulable),

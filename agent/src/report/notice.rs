@@ -31,7 +31,7 @@ pub(crate) async fn post(api: Api, mut notices: mpsc::Receiver<Notice>) {
         let path = format!("/apis/events.k8s.io/v1/namespaces/{NAMESPACE}/events");
         let request = Request::new(path).create(&PostParams::default(), body.to_string().into_bytes());
         if let Err(error) = api.call::<Value>(request).await {
-            let why = cordonhold_rt::exit::one_line(&error);
+            let why = error.with_fix();
             warn!(
                 event = "notice_lost",
                 node = notice.node,

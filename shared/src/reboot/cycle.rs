@@ -208,7 +208,7 @@ impl Cycle {
     fn retry(&mut self, stage: Stage, what: &'static str, failure: &Failure) -> Step {
         self.stage = stage;
         self.retries = self.retries.saturating_add(1).min(RETRIES_MAX);
-        let why = words(failure);
+        let why = failure.to_string();
         let is_lasting = matches!(failure, Failure::Refused(_)) && self.retries == RETRIES_MAX;
         let said = if is_lasting {
             let why = why.clone();
@@ -276,12 +276,4 @@ fn paused(node: &NodeView) -> Option<String> {
 /// Whether the pause after a failure is over.
 fn is_retry(event: &Event) -> bool {
     matches!(event, Event::Due(Timer::Retry(_)))
-}
-
-fn words(failure: &Failure) -> String {
-    match failure {
-        Failure::Conflict => "the object has changed".to_owned(),
-        Failure::NotFound => "the object does not exist".to_owned(),
-        Failure::Refused(why) | Failure::Unknown(why) => why.clone(),
-    }
 }

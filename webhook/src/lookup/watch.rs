@@ -106,7 +106,8 @@ impl KuredWatch {
                         why,
                         ?pause,
                         daemonset = %self.kured.finder,
-                        "the watch of kured's DaemonSet failed and is tried again"
+                        "the watch of kured's DaemonSet failed and is tried again: check the way to the API server, \
+                         and allow the webhook's ServiceAccount to get, list and watch daemonsets"
                     );
                     tokio::time::sleep(pause).await;
                 }

@@ -1,4 +1,4 @@
-//! An API server that gives one answer to everything, and proxies that lead to it: over sockets of loopback.
+//! An API server that answers by the line of the request, and proxies that lead to it: over sockets of loopback.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -19,12 +19,15 @@ pub(crate) enum Through {
     SocksProxy,
 }
 
-/// What the API server says.
+/// What the API server says. Code 0 is silence.
 #[derive(Clone)]
 pub(crate) struct Says {
     pub(crate) code: u16,
     pub(crate) body: Value,
 }
+
+/// What it says to a request that begins with this line.
+type Answers = Arc<dyn Fn(&str) -> Says + Send + Sync>;
 
 /// Serves until the test ends.
 pub(crate) struct Cluster {
@@ -36,10 +39,23 @@ pub(crate) struct Cluster {
 impl Says {
     /// As the API server refuses.
     pub(crate) fn status(code: u16, message: &str) -> Says {
+        let reason = if code == 404 { "NotFound" } else { "" };
         let body = json!({
-            "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "message": message,
+            "apiVersion": "v1", "kind": "Status", "status": "Failure",
+            "code": code, "reason": reason, "message": message,
         });
         Says { code, body }
+    }
+
+    pub(crate) fn ok(body: Value) -> Says {
+        Says { code: 200, body }
+    }
+
+    pub(crate) fn silence() -> Says {
+        Says {
+            code: 0,
+            body: Value::Null,
+        }
     }
 
     pub(crate) fn node(name: &str) -> Says {
@@ -52,15 +68,26 @@ impl Says {
 }
 
 impl Cluster {
+    /// Says the same to everything.
     pub(crate) fn start(through: Through, issued: Option<&Issued>, says: Says) -> Cluster {
+        Cluster::serve(through, issued, Arc::new(move |_| says.clone()))
+    }
+
+    pub(crate) fn answering(says: impl Fn(&str) -> Says + Send + Sync + 'static) -> Cluster {
+        Cluster::serve(Through::Nothing, None, Arc::new(says))
+    }
+
+    fn serve(through: Through, issued: Option<&Issued>, says: Answers) -> Cluster {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let tls = issued.map(server_config);
         let (tell, asked) = channel();
         drop(std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
+                let (tls, says, tell) = (tls.clone(), Arc::clone(&says), tell.clone());
                 // A client that goes away is what some tests are about.
-                drop(serve(stream, through, tls.clone(), &says, &tell));
+                let serve = move || drop(serve(stream, through, tls, &says, &tell));
+                drop(std::thread::spawn(serve));
             }
         }));
         Cluster { address, asked }
@@ -92,7 +119,7 @@ fn serve(
     mut stream: TcpStream,
     through: Through,
     tls: Option<Arc<ServerConfig>>,
-    says: &Says,
+    says: &Answers,
     tell: &Sender<String>,
 ) -> std::io::Result<()> {
     match through {
@@ -130,13 +157,19 @@ fn socks(stream: &mut TcpStream) -> std::io::Result<String> {
     Ok(format!("{}:{port}", String::from_utf8_lossy(name)))
 }
 
-fn answer(stream: &mut (impl Read + Write), says: &Says) -> std::io::Result<()> {
-    let head = head(stream)?.to_lowercase();
+fn answer(stream: &mut (impl Read + Write), says: &Answers) -> std::io::Result<()> {
+    let head = head(stream)?;
+    let says = says(head.lines().next().unwrap_or_default());
+    let head = head.to_lowercase();
     let length = head
         .lines()
         .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
     stream.read_exact(&mut body)?;
+    if says.code == 0 {
+        // Until the client has lost patience.
+        return stream.read_to_end(&mut Vec::new()).map(drop);
+    }
     let text = says.body.to_string();
     write!(
         stream,

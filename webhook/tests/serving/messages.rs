@@ -1,5 +1,8 @@
-//! Every message that ends the webhook or `explain`, or makes it wait, as far as no cluster is needed:
-//! it names the thing, what was tried, and the fix.
+//! Every message that ends the webhook or `explain`, or makes it wait: it names the thing, what was tried, and the fix.
+//!
+//! [`waiting`] has those of a webhook that runs, and of its lookups.
+
+mod waiting;
 
 use std::process::Command;
 
@@ -7,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::cluster::{Cluster, Says, Through};
 use super::kubeconfig::{base64, explain, kubeconfig, version_1};
-use super::process::{BINARY, Files, Webhook, issue};
+use super::process::{BINARY, Files, issue};
 
 /// Thing, what was tried, and fix.
 type Parts<'a> = [&'a str; 3];
@@ -321,6 +324,16 @@ fn found_e8_every_answer_that_explain_cannot_use_names_thing_try_and_fix() {
             ["node n", "not found (404)", "kubectl get nodes"],
         ),
         (
+            Says::status(410, "gone"),
+            &[],
+            ["node n", "gone (410)", "ask again later"],
+        ),
+        (
+            Says::status(500, "no leader"),
+            &[],
+            ["node n", "no leader (500)", "ask again later"],
+        ),
+        (
             Says::status(503, "shutting down"),
             &[],
             ["node n", "shutting down (503)", "ask again later"],
@@ -353,18 +366,45 @@ fn found_e8_every_answer_that_explain_cannot_use_names_thing_try_and_fix() {
 }
 
 #[test]
-fn found_e8_a_webhook_that_waits_for_kureds_lock_says_for_whom() {
-    let mut webhook = Webhook::start(&["--protect-kured=lock"]);
-    let line = webhook.log_line("the watch of kured's DaemonSet failed and is tried again");
-    let said = line.to_string();
-    for part in [
-        "kube-system/kured",
-        "https://127.0.0.1:1",
-        "refused",
-        "tried again",
-    ] {
-        assert!(said.contains(part), "{said}");
+fn found_e8_every_review_that_explain_cannot_use_names_thing_try_and_fix() {
+    let files = Files::new(&issue());
+    let path = files.path("review.json").to_string_lossy().into_owned();
+    let of_another_kind = json!({"apiVersion": "v1", "kind": "Node"}).to_string();
+    let too_long = " ".repeat(20 * 1_024 * 1_024);
+    let table: [(Option<&str>, Parts<'_>); 4] = [
+        (None, ["review.json", "No such file", "name a file, or -"]),
+        (
+            Some("{"),
+            [
+                "review.json",
+                "the server answers 400",
+                "as the API server sends it",
+            ],
+        ),
+        (
+            Some(&of_another_kind),
+            [
+                "review.json",
+                "the server answers 400",
+                "as the API server sends it",
+            ],
+        ),
+        (
+            Some(&too_long),
+            ["review.json", "longer than", "as the API server sends it"],
+        ),
+    ];
+    for (text, parts) in table {
+        if let Some(text) = text {
+            files.write("review.json", text);
+        }
+        let output = Command::new(BINARY).args(["explain", &path]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{parts:?}");
+        check(&parts, &String::from_utf8(output.stderr).unwrap(), parts);
     }
+    let output = Command::new(BINARY).arg("explain").output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    check(&"nothing", &said, ["nothing to explain", "a review", "--node"]);
 }
 
 /// What a first try needs is seen without scrolling; the reasons are the end.

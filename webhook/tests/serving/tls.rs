@@ -291,7 +291,7 @@ fn whole(der: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// A certificate of X.509 version 1, as `openssl x509 -req` makes one that is given no extensions: PEM.
-fn of_version_1(key: &KeyPair) -> String {
+pub(crate) fn of_version_1(key: &KeyPair) -> String {
     let third = CertificateParams::default().self_signed(key).unwrap();
     let (certificate, _) = element(third.der());
     let (to_sign, rest) = whole(certificate);

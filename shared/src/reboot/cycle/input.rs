@@ -3,6 +3,7 @@
 //! Not here: what the cycle makes of it.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use crate::host::{Boot, HostRecord, Told};
 use crate::node::NodeView;
@@ -118,6 +119,21 @@ pub enum Failure {
     Refused(String),
     /// No answer, or one that does not say whether it was written.
     Unknown(String),
+}
+
+/// For people: what it was, and what to look at where it goes on.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Failure::Conflict => {
+                "the object has changed: where that goes on, find who writes it with kubectl get -o yaml --show-managed-fields"
+            }
+            Failure::NotFound => {
+                "the object does not exist: check --node-id against kubectl get nodes, and --lock-on against the line lock_chosen"
+            }
+            Failure::Refused(why) | Failure::Unknown(why) => why,
+        })
+    }
 }
 
 /// Why the host was not told to reboot, or may not have been.

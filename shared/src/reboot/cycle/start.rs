@@ -8,7 +8,7 @@ use super::sent::Sent;
 use super::stage::{Resuming, Stage};
 use super::{
     Act, Answer, Ask, CallOff, Cycle, Event, Failure, HostState, Report, Shutdown, Step, Timer, is_retry,
-    paused, words,
+    paused,
 };
 use crate::Reading;
 use crate::hold::{self, Hold, Holder, NodePatch, PatchKind, Phase};
@@ -437,7 +437,7 @@ impl Cycle {
 
     /// The Node could not be read: nothing is on it that needs us, and the sentinel is looked at again.
     pub(super) fn unstamped(&mut self, failure: &Failure) -> Step {
-        let why = words(failure);
+        let why = failure.to_string();
         self.idle().reporting(Report::Retrying {
             what: "read the Node",
             why,
