@@ -1,28 +1,28 @@
-//! The hold: the marks that an agent writes on its Node, how they are read, and every change that is ever made to them.
+//! The hold: the marks that an agent writes on its Node, and how they are read.
 //!
+//! Every change that is ever made to them is a [`NodePatch`].
 //! Not here: who may change them ([`crate::admission`]) and when the agent does ([`crate::reboot::cycle`]).
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
 
 use crate::Reading;
-use crate::host::HostRecord;
 use crate::keys;
-use crate::node::{NodeView, Taint};
+use crate::node::NodeView;
 use crate::selector::Selector;
 
 mod cancel;
 mod conditions;
+mod patch;
 mod signs;
 
 pub use cancel::{
     Cancel, CancelFlaw, UNREADABLE, cancel, cancel_command, cancel_flaw, cancel_name, ignored, pause_command,
 };
 pub use conditions::conditions_patch;
+pub use patch::{NodePatch, PatchKind, Terms, Until};
 pub use signs::Signs;
 
 /// How long after `until` the webhook still keeps a node cordoned.
@@ -199,7 +199,9 @@ impl Hold {
         let Some(until) = self.until else { return true };
         let ahead = match self.phase {
             Phase::Sealed => SignedDuration::ZERO,
-            _ => UNTIL_AHEAD.saturating_sub(RENEW_EVERY.saturating_mul(2)),
+            Phase::Wanted | Phase::Draining | Phase::Delaying | Phase::Returning => {
+                UNTIL_AHEAD.saturating_sub(RENEW_EVERY.saturating_mul(2))
+            }
         };
         let bound = until.checked_sub(ahead).and_then(|bound| bound.checked_add(skew));
         bound.is_ok_and(|bound| now > bound)
@@ -317,358 +319,6 @@ const FORCED: &str = "given up by force: ";
 fn is_forced(node: &NodeView) -> bool {
     node.annotation(keys::DRAIN_PROGRESS)
         .is_some_and(|text| text.starts_with(FORCED))
-}
-
-/// What an operator decided about the times that a patch names. The shell knows what time it is.
-#[derive(Clone, Copy, Debug)]
-pub struct Terms {
-    /// `--reboot-timeout`.
-    pub reboot: SignedDuration,
-    /// `--lock-release-delay`.
-    pub release: SignedDuration,
-}
-
-/// How far ahead a patch sets `until`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Term {
-    /// [`UNTIL_AHEAD`] from now.
-    Work,
-    /// `--reboot-timeout` from now.
-    Reboot,
-}
-
-/// What a patch of our Node is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PatchKind {
-    Stamp,
-    Cordon,
-    Delay,
-    Renew,
-    Seal,
-    Return,
-    GiveBack,
-    /// Something beside the marks.
-    Tidy,
-}
-
-/// A JSON merge patch of a Node: a compare-and-swap on the version it was decided on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct NodePatch {
-    pub kind: PatchKind,
-    pub name: String,
-    pub version: String,
-    pub until: Option<Term>,
-    /// The `created` whose lock entry is kept for `--lock-release-delay` from now on.
-    pub release_of: Option<String>,
-    pub annotations: BTreeMap<String, Option<String>>,
-    /// Labels but for the phase.
-    pub labels: BTreeMap<String, Option<String>>,
-    /// `Some(None)` removes the label.
-    pub phase: Option<Option<Phase>>,
-    pub unschedulable: Option<bool>,
-    pub taints: Option<Vec<Taint>>,
-    /// The marks that it leaves; none where it takes them away, or is not about them.
-    pub leaves: Option<Hold>,
-    /// The hold that it gives back, and the proof of that.
-    pub gives_back: Option<(String, Proof)>,
-    /// What goes into the host's record before it is sent.
-    pub record: Option<HostRecord>,
-}
-
-impl NodePatch {
-    fn of(node: &NodeView) -> NodePatch {
-        NodePatch {
-            kind: PatchKind::Tidy,
-            name: node.name().to_owned(),
-            version: node.version().to_owned(),
-            until: None,
-            release_of: None,
-            annotations: BTreeMap::new(),
-            labels: BTreeMap::new(),
-            phase: None,
-            unschedulable: None,
-            taints: None,
-            leaves: None,
-            gives_back: None,
-            record: None,
-        }
-    }
-
-    /// The whole set of marks but for the holder, which is there: none of them is ever left as somebody else may have written it.
-    fn marks(kind: PatchKind, node: &NodeView, leaves: Hold, until: Term) -> NodePatch {
-        let mut patch = NodePatch {
-            kind,
-            phase: Some(Some(leaves.phase)),
-            until: Some(until),
-            ..NodePatch::of(node)
-        };
-        let values = [
-            (keys::BOOT_ID, leaves.boot_id.clone()),
-            (
-                keys::WAS_UNSCHEDULABLE,
-                leaves.was_unschedulable.map(|was| was.to_string()),
-            ),
-            (
-                keys::ATTEMPT,
-                Some(leaves.attempts)
-                    .filter(|count| *count > 0)
-                    .map(|count| count.to_string()),
-            ),
-            (
-                keys::WRITE,
-                leaves.write.as_ref().map(|write| write.as_str().to_owned()),
-            ),
-        ];
-        for (key, value) in values {
-            match value {
-                Some(value) => patch.set(key, value),
-                None => patch.clear_if_set(node, key),
-            }
-        }
-        patch.leaves = Some(leaves);
-        patch
-    }
-
-    /// The wish, on a Node that shows no hold. A cancel that waited there names no hold of ours and goes.
-    pub fn stamp(node: &NodeView, leaves: Hold) -> NodePatch {
-        let holder = leaves.holder.to_string();
-        let mut patch = NodePatch::marks(PatchKind::Stamp, node, leaves, Term::Work);
-        patch.set(keys::HOLDER, holder);
-        // Leftovers of a hold that was lost say nothing about this one.
-        for key in [keys::CANCEL, keys::RELEASE_AT, keys::DRAIN_PROGRESS] {
-            patch.clear_if_set(node, key);
-        }
-        patch
-    }
-
-    /// The cordon.
-    pub fn cordon(node: &NodeView, leaves: Hold, taint: bool) -> NodePatch {
-        let mut patch = NodePatch::marks(PatchKind::Cordon, node, leaves, Term::Work);
-        patch.clear_if_set(node, keys::DRAIN_PROGRESS);
-        patch.unschedulable = Some(true);
-        let taints = taint.then(|| Taint::no_schedule(keys::REBOOTING));
-        patch.change_taints(
-            node,
-            &[],
-            taints
-                .into_iter()
-                .chain([Taint::no_schedule(keys::UNSCHEDULABLE_TAINT)]),
-        );
-        patch
-    }
-
-    /// The drain has ended; the delay begins.
-    pub fn delay(node: &NodeView, leaves: Hold) -> NodePatch {
-        let mut patch = NodePatch::marks(PatchKind::Delay, node, leaves, Term::Work);
-        patch.clear_if_set(node, keys::DRAIN_PROGRESS);
-        patch
-    }
-
-    /// The drain was given up with this left, and the delay begins all the same: the Node goes on saying so.
-    pub fn delay_forced(node: &NodeView, leaves: Hold, left: &str) -> NodePatch {
-        let mut patch = NodePatch::marks(PatchKind::Delay, node, leaves, Term::Work);
-        patch.set(keys::DRAIN_PROGRESS, format!("{FORCED}{left}"));
-        patch
-    }
-
-    /// `until`, further ahead, and how far the drain has come.
-    pub fn renew(node: &NodeView, leaves: Hold, progress: Option<&str>) -> NodePatch {
-        let mut patch = NodePatch::marks(PatchKind::Renew, node, leaves, Term::Work);
-        if let Some(progress) =
-            progress.filter(|progress| node.annotation(keys::DRAIN_PROGRESS) != Some(progress))
-        {
-            patch.set(keys::DRAIN_PROGRESS, progress.to_owned());
-        }
-        patch
-    }
-
-    /// The reboot happened.
-    pub fn returning(node: &NodeView, leaves: Hold) -> NodePatch {
-        NodePatch::marks(PatchKind::Return, node, leaves, Term::Work)
-    }
-
-    /// The final check and its proof.
-    pub fn seal(node: &NodeView, leaves: Hold) -> NodePatch {
-        NodePatch::marks(PatchKind::Seal, node, leaves, Term::Reboot)
-    }
-
-    /// The end of a hold: every mark and the cancel go, and the cordon is as it was, whatever the Node shows of it.
-    ///
-    /// A wish never touched the cordon, so it leaves it as it is; so does the end of a cancelled hold
-    /// for a node that was cordoned before, because a person was let past it.
-    pub fn give_back(node: &NodeView, hold: &Hold, write: Proof) -> NodePatch {
-        let created = hold.holder.created.clone();
-        let mut patch = NodePatch::of(node);
-        patch.set(keys::GIVEN_BACK, format!("{created} {}", write.as_str()));
-        for key in keys::MARK_ANNOTATIONS
-            .into_iter()
-            .chain([keys::CANCEL, keys::DRAIN_PROGRESS])
-        {
-            patch.clear_if_set(node, key);
-        }
-        patch.kind = PatchKind::GiveBack;
-        patch.phase = Some(None);
-        patch.gives_back = Some((created, write));
-        patch.change_taints(node, &[Taint::no_schedule(keys::REBOOTING)], []);
-        let let_past = cancelled(node, &hold.holder).is_some() && hold.was_unschedulable == Some(true);
-        if hold.phase != Phase::Wanted && !let_past {
-            patch.restore(node, hold.was_unschedulable);
-        }
-        patch
-    }
-
-    /// Whether the Node shows that this very write has landed: the marks with its proof, or the cordon given back with it.
-    pub fn is_shown_on(&self, node: &NodeView) -> bool {
-        let marks = self.leaves.as_ref().and_then(|leaves| leaves.write.as_ref());
-        let shows_marks = marks.is_some_and(|write| node.annotation(keys::WRITE) == Some(write.as_str()));
-        let gave_back = self.gives_back.as_ref();
-        shows_marks || gave_back.is_some_and(|(created, write)| was_given_back(node, created, write))
-    }
-
-    /// What only this write can have put on the Node; none where it is beside the marks.
-    pub fn proof(&self) -> Option<&Proof> {
-        let leaves = self.leaves.as_ref().and_then(|leaves| leaves.write.as_ref());
-        leaves.or(self.gives_back.as_ref().map(|(_, write)| write))
-    }
-
-    /// Whether nothing of the hold that it ends is left on this Node, and the cordon is as it was written.
-    pub fn has_ended(&self, node: &NodeView) -> bool {
-        let cordon = self.unschedulable;
-        !has_marks(node) && cordon.is_none_or(|cordon| cordon == node.spec.unschedulable)
-    }
-
-    /// Whether both write the same on the same version, but for their proofs: where one has landed, the other has lost.
-    pub fn is_copy(&self, other: &NodePatch) -> bool {
-        self.but_for_proofs() == other.but_for_proofs()
-    }
-
-    fn but_for_proofs(&self) -> NodePatch {
-        let mut patch = self.clone();
-        patch.record = None;
-        for key in [keys::WRITE, keys::GIVEN_BACK] {
-            drop(patch.annotations.remove(key));
-        }
-        if let Some(leaves) = &mut patch.leaves {
-            leaves.write = None;
-        }
-        if let Some((_, proof)) = &mut patch.gives_back {
-            *proof = Proof::new(0);
-        }
-        patch
-    }
-
-    /// The same after a reboot: the lock entry is kept for a while, and says so.
-    #[must_use]
-    pub fn keeping_entry(mut self, hold: &Hold) -> NodePatch {
-        self.release_of = Some(hold.holder.created.clone());
-        self
-    }
-
-    /// The lock entry has been kept for long enough: it is over.
-    pub fn end_release_delay(node: &NodeView) -> NodePatch {
-        let mut patch = NodePatch::of(node);
-        patch.clear_if_set(node, keys::RELEASE_AT);
-        patch
-    }
-
-    /// The cordon as it was, whoever changed it meanwhile.
-    ///
-    /// What was never decided stays as it is: a person can uncordon, and nobody can take back a pod that ran.
-    fn restore(&mut self, node: &NodeView, was_unschedulable: Option<bool>) {
-        let is_kept = node.annotation(keys::KEEP_CORDONED).is_some();
-        match was_unschedulable {
-            Some(true) if !node.spec.unschedulable => {
-                self.unschedulable = Some(true);
-                self.change_taints(node, &[], [Taint::no_schedule(keys::UNSCHEDULABLE_TAINT)]);
-            }
-            Some(false) if !is_kept => {
-                if node.spec.unschedulable {
-                    self.unschedulable = Some(false);
-                }
-                self.change_taints(node, &[Taint::no_schedule(keys::UNSCHEDULABLE_TAINT)], []);
-            }
-            _ => {}
-        }
-    }
-
-    /// The whole list, without these and with those, if that changes it.
-    fn change_taints(&mut self, node: &NodeView, dropped: &[Taint], added: impl IntoIterator<Item = Taint>) {
-        let mut taints = self.taints.take().unwrap_or_else(|| node.spec.taints.clone());
-        taints.retain(|taint| !dropped.iter().any(|dropped| taint.is_like(dropped)));
-        for taint in added {
-            if !taints.iter().any(|there| there.is_like(&taint)) {
-                taints.push(taint);
-            }
-        }
-        self.taints = Some(taints).filter(|taints| *taints != node.spec.taints);
-    }
-
-    fn set(&mut self, key: &str, value: String) {
-        let _ = self.annotations.insert(key.to_owned(), Some(value));
-    }
-
-    fn clear_if_set(&mut self, node: &NodeView, key: &str) {
-        if node.annotation(key).is_some() {
-            let _ = self.annotations.insert(key.to_owned(), None);
-        }
-    }
-
-    /// Whether it would change nothing.
-    pub fn is_empty(&self) -> bool {
-        self.until.is_none()
-            && self.release_of.is_none()
-            && self.annotations.is_empty()
-            && self.labels.is_empty()
-            && self.phase.is_none()
-            && self.unschedulable.is_none()
-            && self.taints.is_none()
-    }
-
-    /// The patch as JSON, content type `application/merge-patch+json`.
-    pub fn body(&self, now: Timestamp, terms: &Terms) -> Value {
-        let mut annotations = object(&self.annotations);
-        let ahead = |by| format!("{:.0}", now.saturating_add(by).unwrap_or(Timestamp::MAX));
-        if let Some(term) = self.until {
-            let until = ahead(match term {
-                Term::Work => UNTIL_AHEAD,
-                Term::Reboot => terms.reboot,
-            });
-            let _ = annotations.insert(keys::UNTIL.to_owned(), json!(until));
-        }
-        if let Some(created) = &self.release_of {
-            let release = format!("{created} {}", ahead(terms.release));
-            let _ = annotations.insert(keys::RELEASE_AT.to_owned(), json!(release));
-        }
-        let mut metadata = json!({ "resourceVersion": self.version });
-        if !annotations.is_empty() {
-            metadata["annotations"] = Value::Object(annotations);
-        }
-        let mut labels = object(&self.labels);
-        if let Some(phase) = self.phase {
-            let _ = labels.insert(keys::PHASE.to_owned(), json!(phase.map(Phase::as_str)));
-        }
-        if !labels.is_empty() {
-            metadata["labels"] = Value::Object(labels);
-        }
-        let mut body = json!({ "metadata": metadata });
-        if let Some(unschedulable) = self.unschedulable {
-            body["spec"]["unschedulable"] = if unschedulable { json!(true) } else { Value::Null };
-        }
-        if let Some(taints) = &self.taints {
-            body["spec"]["taints"] = if taints.is_empty() {
-                Value::Null
-            } else {
-                json!(taints)
-            };
-        }
-        body
-    }
-}
-
-fn object(map: &BTreeMap<String, Option<String>>) -> Map<String, Value> {
-    map.iter()
-        .map(|(key, value)| (key.clone(), json!(value)))
-        .collect()
 }
 
 #[cfg(test)]

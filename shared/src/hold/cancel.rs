@@ -87,7 +87,9 @@ pub fn cancel_command(node: &NodeView, text: &str) -> String {
     let created = cancel_name(node);
     let reason = match cancel_flaw(node, text) {
         Some(CancelFlaw::NamesNone) => text,
-        _ => text.split_once(' ').map_or("", |(_, reason)| reason),
+        Some(CancelFlaw::NoHold | CancelFlaw::NamesAnother | CancelFlaw::NoReason) | None => {
+            text.split_once(' ').map_or("", |(_, reason)| reason)
+        }
     };
     let reason = match reason.trim() {
         "" => YOUR_REASON.to_owned(),
@@ -115,14 +117,20 @@ pub fn ignored(node: &NodeView) -> Option<String> {
     {
         let instead = match flaw {
             CancelFlaw::NoHold => format!("to keep it from its next reboot: {}", pause_command(node)),
-            _ => format!("to cancel the reboot: {}", cancel_command(node, text)),
+            CancelFlaw::NamesNone | CancelFlaw::NamesAnother | CancelFlaw::NoReason => {
+                format!("to cancel the reboot: {}", cancel_command(node, text))
+            }
         };
         let (cancel, text, why) = (keys::CANCEL, quoted(text), flaw.as_str());
         return Some(format!("{cancel} {text} does nothing: {why}; {instead}"));
     }
     let hold = reading.present()?;
-    let is_paused = node.annotation(keys::PAUSE).is_some();
-    (is_paused && matches!(hold.phase, Phase::Draining | Phase::Delaying)).then(|| {
+    let is_too_late = match hold.phase {
+        Phase::Draining | Phase::Delaying => true,
+        // It holds this one off, or nobody asks any more.
+        Phase::Wanted | Phase::Sealed | Phase::Returning => false,
+    };
+    (is_too_late && node.annotation(keys::PAUSE).is_some()).then(|| {
         format!(
             "{} came after the drain had begun, and holds from the next reboot on; to call this one off: {}",
             keys::PAUSE,

@@ -8,44 +8,47 @@ use super::{Phase, is_forced, read};
 use crate::Reading;
 use crate::node::NodeView;
 
-/// One condition, whether a phase has it, and what it then says.
-struct Rule {
+/// One condition, and what it says while it is true.
+#[derive(PartialEq)]
+struct Condition {
     kind: &'static str,
-    /// Of the phase, and whether the drain was given up.
-    is_true: fn(Phase, bool) -> bool,
     reason: &'static str,
     message: &'static str,
 }
 
-const RULES: [Rule; 4] = [
-    Rule {
-        kind: "MaintenancePlanned",
-        is_true: |phase, _| matches!(phase, Phase::Wanted | Phase::Draining),
-        reason: "RebootWanted",
-        message: "the host wants a reboot",
-    },
-    Rule {
-        kind: "DrainInProgress",
-        is_true: |phase, _| phase == Phase::Draining,
-        reason: "RebootDrainStarted",
-        message: "the node is drained for a reboot",
-    },
-    Rule {
-        kind: "Drained",
-        is_true: |phase, is_forced| {
-            !is_forced && matches!(phase, Phase::Delaying | Phase::Sealed | Phase::Returning)
-        },
-        reason: "RebootDrainCompleted",
-        message: "nothing is left to evict before the reboot",
-    },
-    // From the end of the drain on, so that it is there in time: the reboot itself leaves no moment to write it.
-    Rule {
-        kind: "MaintenanceInProgress",
-        is_true: |phase, _| matches!(phase, Phase::Delaying | Phase::Sealed | Phase::Returning),
-        reason: "Rebooting",
-        message: "the node is about to reboot, reboots, or comes back",
-    },
-];
+const PLANNED: Condition = Condition {
+    kind: "MaintenancePlanned",
+    reason: "RebootWanted",
+    message: "the host wants a reboot",
+};
+const DRAINING: Condition = Condition {
+    kind: "DrainInProgress",
+    reason: "RebootDrainStarted",
+    message: "the node is drained for a reboot",
+};
+const DRAINED: Condition = Condition {
+    kind: "Drained",
+    reason: "RebootDrainCompleted",
+    message: "nothing is left to evict before the reboot",
+};
+const IN_PROGRESS: Condition = Condition {
+    kind: "MaintenanceInProgress",
+    reason: "Rebooting",
+    message: "the node is about to reboot, reboots, or comes back",
+};
+const ALL: [Condition; 4] = [PLANNED, DRAINING, DRAINED, IN_PROGRESS];
+
+/// The conditions that are true in a phase. `is_forced`: the drain was given up.
+fn true_in(phase: Phase, is_forced: bool) -> &'static [Condition] {
+    match phase {
+        Phase::Wanted => &[PLANNED],
+        Phase::Draining => &[PLANNED, DRAINING],
+        // From the end of the drain on, so that it is there in time: the reboot itself leaves no moment to write it.
+        Phase::Delaying | Phase::Sealed | Phase::Returning if is_forced => &[IN_PROGRESS],
+        Phase::Delaying | Phase::Sealed | Phase::Returning => &[DRAINED, IN_PROGRESS],
+    }
+}
+
 const OVER: (&str, &str) = ("NoReboot", "no reboot needs it");
 
 /// The strategic merge patch of the Node's status that brings its conditions in line with its phase, if they are not:
@@ -58,24 +61,24 @@ pub fn conditions_patch(node: &NodeView, now: Timestamp) -> Option<Value> {
         Reading::Malformed(_) => return None,
     };
     let now = format!("{now:.0}");
-    let is_forced = is_forced(node);
-    let changed: Vec<Value> = RULES
+    let now_true = phase.map_or(&[][..], |phase| true_in(phase, is_forced(node)));
+    let changed: Vec<Value> = ALL
         .iter()
-        .filter_map(|rule| {
-            let is_true = phase.is_some_and(|phase| (rule.is_true)(phase, is_forced));
+        .filter_map(|condition| {
+            let is_true = now_true.contains(condition);
             let shown = node
                 .status
                 .conditions
                 .iter()
-                .find(|shown| shown.kind == rule.kind);
+                .find(|shown| shown.kind == condition.kind);
             let is_shown = shown.is_some_and(|shown| shown.status == "True");
             let (status, (reason, message)) = match (is_true, is_shown) {
-                (true, false) => ("True", (rule.reason, rule.message)),
+                (true, false) => ("True", (condition.reason, condition.message)),
                 (false, true) => ("False", OVER),
-                _ => return None,
+                (true, true) | (false, false) => return None,
             };
             Some(json!({
-                "type": rule.kind,
+                "type": condition.kind,
                 "status": status,
                 "reason": reason,
                 "message": message,
@@ -96,7 +99,7 @@ pub fn conditions_patch(node: &NodeView, now: Timestamp) -> Option<Value> {
 mod tests {
     use super::*;
     use crate::keys;
-    use crate::node::Condition;
+    use crate::node;
 
     fn in_phase(phase: Option<Phase>, shown: &[&str]) -> NodeView {
         let mut node = NodeView::default();
@@ -112,7 +115,7 @@ mod tests {
         }
         node.status.conditions = shown
             .iter()
-            .map(|kind| Condition {
+            .map(|kind| node::Condition {
                 kind: (*kind).to_owned(),
                 status: "True".to_owned(),
                 since: String::new(),

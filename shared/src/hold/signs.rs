@@ -34,9 +34,9 @@ pub struct Signs {
 #[derive(Debug, Default, Deserialize, Serialize)]
 struct Replaced {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    annotations: BTreeMap<String, Change>,
+    annotations: BTreeMap<String, Replacement>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    labels: BTreeMap<String, Change>,
+    labels: BTreeMap<String, Replacement>,
     /// The keys of taints that were put there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     taints: Vec<String>,
@@ -44,7 +44,7 @@ struct Replaced {
 
 /// One value: what it was, if there was one, and what it was replaced by.
 #[derive(Debug, Deserialize, Serialize)]
-struct Change {
+struct Replacement {
     was: Option<String>,
     by: String,
 }
@@ -63,7 +63,7 @@ impl Signs {
                 .map_or_else(|_| created.to_owned(), |time| format!("{time:.0}"));
             patch.set(keys::KURED_REBOOT_IN_PROGRESS, since.clone());
             patch.set(keys::KURED_MOST_RECENT_REBOOT_NEEDED, since.clone());
-            let change = Change { was: None, by: since };
+            let change = Replacement { was: None, by: since };
             let _ = replaced
                 .annotations
                 .insert(keys::KURED_REBOOT_IN_PROGRESS.to_owned(), change);
@@ -162,7 +162,7 @@ impl Signs {
 }
 
 /// Whether this is an annotation that signs write, and a change as they make it.
-fn is_annotation(key: &str, change: &Change) -> bool {
+fn is_annotation(key: &str, change: &Replacement) -> bool {
     match key {
         // It is written only where there is none.
         keys::KURED_REBOOT_IN_PROGRESS => change.was.is_none(),
@@ -198,14 +198,14 @@ fn replace(
     there: &BTreeMap<String, String>,
     wanted: &BTreeMap<String, String>,
     patch: &mut BTreeMap<String, Option<String>>,
-) -> BTreeMap<String, Change> {
+) -> BTreeMap<String, Replacement> {
     let missing = wanted
         .iter()
         .filter(|(key, value)| there.get(*key) != Some(*value));
     missing
         .map(|(key, value)| {
             let _ = patch.insert(key.clone(), Some(value.clone()));
-            let change = Change {
+            let change = Replacement {
                 was: there.get(key).cloned(),
                 by: value.clone(),
             };
@@ -215,7 +215,7 @@ fn replace(
 }
 
 /// Puts back what was replaced.
-fn put_back(replaced: BTreeMap<String, Change>, patch: &mut BTreeMap<String, Option<String>>) {
+fn put_back(replaced: BTreeMap<String, Replacement>, patch: &mut BTreeMap<String, Option<String>>) {
     patch.extend(replaced.into_iter().map(|(key, change)| (key, change.was)));
 }
 
