@@ -28,7 +28,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use cordonhold_shared::admission::trust::Place;
+use cordonhold_shared::admission::trust::Installation;
 use tls::Tls;
 use trust::Trust;
 
@@ -91,7 +91,7 @@ pub async fn run(args: &Args) -> Result<(), Error> {
         .await
         .map_err(Error::Client)?;
     let recorder = recorder(&args.evidence, kube.clone(), &metrics);
-    let trust = Arc::new(Trust::new(place(args), &readiness, &metrics, recorder.clone()));
+    let trust = Arc::new(Trust::new(installation(args), &readiness, &metrics, recorder.clone()));
     let tls = Tls::load(&args.serving, Arc::clone(&trust), Arc::clone(&metrics))
         .await
         .map_err(Error::Tls)?;
@@ -176,8 +176,8 @@ fn recorder(args: &EvidenceArgs, kube: Client, metrics: &Arc<Metrics>) -> Option
 }
 
 /// The Secret is in the webhook's own namespace, which is the agent's too.
-fn place(args: &Args) -> Place {
-    Place {
+fn installation(args: &Args) -> Installation {
+    Installation {
         configuration: args.serving.webhook_configuration.clone(),
         namespace: args.policy.agent_namespace.clone(),
     }

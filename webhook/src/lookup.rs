@@ -18,7 +18,7 @@ mod place;
 mod watch;
 
 use permission::Permissions;
-use place::{Finder, Place};
+use place::{Finder, Located};
 pub(crate) use watch::KuredWatch;
 
 #[cfg(test)]
@@ -85,7 +85,7 @@ impl Lookup for ClusterLookup {
     fn kured_lock(&self) -> BoxFuture<'_, Known<KuredSeen>> {
         Box::pin(async {
             match &self.kured {
-                Some((kured, _)) => kured.look().await,
+                Some((kured, _)) => kured.read().await,
                 None => is_off(),
             }
         })
@@ -114,27 +114,27 @@ impl KuredLookup {
             .collect()
     }
 
-    async fn look(&self) -> Known<KuredSeen> {
+    async fn read(&self) -> Known<KuredSeen> {
         let what = format!("the lock on daemonset {}", self.finder);
         let fix = "allow the webhook's ServiceAccount to get it, and check --ds-namespace and --ds-name";
         match bounded(&what, fix, self.finder.find()).await {
-            Ok(place) => self.seen(&place),
+            Ok(located) => self.seen(&located),
             Err(why) => Known::Failed(why),
         }
     }
 
     /// Where there is no such DaemonSet, its lock went with it. Of several, nobody can tell whose lock counts.
-    fn seen(&self, place: &Place) -> Known<KuredSeen> {
-        if matches!(place.whereabouts, Whereabouts::Several(_)) {
+    fn seen(&self, located: &Located) -> Known<KuredSeen> {
+        if matches!(located.whereabouts, Whereabouts::Several(_)) {
             return Known::Failed(self.finder.told().unwrap_or_default());
         }
-        let annotations = place
+        let annotations = located
             .object
             .iter()
             .flat_map(|object| &object.metadata.annotations);
         Known::Is(KuredSeen {
             locks: self.locks_of(annotations),
-            found: place.whereabouts.kured().cloned(),
+            found: located.whereabouts.kured().cloned(),
         })
     }
 }

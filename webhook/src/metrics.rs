@@ -445,7 +445,7 @@ impl Metrics {
     /// These there are now, and no other.
     pub(crate) fn problems(&self, now: impl Iterator<Item = Problem>) {
         let now: Vec<Problem> = now.collect();
-        for problem in Problem::ALL {
+        for &problem in Problem::ALL {
             let labels = ProblemLabels {
                 problem: problem.code(),
             };

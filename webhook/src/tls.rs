@@ -84,7 +84,7 @@ impl Tls {
         ])
         .await?;
         trust.slot().install(certificate(&pair, &contents)?);
-        trust.look(Timestamp::now());
+        trust.check(Timestamp::now());
         let clients = match &args.client_ca_file {
             None => None,
             Some(path) => {
@@ -115,23 +115,23 @@ impl Tls {
     pub(crate) async fn poll(mut self) {
         loop {
             tokio::time::sleep(POLL_EVERY).await;
-            self.look_at_pair().await;
-            self.look_at_client_ca().await;
-            self.trust.look(Timestamp::now());
+            self.reload_pair().await;
+            self.reload_client_ca().await;
+            self.trust.check(Timestamp::now());
         }
     }
 
-    async fn look_at_pair(&mut self) {
-        let Some(look) = self.pair.look().await else {
+    async fn reload_pair(&mut self) {
+        let Some(contents) = self.pair.poll().await else {
             return;
         };
-        let loaded = look
+        let loaded = contents
             .map_err(TlsError::from)
             .and_then(|contents| certificate(&self.pair, &contents));
         match loaded {
             Ok(certificate) => {
                 self.trust.slot().install(certificate);
-                self.trust.look(Timestamp::now());
+                self.trust.check(Timestamp::now());
                 self.metrics.reloaded(Reload::Certificate, ReloadOutcome::Loaded);
                 info!(certificate = %self.pair.path(0).display(), "serving a new certificate");
             }
@@ -142,14 +142,14 @@ impl Tls {
         }
     }
 
-    async fn look_at_client_ca(&mut self) {
+    async fn reload_client_ca(&mut self) {
         let Some((files, check)) = &mut self.clients else {
             return;
         };
-        let Some(look) = files.look().await else {
+        let Some(contents) = files.poll().await else {
             return;
         };
-        let loaded = look
+        let loaded = contents
             .map_err(TlsError::from)
             .and_then(|[ca_pem]| check.install(&ca_pem).map_err(|why| client_ca(files, why)));
         match loaded {

@@ -8,7 +8,7 @@ mod configuration;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cordonhold_shared::admission::trust::{self, Finding, Place};
+use cordonhold_shared::admission::trust::{self, Finding, Installation};
 use jiff::Timestamp;
 use tracing::{info, warn};
 
@@ -23,7 +23,7 @@ pub(crate) use configuration::{READ_EVERY, poll};
 /// What was last seen, and what of it was told.
 pub(crate) struct Trust {
     slot: Arc<Slot>,
-    place: Place,
+    installation: Installation,
     readiness: Arc<Readiness>,
     is_trusted: Condition,
     metrics: Arc<Metrics>,
@@ -39,14 +39,14 @@ struct State {
 
 impl Trust {
     pub(crate) fn new(
-        place: Place,
+        installation: Installation,
         readiness: &Arc<Readiness>,
         metrics: &Arc<Metrics>,
         recorder: Option<Recorder>,
     ) -> Trust {
         Trust {
             slot: Arc::new(Slot::new(Arc::clone(metrics))),
-            place,
+            installation,
             is_trusted: readiness.condition("certificate", "none is served yet"),
             readiness: Arc::clone(readiness),
             metrics: Arc::clone(metrics),
@@ -55,7 +55,7 @@ impl Trust {
         }
     }
 
-    /// The certificate that is looked at; whoever installs another one asks for a [look](Trust::look).
+    /// The certificate that is looked at; whoever installs another one asks for a [check](Trust::check).
     pub(crate) fn slot(&self) -> &Arc<Slot> {
         &self.slot
     }
@@ -63,17 +63,17 @@ impl Trust {
     /// The configuration is like this now.
     fn learn(&self, found: Found) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).found = found;
-        self.look(Timestamp::now());
+        self.check(Timestamp::now());
     }
 
     /// To be called every now and then, since a certificate ends without anybody touching it.
-    pub(crate) fn look(&self, now: Timestamp) {
+    pub(crate) fn check(&self, now: Timestamp) {
         let Some(certificate) = self.slot.served() else {
             return;
         };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let configuration = state.found.seen_from(&certificate, now);
-        let findings = trust::findings(certificate.facts(), &configuration, &self.place, now);
+        let findings = trust::findings(certificate.facts(), &configuration, &self.installation, now);
         self.show(&findings);
         let is_in = |finding: &Finding, among: &[Finding]| {
             let is_same =
@@ -120,7 +120,7 @@ impl Trust {
         if let Some(recorder) = &self.recorder {
             recorder.tell(Note {
                 about: About::Configuration {
-                    name: self.place.configuration.clone(),
+                    name: self.installation.configuration.clone(),
                     uid: uid.map(str::to_owned),
                 },
                 reason: problem.to_owned(),

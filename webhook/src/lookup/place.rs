@@ -33,7 +33,7 @@ struct Inner {
 }
 
 /// Where kured is, and its DaemonSet.
-pub(super) struct Place {
+pub(super) struct Located {
     pub(super) whereabouts: Whereabouts,
     pub(super) object: Option<DaemonSetView>,
 }
@@ -66,19 +66,19 @@ impl Finder {
     }
 
     /// Where kured is now. The caller bounds it.
-    pub(super) async fn find(&self) -> Result<Place, kube::Error> {
-        let place = self.look().await?;
-        self.0.metrics.kured_is(match &place.whereabouts {
+    pub(super) async fn find(&self) -> Result<Located, kube::Error> {
+        let located = self.search().await?;
+        self.0.metrics.kured_is(match &located.whereabouts {
             Whereabouts::Configured(_) => KuredFound::Configured,
             Whereabouts::Elsewhere(_) => KuredFound::Elsewhere,
             Whereabouts::Several(_) => KuredFound::Several,
             Whereabouts::Nowhere | Whereabouts::Unsearched => KuredFound::Nowhere,
         });
-        let told = self.replace_last(&place.whereabouts);
-        if told.as_ref() != Some(&place.whereabouts) {
-            self.tell(&place.whereabouts);
+        let told = self.replace_last(&located.whereabouts);
+        if told.as_ref() != Some(&located.whereabouts) {
+            self.tell(&located.whereabouts);
         }
-        Ok(place)
+        Ok(located)
     }
 
     /// Namespace and name that the flags say.
@@ -93,9 +93,9 @@ impl Finder {
     }
 
     /// The DaemonSet where the flags say; else the one found last; else the one of all that looks like it.
-    async fn look(&self) -> Result<Place, kube::Error> {
+    async fn search(&self) -> Result<Located, kube::Error> {
         if let Some(object) = self.get(&self.0.namespace, &self.0.name).await? {
-            return Ok(Place {
+            return Ok(Located {
                 whereabouts: Whereabouts::Configured(object.kured()),
                 object: Some(object),
             });
@@ -104,7 +104,7 @@ impl Finder {
             && let Some(object) = self.get(&last.namespace, &last.name).await?
             && object.looks_like_kured()
         {
-            return Ok(Place {
+            return Ok(Located {
                 whereabouts: Whereabouts::Elsewhere(object.kured()),
                 object: Some(object),
             });
@@ -112,7 +112,7 @@ impl Finder {
         let mut all = match self.list().await {
             Ok(all) => all,
             Err(kube::Error::Api(status)) if status.code == 403 => {
-                return Ok(Place {
+                return Ok(Located {
                     whereabouts: Whereabouts::Unsearched,
                     object: None,
                 });
@@ -122,7 +122,7 @@ impl Finder {
         let whereabouts = Whereabouts::among(&all);
         let kured = whereabouts.kured();
         let index = all.iter().position(|view| Some(&view.kured()) == kured);
-        Ok(Place {
+        Ok(Located {
             object: index.map(|index| all.swap_remove(index)),
             whereabouts,
         })
@@ -161,7 +161,13 @@ impl Finder {
         let last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
         match last.as_ref() {
             Some(Whereabouts::Elsewhere(kured)) => Some(kured.clone()),
-            _ => None,
+            Some(
+                Whereabouts::Configured(_)
+                | Whereabouts::Several(_)
+                | Whereabouts::Nowhere
+                | Whereabouts::Unsearched,
+            )
+            | None => None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Files that are read again every few seconds and compared by content.
 //!
 //! The kubelet swaps a symlink above the files of a Secret, which file watches miss, and other tools write file after file.
-//! So a change counts when two looks in a row have found the same.
+//! So a change counts when two reads in a row have found the same.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,15 +29,15 @@ pub struct ReadError {
     why: String,
 }
 
-type Look<const N: usize> = Result<[Vec<u8>; N], ReadError>;
+type Contents<const N: usize> = Result<[Vec<u8>; N], ReadError>;
 
 /// Files that belong together.
 pub(crate) struct Files<const N: usize> {
     named: [NamedFile; N],
     /// What was last handed out.
-    known: Look<N>,
-    /// What the last look saw.
-    seen: Look<N>,
+    known: Contents<N>,
+    /// What the last read saw.
+    seen: Contents<N>,
 }
 
 impl<const N: usize> Files<N> {
@@ -53,15 +53,15 @@ impl<const N: usize> Files<N> {
     }
 
     /// What is in the files, or why they cannot be read, if that is new since it was last asked and has settled.
-    pub(crate) async fn look(&mut self) -> Option<Look<N>> {
-        let look = read_all(&self.named).await;
-        let is_settled = look == self.seen;
-        self.seen.clone_from(&look);
-        if !is_settled || look == self.known {
+    pub(crate) async fn poll(&mut self) -> Option<Contents<N>> {
+        let contents = read_all(&self.named).await;
+        let is_settled = contents == self.seen;
+        self.seen.clone_from(&contents);
+        if !is_settled || contents == self.known {
             return None;
         }
-        self.known.clone_from(&look);
-        Some(look)
+        self.known.clone_from(&contents);
+        Some(contents)
     }
 
     pub(crate) fn path(&self, index: usize) -> &Path {
@@ -69,7 +69,7 @@ impl<const N: usize> Files<N> {
     }
 }
 
-async fn read_all<const N: usize>(files: &[NamedFile; N]) -> Look<N> {
+async fn read_all<const N: usize>(files: &[NamedFile; N]) -> Contents<N> {
     let mut contents = [const { Vec::new() }; N];
     for (file, contents) in files.iter().zip(&mut contents) {
         *contents = read(&file.path).await.map_err(|error| ReadError {
@@ -116,28 +116,28 @@ mod tests {
         write(&key, "k1");
         let (mut files, contents) = Files::open([named(&cert), named(&key)]).await.unwrap();
         assert_eq!(contents, [b"c1", b"k1"]);
-        assert_eq!(files.look().await, None);
+        assert_eq!(files.poll().await, None);
 
-        // Another look between the two writes sees half of the change, and says nothing of it.
+        // Another read between the two writes sees half of the change, and says nothing of it.
         write(&cert, "c2");
-        assert_eq!(files.look().await, None);
+        assert_eq!(files.poll().await, None);
         write(&key, "k2");
-        assert_eq!(files.look().await, None);
-        assert_eq!(files.look().await, Some(Ok([b"c2".to_vec(), b"k2".to_vec()])));
-        assert_eq!(files.look().await, None);
+        assert_eq!(files.poll().await, None);
+        assert_eq!(files.poll().await, Some(Ok([b"c2".to_vec(), b"k2".to_vec()])));
+        assert_eq!(files.poll().await, None);
 
         std::fs::remove_file(&key).unwrap();
-        assert_eq!(files.look().await, None);
-        let complaint = files.look().await.unwrap().unwrap_err().to_string();
+        assert_eq!(files.poll().await, None);
+        let complaint = files.poll().await.unwrap().unwrap_err().to_string();
         assert!(
             complaint.contains("tls.key") && complaint.contains("--tls-cert-file"),
             "{complaint}"
         );
-        assert_eq!(files.look().await, None);
+        assert_eq!(files.poll().await, None);
         // Back again is news too, since it ends the complaint.
         write(&key, "k2");
-        assert_eq!(files.look().await, None);
-        assert!(files.look().await.unwrap().is_ok());
+        assert_eq!(files.poll().await, None);
+        assert!(files.poll().await.unwrap().is_ok());
     }
 
     #[tokio::test]

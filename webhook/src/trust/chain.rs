@@ -60,7 +60,7 @@ fn validity(parsed: &X509Certificate<'_>) -> Validity {
 }
 
 /// What this bundle makes of a chain, the served certificate first. When that is valid is not looked at here.
-pub(super) fn judge(
+pub(super) fn ca(
     bundle: Option<&[u8]>,
     chain: &[CertificateDer<'_>],
     served: Validity,

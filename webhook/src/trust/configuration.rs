@@ -48,7 +48,7 @@ impl Found {
     pub(super) fn uid(&self) -> Option<&str> {
         match self {
             Found::Present { uid, .. } => uid.as_deref(),
-            _ => None,
+            Found::Nothing | Found::Failed(_) | Found::Missing => None,
         }
     }
 
@@ -64,7 +64,7 @@ impl Found {
         let webhooks = webhooks.iter().map(|webhook| Webhook {
             name: webhook.name.clone(),
             asks: webhook.asks.clone(),
-            ca: chain::judge(webhook.bundle.as_deref(), certificate.chain(), served, now),
+            ca: chain::ca(webhook.bundle.as_deref(), certificate.chain(), served, now),
         });
         trust::Configuration::Present {
             webhooks: webhooks.collect(),
@@ -121,7 +121,7 @@ fn write(entry: ManagedFieldsEntry) -> Write {
 /// Reads it for ever.
 pub(crate) async fn poll(client: Client, trust: Arc<Trust>, every: Duration) {
     let api: Api<ValidatingWebhookConfiguration> = Api::all(client);
-    let (name, metrics) = (&trust.place.configuration, &trust.metrics);
+    let (name, metrics) = (&trust.installation.configuration, &trust.metrics);
     let mut failing_since = None;
     loop {
         let read = match timeout(READ_TIMEOUT, api.get_opt(name)).await {

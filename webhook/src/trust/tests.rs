@@ -97,11 +97,11 @@ async fn found_e3_a_ca_that_is_taken_away_is_told_once_with_who_did_it() {
     let issued = cordonhold_certs_dev::issue(&[SERVICE.to_owned()]).unwrap();
     let other = cordonhold_certs_dev::issue(&[SERVICE.to_owned()]).unwrap();
     let certificate = Certificate::from_pem(issued.cert_pem.as_bytes(), issued.key_pem.as_bytes());
-    let place = Place {
+    let installation = Installation {
         configuration: "cordonhold".to_owned(),
         namespace: "cordonhold".to_owned(),
     };
-    let trust = Arc::new(Trust::new(place, &readiness, &metrics, Some(recorder)));
+    let trust = Arc::new(Trust::new(installation, &readiness, &metrics, Some(recorder)));
     trust.slot().install(certificate.unwrap());
     let set = |pem: Option<&str>| {
         *cluster.ca_bundle.lock().unwrap() = pem.map(|pem| pem.as_bytes().to_vec());

@@ -53,11 +53,11 @@ fn present(webhooks: Vec<Webhook>) -> Configuration {
 }
 
 fn found(certificate: &Certificate, configuration: &Configuration) -> Vec<Finding> {
-    let place = Place {
+    let installation = Installation {
         configuration: "cordonhold".to_owned(),
         namespace: "cordonhold".to_owned(),
     };
-    findings(certificate, configuration, &place, time(NOW))
+    findings(certificate, configuration, &installation, time(NOW))
 }
 
 /// The one problem, and whether it makes unready.
@@ -288,6 +288,6 @@ fn found_e3_a_configuration_that_is_gone_or_unreadable_is_told_and_changes_nothi
 
 #[test]
 fn every_problem_has_a_code_of_its_own() {
-    let codes: std::collections::BTreeSet<&str> = Problem::ALL.map(Problem::code).into();
+    let codes: std::collections::BTreeSet<&str> = Problem::ALL.iter().map(|problem| problem.code()).collect();
     assert_eq!(codes.len(), Problem::ALL.len());
 }

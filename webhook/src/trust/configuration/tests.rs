@@ -1,6 +1,6 @@
 //! What is read of a configuration as the API server shows it, beside certificates as people make them.
 
-use cordonhold_shared::admission::trust::{Ca, Configuration, Finding, Place, Problem, findings};
+use cordonhold_shared::admission::trust::{Ca, Configuration, Finding, Installation, Problem, findings};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
 };
@@ -55,12 +55,12 @@ fn now() -> Timestamp {
 }
 
 fn told(certificate: &Certificate, found: &Found) -> Vec<Finding> {
-    let place = Place {
+    let installation = Installation {
         configuration: "cordonhold".to_owned(),
         namespace: "cordonhold".to_owned(),
     };
     let seen = found.seen_from(certificate, now());
-    findings(certificate.facts(), &seen, &place, now())
+    findings(certificate.facts(), &seen, &installation, now())
 }
 
 fn problems(certificate: &Certificate, found: &Found) -> Vec<(Problem, bool)> {

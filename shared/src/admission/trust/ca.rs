@@ -1,0 +1,104 @@
+//! What is wrong with the CAs that the webhook configuration names, and who wrote them last.
+
+use jiff::Timestamp;
+
+use super::{Ca, Finding, Installation, Left, Problem, Webhook, Write, ca_command, joined, span};
+
+/// What is wrong with the CAs, each problem once for all the webhooks that have it.
+pub(super) fn findings(
+    webhooks: &[Webhook],
+    writes: &[Write],
+    installation: &Installation,
+    now: Timestamp,
+) -> Vec<Finding> {
+    let mut by_problem: Vec<(Problem, String, Vec<&str>)> = Vec::new();
+    for webhook in webhooks {
+        let Some((problem, what)) = webhook.ca.problem(now) else {
+            continue;
+        };
+        match by_problem.iter_mut().find(|(known, ..)| *known == problem) {
+            Some((.., names)) => names.push(&webhook.name),
+            None => by_problem.push((problem, what, vec![&webhook.name])),
+        }
+    }
+    let distrusted = webhooks
+        .iter()
+        .filter(|webhook| webhook.ca.is_refused(now))
+        .count();
+    let all_distrust = distrusted == webhooks.len();
+    let found = by_problem.into_iter().map(|(problem, what, names)| {
+        let about = joined(names.iter().copied());
+        let who = last_write(writes, &names).map(|write| format!("; {write}"));
+        let command = ca_command(&installation.configuration, "'\"$(base64 -w0 ca.crt)\"'");
+        let text = format!(
+            "the caBundle of {about} in the configuration {} {what}{}: write the CA there: {command}",
+            installation.configuration,
+            who.unwrap_or_default(),
+        );
+        Finding {
+            problem,
+            blocks: all_distrust && problem.is_refused(),
+            about,
+            text,
+        }
+    });
+    found.collect()
+}
+
+impl Ca {
+    fn problem(&self, now: Timestamp) -> Option<(Problem, String)> {
+        let signed = match self {
+            Ca::Unknown => return None,
+            Ca::Missing => {
+                let what =
+                    "is missing, so the API server knows this webhook by the CAs of its own host, if at all";
+                return Some((Problem::CaMissing, what.to_owned()));
+            }
+            Ca::Unreadable(why) => return Some((Problem::CaUnreadable, format!("cannot be read ({why})"))),
+            Ca::Stranger => {
+                let what = "has not signed the certificate that is served, so the API server refuses it";
+                return Some((Problem::CaIsAnother, what.to_owned()));
+            }
+            Ca::Signed(signed) => signed,
+        };
+        let begun = || signed.iter().filter(|ca| ca.from <= now);
+        let Some(end) = begun().map(|ca| ca.to).max() else {
+            return Some((Problem::CaNotYetValid, "is not valid yet".to_owned()));
+        };
+        let left = span(end.duration_since(now));
+        let problem = match Left::until(end, now) {
+            Left::Enough => return None,
+            Left::Nothing => return Some((Problem::CaEnded, format!("ended {end}, {left} ago"))),
+            Left::Days30 => Problem::CaEndsIn30Days,
+            Left::Days7 => Problem::CaEndsIn7Days,
+            Left::Day1 => Problem::CaEndsIn1Day,
+        };
+        Some((
+            problem,
+            format!("ends {end}, in {left}; issue a CA and a certificate anew"),
+        ))
+    }
+
+    fn is_refused(&self, now: Timestamp) -> bool {
+        self.problem(now).is_some_and(|(problem, _)| problem.is_refused())
+    }
+}
+
+/// Who wrote these `caBundle`s, or else the configuration: who takes a field away owns nothing of it.
+fn last_write(writes: &[Write], webhooks: &[&str]) -> Option<String> {
+    let owns = |write: &&Write| write.ca_of.iter().any(|owned| webhooks.contains(&owned.as_str()));
+    let owner = writes.iter().filter(owns).max_by_key(|write| write.at);
+    let last = owner.or_else(|| writes.iter().max_by_key(|write| write.at))?;
+    let what = if owner.is_some() {
+        "it was"
+    } else {
+        "the configuration was last"
+    };
+    let at = last.at.map(|at| format!(" at {at}")).unwrap_or_default();
+    let Write {
+        manager, operation, ..
+    } = last;
+    Some(format!(
+        "{what} written by the field manager {manager:?} ({operation}){at}"
+    ))
+}

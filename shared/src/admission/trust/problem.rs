@@ -1,0 +1,63 @@
+//! What can be wrong: the one vocabulary of the metric, the Events and the log.
+//!
+//! Not here: when it is ([`super::findings`]).
+
+/// One row for each problem: its name, its code, and whether the API server refuses the webhook for it.
+macro_rules! problems {
+    ($($name:ident $code:literal $consequence:ident)+) => {
+        /// What can be wrong; the metric and the Event are named after it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Problem {
+            $($name,)+
+        }
+
+        impl Problem {
+            pub const ALL: &[Problem] = &[$(Problem::$name,)+];
+
+            pub fn code(self) -> &'static str {
+                match self { $(Problem::$name => $code,)+ }
+            }
+
+            fn consequence(self) -> Consequence {
+                match self { $(Problem::$name => Consequence::$consequence,)+ }
+            }
+        }
+    };
+}
+
+/// What the API server does about it.
+#[derive(PartialEq)]
+enum Consequence {
+    Refuses,
+    /// It asks all the same, or it may: without a `caBundle` it goes by its own host's CAs.
+    Asks,
+}
+
+problems! {
+    CertificateWithoutNames  "certificate-without-names"   Refuses
+    CertificateForOtherName  "certificate-for-other-name"  Refuses
+    CertificateVersion1      "certificate-version-1"       Refuses
+    CertificateNotForServers "certificate-not-for-servers" Refuses
+    CertificateNotYetValid   "certificate-not-yet-valid"   Refuses
+    CertificateEndsIn30Days  "certificate-ends-in-30-days" Asks
+    CertificateEndsIn7Days   "certificate-ends-in-7-days"  Asks
+    CertificateEndsIn1Day    "certificate-ends-in-1-day"   Asks
+    CertificateEnded         "certificate-ended"           Refuses
+    CaMissing                "ca-missing"                  Asks
+    CaUnreadable             "ca-unreadable"               Refuses
+    CaIsAnother              "ca-is-another"               Refuses
+    CaNotYetValid            "ca-not-yet-valid"            Refuses
+    CaEndsIn30Days           "ca-ends-in-30-days"          Asks
+    CaEndsIn7Days            "ca-ends-in-7-days"           Asks
+    CaEndsIn1Day             "ca-ends-in-1-day"            Asks
+    CaEnded                  "ca-ended"                    Refuses
+    ConfigurationMissing     "configuration-missing"       Asks
+    ConfigurationUnreadable  "configuration-unreadable"    Asks
+}
+
+impl Problem {
+    /// Whether the API server refuses a webhook that has it.
+    pub(super) fn is_refused(self) -> bool {
+        self.consequence() == Consequence::Refuses
+    }
+}
