@@ -2,8 +2,8 @@
 //! and on the webhook configuration, about what keeps the API server from asking.
 //!
 //! Best effort, beside the answers: no answer waits for an Event, a storm is one Event with a count, and what is too
-//! much is dropped and counted. The audit trail is the log, which loses nothing.
-//! Not here: which requests are denied ([`crate::judge`]).
+//! much is dropped and counted. The audit trail is the log; `AUDIT.md` says what that can lose.
+//! Not here: which requests are denied ([`cordonhold_shared::admission`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
-//! `explain`: what the webhook makes of a saved review, or of an uncordon now, told to whoever asks why.
+//! `explain`: what the webhook makes of a saved review, or of an uncordon now, for whoever asks why.
 //!
 //! The review is read and decided by the code of the server. What the server would look up is taken from flags, asked
-//! of the cluster, or left open: then every outcome is told.
+//! of the cluster, or left open: then every outcome is shown.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,11 +16,11 @@ use crate::Metrics;
 use crate::args::{ExplainArgs, YesNo};
 use crate::lookup::ClusterLookup;
 
-mod asked;
+mod cases;
+mod request;
 mod text;
-mod told;
 
-use told::{Sources, seen};
+use cases::{Sources, kured_with_lock};
 
 const DENIED: u8 = 1;
 const BAD_INPUT: u8 = 2;
@@ -54,11 +54,11 @@ enum ExplainError {
 
 /// Explains, and gives the code to end with: 0 passes, 1 is denied or may be, 2 cannot be used.
 pub fn explain(program: &str, args: &ExplainArgs) -> ExitCode {
-    match tell(args) {
-        Ok((text, is_denied)) => {
+    match run(args) {
+        Ok(Explanation { text, may_be_denied }) => {
             // Whoever closed the pipe wants no more of it; the code still says what came out.
             drop(std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes()));
-            ExitCode::from(if is_denied { DENIED } else { 0 })
+            ExitCode::from(if may_be_denied { DENIED } else { 0 })
         }
         Err(error) => {
             eprintln!("{program}: {}", exit::one_line(&error));
@@ -67,7 +67,13 @@ pub fn explain(program: &str, args: &ExplainArgs) -> ExitCode {
     }
 }
 
-fn tell(args: &ExplainArgs) -> Result<(String, bool), ExplainError> {
+/// What is printed, and whether the request is denied or may be.
+struct Explanation {
+    text: String,
+    may_be_denied: bool,
+}
+
+fn run(args: &ExplainArgs) -> Result<Explanation, ExplainError> {
     crypto::install_provider().map_err(ExplainError::Crypto)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -84,15 +90,15 @@ fn tell(args: &ExplainArgs) -> Result<(String, bool), ExplainError> {
                     Some(_) => Some(connect(args).await?),
                     None => None,
                 };
-                (asked::from_file(path, &policy)?, client)
+                (request::from_file(path, &policy)?, client)
             }
             (None, Some(node)) => {
                 let client = connect(args).await?;
-                (asked::uncordon(args, node, &client).await?, Some(client))
+                (request::uncordon(args, node, &client).await?, Some(client))
             }
             (None, None) => return Err(ExplainError::Nothing),
         };
-        Ok(explained(args, &request, client, &policy).await)
+        Ok(explanation(args, &request, client, &policy).await)
     })
 }
 
@@ -101,22 +107,27 @@ fn is_lock_unread(args: &ExplainArgs, policy: &Policy) -> bool {
     args.kured_lock.is_some() && policy.kured_lock().is_none()
 }
 
-/// What is told, and whether it is a denial or may be one.
-async fn explained(
+async fn explanation(
     args: &ExplainArgs,
     request: &Request,
     client: Option<Client>,
     policy: &Policy,
-) -> (String, bool) {
+) -> Explanation {
     let lock = policy.kured_lock();
     let sources = Sources {
         lookup: client.map(|client| ClusterLookup::new(client, lock, &Arc::new(Metrics::new()))),
         may_override: args.may_override.map(|answer| answer == YesNo::Yes),
-        kured_lock: args.kured_lock.as_deref().map(|text| seen(policy, text)),
+        kured_lock: args
+            .kured_lock
+            .as_deref()
+            .map(|text| kured_with_lock(policy, text)),
     };
     let now = args.at.unwrap_or_else(Timestamp::now);
-    let told = sources.told(request, policy, now).await;
-    (text::render(request, policy, &told), told.is_denied())
+    let cases = sources.cases(request, policy, now).await;
+    Explanation {
+        text: text::render(request, &cases),
+        may_be_denied: cases.may_be_denied(),
+    }
 }
 
 async fn connect(args: &ExplainArgs) -> Result<Client, ExplainError> {

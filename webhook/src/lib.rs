@@ -5,7 +5,7 @@
 mod args;
 mod events;
 mod explain;
-mod judge;
+mod handler;
 mod limits;
 mod lookup;
 mod metrics;
@@ -37,7 +37,7 @@ pub use args::{
 };
 pub use events::Recorder;
 pub use explain::explain;
-pub use judge::Judge;
+pub use handler::Handler;
 pub use limits::Limits;
 use lookup::KuredWatch;
 pub use lookup::Lookup;
@@ -91,7 +91,12 @@ pub async fn run(args: &Args) -> Result<(), Error> {
         .await
         .map_err(Error::Client)?;
     let recorder = recorder(&args.evidence, kube.clone(), &metrics);
-    let trust = Arc::new(Trust::new(installation(args), &readiness, &metrics, recorder.clone()));
+    let trust = Arc::new(Trust::new(
+        installation(args),
+        &readiness,
+        &metrics,
+        recorder.clone(),
+    ));
     let tls = Tls::load(&args.serving, Arc::clone(&trust), Arc::clone(&metrics))
         .await
         .map_err(Error::Tls)?;
@@ -102,10 +107,10 @@ pub async fn run(args: &Args) -> Result<(), Error> {
         let is_listed = readiness.condition("kured-lock", "kured's DaemonSet has not been read yet: where it cannot be, the line of its watch in the log says why, and what to do");
         (watch, is_listed)
     });
-    let judge = Judge::new(policy, Box::new(lookup), Arc::clone(&metrics));
-    let judge = Arc::new(match recorder {
-        Some(recorder) => judge.with_events(recorder),
-        None => judge,
+    let handler = Handler::new(policy, Box::new(lookup), Arc::clone(&metrics));
+    let handler = Arc::new(match recorder {
+        Some(recorder) => handler.with_events(recorder),
+        None => handler,
     });
 
     let (admission, listening) = open("--listen", args.serving.listen)?;
@@ -120,7 +125,7 @@ pub async fn run(args: &Args) -> Result<(), Error> {
         tasks: tasks.clone(),
     };
     let limits = Limits::default();
-    let router = admission_router(judge, &limits, Arc::clone(&metrics));
+    let router = admission_router(handler, &limits, Arc::clone(&metrics));
     let admission_port = port(Transport::Tls(tls.acceptor()), router, limits);
     let router = admin_router(Arc::clone(&readiness), Arc::clone(&metrics));
     let admin_port = port(Transport::Plain, router, Limits::admin());

@@ -12,21 +12,21 @@ use axum::routing::{get, post};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::metrics::Rejection;
-use crate::{Judge, Limits, Metrics, Readiness};
+use crate::{Handler, Limits, Metrics, Readiness};
 use body::Bodies;
 pub(crate) use body::discard;
 
 /// What `POST /validate` needs.
 struct Admission {
-    judge: Arc<Judge>,
+    handler: Arc<Handler>,
     bodies: Bodies,
     metrics: Arc<Metrics>,
 }
 
 /// `POST /validate`.
-pub fn admission_router(judge: Arc<Judge>, limits: &Limits, metrics: Arc<Metrics>) -> Router {
+pub fn admission_router(handler: Arc<Handler>, limits: &Limits, metrics: Arc<Metrics>) -> Router {
     let admission = Admission {
-        judge,
+        handler,
         bodies: Bodies::new(limits),
         metrics: Arc::clone(&metrics),
     };
@@ -53,26 +53,28 @@ fn with_fallbacks(router: Router, metrics: Arc<Metrics>) -> Router {
 }
 
 async fn validate(State(admission): State<Arc<Admission>>, request: Request) -> Response {
-    match answer(&admission, request).await {
-        Ok(answer) => ([(header::CONTENT_TYPE, "application/json")], answer).into_response(),
+    match handle(&admission, request).await {
+        Ok(review) => ([(header::CONTENT_TYPE, "application/json")], review).into_response(),
         Err(rejection) => reject(&admission.metrics, rejection),
     }
 }
 
-async fn answer(admission: &Admission, request: Request) -> Result<Vec<u8>, Rejection> {
+/// The review with its response.
+async fn handle(admission: &Admission, request: Request) -> Result<Vec<u8>, Rejection> {
     let started = Instant::now();
     if !is_json(request.headers()) {
         return Err(Rejection::ContentType);
     }
     let body = admission.bodies.read(request.into_body()).await?;
     if !body.is_whole() {
-        let answer = admission
-            .judge
-            .answer_too_large(body.bytes(), admission.bodies.bytes_max(), started);
-        return answer.ok_or(Rejection::TooLarge);
+        let response =
+            admission
+                .handler
+                .handle_too_large(body.bytes(), admission.bodies.bytes_max(), started);
+        return response.ok_or(Rejection::TooLarge);
     }
-    let answer = admission.judge.answer(body.bytes(), started).await;
-    answer.ok_or(Rejection::NoUid)
+    let response = admission.handler.handle(body.bytes(), started).await;
+    response.ok_or(Rejection::NoUid)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -115,11 +117,11 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 /// Counts a request that gets no review, and answers it.
 pub(crate) fn reject(metrics: &Metrics, rejection: Rejection) -> Response {
     metrics.rejected(rejection);
-    refusal(rejection)
+    rejection_response(rejection)
 }
 
 /// The README lists them.
-fn refusal(rejection: Rejection) -> Response {
+fn rejection_response(rejection: Rejection) -> Response {
     let (status, text) = match rejection {
         Rejection::NotFound => (
             StatusCode::NOT_FOUND,
@@ -163,7 +165,7 @@ mod tests {
     fn the_readme_lists_every_answer() {
         let readme = include_str!("../README.md");
         for &rejection in Rejection::ALL {
-            let status = refusal(rejection).status().as_u16();
+            let status = rejection_response(rejection).status().as_u16();
             let row = format!("| {status} | `{}` |", rejection.as_str());
             assert!(readme.contains(&row), "the README lacks {row}");
         }

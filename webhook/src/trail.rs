@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use cordonhold_shared::admission::{Change, LockEdit, Mode, Operation, Verdict};
+use cordonhold_shared::admission::{LockEdit, Operation, Verdict};
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
 use tracing::info;
@@ -16,7 +16,7 @@ const FIELD_MAX_BYTES: usize = 1024;
 
 /// One line, but for what the decision itself adds. The default is the line of a review of which nothing is known.
 #[derive(Default)]
-pub(crate) struct Entry<'a> {
+pub(crate) struct LogLine<'a> {
     uid: &'a str,
     user: &'a str,
     groups: String,
@@ -32,15 +32,14 @@ pub(crate) struct Entry<'a> {
     until: &'a str,
     cancel: &'a str,
     is_dry_run: bool,
-    is_about_kured: bool,
     error: &'a str,
 }
 
-impl<'a> Entry<'a> {
-    pub(crate) fn of(review: &'a Review, is_about_kured: bool) -> Entry<'a> {
+impl<'a> LogLine<'a> {
+    pub(crate) fn of(review: &'a Review, verdict: &Verdict) -> LogLine<'a> {
         let requester = &review.request.requester;
         let operation = &review.request.operation;
-        let known = Entry {
+        let known = LogLine {
             uid: &review.uid,
             user: &requester.user,
             groups: requester.groups.join(","),
@@ -48,42 +47,41 @@ impl<'a> Entry<'a> {
             operation: &review.operation,
             verb: review.verb,
             field_manager: &review.field_manager,
-            effect: effect(operation),
+            effect: effect(operation, verdict),
             is_dry_run: review.dry_run,
-            is_about_kured,
-            ..Entry::default()
+            ..LogLine::default()
         };
         match operation {
-            Operation::UpdateNode { old, new } => Entry {
+            Operation::UpdateNode { old, new } => LogLine {
                 cancel: new.annotation(keys::CANCEL).unwrap_or_default(),
                 ..known.about(old)
             },
             Operation::CreateNode { new } => known.about(new),
             // The one that lets it pass, if there is one.
-            Operation::DeleteNode { old } => Entry {
+            Operation::DeleteNode { old } => LogLine {
                 cancel: old.annotation(keys::CANCEL).unwrap_or_default(),
                 ..known.about(old)
             },
-            Operation::UpdateDaemonSet(LockEdit { namespace, name, .. }) => Entry {
+            Operation::UpdateDaemonSet(LockEdit { namespace, name, .. }) => LogLine {
                 daemonset: format!("{namespace}/{name}"),
                 ..known
             },
         }
     }
 
-    pub(crate) fn unreadable(unreadable: &'a Unreadable) -> Entry<'a> {
-        Entry {
+    pub(crate) fn unreadable(unreadable: &'a Unreadable) -> LogLine<'a> {
+        LogLine {
             uid: unreadable.head.uid.as_deref().unwrap_or_default(),
             user: &unreadable.head.user,
             operation: &unreadable.head.operation,
             node: &unreadable.head.name,
             error: &unreadable.why,
-            ..Entry::default()
+            ..LogLine::default()
         }
     }
 
-    fn about(self, node: &'a NodeView) -> Entry<'a> {
-        Entry {
+    fn about(self, node: &'a NodeView) -> LogLine<'a> {
+        LogLine {
             node: node.name(),
             holder: node.annotation(keys::HOLDER).unwrap_or_default(),
             phase: node.label(keys::PHASE).unwrap_or_default(),
@@ -92,11 +90,11 @@ impl<'a> Entry<'a> {
         }
     }
 
-    pub(crate) fn write(&self, verdict: &Verdict, mode: Mode, latency: Duration) {
+    pub(crate) fn write(&self, verdict: &Verdict, latency: Duration) {
         info!(
             verdict = verdict.outcome.as_str(),
             reason = verdict.reason.code(),
-            mode = mode.as_str(),
+            mode = verdict.mode.as_str(),
             uid = bounded(self.uid),
             user = bounded(self.user),
             groups = bounded(&self.groups),
@@ -112,7 +110,7 @@ impl<'a> Entry<'a> {
             until = bounded(self.until),
             cancel = bounded(self.cancel),
             dry_run = self.is_dry_run,
-            kured = self.is_about_kured,
+            kured = verdict.concerns_kured,
             error = bounded(self.error),
             latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
             "decision"
@@ -121,26 +119,13 @@ impl<'a> Entry<'a> {
 }
 
 /// What the request would change of what is ours.
-pub(crate) fn effect(operation: &Operation) -> String {
-    let (old, new) = match operation {
-        Operation::CreateNode { .. } => return "create".to_owned(),
-        Operation::UpdateNode { old, new } => (old, new),
-        Operation::DeleteNode { .. } => return "delete".to_owned(),
-        Operation::UpdateDaemonSet(_) => return "lock".to_owned(),
-    };
-    let change = Change::between(old, new);
-    let effects = [
-        ("uncordon", change.uncordons),
-        ("cordon", change.cordons),
-        ("hold", change.annotations_or_phase),
-        ("taint", change.taint),
-        ("cancel", change.cancel),
-    ];
-    let effects: Vec<&str> = effects
-        .into_iter()
-        .filter_map(|(effect, is_there)| is_there.then_some(effect))
-        .collect();
-    effects.join(",")
+fn effect(operation: &Operation, verdict: &Verdict) -> String {
+    match operation {
+        Operation::CreateNode { .. } => "create".to_owned(),
+        Operation::UpdateNode { .. } => verdict.change.to_string(),
+        Operation::DeleteNode { .. } => "delete".to_owned(),
+        Operation::UpdateDaemonSet(_) => "lock".to_owned(),
+    }
 }
 
 fn bounded(text: &str) -> &str {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use cordonhold_shared::admission::{
     Exempt, Known, KuredSeen, Mode, OnDelete, Policy, Requester, ServiceAccount,
 };
-use cordonhold_webhook::{Judge, Limits, Lookup, Metrics, Readiness, admin_router, admission_router};
+use cordonhold_webhook::{Handler, Limits, Lookup, Metrics, Readiness, admin_router, admission_router};
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ async fn a_panic_is_denied_with_its_uid_and_counted() {
         kured: None,
     };
     let metrics = Arc::new(Metrics::new());
-    let judge = Judge::new(policy, Box::new(Panicking), Arc::clone(&metrics));
+    let handler = Handler::new(policy, Box::new(Panicking), Arc::clone(&metrics));
     let review = json!({
         "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
         "request": {
@@ -56,7 +56,7 @@ async fn a_panic_is_denied_with_its_uid_and_counted() {
         .header("content-type", "application/json; charset=utf-8")
         .body(axum::body::Body::from(review.to_string()))
         .unwrap();
-    let answer = admission_router(Arc::new(judge), &Limits::default(), Arc::clone(&metrics))
+    let answer = admission_router(Arc::new(handler), &Limits::default(), Arc::clone(&metrics))
         .oneshot(request)
         .await
         .unwrap();

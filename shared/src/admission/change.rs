@@ -2,12 +2,14 @@
 //!
 //! Not here: whether it may.
 
+use std::fmt;
+
 use crate::hold;
 use crate::keys;
 use crate::node::NodeView;
 
 /// The changes of one update that anybody here cares about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "independent observations, each named"
@@ -45,6 +47,33 @@ impl Change {
 
     pub fn is_nothing(&self) -> bool {
         !self.uncordons && !self.touches_marks() && !self.cancel
+    }
+}
+
+/// As the audit trail names it: `uncordon`, `cordon`, `hold`, `taint`, `cancel`, joined by commas.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Change {
+            uncordons,
+            cordons,
+            annotations_or_phase,
+            taint,
+            cancel,
+            // How marks change is no change of its own.
+            sets_marks: _,
+        } = *self;
+        let effects = [
+            ("uncordon", uncordons),
+            ("cordon", cordons),
+            ("hold", annotations_or_phase),
+            ("taint", taint),
+            ("cancel", cancel),
+        ];
+        let effects: Vec<&str> = effects
+            .into_iter()
+            .filter_map(|(effect, is_there)| is_there.then_some(effect))
+            .collect();
+        f.write_str(&effects.join(","))
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Fact, Judgement, Known, Operation, Reason, Requester, SKEW, ServiceAccount};
+use super::{Evaluation, Fact, Known, Reason, Requester, Ruling, SKEW, ServiceAccount, Subject};
 use crate::Reading;
 use crate::kured::Kured;
 use crate::lock::{Entry, Record};
@@ -116,51 +116,53 @@ impl KuredLock {
     }
 }
 
-impl Judgement<'_> {
+impl Evaluation<'_> {
     /// An uncordon that no hold of ours forbids: does kured's?
-    pub(super) fn kured(&self, node: &NodeView) -> Result<Reason, Fact> {
+    pub(super) fn kured(&self, node: &NodeView) -> Ruling {
         let Some(kured) = &self.policy.kured else {
-            return Ok(Reason::NotHeld);
+            return Reason::NotHeld.into();
         };
         let requester = &self.request.requester;
         let is_owner = |account: &ServiceAccount| kured.is_owner(requester, account, node.name());
         if kured.service_account.as_ref().is_some_and(is_owner) {
-            return Ok(Reason::KuredOwner);
+            return Reason::KuredOwner.into();
         }
         let free = if kured.has_mark(node) {
             Reason::KuredMarked
         } else {
             Reason::NotHeld
         };
-        let Some(lock) = &kured.lock else { return Ok(free) };
-        // A watch lags: what it says holds, holds; that nothing does is asked again, and so is whose pods are kured's.
+        let Some(lock) = &kured.lock else {
+            return free.into();
+        };
+        // The watch may be stale, so it can only deny: "not held" is confirmed by a fresh read, and so is whose pods are kured's.
         match &self.facts.watched_kured_lock {
             _ if kured.service_account.is_none()
                 && requester.is_service_account()
                 && kured.is_claim_fitting(requester, node.name()) => {}
-            Known::Unasked => return Err(Fact::WatchedKuredLock),
+            Known::Unasked => return Ruling::Need(Fact::WatchedKuredLock),
             Known::Is(seen) => {
                 if let Some(reason) = lock.holds(&seen.locks, node.name(), self.now) {
-                    return Ok(reason);
+                    return reason.into();
                 }
             }
             Known::Failed(_) => {}
         }
         match &self.facts.kured_lock {
-            Known::Unasked => Err(Fact::KuredLock),
-            Known::Failed(_) => Ok(Reason::LookupFailed),
+            Known::Unasked => Ruling::Need(Fact::KuredLock),
+            Known::Failed(_) => Reason::LookupFailed.into(),
             Known::Is(seen)
                 if kured.service_account.is_none()
                     && seen.found.as_ref().is_some_and(|found| is_owner(&found.into())) =>
             {
-                Ok(Reason::KuredOwner)
+                Reason::KuredOwner.into()
             }
-            Known::Is(seen) => Ok(match lock.holds(&seen.locks, node.name(), self.now) {
-                Some(reason) => reason,
+            Known::Is(seen) => match lock.holds(&seen.locks, node.name(), self.now) {
+                Some(reason) => reason.into(),
                 // kured takes it for over too, but whoever wrote it may still drain or reboot the node.
-                None if lock.names(&seen.locks, node.name()) => Reason::KuredExpired,
-                None => free,
-            }),
+                None if lock.names(&seen.locks, node.name()) => Reason::KuredExpired.into(),
+                None => free.into(),
+            },
         }
     }
 
@@ -177,26 +179,29 @@ impl Judgement<'_> {
     /// Where kured is, as far as it is known.
     pub(super) fn kured_found(&self) -> Option<&Kured> {
         let facts = [&self.facts.kured_lock, &self.facts.watched_kured_lock];
-        facts.into_iter().find_map(|known| match known {
-            Known::Is(seen) => seen.found.as_ref(),
-            Known::Unasked | Known::Failed(_) => None,
-        })
+        facts.into_iter().find_map(|known| known.value()?.found.as_ref())
+    }
+
+    /// Whether kured's lock, marks or identity took part.
+    pub(super) fn concerns_kured(&self, reason: Reason) -> bool {
+        self.request.lock_edit().is_some()
+            || reason.subject() == Subject::Kured
+            || self.facts.watched_kured_lock.is_asked()
+            || self.facts.kured_lock.is_asked()
     }
 
     /// Which of kured's locks cannot be read, and why.
     pub(super) fn unreadable_lock(&self) -> String {
-        let of = |known: &Known<KuredSeen>| match known {
-            Known::Is(seen) => seen.locks.clone(),
-            Known::Unasked | Known::Failed(_) => Locks::new(),
-        };
-        let looks = match &self.request.operation {
-            Operation::UpdateDaemonSet(edit) => [
+        let locks =
+            |known: &Known<KuredSeen>| known.value().map(|seen| seen.locks.clone()).unwrap_or_default();
+        let looks = match self.request.lock_edit() {
+            Some(edit) => [
                 (" before this edit", edit.old.clone()),
                 (" after this edit", edit.new.clone()),
             ],
-            _ => [
-                ("", of(&self.facts.watched_kured_lock)),
-                ("", of(&self.facts.kured_lock)),
+            None => [
+                ("", locks(&self.facts.watched_kured_lock)),
+                ("", locks(&self.facts.kured_lock)),
             ],
         };
         let keys = self

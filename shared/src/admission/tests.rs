@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::hold;
 use crate::node::Taint;
 
 mod kured;

@@ -23,7 +23,7 @@ fn held(unschedulable: bool) -> Value {
 }
 
 /// What is told of an update between these, with these flags.
-fn told(old: &Value, new: &Value, flags: &[&str]) -> (String, bool) {
+fn explained(old: &Value, new: &Value, flags: &[&str]) -> Explanation {
     let review = json!({
         "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
         "request": {
@@ -37,15 +37,15 @@ fn told(old: &Value, new: &Value, flags: &[&str]) -> (String, bool) {
     let line = ["explain", path, "--at=2026-01-01T00:05:00Z"];
     let args = ExplainArgs::try_parse_from(line.iter().chain(flags)).unwrap();
     let policy = args.policy.policy();
-    let request = asked::from_file(file.path(), &policy).unwrap();
+    let request = request::from_file(file.path(), &policy).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(async { explained(&args, &request, None, &policy).await })
+    runtime.block_on(async { explanation(&args, &request, None, &policy).await })
 }
 
 #[test]
 fn a_denial_is_told_with_its_rule_its_hold_and_the_way_out() {
-    let (text, is_denied) = told(&held(true), &held(false), &[]);
-    assert!(is_denied);
+    let Explanation { text, may_be_denied } = explained(&held(true), &held(false), &[]);
+    assert!(may_be_denied);
     for part in [
         "update of node n (uncordon) by somebody",
         "verdict: denied",
@@ -64,8 +64,8 @@ fn a_denial_is_told_with_its_rule_its_hold_and_the_way_out() {
 
 #[test]
 fn a_mode_of_its_own_lets_it_pass_and_shows_the_warning() {
-    let (text, is_denied) = told(&held(true), &held(false), &["--mode-for=held=warn"]);
-    assert!(!is_denied);
+    let Explanation { text, may_be_denied } = explained(&held(true), &held(false), &["--mode-for=held=warn"]);
+    assert!(!may_be_denied);
     assert!(
         text.contains("verdict: passes, flagged") && text.contains("mode:    warn"),
         "{text}"
@@ -80,8 +80,8 @@ fn a_mode_of_its_own_lets_it_pass_and_shows_the_warning() {
 fn what_nobody_could_be_asked_is_told_both_ways() {
     let (old, mut new) = (held(true), held(true));
     new["metadata"]["annotations"][keys::CANCEL] = json!(format!("{CREATED} because"));
-    let (text, is_denied) = told(&old, &new, &[]);
-    assert!(is_denied, "it may be");
+    let Explanation { text, may_be_denied } = explained(&old, &new, &[]);
+    assert!(may_be_denied, "it may be");
     for part in [
         "If somebody has the verb override on rebootholds.cordonhold.dev:",
         "reason:  override\n",
@@ -91,17 +91,17 @@ fn what_nobody_could_be_asked_is_told_both_ways() {
     ] {
         assert!(text.contains(part), "{part} in {text}");
     }
-    let (text, is_denied) = told(&old, &new, &["--may-override=yes"]);
-    assert!(!is_denied && !text.contains("If somebody"), "{text}");
-    assert!(told(&old, &new, &["--may-override=no"]).1);
+    let Explanation { text, may_be_denied } = explained(&old, &new, &["--may-override=yes"]);
+    assert!(!may_be_denied && !text.contains("If somebody"), "{text}");
+    assert!(explained(&old, &new, &["--may-override=no"]).may_be_denied);
 }
 
 #[test]
 fn kureds_lock_is_told_both_ways_or_as_given() {
     let (old, new) = (node(true, &json!({})), node(false, &json!({})));
     let by_lock = "--protect-kured=lock";
-    let (text, is_denied) = told(&old, &new, &[by_lock]);
-    assert!(is_denied);
+    let Explanation { text, may_be_denied } = explained(&old, &new, &[by_lock]);
+    assert!(may_be_denied);
     for part in [
         "If kured's lock names node n:",
         "reason:  kured-held\n",
@@ -110,16 +110,17 @@ fn kureds_lock_is_told_both_ways_or_as_given() {
     ] {
         assert!(text.contains(part), "{part} in {text}");
     }
-    let (text, is_denied) = told(&old, &new, &[by_lock, "--kured-lock={\"nodeID\":\"m\"}"]);
-    assert!(!is_denied);
+    let Explanation { text, may_be_denied } =
+        explained(&old, &new, &[by_lock, "--kured-lock={\"nodeID\":\"m\"}"]);
+    assert!(!may_be_denied);
     assert!(
         text.contains(
             "kured:   not looked for, taken to be daemonset kube-system/kured, ServiceAccount kured"
         ),
         "{text}"
     );
-    assert!(told(&old, &new, &[by_lock, "--kured-lock={\"nodeID\":\"n\"}"]).1);
-    assert!(!told(&old, &new, &[by_lock, "--kured-lock="]).1);
+    assert!(explained(&old, &new, &[by_lock, "--kured-lock={\"nodeID\":\"n\"}"]).may_be_denied);
+    assert!(!explained(&old, &new, &[by_lock, "--kured-lock="]).may_be_denied);
 }
 
 #[test]

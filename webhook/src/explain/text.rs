@@ -2,45 +2,44 @@
 
 use std::fmt::Write as _;
 
-use cordonhold_shared::admission::{self, LockEdit, Operation, Outcome, Policy, Request, Verdict};
+use cordonhold_shared::admission::{self, Change, LockEdit, Operation, Outcome, Request, Verdict};
 use cordonhold_shared::quote::quoted;
 
-use super::told::Told;
-use crate::trail;
+use super::cases::Cases;
 
 /// The whole answer.
-pub(super) fn render(request: &Request, policy: &Policy, told: &Told) -> String {
+pub(super) fn render(request: &Request, cases: &Cases) -> String {
     let mut text = String::new();
     // Writing into a String cannot fail, here and below.
     writeln!(
         text,
         "{} by {}",
-        what(&request.operation),
+        what(&request.operation, cases.change()),
         quoted(&request.requester.user)
     )
     .unwrap_or_default();
-    for case in &told.cases {
+    for case in &cases.all {
         if !case.assumptions.is_empty() {
             write!(text, "\nIf {}:\n", case.assumptions.join(", and ")).unwrap_or_default();
         }
-        text.push_str(&verdict(&case.verdict, policy));
+        text.push_str(&verdict(&case.verdict));
     }
-    if let Some(kured) = &told.kured {
+    if let Some(kured) = &cases.kured {
         writeln!(text, "\nkured:   {kured}").unwrap_or_default();
     }
-    for why in &told.failures {
+    for why in &cases.failures {
         writeln!(
             text,
             "\nUnknown here, though the webhook's own ServiceAccount may know: {why}"
         )
         .unwrap_or_default();
     }
-    if told.cases.len() > 1 {
+    if cases.all.len() > 1 {
         text.push_str(
             "\nWhich of them holds, the cluster knows: give a --kubeconfig whose user may ask, or --may-override and --kured-lock.\n",
         );
     }
-    if told.is_denied() {
+    if cases.may_be_denied() {
         text.push_str(
             "\nNot looked at: the matchConditions of the webhook's configuration. What they keep from the webhook passes.\n",
         );
@@ -48,7 +47,7 @@ pub(super) fn render(request: &Request, policy: &Policy, told: &Told) -> String 
     text
 }
 
-fn verdict(verdict: &Verdict, policy: &Policy) -> String {
+fn verdict(verdict: &Verdict) -> String {
     let outcome = match verdict.outcome {
         Outcome::Allow => "passes",
         Outcome::Flag => "passes, flagged",
@@ -61,7 +60,7 @@ fn verdict(verdict: &Verdict, policy: &Policy) -> String {
         format!("rule:    {}", reason.rule()),
     ];
     if reason.outcome() != Outcome::Allow {
-        lines.push(format!("mode:    {}", policy.modes.of(reason).as_str()));
+        lines.push(format!("mode:    {}", verdict.mode.as_str()));
     }
     for key in [
         admission::AUDIT_HOLDER,
@@ -85,15 +84,13 @@ fn verdict(verdict: &Verdict, policy: &Policy) -> String {
 }
 
 /// The request in a few words.
-fn what(operation: &Operation) -> String {
+fn what(operation: &Operation, change: Change) -> String {
     match operation {
         Operation::CreateNode { new } => format!("create of node {}", quoted(new.name())),
         Operation::UpdateNode { old, .. } => {
-            let effect = trail::effect(operation);
-            let effect = if effect.is_empty() {
-                "nothing that is guarded"
-            } else {
-                &effect
+            let effect = match change.to_string() {
+                effect if effect.is_empty() => "nothing that is guarded".to_owned(),
+                effect => effect,
             };
             let state = if old.spec.unschedulable {
                 ""

@@ -100,7 +100,7 @@ impl Bodies {
         let read = reading.unwrap_or(Err(Rejection::BodyTimeout));
         let is_left = match &read {
             Ok(body) => !body.is_whole,
-            Err(refusal) => matches!(refusal, Rejection::TooMuch),
+            Err(rejection) => matches!(rejection, Rejection::TooMuch),
         };
         // What is still under way must be read, or closing the connection takes the answer with it.
         if is_left {

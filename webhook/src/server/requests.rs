@@ -42,7 +42,7 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
         let open = self.clock.open_request();
         let (serving, clock) = (Arc::clone(&self.serving), Arc::clone(&self.clock));
         Box::pin(async move {
-            let (mut response, place) = answer(request.map(Body::new), &serving).await;
+            let (mut response, place) = respond(request.map(Body::new), &serving).await;
             let is_leaving = serving.port.closing.lame_duck.is_cancelled() || clock.is_retiring();
             if is_leaving && clock.protocol() == Protocol::Http1 {
                 let headers = response.headers_mut();
@@ -61,8 +61,8 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
     }
 }
 
-/// The answer, and the place that it takes until it is sent.
-async fn answer(request: Request<Body>, serving: &Serving) -> (Response, Option<OwnedSemaphorePermit>) {
+/// The response, and the place that it takes until it is sent.
+async fn respond(request: Request<Body>, serving: &Serving) -> (Response, Option<OwnedSemaphorePermit>) {
     let port = &serving.port;
     let Ok(place) = Arc::clone(&serving.requests).try_acquire_owned() else {
         // HTTP/1.1 has no other way to be answered before the body is sent, and to keep the connection:

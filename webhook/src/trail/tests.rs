@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use cordonhold_shared::admission::Reason;
+use cordonhold_shared::admission::{Mode, Reason};
 use serde_json::Value;
 
 use super::*;
@@ -25,7 +25,7 @@ impl Write for Page {
 }
 
 /// The line as the program's own JSON format writes it.
-fn line(entry: &Entry<'_>) -> Value {
+fn line(entry: &LogLine<'_>) -> Value {
     let page = Page::default();
     let writer = page.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -36,7 +36,7 @@ fn line(entry: &Entry<'_>) -> Value {
         .finish();
     let verdict = Verdict::unjudged(Reason::MalformedReview, Mode::Warn, "");
     tracing::subscriber::with_default(subscriber, || {
-        entry.write(&verdict, Mode::Warn, Duration::from_micros(7));
+        entry.write(&verdict, Duration::from_micros(7));
     });
     let bytes = page.0.lock().unwrap().clone();
     serde_json::from_slice(&bytes).unwrap()
@@ -66,7 +66,7 @@ fn every_line_has_the_fields_of_the_page() {
         },
         why: "cut off".to_owned(),
     };
-    let line = line(&Entry::unreadable(&unreadable));
+    let line = line(&LogLine::unreadable(&unreadable));
     let mut fields: Vec<&str> = line.as_object().unwrap().keys().map(String::as_str).collect();
     let mut documented = documented();
     fields.sort_unstable();
@@ -83,11 +83,11 @@ fn every_line_has_the_fields_of_the_page() {
 #[test]
 fn a_line_is_bounded_whatever_a_client_sent() {
     let long = "ü".repeat(FIELD_MAX_BYTES);
-    let entry = Entry {
+    let entry = LogLine {
         user: &long,
         groups: long.clone(),
         error: &long,
-        ..Entry::default()
+        ..LogLine::default()
     };
     let line = line(&entry);
     for field in ["user", "groups", "error"] {

@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::Node;
 use serde::Deserialize;
 
 use super::*;
-use crate::{Judge, Lookup, Metrics};
+use crate::{Handler, Lookup, Metrics};
 
 /// The fastest of so many is the code's own time, whatever else the machine does.
 const ROUNDS: u32 = 400;
@@ -136,7 +136,7 @@ fn a_real_review_costs_a_fraction_of_decoding_it() {
     let size = body.len();
     assert!((36 * 1024..48 * 1024).contains(&size), "{size} bytes");
     let policy = policy();
-    let judge = Judge::new(policy.clone(), Box::new(NoLookup), Arc::new(Metrics::new()));
+    let handler = Handler::new(policy.clone(), Box::new(NoLookup), Arc::new(Metrics::new()));
     // With its log line, as in production, into nowhere.
     let subscriber = tracing_subscriber::fmt()
         .json()
@@ -149,7 +149,7 @@ fn a_real_review_costs_a_fraction_of_decoding_it() {
         for _ in 0..ROUNDS {
             timed(&mut reading, || read(black_box(&body), &policy).unwrap());
             timed(&mut whole, || {
-                let answer = judge.answer(black_box(&body), Instant::now());
+                let answer = handler.handle(black_box(&body), Instant::now());
                 answer.now_or_never().flatten().unwrap()
             });
             timed(&mut value, || {

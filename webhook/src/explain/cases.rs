@@ -1,9 +1,9 @@
-//! What is decided on the request: one verdict, or one for each answer to what nobody could be asked.
+//! What is decided on the request: one case, or one for each answer to what nobody could be asked.
 //!
 //! The decision is the server's own code; here only its facts are found.
 
 use cordonhold_shared::admission::{
-    self, Decision, Fact, Facts, Known, KuredSeen, Locks, Outcome, Policy, Request, Verdict,
+    self, Change, Decision, Fact, Facts, Known, KuredSeen, Locks, Outcome, Policy, Request, Verdict,
 };
 use cordonhold_shared::keys;
 use cordonhold_shared::kured::Kured;
@@ -22,38 +22,44 @@ pub(super) struct Sources {
     pub(super) kured_lock: Option<KuredSeen>,
 }
 
-/// A verdict, and what it takes for given.
+/// A verdict, and what it assumes.
 pub(super) struct Case {
     pub(super) assumptions: Vec<String>,
     pub(super) verdict: Verdict,
 }
 
-/// The verdict; or one for each answer to what nobody could be asked.
+/// The one case; or each that can be, where nobody could be asked.
 #[derive(Default)]
-pub(super) struct Told {
-    pub(super) cases: Vec<Case>,
+pub(super) struct Cases {
+    pub(super) all: Vec<Case>,
     /// Where kured is, or is taken to be, if that was of interest.
     pub(super) kured: Option<String>,
     /// Why a question got no answer. The webhook asks as its own ServiceAccount, so it may get one.
     pub(super) failures: Vec<String>,
 }
 
-impl Told {
-    /// Or may be.
-    pub(super) fn is_denied(&self) -> bool {
-        self.cases
-            .iter()
-            .any(|case| case.verdict.outcome == Outcome::Deny)
+impl Cases {
+    /// Whether any case is a denial.
+    pub(super) fn may_be_denied(&self) -> bool {
+        self.all.iter().any(|case| case.verdict.outcome == Outcome::Deny)
+    }
+
+    /// What the request changes, which is the same in every case.
+    pub(super) fn change(&self) -> Change {
+        self.all
+            .first()
+            .map(|case| case.verdict.change)
+            .unwrap_or_default()
     }
 }
 
 impl Sources {
-    pub(super) async fn told(&self, request: &Request, policy: &Policy, now: Timestamp) -> Told {
-        let mut told = Told::default();
+    pub(super) async fn cases(&self, request: &Request, policy: &Policy, now: Timestamp) -> Cases {
+        let mut cases = Cases::default();
         let mut open = vec![(Facts::default(), Vec::new())];
         while let Some((mut facts, assumptions)) = open.pop() {
             match admission::decide(request, &facts, policy, now) {
-                Decision::Verdict(verdict) => told.cases.push(Case { assumptions, verdict }),
+                Decision::Verdict(verdict) => cases.all.push(Case { assumptions, verdict }),
                 // A watch can only deny sooner what the lock itself denies.
                 Decision::Need(Fact::WatchedKuredLock) => {
                     facts.watched_kured_lock = Known::Failed("nothing is watched".to_owned());
@@ -61,22 +67,22 @@ impl Sources {
                 }
                 Decision::Need(Fact::Override) => {
                     let asked = self.may_override(request).await;
-                    let answers = answers(asked, either_right(request), &mut told.failures);
-                    open.extend(supposed(&facts, &assumptions, answers, |facts, may| {
+                    let answers = answers(asked, either_permission(request), &mut cases.failures);
+                    open.extend(assuming(&facts, &assumptions, answers, |facts, may| {
                         facts.may_override = Known::Is(may);
                     }));
                 }
                 Decision::Need(Fact::KuredLock) => {
                     let asked = self.kured_lock().await;
-                    told.kured = self.kureds_place(policy);
-                    let answers = answers(asked, either_lock(request, policy), &mut told.failures);
-                    open.extend(supposed(&facts, &assumptions, answers, |facts, lock| {
+                    cases.kured = self.kureds_place(policy);
+                    let answers = answers(asked, either_lock(request, policy), &mut cases.failures);
+                    open.extend(assuming(&facts, &assumptions, answers, |facts, lock| {
                         facts.kured_lock = Known::Is(lock);
                     }));
                 }
             }
         }
-        told
+        cases
     }
 
     async fn may_override(&self, request: &Request) -> Known<bool> {
@@ -120,7 +126,7 @@ fn as_configured(policy: &Policy) -> Option<Kured> {
     })
 }
 
-/// The answer; or, where there is none, each that there could be, and what it takes for given.
+/// The known answer, with no assumption; if nobody could be asked, each possible answer with the assumption that it makes.
 fn answers<T>(
     asked: Known<T>,
     either: [(T, String); 2],
@@ -138,13 +144,13 @@ fn answers<T>(
 }
 
 /// Without the right to cancel, and with it.
-fn either_right(request: &Request) -> [(bool, String); 2] {
+fn either_permission(request: &Request) -> [(bool, String); 2] {
     let (verb, resource, group) = (keys::OVERRIDE_VERB, keys::OVERRIDE_RESOURCE, keys::OVERRIDE_GROUP);
-    let told = |word: &str| {
+    let assumption = |word: &str| {
         let user = quoted(&request.requester.user);
         format!("{user} {word} the verb {verb} on {resource}.{group}")
     };
-    [(false, told("does not have")), (true, told("has"))]
+    [(false, assumption("does not have")), (true, assumption("has"))]
 }
 
 /// No lock, and one that names the Node.
@@ -154,15 +160,18 @@ fn either_lock(request: &Request, policy: &Policy) -> [(KuredSeen, String); 2] {
     let naming = json!({ "nodeID": node }).to_string();
     [
         (
-            seen(policy, ""),
+            kured_with_lock(policy, ""),
             format!("kured's lock does not name node {shown}"),
         ),
-        (seen(policy, &naming), format!("kured's lock names node {shown}")),
+        (
+            kured_with_lock(policy, &naming),
+            format!("kured's lock names node {shown}"),
+        ),
     ]
 }
 
-/// The facts with each of the answers, and what they take for given then.
-fn supposed<T>(
+/// The facts with each of the answers, and what they assume then.
+fn assuming<T>(
     facts: &Facts,
     assumptions: &[String],
     answers: Vec<(T, Option<String>)>,
@@ -177,7 +186,7 @@ fn supposed<T>(
 }
 
 /// kured where the flags say, with this text as its lock.
-pub(super) fn seen(policy: &Policy, text: &str) -> KuredSeen {
+pub(super) fn kured_with_lock(policy: &Policy, text: &str) -> KuredSeen {
     KuredSeen {
         found: as_configured(policy),
         locks: locks(policy, text),

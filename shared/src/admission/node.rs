@@ -1,0 +1,164 @@
+//! The rules for writes of a Node: what a hold of ours allows to whom.
+//!
+//! Not here: stock kured's holds ([`super::kured`]), and what a mode makes of a reason ([`super::Verdict`]).
+
+use jiff::Timestamp;
+
+use super::{Evaluation, Fact, Known, OnDelete, Reason, Ruling, SKEW, cancel_name};
+use crate::Reading;
+use crate::hold::{self, Phase};
+use crate::keys;
+use crate::node::NodeView;
+
+impl Evaluation<'_> {
+    /// The rule for the CREATE of a Node: a hold is stamped by the agent of a Node that is there, so one that comes with it is nobody's.
+    pub(super) fn create(&self, new: &NodeView) -> Reason {
+        if !hold::has_marks(new) {
+            return Reason::NothingOfOurs;
+        }
+        if self.is_exempt() {
+            return Reason::Exempt;
+        }
+        Reason::SpoofedHold
+    }
+
+    /// The rules for an update of a Node in the order of the design, or the fact that is missing.
+    pub(super) fn update(&self, old: &NodeView, new: &NodeView) -> Ruling {
+        let change = &self.change;
+        let is_elsewhere = self.is_agent_elsewhere(old);
+        if is_elsewhere && (change.is_nothing() || self.denies(Reason::NotOwnNode)) {
+            return Reason::NotOwnNode.into();
+        }
+        if change.is_nothing() {
+            return Reason::NothingOfOurs.into();
+        }
+        if self.is_exempt() {
+            return Reason::Exempt.into();
+        }
+        if !is_elsewhere && self.is_agent() {
+            return Reason::Owner.into();
+        }
+        if change.cancel && !change.uncordons && !change.touches_marks() {
+            return self.cancel_written(old, new);
+        }
+        let (is_held, is_marked) = (hold::is_held(&self.hold), hold::has_marks(old));
+        let is_ended =
+            is_cancelled(old) && !change.cancel && !change.sets_marks && (is_held || change.touches_marks());
+        let is_sealed = self.is_sealed(old);
+        let rules = [
+            (is_elsewhere, Reason::NotOwnNode),
+            (change.cancel, Reason::CancelAlone),
+            (!is_marked && change.touches_marks(), Reason::SpoofedHold),
+            (is_ended && is_sealed, Reason::TooLate),
+            (is_ended && !is_sealed, Reason::Cancelled),
+            (
+                !is_ended && change.uncordons && is_held && !self.has_lapsed(),
+                Reason::Held,
+            ),
+            (
+                !is_ended && is_marked && change.annotations_or_phase,
+                Reason::TamperedHold,
+            ),
+            (!is_ended && is_marked && change.taint, Reason::TamperedTaint),
+        ];
+        let apply = || {
+            rules
+                .iter()
+                .filter(|(applies, _)| *applies)
+                .map(|(_, reason)| *reason)
+        };
+        // One that is only to warn must not open what another one denies.
+        if let Some(reason) = apply().find(|reason| self.denies(*reason)) {
+            return reason.into();
+        }
+        let passing = if is_held { Reason::Lapsed } else { Reason::NotHeld };
+        self.unless_kureds(old, apply().next().unwrap_or(passing))
+    }
+
+    /// The rules for the DELETE of a Node: no agent deletes another one.
+    pub(super) fn delete(&self, old: &NodeView) -> Reason {
+        let reason = self.delete_of_a_hold(old);
+        let is_elsewhere = self.is_agent_elsewhere(old);
+        if is_elsewhere && (self.denies(Reason::NotOwnNode) || !self.denies(reason)) {
+            return Reason::NotOwnNode;
+        }
+        reason
+    }
+
+    /// To everybody else only our hold counts.
+    fn delete_of_a_hold(&self, old: &NodeView) -> Reason {
+        if !hold::is_held(&self.hold) {
+            return Reason::NothingOfOurs;
+        }
+        if self.is_exempt() {
+            return Reason::Exempt;
+        }
+        if is_cancelled(old) && !self.is_sealed(old) {
+            return Reason::Cancelled;
+        }
+        if self.has_lapsed() {
+            return Reason::Lapsed;
+        }
+        // Whoever cancelled it must not be told to cancel.
+        if is_cancelled(old) && self.policy.on_delete == OnDelete::Deny {
+            return Reason::TooLate;
+        }
+        Reason::HeldDeleted
+    }
+
+    fn has_lapsed(&self) -> bool {
+        matches!(&self.hold, Reading::Present(hold) if hold.has_lapsed(self.now, SKEW))
+    }
+
+    fn cancel_written(&self, old: &NodeView, new: &NodeView) -> Ruling {
+        let permission = match &self.facts.may_override {
+            Known::Unasked => return Ruling::Need(Fact::Override),
+            Known::Is(true) => Reason::Override,
+            Known::Is(false) => Reason::NoOverride,
+            Known::Failed(_) => Reason::LookupFailed,
+        };
+        let text = new.annotation(keys::CANCEL);
+        let is_bad = text.is_some_and(|text| hold::cancel_flaw(old, text).is_some());
+        // To whoever may not cancel, how it is done is no help.
+        if is_bad && !self.denies(permission) {
+            Reason::BadCancel.into()
+        } else {
+            permission.into()
+        }
+    }
+
+    /// A reboot is under way, so even a cancelled hold stays until it is back or late.
+    fn is_sealed(&self, node: &NodeView) -> bool {
+        let is_before = |until: Timestamp| until.checked_add(SKEW).is_ok_and(|bound| self.now <= bound);
+        match &self.hold {
+            Reading::Absent => false,
+            Reading::Present(hold) => hold.phase == Phase::Sealed && hold.until.is_none_or(is_before),
+            // Broken marks must keep a way out, so only a term that can be read counts.
+            Reading::Malformed(_) => {
+                let until = node.annotation(keys::UNTIL).and_then(|text| text.parse().ok());
+                node.label(keys::PHASE) == Some(Phase::Sealed.as_str()) && until.is_some_and(is_before)
+            }
+        }
+    }
+
+    /// This reason for an update that our own hold lets pass, unless it is an uncordon and kured holds the Node.
+    fn unless_kureds(&self, node: &NodeView, reason: Reason) -> Ruling {
+        if !self.change.uncordons {
+            return reason.into();
+        }
+        match self.kured(node) {
+            Ruling::Reason(kureds)
+                if reason == Reason::NotHeld || self.gravity(kureds) > self.gravity(reason) =>
+            {
+                kureds.into()
+            }
+            Ruling::Reason(_) => reason.into(),
+            Ruling::Need(fact) => Ruling::Need(fact),
+        }
+    }
+}
+
+/// The Node carries a cancel that names its hold.
+fn is_cancelled(node: &NodeView) -> bool {
+    hold::has_marks(node) && hold::cancel(node).is_some_and(|cancel| cancel.created == cancel_name(node))
+}

@@ -1,0 +1,144 @@
+//! What is done with one review: it is read, decided, counted, logged, told by an Event, and answered.
+//!
+//! No policy here: the decision is [`cordonhold_shared::admission`]'s. It says which facts it needs, they are looked up,
+//! and it is asked again.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use cordonhold_shared::admission::{
+    self, Decision, Fact, Facts, Known, Outcome, Policy, Reason, Request, Verdict,
+};
+use cordonhold_shared::node::NodeView;
+use futures_util::FutureExt;
+use jiff::Timestamp;
+
+use crate::events::{Denial, Recorder};
+use crate::metrics::{LookupKind, LookupOutcome};
+use crate::review::{self, Review, Unreadable};
+use crate::trail::LogLine;
+use crate::{Lookup, Metrics};
+
+/// A decision needs each fact at most once.
+const MAX_LOOKUPS: usize = 3;
+
+/// Handles reviews by one policy.
+pub struct Handler {
+    policy: Policy,
+    lookup: Box<dyn Lookup>,
+    metrics: Arc<Metrics>,
+    recorder: Option<Recorder>,
+}
+
+impl Handler {
+    pub fn new(policy: Policy, lookup: Box<dyn Lookup>, metrics: Arc<Metrics>) -> Handler {
+        Handler {
+            policy,
+            lookup,
+            metrics,
+            recorder: None,
+        }
+    }
+
+    /// Denials are also told by Events on their Nodes.
+    #[must_use]
+    pub fn with_events(self, recorder: Recorder) -> Handler {
+        Handler {
+            recorder: Some(recorder),
+            ..self
+        }
+    }
+
+    /// The response to a review's bytes, or `None` where not even a uid can be found to respond to.
+    pub(crate) async fn handle(&self, body: &[u8], started: Instant) -> Option<Vec<u8>> {
+        match review::read(body, &self.policy) {
+            Ok(review) => Some(self.handle_review(&review, started).await),
+            Err(unreadable) => self.handle_unreadable(unreadable, started),
+        }
+    }
+
+    /// The response to a review of which only the beginning was taken, or `None` as above.
+    pub(crate) fn handle_too_large(
+        &self,
+        beginning: &[u8],
+        bytes_max: usize,
+        started: Instant,
+    ) -> Option<Vec<u8>> {
+        self.handle_unreadable(review::too_large(beginning, bytes_max), started)
+    }
+
+    async fn handle_review(&self, review: &Review, started: Instant) -> Vec<u8> {
+        let decided = AssertUnwindSafe(self.decide(&review.request)).catch_unwind();
+        let verdict = decided.await.unwrap_or_else(|_| {
+            self.metrics.panicked();
+            let why =
+                "the decision panicked, which is a defect of cordonhold: report it with the webhook's log";
+            Verdict::defect(&review.request, &self.policy, why)
+        });
+        let latency = started.elapsed();
+        self.metrics.decided(&verdict, latency);
+        if verdict.is_on_record() {
+            LogLine::of(review, &verdict).write(&verdict, latency);
+        }
+        self.record(review, &verdict);
+        review::render(&review.uid, &verdict)
+    }
+
+    fn handle_unreadable(&self, unreadable: Unreadable, started: Instant) -> Option<Vec<u8>> {
+        let reason = Reason::MalformedReview;
+        let verdict = Verdict::unjudged(reason, self.policy.modes.of(reason), &unreadable.why);
+        let latency = started.elapsed();
+        self.metrics.decided(&verdict, latency);
+        LogLine::unreadable(&unreadable).write(&verdict, latency);
+        unreadable.head.uid.map(|uid| review::render(&uid, &verdict))
+    }
+
+    async fn decide(&self, request: &Request) -> Verdict {
+        let mut facts = Facts::default();
+        for _ in 0..=MAX_LOOKUPS {
+            match admission::decide(request, &facts, &self.policy, Timestamp::now()) {
+                Decision::Verdict(verdict) => return verdict,
+                Decision::Need(Fact::Override) => {
+                    let node = request.node().map(NodeView::name).unwrap_or_default();
+                    facts.may_override = self.lookup.may_override(&request.requester, node).await;
+                    self.count(LookupKind::Override, &facts.may_override);
+                }
+                Decision::Need(Fact::KuredLock) => {
+                    facts.kured_lock = self.lookup.kured_lock().await;
+                    self.count(LookupKind::KuredLock, &facts.kured_lock);
+                }
+                Decision::Need(Fact::WatchedKuredLock) => {
+                    facts.watched_kured_lock = self.lookup.watched_kured_lock();
+                }
+            }
+        }
+        let why = "the decision asked for the same fact twice, which is a defect of cordonhold";
+        Verdict::defect(request, &self.policy, why)
+    }
+
+    /// Tells a denial by an Event on its Node, where there is one. A dry run leaves no trace in the cluster.
+    fn record(&self, review: &Review, verdict: &Verdict) {
+        let (Some(recorder), Some(node)) = (&self.recorder, review.request.existing_node()) else {
+            return;
+        };
+        if verdict.outcome != Outcome::Deny || review.dry_run {
+            return;
+        }
+        recorder.tell(Denial {
+            node: node.name().to_owned(),
+            uid: node.metadata.uid.clone(),
+            reason: verdict.reason,
+            user: review.request.requester.user.clone(),
+            message: verdict.message.clone(),
+        });
+    }
+
+    fn count<T>(&self, kind: LookupKind, fact: &Known<T>) {
+        let outcome = match fact {
+            Known::Is(_) => LookupOutcome::Answered,
+            Known::Unasked | Known::Failed(_) => LookupOutcome::Failed,
+        };
+        self.metrics.looked_up(kind, outcome);
+    }
+}
