@@ -28,7 +28,7 @@ use crate::clock::boot_clock;
 use boot::BOOT_ID;
 use command::{Command, CommandError};
 use record::RECORD_FILE;
-use root::{Files, LOOK_BOUND, Root};
+use root::{FILES_TIMEOUT, Files, Root};
 use sentinel::Sentinel;
 pub(crate) use systemd::is_systemctl;
 use systemd::{Delayed, Systemd};
@@ -92,7 +92,7 @@ pub enum HostError {
     },
     #[error(transparent)]
     Command(#[from] CommandError),
-    #[error("a look at {} in the host's root did not end within {LOOK_BOUND:?}: its file system hangs: look at the mounts of the host", .path.display())]
+    #[error("a look at {} in the host's root did not end within {FILES_TIMEOUT:?}: its file system hangs: look at the mounts of the host", .path.display())]
     Hangs { path: PathBuf },
 }
 
@@ -169,7 +169,7 @@ impl Host {
     pub async fn ask(&self) -> HostState {
         let (boot, file, checked, preparing, scheduled) = tokio::join!(
             self.boot(),
-            self.files.look(RECORD_FILE, Root::read_record),
+            self.files.run_blocking(RECORD_FILE, Root::read_record),
             self.check(),
             self.delayed(Delayed::Preparing),
             self.delayed(Delayed::Scheduled),
@@ -229,7 +229,7 @@ impl Host {
     /// Removes the record of a hold that is over. One that stays is replaced by the next.
     pub async fn forget(&self) {
         let remove = |root: &Root, path: &Path| root.remove(path);
-        if let Err(error) = self.files.look(RECORD_FILE, remove).await {
+        if let Err(error) = self.files.run_blocking(RECORD_FILE, remove).await {
             let why = cordonhold_rt::exit::one_line(&error);
             warn!(
                 event = "record_stays",
@@ -260,7 +260,7 @@ impl Host {
             told_until: told_for.map(|time| boot_clock().saturating_add(time).as_secs().saturating_add(1)),
         };
         let write = move |root: &Root, path: &Path| root.write_record(path, &file);
-        self.files.look(RECORD_FILE, write).await
+        self.files.run_blocking(RECORD_FILE, write).await
     }
 
     /// How many reboot commands have not ended.
@@ -276,7 +276,7 @@ impl Host {
 
     async fn boot(&self) -> Result<Boot, HostError> {
         let count = self.soft_reboots.get_or_try_init(|| self.count_soft_reboots());
-        let (files, count) = tokio::join!(self.files.look(BOOT_ID, Root::boot_files), count);
+        let (files, count) = tokio::join!(self.files.run_blocking(BOOT_ID, Root::boot_files), count);
         Ok(files?.boot(*count?))
     }
 

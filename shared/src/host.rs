@@ -112,13 +112,13 @@ impl HostRecord {
     }
 }
 
-/// Whether the host may still go down because an agent of this boot told it to.
+/// Where the deadline stands of a reboot that an agent of this boot told the host to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Told {
-    /// The deadline of the reboot is still to come, by the host's boot clock.
-    Waiting,
+pub enum RebootDeadline {
+    /// It is still to come, by the host's boot clock: the host may go down.
+    Ahead,
     /// It has passed.
-    Over,
+    Passed,
 }
 
 /// The file of the record: the record, the boot it was written in, and until when a reboot that was told may come.
@@ -134,12 +134,16 @@ pub struct HostFile {
 }
 
 impl HostFile {
-    /// Whether the host was told to reboot in this boot, `now` seconds on its boot clock.
-    pub fn told(&self, boot: &Boot, now: u64) -> Option<Told> {
+    /// The deadline of the reboot that the host was told to make in this boot, if any, `now` seconds on its boot clock.
+    pub fn told(&self, boot: &Boot, now: u64) -> Option<RebootDeadline> {
         let until = self
             .told_until
             .filter(|_| boot.is_after(&self.written_in).is_none())?;
-        Some(if now < until { Told::Waiting } else { Told::Over })
+        Some(if now < until {
+            RebootDeadline::Ahead
+        } else {
+            RebootDeadline::Passed
+        })
     }
 }
 
@@ -189,8 +193,8 @@ mod tests {
             written_in: boot("b", "12.0").to_string(),
             told_until: Some(100),
         };
-        assert_eq!(file.told(&boot("b", "12.0"), 99), Some(Told::Waiting));
-        assert_eq!(file.told(&boot("b", "12.0"), 100), Some(Told::Over));
+        assert_eq!(file.told(&boot("b", "12.0"), 99), Some(RebootDeadline::Ahead));
+        assert_eq!(file.told(&boot("b", "12.0"), 100), Some(RebootDeadline::Passed));
         assert_eq!(file.told(&boot("b", "12.1"), 99), None);
         let text = serde_json::to_string(&file).unwrap();
         assert_eq!(serde_json::from_str::<HostFile>(&text).unwrap(), file);

@@ -141,8 +141,8 @@ impl NodeView {
         self.ready().is_some_and(|ready| ready.status == "True")
     }
 
-    /// How it looks to whoever waits for it.
-    pub fn look(&self) -> String {
+    /// Ready or not, and the phase of its hold, for whoever waits for it.
+    pub fn summary(&self) -> String {
         let phase = self
             .label(keys::PHASE)
             .map_or_else(|| "not held".to_owned(), quoted);

@@ -193,7 +193,7 @@ pub struct Metrics {
     open: Gauge,
     refused: Family<RefusalLabels, Counter>,
     lookups: Family<LookupLabels, Counter>,
-    kured_watch: KuredWatch,
+    kured_watch: KuredWatchAge,
     kured_daemonset: Family<KuredLabels, Gauge>,
     events: Family<EventLabels, Counter>,
     panics: Counter,
@@ -205,15 +205,15 @@ pub struct Metrics {
 
 /// When the watch of kured's `DaemonSet` last said something. Its age is taken when somebody looks.
 #[derive(Clone, Debug, Default)]
-struct KuredWatch(Arc<Mutex<Option<Instant>>>);
+struct KuredWatchAge(Arc<Mutex<Option<Instant>>>);
 
-impl KuredWatch {
+impl KuredWatchAge {
     fn hear(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 }
 
-impl Collector for KuredWatch {
+impl Collector for KuredWatchAge {
     /// Nothing is shown where nothing is watched, or the watch has yet to begin.
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let heard = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -271,7 +271,7 @@ impl Metrics {
             open: Gauge::default(),
             refused: Family::default(),
             lookups: Family::default(),
-            kured_watch: KuredWatch::default(),
+            kured_watch: KuredWatchAge::default(),
             kured_daemonset: Family::default(),
             events: Family::default(),
             panics: Counter::default(),

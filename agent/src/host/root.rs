@@ -1,4 +1,4 @@
-//! The host's root directory, in which every path is resolved, and looks at its files: one at a time, with a bound.
+//! The host's root directory, in which every path is resolved, and access to its files: one at a time, with a bound.
 //!
 //! Not here: what a file says ([`super`]).
 
@@ -30,8 +30,8 @@ pub(super) struct Files {
     turn: Arc<Semaphore>,
 }
 
-/// Longest look at a file of the host, the wait for its turn included.
-pub(super) const LOOK_BOUND: Duration = Duration::from_secs(5);
+/// Longest access to a file of the host, the wait for its turn included.
+pub(super) const FILES_TIMEOUT: Duration = Duration::from_secs(5);
 /// openat2 answers EAGAIN while a rename is under way somewhere on the host.
 const OPEN_TRIES_MAX: u8 = 16;
 /// A boot id has 37 bytes. The record repeats what a Node's annotations say, and those have 256 KiB at most.
@@ -54,18 +54,18 @@ impl Files {
     }
 
     /// Off the agent's one thread and with a bound: a mount of the host may hang.
-    pub(super) async fn look<T: Send + 'static>(
+    pub(super) async fn run_blocking<T: Send + 'static>(
         &self,
         path: impl AsRef<Path>,
-        look: impl FnOnce(&Root, &Path) -> Result<T, HostError> + Send + 'static,
+        action: impl FnOnce(&Root, &Path) -> Result<T, HostError> + Send + 'static,
     ) -> Result<T, HostError> {
         let (root, path) = (Arc::clone(&self.root), path.as_ref().to_owned());
         let hangs = HostError::Hangs { path: path.clone() };
-        let bounded = timeout(LOOK_BOUND, async {
+        let bounded = timeout(FILES_TIMEOUT, async {
             let turn = Arc::clone(&self.turn).acquire_owned().await;
             let task = tokio::task::spawn_blocking(move || {
                 let _turn = turn;
-                look(&root, &path)
+                action(&root, &path)
             });
             task.await
         });

@@ -32,12 +32,12 @@ impl Sentinel {
 
     /// Whether it is there, as a regular file; kured takes anything of this name.
     pub async fn is_present(&self) -> Result<bool, HostError> {
-        self.files.look(&self.path, Root::has_sentinel).await
+        self.files.run_blocking(&self.path, Root::has_sentinel).await
     }
 
     /// Whether its directory is anywhere; without one it can never be there.
     pub async fn has_place(&self) -> Result<bool, HostError> {
-        self.files.look(&self.path, Root::has_place).await
+        self.files.run_blocking(&self.path, Root::has_place).await
     }
 }
 

@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 
 use cordonhold_shared::hold::{Phase, Proof};
-use cordonhold_shared::host::Told;
+use cordonhold_shared::host::RebootDeadline;
 use tokio::time::timeout;
 
 use super::*;
@@ -212,7 +212,7 @@ async fn found_p1_pid_1_that_started_anew_is_another_boot_under_the_same_boot_id
         Ok(())
     );
     let before = host.ask().await;
-    assert_eq!(before.told, Some(Told::Waiting));
+    assert_eq!(before.told, Some(RebootDeadline::Ahead));
 
     fixture.boot("boot-1", 13);
     let state = host.ask().await;
@@ -232,7 +232,7 @@ async fn found_p2_a_soft_reboot_is_another_boot_and_leaves_the_record_without_it
     );
     let before = host.ask().await;
     assert_eq!(before.boot.init, "12.0");
-    assert_eq!(before.told, Some(Told::Waiting));
+    assert_eq!(before.told, Some(RebootDeadline::Ahead));
     drop(host);
 
     let counted = RUNS.replace("SoftRebootsCount=0", "SoftRebootsCount=1");
@@ -341,7 +341,7 @@ async fn found_s3_the_word_of_a_reboot_counts_until_its_deadline_on_the_boot_clo
         let state = host.ask().await;
         assert_eq!(
             (state.record, state.told),
-            (Some(record(holder)), Some(Told::Waiting))
+            (Some(record(holder)), Some(RebootDeadline::Ahead))
         );
     }
     let mut file = fixture.file(RECORD);
@@ -353,7 +353,7 @@ async fn found_s3_the_word_of_a_reboot_counts_until_its_deadline_on_the_boot_clo
     let state = host.ask().await;
     assert_eq!(
         (state.record, state.told),
-        (Some(record("uid/second")), Some(Told::Over))
+        (Some(record("uid/second")), Some(RebootDeadline::Passed))
     );
     fixture.boot("boot-2", 12);
     let state = host.ask().await;
@@ -366,9 +366,9 @@ async fn found_s3_a_command_that_was_seen_to_fail_leaves_no_word() {
     let cases = [
         ("exit 3", Some(later()), false, None),
         ("true", None, false, None),
-        ("true", Some(later()), true, Some(Told::Waiting)),
+        ("true", Some(later()), true, Some(RebootDeadline::Ahead)),
         // Whoever kills it may be the shutdown that it began.
-        ("kill -TERM $$", Some(later()), false, Some(Told::Waiting)),
+        ("kill -TERM $$", Some(later()), false, Some(RebootDeadline::Ahead)),
     ];
     for (shell, deadline, is_accepted, told) in cases {
         let host = fixture.host(&format!("echo running; {shell}")).await;

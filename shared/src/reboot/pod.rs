@@ -105,7 +105,7 @@ pub struct Status {
 
 /// What a drain does with a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Drain {
+pub enum Fate {
     /// It must be gone before the reboot.
     Evict,
     /// Its DaemonSet would put it back at once: it stays, unless that DaemonSet does not exist.
@@ -133,7 +133,7 @@ const MIRROR: &str = "kubernetes.io/config.mirror";
 ///
 /// kubectl evicts the pods of a DaemonSet of another API group (`OpenKruise` has one), which come back at once:
 /// a drain that evicts late pods too would never end.
-pub fn classify(pod: &PodView) -> Drain {
+pub fn classify(pod: &PodView) -> Fate {
     let finished = matches!(pod.status.phase.as_str(), "Succeeded" | "Failed");
     let daemon_set = pod
         .metadata
@@ -141,13 +141,13 @@ pub fn classify(pod: &PodView) -> Drain {
         .iter()
         .find(|owner| owner.controller && owner.kind == "DaemonSet");
     match daemon_set {
-        Some(owner) if !finished && owner.api_version.starts_with("apps/") => Drain::DaemonSet(DaemonSet {
+        Some(owner) if !finished && owner.api_version.starts_with("apps/") => Fate::DaemonSet(DaemonSet {
             namespace: pod.metadata.namespace.clone(),
             name: owner.name.clone(),
         }),
-        Some(_) if !finished => Drain::Stay,
-        _ if pod.metadata.annotations.contains_key(MIRROR) => Drain::Stay,
-        _ => Drain::Evict,
+        Some(_) if !finished => Fate::Stay,
+        _ if pod.metadata.annotations.contains_key(MIRROR) => Fate::Stay,
+        _ => Fate::Evict,
     }
 }
 
@@ -191,8 +191,8 @@ pub fn is_kept(pod: &PodView, kept: &BTreeSet<String>) -> bool {
 /// The `DaemonSets` of these pods: whether they exist decides what a drain does.
 pub fn daemon_sets(pods: &[PodView]) -> BTreeSet<DaemonSet> {
     let named = pods.iter().filter_map(|pod| match classify(pod) {
-        Drain::DaemonSet(daemon_set) => Some(daemon_set),
-        Drain::Evict | Drain::Stay => None,
+        Fate::DaemonSet(daemon_set) => Some(daemon_set),
+        Fate::Evict | Fate::Stay => None,
     });
     named.collect()
 }
@@ -207,9 +207,9 @@ pub fn left(
     now: Timestamp,
 ) -> Vec<String> {
     let leaves = |pod: &&PodView| match classify(pod) {
-        Drain::Evict => true,
-        Drain::DaemonSet(daemon_set) => missing.contains(&daemon_set),
-        Drain::Stay => false,
+        Fate::Evict => true,
+        Fate::DaemonSet(daemon_set) => missing.contains(&daemon_set),
+        Fate::Stay => false,
     };
     let is_waited_for = |pod: &&PodView| patience(pod, skip_wait, now) != Some(SignedDuration::ZERO);
     let is_kept = |pod: &&PodView| is_kept(pod, kept);

@@ -6,8 +6,8 @@ use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::reboot::cycle::{Act, Ask, Event, Input, Report, Timer};
 
-use crate::protection::Protection;
 use crate::protocol::{Action, Protocol, created, proof, small};
+use crate::rule::Rule;
 use crate::world::{Delivery, Drain, Power, State, Timers};
 
 /// More than a node ever has in use at once.
@@ -23,7 +23,7 @@ impl Protocol {
                 .agents
                 .iter()
                 .all(|other| other.node != agent.node || other.cycle.is_none());
-            if node.power != Power::Down && (is_alone || self.is_off(Protection::LockFile)) {
+            if node.power != Power::Down && (is_alone || self.is_off(Rule::LockFile)) {
                 actions.push(Action::Start(id));
             }
             return;
@@ -37,7 +37,7 @@ impl Protocol {
         if agent.held_back.is_some() {
             actions.push(Action::StampNow(id));
         }
-        if self.is_off(Protection::NoReissueOnResume) {
+        if self.is_off(Rule::NoReissueOnResume) {
             actions.push(Action::Reissue(id));
         }
         if let Some(request) = agent.request {
@@ -102,20 +102,17 @@ impl Protocol {
                 // It only says something.
                 Timer::Stall => false,
                 // An assumption: by then a host that was told to reboot shows it, or has done it.
-                Timer::Reboot => node.power == Power::Up || self.is_off(Protection::ShutdownShowsInTime),
+                Timer::Reboot => node.power == Power::Up || self.is_off(Rule::ShutdownShowsInTime),
                 _ => true,
             };
             if is_allowed {
                 actions.push(Action::Due(id, timer));
             }
         }
-        if self.is_off(Protection::EvidenceNotTime)
-            && agent.timers.has(Timer::Reboot)
-            && state.left.pauses > 0
-        {
+        if self.is_off(Rule::EvidenceNotTime) && agent.timers.has(Timer::Reboot) && state.left.pauses > 0 {
             actions.push(Action::TimeIsUp(id));
         }
-        if self.is_off(Protection::FreshIds) {
+        if self.is_off(Rule::FreshIds) {
             actions.push(Action::WriteHoldAgain(id));
         }
     }
@@ -128,8 +125,8 @@ impl Protocol {
             let node = &state.nodes[usize::from(agent.node)];
             node.exists && hold::read(&self.views.get(node.view)) != Reading::Absent
         };
-        agent.is_lied_to = self.is_off(Protection::AskHostOnResume)
-            || (self.is_off(Protection::AskHostFirst) && !shows_hold);
+        agent.is_lied_to =
+            self.is_off(Rule::AskHostOnResume) || (self.is_off(Rule::AskHostFirst) && !shows_hold);
         self.feed(state, index, Input::Started);
     }
 
@@ -259,7 +256,7 @@ impl Protocol {
                 state.nodes[own].record = None;
                 state.nodes[own].is_told = false;
             }
-            Act::Report(Report::CalledOff(_)) if self.is_off(Protection::NodeBeforeLock) => {
+            Act::Report(Report::CalledOff(_)) if self.is_off(Rule::NodeBeforeLock) => {
                 let own = agent.node;
                 self.drop_entries(state, own);
             }
@@ -289,7 +286,7 @@ impl Protocol {
         state.left.watch_gaps -= 1;
         let agent = &mut state.agents[index];
         let node = &state.nodes[usize::from(agent.node)];
-        let gap = (!self.is_off(Protection::GapsAreTold)).then_some(Delivery::Gap);
+        let gap = (!self.is_off(Rule::GapsAreTold)).then_some(Delivery::Gap);
         let now = node.exists.then_some(Delivery::Seen(node.view, node.version));
         agent.queue = Some(gap.into_iter().chain(now).collect());
         true

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use cordonhold_shared::reboot::cycle::{DrainNews, Event, Input};
 
-use crate::protection::Protection;
 use crate::protocol::Protocol;
+use crate::rule::Rule;
 use crate::scenarios::Owner;
 use crate::world::{Drain, Node, State};
 
@@ -27,12 +27,12 @@ impl Protocol {
         match self.scenario.owner {
             Owner::Ordinary => false,
             Owner::Tolerant => true,
-            Owner::Binding => self.is_off(Protection::TolerationsAreRead),
+            Owner::Binding => self.is_off(Rule::TolerationsAreRead),
         }
     }
 
     fn is_kept(&self, node: &Node) -> bool {
-        self.seems_tolerant() && (node.put_back >= TIMES || self.is_off(Protection::ReturnsAreCounted))
+        self.seems_tolerant() && (node.put_back >= TIMES || self.is_off(Rule::ReturnsAreCounted))
     }
 
     /// Whether a drain would evict the pod.

@@ -4,10 +4,10 @@ use cordonhold_shared::hold::{self, Hold, Phase};
 use cordonhold_shared::keys;
 use cordonhold_shared::reboot::cycle::{Answer, Ask, Input, RebootFailure, Timer};
 
-use crate::property::Wrong;
-use crate::protection::Protection;
 use crate::protocol::{Action, Protocol, created, small};
+use crate::rule::Rule;
 use crate::scenarios::Hosts;
+use crate::violation::Violation;
 use crate::world::{Node, Power, State};
 
 impl Protocol {
@@ -28,11 +28,11 @@ impl Protocol {
     pub(crate) fn reboot(&self, state: &mut State, index: usize) -> Result<(), RebootFailure> {
         let own = state.agents[index].node;
         let is_late = !state.agents[index].timers.has(Timer::Deadline);
-        if is_late && !self.is_off(Protection::Deadline) {
+        if is_late && !self.is_off(Rule::Deadline) {
             return Err(RebootFailure::Expired);
         }
         if is_late {
-            state.go_wrong(Wrong::RebootAfterDeadline);
+            state.violate(Violation::RebootAfterDeadline);
         }
         self.issue(state, index, own);
         Ok(())
@@ -42,7 +42,7 @@ impl Protocol {
         let shown = self.read(state, own).and_then(|view| hold::read(&view).present());
         let node = &mut state.nodes[usize::from(own)];
         if node.seen.sealed_by != Some(small(index)) {
-            state.wrong |= Wrong::RebootWithoutSeal.bit();
+            state.violations |= Violation::RebootWithoutSeal.bit();
         }
         let stamps = 1..=node.stamps;
         let of_hold = shown.and_then(|hold| {
@@ -53,10 +53,10 @@ impl Protocol {
         node.seen.issued = of_hold.or(Some(node.stamps));
         node.seen.commands += 1;
         if node.seen.commands > 2 {
-            state.wrong |= Wrong::TooManyReboots.bit();
+            state.violations |= Violation::TooManyReboots.bit();
         }
         if node.seen.is_altered {
-            state.wrong |= Wrong::SealedWithoutCordon.bit();
+            state.violations |= Violation::SealedWithoutCordon.bit();
         }
         node.is_told = true;
         if node.power == Power::Up {
@@ -98,10 +98,10 @@ impl Protocol {
                 !shown.is_some_and(|hold| hold.phase == Phase::Sealed && is_of_seal(&hold))
             };
             if is_wrong {
-                state.go_wrong(Wrong::DownUnsealed);
+                state.violate(Violation::DownUnsealed);
             }
             if ghost.lured {
-                state.go_wrong(Wrong::DownUnderNewPods);
+                state.violate(Violation::DownUnderNewPods);
             }
         }
         state.nodes[usize::from(number)].seen.lured = false;
@@ -127,7 +127,7 @@ impl Protocol {
         if node.exists {
             let mut view = (*self.views.get(node.view)).clone();
             view.status.node_info.boot_id = self.boot_of(number, boot).id;
-            if self.is_off(Protection::AttemptsAreCounted) {
+            if self.is_off(Rule::AttemptsAreCounted) {
                 let _ = view.metadata.annotations.remove(keys::ATTEMPT);
             }
             self.put_view(state, number, view);

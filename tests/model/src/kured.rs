@@ -4,9 +4,9 @@
 use cordonhold_shared::lock::{Entry, Record};
 
 use crate::players::Who;
-use crate::property::Wrong;
-use crate::protection::Protection;
 use crate::protocol::{Action, Protocol, name, small};
+use crate::rule::Rule;
+use crate::violation::Violation;
 use crate::world::{Kured, KuredAt, Power, State};
 
 impl Kured {
@@ -67,7 +67,7 @@ impl Protocol {
             KuredAt::Starting => self.kured_starts(state, &kured),
             KuredAt::Uncordoning => {
                 if !kured.rebooted {
-                    state.go_wrong(Wrong::KuredUncordonsUnrebooted);
+                    state.violate(Violation::KuredUncordonsUnrebooted);
                 }
                 let _ = self.uncordon(state, kured.node, Who::Kured);
                 KuredAt::Releasing
@@ -103,7 +103,7 @@ impl Protocol {
                 // A stated limit: what kured's own TTL has ended, nobody holds.
                 let is_under_pods = !is_cordoned || state.nodes[own].pods > 0;
                 if is_under_pods && !kured.expired {
-                    state.go_wrong(Wrong::KuredRebootsUncordoned);
+                    state.violate(Violation::KuredRebootsUncordoned);
                 }
                 state.nodes[own].power = Power::GoingDown;
                 KuredAt::Rebooting
@@ -138,7 +138,7 @@ impl Protocol {
                 .any(|entry| entry.is_ours() && !is_live(entry));
             record.entries.retain(is_live);
             if dropped_live {
-                state.go_wrong(Wrong::LiveEntryDropped);
+                state.violate(Violation::LiveEntryDropped);
             }
         }
         if record.entries.len() >= self.scenario.concurrency {
@@ -159,7 +159,7 @@ impl Protocol {
     /// By its TTL or, where that is 0, by kured's own (`effectiveTTL`).
     fn kured_calls_expired(&self, state: &State, entry: &Entry) -> bool {
         if entry.is_ours() {
-            return self.scenario.kured_lock_ttl && self.is_off(Protection::OurTtl);
+            return self.scenario.kured_lock_ttl && self.is_off(Rule::OurTtl);
         }
         state
             .kureds

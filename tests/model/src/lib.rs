@@ -17,21 +17,21 @@ mod hosts;
 mod intern;
 mod kured;
 mod players;
-mod property;
-mod protection;
 mod protocol;
 mod requests;
 mod rest;
+mod rule;
+mod rules_off;
 mod scenarios;
-mod switches;
+mod violation;
 mod world;
 mod writes;
 
 pub use forgeries::Forgery;
-pub use property::Wrong;
-pub use protection::Protection;
 pub use protocol::{Action, Protocol};
+pub use rule::Rule;
 pub use scenarios::{Bound, Counterexample, Hosts, Scenario, counterexamples, deep, quick};
+pub use violation::Violation;
 pub use world::{Faults, State};
 
 use std::fmt;
@@ -53,8 +53,8 @@ pub struct Outcome {
     pub bound: Option<Bound>,
     /// Whether there is a way to reboot every node.
     pub has_rebooted: bool,
-    /// What went wrong, each with the actions that lead there.
-    pub found: Vec<(Wrong, Vec<String>)>,
+    /// What was violated, each with the actions that lead there.
+    pub found: Vec<(Violation, Vec<String>)>,
 }
 
 /// The bounds of one check.
@@ -65,7 +65,7 @@ pub struct Bounds {
     pub threads: usize,
 }
 
-/// Explores a scenario until it is exhausted, something is wrong, or a bound is reached.
+/// Explores a scenario until it is exhausted, a violation is found, or a bound is reached.
 pub fn check(scenario: Scenario, bounds: Bounds, mut progress: impl FnMut(usize, Duration)) -> Outcome {
     let started = Instant::now();
     let name = scenario.name;
@@ -74,7 +74,13 @@ pub fn check(scenario: Scenario, bounds: Bounds, mut progress: impl FnMut(usize,
     let finish = if scenario.stops_at.is_empty() {
         HasDiscoveries::AnyFailures
     } else {
-        HasDiscoveries::AnyOf(scenario.stops_at.iter().map(|wrong| wrong.name()).collect())
+        HasDiscoveries::AnyOf(
+            scenario
+                .stops_at
+                .iter()
+                .map(|violation| violation.name())
+                .collect(),
+        )
     };
     let checker = Protocol::new(scenario)
         .checker()
@@ -89,13 +95,13 @@ pub fn check(scenario: Scenario, bounds: Bounds, mut progress: impl FnMut(usize,
     }
     let checker = checker.join();
     let discoveries = checker.discoveries();
-    let found: Vec<(Wrong, Vec<String>)> = Wrong::ALL
+    let found: Vec<(Violation, Vec<String>)> = Violation::ALL
         .into_iter()
-        .filter_map(|wrong| {
-            let path = discoveries.get(wrong.name())?;
+        .filter_map(|violation| {
+            let path = discoveries.get(violation.name())?;
             let actions = path.clone().into_actions();
             Some((
-                wrong,
+                violation,
                 actions.iter().map(|action| format!("{action:?}")).collect(),
             ))
         })
@@ -133,8 +139,8 @@ impl fmt::Display for Outcome {
                 bound.states, bound.reason
             )?;
         }
-        for (wrong, path) in &self.found {
-            write!(f, "\n  {wrong}, after {} steps:", path.len())?;
+        for (violation, path) in &self.found {
+            write!(f, "\n  {violation}, after {} steps:", path.len())?;
             for action in path {
                 write!(f, " {action}")?;
             }

@@ -12,9 +12,9 @@ use cordonhold_shared::node::NodeView;
 use jiff::Timestamp;
 
 use crate::forgeries::Forgery;
-use crate::property::Wrong;
-use crate::protection::Protection;
 use crate::protocol::{Action, Protocol, small};
+use crate::rule::Rule;
+use crate::violation::Violation;
 use crate::world::{Delivery, Power, State};
 
 /// Who asks the API server.
@@ -45,7 +45,7 @@ impl Protocol {
         if !node.exists {
             return;
         }
-        let is_bound = !self.is_off(Protection::VerdictBoundToVersion);
+        let is_bound = !self.is_off(Rule::VerdictBoundToVersion);
         may(
             left.uncordons > 0 && is_cordoned && is_bound,
             Action::Uncordon(id),
@@ -73,8 +73,7 @@ impl Protocol {
             left.expiries > 0 && is_marked && !node.expired,
             Action::Expire(id),
         );
-        let is_kept_away =
-            is_cordoned || (view.is_tainted(keys::REBOOTING) && !self.is_off(Protection::Taint));
+        let is_kept_away = is_cordoned || (view.is_tainted(keys::REBOOTING) && !self.is_off(Rule::Taint));
         may(
             left.schedulings > 0 && !is_kept_away && node.bind.is_none(),
             Action::Schedule(id),
@@ -150,7 +149,7 @@ impl Protocol {
                 let is_held = self.is_held(state, id) && !state.nodes[usize::from(id)].expired;
                 let is_cancelled = state.nodes[usize::from(id)].seen.cancelled;
                 if is_held && !is_cancelled {
-                    state.go_wrong(Wrong::HeldUncordoned);
+                    state.violate(Violation::HeldUncordoned);
                 }
                 let new = self.uncordoned(state, id);
                 state.nodes[usize::from(id)].seen.wants_cordon &= self.is_held(state, id);
@@ -210,7 +209,7 @@ impl Protocol {
         }
         let node = &state.nodes[usize::from(id)];
         if self.is_held(state, id) && state.webhook_up && !node.expired && !node.seen.cancelled {
-            state.go_wrong(Wrong::HeldUncordoned);
+            state.violate(Violation::HeldUncordoned);
         }
         state.nodes[usize::from(id)].seen.wants_cordon &= self.is_held(state, id);
         self.put_view(state, id, new);
@@ -237,12 +236,12 @@ impl Protocol {
             let _ = view.metadata.labels.remove(keys::PHASE);
             view.spec.taints.retain(|taint| taint.key != keys::REBOOTING);
         });
-        let is_forgiven = self.is_off(Protection::MarksOutliveUntil) && state.nodes[usize::from(id)].expired;
+        let is_forgiven = self.is_off(Rule::MarksOutliveUntil) && state.nodes[usize::from(id)].expired;
         if !is_forgiven && !self.passes(state, id, &new, Who::Stranger) {
             return false;
         }
         if state.webhook_up && !state.nodes[usize::from(id)].seen.cancelled {
-            state.go_wrong(Wrong::MarksChanged);
+            state.violate(Violation::MarksChanged);
         }
         self.take(state, id);
         self.put_view(state, id, new);
@@ -263,7 +262,7 @@ impl Protocol {
             let reason = format!("{} a reason", admission::cancel_name(view));
             let _ = view.metadata.annotations.insert(keys::CANCEL.to_owned(), reason);
         });
-        let is_forgiven = self.is_off(Protection::CancelIsPermitted) && !self.is_held(state, id);
+        let is_forgiven = self.is_off(Rule::CancelIsPermitted) && !self.is_held(state, id);
         if !is_forgiven && !self.passes(state, id, &new, who) {
             return false;
         }
@@ -365,7 +364,7 @@ impl Protocol {
                 on_lookup_failure: OnLookupFailure::Deny,
             }),
         };
-        let is_protected = self.scenario.protects_kured && !self.is_off(Protection::KuredsNodeIsHeld);
+        let is_protected = self.scenario.protects_kured && !self.is_off(Rule::KuredsNodeIsHeld);
         Policy {
             modes: Mode::Enforce.into(),
             agent: account("cordonhold-agent"),

@@ -13,10 +13,10 @@ use stateright::{Model, Property};
 
 use crate::forgeries::Forgery;
 use crate::intern::{Id, Interner};
-use crate::property::Wrong;
-use crate::protection::Protection;
 use crate::requests::Delivery;
+use crate::rule::Rule;
 use crate::scenarios::Scenario;
+use crate::violation::Violation;
 use crate::world::{Agent, Drain, Ghost, Kured, KuredAt, Lock, Node, Power, State, Timers};
 
 /// Something that happens. The numbers are those of agents or of nodes.
@@ -82,13 +82,13 @@ pub enum Action {
     Kured(u8),
     KuredRestarts(u8),
     KuredExpires(u8),
-    /// With [`Protection::EvidenceNotTime`] off: the agent gives up because time is up.
+    /// With [`Rule::EvidenceNotTime`] off: the agent gives up because time is up.
     TimeIsUp(u8),
-    /// With [`Protection::NoReissueOnResume`] off.
+    /// With [`Rule::NoReissueOnResume`] off.
     Reissue(u8),
-    /// With [`Protection::FreshIds`] off: the lost hold is written again.
+    /// With [`Rule::FreshIds`] off: the lost hold is written again.
     WriteHoldAgain(u8),
-    /// With [`Protection::StampBeforeAcquire`] off: the stamp that was held back.
+    /// With [`Rule::StampBeforeAcquire`] off: the stamp that was held back.
     StampNow(u8),
 }
 
@@ -177,8 +177,8 @@ impl Protocol {
         }
     }
 
-    pub(crate) fn is_off(&self, protection: Protection) -> bool {
-        self.scenario.off.contains(&protection)
+    pub(crate) fn is_off(&self, rule: Rule) -> bool {
+        self.scenario.off.contains(&rule)
     }
 
     /// The real step, remembered. Most steps write nothing and need no random bits.
@@ -274,7 +274,7 @@ impl Protocol {
             late: None,
             left: self.scenario.faults,
             webhook_up: true,
-            wrong: 0,
+            violations: 0,
         };
         let firsts = state.agents.len() - self.scenario.second_agents.len();
         for agent in 0..firsts {
@@ -331,8 +331,8 @@ impl Model for Protocol {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        // What follows from a wrong says nothing.
-        if state.wrong != 0 {
+        // What follows from a violation says nothing.
+        if state.violations != 0 {
             return;
         }
         for agent in 0..state.agents.len() {
@@ -364,11 +364,11 @@ impl Model for Protocol {
     }
 
     fn properties(&self) -> Vec<Property<Protocol>> {
-        // One function per kind of wrong: a property carries no data.
+        // One function per violation: a property carries no data.
         macro_rules! never {
-            ($($wrong:ident),+) => {
-                vec![$(Property::<Protocol>::always(Wrong::$wrong.name(), |_, state| {
-                    state.wrong & Wrong::$wrong.bit() == 0
+            ($($violation:ident),+) => {
+                vec![$(Property::<Protocol>::always(Violation::$violation.name(), |_, state| {
+                    state.violations & Violation::$violation.bit() == 0
                 })),+]
             };
         }
@@ -398,7 +398,7 @@ impl Model for Protocol {
         }));
         if self.scenario.checks_rest {
             properties.push(Property::<Protocol>::always(
-                Wrong::Stuck.name(),
+                Violation::Stuck.name(),
                 Protocol::comes_to_rest,
             ));
         }
@@ -490,10 +490,10 @@ impl Protocol {
             .filter(|kured| kured.is_between() && !kured.expired)
             .count();
         if between > 0 && between + unexpired > self.scenario.concurrency {
-            state.go_wrong(Wrong::TooManyBetween);
+            state.violate(Violation::TooManyBetween);
         }
         if between == 0 && kureds > self.scenario.concurrency {
-            state.go_wrong(Wrong::KuredTooMany);
+            state.violate(Violation::KuredTooMany);
         }
         // A Node that was deleted no longer counts, though its host may still reboot.
         let down = state
@@ -502,13 +502,13 @@ impl Protocol {
             .filter(|node| node.power != Power::Up && node.seen.issued.is_some() && !node.seen.deleted)
             .count();
         if down > self.scenario.concurrency {
-            state.go_wrong(Wrong::TooManyDown);
+            state.violate(Violation::TooManyDown);
         }
     }
 }
 
 impl State {
-    pub(crate) fn go_wrong(&mut self, wrong: Wrong) {
-        self.wrong |= wrong.bit();
+    pub(crate) fn violate(&mut self, violation: Violation) {
+        self.violations |= violation.bit();
     }
 }

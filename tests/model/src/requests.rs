@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use cordonhold_shared::Reading;
 use cordonhold_shared::hold::Phase;
-use cordonhold_shared::host::{Boot, HostRecord, Told};
+use cordonhold_shared::host::{Boot, HostRecord, RebootDeadline};
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::{Entry, Record};
 use cordonhold_shared::node::NodeView;
@@ -16,8 +16,8 @@ use cordonhold_shared::reboot::lock_object::{Carrier, LockView};
 
 use crate::drain::OWNER;
 use crate::forgeries::FORGED;
-use crate::protection::Protection;
 use crate::protocol::{Protocol, boot_id, created, name, number, proof, small};
+use crate::rule::Rule;
 use crate::scenarios::Hosts;
 use crate::world::{Late, Node, Power, State};
 
@@ -119,7 +119,7 @@ impl Protocol {
             state.nodes[own].record = Some(self.host_records.id(record));
             state.nodes[own].is_told = false;
         }
-        if self.is_off(Protection::WritesAreProven) {
+        if self.is_off(Rule::WritesAreProven) {
             state.agents[index].last_write = Some(self.requests.id(request.clone()));
         }
     }
@@ -129,7 +129,7 @@ impl Protocol {
         match request {
             Ask::PatchNode(patch) => {
                 let mut patch = patch.clone();
-                if self.is_off(Protection::ConflictsAreUnknown) && patch.leaves.is_some() {
+                if self.is_off(Rule::ConflictsAreUnknown) && patch.leaves.is_some() {
                     // The agent has forgotten what it sent.
                     let forgotten = proof(FORGED).as_str().to_owned();
                     let _ = patch.annotations.insert(keys::WRITE.to_owned(), Some(forgotten));
@@ -159,7 +159,7 @@ impl Protocol {
             state.nodes[own].seen.is_altered = was_altered;
         }
         match answer {
-            Input::Answer(Answer::Patched(Ok(mut node))) if self.is_off(Protection::AnswersAreRead) => {
+            Input::Answer(Answer::Patched(Ok(mut node))) if self.is_off(Rule::AnswersAreRead) => {
                 node.spec.unschedulable = true;
                 Input::Answer(Answer::Patched(Ok(node)))
             }
@@ -229,12 +229,16 @@ impl Protocol {
         let agent = &state.agents[index];
         let node = &state.nodes[usize::from(agent.node)];
         let is_shown = node.power == Power::GoingDown && !agent.is_lied_to;
-        let is_recorded = !self.is_off(Protection::RebootIsRecorded);
+        let is_recorded = !self.is_off(Rule::RebootIsRecorded);
         let record = node.record.filter(|_| is_recorded);
         let told = (node.is_told && is_recorded).then(|| {
             // An assumption: its deadline is later than any shutdown that is to come.
-            let may_come = node.power == Power::Issued && !self.is_off(Protection::ShutdownShowsInTime);
-            if may_come { Told::Waiting } else { Told::Over }
+            let may_come = node.power == Power::Issued && !self.is_off(Rule::ShutdownShowsInTime);
+            if may_come {
+                RebootDeadline::Ahead
+            } else {
+                RebootDeadline::Passed
+            }
         });
         HostState {
             boot: self.boot_of(agent.node, node.boot),
@@ -258,20 +262,20 @@ impl Protocol {
         }
     }
 
-    /// The host's record, as switches leave it.
+    /// The host's record, as the rules that are off leave it.
     fn as_recorded(&self, node: &Node, mut record: HostRecord) -> HostRecord {
         let view = self.views.get(node.view);
-        if self.is_off(Protection::WasDecidedOnce) {
+        if self.is_off(Rule::WasDecidedOnce) {
             record.was_unschedulable = Some(view.spec.unschedulable);
         }
-        if self.is_off(Protection::AttemptsAreCounted) {
+        if self.is_off(Rule::AttemptsAreCounted) {
             record.attempts = 0;
         }
         let created = record.holder.split_once('/').map_or("", |(_, created)| created);
         let given_back = view
             .annotation(keys::GIVEN_BACK)
             .and_then(|text| text.split_once(' '));
-        if self.is_off(Protection::GivenBackIsProven) && given_back.is_some_and(|(of, _)| of == created) {
+        if self.is_off(Rule::GivenBackIsProven) && given_back.is_some_and(|(of, _)| of == created) {
             record.phase = None;
             record.write = proof(FORGED);
         }
@@ -303,11 +307,11 @@ impl Protocol {
     pub(crate) fn shown(&self, view: &NodeView, version: u8) -> NodeView {
         let mut view = view.clone();
         view.metadata.resource_version = version.to_string();
-        if self.is_off(Protection::GivenBackIsRecorded) {
+        if self.is_off(Rule::GivenBackIsRecorded) {
             let _ = view.metadata.annotations.remove(keys::GIVEN_BACK);
         }
         let is_wish = view.label(keys::PHASE) == Some(Phase::Wanted.as_str());
-        if self.is_off(Protection::CancelIsPermitted) && is_wish {
+        if self.is_off(Rule::CancelIsPermitted) && is_wish {
             let _ = view.metadata.annotations.remove(keys::CANCEL);
         }
         view
@@ -329,7 +333,7 @@ impl Protocol {
     }
 
     fn list_held(&self, state: &State) -> Vec<NodeView> {
-        if self.is_off(Protection::HeldNodesFillSlots) {
+        if self.is_off(Rule::HeldNodesFillSlots) {
             return Vec::new();
         }
         (0..state.nodes.len())
@@ -348,7 +352,7 @@ impl Protocol {
             .read(state, own)
             .is_some_and(|view| view.label(keys::PHASE) == Some(Phase::Delaying.as_str()));
         self.as_locked(state, own, &mut record);
-        if self.is_off(Protection::Confirm) && is_delaying {
+        if self.is_off(Rule::Confirm) && is_delaying {
             // It believes that it has its entry.
             let stamp = state.nodes[usize::from(own)].stamps;
             let entry = Entry::new(&name(own), "", &created(own, stamp), false);
@@ -377,7 +381,7 @@ impl Protocol {
 }
 
 impl Protocol {
-    /// The entry of an agent's own node, as switches leave it.
+    /// The entry of an agent's own node, as the rules that are off leave it.
     fn as_locked(&self, state: &State, own: u8, record: &mut Record) {
         let node = &state.nodes[usize::from(own)];
         let of_own = record
@@ -386,18 +390,18 @@ impl Protocol {
             .filter(|entry| entry.node == name(own) && entry.is_ours());
         for entry in of_own {
             let is_held = self.shows_hold(state, own, &entry.created);
-            if self.is_off(Protection::WasDecidedOnce) && is_held {
+            if self.is_off(Rule::WasDecidedOnce) && is_held {
                 entry.metadata.unschedulable = self.views.get(node.view).spec.unschedulable;
             }
-            if self.is_off(Protection::BootIdOfCordon) {
+            if self.is_off(Rule::BootIdOfCordon) {
                 let stamped = self.boot_of(own, node.seen.stamp_boot);
                 entry.boot_id = stamped.id;
                 entry.init = stamped.init;
             }
-            if self.is_off(Protection::AttemptsAreCounted) {
+            if self.is_off(Rule::AttemptsAreCounted) {
                 entry.attempts = 0;
             }
-            if self.is_off(Protection::ConfirmedEntryIsWaitedOut) {
+            if self.is_off(Rule::ConfirmedEntryIsWaitedOut) {
                 entry.sealed = false;
             }
         }

@@ -1,9 +1,9 @@
-//! What is explored: the protocol as it is under many faults, and without each of its protections.
+//! What is explored: the protocol as it is under many faults, and without each of its rules.
 
 use cordonhold_shared::reboot::cycle::OnUncordon;
 
-use crate::property::Wrong;
-use crate::protection::Protection;
+use crate::rule::Rule;
+use crate::violation::Violation;
 use crate::world::Faults;
 
 /// What is explored.
@@ -43,11 +43,11 @@ pub struct Scenario {
     pub owner: Owner,
     /// What asks for the reboot is still there after a boot.
     pub sentinel_stays: bool,
-    /// One of these ends the exploration, once it is found; where none is named, anything wrong does.
-    pub stops_at: Vec<Wrong>,
+    /// One of these ends the exploration, once it is found; where none is named, any violation does.
+    pub stops_at: Vec<Violation>,
     /// Where the exploration stops before it is exhausted, and why that is enough.
     pub bound: Option<Bound>,
-    pub off: Vec<Protection>,
+    pub off: Vec<Rule>,
 }
 
 /// What the owner of a node's pod does where it is evicted, and what the pod tolerates.
@@ -109,16 +109,16 @@ impl Scenario {
     }
 }
 
-/// What goes wrong without a protection, or with stock kured.
+/// What is violated without a rule, or with stock kured.
 #[derive(Clone, Debug)]
 pub struct Counterexample {
     /// C1 to C13, or kured's defects D1 to D7; the others have no number.
     pub number: Option<&'static str>,
-    /// Switched off; several where one rule covers for another. Empty for kured, which has none of them.
-    pub off: Vec<Protection>,
+    /// Off; several where one rule covers for another. Empty for kured, which has none of them.
+    pub off: Vec<Rule>,
     pub scenario: Scenario,
     /// One of these must be found.
-    pub expects: Vec<Wrong>,
+    pub expects: Vec<Violation>,
 }
 
 const NONE: Faults = Faults {
@@ -347,7 +347,7 @@ fn many_faults() -> Vec<Scenario> {
     ]
 }
 
-/// Each protection off alone, in the smallest scenario that shows what it is for.
+/// Each rule off alone, in the smallest scenario that shows what it is for.
 pub fn counterexamples() -> Vec<Counterexample> {
     let mut all = numbered();
     all.extend(unnumbered());
@@ -361,10 +361,10 @@ pub fn counterexamples() -> Vec<Counterexample> {
 
 #[rustfmt::skip]
 fn numbered() -> Vec<Counterexample> {
-    use Protection as P;
-    use Wrong as W;
-    let one = |number, protection, faults, expects: &[W]| without(Some(number), protection, 1, faults, expects);
-    let two = |number, protection, faults, expects: &[W]| without(Some(number), protection, 2, faults, expects);
+    use Rule as P;
+    use Violation as W;
+    let one = |number, rule, faults, expects: &[W]| without(Some(number), rule, 1, faults, expects);
+    let two = |number, rule, faults, expects: &[W]| without(Some(number), rule, 2, faults, expects);
     // A host that is going down under an agent whose Node was created anew.
     let mut first = one("C3c", P::AskHostFirst, Faults { crashes: 1, deletions: 1, ..NONE }, &[W::DownUnsealed]);
     first.scenario.hosts_lag = false;
@@ -401,10 +401,10 @@ fn numbered() -> Vec<Counterexample> {
 
 #[rustfmt::skip]
 fn unnumbered() -> Vec<Counterexample> {
-    use Protection as P;
-    use Wrong as W;
-    let one = |protection, faults, expects: &[W]| without(None, protection, 1, faults, expects);
-    let two = |protection, faults, expects: &[W]| without(None, protection, 2, faults, expects);
+    use Rule as P;
+    use Violation as W;
+    let one = |rule, faults, expects: &[W]| without(None, rule, 1, faults, expects);
+    let two = |rule, faults, expects: &[W]| without(None, rule, 2, faults, expects);
     // An uncordon of an admin's cordon, admitted before the hold.
     let mut verdict = one(P::VerdictBoundToVersion, Faults { uncordons: 1, ..NONE }, &[W::HeldUncordoned]);
     verdict.scenario.cordoned = vec![0];
@@ -437,9 +437,9 @@ fn unnumbered() -> Vec<Counterexample> {
 /// What was found from outside, by its row.
 #[rustfmt::skip]
 fn found() -> Vec<Counterexample> {
-    use Protection as P;
-    use Wrong as W;
-    let one = |number, protection, faults, expects: &[W]| without(Some(number), protection, 1, faults, expects);
+    use Rule as P;
+    use Violation as W;
+    let one = |number, rule, faults, expects: &[W]| without(Some(number), rule, 1, faults, expects);
     let forged = Faults { forgeries: 1, webhook_failures: 1, ..NONE };
     let mut aborts = one("A6b", P::MemoryOverNode, Faults { uncordons: 1, ..forged }, &[W::WrongCordon]);
     aborts.scenario.on_uncordon = OnUncordon::Abort;
@@ -481,42 +481,42 @@ fn kureds() -> Vec<Counterexample> {
         expects: vec![expects],
     };
     let uncordon = Faults { uncordons: 1, ..NONE };
-    let mut unprotected = kured("D1", 1, uncordon, Wrong::KuredRebootsUncordoned);
-    unprotected.also_without(Protection::KuredsNodeIsHeld);
-    let mut stale = kured("D3", 1, uncordon, Wrong::KuredRebootsUncordoned);
+    let mut unprotected = kured("D1", 1, uncordon, Violation::KuredRebootsUncordoned);
+    unprotected.also_without(Rule::KuredsNodeIsHeld);
+    let mut stale = kured("D3", 1, uncordon, Violation::KuredRebootsUncordoned);
     stale.scenario.cordoned = vec![0];
     vec![
         unprotected,
         stale,
-        kured("D4", 1, Faults { kured_restarts: 1, ..NONE }, Wrong::KuredUncordonsUnrebooted),
-        kured("D7", 2, Faults { kured_expiries: 1, ..NONE }, Wrong::KuredTooMany),
+        kured("D4", 1, Faults { kured_restarts: 1, ..NONE }, Violation::KuredUncordonsUnrebooted),
+        kured("D7", 2, Faults { kured_expiries: 1, ..NONE }, Violation::KuredTooMany),
     ]
 }
 
 impl Counterexample {
-    fn also_without(&mut self, protection: Protection) {
-        self.off.push(protection);
-        self.scenario.off.push(protection);
+    fn also_without(&mut self, rule: Rule) {
+        self.off.push(rule);
+        self.scenario.off.push(rule);
     }
 }
 
 fn without(
     number: Option<&'static str>,
-    protection: Protection,
+    rule: Rule,
     nodes: u8,
     faults: Faults,
-    expects: &[Wrong],
+    expects: &[Violation],
 ) -> Counterexample {
     let mut example = Counterexample {
         number,
         off: Vec::new(),
         scenario: Scenario {
             faults,
-            checks_rest: expects.contains(&Wrong::Stuck),
+            checks_rest: expects.contains(&Violation::Stuck),
             ..Scenario::new(number.unwrap_or("without"), nodes, 1)
         },
         expects: expects.to_vec(),
     };
-    example.also_without(protection);
+    example.also_without(rule);
     example
 }

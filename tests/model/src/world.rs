@@ -20,8 +20,8 @@ pub struct State {
     pub(crate) late: Option<Late>,
     pub(crate) left: Faults,
     pub(crate) webhook_up: bool,
-    /// What went wrong, as a set of [`crate::property::Wrong`].
-    pub(crate) wrong: u32,
+    /// What was violated, as a set of [`crate::violation::Violation`].
+    pub(crate) violations: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -124,13 +124,13 @@ pub(crate) struct Agent {
     pub(crate) lock_changed: bool,
     pub(crate) timers: Timers,
     pub(crate) drain: Drain,
-    /// What it last knew of the other Nodes, where a switch makes it believe a cache.
+    /// What it last knew of the other Nodes, where a rule that is off makes it believe a cache.
     pub(crate) cache: Option<Vec<Option<Id<NodeView>>>>,
-    /// A switch makes the host answer that no shutdown is under way.
+    /// A rule that is off makes the host answer that no shutdown is under way.
     pub(crate) is_lied_to: bool,
-    /// The last write of its Node, where a switch makes it believe whatever looks like it.
+    /// The last write of its Node, where a rule that is off makes it believe whatever looks like it.
     pub(crate) last_write: Option<Id<Ask>>,
-    /// A switch holds the stamp back.
+    /// A rule that is off holds the stamp back.
     pub(crate) held_back: Option<Id<Ask>>,
 }
 

@@ -1,4 +1,4 @@
-//! What the writes of agents change, as their switches leave them, and what the checker notes of it.
+//! What the writes of agents change, with the rules that are off, and what the checker notes of it.
 
 use cordonhold_shared::Reading;
 use cordonhold_shared::hold::{self, NodePatch, PatchKind, Phase};
@@ -8,9 +8,9 @@ use cordonhold_shared::node::NodeView;
 use cordonhold_shared::reboot::cycle::{Ask, Failure};
 use cordonhold_shared::reboot::lock_object::LockWrite;
 
-use crate::property::Wrong;
-use crate::protection::Protection;
 use crate::protocol::{Protocol, name, number, small};
+use crate::rule::Rule;
+use crate::violation::Violation;
 use crate::world::{Delivery, Ghost, Power, State};
 
 /// The one time there is; a flag of the node says whether it has passed.
@@ -29,7 +29,7 @@ impl Protocol {
             .entries
             .iter()
             .any(|entry| entry.node == name(own) && entry.sealed);
-        if self.is_off(Protection::Confirm) && is_confirm {
+        if self.is_off(Rule::Confirm) && is_confirm {
             return Ok(());
         }
         if write.version != Some(state.lock.version.to_string()) {
@@ -60,7 +60,7 @@ impl Protocol {
                     .any(|kured| kured.node == node && kured.is_between() && !kured.expired)
             };
             if is_live {
-                state.go_wrong(Wrong::LiveEntryDropped);
+                state.violate(Violation::LiveEntryDropped);
             }
             // Marks and record are gone, and now the entry: nobody knows any more what the cordon was.
             let node = &mut state.nodes[usize::from(node)];
@@ -98,14 +98,14 @@ impl Protocol {
     }
 
     pub(crate) fn put_record(&self, state: &mut State, mut record: Record) {
-        if self.is_off(Protection::SealedEntryOutlivesMarks) {
+        if self.is_off(Rule::SealedEntryOutlivesMarks) {
             for entry in &mut record.entries {
                 entry.sealed = false;
                 entry.boot_id = String::new();
                 entry.init = String::new();
             }
         }
-        if self.is_off(Protection::EntryNamesUid) {
+        if self.is_off(Rule::EntryNamesUid) {
             for entry in &mut record.entries {
                 entry.node_uid = String::new();
             }
@@ -123,7 +123,7 @@ impl Protocol {
         self.put_record(state, record);
     }
 
-    /// A patch of an agent, as its switch leaves it.
+    /// A patch of an agent, with the rules that are off.
     pub(crate) fn patch(
         &self,
         state: &mut State,
@@ -132,7 +132,7 @@ impl Protocol {
     ) -> Result<NodeView, Failure> {
         let own = state.agents[index].node;
         if patch.name != name(own) {
-            state.go_wrong(Wrong::OtherNode);
+            state.violate(Violation::OtherNode);
         }
         let node = &state.nodes[usize::from(own)];
         if !node.exists {
@@ -143,7 +143,7 @@ impl Protocol {
         if !is_current && !self.passes_unchecked(patch, &old) {
             return Err(Failure::Conflict);
         }
-        if self.is_off(Protection::StampBeforeAcquire) && patch.kind == PatchKind::Stamp {
+        if self.is_off(Rule::StampBeforeAcquire) && patch.kind == PatchKind::Stamp {
             state.agents[index].held_back = Some(self.requests.id(Ask::PatchNode(patch.clone())));
             return Ok(self.shown(&apply(&old, patch), node.version));
         }
@@ -152,17 +152,16 @@ impl Protocol {
         Ok(self.believed(state, index, node))
     }
 
-    /// Whether a switch sends this patch without a version.
+    /// Whether a rule that is off sends this patch without a version.
     fn passes_unchecked(&self, patch: &NodePatch, old: &NodeView) -> bool {
         match patch.kind {
-            PatchKind::GiveBack => self.is_off(Protection::UndoIsCas),
-            PatchKind::Stamp => self.is_off(Protection::StampIsCas),
-            PatchKind::Renew => self.is_off(Protection::RenewalIsCas),
+            PatchKind::GiveBack => self.is_off(Rule::UndoIsCas),
+            PatchKind::Stamp => self.is_off(Rule::StampIsCas),
+            PatchKind::Renew => self.is_off(Rule::RenewalIsCas),
             PatchKind::Seal => {
                 let is_as_watched =
                     old.spec.unschedulable && old.label(keys::PHASE) == Some(Phase::Delaying.as_str());
-                self.is_off(Protection::SealIsCas)
-                    || (self.is_off(Protection::SealOnWatchedVersion) && is_as_watched)
+                self.is_off(Rule::SealIsCas) || (self.is_off(Rule::SealOnWatchedVersion) && is_as_watched)
             }
             _ => false,
         }
@@ -181,22 +180,22 @@ impl Protocol {
             state.nodes[usize::from(own)].expired = false;
         }
         self.put_view(state, own, new);
-        if self.is_off(Protection::DropReadsNodeAfterLock) && patch.kind == PatchKind::Stamp {
+        if self.is_off(Rule::DropReadsNodeAfterLock) && patch.kind == PatchKind::Stamp {
             let known = state.nodes.iter().map(|node| node.exists.then_some(node.view));
             state.agents[index].cache = Some(known.collect());
         }
     }
 
-    /// What a switch makes of a patch.
+    /// What the rules that are off make of a patch.
     fn alter(&self, patch: &NodePatch, old: &NodeView, new: &mut NodeView) {
         if patch.kind != PatchKind::GiveBack {
             return;
         }
         let is_wish = old.label(keys::PHASE) == Some(Phase::Wanted.as_str());
-        if self.is_off(Protection::WishLeavesCordon) && is_wish {
+        if self.is_off(Rule::WishLeavesCordon) && is_wish {
             new.spec.unschedulable = false;
         }
-        if self.is_off(Protection::MemoryOverNode) {
+        if self.is_off(Rule::MemoryOverNode) {
             new.spec.unschedulable = match old.annotation(keys::WAS_UNSCHEDULABLE) {
                 Some(was) if !is_wish => was == "true",
                 _ => old.spec.unschedulable,
@@ -207,12 +206,12 @@ impl Protocol {
     /// What the checker remembers of a patch.
     fn note_patch(&self, state: &mut State, index: usize, patch: &NodePatch, old: &NodeView, new: &NodeView) {
         let own = state.agents[index].node;
-        let mut wrong = Vec::new();
+        let mut violations = Vec::new();
         let node = &mut state.nodes[usize::from(own)];
         let boot = node.boot;
         let is_going_down = node.power != Power::Up && node.seen.issued.is_some();
         if is_going_down && !matches!(patch.kind, PatchKind::Renew | PatchKind::Tidy) {
-            wrong.push(Wrong::DownUnsealed);
+            violations.push(Violation::DownUnsealed);
         }
         let ghost = &mut node.seen;
         match patch.kind {
@@ -243,7 +242,7 @@ impl Protocol {
                 ghost.was = ghost.was.or(Some(old.spec.unschedulable));
             }
             PatchKind::Seal => {
-                wrong.extend(wrong_with_seal(ghost, new));
+                violations.extend(violations_of_seal(ghost, new));
                 ghost.sealed_by = Some(small(index));
             }
             PatchKind::Return => ghost.sealed_by = None,
@@ -252,7 +251,7 @@ impl Protocol {
                 let expected = ghost.was.unwrap_or(old.spec.unschedulable);
                 let is_exempt = is_let_past || ghost.taken || ghost.unsure;
                 if new.spec.unschedulable != expected && !is_exempt {
-                    wrong.push(Wrong::WrongCordon);
+                    violations.push(Violation::WrongCordon);
                 }
                 *ghost = Ghost {
                     issued: ghost.issued,
@@ -267,8 +266,8 @@ impl Protocol {
                 };
             }
         }
-        for wrong in wrong {
-            state.go_wrong(wrong);
+        for violation in violations {
+            state.violate(violation);
         }
     }
 
@@ -295,21 +294,21 @@ impl Protocol {
     }
 }
 
-/// What is wrong with a seal. Where another webhook has altered it, nothing is to be rebooted on it.
-fn wrong_with_seal(ghost: &Ghost, new: &NodeView) -> impl Iterator<Item = Wrong> {
+/// What a seal violates. Where another webhook has altered it, nothing is to be rebooted on it.
+fn violations_of_seal(ghost: &Ghost, new: &NodeView) -> impl Iterator<Item = Violation> {
     let is_cordoned = new.spec.unschedulable || ghost.is_altered;
     let found = [
         (
             !is_cordoned || hold::read(new).present().is_none(),
-            Wrong::SealedWithoutCordon,
+            Violation::SealedWithoutCordon,
         ),
-        (ghost.disturbed, Wrong::SealedAfterDisturbance),
-        (!ghost.listed && !ghost.forced, Wrong::SealedUnlisted),
-        (!ghost.confirmed, Wrong::SealedUnconfirmed),
+        (ghost.disturbed, Violation::SealedAfterDisturbance),
+        (!ghost.listed && !ghost.forced, Violation::SealedUnlisted),
+        (!ghost.confirmed, Violation::SealedUnconfirmed),
     ];
     found
         .into_iter()
-        .filter_map(|(is_wrong, wrong)| is_wrong.then_some(wrong))
+        .filter_map(|(is_broken, violation)| is_broken.then_some(violation))
 }
 
 /// The Node after a patch.

@@ -1,17 +1,17 @@
-//! ARCHITECTURE.md and the model's switches mirror each other.
+//! ARCHITECTURE.md and the model's rules mirror each other.
 
 use std::collections::BTreeSet;
 
-use cordonhold_model::Protection;
+use cordonhold_model::Rule;
 
 #[test]
-fn architecture_has_a_row_for_each_switch_and_no_other() {
+fn architecture_has_a_row_for_each_rule_and_no_other() {
     let page = include_str!("../../../ARCHITECTURE.md");
     let section = page
         .split("## What carries them")
         .nth(1)
         .and_then(|rest| rest.split("\n## ").next())
-        .expect("the section that lists the switches");
+        .expect("the section that lists the rules");
     let rows = section
         .lines()
         .filter(|line| line.starts_with("| ") && !line.starts_with("| mechanism"));
@@ -22,10 +22,7 @@ fn architecture_has_a_row_for_each_switch_and_no_other() {
         .filter(|word| word != "---")
         .collect();
     let unique: BTreeSet<String> = named.iter().cloned().collect();
-    assert_eq!(named.len(), unique.len(), "a switch has two rows: {named:?}");
-    let switches: BTreeSet<String> = Protection::ALL
-        .iter()
-        .map(|switch| format!("{switch:?}"))
-        .collect();
-    assert_eq!(unique, switches);
+    assert_eq!(named.len(), unique.len(), "a rule has two rows: {named:?}");
+    let rules: BTreeSet<String> = Rule::ALL.iter().map(|rule| format!("{rule:?}")).collect();
+    assert_eq!(unique, rules);
 }

@@ -1,9 +1,9 @@
-//! Without each of its protections the protocol breaks, and the checker finds it: a model that cannot fail proves nothing.
+//! Without each of its rules the protocol breaks, and the checker finds it: a model that cannot fail proves nothing.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use cordonhold_model::{Bounds, Protection, check, counterexamples};
+use cordonhold_model::{Bounds, Rule, check, counterexamples};
 
 const BOUNDS: Bounds = Bounds {
     states: 5_000_000,
@@ -12,17 +12,17 @@ const BOUNDS: Bounds = Bounds {
 };
 
 #[test]
-fn what_each_protection_is_for_is_found_without_it() {
+fn what_each_rule_is_for_is_found_without_it() {
     for example in counterexamples() {
         let outcome = check(example.scenario, BOUNDS, |_, _| {});
         let name = format!("{} {:?}", example.number.unwrap_or("-"), example.off);
-        let found: Vec<_> = outcome.found.iter().map(|(wrong, _)| *wrong).collect();
+        let found: Vec<_> = outcome.found.iter().map(|(violation, _)| *violation).collect();
         println!(
             "{name}: {} states, {:.1?}, {found:?}",
             outcome.states, outcome.time
         );
         assert!(
-            example.expects.iter().any(|wrong| found.contains(wrong)),
+            example.expects.iter().any(|violation| found.contains(violation)),
             "{name}: expected one of {:?}, found {found:?}",
             example.expects
         );
@@ -30,12 +30,12 @@ fn what_each_protection_is_for_is_found_without_it() {
 }
 
 #[test]
-fn each_protection_has_a_counterexample() {
+fn each_rule_has_a_counterexample() {
     let off: BTreeSet<_> = counterexamples()
         .iter()
         .flat_map(|example| example.off.clone())
         .collect();
-    assert_eq!(off, Protection::ALL.into_iter().collect());
+    assert_eq!(off, Rule::ALL.iter().copied().collect());
     let numbers: BTreeSet<_> = counterexamples()
         .iter()
         .filter_map(|example| example.number)

@@ -1,4 +1,4 @@
-//! The protocol as it is: nothing goes wrong, whatever else does.
+//! The protocol as it is: nothing is violated, whatever else goes wrong.
 
 use std::time::Duration;
 

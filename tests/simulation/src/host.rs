@@ -5,7 +5,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use cordonhold_shared::host::{Boot, HostFile, HostRecord, Told};
+use cordonhold_shared::host::{Boot, HostFile, HostRecord, RebootDeadline};
 use cordonhold_shared::reboot::cycle::RebootFailure;
 use serde_json::json;
 
@@ -152,7 +152,7 @@ impl Host {
         self.record.as_ref().map(|file| file.record.clone())
     }
 
-    pub(crate) fn told(&self, now: Duration) -> Option<Told> {
+    pub(crate) fn told(&self, now: Duration) -> Option<RebootDeadline> {
         let clock = now.saturating_sub(self.clock_began).as_secs();
         self.record.as_ref()?.told(&self.identity(), clock)
     }

@@ -158,9 +158,9 @@ impl Oracle {
         };
         let is_empty = pods.iter().all(|object| match pod::classify(object.pod()) {
             // The exemption: its owner wants it there.
-            pod::Drain::Evict => is_wanted_there(object.pod(), known),
-            pod::Drain::DaemonSet(name) => server.has_daemon_set(&name),
-            pod::Drain::Stay => true,
+            pod::Fate::Evict => is_wanted_there(object.pod(), known),
+            pod::Fate::DaemonSet(name) => server.has_daemon_set(&name),
+            pod::Fate::Stay => true,
         });
         if let Some(delay) = self.nodes.get_mut(index).and_then(|known| known.delay.as_mut()) {
             delay.is_listed_empty |= is_empty && delay.broken.is_none();

@@ -21,8 +21,8 @@ webhook's verdict:
 
   the model       every interleaving of agents, people, controllers, crashes and
                   lost messages, up to a bound. What holds: each scenario is
-                  explored until it is exhausted. What it is for: each protection
-                  is switched off in turn, and what it is for must be found
+                  explored until it is exhausted. What it is for: each rule is off
+                  in turn, and the violation that it is for must be found
   the simulation  random runs on an API server in memory, each from its seed:
                   hours of virtual time full of faults, then quiet, in which
                   everything must come to rest. A fault that never fired fails; after
@@ -272,7 +272,7 @@ fn explore(args: &ProveArgs, bounds: Bounds, totals: &mut Totals) -> Result<()> 
     Ok(())
 }
 
-/// What each protection is for.
+/// What each rule is for.
 fn refute(args: &ProveArgs, bounds: Bounds, totals: &mut Totals) -> Result<()> {
     for example in counterexamples() {
         let name = title(&example);
@@ -283,10 +283,10 @@ fn refute(args: &ProveArgs, bounds: Bounds, totals: &mut Totals) -> Result<()> {
         let found = outcome
             .found
             .iter()
-            .find(|(wrong, _)| example.expects.contains(wrong));
-        if let Some((wrong, path)) = found {
+            .find(|(violation, _)| example.expects.contains(violation));
+        if let Some((violation, path)) = found {
             totals.counterexamples += 1;
-            say(&format!("{name}: {wrong}, after {} steps", path.len()))?;
+            say(&format!("{name}: {violation}, after {} steps", path.len()))?;
         } else {
             totals.missed += 1;
             say(&format!(
@@ -301,7 +301,7 @@ fn refute(args: &ProveArgs, bounds: Bounds, totals: &mut Totals) -> Result<()> {
 }
 
 fn title(example: &Counterexample) -> String {
-    let off: Vec<String> = example.off.iter().map(|switch| format!("{switch:?}")).collect();
+    let off: Vec<String> = example.off.iter().map(|rule| format!("{rule:?}")).collect();
     let off = if off.is_empty() {
         "stock kured".to_owned()
     } else {

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::host::{Boot, HostRecord, Told};
+use crate::host::{Boot, HostRecord, RebootDeadline};
 use crate::node::NodeView;
 use crate::reboot::drain::DrainNews;
 use crate::reboot::lock_object::LockView;
@@ -155,7 +155,7 @@ pub struct HostState {
     /// What the agent before left in the host's `/run`, in whichever boot.
     pub record: Option<HostRecord>,
     /// Whether an agent of this boot told the host to reboot.
-    pub told: Option<Told>,
+    pub told: Option<RebootDeadline>,
 }
 
 /// Whether the host's init has a shutdown under way.

@@ -74,7 +74,7 @@ pub(super) struct Survey {
     /// Entries that ended by evidence.
     pub(super) over: BTreeSet<EntryId>,
     /// How the Nodes of the others look, where that is to be said.
-    pub(super) looks: BTreeMap<String, String>,
+    pub(super) summaries: BTreeMap<String, String>,
     pub(super) pool: Option<PoolCount>,
 }
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::Reading;
 use crate::hold::{self, Hold, Holder, NodePatch, PatchKind, Phase};
-use crate::host::{BootEvidence, HostRecord, Told};
+use crate::host::{BootEvidence, HostRecord, RebootDeadline};
 use crate::keys;
 use crate::lock::{Entry, EntryId, Record};
 use crate::node::NodeView;
@@ -53,7 +53,7 @@ impl Cycle {
             return self.wait_for_host(host.shutdown);
         }
         // Whatever the Node and the lock show: what another process set off may come yet, as long as something delays it.
-        if host.told == Some(Told::Waiting) {
+        if host.told == Some(RebootDeadline::Ahead) {
             let holder = host.record.map_or_else(String::new, |record| record.holder);
             let said = self.say(Report::HostTold(holder));
             return self.rest(Stage::HostBusy, [Act::Arm(Timer::Host)]).after(said);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::Reading;
 use crate::hold::{Holder, NodePatch, PatchKind, Phase};
-use crate::host::{BootEvidence, Told};
+use crate::host::{BootEvidence, RebootDeadline};
 use crate::lock::{Entry, Record, is_over};
 use crate::reboot::lock_object::{Carrier, LockView, LockWrite};
 

@@ -124,7 +124,7 @@ impl Cycle {
         let survey = Survey {
             lock,
             over: BTreeSet::new(),
-            looks: BTreeMap::new(),
+            summaries: BTreeMap::new(),
             pool: None,
         };
         if left.len() > PEERS_MAX {
@@ -155,7 +155,7 @@ impl Cycle {
             let node = nodes.iter().find(|node| node.name() == entry.node);
             let shown = node.filter(|node| !lock::is_over(entry, &survey.lock.expired, Some(node)));
             if let Some(node) = shown.filter(|_| self.stalled) {
-                let _ = survey.looks.insert(entry.node.clone(), node.look());
+                let _ = survey.summaries.insert(entry.node.clone(), node.summary());
             }
             shown.is_none()
         });
@@ -190,7 +190,7 @@ impl Cycle {
                     if lock::is_over(&entry, &survey.lock.expired, node.as_ref()) {
                         let _ = survey.over.insert(entry.id());
                     } else if let Some(node) = node.filter(|_| self.stalled) {
-                        let _ = survey.looks.insert(entry.node, node.look());
+                        let _ = survey.summaries.insert(entry.node, node.summary());
                     }
                 }
                 self.next_peer(survey, left)
@@ -311,11 +311,11 @@ impl Cycle {
 fn described(node: &str, survey: &Survey) -> String {
     let record = survey.lock.record.as_ref().present();
     let entry = record.and_then(|record| record.entries.iter().find(|entry| entry.node == *node));
-    let look = survey.looks.get(node).map(String::as_str);
+    let summary = survey.summaries.get(node).map(String::as_str);
     let (node, created) = (quoted(node), entry.map(|entry| quoted(&entry.created)));
-    match (entry, created, look) {
+    match (entry, created, summary) {
         (Some(entry), ..) if entry.is_by_hand() => format!("{node}: the lock was taken by hand"),
-        (_, Some(created), Some(look)) => format!("{node} since {created}: its Node is {look}"),
+        (_, Some(created), Some(summary)) => format!("{node} since {created}: its Node is {summary}"),
         (_, Some(created), None) => format!("{node} since {created}: its entry is kured's, or names no Node"),
         (_, None, _) => format!("{node}: its Node is held, and the lock has no entry for it"),
     }

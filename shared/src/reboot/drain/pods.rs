@@ -149,12 +149,12 @@ impl Pods {
     fn present(&mut self, pod: PodView, is_late: bool, at: Moment) -> Option<String> {
         let uid = pod.metadata.uid.clone();
         let stays = match pod::classify(&pod) {
-            pod::Drain::Stay => {
+            pod::Fate::Stay => {
                 let _ = self.known.remove(&uid);
                 return None;
             }
-            pod::Drain::Evict => false,
-            pod::Drain::DaemonSet(name) => {
+            pod::Fate::Evict => false,
+            pod::Fate::DaemonSet(name) => {
                 let looked = self.daemon_sets.entry(name).or_insert(Looked::Due(at.now, 0));
                 *looked != Looked::Missing
             }
@@ -397,7 +397,7 @@ impl Pods {
     fn orphan(&mut self, name: &DaemonSet, at: Moment) -> Vec<String> {
         let is_its = |known: &&Known| {
             known.state == State::OfDaemonSet
-                && pod::classify(&known.pod) == pod::Drain::DaemonSet(name.clone())
+                && pod::classify(&known.pod) == pod::Fate::DaemonSet(name.clone())
         };
         let pods: Vec<PodView> = self
             .known

@@ -31,19 +31,19 @@ fn a_drain_evicts_all_but_daemon_set_and_mirror_pods() {
         r#"{"metadata":{"ownerReferences":[{"apiVersion":"apps/v1","kind":"DaemonSet","name":"log"}]}}"#;
     let empty_dir = r#"{"spec":{"volumes":[{"name":"scratch","emptyDir":{}}]}}"#;
     let cases = [
-        (pod(r#"{"metadata":{"name":"bare"}}"#), Drain::Evict),
-        (pod(replica_set), Drain::Evict),
-        (pod(not_its_controller), Drain::Evict),
-        (pod(empty_dir), Drain::Evict),
-        (of_daemon_set("apps/v1", "Running"), Drain::DaemonSet(log())),
-        (of_daemon_set("apps/v1", "Failed"), Drain::Evict),
-        (of_daemon_set("apps/v1", "Succeeded"), Drain::Evict),
-        (of_daemon_set("apps.kruise.io/v1alpha1", "Running"), Drain::Stay),
+        (pod(r#"{"metadata":{"name":"bare"}}"#), Fate::Evict),
+        (pod(replica_set), Fate::Evict),
+        (pod(not_its_controller), Fate::Evict),
+        (pod(empty_dir), Fate::Evict),
+        (of_daemon_set("apps/v1", "Running"), Fate::DaemonSet(log())),
+        (of_daemon_set("apps/v1", "Failed"), Fate::Evict),
+        (of_daemon_set("apps/v1", "Succeeded"), Fate::Evict),
+        (of_daemon_set("apps.kruise.io/v1alpha1", "Running"), Fate::Stay),
         (
             pod(r#"{"metadata":{"annotations":{"kubernetes.io/config.mirror":"x"}}}"#),
-            Drain::Stay,
+            Fate::Stay,
         ),
-        (pod(r#"{"status":{"phase":"Succeeded"}}"#), Drain::Evict),
+        (pod(r#"{"status":{"phase":"Succeeded"}}"#), Fate::Evict),
     ];
     for (pod, expected) in cases {
         assert_eq!(classify(&pod), expected, "{pod:?}");

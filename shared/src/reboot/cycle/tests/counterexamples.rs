@@ -192,7 +192,7 @@ fn c3c_a_host_that_was_told_and_stays_up_is_believed_once_the_time_is_over() {
     assert_eq!(run.news(), "ask host");
     run.due(Timer::Host);
     assert_eq!(run.news(), "ask host", "the seal's deadline is still to come");
-    run.world.host.told = Some(Told::Over);
+    run.world.host.told = Some(RebootDeadline::Passed);
     run.due(Timer::Host);
     assert_eq!(run.news(), "ask host,read node,read lock,draining");
     assert!(run.world.node.spec.unschedulable && run.reboots() == 1);

@@ -681,7 +681,7 @@ fn comes_up_the_same(run: &mut Run, cleans_run: bool) {
         // Nothing says that the command has run: it is waited for as long as a reboot may take.
         run.due(Timer::Reboot);
     } else {
-        run.world.host.told = Some(Told::Over);
+        run.world.host.told = Some(RebootDeadline::Passed);
         let is_cleaned = run.world.host.record.is_none();
         run.restart();
         run.wish();
@@ -829,7 +829,7 @@ fn found_s3_told_and_over_the_node_is_drained_again_with_abort_too() {
     for mut run in [agent(), aborting()] {
         run.reach_reboot();
         run.restart();
-        run.world.host.told = Some(Told::Over);
+        run.world.host.told = Some(RebootDeadline::Passed);
         run.due(Timer::Host);
         assert_eq!(run.called_off(), None);
         run.world.host.told = None;

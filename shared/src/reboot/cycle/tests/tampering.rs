@@ -142,7 +142,7 @@ fn is_left_alone(run: &mut Run) {
         if run.cycle.is_idle() && run.is_clean() {
             return;
         }
-        if run.world.host.told == Some(Told::Waiting) {
+        if run.world.host.told == Some(RebootDeadline::Ahead) {
             run.boot();
         }
         if run.world.phase() == Some(Phase::Draining) {

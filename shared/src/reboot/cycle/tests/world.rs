@@ -348,7 +348,7 @@ impl World {
             Ask::Reboot { record } => {
                 self.proven.blind |= !self.proven.sealed;
                 self.host.record = Some(record);
-                self.host.told = self.reboot.is_ok().then_some(Told::Waiting);
+                self.host.told = self.reboot.is_ok().then_some(RebootDeadline::Ahead);
                 Input::Answer(Answer::RebootIssued(self.reboot.clone()))
             }
         }

@@ -1,4 +1,4 @@
-//! What an agent does that some rule keeps ours from doing.
+//! Rules that are off: what an agent does without them.
 
 use cordonhold_shared::Reading;
 use cordonhold_shared::hold::{self, Hold, NodePatch, Phase};

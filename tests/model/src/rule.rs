@@ -1,11 +1,21 @@
-//! The protections of the protocol, each with a switch.
+//! The rules of the protocol, each of which can be off.
 //!
-//! A switch does not reach into the decisions: it changes what an agent is told or what becomes of its writes, so that
-//! it behaves as one without that rule would. A check that finds nothing with a switch off would prove nothing.
+//! That does not reach into the decisions: it changes what an agent is told or what becomes of its writes, so that
+//! it behaves as one without that rule would. A check that finds nothing with a rule off would prove nothing.
 
-/// One rule of the protocol. C1 to C13 are the counterexamples to the protocol without it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Protection {
+macro_rules! rules {
+    ($($(#[$doc:meta])* $name:ident,)+) => {
+        /// One rule of the protocol. C1 to C13 are the counterexamples to the protocol without it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Rule { $($(#[$doc])* $name,)+ }
+
+        impl Rule {
+            pub const ALL: &[Rule] = &[$(Rule::$name,)+];
+        }
+    };
+}
+
+rules! {
     /// C1: before an entry is dropped its Node is read, after the lock and not from a cache.
     DropReadsNodeAfterLock,
     /// C2: a reboot that was issued is given up by evidence, not because time is up.
@@ -89,50 +99,4 @@ pub enum Protection {
     ConflictsAreUnknown,
     /// P1: the attempts of a hold are counted where a reboot does not reach.
     AttemptsAreCounted,
-}
-
-impl Protection {
-    pub const ALL: [Protection; 41] = [
-        Protection::DropReadsNodeAfterLock,
-        Protection::EvidenceNotTime,
-        Protection::AskHostOnResume,
-        Protection::NoReissueOnResume,
-        Protection::AskHostFirst,
-        Protection::UndoIsCas,
-        Protection::StampIsCas,
-        Protection::RenewalIsCas,
-        Protection::MarksOutliveUntil,
-        Protection::FreshIds,
-        Protection::WasDecidedOnce,
-        Protection::GivenBackIsRecorded,
-        Protection::WishLeavesCordon,
-        Protection::CancelIsPermitted,
-        Protection::NodeBeforeLock,
-        Protection::SealOnWatchedVersion,
-        Protection::GapsAreTold,
-        Protection::BootIdOfCordon,
-        Protection::Deadline,
-        Protection::StampBeforeAcquire,
-        Protection::SealIsCas,
-        Protection::VerdictBoundToVersion,
-        Protection::Confirm,
-        Protection::SealedEntryOutlivesMarks,
-        Protection::EntryNamesUid,
-        Protection::HeldNodesFillSlots,
-        Protection::Taint,
-        Protection::LockFile,
-        Protection::OurTtl,
-        Protection::RebootIsRecorded,
-        Protection::ShutdownShowsInTime,
-        Protection::KuredsNodeIsHeld,
-        Protection::WritesAreProven,
-        Protection::AnswersAreRead,
-        Protection::MemoryOverNode,
-        Protection::GivenBackIsProven,
-        Protection::ReturnsAreCounted,
-        Protection::TolerationsAreRead,
-        Protection::ConfirmedEntryIsWaitedOut,
-        Protection::ConflictsAreUnknown,
-        Protection::AttemptsAreCounted,
-    ];
 }
