@@ -192,29 +192,29 @@ impl Evaluation<'_> {
 
     /// Which of kured's locks cannot be read, and why.
     pub(super) fn unreadable_lock(&self) -> String {
-        let locks =
+        let locks_of =
             |known: &Known<KuredSeen>| known.value().map(|seen| seen.locks.clone()).unwrap_or_default();
-        let looks = match self.request.lock_edit() {
+        let found = match self.request.lock_edit() {
             Some(edit) => [
                 (" before this edit", edit.old.clone()),
                 (" after this edit", edit.new.clone()),
             ],
             None => [
-                ("", locks(&self.facts.watched_kured_lock)),
-                ("", locks(&self.facts.kured_lock)),
+                ("", locks_of(&self.facts.watched_kured_lock)),
+                ("", locks_of(&self.facts.kured_lock)),
             ],
         };
         let keys = self
             .policy
             .kured_lock()
             .map_or(&[][..], |lock| lock.annotations.as_slice());
-        let mut found = looks.iter().flat_map(|(when, locks)| {
+        let mut unreadable = found.iter().flat_map(|(when, locks)| {
             keys.iter().filter_map(move |key| match read(locks, key) {
                 Reading::Malformed(why) => Some(format!("annotation {key}{when}: {why}")),
                 Reading::Absent | Reading::Present(_) => None,
             })
         });
-        found.next().unwrap_or_default()
+        unreadable.next().unwrap_or_default()
     }
 
     /// The rules for an edit of kured's lock: a pod's token changes the entry of its own node.
