@@ -12,6 +12,7 @@ use tracing::{info, warn};
 pub mod args;
 pub mod controller;
 pub mod host;
+pub mod notify;
 pub mod permissions;
 pub mod pool;
 

@@ -176,16 +176,15 @@ fn found_p19_a_variable_that_a_service_of_that_name_sets_is_passed_over_and_told
 
 #[test]
 fn found_p14_a_notify_url_is_read_as_shoutrrr_reads_it() {
-    let read = |url: &str| args(&[&format!("--notify-url={url}")]).notify.url().cloned();
-    for url in [
-        "teams+https://example.com/hook",
-        "Slack://A/B/C",
-        "generic+http://example.com",
-        " slack://A/B/C\n",
-        "\"slack://A/B/C\"",
+    let read = |url: &str| args(&[&format!("--notify-url={url}")]).notify.target().cloned();
+    for (url, plain) in [
+        ("teams+https://example.com/hook", "teams+https://example.com/hook"),
+        ("Slack://A/B/C", "slack://A/B/C"),
+        ("generic+http://example.com", "generic+http://example.com"),
+        (" slack://A/B/C\n", "slack://A/B/C"),
+        ("\"slack://A/B/C\"", "slack://A/B/C"),
     ] {
-        let read = read(url).unwrap();
-        assert_eq!(read.as_str(), url.trim().trim_matches('"'));
+        assert_eq!(read(url), Some(plain.parse().unwrap()), "{url}");
     }
     for url in ["https://example.com", "nobody+https://example.com"] {
         let line = ["cordonhold-agent", "--node-id=n", &format!("--notify-url={url}")].map(str::to_owned);
@@ -324,7 +323,7 @@ fn deprecated_flags_say_what_to_use() {
     );
 
     let args = args(&["--slack-hook-url=https://hooks.slack.com/services/A/B/C"]);
-    assert_eq!(args.notify.url().unwrap().as_str(), "slack://A/B/C");
+    assert_eq!(args.notify.target(), "slack://A/B/C".parse().ok().as_ref());
     let [hook] = &args.notify.deprecated()[..] else {
         panic!("{:?}", args.notify.deprecated())
     };

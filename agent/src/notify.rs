@@ -1,0 +1,291 @@
+//! Messages to people: where they go.
+//!
+//! Not here: the flags that say so ([`crate::args::notify`]).
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use percent_encoding::percent_decode_str;
+
+/// Where messages go, written as shoutrrr writes it: `service+transport://user:password@host:port/path?parameter=value#fragment`,
+/// most of which may be left out. What each part stands for is the service's own: a host may well be a token.
+///
+/// It is never shown but for its service, because nearly every part is somebody's secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Target {
+    pub service: Service,
+    /// `https` of `generic+https`.
+    pub transport: Option<String>,
+    pub user: Option<String>,
+    pub password: Option<String>,
+    pub host: String,
+    pub port: Option<u16>,
+    /// As written, with its first `/` and its percent signs; may be empty.
+    pub path: String,
+    /// In the order in which they are written; a name may come twice.
+    pub parameters: Vec<(String, String)>,
+    pub fragment: Option<String>,
+}
+
+/// Why a text names no target. The text is not repeated: it holds a token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    #[error("not a URL: write one like slack://A/B/C")]
+    NotUrl,
+    #[error("nothing follows the scheme: write a URL like slack://A/B/C")]
+    Empty,
+    #[error("a web address needs generic+ before it, like generic+https://example.com/hook")]
+    WebAddress,
+    #[error("{scheme:?} is not a service that messages can go to: use one of {}", Service::NAMES.join(", "))]
+    UnknownService { scheme: String },
+    #[error(
+        "what follows the last : of the host is no port: write a number from 0 to 65535, or %3A for a : of the name"
+    )]
+    Port,
+    #[error("a % is not followed by two hexadecimal digits: write %25 for a %")]
+    Percent,
+    #[error(
+        "a %-sequence is not UTF-8: write the text in UTF-8, then each byte as % and two hexadecimal digits"
+    )]
+    NotUtf8,
+}
+
+macro_rules! services {
+    ($($name:ident $word:literal)+) => {
+        /// What kured's shoutrrr speaks (containrrr/shoutrrr v0.8.0).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Service {
+            $($name,)+
+        }
+
+        impl Service {
+            pub const NAMES: &[&str] = &[$($word,)+];
+
+            /// As a URL names it.
+            pub fn name(self) -> &'static str {
+                match self { $(Service::$name => $word,)+ }
+            }
+
+            fn named(word: &str) -> Option<Service> {
+                match word {
+                    $($word => Some(Service::$name),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+services! {
+    Bark "bark"
+    Discord "discord"
+    Generic "generic"
+    Gotify "gotify"
+    GoogleChat "googlechat"
+    Hangouts "hangouts"
+    Ifttt "ifttt"
+    Join "join"
+    Logger "logger"
+    Matrix "matrix"
+    Mattermost "mattermost"
+    Ntfy "ntfy"
+    Opsgenie "opsgenie"
+    Pushbullet "pushbullet"
+    Pushover "pushover"
+    Rocketchat "rocketchat"
+    Slack "slack"
+    Smtp "smtp"
+    Teams "teams"
+    Telegram "telegram"
+    Zulip "zulip"
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://...", self.service.name())
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Target {
+    type Err = TargetError;
+
+    /// Splits it as Go's `net/url` does, which shoutrrr reads it with.
+    fn from_str(url: &str) -> Result<Target, TargetError> {
+        let (scheme, rest) = url.split_once("://").ok_or(TargetError::NotUrl)?;
+        if rest.is_empty() {
+            return Err(TargetError::Empty);
+        }
+        let (service, transport) = service(scheme)?;
+        let (rest, fragment) = split(rest, '#');
+        let (rest, query) = split(rest, '?');
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (login, place) = match authority.rsplit_once('@') {
+            Some((login, place)) => (Some(login), place),
+            None => (None, authority),
+        };
+        let (user, password) = login.map_or((None, None), |login| {
+            let (user, password) = split(login, ':');
+            (Some(user), password)
+        });
+        let (host, port) = host_and_port(place)?;
+        // Decoded where it is used, but wrong at once.
+        drop(decoded(path)?);
+        Ok(Target {
+            service,
+            transport,
+            user: user.map(decoded).transpose()?,
+            password: password.map(decoded).transpose()?,
+            host: decoded(host)?,
+            port,
+            path: path.to_owned(),
+            parameters: parameters(query.unwrap_or_default())?,
+            fragment: fragment.map(decoded).transpose()?,
+        })
+    }
+}
+
+/// The service as shoutrrr's router reads it: what stands before a `+`, in any case (containrrr/shoutrrr: pkg/router/router.go).
+fn service(scheme: &str) -> Result<(Service, Option<String>), TargetError> {
+    let lower = scheme.to_lowercase();
+    let (name, transport) = split(&lower, '+');
+    match Service::named(name) {
+        Some(service) => Ok((service, transport.map(str::to_owned))),
+        None if matches!(scheme, "http" | "https") => Err(TargetError::WebAddress),
+        None => Err(TargetError::UnknownService {
+            scheme: scheme.to_owned(),
+        }),
+    }
+}
+
+fn split(text: &str, separator: char) -> (&str, Option<&str>) {
+    match text.split_once(separator) {
+        Some((before, after)) => (before, Some(after)),
+        None => (text, None),
+    }
+}
+
+/// The host without the brackets of an IPv6 address. A `:` with nothing behind it is no port.
+fn host_and_port(place: &str) -> Result<(&str, Option<u16>), TargetError> {
+    let (host, port) = match place.strip_prefix('[').and_then(|place| place.split_once(']')) {
+        Some((address, "")) => (address, None),
+        Some((address, after)) => (address, Some(after.strip_prefix(':').ok_or(TargetError::Port)?)),
+        None => match place.rsplit_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (place, None),
+        },
+    };
+    let is_number = |port: &str| port.chars().all(|c| c.is_ascii_digit());
+    match port.filter(|port| !port.is_empty()) {
+        None => Ok((host, None)),
+        Some(port) if !is_number(port) => Err(TargetError::Port),
+        Some(port) => Ok((host, Some(port.parse().map_err(|_| TargetError::Port)?))),
+    }
+}
+
+fn parameters(query: &str) -> Result<Vec<(String, String)>, TargetError> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            let (name, value) = split(pair, '=');
+            let plain = |text: &str| decoded(&text.replace('+', " "));
+            Ok((plain(name)?, plain(value.unwrap_or_default())?))
+        })
+        .collect()
+}
+
+fn decoded(text: &str) -> Result<String, TargetError> {
+    let mut after_percent = text.split('%').skip(1);
+    let is_byte = |part: &str| part.len() >= 2 && part.bytes().take(2).all(|b| b.is_ascii_hexdigit());
+    if !after_percent.all(is_byte) {
+        return Err(TargetError::Percent);
+    }
+    percent_decode_str(text)
+        .decode_utf8()
+        .map(Cow::into_owned)
+        .map_err(|_| TargetError::NotUtf8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(url: &str) -> Target {
+        url.parse().unwrap()
+    }
+
+    #[test]
+    fn a_url_of_shoutrrr_is_taken_apart() {
+        let smtp = target("smtp://me%40here:p%3Aw@[::1]:25/?fromAddress=a&toAddresses=b,c+d#x");
+        assert_eq!(
+            (smtp.service, smtp.transport, smtp.port),
+            (Service::Smtp, None, Some(25))
+        );
+        assert_eq!(
+            (smtp.user.as_deref(), smtp.password.as_deref()),
+            (Some("me@here"), Some("p:w"))
+        );
+        assert_eq!((smtp.host.as_str(), smtp.path.as_str()), ("::1", "/"));
+        let parameters = [("fromAddress", "a"), ("toAddresses", "b,c d")];
+        assert_eq!(
+            smtp.parameters,
+            parameters.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        );
+        assert_eq!(smtp.fragment.as_deref(), Some("x"));
+
+        let generic = target("Generic+HTTPS://example.com/a%2Fb?@x=y");
+        assert_eq!(
+            (generic.service, generic.transport.as_deref()),
+            (Service::Generic, Some("https"))
+        );
+        assert_eq!(
+            (generic.host.as_str(), generic.path.as_str()),
+            ("example.com", "/a%2Fb")
+        );
+
+        let telegram = target("telegram://123:abc@telegram?chats=@me");
+        assert_eq!(telegram.password.as_deref(), Some("abc"));
+        assert_eq!((telegram.host.as_str(), telegram.path.as_str()), ("telegram", ""));
+
+        let slack = target("slack://bot@token-a/token-b/token-c");
+        assert_eq!((slack.user.as_deref(), slack.password), (Some("bot"), None));
+        assert_eq!(
+            (slack.host.as_str(), slack.path.as_str()),
+            ("token-a", "/token-b/token-c")
+        );
+    }
+
+    #[test]
+    fn a_target_is_shown_by_its_service_alone() {
+        let url = target("smtp://secret:secret@secret:25/secret?secret=secret#secret");
+        assert_eq!([format!("{url}"), format!("{url:?}")], ["smtp://..."; 2]);
+    }
+
+    #[test]
+    fn what_is_no_target_is_refused_without_its_secrets() {
+        for (text, says) in [
+            ("https://hooks.slack.com/services/secret", "generic+"),
+            ("carrier-pigeon://secret", "carrier-pigeon"),
+            ("secret", "not a URL"),
+            ("slack://", "nothing follows"),
+            ("gotify://secret:port/secret", "no port"),
+            ("gotify://secret:70000/secret", "no port"),
+            ("gotify://[::1]25/secret", "no port"),
+            ("gotify://host/100%secret", "%25"),
+            ("gotify://host/secret%", "%25"),
+            ("ntfy://secret:%ff@host/topic", "UTF-8"),
+        ] {
+            let error = text.parse::<Target>().unwrap_err().to_string();
+            assert!(
+                error.contains(says) && !error.contains("secret"),
+                "{text}: {error}"
+            );
+        }
+    }
+}
