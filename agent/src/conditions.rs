@@ -26,15 +26,12 @@ pub(crate) async fn keep(api: Api, mut shown: watch::Receiver<NodeView>) {
                 "wrote conditions"
             ),
             Err(Failure::Conflict) => {}
-            Err(failure) => {
-                let why = failure.to_string();
-                warn!(
-                    event = "conditions_lost",
-                    node = node.name(),
-                    why,
-                    "the conditions of the Node are not written"
-                );
-            }
+            Err(failure) => warn!(
+                event = "conditions_lost",
+                node = node.name(),
+                why = %failure,
+                "the conditions of the Node are not written"
+            ),
         }
     }
 }

@@ -165,7 +165,7 @@ impl Shell {
             self.parts.host.forget().await;
         }
         if let Some(request) = request {
-            self.parts.metrics.health.asking(&request);
+            self.parts.metrics.health.asking(request.name());
             Ok(Input::Answer(self.answer(request).await))
         } else {
             self.parts.metrics.health.waiting();

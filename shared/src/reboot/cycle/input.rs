@@ -3,8 +3,6 @@
 //! Not here: what the cycle makes of it.
 
 use std::collections::BTreeSet;
-use std::fmt;
-
 use crate::host::{Boot, HostRecord, RebootDeadline};
 use crate::node::NodeView;
 use crate::reboot::drain::DrainNews;
@@ -108,32 +106,25 @@ impl Event {
     }
 }
 
-/// Why a request gave no answer to go on with.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// Why a request gave no answer to go on with: what it was, and what to look at where it goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Failure {
     /// The compare-and-swap lost: the object has another version.
+    #[error(
+        "the object has changed: where that goes on, find who writes it with kubectl get -o yaml --show-managed-fields"
+    )]
     Conflict,
     /// The object does not exist.
+    #[error(
+        "the object does not exist: check --node-id against kubectl get nodes, and --lock-on against the line lock_chosen"
+    )]
     NotFound,
     /// The API server refused: nothing was written.
+    #[error("{0}")]
     Refused(String),
     /// No answer, or one that does not say whether it was written.
+    #[error("{0}")]
     Unknown(String),
-}
-
-/// For people: what it was, and what to look at where it goes on.
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Failure::Conflict => {
-                "the object has changed: where that goes on, find who writes it with kubectl get -o yaml --show-managed-fields"
-            }
-            Failure::NotFound => {
-                "the object does not exist: check --node-id against kubectl get nodes, and --lock-on against the line lock_chosen"
-            }
-            Failure::Refused(why) | Failure::Unknown(why) => why,
-        })
-    }
 }
 
 /// Why the host was not told to reboot, or may not have been.

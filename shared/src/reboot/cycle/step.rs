@@ -68,6 +68,24 @@ pub enum Ask {
     },
 }
 
+impl Ask {
+    /// As a probe names it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Ask::AskHost => "AskHost",
+            Ask::ReadNode => "ReadNode",
+            Ask::ReadPeer(_) => "ReadPeer",
+            Ask::ListHeld => "ListHeld",
+            Ask::CountPool => "CountPool",
+            Ask::ReadLock => "ReadLock",
+            Ask::WriteLock(_) => "WriteLock",
+            Ask::PatchNode(_) => "PatchNode",
+            Ask::ListPods(_) => "ListPods",
+            Ask::Reboot { .. } => "Reboot",
+        }
+    }
+}
+
 /// What the cycle starts, stops or says. None of it is answered at once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Act {
