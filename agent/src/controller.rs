@@ -30,7 +30,7 @@ use crate::drain::Drain;
 use crate::host::Host;
 use crate::host::sentinel::Sentinel;
 use crate::metrics::Metrics;
-use crate::report::{Reporter, post};
+use crate::report::{NodeEvents, Reporter, post};
 use crate::watch::Watch;
 
 mod feed;
@@ -135,7 +135,11 @@ impl Shell {
             terms: parts.timing.terms(),
             clock: Clock::start(),
             timers: Timers::new(parts.timing.clone()),
-            reporter: Reporter::new(&parts.policy.node, notices, Arc::clone(&parts.metrics)),
+            reporter: Reporter::new(
+                &parts.policy.node,
+                vec![Box::new(NodeEvents(notices))],
+                Arc::clone(&parts.metrics),
+            ),
             looks,
             last_wish: Timestamp::MIN,
             dates: Dates::default(),

@@ -20,6 +20,8 @@ mod api;
 mod clock;
 mod conditions;
 mod drain;
+#[cfg(test)]
+mod manual;
 mod metrics;
 mod report;
 mod watch;

@@ -10,7 +10,7 @@ use cordonhold_rt::metrics::{self, Page};
 use cordonhold_shared::Reading;
 use cordonhold_shared::hold::{self, Phase};
 use cordonhold_shared::node::NodeView;
-use cordonhold_shared::reboot::cycle::Report;
+use cordonhold_shared::reboot::cycle::Count;
 use http::HeaderMap;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -42,6 +42,7 @@ pub(crate) struct Metrics {
     reboots: Family<Labels, Counter>,
     called_off: Family<Labels, Counter>,
     retries: Family<Labels, Counter>,
+    unexpected_answers: Counter,
     kureds_elsewhere: Gauge,
 }
 
@@ -69,6 +70,7 @@ impl Metrics {
             reboots: Family::default(),
             called_off: Family::default(),
             retries: Family::default(),
+            unexpected_answers: Counter::default(),
             kureds_elsewhere: Gauge::default(),
         };
         // kured's one metric, by its name (kubereboot/kured: cmd/kured/main.go).
@@ -98,6 +100,11 @@ impl Metrics {
             "retries",
             "Requests that failed and are tried again, by what they are for",
             metrics.retries.clone(),
+        );
+        ours.register(
+            "unexpected_answers",
+            "Answers that the agent did not expect, each a defect of it: it starts anew from what is on the Node",
+            metrics.unexpected_answers.clone(),
         );
         ours.register(
             "kured_elsewhere",
@@ -138,22 +145,15 @@ impl Metrics {
         }
     }
 
-    /// Counts what is told; `reason` is that of its log line.
-    pub(crate) fn count(&self, report: &Report, reason: Option<&'static str>) {
-        let (family, label, value) = match report {
-            Report::Draining { .. } => (&self.drains, "result", "begun"),
-            Report::Delaying { is_forced: false } => (&self.drains, "result", "done"),
-            Report::Forced(_) => (&self.drains, "result", "forced"),
-            Report::Disturbed { .. } => (&self.drains, "result", "disturbed"),
-            Report::Rebooting => (&self.reboots, "result", "issued"),
-            Report::RebootFailed(_) => (&self.reboots, "result", "failed"),
-            Report::StillSealed(_) => (&self.reboots, "result", "stuck"),
-            Report::Returned => (&self.reboots, "result", "returned"),
-            Report::CalledOff(_) => (&self.called_off, "reason", reason.unwrap_or_default()),
-            Report::Retrying { what, .. } => (&self.retries, "of", *what),
-            _ => return,
+    /// Counts what a report counts.
+    pub(crate) fn count(&self, count: Count) {
+        let _ = match count {
+            Count::Drain(result) => self.drains.get_or_create(&[("result", result)]).inc(),
+            Count::Reboot(result) => self.reboots.get_or_create(&[("result", result)]).inc(),
+            Count::CalledOff(reason) => self.called_off.get_or_create(&[("reason", reason)]).inc(),
+            Count::Retry(of) => self.retries.get_or_create(&[("of", of)]).inc(),
+            Count::UnexpectedAnswer => self.unexpected_answers.inc(),
         };
-        let _ = family.get_or_create(&[(label, value)]).inc();
     }
 
     /// The page, after a fresh look at the sentinel.

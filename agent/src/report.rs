@@ -1,100 +1,90 @@
-//! What an operator is told: one log line for each report, a count in the metrics, and an Event on the Node where people should see it.
+//! What people are told: one log line for each report, a count in the metrics, and whatever the sinks make of it.
 //!
-//! The field `event` names the line and never changes its meaning. `node` and, once there is one, `holder` are on each line.
-//!
-//! | `event` | further fields | level | Event on the Node |
-//! | --- | --- | --- | --- |
-//! | `host_busy` | `reason` (`shutdown`, `unknown`), `why` | warn | |
-//! | `host_told` | `why` (the holder that it was told to reboot for) | warn | |
-//! | `marks_foreign` | `why` | warn | `HoldNotOurs` |
-//! | `resumed` | `phase` | info | |
-//! | `unproven` | | warn | `HoldUnproven` |
-//! | `booted` | `by` (what shows it) | info | |
-//! | `paused` | `why` | info | `RebootPaused` |
-//! | `annotation_ignored` | `why` (which, and what to write instead) | warn | `RebootAnnotationIgnored` |
-//! | `wished` | | info | `RebootWanted` |
-//! | `lock_held` | `by` (node names) | info | |
-//! | `lock_stalled` | `by` (each holder, since when, how its Node looks) | warn | `RebootLockStalled` |
-//! | `lock_unreadable` | `why` | warn | `RebootLockUnreadable` |
-//! | `pool_unavailable` | `by` (node names), `why` | warn | `RebootPostponed` |
-//! | `not_in_pool` | | warn | `RebootNotInPool` |
-//! | `locked` | | info | |
-//! | `draining` | `was_unschedulable`, `round` (from 1) | info | `RebootDraining` |
-//! | `drain_progress` | `why` (how far it has come, in words) | info | |
-//! | `drain_blocked` | `why` (the same, with who blocks) | warn | `RebootDrainBlocked` |
-//! | `forced` | `why` (what is left, in words) | warn | `RebootForced` |
-//! | `pods_left` | `by` (whose pods) | warn | `RebootPodsLeft` |
-//! | `delaying` | | info | |
-//! | `disturbed` | `reason`, `next` (`drain_again`, `call_off`), `pods`, `pod_count` | warn | `RebootDisturbed` |
-//! | `sealed` | | info | |
-//! | `rebooting` | | info | `Rebooting` |
-//! | `reboot_failed` | `why` | error | `RebootFailed` |
-//! | `still_sealed` | `why` | error | `RebootStuck` |
-//! | `too_late_to_cancel` | `why` | warn | `RebootTooLateToCancel` |
-//! | `returned` | | info | `Rebooted` |
-//! | `given_back` | `unschedulable` | info | `RebootGivenBack` |
-//! | `release_delayed` | | info | |
-//! | `released` | | info | |
-//! | `called_off` | `reason`, `by`, `why`, `pods`, `pod_count` | warn | `RebootCalledOff` |
-//! | `refused` | `reason` (what was refused), `why` | warn | `RebootRefused` |
-//! | `retrying` | `reason` (what failed), `why` | warn | |
-//!
-//! `reason` of `disturbed`, and `by` of `called_off`: `uncordoned`, `untainted`, `tampered`, `pods`, `gap`, `seal_over`.
-//! `reason` of `called_off`: `no_longer_wanted`, `cancelled`, `paused`, `drain_timeout`, `unevictable`, `disturbed`, `too_many_redrains`, `hold_lost`, `entry_lost`, `unproven`.
-//!
-//! Lines of the shell itself: `started`, `argument_warning`, `stopping`, `finishing` and `cut_off` (`evictions`, `commands`), `host_taken`, `sentinel_unreadable`, `sentinel_unreachable` (`path`), `metrics_accept_failed` (`why`), `metrics_unserved` (`host`, `port`, `why`) and `metrics_served` (`host`, `port`),
-//! `permission_missing`, `permissions_unknown`,
-//! `lock_chosen` and `lock_moved` (`lock`, `annotation`), `pool_unchecked` (`of`, `why`), `pool_wrong` (`why`), `kured_elsewhere` (`lock`, `kured`), `kured_unsearched` (`why`),
-//! `pod_evicted` (debug; `uid`), `eviction_blocked` (`pod`, `budget`, `reason`), `eviction_failed` (`pod`, `reason`), `drained`,
-//! `reboot_command` (`command`), `record_stays` (`why`), `host_output` (debug for what only asks the host; `command`, `status`, `stdout`, `stderr`), `watch_lost` (`of`, `why`), `notice_lost` (`why`),
-//! `conditions_written` (debug) and `conditions_lost` (`why`).
+//! Not here: what a report says ([`Report`]), and the lines that the agent logs without one; `EVENTS.md` lists both.
 
 use std::sync::Arc;
 
 use cordonhold_shared::hold;
 use cordonhold_shared::node::NodeView;
-use cordonhold_shared::reboot::cycle::Report;
+use cordonhold_shared::reboot::cycle::{Level, Report};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-mod line;
 mod notice;
 
 pub(crate) use notice::{Notice, post};
 
 use crate::metrics::Metrics;
-use line::{Level, Line};
 
-/// Tells, and knows of whom it tells.
+/// Where a report goes beside the log and the metrics. It neither waits nor fails: what cannot be taken is said in the log.
+pub(crate) trait Sink: Send {
+    fn take(&self, report: &Report, about: &Subject);
+}
+
+/// The Node object that a report is about, and its hold.
+#[derive(Clone, Debug)]
+pub(crate) struct Subject {
+    pub(crate) node: String,
+    /// Empty until the Node was seen.
+    pub(crate) uid: String,
+    pub(crate) holder: Option<String>,
+}
+
+/// Events on the Node, for the reports that have a reason for one.
+pub(crate) struct NodeEvents(pub(crate) mpsc::Sender<Notice>);
+
+/// Logs and counts each report, and hands it to the sinks.
 pub(crate) struct Reporter {
-    node: String,
-    uid: String,
-    holder: Option<String>,
-    /// What was told of a person's annotation that does nothing.
+    about: Subject,
+    /// The person's annotation without effect that was told last.
     ignored: Option<String>,
-    notices: mpsc::Sender<Notice>,
+    sinks: Vec<Box<dyn Sink>>,
     metrics: Arc<Metrics>,
 }
 
+impl Sink for NodeEvents {
+    fn take(&self, report: &Report, about: &Subject) {
+        let Some(reason) = report.reason() else { return };
+        let notice = Notice {
+            reason,
+            is_warning: report.level() != Level::Info,
+            note: report.sentence(),
+            node: about.node.clone(),
+            uid: about.uid.clone(),
+        };
+        if self.0.try_send(notice).is_err() {
+            warn!(
+                event = "notice_lost",
+                node = about.node,
+                why = "too many are waiting",
+                reason,
+                "an Event is not written"
+            );
+        }
+    }
+}
+
 impl Reporter {
-    pub(crate) fn new(node: &str, notices: mpsc::Sender<Notice>, metrics: Arc<Metrics>) -> Reporter {
+    pub(crate) fn new(node: &str, sinks: Vec<Box<dyn Sink>>, metrics: Arc<Metrics>) -> Reporter {
         Reporter {
-            node: node.to_owned(),
-            uid: String::new(),
-            holder: None,
+            about: Subject {
+                node: node.to_owned(),
+                uid: String::new(),
+                holder: None,
+            },
             ignored: None,
-            notices,
+            sinks,
             metrics,
         }
     }
 
-    /// Remembers which Node object and which hold the next lines are about.
+    /// Remembers which Node object and which hold the next reports are about.
     pub(crate) fn learn(&mut self, node: &NodeView) {
         self.metrics.learn(node);
-        node.metadata.uid.clone_into(&mut self.uid);
-        // Kept when the marks are gone: the lines that end a cycle are about the hold that it had.
+        node.metadata.uid.clone_into(&mut self.about.uid);
+        // Kept when the marks are gone: the reports that end a cycle are about the hold that it had.
         if let Some(hold) = hold::read(node).present() {
-            self.holder = Some(hold.holder.to_string());
+            self.about.holder = Some(hold.holder.to_string());
         }
         let ignored = hold::ignored(node);
         if ignored != self.ignored {
@@ -106,51 +96,41 @@ impl Reporter {
     }
 
     pub(crate) fn tell(&self, report: &Report) {
-        let line = Line::of(report);
-        self.log(&line);
-        self.metrics.count(report, line.reason);
-        let Some(reason) = line.notice else { return };
-        let notice = Notice {
-            reason,
-            is_warning: line.level != Level::Info,
-            note: line.sentence(),
-            node: self.node.clone(),
-            uid: self.uid.clone(),
-        };
-        if self.notices.try_send(notice).is_err() {
-            warn!(
-                event = "notice_lost",
-                node = self.node,
-                why = "too many are waiting",
-                reason,
-                "an Event is not written"
-            );
+        self.log(report);
+        if let Some(count) = report.count() {
+            self.metrics.count(count);
+        }
+        for sink in &self.sinks {
+            sink.take(report, &self.about);
         }
     }
 
-    fn log(&self, line: &Line) {
+    fn log(&self, report: &Report) {
+        let fields = report.fields();
         macro_rules! log {
             ($level:ident) => {
                 $level!(
-                    event = line.event,
-                    node = self.node,
-                    holder = self.holder,
-                    phase = line.phase,
-                    reason = line.reason,
-                    by = line.by,
-                    next = line.next,
-                    why = line.why,
-                    pods = line.pods,
-                    pod_count = line.pod_count,
-                    was_unschedulable = line.was_unschedulable,
-                    unschedulable = line.unschedulable,
-                    round = line.round,
+                    event = report.event(),
+                    node = self.about.node,
+                    holder = self.about.holder,
+                    phase = fields.phase,
+                    reason = fields.reason,
+                    stage = fields.stage,
+                    answer = fields.answer,
+                    by = fields.by,
+                    next = fields.next,
+                    why = fields.why,
+                    pods = fields.pods,
+                    pod_count = fields.pod_count,
+                    was_unschedulable = fields.was_unschedulable,
+                    unschedulable = fields.unschedulable,
+                    round = fields.round,
                     "{}",
-                    line.text
+                    report.text()
                 )
             };
         }
-        match line.level {
+        match report.level() {
             Level::Info => log!(info),
             Level::Warning => log!(warn),
             Level::Error => log!(error),
@@ -159,7 +139,12 @@ impl Reporter {
 }
 
 #[cfg(test)]
+mod page;
+
+#[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use cordonhold_shared::keys;
 
     use super::*;
@@ -167,7 +152,11 @@ mod tests {
     #[test]
     fn found_e6_what_does_nothing_is_told_once_with_what_to_write() {
         let (sender, mut notices) = mpsc::channel(8);
-        let mut reporter = Reporter::new("n", sender, Arc::new(Metrics::new("n")));
+        let mut reporter = Reporter::new(
+            "n",
+            vec![Box::new(NodeEvents(sender))],
+            Arc::new(Metrics::new("n")),
+        );
         let mut node = NodeView::default();
         node.metadata.name = "n".to_owned();
         let labels = [(keys::PHASE.to_owned(), "draining".to_owned())];
@@ -195,6 +184,42 @@ mod tests {
         }
         set(&mut node, keys::CANCEL, "2026-01-01T00:00:00Z disk");
         reporter.learn(&node);
+        assert!(notices.try_recv().is_err());
+    }
+
+    #[derive(Clone, Default)]
+    struct Seen(Arc<Mutex<Vec<(&'static str, Subject)>>>);
+
+    impl Sink for Seen {
+        fn take(&self, report: &Report, about: &Subject) {
+            let mut seen = self.0.lock().unwrap();
+            seen.push((report.event(), about.clone()));
+        }
+    }
+
+    #[test]
+    fn each_sink_is_handed_each_report_and_what_it_is_about() {
+        let (sender, mut notices) = mpsc::channel(1);
+        let seen = Seen::default();
+        let sinks: Vec<Box<dyn Sink>> = vec![Box::new(NodeEvents(sender)), Box::new(seen.clone())];
+        let mut reporter = Reporter::new("n", sinks, Arc::new(Metrics::new("n")));
+        let mut node = NodeView::default();
+        "uid-1".clone_into(&mut node.metadata.uid);
+        reporter.learn(&node);
+        for report in [Report::Locked, Report::Rebooting, Report::Returned] {
+            reporter.tell(&report);
+        }
+        let seen = seen.0.lock().unwrap();
+        let events: Vec<_> = seen
+            .iter()
+            .map(|(event, about)| (*event, about.uid.as_str()))
+            .collect();
+        assert_eq!(
+            events,
+            [("locked", "uid-1"), ("rebooting", "uid-1"), ("returned", "uid-1")]
+        );
+        // `locked` has no reason for an Event, and for the last one there is no room: nobody waits for it.
+        assert_eq!(notices.try_recv().unwrap().reason, "Rebooting");
         assert!(notices.try_recv().is_err());
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cordonhold_shared::reboot::cycle::{CallOff, Disturbance, Next};
+use cordonhold_shared::reboot::cycle::{CallOff, Disturbance, Next, Report};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -146,33 +146,34 @@ async fn d25_the_page_counts_drains_reboots_and_what_was_called_off() {
         &Report::Delaying { is_forced: true },
         &Report::Rebooting,
         &Report::Returned,
-    ] {
-        metrics.count(report, None);
-    }
-    metrics.count(
         &Report::CalledOff(CallOff::DrainTimeout(None)),
-        Some("drain_timeout"),
-    );
-    metrics.count(
         &Report::Retrying {
             what: "read the Node",
             why: String::new(),
         },
-        None,
-    );
-    metrics.count(&Report::Released, None);
+        &Report::Unexpected {
+            stage: "sealing",
+            answer: "Peer",
+        },
+        &Report::Released,
+    ] {
+        if let Some(count) = report.count() {
+            metrics.count(count);
+        }
+    }
     let samples = served.samples().await;
     for (name, label, value) in [
-        ("drains", "result=\"begun\"", "2"),
-        ("drains", "result=\"disturbed\"", "1"),
-        ("drains", "result=\"done\"", "1"),
-        ("drains", "result=\"forced\"", "1"),
-        ("reboots", "result=\"issued\"", "1"),
-        ("reboots", "result=\"returned\"", "1"),
-        ("called_off", "reason=\"drain_timeout\"", "1"),
-        ("retries", "of=\"read the Node\"", "1"),
+        ("drains", ",result=\"begun\"", "2"),
+        ("drains", ",result=\"disturbed\"", "1"),
+        ("drains", ",result=\"done\"", "1"),
+        ("drains", ",result=\"forced\"", "1"),
+        ("reboots", ",result=\"issued\"", "1"),
+        ("reboots", ",result=\"returned\"", "1"),
+        ("called_off", ",reason=\"drain_timeout\"", "1"),
+        ("retries", ",of=\"read the Node\"", "1"),
+        ("unexpected_answers", "", "1"),
     ] {
-        let sample = format!("cordonhold_agent_{name}_total{{node=\"node-0\",{label}}}");
+        let sample = format!("cordonhold_agent_{name}_total{{node=\"node-0\"{label}}}");
         assert!(
             samples.contains(&(sample.clone(), value.to_owned())),
             "{sample} {value}: {samples:?}"

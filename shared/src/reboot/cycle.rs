@@ -38,7 +38,7 @@ mod waiting;
 mod tests;
 
 pub use input::{Answer, Event, Failure, HostState, Input, PoolCount, RebootFailure, Shutdown};
-pub use report::{CallOff, Disturbance, Next, Report};
+pub use report::{CallOff, Count, Disturbance, Fields, Level, Next, Report};
 pub use step::{Act, Ask, Step};
 
 pub use crate::reboot::drain::DrainNews;

@@ -1,10 +1,10 @@
-//! The manual's table of flags is what the code says. `CORDONHOLD_WRITE_MANUAL=1 cargo test -p cordonhold-agent manual` writes it anew.
+//! The page of flags, `FLAGS.md`.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use super::kured::kured_flags;
 use super::*;
+use crate::manual;
 
 /// Where a flag of kured's differs from kured, on purpose.
 const BETTER: &[(&str, &str)] = &[
@@ -125,7 +125,7 @@ What holds for all of them:
 This page is generated from the code: `CORDONHOLD_WRITE_MANUAL=1 cargo test -p cordonhold-agent manual` writes it anew.
 ";
 
-fn manual() -> String {
+fn page() -> String {
     let mut text = HEAD.to_owned();
     let mut heading = "";
     let command = command();
@@ -133,9 +133,10 @@ fn manual() -> String {
         let group = arg.get_help_heading().unwrap();
         if group != heading {
             heading = group;
-            write!(text, "\n## {heading}\n\n| flag | variable | default | meaning | beside kured |\n| --- | --- | --- | --- | --- |\n").unwrap();
+            write!(text, "\n## {heading}\n\n").unwrap();
+            text += &manual::head(&["flag", "variable", "default", "meaning", "beside kured"]);
         }
-        writeln!(text, "{}", row(arg)).unwrap();
+        text += &row(arg);
     }
     text
 }
@@ -174,28 +175,18 @@ fn row(arg: &clap::Arg) -> String {
     } else {
         ""
     };
-    let cells = [
+    manual::row([
         format!("`--{flag}`"),
         format!("`{variable}`"),
         default,
         not_yet.to_owned() + &meaning,
         beside,
-    ];
-    let cells = cells.map(|cell| cell.replace('|', "\\|"));
-    format!("| {} |", cells.join(" | "))
+    ])
 }
 
 #[test]
 fn the_manual_is_what_the_code_says() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("FLAGS.md");
-    if std::env::var_os("CORDONHOLD_WRITE_MANUAL").is_some() {
-        std::fs::write(&path, manual()).unwrap();
-    }
-    let written = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        written == manual(),
-        "agent/FLAGS.md is old: write it anew with `CORDONHOLD_WRITE_MANUAL=1 cargo test -p cordonhold-agent manual`"
-    );
+    manual::assert_written("FLAGS.md", &page());
 }
 
 #[test]

@@ -158,6 +158,16 @@ pub enum Shutdown {
     Unknown(String),
 }
 
+impl Shutdown {
+    /// Why the host could not be asked.
+    pub(super) fn unknown(&self) -> Option<&String> {
+        match self {
+            Shutdown::Unknown(why) => Some(why),
+            Shutdown::No | Shutdown::UnderWay => None,
+        }
+    }
+}
+
 /// The Nodes of the pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PoolCount {

@@ -1,0 +1,218 @@
+//! The page of events, `EVENTS.md`: the reports of the cycle, and the lines that the agent logs without one.
+//!
+//! A line without a report needs a row in [`LINES`]. Not here: the reports' rows ([`Report::ROWS`]).
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use cordonhold_shared::reboot::cycle::{CallOff, Disturbance, Level, Next, Report};
+
+use crate::manual;
+
+/// A line that the agent logs without a report.
+struct Line {
+    event: &'static str,
+    levels: &'static [&'static str],
+    /// Beside `node`.
+    fields: &'static [&'static str],
+    /// What it means, and what to do.
+    meaning: &'static str,
+}
+
+const fn line(
+    event: &'static str,
+    levels: &'static [&'static str],
+    fields: &'static [&'static str],
+    meaning: &'static str,
+) -> Line {
+    Line {
+        event,
+        levels,
+        fields,
+        meaning,
+    }
+}
+
+const DEBUG: &str = "debug";
+const INFO: &str = "info";
+const WARN: &str = "warn";
+const ERROR: &str = "error";
+
+#[rustfmt::skip]
+const LINES: &[Line] = &[
+    // Start and end.
+    line("started", &[INFO], &["version"], "The agent has started. Nothing to do"),
+    line("argument_warning", &[WARN], &[], "A flag or a variable works, but should be changed. The text says which, and how"),
+    line("permission_missing", &[WARN, ERROR], &["permission"], "`warn`: the reboot does not need this permission, and the agent goes on. `error`: the agent does not start without it; grant it as `manifests/base/rbac-agent.yaml` does"),
+    line("permissions_unknown", &[WARN], &["why"], "The permissions cannot be asked for, and the agent goes on with what is known. Where that stays so, mend the way to the API server, or the agent's login"),
+    line("stopping", &[INFO], &["signal"], "A signal ends the agent. Nothing is undone: the next agent goes on from the marks"),
+    line("finishing", &[INFO], &["evictions", "commands"], "Before it ends, the agent waits for the answers to so many evictions, and for the end of so many reboot commands. Nothing to do"),
+    line("cut_off", &[WARN], &["why", "evictions", "commands"], "The agent ended before those had ended. The budget of such an eviction may allow no other for two minutes"),
+    // The host.
+    line("host_taken", &[WARN], &["file"], "Another agent runs on this host, and this one waits until it has ended. `fuser -v` on the file names it: end one of the two"),
+    line("sentinel_unreachable", &[WARN], &["path"], "The directory of `--reboot-sentinel` is neither on the host nor mounted in the pod, so nothing can ask for a reboot. Mount it, or name another path"),
+    line("sentinel_unreadable", &[WARN], &["why"], "The sentinel cannot be looked at. Mend what `why` says; the agent looks again after `--period`, and for each page of the metrics"),
+    line("reboot_command", &[INFO], &["command"], "The reboot command is run now. Nothing to do"),
+    line("host_output", &[DEBUG, INFO], &["command", "status", "stdout", "stderr"], "What a command on the host said. `info`: the reboot command; `debug`: a command that only asks the host"),
+    line("record_stays", &[WARN], &["why"], "The record in the host's `/run` could not be removed or taken back. An agent that is started anew may wait for the rest of `--reboot-timeout`. Mend what `why` says"),
+    // The lock and the pool.
+    line("lock_chosen", &[INFO], &["lock", "annotation", "pool", "selector"], "The object that carries the lock of this pool, and its annotation. Nothing to do"),
+    line("lock_moved", &[WARN], &["lock", "annotation"], "With `--lock-on=auto`: kured's DaemonSet has come or gone, and the lock is on this object now. A reboot that was locked in the other one is called off at its final check, and tried again"),
+    line("pool_unchecked", &[WARN], &["of", "why"], "`of` could not be read, so nobody knows whether another pool takes this Node too. The agent goes on; mend what `why` says"),
+    line("pool_wrong", &[ERROR], &["why"], "The Node is not of this pool, or of another one too, and is held. The agent ends what began, and refuses its next start without a hold. Mend the pools' selectors"),
+    line("kured_elsewhere", &[WARN], &["lock", "kured"], "A DaemonSet looks like kured's and is not the one that `--lock-on=auto` looks for: its nodes have a budget of their own. For one budget, name it with `--ds-namespace` and `--ds-name`; for two, set `--lock-on=lease`"),
+    line("kured_unsearched", &[WARN], &["why"], "Nobody knows whether kured is elsewhere, because the DaemonSets could not be listed. The agent goes on; mend what `why` says"),
+    // The drain.
+    line("pod_evicted", &[DEBUG], &["uid"], "A pod was evicted. Nothing to do"),
+    line("eviction_blocked", &[WARN], &["pod", "budget", "reason"], "A PodDisruptionBudget blocks an eviction, which is tried again. Let the pod's owner run enough pods elsewhere"),
+    line("eviction_failed", &[WARN], &["pod", "reason"], "The API server or a webhook refuses an eviction, or does not answer. It is tried again; `reason` says what to mend"),
+    line("drained", &[INFO], &[], "Nothing is left to evict. Nothing to do"),
+    // What goes on beside.
+    line("watch_lost", &[WARN], &["of", "why", "pause"], "A watch failed, and is tried again after the pause. Nothing to do, unless it goes on for minutes"),
+    line("notice_lost", &[WARN], &["reason", "why"], "An Event on the Node could not be written, and is not tried again. The log has the same report"),
+    line("conditions_written", &[DEBUG], &[], "The conditions of the Node were written. Nothing to do"),
+    line("conditions_lost", &[WARN], &["why"], "The conditions of the Node could not be written. They are tried again when the Node changes; mend what `why` says"),
+    line("metrics_served", &[INFO], &["host", "port"], "The port for metrics and probes is there, after `metrics_unserved`. Nothing to do"),
+    line("metrics_unserved", &[WARN], &["host", "port", "why"], "The port for metrics and probes cannot be had, which is tried again. Choose another with `--metrics-port` or `--metrics-host`"),
+    line("metrics_accept_failed", &[WARN], &["why"], "A connection for the metrics failed. Nothing to do, unless it goes on for minutes"),
+];
+
+const HEAD: &str = "\
+# Events of cordonhold-agent
+
+Each line of the agent's log has the field `event`, which names the line and never changes its meaning.
+`node` is on each line and, once there is a hold, `holder` on each line of [the reboot](#the-reboot).
+Where the table names an Event, the agent also writes one on the Node, for `kubectl describe node`: its reason is the name in the table,
+and its note is the text with the fields that say why in parentheses.
+An Event is a Warning where the level is `warn` or `error`.
+
+This page is generated from the code: `CORDONHOLD_WRITE_MANUAL=1 cargo test -p cordonhold-agent manual` writes it anew.
+";
+
+fn page() -> String {
+    let mut page = HEAD.to_owned();
+    page += "\n## The reboot\n\n";
+    page += &manual::head(&[
+        "`event`",
+        "level",
+        "Event",
+        "text",
+        "fields",
+        "meaning, and what to do",
+    ]);
+    for row in Report::ROWS {
+        page += &manual::row([
+            code(row.event),
+            level(row.level).to_owned(),
+            row.reason.map(code).unwrap_or_default(),
+            row.texts.join("; or: "),
+            codes(row.fields),
+            row.meaning.to_owned(),
+        ]);
+    }
+    for (heading, words) in [
+        ("`reason` of `called_off`", CallOff::WORDS),
+        (
+            "`reason` of `disturbed`, and `by` of `called_off`",
+            Disturbance::WORDS,
+        ),
+        ("`next` of `disturbed`", Next::WORDS),
+    ] {
+        write!(page, "\n### {heading}\n\n").unwrap();
+        page += &manual::head(&["word", "meaning"]);
+        for (word, meaning) in words {
+            page += &manual::row([code(word), (*meaning).to_owned()]);
+        }
+    }
+    page += "\n## The agent itself\n\n";
+    page += &manual::head(&["`event`", "level", "fields", "meaning, and what to do"]);
+    for line in LINES {
+        page += &manual::row([
+            code(line.event),
+            line.levels.join(", "),
+            codes(line.fields),
+            line.meaning.to_owned(),
+        ]);
+    }
+    page
+}
+
+fn level(level: Level) -> &'static str {
+    match level {
+        Level::Info => INFO,
+        Level::Warning => WARN,
+        Level::Error => ERROR,
+    }
+}
+
+fn code(word: &str) -> String {
+    format!("`{word}`")
+}
+
+fn codes(words: &[&str]) -> String {
+    let words: Vec<String> = words.iter().map(|word| code(word)).collect();
+    words.join(", ")
+}
+
+/// Each event that is spelled out in the sources under this directory, with its level.
+fn logged(directory: &Path) -> BTreeSet<(String, String)> {
+    let mut found = BTreeSet::new();
+    for path in sources(directory) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for (at, key) in text.match_indices("event = \"") {
+            let (before, after) = text.split_at(at);
+            let event = after[key.len()..].split('"').next().unwrap();
+            let call = &before[..before.rfind("!(").unwrap()];
+            let level = call.rsplit(|c: char| !c.is_alphanumeric()).next().unwrap();
+            found.extend([(event.to_owned(), level.to_owned())]);
+        }
+    }
+    found
+}
+
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn the_manual_of_events_is_what_the_code_says() {
+    manual::assert_written("EVENTS.md", &page());
+}
+
+#[test]
+fn every_line_of_the_log_has_its_row() {
+    let listed: BTreeSet<(String, String)> = LINES
+        .iter()
+        .flat_map(|line| {
+            line.levels
+                .iter()
+                .map(|level| (line.event.to_owned(), (*level).to_owned()))
+        })
+        .collect();
+    let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let agent = logged(&crate_dir.join("src"));
+    let unlisted: Vec<_> = agent.difference(&listed).collect();
+    assert!(unlisted.is_empty(), "logged and not listed: {unlisted:?}");
+    // What both programs need of the outside logs for the agent too.
+    let runtime = logged(&crate_dir.join("../shared/rt/src"));
+    let everywhere: BTreeSet<_> = agent.union(&runtime).cloned().collect();
+    let unlogged: Vec<_> = listed.difference(&everywhere).collect();
+    assert!(unlogged.is_empty(), "listed and never logged: {unlogged:?}");
+    let reports: BTreeSet<&str> = Report::ROWS.iter().map(|row| row.event).collect();
+    let twice: Vec<_> = LINES
+        .iter()
+        .map(|line| line.event)
+        .filter(|event| reports.contains(event))
+        .collect();
+    assert!(twice.is_empty(), "lines and reports: {twice:?}");
+}

@@ -1,0 +1,88 @@
+//! What a report says, and that its words stay in their place.
+
+use super::*;
+
+#[test]
+fn a_disturbance_names_its_pods_within_a_bound() {
+    let pods: Vec<String> = (0..40).map(|n| format!("default/p{n}")).collect();
+    let report = Report::Disturbed {
+        by: Disturbance::Pods(pods),
+        next: Next::DrainAgain,
+    };
+    let fields = report.fields();
+    assert_eq!(report.event(), "disturbed");
+    assert_eq!((fields.reason, fields.next), (Some("pods"), Some("drain_again")));
+    assert_eq!(fields.pod_count, Some(40));
+    assert_eq!(fields.pods.unwrap().split(',').count(), 10);
+}
+
+#[test]
+fn a_called_off_reboot_says_by_what() {
+    let report = Report::CalledOff(CallOff::TooManyRedrains(Disturbance::Uncordoned));
+    let fields = report.fields();
+    assert_eq!(
+        (report.event(), fields.reason),
+        ("called_off", Some("too_many_redrains"))
+    );
+    assert_eq!(fields.by.as_deref(), Some("uncordoned"));
+    assert_eq!(
+        report.sentence(),
+        "the reboot is called off (too_many_redrains: uncordoned)"
+    );
+}
+
+#[test]
+fn found_s8_a_persons_words_stay_in_their_place() {
+    let evil = "on fire)\nthe lock is released: the cycle is over".to_owned();
+    let shown = "'on fire) the lock is released: the cycle is over'";
+    for report in [
+        Report::CalledOff(CallOff::Cancelled(evil.clone())),
+        Report::CalledOff(CallOff::Paused(evil.clone())),
+        Report::Paused(evil.clone()),
+        Report::TooLateToCancel(evil.clone()),
+        Report::LockHeld(BTreeSet::from([evil.clone()])),
+    ] {
+        let sentence = report.sentence();
+        assert!(sentence.contains(shown) && !sentence.contains('\n'), "{sentence}");
+    }
+    let sentence = Report::LockUnreadable(evil).sentence();
+    assert!(!sentence.contains('\n'), "{sentence}");
+}
+
+#[test]
+fn a_value_decides_between_two_texts() {
+    let unknown = Report::HostBusy(Shutdown::Unknown("no busctl".to_owned()));
+    let under_way = Report::HostBusy(Shutdown::UnderWay);
+    let (said, fields) = (unknown.text(), unknown.fields());
+    assert!(said.contains("does not say"), "{said}");
+    assert_eq!(
+        (fields.reason, fields.why.as_deref()),
+        (Some("unknown"), Some("no busctl"))
+    );
+    assert_eq!(under_way.text(), "the host is going down: only waiting");
+    assert_eq!(under_way.fields().reason, Some("shutdown"));
+    let counted = [false, true].map(|is_forced| Report::Delaying { is_forced }.count());
+    assert_eq!(counted, [Some(Count::Drain("done")), None]);
+}
+
+#[test]
+fn an_unexpected_answer_says_where_and_which() {
+    let report = Report::Unexpected {
+        stage: "sealing",
+        answer: "Peer",
+    };
+    assert_eq!(
+        (report.event(), report.level(), report.count()),
+        ("unexpected_answer", Level::Error, Some(Count::UnexpectedAnswer))
+    );
+    let sentence = report.sentence();
+    assert!(sentence.ends_with("on the Node (sealing: Peer)"), "{sentence}");
+}
+
+#[test]
+fn no_two_reports_share_an_event_or_a_reason() {
+    let events: BTreeSet<&str> = Report::ROWS.iter().map(|row| row.event).collect();
+    assert_eq!(events.len(), Report::ROWS.len());
+    let reasons = || Report::ROWS.iter().filter_map(|row| row.reason);
+    assert_eq!(reasons().collect::<BTreeSet<_>>().len(), reasons().count());
+}

@@ -1,0 +1,108 @@
+//! The words that stand for a value in the fields `reason`, `by` and `next` of a log line, each a row with what it means.
+//!
+//! Not here: the reports that carry them ([`super::Report`]).
+
+use crate::quote::quoted;
+use crate::reboot::drain::Progress;
+
+/// One row for each word of a log line that a value stands for: the variant, the word, and what it means.
+macro_rules! words {
+    ($(#[$about:meta])* $type:ident { $($name:ident $(($value:ty))? $word:literal $meaning:literal)+ }) => {
+        $(#[$about])*
+        pub enum $type {
+            $(#[doc = $meaning] $name $(($value))?,)+
+        }
+
+        impl $type {
+            /// Each word, and what it means.
+            pub const WORDS: &[(&'static str, &'static str)] = &[$(($word, $meaning),)+];
+
+            /// As a log line names it.
+            pub fn word(&self) -> &'static str {
+                match self { $(Self::$name { .. } => $word,)+ }
+            }
+        }
+    };
+}
+
+words! {
+    /// What undid a drain.
+    #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+    Disturbance {
+        Uncordoned "uncordoned" "Somebody cleared the cordon"
+        Untainted "untainted" "Somebody took the taint off"
+        Tampered "tampered" "Somebody else wrote a mark"
+        Pods(Vec<String>) "pods" "Pods landed on the node"
+        Gap "gap" "The watch has a gap, so nobody knows what happened meanwhile"
+        SealOver "seal_over" "The time for the reboot was over before it was issued, or the reboot came to nothing"
+    }
+}
+
+words! {
+    /// What a disturbance leads to.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    Next {
+        DrainAgain "drain_again" "The node is cordoned and drained again"
+        CallOff "call_off" "The reboot is called off"
+    }
+}
+
+words! {
+    /// Why a reboot was called off.
+    #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+    CallOff {
+        NoLongerWanted "no_longer_wanted" "The sentinel is gone: the host asks for no reboot any more"
+        Cancelled(String) "cancelled" "A person cancelled it; `why` is their reason"
+        Paused(String) "paused" "A person paused the node before the drain began; `why` is their reason"
+        DrainTimeout(Option<Progress>) "drain_timeout" "The drain took longer than `--drain-timeout`; `why` says how far it came"
+        Unevictable(String) "unevictable" "A pod can never be evicted; `why` names it and each PodDisruptionBudget"
+        Disturbed(Disturbance) "disturbed" "The drain was disturbed, and `--on-uncordon=abort` is set"
+        TooManyRedrains(Disturbance) "too_many_redrains" "The drain was disturbed more often than `--redrains` allows"
+        HoldLost "hold_lost" "The marks are no longer on the Node, or are another hold's"
+        EntryLost "entry_lost" "The node's entry in the lock is gone"
+        Unproven "unproven" "Nothing but the Node itself says that there is a hold"
+    }
+}
+
+impl Disturbance {
+    pub(super) fn pods(&self) -> Option<&[String]> {
+        match self {
+            Disturbance::Pods(pods) => Some(pods),
+            Disturbance::Uncordoned
+            | Disturbance::Untainted
+            | Disturbance::Tampered
+            | Disturbance::Gap
+            | Disturbance::SealOver => None,
+        }
+    }
+}
+
+impl CallOff {
+    pub(super) fn disturbance(&self) -> Option<&Disturbance> {
+        match self {
+            CallOff::Disturbed(by) | CallOff::TooManyRedrains(by) => Some(by),
+            CallOff::NoLongerWanted
+            | CallOff::Cancelled(_)
+            | CallOff::Paused(_)
+            | CallOff::DrainTimeout(_)
+            | CallOff::Unevictable(_)
+            | CallOff::HoldLost
+            | CallOff::EntryLost
+            | CallOff::Unproven => None,
+        }
+    }
+
+    pub(super) fn why(&self) -> Option<String> {
+        match self {
+            CallOff::Cancelled(why) | CallOff::Paused(why) => Some(quoted(why)),
+            CallOff::DrainTimeout(progress) => progress.as_ref().map(Progress::to_string),
+            CallOff::Unevictable(why) => Some(why.clone()),
+            CallOff::NoLongerWanted
+            | CallOff::Disturbed(_)
+            | CallOff::TooManyRedrains(_)
+            | CallOff::HoldLost
+            | CallOff::EntryLost
+            | CallOff::Unproven => None,
+        }
+    }
+}
