@@ -2,13 +2,13 @@
 //!
 //! Not here: what the cycle makes of it.
 
-use std::collections::BTreeSet;
 use crate::host::{Boot, HostRecord, RebootDeadline};
 use crate::node::NodeView;
 use crate::reboot::drain::DrainNews;
 use crate::reboot::lock_object::LockView;
 use crate::reboot::timers::Timer;
 use crate::reboot::watch::Change;
+use std::collections::BTreeSet;
 
 /// What the shell tells the cycle.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
