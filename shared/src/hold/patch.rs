@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{FORCED, Hold, Phase, Proof, UNTIL_AHEAD, cancelled, has_marks, was_given_back};
 use crate::host::HostRecord;
@@ -324,29 +324,15 @@ impl NodePatch {
 
     /// The patch as JSON, content type `application/merge-patch+json`.
     pub fn body(&self, now: Timestamp, terms: &Terms) -> Value {
-        let mut annotations = object(&self.annotations);
-        let ahead = |by| format!("{:.0}", now.saturating_add(by).unwrap_or(Timestamp::MAX));
-        if let Some(until) = self.until {
-            let until = ahead(match until {
-                Until::Work => UNTIL_AHEAD,
-                Until::Reboot => terms.reboot,
-            });
-            let _ = annotations.insert(keys::UNTIL.to_owned(), json!(until));
-        }
-        if let Some(created) = &self.release_of {
-            let release = format!("{created} {}", ahead(terms.release));
-            let _ = annotations.insert(keys::RELEASE_AT.to_owned(), json!(release));
-        }
         let mut metadata = json!({ "resourceVersion": self.version });
-        if !annotations.is_empty() {
-            metadata["annotations"] = Value::Object(annotations);
-        }
-        let mut labels = object(&self.labels);
-        if let Some(phase) = self.phase {
-            let _ = labels.insert(keys::PHASE.to_owned(), json!(phase.map(Phase::as_str)));
-        }
-        if !labels.is_empty() {
-            metadata["labels"] = Value::Object(labels);
+        let maps = [
+            ("annotations", self.all_annotations(now, terms)),
+            ("labels", self.all_labels()),
+        ];
+        for (field, changes) in maps {
+            if !changes.is_empty() {
+                metadata[field] = json!(changes);
+            }
         }
         let mut body = json!({ "metadata": metadata });
         if let Some(unschedulable) = self.unschedulable {
@@ -361,10 +347,60 @@ impl NodePatch {
         }
         body
     }
+
+    /// What the API server makes of this Node by [`NodePatch::body`], but for the version that it gives it.
+    #[must_use]
+    pub fn applied(&self, node: &NodeView, now: Timestamp, terms: &Terms) -> NodeView {
+        let mut node = node.clone();
+        merge(&mut node.metadata.annotations, self.all_annotations(now, terms));
+        merge(&mut node.metadata.labels, self.all_labels());
+        if let Some(unschedulable) = self.unschedulable {
+            node.spec.unschedulable = unschedulable;
+        }
+        if let Some(taints) = &self.taints {
+            node.spec.taints.clone_from(taints);
+        }
+        node
+    }
+
+    /// Those whose values are times, too.
+    fn all_annotations(&self, now: Timestamp, terms: &Terms) -> Changes {
+        let ahead = |by| format!("{:.0}", now.saturating_add(by).unwrap_or(Timestamp::MAX));
+        let until = self.until.map(|term| {
+            let until = ahead(match term {
+                Term::Work => UNTIL_AHEAD,
+                Term::Reboot => terms.reboot,
+            });
+            (keys::UNTIL.to_owned(), Some(until))
+        });
+        let release = self.release_of.as_ref().map(|created| {
+            let release = format!("{created} {}", ahead(terms.release));
+            (keys::RELEASE_AT.to_owned(), Some(release))
+        });
+        let mut all = self.annotations.clone();
+        all.extend(until.into_iter().chain(release));
+        all
+    }
+
+    /// The phase too.
+    fn all_labels(&self) -> Changes {
+        let mut all = self.labels.clone();
+        let phase = self
+            .phase
+            .map(|phase| (keys::PHASE.to_owned(), phase.map(|phase| phase.to_string())));
+        all.extend(phase);
+        all
+    }
 }
 
-fn object(map: &BTreeMap<String, Option<String>>) -> Map<String, Value> {
-    map.iter()
-        .map(|(key, value)| (key.clone(), json!(value)))
-        .collect()
+/// New values by their keys; without one the key is removed.
+type Changes = BTreeMap<String, Option<String>>;
+
+fn merge(map: &mut BTreeMap<String, String>, changes: Changes) {
+    for (key, value) in changes {
+        let _ = match value {
+            Some(value) => map.insert(key, value),
+            None => map.remove(&key),
+        };
+    }
 }

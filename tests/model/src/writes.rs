@@ -1,20 +1,22 @@
 //! What the writes of agents change, with the rules that are off, and what the checker notes of it.
 
 use cordonhold_shared::Reading;
-use cordonhold_shared::hold::{self, NodePatch, PatchKind, Phase};
+use cordonhold_shared::hold::{self, NodePatch, PatchKind, Phase, Terms, UNTIL_AHEAD};
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::Record;
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::reboot::cycle::{Ask, Failure};
 use cordonhold_shared::reboot::lock_object::LockWrite;
+use jiff::Timestamp;
 
 use crate::protocol::{Protocol, name, number, small};
 use crate::rule::Rule;
 use crate::violation::Violation;
 use crate::world::{Delivery, Ghost, Power, State};
 
-/// The one time there is; a flag of the node says whether it has passed.
-const UNTIL: &str = "2026-11-23T20:00:00Z";
+/// When everything is written, 2026-11-23T19:50:00Z. Every time that a patch names is the same: a flag of the node says whether
+/// it has passed.
+const NOW: Timestamp = Timestamp::constant(1_795_463_400, 0);
 
 impl Protocol {
     pub(crate) fn write_lock(
@@ -313,35 +315,11 @@ fn violations_of_seal(ghost: &Ghost, new: &NodeView) -> impl Iterator<Item = Vio
 
 /// The Node after a patch.
 pub(crate) fn apply(node: &NodeView, patch: &NodePatch) -> NodeView {
-    let mut node = node.clone();
+    let terms = Terms {
+        reboot: UNTIL_AHEAD,
+        release: UNTIL_AHEAD,
+    };
+    let mut node = patch.applied(node, NOW, &terms);
     node.metadata.resource_version = String::new();
-    let annotations = &mut node.metadata.annotations;
-    for (key, value) in &patch.annotations {
-        let _ = match value {
-            Some(value) => annotations.insert(key.clone(), value.clone()),
-            None => annotations.remove(key),
-        };
-    }
-    if patch.until.is_some() {
-        let _ = annotations.insert(keys::UNTIL.to_owned(), UNTIL.to_owned());
-    }
-    if let Some(created) = &patch.release_of {
-        let _ = annotations.insert(keys::RELEASE_AT.to_owned(), format!("{created} {UNTIL}"));
-    }
-    if let Some(phase) = patch.phase {
-        let _ = match phase {
-            Some(phase) => node
-                .metadata
-                .labels
-                .insert(keys::PHASE.to_owned(), phase.as_str().to_owned()),
-            None => node.metadata.labels.remove(keys::PHASE),
-        };
-    }
-    if let Some(unschedulable) = patch.unschedulable {
-        node.spec.unschedulable = unschedulable;
-    }
-    if let Some(taints) = &patch.taints {
-        node.spec.taints.clone_from(taints);
-    }
     node
 }

@@ -1,8 +1,9 @@
+use jiff::SignedDuration;
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::hold::{Holder, Proof, read};
+use crate::hold::{Holder, Proof, Terms, read};
 use crate::selector::{is_key, is_value};
 
 const CREATED: &str = "2026-11-23T10:00:00.000000001Z";
@@ -24,26 +25,11 @@ fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 
 /// What the API server makes of a patch.
 fn apply(node: &mut NodeView, patch: &NodePatch) {
-    fn merge(map: &mut BTreeMap<String, String>, changes: &BTreeMap<String, Option<String>>) {
-        for (key, value) in changes {
-            match value {
-                Some(value) => drop(map.insert(key.clone(), value.clone())),
-                None => drop(map.remove(key)),
-            }
-        }
-    }
-    merge(&mut node.metadata.annotations, &patch.annotations);
-    merge(&mut node.metadata.labels, &patch.labels);
-    if let Some(phase) = patch.phase {
-        let phase = (keys::PHASE.to_owned(), phase.map(|phase| phase.to_string()));
-        merge(&mut node.metadata.labels, &BTreeMap::from([phase]));
-    }
-    if let Some(taints) = &patch.taints {
-        node.spec.taints.clone_from(taints);
-    }
-    if let Some(unschedulable) = patch.unschedulable {
-        node.spec.unschedulable = unschedulable;
-    }
+    let terms = Terms {
+        reboot: SignedDuration::from_mins(30),
+        release: SignedDuration::from_mins(5),
+    };
+    *node = patch.applied(node, CREATED.parse().unwrap(), &terms);
 }
 
 /// Wished, by an agent with these signs.

@@ -4,10 +4,8 @@
 
 use std::collections::VecDeque;
 
-use serde_json::json;
-
 use super::*;
-use crate::node::{Condition, Taint};
+use crate::node::Condition;
 
 pub(super) const BOOT: &str = "boot-1";
 /// The time at which a lock is read: long after any TTL.
@@ -210,15 +208,12 @@ impl World {
 
     /// As the API server does it: the version counts where the body names one.
     fn patch(&mut self, patch: &NodePatch) -> Result<NodeView, Failure> {
-        let body = patch.body(
-            "2026-11-23T10:00:00Z".parse().unwrap(),
-            &hold::Terms {
-                reboot: jiff::SignedDuration::from_mins(30),
-                release: jiff::SignedDuration::from_mins(5),
-            },
-        );
-        let version = body["metadata"]["resourceVersion"].as_str().unwrap_or_default();
-        if !version.is_empty() && version != self.node.version() {
+        let terms = hold::Terms {
+            reboot: jiff::SignedDuration::from_mins(30),
+            release: jiff::SignedDuration::from_mins(5),
+        };
+        let written = patch.applied(&self.node, "2026-11-23T10:00:00Z".parse().unwrap(), &terms);
+        if patch.version != self.node.version() {
             return Err(Failure::Conflict);
         }
         let before = self.node.clone();
@@ -228,7 +223,7 @@ impl World {
             .position(|(name, _)| *name == name_of_patch(patch))
             .map(|i| self.mutate.remove(i).1);
         self.write(|node| {
-            merge(node, &body);
+            *node = written;
             if let Some(mutate) = mutated {
                 mutate(node);
             }
@@ -380,31 +375,6 @@ fn name_of_patch(patch: &NodePatch) -> &'static str {
         PatchKind::GiveBack => "give back",
         PatchKind::Renew => "renew",
         PatchKind::Tidy => "tidy",
-    }
-}
-
-/// A JSON merge patch, as far as the agent's patches go.
-fn merge(node: &mut NodeView, body: &serde_json::Value) {
-    let apply = |map: &mut BTreeMap<String, String>, changes: &serde_json::Value| {
-        for (key, value) in changes.as_object().into_iter().flatten() {
-            match value.as_str() {
-                Some(value) => drop(map.insert(key.clone(), value.to_owned())),
-                None => drop(map.remove(key)),
-            }
-        }
-    };
-    apply(&mut node.metadata.annotations, &body["metadata"]["annotations"]);
-    apply(&mut node.metadata.labels, &body["metadata"]["labels"]);
-    let Some(spec) = body["spec"].as_object() else {
-        return;
-    };
-    if let Some(unschedulable) = spec.get("unschedulable") {
-        node.spec.unschedulable = *unschedulable == json!(true);
-    }
-    if let Some(taints) = spec.get("taints") {
-        node.spec.taints = serde_json::from_value::<Option<Vec<Taint>>>(taints.clone())
-            .unwrap()
-            .unwrap_or_default();
     }
 }
 
