@@ -1,20 +1,19 @@
-//! The API server: each request of the cycle as one call with a bound, its answer as the cycle understands it.
+//! The API server: each call with a bound.
 //!
 //! Reads name no version, so that none is served from a cache. Answers are decoded straight into the few fields that
-//! decisions rest on. Nothing is retried here.
+//! decisions rest on. Nothing is retried here, and what an answer means is said in [`cordonhold_shared::reboot::api_status`].
 
 use std::future::Future;
 use std::time::Duration;
 
 use cordonhold_rt::client;
-use cordonhold_shared::hold::{self, NodePatch, Terms};
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
-use cordonhold_shared::reboot::api_status::{Cause, Refusal};
+use cordonhold_shared::reboot::api_status::{Cause, Failed, Refusal};
 use cordonhold_shared::reboot::cycle::{Failure, PoolCount, Settings};
 use cordonhold_shared::reboot::drain::Evicted;
+use cordonhold_shared::reboot::lock_object::LockObjects;
 use cordonhold_shared::selector::Selector;
-use jiff::Timestamp;
 use kube::Client;
 use kube::core::params::{GetParams, ListParams, Patch, PatchParams};
 use kube::core::{Request, Status};
@@ -26,12 +25,12 @@ use tokio_util::task::TaskTracker;
 use crate::args::drain::DrainConfig;
 use crate::args::lock::LockConfig;
 use crate::args::value::is_name;
+use crate::watch::Target;
 
 mod lock;
 mod pods;
 mod views;
 
-pub(crate) use lock::Place;
 pub(crate) use views::ListView;
 
 /// Longest wait for an answer.
@@ -55,8 +54,8 @@ pub(crate) struct Api {
     node: String,
     pool: Selector,
     lock: LockConfig,
+    lock_objects: LockObjects,
     drain: DrainConfig,
-    lease_name: String,
     /// The evictions that have no answer yet.
     evictions: TaskTracker,
 }
@@ -80,7 +79,7 @@ impl Api {
             client,
             node: policy.node.clone(),
             pool: policy.pool.clone(),
-            lease_name: lock.lease_name(),
+            lock_objects: lock::objects(&lock),
             lock,
             drain,
             evictions: TaskTracker::new(),
@@ -91,41 +90,40 @@ impl Api {
         &self.client
     }
 
+    pub(crate) fn node_name(&self) -> &str {
+        &self.node
+    }
+
     /// Our own Node.
     pub(crate) async fn node(&self) -> Result<NodeView, Failure> {
         self.node_named(&self.node).await.map_err(|error| error.failure())
     }
 
-    /// Another agent's Node; `None` only where the API server says that this very Node does not exist.
-    pub(crate) async fn peer(&self, name: &str) -> Result<Option<NodeView>, Failure> {
+    /// The Node of this name, which may be anything that somebody wrote into the lock.
+    pub(crate) async fn read_node(&self, name: &str) -> Result<NodeView, Failed> {
         if !is_name(name) {
-            return Err(Failure::Refused(format!("{name:?} cannot be the name of a Node")));
+            return Err(Failure::Refused(format!("{name:?} cannot be the name of a Node")).into());
         }
-        match self.node_named(name).await {
-            Ok(node) => Ok(Some(node)),
-            Err(error) if error.is_gone(name) => Ok(None),
-            Err(error) => Err(error.failure()),
-        }
+        self.node_named(name).await.map_err(|error| error.failed())
     }
 
-    /// Every Node whose phase label says that it may be held: a wish is none.
-    pub(crate) async fn held(&self) -> Result<Vec<NodeView>, Failure> {
-        let params = ListParams::default().labels(&hold::held_selector(&self.pool));
-        let list: Result<ListView<NodeView>, _> = self.call(Request::new(NODES).list(&params)).await;
-        list.map(|list| list.items).map_err(|error| error.failure())
+    async fn node_named(&self, name: &str) -> Result<NodeView, CallError> {
+        self.call(Request::new(NODES).get(name, &GetParams::default()))
+            .await
     }
 
-    /// The Nodes of the pool.
-    pub(crate) async fn pool(&self) -> Result<PoolCount, Failure> {
+    /// The Nodes that this label selector takes.
+    pub(crate) async fn nodes(&self, labels: &str) -> Result<Vec<NodeView>, CallError> {
+        let params = ListParams::default().labels(labels);
+        let list: ListView<NodeView> = self.call(Request::new(NODES).list(&params)).await?;
+        Ok(list.items)
+    }
+
+    /// How many Nodes this label selector takes.
+    pub(crate) async fn count_nodes(&self, labels: &str) -> Result<PoolCount, CallError> {
         let mut pool = PoolCount::default();
-        let params = ListParams::default().labels(&self.pool.to_string());
-        let counted = self.each(NODES, params, |node: NodeView| {
-            pool.size = pool.size.saturating_add(1);
-            if !node.is_ready() {
-                let _ = pool.unready.insert(node.metadata.name);
-            }
-        });
-        counted.await.map_err(|error| error.failure())?;
+        let params = ListParams::default().labels(labels);
+        self.each(NODES, params, |node: NodeView| pool.add(&node)).await?;
         Ok(pool)
     }
 
@@ -153,11 +151,10 @@ impl Api {
         .await
     }
 
-    /// A patch of our Node; the answer is the Node as written.
-    pub(crate) async fn patch_node(&self, patch: &NodePatch, terms: &Terms) -> Result<NodeView, Failure> {
-        let body = patch.body(Timestamp::now(), terms);
-        let request = Request::new(NODES).patch(&patch.name, &as_agent(false), &Patch::Merge(body));
-        self.call(request).await.map_err(|error| error.failure())
+    /// A merge patch; the answer is the Node as written.
+    pub(crate) async fn patch_node(&self, name: &str, body: Value) -> Result<NodeView, CallError> {
+        let request = Request::new(NODES).patch(name, &as_agent(false), &Patch::Merge(body));
+        self.call(request).await
     }
 
     /// A strategic merge patch of our Node's status.
@@ -180,17 +177,14 @@ impl Api {
         &self.pool
     }
 
-    pub(crate) fn node_selector(&self) -> String {
-        format!("metadata.name={}", self.node)
-    }
-
-    pub(crate) fn nodes_path() -> String {
-        NODES.to_owned()
-    }
-
-    async fn node_named(&self, name: &str) -> Result<NodeView, CallError> {
-        self.call(Request::new(NODES).get(name, &GetParams::default()))
-            .await
+    pub(crate) fn node_target(&self) -> Target {
+        Target {
+            name: "the Node",
+            path: NODES.to_owned(),
+            fields: format!("metadata.name={}", self.node),
+            labels: None,
+            ends_with_object: true,
+        }
     }
 
     async fn call_within<T: DeserializeOwned>(
@@ -256,10 +250,14 @@ impl CallError {
     }
 
     pub(crate) fn failure(&self) -> Failure {
+        self.failed().failure
+    }
+
+    pub(crate) fn failed(&self) -> Failed {
         let text = self.with_fix();
         match self.refusal() {
-            Some(refusal) => refusal.failure(text),
-            None => Failure::Unknown(text),
+            Some(refusal) => refusal.failed(text),
+            None => Failed::unknown(text),
         }
     }
 
@@ -270,7 +268,7 @@ impl CallError {
 
     /// Whether the API server says that the object of this name does not exist.
     fn is_gone(&self, name: &str) -> bool {
-        self.refusal().is_some_and(|refusal| refusal.is_gone(name))
+        self.refusal().and_then(|refusal| refusal.gone()) == Some(name)
     }
 
     fn evicted(&self) -> Evicted {

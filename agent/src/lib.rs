@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use cordonhold_rt::client::{self, ClientError};
 use cordonhold_rt::shutdown::{ListenError, Signals};
+use cordonhold_shared::reboot::driver::Setup;
 use tracing::{info, warn};
 
+pub mod agent;
 pub mod args;
-pub mod controller;
 pub mod host;
 pub mod notify;
 pub mod permissions;
@@ -19,17 +20,16 @@ pub mod pool;
 mod api;
 mod clock;
 mod conditions;
-mod drain;
 #[cfg(test)]
 mod manual;
 mod metrics;
 mod report;
 mod watch;
 
+use agent::{AgentError, Parts};
 use api::Api;
 use args::Config;
 use args::process::ProcessConfig;
-use controller::{Controller, ControllerError};
 use host::{Host, HostError};
 use metrics::Metrics;
 use metrics::server;
@@ -50,7 +50,7 @@ pub enum RunError {
     #[error(transparent)]
     Pool(PoolError),
     #[error(transparent)]
-    Controller(ControllerError),
+    Agent(AgentError),
 }
 
 /// Runs until a signal comes.
@@ -84,18 +84,18 @@ async fn serve_metrics(process: &ProcessConfig, metrics: &Arc<Metrics>) -> Infal
 
 async fn work(config: Config, metrics: &Arc<Metrics>, signals: &mut Signals) -> Result<(), RunError> {
     let node = config.policy.node.clone();
-    let controller = tokio::select! {
+    let parts = tokio::select! {
         signal = signals.next() => {
             info!(event = "stopping", node, signal, "ending before anything began");
             return Ok(());
         }
-        controller = begin(config, metrics) => controller?,
+        parts = begin(config, metrics) => parts?,
     };
-    controller.run(signals).await.map_err(RunError::Controller)
+    parts.run(signals).await.map_err(RunError::Agent)
 }
 
 /// Everything that must be there before the node is touched.
-async fn begin(config: Config, metrics: &Arc<Metrics>) -> Result<Controller, RunError> {
+async fn begin(config: Config, metrics: &Arc<Metrics>) -> Result<Parts, RunError> {
     let client = client::build(config.process.kubeconfig.as_deref())
         .await
         .map_err(RunError::Client)?;
@@ -118,15 +118,18 @@ async fn begin(config: Config, metrics: &Arc<Metrics>) -> Result<Controller, Run
         .map_err(RunError::Permissions)?;
     pool::check(&api, carrier).await.map_err(RunError::Pool)?;
     metrics.kureds_elsewhere(pool::kureds_elsewhere(&api, carrier).await);
-    Ok(Controller {
-        policy: config.policy,
+    Ok(Parts {
+        setup: Setup {
+            settings: config.policy,
+            timing: config.timing,
+            drain: config.drain.options(),
+            lock: api.lock_objects().clone(),
+            carrier,
+        },
         api,
-        carrier,
         host,
         sentinel,
         metrics: Arc::clone(metrics),
-        timing: config.timing,
-        drain: config.drain,
         shows_conditions: config.returning.node_conditions,
     })
 }

@@ -170,10 +170,10 @@ impl Needed {
         let (namespace, name) = match self.scope {
             Scope::Cluster | Scope::Volumes | Scope::Conditions | Scope::Search => ("", ""),
             Scope::One(carrier) => {
-                let place = api.place(carrier);
-                (place.namespace, place.name)
+                let lock = api.lock_object(carrier);
+                (lock.namespace.as_str(), lock.name.as_str())
             }
-            Scope::Leases => (api.place(Carrier::Lease).namespace, ""),
+            Scope::Leases => (api.lock_object(Carrier::Lease).namespace.as_str(), ""),
             Scope::Notices => ("default", ""),
         };
         let body = json!({
@@ -200,10 +200,10 @@ impl Needed {
         match self.scope {
             Scope::Cluster | Scope::Volumes | Scope::Notices | Scope::Conditions | Scope::Search => resource,
             Scope::One(carrier) => {
-                let place = api.place(carrier);
-                format!("{resource} {}/{}", place.namespace, place.name)
+                let lock = api.lock_object(carrier);
+                format!("{resource} {}/{}", lock.namespace, lock.name)
             }
-            Scope::Leases => format!("{resource} in {}", api.place(Carrier::Lease).namespace),
+            Scope::Leases => format!("{resource} in {}", api.lock_object(Carrier::Lease).namespace),
         }
     }
 }

@@ -44,14 +44,14 @@ pub enum PoolError {
 ///
 /// Whatever cannot be read is no reason to stay away, and neither is a hold on the Node: what began is ended first.
 pub(crate) async fn check(api: &Api, carrier: Carrier) -> Result<(), PoolError> {
-    let (place, pool) = (api.place(carrier), api.pool_selector());
+    let (lock, pool) = (api.lock_object(carrier), api.pool_selector());
     info!(
         event = "lock_chosen",
-        lock = %place,
-        annotation = place.key,
+        lock = %lock,
+        annotation = lock.key,
         pool = api.lock_config().pool,
         selector = %pool,
-        "the lock is on the {place}"
+        "the lock is on the {lock}"
     );
     let node = match api.node().await {
         Ok(node) => node,
@@ -99,11 +99,11 @@ pub(crate) async fn kureds_elsewhere(api: &Api, carrier: Carrier) -> usize {
     for kured in &found {
         warn!(
             event = "kured_elsewhere",
-            lock = %api.place(Carrier::Lease),
+            lock = %api.lock_object(Carrier::Lease),
             kured = %kured,
             "kured is the DaemonSet {kured}, and --lock-on=auto looked for the {}: its nodes and this pool's have a budget each. \
              For one budget, set --ds-namespace={} --ds-name={} and grant manifests/components/lock-on-daemonset; where two are meant, set --lock-on=lease",
-            api.place(Carrier::DaemonSet),
+            api.lock_object(Carrier::DaemonSet),
             kured.namespace,
             kured.name
         );
@@ -116,7 +116,10 @@ pub(crate) async fn chosen(api: &Api) -> Carrier {
     match api.lock_config().lock_on {
         LockOn::Lease => Carrier::Lease,
         LockOn::Daemonset => Carrier::DaemonSet,
-        LockOn::Auto => api.lock().await.map_or(Carrier::Lease, |lock| lock.carrier),
+        LockOn::Auto => match api.read_lock(Carrier::DaemonSet).await {
+            Ok(_) => Carrier::DaemonSet,
+            Err(_) => Carrier::Lease,
+        },
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod cycle;
 pub mod drain;
+pub mod driver;
 pub mod pod;
 pub mod timers;
 pub mod watch;

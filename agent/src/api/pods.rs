@@ -4,11 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cordonhold_shared::reboot::cycle::Failure;
 use cordonhold_shared::reboot::drain::Evicted;
-use cordonhold_shared::reboot::pod::{self, DaemonSet, PodView};
+use cordonhold_shared::reboot::pod::{DaemonSet, PodView};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::params::{GetParams, ListParams, PostParams};
 use kube::core::{Request, SelectorExt as _};
@@ -16,6 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Api, CallError, EVICTION_BOUND, ListView, within_bound};
+use crate::watch::Target;
 
 const PODS: &str = "/api/v1/pods";
 const VOLUME_ATTACHMENTS: &str = "/apis/storage.k8s.io/v1/volumeattachments";
@@ -100,17 +99,23 @@ struct AttachmentSource {
 }
 
 impl Api {
-    pub(crate) fn pods_path() -> String {
-        PODS.to_owned()
+    pub(crate) fn pods_target(&self) -> Target {
+        Target {
+            name: "pods",
+            path: PODS.to_owned(),
+            fields: self.pods_on_node(),
+            labels: self.pods_selector(),
+            ends_with_object: false,
+        }
     }
 
     /// The field selector of every pod on our Node.
-    pub(crate) fn pods_on_node(&self) -> String {
+    fn pods_on_node(&self) -> String {
         format!("spec.nodeName={}", self.node)
     }
 
     /// The label selector of those that a drain looks at.
-    pub(crate) fn pods_selector(&self) -> Option<String> {
+    fn pods_selector(&self) -> Option<String> {
         self.drain.drain_pod_selector.as_ref().map(ToString::to_string)
     }
 
@@ -118,29 +123,28 @@ impl Api {
         self.drain.volume_detach_timeout.is_some()
     }
 
-    /// The pods on our Node that a drain would evict or wait for, as `namespace/name`; `kept` are the controllers whose pods stay.
-    pub(crate) async fn pods_left(&self, kept: &BTreeSet<String>) -> Result<Vec<String>, Failure> {
-        within_bound(self.find_pods_left(kept))
-            .await
-            .map_err(|error| error.failure())
-    }
-
-    async fn find_pods_left(&self, kept: &BTreeSet<String>) -> Result<Vec<String>, CallError> {
+    /// The pods on our Node that a drain looks at.
+    pub(crate) async fn pods(&self) -> Result<Vec<PodView>, CallError> {
         let mut params = ListParams::default().fields(&self.pods_on_node());
         params.label_selector = self.pods_selector();
         let pods: ListView<PodView> = self.call(Request::new(PODS).list(&params)).await?;
-        let pods = pods.items;
-        let missing = stream::iter(pod::daemon_sets(&pods))
+        Ok(pods.items)
+    }
+
+    /// Those that do not exist.
+    pub(crate) async fn missing(
+        &self,
+        daemon_sets: BTreeSet<DaemonSet>,
+    ) -> Result<BTreeSet<DaemonSet>, CallError> {
+        let missing = stream::iter(daemon_sets)
             .map(async |daemon_set| {
                 let exists = self.daemon_set_exists(&daemon_set).await?;
                 Ok::<_, CallError>((!exists).then_some(daemon_set))
             })
             .buffer_unordered(LOOK_UPS_MAX)
             .try_filter_map(async |missing| Ok(missing))
-            .try_collect()
-            .await?;
-        let skip_wait = self.drain.options().skip_wait;
-        Ok(pod::left(&pods, &missing, kept, skip_wait, Timestamp::now()))
+            .try_collect();
+        within_bound(missing).await
     }
 
     /// Evicts this very pod, not a namesake.
@@ -149,14 +153,14 @@ impl Api {
     /// it deletes the pod, and a client that leaves in between blocks that budget for two minutes
     /// (kubernetes/kubernetes: pkg/registry/core/pod/storage/eviction.go; pkg/controller/disruption/disruption.go,
     /// `DeletionTimeout`).
-    pub(crate) async fn evict(&self, pod: &PodView, grace_period: Option<u32>) -> Evicted {
+    pub(crate) async fn evict(&self, pod: &PodView) -> Evicted {
         let body = json!({
             "apiVersion": "policy/v1",
             "kind": "Eviction",
             "metadata": { "name": pod.metadata.name, "namespace": pod.metadata.namespace },
             "deleteOptions": {
                 "preconditions": { "uid": pod.metadata.uid },
-                "gracePeriodSeconds": grace_period,
+                "gracePeriodSeconds": self.drain.drain_grace_period,
             },
         });
         let path = format!("/api/v1/namespaces/{}/pods", pod.metadata.namespace);

@@ -368,8 +368,8 @@ impl NodePatch {
         let ahead = |by| format!("{:.0}", now.saturating_add(by).unwrap_or(Timestamp::MAX));
         let until = self.until.map(|term| {
             let until = ahead(match term {
-                Term::Work => UNTIL_AHEAD,
-                Term::Reboot => terms.reboot,
+                Until::Work => UNTIL_AHEAD,
+                Until::Reboot => terms.reboot,
             });
             (keys::UNTIL.to_owned(), Some(until))
         });

@@ -27,6 +27,38 @@ pub struct Cause<'a> {
     pub message: &'a str,
 }
 
+/// Why a call of the API server brought nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    pub failure: Failure,
+    /// The object of which the API server says that it does not exist.
+    pub gone: Option<String>,
+}
+
+impl Failed {
+    /// No answer, or none of the API server's: `text` is what an operator reads.
+    pub fn unknown(text: String) -> Failed {
+        Failed::from(Failure::Unknown(text))
+    }
+
+    /// Whether the API server says that the object of this name does not exist.
+    pub fn is_gone(&self, name: &str) -> bool {
+        self.gone.as_deref() == Some(name)
+    }
+}
+
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Failed {
+        Failed { failure, gone: None }
+    }
+}
+
+impl From<Failed> for Failure {
+    fn from(failed: Failed) -> Failure {
+        failed.failure
+    }
+}
+
 /// Cause of an eviction that a budget blocks (k8s.io/api: policy/v1/types.go).
 const DISRUPTION_BUDGET: &str = "DisruptionBudget";
 /// Cause of a write into a namespace that is being deleted (k8s.io/api: core/v1/types.go).
@@ -40,9 +72,22 @@ const WEBHOOK_FAILED: &str = "Internal error occurred: failed calling webhook ";
 /// (kubernetes/kubernetes: pkg/registry/core/pod/storage/eviction.go).
 const BUDGET_PREFIX: &str = "The disruption budget ";
 
-impl Refusal<'_> {
+impl<'a> Refusal<'a> {
     /// `text` is what an operator reads.
-    pub fn failure(&self, text: String) -> Failure {
+    pub fn failed(&self, text: String) -> Failed {
+        Failed {
+            failure: self.failure(text),
+            gone: self.gone().map(str::to_owned),
+        }
+    }
+
+    /// The object of which the API server itself says that it does not exist.
+    pub fn gone(&self) -> Option<&'a str> {
+        let is_gone = self.code == 404 && self.reason == "NotFound" && !self.name.is_empty();
+        is_gone.then_some(self.name)
+    }
+
+    fn failure(&self, text: String) -> Failure {
         match (self.code, self.reason) {
             // A webhook that denies with 409 is no lost race: tried at once, it would deny at once.
             (409, "Conflict" | "AlreadyExists") => Failure::Conflict,
@@ -59,11 +104,6 @@ impl Refusal<'_> {
     /// Whether a watch from this version can no longer be had.
     pub fn is_too_old(&self) -> bool {
         self.code == 410
-    }
-
-    /// Whether the API server says that the object of this name does not exist.
-    pub fn is_gone(&self, name: &str) -> bool {
-        self.code == 404 && self.reason == "NotFound" && self.name == name
     }
 
     /// What became of an eviction; `text` is what an operator reads.

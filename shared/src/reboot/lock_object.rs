@@ -4,6 +4,7 @@
 //! Not here: the record inside ([`crate::lock`]) and who writes it when ([`crate::reboot::cycle`]).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -23,6 +24,74 @@ pub enum Carrier {
     Lease,
     /// The annotation on kured's DaemonSet, shared with kured.
     DaemonSet,
+}
+
+/// One of the objects that may carry the lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockObject {
+    pub carrier: Carrier,
+    pub namespace: String,
+    pub name: String,
+    /// The annotation that is the lock.
+    pub key: String,
+}
+
+impl LockObject {
+    /// The lock on this object as of now.
+    pub fn read(&self, view: &CarrierView, now: Timestamp) -> LockView {
+        let mut lock = view.lock(self.carrier, &self.key, now);
+        if let Reading::Malformed(why) = &mut lock.record {
+            *why = format!(
+                "the annotation {} of the {self} cannot be read: {why}: mend it there, or remove it while no node is in a reboot",
+                self.key
+            );
+        }
+        lock
+    }
+
+    /// What is applied to create the Lease of a pool: which Nodes are its own, and nothing else,
+    /// so that the lock of one that is there stays as it is.
+    pub fn registration(&self, selector: &Selector) -> Value {
+        json!({
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {
+                "name": self.name,
+                "namespace": self.namespace,
+                "annotations": { keys::POOL_SELECTOR: selector.to_string() },
+            },
+        })
+    }
+}
+
+impl fmt::Display for LockObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.carrier {
+            Carrier::Lease => "Lease",
+            Carrier::DaemonSet => "DaemonSet",
+        };
+        write!(f, "{kind} {}/{}", self.namespace, self.name)
+    }
+}
+
+/// Where the lock may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockObjects {
+    pub lease: LockObject,
+    pub daemon_set: LockObject,
+    /// Which one is read first.
+    pub first: Carrier,
+    /// Which one is read where the first does not exist; without it, the lock is on the first all the same, and nobody holds it.
+    pub otherwise: Option<Carrier>,
+}
+
+impl LockObjects {
+    pub fn object(&self, carrier: Carrier) -> &LockObject {
+        match carrier {
+            Carrier::Lease => &self.lease,
+            Carrier::DaemonSet => &self.daemon_set,
+        }
+    }
 }
 
 /// A read of the lock object. By default there is none, and nobody holds it.
@@ -49,13 +118,13 @@ pub struct LockWrite {
 }
 
 /// A Lease or a DaemonSet, as far as the lock goes.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct CarrierView {
     pub metadata: Metadata,
 }
 
 /// Of its `metadata`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata {
     #[serde(default, deserialize_with = "null_is_default")]
@@ -67,7 +136,7 @@ pub struct Metadata {
 
 impl CarrierView {
     /// The lock in this annotation as of now: kured's entries may have expired.
-    pub fn lock(&self, carrier: Carrier, key: &str, now: Timestamp) -> LockView {
+    fn lock(&self, carrier: Carrier, key: &str, now: Timestamp) -> LockView {
         let record = Record::read(self.annotation(key));
         LockView {
             carrier,
@@ -96,20 +165,6 @@ impl CarrierView {
     fn annotation(&self, key: &str) -> Option<&str> {
         self.metadata.annotations.get(key).map(String::as_str)
     }
-}
-
-/// What is applied to create the Lease of a pool: which Nodes are its own, and nothing else,
-/// so that the lock of one that is there stays as it is.
-pub fn registration(namespace: &str, name: &str, selector: &Selector) -> Value {
-    json!({
-        "apiVersion": "coordination.k8s.io/v1",
-        "kind": "Lease",
-        "metadata": {
-            "name": name,
-            "namespace": namespace,
-            "annotations": { keys::POOL_SELECTOR: selector.to_string() },
-        },
-    })
 }
 
 /// The merge patch that is a compare-and-swap of the lock in this annotation, at this version.

@@ -1,51 +1,53 @@
-//! An agent: the real cycle, and a shell in virtual time that does for it what the real shell does.
+//! An agent: the real driver, fed in virtual time.
 //!
-//! The bodies of its requests, what answers mean, the timers and the drain's bookkeeping are the real agent's own code.
+//! What it decides, asks for and makes of answers is the real agent's own code ([`cordonhold_shared::reboot::driver`]).
 //! Not here: its log, Events and command line, and what hosts and networks do to it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use cordonhold_shared::admission::Requester;
-use cordonhold_shared::hold::{Proof, Signs};
+use cordonhold_shared::hold::{NodePatch, PatchKind, Signs};
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::Share;
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::reboot::cycle::{
-    self, Act, Ask, Cycle, HostState, Input, OnUncordon, RebootFailure, Report, Settings,
+    Answer, Ask, Event as CycleEvent, HostState, Input, OnUncordon, RebootFailure, Report, Settings,
 };
-use cordonhold_shared::reboot::drain::{self, Drain};
-use cordonhold_shared::reboot::timers::{Dates, Timers, Timing};
+use cordonhold_shared::reboot::drain;
+use cordonhold_shared::reboot::driver::{self, Call, Chance, Driver, Setup, Source};
+use cordonhold_shared::reboot::lock_object::{Carrier, LockObject, LockObjects};
+use cordonhold_shared::reboot::timers::Timing;
 use cordonhold_shared::selector::Selector;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::Flaw;
 use crate::api_server::{Caller, wall};
-use crate::faults::{Effect, Fault, Moment};
+use crate::faults::{Effect, Moment};
 use crate::network::{Reply, To};
 use crate::players::Operator;
 use crate::random::Random;
-use crate::world::{Event, World};
+use crate::world::{Event, LOCK_NAME, LOCK_NAMESPACE, World};
 
+mod calls;
 mod follower;
-mod requests;
 
-pub(crate) use follower::{Follower, Source, Task};
-use requests::Stage;
+pub(crate) use follower::{Follower, Task};
 
 /// Longest wait for an answer, and for that to an eviction: the real agent's.
 const CALL_BOUND: Duration = Duration::from_secs(10);
 const EVICTION_BOUND: Duration = Duration::from_secs(15);
 
-/// What a call is for.
+/// What a message is for.
 #[derive(Clone, Debug)]
 pub(crate) enum Purpose {
-    /// The cycle's open request.
-    Cycle,
+    /// The open call.
+    Call(Call),
     List(Task),
     Open(Task),
-    Evict(Task, String),
+    /// The eviction of the pod with this uid, for the drain of this epoch.
+    Evict(u64, String),
 }
 
 impl Purpose {
@@ -61,9 +63,7 @@ impl Purpose {
 #[derive(Debug)]
 pub(crate) struct Agent {
     pub(crate) node: String,
-    pub(crate) policy: Settings,
-    pub(crate) timing: Timing,
-    drain: drain::Options,
+    pub(crate) setup: Setup,
     /// How far its clock is off.
     pub(crate) skew: SignedDuration,
     pub(crate) cut_off_until: Duration,
@@ -83,29 +83,13 @@ pub(crate) struct Agent {
 pub(crate) struct Process {
     pub(crate) number: u64,
     pub(crate) caller: Rc<Caller>,
-    pub(crate) cycle: Option<Cycle>,
-    open: Option<Open>,
-    inbox: VecDeque<(Source, u64, cycle::Event)>,
-    timers: Timers,
-    next_look: Duration,
-    last_wish: Timestamp,
-    dates: Dates,
+    pub(crate) driver: Driver,
     /// The earliest wake that is planned.
     wake: Option<Duration>,
-    calls: BTreeMap<u64, Purpose>,
-    last_call: u64,
-    last_task: u64,
+    messages: BTreeMap<u64, Purpose>,
+    last_message: u64,
+    /// By their sources.
     followers: [Option<Follower>; 3],
-    drain: Drain,
-    evictions: usize,
-}
-
-/// The request that the cycle waits for.
-#[derive(Debug)]
-pub(crate) struct Open {
-    asked: Ask,
-    effect: Effect,
-    stage: Stage,
 }
 
 /// How many of these nodes may be in a reboot at once.
@@ -140,7 +124,7 @@ impl Agent {
             lock_release_delay: random.millis(0, 20_000),
             backoff: random.seconds(5, 90),
         };
-        let policy = Settings {
+        let settings = Settings {
             node: node.clone(),
             pool: Selector::default(),
             concurrency: budget.share(random),
@@ -173,9 +157,13 @@ impl Agent {
         };
         Agent {
             node,
-            policy,
-            timing,
-            drain,
+            setup: Setup {
+                settings,
+                timing,
+                drain,
+                lock: lock_objects(),
+                carrier: Carrier::Lease,
+            },
             skew: SignedDuration::ZERO,
             cut_off_until: Duration::ZERO,
             process: None,
@@ -189,8 +177,9 @@ impl Agent {
 
     /// How long after its cordon this agent may reboot under pods at the earliest; `None` is never.
     pub(crate) fn forces_after(&self) -> Option<Duration> {
-        let timeout = self.timing.drain_timeout.filter(|_| self.policy.force_reboot)?;
-        Some(timeout + self.timing.drain_delay)
+        let Setup { settings, timing, .. } = &self.setup;
+        let timeout = timing.drain_timeout.filter(|_| settings.force_reboot)?;
+        Some(timeout + timing.drain_delay)
     }
 
     pub(crate) fn clock(&self, now: Duration) -> Timestamp {
@@ -200,22 +189,23 @@ impl Agent {
     pub(crate) fn restless(&self) -> Option<String> {
         match &self.process {
             None => Some("no agent runs".to_owned()),
-            Some(process) => match &process.cycle {
-                Some(cycle) if !cycle.is_idle() => Some(format!("the agent is not idle: {cycle:?}")),
-                _ => None,
-            },
+            Some(process) => {
+                let cycle = process.driver.cycle();
+                (!cycle.is_idle()).then(|| format!("the agent is not idle: {cycle:?}"))
+            }
         }
     }
 
-    pub(crate) fn open_call(&mut self, purpose: Purpose) -> Option<To> {
+    /// A message that is answered to whoever sends it.
+    pub(crate) fn open_message(&mut self, purpose: Purpose) -> Option<To> {
         let agent = World::index_of(&self.node)?;
         let process = self.process.as_mut()?;
-        process.last_call += 1;
-        drop(process.calls.insert(process.last_call, purpose));
+        process.last_message += 1;
+        drop(process.messages.insert(process.last_message, purpose));
         Some(To {
             agent,
             process: process.number,
-            call: process.last_call,
+            message: process.last_message,
         })
     }
 }
@@ -260,24 +250,14 @@ impl World {
         agent.process = Some(Process {
             number,
             caller: Rc::new(caller),
-            cycle: Some(Cycle::new(agent.policy.clone())),
-            open: None,
-            inbox: VecDeque::new(),
-            timers: Timers::new(agent.timing.clone()),
-            next_look: now,
-            last_wish: Timestamp::MIN,
-            dates: Dates::default(),
+            driver: Driver::new(agent.setup.clone(), now),
             wake: None,
-            calls: BTreeMap::new(),
-            last_call: 0,
-            last_task: 0,
+            messages: BTreeMap::new(),
+            last_message: 0,
             followers: [None, None, None],
-            drain: Drain::new(agent.drain.clone(), now),
-            evictions: 0,
         });
         self.oracle.started(index, number, boot);
         self.trace_of(index, || format!("agent {index}.{number} starts"));
-        self.take(index, Input::Started);
         self.pump(index);
     }
 
@@ -321,120 +301,79 @@ impl World {
         self.pump(agent);
     }
 
-    /// Lets the shell go on: events as long as no request is open, and evictions.
+    /// Whatever the driver asks for now, one after the other.
     pub(crate) fn pump(&mut self, agent: usize) {
-        self.drain_goes_on(agent);
-        while let Some(event) = self.next_event(agent) {
-            self.take(agent, Input::Event(event));
+        while let Some(effect) = self.next_effect(agent) {
+            let deadly = self.deadly(agent, &effect);
+            if deadly.is_some_and(|(effect, moment)| self.dies(agent, effect, moment)) {
+                return;
+            }
+            self.carry_out(agent, effect);
         }
         self.plan_wake(agent);
     }
 
-    /// What the loop would take next: whichever of its sources has something, in no order.
-    fn next_event(&mut self, agent: usize) -> Option<cycle::Event> {
-        loop {
-            let now = self.now;
-            let process = self.process(agent)?;
-            if process.open.is_some() {
-                return None;
-            }
-            let ready = [
-                !process.inbox.is_empty(),
-                process.timers.next_end().is_some_and(|end| end <= now),
-                process.next_look <= now,
-            ];
-            let count = ready.iter().filter(|is_ready| **is_ready).count();
-            let chosen = if count > 1 { self.random.index(count) } else { 0 };
-            let source = (0..ready.len()).filter(|index| ready[*index]).nth(chosen)?;
-            let input = match source {
-                0 => self.process(agent)?.next_message(),
-                1 => self.process(agent)?.timers.pop_due(now).map(cycle::Event::Due),
-                _ => self.look_at_sentinel(agent),
-            };
-            if input.is_some() {
-                return input;
-            }
-        }
-    }
-
-    fn look_at_sentinel(&mut self, agent: usize) -> Option<cycle::Event> {
-        let (now, clock) = (self.now, self.agents[agent].clock(self.now));
-        let period = self.agents[agent].timing.period;
-        let is_unreadable = self.draws(Fault::SentinelUnreadable);
-        let is_wanted = self.hosts[agent].sentinel;
-        let process = self.process(agent)?;
-        process.next_look = now + period;
-        if is_unreadable {
-            return None;
-        }
-        let wish = is_wanted.then(|| process.new_wish(clock));
-        Some(cycle::Event::Sentinel(wish))
-    }
-
-    /// One step of the cycle, its acts, and its request.
-    fn take(&mut self, agent: usize, input: Input) {
-        self.trace_of(agent, || format!("agent {agent} takes {}", brief(&input)));
+    fn next_effect(&mut self, agent: usize) -> Option<driver::Effect> {
+        let at = self.moment(agent);
         let bits = self.random.bits();
-        let chance = Proof::new(if self.flaw == Some(Flaw::SameProof) {
-            1
-        } else {
-            bits
-        });
-        self.oracle.told(agent, &input);
-        let Some(process) = self.process(agent) else {
-            return;
+        let chance = Chance {
+            proof: if self.flaw == Some(Flaw::SameProof) {
+                1
+            } else {
+                bits
+            },
+            number: self.random.number(),
         };
-        process.learn(&input);
-        if matches!(input, Input::Event(cycle::Event::Due(timer)) if timer.calls_for_look()) {
-            process.next_look = Duration::ZERO;
-        }
-        let Some(cycle) = process.cycle.take() else { return };
-        let (next, outcome) = cycle::step(cycle, input, chance);
-        process.cycle = Some(next);
-        let number = process.number;
-        for act in outcome.acts {
-            if self.dies(agent, effect_of(&act), Moment::Before) {
-                return;
-            }
-            self.perform(agent, act);
-        }
-        if let Some(asked) = outcome.request
-            && self.running(agent, number).is_some()
-        {
-            self.ask(agent, &asked);
+        self.process(agent)?.driver.next(at, chance)
+    }
+
+    fn moment(&self, agent: usize) -> drain::Moment {
+        drain::Moment {
+            now: self.now,
+            wall: self.agents[agent].clock(self.now),
         }
     }
 
-    fn perform(&mut self, agent: usize, act: Act) {
-        let (now, random) = (self.now, self.random.number());
-        let clock = self.agents[agent].clock(now);
-        match act {
-            Act::Watch(version) => self.follow(agent, Source::Node, version.as_deref()),
-            Act::WatchLock(true) => self.follow(agent, Source::Lock, None),
-            Act::WatchLock(false) => self.unfollow(agent, Source::Lock),
-            Act::StartDrain => {
-                self.follow(agent, Source::Drain, None);
-                let options = self.agents[agent].drain.clone();
-                if let Some(process) = self.process(agent) {
-                    process.drain = Drain::new(options, now);
-                    process.evictions = 0;
-                }
+    /// What the process may die at before it is carried out.
+    fn deadly(&mut self, agent: usize, effect: &driver::Effect) -> Option<(Effect, Moment)> {
+        let effect = match effect {
+            driver::Effect::Watch { source, .. } => match source {
+                Source::Node => Effect::Watch,
+                Source::Lock => Effect::WatchLock,
+                Source::Pods => Effect::StartDrain,
+            },
+            driver::Effect::StopWatch(Source::Lock) => Effect::WatchLock,
+            driver::Effect::StopWatch(_) => Effect::StopDrain,
+            driver::Effect::Armed(_) => Effect::Arm,
+            driver::Effect::Disarmed(_) => Effect::Disarm,
+            driver::Effect::Report(_) => Effect::Report,
+            driver::Effect::Call(Call::Forget) => Effect::Forget,
+            driver::Effect::Call(call) => return self.process(agent)?.deadly_call(call),
+            driver::Effect::Took(_)
+            | driver::Effect::Shown(_)
+            | driver::Effect::LockMoved
+            | driver::Effect::Drain(..) => return None,
+        };
+        Some((effect, Moment::Before))
+    }
+
+    fn carry_out(&mut self, agent: usize, effect: driver::Effect) {
+        match effect {
+            driver::Effect::Took(input) => {
+                self.trace_of(agent, || format!("agent {agent} takes {}", brief(&input)));
+                self.oracle.told(agent, &input);
             }
-            Act::StopDrain => self.unfollow(agent, Source::Drain),
-            Act::Arm(timer) => {
-                if let Some(process) = self.process(agent) {
-                    process.timers.arm(timer, process.dates, clock, now, random);
-                }
+            driver::Effect::Watch { source, epoch, from } => {
+                self.follow(agent, source, epoch, from.as_deref());
             }
-            Act::Disarm(timer) => {
-                if let Some(process) = self.process(agent) {
-                    process.timers.disarm(timer);
-                }
-            }
-            Act::Forget => {
-                let _ = self.hosts[agent].forget();
-            }
-            Act::Report(report) => self.report(agent, &report),
+            driver::Effect::StopWatch(source) => self.unfollow(agent, source),
+            driver::Effect::Report(report) => self.report(agent, &report),
+            driver::Effect::Call(call) => self.begin_call(agent, call),
+            driver::Effect::Drain(epoch, task) => self.begin_drain_task(agent, epoch, task),
+            driver::Effect::Shown(_)
+            | driver::Effect::LockMoved
+            | driver::Effect::Armed(_)
+            | driver::Effect::Disarmed(_) => {}
         }
     }
 
@@ -459,60 +398,61 @@ impl World {
         }
     }
 
-    /// The answer to the open request, into the cycle.
-    fn answer(&mut self, agent: usize, input: Input) {
-        let Some(open) = self.process(agent).and_then(|process| process.open.take()) else {
+    /// What came of the open call.
+    fn call_ends(&mut self, agent: usize, reply: driver::Reply) {
+        let at = self.moment(agent);
+        let Some(process) = self.process(agent) else {
             return;
         };
-        if !self.dies(agent, open.effect, Moment::After) {
-            self.take(agent, input);
-            self.pump(agent);
+        let effect = process.driver.asked().map(effect_of);
+        process.driver.replied(reply, at);
+        let is_answered = process.driver.asked().is_none();
+        if let Some(effect) = effect.filter(|_| is_answered) {
+            let _ = self.dies(agent, effect, Moment::After);
         }
     }
 
-    /// What a call brought.
+    /// What a message brought.
     pub(crate) fn replied(&mut self, to: To, reply: Reply) {
         let Some(purpose) = self
             .running(to.agent, to.process)
-            .and_then(|process| process.calls.remove(&to.call))
+            .and_then(|process| process.messages.remove(&to.message))
         else {
             return;
         };
         match purpose {
-            Purpose::Cycle => {
-                if let Some(input) = self.understand(to.agent, reply) {
-                    self.answer(to.agent, input);
+            Purpose::Call(call) => {
+                if let Some(reply) = calls::understand(&call, reply) {
+                    self.call_ends(to.agent, reply);
                 }
+                self.pump(to.agent);
             }
             Purpose::List(task) => self.listed(task, reply),
             Purpose::Open(task) => self.opened(task, reply),
-            Purpose::Evict(task, uid) => self.evicted(task, &uid, reply),
+            Purpose::Evict(epoch, uid) => self.evicted(to.agent, epoch, uid, reply),
         }
     }
 
     pub(crate) fn host_answered(&mut self, agent: usize, number: u64, state: HostState) {
-        let is_asked = |open: &Open| open.asked == Ask::AskHost;
-        let is_waiting = self
-            .running(agent, number)
-            .and_then(|process| process.open.as_ref())
-            .is_some_and(is_asked);
-        if is_waiting {
-            self.answer(agent, Input::Answer(cycle::Answer::Host(state)));
+        if self.running(agent, number).is_some() {
+            self.call_ends(agent, driver::Reply::Host(state));
+            self.pump(agent);
         }
     }
 
     pub(crate) fn command_returned(&mut self, agent: usize, number: u64, result: Result<(), RebootFailure>) {
-        let open = self
+        let asked = self
             .running(agent, number)
-            .and_then(|process| process.open.as_ref());
-        let Some(Ask::Reboot { record }) = open.map(|open| open.asked.clone()) else {
+            .and_then(|process| process.driver.asked().cloned());
+        let Some(Ask::Reboot { record }) = asked else {
             return;
         };
         // What may have worked stays written.
         if matches!(result, Err(RebootFailure::Expired | RebootFailure::Failed(_))) {
             self.hosts[agent].write_down(&record, None, self.now);
         }
-        self.answer(agent, Input::Answer(cycle::Answer::RebootIssued(result)));
+        self.call_ends(agent, driver::Reply::Rebooted(result));
+        self.pump(agent);
     }
 
     fn plan_wake(&mut self, agent: usize) {
@@ -520,12 +460,7 @@ impl World {
         let Some(process) = self.process(agent) else {
             return;
         };
-        let mut next = process.next_of_drain(now);
-        if process.open.is_none() {
-            let loop_next = [process.timers.next_end(), Some(process.next_look)];
-            next = loop_next.into_iter().chain([next]).flatten().min();
-        }
-        let Some(next) = next.map(|next| next.max(now)) else {
+        let Some(next) = process.driver.next_wake(now).map(|next| next.max(now)) else {
             return;
         };
         if process.wake.is_none_or(|wake| next < wake) {
@@ -537,49 +472,66 @@ impl World {
 }
 
 impl Process {
-    fn next_message(&mut self) -> Option<cycle::Event> {
-        let (source, task, event) = self.inbox.pop_front()?;
-        let is_current = self
-            .follower(source)
-            .is_some_and(|follower| follower.task == task);
-        is_current.then_some(event)
+    /// At which moment of its request a call is.
+    fn deadly_call(&self, call: &Call) -> Option<(Effect, Moment)> {
+        let asked = self.driver.asked()?;
+        let is_recorded = matches!(
+            (asked, call),
+            (
+                Ask::PatchNode(NodePatch { record: Some(_), .. }),
+                Call::PatchNode { .. }
+            )
+        );
+        let moment = if is_recorded {
+            Moment::Recorded
+        } else {
+            Moment::Before
+        };
+        Some((effect_of(asked), moment))
     }
 
     fn follower(&self, source: Source) -> Option<&Follower> {
-        self.followers.get(source as usize)?.as_ref()
-    }
-
-    /// Now, or just after the wish before, should the clock have gone back.
-    fn new_wish(&mut self, clock: Timestamp) -> String {
-        let next = self
-            .last_wish
-            .saturating_add(SignedDuration::from_nanos(1))
-            .unwrap_or(Timestamp::MAX);
-        self.last_wish = clock.max(next);
-        format!("{:.9}", self.last_wish)
-    }
-
-    fn learn(&mut self, input: &Input) {
-        let (Input::Answer(cycle::Answer::Node(Ok(node)))
-        | Input::Answer(cycle::Answer::Patched(Ok(node)))
-        | Input::Event(cycle::Event::Seen(node))) = input
-        else {
-            return;
-        };
-        self.dates = Dates::of(node);
+        self.followers[source as usize].as_ref()
     }
 }
 
-fn effect_of(act: &Act) -> Effect {
-    match act {
-        Act::Watch(_) => Effect::Watch,
-        Act::StartDrain => Effect::StartDrain,
-        Act::StopDrain => Effect::StopDrain,
-        Act::WatchLock(_) => Effect::WatchLock,
-        Act::Arm(_) => Effect::Arm,
-        Act::Disarm(_) => Effect::Disarm,
-        Act::Forget => Effect::Forget,
-        Act::Report(_) => Effect::Report,
+/// A Lease: the simulation has no kured's DaemonSet.
+fn lock_objects() -> LockObjects {
+    let object = |carrier, name: &str, key: &str| LockObject {
+        carrier,
+        namespace: LOCK_NAMESPACE.to_owned(),
+        name: name.to_owned(),
+        key: key.to_owned(),
+    };
+    LockObjects {
+        lease: object(Carrier::Lease, LOCK_NAME, keys::LOCK),
+        daemon_set: object(Carrier::DaemonSet, "kured", keys::KURED_LOCK),
+        first: Carrier::Lease,
+        otherwise: None,
+    }
+}
+
+fn effect_of(asked: &Ask) -> Effect {
+    match asked {
+        Ask::AskHost => Effect::AskHost,
+        Ask::ReadNode => Effect::ReadNode,
+        Ask::ReadPeer(_) => Effect::ReadPeer,
+        Ask::ListHeld => Effect::ListHeld,
+        Ask::CountPool => Effect::CountPool,
+        Ask::ReadLock => Effect::ReadLock,
+        Ask::WriteLock(_) => Effect::WriteLock,
+        Ask::ListPods(_) => Effect::ListPods,
+        Ask::Reboot { .. } => Effect::Reboot,
+        Ask::PatchNode(patch) => match patch.kind {
+            PatchKind::Stamp => Effect::Stamp,
+            PatchKind::Cordon => Effect::Cordon,
+            PatchKind::Delay => Effect::Delay,
+            PatchKind::Renew => Effect::Renew,
+            PatchKind::Seal => Effect::Seal,
+            PatchKind::Return => Effect::Return,
+            PatchKind::GiveBack => Effect::GiveBack,
+            PatchKind::Tidy => Effect::Tidy,
+        },
     }
 }
 
@@ -596,14 +548,14 @@ fn brief(input: &Input) -> String {
         )
     };
     match input {
-        Input::Answer(cycle::Answer::Node(Ok(read))) => format!("Node({})", node(read)),
-        Input::Answer(cycle::Answer::Patched(Ok(written))) => format!("Patched({})", node(written)),
-        Input::Event(cycle::Event::Seen(seen)) => format!("Seen({})", node(seen)),
-        Input::Answer(cycle::Answer::Peer(Ok(Some(peer)))) => format!("Peer({})", node(peer)),
-        Input::Answer(cycle::Answer::Held(Ok(nodes))) => {
+        Input::Answer(Answer::Node(Ok(read))) => format!("Node({})", node(read)),
+        Input::Answer(Answer::Patched(Ok(written))) => format!("Patched({})", node(written)),
+        Input::Event(CycleEvent::Seen(seen)) => format!("Seen({})", node(seen)),
+        Input::Answer(Answer::Peer(Ok(Some(peer)))) => format!("Peer({})", node(peer)),
+        Input::Answer(Answer::Held(Ok(nodes))) => {
             format!("Held({:?})", nodes.iter().map(NodeView::name).collect::<Vec<_>>())
         }
-        Input::Answer(cycle::Answer::Lock(Ok(lock))) => format!("Lock({:?} {:?})", lock.version, lock.record),
+        Input::Answer(Answer::Lock(Ok(lock))) => format!("Lock({:?} {:?})", lock.version, lock.record),
         input => format!("{input:?}"),
     }
 }

@@ -262,7 +262,7 @@ impl World {
     }
 
     fn lag_then_shutdown(&mut self, index: usize) {
-        let timeout = self.agents[index].timing.reboot_timeout;
+        let timeout = self.agents[index].setup.timing.reboot_timeout;
         let longest = timeout.saturating_sub(SHOWS_BEFORE_DEADLINE);
         let lag = if self.draws(Fault::ShutdownLags) {
             self.random.millis(500, 8_000)

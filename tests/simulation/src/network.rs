@@ -9,12 +9,12 @@ use crate::api_server::{Answer, Key, Request, Selector, Status, Verb, Watch};
 use crate::faults::Fault;
 use crate::world::{Event, World};
 
-/// Which call of which process.
+/// Which message of which process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct To {
     pub(crate) agent: usize,
     pub(crate) process: u64,
-    pub(crate) call: u64,
+    pub(crate) message: u64,
 }
 
 /// What an agent sends.
@@ -69,7 +69,7 @@ enum Fate {
 impl World {
     pub(crate) fn send(&mut self, agent: usize, purpose: Purpose, message: Message) {
         let bound = purpose.bound();
-        let Some(to) = self.agents[agent].open_call(purpose) else {
+        let Some(to) = self.agents[agent].open_message(purpose) else {
             return;
         };
         let (fate, now) = (self.fate(agent), self.now);

@@ -11,7 +11,6 @@ use cordonhold_shared::hold;
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::Record;
 use cordonhold_shared::node::NodeView;
-use cordonhold_shared::reboot::cycle::Cycle;
 use jiff::SignedDuration;
 use serde_json::{Map, Value, json};
 
@@ -544,7 +543,7 @@ impl World {
         if !hold::has_marks(node) || is_ours {
             // He comes back for as long as he is told.
             let process = self.agents[index].process.as_ref();
-            if process.is_some_and(|process| process.cycle.as_ref().is_some_and(Cycle::is_foreign)) {
+            if process.is_some_and(|process| process.driver.cycle().is_foreign()) {
                 self.clear_marks_later(index);
             }
             return;

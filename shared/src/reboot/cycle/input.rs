@@ -176,6 +176,16 @@ pub struct PoolCount {
     pub unready: BTreeSet<String>,
 }
 
+impl PoolCount {
+    /// Counts one more.
+    pub fn add(&mut self, node: &NodeView) {
+        self.size = self.size.saturating_add(1);
+        if !node.is_ready() {
+            let _ = self.unready.insert(node.name().to_owned());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,15 +1,14 @@
-//! The agent's watches and its drain: the real agent's `watch.rs` and `drain.rs` in virtual time.
+//! The agent's watches: the real agent's `watch.rs` in virtual time.
 
 use std::time::Duration;
 
 use cordonhold_shared::backoff::{jittered, retry_pause};
-use cordonhold_shared::reboot::cycle;
-use cordonhold_shared::reboot::drain::{self, Done, Evicted, Moment};
+use cordonhold_shared::reboot::driver::{Observed, Source};
 use cordonhold_shared::reboot::watch::Change;
 
-use super::{Process, Purpose};
+use super::Purpose;
 use crate::api_server::{
-    Answer, Commit, Deletion, EventKind, Key, Resource, Selector, Status, Stored, Verb, Watch, WatchEvent,
+    Answer, Commit, EventKind, Key, Resource, Selector, Stored, Verb, Watch, WatchEvent,
 };
 use crate::faults::Fault;
 use crate::network::{Message, Reply};
@@ -19,15 +18,7 @@ use crate::world::{Event, LOCK_NAME, LOCK_NAMESPACE, World};
 const WATCH_BOUND: Duration = Duration::from_secs(290);
 const SILENCE_BOUND: Duration = Duration::from_secs(80);
 
-/// Where events come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
-    Node,
-    Lock,
-    Drain,
-}
-
-const SOURCES: [Source; 3] = [Source::Node, Source::Lock, Source::Drain];
+const SOURCES: [Source; 3] = [Source::Node, Source::Lock, Source::Pods];
 
 /// Which watch of which process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +26,7 @@ pub(crate) struct Task {
     agent: usize,
     process: u64,
     source: Source,
-    number: u64,
+    epoch: u64,
     /// Which connection of it.
     connection: u64,
 }
@@ -43,7 +34,7 @@ pub(crate) struct Task {
 /// A watch that never ends.
 #[derive(Debug)]
 pub(crate) struct Follower {
-    pub(crate) task: u64,
+    epoch: u64,
     version: Option<u64>,
     failures: u32,
     connection: u64,
@@ -54,21 +45,19 @@ pub(crate) struct Follower {
 }
 
 impl World {
-    pub(super) fn follow(&mut self, agent: usize, source: Source, version: Option<&str>) {
+    pub(super) fn follow(&mut self, agent: usize, source: Source, epoch: u64, version: Option<&str>) {
         let Some(process) = self.process(agent) else {
             return;
         };
-        process.last_task += 1;
-        let number = process.last_task;
         let task = Task {
             agent,
             process: process.number,
             source,
-            number,
+            epoch,
             connection: 0,
         };
         process.followers[source as usize] = Some(Follower {
-            task: number,
+            epoch,
             version: version.and_then(|version| version.parse().ok()),
             failures: 0,
             connection: 0,
@@ -91,7 +80,7 @@ impl World {
             return None;
         }
         let follower = process.followers[task.source as usize].as_mut()?;
-        (follower.task == task.number && follower.connection == task.connection).then_some(follower)
+        (follower.epoch == task.epoch && follower.connection == task.connection).then_some(follower)
     }
 
     /// Lists, or watches from where it had come to.
@@ -102,7 +91,7 @@ impl World {
         let version = follower.version;
         let (key, selector) = target(task);
         match version {
-            None => self.call_for(task.agent, Purpose::List(task), key, Verb::List(selector)),
+            None => self.request_for(task.agent, Purpose::List(task), key, Verb::List(selector)),
             Some(version) => {
                 let message = Message::Watch(key, selector, version);
                 self.send(task.agent, Purpose::Open(task), message);
@@ -242,7 +231,7 @@ impl World {
                     agent,
                     process: process.number,
                     source,
-                    number: follower.task,
+                    epoch: follower.epoch,
                     connection: follower.connection,
                 };
                 told.push((task, follower.held_until));
@@ -311,129 +300,14 @@ impl World {
         let Some(process) = self.process(task.agent) else {
             return;
         };
-        let events: Vec<cycle::Event> = match task.source {
-            Source::Node => cycle::Event::of_node(told.change(|object| object.node().clone()))
-                .into_iter()
-                .collect(),
-            Source::Lock => cycle::Event::of_lock(&told.change(|_| ())).into_iter().collect(),
-            Source::Drain => {
-                process
-                    .drain
-                    .observe(told.change(|object| object.pod().clone()), at);
-                Vec::new()
+        let observed = match task.source {
+            Source::Node => Observed::Node(told.change(|object| object.node().clone())),
+            Source::Lock => {
+                Observed::Lock(told.change(|object| object.carrier().cloned().unwrap_or_default()))
             }
+            Source::Pods => Observed::Pods(told.change(|object| object.pod().clone())),
         };
-        let messages = events.into_iter().map(|event| (task.source, task.number, event));
-        process.inbox.extend(messages);
-    }
-
-    /// Carries out what the drain asks for, and takes what it has to tell.
-    pub(super) fn drain_goes_on(&mut self, agent: usize) {
-        let at = self.moment(agent);
-        let Some(process) = self.process(agent) else {
-            return;
-        };
-        let Some(follower) = process.follower(Source::Drain) else {
-            return;
-        };
-        let task = Task {
-            agent,
-            process: process.number,
-            source: Source::Drain,
-            number: follower.task,
-            connection: 0,
-        };
-        loop {
-            let Some(process) = self.process(agent) else {
-                return;
-            };
-            let due = process.drain.take_due(at.now, process.evictions);
-            if due.is_empty() {
-                break;
-            }
-            for asked in due {
-                self.drain_asks(task, asked, at);
-            }
-        }
-        let Some(process) = self.process(agent) else {
-            return;
-        };
-        let told = process.drain.tell(at.now).into_iter();
-        let messages = told.map(|news| (Source::Drain, task.number, cycle::Event::Drain(news)));
-        process.inbox.extend(messages);
-    }
-
-    /// Look-ups are answered at once; evictions take their time.
-    fn drain_asks(&mut self, task: Task, asked: drain::Task, at: Moment) {
-        let done = match asked {
-            drain::Task::Evict(pod) => {
-                if let Some(process) = self.process(task.agent) {
-                    process.evictions += 1;
-                }
-                let key = Key::new(Resource::Pods, &pod.metadata.namespace, &pod.metadata.name);
-                let uid = pod.metadata.uid;
-                let deletion = Deletion {
-                    uid: Some(uid.clone()),
-                    grace_seconds: None,
-                };
-                return self.call_for(task.agent, Purpose::Evict(task, uid), key, Verb::Evict(deletion));
-            }
-            drain::Task::LookUp(daemon_set) => {
-                let exists = self.server.has_daemon_set(&daemon_set);
-                let is_lost = self.random.chance(500);
-                let result = if is_lost {
-                    Err("injected".to_owned())
-                } else {
-                    Ok(exists)
-                };
-                Done::LookedUp(daemon_set, result)
-            }
-            drain::Task::ListVolumes => {
-                let is_attached = self.random.chance(5_000);
-                Done::Volumes(Ok(vec!["csi-1".to_owned(); usize::from(is_attached)]))
-            }
-        };
-        let random = self.random.number();
-        if let Some(process) = self.process(task.agent) {
-            let _ = process.drain.note(done, at, random);
-        }
-    }
-
-    fn moment(&self, agent: usize) -> Moment {
-        Moment {
-            now: self.now,
-            wall: self.agents[agent].clock(self.now),
-        }
-    }
-
-    pub(super) fn evicted(&mut self, task: Task, uid: &str, reply: Reply) {
-        let (at, random) = (self.moment(task.agent), self.random.number());
-        let evicted = match reply {
-            Reply::Answer(Ok(_)) => Evicted::Accepted,
-            Reply::Answer(Err(Status { code: 409, .. })) => Evicted::Failed("conflict".to_owned()),
-            Reply::Answer(Err(status)) => status.refusal().evicted(status.message.clone()),
-            Reply::Watching(_) | Reply::Refused | Reply::Silence => Evicted::Failed("no answer".to_owned()),
-        };
-        let Some(process) = self.process(task.agent) else {
-            return;
-        };
-        let is_current = process
-            .follower(Source::Drain)
-            .is_some_and(|follower| follower.task == task.number);
-        if is_current && process.number == task.process {
-            process.evictions = process.evictions.saturating_sub(1);
-            let _ = process
-                .drain
-                .note(Done::Evicted(uid.to_owned(), evicted), at, random);
-            self.pump(task.agent);
-        }
-    }
-}
-
-impl Process {
-    pub(super) fn next_of_drain(&self, now: Duration) -> Option<Duration> {
-        let _ = self.follower(Source::Drain)?;
-        self.drain.next_due(now, self.evictions)
+        process.driver.observed(task.epoch, observed, at);
     }
 }
 
@@ -467,7 +341,7 @@ fn target(task: Task) -> (Key, Selector) {
             Key::new(Resource::Leases, LOCK_NAMESPACE, ""),
             Selector::fields(&format!("metadata.name={LOCK_NAME}")),
         ),
-        Source::Drain => (
+        Source::Pods => (
             Key::new(Resource::Pods, "", ""),
             Selector::fields(&format!("spec.nodeName={node}")),
         ),

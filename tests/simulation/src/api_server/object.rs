@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 
 use cordonhold_shared::node::NodeView;
+use cordonhold_shared::reboot::lock_object::CarrierView;
 use cordonhold_shared::reboot::pod::PodView;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
@@ -35,6 +36,7 @@ pub struct Object {
     pub version: u64,
     node: OnceCell<NodeView>,
     pod: OnceCell<PodView>,
+    carrier: OnceCell<Option<CarrierView>>,
 }
 
 /// Shared by the store, the log and whoever has read it.
@@ -81,6 +83,7 @@ impl Object {
             version,
             node: OnceCell::new(),
             pod: OnceCell::new(),
+            carrier: OnceCell::new(),
         }
     }
 
@@ -93,6 +96,12 @@ impl Object {
     pub fn pod(&self) -> &PodView {
         self.pod
             .get_or_init(|| PodView::deserialize(&self.value).unwrap_or_default())
+    }
+
+    /// As the agent decodes what carries a lock.
+    pub fn carrier(&self) -> Option<&CarrierView> {
+        let carrier = || CarrierView::deserialize(&self.value).ok();
+        self.carrier.get_or_init(carrier).as_ref()
     }
 
     fn metadata(&self, field: &str) -> &str {

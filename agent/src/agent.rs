@@ -1,0 +1,389 @@
+//! The agent's loop: what the driver asks for is carried out, and the driver is told what comes of it.
+//!
+//! Not here: what follows from that ([`cordonhold_shared::reboot::driver`]).
+
+use std::future::{Future, pending};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cordonhold_rt::shutdown::Signals;
+use cordonhold_shared::node::NodeView;
+use cordonhold_shared::reboot::cycle::{DrainNews, Event, Input};
+use cordonhold_shared::reboot::drain::{Done, Evicted, Moment, Trouble};
+use cordonhold_shared::reboot::driver::{Chance, Driver, Effect, Observed, Reply, Setup, Source};
+use cordonhold_shared::reboot::watch::Change;
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, watch as watch_channel};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::time::sleep;
+use tracing::{debug, info, warn};
+
+use crate::api::Api;
+use crate::clock::{Clock, random};
+use crate::conditions;
+use crate::host::Host;
+use crate::host::sentinel::Sentinel;
+use crate::metrics::Metrics;
+use crate::report::{NodeEvents, Reporter, post};
+use crate::watch::{Target, Watch};
+
+mod calls;
+
+use calls::Hands;
+
+/// Why the loop ended of itself.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    #[error(
+        "the task `{0}` ended, which it never should: a defect of the agent, which ends so that it starts anew"
+    )]
+    TaskEnded(&'static str),
+    #[error("a task of the agent panicked: the agent ends so that it starts anew")]
+    TaskPanicked(#[source] JoinError),
+    #[error(
+        "the system gives no random bits: the agent writes nothing that it could not prove to be its own"
+    )]
+    NoRandomBits(#[source] getrandom::Error),
+}
+
+/// What an agent is made of.
+pub(crate) struct Parts {
+    pub(crate) setup: Setup,
+    pub(crate) api: Api,
+    pub(crate) host: Host,
+    pub(crate) sentinel: Sentinel,
+    pub(crate) metrics: Arc<Metrics>,
+    /// `--node-conditions`.
+    pub(crate) shows_conditions: bool,
+}
+
+/// A running agent: its driver, and what it has under way for it.
+struct Agent {
+    driver: Driver,
+    node: String,
+    hands: Hands,
+    metrics: Arc<Metrics>,
+    reporter: Reporter,
+    /// Our Node as it was last seen, for its conditions.
+    shown: Option<watch_channel::Sender<NodeView>>,
+    tasks: JoinSet<&'static str>,
+    watches: [Option<AbortHandle>; 3],
+    /// What the watches of Node and lock tell.
+    changes: Channel,
+    /// What the watch of pods tells. A drain goes on while a call is open.
+    pods: Channel,
+    /// The open call.
+    call: Option<BoxFuture<'static, Reply>>,
+    /// Tasks of the drain, each with its epoch.
+    drain_tasks: FuturesUnordered<BoxFuture<'static, (u64, Done)>>,
+}
+
+/// Both ends of what watches tell.
+type Channel = (mpsc::Sender<Message>, mpsc::Receiver<Message>);
+
+/// What the watch of this epoch tells.
+struct Message {
+    epoch: u64,
+    observed: Observed,
+}
+
+/// Changes that wait to be taken; a watch that has more waits too.
+const CHANGES_MAX: usize = 64;
+/// Events on the Node that wait to be written; more are dropped.
+const NOTICES_MAX: usize = 32;
+/// Longest wait at the end: within the DaemonSet's `terminationGracePeriodSeconds`.
+const END_BOUND: Duration = Duration::from_secs(25);
+
+impl Parts {
+    /// Runs until a signal comes. Nothing is undone then: the next agent goes on from the marks.
+    pub(crate) async fn run(self, signals: &mut Signals) -> Result<(), AgentError> {
+        let mut agent = Agent::new(self);
+        loop {
+            agent.carry_out_all()?;
+            tokio::select! {
+                biased;
+                signal = signals.next() => {
+                    info!(event = "stopping", node = agent.node, signal, "ending; nothing is undone");
+                    agent.end(signals).await;
+                    return Ok(());
+                }
+                happened = agent.next_happening() => happened?,
+            }
+        }
+    }
+}
+
+impl Agent {
+    fn new(parts: Parts) -> Agent {
+        let (notices, waiting_notices) = mpsc::channel(NOTICES_MAX);
+        let clock = Clock::start();
+        let node = parts.setup.settings.node.clone();
+        let mut agent = Agent {
+            driver: Driver::new(parts.setup, clock.now()),
+            hands: Hands {
+                api: parts.api,
+                host: Arc::new(parts.host),
+                sentinel: parts.sentinel,
+                clock,
+            },
+            reporter: Reporter::new(
+                &node,
+                vec![Box::new(NodeEvents(notices))],
+                Arc::clone(&parts.metrics),
+            ),
+            node,
+            metrics: parts.metrics,
+            shown: None,
+            tasks: JoinSet::new(),
+            watches: [None, None, None],
+            changes: mpsc::channel(CHANGES_MAX),
+            pods: mpsc::channel(CHANGES_MAX),
+            call: None,
+            drain_tasks: FuturesUnordered::new(),
+        };
+        let api = agent.hands.api.clone();
+        drop(agent.spawn("write Events", post(api.clone(), waiting_notices)));
+        if parts.shows_conditions {
+            let (sender, shown) = watch_channel::channel(NodeView::default());
+            agent.shown = Some(sender);
+            drop(agent.spawn("write conditions", conditions::keep(api, shown)));
+        }
+        agent
+    }
+
+    fn carry_out_all(&mut self) -> Result<(), AgentError> {
+        while let Some(effect) = self.driver.next(self.moment(), chance()?) {
+            debug!(?effect, "carrying out");
+            self.carry_out(effect);
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Took(Input::Event(Event::Drain(DrainNews::Drained(_)))) => {
+                info!(event = "drained", node = self.node, "nothing is left to evict");
+            }
+            Effect::Took(_) | Effect::Armed(_) | Effect::Disarmed(_) => {}
+            Effect::Shown(node) => {
+                self.reporter.learn(&node);
+                if let Some(shown) = &self.shown {
+                    let _ = shown.send_replace(node);
+                }
+            }
+            Effect::LockMoved => self.lock_moved(),
+            Effect::Watch { source, epoch, from } => self.watch(source, epoch, from),
+            Effect::StopWatch(source) => self.stop_watch(source),
+            Effect::Report(report) => self.reporter.tell(&report),
+            Effect::Call(call) => {
+                if let Some(asked) = self.driver.asked() {
+                    self.metrics.health.asking(asked.name());
+                }
+                self.call = Some(Box::pin(self.hands.clone().carry_out(call)));
+            }
+            Effect::Drain(epoch, task) => {
+                let done = self.hands.api.clone().carry_out(task);
+                self.drain_tasks
+                    .push(Box::pin(async move { (epoch, done.await) }));
+            }
+        }
+    }
+
+    /// Waits for what happens next, and tells the driver.
+    async fn next_happening(&mut self) -> Result<(), AgentError> {
+        let wake = self.driver.next_wake(self.hands.clock.now());
+        tokio::select! {
+            reply = reply_to(&mut self.call) => self.replied(reply),
+            // They would wait in the driver as well, but without a bound.
+            Some(message) = self.changes.1.recv(), if !self.driver.is_open() => self.observed(message),
+            Some(message) = self.pods.1.recv() => self.observed(message),
+            Some((epoch, done)) = self.drain_tasks.next() => self.done(epoch, done),
+            () = self.hands.clock.at(wake) => {}
+            Some(ended) = self.tasks.join_next() => must_be_cancelled(ended)?,
+        }
+        Ok(())
+    }
+
+    fn replied(&mut self, reply: Reply) {
+        self.call = None;
+        self.driver.replied(reply, self.moment());
+        if self.driver.asked().is_none() {
+            self.metrics.health.waiting();
+        }
+    }
+
+    fn observed(&mut self, message: Message) {
+        let at = self.moment();
+        self.driver.observed(message.epoch, message.observed, at);
+    }
+
+    fn done(&mut self, epoch: u64, done: Done) {
+        let node = &self.node;
+        if let Done::Evicted(uid, Evicted::Accepted) = &done {
+            debug!(event = "pod_evicted", node, uid, "evicted a pod");
+        }
+        let Some(Trouble { of, budget, why }) = self.driver.done(epoch, done, self.moment(), random()) else {
+            return;
+        };
+        if let Some(budget) = budget {
+            warn!(
+                event = "eviction_blocked",
+                node,
+                pod = of,
+                budget,
+                reason = why,
+                "a PodDisruptionBudget blocks an eviction: trying on; it allows the eviction once more of its pods are healthy, or its minAvailable is lower"
+            );
+        } else {
+            warn!(
+                event = "eviction_failed",
+                node,
+                pod = of,
+                reason = why,
+                "an eviction is refused or failed: trying on; look at the admission webhook or the permission that refuses it"
+            );
+        }
+    }
+
+    fn moment(&self) -> Moment {
+        Moment {
+            now: self.hands.clock.now(),
+            wall: Timestamp::now(),
+        }
+    }
+
+    fn lock_moved(&self) {
+        let lock = self.driver.lock_object();
+        warn!(
+            event = "lock_moved",
+            node = self.node,
+            lock = %lock,
+            annotation = lock.key,
+            "the lock is on the {lock} now: a reboot that was locked elsewhere is called off at its final check"
+        );
+    }
+
+    fn watch(&mut self, source: Source, epoch: u64, from: Option<String>) {
+        self.stop_watch(source);
+        let api = self.hands.api.clone();
+        let (changes, pods) = (self.changes.0.clone(), self.pods.0.clone());
+        let task = match source {
+            Source::Node => {
+                let target = api.node_target();
+                self.spawn(
+                    "watch the Node",
+                    follow(api, target, from, changes, epoch, Observed::Node),
+                )
+            }
+            Source::Lock => {
+                let target = Api::lock_target(self.driver.lock_object());
+                self.spawn(
+                    "watch the lock",
+                    follow(api, target, from, changes, epoch, Observed::Lock),
+                )
+            }
+            Source::Pods => {
+                let target = api.pods_target();
+                self.spawn(
+                    "watch pods",
+                    follow(api, target, from, pods, epoch, Observed::Pods),
+                )
+            }
+        };
+        self.watches[source as usize] = Some(task);
+    }
+
+    fn stop_watch(&mut self, source: Source) {
+        if let Some(task) = self.watches[source as usize].take() {
+            task.abort();
+        }
+        if source == Source::Pods {
+            self.drain_tasks.clear();
+        }
+    }
+
+    /// Begins nothing more, and waits for what has begun: the answers to evictions, and the end of a reboot command, which
+    /// would die with its container. A second signal ends the wait.
+    async fn end(&mut self, signals: &mut Signals) {
+        self.stop_watch(Source::Pods);
+        let (api, host, node) = (&self.hands.api, &self.hands.host, &self.node);
+        let open = || (api.evictions_under_way(), host.commands_running());
+        let (evictions, commands) = open();
+        if (evictions, commands) == (0, 0) {
+            return;
+        }
+        info!(
+            event = "finishing",
+            node, evictions, commands, "waiting for the answers to evictions and the end of reboot commands"
+        );
+        let ended = async { tokio::join!(api.evictions_answered(), host.commands_ended()) };
+        let why = tokio::select! {
+            _ = ended => return,
+            () = sleep(END_BOUND) => "its time is over",
+            signal = signals.next() => signal,
+        };
+        let (evictions, commands) = open();
+        warn!(
+            event = "cut_off",
+            node,
+            why,
+            evictions,
+            commands,
+            "ending before all has ended: the budget of an eviction may allow no other for two minutes"
+        );
+    }
+
+    fn spawn(&mut self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        self.tasks.spawn(async move {
+            work.await;
+            name
+        })
+    }
+}
+
+/// A watch that tells the loop of each change.
+fn follow<T: Clone + DeserializeOwned + Send + 'static>(
+    api: Api,
+    target: Target,
+    from: Option<String>,
+    listener: mpsc::Sender<Message>,
+    epoch: u64,
+    observed: fn(Change<T>) -> Observed,
+) -> impl Future<Output = ()> + Send + 'static {
+    let told = move |change| {
+        let observed = observed(change);
+        Some(Message { epoch, observed })
+    };
+    Watch::new(api, target, from, listener, told).run()
+}
+
+/// For ever, while no call is open.
+async fn reply_to(call: &mut Option<BoxFuture<'static, Reply>>) -> Reply {
+    match call {
+        Some(call) => call.await,
+        None => pending().await,
+    }
+}
+
+/// The proof is from the system: nobody can know it before it has landed.
+fn chance() -> Result<Chance, AgentError> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).map_err(AgentError::NoRandomBits)?;
+    Ok(Chance {
+        proof: u128::from_le_bytes(bits),
+        number: random(),
+    })
+}
+
+/// Tasks end only when they are stopped.
+fn must_be_cancelled(ended: Result<&'static str, JoinError>) -> Result<(), AgentError> {
+    match ended {
+        Ok(name) => Err(AgentError::TaskEnded(name)),
+        Err(error) if error.is_cancelled() => Ok(()),
+        Err(error) => Err(AgentError::TaskPanicked(error)),
+    }
+}

@@ -1,0 +1,100 @@
+//! Each call of the driver, and each task of its drain, as a call of the host or the API server.
+//!
+//! Not here: which call follows which, and what their replies mean ([`cordonhold_shared::reboot::driver`]).
+
+use std::sync::Arc;
+
+use cordonhold_rt::exit::one_line;
+use cordonhold_shared::reboot::api_status::Failed;
+use cordonhold_shared::reboot::drain::{Done, Task};
+use cordonhold_shared::reboot::driver::{Call, Reply};
+use tracing::warn;
+
+use crate::api::{Api, CallError};
+use crate::clock::Clock;
+use crate::host::Host;
+use crate::host::sentinel::Sentinel;
+
+/// What calls are carried out with.
+#[derive(Clone)]
+pub(super) struct Hands {
+    pub(super) api: Api,
+    pub(super) host: Arc<Host>,
+    pub(super) sentinel: Sentinel,
+    pub(super) clock: Clock,
+}
+
+impl Hands {
+    pub(super) async fn carry_out(self, call: Call) -> Reply {
+        let Hands { api, host, .. } = &self;
+        match call {
+            Call::LookAtSentinel => Reply::Sentinel(self.look_at_sentinel().await),
+            Call::AskHost => Reply::Host(host.ask().await),
+            Call::WriteRecord(record) => {
+                let written = host.write_record(&record).await;
+                Reply::Recorded(written.map_err(|error| one_line(&error)))
+            }
+            Call::Forget => {
+                host.forget().await;
+                Reply::Forgotten
+            }
+            Call::Reboot {
+                record,
+                timeout,
+                deadline,
+            } => {
+                let deadline = deadline.and_then(|end| self.clock.instant(end));
+                Reply::Rebooted(host.reboot(&record, timeout, deadline).await)
+            }
+            Call::ReadNode(name) => Reply::Node(api.read_node(&name).await),
+            Call::ListNodes(labels) => Reply::Nodes(api.nodes(&labels).await.map_err(failed)),
+            Call::CountNodes(labels) => Reply::Pool(api.count_nodes(&labels).await.map_err(failed)),
+            Call::PatchNode { name, body } => Reply::Node(api.patch_node(&name, body).await.map_err(failed)),
+            Call::ReadLock(carrier) => Reply::Lock(api.read_lock(carrier).await.map_err(failed)),
+            Call::ApplyLease(body) => Reply::Lock(api.apply_lease(body).await.map_err(Failed::from)),
+            Call::PatchLock { carrier, body } => {
+                Reply::Lock(api.patch_lock(carrier, body).await.map_err(failed))
+            }
+            Call::ListPods => Reply::Pods(api.pods().await.map_err(failed)),
+            Call::LookUp(daemon_sets) => Reply::Missing(api.missing(daemon_sets).await.map_err(failed)),
+        }
+    }
+
+    async fn look_at_sentinel(&self) -> Option<bool> {
+        match self.sentinel.is_present().await {
+            Ok(is_present) => Some(is_present),
+            Err(error) => {
+                let (node, why) = (self.api.node_name(), one_line(&error));
+                warn!(
+                    event = "sentinel_unreadable",
+                    node, why, "the sentinel cannot be looked at"
+                );
+                None
+            }
+        }
+    }
+}
+
+impl Api {
+    pub(super) async fn carry_out(self, task: Task) -> Done {
+        match task {
+            Task::Evict(pod) => {
+                let evicted = self.evict(&pod).await;
+                Done::Evicted(pod.metadata.uid, evicted)
+            }
+            Task::LookUp(daemon_set) => {
+                let exists = self.daemon_set_exists(&daemon_set).await;
+                Done::LookedUp(daemon_set, exists.map_err(|error| one_line(&error)))
+            }
+            Task::ListVolumes => {
+                let attached = self.attached_volumes().await;
+                Done::Volumes(attached.map_err(|error| one_line(&error)))
+            }
+        }
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err gives")]
+fn failed(error: CallError) -> Failed {
+    error.failed()
+}

@@ -1,0 +1,469 @@
+//! The agent without its I/O: which input the cycle takes next, and what there is to carry out.
+//!
+//! The agent runs it on the real API server and host, the simulation on those in memory.
+//! Both ask for the next effect ([`Driver::next`]), carry it out, and hand back what comes of it: the reply to a call, a change
+//! from a watch, the end of a task of the drain. Clock readings and chance are passed in.
+//! Not here: the cycle's decisions ([`crate::reboot::cycle`]), how a call is sent, and how a watch is kept up.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::hold::Proof;
+use crate::node::NodeView;
+use crate::reboot::cycle::{self, Act, Answer, Ask, Cycle, Event, Input, Report, Settings};
+use crate::reboot::drain::{self, Done, Drain, Moment, Task, Trouble};
+use crate::reboot::lock_object::{Carrier, CarrierView, LockObject, LockObjects};
+use crate::reboot::pod::PodView;
+use crate::reboot::timers::{Dates, Timer, Timers, Timing};
+use crate::reboot::watch::{Change, LockShown};
+
+mod request;
+
+#[cfg(test)]
+mod tests;
+
+pub use request::{Call, Reply};
+use request::{Progress, Request};
+
+/// What an agent runs with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub settings: Settings,
+    pub timing: Timing,
+    pub drain: drain::Options,
+    pub lock: LockObjects,
+    /// Which object carried the lock when it was last read.
+    pub carrier: Carrier,
+}
+
+/// Random numbers, drawn anew for each call of [`Driver::next`].
+#[derive(Clone, Copy, Debug)]
+pub struct Chance {
+    /// For the proof of a write: nobody can guess it.
+    pub proof: u128,
+    /// For pauses, and for which of several inputs comes first.
+    pub number: u64,
+}
+
+/// What the shell carries out or is told, in this order.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
+pub enum Effect {
+    /// The cycle has taken this.
+    Took(Input),
+    /// Our Node as an answer or its watch has just shown it.
+    Shown(NodeView),
+    /// With `--lock-on=auto`, kured's DaemonSet has come or gone: the lock is on the other object now.
+    LockMoved,
+    /// Watch this from now on, in place of an older watch of the same source; tell each change by [`Driver::observed`].
+    Watch {
+        source: Source,
+        epoch: u64,
+        /// From just after this version on. Without one: from a list of what is there.
+        from: Option<String>,
+    },
+    /// Stop watching it, if it is watched.
+    StopWatch(Source),
+    /// The timer runs; when it is over, [`Driver::next_wake`] says.
+    Armed(Timer),
+    Disarmed(Timer),
+    Report(Report),
+    /// Carry this out, and tell by [`Driver::replied`] what came of it. Until then there is no other call.
+    Call(Call),
+    /// Carry out this task of the drain, beside others and beside the call; tell by [`Driver::done`], with this epoch.
+    Drain(u64, Task),
+}
+
+/// What is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Our own Node.
+    Node,
+    /// The object that carries the lock: [`Driver::lock_object`].
+    Lock,
+    /// The pods on our Node that a drain looks at.
+    Pods,
+}
+
+/// What a watch has to tell.
+#[derive(Clone, Debug)]
+pub enum Observed {
+    Node(Change<NodeView>),
+    Lock(Change<CarrierView>),
+    Pods(Change<PodView>),
+}
+
+/// One process of an agent.
+#[derive(Debug)]
+pub struct Driver {
+    setup: Setup,
+    cycle: Cycle,
+    timers: Timers,
+    /// What the lengths of timers depend on, as our Node last showed it.
+    dates: Dates,
+    /// When the sentinel is looked at next.
+    next_look: Duration,
+    /// When the last wish was made: each is later than the one before.
+    last_wish: Timestamp,
+    /// Counts the watches of all sources.
+    epochs: u64,
+    /// The epoch of each source's watch, while there is one.
+    watched: [Option<u64>; 3],
+    lock_shown: LockShown,
+    drain: Option<Draining>,
+    /// The input that comes next: the start, or the answer to the call that was open.
+    input: Option<Input>,
+    /// What the sources have told and the cycle has not taken.
+    inbox: VecDeque<(Source, Event)>,
+    /// To be carried out first.
+    effects: VecDeque<Effect>,
+    /// To be carried out then, before the request.
+    acts: VecDeque<Act>,
+    /// The host's record is to be removed, before anything else is asked for.
+    forgets: bool,
+    asked: Option<Ask>,
+    open: Option<Open>,
+}
+
+/// A drain that runs.
+#[derive(Debug)]
+struct Draining {
+    work: Drain,
+    /// How many of its tasks have not ended.
+    under_way: usize,
+}
+
+/// What the open call is for.
+#[derive(Debug)]
+enum Open {
+    Sentinel,
+    Forgetting,
+    Request(Request),
+}
+
+/// What the cycle waits for no longer.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
+enum Next {
+    Input(Input),
+    /// A look at the sentinel brings the next input.
+    Look,
+}
+
+/// Who has something for the cycle.
+#[derive(Clone, Copy)]
+enum Ready {
+    /// A watch or the drain.
+    Told,
+    Timer,
+    Sentinel,
+}
+
+impl Driver {
+    /// An agent that starts now.
+    pub fn new(setup: Setup, now: Duration) -> Driver {
+        Driver {
+            cycle: Cycle::new(setup.settings.clone()),
+            timers: Timers::new(setup.timing.clone()),
+            setup,
+            dates: Dates::default(),
+            next_look: now,
+            last_wish: Timestamp::MIN,
+            epochs: 0,
+            watched: [None; 3],
+            lock_shown: LockShown::default(),
+            drain: None,
+            input: Some(Input::Started),
+            inbox: VecDeque::new(),
+            effects: VecDeque::new(),
+            acts: VecDeque::new(),
+            forgets: false,
+            asked: None,
+            open: None,
+        }
+    }
+
+    pub fn cycle(&self) -> &Cycle {
+        &self.cycle
+    }
+
+    /// The request that the open call is part of.
+    pub fn asked(&self) -> Option<&Ask> {
+        match &self.open {
+            Some(Open::Request(request)) => Some(&request.ask),
+            _ => None,
+        }
+    }
+
+    /// Whether a call is open: meanwhile the cycle takes nothing but its answer.
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// The object that carries the lock, as far as is known.
+    pub fn lock_object(&self) -> &LockObject {
+        self.setup.lock.object(self.setup.carrier)
+    }
+
+    /// What to carry out now, if there is anything.
+    pub fn next(&mut self, at: Moment, chance: Chance) -> Option<Effect> {
+        while self.effects.is_empty() && self.goes_on(at, chance) {}
+        self.effects.pop_front()
+    }
+
+    /// When to ask for the next effect again, should nothing happen before.
+    pub fn next_wake(&self, now: Duration) -> Option<Duration> {
+        let drain = self
+            .drain
+            .as_ref()
+            .and_then(|drain| drain.work.next_due(now, drain.under_way));
+        let events = [self.timers.next_end(), Some(self.next_look)];
+        let events = events.into_iter().filter(|_| self.open.is_none());
+        events.chain([drain]).flatten().min()
+    }
+
+    /// What came of the open call. The reply to another one is none.
+    pub fn replied(&mut self, reply: Reply, at: Moment) {
+        match (&mut self.open, reply) {
+            (Some(Open::Sentinel), Reply::Sentinel(found)) => {
+                self.open = None;
+                let wish = found.map(|is_wanted| is_wanted.then(|| self.new_wish(at.wall)));
+                self.input = wish.map(|wish| Input::Event(Event::Sentinel(wish)));
+            }
+            (Some(Open::Forgetting), Reply::Forgotten) => self.open = None,
+            (Some(Open::Request(request)), reply) => {
+                if let Some(progress) = request.replied(reply, &self.setup, at.wall) {
+                    self.go_on(progress);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What a watch has to tell. What one that was replaced or stopped still tells does not count.
+    pub fn observed(&mut self, epoch: u64, observed: Observed, at: Moment) {
+        let source = observed.source();
+        if self.epoch(source) != Some(epoch) {
+            return;
+        }
+        let event = match observed {
+            Observed::Node(change) => Event::of_node(change),
+            Observed::Lock(change) => Event::of_lock(&change).filter(|_| self.lock_shown.is_news(&change)),
+            Observed::Pods(change) => {
+                if let Some(drain) = &mut self.drain {
+                    drain.work.observe(change, at);
+                }
+                None
+            }
+        };
+        self.inbox.extend(event.map(|event| (source, event)));
+    }
+
+    /// What became of a task of the drain; what went wrong, if that is news. `number` is random, and spreads the pause that follows.
+    pub fn done(&mut self, epoch: u64, done: Done, at: Moment, number: u64) -> Option<Trouble> {
+        let is_current = self.epoch(Source::Pods) == Some(epoch);
+        let drain = self.drain.as_mut().filter(|_| is_current)?;
+        drain.under_way = drain.under_way.saturating_sub(1);
+        drain.work.note(done, at, number)
+    }
+
+    /// Whether there was anything to do.
+    fn goes_on(&mut self, at: Moment, chance: Chance) -> bool {
+        if let Some(act) = self.acts.pop_front() {
+            let effect = self.perform(act, at, chance.number);
+            self.effects.extend(effect);
+            return true;
+        }
+        self.drain_goes_on(at.now);
+        if self.open.is_some() {
+            return false;
+        }
+        if self.opens_call(at) {
+            return true;
+        }
+        match self.next_input(at.now, chance.number) {
+            Some(Next::Input(input)) => self.deliver(input, chance.proof),
+            Some(Next::Look) => {
+                self.next_look = at.now.saturating_add(self.setup.timing.period);
+                self.open = Some(Open::Sentinel);
+                self.effects.push_back(Effect::Call(Call::LookAtSentinel));
+            }
+            None => return false,
+        }
+        true
+    }
+
+    /// Whether there is one: to remove the host's record, which the next write may replace, and then the cycle's request.
+    fn opens_call(&mut self, at: Moment) -> bool {
+        if std::mem::take(&mut self.forgets) {
+            self.open = Some(Open::Forgetting);
+            self.effects.push_back(Effect::Call(Call::Forget));
+            return true;
+        }
+        let Some(ask) = self.asked.take() else {
+            return false;
+        };
+        let deadline = self.timers.end(Timer::Deadline);
+        let (request, progress) = Request::begin(ask, &self.setup, deadline, at.wall);
+        self.open = Some(Open::Request(request));
+        self.go_on(progress);
+        true
+    }
+
+    fn go_on(&mut self, progress: Progress) {
+        match progress {
+            Progress::Call(call) => self.effects.push_back(Effect::Call(call)),
+            Progress::Answer(answer) => {
+                self.open = None;
+                self.input = Some(Input::Answer(answer));
+            }
+        }
+    }
+
+    /// What was asked for; then whichever source has something, in no order.
+    fn next_input(&mut self, now: Duration, number: u64) -> Option<Next> {
+        if let Some(input) = self.input.take() {
+            return Some(Next::Input(input));
+        }
+        let is_timer_due = self.timers.next_end().is_some_and(|end| end <= now);
+        let ready = [
+            (!self.inbox.is_empty()).then_some(Ready::Told),
+            is_timer_due.then_some(Ready::Timer),
+            (self.next_look <= now).then_some(Ready::Sentinel),
+        ];
+        let ready: Vec<Ready> = ready.into_iter().flatten().collect();
+        let count = u64::try_from(ready.len()).ok().filter(|count| *count > 0)?;
+        let chosen = usize::try_from(number % count).unwrap_or(0);
+        let event = match ready.get(chosen)? {
+            Ready::Told => self.inbox.pop_front().map(|(_, event)| event),
+            Ready::Timer => self.timers.pop_due(now).map(Event::Due),
+            Ready::Sentinel => return Some(Next::Look),
+        };
+        event.map(|event| Next::Input(Input::Event(event)))
+    }
+
+    /// One step of the cycle.
+    fn deliver(&mut self, input: Input, proof: u128) {
+        self.learn(&input);
+        self.effects.push_back(Effect::Took(input.clone()));
+        let (cycle, step) = cycle::step(self.cycle.clone(), input, Proof::new(proof));
+        self.cycle = cycle;
+        self.acts.extend(step.acts);
+        self.asked = step.request;
+    }
+
+    /// What an input says to the driver itself.
+    fn learn(&mut self, input: &Input) {
+        match input {
+            // After a pause the cycle needs a fresh look at the sentinel, not the one of the next period.
+            Input::Event(Event::Due(timer)) if timer.calls_for_look() => self.next_look = Duration::ZERO,
+            Input::Answer(Answer::Lock(Ok(lock))) if lock.carrier != self.setup.carrier => {
+                self.setup.carrier = lock.carrier;
+                self.effects.push_back(Effect::LockMoved);
+                if self.epoch(Source::Lock).is_some() {
+                    let effect = self.watch(Source::Lock, None);
+                    self.effects.push_back(effect);
+                }
+            }
+            Input::Answer(Answer::Node(Ok(node)) | Answer::Patched(Ok(node)))
+            | Input::Event(Event::Seen(node)) => {
+                self.dates = Dates::of(node);
+                self.effects.push_back(Effect::Shown(node.clone()));
+            }
+            _ => {}
+        }
+    }
+
+    fn perform(&mut self, act: Act, at: Moment, number: u64) -> Option<Effect> {
+        Some(match act {
+            Act::Watch(from) => self.watch(Source::Node, from),
+            Act::WatchLock(true) => self.watch(Source::Lock, None),
+            Act::WatchLock(false) => self.stop_watch(Source::Lock),
+            Act::StartDrain => {
+                self.drain = Some(Draining {
+                    work: Drain::new(self.setup.drain.clone(), at.now),
+                    under_way: 0,
+                });
+                self.watch(Source::Pods, None)
+            }
+            Act::StopDrain => {
+                self.drain = None;
+                self.stop_watch(Source::Pods)
+            }
+            Act::Arm(timer) => {
+                self.timers.arm(timer, self.dates, at.wall, at.now, number);
+                Effect::Armed(timer)
+            }
+            Act::Disarm(timer) => {
+                self.timers.disarm(timer);
+                Effect::Disarmed(timer)
+            }
+            Act::Forget => {
+                self.forgets = true;
+                return None;
+            }
+            Act::Report(report) => Effect::Report(report),
+        })
+    }
+
+    fn watch(&mut self, source: Source, from: Option<String>) -> Effect {
+        self.forget_watch(source);
+        self.epochs += 1;
+        let epoch = self.epochs;
+        self.watched[source as usize] = Some(epoch);
+        Effect::Watch { source, epoch, from }
+    }
+
+    fn stop_watch(&mut self, source: Source) -> Effect {
+        self.forget_watch(source);
+        Effect::StopWatch(source)
+    }
+
+    /// What it has told and the cycle has not taken does not count any more.
+    fn forget_watch(&mut self, source: Source) {
+        self.watched[source as usize] = None;
+        self.inbox.retain(|(from, _)| *from != source);
+        if source == Source::Lock {
+            self.lock_shown = LockShown::default();
+        }
+    }
+
+    fn epoch(&self, source: Source) -> Option<u64> {
+        self.watched[source as usize]
+    }
+
+    /// What the drain asks for, and what it has to tell.
+    fn drain_goes_on(&mut self, now: Duration) {
+        let Some((drain, epoch)) = self.drain.as_mut().zip(self.watched[Source::Pods as usize]) else {
+            return;
+        };
+        let tasks = drain.work.take_due(now, drain.under_way);
+        drain.under_way += tasks.len();
+        let tasks = tasks.into_iter().map(|task| Effect::Drain(epoch, task));
+        self.effects.extend(tasks);
+        let news = drain.work.tell(now).into_iter();
+        self.inbox
+            .extend(news.map(|news| (Source::Pods, Event::Drain(news))));
+    }
+
+    /// Now, or just after the wish before, should the clock have gone back.
+    fn new_wish(&mut self, wall: Timestamp) -> String {
+        let next = self
+            .last_wish
+            .saturating_add(SignedDuration::from_nanos(1))
+            .unwrap_or(Timestamp::MAX);
+        self.last_wish = wall.max(next);
+        format!("{:.9}", self.last_wish)
+    }
+}
+
+impl Observed {
+    fn source(&self) -> Source {
+        match self {
+            Observed::Node(_) => Source::Node,
+            Observed::Lock(_) => Source::Lock,
+            Observed::Pods(_) => Source::Pods,
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! A request of the cycle as one call after the other, and the answer that their replies come to.
+//!
+//! Not here: how a call is sent, and how long its reply may take.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::Setup;
+use crate::hold::{self, NodePatch};
+use crate::host::HostRecord;
+use crate::node::NodeView;
+use crate::reboot::api_status::Failed;
+use crate::reboot::cycle::{Answer, Ask, Failure, HostState, PoolCount, RebootFailure};
+use crate::reboot::lock_object::{self, Carrier, CarrierView, LockView, LockWrite};
+use crate::reboot::pod::{self, DaemonSet, PodView};
+
+/// One call of the host or of the API server. Reads of the API server are never served from a cache.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Call {
+    /// Does the host want a reboot?
+    LookAtSentinel,
+    AskHost,
+    /// Write down on the host what is about to be written to the Node.
+    WriteRecord(HostRecord),
+    /// Remove the host's record. Where that fails, the next one replaces it.
+    Forget,
+    /// Record this on the host, and until when the reboot may come, then run the reboot command, unless the deadline is over:
+    /// that is checked last. Without a deadline it is over.
+    Reboot {
+        record: HostRecord,
+        timeout: Duration,
+        deadline: Option<Duration>,
+    },
+    /// GET of the Node of this name.
+    ReadNode(String),
+    /// LIST of the Nodes that this label selector takes.
+    ListNodes(String),
+    /// The same, counted.
+    CountNodes(String),
+    /// A JSON merge patch.
+    PatchNode {
+        name: String,
+        body: Value,
+    },
+    /// GET of the object that may carry the lock.
+    ReadLock(Carrier),
+    /// A server-side apply by force of the pool's Lease.
+    ApplyLease(Value),
+    /// A JSON merge patch.
+    PatchLock {
+        carrier: Carrier,
+        body: Value,
+    },
+    /// LIST of the pods on our Node that a drain looks at.
+    ListPods,
+    /// Which of these do not exist?
+    LookUp(BTreeSet<DaemonSet>),
+}
+
+/// What came of a call.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// Whether the host wants a reboot; none where nobody could look.
+    Sentinel(Option<bool>),
+    Host(HostState),
+    /// Whether the host's record was written, or why not.
+    Recorded(Result<(), String>),
+    Forgotten,
+    Rebooted(Result<(), RebootFailure>),
+    /// The Node as read, or as written.
+    Node(Result<NodeView, Failed>),
+    Nodes(Result<Vec<NodeView>, Failed>),
+    Pool(Result<PoolCount, Failed>),
+    /// The lock's object as read, or as written.
+    Lock(Result<CarrierView, Failed>),
+    Pods(Result<Vec<PodView>, Failed>),
+    /// Those that do not exist.
+    Missing(Result<BTreeSet<DaemonSet>, Failed>),
+}
+
+/// A request that is being carried out.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) ask: Ask,
+    stage: Stage,
+}
+
+/// Which of its calls is open.
+#[derive(Debug)]
+enum Stage {
+    /// The last one.
+    Last,
+    /// The host's record is written before the Node.
+    Recording,
+    ReadingLock(Carrier),
+    /// The Lease is created before it is written.
+    Registering,
+    ListingPods,
+    /// Which of their `DaemonSets` exist?
+    LookingUp(Vec<PodView>),
+}
+
+/// How a request goes on.
+pub(super) enum Progress {
+    Call(Call),
+    Answer(Answer),
+}
+
+impl Request {
+    /// Its first call. `deadline` is that of a reboot command.
+    pub(super) fn begin(
+        ask: Ask,
+        setup: &Setup,
+        deadline: Option<Duration>,
+        wall: Timestamp,
+    ) -> (Request, Progress) {
+        let (stage, progress) = first(&ask, setup, deadline, wall);
+        (Request { ask, stage }, progress)
+    }
+
+    /// What follows from the reply to the open call; nothing from the reply to another one.
+    pub(super) fn replied(&mut self, reply: Reply, setup: &Setup, wall: Timestamp) -> Option<Progress> {
+        let answer = match (&self.ask, reply) {
+            (Ask::AskHost, Reply::Host(state)) => Answer::Host(state),
+            (Ask::Reboot { .. }, Reply::Rebooted(result)) => Answer::RebootIssued(result),
+            (Ask::ReadNode, Reply::Node(result)) => Answer::Node(result.map_err(Failure::from)),
+            (Ask::ReadPeer(name), Reply::Node(result)) => Answer::Peer(peer(name, result)),
+            (Ask::ListHeld, Reply::Nodes(result)) => Answer::Held(result.map_err(Failure::from)),
+            (Ask::CountPool, Reply::Pool(result)) => Answer::Pool(result.map_err(Failure::from)),
+            (Ask::ReadLock, Reply::Lock(result)) => return self.read_lock(result, setup, wall),
+            (Ask::WriteLock(write), Reply::Lock(result)) => match (&self.stage, result) {
+                (Stage::Registering, Ok(lease)) => {
+                    let swap = swap_once_registered(write, lease, setup, wall);
+                    self.stage = Stage::Last;
+                    return Some(swap);
+                }
+                (_, result) => Answer::LockWritten(result.map(drop).map_err(Failure::from)),
+            },
+            (Ask::PatchNode(patch), Reply::Recorded(result)) => match (&self.stage, result) {
+                (Stage::Recording, Ok(())) => {
+                    let call = patch_node(patch, setup, wall);
+                    self.stage = Stage::Last;
+                    return Some(Progress::Call(call));
+                }
+                (Stage::Recording, Err(why)) => Answer::Patched(Err(Failure::Refused(why))),
+                _ => return None,
+            },
+            (Ask::PatchNode(_), Reply::Node(result)) => Answer::Patched(result.map_err(Failure::from)),
+            (Ask::ListPods(_), Reply::Pods(Ok(pods))) => {
+                let call = Call::LookUp(pod::daemon_sets(&pods));
+                self.stage = Stage::LookingUp(pods);
+                return Some(Progress::Call(call));
+            }
+            (Ask::ListPods(_), Reply::Pods(Err(failed)) | Reply::Missing(Err(failed))) => {
+                Answer::PodsLeft(Err(failed.failure))
+            }
+            (Ask::ListPods(kept), Reply::Missing(Ok(missing))) => {
+                let Stage::LookingUp(pods) = &self.stage else {
+                    return None;
+                };
+                let left = pod::left(pods, &missing, kept, setup.drain.skip_wait, wall);
+                Answer::PodsLeft(Ok(left))
+            }
+            _ => return None,
+        };
+        Some(Progress::Answer(answer))
+    }
+
+    /// The lock; an object that does not exist holds nothing.
+    ///
+    /// Where a DaemonSet came or went since an entry was written, its holder does not find it at the confirm and calls the
+    /// reboot off; meanwhile its Node fills a slot by its marks.
+    fn read_lock(
+        &mut self,
+        result: Result<CarrierView, Failed>,
+        setup: &Setup,
+        wall: Timestamp,
+    ) -> Option<Progress> {
+        let Stage::ReadingLock(carrier) = self.stage else {
+            return None;
+        };
+        let object = setup.lock.object(carrier);
+        let lock = match result {
+            Ok(view) => Ok(object.read(&view, wall)),
+            Err(failed) if failed.is_gone(&object.name) => {
+                let otherwise = setup.lock.otherwise.filter(|otherwise| *otherwise != carrier);
+                if let Some(otherwise) = otherwise {
+                    self.stage = Stage::ReadingLock(otherwise);
+                    return Some(Progress::Call(Call::ReadLock(otherwise)));
+                }
+                Ok(LockView {
+                    carrier,
+                    ..LockView::default()
+                })
+            }
+            Err(failed) => Err(failed.failure),
+        };
+        Some(Progress::Answer(Answer::Lock(lock)))
+    }
+}
+
+fn first(ask: &Ask, setup: &Setup, deadline: Option<Duration>, wall: Timestamp) -> (Stage, Progress) {
+    let Setup {
+        settings,
+        timing,
+        lock,
+        ..
+    } = setup;
+    let mut stage = Stage::Last;
+    let call = match ask {
+        Ask::AskHost => Call::AskHost,
+        Ask::Reboot { record } => Call::Reboot {
+            record: record.clone(),
+            timeout: timing.reboot_timeout,
+            deadline,
+        },
+        Ask::ReadNode => Call::ReadNode(settings.node.clone()),
+        Ask::ReadPeer(name) => Call::ReadNode(name.clone()),
+        Ask::ListHeld => Call::ListNodes(hold::held_selector(&settings.pool)),
+        Ask::CountPool => Call::CountNodes(settings.pool.to_string()),
+        Ask::ListPods(_) => {
+            stage = Stage::ListingPods;
+            Call::ListPods
+        }
+        Ask::ReadLock => {
+            stage = Stage::ReadingLock(lock.first);
+            Call::ReadLock(lock.first)
+        }
+        Ask::PatchNode(patch) => match &patch.record {
+            Some(record) => {
+                stage = Stage::Recording;
+                Call::WriteRecord(record.clone())
+            }
+            None => patch_node(patch, setup, wall),
+        },
+        Ask::WriteLock(write) => match (&write.version, write.carrier) {
+            (Some(version), _) => swap(write, version, setup, wall),
+            (None, Carrier::Lease) => {
+                stage = Stage::Registering;
+                Call::ApplyLease(lock.lease.registration(&settings.pool))
+            }
+            (None, Carrier::DaemonSet) => {
+                let why = format!(
+                    "the {} does not exist: name kured's with --ds-namespace and --ds-name, or use --lock-on=lease",
+                    lock.daemon_set
+                );
+                return (
+                    stage,
+                    Progress::Answer(Answer::LockWritten(Err(Failure::Refused(why)))),
+                );
+            }
+        },
+    };
+    (stage, Progress::Call(call))
+}
+
+/// Another agent's Node; `None` only where the API server says that this very Node does not exist.
+fn peer(name: &str, result: Result<NodeView, Failed>) -> Result<Option<NodeView>, Failure> {
+    match result {
+        Ok(node) => Ok(Some(node)),
+        Err(failed) if failed.is_gone(name) => Ok(None),
+        Err(failed) => Err(failed.failure),
+    }
+}
+
+fn patch_node(patch: &NodePatch, setup: &Setup, wall: Timestamp) -> Call {
+    Call::PatchNode {
+        name: patch.name.clone(),
+        body: patch.body(wall, &setup.timing.terms()),
+    }
+}
+
+/// The compare-and-swap of the lock.
+fn swap(write: &LockWrite, version: &str, setup: &Setup, wall: Timestamp) -> Call {
+    let key = &setup.lock.object(write.carrier).key;
+    Call::PatchLock {
+        carrier: write.carrier,
+        body: lock_object::patch(write, key, version, wall),
+    }
+}
+
+/// Whatever somebody wrote on the Lease meanwhile is a lost compare-and-swap.
+fn swap_once_registered(write: &LockWrite, lease: CarrierView, setup: &Setup, wall: Timestamp) -> Progress {
+    match lease.version_if_empty() {
+        Some(version) => Progress::Call(swap(write, &version, setup, wall)),
+        None => Progress::Answer(Answer::LockWritten(Err(Failure::Conflict))),
+    }
+}

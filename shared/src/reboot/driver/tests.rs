@@ -1,0 +1,589 @@
+//! The driver, asked and answered by hand.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::hold::Signs;
+use crate::host::{Boot, HostRecord};
+use crate::keys;
+use crate::lock::Share;
+use crate::reboot::api_status::Failed;
+use crate::reboot::cycle::{Failure, HostState, OnUncordon, Shutdown};
+use crate::reboot::lock_object::{LockView, LockWrite};
+use crate::selector::Selector;
+
+const WALL: Timestamp = Timestamp::UNIX_EPOCH;
+const BOOT: &str = "boot-1";
+
+fn lock_object(carrier: Carrier, name: &str, key: &str) -> LockObject {
+    LockObject {
+        carrier,
+        namespace: "ns".to_owned(),
+        name: name.to_owned(),
+        key: key.to_owned(),
+    }
+}
+
+fn setup() -> Setup {
+    Setup {
+        settings: Settings {
+            node: "node-0".to_owned(),
+            pool: Selector::default(),
+            concurrency: Share::Count(1),
+            max_unavailable: None,
+            verify: true,
+            on_uncordon: OnUncordon::Redrain,
+            redrains_max: 1,
+            delays_release: false,
+            signs: Signs::default(),
+            force_reboot: false,
+        },
+        timing: Timing {
+            period: Duration::from_hours(1),
+            drain_delay: Duration::ZERO,
+            drain_timeout: None,
+            reboot_delay: Duration::ZERO,
+            reboot_timeout: Duration::from_mins(30),
+            soak: Duration::ZERO,
+            lock_release_delay: Duration::ZERO,
+            backoff: Duration::from_mins(5),
+        },
+        drain: drain::Options::default(),
+        lock: LockObjects {
+            lease: lock_object(Carrier::Lease, "lease", keys::LOCK),
+            daemon_set: lock_object(Carrier::DaemonSet, "kured", keys::KURED_LOCK),
+            first: Carrier::DaemonSet,
+            otherwise: Some(Carrier::Lease),
+        },
+        carrier: Carrier::Lease,
+    }
+}
+
+/// A driver, and what it is asked to act on: a host, a Node and a Lease. kured's DaemonSet does not exist.
+struct Shell {
+    driver: Driver,
+    now: Duration,
+    wall: Timestamp,
+    chances: u64,
+    is_wanted: bool,
+    shutdown: Shutdown,
+    node: NodeView,
+    lease: Value,
+    version: u32,
+    /// The epoch of each source's watch.
+    epochs: [u64; 3],
+    /// Each call by its first word.
+    log: Vec<String>,
+    taken: Vec<Input>,
+}
+
+impl Shell {
+    fn new(setup: Setup) -> Shell {
+        let mut node = NodeView::default();
+        setup.settings.node.clone_into(&mut node.metadata.name);
+        node.metadata.uid = "uid".to_owned();
+        node.metadata.resource_version = "1".to_owned();
+        node.status.node_info.boot_id = BOOT.to_owned();
+        Shell {
+            driver: Driver::new(setup, Duration::ZERO),
+            now: Duration::ZERO,
+            wall: WALL,
+            chances: 0,
+            is_wanted: false,
+            shutdown: Shutdown::No,
+            node,
+            lease: json!({ "metadata": { "name": "lease", "resourceVersion": "1", "annotations": {} } }),
+            version: 1,
+            epochs: [0; 3],
+            log: Vec::new(),
+            taken: Vec::new(),
+        }
+    }
+
+    /// At rest, on a node that wants no reboot.
+    fn idle() -> Shell {
+        let mut shell = Shell::new(setup());
+        assert_eq!(shell.run(), None);
+        assert!(shell.driver.cycle().is_idle() && !shell.driver.is_open());
+        shell.log.clear();
+        shell.taken.clear();
+        shell
+    }
+
+    fn at(&self) -> Moment {
+        Moment {
+            now: self.now,
+            wall: self.wall,
+        }
+    }
+
+    fn next(&mut self) -> Option<Effect> {
+        self.chances += 1;
+        let chance = Chance {
+            proof: u128::from(self.chances),
+            number: self.chances,
+        };
+        let effect = self.driver.next(self.at(), chance);
+        match &effect {
+            Some(Effect::Watch { source, epoch, .. }) => self.epochs[*source as usize] = *epoch,
+            Some(Effect::Took(input)) => self.taken.push(input.clone()),
+            Some(Effect::Call(call)) => {
+                let text = format!("{call:?}");
+                let name = text.split(|c: char| !c.is_alphanumeric()).next();
+                self.log.extend(name.map(str::to_owned));
+            }
+            _ => {}
+        }
+        effect
+    }
+
+    /// To the next call, if there is one before something else must happen.
+    fn next_call(&mut self) -> Option<Call> {
+        loop {
+            if let Effect::Call(call) = self.next()? {
+                return Some(call);
+            }
+        }
+    }
+
+    /// Answers each call, up to the reboot command or until something else must happen.
+    fn run(&mut self) -> Option<Call> {
+        loop {
+            let call = self.next_call()?;
+            if matches!(call, Call::Reboot { .. }) {
+                return Some(call);
+            }
+            let reply = self.carry_out(call);
+            self.driver.replied(reply, self.at());
+        }
+    }
+
+    fn carry_out(&mut self, call: Call) -> Reply {
+        match call {
+            Call::LookAtSentinel => Reply::Sentinel(Some(self.is_wanted)),
+            Call::AskHost => Reply::Host(HostState {
+                boot: Boot {
+                    id: BOOT.to_owned(),
+                    init: "1.0".to_owned(),
+                },
+                shutdown: self.shutdown.clone(),
+                record: None,
+                told: None,
+            }),
+            Call::WriteRecord(_) => Reply::Recorded(Ok(())),
+            Call::Forget => Reply::Forgotten,
+            Call::Reboot { .. } => Reply::Rebooted(Ok(())),
+            Call::ReadNode(_) => Reply::Node(Ok(self.node.clone())),
+            Call::ListNodes(_) => Reply::Nodes(Ok(Vec::new())),
+            Call::CountNodes(_) => Reply::Pool(Ok(crate::reboot::cycle::PoolCount::default())),
+            Call::PatchNode { .. } => {
+                let Some(Ask::PatchNode(patch)) = self.driver.asked() else {
+                    panic!("{:?}", self.driver.asked())
+                };
+                self.node = patch.applied(&self.node, self.wall, &setup().timing.terms());
+                self.version += 1;
+                self.node.metadata.resource_version = self.version.to_string();
+                Reply::Node(Ok(self.node.clone()))
+            }
+            Call::ReadLock(Carrier::DaemonSet) => Reply::Lock(Err(gone("kured"))),
+            Call::ReadLock(Carrier::Lease) | Call::ApplyLease(_) => Reply::Lock(Ok(self.lease())),
+            Call::PatchLock { body, .. } => {
+                self.version += 1;
+                self.lease["metadata"]["annotations"] = body["metadata"]["annotations"].clone();
+                self.lease["metadata"]["resourceVersion"] = json!(self.version.to_string());
+                Reply::Lock(Ok(self.lease()))
+            }
+            Call::ListPods => Reply::Pods(Ok(Vec::new())),
+            Call::LookUp(_) => Reply::Missing(Ok(BTreeSet::new())),
+        }
+    }
+
+    fn lease(&self) -> CarrierView {
+        serde_json::from_value(self.lease.clone()).unwrap()
+    }
+
+    fn observed(&mut self, observed: Observed) {
+        let epoch = self.epochs[observed.source() as usize];
+        self.driver.observed(epoch, observed, self.at());
+    }
+
+    fn replied(&mut self, reply: Reply) {
+        self.driver.replied(reply, self.at());
+    }
+
+    /// This request, as if the cycle had asked for it.
+    fn ask(&mut self, ask: Ask) -> Option<Call> {
+        self.driver.asked = Some(ask);
+        self.next_call()
+    }
+
+    /// The answer that its replies have come to.
+    fn answer(&mut self) -> Option<Answer> {
+        match self.driver.input.take() {
+            Some(Input::Answer(answer)) => Some(answer),
+            _ => None,
+        }
+    }
+}
+
+fn gone(name: &str) -> Failed {
+    Failed {
+        failure: Failure::NotFound,
+        gone: Some(name.to_owned()),
+    }
+}
+
+fn record() -> HostRecord {
+    let json = json!({ "holder": "uid/2026-11-23T10:00:00Z", "write": "1" });
+    serde_json::from_value(json).unwrap()
+}
+
+fn node(version: &str) -> NodeView {
+    let mut node = NodeView::default();
+    node.metadata.resource_version = version.to_owned();
+    node
+}
+
+#[test]
+fn a_reboot_is_one_call_after_the_other() {
+    let mut shell = Shell::idle();
+    shell.is_wanted = true;
+    shell.now += Duration::from_hours(1);
+    assert_eq!(shell.run(), None);
+    assert_eq!(
+        shell.log.join(" "),
+        "LookAtSentinel ReadNode WriteRecord PatchNode \
+         ReadLock ReadLock ListNodes PatchLock WriteRecord PatchNode"
+    );
+    shell.log.clear();
+    // The drain finds nothing, and the delay is none.
+    shell.observed(Observed::Pods(Change::Listed(Vec::new())));
+    let reboot = shell.run();
+    assert_eq!(
+        shell.log.join(" "),
+        "WriteRecord PatchNode ListPods LookUp ReadLock ReadLock PatchLock WriteRecord PatchNode Reboot"
+    );
+    assert!(matches!(reboot, Some(Call::Reboot { .. })), "{reboot:?}");
+}
+
+#[test]
+fn the_deadline_of_the_reboot_command_runs_from_before_the_seal() {
+    let mut shell = Shell::idle();
+    shell.is_wanted = true;
+    shell.now += Duration::from_hours(1);
+    assert_eq!(shell.run(), None);
+    shell.observed(Observed::Pods(Change::Listed(Vec::new())));
+    let (mut armed, mut deadline) = (None, None);
+    while deadline.is_none() {
+        match shell.next().unwrap() {
+            Effect::Armed(Timer::Deadline) => armed = Some(shell.now),
+            Effect::Call(Call::Reboot { deadline: end, .. }) => deadline = end,
+            Effect::Call(call) => {
+                // Every call takes its time.
+                shell.now += Duration::from_secs(1);
+                let reply = shell.carry_out(call);
+                shell.replied(reply);
+            }
+            _ => {}
+        }
+    }
+    let allowed = deadline.zip(armed).map(|(end, armed)| end - armed);
+    assert_eq!(allowed, Some(Duration::from_secs(10)));
+    assert!(armed < Some(shell.now), "the seal takes time");
+    // Where it does not run, it is over.
+    shell.replied(Reply::Rebooted(Ok(())));
+    while shell.next().is_some() {}
+    shell.driver.timers.disarm(Timer::Deadline);
+    let reboot = shell.ask(Ask::Reboot { record: record() });
+    assert!(
+        matches!(reboot, Some(Call::Reboot { deadline: None, .. })),
+        "{reboot:?}"
+    );
+}
+
+#[test]
+fn while_a_call_is_open_nothing_but_its_answer_is_delivered() {
+    let mut shell = Shell::idle();
+    assert_eq!(
+        shell.ask(Ask::ReadNode),
+        Some(Call::ReadNode("node-0".to_owned()))
+    );
+    shell
+        .driver
+        .timers
+        .arm(Timer::Delay, Dates::default(), WALL, shell.now, 0);
+    shell.now += Duration::from_hours(2);
+    shell.observed(Observed::Node(Change::Present(node("7"))));
+    assert_eq!(shell.next(), None);
+    assert_eq!(shell.driver.next_wake(shell.now), None);
+    // The reply to another call is none.
+    shell.replied(Reply::Forgotten);
+    shell.replied(Reply::Sentinel(Some(true)));
+    shell.replied(Reply::Nodes(Ok(Vec::new())));
+    assert_eq!(shell.next(), None);
+    let answer = Answer::Node(Ok(node("8")));
+    shell.replied(Reply::Node(Ok(node("8"))));
+    while shell.next().is_some() {}
+    assert_eq!(shell.taken.first(), Some(&Input::Answer(answer)));
+}
+
+#[test]
+fn whatever_is_ready_comes_first_by_chance() {
+    let mut first = BTreeSet::new();
+    for number in 0..3 {
+        let mut shell = Shell::idle();
+        shell
+            .driver
+            .timers
+            .arm(Timer::Delay, Dates::default(), WALL, shell.now, 0);
+        shell.now += Duration::from_hours(1);
+        shell.observed(Observed::Node(Change::Gap));
+        let chance = Chance { proof: 1, number };
+        let _ = first.insert(format!("{:?}", shell.driver.next(shell.at(), chance)));
+    }
+    assert_eq!(first.len(), 3, "{first:?}");
+}
+
+#[test]
+fn what_a_replaced_or_stopped_watch_still_tells_does_not_count() {
+    let mut shell = Shell::idle();
+    let old = shell.epochs[Source::Node as usize];
+    // Told before it is replaced, and not taken yet; and told after.
+    shell.observed(Observed::Node(Change::Present(node("7"))));
+    shell.driver.acts.push_back(Act::Watch(None));
+    let effect = shell.next();
+    let Some(Effect::Watch {
+        source: Source::Node,
+        epoch,
+        from: None,
+    }) = effect
+    else {
+        panic!("{effect:?}")
+    };
+    shell
+        .driver
+        .observed(old, Observed::Node(Change::Present(node("8"))), shell.at());
+    assert_eq!(shell.next(), None);
+    shell
+        .driver
+        .observed(epoch, Observed::Node(Change::Present(node("9"))), shell.at());
+    while shell.next().is_some() {}
+    assert_eq!(shell.taken, [Input::Event(Event::Seen(node("9")))]);
+    shell.driver.acts.push_back(Act::WatchLock(true));
+    shell.driver.acts.push_back(Act::WatchLock(false));
+    while shell.next().is_some() {}
+    shell.observed(Observed::Lock(Change::Listed(Vec::new())));
+    assert_eq!(shell.next(), None);
+}
+
+#[test]
+fn a_lock_that_moved_is_watched_where_it_is_now() {
+    let mut shell = Shell::idle();
+    shell.driver.acts.push_back(Act::WatchLock(true));
+    while shell.next().is_some() {}
+    let old = shell.epochs[Source::Lock as usize];
+    let lock = LockView {
+        carrier: Carrier::DaemonSet,
+        ..LockView::default()
+    };
+    shell.driver.input = Some(Input::Answer(Answer::Lock(Ok(lock))));
+    assert_eq!(shell.next(), Some(Effect::LockMoved));
+    assert!(matches!(shell.next(), Some(Effect::Watch { source: Source::Lock, epoch, .. }) if epoch > old));
+    assert_eq!(shell.driver.lock_object().name, "kured");
+}
+
+#[test]
+fn only_what_changes_the_lock_is_told_of_its_watch() {
+    let mut shell = Shell::idle();
+    shell.driver.acts.push_back(Act::WatchLock(true));
+    while shell.next().is_some() {}
+    for _ in 0..3 {
+        let lease = shell.lease();
+        shell.observed(Observed::Lock(Change::Present(lease)));
+    }
+    while shell.next().is_some() {}
+    assert_eq!(shell.taken, [Input::Event(Event::LockChanged)]);
+}
+
+#[test]
+fn after_a_pause_the_sentinel_is_looked_at_at_once() {
+    let mut shell = Shell::new(setup());
+    shell.shutdown = Shutdown::UnderWay;
+    assert_eq!(shell.run(), None);
+    shell.log.clear();
+    shell.shutdown = Shutdown::No;
+    // The period is an hour, and the host is asked again after two seconds.
+    shell.now += Duration::from_secs(2);
+    assert_eq!(shell.run(), None);
+    assert_eq!(
+        shell.log.join(" "),
+        "AskHost ReadNode ReadLock ReadLock Forget LookAtSentinel"
+    );
+    assert_eq!(
+        shell.driver.next_wake(shell.now),
+        Some(shell.now + Duration::from_hours(1))
+    );
+}
+
+#[test]
+fn a_wish_is_later_than_the_one_before_though_the_clock_goes_back() {
+    let mut driver = Driver::new(setup(), Duration::ZERO);
+    let later = WALL + SignedDuration::from_hours(1);
+    let wishes = [later, WALL, WALL, later].map(|wall| driver.new_wish(wall));
+    assert_eq!(
+        wishes,
+        [
+            "1970-01-01T01:00:00.000000000Z",
+            "1970-01-01T01:00:00.000000001Z",
+            "1970-01-01T01:00:00.000000002Z",
+            "1970-01-01T01:00:00.000000003Z",
+        ]
+    );
+}
+
+#[test]
+fn a_sentinel_that_cannot_be_looked_at_tells_nothing() {
+    let mut shell = Shell::idle();
+    shell.now += Duration::from_hours(1);
+    assert_eq!(shell.next_call(), Some(Call::LookAtSentinel));
+    shell.replied(Reply::Sentinel(None));
+    assert_eq!(shell.next(), None);
+    assert_eq!(
+        shell.driver.next_wake(shell.now),
+        Some(shell.now + Duration::from_hours(1))
+    );
+}
+
+#[test]
+fn the_hosts_record_is_removed_before_the_next_request() {
+    let mut shell = Shell::idle();
+    shell.driver.acts.push_back(Act::Forget);
+    assert_eq!(shell.ask(Ask::ReadNode), Some(Call::Forget));
+    assert_eq!(shell.next(), None);
+    shell.replied(Reply::Forgotten);
+    assert_eq!(shell.next_call(), Some(Call::ReadNode("node-0".to_owned())));
+}
+
+#[test]
+fn a_drain_goes_on_while_a_call_is_open_and_what_an_older_one_did_does_not_count() {
+    let pod = |name: &str| -> PodView {
+        let json = json!({ "metadata": { "name": name, "namespace": "ns", "uid": name } });
+        serde_json::from_value(json).unwrap()
+    };
+    let mut shell = Shell::idle();
+    shell.driver.acts.push_back(Act::StartDrain);
+    while shell.next().is_some() {}
+    let old = shell.epochs[Source::Pods as usize];
+    assert_eq!(
+        shell.ask(Ask::ReadNode),
+        Some(Call::ReadNode("node-0".to_owned()))
+    );
+    shell.observed(Observed::Pods(Change::Listed(vec![pod("a")])));
+    assert_eq!(shell.next(), Some(Effect::Drain(old, Task::Evict(pod("a")))));
+    assert_eq!(shell.next(), None);
+    let failed = || Done::Evicted("a".to_owned(), drain::Evicted::Failed("why".to_owned()));
+    let trouble = shell.driver.done(old, failed(), shell.at(), 0);
+    assert_eq!(trouble.map(|trouble| trouble.of), Some("ns/a".to_owned()));
+    assert!(shell.driver.next_wake(shell.now).is_some());
+    shell.driver.acts.push_back(Act::StartDrain);
+    while shell.next().is_some() {}
+    assert_eq!(shell.driver.done(old, failed(), shell.at(), 0), None);
+}
+
+#[test]
+fn without_the_hosts_record_nothing_is_sent_to_the_node() {
+    let mut shell = Shell::idle();
+    let patch = |record| {
+        let mut patch = crate::hold::NodePatch::end_release_delay(&node("7"));
+        patch.record = record;
+        Ask::PatchNode(patch)
+    };
+    assert_eq!(
+        shell.ask(patch(Some(record()))),
+        Some(Call::WriteRecord(record()))
+    );
+    shell.replied(Reply::Recorded(Err("full".to_owned())));
+    let refused = Failure::Refused("full".to_owned());
+    assert_eq!(shell.answer(), Some(Answer::Patched(Err(refused))));
+    assert_eq!(
+        shell.ask(patch(Some(record()))),
+        Some(Call::WriteRecord(record()))
+    );
+    shell.replied(Reply::Recorded(Ok(())));
+    let call = shell.next_call();
+    assert!(matches!(call, Some(Call::PatchNode { .. })), "{call:?}");
+    shell.replied(Reply::Node(Ok(node("8"))));
+    assert_eq!(shell.answer(), Some(Answer::Patched(Ok(node("8")))));
+    assert!(matches!(shell.ask(patch(None)), Some(Call::PatchNode { .. })));
+}
+
+#[test]
+fn the_lock_is_read_on_the_lease_only_where_the_daemon_set_does_not_exist() {
+    let mut shell = Shell::idle();
+    assert_eq!(shell.ask(Ask::ReadLock), Some(Call::ReadLock(Carrier::DaemonSet)));
+    // A proxy's 404 names no object.
+    shell.replied(Reply::Lock(Err(Failure::NotFound.into())));
+    assert_eq!(shell.answer(), Some(Answer::Lock(Err(Failure::NotFound))));
+    assert_eq!(shell.ask(Ask::ReadLock), Some(Call::ReadLock(Carrier::DaemonSet)));
+    shell.replied(Reply::Lock(Err(gone("kured"))));
+    assert_eq!(shell.next_call(), Some(Call::ReadLock(Carrier::Lease)));
+    shell.replied(Reply::Lock(Err(gone("lease"))));
+    assert_eq!(shell.answer(), Some(Answer::Lock(Ok(LockView::default()))));
+}
+
+#[test]
+fn a_lease_is_created_before_it_is_written_and_never_over_what_somebody_wrote() {
+    let write = |carrier| {
+        Ask::WriteLock(LockWrite {
+            carrier,
+            version: None,
+            record: crate::lock::Record::default(),
+        })
+    };
+    let mut shell = Shell::idle();
+    for (annotations, expected) in [
+        (json!({}), None),
+        (
+            json!({ keys::LOCK: "{}" }),
+            Some(Answer::LockWritten(Err(Failure::Conflict))),
+        ),
+    ] {
+        shell.lease["metadata"]["annotations"] = annotations;
+        let call = shell.ask(write(Carrier::Lease));
+        assert!(matches!(call, Some(Call::ApplyLease(_))), "{call:?}");
+        let lease = shell.lease();
+        shell.replied(Reply::Lock(Ok(lease)));
+        assert_eq!(shell.answer(), expected);
+        if expected.is_none() {
+            let swap = shell.next_call();
+            assert!(matches!(swap, Some(Call::PatchLock { .. })), "{swap:?}");
+            let lease = shell.lease();
+            shell.replied(Reply::Lock(Ok(lease)));
+            assert_eq!(shell.answer(), Some(Answer::LockWritten(Ok(()))));
+        }
+    }
+    // kured's DaemonSet is never created, and nothing is sent.
+    shell.driver.asked = Some(write(Carrier::DaemonSet));
+    let effect = shell.next();
+    let Some(Effect::Took(Input::Answer(Answer::LockWritten(Err(Failure::Refused(why)))))) = effect else {
+        panic!("{effect:?}")
+    };
+    assert!(why.contains("DaemonSet ns/kured does not exist"), "{why}");
+}
+
+#[test]
+fn a_peer_is_gone_only_where_the_api_server_names_it() {
+    let mut shell = Shell::idle();
+    for (failed, expected) in [
+        (gone("node-1"), Ok(None)),
+        (gone("node-2"), Err(Failure::NotFound)),
+        (Failure::NotFound.into(), Err(Failure::NotFound)),
+    ] {
+        let peer = "node-1".to_owned();
+        assert_eq!(shell.ask(Ask::ReadPeer(peer.clone())), Some(Call::ReadNode(peer)));
+        shell.replied(Reply::Node(Err(failed)));
+        assert_eq!(shell.answer(), Some(Answer::Peer(expected)));
+    }
+}
