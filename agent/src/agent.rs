@@ -165,16 +165,8 @@ impl Agent {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Took(Input::Event(Event::Drain(DrainNews::Drained(_)))) => {
-                info!(event = "drained", node = self.node, "nothing is left to evict");
-            }
-            Effect::Took(_) | Effect::Armed(_) | Effect::Disarmed(_) => {}
-            Effect::Shown(node) => {
-                self.reporter.learn(&node);
-                if let Some(shown) = &self.shown {
-                    let _ = shown.send_replace(node);
-                }
-            }
+            Effect::Took(input) => self.took(&input),
+            Effect::Armed(_) | Effect::Disarmed(_) => {}
             Effect::LockMoved => self.lock_moved(),
             Effect::Watch { source, epoch, from } => self.watch(source, epoch, from),
             Effect::StopWatch(source) => self.stop_watch(source),
@@ -190,6 +182,17 @@ impl Agent {
                 self.drain_tasks
                     .push(Box::pin(async move { (epoch, done.await) }));
             }
+        }
+    }
+
+    fn took(&mut self, input: &Input) {
+        if let Input::Event(Event::Drain(DrainNews::Drained(_))) = input {
+            info!(event = "drained", node = self.node, "nothing is left to evict");
+        }
+        let Some(node) = input.node() else { return };
+        self.reporter.learn(node);
+        if let Some(shown) = &self.shown {
+            let _ = shown.send_replace(node.clone());
         }
     }
 

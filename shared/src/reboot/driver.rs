@@ -53,8 +53,6 @@ pub struct Chance {
 pub enum Effect {
     /// The cycle has taken this.
     Took(Input),
-    /// Our Node as an answer or its watch has just shown it.
-    Shown(NodeView),
     /// With `--lock-on=auto`, kured's DaemonSet has come or gone: the lock is on the other object now.
     LockMoved,
     /// Watch this from now on, in place of an older watch of the same source; tell each change by [`Driver::observed`].
@@ -347,7 +345,8 @@ impl Driver {
     fn deliver(&mut self, input: Input, proof: u128) {
         self.learn(&input);
         self.effects.push_back(Effect::Took(input.clone()));
-        let (cycle, step) = cycle::step(self.cycle.clone(), input, Proof::new(proof));
+        let cycle = std::mem::replace(&mut self.cycle, Cycle::new(self.setup.settings.clone()));
+        let (cycle, step) = cycle::step(cycle, input, Proof::new(proof));
         self.cycle = cycle;
         self.acts.extend(step.acts);
         self.asked = step.request;
@@ -366,12 +365,10 @@ impl Driver {
                     self.effects.push_back(effect);
                 }
             }
-            Input::Answer(Answer::Node(Ok(node)) | Answer::Patched(Ok(node)))
-            | Input::Event(Event::Seen(node)) => {
-                self.dates = Dates::of(node);
-                self.effects.push_back(Effect::Shown(node.clone()));
-            }
             _ => {}
+        }
+        if let Some(node) = input.node() {
+            self.dates = Dates::of(node);
         }
     }
 

@@ -22,6 +22,17 @@ pub enum Input {
     Event(Event),
 }
 
+impl Input {
+    /// Our Node, where this shows it.
+    pub fn node(&self) -> Option<&NodeView> {
+        match self {
+            Input::Answer(Answer::Node(Ok(node)) | Answer::Patched(Ok(node)))
+            | Input::Event(Event::Seen(node)) => Some(node),
+            Input::Started | Input::Answer(_) | Input::Event(_) => None,
+        }
+    }
+}
+
 /// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::large_enum_variant, reason = "there is one at a time")]
