@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use cordonhold_rt::client;
 use cordonhold_shared::keys;
+use cordonhold_shared::names::is_name;
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::reboot::api_status::{Cause, Failed, Refusal};
 use cordonhold_shared::reboot::cycle::{Failure, PoolCount, Settings};
@@ -24,7 +25,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::args::drain::DrainConfig;
 use crate::args::lock::LockConfig;
-use crate::args::value::is_name;
 use crate::watch::Target;
 
 mod lock;

@@ -11,6 +11,7 @@ pub mod host;
 pub mod keys;
 pub mod kured;
 pub mod lock;
+pub mod names;
 pub mod node;
 pub mod quote;
 pub mod selector;

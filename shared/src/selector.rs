@@ -1,11 +1,13 @@
 //! Label selectors, as `kubectl -l` takes them, parsed and matched here so that a wrong one is told at the start
 //! (kubernetes/apimachinery: pkg/labels/selector.go).
 //!
-//! Not here: field selectors, which only the API server judges.
+//! Not here: what a key and a value may be ([`crate::names`]), and field selectors, which only the API server judges.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
+
+use crate::names::{is_key, is_value};
 
 /// Which labels an object must have. The empty selector takes every object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -50,10 +52,6 @@ pub enum SelectorError {
     #[error("the parentheses of {0:?} do not close")]
     Parentheses(String),
 }
-
-/// Longest name and value of a label, and longest prefix of a key (kubernetes/apimachinery: pkg/util/validation).
-const NAME_MAX: usize = 63;
-const PREFIX_MAX: usize = 253;
 
 impl Selector {
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
@@ -159,7 +157,7 @@ impl Requirement {
 /// The value of one requirement; it may be empty.
 fn value(text: &str) -> Result<String, SelectorError> {
     let text = text.trim();
-    if text.is_empty() || is_word(text) {
+    if is_value(text) {
         Ok(text.to_owned())
     } else {
         Err(SelectorError::Value(text.to_owned()))
@@ -170,35 +168,6 @@ fn integer(text: &str) -> Result<i64, SelectorError> {
     text.trim()
         .parse()
         .map_err(|_| SelectorError::Number(text.trim().to_owned()))
-}
-
-/// Whether Kubernetes takes this as the key of a label.
-pub fn is_key(text: &str) -> bool {
-    match text.split_once('/') {
-        None => is_word(text),
-        Some((prefix, name)) => {
-            let is_prefix = prefix.len() <= PREFIX_MAX
-                && prefix.split('.').all(|part| {
-                    is_word(part) && !part.contains(|c: char| c.is_ascii_uppercase() || c == '_')
-                });
-            is_prefix && is_word(name)
-        }
-    }
-}
-
-/// Whether Kubernetes takes this as the value of a label.
-pub fn is_value(text: &str) -> bool {
-    text.is_empty() || is_word(text)
-}
-
-fn is_word(text: &str) -> bool {
-    let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    let ends = [text.bytes().next(), text.bytes().next_back()];
-    text.len() <= NAME_MAX
-        && text.bytes().all(inner)
-        && ends
-            .into_iter()
-            .all(|end| end.is_some_and(|byte| byte.is_ascii_alphanumeric()))
 }
 
 /// One text for one selector, as a query takes it.

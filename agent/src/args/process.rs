@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use cordonhold_rt::argument;
 use cordonhold_rt::logging::LogFormat;
+use cordonhold_shared::names;
 
 use super::value;
 
@@ -55,7 +56,7 @@ fn metrics_host(text: &str) -> Result<String, String> {
         .and_then(|text| text.strip_suffix(']'))
         .unwrap_or(text);
     let is_address = address.parse::<std::net::IpAddr>().is_ok();
-    if text.is_empty() || is_address || value::is_name(text) {
+    if text.is_empty() || is_address || names::is_name(text) {
         Ok(address.to_owned())
     } else {
         Err(format!(

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) use cordonhold_rt::argument::is_name;
-use cordonhold_rt::argument::{self, PART_MAX};
+use cordonhold_rt::argument;
 pub(super) use cordonhold_rt::argument::{label_name, name};
 use cordonhold_rt::duration;
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::Share;
+use cordonhold_shared::names::{self, PART_MAX};
 use cordonhold_shared::selector::Selector;
 
 /// An `Option` that clap's derive takes for a plain value: its parser says when there is none.
@@ -200,11 +200,7 @@ pub(super) fn parts(text: &str) -> Result<Vec<String>, String> {
 
 /// The key of a label, an annotation or a taint: `name` or `prefix/name`.
 pub(super) fn key(text: &str) -> Result<String, String> {
-    let (prefix, name) = match text.split_once('/') {
-        Some((prefix, name)) => (Some(prefix), name),
-        None => (None, text),
-    };
-    if prefix.is_none_or(is_name) && !name.is_empty() && is_qualified(name) {
+    if names::is_key(text) {
         Ok(text.to_owned())
     } else {
         Err(format!(
@@ -225,23 +221,13 @@ pub(super) fn own_key(text: &str) -> Result<String, String> {
 }
 
 fn label_value(text: &str) -> Result<(), String> {
-    if is_qualified(text) {
+    if names::is_value(text) {
         Ok(())
     } else {
         Err(format!(
             "{text:?} is not a label's value: use at most {PART_MAX} letters, digits, '-', '_' and '.', a letter or digit first and last"
         ))
     }
-}
-
-/// What a label's value, and the name part of its key, may be; the value may be empty.
-fn is_qualified(text: &str) -> bool {
-    let inner = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-    let is_edge = |b: Option<u8>| b.is_none_or(|b| b.is_ascii_alphanumeric());
-    text.len() <= PART_MAX
-        && text.bytes().all(inner)
-        && is_edge(text.bytes().next())
-        && is_edge(text.bytes().last())
 }
 
 /// `key=value` pairs as a stringSlice. kured takes the text as it comes and panics on a part without `=` when it drains.

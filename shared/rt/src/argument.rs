@@ -5,11 +5,7 @@
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-
-/// Longest name of a Kubernetes object (RFC 1123 subdomain).
-const NAME_MAX: usize = 253;
-/// Longest part of such a name, and longest name part of a label key or label value (apimachinery: `util/validation`).
-pub const PART_MAX: usize = 63;
+use cordonhold_shared::names::{self, PART_MAX};
 
 /// Why a command line cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -146,7 +142,7 @@ pub fn text(text: &str) -> Result<String, String> {
 
 /// The name of a Kubernetes object.
 pub fn name(text: &str) -> Result<String, String> {
-    if is_name(text) {
+    if names::is_name(text) {
         Ok(text.to_owned())
     } else {
         Err(format!(
@@ -157,24 +153,13 @@ pub fn name(text: &str) -> Result<String, String> {
 
 /// A part of a name, without dots; a namespace's.
 pub fn label_name(text: &str) -> Result<String, String> {
-    if text.len() <= PART_MAX && !text.contains('.') && is_name(text) {
+    if names::is_namespace(text) {
         Ok(text.to_owned())
     } else {
         Err(format!(
             "{text:?} cannot be part of an object's name: use at most {PART_MAX} lower case letters, digits and '-'"
         ))
     }
-}
-
-/// Whether Kubernetes takes this as the name of a Node.
-pub fn is_name(text: &str) -> bool {
-    let is_part = |part: &str| {
-        let inner = part
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        !part.is_empty() && inner && !part.starts_with('-') && !part.ends_with('-')
-    };
-    text.len() <= NAME_MAX && text.split('.').all(is_part)
 }
 
 #[cfg(test)]

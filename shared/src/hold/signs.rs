@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Hold, NodePatch, Phase};
 use crate::keys;
+use crate::names::{is_key, is_value};
 use crate::node::{NodeView, Taint};
-use crate::selector::{is_key, is_value};
 
 /// Which signs an operator wants. By default none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

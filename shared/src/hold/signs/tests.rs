@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::hold::{Holder, Proof, Terms, read};
-use crate::selector::{is_key, is_value};
+use crate::names::{is_key, is_value};
 
 const CREATED: &str = "2026-11-23T10:00:00.000000001Z";
 
