@@ -49,7 +49,6 @@ pub struct Chance {
 
 /// What the shell carries out or is told, in this order.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum Effect {
     /// The cycle has taken this.
     Took(Input),
@@ -138,7 +137,7 @@ struct Draining {
 enum Open {
     Sentinel,
     Forgetting,
-    Request(Request),
+    Request(Box<Request>),
 }
 
 /// What the cycle waits for no longer.
@@ -304,7 +303,7 @@ impl Driver {
         };
         let deadline = self.timers.end(Timer::Deadline);
         let (request, progress) = Request::begin(ask, &self.setup, deadline, at.wall);
-        self.open = Some(Open::Request(request));
+        self.open = Some(Open::Request(Box::new(request)));
         self.go_on(progress);
         true
     }

@@ -50,7 +50,10 @@ fn setup() -> Setup {
             lock_release_delay: Duration::ZERO,
             backoff: Duration::from_mins(5),
         },
-        drain: drain::Options::default(),
+        drain: drain::Options {
+            parallel: 1,
+            ..drain::Options::default()
+        },
         lock: LockObjects {
             lease: lock_object(Carrier::Lease, "lease", keys::LOCK),
             daemon_set: lock_object(Carrier::DaemonSet, "kured", keys::KURED_LOCK),
@@ -487,9 +490,17 @@ fn a_drain_goes_on_while_a_call_is_open_and_what_an_older_one_did_does_not_count
     let trouble = shell.driver.done(old, failed(), shell.at(), 0);
     assert_eq!(trouble.map(|trouble| trouble.of), Some("ns/a".to_owned()));
     assert!(shell.driver.next_wake(shell.now).is_some());
+    // The next drain has one eviction under way, and that is all that may be.
     shell.driver.acts.push_back(Act::StartDrain);
     while shell.next().is_some() {}
+    shell.observed(Observed::Pods(Change::Listed(vec![pod("b"), pod("c")])));
+    let new = shell.epochs[Source::Pods as usize];
+    assert_eq!(shell.next(), Some(Effect::Drain(new, Task::Evict(pod("b")))));
     assert_eq!(shell.driver.done(old, failed(), shell.at(), 0), None);
+    assert_eq!(shell.next(), None);
+    let accepted = Done::Evicted("b".to_owned(), drain::Evicted::Accepted);
+    assert_eq!(shell.driver.done(new, accepted, shell.at(), 0), None);
+    assert_eq!(shell.next(), Some(Effect::Drain(new, Task::Evict(pod("c")))));
 }
 
 #[test]
