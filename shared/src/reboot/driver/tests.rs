@@ -124,6 +124,7 @@ impl Shell {
 
     fn next(&mut self) -> Option<Effect> {
         self.chances += 1;
+        assert!(self.chances < 1_000, "it never comes to rest: {:?}", self.log);
         let chance = Chance {
             proof: u128::from(self.chances),
             number: self.chances,
