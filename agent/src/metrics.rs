@@ -103,7 +103,7 @@ impl Metrics {
         );
         ours.register(
             "unexpected_answers",
-            "Answers that the agent did not expect, each a defect of it: it starts anew from what is on the Node",
+            "Answers that the agent did not expect, each a defect of the agent",
             metrics.unexpected_answers.clone(),
         );
         ours.register(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cordonhold_shared::hold;
 use cordonhold_shared::node::NodeView;
-use cordonhold_shared::reboot::cycle::{Level, Report};
+use cordonhold_shared::reboot::cycle::{Fields, Level, Report};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
@@ -106,25 +106,39 @@ impl Reporter {
     }
 
     fn log(&self, report: &Report) {
-        let fields = report.fields();
+        // Without `..`: a field that is added is named here.
+        let Fields {
+            phase,
+            reason,
+            stage,
+            answer,
+            by,
+            next,
+            why,
+            pods,
+            pod_count,
+            was_unschedulable,
+            unschedulable,
+            round,
+        } = report.fields();
         macro_rules! log {
             ($level:ident) => {
                 $level!(
                     event = report.event(),
                     node = self.about.node,
                     holder = self.about.holder,
-                    phase = fields.phase,
-                    reason = fields.reason,
-                    stage = fields.stage,
-                    answer = fields.answer,
-                    by = fields.by,
-                    next = fields.next,
-                    why = fields.why,
-                    pods = fields.pods,
-                    pod_count = fields.pod_count,
-                    was_unschedulable = fields.was_unschedulable,
-                    unschedulable = fields.unschedulable,
-                    round = fields.round,
+                    phase,
+                    reason,
+                    stage,
+                    answer,
+                    by,
+                    next,
+                    why,
+                    pods,
+                    pod_count,
+                    was_unschedulable,
+                    unschedulable,
+                    round,
                     "{}",
                     report.text()
                 )

@@ -422,10 +422,11 @@ reports! {
     /// An answer came that this stage of the cycle does not expect.
     Unexpected { stage: &'static str, answer: &'static str }
         "unexpected_answer" Error
-        says "an answer came that was not expected, which is a defect of the agent: it starts anew from what is on the Node"
+        says "an answer came that was not expected, which is a defect of the agent: restarted, it starts anew from what is on the Node"
         with stage = *stage, answer = *answer;
         counts Some(Count::UnexpectedAnswer);
-        means "A defect of the agent: it starts anew from what is on the Node. Report it with `stage` and `answer`"
+        means "A defect of the agent: report it with `stage` and `answer`. If the reboot stands still, restart the agent: it starts anew \
+               from what is on the Node"
 }
 
 impl Report {
