@@ -2,6 +2,7 @@
 //!
 //! Not here: the marks on the Node ([`crate::hold`]) and the lock ([`crate::lock`]), which the webhook reads too.
 
+pub mod blocker;
 pub mod cycle;
 pub mod drain;
 pub mod driver;

@@ -4,7 +4,7 @@
 //! that is there: nobody can tell how old it is.
 //! Not here: who may write one ([`crate::admission`]), and what it ends ([`crate::reboot::cycle`]).
 
-use super::{Phase, is_created, read};
+use super::{is_created, read};
 use crate::Reading;
 use crate::keys;
 use crate::node::NodeView;
@@ -112,31 +112,19 @@ pub fn pause_command(node: &NodeView) -> String {
 /// What a person has written on this Node and its agent passes over, and what to write instead.
 pub fn ignored(node: &NodeView) -> Option<String> {
     let reading = read(node);
-    if let (Some(text), Reading::Absent | Reading::Present(_)) = (node.annotation(keys::CANCEL), &reading)
-        && let Some(flaw) = cancel_flaw(node, text)
-    {
-        let instead = match flaw {
-            CancelFlaw::NoHold => format!("to keep it from its next reboot: {}", pause_command(node)),
-            CancelFlaw::NamesNone | CancelFlaw::NamesAnother | CancelFlaw::NoReason => {
-                format!("to cancel the reboot: {}", cancel_command(node, text))
-            }
-        };
-        let (cancel, text, why) = (keys::CANCEL, quoted(text), flaw.as_str());
-        return Some(format!("{cancel} {text} does nothing: {why}; {instead}"));
+    let text = node.annotation(keys::CANCEL)?;
+    if matches!(reading, Reading::Malformed(_)) {
+        return None;
     }
-    let hold = reading.present()?;
-    let is_too_late = match hold.phase {
-        Phase::Draining | Phase::Delaying => true,
-        // It holds this one off, or nobody asks any more.
-        Phase::Wanted | Phase::Sealed | Phase::Returning => false,
+    let flaw = cancel_flaw(node, text)?;
+    let instead = match flaw {
+        CancelFlaw::NoHold => format!("to keep it from its next reboot: {}", pause_command(node)),
+        CancelFlaw::NamesNone | CancelFlaw::NamesAnother | CancelFlaw::NoReason => {
+            format!("to cancel the reboot: {}", cancel_command(node, text))
+        }
     };
-    (is_too_late && node.annotation(keys::PAUSE).is_some()).then(|| {
-        format!(
-            "{} came after the drain had begun, and holds from the next reboot on; to call this one off: {}",
-            keys::PAUSE,
-            cancel_command(node, "")
-        )
-    })
+    let (cancel, text, why) = (keys::CANCEL, quoted(text), flaw.as_str());
+    Some(format!("{cancel} {text} does nothing: {why}; {instead}"))
 }
 
 #[cfg(test)]
@@ -209,19 +197,5 @@ mod tests {
                 && told.contains("kubectl annotate node n cordonhold.dev/pause="),
             "{told}"
         );
-    }
-
-    #[test]
-    fn found_e6_a_pause_that_comes_too_late_says_so() {
-        for (phase, is_told) in [
-            (None, false),
-            (Some("wanted"), false),
-            (Some("draining"), true),
-            (Some("delaying"), true),
-            (Some("sealed"), false),
-        ] {
-            let told = ignored(&node(phase, &[(keys::PAUSE, "")]));
-            assert_eq!(told.is_some(), is_told, "{phase:?}: {told:?}");
-        }
     }
 }

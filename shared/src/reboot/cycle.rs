@@ -11,7 +11,6 @@ use std::collections::BTreeSet;
 
 use crate::hold::{self, Hold, Proof, Signs};
 use crate::host::{Boot, HostRecord};
-use crate::keys;
 use crate::lock::{EntryId, Share};
 use crate::node::NodeView;
 use crate::reboot::drain::Progress;
@@ -37,10 +36,11 @@ mod waiting;
 #[cfg(test)]
 mod tests;
 
-pub use input::{Answer, Event, Failure, HostState, Input, PoolCount, RebootFailure, Shutdown};
+pub use input::{Answer, Event, Failure, HostState, Input, RebootFailure, Shutdown};
 pub use report::{CallOff, Count, Disturbance, Fields, Level, Next, Report};
 pub use step::{Act, Ask, Step};
 
+pub use crate::reboot::blocker::{Blocker, PoolCount};
 pub use crate::reboot::drain::DrainNews;
 pub use crate::reboot::timers::Timer;
 
@@ -125,6 +125,8 @@ pub struct Cycle {
     kept: BTreeSet<String>,
     /// How many Nodes the pool had when it was last counted.
     pool_size: Option<usize>,
+    /// What postponed the reboot when it was last asked.
+    blockers: Vec<Blocker>,
     /// [`Timer::Stall`] is over: the next look at a full lock says how its holders look.
     stalled: bool,
     retries: u8,
@@ -171,6 +173,7 @@ impl Cycle {
             is_forced: false,
             kept: BTreeSet::new(),
             pool_size: None,
+            blockers: Vec::new(),
             stalled: false,
             retries: 0,
             said: None,
@@ -266,11 +269,6 @@ impl Cycle {
     fn cancel(&self, node: &NodeView) -> Option<String> {
         hold::cancelled(node, &self.hold.as_ref()?.holder)
     }
-}
-
-/// A person's pause on this Node.
-fn paused(node: &NodeView) -> Option<String> {
-    node.annotation(keys::PAUSE).map(str::to_owned)
 }
 
 /// Whether the pause after a failure is over.

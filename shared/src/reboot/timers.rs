@@ -11,7 +11,7 @@ use crate::backoff::{jittered, retry_pause};
 use crate::hold::{self, Terms};
 use crate::node::NodeView;
 
-/// The timers. Arming one again starts it anew, but for [`Timer::Turn`]; the shell knows how long each is.
+/// The timers. Arming one again starts it anew, but for [`Timer::Turn`] and [`Timer::Blocked`]; the shell knows how long each is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Timer {
     /// Until a failed request is tried again; the pause grows with the count.
@@ -28,6 +28,8 @@ pub enum Timer {
     Drain,
     /// `--reboot-delay`.
     Delay,
+    /// How long a drained node waits for what postpones its reboot.
+    Blocked,
     /// How long after the seal was sent the reboot may still be issued.
     Deadline,
     /// `--reboot-timeout`.
@@ -45,6 +47,11 @@ pub enum Timer {
 }
 
 impl Timer {
+    /// Whether arming it again leaves it running: what happens again and again must not put its end off.
+    fn runs_on(self) -> bool {
+        matches!(self, Timer::Turn | Timer::Blocked)
+    }
+
     /// Whether the sentinel is looked at when it ends, and not only with the next `--period`.
     pub fn calls_for_look(self) -> bool {
         matches!(self, Timer::Backoff | Timer::Host | Timer::CheckSentinel)
@@ -113,8 +120,7 @@ impl Timers {
 
     /// Starts a timer, anew if it runs. `wall` is what the wall clock says now.
     pub fn arm(&mut self, timer: Timer, dates: Dates, wall: Timestamp, now: Duration, random: u64) {
-        // A lock that changes all the time must not put a waiter off for as long.
-        if timer == Timer::Turn && self.running.contains_key(&timer) {
+        if timer.runs_on() && self.running.contains_key(&timer) {
             return;
         }
         let end = self
@@ -162,6 +168,7 @@ impl Timers {
                 .drain_timeout
                 .map(|timeout| timeout.saturating_add(self.timing.drain_delay)),
             Timer::Delay => Some(self.timing.reboot_delay),
+            Timer::Blocked => Some(self.timing.drain_timeout.unwrap_or(self.timing.reboot_timeout)),
             Timer::Deadline => Some(DEADLINE),
             Timer::Reboot | Timer::Stall => Some(self.timing.reboot_timeout),
             Timer::Soak => Some(self.timing.soak),

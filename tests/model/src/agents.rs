@@ -51,6 +51,11 @@ impl Protocol {
         actions.push(Action::Serve(id));
         match request {
             Ask::AskHost => {}
+            Ask::ListBlockers => {
+                if state.left.blocks > 0 {
+                    actions.push(Action::Block(id));
+                }
+            }
             Ask::Reboot { .. } => {
                 if state.left.failed_reboots > 0 {
                     actions.push(Action::RebootFails(id));

@@ -6,7 +6,9 @@ use cordonhold_shared::hold::{Proof, Signs};
 use cordonhold_shared::host::HostRecord;
 use cordonhold_shared::lock::{Record, Share};
 use cordonhold_shared::node::{Condition, NodeView};
-use cordonhold_shared::reboot::cycle::{Ask, Cycle, DrainNews, Event, Input, Settings, Step, Timer};
+use cordonhold_shared::reboot::cycle::{
+    Act, Ask, Cycle, DrainNews, Event, Input, Report, Settings, Step, Timer,
+};
 use cordonhold_shared::selector::Selector;
 use dashmap::DashMap;
 use stateright::{Model, Property};
@@ -66,6 +68,8 @@ pub enum Action {
     Forge(u8, Forgery),
     /// Somebody cleans the host's `/run`.
     CleanRun(u8),
+    /// The open request is answered with something that postpones the reboot.
+    Block(u8),
     /// The open write is carried out, and another webhook has taken the cordon out of it.
     AlterWrite(u8),
     /// The open write arrives twice, and the copy's answer comes back.
@@ -204,6 +208,11 @@ impl Protocol {
             (*self.cycles.get(cycle)).clone(),
             (*self.inputs.get(input)).clone(),
             proof(chance),
+        );
+        let is_unexpected = |act: &Act| matches!(act, Act::Report(Report::Unexpected { .. }));
+        assert!(
+            !outcome.acts.iter().any(is_unexpected),
+            "an answer that no request of its stage can have: {outcome:?}"
         );
         let (next, outcome) = (self.cycles.id(next), Arc::new(outcome));
         let _ = self
@@ -451,6 +460,7 @@ impl Protocol {
                 );
                 true
             }
+            Action::Block(agent) => self.block(state, agent.into()),
             Action::AlterWrite(agent) => self.serve(state, agent.into(), Delivery::Altered),
             Action::CopyWrite(agent) => self.serve(state, agent.into(), Delivery::Copied),
             Action::RebootFails(agent) => self.fail_reboot(state, agent.into()),

@@ -11,7 +11,9 @@ use cordonhold_shared::host::{Boot, HostRecord, RebootDeadline};
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::{Entry, Record};
 use cordonhold_shared::node::NodeView;
-use cordonhold_shared::reboot::cycle::{Answer, Ask, Failure, HostState, Input, PoolCount, Shutdown};
+use cordonhold_shared::reboot::cycle::{
+    Answer, Ask, Blocker, Failure, HostState, Input, PoolCount, Shutdown,
+};
 use cordonhold_shared::reboot::lock_object::{Carrier, LockView};
 
 use crate::drain::OWNER;
@@ -67,6 +69,17 @@ impl Protocol {
         Some(self.requests.get(id))
     }
 
+    /// Something postpones the reboot.
+    pub(crate) fn block(&self, state: &mut State, index: usize) -> bool {
+        if self.take_request(state, index).is_none() {
+            return false;
+        }
+        state.left.blocks -= 1;
+        let blocker = Blocker::PoolPaused("sale".to_owned());
+        self.feed(state, index, Input::Answer(Answer::Blockers(Ok(vec![blocker]))));
+        true
+    }
+
     fn serve_chain(&self, state: &mut State, index: usize, delivery: Delivery) -> bool {
         loop {
             let Some(request) = self.take_request(state, index) else {
@@ -101,7 +114,10 @@ impl Protocol {
             let next = state.agents[index].request.map(|id| self.requests.get(id));
             let belongs = matches!(
                 (&*request, next.as_deref()),
-                (Ask::ReadNode, Some(Ask::PatchNode(_))) | (Ask::ReadLock, Some(Ask::WriteLock(_)))
+                (Ask::ReadNode, Some(Ask::PatchNode(_)))
+                    | (Ask::ReadLock, Some(Ask::WriteLock(_)))
+                    // That nothing blocks rests on nothing that another could change in between.
+                    | (Ask::ListBlockers, Some(_))
             );
             if !belongs {
                 return delivery == Delivery::Answered;
@@ -202,6 +218,7 @@ impl Protocol {
             Ask::ReadPeer(peer) => Input::Answer(Answer::Peer(Ok(self.read_peer(state, index, peer)))),
             Ask::ListHeld => Input::Answer(Answer::Held(Ok(self.list_held(state)))),
             Ask::CountPool => Input::Answer(Answer::Pool(Ok(PoolCount::default()))),
+            Ask::ListBlockers => Input::Answer(Answer::Blockers(Ok(Vec::new()))),
             Ask::ReadLock => Input::Answer(Answer::Lock(Ok(self.read_lock(state, index)))),
             Ask::WriteLock(write) => Input::Answer(Answer::LockWritten(self.write_lock(state, index, write))),
             Ask::PatchNode(patch) => Input::Answer(Answer::Patched(self.patch(state, index, patch))),
@@ -416,6 +433,7 @@ fn unknown(request: &Ask) -> Input {
         Ask::ReadPeer(_) => Input::Answer(Answer::Peer(Err(failure))),
         Ask::ListHeld => Input::Answer(Answer::Held(Err(failure))),
         Ask::CountPool => Input::Answer(Answer::Pool(Err(failure))),
+        Ask::ListBlockers => Input::Answer(Answer::Blockers(Err(failure))),
         Ask::ReadLock => Input::Answer(Answer::Lock(Err(failure))),
         Ask::WriteLock(_) => Input::Answer(Answer::LockWritten(Err(failure))),
         Ask::PatchNode(_) => Input::Answer(Answer::Patched(Err(failure))),

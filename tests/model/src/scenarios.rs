@@ -147,6 +147,7 @@ const NONE: Faults = Faults {
     forgeries: 0,
     altered_writes: 0,
     copied_writes: 0,
+    blocks: 0,
     cleanings: 0,
     kured_restarts: 0,
     kured_expiries: 0,
@@ -223,6 +224,7 @@ fn ordinary() -> Vec<Scenario> {
             owner: Owner::Binding,
             ..one("a pod that is bound to its node again and again, uncordon", Faults { uncordons: 1, webhook_failures: 1, ..NONE })
         },
+        one("the reboot is postponed, crash, cancel", Faults { blocks: 2, crashes: 1, cancels: 1, ..NONE }),
         two("bind in flight", Faults { schedulings: 1, ..NONE }),
         one("pause, renewal, failed drain", Faults { pauses: 1, renewals: 1, drain_timeouts: 1, ..NONE }),
         Scenario {

@@ -155,13 +155,14 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    pub(crate) const ALL: [Timer; 13] = [
+    pub(crate) const ALL: [Timer; 14] = [
         Timer::Turn,
         Timer::Poll,
         Timer::Stall,
         Timer::Renew,
         Timer::Drain,
         Timer::Delay,
+        Timer::Blocked,
         Timer::Deadline,
         Timer::Reboot,
         Timer::Soak,
@@ -295,6 +296,8 @@ pub struct Faults {
     pub altered_writes: u8,
     /// A write arrives twice, and what comes back is the answer to its copy.
     pub copied_writes: u8,
+    /// Something postpones the reboot.
+    pub blocks: u8,
     /// Somebody cleans the host's `/run`.
     pub cleanings: u8,
     pub kured_restarts: u8,

@@ -22,13 +22,13 @@ use cordonhold_shared::reboot::timers::Timing;
 use cordonhold_shared::selector::Selector;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::Flaw;
 use crate::api_server::{Caller, wall};
 use crate::faults::{Effect, Moment};
 use crate::network::{Reply, To};
 use crate::players::Operator;
 use crate::random::Random;
 use crate::world::{Event, LOCK_NAME, LOCK_NAMESPACE, World};
+use crate::{Flaw, Invariant};
 
 mod calls;
 mod follower;
@@ -380,6 +380,9 @@ impl World {
         if matches!(report, Report::Forced(_)) {
             self.statistics.forced += 1;
         }
+        if matches!(report, Report::Unexpected { .. }) {
+            self.violated(Some(agent), Invariant::NothingStuck, format!("{report:?}"));
+        }
         let who = &mut self.agents[agent];
         let (operator, is_planned) = match report {
             Report::StillSealed(_) => (Operator::PowerCycle(agent), &mut who.is_power_cycle_planned),
@@ -512,6 +515,7 @@ fn effect_of(asked: &Ask) -> Effect {
         Ask::ReadPeer(_) => Effect::ReadPeer,
         Ask::ListHeld => Effect::ListHeld,
         Ask::CountPool => Effect::CountPool,
+        Ask::ListBlockers => Effect::ListBlockers,
         Ask::ReadLock => Effect::ReadLock,
         Ask::WriteLock(_) => Effect::WriteLock,
         Ask::ListPods(_) => Effect::ListPods,

@@ -98,6 +98,7 @@ names! {
         ReadPeer => "read a peer",
         ListHeld => "list the held",
         CountPool => "count the pool",
+        ListBlockers => "list the blockers",
         ReadLock => "read the lock",
         WriteLock => "write the lock",
         Stamp => "stamp",

@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 
 use super::edit::{Beside, Edit};
 use super::stage::Stage;
-use super::{
-    Act, CallOff, Cycle, Disturbance, DrainNews, Event, Next, OnUncordon, Report, Step, Timer, paused,
-};
+use super::{Act, CallOff, Cycle, Disturbance, DrainNews, Event, Next, OnUncordon, Report, Step, Timer};
 use crate::hold::{self, Hold, NodePatch, Phase};
 use crate::keys;
 use crate::node::NodeView;
@@ -34,10 +32,6 @@ impl Cycle {
         if mine.phase == Phase::Wanted {
             if !self.is_ours_alone(node) {
                 return self.undo(CallOff::Disturbed(Disturbance::Tampered));
-            }
-            // A pause stops what has not begun.
-            if let Some(word) = paused(node) {
-                return self.undo(CallOff::Paused(word));
             }
             // Somebody has changed the cordon since: the lock's entry is to say what it was.
             let said = self.acquired.as_ref().map(|(_, was)| *was);

@@ -4,11 +4,11 @@
 
 use crate::host::{Boot, HostRecord, RebootDeadline};
 use crate::node::NodeView;
+use crate::reboot::blocker::{Blocker, PoolCount};
 use crate::reboot::drain::DrainNews;
 use crate::reboot::lock_object::LockView;
 use crate::reboot::timers::Timer;
 use crate::reboot::watch::Change;
-use std::collections::BTreeSet;
 
 /// What the shell tells the cycle.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -47,6 +47,8 @@ pub enum Answer {
     Held(Result<Vec<NodeView>, Failure>),
     /// To [`Ask::CountPool`](super::Ask::CountPool).
     Pool(Result<PoolCount, Failure>),
+    /// To [`Ask::ListBlockers`](super::Ask::ListBlockers): what postpones the reboot, and nothing where it may begin.
+    Blockers(Result<Vec<Blocker>, Failure>),
     /// To [`Ask::ReadLock`](super::Ask::ReadLock).
     Lock(Result<LockView, Failure>),
     /// To [`Ask::WriteLock`](super::Ask::WriteLock).
@@ -68,6 +70,7 @@ impl Answer {
             Answer::Peer(_) => "another Node",
             Answer::Held(_) => "the Nodes that are held",
             Answer::Pool(_) => "the pool",
+            Answer::Blockers(_) => "the blockers",
             Answer::Lock(_) => "the lock",
             Answer::LockWritten(_) => "a write of the lock",
             Answer::Patched(_) => "a write of our Node",
@@ -175,24 +178,6 @@ impl Shutdown {
         match self {
             Shutdown::Unknown(why) => Some(why),
             Shutdown::No | Shutdown::UnderWay => None,
-        }
-    }
-}
-
-/// The Nodes of the pool.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct PoolCount {
-    pub size: usize,
-    /// Those that are not Ready, by name.
-    pub unready: BTreeSet<String>,
-}
-
-impl PoolCount {
-    /// Counts one more.
-    pub fn add(&mut self, node: &NodeView) {
-        self.size = self.size.saturating_add(1);
-        if !node.is_ready() {
-            let _ = self.unready.insert(node.name().to_owned());
         }
     }
 }

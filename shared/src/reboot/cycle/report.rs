@@ -9,6 +9,7 @@ use super::input::Shutdown;
 use crate::hold::Hold;
 use crate::host::BootEvidence;
 use crate::quote::quoted;
+use crate::reboot::blocker::{Blocker, kinds, sentences};
 use crate::reboot::drain::Progress;
 
 mod fields;
@@ -197,21 +198,22 @@ reports! {
         with by = evidence.as_str().to_owned();
         means "The agent goes on with the way back; `by` is what shows the new boot. Nothing to do"
 
-    /// No new reboot: paused by a person, with this word.
-    Paused(word: String)
-        "paused" Info "RebootPaused"
-        says "no new reboot: a person paused it, on the Node or on the lock's object: \
-              it goes on when the annotation cordonhold.dev/pause is removed there"
-        with why = quoted(word);
-        means "The Node, or the object that carries the lock, has the annotation `cordonhold.dev/pause`; `why` is its value. \
-               Remove the annotation when reboots may begin again"
+    /// This postpones the reboot.
+    Blocked(blockers: Vec<Blocker>)
+        "blocked" Warning "RebootBlocked"
+        says "the reboot is postponed: it goes on when what `why` names is over"
+        with by = kinds(blockers), why = sentences(blockers);
+        means "`by` names the kinds of what postpones the reboot: `node_paused` or `pool_paused` (remove the annotation \
+               `cordonhold.dev/pause` from the Node or from the object that carries the lock), `unavailable` (bring the Nodes that `why` \
+               names back, or allow more with `--max-unavailable`). A node that is drained already waits for as long as a drain may take; \
+               then the reboot is called off"
 
     /// A person has written something on the Node that ends or keeps nothing: what, and what to write instead.
     Ignored(why: String)
         "annotation_ignored" Warning "RebootAnnotationIgnored"
         says "what a person wrote on the Node does nothing"
         with why = why.clone();
-        means "A cancel or a pause has no effect. `why` says which, and the command that has one"
+        means "A cancel has no effect. `why` says which, and the command that has one"
 
     /// The wish is on the Node.
     Wished(holder: String)
@@ -242,14 +244,6 @@ reports! {
         with by = holders.join("; ");
         means "`by` names each holder, since when it holds the lock, and how its Node looks. Bring it back, or delete its Node if it is \
                gone for good; see [OPERATING.md](../OPERATING.md#a-holder-that-is-dead)"
-
-    /// More Nodes of the pool than this are not Ready.
-    PoolUnavailable { unready: BTreeSet<String>, allowed: usize }
-        "pool_unavailable" Warning "RebootPostponed"
-        says "waiting: too many nodes of the pool are not Ready: bring them back, or allow more with --max-unavailable"
-        with by = joined(unready),
-            why = format!("{} are not Ready, and --max-unavailable allows {allowed}", unready.len());
-        means "`by` names the nodes. Bring them back; the reboot begins once few enough are not Ready"
 
     /// The lock's record cannot be read.
     LockUnreadable(why: String)

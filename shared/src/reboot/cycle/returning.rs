@@ -127,6 +127,7 @@ impl Cycle {
             Act::Disarm(Timer::Renew),
             Act::Disarm(Timer::Drain),
             Act::Disarm(Timer::Delay),
+            Act::Disarm(Timer::Blocked),
             Act::Report(Report::CalledOff(reason.clone())),
         ];
         self.edit(Edit::Undo(reason)).after(acts)

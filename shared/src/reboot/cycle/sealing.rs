@@ -9,8 +9,8 @@ use super::lock_edit::LockEdit;
 use super::sent::Sent;
 use super::stage::{Rebooting, Sealing, Stage};
 use super::{
-    ATTEMPTS_MAX, Act, Answer, Ask, CallOff, Cycle, Disturbance, Event, Failure, Report, SEAL_TRIES_MAX,
-    Step, Timer, is_retry,
+    ATTEMPTS_MAX, Act, Answer, Ask, Blocker, CallOff, Cycle, Disturbance, Event, Failure, RETRIES_MAX,
+    Report, SEAL_TRIES_MAX, Step, Timer, is_retry,
 };
 use crate::hold::{Hold, NodePatch, PatchKind, Phase};
 use crate::host::HostRecord;
@@ -25,8 +25,25 @@ impl Cycle {
         self.check(0)
     }
 
-    /// A forced reboot leaves out the look at pods alone: it begins because pods are left.
+    /// What postpones a reboot is asked first.
     fn check(&mut self, tries: u8) -> Step {
+        let listing = Stage::Sealing(Sealing::ListingBlockers { tries });
+        self.ask(listing, Ask::ListBlockers)
+    }
+
+    fn unless_postponed(&mut self, tries: u8, blockers: Vec<Blocker>) -> Step {
+        self.blockers.clone_from(&blockers);
+        if blockers.is_empty() {
+            return self.check_pods(tries).after([Act::Disarm(Timer::Blocked)]);
+        }
+        let said = self.say(Report::Blocked(blockers));
+        let acts = [Act::Arm(Timer::Blocked), Act::Arm(Timer::Retry(RETRIES_MAX))];
+        self.rest(Stage::Sealing(Sealing::Pausing { tries }), acts)
+            .after(said)
+    }
+
+    /// A forced reboot leaves out this look alone: it begins because pods are left.
+    fn check_pods(&mut self, tries: u8) -> Step {
         if self.settings.verify && !self.is_forced {
             let listing = Stage::Sealing(Sealing::ListingPods { tries });
             self.ask(listing, Ask::ListPods(self.kept.clone()))
@@ -37,6 +54,12 @@ impl Cycle {
 
     pub(super) fn sealing(&mut self, step: Sealing, answer: Answer) -> Step {
         match (step, answer) {
+            (Sealing::ListingBlockers { tries }, Answer::Blockers(Ok(blockers))) => {
+                self.unless_postponed(tries, blockers)
+            }
+            (Sealing::ListingBlockers { tries }, Answer::Blockers(Err(failure))) => {
+                self.check_again(tries, &failure)
+            }
             (Sealing::ListingPods { tries }, Answer::PodsLeft(Ok(pods))) if pods.is_empty() => {
                 self.edit_lock(LockEdit::Confirm { tries })
             }
@@ -58,6 +81,10 @@ impl Cycle {
             Event::Seen(node) => self.examine(&node).unwrap_or_else(Step::rest),
             event if self.undoes_drain(&event) => self.drain_undone(event),
             Event::Due(Timer::Renew) => self.edit(Edit::Renew(Beside::Sealing { tries })),
+            Event::Due(Timer::Blocked) => {
+                let blockers = std::mem::take(&mut self.blockers);
+                self.undo(CallOff::Blocked(blockers))
+            }
             event if is_retry(&event) => self.check(tries),
             _ => Step::rest(),
         }

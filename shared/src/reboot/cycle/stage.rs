@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::edit::{Beside, Edit, Progress};
 use super::lock_edit::LockEdit;
-use super::{Answer, Cycle, Event, PoolCount, Step};
+use super::{Answer, Cycle, Event, Step};
 use crate::lock::{Entry, EntryId};
 use crate::node::NodeView;
 use crate::reboot::lock_object::LockView;
@@ -64,6 +64,11 @@ pub(super) enum Waiting {
     },
     CountingPool(Survey),
     ListingHeld(Survey),
+    /// The lock has room for us: does anything else postpone the reboot?
+    ListingBlockers {
+        survey: Survey,
+        held: BTreeSet<String>,
+    },
     Writing,
 }
 
@@ -75,16 +80,18 @@ pub(super) struct Survey {
     pub(super) over: BTreeSet<EntryId>,
     /// How the Nodes of the others look, where that is to be said.
     pub(super) summaries: BTreeMap<String, String>,
-    pub(super) pool: Option<PoolCount>,
 }
 
 /// The final check, but for the writes of lock and Node that end it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Sealing {
+    ListingBlockers {
+        tries: u8,
+    },
     ListingPods {
         tries: u8,
     },
-    /// Something failed: the check is made again after a pause, and `until` is renewed meanwhile.
+    /// Something failed, or postpones the reboot: the check is made again after a pause, and `until` is renewed meanwhile.
     Pausing {
         tries: u8,
     },
@@ -200,7 +207,7 @@ impl Cycle {
             Stage::Starting
             | Stage::Resuming(_)
             | Stage::Waiting(_)
-            | Stage::Sealing(Sealing::ListingPods { .. })
+            | Stage::Sealing(Sealing::ListingBlockers { .. } | Sealing::ListingPods { .. })
             | Stage::EditingLock { pauses: false, .. } => Step::rest(),
         }
     }

@@ -8,7 +8,6 @@ use super::sent::Sent;
 use super::stage::{Resuming, Stage};
 use super::{
     Act, Answer, Ask, CallOff, Cycle, Event, Failure, HostState, Report, Shutdown, Step, Timer, is_retry,
-    paused,
 };
 use crate::Reading;
 use crate::hold::{self, Hold, Holder, NodePatch, PatchKind, Phase};
@@ -381,6 +380,7 @@ impl Cycle {
         self.redrains = 0;
         self.progress = None;
         self.is_forced = false;
+        self.blockers.clear();
         self.stalled = false;
         self.retries = 0;
         self.rest(Stage::Idle, [])
@@ -396,7 +396,7 @@ impl Cycle {
                 }
                 self.resume()
             }
-            Event::Seen(node) if self.wanted == Some(true) && self.is_let_go(&node) => {
+            Event::Seen(node) if self.wanted == Some(true) && self.has_joined(&node) => {
                 self.said = None;
                 Step::rest().after([Act::Arm(Timer::CheckSentinel)])
             }
@@ -404,22 +404,14 @@ impl Cycle {
         }
     }
 
-    /// Whether what kept the last wish back no longer does.
-    fn is_let_go(&self, node: &NodeView) -> bool {
-        match &self.said {
-            Some(Report::Paused(_)) => paused(node).is_none(),
-            Some(Report::NotInPool) => self.settings.pool.matches(&node.metadata.labels),
-            _ => false,
-        }
+    /// Whether the Node has come into the pool since the last wish was kept back.
+    fn has_joined(&self, node: &NodeView) -> bool {
+        self.said == Some(Report::NotInPool) && self.settings.pool.matches(&node.metadata.labels)
     }
 
     pub(super) fn stamp(&mut self, created: &str, node: &NodeView) -> Step {
         if hold::read(node) != Reading::Absent {
             return self.resume();
-        }
-        if let Some(word) = paused(node) {
-            let said = self.say(Report::Paused(word));
-            return self.rest_idle().after(said);
         }
         if !self.settings.pool.matches(&node.metadata.labels) {
             let said = self.say(Report::NotInPool);

@@ -54,6 +54,8 @@ pub enum Ask {
     ListHeld,
     /// LIST of the pool's Nodes.
     CountPool,
+    /// What postpones a reboot now, not from a cache.
+    ListBlockers,
     /// GET of the lock object, not from a cache.
     ReadLock,
     WriteLock(LockWrite),
@@ -77,6 +79,7 @@ impl Ask {
             Ask::ReadPeer(_) => "ReadPeer",
             Ask::ListHeld => "ListHeld",
             Ask::CountPool => "CountPool",
+            Ask::ListBlockers => "ListBlockers",
             Ask::ReadLock => "ReadLock",
             Ask::WriteLock(_) => "WriteLock",
             Ask::PatchNode(_) => "PatchNode",

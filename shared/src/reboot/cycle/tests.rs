@@ -6,9 +6,12 @@ use super::*;
 use crate::Reading;
 use crate::hold::{Holder, NodePatch, PatchKind, Phase};
 use crate::host::{BootEvidence, RebootDeadline};
+use crate::keys;
 use crate::lock::{Entry, Record, is_over};
+use crate::reboot::blocker;
 use crate::reboot::lock_object::{Carrier, LockView, LockWrite};
 
+mod blockers;
 mod counterexamples;
 mod drains;
 mod found;
@@ -24,6 +27,7 @@ mod world;
 use run::{Pair, Run, agent, policy};
 use world::{Applied, World, peer};
 
+/// What it asks for, in order, is what ARCHITECTURE.md shows.
 #[test]
 fn a_whole_reboot_goes_lock_cordon_drain_delay_seal_reboot_return() {
     let mut run = agent();
@@ -39,16 +43,14 @@ fn a_whole_reboot_goes_lock_cordon_drain_delay_seal_reboot_return() {
     run.see();
     run.due(Timer::Soak);
     assert!(run.is_clean() && !run.world.node.spec.unschedulable && run.cycle.is_idle());
-    let order = [
-        "ask host,read node,read lock",                 // start: nothing to resume
-        "read node,wanted",                             // stamp
-        "read lock,list held,write lock",               // acquire
-        "draining",                                     // cordon: on what the watch has shown
-        "delaying",                                     // the drain has ended
-        "list pods,read lock,write lock,sealed,reboot", // pods, confirm, seal, command
-        "ask host,read node,read lock,read node,returning,give back", // the Node first
-        "read lock,write lock",                         // then the lock
-    ];
+    let page = include_str!("../../../../ARCHITECTURE.md");
+    let (_, rows) = page
+        .split_once("| the API server and the host see | what it is for |")
+        .unwrap();
+    let rows = rows.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let order: Vec<String> = rows
+        .map(|row| row.split('|').nth(1).unwrap().trim().replace(", ", ","))
+        .collect();
     assert_eq!(run.world.log.join(","), order.join(","));
 }
 
@@ -175,12 +177,12 @@ fn no_blind_reboot_when_the_seal_loses_or_its_answer_does() {
         run.acts.clear();
         run.due(Timer::Retry(1));
         if applied == Applied::Yes {
-            let sent = "list pods,read lock,write lock,sealed";
+            let sent = "list blockers,list pods,read lock,write lock,sealed";
             assert_eq!(run.news(), format!("{sent},{sent} lost"));
             run.see();
             assert_eq!(run.news(), "reboot");
         } else {
-            let sent = "list pods,read lock,write lock,sealed";
+            let sent = "list blockers,list pods,read lock,write lock,sealed";
             assert_eq!(run.news(), format!("{sent},{sent},reboot"));
         }
         assert!(
@@ -420,18 +422,6 @@ fn the_hold_is_renewed_while_it_delays() {
 }
 
 #[test]
-fn a_pause_stops_a_wish_also_after_a_restart() {
-    let mut run = agent();
-    let _ = run.wish_until("read lock");
-    assert_eq!(run.world.phase(), Some(Phase::Wanted));
-    run.world.annotate(keys::PAUSE, "on stage");
-    run.restart();
-    run.wish();
-    assert_eq!(run.called_off(), Some(&CallOff::Paused("on stage".to_owned())));
-    assert!(run.is_clean() && !run.world.node.spec.unschedulable);
-}
-
-#[test]
 fn cordon_given_back_restores_an_admins_cordon_that_another_cleared() {
     let mut run = Run::new(Settings {
         on_uncordon: OnUncordon::Abort,
@@ -496,25 +486,6 @@ fn nothing_stuck_a_wish_that_could_not_be_followed_is_looked_for_again() {
     run.due(Timer::Retry(1));
     assert!(run.cycle.is_idle());
     run.due(Timer::CheckSentinel);
-}
-
-/// A paused node asks for nothing meanwhile, and begins when it is let go.
-#[test]
-fn nothing_stuck_a_pause_that_ends_lets_the_wish_go_on() {
-    let mut run = agent();
-    run.world.annotate(keys::PAUSE, "the disk is next");
-    run.wish();
-    assert!(run.cycle.is_idle() && !run.due_if_armed(Timer::CheckSentinel));
-    run.see();
-    assert!(!run.due_if_armed(Timer::CheckSentinel), "still paused");
-    run.world
-        .change(|node| drop(node.metadata.annotations.remove(keys::PAUSE)));
-    run.see();
-    run.due(Timer::CheckSentinel);
-    run.see();
-    assert!(!run.due_if_armed(Timer::CheckSentinel), "said once");
-    run.wish();
-    assert_eq!(run.world.phase(), Some(Phase::Draining));
 }
 
 /// A person's entry stops the whole pool until that person removes it.

@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::stage::{Stage, Survey, Waiting};
 use super::{
-    Act, Answer, Ask, CallOff, Cycle, Disturbance, Event, Failure, PoolCount, Report, Step, Timer, is_retry,
-    paused,
+    Act, Answer, Ask, Blocker, CallOff, Cycle, Disturbance, Event, Failure, PoolCount, Report, Step, Timer,
+    is_retry,
 };
 use crate::Reading;
 use crate::hold::{self, Phase};
 use crate::lock::{self, Entry, Record, Share};
 use crate::node::NodeView;
 use crate::quote::quoted;
+use crate::reboot::blocker;
 use crate::reboot::lock_object::{Carrier, LockView, LockWrite};
 
 /// More entries than this are looked up by one LIST, and their Nodes read one by one only where it does not show them.
@@ -45,8 +46,16 @@ impl Cycle {
             (Waiting::ReadingPeers { survey, left }, Answer::Peer(peer)) => {
                 self.read_peer(survey, left, peer)
             }
-            (Waiting::CountingPool(survey), Answer::Pool(Ok(pool))) => self.counted(survey, pool),
-            (Waiting::ListingHeld(survey), Answer::Held(Ok(nodes))) => self.listed(&survey, &nodes),
+            (Waiting::CountingPool(survey), Answer::Pool(Ok(pool))) => self.counted(survey, &pool),
+            (Waiting::ListingHeld(survey), Answer::Held(Ok(nodes))) => self.listed(survey, &nodes),
+            (Waiting::ListingBlockers { survey, held }, Answer::Blockers(Ok(blockers))) => {
+                self.unless_blocked(&survey, &held, blockers)
+            }
+            (_, Answer::Blockers(Err(failure))) => self.retry(
+                Stage::Waiting(Waiting::Resting),
+                "ask what postpones the reboot",
+                &failure,
+            ),
             (Waiting::Writing, Answer::LockWritten(Ok(()))) => self.locked().reporting(Report::Locked),
             (Waiting::Writing, Answer::LockWritten(Err(Failure::Conflict | Failure::NotFound))) => {
                 self.rest_until(Timer::Turn)
@@ -66,7 +75,11 @@ impl Cycle {
             Event::Sentinel(None) => self.undo(CallOff::NoLongerWanted),
             Event::Sentinel(Some(_)) => self.read_lock(),
             Event::LockChanged => self.rest_until(Timer::Turn),
-            Event::Seen(node) => self.ends_wish(&node).unwrap_or_else(Step::rest),
+            Event::Seen(node) => match self.ends_wish(&node) {
+                Some(step) => step,
+                None if self.is_let_go(&node) => self.rest_until(Timer::Turn),
+                None => Step::rest(),
+            },
             Event::Due(Timer::Turn | Timer::Poll) if self.wanted == Some(true) => self.read_lock(),
             Event::Due(Timer::Stall) if self.wanted == Some(true) => {
                 self.stalled = true;
@@ -88,11 +101,18 @@ impl Cycle {
         if !is_wish || !self.is_ours_alone(node) {
             return Some(self.undo(CallOff::Disturbed(Disturbance::Tampered)));
         }
-        let reason = self
-            .cancel(node)
-            .map(CallOff::Cancelled)
-            .or_else(|| paused(node).map(CallOff::Paused))?;
-        Some(self.undo(reason))
+        let why = self.cancel(node)?;
+        Some(self.undo(CallOff::Cancelled(why)))
+    }
+
+    /// Whether a person has ended the pause that kept the reboot back.
+    fn is_let_go(&mut self, node: &NodeView) -> bool {
+        let is_pause = |blocker: &Blocker| matches!(blocker, Blocker::NodePaused(_));
+        let is_let_go = self.blockers.iter().any(is_pause) && blocker::paused(node).is_none();
+        if is_let_go {
+            self.blockers.clear();
+        }
+        is_let_go
     }
 
     fn consider(&mut self, lock: LockView) -> Step {
@@ -111,10 +131,6 @@ impl Cycle {
         {
             return self.locked();
         }
-        if let Some(word) = &lock.paused {
-            let said = self.say(Report::Paused(word.clone()));
-            return self.rest_until(Timer::Poll).after(said);
-        }
         let left: Vec<Entry> = record
             .entries
             .iter()
@@ -125,7 +141,6 @@ impl Cycle {
             lock,
             over: BTreeSet::new(),
             summaries: BTreeMap::new(),
-            pool: None,
         };
         if left.len() > PEERS_MAX {
             return self.ask(
@@ -201,34 +216,45 @@ impl Cycle {
         }
     }
 
-    /// Whether the pool's size, or the state of its Nodes, says how many may reboot.
+    /// Whether the pool's size says how many may reboot.
     fn counts_pool(&self) -> bool {
-        matches!(self.settings.concurrency, Share::Percent(_)) || self.settings.max_unavailable.is_some()
+        matches!(self.settings.concurrency, Share::Percent(_))
     }
 
-    fn counted(&mut self, mut survey: Survey, pool: PoolCount) -> Step {
+    fn counted(&mut self, survey: Survey, pool: &PoolCount) -> Step {
         self.pool_size = Some(pool.size);
-        survey.pool = Some(pool);
         match self.acquire(&survey, &BTreeSet::new()) {
             Ok(_) => self.ask(Stage::Waiting(Waiting::ListingHeld(survey)), Ask::ListHeld),
             Err(holders) => self.lock_held(&survey, holders),
         }
     }
 
-    fn listed(&mut self, survey: &Survey, nodes: &[NodeView]) -> Step {
+    fn listed(&mut self, survey: Survey, nodes: &[NodeView]) -> Step {
         let held = nodes
             .iter()
             .filter(|node| hold::is_held(&hold::read(node)))
             .map(|node| node.name().to_owned())
             .collect();
-        let record = match self.acquire(survey, &held) {
+        match self.acquire(&survey, &held) {
+            Ok(_) => {
+                let listing = Stage::Waiting(Waiting::ListingBlockers { survey, held });
+                self.ask(listing, Ask::ListBlockers)
+            }
+            Err(holders) => self.lock_held(&survey, holders),
+        }
+    }
+
+    /// Takes the lock, unless something postpones the reboot.
+    fn unless_blocked(&mut self, survey: &Survey, held: &BTreeSet<String>, blockers: Vec<Blocker>) -> Step {
+        self.blockers.clone_from(&blockers);
+        if !blockers.is_empty() {
+            let said = self.say(Report::Blocked(blockers));
+            return self.rest_until(Timer::Poll).after(said);
+        }
+        let record = match self.acquire(survey, held) {
             Ok(record) => record,
             Err(holders) => return self.lock_held(survey, holders),
         };
-        if let Some(report) = self.unavailable(survey, &record, &held) {
-            let said = self.say(report);
-            return self.rest_until(Timer::Poll).after(said);
-        }
         // After a gap the watch has yet to show what the cordon is.
         let Some(was) = self.seen.as_ref().map(|node| node.spec.unschedulable) else {
             return self.rest_until(Timer::Poll);
@@ -240,21 +266,6 @@ impl Cycle {
             record,
         };
         self.ask(Stage::Waiting(Waiting::Writing), Ask::WriteLock(write))
-    }
-
-    /// Whether too many Nodes are not Ready. Those in a reboot, and our own, are the lock's to count.
-    fn unavailable(&self, survey: &Survey, record: &Record, held: &BTreeSet<String>) -> Option<Report> {
-        let (pool, share) = (survey.pool.as_ref()?, self.settings.max_unavailable?);
-        let is_in_reboot =
-            |node: &String| held.contains(node) || record.entries.iter().any(|entry| entry.node == *node);
-        let unready: BTreeSet<String> = pool
-            .unready
-            .iter()
-            .filter(|node| !is_in_reboot(node))
-            .cloned()
-            .collect();
-        let allowed = share.of(pool.size);
-        (unready.len() > allowed).then_some(Report::PoolUnavailable { unready, allowed })
     }
 
     /// The record with our entry, or who is in the way.
@@ -284,8 +295,11 @@ impl Cycle {
     fn lock_held(&mut self, survey: &Survey, holders: BTreeSet<String>) -> Step {
         let (mut said, is_stalled) = (Vec::new(), std::mem::take(&mut self.stalled));
         if is_stalled {
-            let looks = holders.iter().map(|node| described(node, survey)).collect();
-            said.extend([Act::Report(Report::LockStalled(looks)), Act::Arm(Timer::Stall)]);
+            let summaries = holders.iter().map(|node| described(node, survey)).collect();
+            said.extend([
+                Act::Report(Report::LockStalled(summaries)),
+                Act::Arm(Timer::Stall),
+            ]);
         }
         let news = self.say(Report::LockHeld(holders));
         if !news.is_empty() {

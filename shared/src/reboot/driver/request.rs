@@ -13,6 +13,7 @@ use crate::hold::{self, NodePatch};
 use crate::host::HostRecord;
 use crate::node::NodeView;
 use crate::reboot::api_status::Failed;
+use crate::reboot::blocker;
 use crate::reboot::cycle::{Answer, Ask, Failure, HostState, PoolCount, RebootFailure};
 use crate::reboot::lock_object::{self, Carrier, CarrierView, LockView, LockWrite};
 use crate::reboot::pod::{self, DaemonSet, PodView};
@@ -96,6 +97,16 @@ enum Stage {
     /// The host's record is written before the Node.
     Recording,
     ReadingLock(Carrier),
+    /// What blocks a reboot: first the Node, then the lock, then the pool.
+    ReadingNode,
+    ReadingLockToo {
+        node: NodeView,
+        carrier: Carrier,
+    },
+    CountingPoolToo {
+        node: NodeView,
+        lock: LockView,
+    },
     /// The Lease is created before it is written.
     Registering,
     ListingPods,
@@ -124,6 +135,7 @@ impl Request {
     /// What follows from the reply to the open call; nothing from the reply to another one.
     pub(super) fn replied(&mut self, reply: Reply, setup: &Setup, wall: Timestamp) -> Option<Progress> {
         let answer = match (&self.ask, reply) {
+            (Ask::ListBlockers, reply) => return self.list_blockers(reply, setup, wall),
             (Ask::AskHost, Reply::Host(state)) => Answer::Host(state),
             (Ask::Reboot { .. }, Reply::Rebooted(result)) => Answer::RebootIssued(result),
             (Ask::ReadNode, Reply::Node(result)) => Answer::Node(result.map_err(Failure::from)),
@@ -182,23 +194,53 @@ impl Request {
         let Stage::ReadingLock(carrier) = self.stage else {
             return None;
         };
-        let object = setup.lock.object(carrier);
-        let lock = match result {
-            Ok(view) => Ok(object.read(&view, wall)),
-            Err(failed) if failed.is_gone(&object.name) => {
-                let otherwise = setup.lock.otherwise.filter(|otherwise| *otherwise != carrier);
-                if let Some(otherwise) = otherwise {
-                    self.stage = Stage::ReadingLock(otherwise);
-                    return Some(Progress::Call(Call::ReadLock(otherwise)));
-                }
-                Ok(LockView {
-                    carrier,
-                    ..LockView::default()
-                })
+        Some(match lock_read(carrier, result, setup, wall) {
+            LockRead::Otherwise(otherwise) => {
+                self.stage = Stage::ReadingLock(otherwise);
+                Progress::Call(Call::ReadLock(otherwise))
             }
-            Err(failed) => Err(failed.failure),
+            LockRead::Read(lock) => Progress::Answer(Answer::Lock(lock)),
+        })
+    }
+
+    /// One read after the other; what cannot be read is asked again, and blocks meanwhile.
+    fn list_blockers(&mut self, reply: Reply, setup: &Setup, wall: Timestamp) -> Option<Progress> {
+        let share = setup.settings.max_unavailable;
+        let stage = std::mem::replace(&mut self.stage, Stage::Last);
+        let (node, lock, pool) = match (stage, reply) {
+            (Stage::ReadingNode, Reply::Node(Ok(node))) => {
+                let carrier = setup.lock.first;
+                self.stage = Stage::ReadingLockToo { node, carrier };
+                return Some(Progress::Call(Call::ReadLock(carrier)));
+            }
+            (Stage::ReadingLockToo { node, carrier }, Reply::Lock(result)) => {
+                match lock_read(carrier, result, setup, wall) {
+                    LockRead::Otherwise(carrier) => {
+                        self.stage = Stage::ReadingLockToo { node, carrier };
+                        return Some(Progress::Call(Call::ReadLock(carrier)));
+                    }
+                    LockRead::Read(Ok(lock)) if share.is_some() => {
+                        self.stage = Stage::CountingPoolToo { node, lock };
+                        let pool = setup.settings.pool.to_string();
+                        return Some(Progress::Call(Call::CountNodes(pool)));
+                    }
+                    LockRead::Read(Ok(lock)) => (node, lock, None),
+                    LockRead::Read(Err(failure)) => {
+                        return Some(Progress::Answer(Answer::Blockers(Err(failure))));
+                    }
+                }
+            }
+            (Stage::CountingPoolToo { node, lock }, Reply::Pool(Ok(pool))) => (node, lock, Some(pool)),
+            (_, Reply::Node(Err(failed)) | Reply::Pool(Err(failed))) => {
+                return Some(Progress::Answer(Answer::Blockers(Err(failed.failure))));
+            }
+            (stage, _) => {
+                self.stage = stage;
+                return None;
+            }
         };
-        Some(Progress::Answer(Answer::Lock(lock)))
+        let blockers = blocker::blockers(&node, &lock, pool.as_ref().zip(share));
+        Some(Progress::Answer(Answer::Blockers(Ok(blockers))))
     }
 }
 
@@ -224,6 +266,10 @@ fn first(ask: &Ask, setup: &Setup, deadline: Option<Duration>, wall: Timestamp) 
         Ask::ListPods(_) => {
             stage = Stage::ListingPods;
             Call::ListPods
+        }
+        Ask::ListBlockers => {
+            stage = Stage::ReadingNode;
+            Call::ReadNode(settings.node.clone())
         }
         Ask::ReadLock => {
             stage = Stage::ReadingLock(lock.first);
@@ -255,6 +301,36 @@ fn first(ask: &Ask, setup: &Setup, deadline: Option<Duration>, wall: Timestamp) 
         },
     };
     (stage, Progress::Call(call))
+}
+
+/// What came of a read of the object that may carry the lock.
+enum LockRead {
+    /// It does not exist, and this one may carry the lock as well.
+    Otherwise(Carrier),
+    /// The lock; an object that does not exist holds nothing.
+    Read(Result<LockView, Failure>),
+}
+
+fn lock_read(
+    carrier: Carrier,
+    result: Result<CarrierView, Failed>,
+    setup: &Setup,
+    wall: Timestamp,
+) -> LockRead {
+    let object = setup.lock.object(carrier);
+    LockRead::Read(match result {
+        Ok(view) => Ok(object.read(&view, wall)),
+        Err(failed) if failed.is_gone(&object.name) => {
+            if let Some(otherwise) = setup.lock.otherwise.filter(|otherwise| *otherwise != carrier) {
+                return LockRead::Otherwise(otherwise);
+            }
+            Ok(LockView {
+                carrier,
+                ..LockView::default()
+            })
+        }
+        Err(failed) => Err(failed.failure),
+    })
 }
 
 /// Another agent's Node; `None` only where the API server says that this very Node does not exist.

@@ -37,8 +37,8 @@ fn found_s8_a_persons_words_stay_in_their_place() {
     let shown = "'on fire) the lock is released: the cycle is over'";
     for report in [
         Report::CalledOff(CallOff::Cancelled(evil.clone())),
-        Report::CalledOff(CallOff::Paused(evil.clone())),
-        Report::Paused(evil.clone()),
+        Report::CalledOff(CallOff::Blocked(vec![Blocker::NodePaused(evil.clone())])),
+        Report::Blocked(vec![Blocker::PoolPaused(evil.clone())]),
         Report::TooLateToCancel(evil.clone()),
         Report::LockHeld(BTreeSet::from([evil.clone()])),
     ] {

@@ -3,6 +3,7 @@
 //! Not here: the reports that carry them ([`super::Report`]).
 
 use crate::quote::quoted;
+use crate::reboot::blocker::{Blocker, sentences};
 use crate::reboot::drain::Progress;
 
 /// One row for each word of a log line that a value stands for: the variant, the word, and what it means.
@@ -53,7 +54,7 @@ words! {
     CallOff {
         NoLongerWanted "no_longer_wanted" "The sentinel is gone: the host asks for no reboot any more"
         Cancelled(String) "cancelled" "A person cancelled it; `why` is their reason"
-        Paused(String) "paused" "A person paused the node before the drain began; `why` is their reason"
+        Blocked(Vec<Blocker>) "blocked" "Something postponed the reboot of the drained node for longer than a drain may take; `why` says what"
         DrainTimeout(Option<Progress>) "drain_timeout" "The drain took longer than `--drain-timeout`; `why` says how far it came"
         Unevictable(String) "unevictable" "A pod can never be evicted; `why` names it and each PodDisruptionBudget"
         Disturbed(Disturbance) "disturbed" "The drain was disturbed, and `--on-uncordon=abort` is set"
@@ -83,7 +84,7 @@ impl CallOff {
             CallOff::Disturbed(by) | CallOff::TooManyRedrains(by) => Some(by),
             CallOff::NoLongerWanted
             | CallOff::Cancelled(_)
-            | CallOff::Paused(_)
+            | CallOff::Blocked(_)
             | CallOff::DrainTimeout(_)
             | CallOff::Unevictable(_)
             | CallOff::HoldLost
@@ -94,7 +95,8 @@ impl CallOff {
 
     pub(super) fn why(&self) -> Option<String> {
         match self {
-            CallOff::Cancelled(why) | CallOff::Paused(why) => Some(quoted(why)),
+            CallOff::Cancelled(why) => Some(quoted(why)),
+            CallOff::Blocked(blockers) => Some(sentences(blockers)),
             CallOff::DrainTimeout(progress) => progress.as_ref().map(Progress::to_string),
             CallOff::Unevictable(why) => Some(why.clone()),
             CallOff::NoLongerWanted

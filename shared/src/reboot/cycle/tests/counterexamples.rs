@@ -15,7 +15,10 @@ fn c1_an_entry_is_dropped_only_on_a_read_of_its_node_after_the_lock() {
     pair.b().world.change_lock(|entries| entries.push(old));
     // b has read a's Node, and judged the entry over; then a stamps and acquires.
     let dropping = pair.b().wish_until("write lock");
-    assert_eq!(pair.b().news(), "read node,wanted,read lock,read peer,list held");
+    assert_eq!(
+        pair.b().news(),
+        "read node,wanted,read lock,read peer,list held,list blockers"
+    );
     let cordoning = pair.a().wish_until("draining");
     let acquired = pair.a().world.lock.clone();
     pair.b().send(dropping);
@@ -127,7 +130,7 @@ fn c3b_an_agent_restarted_on_a_seal_waits_it_out_and_never_issues_it() {
         run.due(Timer::Delay);
         assert_eq!(
             run.news(),
-            "delaying,list pods,read lock,write lock,sealed,reboot"
+            "delaying,list blockers,list pods,read lock,write lock,sealed,reboot"
         );
     }
 }
@@ -468,7 +471,10 @@ fn c11_a_cordon_that_was_cleared_and_put_back_is_noticed_by_a_watch_that_lags() 
     // The delay is over before the watch delivers what happened.
     let _ = run.news();
     run.due(Timer::Delay);
-    assert_eq!(run.news(), "list pods,read lock,write lock,sealed lost");
+    assert_eq!(
+        run.news(),
+        "list blockers,list pods,read lock,write lock,sealed lost"
+    );
     run.feed(Input::Event(Event::Seen(uncordoned)));
     assert!(run.was_disturbed(Disturbance::Uncordoned));
     assert_eq!(run.news(), "draining lost,watch,draining lost,draining");

@@ -47,7 +47,10 @@ fn a_forced_reboot_leaves_out_the_look_at_the_pods_and_nothing_else() {
     assert!(was_forced(&run) && run.acts.contains(&Act::StopDrain));
     run.see();
     run.due(Timer::Delay);
-    assert_eq!(run.news(), "delaying,read lock,write lock,sealed,reboot");
+    assert_eq!(
+        run.news(),
+        "delaying,list blockers,read lock,write lock,sealed,reboot"
+    );
     assert_eq!(run.called_off(), None);
     run.boot_and_return();
     assert!(!run.world.node.spec.unschedulable);
@@ -102,7 +105,10 @@ fn only_a_drain_that_is_not_over_is_forced() {
     run.see();
     let _ = run.news();
     run.due(Timer::Delay);
-    assert_eq!(run.news(), "list pods,read lock,write lock,sealed,reboot");
+    assert_eq!(
+        run.news(),
+        "list blockers,list pods,read lock,write lock,sealed,reboot"
+    );
 }
 
 #[test]

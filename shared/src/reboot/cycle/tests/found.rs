@@ -69,7 +69,10 @@ fn found_a1_a_planted_sealed_and_a_lost_seal_do_not_reboot() {
         run.world.plant(&[(keys::PHASE, "sealed"), (keys::ATTEMPT, "1")]);
         let _ = run.news();
         run.due(Timer::Retry(1));
-        assert_eq!(run.news(), "list pods,read lock,write lock,sealed lost");
+        assert_eq!(
+            run.news(),
+            "list blockers,list pods,read lock,write lock,sealed lost"
+        );
         learn(&mut run);
         assert!(!run.rebooted());
         goes_on(run);
@@ -124,7 +127,10 @@ fn found_a1_a_planted_entry_and_a_lost_acquire_are_acquired_anew() {
     run.world.change_lock(|entries| entries.push(planted(true)));
     let _ = run.news();
     run.due(Timer::Retry(1));
-    assert_eq!(run.news(), "read lock,list held,write lock,draining");
+    assert_eq!(
+        run.news(),
+        "read lock,list held,list blockers,write lock,draining"
+    );
     let entry = &run.world.lock.entries[0];
     assert!(!entry.metadata.unschedulable && entry.write.is_some());
     goes_on(run);
@@ -132,7 +138,7 @@ fn found_a1_a_planted_entry_and_a_lost_acquire_are_acquired_anew() {
     // Where kured shares the lock, an entry may lose its proof, but never says anything else.
     for (was, news) in [
         (false, "read lock,draining"),
-        (true, "read lock,list held,write lock,draining"),
+        (true, "read lock,list held,list blockers,write lock,draining"),
     ] {
         let mut run = agent();
         run.world.carrier = Carrier::DaemonSet;
@@ -1001,10 +1007,13 @@ fn found_p16_a_seal_that_is_refused_costs_neither_a_drain_nor_the_reboot() {
             run.acts.clear();
             run.due(Timer::Delay);
             for _ in 0..20 {
-                assert_eq!(run.news(), "list pods,read lock,write lock,sealed");
+                assert_eq!(run.news(), "list blockers,list pods,read lock,write lock,sealed");
                 run.due(Timer::Retry(1));
             }
-            assert_eq!(run.news(), "list pods,read lock,write lock,sealed,reboot");
+            assert_eq!(
+                run.news(),
+                "list blockers,list pods,read lock,write lock,sealed,reboot"
+            );
             let expected: Vec<u8> = (1..=20).map(|count: u8| count.min(RETRIES_MAX)).collect();
             assert_eq!(pauses(&run), expected);
             let is_drain = |report: &&Report| {
@@ -1042,7 +1051,7 @@ fn found_p16_until_is_renewed_while_the_seal_is_refused() {
         run.due(Timer::Renew);
         assert_eq!(run.news(), "renew");
         run.due(Timer::Retry(1));
-        assert_eq!(run.news(), "list pods,read lock,write lock,sealed");
+        assert_eq!(run.news(), "list blockers,list pods,read lock,write lock,sealed");
     }
     // And what is seen meanwhile still counts.
     run.world.set_unschedulable(false);

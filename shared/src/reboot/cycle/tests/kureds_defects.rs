@@ -18,7 +18,7 @@ fn d1_the_node_and_its_pods_are_looked_at_again_after_the_delay() {
         } else {
             run.due(Timer::Delay);
             assert!(run.was_disturbed(Disturbance::Pods(vec!["default/late".to_owned()])));
-            assert_eq!(run.news(), "list pods,draining lost,watch,draining");
+            assert_eq!(run.news(), "list blockers,list pods,draining lost,watch,draining");
         }
         assert!(!run.due_if_armed(Timer::Delay));
         assert!(run.world.node.spec.unschedulable && !run.rebooted());
@@ -26,7 +26,7 @@ fn d1_the_node_and_its_pods_are_looked_at_again_after_the_delay() {
         run.due(Timer::Delay);
         assert_eq!(
             run.news(),
-            "delaying,list pods,read lock,write lock,sealed,reboot"
+            "delaying,list blockers,list pods,read lock,write lock,sealed,reboot"
         );
     }
 }
@@ -60,7 +60,7 @@ fn d3_the_cordon_is_written_on_the_node_as_it_is_not_as_it_was() {
     let _ = run.news();
     run.send(cordoning);
     // The lock's entry is to say what it was, too.
-    let anew = "read lock,list held,write lock";
+    let anew = "read lock,list held,list blockers,write lock";
     assert_eq!(run.news(), format!("draining lost,watch,{anew},draining"));
     assert!(run.world.node.spec.unschedulable && !run.world.lock.entries[0].metadata.unschedulable);
     run.drain();
@@ -121,7 +121,7 @@ fn d7_a_drain_that_outlives_every_ttl_keeps_the_lock() {
     }
     assert_eq!(
         pair.a().news(),
-        "read node,wanted,read lock,list held,write lock,draining,renew,renew"
+        "read node,wanted,read lock,list held,list blockers,write lock,draining,renew,renew"
     );
     pair.assert_b_waits_for("a");
 

@@ -50,7 +50,7 @@ fn d15_what_fails_is_tried_again_and_ends_no_process() {
     ];
     for request in failing
         .into_iter()
-        .chain(["read lock", "write lock", "list pods"])
+        .chain(["read lock", "write lock", "list blockers", "list pods"])
     {
         let mut run = agent();
         let failure = Failure::Refused("forbidden".to_owned());

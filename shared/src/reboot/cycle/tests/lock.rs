@@ -90,7 +90,7 @@ fn no_reboot_begins_while_too_many_nodes_are_not_ready() {
     run.wish();
     assert_eq!(run.world.phase(), Some(Phase::Wanted));
     let unready = BTreeSet::from(["b".to_owned(), "c".to_owned()]);
-    let report = Report::PoolUnavailable { unready, allowed: 1 };
+    let report = Report::Blocked(vec![Blocker::Unavailable { unready, allowed: 1 }]);
     assert!(run.reports.contains(&report), "{:?}", run.reports);
     let _ = run.world.peers.remove("c");
     run.due(Timer::Poll);
@@ -183,7 +183,7 @@ fn many_holders_are_looked_up_by_one_list() {
     run.due(Timer::Poll);
     assert_eq!(
         run.news(),
-        "read lock,list held,read peer,list held,write lock,draining"
+        "read lock,list held,read peer,list held,list blockers,write lock,draining"
     );
     assert!(run.world.lock.entries.iter().all(|entry| entry.node != "node-7"));
 }

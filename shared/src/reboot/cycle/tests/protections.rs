@@ -11,7 +11,7 @@ fn the_stamp_comes_before_the_acquire() {
     run.wish();
     assert_eq!(run.news(), "read node,wanted");
     let acquire = run.feed_until(Input::Event(Event::Due(Timer::Retry(1))), "write lock");
-    assert_eq!(run.news(), "read node,read lock,list held");
+    assert_eq!(run.news(), "read node,read lock,list held,list blockers");
     let id = EntryId::new(
         "a",
         &hold::read(&run.world.node).present().unwrap().holder.created,
@@ -47,7 +47,10 @@ fn an_entry_removed_by_hand_frees_no_slot_and_lets_nothing_reboot_unconfirmed() 
     let _ = pair.a().news();
     pair.a().due(Timer::Delay);
     assert_eq!(pair.a().called_off(), Some(&CallOff::EntryLost));
-    assert_eq!(pair.a().news(), "list pods,read lock,give back,read lock");
+    assert_eq!(
+        pair.a().news(),
+        "list blockers,list pods,read lock,give back,read lock"
+    );
     assert!(pair.a().is_clean() && !pair.a().rebooted());
     pair.assert_b_goes_on();
 

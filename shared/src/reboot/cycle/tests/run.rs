@@ -21,7 +21,7 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn new(policy: Settings) -> Run {
         let mut run = Run {
-            world: World::new(&policy.node),
+            world: World::new(&policy.node).allowing(policy.max_unavailable),
             cycle: Cycle::new(policy),
             reports: Vec::new(),
             acts: Vec::new(),

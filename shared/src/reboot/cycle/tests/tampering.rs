@@ -63,6 +63,7 @@ fn any_move() -> impl Strategy<Value = Move> {
         "write lock",
         "read lock",
         "read node",
+        "list blockers",
         "list pods",
     ]);
     prop_oneof![

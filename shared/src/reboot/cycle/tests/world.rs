@@ -26,6 +26,7 @@ pub(super) struct World {
     pub(super) lock: Record,
     pub(super) lock_revision: u32,
     pub(super) pods: Vec<String>,
+    max_unavailable: Option<Share>,
     pub(super) host: HostState,
     pub(super) boots: u32,
     pub(super) reboot: Result<(), RebootFailure>,
@@ -83,6 +84,7 @@ impl World {
             lock: Record::default(),
             lock_revision: 1,
             pods: vec!["default/web".to_owned()],
+            max_unavailable: None,
             host: HostState {
                 boot: boot(BOOT),
                 shutdown: Shutdown::No,
@@ -242,13 +244,25 @@ impl World {
         Ok(self.node.clone())
     }
 
+    /// By `--max-unavailable`.
+    pub(super) fn allowing(self, max_unavailable: Option<Share>) -> World {
+        World {
+            max_unavailable,
+            ..self
+        }
+    }
+
     fn pool(&self) -> PoolCount {
         let nodes = || self.peers.values().chain([&self.node]);
-        let unready = nodes().filter(|node| !node.is_ready());
-        PoolCount {
-            size: nodes().count(),
-            unready: unready.map(|node| node.name().to_owned()).collect(),
-        }
+        let mut pool = PoolCount::default();
+        nodes().for_each(|node| pool.add(node));
+        pool
+    }
+
+    fn blockers(&self) -> Vec<Blocker> {
+        let pool = self.pool();
+        let pool = self.max_unavailable.map(|share| (&pool, share));
+        blocker::blockers(&self.node, &self.lock_view(), pool)
     }
 
     pub(super) fn lock_view(&self) -> LockView {
@@ -304,6 +318,7 @@ impl World {
                 match request {
                     Ask::ReadNode => Input::Answer(Answer::Node(Err(failure))),
                     Ask::PatchNode(_) => Input::Answer(Answer::Patched(Err(failure))),
+                    Ask::ListBlockers => Input::Answer(Answer::Blockers(Err(failure))),
                     Ask::ReadLock => Input::Answer(Answer::Lock(Err(failure))),
                     Ask::WriteLock(_) => Input::Answer(Answer::LockWritten(Err(failure))),
                     Ask::ListPods(_) => Input::Answer(Answer::PodsLeft(Err(failure))),
@@ -336,6 +351,7 @@ impl World {
                 .cloned()
                 .collect()))),
             Ask::CountPool => Input::Answer(Answer::Pool(Ok(self.pool()))),
+            Ask::ListBlockers => Input::Answer(Answer::Blockers(Ok(self.blockers()))),
             Ask::ReadLock => Input::Answer(Answer::Lock(Ok(self.lock_view()))),
             Ask::WriteLock(write) => Input::Answer(Answer::LockWritten(self.write_lock(write))),
             Ask::PatchNode(patch) => Input::Answer(Answer::Patched(self.patch(&patch))),
@@ -357,6 +373,7 @@ pub(super) fn name_of(request: &Ask) -> &'static str {
         Ask::ReadPeer(_) => "read peer",
         Ask::ListHeld => "list held",
         Ask::CountPool => "count pool",
+        Ask::ListBlockers => "list blockers",
         Ask::ReadLock => "read lock",
         Ask::WriteLock(_) => "write lock",
         Ask::PatchNode(patch) => name_of_patch(patch),

@@ -1,0 +1,113 @@
+//! What postpones a reboot: one list, asked before the lock is taken and again, first, before the seal.
+//!
+//! A new kind of blocker is a variant here, what it is read from, and its words.
+//! Not here: who reads it, and what the cycle makes of it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::hold;
+use crate::keys;
+use crate::lock::{Record, Share};
+use crate::node::NodeView;
+use crate::quote::quoted;
+use crate::reboot::lock_object::LockView;
+
+/// Something that postpones a reboot.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Blocker {
+    /// A person paused this node, with this word.
+    NodePaused(String),
+    /// A person paused the whole pool, with this word.
+    PoolPaused(String),
+    /// More Nodes of the pool than allowed are not Ready; those in a reboot, and our own, do not count.
+    Unavailable {
+        unready: BTreeSet<String>,
+        allowed: usize,
+    },
+}
+
+impl Blocker {
+    /// Its kind in one word, for a label.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Blocker::NodePaused(_) => "node_paused",
+            Blocker::PoolPaused(_) => "pool_paused",
+            Blocker::Unavailable { .. } => "unavailable",
+        }
+    }
+}
+
+impl fmt::Display for Blocker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Blocker::NodePaused(word) => write!(f, "a person paused this node: {}", quoted(word)),
+            Blocker::PoolPaused(word) => write!(f, "a person paused the pool: {}", quoted(word)),
+            Blocker::Unavailable { unready, allowed } => {
+                let names: Vec<&str> = unready.iter().map(String::as_str).collect();
+                let (count, names) = (unready.len(), names.join(", "));
+                write!(
+                    f,
+                    "{count} Nodes of the pool are not Ready, {allowed} may be: {names}"
+                )
+            }
+        }
+    }
+}
+
+/// The kinds of these blockers, each once.
+pub fn kinds(blockers: &[Blocker]) -> String {
+    let kinds: BTreeSet<&str> = blockers.iter().map(Blocker::kind).collect();
+    kinds.into_iter().collect::<Vec<_>>().join(",")
+}
+
+/// These blockers, each as a sentence.
+pub fn sentences(blockers: &[Blocker]) -> String {
+    let sentences: Vec<String> = blockers.iter().map(Blocker::to_string).collect();
+    sentences.join("; ")
+}
+
+/// The Nodes of the pool, counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PoolCount {
+    pub size: usize,
+    /// Those that are not Ready and carry no hold, by name.
+    pub unready: BTreeSet<String>,
+}
+
+impl PoolCount {
+    /// Counts one more Node.
+    pub fn add(&mut self, node: &NodeView) {
+        self.size = self.size.saturating_add(1);
+        if !node.is_ready() && !hold::is_held(&hold::read(node)) {
+            let _ = self.unready.insert(node.name().to_owned());
+        }
+    }
+}
+
+/// What blocks a reboot of this node now. The pool is counted where `--max-unavailable` says how many may be away.
+pub fn blockers(node: &NodeView, lock: &LockView, pool: Option<(&PoolCount, Share)>) -> Vec<Blocker> {
+    let record = lock.record.as_ref().present();
+    let node_paused = paused(node).map(Blocker::NodePaused);
+    let pool_paused = lock.paused.clone().map(Blocker::PoolPaused);
+    let unavailable = pool.and_then(|(pool, share)| unavailable(node, record, pool, share));
+    [node_paused, pool_paused, unavailable]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// A person's pause on this Node.
+pub fn paused(node: &NodeView) -> Option<String> {
+    node.annotation(keys::PAUSE).map(str::to_owned)
+}
+
+/// Whether too many Nodes are not Ready. Those in a reboot are the lock's to count.
+fn unavailable(node: &NodeView, record: Option<&Record>, pool: &PoolCount, share: Share) -> Option<Blocker> {
+    let is_locked =
+        |name: &str| record.is_some_and(|record| record.entries.iter().any(|entry| entry.node == name));
+    let counts = |name: &&String| name.as_str() != node.name() && !is_locked(name);
+    let unready: BTreeSet<String> = pool.unready.iter().filter(counts).cloned().collect();
+    let allowed = share.of(pool.size);
+    (unready.len() > allowed).then_some(Blocker::Unavailable { unready, allowed })
+}

@@ -1,0 +1,106 @@
+//! What postpones a reboot: before the lock, and first in the seal.
+
+use super::*;
+
+fn paused(word: &str) -> Report {
+    Report::Blocked(vec![Blocker::NodePaused(word.to_owned())])
+}
+
+fn let_go(run: &mut Run) {
+    run.world
+        .change(|node| drop(node.metadata.annotations.remove(keys::PAUSE)));
+    run.see();
+}
+
+#[test]
+fn a_blocked_wish_takes_no_lock_also_after_a_restart() {
+    let mut run = agent();
+    run.world.annotate(keys::PAUSE, "on stage");
+    run.wish();
+    assert!(run.reports.contains(&paused("on stage")), "{:?}", run.reports);
+    run.restart();
+    run.wish();
+    assert_eq!(run.world.phase(), Some(Phase::Wanted));
+    assert!(run.world.lock.entries.is_empty() && !run.world.node.spec.unschedulable);
+}
+
+#[test]
+fn what_blocks_is_said_once_until_it_changes() {
+    let mut run = agent();
+    run.world.annotate(keys::PAUSE, "on stage");
+    run.wish();
+    run.due(Timer::Poll);
+    run.due(Timer::Poll);
+    let count = |run: &Run, word| run.reports.iter().filter(|said| **said == paused(word)).count();
+    assert_eq!(count(&run, "on stage"), 1);
+    run.world.annotate(keys::PAUSE, "encore");
+    run.due(Timer::Poll);
+    assert_eq!(count(&run, "encore"), 1);
+}
+
+#[test]
+fn nothing_stuck_a_pause_that_ends_lets_the_wish_go_on_at_once() {
+    let mut run = agent();
+    run.world.annotate(keys::PAUSE, "the disk is next");
+    run.wish();
+    run.see();
+    assert!(!run.due_if_armed(Timer::Turn), "still paused");
+    let_go(&mut run);
+    run.due(Timer::Turn);
+    assert_eq!(run.world.phase(), Some(Phase::Draining));
+}
+
+#[test]
+fn found_e6_a_pause_after_the_drain_began_is_said_and_reboots_nothing_until_it_ends() {
+    let mut run = agent();
+    run.reach_delay();
+    run.world.annotate(keys::PAUSE, "wait");
+    run.see();
+    run.due(Timer::Delay);
+    assert!(!run.rebooted() && run.reports.contains(&paused("wait")));
+    assert_eq!(run.world.phase(), Some(Phase::Delaying));
+    assert!(run.armed.contains(&Timer::Blocked));
+    let_go(&mut run);
+    run.due(Timer::Retry(RETRIES_MAX));
+    assert!(run.rebooted() && !run.armed.contains(&Timer::Blocked));
+}
+
+#[test]
+fn nothing_stuck_a_node_whose_seal_is_blocked_for_too_long_is_given_back() {
+    let mut run = agent();
+    run.reach_delay();
+    run.world.annotate(keys::PAUSE, "wait");
+    run.see();
+    run.due(Timer::Delay);
+    run.due(Timer::Retry(RETRIES_MAX));
+    run.due(Timer::Blocked);
+    let blockers = vec![Blocker::NodePaused("wait".to_owned())];
+    assert_eq!(run.called_off(), Some(&CallOff::Blocked(blockers)));
+    assert!(run.is_clean() && !run.rebooted() && !run.world.node.spec.unschedulable);
+}
+
+/// The first look of the check: nothing is written for a reboot that is postponed.
+#[test]
+fn the_seal_asks_for_blockers_before_anything_else() {
+    let mut run = agent();
+    run.reach_delay();
+    let _ = run.news();
+    run.due(Timer::Delay);
+    let news = run.news();
+    assert!(
+        news.starts_with("list blockers,list pods,read lock,write lock"),
+        "{news}"
+    );
+}
+
+#[test]
+fn blockers_that_cannot_be_asked_postpone_the_reboot_and_are_asked_again() {
+    let mut run = agent();
+    run.reach_delay();
+    let failure = Failure::Unknown("no answer".to_owned());
+    run.world.fail.push(("list blockers", failure, Applied::No));
+    run.due(Timer::Delay);
+    assert!(!run.rebooted());
+    run.due(Timer::Retry(1));
+    assert!(run.rebooted());
+}
