@@ -42,16 +42,6 @@ pub struct Limits {
     pub drain: Duration,
     /// Pause after an error on accept, mostly "too many open files": spinning would not free one.
     pub accept_pause: Duration,
-    /// HTTP/2: streams at once on a connection.
-    pub http2_streams: u32,
-    /// HTTP/2: streams that were reset before we took them (RUSTSEC-2023-0034), then GOAWAY.
-    pub http2_pending_resets: usize,
-    /// HTTP/2: streams that we had to reset (RUSTSEC-2024-0003), then GOAWAY.
-    pub http2_error_resets: usize,
-    /// HTTP/2: a ping is sent this often.
-    pub http2_ping: Duration,
-    /// HTTP/2: and answered within this.
-    pub http2_pong: Duration,
 }
 
 const KIB: usize = 1_024;
@@ -77,11 +67,6 @@ impl Default for Limits {
             age: Duration::from_secs(600),
             drain: Duration::from_secs(10),
             accept_pause: Duration::from_millis(500),
-            http2_streams: 100,
-            http2_pending_resets: 20,
-            http2_error_resets: 1_024,
-            http2_ping: Duration::from_secs(15),
-            http2_pong: Duration::from_secs(10),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The accept loop, for both ports. Every wait in it is bounded, and so is the number of connections.
 //!
-//! `axum::serve` bounds neither handshakes nor headers, and hyper's `auto` builder waits for ever for a protocol to show:
-//! so the loop is ours, and HTTP/1.1 or HTTP/2 is what ALPN says.
+//! `axum::serve` bounds neither handshakes nor headers, so the loop is ours. It speaks HTTP/1.1 alone, which is what
+//! every API server speaks to a webhook that offers nothing else.
 
 mod clock;
 mod connection;
@@ -65,14 +65,14 @@ pub struct Port {
 struct Serving {
     port: Port,
     connections: Places,
-    requests: Arc<Semaphore>,
+    requests: Semaphore,
 }
 
 /// Accepts until [`Closing::stop`]. What is open then ends by itself, within [`Limits::drain`].
 pub async fn serve(listener: TcpListener, port: Port) {
     let serving = Arc::new(Serving {
         connections: Places::new(port.limits.connections),
-        requests: Arc::new(Semaphore::new(port.limits.requests)),
+        requests: Semaphore::new(port.limits.requests),
         port,
     });
     let stop = serving.port.closing.stop.clone();

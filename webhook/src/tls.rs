@@ -96,8 +96,7 @@ impl Tls {
         };
         let check = clients.as_ref().map(|(_, check)| Arc::clone(check));
         let resolver = Arc::clone(trust.slot()) as _;
-        let config =
-            config(resolver, check, args.tls_min_version, args.enable_http2).map_err(TlsError::Config)?;
+        let config = config(resolver, check, args.tls_min_version).map_err(TlsError::Config)?;
         Ok(Tls {
             pair,
             trust,
@@ -190,7 +189,6 @@ fn config(
     resolver: Arc<dyn ResolvesServerCert>,
     clients: Option<Arc<ClientCheck>>,
     min_version: TlsVersion,
-    http2: bool,
 ) -> Result<ServerConfig, rustls::Error> {
     let versions: &[_] = match min_version {
         TlsVersion::Tls12 => &[&TLS13, &TLS12],
@@ -208,9 +206,7 @@ fn config(
     // and is checked against the current CAs.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
+    // A client that speaks HTTP/2 alone learns in the handshake that this is not the place.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    if http2 {
-        config.alpn_protocols.insert(0, b"h2".to_vec());
-    }
     Ok(config)
 }

@@ -43,9 +43,6 @@ pub struct ServingArgs {
         requires = "client_ca_file"
     )]
     pub client_allowed_names: Vec<String>,
-    /// Also offer HTTP/2. The API server does not need it, and it is the wider door
-    #[arg(long, env = "CORDONHOLD_ENABLE_HTTP2", hide_short_help = true)]
-    pub enable_http2: bool,
     /// After SIGTERM: how long to be unready but still serve, so that nobody is sent to a closed port
     #[arg(long, env = "CORDONHOLD_SHUTDOWN_DELAY", value_name = "DURATION", hide_short_help = true, value_parser = duration::parse, default_value = "10s")]
     pub shutdown_delay: Duration,

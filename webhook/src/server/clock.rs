@@ -1,9 +1,8 @@
 //! What a connection is doing, and until when it may.
 //!
-//! hyper has one deadline, for the head of an HTTP/1.1 request. A peer that says nothing over HTTP/2, or never reads its answer,
-//! would stay for ever; and an idle connection would get no longer than half a head.
+//! hyper has one deadline, for the head of a request. A peer that never reads its answer would stay for ever,
+//! and an idle connection would get no longer than half a head.
 
-use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
@@ -15,12 +14,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until};
 
 use crate::Limits;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Protocol {
-    Http1,
-    Http2,
-}
 
 /// Which time is up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +30,6 @@ pub(super) enum Overdue {
 /// One connection's.
 #[derive(Debug)]
 pub(super) struct Clock {
-    protocol: Protocol,
     limits: Limits,
     opened: Instant,
     /// Told whether the peer is waited for.
@@ -47,59 +39,55 @@ pub(super) struct Clock {
 
 #[derive(Debug)]
 struct State {
-    waiting: Waiting,
-    /// Since when it waits.
+    doing: Doing,
+    /// Since when it does that.
     since: Instant,
-    /// When each open request began, in the order of their beginning.
-    open: BTreeMap<u64, Instant>,
-    /// How many requests there have been.
-    begun: u64,
     /// Since when the peer has left something unread.
     unread: Option<Instant>,
     /// When it was told to end.
     told: Option<Instant>,
 }
 
-/// For what, while no request is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Waiting {
+enum Doing {
+    /// It waits for the head of the first request.
     FirstRequest,
+    /// It waits for the next request, of which nothing has come.
     NextRequest,
+    /// It waits for the rest of a later request's head.
     Headers,
+    /// It answers a request. hyper hands on no other before that is answered.
+    Answering,
 }
 
-/// A request that is open until this is dropped.
+/// A request that is being answered until this is dropped.
 #[derive(Debug)]
-pub(super) struct OpenRequest {
-    clock: Arc<Clock>,
-    number: u64,
-}
+pub(super) struct OpenRequest(Arc<Clock>);
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        let mut state = self.clock.state();
-        let _ = state.open.remove(&self.number);
-        if state.open.is_empty() {
-            state.waiting = Waiting::NextRequest;
-            state.since = Instant::now();
-            self.clock.place.waits();
-        }
+        self.0.state().begin(Doing::NextRequest);
+        self.0.place.waits();
+    }
+}
+
+impl State {
+    fn begin(&mut self, doing: Doing) {
+        self.doing = doing;
+        self.since = Instant::now();
     }
 }
 
 impl Clock {
-    pub(super) fn start(protocol: Protocol, limits: &Limits, place: &Arc<Place>) -> Arc<Clock> {
+    pub(super) fn start(limits: &Limits, place: &Arc<Place>) -> Arc<Clock> {
         let now = Instant::now();
         Arc::new(Clock {
-            protocol,
             limits: limits.clone(),
             opened: now,
             place: Arc::clone(place),
             state: Mutex::new(State {
-                waiting: Waiting::FirstRequest,
+                doing: Doing::FirstRequest,
                 since: now,
-                open: BTreeMap::new(),
-                begun: 0,
                 unread: None,
                 told: None,
             }),
@@ -111,24 +99,14 @@ impl Clock {
     }
 
     pub(super) fn open_request(self: &Arc<Self>) -> OpenRequest {
-        let mut state = self.state();
-        let number = state.begun;
-        state.begun += 1;
-        let _ = state.open.insert(number, Instant::now());
+        self.state().begin(Doing::Answering);
         self.place.works();
-        OpenRequest {
-            clock: Arc::clone(self),
-            number,
-        }
-    }
-
-    pub(super) fn protocol(&self) -> Protocol {
-        self.protocol
+        OpenRequest(Arc::clone(self))
     }
 
     /// Whether no request has come yet.
     pub(super) fn is_fresh(&self) -> bool {
-        self.state().begun == 0
+        self.state().doing == Doing::FirstRequest
     }
 
     /// Whether the next answer is the last by age.
@@ -159,20 +137,16 @@ impl Clock {
     fn next(&self) -> (Instant, Overdue) {
         let limits = &self.limits;
         let state = self.state();
-        let request = match (state.open.first_key_value(), state.waiting) {
-            (Some((_, begun)), _) => Some((*begun + limits.request + limits.write, Overdue::Answer)),
-            (None, Waiting::FirstRequest) => {
-                Some((state.since + limits.first_request, Overdue::FirstRequest))
-            }
-            (None, Waiting::Headers) => Some((state.since + limits.headers, Overdue::Headers)),
-            (None, Waiting::NextRequest) if state.told.is_some() => None,
-            (None, Waiting::NextRequest) => Some((state.since + limits.idle, Overdue::Idle)),
+        let request = match state.doing {
+            Doing::FirstRequest => Some((state.since + limits.first_request, Overdue::FirstRequest)),
+            Doing::Headers => Some((state.since + limits.headers, Overdue::Headers)),
+            Doing::Answering => Some((state.since + limits.request + limits.write, Overdue::Answer)),
+            Doing::NextRequest if state.told.is_some() => None,
+            Doing::NextRequest => Some((state.since + limits.idle, Overdue::Idle)),
         };
-        let end = match (state.told, self.protocol) {
-            (Some(told), _) => (told + limits.drain, Overdue::Drain),
-            // GOAWAY loses no request, so there is no need to wait for a pause between two.
-            (None, Protocol::Http2) => (self.opened + limits.retirement(), Overdue::Age),
-            (None, Protocol::Http1) => (self.opened + limits.age, Overdue::Age),
+        let end = match state.told {
+            Some(told) => (told + limits.drain, Overdue::Drain),
+            None => (self.opened + limits.age, Overdue::Age),
         };
         let unread = state.unread.map(|since| (since + limits.write, Overdue::Write));
         [request, unread]
@@ -183,11 +157,8 @@ impl Clock {
 
     fn bytes_came(&self) {
         let mut state = self.state();
-        // What comes over HTTP/2 between two requests may as well be the answer to a ping.
-        if self.protocol == Protocol::Http1 && state.open.is_empty() && state.waiting == Waiting::NextRequest
-        {
-            state.waiting = Waiting::Headers;
-            state.since = Instant::now();
+        if state.doing == Doing::NextRequest {
+            state.begin(Doing::Headers);
         }
     }
 
@@ -202,7 +173,7 @@ impl Clock {
     fn flushed(&self, outcome: &Poll<io::Result<()>>) {
         self.wrote(outcome);
         let mut state = self.state();
-        if outcome.is_ready() && state.unread.take().is_some() && !state.open.is_empty() {
+        if outcome.is_ready() && state.unread.take().is_some() && state.doing == Doing::Answering {
             self.place.works();
         }
     }

@@ -6,7 +6,7 @@ use cordonhold_webhook::Limits;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::client::{Answer, HTTP1, ask, get, post, read_answer, until_closed};
+use super::client::{Answer, ask, get, post, read_answer, until_closed};
 use super::port::{PATIENCE, SHORT, start, start_plain, timeless};
 
 const MIB: usize = 1_024 * 1_024;
@@ -100,9 +100,9 @@ async fn a_request_beyond_the_limit_is_shed_at_once_and_served_later() {
         ..timeless()
     })
     .await;
-    let mut busy = served.connect(HTTP1).await;
+    let mut busy = served.connect().await;
     busy.write_all(post("/wait", 0).as_bytes()).await.unwrap();
-    let mut shed = served.connect(HTTP1).await;
+    let mut shed = served.connect().await;
     // The first may still be on its way.
     let answer = first_but(200, &mut shed, &get("/ok")).await;
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
@@ -129,13 +129,13 @@ async fn bodies_beyond_the_memory_for_all_are_shed() {
         ..timeless()
     })
     .await;
-    let mut shed = served.connect(HTTP1).await;
+    let mut shed = served.connect().await;
     let body = " ".repeat(64 * 1_024);
     let request = post("/validate", body.len()) + &body;
     // Whoever comes second is shed. Where that is the one that should hold the room, it tries again.
     let (mut holding, answer) = tokio::time::timeout(PATIENCE, async {
         loop {
-            let mut holding = served.connect(HTTP1).await;
+            let mut holding = served.connect().await;
             holding
                 .write_all(post("/validate", MIB).as_bytes())
                 .await
@@ -170,7 +170,7 @@ async fn bodies_beyond_the_memory_for_all_are_shed() {
 async fn a_body_that_is_too_large_is_refused_whether_announced_or_not() {
     let served = start(timeless()).await;
     let body = " ".repeat(20 * MIB);
-    let mut stream = served.connect(HTTP1).await;
+    let mut stream = served.connect().await;
     let answer = ask(&mut stream, &(post("/validate", body.len()) + &body)).await;
     assert_eq!(answer.status, 413);
     assert_eq!(
@@ -206,7 +206,7 @@ async fn every_bad_request_has_its_answer() {
         (fields(&long), 431, ""),
         ("NOT HTTP\r\n\r\n".to_owned(), 400, ""),
     ] {
-        let answer = ask(&mut served.connect(HTTP1).await, &request).await;
+        let answer = ask(&mut served.connect().await, &request).await;
         assert_eq!(answer.status, status, "{request}");
         assert!(answer.text().contains(text), "{answer:?}");
         if status == 405 {
@@ -214,7 +214,7 @@ async fn every_bad_request_has_its_answer() {
         }
     }
     // Truncated: the sender ends in the middle of the body.
-    let mut stream = served.connect(HTTP1).await;
+    let mut stream = served.connect().await;
     stream
         .write_all((post("/validate", 100) + "{").as_bytes())
         .await
@@ -229,7 +229,7 @@ async fn every_bad_request_has_its_answer() {
 #[tokio::test]
 async fn a_panic_is_an_answer_and_a_count() {
     let served = start(timeless()).await;
-    let mut stream = served.connect(HTTP1).await;
+    let mut stream = served.connect().await;
     assert_eq!(ask(&mut stream, &get("/panic")).await.status, 500);
     served.counted("panics_total 1").await;
     assert_eq!(ask(&mut stream, &get("/ok")).await.status, 200);
@@ -244,7 +244,7 @@ async fn an_old_connection_ends_with_an_answer() {
     })
     .await;
     let begun = Instant::now();
-    let mut stream = served.connect(HTTP1).await;
+    let mut stream = served.connect().await;
     while ask(&mut stream, &get("/ok")).await.header("connection") != Some("close") {}
     assert!(begun.elapsed() >= SHORT, "age less idle");
     assert!(until_closed(&mut stream).await.is_empty());
@@ -258,7 +258,7 @@ async fn an_old_connection_ends_without_one_too() {
     })
     .await;
     let begun = Instant::now();
-    let mut stream = served.connect(HTTP1).await;
+    let mut stream = served.connect().await;
     assert!(until_closed(&mut stream).await.is_empty());
     assert!(begun.elapsed() >= SHORT);
 }

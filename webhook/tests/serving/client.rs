@@ -15,8 +15,6 @@ use tokio_rustls::client::TlsStream;
 
 use super::port::{PATIENCE, SHORT, Served};
 
-pub(crate) const HTTP1: &[u8] = b"http/1.1";
-pub(crate) const HTTP2: &[u8] = b"h2";
 /// Half a head.
 pub(crate) const HALF_A_HEAD: &[u8] = b"GET /ok HTTP/1.1\r\nHost: loc";
 
@@ -49,13 +47,14 @@ pub(crate) fn roots(ca_pem: &str) -> RootCertStore {
     roots
 }
 
-pub(crate) fn trusting(ca_pem: &str, protocol: &[u8]) -> ClientConfig {
+/// As the API server asks where nothing else is offered.
+pub(crate) fn trusting(ca_pem: &str) -> ClientConfig {
     let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots(ca_pem))
         .with_no_client_auth();
-    config.alpn_protocols = vec![protocol.to_vec()];
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config
 }
 
@@ -66,10 +65,8 @@ pub(crate) async fn tls(address: SocketAddr, config: ClientConfig) -> std::io::R
 }
 
 impl Served {
-    pub(crate) async fn connect(&self, protocol: &[u8]) -> TlsStream<TcpStream> {
-        tls(self.address, trusting(&self.issued.ca_pem, protocol))
-            .await
-            .unwrap()
+    pub(crate) async fn connect(&self) -> TlsStream<TcpStream> {
+        tls(self.address, trusting(&self.issued.ca_pem)).await.unwrap()
     }
 
     pub(crate) async fn connect_plain(&self) -> TcpStream {

@@ -23,7 +23,7 @@ fn time(time: Duration) -> String {
 }
 
 /// Every field, or this does not compile.
-fn rows(limits: &Limits) -> [(&'static str, String); 21] {
+fn rows(limits: &Limits) -> [(&'static str, String); 16] {
     let Limits {
         connections,
         requests,
@@ -41,11 +41,6 @@ fn rows(limits: &Limits) -> [(&'static str, String); 21] {
         age,
         drain,
         accept_pause,
-        http2_streams,
-        http2_pending_resets,
-        http2_error_resets,
-        http2_ping,
-        http2_pong,
     } = limits;
     [
         ("connections", count(connections)),
@@ -64,11 +59,6 @@ fn rows(limits: &Limits) -> [(&'static str, String); 21] {
         ("age", time(*age)),
         ("drain", time(*drain)),
         ("accept_pause", time(*accept_pause)),
-        ("http2_streams", count(http2_streams)),
-        ("http2_pending_resets", count(http2_pending_resets)),
-        ("http2_error_resets", count(http2_error_resets)),
-        ("http2_ping", time(*http2_ping)),
-        ("http2_pong", time(*http2_pong)),
     ]
 }
 

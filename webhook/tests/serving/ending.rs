@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::client::{HTTP1, ask, get, post, read_answer, until_closed};
+use super::client::{ask, get, post, read_answer, until_closed};
 use super::port::{PATIENCE, SHORT, Served, start, timeless};
 use super::process::Webhook;
 
@@ -19,11 +19,11 @@ async fn ends(served: &Served) {
 #[tokio::test]
 async fn a_lame_duck_answers_and_closes() {
     let served = start(timeless()).await;
-    let mut old = served.connect(HTTP1).await;
+    let mut old = served.connect().await;
     let answer = ask(&mut old, &get("/ok")).await;
     assert_eq!((answer.status, answer.header("connection")), (200, None));
     served.closing.begin();
-    for mut stream in [old, served.connect(HTTP1).await] {
+    for mut stream in [old, served.connect().await] {
         let answer = ask(&mut stream, &get("/ok")).await;
         assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
         assert!(until_closed(&mut stream).await.is_empty());
@@ -33,11 +33,11 @@ async fn a_lame_duck_answers_and_closes() {
 #[tokio::test]
 async fn what_is_open_at_the_stop_is_answered_and_what_is_idle_is_closed() {
     let served = start(timeless()).await;
-    let mut idle = served.connect(HTTP1).await;
+    let mut idle = served.connect().await;
     assert_eq!(ask(&mut idle, &get("/ok")).await.status, 200);
-    let mut busy = served.connect(HTTP1).await;
+    let mut busy = served.connect().await;
     busy.write_all(post("/wait", 0).as_bytes()).await.unwrap();
-    let mut fresh = served.connect(HTTP1).await;
+    let mut fresh = served.connect().await;
     served.has_open(3).await;
     // An answer on another connection: the request of the busy one is under way by then, or comes as one that is fresh.
     served.closing.stop();
@@ -61,7 +61,7 @@ async fn the_drain_is_bounded() {
         ..timeless()
     })
     .await;
-    let mut busy = served.connect(HTTP1).await;
+    let mut busy = served.connect().await;
     busy.write_all(post("/wait", 0).as_bytes()).await.unwrap();
     served.has_open(1).await;
     let begun = Instant::now();

@@ -16,7 +16,6 @@ mod cluster;
 mod command_line;
 mod documents;
 mod ending;
-mod http2;
 mod kubeconfig;
 mod log;
 mod memory;

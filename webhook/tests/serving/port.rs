@@ -58,13 +58,11 @@ pub(crate) fn timeless() -> Limits {
         idle: NEVER,
         age: 2 * NEVER,
         drain: NEVER,
-        http2_ping: NEVER,
-        http2_pong: NEVER,
         ..Limits::default()
     }
 }
 
-/// HTTPS, with HTTP/2 on offer.
+/// HTTPS.
 pub(crate) async fn start(limits: Limits) -> Served {
     let issued = cordonhold_certs_dev::issue(&["localhost".to_owned()]).unwrap();
     let chain = CertificateDer::pem_slice_iter(issued.cert_pem.as_bytes()).collect::<Result<_, _>>();
@@ -75,7 +73,7 @@ pub(crate) async fn start(limits: Limits) -> Served {
         .with_no_client_auth()
         .with_single_cert(chain.unwrap(), key)
         .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let transport = Transport::Tls(TlsAcceptor::from(Arc::new(config)));
     listen(limits, transport, issued).await
 }

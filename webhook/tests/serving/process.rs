@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use super::client::{Answer, HTTP1, ask, get, tls, trusting};
+use super::client::{Answer, ask, get, tls, trusting};
 use super::port::PATIENCE;
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_cordonhold-webhook");
@@ -189,9 +189,7 @@ impl Webhook {
     }
 
     pub(crate) async fn connect(&self) -> TlsStream<TcpStream> {
-        tls(self.listen, trusting(&self.issued.ca_pem, HTTP1))
-            .await
-            .unwrap()
+        tls(self.listen, trusting(&self.issued.ca_pem)).await.unwrap()
     }
 
     /// The answer on a connection of its own.
@@ -208,7 +206,7 @@ impl Webhook {
 
     /// Whether a client that trusts this CA gets an answer.
     pub(crate) async fn is_trusted_by(&self, ca_pem: &str) -> bool {
-        match tls(self.listen, trusting(ca_pem, HTTP1)).await {
+        match tls(self.listen, trusting(ca_pem)).await {
             Ok(mut stream) => ask(&mut stream, &get("/")).await.status == 404,
             Err(_) => false,
         }

@@ -19,7 +19,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::block_in_place;
 
-use super::client::{HTTP1, ask, get, tls, trusting};
+use super::client::{ask, get, tls, trusting};
 use super::port::PATIENCE;
 use super::process::{Files, Webhook, issue};
 
@@ -137,7 +137,7 @@ struct Client {
 
 impl Client {
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, String> {
-        let stream = tls(self.balancer, trusting(&self.ca_pem, HTTP1))
+        let stream = tls(self.balancer, trusting(&self.ca_pem))
             .await
             .map_err(|error| format!("handshake: {error}"))?;
         let (sender, connection) = handshake(TokioIo::new(stream))

@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 use cordonhold_webhook::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::client::{
-    HALF_A_HEAD, HTTP1, HTTP2, ask, closes_after_short, get, post, read_answer, until_closed,
-};
+use super::client::{HALF_A_HEAD, ask, closes_after_short, get, post, read_answer, until_closed};
 use super::port::{PATIENCE, SHORT, start, start_plain, timeless};
 
 #[tokio::test]
@@ -30,23 +28,14 @@ async fn silence_before_or_in_the_handshake_ends() {
 
 #[tokio::test]
 async fn silence_after_the_handshake_ends() {
-    for protocol in [HTTP1, HTTP2] {
-        let served = start(Limits {
-            first_request: SHORT,
-            ..timeless()
-        })
-        .await;
-        let begun = Instant::now();
-        let stream = served.connect(protocol).await;
-        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(protocol));
-        match protocol {
-            HTTP1 => closes_after_short(stream, begun).await,
-            // The server's own SETTINGS come first.
-            _ => drop(until_closed(&mut { stream }).await),
-        }
-        assert!(begun.elapsed() >= SHORT);
-        served.refused("first_request_timeout").await;
-    }
+    let served = start(Limits {
+        first_request: SHORT,
+        ..timeless()
+    })
+    .await;
+    let begun = Instant::now();
+    closes_after_short(served.connect().await, begun).await;
+    served.refused("first_request_timeout").await;
     let served = start_plain(Limits {
         first_request: SHORT,
         ..timeless()
@@ -58,26 +47,17 @@ async fn silence_after_the_handshake_ends() {
 
 #[tokio::test]
 async fn half_of_the_first_head_ends() {
-    // Preface, empty SETTINGS, and a HEADERS frame of stream 1 that announces a CONTINUATION.
-    let half_of_http2 = [
-        &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
-        &[0, 0, 0, 4, 0, 0, 0, 0, 0],
-        &[0, 0, 1, 1, 0, 0, 0, 0, 1, 0x82],
-    ]
-    .concat();
-    for (protocol, sent) in [(HTTP1, HALF_A_HEAD), (HTTP2, &half_of_http2)] {
-        let served = start(Limits {
-            first_request: SHORT,
-            ..timeless()
-        })
-        .await;
-        let begun = Instant::now();
-        let mut stream = served.connect(protocol).await;
-        stream.write_all(sent).await.unwrap();
-        drop(until_closed(&mut stream).await);
-        assert!(begun.elapsed() >= SHORT);
-        served.refused("first_request_timeout").await;
-    }
+    let served = start(Limits {
+        first_request: SHORT,
+        ..timeless()
+    })
+    .await;
+    let begun = Instant::now();
+    let mut stream = served.connect().await;
+    stream.write_all(HALF_A_HEAD).await.unwrap();
+    drop(until_closed(&mut stream).await);
+    assert!(begun.elapsed() >= SHORT);
+    served.refused("first_request_timeout").await;
 }
 
 #[tokio::test]
@@ -87,7 +67,7 @@ async fn half_of_a_later_head_ends_even_if_it_trickles() {
         ..timeless()
     })
     .await;
-    let mut stream = served.connect(HTTP1).await;
+    let mut stream = served.connect().await;
     assert_eq!(ask(&mut stream, &get("/ok")).await.status, 200);
     let begun = Instant::now();
     stream.write_all(HALF_A_HEAD).await.unwrap();
@@ -112,7 +92,7 @@ async fn half_a_body_is_answered_and_ends() {
     })
     .await;
     let begun = Instant::now();
-    let mut stream = served.connect(HTTP1).await;
+    let mut stream = served.connect().await;
     stream.write_all(post("/validate", 100).as_bytes()).await.unwrap();
     stream.write_all(b"{").await.unwrap();
     assert_eq!(read_answer(&mut stream).await.status, 408);
@@ -128,7 +108,7 @@ async fn a_handler_that_takes_too_long_is_answered() {
         ..timeless()
     })
     .await;
-    let mut stream = served.connect(HTTP1).await;
+    let mut stream = served.connect().await;
     let answer = ask(&mut stream, &post("/wait", 0)).await;
     assert_eq!((answer.status, answer.header("retry-after")), (503, None));
     served.rejected("timeout").await;
@@ -146,7 +126,7 @@ async fn an_answer_that_nobody_reads_ends() {
         ..timeless()
     })
     .await;
-    let mut stream = served.connect(HTTP1).await;
+    let mut stream = served.connect().await;
     let begun = Instant::now();
     stream.write_all(get("/large").as_bytes()).await.unwrap();
     served.refused("write_timeout").await;
@@ -158,7 +138,7 @@ async fn an_answer_that_nobody_reads_ends() {
         ..timeless()
     })
     .await;
-    let mut stream = served.connect(HTTP1).await;
+    let mut stream = served.connect().await;
     stream.write_all(get("/large").as_bytes()).await.unwrap();
     let mut some = [0; 512];
     let trickle = async {
@@ -180,7 +160,7 @@ async fn silence_between_requests_ends() {
         ..timeless()
     })
     .await;
-    let mut stream = served.connect(HTTP1).await;
+    let mut stream = served.connect().await;
     // The silence begins before the answer is here.
     let begun = Instant::now();
     assert_eq!(ask(&mut stream, &get("/ok")).await.status, 200);

@@ -15,7 +15,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::client::{HTTP1, HTTP2, ask, get, roots, tls, trusting};
+use super::client::{ask, get, roots, tls, trusting, until_closed};
 use super::port::PATIENCE;
 use super::process::{Files, Webhook, issue};
 
@@ -143,16 +143,31 @@ async fn the_oldest_version_is_1_3_unless_1_2_is_asked_for() {
 }
 
 #[tokio::test]
-async fn http2_is_spoken_where_it_is_asked_for() {
-    for (args, is_spoken) in [(&[][..], false), (&["--enable-http2"], true)] {
-        let webhook = Webhook::start(args);
-        let stream = tls(webhook.listen, trusting(&webhook.issued.ca_pem, HTTP2)).await;
-        assert_eq!(stream.is_ok(), is_spoken, "{args:?}");
-        assert!(
-            webhook.is_trusted_by(&webhook.issued.ca_pem).await,
-            "HTTP/1.1 always"
-        );
+async fn only_http1_is_spoken_and_a_client_of_http2_alone_is_refused_in_the_handshake() {
+    let webhook = Webhook::start(&[]);
+    let offering = |protocols: &[&[u8]]| {
+        let mut config = trusting(&webhook.issued.ca_pem);
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        tls(webhook.listen, config)
+    };
+    let refused = offering(&[b"h2"]).await.unwrap_err();
+    assert!(refused.to_string().contains("NoApplicationProtocol"), "{refused}");
+    // As kube-apiserver offers both; and one that offers nothing.
+    for (protocols, agreed) in [
+        (&[&b"h2"[..], b"http/1.1"][..], Some(&b"http/1.1"[..])),
+        (&[], None),
+    ] {
+        let mut stream = offering(protocols).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), agreed);
+        assert_eq!(ask(&mut stream, &get("/")).await.status, 404);
     }
+    // HTTP/2 without asking: its preface is no request of HTTP/1.1.
+    let mut stream = offering(&[]).await.unwrap();
+    stream
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .await
+        .unwrap();
+    drop(until_closed(&mut stream).await);
 }
 
 /// As a kubelet writes a Secret: files in a directory of their own, which a symlink is swapped to.
@@ -173,7 +188,7 @@ async fn a_secret_that_the_kubelet_swaps_is_served() {
     symlink("..data/tls.crt", &cert).unwrap();
     symlink("..data/tls.key", &key).unwrap();
     let mut webhook = Webhook::start_on(&cert, &key, &files, first.clone(), &[]);
-    let mut open = tls(webhook.listen, trusting(&first.ca_pem, HTTP1)).await.unwrap();
+    let mut open = tls(webhook.listen, trusting(&first.ca_pem)).await.unwrap();
 
     write_volume(&files, "..2026_02_02", &second.cert_pem, &second.key_pem);
     std::fs::remove_dir_all(files.path("..2026_01_01")).unwrap();
@@ -342,7 +357,7 @@ async fn found_p9_a_certificate_that_the_api_server_refuses_is_not_ready_with_th
 /// A client with a certificate, where it has one.
 fn client(server_ca_pem: &str, identity: Option<(&str, &KeyPair)>) -> ClientConfig {
     let Some((cert, key)) = identity else {
-        return trusting(server_ca_pem, HTTP1);
+        return trusting(server_ca_pem);
     };
     let cert = CertificateDer::from_pem_slice(cert.as_bytes()).unwrap();
     let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
