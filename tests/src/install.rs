@@ -97,15 +97,6 @@ impl Rendered {
         }
         Ok(())
     }
-
-    /// The names of the webhook configurations.
-    pub fn webhook_configurations(&self) -> Vec<String> {
-        self.objects
-            .iter()
-            .filter(|object| object["kind"] == WEBHOOK_CONFIGURATION)
-            .filter_map(|object| object["metadata"]["name"].as_str().map(ToOwned::to_owned))
-            .collect()
-    }
 }
 
 /// Renders a directory of manifests and applies all but its webhook configurations.

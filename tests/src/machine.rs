@@ -275,11 +275,6 @@ impl Machine {
             .join("../../logs")
             .join(format!("agent-{}.log", self.node()))
     }
-
-    /// The kubeconfig that the agent uses.
-    pub async fn agent_kubeconfig(&self) -> PathBuf {
-        self.power.agent.lock().await.kubeconfig()
-    }
 }
 
 impl Drop for Machine {
