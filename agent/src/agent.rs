@@ -3,15 +3,18 @@
 //! Not here: what follows from that ([`cordonhold_shared::reboot::driver`]).
 
 use std::future::{Future, pending};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cordonhold_rt::pause::random;
 use cordonhold_rt::shutdown::Signals;
+use cordonhold_rt::watch::Target;
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::reboot::cycle::{DrainNews, Event, Input};
 use cordonhold_shared::reboot::drain::{Done, Evicted, Moment, Trouble};
 use cordonhold_shared::reboot::driver::{Chance, Driver, Effect, Observed, Reply, Setup, Source};
-use cordonhold_shared::reboot::watch::Change;
+use cordonhold_shared::watch::Change;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -23,13 +26,12 @@ use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use crate::api::Api;
-use crate::clock::{Clock, random};
+use crate::clock::Clock;
 use crate::conditions;
 use crate::host::Host;
 use crate::host::sentinel::Sentinel;
 use crate::metrics::Metrics;
 use crate::report::{NodeEvents, Reporter, post};
-use crate::watch::{Target, Watch};
 
 mod calls;
 
@@ -279,21 +281,21 @@ impl Agent {
                 let target = api.node_target();
                 self.spawn(
                     "watch the Node",
-                    follow(api, target, from, changes, epoch, Observed::Node),
+                    follow(&api, target, from, changes, epoch, Observed::Node),
                 )
             }
             Source::Lock => {
                 let target = Api::lock_target(self.driver.lock_object());
                 self.spawn(
                     "watch the lock",
-                    follow(api, target, from, changes, epoch, Observed::Lock),
+                    follow(&api, target, from, changes, epoch, Observed::Lock),
                 )
             }
             Source::Pods => {
                 let target = api.pods_target();
                 self.spawn(
                     "watch pods",
-                    follow(api, target, from, pods, epoch, Observed::Pods),
+                    follow(&api, target, from, pods, epoch, Observed::Pods),
                 )
             }
         };
@@ -350,18 +352,23 @@ impl Agent {
 
 /// A watch that tells the loop of each change.
 fn follow<T: Clone + DeserializeOwned + Send + 'static>(
-    api: Api,
+    api: &Api,
     target: Target,
     from: Option<String>,
     listener: mpsc::Sender<Message>,
     epoch: u64,
     observed: fn(Change<T>) -> Observed,
-) -> impl Future<Output = ()> + Send + 'static {
-    let told = move |change| {
-        let observed = observed(change);
-        Some(Message { epoch, observed })
-    };
-    Watch::new(api, target, from, listener, told).run()
+) -> impl Future<Output = ()> + Send + use<T> {
+    let changes = api.watch(target, from);
+    async move {
+        let mut changes = pin!(changes);
+        while let Some(change) = changes.next().await {
+            let observed = observed(change);
+            if listener.send(Message { epoch, observed }).await.is_err() {
+                return;
+            }
+        }
+    }
 }
 
 /// For ever, while no call is open.

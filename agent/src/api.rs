@@ -3,10 +3,11 @@
 //! Reads name no version, so that none is served from a cache. Answers are decoded straight into the few fields that
 //! decisions rest on. Nothing is retried here, and what an answer means is said in [`cordonhold_shared::reboot::api_status`].
 
-use std::future::Future;
 use std::time::Duration;
 
-use cordonhold_rt::client;
+pub(crate) use cordonhold_rt::api::CallError;
+use cordonhold_rt::api::{Built, ListView, call, each, within};
+use cordonhold_rt::watch::{News, Target, Watch};
 use cordonhold_shared::keys;
 use cordonhold_shared::names::is_name;
 use cordonhold_shared::node::NodeView;
@@ -15,35 +16,29 @@ use cordonhold_shared::reboot::cycle::{Failure, PoolCount, Settings};
 use cordonhold_shared::reboot::drain::Evicted;
 use cordonhold_shared::reboot::lock_object::LockObjects;
 use cordonhold_shared::selector::Selector;
+use cordonhold_shared::watch::Change;
+use futures_util::future::ready;
+use futures_util::{Stream, StreamExt as _};
 use kube::Client;
+use kube::core::Request;
 use kube::core::params::{GetParams, ListParams, Patch, PatchParams};
-use kube::core::{Request, Status};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
+use tracing::warn;
 
 use crate::args::drain::DrainConfig;
 use crate::args::lock::LockConfig;
-use crate::watch::Target;
 
 mod lock;
 mod pods;
-mod views;
 
-pub(crate) use views::ListView;
-
-/// Longest wait for an answer.
-pub(crate) const CALL_BOUND: Duration = Duration::from_secs(10);
 /// Longest wait for the answer to an eviction: the API server itself tries up to 10 s against a busy budget
 /// (kubernetes/kubernetes: pkg/registry/core/pod/storage/eviction.go).
 const EVICTION_BOUND: Duration = Duration::from_secs(15);
 
 /// Longest wait for what takes many calls: a pool of thousands of Nodes, the `DaemonSets` of all pods.
 const CALLS_BOUND: Duration = Duration::from_mins(1);
-
-/// How many objects one answer may hold: a Node is some kilobytes, and a cluster may have thousands.
-const PAGE: u32 = 100;
 
 const NODES: &str = "/api/v1/nodes";
 
@@ -60,17 +55,17 @@ pub(crate) struct Api {
     evictions: TaskTracker,
 }
 
-/// Why a call brought nothing.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CallError {
-    #[error("the API server did not answer within {0:?}")]
-    Silent(Duration),
-    #[error("the API server: {} (code {})", .0.message, .0.code)]
-    Answered(Box<Status>),
-    #[error("{}", client::explain(.0))]
-    Kube(kube::Error),
-    #[error("failed to build the request")]
-    Request(#[from] kube::core::request::Error),
+/// What a call that brought nothing means to the agent.
+pub(crate) trait Meaning {
+    /// What it was, and what to look at where it goes on.
+    fn with_fix(&self) -> String;
+    fn failure(&self) -> Failure {
+        self.failed().failure
+    }
+    fn failed(&self) -> Failed;
+    /// Whether the API server says that the object of this name does not exist.
+    fn is_gone(&self, name: &str) -> bool;
+    fn evicted(&self) -> Evicted;
 }
 
 impl Api {
@@ -84,10 +79,6 @@ impl Api {
             drain,
             evictions: TaskTracker::new(),
         }
-    }
-
-    pub(crate) fn client(&self) -> &Client {
-        &self.client
     }
 
     pub(crate) fn node_name(&self) -> &str {
@@ -127,28 +118,45 @@ impl Api {
         Ok(pool)
     }
 
-    /// Every object of a list, page by page, within [`CALLS_BOUND`]; [`PAGE`] at a time where the parameters say nothing else.
+    /// Every object of a list, page by page, within [`CALLS_BOUND`].
     async fn each<T: DeserializeOwned>(
         &self,
         path: &str,
         params: ListParams,
-        mut visit: impl FnMut(T),
+        visit: impl FnMut(T),
     ) -> Result<(), CallError> {
-        let mut params = ListParams {
-            limit: params.limit.or(Some(PAGE)),
-            ..params
-        };
-        within_bound(async {
-            loop {
-                let page: ListView<T> = self.call(Request::new(path).list(&params)).await?;
-                page.items.into_iter().for_each(&mut visit);
-                match page.metadata.next_page {
-                    Some(token) if !token.is_empty() => params = params.continue_token(&token),
-                    _ => return Ok(()),
+        within(CALLS_BOUND, each(&self.client, path, params, visit)).await
+    }
+
+    /// Each change of what is watched, without end, from just after this version on or from a list of what is there.
+    /// What fails is a line of the log, and is tried again.
+    pub(crate) fn watch<T>(
+        &self,
+        target: Target,
+        version: Option<String>,
+    ) -> impl Stream<Item = Change<T>> + Send + use<T>
+    where
+        T: Clone + DeserializeOwned + Send + 'static,
+    {
+        let name = target.name;
+        let watch = Watch::new(self.client.clone(), target, version);
+        watch.news().filter_map(move |news| {
+            let change = match news {
+                Ok(News::Change(change)) => Some(change),
+                Ok(News::Began | News::Bookmark) => None,
+                Err(error) => {
+                    let why = error.with_fix();
+                    warn!(
+                        event = "watch_lost",
+                        of = name,
+                        why,
+                        "a watch failed and is tried again"
+                    );
+                    None
                 }
-            }
+            };
+            ready(change)
         })
-        .await
     }
 
     /// A merge patch; the answer is the Node as written.
@@ -168,9 +176,9 @@ impl Api {
         self.call::<NodeView>(request).await.map(drop)
     }
 
-    /// One call within [`CALL_BOUND`].
+    /// One call, within a bound.
     pub(crate) async fn call<T: DeserializeOwned>(&self, request: Built) -> Result<T, CallError> {
-        self.call_within(CALL_BOUND, request).await
+        call(&self.client, request).await
     }
 
     pub(crate) fn pool_selector(&self) -> &Selector {
@@ -179,134 +187,86 @@ impl Api {
 
     pub(crate) fn node_target(&self) -> Target {
         Target {
-            name: "the Node",
-            path: NODES.to_owned(),
-            fields: format!("metadata.name={}", self.node),
-            labels: None,
             ends_with_object: true,
+            ..Target::new(
+                "the Node",
+                NODES.to_owned(),
+                format!("metadata.name={}", self.node),
+            )
         }
-    }
-
-    async fn call_within<T: DeserializeOwned>(
-        &self,
-        bound: Duration,
-        request: Built,
-    ) -> Result<T, CallError> {
-        within(bound, self.client.request(request?)).await
     }
 }
 
 const LOGIN: &str = "check the agent's login: the token of its ServiceAccount, or the user of --kubeconfig";
 
-/// A request of kube's, or why it could not be built.
-pub(crate) type Built = Result<http::Request<Vec<u8>>, kube::core::request::Error>;
-
-/// The answer, if it comes in time.
-pub(crate) async fn within<T>(
-    bound: Duration,
-    answer: impl Future<Output = Result<T, kube::Error>>,
-) -> Result<T, CallError> {
-    timeout(bound, answer)
-        .await
-        .map_err(|_| CallError::Silent(bound))?
-        .map_err(CallError::from)
-}
-
-/// The outcome of many calls, if it comes within [`CALLS_BOUND`].
-async fn within_bound<T>(calls: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
-    timeout(CALLS_BOUND, calls)
-        .await
-        .unwrap_or(Err(CallError::Silent(CALLS_BOUND)))
-}
-
-impl CallError {
-    /// What it was, and what to look at where it goes on.
-    pub(crate) fn with_fix(&self) -> String {
-        format!("{}: {}", cordonhold_rt::exit::one_line(self), self.fix())
+impl Meaning for CallError {
+    fn with_fix(&self) -> String {
+        format!("{}: {}", cordonhold_rt::exit::one_line(self), fix(self))
     }
 
-    fn fix(&self) -> &'static str {
-        match self {
-            CallError::Kube(kube::Error::Auth(_)) => LOGIN,
-            // It was about the login, and nothing was asked yet.
-            CallError::Kube(kube::Error::Service(error)) if error.is::<kube::Error>() => LOGIN,
-            CallError::Kube(kube::Error::SerdeError(_)) => {
-                "check that what answers there is an API server of Kubernetes"
-            }
-            CallError::Silent(_) | CallError::Kube(_) => {
-                "check the way to the API server: its address, proxies and network policies"
-            }
-            CallError::Request(_) => "check the names in the agent's flags",
-            CallError::Answered(status) => match status.code {
-                401 => LOGIN,
-                403 => {
-                    "grant it to the agent's ServiceAccount, as manifests/base/rbac-agent.yaml does; where an admission webhook denied it, look there"
-                }
-                404 => "check that this is the API server of the agent's own cluster",
-                400..=499 => "look at what it names; the agent tries on",
-                _ => "look at what it names, and at the health and the log of the API server",
-            },
-        }
-    }
-
-    pub(crate) fn failure(&self) -> Failure {
-        self.failed().failure
-    }
-
-    pub(crate) fn failed(&self) -> Failed {
+    fn failed(&self) -> Failed {
         let text = self.with_fix();
-        match self.refusal() {
+        match refusal(self) {
             Some(refusal) => refusal.failed(text),
             None => Failed::unknown(text),
         }
     }
 
-    /// Whether a watch from this version can no longer be had.
-    pub(crate) fn is_too_old(&self) -> bool {
-        self.refusal().is_some_and(|refusal| refusal.is_too_old())
-    }
-
-    /// Whether the API server says that the object of this name does not exist.
     fn is_gone(&self, name: &str) -> bool {
-        self.refusal().and_then(|refusal| refusal.gone()) == Some(name)
+        refusal(self).and_then(|refusal| refusal.gone()) == Some(name)
     }
 
     fn evicted(&self) -> Evicted {
         let text = cordonhold_rt::exit::one_line(self);
-        match self.refusal() {
+        match refusal(self) {
             Some(refusal) => refusal.evicted(text),
             None => Evicted::Failed(text),
         }
     }
+}
 
-    fn refusal(&self) -> Option<Refusal<'_>> {
-        let CallError::Answered(status) = self else {
-            return None;
-        };
-        let details = status.details.as_ref();
-        Some(Refusal {
-            code: status.code,
-            reason: &status.reason,
-            message: &status.message,
-            name: details.map_or("", |details| &details.name),
-            cause: details
-                .and_then(|details| details.causes.first())
-                .map(|cause| Cause {
-                    reason: &cause.reason,
-                    message: &cause.message,
-                }),
-            retry_after_seconds: details.map_or(0, |details| details.retry_after_seconds),
-        })
+fn fix(error: &CallError) -> &'static str {
+    match error {
+        CallError::Kube(kube::Error::Auth(_)) => LOGIN,
+        // It was about the login, and nothing was asked yet.
+        CallError::Kube(kube::Error::Service(error)) if error.is::<kube::Error>() => LOGIN,
+        CallError::Kube(kube::Error::SerdeError(_)) => {
+            "check that what answers there is an API server of Kubernetes"
+        }
+        CallError::Silent(_) | CallError::Kube(_) => {
+            "check the way to the API server: its address, proxies and network policies"
+        }
+        CallError::Request(_) => "check the names in the agent's flags",
+        CallError::Answered(status) => match status.code {
+            401 => LOGIN,
+            403 => {
+                "grant it to the agent's ServiceAccount, as manifests/base/rbac-agent.yaml does; where an admission webhook denied it, look there"
+            }
+            404 => "check that this is the API server of the agent's own cluster",
+            400..=499 => "look at what it names; the agent tries on",
+            _ => "look at what it names, and at the health and the log of the API server",
+        },
     }
 }
 
-impl From<kube::Error> for CallError {
-    fn from(error: kube::Error) -> CallError {
-        match error {
-            kube::Error::Api(status) => CallError::Answered(status),
-            error => CallError::Kube(error),
-        }
-    }
+fn refusal(error: &CallError) -> Option<Refusal<'_>> {
+    let CallError::Answered(status) = error else {
+        return None;
+    };
+    let details = status.details.as_ref();
+    Some(Refusal {
+        code: status.code,
+        reason: &status.reason,
+        message: &status.message,
+        name: details.map_or("", |details| &details.name),
+        cause: details
+            .and_then(|details| details.causes.first())
+            .map(|cause| Cause {
+                reason: &cause.reason,
+                message: &cause.message,
+            }),
+        retry_after_seconds: details.map_or(0, |details| details.retry_after_seconds),
+    })
 }
 
 fn as_agent(force: bool) -> PatchParams {

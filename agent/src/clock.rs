@@ -1,8 +1,7 @@
-//! The agent's monotonic clock, as times since its start, the host's boot clock, and the agent's chance.
+//! The agent's monotonic clock, as times since its start, and the host's boot clock.
 //!
 //! Not here: how long anything takes ([`cordonhold_shared::reboot::timers`]).
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -44,9 +43,4 @@ pub(crate) fn boot_clock() -> Duration {
     let time = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
-}
-
-/// The standard library seeds each `RandomState` anew; that is random enough to spread pauses.
-pub(crate) fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
 }

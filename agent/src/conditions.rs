@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
-use crate::api::Api;
+use crate::api::{Api, Meaning as _};
 
 /// Brings the conditions in line with each Node that is shown, as long as one can come.
 pub(crate) async fn keep(api: Api, mut shown: watch::Receiver<NodeView>) {

@@ -24,7 +24,6 @@ mod conditions;
 mod manual;
 mod metrics;
 mod report;
-mod watch;
 
 use agent::{AgentError, Parts};
 use api::Api;

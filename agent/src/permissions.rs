@@ -6,7 +6,7 @@ use kube::core::params::PostParams;
 use serde_json::{Value, json};
 use tracing::{error, warn};
 
-use crate::api::{Api, CallError};
+use crate::api::{Api, CallError, Meaning as _};
 use crate::args::lock::LockOn;
 
 /// Why the agent does not begin.

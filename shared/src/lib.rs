@@ -15,6 +15,7 @@ pub mod names;
 pub mod node;
 pub mod quote;
 pub mod selector;
+pub mod watch;
 
 // What the webhook decides.
 pub mod admission;

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cordonhold_rt::client;
+use cordonhold_rt::api::{CallError, within};
+use cordonhold_rt::exit::one_line;
 use cordonhold_shared::admission::{Known, KuredLock, KuredSeen, Locks, Requester};
 use cordonhold_shared::kured::Whereabouts;
 use futures_util::future::BoxFuture;
@@ -117,7 +118,7 @@ impl KuredLookup {
     async fn read(&self) -> Known<KuredSeen> {
         let what = format!("the lock on daemonset {}", self.finder);
         let fix = "allow the webhook's ServiceAccount to get it, and check --ds-namespace and --ds-name";
-        match bounded(&what, fix, self.finder.find()).await {
+        match looked_up(&what, fix, self.finder.find()).await {
             Ok(located) => self.seen(&located),
             Err(why) => Known::Failed(why),
         }
@@ -139,19 +140,22 @@ impl KuredLookup {
     }
 }
 
-async fn bounded<T>(
+/// The answer to a question, or why there is none, with the fix where that helps.
+async fn looked_up<T, E>(
     what: &str,
     fix: &str,
-    call: impl Future<Output = Result<T, kube::Error>>,
-) -> Result<T, String> {
-    match tokio::time::timeout(LOOKUP_TIMEOUT, call).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(format!(
-            "failed to look up {what}: {}: {fix}",
-            client::explain(&error)
-        )),
-        Err(_) => Err(format!(
-            "failed to look up {what}: no answer from the API server within {LOOKUP_TIMEOUT:?}: look at its load, and at the way there"
-        )),
-    }
+    asked: impl Future<Output = Result<T, E>>,
+) -> Result<T, String>
+where
+    CallError: From<E>,
+{
+    within(LOOKUP_TIMEOUT, asked).await.map_err(|error| {
+        let why = one_line(&error);
+        match error {
+            CallError::Silent(_) => {
+                format!("failed to look up {what}: {why}: look at its load, and at the way there")
+            }
+            _ => format!("failed to look up {what}: {why}: {fix}"),
+        }
+    })
 }

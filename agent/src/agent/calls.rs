@@ -10,7 +10,7 @@ use cordonhold_shared::reboot::drain::{Done, Task};
 use cordonhold_shared::reboot::driver::{Call, Reply};
 use tracing::warn;
 
-use crate::api::{Api, CallError};
+use crate::api::{Api, CallError, Meaning as _};
 use crate::clock::Clock;
 use crate::host::Host;
 use crate::host::sentinel::Sentinel;

@@ -2,6 +2,7 @@
 //!
 //! Of either object only metadata is read. A write is a patch at the version that was read.
 
+use cordonhold_rt::watch::Target;
 use cordonhold_shared::keys;
 use cordonhold_shared::kured::{DaemonSetView, Whereabouts};
 use cordonhold_shared::reboot::cycle::Failure;
@@ -10,9 +11,8 @@ use kube::core::Request;
 use kube::core::params::{GetParams, ListParams, Patch};
 use serde_json::Value;
 
-use super::{Api, CallError, ListView, as_agent};
+use super::{Api, CallError, ListView, Meaning as _, as_agent};
 use crate::args::lock::{LockConfig, LockOn};
-use crate::watch::Target;
 
 /// Where these flags have the lock.
 pub(super) fn objects(config: &LockConfig) -> LockObjects {
@@ -61,13 +61,7 @@ impl Api {
     }
 
     pub(crate) fn lock_target(object: &LockObject) -> Target {
-        Target {
-            name: "the lock",
-            path: path(object),
-            fields: format!("metadata.name={}", object.name),
-            labels: None,
-            ends_with_object: false,
-        }
+        Target::new("the lock", path(object), format!("metadata.name={}", object.name))
     }
 
     pub(crate) async fn read_lock(&self, carrier: Carrier) -> Result<CarrierView, CallError> {

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cordonhold_rt::watch::Target;
 use cordonhold_shared::reboot::drain::Evicted;
 use cordonhold_shared::reboot::pod::{DaemonSet, PodView};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -13,8 +14,7 @@ use kube::core::{Request, SelectorExt as _};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Api, CallError, EVICTION_BOUND, ListView, within_bound};
-use crate::watch::Target;
+use super::{Api, CALLS_BOUND, CallError, EVICTION_BOUND, ListView, Meaning as _, within};
 
 const PODS: &str = "/api/v1/pods";
 const VOLUME_ATTACHMENTS: &str = "/apis/storage.k8s.io/v1/volumeattachments";
@@ -101,11 +101,8 @@ struct AttachmentSource {
 impl Api {
     pub(crate) fn pods_target(&self) -> Target {
         Target {
-            name: "pods",
-            path: PODS.to_owned(),
-            fields: self.pods_on_node(),
             labels: self.pods_selector(),
-            ends_with_object: false,
+            ..Target::new("pods", PODS.to_owned(), self.pods_on_node())
         }
     }
 
@@ -144,7 +141,7 @@ impl Api {
             .buffer_unordered(LOOK_UPS_MAX)
             .try_filter_map(async |missing| Ok(missing))
             .try_collect();
-        within_bound(missing).await
+        within(CALLS_BOUND, missing).await
     }
 
     /// Evicts this very pod, not a namesake.
@@ -170,10 +167,10 @@ impl Api {
             &PostParams::default(),
             body.to_string().into_bytes(),
         );
-        let api = self.clone();
+        let client = self.client.clone();
         let sent = self
             .evictions
-            .spawn(async move { api.call_within::<Value>(EVICTION_BOUND, request).await });
+            .spawn(async move { within(EVICTION_BOUND, client.request::<Value>(request?)).await });
         match sent.await {
             Ok(Ok(_)) => Evicted::Accepted,
             Ok(Err(error)) => match error.evicted() {

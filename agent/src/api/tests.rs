@@ -49,7 +49,7 @@ fn each_answer_is_one_kind_of_failure() {
     ];
     for (json, expected) in cases {
         let error = answered(json);
-        let with_fix = |text| format!("{text}: {}", error.fix());
+        let with_fix = |text| format!("{text}: {}", fix(&error));
         let expected = match expected {
             Failure::Refused(text) => Failure::Refused(with_fix(text)),
             Failure::Unknown(text) => Failure::Unknown(with_fix(text)),
@@ -58,7 +58,7 @@ fn each_answer_is_one_kind_of_failure() {
         assert_eq!(error.failure(), expected, "{json}");
     }
     assert!(matches!(
-        CallError::Silent(CALL_BOUND).failure(),
+        CallError::Silent(CALLS_BOUND).failure(),
         Failure::Unknown(_)
     ));
 }

@@ -4,15 +4,13 @@
 //! It never ends the agent: a port that cannot be had is tried again for as long as the agent runs.
 
 use std::convert::Infallible;
-use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cordonhold_rt::listen;
 use cordonhold_rt::places::{Place, Places};
-use cordonhold_shared::backoff::{jittered, retry_pause};
+use cordonhold_rt::{listen, pause};
 use http::header::CONTENT_TYPE;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -90,11 +88,7 @@ pub(super) async fn listen(host: &str, port: u16) -> TcpListener {
                          choose another with --metrics-port or --metrics-host, or --metrics-port=0 for no metrics"
                     );
                 }
-                sleep(jittered(
-                    retry_pause(failures),
-                    RandomState::new().hash_one(failures),
-                ))
-                .await;
+                sleep(pause::before_retry(failures)).await;
                 failures = failures.saturating_add(1);
             }
         }

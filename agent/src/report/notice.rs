@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use crate::api::Api;
+use crate::api::{Api, Meaning as _};
 
 /// What one Event says.
 #[derive(Clone, Debug)]

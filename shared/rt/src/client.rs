@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::core::Status;
 use kube::{Client, Config};
 use tower::util::MapErrLayer;
 
@@ -116,12 +117,15 @@ fn no_answer(way: &str, source: BoxError) -> BoxError {
 /// An error of the client in one line: what the API server said, where it said something.
 pub fn explain(error: &kube::Error) -> String {
     match error {
-        kube::Error::Api(status) if !status.message.is_empty() => {
-            format!("{} ({})", status.message, status.code)
-        }
+        kube::Error::Api(status) => answered(status),
         kube::Error::Service(error) => crate::exit::one_line(error.as_ref()),
         error => crate::exit::one_line(error),
     }
+}
+
+/// What the API server said to a request that it refused.
+pub(crate) fn answered(status: &Status) -> String {
+    format!("the API server: {} (code {})", status.message, status.code)
 }
 
 async fn from_file(path: &Path) -> Result<(Config, Option<Proxy>), ClientError> {

@@ -2,6 +2,7 @@
 //!
 //! No decisions and nothing of one binary only.
 
+pub mod api;
 pub mod argument;
 pub mod client;
 pub mod crypto;
@@ -10,5 +11,7 @@ pub mod exit;
 pub mod listen;
 pub mod logging;
 pub mod metrics;
+pub mod pause;
 pub mod places;
 pub mod shutdown;
+pub mod watch;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::reboot::cycle::Failure;
 use crate::reboot::drain::Evicted;
+use crate::watch::TOO_OLD;
 
 /// The `Status` that answers a request which failed, as far as it is looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,7 +104,7 @@ impl<'a> Refusal<'a> {
 
     /// Whether a watch from this version can no longer be had.
     pub fn is_too_old(&self) -> bool {
-        self.code == 410
+        self.code == TOO_OLD
     }
 
     /// What became of an eviction; `text` is what an operator reads.

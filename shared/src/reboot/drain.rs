@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::backoff::{doubled, jittered};
 use crate::reboot::pod::{DaemonSet, PodView};
-use crate::reboot::watch::Change;
+use crate::watch::Change;
 
 mod pods;
 pub(crate) mod progress;

@@ -17,7 +17,8 @@ use crate::reboot::drain::{self, Done, Drain, Moment, Task, Trouble};
 use crate::reboot::lock_object::{Carrier, CarrierView, LockObject, LockObjects};
 use crate::reboot::pod::PodView;
 use crate::reboot::timers::{Dates, Timer, Timers, Timing};
-use crate::reboot::watch::{Change, LockShown};
+use crate::reboot::watch::LockShown;
+use crate::watch::Change;
 
 mod request;
 

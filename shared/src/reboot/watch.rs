@@ -1,21 +1,11 @@
-//! What a watch tells, and what of it is news.
+//! What of the changes that a watch tells is news to the agent.
 //!
 //! Not here: how a watch is kept up.
 
 use std::collections::BTreeMap;
 
 use crate::reboot::lock_object::CarrierView;
-
-/// What a watch tells.
-#[derive(Clone, Debug)]
-pub enum Change<T> {
-    /// All there is, now: the watch begins here.
-    Listed(Vec<T>),
-    Present(T),
-    Gone(T),
-    /// What happened between the last change and the next is unknown.
-    Gap,
-}
+use crate::watch::Change;
 
 /// What the watch of the lock showed last: a DaemonSet's status changes whenever one of its pods does, and that is no news.
 #[derive(Debug, Default)]

@@ -12,7 +12,7 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessRevie
 use kube::api::PostParams;
 use kube::{Api, Client};
 
-use super::bounded;
+use super::looked_up;
 
 /// So long may somebody cancel after the permission was taken away.
 pub(super) const ALLOWED_TTL: Duration = Duration::from_secs(5);
@@ -57,7 +57,7 @@ impl Permissions {
             "allow the webhook's ServiceAccount to create subjectaccessreviews",
         );
         let review = review(requester, node);
-        match bounded(what, fix, self.api.create(&PostParams::default(), &review)).await {
+        match looked_up(what, fix, self.api.create(&PostParams::default(), &review)).await {
             Ok(answer) => {
                 let is_allowed = answer.status.is_some_and(|status| status.allowed);
                 self.with_answers(|answers| answers.keep(question, is_allowed, Instant::now()));

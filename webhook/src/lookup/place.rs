@@ -5,19 +5,16 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use cordonhold_rt::api::{CallError, call, each};
 use cordonhold_shared::admission::KuredLock;
 use cordonhold_shared::kured::{DaemonSetView, Kured, Whereabouts};
 use kube::Client;
 use kube::api::{GetParams, ListParams};
-use kube::core::{ListMeta, Request};
-use serde::Deserialize;
+use kube::core::Request;
 use tracing::{info, warn};
 
 use crate::Metrics;
 use crate::metrics::KuredFound;
-
-/// How many `DaemonSets` one answer may hold; each is some kilobytes.
-const PAGE: u32 = 100;
 
 /// Looks for kured's DaemonSet.
 #[derive(Clone)]
@@ -36,15 +33,6 @@ struct Inner {
 pub(super) struct Located {
     pub(super) whereabouts: Whereabouts,
     pub(super) object: Option<DaemonSetView>,
-}
-
-/// A part of a list.
-#[derive(Deserialize)]
-struct Page {
-    #[serde(default)]
-    metadata: ListMeta,
-    #[serde(default)]
-    items: Vec<DaemonSetView>,
 }
 
 /// The DaemonSet that the flags name.
@@ -66,7 +54,7 @@ impl Finder {
     }
 
     /// Where kured is now. The caller bounds it.
-    pub(super) async fn find(&self) -> Result<Located, kube::Error> {
+    pub(super) async fn find(&self) -> Result<Located, CallError> {
         let located = self.search().await?;
         self.0.metrics.kured_is(match &located.whereabouts {
             Whereabouts::Configured(_) => KuredFound::Configured,
@@ -93,7 +81,7 @@ impl Finder {
     }
 
     /// The DaemonSet where the flags say; else the one found last; else the one of all that looks like it.
-    async fn search(&self) -> Result<Located, kube::Error> {
+    async fn search(&self) -> Result<Located, CallError> {
         if let Some(object) = self.get(&self.0.namespace, &self.0.name).await? {
             return Ok(Located {
                 whereabouts: Whereabouts::Configured(object.kured()),
@@ -111,7 +99,7 @@ impl Finder {
         }
         let mut all = match self.list().await {
             Ok(all) => all,
-            Err(kube::Error::Api(status)) if status.code == 403 => {
+            Err(error) if error.code() == Some(403) => {
                 return Ok(Located {
                     whereabouts: Whereabouts::Unsearched,
                     object: None,
@@ -128,33 +116,29 @@ impl Finder {
         })
     }
 
-    async fn get(&self, namespace: &str, name: &str) -> Result<Option<DaemonSetView>, kube::Error> {
-        let path = format!("/apis/apps/v1/namespaces/{namespace}/daemonsets");
-        let request = Request::new(path)
-            .get(name, &GetParams::default())
-            .map_err(kube::Error::BuildRequest)?;
-        match self.0.client.request(request).await {
+    async fn get(&self, namespace: &str, name: &str) -> Result<Option<DaemonSetView>, CallError> {
+        let request = Request::new(daemon_sets(namespace)).get(name, &GetParams::default());
+        match call(&self.0.client, request).await {
             Ok(object) => Ok(Some(object)),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(error) if error.code() == Some(404) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
     /// Those of all namespaces that look like kured's.
-    async fn list(&self) -> Result<Vec<DaemonSetView>, kube::Error> {
+    async fn list(&self) -> Result<Vec<DaemonSetView>, CallError> {
         let mut alike = Vec::new();
-        let mut params = ListParams::default().limit(PAGE);
-        loop {
-            let request = Request::new("/apis/apps/v1/daemonsets")
-                .list(&params)
-                .map_err(kube::Error::BuildRequest)?;
-            let page: Page = self.0.client.request(request).await?;
-            alike.extend(page.items.into_iter().filter(DaemonSetView::looks_like_kured));
-            match page.metadata.continue_ {
-                Some(token) if !token.is_empty() => params = params.continue_token(&token),
-                _ => return Ok(alike),
-            }
-        }
+        let every = "/apis/apps/v1/daemonsets";
+        each(
+            &self.0.client,
+            every,
+            ListParams::default(),
+            |view: DaemonSetView| {
+                alike.extend(Some(view).filter(DaemonSetView::looks_like_kured));
+            },
+        )
+        .await?;
+        Ok(alike)
     }
 
     fn last_elsewhere(&self) -> Option<Kured> {
@@ -215,6 +199,11 @@ impl Finder {
             ),
         }
     }
+}
+
+/// Where the `DaemonSets` of a namespace are.
+pub(super) fn daemon_sets(namespace: &str) -> String {
+    format!("/apis/apps/v1/namespaces/{namespace}/daemonsets")
 }
 
 fn listed(alike: &[Kured]) -> String {

@@ -2,34 +2,31 @@
 //!
 //! What is too old counts as unknown, so a watch that died does no harm: the lock is then read afresh for each uncordon.
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher as _;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use cordonhold_rt::client;
-use cordonhold_shared::admission::{Known, KuredSeen, Locks};
-use cordonhold_shared::backoff::{jittered, retry_pause};
-use cordonhold_shared::kured::Kured;
-use futures_util::TryStreamExt as _;
-use k8s_openapi::api::apps::v1::DaemonSet;
-use kube::api::{ListParams, WatchParams};
-use kube::core::{PartialObjectMeta, WatchEvent};
-use kube::{Api, Client};
+use cordonhold_rt::api::{CALL_BOUND, CallError, within};
+use cordonhold_rt::exit::one_line;
+use cordonhold_rt::pause;
+use cordonhold_rt::watch::{News, Target, Watch};
+use cordonhold_shared::admission::{Known, KuredSeen};
+use cordonhold_shared::kured::{DaemonSetView, Kured};
+use cordonhold_shared::watch::Change;
+use futures_util::StreamExt as _;
+use kube::Client;
 use tokio::sync::SetOnce;
-use tokio::time::timeout;
+use tokio::time::{sleep, sleep_until, timeout_at};
 use tracing::{debug, warn};
 
 use super::KuredLookup;
+use super::place::daemon_sets;
 use crate::Metrics;
 
 /// How long the server keeps a watch. It ends well before [`SILENCE_BOUND`], and resuming it shows that it still works.
 const WATCH_SECONDS: u32 = 45;
 /// Longest silence of a watch: the server should have ended it before.
 const SILENCE_BOUND: Duration = Duration::from_secs(60);
-/// Longest wait for the list that a watch begins with, and for the watch itself to begin.
-const BEGIN_BOUND: Duration = Duration::from_secs(10);
 /// Older than this, what was seen no longer counts. Above [`SILENCE_BOUND`] and one pause, so that one lost watch changes nothing.
 pub(super) const MAX_AGE: Duration = Duration::from_secs(90);
 /// How long one place is watched before kured is looked for again: it may have come to where the flags say, or to anywhere.
@@ -49,24 +46,6 @@ pub(crate) struct KuredWatch {
 pub(super) struct Seen {
     kured: KuredSeen,
     at: Option<Instant>,
-}
-
-/// The DaemonSet that is watched. Only its metadata is read.
-struct Watched {
-    api: Api<DaemonSet>,
-    only: String,
-    /// `None`: it is looked out for where the flags say.
-    found: Option<Kured>,
-}
-
-/// Why a watch ended, where nothing failed.
-enum End {
-    /// The server ends each after [`WATCH_SECONDS`].
-    Ended,
-    /// From this version on it can no longer be had.
-    TooOld,
-    /// kured may be elsewhere by now.
-    Gone,
 }
 
 impl KuredWatch {
@@ -90,17 +69,18 @@ impl KuredWatch {
         let () = self.listed.wait().await;
     }
 
-    /// Watches until it is dropped: lists, follows, and begins again after a pause that grows with each failure in a row.
+    /// Watches until it is dropped: looks for kured, follows its DaemonSet, and begins again, after a pause that grows with each
+    /// failure in a row.
     pub(crate) async fn run(&self) {
         let mut failures = 0;
         loop {
-            match self.list_and_follow(&mut failures).await {
+            match self.find_and_follow(&mut failures).await {
                 Ok(()) => {
                     debug!("the watch of kured's DaemonSet begins again with a list");
-                    tokio::time::sleep(retry_pause(0)).await;
+                    sleep(pause::before_retry(0)).await;
                 }
-                Err(why) => {
-                    let pause = jittered(retry_pause(failures), RandomState::new().hash_one(failures));
+                Err(error) => {
+                    let (why, pause) = (one_line(&error), pause::before_retry(failures));
                     failures = failures.saturating_add(1);
                     warn!(
                         why,
@@ -109,98 +89,78 @@ impl KuredWatch {
                         "the watch of kured's DaemonSet failed and is tried again: check the way to the API server, \
                          and allow the webhook's ServiceAccount to get, list and watch daemonsets"
                     );
-                    tokio::time::sleep(pause).await;
+                    sleep(pause).await;
                 }
             }
         }
     }
 
-    /// Ends without an error where the list has become too old, or kured is to be looked for again.
-    async fn list_and_follow(&self, failures: &mut u32) -> Result<(), String> {
-        let began = Instant::now();
-        let place = begun(self.kured.finder.find()).await?;
+    /// Ends without an error where kured is to be looked for again.
+    async fn find_and_follow(&self, failures: &mut u32) -> Result<(), CallError> {
+        let end = tokio::time::Instant::now() + LOOK_AGAIN;
+        let place = within(CALL_BOUND, self.kured.finder.find()).await?;
         let Known::Is(KuredSeen { found, .. }) = self.kured.seen(&place) else {
             // Of several nobody can tell which one to watch: each uncordon looks afresh.
             drop(self.listed.set(()));
             *failures = 0;
-            tokio::time::sleep(LOOK_AGAIN).await;
+            sleep_until(end).await;
             return Ok(());
         };
-        let watched = self.watched(found);
-        let list = begun(
-            watched
-                .api
-                .list_metadata(&ListParams::default().fields(&watched.only)),
-        )
-        .await?;
-        let locks = list.items.first().map(|object| self.locks_of(object));
-        self.see(Some(KuredSeen {
-            found: watched.found.clone(),
-            locks: locks.unwrap_or_default(),
-        }));
-        // Already set by an earlier list: nothing to tell.
-        drop(self.listed.set(()));
-        let mut version = list.metadata.resource_version.unwrap_or_default();
-        while began.elapsed() < LOOK_AGAIN {
-            match self.follow(&watched, &mut version).await? {
-                End::Ended => {
+        let watch = Watch::new(self.client.clone(), self.target(found.as_ref()), None);
+        let mut news = pin!(watch.news());
+        let mut is_there = false;
+        while let Ok(Some(next)) = timeout_at(end, news.next()).await {
+            match next? {
+                News::Began => self.see(None),
+                News::Bookmark => {
                     *failures = 0;
-                    tokio::time::sleep(retry_pause(0)).await;
+                    self.see(None);
                 }
-                End::TooOld | End::Gone => return Ok(()),
+                News::Change(Change::Listed(objects)) => {
+                    is_there = !objects.is_empty();
+                    self.see(Some(self.shown(found.as_ref(), objects.first())));
+                    // Already set by an earlier list: nothing to tell.
+                    drop(self.listed.set(()));
+                }
+                News::Change(Change::Present(object)) if is_there => {
+                    *failures = 0;
+                    self.see(Some(self.shown(found.as_ref(), Some(&object))));
+                }
+                News::Change(Change::Gone(_)) => {
+                    // Its lock went with it.
+                    self.see(Some(KuredSeen::default()));
+                    return Ok(());
+                }
+                // It has just come, or what happened to it is unknown.
+                News::Change(Change::Present(_) | Change::Gap) => return Ok(()),
             }
         }
         Ok(())
     }
-    fn watched(&self, found: Option<Kured>) -> Watched {
-        let (namespace, name) = match &found {
+
+    /// Where kured was found, else where the flags say that it may come. Only metadata is read.
+    fn target(&self, found: Option<&Kured>) -> Target {
+        let (namespace, name) = match found {
             Some(kured) => (kured.namespace.as_str(), kured.name.as_str()),
             None => self.kured.finder.configured(),
         };
-        Watched {
-            api: Api::namespaced(self.client.clone(), namespace),
-            only: format!("metadata.name={name}"),
-            found,
+        Target {
+            only_metadata: true,
+            seconds: WATCH_SECONDS,
+            silence: SILENCE_BOUND,
+            ..Target::new(
+                "kured's DaemonSet",
+                daemon_sets(namespace),
+                format!("metadata.name={name}"),
+            )
         }
     }
 
-    fn locks_of(&self, object: &PartialObjectMeta<DaemonSet>) -> Locks {
-        self.kured.locks_of(object.metadata.annotations.iter().flatten())
-    }
-
-    async fn follow(&self, watched: &Watched, version: &mut String) -> Result<End, String> {
-        let params = WatchParams::default()
-            .fields(&watched.only)
-            .timeout(WATCH_SECONDS);
-        let stream = begun(watched.api.watch_metadata(&params, version)).await?;
-        self.see(None);
-        let mut stream = pin!(stream);
-        loop {
-            let next = timeout(SILENCE_BOUND, stream.try_next())
-                .await
-                .map_err(|_| format!("silent for {SILENCE_BOUND:?}"))?;
-            let (locks, seen_version) = match next.map_err(|error| client::explain(&error))? {
-                None => return Ok(End::Ended),
-                Some(WatchEvent::Error(status)) if status.code == 410 => return Ok(End::TooOld),
-                Some(WatchEvent::Error(status)) => return Err(status.message.clone()),
-                Some(WatchEvent::Bookmark(mark)) => (None, Some(mark.metadata.resource_version)),
-                Some(WatchEvent::Modified(object)) => {
-                    (Some(self.locks_of(&object)), object.metadata.resource_version)
-                }
-                Some(WatchEvent::Added(_)) => return Ok(End::Gone),
-                Some(WatchEvent::Deleted(_)) => {
-                    // Its lock went with it.
-                    self.see(Some(KuredSeen::default()));
-                    return Ok(End::Gone);
-                }
-            };
-            self.see(locks.map(|locks| KuredSeen {
-                found: watched.found.clone(),
-                locks,
-            }));
-            if let Some(seen) = seen_version {
-                *version = seen;
-            }
+    fn shown(&self, found: Option<&Kured>, object: Option<&DaemonSetView>) -> KuredSeen {
+        let annotations = object.into_iter().flat_map(|object| &object.metadata.annotations);
+        KuredSeen {
+            found: found.cloned(),
+            locks: self.kured.locks_of(annotations),
         }
     }
 
@@ -229,13 +189,5 @@ impl Seen {
             Some(_) => Known::Failed("the watch is silent".to_owned()),
             None => Known::Failed("the watch has not begun".to_owned()),
         }
-    }
-}
-
-async fn begun<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, String> {
-    match timeout(BEGIN_BOUND, call).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(client::explain(&error)),
-        Err(_) => Err(format!("no answer from the API server within {BEGIN_BOUND:?}")),
     }
 }

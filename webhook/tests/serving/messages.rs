@@ -311,32 +311,32 @@ fn found_e8_every_answer_that_explain_cannot_use_names_thing_try_and_fix() {
         (
             Says::status(401, "Unauthorized"),
             &[][..],
-            ["node n", "Unauthorized (401)", "log in anew"],
+            ["node n", "Unauthorized (code 401)", "log in anew"],
         ),
         (
             Says::status(403, "nodes is forbidden"),
             &[],
-            ["node n", "forbidden (403)", "may get nodes"],
+            ["node n", "forbidden (code 403)", "may get nodes"],
         ),
         (
             Says::status(404, "nodes \"n\" not found"),
             &[],
-            ["node n", "not found (404)", "kubectl get nodes"],
+            ["node n", "not found (code 404)", "kubectl get nodes"],
         ),
         (
             Says::status(410, "gone"),
             &[],
-            ["node n", "gone (410)", "ask again later"],
+            ["node n", "gone (code 410)", "ask again later"],
         ),
         (
             Says::status(500, "no leader"),
             &[],
-            ["node n", "no leader (500)", "ask again later"],
+            ["node n", "no leader (code 500)", "ask again later"],
         ),
         (
             Says::status(503, "shutting down"),
             &[],
-            ["node n", "shutting down (503)", "ask again later"],
+            ["node n", "shutting down (code 503)", "ask again later"],
         ),
         (
             Says {

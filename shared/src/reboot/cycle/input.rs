@@ -8,7 +8,7 @@ use crate::reboot::blocker::{Blocker, PoolCount};
 use crate::reboot::drain::DrainNews;
 use crate::reboot::lock_object::LockView;
 use crate::reboot::timers::Timer;
-use crate::reboot::watch::Change;
+use crate::watch::Change;
 
 /// What the shell tells the cycle.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -10,7 +10,7 @@ use super::returns::{CHANCE_MAX, Returns};
 use super::{Evicted, Moment, Options, Progress, Returning, Task, Trouble, pause_after, progress, some};
 use crate::backoff::{doubled, jittered};
 use crate::reboot::pod::{self, DaemonSet, PodView};
-use crate::reboot::watch::Change;
+use crate::watch::Change;
 
 /// The pods on the node.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cordonhold_shared::backoff::{jittered, retry_pause};
 use cordonhold_shared::reboot::driver::{Observed, Source};
-use cordonhold_shared::reboot::watch::Change;
+use cordonhold_shared::watch::Change;
 
 use super::Purpose;
 use crate::api_server::{

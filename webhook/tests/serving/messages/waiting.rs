@@ -362,22 +362,26 @@ fn found_e8_wherever_kured_is_not_and_cannot_be_looked_for_is_named_with_the_fix
         (
             vec![(KURED, Says::status(401, "Unauthorized"))],
             WATCH,
-            [THING, "Unauthorized (401)", "check the way to the API server"],
+            [
+                THING,
+                "Unauthorized (code 401)",
+                "check the way to the API server",
+            ],
         ),
         (
             vec![(KURED, Says::status(403, "daemonsets is forbidden"))],
             WATCH,
-            [THING, "daemonsets is forbidden (403)", ALLOW],
+            [THING, "daemonsets is forbidden (code 403)", ALLOW],
         ),
         (
             vec![(KURED, Says::status(410, "gone"))],
             WATCH,
-            [THING, "gone (410)", ALLOW],
+            [THING, "gone (code 410)", ALLOW],
         ),
         (
             vec![(KURED, Says::status(500, "no leader"))],
             WATCH,
-            [THING, "no leader (500)", ALLOW],
+            [THING, "no leader (code 500)", ALLOW],
         ),
         (
             vec![(KURED, Says::ok(json!("text")))],
@@ -389,7 +393,7 @@ fn found_e8_wherever_kured_is_not_and_cannot_be_looked_for_is_named_with_the_fix
             WATCH,
             [
                 THING,
-                "no answer from the API server within 10s",
+                "the API server did not answer within 10s",
                 "check the way to the API server",
             ],
         ),
@@ -486,13 +490,13 @@ async fn found_e8_every_lookup_that_brings_nothing_names_thing_try_and_fix() {
             ASK_PERMISSION,
             Says::status(403, "subjectaccessreviews is forbidden"),
             &cancel,
-            [RIGHT, "subjectaccessreviews is forbidden (403)", CREATE],
+            [RIGHT, "subjectaccessreviews is forbidden (code 403)", CREATE],
         ),
         (
             ASK_PERMISSION,
             Says::status(500, "no leader"),
             &cancel,
-            [RIGHT, "no leader (500)", CREATE],
+            [RIGHT, "no leader (code 500)", CREATE],
         ),
         (
             ASK_PERMISSION,
@@ -506,7 +510,7 @@ async fn found_e8_every_lookup_that_brings_nothing_names_thing_try_and_fix() {
             &cancel,
             [
                 RIGHT,
-                "no answer from the API server within 2s",
+                "the API server did not answer within 2s",
                 "look at its load",
             ],
         ),
@@ -514,13 +518,13 @@ async fn found_e8_every_lookup_that_brings_nothing_names_thing_try_and_fix() {
             KURED,
             Says::status(403, "daemonsets is forbidden"),
             &uncordon,
-            [LOCK, "daemonsets is forbidden (403)", GET_LOCK],
+            [LOCK, "daemonsets is forbidden (code 403)", GET_LOCK],
         ),
         (
             KURED,
             Says::status(500, "no leader"),
             &uncordon,
-            [LOCK, "no leader (500)", GET_LOCK],
+            [LOCK, "no leader (code 500)", GET_LOCK],
         ),
         (
             KURED,
@@ -528,7 +532,7 @@ async fn found_e8_every_lookup_that_brings_nothing_names_thing_try_and_fix() {
             &uncordon,
             [
                 LOCK,
-                "no answer from the API server within 2s",
+                "the API server did not answer within 2s",
                 "look at its load",
             ],
         ),
@@ -574,7 +578,7 @@ fn found_e8_whatever_explain_cannot_ask_names_thing_try_and_fix() {
     assert_eq!(code, Some(2), "{said}");
     let parts = [
         "who the kubeconfig's user is",
-        "it is forbidden (403)",
+        "it is forbidden (code 403)",
         "name a user with --as",
     ];
     check(&"whoami", &said, parts);
@@ -585,7 +589,7 @@ fn found_e8_whatever_explain_cannot_ask_names_thing_try_and_fix() {
             Says::status(403, "daemonsets is forbidden"),
             [
                 "the lock on daemonset kube-system/kured",
-                "daemonsets is forbidden (403)",
+                "daemonsets is forbidden (code 403)",
                 "check --ds-namespace and --ds-name",
             ],
         ),
