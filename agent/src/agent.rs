@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cordonhold_rt::events;
 use cordonhold_rt::pause::random;
 use cordonhold_rt::shutdown::Signals;
 use cordonhold_rt::watch::Target;
@@ -121,7 +122,7 @@ impl Parts {
 
 impl Agent {
     fn new(parts: Parts) -> Agent {
-        let (notices, waiting_notices) = mpsc::channel(NOTICES_MAX);
+        let (notices, waiting_notices) = events::queue(NOTICES_MAX);
         let clock = Clock::start();
         let node = parts.setup.settings.node.clone();
         let mut agent = Agent {
@@ -148,7 +149,8 @@ impl Agent {
             drain_tasks: FuturesUnordered::new(),
         };
         let api = agent.hands.api.clone();
-        drop(agent.spawn("write Events", post(api.clone(), waiting_notices)));
+        let writing = post(api.client().clone(), agent.node.clone(), waiting_notices);
+        drop(agent.spawn("write Events", writing));
         if parts.shows_conditions {
             let (sender, shown) = watch_channel::channel(NodeView::default());
             agent.shown = Some(sender);

@@ -85,6 +85,10 @@ impl Api {
         &self.node
     }
 
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Our own Node.
     pub(crate) async fn node(&self) -> Result<NodeView, Failure> {
         self.node_named(&self.node).await.map_err(|error| error.failure())

@@ -4,15 +4,16 @@
 
 use std::sync::Arc;
 
+use cordonhold_rt::events::Recorder;
 use cordonhold_shared::hold;
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::reboot::cycle::{Fields, Level, Report};
-use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 mod notice;
 
-pub(crate) use notice::{Notice, post};
+pub(crate) use notice::post;
+use notice::{TOO_MANY, notice};
 
 use crate::metrics::Metrics;
 
@@ -31,7 +32,7 @@ pub(crate) struct Subject {
 }
 
 /// Events on the Node, for the reports that have a reason for one.
-pub(crate) struct NodeEvents(pub(crate) mpsc::Sender<Notice>);
+pub(crate) struct NodeEvents(pub(crate) Recorder);
 
 /// Logs and counts each report, and hands it to the sinks.
 pub(crate) struct Reporter {
@@ -45,18 +46,13 @@ pub(crate) struct Reporter {
 impl Sink for NodeEvents {
     fn take(&self, report: &Report, about: &Subject) {
         let Some(reason) = report.reason() else { return };
-        let notice = Notice {
-            reason,
-            is_warning: report.level() != Level::Info,
-            note: report.sentence(),
-            node: about.node.clone(),
-            uid: about.uid.clone(),
-        };
-        if self.0.try_send(notice).is_err() {
+        let is_warning = report.level() != Level::Info;
+        let notice = notice(&about.node, &about.uid, reason, is_warning, report.sentence());
+        if !self.0.tell(notice) {
             warn!(
                 event = "notice_lost",
                 node = about.node,
-                why = "too many are waiting",
+                why = TOO_MANY,
                 reason,
                 "an Event is not written"
             );
@@ -159,16 +155,17 @@ mod page;
 mod tests {
     use std::sync::Mutex;
 
+    use cordonhold_rt::events;
     use cordonhold_shared::keys;
 
     use super::*;
 
     #[test]
     fn found_e6_what_does_nothing_is_told_once_with_what_to_write() {
-        let (sender, mut notices) = mpsc::channel(8);
+        let (recorder, mut notices) = events::queue(8);
         let mut reporter = Reporter::new(
             "n",
-            vec![Box::new(NodeEvents(sender))],
+            vec![Box::new(NodeEvents(recorder))],
             Arc::new(Metrics::new("n")),
         );
         let mut node = NodeView::default();
@@ -190,10 +187,10 @@ mod tests {
             reporter.learn(&node);
             let notice = notices.try_recv().unwrap();
             assert_eq!(
-                (notice.reason, notice.is_warning),
+                (notice.reason.as_str(), notice.is_warning),
                 ("RebootAnnotationIgnored", true)
             );
-            assert!(notice.note.contains(part), "{}", notice.note);
+            assert!(notice.text.contains(part), "{}", notice.text);
             assert!(notices.try_recv().is_err(), "told twice");
         }
         set(&mut node, keys::CANCEL, "2026-01-01T00:00:00Z disk");
@@ -213,9 +210,9 @@ mod tests {
 
     #[test]
     fn each_sink_is_handed_each_report_and_what_it_is_about() {
-        let (sender, mut notices) = mpsc::channel(1);
+        let (recorder, mut notices) = events::queue(1);
         let seen = Seen::default();
-        let sinks: Vec<Box<dyn Sink>> = vec![Box::new(NodeEvents(sender)), Box::new(seen.clone())];
+        let sinks: Vec<Box<dyn Sink>> = vec![Box::new(NodeEvents(recorder)), Box::new(seen.clone())];
         let mut reporter = Reporter::new("n", sinks, Arc::new(Metrics::new("n")));
         let mut node = NodeView::default();
         "uid-1".clone_into(&mut node.metadata.uid);

@@ -36,6 +36,11 @@ pub fn one_line(text: &str, max_chars: usize) -> String {
     seen.take(max_chars.saturating_sub(1)).chain(['…']).collect()
 }
 
+/// As much of a text as fits in so many bytes, for a field whose length somebody else bounds.
+pub fn clipped(text: &str, max_bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(max_bytes)]
+}
+
 /// Names, uids, times and addresses: nothing in them is special to a shell, and none can be taken for an option.
 fn is_plain(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -78,6 +83,13 @@ mod tests {
         }
         assert_eq!(quoted(&"x".repeat(200)).chars().count(), QUOTED_MAX + 2);
         assert_eq!(quoted_to("four words are here", 5), "'four…'");
+    }
+
+    #[test]
+    fn a_clipped_text_ends_between_two_characters() {
+        for (text, max, expected) in [("abc", 3, "abc"), ("abc", 2, "ab"), ("üü", 3, "ü"), ("ü", 1, "")] {
+            assert_eq!(clipped(text, max), expected);
+        }
     }
 
     proptest! {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use cordonhold_shared::admission::{LockEdit, Operation, Verdict};
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
+use cordonhold_shared::quote::clipped;
 use tracing::info;
 
 use crate::review::{Review, Unreadable};
@@ -129,7 +130,7 @@ fn effect(operation: &Operation, verdict: &Verdict) -> String {
 }
 
 fn bounded(text: &str) -> &str {
-    &text[..text.floor_char_boundary(FIELD_MAX_BYTES)]
+    clipped(text, FIELD_MAX_BYTES)
 }
 
 #[cfg(test)]

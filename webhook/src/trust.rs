@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use tracing::{info, warn};
 
 use crate::Metrics;
-use crate::events::{About, Note, Recorder};
+use crate::events::{self, Recorder};
 use crate::readiness::{Condition, Readiness};
 use crate::tls::Slot;
 pub(crate) use chain::certificate_facts;
@@ -118,15 +118,12 @@ impl Trust {
             "the API server does not trust this webhook, or soon will not"
         );
         if let Some(recorder) = &self.recorder {
-            recorder.tell(Note {
-                about: About::Configuration {
-                    name: self.installation.configuration.clone(),
-                    uid: uid.map(str::to_owned),
-                },
-                reason: problem.to_owned(),
-                user: String::new(),
-                text: finding.text.clone(),
-            });
+            recorder.tell(events::problem(
+                &self.installation.configuration,
+                uid,
+                problem,
+                &finding.text,
+            ));
         }
     }
 }

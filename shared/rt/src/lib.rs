@@ -7,6 +7,7 @@ pub mod argument;
 pub mod client;
 pub mod crypto;
 pub mod duration;
+pub mod events;
 pub mod exit;
 pub mod listen;
 pub mod logging;
