@@ -2,11 +2,12 @@
 
 use std::fmt::{self, Write as _};
 use std::sync::atomic::AtomicI64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use cordonhold_rt::logging;
 use cordonhold_rt::metrics::{self, Page};
+use cordonhold_rt::sync::locked;
 use cordonhold_shared::admission::trust::Problem;
 use cordonhold_shared::admission::{Reason, Verdict};
 use http::HeaderMap;
@@ -209,14 +210,14 @@ struct KuredWatchAge(Arc<Mutex<Option<Instant>>>);
 
 impl KuredWatchAge {
     fn hear(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *locked(&self.0) = Some(Instant::now());
     }
 }
 
 impl Collector for KuredWatchAge {
     /// Nothing is shown where nothing is watched, or the watch has yet to begin.
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let heard = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let heard = *locked(&self.0);
         let Some(heard) = heard else { return Ok(()) };
         let age = ConstGauge::new(heard.elapsed().as_secs_f64());
         let metric = encoder.encode_descriptor(

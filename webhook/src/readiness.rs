@@ -2,8 +2,9 @@
 //!
 //! Each part of the process owns its condition and says why it is not met. Nothing here decides what makes one true.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use cordonhold_rt::sync::locked;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
@@ -108,10 +109,6 @@ impl Condition {
         *locked(&self.state) = state;
         self.changed.notify_one();
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@
 mod chain;
 mod configuration;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use cordonhold_rt::sync::locked;
 use cordonhold_shared::admission::trust::{self, Finding, Installation};
 use jiff::Timestamp;
 use tracing::{info, warn};
@@ -62,7 +63,7 @@ impl Trust {
 
     /// The configuration is like this now.
     fn learn(&self, found: Found) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).found = found;
+        locked(&self.state).found = found;
         self.check(Timestamp::now());
     }
 
@@ -71,7 +72,7 @@ impl Trust {
         let Some(certificate) = self.slot.served() else {
             return;
         };
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = locked(&self.state);
         let configuration = state.found.seen_from(&certificate, now);
         let findings = trust::findings(certificate.facts(), &configuration, &self.installation, now);
         self.show(&findings);

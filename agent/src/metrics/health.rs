@@ -2,8 +2,10 @@
 //!
 //! The agent has one thread: where that hangs, nothing answers here, which a probe sees as well.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+use cordonhold_rt::sync::locked;
 
 /// Longest request of the loop: each has a shorter bound of its own, the reboot command's minute being the longest.
 const REQUEST_MAX: Duration = Duration::from_secs(300);
@@ -75,11 +77,11 @@ impl Health {
     }
 
     fn doing(&self) -> Doing {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.0).clone()
     }
 
     fn set(&self, doing: Doing) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = doing;
+        *locked(&self.0) = doing;
     }
 }
 

@@ -15,4 +15,5 @@ pub mod metrics;
 pub mod pause;
 pub mod places;
 pub mod shutdown;
+pub mod sync;
 pub mod watch;

@@ -3,9 +3,10 @@
 //! What could not be asked is never kept.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use cordonhold_rt::sync::locked;
 use cordonhold_shared::admission::{Known, Requester};
 use cordonhold_shared::keys;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
@@ -68,8 +69,7 @@ impl Permissions {
     }
 
     fn with_answers<T>(&self, look: impl FnOnce(&mut Answers) -> T) -> T {
-        // A map that is whole after each call is whole after a panic too.
-        look(&mut self.answers.lock().unwrap_or_else(PoisonError::into_inner))
+        look(&mut locked(&self.answers))
     }
 }
 

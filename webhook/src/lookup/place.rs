@@ -3,9 +3,10 @@
 //! What is found is told when it changes, and counted. Not here: which DaemonSet looks like kured's (the shared core).
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use cordonhold_rt::api::{CallError, call, each};
+use cordonhold_rt::sync::locked;
 use cordonhold_shared::admission::KuredLock;
 use cordonhold_shared::kured::{DaemonSetView, Kured, Whereabouts};
 use kube::Client;
@@ -76,7 +77,7 @@ impl Finder {
 
     /// What was found last, in words; `None` before the first look.
     pub(super) fn told(&self) -> Option<String> {
-        let last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = locked(&self.0.last);
         last.as_ref().map(|whereabouts| self.describe(whereabouts))
     }
 
@@ -142,7 +143,7 @@ impl Finder {
     }
 
     fn last_elsewhere(&self) -> Option<Kured> {
-        let last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = locked(&self.0.last);
         match last.as_ref() {
             Some(Whereabouts::Elsewhere(kured)) => Some(kured.clone()),
             Some(
@@ -156,7 +157,7 @@ impl Finder {
     }
 
     fn replace_last(&self, whereabouts: &Whereabouts) -> Option<Whereabouts> {
-        let mut last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = locked(&self.0.last);
         last.replace(whereabouts.clone())
     }
 

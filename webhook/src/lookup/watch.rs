@@ -3,12 +3,13 @@
 //! What is too old counts as unknown, so a watch that died does no harm: the lock is then read afresh for each uncordon.
 
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use cordonhold_rt::api::{CALL_BOUND, CallError, within};
 use cordonhold_rt::exit::one_line;
 use cordonhold_rt::pause;
+use cordonhold_rt::sync::locked;
 use cordonhold_rt::watch::{News, Target, Watch};
 use cordonhold_shared::admission::{Known, KuredSeen};
 use cordonhold_shared::kured::{DaemonSetView, Kured};
@@ -171,7 +172,7 @@ impl KuredWatch {
     }
 
     fn with_seen<T>(&self, look: impl FnOnce(&mut Seen) -> T) -> T {
-        look(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+        look(&mut locked(&self.seen))
     }
 }
 

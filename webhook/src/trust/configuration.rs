@@ -5,14 +5,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cordonhold_rt::client;
+use cordonhold_rt::api::within;
+use cordonhold_rt::exit::one_line;
 use cordonhold_shared::admission::trust::{self, Name, Webhook, Write};
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::{ValidatingWebhookConfiguration, WebhookClientConfig};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use kube::{Api, Client};
 use serde_json::Value;
-use tokio::time::timeout;
 
 use super::{Trust, chain};
 use crate::metrics::{LookupKind, LookupOutcome};
@@ -124,22 +124,17 @@ pub(crate) async fn poll(client: Client, trust: Arc<Trust>, every: Duration) {
     let (name, metrics) = (&trust.installation.configuration, &trust.metrics);
     let mut failing_since = None;
     loop {
-        let read = match timeout(READ_TIMEOUT, api.get_opt(name)).await {
-            Ok(Ok(read)) => Ok(read),
-            Ok(Err(error)) => Err(client::explain(&error)),
-            Err(_) => Err(format!("no answer from the API server within {READ_TIMEOUT:?}")),
-        };
-        match read {
+        match within(READ_TIMEOUT, api.get_opt(name)).await {
             Ok(read) => {
                 metrics.looked_up(LookupKind::Configuration, LookupOutcome::Answered);
                 failing_since = None;
                 trust.learn(read.map_or(Found::Missing, Found::of));
             }
-            Err(why) => {
+            Err(error) => {
                 metrics.looked_up(LookupKind::Configuration, LookupOutcome::Failed);
                 let since = *failing_since.get_or_insert_with(Instant::now);
                 if since.elapsed() >= FORGET_AFTER {
-                    trust.learn(Found::Failed(why));
+                    trust.learn(Found::Failed(one_line(&error)));
                 }
             }
         }
