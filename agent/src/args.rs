@@ -3,13 +3,12 @@
 //! kured's flags keep kured's names and meanings, and are read from `KURED_<FLAG>` too; ours from `CORDONHOLD_<FLAG>`.
 //! Whatever is wrong gives one line that names it and the fix. Not here: what a flag does.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::error::ErrorKind;
-use clap::parser::ValueSource;
-use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser};
+use clap::{Command, Parser};
 use cordonhold_rt::argument::Mistake;
+use cordonhold_rt::command_line;
 use cordonhold_shared::reboot::cycle::Settings;
 use cordonhold_shared::reboot::timers::Timing;
 
@@ -120,70 +119,20 @@ pub fn parse(
     line: impl IntoIterator<Item = OsString>,
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Parsed, ArgsError> {
-    let command = command();
-    // clap would read the process's environment itself, and would not say which variable is wrong.
-    let bare = command.clone().mut_args(|arg| arg.env(None));
-    let mut line: Vec<OsString> = line.into_iter().collect();
-    let matches = match bare.clone().try_get_matches_from(&line) {
-        Ok(matches) => matches,
-        Err(error) if error.kind() == ErrorKind::DisplayHelp => {
-            let is_long = line.iter().any(|word| word == "--help");
-            let help = if is_long {
-                command.clone().render_long_help()
-            } else {
-                first_try(command.clone()).render_help()
-            };
-            return Ok(Parsed::Tell(help.to_string()));
-        }
-        Err(error) if error.kind() == ErrorKind::DisplayVersion => {
-            return Ok(Parsed::Tell(error.to_string()));
-        }
-        Err(error) => return Err(Mistake::of(&error, str::to_owned).into()),
+    let (mut args, mut warnings): (Args, _) = match command_line::parse(command(), line, &variable)? {
+        command_line::Parsed::Run { args, warnings } => (args, warnings),
+        command_line::Parsed::Tell(text) => return Ok(Parsed::Tell(text)),
     };
-    let is_given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
-    let mut warnings = Vec::new();
-    let from_variables = command.get_arguments().filter_map(|arg| {
-        let (flag, name) = (arg.get_long()?, arg.get_env()?.to_str()?);
-        let value = variable(name).filter(|_| !is_given(arg.get_id().as_str()))?;
-        if is_service_link(name, &value) {
-            warnings.push(service_link(name));
-            return None;
-        }
-        let mut word = OsString::from(format!("--{flag}="));
-        word.push(value);
-        Some(word)
-    });
-    let end_of_program = line.len().min(1);
-    drop(line.splice(end_of_program..end_of_program, from_variables));
-    let mut args = bare
-        .clone()
-        .try_get_matches_from(&line)
-        .and_then(|matches| Args::from_arg_matches(&matches))
-        .map_err(|error| Mistake::of(&error, |flag| variable_of(&command, flag)))?;
-    let defaults = bare
-        .try_get_matches_from(line.iter().take(1))
-        .and_then(|matches| Args::from_arg_matches(&matches))
-        .map_err(|error| Mistake::of(&error, str::to_owned))?;
     warnings.extend(args.window.settle(&variable));
-    not_yet::refuse(&args, &defaults)?;
+    let nothing = [OsString::from("cordonhold-agent")];
+    if let command_line::Parsed::Run { args: default, .. } =
+        command_line::parse(command(), nothing, |_| None)?
+    {
+        not_yet::refuse(&args, &default)?;
+    }
     let mut config = Config::try_from(args)?;
     config.warnings.extend(warnings);
     Ok(Parsed::Run(Box::new(config)))
-}
-
-/// Whether Kubernetes set this variable for a Service that happens to be named so: its port, as an address
-/// (k8s.io/kubernetes: pkg/kubelet/envvars/envvars.go).
-fn is_service_link(name: &str, value: &OsStr) -> bool {
-    let schemes = ["tcp://", "udp://", "sctp://"];
-    let value = value.to_str().unwrap_or_default();
-    name.ends_with("_PORT") && schemes.iter().any(|scheme| value.starts_with(scheme))
-}
-
-fn service_link(name: &str) -> String {
-    let service = name.trim_end_matches("_PORT").to_lowercase().replace('_', "-");
-    format!(
-        "{name} is passed over: Kubernetes set it for the Service {service}; enableServiceLinks: false in the pod keeps such variables away"
-    )
 }
 
 /// The flags that a first try needs: all that -h lists.
@@ -202,26 +151,15 @@ const FIRST_TRY: [&str; 12] = [
     "host-root",
 ];
 
-fn first_try(command: Command) -> Command {
-    command
+/// The flags, of which `-h` lists those of a first try.
+fn command() -> Command {
+    command_line::command::<Args>()
         .mut_args(|arg| {
             let is_listed = arg.get_long().is_some_and(|flag| FIRST_TRY.contains(&flag));
             arg.hide_short_help(!is_listed)
         })
         .after_help("--help lists every flag, kured's among them, and says more of each.")
-}
-
-/// Values from the environment are not printed: some are secrets.
-fn command() -> Command {
-    Args::command().mut_args(|arg| arg.hide_env_values(true))
-}
-
-fn variable_of(command: &Command, flag: &str) -> String {
-    let arg = command
-        .get_arguments()
-        .find(|arg| arg.get_long() == flag.strip_prefix("--"));
-    let variable = arg.and_then(|arg| arg.get_env()?.to_str());
-    variable.unwrap_or(flag).to_owned()
+        .after_long_help("")
 }
 
 impl TryFrom<Args> for Config {

@@ -14,7 +14,7 @@ fn agent(words: &[&str], variables: &[(&str, &str)]) -> Output {
 /// The one line that the program ends with.
 fn refusal(words: &[&str], variables: &[(&str, &str)]) -> String {
     let output = agent(words, variables);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(said.lines().count(), 1, "{said}");
     assert!(said.starts_with("cordonhold-agent: "), "{said}");

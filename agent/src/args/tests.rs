@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use clap::FromArgMatches as _;
+
 use super::*;
 
 mod kured;

@@ -142,7 +142,7 @@ fn found_e8_every_answer_that_ends_the_agent_names_thing_try_and_fix() {
     ];
     for (has, says, words, parts) in table {
         let place = Place::new(&format!("http://{}", Cluster::start(has, says)));
-        place.ends_with(words, &[], parts);
+        place.ends_with(1, words, &[], parts);
     }
 }
 

@@ -24,7 +24,7 @@ fn found_e8_every_message_that_ends_the_agent_names_thing_try_and_fix() {
     let place = Place::new("http://127.0.0.1:1");
     let bare = tempfile::tempdir().unwrap();
     let bare = format!("--host-root={}", bare.path().display());
-    let table: [Row<'_>; 18] = [
+    let wrong_lines: [Row<'_>; 14] = [
         (
             &["--node-id="],
             &[],
@@ -83,6 +83,13 @@ fn found_e8_every_message_that_ends_the_agent_names_thing_try_and_fix() {
             ["--reboot-days", "this version does not do", "at its default"],
         ),
         (
+            &["--time-zone=Mars"],
+            &[],
+            ["--time-zone", "\"Mars\"", "Europe/Berlin"],
+        ),
+    ];
+    let failures: [Row<'_>; 4] = [
+        (
             &["--kubeconfig=/nowhere/k"],
             &[],
             ["/nowhere/k", "No such file", "--kubeconfig"],
@@ -102,14 +109,11 @@ fn found_e8_every_message_that_ends_the_agent_names_thing_try_and_fix() {
             &[("CORDONHOLD_LOG", "info,x=loud")],
             ["CORDONHOLD_LOG", "info,x=loud", "write one like info"],
         ),
-        (
-            &["--time-zone=Mars"],
-            &[],
-            ["--time-zone", "\"Mars\"", "Europe/Berlin"],
-        ),
     ];
-    for (words, variables, parts) in table {
-        place.ends_with(words, variables, parts);
+    for (code, table) in [(2, &wrong_lines[..]), (1, &failures)] {
+        for (words, variables, parts) in table {
+            place.ends_with(code, words, variables, *parts);
+        }
     }
     let mut command = place.agent(&[], &[]);
     let output = command.env_remove("CORDONHOLD_KUBECONFIG").output().unwrap();

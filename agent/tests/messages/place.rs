@@ -70,10 +70,10 @@ impl Place {
         command
     }
 
-    pub(crate) fn ends_with(&self, words: &[&str], variables: &[(&str, &str)], parts: Parts<'_>) {
+    pub(crate) fn ends_with(&self, code: i32, words: &[&str], variables: &[(&str, &str)], parts: Parts<'_>) {
         let output = self.agent(words, variables).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{words:?}: {said}");
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {said}");
         assert_eq!(said.lines().count(), 1, "{words:?}: {said}");
         assert!(said.starts_with("cordonhold-agent: "), "{words:?}: {said}");
         for part in parts {

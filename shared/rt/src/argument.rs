@@ -2,6 +2,7 @@
 //!
 //! Arguments mostly come from YAML and Secrets, which leave quotes, white space and line ends on them: those are named.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -67,6 +68,19 @@ impl Mistake {
                 name: name(),
                 why: said(),
             },
+        }
+    }
+}
+
+impl Mistake {
+    /// Of a variable whose flag is either given or not.
+    pub(crate) fn boolean(name: &str, value: &OsStr) -> Mistake {
+        let value = value.to_string_lossy();
+        let why = oddity(name, &value)
+            .unwrap_or_else(|| format!("{value:?} is neither true nor false: write true or false"));
+        Mistake::Value {
+            name: name.to_owned(),
+            why,
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::error::Error;
 use std::ffi::OsString;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use crate::argument::Mistake;
+use crate::command_line::{self, Parsed};
 
-/// A command line that cannot be understood; what clap itself uses.
+/// A command line that cannot be used; what clap itself uses.
 const USAGE: u8 = 2;
 
 /// Ends `main`: prints the error and all its causes as one line `program: what: why`.
@@ -20,7 +21,21 @@ pub fn code<E: Into<Box<dyn Error>>>(program: &str, result: Result<(), E>) -> Ex
     }
 }
 
-/// The command line, or the code to end with: help and version go to standard output, a mistake is one line.
+/// The code of a program whose command line cannot be used, which is said in one line.
+pub fn usage(program: &str, mistake: &dyn Error) -> ExitCode {
+    eprintln!("{program}: {}", one_line(mistake));
+    ExitCode::from(USAGE)
+}
+
+/// Prints what was asked for, as `--help` does; a closed pipe is the reader's.
+pub fn tell(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// The command line with the environment, or the code to end with: help and version go to standard output, a mistake is one line.
 pub fn parse_args<A: clap::Parser>(program: &str) -> Result<A, ExitCode> {
     parse_args_from(program, std::env::args_os())
 }
@@ -30,36 +45,10 @@ pub fn parse_args_from<A: clap::Parser>(
     program: &str,
     line: impl IntoIterator<Item = OsString>,
 ) -> Result<A, ExitCode> {
-    let line: Vec<OsString> = line.into_iter().collect();
-    let error = match A::try_parse_from(&line) {
-        Ok(args) => return Ok(args),
-        Err(error) => error,
-    };
-    if !error.use_stderr() {
-        // The text is for whoever asked; a closed pipe is theirs.
-        return Err(error.print().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS));
-    }
-    let command = A::command();
-    let mistake = Mistake::of(&error, |flag| source_of(&command, flag, &line));
-    eprintln!("{program}: {mistake}");
-    Err(ExitCode::from(USAGE))
-}
-
-/// The flag, or its variable where the line does not have the flag.
-fn source_of(command: &clap::Command, flag: &str, line: &[OsString]) -> String {
-    let is_given = |word: &OsString| {
-        word.to_str()
-            .is_some_and(|word| word.split('=').next() == Some(flag))
-    };
-    let arg = command
-        .get_arguments()
-        .find(|arg| arg.get_long() == flag.strip_prefix("--"));
-    let variable = arg.and_then(|arg| arg.get_env()?.to_str());
-    match variable {
-        Some(variable) if !line.iter().any(is_given) && std::env::var_os(variable).is_some() => {
-            variable.to_owned()
-        }
-        _ => flag.to_owned(),
+    match command_line::parse(command_line::command::<A>(), line, |name| std::env::var_os(name)) {
+        Ok(Parsed::Run { args, .. }) => Ok(args),
+        Ok(Parsed::Tell(text)) => Err(tell(&text)),
+        Err(mistake) => Err(usage(program, &mistake)),
     }
 }
 

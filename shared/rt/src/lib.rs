@@ -5,6 +5,7 @@
 pub mod api;
 pub mod argument;
 pub mod client;
+pub mod command_line;
 pub mod crypto;
 pub mod duration;
 pub mod events;
