@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::OnceLock;
 
-use cordonhold_rt::metrics::{self, Page};
+use cordonhold_rt::metrics::{self, Counters, Gauges, Page};
 use cordonhold_shared::Reading;
 use cordonhold_shared::hold::{self, Phase};
 use cordonhold_shared::node::NodeView;
@@ -15,7 +15,6 @@ use http::HeaderMap;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tracing::warn;
 
@@ -27,8 +26,6 @@ pub(crate) mod server;
 
 pub(crate) use health::Health;
 
-type Labels = [(&'static str, &'static str); 1];
-
 /// All of it, registered once. Each metric has the label `node`.
 pub(crate) struct Metrics {
     pub(crate) health: Health,
@@ -36,12 +33,12 @@ pub(crate) struct Metrics {
     /// Known once the host is reached.
     sentinel: OnceLock<Sentinel>,
     /// Empty while the sentinel cannot be looked at.
-    required: Family<[(&'static str, &'static str); 0], Gauge>,
-    phase: Family<Labels, Gauge>,
-    drains: Family<Labels, Counter>,
-    reboots: Family<Labels, Counter>,
-    called_off: Family<Labels, Counter>,
-    retries: Family<Labels, Counter>,
+    required: Gauges<0>,
+    phase: Gauges<1>,
+    drains: Counters<1>,
+    reboots: Counters<1>,
+    called_off: Counters<1>,
+    retries: Counters<1>,
     unexpected_answers: Counter,
     kureds_elsewhere: Gauge,
 }
@@ -111,11 +108,7 @@ impl Metrics {
             "DaemonSets that look like kured's elsewhere than --lock-on=auto looks, as of the start: their nodes have a budget of their own",
             metrics.kureds_elsewhere.clone(),
         );
-        ours.register(
-            "build",
-            "The version that runs",
-            Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
-        );
+        metrics::register_build(ours, env!("CARGO_PKG_VERSION"));
         metrics
     }
 
@@ -136,24 +129,24 @@ impl Metrics {
             Reading::Present(hold) => hold.phase.as_str(),
             Reading::Malformed(_) => UNREADABLE,
         };
-        let all = Phase::ALL.map(Phase::as_str);
-        for phase in all.into_iter().chain([IDLE, UNREADABLE]) {
-            let _ = self
-                .phase
-                .get_or_create(&[("phase", phase)])
-                .set(i64::from(phase == shown));
-        }
+        let all = Phase::ALL
+            .map(Phase::as_str)
+            .into_iter()
+            .chain([IDLE, UNREADABLE]);
+        metrics::show(&self.phase, "phase", all.map(|phase| (phase, phase == shown)));
     }
 
     /// Counts what a report counts.
     pub(crate) fn count(&self, count: Count) {
-        let _ = match count {
-            Count::Drain(result) => self.drains.get_or_create(&[("result", result)]).inc(),
-            Count::Reboot(result) => self.reboots.get_or_create(&[("result", result)]).inc(),
-            Count::CalledOff(reason) => self.called_off.get_or_create(&[("reason", reason)]).inc(),
-            Count::Retry(of) => self.retries.get_or_create(&[("of", of)]).inc(),
-            Count::UnexpectedAnswer => self.unexpected_answers.inc(),
-        };
+        match count {
+            Count::Drain(result) => metrics::count(&self.drains, [("result", result)]),
+            Count::Reboot(result) => metrics::count(&self.reboots, [("result", result)]),
+            Count::CalledOff(reason) => metrics::count(&self.called_off, [("reason", reason)]),
+            Count::Retry(of) => metrics::count(&self.retries, [("of", of)]),
+            Count::UnexpectedAnswer => {
+                let _ = self.unexpected_answers.inc();
+            }
+        }
     }
 
     /// The page, after a fresh look at the sentinel.

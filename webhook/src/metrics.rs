@@ -1,25 +1,22 @@
 //! What the webhook counts. Labels are closed sets: no name, message or user ever becomes one.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use cordonhold_rt::logging;
-use cordonhold_rt::metrics::{self, Page};
+use cordonhold_rt::metrics::{self, Counters, Gauges, Page, begin, count};
 use cordonhold_rt::sync::locked;
 use cordonhold_shared::admission::trust::Problem;
 use cordonhold_shared::admission::{Reason, Verdict};
 use http::HeaderMap;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder,
-};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 /// From a pure decision (some 50 µs) to the API server's own timeout.
@@ -39,12 +36,6 @@ macro_rules! label {
 
             pub(crate) fn as_str(self) -> &'static str {
                 match self { $($name::$variant => $value,)+ }
-            }
-        }
-
-        impl EncodeLabelValue for $name {
-            fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
-                encoder.write_str(self.as_str())
             }
         }
     };
@@ -141,67 +132,22 @@ label! {
     }
 }
 
-/// A verdict and a reason are closed sets too, of the crate that decides.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DecisionLabels {
-    verdict: &'static str,
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RejectionLabels {
-    reason: Rejection,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReloadLabels {
-    what: Reload,
-    outcome: ReloadOutcome,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RefusalLabels {
-    reason: Refusal,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct LookupLabels {
-    kind: LookupKind,
-    outcome: LookupOutcome,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct KuredLabels {
-    found: KuredFound,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct EventLabels {
-    outcome: EventOutcome,
-}
-
-/// A closed set of the crate that decides.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ProblemLabels {
-    problem: &'static str,
-}
-
 /// All of it, registered once.
 pub struct Metrics {
     registry: Registry,
-    decisions: Family<DecisionLabels, Counter>,
+    decisions: Counters<2>,
     latency: Histogram,
     open: Gauge,
-    refused: Family<RefusalLabels, Counter>,
-    lookups: Family<LookupLabels, Counter>,
+    refused: Counters<1>,
+    lookups: Counters<2>,
     kured_watch: KuredWatchAge,
-    kured_daemonset: Family<KuredLabels, Gauge>,
-    events: Family<EventLabels, Counter>,
+    kured_daemonset: Gauges<1>,
+    events: Counters<1>,
     panics: Counter,
     not_after: Gauge<i64, AtomicI64>,
-    problems: Family<ProblemLabels, Gauge>,
-    reloads: Family<ReloadLabels, Counter>,
-    rejected: Family<RejectionLabels, Counter>,
+    problems: Gauges<1>,
+    reloads: Counters<2>,
+    rejected: Counters<1>,
 }
 
 /// When the watch of kured's `DaemonSet` last said something. Its age is taken when somebody looks.
@@ -358,50 +304,44 @@ impl Metrics {
             self.rejected.clone(),
         );
         registry.register_collector(Box::new(LostLines));
-        registry.register(
-            "build",
-            "The version that runs",
-            Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
-        );
+        metrics::register_build(registry, env!("CARGO_PKG_VERSION"));
     }
 
-    /// A counter that appears with its first increment hides that increment from `rate()`.
     fn begin_at_zero(&self) {
-        for &reason in Reason::ALL {
-            let labels = DecisionLabels {
-                verdict: reason.outcome().as_str(),
-                reason: reason.code(),
-            };
-            drop(self.decisions.get_or_create(&labels));
+        for reason in Reason::ALL {
+            let verdict = reason.outcome().as_str();
+            begin(&self.decisions, [("verdict", verdict), ("reason", reason.code())]);
         }
-        for &reason in Refusal::ALL {
-            drop(self.refused.get_or_create(&RefusalLabels { reason }));
+        for reason in Refusal::ALL {
+            begin(&self.refused, [("reason", reason.as_str())]);
         }
-        for &reason in Rejection::ALL {
-            drop(self.rejected.get_or_create(&RejectionLabels { reason }));
+        for reason in Rejection::ALL {
+            begin(&self.rejected, [("reason", reason.as_str())]);
         }
-        for &what in Reload::ALL {
-            for &outcome in ReloadOutcome::ALL {
-                drop(self.reloads.get_or_create(&ReloadLabels { what, outcome }));
+        for what in Reload::ALL {
+            for outcome in ReloadOutcome::ALL {
+                let labels = [("what", what.as_str()), ("outcome", outcome.as_str())];
+                begin(&self.reloads, labels);
             }
         }
-        for &kind in LookupKind::ALL {
-            for &outcome in LookupOutcome::ALL {
-                drop(self.lookups.get_or_create(&LookupLabels { kind, outcome }));
+        for kind in LookupKind::ALL {
+            for outcome in LookupOutcome::ALL {
+                let labels = [("kind", kind.as_str()), ("outcome", outcome.as_str())];
+                begin(&self.lookups, labels);
             }
         }
         self.problems(std::iter::empty());
-        for &outcome in EventOutcome::ALL {
-            drop(self.events.get_or_create(&EventLabels { outcome }));
+        for outcome in EventOutcome::ALL {
+            begin(&self.events, [("outcome", outcome.as_str())]);
         }
     }
 
     pub(crate) fn decided(&self, verdict: &Verdict, latency: Duration) {
-        let labels = DecisionLabels {
-            verdict: verdict.outcome.as_str(),
-            reason: verdict.reason.code(),
-        };
-        let _ = self.decisions.get_or_create(&labels).inc();
+        let labels = [
+            ("verdict", verdict.outcome.as_str()),
+            ("reason", verdict.reason.code()),
+        ];
+        count(&self.decisions, labels);
         self.latency.observe(latency.as_secs_f64());
     }
 
@@ -410,7 +350,8 @@ impl Metrics {
     }
 
     pub(crate) fn looked_up(&self, kind: LookupKind, outcome: LookupOutcome) {
-        let _ = self.lookups.get_or_create(&LookupLabels { kind, outcome }).inc();
+        let labels = [("kind", kind.as_str()), ("outcome", outcome.as_str())];
+        count(&self.lookups, labels);
     }
 
     /// The watch of kured's `DaemonSet` has said something: an object, a bookmark, or that it began anew.
@@ -420,18 +361,18 @@ impl Metrics {
 
     /// Where kured's `DaemonSet` was found. Nothing is shown before the first look.
     pub(crate) fn kured_is(&self, found: KuredFound) {
-        for &other in KuredFound::ALL {
-            let gauge = self.kured_daemonset.get_or_create(&KuredLabels { found: other });
-            let _ = gauge.set(i64::from(other == found));
-        }
+        let all = KuredFound::ALL
+            .iter()
+            .map(|place| (place.as_str(), *place == found));
+        metrics::show(&self.kured_daemonset, "found", all);
     }
 
     pub(crate) fn event(&self, outcome: EventOutcome) {
-        let _ = self.events.get_or_create(&EventLabels { outcome }).inc();
+        count(&self.events, [("outcome", outcome.as_str())]);
     }
 
     pub(crate) fn refused(&self, reason: Refusal) {
-        let _ = self.refused.get_or_create(&RefusalLabels { reason }).inc();
+        count(&self.refused, [("reason", reason.as_str())]);
     }
 
     pub(crate) fn connection_opened(self: &Arc<Self>) -> OpenConnection {
@@ -446,23 +387,19 @@ impl Metrics {
     /// These there are now, and no other.
     pub(crate) fn problems(&self, now: impl Iterator<Item = Problem>) {
         let now: Vec<Problem> = now.collect();
-        for &problem in Problem::ALL {
-            let labels = ProblemLabels {
-                problem: problem.code(),
-            };
-            let _ = self
-                .problems
-                .get_or_create(&labels)
-                .set(i64::from(now.contains(&problem)));
-        }
+        let all = Problem::ALL
+            .iter()
+            .map(|problem| (problem.code(), now.contains(problem)));
+        metrics::show(&self.problems, "problem", all);
     }
 
     pub(crate) fn reloaded(&self, what: Reload, outcome: ReloadOutcome) {
-        let _ = self.reloads.get_or_create(&ReloadLabels { what, outcome }).inc();
+        let labels = [("what", what.as_str()), ("outcome", outcome.as_str())];
+        count(&self.reloads, labels);
     }
 
     pub(crate) fn rejected(&self, reason: Rejection) {
-        let _ = self.rejected.get_or_create(&RejectionLabels { reason }).inc();
+        count(&self.rejected, [("reason", reason.as_str())]);
     }
 
     /// All metrics, in the format that the request asks for.

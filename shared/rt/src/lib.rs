@@ -1,4 +1,5 @@
-//! The I/O that both binaries need: client, logging, ports, the metrics' page, signals, exit, crypto provider, what the command line takes.
+//! The I/O that both binaries need: the API server (client, calls, watches, Events), command line, logging, metrics, ports, signals,
+//! exit, crypto provider.
 //!
 //! No decisions and nothing of one binary only.
 

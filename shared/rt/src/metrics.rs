@@ -1,5 +1,6 @@
-//! The page that a scraper reads, in the format that it asks for. What is on it is each program's own.
+//! Metrics of both programs: counters and gauges with labels, and the page that a scraper reads, in the format that it asks for.
 //!
+//! What is on the page is each program's own. Labels are closed sets: no name, message or user ever becomes one.
 //! `prometheus-client` writes `OpenMetrics` alone, which Telegraf, Vector and others do not read.
 //! Its text becomes the older format here, line by line: the two differ in a counter's name and in what they can say of a family.
 //! Not here: exemplars and the time of a sample, which no metric of ours has and the older format has no place for.
@@ -8,7 +9,44 @@ use std::fmt;
 
 use http::{HeaderMap, header};
 use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+
+/// Labels and their values.
+pub type Labels<const N: usize> = [(&'static str, &'static str); N];
+/// Counters of one name, one for each set of labels.
+pub type Counters<const N: usize> = Family<Labels<N>, Counter>;
+/// Gauges of one name, one for each set of labels.
+pub type Gauges<const N: usize> = Family<Labels<N>, Gauge>;
+
+/// Counts one more of these.
+pub fn count<const N: usize>(counters: &Counters<N>, labels: Labels<N>) {
+    let _ = counters.get_or_create(&labels).inc();
+}
+
+/// Begins at 0: a counter that appears with its first increment hides that increment from `rate()`.
+pub fn begin<const N: usize>(counters: &Counters<N>, labels: Labels<N>) {
+    drop(counters.get_or_create(&labels));
+}
+
+/// 1 for each value that there is now, 0 for the others.
+pub fn show(gauges: &Gauges<1>, label: &'static str, values: impl IntoIterator<Item = (&'static str, bool)>) {
+    for (value, is_there) in values {
+        let _ = gauges.get_or_create(&[(label, value)]).set(i64::from(is_there));
+    }
+}
+
+/// The metric that says which version runs.
+pub fn register_build(registry: &mut Registry, version: &'static str) {
+    registry.register(
+        "build",
+        "The version that runs",
+        Info::new(vec![("version", version)]),
+    );
+}
 
 /// A page and what its `Content-Type` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,11 +152,7 @@ fn as_text(open_metrics: &str) -> String {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
-    use prometheus_client::metrics::counter::Counter;
-    use prometheus_client::metrics::family::Family;
-    use prometheus_client::metrics::gauge::Gauge;
     use prometheus_client::metrics::histogram::Histogram;
-    use prometheus_client::metrics::info::Info;
     use prometheus_client::registry::Unit;
 
     use super::*;

@@ -120,7 +120,7 @@ What holds for all of them:
 * A variable is read where the command line does not name the flag; in kured the variable wins.
 * The last of a repeated flag counts; lists add up, or are separated by commas, and replace the default.
 * A word that belongs to no flag is an error; kured passes over it.
-* Whatever cannot be used ends the agent at its start with one line that names the flag or the variable, and the fix.
+* Whatever cannot be used ends the agent at its start with exit code 2, and one line that names the flag or the variable, and the fix.
 
 This page is generated from the code: `CORDONHOLD_WRITE_MANUAL=1 cargo test -p cordonhold-agent manual` writes it anew.
 ";
