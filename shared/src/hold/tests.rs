@@ -2,6 +2,8 @@ use serde_json::json;
 
 use super::*;
 
+mod properties;
+
 const TERMS: Terms = Terms {
     reboot: SignedDuration::ZERO,
     release: SignedDuration::ZERO,

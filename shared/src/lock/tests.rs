@@ -1,5 +1,7 @@
 use super::*;
 
+mod properties;
+
 fn boot(id: &str) -> Boot {
     Boot {
         id: id.to_owned(),

@@ -6,6 +6,8 @@ use super::*;
 use crate::hold::{Holder, Proof, Terms, read};
 use crate::names::{is_key, is_value};
 
+mod properties;
+
 const CREATED: &str = "2026-11-23T10:00:00.000000001Z";
 
 fn all() -> Signs {

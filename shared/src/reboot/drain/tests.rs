@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod properties;
+
 const WALL: &str = "2026-01-01T00:00:00Z";
 
 fn pod(uid: &str) -> PodView {
