@@ -14,7 +14,6 @@ use cordonhold_shared::node::NodeView;
 use cordonhold_shared::reboot::api_status::{Cause, Failed, Refusal};
 use cordonhold_shared::reboot::cycle::{Failure, PoolCount, Settings};
 use cordonhold_shared::reboot::drain::Evicted;
-use cordonhold_shared::reboot::lock_object::LockObjects;
 use cordonhold_shared::selector::Selector;
 use cordonhold_shared::watch::Change;
 use futures_util::future::ready;
@@ -27,8 +26,7 @@ use serde_json::Value;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use crate::args::drain::DrainConfig;
-use crate::args::lock::LockConfig;
+use crate::config::{DrainConfig, LockConfig};
 
 mod lock;
 mod pods;
@@ -49,7 +47,6 @@ pub(crate) struct Api {
     node: String,
     pool: Selector,
     lock: LockConfig,
-    lock_objects: LockObjects,
     drain: DrainConfig,
     /// The evictions that have no answer yet.
     evictions: TaskTracker,
@@ -74,7 +71,6 @@ impl Api {
             client,
             node: policy.node.clone(),
             pool: policy.pool.clone(),
-            lock_objects: lock::objects(&lock),
             lock,
             drain,
             evictions: TaskTracker::new(),

@@ -1,60 +1,37 @@
-//! The command line and environment: as typed in `Args`, validated in [`Config`].
+//! The command line and environment: as typed in `Args`, from which comes the [`Config`].
 //!
 //! kured's flags keep kured's names and meanings, and are read from `KURED_<FLAG>` too; ours from `CORDONHOLD_<FLAG>`.
 //! Whatever is wrong gives one line that names it and the fix. Not here: what a flag does.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
-use clap::{Command, Parser};
+use clap::{ArgAction, Command, Parser};
 use cordonhold_rt::argument::Mistake;
 use cordonhold_rt::command_line;
-use cordonhold_shared::reboot::cycle::Settings;
-use cordonhold_shared::reboot::timers::Timing;
 
-use crate::host::HostConfig;
+use crate::config::Config;
 
-pub mod blockers;
-pub mod drain;
-pub mod lock;
-pub mod notify;
-pub mod process;
-pub mod returning;
-pub mod value;
-pub mod window;
-
+mod blockers;
 mod cycle;
+mod drain;
 mod host;
+mod lock;
 mod not_yet;
+mod notify;
+mod process;
+mod returning;
+mod value;
+mod window;
 
-use blockers::BlockerConfig;
+use blockers::BlockerArgs;
 use cycle::CycleArgs;
-use drain::DrainConfig;
+use drain::DrainArgs;
 use host::HostArgs;
-use lock::LockConfig;
-use notify::NotifyConfig;
-use process::ProcessConfig;
-use returning::ReturnConfig;
-use window::WindowConfig;
-
-/// What an agent runs with.
-#[derive(Clone, Debug)]
-pub struct Config {
-    pub policy: Settings,
-    pub timing: Timing,
-    pub host: HostConfig,
-    /// Where the host's wish for a reboot is: a path inside the host's root.
-    pub sentinel: PathBuf,
-    pub lock: LockConfig,
-    pub drain: DrainConfig,
-    pub returning: ReturnConfig,
-    pub window: WindowConfig,
-    pub blockers: BlockerConfig,
-    pub notify: NotifyConfig,
-    pub process: ProcessConfig,
-    /// What the operator should change, though it works.
-    pub warnings: Vec<String>,
-}
+use lock::LockArgs;
+use notify::NotifyArgs;
+use process::ProcessArgs;
+use returning::ReturnArgs;
+use window::WindowArgs;
 
 /// What a command line asks for.
 #[derive(Debug)]
@@ -99,19 +76,19 @@ struct Args {
     #[command(flatten)]
     host: HostArgs,
     #[command(flatten)]
-    window: WindowConfig,
+    window: WindowArgs,
     #[command(flatten)]
-    blockers: BlockerConfig,
+    blockers: BlockerArgs,
     #[command(flatten)]
-    lock: LockConfig,
+    lock: LockArgs,
     #[command(flatten)]
-    drain: DrainConfig,
+    drain: DrainArgs,
     #[command(flatten)]
-    returning: ReturnConfig,
+    returning: ReturnArgs,
     #[command(flatten)]
-    notify: NotifyConfig,
+    notify: NotifyArgs,
     #[command(flatten)]
-    process: ProcessConfig,
+    process: ProcessArgs,
 }
 
 /// Reads a command line, its first word being the program's name, and the environment, one variable at a time.
@@ -160,53 +137,43 @@ fn command() -> Command {
         })
         .after_help("--help lists every flag, kured's among them, and says more of each.")
         .after_long_help("")
+        .mut_args(|arg| match arg.get_action() {
+            // A flag that is on or off takes a value too, as pflag has it.
+            ArgAction::SetTrue => arg
+                .action(ArgAction::Set)
+                .value_name("BOOL")
+                .default_value("false")
+                .default_missing_value("true")
+                .num_args(0..=1)
+                .require_equals(true)
+                .value_parser(value::boolean),
+            _ => arg,
+        })
 }
 
 impl TryFrom<Args> for Config {
     type Error = ArgsError;
 
     fn try_from(args: Args) -> Result<Config, ArgsError> {
-        let (cycle, lock, drain) = (args.cycle, args.lock, args.drain);
-        let (verify, on_uncordon) = (cycle.verify(), cycle.on_uncordon());
-        let deprecated = args.notify.deprecated();
+        let deprecated = args.notify.deprecated().into_iter();
+        let warnings = deprecated
+            .chain(args.process.odd_log_format())
+            .chain(args.lock.idle_ttl())
+            .chain(args.drain.force_without_limit())
+            .collect();
         Ok(Config {
-            policy: Settings {
-                node: cycle.node_id.ok_or(ArgsError::NodeMissing)?,
-                pool: lock.pool_selector.clone().unwrap_or_default(),
-                concurrency: lock.concurrency,
-                max_unavailable: lock.max_unavailable,
-                verify,
-                on_uncordon,
-                redrains_max: cycle.redrains,
-                delays_release: !args.returning.lock_release_delay.is_zero(),
-                signs: args.returning.signs(),
-                force_reboot: drain.force_reboot,
-            },
-            timing: Timing {
-                period: cycle.period,
-                drain_delay: drain.drain_delay,
-                drain_timeout: drain.drain_timeout,
-                reboot_delay: cycle.reboot_delay,
-                reboot_timeout: cycle.reboot_timeout,
-                soak: args.returning.soak,
-                lock_release_delay: args.returning.lock_release_delay,
-                backoff: cycle.backoff,
-            },
+            settings: cycle::settings(&args)?,
+            timing: cycle::timing(&args),
             sentinel: args.host.reboot_sentinel.clone(),
-            host: args.host.config(cycle.reboot_timeout),
-            warnings: deprecated
-                .into_iter()
-                .chain(args.process.odd_log_format())
-                .chain(lock.idle_ttl())
-                .chain(drain.force_without_limit())
-                .collect(),
-            lock,
-            drain,
-            returning: args.returning,
-            window: args.window,
-            blockers: args.blockers,
-            notify: args.notify,
-            process: args.process,
+            host: args.host.config(args.cycle.reboot_timeout),
+            lock: args.lock.into(),
+            drain: args.drain.into(),
+            shows_conditions: args.returning.node_conditions,
+            window: args.window.into(),
+            blockers: args.blockers.into(),
+            notify: args.notify.into(),
+            process: args.process.into(),
+            warnings,
         })
     }
 }

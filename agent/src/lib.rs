@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 pub mod agent;
 pub mod args;
+pub mod config;
 pub mod host;
 pub mod notify;
 pub mod permissions;
@@ -27,8 +28,7 @@ mod report;
 
 use agent::{AgentError, Parts};
 use api::Api;
-use args::Config;
-use args::process::ProcessConfig;
+use config::{Config, MetricsConfig};
 use host::{Host, HostError};
 use metrics::Metrics;
 use metrics::server;
@@ -55,7 +55,7 @@ pub enum RunError {
 /// Runs until a signal comes.
 pub async fn run(config: Config) -> Result<(), RunError> {
     let mut signals = Signals::listen().map_err(RunError::Signals)?;
-    let node = config.policy.node.clone();
+    let node = config.settings.node.clone();
     info!(
         event = "started",
         node,
@@ -66,23 +66,23 @@ pub async fn run(config: Config) -> Result<(), RunError> {
         warn!(event = "argument_warning", node, "{warning}");
     }
     let metrics = Arc::new(Metrics::new(&node));
-    let process = config.process.clone();
+    let served = config.process.metrics.clone();
     tokio::select! {
         worked = work(config, &metrics, &mut signals) => worked,
-        never = serve_metrics(&process, &metrics) => match never {},
+        never = serve_metrics(served.as_ref(), &metrics) => match never {},
     }
 }
 
 /// Beside the work, which it never ends.
-async fn serve_metrics(process: &ProcessConfig, metrics: &Arc<Metrics>) -> Infallible {
-    match process.metrics_port {
-        0 => std::future::pending().await,
-        port => server::run(&process.metrics_host, port, metrics).await,
+async fn serve_metrics(served: Option<&MetricsConfig>, metrics: &Arc<Metrics>) -> Infallible {
+    match served {
+        None => std::future::pending().await,
+        Some(MetricsConfig { host, port }) => server::run(host, *port, metrics).await,
     }
 }
 
 async fn work(config: Config, metrics: &Arc<Metrics>, signals: &mut Signals) -> Result<(), RunError> {
-    let node = config.policy.node.clone();
+    let node = config.settings.node.clone();
     let parts = tokio::select! {
         signal = signals.next() => {
             info!(event = "stopping", node, signal, "ending before anything began");
@@ -98,13 +98,13 @@ async fn begin(config: Config, metrics: &Arc<Metrics>) -> Result<Parts, RunError
     let client = client::build(config.process.kubeconfig.as_deref())
         .await
         .map_err(RunError::Client)?;
-    let api = Api::new(client, &config.policy, config.lock, config.drain.clone());
+    let api = Api::new(client, &config.settings, config.lock, config.drain.clone());
     let host = Host::take(config.host).await.map_err(RunError::Host)?;
     let sentinel = host.sentinel(config.sentinel);
     if sentinel.has_place().await.is_ok_and(|has_place| !has_place) {
         warn!(
             event = "sentinel_unreachable",
-            node = config.policy.node,
+            node = config.settings.node,
             path = %sentinel.path().display(),
             "the sentinel's directory is neither on the host nor mounted here: no reboot can be asked for until it is; \
              name the file as the host has it with --reboot-sentinel"
@@ -112,16 +112,16 @@ async fn begin(config: Config, metrics: &Arc<Metrics>) -> Result<Parts, RunError
     }
     metrics.watch_sentinel(sentinel.clone());
     let carrier = pool::chosen(&api).await;
-    permissions::check(&api, carrier, config.returning.node_conditions)
+    permissions::check(&api, carrier, config.shows_conditions)
         .await
         .map_err(RunError::Permissions)?;
     pool::check(&api, carrier).await.map_err(RunError::Pool)?;
     metrics.kureds_elsewhere(pool::kureds_elsewhere(&api, carrier).await);
     Ok(Parts {
         setup: Setup {
-            settings: config.policy,
+            settings: config.settings,
             timing: config.timing,
-            drain: config.drain.options(),
+            drain: config.drain.options.clone(),
             lock: api.lock_objects().clone(),
             carrier,
         },
@@ -129,6 +129,6 @@ async fn begin(config: Config, metrics: &Arc<Metrics>) -> Result<Parts, RunError
         host,
         sentinel,
         metrics: Arc::clone(metrics),
-        shows_conditions: config.returning.node_conditions,
+        shows_conditions: config.shows_conditions,
     })
 }

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use cordonhold_agent::args::{self, Config, Parsed};
+use cordonhold_agent::args::{self, Parsed};
+use cordonhold_agent::config::Config;
 use cordonhold_rt::{crypto, exit, logging};
 
 const PROGRAM: &str = "cordonhold-agent";
@@ -17,7 +18,7 @@ fn main() -> ExitCode {
 
 fn start(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     crypto::install_provider()?;
-    logging::init(config.process.log_format())?;
+    logging::init(config.process.log_format)?;
     // One thread: the agent waits for others nearly all the time, and it shares the node with people's work.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,12 +1,34 @@
-//! Messages to people: where they go.
+//! Messages to people: where they go, and their texts.
 //!
-//! Not here: the flags that say so ([`crate::args::notify`]).
+//! Not here: the flags that say so ([`crate::args`]).
 
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
+
+/// Where messages go, and what they say.
+#[derive(Clone, Debug)]
+pub struct NotifyConfig {
+    pub target: Option<Target>,
+    pub drain: Template,
+    pub reboot: Template,
+    pub uncordon: Template,
+}
+
+/// A message with the place of the node's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    pub before: String,
+    pub after: String,
+}
+
+impl Template {
+    pub fn render(&self, node: &str) -> String {
+        format!("{}{node}{}", self.before, self.after)
+    }
+}
 
 /// Where messages go, written as shoutrrr writes it: `service+transport://user:password@host:port/path?parameter=value#fragment`,
 /// most of which may be left out. What each part stands for is the service's own: a host may well be a token.

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use tracing::{error, warn};
 
 use crate::api::{Api, CallError, Meaning as _};
-use crate::args::lock::LockOn;
 
 /// Why the agent does not begin.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +93,7 @@ pub(crate) async fn check(
     carrier: Carrier,
     shows_conditions: bool,
 ) -> Result<(), PermissionError> {
-    let is_auto = api.lock_config().lock_on == LockOn::Auto;
+    let is_auto = api.lock_objects().is_auto();
     let lock = match carrier {
         Carrier::Lease => ON_LEASE.as_slice(),
         Carrier::DaemonSet => ON_DAEMON_SET.as_slice(),

@@ -14,7 +14,6 @@ use cordonhold_shared::selector::Selector;
 use tracing::{error, info, warn};
 
 use crate::api::Api;
-use crate::args::lock::LockOn;
 
 /// Why the agent does not begin.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +48,7 @@ pub(crate) async fn check(api: &Api, carrier: Carrier) -> Result<(), PoolError> 
         event = "lock_chosen",
         lock = %lock,
         annotation = lock.key,
-        pool = api.lock_config().pool,
+        pool = api.pool_name(),
         selector = %pool,
         "the lock is on the {lock}"
     );
@@ -80,7 +79,7 @@ pub(crate) async fn check(api: &Api, carrier: Carrier) -> Result<(), PoolError> 
 
 /// How many `DaemonSets` elsewhere look like kured's, where `auto` took the Lease: kured's nodes would have a budget of their own.
 pub(crate) async fn kureds_elsewhere(api: &Api, carrier: Carrier) -> usize {
-    if api.lock_config().lock_on != LockOn::Auto || carrier != Carrier::Lease {
+    if !api.lock_objects().is_auto() || carrier != Carrier::Lease {
         return 0;
     }
     let found = match api.kured_elsewhere().await {
@@ -113,13 +112,10 @@ pub(crate) async fn kureds_elsewhere(api: &Api, carrier: Carrier) -> usize {
 
 /// Which object carries the lock now.
 pub(crate) async fn chosen(api: &Api) -> Carrier {
-    match api.lock_config().lock_on {
-        LockOn::Lease => Carrier::Lease,
-        LockOn::Daemonset => Carrier::DaemonSet,
-        LockOn::Auto => match api.read_lock(Carrier::DaemonSet).await {
-            Ok(_) => Carrier::DaemonSet,
-            Err(_) => Carrier::Lease,
-        },
+    let objects = api.lock_objects();
+    match objects.otherwise {
+        Some(otherwise) if api.read_lock(objects.first).await.is_err() => otherwise,
+        _ => objects.first,
     }
 }
 
@@ -130,7 +126,7 @@ fn membership(api: &Api, node: &NodeView) -> Result<(), PoolError> {
     }
     Err(PoolError::NotInPool {
         node: node.name().to_owned(),
-        pool: api.lock_config().pool.clone(),
+        pool: api.pool_name().to_owned(),
         selector: pool.to_string(),
     })
 }
@@ -151,7 +147,7 @@ async fn exclusion(api: &Api, node: &NodeView) -> Result<(), PoolError> {
         None => Ok(()),
         Some((lease, selector)) => Err(PoolError::InAnother {
             node: node.name().to_owned(),
-            pool: api.lock_config().pool.clone(),
+            pool: api.pool_name().to_owned(),
             lease,
             selector,
         }),

@@ -10,7 +10,8 @@ use kube::client::Body;
 use serde_json::Value;
 
 use super::Api;
-use crate::args::{Config, Parsed, parse};
+use crate::args::{Parsed, parse};
+use crate::config::Config;
 
 /// The agent's calls with these arguments, answered by this function: a code and a body.
 pub(crate) fn api(
@@ -34,7 +35,10 @@ pub(crate) fn api(
         panic!("it tells of itself")
     };
     let Config {
-        policy, lock, drain, ..
+        settings,
+        lock,
+        drain,
+        ..
     } = *config;
-    Api::new(Client::new(service, "default"), &policy, lock, drain)
+    Api::new(Client::new(service, "default"), &settings, lock, drain)
 }

@@ -3,7 +3,6 @@
 //! Of either object only metadata is read. A write is a patch at the version that was read.
 
 use cordonhold_rt::watch::Target;
-use cordonhold_shared::keys;
 use cordonhold_shared::kured::{DaemonSetView, Whereabouts};
 use cordonhold_shared::reboot::cycle::Failure;
 use cordonhold_shared::reboot::lock_object::{Carrier, CarrierView, LockObject, LockObjects};
@@ -12,32 +11,6 @@ use kube::core::params::{GetParams, ListParams, Patch};
 use serde_json::Value;
 
 use super::{Api, CallError, ListView, Meaning as _, as_agent};
-use crate::args::lock::{LockConfig, LockOn};
-
-/// Where these flags have the lock.
-pub(super) fn objects(config: &LockConfig) -> LockObjects {
-    let (first, otherwise) = match config.lock_on {
-        LockOn::Lease => (Carrier::Lease, None),
-        LockOn::Daemonset => (Carrier::DaemonSet, None),
-        LockOn::Auto => (Carrier::DaemonSet, Some(Carrier::Lease)),
-    };
-    LockObjects {
-        lease: LockObject {
-            carrier: Carrier::Lease,
-            namespace: config.lock_namespace.clone(),
-            name: config.lease_name(),
-            key: keys::LOCK.to_owned(),
-        },
-        daemon_set: LockObject {
-            carrier: Carrier::DaemonSet,
-            namespace: config.ds_namespace.clone(),
-            name: config.ds_name.clone(),
-            key: config.lock_annotation.clone(),
-        },
-        first,
-        otherwise,
-    }
-}
 
 fn path(object: &LockObject) -> String {
     let (group, resource) = match object.carrier {
@@ -48,16 +21,17 @@ fn path(object: &LockObject) -> String {
 }
 
 impl Api {
-    pub(crate) fn lock_config(&self) -> &LockConfig {
-        &self.lock
+    /// The name of the pool.
+    pub(crate) fn pool_name(&self) -> &str {
+        &self.lock.pool
     }
 
     pub(crate) fn lock_objects(&self) -> &LockObjects {
-        &self.lock_objects
+        &self.lock.objects
     }
 
     pub(crate) fn lock_object(&self, carrier: Carrier) -> &LockObject {
-        self.lock_objects.object(carrier)
+        self.lock.objects.object(carrier)
     }
 
     pub(crate) fn lock_target(object: &LockObject) -> Target {
@@ -80,13 +54,13 @@ impl Api {
 
     /// The pool's Lease, created if need be, with the pool's selector on it.
     pub(crate) async fn register(&self) -> Result<CarrierView, Failure> {
-        self.apply_lease(self.lock_objects.lease.registration(&self.pool))
+        self.apply_lease(self.lock.objects.lease.registration(&self.pool))
             .await
     }
 
     /// An apply creates what is not there and leaves the lock of what is; RBAC can limit it to this name.
     pub(crate) async fn apply_lease(&self, body: Value) -> Result<CarrierView, Failure> {
-        let lease = &self.lock_objects.lease;
+        let lease = &self.lock.objects.lease;
         let request = Request::new(path(lease)).patch(&lease.name, &as_agent(true), &Patch::Apply(body));
         self.call(request).await.map_err(|error| match error.failure() {
             Failure::NotFound => Failure::Refused(format!(
@@ -115,7 +89,7 @@ impl Api {
 
     /// The Leases beside the pool's own, other pools' among them.
     pub(crate) async fn other_leases(&self) -> Result<Vec<CarrierView>, Failure> {
-        let own = &self.lock_objects.lease;
+        let own = &self.lock.objects.lease;
         let request = Request::new(path(own)).list_metadata(&ListParams::default());
         let list: ListView<CarrierView> = self.call(request).await.map_err(|error| error.failure())?;
         let others = list.items.into_iter();

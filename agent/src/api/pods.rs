@@ -113,11 +113,11 @@ impl Api {
 
     /// The label selector of those that a drain looks at.
     fn pods_selector(&self) -> Option<String> {
-        self.drain.drain_pod_selector.as_ref().map(ToString::to_string)
+        self.drain.pods.as_ref().map(ToString::to_string)
     }
 
     pub(crate) fn waits_for_volumes(&self) -> bool {
-        self.drain.volume_detach_timeout.is_some()
+        self.drain.options.volumes.is_some()
     }
 
     /// The pods on our Node that a drain looks at.
@@ -157,7 +157,7 @@ impl Api {
             "metadata": { "name": pod.metadata.name, "namespace": pod.metadata.namespace },
             "deleteOptions": {
                 "preconditions": { "uid": pod.metadata.uid },
-                "gracePeriodSeconds": self.drain.drain_grace_period,
+                "gracePeriodSeconds": self.drain.grace_period,
             },
         });
         let path = format!("/api/v1/namespaces/{}/pods", pod.metadata.namespace);

@@ -1,47 +1,41 @@
 //! The flags of what postpones a reboot: alerts of Prometheus, and pods.
 
 use cordonhold_rt::argument;
-use http::Uri;
-use regex_lite::Regex;
-
 use cordonhold_shared::selector::Selector;
+use http::Uri;
 
 use super::value::{self, Maybe};
+use crate::config::{BlockerConfig, Regexp};
 
-/// What postpones a reboot.
-#[derive(Clone, Debug, PartialEq, clap::Args)]
+#[derive(Debug, clap::Args)]
 #[command(next_help_heading = "What postpones a reboot")]
-pub struct BlockerConfig {
+pub(super) struct BlockerArgs {
     /// Prometheus whose active alerts postpone a reboot; empty asks none
     #[arg(long, env = "KURED_PROMETHEUS_URL", value_name = "URL", default_value = "", value_parser = value::unless_empty(prometheus_url))]
-    pub prometheus_url: Maybe<Uri>,
+    pub(super) prometheus_url: Maybe<Uri>,
     /// Names of alerts that do not count: a regular expression in RE2's syntax that matches anywhere; empty is none
     #[arg(long, env = "KURED_ALERT_FILTER_REGEXP", value_name = "REGEXP", default_value = "", value_parser = value::unless_empty(regexp))]
-    pub alert_filter_regexp: Maybe<Regexp>,
+    pub(super) alert_filter_regexp: Maybe<Regexp>,
     /// Only alerts that the expression matches count
-    #[arg(long, env = "KURED_ALERT_FILTER_MATCH_ONLY", value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, value_parser = value::boolean)]
-    pub alert_filter_match_only: bool,
+    #[arg(long, env = "KURED_ALERT_FILTER_MATCH_ONLY")]
+    pub(super) alert_filter_match_only: bool,
     /// Pending alerts do not count
-    #[arg(long, env = "KURED_ALERT_FIRING_ONLY", value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, value_parser = value::boolean)]
-    pub alert_firing_only: bool,
+    #[arg(long, env = "KURED_ALERT_FIRING_ONLY")]
+    pub(super) alert_firing_only: bool,
     /// A pod on the node that this label selector selects postpones a reboot; repeated, or separated by `;`
     #[arg(long, env = "KURED_BLOCKING_POD_SELECTOR", value_name = "SELECTOR", value_delimiter = ';', value_parser = value::selector)]
-    pub blocking_pod_selector: Vec<Selector>,
+    pub(super) blocking_pod_selector: Vec<Selector>,
 }
 
-/// An alert's name is matched by it.
-#[derive(Clone, Debug)]
-pub struct Regexp(Regex);
-
-impl PartialEq for Regexp {
-    fn eq(&self, other: &Regexp) -> bool {
-        self.0.as_str() == other.0.as_str()
-    }
-}
-
-impl Regexp {
-    pub fn matches(&self, text: &str) -> bool {
-        self.0.is_match(text)
+impl From<BlockerArgs> for BlockerConfig {
+    fn from(args: BlockerArgs) -> BlockerConfig {
+        BlockerConfig {
+            prometheus: args.prometheus_url,
+            alert_filter: args.alert_filter_regexp,
+            match_only: args.alert_filter_match_only,
+            firing_only: args.alert_firing_only,
+            pods: args.blocking_pod_selector,
+        }
     }
 }
 
@@ -50,8 +44,7 @@ fn regexp(text: &str) -> Result<Regexp, String> {
     if argument::is_two_quotes(text) {
         return Err(format!("{text:?} matches no name of an alert: leave it out"));
     }
-    Regex::new(text)
-        .map(Regexp)
+    Regexp::new(text)
         .map_err(|error| format!("{text:?} is not a regular expression that can be used: {error}"))
 }
 

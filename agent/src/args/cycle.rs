@@ -1,12 +1,16 @@
 //! The cycle's flags: which node, how often, and what must be true before the reboot.
+//!
+//! The cycle's settings and times come from flags of other groups too; they are put together here.
 
 use std::time::Duration;
 
 use clap::ValueEnum;
 use cordonhold_rt::duration;
-use cordonhold_shared::reboot::cycle::OnUncordon;
+use cordonhold_shared::reboot::cycle::{OnUncordon, Settings};
+use cordonhold_shared::reboot::timers::Timing;
 
 use super::value;
+use super::{Args, ArgsError};
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "The cycle")]
@@ -33,7 +37,7 @@ pub(super) struct CycleArgs {
     pub(super) verify_before_reboot: Verify,
     /// What follows when somebody uncordons the node, or a pod lands on it, before the reboot
     #[arg(long, env = "CORDONHOLD_ON_UNCORDON", value_enum, default_value = "redrain")]
-    pub(super) on_uncordon: Uncordon,
+    pub(super) on_uncordon: OnUncordonArg,
     /// How often the node is drained again before the reboot is called off
     #[arg(long, env = "CORDONHOLD_REDRAINS", value_name = "COUNT", default_value = "5", allow_negative_numbers = true, value_parser = value::times)]
     pub(super) redrains: u8,
@@ -51,26 +55,59 @@ pub(super) enum Verify {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum Uncordon {
+pub(super) enum OnUncordonArg {
     /// Cordon and drain again
     Redrain,
     /// Call the reboot off and back off
     Abort,
 }
 
-impl CycleArgs {
-    pub(super) fn verify(&self) -> bool {
-        match self.verify_before_reboot {
+/// What the cycle rests on.
+pub(super) fn settings(args: &Args) -> Result<Settings, ArgsError> {
+    let Args {
+        cycle,
+        lock,
+        drain,
+        returning,
+        ..
+    } = args;
+    Ok(Settings {
+        node: cycle.node_id.clone().ok_or(ArgsError::NodeMissing)?,
+        pool: lock.pool_selector.clone().unwrap_or_default(),
+        concurrency: lock.concurrency,
+        max_unavailable: lock.max_unavailable,
+        verify: match cycle.verify_before_reboot {
             Verify::Always => true,
-            Verify::Auto => !self.reboot_delay.is_zero(),
+            Verify::Auto => !cycle.reboot_delay.is_zero(),
             Verify::Never => false,
-        }
-    }
+        },
+        on_uncordon: match cycle.on_uncordon {
+            OnUncordonArg::Redrain => OnUncordon::Redrain,
+            OnUncordonArg::Abort => OnUncordon::Abort,
+        },
+        redrains_max: cycle.redrains,
+        delays_release: !returning.lock_release_delay.is_zero(),
+        signs: returning.signs(),
+        force_reboot: drain.force_reboot,
+    })
+}
 
-    pub(super) fn on_uncordon(&self) -> OnUncordon {
-        match self.on_uncordon {
-            Uncordon::Redrain => OnUncordon::Redrain,
-            Uncordon::Abort => OnUncordon::Abort,
-        }
+/// How long its timers are.
+pub(super) fn timing(args: &Args) -> Timing {
+    let Args {
+        cycle,
+        drain,
+        returning,
+        ..
+    } = args;
+    Timing {
+        period: cycle.period,
+        drain_delay: drain.drain_delay,
+        drain_timeout: drain.drain_timeout,
+        reboot_delay: cycle.reboot_delay,
+        reboot_timeout: cycle.reboot_timeout,
+        soak: returning.soak,
+        lock_release_delay: returning.lock_release_delay,
+        backoff: cycle.backoff,
     }
 }

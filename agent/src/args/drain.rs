@@ -4,37 +4,36 @@ use std::time::Duration;
 
 use cordonhold_rt::duration;
 use cordonhold_shared::reboot::drain::{Options, Returning};
+use cordonhold_shared::selector::Selector;
 use jiff::SignedDuration;
 
-use cordonhold_shared::selector::Selector;
-
 use super::value::{self, Maybe};
+use crate::config::DrainConfig;
 
-/// How the node is drained.
-#[derive(Clone, Debug, PartialEq, clap::Args)]
+#[derive(Debug, clap::Args)]
 #[command(next_help_heading = "The drain")]
-pub struct DrainConfig {
+pub(super) struct DrainArgs {
     /// Wait between the cordon and the first eviction, if there is anything to evict
     #[arg(long, env = "KURED_DRAIN_DELAY", value_name = "DURATION", default_value = "0", value_parser = duration::parse)]
-    pub drain_delay: Duration,
+    pub(super) drain_delay: Duration,
     /// Longest drain, each time the node is drained, after which the reboot is called off or, with --force-reboot, goes on; 0 is no limit
     #[arg(long, env = "KURED_DRAIN_TIMEOUT", value_name = "DURATION", default_value = "0", value_parser = value::limit)]
-    pub drain_timeout: Maybe<Duration>,
+    pub(super) drain_timeout: Maybe<Duration>,
     /// Seconds that an evicted pod has to end; below 0 each pod's own
     #[arg(long, env = "KURED_DRAIN_GRACE_PERIOD", value_name = "SECONDS", default_value = "-1", allow_negative_numbers = true, value_parser = value::seconds_or_none)]
-    pub drain_grace_period: Maybe<u32>,
+    pub(super) drain_grace_period: Maybe<u32>,
     /// Label selector of the pods that are drained; empty is all that a drain evicts
     #[arg(long, env = "KURED_DRAIN_POD_SELECTOR", value_name = "SELECTOR", default_value = "", value_parser = value::unless_empty(value::selector))]
-    pub drain_pod_selector: Maybe<Selector>,
+    pub(super) drain_pod_selector: Maybe<Selector>,
     /// Pods that should have been gone for longer than this, by their grace period, are not waited for; 0 waits for all
     #[arg(long, env = "KURED_SKIP_WAIT_FOR_DELETE_TIMEOUT", value_name = "SECONDS", default_value = "0", allow_negative_numbers = true, value_parser = value::seconds)]
-    pub skip_wait_for_delete_timeout: Duration,
+    pub(super) skip_wait_for_delete_timeout: Duration,
     /// Reboot although pods are left when --drain-timeout is over; cordon and lock must hold all the same
-    #[arg(long, env = "KURED_FORCE_REBOOT", value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, value_parser = value::boolean)]
-    pub force_reboot: bool,
+    #[arg(long, env = "KURED_FORCE_REBOOT")]
+    pub(super) force_reboot: bool,
     /// Drain in waves: the lowest priority first, the next when those pods are gone
-    #[arg(long, env = "CORDONHOLD_DRAIN_BY_PRIORITY", value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, value_parser = value::boolean)]
-    pub drain_by_priority: bool,
+    #[arg(long, env = "CORDONHOLD_DRAIN_BY_PRIORITY")]
+    pub(super) drain_by_priority: bool,
     /// Pods that tolerate cordon and taint, and that their owner has put back on the node three times in this drain: leave them
     /// there, as a DaemonSet's pods are, or wait for them
     #[arg(
@@ -44,44 +43,48 @@ pub struct DrainConfig {
         value_enum,
         default_value = "leave"
     )]
-    pub returning_pods: ReturningPods,
+    pub(super) returning_pods: ReturningPods,
     /// Longest wait for the node's volumes to be detached after the drain; 0 does not wait
     #[arg(long, env = "CORDONHOLD_VOLUME_DETACH_TIMEOUT", value_name = "DURATION", default_value = "0", value_parser = value::limit)]
-    pub volume_detach_timeout: Maybe<Duration>,
+    pub(super) volume_detach_timeout: Maybe<Duration>,
     /// How many evictions are under way at once
     #[arg(long, env = "CORDONHOLD_MAX_PARALLEL_EVICTIONS", value_name = "COUNT", default_value = "20", allow_negative_numbers = true, value_parser = value::integer::<1, 1000>)]
-    pub max_parallel_evictions: i64,
+    pub(super) max_parallel_evictions: i64,
 }
 
-/// What becomes of pods that are put back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum ReturningPods {
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(super) enum ReturningPods {
     Leave,
     Wait,
 }
 
-impl DrainConfig {
+impl DrainArgs {
     /// Force begins where a drain takes too long, and one without a limit never does.
     pub(super) fn force_without_limit(&self) -> Option<String> {
         let is_idle = self.force_reboot && self.drain_timeout.is_none();
         is_idle.then(|| "--force-reboot does nothing without --drain-timeout: a drain that is blocked goes on for ever".to_owned())
     }
+}
 
-    /// What the drain's bookkeeping rests on.
-    pub fn options(&self) -> Options {
-        let skip_wait = self.skip_wait_for_delete_timeout;
-        Options {
-            delay: self.drain_delay,
-            parallel: usize::try_from(self.max_parallel_evictions).unwrap_or(1),
-            by_priority: self.drain_by_priority,
-            skip_wait: SignedDuration::try_from(skip_wait)
-                .ok()
-                .filter(|skip_wait| !skip_wait.is_zero()),
-            returning: match self.returning_pods {
-                ReturningPods::Leave => Returning::Leave,
-                ReturningPods::Wait => Returning::Wait,
+impl From<DrainArgs> for DrainConfig {
+    fn from(args: DrainArgs) -> DrainConfig {
+        let skip_wait = args.skip_wait_for_delete_timeout;
+        DrainConfig {
+            pods: args.drain_pod_selector,
+            grace_period: args.drain_grace_period,
+            options: Options {
+                delay: args.drain_delay,
+                parallel: usize::try_from(args.max_parallel_evictions).unwrap_or(1),
+                by_priority: args.drain_by_priority,
+                skip_wait: SignedDuration::try_from(skip_wait)
+                    .ok()
+                    .filter(|skip_wait| !skip_wait.is_zero()),
+                returning: match args.returning_pods {
+                    ReturningPods::Leave => Returning::Leave,
+                    ReturningPods::Wait => Returning::Wait,
+                },
+                volumes: args.volume_detach_timeout,
             },
-            volumes: self.volume_detach_timeout,
         }
     }
 }

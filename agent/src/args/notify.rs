@@ -1,24 +1,23 @@
 //! The flags of messages to people: where they go, and their texts.
 
 use super::value::{self, Maybe};
-use crate::notify::{Target, TargetError};
+use crate::notify::{NotifyConfig, Target, TargetError, Template};
 
-/// Who is told, and what.
-#[derive(Clone, Debug, PartialEq, clap::Args)]
+#[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Messages to people")]
-pub struct NotifyConfig {
+pub(super) struct NotifyArgs {
     /// Where messages go: a URL as shoutrrr writes it, like `slack://A/B/C`; empty is nowhere
     #[arg(long, env = "KURED_NOTIFY_URL", value_name = "URL", default_value = "", value_parser = value::unless_empty(notify_url))]
     pub(super) notify_url: Maybe<Target>,
     /// Message when the drain begins; `%s` is the node
     #[arg(long, env = "KURED_MESSAGE_TEMPLATE_DRAIN", value_name = "TEXT", default_value = "Draining node %s", value_parser = template)]
-    pub message_template_drain: Template,
+    pub(super) message_template_drain: Template,
     /// Message before the reboot; `%s` is the node
     #[arg(long, env = "KURED_MESSAGE_TEMPLATE_REBOOT", value_name = "TEXT", default_value = "Rebooting node %s", value_parser = template)]
-    pub message_template_reboot: Template,
+    pub(super) message_template_reboot: Template,
     /// Message when the node is back; `%s` is the node
     #[arg(long, env = "KURED_MESSAGE_TEMPLATE_UNCORDON", value_name = "TEXT", default_value = "Node %s rebooted & uncordoned successfully!", value_parser = template)]
-    pub message_template_uncordon: Template,
+    pub(super) message_template_uncordon: Template,
     /// Deprecated, use --notify-url: the address of a Slack webhook
     #[arg(long, env = "KURED_SLACK_HOOK_URL", value_name = "URL", default_value = "", value_parser = value::unless_empty(slack_hook_url))]
     pub(super) slack_hook_url: Maybe<Target>,
@@ -35,25 +34,7 @@ pub struct NotifyConfig {
     slack_channel: String,
 }
 
-/// A message with the place of the node's name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template {
-    before: String,
-    after: String,
-}
-
-impl Template {
-    pub fn render(&self, node: &str) -> String {
-        format!("{}{node}{}", self.before, self.after)
-    }
-}
-
-impl NotifyConfig {
-    /// --notify-url wins over --slack-hook-url, as in kured.
-    pub fn target(&self) -> Option<&Target> {
-        self.notify_url.as_ref().or(self.slack_hook_url.as_ref())
-    }
-
+impl NotifyArgs {
     /// What each deprecated flag that is set should be instead.
     pub(super) fn deprecated(&self) -> Vec<String> {
         let hook = self.slack_hook_url.as_ref().map(|_| {
@@ -70,6 +51,18 @@ impl NotifyConfig {
             .flatten()
             .map(str::to_owned)
             .collect()
+    }
+}
+
+impl From<NotifyArgs> for NotifyConfig {
+    fn from(args: NotifyArgs) -> NotifyConfig {
+        NotifyConfig {
+            // The one wins over the other, as in kured.
+            target: args.notify_url.or(args.slack_hook_url),
+            drain: args.message_template_drain,
+            reboot: args.message_template_reboot,
+            uncordon: args.message_template_uncordon,
+        }
     }
 }
 

@@ -7,45 +7,56 @@ use cordonhold_rt::logging::LogFormat;
 use cordonhold_shared::names;
 
 use super::value;
+use crate::config::{MetricsConfig, ProcessConfig};
 
-/// How the agent is seen from outside, and how it reaches the API server.
-#[derive(Clone, Debug, PartialEq, clap::Args)]
+#[derive(Debug, clap::Args)]
 #[command(next_help_heading = "The agent itself")]
-pub struct ProcessConfig {
+pub(super) struct ProcessArgs {
     /// Address on which metrics and health are served; empty is every one
     #[arg(long, env = "KURED_METRICS_HOST", value_name = "HOST", default_value = "", value_parser = metrics_host)]
-    pub metrics_host: String,
+    pub(super) metrics_host: String,
     /// Port on which metrics and health are served; 0 serves none
     #[arg(long, env = "KURED_METRICS_PORT", value_name = "PORT", default_value = "8080", allow_negative_numbers = true, value_parser = value::port)]
-    pub metrics_port: u16,
+    pub(super) metrics_port: u16,
     /// How log lines look: text or json; any other word is text, as in kured
     #[arg(long, env = "KURED_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     log_format: String,
     /// Kubeconfig with the agent's identity; without one, the pod's ServiceAccount
     #[arg(long, env = "CORDONHOLD_KUBECONFIG", value_name = "PATH", value_parser = argument::path)]
-    pub kubeconfig: Option<PathBuf>,
+    pub(super) kubeconfig: Option<PathBuf>,
 }
 
-impl ProcessConfig {
-    pub fn log_format(&self) -> LogFormat {
-        if self.log_format.eq_ignore_ascii_case("json") {
-            LogFormat::Json
-        } else {
-            LogFormat::Text
-        }
+impl ProcessArgs {
+    fn is_json(&self) -> bool {
+        self.log_format.eq_ignore_ascii_case("json")
     }
 
     /// Said where a word was taken for text.
     pub(super) fn odd_log_format(&self) -> Option<String> {
-        let is_known = ["text", "json"]
-            .iter()
-            .any(|known| self.log_format.eq_ignore_ascii_case(known));
+        let is_known = self.is_json() || self.log_format.eq_ignore_ascii_case("text");
         (!is_known).then(|| {
             format!(
                 "--log-format={:?} is neither text nor json: the log is text, as in kured",
                 self.log_format
             )
         })
+    }
+}
+
+impl From<ProcessArgs> for ProcessConfig {
+    fn from(args: ProcessArgs) -> ProcessConfig {
+        ProcessConfig {
+            log_format: if args.is_json() {
+                LogFormat::Json
+            } else {
+                LogFormat::Text
+            },
+            metrics: (args.metrics_port != 0).then_some(MetricsConfig {
+                host: args.metrics_host,
+                port: args.metrics_port,
+            }),
+            kubeconfig: args.kubeconfig,
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::FromArgMatches as _;
 
 use super::*;
+use crate::notify::NotifyConfig;
 
 mod kured;
 mod manual;
@@ -59,7 +60,7 @@ fn commands_may_run_without_words_before_them() {
 
 #[test]
 fn auto_verifies_only_where_there_is_a_delay() {
-    let verify = |words: &[&str]| config(words).policy.verify;
+    let verify = |words: &[&str]| config(words).settings.verify;
     assert!(verify(&[]));
     assert!(!verify(&["--verify-before-reboot=auto"]));
     assert!(verify(&["--verify-before-reboot=auto", "--reboot-delay=1s"]));
@@ -68,7 +69,7 @@ fn auto_verifies_only_where_there_is_a_delay() {
 
 #[test]
 fn a_pool_names_its_lease() {
-    assert_eq!(config(&[]).lock.lease_name(), "cordonhold-default");
+    assert_eq!(config(&[]).lock.objects.lease.name, "cordonhold-default");
 }
 
 #[test]
@@ -161,7 +162,7 @@ fn found_p25_a_flag_and_its_value_that_came_as_one_word_are_told_apart() {
 fn found_p19_a_variable_that_a_service_of_that_name_sets_is_passed_over_and_told() {
     for value in ["tcp://10.0.0.1:8080", "udp://10.0.0.1:53"] {
         let config = config_of(&[], &[("KURED_METRICS_PORT", value)]);
-        assert_eq!(config.process.metrics_port, 8080);
+        assert_eq!(config.process.metrics.unwrap().port, 8080);
         let [warning] = &config.warnings[..] else {
             panic!("{:?}", config.warnings)
         };
@@ -178,7 +179,7 @@ fn found_p19_a_variable_that_a_service_of_that_name_sets_is_passed_over_and_told
 
 #[test]
 fn found_p14_a_notify_url_is_read_as_shoutrrr_reads_it() {
-    let read = |url: &str| args(&[&format!("--notify-url={url}")]).notify.target().cloned();
+    let read = |url: &str| NotifyConfig::from(args(&[&format!("--notify-url={url}")]).notify).target;
     for (url, plain) in [
         ("teams+https://example.com/hook", "teams+https://example.com/hook"),
         ("Slack://A/B/C", "slack://A/B/C"),
@@ -290,8 +291,8 @@ fn what_this_version_does_not_do_is_refused_and_its_default_is_not() {
 fn the_lock_and_the_pool_are_what_the_arguments_say() {
     use cordonhold_shared::lock::Share;
     let plain = config(&[]);
-    assert_eq!(plain.policy.concurrency, Share::Count(1));
-    assert!(plain.policy.pool.is_everything() && plain.policy.max_unavailable.is_none());
+    assert_eq!(plain.settings.concurrency, Share::Count(1));
+    assert!(plain.settings.pool.is_everything() && plain.settings.max_unavailable.is_none());
     let config = config(&[
         "--pool=gpu",
         "--pool-selector=gpus>4",
@@ -299,10 +300,10 @@ fn the_lock_and_the_pool_are_what_the_arguments_say() {
         "--max-unavailable=0",
         "--lock-ttl=30m",
     ]);
-    assert_eq!(config.lock.lease_name(), "cordonhold-gpu");
-    assert_eq!(config.policy.pool.to_string(), "gpus>4");
-    assert_eq!(config.policy.concurrency, Share::Percent(10));
-    assert_eq!(config.policy.max_unavailable, Some(Share::Count(0)));
+    assert_eq!(config.lock.objects.lease.name, "cordonhold-gpu");
+    assert_eq!(config.settings.pool.to_string(), "gpus>4");
+    assert_eq!(config.settings.concurrency, Share::Percent(10));
+    assert_eq!(config.settings.max_unavailable, Some(Share::Count(0)));
     let [warning] = &config.warnings[..] else {
         panic!("{:?}", config.warnings)
     };
@@ -325,7 +326,6 @@ fn deprecated_flags_say_what_to_use() {
     );
 
     let args = args(&["--slack-hook-url=https://hooks.slack.com/services/A/B/C"]);
-    assert_eq!(args.notify.target(), "slack://A/B/C".parse().ok().as_ref());
     let [hook] = &args.notify.deprecated()[..] else {
         panic!("{:?}", args.notify.deprecated())
     };
@@ -333,6 +333,8 @@ fn deprecated_flags_say_what_to_use() {
         hook.contains("--slack-hook-url") && hook.contains("--notify-url"),
         "{hook}"
     );
+    let target = NotifyConfig::from(args.notify).target;
+    assert_eq!(target, "slack://A/B/C".parse().ok());
 }
 
 #[test]
@@ -345,7 +347,7 @@ fn any_log_format_but_json_is_text_and_an_odd_one_is_said() {
         ("logfmt", Text, 1),
     ] {
         let config = config(&["--log-format", format]);
-        assert_eq!(config.process.log_format(), expected, "{format}");
+        assert_eq!(config.process.log_format, expected, "{format}");
         assert_eq!(config.warnings.len(), warnings, "{format}");
     }
 }
@@ -379,7 +381,7 @@ fn the_drains_flags_reach_the_drain() {
         "--volume-detach-timeout=2m",
         "--max-parallel-evictions=7",
     ]);
-    let options = config.drain.options();
+    let options = config.drain.options.clone();
     assert_eq!(
         (options.delay, config.timing.drain_delay),
         (Duration::from_secs(5), options.delay)
@@ -387,12 +389,12 @@ fn the_drains_flags_reach_the_drain() {
     assert_eq!(options.skip_wait, Some(jiff::SignedDuration::from_secs(30)));
     assert_eq!(options.volumes, Some(Duration::from_secs(120)));
     assert!(options.by_priority && options.parallel == 7);
-    assert!(config.policy.force_reboot && config.warnings.is_empty());
-    let selector = config.drain.drain_pod_selector.unwrap();
+    assert!(config.settings.force_reboot && config.warnings.is_empty());
+    let selector = config.drain.pods.unwrap();
     assert_eq!(selector.to_string(), "app in (a,b)");
     let config = self::config(&[]);
-    assert_eq!(config.drain.options().skip_wait, None);
-    assert!(!config.policy.force_reboot);
+    assert_eq!(config.drain.options.skip_wait, None);
+    assert!(!config.settings.force_reboot);
 }
 
 #[test]
@@ -434,7 +436,7 @@ fn found_p20_a_tz_that_cannot_be_loaded_is_utc_and_told_under_its_own_name() {
     }
     for tz in ["Mars/Olympus", ":/nowhere/localtime"] {
         let config = of(tz);
-        assert_eq!(config.window.time_zone(), jiff::tz::TimeZone::UTC);
+        assert_eq!(config.window.zone, jiff::tz::TimeZone::UTC);
         let [warning] = &config.warnings[..] else {
             panic!("{:?}", config.warnings)
         };

@@ -15,12 +15,12 @@ use cordonhold_shared::names::{self, PART_MAX};
 use cordonhold_shared::selector::Selector;
 
 /// An `Option` that clap's derive takes for a plain value: its parser says when there is none.
-pub type Maybe<T> = Option<T>;
+pub(super) type Maybe<T> = Option<T>;
 /// Words of a command, as a shell splits them. An alias for the same reason.
-pub type Words = Vec<String>;
+pub(super) type Words = Vec<String>;
 
 /// Labels by key.
-pub type Labels = BTreeMap<String, String>;
+pub(super) type Labels = BTreeMap<String, String>;
 
 /// None where the text is empty, which for kured's string flags means the same as no flag.
 pub(super) fn unless_empty<T>(

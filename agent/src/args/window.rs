@@ -7,20 +7,20 @@ use jiff::civil::{Time, Weekday};
 use jiff::tz::TimeZone;
 
 use super::value;
+use crate::config::{Days, WindowConfig};
 
-/// When a reboot may begin.
-#[derive(Clone, Debug, PartialEq, clap::Args)]
+#[derive(Debug, clap::Args)]
 #[command(next_help_heading = "The window")]
-pub struct WindowConfig {
+pub(super) struct WindowArgs {
     /// Days on which reboots may begin: su, sun, sunday or 0 (to 6); repeated or comma separated
     #[arg(long, env = "KURED_REBOOT_DAYS", value_name = "DAYS", default_value = "su,mo,tu,we,th,fr,sa", value_parser = days)]
-    reboot_days: Vec<Days>,
+    reboot_days: Vec<Weekdays>,
     /// Time of day from which reboots may begin: 17:00, 17:00:30, 17, 5pm or 5:00pm
     #[arg(long, env = "KURED_START_TIME", value_name = "TIME", default_value = "0:00", value_parser = time)]
-    pub start_time: Time,
+    pub(super) start_time: Time,
     /// Time of day until which reboots may begin, that second included
     #[arg(long, env = "KURED_END_TIME", value_name = "TIME", default_value = "23:59:59", value_parser = time)]
-    pub end_time: Time,
+    pub(super) end_time: Time,
     /// Time zone of these: a name like Europe/Berlin, UTC, or Local
     #[arg(long, env = "KURED_TIME_ZONE", value_name = "ZONE", default_value = "UTC", value_parser = time_zone)]
     time_zone: Zone,
@@ -33,23 +33,16 @@ enum Zone {
     Known(TimeZone),
 }
 
-/// Days of the week, one bit each, Sunday the lowest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Days(u8);
+/// What one flag names. An alias, because clap's derive takes a `Vec` for values of many flags.
+type Weekdays = Vec<Weekday>;
 
-impl Days {
-    pub fn contains(self, day: Weekday) -> bool {
-        self.0 & (1 << day.to_sunday_zero_offset()) != 0
-    }
-}
-
-impl WindowConfig {
-    pub fn days(&self) -> Days {
-        Days(self.reboot_days.iter().fold(0, |all, days| all | days.0))
+impl WindowArgs {
+    pub(super) fn days(&self) -> Days {
+        self.reboot_days.iter().flatten().copied().collect()
     }
 
     /// Time zone of all this; UTC until what `Local` is has been settled.
-    pub fn time_zone(&self) -> TimeZone {
+    pub(super) fn time_zone(&self) -> TimeZone {
         match &self.time_zone {
             Zone::Local => TimeZone::UTC,
             Zone::Known(zone) => zone.clone(),
@@ -72,6 +65,17 @@ impl WindowConfig {
     }
 }
 
+impl From<WindowArgs> for WindowConfig {
+    fn from(args: WindowArgs) -> WindowConfig {
+        WindowConfig {
+            days: args.days(),
+            start: args.start_time,
+            end: args.end_time,
+            zone: args.time_zone(),
+        }
+    }
+}
+
 /// Names of the days, from Sunday on. Two letters and more name one.
 const DAYS: [&str; 7] = [
     "sunday",
@@ -84,25 +88,20 @@ const DAYS: [&str; 7] = [
 ];
 const DAY_LETTERS_MIN: usize = 2;
 
-fn days(text: &str) -> Result<Days, String> {
+fn days(text: &str) -> Result<Weekdays, String> {
     let parts = value::parts(text)?;
     if parts.is_empty() {
         return Err("no day is named, so no reboot would ever begin: name days like mon,tue".to_owned());
     }
     let day = |part: &String| day(part).ok_or_else(|| format!("{part:?} is not a day: write one like mon"));
-    let bits = parts
-        .iter()
-        .map(day)
-        .try_fold(0, |all, day| Ok::<u8, String>(all | 1 << day?))?;
-    Ok(Days(bits))
+    parts.iter().map(day).collect()
 }
 
-/// Days after Sunday.
-fn day(text: &str) -> Option<usize> {
+fn day(text: &str) -> Option<Weekday> {
     let text = text.to_lowercase();
     let is_named = |name: &&str| text.len() >= DAY_LETTERS_MIN && name.starts_with(&text);
-    let named = DAYS.iter().position(is_named);
-    named.or_else(|| text.parse().ok().filter(|number| *number < DAYS.len()))
+    let after_sunday: usize = DAYS.iter().position(is_named).or_else(|| text.parse().ok())?;
+    Weekday::from_sunday_zero_offset(i8::try_from(after_sunday).ok()?).ok()
 }
 
 /// kured's formats (Go's `15:04`, `15:04:05`, `03:04pm`, `15`, `03pm`, `3pm`), and `3:04pm`, which its manual promises too.
@@ -235,13 +234,14 @@ mod tests {
 
     #[test]
     fn days_are_named_or_numbered_from_sunday() {
-        let week = |text: &str| days(text).map(|days| days.0);
-        assert_eq!(week("su,mo,tu,we,th,fr,sa"), Ok(0b111_1111));
-        assert_eq!(week("0,6"), Ok(0b100_0001));
-        assert_eq!(week("Mon, TUESDAY"), Ok(0b000_0110));
-        assert_eq!(week("\"thu\",fri"), Ok(0b011_0000));
-        assert!(days("mon").unwrap().contains(Weekday::Monday));
-        assert!(!days("mon").unwrap().contains(Weekday::Sunday));
+        use Weekday::{Friday, Monday, Saturday, Sunday, Thursday, Tuesday, Wednesday};
+        assert_eq!(
+            days("su,mo,tu,we,th,fr,sa").unwrap(),
+            [Sunday, Monday, Tuesday, Wednesday, Thursday, Friday, Saturday]
+        );
+        assert_eq!(days("0,6").unwrap(), [Sunday, Saturday]);
+        assert_eq!(days("Mon, TUESDAY").unwrap(), [Monday, Tuesday]);
+        assert_eq!(days("\"thu\",fri").unwrap(), [Thursday, Friday]);
         for (text, says) in [
             ("", "no day"),
             ("7", "\"7\""),

@@ -86,6 +86,11 @@ pub struct LockObjects {
 }
 
 impl LockObjects {
+    /// `--lock-on=auto`: which object it is may change.
+    pub fn is_auto(&self) -> bool {
+        self.otherwise.is_some()
+    }
+
     pub fn object(&self, carrier: Carrier) -> &LockObject {
         match carrier {
             Carrier::Lease => &self.lease,

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use jiff::civil::Weekday::{Friday, Monday, Sunday, Tuesday, Wednesday};
 
 use super::*;
+use crate::config::{BlockerConfig, MetricsConfig, WindowConfig};
+use crate::notify::NotifyConfig;
 
 /// A flag of kured, from the list that the repository keeps.
 pub(super) struct KuredFlag {
@@ -77,11 +79,14 @@ fn the_stock_daemonset_of_kured_starts_this_agent_unchanged() {
     let Parsed::Run(config) = parse_words(&words, &[("KURED_NODE_ID", "node-0")]).unwrap() else {
         panic!("no configuration")
     };
-    assert_eq!(config.policy.node, "node-0");
-    assert_eq!(config.sentinel, PathBuf::from("/sentinel/reboot-required"));
-    assert_eq!(config.process.metrics_port, 8080);
+    assert_eq!(config.settings.node, "node-0");
     assert_eq!(
-        config.policy.concurrency,
+        config.sentinel,
+        std::path::PathBuf::from("/sentinel/reboot-required")
+    );
+    assert_eq!(config.process.metrics.as_ref().unwrap().port, 8080);
+    assert_eq!(
+        config.settings.concurrency,
         cordonhold_shared::lock::Share::Count(1)
     );
     assert!(config.warnings.is_empty());
@@ -190,37 +195,37 @@ fn kured_s_chart_with_every_value_set_is_understood() {
     let known: Vec<&str> = not_yet::FLAGS.iter().map(|(flag, _)| *flag).collect();
     assert_eq!(refused, known);
     let args = args(&all);
-    assert_eq!(args.blockers.blocking_pod_selector.len(), 2);
-    assert_eq!(
-        args.notify.message_template_uncordon.render("n"),
-        "n is back: 100%"
-    );
     assert_eq!(args.host.reboot_sentinel_command.len(), 3);
+    assert_eq!(BlockerConfig::from(args.blockers).pods.len(), 2);
+    let notify = NotifyConfig::from(args.notify);
+    assert_eq!(notify.uncordon.render("n"), "n is back: 100%");
 
     let rest = chart(&known);
     let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
     let Parsed::Run(config) = parse_words(&rest, &[("KURED_NODE_ID", "n")]).unwrap() else {
         panic!("no configuration")
     };
+    let on = &config.lock.objects.daemon_set;
+    assert_eq!((on.namespace.as_str(), on.name.as_str()), ("ops", "reboots"));
+    assert_eq!(on.key, "example.com/lock");
     assert_eq!(
-        (config.lock.ds_namespace.as_str(), config.lock.ds_name.as_str()),
-        ("ops", "reboots")
-    );
-    assert_eq!(config.lock.lock_annotation, "example.com/lock");
-    assert_eq!(
-        config.policy.concurrency,
+        config.settings.concurrency,
         cordonhold_shared::lock::Share::Count(3)
     );
+    let metrics = MetricsConfig {
+        host: "0.0.0.0".to_owned(),
+        port: 9102,
+    };
+    assert_eq!(config.process.metrics, Some(metrics));
     assert_eq!(
-        (config.process.metrics_host.as_str(), config.process.metrics_port),
-        ("0.0.0.0", 9102)
+        config.sentinel,
+        std::path::PathBuf::from("/sentinel/restart-required")
     );
-    assert_eq!(config.sentinel, PathBuf::from("/sentinel/restart-required"));
     assert_eq!(config.timing.reboot_delay, Duration::from_secs(90));
     assert_eq!(config.timing.drain_timeout, Some(Duration::from_secs(5400)));
-    assert_eq!(config.drain.drain_grace_period, Some(30));
-    assert!(config.policy.force_reboot && config.policy.delays_release);
-    let signs = &config.policy.signs;
+    assert_eq!(config.drain.grace_period, Some(30));
+    assert!(config.settings.force_reboot && config.settings.delays_release);
+    let signs = &config.settings.signs;
     assert!(signs.annotates && signs.soft_taint.as_deref() == Some("weave.works/kured-node-reboot"));
     assert_eq!(signs.pre_reboot_labels.len() + signs.post_reboot_labels.len(), 2);
     // Of the lock's TTL, and of the two flags that have no effect in kured either.
@@ -258,19 +263,19 @@ fn every_variable_of_kured_is_read() {
     assert_eq!(config.timing.period, Duration::from_secs(60));
     assert_eq!(config.timing.reboot_delay, Duration::from_secs(90));
     assert_eq!(config.timing.drain_timeout, Some(Duration::from_secs(120)));
-    assert_eq!(config.drain.drain_grace_period, Some(30));
+    assert_eq!(config.drain.grace_period, Some(30));
     assert_eq!(
-        config.policy.concurrency,
+        config.settings.concurrency,
         cordonhold_shared::lock::Share::Count(2)
     );
-    assert_eq!(config.process.metrics_host, "127.0.0.1");
-    assert_eq!(config.process.metrics_port, 9090);
+    let metrics = MetricsConfig {
+        host: "127.0.0.1".to_owned(),
+        port: 9090,
+    };
+    assert_eq!(config.process.metrics, Some(metrics));
     assert_eq!(config.host.reboot, ["/bin/true", "now"]);
-    assert_eq!(config.sentinel, PathBuf::from("/run/x"));
-    assert_eq!(
-        config.process.log_format(),
-        cordonhold_rt::logging::LogFormat::Json
-    );
+    assert_eq!(config.sentinel, std::path::PathBuf::from("/run/x"));
+    assert_eq!(config.process.log_format, cordonhold_rt::logging::LogFormat::Json);
     assert_eq!(config.warnings.len(), 1);
 }
 
@@ -292,20 +297,16 @@ fn d24_blocking_pods_can_be_named_in_the_environment() {
         "--blocking-pod-selector",
         "!c",
     ]);
-    let texts: Vec<String> = args
-        .blockers
-        .blocking_pod_selector
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let pods = BlockerConfig::from(args.blockers).pods;
+    let texts: Vec<String> = pods.iter().map(ToString::to_string).collect();
     assert_eq!(texts, ["app=web", "tier in (a,b)", "!c"]);
 }
 
 #[test]
 fn d24_five_o_clock_is_read_as_kured_s_manual_writes_it() {
-    let args = args(&["--start-time=9am", "--end-time=5:00pm"]);
-    assert_eq!(args.window.start_time, jiff::civil::time(9, 0, 0, 0));
-    assert_eq!(args.window.end_time, jiff::civil::time(17, 0, 0, 0));
+    let window = WindowConfig::from(args(&["--start-time=9am", "--end-time=5:00pm"]).window);
+    assert_eq!(window.start, jiff::civil::time(9, 0, 0, 0));
+    assert_eq!(window.end, jiff::civil::time(17, 0, 0, 0));
 }
 
 #[test]
@@ -353,7 +354,7 @@ fn lists_are_read_as_pflag_reads_them() {
         labels(&[("a", "4"), ("b", ""), ("example.com/c", "3")])
     );
     assert_eq!(args.returning.signs().post_reboot_labels, labels(&[]));
-    let days = args.window.days();
+    let days = WindowConfig::from(args.window).days;
     assert!(
         [Monday, Tuesday, Friday]
             .into_iter()
