@@ -1,4 +1,4 @@
-//! The command line, as typed.
+//! The command line, as typed; from it comes the [`Config`].
 //!
 //! Flags that stock kured has too carry its names.
 
@@ -8,15 +8,15 @@ mod serving;
 
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use cordonhold_rt::argument::{self, text};
 use cordonhold_rt::logging::LogFormat;
-use cordonhold_shared::admission::{KuredLock, KuredPolicy, OnLookupFailure, ServiceAccount};
-use cordonhold_shared::keys;
+use cordonhold_shared::admission::trust::Installation;
 
-pub use explain::{ExplainArgs, YesNo};
-pub use policy::{ModeArg, ModeFor, PolicyArgs};
-pub use serving::{ServingArgs, TlsVersion};
+use crate::config::Config;
+pub use explain::{ExplainArgs, ExplainArgsError};
+use policy::PolicyArgs;
+use serving::ServingArgs;
 
 /// Admission webhook that keeps a Node cordoned while it is held for a reboot.
 #[derive(Clone, Debug, Parser)]
@@ -30,156 +30,48 @@ pub use serving::{ServingArgs, TlsVersion};
 pub struct Args {
     // The first flags of --help are those that a first try needs. A heading goes on until another, so they say that they have none.
     #[command(flatten)]
-    pub serving: ServingArgs,
+    serving: ServingArgs,
     /// Kubeconfig of the cluster; without it, the in-cluster configuration
     #[arg(long, env = "CORDONHOLD_KUBECONFIG", value_name = "FILE", value_parser = argument::path, help_heading = None::<&'static str>)]
-    pub kubeconfig: Option<PathBuf>,
+    kubeconfig: Option<PathBuf>,
     #[command(flatten)]
-    pub policy: PolicyArgs,
+    policy: PolicyArgs,
     #[command(flatten)]
-    pub evidence: EvidenceArgs,
+    evidence: EvidenceArgs,
     /// How log lines look; they go to standard output. `CORDONHOLD_LOG` filters them
     #[arg(long, env = "CORDONHOLD_LOG_FORMAT", value_enum, help_heading = None::<&'static str>, default_value_t = LogFormat::Json)]
-    pub log_format: LogFormat,
+    log_format: LogFormat,
 }
 
-/// Who and what passes although a node is held.
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Who passes")]
-pub struct PassingArgs {
-    /// User that no rule is for; may be repeated. Put it into matchConditions too, so that it does not depend on the webhook
-    #[arg(long, env = "CORDONHOLD_EXEMPT_USER", value_name = "NAME", hide_short_help = true, value_parser = text)]
-    pub exempt_user: Vec<String>,
-    /// Group that no rule is for; may be repeated
-    #[arg(long, env = "CORDONHOLD_EXEMPT_GROUP", value_name = "NAME", hide_short_help = true, value_parser = text)]
-    pub exempt_group: Vec<String>,
-    /// What happens to the DELETE of a held Node
-    #[arg(long, env = "CORDONHOLD_ON_DELETE", value_enum, hide_short_help = true, default_value_t = OnDeleteArg::Flag)]
-    pub on_delete: OnDeleteArg,
-}
-
-/// Where stock kured is, and how far it is protected.
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Protection of stock kured")]
-pub struct KuredArgs {
-    /// Keep the nodes cordoned that stock kured reboots; needs the configuration that sees every uncordon
-    #[arg(long, env = "CORDONHOLD_PROTECT_KURED", value_enum, help_heading = None::<&'static str>, default_value_t = ProtectKuredArg::Off)]
-    pub protect_kured: ProtectKuredArg,
-    /// Namespace in which kured's `DaemonSet` is looked for first; then the one that looks like kured's counts
-    #[arg(long, env = "CORDONHOLD_DS_NAMESPACE", value_name = "NAME", value_parser = argument::label_name, default_value = "kube-system")]
-    pub ds_namespace: String,
-    /// Name by which it is looked for there
-    #[arg(long, env = "CORDONHOLD_DS_NAME", value_name = "NAME", value_parser = argument::name, default_value = "kured")]
-    pub ds_name: String,
-    /// Annotations of kured's lock on its `DaemonSet`, separated by commas or repeated; each can hold a node
-    #[arg(
-        long,
-        env = "CORDONHOLD_LOCK_ANNOTATION",
-        hide_short_help = true,
-        value_name = "KEY",
-        value_delimiter = ',',
-        value_parser = text,
-        default_values = [keys::KURED_LOCK, keys::KURED_V2_LOCK]
-    )]
-    pub lock_annotation: Vec<String>,
-    /// Annotations by which kured marks a Node whose reboot it wants, separated by commas or repeated
-    #[arg(
-        long,
-        env = "CORDONHOLD_REBOOT_IN_PROGRESS_ANNOTATION",
-        hide_short_help = true,
-        value_name = "KEY",
-        value_delimiter = ',',
-        value_parser = text,
-        default_values = [keys::KURED_REBOOT_IN_PROGRESS, keys::KURED_V2_REBOOT_IN_PROGRESS]
-    )]
-    pub reboot_in_progress_annotation: Vec<String>,
-    /// Name of kured's `ServiceAccount`, in --ds-namespace; without it, what its `DaemonSet` says, and by its marks alone `kured`
-    #[arg(long, env = "CORDONHOLD_KURED_SERVICE_ACCOUNT", value_name = "NAME", hide_short_help = true, value_parser = argument::name)]
-    pub kured_service_account: Option<String>,
-    /// Whether kured may uncordon every node by a token that names none. `allow` is for Kubernetes before 1.30, whose tokens never name one: any pod of kured then passes for each
-    #[arg(long, env = "CORDONHOLD_KURED_TOKEN_WITHOUT_NODE", value_enum, hide_short_help = true, default_value_t = WithoutNodeArg::Deny)]
-    pub kured_token_without_node: WithoutNodeArg,
-    /// What happens to an uncordon while kured's lock cannot be read
-    #[arg(long, env = "CORDONHOLD_ON_LOOKUP_FAILURE", value_enum, hide_short_help = true, default_value_t = OnLookupFailureArg::Deny)]
-    pub on_lookup_failure: OnLookupFailureArg,
-}
-
-/// How far stock kured is protected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ProtectKuredArg {
-    /// Not at all
-    Off,
-    /// By its marks on the Node: kured must run with --annotate-nodes, and a node counts as held as long as its reboot is wanted
-    Marks,
-    /// By its lock; a mark alone is only flagged
-    Lock,
-}
-
-/// What a token of kured's is worth that names no node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum WithoutNodeArg {
-    /// It is anybody's
-    Deny,
-    /// It is kured's, on every node
-    Allow,
-}
-
-/// [`OnLookupFailure`] on the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum OnLookupFailureArg {
-    /// Deny it
-    Deny,
-    /// Let it pass with a warning
-    Allow,
-}
-
-/// `OnDelete` of the decision, on the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum OnDeleteArg {
-    /// Let it pass with a warning
-    Flag,
-    /// Deny it
-    Deny,
-}
-
-/// What is left behind of a decision, beside the log and the metrics.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Evidence")]
-pub struct EvidenceArgs {
+struct EvidenceArgs {
     /// Write no Events on Nodes about which something was denied
     #[arg(long, env = "CORDONHOLD_NO_EVENTS", hide_short_help = true)]
-    pub no_events: bool,
+    no_events: bool,
     /// Name of this process in its Events; in a pod, the pod's name
     #[arg(long, env = "HOSTNAME", value_name = "NAME", hide_short_help = true, default_value = "cordonhold-webhook", value_parser = text)]
-    pub instance: String,
+    instance: String,
 }
 
-impl KuredArgs {
-    fn policy(&self) -> Option<KuredPolicy> {
-        let lock = || KuredLock {
-            ds_namespace: self.ds_namespace.clone(),
-            ds_name: self.ds_name.clone(),
-            annotations: self.lock_annotation.clone(),
-            on_lookup_failure: match self.on_lookup_failure {
-                OnLookupFailureArg::Deny => OnLookupFailure::Deny,
-                OnLookupFailureArg::Allow => OnLookupFailure::Allow,
+impl From<Args> for Config {
+    fn from(args: Args) -> Config {
+        let policy = args.policy.policy();
+        let serving = args.serving;
+        Config {
+            kubeconfig: args.kubeconfig,
+            listen: serving.listen,
+            admin_listen: serving.admin_listen,
+            installation: Installation {
+                configuration: serving.webhook_configuration.clone(),
+                // Where the Secret is: in the webhook's own namespace, which is the agent's too.
+                namespace: policy.agent.namespace.clone(),
             },
-        };
-        let told = self.kured_service_account.as_deref();
-        let (lock, service_account) = match self.protect_kured {
-            ProtectKuredArg::Off => return None,
-            // Nothing is read, so nothing else says it.
-            ProtectKuredArg::Marks => (None, Some(told.unwrap_or("kured"))),
-            ProtectKuredArg::Lock => (Some(lock()), told),
-        };
-        Some(KuredPolicy {
-            service_account: service_account.map(|name| ServiceAccount {
-                namespace: self.ds_namespace.clone(),
-                name: name.to_owned(),
-            }),
-            is_believed_without_node: self.kured_token_without_node == WithoutNodeArg::Allow,
-            marks: self.reboot_in_progress_annotation.clone(),
-            lock,
-        })
+            shutdown_delay: serving.shutdown_delay,
+            tls: serving.tls(),
+            events_from: (!args.evidence.no_events).then_some(args.evidence.instance),
+            log_format: args.log_format,
+            policy,
+        }
     }
 }

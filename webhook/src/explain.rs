@@ -8,12 +8,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use cordonhold_rt::{client, crypto, exit};
-use cordonhold_shared::admission::{Policy, Request};
+use cordonhold_shared::admission::{Policy, Request, Requester};
 use jiff::Timestamp;
 use kube::Client;
 
 use crate::Metrics;
-use crate::args::{ExplainArgs, YesNo};
 use crate::lookup::ClusterLookup;
 
 mod cases;
@@ -25,6 +24,31 @@ use cases::{Sources, kured_with_lock};
 const DENIED: u8 = 1;
 const BAD_INPUT: u8 = 2;
 
+/// What is asked, and what is known already.
+#[derive(Clone, Debug)]
+pub struct ExplainConfig {
+    pub subject: Subject,
+    /// The decision's, as the server has it.
+    pub policy: Policy,
+    /// The cluster that is asked. `None`: for an uncordon the one that this pod runs in, else none.
+    pub kubeconfig: Option<PathBuf>,
+    /// Whether the requester may cancel; `None`: it is asked.
+    pub may_override: Option<bool>,
+    /// What kured's lock annotation says; `None`: it is asked.
+    pub kured_lock: Option<String>,
+    /// When the request came; `None`: now.
+    pub at: Option<Timestamp>,
+}
+
+/// What is explained.
+#[derive(Clone, Debug)]
+pub enum Subject {
+    /// A saved review, in this file or, for `-`, from standard input.
+    Review(PathBuf),
+    /// A plain uncordon of this Node, as it is now; `None`: by whoever the kubeconfig says.
+    Uncordon { node: String, by: Option<Requester> },
+}
+
 /// Why nothing could be explained.
 #[derive(Debug, thiserror::Error)]
 enum ExplainError {
@@ -32,10 +56,6 @@ enum ExplainError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("the review {} cannot be used: {why}: name the file of an AdmissionReview as the API server sends it", .path.display())]
     Review { path: PathBuf, why: String },
-    #[error("nothing to explain: name the file of a review, or a node with --node")]
-    Nothing,
-    #[error("--kured-lock is not read without --protect-kured=lock: add that flag, as the server has it")]
-    UnreadLock,
     #[error(transparent)]
     Crypto(crypto::AlreadyInstalled),
     #[error("failed to start the runtime")]
@@ -53,8 +73,8 @@ enum ExplainError {
 }
 
 /// Explains, and gives the code to end with: 0 passes, 1 is denied or may be, 2 cannot be used.
-pub fn explain(program: &str, args: &ExplainArgs) -> ExitCode {
-    match run(args) {
+pub fn explain(program: &str, config: &ExplainConfig) -> ExitCode {
+    match run(config) {
         Ok(Explanation { text, may_be_denied }) => {
             // Whoever closed the pipe wants no more of it; the code still says what came out.
             drop(std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes()));
@@ -73,56 +93,43 @@ struct Explanation {
     may_be_denied: bool,
 }
 
-fn run(args: &ExplainArgs) -> Result<Explanation, ExplainError> {
+fn run(config: &ExplainConfig) -> Result<Explanation, ExplainError> {
     crypto::install_provider().map_err(ExplainError::Crypto)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(ExplainError::Runtime)?;
-    let policy = args.policy.policy();
-    if is_lock_unread(args, &policy) {
-        return Err(ExplainError::UnreadLock);
-    }
     runtime.block_on(async {
-        let (request, client) = match (&args.review, &args.node) {
-            (Some(path), _) => {
-                let client = match &args.kubeconfig {
-                    Some(_) => Some(connect(args).await?),
+        let (request, client) = match &config.subject {
+            Subject::Review(path) => {
+                let client = match &config.kubeconfig {
+                    Some(_) => Some(connect(config).await?),
                     None => None,
                 };
-                (request::from_file(path, &policy)?, client)
+                (request::from_file(path, &config.policy)?, client)
             }
-            (None, Some(node)) => {
-                let client = connect(args).await?;
-                (request::uncordon(args, node, &client).await?, Some(client))
+            Subject::Uncordon { node, by } => {
+                let client = connect(config).await?;
+                let request = request::uncordon(node, by.as_ref(), &client).await?;
+                (request, Some(client))
             }
-            (None, None) => return Err(ExplainError::Nothing),
         };
-        Ok(explanation(args, &request, client, &policy).await)
+        Ok(explanation(config, &request, client).await)
     })
 }
 
-/// A lock is given that this policy does not look at.
-fn is_lock_unread(args: &ExplainArgs, policy: &Policy) -> bool {
-    args.kured_lock.is_some() && policy.kured_lock().is_none()
-}
-
-async fn explanation(
-    args: &ExplainArgs,
-    request: &Request,
-    client: Option<Client>,
-    policy: &Policy,
-) -> Explanation {
+async fn explanation(config: &ExplainConfig, request: &Request, client: Option<Client>) -> Explanation {
+    let policy = &config.policy;
     let lock = policy.kured_lock();
     let sources = Sources {
         lookup: client.map(|client| ClusterLookup::new(client, lock, &Arc::new(Metrics::new()))),
-        may_override: args.may_override.map(|answer| answer == YesNo::Yes),
-        kured_lock: args
+        may_override: config.may_override,
+        kured_lock: config
             .kured_lock
             .as_deref()
             .map(|text| kured_with_lock(policy, text)),
     };
-    let now = args.at.unwrap_or_else(Timestamp::now);
+    let now = config.at.unwrap_or_else(Timestamp::now);
     let cases = sources.cases(request, policy, now).await;
     Explanation {
         text: text::render(request, &cases),
@@ -130,8 +137,8 @@ async fn explanation(
     }
 }
 
-async fn connect(args: &ExplainArgs) -> Result<Client, ExplainError> {
-    client::build(args.kubeconfig.as_deref())
+async fn connect(config: &ExplainConfig) -> Result<Client, ExplainError> {
+    client::build(config.kubeconfig.as_deref())
         .await
         .map_err(ExplainError::Client)
 }

@@ -3,6 +3,7 @@
 //! It observes and answers; it decides nothing of its own, and writes nothing to the cluster but Events.
 
 mod args;
+mod config;
 mod events;
 mod explain;
 mod handler;
@@ -28,15 +29,14 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use cordonhold_shared::admission::trust::Installation;
+use cordonhold_shared::admission::Policy;
 use tls::Tls;
 use trust::Trust;
 
-pub use args::{
-    Args, EvidenceArgs, ExplainArgs, ModeArg, ModeFor, PolicyArgs, ServingArgs, TlsVersion, YesNo,
-};
+pub use args::{Args, ExplainArgs, ExplainArgsError};
+pub use config::{ClientConfig, Config, TlsConfig, TlsVersion};
 pub use events::Recorder;
-pub use explain::explain;
+pub use explain::{ExplainConfig, Subject, explain};
 pub use handler::Handler;
 pub use limits::Limits;
 use lookup::KuredWatch;
@@ -82,25 +82,26 @@ pub enum Error {
 }
 
 /// Serves until SIGTERM or SIGINT; a second signal ends it at once.
-pub async fn run(args: &Args) -> Result<(), Error> {
+pub async fn run(config: Config) -> Result<(), Error> {
     let mut signals = shutdown::Signals::listen().map_err(Error::Signals)?;
     let metrics = Arc::new(Metrics::new());
     let readiness = Arc::new(Readiness::default());
     let is_running = readiness.condition("running", "it is starting");
-    let kube = client::build(args.kubeconfig.as_deref())
+    let kube = client::build(config.kubeconfig.as_deref())
         .await
         .map_err(Error::Client)?;
-    let recorder = recorder(&args.evidence, kube.clone(), &metrics);
+    let recorder = recorder(config.events_from, kube.clone(), &metrics);
     let trust = Arc::new(Trust::new(
-        installation(args),
+        config.installation,
         &readiness,
         &metrics,
         recorder.clone(),
     ));
-    let tls = Tls::load(&args.serving, Arc::clone(&trust), Arc::clone(&metrics))
+    let tls = Tls::load(&config.tls, Arc::clone(&trust), Arc::clone(&metrics))
         .await
         .map_err(Error::Tls)?;
-    let policy = args.policy.policy();
+    let policy = config.policy;
+    let (mode, protect_kured) = (policy.modes.usual(), protection(&policy));
     let kured_lock = policy.kured_lock();
     let lookup = lookup::ClusterLookup::new(kube.clone(), kured_lock, &metrics);
     let kured_watch = lookup.kured_watch().map(|watch| {
@@ -113,8 +114,8 @@ pub async fn run(args: &Args) -> Result<(), Error> {
         None => handler,
     });
 
-    let (admission, listening) = open("--listen", args.serving.listen)?;
-    let (admin, admin_listening) = open("--admin-listen", args.serving.admin_listen)?;
+    let (admission, listening) = open("--listen", config.listen)?;
+    let (admin, admin_listening) = open("--admin-listen", config.admin_listen)?;
     let (closing, tasks) = (Closing::default(), TaskTracker::new());
     let port = |transport, router, limits| Port {
         transport,
@@ -139,7 +140,7 @@ pub async fn run(args: &Args) -> Result<(), Error> {
     }
     drop(background.spawn(trust::poll(kube, trust, trust::READ_EVERY)));
     let (listen, admin_listen) = (listening.to_string(), admin_listening.to_string());
-    info!(listen, admin_listen, mode = ?args.policy.mode, protect_kured = ?args.policy.kured.protect_kured, "listening");
+    info!(listen, admin_listen, ?mode, %protect_kured, "listening");
     is_running.met();
     drop(background.spawn(async move { readiness.report(&listen, &admin_listen).await }));
 
@@ -148,10 +149,10 @@ pub async fn run(args: &Args) -> Result<(), Error> {
         Some(ended) = background.join_next() => return Err(Error::TaskEnded(ended.err())),
     };
     is_running.unmet("ending", "it is shutting down");
-    info!(signal, delay = ?args.serving.shutdown_delay, "shutting down");
+    info!(signal, delay = ?config.shutdown_delay, "shutting down");
     closing.begin();
     tokio::select! {
-        () = close(args.serving.shutdown_delay, &closing, &tasks) => Ok(()),
+        () = close(config.shutdown_delay, &closing, &tasks) => Ok(()),
         signal = signals.next() => Err(Error::SecondSignal(signal)),
     }
 }
@@ -170,21 +171,19 @@ async fn close(delay: Duration, closing: &Closing, tasks: &TaskTracker) {
     }
 }
 
-/// For Events, unless the flags say no. The task that writes them ends with the last recorder.
-fn recorder(args: &EvidenceArgs, kube: Client, metrics: &Arc<Metrics>) -> Option<Recorder> {
-    if args.no_events {
-        return None;
-    }
-    let (recorder, writer) = Recorder::new(kube, args.instance.clone(), Arc::clone(metrics));
+/// For Events from this instance. The task that writes them ends with the last recorder.
+fn recorder(instance: Option<String>, kube: Client, metrics: &Arc<Metrics>) -> Option<Recorder> {
+    let (recorder, writer) = Recorder::new(kube, instance?, Arc::clone(metrics));
     drop(tokio::spawn(writer));
     Some(recorder)
 }
 
-/// The Secret is in the webhook's own namespace, which is the agent's too.
-fn installation(args: &Args) -> Installation {
-    Installation {
-        configuration: args.serving.webhook_configuration.clone(),
-        namespace: args.policy.agent_namespace.clone(),
+/// `--protect-kured`, as the policy has it.
+fn protection(policy: &Policy) -> &'static str {
+    match (&policy.kured, policy.kured_lock()) {
+        (None, _) => "Off",
+        (Some(_), None) => "Marks",
+        (Some(_), Some(_)) => "Lock",
     }
 }
 

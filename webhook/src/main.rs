@@ -3,31 +3,43 @@
 use std::process::ExitCode;
 
 use cordonhold_rt::{crypto, exit, logging};
-use cordonhold_webhook::{Args, Error, explain, run};
+use cordonhold_webhook::{Args, Config, Error, ExplainArgs, ExplainConfig, explain, run};
 
 const PROGRAM: &str = "cordonhold-webhook";
 /// The one word that is not a flag: everything after it is another command line.
 const EXPLAIN: &str = "explain";
+/// As for any wrong command line.
+const BAD_INPUT: u8 = 2;
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
     if words.next().is_some_and(|word| word == EXPLAIN) {
         let line = std::iter::once(EXPLAIN.into()).chain(words);
-        return exit::parse_args_from(PROGRAM, line).map_or_else(|code| code, |args| explain(PROGRAM, &args));
+        return exit::parse_args_from(PROGRAM, line).map_or_else(|code| code, explained);
     }
-    match exit::parse_args(PROGRAM) {
-        Ok(args) => exit::code(PROGRAM, start(&args)),
+    match exit::parse_args::<Args>(PROGRAM) {
+        Ok(args) => exit::code(PROGRAM, start(args.into())),
         Err(code) => code,
     }
 }
 
-fn start(args: &Args) -> Result<(), Error> {
+fn explained(args: ExplainArgs) -> ExitCode {
+    match ExplainConfig::try_from(args) {
+        Ok(config) => explain(PROGRAM, &config),
+        Err(error) => {
+            eprintln!("{PROGRAM}: {error}");
+            ExitCode::from(BAD_INPUT)
+        }
+    }
+}
+
+fn start(config: Config) -> Result<(), Error> {
     crypto::install_provider().map_err(Error::Crypto)?;
     // Dropped last, so that the log has the end too.
-    let _flush = logging::init_queued(args.log_format).map_err(Error::Logging)?;
+    let _flush = logging::init_queued(config.log_format).map_err(Error::Logging)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(Error::Runtime)?;
-    runtime.block_on(run(args))
+    runtime.block_on(run(config))
 }

@@ -21,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
 use crate::Metrics;
-use crate::args::{ServingArgs, TlsVersion};
+use crate::config::{TlsConfig, TlsVersion};
 use crate::metrics::{Reload, ReloadOutcome};
 use crate::trust::Trust;
 use certificate::Unusable;
@@ -65,7 +65,7 @@ pub(crate) struct Tls {
 impl Tls {
     /// The first pair and the first CAs must be good. Whether the API server takes the certificate is looked at by `trust`.
     pub(crate) async fn load(
-        args: &ServingArgs,
+        config: &TlsConfig,
         trust: Arc<Trust>,
         metrics: Arc<Metrics>,
     ) -> Result<Tls, TlsError> {
@@ -75,33 +75,30 @@ impl Tls {
             path: path.clone(),
         };
         let (pair, contents) = Files::open([
-            named("certificate", "--tls-cert-file", &args.tls_cert_file),
-            named(
-                "private key",
-                "--tls-private-key-file",
-                &args.tls_private_key_file,
-            ),
+            named("certificate", "--tls-cert-file", &config.cert_file),
+            named("private key", "--tls-private-key-file", &config.key_file),
         ])
         .await?;
         trust.slot().install(certificate(&pair, &contents)?);
         trust.check(Timestamp::now());
-        let clients = match &args.client_ca_file {
+        let clients = match &config.clients {
             None => None,
-            Some(path) => {
-                let (files, [ca_pem]) = Files::open([named("client CA", "--client-ca-file", path)]).await?;
-                let check = ClientCheck::new(&ca_pem, &args.client_allowed_names)
+            Some(clients) => {
+                let file = named("client CA", "--client-ca-file", &clients.ca_file);
+                let (files, [ca_pem]) = Files::open([file]).await?;
+                let check = ClientCheck::new(&ca_pem, &clients.allowed_names)
                     .map_err(|why| client_ca(&files, why))?;
                 Some((files, Arc::new(check)))
             }
         };
         let check = clients.as_ref().map(|(_, check)| Arc::clone(check));
         let resolver = Arc::clone(trust.slot()) as _;
-        let config = config(resolver, check, args.tls_min_version).map_err(TlsError::Config)?;
+        let server = server_config(resolver, check, config.min_version).map_err(TlsError::Config)?;
         Ok(Tls {
             pair,
             trust,
             clients,
-            acceptor: TlsAcceptor::from(Arc::new(config)),
+            acceptor: TlsAcceptor::from(Arc::new(server)),
             metrics,
         })
     }
@@ -185,7 +182,7 @@ fn client_ca(files: &Files<1>, why: String) -> TlsError {
     }
 }
 
-fn config(
+fn server_config(
     resolver: Arc<dyn ResolvesServerCert>,
     clients: Option<Arc<ClientCheck>>,
     min_version: TlsVersion,

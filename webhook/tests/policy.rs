@@ -3,7 +3,7 @@
 use clap::{CommandFactory, Parser};
 use cordonhold_shared::admission::{KuredPolicy, OnDelete, OnLookupFailure, Policy, ServiceAccount};
 use cordonhold_shared::keys;
-use cordonhold_webhook::Args;
+use cordonhold_webhook::{Args, Config};
 
 fn policy(flags: &[&str]) -> Policy {
     let always = [
@@ -12,7 +12,7 @@ fn policy(flags: &[&str]) -> Policy {
         "--tls-private-key-file=k",
     ];
     let args = Args::try_parse_from(always.iter().chain(flags)).expect("flags that are right");
-    args.policy.policy()
+    Config::from(args).policy
 }
 
 #[test]

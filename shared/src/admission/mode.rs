@@ -40,6 +40,11 @@ impl Modes {
         self
     }
 
+    /// Of every reason that has none of its own.
+    pub fn usual(&self) -> Mode {
+        self.usual
+    }
+
     pub fn of(&self, reason: Reason) -> Mode {
         self.exceptions.get(&reason).copied().unwrap_or(self.usual)
     }

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use cordonhold_rt::argument;
+use cordonhold_shared::admission::Requester;
 use jiff::Timestamp;
 
 use super::PolicyArgs;
+use crate::explain::{ExplainConfig, Subject};
 
 /// Says what the webhook makes of a request, by which rule, and what is the way out.
 ///
@@ -28,30 +30,71 @@ use super::PolicyArgs;
 pub struct ExplainArgs {
     /// The `AdmissionReview`; - for standard input
     #[arg(value_name = "FILE", conflicts_with = "node")]
-    pub review: Option<PathBuf>,
+    review: Option<PathBuf>,
     /// Instead of a file: an uncordon of this Node, as kubectl does it, now
     #[arg(long, value_name = "NAME")]
-    pub node: Option<String>,
+    node: Option<String>,
     /// Who uncordons; without it, whoever the kubeconfig says
     #[arg(long = "as", value_name = "USER", requires = "node")]
-    pub user: Option<String>,
+    user: Option<String>,
     /// Group of that user; may be repeated
     #[arg(long = "as-group", value_name = "GROUP", requires = "user")]
-    pub groups: Vec<String>,
+    groups: Vec<String>,
     /// Kubeconfig of the cluster that is asked; without it, --node asks the cluster that this pod runs in, and a FILE asks none
     #[arg(long, env = "CORDONHOLD_KUBECONFIG", value_name = "FILE", value_parser = argument::path)]
-    pub kubeconfig: Option<PathBuf>,
+    kubeconfig: Option<PathBuf>,
     /// Whether the requester may cancel, instead of asking
     #[arg(long, value_enum)]
-    pub may_override: Option<YesNo>,
+    may_override: Option<YesNo>,
     /// What kured's lock annotation says, instead of asking; empty where there is none
     #[arg(long, value_name = "JSON")]
-    pub kured_lock: Option<String>,
+    kured_lock: Option<String>,
     /// The time of the request; without it, now
     #[arg(long, value_name = "RFC3339", value_parser = time)]
-    pub at: Option<Timestamp>,
+    at: Option<Timestamp>,
     #[command(flatten)]
-    pub policy: PolicyArgs,
+    policy: PolicyArgs,
+}
+
+/// Why nothing can be explained.
+#[derive(Debug, thiserror::Error)]
+pub enum ExplainArgsError {
+    #[error("nothing to explain: name the file of a review, or a node with --node")]
+    Nothing,
+    #[error("--kured-lock is not read without --protect-kured=lock: add that flag, as the server has it")]
+    UnreadLock,
+}
+
+impl TryFrom<ExplainArgs> for ExplainConfig {
+    type Error = ExplainArgsError;
+
+    fn try_from(args: ExplainArgs) -> Result<ExplainConfig, ExplainArgsError> {
+        let policy = args.policy.policy();
+        if args.kured_lock.is_some() && policy.kured_lock().is_none() {
+            return Err(ExplainArgsError::UnreadLock);
+        }
+        let groups = args.groups;
+        let subject = match (args.review, args.node) {
+            (Some(path), _) => Subject::Review(path),
+            (None, Some(node)) => Subject::Uncordon {
+                node,
+                by: args.user.map(|user| Requester {
+                    user,
+                    groups,
+                    ..Requester::default()
+                }),
+            },
+            (None, None) => return Err(ExplainArgsError::Nothing),
+        };
+        Ok(ExplainConfig {
+            subject,
+            kubeconfig: args.kubeconfig,
+            may_override: args.may_override.map(|answer| answer == YesNo::Yes),
+            kured_lock: args.kured_lock,
+            at: args.at,
+            policy,
+        })
+    }
 }
 
 fn time(text: &str) -> Result<Timestamp, String> {
@@ -61,7 +104,7 @@ fn time(text: &str) -> Result<Timestamp, String> {
 
 /// An answer on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum YesNo {
+enum YesNo {
     Yes,
     No,
 }

@@ -1,17 +1,18 @@
 //! What decides, as typed: modes, who the agent is, who passes, and stock kured. The server and `explain` share it.
 
 use clap::ValueEnum;
-use cordonhold_rt::argument;
+use cordonhold_rt::argument::{self, text};
 use cordonhold_shared::admission::{Exempt, Mode, Modes, OnDelete, Outcome, Policy, Reason, ServiceAccount};
 
-use super::{KuredArgs, OnDeleteArg, PassingArgs};
+mod kured;
 
-/// What the decision needs to know.
+use kured::KuredArgs;
+
 #[derive(Clone, Debug, clap::Args)]
-pub struct PolicyArgs {
+pub(super) struct PolicyArgs {
     /// What happens to a request that should not pass
     #[arg(long, env = "CORDONHOLD_MODE", value_enum, help_heading = None::<&'static str>, default_value_t = ModeArg::Enforce)]
-    pub mode: ModeArg,
+    mode: ModeArg,
     #[arg(
         long,
         env = "CORDONHOLD_MODE_FOR",
@@ -22,7 +23,7 @@ pub struct PolicyArgs {
         hide_short_help = true,
         help = "Another mode for one reason, like held-deleted=warn; may be repeated, or separated by commas; the last one for a reason counts. The reasons are at the end of --help"
     )]
-    pub mode_for: Vec<ModeFor>,
+    mode_for: Vec<ModeFor>,
     /// Namespace of the agent's `ServiceAccount`
     #[arg(
         long,
@@ -33,7 +34,7 @@ pub struct PolicyArgs {
         hide_short_help = true,
         default_value = "cordonhold"
     )]
-    pub agent_namespace: String,
+    agent_namespace: String,
     /// Name of the agent's `ServiceAccount`
     #[arg(
         long,
@@ -44,16 +45,39 @@ pub struct PolicyArgs {
         hide_short_help = true,
         default_value = "cordonhold-agent"
     )]
-    pub agent_service_account: String,
+    agent_service_account: String,
     #[command(flatten)]
-    pub passing: PassingArgs,
+    passing: PassingArgs,
     #[command(flatten)]
-    pub kured: KuredArgs,
+    kured: KuredArgs,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Who passes")]
+pub(super) struct PassingArgs {
+    /// User that no rule is for; may be repeated. Put it into matchConditions too, so that it does not depend on the webhook
+    #[arg(long, env = "CORDONHOLD_EXEMPT_USER", value_name = "NAME", hide_short_help = true, value_parser = text)]
+    exempt_user: Vec<String>,
+    /// Group that no rule is for; may be repeated
+    #[arg(long, env = "CORDONHOLD_EXEMPT_GROUP", value_name = "NAME", hide_short_help = true, value_parser = text)]
+    exempt_group: Vec<String>,
+    /// What happens to the DELETE of a held Node
+    #[arg(long, env = "CORDONHOLD_ON_DELETE", value_enum, hide_short_help = true, default_value_t = OnDeleteArg::Flag)]
+    on_delete: OnDeleteArg,
+}
+
+/// [`OnDelete`] on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum OnDeleteArg {
+    /// Let it pass with a warning
+    Flag,
+    /// Deny it
+    Deny,
 }
 
 /// [`Mode`] on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ModeArg {
+pub(super) enum ModeArg {
     /// Deny it
     Enforce,
     /// Let it pass with a warning and audit annotations
@@ -64,7 +88,7 @@ pub enum ModeArg {
 
 /// A reason that can have a mode, and its mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ModeFor {
+pub(super) struct ModeFor {
     reason: Reason,
     mode: ModeArg,
 }
@@ -80,7 +104,7 @@ impl ModeArg {
 }
 
 impl PolicyArgs {
-    pub fn policy(&self) -> Policy {
+    pub(super) fn policy(&self) -> Policy {
         let modes = self
             .mode_for
             .iter()

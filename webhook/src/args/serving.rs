@@ -7,32 +7,33 @@ use std::time::Duration;
 use clap::ValueEnum;
 use cordonhold_rt::{argument, duration, listen};
 
-/// How the webhook is served.
+use crate::config::{ClientConfig, TlsConfig, TlsVersion};
+
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Serving")]
-pub struct ServingArgs {
+pub(super) struct ServingArgs {
     /// PEM file of the serving certificate, followed by its intermediates; read again when it changes
     #[arg(long, env = "CORDONHOLD_TLS_CERT_FILE", value_name = "FILE", value_parser = argument::path, help_heading = None::<&'static str>)]
-    pub tls_cert_file: PathBuf,
+    tls_cert_file: PathBuf,
     /// PEM file of its private key (PKCS#8, PKCS#1 or SEC1); read again when it changes
     #[arg(long, env = "CORDONHOLD_TLS_PRIVATE_KEY_FILE", value_name = "FILE", value_parser = argument::path, help_heading = None::<&'static str>)]
-    pub tls_private_key_file: PathBuf,
+    tls_private_key_file: PathBuf,
     /// Address for the API server: HTTPS, POST /validate. `[::]` is every address, of IPv6 and IPv4
     #[arg(long, env = "CORDONHOLD_LISTEN", value_name = "ADDRESS:PORT", value_parser = socket_address, default_value_t = every_address(8443))]
-    pub listen: SocketAddr,
+    pub(super) listen: SocketAddr,
     /// Address for probes and metrics: plain HTTP, /livez /readyz /metrics
     #[arg(long, env = "CORDONHOLD_ADMIN_LISTEN", value_name = "ADDRESS:PORT", value_parser = socket_address, default_value_t = every_address(8080))]
-    pub admin_listen: SocketAddr,
+    pub(super) admin_listen: SocketAddr,
     /// Name of the `ValidatingWebhookConfiguration` that sends reviews here: is the certificate one that the API server trusts by it?
     #[arg(long, env = "CORDONHOLD_WEBHOOK_CONFIGURATION", value_name = "NAME", hide_short_help = true, default_value = "cordonhold", value_parser = argument::name)]
-    pub webhook_configuration: String,
+    pub(super) webhook_configuration: String,
     /// Oldest TLS version that is spoken
-    #[arg(long, env = "CORDONHOLD_TLS_MIN_VERSION", value_name = "VERSION", value_enum, hide_short_help = true, default_value_t = TlsVersion::Tls13)]
-    pub tls_min_version: TlsVersion,
+    #[arg(long, env = "CORDONHOLD_TLS_MIN_VERSION", value_name = "VERSION", value_enum, hide_short_help = true, default_value_t = TlsVersionArg::Tls13)]
+    tls_min_version: TlsVersionArg,
     /// PEM file of the CAs whose client certificates may ask for a verdict; read again when it changes.
     /// Without it, anyone who reaches the port may ask
     #[arg(long, env = "CORDONHOLD_CLIENT_CA_FILE", value_name = "FILE", value_parser = argument::path, hide_short_help = true)]
-    pub client_ca_file: Option<PathBuf>,
+    client_ca_file: Option<PathBuf>,
     /// Names that a client certificate must bear one of, as common name or alternative name; without it, any of the CAs' will do
     #[arg(
         long,
@@ -42,10 +43,28 @@ pub struct ServingArgs {
         hide_short_help = true,
         requires = "client_ca_file"
     )]
-    pub client_allowed_names: Vec<String>,
+    client_allowed_names: Vec<String>,
     /// After SIGTERM: how long to be unready but still serve, so that nobody is sent to a closed port
     #[arg(long, env = "CORDONHOLD_SHUTDOWN_DELAY", value_name = "DURATION", hide_short_help = true, value_parser = duration::parse, default_value = "10s")]
-    pub shutdown_delay: Duration,
+    pub(super) shutdown_delay: Duration,
+}
+
+impl ServingArgs {
+    pub(super) fn tls(self) -> TlsConfig {
+        let allowed_names = self.client_allowed_names;
+        TlsConfig {
+            cert_file: self.tls_cert_file,
+            key_file: self.tls_private_key_file,
+            min_version: match self.tls_min_version {
+                TlsVersionArg::Tls12 => TlsVersion::Tls12,
+                TlsVersionArg::Tls13 => TlsVersion::Tls13,
+            },
+            clients: self.client_ca_file.map(|ca_file| ClientConfig {
+                ca_file,
+                allowed_names,
+            }),
+        }
+    }
 }
 
 fn socket_address(text: &str) -> Result<SocketAddr, String> {
@@ -58,8 +77,8 @@ fn every_address(port: u16) -> SocketAddr {
 }
 
 /// A TLS version, by the name that Kubernetes' own `--tls-min-version` has for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum TlsVersion {
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TlsVersionArg {
     #[value(name = "VersionTLS12")]
     Tls12,
     #[value(name = "VersionTLS13")]

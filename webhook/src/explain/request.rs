@@ -13,7 +13,6 @@ use kube::{Api, Client};
 
 use super::ExplainError;
 use crate::Limits;
-use crate::args::ExplainArgs;
 use crate::review::{self, Unreadable};
 
 /// The request of the review in this file, or of standard input for `-`.
@@ -51,10 +50,10 @@ pub(super) fn from_file(path: &Path, policy: &Policy) -> Result<Request, Explain
     Ok(review.request)
 }
 
-/// What `kubectl uncordon` asks for.
+/// What `kubectl uncordon` asks for; without a requester, as the client itself.
 pub(super) async fn uncordon(
-    args: &ExplainArgs,
     name: &str,
+    by: Option<&Requester>,
     client: &Client,
 ) -> Result<Request, ExplainError> {
     let failed = |why, fix| ExplainError::Node {
@@ -71,7 +70,11 @@ pub(super) async fn uncordon(
         .map_err(|error| failed(client::explain(&error), fix(&error)))?;
     let mut new = old.clone();
     new.spec.unschedulable = false;
-    Ok(Request::update(requester(args, client).await?, old, new))
+    let requester = match by {
+        Some(requester) => requester.clone(),
+        None => whoami(client).await?,
+    };
+    Ok(Request::update(requester, old, new))
 }
 
 const NAME_A_NODE: &str = "name one that kubectl get nodes lists";
@@ -93,14 +96,8 @@ fn fix(error: &kube::Error) -> &'static str {
     }
 }
 
-async fn requester(args: &ExplainArgs, client: &Client) -> Result<Requester, ExplainError> {
-    if let Some(user) = &args.user {
-        return Ok(Requester {
-            user: user.clone(),
-            groups: args.groups.clone(),
-            ..Requester::default()
-        });
-    }
+/// Who the client is for the API server.
+async fn whoami(client: &Client) -> Result<Requester, ExplainError> {
     let api: Api<SelfSubjectReview> = Api::all(client.clone());
     let review = api
         .create(&PostParams::default(), &SelfSubjectReview::default())

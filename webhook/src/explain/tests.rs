@@ -5,6 +5,7 @@ use cordonhold_shared::keys;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::args::{ExplainArgs, ExplainArgsError};
 
 const CREATED: &str = "2026-01-01T00:00:00Z";
 
@@ -22,6 +23,10 @@ fn held(unschedulable: bool) -> Value {
     node
 }
 
+fn config<'a>(line: impl Iterator<Item = &'a &'a str>) -> Result<ExplainConfig, ExplainArgsError> {
+    ExplainArgs::try_parse_from(line).unwrap().try_into()
+}
+
 /// What is told of an update between these, with these flags.
 fn explained(old: &Value, new: &Value, flags: &[&str]) -> Explanation {
     let review = json!({
@@ -35,11 +40,10 @@ fn explained(old: &Value, new: &Value, flags: &[&str]) -> Explanation {
     std::fs::write(file.path(), review.to_string()).unwrap();
     let path = file.path().to_str().unwrap();
     let line = ["explain", path, "--at=2026-01-01T00:05:00Z"];
-    let args = ExplainArgs::try_parse_from(line.iter().chain(flags)).unwrap();
-    let policy = args.policy.policy();
-    let request = request::from_file(file.path(), &policy).unwrap();
+    let config = config(line.iter().chain(flags)).unwrap();
+    let request = request::from_file(file.path(), &config.policy).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(async { explanation(&args, &request, None, &policy).await })
+    runtime.block_on(async { explanation(&config, &request, None).await })
 }
 
 #[test]
@@ -132,11 +136,7 @@ fn a_lock_that_nobody_reads_is_refused() {
         (&[], false),
     ] {
         let line = ["explain", "review.json"].iter().chain(flags);
-        let args = ExplainArgs::try_parse_from(line).unwrap();
-        assert_eq!(
-            is_lock_unread(&args, &args.policy.policy()),
-            is_unread,
-            "{flags:?}"
-        );
+        let refused = matches!(config(line), Err(ExplainArgsError::UnreadLock));
+        assert_eq!(refused, is_unread, "{flags:?}");
     }
 }

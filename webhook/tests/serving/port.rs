@@ -11,7 +11,7 @@ use clap::Parser;
 use cordonhold_certs_dev::Issued;
 use cordonhold_shared::admission::{Known, KuredSeen, Requester};
 use cordonhold_webhook::{
-    Args, Closing, Handler, Limits, Lookup, Metrics, Port, Readiness, Transport, admin_router,
+    Args, Closing, Config, Handler, Limits, Lookup, Metrics, Port, Readiness, Transport, admin_router,
     admission_router, serve,
 };
 use futures_util::future::BoxFuture;
@@ -116,7 +116,7 @@ fn admission(limits: &Limits, metrics: &Arc<Metrics>) -> Router {
         "--tls-cert-file=-",
         "--tls-private-key-file=-",
     ]);
-    let handler = Handler::new(args.policy.policy(), Box::new(Nobody), Arc::clone(metrics));
+    let handler = Handler::new(Config::from(args).policy, Box::new(Nobody), Arc::clone(metrics));
     admission_router(Arc::new(handler), limits, Arc::clone(metrics))
 }
 
