@@ -161,9 +161,10 @@ impl TryFrom<Args> for Config {
             .chain(args.lock.idle_ttl())
             .chain(args.drain.force_without_limit())
             .collect();
+        let timing = cycle::timing(&args);
         Ok(Config {
-            settings: cycle::settings(&args)?,
-            timing: cycle::timing(&args),
+            settings: cycle::settings(&args, &timing)?,
+            timing,
             sentinel: args.host.reboot_sentinel.clone(),
             host: args.host.config(args.cycle.reboot_timeout),
             lock: args.lock.into(),

@@ -22,7 +22,7 @@ pub use cancel::{
     Cancel, CancelFlaw, UNREADABLE, cancel, cancel_command, cancel_flaw, cancel_name, ignored, pause_command,
 };
 pub use conditions::conditions_patch;
-pub use patch::{NodePatch, PatchKind, Terms, Until};
+pub use patch::{NodePatch, PatchKind, Terms};
 pub use signs::Signs;
 
 /// How long after `until` the webhook still keeps a node cordoned.

@@ -63,7 +63,7 @@ pub(super) enum OnUncordonArg {
 }
 
 /// What the cycle rests on.
-pub(super) fn settings(args: &Args) -> Result<Settings, ArgsError> {
+pub(super) fn settings(args: &Args, timing: &Timing) -> Result<Settings, ArgsError> {
     let Args {
         cycle,
         lock,
@@ -86,7 +86,7 @@ pub(super) fn settings(args: &Args) -> Result<Settings, ArgsError> {
             OnUncordonArg::Abort => OnUncordon::Abort,
         },
         redrains_max: cycle.redrains,
-        delays_release: !returning.lock_release_delay.is_zero(),
+        delays_release: timing.delays_release(),
         signs: returning.signs(),
         force_reboot: drain.force_reboot,
     })
@@ -102,8 +102,9 @@ pub(super) fn timing(args: &Args) -> Timing {
     } = args;
     Timing {
         period: cycle.period,
-        drain_delay: drain.drain_delay,
-        drain_timeout: drain.drain_timeout,
+        drain_limit: drain
+            .drain_timeout
+            .map(|timeout| timeout.saturating_add(drain.drain_delay)),
         reboot_delay: cycle.reboot_delay,
         reboot_timeout: cycle.reboot_timeout,
         soak: returning.soak,

@@ -21,15 +21,6 @@ pub struct Terms {
     pub release: SignedDuration,
 }
 
-/// How far ahead a patch sets `until`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Until {
-    /// [`UNTIL_AHEAD`] from now.
-    Work,
-    /// `--reboot-timeout` from now.
-    Reboot,
-}
-
 /// What a patch of our Node is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PatchKind {
@@ -50,7 +41,8 @@ pub struct NodePatch {
     pub kind: PatchKind,
     pub name: String,
     pub version: String,
-    pub until: Option<Until>,
+    /// Whether it sets `until`: `--reboot-timeout` ahead with the seal, [`UNTIL_AHEAD`] with any other write.
+    pub sets_until: bool,
     /// The `created` whose lock entry is kept for `--lock-release-delay` from now on.
     pub release_of: Option<String>,
     pub annotations: BTreeMap<String, Option<String>>,
@@ -74,7 +66,7 @@ impl NodePatch {
             kind: PatchKind::Tidy,
             name: node.name().to_owned(),
             version: node.version().to_owned(),
-            until: None,
+            sets_until: false,
             release_of: None,
             annotations: BTreeMap::new(),
             labels: BTreeMap::new(),
@@ -88,11 +80,11 @@ impl NodePatch {
     }
 
     /// The whole set of marks but for the holder, which is there: none of them is ever left as somebody else may have written it.
-    fn marks(kind: PatchKind, node: &NodeView, leaves: Hold, until: Until) -> NodePatch {
+    fn marks(kind: PatchKind, node: &NodeView, leaves: Hold) -> NodePatch {
         let mut patch = NodePatch {
             kind,
             phase: Some(Some(leaves.phase)),
-            until: Some(until),
+            sets_until: true,
             ..NodePatch::of(node)
         };
         let values = [
@@ -125,7 +117,7 @@ impl NodePatch {
     /// The wish, on a Node that shows no hold. A cancel that waited there names no hold of ours and goes.
     pub fn stamp(node: &NodeView, leaves: Hold) -> NodePatch {
         let holder = leaves.holder.to_string();
-        let mut patch = NodePatch::marks(PatchKind::Stamp, node, leaves, Until::Work);
+        let mut patch = NodePatch::marks(PatchKind::Stamp, node, leaves);
         patch.set(keys::HOLDER, holder);
         // Leftovers of a hold that was lost say nothing about this one.
         for key in [keys::CANCEL, keys::RELEASE_AT, keys::DRAIN_PROGRESS] {
@@ -136,7 +128,7 @@ impl NodePatch {
 
     /// The cordon.
     pub fn cordon(node: &NodeView, leaves: Hold, taint: bool) -> NodePatch {
-        let mut patch = NodePatch::marks(PatchKind::Cordon, node, leaves, Until::Work);
+        let mut patch = NodePatch::marks(PatchKind::Cordon, node, leaves);
         patch.clear_if_set(node, keys::DRAIN_PROGRESS);
         patch.unschedulable = Some(true);
         let taints = taint.then(|| Taint::no_schedule(keys::REBOOTING));
@@ -152,21 +144,21 @@ impl NodePatch {
 
     /// The drain has ended; the delay begins.
     pub fn delay(node: &NodeView, leaves: Hold) -> NodePatch {
-        let mut patch = NodePatch::marks(PatchKind::Delay, node, leaves, Until::Work);
+        let mut patch = NodePatch::marks(PatchKind::Delay, node, leaves);
         patch.clear_if_set(node, keys::DRAIN_PROGRESS);
         patch
     }
 
     /// The drain was given up with this left, and the delay begins all the same: the Node goes on saying so.
     pub fn delay_forced(node: &NodeView, leaves: Hold, left: &str) -> NodePatch {
-        let mut patch = NodePatch::marks(PatchKind::Delay, node, leaves, Until::Work);
+        let mut patch = NodePatch::marks(PatchKind::Delay, node, leaves);
         patch.set(keys::DRAIN_PROGRESS, format!("{FORCED}{left}"));
         patch
     }
 
     /// `until`, further ahead, and how far the drain has come.
     pub fn renew(node: &NodeView, leaves: Hold, progress: Option<&str>) -> NodePatch {
-        let mut patch = NodePatch::marks(PatchKind::Renew, node, leaves, Until::Work);
+        let mut patch = NodePatch::marks(PatchKind::Renew, node, leaves);
         if let Some(progress) =
             progress.filter(|progress| node.annotation(keys::DRAIN_PROGRESS) != Some(progress))
         {
@@ -177,12 +169,12 @@ impl NodePatch {
 
     /// The reboot happened.
     pub fn returning(node: &NodeView, leaves: Hold) -> NodePatch {
-        NodePatch::marks(PatchKind::Return, node, leaves, Until::Work)
+        NodePatch::marks(PatchKind::Return, node, leaves)
     }
 
     /// The final check and its proof.
     pub fn seal(node: &NodeView, leaves: Hold) -> NodePatch {
-        NodePatch::marks(PatchKind::Seal, node, leaves, Until::Reboot)
+        NodePatch::marks(PatchKind::Seal, node, leaves)
     }
 
     /// The end of a hold: every mark and the cancel go, and the cordon is as it was, whatever the Node shows of it.
@@ -313,7 +305,7 @@ impl NodePatch {
 
     /// Whether it would change nothing.
     pub fn is_empty(&self) -> bool {
-        self.until.is_none()
+        !self.sets_until
             && self.release_of.is_none()
             && self.annotations.is_empty()
             && self.labels.is_empty()
@@ -366,10 +358,10 @@ impl NodePatch {
     /// Those whose values are times, too.
     fn all_annotations(&self, now: Timestamp, terms: &Terms) -> Changes {
         let ahead = |by| format!("{:.0}", now.saturating_add(by).unwrap_or(Timestamp::MAX));
-        let until = self.until.map(|term| {
-            let until = ahead(match term {
-                Until::Work => UNTIL_AHEAD,
-                Until::Reboot => terms.reboot,
+        let until = self.sets_until.then(|| {
+            let until = ahead(match self.kind {
+                PatchKind::Seal => terms.reboot,
+                _ => UNTIL_AHEAD,
             });
             (keys::UNTIL.to_owned(), Some(until))
         });

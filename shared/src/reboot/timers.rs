@@ -63,10 +63,8 @@ impl Timer {
 pub struct Timing {
     /// How often the sentinel is looked at.
     pub period: Duration,
-    /// From the cordon to the first eviction.
-    pub drain_delay: Duration,
-    /// From the first eviction on. `None`: no limit.
-    pub drain_timeout: Option<Duration>,
+    /// From the cordon on: `--drain-delay` and `--drain-timeout`. `None`: no limit.
+    pub drain_limit: Option<Duration>,
     pub reboot_delay: Duration,
     pub reboot_timeout: Duration,
     pub soak: Duration,
@@ -75,6 +73,11 @@ pub struct Timing {
 }
 
 impl Timing {
+    /// Whether there is a `--lock-release-delay`.
+    pub fn delays_release(&self) -> bool {
+        !self.lock_release_delay.is_zero()
+    }
+
     /// The times that patches name.
     pub fn terms(&self) -> Terms {
         let signed = |duration: Duration| duration.try_into().unwrap_or(SignedDuration::MAX);
@@ -163,10 +166,7 @@ impl Timers {
             Timer::Turn => Some(turn(dates.wish_age(wall))),
             Timer::Poll => Some(jittered(POLL, random)),
             Timer::Renew => hold::RENEW_EVERY.try_into().ok(),
-            Timer::Drain => self
-                .timing
-                .drain_timeout
-                .map(|timeout| timeout.saturating_add(self.timing.drain_delay)),
+            Timer::Drain => self.timing.drain_limit,
             Timer::Delay => Some(self.timing.reboot_delay),
             Timer::Blocked => Some(self.timing.drain_timeout.unwrap_or(self.timing.reboot_timeout)),
             Timer::Deadline => Some(DEADLINE),
@@ -222,8 +222,7 @@ mod tests {
     fn timers() -> Timers {
         Timers::new(Timing {
             period: Duration::from_secs(1),
-            drain_delay: Duration::ZERO,
-            drain_timeout: None,
+            drain_limit: None,
             reboot_delay: Duration::from_secs(60),
             reboot_timeout: Duration::from_secs(1800),
             soak: Duration::ZERO,

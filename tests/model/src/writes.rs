@@ -178,7 +178,7 @@ impl Protocol {
         if is_kept && hold::read(old).present().is_some() {
             state.nodes[usize::from(own)].older = Some(self.views.id(old.clone()));
         }
-        if patch.until.is_some() {
+        if patch.sets_until {
             state.nodes[usize::from(own)].expired = false;
         }
         self.put_view(state, own, new);

@@ -114,10 +114,12 @@ impl Agent {
     /// As somebody may have configured it.
     pub(crate) fn draw(index: usize, budget: Budget, flaw: Option<Flaw>, random: &mut Random) -> Agent {
         let node = format!("node-{index}");
+        let (period, drain_delay) = (random.seconds(5, 60), random.millis(0, 5_000));
         let timing = Timing {
-            period: random.seconds(5, 60),
-            drain_delay: random.millis(0, 5_000),
-            drain_timeout: random.chance(9_000).then(|| random.seconds(60, 900)),
+            period,
+            drain_limit: random
+                .chance(9_000)
+                .then(|| random.seconds(60, 900) + drain_delay),
             reboot_delay: random.millis(0, 20_000),
             reboot_timeout: random.seconds(600, 1_800),
             soak: random.millis(0, 10_000),
@@ -148,7 +150,7 @@ impl Agent {
             force_reboot: random.chance(3_000),
         };
         let drain = drain::Options {
-            delay: timing.drain_delay,
+            delay: drain_delay,
             parallel: 1 + random.index(20),
             by_priority: random.chance(5_000),
             skip_wait: None,
@@ -178,8 +180,7 @@ impl Agent {
     /// How long after its cordon this agent may reboot under pods at the earliest; `None` is never.
     pub(crate) fn forces_after(&self) -> Option<Duration> {
         let Setup { settings, timing, .. } = &self.setup;
-        let timeout = timing.drain_timeout.filter(|_| settings.force_reboot)?;
-        Some(timeout + timing.drain_delay)
+        timing.drain_limit.filter(|_| settings.force_reboot)
     }
 
     pub(crate) fn clock(&self, now: Duration) -> Timestamp {

@@ -42,8 +42,7 @@ fn setup() -> Setup {
         },
         timing: Timing {
             period: Duration::from_hours(1),
-            drain_delay: Duration::ZERO,
-            drain_timeout: None,
+            drain_limit: None,
             reboot_delay: Duration::ZERO,
             reboot_timeout: Duration::from_mins(30),
             soak: Duration::ZERO,
