@@ -91,12 +91,8 @@ pub async fn run(config: Config) -> Result<(), Error> {
         .await
         .map_err(Error::Client)?;
     let recorder = recorder(config.events_from, kube.clone(), &metrics);
-    let trust = Arc::new(Trust::new(
-        config.installation,
-        &readiness,
-        &metrics,
-        recorder.clone(),
-    ));
+    let trust = Trust::new(config.installation, &readiness, &metrics, recorder.clone());
+    let trust = Arc::new(trust);
     let tls = Tls::load(&config.tls, Arc::clone(&trust), Arc::clone(&metrics))
         .await
         .map_err(Error::Tls)?;
