@@ -11,7 +11,7 @@ use cordonhold_rt::watch::{News, Target, Watch};
 use cordonhold_shared::keys;
 use cordonhold_shared::names::is_name;
 use cordonhold_shared::node::NodeView;
-use cordonhold_shared::reboot::api_status::{Cause, Failed, Refusal};
+use cordonhold_shared::reboot::api_status::{Cause, ErrorStatus, Failed};
 use cordonhold_shared::reboot::cycle::{Failure, PoolCount, Settings};
 use cordonhold_shared::reboot::drain::Evicted;
 use cordonhold_shared::selector::Selector;
@@ -249,12 +249,12 @@ fn fix(error: &CallError) -> &'static str {
     }
 }
 
-fn refusal(error: &CallError) -> Option<Refusal<'_>> {
+fn refusal(error: &CallError) -> Option<ErrorStatus<'_>> {
     let CallError::Answered(status) = error else {
         return None;
     };
     let details = status.details.as_ref();
-    Some(Refusal {
+    Some(ErrorStatus {
         code: status.code,
         reason: &status.reason,
         message: &status.message,

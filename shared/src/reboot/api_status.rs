@@ -1,4 +1,4 @@
-//! What a refusal of the API server means: to the cycle, and to a drain.
+//! What an error status of the API server means: to the cycle, and to a drain.
 //!
 //! Not here: how a request is sent, and what silence means (always [`Failure::Unknown`]).
 
@@ -10,7 +10,7 @@ use crate::watch::TOO_OLD;
 
 /// The `Status` that answers a request which failed, as far as it is looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Refusal<'a> {
+pub struct ErrorStatus<'a> {
     pub code: u16,
     pub reason: &'a str,
     pub message: &'a str,
@@ -73,7 +73,7 @@ const WEBHOOK_FAILED: &str = "Internal error occurred: failed calling webhook ";
 /// (kubernetes/kubernetes: pkg/registry/core/pod/storage/eviction.go).
 const BUDGET_PREFIX: &str = "The disruption budget ";
 
-impl<'a> Refusal<'a> {
+impl<'a> ErrorStatus<'a> {
     /// `text` is what an operator reads.
     pub fn failed(&self, text: String) -> Failed {
         Failed {
@@ -143,13 +143,13 @@ mod tests {
     use super::*;
 
     fn refused(code: u16, reason: &'static str, message: &'static str) -> Evicted {
-        let refusal = Refusal {
+        let status = ErrorStatus {
             code,
             message: "no",
             cause: Some(Cause { reason, message }),
-            ..Refusal::default()
+            ..ErrorStatus::default()
         };
-        refusal.evicted("text".to_owned())
+        status.evicted("text".to_owned())
     }
 
     #[test]
@@ -192,12 +192,12 @@ mod tests {
     #[test]
     fn only_a_lost_race_is_a_conflict() {
         let failure = |reason| {
-            let refusal = Refusal {
+            let status = ErrorStatus {
                 code: 409,
                 reason,
-                ..Refusal::default()
+                ..ErrorStatus::default()
             };
-            refusal.failure("text".to_owned())
+            status.failure("text".to_owned())
         };
         for reason in ["Conflict", "AlreadyExists"] {
             assert_eq!(failure(reason), Failure::Conflict);
@@ -217,13 +217,13 @@ mod tests {
     #[test]
     fn found_p16_a_webhook_that_did_not_answer_has_written_nothing() {
         let failure = |code, message| {
-            let refusal = Refusal {
+            let status = ErrorStatus {
                 code,
                 reason: "InternalError",
                 message,
-                ..Refusal::default()
+                ..ErrorStatus::default()
             };
-            refusal.failure("text".to_owned())
+            status.failure("text".to_owned())
         };
         let text = "text".to_owned();
         let failed = "Internal error occurred: failed calling webhook \"validate.kyverno.svc-fail\": failed to call webhook: Post ...";
@@ -237,17 +237,17 @@ mod tests {
 
     #[test]
     fn found_p18_two_budgets_are_final() {
-        let refusal = |message| Refusal {
+        let status = |message| ErrorStatus {
             code: 500,
             reason: "InternalError",
             message,
-            ..Refusal::default()
+            ..ErrorStatus::default()
         };
         let text = || "text".to_owned();
         let two = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
-        assert_eq!(refusal(two).evicted(text()), Evicted::Never(text()));
+        assert_eq!(status(two).evicted(text()), Evicted::Never(text()));
         assert_eq!(
-            refusal("Internal error occurred").evicted(text()),
+            status("Internal error occurred").evicted(text()),
             Evicted::Failed(text())
         );
     }

@@ -168,7 +168,7 @@ impl Timers {
             Timer::Renew => hold::RENEW_EVERY.try_into().ok(),
             Timer::Drain => self.timing.drain_limit,
             Timer::Delay => Some(self.timing.reboot_delay),
-            Timer::Blocked => Some(self.timing.drain_timeout.unwrap_or(self.timing.reboot_timeout)),
+            Timer::Blocked => Some(self.timing.drain_limit.unwrap_or(self.timing.reboot_timeout)),
             Timer::Deadline => Some(DEADLINE),
             Timer::Reboot | Timer::Stall => Some(self.timing.reboot_timeout),
             Timer::Soak => Some(self.timing.soak),

@@ -28,7 +28,7 @@ use crate::network::{Reply, To};
 use crate::players::Operator;
 use crate::random::Random;
 use crate::world::{Event, LOCK_NAME, LOCK_NAMESPACE, World};
-use crate::{Flaw, Invariant};
+use crate::{Defect, Invariant};
 
 mod calls;
 mod follower;
@@ -112,7 +112,7 @@ impl Budget {
 
 impl Agent {
     /// As somebody may have configured it.
-    pub(crate) fn draw(index: usize, budget: Budget, flaw: Option<Flaw>, random: &mut Random) -> Agent {
+    pub(crate) fn draw(index: usize, budget: Budget, defect: Option<Defect>, random: &mut Random) -> Agent {
         let node = format!("node-{index}");
         let (period, drain_delay) = (random.seconds(5, 60), random.millis(0, 5_000));
         let timing = Timing {
@@ -131,7 +131,7 @@ impl Agent {
             pool: Selector::default(),
             concurrency: budget.share(random),
             max_unavailable: random.chance(3_000).then_some(Share::Count(1)),
-            verify: flaw != Some(Flaw::NoVerification),
+            verify: defect != Some(Defect::NoVerification),
             on_uncordon: if random.chance(7_500) {
                 OnUncordon::Redrain
             } else {
@@ -318,7 +318,7 @@ impl World {
         let at = self.moment(agent);
         let bits = self.random.bits();
         let chance = Chance {
-            proof: if self.flaw == Some(Flaw::SameProof) {
+            proof: if self.defect == Some(Defect::SameProof) {
                 1
             } else {
                 bits

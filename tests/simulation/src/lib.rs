@@ -34,7 +34,7 @@ pub struct Options {
     /// How long everything may take then to come to rest.
     pub quiet: Duration,
     /// Something to be found: a test that the oracle can fail.
-    pub flaw: Option<Flaw>,
+    pub defect: Option<Defect>,
     /// Whether somebody puts every value on every mark while nobody forbids it.
     pub tampering: bool,
     /// How many lines a violation shows of what came before it.
@@ -46,7 +46,7 @@ impl Default for Options {
         Options {
             faults: Duration::from_hours(2),
             quiet: Duration::from_hours(12),
-            flaw: None,
+            defect: None,
             tampering: true,
             trace_lines: 60,
         }
@@ -55,7 +55,7 @@ impl Default for Options {
 
 /// A defect to put into every agent, or into the webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flaw {
+pub enum Defect {
     /// `--verify-before-reboot=never`.
     NoVerification,
     /// The seal names whatever version the Node has.

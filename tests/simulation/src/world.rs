@@ -18,7 +18,7 @@ use crate::network::{Call, Reply, To};
 use crate::players::{Adversary, Operator, Player};
 use crate::random::Random;
 use crate::trace::Trace;
-use crate::{Flaw, Invariant, Options, Statistics, Violation};
+use crate::{Defect, Invariant, Options, Statistics, Violation};
 
 /// The namespace of the lock, and of the workload.
 pub(crate) const LOCK_NAMESPACE: &str = "cordonhold";
@@ -54,12 +54,12 @@ pub(crate) enum Event {
     Look,
 }
 
-fn webhook(flaw: Option<Flaw>) -> Webhook {
+fn webhook(defect: Option<Defect>) -> Webhook {
     let mut webhook = Webhook::default();
-    if flaw == Some(Flaw::WebhookWarns) {
+    if defect == Some(Defect::WebhookWarns) {
         webhook.policy.modes = Mode::Warn.into();
     }
-    webhook.trusts_every_agent = flaw == Some(Flaw::WebhookTrustsEveryAgent);
+    webhook.trusts_every_agent = defect == Some(Defect::WebhookTrustsEveryAgent);
     webhook
 }
 
@@ -123,7 +123,7 @@ pub(crate) struct World {
     pub(crate) oracle: Oracle,
     pub(crate) mixture: Mixture,
     pub(crate) statistics: Statistics,
-    pub(crate) flaw: Option<Flaw>,
+    pub(crate) defect: Option<Defect>,
     pub(crate) budget_blocks: bool,
     pub(crate) repair_planned: bool,
     pub(crate) pods: u64,
@@ -161,7 +161,7 @@ impl World {
             now: Duration::ZERO,
             queue: BinaryHeap::new(),
             queued: 0,
-            server: ApiServer::new(webhook(options.flaw)),
+            server: ApiServer::new(webhook(options.defect)),
             down_until: Duration::ZERO,
             down_silent: false,
             agents: Vec::new(),
@@ -175,7 +175,7 @@ impl World {
             oracle: Oracle::new(nodes, concurrency),
             mixture,
             statistics: Statistics::default(),
-            flaw: options.flaw,
+            defect: options.defect,
             budget_blocks: false,
             repair_planned: false,
             pods: 0,
@@ -197,7 +197,7 @@ impl World {
     fn populate(&mut self, nodes: usize, concurrency: usize) {
         for index in 0..nodes {
             let budget = Budget { nodes, concurrency };
-            let agent = Agent::draw(index, budget, self.flaw, &mut self.random);
+            let agent = Agent::draw(index, budget, self.defect, &mut self.random);
             self.oracle.may_force(index, agent.forces_after());
             self.agents.push(agent);
             self.hosts

@@ -1,6 +1,6 @@
 //! A seed is a replay.
 
-use cordonhold_simulation::{Flaw, Options, run};
+use cordonhold_simulation::{Defect, Options, run};
 
 #[test]
 fn the_same_seed_is_the_same_run() {
@@ -15,7 +15,7 @@ fn the_same_seed_is_the_same_run() {
 #[test]
 fn a_violation_names_its_seed_and_shows_what_came_before() {
     let options = Options {
-        flaw: Some(Flaw::NoVerification),
+        defect: Some(Defect::NoVerification),
         ..Options::default()
     };
     let violation = (0..20).find_map(|seed| run(seed, &options).err()).unwrap();

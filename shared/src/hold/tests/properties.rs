@@ -2,7 +2,10 @@
 
 use proptest::prelude::*;
 
+use serde_json::Value;
+
 use super::*;
+use crate::node::Taint;
 
 const OTHERS: [&str; 4] = ["team", "example.com/role", "kubernetes.io/os", "other"];
 

@@ -19,7 +19,7 @@ use cordonhold_shared::reboot::pod::DaemonSet;
 use serde_json::{Value, json};
 
 use super::{Purpose, effect_of};
-use crate::Flaw;
+use crate::Defect;
 use crate::api_server::{Answer, Deletion, Key, Request, Resource, Selector, Status, Stored, Verb};
 use crate::faults::{Effect, Fault, Moment};
 use crate::host::HostEvent;
@@ -64,38 +64,38 @@ impl World {
 
     /// The call as a defect has it.
     fn with_flaw(&mut self, agent: usize, mut call: Call) -> Call {
-        let Some(flaw) = self.flaw else { return call };
+        let Some(defect) = self.defect else { return call };
         let node = self.agents[agent].node.clone();
         let asked = self.process(agent).and_then(|process| process.driver.asked());
         let kind = match asked {
             Some(Ask::PatchNode(patch)) => Some(patch.kind),
             _ => None,
         };
-        match (flaw, &mut call) {
-            (Flaw::SealOnAnyVersion, Call::PatchNode { body, .. }) if kind == Some(PatchKind::Seal) => {
+        match (defect, &mut call) {
+            (Defect::SealOnAnyVersion, Call::PatchNode { body, .. }) if kind == Some(PatchKind::Seal) => {
                 forget_version(body);
             }
-            (Flaw::GiveBackOnAnyVersion, Call::PatchNode { body, .. })
+            (Defect::GiveBackOnAnyVersion, Call::PatchNode { body, .. })
                 if kind == Some(PatchKind::GiveBack) =>
             {
                 forget_version(body);
             }
-            (Flaw::AlwaysUncordons, Call::PatchNode { body, .. }) if kind == Some(PatchKind::GiveBack) => {
+            (Defect::AlwaysUncordons, Call::PatchNode { body, .. }) if kind == Some(PatchKind::GiveBack) => {
                 body["spec"]["unschedulable"] = Value::Null;
             }
-            (Flaw::LockOnAnyVersion, Call::PatchLock { body, .. }) => forget_version(body),
-            (Flaw::NoDeadline, Call::Reboot { deadline, .. }) => *deadline = Some(Duration::MAX),
-            (Flaw::AttemptsUncounted, Call::WriteRecord(record) | Call::Reboot { record, .. }) => {
+            (Defect::LockOnAnyVersion, Call::PatchLock { body, .. }) => forget_version(body),
+            (Defect::NoDeadline, Call::Reboot { deadline, .. }) => *deadline = Some(Duration::MAX),
+            (Defect::AttemptsUncounted, Call::WriteRecord(record) | Call::Reboot { record, .. }) => {
                 record.attempts = 0;
             }
             (_, Call::PatchLock { body, .. }) => {
                 if let Some(Ask::WriteLock(write)) = asked {
                     let mut record = write.record.clone();
-                    if flaw == Flaw::AttemptsUncounted {
+                    if defect == Defect::AttemptsUncounted {
                         record.entries.iter_mut().for_each(|entry| entry.attempts = 0);
                         body["metadata"]["annotations"][keys::LOCK] = json!(record.render());
                     }
-                    if flaw == Flaw::NeverReleases && record.of_node(&node).is_none() {
+                    if defect == Defect::NeverReleases && record.of_node(&node).is_none() {
                         *body = json!({});
                     }
                 }
@@ -184,7 +184,7 @@ impl World {
     pub(crate) fn host_says(&mut self, agent: usize) -> HostState {
         let is_mute = self.draws(Fault::HostMute);
         let host = &self.hosts[agent];
-        let shutdown = if self.flaw == Some(Flaw::ShutdownUnseen) {
+        let shutdown = if self.defect == Some(Defect::ShutdownUnseen) {
             Shutdown::No
         } else if is_mute {
             Shutdown::Unknown("injected".to_owned())
@@ -257,7 +257,7 @@ impl World {
         let evicted = match reply {
             Reply::Answer(Ok(_)) => Evicted::Accepted,
             Reply::Answer(Err(Status { code: 409, .. })) => Evicted::Failed("conflict".to_owned()),
-            Reply::Answer(Err(status)) => status.refusal().evicted(status.message.clone()),
+            Reply::Answer(Err(status)) => status.error_status().evicted(status.message.clone()),
             Reply::Watching(_) | Reply::Refused | Reply::Silence => Evicted::Failed("no answer".to_owned()),
         };
         self.end_drain_task(agent, epoch, Done::Evicted(uid, evicted));
@@ -275,7 +275,9 @@ impl World {
 /// What a message of the API server, or its silence, is to a call; nothing where the call was none of the API server.
 pub(super) fn understand(call: &Call, reply: Reply) -> Option<driver::Reply> {
     let result = match reply {
-        Reply::Answer(result) => result.map_err(|status| status.refusal().failed(status.message.clone())),
+        Reply::Answer(result) => {
+            result.map_err(|status| status.error_status().failed(status.message.clone()))
+        }
         Reply::Watching(_) | Reply::Refused => Err(Failed::unknown("connection refused".to_owned())),
         Reply::Silence => Err(Failed::unknown("no answer in time".to_owned())),
     };

@@ -129,7 +129,7 @@ impl World {
                 }
                 self.disturb_watch(task);
             }
-            Reply::Watching(Err(status)) if status.refusal().is_too_old() => self.watch_too_old(task),
+            Reply::Watching(Err(status)) if status.error_status().is_too_old() => self.watch_too_old(task),
             _ => self.watch_failed(task),
         }
     }

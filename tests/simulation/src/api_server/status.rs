@@ -1,6 +1,6 @@
 //! The `Status` that answers a request which failed.
 
-use cordonhold_shared::reboot::api_status::{self, Refusal};
+use cordonhold_shared::reboot::api_status::{self, ErrorStatus};
 
 use super::{Key, Resource};
 
@@ -72,8 +72,8 @@ impl Status {
     }
 
     /// As the agent reads it.
-    pub fn refusal(&self) -> Refusal<'_> {
-        Refusal {
+    pub fn error_status(&self) -> ErrorStatus<'_> {
+        ErrorStatus {
             code: self.code,
             reason: self.reason,
             message: &self.message,

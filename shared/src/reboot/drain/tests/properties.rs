@@ -252,7 +252,7 @@ impl World {
     }
 
     fn pause(&mut self, uid: &str, pause: Duration) {
-        drop(self.not_before.insert(uid.to_owned(), self.run.now + pause));
+        let _ = self.not_before.insert(uid.to_owned(), self.run.now + pause);
     }
 
     /// As the shell does after each input: the cycle is told, and what is due is begun.

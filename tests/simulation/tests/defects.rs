@@ -1,12 +1,12 @@
 //! The oracle can fail: each defect is found, by the invariant that it breaks.
 
-use cordonhold_simulation::{Flaw, Invariant, Options, run_many};
+use cordonhold_simulation::{Defect, Invariant, Options, run_many};
 
 const SEEDS: u64 = 1_000;
 
-fn finds(flaw: Flaw, expected: &[Invariant]) {
+fn finds(defect: Defect, expected: &[Invariant]) {
     let options = Options {
-        flaw: Some(flaw),
+        defect: Some(defect),
         ..Options::default()
     };
     let report = run_many(0..SEEDS, &options, |_| true);
@@ -17,14 +17,14 @@ fn finds(flaw: Flaw, expected: &[Invariant]) {
 
 #[test]
 fn no_blind_reboot_without_verification() {
-    finds(Flaw::NoVerification, &[Invariant::NoBlindReboot]);
+    finds(Defect::NoVerification, &[Invariant::NoBlindReboot]);
 }
 
 #[test]
 fn no_blind_reboot_on_a_seal_of_any_version() {
     // A seal that lands late marks a Node whose entry is gone, or whose hold somebody else has taken.
     finds(
-        Flaw::SealOnAnyVersion,
+        Defect::SealOnAnyVersion,
         &[
             Invariant::NoBlindReboot,
             Invariant::AtMostN,
@@ -35,23 +35,23 @@ fn no_blind_reboot_on_a_seal_of_any_version() {
 
 #[test]
 fn no_blind_reboot_past_the_deadline() {
-    finds(Flaw::NoDeadline, &[Invariant::NoBlindReboot]);
+    finds(Defect::NoDeadline, &[Invariant::NoBlindReboot]);
 }
 
 #[test]
 fn no_blind_reboot_where_a_shutdown_is_not_seen() {
-    finds(Flaw::ShutdownUnseen, &[Invariant::NoBlindReboot]);
+    finds(Defect::ShutdownUnseen, &[Invariant::NoBlindReboot]);
 }
 
 #[test]
 fn a_late_give_back_of_any_version() {
     let broken = [Invariant::NoBlindReboot, Invariant::CordonGivenBack];
-    finds(Flaw::GiveBackOnAnyVersion, &broken);
+    finds(Defect::GiveBackOnAnyVersion, &broken);
 }
 
 #[test]
 fn one_wish_two_reboots_where_nobody_counts_them() {
-    finds(Flaw::AttemptsUncounted, &[Invariant::OneWishTwoReboots]);
+    finds(Defect::AttemptsUncounted, &[Invariant::OneWishTwoReboots]);
 }
 
 #[test]
@@ -61,33 +61,33 @@ fn what_somebody_else_writes_passes_for_ours_where_every_proof_is_the_same() {
         Invariant::AtMostN,
         Invariant::CordonGivenBack,
     ];
-    finds(Flaw::SameProof, &broken);
+    finds(Defect::SameProof, &broken);
 }
 
 #[test]
 fn at_most_n_where_the_lock_is_no_compare_and_swap() {
-    finds(Flaw::LockOnAnyVersion, &[Invariant::AtMostN]);
+    finds(Defect::LockOnAnyVersion, &[Invariant::AtMostN]);
 }
 
 #[test]
 fn cordon_given_back_where_it_is_always_taken_off() {
-    finds(Flaw::AlwaysUncordons, &[Invariant::CordonGivenBack]);
+    finds(Defect::AlwaysUncordons, &[Invariant::CordonGivenBack]);
 }
 
 #[test]
 fn nothing_stuck_where_an_entry_is_never_released() {
-    finds(Flaw::NeverReleases, &[Invariant::NothingStuck]);
+    finds(Defect::NeverReleases, &[Invariant::NothingStuck]);
 }
 
 #[test]
 fn held_stays_cordoned_where_the_webhook_only_warns() {
     finds(
-        Flaw::WebhookWarns,
+        Defect::WebhookWarns,
         &[Invariant::HeldStaysCordoned, Invariant::OneNodeOneAgent],
     );
 }
 
 #[test]
 fn one_node_one_agent_where_the_webhook_trusts_every_agent() {
-    finds(Flaw::WebhookTrustsEveryAgent, &[Invariant::OneNodeOneAgent]);
+    finds(Defect::WebhookTrustsEveryAgent, &[Invariant::OneNodeOneAgent]);
 }
