@@ -1,5 +1,11 @@
 //! What `NodePatch::applied` says of a patch is what the API server makes of its body.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test, also where a helper is no #[test]"
+)]
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -37,7 +43,9 @@ impl Both {
         };
         let mut applied = patch.applied(&self.node, EPOCH, &terms);
         self.node = handle(&mut self.server, Verb::Merge(patch.body(EPOCH, &terms)));
-        applied.metadata.resource_version = self.node.version().to_owned();
+        self.node
+            .version()
+            .clone_into(&mut applied.metadata.resource_version);
         assert_eq!(applied, self.node, "{patch:?}");
     }
 

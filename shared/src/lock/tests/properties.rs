@@ -152,13 +152,13 @@ fn any_act() -> impl Strategy<Value = Act> {
 
 /// The record that is written, if one is, and whose entry alone it may have touched.
 fn act(record: &Record, act: &Act, concurrency: usize) -> Option<(Record, &'static str)> {
-    let none = (BTreeSet::new(), BTreeSet::new());
+    let (over, held) = (BTreeSet::new(), BTreeSet::new());
     let id = |node: usize, time: usize| EntryId::new(NODES[node], TIMES[time]);
     match *act {
         Act::Acquire(node, time) => {
             let mine = Entry::new(NODES[node], "u", TIMES[time], false);
             let mine = mine.acquired_in(&boot("b"), 0, Proof::new(1));
-            let next = record.acquired(mine, concurrency, &none.0, &none.1);
+            let next = record.acquired(mine, concurrency, &over, &held);
             next.ok().map(|next| (next, NODES[node]))
         }
         Act::Confirm(node, time) => record

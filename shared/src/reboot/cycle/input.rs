@@ -12,7 +12,6 @@ use crate::watch::Change;
 
 /// What the shell tells the cycle.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum Input {
     /// The process has started. First, and once.
     Started,
@@ -35,7 +34,6 @@ impl Input {
 
 /// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum Answer {
     /// To [`Ask::AskHost`](super::Ask::AskHost).
     Host(HostState),
@@ -82,7 +80,6 @@ impl Answer {
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum Event {
     /// The watch of our Node delivered this version.
     Seen(NodeView),

@@ -4,6 +4,7 @@
 //! ([`crate::lock`]).
 
 use super::edit::Edit;
+use super::sealing::is_outrun;
 use super::stage::Stage;
 use super::{Answer, Ask, CallOff, Cycle, Event, Failure, Step, is_retry};
 use crate::Reading;
@@ -70,7 +71,7 @@ impl Cycle {
 
     fn decide_lock(&mut self, edit: LockEdit, lock: LockView) -> Step {
         if let LockEdit::Confirm { tries } = edit
-            && self.is_outrun(tries)
+            && is_outrun(tries)
         {
             return self.check_again(0, &Failure::Conflict);
         }

@@ -95,11 +95,6 @@ impl Cycle {
         self.hold.as_ref().map_or(0, |hold| hold.attempts)
     }
 
-    /// Others were faster each time.
-    pub(super) fn is_outrun(&self, tries: u8) -> bool {
-        tries >= SEAL_TRIES_MAX
-    }
-
     pub(super) fn seal_on(&mut self, tries: u8, node: &NodeView) -> Step {
         // Its answer was lost, and here it is.
         if self.is_sealed() {
@@ -111,7 +106,7 @@ impl Cycle {
         let Some(mine) = self.hold.clone() else {
             return self.undo(CallOff::HoldLost);
         };
-        if self.is_outrun(tries) {
+        if is_outrun(tries) {
             return self.check_again(0, &Failure::Conflict);
         }
         let leaves = Hold {
@@ -160,4 +155,9 @@ impl Cycle {
             .after([Act::StopDrain, Act::Disarm(Timer::Renew)])
             .reporting(Report::Sealed)
     }
+}
+
+/// Others were faster each time.
+pub(super) fn is_outrun(tries: u8) -> bool {
+    tries >= SEAL_TRIES_MAX
 }

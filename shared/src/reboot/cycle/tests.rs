@@ -99,7 +99,7 @@ fn no_blind_reboot_over_a_lost_taint_a_gap_or_a_pod() {
             |run| {
                 run.feed(Input::Event(Event::Drain(DrainNews::PodArrived(
                     "default/late".to_owned(),
-                ))))
+                ))));
             },
             Disturbance::Pods(vec!["default/late".to_owned()]),
         ),

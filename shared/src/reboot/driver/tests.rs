@@ -258,7 +258,7 @@ fn a_reboot_is_one_call_after_the_other() {
     assert_eq!(
         shell.log.join(" "),
         "LookAtSentinel ReadNode WriteRecord PatchNode \
-         ReadLock ReadLock ListNodes PatchLock WriteRecord PatchNode"
+         ReadLock ReadLock ListNodes ReadNode ReadLock ReadLock PatchLock WriteRecord PatchNode"
     );
     shell.log.clear();
     // The drain finds nothing, and the delay is none.
@@ -266,7 +266,8 @@ fn a_reboot_is_one_call_after_the_other() {
     let reboot = shell.run();
     assert_eq!(
         shell.log.join(" "),
-        "WriteRecord PatchNode ListPods LookUp ReadLock ReadLock PatchLock WriteRecord PatchNode Reboot"
+        "WriteRecord PatchNode ReadNode ReadLock ReadLock ListPods LookUp \
+         ReadLock ReadLock PatchLock WriteRecord PatchNode Reboot"
     );
     assert!(matches!(reboot, Some(Call::Reboot { .. })), "{reboot:?}");
 }
@@ -292,7 +293,9 @@ fn the_deadline_of_the_reboot_command_runs_from_before_the_seal() {
             _ => {}
         }
     }
-    let allowed = deadline.zip(armed).map(|(end, armed)| end - armed);
+    let allowed = deadline
+        .zip(armed)
+        .and_then(|(end, armed)| end.checked_sub(armed));
     assert_eq!(allowed, Some(Duration::from_secs(10)));
     assert!(armed < Some(shell.now), "the seal takes time");
     // Where it does not run, it is over.

@@ -147,10 +147,10 @@ impl Oracle {
                 ..
             }))) => {}
             Input::Answer(cycle::Answer::Lock(Ok(lock))) => {
-                process.begins(lock.record.as_ref().present(), held.as_ref(), index)
+                process.begins(lock.record.as_ref().present(), held.as_ref(), index);
             }
             Input::Answer(cycle::Answer::Lock(Err(Failure::NotFound))) => {
-                process.begins(None, held.as_ref(), index)
+                process.begins(None, held.as_ref(), index);
             }
             _ => {}
         }

@@ -328,8 +328,9 @@ impl World {
         };
         let lost = matches!(
             answer,
-            Input::Answer(Answer::Patched(Err(Failure::Conflict)))
-                | Input::Answer(Answer::LockWritten(Err(Failure::Conflict)))
+            Input::Answer(
+                Answer::Patched(Err(Failure::Conflict)) | Answer::LockWritten(Err(Failure::Conflict))
+            )
         );
         self.log
             .push(format!("{name}{}", if lost { " lost" } else { "" }));

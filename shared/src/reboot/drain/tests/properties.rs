@@ -83,7 +83,7 @@ enum Event {
 
 fn any_event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        3 => proptest::sample::select(&KINDS).prop_map(|kind| Event::Arrives(kind)),
+        3 => proptest::sample::select(&KINDS).prop_map(Event::Arrives),
         2 => any::<Index>().prop_map(Event::Ends),
         2 => any::<Index>().prop_map(Event::Goes),
         1 => any::<Index>().prop_map(Event::Gap),
@@ -117,7 +117,7 @@ struct World {
     count: usize,
     under_way: Vec<Task>,
     kinds: BTreeMap<String, Kind>,
-    /// The DaemonSets of which the drain was told whether they exist.
+    /// The `DaemonSets` of which the drain was told whether they exist.
     answered: BTreeSet<DaemonSet>,
     /// No eviction of this pod before.
     not_before: BTreeMap<String, Duration>,
@@ -159,7 +159,7 @@ impl World {
         self.run.observe(Change::Listed(pods));
     }
 
-    fn pick(&self, which: &Index) -> Option<PodView> {
+    fn pick(&self, which: Index) -> Option<PodView> {
         let pods: Vec<&PodView> = self.pods.values().collect();
         (!pods.is_empty()).then(|| (*which.get(&pods)).clone())
     }
@@ -182,18 +182,18 @@ impl World {
                 self.run.observe(Change::Present(pod));
             }
             Event::Ends(which) => {
-                if let Some(pod) = self.pick(which) {
+                if let Some(pod) = self.pick(*which) {
                     self.ends(pod);
                 }
             }
             Event::Goes(which) => {
-                if let Some(pod) = self.pick(which) {
+                if let Some(pod) = self.pick(*which) {
                     self.goes(pod);
                 }
             }
             Event::Gap(which) => {
                 self.run.observe(Change::Gap);
-                let lost = self.pick(which);
+                let lost = self.pick(*which);
                 drop(lost.and_then(|pod| self.pods.remove(&pod.metadata.uid)));
                 drop(self.place(Kind::OfReplicaSet));
                 self.list();
