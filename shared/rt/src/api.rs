@@ -68,7 +68,7 @@ pub async fn call<T: DeserializeOwned>(client: &Client, request: Built) -> Resul
     within(CALL_BOUND, client.request(request?)).await
 }
 
-/// Every object of a list, page by page: [`PAGE`] at a time where the parameters say nothing else.
+/// Every object of a list, page by page: 100 at a time where the parameters say nothing else.
 /// Each page has [`CALL_BOUND`]; how long all of them may take is the caller's to say.
 pub async fn each<T: DeserializeOwned>(
     client: &Client,

@@ -107,7 +107,7 @@ impl Recorder {
     }
 }
 
-/// A recorder, and where its notes wait, at most so many, until they are [written](write).
+/// A recorder, and where its notes wait, at most so many, until they are [written](write()).
 pub fn queue(places: usize) -> (Recorder, mpsc::Receiver<Note>) {
     let (sender, notes) = mpsc::channel(places);
     (Recorder(sender), notes)

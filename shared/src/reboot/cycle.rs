@@ -1,6 +1,6 @@
 //! The agent's cycle: lock → cordon → drain → delay → seal → reboot → return, as a pure function.
 //!
-//! [`step`] takes the state and one input and gives the next state, what to start or say, and at most one request.
+//! [`step()`] takes the state and one input and gives the next state, what to start or say, and at most one request.
 //! While a request is open the shell delivers nothing but its answer, so each request is one atomic read or write
 //! between two states, and a crash can be put between any two of them.
 //! Times reach it as facts already compared: a timer is due, or it is not.
