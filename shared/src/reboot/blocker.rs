@@ -41,14 +41,24 @@ impl Blocker {
 impl fmt::Display for Blocker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Blocker::NodePaused(word) => write!(f, "a person paused this node: {}", quoted(word)),
-            Blocker::PoolPaused(word) => write!(f, "a person paused the pool: {}", quoted(word)),
+            Blocker::NodePaused(word) => write!(
+                f,
+                "a person paused this node ({}): it goes on when the annotation {} is removed from the Node",
+                quoted(word),
+                keys::PAUSE
+            ),
+            Blocker::PoolPaused(word) => write!(
+                f,
+                "a person paused the pool ({}): it goes on when the annotation {} is removed from the lock's object",
+                quoted(word),
+                keys::PAUSE
+            ),
             Blocker::Unavailable { unready, allowed } => {
                 let names: Vec<&str> = unready.iter().map(String::as_str).collect();
                 let (count, names) = (unready.len(), names.join(", "));
                 write!(
                     f,
-                    "{count} Nodes of the pool are not Ready, {allowed} may be: {names}"
+                    "{count} are not Ready, and --max-unavailable allows {allowed}: bring {names} back, or allow more"
                 )
             }
         }

@@ -201,7 +201,7 @@ reports! {
     /// This postpones the reboot.
     Blocked(blockers: Vec<Blocker>)
         "blocked" Warning "RebootBlocked"
-        says "the reboot is postponed: it goes on when what `why` names is over"
+        says "the reboot is postponed"
         with by = kinds(blockers), why = sentences(blockers);
         means "`by` names the kinds of what postpones the reboot: `node_paused` or `pool_paused` (remove the annotation \
                `cordonhold.dev/pause` from the Node or from the object that carries the lock), `unavailable` (bring the Nodes that `why` \

@@ -83,8 +83,10 @@ fn no_reboot_begins_while_more_of_the_pool_is_not_ready_than_allowed() -> Result
         let mut site = Site::without_agent(&plane, "node-0").await?;
         site.machine.request_reboot()?;
         site.start_agent(&["--max-unavailable=0"]).await?;
-        let line = site.wait_event("pool_unavailable").await?;
-        ensure!(line["by"] == "node-1", "{line}");
+        let line = site.wait_event("blocked").await?;
+        ensure!(line["by"] == "unavailable", "{line}");
+        let why = line["why"].as_str().unwrap_or_default();
+        ensure!(why.contains("bring node-1 back"), "{line}");
         let waiting = site.wait_phase(Phase::Wanted).await?;
         ensure!(!waiting.spec.unschedulable, "a wish cordoned the node");
         plane.set_down("node-1", false).await?;
