@@ -15,9 +15,8 @@ fn root() -> PathBuf {
 
 /// Every page, wherever it is.
 fn pages(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
+    let entries = fs::read_dir(directory).expect("a directory of the repository");
+    let entries = entries.map(|entry| entry.expect("an entry of it").path());
     let is_ours = |path: &PathBuf| !path.ends_with("target") && !path.ends_with(".git");
     entries
         .filter(is_ours)

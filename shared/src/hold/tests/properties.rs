@@ -1,7 +1,6 @@
 //! What holds of every Node: its marks read as they were written, and no garbage makes a held Node a free one.
 
 use proptest::prelude::*;
-
 use serde_json::Value;
 
 use super::*;
@@ -158,6 +157,7 @@ proptest! {
             };
             prop_assert!(read.is_same(&hold) && read.until.is_some(), "{:?}: {:?}", patch.kind, read);
             prop_assert!(patch.is_shown_on(&after));
+            prop_assert_eq!(&patch.applied(&before, Timestamp::UNIX_EPOCH, &TERMS), &after);
             prop_assert_eq!(of_others(&after), of_others(&before));
             let other = Hold { write: Some(Proof::new(0)), ..hold.clone() };
             let is_twin = writes(&before, &other).iter().any(|twin| twin.is_copy(&patch));
@@ -176,6 +176,7 @@ proptest! {
         let write = Proof::new(7);
         let patch = NodePatch::give_back(&before, &hold, write.clone());
         let after = patched(&node, &patch);
+        prop_assert_eq!(&patch.applied(&before, Timestamp::UNIX_EPOCH, &TERMS), &after);
         prop_assert_eq!(read(&after), Reading::Absent);
         prop_assert!(!has_marks(&after) && patch.has_ended(&after) && patch.is_shown_on(&after));
         prop_assert!(was_given_back(&after, &hold.holder.created, &write));
