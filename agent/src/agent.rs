@@ -40,6 +40,7 @@ use calls::Hands;
 
 /// Why the loop ended of itself.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
 pub enum AgentError {
     #[error(
         "the task `{0}` ended, which it never should: a defect of the agent, which ends so that it starts anew"

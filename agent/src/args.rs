@@ -36,6 +36,7 @@ use window::WindowArgs;
 /// What a command line asks for.
 #[derive(Debug)]
 pub enum Parsed {
+    /// To run with this.
     Run(Box<Config>),
     /// Help or version: to be printed, and that is all.
     Tell(String),
@@ -43,6 +44,7 @@ pub enum Parsed {
 
 /// Why a command line cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
 pub enum ArgsError {
     #[error(transparent)]
     Mistake(#[from] Mistake),

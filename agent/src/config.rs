@@ -22,18 +22,27 @@ use crate::notify::NotifyConfig;
 /// All of it.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// What the cycle goes by.
     pub settings: Settings,
+    /// How long its timers are.
     pub timing: Timing,
+    /// How the host is reached.
     pub host: HostConfig,
     /// Where the host's wish for a reboot is: a path inside the host's root.
     pub sentinel: PathBuf,
+    /// Where the lock is.
     pub lock: LockConfig,
+    /// How the node is drained.
     pub drain: DrainConfig,
     /// Whether the conditions of KEP-5683 are written on the Node.
     pub shows_conditions: bool,
+    /// When a reboot may begin.
     pub window: WindowConfig,
+    /// What postpones it.
     pub blockers: BlockerConfig,
+    /// Who is told.
     pub notify: NotifyConfig,
+    /// How the agent itself runs.
     pub process: ProcessConfig,
     /// What the operator should change, though it works.
     pub warnings: Vec<String>,
@@ -44,6 +53,7 @@ pub struct Config {
 pub struct LockConfig {
     /// Name of the pool.
     pub pool: String,
+    /// The objects that may carry the lock.
     pub objects: LockObjects,
 }
 
@@ -54,15 +64,20 @@ pub struct DrainConfig {
     pub pods: Option<Selector>,
     /// Seconds that an evicted pod has to end; `None`: each pod's own.
     pub grace_period: Option<u32>,
+    /// How its evictions go.
     pub options: Options,
 }
 
 /// When a reboot may begin: on these days, from the one time of day to the other, that second included.
 #[derive(Clone, Debug)]
 pub struct WindowConfig {
+    /// The days.
     pub days: Days,
+    /// From this time of day.
     pub start: Time,
+    /// Until this one.
     pub end: Time,
+    /// By the clock of this zone.
     pub zone: TimeZone,
 }
 
@@ -79,6 +94,7 @@ pub struct BlockerConfig {
     pub alert_filter: Option<Regexp>,
     /// Only those count, instead.
     pub match_only: bool,
+    /// Alerts that are pending do not count.
     pub firing_only: bool,
     /// A pod on the node that one of these selects.
     pub pods: Vec<Selector>,
@@ -93,6 +109,7 @@ pub struct Regexp(Regex);
 pub struct ProcessConfig {
     /// `None`: no metrics and no health are served.
     pub metrics: Option<MetricsConfig>,
+    /// How log lines look.
     pub log_format: LogFormat,
     /// `None`: as the pod's ServiceAccount.
     pub kubeconfig: Option<PathBuf>,
@@ -103,10 +120,12 @@ pub struct ProcessConfig {
 pub struct MetricsConfig {
     /// Empty: on every address.
     pub host: String,
+    /// The TCP port.
     pub port: u16,
 }
 
 impl Days {
+    /// Whether this day is among them.
     pub fn contains(self, day: Weekday) -> bool {
         self.0 & Days::bit(day) != 0
     }
@@ -127,6 +146,7 @@ impl Regexp {
         Regex::new(pattern).map(Regexp)
     }
 
+    /// Whether it is found in the text.
     pub fn matches(&self, text: &str) -> bool {
         self.0.is_match(text)
     }

@@ -40,7 +40,9 @@ pub struct HostConfig {
     pub root: PathBuf,
     /// Words before each command.
     pub exec: Vec<String>,
+    /// The words of the command that reboots it.
     pub reboot: Vec<String>,
+    /// The words of the command that says whether it shuts down.
     pub shutdown_check: Vec<String>,
     /// A shutdown that logind has scheduled within this time counts as under way.
     pub shutdown_within: Duration,
@@ -48,6 +50,7 @@ pub struct HostConfig {
 
 /// Why the host cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
 pub enum HostError {
     #[error(
         "failed to open the host's root {}: run as root with hostPID and the DaemonSet's capabilities, or name another directory with --host-root",

@@ -2,6 +2,8 @@
 //!
 //! It decides nothing itself, and never relies on the webhook.
 
+#![warn(missing_docs)]
+
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -37,6 +39,7 @@ use pool::PoolError;
 
 /// Why the agent ended.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
 pub enum RunError {
     #[error("no client for the API server")]
     Client(#[source] ClientError),

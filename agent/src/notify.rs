@@ -11,20 +11,27 @@ use percent_encoding::percent_decode_str;
 /// Where messages go, and what they say.
 #[derive(Clone, Debug)]
 pub struct NotifyConfig {
+    /// `None`: nobody is told.
     pub target: Option<Target>,
+    /// When the drain begins.
     pub drain: Template,
+    /// When the reboot is issued.
     pub reboot: Template,
+    /// When the node is back.
     pub uncordon: Template,
 }
 
 /// A message with the place of the node's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
+    /// What stands before the node's name.
     pub before: String,
+    /// And after it.
     pub after: String,
 }
 
 impl Template {
+    /// The message about this node.
     pub fn render(&self, node: &str) -> String {
         format!("{}{node}{}", self.before, self.after)
     }
@@ -36,22 +43,29 @@ impl Template {
 /// It is never shown but for its service, because nearly every part is somebody's secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Target {
+    /// Which service.
     pub service: Service,
     /// `https` of `generic+https`.
     pub transport: Option<String>,
+    /// As written before `@`, decoded.
     pub user: Option<String>,
+    /// As written after the user, decoded.
     pub password: Option<String>,
+    /// Decoded; may be empty.
     pub host: String,
+    /// As written after the host.
     pub port: Option<u16>,
     /// As written, with its first `/` and its percent signs; may be empty.
     pub path: String,
     /// In the order in which they are written; a name may come twice.
     pub parameters: Vec<(String, String)>,
+    /// As written after `#`, decoded.
     pub fragment: Option<String>,
 }
 
 /// Why a text names no target. The text is not repeated: it holds a token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
 pub enum TargetError {
     #[error("not a URL: write one like slack://A/B/C")]
     NotUrl,
@@ -78,10 +92,11 @@ macro_rules! services {
         /// What kured's shoutrrr speaks (containrrr/shoutrrr v0.8.0).
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Service {
-            $($name,)+
+            $(#[doc = concat!("`", $word, "`")] $name,)+
         }
 
         impl Service {
+            /// Every name, as a URL has it.
             pub const NAMES: &[&str] = &[$($word,)+];
 
             /// As a URL names it.

@@ -17,6 +17,7 @@ use crate::api::Api;
 
 /// Why the agent does not begin.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
 pub enum PoolError {
     #[error(
         "the Node {node} is not of the pool {pool}: its labels do not match --pool-selector={selector}: \

@@ -51,8 +51,10 @@ pub enum Fact {
 /// A fact, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Known<T> {
+    /// Nobody has asked yet.
     #[default]
     Unasked,
+    /// It was asked, and this is the answer.
     Is(T),
     /// Asked and not answered: why, and how to fix it.
     Failed(String),
@@ -86,15 +88,20 @@ impl<T> Known<T> {
 /// What the shell has found out so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
+    /// [`Fact::Override`].
     pub may_override: Known<bool>,
+    /// [`Fact::WatchedKuredLock`].
     pub watched_kured_lock: Known<KuredSeen>,
+    /// [`Fact::KuredLock`].
     pub kured_lock: Known<KuredSeen>,
 }
 
 /// The answer, or what is needed for one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
+    /// Find this out and ask again.
     Need(Fact),
+    /// The answer.
     Verdict(Verdict),
 }
 

@@ -35,6 +35,7 @@ pub const RENEW_EVERY: SignedDuration = SignedDuration::from_mins(3);
 /// The identity of one hold: which Node object, and when it was stamped. Never written again once it has left the Node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Holder {
+    /// The `metadata.uid` of the Node object.
     pub node_uid: String,
     /// RFC 3339 with nanoseconds, kept as written: lock entries are compared with it as text.
     pub created: String,
@@ -83,6 +84,7 @@ impl Proof {
         Proof(format!("{bits:032x}"))
     }
 
+    /// As it is written on the Node and in the lock: 32 hexadecimal digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -94,7 +96,9 @@ impl Proof {
 pub enum Phase {
     /// A wish: it waits for window, blockers or lock. The cordon is not ours, and the node is not held.
     Wanted,
+    /// The node is cordoned, and its pods are evicted.
     Draining,
+    /// The drain is over, and `--reboot-delay` runs.
     Delaying,
     /// The reboot is being issued or under way.
     Sealed,
@@ -103,6 +107,7 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Every phase, in the order of a cycle.
     pub const ALL: [Phase; 5] = [
         Phase::Wanted,
         Phase::Draining,
@@ -111,6 +116,7 @@ impl Phase {
         Phase::Returning,
     ];
 
+    /// The value of the label [`keys::PHASE`].
     pub fn as_str(self) -> &'static str {
         match self {
             Phase::Wanted => "wanted",
@@ -135,7 +141,9 @@ impl fmt::Display for Phase {
 /// The marks of a Node, understood.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Hold {
+    /// Whose hold it is.
     pub holder: Holder,
+    /// How far it has come.
     pub phase: Phase,
     /// `None`: the webhook never lets it pass by time.
     pub until: Option<Timestamp>,

@@ -125,6 +125,7 @@ pub enum RebootDeadline {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HostFile {
+    /// What was recorded before the command.
     pub record: HostRecord,
     /// As [`Boot`] displays it.
     pub written_in: String,

@@ -38,6 +38,7 @@ impl fmt::Display for Kured {
 /// A DaemonSet, as far as it says whether it is kured's, and carries kured's lock.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct DaemonSetView {
+    /// Its `metadata`.
     #[serde(default, deserialize_with = "null_is_default")]
     pub metadata: Metadata,
     #[serde(default, deserialize_with = "null_is_default")]
@@ -47,12 +48,15 @@ pub struct DaemonSetView {
 /// Of `metadata`.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Metadata {
+    /// Its name.
     #[serde(default, deserialize_with = "null_is_default")]
     pub name: String,
+    /// Its namespace.
     #[serde(default, deserialize_with = "null_is_default")]
     pub namespace: String,
     #[serde(default, deserialize_with = "null_is_default")]
     labels: BTreeMap<String, String>,
+    /// Its annotations by key.
     #[serde(default, deserialize_with = "null_is_default")]
     pub annotations: BTreeMap<String, String>,
 }

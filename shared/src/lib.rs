@@ -4,6 +4,8 @@
 //! so that a test, a model and a simulation run the very code that a node runs.
 //! The webhook and the agent observe, ask this crate, and perform.
 
+#![warn(missing_docs)]
+
 // What both programs read.
 pub mod backoff;
 pub mod hold;

@@ -21,6 +21,7 @@ use crate::node::NodeView;
 /// The lock as read: who holds it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Record {
+    /// One for each node between acquire and release.
     pub entries: Vec<Entry>,
     /// `None`: kured's shape for one owner. `Some`: its list, and the owners that its last writer allowed, for people to read.
     pub max_owners: Option<i64>,
@@ -29,6 +30,7 @@ pub struct Record {
 /// How many nodes of a pool: a number, or a share of its Nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Share {
+    /// So many nodes.
     Count(usize),
     /// Rounded down.
     Percent(u8),
@@ -57,6 +59,7 @@ pub struct Entry {
     /// The Node's name.
     #[serde(rename = "nodeID")]
     pub node: String,
+    /// What kured writes down beside the name.
     #[serde(default)]
     pub metadata: EntryMetadata,
     /// The `created` of the hold it stands for. kured's manual lock has none.
@@ -100,6 +103,7 @@ pub struct EntryMetadata {
 }
 
 impl Entry {
+    /// An entry of ours for the hold stamped at `created`. `unschedulable` is what the cordon was.
     pub fn new(node: &str, node_uid: &str, created: &str, unschedulable: bool) -> Entry {
         Entry {
             node: node.to_owned(),
@@ -178,12 +182,14 @@ impl Entry {
 /// Node name and `created`: the two fields that every writer of the record keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EntryId {
+    /// The Node's name.
     pub node: String,
     /// As [`hold::canonical`] writes it: kured drops the zeros at the end of a fraction.
     created: String,
 }
 
 impl EntryId {
+    /// The name of the entry for this Node with this `created`, however it is written.
     pub fn new(node: &str, created: &str) -> EntryId {
         EntryId {
             node: node.to_owned(),
@@ -191,6 +197,7 @@ impl EntryId {
         }
     }
 
+    /// When the hold was stamped: RFC 3339 in UTC with nanoseconds; empty for the manual lock.
     pub fn created(&self) -> &str {
         &self.created
     }

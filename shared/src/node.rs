@@ -14,10 +14,13 @@ use crate::quote::quoted;
 /// A Node as far as Cordonhold looks at it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 pub struct NodeView {
+    /// Its `metadata`.
     #[serde(default, deserialize_with = "null_is_default")]
     pub metadata: Metadata,
+    /// Its `spec`.
     #[serde(default, deserialize_with = "null_is_default")]
     pub spec: Spec,
+    /// Its `status`.
     #[serde(default, deserialize_with = "null_is_default")]
     pub status: Status,
 }
@@ -26,14 +29,19 @@ pub struct NodeView {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata {
+    /// Its name.
     #[serde(default, deserialize_with = "null_is_default")]
     pub name: String,
+    /// One object, not a namesake that was created later.
     #[serde(default, deserialize_with = "null_is_default")]
     pub uid: String,
+    /// Its version, for a compare-and-swap.
     #[serde(default, deserialize_with = "null_is_default")]
     pub resource_version: String,
+    /// Its labels by key.
     #[serde(default, deserialize_with = "null_is_default")]
     pub labels: BTreeMap<String, String>,
+    /// Its annotations by key.
     #[serde(default, deserialize_with = "null_is_default")]
     pub annotations: BTreeMap<String, String>,
 }
@@ -41,8 +49,10 @@ pub struct Metadata {
 /// Of `spec`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 pub struct Spec {
+    /// Whether it is cordoned.
     #[serde(default, deserialize_with = "null_is_default")]
     pub unschedulable: bool,
+    /// Its taints.
     #[serde(default, deserialize_with = "null_is_default")]
     pub taints: Vec<Taint>,
 }
@@ -50,8 +60,11 @@ pub struct Spec {
 /// A taint. Taints are an atomic list, so what is not understood is kept and written back.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Taint {
+    /// Its key; a Node has one taint for a key and an effect.
     pub key: String,
+    /// What it does to pods: `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
     pub effect: String,
+    /// Its other fields, as they came.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
@@ -60,8 +73,10 @@ pub struct Taint {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
+    /// Its conditions.
     #[serde(default, deserialize_with = "null_is_default")]
     pub conditions: Vec<Condition>,
+    /// What its kubelet says of the machine.
     #[serde(default, deserialize_with = "null_is_default")]
     pub node_info: NodeInfo,
 }
@@ -69,8 +84,10 @@ pub struct Status {
 /// A condition of the node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 pub struct Condition {
+    /// Which condition: `Ready`, for one.
     #[serde(rename = "type")]
     pub kind: String,
+    /// `True`, `False` or `Unknown`.
     pub status: String,
     /// `lastTransitionTime`, as written.
     #[serde(rename = "lastTransitionTime", default, deserialize_with = "null_is_default")]
@@ -80,6 +97,7 @@ pub struct Condition {
 /// Of `status.nodeInfo`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 pub struct NodeInfo {
+    /// The kernel's boot id, as the kubelet reported it last.
     #[serde(rename = "bootID", default, deserialize_with = "null_is_default")]
     pub boot_id: String,
 }
@@ -114,6 +132,7 @@ impl Taint {
 }
 
 impl NodeView {
+    /// Its name.
     pub fn name(&self) -> &str {
         &self.metadata.name
     }
@@ -123,10 +142,12 @@ impl NodeView {
         &self.metadata.resource_version
     }
 
+    /// The value of an annotation.
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.metadata.annotations.get(key).map(String::as_str)
     }
 
+    /// The value of a label.
     pub fn label(&self, key: &str) -> Option<&str> {
         self.metadata.labels.get(key).map(String::as_str)
     }

@@ -35,25 +35,31 @@ enum Demand {
 /// Why a text is no label selector.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SelectorError {
+    /// A requirement that has no operator which Kubernetes knows.
     #[error(
         "{0:?} asks for nothing: write key, !key, key=value, key!=value, key in (a,b) or key notin (a,b)"
     )]
     Requirement(String),
+    /// A key that no label can have.
     #[error(
         "{0:?} is no label key: [prefix/]name, the name up to 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit"
     )]
     Key(String),
+    /// A value that no label can have.
     #[error(
         "{0:?} is no label value: up to 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit"
     )]
     Value(String),
+    /// What is compared by `>` or `<` is no integer.
     #[error("{0:?} is no integer, as > and < compare")]
     Number(String),
+    /// Parentheses that do not close, or are nested.
     #[error("the parentheses of {0:?} do not close")]
     Parentheses(String),
 }
 
 impl Selector {
+    /// Whether an object with these labels is taken.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.requirements.iter().all(|requirement| {
             let value = labels.get(&requirement.key);

@@ -10,7 +10,9 @@ pub const TOO_OLD: u16 = 410;
 pub enum Change<T> {
     /// All there is, now: the watch begins here.
     Listed(Vec<T>),
+    /// This object was created or changed.
     Present(T),
+    /// This object was deleted.
     Gone(T),
     /// What happened between the last change and the next is unknown.
     Gap,

@@ -27,6 +27,7 @@ const BAD_INPUT: u8 = 2;
 /// What is asked, and what is known already.
 #[derive(Clone, Debug)]
 pub struct ExplainConfig {
+    /// What is explained.
     pub subject: Subject,
     /// The decision's, as the server has it.
     pub policy: Policy,
@@ -46,7 +47,12 @@ pub enum Subject {
     /// A saved review, in this file or, for `-`, from standard input.
     Review(PathBuf),
     /// A plain uncordon of this Node, as it is now; `None`: by whoever the kubeconfig says.
-    Uncordon { node: String, by: Option<Requester> },
+    Uncordon {
+        /// Its name.
+        node: String,
+        /// By whom.
+        by: Option<Requester>,
+    },
 }
 
 /// Why nothing could be explained.

@@ -32,6 +32,7 @@ pub struct Handler {
 }
 
 impl Handler {
+    /// A handler that writes no Events.
     pub fn new(policy: Policy, lookup: Box<dyn Lookup>, metrics: Arc<Metrics>) -> Handler {
         Handler {
             policy,

@@ -2,6 +2,8 @@
 //!
 //! It observes and answers; it decides nothing of its own, and writes nothing to the cluster but Events.
 
+#![warn(missing_docs)]
+
 mod args;
 mod config;
 mod events;
@@ -52,6 +54,7 @@ const END_MARGIN: Duration = Duration::from_secs(1);
 
 /// Why the webhook could not start, or did not end as it should.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
 pub enum Error {
     #[error(transparent)]
     Crypto(crypto::AlreadyInstalled),

@@ -209,6 +209,7 @@ impl fmt::Debug for Metrics {
 }
 
 impl Metrics {
+    /// All of them at zero.
     #[expect(clippy::new_without_default, reason = "a registry is made once, on purpose")]
     pub fn new() -> Metrics {
         let mut metrics = Metrics {

@@ -93,6 +93,7 @@ impl Readiness {
 }
 
 impl Condition {
+    /// It no longer keeps the webhook from being ready.
     pub fn met(&self) {
         self.set(None);
     }

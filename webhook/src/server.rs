@@ -26,7 +26,9 @@ use crate::{Limits, Metrics};
 /// What the port speaks.
 #[derive(Clone)]
 pub enum Transport {
+    /// HTTP.
     Plain,
+    /// HTTPS.
     Tls(TlsAcceptor),
 }
 
@@ -52,10 +54,15 @@ impl Closing {
 
 /// One port: what it serves, and within which limits.
 pub struct Port {
+    /// What it speaks.
     pub transport: Transport,
+    /// What answers.
     pub router: Router,
+    /// Its bounds.
     pub limits: Limits,
+    /// Where connections are counted.
     pub metrics: Arc<Metrics>,
+    /// When it ends.
     pub closing: Closing,
     /// Holds a task for each connection.
     pub tasks: TaskTracker,

@@ -34,6 +34,7 @@ const POLL_EVERY: Duration = Duration::from_secs(2);
 
 /// Why there is no TLS server.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
 pub enum TlsError {
     #[error(transparent)]
     Read(#[from] ReadError),

@@ -26,6 +26,7 @@ impl Sentinel {
         Ok(Sentinel::new(Files::new(Root::open(root)?), path))
     }
 
+    /// Where it is, inside the host's root.
     pub fn path(&self) -> &Path {
         &self.path
     }

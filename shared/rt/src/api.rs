@@ -20,6 +20,7 @@ const PAGE: u32 = 100;
 
 /// Why a call brought nothing.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
 pub enum CallError {
     #[error("the API server did not answer within {0:?}")]
     Silent(Duration),
@@ -94,7 +95,9 @@ pub async fn each<T: DeserializeOwned>(
 #[derive(Clone, Debug, Deserialize)]
 #[serde(bound = "T: Deserialize<'de>")]
 pub struct ListView<T> {
+    /// Its version, and whether there is more.
     pub metadata: ListMetadata,
+    /// The objects.
     #[serde(default, deserialize_with = "null_is_empty")]
     pub items: Vec<T>,
 }
@@ -103,6 +106,7 @@ pub struct ListView<T> {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListMetadata {
+    /// From where a watch goes on.
     pub resource_version: String,
     /// Where the rest of it is, if there is more.
     #[serde(rename = "continue", default)]

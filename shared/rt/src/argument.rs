@@ -10,6 +10,7 @@ use cordonhold_shared::names::{self, PART_MAX};
 
 /// Why a command line cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
 pub enum Mistake {
     #[error("{0}")]
     CommandLine(String),

@@ -28,6 +28,7 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
 pub enum ClientError {
     #[error("failed to read the kubeconfig {}: {source}: name a readable kubeconfig with --kubeconfig", .path.display())]
     Read {

@@ -14,7 +14,9 @@ use crate::argument::Mistake;
 /// What a command line asks for.
 #[derive(Debug)]
 pub enum Parsed<A> {
+    /// To run.
     Run {
+        /// With this.
         args: A,
         /// What of the environment was passed over, and why.
         warnings: Vec<String>,

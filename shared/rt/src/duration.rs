@@ -23,6 +23,7 @@ const MAX_FRACTION_DIGITS: usize = 15;
 
 /// Why a text is not a duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
 pub enum ParseError {
     #[error("an empty duration: write one like 90s, 1h30m or 0")]
     Empty,

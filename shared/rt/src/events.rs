@@ -40,13 +40,18 @@ pub struct Source {
 /// The object that an Event is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Regarding {
+    /// Its API group and version.
     pub api_version: &'static str,
+    /// Its kind.
     pub kind: &'static str,
+    /// Its name.
     pub name: String,
+    /// Its uid, where it is known.
     pub uid: Option<String>,
 }
 
 impl Regarding {
+    /// A Node.
     pub fn node(name: &str, uid: &str) -> Regarding {
         Regarding {
             api_version: "v1",
@@ -60,11 +65,15 @@ impl Regarding {
 /// What an Event says.
 #[derive(Clone, Debug)]
 pub struct Note {
+    /// What it is about.
     pub regarding: Regarding,
+    /// What was done, as Events write it: `Deny`.
     pub action: &'static str,
     /// As Events write it: `HeldByKured`.
     pub reason: String,
+    /// Whether its type is `Warning`, rather than `Normal`.
     pub is_warning: bool,
+    /// The message.
     pub text: String,
     /// Notes of one object and one reason are one Event with a count where this is the same.
     /// Without it, each note is an Event of its own, with one try.
@@ -74,7 +83,9 @@ pub struct Note {
 /// What makes two notes the same Event.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
+    /// What it is about.
     pub regarding: Regarding,
+    /// Its reason.
     pub reason: String,
     kind: Kind,
 }
@@ -89,7 +100,9 @@ enum Kind {
 /// What became of a note.
 #[derive(Debug)]
 pub enum Outcome {
+    /// The API server has it.
     Written,
+    /// It was lost, and why.
     Failed(CallError),
     /// There was no room for it.
     Dropped,

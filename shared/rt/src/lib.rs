@@ -3,6 +3,8 @@
 //!
 //! No decisions and nothing of one binary only.
 
+#![warn(missing_docs)]
+
 pub mod api;
 pub mod argument;
 pub mod client;

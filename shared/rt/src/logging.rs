@@ -30,6 +30,7 @@ pub enum LogFormat {
 
 /// Why logging could not begin.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
 pub enum LoggingError {
     #[error(
         "{FILTER_ENV}={filter:?} is not a log filter: {source}: write one like info or info,cordonhold_webhook=debug"

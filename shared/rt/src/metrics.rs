@@ -51,7 +51,9 @@ pub fn register_build(registry: &mut Registry, version: &'static str) {
 /// A page and what its `Content-Type` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
+    /// The value of the header.
     pub content_type: &'static str,
+    /// The page itself.
     pub text: String,
 }
 

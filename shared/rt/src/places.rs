@@ -46,6 +46,7 @@ pub struct Place {
 }
 
 impl Places {
+    /// So many places, all free.
     pub fn new(max: usize) -> Places {
         Places {
             max,

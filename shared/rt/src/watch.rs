@@ -26,8 +26,11 @@ use crate::pause;
 pub struct Target {
     /// For the log.
     pub name: &'static str,
+    /// The path of the resource on the API server.
     pub path: String,
+    /// The field selector; empty for none.
     pub fields: String,
+    /// The label selector.
     pub labels: Option<String>,
     /// Nothing but the objects' metadata is sent.
     pub only_metadata: bool,
@@ -82,6 +85,7 @@ impl Target {
 /// What the server says on a watch.
 #[derive(Clone, Debug)]
 pub enum News<T> {
+    /// This changed.
     Change(Change<T>),
     /// A request of the watch has begun.
     Began,

@@ -21,13 +21,16 @@ pub struct Change {
     pub cordons: bool,
     /// Marks that are annotations, the phase; and on a Node that carries marks what else is its owner's, see `guarded`.
     pub annotations_or_phase: bool,
+    /// The taint of a hold is added or removed.
     pub taint: bool,
     /// A mark is added or gets another value, rather than removed.
     pub sets_marks: bool,
+    /// The cancel is written, changed or removed.
     pub cancel: bool,
 }
 
 impl Change {
+    /// What changes from `old` to `new`.
     pub fn between(old: &NodeView, new: &NodeView) -> Change {
         let marks = || guarded(old, new);
         let taint = (old.is_tainted(keys::REBOOTING), new.is_tainted(keys::REBOOTING));
@@ -41,10 +44,12 @@ impl Change {
         }
     }
 
+    /// Whether a mark changes, or what is guarded like one.
     pub fn touches_marks(&self) -> bool {
         self.annotations_or_phase || self.taint
     }
 
+    /// Whether nothing changes that a rule rests on.
     pub fn is_nothing(&self) -> bool {
         !self.uncordons && !self.touches_marks() && !self.cancel
     }

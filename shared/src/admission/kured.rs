@@ -20,6 +20,7 @@ pub type Locks = BTreeMap<String, String>;
 pub struct KuredSeen {
     /// `None`: the cluster has no such DaemonSet.
     pub found: Option<Kured>,
+    /// Its lock annotations.
     pub locks: Locks,
 }
 
@@ -41,15 +42,18 @@ pub struct KuredPolicy {
 pub struct KuredLock {
     /// With the name: where its DaemonSet is looked for first.
     pub ds_namespace: String,
+    /// `--kured-ds-name`.
     pub ds_name: String,
     /// Each is read, and each can hold: a fleet between two versions of kured has both.
     pub annotations: Vec<String>,
+    /// What becomes of an uncordon where it cannot be read.
     pub on_lookup_failure: OnLookupFailure,
 }
 
 /// What happens to an uncordon where kured's lock cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OnLookupFailure {
+    /// It is denied.
     #[default]
     Deny,
     /// It passes, flagged.
@@ -59,9 +63,13 @@ pub enum OnLookupFailure {
 /// An update of a DaemonSet: its lock annotations before and after.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockEdit {
+    /// The namespace of the DaemonSet.
     pub namespace: String,
+    /// Its name.
     pub name: String,
+    /// Its lock annotations before the update, by key.
     pub old: BTreeMap<String, String>,
+    /// Its lock annotations after it.
     pub new: BTreeMap<String, String>,
 }
 

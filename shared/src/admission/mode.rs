@@ -23,6 +23,7 @@ pub struct Modes {
 }
 
 impl Mode {
+    /// Its name in flags and audit annotations.
     pub fn as_str(self) -> &'static str {
         match self {
             Mode::Enforce => "enforce",
@@ -45,6 +46,7 @@ impl Modes {
         self.usual
     }
 
+    /// The mode for this reason.
     pub fn of(&self, reason: Reason) -> Mode {
         self.exceptions.get(&reason).copied().unwrap_or(self.usual)
     }

@@ -9,10 +9,13 @@ use crate::keys;
 /// What the admin has decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
+    /// What becomes of a request that should not pass.
     pub modes: Modes,
+    /// The agents' ServiceAccount.
     pub agent: ServiceAccount,
     /// Who passes whatever is held.
     pub exempt: Exempt,
+    /// What becomes of the DELETE of a held Node.
     pub on_delete: OnDelete,
     /// Set where the nodes that stock kured is about to reboot are protected too.
     pub kured: Option<KuredPolicy>,
@@ -21,7 +24,9 @@ pub struct Policy {
 /// Users and groups that no rule is for. None by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exempt {
+    /// User names.
     pub users: Vec<String>,
+    /// Group names.
     pub groups: Vec<String>,
 }
 
@@ -31,13 +36,16 @@ pub enum OnDelete {
     /// It passes with a warning: autoscalers delete Nodes whose machines are gone.
     #[default]
     Flag,
+    /// It is denied.
     Deny,
 }
 
 /// A ServiceAccount by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceAccount {
+    /// Its namespace.
     pub namespace: String,
+    /// Its name.
     pub name: String,
 }
 

@@ -24,6 +24,7 @@ macro_rules! reasons {
         }
 
         impl Reason {
+            /// Every reason.
             pub const ALL: &[Reason] = &[$(Reason::$name,)+];
 
             /// The stable code.

@@ -15,24 +15,44 @@ pub(super) const SERVICE_ACCOUNT_PREFIX: &str = "system:serviceaccount:";
 /// A write, as admission sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
+    /// Who asks.
     pub requester: Requester,
+    /// For what.
     pub operation: Operation,
 }
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
-    CreateNode { new: NodeView },
-    UpdateNode { old: NodeView, new: NodeView },
-    DeleteNode { old: NodeView },
+    /// A CREATE of a Node.
+    CreateNode {
+        /// As it would be.
+        new: NodeView,
+    },
+    /// An UPDATE of a Node.
+    UpdateNode {
+        /// As it is.
+        old: NodeView,
+        /// As it would be.
+        new: NodeView,
+    },
+    /// A DELETE of a Node.
+    DeleteNode {
+        /// As it is.
+        old: NodeView,
+    },
+    /// An UPDATE of kured's DaemonSet.
     UpdateDaemonSet(LockEdit),
 }
 
 /// Who asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Requester {
+    /// The user name.
     pub user: String,
+    /// The uid, if the authenticator gave one.
     pub uid: String,
+    /// The groups.
     pub groups: Vec<String>,
     /// The node of the pod that the token is bound to: every value of [`crate::keys::NODE_NAME_EXTRA`].
     pub node_claim: Vec<String>,
@@ -41,6 +61,7 @@ pub struct Requester {
 }
 
 impl Request {
+    /// An UPDATE of a Node.
     pub fn update(requester: Requester, old: NodeView, new: NodeView) -> Request {
         Request {
             requester,

@@ -26,31 +26,43 @@ pub struct Certificate {
     pub names: Vec<Name>,
     /// Whether its extended key usage, if it has one, lets a server show it.
     pub is_for_servers: bool,
+    /// From when until when it is valid.
     pub validity: Validity,
 }
 
+/// When a certificate is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
+    /// Not before.
     pub from: Timestamp,
+    /// Not after.
     pub to: Timestamp,
 }
 
 /// What the API server looks for in a certificate, or what one has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Name {
+    /// A DNS name.
     Dns(String),
+    /// An IP address.
     Ip(IpAddr),
 }
 
 /// The webhook configuration, as it was last read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Configuration {
+    /// Nobody has read it yet.
     #[default]
     Unread,
+    /// It could not be read, and why.
     Unreadable(String),
+    /// There is none.
     Missing,
+    /// It is there.
     Present {
+        /// Its webhooks of ours.
         webhooks: Vec<Webhook>,
+        /// Who wrote it.
         writes: Vec<Write>,
     },
 }
@@ -58,15 +70,20 @@ pub enum Configuration {
 /// One webhook of it: by which name the API server asks, and by which CA it knows whom it asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Webhook {
+    /// Its name in the configuration.
     pub name: String,
+    /// Which name the certificate must have.
     pub asks: Name,
+    /// What its `caBundle` says.
     pub ca: Ca,
 }
 
 /// What its `caBundle` makes of the served certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ca {
+    /// It is empty.
     Missing,
+    /// It is no PEM of certificates, and why.
     Unreadable(String),
     /// These of its CAs have signed it.
     Signed(Vec<Validity>),
@@ -79,8 +96,11 @@ pub enum Ca {
 /// An entry of `metadata.managedFields`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
+    /// The field manager.
     pub manager: String,
+    /// `Apply` or `Update`.
     pub operation: String,
+    /// When, if that is known.
     pub at: Option<Timestamp>,
     /// The webhooks whose `caBundle` is its own.
     pub ca_of: Vec<String>,
@@ -89,11 +109,13 @@ pub struct Write {
 /// One problem, told to people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
+    /// What is wrong.
     pub problem: Problem,
     /// Which certificate or webhooks it is about: with [`Finding::problem`], what makes it the same one at the next look.
     pub about: String,
     /// Whether the webhook cannot be asked at all.
     pub blocks: bool,
+    /// What is wrong and how to put it right, in a sentence.
     pub text: String,
 }
 
@@ -109,14 +131,20 @@ pub struct Installation {
 /// How long before its end something is told of: [`Left::Day1`] from the last day on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Left {
+    /// More than 30 days.
     Enough,
+    /// 30 days or less.
     Days30,
+    /// 7 days or less.
     Days7,
+    /// A day or less.
     Day1,
+    /// It is over.
     Nothing,
 }
 
 impl Left {
+    /// How long from `now` to `end`.
     pub fn until(end: Timestamp, now: Timestamp) -> Left {
         let left = end.duration_since(now);
         let days = |days: i64| SignedDuration::from_hours(24 * days);

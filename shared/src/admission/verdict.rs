@@ -26,22 +26,28 @@ pub type Audit = BTreeMap<&'static str, String>;
 /// What becomes of the request, the gravest last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcome {
+    /// It passes.
     Allow,
     /// It passes and is worth a look: a cancel was used, a held Node deleted, or the mode does not deny.
     Flag,
+    /// It is denied.
     Deny,
 }
 
 /// The whole answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
+    /// What becomes of the request.
     pub outcome: Outcome,
+    /// Why.
     pub reason: Reason,
     /// The mode of the reason.
     pub mode: Mode,
     /// For the person whose request was denied; empty where it passes.
     pub message: String,
+    /// For whoever sent the request, up to 256 characters each; `kubectl` shows them.
     pub warnings: Vec<String>,
+    /// For the audit log of the API server.
     pub audit: Audit,
     /// What the update of a Node changes of ours.
     pub change: Change,
@@ -50,6 +56,7 @@ pub struct Verdict {
 }
 
 impl Outcome {
+    /// Its name in log, metrics and audit annotations.
     pub fn as_str(self) -> &'static str {
         match self {
             Outcome::Allow => "allow",

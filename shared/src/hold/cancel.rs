@@ -19,7 +19,9 @@ const YOUR_REASON: &str = "<your reason>";
 /// A person's wish to end a hold.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Cancel {
+    /// The `created` of the hold that it ends, or [`UNREADABLE`].
     pub created: String,
+    /// The person's reason.
     pub reason: String,
 }
 
@@ -28,12 +30,16 @@ pub struct Cancel {
 pub enum CancelFlaw {
     /// Nothing on the Node can be cancelled.
     NoHold,
+    /// It names no hold.
     NamesNone,
+    /// It names another hold than the one on the Node.
     NamesAnother,
+    /// It names the hold and gives no reason.
     NoReason,
 }
 
 impl CancelFlaw {
+    /// What is wrong, for people.
     pub fn as_str(self) -> &'static str {
         match self {
             CancelFlaw::NoHold => "the node carries no hold",

@@ -24,12 +24,19 @@ pub struct Terms {
 /// What a patch of our Node is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PatchKind {
+    /// Writes the wish.
     Stamp,
+    /// Cordons the node: the drain begins.
     Cordon,
+    /// Begins the delay.
     Delay,
+    /// Sets `until` anew, and tells how far the drain has come.
     Renew,
+    /// Seals: the reboot comes next.
     Seal,
+    /// Notes that the host has booted.
     Return,
+    /// Ends the hold.
     GiveBack,
     /// Something beside the marks.
     Tidy,
@@ -38,19 +45,25 @@ pub enum PatchKind {
 /// A JSON merge patch of a Node: a compare-and-swap on the version it was decided on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NodePatch {
+    /// What it is for.
     pub kind: PatchKind,
+    /// The Node's name.
     pub name: String,
+    /// The `resourceVersion` that it was decided on.
     pub version: String,
     /// Whether it sets `until`: `--reboot-timeout` ahead with the seal, [`UNTIL_AHEAD`] with any other write.
     pub sets_until: bool,
     /// The `created` whose lock entry is kept for `--lock-release-delay` from now on.
     pub release_of: Option<String>,
+    /// Annotations by key; `None` removes one.
     pub annotations: BTreeMap<String, Option<String>>,
     /// Labels but for the phase.
     pub labels: BTreeMap<String, Option<String>>,
     /// `Some(None)` removes the label.
     pub phase: Option<Option<Phase>>,
+    /// The cordon, if it changes.
     pub unschedulable: Option<bool>,
+    /// The whole list of taints, if it changes.
     pub taints: Option<Vec<Taint>>,
     /// The marks that it leaves; none where it takes them away, or is not about them.
     pub leaves: Option<Hold>,

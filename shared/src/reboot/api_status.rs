@@ -11,26 +11,33 @@ use crate::watch::TOO_OLD;
 /// The `Status` that answers a request which failed, as far as it is looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ErrorStatus<'a> {
+    /// The HTTP status.
     pub code: u16,
+    /// `Status.reason`, such as `TooManyRequests`.
     pub reason: &'a str,
+    /// `Status.message`, for people.
     pub message: &'a str,
     /// Of `details`: the object that it is about.
     pub name: &'a str,
     /// Of `details`: the first cause.
     pub cause: Option<Cause<'a>>,
+    /// When it wants to be asked again, in seconds; 0 where it does not say.
     pub retry_after_seconds: u32,
 }
 
 /// Why a request failed, in detail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cause<'a> {
+    /// Its type, such as `DisruptionBudget`.
     pub reason: &'a str,
+    /// For people.
     pub message: &'a str,
 }
 
 /// Why a call of the API server brought nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {
+    /// What it means to the cycle.
     pub failure: Failure,
     /// The object of which the API server says that it does not exist.
     pub gone: Option<String>,

@@ -22,7 +22,9 @@ pub enum Blocker {
     PoolPaused(String),
     /// More Nodes of the pool than allowed are not Ready; those in a reboot, and our own, do not count.
     Unavailable {
+        /// These are not Ready.
         unready: BTreeSet<String>,
+        /// So many may be.
         allowed: usize,
     },
 }
@@ -80,6 +82,7 @@ pub fn sentences(blockers: &[Blocker]) -> String {
 /// The Nodes of the pool, counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PoolCount {
+    /// How many there are.
     pub size: usize,
     /// Those that are not Ready and carry no hold, by name.
     pub unready: BTreeSet<String>,

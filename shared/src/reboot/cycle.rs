@@ -67,11 +67,13 @@ pub struct Settings {
     pub max_unavailable: Option<Share>,
     /// `--verify-before-reboot`, `auto` resolved. `false` is kured's behaviour: no taint, no look at cordon and pods.
     pub verify: bool,
+    /// `--on-uncordon`.
     pub on_uncordon: OnUncordon,
     /// How many times the node is drained again before the reboot is called off.
     pub redrains_max: u8,
     /// Whether there is a `--lock-release-delay`.
     pub delays_release: bool,
+    /// What is shown on the Node beside the marks.
     pub signs: Signs,
     /// `--force-reboot`: a drain that takes too long does not call the reboot off, and the seal does not look at pods.
     /// Cordon, marks and lock are looked at all the same.

@@ -103,9 +103,12 @@ pub enum Evicted {
     Blocked {
         /// The name of the `PodDisruptionBudget`, in the pod's namespace.
         budget: Option<String>,
+        /// What the API server says.
         why: String,
+        /// When it wants to be asked again.
         retry_after: Option<Duration>,
     },
+    /// The request failed, and why; it is sent again.
     Failed(String),
     /// It will be refused for as long as nobody changes what stands in its way, and why.
     Never(String),
@@ -131,6 +134,7 @@ pub struct Trouble {
     pub of: String,
     /// `namespace/name` of the `PodDisruptionBudget` that blocks.
     pub budget: Option<String>,
+    /// What went wrong.
     pub why: String,
 }
 

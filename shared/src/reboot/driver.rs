@@ -31,9 +31,13 @@ use request::{Progress, Request};
 /// What an agent runs with.
 #[derive(Clone, Debug)]
 pub struct Setup {
+    /// What an operator decided of the cycle.
     pub settings: Settings,
+    /// And of its times.
     pub timing: Timing,
+    /// And of its drains.
     pub drain: drain::Options,
+    /// Where the lock can be.
     pub lock: LockObjects,
     /// Which object carried the lock when it was last read.
     pub carrier: Carrier,
@@ -57,7 +61,9 @@ pub enum Effect {
     LockMoved,
     /// Watch this from now on, in place of an older watch of the same source; tell each change by [`Driver::observed`].
     Watch {
+        /// What to watch.
         source: Source,
+        /// Told with each change: what an older watch still tells is dropped.
         epoch: u64,
         /// From just after this version on. Without one: from a list of what is there.
         from: Option<String>,
@@ -66,7 +72,9 @@ pub enum Effect {
     StopWatch(Source),
     /// The timer runs; when it is over, [`Driver::next_wake`] says.
     Armed(Timer),
+    /// The timer was stopped.
     Disarmed(Timer),
+    /// Tell people.
     Report(Report),
     /// Carry this out, and tell by [`Driver::replied`] what came of it. Until then there is no other call.
     Call(Call),
@@ -88,8 +96,11 @@ pub enum Source {
 /// What a watch has to tell.
 #[derive(Clone, Debug)]
 pub enum Observed {
+    /// Of our own Node.
     Node(Change<NodeView>),
+    /// Of the object that carries the lock.
     Lock(Change<CarrierView>),
+    /// Of the pods on our Node.
     Pods(Change<PodView>),
 }
 
@@ -182,6 +193,7 @@ impl Driver {
         }
     }
 
+    /// The cycle, to look at.
     pub fn cycle(&self) -> &Cycle {
         &self.cycle
     }

@@ -29,8 +29,11 @@ pub enum Carrier {
 /// One of the objects that may carry the lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockObject {
+    /// What kind of object.
     pub carrier: Carrier,
+    /// Its namespace.
     pub namespace: String,
+    /// Its name.
     pub name: String,
     /// The annotation that is the lock.
     pub key: String,
@@ -77,7 +80,9 @@ impl fmt::Display for LockObject {
 /// Where the lock may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockObjects {
+    /// A Lease of ours.
     pub lease: LockObject,
+    /// kured's DaemonSet.
     pub daemon_set: LockObject,
     /// Which one is read first.
     pub first: Carrier,
@@ -91,6 +96,7 @@ impl LockObjects {
         self.otherwise.is_some()
     }
 
+    /// The object of this kind.
     pub fn object(&self, carrier: Carrier) -> &LockObject {
         match carrier {
             Carrier::Lease => &self.lease,
@@ -106,6 +112,7 @@ pub struct LockView {
     pub carrier: Carrier,
     /// `None`: the object does not exist yet.
     pub version: Option<String>,
+    /// The lock's record.
     pub record: Reading<Record>,
     /// Its entries that have expired by their own TTL: only kured's do.
     pub expired: BTreeSet<EntryId>,
@@ -116,15 +123,18 @@ pub struct LockView {
 /// A write of the lock object: a compare-and-swap.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LockWrite {
+    /// Which object.
     pub carrier: Carrier,
     /// `None`: create it.
     pub version: Option<String>,
+    /// The record that is written.
     pub record: Record,
 }
 
 /// A Lease or a DaemonSet, as far as the lock goes.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct CarrierView {
+    /// Its `metadata`.
     pub metadata: Metadata,
 }
 
@@ -132,9 +142,12 @@ pub struct CarrierView {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata {
+    /// Its name.
     #[serde(default, deserialize_with = "null_is_default")]
     pub name: String,
+    /// Its version, for a compare-and-swap.
     pub resource_version: String,
+    /// Its annotations by key.
     #[serde(default, deserialize_with = "null_is_default")]
     pub annotations: BTreeMap<String, String>,
 }

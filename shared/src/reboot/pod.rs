@@ -15,10 +15,13 @@ use crate::node::{Taint, null_is_default};
 /// A pod as far as a drain looks at it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 pub struct PodView {
+    /// Its `metadata`.
     #[serde(default, deserialize_with = "null_is_default")]
     pub metadata: Metadata,
+    /// Its `spec`.
     #[serde(default, deserialize_with = "null_is_default")]
     pub spec: Spec,
+    /// Its `status`.
     #[serde(default, deserialize_with = "null_is_default")]
     pub status: Status,
 }
@@ -27,18 +30,25 @@ pub struct PodView {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata {
+    /// Its name.
     #[serde(default, deserialize_with = "null_is_default")]
     pub name: String,
+    /// Its namespace.
     #[serde(default, deserialize_with = "null_is_default")]
     pub namespace: String,
+    /// One pod, not a namesake that was created later.
     #[serde(default, deserialize_with = "null_is_default")]
     pub uid: String,
+    /// By when it should be gone, RFC 3339, once somebody has deleted it.
     #[serde(default, deserialize_with = "null_is_default")]
     pub deletion_timestamp: Option<String>,
+    /// Its labels by key.
     #[serde(default, deserialize_with = "null_is_default")]
     pub labels: BTreeMap<String, String>,
+    /// Its annotations by key.
     #[serde(default, deserialize_with = "null_is_default")]
     pub annotations: BTreeMap<String, String>,
+    /// Who made it.
     #[serde(default, deserialize_with = "null_is_default")]
     pub owner_references: Vec<OwnerReference>,
 }
@@ -47,12 +57,16 @@ pub struct Metadata {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OwnerReference {
+    /// The API group and version of the owner.
     #[serde(default)]
     pub api_version: String,
+    /// The kind of the owner.
     #[serde(default)]
     pub kind: String,
+    /// The name of the owner, in the namespace of the pod.
     #[serde(default)]
     pub name: String,
+    /// Whether it is the one that puts the pod back.
     #[serde(default, deserialize_with = "null_is_default")]
     pub controller: bool,
 }
@@ -61,11 +75,13 @@ pub struct OwnerReference {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Spec {
+    /// The Node that it is on.
     #[serde(default, deserialize_with = "null_is_default")]
     pub node_name: String,
     /// Of its priority class.
     #[serde(default, deserialize_with = "null_is_default")]
     pub priority: i32,
+    /// The taints that do not keep it away.
     #[serde(default, deserialize_with = "null_is_default")]
     pub tolerations: Vec<Toleration>,
 }
@@ -73,12 +89,16 @@ pub struct Spec {
 /// Taints that keep the pod from no node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 pub struct Toleration {
+    /// The key of the taint; empty for any.
     #[serde(default, deserialize_with = "null_is_default")]
     pub key: String,
+    /// `Exists` or `Equal`; empty for `Equal`.
     #[serde(default, deserialize_with = "null_is_default")]
     pub operator: String,
+    /// The value of the taint.
     #[serde(default, deserialize_with = "null_is_default")]
     pub value: String,
+    /// The effect of the taint; empty for any.
     #[serde(default, deserialize_with = "null_is_default")]
     pub effect: String,
 }
@@ -99,6 +119,7 @@ impl Toleration {
 /// Of `status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 pub struct Status {
+    /// How far its life has come: `Running`, `Succeeded`, `Failed`.
     #[serde(default, deserialize_with = "null_is_default")]
     pub phase: String,
 }
@@ -117,7 +138,9 @@ pub enum Fate {
 /// The DaemonSet that a pod names as its controller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DaemonSet {
+    /// Its namespace.
     pub namespace: String,
+    /// Its name.
     pub name: String,
 }
 

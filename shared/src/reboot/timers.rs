@@ -65,10 +65,15 @@ pub struct Timing {
     pub period: Duration,
     /// From the cordon on: `--drain-delay` and `--drain-timeout`. `None`: no limit.
     pub drain_limit: Option<Duration>,
+    /// From the end of the drain to the seal.
     pub reboot_delay: Duration,
+    /// How long after the command the reboot may still come.
     pub reboot_timeout: Duration,
+    /// How long the node is Ready before its cordon is given back.
     pub soak: Duration,
+    /// How long the lock is kept after a reboot.
     pub lock_release_delay: Duration,
+    /// How long after an undo no new wish is stamped.
     pub backoff: Duration,
 }
 
@@ -114,6 +119,7 @@ const HOST: Duration = Duration::from_secs(2);
 const CHECK_SENTINEL: Duration = Duration::from_secs(10);
 
 impl Timers {
+    /// None of them is running.
     pub fn new(timing: Timing) -> Timers {
         Timers {
             timing,
@@ -135,6 +141,7 @@ impl Timers {
         };
     }
 
+    /// Stops a timer, if it runs.
     pub fn disarm(&mut self, timer: Timer) {
         let _ = self.running.remove(&timer);
     }

@@ -12,6 +12,7 @@ use crate::watch::Change;
 pub struct LockShown(Option<BTreeMap<String, String>>);
 
 impl LockShown {
+    /// Whether the lock may have changed.
     pub fn is_news(&mut self, change: &Change<CarrierView>) -> bool {
         let object = match change {
             Change::Present(object) => Some(object),

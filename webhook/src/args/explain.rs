@@ -58,6 +58,7 @@ pub struct ExplainArgs {
 
 /// Why nothing can be explained.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
 pub enum ExplainArgsError {
     #[error("nothing to explain: name the file of a review, or a node with --node")]
     Nothing,

@@ -17,6 +17,7 @@ pub(super) struct Proxy {
 
 /// Why a proxy cannot be used. Its URL is not repeated: it may hold a password.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
 pub enum ProxyError {
     #[error(
         "the proxy in {origin} is not a URL: write one like http://proxy.example:3128 or socks5://127.0.0.1:1080"

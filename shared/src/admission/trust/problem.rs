@@ -8,12 +8,14 @@ macro_rules! problems {
         /// What can be wrong; the metric and the Event are named after it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Problem {
-            $($name,)+
+            $(#[doc = concat!("`", $code, "`")] $name,)+
         }
 
         impl Problem {
+            /// Every problem.
             pub const ALL: &[Problem] = &[$(Problem::$name,)+];
 
+            /// The stable code.
             pub fn code(self) -> &'static str {
                 match self { $(Problem::$name => $code,)+ }
             }

@@ -152,7 +152,9 @@ pub enum RebootFailure {
 /// What the host says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostState {
+    /// Which boot it is in.
     pub boot: Boot,
+    /// Whether it goes down.
     pub shutdown: Shutdown,
     /// What the agent before left in the host's `/run`, in whichever boot.
     pub record: Option<HostRecord>,
@@ -163,7 +165,9 @@ pub struct HostState {
 /// Whether the host's init has a shutdown under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Shutdown {
+    /// None is.
     No,
+    /// The host is going down.
     UnderWay,
     /// The host could not be asked: as good as under way.
     Unknown(String),

@@ -26,8 +26,11 @@ use fields::{first_pods, joined};
 /// How much attention a report asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
+    /// As it should be.
     Info,
+    /// Worth a look, if it goes on.
     Warning,
+    /// A defect of the agent, or a host that does not reboot.
     Error,
 }
 
@@ -42,14 +45,18 @@ pub enum Count {
     CalledOff(&'static str),
     /// A request that is tried again, by what it is for.
     Retry(&'static str),
+    /// An answer that nobody expected.
     UnexpectedAnswer,
 }
 
 /// A report without its values, for a page about all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
+    /// [`Report::event`].
     pub event: &'static str,
+    /// [`Report::level`].
     pub level: Level,
+    /// [`Report::reason`].
     pub reason: Option<&'static str>,
     /// One text or, where a value decides, two.
     pub texts: &'static [&'static str],
@@ -80,7 +87,7 @@ macro_rules! or_none {
 macro_rules! reports {
     ($(
         $(#[$doc:meta])*
-        $name:ident $(($($value:ident: $value_type:ty),+))? $({ $($field:ident: $field_type:ty),+ })?
+        $name:ident $(($($value:ident: $value_type:ty),+))? $({ $($(#[$field_doc:meta])* $field:ident: $field_type:ty),+ })?
             $event:literal $level:ident $($reason:literal)?
             says $text:literal $(or $other:literal if $condition:expr;)?
             $(with $($key:ident = $given:expr),+;)?
@@ -90,11 +97,12 @@ macro_rules! reports {
         /// What people are told: a log line and, where it matters, an Event on the Node.
         #[derive(Clone, Debug, PartialEq, Eq, Hash)]
         pub enum Report {
-            $($(#[$doc])* $name $(($($value_type),+))? $({ $($field: $field_type),+ })?,)+
+            $($(#[$doc])* $name $(($($value_type),+))? $({ $($(#[$field_doc])* $field: $field_type),+ })?,)+
         }
 
         #[expect(unused_variables, reason = "each part of a row takes the values that it needs")]
         impl Report {
+            /// Every report.
             pub const ROWS: &[Row] = &[$(Row {
                 event: $event,
                 level: Level::$level,
@@ -109,6 +117,7 @@ macro_rules! reports {
                 match self { $(Self::$name { .. } => $event,)+ }
             }
 
+            /// How much attention it asks for.
             pub fn level(&self) -> Level {
                 match self { $(Self::$name { .. } => Level::$level,)+ }
             }
@@ -118,6 +127,7 @@ macro_rules! reports {
                 match self { $(Self::$name { .. } => or_none!($(Some($reason))?),)+ }
             }
 
+            /// The text of its log line.
             pub fn text(&self) -> &'static str {
                 match self {
                     $(Self::$name $(($($value),+))? $({ $($field),+ })? => {
@@ -127,6 +137,7 @@ macro_rules! reports {
                 }
             }
 
+            /// The further fields of its log line.
             pub fn fields(&self) -> Fields {
                 match self {
                     $(Self::$name $(($($value),+))? $({ $($field),+ })? => Fields {
@@ -136,6 +147,7 @@ macro_rules! reports {
                 }
             }
 
+            /// What it counts in the metrics.
             pub fn count(&self) -> Option<Count> {
                 match self {
                     $(Self::$name $(($($value),+))? $({ $($field),+ })? => or_none!($($count)?),)+
@@ -260,7 +272,12 @@ reports! {
         means "The node may be rebooted now; it is cordoned next. Nothing to do"
 
     /// The node is cordoned and the drain begins. `was_unschedulable` is what the cordon was; `round` counts from 1.
-    Draining { was_unschedulable: bool, round: u8 }
+    Draining {
+        /// What the cordon was.
+        was_unschedulable: bool,
+        /// The first drain of this hold is 1.
+        round: u8
+    }
         "draining" Info "RebootDraining"
         says "the node is cordoned and held: draining it"
         with was_unschedulable = *was_unschedulable, round = *round;
@@ -302,7 +319,10 @@ reports! {
         means "`by` names the pods' owners. If those pods should leave, let them not tolerate the taint `cordonhold.dev/rebooting`"
 
     /// Nothing is left to evict, or the reboot is forced; the delay begins.
-    Delaying { is_forced: bool }
+    Delaying {
+        /// Whether the drain was given up, by `--force-reboot`.
+        is_forced: bool
+    }
         "delaying" Info
         says "the drain is over: the delay begins"
         or "the drain is given up: the delay begins" if *is_forced;
@@ -310,7 +330,12 @@ reports! {
         means "The agent watches the node for `--reboot-delay`, then makes the final check. Nothing to do"
 
     /// What the drain had achieved no longer holds; this is what happens now.
-    Disturbed { by: Disturbance, next: Next }
+    Disturbed {
+        /// What happened.
+        by: Disturbance,
+        /// What happens now.
+        next: Next
+    }
         "disturbed" Warning "RebootDisturbed"
         says "what the drain had achieved no longer holds"
         with reason = by.word(), next = next.word(),
@@ -366,7 +391,10 @@ reports! {
         means "The node is uncordoned once it is Ready, and `--soak` is over. If it does not become Ready, look at its kubelet"
 
     /// The node's cordon is as it was before: `unschedulable` says which.
-    GivenBack { unschedulable: bool }
+    GivenBack {
+        /// Whether the node is cordoned.
+        unschedulable: bool
+    }
         "given_back" Info "RebootGivenBack"
         says "the cordon is as it was before"
         with unschedulable = *unschedulable;
@@ -399,14 +427,24 @@ reports! {
                The agent waits for `--backoff`, then wishes again if the host still asks for a reboot"
 
     /// The API server has refused this again and again; it is tried on.
-    Refused { what: &'static str, why: String }
+    Refused {
+        /// What the request is for.
+        what: &'static str,
+        /// What the API server says.
+        why: String
+    }
         "refused" Warning "RebootRefused"
         says "this is refused again and again, and the reboot waits for it: mend what `why` names"
         with reason = *what, why = why.clone();
         means "`reason` is what the agent tries, `why` what the API server or a webhook answers. Let it pass: the agent goes on trying"
 
     /// A request failed and is tried again.
-    Retrying { what: &'static str, why: String }
+    Retrying {
+        /// What the request is for.
+        what: &'static str,
+        /// How it failed.
+        why: String
+    }
         "retrying" Warning
         says "a request failed and is tried again"
         with reason = *what, why = why.clone();
@@ -414,7 +452,12 @@ reports! {
         means "`reason` is what the agent tries, `why` how it failed. Nothing to do, unless it goes on for minutes"
 
     /// An answer came that this stage of the cycle does not expect.
-    Unexpected { stage: &'static str, answer: &'static str }
+    Unexpected {
+        /// The stage.
+        stage: &'static str,
+        /// The answer.
+        answer: &'static str
+    }
         "unexpected_answer" Error
         says "an answer came that was not expected, which is a defect of the agent: restarted, it starts anew from what is on the Node"
         with stage = *stage, answer = *answer;

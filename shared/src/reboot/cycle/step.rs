@@ -15,6 +15,7 @@ use crate::reboot::timers::Timer;
 pub struct Step {
     /// In this order, before the request.
     pub acts: Vec<Act>,
+    /// None: the cycle waits for an event.
     pub request: Option<Ask>,
 }
 
@@ -45,6 +46,7 @@ impl Step {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum Ask {
+    /// Which boot is it, and does it go down?
     AskHost,
     /// GET of our own Node, not from a cache.
     ReadNode,
@@ -58,6 +60,7 @@ pub enum Ask {
     ListBlockers,
     /// GET of the lock object, not from a cache.
     ReadLock,
+    /// PATCH of the lock object.
     WriteLock(LockWrite),
     /// What the patch says of the host's record is written down first; where that fails, nothing is sent.
     PatchNode(NodePatch),
@@ -66,6 +69,7 @@ pub enum Ask {
     /// Record this on the host, and until when the reboot may come, then run the reboot command, unless
     /// [`Timer::Deadline`] is over: that is checked last.
     Reboot {
+        /// What is recorded.
         record: HostRecord,
     },
 }
@@ -97,12 +101,16 @@ pub enum Act {
     Watch(Option<String>),
     /// Evict what a drain evicts, late comers too, and say [`DrainNews::Drained`](super::DrainNews::Drained); then watch for [`DrainNews::PodArrived`](super::DrainNews::PodArrived).
     StartDrain,
+    /// Evict no more.
     StopDrain,
     /// Tell of changes of the lock object.
     WatchLock(bool),
+    /// Start this timer.
     Arm(Timer),
+    /// Stop this timer.
     Disarm(Timer),
     /// Remove the host's record: the hold is over. Where that fails, the next one replaces it.
     Forget,
+    /// Tell people.
     Report(Report),
 }

@@ -23,6 +23,7 @@ use crate::reboot::pod::{self, DaemonSet, PodView};
 pub enum Call {
     /// Does the host want a reboot?
     LookAtSentinel,
+    /// Which boot is it, and does it go down?
     AskHost,
     /// Write down on the host what is about to be written to the Node.
     WriteRecord(HostRecord),
@@ -31,8 +32,11 @@ pub enum Call {
     /// Record this on the host, and until when the reboot may come, then run the reboot command, unless the deadline is over:
     /// that is checked last. Without a deadline it is over.
     Reboot {
+        /// What is recorded.
         record: HostRecord,
+        /// How long after the command the reboot may still come.
         timeout: Duration,
+        /// Until when the command may run, on the monotonic clock.
         deadline: Option<Duration>,
     },
     /// GET of the Node of this name.
@@ -43,7 +47,9 @@ pub enum Call {
     CountNodes(String),
     /// A JSON merge patch.
     PatchNode {
+        /// The Node's name.
         name: String,
+        /// The patch.
         body: Value,
     },
     /// GET of the object that may carry the lock.
@@ -52,7 +58,9 @@ pub enum Call {
     ApplyLease(Value),
     /// A JSON merge patch.
     PatchLock {
+        /// Which object.
         carrier: Carrier,
+        /// The patch.
         body: Value,
     },
     /// LIST of the pods on our Node that a drain looks at.
@@ -66,17 +74,23 @@ pub enum Call {
 pub enum Reply {
     /// Whether the host wants a reboot; none where nobody could look.
     Sentinel(Option<bool>),
+    /// What the host says of itself.
     Host(HostState),
     /// Whether the host's record was written, or why not.
     Recorded(Result<(), String>),
+    /// Whether the host's record is gone: nobody waits for it.
     Forgotten,
+    /// What became of the reboot command.
     Rebooted(Result<(), RebootFailure>),
     /// The Node as read, or as written.
     Node(Result<NodeView, Failed>),
+    /// The Nodes of a list.
     Nodes(Result<Vec<NodeView>, Failed>),
+    /// The Nodes of the pool, counted.
     Pool(Result<PoolCount, Failed>),
     /// The lock's object as read, or as written.
     Lock(Result<CarrierView, Failed>),
+    /// The pods of a list.
     Pods(Result<Vec<PodView>, Failed>),
     /// Those that do not exist.
     Missing(Result<BTreeSet<DaemonSet>, Failed>),

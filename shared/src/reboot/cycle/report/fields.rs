@@ -9,17 +9,29 @@ use crate::quote::{one_line, quoted};
 /// The fields of a log line. Their names never change their meaning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fields {
+    /// How far the hold has come.
     pub phase: Option<&'static str>,
+    /// Why, as a word; of a request, what it is for.
     pub reason: Option<&'static str>,
+    /// Which stage of the cycle.
     pub stage: Option<&'static str>,
+    /// Which answer.
     pub answer: Option<&'static str>,
+    /// What disturbed the drain, or who is in the way.
     pub by: Option<String>,
+    /// What happens now.
     pub next: Option<&'static str>,
+    /// Why, in words.
     pub why: Option<String>,
+    /// Some pods, as `namespace/name`.
     pub pods: Option<String>,
+    /// How many pods.
     pub pod_count: Option<usize>,
+    /// What the cordon was before the reboot.
     pub was_unschedulable: Option<bool>,
+    /// What the cordon is now.
     pub unschedulable: Option<bool>,
+    /// Which drain of this hold; the first is 1.
     pub round: Option<u8>,
 }
 
