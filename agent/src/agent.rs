@@ -197,7 +197,7 @@ impl Agent {
         let Some(node) = input.node() else { return };
         self.reporter.learn(node);
         if let Some(shown) = &self.shown {
-            let _ = shown.send_replace(node.clone());
+            drop(shown.send_replace(node.clone()));
         }
     }
 

@@ -80,10 +80,10 @@ fn blocked() -> Says {
 fn all_wait(table: Vec<Row<'_>>) {
     std::thread::scope(|scope| {
         for (has, says, words, line, parts) in table {
-            let _ = scope.spawn(move || {
+            drop(scope.spawn(move || {
                 let place = Place::new(&format!("http://{}", Cluster::start(has, says)));
                 place.waits_with(words, line, parts);
-            });
+            }));
         }
     });
 }

@@ -171,12 +171,12 @@ fn found_e8_whatever_of_the_host_makes_the_agent_wait_is_named_with_the_fix() {
     ];
     std::thread::scope(|scope| {
         for (change, words, line, parts) in table {
-            let _ = scope.spawn(move || {
+            drop(scope.spawn(move || {
                 let node = ("/api/v1/nodes/n", json!({"metadata": {"uid": "u"}}));
                 let place = Place::new(&format!("http://{}", Cluster::start(vec![node], vec![])));
                 change(&place);
                 place.waits_with(words, line, parts);
-            });
+            }));
         }
     });
 }

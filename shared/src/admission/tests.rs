@@ -30,7 +30,7 @@ fn free() -> NodeView {
 }
 
 fn annotate(mut node: NodeView, key: &str, value: &str) -> NodeView {
-    let _ = node.metadata.annotations.insert(key.to_owned(), value.to_owned());
+    drop(node.metadata.annotations.insert(key.to_owned(), value.to_owned()));
     node
 }
 
@@ -40,10 +40,11 @@ fn without(mut node: NodeView, key: &str) -> NodeView {
 }
 
 fn phase(mut node: NodeView, phase: &str) -> NodeView {
-    let _ = node
-        .metadata
-        .labels
-        .insert(keys::PHASE.to_owned(), phase.to_owned());
+    drop(
+        node.metadata
+            .labels
+            .insert(keys::PHASE.to_owned(), phase.to_owned()),
+    );
     node
 }
 
@@ -73,9 +74,9 @@ fn uncordoned(mut node: NodeView) -> NodeView {
 
 fn stripped(mut node: NodeView) -> NodeView {
     for key in keys::MARK_ANNOTATIONS {
-        let _ = node.metadata.annotations.remove(key);
+        drop(node.metadata.annotations.remove(key));
     }
-    let _ = node.metadata.labels.remove(keys::PHASE);
+    drop(node.metadata.labels.remove(keys::PHASE));
     node.spec.taints.clear();
     node
 }
@@ -192,10 +193,12 @@ fn held_stays_cordoned_in_every_phase_beyond_a_wish() {
 #[test]
 fn held_stays_cordoned_whatever_is_changed_with_it() {
     let mut labelled = uncordoned(held());
-    let _ = labelled
-        .metadata
-        .labels
-        .insert("plan".to_owned(), "done".to_owned());
+    drop(
+        labelled
+            .metadata
+            .labels
+            .insert("plan".to_owned(), "done".to_owned()),
+    );
     for new in [
         labelled,
         uncordoned(stripped(held())),
@@ -325,7 +328,7 @@ fn each_mark_is_the_owners_alone() {
 }
 
 fn labelled(mut node: NodeView, key: &str, value: &str) -> NodeView {
-    let _ = node.metadata.labels.insert(key.to_owned(), value.to_owned());
+    drop(node.metadata.labels.insert(key.to_owned(), value.to_owned()));
     node
 }
 
@@ -477,7 +480,7 @@ fn one_node_one_agent() {
 /// What is nothing of ours to anybody else: labels, annotations, taints, a cordon, the status, nothing at all.
 fn nothing_of_ours(node: &NodeView) -> Vec<NodeView> {
     let mut labelled = node.clone();
-    let _ = labelled.metadata.labels.insert("team".to_owned(), "a".to_owned());
+    drop(labelled.metadata.labels.insert("team".to_owned(), "a".to_owned()));
     let mut tainted = node.clone();
     tainted.spec.taints.push(Taint {
         effect: "NoExecute".to_owned(),

@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn marks_that_cannot_be_read_change_nothing() {
         let mut node = in_phase(Some(Phase::Draining), &[]);
-        let _ = node.metadata.annotations.remove(keys::HOLDER);
+        drop(node.metadata.annotations.remove(keys::HOLDER));
         assert_eq!(conditions_patch(&node, Timestamp::UNIX_EPOCH), None);
     }
 }

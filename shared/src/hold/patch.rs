@@ -307,12 +307,12 @@ impl NodePatch {
     }
 
     pub(super) fn set(&mut self, key: &str, value: String) {
-        let _ = self.annotations.insert(key.to_owned(), Some(value));
+        drop(self.annotations.insert(key.to_owned(), Some(value)));
     }
 
     pub(super) fn clear_if_set(&mut self, node: &NodeView, key: &str) {
         if node.annotation(key).is_some() {
-            let _ = self.annotations.insert(key.to_owned(), None);
+            drop(self.annotations.insert(key.to_owned(), None));
         }
     }
 
@@ -403,9 +403,9 @@ type Changes = BTreeMap<String, Option<String>>;
 
 fn merge(map: &mut BTreeMap<String, String>, changes: Changes) {
     for (key, value) in changes {
-        let _ = match value {
+        drop(match value {
             Some(value) => map.insert(key, value),
             None => map.remove(&key),
-        };
+        });
     }
 }

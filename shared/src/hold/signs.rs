@@ -64,9 +64,11 @@ impl Signs {
             patch.set(keys::KURED_REBOOT_IN_PROGRESS, since.clone());
             patch.set(keys::KURED_MOST_RECENT_REBOOT_NEEDED, since.clone());
             let change = Replacement { was: None, by: since };
-            let _ = replaced
-                .annotations
-                .insert(keys::KURED_REBOOT_IN_PROGRESS.to_owned(), change);
+            drop(
+                replaced
+                    .annotations
+                    .insert(keys::KURED_REBOOT_IN_PROGRESS.to_owned(), change),
+            );
         }
         let is_there = |taint: &Taint| node.spec.taints.iter().any(|there| there.is_like(taint));
         let missing = self.taint().filter(|taint| !is_there(taint));
@@ -111,8 +113,11 @@ impl Signs {
         }
         patch.clear_if_set(node, keys::REPLACED);
         if has_rebooted {
-            let _: BTreeMap<_, _> =
-                replace(&node.metadata.labels, &self.post_reboot_labels, &mut patch.labels);
+            drop(replace(
+                &node.metadata.labels,
+                &self.post_reboot_labels,
+                &mut patch.labels,
+            ));
         }
         if self.annotates {
             patch.clear_if_set(node, keys::KURED_REBOOT_IN_PROGRESS);
@@ -204,7 +209,7 @@ fn replace(
         .filter(|(key, value)| there.get(*key) != Some(*value));
     missing
         .map(|(key, value)| {
-            let _ = patch.insert(key.clone(), Some(value.clone()));
+            drop(patch.insert(key.clone(), Some(value.clone())));
             let change = Replacement {
                 was: there.get(key).cloned(),
                 by: value.clone(),

@@ -202,7 +202,7 @@ fn a_set_of_marks_is_compared_whole_but_for_until() {
 fn a_stamp_takes_nothing_over_from_a_hold_that_was_lost() {
     let mut node = held(r#","cordonhold.dev/was-unschedulable":"false","cordonhold.dev/boot-id":"old""#);
     let holder = read(&node).present().unwrap().holder;
-    let _ = node.metadata.annotations.remove(keys::HOLDER);
+    drop(node.metadata.annotations.remove(keys::HOLDER));
     let patch = NodePatch::stamp(&node, Hold::wish(holder, Proof::new(1)));
     assert_eq!(patch.annotations.get(keys::WAS_UNSCHEDULABLE), Some(&None));
     assert_eq!(patch.annotations.get(keys::BOOT_ID), Some(&None));
@@ -223,7 +223,7 @@ fn cordon_given_back_restores_a_cordon_that_others_cleared_unless_a_person_was_l
             .any(|taint| taint.is_no_schedule(keys::UNSCHEDULABLE_TAINT))
     );
     let cancel = format!("{} needed elsewhere", hold.holder.created);
-    let _ = node.metadata.annotations.insert(keys::CANCEL.to_owned(), cancel);
+    drop(node.metadata.annotations.insert(keys::CANCEL.to_owned(), cancel));
     assert_eq!(
         NodePatch::give_back(&node, &hold, Proof::new(1)).unschedulable,
         None
@@ -234,10 +234,11 @@ fn cordon_given_back_restores_a_cordon_that_others_cleared_unless_a_person_was_l
 fn c8_the_patch_that_ends_a_wish_leaves_the_cordon_whatever_the_marks_say() {
     // CORDON-GIVEN-BACK.
     let mut node = held(r#","cordonhold.dev/was-unschedulable":"false""#);
-    let _ = node
-        .metadata
-        .labels
-        .insert(keys::PHASE.to_owned(), "wanted".to_owned());
+    drop(
+        node.metadata
+            .labels
+            .insert(keys::PHASE.to_owned(), "wanted".to_owned()),
+    );
     let hold = read(&node).present().unwrap();
     assert_eq!(
         NodePatch::give_back(&node, &hold, Proof::new(1)).unschedulable,

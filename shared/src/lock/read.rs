@@ -104,7 +104,7 @@ fn expected(error: &serde_json::Error) -> String {
 /// Whether an entry can have this value by this name.
 fn can_be(name: &str, value: &Value) -> bool {
     let mut alone = Map::from_iter([(NODE.to_owned(), Value::from("n"))]);
-    let _ = alone.insert(name.to_owned(), value.clone());
+    drop(alone.insert(name.to_owned(), value.clone()));
     serde_json::from_value::<Entry>(Value::Object(alone)).is_ok()
 }
 
@@ -158,7 +158,7 @@ impl<'de> Visitor<'de> for GoVisitor {
                 (Some(Value::Object(there)), Value::Object(more)) => there.extend(more),
                 (_, value) => {
                     let name = known.map_or(name, str::to_owned);
-                    let _ = object.insert(name, value);
+                    drop(object.insert(name, value));
                 }
             }
         }

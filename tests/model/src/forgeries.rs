@@ -93,10 +93,11 @@ fn forged(old: &NodeView, older: Option<&NodeView>, forgery: Forgery) -> NodeVie
     let mut set = |key: &str, value: String| drop(annotations.insert(key.to_owned(), value));
     match forgery {
         Forgery::Phase(phase) => {
-            let _ = view
-                .metadata
-                .labels
-                .insert(keys::PHASE.to_owned(), phase.to_string());
+            drop(
+                view.metadata
+                    .labels
+                    .insert(keys::PHASE.to_owned(), phase.to_string()),
+            );
         }
         Forgery::WasUnschedulable(was) => set(keys::WAS_UNSCHEDULABLE, was.to_string()),
         Forgery::AnotherBoot => set(keys::BOOT_ID, "another/".to_owned()),
@@ -113,26 +114,27 @@ fn forged(old: &NodeView, older: Option<&NodeView>, forgery: Forgery) -> NodeVie
         Forgery::OlderMarks => {
             let Some(older) = older else { return view };
             for key in keys::MARK_ANNOTATIONS {
-                let _ = match older.annotation(key) {
+                drop(match older.annotation(key) {
                     Some(value) => annotations.insert(key.to_owned(), value.to_owned()),
                     None => annotations.remove(key),
-                };
+                });
             }
-            let _ = match older.label(keys::PHASE) {
+            drop(match older.label(keys::PHASE) {
                 Some(phase) => view
                     .metadata
                     .labels
                     .insert(keys::PHASE.to_owned(), phase.to_owned()),
                 None => view.metadata.labels.remove(keys::PHASE),
-            };
+            });
         }
         Forgery::AHold(phase) => {
             set(keys::HOLDER, format!("{}/{CREATED}", old.metadata.uid));
             set(keys::WAS_UNSCHEDULABLE, "false".to_owned());
-            let _ = view
-                .metadata
-                .labels
-                .insert(keys::PHASE.to_owned(), phase.to_string());
+            drop(
+                view.metadata
+                    .labels
+                    .insert(keys::PHASE.to_owned(), phase.to_string()),
+            );
         }
     }
     view

@@ -128,7 +128,7 @@ impl Protocol {
             let mut view = (*self.views.get(node.view)).clone();
             view.status.node_info.boot_id = self.boot_of(number, boot).id;
             if self.is_off(Rule::AttemptsAreCounted) {
-                let _ = view.metadata.annotations.remove(keys::ATTEMPT);
+                drop(view.metadata.annotations.remove(keys::ATTEMPT));
             }
             self.put_view(state, number, view);
         }

@@ -28,7 +28,7 @@ impl<T: Eq + Hash> Interner<T> {
                 let mut values = self.values.write().unwrap_or_else(PoisonError::into_inner);
                 let number = u32::try_from(values.len()).unwrap_or(u32::MAX);
                 values.push(Arc::clone(new.key()));
-                let _ = new.insert(number);
+                drop(new.insert(number));
                 number
             }
         };

@@ -233,7 +233,7 @@ impl Protocol {
             view.metadata
                 .annotations
                 .retain(|key, _| !keys::MARK_ANNOTATIONS.contains(&key.as_str()));
-            let _ = view.metadata.labels.remove(keys::PHASE);
+            drop(view.metadata.labels.remove(keys::PHASE));
             view.spec.taints.retain(|taint| taint.key != keys::REBOOTING);
         });
         let is_forgiven = self.is_off(Rule::MarksOutliveUntil) && state.nodes[usize::from(id)].expired;
@@ -260,7 +260,7 @@ impl Protocol {
     fn cancel(&self, state: &mut State, id: u8, who: Who) -> bool {
         let new = self.changed(state, id, |view| {
             let reason = format!("{} a reason", admission::cancel_name(view));
-            let _ = view.metadata.annotations.insert(keys::CANCEL.to_owned(), reason);
+            drop(view.metadata.annotations.insert(keys::CANCEL.to_owned(), reason));
         });
         let is_forgiven = self.is_off(Rule::CancelIsPermitted) && !self.is_held(state, id);
         if !is_forgiven && !self.passes(state, id, &new, who) {

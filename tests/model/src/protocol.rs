@@ -215,9 +215,10 @@ impl Protocol {
             "an answer that no request of its stage can have: {outcome:?}"
         );
         let (next, outcome) = (self.cycles.id(next), Arc::new(outcome));
-        let _ = self
-            .steps
-            .insert((cycle, input, chance), (next, Arc::clone(&outcome)));
+        drop(
+            self.steps
+                .insert((cycle, input, chance), (next, Arc::clone(&outcome))),
+        );
         (next, outcome)
     }
 

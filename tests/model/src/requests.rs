@@ -95,7 +95,7 @@ impl Protocol {
                 (Delivery::Altered, true) => self.alter_write(state, index, &request),
                 (Delivery::Copied, true) => self.copy_write(state, index, &request),
                 (Delivery::Unanswered, true) => {
-                    let _ = self.answer(state, index, &request);
+                    drop(self.answer(state, index, &request));
                     unknown(&request)
                 }
                 (Delivery::Lost, true) => unknown(&request),
@@ -148,13 +148,13 @@ impl Protocol {
                 if self.is_off(Rule::ConflictsAreUnknown) && patch.leaves.is_some() {
                     // The agent has forgotten what it sent.
                     let forgotten = proof(FORGED).as_str().to_owned();
-                    let _ = patch.annotations.insert(keys::WRITE.to_owned(), Some(forgotten));
+                    drop(patch.annotations.insert(keys::WRITE.to_owned(), Some(forgotten)));
                 }
-                let _ = self.answer(state, index, &Ask::PatchNode(patch));
+                drop(self.answer(state, index, &Ask::PatchNode(patch)));
                 Input::Answer(Answer::Patched(Err(Failure::Conflict)))
             }
             request => {
-                let _ = self.answer(state, index, request);
+                drop(self.answer(state, index, request));
                 Input::Answer(Answer::LockWritten(Err(Failure::Conflict)))
             }
         }
@@ -201,7 +201,7 @@ impl Protocol {
         let Some(late) = state.late.take() else {
             return false;
         };
-        let _ = self.answer(state, late.agent.into(), &self.requests.get(late.request));
+        drop(self.answer(state, late.agent.into(), &self.requests.get(late.request)));
         true
     }
 
@@ -325,11 +325,11 @@ impl Protocol {
         let mut view = view.clone();
         view.metadata.resource_version = version.to_string();
         if self.is_off(Rule::GivenBackIsRecorded) {
-            let _ = view.metadata.annotations.remove(keys::GIVEN_BACK);
+            drop(view.metadata.annotations.remove(keys::GIVEN_BACK));
         }
         let is_wish = view.label(keys::PHASE) == Some(Phase::Wanted.as_str());
         if self.is_off(Rule::CancelIsPermitted) && is_wish {
-            let _ = view.metadata.annotations.remove(keys::CANCEL);
+            drop(view.metadata.annotations.remove(keys::CANCEL));
         }
         view
     }

@@ -271,7 +271,7 @@ impl ApiServer {
         let old = self.existing(&request.key)?;
         check_uid(&old, deletion, &request.key)?;
         if !old.resource_is_pod() {
-            let _ = self.commit(request, Some(old), None, true);
+            drop(self.commit(request, Some(old), None, true));
             return Ok(());
         }
         let Some(grace) = grace_seconds(&old, deletion) else {
@@ -284,7 +284,7 @@ impl ApiServer {
         value["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
         let ending = self.commit(request, Some(old), Some(value), true);
         if grace == 0 {
-            let _ = self.commit(request, Some(ending), None, true);
+            drop(self.commit(request, Some(ending), None, true));
         }
         Ok(())
     }
@@ -303,11 +303,11 @@ impl ApiServer {
         let mut value = new.or(last).unwrap_or_default();
         value["metadata"]["resourceVersion"] = json!(self.version.to_string());
         let object = Rc::new(Object::new(value, self.version));
-        let _ = if is_deletion {
+        drop(if is_deletion {
             self.objects.remove(&key)
         } else {
             self.objects.insert(key.clone(), Rc::clone(&object))
-        };
+        });
         self.log.push_back(Commit {
             version: self.version,
             key,

@@ -80,21 +80,21 @@ impl Observer {
         let mut tasks = JoinSet::new();
         let (nodes, pods) = (Api::all(client.clone()), Api::default_namespaced(client.clone()));
         let (node_view, mut pods_on, burst_view) = (view.clone(), PodsOn::new(view.clone()), view.clone());
-        let _ = tasks.spawn(follow(nodes, move |change| node_view.node_changed(&change)));
-        let _ = tasks.spawn(follow(pods, move |change| pods_on.changed(change)));
-        let _ = tasks.spawn(async move {
+        drop(tasks.spawn(follow(nodes, move |change| node_view.node_changed(&change))));
+        drop(tasks.spawn(follow(pods, move |change| pods_on.changed(change))));
+        drop(tasks.spawn(async move {
             let mut ticks = tokio::time::interval(PODS_INTERVAL);
             loop {
                 let _ = ticks.tick().await;
                 burst_view.tell_all_pods();
             }
-        });
+        }));
         Self { view, tasks }
     }
 
     /// Tells what this log says from now on, too.
     pub(super) fn read_log(&mut self, node: &str, log: PathBuf) {
-        let _ = self.tasks.spawn(self.view.clone().read_log(node.to_owned(), log));
+        drop(self.tasks.spawn(self.view.clone().read_log(node.to_owned(), log)));
     }
 
     pub(super) fn state(&self, node: &str) -> NodeState {

@@ -230,7 +230,7 @@ struct Shape {
 impl Shape {
     fn of(node: &NodeView) -> Self {
         let mut labels = node.metadata.labels.clone();
-        let _ = labels.remove("kubernetes.io/hostname");
+        drop(labels.remove("kubernetes.io/hostname"));
         // Of the cordon, and of how ready the node is: the node controller follows both by itself.
         let is_of_cluster = |taint: &&Taint| taint.key.starts_with("node.kubernetes.io/");
         Self {

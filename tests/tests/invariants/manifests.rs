@@ -267,15 +267,15 @@ fn the_documented_steps_install_it() -> Result<()> {
         let protects_kured = apply.replace("manifests/base", "manifests/overlays/protect-kured");
         ensure!(protects_kured != *apply, "{apply}");
 
-        let _ = shell(&plane, namespace).await?;
+        drop(shell(&plane, namespace).await?);
         // Renewing is the same command once more.
         for _ in 0..2 {
-            let _ = shell(&plane, &cordonhold_certs_dev::secret_command(files.path())).await?;
+            drop(shell(&plane, &cordonhold_certs_dev::secret_command(files.path())).await?);
         }
-        let _ = shell(&plane, &protects_kured).await?;
-        let _ = shell(&plane, &cordonhold_certs_dev::ca_command(&issued.ca_pem)).await?;
+        drop(shell(&plane, &protects_kured).await?);
+        drop(shell(&plane, &cordonhold_certs_dev::ca_command(&issued.ca_pem)).await?);
         each_webhook_has(&plane, &issued.ca_bundle(), 6).await?;
-        let _ = shell(&plane, &protects_kured).await?;
+        drop(shell(&plane, &protects_kured).await?);
         each_webhook_has(&plane, &issued.ca_bundle(), 6)
             .await
             .context("after another apply")?;
@@ -289,7 +289,7 @@ fn the_documented_steps_install_it() -> Result<()> {
         let said = shell(&plane, "kubectl -n cordonhold get daemonsets -o name").await?;
         ensure!(said.is_empty(), "{said}");
 
-        let _ = shell(&plane, apply).await?;
+        drop(shell(&plane, apply).await?);
         each_webhook_has(&plane, &issued.ca_bundle(), 3).await
     })
 }

@@ -2,7 +2,7 @@
 //! and an agent that writes another node than its own, which none does; where stock kured is protected, every uncordon but kured's own, and edits of another node's entry in its lock.
 
 use anyhow::{Context, Result, ensure};
-use cordonhold_shared::hold::{Holder, Phase};
+use cordonhold_shared::hold::Phase;
 use cordonhold_shared::keys;
 use cordonhold_tests::identity::Impersonation;
 use cordonhold_tests::webhook::{Mode, Protection};
@@ -114,9 +114,11 @@ async fn only_edits_of_anothers_entry_wait(
     let agent = Impersonation::service_account(NAMESPACE, AGENT_ACCOUNT).on_node("kured-neighbour");
     let daemon_sets: Api<DaemonSet> = Api::namespaced(cluster.plane.client_as(&agent).await?, "kube-system");
     let released = json!({ "metadata": { "annotations": { keys::KURED_LOCK: null } } });
-    let _: DaemonSet = daemon_sets
-        .patch("kured", &PatchParams::default(), &Patch::Merge(released))
-        .await?;
+    drop(
+        daemon_sets
+            .patch("kured", &PatchParams::default(), &Patch::Merge(released))
+            .await?,
+    );
     Ok(())
 }
 
@@ -134,7 +136,7 @@ async fn a_held_node_can_be_deleted(cluster: &Cluster) -> Result<()> {
 
 async fn the_agent_goes_through_its_cycle(cluster: &Cluster) -> Result<()> {
     let subject = Subject::new(cluster, "agent-cycle").await?;
-    let _: Holder = subject.hold(Phase::Returning).await?;
+    drop(subject.hold(Phase::Returning).await?);
     ensure!(
         subject.is_cordoned().await?,
         "the agent's cordon did not come about"
@@ -192,7 +194,7 @@ async fn uncordons_without_a_hold_pass(cluster: &Cluster) -> Result<()> {
     let subject = Subject::new(cluster, "not-held").await?;
     drop(subject.passes(&cluster.admin, Write::Merge, &cordon()).await?);
     drop(subject.can_be_uncordoned(&cluster.controller).await?);
-    let _: Holder = subject.hold(Phase::Wanted).await?;
+    drop(subject.hold(Phase::Wanted).await?);
     drop(subject.passes(&cluster.admin, Write::Merge, &cordon()).await?);
     drop(subject.can_be_uncordoned(&cluster.controller).await?);
     Ok(())

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use cordonhold_shared::hold::{Holder, Phase};
+use cordonhold_shared::hold::Phase;
 use cordonhold_shared::keys;
 use cordonhold_tests::identity::{Credential, Impersonation};
 use cordonhold_tests::{AGENT_ACCOUNT, NAMESPACE, wait};
@@ -24,7 +24,7 @@ fn a_real_token_changes_its_own_node() -> Result<()> {
     on_shared(async |cluster| {
         let mut subject = Subject::new(cluster, "own-node").await?;
         subject.agent = with_real_token(cluster, "own-node").await?;
-        let _: Holder = subject.hold(Phase::Returning).await?;
+        drop(subject.hold(Phase::Returning).await?);
         ensure!(
             subject.is_cordoned().await?,
             "the agent's cordon did not come about"

@@ -65,7 +65,7 @@ impl<'a> Subject<'a> {
     /// A new Node in this phase.
     pub(crate) async fn held(cluster: &'a Cluster, name: &str, phase: Phase) -> Result<Self> {
         let subject = Self::new(cluster, name).await?;
-        let _: Holder = subject.hold(phase).await?;
+        drop(subject.hold(phase).await?);
         Ok(subject)
     }
 

@@ -99,7 +99,7 @@ impl Answers {
 fn review(requester: &Requester, node: &str) -> SubjectAccessReview {
     let mut extra: BTreeMap<String, Vec<String>> = requester.extra.clone();
     if !requester.node_claim.is_empty() {
-        let _ = extra.insert(keys::NODE_NAME_EXTRA.to_owned(), requester.node_claim.clone());
+        drop(extra.insert(keys::NODE_NAME_EXTRA.to_owned(), requester.node_claim.clone()));
     }
     SubjectAccessReview {
         spec: SubjectAccessReviewSpec {

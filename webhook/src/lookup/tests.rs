@@ -465,7 +465,7 @@ async fn a_watch_that_is_refused_is_tried_again_and_answers_nothing() {
         async move { watch.run().await }
     });
     for _ in 0..3 {
-        let _ = paths.recv().await.unwrap();
+        drop(paths.recv().await.unwrap());
     }
     assert!(matches!(lookup.watched_kured_lock(), Known::Failed(_)));
     run.abort();

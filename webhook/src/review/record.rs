@@ -220,7 +220,7 @@ impl<'de, F: Fn(&str) -> bool> Visitor<'de> for EntriesVisitor<F> {
                 continue;
             }
             let value: Text<'de> = map.next_value()?;
-            let _ = kept.insert(key.into_string(), value.into_string());
+            drop(kept.insert(key.into_string(), value.into_string()));
         }
         Ok(kept)
     }

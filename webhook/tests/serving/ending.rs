@@ -75,7 +75,7 @@ async fn the_drain_is_bounded() {
 async fn a_second_signal_ends_it_at_once() {
     let mut webhook = Webhook::start(&["--shutdown-delay=1h"]);
     webhook.terminate();
-    let _ = webhook.log_line("shutting down");
+    drop(webhook.log_line("shutting down"));
     let (status, said) = webhook.admin("/readyz").await;
     assert_eq!(status, 503);
     assert!(said.contains("running: it is shutting down"), "{said}");

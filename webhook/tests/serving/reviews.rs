@@ -223,7 +223,7 @@ async fn it_is_ready_then_unready_then_gone() {
     assert_eq!(webhook.admin("/livez").await.0, 200);
     assert_eq!(webhook.admin("/readyz").await.0, 200);
     webhook.terminate();
-    let _ = webhook.log_line("shutting down");
+    drop(webhook.log_line("shutting down"));
     let begun = Instant::now();
     while webhook.admin("/readyz").await.0 != 503 {
         assert!(begun.elapsed() < PATIENCE, "still ready");

@@ -192,7 +192,7 @@ async fn a_secret_that_the_kubelet_swaps_is_served() {
 
     write_volume(&files, "..2026_02_02", &second.cert_pem, &second.key_pem);
     std::fs::remove_dir_all(files.path("..2026_01_01")).unwrap();
-    let _ = webhook.log_line("serving a new certificate");
+    drop(webhook.log_line("serving a new certificate"));
     assert!(webhook.is_trusted_by(&second.ca_pem).await);
     assert!(!webhook.is_trusted_by(&first.ca_pem).await);
     assert_eq!(
@@ -212,10 +212,10 @@ async fn a_certificate_that_cannot_be_read_is_not_served() {
     let (cert, key) = (files.path("tls.crt"), files.path("tls.key"));
     let mut webhook = Webhook::start_on(&cert, &key, &files, first.clone(), &[]);
     files.write("tls.crt", "garbage");
-    let _ = webhook.log_line("kept the last good certificate");
+    drop(webhook.log_line("kept the last good certificate"));
     assert!(webhook.is_trusted_by(&first.ca_pem).await);
     files.write_pair_and_kubeconfig(&second);
-    let _ = webhook.log_line("serving a new certificate");
+    drop(webhook.log_line("serving a new certificate"));
     assert!(webhook.is_trusted_by(&second.ca_pem).await);
 }
 
@@ -239,7 +239,7 @@ async fn half_of_a_new_pair_is_not_served() {
     assert!(page.contains(refused), "{page}");
 
     files.write("tls.key", &second.key_pem);
-    let _ = webhook.log_line("serving a new certificate");
+    drop(webhook.log_line("serving a new certificate"));
     assert!(webhook.is_trusted_by(&second.ca_pem).await);
 }
 
@@ -419,10 +419,10 @@ async fn only_clients_of_the_ca_with_an_allowed_name_are_served() {
 
     // The CA is read again, and what cannot be read changes nothing.
     files.write("client-ca.crt", "garbage");
-    let _ = webhook.log_line("kept the last good client CAs");
+    drop(webhook.log_line("kept the last good client CAs"));
     assert!(is_served(&webhook, client(server_ca, Some((&by_name, &key)))).await);
     files.write("client-ca.crt", &theirs.pem());
-    let _ = webhook.log_line("checking clients by new CAs");
+    drop(webhook.log_line("checking clients by new CAs"));
     assert!(is_served(&webhook, client(server_ca, Some((&foreign, &key)))).await);
     assert!(!is_served(&webhook, client(server_ca, Some((&by_name, &key)))).await);
 }

@@ -831,7 +831,7 @@ fn people_edit_the_lock_with_a_flag_and_agents_freely() {
     }
     // Each annotation counts.
     let mut both = removal("kube-system", "kured", locks(Some(&own)));
-    let _ = both.old.insert(keys::KURED_V2_LOCK.to_owned(), own.clone());
+    drop(both.old.insert(keys::KURED_V2_LOCK.to_owned(), own.clone()));
     assert_eq!(
         edited(neighbour(), both, &kured_policy()).reason,
         Reason::NotOwnEntry

@@ -218,9 +218,9 @@ fn a_wish_that_kureds_annotation_shows_keeps_its_time() {
 fn signs_of_a_hold_that_was_lost_are_found() {
     let mut node = cordoned(&all(), NodeView::default());
     for key in keys::MARK_ANNOTATIONS {
-        let _ = node.metadata.annotations.remove(key);
+        drop(node.metadata.annotations.remove(key));
     }
-    let _ = node.metadata.labels.remove(keys::PHASE);
+    drop(node.metadata.labels.remove(keys::PHASE));
     let tidy = all().leftover(&node).unwrap();
     assert_eq!((tidy.phase, tidy.unschedulable), (None, None));
     apply(&mut node, &tidy);
@@ -257,7 +257,7 @@ fn found_s1_no_mark_is_written_from_what_was_replaced() {
             let by = node.annotation(key).unwrap_or("planted too");
             let mut node = planted(&json!({ "annotations": { key: { "was": was, "by": by } } }));
             if key != keys::REPLACED {
-                let _ = node.metadata.annotations.insert(key.to_owned(), by.to_owned());
+                drop(node.metadata.annotations.insert(key.to_owned(), by.to_owned()));
             }
             for patch in ends(&all(), &node) {
                 let written = patch.annotations.get(key);
@@ -267,10 +267,11 @@ fn found_s1_no_mark_is_written_from_what_was_replaced() {
     }
     let mut node = planted(&json!({ "labels": { keys::PHASE: { "was": "sealed", "by": "draining" } } }));
     for phase in ["draining", "gone"] {
-        let _ = node
-            .metadata
-            .labels
-            .insert(keys::PHASE.to_owned(), phase.to_owned());
+        drop(
+            node.metadata
+                .labels
+                .insert(keys::PHASE.to_owned(), phase.to_owned()),
+        );
         for patch in ends(&all(), &node) {
             assert!(!patch.labels.contains_key(keys::PHASE), "{patch:?}");
         }
@@ -398,7 +399,7 @@ fn tempted(phase: &str, values: &str, replaced: &str) -> NodeView {
     ];
     node.metadata.annotations.extend(labels(&own));
     for key in [keys::UNTIL, keys::WAS_UNSCHEDULABLE, keys::ATTEMPT, keys::WRITE] {
-        let _ = node.metadata.annotations.remove(key);
+        drop(node.metadata.annotations.remove(key));
     }
     node.metadata.labels.extend(labels(&[(keys::PHASE, phase)]));
     for key in tempting() {

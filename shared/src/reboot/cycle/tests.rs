@@ -171,7 +171,7 @@ fn no_blind_reboot_when_the_seal_loses_or_its_answer_does() {
         run.world
             .fail
             .push(("sealed", Failure::Unknown("timeout".to_owned()), applied));
-        let _ = run.news();
+        drop(run.news());
         run.due(Timer::Delay);
         assert!(!run.rebooted(), "nobody knows yet");
         run.acts.clear();
@@ -336,15 +336,19 @@ fn at_most_n_waits_for_a_live_entry_and_for_a_hold_without_entry() {
     with_entry
         .world
         .change_lock(|entries| entries.push(Entry::new("b", "", other, false)));
-    let _ = with_entry
-        .world
-        .peers
-        .insert("b".to_owned(), peer("b", other, Phase::Wanted));
+    drop(
+        with_entry
+            .world
+            .peers
+            .insert("b".to_owned(), peer("b", other, Phase::Wanted)),
+    );
     let mut without_entry = agent();
-    let _ = without_entry
-        .world
-        .peers
-        .insert("b".to_owned(), peer("b", other, Phase::Sealed));
+    drop(
+        without_entry
+            .world
+            .peers
+            .insert("b".to_owned(), peer("b", other, Phase::Sealed)),
+    );
     for mut run in [with_entry, without_entry] {
         run.wish();
         assert_eq!(run.world.phase(), Some(Phase::Wanted));
@@ -442,7 +446,7 @@ fn at_most_n_an_entry_that_names_no_node_fills_one_slot_and_no_more() {
     });
     let nowhere = Entry::new("Not A Node", "", "2026-11-23T09:00:00Z", false);
     run.world.change_lock(|entries| entries.push(nowhere));
-    let _ = run.wish_until("read peer");
+    drop(run.wish_until("read peer"));
     run.feed(Input::Answer(Answer::Peer(Err(Failure::Refused(
         "no such name".to_owned(),
     )))));

@@ -170,7 +170,7 @@ impl Cycle {
             let node = nodes.iter().find(|node| node.name() == entry.node);
             let shown = node.filter(|node| !lock::is_over(entry, &survey.lock.expired, Some(node)));
             if let Some(node) = shown.filter(|_| self.stalled) {
-                let _ = survey.summaries.insert(entry.node.clone(), node.summary());
+                drop(survey.summaries.insert(entry.node.clone(), node.summary()));
             }
             shown.is_none()
         });
@@ -205,7 +205,7 @@ impl Cycle {
                     if lock::is_over(&entry, &survey.lock.expired, node.as_ref()) {
                         let _ = survey.over.insert(entry.id());
                     } else if let Some(node) = node.filter(|_| self.stalled) {
-                        let _ = survey.summaries.insert(entry.node, node.summary());
+                        drop(survey.summaries.insert(entry.node, node.summary()));
                     }
                 }
                 self.next_peer(survey, left)

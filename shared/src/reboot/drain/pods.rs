@@ -150,7 +150,7 @@ impl Pods {
         let uid = pod.metadata.uid.clone();
         let stays = match pod::classify(&pod) {
             pod::Fate::Stay => {
-                let _ = self.known.remove(&uid);
+                drop(self.known.remove(&uid));
                 return None;
             }
             pod::Fate::Evict => false,

@@ -22,10 +22,11 @@ fn ending(uid: &str) -> PodView {
 
 fn mirror(uid: &str) -> PodView {
     let mut pod = pod(uid);
-    let _ = pod
-        .metadata
-        .annotations
-        .insert("kubernetes.io/config.mirror".to_owned(), "x".to_owned());
+    drop(
+        pod.metadata
+            .annotations
+            .insert("kubernetes.io/config.mirror".to_owned(), "x".to_owned()),
+    );
     pod
 }
 
@@ -257,11 +258,11 @@ fn d13_a_blocked_pod_is_tried_after_pauses_that_grow_and_its_budget_is_named() {
             let named = trouble.is_none_or(|trouble| trouble.budget.as_deref() == Some("default/web"));
             assert!(named);
         }
-        let _ = run.tell();
+        drop(run.tell());
         run.pass();
     }
     assert!((10..=16).contains(&tries), "{tries} tries in a minute");
-    let _ = run.evictions();
+    drop(run.evictions());
     assert!(
         run.evicted("a", blocked("db")).is_some(),
         "another budget is news"
@@ -272,19 +273,19 @@ fn d13_a_blocked_pod_is_tried_after_pauses_that_grow_and_its_budget_is_named() {
 fn the_api_servers_own_pause_is_kept_within_a_bound() {
     for (asked, waited) in [(3, 3), (600, 10)] {
         let mut run = run(&[pod("a")]);
-        let _ = run.evictions();
+        drop(run.evictions());
         let Evicted::Blocked { budget, why, .. } = blocked("web") else {
             unreachable!()
         };
         let retry_after = Some(Duration::from_secs(asked));
-        let _ = run.evicted(
+        drop(run.evicted(
             "a",
             Evicted::Blocked {
                 budget,
                 why,
                 retry_after,
             },
-        );
+        ));
         let pause = run.drain.pods.next_eviction(run.now, false).unwrap();
         let longest = Duration::from_secs(waited);
         assert!(pause <= longest && pause >= longest.mul_f64(0.8), "{pause:?}");
@@ -313,8 +314,8 @@ fn a_webhook_that_refuses_once_does_not_disqualify_a_pod() {
 #[test]
 fn an_accepted_eviction_that_ends_nothing_is_sent_again() {
     let mut run = run(&[pod("a")]);
-    let _ = run.evictions();
-    let _ = run.evicted("a", Evicted::Accepted);
+    drop(run.evictions());
+    drop(run.evicted("a", Evicted::Accepted));
     assert_eq!(
         run.drain.pods.next_eviction(run.now, false),
         Some(Duration::from_secs(30))
@@ -326,9 +327,9 @@ fn an_accepted_eviction_that_ends_nothing_is_sent_again() {
 #[test]
 fn an_answer_that_comes_after_the_pod_ended_changes_nothing() {
     let mut run = run(&[pod("a")]);
-    let _ = run.evictions();
+    drop(run.evictions());
     run.observe(Change::Present(ending("a")));
-    let _ = run.evicted("a", blocked("web"));
+    drop(run.evicted("a", blocked("web")));
     assert!(run.evictions().is_empty());
     run.observe(Change::Gone(ending("a")));
     assert_eq!(run.evicted("a", blocked("web")), None);
@@ -366,8 +367,8 @@ fn pods_of_a_daemon_set_stay_once_it_is_known_to_exist() {
 #[test]
 fn orphans_of_a_daemon_set_that_does_not_exist_are_evicted() {
     let mut run = run(&[of_daemon_set("a")]);
-    let _ = run.drain.take_due(run.now, 0);
-    let _ = run.note(Done::LookedUp(log(), Ok(false)));
+    drop(run.drain.take_due(run.now, 0));
+    drop(run.note(Done::LookedUp(log(), Ok(false))));
     assert_eq!(run.evictions(), ["a"]);
     run.observe(Change::Present(of_daemon_set("b")));
     assert_eq!(run.evictions(), ["b"]);
@@ -380,7 +381,7 @@ fn an_orphan_that_shows_after_the_drain_is_an_arrival() {
     run.observe(Change::Present(of_daemon_set("a")));
     assert!(run.tell().is_empty());
     assert_eq!(run.drain.take_due(run.now, 0), [Task::LookUp(log())]);
-    let _ = run.note(Done::LookedUp(log(), Ok(false)));
+    drop(run.note(Done::LookedUp(log(), Ok(false))));
     assert_eq!(run.tell(), [DrainNews::PodArrived("default/a".to_owned())]);
 }
 
@@ -416,7 +417,7 @@ fn waves_go_by_priority_and_the_next_waits_for_the_one_before() {
     ];
     let mut run = Run::listed(options, &pods);
     assert_eq!(run.evictions(), ["a"]);
-    let _ = run.evicted("a", Evicted::Accepted);
+    drop(run.evicted("a", Evicted::Accepted));
     assert!(run.evictions().is_empty());
     run.observe(Change::Gone(pod("a")));
     assert_eq!(run.evictions(), ["b", "d"]);
@@ -448,9 +449,9 @@ fn volumes_are_waited_for_when_the_pods_are_gone() {
         assert!(!run.tell().contains(&DrainNews::Drained(BTreeSet::new())));
         while run.drain.take_due(run.now, 0).is_empty() {
             run.pass();
-            let _ = run.tell();
+            drop(run.tell());
         }
-        let _ = run.note(Done::Volumes(Ok(attached)));
+        drop(run.note(Done::Volumes(Ok(attached))));
     }
     assert_eq!(run.tell(), [DrainNews::Drained(BTreeSet::new())]);
     assert!(run.now < Duration::from_secs(10), "{:?}", run.now);
@@ -466,7 +467,7 @@ fn volumes_that_stay_are_named_and_left_behind_when_their_time_is_up() {
     let mut told = run.tell();
     while !told.contains(&DrainNews::Drained(BTreeSet::new())) {
         if !run.drain.take_due(run.now, 0).is_empty() {
-            let _ = run.note(Done::Volumes(Ok(vec!["csi-1".to_owned()])));
+            drop(run.note(Done::Volumes(Ok(vec!["csi-1".to_owned()]))));
         }
         run.pass();
         told = run.tell();
@@ -508,9 +509,9 @@ fn progress_is_told_at_a_bounded_rate_and_only_where_it_is_news() {
 #[test]
 fn progress_names_who_blocks_within_bounds() {
     let mut run = run(&[pod("a"), pod("b")]);
-    let _ = run.evictions();
-    let _ = run.evicted("a", blocked("web"));
-    let _ = run.evicted("b", Evicted::Failed("x".repeat(10_000)));
+    drop(run.evictions());
+    drop(run.evicted("a", blocked("web")));
+    drop(run.evicted("b", Evicted::Failed("x".repeat(10_000))));
     run.wait(5);
     let told = run.tell();
     let [DrainNews::Progress(progress)] = told.as_slice() else {

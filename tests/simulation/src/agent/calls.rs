@@ -267,7 +267,7 @@ impl World {
     fn end_drain_task(&mut self, agent: usize, epoch: u64, done: Done) {
         let (at, number) = (self.moment(agent), self.random.number());
         if let Some(process) = self.process(agent) {
-            let _ = process.driver.done(epoch, done, at, number);
+            drop(process.driver.done(epoch, done, at, number));
         }
     }
 }

@@ -43,7 +43,7 @@ impl ApiServer {
             Some(conditions) => conditions.push(condition),
             None => value["status"]["conditions"] = json!([condition]),
         }
-        let _ = self.commit(request, Some(std::rc::Rc::clone(pod)), Some(value), true);
+        drop(self.commit(request, Some(std::rc::Rc::clone(pod)), Some(value), true));
     }
 
     fn budgets_of(&self, pod: &Stored) -> Vec<Stored> {
@@ -102,7 +102,7 @@ impl ApiServer {
             key,
             ..request.clone()
         };
-        let _ = self.commit(&write, Some(std::rc::Rc::clone(budget)), Some(value), true);
+        drop(self.commit(&write, Some(std::rc::Rc::clone(budget)), Some(value), true));
         Ok(())
     }
 }

@@ -50,11 +50,11 @@ fn restore(value: &mut Value, old: &Value, key: &str) {
     let Some(fields) = value.as_object_mut() else {
         return;
     };
-    let _ = match old.get(key) {
+    drop(match old.get(key) {
         Some(kept) if fields.get(key) == Some(kept) => None,
         Some(kept) => fields.insert(key.to_owned(), kept.clone()),
         None => fields.remove(key),
-    };
+    });
 }
 
 #[cfg(test)]

@@ -263,9 +263,11 @@ impl Kured {
                 entry.created = as_go_writes_it(&entry.created)?;
             }
             let text = serde_json::to_string(&multi)?;
-            let _ = daemon_set
-                .annotations_mut()
-                .insert(keys::KURED_LOCK.to_owned(), text);
+            drop(
+                daemon_set
+                    .annotations_mut()
+                    .insert(keys::KURED_LOCK.to_owned(), text),
+            );
             match self
                 .daemon_sets
                 .replace("kured", &PostParams::default(), &daemon_set)

@@ -240,7 +240,7 @@ fn a_wish_holds_nothing_but_its_marks_stay() -> Result<()> {
         let subject = Subject::held(cluster, "bypass-wanted", Phase::Wanted).await?;
         drop(subject.passes(&cluster.admin, Write::Merge, &cordon()).await?);
         let length = cluster.log_length().await?;
-        let _ = subject.can_be_uncordoned(&cluster.controller).await?;
+        drop(subject.can_be_uncordoned(&cluster.controller).await?);
         ensure!(
             cluster
                 .decisions_since(length, "node", &subject.name)

@@ -232,7 +232,7 @@ fn does_not_outlive_its_hold() -> Result<()> {
                 Ok(patch)
             })
             .await?;
-        let _: Holder = subject.hold(Phase::Delaying).await?;
+        drop(subject.hold(Phase::Delaying).await?);
         drop(
             subject
                 .is_denied(&cluster.admin, Write::Strategic, &uncordon(), "held")

@@ -314,9 +314,11 @@ async fn reboots(cluster: &Cluster, node: &Subject<'_>, here: &KuredOnNode) -> R
     }
     let mut whole = node.json().await?;
     whole["spec"]["unschedulable"] = json!(false);
-    let _ = whole["metadata"]
-        .as_object_mut()
-        .and_then(|metadata| metadata.remove("resourceVersion"));
+    drop(
+        whole["metadata"]
+            .as_object_mut()
+            .and_then(|metadata| metadata.remove("resourceVersion")),
+    );
     drop(
         node.is_denied(&cluster.controller, Write::Put, &whole, "kured-held")
             .await?,

@@ -101,7 +101,7 @@ fn is_problem(line: &Value, code: &str) -> bool {
 fn all<T: Send>(table: Vec<T>, row: impl Fn(T) + Send + Copy) {
     std::thread::scope(|scope| {
         for it in table {
-            let _ = scope.spawn(move || row(it));
+            drop(scope.spawn(move || row(it)));
         }
     });
 }

@@ -84,7 +84,7 @@ fn nothing_stuck_a_node_whose_seal_is_blocked_for_too_long_is_given_back() {
 fn the_seal_asks_for_blockers_before_anything_else() {
     let mut run = agent();
     run.reach_delay();
-    let _ = run.news();
+    drop(run.news());
     run.due(Timer::Delay);
     let news = run.news();
     assert!(

@@ -44,7 +44,7 @@ fn c2_time_alone_undoes_no_reboot_that_was_issued() {
         pair.a().world.host.shutdown = Shutdown::UnderWay;
         pair.a().due(Timer::Delay);
         let sealed = pair.a().world.node.clone();
-        let _ = pair.a().news();
+        drop(pair.a().news());
         pair.b().wish();
         for timer in [Timer::Reboot, Timer::Host, Timer::Deadline, Timer::Reboot] {
             let _ = pair.a().due_if_armed(timer);
@@ -65,7 +65,7 @@ fn c2_a_reboot_is_undone_once_the_host_shows_that_it_will_not_come() {
     run.world.reboot = Err(RebootFailure::Failed("exit status 1".to_owned()));
     run.world.host.shutdown = Shutdown::UnderWay;
     run.due(Timer::Delay);
-    let _ = run.news();
+    drop(run.news());
     run.world.host.shutdown = Shutdown::No;
     run.due(Timer::Host);
     assert_eq!(run.news(), "ask host,draining");
@@ -79,7 +79,7 @@ fn c3a_an_agent_restarted_under_a_shutdown_undoes_nothing() {
         let mut pair = Pair::new();
         pair.a().reach_reboot();
         let sealed = pair.a().world.node.clone();
-        let _ = pair.a().news();
+        drop(pair.a().news());
         // Killed by the shutdown, and started again in the same boot.
         pair.a().world.host.shutdown = shutdown;
         pair.a().restart();
@@ -101,10 +101,10 @@ fn c3b_an_agent_restarted_on_a_seal_waits_it_out_and_never_issues_it() {
     let mut run = agent();
     run.reach_delay();
     // Killed between the seal and the command; the webhook is down.
-    let _ = run.feed_until(Input::Event(Event::Due(Timer::Delay)), "reboot");
+    drop(run.feed_until(Input::Event(Event::Due(Timer::Delay)), "reboot"));
     run.world.set_unschedulable(false);
     run.world.pods.push("default/late".to_owned());
-    let _ = run.news();
+    drop(run.news());
     let mut recorded = run.clone();
     // Whoever cleans /run takes the record away: the other process may have issued it all the same.
     run.world.host.record = None;
@@ -139,7 +139,7 @@ fn c3b_an_agent_restarted_on_a_seal_waits_it_out_and_never_issues_it() {
 fn c3c_an_agent_asks_the_host_before_anything_else_even_where_its_node_shows_no_hold() {
     let mut run = agent();
     run.reach_reboot();
-    let _ = run.news();
+    drop(run.news());
     run.world.recreate();
     run.world.host.shutdown = Shutdown::UnderWay;
     run.restart();
@@ -170,7 +170,7 @@ fn c3c_nothing_begins_anew_on_a_host_that_was_told_to_reboot() {
         let holder = run.world.node.annotation(keys::HOLDER).map(str::to_owned);
         lose(&mut run);
         let (node, lock) = (run.world.node.clone(), run.world.lock.clone());
-        let _ = run.news();
+        drop(run.news());
         run.restart();
         run.wish();
         run.see();
@@ -190,7 +190,7 @@ fn c3c_nothing_begins_anew_on_a_host_that_was_told_to_reboot() {
 fn c3c_a_host_that_was_told_and_stays_up_is_believed_once_the_time_is_over() {
     let mut run = agent();
     run.reach_reboot();
-    let _ = run.news();
+    drop(run.news());
     run.restart();
     assert_eq!(run.news(), "ask host");
     run.due(Timer::Host);
@@ -278,7 +278,7 @@ fn c5_a_sealed_entry_outlives_marks_that_were_stripped() {
         pair.b().news(),
         "read node,wanted,read lock,read peer,read lock,read peer"
     );
-    let _ = pair.a().news();
+    drop(pair.a().news());
     pair.a().boot();
     assert_eq!(
         pair.a().news(),
@@ -297,7 +297,7 @@ fn c6_a_lost_hold_is_never_written_again() {
         pair.a().world.recreate();
         // b reads the lock, then the Node, which shows no hold: the entry is over.
         let dropping = pair.b().wish_until("write lock");
-        let _ = (pair.a().news(), pair.b().news());
+        drop((pair.a().news(), pair.b().news()));
         if b_is_first {
             pair.b().send(dropping);
             pair.a().send(cordoning);
@@ -405,7 +405,7 @@ fn c9_a_cancel_planted_before_the_hold_never_stands_on_a_held_node() {
         let mut run = agent();
         let next = run.wish_until(before);
         run.world.cancel("planted");
-        let _ = run.news();
+        drop(run.news());
         run.send(next);
         assert_eq!(run.called_off(), Some(&CallOff::Cancelled("planted".to_owned())));
         let undone = "give back,read lock,write lock";
@@ -420,7 +420,7 @@ fn c9_a_cancel_planted_before_the_hold_never_stands_on_a_held_node() {
 fn c10_the_node_is_given_back_before_the_lock_is_released() {
     let mut pair = Pair::new();
     pair.a().wish();
-    let _ = pair.a().news();
+    drop(pair.a().news());
     // The drain has failed.
     let undo = pair
         .a()
@@ -469,7 +469,7 @@ fn c11_a_cordon_that_was_cleared_and_put_back_is_noticed_by_a_watch_that_lags() 
     let uncordoned = run.world.node.clone();
     run.world.set_unschedulable(true);
     // The delay is over before the watch delivers what happened.
-    let _ = run.news();
+    drop(run.news());
     run.due(Timer::Delay);
     assert_eq!(
         run.news(),
@@ -492,7 +492,7 @@ fn c11_a_pod_that_landed_after_the_list_does_not_go_down_with_the_node() {
     let uncordoned = run.world.node.clone();
     run.world.pods.push("default/late".to_owned());
     run.world.set_unschedulable(true);
-    let _ = run.news();
+    drop(run.news());
     run.send(confirm);
     assert_eq!(run.news(), "write lock,sealed lost");
     run.feed(Input::Event(Event::Seen(uncordoned)));
@@ -551,7 +551,7 @@ fn c13_nothing_is_issued_on_a_seal_past_its_deadline() {
     assert_eq!(run.acts.last(), Some(&Act::Arm(Timer::Deadline)));
     run.acts.clear();
     run.world.reboot = Err(RebootFailure::Expired);
-    let _ = run.news();
+    drop(run.news());
     run.send(seal);
     assert!(!run.acts.contains(&Act::Arm(Timer::Deadline)));
     assert!(run.was_disturbed(Disturbance::SealOver));

@@ -22,7 +22,7 @@ fn forcing() -> Run {
 fn stuck(mut run: Run) -> Run {
     run.world.pods.push("default/web".to_owned());
     run.wish();
-    let _ = run.news();
+    drop(run.news());
     run.due(Timer::Drain);
     run
 }
@@ -103,7 +103,7 @@ fn only_a_drain_that_is_not_over_is_forced() {
     assert!(!run.due_if_armed(Timer::Drain), "it was in time");
     run.due(Timer::Retry(1));
     run.see();
-    let _ = run.news();
+    drop(run.news());
     run.due(Timer::Delay);
     assert_eq!(
         run.news(),
@@ -126,7 +126,7 @@ fn progress_is_on_the_node_while_it_drains_and_gone_after() {
 
     let mut run = agent();
     run.wish();
-    let _ = run.news();
+    drop(run.news());
     run.feed(Input::Event(Event::Drain(DrainNews::Progress(progress(2)))));
     assert_eq!((run.news().as_str(), shown(&run)), ("renew", text.clone()));
     run.due(Timer::Renew);
@@ -161,7 +161,7 @@ fn progress_is_written_by_compare_and_swap_until_it_lands() {
         "renew",
     );
     run.world.annotate("example.com/other", "write");
-    let _ = run.news();
+    drop(run.news());
     run.send(renewal);
     assert_eq!(run.news(), "renew lost,watch");
     run.due(Timer::Retry(0));

@@ -67,7 +67,7 @@ fn found_a1_a_planted_sealed_and_a_lost_seal_do_not_reboot() {
         run.due(Timer::Delay);
         // Every mark that the seal would have left, but for its proof.
         run.world.plant(&[(keys::PHASE, "sealed"), (keys::ATTEMPT, "1")]);
-        let _ = run.news();
+        drop(run.news());
         run.due(Timer::Retry(1));
         assert_eq!(
             run.news(),
@@ -110,7 +110,7 @@ fn found_a1_a_planted_wish_and_a_lost_stamp_are_not_followed() {
     let holder = format!("uid-a/{CREATED}");
     run.world
         .plant(&[(keys::HOLDER, &holder), (keys::PHASE, "wanted")]);
-    let _ = run.news();
+    drop(run.news());
     run.due(Timer::Retry(1));
     assert_eq!(run.news(), "read node,read node,give back,read lock");
     assert_eq!(run.called_off(), Some(&CallOff::Unproven));
@@ -125,7 +125,7 @@ fn found_a1_a_planted_entry_and_a_lost_acquire_are_acquired_anew() {
     run.wish();
     // It would leave the node cordoned, should the record be lost.
     run.world.change_lock(|entries| entries.push(planted(true)));
-    let _ = run.news();
+    drop(run.news());
     run.due(Timer::Retry(1));
     assert_eq!(
         run.news(),
@@ -145,7 +145,7 @@ fn found_a1_a_planted_entry_and_a_lost_acquire_are_acquired_anew() {
         run.world.fail.push(("write lock", lost(), Applied::No));
         run.wish();
         run.world.change_lock(|entries| entries.push(planted(was)));
-        let _ = run.news();
+        drop(run.news());
         run.due(Timer::Retry(1));
         assert_eq!(run.news(), news);
         goes_on(run);
@@ -800,7 +800,7 @@ fn found_s3_told_and_waiting_nothing_is_undone_by_an_agent_that_restarts() {
         run.reach_reboot();
         run.world.cancel("too late");
         let (node, lock) = (run.world.node.clone(), run.world.lock.clone());
-        let _ = run.news();
+        drop(run.news());
         run.restart();
         run.feed(Input::Event(Event::Sentinel(None)));
         for _ in 0..5 {
@@ -821,7 +821,7 @@ fn found_s3_a_command_that_ends_without_a_word_may_have_worked() {
     run.world.reboot = Err(RebootFailure::Unclear("killed by signal 15".to_owned()));
     run.reach_reboot();
     run.feed(Input::Event(Event::Sentinel(None)));
-    let _ = run.news();
+    drop(run.news());
     // The host shows nothing yet: it has until `--reboot-timeout`.
     run.see();
     assert_eq!((run.news().as_str(), run.called_off()), ("", None));
@@ -982,7 +982,7 @@ fn found_s5_until_is_renewed_while_the_give_back_is_refused() {
     refuse(&mut run, "give back");
     run.due(Timer::Soak);
     run.acts.clear();
-    let _ = run.news();
+    drop(run.news());
     for _ in 0..3 {
         run.due(Timer::Renew);
         assert_eq!(run.news(), "read node,renew,give back");
@@ -1003,7 +1003,7 @@ fn found_p16_a_seal_that_is_refused_costs_neither_a_drain_nor_the_reboot() {
             for _ in 0..20 {
                 run.world.fail.push(("sealed", failure.clone(), Applied::No));
             }
-            let _ = run.news();
+            drop(run.news());
             run.acts.clear();
             run.due(Timer::Delay);
             for _ in 0..20 {
@@ -1046,7 +1046,7 @@ fn found_p16_until_is_renewed_while_the_seal_is_refused() {
     run.reach_delay();
     refuse(&mut run, "sealed");
     run.due(Timer::Delay);
-    let _ = run.news();
+    drop(run.news());
     for _ in 0..3 {
         run.due(Timer::Renew);
         assert_eq!(run.news(), "renew");

@@ -10,7 +10,7 @@ fn d1_the_node_and_its_pods_are_looked_at_again_after_the_delay() {
         run.reach_delay();
         run.world.set_unschedulable(false);
         run.world.pods.push("default/late".to_owned());
-        let _ = run.news();
+        drop(run.news());
         if told {
             run.see();
             assert!(run.was_disturbed(Disturbance::Uncordoned));
@@ -57,7 +57,7 @@ fn d3_the_cordon_is_written_on_the_node_as_it_is_not_as_it_was() {
     run.world.set_unschedulable(true);
     let cordoning = run.wish_until("draining");
     run.world.set_unschedulable(false);
-    let _ = run.news();
+    drop(run.news());
     run.send(cordoning);
     // The lock's entry is to say what it was, too.
     let anew = "read lock,list held,list blockers,write lock";
@@ -89,7 +89,7 @@ fn d4_an_agent_that_restarts_before_the_reboot_uncordons_and_releases_nothing() 
         if delaying {
             pair.a().drain();
         }
-        let _ = pair.a().news();
+        drop(pair.a().news());
         pair.a().restart();
         assert_eq!(pair.a().news(), "ask host,read node,read lock,draining");
         assert!(pair.a().world.node.spec.unschedulable);
@@ -132,11 +132,11 @@ fn d7_a_drain_that_outlives_every_ttl_keeps_the_lock() {
     run.world.change_lock(|entries| entries.push(kured));
     let mut node = World::new("k").node;
     node.spec.unschedulable = true;
-    let _ = run.world.peers.insert("k".to_owned(), node.clone());
+    drop(run.world.peers.insert("k".to_owned(), node.clone()));
     run.wish();
     assert_eq!(run.world.phase(), Some(Phase::Wanted));
     node.spec.unschedulable = false;
-    let _ = run.world.peers.insert("k".to_owned(), node);
+    drop(run.world.peers.insert("k".to_owned(), node));
     run.due(Timer::Poll);
     assert_eq!(run.world.phase(), Some(Phase::Draining));
     assert_eq!(run.world.lock.entries.len(), 1);
@@ -209,7 +209,7 @@ fn d23_a_wrong_clock_frees_no_entry_of_ours_and_none_of_kureds_that_stands_cordo
     run.world.change_lock(|entries| entries.push(kured));
     let mut node = World::new("k").node;
     node.spec.unschedulable = true;
-    let _ = run.world.peers.insert("k".to_owned(), node);
+    drop(run.world.peers.insert("k".to_owned(), node));
     run.wish();
     assert_eq!(run.world.phase(), Some(Phase::Wanted));
 }

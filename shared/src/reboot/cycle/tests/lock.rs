@@ -8,7 +8,7 @@ const EARLIER: &str = "2026-11-23T09:00:00Z";
 fn among(names: &[&str], policy: Settings) -> Run {
     let mut run = Run::new(policy);
     for name in names {
-        let _ = run.world.peers.insert((*name).to_owned(), World::new(name).node);
+        drop(run.world.peers.insert((*name).to_owned(), World::new(name).node));
     }
     run
 }
@@ -24,10 +24,11 @@ fn percent(percent: u8) -> Settings {
 fn reboots(run: &mut Run, name: &str) {
     let entry = Entry::new(name, &format!("uid-{name}"), EARLIER, false);
     run.world.change_lock(|entries| entries.push(entry));
-    let _ = run
-        .world
-        .peers
-        .insert(name.to_owned(), peer(name, EARLIER, Phase::Draining));
+    drop(
+        run.world
+            .peers
+            .insert(name.to_owned(), peer(name, EARLIER, Phase::Draining)),
+    );
 }
 
 fn is_not_ready(run: &mut Run, name: &str, since: &str) {
@@ -49,9 +50,9 @@ fn a_percentage_is_of_the_pool_as_it_is_when_the_lock_is_acquired() {
     run.wish();
     assert_eq!(run.world.phase(), Some(Phase::Wanted), "one of three");
     // A node more, and somebody's release, which is when it is counted again.
-    let _ = run.world.peers.insert("d".to_owned(), World::new("d").node);
+    drop(run.world.peers.insert("d".to_owned(), World::new("d").node));
     run.world.change_lock(Vec::clear);
-    let _ = run.world.peers.insert("b".to_owned(), World::new("b").node);
+    drop(run.world.peers.insert("b".to_owned(), World::new("b").node));
     run.due(Timer::Poll);
     assert_eq!(run.world.phase(), Some(Phase::Draining));
 }
@@ -92,7 +93,7 @@ fn no_reboot_begins_while_too_many_nodes_are_not_ready() {
     let unready = BTreeSet::from(["b".to_owned(), "c".to_owned()]);
     let report = Report::Blocked(vec![Blocker::Unavailable { unready, allowed: 1 }]);
     assert!(run.reports.contains(&report), "{:?}", run.reports);
-    let _ = run.world.peers.remove("c");
+    drop(run.world.peers.remove("c"));
     run.due(Timer::Poll);
     assert_eq!(run.world.phase(), Some(Phase::Draining));
 
@@ -179,7 +180,7 @@ fn many_holders_are_looked_up_by_one_list() {
     assert_eq!(run.news(), "read node,wanted,read lock,list held");
     assert_eq!(run.world.phase(), Some(Phase::Wanted));
     // One is gone: only that one is read.
-    let _ = run.world.peers.remove("node-7");
+    drop(run.world.peers.remove("node-7"));
     run.due(Timer::Poll);
     assert_eq!(
         run.news(),
@@ -197,12 +198,13 @@ fn a_node_that_left_its_pool_begins_no_reboot() {
     run.wish();
     assert!(run.reports.contains(&Report::NotInPool));
     assert_eq!(run.world.phase(), None);
-    let _ = run
-        .world
-        .node
-        .metadata
-        .labels
-        .insert("zone".to_owned(), "b".to_owned());
+    drop(
+        run.world
+            .node
+            .metadata
+            .labels
+            .insert("zone".to_owned(), "b".to_owned()),
+    );
     run.wish();
     assert_eq!(run.world.phase(), Some(Phase::Draining));
 }

@@ -28,7 +28,7 @@ fn the_seal_is_a_compare_and_swap() {
     run.reach_delay();
     let seal = run.feed_until(Input::Event(Event::Due(Timer::Delay)), "sealed");
     run.world.set_unschedulable(false);
-    let _ = run.news();
+    drop(run.news());
     run.send(seal);
     assert_eq!(run.news(), "sealed lost");
     run.see();
@@ -44,7 +44,7 @@ fn an_entry_removed_by_hand_frees_no_slot_and_lets_nothing_reboot_unconfirmed() 
     pair.a().world.change_lock(Vec::clear);
     pair.b().wish();
     pair.assert_b_waits_for("a");
-    let _ = pair.a().news();
+    drop(pair.a().news());
     pair.a().due(Timer::Delay);
     assert_eq!(pair.a().called_off(), Some(&CallOff::EntryLost));
     assert_eq!(
@@ -79,7 +79,7 @@ fn the_confirm_changes_the_object() {
         let cordoning = pair.a().wish_until("draining");
         // b goes by a stale read of a's Node: the entry seems over.
         let unmarked = World::new("a").node;
-        let _ = pair.b().wish_until("read peer");
+        drop(pair.b().wish_until("read peer"));
         let dropping = pair
             .b()
             .feed_until(Input::Answer(Answer::Peer(Ok(Some(unmarked)))), "write lock");
@@ -92,7 +92,7 @@ fn the_confirm_changes_the_object() {
             assert!(pair.a().is_clean() && !pair.a().rebooted());
         } else {
             pair.a().due(Timer::Delay);
-            let _ = pair.b().news();
+            drop(pair.b().news());
             pair.b().send(dropping);
             assert_eq!(pair.b().news(), "write lock lost");
             assert!(pair.a().rebooted());
@@ -111,7 +111,7 @@ fn a_cordon_after_the_give_back_is_somebody_elses() {
         run.world.fail.push(("give back", lost, Applied::Yes));
         run.due(Timer::Drain);
         run.world.set_unschedulable(true);
-        let _ = run.news();
+        drop(run.news());
         if restarted {
             run.restart();
             assert_eq!(run.news(), "ask host,read node,read lock,read lock,write lock");

@@ -25,7 +25,7 @@ fn returned() -> Pair {
 #[test]
 fn the_entry_is_kept_until_the_delay_is_over() {
     let mut pair = returned();
-    let _ = pair.a().news();
+    drop(pair.a().news());
     // No new wish meanwhile.
     pair.a().wish();
     pair.a().due(Timer::Release);
@@ -47,7 +47,7 @@ fn d14_a_restart_in_the_delay_neither_repeats_the_return_nor_the_delay() {
         .node
         .annotation(keys::RELEASE_AT)
         .map(str::to_owned);
-    let _ = pair.a().news();
+    drop(pair.a().news());
     pair.a().restart();
     assert_eq!(pair.a().news(), "ask host,read node,read lock");
     assert_eq!(pair.a().reports, [Report::ReleaseDelayed]);
@@ -62,9 +62,10 @@ fn d14_a_restart_in_the_delay_neither_repeats_the_return_nor_the_delay() {
 fn an_agent_that_dies_at_the_end_of_the_delay_releases_all_the_same() {
     for before in ["tidy", "read lock", "write lock"] {
         let mut pair = returned();
-        let _ = pair
-            .a()
-            .feed_until(Input::Event(Event::Due(Timer::Release)), before);
+        drop(
+            pair.a()
+                .feed_until(Input::Event(Event::Due(Timer::Release)), before),
+        );
         pair.a().restart();
         let _ = pair.a().due_if_armed(Timer::Release);
         assert!(pair.a().is_clean() && pair.a().cycle.is_idle(), "{before}");
@@ -87,7 +88,7 @@ fn a_person_ends_the_delay_by_its_annotation() {
 fn the_entry_of_a_node_that_is_gone_is_over_in_the_delay_too() {
     let mut pair = returned();
     let b = pair.b();
-    let _ = b.world.peers.remove("a");
+    drop(b.world.peers.remove("a"));
     b.due(Timer::Poll);
     assert_eq!(b.world.phase(), Some(Phase::Draining));
 }
@@ -97,7 +98,7 @@ fn the_entry_of_a_node_that_is_gone_is_over_in_the_delay_too() {
 fn a_reboot_that_was_called_off_releases_at_once() {
     let mut run = Run::new(delaying());
     run.wish();
-    let _ = run.news();
+    drop(run.news());
     run.due(Timer::Drain);
     assert_eq!(run.news(), "give back,read lock,write lock");
     assert!(run.is_clean() && run.cycle.is_idle());

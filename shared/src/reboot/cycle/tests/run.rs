@@ -312,7 +312,7 @@ impl Pair {
 }
 
 fn share(from: &World, to: &mut World) {
-    let _ = to.peers.insert(from.node.name().to_owned(), from.node.clone());
+    drop(to.peers.insert(from.node.name().to_owned(), from.node.clone()));
     if from.lock_revision > to.lock_revision {
         to.lock = from.lock.clone();
         to.lock_revision = from.lock_revision;

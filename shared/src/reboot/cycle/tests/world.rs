@@ -156,7 +156,7 @@ impl World {
                     keys::PHASE => &mut node.metadata.labels,
                     _ => &mut node.metadata.annotations,
                 };
-                let _ = map.insert((*key).to_owned(), (*value).to_owned());
+                drop(map.insert((*key).to_owned(), (*value).to_owned()));
             }
         });
     }
@@ -164,10 +164,11 @@ impl World {
     /// Somebody else writes the phase.
     pub(super) fn label(&mut self, phase: &str) {
         self.change(|node| {
-            let _ = node
-                .metadata
-                .labels
-                .insert(keys::PHASE.to_owned(), phase.to_owned());
+            drop(
+                node.metadata
+                    .labels
+                    .insert(keys::PHASE.to_owned(), phase.to_owned()),
+            );
         });
     }
 
@@ -311,7 +312,7 @@ impl World {
             None => self.carry_out(request),
             Some((_, failure, applied)) => {
                 if applied == Applied::Yes {
-                    let _ = self.carry_out(request.clone());
+                    drop(self.carry_out(request.clone()));
                 } else {
                     self.record(&request);
                 }
