@@ -1,10 +1,5 @@
 //! What the pages name is there.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test ends where something is not as it must be"
-)]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,11 +1,5 @@
 //! What `NodePatch::applied` says of a patch is what the API server makes of its body.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test, also where a helper is no #[test]"
-)]
-
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
