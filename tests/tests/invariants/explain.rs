@@ -111,7 +111,7 @@ async fn mistakes(explain: &Explain<'_>, held: &Subject<'_>) -> Result<()> {
             "explain-nowhere",
             &admin,
             &[
-                "node explain-nowhere: nodes \"explain-nowhere\" not found (404)",
+                "node explain-nowhere: the API server: nodes \"explain-nowhere\" not found (code 404)",
                 "kubectl get nodes",
             ][..],
         ),
