@@ -118,7 +118,7 @@ async fn mistakes(explain: &Explain<'_>, held: &Subject<'_>) -> Result<()> {
         (
             &held.name,
             &stranger,
-            &["Unauthorized (401)", "give another --kubeconfig"],
+            &["Unauthorized (code 401)", "give another --kubeconfig"],
         ),
         (
             &held.name,
