@@ -14,6 +14,7 @@ use cordonhold_shared::node::NodeView;
 use cordonhold_shared::reboot::api_status::{Cause, ErrorStatus, Failed};
 use cordonhold_shared::reboot::cycle::{Failure, PoolCount, Settings};
 use cordonhold_shared::reboot::drain::Evicted;
+use cordonhold_shared::reboot::driver::Source;
 use cordonhold_shared::selector::Selector;
 use cordonhold_shared::watch::Change;
 use futures_util::future::ready;
@@ -187,7 +188,7 @@ impl Api {
 
     pub(crate) fn node_target(&self) -> Target {
         Target {
-            ends_with_object: true,
+            ends_with_object: Source::Node.ends_with_object(),
             ..Target::new(
                 "the Node",
                 NODES.to_owned(),

@@ -1,13 +1,14 @@
-//! The agent's monotonic clock, as times since its start, and the host's boot clock.
+//! The agent's monotonic clock, and the host's boot clock.
 //!
 //! Not here: how long anything takes ([`cordonhold_shared::reboot::timers`]).
 
 use std::time::Duration;
 
+use cordonhold_shared::reboot::moment::Uptime;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{Instant, sleep_until};
 
-/// Times since its start.
+/// A monotonic clock that began with the agent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     start: Instant,
@@ -20,17 +21,17 @@ impl Clock {
         }
     }
 
-    pub(crate) fn now(self) -> Duration {
-        self.start.elapsed()
+    pub(crate) fn now(self) -> Uptime {
+        Uptime::after(self.start.elapsed())
     }
 
     /// As the host's commands want it; a time out of reach is none.
-    pub(crate) fn instant(self, time: Duration) -> Option<Instant> {
-        self.start.checked_add(time)
+    pub(crate) fn instant(self, time: Uptime) -> Option<Instant> {
+        self.start.checked_add(time.since_start())
     }
 
     /// At this time, or never.
-    pub(crate) async fn at(self, time: Option<Duration>) {
+    pub(crate) async fn at(self, time: Option<Uptime>) {
         match time.and_then(|time| self.instant(time)) {
             Some(end) => sleep_until(end).await,
             None => std::future::pending().await,

@@ -6,6 +6,7 @@ pub mod blocker;
 pub mod cycle;
 pub mod drain;
 pub mod driver;
+pub mod moment;
 pub mod pod;
 pub mod timers;
 pub mod watch;

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
+use cordonhold_shared::reboot::moment::Uptime;
 use cordonhold_shared::{hold, keys, selector};
 use cordonhold_simulation::api_server::{
     Answer, ApiServer, Caller, Deletion, EventKind, Key, Request, Resource, Selector, Verb, Webhook,
@@ -73,7 +74,7 @@ struct Both {
     versions: BTreeMap<Key, Vec<(String, u64)>>,
     /// The whole history's versions, of each side, to watch from.
     marks: Vec<(String, u64)>,
-    now: Duration,
+    now: Uptime,
     evictions_of_another: u32,
 }
 
@@ -106,7 +107,7 @@ async fn compare(seed: u64) -> Result<()> {
         caller: Rc::new(Caller::default()),
         versions: BTreeMap::new(),
         marks: Vec::new(),
-        now: Duration::ZERO,
+        now: Uptime::START,
         evictions_of_another: 0,
     };
     for count in 1..=OPERATIONS {

@@ -102,9 +102,8 @@ pub(super) fn timing(args: &Args) -> Timing {
     } = args;
     Timing {
         period: cycle.period,
-        drain_limit: drain
-            .drain_timeout
-            .map(|timeout| timeout.saturating_add(drain.drain_delay)),
+        drain_delay: drain.drain_delay,
+        drain_timeout: drain.drain_timeout,
         reboot_delay: cycle.reboot_delay,
         reboot_timeout: cycle.reboot_timeout,
         soak: returning.soak,

@@ -73,7 +73,6 @@ impl From<DrainArgs> for DrainConfig {
             pods: args.drain_pod_selector,
             grace_period: args.drain_grace_period,
             options: Options {
-                delay: args.drain_delay,
                 parallel: usize::try_from(args.max_parallel_evictions).unwrap_or(1),
                 by_priority: args.drain_by_priority,
                 skip_wait: SignedDuration::try_from(skip_wait)

@@ -55,7 +55,7 @@ fn the_last_of_a_repeated_flag_counts_as_in_kured() {
 fn commands_may_run_without_words_before_them() {
     let config = config(&["--host-exec="]);
     assert!(config.host.exec.is_empty());
-    assert_eq!(config.timing.drain_limit, None);
+    assert_eq!(config.timing.drain_timeout, None);
 }
 
 #[test]
@@ -382,8 +382,8 @@ fn the_drains_flags_reach_the_drain() {
         "--max-parallel-evictions=7",
     ]);
     let options = config.drain.options.clone();
-    assert_eq!(options.delay, Duration::from_secs(5));
-    assert_eq!(config.timing.drain_limit, Some(Duration::from_secs(605)));
+    assert_eq!(config.timing.drain_delay, Duration::from_secs(5));
+    assert_eq!(config.timing.drain_timeout, Some(Duration::from_mins(10)));
     assert_eq!(options.skip_wait, Some(jiff::SignedDuration::from_secs(30)));
     assert_eq!(options.volumes, Some(Duration::from_secs(120)));
     assert!(options.by_priority && options.parallel == 7);

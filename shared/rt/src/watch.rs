@@ -6,7 +6,8 @@
 
 use std::time::Duration;
 
-use cordonhold_shared::watch::{Change, TOO_OLD};
+use cordonhold_shared::backoff::jittered;
+use cordonhold_shared::watch::{Change, Place, REQUEST_SECONDS, SILENCE_BOUND};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use kube::Client;
@@ -52,10 +53,8 @@ impl Target {
             labels: None,
             only_metadata: false,
             ends_with_object: false,
-            seconds: 290,
-            // The server sends a bookmark each minute (k8s.io/apiserver: pkg/storage/cacher/cacher.go, `defaultBookmarkFrequency`).
-            // Below the client's own bound on silence.
-            silence: Duration::from_secs(80),
+            seconds: REQUEST_SECONDS,
+            silence: SILENCE_BOUND,
         }
     }
 
@@ -99,14 +98,11 @@ type Events<T> = BoxStream<'static, Result<WatchEvent<Versioned<T>>, kube::Error
 pub struct Watch<T> {
     client: Client,
     target: Target,
-    /// Of the last list or event; without one, the watch begins with a list.
-    version: Option<String>,
+    place: Place,
     /// The request that is open.
     events: Option<Events<T>>,
     /// How long to wait before the next request.
     pause: Option<Duration>,
-    /// Counts what failed since the watch last worked.
-    failures: u32,
 }
 
 /// An object of a watch with its version, which the views of the domain need not know.
@@ -121,11 +117,10 @@ impl<T: Clone + DeserializeOwned + Send + 'static> Watch<T> {
     pub fn new(client: Client, target: Target, version: Option<String>) -> Watch<T> {
         Watch {
             client,
+            place: Place::new(version, target.ends_with_object),
             target,
-            version,
             events: None,
             pause: None,
-            failures: 0,
         }
     }
 
@@ -145,33 +140,30 @@ impl<T: Clone + DeserializeOwned + Send + 'static> Watch<T> {
             match self.step().await {
                 Ok(Some(news)) => return Ok(news),
                 // The server ends each request after a while.
-                Ok(None) => self.end_request(),
-                Err(error) if error.code() == Some(TOO_OLD) => {
-                    self.end_request();
-                    self.version = None;
-                    return Ok(News::Change(Change::Gap));
-                }
+                Ok(None) => self.end_request(self.place.ended()),
                 Err(error) => {
-                    self.events = None;
-                    self.pause = Some(pause::before_retry(self.failures));
-                    self.failures = self.failures.saturating_add(1);
+                    let retry = self.place.failed(error.code());
+                    self.end_request(retry.pause);
+                    if retry.has_gap {
+                        return Ok(News::Change(Change::Gap));
+                    }
                     return Err(error);
                 }
             }
         }
     }
 
-    /// The next request follows, soon.
-    fn end_request(&mut self) {
+    /// The next request follows after this pause.
+    fn end_request(&mut self, pause: Duration) {
         self.events = None;
-        self.pause = Some(pause::before_retry(0));
+        self.pause = Some(jittered(pause, pause::random()));
     }
 
     /// The next thing that the open request says, or nothing where it has ended; without one, the next request.
     async fn step(&mut self) -> Result<Option<News<T>>, CallError> {
-        let Some(version) = &self.version else {
+        let Some(version) = self.place.version() else {
             let list: ListView<T> = call(&self.client, self.target.listing()).await?;
-            self.version = Some(list.metadata.resource_version);
+            self.place.listed(list.metadata.resource_version);
             return Ok(Some(News::Change(Change::Listed(list.items))));
         };
         let Some(events) = &mut self.events else {
@@ -184,7 +176,6 @@ impl<T: Clone + DeserializeOwned + Send + 'static> Watch<T> {
         let Some(event) = within(self.target.silence, events.try_next()).await? else {
             return Ok(None);
         };
-        self.failures = 0;
         self.take(event).map(Some)
     }
 
@@ -197,11 +188,10 @@ impl<T: Clone + DeserializeOwned + Send + 'static> Watch<T> {
             WatchEvent::Bookmark(bookmark) => (bookmark.metadata.resource_version, News::Bookmark),
             WatchEvent::Error(status) => return Err(CallError::Answered(status)),
         };
-        let is_over = self.target.ends_with_object && matches!(news, News::Change(Change::Gone(_)));
-        if is_over {
-            self.end_request();
+        let is_gone = matches!(news, News::Change(Change::Gone(_)));
+        if self.place.moved(version, is_gone) {
+            self.end_request(self.place.ended());
         }
-        self.version = (!is_over).then_some(version);
         Ok(news)
     }
 }

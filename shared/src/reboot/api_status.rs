@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use crate::reboot::cycle::Failure;
 use crate::reboot::drain::Evicted;
-use crate::watch::TOO_OLD;
 
 /// The `Status` that answers a request which failed, as far as it is looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,11 +106,6 @@ impl<'a> ErrorStatus<'a> {
             (500, "InternalError") if self.message.starts_with(WEBHOOK_FAILED) => Failure::Refused(text),
             _ => Failure::Unknown(text),
         }
-    }
-
-    /// Whether a watch from this version can no longer be had.
-    pub fn is_too_old(&self) -> bool {
-        self.code == TOO_OLD
     }
 
     /// What became of an eviction; `text` is what an operator reads.

@@ -1,6 +1,6 @@
-//! The agent's cycle: lock → cordon → drain → delay → seal → reboot → return, as a pure function.
+//! The agent's cycle: lock → cordon → drain → delay → seal → reboot → return, without any I/O.
 //!
-//! [`step()`] takes the state and one input and gives the next state, what to start or say, and at most one request.
+//! [`Cycle::step`] takes one input into the state, and gives what to start or say and at most one request.
 //! While a request is open the shell delivers nothing but its answer, so each request is one atomic read or write
 //! between two states, and a crash can be put between any two of them.
 //! Times reach it as facts already compared: a timer is due, or it is not.
@@ -136,22 +136,6 @@ pub struct Cycle {
     said: Option<Report>,
 }
 
-/// One step of the cycle. `chance` are 128 random bits that no other step was given.
-pub fn step(mut cycle: Cycle, input: Input, chance: Proof) -> (Cycle, Step) {
-    if cycle.is_echo(&input) {
-        return (cycle, Step::rest());
-    }
-    cycle.chance = Some(chance);
-    cycle.note(&input);
-    let step = match input {
-        Input::Started => cycle.start(),
-        Input::Answer(answer) => cycle.answered(answer),
-        Input::Event(event) => cycle.happened(event),
-    };
-    cycle.chance = None;
-    (cycle, step)
-}
-
 impl Cycle {
     /// An agent that has just started; its first input is [`Input::Started`].
     pub fn new(settings: Settings) -> Cycle {
@@ -180,6 +164,22 @@ impl Cycle {
             retries: 0,
             said: None,
         }
+    }
+
+    /// One step. `chance` are 128 random bits that no other step was given.
+    pub fn step(&mut self, input: Input, chance: Proof) -> Step {
+        if self.is_echo(&input) {
+            return Step::rest();
+        }
+        self.chance = Some(chance);
+        self.note(&input);
+        let step = match input {
+            Input::Started => self.start(),
+            Input::Answer(answer) => self.answered(answer),
+            Input::Event(event) => self.happened(event),
+        };
+        self.chance = None;
+        step
     }
 
     /// Whether it has nothing to do and holds nothing.

@@ -1,14 +1,15 @@
 //! The bookkeeping of a drain: which pods must leave, when each eviction is due, and what the cycle is told.
 //!
-//! Times are since some start, and chance is passed in. Not here: which pods a drain evicts ([`crate::reboot::pod`])
+//! Clock readings and chance are passed in. Not here: which pods a drain evicts ([`crate::reboot::pod`])
 //! and how a [`Task`] is carried out.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use crate::backoff::{doubled, jittered};
+use crate::reboot::moment::{Moment, Uptime};
 use crate::reboot::pod::{DaemonSet, PodView};
 use crate::watch::Change;
 
@@ -25,8 +26,6 @@ pub const EVICTIONS_DEFAULT: usize = 20;
 /// What an operator decided about drains.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// `--drain-delay`: between the cordon and the first eviction.
-    pub delay: Duration,
     /// `--max-parallel-evictions`; at least 1.
     pub parallel: usize,
     /// `--drain-by-priority`: the lowest priority first, the next when those pods are gone.
@@ -43,7 +42,6 @@ impl Default for Options {
     /// The flags' defaults.
     fn default() -> Options {
         Options {
-            delay: Duration::ZERO,
             parallel: EVICTIONS_DEFAULT,
             by_priority: false,
             skip_wait: None,
@@ -61,15 +59,6 @@ pub enum Returning {
     Leave,
     /// It is evicted again, ever more slowly, and waited for.
     Wait,
-}
-
-/// Now, on both clocks.
-#[derive(Clone, Copy, Debug)]
-pub struct Moment {
-    /// Monotonic: every pause rests on it.
-    pub now: Duration,
-    /// By which the API server says until when a pod may take to end.
-    pub wall: Timestamp,
 }
 
 /// What a drain asks for; each is answered by [`Drain::note`].
@@ -155,9 +144,9 @@ pub struct Drain {
 #[derive(Debug)]
 struct Volumes {
     /// When it is given up.
-    end: Duration,
+    end: Uptime,
     /// When they are listed next; `None` while they are.
-    due: Option<Duration>,
+    due: Option<Uptime>,
     looks: u32,
     has_failed: bool,
     attached: Vec<String>,
@@ -169,10 +158,10 @@ const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 impl Drain {
-    /// A drain that begins now.
-    pub fn new(options: Options, now: Duration) -> Drain {
+    /// A drain that begins now, and evicts after this delay.
+    pub fn new(options: Options, delay: Duration, now: Uptime) -> Drain {
         Drain {
-            pods: Pods::new(&options, now),
+            pods: Pods::new(&options, now + delay),
             options,
             arrived: Vec::new(),
             volumes: None,
@@ -209,7 +198,7 @@ impl Drain {
     fn note_volumes(
         &mut self,
         result: Result<Vec<String>, String>,
-        now: Duration,
+        now: Uptime,
         random: u64,
     ) -> Option<Trouble> {
         let volumes = self.volumes.as_mut()?;
@@ -232,7 +221,7 @@ impl Drain {
     }
 
     /// What the cycle is told now.
-    pub fn tell(&mut self, now: Duration) -> Vec<DrainNews> {
+    pub fn tell(&mut self, now: Uptime) -> Vec<DrainNews> {
         if self.is_over {
             return self.arrived.drain(..).map(DrainNews::PodArrived).collect();
         }
@@ -255,7 +244,7 @@ impl Drain {
     }
 
     /// Whether the pods are gone, and the volumes too or their time is up.
-    fn is_done(&mut self, now: Duration) -> bool {
+    fn is_done(&mut self, now: Uptime) -> bool {
         if !self.pods.is_empty(now) {
             // Pods that came late begin the wait anew.
             self.volumes = None;
@@ -265,7 +254,7 @@ impl Drain {
             return true;
         };
         let volumes = self.volumes.get_or_insert_with(|| Volumes {
-            end: now.saturating_add(bound),
+            end: now + bound,
             due: Some(now),
             looks: 0,
             has_failed: false,
@@ -275,7 +264,7 @@ impl Drain {
         volumes.is_done || volumes.end <= now
     }
 
-    fn progress_now(&self, now: Duration) -> Option<Progress> {
+    fn progress_now(&self, now: Uptime) -> Option<Progress> {
         let attached = self.volumes.as_ref().map(|volumes| volumes.attached.as_slice());
         self.pods.progress(attached.unwrap_or_default(), now)
     }
@@ -286,7 +275,7 @@ impl Drain {
     }
 
     /// What to do now, while this many tasks are under way.
-    pub fn take_due(&mut self, now: Duration, under_way: usize) -> Vec<Task> {
+    pub fn take_due(&mut self, now: Uptime, under_way: usize) -> Vec<Task> {
         let room = self.options.parallel.max(1).saturating_sub(under_way);
         let mut tasks = self.pods.take_look_ups(now, room);
         if self.is_over {
@@ -306,7 +295,7 @@ impl Drain {
     }
 
     /// When something is due or to be told next, while this many tasks are under way.
-    pub fn next_due(&self, now: Duration, under_way: usize) -> Option<Duration> {
+    pub fn next_due(&self, now: Uptime, under_way: usize) -> Option<Uptime> {
         let has_room = under_way < self.options.parallel.max(1);
         let look_up = self.pods.next_look_up().filter(|_| has_room);
         if self.is_over {

@@ -6,15 +6,15 @@
 //! Not here: the cycle's decisions ([`crate::reboot::cycle`]), how a call is sent, and how a watch is kept up.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::hold::Proof;
 use crate::node::NodeView;
-use crate::reboot::cycle::{self, Act, Answer, Ask, Cycle, Event, Input, Report, Settings};
-use crate::reboot::drain::{self, Done, Drain, Moment, Task, Trouble};
+use crate::reboot::cycle::{Act, Answer, Ask, Cycle, Event, Input, Report, Settings};
+use crate::reboot::drain::{self, Done, Drain, Task, Trouble};
 use crate::reboot::lock_object::{Carrier, CarrierView, LockObject, LockObjects};
+use crate::reboot::moment::{Moment, Uptime};
 use crate::reboot::pod::PodView;
 use crate::reboot::timers::{Dates, Timer, Timers, Timing};
 use crate::reboot::watch::LockShown;
@@ -113,7 +113,7 @@ pub struct Driver {
     /// What the lengths of timers depend on, as our Node last showed it.
     dates: Dates,
     /// When the sentinel is looked at next.
-    next_look: Duration,
+    next_look: Uptime,
     /// When the last wish was made: each is later than the one before.
     last_wish: Timestamp,
     /// Counts the watches of all sources.
@@ -171,7 +171,7 @@ enum Ready {
 
 impl Driver {
     /// An agent that starts now.
-    pub fn new(setup: Setup, now: Duration) -> Driver {
+    pub fn new(setup: Setup, now: Uptime) -> Driver {
         Driver {
             cycle: Cycle::new(setup.settings.clone()),
             timers: Timers::new(setup.timing.clone()),
@@ -223,7 +223,7 @@ impl Driver {
     }
 
     /// When to ask for the next effect again, should nothing happen before.
-    pub fn next_wake(&self, now: Duration) -> Option<Duration> {
+    pub fn next_wake(&self, now: Uptime) -> Option<Uptime> {
         let drain = self
             .drain
             .as_ref()
@@ -295,7 +295,7 @@ impl Driver {
         match self.next_input(at.now, chance.number) {
             Some(Next::Input(input)) => self.deliver(input, chance.proof),
             Some(Next::Look) => {
-                self.next_look = at.now.saturating_add(self.setup.timing.period);
+                self.next_look = at.now + self.setup.timing.period;
                 self.open = Some(Open::Sentinel);
                 self.effects.push_back(Effect::Call(Call::LookAtSentinel));
             }
@@ -332,7 +332,7 @@ impl Driver {
     }
 
     /// What was asked for; then whichever source has something, in no order.
-    fn next_input(&mut self, now: Duration, number: u64) -> Option<Next> {
+    fn next_input(&mut self, now: Uptime, number: u64) -> Option<Next> {
         if let Some(input) = self.input.take() {
             return Some(Next::Input(input));
         }
@@ -357,9 +357,7 @@ impl Driver {
     fn deliver(&mut self, input: Input, proof: u128) {
         self.learn(&input);
         self.effects.push_back(Effect::Took(input.clone()));
-        let cycle = std::mem::replace(&mut self.cycle, Cycle::new(self.setup.settings.clone()));
-        let (cycle, step) = cycle::step(cycle, input, Proof::new(proof));
-        self.cycle = cycle;
+        let step = self.cycle.step(input, Proof::new(proof));
         self.acts.extend(step.acts);
         self.asked = step.request;
     }
@@ -368,7 +366,7 @@ impl Driver {
     fn learn(&mut self, input: &Input) {
         match input {
             // After a pause the cycle needs a fresh look at the sentinel, not the one of the next period.
-            Input::Event(Event::Due(timer)) if timer.calls_for_look() => self.next_look = Duration::ZERO,
+            Input::Event(Event::Due(timer)) if timer.calls_for_look() => self.next_look = Uptime::START,
             Input::Answer(Answer::Lock(Ok(lock))) if lock.carrier != self.setup.carrier => {
                 self.setup.carrier = lock.carrier;
                 self.effects.push_back(Effect::LockMoved);
@@ -391,7 +389,7 @@ impl Driver {
             Act::WatchLock(false) => self.stop_watch(Source::Lock),
             Act::StartDrain => {
                 self.drain = Some(Draining {
-                    work: Drain::new(self.setup.drain.clone(), at.now),
+                    work: Drain::new(self.setup.drain.clone(), self.setup.timing.drain_delay, at.now),
                     under_way: 0,
                 });
                 self.watch(Source::Pods, None)
@@ -401,7 +399,7 @@ impl Driver {
                 self.stop_watch(Source::Pods)
             }
             Act::Arm(timer) => {
-                self.timers.arm(timer, self.dates, at.wall, at.now, number);
+                self.timers.arm(timer, self.dates, at, number);
                 Effect::Armed(timer)
             }
             Act::Disarm(timer) => {
@@ -443,7 +441,7 @@ impl Driver {
     }
 
     /// What the drain asks for, and what it has to tell.
-    fn drain_goes_on(&mut self, now: Duration) {
+    fn drain_goes_on(&mut self, now: Uptime) {
         let Some((drain, epoch)) = self.drain.as_mut().zip(self.watched[Source::Pods as usize]) else {
             return;
         };
@@ -464,6 +462,13 @@ impl Driver {
             .unwrap_or(Timestamp::MAX);
         self.last_wish = wall.max(next);
         format!("{:.9}", self.last_wish)
+    }
+}
+
+impl Source {
+    /// Whether the watch ends with the object that it is about: the next one of that name is another Node.
+    pub fn ends_with_object(self) -> bool {
+        self == Source::Node
     }
 }
 

@@ -1,6 +1,6 @@
 //! The cycle's timers: how long each is, and which are running.
 //!
-//! Times are since some start on a monotonic clock, and chance is passed in: the shell has both.
+//! Clock readings and chance are passed in: the shell has both.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::backoff::{jittered, retry_pause};
 use crate::hold::{self, Terms};
 use crate::node::NodeView;
+use crate::reboot::moment::{Moment, Uptime};
 
 /// The timers. Arming one again starts it anew, but for [`Timer::Turn`] and [`Timer::Blocked`]; the shell knows how long each is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -63,8 +64,10 @@ impl Timer {
 pub struct Timing {
     /// How often the sentinel is looked at.
     pub period: Duration,
-    /// From the cordon on: `--drain-delay` and `--drain-timeout`. `None`: no limit.
-    pub drain_limit: Option<Duration>,
+    /// From the cordon to the first eviction.
+    pub drain_delay: Duration,
+    /// From the first eviction on. `None`: no limit.
+    pub drain_timeout: Option<Duration>,
     /// From the end of the drain to the seal.
     pub reboot_delay: Duration,
     /// How long after the command the reboot may still come.
@@ -106,7 +109,7 @@ pub struct Dates {
 #[derive(Debug)]
 pub struct Timers {
     timing: Timing,
-    running: BTreeMap<Timer, Duration>,
+    running: BTreeMap<Timer, Uptime>,
 }
 
 /// The pause of a waiter whose wish is new.
@@ -127,14 +130,14 @@ impl Timers {
         }
     }
 
-    /// Starts a timer, anew if it runs. `wall` is what the wall clock says now.
-    pub fn arm(&mut self, timer: Timer, dates: Dates, wall: Timestamp, now: Duration, random: u64) {
+    /// Starts a timer, anew if it runs.
+    pub fn arm(&mut self, timer: Timer, dates: Dates, at: Moment, random: u64) {
         if timer.runs_on() && self.running.contains_key(&timer) {
             return;
         }
         let end = self
-            .length(timer, dates, wall, random)
-            .and_then(|length| now.checked_add(length));
+            .length(timer, dates, at.wall, random)
+            .and_then(|length| at.now.checked_add(length));
         let _ = match end {
             Some(end) => self.running.insert(timer, end),
             None => self.running.remove(&timer),
@@ -147,17 +150,17 @@ impl Timers {
     }
 
     /// When a timer ends, if it runs.
-    pub fn end(&self, timer: Timer) -> Option<Duration> {
+    pub fn end(&self, timer: Timer) -> Option<Uptime> {
         self.running.get(&timer).copied()
     }
 
     /// When the next timer ends.
-    pub fn next_end(&self) -> Option<Duration> {
+    pub fn next_end(&self) -> Option<Uptime> {
         self.running.values().min().copied()
     }
 
     /// A timer that has ended; the earliest first.
-    pub fn pop_due(&mut self, now: Duration) -> Option<Timer> {
+    pub fn pop_due(&mut self, now: Uptime) -> Option<Timer> {
         let (timer, end) = self.running.iter().min_by_key(|(_, end)| **end)?;
         let (timer, is_due) = (*timer, *end <= now);
         is_due.then(|| {
@@ -173,9 +176,12 @@ impl Timers {
             Timer::Turn => Some(turn(dates.wish_age(wall))),
             Timer::Poll => Some(jittered(POLL, random)),
             Timer::Renew => hold::RENEW_EVERY.try_into().ok(),
-            Timer::Drain => self.timing.drain_limit,
+            Timer::Drain => self
+                .timing
+                .drain_timeout
+                .map(|timeout| timeout.saturating_add(self.timing.drain_delay)),
             Timer::Delay => Some(self.timing.reboot_delay),
-            Timer::Blocked => Some(self.timing.drain_limit.unwrap_or(self.timing.reboot_timeout)),
+            Timer::Blocked => Some(self.timing.drain_timeout.unwrap_or(self.timing.reboot_timeout)),
             Timer::Deadline => Some(DEADLINE),
             Timer::Reboot | Timer::Stall => Some(self.timing.reboot_timeout),
             Timer::Soak => Some(self.timing.soak),
@@ -224,12 +230,11 @@ fn turn(age: Duration) -> Duration {
 mod tests {
     use super::*;
 
-    const WALL: Timestamp = Timestamp::UNIX_EPOCH;
-
     fn timers() -> Timers {
         Timers::new(Timing {
             period: Duration::from_secs(1),
-            drain_limit: None,
+            drain_delay: Duration::ZERO,
+            drain_timeout: None,
             reboot_delay: Duration::from_secs(60),
             reboot_timeout: Duration::from_secs(1800),
             soak: Duration::ZERO,
@@ -238,12 +243,19 @@ mod tests {
         })
     }
 
+    fn moment(now: Uptime) -> Moment {
+        Moment {
+            now,
+            wall: Timestamp::UNIX_EPOCH,
+        }
+    }
+
     #[test]
     fn timers_end_in_order_and_once() {
-        let (mut timers, now) = (timers(), Duration::ZERO);
-        timers.arm(Timer::Delay, Dates::default(), WALL, now, 0);
-        timers.arm(Timer::Deadline, Dates::default(), WALL, now, 0);
-        timers.arm(Timer::Soak, Dates::default(), WALL, now, 0);
+        let (mut timers, now) = (timers(), Uptime::START);
+        timers.arm(Timer::Delay, Dates::default(), moment(now), 0);
+        timers.arm(Timer::Deadline, Dates::default(), moment(now), 0);
+        timers.arm(Timer::Soak, Dates::default(), moment(now), 0);
         assert_eq!(timers.pop_due(now), Some(Timer::Soak));
         assert_eq!(timers.pop_due(now), None);
         assert_eq!(timers.next_end(), timers.end(Timer::Deadline));
@@ -255,32 +267,43 @@ mod tests {
 
     #[test]
     fn arming_again_starts_anew_and_no_drain_timeout_never_ends() {
-        let (mut timers, now) = (timers(), Duration::ZERO);
-        timers.arm(Timer::Deadline, Dates::default(), WALL, now, 0);
-        timers.arm(
-            Timer::Deadline,
-            Dates::default(),
-            WALL,
-            now + Duration::from_secs(3),
-            0,
-        );
-        assert_eq!(
-            timers.end(Timer::Deadline),
-            Some(now + DEADLINE + Duration::from_secs(3))
-        );
+        let (mut timers, now) = (timers(), Uptime::START);
+        timers.arm(Timer::Deadline, Dates::default(), moment(now), 0);
+        let later = now + Duration::from_secs(3);
+        timers.arm(Timer::Deadline, Dates::default(), moment(later), 0);
+        assert_eq!(timers.end(Timer::Deadline), Some(later + DEADLINE));
         timers.disarm(Timer::Deadline);
-        timers.arm(Timer::Drain, Dates::default(), WALL, now, 0);
+        timers.arm(Timer::Drain, Dates::default(), moment(now), 0);
         assert_eq!(timers.next_end(), None);
+    }
+
+    #[test]
+    fn the_delay_before_the_first_eviction_is_added_to_the_drain_alone() {
+        let mut timers = timers();
+        timers.timing.drain_delay = Duration::from_secs(5);
+        for (timeout, drain, blocked) in [(Some(600), Some(605), 600), (None, None, 1800)] {
+            timers.timing.drain_timeout = timeout.map(Duration::from_secs);
+            for timer in [Timer::Drain, Timer::Blocked] {
+                timers.disarm(timer);
+                timers.arm(timer, Dates::default(), moment(Uptime::START), 0);
+            }
+            let ends =
+                [drain, Some(blocked)].map(|end| end.map(|end| Uptime::after(Duration::from_secs(end))));
+            assert_eq!(
+                [Timer::Drain, Timer::Blocked].map(|timer| timers.end(timer)),
+                ends
+            );
+        }
     }
 
     #[test]
     fn a_turn_that_runs_is_not_put_off() {
         let mut timers = timers();
-        let at = Duration::from_millis;
-        timers.arm(Timer::Turn, Dates::default(), WALL, at(0), 0);
-        timers.arm(Timer::Turn, Dates::default(), WALL, at(400), 0);
+        let at = |millis| Uptime::after(Duration::from_millis(millis));
+        timers.arm(Timer::Turn, Dates::default(), moment(at(0)), 0);
+        timers.arm(Timer::Turn, Dates::default(), moment(at(400)), 0);
         assert_eq!(timers.pop_due(at(500)), Some(Timer::Turn));
-        timers.arm(Timer::Turn, Dates::default(), WALL, at(600), 0);
+        timers.arm(Timer::Turn, Dates::default(), moment(at(600)), 0);
         assert_eq!(timers.end(Timer::Turn), Some(at(1100)));
     }
 
@@ -296,9 +319,12 @@ mod tests {
             (at(100_000), 600),
             (Dates::default(), 0),
         ] {
-            let (mut timers, now) = (timers(), Duration::ZERO);
-            timers.arm(Timer::Release, dates, WALL, now, 0);
-            assert_eq!(timers.end(Timer::Release), Some(Duration::from_secs(seconds)));
+            let (mut timers, now) = (timers(), Uptime::START);
+            timers.arm(Timer::Release, dates, moment(now), 0);
+            assert_eq!(
+                timers.end(Timer::Release),
+                Some(now + Duration::from_secs(seconds))
+            );
         }
     }
 

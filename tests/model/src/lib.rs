@@ -1,7 +1,7 @@
 //! A model of the protocol, explored exhaustively up to a bound: agents, lock, Nodes and hosts, the webhook, people and
 //! controllers who uncordon, agents that crash between any two writes, and stock kured on the same lock.
 //!
-//! The decisions are those of `cordonhold-shared` themselves: `cycle::step`, `admission::decide`, the lock's transitions.
+//! The decisions are those of `cordonhold-shared` themselves: `Cycle::step`, `admission::decide`, the lock's transitions.
 //! The model is what is around them. A write is one atomic step, a read another; between two steps anything else may happen.
 //! Not here: clocks (a timer ends whenever it likes), the wire, and what a real API server does ([`cordonhold_shared`] and
 //! the tests on the control plane have those).

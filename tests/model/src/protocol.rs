@@ -204,22 +204,19 @@ impl Protocol {
         if let Some(known) = self.steps.get(&(cycle, input, chance)) {
             return (known.0, Arc::clone(&known.1));
         }
-        let (next, outcome) = cordonhold_shared::reboot::cycle::step(
-            (*self.cycles.get(cycle)).clone(),
-            (*self.inputs.get(input)).clone(),
-            proof(chance),
-        );
+        let mut next = (*self.cycles.get(cycle)).clone();
+        let step = next.step((*self.inputs.get(input)).clone(), proof(chance));
         let is_unexpected = |act: &Act| matches!(act, Act::Report(Report::Unexpected { .. }));
         assert!(
-            !outcome.acts.iter().any(is_unexpected),
-            "an answer that no request of its stage can have: {outcome:?}"
+            !step.acts.iter().any(is_unexpected),
+            "an answer that no request of its stage can have: {step:?}"
         );
-        let (next, outcome) = (self.cycles.id(next), Arc::new(outcome));
+        let (next, step) = (self.cycles.id(next), Arc::new(step));
         drop(
             self.steps
-                .insert((cycle, input, chance), (next, Arc::clone(&outcome))),
+                .insert((cycle, input, chance), (next, Arc::clone(&step))),
         );
-        (next, outcome)
+        (next, step)
     }
 
     pub(crate) fn new_cycle(&self, node: u8) -> Id<Cycle> {

@@ -18,6 +18,7 @@ use cordonhold_shared::reboot::cycle::{
 use cordonhold_shared::reboot::drain;
 use cordonhold_shared::reboot::driver::{self, Call, Chance, Driver, Setup, Source};
 use cordonhold_shared::reboot::lock_object::{Carrier, LockObject, LockObjects};
+use cordonhold_shared::reboot::moment::{self, Uptime};
 use cordonhold_shared::reboot::timers::Timing;
 use cordonhold_shared::selector::Selector;
 use jiff::{SignedDuration, Timestamp};
@@ -66,7 +67,7 @@ pub(crate) struct Agent {
     pub(crate) setup: Setup,
     /// How far its clock is off.
     pub(crate) skew: SignedDuration,
-    pub(crate) cut_off_until: Duration,
+    pub(crate) cut_off_until: Uptime,
     pub(crate) process: Option<Process>,
     /// How many processes there were.
     pub(crate) processes: u64,
@@ -85,7 +86,7 @@ pub(crate) struct Process {
     pub(crate) caller: Rc<Caller>,
     pub(crate) driver: Driver,
     /// The earliest wake that is planned.
-    wake: Option<Duration>,
+    wake: Option<Uptime>,
     messages: BTreeMap<u64, Purpose>,
     last_message: u64,
     /// By their sources.
@@ -114,12 +115,10 @@ impl Agent {
     /// As somebody may have configured it.
     pub(crate) fn draw(index: usize, budget: Budget, defect: Option<Defect>, random: &mut Random) -> Agent {
         let node = format!("node-{index}");
-        let (period, drain_delay) = (random.seconds(5, 60), random.millis(0, 5_000));
         let timing = Timing {
-            period,
-            drain_limit: random
-                .chance(9_000)
-                .then(|| random.seconds(60, 900) + drain_delay),
+            period: random.seconds(5, 60),
+            drain_delay: random.millis(0, 5_000),
+            drain_timeout: random.chance(9_000).then(|| random.seconds(60, 900)),
             reboot_delay: random.millis(0, 20_000),
             reboot_timeout: random.seconds(600, 1_800),
             soak: random.millis(0, 10_000),
@@ -150,7 +149,6 @@ impl Agent {
             force_reboot: random.chance(3_000),
         };
         let drain = drain::Options {
-            delay: drain_delay,
             parallel: 1 + random.index(20),
             by_priority: random.chance(5_000),
             skip_wait: None,
@@ -167,7 +165,7 @@ impl Agent {
                 carrier: Carrier::Lease,
             },
             skew: SignedDuration::ZERO,
-            cut_off_until: Duration::ZERO,
+            cut_off_until: Uptime::START,
             process: None,
             processes: 0,
             is_start_planned: true,
@@ -180,10 +178,11 @@ impl Agent {
     /// How long after its cordon this agent may reboot under pods at the earliest; `None` is never.
     pub(crate) fn forces_after(&self) -> Option<Duration> {
         let Setup { settings, timing, .. } = &self.setup;
-        timing.drain_limit.filter(|_| settings.force_reboot)
+        let timeout = timing.drain_timeout.filter(|_| settings.force_reboot)?;
+        Some(timeout + timing.drain_delay)
     }
 
-    pub(crate) fn clock(&self, now: Duration) -> Timestamp {
+    pub(crate) fn clock(&self, now: Uptime) -> Timestamp {
         wall(now).saturating_add(self.skew).unwrap_or(Timestamp::MAX)
     }
 
@@ -328,8 +327,8 @@ impl World {
         self.process(agent)?.driver.next(at, chance)
     }
 
-    fn moment(&self, agent: usize) -> drain::Moment {
-        drain::Moment {
+    fn moment(&self, agent: usize) -> moment::Moment {
+        moment::Moment {
             now: self.now,
             wall: self.agents[agent].clock(self.now),
         }
@@ -362,7 +361,7 @@ impl World {
                 self.oracle.told(agent, &input);
             }
             driver::Effect::Watch { source, epoch, from } => {
-                self.follow(agent, source, epoch, from.as_deref());
+                self.follow(agent, source, epoch, from);
             }
             driver::Effect::StopWatch(source) => self.unfollow(agent, source),
             driver::Effect::Report(report) => self.report(agent, &report),

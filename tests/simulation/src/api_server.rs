@@ -7,9 +7,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
-use std::time::Duration;
 
 use cordonhold_shared::keys;
+use cordonhold_shared::reboot::moment::Uptime;
 use cordonhold_shared::reboot::pod::DaemonSet;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -96,7 +96,7 @@ pub struct ApiServer {
     compacted: u64,
     uids: u64,
     pub webhook: Webhook,
-    now: Duration,
+    now: Uptime,
 }
 
 impl Default for ApiServer {
@@ -114,12 +114,12 @@ impl ApiServer {
             compacted: 0,
             uids: 0,
             webhook,
-            now: Duration::ZERO,
+            now: Uptime::START,
         }
     }
 
     /// Carries a request out at this time since [`EPOCH`].
-    pub fn handle(&mut self, request: &Request, now: Duration) -> Result<Answer, Status> {
+    pub fn handle(&mut self, request: &Request, now: Uptime) -> Result<Answer, Status> {
         self.now = now;
         let key = &request.key;
         match &request.verb {
@@ -321,8 +321,8 @@ impl ApiServer {
 }
 
 /// The wall clock of one that is right.
-pub fn wall(now: Duration) -> Timestamp {
-    SignedDuration::try_from(now)
+pub fn wall(now: Uptime) -> Timestamp {
+    SignedDuration::try_from(now.since_start())
         .ok()
         .and_then(|since| EPOCH.checked_add(since).ok())
         .unwrap_or(Timestamp::MAX)

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use cordonhold_shared::host::{Boot, HostFile, HostRecord, RebootDeadline};
 use cordonhold_shared::reboot::cycle::RebootFailure;
+use cordonhold_shared::reboot::moment::Uptime;
 use serde_json::json;
 
 use crate::api_server::{Deletion, Key, Resource, Verb};
@@ -76,14 +77,14 @@ pub(crate) struct Host {
     /// How often userspace alone has booted since.
     soft_reboots: u64,
     /// When the boot clock began.
-    clock_began: Duration,
+    clock_began: Uptime,
     is_up: bool,
     is_ready: bool,
     /// In `/run`, as the record is.
     pub(crate) sentinel: bool,
     record: Option<HostFile>,
     /// From when on it says that a shutdown is under way.
-    shows_shutdown_from: Option<Duration>,
+    shows_shutdown_from: Option<Uptime>,
     /// It will go down because an agent asked for it.
     pub(crate) is_doomed: bool,
     is_going_down: bool,
@@ -98,7 +99,7 @@ impl Host {
             boot: 1,
             kernel: 1,
             soft_reboots: 0,
-            clock_began: Duration::ZERO,
+            clock_began: Uptime::START,
             is_up: true,
             is_ready: true,
             sentinel: false,
@@ -138,8 +139,8 @@ impl Host {
     }
 
     /// Writes the record down, and until when a reboot that is told now may come.
-    pub(crate) fn write_down(&mut self, record: &HostRecord, told_for: Option<Duration>, now: Duration) {
-        let clock = now.saturating_sub(self.clock_began);
+    pub(crate) fn write_down(&mut self, record: &HostRecord, told_for: Option<Duration>, now: Uptime) {
+        let clock = now.since(self.clock_began);
         self.record = Some(HostFile {
             record: record.clone(),
             written_in: self.identity().to_string(),
@@ -152,8 +153,8 @@ impl Host {
         self.record.as_ref().map(|file| file.record.clone())
     }
 
-    pub(crate) fn told(&self, now: Duration) -> Option<RebootDeadline> {
-        let clock = now.saturating_sub(self.clock_began).as_secs();
+    pub(crate) fn told(&self, now: Uptime) -> Option<RebootDeadline> {
+        let clock = now.since(self.clock_began).as_secs();
         self.record.as_ref()?.told(&self.identity(), clock)
     }
 
@@ -162,7 +163,7 @@ impl Host {
         self.record.take().is_some()
     }
 
-    pub(crate) fn shows_shutdown(&self, now: Duration) -> bool {
+    pub(crate) fn shows_shutdown(&self, now: Uptime) -> bool {
         self.shows_shutdown_from.is_some_and(|from| from <= now)
     }
 
@@ -177,7 +178,7 @@ impl Host {
     }
 
     /// The kernel starts, or userspace alone.
-    fn boot(&mut self, is_soft: bool, now: Duration) {
+    fn boot(&mut self, is_soft: bool, now: Uptime) {
         self.boot += 1;
         self.is_up = true;
         self.is_ready = false;

@@ -12,6 +12,7 @@ use cordonhold_shared::hold::{self, Hold, Phase};
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::Record;
 use cordonhold_shared::node::NodeView;
+use cordonhold_shared::reboot::moment::Uptime;
 use cordonhold_shared::reboot::pod::{self, PodView, Toleration};
 
 use crate::Invariant;
@@ -44,7 +45,7 @@ pub(crate) struct Oracle {
     /// The lock as it could last be read.
     record: Record,
     /// When the request that is being looked at was sent.
-    sent: Duration,
+    sent: Uptime,
     /// How each agent has read each Node since the lock was written last; `None` is one that is gone.
     peers: BTreeMap<(usize, usize), Vec<Option<Stored>>>,
 }
@@ -56,7 +57,7 @@ struct Known {
     expected: Option<bool>,
     held: Option<Held>,
     /// Which process began the drain that goes on, and when.
-    drain: Option<(u64, Duration)>,
+    drain: Option<(u64, Uptime)>,
     /// How many pods each owner has put on the node since.
     put_back: BTreeMap<String, u32>,
     delay: Option<Delay>,
@@ -96,7 +97,7 @@ struct Delay {
 struct Seal {
     created: String,
     process: u64,
-    sent: Duration,
+    sent: Uptime,
     /// Why it should not have been.
     wrong: Option<String>,
 }
@@ -116,7 +117,7 @@ impl Oracle {
             nodes: (0..nodes).map(|_| Known::default()).collect(),
             forces_after: vec![None; nodes],
             record: Record::default(),
-            sent: Duration::ZERO,
+            sent: Uptime::START,
             peers: BTreeMap::new(),
         }
     }
@@ -142,7 +143,7 @@ impl Oracle {
         &mut self,
         request: &Request,
         result: &Result<Answer, Status>,
-        sent: Duration,
+        sent: Uptime,
         server: &ApiServer,
     ) {
         self.sent = sent;
@@ -173,7 +174,7 @@ impl Oracle {
         commit: &Commit,
         server: &ApiServer,
         hosts: &[Host],
-        now: Duration,
+        now: Uptime,
     ) -> Found {
         match commit.key.resource {
             Resource::Nodes => {
@@ -231,7 +232,7 @@ impl Oracle {
 
     /// Follows the cordon from the end of the drain to the seal.
     #[expect(clippy::too_many_lines, reason = "one look at one commit, phase by phase")]
-    fn continuity(&mut self, commit: &Commit, index: usize, now: Duration) {
+    fn continuity(&mut self, commit: &Commit, index: usize, now: Uptime) {
         let sent = self.sent;
         let forces_after = self.forces_after.get(index).copied().flatten();
         let Some(known) = self.nodes.get_mut(index) else {
@@ -334,7 +335,7 @@ impl Oracle {
     }
 
     /// An agent runs the reboot command.
-    pub(crate) fn command(&mut self, index: usize, process: u64, now: Duration) -> Found {
+    pub(crate) fn command(&mut self, index: usize, process: u64, now: Uptime) -> Found {
         let known = self.nodes.get_mut(index)?;
         let seal = known.seal.as_ref();
         let created = seal.map(|seal| seal.created.as_str()).unwrap_or_default();
@@ -344,7 +345,7 @@ impl Oracle {
             Some(seal) if seal.process != process => "another process made the seal".to_owned(),
             Some(Seal { wrong: Some(why), .. }) => why.clone(),
             Some(seal) if now > seal.sent + DEADLINE => {
-                format!("the seal was sent {:?} ago", now.saturating_sub(seal.sent))
+                format!("the seal was sent {:?} ago", now.since(seal.sent))
             }
             Some(_) => {
                 let found = |count| format!("agent {index} runs reboot command {count} of {created}");
@@ -420,7 +421,7 @@ fn wrong_with(delay: Option<&Delay>, new: &NodeView, hold: &Hold) -> Option<Stri
 }
 
 /// What the webhook must not let pass while it answers, and what no token of another node may do.
-fn protected(commit: &Commit, index: usize, server: &ApiServer, now: Duration) -> Found {
+fn protected(commit: &Commit, index: usize, server: &ApiServer, now: Uptime) -> Found {
     let (old, new) = (commit.old.as_ref()?.node(), commit.new.as_ref()?.node());
     let agent = commit.caller.process.map(|(agent, _)| agent);
     if agent == Some(index) || !commit.is_judged {

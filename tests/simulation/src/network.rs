@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use cordonhold_shared::reboot::moment::Uptime;
+
 use crate::agent::Purpose;
 use crate::api_server::{Answer, Key, Request, Selector, Status, Verb, Watch};
 use crate::faults::Fault;
@@ -29,7 +31,7 @@ pub(crate) enum Message {
 pub(crate) struct Call {
     pub(crate) to: To,
     pub(crate) message: Message,
-    pub(crate) sent: Duration,
+    pub(crate) sent: Uptime,
     /// How it ends, decided when it was sent.
     pub(crate) answered: Answered,
 }

@@ -3,7 +3,8 @@
 //! A node that has stopped goes on looking at its sentinel for hours, so lines that only repeat are counted, not kept.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+
+use cordonhold_shared::reboot::moment::Uptime;
 
 /// How many lines are kept of each node.
 const NODE_LINES: usize = 400;
@@ -25,7 +26,7 @@ struct Line {
     /// Without its digits: versions and times do not make it another one.
     shape: String,
     repeats: u64,
-    last: Duration,
+    last: Uptime,
 }
 
 impl Trace {
@@ -38,8 +39,8 @@ impl Trace {
     }
 
     /// A line about these nodes.
-    pub(crate) fn add(&mut self, now: Duration, line: &str, nodes: impl IntoIterator<Item = usize>) {
-        let text = format!("{:>12.3} s  {line}", now.as_secs_f64());
+    pub(crate) fn add(&mut self, now: Uptime, line: &str, nodes: impl IntoIterator<Item = usize>) {
+        let text = format!("{:>12.3} s  {line}", now.since_start().as_secs_f64());
         for node in nodes {
             if let Some(lines) = self.nodes.get_mut(node) {
                 keep(lines, now, line, &text);
@@ -59,7 +60,7 @@ impl Trace {
     }
 }
 
-fn keep(lines: &mut VecDeque<Line>, now: Duration, line: &str, text: &str) {
+fn keep(lines: &mut VecDeque<Line>, now: Uptime, line: &str, text: &str) {
     let shape: String = line.chars().filter(|char| !char.is_ascii_digit()).collect();
     let again = lines
         .iter_mut()
@@ -92,7 +93,7 @@ impl Line {
         }
         format!(
             "{text} (and {repeats} times more, last at {:.3} s)",
-            last.as_secs_f64()
+            last.since_start().as_secs_f64()
         )
     }
 }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use cordonhold_shared::admission::{Mode, Requester};
+use cordonhold_shared::reboot::moment::Uptime;
 
 use crate::agent::{Agent, Budget, Task};
 use crate::api_server::{ApiServer, Caller, Commit, Key, Request, Resource, Verb, Webhook};
@@ -64,7 +65,7 @@ fn webhook(defect: Option<Defect>) -> Webhook {
 }
 
 /// When, and in which order among those of one time.
-struct Queued(Duration, u64, Event);
+struct Queued(Uptime, u64, Event);
 
 impl PartialEq for Queued {
     fn eq(&self, other: &Queued) -> bool {
@@ -109,12 +110,12 @@ fn named(text: &str) -> Option<usize> {
 
 /// Everybody in it.
 pub(crate) struct World {
-    pub(crate) now: Duration,
+    pub(crate) now: Uptime,
     queue: BinaryHeap<Reverse<Queued>>,
     queued: u64,
     pub(crate) random: Random,
     pub(crate) server: ApiServer,
-    pub(crate) down_until: Duration,
+    pub(crate) down_until: Uptime,
     pub(crate) down_silent: bool,
     pub(crate) agents: Vec<Agent>,
     pub(crate) hosts: Vec<Host>,
@@ -131,7 +132,7 @@ pub(crate) struct World {
     /// Commits up to this version were looked at.
     looked_at: u64,
     at_rest: u32,
-    quiet_until: Duration,
+    quiet_until: Uptime,
     seed: u64,
     hash: u64,
     trace: Option<Trace>,
@@ -158,11 +159,11 @@ impl World {
             })
         };
         let mut world = World {
-            now: Duration::ZERO,
+            now: Uptime::START,
             queue: BinaryHeap::new(),
             queued: 0,
             server: ApiServer::new(webhook(options.defect)),
-            down_until: Duration::ZERO,
+            down_until: Uptime::START,
             down_silent: false,
             agents: Vec::new(),
             hosts: Vec::new(),
@@ -182,7 +183,7 @@ impl World {
             pods_wanted: nodes + random.index(nodes),
             looked_at: 0,
             at_rest: 0,
-            quiet_until: options.faults + options.quiet,
+            quiet_until: Uptime::after(options.faults + options.quiet),
             seed,
             hash: 0xcbf2_9ce4_8422_2325,
             trace: is_traced.then(|| Trace::new(options.trace_lines, nodes)),
@@ -215,7 +216,7 @@ impl World {
         while let Some(Reverse(Queued(time, _, event))) = self.queue.pop() {
             self.now = time;
             self.statistics.steps += 1;
-            self.mix(u64::try_from(time.as_micros()).unwrap_or(0));
+            self.mix(u64::try_from(time.since_start().as_micros()).unwrap_or(0));
             if matches!(event, Event::Look) && self.look() {
                 break;
             }
@@ -225,7 +226,7 @@ impl World {
                 break;
             }
         }
-        self.statistics.virtual_time = self.now;
+        self.statistics.virtual_time = self.now.since_start();
         self.statistics.runs = 1;
         self.statistics.exempt = self.oracle.exempted();
         self.mix(self.server.version());
@@ -240,7 +241,7 @@ impl World {
                 let (trace, of_node) = self.trace.map(|trace| trace.end(node)).unwrap_or_default();
                 Err(Box::new(Violation {
                     seed: self.seed,
-                    time: self.now,
+                    time: self.now.since_start(),
                     invariant,
                     what,
                     trace,
@@ -279,7 +280,7 @@ impl World {
         self.at(self.now + pause, event);
     }
 
-    pub(crate) fn at(&mut self, time: Duration, event: Event) {
+    pub(crate) fn at(&mut self, time: Uptime, event: Event) {
         self.queued += 1;
         self.queue
             .push(Reverse(Queued(time.max(self.now), self.queued, event)));

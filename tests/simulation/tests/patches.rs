@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Duration;
 
 use cordonhold_shared::hold::{self, Hold, Holder, NodePatch, Phase, Proof, Signs, Terms};
 use cordonhold_shared::node::NodeView;
+use cordonhold_shared::reboot::moment::Uptime;
 use cordonhold_simulation::api_server::{
     Answer, ApiServer, Caller, EPOCH, Key, Request, Verb, Webhook, WebhookState,
 };
@@ -54,7 +54,7 @@ fn handle(server: &mut ApiServer, verb: Verb) -> NodeView {
         key: Key::node(NODE),
         verb,
     };
-    let answer = server.handle(&request, Duration::ZERO);
+    let answer = server.handle(&request, Uptime::START);
     let object = answer.ok().and_then(|answer| match answer {
         Answer::Object(object) => Some(object),
         _ => None,

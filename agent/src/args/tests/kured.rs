@@ -222,7 +222,7 @@ fn kured_s_chart_with_every_value_set_is_understood() {
         std::path::PathBuf::from("/sentinel/restart-required")
     );
     assert_eq!(config.timing.reboot_delay, Duration::from_secs(90));
-    assert_eq!(config.timing.drain_limit, Some(Duration::from_secs(5410)));
+    assert_eq!(config.timing.drain_timeout, Some(Duration::from_secs(5400)));
     assert_eq!(config.drain.grace_period, Some(30));
     assert!(config.settings.force_reboot && config.settings.delays_release);
     let signs = &config.settings.signs;
@@ -262,7 +262,7 @@ fn every_variable_of_kured_is_read() {
     let config = config_of(&[], &variables);
     assert_eq!(config.timing.period, Duration::from_secs(60));
     assert_eq!(config.timing.reboot_delay, Duration::from_secs(90));
-    assert_eq!(config.timing.drain_limit, Some(Duration::from_secs(120)));
+    assert_eq!(config.timing.drain_timeout, Some(Duration::from_secs(120)));
     assert_eq!(config.drain.grace_period, Some(30));
     assert_eq!(
         config.settings.concurrency,

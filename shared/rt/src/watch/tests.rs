@@ -10,6 +10,8 @@ use hyper::body::{Bytes, Frame};
 use kube::client::Body;
 use serde_json::json;
 
+use cordonhold_shared::watch::TOO_OLD;
+
 use super::*;
 
 /// What is watched here: its name.

@@ -162,20 +162,19 @@ impl Cycle {
 
     /// While a write waits for the watch or for its next try.
     pub(super) fn edit_waits(&mut self, edit: Edit, progress: Progress, event: Event) -> Step {
-        match (progress, event) {
-            (Progress::Outrun, Event::Seen(node)) => self.decide(edit, &node),
-            (_, Event::Seen(node)) if self.is_moot(&edit, &node) => self.decide(edit, &node),
-            (_, event) if is_retry(&event) && progress == Progress::Pausing => self.edit(edit),
-            (_, event) => match (&edit, event) {
-                (Edit::EndDrain, Event::Gap) if self.settings.verify => self.gap_in_drain(),
-                (Edit::EndDrain | Edit::Seal { .. }, event) if self.undoes_drain(&event) => {
-                    self.drain_undone(event)
-                }
-                (Edit::Seal { .. }, Event::Due(Timer::Renew)) => Step::rest().after([Act::Arm(Timer::Renew)]),
-                (Edit::GiveBack, Event::Due(Timer::Renew)) => self.edit(Edit::Renew(Beside::GivingBack)),
-                (_, Event::Gap) if progress == Progress::Outrun => self.edit(edit),
-                _ => Step::rest(),
-            },
+        match (&edit, event) {
+            (_, Event::Seen(node)) if progress == Progress::Outrun || self.is_moot(&edit, &node) => {
+                self.decide(edit, &node)
+            }
+            (_, event) if progress == Progress::Pausing && is_retry(&event) => self.edit(edit),
+            (Edit::EndDrain, Event::Gap) if self.settings.verify => self.gap_in_drain(),
+            (Edit::EndDrain | Edit::Seal { .. }, event) if self.undoes_drain(&event) => {
+                self.drain_undone(event)
+            }
+            (_, Event::Gap) if progress == Progress::Outrun => self.edit(edit),
+            (Edit::Seal { .. }, Event::Due(Timer::Renew)) => Step::rest().after([Act::Arm(Timer::Renew)]),
+            (Edit::GiveBack, Event::Due(Timer::Renew)) => self.edit(Edit::Renew(Beside::GivingBack)),
+            _ => Step::rest(),
         }
     }
 
@@ -273,9 +272,7 @@ impl Cycle {
             | Edit::GiveBack => self.undo(CallOff::HoldLost),
         }
     }
-}
 
-impl Cycle {
     /// An answer that no request of this stage can have: a defect, which is said, and no reason to guess.
     pub(super) fn unexpected(&mut self, answer: &Answer) -> Step {
         Step::rest().reporting(Report::Unexpected {

@@ -3,12 +3,11 @@
 //! A write whose answer never came may land late, and its proof tells whether it did.
 //! Not here: which write is asked for, and when it is tried again ([`super::edit`]).
 
-use super::{Answer, Cycle, Event, Failure, Input, Timer};
+use super::{Act, Answer, Cycle, Event, Failure, Input, Timer};
 use crate::hold::{NodePatch, PatchKind, Phase, Proof};
 use crate::host::HostRecord;
 use crate::keys;
 use crate::node::NodeView;
-use crate::reboot::cycle::Act;
 
 /// Writes of our Node whose outcome is not known and that are remembered. Of older ones none would be taken for ours.
 const SENT_MAX: usize = 8;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::returns::{CHANCE_MAX, Returns};
-use super::{Evicted, Moment, Options, Progress, Returning, Task, Trouble, pause_after, progress, some};
+use super::{Evicted, Options, Progress, Returning, Task, Trouble, pause_after, progress, some};
 use crate::backoff::{doubled, jittered};
+use crate::reboot::moment::{Moment, Uptime};
 use crate::reboot::pod::{self, DaemonSet, PodView};
 use crate::watch::Change;
 
@@ -16,7 +17,7 @@ use crate::watch::Change;
 #[derive(Debug)]
 pub(super) struct Pods {
     /// No eviction is sent before.
-    begin: Duration,
+    begin: Uptime,
     skip_wait: Option<SignedDuration>,
     returning: Returning,
     is_listed: bool,
@@ -26,7 +27,7 @@ pub(super) struct Pods {
     /// That a pod can never be evicted, and why; not told yet.
     unevictable: Option<String>,
     /// Until then a pod that has left may be put back.
-    settled: Duration,
+    settled: Uptime,
     /// How many have left.
     gone: usize,
 }
@@ -50,17 +51,17 @@ enum State {
     /// Its owner put it back too often: it stays.
     Kept,
     /// To be evicted from this time on.
-    Due(Duration),
+    Due(Uptime),
     Evicting,
     /// On its way out; waited for until this time, or without end.
-    Ending(Option<Duration>),
+    Ending(Option<Uptime>),
 }
 
 /// What is known of a DaemonSet.
 #[derive(Debug, PartialEq, Eq)]
 enum Looked {
     /// To be looked up from this time on, after so many failures.
-    Due(Duration, u32),
+    Due(Uptime, u32),
     Asking(u32),
     Exists,
     Missing,
@@ -79,7 +80,7 @@ const AGAIN: Duration = Duration::from_secs(30);
 
 impl Known {
     /// Whether it must leave and has not.
-    fn is_left(&self, now: Duration) -> bool {
+    fn is_left(&self, now: Uptime) -> bool {
         match self.state {
             State::OfDaemonSet | State::Kept => false,
             State::Due(_) | State::Evicting | State::Ending(None) => true,
@@ -89,9 +90,9 @@ impl Known {
 }
 
 impl Pods {
-    pub(super) fn new(options: &Options, now: Duration) -> Pods {
+    pub(super) fn new(options: &Options, begin: Uptime) -> Pods {
         Pods {
-            begin: now.saturating_add(options.delay),
+            begin,
             skip_wait: options.skip_wait,
             returning: options.returning,
             is_listed: false,
@@ -99,7 +100,7 @@ impl Pods {
             daemon_sets: BTreeMap::new(),
             returns: Returns::default(),
             unevictable: None,
-            settled: Duration::ZERO,
+            settled: Uptime::START,
             gone: 0,
         }
     }
@@ -133,7 +134,7 @@ impl Pods {
         }
     }
 
-    fn forget(&mut self, uid: &str, now: Duration) {
+    fn forget(&mut self, uid: &str, now: Uptime) {
         if let Some(known) = self.known.remove(uid)
             && !matches!(known.state, State::OfDaemonSet | State::Kept)
         {
@@ -222,7 +223,7 @@ impl Pods {
         if pod.metadata.deletion_timestamp.is_some() {
             let patience = pod::patience(pod, self.skip_wait, at.wall);
             let patience = patience.and_then(|patience| Duration::try_from(patience).ok());
-            return State::Ending(patience.map(|patience| at.now.saturating_add(patience)));
+            return State::Ending(patience.map(|patience| at.now + patience));
         }
         match before {
             Some(state @ (State::Due(_) | State::Evicting)) => state,
@@ -231,7 +232,7 @@ impl Pods {
     }
 
     /// Whether nothing is left to evict or to wait for, as far as everything is known.
-    pub(super) fn is_empty(&self, now: Duration) -> bool {
+    pub(super) fn is_empty(&self, now: Uptime) -> bool {
         let is_open = |looked: &Looked| matches!(looked, Looked::Due(..) | Looked::Asking(_));
         self.is_listed
             && self.settled <= now
@@ -240,7 +241,7 @@ impl Pods {
     }
 
     /// Up to so many `DaemonSets` to look up, which is done from here on.
-    pub(super) fn take_look_ups(&mut self, now: Duration, max: usize) -> Vec<Task> {
+    pub(super) fn take_look_ups(&mut self, now: Uptime, max: usize) -> Vec<Task> {
         let mut tasks = Vec::new();
         for (name, looked) in &mut self.daemon_sets {
             if let Looked::Due(at, failures) = *looked
@@ -255,7 +256,7 @@ impl Pods {
     }
 
     /// Up to so many pods whose eviction is due: they are being evicted from here on.
-    pub(super) fn take_evictions(&mut self, now: Duration, max: usize, by_priority: bool) -> Vec<Task> {
+    pub(super) fn take_evictions(&mut self, now: Uptime, max: usize, by_priority: bool) -> Vec<Task> {
         let wave = by_priority.then(|| self.lowest_priority(now)).flatten();
         let due = self
             .known
@@ -271,12 +272,12 @@ impl Pods {
     }
 
     /// Of the pods that have not left.
-    fn lowest_priority(&self, now: Duration) -> Option<i32> {
+    fn lowest_priority(&self, now: Uptime) -> Option<i32> {
         let left = self.known.values().filter(|known| known.is_left(now));
         left.map(|known| known.pod.spec.priority).min()
     }
 
-    pub(super) fn next_look_up(&self) -> Option<Duration> {
+    pub(super) fn next_look_up(&self) -> Option<Uptime> {
         let due = self.daemon_sets.values().filter_map(|looked| match looked {
             Looked::Due(at, _) => Some(*at),
             _ => None,
@@ -285,7 +286,7 @@ impl Pods {
     }
 
     /// When the next eviction is due. With waves, only those of the lowest priority are.
-    pub(super) fn next_eviction(&self, now: Duration, by_priority: bool) -> Option<Duration> {
+    pub(super) fn next_eviction(&self, now: Uptime, by_priority: bool) -> Option<Uptime> {
         let wave = by_priority.then(|| self.lowest_priority(now)).flatten();
         let due = self
             .known
@@ -299,7 +300,7 @@ impl Pods {
     }
 
     /// When the next pod is no longer waited for, there or to come back.
-    pub(super) fn next_given_up(&self, now: Duration) -> Option<Duration> {
+    pub(super) fn next_given_up(&self, now: Uptime) -> Option<Uptime> {
         let ends = self.known.values().filter_map(|known| match known.state {
             State::Ending(Some(end)) if end > now => Some(end),
             _ => None,
@@ -313,7 +314,7 @@ impl Pods {
         &mut self,
         uid: &str,
         evicted: Evicted,
-        now: Duration,
+        now: Uptime,
         random: u64,
     ) -> Option<Trouble> {
         let known = self.known.get_mut(uid)?;
@@ -411,7 +412,7 @@ impl Pods {
     }
 
     /// How far it has come; `None` before anything is known.
-    pub(super) fn progress(&self, attached: &[String], now: Duration) -> Option<Progress> {
+    pub(super) fn progress(&self, attached: &[String], now: Uptime) -> Option<Progress> {
         if !self.is_listed {
             return None;
         }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::quote::one_line;
+use crate::reboot::moment::Uptime;
 
 /// How far a drain has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -66,32 +67,32 @@ impl fmt::Display for Progress {
 /// When progress is told.
 #[derive(Debug)]
 pub(super) struct Teller {
-    next: Duration,
+    next: Uptime,
     /// What was told last, and when.
-    told: Option<(Progress, Duration)>,
+    told: Option<(Progress, Uptime)>,
 }
 
 impl Teller {
-    pub(super) fn new(now: Duration) -> Teller {
+    pub(super) fn new(now: Uptime) -> Teller {
         Teller {
             next: now + FIRST,
             told: None,
         }
     }
 
-    pub(super) fn next(&self) -> Duration {
+    pub(super) fn next(&self) -> Uptime {
         self.next
     }
 
-    pub(super) fn is_due(&self, now: Duration) -> bool {
+    pub(super) fn is_due(&self, now: Uptime) -> bool {
         self.next <= now
     }
 
     /// What is told now, if this is news; it is looked at again after a pause.
-    pub(super) fn news(&mut self, progress: Option<Progress>, now: Duration) -> Option<Progress> {
+    pub(super) fn news(&mut self, progress: Option<Progress>, now: Uptime) -> Option<Progress> {
         self.next = now + EVERY;
         let progress = progress?;
-        let is_old = |(told, at): &(Progress, Duration)| *told == progress && now < *at + REMINDER;
+        let is_old = |(told, at): &(Progress, Uptime)| *told == progress && now < *at + REMINDER;
         if self.told.as_ref().is_some_and(is_old) {
             return None;
         }

@@ -1,5 +1,7 @@
 //! Which pods leave, when each is evicted, and what the cycle is told.
 
+use jiff::Timestamp;
+
 use super::*;
 
 mod properties;
@@ -72,22 +74,26 @@ fn blocked(budget: &str) -> Evicted {
     }
 }
 
+fn second(seconds: u64) -> Uptime {
+    Uptime::after(Duration::from_secs(seconds))
+}
+
 /// A drain in a world of its own time.
 struct Run {
     drain: Drain,
-    now: Duration,
+    now: Uptime,
 }
 
 impl Run {
-    fn new(options: Options) -> Run {
+    fn new(options: Options, delay: Duration) -> Run {
         Run {
-            drain: Drain::new(options, Duration::ZERO),
-            now: Duration::ZERO,
+            drain: Drain::new(options, delay, Uptime::START),
+            now: Uptime::START,
         }
     }
 
     fn listed(options: Options, pods: &[PodView]) -> Run {
-        let mut run = Run::new(options);
+        let mut run = Run::new(options, Duration::ZERO);
         run.observe(Change::Listed(pods.to_vec()));
         run
     }
@@ -96,7 +102,7 @@ impl Run {
         let start: Timestamp = WALL.parse().unwrap();
         Moment {
             now: self.now,
-            wall: start + self.now,
+            wall: start + self.now.since_start(),
         }
     }
 
@@ -128,7 +134,7 @@ impl Run {
         self.drain.tell(self.now)
     }
 
-    fn next(&self) -> Duration {
+    fn next(&self) -> Uptime {
         self.drain.next_due(self.now, 0).unwrap()
     }
 
@@ -149,7 +155,7 @@ fn run(pods: &[PodView]) -> Run {
 
 #[test]
 fn a_drain_is_not_over_before_the_first_list() {
-    let mut drain = Run::new(Options::default());
+    let mut drain = Run::new(Options::default(), Duration::ZERO);
     drain.wait(60);
     assert!(drain.tell().is_empty() && drain.next() > drain.now);
     assert_eq!(run(&[mirror("a")]).tell(), [DrainNews::Drained(BTreeSet::new())]);
@@ -180,22 +186,17 @@ fn no_more_are_evicted_at_once_than_there_is_room() {
 
 #[test]
 fn nothing_is_evicted_before_the_delay_is_over() {
-    let options = Options {
-        delay: Duration::from_secs(3),
-        ..Options::default()
+    let delayed = |pods: &[PodView]| {
+        let mut run = Run::new(Options::default(), Duration::from_secs(3));
+        run.observe(Change::Listed(pods.to_vec()));
+        run
     };
-    let mut run = Run::listed(options.clone(), &[pod("a")]);
+    let mut run = delayed(&[pod("a")]);
     assert!(run.evictions().is_empty());
     run.pass();
-    assert_eq!(
-        (run.now, run.evictions()),
-        (Duration::from_secs(3), vec!["a".to_owned()])
-    );
+    assert_eq!((run.now, run.evictions()), (second(3), vec!["a".to_owned()]));
     // With nobody there to be warned it would delay for nothing.
-    assert_eq!(
-        Run::listed(options, &[]).tell(),
-        [DrainNews::Drained(BTreeSet::new())]
-    );
+    assert_eq!(delayed(&[]).tell(), [DrainNews::Drained(BTreeSet::new())]);
 }
 
 /// kured looks once (its defect D2).
@@ -249,7 +250,7 @@ fn a_namesake_is_another_pod() {
 fn d13_a_blocked_pod_is_tried_after_pauses_that_grow_and_its_budget_is_named() {
     let mut run = run(&[pod("a")]);
     let mut tries = 0;
-    while run.now < Duration::from_secs(60) {
+    while run.now < second(60) {
         if !run.evictions().is_empty() {
             tries += 1;
             let trouble = run.evicted("a", blocked("web"));
@@ -287,7 +288,7 @@ fn the_api_servers_own_pause_is_kept_within_a_bound() {
             },
         ));
         let pause = run.drain.pods.next_eviction(run.now, false).unwrap();
-        let longest = Duration::from_secs(waited);
+        let (pause, longest) = (pause.since_start(), Duration::from_secs(waited));
         assert!(pause <= longest && pause >= longest.mul_f64(0.8), "{pause:?}");
     }
 }
@@ -316,10 +317,7 @@ fn an_accepted_eviction_that_ends_nothing_is_sent_again() {
     let mut run = run(&[pod("a")]);
     drop(run.evictions());
     drop(run.evicted("a", Evicted::Accepted));
-    assert_eq!(
-        run.drain.pods.next_eviction(run.now, false),
-        Some(Duration::from_secs(30))
-    );
+    assert_eq!(run.drain.pods.next_eviction(run.now, false), Some(second(30)));
     run.observe(Change::Present(ending("a")));
     assert_eq!(run.drain.pods.next_eviction(run.now, false), None);
 }
@@ -346,7 +344,7 @@ fn a_pod_that_should_be_gone_is_given_up_after_the_skip_wait() {
     while !run.tell().contains(&DrainNews::Drained(BTreeSet::new())) {
         run.pass();
     }
-    assert_eq!(run.now, Duration::from_secs(30));
+    assert_eq!(run.now, second(30));
     // It is still there, and no newcomer.
     run.observe(Change::Present(ending("a")));
     assert!(run.tell().is_empty());
@@ -454,7 +452,7 @@ fn volumes_are_waited_for_when_the_pods_are_gone() {
         drop(run.note(Done::Volumes(Ok(attached))));
     }
     assert_eq!(run.tell(), [DrainNews::Drained(BTreeSet::new())]);
-    assert!(run.now < Duration::from_secs(10), "{:?}", run.now);
+    assert!(run.now < second(10), "{:?}", run.now);
 }
 
 #[test]
@@ -472,7 +470,7 @@ fn volumes_that_stay_are_named_and_left_behind_when_their_time_is_up() {
         run.pass();
         told = run.tell();
     }
-    assert_eq!(run.now, Duration::from_secs(20));
+    assert_eq!(run.now, second(20));
     let [DrainNews::Progress(progress), DrainNews::Drained(_)] = told.as_slice() else {
         panic!("{told:?}")
     };
@@ -491,7 +489,7 @@ fn progress_is_told_at_a_bounded_rate_and_only_where_it_is_news() {
             run.observe(Change::Present(ending("99")));
         }
         for input in run.tell() {
-            told.push((run.now.as_secs(), input));
+            told.push((run.now.since_start().as_secs(), input));
         }
         run.wait(1);
     }

@@ -16,6 +16,7 @@ use crate::reboot::api_status::Failed;
 use crate::reboot::blocker;
 use crate::reboot::cycle::{Answer, Ask, Failure, HostState, PoolCount, RebootFailure};
 use crate::reboot::lock_object::{self, Carrier, CarrierView, LockView, LockWrite};
+use crate::reboot::moment::Uptime;
 use crate::reboot::pod::{self, DaemonSet, PodView};
 
 /// One call of the host or of the API server. Reads of the API server are never served from a cache.
@@ -36,8 +37,8 @@ pub enum Call {
         record: HostRecord,
         /// How long after the command the reboot may still come.
         timeout: Duration,
-        /// Until when the command may run, on the monotonic clock.
-        deadline: Option<Duration>,
+        /// Until when the command may run.
+        deadline: Option<Uptime>,
     },
     /// GET of the Node of this name.
     ReadNode(String),
@@ -112,12 +113,12 @@ enum Stage {
     Recording,
     ReadingLock(Carrier),
     /// What blocks a reboot: first the Node, then the lock, then the pool.
-    ReadingNode,
-    ReadingLockToo {
+    BlockersNode,
+    BlockersLock {
         node: NodeView,
         carrier: Carrier,
     },
-    CountingPoolToo {
+    BlockersPool {
         node: NodeView,
         lock: LockView,
     },
@@ -139,7 +140,7 @@ impl Request {
     pub(super) fn begin(
         ask: Ask,
         setup: &Setup,
-        deadline: Option<Duration>,
+        deadline: Option<Uptime>,
         wall: Timestamp,
     ) -> (Request, Progress) {
         let (stage, progress) = first(&ask, setup, deadline, wall);
@@ -222,19 +223,19 @@ impl Request {
         let share = setup.settings.max_unavailable;
         let stage = std::mem::replace(&mut self.stage, Stage::Last);
         let (node, lock, pool) = match (stage, reply) {
-            (Stage::ReadingNode, Reply::Node(Ok(node))) => {
+            (Stage::BlockersNode, Reply::Node(Ok(node))) => {
                 let carrier = setup.lock.first;
-                self.stage = Stage::ReadingLockToo { node, carrier };
+                self.stage = Stage::BlockersLock { node, carrier };
                 return Some(Progress::Call(Call::ReadLock(carrier)));
             }
-            (Stage::ReadingLockToo { node, carrier }, Reply::Lock(result)) => {
+            (Stage::BlockersLock { node, carrier }, Reply::Lock(result)) => {
                 match lock_read(carrier, result, setup, wall) {
                     LockRead::Otherwise(carrier) => {
-                        self.stage = Stage::ReadingLockToo { node, carrier };
+                        self.stage = Stage::BlockersLock { node, carrier };
                         return Some(Progress::Call(Call::ReadLock(carrier)));
                     }
                     LockRead::Read(Ok(lock)) if share.is_some() => {
-                        self.stage = Stage::CountingPoolToo { node, lock };
+                        self.stage = Stage::BlockersPool { node, lock };
                         let pool = setup.settings.pool.to_string();
                         return Some(Progress::Call(Call::CountNodes(pool)));
                     }
@@ -244,7 +245,7 @@ impl Request {
                     }
                 }
             }
-            (Stage::CountingPoolToo { node, lock }, Reply::Pool(Ok(pool))) => (node, lock, Some(pool)),
+            (Stage::BlockersPool { node, lock }, Reply::Pool(Ok(pool))) => (node, lock, Some(pool)),
             (_, Reply::Node(Err(failed)) | Reply::Pool(Err(failed))) => {
                 return Some(Progress::Answer(Answer::Blockers(Err(failed.failure))));
             }
@@ -258,7 +259,7 @@ impl Request {
     }
 }
 
-fn first(ask: &Ask, setup: &Setup, deadline: Option<Duration>, wall: Timestamp) -> (Stage, Progress) {
+fn first(ask: &Ask, setup: &Setup, deadline: Option<Uptime>, wall: Timestamp) -> (Stage, Progress) {
     let Setup {
         settings,
         timing,
@@ -282,7 +283,7 @@ fn first(ask: &Ask, setup: &Setup, deadline: Option<Duration>, wall: Timestamp) 
             Call::ListPods
         }
         Ask::ListBlockers => {
-            stage = Stage::ReadingNode;
+            stage = Stage::BlockersNode;
             Call::ReadNode(settings.node.clone())
         }
         Ask::ReadLock => {

@@ -1,6 +1,7 @@
 //! The driver, asked and answered by hand.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -42,7 +43,8 @@ fn setup() -> Setup {
         },
         timing: Timing {
             period: Duration::from_hours(1),
-            drain_limit: None,
+            drain_delay: Duration::ZERO,
+            drain_timeout: None,
             reboot_delay: Duration::ZERO,
             reboot_timeout: Duration::from_mins(30),
             soak: Duration::ZERO,
@@ -66,7 +68,7 @@ fn setup() -> Setup {
 /// A driver, and what it is asked to act on: a host, a Node and a Lease. kured's DaemonSet does not exist.
 struct Shell {
     driver: Driver,
-    now: Duration,
+    now: Uptime,
     wall: Timestamp,
     chances: u64,
     is_wanted: bool,
@@ -89,8 +91,8 @@ impl Shell {
         node.metadata.resource_version = "1".to_owned();
         node.status.node_info.boot_id = BOOT.to_owned();
         Shell {
-            driver: Driver::new(setup, Duration::ZERO),
-            now: Duration::ZERO,
+            driver: Driver::new(setup, Uptime::START),
+            now: Uptime::START,
             wall: WALL,
             chances: 0,
             is_wanted: false,
@@ -293,9 +295,7 @@ fn the_deadline_of_the_reboot_command_runs_from_before_the_seal() {
             _ => {}
         }
     }
-    let allowed = deadline
-        .zip(armed)
-        .and_then(|(end, armed)| end.checked_sub(armed));
+    let allowed = deadline.zip(armed).map(|(end, armed)| end.since(armed));
     assert_eq!(allowed, Some(Duration::from_secs(10)));
     assert!(armed < Some(shell.now), "the seal takes time");
     // Where it does not run, it is over.
@@ -316,10 +316,8 @@ fn while_a_call_is_open_nothing_but_its_answer_is_delivered() {
         shell.ask(Ask::ReadNode),
         Some(Call::ReadNode("node-0".to_owned()))
     );
-    shell
-        .driver
-        .timers
-        .arm(Timer::Delay, Dates::default(), WALL, shell.now, 0);
+    let at = shell.at();
+    shell.driver.timers.arm(Timer::Delay, Dates::default(), at, 0);
     shell.now += Duration::from_hours(2);
     shell.observed(Observed::Node(Change::Present(node("7"))));
     assert_eq!(shell.next(), None);
@@ -340,10 +338,8 @@ fn whatever_is_ready_comes_first_by_chance() {
     let mut first = BTreeSet::new();
     for number in 0..3 {
         let mut shell = Shell::idle();
-        shell
-            .driver
-            .timers
-            .arm(Timer::Delay, Dates::default(), WALL, shell.now, 0);
+        let at = shell.at();
+        shell.driver.timers.arm(Timer::Delay, Dates::default(), at, 0);
         shell.now += Duration::from_hours(1);
         shell.observed(Observed::Node(Change::Gap));
         let chance = Chance { proof: 1, number };
@@ -435,7 +431,7 @@ fn after_a_pause_the_sentinel_is_looked_at_at_once() {
 
 #[test]
 fn a_wish_is_later_than_the_one_before_though_the_clock_goes_back() {
-    let mut driver = Driver::new(setup(), Duration::ZERO);
+    let mut driver = Driver::new(setup(), Uptime::START);
     let later = WALL + SignedDuration::from_hours(1);
     let wishes = [later, WALL, WALL, later].map(|wall| driver.new_wish(wall));
     assert_eq!(

@@ -15,12 +15,13 @@ use cordonhold_shared::reboot::cycle::{Ask, HostState, PoolCount, RebootFailure,
 use cordonhold_shared::reboot::drain::{Done, Evicted, Task};
 use cordonhold_shared::reboot::driver::{self, Call};
 use cordonhold_shared::reboot::lock_object::CarrierView;
+use cordonhold_shared::reboot::moment::Uptime;
 use cordonhold_shared::reboot::pod::DaemonSet;
 use serde_json::{Value, json};
 
 use super::{Purpose, effect_of};
 use crate::Defect;
-use crate::api_server::{Answer, Deletion, Key, Request, Resource, Selector, Status, Stored, Verb};
+use crate::api_server::{Answer, Deletion, Key, Request, Resource, Selector, Stored, Verb};
 use crate::faults::{Effect, Fault, Moment};
 use crate::host::HostEvent;
 use crate::network::{Message, Reply};
@@ -84,7 +85,9 @@ impl World {
                 body["spec"]["unschedulable"] = Value::Null;
             }
             (Defect::LockOnAnyVersion, Call::PatchLock { body, .. }) => forget_version(body),
-            (Defect::NoDeadline, Call::Reboot { deadline, .. }) => *deadline = Some(Duration::MAX),
+            (Defect::NoDeadline, Call::Reboot { deadline, .. }) => {
+                *deadline = Some(Uptime::after(Duration::MAX));
+            }
             (Defect::AttemptsUncounted, Call::WriteRecord(record) | Call::Reboot { record, .. }) => {
                 record.attempts = 0;
             }
@@ -202,7 +205,7 @@ impl World {
     }
 
     /// Records it, and until when it may come, and runs the reboot command, unless the deadline is over.
-    fn reboot(&mut self, agent: usize, record: &HostRecord, timeout: Duration, deadline: Option<Duration>) {
+    fn reboot(&mut self, agent: usize, record: &HostRecord, timeout: Duration, deadline: Option<Uptime>) {
         let pause = self.random.millis(1, 30);
         let boot = self.hosts[agent].boot;
         let Some(number) = self.process(agent).map(|process| process.number) else {
@@ -256,7 +259,6 @@ impl World {
     pub(super) fn evicted(&mut self, agent: usize, epoch: u64, uid: String, reply: Reply) {
         let evicted = match reply {
             Reply::Answer(Ok(_)) => Evicted::Accepted,
-            Reply::Answer(Err(Status { code: 409, .. })) => Evicted::Failed("conflict".to_owned()),
             Reply::Answer(Err(status)) => status.error_status().evicted(status.message.clone()),
             Reply::Watching(_) | Reply::Refused | Reply::Silence => Evicted::Failed("no answer".to_owned()),
         };

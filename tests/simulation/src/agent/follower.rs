@@ -1,10 +1,13 @@
-//! The agent's watches: the real agent's `watch.rs` in virtual time.
+//! The agent's watches in virtual time, and what becomes of their connections.
+//!
+//! Not here: where a watch goes on, and after which pause; the real agent's code says so ([`cordonhold_shared::watch::Place`]).
 
 use std::time::Duration;
 
-use cordonhold_shared::backoff::{jittered, retry_pause};
+use cordonhold_shared::backoff::jittered;
 use cordonhold_shared::reboot::driver::{Observed, Source};
-use cordonhold_shared::watch::Change;
+use cordonhold_shared::reboot::moment::Uptime;
+use cordonhold_shared::watch::{Change, Place, REQUEST_SECONDS, SILENCE_BOUND};
 
 use super::Purpose;
 use crate::api_server::{
@@ -13,10 +16,6 @@ use crate::api_server::{
 use crate::faults::Fault;
 use crate::network::{Message, Reply};
 use crate::world::{Event, LOCK_NAME, LOCK_NAMESPACE, World};
-
-/// How long the server keeps a watch, and how long its silence is borne: the real agent's.
-const WATCH_BOUND: Duration = Duration::from_secs(290);
-const SILENCE_BOUND: Duration = Duration::from_secs(80);
 
 const SOURCES: [Source; 3] = [Source::Node, Source::Lock, Source::Pods];
 
@@ -35,17 +34,16 @@ pub(crate) struct Task {
 #[derive(Debug)]
 pub(crate) struct Follower {
     epoch: u64,
-    version: Option<u64>,
-    failures: u32,
+    place: Place,
     connection: u64,
     watch: Option<Watch>,
     is_silent: bool,
     /// Nothing is delivered before.
-    held_until: Duration,
+    held_until: Uptime,
 }
 
 impl World {
-    pub(super) fn follow(&mut self, agent: usize, source: Source, epoch: u64, version: Option<&str>) {
+    pub(super) fn follow(&mut self, agent: usize, source: Source, epoch: u64, version: Option<String>) {
         let Some(process) = self.process(agent) else {
             return;
         };
@@ -58,12 +56,11 @@ impl World {
         };
         process.followers[source as usize] = Some(Follower {
             epoch,
-            version: version.and_then(|version| version.parse().ok()),
-            failures: 0,
+            place: Place::new(version, source.ends_with_object()),
             connection: 0,
             watch: None,
             is_silent: false,
-            held_until: Duration::ZERO,
+            held_until: Uptime::START,
         });
         self.watch_goes_on(task);
     }
@@ -88,7 +85,7 @@ impl World {
         let Some(follower) = self.follower(task) else {
             return;
         };
-        let version = follower.version;
+        let version = follower.place.version().and_then(|version| version.parse().ok());
         let (key, selector) = target(task);
         match version {
             None => self.request_for(task.agent, Purpose::List(task), key, Verb::List(selector)),
@@ -101,12 +98,12 @@ impl World {
 
     pub(super) fn listed(&mut self, task: Task, reply: Reply) {
         let Reply::Answer(Ok(Answer::List(items, version))) = reply else {
-            return self.watch_failed(task);
+            return self.watch_failed(task, None);
         };
         let Some(follower) = self.follower(task) else {
             return;
         };
-        follower.version = Some(version);
+        follower.place.listed(version.to_string());
         self.tell(task, &Told::Listed(items));
         self.watch_goes_on(task);
         self.pump(task.agent);
@@ -122,15 +119,16 @@ impl World {
                 let is_behind = watch.cursor < version;
                 follower.watch = Some(watch);
                 follower.is_silent = false;
-                self.at(now + WATCH_BOUND, Event::WatchEnds(task, false));
+                let bound = Duration::from_secs(u64::from(REQUEST_SECONDS));
+                self.at(now + bound, Event::WatchEnds(task, false));
                 if is_behind {
                     let pause = self.random.millis(1, 20);
                     self.after(pause, Event::Deliver(task, version));
                 }
                 self.disturb_watch(task);
             }
-            Reply::Watching(Err(status)) if status.error_status().is_too_old() => self.watch_too_old(task),
-            _ => self.watch_failed(task),
+            Reply::Watching(Err(status)) => self.watch_failed(task, Some(status.code)),
+            _ => self.watch_failed(task, None),
         }
     }
 
@@ -158,24 +156,17 @@ impl World {
         }
     }
 
-    fn watch_too_old(&mut self, task: Task) {
+    /// With this code, if the server answered.
+    fn watch_failed(&mut self, task: Task, code: Option<u16>) {
         let Some(follower) = self.follower(task) else {
             return;
         };
-        follower.version = None;
-        follower.watch = None;
-        self.tell(task, &Told::Gap);
-        self.pause_watch(task, retry_pause(0));
+        let retry = follower.place.failed(code);
+        if retry.has_gap {
+            self.tell(task, &Told::Gap);
+        }
+        self.pause_watch(task, retry.pause);
         self.pump(task.agent);
-    }
-
-    fn watch_failed(&mut self, task: Task) {
-        let Some(follower) = self.follower(task) else {
-            return;
-        };
-        let pause = retry_pause(follower.failures);
-        follower.failures = follower.failures.saturating_add(1);
-        self.pause_watch(task, pause);
     }
 
     fn pause_watch(&mut self, task: Task, pause: Duration) {
@@ -203,16 +194,17 @@ impl World {
             return;
         }
         if is_error {
-            return self.watch_failed(task);
+            return self.watch_failed(task, None);
         }
+        let pause = follower.place.ended();
         // The server sends what there is and a bookmark before it ends a watch, as a rule.
-        if has_bookmark && follower.held_until == Duration::ZERO {
+        if has_bookmark && follower.held_until == Uptime::START {
             self.deliver(task, version);
             if let Some(follower) = self.follower(task) {
-                follower.version = Some(version);
+                let _ = follower.place.moved(version.to_string(), false);
             }
         }
-        self.pause_watch(task, retry_pause(0));
+        self.pause_watch(task, pause);
     }
 
     /// Plans deliveries of a commit.
@@ -264,9 +256,12 @@ impl World {
         if let Some(follower) = self.follower(task) {
             follower.watch = Some(watch);
         }
-        let Ok(events) = events else {
-            self.fired(Fault::WatchTooOld);
-            return self.watch_too_old(task);
+        let events = match events {
+            Ok(events) => events,
+            Err(status) => {
+                self.fired(Fault::WatchTooOld);
+                return self.watch_failed(task, Some(status.code));
+            }
         };
         self.take_events(task, events);
         self.pump(task.agent);
@@ -277,20 +272,16 @@ impl World {
             let Some(follower) = self.follower(task) else {
                 return;
             };
-            follower.failures = 0;
-            follower.version = Some(event.version);
-            let is_end = event.kind == EventKind::Deleted && task.source == Source::Node;
+            let is_gone = event.kind == EventKind::Deleted;
+            let is_end = follower.place.moved(event.version.to_string(), is_gone);
+            let pause = follower.place.ended();
             let told = match event.kind {
                 EventKind::Added | EventKind::Modified => Told::Present(event.object),
                 EventKind::Deleted => Told::Gone(event.object),
             };
             self.tell(task, &told);
             if is_end {
-                // The next object of this name is another one.
-                if let Some(follower) = self.follower(task) {
-                    follower.version = None;
-                }
-                return self.pause_watch(task, retry_pause(0));
+                return self.pause_watch(task, pause);
             }
         }
     }

@@ -2,14 +2,13 @@
 //!
 //! `matchConditions` keep an agent's writes to its own Node from the webhook; the decision would allow them too.
 
-use std::time::Duration;
-
 use cordonhold_shared::admission::{
     self, Decision, Exempt, Fact, Facts, Known, Mode, OnDelete, OnLookupFailure, Outcome, Policy, Requester,
     ServiceAccount,
 };
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
+use cordonhold_shared::reboot::moment::Uptime;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Status, wall};
@@ -80,7 +79,7 @@ impl Webhook {
         self.state == WebhookState::Up
     }
 
-    pub(crate) fn clock(&self, now: Duration) -> Timestamp {
+    pub(crate) fn clock(&self, now: Uptime) -> Timestamp {
         wall(now).saturating_add(self.skew).unwrap_or(Timestamp::MAX)
     }
 
@@ -90,7 +89,7 @@ impl Webhook {
         caller: &Caller,
         old: &NodeView,
         new: &NodeView,
-        now: Duration,
+        now: Uptime,
         kured_lock: Option<&String>,
     ) -> Result<bool, Status> {
         let is_own = caller.process.is_some() && caller.requester.node_claim == [old.name()];

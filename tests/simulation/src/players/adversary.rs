@@ -11,6 +11,7 @@ use cordonhold_shared::admission::cancel_name;
 use cordonhold_shared::hold::{self, Phase, Proof};
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
+use cordonhold_shared::reboot::moment::Uptime;
 use serde_json::{Map, Value as Json, json};
 
 use super::Player;
@@ -29,7 +30,7 @@ pub(crate) struct Adversary {
     /// The Nodes as their own agents left them, the newest last.
     written: Vec<VecDeque<Stored>>,
     /// He is at work until then.
-    until: Duration,
+    until: Uptime,
     /// The longest pause between two of his writes.
     pause: Duration,
     /// So many times in 10 000 he acts beside an agent's own write.
@@ -40,7 +41,7 @@ impl Adversary {
     pub(crate) fn draw(nodes: usize, random: &mut Random) -> Adversary {
         Adversary {
             written: (0..nodes).map(|_| VecDeque::new()).collect(),
-            until: Duration::ZERO,
+            until: Uptime::START,
             pause: random.millis(300, 15_000),
             beside: u32::try_from(random.below(3_000)).unwrap_or(0),
         }

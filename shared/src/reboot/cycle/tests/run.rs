@@ -61,9 +61,8 @@ impl Run {
         let mut next = input;
         loop {
             self.steps += 1;
-            let (cycle, outcome) = step(self.cycle.clone(), next, Proof::new(self.steps));
-            self.cycle = cycle;
-            for act in outcome.acts {
+            let step = self.cycle.step(next, Proof::new(self.steps));
+            for act in step.acts {
                 match &act {
                     Act::Report(report) => self.reports.push(report.clone()),
                     Act::Arm(timer) => drop(self.armed.insert(known(*timer))),
@@ -74,7 +73,7 @@ impl Run {
                 }
                 self.acts.push(act);
             }
-            let request = outcome.request?;
+            let request = step.request?;
             if name_of(&request) == before {
                 return Some(request);
             }

@@ -93,18 +93,21 @@ fn any_event() -> impl Strategy<Value = Event> {
     ]
 }
 
-fn any_options() -> impl Strategy<Value = Options> {
+/// And the delay before the first eviction.
+fn any_options() -> impl Strategy<Value = (Options, Duration)> {
     let skip_wait = proptest::option::of((0..60_i64).prop_map(SignedDuration::from_secs));
     let returning = proptest::sample::select(vec![Returning::Leave, Returning::Wait]);
     let volumes = proptest::option::of((0..20_u64).prop_map(Duration::from_secs));
     (0..5_u64, 0..4_usize, any::<bool>(), skip_wait, returning, volumes).prop_map(
-        |(delay, parallel, by_priority, skip_wait, returning, volumes)| Options {
-            delay: Duration::from_secs(delay),
-            parallel,
-            by_priority,
-            skip_wait,
-            returning,
-            volumes,
+        |(delay, parallel, by_priority, skip_wait, returning, volumes)| {
+            let options = Options {
+                parallel,
+                by_priority,
+                skip_wait,
+                returning,
+                volumes,
+            };
+            (options, Duration::from_secs(delay))
         },
     )
 }
@@ -113,6 +116,8 @@ fn any_options() -> impl Strategy<Value = Options> {
 struct World {
     run: Run,
     options: Options,
+    /// No eviction before.
+    begin: Uptime,
     pods: BTreeMap<String, PodView>,
     count: usize,
     under_way: Vec<Task>,
@@ -120,16 +125,17 @@ struct World {
     /// The `DaemonSets` of which the drain was told whether they exist.
     answered: BTreeSet<DaemonSet>,
     /// No eviction of this pod before.
-    not_before: BTreeMap<String, Duration>,
-    told_progress: Option<Duration>,
+    not_before: BTreeMap<String, Uptime>,
+    told_progress: Option<Uptime>,
     drained: Option<BTreeSet<String>>,
 }
 
 impl World {
-    fn new(options: Options, kinds: &[Kind]) -> World {
+    fn new(options: Options, delay: Duration, kinds: &[Kind]) -> World {
         let mut world = World {
-            run: Run::new(options.clone()),
+            run: Run::new(options.clone(), delay),
             options,
+            begin: Uptime::START + delay,
             pods: BTreeMap::new(),
             count: 0,
             under_way: Vec::new(),
@@ -298,7 +304,7 @@ impl World {
             0,
             "twice at once: {pod:?}"
         );
-        assert!(self.run.now >= self.options.delay, "before the delay was over");
+        assert!(self.run.now >= self.begin, "before the delay was over");
         let not_before = self.not_before.get(&pod.metadata.uid);
         assert!(
             not_before.is_none_or(|time| *time <= self.run.now),
@@ -368,11 +374,11 @@ impl World {
 proptest! {
     #[test]
     fn a_drain_evicts_what_must_leave_once_at_a_time_and_ends(
-        options in any_options(),
+        (options, delay) in any_options(),
         kinds in proptest::collection::vec(proptest::sample::select(KINDS.to_vec()), 0..6),
         events in proptest::collection::vec(any_event(), 0..40),
     ) {
-        let mut world = World::new(options, &kinds);
+        let mut world = World::new(options, delay, &kinds);
         world.turn();
         for event in &events {
             world.happens(event);
