@@ -14,7 +14,7 @@ use cordonhold_rt::watch::Target;
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::reboot::cycle::{DrainNews, Event, Input};
 use cordonhold_shared::reboot::drain::{Done, Evicted, Trouble};
-use cordonhold_shared::reboot::driver::{Chance, Driver, Effect, Observed, Reply, Setup, Source};
+use cordonhold_shared::reboot::driver::{Chance, Defect, Driver, Effect, Observed, Reply, Setup, Source};
 use cordonhold_shared::reboot::moment::Moment;
 use cordonhold_shared::watch::Change;
 use futures_util::StreamExt as _;
@@ -53,6 +53,11 @@ pub enum AgentError {
         "the system gives no random bits: the agent writes nothing that it could not prove to be its own"
     )]
     NoRandomBits(#[source] getrandom::Error),
+    #[error(
+        "an answer came that was not expected ({}, in the stage `{}`): a defect of the agent, which ends so that it starts anew",
+        .0.answer, .0.stage
+    )]
+    UnexpectedAnswer(Defect),
 }
 
 /// What an agent is made of.
@@ -164,12 +169,12 @@ impl Agent {
     fn carry_out_all(&mut self) -> Result<(), AgentError> {
         while let Some(effect) = self.driver.next(self.moment(), chance()?) {
             debug!(?effect, "carrying out");
-            self.carry_out(effect);
+            self.carry_out(effect)?;
         }
         Ok(())
     }
 
-    fn carry_out(&mut self, effect: Effect) {
+    fn carry_out(&mut self, effect: Effect) -> Result<(), AgentError> {
         match effect {
             Effect::Took(input) => self.took(&input),
             Effect::Armed(_) | Effect::Disarmed(_) => {}
@@ -188,7 +193,9 @@ impl Agent {
                 self.drain_tasks
                     .push(Box::pin(async move { (epoch, done.await) }));
             }
+            Effect::End(defect) => return Err(AgentError::UnexpectedAnswer(defect)),
         }
+        Ok(())
     }
 
     fn took(&mut self, input: &Input) {

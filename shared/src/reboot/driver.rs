@@ -6,6 +6,7 @@
 //! Not here: the cycle's decisions ([`crate::reboot::cycle`]), how a call is sent, and how a watch is kept up.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -80,6 +81,17 @@ pub enum Effect {
     Call(Call),
     /// Carry out this task of the drain, beside others and beside the call; tell by [`Driver::done`], with this epoch.
     Drain(u64, Task),
+    /// End the process because of this defect of the agent: the next process starts anew from what is on the Node.
+    End(Defect),
+}
+
+/// An answer that no request of this stage can have ([`Report::Unexpected`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Defect {
+    /// The stage.
+    pub stage: &'static str,
+    /// The answer.
+    pub answer: &'static str,
 }
 
 /// What is watched.
@@ -134,7 +146,12 @@ pub struct Driver {
     forgets: bool,
     asked: Option<Ask>,
     open: Option<Open>,
+    /// The first defect, and when the process ends for it.
+    defect: Option<(Uptime, Defect)>,
 }
+
+/// How long a process goes on after a defect: its Event gets out, and a Prometheus that scrapes each minute sees the metric.
+const DEFECT_SHOWN: Duration = Duration::from_mins(2);
 
 /// A drain that runs.
 #[derive(Debug)]
@@ -190,6 +207,7 @@ impl Driver {
             forgets: false,
             asked: None,
             open: None,
+            defect: None,
         }
     }
 
@@ -218,6 +236,9 @@ impl Driver {
 
     /// What to carry out now, if there is anything.
     pub fn next(&mut self, at: Moment, chance: Chance) -> Option<Effect> {
+        if let Some((_, defect)) = self.defect.take_if(|(end, _)| *end <= at.now) {
+            return Some(Effect::End(defect));
+        }
         while self.effects.is_empty() && self.goes_on(at, chance) {}
         self.effects.pop_front()
     }
@@ -230,7 +251,8 @@ impl Driver {
             .and_then(|drain| drain.work.next_due(now, drain.under_way));
         let events = [self.timers.next_end(), Some(self.next_look)];
         let events = events.into_iter().filter(|_| self.open.is_none());
-        events.chain([drain]).flatten().min()
+        let end = self.defect.map(|(end, _)| end);
+        events.chain([drain, end]).flatten().min()
     }
 
     /// What came of the open call. The reply to another one is none.
@@ -410,7 +432,13 @@ impl Driver {
                 self.forgets = true;
                 return None;
             }
-            Act::Report(report) => Effect::Report(report),
+            Act::Report(report) => {
+                if let Report::Unexpected { stage, answer } = report {
+                    let end = at.now + DEFECT_SHOWN;
+                    let _ = self.defect.get_or_insert((end, Defect { stage, answer }));
+                }
+                Effect::Report(report)
+            }
         })
     }
 

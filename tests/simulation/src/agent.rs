@@ -349,7 +349,10 @@ impl World {
             driver::Effect::Report(_) => Effect::Report,
             driver::Effect::Call(Call::Forget) => Effect::Forget,
             driver::Effect::Call(call) => return self.process(agent)?.deadly_call(call),
-            driver::Effect::Took(_) | driver::Effect::LockMoved | driver::Effect::Drain(..) => return None,
+            driver::Effect::Took(_)
+            | driver::Effect::LockMoved
+            | driver::Effect::Drain(..)
+            | driver::Effect::End(_) => return None,
         };
         Some((effect, Moment::Before))
     }
@@ -367,6 +370,8 @@ impl World {
             driver::Effect::Report(report) => self.report(agent, &report),
             driver::Effect::Call(call) => self.begin_call(agent, call),
             driver::Effect::Drain(epoch, task) => self.begin_drain_task(agent, epoch, task),
+            // The report two minutes before was a violation already.
+            driver::Effect::End(_) => {}
             driver::Effect::LockMoved | driver::Effect::Armed(_) | driver::Effect::Disarmed(_) => {}
         }
     }

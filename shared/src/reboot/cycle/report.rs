@@ -459,11 +459,11 @@ reports! {
         answer: &'static str
     }
         "unexpected_answer" Error
-        says "an answer came that was not expected, which is a defect of the agent: restarted, it starts anew from what is on the Node"
+        says "an answer came that was not expected, which is a defect of the agent: in two minutes it ends, and starts anew from what is on the Node"
         with stage = *stage, answer = *answer;
         counts Some(Count::UnexpectedAnswer);
-        means "A defect of the agent: report it with `stage` and `answer`. If the reboot stands still, restart the agent: it starts anew \
-               from what is on the Node"
+        means "A defect of the agent: report it with `stage` and `answer`. Two minutes later the agent ends; the kubelet starts it again, and \
+               it goes on from what is on the Node"
 }
 
 impl Report {

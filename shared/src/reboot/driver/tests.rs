@@ -1,7 +1,6 @@
 //! The driver, asked and answered by hand.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -596,4 +595,23 @@ fn a_peer_is_gone_only_where_the_api_server_names_it() {
         shell.replied(Reply::Node(Err(failed)));
         assert_eq!(shell.answer(), Some(Answer::Peer(expected)));
     }
+}
+
+#[test]
+fn an_answer_that_no_request_has_is_reported_and_then_ends_the_process() {
+    let mut shell = Shell::idle();
+    shell.driver.input = Some(Input::Answer(Answer::PodsLeft(Ok(Vec::new()))));
+    let mut told = Vec::new();
+    while let Some(effect) = shell.next() {
+        told.push(effect);
+    }
+    let Some(Effect::Report(Report::Unexpected { stage, answer })) = told.pop() else {
+        panic!("{told:?}");
+    };
+    // It goes on for as long as the report takes to be seen.
+    let end = shell.now + DEFECT_SHOWN;
+    assert_eq!(shell.driver.next_wake(shell.now), Some(end));
+    shell.now = end;
+    assert_eq!(shell.next(), Some(Effect::End(Defect { stage, answer })));
+    assert_eq!(shell.next(), None);
 }
