@@ -135,6 +135,8 @@ pub struct Drain {
     /// Pods that appeared after [`DrainNews::Drained`] and were not told of yet.
     arrived: Vec<String>,
     volumes: Option<Volumes>,
+    /// Whether volumes are being listed, for this wait or for one that is over.
+    lists_volumes: bool,
     progress: progress::Teller,
     /// Whether [`DrainNews::Drained`] was said.
     is_over: bool,
@@ -145,7 +147,7 @@ pub struct Drain {
 struct Volumes {
     /// When it is given up.
     end: Uptime,
-    /// When they are listed next; `None` while they are.
+    /// When they are listed next; `None` while they are being listed for this wait.
     due: Option<Uptime>,
     looks: u32,
     has_failed: bool,
@@ -165,6 +167,7 @@ impl Drain {
             options,
             arrived: Vec::new(),
             volumes: None,
+            lists_volumes: false,
             progress: progress::Teller::new(now),
             is_over: false,
         }
@@ -201,7 +204,12 @@ impl Drain {
         now: Uptime,
         random: u64,
     ) -> Option<Trouble> {
+        self.lists_volumes = false;
         let volumes = self.volumes.as_mut()?;
+        // Volumes that were listed before a pod came late say nothing of its volumes.
+        if volumes.due.is_some() {
+            return None;
+        }
         let is_news = result.is_err() && !volumes.has_failed;
         volumes.has_failed = result.is_err();
         volumes.due = Some(now + jittered(pause_after(volumes.looks), random));
@@ -286,9 +294,11 @@ impl Drain {
                 .take_evictions(now, room.saturating_sub(tasks.len()), self.options.by_priority);
         tasks.extend(evictions);
         if let Some(volumes) = &mut self.volumes
+            && !self.lists_volumes
             && volumes.due.is_some_and(|due| due <= now)
         {
             volumes.due = None;
+            self.lists_volumes = true;
             tasks.push(Task::ListVolumes);
         }
         tasks
@@ -310,7 +320,9 @@ impl Drain {
             look_up,
             eviction,
             self.pods.next_given_up(now),
-            volumes.and_then(|volumes| volumes.due),
+            volumes
+                .and_then(|volumes| volumes.due)
+                .filter(|_| !self.lists_volumes),
             volumes.map(|volumes| volumes.end),
             Some(self.progress.next()),
         ];

@@ -478,6 +478,28 @@ fn volumes_that_stay_are_named_and_left_behind_when_their_time_is_up() {
 }
 
 #[test]
+fn volumes_listed_before_a_pod_came_late_say_nothing_of_its_volumes() {
+    let options = Options {
+        volumes: Some(Duration::from_secs(60)),
+        ..Options::default()
+    };
+    let mut run = Run::listed(options, &[]);
+    assert!(run.tell().is_empty());
+    assert_eq!(run.drain.take_due(run.now, 0), [Task::ListVolumes]);
+    run.observe(Change::Present(ending("1")));
+    assert!(run.tell().is_empty());
+    run.observe(Change::Gone(ending("1")));
+    assert!(run.tell().is_empty());
+    // One list at a time.
+    assert_eq!(run.drain.take_due(run.now, 1), []);
+    assert_eq!(run.note(Done::Volumes(Ok(Vec::new()))), None);
+    assert!(run.tell().is_empty(), "that list is older than the pod");
+    assert_eq!(run.drain.take_due(run.now, 0), [Task::ListVolumes]);
+    assert_eq!(run.note(Done::Volumes(Ok(Vec::new()))), None);
+    assert_eq!(run.tell(), [DrainNews::Drained(BTreeSet::new())]);
+}
+
+#[test]
 fn progress_is_told_at_a_bounded_rate_and_only_where_it_is_news() {
     let pods: Vec<PodView> = (10..50).map(|number| pod(&number.to_string())).collect();
     let mut run = run(&pods);

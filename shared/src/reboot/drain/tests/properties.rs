@@ -127,6 +127,8 @@ struct World {
     /// No eviction of this pod before.
     not_before: BTreeMap<String, Uptime>,
     told_progress: Option<Uptime>,
+    /// How many pods have left: those that had to leave for certain, and those that may have been allowed to stay.
+    gone: (usize, usize),
     drained: Option<BTreeSet<String>>,
 }
 
@@ -143,6 +145,7 @@ impl World {
             answered: BTreeSet::new(),
             not_before: BTreeMap::new(),
             told_progress: None,
+            gone: (0, 0),
             drained: None,
         };
         for kind in kinds {
@@ -171,8 +174,19 @@ impl World {
     }
 
     fn goes(&mut self, pod: PodView) {
-        drop(self.pods.remove(&pod.metadata.uid));
+        self.leaves(&pod);
         self.run.observe(Change::Gone(pod));
+    }
+
+    fn leaves(&mut self, pod: &PodView) {
+        drop(self.pods.remove(&pod.metadata.uid));
+        match self.kinds[&pod.metadata.uid] {
+            Kind::Mirror | Kind::Log => {}
+            Kind::Orphan | Kind::Tolerant => self.gone.1 += 1,
+            Kind::Plain | Kind::Ending | Kind::FinishedOfLog | Kind::OfReplicaSet | Kind::LowPriority => {
+                self.gone.0 += 1;
+            }
+        }
     }
 
     fn ends(&mut self, mut pod: PodView) {
@@ -199,8 +213,9 @@ impl World {
             }
             Event::Gap(which) => {
                 self.run.observe(Change::Gap);
-                let lost = self.pick(*which);
-                drop(lost.and_then(|pod| self.pods.remove(&pod.metadata.uid)));
+                if let Some(lost) = self.pick(*which) {
+                    self.leaves(&lost);
+                }
                 drop(self.place(Kind::OfReplicaSet));
                 self.list();
             }
@@ -283,11 +298,7 @@ impl World {
     }
 
     fn may_begin(&self, task: &Task) {
-        let is_list = *task == Task::ListVolumes;
-        assert!(
-            is_list || !self.under_way.contains(task),
-            "twice at once: {task:?}"
-        );
+        assert!(!self.under_way.contains(task), "twice at once: {task:?}");
         let Task::Evict(pod) = task else { return };
         assert!(self.drained.is_none(), "after the drain was over: {pod:?}");
         assert_eq!(self.pods.get(&pod.metadata.uid), Some(pod), "not on this node");
@@ -327,7 +338,10 @@ impl World {
                 );
                 assert_eq!(self.drained.replace(kept), None, "drained twice");
             }
-            DrainNews::Progress(_) => {
+            DrainNews::Progress(progress) => {
+                let (surely, perhaps) = self.gone;
+                let counted = surely..=surely + perhaps;
+                assert!(counted.contains(&progress.gone), "{counted:?}: {progress:?}");
                 let last = self.told_progress.replace(self.run.now);
                 // The last word is said with the end.
                 let is_soon = last.is_some_and(|last| self.run.now < last + Duration::from_secs(15));
