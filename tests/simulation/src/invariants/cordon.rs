@@ -70,17 +70,20 @@ impl Known {
         self.is_held(created) && self.process.was_shown_wish()
     }
 
-    /// `/run` was lost, and somebody took the marks, put them back after the give-back, or wrote on a wish: the entry says what the
-    /// cordon was, and neither whether it was cordoned yet nor whether it was given back. So an admin's cordon from just before is
-    /// taken for ours.
+    /// `/run` was lost, and somebody took the marks, put them back after the give-back, or wrote a wish in their place: the entry
+    /// says what the cordon was, and neither whether it was cordoned yet nor whether it was given back. So an admin's cordon from
+    /// just before is taken for ours; and where an admin had cordoned the node, an uncordon of that wish is taken for people's.
     fn is_entry_alone(&self, created: &str) -> bool {
-        let shown = self
-            .process
-            .believed()
-            .and_then(|node| hold::read(node).present());
-        let is_shown = shown.is_some_and(|shown| shown.holder.created == created);
+        let believed = self.process.believed();
+        let shown = believed.and_then(|node| hold::read(node).present());
+        let is_shown = shown
+            .as_ref()
+            .is_some_and(|shown| shown.holder.created == created);
+        let is_wish = shown.is_some_and(|shown| shown.phase == Phase::Wanted);
+        let was = self.held.as_ref().map(|held| held.was_unschedulable);
+        let is_as_it_was = believed.map(|node| node.spec.unschedulable) == was;
         let is_put_back = self.given_back.as_deref() == Some(created);
-        let is_unclear = !is_shown || is_put_back || !self.is_held(created);
+        let is_unclear = !is_shown || is_put_back || !self.is_held(created) || (is_wish && is_as_it_was);
         !self.process.was_told(created) && self.process.found_entry(created) && is_unclear
     }
 
