@@ -8,7 +8,7 @@ use cordonhold_model::Rule;
 fn architecture_has_a_row_for_each_rule_and_no_other() {
     let page = include_str!("../../../ARCHITECTURE.md");
     let section = page
-        .split("## What carries them")
+        .split("## How each invariant is kept")
         .nth(1)
         .and_then(|rest| rest.split("\n## ").next())
         .expect("the section that lists the rules");
