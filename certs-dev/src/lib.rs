@@ -1,7 +1,7 @@
-//! Mints a development CA and a serving certificate for the webhook.
+//! Makes a development CA and a serving certificate for the webhook, for tests, demos and a first try on a cluster.
 //!
-//! For tests, demos and a first try on a cluster of one's own. Not for production: the CA's key is thrown away,
-//! so nothing can be rotated; there a certificate manager issues the pair.
+//! Not for production: the CA's key is thrown away, so no certificate can be renewed. Use a certificate manager there.
+//! Not here: the command line and the files, see `main.rs`; the text of the `kubectl` commands, see [`cordonhold_shared::admission::trust`].
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -14,9 +14,9 @@ use rcgen::{
     KeyUsagePurpose, SanType,
 };
 
-/// What scanners accept at most for a modern configuration (Mozilla's guideline: 90 days).
+/// How long CA and certificate are valid: the longest that scanners accept for a modern configuration (Mozilla's guideline: 90 days).
 const VALIDITY: Duration = Duration::from_hours(90 * 24);
-/// Machines whose clock is a little behind accept the pair at once.
+/// How long before now the certificates begin, so that machines whose clock is a little behind accept them at once.
 const BACKDATED: Duration = Duration::from_mins(10);
 
 /// A CA certificate, and a serving certificate with its key, all PEM.
@@ -28,29 +28,29 @@ pub struct Issued {
 }
 
 impl Issued {
-    /// The value of `clientConfig.caBundle` in a webhook configuration: the CA's PEM, base64.
+    /// The value of `clientConfig.caBundle` in a webhook configuration: the CA's PEM in base64.
     pub fn ca_bundle(&self) -> String {
         ca_bundle(&self.ca_pem)
     }
 }
 
-/// The value of `clientConfig.caBundle` for this CA.
+/// The value of `clientConfig.caBundle` for a CA: its PEM in base64.
 pub fn ca_bundle(ca_pem: &str) -> String {
     base64(ca_pem.as_bytes())
 }
 
-/// For a POSIX shell: puts the pair in this directory into the Secret that the Deployment mounts, whether it is there or not.
+/// A command for a POSIX shell that creates or updates the Secret that the Deployment mounts, from the certificate and key in `directory`.
 pub fn secret_command(directory: &Path) -> String {
     let file = |name| quoted(&directory.join(name).to_string_lossy());
     trust::secret_command("cordonhold", &file("tls.crt"), &file("tls.key"))
 }
 
-/// For a POSIX shell: puts the CA into each webhook of the configuration, whatever their number.
+/// A command for a POSIX shell that writes the CA into every webhook of the configuration.
 pub fn ca_command(ca_pem: &str) -> String {
     trust::ca_command("cordonhold", &ca_bundle(ca_pem))
 }
 
-/// One word of a POSIX shell.
+/// Quotes a text, if it needs it, so that a POSIX shell reads it as one word.
 fn quoted(text: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,:@%".contains(&byte);
     if text.bytes().all(is_plain) {
@@ -59,7 +59,7 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// Why no certificate could be issued.
+/// Why no certificate could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("a certificate needs at least one DNS name or IP address")]
@@ -78,7 +78,9 @@ pub enum Error {
     },
 }
 
-/// Issues a serving certificate for these DNS names and IP addresses, signed by a CA of its own.
+/// Makes a new CA, and a serving certificate for these DNS names and IP addresses that the CA signs.
+///
+/// An error means that a name cannot be in a certificate, or that the crypto library failed.
 pub fn issue(names: &[String]) -> Result<Issued, Error> {
     if names.is_empty() {
         return Err(Error::NoName);
@@ -139,7 +141,7 @@ fn parse_name(name: &str) -> Result<SanType, Error> {
 }
 
 fn with_validity(mut params: CertificateParams) -> CertificateParams {
-    // A clock before 1970 only makes a certificate that nobody accepts.
+    // With a clock before 1970 the certificate is never accepted, which is no reason to fail here.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     params.not_before = epoch + now.saturating_sub(BACKDATED);
@@ -147,7 +149,7 @@ fn with_validity(mut params: CertificateParams) -> CertificateParams {
     params
 }
 
-/// RFC 4648, section 4: the one encoding needed here, not worth a dependency.
+/// Base64 as in RFC 4648, section 4. It is the only encoding needed here, and not worth a dependency.
 fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);

@@ -1,6 +1,7 @@
-//! `cargo certs-dev`: writes a development CA and a serving pair, and prints what to do with them.
+//! `cargo certs-dev`: writes a development CA, a serving certificate and its key, and prints the commands that install them.
 //!
-//! It talks to no cluster: the commands that do are printed, for the person to run.
+//! It does not talk to a cluster: the person runs the printed commands.
+//! Not here: how the certificates are made, see `lib.rs`.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -11,16 +12,16 @@ use std::process::ExitCode;
 use clap::Parser;
 use cordonhold_rt::exit;
 
-/// Mint a development CA and a serving certificate for the Cordonhold webhook.
+/// Make a development CA and a serving certificate for the Cordonhold webhook, and print the commands that install them.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
-    /// DNS names and IP addresses that the certificate is for [default: the Service's name, localhost, 127.0.0.1]
+    /// DNS names and IP addresses of the webhook [default: cordonhold-webhook.cordonhold.svc, localhost, 127.0.0.1]
     names: Vec<String>,
     /// Directory for ca.crt, tls.crt and tls.key
     #[arg(long, value_parser = cordonhold_rt::argument::path, default_value = "target/certs-dev")]
     dir: PathBuf,
-    /// Replace files that exist
+    /// Replace the files if they exist
     #[arg(long)]
     force: bool,
 }
@@ -32,13 +33,13 @@ const DEFAULT_NAMES: [&str; 3] = ["cordonhold-webhook.cordonhold.svc", "localhos
 enum Failure {
     #[error(transparent)]
     Issue(#[from] cordonhold_certs_dev::Error),
-    #[error("failed to create the directory {}: {source}: name one that can be written with --dir", .path.display())]
+    #[error("failed to create the directory {}: {source}: name a writable one with --dir", .path.display())]
     Directory { path: PathBuf, source: std::io::Error },
-    #[error("{} exists: pass --force to replace it, or another --dir", .path.display())]
+    #[error("{} exists: pass --force to replace all three files, or name another directory with --dir", .path.display())]
     Exists { path: PathBuf },
-    #[error("failed to read {}: {source}: pass --force to replace it, or another --dir", .path.display())]
+    #[error("failed to read {}: {source}: pass --force to replace all three files, or name another directory with --dir", .path.display())]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("failed to write {}: {source}: name a directory that can be written with --dir", .path.display())]
+    #[error("failed to write {}: {source}: name a writable directory with --dir", .path.display())]
     Write { path: PathBuf, source: std::io::Error },
 }
 
@@ -58,10 +59,10 @@ fn run(args: &Args) -> Result<(), Failure> {
         .into_iter()
         .filter(|path| path.exists());
     let exist: Vec<PathBuf> = exist.collect();
-    // For which names a pair was minted is not looked at, so names that were asked for are not passed over.
+    // The names in an existing certificate are not read. So if names are given, the certificate is never kept.
     let keep = !args.force && args.names.is_empty() && exist.len() == FILES.len();
     let ca_pem = if keep {
-        println!("kept {dir}/ca.crt, {dir}/tls.crt and {dir}/tls.key; --force replaces them");
+        println!("kept {dir}/ca.crt, {dir}/tls.crt and {dir}/tls.key, which exist; --force replaces them");
         std::fs::read_to_string(&ca).map_err(|source| Failure::Read { path: ca, source })?
     } else {
         if let Some(path) = exist.into_iter().next().filter(|_| !args.force) {
@@ -70,14 +71,14 @@ fn run(args: &Args) -> Result<(), Failure> {
         mint(args)?
     };
     println!("\ncaBundle: {}", cordonhold_certs_dev::ca_bundle(&ca_pem));
-    println!("\nThe Secret, once its namespace is there:\n");
+    println!("\nTo make the Secret, once its namespace exists:\n");
     println!("{}", cordonhold_certs_dev::secret_command(&args.dir));
-    println!("\nThe CA, once the webhook configuration is there:\n");
+    println!("\nTo write the CA into the webhook configuration, once that exists:\n");
     println!("{}", cordonhold_certs_dev::ca_command(&ca_pem));
     Ok(())
 }
 
-/// Writes the three files, and returns the CA.
+/// Makes the certificates, writes the three files, and returns the CA as PEM.
 fn mint(args: &Args) -> Result<String, Failure> {
     let names = if args.names.is_empty() {
         DEFAULT_NAMES.map(str::to_owned).to_vec()
@@ -106,7 +107,7 @@ fn mint(args: &Args) -> Result<String, Failure> {
     Ok(issued.ca_pem)
 }
 
-/// Writes beside the file and renames, so that the mode holds also for a file that existed and nobody reads half a key.
+/// Writes a new file and renames it over the old one, so that the mode is right even if the old file had another, and nobody reads half a key.
 fn write(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
     let beside = path.with_added_extension("new");
     match std::fs::remove_file(&beside) {
