@@ -1,7 +1,8 @@
-//! The command line and environment: as typed in `Args`, from which comes the [`Config`].
+//! Reads the command line and the environment into `Args`, checks them, and makes the [`Config`] from them.
 //!
-//! kured's flags keep kured's names and meanings, and are read from `KURED_<FLAG>` too; ours from `CORDONHOLD_<FLAG>`.
-//! Whatever is wrong gives one line that names it and the fix. Not here: what a flag does.
+//! kured's flags keep kured's names and meanings. Each flag also has a variable: `KURED_<FLAG>` for kured's flags,
+//! `CORDONHOLD_<FLAG>` for our own. An error is one line that names what is wrong and the fix.
+//! Not here: what a flag does, see the module that works with its value.
 
 use std::ffi::OsString;
 
@@ -36,9 +37,9 @@ use window::WindowArgs;
 /// What a command line asks for.
 #[derive(Debug)]
 pub enum Parsed {
-    /// To run with this.
+    /// Run the agent with this configuration.
     Run(Box<Config>),
-    /// Help or version: to be printed, and that is all.
+    /// Print this text, which is the help or the version, and end.
     Tell(String),
 }
 
@@ -49,21 +50,21 @@ pub enum ArgsError {
     #[error(transparent)]
     Mistake(#[from] Mistake),
     #[error(
-        "the node's name is missing: name it with --node-id or KURED_NODE_ID (in a pod, from the field spec.nodeName)"
+        "the node's name is missing: set --node-id or KURED_NODE_ID (in a pod, from the field spec.nodeName)"
     )]
     NodeMissing,
     #[error(
-        "this version does not do what {0} asks for: leave the flag out, or at its default, which --help names"
+        "this version does not do what {0} asks for yet: remove the flag or its variable, or leave it at its default, which --help shows"
     )]
     NotYet(String),
 }
 
-/// Cordons, drains and reboots the node that it runs on when the host asks for it, one node after another,
-/// and reboots only a node that stayed cordoned and empty since it was drained.
+/// Cordons, drains and reboots its node when the host asks for a reboot, at most --concurrency nodes of a pool at once.
+/// By default a node is rebooted only if it stayed cordoned and empty since its drain.
 ///
-/// Each flag can be given in the environment, as named beside it; the command line wins.
-/// Durations are written as in Go: 90s, 1h30m, 0. A BOOL is true or false; a flag alone is true, and its value follows only after =.
-/// CORDONHOLD_LOG sets the log level, like info or debug.
+/// Each flag can also be set by the environment variable shown beside it; the command line wins.
+/// Durations are written as in Go: 90s, 1h30m, 0. A BOOL flag without a value is true; a value is written with =, as in --force-reboot=false.
+/// CORDONHOLD_LOG sets the log level, such as info or debug.
 #[expect(clippy::doc_markdown, reason = "it is what --help prints")]
 #[derive(Debug, Parser)]
 #[command(
@@ -93,7 +94,7 @@ struct Args {
     process: ProcessArgs,
 }
 
-/// Reads a command line, its first word being the program's name, and the environment, one variable at a time.
+/// Parses a command line, whose first word is the program's name. `variable` looks up one environment variable.
 pub fn parse(
     line: impl IntoIterator<Item = OsString>,
     variable: impl Fn(&str) -> Option<OsString>,
@@ -114,7 +115,7 @@ pub fn parse(
     Ok(Parsed::Run(Box::new(config)))
 }
 
-/// The flags that a first try needs: all that -h lists.
+/// The flags that `-h` lists, which are those that a first try needs. `--help` lists all.
 const FIRST_TRY: [&str; 12] = [
     "node-id",
     "period",
@@ -130,17 +131,17 @@ const FIRST_TRY: [&str; 12] = [
     "host-root",
 ];
 
-/// The flags, of which `-h` lists those of a first try.
+/// The clap command with every flag. `-h` hides all but [`FIRST_TRY`], and on/off flags take an optional value.
 fn command() -> Command {
     command_line::command::<Args>()
         .mut_args(|arg| {
             let is_listed = arg.get_long().is_some_and(|flag| FIRST_TRY.contains(&flag));
             arg.hide_short_help(!is_listed)
         })
-        .after_help("--help lists every flag, kured's among them, and says more of each.")
+        .after_help("--help lists every flag, including all of kured's.")
         .after_long_help("")
         .mut_args(|arg| match arg.get_action() {
-            // A flag that is on or off takes a value too, as pflag has it.
+            // As in pflag, an on/off flag may also be given a value: `--force-reboot=false`.
             ArgAction::SetTrue => arg
                 .action(ArgAction::Set)
                 .value_name("BOOL")

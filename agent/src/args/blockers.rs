@@ -1,4 +1,6 @@
-//! The flags of what postpones a reboot: alerts of Prometheus, and pods.
+//! The flags of the group "What postpones a reboot": alerts in Prometheus, and pods.
+//!
+//! Not here: asking for alerts and pods, which this version does not do yet ([`super::not_yet`]).
 
 use cordonhold_rt::argument;
 use cordonhold_shared::selector::Selector;
@@ -10,19 +12,19 @@ use crate::config::{BlockerConfig, Regexp};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "What postpones a reboot")]
 pub(super) struct BlockerArgs {
-    /// Prometheus whose active alerts postpone a reboot; empty asks none
+    /// URL of the Prometheus whose active alerts postpone a reboot; empty for none
     #[arg(long, env = "KURED_PROMETHEUS_URL", value_name = "URL", default_value = "", value_parser = value::unless_empty(prometheus_url))]
     pub(super) prometheus_url: Maybe<Uri>,
-    /// Names of alerts that do not count: a regular expression in RE2's syntax that matches anywhere; empty is none
+    /// Ignore alerts whose name matches this regular expression (RE2 syntax, matches anywhere in the name); empty ignores none
     #[arg(long, env = "KURED_ALERT_FILTER_REGEXP", value_name = "REGEXP", default_value = "", value_parser = value::unless_empty(regexp))]
     pub(super) alert_filter_regexp: Maybe<Regexp>,
-    /// Only alerts that the expression matches count
+    /// Count only the alerts that --alert-filter-regexp matches, instead of ignoring them
     #[arg(long, env = "KURED_ALERT_FILTER_MATCH_ONLY")]
     pub(super) alert_filter_match_only: bool,
-    /// Pending alerts do not count
+    /// Ignore pending alerts
     #[arg(long, env = "KURED_ALERT_FIRING_ONLY")]
     pub(super) alert_firing_only: bool,
-    /// A pod on the node that this label selector selects postpones a reboot; repeated, or separated by `;`
+    /// Label selector of pods that postpone the reboot of their node; repeated, or separated by `;`
     #[arg(long, env = "KURED_BLOCKING_POD_SELECTOR", value_name = "SELECTOR", value_delimiter = ';', value_parser = value::selector)]
     pub(super) blocking_pod_selector: Vec<Selector>,
 }
@@ -39,17 +41,19 @@ impl From<BlockerArgs> for BlockerConfig {
     }
 }
 
-/// RE2's syntax without `\Q..\E`, `\p` and octal escapes, which is refused; what is taken means the same.
+/// Parses a regular expression in RE2's syntax. `\Q..\E`, `\p` and octal escapes are refused; the rest means the same as in Go.
 fn regexp(text: &str) -> Result<Regexp, String> {
     if argument::is_two_quotes(text) {
-        return Err(format!("{text:?} matches no name of an alert: leave it out"));
+        return Err(format!(
+            "{text:?} is two quote characters, which match no alert's name: remove them"
+        ));
     }
     Regexp::new(text)
         .map_err(|error| format!("{text:?} is not a regular expression that can be used: {error}"))
 }
 
 fn prometheus_url(text: &str) -> Result<Uri, String> {
-    // Not the text: it may hold a password.
+    // No error repeats the URL: it may hold a password.
     let advice = "write a URL like http://prometheus.monitoring:9090";
     let uri: Uri = text
         .parse()
@@ -76,7 +80,7 @@ mod tests {
             ("^(Kube|Node).*(Pressure)?$", "NodeDown", true),
             ("[[:upper:]]{2,}", "KubeCPUOvercommit", true),
             (r"^\w+\d$", "Alert7", true),
-            // ASCII only, as Go's.
+            // `\w` is ASCII only, as in Go.
             (r"^\w+$", "Störung", false),
         ] {
             assert_eq!(

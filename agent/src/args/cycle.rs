@@ -1,6 +1,7 @@
-//! The cycle's flags: which node, how often, and what must be true before the reboot.
+//! The flags of the group "The cycle": which node, how often, and what is checked before the reboot.
 //!
-//! The cycle's settings and times come from flags of other groups too; they are put together here.
+//! [`settings`] and [`timing`] also collect what the cycle needs from the other groups.
+//! Not here: the other groups' flags, see the modules beside this one.
 
 use std::time::Duration;
 
@@ -18,16 +19,16 @@ pub(super) struct CycleArgs {
     /// Name of the Node that the agent runs on (required)
     #[arg(long, env = "KURED_NODE_ID", value_name = "NAME", default_value = "", value_parser = value::unless_empty(value::name))]
     pub(super) node_id: value::Maybe<String>,
-    /// How often the sentinel is looked at
+    /// How often to check the sentinel
     #[arg(long, env = "KURED_PERIOD", value_name = "DURATION", default_value = "1h", value_parser = value::duration_above_zero)]
     pub(super) period: Duration,
-    /// Wait between the end of the drain and the reboot; the node is watched meanwhile
+    /// Wait between the end of the drain and the reboot, while the node is watched
     #[arg(long, env = "KURED_REBOOT_DELAY", value_name = "DURATION", default_value = "0", value_parser = duration::parse)]
     pub(super) reboot_delay: Duration,
-    /// How long a reboot may take before the agent reports it; also how long the webhook guards a node that is rebooting
+    /// How long a reboot may take before the agent reports it as stuck; also how long the webhook guards a rebooting node
     #[arg(long, env = "CORDONHOLD_REBOOT_TIMEOUT", value_name = "DURATION", default_value = "30m", value_parser = value::duration_above_zero)]
     pub(super) reboot_timeout: Duration,
-    /// Whether the node must be seen cordoned and empty right before the reboot; `never` is kured's behaviour
+    /// Whether to check right before the reboot that the node is still cordoned and empty; `never` is kured's behaviour
     #[arg(
         long,
         env = "CORDONHOLD_VERIFY_BEFORE_REBOOT",
@@ -35,13 +36,13 @@ pub(super) struct CycleArgs {
         default_value = "always"
     )]
     pub(super) verify_before_reboot: Verify,
-    /// What follows when somebody uncordons the node, or a pod lands on it, before the reboot
+    /// What to do when somebody uncordons the node, or a pod lands on it, before the reboot
     #[arg(long, env = "CORDONHOLD_ON_UNCORDON", value_enum, default_value = "redrain")]
     pub(super) on_uncordon: OnUncordonArg,
-    /// How often the node is drained again before the reboot is called off
+    /// How many times the node may be drained again before the reboot is called off
     #[arg(long, env = "CORDONHOLD_REDRAINS", value_name = "COUNT", default_value = "5", allow_negative_numbers = true, value_parser = value::times)]
     pub(super) redrains: u8,
-    /// How long after a reboot was called off the next one is wished for
+    /// How long to wait after a reboot was called off before asking for the next one
     #[arg(long, env = "CORDONHOLD_BACKOFF", value_name = "DURATION", default_value = "5m", value_parser = duration::parse)]
     pub(super) backoff: Duration,
 }
@@ -49,7 +50,7 @@ pub(super) struct CycleArgs {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum Verify {
     Always,
-    /// Only where there is a reboot delay
+    /// Only if there is a reboot delay
     Auto,
     Never,
 }
@@ -58,11 +59,11 @@ pub(super) enum Verify {
 pub(super) enum OnUncordonArg {
     /// Cordon and drain again
     Redrain,
-    /// Call the reboot off and back off
+    /// Call the reboot off and wait for --backoff
     Abort,
 }
 
-/// What the cycle rests on.
+/// Collects the settings that the cycle decides by. An error means that no node is named.
 pub(super) fn settings(args: &Args, timing: &Timing) -> Result<Settings, ArgsError> {
     let Args {
         cycle,
@@ -92,7 +93,7 @@ pub(super) fn settings(args: &Args, timing: &Timing) -> Result<Settings, ArgsErr
     })
 }
 
-/// How long its timers are.
+/// Collects the lengths of the cycle's timers.
 pub(super) fn timing(args: &Args) -> Timing {
     let Args {
         cycle,

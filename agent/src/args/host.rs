@@ -1,4 +1,6 @@
-//! The host's flags: what asks for a reboot, and how it is done.
+//! The flags of the group "The host": what asks for a reboot, how the host is rebooted, and how the agent reaches the host.
+//!
+//! Not here: the work itself, see [`crate::host`].
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,22 +16,22 @@ pub(super) struct HostArgs {
     /// File on the host whose presence asks for a reboot; symlinks are followed inside the host's root
     #[arg(long, env = "KURED_REBOOT_SENTINEL", value_name = "PATH", default_value = "/var/run/reboot-required", value_parser = value::absolute_path)]
     pub(super) reboot_sentinel: PathBuf,
-    /// Command on the host that asks for a reboot by ending with 0, instead of the file
+    /// Command to run on the host instead of checking the file; exit code 0 asks for a reboot
     #[arg(long, env = "KURED_REBOOT_SENTINEL_COMMAND", value_name = "COMMAND", default_value = "", value_parser = value::words)]
     pub(super) reboot_sentinel_command: Words,
     /// How the host is rebooted
     #[arg(long, env = "KURED_REBOOT_METHOD", value_enum, default_value = "command")]
     pub(super) reboot_method: RebootMethod,
-    /// Command that reboots the host, in words as a shell splits them
+    /// Command that reboots the host; split into words as a shell does
     #[arg(long, env = "KURED_REBOOT_COMMAND", value_name = "COMMAND", default_value = "/bin/systemctl reboot", value_parser = value::command)]
     pub(super) reboot_command: Words,
-    /// Number of the signal to the host's init that reboots it, with the method `signal`; 39 is SIGRTMIN+5
+    /// Number of the signal that makes the host's init reboot, for --reboot-method=signal; 39 is SIGRTMIN+5
     #[arg(long, env = "KURED_REBOOT_SIGNAL", value_name = "NUMBER", default_value = "39", allow_negative_numbers = true, value_parser = value::integer::<1, 64>)]
     pub(super) reboot_signal: i64,
-    /// Command that prints `stopping` while the host shuts down, `unknown`, `offline` or nothing where it cannot say, and any other word while it does not; the default takes the systemctl of --reboot-command, if that is one
+    /// Command that tells whether the host is shutting down: it prints `stopping` if so, `unknown`, `offline` or nothing if it cannot tell, and any other word if not; the default uses the systemctl of --reboot-command, if that runs systemctl
     #[arg(long, env = "CORDONHOLD_SHUTDOWN_CHECK_COMMAND", value_name = "COMMAND", default_value = SHUTDOWN_CHECK, value_parser = value::command)]
     pub(super) shutdown_check_command: Words,
-    /// Words put before each command, to run it on the host; may be empty
+    /// Prefix that makes each command run on the host; may be empty
     #[arg(long, env = "CORDONHOLD_HOST_EXEC", value_name = "COMMAND", default_value = "/usr/bin/nsenter -m/proc/1/ns/mnt --", value_parser = value::words)]
     pub(super) host_exec: Words,
     /// The host's root directory as the agent sees it
@@ -48,7 +50,7 @@ pub(super) enum RebootMethod {
 const SHUTDOWN_CHECK: &str = "/bin/systemctl is-system-running";
 
 impl HostArgs {
-    /// With the time within which a shutdown that somebody else has scheduled counts as under way.
+    /// Makes the host's configuration. A scheduled shutdown that begins within `shutdown_within` counts as under way.
     pub(super) fn config(self, shutdown_within: Duration) -> HostConfig {
         HostConfig {
             root: self.host_root,
@@ -60,7 +62,8 @@ impl HostArgs {
     }
 }
 
-/// On some hosts systemctl is elsewhere, and whoever names it for the reboot has named it for the check.
+/// The words of the shutdown check. If it is the default and the reboot command names a systemctl, the check uses that one,
+/// because some hosts have systemctl elsewhere than `/bin`.
 fn shutdown_check(mut check: Words, reboot: &Words) -> Words {
     let is_default = check.iter().eq(SHUTDOWN_CHECK.split(' '));
     let systemctl = reboot

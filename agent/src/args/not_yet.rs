@@ -1,12 +1,15 @@
-//! Flags whose work this version does not do yet: anything but their default is refused at the start, never silently ignored.
+//! The flags that this version does not carry out yet. At the start they are refused unless they are at their default, so that
+//! none is silently ignored.
 //!
-//! Whoever makes a flag work removes its line here, and renews the manual.
+//! Once a flag works, remove its line here and write `FLAGS.md` anew.
+//! Not here: what is wrong with a value, which is checked for these flags too ([`super::value`]).
 
 use super::{Args, ArgsError};
 
-/// Whether the first command line asks for more than the second, which has only defaults.
+/// Whether a flag differs between the command line (first) and the defaults (second).
 type IsSet = fn(&Args, &Args) -> bool;
 
+/// Each such flag, and whether it is set.
 pub(super) const FLAGS: &[(&str, IsSet)] = &[
     // The host.
     ("reboot-method", |a, d| {
@@ -55,7 +58,7 @@ pub(super) const FLAGS: &[(&str, IsSet)] = &[
     }),
 ];
 
-/// Names every such flag that is set.
+/// Fails if any of these flags is set. The error names them all.
 pub(super) fn refuse(given: &Args, default: &Args) -> Result<(), ArgsError> {
     let set: Vec<String> = FLAGS
         .iter()

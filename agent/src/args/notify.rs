@@ -1,4 +1,6 @@
-//! The flags of messages to people: where they go, and their texts.
+//! The flags of the group "Messages to people": where messages go, and their texts.
+//!
+//! Not here: sending them, which this version does not do yet ([`super::not_yet`]).
 
 use super::value::{self, Maybe};
 use crate::notify::{NotifyConfig, Target, TargetError, Template};
@@ -6,7 +8,7 @@ use crate::notify::{NotifyConfig, Target, TargetError, Template};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Messages to people")]
 pub(super) struct NotifyArgs {
-    /// Where messages go: a URL as shoutrrr writes it, like `slack://A/B/C`; empty is nowhere
+    /// Where messages go: a shoutrrr URL like `slack://A/B/C`; empty sends none
     #[arg(long, env = "KURED_NOTIFY_URL", value_name = "URL", default_value = "", value_parser = value::unless_empty(notify_url))]
     pub(super) notify_url: Maybe<Target>,
     /// Message when the drain begins; `%s` is the node
@@ -18,10 +20,10 @@ pub(super) struct NotifyArgs {
     /// Message when the node is back; `%s` is the node
     #[arg(long, env = "KURED_MESSAGE_TEMPLATE_UNCORDON", value_name = "TEXT", default_value = "Node %s rebooted & uncordoned successfully!", value_parser = template)]
     pub(super) message_template_uncordon: Template,
-    /// Deprecated, use --notify-url: the address of a Slack webhook
+    /// Deprecated, use --notify-url: URL of a Slack webhook
     #[arg(long, env = "KURED_SLACK_HOOK_URL", value_name = "URL", default_value = "", value_parser = value::unless_empty(slack_hook_url))]
     pub(super) slack_hook_url: Maybe<Target>,
-    /// Deprecated, without effect in kured too: `--notify-url=slack://NAME@A/B/C` names the sender
+    /// Deprecated and without effect, as in kured: name the sender with `--notify-url=slack://NAME@A/B/C`
     #[arg(
         long,
         env = "KURED_SLACK_USERNAME",
@@ -29,16 +31,16 @@ pub(super) struct NotifyArgs {
         default_value = "kured"
     )]
     slack_username: String,
-    /// Deprecated, without effect in kured too: a Slack webhook knows its channel
+    /// Deprecated and without effect, as in kured: the Slack webhook decides the channel
     #[arg(long, env = "KURED_SLACK_CHANNEL", value_name = "NAME", default_value = "")]
     slack_channel: String,
 }
 
 impl NotifyArgs {
-    /// What each deprecated flag that is set should be instead.
+    /// Returns a warning for each deprecated flag that is set, which names what to use instead.
     pub(super) fn deprecated(&self) -> Vec<String> {
         let hook = self.slack_hook_url.as_ref().map(|_| {
-            "--slack-hook-url is deprecated: use --notify-url=slack://A/B/C, with the three last parts of its path"
+            "--slack-hook-url is deprecated: use --notify-url=slack://A/B/C, where A/B/C are the last three parts of the webhook's path"
         });
         let name = (self.slack_username != "kured").then_some(
             "--slack-username is deprecated and has no effect, as in kured: use --notify-url=slack://NAME@A/B/C",
@@ -57,7 +59,7 @@ impl NotifyArgs {
 impl From<NotifyArgs> for NotifyConfig {
     fn from(args: NotifyArgs) -> NotifyConfig {
         NotifyConfig {
-            // The one wins over the other, as in kured.
+            // `--notify-url` wins, as in kured.
             target: args.notify_url.or(args.slack_hook_url),
             drain: args.message_template_drain,
             reboot: args.message_template_reboot,
@@ -67,12 +69,12 @@ impl From<NotifyArgs> for NotifyConfig {
 }
 
 fn notify_url(text: &str) -> Result<Target, String> {
-    // A Secret made from a file ends with the line.
+    // A Secret made from a file often ends in a line break.
     let url = unquoted(text.trim());
     url.parse().map_err(|error: TargetError| error.to_string())
 }
 
-/// `https://hooks.slack.com/services/A/B/C` as a URL of shoutrrr.
+/// Turns `https://hooks.slack.com/services/A/B/C` into the shoutrrr URL `slack://A/B/C`.
 fn slack_hook_url(text: &str) -> Result<Target, String> {
     let path = unquoted(text).strip_prefix("https://").and_then(|rest| {
         let (_, path) = rest.split_once('/')?;
@@ -81,10 +83,10 @@ fn slack_hook_url(text: &str) -> Result<Target, String> {
     let is_token = |path: &&str| path.split('/').count() == 3 && path.split('/').all(|part| !part.is_empty());
     path.filter(is_token)
         .and_then(|path| format!("slack://{path}").parse().ok())
-        .ok_or_else(|| "not the address of a Slack webhook: use --notify-url=slack://A/B/C".to_owned())
+        .ok_or_else(|| "not the URL of a Slack webhook: use --notify-url=slack://A/B/C".to_owned())
 }
 
-/// Without one pair of quotes around it, which YAML and shells leave there.
+/// Removes one pair of quotes around the text, which YAML and shells sometimes leave there.
 fn unquoted(text: &str) -> &str {
     ['"', '\'']
         .into_iter()
@@ -92,7 +94,7 @@ fn unquoted(text: &str) -> &str {
         .unwrap_or(text)
 }
 
-/// Go's format with one `%s`, and `%%` for a `%`.
+/// Parses a Go format that has `%s` once, for the node, and `%%` for each `%`.
 fn template(text: &str) -> Result<Template, String> {
     let wrong = |what: &str| format!("{text:?} {what}: write it with one %s for the node, and %% for a %");
     let (mut before, mut after) = (String::new(), None::<String>);
@@ -101,7 +103,7 @@ fn template(text: &str) -> Result<Template, String> {
         match (c, if c == '%' { rest.next() } else { None }) {
             ('%', Some('s')) if after.is_none() => after = Some(String::new()),
             ('%', Some('s')) => return Err(wrong("names the node more than once")),
-            ('%', verb) if verb != Some('%') => return Err(wrong("has a % that stands for nothing")),
+            ('%', verb) if verb != Some('%') => return Err(wrong("has a % that is neither %s nor %%")),
             (c, _) => after.as_mut().unwrap_or(&mut before).push(c),
         }
     }
@@ -124,8 +126,8 @@ mod tests {
             ("Draining", "does not name"),
             ("", "does not name"),
             ("%s and %s", "more than once"),
-            ("%d %s", "stands for nothing"),
-            ("%s 100%", "stands for nothing"),
+            ("%d %s", "neither %s nor %%"),
+            ("%s 100%", "neither %s nor %%"),
         ] {
             let error = template(text).unwrap_err();
             assert!(

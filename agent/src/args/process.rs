@@ -1,4 +1,6 @@
-//! The flags of the agent as a process: its metrics, its log, its API server.
+//! The flags of the group "The agent itself": its metrics, its log, and how it reaches the API server.
+//!
+//! Not here: `CORDONHOLD_LOG`, which is no flag, see [`cordonhold_rt::logging`].
 
 use std::path::PathBuf;
 
@@ -12,16 +14,16 @@ use crate::config::{MetricsConfig, ProcessConfig};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "The agent itself")]
 pub(super) struct ProcessArgs {
-    /// Address on which metrics and health are served; empty is every one
+    /// Address to serve metrics and probes on; empty for every address
     #[arg(long, env = "KURED_METRICS_HOST", value_name = "HOST", default_value = "", value_parser = metrics_host)]
     pub(super) metrics_host: String,
-    /// Port on which metrics and health are served; 0 serves none
+    /// Port to serve metrics and probes on; 0 serves none
     #[arg(long, env = "KURED_METRICS_PORT", value_name = "PORT", default_value = "8080", allow_negative_numbers = true, value_parser = value::port)]
     pub(super) metrics_port: u16,
-    /// How log lines look: text or json; any other word is text, as in kured
+    /// Format of the log: text or json; any other word means text, as in kured
     #[arg(long, env = "KURED_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     log_format: String,
-    /// Kubeconfig with the agent's identity; without one, the pod's ServiceAccount
+    /// Kubeconfig for the API server; without one, the agent uses the pod's ServiceAccount
     #[arg(long, env = "CORDONHOLD_KUBECONFIG", value_name = "PATH", value_parser = argument::path)]
     pub(super) kubeconfig: Option<PathBuf>,
 }
@@ -31,12 +33,12 @@ impl ProcessArgs {
         self.log_format.eq_ignore_ascii_case("json")
     }
 
-    /// Said where a word was taken for text.
+    /// Returns a warning if `--log-format` is an unknown word, which means text.
     pub(super) fn odd_log_format(&self) -> Option<String> {
         let is_known = self.is_json() || self.log_format.eq_ignore_ascii_case("text");
         (!is_known).then(|| {
             format!(
-                "--log-format={:?} is neither text nor json: the log is text, as in kured",
+                "--log-format={:?} is neither text nor json: the log is text, as in kured; write text or json",
                 self.log_format
             )
         })
@@ -60,7 +62,7 @@ impl From<ProcessArgs> for ProcessConfig {
     }
 }
 
-/// An IP address, in brackets or not, or a name.
+/// Parses an IP address, with or without brackets, or a host's name. Empty is allowed.
 fn metrics_host(text: &str) -> Result<String, String> {
     let address = text
         .strip_prefix('[')
@@ -71,7 +73,7 @@ fn metrics_host(text: &str) -> Result<String, String> {
         Ok(address.to_owned())
     } else {
         Err(format!(
-            "{text:?} is neither an address nor the name of a host: write one like 127.0.0.1, ::1 or localhost"
+            "{text:?} is neither an IP address nor a host name: write one like 127.0.0.1, ::1 or localhost"
         ))
     }
 }

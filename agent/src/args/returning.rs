@@ -1,4 +1,7 @@
-//! The flags of the way back, and of what the agent writes on its Node beside the marks.
+//! The flags of the group "The return, and what the Node shows": the way back, and what the agent writes on its Node beside the
+//! marks.
+//!
+//! Not here: how these are written, see [`cordonhold_shared::hold`].
 
 use std::time::Duration;
 
@@ -10,7 +13,7 @@ use super::value::{self, Labels, Maybe};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "The return, and what the Node shows")]
 pub(super) struct ReturnArgs {
-    /// How long a node that is back and Ready waits before its cordon is given back
+    /// How long to wait once the rebooted node is Ready before its cordon is given back
     #[arg(long, env = "CORDONHOLD_SOAK", value_name = "DURATION", default_value = "0", value_parser = duration::parse)]
     pub(super) soak: Duration,
     /// Wait between the node's return and the release of the lock
@@ -19,16 +22,16 @@ pub(super) struct ReturnArgs {
     /// Write kured's annotations on the Node: weave.works/kured-reboot-in-progress and weave.works/kured-most-recent-reboot-needed
     #[arg(long, env = "KURED_ANNOTATE_NODES")]
     pub(super) annotate_nodes: bool,
-    /// Labels put on the Node as it is cordoned, as key=value; repeated or comma separated
+    /// Labels put on the Node when it is cordoned, as key=value; repeated or comma separated
     #[arg(long, env = "KURED_PRE_REBOOT_NODE_LABELS", value_name = "LABELS", value_parser = value::labels)]
     pre_reboot_node_labels: Vec<Labels>,
     /// Labels put on the Node when it is back, as key=value; repeated or comma separated
     #[arg(long, env = "KURED_POST_REBOOT_NODE_LABELS", value_name = "LABELS", value_parser = value::labels)]
     post_reboot_node_labels: Vec<Labels>,
-    /// Key of a `PreferNoSchedule` taint for a node that wants a reboot and waits; empty is none
+    /// Key of a `PreferNoSchedule` taint that the Node has from the wish for a reboot until the reboot is over or called off; empty for none
     #[arg(long, env = "KURED_PREFER_NO_SCHEDULE_TAINT", value_name = "KEY", default_value = "", value_parser = value::unless_empty(value::own_key))]
     pub(super) prefer_no_schedule_taint: Maybe<String>,
-    /// Keep cluster-autoscaler and Karpenter from removing the node while it is in a reboot
+    /// Keep cluster-autoscaler and Karpenter from removing the node while it drains or reboots
     #[arg(long, env = "CORDONHOLD_PROTECT_FROM_AUTOSCALER")]
     pub(super) protect_from_autoscaler: bool,
     /// Write the conditions of KEP-5683 on the Node
@@ -37,7 +40,7 @@ pub(super) struct ReturnArgs {
 }
 
 impl ReturnArgs {
-    /// What the agent shows on its Node beside the marks.
+    /// Collects what the agent writes on its Node beside the marks.
     pub(super) fn signs(&self) -> Signs {
         Signs {
             annotates: self.annotate_nodes,
@@ -49,7 +52,7 @@ impl ReturnArgs {
     }
 }
 
-/// The later of two values for one key counts, as in kured.
+/// Merges the labels of a repeated flag. Of two values for one key the later counts, as in kured.
 fn merged(labels: &[Labels]) -> Labels {
     let owned = |(key, value): (&String, &String)| (key.clone(), value.clone());
     labels.iter().flatten().map(owned).collect()

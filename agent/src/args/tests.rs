@@ -1,4 +1,4 @@
-//! The command line: kured's arguments keep their meaning, wrong ones are named.
+//! The command line: kured's arguments keep their meaning, and an error names the wrong argument.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn parse_words(words: &[&str], variables: &[(&str, &str)]) -> Result<Parsed, Arg
     })
 }
 
-/// The configuration of this command line, with a node named.
+/// Parses this command line with a `--node-id` before it, which must succeed.
 fn config_of(words: &[&str], variables: &[(&str, &str)]) -> Config {
     let words: Vec<&str> = ["--node-id=n"].iter().chain(words).copied().collect();
     match parse_words(&words, variables).unwrap() {
@@ -31,7 +31,7 @@ fn config(words: &[&str]) -> Config {
     config_of(words, &[])
 }
 
-/// What is wrong with this command line, checked to be one line.
+/// Parses this command line, which must fail with an error of one line.
 fn error_of(words: &[&str], variables: &[(&str, &str)]) -> String {
     let words: Vec<&str> = ["--node-id=n"].iter().chain(words).copied().collect();
     let error = parse_words(&words, variables).unwrap_err().to_string();
@@ -39,7 +39,7 @@ fn error_of(words: &[&str], variables: &[(&str, &str)]) -> String {
     error
 }
 
-/// What every group holds, before what this version does not do yet is refused.
+/// The parsed flags, without the check that refuses what this version does not do yet.
 fn args(words: &[&str]) -> Args {
     let line = std::iter::once("cordonhold-agent").chain(words.iter().copied());
     Args::from_arg_matches(&command().try_get_matches_from(line).unwrap()).unwrap()
@@ -173,7 +173,7 @@ fn found_p19_a_variable_that_a_service_of_that_name_sets_is_passed_over_and_told
             "{warning}"
         );
     }
-    // Anything else that is no port is still refused.
+    // Any other text that is not a port is still refused.
     assert!(error_of(&[], &[("KURED_METRICS_PORT", "http")]).contains("whole number"));
 }
 
@@ -280,7 +280,7 @@ fn what_this_version_does_not_do_is_refused_and_its_default_is_not() {
             .unwrap_or_else(|| panic!("no sample of {flag}"));
         let error = error_of(&[&format!("--{flag}={other}")], &[]);
         assert!(error.contains(&format!("does not do what --{flag} ")), "{error}");
-        // An empty stringArray would be one empty selector.
+        // `--blocking-pod-selector=` would be one empty selector, which is an error.
         if *flag != "blocking-pod-selector" {
             drop(config(&[&format!("--{flag}={default}")]));
         }
@@ -426,7 +426,7 @@ fn found_p12_the_default_check_takes_the_systemctl_of_the_reboot_command() {
 
 #[test]
 fn found_p20_a_tz_that_cannot_be_loaded_is_utc_and_told_under_its_own_name() {
-    // UTC is the default, so this is no flag that is not done yet.
+    // Windows are not done yet, but `Local` is accepted where it means UTC, which is the default.
     let of = |tz: &str| config_of(&["--time-zone=Local"], &[("TZ", tz)]);
     for tz in ["UTC", "", ":"] {
         let config = of(tz);
@@ -438,7 +438,11 @@ fn found_p20_a_tz_that_cannot_be_loaded_is_utc_and_told_under_its_own_name() {
         let [warning] = &config.warnings[..] else {
             panic!("{:?}", config.warnings)
         };
-        for part in [&format!("TZ={tz:?}"), "--time-zone=Local is UTC", "Europe/Berlin"] {
+        for part in [
+            &format!("TZ={tz:?}"),
+            "--time-zone=Local means UTC",
+            "Europe/Berlin",
+        ] {
             assert!(warning.contains(part), "{warning}");
         }
     }
@@ -453,7 +457,7 @@ fn found_x1_quotes_that_yaml_keeps_are_named_for_every_flag() {
         let Some(flag) = arg.get_long().filter(|_| arg.get_action().takes_values()) else {
             continue;
         };
-        // Any text will do for these, and what is odd about the log's is told.
+        // These take any text; an unknown log format is only a warning.
         if ["log-format", "slack-username", "slack-channel", "help", "version"].contains(&flag) {
             continue;
         }
@@ -482,7 +486,7 @@ fn found_x1_quotes_that_yaml_keeps_are_named_for_every_flag() {
         error.starts_with("KURED_PERIOD: ") && error.contains("set it to 5m"),
         "{error}"
     );
-    // Where quotes have a meaning they keep it.
+    // A command is split as a shell does, so quotes around a word are fine.
     assert_eq!(
         config(&["--reboot-command=\"/sbin/reboot\""]).host.reboot,
         ["/sbin/reboot"]

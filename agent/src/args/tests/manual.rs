@@ -1,4 +1,6 @@
-//! The page of flags, `FLAGS.md`.
+//! Generates `FLAGS.md`, the page of flags, and checks that it is up to date.
+//!
+//! Not here: what the page says of each flag beside the comparison with kured, which is the flag's help text.
 
 use std::fmt::Write as _;
 
@@ -6,86 +8,86 @@ use super::kured::kured_flags;
 use super::*;
 use crate::manual;
 
-/// Where a flag of kured's differs from kured, on purpose.
+/// The flags of kured that differ from kured on purpose, and how they differ.
 const BETTER: &[(&str, &str)] = &[
     (
         "alert-filter-regexp",
-        "an empty expression filters nothing; in kured it silences every alert; `\\\\Q`, `\\\\p` and octal escapes are refused",
+        "an empty expression ignores no alert, in kured it ignores every alert; `\\\\Q`, `\\\\p` and octal escapes are refused",
     ),
     (
         "annotate-nodes",
-        "written with the wish, on that very version of the Node; the first is removed however the wish ends",
+        "written in the same write as the wish, so no other change of the Node is lost; the first is removed however the wish ends",
     ),
     (
         "blocking-pod-selector",
-        "its variable works, with `;` between selectors; an empty selector, which would always block, is refused",
+        "has a variable, with `;` between selectors; an empty selector, which would always block, is refused",
     ),
     ("concurrency", "also a percentage; 0 is refused"),
     (
         "drain-delay",
-        "lies between the cordon and the first eviction; in kured before the cordon, while pods still land; negative durations are refused, here and elsewhere",
+        "waits between the cordon and the first eviction, in kured before the cordon, while pods still land; negative durations are refused, for this and every other flag",
     ),
     (
         "drain-grace-period",
-        "the variable takes hexadecimal and octal numbers too, here and elsewhere",
+        "the variable takes hexadecimal and octal numbers too, as for every number",
     ),
     (
         "drain-timeout",
-        "whatever refuses an eviction is asked again until then; in kured a webhook that refuses one ends the drain at once",
+        "a refused eviction is tried again until then, in kured a webhook that refuses one ends the drain at once",
     ),
     ("end-time", "`5:00pm` works, as kured's manual says"),
     (
         "force-reboot",
-        "waives the look at the pods alone, and only after `--drain-timeout`; a value without `=` is refused; kured takes `--force-reboot false` for true, here and elsewhere",
+        "skips only the check for pods, and only after `--drain-timeout`; as for every on/off flag, a value without `=` is refused, while kured takes `--force-reboot false` for true",
     ),
     (
         "lock-release-delay",
-        "survives a restart; no delay where no reboot happened",
+        "survives a restart of the agent; no delay if no reboot happened",
     ),
     (
         "lock-ttl",
-        "changes nothing: an entry ends by what its Node shows, never by time",
+        "has no effect: an entry ends by what its Node shows, never by time",
     ),
     (
         "log-format",
-        "a word that is neither is said to be taken for text; every line is JSON, or none",
+        "warns of an unknown word; with json every line is JSON",
     ),
     ("message-template-drain", "a text without one `%s` is refused"),
     ("message-template-reboot", "a text without one `%s` is refused"),
     ("message-template-uncordon", "a text without one `%s` is refused"),
     (
         "metrics-host",
-        "an IPv6 address needs no brackets; beside an IP address, 127.0.0.1 is served; one that cannot be had is tried again",
+        "an IPv6 address needs no brackets; with an IP address, 127.0.0.1 is served as well; an address that cannot be bound is tried again",
     ),
-    ("metrics-port", "0 serves nothing"),
-    ("node-id", "checked to be a name"),
+    ("metrics-port", "0 serves none"),
+    ("node-id", "must be a valid name of a Node"),
     (
         "notify-url",
         "the service is checked at the start; the URL is never printed",
     ),
     (
         "period",
-        "0 is refused; the first look comes at once, and watches wake the agent earlier where they can",
+        "0 is refused; the first check comes at once, and watches wake the agent earlier where they can",
     ),
     (
         "post-reboot-node-labels",
-        "checked at the start; put also on a node that stays cordoned",
+        "checked at the start; also put on a node that stays cordoned",
     ),
     (
         "pre-reboot-node-labels",
-        "checked at the start; as they were again where the reboot is called off",
+        "checked at the start; put back as they were if the reboot is called off",
     ),
     (
         "prefer-no-schedule-taint",
-        "on the node as long as it wants a reboot, removed however that ends",
+        "on the node from the wish on, removed however the reboot ends",
     ),
     (
         "reboot-command",
-        "where it fails the node is drained again, in kured the process ends; after a minute without failing it counts as accepted",
+        "if it fails the node is drained again, in kured the process ends; if it has not failed after a minute, it counts as accepted",
     ),
     (
         "reboot-days",
-        "a list without a day is refused; in kured no reboot would ever begin",
+        "a list without a day is refused, in kured no reboot would ever begin",
     ),
     (
         "reboot-delay",
@@ -93,17 +95,14 @@ const BETTER: &[(&str, &str)] = &[
     ),
     (
         "reboot-sentinel",
-        "symlinks are resolved as on the host; a directory of that name asks for nothing",
+        "symlinks are followed as on the host; a directory of that name asks for nothing",
     ),
-    ("slack-channel", "deprecated: said to have no effect, as in kured"),
+    ("slack-channel", "deprecated; warns that it has no effect"),
     (
         "slack-hook-url",
-        "deprecated: a wrong address is refused; in kured nothing is sent",
+        "deprecated; a wrong URL is refused, in kured nothing is sent",
     ),
-    (
-        "slack-username",
-        "deprecated: said to have no effect, as in kured",
-    ),
+    ("slack-username", "deprecated; warns that it has no effect"),
     ("start-time", "`5:00pm` works, as kured's manual says"),
     ("time-zone", "needs no zone files in the image"),
 ];
@@ -112,15 +111,15 @@ const HEAD: &str = "\
 # Flags of cordonhold-agent
 
 Every flag of kured 1.23.0 is here with its name, its variable and its default, so a kured DaemonSet's arguments work unchanged.
-The last column compares: *same* as in kured, *better* on purpose, or *new*.
+The last column compares each flag with kured's: *same*, *better* (different on purpose), or *new*.
 **Not yet** means that this version reads and checks the flag, and refuses to start if it is set to anything but its default.
 
-What holds for all of them:
+For all flags:
 
-* A variable is read where the command line does not name the flag; in kured the variable wins.
-* The last of a repeated flag counts; lists add up, or are separated by commas, and replace the default.
-* A word that belongs to no flag is an error; kured passes over it.
-* Whatever cannot be used ends the agent at its start with exit code 2, and one line that names the flag or the variable, and the fix.
+* The variable counts only if the command line does not have the flag; in kured the variable wins.
+* Of a repeated flag the last one counts. A flag that takes a list can be repeated, or have its values separated by commas; what is given replaces the default.
+* A word that belongs to no flag is an error; kured ignores it.
+* Any mistake ends the agent at its start with exit code 2 and one line that names the flag or variable, and the fix.
 
 This page is generated from the code: `CORDONHOLD_WRITE_MANUAL=1 cargo test -p cordonhold-agent manual` writes it anew.
 ";

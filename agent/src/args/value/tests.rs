@@ -1,4 +1,4 @@
-//! Values are read as pflag and the API server read them.
+//! Values are parsed as pflag and the API server parse them.
 
 use super::*;
 
