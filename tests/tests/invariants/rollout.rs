@@ -47,7 +47,7 @@ fn d4_a_rollout_in_the_middle_of_a_drain_neither_undoes_nor_repeats_it() -> Resu
         site.machine.wait_new_agent_pod(pod.as_deref()).await?;
         site.machine.terminate_agent().await?;
         site.machine.restart_agent().await?;
-        site.wait_logged("going on from where the agent before was")
+        site.wait_logged("found our own hold on the Node: going on from its phase")
             .await?;
         set_finalizer(&plane, "leaving", false).await?;
         site.unblock_pod("blocked").await?;

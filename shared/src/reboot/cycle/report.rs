@@ -1,7 +1,7 @@
-//! What people are told of the cycle. Each report is one row of a table: its log line, its Event on the Node, its count in the
-//! metrics and its row in `agent/EVENTS.md` all follow from that row.
+//! The reports of the cycle: what operators are told. Each report is one row of a table, which gives its log line, its Event on
+//! the Node, its count in the metrics, and its row in `agent/EVENTS.md`.
 //!
-//! Not here: who writes them (the agent), and when something is reported (the cycle).
+//! Not here: writing reports (the agent), and deciding when to report something (the cycle).
 
 use std::collections::BTreeSet;
 
@@ -26,47 +26,47 @@ use fields::{first_pods, joined};
 /// How much attention a report asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// As it should be.
+    /// All is as it should be.
     Info,
-    /// Worth a look, if it goes on.
+    /// Worth a look if it goes on.
     Warning,
-    /// A defect of the agent, or a host that does not reboot.
+    /// A bug in the agent, a reboot command that failed, or a host that does not reboot.
     Error,
 }
 
 /// What a report counts in the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
-    /// A drain, by what became of it.
+    /// A drain, by its result.
     Drain(&'static str),
-    /// A reboot, by what became of it.
+    /// A reboot, by its result.
     Reboot(&'static str),
-    /// A reboot that was called off, by the word of its reason.
+    /// A reboot that was called off, by its reason ([`CallOff::word`]).
     CalledOff(&'static str),
-    /// A request that is tried again, by what it is for.
+    /// A request that failed and is tried again, by what it is for.
     Retry(&'static str),
-    /// An answer that nobody expected.
+    /// An answer that the cycle did not expect, which is a bug.
     UnexpectedAnswer,
 }
 
-/// A report without its values, for a page about all of them.
+/// One report without its values, as `agent/EVENTS.md` lists it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// [`Report::event`].
+    /// The name of the log line, see [`Report::event`].
     pub event: &'static str,
-    /// [`Report::level`].
+    /// The level of the log line, see [`Report::level`].
     pub level: Level,
-    /// [`Report::reason`].
+    /// The reason of the Event on the Node, see [`Report::reason`].
     pub reason: Option<&'static str>,
-    /// One text or, where a value decides, two.
+    /// The text of the log line; two if a value decides between them.
     pub texts: &'static [&'static str],
-    /// The further fields of the log line.
+    /// The names of the log line's fields beside `event`, `node` and `holder`.
     pub fields: &'static [&'static str],
-    /// What it means, and what to do.
+    /// What the report means, and what to do.
     pub meaning: &'static str,
 }
 
-/// What a row may leave out.
+/// The given expression, or `None` for a part that the row leaves out.
 macro_rules! or_none {
     () => {
         None
@@ -76,14 +76,14 @@ macro_rules! or_none {
     };
 }
 
-/// One row for each report, in this order:
+/// Defines the reports, one row for each. The parts of a row, in this order:
 ///
 /// * the variant, with a name for each value;
-/// * the `event` of its log line and its level; then, where people should see it on the Node, the reason of the Event;
-/// * `says`: the text of the line and of the Event; `or … if …;` where a value decides between two texts;
-/// * `with …;`: the further fields of the line ([`Fields`]), each as a value or as an `Option`;
-/// * `counts …;`: what it counts in the metrics, as an `Option`;
-/// * `means`: for the page, what it means and what to do.
+/// * the `event` and the level of the log line; then the reason of the Event, if there is to be one on the Node;
+/// * `says`: the text of the log line and of the Event; `or … if …;` if a value decides between two texts;
+/// * `with …;`: the other fields of the log line ([`Fields`]), each as a value or as an `Option`;
+/// * `counts …;`: what the report counts in the metrics, as an `Option`;
+/// * `means`: what the report means and what to do, for `agent/EVENTS.md`.
 macro_rules! reports {
     ($(
         $(#[$doc:meta])*
@@ -94,7 +94,7 @@ macro_rules! reports {
             $(counts $count:expr;)?
             means $meaning:literal
     )+) => {
-        /// What people are told: a log line and, where it matters, an Event on the Node.
+        /// Something that operators are told: a log line and, for some reports, an Event on the Node.
         #[derive(Clone, Debug, PartialEq, Eq, Hash)]
         pub enum Report {
             $($(#[$doc])* $name $(($($value_type),+))? $({ $($(#[$field_doc])* $field: $field_type),+ })?,)+
@@ -102,7 +102,7 @@ macro_rules! reports {
 
         #[expect(unused_variables, reason = "each part of a row takes the values that it needs")]
         impl Report {
-            /// Every report.
+            /// Each report without its values, in the order of the table.
             pub const ROWS: &[Row] = &[$(Row {
                 event: $event,
                 level: Level::$level,
@@ -112,12 +112,12 @@ macro_rules! reports {
                 meaning: $meaning,
             },)+];
 
-            /// The name of its log line, which never changes its meaning.
+            /// The name of the log line. A name never changes its meaning.
             pub fn event(&self) -> &'static str {
                 match self { $(Self::$name { .. } => $event,)+ }
             }
 
-            /// How much attention it asks for.
+            /// How much attention the report asks for.
             pub fn level(&self) -> Level {
                 match self { $(Self::$name { .. } => Level::$level,)+ }
             }
@@ -127,7 +127,7 @@ macro_rules! reports {
                 match self { $(Self::$name { .. } => or_none!($(Some($reason))?),)+ }
             }
 
-            /// The text of its log line.
+            /// The text of the log line.
             pub fn text(&self) -> &'static str {
                 match self {
                     $(Self::$name $(($($value),+))? $({ $($field),+ })? => {
@@ -137,7 +137,7 @@ macro_rules! reports {
                 }
             }
 
-            /// The further fields of its log line.
+            /// The other fields of the log line.
             pub fn fields(&self) -> Fields {
                 match self {
                     $(Self::$name $(($($value),+))? $({ $($field),+ })? => Fields {
@@ -147,7 +147,7 @@ macro_rules! reports {
                 }
             }
 
-            /// What it counts in the metrics.
+            /// What the report counts in the metrics, if anything.
             pub fn count(&self) -> Option<Count> {
                 match self {
                     $(Self::$name $(($($value),+))? $({ $($field),+ })? => or_none!($($count)?),)+
@@ -158,196 +158,195 @@ macro_rules! reports {
 }
 
 reports! {
-    /// The host is going down, or cannot be asked: the agent only waits.
+    /// The host is going down, or does not say whether it is: the agent only waits.
     HostBusy(shutdown: Shutdown)
         "host_busy" Warning
-        says "the host is going down, as its init or logind says: only waiting; \
-              where it stays up, look at its jobs with systemctl list-jobs, or call the shutdown off with shutdown -c"
-        or "the host does not say whether it is going down: only waiting; \
-            where its init hangs, look at the host; a host without systemd needs a --shutdown-check-command of its own" if shutdown.unknown().is_some();
+        says "the host is going down, as its init or logind says: the agent only waits; \
+              if the host stays up, look at its jobs with systemctl list-jobs, or cancel the shutdown with shutdown -c"
+        or "the host does not say whether it is going down: the agent only waits; \
+            if its init hangs, look at the host; a host without systemd needs a --shutdown-check-command of its own" if shutdown.unknown().is_some();
         with reason = if shutdown.unknown().is_some() { "unknown" } else { "shutdown" },
             why = shutdown.unknown().cloned();
         means "The agent touches nothing while the host may be going down. `reason=shutdown`: wait for the host. \
-               `reason=unknown`: the host could not be asked; mend what `why` names"
+               `reason=unknown`: the host could not be asked; fix what `why` names"
 
-    /// An agent of this boot told the host to reboot for this hold, and its shutdown may not show yet.
+    /// An earlier agent process of this boot told the host to reboot for this hold. The shutdown may not show yet, so the agent waits.
     HostTold(holder: String)
         "host_told" Warning
-        says "an agent of this boot told the host to reboot for this hold: waiting until it goes down, or --reboot-timeout is over; \
-              where nothing takes it down, look at the host"
+        says "an earlier agent process told the host to reboot for this hold: \
+              waiting until the host goes down, or --reboot-timeout is over; if it does not go down, look at the host"
         with why = holder.clone();
-        means "The agent was started anew after the reboot command; `why` is the hold that it was run for. Nothing to do: the agent \
+        means "The agent restarted after it had begun the reboot; `why` names the hold. Nothing to do: the agent \
                goes on when the host has booted, or when `--reboot-timeout` is over"
 
-    /// The marks on the Node are not ours, or cannot be read: the agent leaves them alone.
+    /// The marks on the Node belong to another Node object or cannot be read, so the agent leaves them alone.
     Foreign(why: String)
         "marks_foreign" Warning "HoldNotOurs"
-        says "the marks on the Node are not ours to touch: where no reboot is under way, remove them by hand: \
-              a denied uncordon of the Node prints the commands, and so does OPERATING.md (A holder that is dead)"
+        says "the marks on the Node are not ours to touch: if no reboot is under way, remove them by hand: \
+              a denied uncordon of the Node prints the commands, and OPERATING.md has them (A holder that is dead)"
         with why = why.clone();
         means "The marks cannot be read, or name another Node object, as `why` says. The agent waits for a person: \
                [OPERATING.md](../OPERATING.md#marks-that-an-agent-does-not-trust) has the commands"
 
-    /// The agent found its own hold in this phase and goes on.
+    /// The agent restarted, found its own hold, and goes on from that hold's phase.
     Resumed(hold: Hold)
         "resumed" Info
-        says "going on from where the agent before was"
+        says "found our own hold on the Node: going on from its phase"
         with phase = hold.phase.as_str();
-        means "The agent was started anew and found its own hold in this `phase`. Nothing to do"
+        means "The agent restarted and found its own hold, in this `phase`. Nothing to do"
 
-    /// Neither the host's record nor the lock knows the hold that the agent found: what it says is believed only where it must be.
+    /// Neither the host's record nor the lock knows the hold that the agent found on its Node, so the agent trusts it as little as it can.
     Unproven
         "unproven" Warning "HoldUnproven"
-        says "neither the host nor the lock knows the hold on the Node: where the host has not booted, \
-              the marks go and the cordon stays; else the cordon is given back as the marks say"
+        says "neither the host's record nor the lock knows the hold on the Node: if the host has booted since, \
+              the cordon is given back as the marks say; if not, the marks are removed and the cordon stays"
         means "Somebody else may have written the marks. Look at the Node: uncordon it if nobody wants it cordoned, cordon it again \
                if the cordon was yours; see [OPERATING.md](../OPERATING.md#marks-that-an-agent-does-not-trust)"
 
-    /// The host has booted since the node was cordoned, and this shows it.
+    /// The host has booted since the node was cordoned, as this evidence shows.
     Booted(evidence: BootEvidence)
         "booted" Info
         says "the host has booted since its node was cordoned"
         with by = evidence.as_str().to_owned();
-        means "The agent goes on with the way back; `by` is what shows the new boot. Nothing to do"
+        means "The agent goes on with the node's return; `by` is what shows the new boot. Nothing to do"
 
-    /// This postpones the reboot.
+    /// These blockers postpone the reboot.
     Blocked(blockers: Vec<Blocker>)
         "blocked" Warning "RebootBlocked"
         says "the reboot is postponed"
         with by = kinds(blockers), why = sentences(blockers);
-        means "`by` names the kinds of what postpones the reboot: `node_paused` or `pool_paused` (remove the annotation \
-               `cordonhold.dev/pause` from the Node or from the object that carries the lock), `unavailable` (bring the Nodes that `why` \
-               names back, or allow more with `--max-unavailable`). A node that is drained already waits for as long as a drain may take; \
-               then the reboot is called off"
+        means "`by` names what postpones the reboot: `node_paused` or `pool_paused` (remove the annotation `cordonhold.dev/pause` \
+               from the Node or from the object that carries the lock), `unavailable` (bring back the Nodes that `why` names, or allow \
+               more with `--max-unavailable`). A node that is drained already waits for `--drain-timeout`, or without one for \
+               `--reboot-timeout`; then the reboot is called off"
 
-    /// A person has written something on the Node that ends or keeps nothing: what, and what to write instead.
+    /// A cancel on the Node has no effect. The text says why, and what to write instead.
     Ignored(why: String)
         "annotation_ignored" Warning "RebootAnnotationIgnored"
-        says "what a person wrote on the Node does nothing"
+        says "a cancel on the Node has no effect"
         with why = why.clone();
-        means "A cancel has no effect. `why` says which, and the command that has one"
+        means "`why` says what is wrong with the cancel, and the command that has the intended effect"
 
-    /// The wish is on the Node.
+    /// The agent has written its wish for a reboot on the Node.
     Wished(holder: String)
         "wished" Info "RebootWanted"
         says "a reboot is wanted"
-        means "The sentinel asks for a reboot, and the Node says so. The agent now waits for the lock. Nothing to do"
+        means "The sentinel asks for a reboot, and the Node shows it. The agent now waits for the lock. Nothing to do"
 
-    /// The Node is not of the pool that this agent is for.
+    /// The Node is not in this agent's pool, so no reboot begins.
     NotInPool
         "not_in_pool" Warning "RebootNotInPool"
-        says "no new reboot: the Node's labels do not match --pool-selector: label the Node, or take the agent off it"
-        means "Label the Node, or run this pool's agents on its own nodes alone"
+        says "no reboot begins: the Node's labels do not match --pool-selector; label the Node, or take the agent off it"
+        means "The Node is not in the pool of this agent. Label the Node, or run the pool's agents only on the pool's nodes"
 
-    /// The lock is full: these nodes fill it.
+    /// The lock is full, and these are the nodes that have it.
     LockHeld(nodes: BTreeSet<String>)
         "lock_held" Info
-        says "waiting: other nodes are in a reboot, as many as --concurrency allows; \
+        says "waiting for the lock: other nodes have it, as many as --concurrency allows; \
               kubectl get nodes -L cordonhold.dev/phase shows them"
         with by = joined(nodes);
-        means "`by` names the nodes that fill the lock. Nothing to do: this node's turn comes"
+        means "`by` names the nodes that have the lock. Nothing to do: this node's turn comes"
 
-    /// The same nodes have filled the lock for as long as a reboot may take: each, since when, and how its Node looks.
+    /// The same nodes have had the lock for as long as a reboot may take. Each text names one, since when, and how its Node looks.
     LockStalled(holders: Vec<String>)
         "lock_stalled" Warning "RebootLockStalled"
-        says "waiting: the same nodes have held the lock for longer than a reboot takes: look at them; \
-              one that never comes back frees its place when its Node is deleted, \
-              an entry that kured wrote when it is taken out of the annotation"
+        says "waiting for the lock: the same nodes have had it for longer than a reboot takes: look at them; \
+              the place of a node that never comes back is free when its Node is deleted, \
+              a place that kured or a person took when it is taken out of the annotation"
         with by = holders.join("; ");
         means "`by` names each holder, since when it holds the lock, and how its Node looks. Bring it back, or delete its Node if it is \
                gone for good; see [OPERATING.md](../OPERATING.md#a-holder-that-is-dead)"
 
-    /// The lock's record cannot be read.
+    /// The annotation that holds the lock cannot be read.
     LockUnreadable(why: String)
         "lock_unreadable" Warning "RebootLockUnreadable"
         says "waiting: the lock cannot be read"
         with why = why.clone();
-        means "No node of the pool begins a reboot until the agents can read the annotation of the lock. `why` says what is wrong with it, \
-               and where"
+        means "No node of the pool begins a reboot until the agents can read the annotation that holds the lock. `why` says what is wrong \
+               with it, and where it is"
 
-    /// The lock is ours.
+    /// This node has got the lock.
     Locked
         "locked" Info
-        says "the lock is ours"
+        says "this node has the lock"
         means "The node may be rebooted now; it is cordoned next. Nothing to do"
 
-    /// The node is cordoned and the drain begins. `was_unschedulable` is what the cordon was; `round` counts from 1.
+    /// The node is cordoned and the drain begins.
     Draining {
-        /// What the cordon was.
+        /// Whether somebody had cordoned the node before the reboot was prepared.
         was_unschedulable: bool,
-        /// The first drain of this hold is 1.
+        /// Which drain of this hold it is, counted from 1.
         round: u8
     }
         "draining" Info "RebootDraining"
         says "the node is cordoned and held: draining it"
         with was_unschedulable = *was_unschedulable, round = *round;
         counts Some(Count::Drain("begun"));
-        means "`was_unschedulable` is whether somebody had cordoned the node before; it is then cordoned afterwards too. \
+        means "`was_unschedulable` is true if somebody had cordoned the node before; then it stays cordoned after the reboot. \
                `round` counts the drains of this hold, from 1. Nothing to do"
 
-    /// How far the drain has come.
+    /// The drain goes on, and this is how far it has come.
     Progress(progress: Progress)
         "drain_progress" Info
         says "waiting for pods to leave the node"
         with why = progress.to_string();
         means "`why` says how many pods have left, and which are still there. Nothing to do"
 
-    /// How far it has come, where somebody keeps pods or volumes there: not before, others than before, or still.
+    /// The drain is blocked, and this is how far it has come. Reported when the blockers change, and while they stay.
     DrainBlocked(progress: Progress)
         "drain_blocked" Warning "RebootDrainBlocked"
-        says "the drain is blocked, and goes on trying: mend what blocks it, limit it with --drain-timeout, or cancel the reboot"
+        says "the drain is blocked and keeps trying: fix what blocks it, limit the drain with --drain-timeout, or cancel the reboot"
         with why = progress.to_string();
-        means "`why` names the PodDisruptionBudgets, webhooks or volumes that keep pods on the node. Help those pods leave, or cancel the \
-               reboot; `--drain-timeout` bounds the wait"
+        means "`why` names what blocks the drain, such as PodDisruptionBudgets, webhooks, owners that put pods back, or attached volumes. \
+               Help those pods leave, or cancel the reboot; `--drain-timeout` limits the wait"
 
-    /// The drain took too long, and this is what it leaves behind, as last told:
-    /// the reboot goes on over it, by `--force-reboot`.
+    /// The drain took longer than `--drain-timeout`, and `--force-reboot` goes on without its end. The value is the last known
+    /// progress of the drain.
     Forced(progress: Option<Progress>)
         "forced" Warning "RebootForced"
-        says "the drain took too long: the reboot goes on under the pods that are left, by --force-reboot"
+        says "the drain took longer than --drain-timeout: going on although pods are left, by --force-reboot"
         with why = progress.as_ref().map(Progress::to_string);
         counts Some(Count::Drain("forced"));
-        means "`--drain-timeout` is over, and `why` says what is left. If such pods must not go down with the node, run without \
-               `--force-reboot`"
+        means "`why` says what is left on the node. If such pods must not go down with the node, run without `--force-reboot`"
 
-    /// These pods go down with the node: each time one was evicted, its owner put it back.
+    /// Pods of these owners stay and go down with the node, because their owner put them back each time they were evicted.
     PodsKept(controllers: BTreeSet<String>)
         "pods_left" Warning "RebootPodsLeft"
-        says "pods that tolerate cordon and taint were put back three times: they are left, and go down with the node; \
-              --returning-pods=wait would wait for them"
+        says "pods that tolerate the taints of the cordon and of Cordonhold were put back on the node three times: \
+              they stay, and go down with the node; --returning-pods=wait would wait for them"
         with by = joined(controllers);
-        means "`by` names the pods' owners. If those pods should leave, let them not tolerate the taint `cordonhold.dev/rebooting`"
+        means "`by` names the pods' owners. If those pods should leave, remove their toleration of the taint `cordonhold.dev/rebooting`"
 
-    /// Nothing is left to evict, or the reboot is forced; the delay begins.
+    /// Nothing is left to evict, or the drain was given up; the delay before the reboot begins.
     Delaying {
-        /// Whether the drain was given up, by `--force-reboot`.
+        /// Whether the drain was given up because of `--force-reboot`.
         is_forced: bool
     }
         "delaying" Info
-        says "the drain is over: the delay begins"
-        or "the drain is given up: the delay begins" if *is_forced;
+        says "the drain is over: --reboot-delay begins"
+        or "the drain is given up: --reboot-delay begins" if *is_forced;
         counts (!is_forced).then_some(Count::Drain("done"));
         means "The agent watches the node for `--reboot-delay`, then makes the final check. Nothing to do"
 
-    /// What the drain had achieved no longer holds; this is what happens now.
+    /// Something undid the drain, or may have.
     Disturbed {
-        /// What happened.
+        /// What undid it.
         by: Disturbance,
-        /// What happens now.
+        /// What the agent does now.
         next: Next
     }
         "disturbed" Warning "RebootDisturbed"
-        says "what the drain had achieved no longer holds"
+        says "the drain was disturbed: its result no longer counts"
         with reason = by.word(), next = next.word(),
             pods = by.pods().map(first_pods), pod_count = by.pods().map(<[String]>::len);
         counts Some(Count::Drain("disturbed"));
         means "`reason` says what happened, `next` what the agent does now; `pods` names the first of the pods that landed on the node, \
-               `pod_count` how many they are. Find out who uncordons the node or puts pods on it"
+               `pod_count` says how many there are. Find out who uncordons the node or puts pods on it"
 
-    /// The seal is on the Node; the reboot is issued now.
+    /// The seal is on the Node, and the agent runs the reboot command now.
     Sealed
         "sealed" Info
-        says "the final check is passed: rebooting now"
+        says "the final check has passed: rebooting now"
         means "The node stayed cordoned and empty since its drain. The reboot can no longer be cancelled. Nothing to do"
 
     /// The reboot command was accepted.
@@ -363,48 +362,48 @@ reports! {
         says "the reboot command failed: try it on the host, or name another with --reboot-command"
         with why = why.clone();
         counts Some(Count::Reboot("failed"));
-        means "`why` is what the command said. Mend the host or `--reboot-command`. The node is drained again; one hold leads to two \
+        means "`why` is what the command said. Fix the host or `--reboot-command`. The node is drained again; one hold leads to two \
                reboot commands at most"
 
-    /// The reboot was issued and the host does not go down: the node stays sealed.
+    /// The reboot command was run and the host does not go down. The node stays sealed.
     StillSealed(why: String)
         "still_sealed" Error "RebootStuck"
         says "the host does not go down: the node stays cordoned until somebody has looked at the host"
         with why = why.clone();
         counts Some(Count::Reboot("stuck"));
-        means "Look at the host; `why` says what the agent waits for. Where two reboot commands came to nothing, cancel the hold, or \
+        means "Look at the host; `why` says what the agent waits for. If two reboot commands had no effect, cancel the hold, or \
                remove what asks for the reboot"
 
-    /// A cancel came after the seal.
+    /// A cancel came after the seal, so the reboot goes on. The text is the cancel's reason.
     TooLateToCancel(why: String)
         "too_late_to_cancel" Warning "RebootTooLateToCancel"
-        says "a cancel came after the final check"
+        says "a cancel came too late: the final check has passed, and the reboot goes on"
         with why = quoted(why);
-        means "The reboot goes on, because the host may be going down already; `why` is the reason in the cancel. \
+        means "The host may be going down already; `why` is the reason in the cancel. \
                To keep the node from its next reboot, pause it"
 
     /// The host has booted; the agent waits for the node to be Ready.
     Returned
         "returned" Info "Rebooted"
-        says "the host has booted: waiting for the node to be Ready; kubectl describe node says what it lacks"
+        says "the host has booted: waiting for the node to be Ready; kubectl describe node says what is missing"
         counts Some(Count::Reboot("returned"));
         means "The node is uncordoned once it is Ready, and `--soak` is over. If it does not become Ready, look at its kubelet"
 
-    /// The node's cordon is as it was before: `unschedulable` says which.
+    /// The node's cordon is as it was before the reboot was prepared, or as a person wants it.
     GivenBack {
-        /// Whether the node is cordoned.
+        /// Whether the node stays cordoned.
         unschedulable: bool
     }
         "given_back" Info "RebootGivenBack"
         says "the cordon is as it was before"
         with unschedulable = *unschedulable;
-        means "`unschedulable` is whether the node stays cordoned: because somebody had cordoned it before, or wants it to stay so. \
-               Then uncordon it yourself"
+        means "`unschedulable` is true if the node stays cordoned, because somebody had cordoned it before or set \
+               `cordonhold.dev/keep-cordoned`. Then uncordon it yourself"
 
     /// The lock entry is kept until `--lock-release-delay` is over.
     ReleaseDelayed
         "release_delayed" Info
-        says "the lock is kept until the release delay is over"
+        says "the lock is kept until --lock-release-delay is over"
         means "The next node begins after `--lock-release-delay`. Nothing to do"
 
     /// The lock entry is gone; the cycle is over.
@@ -413,7 +412,7 @@ reports! {
         says "the lock is released: the cycle is over"
         means "The next node may begin. Nothing to do"
 
-    /// The reboot is called off; the cordon is given back.
+    /// The reboot is called off, and the cordon is given back.
     CalledOff(reason: CallOff)
         "called_off" Warning "RebootCalledOff"
         says "the reboot is called off"
@@ -423,20 +422,20 @@ reports! {
             pods = reason.disturbance().and_then(Disturbance::pods).map(first_pods),
             pod_count = reason.disturbance().and_then(Disturbance::pods).map(<[String]>::len);
         counts Some(Count::CalledOff(reason.word()));
-        means "`reason` says why; where the drain was disturbed, `by` says by what, and `pods` and `pod_count` are as in `disturbed`. \
-               The agent waits for `--backoff`, then wishes again if the host still asks for a reboot"
+        means "`reason` says why; if the drain was disturbed, `by` says by what, and `pods` and `pod_count` are as in `disturbed`. \
+               The agent waits for `--backoff`, then begins again if the host still asks for a reboot"
 
-    /// The API server has refused this again and again; it is tried on.
+    /// The same request was refused again and again. The agent keeps trying.
     Refused {
         /// What the request is for.
         what: &'static str,
-        /// What the API server says.
+        /// How it is refused.
         why: String
     }
         "refused" Warning "RebootRefused"
-        says "this is refused again and again, and the reboot waits for it: mend what `why` names"
+        says "a request is refused again and again, and the reboot waits for it: fix what the refusal names"
         with reason = *what, why = why.clone();
-        means "`reason` is what the agent tries, `why` what the API server or a webhook answers. Let it pass: the agent goes on trying"
+        means "`reason` is what the agent tries to do, and `why` is the refusal. Fix what it names; the agent keeps trying"
 
     /// A request failed and is tried again.
     Retrying {
@@ -449,25 +448,25 @@ reports! {
         says "a request failed and is tried again"
         with reason = *what, why = why.clone();
         counts Some(Count::Retry(what));
-        means "`reason` is what the agent tries, `why` how it failed. Nothing to do, unless it goes on for minutes"
+        means "`reason` is what the agent tries to do, and `why` is how it failed. Nothing to do, unless it goes on for minutes"
 
-    /// An answer came that this stage of the cycle does not expect.
+    /// An answer came that this stage of the cycle does not expect, which is a bug in the agent.
     Unexpected {
-        /// The stage.
+        /// The stage of the cycle.
         stage: &'static str,
-        /// The answer.
+        /// What the answer was to.
         answer: &'static str
     }
         "unexpected_answer" Error
-        says "an answer came that was not expected, which is a defect of the agent: in two minutes it ends, and starts anew from what is on the Node"
+        says "the agent got an answer that it did not expect, which is a bug in the agent: it ends in two minutes, and the next process goes on from what is on the Node"
         with stage = *stage, answer = *answer;
         counts Some(Count::UnexpectedAnswer);
-        means "A defect of the agent: report it with `stage` and `answer`. Two minutes later the agent ends; the kubelet starts it again, and \
+        means "A bug in the agent: report it with `stage` and `answer`. Two minutes later the agent ends; the kubelet starts it again, and \
                it goes on from what is on the Node"
 }
 
 impl Report {
-    /// The report as one sentence, as an Event says it.
+    /// The report as one sentence, which is the note of its Event.
     pub fn sentence(&self) -> String {
         self.fields().sentence(self.text())
     }

@@ -1,6 +1,6 @@
-//! The fields of a report's log line, beside `event` and the text.
+//! The fields of a report's log line beside `event` and the text.
 //!
-//! Not here: which report has which ([`super::Report::fields`]).
+//! Not here: which report has which fields, see [`super::Report::fields`].
 
 use std::collections::BTreeSet;
 
@@ -9,39 +9,39 @@ use crate::quote::{one_line, quoted};
 /// The fields of a log line. Their names never change their meaning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fields {
-    /// How far the hold has come.
+    /// The phase of the hold.
     pub phase: Option<&'static str>,
-    /// Why, as a word; of a request, what it is for.
+    /// Why something happened, as a word of a closed set; for a request, what it is for.
     pub reason: Option<&'static str>,
-    /// Which stage of the cycle.
+    /// The stage of the cycle in which an unexpected answer came.
     pub stage: Option<&'static str>,
-    /// Which answer.
+    /// The answer that was not expected.
     pub answer: Option<&'static str>,
-    /// What disturbed the drain, or who is in the way.
+    /// Who or what the report is about: what disturbed the drain, what postpones the reboot, which nodes have the lock.
     pub by: Option<String>,
-    /// What happens now.
+    /// What the agent does now, as a word of a closed set.
     pub next: Option<&'static str>,
-    /// Why, in words.
+    /// Why something happened, in a sentence.
     pub why: Option<String>,
-    /// Some pods, as `namespace/name`.
+    /// The first pods that are concerned, as `namespace/name`.
     pub pods: Option<String>,
-    /// How many pods.
+    /// How many pods are concerned in all.
     pub pod_count: Option<usize>,
-    /// What the cordon was before the reboot.
+    /// Whether the node was cordoned before the reboot was prepared.
     pub was_unschedulable: Option<bool>,
-    /// What the cordon is now.
+    /// Whether the node is cordoned now.
     pub unschedulable: Option<bool>,
-    /// Which drain of this hold; the first is 1.
+    /// Which drain of this hold it is, counted from 1.
     pub round: Option<u8>,
 }
 
-/// How much of one field a sentence repeats, in characters: an Event takes no more.
+/// Most characters of one field that a sentence repeats: the note of an Event holds 1 KiB.
 const DETAIL_MAX: usize = 1024;
-/// How many pods a line names.
+/// Most pods that a log line names.
 const PODS_MAX: usize = 10;
 
 impl Fields {
-    /// The text, and in parentheses the fields that say why.
+    /// The text, followed by the fields that say why, in parentheses.
     pub(super) fn sentence(&self, text: &str) -> String {
         let details = [
             self.reason,
@@ -64,13 +64,13 @@ impl Fields {
     }
 }
 
-/// Names of nodes or controllers. What an entry of the lock calls a node can be any text.
+/// Joins names of nodes or controllers with commas. Each is quoted, because a node's name in the lock can be any text.
 pub(super) fn joined(names: &BTreeSet<String>) -> String {
     let names: Vec<String> = names.iter().map(|name| quoted(name)).collect();
     names.join(",")
 }
 
-/// The first of these pods.
+/// Joins the first [`PODS_MAX`] of these pods with commas.
 pub(super) fn first_pods(pods: &[String]) -> String {
     let named: Vec<&str> = pods.iter().take(PODS_MAX).map(String::as_str).collect();
     named.join(",")

@@ -1,4 +1,4 @@
-//! What a report says, and that its words stay in their place.
+//! What a report says, and that a person's text in it cannot pass for the agent's own words.
 
 use super::*;
 

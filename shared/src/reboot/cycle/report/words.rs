@@ -1,12 +1,12 @@
-//! The words that stand for a value in the fields `reason`, `by` and `next` of a log line, each a row with what it means.
+//! The closed sets of words in the fields `reason`, `by` and `next` of a log line. Each word is a row with its meaning.
 //!
-//! Not here: the reports that carry them ([`super::Report`]).
+//! Not here: the reports that carry these words, see [`super::Report`].
 
 use crate::quote::quoted;
 use crate::reboot::blocker::{Blocker, sentences};
 use crate::reboot::drain::Progress;
 
-/// One row for each word of a log line that a value stands for: the variant, the word, and what it means.
+/// Defines an enum whose variants are words in a log line. One row for each: the variant, the word, and its meaning.
 macro_rules! words {
     ($(#[$about:meta])* $type:ident { $($name:ident $(($value:ty))? $word:literal $meaning:literal)+ }) => {
         $(#[$about])*
@@ -15,10 +15,10 @@ macro_rules! words {
         }
 
         impl $type {
-            /// Each word, and what it means.
+            /// Each word with its meaning.
             pub const WORDS: &[(&'static str, &'static str)] = &[$(($word, $meaning),)+];
 
-            /// As a log line names it.
+            /// The word in a log line.
             pub fn word(&self) -> &'static str {
                 match self { $(Self::$name { .. } => $word,)+ }
             }
@@ -27,20 +27,20 @@ macro_rules! words {
 }
 
 words! {
-    /// What undid a drain.
+    /// What undid a drain, or may have.
     #[derive(Clone, Debug, PartialEq, Eq, Hash)]
     Disturbance {
         Uncordoned "uncordoned" "Somebody cleared the cordon"
-        Untainted "untainted" "Somebody took the taint off"
-        Tampered "tampered" "Somebody else wrote a mark"
+        Untainted "untainted" "Somebody removed the taint"
+        Tampered "tampered" "Somebody else changed one of the marks"
         Pods(Vec<String>) "pods" "Pods landed on the node"
         Gap "gap" "The watch has a gap, so nobody knows what happened meanwhile"
-        SealOver "seal_over" "The time for the reboot was over before it was issued, or the reboot came to nothing"
+        SealOver "seal_over" "The seal ran out before the reboot command was run, or the command had no effect"
     }
 }
 
 words! {
-    /// What a disturbance leads to.
+    /// What the agent does after a disturbance.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     Next {
         DrainAgain "drain_again" "The node is cordoned and drained again"
@@ -56,16 +56,17 @@ words! {
         Cancelled(String) "cancelled" "A person cancelled it; `why` is their reason"
         Blocked(Vec<Blocker>) "blocked" "Something postponed the reboot of the drained node for longer than a drain may take; `why` says what"
         DrainTimeout(Option<Progress>) "drain_timeout" "The drain took longer than `--drain-timeout`; `why` says how far it came"
-        Unevictable(String) "unevictable" "A pod can never be evicted; `why` names it and each PodDisruptionBudget"
+        Unevictable(String) "unevictable" "A pod can never be evicted; `why` names it and its PodDisruptionBudgets"
         Disturbed(Disturbance) "disturbed" "The drain was disturbed, and `--on-uncordon=abort` is set"
         TooManyRedrains(Disturbance) "too_many_redrains" "The drain was disturbed more often than `--redrains` allows"
-        HoldLost "hold_lost" "The marks are no longer on the Node, or are another hold's"
+        HoldLost "hold_lost" "The marks are no longer on the Node, or belong to another hold"
         EntryLost "entry_lost" "The node's entry in the lock is gone"
-        Unproven "unproven" "Nothing but the Node itself says that there is a hold"
+        Unproven "unproven" "Only the marks on the Node show the hold; neither the host's record nor the lock knows it"
     }
 }
 
 impl Disturbance {
+    /// The pods that landed on the node, if that is the disturbance.
     pub(super) fn pods(&self) -> Option<&[String]> {
         match self {
             Disturbance::Pods(pods) => Some(pods),
@@ -79,6 +80,7 @@ impl Disturbance {
 }
 
 impl CallOff {
+    /// What disturbed the drain, if that is why.
     pub(super) fn disturbance(&self) -> Option<&Disturbance> {
         match self {
             CallOff::Disturbed(by) | CallOff::TooManyRedrains(by) => Some(by),
@@ -93,6 +95,7 @@ impl CallOff {
         }
     }
 
+    /// Why in a sentence, if the word alone does not say it all.
     pub(super) fn why(&self) -> Option<String> {
         match self {
             CallOff::Cancelled(why) => Some(quoted(why)),
