@@ -43,14 +43,12 @@ use calls::Hands;
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each text says it")]
 pub enum AgentError {
-    #[error(
-        "the task `{0}` ended, which it never should: a defect of the agent, which ends so that it starts anew"
-    )]
+    #[error("the task `{0}` ended, which is a bug in the agent: the agent ends, so that it is restarted")]
     TaskEnded(&'static str),
-    #[error("a task of the agent panicked: the agent ends so that it starts anew")]
+    #[error("a task of the agent panicked, which is a bug: the agent ends, so that it is restarted")]
     TaskPanicked(#[source] JoinError),
     #[error(
-        "the system gives no random bits: the agent writes nothing that it could not prove to be its own"
+        "the system gives no random bits, without which the agent writes nothing: look at the kernel of the host, or at what forbids the system call getrandom"
     )]
     NoRandomBits(#[source] getrandom::Error),
     #[error(
@@ -117,7 +115,7 @@ impl Parts {
             tokio::select! {
                 biased;
                 signal = signals.next() => {
-                    info!(event = "stopping", node = agent.node, signal, "ending; nothing is undone");
+                    info!(event = "stopping", node = agent.node, signal, "ending; nothing is undone, the next agent goes on from the marks");
                     agent.end(signals).await;
                     return Ok(());
                 }
@@ -252,7 +250,7 @@ impl Agent {
                 pod = of,
                 budget,
                 reason = why,
-                "a PodDisruptionBudget blocks an eviction: trying on; it allows the eviction once more of its pods are healthy, or its minAvailable is lower"
+                "a PodDisruptionBudget blocks an eviction: trying again; it allows the eviction once more of its pods are healthy, or its minAvailable is lower"
             );
         } else {
             warn!(
@@ -260,7 +258,7 @@ impl Agent {
                 node,
                 pod = of,
                 reason = why,
-                "an eviction is refused or failed: trying on; look at the admission webhook or the permission that refuses it"
+                "an eviction failed or was refused: trying again; look at the admission webhook or the permission that refuses it"
             );
         }
     }
@@ -279,7 +277,7 @@ impl Agent {
             node = self.node,
             lock = %lock,
             annotation = lock.key,
-            "the lock is on the {lock} now: a reboot that was locked elsewhere is called off at its final check"
+            "the lock is on the {lock} now: a reboot that has its lock elsewhere is called off at the final check"
         );
     }
 
@@ -339,7 +337,7 @@ impl Agent {
         let ended = async { tokio::join!(api.evictions_answered(), host.commands_ended()) };
         let why = tokio::select! {
             _ = ended => return,
-            () = sleep(END_BOUND) => "its time is over",
+            () = sleep(END_BOUND) => "they took too long",
             signal = signals.next() => signal,
         };
         let (evictions, commands) = open();
@@ -349,7 +347,7 @@ impl Agent {
             why,
             evictions,
             commands,
-            "ending before all has ended: the budget of an eviction may allow no other for two minutes"
+            "ending without these answers: the PodDisruptionBudget of an eviction may allow no other for two minutes"
         );
     }
 

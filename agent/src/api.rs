@@ -241,10 +241,10 @@ fn fix(error: &CallError) -> &'static str {
         CallError::Answered(status) => match status.code {
             401 => LOGIN,
             403 => {
-                "grant it to the agent's ServiceAccount, as manifests/base/rbac-agent.yaml does; where an admission webhook denied it, look there"
+                "grant it to the agent's ServiceAccount, as manifests/base/rbac-agent.yaml does; if an admission webhook denied it, look there"
             }
             404 => "check that this is the API server of the agent's own cluster",
-            400..=499 => "look at what it names; the agent tries on",
+            400..=499 => "look at what it names; the agent keeps trying",
             _ => "look at what it names, and at the health and the log of the API server",
         },
     }

@@ -30,7 +30,7 @@ pub(crate) async fn keep(api: Api, mut shown: watch::Receiver<NodeView>) {
                 event = "conditions_lost",
                 node = node.name(),
                 why = %failure,
-                "the conditions of the Node are not written"
+                "failed to write the conditions of the Node"
             ),
         }
     }

@@ -53,7 +53,7 @@ pub struct HostConfig {
 #[expect(missing_docs, reason = "each text says it")]
 pub enum HostError {
     #[error(
-        "failed to open the host's root {}: run as root with hostPID and the DaemonSet's capabilities, or name another directory with --host-root",
+        "failed to open the host's root {}: run as root, with hostPID and the DaemonSet's capabilities, or name another directory with --host-root",
         .path.display()
     )]
     Root { path: PathBuf, source: io::Error },
@@ -71,7 +71,7 @@ pub enum HostError {
     },
     #[error("{} in the host's root {} is empty: let --host-root be the root of a Linux host", .path.display(), .root.display())]
     Empty { root: PathBuf, path: PathBuf },
-    #[error("failed to write {} in the host's root {}: run as root, and look whether the host's /run is full", .path.display(), .root.display())]
+    #[error("failed to write {} in the host's root {}: run as root, and check whether the host's /run is full", .path.display(), .root.display())]
     Write {
         root: PathBuf,
         path: PathBuf,
@@ -86,7 +86,7 @@ pub enum HostError {
     #[error("{} in the host's root {} does not say when PID 1 started: let --host-root be the root of a Linux host", .path.display(), .root.display())]
     Stat { root: PathBuf, path: PathBuf },
     #[error(
-        "failed to read {} on the host, where the agent before left what it did: remove it if no reboot is under way on this host",
+        "failed to read {} on the host, in which an earlier agent process recorded what it did: remove it if no reboot is under way on this host",
         .path.display()
     )]
     Record {
@@ -95,7 +95,7 @@ pub enum HostError {
     },
     #[error(transparent)]
     Command(#[from] CommandError),
-    #[error("a look at {} in the host's root did not end within {FILES_TIMEOUT:?}: its file system hangs: look at the mounts of the host", .path.display())]
+    #[error("access to {} in the host's root took longer than {FILES_TIMEOUT:?}: the file system hangs: look at the mounts of the host", .path.display())]
     Hangs { path: PathBuf },
 }
 
@@ -153,7 +153,7 @@ impl Host {
                     warn!(
                         event = "host_taken",
                         file = LOCK_FILE,
-                        "another agent runs on this host: waiting until it has ended; `fuser -v` on the file names it"
+                        "another agent runs on this host: waiting until it has ended; `fuser -v` on the file names its process"
                     );
                 }
                 Err(TryLockError::Error(source)) => {
@@ -219,7 +219,7 @@ impl Host {
             warn!(
                 event = "record_stays",
                 why,
-                "the host's record still says that a reboot was told: an agent that starts waits until it is over"
+                "failed to change the record, which still says that the host was told to reboot: an agent that restarts waits for the rest of --reboot-timeout"
             );
         }
         Err(match error {
@@ -236,7 +236,7 @@ impl Host {
             let why = cordonhold_rt::exit::one_line(&error);
             warn!(
                 event = "record_stays",
-                why, "the record of a hold that is over stays on the host"
+                why, "failed to remove the record of a hold that is over"
             );
         }
     }

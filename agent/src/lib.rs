@@ -41,7 +41,7 @@ use pool::PoolError;
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each text says it")]
 pub enum RunError {
-    #[error("no client for the API server")]
+    #[error("failed to make a client for the API server")]
     Client(#[source] ClientError),
     #[error(transparent)]
     Signals(ListenError),
@@ -88,7 +88,7 @@ async fn work(config: Config, metrics: &Arc<Metrics>, signals: &mut Signals) -> 
     let node = config.settings.node.clone();
     let parts = tokio::select! {
         signal = signals.next() => {
-            info!(event = "stopping", node, signal, "ending before anything began");
+            info!(event = "stopping", node, signal, "ending before anything has begun");
             return Ok(());
         }
         parts = begin(config, metrics) => parts?,
@@ -109,8 +109,8 @@ async fn begin(config: Config, metrics: &Arc<Metrics>) -> Result<Parts, RunError
             event = "sentinel_unreachable",
             node = config.settings.node,
             path = %sentinel.path().display(),
-            "the sentinel's directory is neither on the host nor mounted here: no reboot can be asked for until it is; \
-             name the file as the host has it with --reboot-sentinel"
+            "the sentinel's directory is neither on the host nor mounted here, so nothing can ask for a reboot: \
+             mount it, or name the file by its path on the host with --reboot-sentinel"
         );
     }
     metrics.watch_sentinel(sentinel.clone());

@@ -73,21 +73,17 @@ impl Metrics {
         // kured's one metric, by its name (kubereboot/kured: cmd/kured/main.go).
         metrics.registry.register(
             "kured_reboot_required",
-            "Whether the sentinel asks for a reboot, looked at for this page; absent while it cannot be looked at",
+            "Whether the sentinel asks for a reboot, checked for this scrape; absent if it cannot be checked",
             metrics.required.clone(),
         );
         let ours = metrics.registry.sub_registry_with_prefix("cordonhold_agent");
         ours.register(
             "phase",
-            "1 for the phase that the Node shows, 0 for the others",
+            "1 for the phase that the Node shows, 0 for all others",
             metrics.phase.clone(),
         );
-        ours.register("drains", "Drains by what became of them", metrics.drains.clone());
-        ours.register(
-            "reboots",
-            "Reboots by what became of them",
-            metrics.reboots.clone(),
-        );
+        ours.register("drains", "Drains by result", metrics.drains.clone());
+        ours.register("reboots", "Reboots by result", metrics.reboots.clone());
         ours.register(
             "called_off",
             "Reboots that were called off, by reason",
@@ -100,12 +96,12 @@ impl Metrics {
         );
         ours.register(
             "unexpected_answers",
-            "Answers that the agent did not expect, each a defect of the agent",
+            "Answers that the agent did not expect, each a bug in the agent",
             metrics.unexpected_answers.clone(),
         );
         ours.register(
             "kured_elsewhere",
-            "DaemonSets that look like kured's elsewhere than --lock-on=auto looks, as of the start: their nodes have a budget of their own",
+            "DaemonSets that look like kured's but are not where --lock-on=auto looks, counted at the agent's start: their nodes have a budget of their own",
             metrics.kureds_elsewhere.clone(),
         );
         metrics::register_build(ours, env!("CARGO_PKG_VERSION"));
@@ -167,7 +163,7 @@ impl Metrics {
                 let why = cordonhold_rt::exit::one_line(&error);
                 warn!(
                     event = "sentinel_unreadable",
-                    why, "the sentinel cannot be looked at for the metrics"
+                    why, "failed to check the sentinel for the metrics"
                 );
                 None
             }

@@ -71,12 +71,12 @@ pub enum TargetError {
     NotUrl,
     #[error("nothing follows the scheme: write a URL like slack://A/B/C")]
     Empty,
-    #[error("a web address needs generic+ before it, like generic+https://example.com/hook")]
+    #[error("a web address needs generic+ before it: write one like generic+https://example.com/hook")]
     WebAddress,
     #[error("{scheme:?} is not a service that messages can go to: use one of {}", Service::NAMES.join(", "))]
     UnknownService { scheme: String },
     #[error(
-        "what follows the last : of the host is no port: write a number from 0 to 65535, or %3A for a : of the name"
+        "the text after the last : of the host is no port: write a number from 0 to 65535, or %3A for a : in the name"
     )]
     Port,
     #[error("a % is not followed by two hexadecimal digits: write %25 for a %")]

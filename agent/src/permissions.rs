@@ -12,8 +12,8 @@ use crate::api::{Api, CallError, Meaning as _};
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{} permissions are missing ({}): grant them to the agent's ServiceAccount, as manifests/base/rbac-agent.yaml does, \
-     manifests/components/lock-on-daemonset for a lock on kured's DaemonSet, and manifests/components/volume-detach for --volume-detach-timeout; \
-     agent/README.md has what kured's own ServiceAccount lacks", .missing.len(), .missing.join(", ")
+     manifests/components/lock-on-daemonset does for a lock on kured's DaemonSet, and manifests/components/volume-detach for --volume-detach-timeout; \
+     agent/README.md lists what kured's own ServiceAccount lacks", .missing.len(), .missing.join(", ")
 )]
 pub struct PermissionError {
     missing: Vec<String>,
@@ -115,7 +115,7 @@ pub(crate) async fn check(
                 warn!(
                     event = "permission_missing",
                     permission = name,
-                    "a permission is missing that the reboot does not need: going on"
+                    "a permission is missing, but the reboot does not need it: going on"
                 );
             }
             Ok(false) => {
@@ -130,7 +130,7 @@ pub(crate) async fn check(
                 let why = error.with_fix();
                 warn!(
                     event = "permissions_unknown",
-                    why, "the permissions cannot be asked for: going on with what is known"
+                    why, "the permissions cannot be asked for: going on without the check"
                 );
                 break;
             }

@@ -20,8 +20,8 @@ use crate::api::Api;
 #[expect(missing_docs, reason = "each text says it")]
 pub enum PoolError {
     #[error(
-        "the Node {node} is not of the pool {pool}: its labels do not match --pool-selector={selector}: \
-         label the Node, or run this pool's agents on its own nodes alone"
+        "the Node {node} is not in the pool {pool}: its labels do not match --pool-selector={selector}: \
+         label the Node, or run the pool's agents only on the pool's nodes"
     )]
     NotInPool {
         node: String,
@@ -29,8 +29,8 @@ pub enum PoolError {
         selector: String,
     },
     #[error(
-        "the Node {node} is of two pools: {pool}, and that of the Lease {lease}, whose selector is {selector:?} (empty is every Node): \
-         give each pool a --pool-selector that leaves the other's nodes out; if that pool is no more, delete its Lease"
+        "the Node {node} is in two pools: {pool}, and the pool of the Lease {lease}, whose selector is {selector:?} (empty is every Node): \
+         give each pool a --pool-selector that leaves out the other's nodes; if the other pool no longer exists, delete its Lease"
     )]
     InAnother {
         node: String,
@@ -70,7 +70,7 @@ pub(crate) async fn check(api: &Api, carrier: Carrier) -> Result<(), PoolError> 
                 event = "pool_wrong",
                 node = node.name(),
                 why = %error,
-                "going on, because the Node is held: what began is brought to its end, and the next start without a hold is refused"
+                "the Node is held, so the agent goes on until the hold is over; after that it refuses to start"
             );
             Ok(())
         }
@@ -91,7 +91,7 @@ pub(crate) async fn kureds_elsewhere(api: &Api, carrier: Carrier) -> usize {
             warn!(
                 event = "kured_unsearched",
                 why = %failure,
-                "it cannot be read whether kured is elsewhere: going on"
+                "cannot check whether kured runs elsewhere: going on without the check"
             );
             Vec::new()
         }
@@ -101,8 +101,8 @@ pub(crate) async fn kureds_elsewhere(api: &Api, carrier: Carrier) -> usize {
             event = "kured_elsewhere",
             lock = %api.lock_object(Carrier::Lease),
             kured = %kured,
-            "kured is the DaemonSet {kured}, and --lock-on=auto looked for the {}: its nodes and this pool's have a budget each. \
-             For one budget, set --ds-namespace={} --ds-name={} and grant manifests/components/lock-on-daemonset; where two are meant, set --lock-on=lease",
+            "the DaemonSet {kured} looks like kured's, but --lock-on=auto looked for the {}: kured's nodes and this pool's have a budget each. \
+             To share one, set --ds-namespace={} --ds-name={} and grant manifests/components/lock-on-daemonset; to keep two, set --lock-on=lease",
             api.lock_object(Carrier::DaemonSet),
             kured.namespace,
             kured.name
@@ -175,7 +175,7 @@ fn unknown(what: &str, failure: &Failure) {
         event = "pool_unchecked",
         of = what,
         why = %failure,
-        "it cannot be read whether the pools overlap: going on"
+        "cannot check whether the Node is in this pool alone: going on without the check"
     );
 }
 

@@ -54,7 +54,7 @@ impl Sink for NodeEvents {
                 node = about.node,
                 why = TOO_MANY,
                 reason,
-                "an Event is not written"
+                "failed to write an Event"
             );
         }
     }

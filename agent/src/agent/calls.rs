@@ -67,7 +67,7 @@ impl Hands {
                 let (node, why) = (self.api.node_name(), one_line(&error));
                 warn!(
                     event = "sentinel_unreadable",
-                    node, why, "the sentinel cannot be looked at"
+                    node, why, "failed to check the sentinel"
                 );
                 None
             }

@@ -189,7 +189,7 @@ impl Api {
                 budgets.join(" and ")
             ),
             Err(error) => format!(
-                "Which they are could not be found out ({}): kubectl get poddisruptionbudgets -n {}",
+                "Failed to find out which they are ({}): look with kubectl get poddisruptionbudgets -n {}",
                 cordonhold_rt::exit::one_line(&error),
                 pod.metadata.namespace
             ),

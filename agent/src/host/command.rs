@@ -26,7 +26,7 @@ pub enum CommandError {
     CalledOff,
     #[error("failed to run `{command}`: check that its program is on the host and that --host-exec fits it")]
     Spawn { command: String, source: io::Error },
-    #[error("lost sight of `{command}`")]
+    #[error("failed to wait for the end of `{command}`")]
     Wait { command: String, source: io::Error },
     #[error("`{command}` did not end within {bound:?}")]
     TooLong { command: String, bound: Duration },
@@ -37,7 +37,7 @@ pub enum CommandError {
         said: String,
     },
     #[error(
-        "`{command}` gave no answer that can be used: it ended with {status}, printed {stdout:?}, and on standard error {stderr:?}"
+        "`{command}` gave no usable answer: it ended with {status}, printed {stdout:?}, and on standard error {stderr:?}"
     )]
     NoAnswer {
         command: String,

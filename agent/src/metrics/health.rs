@@ -60,7 +60,7 @@ impl Health {
             Doing::Waiting => (true, "the loop waits for an event".to_owned()),
             Doing::Asking { what, since } => {
                 let waited = now.saturating_duration_since(since);
-                let text = format!("the loop waits for {what} since {} s", waited.as_secs());
+                let text = format!("the loop has waited for {what} for {} s", waited.as_secs());
                 (waited <= REQUEST_MAX, text)
             }
         };
@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(is_well(REQUEST_MAX + Duration::from_secs(1)), (false, false));
         let said = health.live(after(Duration::from_secs(1)));
         assert!(
-            said.text.starts_with("the loop waits for ReadPeer since "),
+            said.text.starts_with("the loop has waited for ReadPeer for "),
             "{}",
             said.text
         );

@@ -71,7 +71,7 @@ pub(super) async fn listen(host: &str, port: u16) -> TcpListener {
                 if failures > 0 {
                     info!(
                         event = "metrics_served",
-                        host, port, "the port for metrics and probes is there now"
+                        host, port, "metrics and probes are served now"
                     );
                 }
                 return listener;
@@ -83,8 +83,8 @@ pub(super) async fn listen(host: &str, port: u16) -> TcpListener {
                         host,
                         port,
                         why = %error,
-                        "no metrics and no probes here until the port can be had, which is tried again for ever; \
-                         another program may have it (with hostNetwork, any on the node), or the address is on no interface: \
+                        "failed to listen for metrics and probes: trying again for ever; another program may have the port \
+                         (with hostNetwork, any on the node), or no interface has the address: \
                          choose another with --metrics-port or --metrics-host, or --metrics-port=0 for no metrics"
                     );
                 }
@@ -116,7 +116,7 @@ pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>, life: Du
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let Some(place) = places.take(peer.ip()) else {
-                    debug!("closed a connection: every other is being answered");
+                    debug!("closed a new connection: all others are being answered");
                     continue;
                 };
                 let metrics = Arc::clone(&metrics);
@@ -168,7 +168,11 @@ async fn connection(stream: TcpStream, metrics: Arc<Metrics>, place: &Place) {
 
 async fn answer(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return page(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET\n".to_owned());
+        return page(
+            StatusCode::METHOD_NOT_ALLOWED,
+            PLAIN,
+            "only GET and HEAD are allowed\n".to_owned(),
+        );
     }
     match request.uri().path() {
         "/metrics" => match metrics.render(request.headers()).await {
@@ -184,7 +188,7 @@ async fn answer(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full
         _ => page(
             StatusCode::NOT_FOUND,
             PLAIN,
-            "here are /metrics, /livez and /readyz\n".to_owned(),
+            "not found: try /metrics, /livez or /readyz\n".to_owned(),
         ),
     }
 }

@@ -36,7 +36,7 @@ pub(crate) async fn post(client: Client, node: String, notices: mpsc::Receiver<N
     .await;
 }
 
-pub(super) const TOO_MANY: &str = "too many are waiting";
+pub(super) const TOO_MANY: &str = "too many Events are waiting to be written";
 
 fn lost(key: &Key, why: &str) {
     warn!(
@@ -44,6 +44,6 @@ fn lost(key: &Key, why: &str) {
         node = key.regarding.name,
         why,
         reason = key.reason,
-        "an Event is not written"
+        "failed to write an Event"
     );
 }

@@ -1,6 +1,7 @@
-//! The page of events, `EVENTS.md`: the reports of the cycle, and the lines that the agent logs without one.
+//! Generates `EVENTS.md`, the page of the log's events, and checks that it is up to date. It lists the reports of the cycle, and the
+//! log lines that are not reports.
 //!
-//! A line without a report needs a row in [`LINES`]. Not here: the reports' rows ([`Report::ROWS`]).
+//! A log line that is not a report needs a row in [`LINES`]. Not here: the reports' rows, see [`Report::ROWS`].
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -10,13 +11,13 @@ use cordonhold_shared::reboot::cycle::{CallOff, Disturbance, Level, Next, Report
 
 use crate::manual;
 
-/// A line that the agent logs without a report.
+/// A line of the agent's log that is not a report.
 struct Line {
     event: &'static str,
     levels: &'static [&'static str],
-    /// Beside `node`.
+    /// The line's fields beside `node`.
     fields: &'static [&'static str],
-    /// What it means, and what to do.
+    /// What the line means, and what to do.
     meaning: &'static str,
 }
 
@@ -43,49 +44,49 @@ const ERROR: &str = "error";
 const LINES: &[Line] = &[
     // Start and end.
     line("started", &[INFO], &["version"], "The agent has started. Nothing to do"),
-    line("argument_warning", &[WARN], &[], "A flag or a variable works, but should be changed. The text says which, and how"),
+    line("argument_warning", &[WARN], &[], "A flag or variable is accepted, but should be changed. The text says which, and how"),
     line("permission_missing", &[WARN, ERROR], &["permission"], "`warn`: the reboot does not need this permission, and the agent goes on. `error`: the agent does not start without it; grant it as `manifests/base/rbac-agent.yaml` does"),
-    line("permissions_unknown", &[WARN], &["why"], "The permissions cannot be asked for, and the agent goes on with what is known. Where that stays so, mend the way to the API server, or the agent's login"),
-    line("stopping", &[INFO], &["signal"], "A signal ends the agent. Nothing is undone: the next agent goes on from the marks"),
-    line("finishing", &[INFO], &["evictions", "commands"], "Before it ends, the agent waits for the answers to so many evictions, and for the end of so many reboot commands. Nothing to do"),
-    line("cut_off", &[WARN], &["why", "evictions", "commands"], "The agent ended before those had ended. The budget of such an eviction may allow no other for two minutes"),
+    line("permissions_unknown", &[WARN], &["why"], "The agent could not ask the API server which permissions it has, and goes on without knowing. If it cannot reach the API server later either, fix the connection or the agent's login"),
+    line("stopping", &[INFO], &["signal"], "A signal ends the agent. Nothing is undone: the next agent process goes on from the marks on the Node"),
+    line("finishing", &[INFO], &["evictions", "commands"], "Before it ends, the agent waits for the answers to this many evictions, and for the end of this many reboot commands. Nothing to do"),
+    line("cut_off", &[WARN], &["why", "evictions", "commands"], "The agent ended while this many evictions had no answer and this many reboot commands ran. The PodDisruptionBudget of such an eviction may allow no other for two minutes"),
     // The host.
-    line("host_taken", &[WARN], &["file"], "Another agent runs on this host, and this one waits until it has ended. `fuser -v` on the file names it: end one of the two"),
+    line("host_taken", &[WARN], &["file"], "Another agent runs on this host, and this one waits until that one has ended. `fuser -v` on the file names its process: end one of the two"),
     line("sentinel_unreachable", &[WARN], &["path"], "The directory of `--reboot-sentinel` is neither on the host nor mounted in the pod, so nothing can ask for a reboot. Mount it, or name another path"),
-    line("sentinel_unreadable", &[WARN], &["why"], "The sentinel cannot be looked at. Mend what `why` says; the agent looks again after `--period`, and for each page of the metrics"),
-    line("reboot_command", &[INFO], &["command"], "The reboot command is run now. Nothing to do"),
-    line("host_output", &[DEBUG, INFO], &["command", "status", "stdout", "stderr"], "What a command on the host said. `info`: the reboot command; `debug`: a command that only asks the host"),
-    line("record_stays", &[WARN], &["why"], "The record in the host's `/run` could not be removed or taken back. An agent that is started anew may wait for the rest of `--reboot-timeout`. Mend what `why` says"),
+    line("sentinel_unreadable", &[WARN], &["why"], "The sentinel cannot be checked. Fix what `why` says; the agent checks again after `--period`, and for each scrape of the metrics"),
+    line("reboot_command", &[INFO], &["command"], "The agent runs the reboot command now. Nothing to do"),
+    line("host_output", &[DEBUG, INFO], &["command", "status", "stdout", "stderr"], "What a command on the host printed. `info`: the reboot command; `debug`: a command that only asks the host something"),
+    line("record_stays", &[WARN], &["why"], "The agent's record in the host's `/run` could not be removed or changed. An agent that restarts may wait for the rest of `--reboot-timeout`. Fix what `why` says"),
     // The lock and the pool.
-    line("lock_chosen", &[INFO], &["lock", "annotation", "pool", "selector"], "The object that carries the lock of this pool, and its annotation. Nothing to do"),
-    line("lock_moved", &[WARN], &["lock", "annotation"], "With `--lock-on=auto`: kured's DaemonSet has come or gone, and the lock is on this object now. A reboot that was locked in the other one is called off at its final check, and tried again"),
-    line("pool_unchecked", &[WARN], &["of", "why"], "`of` could not be read, so nobody knows whether another pool takes this Node too. The agent goes on; mend what `why` says"),
-    line("pool_wrong", &[ERROR], &["why"], "The Node is not of this pool, or of another one too, and is held. The agent ends what began, and refuses its next start without a hold. Mend the pools' selectors"),
-    line("kured_elsewhere", &[WARN], &["lock", "kured"], "A DaemonSet looks like kured's and is not the one that `--lock-on=auto` looks for: its nodes have a budget of their own. For one budget, name it with `--ds-namespace` and `--ds-name`; for two, set `--lock-on=lease`"),
-    line("kured_unsearched", &[WARN], &["why"], "Nobody knows whether kured is elsewhere, because the DaemonSets could not be listed. The agent goes on; mend what `why` says"),
+    line("lock_chosen", &[INFO], &["lock", "annotation", "pool", "selector"], "`lock` is the object that carries the lock of this pool, in `annotation`. Nothing to do"),
+    line("lock_moved", &[WARN], &["lock", "annotation"], "With `--lock-on=auto`: kured's DaemonSet has come or gone, and the lock is on this object now. A reboot that has its lock on the other object is called off at the final check, and tried again"),
+    line("pool_unchecked", &[WARN], &["of", "why"], "`of` could not be read, so the agent cannot check whether the Node is in this pool, and in no other. It goes on; fix what `why` says"),
+    line("pool_wrong", &[ERROR], &["why"], "The Node is not in this pool, or in another pool too, but it is held. The agent brings the hold to its end; once there is no hold, it refuses to start. Fix the pools' selectors"),
+    line("kured_elsewhere", &[WARN], &["lock", "kured"], "A DaemonSet looks like kured's but is not the one that `--lock-on=auto` looks for, so kured counts its nodes on its own. To share one budget, name that DaemonSet with `--ds-namespace` and `--ds-name`; for two budgets, set `--lock-on=lease`"),
+    line("kured_unsearched", &[WARN], &["why"], "The agent could not list the DaemonSets, so it cannot check whether kured runs elsewhere. It goes on; fix what `why` says"),
     // The drain.
     line("pod_evicted", &[DEBUG], &["uid"], "A pod was evicted. Nothing to do"),
-    line("eviction_blocked", &[WARN], &["pod", "budget", "reason"], "A PodDisruptionBudget blocks an eviction, which is tried again. Let the pod's owner run enough pods elsewhere"),
-    line("eviction_failed", &[WARN], &["pod", "reason"], "The API server or a webhook refuses an eviction, or does not answer. It is tried again; `reason` says what to mend"),
-    line("drained", &[INFO], &[], "Nothing is left to evict. Nothing to do"),
-    // What goes on beside.
+    line("eviction_blocked", &[WARN], &["pod", "budget", "reason"], "A PodDisruptionBudget blocks an eviction, which is tried again. It passes once enough of the budget's pods are healthy elsewhere"),
+    line("eviction_failed", &[WARN], &["pod", "reason"], "The API server or a webhook refuses an eviction, or does not answer. It is tried again; `reason` says what to fix"),
+    line("drained", &[INFO], &[], "All pods that had to leave have left. Nothing to do"),
+    // Watches, Events, conditions and metrics.
     line("watch_lost", &[WARN], &["of", "why", "pause"], "A watch failed, and is tried again after the pause. Nothing to do, unless it goes on for minutes"),
-    line("notice_lost", &[WARN], &["reason", "why"], "An Event on the Node could not be written, and is not tried again. The log has the same report"),
+    line("notice_lost", &[WARN], &["reason", "why"], "An Event on the Node could not be written, and is not tried again. The log has the same information"),
     line("conditions_written", &[DEBUG], &[], "The conditions of the Node were written. Nothing to do"),
-    line("conditions_lost", &[WARN], &["why"], "The conditions of the Node could not be written. They are tried again when the Node changes; mend what `why` says"),
-    line("metrics_served", &[INFO], &["host", "port"], "The port for metrics and probes is there, after `metrics_unserved`. Nothing to do"),
-    line("metrics_unserved", &[WARN], &["host", "port", "why"], "The port for metrics and probes cannot be had, which is tried again. Choose another with `--metrics-port` or `--metrics-host`"),
-    line("metrics_accept_failed", &[WARN], &["why"], "A connection for the metrics failed. Nothing to do, unless it goes on for minutes"),
+    line("conditions_lost", &[WARN], &["why"], "The conditions of the Node could not be written. The agent tries again when the Node changes; fix what `why` says"),
+    line("metrics_served", &[INFO], &["host", "port"], "The port for metrics and probes is served now, after `metrics_unserved`. Nothing to do"),
+    line("metrics_unserved", &[WARN], &["host", "port", "why"], "The agent cannot listen on the port for metrics and probes, and tries again. Choose another with `--metrics-port` or `--metrics-host`"),
+    line("metrics_accept_failed", &[WARN], &["why"], "The agent failed to accept a connection for metrics or probes. Nothing to do, unless it goes on for minutes"),
 ];
 
 const HEAD: &str = "\
 # Events of cordonhold-agent
 
-Each line of the agent's log has the field `event`, which names the line and never changes its meaning.
-`node` is on each line and, once there is a hold, `holder` on each line of [the reboot](#the-reboot).
-Where the table names an Event, the agent also writes one on the Node, for `kubectl describe node`: its reason is the name in the table,
-and its note is the text with the fields that say why in parentheses.
-An Event is a Warning where the level is `warn` or `error`.
+Each line of the agent's log has the field `event`, which says what kind of line it is. An event's name never changes its meaning.
+Each line also has `node`, and each line of [the reboot](#the-reboot) has `holder` once there is a hold.
+If the table names an Event, the agent also writes one on the Node, which `kubectl describe node` shows.
+The name in the table is the Event's reason, and its note is the text, with the fields that say why in parentheses.
+An Event is a Warning if the level is `warn` or `error`.
 
 This page is generated from the code: `CORDONHOLD_WRITE_MANUAL=1 cargo test -p cordonhold-agent manual` writes it anew.
 ";
@@ -155,7 +156,7 @@ fn codes(words: &[&str]) -> String {
     words.join(", ")
 }
 
-/// Each event that is spelled out in the sources under this directory, with its level.
+/// Finds each `event = "…"` in the sources under this directory, with the level of its log line.
 fn logged(directory: &Path) -> BTreeSet<(String, String)> {
     let mut found = BTreeSet::new();
     for path in sources(directory) {
@@ -203,7 +204,7 @@ fn every_line_of_the_log_has_its_row() {
     let agent = logged(&crate_dir.join("src"));
     let unlisted: Vec<_> = agent.difference(&listed).collect();
     assert!(unlisted.is_empty(), "logged and not listed: {unlisted:?}");
-    // What both programs need of the outside logs for the agent too.
+    // `shared/rt` logs for the agent too.
     let runtime = logged(&crate_dir.join("../shared/rt/src"));
     let everywhere: BTreeSet<_> = agent.union(&runtime).cloned().collect();
     let unlogged: Vec<_> = listed.difference(&everywhere).collect();

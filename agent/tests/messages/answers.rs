@@ -127,14 +127,14 @@ fn found_e8_every_answer_that_ends_the_agent_names_thing_try_and_fix() {
             vec![node()],
             vec![],
             &["--pool=gpu", "--pool-selector=gpu=yes"],
-            ["not of the pool gpu", "--pool-selector=gpu=yes", "label the Node"],
+            ["not in the pool gpu", "--pool-selector=gpu=yes", "label the Node"],
         ),
         (
             vec![node(), (ANOTHER_LEASE, selector)],
             vec![],
             &[],
             [
-                "the Node n is of two pools",
+                "the Node n is in two pools",
                 "the Lease cordonhold-db, whose selector is",
                 "give each pool a --pool-selector",
             ],
