@@ -1,6 +1,6 @@
-//! The agent's loop: what the driver asks for is carried out, and the driver is told what comes of it.
+//! The agent's loop: it carries out each effect that the driver asks for, and hands the result back to the driver.
 //!
-//! Not here: what follows from that ([`cordonhold_shared::reboot::driver`]).
+//! Not here: deciding what to do next, see [`cordonhold_shared::reboot::driver`].
 
 use std::future::{Future, pending};
 use std::pin::pin;
@@ -39,7 +39,7 @@ mod calls;
 
 use calls::Hands;
 
-/// Why the loop ended of itself.
+/// Why the loop ended without a signal.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each text says it")]
 pub enum AgentError {
@@ -58,56 +58,57 @@ pub enum AgentError {
     UnexpectedAnswer(Defect),
 }
 
-/// What an agent is made of.
+/// Everything that an agent needs to run, made at the start.
 pub(crate) struct Parts {
     pub(crate) setup: Setup,
     pub(crate) api: Api,
     pub(crate) host: Host,
     pub(crate) sentinel: Sentinel,
     pub(crate) metrics: Arc<Metrics>,
-    /// `--node-conditions`.
+    /// Whether to write the Node's conditions (`--node-conditions`).
     pub(crate) shows_conditions: bool,
 }
 
-/// A running agent: its driver, and what it has under way for it.
+/// A running agent: the driver, and the calls, watches and tasks that are under way for it.
 struct Agent {
     driver: Driver,
     node: String,
     hands: Hands,
     metrics: Arc<Metrics>,
     reporter: Reporter,
-    /// Our Node as it was last seen, for its conditions.
+    /// Passes our Node, as last seen, to the task that writes its conditions.
     shown: Option<watch_channel::Sender<NodeView>>,
     tasks: JoinSet<&'static str>,
+    /// The task of each watch, by [`Source`].
     watches: [Option<AbortHandle>; 3],
-    /// What the watches of Node and lock tell.
+    /// Changes from the watches of the Node and the lock.
     changes: Channel,
-    /// What the watch of pods tells. A drain goes on while a call is open.
+    /// Changes from the watch of pods. They have a channel of their own, because a drain goes on while a call is open.
     pods: Channel,
-    /// The open call.
+    /// The call that has no reply yet.
     call: Option<BoxFuture<'static, Reply>>,
-    /// Tasks of the drain, each with its epoch.
+    /// The drain's tasks. Each gives its result with the epoch that the driver gave it.
     drain_tasks: FuturesUnordered<BoxFuture<'static, (u64, Done)>>,
 }
 
-/// Both ends of what watches tell.
+/// Both ends of a channel for changes from watches.
 type Channel = (mpsc::Sender<Message>, mpsc::Receiver<Message>);
 
-/// What the watch of this epoch tells.
+/// A change from a watch, with the epoch that the driver gave that watch.
 struct Message {
     epoch: u64,
     observed: Observed,
 }
 
-/// Changes that wait to be taken; a watch that has more waits too.
+/// Most changes that wait in a channel. If it is full, the watch waits.
 const CHANGES_MAX: usize = 64;
-/// Events on the Node that wait to be written; more are dropped.
+/// Most Events on the Node that wait to be written. More are dropped.
 const NOTICES_MAX: usize = 32;
-/// Longest wait at the end: within the DaemonSet's `terminationGracePeriodSeconds`.
+/// Longest wait at the end for what is under way. It must be shorter than the DaemonSet's `terminationGracePeriodSeconds`.
 const END_BOUND: Duration = Duration::from_secs(25);
 
 impl Parts {
-    /// Runs until a signal comes. Nothing is undone then: the next agent goes on from the marks.
+    /// Runs the agent until a signal comes. Nothing is undone then: the next agent process goes on from the marks.
     pub(crate) async fn run(self, signals: &mut Signals) -> Result<(), AgentError> {
         let mut agent = Agent::new(self);
         loop {
@@ -164,6 +165,7 @@ impl Agent {
         agent
     }
 
+    /// Carries out effects until the driver has no more.
     fn carry_out_all(&mut self) -> Result<(), AgentError> {
         while let Some(effect) = self.driver.next(self.moment(), chance()?) {
             debug!(?effect, "carrying out");
@@ -196,6 +198,7 @@ impl Agent {
         Ok(())
     }
 
+    /// Logs and passes on what an input says, once the cycle has taken that input.
     fn took(&mut self, input: &Input) {
         if let Input::Event(Event::Drain(DrainNews::Drained(_))) = input {
             info!(event = "drained", node = self.node, "nothing is left to evict");
@@ -207,12 +210,12 @@ impl Agent {
         }
     }
 
-    /// Waits for what happens next, and tells the driver.
+    /// Waits for the next thing that happens, and hands it to the driver.
     async fn next_happening(&mut self) -> Result<(), AgentError> {
         let wake = self.driver.next_wake(self.hands.clock.now());
         tokio::select! {
             reply = reply_to(&mut self.call) => self.replied(reply),
-            // They would wait in the driver as well, but without a bound.
+            // While a call is open the driver would only queue them, without a bound. The channel has one.
             Some(message) = self.changes.1.recv(), if !self.driver.is_open() => self.observed(message),
             Some(message) = self.pods.1.recv() => self.observed(message),
             Some((epoch, done)) = self.drain_tasks.next() => self.done(epoch, done),
@@ -320,8 +323,8 @@ impl Agent {
         }
     }
 
-    /// Begins nothing more, and waits for what has begun: the answers to evictions, and the end of a reboot command, which
-    /// would die with its container. A second signal ends the wait.
+    /// Starts nothing more, and waits for what has begun: the answers to evictions, and the end of a reboot command, which would be
+    /// killed with its container. [`END_BOUND`] or a second signal ends the wait.
     async fn end(&mut self, signals: &mut Signals) {
         self.stop_watch(Source::Pods);
         let (api, host, node) = (&self.hands.api, &self.hands.host, &self.node);
@@ -351,6 +354,7 @@ impl Agent {
         );
     }
 
+    /// Starts a background task. It gives its name when it ends, which is an error unless it was aborted.
     fn spawn(&mut self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         self.tasks.spawn(async move {
             work.await;
@@ -359,7 +363,7 @@ impl Agent {
     }
 }
 
-/// A watch that tells the loop of each change.
+/// Watches the target and sends each change to the loop, until the loop is gone.
 fn follow<T: Clone + DeserializeOwned + Send + 'static>(
     api: &Api,
     target: Target,
@@ -380,7 +384,7 @@ fn follow<T: Clone + DeserializeOwned + Send + 'static>(
     }
 }
 
-/// For ever, while no call is open.
+/// Waits for the reply to the open call; for ever if none is open.
 async fn reply_to(call: &mut Option<BoxFuture<'static, Reply>>) -> Reply {
     match call {
         Some(call) => call.await,
@@ -388,7 +392,8 @@ async fn reply_to(call: &mut Option<BoxFuture<'static, Reply>>) -> Reply {
     }
 }
 
-/// The proof is from the system: nobody can know it before it has landed.
+/// Draws the random numbers for the driver. The proof comes from the system's generator, so that nobody can guess it before the
+/// write that carries it.
 fn chance() -> Result<Chance, AgentError> {
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).map_err(AgentError::NoRandomBits)?;
@@ -398,7 +403,7 @@ fn chance() -> Result<Chance, AgentError> {
     })
 }
 
-/// Tasks end only when they are stopped.
+/// Checks how a task ended. Tasks run until they are aborted, so any other end is an error.
 fn must_be_cancelled(ended: Result<&'static str, JoinError>) -> Result<(), AgentError> {
     match ended {
         Ok(name) => Err(AgentError::TaskEnded(name)),

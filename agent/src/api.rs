@@ -1,7 +1,7 @@
-//! The API server: each call with a bound.
+//! The agent's calls to the API server. Each has a time limit.
 //!
-//! Reads name no version, so that none is served from a cache. Answers are decoded straight into the few fields that
-//! decisions rest on. Nothing is retried here, and what an answer means is said in [`cordonhold_shared::reboot::api_status`].
+//! Reads set no `resourceVersion`, so that no cache answers them. Only the few fields that decisions need are decoded.
+//! Not here: retries (the cycle decides them), and what a status code means ([`cordonhold_shared::reboot::api_status`]).
 
 use std::time::Duration;
 
@@ -32,16 +32,16 @@ use crate::config::{DrainConfig, LockConfig};
 mod lock;
 mod pods;
 
-/// Longest wait for the answer to an eviction: the API server itself tries up to 10 s against a busy budget
+/// Longest wait for the answer to an eviction. The API server itself retries for up to 10 s if a budget is busy
 /// (kubernetes/kubernetes: pkg/registry/core/pod/storage/eviction.go).
 const EVICTION_BOUND: Duration = Duration::from_secs(15);
 
-/// Longest wait for what takes many calls: a pool of thousands of Nodes, the `DaemonSets` of all pods.
+/// Longest wait for an operation of many calls, such as listing thousands of Nodes, or looking up the `DaemonSets` of all pods.
 const CALLS_BOUND: Duration = Duration::from_mins(1);
 
 const NODES: &str = "/api/v1/nodes";
 
-/// The calls of one agent.
+/// The API server, with what the agent's calls need: our Node's name, the pool, the lock's objects and the drain's options.
 #[derive(Clone)]
 pub(crate) struct Api {
     client: Client,
@@ -53,16 +53,19 @@ pub(crate) struct Api {
     evictions: TaskTracker,
 }
 
-/// What a call that brought nothing means to the agent.
+/// What a failed call means to the agent.
 pub(crate) trait Meaning {
-    /// What it was, and what to look at where it goes on.
+    /// The error in one line, with what to check if it persists.
     fn with_fix(&self) -> String;
+    /// The kind of failure, without the time after which to retry.
     fn failure(&self) -> Failure {
         self.failed().failure
     }
+    /// The failure as the cycle's requests report it.
     fn failed(&self) -> Failed;
     /// Whether the API server says that the object of this name does not exist.
     fn is_gone(&self, name: &str) -> bool;
+    /// What became of the eviction that was answered like this.
     fn evicted(&self) -> Evicted;
 }
 
@@ -86,12 +89,12 @@ impl Api {
         &self.client
     }
 
-    /// Our own Node.
+    /// Reads our own Node.
     pub(crate) async fn node(&self) -> Result<NodeView, Failure> {
         self.node_named(&self.node).await.map_err(|error| error.failure())
     }
 
-    /// The Node of this name, which may be anything that somebody wrote into the lock.
+    /// Reads the Node of this name. The name may come from the lock, where somebody may have written any text, so it is checked first.
     pub(crate) async fn read_node(&self, name: &str) -> Result<NodeView, Failed> {
         if !is_name(name) {
             return Err(Failure::Refused(format!("{name:?} cannot be the name of a Node")).into());
@@ -104,14 +107,14 @@ impl Api {
             .await
     }
 
-    /// The Nodes that this label selector takes.
+    /// Lists the Nodes that this label selector selects.
     pub(crate) async fn nodes(&self, labels: &str) -> Result<Vec<NodeView>, CallError> {
         let params = ListParams::default().labels(labels);
         let list: ListView<NodeView> = self.call(Request::new(NODES).list(&params)).await?;
         Ok(list.items)
     }
 
-    /// How many Nodes this label selector takes.
+    /// Counts the Nodes that this label selector selects.
     pub(crate) async fn count_nodes(&self, labels: &str) -> Result<PoolCount, CallError> {
         let mut pool = PoolCount::default();
         let params = ListParams::default().labels(labels);
@@ -119,7 +122,7 @@ impl Api {
         Ok(pool)
     }
 
-    /// Every object of a list, page by page, within [`CALLS_BOUND`].
+    /// Visits every object of a list, page by page, within [`CALLS_BOUND`].
     async fn each<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -129,8 +132,8 @@ impl Api {
         within(CALLS_BOUND, each(&self.client, path, params, visit)).await
     }
 
-    /// Each change of what is watched, without end, from just after this version on or from a list of what is there.
-    /// What fails is a line of the log, and is tried again.
+    /// Watches for ever and gives each change: those after `version`, or without one first what a list shows.
+    /// A failure is logged, and the watch is tried again.
     pub(crate) fn watch<T>(
         &self,
         target: Target,
@@ -160,13 +163,13 @@ impl Api {
         })
     }
 
-    /// A merge patch; the answer is the Node as written.
+    /// Sends a merge patch of a Node. Gives the Node as written.
     pub(crate) async fn patch_node(&self, name: &str, body: Value) -> Result<NodeView, CallError> {
         let request = Request::new(NODES).patch(name, &as_agent(false), &Patch::Merge(body));
         self.call(request).await
     }
 
-    /// A strategic merge patch of our Node's status.
+    /// Sends a strategic merge patch of our Node's status.
     pub(crate) async fn patch_status(&self, patch: &Value) -> Result<(), CallError> {
         let request = Request::new(NODES).patch_subresource(
             "status",
@@ -177,7 +180,7 @@ impl Api {
         self.call::<NodeView>(request).await.map(drop)
     }
 
-    /// One call, within a bound.
+    /// Sends one request, within the time limit of [`cordonhold_rt::api::call`].
     pub(crate) async fn call<T: DeserializeOwned>(&self, request: Built) -> Result<T, CallError> {
         call(&self.client, request).await
     }
@@ -186,6 +189,7 @@ impl Api {
         &self.pool
     }
 
+    /// What to watch to follow our Node.
     pub(crate) fn node_target(&self) -> Target {
         Target {
             ends_with_object: Source::Node.ends_with_object(),
@@ -226,10 +230,11 @@ impl Meaning for CallError {
     }
 }
 
+/// What to check for this error if it persists.
 fn fix(error: &CallError) -> &'static str {
     match error {
         CallError::Kube(kube::Error::Auth(_)) => LOGIN,
-        // It was about the login, and nothing was asked yet.
+        // kube wraps a kube error only if getting the credentials failed, before the request was sent.
         CallError::Kube(kube::Error::Service(error)) if error.is::<kube::Error>() => LOGIN,
         CallError::Kube(kube::Error::SerdeError(_)) => {
             "check that what answers there is an API server of Kubernetes"
@@ -250,6 +255,7 @@ fn fix(error: &CallError) -> &'static str {
     }
 }
 
+/// The API server's own refusal, if it gave one.
 fn refusal(error: &CallError) -> Option<ErrorStatus<'_>> {
     let CallError::Answered(status) = error else {
         return None;
@@ -270,6 +276,7 @@ fn refusal(error: &CallError) -> Option<ErrorStatus<'_>> {
     })
 }
 
+/// The parameters of every patch: the agent's field manager, and whether to force an apply.
 fn as_agent(force: bool) -> PatchParams {
     PatchParams {
         field_manager: Some(keys::FIELD_MANAGER.to_owned()),

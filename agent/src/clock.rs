@@ -1,6 +1,6 @@
 //! The agent's monotonic clock, and the host's boot clock.
 //!
-//! Not here: how long anything takes ([`cordonhold_shared::reboot::timers`]).
+//! Not here: how long anything may take, see [`cordonhold_shared::reboot::timers`].
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use cordonhold_shared::reboot::moment::Uptime;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{Instant, sleep_until};
 
-/// A monotonic clock that began with the agent.
+/// A monotonic clock that starts with the agent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     start: Instant,
@@ -21,16 +21,17 @@ impl Clock {
         }
     }
 
+    /// The time since the clock started.
     pub(crate) fn now(self) -> Uptime {
         Uptime::after(self.start.elapsed())
     }
 
-    /// As the host's commands want it; a time out of reach is none.
+    /// Converts a time to a tokio `Instant`; `None` if it is too far away for one.
     pub(crate) fn instant(self, time: Uptime) -> Option<Instant> {
         self.start.checked_add(time.since_start())
     }
 
-    /// At this time, or never.
+    /// Waits until this time; for ever if there is none.
     pub(crate) async fn at(self, time: Option<Uptime>) {
         match time.and_then(|time| self.instant(time)) {
             Some(end) => sleep_until(end).await,
@@ -39,7 +40,7 @@ impl Clock {
     }
 }
 
-/// Since the host's boot, the time that it slept included: one process can leave such a time for the next.
+/// The time since the host's boot, including time asleep. It goes on across processes, so one can leave such a time for the next.
 pub(crate) fn boot_clock() -> Duration {
     let time = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();

@@ -1,7 +1,7 @@
-//! The conditions on the Node, best effort: one try for each look at the Node, beside the agent's work.
+//! Writes the Node's conditions, best effort: one attempt each time the Node is seen, in a task of its own.
 //!
-//! A write that lost its compare-and-swap is followed by another look, so nothing is tried again here.
-//! Not here: which conditions those are ([`cordonhold_shared::hold::conditions_patch`]).
+//! Nothing is retried: after a conflict the Node is seen again, which is the next attempt.
+//! Not here: which conditions there are, see [`cordonhold_shared::hold::conditions_patch`].
 
 use cordonhold_shared::hold::conditions_patch;
 use cordonhold_shared::node::NodeView;
@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 
 use crate::api::{Api, Meaning as _};
 
-/// Brings the conditions in line with each Node that is shown, as long as one can come.
+/// Updates the conditions each time the Node is seen, until the sender is gone.
 pub(crate) async fn keep(api: Api, mut shown: watch::Receiver<NodeView>) {
     while shown.changed().await.is_ok() {
         let node = shown.borrow_and_update().clone();

@@ -1,6 +1,6 @@
-//! Each call of the driver, and each task of its drain, as a call of the host or the API server.
+//! Carries out each call of the driver, and each task of the drain, on the host or the API server.
 //!
-//! Not here: which call follows which, and what their replies mean ([`cordonhold_shared::reboot::driver`]).
+//! Not here: the order of the calls and the meaning of their replies, see [`cordonhold_shared::reboot::driver`].
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::host::Host;
 use crate::host::sentinel::Sentinel;
 
-/// What calls are carried out with.
+/// What is needed to carry out calls: the API server, the host, the sentinel and the clock.
 #[derive(Clone)]
 pub(super) struct Hands {
     pub(super) api: Api,

@@ -1,4 +1,6 @@
-//! An API server that is a function of method, path and body.
+//! For tests: an API server that is a function of the path and the body.
+//!
+//! Not here: a server on a socket, see `agent/tests/messages/cluster.rs`.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use super::Api;
 use crate::args::{Parsed, parse};
 use crate::config::Config;
 
-/// The agent's calls with these arguments, answered by this function: a code and a body.
+/// The calls of an agent with these arguments. The function answers each request with a status code and a body.
 pub(crate) fn api(
     words: &[&str],
     answer: impl Fn(&str, &Value) -> (u16, Value) + Send + Sync + 'static,
@@ -32,7 +34,7 @@ pub(crate) fn api(
     });
     let line = ["cordonhold-agent", "--node-id=node-0"].iter().chain(words);
     let Parsed::Run(config) = parse(line.map(Into::into), |_| None).unwrap() else {
-        panic!("it tells of itself")
+        panic!("these arguments ask for help or version")
     };
     let Config {
         settings,

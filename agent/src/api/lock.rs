@@ -1,6 +1,7 @@
-//! The lock's calls: in a Lease of ours, or in the annotation of kured's DaemonSet.
+//! The calls for the lock, which is in an annotation on a Lease of ours, or on kured's DaemonSet.
 //!
-//! Of either object only metadata is read. A write is a patch at the version that was read.
+//! Only the metadata of these objects is read. A write is a patch with the `resourceVersion` that was read.
+//! Not here: what the annotation says and how it changes, see [`cordonhold_shared::lock`].
 
 use cordonhold_rt::watch::Target;
 use cordonhold_shared::kured::{DaemonSetView, Whereabouts};
@@ -44,7 +45,7 @@ impl Api {
         self.call(request).await
     }
 
-    /// A merge patch.
+    /// Sends a merge patch of the object that carries the lock. Gives its metadata as written.
     pub(crate) async fn patch_lock(&self, carrier: Carrier, body: Value) -> Result<CarrierView, CallError> {
         let object = self.lock_object(carrier);
         let patch = Patch::Merge(body);
@@ -52,13 +53,14 @@ impl Api {
         self.call(request).await
     }
 
-    /// The pool's Lease, created if need be, with the pool's selector on it.
+    /// Writes the pool's selector on the pool's Lease, and creates the Lease if it does not exist.
     pub(crate) async fn register(&self) -> Result<CarrierView, Failure> {
         self.apply_lease(self.lock.objects.lease.registration(&self.pool))
             .await
     }
 
-    /// An apply creates what is not there and leaves the lock of what is; RBAC can limit it to this name.
+    /// Sends a server-side apply of the pool's Lease. It creates the Lease or leaves the lock of an existing one as it is, and, unlike a
+    /// create, RBAC can limit it to this name.
     pub(crate) async fn apply_lease(&self, body: Value) -> Result<CarrierView, Failure> {
         let lease = &self.lock.objects.lease;
         let request = Request::new(path(lease)).patch(&lease.name, &as_agent(true), &Patch::Apply(body));
@@ -71,7 +73,7 @@ impl Api {
         })
     }
 
-    /// Where kured is, given that it is not where `auto` looks.
+    /// Searches all `DaemonSets` for kured. Call it only if kured is not where `auto` looks.
     pub(crate) async fn kured_elsewhere(&self) -> Result<Whereabouts, Failure> {
         let mut alike = Vec::new();
         let looked = self.each(
@@ -87,7 +89,7 @@ impl Api {
         Ok(Whereabouts::among(&alike))
     }
 
-    /// The Leases beside the pool's own, other pools' among them.
+    /// Lists the other Leases in the pool's namespace, among which are those of other pools.
     pub(crate) async fn other_leases(&self) -> Result<Vec<CarrierView>, Failure> {
         let own = &self.lock.objects.lease;
         let request = Request::new(path(own)).list_metadata(&ListParams::default());

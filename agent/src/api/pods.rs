@@ -1,6 +1,6 @@
-//! The pods of our node: listed, evicted, and what they leave attached.
+//! The calls for the pods on our node: listing and evicting them, and finding the volumes that they leave attached.
 //!
-//! Not here: which of them a drain evicts ([`cordonhold_shared::reboot::pod`]).
+//! Not here: which pods a drain evicts, see [`cordonhold_shared::reboot::pod`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,12 +18,12 @@ use super::{Api, CALLS_BOUND, CallError, EVICTION_BOUND, ListView, Meaning as _,
 
 const PODS: &str = "/api/v1/pods";
 const VOLUME_ATTACHMENTS: &str = "/apis/storage.k8s.io/v1/volumeattachments";
-/// How many attachments come in one answer: they are small, and the whole cluster's have to be looked through.
+/// How many `VolumeAttachments` to ask for per page. They are small, and a selector cannot limit the list to one node.
 const ATTACHMENTS_PAGE: u32 = 500;
-/// How many objects are asked for beside one another.
+/// Most objects that are looked up at the same time.
 const LOOK_UPS_MAX: usize = 10;
 
-/// A pod as far as its volumes go.
+/// A pod, with only the fields that name its volumes.
 #[derive(Debug, Deserialize)]
 struct VolumesView {
     metadata: NameView,
@@ -48,7 +48,7 @@ struct VolumesSpec {
 struct VolumeView {
     name: String,
     persistent_volume_claim: Option<ClaimView>,
-    /// Its claim has the pod's name and the volume's.
+    /// An ephemeral volume. Its claim is named `<pod>-<volume>`.
     ephemeral: Option<Value>,
 }
 
@@ -67,11 +67,12 @@ struct BudgetView {
 
 #[derive(Debug, Deserialize)]
 struct BudgetSpec {
-    /// Without one it takes no pod; an empty one takes all of its namespace.
+    /// A budget without a selector selects no pod; an empty selector selects every pod in the namespace.
     selector: Option<LabelSelector>,
 }
 
 impl BudgetSpec {
+    /// Whether the budget selects a pod with these labels.
     fn takes(&self, labels: &BTreeMap<String, String>) -> bool {
         let selector = self.selector.clone().map(kube::core::Selector::try_from);
         matches!(selector, Some(Ok(selector)) if selector.matches(labels))
@@ -99,6 +100,7 @@ struct AttachmentSource {
 }
 
 impl Api {
+    /// What to watch to follow the pods that a drain considers.
     pub(crate) fn pods_target(&self) -> Target {
         Target {
             labels: self.pods_selector(),
@@ -106,21 +108,22 @@ impl Api {
         }
     }
 
-    /// The field selector of every pod on our Node.
+    /// The field selector for every pod on our Node.
     fn pods_on_node(&self) -> String {
         format!("spec.nodeName={}", self.node)
     }
 
-    /// The label selector of those that a drain looks at.
+    /// The label selector for the pods that a drain considers (`--drain-pod-selector`).
     fn pods_selector(&self) -> Option<String> {
         self.drain.pods.as_ref().map(ToString::to_string)
     }
 
+    /// Whether a drain waits for volumes to be detached (`--volume-detach-timeout`).
     pub(crate) fn waits_for_volumes(&self) -> bool {
         self.drain.options.volumes.is_some()
     }
 
-    /// The pods on our Node that a drain looks at.
+    /// Lists the pods on our Node that a drain considers.
     pub(crate) async fn pods(&self) -> Result<Vec<PodView>, CallError> {
         let mut params = ListParams::default().fields(&self.pods_on_node());
         params.label_selector = self.pods_selector();
@@ -128,7 +131,7 @@ impl Api {
         Ok(pods.items)
     }
 
-    /// Those that do not exist.
+    /// Finds out which of these `DaemonSets` do not exist.
     pub(crate) async fn missing(
         &self,
         daemon_sets: BTreeSet<DaemonSet>,
@@ -144,10 +147,10 @@ impl Api {
         within(CALLS_BOUND, missing).await
     }
 
-    /// Evicts this very pod, not a namesake.
+    /// Evicts the pod with this uid, and no other pod of the same name.
     ///
-    /// What was sent gets its answer even if nobody waits for it any more: the API server takes from the budget before
-    /// it deletes the pod, and a client that leaves in between blocks that budget for two minutes
+    /// The request runs in a task of its own, so that it gets its answer even if the caller is dropped. The API server takes from the
+    /// budget before it deletes the pod, and a client that disconnects in between blocks that budget for two minutes
     /// (kubernetes/kubernetes: pkg/registry/core/pod/storage/eviction.go; pkg/controller/disruption/disruption.go,
     /// `DeletionTimeout`).
     pub(crate) async fn evict(&self, pod: &PodView) -> Evicted {
@@ -181,7 +184,7 @@ impl Api {
         }
     }
 
-    /// Which budgets a pod has: the API server, which refused to evict it for having two, does not say.
+    /// Names the budgets of a pod in a sentence. The API server refuses to evict a pod with two, but does not name them.
     async fn budgets_in_words(&self, pod: &PodView) -> String {
         match self.budgets_of(pod).await {
             Ok(budgets) => format!(
@@ -196,6 +199,7 @@ impl Api {
         }
     }
 
+    /// Lists the budgets that select this pod, as `namespace/name`.
     async fn budgets_of(&self, pod: &PodView) -> Result<Vec<String>, CallError> {
         let namespace = &pod.metadata.namespace;
         let path = format!("/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets");
@@ -214,13 +218,13 @@ impl Api {
         self.evictions.len()
     }
 
-    /// Until each eviction that was sent has its answer: within [`EVICTION_BOUND`].
+    /// Waits until each eviction that was sent has its answer, which takes [`EVICTION_BOUND`] at most.
     pub(crate) async fn evictions_answered(&self) {
         let _ = self.evictions.close();
         self.evictions.wait().await;
     }
 
-    /// Whether this DaemonSet exists: only the API server's own word that it does not counts.
+    /// Whether this DaemonSet exists. It is absent only if the API server itself says so; a 404 by a proxy is an error.
     pub(crate) async fn daemon_set_exists(&self, daemon_set: &DaemonSet) -> Result<bool, CallError> {
         let path = format!("/apis/apps/v1/namespaces/{}/daemonsets", daemon_set.namespace);
         let request = Request::new(path).get(&daemon_set.name, &GetParams::default());
@@ -231,7 +235,7 @@ impl Api {
         }
     }
 
-    /// The `VolumeAttachments` of our Node, by name, other than those of pods that are still there.
+    /// Lists the names of the `VolumeAttachments` of our Node, without those of volumes that pods on the Node still use.
     pub(crate) async fn attached_volumes(&self) -> Result<Vec<String>, CallError> {
         let kept = self.volumes_in_use().await?;
         let mut attached = Vec::new();
@@ -250,7 +254,7 @@ impl Api {
         Ok(attached)
     }
 
-    /// The names of the `PersistentVolumes` whose claims pods on our Node mount.
+    /// Lists the names of the `PersistentVolumes` that pods on our Node use.
     async fn volumes_in_use(&self) -> Result<BTreeSet<String>, CallError> {
         let params = ListParams::default().fields(&self.pods_on_node());
         let pods: ListView<VolumesView> = self.call(Request::new(PODS).list(&params)).await?;
@@ -263,6 +267,7 @@ impl Api {
             .await
     }
 
+    /// The name of the `PersistentVolume` that is bound to this claim, if any.
     async fn volume_of(&self, namespace: String, claim: String) -> Result<Option<String>, CallError> {
         let path = format!("/api/v1/namespaces/{namespace}/persistentvolumeclaims");
         let request = Request::new(path).get(&claim, &GetParams::default());
@@ -274,7 +279,7 @@ impl Api {
     }
 }
 
-/// The claims of a pod, as namespace and name.
+/// The `PersistentVolumeClaims` of a pod, as namespace and name.
 fn claims(pod: &VolumesView) -> Vec<(String, String)> {
     let name_of = |volume: &VolumeView| match (&volume.persistent_volume_claim, &volume.ephemeral) {
         (Some(claim), _) => Some(claim.claim_name.clone()),

@@ -1,4 +1,4 @@
-//! What answers of the API server mean.
+//! What the API server's answers mean to the agent.
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn each_answer_is_one_kind_of_failure() {
             r#"{"code":404,"reason":"NotFound","message":"m"}"#,
             Failure::NotFound,
         ),
-        // A page of a proxy, as kube hands it on.
+        // The error page of a proxy, as kube passes it on.
         (
             r#"{"code":404,"reason":"Failed to parse error data","message":"m"}"#,
             Failure::Refused("the API server: m (code 404)".to_owned()),
