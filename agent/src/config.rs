@@ -1,7 +1,7 @@
-//! What an agent runs with: each value as the module needs it that works with it.
+//! The agent's configuration: the checked values of the command line, in the form that the modules need.
 //!
-//! Not here: the flags ([`crate::args`]), how the host is reached ([`HostConfig`]), where messages go ([`NotifyConfig`]), and what
-//! the cycle and its timers run with, which the core says.
+//! Not here: the flags ([`crate::args`]), and the parts that other modules define: [`HostConfig`], [`NotifyConfig`], and the
+//! [`Settings`] and [`Timing`] of the cycle.
 
 use std::path::PathBuf;
 
@@ -19,18 +19,18 @@ use regex_lite::Regex;
 use crate::host::HostConfig;
 use crate::notify::NotifyConfig;
 
-/// All of it.
+/// The whole configuration of an agent.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// What the cycle goes by.
+    /// What the cycle decides by.
     pub settings: Settings,
-    /// How long its timers are.
+    /// The lengths of the cycle's timers.
     pub timing: Timing,
-    /// How the host is reached.
+    /// How the host is reached, and which commands run on it.
     pub host: HostConfig,
-    /// Where the host's wish for a reboot is: a path inside the host's root.
+    /// The path of the sentinel in the host's root.
     pub sentinel: PathBuf,
-    /// Where the lock is.
+    /// The pool, and where its lock is.
     pub lock: LockConfig,
     /// How the node is drained.
     pub drain: DrainConfig,
@@ -38,94 +38,94 @@ pub struct Config {
     pub shows_conditions: bool,
     /// When a reboot may begin.
     pub window: WindowConfig,
-    /// What postpones it.
+    /// What postpones a reboot.
     pub blockers: BlockerConfig,
-    /// Who is told.
+    /// Where messages to people go, and their texts.
     pub notify: NotifyConfig,
-    /// How the agent itself runs.
+    /// The agent's metrics, its log, and how it reaches the API server.
     pub process: ProcessConfig,
-    /// What the operator should change, though it works.
+    /// Warnings about flags that are accepted but should be changed.
     pub warnings: Vec<String>,
 }
 
-/// Which pool the node is of, and where its lock is.
+/// The node's pool, and where the pool's lock is.
 #[derive(Clone, Debug)]
 pub struct LockConfig {
-    /// Name of the pool.
+    /// The name of the pool.
     pub pool: String,
     /// The objects that may carry the lock.
     pub objects: LockObjects,
 }
 
-/// Which pods a drain looks at, and how they are evicted.
+/// Which pods a drain evicts, and how.
 #[derive(Clone, Debug)]
 pub struct DrainConfig {
-    /// `None`: every pod on the node.
+    /// The pods that a drain considers; `None` is every pod on the node.
     pub pods: Option<Selector>,
-    /// Seconds that an evicted pod has to end; `None`: each pod's own.
+    /// The grace period of evicted pods in seconds; `None` is each pod's own.
     pub grace_period: Option<u32>,
-    /// How its evictions go.
+    /// How evictions are sent, and which pods and volumes are waited for.
     pub options: Options,
 }
 
-/// When a reboot may begin: on these days, from the one time of day to the other, that second included.
+/// The window in which a reboot may begin: on these days, from `start` to `end`, the last second included.
 #[derive(Clone, Debug)]
 pub struct WindowConfig {
-    /// The days.
+    /// The days of the week.
     pub days: Days,
-    /// From this time of day.
+    /// The first time of day.
     pub start: Time,
-    /// Until this one.
+    /// The last time of day.
     pub end: Time,
-    /// By the clock of this zone.
+    /// The time zone of days and times.
     pub zone: TimeZone,
 }
 
-/// Days of the week, one bit each, Sunday the lowest.
+/// A set of days of the week, one bit for each, Sunday lowest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Days(u8);
 
 /// What postpones a reboot.
 #[derive(Clone, Debug)]
 pub struct BlockerConfig {
-    /// The Prometheus whose alerts count.
+    /// The Prometheus whose active alerts postpone a reboot; `None` asks none.
     pub prometheus: Option<Uri>,
-    /// Alerts whose name it matches do not count.
+    /// Alerts whose name this matches are ignored.
     pub alert_filter: Option<Regexp>,
-    /// Only those count, instead.
+    /// Count only the alerts that `alert_filter` matches, instead of ignoring them.
     pub match_only: bool,
-    /// Alerts that are pending do not count.
+    /// Ignore pending alerts.
     pub firing_only: bool,
-    /// A pod on the node that one of these selects.
+    /// A pod on the node that one of these selects postpones a reboot.
     pub pods: Vec<Selector>,
 }
 
-/// An alert's name is matched by it.
+/// A regular expression for names of alerts.
 #[derive(Clone, Debug)]
 pub struct Regexp(Regex);
 
-/// How the agent is seen from outside, and how it reaches the API server.
+/// The agent's metrics, its log, and how it reaches the API server.
 #[derive(Clone, Debug)]
 pub struct ProcessConfig {
-    /// `None`: no metrics and no health are served.
+    /// Where metrics and probes are served; `None` serves none.
     pub metrics: Option<MetricsConfig>,
-    /// How log lines look.
+    /// The format of log lines.
     pub log_format: LogFormat,
-    /// `None`: as the pod's ServiceAccount.
+    /// The kubeconfig for the API server; `None` uses the pod's `ServiceAccount`.
     pub kubeconfig: Option<PathBuf>,
 }
 
-/// Where metrics and health are served.
+/// The address and port on which metrics and probes are served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetricsConfig {
-    /// Empty: on every address.
+    /// The address or host name; empty is every address.
     pub host: String,
     /// The TCP port.
     pub port: u16,
 }
 
 impl Days {
-    /// Whether this day is among them.
+    /// Whether the set has this day.
     pub fn contains(self, day: Weekday) -> bool {
         self.0 & Days::bit(day) != 0
     }
@@ -146,7 +146,7 @@ impl Regexp {
         Regex::new(pattern).map(Regexp)
     }
 
-    /// Whether it is found in the text.
+    /// Whether the expression matches anywhere in the text.
     pub fn matches(&self, text: &str) -> bool {
         self.0.is_match(text)
     }

@@ -1,6 +1,6 @@
-//! The host: a root directory, in which every path is resolved, and commands that run on it.
+//! The host: its files, which are reached through its root directory, and the commands that run on it.
 //!
-//! Not here: what follows from what the host says.
+//! Not here: what the agent does with the host's answers, see [`cordonhold_shared::reboot::cycle`].
 
 use std::error::Error;
 use std::fs::{File, TryLockError};
@@ -33,16 +33,16 @@ use sentinel::Sentinel;
 pub(crate) use systemd::is_systemctl;
 use systemd::{Delayed, Systemd};
 
-/// How the host is reached.
+/// How the host is reached, and which commands run on it.
 #[derive(Clone, Debug)]
 pub struct HostConfig {
     /// The host's root directory as the agent sees it.
     pub root: PathBuf,
-    /// Words before each command.
+    /// The words that are put before each command (`--host-exec`).
     pub exec: Vec<String>,
-    /// The words of the command that reboots it.
+    /// The words of the command that reboots the host.
     pub reboot: Vec<String>,
-    /// The words of the command that says whether it shuts down.
+    /// The words of the command that says whether the host is shutting down.
     pub shutdown_check: Vec<String>,
     /// A shutdown that logind has scheduled within this time counts as under way.
     pub shutdown_within: Duration,
@@ -99,42 +99,43 @@ pub enum HostError {
     Hangs { path: PathBuf },
 }
 
-/// The host, taken: no other agent acts on it while this lives.
+/// The host, locked for this process: no other agent acts on the host while this value lives.
 #[derive(Debug)]
 pub struct Host {
     files: Files,
     config: HostConfig,
-    /// Where a command of the configuration names systemd's programs.
+    /// systemd's programs, if a configured command names systemctl.
     systemd: Option<Systemd>,
-    /// As systemd counted them when it was asked first: no agent outlives a reboot of userspace. None where there is no systemd to ask.
+    /// systemd's count of soft reboots, asked for once, because no process survives a soft reboot. `None` inside if there is no systemd.
     soft_reboots: OnceCell<Option<u64>>,
-    /// The reboot commands that have not ended.
+    /// The reboot commands that have not ended yet.
     commands: TaskTracker,
+    /// Keeps the lock file open, and so locked.
     _taken: File,
 }
 
-/// In `/run`, which a reboot empties.
+/// The file that an agent locks to have the host for itself. It is in `/run`, which a reboot empties.
 const LOCK_FILE: &str = "/run/cordonhold-agent.lock";
-/// What a shutdown check prints while the host goes down, as `systemctl is-system-running` does.
+/// What a shutdown check prints while the host shuts down, as `systemctl is-system-running` does.
 const STOPPING: &str = "stopping";
-/// What it prints where it could not ask init, which a shutdown may be the reason of (systemd: man systemctl, is-system-running).
+/// What a shutdown check prints if it could not ask init, perhaps because of a shutdown (systemd: man systemctl, is-system-running).
 const CANNOT_SAY: [&str; 3] = ["", "offline", "unknown"];
 
-/// Pause between two tries to take the host.
+/// The pause between two attempts to lock the host.
 const TAKE_PAUSE: Duration = Duration::from_millis(500);
-/// Longest question to the host's init; all are asked at once.
+/// Longest time for one question to the host's init. All questions are asked at once.
 const CHECK_BOUND: Duration = Duration::from_secs(5);
 /// A reboot command that has run this long without failing counts as accepted.
 const REBOOT_BOUND: Duration = Duration::from_secs(60);
 
 impl Host {
-    /// Opens the host's root and waits until no other agent has the host.
+    /// Opens the host's root, and waits until no other agent has the host.
     pub async fn take(config: HostConfig) -> Result<Host, HostError> {
         let root = Root::open(&config.root)?;
         let path = Path::new(LOCK_FILE);
         let mut said = false;
         loop {
-            // Opened anew each time: a reboot of the host leaves another file there.
+            // Opened anew each time, because the file there may be another one by now.
             let file = root.open_file(path, OFlags::RDWR | OFlags::CREATE, Mode::RUSR | Mode::WUSR)?;
             match file.try_lock() {
                 Ok(()) => {
@@ -168,7 +169,8 @@ impl Host {
         }
     }
 
-    /// Which boot this is, what the agent before left, and whether a shutdown is under way. What cannot be asked is unknown.
+    /// Asks the host which boot this is, what an earlier agent process recorded, and whether a shutdown is under way. If anything cannot be
+    /// found out, the shutdown is [`Shutdown::Unknown`].
     pub async fn ask(&self) -> HostState {
         let (boot, file, checked, preparing, scheduled) = tokio::join!(
             self.boot(),
@@ -189,18 +191,18 @@ impl Host {
         }
     }
 
-    /// What is looked at for the host's wish.
+    /// The sentinel at this path.
     pub fn sentinel(&self, path: PathBuf) -> Sentinel {
         Sentinel::new(self.files.apart(), path)
     }
 
-    /// Writes down on the host what is about to be written to the Node.
+    /// Writes the record of what is about to be written on the Node.
     pub async fn write_record(&self, record: &HostRecord) -> Result<(), HostError> {
         self.write(record, None).await
     }
 
-    /// Leaves word that the host is told to reboot, which it may do within `timeout`, then runs the reboot command, unless the
-    /// deadline is over: that is checked last. The word is taken back where the command is seen not to have worked.
+    /// Records that the host is told to reboot within `timeout`, then runs the reboot command. The command does not run if the deadline
+    /// has passed, which is checked last. If the command is seen to have failed, that entry is taken out of the record again.
     pub async fn reboot(
         &self,
         record: &HostRecord,
@@ -229,7 +231,7 @@ impl Host {
         })
     }
 
-    /// Removes the record of a hold that is over. One that stays is replaced by the next.
+    /// Removes the record of a hold that is over. A failure is only logged, because the next hold replaces the record.
     pub async fn forget(&self) {
         let remove = |root: &Root, path: &Path| root.remove(path);
         if let Err(error) = self.files.run_blocking(RECORD_FILE, remove).await {
@@ -259,30 +261,32 @@ impl Host {
         let file = HostFile {
             record: record.clone(),
             written_in: self.boot().await?.to_string(),
-            // Rounded up: a reader drops what is less than a second.
+            // Rounded up, because a reader's clock is rounded down to whole seconds.
             told_until: told_for.map(|time| boot_clock().saturating_add(time).as_secs().saturating_add(1)),
         };
         let write = move |root: &Root, path: &Path| root.write_record(path, &file);
         self.files.run_blocking(RECORD_FILE, write).await
     }
 
-    /// How many reboot commands have not ended.
+    /// How many reboot commands have not ended yet.
     pub fn commands_running(&self) -> usize {
         self.commands.len()
     }
 
-    /// Until each reboot command that was run has ended, whoever waited for it.
+    /// Waits until each reboot command that was started has ended.
     pub async fn commands_ended(&self) {
         let _ = self.commands.close();
         self.commands.wait().await;
     }
 
+    /// Reads which boot of the host this is.
     async fn boot(&self) -> Result<Boot, HostError> {
         let count = self.soft_reboots.get_or_try_init(|| self.count_soft_reboots());
         let (files, count) = tokio::join!(self.files.run_blocking(BOOT_ID, Root::boot_files), count);
         Ok(files?.boot(*count?))
     }
 
+    /// Asks systemd for its count of soft reboots; `None` if no systemd is configured.
     async fn count_soft_reboots(&self) -> Result<Option<u64>, CommandError> {
         let Some(systemd) = &self.systemd else {
             return Ok(None);
@@ -292,6 +296,7 @@ impl Host {
         Ok(Some(count))
     }
 
+    /// Runs the shutdown check.
     async fn check(&self) -> Shutdown {
         match self
             .command(&self.config.shutdown_check)
@@ -305,8 +310,8 @@ impl Host {
         }
     }
 
-    /// What logind holds back. Where it fails at once it is not there, or not allowed: then it says nothing, and the record of an
-    /// agent's own reboot still does.
+    /// Asks logind for a shutdown that is delayed or scheduled. If the question fails at once, there is no logind, or asking is not
+    /// allowed, which counts as no shutdown: a reboot by an agent is still in the record.
     async fn delayed(&self, delayed: Delayed) -> Shutdown {
         let Some(systemd) = &self.systemd else {
             return Shutdown::No;
@@ -334,7 +339,7 @@ fn unknown(error: &dyn Error) -> Shutdown {
     Shutdown::Unknown(cordonhold_rt::exit::one_line(error))
 }
 
-/// What was read, and what follows for the shutdown from an error.
+/// Splits a result into its value, or the default, and what an error says about a shutdown: that it is unknown.
 fn known<T: Default>(read: Result<T, HostError>) -> (T, Shutdown) {
     match read {
         Ok(value) => (value, Shutdown::No),
@@ -342,7 +347,7 @@ fn known<T: Default>(read: Result<T, HostError>) -> (T, Shutdown) {
     }
 }
 
-/// One that says that a shutdown is under way knows; else one that cannot say is enough.
+/// Sums the answers up: a shutdown is under way if any says so, else unknown if any cannot say, else there is none.
 fn most<const N: usize>(said: [Shutdown; N]) -> Shutdown {
     if said.contains(&Shutdown::UnderWay) {
         return Shutdown::UnderWay;

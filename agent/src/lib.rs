@@ -1,6 +1,6 @@
-//! The agent: it observes one node and its host for the cycle of [`cordonhold_shared::reboot::cycle`], and carries out what that asks for.
+//! The agent: it watches one node and its host, and carries out what the cycle in [`cordonhold_shared::reboot::cycle`] decides.
 //!
-//! It decides nothing itself, and never relies on the webhook.
+//! Not here: the decisions. The agent makes none itself, and never relies on the webhook.
 
 #![warn(missing_docs)]
 
@@ -55,7 +55,7 @@ pub enum RunError {
     Agent(AgentError),
 }
 
-/// Runs until a signal comes.
+/// Runs the agent until a signal comes. An error means that it could not start, or that a part of it broke.
 pub async fn run(config: Config) -> Result<(), RunError> {
     let mut signals = Signals::listen().map_err(RunError::Signals)?;
     let node = config.settings.node.clone();
@@ -76,7 +76,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     }
 }
 
-/// Beside the work, which it never ends.
+/// Serves metrics and probes for ever, if there are any to serve.
 async fn serve_metrics(served: Option<&MetricsConfig>, metrics: &Arc<Metrics>) -> Infallible {
     match served {
         None => std::future::pending().await,
@@ -84,6 +84,7 @@ async fn serve_metrics(served: Option<&MetricsConfig>, metrics: &Arc<Metrics>) -
     }
 }
 
+/// Starts the agent and runs it until a signal comes.
 async fn work(config: Config, metrics: &Arc<Metrics>, signals: &mut Signals) -> Result<(), RunError> {
     let node = config.settings.node.clone();
     let parts = tokio::select! {
@@ -96,7 +97,7 @@ async fn work(config: Config, metrics: &Arc<Metrics>, signals: &mut Signals) -> 
     parts.run(signals).await.map_err(RunError::Agent)
 }
 
-/// Everything that must be there before the node is touched.
+/// Makes and checks everything that must be in order before the node is touched: the client, the host, the permissions, the pool.
 async fn begin(config: Config, metrics: &Arc<Metrics>) -> Result<Parts, RunError> {
     let client = client::build(config.process.kubeconfig.as_deref())
         .await

@@ -1,4 +1,6 @@
-//! The program `cordonhold-agent`: reads its arguments, begins logging and runs the agent.
+//! The program `cordonhold-agent`: reads the command line, starts the log and runs the agent.
+//!
+//! Not here: the agent itself, see `lib.rs`.
 
 use std::process::ExitCode;
 
@@ -19,12 +21,12 @@ fn main() -> ExitCode {
 fn start(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     crypto::install_provider()?;
     logging::init(config.process.log_format)?;
-    // One thread: the agent waits for others nearly all the time, and it shares the node with people's work.
+    // One thread is enough: the agent mostly waits, and it should leave the node to the workloads.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let result = runtime.block_on(cordonhold_agent::run(config));
-    // A look at a host that hangs must not keep the process.
+    // A file access that hangs on the host must not keep the process from ending.
     runtime.shutdown_background();
     Ok(result?)
 }

@@ -1,10 +1,11 @@
-//! Pages that are generated from the code. A test holds each against the code; where `CORDONHOLD_WRITE_MANUAL` is set, it writes the page anew.
+//! For tests: writes and checks the pages that are generated from the code.
 //!
-//! Not here: what stands on a page.
+//! A test compares each page with the code; if `CORDONHOLD_WRITE_MANUAL` is set, the test writes the page anew first.
+//! Not here: the contents, see `args/tests/manual.rs` for `FLAGS.md` and `report/page.rs` for `EVENTS.md`.
 
 use std::path::Path;
 
-/// Fails where the page of this name beside `Cargo.toml` is not this text.
+/// Fails if the page of this name, in the directory of `Cargo.toml`, does not have exactly this text.
 pub(crate) fn assert_written(page: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
     if std::env::var_os("CORDONHOLD_WRITE_MANUAL").is_some() {
@@ -13,11 +14,11 @@ pub(crate) fn assert_written(page: &str, text: &str) {
     let written = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         written == text,
-        "agent/{page} is old: write it anew with `CORDONHOLD_WRITE_MANUAL=1 cargo test -p cordonhold-agent manual`"
+        "agent/{page} is out of date: write it anew with `CORDONHOLD_WRITE_MANUAL=1 cargo test -p cordonhold-agent manual`"
     );
 }
 
-/// The head of a table.
+/// The head of a Markdown table.
 pub(crate) fn head(columns: &[&str]) -> String {
     format!(
         "| {} |\n|{}\n",
@@ -26,7 +27,7 @@ pub(crate) fn head(columns: &[&str]) -> String {
     )
 }
 
-/// One row of a table.
+/// One row of a Markdown table.
 pub(crate) fn row<const N: usize>(cells: [String; N]) -> String {
     let cells = cells.map(|cell| cell.replace('|', "\\|"));
     format!("| {} |\n", cells.join(" | "))

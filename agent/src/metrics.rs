@@ -1,6 +1,7 @@
-//! What the agent shows of itself: metrics in the text format of Prometheus, and whether its loop turns.
+//! The agent's metrics, in the text format of Prometheus, and its health.
 //!
-//! Not here: how it is served ([`server`]). Labels are closed sets: no name, message or user ever becomes one.
+//! Labels are closed sets: no name, message or user becomes a label, except the agent's own node.
+//! Not here: serving them ([`server`]).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -26,13 +27,13 @@ pub(crate) mod server;
 
 pub(crate) use health::Health;
 
-/// All of it, registered once. Each metric has the label `node`.
+/// All metrics of the agent, and its health. Each metric has the label `node`.
 pub(crate) struct Metrics {
     pub(crate) health: Health,
     registry: Registry,
-    /// Known once the host is reached.
+    /// The sentinel, once the host is opened.
     sentinel: OnceLock<Sentinel>,
-    /// Empty while the sentinel cannot be looked at.
+    /// Whether the sentinel asks for a reboot; empty while it cannot be checked.
     required: Gauges<0>,
     phase: Gauges<1>,
     drains: Counters<1>,
@@ -70,7 +71,7 @@ impl Metrics {
             unexpected_answers: Counter::default(),
             kureds_elsewhere: Gauge::default(),
         };
-        // kured's one metric, by its name (kubereboot/kured: cmd/kured/main.go).
+        // kured's only metric, under the same name (kubereboot/kured: cmd/kured/main.go).
         metrics.registry.register(
             "kured_reboot_required",
             "Whether the sentinel asks for a reboot, checked for this scrape; absent if it cannot be checked",
@@ -108,17 +109,19 @@ impl Metrics {
         metrics
     }
 
+    /// Sets the sentinel that is checked for each scrape.
     pub(crate) fn watch_sentinel(&self, sentinel: Sentinel) {
-        // There is one host in the life of a process.
+        // Set once: a process has one host.
         drop(self.sentinel.set(sentinel));
     }
 
+    /// Sets how many `DaemonSets` look like kured's but are not where `auto` looks.
     pub(crate) fn kureds_elsewhere(&self, count: usize) {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         let _ = self.kureds_elsewhere.set(count);
     }
 
-    /// The Node as it was last seen.
+    /// Shows the phase of the Node, as it was last seen.
     pub(crate) fn learn(&self, node: &NodeView) {
         let shown = match hold::read(node) {
             Reading::Absent => IDLE,
@@ -132,7 +135,7 @@ impl Metrics {
         metrics::show(&self.phase, "phase", all.map(|phase| (phase, phase == shown)));
     }
 
-    /// Counts what a report counts.
+    /// Adds one to the counter that a report names.
     pub(crate) fn count(&self, count: Count) {
         match count {
             Count::Drain(result) => metrics::count(&self.drains, [("result", result)]),
@@ -145,7 +148,7 @@ impl Metrics {
         }
     }
 
-    /// The page, after a fresh look at the sentinel.
+    /// Renders the metrics, after a fresh check of the sentinel.
     pub(crate) async fn render(&self, headers: &HeaderMap) -> Result<Page, fmt::Error> {
         match self.is_required().await {
             Some(is_required) => {

@@ -1,6 +1,6 @@
 //! Messages to people: where they go, and their texts.
 //!
-//! Not here: the flags that say so ([`crate::args`]).
+//! Not here: the flags ([`crate::args`]). Nothing sends messages yet.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,22 +11,22 @@ use percent_encoding::percent_decode_str;
 /// Where messages go, and what they say.
 #[derive(Clone, Debug)]
 pub struct NotifyConfig {
-    /// `None`: nobody is told.
+    /// Where messages go; `None` sends none.
     pub target: Option<Target>,
-    /// When the drain begins.
+    /// The message when the drain begins.
     pub drain: Template,
-    /// When the reboot is issued.
+    /// The message before the reboot.
     pub reboot: Template,
-    /// When the node is back.
+    /// The message when the node is back.
     pub uncordon: Template,
 }
 
-/// A message with the place of the node's name.
+/// The text of a message, with a place for the node's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
-    /// What stands before the node's name.
+    /// The text before the node's name.
     pub before: String,
-    /// And after it.
+    /// The text after the node's name.
     pub after: String,
 }
 
@@ -37,33 +37,33 @@ impl Template {
     }
 }
 
-/// Where messages go, written as shoutrrr writes it: `service+transport://user:password@host:port/path?parameter=value#fragment`,
-/// most of which may be left out. What each part stands for is the service's own: a host may well be a token.
+/// Where messages go: a shoutrrr URL, `service+transport://user:password@host:port/path?parameter=value#fragment`, of which most parts
+/// may be left out. Each service gives the parts its own meaning: the host may be a token, for example.
 ///
-/// It is never shown but for its service, because nearly every part is somebody's secret.
+/// Only the service is ever printed, because nearly every other part may be a secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Target {
-    /// Which service.
+    /// The service that delivers the messages.
     pub service: Service,
-    /// `https` of `generic+https`.
+    /// The text after `+` in the scheme, like `https` in `generic+https`.
     pub transport: Option<String>,
-    /// As written before `@`, decoded.
+    /// The user before `@`, decoded.
     pub user: Option<String>,
-    /// As written after the user, decoded.
+    /// The password after the user, decoded.
     pub password: Option<String>,
-    /// Decoded; may be empty.
+    /// The host, decoded; may be empty.
     pub host: String,
-    /// As written after the host.
+    /// The port after the host.
     pub port: Option<u16>,
-    /// As written, with its first `/` and its percent signs; may be empty.
+    /// The path as written, not decoded, with its first `/`; may be empty.
     pub path: String,
-    /// In the order in which they are written; a name may come twice.
+    /// The parameters, decoded, in the order of the URL; a name may come twice.
     pub parameters: Vec<(String, String)>,
-    /// As written after `#`, decoded.
+    /// The text after `#`, decoded.
     pub fragment: Option<String>,
 }
 
-/// Why a text names no target. The text is not repeated: it holds a token.
+/// Why a text is not a target. No error repeats the text, because it may contain a token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each text says it")]
 pub enum TargetError {
@@ -89,17 +89,17 @@ pub enum TargetError {
 
 macro_rules! services {
     ($($name:ident $word:literal)+) => {
-        /// What kured's shoutrrr speaks (containrrr/shoutrrr v0.8.0).
+        /// The services of the shoutrrr version that kured uses (containrrr/shoutrrr v0.8.0).
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Service {
             $(#[doc = concat!("`", $word, "`")] $name,)+
         }
 
         impl Service {
-            /// Every name, as a URL has it.
+            /// The name of every service, as in a URL.
             pub const NAMES: &[&str] = &[$($word,)+];
 
-            /// As a URL names it.
+            /// The name of the service, as in a URL.
             pub fn name(self) -> &'static str {
                 match self { $(Service::$name => $word,)+ }
             }
@@ -153,7 +153,7 @@ impl fmt::Debug for Target {
 impl FromStr for Target {
     type Err = TargetError;
 
-    /// Splits it as Go's `net/url` does, which shoutrrr reads it with.
+    /// Splits a URL as Go's `net/url` does, which shoutrrr uses.
     fn from_str(url: &str) -> Result<Target, TargetError> {
         let (scheme, rest) = url.split_once("://").ok_or(TargetError::NotUrl)?;
         if rest.is_empty() {
@@ -172,7 +172,7 @@ impl FromStr for Target {
             (Some(user), password)
         });
         let (host, port) = host_and_port(place)?;
-        // Decoded where it is used, but wrong at once.
+        // The path is decoded where it is used; here only a mistake in it is reported.
         drop(decoded(path)?);
         Ok(Target {
             service,
@@ -188,7 +188,8 @@ impl FromStr for Target {
     }
 }
 
-/// The service as shoutrrr's router reads it: what stands before a `+`, in any case (containrrr/shoutrrr: pkg/router/router.go).
+/// Parses a scheme as shoutrrr's router does: the service is the text before a `+`, in upper or lower case (containrrr/shoutrrr:
+/// pkg/router/router.go).
 fn service(scheme: &str) -> Result<(Service, Option<String>), TargetError> {
     let lower = scheme.to_lowercase();
     let (name, transport) = split(&lower, '+');
@@ -201,6 +202,7 @@ fn service(scheme: &str) -> Result<(Service, Option<String>), TargetError> {
     }
 }
 
+/// The text before the first separator and, if there is one, the text after it.
 fn split(text: &str, separator: char) -> (&str, Option<&str>) {
     match text.split_once(separator) {
         Some((before, after)) => (before, Some(after)),
@@ -208,7 +210,7 @@ fn split(text: &str, separator: char) -> (&str, Option<&str>) {
     }
 }
 
-/// The host without the brackets of an IPv6 address. A `:` with nothing behind it is no port.
+/// Splits a host and its port. An IPv6 address loses its brackets, and a `:` with nothing after it is no port.
 fn host_and_port(place: &str) -> Result<(&str, Option<u16>), TargetError> {
     let (host, port) = match place.strip_prefix('[').and_then(|place| place.split_once(']')) {
         Some((address, "")) => (address, None),
@@ -226,6 +228,7 @@ fn host_and_port(place: &str) -> Result<(&str, Option<u16>), TargetError> {
     }
 }
 
+/// Parses and decodes the parameters of a query.
 fn parameters(query: &str) -> Result<Vec<(String, String)>, TargetError> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     pairs
@@ -237,6 +240,7 @@ fn parameters(query: &str) -> Result<Vec<(String, String)>, TargetError> {
         .collect()
 }
 
+/// Decodes percent signs. Unlike the crate's decoder, a `%` without two hexadecimal digits is an error.
 fn decoded(text: &str) -> Result<String, TargetError> {
     let mut after_percent = text.split('%').skip(1);
     let is_byte = |part: &str| part.len() >= 2 && part.bytes().take(2).all(|b| b.is_ascii_hexdigit());

@@ -1,4 +1,6 @@
-//! The agent's permissions, asked for at the start: a role that is too small is named before any node is touched.
+//! The check of the agent's permissions at its start, so that a missing one is named before any node is touched.
+//!
+//! Not here: the roles that grant them, see `manifests/`.
 
 use cordonhold_shared::reboot::lock_object::Carrier;
 use kube::core::Request;
@@ -8,7 +10,7 @@ use tracing::{error, warn};
 
 use crate::api::{Api, CallError, Meaning as _};
 
-/// Why the agent does not begin.
+/// The agent does not start, because these permissions are missing.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{} permissions are missing ({}): grant them to the agent's ServiceAccount, as manifests/base/rbac-agent.yaml does, \
@@ -19,6 +21,7 @@ pub struct PermissionError {
     missing: Vec<String>,
 }
 
+/// A permission that the agent needs.
 struct Needed {
     verb: &'static str,
     group: &'static str,
@@ -28,26 +31,28 @@ struct Needed {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
+/// On which objects a permission is needed, and what for.
 enum Scope {
+    /// On all objects of the cluster.
     Cluster,
-    /// Everywhere too, but for `--volume-detach-timeout` alone.
+    /// On all objects of the cluster, but only with `--volume-detach-timeout`.
     Volumes,
-    /// This object alone.
+    /// Only on the object that carries the lock.
     One(Carrier),
-    /// The namespace of the Leases.
+    /// On all Leases in the namespace of the pool's Lease.
     Leases,
-    /// All `DaemonSets`, for `auto`: without it nobody is told of a kured elsewhere.
+    /// On all `DaemonSets`, for `--lock-on=auto`. Dispensable: without it, nothing warns of a kured elsewhere.
     Search,
-    /// Events, and the names of budgets: without them the log still tells all that matters.
+    /// For Events, and for the names of budgets in messages. Dispensable: the log has the rest.
     Notices,
-    /// Conditions on the Node: only where they are wanted, and without them the marks still tell all.
+    /// For the Node's conditions, only with `--node-conditions`. Dispensable: the marks on the Node say the same.
     Conditions,
 }
 
 const NODES: &str = "nodes";
 const LEASES: &str = "coordination.k8s.io";
 
-/// Whatever carries the lock.
+/// The permissions that are needed whichever object carries the lock.
 const NEEDED: [Needed; 13] = [
     needed("get", "", NODES, "", Scope::Cluster),
     needed("list", "", NODES, "", Scope::Cluster),
@@ -64,9 +69,10 @@ const NEEDED: [Needed; 13] = [
     needed("patch", "", NODES, "status", Scope::Conditions),
 ];
 
+/// The permissions for a lock on a Lease.
 const ON_LEASE: [Needed; 6] = [
     needed("get", LEASES, "leases", "", Scope::One(Carrier::Lease)),
-    // Each agent looks whether another pool takes its Node.
+    // To check at the start whether another pool selects the Node.
     needed("list", LEASES, "leases", "", Scope::Leases),
     needed("list", LEASES, "leases", "", Scope::One(Carrier::Lease)),
     needed("watch", LEASES, "leases", "", Scope::One(Carrier::Lease)),
@@ -74,6 +80,7 @@ const ON_LEASE: [Needed; 6] = [
     needed("patch", LEASES, "leases", "", Scope::One(Carrier::Lease)),
 ];
 
+/// The permissions for a lock on kured's DaemonSet.
 const ON_DAEMON_SET: [Needed; 4] = [
     DAEMON_SET_SEEN,
     needed("list", "apps", "daemonsets", "", Scope::One(Carrier::DaemonSet)),
@@ -81,13 +88,13 @@ const ON_DAEMON_SET: [Needed; 4] = [
     needed("patch", "apps", "daemonsets", "", Scope::One(Carrier::DaemonSet)),
 ];
 
-/// `auto` looks whether it is there.
+/// With `auto`, the agent checks whether kured's DaemonSet exists.
 const DAEMON_SET_SEEN: Needed = needed("get", "apps", "daemonsets", "", Scope::One(Carrier::DaemonSet));
 
-/// `auto` warns of a kured elsewhere.
+/// With `auto`, the agent searches for a kured elsewhere.
 const SEARCHED: Needed = needed("list", "apps", "daemonsets", "", Scope::Search);
 
-/// Names each permission that is missing. An API server that cannot say is no reason to stay away.
+/// Checks each permission, and fails if one that the reboot needs is missing. If the API server does not answer, the check is skipped.
 pub(crate) async fn check(
     api: &Api,
     carrier: Carrier,
@@ -160,11 +167,12 @@ const fn needed(
 }
 
 impl Needed {
-    /// Whether the agent does its work without it.
+    /// Whether the agent can do its work without this permission.
     fn is_dispensable(&self) -> bool {
         matches!(self.scope, Scope::Notices | Scope::Conditions | Scope::Search)
     }
 
+    /// Asks the API server whether the agent has this permission.
     async fn is_granted(&self, api: &Api) -> Result<bool, CallError> {
         let (namespace, name) = match self.scope {
             Scope::Cluster | Scope::Volumes | Scope::Conditions | Scope::Search => ("", ""),
@@ -193,6 +201,7 @@ impl Needed {
         Ok(answer["status"]["allowed"].as_bool().unwrap_or(false))
     }
 
+    /// The permission as an error names it, like `patch nodes`.
     fn name(&self, api: &Api) -> String {
         let slash = if self.subresource.is_empty() { "" } else { "/" };
         let resource = format!("{} {}{slash}{}", self.verb, self.resource, self.subresource);

@@ -1,8 +1,9 @@
-//! The pool at the start: whether this Node is of it, and of no other.
+//! The check at the start that this Node is in the agent's pool, and in no other.
 //!
-//! Each pool has a lock of its own, so a Node of two would be counted by one and rebooted beside the other.
-//! Another pool is seen by the selector that its agents leave on its Lease. On a DaemonSet there is none:
-//! pools of one annotation share its budget, and those of different annotations are left to whoever sets them up.
+//! Each pool has its own lock, so a Node in two pools could exceed the other pool's budget. An agent knows another pool by the selector
+//! that the pool's agents leave on its Lease. On a DaemonSet there is no selector: pools with the same annotation share a budget, and
+//! whoever sets up different annotations has to keep the pools apart.
+//! Not here: keeping to the budget, see [`cordonhold_shared::lock`].
 
 use cordonhold_shared::Reading;
 use cordonhold_shared::hold;
@@ -15,7 +16,7 @@ use tracing::{error, info, warn};
 
 use crate::api::Api;
 
-/// Why the agent does not begin.
+/// Why the agent does not start.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each text says it")]
 pub enum PoolError {
@@ -40,9 +41,9 @@ pub enum PoolError {
     },
 }
 
-/// Says where the lock is, and whether the Node is of this pool alone.
+/// Logs where the lock is, and fails if the Node is not in this pool, or is in another one too.
 ///
-/// Whatever cannot be read is no reason to stay away, and neither is a hold on the Node: what began is ended first.
+/// If something cannot be read, the check is skipped. If the Node is held, the agent starts all the same, to bring the hold to its end.
 pub(crate) async fn check(api: &Api, carrier: Carrier) -> Result<(), PoolError> {
     let (lock, pool) = (api.lock_object(carrier), api.pool_selector());
     info!(
@@ -78,7 +79,7 @@ pub(crate) async fn check(api: &Api, carrier: Carrier) -> Result<(), PoolError> 
     }
 }
 
-/// How many `DaemonSets` elsewhere look like kured's, where `auto` took the Lease: kured's nodes would have a budget of their own.
+/// Counts the `DaemonSets` that look like kured's, if `auto` chose the Lease, and warns of each: its nodes have a budget of their own.
 pub(crate) async fn kureds_elsewhere(api: &Api, carrier: Carrier) -> usize {
     if !api.lock_objects().is_auto() || carrier != Carrier::Lease {
         return 0;
@@ -111,7 +112,7 @@ pub(crate) async fn kureds_elsewhere(api: &Api, carrier: Carrier) -> usize {
     found.len()
 }
 
-/// Which object carries the lock now.
+/// Finds out which object carries the lock now: with `auto`, the Lease if kured's DaemonSet cannot be read.
 pub(crate) async fn chosen(api: &Api) -> Carrier {
     let objects = api.lock_objects();
     match objects.otherwise {
@@ -120,6 +121,7 @@ pub(crate) async fn chosen(api: &Api) -> Carrier {
     }
 }
 
+/// Fails if the Node is not in this pool.
 fn membership(api: &Api, node: &NodeView) -> Result<(), PoolError> {
     let pool = api.pool_selector();
     if pool.matches(&node.metadata.labels) {
@@ -132,7 +134,8 @@ fn membership(api: &Api, node: &NodeView) -> Result<(), PoolError> {
     })
 }
 
-/// Registers this pool first, so that of two agents that start at once one sees the other.
+/// Fails if the Node is in another pool too. This pool's selector is written first, so that of two agents that start at the same time at
+/// least one sees the other's.
 async fn exclusion(api: &Api, node: &NodeView) -> Result<(), PoolError> {
     if let Err(failure) = api.register().await {
         unknown("the pool's Lease", &failure);
@@ -155,7 +158,7 @@ async fn exclusion(api: &Api, node: &NodeView) -> Result<(), PoolError> {
     }
 }
 
-/// The Lease's name and its pool's selector, if that takes this Node.
+/// The Lease's name and its pool's selector, if the selector selects this Node.
 fn takes(lease: &CarrierView, node: &NodeView) -> Option<(String, String)> {
     let text = lease.pool_selector()?;
     match text.parse::<Selector>() {
@@ -170,6 +173,7 @@ fn takes(lease: &CarrierView, node: &NodeView) -> Option<(String, String)> {
     }
 }
 
+/// Warns that a part of the check was skipped, because `what` could not be read.
 fn unknown(what: &str, failure: &Failure) {
     warn!(
         event = "pool_unchecked",

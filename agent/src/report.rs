@@ -1,6 +1,6 @@
-//! What people are told: one log line for each report, a count in the metrics, and whatever the sinks make of it.
+//! Publishes the reports of the cycle: each gives a log line, a count in the metrics, and goes to the sinks, such as Events.
 //!
-//! Not here: what a report says ([`Report`]), and the lines that the agent logs without one; `EVENTS.md` lists both.
+//! Not here: what a report says ([`Report`]), and log lines that are not reports. `EVENTS.md` lists both.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use notice::{TOO_MANY, notice};
 
 use crate::metrics::Metrics;
 
-/// Where a report goes beside the log and the metrics. It neither waits nor fails: what cannot be taken is said in the log.
+/// Where reports go beside the log and the metrics. A sink neither waits nor fails; what it cannot take, it logs.
 pub(crate) trait Sink: Send {
     fn take(&self, report: &Report, about: &Subject);
 }
@@ -26,18 +26,19 @@ pub(crate) trait Sink: Send {
 #[derive(Clone, Debug)]
 pub(crate) struct Subject {
     pub(crate) node: String,
-    /// Empty until the Node was seen.
+    /// The uid of the Node; empty until the Node has been seen.
     pub(crate) uid: String,
+    /// The holder of the last hold that was seen.
     pub(crate) holder: Option<String>,
 }
 
-/// Events on the Node, for the reports that have a reason for one.
+/// The sink that writes Events on the Node, for the reports that have a [`Report::reason`].
 pub(crate) struct NodeEvents(pub(crate) Recorder);
 
 /// Logs and counts each report, and hands it to the sinks.
 pub(crate) struct Reporter {
     about: Subject,
-    /// The person's annotation without effect that was told last.
+    /// The annotation without effect that was reported last.
     ignored: Option<String>,
     sinks: Vec<Box<dyn Sink>>,
     metrics: Arc<Metrics>,
@@ -78,7 +79,7 @@ impl Reporter {
     pub(crate) fn learn(&mut self, node: &NodeView) {
         self.metrics.learn(node);
         node.metadata.uid.clone_into(&mut self.about.uid);
-        // Kept when the marks are gone: the reports that end a cycle are about the hold that it had.
+        // Kept when the marks are gone, because the last reports of a cycle are still about its hold.
         if let Some(hold) = hold::read(node).present() {
             self.about.holder = Some(hold.holder.to_string());
         }
@@ -91,6 +92,7 @@ impl Reporter {
         }
     }
 
+    /// Logs a report, counts it, and hands it to each sink.
     pub(crate) fn tell(&self, report: &Report) {
         self.log(report);
         if let Some(count) = report.count() {
@@ -102,7 +104,7 @@ impl Reporter {
     }
 
     fn log(&self, report: &Report) {
-        // Without `..`: a field that is added is named here.
+        // Without `..`, so that the compiler finds a field that is not logged.
         let Fields {
             phase,
             reason,
@@ -229,7 +231,7 @@ mod tests {
             events,
             [("locked", "uid-1"), ("rebooting", "uid-1"), ("returned", "uid-1")]
         );
-        // `locked` has no reason for an Event, and for the last one there is no room: nobody waits for it.
+        // `locked` has no Event, and the queue has no room for the last one, which is dropped.
         assert_eq!(notices.try_recv().unwrap().reason, "Rebooting");
         assert!(notices.try_recv().is_err());
     }

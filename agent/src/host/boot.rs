@@ -1,6 +1,6 @@
-//! Which boot of the host this is, as its files tell it: the kernel's boot id, and the start of PID 1.
+//! Reads from the host's files which boot this is: the kernel's boot id, and the start of PID 1.
 //!
-//! Not here: reboots of userspace alone, which systemd counts ([`super::systemd`]).
+//! Not here: soft reboots, which systemd counts ([`super::systemd`]).
 
 use std::path::Path;
 
@@ -11,18 +11,21 @@ use super::root::Root;
 
 pub(super) const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const INIT_STAT: &str = "/proc/1/stat";
-/// `starttime` is field 22 of a process's `stat`, in clock ticks since the boot (proc(5)); field 3 is the first after its name.
+/// The index of `starttime` among the fields after the name. It is field 22 of `stat`, in clock ticks since the boot (proc(5)); the
+/// first field after the name is field 3.
 const START_AFTER_NAME: usize = 22 - 3;
 
-/// What files tell of a boot.
+/// What the host's files say about its boot.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BootFiles {
+    /// The kernel's boot id.
     pub(super) id: String,
-    /// The start of PID 1 in clock ticks.
+    /// The start of PID 1, in clock ticks since the boot.
     pub(super) start: u64,
 }
 
 impl BootFiles {
+    /// The boot, with systemd's count of soft reboots if there is one.
     pub(super) fn boot(self, soft_reboots: Option<u64>) -> Boot {
         let start = self.start;
         Boot {
@@ -33,6 +36,7 @@ impl BootFiles {
 }
 
 impl Root {
+    /// Reads the boot id from this path, and the start of PID 1.
     pub(super) fn boot_files(&self, boot_id: &Path) -> Result<BootFiles, HostError> {
         let id = self.read(boot_id)?;
         let path = Path::new(INIT_STAT);
@@ -44,7 +48,8 @@ impl Root {
     }
 }
 
-/// The name, in parentheses, may itself hold spaces and parentheses: fields are counted after the last one.
+/// Reads the start of PID 1 from its `stat`. The process name, in parentheses, may contain spaces and parentheses, so fields are counted
+/// after the last closing one.
 fn start_of(stat: &str) -> Option<u64> {
     let (_, after_name) = stat.rsplit_once(')')?;
     after_name.split_whitespace().nth(START_AFTER_NAME)?.parse().ok()

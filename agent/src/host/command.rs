@@ -1,4 +1,6 @@
-//! A command on the host: run with a bound, its output in the log.
+//! Runs a command on the host, with a time limit, and logs its output.
+//!
+//! Not here: which commands run, and what their answers mean ([`super`]).
 
 use std::fmt;
 use std::io;
@@ -13,13 +15,13 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 
-/// The words of a command, the program first.
+/// A command as words, the program first.
 #[derive(Clone, Debug)]
 pub(super) struct Command {
     words: Vec<String>,
 }
 
-/// Why a command did not do its work.
+/// Why a command failed, or gave no usable answer.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
     #[error("the command was called off before it ran")]
@@ -47,12 +49,12 @@ pub enum CommandError {
     },
 }
 
-/// What is kept of a command's output.
+/// Most bytes that are kept of each output of a command.
 const OUTPUT_MAX: u64 = 16 * 1024;
-/// A daemon that a command leaves behind may keep its pipes open.
+/// How long to wait for the output after a command has ended, because a daemon that it left behind may keep the pipes open.
 const PIPE_PAUSE: Duration = Duration::from_secs(1);
 
-/// A command that has ended, and what it printed, without the white space around it.
+/// A command that has ended, with its output, trimmed of white space.
 #[derive(Debug)]
 pub(super) struct Ended {
     command: String,
@@ -62,7 +64,7 @@ pub(super) struct Ended {
 }
 
 impl Ended {
-    /// What it printed is none of what it was asked for.
+    /// The error for a command whose output does not answer the question.
     pub(super) fn no_answer(self) -> CommandError {
         CommandError::NoAnswer {
             command: self.command,
@@ -74,8 +76,8 @@ impl Ended {
 }
 
 impl CommandError {
-    /// Whether the command can have set nothing off: it never ran, or it said itself that it failed.
-    /// One that a signal ended may have done its work: a host that goes down kills what runs on it.
+    /// Whether the command certainly had no effect: it never ran, or its own exit code says that it failed.
+    /// A command that a signal ended may have worked, because a host that goes down kills what runs on it.
     pub(super) fn shows_failure(&self) -> bool {
         match self {
             CommandError::CalledOff | CommandError::Spawn { .. } => true,
@@ -84,7 +86,7 @@ impl CommandError {
         }
     }
 
-    /// Whether its program is not there.
+    /// Whether the command's program does not exist.
     pub(super) fn is_missing(&self) -> bool {
         matches!(self, CommandError::Spawn { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
@@ -95,7 +97,7 @@ impl Command {
         Command { words }
     }
 
-    /// What it prints, whatever its exit code says. It is killed when the bound is over.
+    /// Runs the command and gives its output, whatever its exit code. The command is killed if it takes longer than `bound`.
     pub(super) async fn output(&self, bound: Duration) -> Result<Ended, CommandError> {
         let child = self.spawn(true)?;
         let Ok(ended) = timeout(bound, self.finish(child)).await else {
@@ -110,7 +112,8 @@ impl Command {
         Ok(ended)
     }
 
-    /// Starts it unless `is_too_late`, which is asked last. Still running when the bound is over, it is left alone and counts as done.
+    /// Runs the command unless `is_too_late` says so, which is asked just before. If the command still runs after `bound`, it is left
+    /// running and counts as a success.
     pub(super) async fn run_unless(
         &self,
         commands: &TaskTracker,
@@ -122,7 +125,7 @@ impl Command {
         }
         let child = self.spawn(false)?;
         let command = self.clone();
-        // A task of its own: the command goes on even if nobody waits for it any more.
+        // A task of its own, so that the command goes on even if the caller is dropped.
         let finish = commands.spawn(async move { command.finish(child).await });
         let Ok(finished) = timeout(bound, finish).await else {
             return Ok(());
@@ -171,6 +174,7 @@ impl Command {
             })
     }
 
+    /// Waits for the command's end and its output.
     async fn finish(&self, mut child: Child) -> Result<Ended, CommandError> {
         let stdout = tokio::spawn(read(child.stdout.take()));
         let stderr = tokio::spawn(read(child.stderr.take()));
@@ -194,17 +198,18 @@ impl fmt::Display for Command {
     }
 }
 
+/// Reads a pipe to its end, and keeps at most [`OUTPUT_MAX`] bytes.
 async fn read(pipe: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
     let mut bytes = Vec::new();
     if let Some(mut pipe) = pipe {
-        // A pipe that breaks has said all it will. What is above the bound is read and dropped, so that the command never blocks on it.
+        // A read error is the end of the output. What exceeds the limit is read and dropped, so that the command never blocks on a full pipe.
         drop((&mut pipe).take(OUTPUT_MAX).read_to_end(&mut bytes).await);
         drop(tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await);
     }
     bytes
 }
 
-/// What was read, if the pipe closed in time.
+/// The output as text, trimmed; empty if the pipe was not closed in time.
 fn text(bytes: Result<Result<Vec<u8>, JoinError>, Elapsed>) -> String {
     let bytes = bytes.ok().and_then(Result::ok).unwrap_or_default();
     String::from_utf8_lossy(&bytes).trim().to_owned()

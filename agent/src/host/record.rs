@@ -1,6 +1,6 @@
-//! The record in the host's `/run`: how it is read and written.
+//! Reads and writes the record in the host's `/run`.
 //!
-//! Not here: what it holds, and what follows from it ([`cordonhold_shared::host`]).
+//! Not here: what the record says and what it means, see [`cordonhold_shared::host`].
 
 use std::io;
 use std::path::Path;
@@ -10,11 +10,11 @@ use cordonhold_shared::host::HostFile;
 use super::HostError;
 use super::root::Root;
 
-/// In `/run`, which a reboot empties and a reboot of userspace alone does not.
+/// The file of the record. It is in `/run`, which a reboot empties, but a soft reboot does not.
 pub(super) const RECORD_FILE: &str = "/run/cordonhold-agent.record";
 
 impl Root {
-    /// One that cannot be read may be of a reboot that is under way, so it is an error, an empty one too.
+    /// Reads the record, if there is one. An unreadable or empty record is an error, because it may belong to a reboot that is under way.
     pub(super) fn read_record(&self, path: &Path) -> Result<Option<HostFile>, HostError> {
         let unreadable = |source| HostError::Record {
             path: path.to_owned(),
@@ -29,6 +29,7 @@ impl Root {
         }
     }
 
+    /// Replaces the record atomically.
     pub(super) fn write_record(&self, path: &Path, file: &HostFile) -> Result<(), HostError> {
         let text = serde_json::to_vec(file).map_err(|error| HostError::Write {
             root: self.path.clone(),

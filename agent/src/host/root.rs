@@ -1,6 +1,6 @@
-//! The host's root directory, in which every path is resolved, and access to its files: one at a time, with a bound.
+//! Access to files in the host's root directory. Every path is resolved inside it; one access runs at a time, with a time limit.
 //!
-//! Not here: what a file says ([`super`]).
+//! Not here: what the files say ([`super`]).
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -23,18 +23,19 @@ pub(super) struct Root {
     directory: OwnedFd,
 }
 
-/// Looks at files of a root, one after the other: what hangs holds one thread, and an old write never lands after a newer one.
+/// Accesses files in a root, one after the other, so that a hanging access blocks only one thread, and an old write never lands after a
+/// newer one.
 #[derive(Clone, Debug)]
 pub(super) struct Files {
     root: Arc<Root>,
     turn: Arc<Semaphore>,
 }
 
-/// Longest access to a file of the host, the wait for its turn included.
+/// Longest time for one access to the host's files, including the wait for earlier ones.
 pub(super) const FILES_TIMEOUT: Duration = Duration::from_secs(5);
-/// openat2 answers EAGAIN while a rename is under way somewhere on the host.
+/// Most attempts to open a file. openat2 fails with EAGAIN while a rename is under way somewhere on the host.
 const OPEN_TRIES_MAX: u8 = 16;
-/// A boot id has 37 bytes. The record repeats what a Node's annotations say, and those have 256 KiB at most.
+/// Most bytes that are read of a file. A boot id has 37; the record repeats annotations of a Node, which have 256 KiB at most.
 const READ_MAX: u64 = 1024 * 1024;
 
 impl Files {
@@ -45,7 +46,7 @@ impl Files {
         }
     }
 
-    /// Files of the same root, with turns of their own.
+    /// Files in the same root, which do not wait for accesses through `self`.
     pub(super) fn apart(&self) -> Files {
         Files {
             root: Arc::clone(&self.root),
@@ -53,7 +54,7 @@ impl Files {
         }
     }
 
-    /// Off the agent's one thread and with a bound: a mount of the host may hang.
+    /// Runs `action` on a blocking thread, with the time limit [`FILES_TIMEOUT`], because a mount of the host may hang.
     pub(super) async fn run_blocking<T: Send + 'static>(
         &self,
         path: impl AsRef<Path>,
@@ -89,7 +90,7 @@ impl Root {
         })
     }
 
-    /// Symlinks, absolute ones too, and `..` stay inside the root.
+    /// Opens a path inside the root. Symlinks, also absolute ones, and `..` cannot leave the root.
     fn resolve(&self, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
         let mut tries = 1;
         loop {
@@ -135,7 +136,7 @@ impl Root {
         }
     }
 
-    /// A short text, without the white space around it.
+    /// Reads a short text, trimmed of white space. An empty file is an error.
     pub(super) fn read(&self, path: &Path) -> Result<String, HostError> {
         let file = self.open_file(path, OFlags::RDONLY, Mode::empty())?;
         let mut text = String::new();
@@ -147,7 +148,7 @@ impl Root {
         }
     }
 
-    /// In one step: whoever reads it, after a crash too, finds the old text or the new one.
+    /// Replaces a file atomically: a reader, even after a crash, finds either the old text or the new one.
     pub(super) fn replace(&self, path: &Path, text: &[u8]) -> Result<(), HostError> {
         let failed = |source| HostError::Write {
             root: self.path.clone(),
@@ -172,7 +173,7 @@ impl Root {
         rustix::fs::renameat(&directory, unfinished, &directory, name).map_err(|error| failed(error.into()))
     }
 
-    /// What is not there is as good as removed.
+    /// Removes a file. A file that does not exist is no error.
     pub(super) fn remove(&self, path: &Path) -> Result<(), HostError> {
         let failed = |error: Errno| HostError::Write {
             root: self.path.clone(),

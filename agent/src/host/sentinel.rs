@@ -1,14 +1,16 @@
-//! The sentinel file: what says that the host wants a reboot.
+//! The sentinel: the file on the host whose presence asks for a reboot.
+//!
+//! Not here: when it is checked, see [`cordonhold_shared::reboot::driver`].
 
 use std::path::{Path, PathBuf};
 
 use super::HostError;
 use super::root::{Files, Root};
 
-/// A path whose presence asks for a reboot. It is meant in the host's root.
+/// The path of a file whose presence asks for a reboot, in the host's root.
 ///
-/// kured's path is one in its container: its manifests mount the host's `/var/run` on `/sentinel` and name `/sentinel/reboot-required`.
-/// So a path whose directory the host does not have is looked for where the agent itself would find it.
+/// In kured it is a path in the container: kured's manifests mount the host's `/var/run` on `/sentinel` and name
+/// `/sentinel/reboot-required`. So if the host does not have the file's directory, the path is looked up in the agent's own container.
 #[derive(Clone, Debug)]
 pub struct Sentinel {
     files: Files,
@@ -20,23 +22,23 @@ impl Sentinel {
         Sentinel { files, path }
     }
 
-    /// For tests: without a host that was taken.
+    /// For tests: a sentinel without a [`Host`](super::Host).
     #[cfg(test)]
     pub(crate) fn in_root(root: &Path, path: PathBuf) -> Result<Sentinel, HostError> {
         Ok(Sentinel::new(Files::new(Root::open(root)?), path))
     }
 
-    /// Where it is, inside the host's root.
+    /// The path of the file, in the host's root.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether it is there, as a regular file; kured takes anything of this name.
+    /// Whether the sentinel is there. It must be a regular file; kured accepts anything of this name.
     pub async fn is_present(&self) -> Result<bool, HostError> {
         self.files.run_blocking(&self.path, Root::has_sentinel).await
     }
 
-    /// Whether its directory is anywhere; without one it can never be there.
+    /// Whether the file's directory exists, on the host or in the container. If not, nothing can ask for a reboot.
     pub async fn has_place(&self) -> Result<bool, HostError> {
         self.files.run_blocking(&self.path, Root::has_place).await
     }

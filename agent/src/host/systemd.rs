@@ -1,36 +1,37 @@
-//! systemd's own programs on the host: what is asked of them beside the shutdown check, and how their answers are read.
+//! Questions to systemd on the host beside the shutdown check: the commands that ask them, and how their answers are read.
 //!
-//! Not here: how a command runs ([`super::command`]) and what follows from an answer ([`super`]).
+//! Not here: running a command ([`super::command`]), and what an answer leads to ([`super`]).
 
 use std::path::Path;
 use std::time::Duration;
 
 use super::command::Ended;
 
-/// Where systemd's programs are.
+/// The paths of systemd's programs on the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Systemd {
     systemctl: String,
     busctl: String,
 }
 
-/// A property of logind that tells of a shutdown which init does not show yet.
+/// A property of logind that shows a shutdown before init shows it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Delayed {
-    /// A shutdown waits for those that delay it, as a kubelet does while it ends its pods.
+    /// A shutdown has been asked for, and waits for inhibitors, such as a kubelet that ends its pods.
     Preparing,
-    /// One will begin at a set time.
+    /// A shutdown is scheduled for a later time.
     Scheduled,
 }
 
 const SYSTEMCTL: &str = "systemctl";
 const BUSCTL: &str = "busctl";
-/// Counted since systemd 256 (systemd: pull request 31980); an older one knows no such property and prints nothing.
+/// systemd's count of soft reboots, since version 256 (systemd: pull request 31980). An older one does not know the property and prints
+/// nothing.
 const SOFT_REBOOTS: &str = "SoftRebootsCount";
-/// What logind shows where it has nothing in hand that takes the host down (systemd: src/login/logind-dbus.c).
+/// The kinds of scheduled action that do not take the host down (systemd: src/login/logind-dbus.c).
 const NO_SHUTDOWN: [&str; 2] = ["", "ignore"];
 
-/// Whether a command's program is systemctl, wherever it is.
+/// Whether a command's program is systemctl, in whatever directory.
 pub(crate) fn is_systemctl(program: &str) -> bool {
     Path::new(program)
         .file_name()
@@ -38,11 +39,11 @@ pub(crate) fn is_systemctl(program: &str) -> bool {
 }
 
 impl Systemd {
-    /// Of the first command whose program is systemctl; elsewhere there is no systemd to ask.
+    /// Finds systemd's programs beside the first command's systemctl. `None` if no command runs systemctl: then there is no systemd to ask.
     pub(super) fn named_by(commands: [&[String]; 2]) -> Option<Systemd> {
         let mut programs = commands.into_iter().filter_map(|words| words.first());
         let systemctl = programs.find(|program| is_systemctl(program))?;
-        // A systemd that was built for a /bin of its own has systemctl there, and busctl in /usr/bin.
+        // A systemd that was built with a separate /bin has systemctl there, but busctl in /usr/bin.
         let directory = match systemctl.strip_suffix(SYSTEMCTL)? {
             "/bin/" => "/usr/bin/",
             directory => directory,
@@ -53,13 +54,13 @@ impl Systemd {
         })
     }
 
-    /// Asks for the count of soft reboots. Without `--value`, which systemd has since 230 only.
+    /// The command that asks for the count of soft reboots. It does without `--value`, which systemd has only since version 230.
     pub(super) fn soft_reboots(&self) -> Vec<String> {
         let property = format!("--property={SOFT_REBOOTS}");
         vec![self.systemctl.clone(), "show".to_owned(), property]
     }
 
-    /// Asks logind. A logind that does not run delays nothing, and a question is no reason to start it.
+    /// The command that asks logind. It does not start a logind that is not running, which delays nothing.
     pub(super) fn delayed(&self, delayed: Delayed) -> Vec<String> {
         let property = match delayed {
             Delayed::Preparing => "PreparingForShutdown",
@@ -81,8 +82,8 @@ impl Systemd {
     }
 }
 
-/// None where the question failed: another process may have got a count, so nothing is made up. A systemd that answers without
-/// a number does so as long as it runs, so that is 0 in each process.
+/// Reads the count of soft reboots. `None` if the command failed: an earlier process may have got a count, so none is guessed.
+/// An answer without a number counts as 0: such a systemd never gives one, so each process reads the same.
 pub(super) fn soft_reboots(ended: &Ended) -> Option<u64> {
     let count = ended.stdout.strip_prefix(SOFT_REBOOTS);
     let count = count.and_then(|count| count.strip_prefix('=')?.parse().ok());
@@ -90,7 +91,7 @@ pub(super) fn soft_reboots(ended: &Ended) -> Option<u64> {
 }
 
 impl Delayed {
-    /// Whether busctl's answer is a shutdown that comes before `end`, a time since 1970; none where it is no answer.
+    /// Whether busctl's answer shows a shutdown that begins by `end`, a time since 1970; `None` if the answer cannot be read.
     pub(super) fn is_under_way(self, answer: &str, end: Duration) -> Option<bool> {
         match self {
             Delayed::Preparing => answer.strip_prefix("v b ")?.parse().ok(),
@@ -147,7 +148,7 @@ mod tests {
             (Delayed::Preparing, "", None),
             (Delayed::Preparing, "v s \"true\"", None),
             (Delayed::Scheduled, "v (st) \"\" 0", Some(false)),
-            // Newer ones show none as a time that never comes.
+            // A newer logind shows that nothing is scheduled as a time that never comes.
             (
                 Delayed::Scheduled,
                 "v (st) \"\" 18446744073709551615",

@@ -1,4 +1,4 @@
-//! The host as a directory: paths stay inside it, commands are bounded.
+//! A directory plays the host: paths stay inside it, and commands have a time limit.
 
 use std::os::unix::fs::symlink;
 

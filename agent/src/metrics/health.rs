@@ -1,31 +1,31 @@
-//! What the loop does at the moment, and whether that has taken too long.
+//! The agent's health: what its loop is doing, and whether that has taken too long.
 //!
-//! The agent has one thread: where that hangs, nothing answers here, which a probe sees as well.
+//! If the agent's only thread hangs, nothing answers at all, and a probe fails for that reason.
+//! Not here: the HTTP endpoint ([`super::server`]).
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use cordonhold_rt::sync::locked;
 
-/// Longest request of the loop: each has a shorter bound of its own, the reboot command's minute being the longest.
+/// Longest wait of the loop for one answer. Every request has a shorter limit of its own; the longest is a minute, for the reboot command.
 const REQUEST_MAX: Duration = Duration::from_secs(300);
 
-/// What the loop does.
+/// The health of the agent: what its loop is doing.
 #[derive(Debug)]
 pub(crate) struct Health(Mutex<Doing>);
 
 #[derive(Clone, Debug)]
 enum Doing {
-    /// It has not begun: reaching the API server, waiting for the host, asking for permissions.
+    /// The loop has not begun: the agent waits for the host or the API server, or asks for its permissions.
     Starting,
+    /// The loop waits for an event.
     Waiting,
-    Asking {
-        what: &'static str,
-        since: Instant,
-    },
+    /// The loop waits for an answer, since this time.
+    Asking { what: &'static str, since: Instant },
 }
 
-/// What a probe is told.
+/// The answer to a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Said {
     pub(crate) is_well: bool,
@@ -37,12 +37,12 @@ impl Health {
         Health(Mutex::new(Doing::Starting))
     }
 
-    /// The loop waits for an event.
+    /// Notes that the loop waits for an event.
     pub(crate) fn waiting(&self) {
         self.set(Doing::Waiting);
     }
 
-    /// The loop waits for the answer to the request of this name.
+    /// Notes that the loop waits, from now on, for the answer to this request.
     pub(crate) fn asking(&self, what: &'static str) {
         self.set(Doing::Asking {
             what,
@@ -50,7 +50,7 @@ impl Health {
         });
     }
 
-    /// Whether to let the process live.
+    /// The answer to the liveness probe: bad if the loop has waited too long for an answer.
     pub(crate) fn live(&self, now: Instant) -> Said {
         let (is_well, text) = match self.doing() {
             Doing::Starting => (
@@ -67,7 +67,7 @@ impl Health {
         Said { is_well, text }
     }
 
-    /// Whether the node is being looked after.
+    /// The answer to the readiness probe: good once the loop has begun, while the liveness probe is good.
     pub(crate) fn ready(&self, now: Instant) -> Said {
         let live = self.live(now);
         Said {

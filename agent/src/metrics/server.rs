@@ -1,7 +1,8 @@
-//! The agent's HTTP endpoint: `/metrics`, `/livez`, `/readyz`, and `/healthz`, which is `/livez`.
+//! The agent's HTTP endpoint: `/metrics`, `/livez`, `/readyz`, and `/healthz`, which is the same as `/livez`.
 //!
-//! It is meant for a scraper and a kubelet: one request a connection, few connections, each with a short life.
-//! It never ends the agent: a port that cannot be had is tried again for as long as the agent runs.
+//! It is meant for a scraper and a kubelet: few connections, one request on each, and a short time limit.
+//! A failure never ends the agent: if it cannot listen on the port, it tries again for as long as it runs.
+//! Not here: the contents of the answers ([`super`], [`super::health`]).
 
 use std::convert::Infallible;
 use std::io;
@@ -25,27 +26,28 @@ use tracing::{debug, info, warn};
 use super::Metrics;
 use super::health::Said;
 
-/// A further one takes the place of one that waits for its peer, or is closed where none does.
+/// Most connections at once. A further one replaces one that waits for its peer, or is closed if all are being answered.
 pub(super) const CONNECTIONS_MAX: usize = 32;
-/// Longest life of a connection, the look at the sentinel included.
+/// Longest life of a connection, including the check of the sentinel.
 pub(crate) const CONNECTION_MAX: Duration = Duration::from_secs(10);
-/// Longest wait for a request's head: whoever is silent keeps no place from a probe.
+/// Longest wait for the head of a request, so that a silent peer does not keep a probe out.
 const HEAD_MAX: Duration = Duration::from_secs(2);
+/// Most headers of a request.
 const HEADERS_MAX: usize = 64;
-/// Of IPv4 also on a node whose pods have IPv6 alone.
+/// The node's loopback address. IPv4 works also on a node whose pods have only IPv6.
 const LOOPBACK: &str = "127.0.0.1";
-/// hyper's least.
+/// Bytes of a connection's buffer: the least that hyper allows.
 const BUFFER_MAX: usize = 8 * 1024;
-/// After an accept error, mostly "too many open files": spinning would not free one.
+/// The pause after a failed accept. It mostly means "too many open files", and trying at once would not help.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 
-/// Serves on this address for ever, and on the node's loopback, which no pod but those on its network reaches:
-/// probes ask there. An empty host is every address, of IPv6 and IPv4 where the node has both.
+/// Serves on this address for ever, and also on the loopback address, where the DaemonSet's probes ask. Only processes in the same
+/// network namespace reach the loopback. An empty host is every address, IPv6 and IPv4 if the node has both.
 pub(crate) async fn run(host: &str, port: u16, metrics: &Arc<Metrics>) -> Infallible {
     let named = serve_on(host, port, metrics);
-    // Every address has the loopback in it, and a name may be the loopback's.
+    // Listening on every address includes the loopback, and a name may resolve to it: then a second listener would fail.
     let is_elsewhere = |address: IpAddr| !address.is_unspecified() && !address.is_loopback();
     if host.parse().is_ok_and(is_elsewhere) {
         tokio::select! {
@@ -62,7 +64,7 @@ async fn serve_on(host: &str, port: u16, metrics: &Arc<Metrics>) -> Infallible {
     serve(listener, Arc::clone(metrics), CONNECTION_MAX).await
 }
 
-/// Takes the port, as soon as it can be had. What stands in the way is told once.
+/// Listens on the port, and tries again until that works. The first failure is logged, and then the success.
 pub(super) async fn listen(host: &str, port: u16) -> TcpListener {
     let mut failures = 0;
     loop {
@@ -95,6 +97,7 @@ pub(super) async fn listen(host: &str, port: u16) -> TcpListener {
     }
 }
 
+/// Listens on the first address of the host that works.
 async fn open(host: &str, port: u16) -> io::Result<TcpListener> {
     if host.is_empty() {
         return listen::bind(SocketAddr::from((listen::EVERY_ADDRESS, port)));
@@ -109,7 +112,7 @@ async fn open(host: &str, port: u16) -> io::Result<TcpListener> {
     result
 }
 
-/// Serves for ever; `life` bounds each connection.
+/// Serves connections for ever, each for at most `life`.
 pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>, life: Duration) -> Infallible {
     let places = Places::new(CONNECTIONS_MAX);
     loop {
@@ -149,7 +152,7 @@ async fn connection(stream: TcpStream, metrics: Arc<Metrics>, place: &Place) {
         place.works();
         async move {
             let answer = answer(&request, &metrics).await;
-            // What is left is the peer's: to read it.
+            // From here on the connection waits for its peer to read the answer, so another may take its place.
             place.waits();
             Ok::<_, Infallible>(answer)
         }

@@ -1,4 +1,4 @@
-//! The page that a scraper gets over a socket, and what a probe is told.
+//! The answers to a scraper and to probes, over a socket.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,9 +13,9 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::host::sentinel::Sentinel;
 
-/// Far above what anything here takes, so that a hang is a failure.
+/// Far longer than anything here takes, so that a hang fails the test.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Less than any bound of the server's own.
+/// Shorter than any time limit of the server.
 const SOON: Duration = Duration::from_secs(1);
 
 /// A running endpoint, and the directory that is the host's root.
@@ -50,7 +50,7 @@ impl Served {
         (code, body)
     }
 
-    /// The head of the answer, and its body.
+    /// Gets a path. Gives the head of the answer, and its body.
     async fn exchange(&self, request: &str) -> (String, String) {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -65,7 +65,7 @@ impl Served {
             .await
     }
 
-    /// The samples of the page: `name{labels}` and value, each with a type and a help text before it.
+    /// The samples of the page as `name{labels}` and value. Checks that each has a type and a help text before it.
     async fn samples(&self) -> Vec<(String, String)> {
         let (code, page) = self.get("/metrics").await;
         assert_eq!(code, 200);
@@ -96,7 +96,7 @@ impl Served {
 async fn kured_s_gauge_is_what_the_sentinel_says_at_each_scrape() {
     let served = served().await;
     let gauge = "kured_reboot_required{node=\"node-0\"}";
-    // Nothing is claimed before the host is reached.
+    // The gauge is absent before the host is opened.
     assert_eq!(served.value(gauge).await, None);
     let host = Sentinel::in_root(served.root.path(), PathBuf::from("/run/reboot-required"));
     served.metrics.watch_sentinel(host.unwrap());
@@ -245,7 +245,7 @@ async fn d25_probes_say_what_the_loop_does() {
 
 #[tokio::test]
 async fn found_s4_idle_connections_keep_nobody_out() {
-    // None ends by its time.
+    // The time limit ends none of them during the test.
     let served = served_with(Duration::from_hours(1)).await;
     let mut idle = Vec::new();
     for _ in 0..8 * server::CONNECTIONS_MAX {
@@ -261,7 +261,7 @@ async fn found_p15_a_port_that_is_taken_is_had_once_it_is_free() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = taken.local_addr().unwrap().port();
     let mut listening = std::pin::pin!(server::listen("127.0.0.1", port));
-    // It has tried, and waits.
+    // By now the server has failed once, and waits.
     assert!(futures_util::poll!(&mut listening).is_pending());
     drop(taken);
     let listener = tokio::time::timeout(PATIENCE, listening).await.unwrap();
@@ -274,7 +274,7 @@ async fn found_p15_probes_are_answered_while_the_address_is_on_no_interface() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = free.local_addr().unwrap().port();
     drop(free);
-    // TEST-NET-1: no machine has it.
+    // An address of TEST-NET-1, which no machine has.
     let serving = tokio::spawn(async move { server::run("192.0.2.1", port, &metrics).await });
     let answered = async {
         loop {

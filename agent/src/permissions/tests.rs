@@ -1,4 +1,4 @@
-//! Run as kured, by its own manifest and by its chart: what starts, and which permissions are missing.
+//! The agent runs in place of kured, as kured's manifest or chart would start it: it starts, and names the missing permissions.
 //!
 //! After kubereboot/kured 1.23.0 (kured-ds.yaml, kured-rbac.yaml) and kubereboot/charts, kured 6.1.0, in our own words.
 
@@ -7,14 +7,14 @@ use serde_json::json;
 use super::*;
 use crate::api::fake;
 
-/// kured as installed: what its container runs, and what its ServiceAccount may.
+/// An installed kured: the command of its container, and the permissions of its ServiceAccount.
 struct Installed {
-    /// `command` and `args` in one.
+    /// The container's `command` and `args`, joined.
     line: &'static [&'static str],
     rules: &'static [Rule],
 }
 
-/// Group, resources, verbs; and in which namespace and by which name, if that is limited.
+/// A permission: group, resources and verbs, and the namespace and name, if it is limited to these.
 type Rule = (
     &'static str,
     &'static str,
@@ -59,7 +59,7 @@ const CHART: Installed = Installed {
     ],
 };
 
-/// What `agent/README.md` has people grant on top: each rule on a line of its own.
+/// The rules that `agent/README.md` adds to kured's. Each has to be on a line of its own.
 fn granted_by_the_page() -> Vec<(String, Vec<String>, Vec<String>)> {
     let page = include_str!("../../README.md");
     let list = |line: &str, key: &str| -> Vec<String> {
@@ -102,7 +102,7 @@ impl Installed {
         by_rules || by_page
     }
 
-    /// The error of the check, if it ends the agent, and every permission that was refused.
+    /// Runs the check. Gives its error, if it ends the agent, and every permission that was refused.
     async fn missing(&'static self, with_the_page: bool) -> (Option<String>, Vec<String>) {
         let refused = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
         let seen = std::sync::Arc::clone(&refused);
@@ -117,7 +117,7 @@ impl Installed {
             }
             (201, json!({"status": {"allowed": allowed}}))
         });
-        // kured's DaemonSet is there, so `auto` takes it.
+        // kured's DaemonSet exists, so `auto` chooses it.
         let checked = check(&api, Carrier::DaemonSet, false).await;
         let refused = refused.lock().unwrap().clone();
         (checked.err().map(|error| error.to_string()), refused)
@@ -149,7 +149,7 @@ async fn found_p3_what_the_page_grants_is_what_is_missing() {
     for kured in [&MANIFEST, &CHART] {
         assert_eq!(kured.missing(true).await, (None, Vec::new()));
     }
-    // And nothing else: each verb of it is one that the manifest's kured lacks.
+    // The page grants nothing more: kured's manifest lacks each of its verbs.
     for (group, resources, verbs) in granted_by_the_page() {
         for (resource, verb) in resources
             .iter()
@@ -163,7 +163,7 @@ async fn found_p3_what_the_page_grants_is_what_is_missing() {
     }
 }
 
-/// Both start the program at a path of kured's own, so that is where an image must have it.
+/// Manifest and chart both start kured's own path, so the image must have the program there.
 #[test]
 fn found_p3_the_page_names_the_path_that_kured_is_started_at() {
     let page = include_str!("../../README.md");

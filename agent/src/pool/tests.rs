@@ -1,11 +1,12 @@
-//! A kured elsewhere than `auto` looks is told: its nodes would have a budget of their own.
+//! The agent warns of a kured elsewhere than `auto` looks, because its nodes would have a budget of their own.
 
 use serde_json::json;
 
 use super::*;
 use crate::api::fake;
 
-/// How many are told of in a cluster where this one DaemonSet looks like kured's, if any may be looked at.
+/// How many warnings an agent with these arguments gives in a cluster where one DaemonSet looks like kured's. The list of `DaemonSets` is
+/// answered with this status code.
 async fn told_of(words: &[&str], code: u16) -> usize {
     let api = fake::api(words, move |path, _| {
         assert!(path.starts_with("/apis/apps/v1/daemonsets?"), "{path}");
@@ -34,7 +35,7 @@ fn chosen_by(words: &[&str]) -> Carrier {
 async fn found_p8_a_kured_elsewhere_is_seen_where_auto_took_the_lease() {
     assert_eq!(told_of(&[], 200).await, 1);
     assert_eq!(told_of(&["--lock-on=auto"], 200).await, 1);
-    // Whoever chose has chosen; and who may not look goes on.
+    // Without `auto` nothing is searched, and an agent that may not list `DaemonSets` goes on.
     assert_eq!(told_of(&["--lock-on=lease"], 200).await, 0);
     assert_eq!(told_of(&["--lock-on=daemonset"], 200).await, 0);
     assert_eq!(told_of(&[], 403).await, 0);

@@ -1,6 +1,6 @@
-//! Events on the Node, best effort: one try each, beside the agent's work.
+//! Writes Events on the Node, best effort: one attempt for each, in a task of its own.
 //!
-//! Not here: how Events are written ([`cordonhold_rt::events`]).
+//! Not here: the API calls ([`cordonhold_rt::events`]), and what an Event says ([`super`]).
 
 use cordonhold_rt::events::{self, Key, Note, Outcome, Regarding, Source};
 use kube::Client;
@@ -9,7 +9,7 @@ use tracing::warn;
 
 use crate::api::Meaning as _;
 
-/// What one Event on this Node says.
+/// Makes an Event about this Node.
 pub(super) fn notice(node: &str, uid: &str, reason: &str, is_warning: bool, text: String) -> Note {
     Note {
         regarding: Regarding::node(node, uid),
@@ -21,7 +21,7 @@ pub(super) fn notice(node: &str, uid: &str, reason: &str, is_warning: bool, text
     }
 }
 
-/// Writes what waits, as long as something can come.
+/// Writes each Event that waits in the queue, until the sender is gone.
 pub(crate) async fn post(client: Client, node: String, notices: mpsc::Receiver<Note>) {
     let source = Source {
         controller: "cordonhold.dev/agent",
@@ -38,6 +38,7 @@ pub(crate) async fn post(client: Client, node: String, notices: mpsc::Receiver<N
 
 pub(super) const TOO_MANY: &str = "too many Events are waiting to be written";
 
+/// Logs that an Event was not written.
 fn lost(key: &Key, why: &str) {
     warn!(
         event = "notice_lost",
