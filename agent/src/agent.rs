@@ -114,6 +114,7 @@ impl Parts {
         loop {
             agent.carry_out_all()?;
             tokio::select! {
+                // A signal comes first, however much else there is to do.
                 biased;
                 signal = signals.next() => {
                     info!(event = "stopping", node = agent.node, signal, "ending; nothing is undone, the next agent goes on from the marks");

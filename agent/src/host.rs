@@ -106,7 +106,8 @@ pub struct Host {
     config: HostConfig,
     /// systemd's programs, if a configured command names systemctl.
     systemd: Option<Systemd>,
-    /// systemd's count of soft reboots, asked for once, because no process survives a soft reboot. `None` inside if there is no systemd.
+    /// systemd's count of soft reboots. Once known it is kept, because no process survives a soft reboot. `None` inside if there is no
+    /// systemd to ask.
     soft_reboots: OnceCell<Option<u64>>,
     /// The reboot commands that have not ended yet.
     commands: TaskTracker,
@@ -212,6 +213,7 @@ impl Host {
         let Err(error) = self.tell_and_run(record, timeout, deadline).await else {
             return Ok(());
         };
+        // An error other than the command's own means that the command never ran.
         let is_over = match &error {
             HostError::Command(error) => error.shows_failure(),
             _ => true,

@@ -17,7 +17,7 @@ const RECORD: &str = "run/cordonhold-agent.record";
 const LONG: Duration = Duration::from_hours(1);
 
 impl Fixture {
-    /// A root as a host has it: `var/run` is an absolute symlink to `/run`.
+    /// Makes a root like that of a real host, with `var/run` as an absolute symlink to `/run`.
     fn new() -> Fixture {
         let directory = tempfile::tempdir().unwrap();
         for path in ["run", "var", "bin", "proc/sys/kernel/random", "proc/1"] {
@@ -29,7 +29,8 @@ impl Fixture {
         fixture
     }
 
-    /// With systemd's programs as scripts: `systemctl` answers as these lines of `case "$1"` say, `busctl` as those of the property.
+    /// Makes a root with scripts for systemd's programs. The texts are the lines of a `case`: for `systemctl` by its first argument, for
+    /// `busctl` by the property.
     fn with_systemd(systemctl: &str, busctl: &str) -> Fixture {
         let fixture = Fixture::new();
         fixture.answers("bin/systemctl", "$1", systemctl);
@@ -77,7 +78,8 @@ impl Fixture {
         Host::take(self.config(shell)).await.unwrap()
     }
 
-    /// Whose commands are the scripts of [`Fixture::with_systemd`]; the shell reads them, so that none is executed while it is written.
+    /// Takes a host whose commands are the scripts of [`Fixture::with_systemd`]. They are run by `/bin/sh`, because executing a file that
+    /// another thread just wrote may fail.
     async fn systemd_host(&self) -> Host {
         let systemctl = self.path("bin/systemctl").display().to_string();
         let mut config = self.config("");
@@ -115,9 +117,9 @@ fn why(shutdown: &Shutdown) -> &str {
     }
 }
 
-/// `systemctl` of a host that runs.
+/// The answers of `systemctl` on a host that is up.
 const RUNS: &str = "is-system-running) echo running;; show) echo SoftRebootsCount=0;; reboot) ;;";
-/// `busctl` of a logind that holds nothing back.
+/// The answers of `busctl` if logind delays and schedules no shutdown.
 const NOTHING_HELD: &str =
     "PreparingForShutdown) echo 'v b false';; ScheduledShutdown) echo 'v (st) \"\" 0';;";
 
@@ -138,7 +140,7 @@ async fn no_path_leaves_the_root() {
     let up = format!("/../../../../../../../..{}", outside.path().display());
     symlink(&up, fixture.directory.path().join("run/up")).unwrap();
     symlink(outside.path(), fixture.directory.path().join("run/out")).unwrap();
-    // The host has a directory of that name too, so that the agent's own is not asked.
+    // The host has a directory of that name too, so the path is not looked up in the agent's own container.
     let directory = outside.path().parent().unwrap().strip_prefix("/").unwrap();
     std::fs::create_dir_all(fixture.directory.path().join(directory)).unwrap();
     let host = fixture.host("true").await;
@@ -274,7 +276,7 @@ async fn found_p2_a_count_that_cannot_be_had_never_looks_like_another_boot() {
     let unwritten = host.write_record(&record("uid/then")).await;
     assert!(matches!(unwritten, Err(HostError::Command(_))), "{unwritten:?}");
 
-    // One process asks until it has the count, and never again.
+    // A process asks until it gets the count, and never again.
     fixture.answers("bin/systemctl", "$1", &RUNS.replace("Count=0", "Count=3"));
     assert_eq!(host.ask().await.boot.init, "12.3");
     fixture.answers("bin/systemctl", "$1", &fails);
@@ -298,7 +300,7 @@ async fn found_s3_a_shutdown_that_logind_holds_back_is_under_way() {
             NOTHING_HELD.replace("\"\" 0", &format!("\"reboot\" {next_week}")),
             Shutdown::No,
         ),
-        // No logind, or no D-Bus: it says nothing.
+        // No logind or no D-Bus counts as no shutdown.
         (
             "*) echo 'Call failed: Name \"org.freedesktop.login1\" does not exist' >&2; exit 1;;".to_owned(),
             Shutdown::No,
@@ -312,7 +314,7 @@ async fn found_s3_a_shutdown_that_logind_holds_back_is_under_way() {
     let garbled = Fixture::with_systemd(RUNS, &NOTHING_HELD.replace("v b false", "maybe"));
     let state = garbled.systemd_host().await.ask().await;
     assert!(why(&state.shutdown).contains("\"maybe\""), "{state:?}");
-    // What one of them knows is worth more than what another does not.
+    // One answer that a shutdown is under way outweighs one that cannot be read.
     garbled.answers("bin/systemctl", "$1", &RUNS.replace("running;;", "stopping;;"));
     let state = garbled.systemd_host().await.ask().await;
     assert_eq!(state.shutdown, Shutdown::UnderWay);
@@ -367,7 +369,7 @@ async fn found_s3_a_command_that_was_seen_to_fail_leaves_no_word() {
         ("exit 3", Some(later()), false, None),
         ("true", None, false, None),
         ("true", Some(later()), true, Some(RebootDeadline::Ahead)),
-        // Whoever kills it may be the shutdown that it began.
+        // It may have been killed by the shutdown that it began.
         ("kill -TERM $$", Some(later()), false, Some(RebootDeadline::Ahead)),
     ];
     for (shell, deadline, is_accepted, told) in cases {
@@ -419,7 +421,7 @@ async fn the_record_is_replaced_in_one_step_and_inside_the_root() {
     let host = fixture.host("echo running").await;
     for holder in ["uid/first", "uid/second"] {
         host.write_record(&record(holder)).await.unwrap();
-        // Whoever has the old file open reads it to its end.
+        // The link keeps the old file: a new record must not change it.
         let name = format!("tmpfs/{}", holder.replace('/', "-"));
         std::fs::hard_link(fixture.path("tmpfs/cordonhold-agent.record"), fixture.path(&name)).unwrap();
         let file = fixture.file("tmpfs/cordonhold-agent.record");
@@ -439,7 +441,7 @@ async fn the_record_is_replaced_in_one_step_and_inside_the_root() {
             "uid-second"
         ]
     );
-    // An agent that ended while it wrote leaves the old record.
+    // If an agent ended while it wrote, the old record is still there.
     fixture.write("tmpfs/cordonhold-agent.record.new", "{\"rec");
     assert_eq!(host.ask().await.record, Some(record("uid/second")));
     host.write_record(&record("uid/third")).await.unwrap();
@@ -557,7 +559,7 @@ async fn a_sentinel_that_is_mounted_into_the_container_is_seen_as_in_kured() {
     std::fs::write(sentinel.path(), "").unwrap();
     assert!(sentinel.is_present().await.unwrap());
 
-    // A directory that the host has is the host's.
+    // If the host has the directory, the container's is ignored.
     let on_host = fixture
         .directory
         .path()

@@ -283,7 +283,7 @@ fn every_variable_of_kured_is_read() {
 fn d24_the_command_line_beats_the_environment() {
     let config = config_of(&["--period=1h"], &[("KURED_PERIOD", "5m")]);
     assert_eq!(config.timing.period, Duration::from_secs(3600));
-    // Not even looked at.
+    // A variable that the flag overrides is not even parsed.
     let config = config_of(&["--period=1h"], &[("KURED_PERIOD", "soon")]);
     assert_eq!(config.timing.period, Duration::from_secs(3600));
 }
