@@ -82,7 +82,8 @@ const LINES: &[Line] = &[
 const HEAD: &str = "\
 # Events of cordonhold-agent
 
-Each line of the agent's log has the field `event`, which says what kind of line it is. An event's name never changes its meaning.
+Each line of the agent's log has the field `event`, which says what kind of line it is; only some debug lines have none.
+The name of an `event` never changes its meaning.
 Each line also has `node`, and each line of [the reboot](#the-reboot) has `holder` once there is a hold.
 If the table names an Event, the agent also writes one on the Node, which `kubectl describe node` shows.
 The name in the table is the Event's reason, and its note is the text, with the fields that say why in parentheses.

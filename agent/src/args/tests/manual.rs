@@ -117,7 +117,8 @@ The last column compares each flag with kured's: *same*, *better* (different on 
 For all flags:
 
 * The variable counts only if the command line does not have the flag; in kured the variable wins.
-* Of a repeated flag the last one counts. A flag that takes a list can be repeated, or have its values separated by commas; what is given replaces the default.
+* Of a repeated flag the last one counts.
+  A flag that takes a list can be repeated, or have its values separated by commas; what is given replaces the default.
 * A word that belongs to no flag is an error; kured ignores it.
 * Any mistake ends the agent at its start with exit code 2 and one line that names the flag or variable, and the fix.
 

@@ -198,8 +198,8 @@ reports! {
     /// Neither the host's record nor the lock knows the hold that the agent found on its Node, so the agent trusts it as little as it can.
     Unproven
         "unproven" Warning "HoldUnproven"
-        says "neither the host's record nor the lock knows the hold on the Node: if the host has booted since, \
-              the cordon is given back as the marks say; if not, the marks are removed and the cordon stays"
+        says "neither the host's record nor the lock knows the hold on the Node: if the host has booted since its marks were written, \
+              the cordon is given back as they say; if not, the marks are removed and the cordon stays"
         means "Somebody else may have written the marks. Look at the Node: uncordon it if nobody wants it cordoned, cordon it again \
                if the cordon was yours; see [OPERATING.md](../OPERATING.md#marks-that-an-agent-does-not-trust)"
 

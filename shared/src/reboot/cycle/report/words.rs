@@ -56,7 +56,7 @@ words! {
         Cancelled(String) "cancelled" "A person cancelled it; `why` is their reason"
         Blocked(Vec<Blocker>) "blocked" "Something postponed the reboot of the drained node for longer than a drain may take; `why` says what"
         DrainTimeout(Option<Progress>) "drain_timeout" "The drain took longer than `--drain-timeout`; `why` says how far it came"
-        Unevictable(String) "unevictable" "A pod can never be evicted; `why` names it and its PodDisruptionBudgets"
+        Unevictable(String) "unevictable" "A pod can never be evicted; `why` names it and every PodDisruptionBudget that selects it"
         Disturbed(Disturbance) "disturbed" "The drain was disturbed, and `--on-uncordon=abort` is set"
         TooManyRedrains(Disturbance) "too_many_redrains" "The drain was disturbed more often than `--redrains` allows"
         HoldLost "hold_lost" "The marks are no longer on the Node, or belong to another hold"
