@@ -13,7 +13,7 @@ use super::value::{self, Labels, Maybe};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "The return, and what the Node shows")]
 pub(super) struct ReturnArgs {
-    /// How long to wait once the rebooted node is Ready before its cordon is given back
+    /// How long the rebooted node must stay Ready before its cordon is given back
     #[arg(long, env = "CORDONHOLD_SOAK", value_name = "DURATION", default_value = "0", value_parser = duration::parse)]
     pub(super) soak: Duration,
     /// Wait between the node's return and the release of the lock
