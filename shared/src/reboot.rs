@@ -1,4 +1,4 @@
-//! The agent's reboot of one node: the cycle that decides each step, and what it works with.
+//! How an agent reboots its node: the cycle that decides each step, and what it works with.
 //!
 //! Not here: the marks on the Node ([`crate::hold`]) and the lock ([`crate::lock`]), which the webhook reads too.
 

@@ -1,11 +1,11 @@
-//! The agent's cycle: lock → cordon → drain → delay → seal → reboot → return, without any I/O.
+//! The agent's cycle, without any I/O: lock → cordon → drain → delay → seal → reboot → return.
 //!
-//! [`Cycle::step`] takes one input into the state, and gives what to start or say and at most one request.
-//! While a request is open the shell delivers nothing but its answer, so each request is one atomic read or write
-//! between two states, and a crash can be put between any two of them.
-//! Times reach it as facts already compared: a timer is due, or it is not.
+//! [`Cycle::step`] takes one input, changes the state, and returns what to start, stop or report and at most one request.
+//! While a request is open, the driver delivers nothing but its answer. So each request is one atomic read or write between
+//! two states, and a test can put a crash between any two of them.
+//! The cycle has no clock: the driver tells it which timer is due.
 //!
-//! Not here: how a request is carried out, how long a timer is, and what a report looks like.
+//! Not here: how a request is carried out ([`crate::reboot::driver`]) and how long a timer runs ([`crate::reboot::timers`]).
 
 use std::collections::BTreeSet;
 
@@ -47,11 +47,11 @@ pub use crate::reboot::timers::Timer;
 use sent::Sent;
 use stage::{Rebooting, Stage};
 
-/// How often a seal may be outrun before the next try waits a while.
+/// How many times in a row a seal may lose its compare-and-swap before the whole final check is made again after a pause.
 pub const SEAL_TRIES_MAX: u8 = 30;
-/// How many reboot commands one hold may lead to, whatever the host shows of them; then the agent stays sealed and says so.
+/// How many reboot commands one hold may lead to, whatever the host shows. Then the node stays cordoned, and the agent reports it.
 pub const ATTEMPTS_MAX: u8 = 2;
-/// Where the count of retries stops growing: the shell's pause has reached its bound long before.
+/// The count of retries stops here: the pause that follows from it has reached its own limit earlier.
 const RETRIES_MAX: u8 = 10;
 
 /// What an operator decided. It does not change while the agent runs.
@@ -59,13 +59,15 @@ const RETRIES_MAX: u8 = 10;
 pub struct Settings {
     /// The Node's name.
     pub node: String,
-    /// Which Nodes are of the pool.
+    /// The label selector of the pool's Nodes.
     pub pool: Selector,
     /// How many nodes of the pool may be in a reboot at once; at least 1.
     pub concurrency: Share,
-    /// No reboot begins while more Nodes of the pool than this are not Ready; those in a reboot and our own do not count.
+    /// No reboot begins while more Nodes of the pool than this are not Ready. Nodes in a reboot and our own do not count.
     pub max_unavailable: Option<Share>,
-    /// `--verify-before-reboot`, `auto` resolved. `false` is kured's behaviour: no taint, no look at cordon and pods.
+    /// `--verify-before-reboot`, with `auto` already resolved.
+    ///
+    /// `false` is kured's behaviour: no taint, and cordon and pods are not checked again before the reboot.
     pub verify: bool,
     /// `--on-uncordon`.
     pub on_uncordon: OnUncordon,
@@ -73,10 +75,10 @@ pub struct Settings {
     pub redrains_max: u8,
     /// Whether there is a `--lock-release-delay`.
     pub delays_release: bool,
-    /// What is shown on the Node beside the marks.
+    /// What the Node shows beside the marks.
     pub signs: Signs,
     /// `--force-reboot`: a drain that takes too long does not call the reboot off, and the seal does not look at pods.
-    /// Cordon, marks and lock are looked at all the same.
+    /// Cordon, marks and lock are still checked.
     pub force_reboot: bool,
 }
 
@@ -85,35 +87,36 @@ pub struct Settings {
 pub enum OnUncordon {
     /// Cordon, drain and delay again.
     Redrain,
-    /// Undo and back off.
+    /// Call the reboot off, and wait for `--backoff`.
     Abort,
 }
 
-/// The whole memory of an agent. What must survive it is on the Node and in the lock.
+/// Everything that an agent remembers. What must survive the process is on the Node, in the lock and in the host's record.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, each named")]
 pub struct Cycle {
     settings: Settings,
-    /// The boot that the host is in, known once it was asked.
+    /// The boot that the host is in. Empty until the host has said.
     boot: Boot,
     stage: Stage,
-    /// What an agent before this process left in the host's `/run`; none from the first rest on.
+    /// The host's record as an earlier process left it. `None` once this process has been idle.
     left: Option<HostRecord>,
-    /// Whether this process has been at rest. Marks that it then finds and has not written are somebody else's.
+    /// Whether this process has been idle. Marks that it finds after that and did not write itself are somebody else's.
     has_rested: bool,
-    /// The marks as this process last wrote them or, before that, as it has reason to believe that they are.
+    /// The marks as this process last wrote them. Before its first write: as it has reason to believe that they are.
     hold: Option<Hold>,
-    /// The Node as the watch last delivered it, or as our last write left it: every write is a compare-and-swap on it.
+    /// The Node as the watch last showed it or our last write left it. Writes are compare-and-swaps on this version.
+    /// `None` after a gap in the watch.
     seen: Option<NodeView>,
-    /// Versions that our own writes made and that the watch has yet to deliver: their answers have said it all.
+    /// Versions that our own writes made and the watch has yet to show. The answers to those writes have already been taken.
     echoes: Vec<String>,
-    /// Writes of our Node that may have landed or may land yet.
+    /// Our writes of the Node that may have landed, or may still land.
     sent: Vec<Sent>,
-    /// One of them is known to have given the cordon back.
+    /// Whether one of our writes is known to have given the cordon back.
     gave_back: bool,
-    /// The write that acquired the lock, and what it says that the cordon was.
+    /// The proof of the write that acquired the lock, and whether it says that the node was cordoned.
     acquired: Option<(Proof, bool)>,
-    /// Random bits for the one write that a step may ask for.
+    /// Random bits for the one write that a step may ask for. `None` between steps.
     chance: Option<Proof>,
     /// Whether the sentinel asks for a reboot; `None` until it was looked at.
     wanted: Option<bool>,
@@ -121,7 +124,7 @@ pub struct Cycle {
     redrains: u8,
     /// How far this drain has come.
     progress: Option<Progress>,
-    /// The drain took too long, and the reboot goes on without an empty node.
+    /// Whether the drain took too long and the reboot goes on although pods are left (`--force-reboot`).
     is_forced: bool,
     /// The controllers whose pods this drain leaves on the node.
     kept: BTreeSet<String>,
@@ -129,10 +132,10 @@ pub struct Cycle {
     pool_size: Option<usize>,
     /// What postponed the reboot when it was last asked.
     blockers: Vec<Blocker>,
-    /// [`Timer::Stall`] is over: the next look at a full lock says how its holders look.
+    /// Whether [`Timer::Stall`] is over: the next look at a full lock reports how the Nodes of its holders look.
     stalled: bool,
     retries: u8,
-    /// Said once, until it changes.
+    /// The last report of those that are not repeated until they change.
     said: Option<Report>,
 }
 
@@ -166,12 +169,14 @@ impl Cycle {
         }
     }
 
-    /// One step. `chance` are 128 random bits that no other step was given.
+    /// Takes one input, and says what to do next. `chance` is 128 random bits that no other step was given.
     pub fn step(&mut self, input: Input, chance: Proof) -> Step {
+        // The answer to that write has been taken already. An older version that comes after it would look like somebody's change.
         if self.is_echo(&input) {
             return Step::rest();
         }
         self.chance = Some(chance);
+        // Before the stage looks: it judges the Node by what is known of our own writes.
         self.note(&input);
         let step = match input {
             Input::Started => self.start(),
@@ -182,17 +187,17 @@ impl Cycle {
         step
     }
 
-    /// Whether it has nothing to do and holds nothing.
+    /// Whether the agent has no wish and no hold, and nothing to do.
     pub fn is_idle(&self) -> bool {
         self.stage == Stage::Idle
     }
 
-    /// Whether the marks on its Node are not its to touch, and a person has to look.
+    /// Whether the Node carries marks that the agent must not touch, so that a person has to look.
     pub fn is_foreign(&self) -> bool {
         self.stage == Stage::Foreign
     }
 
-    /// Whether no attempt is left, and a person has to look.
+    /// Whether the hold has no reboot attempt left, so that a person has to look.
     pub fn has_given_up(&self) -> bool {
         self.stage == Stage::Rebooting(Rebooting::GivenUp)
     }
@@ -209,11 +214,12 @@ impl Cycle {
         Step::rest().after(acts)
     }
 
-    /// Goes to a stage that waits for [`Timer::Retry`], and says what failed.
+    /// Goes to a stage that waits for [`Timer::Retry`], and reports what failed.
     fn retry(&mut self, stage: Stage, what: &'static str, failure: &Failure) -> Step {
         self.stage = stage;
         self.retries = self.retries.saturating_add(1).min(RETRIES_MAX);
         let why = failure.to_string();
+        // A refusal that lasts does not end by itself: somebody has to change what refuses, so it is an Event as well.
         let is_lasting = matches!(failure, Failure::Refused(_)) && self.retries == RETRIES_MAX;
         let said = if is_lasting {
             let why = why.clone();
@@ -227,7 +233,7 @@ impl Cycle {
             .reporting(Report::Retrying { what, why })
     }
 
-    /// Says it, unless it was the last thing said.
+    /// Reports this, unless it was the last thing reported by this function.
     fn say(&mut self, report: Report) -> Vec<Act> {
         if self.said.as_ref() == Some(&report) {
             return Vec::new();
@@ -246,12 +252,12 @@ impl Cycle {
         self.hold.as_ref().map_or("", |hold| hold.holder.created.as_str())
     }
 
-    /// Random bits for a write; a step asks for one write at most.
+    /// The proof for a new write. A step asks for one write at most.
     fn proof(&mut self) -> Proof {
         self.chance.take().unwrap_or_else(|| Proof::new(0))
     }
 
-    /// Whether the Node shows our marks, the very set that this process wrote last.
+    /// Whether the Node shows exactly the marks that this process wrote last.
     fn is_ours_alone(&self, node: &NodeView) -> bool {
         let mine = self.hold.as_ref();
         let shown = self.ours(node);
@@ -264,16 +270,17 @@ impl Cycle {
         let shown = hold::read(node)
             .present()
             .filter(|shown| shown.holder == mine.holder);
+        // A Node that was created anew under this name is another Node, even if somebody copied the marks to it.
         shown.filter(|shown| node.metadata.uid == shown.holder.node_uid)
     }
 
-    /// A cancel on this Node that names our hold.
+    /// The reason of a cancel on this Node that names our hold.
     fn cancel(&self, node: &NodeView) -> Option<String> {
         hold::cancelled(node, &self.hold.as_ref()?.holder)
     }
 }
 
-/// Whether the pause after a failure is over.
+/// Whether this event ends the pause after a failure.
 fn is_retry(event: &Event) -> bool {
     matches!(event, Event::Due(Timer::Retry(_)))
 }

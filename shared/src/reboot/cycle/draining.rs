@@ -10,9 +10,11 @@ use crate::keys;
 use crate::node::NodeView;
 use crate::reboot::drain::Progress;
 
-/// What a look at our Node may end.
+/// What a look at our Node finds wrong.
 pub(super) enum Trouble {
+    /// The reboot is to be called off.
     Over(CallOff),
+    /// What the drain has achieved no longer holds.
     Disturbed(Disturbance),
 }
 
@@ -22,27 +24,33 @@ impl Cycle {
         self.edit(Edit::Cordon)
     }
 
+    /// Cordons the node on this version of it.
     pub(super) fn cordon_on(&mut self, node: &NodeView) -> Step {
         let Some(mine) = self.hold.clone().filter(|_| self.ours(node).is_some()) else {
             return self.undo(CallOff::HoldLost);
         };
+        // Looked for in the very version that is cordoned: a cancel that was planted before never stands on a held node.
         if let Some(why) = self.cancel(node) {
             return self.undo(CallOff::Cancelled(why));
         }
         if mine.phase == Phase::Wanted {
+            // This write decides once what the cordon was, so it is not made over a wish that somebody has changed.
             if !self.is_ours_alone(node) {
                 return self.undo(CallOff::Disturbed(Disturbance::Tampered));
             }
-            // Somebody has changed the cordon since: the lock's entry is to say what it was.
+            // Somebody has changed the cordon since the lock was acquired. It is acquired anew, so that its entry says the same
+            // of the cordon as the Node will.
             let said = self.acquired.as_ref().map(|(_, was)| *was);
             if said.is_some_and(|was| was != node.spec.unschedulable) {
                 return self.wait();
             }
         }
+        // Read from the Node only by the first cordon. A later one would take our own cordon for an admin's.
         let was = mine
             .was_unschedulable
             .or_else(|| (mine.phase == Phase::Wanted).then_some(node.spec.unschedulable));
         let leaves = Hold {
+            // The boot of the cordon, not of the wish: a reboot while the wish waited is not the one that it asked for.
             boot_id: Some(self.boot.to_string()),
             was_unschedulable: was,
             ..mine.written(Phase::Draining, self.proof())
@@ -52,7 +60,9 @@ impl Cycle {
         self.patch(Edit::Cordon, patch)
     }
 
-    /// The watch begins at this very version: everything that happens to the cordon from here on is seen.
+    /// The node is cordoned: starts the drain.
+    ///
+    /// The watch begins at this very version, so everything that happens to the cordon from here on is seen.
     pub(super) fn cordoned(&mut self, node: &NodeView) -> Step {
         self.retries = 0;
         let was_unschedulable = self
@@ -81,13 +91,14 @@ impl Cycle {
         )
     }
 
+    /// While the drain runs.
     pub(super) fn draining(&mut self, event: Event) -> Step {
         match event {
             Event::Seen(node) => self.examine(&node).unwrap_or_else(Step::rest),
             Event::Gap if self.settings.verify => self.gap_in_drain(),
             Event::Drain(DrainNews::Progress(progress)) => self.progressed(progress),
             Event::Drain(DrainNews::Drained(kept)) => self.drained(kept),
-            // Whoever forces the reboot has said how long the drain may try.
+            // With `--force-reboot` it keeps trying: the operator has said by `--drain-timeout` for how long.
             Event::Drain(DrainNews::Unevictable(why)) if !self.settings.force_reboot => {
                 self.undo(CallOff::Unevictable(why))
             }
@@ -96,7 +107,9 @@ impl Cycle {
         }
     }
 
-    /// Nothing was reached yet that a gap could have undone.
+    /// Drains again after a gap in the watch.
+    ///
+    /// It is not counted as a disturbance: no drain was over yet, so there was nothing to undo.
     pub(super) fn gap_in_drain(&mut self) -> Step {
         self.cordon().after([Act::StopDrain])
     }
@@ -104,12 +117,13 @@ impl Cycle {
     fn drained(&mut self, kept: BTreeSet<String>) -> Step {
         let report = (!kept.is_empty()).then(|| Act::Report(Report::PodsKept(kept.clone())));
         self.kept = kept;
+        // The drain was in time, however long it takes to write that it is over.
         self.edit(Edit::EndDrain)
             .after([Act::Disarm(Timer::Drain)])
             .after(report)
     }
 
-    /// Never taken for a success: the reboot is called off, or forced and reported as such.
+    /// A drain that takes too long is never taken for a success: the reboot is called off, or forced and reported as forced.
     fn drain_timed_out(&mut self) -> Step {
         if !self.settings.force_reboot {
             return self.undo(CallOff::DrainTimeout(self.progress.clone()));
@@ -121,10 +135,11 @@ impl Cycle {
             .reporting(report)
     }
 
-    /// It is written beside `until`.
+    /// Reports how far the drain has come, and writes it on the Node with a renewal of `until`.
     fn progressed(&mut self, progress: Progress) -> Step {
         let before = self.progress.replace(progress.clone());
         let is_news = before.is_none_or(|before| {
+            // The same progress again is the reminder that the drain sends from time to time, and is said as loudly as the first.
             before == progress || before.blockers != progress.blockers || before.attached != progress.attached
         });
         let report = if progress.is_blocked() && is_news {
@@ -135,6 +150,7 @@ impl Cycle {
         self.edit(Edit::Renew(Beside::Draining)).reporting(report)
     }
 
+    /// Writes that the drain is over.
     pub(super) fn end_drain(&mut self, node: &NodeView) -> Step {
         if let Some(step) = self.examine(node) {
             return step;
@@ -142,7 +158,7 @@ impl Cycle {
         let Some(mine) = self.hold.clone() else {
             return self.undo(CallOff::HoldLost);
         };
-        // Its answer was lost, and the watch has shown it.
+        // Our write has landed although its answer was lost, and the watch has shown it.
         if mine.phase == Phase::Delaying {
             return self.begin_delay();
         }
@@ -175,6 +191,7 @@ impl Cycle {
         )
     }
 
+    /// While `--reboot-delay` runs.
     pub(super) fn delaying(&mut self, event: Event) -> Step {
         match event {
             Event::Seen(node) => self.examine(&node).unwrap_or_else(Step::rest),
@@ -184,7 +201,7 @@ impl Cycle {
         }
     }
 
-    /// Whether this undoes what a drain has achieved that is over.
+    /// Whether this event undoes what a finished drain has achieved. After a gap nobody knows, which counts as undone.
     pub(super) fn undoes_drain(&self, event: &Event) -> bool {
         self.settings.verify && matches!(event, Event::Gap | Event::Drain(DrainNews::PodArrived(_)))
     }
@@ -203,6 +220,7 @@ impl Cycle {
         }
     }
 
+    /// Renews `until` on this version of our Node.
     pub(super) fn renew(&mut self, beside: Beside, node: &NodeView) -> Step {
         if let Some(step) = self.examine(node) {
             return step;
@@ -224,24 +242,27 @@ impl Cycle {
         if let Some(step) = self.taken(node) {
             return step;
         }
+        // Beside a seal that is refused, a renewal that lands is not what was wanted: the pauses between the seals keep growing.
         if matches!(beside, Beside::Draining | Beside::Delaying) {
             self.retries = 0;
         }
         self.rest(beside.stage(), [Act::Arm(Timer::Renew)])
     }
 
-    /// The answer to a write beside the work: what follows where the Node is not as it was written.
+    /// Takes the answer to a write, and says what follows if the Node is not as it was written.
     pub(super) fn taken(&mut self, node: &NodeView) -> Option<Step> {
+        // Called for what it remembers of the write; `examine` decides.
         let _ = self.is_as_written(node);
         self.examine(node)
     }
 
-    /// Whether what the Node shows disturbs what the drain has achieved, and what follows.
+    /// What follows if the Node shows that the hold is over or the drain undone; `None` if nothing is wrong.
     pub(super) fn examine(&mut self, node: &NodeView) -> Option<Step> {
         let trouble = self.trouble(node)?;
         Some(self.meet(trouble))
     }
 
+    /// What follows from something that is wrong with our Node.
     pub(super) fn meet(&mut self, trouble: Trouble) -> Step {
         match trouble {
             Trouble::Over(reason) => self.undo(reason),
@@ -249,7 +270,7 @@ impl Cycle {
         }
     }
 
-    /// What others may rightly write beside our marks is no disturbance; anything else than the set that we wrote is.
+    /// What is wrong with our Node. Others may write beside our marks; any change of the marks is a disturbance.
     pub(super) fn trouble(&self, node: &NodeView) -> Option<Trouble> {
         let Some(shown) = self.ours(node) else {
             return Some(Trouble::Over(CallOff::HoldLost));
@@ -257,6 +278,7 @@ impl Cycle {
         if let Some(why) = hold::cancelled(node, &shown.holder) {
             return Some(Trouble::Over(CallOff::Cancelled(why)));
         }
+        // kured looks at nothing more. A lost hold and a cancel end the reboot all the same.
         if !self.settings.verify {
             return None;
         }
@@ -272,11 +294,12 @@ impl Cycle {
         Some(Trouble::Disturbed(by))
     }
 
-    /// What was achieved no longer holds: drain again, or call the reboot off.
+    /// What the drain has achieved no longer holds: drains again, or calls the reboot off.
     pub(super) fn disturbed(&mut self, by: Disturbance) -> Step {
         let acts = [Act::StopDrain, Act::Disarm(Timer::Delay)];
         let reason = match self.settings.on_uncordon {
             OnUncordon::Abort => CallOff::Disturbed(by.clone()),
+            // Bounded: whoever undoes each drain would keep this node cordoned, and its slot taken, for ever.
             OnUncordon::Redrain if self.redrains >= self.settings.redrains_max => {
                 CallOff::TooManyRedrains(by.clone())
             }

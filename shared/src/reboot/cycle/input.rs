@@ -1,6 +1,6 @@
-//! What the shell tells the cycle.
+//! What the driver tells the cycle: answers to its requests, and events.
 //!
-//! Not here: what the cycle makes of it.
+//! Not here: what the cycle does then ([`super::Cycle`]).
 
 use crate::host::{Boot, HostRecord, RebootDeadline};
 use crate::node::NodeView;
@@ -10,19 +10,19 @@ use crate::reboot::lock_object::LockView;
 use crate::reboot::timers::Timer;
 use crate::watch::Change;
 
-/// What the shell tells the cycle.
+/// What the driver tells the cycle.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
-    /// The process has started. First, and once.
+    /// The process has started. The first input, and given once.
     Started,
-    /// The answer to the open request, and nothing else while one is open.
+    /// The answer to the open request. While one is open, the driver delivers nothing else.
     Answer(Answer),
     /// Something happened while no request was open.
     Event(Event),
 }
 
 impl Input {
-    /// Our Node, where this shows it.
+    /// Our Node, if this input shows it.
     pub fn node(&self) -> Option<&NodeView> {
         match self {
             Input::Answer(Answer::Node(Ok(node)) | Answer::Patched(Ok(node)))
@@ -45,7 +45,7 @@ pub enum Answer {
     Held(Result<Vec<NodeView>, Failure>),
     /// To [`Ask::CountPool`](super::Ask::CountPool).
     Pool(Result<PoolCount, Failure>),
-    /// To [`Ask::ListBlockers`](super::Ask::ListBlockers): what postpones the reboot, and nothing where it may begin.
+    /// To [`Ask::ListBlockers`](super::Ask::ListBlockers): what postpones the reboot; empty if it may begin.
     Blockers(Result<Vec<Blocker>, Failure>),
     /// To [`Ask::ReadLock`](super::Ask::ReadLock).
     Lock(Result<LockView, Failure>),
@@ -60,7 +60,7 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// For a report of a defect.
+    /// What the answer is about, for the report of a defect.
     pub fn name(&self) -> &'static str {
         match self {
             Answer::Host(_) => "what the host says",
@@ -81,48 +81,49 @@ impl Answer {
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
-    /// The watch of our Node delivered this version.
+    /// The watch of our Node has shown this version.
     Seen(NodeView),
     /// The watch lost its place, or the Node was deleted: what happened meanwhile is unknown.
     Gap,
-    /// The sentinel was looked at. A wish comes with a new, unique `created` (RFC 3339 with nanoseconds).
+    /// The sentinel was looked at. If it asks for a reboot, this is a new, unique `created` for a wish (RFC 3339 with nanoseconds).
     Sentinel(Option<String>),
     /// The lock object changed.
     LockChanged,
-    /// The drain has something to say.
+    /// News of the drain.
     Drain(DrainNews),
     /// A timer that was armed is over.
     Due(Timer),
 }
 
 impl Event {
-    /// What the watch of our own Node tells the cycle.
+    /// The event that follows from a change in the watch of our own Node.
     pub fn of_node(change: Change<NodeView>) -> Option<Event> {
         match change {
             Change::Listed(mut nodes) => nodes.pop().map(Event::Seen),
             Change::Present(node) => Some(Event::Seen(node)),
+            // A Node that was deleted may come back as another one, and nobody has seen what happened in between.
             Change::Gone(_) | Change::Gap => Some(Event::Gap),
         }
     }
 
-    /// What the watch of the lock tells the cycle.
+    /// The event that follows from a change in the watch of the lock.
     ///
-    /// The first list counts too: the lock may have changed between the read of the cycle and the watch.
+    /// The first list counts too: the lock may have changed between the cycle's read and the start of the watch.
     pub fn of_lock<T>(change: &Change<T>) -> Option<Event> {
         match change {
             Change::Listed(_) | Change::Present(_) | Change::Gone(_) => Some(Event::LockChanged),
-            // A list follows.
+            // A list follows, and counts as a change.
             Change::Gap => None,
         }
     }
 }
 
-/// Why a request gave no answer to go on with: what it was, and what to look at where it goes on.
+/// Why a request failed. The text says what happened, and what to look at if it goes on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Failure {
     /// The compare-and-swap lost: the object has another version.
     #[error(
-        "the object has changed: where that goes on, find who writes it with kubectl get -o yaml --show-managed-fields"
+        "the object has changed: if this goes on, find who writes it with kubectl get -o yaml --show-managed-fields"
     )]
     Conflict,
     /// The object does not exist.
@@ -133,19 +134,19 @@ pub enum Failure {
     /// The API server refused: nothing was written.
     #[error("{0}")]
     Refused(String),
-    /// No answer, or one that does not say whether it was written.
+    /// No answer, or one that does not say whether the write landed.
     #[error("{0}")]
     Unknown(String),
 }
 
-/// Why the host was not told to reboot, or may not have been.
+/// Why a reboot command did not run or did not work, or may not have worked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RebootFailure {
-    /// The seal's deadline had passed before the command; it was not run.
+    /// The seal's deadline had passed, so the command was not run.
     Expired,
     /// The command failed.
     Failed(String),
-    /// The command ended without a word on whether it worked, as one that a signal killed.
+    /// The command ended without saying whether it worked, for example because a signal killed it.
     Unclear(String),
 }
 
@@ -154,22 +155,22 @@ pub enum RebootFailure {
 pub struct HostState {
     /// Which boot it is in.
     pub boot: Boot,
-    /// Whether it goes down.
+    /// Whether a shutdown is under way.
     pub shutdown: Shutdown,
-    /// What the agent before left in the host's `/run`, in whichever boot.
+    /// The record that an earlier process left in the host's `/run`, in this boot or an earlier one.
     pub record: Option<HostRecord>,
-    /// Whether an agent of this boot told the host to reboot.
+    /// The deadline of the reboot command that an agent ran in this boot, if one did.
     pub told: Option<RebootDeadline>,
 }
 
 /// Whether the host's init has a shutdown under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Shutdown {
-    /// None is.
+    /// No shutdown is under way.
     No,
     /// The host is going down.
     UnderWay,
-    /// The host could not be asked: as good as under way.
+    /// The host could not be asked, which counts as a shutdown under way.
     Unknown(String),
 }
 

@@ -1,6 +1,6 @@
 //! The one way in which our entry in the lock is changed: read, decide, write, try again.
 //!
-//! Not here: how the lock is acquired ([`super::waiting`]), which rests on more than the record, and what an entry says
+//! Not here: how the lock is acquired ([`super::waiting`]), which needs more than the lock's record, and what an entry says
 //! ([`crate::lock`]).
 
 use super::edit::Edit;
@@ -14,14 +14,15 @@ use crate::reboot::lock_object::{LockView, LockWrite};
 /// A change of our entry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum LockEdit {
-    /// Confirms it before the seal.
+    /// Confirms the entry before the seal.
     Confirm { tries: u8 },
-    /// Writes that its Node was given back: a host that loses its record still knows that the cordon is somebody else's.
+    /// Writes that the cordon was given back. An agent whose host has lost its record then still knows that a cordon which it finds
+    /// is somebody else's.
     Keep(EntryId),
-    /// Removes it.
+    /// Removes the entry.
     Release {
         id: EntryId,
-        /// After an undo the agent backs off before it wishes again.
+        /// Whether the agent waits for `--backoff` before its next wish, as after an undo.
         back_off: bool,
     },
 }
@@ -43,10 +44,13 @@ impl Cycle {
         self.ask(Stage::EditingLock { edit, pauses: false }, Ask::ReadLock)
     }
 
+    /// Takes the answer to a change, or to the read that it is decided on.
     pub(super) fn lock_answered(&mut self, edit: LockEdit, answer: Answer) -> Step {
         match answer {
             Answer::Lock(Ok(lock)) => self.decide_lock(edit, lock),
             Answer::LockWritten(Ok(())) => self.lock_landed(edit),
+            // Others write the lock too, so it is read again at once. Only the confirm counts its tries: it rests on the final
+            // check, which grows old.
             Answer::LockWritten(Err(Failure::Conflict | Failure::NotFound)) => self.edit_lock(match edit {
                 LockEdit::Confirm { tries } => LockEdit::Confirm {
                     tries: tries.saturating_add(1),
@@ -69,6 +73,7 @@ impl Cycle {
         }
     }
 
+    /// What to write on this version of the lock, if anything.
     fn decide_lock(&mut self, edit: LockEdit, lock: LockView) -> Step {
         if let LockEdit::Confirm { tries } = edit
             && is_outrun(tries)
@@ -76,7 +81,7 @@ impl Cycle {
             return self.check_again(0, &Failure::Conflict);
         }
         let record = match (&edit, lock.record.as_ref()) {
-            // The release says it.
+            // The release reports it: it comes later, and needs the record.
             (LockEdit::Keep(_), Reading::Malformed(_)) => None,
             (_, Reading::Malformed(why)) => return self.lock_edit_failed(edit, &Failure::Refused(why)),
             (_, Reading::Absent) => None,
@@ -97,6 +102,7 @@ impl Cycle {
     fn edited(&self, edit: &LockEdit, record: &Record) -> Option<Record> {
         match edit {
             LockEdit::Confirm { .. } => {
+                // Counted before the command, in the lock, where no reboot reaches.
                 let attempts = self.attempts().saturating_add(1);
                 record.confirmed(&self.entry_id(), &self.boot, attempts)
             }
@@ -105,14 +111,17 @@ impl Cycle {
         }
     }
 
+    /// What follows if the lock has no entry of ours to change.
     fn has_no_entry(&mut self, edit: LockEdit) -> Step {
         match edit {
+            // Somebody has removed it, and another node may have taken the slot: no reboot without one.
             LockEdit::Confirm { .. } => self.undo(CallOff::EntryLost),
             LockEdit::Keep(id) => self.delay_release(id),
             LockEdit::Release { back_off, .. } => self.released(back_off),
         }
     }
 
+    /// What follows a change that has landed.
     fn lock_landed(&mut self, edit: LockEdit) -> Step {
         match edit {
             LockEdit::Confirm { tries } => self.edit(Edit::Seal { tries }),
@@ -121,6 +130,7 @@ impl Cycle {
         }
     }
 
+    /// Tries a change again later that has failed.
     fn lock_edit_failed(&mut self, edit: LockEdit, failure: &Failure) -> Step {
         let what = edit.what();
         match edit {

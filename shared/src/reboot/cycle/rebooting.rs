@@ -1,6 +1,6 @@
-//! From the seal to the host going down: the command, and what follows where the host stays up.
+//! From the seal to the host going down: the reboot command, and what follows if the host stays up.
 //!
-//! Time alone is no evidence that a reboot came to nothing: the host has to show it.
+//! Time alone is no evidence that the reboot will not come: the host has to show it.
 
 use super::stage::{Rebooting, Stage};
 use super::{
@@ -9,28 +9,33 @@ use super::{
 };
 use crate::hold::Phase;
 
-/// What is said of a hold that has no attempt left.
+/// What is reported of a hold that has no attempt left.
 const GIVEN_UP: &str = "the reboot came to nothing twice, or the host does not show that it has booted: \
     look at the host, then cancel the hold or remove what asks for the reboot";
 
 impl Cycle {
-    /// A seal that another process made, and no record of it: whatever was set off may come for as long as a reboot may take.
+    /// Waits for as long as a reboot may take: an earlier process has made the seal, and no record says whether it ran the
+    /// command.
     pub(super) fn wait_out(&mut self) -> Step {
         self.rest(Stage::Rebooting(Rebooting::WaitingOut), [Act::Arm(Timer::Reboot)])
     }
 
+    /// Takes what became of the command, or what the host says.
     pub(super) fn rebooting(&mut self, step: Rebooting, answer: Answer) -> Step {
         match (step, answer) {
             (Rebooting::Issuing, Answer::RebootIssued(Ok(()))) => self
                 .rest(Stage::Rebooting(Rebooting::Waiting), [Act::Arm(Timer::Reboot)])
                 .reporting(Report::Rebooting),
+            // The command was not run, so it costs no attempt. What the check saw is too old to reboot on.
             (Rebooting::Issuing, Answer::RebootIssued(Err(RebootFailure::Expired))) => {
                 self.not_attempted();
                 self.disturbed(Disturbance::SealOver)
             }
+            // It may have worked, and the host may not show it yet: that has time until `--reboot-timeout`.
             (Rebooting::Issuing, Answer::RebootIssued(Err(RebootFailure::Unclear(why)))) => self
                 .rest(Stage::Rebooting(Rebooting::Waiting), [Act::Arm(Timer::Reboot)])
                 .reporting(Report::RebootFailed(why)),
+            // A command that failed may have begun a shutdown all the same. Only the host can tell.
             (Rebooting::Issuing, Answer::RebootIssued(Err(RebootFailure::Failed(why)))) => self
                 .ask(Stage::Rebooting(Rebooting::AskingHost), Ask::AskHost)
                 .after([Act::Arm(Timer::Reboot)])
@@ -55,6 +60,7 @@ impl Cycle {
             (Rebooting::Waiting, Event::Due(Timer::Reboot)) => {
                 self.ask(Stage::Rebooting(Rebooting::AskingOverdue), Ask::AskHost)
             }
+            // Nothing that the Node shows undoes a seal: the host may be going down already.
             (_, Event::Seen(node)) => match self.cancel(&node) {
                 Some(why) => Step::rest().after(self.say(Report::TooLateToCancel(why))),
                 None => Step::rest(),
@@ -63,15 +69,16 @@ impl Cycle {
         }
     }
 
-    /// The reboot came to nothing, if the host shows that no shutdown is under way: time alone is no evidence.
+    /// Gives the reboot up if the host shows that no shutdown is under way. Time alone is no evidence.
     fn in_vain(&mut self, step: Rebooting, host: HostState) -> Step {
         if host.shutdown == Shutdown::No {
             return self.came_to_nothing();
         }
         let back = match step {
+            // Overdue, and still no evidence: the node stays sealed, and a person has to look.
             Rebooting::AskingOverdue => {
                 return self.still_sealed(
-                    "the reboot is not done, and the host does not show that it never will be",
+                    "--reboot-timeout is over, and a shutdown is still under way or the host cannot be asked",
                 );
             }
             Rebooting::WaitedOut => Rebooting::WaitingOut,
@@ -82,9 +89,9 @@ impl Cycle {
             .after(said)
     }
 
-    /// The host has shown that a reboot that was set off will not come.
+    /// The host has shown that the reboot will not come: drains and seals the node again.
     ///
-    /// It is no disturbance of the drain, so the node is drained and sealed again whatever `--on-uncordon` says.
+    /// Nobody has disturbed the drain, so `--on-uncordon` and the bound on new drains do not count here.
     pub(super) fn came_to_nothing(&mut self) -> Step {
         if self.wanted == Some(false) {
             return self.undo(CallOff::NoLongerWanted);
@@ -98,14 +105,14 @@ impl Cycle {
         })
     }
 
-    /// The command was not run on the seal that has landed last.
+    /// Takes back the attempt that the last seal has counted: the command was not run on it.
     pub(super) fn not_attempted(&mut self) {
         if let Some(hold) = self.hold.as_mut().filter(|hold| hold.phase == Phase::Sealed) {
             hold.attempts = hold.attempts.saturating_sub(1);
         }
     }
 
-    /// No attempt is left, and the host does not go down: a person, or the end of the wish, ends it.
+    /// While no attempt is left and the host does not go down. A person ends it, or the end of the wish does.
     fn given_up(&mut self, event: Event) -> Step {
         match event {
             Event::Sentinel(None) => self.undo(CallOff::NoLongerWanted),
@@ -114,11 +121,13 @@ impl Cycle {
                 Some(why) => self.undo(CallOff::Cancelled(why)),
                 None => Step::rest(),
             },
+            // Reported again, for as long as nobody has ended it.
             Event::Due(Timer::Reboot) => self.give_up(),
             _ => Step::rest(),
         }
     }
 
+    /// Stops: no attempt is left, so a person has to look.
     pub(super) fn give_up(&mut self) -> Step {
         self.rest(
             Stage::Rebooting(Rebooting::GivenUp),

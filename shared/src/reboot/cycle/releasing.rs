@@ -1,4 +1,6 @@
-//! The end: the lock entry goes, at once or when `--lock-release-delay` is over. Always the Node first, then the lock.
+//! The end of a cycle: the lock entry goes, at once or when `--lock-release-delay` is over.
+//!
+//! Always the Node first, then the lock.
 
 use super::edit::Edit;
 use super::lock_edit::LockEdit;
@@ -9,16 +11,17 @@ use crate::lock::EntryId;
 use crate::node::NodeView;
 
 impl Cycle {
-    /// Keeps the entry until the time that the Node shows, whatever process comes to it.
+    /// Keeps the entry until the time that the Node shows, so that a restart neither loses nor repeats the delay.
     pub(super) fn delay_release(&mut self, id: EntryId) -> Step {
         self.retries = 0;
         self.rest(Stage::DelayingRelease(id), [Act::Arm(Timer::Release)])
             .reporting(Report::ReleaseDelayed)
     }
 
+    /// While the entry is kept.
     pub(super) fn delaying_release(&mut self, id: EntryId, event: Event) -> Step {
         match event {
-            // A person has ended it.
+            // A person has removed the annotation, which ends the delay.
             Event::Seen(node) if !hold::delays_release(&node, id.created()) => {
                 self.release(id, false).after([Act::Disarm(Timer::Release)])
             }
@@ -27,7 +30,8 @@ impl Cycle {
         }
     }
 
-    /// Written before the entry goes: an agent that starts in between must not wait for a time that is over.
+    /// Removes the annotation from this version of our Node. It goes before the entry does, so that an agent that starts in between
+    /// does not wait for a time that is over.
     pub(super) fn end_release_delay(&mut self, id: EntryId, node: &NodeView) -> Step {
         if !hold::delays_release(node, id.created()) {
             return self.release(id, false);
@@ -42,8 +46,10 @@ impl Cycle {
         self.edit_lock(LockEdit::Release { id, back_off })
     }
 
+    /// The entry is gone: the cycle is over.
     pub(super) fn released(&mut self, back_off: bool) -> Step {
         self.said = None;
+        // The record goes last: until the entry is gone, it tells a new process that the cordon has been given back.
         let mut acts = vec![Act::Forget, Act::Report(Report::Released)];
         if back_off {
             self.backing_off = true;

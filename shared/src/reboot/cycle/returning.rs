@@ -1,4 +1,6 @@
 //! The way back, after a boot or after a reboot that was called off, until the cordon is given back.
+//!
+//! Not here: the end of the lock entry ([`super::releasing`]).
 
 use super::edit::{Beside, Edit};
 use super::lock_edit::LockEdit;
@@ -15,6 +17,7 @@ impl Cycle {
         self.edit(Edit::Return)
     }
 
+    /// Writes on this version of our Node that the host is back.
     pub(super) fn mark_returning(&mut self, node: &NodeView) -> Step {
         self.settle(node);
         let Some(mine) = self.hold.clone().filter(|_| self.ours(node).is_some()) else {
@@ -24,6 +27,7 @@ impl Cycle {
         self.patch(Edit::Return, NodePatch::returning(node, leaves))
     }
 
+    /// The Node says that the host is back: waits for the node to be Ready.
     pub(super) fn returned(&mut self, node: &NodeView) -> Step {
         self.settle(node);
         self.retries = 0;
@@ -33,8 +37,9 @@ impl Cycle {
             .reporting(Report::Returned)
     }
 
-    /// The soak begins once the node is Ready.
+    /// Begins the soak if the node is Ready.
     fn ready(&mut self, node: &NodeView) -> Step {
+        // Ready in this boot: the condition of the boot before outlives a quick reboot.
         if node.is_ready_in(&self.boot.id) {
             self.rest(Stage::ComingUp(ComingUp::Soaking), [Act::Arm(Timer::Soak)])
         } else {
@@ -42,9 +47,11 @@ impl Cycle {
         }
     }
 
-    /// The whole set again: whatever somebody else made of it, the cordon is given back by what we remember.
+    /// Renews `until` on this version of our Node, and writes all marks again. Whatever somebody else has made of them, the cordon
+    /// is given back by what this process remembers.
     pub(super) fn renew_after_boot(&mut self, beside: Beside, node: &NodeView) -> Step {
         self.settle(node);
+        // A give-back whose answer was lost has landed: there is nothing to renew.
         if self.gave_back {
             return self.given_back(node, self.entry_id(), false);
         }
@@ -55,12 +62,13 @@ impl Cycle {
         self.patch(Edit::Renew(beside), NodePatch::renew(node, leaves, None))
     }
 
-    /// A renewal leaves the soak running; only a node that is not Ready any more begins it anew.
+    /// A renewal has landed. It leaves the soak running: only a node that is no longer Ready begins it anew.
     pub(super) fn renewed_after_boot(&mut self, beside: Beside, node: &NodeView) -> Step {
         self.settle(node);
         self.stage = beside.stage();
         let next = match beside {
             Beside::ComingUp(ComingUp::AwaitingReady) => self.ready(node),
+            // The renewal came in between two tries of the give-back.
             Beside::GivingBack => self.edit(Edit::GiveBack),
             Beside::ComingUp(ComingUp::Soaking)
             | Beside::Draining
@@ -70,10 +78,13 @@ impl Cycle {
         next.after([Act::Arm(Timer::Renew)])
     }
 
+    /// While the node is back, and until its soak is over.
     pub(super) fn coming_up(&mut self, up: ComingUp, event: Event) -> Step {
         match (up, event) {
+            // First: once the cordon is given back, the marks are gone, and that must not pass for a hold that was lost.
             (_, Event::Seen(node)) if self.gave_back => self.given_back(&node, self.entry_id(), false),
             (_, Event::Seen(node)) if self.ours(&node).is_none() => self.undo(CallOff::HoldLost),
+            // The reboot is over, so a cancel only ends the wait for Ready and the soak.
             (_, Event::Seen(node)) if self.cancel(&node).is_some() => self.begin_give_back(),
             (ComingUp::AwaitingReady, Event::Seen(node)) => self.ready(&node),
             (ComingUp::Soaking, Event::Seen(node)) if !node.is_ready_in(&self.boot.id) => self.rest(
@@ -82,6 +93,7 @@ impl Cycle {
             ),
             (ComingUp::Soaking, Event::Due(Timer::Soak)) => self.begin_give_back(),
             (up, Event::Due(Timer::Renew | Timer::Retry(_))) => self.edit(Edit::Renew(Beside::ComingUp(up))),
+            // No end by time: a node that is not Ready is not uncordoned. It is reported again and again.
             (ComingUp::AwaitingReady, Event::Due(Timer::Reboot)) => {
                 let why = "the host is back, and its node is not Ready: look at the kubelet".to_owned();
                 Step::rest()
@@ -95,12 +107,13 @@ impl Cycle {
         }
     }
 
-    /// `until` is renewed for as long as it takes.
+    /// Begins to give the cordon back. [`Timer::Renew`] runs on, so `until` is renewed for as long as that takes.
     fn begin_give_back(&mut self) -> Step {
         self.edit(Edit::GiveBack)
             .after([Act::Disarm(Timer::Soak), Act::Disarm(Timer::Reboot)])
     }
 
+    /// Gives the cordon back on this version of our Node, after a boot.
     pub(super) fn give_back_on(&mut self, node: &NodeView) -> Step {
         if self.gave_back {
             return self.given_back(node, self.entry_id(), false);
@@ -116,7 +129,7 @@ impl Cycle {
         self.patch(Edit::GiveBack, patch)
     }
 
-    /// Calls the reboot off and gives the cordon back.
+    /// Calls the reboot off: stops everything that runs for it, and gives the cordon back.
     pub(super) fn undo(&mut self, reason: CallOff) -> Step {
         let acts = [
             Act::StopDrain,
@@ -133,7 +146,7 @@ impl Cycle {
         self.edit(Edit::Undo(reason)).after(acts)
     }
 
-    /// Gives the cordon back by what we remember, whatever the marks on the Node say.
+    /// Gives the cordon back on this version of our Node, by what this process remembers, whatever the marks say.
     pub(super) fn undo_on(&mut self, reason: CallOff, node: &NodeView) -> Step {
         let mine = self
             .hold
@@ -143,12 +156,13 @@ impl Cycle {
             return self.given_back(node, self.entry_id(), true);
         }
         let shown = match hold::read(node) {
+            // What cannot be read is held by somebody else, so nothing is written over it.
             Reading::Malformed(why) if mine.is_some() => return self.foreign(why),
             Reading::Present(shown) => Some(shown),
             Reading::Absent | Reading::Malformed(_) => None,
         };
         let Some(mine) = mine.filter(|mine| shown.is_some() || mine.phase != Phase::Wanted) else {
-            // Another Node, or a wish that is gone.
+            // Another Node, or a wish whose marks are gone: no cordon of ours to give back. Signs may be left.
             return match self.settings.signs.leftover(node).filter(|_| shown.is_none()) {
                 Some(patch) => self.patch(Edit::Undo(reason), patch),
                 None => self.release(self.entry_id(), true),
@@ -159,7 +173,9 @@ impl Cycle {
         self.patch(Edit::Undo(reason), patch)
     }
 
-    /// The Node is as it was; what the watch still holds of the time before is dropped.
+    /// The cordon is given back: releases the lock entry, or keeps it for a while.
+    ///
+    /// The watch begins anew at this version: what it has not delivered yet is of the time before.
     pub(super) fn given_back(&mut self, node: &NodeView, id: EntryId, back_off: bool) -> Step {
         let watch = Act::Watch(Some(node.version().to_owned()));
         let report = Report::GivenBack {

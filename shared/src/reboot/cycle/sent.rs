@@ -1,6 +1,6 @@
-//! What is known of our own writes: which may have landed, which has, and what the watch shows of them.
+//! What is known of our own writes of the Node: which may have landed, which has, and which versions of the watch they made.
 //!
-//! A write whose answer never came may land late, and its proof tells whether it did.
+//! A write whose answer was lost may land late. Its proof tells whether it has.
 //! Not here: which write is asked for, and when it is tried again ([`super::edit`]).
 
 use super::{Act, Answer, Cycle, Event, Failure, Input, Timer};
@@ -9,21 +9,23 @@ use crate::host::HostRecord;
 use crate::keys;
 use crate::node::NodeView;
 
-/// Writes of our Node whose outcome is not known and that are remembered. Of older ones none would be taken for ours.
+/// How many writes of our Node are remembered whose outcome is unknown. A write that is forgotten is not known as ours if it lands.
 const SENT_MAX: usize = 8;
-/// Versions of our own that the watch has yet to deliver. A watch that is silent for long has a gap, which clears them.
+/// How many versions of our own are remembered that the watch has yet to show.
+/// A watch that is silent for long has a gap, which clears them.
 const ECHOES_MAX: usize = 64;
 
-/// A write of our Node that is open, or whose answer never came.
+/// A write of our Node that is under way, or that may have landed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Sent {
     pub(super) patch: NodePatch,
-    /// Nobody knows that it was refused: a copy of it was not answered, or it was outrun, which a copy may have done.
+    /// Whether it may have landed although no answer says so: a copy of it got no answer, or a conflict, which may have been
+    /// with another copy of itself.
     pub(super) is_unknown: bool,
 }
 
 impl Cycle {
-    /// Every proof that it knows: a write needs another one.
+    /// Every proof that this agent knows. A new write needs a different one.
     pub fn proofs(&self) -> impl Iterator<Item = &Proof> {
         let sent = self.sent.iter().filter_map(|sent| sent.patch.proof());
         let hold = self.hold.as_ref().and_then(|hold| hold.write.as_ref());
@@ -33,31 +35,33 @@ impl Cycle {
         sent.chain(hold).chain(left).chain(before).chain(acquired)
     }
 
-    /// Whether the watch delivers a write of ours that was answered, perhaps after a later one was answered too.
+    /// Whether the watch shows a version that a write of ours made and that its answer has shown already.
     pub(super) fn is_echo(&mut self, input: &Input) -> bool {
         let Input::Event(Event::Seen(node)) = input else {
             return false;
         };
         let position = self.echoes.iter().position(|version| version == node.version());
         position.is_some_and(|position| {
+            // The watch shows versions in order, so it has passed the older ones as well.
             drop(self.echoes.drain(..=position));
             true
         })
     }
 
-    /// What is remembered whatever the stage.
+    /// Remembers what counts in every stage.
     pub(super) fn note(&mut self, input: &Input) {
         match input {
             Input::Event(Event::Sentinel(wish)) => self.wanted = Some(wish.is_some()),
             Input::Event(Event::Due(Timer::Backoff)) => self.backing_off = false,
             Input::Event(Event::Seen(node)) => {
                 self.settle(node);
+                // Without a gap, versions tell which writes have lost. After one, a version in between may have been missed.
                 if self.seen.is_some() {
                     self.lost(node);
                 } else {
                     self.may_have_cordoned(node);
                 }
-                // Without a hold it would say nothing.
+                // Without a hold there is no write that could rest on it.
                 if self.hold.is_some() {
                     self.seen = Some(node.clone());
                 }
@@ -66,9 +70,9 @@ impl Cycle {
                 self.seen = None;
                 self.echoes.clear();
             }
-            // That copy has not landed, and one that was sent before it may have.
+            // This copy has not landed. One that was sent before it may have, so what is known of the write does not change.
             Input::Answer(Answer::Patched(Err(Failure::Refused(_)))) => {}
-            // Nor that it lost: what it conflicts with may be a copy of itself that something on the way has sent too.
+            // No answer, or a conflict, which may be with a copy of itself that a proxy has sent too: it may have landed.
             Input::Answer(Answer::Patched(Err(_))) => {
                 if let Some(sent) = self.sent.last_mut() {
                     sent.is_unknown = true;
@@ -78,12 +82,12 @@ impl Cycle {
         }
     }
 
-    /// The patch to send, which is remembered. What it leaves is written down on the host first, but for a renewal.
+    /// Remembers this patch, and returns what to send. Except for a renewal, it carries the host's record to write before it.
     pub(super) fn send(&mut self, mut patch: NodePatch) -> NodePatch {
         if patch.kind != PatchKind::Renew {
             patch.record = self.record_of(&patch);
         }
-        // What is tried again is the same write with the same proof: of all its copies one lands at most.
+        // What is tried again is the same write with the same proof. All its copies name the same version, so one lands at most.
         let again = self.sent.iter().position(|sent| sent.patch.is_copy(&patch));
         let sent = match again {
             Some(again) => self.sent.remove(again),
@@ -93,6 +97,7 @@ impl Cycle {
             },
         };
         if self.sent.len() >= SENT_MAX {
+            // A refused one goes first, because it never lands.
             let refused = self.sent.iter().position(|sent| !sent.is_unknown);
             drop(self.sent.remove(refused.unwrap_or(0)));
         }
@@ -101,7 +106,7 @@ impl Cycle {
         patch
     }
 
-    /// What the host is to remember of a write, and of an attempt that follows it.
+    /// What the host is to remember of a write before it is sent.
     pub(super) fn record_of(&self, patch: &NodePatch) -> Option<HostRecord> {
         let before = self.hold.as_ref();
         let write = patch.proof()?.clone();
@@ -110,31 +115,32 @@ impl Cycle {
         let wish = before.filter(|before| before.phase == Phase::Wanted);
         Some(HostRecord {
             before: wish.and_then(|wish| wish.write.clone()),
-            // Counted as the seal will leave it only once the command is to be run.
+            // The attempt of a seal is counted here only when its command is about to run.
             attempts: before.map_or(0, |before| before.attempts),
             ..HostRecord::of(hold, write, phase)
         })
     }
 
-    /// The watch goes on from the Node as it was just read, so that it tells for certain what becomes of a write on it.
+    /// Starts the watch from the Node as it was just read, so that it tells for certain what becomes of a write on it.
     pub(super) fn watch_from(&mut self, node: &NodeView) -> Act {
         self.seen = Some(node.clone());
         self.echoes.clear();
         Act::Watch(Some(node.version().to_owned()))
     }
 
-    /// The Node as it was read after a gap: what it shows of our writes is all that can be known, and the watch goes on from it.
+    /// Takes in the Node as it was read after a gap. What it shows of our writes is all that can be known of them, and the watch
+    /// starts from it.
     pub(super) fn read_anew(&mut self, node: &NodeView) -> Act {
         self.settle(node);
         self.may_have_cordoned(node);
         self.watch_from(node)
     }
 
-    /// What this Node shows of the writes whose outcome was not known.
+    /// Takes in what this Node shows of our writes whose outcome was unknown.
     ///
-    /// A proof is public once it has landed: it shows that this write landed, and nothing about the other marks.
+    /// A proof is public once it has landed. It shows that this write has landed, and nothing about the other marks.
     pub(super) fn settle(&mut self, node: &NodeView) {
-        // Whatever somebody has put back: the newest that is shown has landed last.
+        // The newest that is shown: somebody may have put back the proof of an older one.
         let Some(landed) = self.sent.iter().rposition(|sent| sent.patch.is_shown_on(node)) else {
             return;
         };
@@ -143,23 +149,24 @@ impl Cycle {
             .seen
             .as_ref()
             .is_some_and(|seen| seen.version() == patch.version);
-        // Each was a compare-and-swap on a version that is gone.
+        // The others were compare-and-swaps on a version that is gone.
         self.sent.clear();
         let is_sealing = self.stage.is_sealing();
         match patch.leaves {
-            // A seal that is seen too late: its command was not run, and never is.
+            // A seal that is seen when the final check is over: its command was not run, and never is.
             Some(leaves) if patch.kind == PatchKind::Seal && !is_sealing => {
                 self.hold = Some(leaves);
                 self.not_attempted();
             }
             Some(leaves) => self.hold = Some(leaves),
-            // Another webhook has made something else of it.
+            // This version is what our write made, and another webhook has changed it on its way.
             None if is_next && !patch.has_ended(node) => {}
             None => self.gave_back = true,
         }
     }
 
-    /// The watch delivers every version in order: what was a compare-and-swap on the one before this has lost it.
+    /// Forgets the writes that have lost. The watch shows every version in order, so a compare-and-swap on the version before this
+    /// one can land no more.
     pub(super) fn lost(&mut self, node: &NodeView) {
         let before = self.seen.as_ref().map(NodeView::version);
         if let Some(before) = before.filter(|before| *before != node.version()) {
@@ -168,14 +175,14 @@ impl Cycle {
         }
     }
 
-    /// What was answered has not landed, and never will. What was not may.
+    /// Forgets the writes that are known to have failed. The others may have landed, or may still land.
     pub(super) fn unsent(&mut self) {
         self.sent.retain(|sent| sent.is_unknown);
     }
 
-    /// The answer to a write that leaves marks: whether the Node is as it was written, and nothing else.
+    /// Takes the answer to a write that leaves marks, and says whether the Node is exactly as it was written.
     ///
-    /// Other webhooks see our writes too, and may change or drop what they like.
+    /// Other webhooks see our writes too, and may change or drop any of it.
     pub(super) fn is_as_written(&mut self, node: &NodeView) -> bool {
         self.settle(node);
         self.seen = Some(node.clone());
@@ -189,20 +196,23 @@ impl Cycle {
         self.is_ours_alone(node) && is_cordoned
     }
 
-    /// The answer to a write that ends a hold: whether nothing of it is left. Other webhooks see our writes too.
+    /// Takes the answer to a write that ends a hold, and says whether nothing of the hold is left.
+    ///
+    /// Other webhooks see our writes too, and may change or drop any of it.
     pub(super) fn has_ended(&mut self, node: &NodeView) -> bool {
         let has_ended = self.sent.last().is_some_and(|sent| sent.patch.has_ended(node));
         if has_ended {
             self.settle(node);
         } else {
-            // What has landed is not what ends it.
+            // What has landed does not end the hold, so nothing more can come of this write.
             self.unsent();
         }
         has_ended
     }
 
-    /// After a gap nobody can tell for certain whether a first cordon has landed. Where the Node does not show the wish to the
-    /// last mark, it is taken for landed: what the cordon was stays as it was decided then.
+    /// After a gap, takes a first cordon for landed if the Node does not show exactly our wish.
+    ///
+    /// Nobody can tell for certain. So what the cordon was stays as that write has decided it.
     pub(super) fn may_have_cordoned(&mut self, node: &NodeView) {
         let is_wish = self.hold.as_ref().is_some_and(|hold| hold.phase == Phase::Wanted);
         if !is_wish || self.is_ours_alone(node) {

@@ -1,6 +1,6 @@
-//! Where the agent is, and who takes the next answer or event there.
+//! The stages of the cycle, and which function takes the next answer or event in each of them.
 //!
-//! Not here: what follows from it.
+//! Not here: those functions, which are with their phases.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,16 +11,17 @@ use crate::lock::{Entry, EntryId};
 use crate::node::NodeView;
 use crate::reboot::lock_object::LockView;
 
-/// Where the agent is. Where it waits for an answer, nothing but that answer comes; everywhere else events come.
+/// What the agent is doing. A stage that waits for an answer is given only that answer; every other stage is given events.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Stage {
-    /// For what the host says.
+    /// Waits for what the host says.
     Starting,
-    /// The host is going down or silent, or may yet do what another process told it: ask again when [`Timer::Host`](super::Timer) is due.
+    /// The host is going down, cannot be asked, or may still carry out a reboot command that an earlier process ran.
+    /// It is asked again when [`Timer::Host`](super::Timer) is due.
     HostBusy,
     /// The host's record, the lock and the Node decide how to go on.
     Resuming(Resuming),
-    /// The marks are not ours to touch.
+    /// The marks on the Node are not ours to touch: a person has to look.
     Foreign,
     Idle,
     Waiting(Waiting),
@@ -29,7 +30,7 @@ pub(super) enum Stage {
     Sealing(Sealing),
     Rebooting(Rebooting),
     ComingUp(ComingUp),
-    /// The Node is as it was, and the lock entry is kept for a while.
+    /// The cordon is given back, and the lock entry is kept for `--lock-release-delay`.
     DelayingRelease(EntryId),
     /// Our Node is written.
     Editing(Edit, Progress),
@@ -49,10 +50,10 @@ pub(super) enum Resuming {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Waiting {
-    /// For the first look at the sentinel, a change of the lock, or a timer.
+    /// Waits for the first look at the sentinel, a change of the lock, or a timer.
     Resting,
     ReadingLock,
-    /// Where there are many peers, one LIST shows most of them.
+    /// With many peers, one LIST shows most of them.
     ListingPeers {
         survey: Survey,
         left: Vec<Entry>,
@@ -64,7 +65,7 @@ pub(super) enum Waiting {
     },
     CountingPool(Survey),
     ListingHeld(Survey),
-    /// The lock has room for us: does anything else postpone the reboot?
+    /// The lock has room for us: asks whether anything else postpones the reboot.
     ListingBlockers {
         survey: Survey,
         held: BTreeSet<String>,
@@ -72,17 +73,18 @@ pub(super) enum Waiting {
     Writing,
 }
 
-/// What a waiter has seen in one round: the lock first, and everything else after it.
+/// What one round of waiting has read: the lock first, then everything else, so that evidence against an entry is always
+/// younger than the entry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Survey {
     pub(super) lock: LockView,
-    /// Entries that ended by evidence.
+    /// Entries that are over by evidence.
     pub(super) over: BTreeSet<EntryId>,
-    /// How the Nodes of the others look, where that is to be said.
+    /// How the Nodes of the other holders look. Empty unless that is to be reported.
     pub(super) summaries: BTreeMap<String, String>,
 }
 
-/// The final check, but for the writes of lock and Node that end it.
+/// The final check, except for the two writes that end it: the confirm of the lock entry and the seal of the Node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Sealing {
     ListingBlockers {
@@ -100,13 +102,14 @@ pub(super) enum Sealing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Rebooting {
     Issuing,
-    /// The command failed: does the host go down all the same?
+    /// The command failed, or the host was busy when it was last asked: asks whether it goes down.
     AskingHost,
-    /// The command was accepted, and [`Timer::Reboot`](super::Timer) is over: will the host still go down?
+    /// [`Timer::Reboot`](super::Timer) is over: asks whether the host still goes down.
     AskingOverdue,
     Waiting,
-    /// An agent that starts on a seal without a record waits for as long as a reboot may take, then asks the host.
+    /// A process that starts on a seal without a record waits for as long as a reboot may take, then asks the host.
     WaitingOut,
+    /// That wait is over: asks the host.
     WaitedOut,
     /// No attempt is left: a person has to look.
     GivenUp,
@@ -120,7 +123,7 @@ pub(super) enum ComingUp {
 }
 
 impl Stage {
-    /// Whether the final check is under way, and a seal that lands is to be rebooted on.
+    /// Whether the final check is under way: only then may a seal that lands lead to a reboot.
     pub(super) fn is_sealing(&self) -> bool {
         match self {
             Stage::Sealing(_)
@@ -145,7 +148,7 @@ impl Stage {
         }
     }
 
-    /// For a report of a defect.
+    /// The stage in words, for the report of a defect.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Stage::Starting => "starting",
@@ -167,7 +170,7 @@ impl Stage {
 }
 
 impl Cycle {
-    /// The answer to the open request.
+    /// Takes the answer to the open request.
     pub(super) fn answered(&mut self, answer: Answer) -> Step {
         match self.stage.clone() {
             Stage::Starting => self.host_answered(answer),
@@ -187,7 +190,7 @@ impl Cycle {
         }
     }
 
-    /// Something happened while no request was open. Whatever a stage does not name changes nothing there.
+    /// Takes an event, which comes only while no request is open. A stage ignores every event that it does not name.
     pub(super) fn happened(&mut self, event: Event) -> Step {
         match self.stage.clone() {
             Stage::HostBusy => self.host_busy(&event),
@@ -203,7 +206,7 @@ impl Cycle {
             Stage::DelayingRelease(id) => self.delaying_release(id, event),
             Stage::Editing(edit, progress) => self.edit_waits(edit, progress, event),
             Stage::EditingLock { edit, pauses: true } => self.lock_edit_waits(edit, &event),
-            // An answer is open, which comes first.
+            // These wait for an answer, and the driver delivers that first.
             Stage::Starting
             | Stage::Resuming(_)
             | Stage::Waiting(_)

@@ -2,6 +2,7 @@
 //!
 //! A process that starts knows no proof. It believes the record in the host's `/run` first, then the lock entry, then the Node,
 //! which anybody may have written while the webhook was down.
+//! It never reboots on what it finds: it drains the node again first.
 
 use super::edit::Edit;
 use super::sent::Sent;
@@ -17,19 +18,20 @@ use crate::lock::{Entry, EntryId, Record};
 use crate::node::NodeView;
 use crate::reboot::lock_object::LockView;
 
-/// What a process that starts has reason to believe of a hold, and on what it rests.
+/// What a process that starts believes of a hold, and which sources say so.
 struct Belief {
     hold: Hold,
+    /// What shows that the host has booted since the cordon.
     rebooted: Option<BootEvidence>,
-    /// The host's record knows it.
+    /// Whether the host's record knows the hold.
     is_recorded: bool,
-    /// The process before was about to give its cordon back.
+    /// Whether the earlier process was about to give its cordon back.
     is_ending: bool,
     has_entry: bool,
 }
 
 impl Belief {
-    /// Neither the host's record nor the lock knows this hold, which is more than a wish.
+    /// Whether neither the host's record nor the lock knows this hold, which is more than a wish.
     fn is_unproven(&self) -> bool {
         !self.is_recorded && !self.has_entry && self.hold.phase != Phase::Wanted
     }
@@ -48,10 +50,12 @@ impl Cycle {
     }
 
     fn host_said(&mut self, host: HostState) -> Step {
+        // Nothing is undone under a shutdown: the node would go down without its hold, and its slot would be free.
         if host.shutdown != Shutdown::No {
             return self.wait_for_host(host.shutdown);
         }
-        // Whatever the Node and the lock show: what another process set off may come yet, as long as something delays it.
+        // Whatever the Node and the lock show: the reboot that an earlier process asked for may still come, because something
+        // such as a delay inhibitor of logind holds it back.
         if host.told == Some(RebootDeadline::Ahead) {
             let holder = host.record.map_or_else(String::new, |record| record.holder);
             let said = self.say(Report::HostTold(holder));
@@ -67,7 +71,7 @@ impl Cycle {
         self.rest(Stage::HostBusy, [Act::Arm(Timer::Host)]).after(said)
     }
 
-    /// The host goes down, or may yet.
+    /// While the host goes down, or may still go down.
     pub(super) fn host_busy(&mut self, event: &Event) -> Step {
         match event {
             Event::Due(Timer::Host) => self.ask(Stage::Starting, Ask::AskHost),
@@ -75,7 +79,7 @@ impl Cycle {
         }
     }
 
-    /// Goes on from what is left of the process before.
+    /// Goes on from what the host's record, the lock and the Node show.
     pub(super) fn resume(&mut self) -> Step {
         self.hold = None;
         self.seen = None;
@@ -97,7 +101,7 @@ impl Cycle {
                 self.resume_later("read the Node", &failure)
             }
             (Resuming::ReadingLock(node), Answer::Lock(Ok(lock))) => self.believe(&node, lock),
-            // The object that carries the lock is gone, and with it every entry.
+            // The object that carries the lock is gone, and every entry with it.
             (Resuming::ReadingLock(node), Answer::Lock(Err(Failure::NotFound))) => {
                 self.believe(&node, LockView::default())
             }
@@ -110,7 +114,7 @@ impl Cycle {
 
     pub(super) fn resume_waits(&mut self, event: &Event) -> Step {
         match event {
-            // A stamp whose answer never came.
+            // The answer to our stamp was lost, and the watch shows that it has landed.
             Event::Seen(node) if self.is_ours_alone(node) => self.stamped(node),
             event if is_retry(event) => self.read_to_resume(),
             _ => Step::rest(),
@@ -118,20 +122,24 @@ impl Cycle {
     }
 
     fn judge(&mut self, node: NodeView) -> Step {
+        // First: this read may show a stamp of ours whose answer was lost, which makes the hold ours again.
         self.settle(&node);
         if let Some(why) = foreign_marks(&node) {
             return self.foreign(why);
         }
         match hold::read(&node) {
             Reading::Present(_) if self.hold.is_some() && self.is_ours_alone(&node) => self.stamped(&node),
+            // A process that has been idle knows each hold that it has made since, so somebody else has written this one.
             Reading::Present(hold) if self.has_rested => self.disown(hold),
             Reading::Absent if self.has_rested => self.tidy(&node),
+            // A process that has not been idle yet remembers nothing: an earlier one may have left an entry, even without marks.
             _ => self.ask(Stage::Resuming(Resuming::ReadingLock(node)), Ask::ReadLock),
         }
     }
 
-    /// Somebody else has written the marks of a hold: they go, and the cordon stays as it is.
+    /// Removes marks that somebody else has written, and leaves the cordon as it is.
     fn disown(&mut self, shown: Hold) -> Step {
+        // Ended as a wish, because the end of a wish never touches the cordon.
         self.hold = Some(Hold {
             phase: Phase::Wanted,
             boot_id: None,
@@ -141,6 +149,7 @@ impl Cycle {
         self.undo(CallOff::Unproven)
     }
 
+    /// Removes signs that a lost hold has left on the Node, then rests.
     pub(super) fn tidy(&mut self, node: &NodeView) -> Step {
         match self.settings.signs.leftover(node) {
             Some(patch) => self.patch(Edit::Tidy, patch),
@@ -148,9 +157,10 @@ impl Cycle {
         }
     }
 
-    /// The three that may know of a hold, the most trustworthy first: the host's record, the lock, the Node.
+    /// Decides from which source to go on. The most trustworthy comes first: the host's record, the lock entry, the Node.
     fn believe(&mut self, node: &NodeView, lock: LockView) -> Step {
         let record = match lock.record {
+            // What cannot be read is not taken for empty: it may hold our entry, which says what the cordon was.
             Reading::Malformed(why) => {
                 return self.resume_later("read the lock", &Failure::Refused(why));
             }
@@ -159,6 +169,7 @@ impl Cycle {
         };
         let entry = record.of_node(&self.settings.node);
         let uid = &node.metadata.uid;
+        // A record about an earlier Node object of this name says nothing about this one.
         let left = self
             .left
             .clone()
@@ -169,6 +180,7 @@ impl Cycle {
         }
     }
 
+    /// Goes on where the Node shows a hold.
     fn go_on_from(
         &mut self,
         node: &NodeView,
@@ -179,12 +191,13 @@ impl Cycle {
         let id = EntryId::new(&self.settings.node, &shown.holder.created);
         let own = entry.filter(|entry| entry.id() == id && !entry.is_of_another(node));
         let of_it = left.filter(|left| left.holder == shown.holder.to_string());
+        // The record or the entry is about another hold: somebody has written these marks over ours.
         if of_it.is_none() && own.is_none() && (left.is_some() || entry.is_some()) {
             // What is known is of another hold, which these marks were written over.
             return self.without_marks(node, left, entry);
         }
         if of_it.is_some_and(|left| is_given_back(node, left)) {
-            // Somebody has put them back since.
+            // Our give-back has landed, so these are old marks that somebody has put back.
             return self.disown(shown);
         }
         let belief = self.belief(node, shown, of_it, own);
@@ -199,7 +212,7 @@ impl Cycle {
         outcome.after(unproven).after([watch]).reporting(report)
     }
 
-    /// What the process before was about to send may land late: a cordon of which it is known what the cordon was, or a give-back.
+    /// Remembers the write that the earlier process was about to send, because it may still land: a give-back, or a first cordon.
     fn may_land_yet(&mut self, node: &NodeView, hold: &Hold, left: &HostRecord) {
         let cordon = lost_by_record(left).filter(|cordon| cordon.holder == hold.holder);
         let patch = match left.phase {
@@ -227,6 +240,7 @@ impl Cycle {
             (None, Some(boot)) => Some(boot),
             (None, None) => shown.boot_id.clone(),
         };
+        // Without a record, an entry that was confirmed in this boot outweighs what the Node shows: the command may have run.
         let phase = match (left, entry) {
             (Some(left), _) => sent_phase(left, node, &shown),
             (None, Some(entry)) if self.may_have_told(entry) => Phase::Sealed,
@@ -235,9 +249,11 @@ impl Cycle {
         };
         let was = left.and_then(|left| left.was_unschedulable);
         let was = was.or(entry.map(|entry| entry.metadata.unschedulable));
+        // The larger count: whoever can write the Node could set its count back, and with it get more reboots.
         let stored = entry.map_or(0, |entry| entry.attempts).max(shown.attempts);
         let is_wish = phase == Phase::Wanted;
         Belief {
+            // A boot since a mere wish was somebody else's reboot.
             rebooted: boot
                 .as_ref()
                 .filter(|_| !is_wish)
@@ -249,41 +265,46 @@ impl Cycle {
                 phase,
                 boot_id: boot.filter(|_| !is_wish),
                 was_unschedulable: was.or(shown.was_unschedulable).filter(|_| !is_wish),
-                // A wish has none; a count on its Node is somebody else's.
+                // A wish has no attempts: a count on its Node was written by somebody else.
                 attempts: left.map_or(if is_wish { 0 } else { stored }, |left| left.attempts),
                 ..shown
             },
         }
     }
 
-    /// Whether a reboot may have been set off in this boot, by the lock's entry alone: it is confirmed before the command is run.
+    /// Whether a reboot command may have run in this boot, by the lock entry alone: the entry is confirmed before the command runs.
     fn may_have_told(&self, entry: &Entry) -> bool {
         let is_of_this_boot = |boot: String| self.boot.is_after(&boot).is_none();
         entry.sealed && !entry.given_back && entry.boot().is_some_and(is_of_this_boot)
     }
 
     fn resume_hold(&mut self, node: &NodeView, belief: &Belief) -> Step {
+        // First: whatever phase it was, the boot has ended it.
         if let Some(evidence) = belief.rebooted {
             return self.come_back().reporting(Report::Booted(evidence));
         }
         let cancelled = self.cancel(node);
         match belief.hold.phase {
+            // The earlier process was ending this wish, and that write may never have landed.
             Phase::Wanted if belief.is_ending => self.undo(CallOff::HoldLost),
             Phase::Wanted => match cancelled {
                 Some(why) => self.undo(CallOff::Cancelled(why)),
                 None => self.wait(),
             },
-            // Anybody may have written them, and the node has not booted since: they go, and the cordon stays.
+            // Anybody may have written these marks, and the host has not booted since: they go, and the cordon stays.
             _ if belief.is_unproven() => {
                 let shown = belief.hold.clone();
                 self.disown(shown)
             }
-            // What was begun is ended, and no drain begins without an entry.
+            // A give-back that an earlier process began is finished.
             _ if belief.is_ending => self.undo(CallOff::HoldLost),
+            // Without an entry the node has no slot, so no drain begins.
             _ if !belief.has_entry => self.undo(CallOff::EntryLost),
-            // Its record says that the command never ran, that it failed, or that its time is over; the host shows no shutdown.
+            // The record says that the command never ran, that it failed, or that its time is over, and the host shows no shutdown.
             Phase::Sealed if belief.is_recorded => self.came_to_nothing(),
+            // Without a record nobody knows whether the command ran, so the reboot may still come.
             Phase::Sealed => self.wait_out(),
+            // Nobody has watched the Node since, so the drain is done again, however far it had come.
             Phase::Draining | Phase::Delaying | Phase::Returning => match cancelled {
                 Some(why) => self.undo(CallOff::Cancelled(why)),
                 None => self.cordon(),
@@ -291,9 +312,11 @@ impl Cycle {
         }
     }
 
-    /// The Node shows no hold, or one that was written over ours. The record or the entry says what the cordon was.
+    /// Goes on where the Node shows no hold, or one that was written over ours. The record or the entry says what the cordon was.
     fn without_marks(&mut self, node: &NodeView, left: Option<&HostRecord>, entry: Option<&Entry>) -> Step {
         let of_this_node = entry.filter(|entry| !entry.is_of_another(node));
+        // The marks are gone, but the entry was confirmed in this boot: the host may still go down, and nobody else may take the
+        // slot before that is out of the question.
         if let (None, Some(entry)) = (left, of_this_node)
             && self.may_have_told(entry)
         {
@@ -306,11 +329,12 @@ impl Cycle {
         }
         let (hold, is_given_back) = match (left, of_this_node) {
             (Some(left), _) => {
-                // A wish that is not there has touched nothing.
+                // A wish that never reached the Node has changed nothing.
                 let is_unwritten = left.phase == Some(Phase::Wanted) && hold::read(node) == Reading::Absent;
                 (lost_by_record(left), is_unwritten || is_given_back(node, left))
             }
             (None, Some(entry)) => {
+                // Over if it was given back, or if neither a mark nor a cordon of ours can be left.
                 let is_as_it_was = entry.metadata.unschedulable || !node.spec.unschedulable;
                 let is_over = entry.given_back || (is_as_it_was && !hold::has_marks(node));
                 (Some(lost_by_entry(node, entry)), is_over)
@@ -334,12 +358,13 @@ impl Cycle {
         }
     }
 
-    /// Marks that are not ours to touch: a person has to look.
+    /// Leaves marks alone that are not ours to touch, and reports them: a person has to look.
     pub(super) fn foreign(&mut self, why: String) -> Step {
         let said = self.say(Report::Foreign(why));
         self.rest(Stage::Foreign, said)
     }
 
+    /// While the Node carries marks that are not ours to touch.
     pub(super) fn foreign_changed(&mut self, event: &Event) -> Step {
         let Event::Seen(node) = event else {
             return Step::rest();
@@ -347,9 +372,9 @@ impl Cycle {
         if let Some(why) = foreign_marks(node) {
             return self.foreign(why);
         }
-        // Should they come again, they are told again.
+        // If they come back, they are reported again.
         self.said = None;
-        // Gone, ours again, or somebody else's over ours: where we remember our own, memory knows better than a new look.
+        // What this process remembers of its own hold is worth more than a new look: the Node may show other marks or none.
         if self.hold.is_some() {
             self.undo(CallOff::HoldLost)
         } else {
@@ -357,22 +382,23 @@ impl Cycle {
         }
     }
 
-    /// At rest. A wish that was seen meanwhile is looked for again, not only after a whole `--period`.
+    /// Goes to rest. If the sentinel has asked for a reboot, it is looked at again soon, not only after a whole `--period`.
     pub(super) fn idle(&mut self) -> Step {
         let look = self.wanted == Some(true) && !self.backing_off;
-        // From what is there now: marks that came while nobody looked are seen too.
+        // The watch begins with a list, so it also shows marks that came while nobody watched.
         let watch = [Act::Watch(None)];
         self.rest_idle()
             .after(look.then_some(Act::Arm(Timer::CheckSentinel)))
             .after(watch)
     }
 
+    /// Goes to rest, and forgets the hold.
     fn rest_idle(&mut self) -> Step {
         self.left = None;
         self.has_rested = true;
         self.hold = None;
         self.seen = None;
-        // A stamp may land yet.
+        // A stamp without an answer may still land, and is then known as ours.
         self.sent.retain(|sent| sent.patch.kind == PatchKind::Stamp);
         self.gave_back = false;
         self.echoes.clear();
@@ -386,16 +412,18 @@ impl Cycle {
         self.rest(Stage::Idle, [])
     }
 
+    /// While the agent is idle.
     pub(super) fn idling(&mut self, event: Event) -> Step {
         match event {
             Event::Sentinel(Some(created)) if !self.backing_off => self.edit(Edit::Stamp { created }),
-            // A stamp whose answer never came has landed, or somebody else writes marks.
+            // Our stamp has landed although its answer was lost, or somebody else has written marks.
             Event::Seen(node) if hold::read(&node) != Reading::Absent => {
                 if self.is_ours_alone(&node) {
                     return self.stamped(&node);
                 }
                 self.resume()
             }
+            // The wish was kept back only because the Node was not in the pool: no need to wait for the next `--period`.
             Event::Seen(node) if self.wanted == Some(true) && self.has_joined(&node) => {
                 self.said = None;
                 Step::rest().after([Act::Arm(Timer::CheckSentinel)])
@@ -404,12 +432,14 @@ impl Cycle {
         }
     }
 
-    /// Whether the Node has come into the pool since the last wish was kept back.
+    /// Whether the Node has joined the pool since a wish was kept back because it was not in it.
     fn has_joined(&self, node: &NodeView) -> bool {
         self.said == Some(Report::NotInPool) && self.settings.pool.matches(&node.metadata.labels)
     }
 
+    /// Writes the wish on this version of our Node.
     pub(super) fn stamp(&mut self, created: &str, node: &NodeView) -> Step {
+        // A stamp only ever goes on a Node without marks. What is there may be an earlier stamp of ours.
         if hold::read(node) != Reading::Absent {
             return self.resume();
         }
@@ -427,7 +457,8 @@ impl Cycle {
         self.patch(Edit::Stamp { created }, patch)
     }
 
-    /// The Node could not be read: nothing is on it that needs us, and the sentinel is looked at again.
+    /// Rests after the Node could not be read for the stamp. Nothing of ours is known to be on it, and the sentinel is looked at
+    /// again soon.
     pub(super) fn unstamped(&mut self, failure: &Failure) -> Step {
         let why = failure.to_string();
         self.idle().reporting(Report::Retrying {
@@ -436,7 +467,8 @@ impl Cycle {
         })
     }
 
-    /// Where it has not landed it may yet: only a later wish is written anew.
+    /// Goes on after a stamp that failed. A refused one is given up: the next look at the sentinel makes a new wish.
+    /// Any other may have landed or may still land, so the Node is read first.
     pub(super) fn stamp_failed(&mut self, what: &'static str, failure: &Failure) -> Step {
         let Failure::Refused(why) = failure else {
             return self.resume_later(what, failure);
@@ -449,6 +481,7 @@ impl Cycle {
         self.idle().after(said).reporting(Report::Retrying { what, why })
     }
 
+    /// The wish is on the Node: waits for the lock.
     pub(super) fn stamped(&mut self, node: &NodeView) -> Step {
         let holder = self.hold.as_ref().map(|hold| hold.holder.to_string());
         let watch = self.watch_from(node);
@@ -459,7 +492,7 @@ impl Cycle {
     }
 }
 
-/// Why the marks of this Node are nobody's to touch but a person's.
+/// Why only a person may touch the marks of this Node, if that is so.
 fn foreign_marks(node: &NodeView) -> Option<String> {
     match hold::read(node) {
         Reading::Malformed(why) => Some(why),
@@ -470,21 +503,21 @@ fn foreign_marks(node: &NodeView) -> Option<String> {
     }
 }
 
-/// How far the process before had come: the phase that it was about to write, unless the Node still shows, to the last mark,
-/// the wish that it was about to cordon for.
+/// How far the earlier process had come, by its record: the phase that it was about to write.
+/// It had come no further than the wish if the Node still shows exactly the wish that the record says it was about to cordon for.
 fn sent_phase(left: &HostRecord, node: &NodeView, shown: &Hold) -> Phase {
     let is_unchanged = shown.write.is_some() && shown.write == left.before;
     match left.phase {
         Some(Phase::Draining) if is_unchanged && is_bare_wish(node, shown) => Phase::Wanted,
         Some(phase) => phase,
-        // The patch that was to end it has not landed; only a node that was cordoned names a boot.
+        // The give-back has not landed. What it was to end was a wish if the record names no boot: a cordon does.
         None if left.boot.is_none() => Phase::Wanted,
         None => Phase::Draining,
     }
 }
 
-/// The same by the lock's entry alone: it says what the cordon was, so a wish that shows anything else was cordoned already,
-/// and somebody has changed it.
+/// How far the earlier process had come, by the lock entry alone. The entry says what the cordon was, so a wish on a Node with
+/// another cordon had been cordoned already, and somebody has changed its marks since.
 fn locked_phase(entry: &Entry, node: &NodeView, shown: &Hold) -> Phase {
     let is_as_it_was = node.spec.unschedulable == entry.metadata.unschedulable;
     let is_wish = is_as_it_was && !entry.sealed && is_bare_wish(node, shown);
@@ -509,7 +542,7 @@ fn is_given_back(node: &NodeView, left: &HostRecord) -> bool {
     left.phase.is_none() && hold::was_given_back(node, created, &left.write)
 }
 
-/// A hold that is no longer on its Node, from the host's record.
+/// A hold that is no longer on its Node, as the host's record has it.
 fn lost_by_record(left: &HostRecord) -> Option<Hold> {
     let (node_uid, created) = left.holder.split_once('/')?;
     Some(Hold {
@@ -526,7 +559,7 @@ fn lost_by_record(left: &HostRecord) -> Option<Hold> {
     })
 }
 
-/// The same, from its entry in the lock.
+/// A hold that is no longer on its Node, as its entry in the lock has it.
 fn lost_by_entry(node: &NodeView, entry: &Entry) -> Hold {
     Hold {
         holder: Holder {

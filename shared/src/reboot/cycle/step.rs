@@ -1,6 +1,6 @@
 //! What a step of the cycle leads to: at most one request, and what is started, stopped or said.
 //!
-//! Not here: how the shell does it.
+//! Not here: how the driver carries it out ([`crate::reboot::driver`]).
 
 use std::collections::BTreeSet;
 
@@ -13,9 +13,9 @@ use crate::reboot::timers::Timer;
 /// What a step leads to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Step {
-    /// In this order, before the request.
+    /// Carried out in this order, before the request.
     pub acts: Vec<Act>,
-    /// None: the cycle waits for an event.
+    /// `None`: the cycle waits for an event.
     pub request: Option<Ask>,
 }
 
@@ -31,7 +31,7 @@ impl Step {
         Step::default()
     }
 
-    /// The same, after these acts.
+    /// Puts these acts before those of the step.
     pub(super) fn after(mut self, acts: impl IntoIterator<Item = Act>) -> Step {
         self.acts.splice(0..0, acts).for_each(drop);
         self
@@ -42,40 +42,40 @@ impl Step {
     }
 }
 
-/// What the cycle asks for next. The next input is its answer.
+/// A request of the cycle. The next input is its answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum Ask {
-    /// Which boot is it, and does it go down?
+    /// Ask the host which boot it is in, and whether a shutdown is under way.
     AskHost,
     /// GET of our own Node, not from a cache.
     ReadNode,
-    /// GET of the Node of another entry, not from a cache.
+    /// GET of the Node that another lock entry names, not from a cache.
     ReadPeer(String),
     /// LIST of the pool's Nodes with a phase label that is not `wanted`, not from a cache.
     ListHeld,
     /// LIST of the pool's Nodes.
     CountPool,
-    /// What postpones a reboot now, not from a cache.
+    /// The reads that show what postpones a reboot now, not from a cache.
     ListBlockers,
     /// GET of the lock object, not from a cache.
     ReadLock,
     /// PATCH of the lock object.
     WriteLock(LockWrite),
-    /// What the patch says of the host's record is written down first; where that fails, nothing is sent.
+    /// PATCH of our Node. The host's record that belongs to it is written first; if that fails, the patch is not sent.
     PatchNode(NodePatch),
-    /// LIST of the pods on our Node, not from a cache; those of these controllers that tolerate the drain do not count.
+    /// LIST of the pods on our Node, not from a cache. Pods of these controllers do not count if they tolerate the drain.
     ListPods(BTreeSet<String>),
-    /// Record this on the host, and until when the reboot may come, then run the reboot command, unless
-    /// [`Timer::Deadline`] is over: that is checked last.
+    /// Write this record on the host, with the time until which the reboot may come. Then run the reboot command, unless
+    /// [`Timer::Deadline`] is over, which is checked last.
     Reboot {
-        /// What is recorded.
+        /// The record to write.
         record: HostRecord,
     },
 }
 
 impl Ask {
-    /// As a probe names it.
+    /// The request's name, for the agent's health probe.
     pub fn name(&self) -> &'static str {
         match self {
             Ask::AskHost => "AskHost",
@@ -93,23 +93,24 @@ impl Ask {
     }
 }
 
-/// What the cycle starts, stops or says. None of it is answered at once.
+/// Something that the cycle starts, stops or reports. It has no answer; what comes of it arrives as an event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Act {
-    /// Watch our Node from just after this version on; what an older watch still holds is dropped.
-    /// Without a version: from now on.
+    /// Watch our Node from just after this version on; without a version, from a list of what is there.
+    /// What an older watch has not delivered yet is dropped.
     Watch(Option<String>),
-    /// Evict what a drain evicts, late comers too, and say [`DrainNews::Drained`](super::DrainNews::Drained); then watch for [`DrainNews::PodArrived`](super::DrainNews::PodArrived).
+    /// Start a drain. It evicts pods, also those that come late, and ends with [`DrainNews::Drained`](super::DrainNews::Drained).
+    /// Every pod that comes after that is a [`DrainNews::PodArrived`](super::DrainNews::PodArrived).
     StartDrain,
-    /// Evict no more.
+    /// Stop the drain: evict no more, and watch no pods.
     StopDrain,
-    /// Tell of changes of the lock object.
+    /// Start (`true`) or stop (`false`) the watch of the lock object.
     WatchLock(bool),
     /// Start this timer.
     Arm(Timer),
     /// Stop this timer.
     Disarm(Timer),
-    /// Remove the host's record: the hold is over. Where that fails, the next one replaces it.
+    /// Remove the host's record: the hold is over. If that fails, the next record replaces it.
     Forget,
     /// Tell people.
     Report(Report),

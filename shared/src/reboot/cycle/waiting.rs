@@ -1,4 +1,6 @@
-//! From the wish to the lock: one entry per Node, by compare-and-swap, against evidence that is younger than the record.
+//! From the wish to the lock, which is acquired by compare-and-swap.
+//!
+//! An entry of another node is dropped only on a read of that Node that is younger than the read of the lock.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,11 +17,11 @@ use crate::quote::quoted;
 use crate::reboot::blocker;
 use crate::reboot::lock_object::{Carrier, LockView, LockWrite};
 
-/// More entries than this are looked up by one LIST, and their Nodes read one by one only where it does not show them.
+/// If there are more entries than this, one LIST looks them up, and only Nodes that it does not show are read one by one.
 const PEERS_MAX: usize = 8;
 
 impl Cycle {
-    /// Waits for the lock, and tries at once if the sentinel has been survey.
+    /// Waits for the lock, and tries at once if the sentinel is known to ask for a reboot.
     pub(super) fn wait(&mut self) -> Step {
         let acts = [Act::WatchLock(true)];
         if self.wanted == Some(true) {
@@ -57,6 +59,7 @@ impl Cycle {
                 &failure,
             ),
             (Waiting::Writing, Answer::LockWritten(Ok(()))) => self.locked().reporting(Report::Locked),
+            // Somebody else was faster. Everything is read again, the Nodes too: what was known of them is now older than the lock.
             (Waiting::Writing, Answer::LockWritten(Err(Failure::Conflict | Failure::NotFound))) => {
                 self.rest_until(Timer::Turn)
             }
@@ -70,16 +73,19 @@ impl Cycle {
         }
     }
 
+    /// While the wish waits for the lock.
     pub(super) fn resting(&mut self, event: Event) -> Step {
         match event {
             Event::Sentinel(None) => self.undo(CallOff::NoLongerWanted),
             Event::Sentinel(Some(_)) => self.read_lock(),
+            // Every waiter hears of it at once. The pause is shorter the older the wish, so the oldest tries first.
             Event::LockChanged => self.rest_until(Timer::Turn),
             Event::Seen(node) => match self.ends_wish(&node) {
                 Some(step) => step,
                 None if self.is_let_go(&node) => self.rest_until(Timer::Turn),
                 None => Step::rest(),
             },
+            // Before the first look at the sentinel, a process that was started anew does not know whether the wish still stands.
             Event::Due(Timer::Turn | Timer::Poll) if self.wanted == Some(true) => self.read_lock(),
             Event::Due(Timer::Stall) if self.wanted == Some(true) => {
                 self.stalled = true;
@@ -90,13 +96,13 @@ impl Cycle {
         }
     }
 
-    /// Whether what the Node shows ends the wish.
+    /// Ends the wish if the Node shows a reason.
     fn ends_wish(&mut self, node: &NodeView) -> Option<Step> {
         if self.ours(node).is_none() {
             return Some(self.undo(CallOff::HoldLost));
         }
-        // Another phase would keep a slot of the budget for ever, perhaps from ourselves.
-        // It is ours where a cordon of the process before has landed late.
+        // Somebody has written over the wish, or a cordon of the earlier process has landed late.
+        // A phase beyond `wanted` fills a slot without an entry: two such nodes would wait for each other for ever.
         let is_wish = self.hold.as_ref().is_some_and(|hold| hold.phase == Phase::Wanted);
         if !is_wish || !self.is_ours_alone(node) {
             return Some(self.undo(CallOff::Disturbed(Disturbance::Tampered)));
@@ -105,7 +111,7 @@ impl Cycle {
         Some(self.undo(CallOff::Cancelled(why)))
     }
 
-    /// Whether a person has ended the pause that kept the reboot back.
+    /// Whether a person has ended the pause that postponed the reboot.
     fn is_let_go(&mut self, node: &NodeView) -> bool {
         let is_pause = |blocker: &Blocker| matches!(blocker, Blocker::NodePaused(_));
         let is_let_go = self.blockers.iter().any(is_pause) && blocker::paused(node).is_none();
@@ -115,8 +121,10 @@ impl Cycle {
         is_let_go
     }
 
+    /// Begins a round: decides which entries of this record have to be looked up.
     fn consider(&mut self, lock: LockView) -> Step {
         let record = match &lock.record {
+            // What cannot be read counts as full: it may hold any number of entries.
             Reading::Malformed(why) => {
                 let said = self.say(Report::LockUnreadable(why.clone()));
                 return self.rest_until(Timer::Poll).after(said);
@@ -124,13 +132,15 @@ impl Cycle {
             Reading::Absent => &Record::default(),
             Reading::Present(record) => record,
         };
-        // An acquire whose answer never came.
+        // Our acquire has landed although its answer was lost.
         if record
             .entry(&self.entry_id())
             .is_some_and(|entry| self.has_acquired(entry, &lock))
         {
             return self.locked();
         }
+        // Those that a look at their Node can end. None of our own node: an old entry of ours is replaced, and one of kured's is in
+        // the way.
         let left: Vec<Entry> = record
             .entries
             .iter()
@@ -151,9 +161,10 @@ impl Cycle {
         self.next_peer(survey, left)
     }
 
-    /// Whether this is the entry that our write has put there, and what it says of the cordon is still true.
+    /// Whether our write has put this entry there, and what the entry says of the cordon is still true.
     ///
-    /// One without its proof is acquired again, which replaces it. Stock kured drops the proof whenever it writes the list.
+    /// An entry without the proof of that write is acquired again, which replaces it. Only on a lock that stock kured shares may
+    /// the proof be missing: kured drops it whenever it writes the list.
     fn has_acquired(&self, entry: &Entry, lock: &LockView) -> bool {
         let Some((write, was)) = &self.acquired else {
             return false;
@@ -164,8 +175,9 @@ impl Cycle {
         is_proven && entry.metadata.unschedulable == *was && cordon == Some(*was)
     }
 
-    /// The entries whose Nodes show them need no further look.
+    /// Takes the list of held Nodes. Entries that it shows to be live need no further look.
     fn listed_peers(&mut self, mut survey: Survey, mut left: Vec<Entry>, nodes: &[NodeView]) -> Step {
+        // What the list does not show may be over, and only a read of that very Node is evidence.
         left.retain(|entry| {
             let node = nodes.iter().find(|node| node.name() == entry.node);
             let shown = node.filter(|node| !lock::is_over(entry, &survey.lock.expired, Some(node)));
@@ -177,16 +189,18 @@ impl Cycle {
         self.next_peer(survey, left)
     }
 
+    /// Reads the next Node whose entry may be over; after the last, counts whether there is a slot for us.
     fn next_peer(&mut self, survey: Survey, left: Vec<Entry>) -> Step {
         if let Some(entry) = left.last() {
             let peer = Ask::ReadPeer(entry.node.clone());
             return self.ask(Stage::Waiting(Waiting::ReadingPeers { survey, left }), peer);
         }
-        // Full by its entries alone: no need to list the Nodes.
+        // If the entries alone fill the lock, the Nodes need not be listed.
         match self.acquire(&survey, &BTreeSet::new()) {
             Ok(_) if self.counts_pool() => {
                 self.ask(Stage::Waiting(Waiting::CountingPool(survey)), Ask::CountPool)
             }
+            // A held Node fills a slot even if somebody has removed its entry.
             Ok(_) => self.ask(Stage::Waiting(Waiting::ListingHeld(survey)), Ask::ListHeld),
             Err(holders) => self.lock_held(&survey, holders),
         }
@@ -210,13 +224,14 @@ impl Cycle {
                 }
                 self.next_peer(survey, left)
             }
-            // An entry that names no Node there can be is no evidence; it fills its slot, and others may be free.
+            // The API server refuses the name: no Node can be called that. This is no evidence that the entry is over, so it keeps
+            // its slot, and there may be others.
             Err(Failure::Refused(_)) => self.next_peer(survey, left),
             Err(failure) => self.retry(Stage::Waiting(Waiting::Resting), "read the other Nodes", &failure),
         }
     }
 
-    /// Whether the pool's size says how many may reboot.
+    /// Whether the pool must be counted to know how many may reboot at once.
     fn counts_pool(&self) -> bool {
         matches!(self.settings.concurrency, Share::Percent(_))
     }
@@ -255,7 +270,7 @@ impl Cycle {
             Ok(record) => record,
             Err(holders) => return self.lock_held(survey, holders),
         };
-        // After a gap the watch has yet to show what the cordon is.
+        // The entry is to say what the cordon was. After a gap the watch has yet to show it.
         let Some(was) = self.seen.as_ref().map(|node| node.spec.unschedulable) else {
             return self.rest_until(Timer::Poll);
         };
@@ -268,7 +283,7 @@ impl Cycle {
         self.ask(Stage::Waiting(Waiting::Writing), Ask::WriteLock(write))
     }
 
-    /// The record with our entry, or who is in the way.
+    /// The record with our entry, or the nodes that are in the way.
     fn acquire(&self, survey: &Survey, held: &BTreeSet<String>) -> Result<Record, BTreeSet<String>> {
         let node = self.seen.as_ref();
         let unschedulable = node.is_some_and(|node| node.spec.unschedulable);
@@ -287,11 +302,14 @@ impl Cycle {
     /// How many nodes may be in a reboot at once, as far as the pool has been counted.
     fn concurrency(&self) -> usize {
         match (self.settings.concurrency, self.pool_size) {
+            // There is room until the pool is counted, so that a lock that is full anyway costs no count.
             (Share::Percent(_), None) => usize::MAX,
+            // A small share of a small pool is one node, or it would never reboot.
             (share, size) => share.of(size.unwrap_or_default()).max(1),
         }
     }
 
+    /// Waits for a lock that these nodes fill.
     fn lock_held(&mut self, survey: &Survey, holders: BTreeSet<String>) -> Step {
         let (mut said, is_stalled) = (Vec::new(), std::mem::take(&mut self.stalled));
         if is_stalled {
@@ -302,6 +320,7 @@ impl Cycle {
             ]);
         }
         let news = self.say(Report::LockHeld(holders));
+        // Only other holders begin the wait for a stall anew.
         if !news.is_empty() {
             said.push(Act::Arm(Timer::Stall));
         }
@@ -309,6 +328,7 @@ impl Cycle {
         self.rest_until(Timer::Poll).after(said)
     }
 
+    /// The lock is ours: cordons the node.
     fn locked(&mut self) -> Step {
         self.retries = 0;
         self.stalled = false;
@@ -321,7 +341,7 @@ impl Cycle {
     }
 }
 
-/// A holder, since when, and how its Node looks.
+/// A holder in words: since when it holds the lock, and how its Node looks.
 fn described(node: &str, survey: &Survey) -> String {
     let record = survey.lock.record.as_ref().present();
     let entry = record.and_then(|record| record.entries.iter().find(|entry| entry.node == *node));
