@@ -389,8 +389,8 @@ fn found_e8_whatever_an_agent_waits_for_before_its_drain_is_named_with_the_fix()
             ("blocked", ""),
             [
                 "\"by\":\"unavailable\"",
-                "1 are not Ready, and --max-unavailable allows 0",
-                "bring other back",
+                "Nodes that are not Ready: 1 (other), and --max-unavailable allows 0",
+                "bring them back",
             ],
         ),
         // Of the pool, as far as could be read, when the agent began.

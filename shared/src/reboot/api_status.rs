@@ -1,54 +1,54 @@
-//! What an error status of the API server means: to the cycle, and to a drain.
+//! What an error status of the API server means to the cycle and to a drain.
 //!
-//! Not here: how a request is sent, and what silence means (always [`Failure::Unknown`]).
+//! Not here: how a request is sent, and what it means if no answer comes (always [`Failure::Unknown`]).
 
 use std::time::Duration;
 
 use crate::reboot::cycle::Failure;
 use crate::reboot::drain::Evicted;
 
-/// The `Status` that answers a request which failed, as far as it is looked at.
+/// The `Status` with which the API server answers a request that failed: the fields that are looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ErrorStatus<'a> {
-    /// The HTTP status.
+    /// The HTTP status code.
     pub code: u16,
     /// `Status.reason`, such as `TooManyRequests`.
     pub reason: &'a str,
     /// `Status.message`, for people.
     pub message: &'a str,
-    /// Of `details`: the object that it is about.
+    /// `Status.details.name`: the object that it is about.
     pub name: &'a str,
-    /// Of `details`: the first cause.
+    /// The first of `Status.details.causes`.
     pub cause: Option<Cause<'a>>,
-    /// When it wants to be asked again, in seconds; 0 where it does not say.
+    /// After how many seconds the API server wants to be asked again; 0 if it does not say.
     pub retry_after_seconds: u32,
 }
 
 /// Why a request failed, in detail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cause<'a> {
-    /// Its type, such as `DisruptionBudget`.
+    /// The type of the cause, such as `DisruptionBudget`.
     pub reason: &'a str,
-    /// For people.
+    /// The message of the cause, for people.
     pub message: &'a str,
 }
 
-/// Why a call of the API server brought nothing.
+/// A call of the API server that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {
-    /// What it means to the cycle.
+    /// What the failure means to the cycle.
     pub failure: Failure,
-    /// The object of which the API server says that it does not exist.
+    /// The object that does not exist, if the API server itself says so.
     pub gone: Option<String>,
 }
 
 impl Failed {
-    /// No answer, or none of the API server's: `text` is what an operator reads.
+    /// No answer, or one that is not the API server's. `text` is what an operator reads.
     pub fn unknown(text: String) -> Failed {
         Failed::from(Failure::Unknown(text))
     }
 
-    /// Whether the API server says that the object of this name does not exist.
+    /// Whether the API server itself says that the object of this name does not exist.
     pub fn is_gone(&self, name: &str) -> bool {
         self.gone.as_deref() == Some(name)
     }
@@ -66,13 +66,13 @@ impl From<Failed> for Failure {
     }
 }
 
-/// Cause of an eviction that a budget blocks (k8s.io/api: policy/v1/types.go).
+/// The cause of an eviction that a budget blocks (k8s.io/api: policy/v1/types.go).
 const DISRUPTION_BUDGET: &str = "DisruptionBudget";
-/// Cause of a write into a namespace that is being deleted (k8s.io/api: core/v1/types.go).
+/// The cause of a write that is refused in a namespace that is being deleted (k8s.io/api: core/v1/types.go).
 const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
-/// How an API server words that it has no rule for an eviction, now or ever: a pod has one budget at most (same file as below).
+/// How an API server words that it cannot evict a pod, now or ever, because the pod has more than one budget (same file as below).
 const TWO_BUDGETS: &str = "This pod has more than one PodDisruptionBudget";
-/// How an API server words that a webhook did not answer it. It had written nothing yet
+/// How an API server words that a webhook did not answer it. It has written nothing then
 /// (kubernetes/apiserver: pkg/admission/plugin/webhook/errors/statuserror.go and validating/dispatcher.go).
 const WEBHOOK_FAILED: &str = "Internal error occurred: failed calling webhook ";
 /// How the message of [`DISRUPTION_BUDGET`] begins; the budget's name follows
@@ -80,7 +80,7 @@ const WEBHOOK_FAILED: &str = "Internal error occurred: failed calling webhook ";
 const BUDGET_PREFIX: &str = "The disruption budget ";
 
 impl<'a> ErrorStatus<'a> {
-    /// `text` is what an operator reads.
+    /// This status as a failed call. `text` is what an operator reads.
     pub fn failed(&self, text: String) -> Failed {
         Failed {
             failure: self.failure(text),
@@ -88,21 +88,22 @@ impl<'a> ErrorStatus<'a> {
         }
     }
 
-    /// The object of which the API server itself says that it does not exist.
+    /// The object that does not exist, if the API server itself says so and not a proxy.
     pub fn gone(&self) -> Option<&'a str> {
         let is_gone = self.code == 404 && self.reason == "NotFound" && !self.name.is_empty();
         is_gone.then_some(self.name)
     }
 
+    /// What this status means to the cycle.
     fn failure(&self, text: String) -> Failure {
         match (self.code, self.reason) {
-            // A webhook that denies with 409 is no lost race: tried at once, it would deny at once.
+            // A webhook that denies with 409 is no lost race: a try at once would be denied at once.
             (409, "Conflict" | "AlreadyExists") => Failure::Conflict,
-            // Only the API server itself knows what does not exist, not a proxy before it.
+            // Only the API server itself knows what does not exist. A proxy's 404 has no such reason.
             (404, "NotFound") => Failure::NotFound,
             (408 | 429, _) => Failure::Unknown(text),
             (400..=499, _) => Failure::Refused(text),
-            // Admission comes before the write, so nothing has landed.
+            // Admission comes before the write, so nothing was written.
             (500, "InternalError") if self.message.starts_with(WEBHOOK_FAILED) => Failure::Refused(text),
             _ => Failure::Unknown(text),
         }
@@ -110,7 +111,8 @@ impl<'a> ErrorStatus<'a> {
 
     /// What became of an eviction; `text` is what an operator reads.
     ///
-    /// Whatever stands in its way, it is tried again: a webhook that refuses once may not the next time.
+    /// Almost every refusal is tried again: a webhook that refuses once may not refuse the next time. Only a pod with two budgets
+    /// can never be evicted.
     pub fn evicted(&self, text: String) -> Evicted {
         let cause = self.cause.filter(|cause| !cause.message.is_empty());
         match (self.code, self.reason) {
@@ -124,14 +126,14 @@ impl<'a> ErrorStatus<'a> {
                 }
             }
             (403, _) if cause.is_some_and(|cause| cause.reason == NAMESPACE_TERMINATING) => {
-                Evicted::Failed("its namespace is being deleted, and it with it".to_owned())
+                Evicted::Failed("its namespace is being deleted, and the pod with it".to_owned())
             }
             (500, _) if self.message.starts_with(TWO_BUDGETS) => Evicted::Never(text),
             _ => Evicted::Failed(text),
         }
     }
 
-    /// The name of the budget that blocks an eviction. The API server tells it in words only.
+    /// The name of the budget that blocks an eviction. The API server names it only in the message.
     fn budget(&self) -> Option<&str> {
         let cause = self.cause.filter(|cause| cause.reason == DISRUPTION_BUDGET)?;
         let name = cause.message.strip_prefix(BUDGET_PREFIX)?.split(' ').next()?;

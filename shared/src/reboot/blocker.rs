@@ -1,7 +1,8 @@
 //! What postpones a reboot: one list, asked before the lock is taken and again, first, before the seal.
 //!
-//! A new kind of blocker is a variant here, what it is read from, and its words.
-//! Not here: who reads it, and what the cycle makes of it.
+//! A new kind of blocker needs a variant here, the facts that it is found by, and its words.
+//!
+//! Not here: how those facts are read ([`crate::reboot::driver`]), and what the cycle does while something blocks.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,15 +17,15 @@ use crate::reboot::lock_object::LockView;
 /// Something that postpones a reboot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Blocker {
-    /// A person paused this node, with this word.
+    /// A person has paused this node, and written this.
     NodePaused(String),
-    /// A person paused the whole pool, with this word.
+    /// A person has paused the whole pool, and written this.
     PoolPaused(String),
-    /// More Nodes of the pool than allowed are not Ready; those in a reboot, and our own, do not count.
+    /// More Nodes of the pool than allowed are not Ready. Nodes in a reboot and our own do not count.
     Unavailable {
-        /// These are not Ready.
+        /// The Nodes that are not Ready, by name.
         unready: BTreeSet<String>,
-        /// So many may be.
+        /// How many may be.
         allowed: usize,
     },
 }
@@ -60,36 +61,36 @@ impl fmt::Display for Blocker {
                 let (count, names) = (unready.len(), names.join(", "));
                 write!(
                     f,
-                    "{count} are not Ready, and --max-unavailable allows {allowed}: bring {names} back, or allow more"
+                    "Nodes that are not Ready: {count} ({names}), and --max-unavailable allows {allowed}: bring them back, or allow more"
                 )
             }
         }
     }
 }
 
-/// The kinds of these blockers, each once.
+/// The kinds of these blockers, each once, separated by commas.
 pub fn kinds(blockers: &[Blocker]) -> String {
     let kinds: BTreeSet<&str> = blockers.iter().map(Blocker::kind).collect();
     kinds.into_iter().collect::<Vec<_>>().join(",")
 }
 
-/// These blockers, each as a sentence.
+/// These blockers, each as a sentence, separated by semicolons.
 pub fn sentences(blockers: &[Blocker]) -> String {
     let sentences: Vec<String> = blockers.iter().map(Blocker::to_string).collect();
     sentences.join("; ")
 }
 
-/// The Nodes of the pool, counted.
+/// A count of the pool's Nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PoolCount {
-    /// How many there are.
+    /// How many Nodes the pool has.
     pub size: usize,
-    /// Those that are not Ready and carry no hold, by name.
+    /// The Nodes that are not Ready and carry no hold, by name.
     pub unready: BTreeSet<String>,
 }
 
 impl PoolCount {
-    /// Counts one more Node.
+    /// Adds this Node to the count.
     pub fn add(&mut self, node: &NodeView) {
         self.size = self.size.saturating_add(1);
         if !node.is_ready() && !hold::is_held(&hold::read(node)) {
@@ -98,7 +99,7 @@ impl PoolCount {
     }
 }
 
-/// What blocks a reboot of this node now. The pool is counted where `--max-unavailable` says how many may be away.
+/// What blocks a reboot of this node now. The count of the pool is there only with `--max-unavailable`.
 pub fn blockers(node: &NodeView, lock: &LockView, pool: Option<(&PoolCount, Share)>) -> Vec<Blocker> {
     let record = lock.record.as_ref().present();
     let node_paused = paused(node).map(Blocker::NodePaused);
@@ -110,12 +111,12 @@ pub fn blockers(node: &NodeView, lock: &LockView, pool: Option<(&PoolCount, Shar
         .collect()
 }
 
-/// A person's pause on this Node.
+/// What a person wrote on this Node to pause it, if one has.
 pub fn paused(node: &NodeView) -> Option<String> {
     node.annotation(keys::PAUSE).map(str::to_owned)
 }
 
-/// Whether too many Nodes are not Ready. Those in a reboot are the lock's to count.
+/// The blocker that too many Nodes are not Ready, if they are. Nodes in a reboot do not count here: the lock counts them.
 fn unavailable(node: &NodeView, record: Option<&Record>, pool: &PoolCount, share: Share) -> Option<Blocker> {
     let is_locked =
         |name: &str| record.is_some_and(|record| record.entries.iter().any(|entry| entry.node == name));

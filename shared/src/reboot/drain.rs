@@ -1,7 +1,8 @@
-//! The bookkeeping of a drain: which pods must leave, when each eviction is due, and what the cycle is told.
+//! One drain of the node: which pods are left, when each eviction is due, and what the cycle is told.
 //!
-//! Clock readings and chance are passed in. Not here: which pods a drain evicts ([`crate::reboot::pod`])
-//! and how a [`Task`] is carried out.
+//! Clock readings and random numbers are arguments.
+//!
+//! Not here: which pods a drain evicts ([`crate::reboot::pod`]) and how a [`Task`] is carried out.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,7 +21,7 @@ mod returns;
 use pods::Pods;
 pub use progress::Progress;
 
-/// How many evictions are sent at once, where `--max-parallel-evictions` does not say.
+/// The default of `--max-parallel-evictions`: how many evictions are sent at once.
 pub const EVICTIONS_DEFAULT: usize = 20;
 
 /// What an operator decided about drains.
@@ -28,18 +29,18 @@ pub const EVICTIONS_DEFAULT: usize = 20;
 pub struct Options {
     /// `--max-parallel-evictions`; at least 1.
     pub parallel: usize,
-    /// `--drain-by-priority`: the lowest priority first, the next when those pods are gone.
+    /// `--drain-by-priority`: evict the pods of the lowest priority first, those of the next when they are gone.
     pub by_priority: bool,
     /// `--skip-wait-for-delete-timeout`.
     pub skip_wait: Option<SignedDuration>,
     /// `--returning-pods`.
     pub returning: Returning,
-    /// `--volume-detach-timeout`: how long volumes are waited for when the pods are gone.
+    /// `--volume-detach-timeout`: how long to wait for volumes to detach once the pods are gone. `None`: do not wait.
     pub volumes: Option<Duration>,
 }
 
 impl Default for Options {
-    /// The flags' defaults.
+    /// The defaults of the flags.
     fn default() -> Options {
         Options {
             parallel: EVICTIONS_DEFAULT,
@@ -51,35 +52,35 @@ impl Default for Options {
     }
 }
 
-/// What becomes of a pod that tolerates cordon and taint, and that its owner puts back on the node each time it is evicted.
+/// What to do with a pod that tolerates cordon and taint, and that its owner puts back on the node each time it is evicted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Returning {
-    /// It stays, once it was put back three times: its owner wants it there, as a DaemonSet does.
+    /// Leave it once it was put back three times: its owner wants it there, as a DaemonSet does.
     #[default]
     Leave,
-    /// It is evicted again, ever more slowly, and waited for.
+    /// Evict it again, ever more slowly, and wait for it.
     Wait,
 }
 
-/// What a drain asks for; each is answered by [`Drain::note`].
+/// Something that a drain wants carried out. The result goes to [`Drain::note`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task {
     /// Evict this very pod, not a namesake.
     Evict(PodView),
-    /// Does it exist?
+    /// Find out whether this DaemonSet exists.
     LookUp(DaemonSet),
-    /// Which volumes are attached to the node, other than those of pods that stay?
+    /// List the volumes that are attached to the node, except those of pods that stay.
     ListVolumes,
 }
 
 /// What became of a [`Task`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Done {
-    /// Of the pod with this uid.
+    /// What became of the eviction of the pod with this uid.
     Evicted(String, Evicted),
-    /// Whether it exists, or why nobody knows.
+    /// Whether this DaemonSet exists, or why that could not be found out.
     LookedUp(DaemonSet, Result<bool, String>),
-    /// The volumes by name, or why nobody knows.
+    /// The attached volumes by name, or why they could not be listed.
     Volumes(Result<Vec<String>, String>),
 }
 
@@ -88,35 +89,35 @@ pub enum Done {
 pub enum Evicted {
     /// The pod is on its way out, or gone already.
     Accepted,
-    /// A budget, or somebody else, says: not now.
+    /// It was refused for now, by a budget or by something else.
     Blocked {
         /// The name of the `PodDisruptionBudget`, in the pod's namespace.
         budget: Option<String>,
         /// What the API server says.
         why: String,
-        /// When it wants to be asked again.
+        /// How long to wait before the next try, if the API server says.
         retry_after: Option<Duration>,
     },
-    /// The request failed, and why; it is sent again.
+    /// The request failed, for this reason. It is sent again.
     Failed(String),
-    /// It will be refused for as long as nobody changes what stands in its way, and why.
+    /// It will be refused until somebody changes what refuses it, for this reason.
     Never(String),
 }
 
-/// What the cycle is told of its drain.
+/// News of a drain for the cycle.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DrainNews {
-    /// How far it has come, at a bounded rate.
+    /// How far the drain has come. Told at a bounded rate.
     Progress(Progress),
     /// Nothing is left to evict. These controllers (`kind namespace/name`) put their pods back too often: those stay.
     Drained(BTreeSet<String>),
-    /// A pod can never be evicted, and why.
+    /// A pod can never be evicted, for this reason.
     Unevictable(String),
     /// A pod to evict appeared after [`DrainNews::Drained`], as `namespace/name`.
     PodArrived(String),
 }
 
-/// Something that went wrong with a pod, and is worth a line: it did not the last time.
+/// Something that went wrong in a drain and that is worth a log line, because it is not what went wrong the last time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
     /// `namespace/name` of the pod or the DaemonSet.
@@ -132,22 +133,22 @@ pub struct Trouble {
 pub struct Drain {
     options: Options,
     pods: Pods,
-    /// Pods that appeared after [`DrainNews::Drained`] and were not told of yet.
+    /// Pods that appeared after [`DrainNews::Drained`], and that the cycle was not told of yet.
     arrived: Vec<String>,
     volumes: Option<Volumes>,
     /// Whether volumes are being listed, for this wait or for one that is over.
     lists_volumes: bool,
     progress: progress::Teller,
-    /// Whether [`DrainNews::Drained`] was said.
+    /// Whether the cycle was told [`DrainNews::Drained`].
     is_over: bool,
 }
 
 /// The wait for volumes, once the pods are gone.
 #[derive(Debug)]
 struct Volumes {
-    /// When it is given up.
+    /// When the wait is given up.
     end: Uptime,
-    /// When they are listed next; `None` while they are being listed for this wait.
+    /// When the volumes are listed next; `None` while a list for this wait is under way.
     due: Option<Uptime>,
     looks: u32,
     has_failed: bool,
@@ -160,7 +161,7 @@ const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 impl Drain {
-    /// A drain that begins now, and evicts after this delay.
+    /// A drain that begins now, and evicts nothing before this delay is over.
     pub fn new(options: Options, delay: Duration, now: Uptime) -> Drain {
         Drain {
             pods: Pods::new(&options, now + delay),
@@ -173,13 +174,13 @@ impl Drain {
         }
     }
 
-    /// Takes a change in.
+    /// Takes in a change in the watch of the pods.
     pub fn observe(&mut self, change: Change<PodView>, at: Moment) {
         let arrived = self.pods.observe(change, at);
         self.note_arrivals(arrived);
     }
 
-    /// Takes in what became of a task; what went wrong, if that is news. `random` spreads the pause that follows.
+    /// Takes in what became of a task, and returns what went wrong, if that is news. `random` spreads the pause that follows.
     pub fn note(&mut self, done: Done, at: Moment, random: u64) -> Option<Trouble> {
         match done {
             Done::Evicted(uid, evicted) => self.pods.note_eviction(&uid, evicted, at.now, random),
@@ -228,7 +229,7 @@ impl Drain {
         }
     }
 
-    /// What the cycle is told now.
+    /// The news for the cycle at this time.
     pub fn tell(&mut self, now: Uptime) -> Vec<DrainNews> {
         if self.is_over {
             return self.arrived.drain(..).map(DrainNews::PodArrived).collect();
@@ -236,7 +237,7 @@ impl Drain {
         let mut told = Vec::new();
         if self.is_done(now) {
             self.is_over = true;
-            // What is left behind is said before what follows from it.
+            // What stays on the node is told before the end of the drain, after which no progress is told.
             let stays = self
                 .progress_now(now)
                 .filter(|progress| !progress.attached.is_empty() || !progress.kept.is_empty());
@@ -251,7 +252,7 @@ impl Drain {
         told
     }
 
-    /// Whether the pods are gone, and the volumes too or their time is up.
+    /// Whether the pods are gone, and the volumes are detached or their time is up.
     fn is_done(&mut self, now: Uptime) -> bool {
         if !self.pods.is_empty(now) {
             // Pods that came late begin the wait anew.
@@ -282,7 +283,7 @@ impl Drain {
         self.is_over
     }
 
-    /// What to do now, while this many tasks are under way.
+    /// The tasks that are due now, while this many are under way. They count as under way from here on.
     pub fn take_due(&mut self, now: Uptime, under_way: usize) -> Vec<Task> {
         let room = self.options.parallel.max(1).saturating_sub(under_way);
         let mut tasks = self.pods.take_look_ups(now, room);
@@ -304,7 +305,7 @@ impl Drain {
         tasks
     }
 
-    /// When something is due or to be told next, while this many tasks are under way.
+    /// When a task or news is due next, while this many tasks are under way.
     pub fn next_due(&self, now: Uptime, under_way: usize) -> Option<Uptime> {
         let has_room = under_way < self.options.parallel.max(1);
         let look_up = self.pods.next_look_up().filter(|_| has_room);
@@ -334,7 +335,7 @@ fn pause_after(failures: u32) -> Duration {
     doubled(PAUSE_FIRST, failures, PAUSE_MAX)
 }
 
-/// Each name once, so many of them.
+/// Up to so many of these names, each once.
 fn some(names: impl IntoIterator<Item = String>, max: usize) -> Vec<String> {
     let unique: BTreeSet<String> = names.into_iter().collect();
     unique.into_iter().take(max).collect()

@@ -1,8 +1,9 @@
-//! The agent without its I/O: which input the cycle takes next, and what there is to carry out.
+//! The agent without its I/O: which input the cycle takes next, and what is to be carried out.
 //!
-//! The agent runs it on the real API server and host, the simulation on those in memory.
+//! The agent runs the driver on the real API server and host, the simulation on those in memory.
 //! Both ask for the next effect ([`Driver::next`]), carry it out, and hand back what comes of it: the reply to a call, a change
-//! from a watch, the end of a task of the drain. Clock readings and chance are passed in.
+//! from a watch, the end of a task of the drain. Clock readings and random numbers are arguments.
+//!
 //! Not here: the cycle's decisions ([`crate::reboot::cycle`]), how a call is sent, and how a watch is kept up.
 
 use std::collections::VecDeque;
@@ -32,11 +33,11 @@ use request::{Progress, Request};
 /// What an agent runs with.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// What an operator decided of the cycle.
+    /// The operator's settings of the cycle.
     pub settings: Settings,
-    /// And of its times.
+    /// The operator's times: periods, delays and timeouts.
     pub timing: Timing,
-    /// And of its drains.
+    /// The operator's options of a drain.
     pub drain: drain::Options,
     /// Where the lock can be.
     pub lock: LockObjects,
@@ -47,39 +48,39 @@ pub struct Setup {
 /// Random numbers, drawn anew for each call of [`Driver::next`].
 #[derive(Clone, Copy, Debug)]
 pub struct Chance {
-    /// For the proof of a write: nobody can guess it.
+    /// Becomes the proof of a write, so nobody may be able to guess it.
     pub proof: u128,
-    /// For pauses, and for which of several inputs comes first.
+    /// Spreads pauses, and chooses which of several inputs comes first.
     pub number: u64,
 }
 
-/// What the shell carries out or is told, in this order.
+/// Something for the caller to carry out or to note, in the order in which it is given.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// The cycle has taken this.
     Took(Input),
-    /// With `--lock-on=auto`, kured's DaemonSet has come or gone: the lock is on the other object now.
+    /// The lock is on the other object now: with `--lock-on=auto`, because kured's DaemonSet has come or gone.
     LockMoved,
-    /// Watch this from now on, in place of an older watch of the same source; tell each change by [`Driver::observed`].
+    /// Watch this, in place of any older watch of the same source. Hand each change to [`Driver::observed`].
     Watch {
         /// What to watch.
         source: Source,
-        /// Told with each change: what an older watch still tells is dropped.
+        /// To be handed over with each change, so that what an older watch still tells is dropped.
         epoch: u64,
-        /// From just after this version on. Without one: from a list of what is there.
+        /// Watch from just after this version on; without a version, from a list of what is there.
         from: Option<String>,
     },
     /// Stop watching it, if it is watched.
     StopWatch(Source),
-    /// The timer runs; when it is over, [`Driver::next_wake`] says.
+    /// The timer was started. [`Driver::next_wake`] says when to come back for it.
     Armed(Timer),
     /// The timer was stopped.
     Disarmed(Timer),
-    /// Tell people.
+    /// Report this to people.
     Report(Report),
-    /// Carry this out, and tell by [`Driver::replied`] what came of it. Until then there is no other call.
+    /// Carry out this call, and hand the reply to [`Driver::replied`]. Until then there is no other call.
     Call(Call),
-    /// Carry out this task of the drain, beside others and beside the call; tell by [`Driver::done`], with this epoch.
+    /// Carry out this task of the drain, beside other tasks and the call. Hand the result and this epoch to [`Driver::done`].
     Drain(u64, Task),
     /// End the process because of this defect of the agent: the next process starts anew from what is on the Node.
     End(Defect),
@@ -105,14 +106,14 @@ pub enum Source {
     Pods,
 }
 
-/// What a watch has to tell.
+/// A change that a watch has shown.
 #[derive(Clone, Debug)]
 pub enum Observed {
-    /// Of our own Node.
+    /// A change of our own Node.
     Node(Change<NodeView>),
-    /// Of the object that carries the lock.
+    /// A change of the object that carries the lock.
     Lock(Change<CarrierView>),
-    /// Of the pods on our Node.
+    /// A change of the pods on our Node.
     Pods(Change<PodView>),
 }
 
@@ -126,7 +127,7 @@ pub struct Driver {
     dates: Dates,
     /// When the sentinel is looked at next.
     next_look: Uptime,
-    /// When the last wish was made: each is later than the one before.
+    /// The `created` of the last wish: each wish is later than the one before.
     last_wish: Timestamp,
     /// Counts the watches of all sources.
     epochs: u64,
@@ -136,15 +137,17 @@ pub struct Driver {
     drain: Option<Draining>,
     /// The input that comes next: the start, or the answer to the call that was open.
     input: Option<Input>,
-    /// What the sources have told and the cycle has not taken.
+    /// Events from watches and the drain that the cycle has not taken yet.
     inbox: VecDeque<(Source, Event)>,
-    /// To be carried out first.
+    /// Effects to hand out, before anything else.
     effects: VecDeque<Effect>,
-    /// To be carried out then, before the request.
+    /// Acts of the last step, to be turned into effects before its request is sent.
     acts: VecDeque<Act>,
-    /// The host's record is to be removed, before anything else is asked for.
+    /// Whether the host's record is to be removed before the next request.
     forgets: bool,
+    /// The request of the last step, while it is not yet begun.
     asked: Option<Ask>,
+    /// What the open call is for, while there is one.
     open: Option<Open>,
     /// The first defect, and when the process ends for it.
     defect: Option<(Uptime, Defect)>,
@@ -169,11 +172,11 @@ enum Open {
     Request(Box<Request>),
 }
 
-/// What the cycle waits for no longer.
+/// What the cycle gets next.
 #[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 enum Next {
     Input(Input),
-    /// A look at the sentinel brings the next input.
+    /// The sentinel is looked at, and what it shows is the next input.
     Look,
 }
 
@@ -187,7 +190,7 @@ enum Ready {
 }
 
 impl Driver {
-    /// An agent that starts now.
+    /// A driver of an agent that starts now.
     pub fn new(setup: Setup, now: Uptime) -> Driver {
         Driver {
             cycle: Cycle::new(setup.settings.clone()),
@@ -211,7 +214,7 @@ impl Driver {
         }
     }
 
-    /// The cycle, to look at.
+    /// The cycle, as it is between two steps.
     pub fn cycle(&self) -> &Cycle {
         &self.cycle
     }
@@ -229,12 +232,12 @@ impl Driver {
         self.open.is_some()
     }
 
-    /// The object that carries the lock, as far as is known.
+    /// The object that carries the lock, as of the last read of the lock.
     pub fn lock_object(&self) -> &LockObject {
         self.setup.lock.object(self.setup.carrier)
     }
 
-    /// What to carry out now, if there is anything.
+    /// The next effect to carry out, if there is one now.
     pub fn next(&mut self, at: Moment, chance: Chance) -> Option<Effect> {
         if let Some((_, defect)) = self.defect.take_if(|(end, _)| *end <= at.now) {
             return Some(Effect::End(defect));
@@ -243,7 +246,7 @@ impl Driver {
         self.effects.pop_front()
     }
 
-    /// When to ask for the next effect again, should nothing happen before.
+    /// When to call [`Driver::next`] again if nothing happens before; `None` if only something that happens can bring an effect.
     pub fn next_wake(&self, now: Uptime) -> Option<Uptime> {
         let drain = self
             .drain
@@ -255,7 +258,7 @@ impl Driver {
         events.chain([drain, end]).flatten().min()
     }
 
-    /// What came of the open call. The reply to another one is none.
+    /// Takes the reply to the open call. A reply that does not belong to it is ignored.
     pub fn replied(&mut self, reply: Reply, at: Moment) {
         match (&mut self.open, reply) {
             (Some(Open::Sentinel), Reply::Sentinel(found)) => {
@@ -273,7 +276,7 @@ impl Driver {
         }
     }
 
-    /// What a watch has to tell. What one that was replaced or stopped still tells does not count.
+    /// Takes a change that a watch has shown. One from a watch that was replaced or stopped is ignored.
     pub fn observed(&mut self, epoch: u64, observed: Observed, at: Moment) {
         let source = observed.source();
         if self.epoch(source) != Some(epoch) {
@@ -292,7 +295,8 @@ impl Driver {
         self.inbox.extend(event.map(|event| (source, event)));
     }
 
-    /// What became of a task of the drain; what went wrong, if that is news. `number` is random, and spreads the pause that follows.
+    /// Takes what became of a task of the drain, and returns what went wrong, if that is news.
+    /// `number` is random, and spreads the pause that follows.
     pub fn done(&mut self, epoch: u64, done: Done, at: Moment, number: u64) -> Option<Trouble> {
         let is_current = self.epoch(Source::Pods) == Some(epoch);
         let drain = self.drain.as_mut().filter(|_| is_current)?;
@@ -300,13 +304,14 @@ impl Driver {
         drain.work.note(done, at, number)
     }
 
-    /// Whether there was anything to do.
+    /// Does one thing towards the next effect, and says whether there was anything to do.
     fn goes_on(&mut self, at: Moment, chance: Chance) -> bool {
         if let Some(act) = self.acts.pop_front() {
             let effect = self.perform(act, at, chance.number);
             self.effects.extend(effect);
             return true;
         }
+        // A drain goes on while a call is open; the cycle does not.
         self.drain_goes_on(at.now);
         if self.open.is_some() {
             return false;
@@ -326,7 +331,8 @@ impl Driver {
         true
     }
 
-    /// Whether there is one: to remove the host's record, which the next write may replace, and then the cycle's request.
+    /// Opens the next call, if there is one: first the removal of the host's record, then the cycle's request, which may write
+    /// a new record.
     fn opens_call(&mut self, at: Moment) -> bool {
         if std::mem::take(&mut self.forgets) {
             self.open = Some(Open::Forgetting);
@@ -343,6 +349,7 @@ impl Driver {
         true
     }
 
+    /// Sends the next call of a request, or keeps its answer as the next input.
     fn go_on(&mut self, progress: Progress) {
         match progress {
             Progress::Call(call) => self.effects.push_back(Effect::Call(call)),
@@ -353,7 +360,7 @@ impl Driver {
         }
     }
 
-    /// What was asked for; then whichever source has something, in no order.
+    /// The answer that the cycle waits for. Without one, an input of any source that has something.
     fn next_input(&mut self, now: Uptime, number: u64) -> Option<Next> {
         if let Some(input) = self.input.take() {
             return Some(Next::Input(input));
@@ -375,7 +382,7 @@ impl Driver {
         event.map(|event| Next::Input(Input::Event(event)))
     }
 
-    /// One step of the cycle.
+    /// Gives an input to the cycle, and takes up what the step leads to.
     fn deliver(&mut self, input: Input, proof: u128) {
         self.learn(&input);
         self.effects.push_back(Effect::Took(input.clone()));
@@ -384,11 +391,12 @@ impl Driver {
         self.asked = step.request;
     }
 
-    /// What an input says to the driver itself.
+    /// What the driver itself takes from an input.
     fn learn(&mut self, input: &Input) {
         match input {
             // After a pause the cycle needs a fresh look at the sentinel, not the one of the next period.
             Input::Event(Event::Due(timer)) if timer.calls_for_look() => self.next_look = Uptime::START,
+            // The watch of the lock follows it to the other object.
             Input::Answer(Answer::Lock(Ok(lock))) if lock.carrier != self.setup.carrier => {
                 self.setup.carrier = lock.carrier;
                 self.effects.push_back(Effect::LockMoved);
@@ -404,6 +412,7 @@ impl Driver {
         }
     }
 
+    /// Turns an act of the cycle into an effect.
     fn perform(&mut self, act: Act, at: Moment, number: u64) -> Option<Effect> {
         Some(match act {
             Act::Watch(from) => self.watch(Source::Node, from),
@@ -455,7 +464,7 @@ impl Driver {
         Effect::StopWatch(source)
     }
 
-    /// What it has told and the cycle has not taken does not count any more.
+    /// Ends a watch, and drops what it has told and the cycle has not taken yet.
     fn forget_watch(&mut self, source: Source) {
         self.watched[source as usize] = None;
         self.inbox.retain(|(from, _)| *from != source);
@@ -468,7 +477,7 @@ impl Driver {
         self.watched[source as usize]
     }
 
-    /// What the drain asks for, and what it has to tell.
+    /// Takes the tasks that are due from the drain, and its news.
     fn drain_goes_on(&mut self, now: Uptime) {
         let Some((drain, epoch)) = self.drain.as_mut().zip(self.watched[Source::Pods as usize]) else {
             return;
@@ -482,7 +491,7 @@ impl Driver {
             .extend(news.map(|news| (Source::Pods, Event::Drain(news))));
     }
 
-    /// Now, or just after the wish before, should the clock have gone back.
+    /// The `created` of a new wish: now or, if the clock has gone back, just after the wish before.
     fn new_wish(&mut self, wall: Timestamp) -> String {
         let next = self
             .last_wish
@@ -494,7 +503,7 @@ impl Driver {
 }
 
 impl Source {
-    /// Whether the watch ends with the object that it is about: the next one of that name is another Node.
+    /// Whether the watch ends when its object is deleted: a Node that is created anew under the name is another Node.
     pub fn ends_with_object(self) -> bool {
         self == Source::Node
     }

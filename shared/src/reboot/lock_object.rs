@@ -1,7 +1,8 @@
 //! The object that carries the lock: how it is read, and the bodies of the requests that write it.
 //!
-//! A write is a merge patch of metadata with the version that was read, never a whole object: kured's DaemonSet is its owner's.
-//! Not here: the record inside ([`crate::lock`]) and who writes it when ([`crate::reboot::cycle`]).
+//! A write is a merge patch with the version that was read, and never a whole object: kured's DaemonSet belongs to somebody else.
+//!
+//! Not here: the lock's record ([`crate::lock`]) and when it is written ([`crate::reboot::cycle`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,25 +23,25 @@ pub enum Carrier {
     /// A Lease of ours.
     #[default]
     Lease,
-    /// The annotation on kured's DaemonSet, shared with kured.
+    /// kured's DaemonSet, in the annotation that kured uses too.
     DaemonSet,
 }
 
 /// One of the objects that may carry the lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockObject {
-    /// What kind of object.
+    /// Which kind of object it is.
     pub carrier: Carrier,
     /// Its namespace.
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// The annotation that is the lock.
+    /// The key of the annotation that holds the lock's record.
     pub key: String,
 }
 
 impl LockObject {
-    /// The lock on this object as of now.
+    /// Reads the lock on this object. `now` decides which entries of kured's have expired.
     pub fn read(&self, view: &CarrierView, now: Timestamp) -> LockView {
         let mut lock = view.lock(self.carrier, &self.key, now);
         if let Reading::Malformed(why) = &mut lock.record {
@@ -52,8 +53,8 @@ impl LockObject {
         lock
     }
 
-    /// What is applied to create the Lease of a pool: which Nodes are its own, and nothing else,
-    /// so that the lock of one that is there stays as it is.
+    /// What is applied to create the Lease of a pool: the pool's selector and nothing else, so that the lock on a Lease that exists
+    /// already stays as it is.
     pub fn registration(&self, selector: &Selector) -> Value {
         json!({
             "apiVersion": "coordination.k8s.io/v1",
@@ -77,7 +78,7 @@ impl fmt::Display for LockObject {
     }
 }
 
-/// Where the lock may be.
+/// The objects that may carry the lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockObjects {
     /// A Lease of ours.
@@ -86,12 +87,12 @@ pub struct LockObjects {
     pub daemon_set: LockObject,
     /// Which one is read first.
     pub first: Carrier,
-    /// Which one is read where the first does not exist; without it, the lock is on the first all the same, and nobody holds it.
+    /// Which one is read if the first does not exist. `None`: the lock is on the first even so, and nobody holds it.
     pub otherwise: Option<Carrier>,
 }
 
 impl LockObjects {
-    /// `--lock-on=auto`: which object it is may change.
+    /// Whether it may change which object carries the lock, as with `--lock-on=auto`.
     pub fn is_auto(&self) -> bool {
         self.otherwise.is_some()
     }
@@ -105,47 +106,47 @@ impl LockObjects {
     }
 }
 
-/// A read of the lock object. By default there is none, and nobody holds it.
+/// The lock as read. By default its object does not exist, and nobody holds the lock.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LockView {
-    /// Which object was read: a write goes to the same.
+    /// Which object was read. A write goes to the same one.
     pub carrier: Carrier,
-    /// `None`: the object does not exist yet.
+    /// The `resourceVersion` that was read. `None`: the object does not exist yet.
     pub version: Option<String>,
     /// The lock's record.
     pub record: Reading<Record>,
-    /// Its entries that have expired by their own TTL: only kured's do.
+    /// The entries that have expired by their own TTL. Only kured's do.
     pub expired: BTreeSet<EntryId>,
-    /// A person paused the whole pool, with this word.
+    /// What a person wrote to pause the whole pool, if one has.
     pub paused: Option<String>,
 }
 
-/// A write of the lock object: a compare-and-swap.
+/// A write of the lock, as a compare-and-swap.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LockWrite {
-    /// Which object.
+    /// Which object is written.
     pub carrier: Carrier,
-    /// `None`: create it.
+    /// The `resourceVersion` that was read. `None`: the object is created first.
     pub version: Option<String>,
-    /// The record that is written.
+    /// The record to write.
     pub record: Record,
 }
 
-/// A Lease or a DaemonSet, as far as the lock goes.
+/// A Lease or a DaemonSet: the fields that the lock needs.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct CarrierView {
     /// Its `metadata`.
     pub metadata: Metadata,
 }
 
-/// Of its `metadata`.
+/// The fields of its `metadata` that the lock needs.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata {
     /// Its name.
     #[serde(default, deserialize_with = "null_is_default")]
     pub name: String,
-    /// Its version, for a compare-and-swap.
+    /// Its `resourceVersion`, for a compare-and-swap.
     pub resource_version: String,
     /// Its annotations by key.
     #[serde(default, deserialize_with = "null_is_default")]
@@ -153,7 +154,7 @@ pub struct Metadata {
 }
 
 impl CarrierView {
-    /// The lock in this annotation as of now: kured's entries may have expired.
+    /// Reads the lock in this annotation. `now` decides which entries of kured's have expired.
     fn lock(&self, carrier: Carrier, key: &str, now: Timestamp) -> LockView {
         let record = Record::read(self.annotation(key));
         LockView {
@@ -169,13 +170,13 @@ impl CarrierView {
         }
     }
 
-    /// The version, if there is neither a record nor a pause.
+    /// The `resourceVersion`, if the object carries neither a record nor a pause.
     pub fn version_if_empty(self) -> Option<String> {
         let is_empty = self.annotation(keys::LOCK).is_none() && self.annotation(keys::PAUSE).is_none();
         is_empty.then_some(self.metadata.resource_version)
     }
 
-    /// Which Nodes the pool of this Lease takes, if it says so.
+    /// The label selector of this Lease's pool, if it has one.
     pub fn pool_selector(&self) -> Option<&str> {
         self.annotation(keys::POOL_SELECTOR)
     }
@@ -185,7 +186,7 @@ impl CarrierView {
     }
 }
 
-/// The merge patch that is a compare-and-swap of the lock in this annotation, at this version.
+/// The merge patch that writes the lock into this annotation, as a compare-and-swap at this version.
 pub fn patch(write: &LockWrite, key: &str, version: &str, now: Timestamp) -> Value {
     let mut body = json!({
         "metadata": {
@@ -193,7 +194,7 @@ pub fn patch(write: &LockWrite, key: &str, version: &str, now: Timestamp) -> Val
             "annotations": { key: write.record.render() },
         },
     });
-    // The time makes each write change the object.
+    // The time makes every write change the object, also a confirm that writes the same record again.
     match write.carrier {
         Carrier::Lease => {
             let nodes: Vec<&str> = write
@@ -202,7 +203,7 @@ pub fn patch(write: &LockWrite, key: &str, version: &str, now: Timestamp) -> Val
                 .iter()
                 .map(|entry| entry.node.as_str())
                 .collect();
-            // For people: kubectl shows the holder.
+            // For people: kubectl shows the holder of a Lease.
             let holders = (!nodes.is_empty()).then(|| nodes.join(","));
             body["spec"] = json!({ "holderIdentity": holders, "renewTime": format!("{now:.6}") });
         }

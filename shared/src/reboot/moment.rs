@@ -1,22 +1,22 @@
-//! When something is: on a monotonic clock, by which pauses end, and on the wall clock, which others read too.
+//! Points in time: on the monotonic clock, by which every pause ends, and on the wall clock, which others read too.
 //!
-//! A span is a [`Duration`]. Not here: how long anything takes ([`crate::reboot::timers`]).
+//! A time span is a [`Duration`]. Not here: how long each timer is ([`crate::reboot::timers`]).
 
 use std::ops::{Add, AddAssign};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// A moment on a monotonic clock that began at some start.
+/// A point in time on the monotonic clock, as the time since the clock began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Uptime(Duration);
 
-/// Now, on both clocks.
+/// The same point in time on both clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
-    /// By which every pause ends.
+    /// On the monotonic clock, by which every pause ends.
     pub now: Uptime,
-    /// By which the Node and the API server name times.
+    /// On the wall clock, by which times on the Node are given.
     pub wall: Timestamp,
 }
 
@@ -24,7 +24,7 @@ impl Uptime {
     /// When the clock began.
     pub const START: Uptime = Uptime(Duration::ZERO);
 
-    /// So long after the start.
+    /// This long after the clock began.
     pub const fn after(span: Duration) -> Uptime {
         Uptime(span)
     }
@@ -34,18 +34,18 @@ impl Uptime {
         self.0
     }
 
-    /// How much later this is; zero if it is not.
+    /// How much later this is than `earlier`; zero if it is not later.
     pub const fn since(self, earlier: Uptime) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// None where no clock gets that far.
+    /// This much later; `None` if that is out of range.
     pub fn checked_add(self, span: Duration) -> Option<Uptime> {
         self.0.checked_add(span).map(Uptime)
     }
 }
 
-/// What is out of reach is as far off as can be.
+/// This much later. What is out of range is as late as possible.
 impl Add<Duration> for Uptime {
     type Output = Uptime;
 

@@ -1,8 +1,9 @@
-//! What a drain does with a pod. The rules are kubectl drain's with `--force --ignore-daemonsets --delete-emptydir-data`
-//! (k8s.io/kubectl: pkg/drain/filters.go), which is what kured asks for.
+//! What a drain does with a pod. The rules are those of kubectl drain with `--force --ignore-daemonsets --delete-emptydir-data`
+//! (k8s.io/kubectl: pkg/drain/filters.go), as kured sets them.
 //!
-//! The drain and the final check both ask here, so that a pod which the one leaves alone never stops the other.
-//! Not here: how pods are listed (the API server applies `--drain-pod-selector`) and evicted.
+//! The drain and the final check use the same rules, so that a pod which the drain leaves alone never stops the final check.
+//!
+//! Not here: how pods are listed (the API server applies `--drain-pod-selector`) and evicted ([`super::drain`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +13,7 @@ use serde::Deserialize;
 use crate::keys;
 use crate::node::{Taint, null_is_default};
 
-/// A pod as far as a drain looks at it.
+/// A pod: the fields that a drain looks at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 pub struct PodView {
     /// Its `metadata`.
@@ -26,7 +27,7 @@ pub struct PodView {
     pub status: Status,
 }
 
-/// Of `metadata`.
+/// The fields of a pod's `metadata` that a drain looks at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata {
@@ -36,7 +37,7 @@ pub struct Metadata {
     /// Its namespace.
     #[serde(default, deserialize_with = "null_is_default")]
     pub namespace: String,
-    /// One pod, not a namesake that was created later.
+    /// The uid, which tells the pod from one that was created later under the same name.
     #[serde(default, deserialize_with = "null_is_default")]
     pub uid: String,
     /// By when it should be gone, RFC 3339, once somebody has deleted it.
@@ -48,12 +49,12 @@ pub struct Metadata {
     /// Its annotations by key.
     #[serde(default, deserialize_with = "null_is_default")]
     pub annotations: BTreeMap<String, String>,
-    /// Who made it.
+    /// The pod's owners.
     #[serde(default, deserialize_with = "null_is_default")]
     pub owner_references: Vec<OwnerReference>,
 }
 
-/// Who made the pod.
+/// An owner of the pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OwnerReference {
@@ -66,27 +67,27 @@ pub struct OwnerReference {
     /// The name of the owner, in the namespace of the pod.
     #[serde(default)]
     pub name: String,
-    /// Whether it is the one that puts the pod back.
+    /// Whether this owner is the controller, which replaces the pod.
     #[serde(default, deserialize_with = "null_is_default")]
     pub controller: bool,
 }
 
-/// Of `spec`.
+/// The fields of a pod's `spec` that a drain looks at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Spec {
     /// The Node that it is on.
     #[serde(default, deserialize_with = "null_is_default")]
     pub node_name: String,
-    /// Of its priority class.
+    /// The priority, as its priority class sets it.
     #[serde(default, deserialize_with = "null_is_default")]
     pub priority: i32,
-    /// The taints that do not keep it away.
+    /// Which taints do not keep the pod from a node.
     #[serde(default, deserialize_with = "null_is_default")]
     pub tolerations: Vec<Toleration>,
 }
 
-/// Taints that keep the pod from no node.
+/// A toleration: taints that do not keep the pod from a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 pub struct Toleration {
     /// The key of the taint; empty for any.
@@ -104,7 +105,8 @@ pub struct Toleration {
 }
 
 impl Toleration {
-    /// The scheduler's rule (k8s.io/api: core/v1/toleration.go, `ToleratesTaint`); our taints and the cordon's have no value.
+    /// Whether this tolerates a taint without a value, as ours and the cordon's are.
+    /// The scheduler's rule (k8s.io/api: core/v1/toleration.go, `ToleratesTaint`).
     fn tolerates(&self, taint: &Taint) -> bool {
         (self.effect.is_empty() || self.effect == taint.effect)
             && (self.key.is_empty() || self.key == taint.key)
@@ -116,10 +118,10 @@ impl Toleration {
     }
 }
 
-/// Of `status`.
+/// The fields of a pod's `status` that a drain looks at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 pub struct Status {
-    /// How far its life has come: `Running`, `Succeeded`, `Failed`.
+    /// The phase, such as `Running`, `Succeeded` or `Failed`.
     #[serde(default, deserialize_with = "null_is_default")]
     pub phase: String,
 }
@@ -129,9 +131,9 @@ pub struct Status {
 pub enum Fate {
     /// It must be gone before the reboot.
     Evict,
-    /// Its DaemonSet would put it back at once: it stays, unless that DaemonSet does not exist.
+    /// It stays, because its DaemonSet would put it back at once. If that DaemonSet does not exist, it must leave.
     DaemonSet(DaemonSet),
-    /// It stays: it is the kubelet's own, from a file on the host, or of another API group's DaemonSet.
+    /// It stays: it is a mirror pod (the kubelet's, from a file on the host), or of another API group's DaemonSet.
     Stay,
 }
 
@@ -144,18 +146,18 @@ pub struct DaemonSet {
     pub name: String,
 }
 
-/// `namespace/name`.
+/// The pod as `namespace/name`.
 pub fn name(pod: &PodView) -> String {
     format!("{}/{}", pod.metadata.namespace, pod.metadata.name)
 }
 
-/// Annotation of mirror pods (k8s.io/api: `core/v1/annotation_key_constants.go`).
+/// The annotation of mirror pods (k8s.io/api: `core/v1/annotation_key_constants.go`).
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
-/// What a drain does with this pod. A finished pod of a DaemonSet is evicted, as by kubectl.
+/// What a drain does with this pod. As with kubectl, a finished pod of a DaemonSet is evicted.
 ///
-/// kubectl evicts the pods of a DaemonSet of another API group (`OpenKruise` has one), which come back at once:
-/// a drain that evicts late pods too would never end.
+/// Pods of a DaemonSet of another API group (`OpenKruise` has one) stay. kubectl evicts them, and they come back at once:
+/// a drain that also evicts pods which come late would never end.
 pub fn classify(pod: &PodView) -> Fate {
     let finished = matches!(pod.status.phase.as_str(), "Succeeded" | "Failed");
     let daemon_set = pod
@@ -174,16 +176,16 @@ pub fn classify(pod: &PodView) -> Fate {
     }
 }
 
-/// How much longer a drain waits for a pod; `None` is without end, and zero no longer.
+/// How much longer a drain waits for a pod. `None`: without end; zero: not any more.
 ///
-/// `skip_wait` is `--skip-wait-for-delete-timeout`: what should have been gone for that long is not waited for.
+/// `skip_wait` is `--skip-wait-for-delete-timeout`: how long after its `deletionTimestamp` a pod is still waited for.
 pub fn patience(pod: &PodView, skip_wait: Option<SignedDuration>, now: Timestamp) -> Option<SignedDuration> {
     let deleted: Timestamp = pod.metadata.deletion_timestamp.as_ref()?.parse().ok()?;
     let end = deleted.checked_add(skip_wait?).ok()?;
     Some(end.duration_since(now).max(SignedDuration::ZERO))
 }
 
-/// Who puts the pod back where it is evicted: `kind namespace/name`.
+/// The pod's controller, which replaces it when it is evicted, as `kind namespace/name`.
 pub fn controller(pod: &PodView) -> Option<String> {
     let mut owners = pod.metadata.owner_references.iter();
     let owner = owners.find(|owner| owner.controller)?;
@@ -193,7 +195,7 @@ pub fn controller(pod: &PodView) -> Option<String> {
     ))
 }
 
-/// Whether neither a cordon nor the taint of a reboot keeps the pod from a node.
+/// Whether the pod tolerates both the taint of a cordon and ours, so that neither keeps it from a node.
 pub fn tolerates_drain(pod: &PodView) -> bool {
     [keys::UNSCHEDULABLE_TAINT, keys::REBOOTING]
         .map(Taint::no_schedule)
@@ -206,12 +208,13 @@ pub fn tolerates_drain(pod: &PodView) -> bool {
         })
 }
 
-/// Whether the pod is left where its owner wants it: `kept` are the controllers that put pods back too often in this drain.
+/// Whether the pod stays because its owner wants it on the node. `kept` are the controllers that have put pods back too often
+/// in this drain.
 pub fn is_kept(pod: &PodView, kept: &BTreeSet<String>) -> bool {
     tolerates_drain(pod) && controller(pod).is_some_and(|controller| kept.contains(&controller))
 }
 
-/// The `DaemonSets` of these pods: whether they exist decides what a drain does.
+/// The `DaemonSets` of these pods. Whether they exist decides what a drain does with the pods.
 pub fn daemon_sets(pods: &[PodView]) -> BTreeSet<DaemonSet> {
     let named = pods.iter().filter_map(|pod| match classify(pod) {
         Fate::DaemonSet(daemon_set) => Some(daemon_set),
@@ -220,8 +223,9 @@ pub fn daemon_sets(pods: &[PodView]) -> BTreeSet<DaemonSet> {
     named.collect()
 }
 
-/// The pods of this list that a drain would evict or wait for, as `namespace/name`. `missing` are the `DaemonSets` that do not exist,
-/// and `kept` the controllers of [`is_kept`].
+/// The pods of this list that a drain would evict or wait for, as `namespace/name`.
+///
+/// `missing` are the `DaemonSets` that do not exist, and `kept` the controllers of [`is_kept`].
 pub fn left(
     pods: &[PodView],
     missing: &BTreeSet<DaemonSet>,

@@ -1,6 +1,6 @@
 //! The cycle's timers: how long each is, and which are running.
 //!
-//! Clock readings and chance are passed in: the shell has both.
+//! Clock readings and random numbers are arguments.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,71 +12,71 @@ use crate::hold::{self, Terms};
 use crate::node::NodeView;
 use crate::reboot::moment::{Moment, Uptime};
 
-/// The timers. Arming one again starts it anew, but for [`Timer::Turn`] and [`Timer::Blocked`]; the shell knows how long each is.
+/// A timer of the cycle. Arming a running one starts it anew, except for [`Timer::Turn`] and [`Timer::Blocked`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Timer {
-    /// Until a failed request is tried again; the pause grows with the count.
+    /// The pause before a failed request is tried again. It grows with the count.
     Retry(u8),
-    /// A waiter's turn: a short pause that shrinks with the age of its wish, so that the oldest tries first.
+    /// The pause of a waiter before it tries to acquire the lock. The older its wish, the shorter, so that the oldest tries first.
     Turn,
-    /// A waiter looks at the lock again, should its watch be silent.
+    /// The pause before a waiter looks at the lock again although its watch is silent.
     Poll,
-    /// The same nodes have filled the lock for as long as a reboot may take.
+    /// How long the same nodes may fill the lock before a waiter reports it: `--reboot-timeout`.
     Stall,
-    /// `until` is to be renewed.
+    /// The pause before `until` is renewed.
     Renew,
-    /// `--drain-delay` and `--drain-timeout`.
+    /// How long a drain may take: `--drain-delay` and `--drain-timeout` together.
     Drain,
     /// `--reboot-delay`.
     Delay,
-    /// How long a drained node waits for what postpones its reboot.
+    /// How long a drained node waits while something postpones its reboot.
     Blocked,
-    /// How long after the seal was sent the reboot may still be issued.
+    /// How long after the seal was sent the reboot command may still be run.
     Deadline,
     /// `--reboot-timeout`.
     Reboot,
     /// `--soak`.
     Soak,
-    /// What is left of `--lock-release-delay`.
+    /// The rest of `--lock-release-delay`.
     Release,
-    /// How long after an undo no new wish is stamped.
+    /// `--backoff`: how long after an undo no new wish is stamped.
     Backoff,
-    /// The host is asked again.
+    /// The pause before the host is asked again.
     Host,
-    /// The sentinel is looked at again, because a wish could not be followed.
+    /// The pause before the sentinel is looked at again because a wish could not be followed.
     CheckSentinel,
 }
 
 impl Timer {
-    /// Whether arming it again leaves it running: what happens again and again must not put its end off.
+    /// Whether arming it again leaves it running. What arms these happens again and again, and must not put their end off.
     fn runs_on(self) -> bool {
         matches!(self, Timer::Turn | Timer::Blocked)
     }
 
-    /// Whether the sentinel is looked at when it ends, and not only with the next `--period`.
+    /// Whether the sentinel is looked at when this timer ends, and not only with the next `--period`.
     pub fn calls_for_look(self) -> bool {
         matches!(self, Timer::Backoff | Timer::Host | Timer::CheckSentinel)
     }
 }
 
-/// What an operator decided about times.
+/// The times that the operator's flags set.
 #[derive(Clone, Debug)]
 pub struct Timing {
     /// How often the sentinel is looked at.
     pub period: Duration,
-    /// From the cordon to the first eviction.
+    /// `--drain-delay`: from the cordon to the first eviction.
     pub drain_delay: Duration,
-    /// From the first eviction on. `None`: no limit.
+    /// `--drain-timeout`: from the first eviction on. `None`: no limit.
     pub drain_timeout: Option<Duration>,
-    /// From the end of the drain to the seal.
+    /// `--reboot-delay`: from the end of the drain to the seal.
     pub reboot_delay: Duration,
-    /// How long after the command the reboot may still come.
+    /// `--reboot-timeout`: how long after the command the reboot may still come.
     pub reboot_timeout: Duration,
-    /// How long the node is Ready before its cordon is given back.
+    /// `--soak`: how long the node is Ready before its cordon is given back.
     pub soak: Duration,
-    /// How long the lock is kept after a reboot.
+    /// `--lock-release-delay`: how long the lock entry is kept after a reboot.
     pub lock_release_delay: Duration,
-    /// How long after an undo no new wish is stamped.
+    /// `--backoff`: how long after an undo no new wish is stamped.
     pub backoff: Duration,
 }
 
@@ -96,7 +96,7 @@ impl Timing {
     }
 }
 
-/// What the lengths of some timers depend on, by the wall clock.
+/// Times on the wall clock that the lengths of some timers depend on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Dates {
     /// When our hold was stamped.
@@ -112,9 +112,9 @@ pub struct Timers {
     running: BTreeMap<Timer, Uptime>,
 }
 
-/// The pause of a waiter whose wish is new.
+/// The turn of a waiter whose wish is new.
 const TURN_MAX: Duration = Duration::from_millis(500);
-/// A wish of this age waits no longer.
+/// The age of a wish from which its turn has no length.
 const TURN_AGE_MAX: Duration = Duration::from_hours(24);
 const POLL: Duration = Duration::from_secs(10);
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -122,7 +122,7 @@ const HOST: Duration = Duration::from_secs(2);
 const CHECK_SENTINEL: Duration = Duration::from_secs(10);
 
 impl Timers {
-    /// None of them is running.
+    /// Timers of these lengths, none of which is running.
     pub fn new(timing: Timing) -> Timers {
         Timers {
             timing,
@@ -130,7 +130,7 @@ impl Timers {
         }
     }
 
-    /// Starts a timer, anew if it runs.
+    /// Starts a timer. One that runs is started anew, except where [`Timer`] says otherwise.
     pub fn arm(&mut self, timer: Timer, dates: Dates, at: Moment, random: u64) {
         if timer.runs_on() && self.running.contains_key(&timer) {
             return;
@@ -149,7 +149,7 @@ impl Timers {
         let _ = self.running.remove(&timer);
     }
 
-    /// When a timer ends, if it runs.
+    /// When this timer ends, if it is running.
     pub fn end(&self, timer: Timer) -> Option<Uptime> {
         self.running.get(&timer).copied()
     }
@@ -159,7 +159,7 @@ impl Timers {
         self.running.values().min().copied()
     }
 
-    /// A timer that has ended; the earliest first.
+    /// Takes a timer that has ended, the earliest first.
     pub fn pop_due(&mut self, now: Uptime) -> Option<Timer> {
         let (timer, end) = self.running.iter().min_by_key(|(_, end)| **end)?;
         let (timer, is_due) = (*timer, *end <= now);
@@ -169,7 +169,7 @@ impl Timers {
         })
     }
 
-    /// `None`: it never ends.
+    /// How long a timer is. `None`: it never ends.
     fn length(&self, timer: Timer, dates: Dates, wall: Timestamp, random: u64) -> Option<Duration> {
         match timer {
             Timer::Retry(count) => Some(jittered(retry_pause(u32::from(count)), random)),
@@ -185,7 +185,7 @@ impl Timers {
             Timer::Deadline => Some(DEADLINE),
             Timer::Reboot | Timer::Stall => Some(self.timing.reboot_timeout),
             Timer::Soak => Some(self.timing.soak),
-            // A clock that was set back makes it no longer than it was to be.
+            // A wall clock that was set back must not make it longer than the flag says.
             Timer::Release => Some(dates.release_in(wall).min(self.timing.lock_release_delay)),
             Timer::Backoff => Some(self.timing.backoff),
             Timer::Host => Some(HOST),
@@ -195,7 +195,7 @@ impl Timers {
 }
 
 impl Dates {
-    /// What a Node shows of them.
+    /// The times that this Node shows.
     pub fn of(node: &NodeView) -> Dates {
         Dates {
             stamped: hold::read(node)
@@ -215,12 +215,13 @@ impl Dates {
     }
 }
 
-/// Not below 0.
+/// The time from one to the other; zero if the other is earlier.
 fn between(from: Timestamp, to: Timestamp) -> Duration {
     to.duration_since(from).try_into().unwrap_or(Duration::ZERO)
 }
 
-/// Shorter the older the wish, by its logarithm: a minute counts for much among young wishes and little among old ones.
+/// How long a waiter's turn is. It shrinks with the logarithm of the wish's age: a minute counts for much among young wishes and
+/// for little among old ones.
 fn turn(age: Duration) -> Duration {
     let share = (1.0 + age.as_secs_f64()).ln() / (1.0 + TURN_AGE_MAX.as_secs_f64()).ln();
     TURN_MAX.mul_f64((1.0 - share).clamp(0.0, 1.0))

@@ -1,4 +1,4 @@
-//! What of the changes that a watch tells is news to the agent.
+//! Which changes that a watch shows are news to the agent.
 //!
 //! Not here: how a watch is kept up.
 
@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use crate::reboot::lock_object::CarrierView;
 use crate::watch::Change;
 
-/// What the watch of the lock showed last: a DaemonSet's status changes whenever one of its pods does, and that is no news.
+/// The annotations that the watch of the lock showed last. Only a change of these is news: a DaemonSet's status changes whenever
+/// one of its pods does.
 #[derive(Debug, Default)]
 pub struct LockShown(Option<BTreeMap<String, String>>);
 

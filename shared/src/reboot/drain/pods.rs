@@ -1,4 +1,6 @@
-//! The pods of a drain, by uid: a namesake is another pod.
+//! The pods of a drain, what is known of each, and when its eviction is due.
+//!
+//! Pods are told apart by uid: one with the same name is another pod.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,17 +18,19 @@ use crate::watch::Change;
 /// The pods on the node.
 #[derive(Debug)]
 pub(super) struct Pods {
-    /// No eviction is sent before.
+    /// No eviction is sent before this time.
     begin: Uptime,
     skip_wait: Option<SignedDuration>,
     returning: Returning,
+    /// Whether the first list of the watch has come.
     is_listed: bool,
+    /// The pods by uid, except those that stay for certain.
     known: BTreeMap<String, Known>,
     daemon_sets: BTreeMap<DaemonSet, Looked>,
     returns: Returns,
-    /// That a pod can never be evicted, and why; not told yet.
+    /// A pod that can never be evicted, and why, until the cycle is told.
     unevictable: Option<String>,
-    /// Until then a pod that has left may be put back.
+    /// Until when a pod that has left may still be put back, so that the drain is not over yet.
     settled: Uptime,
     /// How many have left.
     gone: usize,
@@ -38,22 +42,23 @@ struct Known {
     state: State,
     /// How often its eviction was refused.
     refusals: u32,
-    /// How often it and those before it were put back.
+    /// How often this pod and those that it replaces were put back.
     times: u32,
-    /// Who refused last.
+    /// What refused its last eviction, in words.
     refused_by: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Of a DaemonSet: it stays, or nobody knows yet.
+    /// It is of a DaemonSet, and stays unless that is found not to exist.
     OfDaemonSet,
-    /// Its owner put it back too often: it stays.
+    /// It stays, because its owner has put it back too often.
     Kept,
-    /// To be evicted from this time on.
+    /// It is to be evicted from this time on.
     Due(Uptime),
+    /// Its eviction is under way.
     Evicting,
-    /// On its way out; waited for until this time, or without end.
+    /// It is being deleted. The drain waits for it until this time; `None`: without end.
     Ending(Option<Uptime>),
 }
 
@@ -62,24 +67,26 @@ enum State {
 enum Looked {
     /// To be looked up from this time on, after so many failures.
     Due(Uptime, u32),
+    /// Being looked up, after so many failures.
     Asking(u32),
     Exists,
     Missing,
 }
 
-/// The longest pause that the API server may ask for.
+/// The longest pause before the next eviction, whatever the API server asks for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
-/// How long a pod that was put back too often is left alone, and the longest.
+/// The first pause before a pod that was put back too often is evicted again, and the longest.
 const RETURN_PAUSE_FIRST: Duration = Duration::from_secs(5);
 const RETURN_PAUSE_MAX: Duration = Duration::from_mins(1);
-/// How long a drain waits for a pod that tolerates it to be put back. The scheduler tries one that had no place again after 10 s
-/// at the latest (kubernetes/kubernetes: pkg/scheduler/apis/config/v1/defaults.go, `PodMaxBackoffSeconds`).
+/// How long a drain waits after a pod that tolerates it has left, because it may be put back. The scheduler tries a pod that
+/// had no place again after 10 s at the latest
+/// (kubernetes/kubernetes: pkg/scheduler/apis/config/v1/defaults.go, `PodMaxBackoffSeconds`).
 const SETTLING: Duration = Duration::from_secs(10);
-/// An accepted eviction that did not end its pod is sent again.
+/// How long after an accepted eviction it is sent again, if its pod is not being deleted.
 const AGAIN: Duration = Duration::from_secs(30);
 
 impl Known {
-    /// Whether it must leave and has not.
+    /// Whether it must leave and has not left.
     fn is_left(&self, now: Uptime) -> bool {
         match self.state {
             State::OfDaemonSet | State::Kept => false,
@@ -105,7 +112,7 @@ impl Pods {
         }
     }
 
-    /// Takes a change in, and names the pods that must leave and did not have to before.
+    /// Takes in a change, and names the pods that must leave from now on and did not have to before.
     pub(super) fn observe(&mut self, change: Change<PodView>, at: Moment) -> Vec<String> {
         match change {
             Change::Listed(pods) => {
@@ -129,11 +136,12 @@ impl Pods {
                 self.forget(&pod.metadata.uid, at.now);
                 Vec::new()
             }
-            // The list that follows tells what is there.
+            // The list that follows shows what is there.
             Change::Gap => Vec::new(),
         }
     }
 
+    /// Takes in that this pod has left.
     fn forget(&mut self, uid: &str, now: Uptime) {
         if let Some(known) = self.known.remove(uid)
             && !matches!(known.state, State::OfDaemonSet | State::Kept)
@@ -146,7 +154,9 @@ impl Pods {
         }
     }
 
-    /// `is_late`: a pod that is new came after the drain began.
+    /// Takes in a pod that is there, and names it if it must leave from now on and did not have to before.
+    ///
+    /// `is_late`: if the pod is new, it has come since the drain began.
     fn present(&mut self, pod: PodView, is_late: bool, at: Moment) -> Option<String> {
         let uid = pod.metadata.uid.clone();
         let stays = match pod::classify(&pod) {
@@ -174,6 +184,7 @@ impl Pods {
             state = State::Kept;
         } else if matches!(state, State::Ending(_)) {
             self.returns.note_left(&pod, times);
+        // Its owner may put it back for ever: it is evicted ever more slowly, and named as what blocks the drain.
         } else if let (State::Due(due), None, Some(over)) = (state, before, times.checked_sub(CHANCE_MAX + 1))
         {
             let pause = doubled(RETURN_PAUSE_FIRST, over, RETURN_PAUSE_MAX);
@@ -200,13 +211,13 @@ impl Pods {
         (is_new && known.is_left(at.now)).then(|| pod::name(&known.pod))
     }
 
-    /// Whether the pod stays because its owner wants it here: each time it was evicted, it was put back.
+    /// Whether the pod stays because its owner wants it here: it was put back each time that it was evicted.
     fn is_kept(&self, pod: &PodView, times: u32) -> bool {
         self.returning == Returning::Leave
             && (pod::is_kept(pod, self.returns.kept()) || (times >= CHANCE_MAX && pod::tolerates_drain(pod)))
     }
 
-    /// Why a pod can never be evicted, once.
+    /// A pod that can never be evicted, and why. Returned once.
     pub(super) fn take_unevictable(&mut self) -> Option<String> {
         self.unevictable.take()
     }
@@ -216,6 +227,7 @@ impl Pods {
         self.returns.kept()
     }
 
+    /// The state of a pod that is there. `before` is its state until now.
     fn state_of(&self, pod: &PodView, stays: bool, before: Option<State>, at: Moment) -> State {
         if stays {
             return State::OfDaemonSet;
@@ -231,7 +243,7 @@ impl Pods {
         }
     }
 
-    /// Whether nothing is left to evict or to wait for, as far as everything is known.
+    /// Whether nothing is left to evict, to wait for or to look up.
     pub(super) fn is_empty(&self, now: Uptime) -> bool {
         let is_open = |looked: &Looked| matches!(looked, Looked::Due(..) | Looked::Asking(_));
         self.is_listed
@@ -240,7 +252,7 @@ impl Pods {
             && !self.daemon_sets.values().any(is_open)
     }
 
-    /// Up to so many `DaemonSets` to look up, which is done from here on.
+    /// Up to `max` look-ups of `DaemonSets` that are due. They count as under way from here on.
     pub(super) fn take_look_ups(&mut self, now: Uptime, max: usize) -> Vec<Task> {
         let mut tasks = Vec::new();
         for (name, looked) in &mut self.daemon_sets {
@@ -255,7 +267,7 @@ impl Pods {
         tasks
     }
 
-    /// Up to so many pods whose eviction is due: they are being evicted from here on.
+    /// Up to `max` evictions that are due. They count as under way from here on.
     pub(super) fn take_evictions(&mut self, now: Uptime, max: usize, by_priority: bool) -> Vec<Task> {
         let wave = by_priority.then(|| self.lowest_priority(now)).flatten();
         let due = self
@@ -271,12 +283,13 @@ impl Pods {
         .collect()
     }
 
-    /// Of the pods that have not left.
+    /// The lowest priority of the pods that must leave and have not left.
     fn lowest_priority(&self, now: Uptime) -> Option<i32> {
         let left = self.known.values().filter(|known| known.is_left(now));
         left.map(|known| known.pod.spec.priority).min()
     }
 
+    /// When the next look-up of a DaemonSet is due.
     pub(super) fn next_look_up(&self) -> Option<Uptime> {
         let due = self.daemon_sets.values().filter_map(|looked| match looked {
             Looked::Due(at, _) => Some(*at),
@@ -285,7 +298,7 @@ impl Pods {
         due.min()
     }
 
-    /// When the next eviction is due. With waves, only those of the lowest priority are.
+    /// When the next eviction is due. With `--drain-by-priority` only pods of the lowest priority count.
     pub(super) fn next_eviction(&self, now: Uptime, by_priority: bool) -> Option<Uptime> {
         let wave = by_priority.then(|| self.lowest_priority(now)).flatten();
         let due = self
@@ -299,7 +312,7 @@ impl Pods {
         due.min()
     }
 
-    /// When the next pod is no longer waited for, there or to come back.
+    /// When the next pod is no longer waited for, be it to go or to come back.
     pub(super) fn next_given_up(&self, now: Uptime) -> Option<Uptime> {
         let ends = self.known.values().filter_map(|known| match known.state {
             State::Ending(Some(end)) if end > now => Some(end),
@@ -309,7 +322,7 @@ impl Pods {
             .min()
     }
 
-    /// Notes what became of an eviction; a refusal that is news.
+    /// Takes in what became of an eviction, and returns a refusal that is news.
     pub(super) fn note_eviction(
         &mut self,
         uid: &str,
@@ -359,7 +372,7 @@ impl Pods {
         })
     }
 
-    /// Notes whether a DaemonSet exists: the pods that must leave because it does not, and a failure that is news.
+    /// Takes in whether a DaemonSet exists. Returns the pods that must leave because it does not, and a failure that is news.
     pub(super) fn note_look_up(
         &mut self,
         name: &DaemonSet,
@@ -394,7 +407,7 @@ impl Pods {
         (Vec::new(), None)
     }
 
-    /// Nobody would put the pods of this DaemonSet back: they leave.
+    /// Makes the pods of a DaemonSet leave that does not exist: nobody would put them back. Returns their names.
     fn orphan(&mut self, name: &DaemonSet, at: Moment) -> Vec<String> {
         let is_its = |known: &&Known| {
             known.state == State::OfDaemonSet
@@ -411,7 +424,7 @@ impl Pods {
             .collect()
     }
 
-    /// How far it has come; `None` before anything is known.
+    /// How far the drain has come; `None` before the first list.
     pub(super) fn progress(&self, attached: &[String], now: Uptime) -> Option<Progress> {
         if !self.is_listed {
             return None;

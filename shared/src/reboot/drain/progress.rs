@@ -1,4 +1,6 @@
-//! How far a drain has come, in words and within bounds, and how often that is told.
+//! How far a drain has come, in words of bounded length, and how often that is told.
+//!
+//! Not here: the pods that are counted ([`super::pods`]).
 
 use std::fmt;
 use std::time::Duration;
@@ -11,33 +13,33 @@ use crate::reboot::moment::Uptime;
 pub struct Progress {
     /// How many pods have left.
     pub gone: usize,
-    /// How many have not.
+    /// How many pods must leave and have not left.
     pub left: usize,
-    /// How many of those are on their way out.
+    /// How many of those are being deleted.
     pub ending: usize,
-    /// Some of those left, as `namespace/name`.
+    /// Some of the pods that have not left, as `namespace/name`.
     pub pods: Vec<String>,
-    /// Who keeps them there: budgets by name, others in their own words.
+    /// What keeps them there: budgets by name, anything else in its own words.
     pub blockers: Vec<String>,
-    /// Some of those that stay because their owner put them back each time.
+    /// Some of the pods that stay because their owner put them back each time.
     pub kept: Vec<String>,
     /// Some of the volumes that are waited for.
     pub attached: Vec<String>,
 }
 
-/// How many pods, blockers and volumes are named.
+/// How many pods, blockers and volumes are named at most.
 pub(super) const NAMED_MAX: usize = 5;
-/// How much of what a blocker says is repeated, in characters.
+/// How much of what a blocker says is repeated, at most, in characters.
 const WORDS_MAX: usize = 200;
-/// A drain that is over by then says nothing on the way.
+/// When progress is told first. A drain that is over earlier tells none.
 const FIRST: Duration = Duration::from_secs(5);
-/// Nothing is told more often: it costs a write of the Node.
+/// Progress is told at most this often, because it costs a write of the Node.
 const EVERY: Duration = Duration::from_secs(15);
-/// What has not changed is told again.
+/// After this time progress is told again although it has not changed.
 const REMINDER: Duration = Duration::from_mins(5);
 
 impl Progress {
-    /// Whether somebody keeps pods or volumes there.
+    /// Whether anything keeps pods or volumes on the node.
     pub fn is_blocked(&self) -> bool {
         !self.blockers.is_empty() || !self.attached.is_empty()
     }
@@ -53,7 +55,7 @@ impl fmt::Display for Progress {
             ("blocked by", &self.blockers),
             ("waiting for pods", &self.pods),
             ("waiting for volumes", &self.attached),
-            ("left where their owner puts them back", &self.kept),
+            ("staying because their owner puts them back", &self.kept),
         ] {
             if !names.is_empty() {
                 let names: Vec<String> = names.iter().map(|name| one_line(name, WORDS_MAX)).collect();
@@ -64,7 +66,7 @@ impl fmt::Display for Progress {
     }
 }
 
-/// When progress is told.
+/// Decides when progress is told.
 #[derive(Debug)]
 pub(super) struct Teller {
     next: Uptime,
@@ -88,7 +90,7 @@ impl Teller {
         self.next <= now
     }
 
-    /// What is told now, if this is news; it is looked at again after a pause.
+    /// Returns this progress if it is to be told now, and looks at it again after a pause.
     pub(super) fn news(&mut self, progress: Option<Progress>, now: Uptime) -> Option<Progress> {
         self.next = now + EVERY;
         let progress = progress?;

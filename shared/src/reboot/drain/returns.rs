@@ -1,27 +1,28 @@
-//! Controllers that put pods back on the node while it is drained: their pods tolerate its taints, or are bound past the scheduler.
+//! Controllers that put pods back on the node while it is drained. Their pods tolerate its taints, or are bound to it without
+//! the scheduler.
 //!
-//! What becomes of such a pod is decided in [`super::pods`].
+//! Not here: what is done with such a pod ([`super::pods`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::reboot::pod::{self, PodView};
 
-/// So many times may be chance: the scheduler had not seen the cordon yet.
+/// How often a pod may be put back by chance: the scheduler may not have seen the cordon yet.
 pub(super) const CHANCE_MAX: u32 = 3;
 
 /// What the controllers of the node's pods did since the drain began.
 #[derive(Debug, Default)]
 pub(super) struct Returns {
-    /// Of each controller of which pods are leaving or have left: how often one of them had been put back.
+    /// For each controller with pods that are leaving or have left: how often one of them had been put back, at most.
     ///
-    /// Counted down the line of a pod and its replacements, so that ten pods at once are not put back ten times.
+    /// Counted from a pod to its replacement, so that ten pods that are put back at once count as one time and not as ten.
     left: BTreeMap<String, u32>,
-    /// The controllers whose pods are left here.
+    /// The controllers whose pods stay on the node.
     kept: BTreeSet<String>,
 }
 
 impl Returns {
-    /// This pod, which was put back so many times, is leaving or has left.
+    /// Takes in that this pod, which was put back so many times, is leaving or has left.
     pub(super) fn note_left(&mut self, pod: &PodView, times: u32) {
         if let Some(controller) = pod::controller(pod) {
             let most = self.left.entry(controller).or_default();
@@ -29,13 +30,13 @@ impl Returns {
         }
     }
 
-    /// How often the line of this new pod has been put back.
+    /// How often this new pod and those that it replaces have been put back.
     pub(super) fn times(&self, pod: &PodView) -> u32 {
         let left = pod::controller(pod).and_then(|controller| self.left.get(&controller));
         left.map_or(0, |times| times.saturating_add(1))
     }
 
-    /// The pods of this one's controller are left here from now on, where they tolerate the drain.
+    /// From now on, leaves the pods of this pod's controller on the node if they tolerate the drain.
     pub(super) fn keep(&mut self, pod: &PodView) {
         self.kept.extend(pod::controller(pod));
     }

@@ -647,7 +647,7 @@ fn found_p4_what_its_owner_puts_back_three_times_stays_if_it_tolerates_the_drain
         let words = progress.to_string();
         assert_eq!(
             words,
-            "3 gone, 0 left; left where their owner puts them back default/p3"
+            "3 gone, 0 left; staying because their owner puts them back default/p3"
         );
         // It goes by itself, and comes again: that is no arrival. One of another owner is.
         run.observe(Change::Gone(pod(3)));

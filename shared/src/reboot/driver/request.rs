@@ -1,4 +1,4 @@
-//! A request of the cycle as one call after the other, and the answer that their replies come to.
+//! How a request of the cycle becomes one call after the other, and how their replies become its answer.
 //!
 //! Not here: how a call is sent, and how long its reply may take.
 
@@ -22,18 +22,18 @@ use crate::reboot::pod::{self, DaemonSet, PodView};
 /// One call of the host or of the API server. Reads of the API server are never served from a cache.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Call {
-    /// Does the host want a reboot?
+    /// Ask the host whether it wants a reboot.
     LookAtSentinel,
-    /// Which boot is it, and does it go down?
+    /// Ask the host which boot it is in, and whether a shutdown is under way.
     AskHost,
-    /// Write down on the host what is about to be written to the Node.
+    /// Write the host's record of what is about to be written to the Node.
     WriteRecord(HostRecord),
-    /// Remove the host's record. Where that fails, the next one replaces it.
+    /// Remove the host's record. If that fails, the next record replaces it.
     Forget,
-    /// Record this on the host, and until when the reboot may come, then run the reboot command, unless the deadline is over:
-    /// that is checked last. Without a deadline it is over.
+    /// Write this record on the host, with the time until which the reboot may come. Then run the reboot command, unless the
+    /// deadline is over, which is checked last. No deadline counts as over.
     Reboot {
-        /// What is recorded.
+        /// The record to write.
         record: HostRecord,
         /// How long after the command the reboot may still come.
         timeout: Duration,
@@ -44,9 +44,9 @@ pub enum Call {
     ReadNode(String),
     /// LIST of the Nodes that this label selector takes.
     ListNodes(String),
-    /// The same, counted.
+    /// LIST of the Nodes that this label selector takes, to count them.
     CountNodes(String),
-    /// A JSON merge patch.
+    /// PATCH of a Node, as a JSON merge patch.
     PatchNode {
         /// The Node's name.
         name: String,
@@ -55,9 +55,9 @@ pub enum Call {
     },
     /// GET of the object that may carry the lock.
     ReadLock(Carrier),
-    /// A server-side apply by force of the pool's Lease.
+    /// Server-side apply of the pool's Lease, by force.
     ApplyLease(Value),
-    /// A JSON merge patch.
+    /// PATCH of the object that carries the lock, as a JSON merge patch.
     PatchLock {
         /// Which object.
         carrier: Carrier,
@@ -66,20 +66,20 @@ pub enum Call {
     },
     /// LIST of the pods on our Node that a drain looks at.
     ListPods,
-    /// Which of these do not exist?
+    /// GET of each of these, to find out which do not exist.
     LookUp(BTreeSet<DaemonSet>),
 }
 
-/// What came of a call.
+/// The reply to a call.
 #[derive(Clone, Debug)]
 pub enum Reply {
-    /// Whether the host wants a reboot; none where nobody could look.
+    /// Whether the host wants a reboot; `None` if that could not be found out.
     Sentinel(Option<bool>),
     /// What the host says of itself.
     Host(HostState),
     /// Whether the host's record was written, or why not.
     Recorded(Result<(), String>),
-    /// Whether the host's record is gone: nobody waits for it.
+    /// The removal of the host's record was tried. Whether it is gone does not matter.
     Forgotten,
     /// What became of the reboot command.
     Rebooted(Result<(), RebootFailure>),
@@ -93,7 +93,7 @@ pub enum Reply {
     Lock(Result<CarrierView, Failed>),
     /// The pods of a list.
     Pods(Result<Vec<PodView>, Failed>),
-    /// Those that do not exist.
+    /// Which `DaemonSets` do not exist.
     Missing(Result<BTreeSet<DaemonSet>, Failed>),
 }
 
@@ -107,12 +107,12 @@ pub(super) struct Request {
 /// Which of its calls is open.
 #[derive(Debug)]
 enum Stage {
-    /// The last one.
+    /// The last one, or the only one.
     Last,
     /// The host's record is written before the Node.
     Recording,
     ReadingLock(Carrier),
-    /// What blocks a reboot: first the Node, then the lock, then the pool.
+    /// What blocks a reboot is read from the Node, then the lock, then the pool.
     BlockersNode,
     BlockersLock {
         node: NodeView,
@@ -125,7 +125,7 @@ enum Stage {
     /// The Lease is created before it is written.
     Registering,
     ListingPods,
-    /// Which of their `DaemonSets` exist?
+    /// Their `DaemonSets` are looked up.
     LookingUp(Vec<PodView>),
 }
 
@@ -136,7 +136,7 @@ pub(super) enum Progress {
 }
 
 impl Request {
-    /// Its first call. `deadline` is that of a reboot command.
+    /// Begins a request with its first call, or with an answer where no call is needed. `deadline` is that of a reboot command.
     pub(super) fn begin(
         ask: Ask,
         setup: &Setup,
@@ -147,7 +147,7 @@ impl Request {
         (Request { ask, stage }, progress)
     }
 
-    /// What follows from the reply to the open call; nothing from the reply to another one.
+    /// What follows from the reply to the open call; `None` if the reply does not belong to it.
     pub(super) fn replied(&mut self, reply: Reply, setup: &Setup, wall: Timestamp) -> Option<Progress> {
         let answer = match (&self.ask, reply) {
             (Ask::ListBlockers, reply) => return self.list_blockers(reply, setup, wall),
@@ -172,11 +172,13 @@ impl Request {
                     self.stage = Stage::Last;
                     return Some(Progress::Call(call));
                 }
+                // Refused, because nothing was sent: without the record, the next process would not know of the write.
                 (Stage::Recording, Err(why)) => Answer::Patched(Err(Failure::Refused(why))),
                 _ => return None,
             },
             (Ask::PatchNode(_), Reply::Node(result)) => Answer::Patched(result.map_err(Failure::from)),
             (Ask::ListPods(_), Reply::Pods(Ok(pods))) => {
+                // A pod whose DaemonSet is gone has to leave like any other.
                 let call = Call::LookUp(pod::daemon_sets(&pods));
                 self.stage = Stage::LookingUp(pods);
                 return Some(Progress::Call(call));
@@ -196,10 +198,10 @@ impl Request {
         Some(Progress::Answer(answer))
     }
 
-    /// The lock; an object that does not exist holds nothing.
+    /// Takes a read of the object that may carry the lock. An object that does not exist holds nothing.
     ///
-    /// Where a DaemonSet came or went since an entry was written, its holder does not find it at the confirm and calls the
-    /// reboot off; meanwhile its Node fills a slot by its marks.
+    /// If kured's DaemonSet has come or gone since an entry was written, the holder does not find its entry at the confirm and
+    /// calls the reboot off. Until then its Node fills a slot by its marks.
     fn read_lock(
         &mut self,
         result: Result<CarrierView, Failed>,
@@ -218,7 +220,7 @@ impl Request {
         })
     }
 
-    /// One read after the other; what cannot be read is asked again, and blocks meanwhile.
+    /// Takes the reads that show what blocks a reboot, one after the other. If one fails, so does the request.
     fn list_blockers(&mut self, reply: Reply, setup: &Setup, wall: Timestamp) -> Option<Progress> {
         let share = setup.settings.max_unavailable;
         let stage = std::mem::replace(&mut self.stage, Stage::Last);
@@ -259,6 +261,7 @@ impl Request {
     }
 }
 
+/// The first call of a request, and which of its calls that is.
 fn first(ask: &Ask, setup: &Setup, deadline: Option<Uptime>, wall: Timestamp) -> (Stage, Progress) {
     let Setup {
         settings,
@@ -318,9 +321,9 @@ fn first(ask: &Ask, setup: &Setup, deadline: Option<Uptime>, wall: Timestamp) ->
     (stage, Progress::Call(call))
 }
 
-/// What came of a read of the object that may carry the lock.
+/// What a read of an object that may carry the lock leads to.
 enum LockRead {
-    /// It does not exist, and this one may carry the lock as well.
+    /// It does not exist, and this other object may carry the lock.
     Otherwise(Carrier),
     /// The lock; an object that does not exist holds nothing.
     Read(Result<LockView, Failure>),
@@ -348,7 +351,7 @@ fn lock_read(
     })
 }
 
-/// Another agent's Node; `None` only where the API server says that this very Node does not exist.
+/// Another agent's Node; `None` only if the API server says that this very Node does not exist, and not a proxy.
 fn peer(name: &str, result: Result<NodeView, Failed>) -> Result<Option<NodeView>, Failure> {
     match result {
         Ok(node) => Ok(Some(node)),
@@ -373,7 +376,8 @@ fn swap(write: &LockWrite, version: &str, setup: &Setup, wall: Timestamp) -> Cal
     }
 }
 
-/// Whatever somebody wrote on the Lease meanwhile is a lost compare-and-swap.
+/// The write that follows the creation of the Lease. If somebody has written a record or a pause there meanwhile, the
+/// compare-and-swap is lost.
 fn swap_once_registered(write: &LockWrite, lease: CarrierView, setup: &Setup, wall: Timestamp) -> Progress {
     match lease.version_if_empty() {
         Some(version) => Progress::Call(swap(write, &version, setup, wall)),

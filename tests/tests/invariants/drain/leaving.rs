@@ -71,7 +71,7 @@ fn a_pod_of_a_namespace_that_is_being_deleted_is_waited_for() -> Result<()> {
 
         site.machine.request_reboot()?;
         let text = workload.wait_progress("blocked by").await?;
-        let expected = "0 gone, 1 left; blocked by its namespace is being deleted, and it with it; waiting for pods drain-ending/drain-ending";
+        let expected = "0 gone, 1 left; blocked by its namespace is being deleted, and the pod with it; waiting for pods drain-ending/drain-ending";
         ensure!(text == expected, "{text}");
         ensure!(evictions_of(plane, name)? == 0, "it was evicted");
         let pod = pods.get(name).await.context("the pod has gone")?;
@@ -194,7 +194,7 @@ fn found_p4_a_pod_that_its_owner_puts_back_three_times_is_left_and_named() -> Re
         };
         ensure!(log.lines().filter(is_told).count() == 1, "{log}");
         ensure!(
-            log.contains("3 gone, 0 left; left where their owner puts them back default/found-p4-"),
+            log.contains("3 gone, 0 left; staying because their owner puts them back default/found-p4-"),
             "{log}"
         );
         drop(site.wait_over().await?);
