@@ -1,4 +1,6 @@
-//! The cycle against a small world, by invariant; the counterexamples of the protocol and kured's defects are beside it.
+//! The cycle in a small world, by invariant.
+//!
+//! Not here: the counterexamples of the protocol, kured's defects and what was found later, which have files of their own.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +29,7 @@ mod world;
 use run::{Pair, Run, agent, policy};
 use world::{Applied, World, peer};
 
-/// What it asks for, in order, is what ARCHITECTURE.md shows.
+/// The requests and their order are those of the table in ARCHITECTURE.md.
 #[test]
 fn a_whole_reboot_goes_lock_cordon_drain_delay_seal_reboot_return() {
     let mut run = agent();
@@ -77,7 +79,7 @@ fn cordon_given_back_when_the_marks_were_lost() {
     run.see();
     assert_eq!(run.called_off(), Some(&CallOff::HoldLost));
     assert!(run.is_clean() && !run.world.node.spec.unschedulable);
-    // The same for a process that remembers nothing: the lock entry says what the cordon was.
+    // A process that remembers nothing does so too: the lock entry says what the cordon was.
     restarted.restart();
     assert!(restarted.is_clean() && !restarted.world.node.spec.unschedulable);
 }
@@ -222,7 +224,7 @@ fn nothing_stuck_a_reboot_that_failed_is_tried_twice() {
     run.reach_delay();
     run.due(Timer::Delay);
     assert_eq!(run.world.phase(), Some(Phase::Draining));
-    // Twice in vain: it stays sealed, keeps its entry, and says so.
+    // Two commands have failed: the node stays sealed, keeps its entry, and the agent reports it.
     run.drain();
     run.due(Timer::Delay);
     assert_eq!(run.world.phase(), Some(Phase::Sealed));
@@ -389,7 +391,7 @@ fn nothing_stuck_a_soak_longer_than_a_renewal_ends() {
     run.acts.clear();
     run.due(Timer::Renew);
     assert!(run.acts.contains(&Act::Arm(Timer::Renew)) && !run.acts.contains(&Act::Arm(Timer::Soak)));
-    // A heartbeat under the last patch does not begin it anew either.
+    // Nor does the soak begin anew if a heartbeat makes the last patch conflict.
     run.world.fail.push(("give back", Failure::Conflict, Applied::No));
     run.due(Timer::Soak);
     assert!(run.is_clean() && run.cycle.is_idle());
@@ -456,7 +458,7 @@ fn at_most_n_an_entry_that_names_no_node_fills_one_slot_and_no_more() {
 
 #[test]
 fn nothing_stuck_a_wish_that_somebody_made_a_hold_is_undone() {
-    // Two such nodes would fill each other's budget for ever.
+    // Two such nodes would wait for each other for ever.
     let mut run = agent();
     run.world
         .change_lock(|entries| entries.push(Entry::new("manual", "", "", false)));
@@ -467,7 +469,7 @@ fn nothing_stuck_a_wish_that_somebody_made_a_hold_is_undone() {
     assert_eq!(run.world.phase(), None);
 }
 
-/// Not only after a whole `--period`.
+/// Without waiting for a whole `--period`.
 #[test]
 fn nothing_stuck_a_wish_that_could_not_be_followed_is_looked_for_again() {
     let mut run = agent();
@@ -480,7 +482,7 @@ fn nothing_stuck_a_wish_that_could_not_be_followed_is_looked_for_again() {
     run.wish();
     assert_eq!(run.world.phase(), Some(Phase::Draining));
 
-    // Seen while the agent was still looking at what it left before.
+    // The wish is seen while the agent still reads what an earlier process has left.
     let mut run = agent();
     run.world
         .fail
@@ -503,7 +505,7 @@ fn an_entry_by_hand_is_no_leftover_of_ours() {
     assert_eq!(run.world.lock.entries, [by_hand]);
 }
 
-/// Somebody's admission policy forbids the cordon: tried on, and said where people look.
+/// Somebody's admission policy forbids the cordon: it is tried again and again, and reported where people look.
 #[test]
 fn nothing_stuck_what_is_refused_again_and_again_is_said_once() {
     let mut run = agent();

@@ -78,7 +78,7 @@ fn second(seconds: u64) -> Uptime {
     Uptime::after(Duration::from_secs(seconds))
 }
 
-/// A drain in a world of its own time.
+/// A drain with a clock of its own.
 struct Run {
     drain: Drain,
     now: Uptime,
@@ -111,7 +111,7 @@ impl Run {
         self.drain.observe(change, at);
     }
 
-    /// The uids of the pods to evict now, each of which counts as under way until it is noted.
+    /// The uids of the pods to evict now. Each counts as under way until the drain is told what became of it.
     fn evictions(&mut self) -> Vec<String> {
         let tasks = self.drain.take_due(self.now, 0).into_iter();
         let uids = tasks.filter_map(|task| match task {
@@ -138,7 +138,7 @@ impl Run {
         self.drain.next_due(self.now, 0).unwrap()
     }
 
-    /// To the next time that something is due.
+    /// Moves the clock to the next time that something is due.
     fn pass(&mut self) {
         assert!(self.next() > self.now, "it would never sleep");
         self.now = self.next();
@@ -576,7 +576,7 @@ fn a_controller_that_puts_its_pods_back_is_slowed_down_and_named() {
     assert!(progress.is_blocked() && progress.blockers[0].starts_with("ReplicaSet default/operator"));
 }
 
-/// Ten pods of one controller that were there before, one of them on its way out, are no returns.
+/// Ten pods of one controller that were there from the beginning do not count as put back, although one of them is being deleted.
 #[test]
 fn pods_that_were_there_when_the_drain_began_do_not_wait() {
     let mut leaving = of_replica_set("a");
@@ -598,7 +598,8 @@ const CORDON_ALONE: &str =
     r#"[{"key":"node.kubernetes.io/unschedulable","operator":"Exists","effect":"NoSchedule"}]"#;
 
 impl Run {
-    /// Evicts this pod; its owner puts the next one in its place. Whether there was anything to evict within two minutes.
+    /// Evicts this pod, and its owner puts the next one in its place.
+    /// Returns whether there was anything to evict within two minutes.
     fn replaces(&mut self, old: &PodView, new: &PodView) -> bool {
         let mut seconds = 0;
         while self.evictions().is_empty() {
@@ -659,7 +660,7 @@ fn found_p4_what_its_owner_puts_back_three_times_stays_if_it_tolerates_the_drain
     }
 }
 
-/// Many replicas that the scheduler puts here in one round were put back once.
+/// Many replicas that the scheduler puts here in one round count as put back once.
 #[test]
 fn found_p4_ten_pods_at_once_are_not_put_back_ten_times() {
     let pod = |round: usize, number: usize| tolerant(of_replica_set(&format!("p{round}-{number}")), ALL);

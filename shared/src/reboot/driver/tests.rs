@@ -1,4 +1,4 @@
-//! The driver, asked and answered by hand.
+//! The driver, whose calls each test answers itself.
 
 use std::collections::BTreeSet;
 
@@ -64,7 +64,7 @@ fn setup() -> Setup {
     }
 }
 
-/// A driver, and what it is asked to act on: a host, a Node and a Lease. kured's DaemonSet does not exist.
+/// A driver with the host, the Node and the Lease that it acts on. kured's DaemonSet does not exist.
 struct Shell {
     driver: Driver,
     now: Uptime,
@@ -105,7 +105,7 @@ impl Shell {
         }
     }
 
-    /// At rest, on a node that wants no reboot.
+    /// A driver at rest, on a node that wants no reboot.
     fn idle() -> Shell {
         let mut shell = Shell::new(setup());
         assert_eq!(shell.run(), None);
@@ -143,7 +143,7 @@ impl Shell {
         effect
     }
 
-    /// To the next call, if there is one before something else must happen.
+    /// Goes on to the next call. `None` if something else has to happen first.
     fn next_call(&mut self) -> Option<Call> {
         loop {
             if let Effect::Call(call) = self.next()? {
@@ -152,7 +152,7 @@ impl Shell {
         }
     }
 
-    /// Answers each call, up to the reboot command or until something else must happen.
+    /// Answers each call, up to the reboot command or until something else has to happen first.
     fn run(&mut self) -> Option<Call> {
         loop {
             let call = self.next_call()?;
@@ -217,13 +217,13 @@ impl Shell {
         self.driver.replied(reply, self.at());
     }
 
-    /// This request, as if the cycle had asked for it.
+    /// Begins this request, as if the cycle had asked for it.
     fn ask(&mut self, ask: Ask) -> Option<Call> {
         self.driver.asked = Some(ask);
         self.next_call()
     }
 
-    /// The answer that its replies have come to.
+    /// The answer that the replies to its calls have led to.
     fn answer(&mut self) -> Option<Answer> {
         match self.driver.input.take() {
             Some(Input::Answer(answer)) => Some(answer),

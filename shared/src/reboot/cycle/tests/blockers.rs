@@ -1,4 +1,4 @@
-//! What postpones a reboot: before the lock, and first in the seal.
+//! What postpones a reboot, before the lock is acquired and at the beginning of the final check.
 
 use super::*;
 

@@ -1,7 +1,7 @@
-//! The counterexamples of the protocol, by number, each through its own trace: what ended badly without the rule,
-//! and what happens instead.
+//! The counterexamples of the protocol, by number: each plays the sequence of events that ends badly without a rule, and shows
+//! what happens with it.
 //!
-//! The webhook's half of C4c, C5 and C9 is with the admission.
+//! Not here: the webhook's part of C4c, C5 and C9 ([`crate::admission`]).
 
 use super::*;
 

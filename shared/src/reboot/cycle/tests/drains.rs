@@ -1,4 +1,4 @@
-//! Drains that take too long, with and without force, and how far they have come.
+//! Drains that take too long, with and without `--force-reboot`, and how their progress is shown.
 
 use super::*;
 
@@ -18,7 +18,7 @@ fn forcing() -> Run {
     })
 }
 
-/// With a pod that never leaves.
+/// An agent whose drain has taken too long, because a pod never leaves.
 fn stuck(mut run: Run) -> Run {
     run.world.pods.push("default/web".to_owned());
     run.wish();
@@ -131,14 +131,14 @@ fn progress_is_on_the_node_while_it_drains_and_gone_after() {
     assert_eq!((run.news().as_str(), shown(&run)), ("renew", text.clone()));
     run.due(Timer::Renew);
     assert_eq!(shown(&run), text);
-    // It is no disturbance, and it goes with the end of the drain.
+    // The annotation is no disturbance, and it goes at the end of the drain.
     run.see();
     run.drain();
     assert_eq!(shown(&run), None);
     run.feed(Input::Event(Event::Drain(DrainNews::Progress(progress(1)))));
     assert_eq!(shown(&run), None, "the drain is over");
 
-    // With a new drain, and with the end of the hold.
+    // It goes with a new drain and with the end of the hold, too.
     for timer in [None, Some(Timer::Drain)] {
         let mut run = agent();
         run.wish();

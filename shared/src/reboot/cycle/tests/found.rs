@@ -1,6 +1,6 @@
-//! What was found in the protocol after it had landed, by row, each through its own trace.
+//! Defects that were found in the protocol after it had been written, by number, each by the sequence of events that shows it.
 //!
-//! What another webhook, a controller or a person writes on a Node while ours is down is *planted* here.
+//! A mark is *planted* if another webhook, a controller or a person writes it on a Node while our webhook is down.
 
 use super::*;
 

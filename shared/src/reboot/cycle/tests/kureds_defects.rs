@@ -1,4 +1,5 @@
-//! kured's defects that cost a workload or a node (`agent/KURED.md` tells them), each through its own trace.
+//! kured's defects that cost a workload or a node, by their number in `agent/KURED.md`: each plays the sequence of events in which
+//! kured fails.
 
 use super::*;
 

@@ -1,4 +1,6 @@
-//! kured's defects on the way back (`agent/KURED.md` tells them), each through its own trace. D14 is with the release delay.
+//! kured's defects on the way back, by their number in `agent/KURED.md`: each plays the sequence of events in which kured fails.
+//!
+//! Not here: D14, which is with the release delay.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The lock from a waiter's side: how many may reboot, who is in the way, and what is said about it.
+//! The lock as a waiter sees it: how many nodes may reboot, who is in the way, and what is reported.
 
 use super::*;
 
@@ -249,8 +249,8 @@ fn cordon_given_back_an_entry_left_in_a_lock_that_moved_speaks_once() {
     let mut cordoned = run.clone();
     run.restart();
     assert!(run.is_clean() && run.cycle.is_idle());
-    // Nobody can tell an admin's new cordon from one that was lost with its marks, but by the proof of its end, and that hold is
-    // long over. It is taken for ours, once, and the entry goes.
+    // An admin's new cordon looks like one of ours whose marks were lost. Only the proof of the give-back tells them apart, and
+    // that hold is long over. So the cordon is taken for ours, once, and the entry goes.
     cordoned.world.set_unschedulable(true);
     cordoned.restart();
     assert!(cordoned.is_clean() && cordoned.cycle.is_idle());

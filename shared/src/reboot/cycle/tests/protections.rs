@@ -1,4 +1,4 @@
-//! The protections of the protocol that have no number among the counterexamples, each through a trace that it ends well.
+//! The rules of the protocol that have no number among the counterexamples: each plays the sequence of events that it is for.
 
 use super::*;
 

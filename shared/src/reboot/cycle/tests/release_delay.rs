@@ -1,4 +1,4 @@
-//! `--lock-release-delay`: the Node is given back at once, its lock entry later, whatever process comes to it.
+//! `--lock-release-delay`: the cordon is given back at once and the lock entry released later, also across restarts.
 
 use super::*;
 

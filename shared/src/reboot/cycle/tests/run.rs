@@ -1,4 +1,4 @@
-//! An agent in its world; and two of them under one lock.
+//! An agent in its world, and a pair of agents that share a lock.
 
 use super::world::name_of;
 use super::*;
@@ -12,9 +12,9 @@ pub(super) struct Run {
     pub(super) acts: Vec<Act>,
     pub(super) armed: BTreeSet<Timer>,
     wishes: u32,
-    /// How many steps there were: each has random bits of its own.
+    /// How many steps there were. Each is given random bits of its own.
     steps: u128,
-    /// How much of the log [`Run::news`] has told.
+    /// How many lines of the log [`Run::news`] has returned.
     told: usize,
 }
 
@@ -35,10 +35,11 @@ impl Run {
         run
     }
 
-    /// One input, and all the requests that follow from it.
+    /// Gives the cycle an input, and carries out all the requests that follow from it.
     pub(super) fn feed(&mut self, input: Input) {
         self.tell(input);
-        // A write that lost: the watch delivers what won, and all before it. How far it lags before a seal is for the test to say.
+        // If a write has lost its compare-and-swap, the watch delivers the versions up to the one that won. Not for a seal: there
+        // the test says how far the watch lags.
         for _ in 0..3 {
             let has_lost = self.world.log.last().is_some_and(|last| {
                 last.ends_with(" lost") && !matches!(last.as_str(), "write lock lost" | "sealed lost")
@@ -51,12 +52,13 @@ impl Run {
         }
     }
 
-    /// The same, where the watch tells only what the test says.
+    /// Like [`Run::feed`], but the watch delivers only what the test says.
     pub(super) fn tell(&mut self, input: Input) {
         assert_eq!(self.feed_until(input, ""), None);
     }
 
-    /// The same, but stops before this request, which may be sent later, come late after a crash, or never come.
+    /// Like [`Run::tell`], but stops before this request and returns it, so that the test can send it later, after a crash or
+    /// never.
     pub(super) fn feed_until(&mut self, input: Input, before: &str) -> Option<Ask> {
         let mut next = input;
         loop {
@@ -81,13 +83,13 @@ impl Run {
         }
     }
 
-    /// The request that was stopped before, and all that follow.
+    /// Carries out the request that [`Run::feed_until`] has returned, and all that follow.
     pub(super) fn send(&mut self, request: Option<Ask>) {
         let answer = self.world.answer(request.unwrap());
         self.feed(answer);
     }
 
-    /// What an older watch still holds is dropped.
+    /// Begins a new watch: what an older one has not delivered yet is dropped.
     fn watch(&mut self, from: Option<&str>) {
         let from: Option<u32> = from.and_then(|from| from.parse().ok());
         let is_after = |node: &NodeView| {
@@ -103,7 +105,7 @@ impl Run {
         self.feed(Input::Event(Event::Seen(self.world.node.clone())));
     }
 
-    /// The watch delivers the next version, however old, and whether there was one.
+    /// The watch delivers the next version, however old. Returns whether there was one.
     pub(super) fn see_next(&mut self) -> bool {
         let next = self.world.undelivered.pop_front();
         let is_there = next.is_some();
@@ -113,7 +115,7 @@ impl Run {
         is_there
     }
 
-    /// A timer that runs is over.
+    /// Ends a timer, which must be running.
     pub(super) fn due(&mut self, timer: Timer) {
         assert!(
             self.due_if_armed(timer),
@@ -122,14 +124,14 @@ impl Run {
         );
     }
 
-    /// A waiter's next look: its turn where the lock has changed, or the slow poll.
+    /// A waiter looks at the lock: by its turn if the lock has changed, else by the slow poll.
     fn look_at_the_lock(&mut self) {
         if !self.due_if_armed(Timer::Turn) {
             self.due(Timer::Poll);
         }
     }
 
-    /// Whether it ran.
+    /// Ends a timer if it is running, and returns whether it was.
     pub(super) fn due_if_armed(&mut self, timer: Timer) -> bool {
         let is_armed = self.armed.remove(&known(timer));
         if is_armed {
@@ -148,28 +150,28 @@ impl Run {
         assert_eq!(self.wish_until(""), None);
     }
 
-    /// Each wish has a `created` of its own.
+    /// The sentinel asks for a reboot. Stops before this request and returns it. Each wish has a `created` of its own.
     pub(super) fn wish_until(&mut self, before: &str) -> Option<Ask> {
         self.wishes += 1;
         let created = format!("2026-11-23T10:00:00.{:09}Z", self.wishes);
         self.feed_until(Input::Event(Event::Sentinel(Some(created))), before)
     }
 
-    /// To the moment before the delay is over.
+    /// Runs the cycle until just before the delay is over.
     pub(super) fn reach_delay(&mut self) {
         self.wish();
         self.drain();
         assert_eq!(self.world.phase(), Some(Phase::Delaying));
     }
 
-    /// To a reboot that was issued.
+    /// Runs the cycle until the reboot command has run.
     pub(super) fn reach_reboot(&mut self) {
         self.reach_delay();
         self.due(Timer::Delay);
         assert_eq!((self.world.phase(), self.reboots()), (Some(Phase::Sealed), 1));
     }
 
-    /// A new process, which knows nothing.
+    /// Replaces the agent by a new process, which remembers nothing.
     pub(super) fn restart(&mut self) {
         self.cycle = Cycle::new(self.cycle.settings.clone());
         self.armed.clear();
@@ -180,7 +182,7 @@ impl Run {
         self.boot_as(super::world::boot(&format!("boot-{}", self.world.boots + 1)));
     }
 
-    /// The host boots, which empties its `/run`, and this is how it shows it.
+    /// The host boots, which empties its `/run`. `boot` is what it shows of the new boot.
     pub(super) fn boot_as(&mut self, boot: Boot) {
         self.world.boots += 1;
         self.world.host = HostState {
@@ -194,7 +196,7 @@ impl Run {
         self.restart();
     }
 
-    /// To the end of the cycle.
+    /// Boots the host, and runs the cycle to its end.
     pub(super) fn boot_and_return(&mut self) {
         self.boot();
         while self.see_next() {}
@@ -211,7 +213,7 @@ impl Run {
         self.reboots() > 0
     }
 
-    /// What was asked and written since the last time, in order.
+    /// The requests since the last call of this function, in order.
     pub(super) fn news(&mut self) -> String {
         let news = self.world.log[self.told..].join(",");
         self.told = self.world.log.len();
@@ -230,7 +232,7 @@ impl Run {
         self.reports.contains(&Report::Disturbed { by, next })
     }
 
-    /// Whether the Node, with its cordon as it is, and the lock carry nothing of ours.
+    /// Whether neither the Node nor the lock carries anything of ours. The cordon does not count.
     pub(super) fn is_clean(&self) -> bool {
         let is_ours = |entry: &Entry| entry.node == self.world.node.name();
         self.is_unmarked() && !self.world.lock.entries.iter().any(is_ours)
@@ -245,7 +247,7 @@ impl Run {
     }
 }
 
-/// How often a request was tried is no part of which timer it is.
+/// The timer without its count of retries, so that a test need not know the count.
 fn known(timer: Timer) -> Timer {
     match timer {
         Timer::Retry(_) => Timer::Retry(0),
@@ -253,7 +255,7 @@ fn known(timer: Timer) -> Timer {
     }
 }
 
-/// Two agents, each on its own Node, under one lock with one slot.
+/// Two agents, each on its own Node, that share a lock with one slot.
 pub(super) struct Pair {
     a: Run,
     b: Run,
@@ -277,19 +279,19 @@ impl Pair {
         }
     }
 
-    /// What happens next happens on a, in the world that b left.
+    /// The agent a, in the world as b has left it.
     pub(super) fn a(&mut self) -> &mut Run {
         share(&self.b.world, &mut self.a.world);
         &mut self.a
     }
 
-    /// What happens next happens on b, in the world that a left.
+    /// The agent b, in the world as a has left it.
     pub(super) fn b(&mut self) -> &mut Run {
         share(&self.a.world, &mut self.b.world);
         &mut self.b
     }
 
-    /// b looks at the lock again, and this node is in its way.
+    /// b looks at the lock again, and waits because this node holds it.
     pub(super) fn assert_b_waits_for(&mut self, node: &str) {
         let b = self.b();
         b.reports.clear();
@@ -300,7 +302,7 @@ impl Pair {
         assert_eq!(b.world.phase(), Some(Phase::Wanted));
     }
 
-    /// b looks at the lock again, and it is free.
+    /// b looks at the lock again, finds it free, and goes on.
     pub(super) fn assert_b_goes_on(&mut self) {
         let b = self.b();
         b.look_at_the_lock();

@@ -1,5 +1,5 @@
-//! Random tampering with the marks of a node that drains or delays, while the webhook is down, the watch lags, answers get
-//! lost and processes start again.
+//! Somebody changes the marks of a node at random while it drains or delays, the webhook is down, the watch lags, answers get lost
+//! and processes start again.
 
 use proptest::prelude::*;
 

@@ -1,6 +1,6 @@
 //! A small world: one Node, one lock, some pods, one host.
 //!
-//! It answers each request at once and atomically; a test changes it between any two requests.
+//! It answers each request at once and atomically. A test can change it between any two requests.
 
 use std::collections::VecDeque;
 
@@ -30,35 +30,36 @@ pub(super) struct World {
     pub(super) host: HostState,
     pub(super) boots: u32,
     pub(super) reboot: Result<(), RebootFailure>,
-    /// What happened, in order.
+    /// The requests that were carried out, in order.
     pub(super) log: Vec<String>,
-    /// Answers that fail instead, once each, by the request's name.
+    /// Failures to answer with, by the name of the request. Each is used once.
     pub(super) fail: Vec<(&'static str, Failure, Applied)>,
-    /// What a mutating webhook makes of our writes, once each, by the request's name.
+    /// What a mutating webhook changes in our writes, by the name of the request. Each is used once.
     pub(super) mutate: Vec<(&'static str, Change)>,
     pub(super) carrier: Carrier,
-    /// The lock's record cannot be read, for this reason.
+    /// Why the lock's record cannot be read, if it cannot.
     pub(super) unreadable: Option<&'static str>,
-    /// What the watch has yet to deliver.
+    /// The versions that the watch has yet to deliver.
     pub(super) undelivered: VecDeque<NodeView>,
     proven: Proven,
 }
 
-/// What somebody makes of the Node.
+/// A change that somebody makes to the Node.
 pub(super) type Change = fn(&mut NodeView);
 
-/// What a reboot would be issued on: kept apart from what the agent believes.
+/// What the world knows of the ground for a reboot, whatever the agent believes.
 #[derive(Clone, Debug, Default)]
 struct Proven {
-    /// The marks as the agent's last write left them, and that nobody has changed them, the cordon or the taint since the cordon.
+    /// The marks as the agent's last write left them. `None` if somebody has changed them, the cordon or the taint since the
+    /// node was cordoned.
     marks: Option<Hold>,
-    /// Whether the seal that landed last has left the whole of it, on a Node that was so all the time.
+    /// Whether the last seal to land has landed as it was written, on a Node that nobody had changed since it was cordoned.
     sealed: bool,
-    /// A reboot was issued on anything else.
+    /// Whether a reboot command was run without such a seal.
     blind: bool,
 }
 
-/// Whether a write whose answer is lost was carried out.
+/// Whether a write was carried out although its answer was lost.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Applied {
     Yes,
@@ -111,7 +112,7 @@ impl World {
         }
     }
 
-    /// Anybody does, the agent too.
+    /// Changes the Node, whoever does it, and makes a new version that the watch has yet to deliver.
     fn write(&mut self, change: impl FnOnce(&mut NodeView)) {
         change(&mut self.node);
         self.revision += 1;
@@ -209,7 +210,7 @@ impl World {
         self.annotate(keys::CANCEL, &format!("{created} {reason}"));
     }
 
-    /// As the API server does it: the version counts where the body names one.
+    /// Patches the Node as the API server does: if the body names a version, it must be the Node's.
     fn patch(&mut self, patch: &NodePatch) -> Result<NodeView, Failure> {
         let terms = hold::Terms {
             reboot: jiff::SignedDuration::from_mins(30),
@@ -245,7 +246,7 @@ impl World {
         Ok(self.node.clone())
     }
 
-    /// By `--max-unavailable`.
+    /// This world with a `--max-unavailable`.
     pub(super) fn allowing(self, max_unavailable: Option<Share>) -> World {
         World {
             max_unavailable,

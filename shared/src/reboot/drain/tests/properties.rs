@@ -1,4 +1,4 @@
-//! What holds of every drain, whatever the pods and the API server do: what it evicts, how often, and that it ends.
+//! What is true of every drain, whatever the pods and the API server do: what it evicts, how often, and that it ends.
 
 use std::collections::BTreeMap;
 
@@ -93,7 +93,7 @@ fn any_event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// And the delay before the first eviction.
+/// Options of a drain, and the delay before the first eviction.
 fn any_options() -> impl Strategy<Value = (Options, Duration)> {
     let skip_wait = proptest::option::of((0..60_i64).prop_map(SignedDuration::from_secs));
     let returning = proptest::sample::select(vec![Returning::Leave, Returning::Wait]);
@@ -276,7 +276,7 @@ impl World {
         let _ = self.not_before.insert(uid.to_owned(), self.run.now + pause);
     }
 
-    /// As the shell does after each input: the cycle is told, and what is due is begun.
+    /// As the driver does after each input: takes the news for the cycle, and begins what is due.
     fn turn(&mut self) {
         for news in self.run.tell() {
             self.hears(news);
