@@ -31,7 +31,7 @@ impl Cycle {
                 self.not_attempted();
                 self.disturbed(Disturbance::SealOver)
             }
-            // It may have worked, and the host may not show it yet: that has time until `--reboot-timeout`.
+            // It may have worked. The host has until `--reboot-timeout` to show it.
             (Rebooting::Issuing, Answer::RebootIssued(Err(RebootFailure::Unclear(why)))) => self
                 .rest(Stage::Rebooting(Rebooting::Waiting), [Act::Arm(Timer::Reboot)])
                 .reporting(Report::RebootFailed(why)),

@@ -66,7 +66,7 @@ impl Cycle {
             (Sealing::ListingPods { tries }, Answer::PodsLeft(Ok(pods))) if pods.is_empty() => {
                 self.edit_lock(LockEdit::Confirm { tries })
             }
-            // A pod came after the drain, and the watch of the drain has not told yet.
+            // A pod has come since the drain, and the drain's watch has not shown it yet.
             (Sealing::ListingPods { .. }, Answer::PodsLeft(Ok(pods))) => {
                 self.disturbed(Disturbance::Pods(pods))
             }
@@ -146,7 +146,7 @@ impl Cycle {
         self.hold.as_ref().is_some_and(|hold| hold.phase == Phase::Sealed)
     }
 
-    /// The seal has landed: reboots, if the Node shows all of the seal, with its proof.
+    /// The seal has landed: runs the reboot command if the Node shows all of the seal, with its proof.
     pub(super) fn sealed(&mut self, node: &NodeView) -> Step {
         // Called for what it remembers of the write; `trouble` decides below.
         let _ = self.is_as_written(node);

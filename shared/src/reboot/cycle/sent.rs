@@ -1,4 +1,4 @@
-//! What is known of our own writes of the Node: which may have landed, which has, and which versions of the watch they made.
+//! What is known of our own writes of the Node: which may have landed, which has, and which versions they made.
 //!
 //! A write whose answer was lost may land late. Its proof tells whether it has.
 //! Not here: which write is asked for, and when it is tried again ([`super::edit`]).

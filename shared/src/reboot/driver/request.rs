@@ -351,7 +351,7 @@ fn lock_read(
     })
 }
 
-/// Another agent's Node; `None` only if the API server says that this very Node does not exist, and not a proxy.
+/// Another agent's Node; `None` only if the API server itself says that this very Node does not exist.
 fn peer(name: &str, result: Result<NodeView, Failed>) -> Result<Option<NodeView>, Failure> {
     match result {
         Ok(node) => Ok(Some(node)),
