@@ -52,7 +52,7 @@ pub enum AgentError {
     )]
     NoRandomBits(#[source] getrandom::Error),
     #[error(
-        "an answer came that was not expected ({}, in the stage `{}`): a defect of the agent, which ends so that it starts anew",
+        "the agent got an answer that it did not expect ({}, in the stage `{}`), which is a bug in the agent: the agent ends, so that it is restarted",
         .0.answer, .0.stage
     )]
     UnexpectedAnswer(Defect),

@@ -82,16 +82,16 @@ pub enum Effect {
     Call(Call),
     /// Carry out this task of the drain, beside other tasks and the call. Hand the result and this epoch to [`Driver::done`].
     Drain(u64, Task),
-    /// End the process because of this defect of the agent: the next process starts anew from what is on the Node.
+    /// End the process because of this bug in the agent: the next process goes on from what is on the Node.
     End(Defect),
 }
 
 /// An answer that no request of this stage can have ([`Report::Unexpected`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Defect {
-    /// The stage.
+    /// What the cycle was doing.
     pub stage: &'static str,
-    /// The answer.
+    /// What the answer was about.
     pub answer: &'static str,
 }
 
