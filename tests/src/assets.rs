@@ -1,6 +1,7 @@
-//! Finds the programs of a control plane: in `KUBEBUILDER_ASSETS`, and what that lacks in a cache that is filled once from `control-plane/`.
+//! Finds the programs of a control plane in `KUBEBUILDER_ASSETS`; builds what is missing there from `control-plane/`, once, into a cache.
 //!
-//! Entries of the cache are keyed by what they are built from and appear whole, by a rename; old ones are not cleaned up.
+//! The key of a cache entry is a hash of what it is built from. An entry appears by a rename, so it is never half built.
+//! Not here: cleaning up old entries; nothing does that.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 const KUBERNETES_VERSION: &str = "v1.37.2";
-/// The programs that are one binary, told apart by the name they are called by.
+/// Programs built as one binary. The name it is called by selects the program.
 const MULTI_CALL: [&str; 5] = [
     "etcd",
     "kube-apiserver",
@@ -21,7 +22,7 @@ const MULTI_CALL: [&str; 5] = [
 ];
 const KWOK_PACKAGE: &str = "sigs.k8s.io/kwok/cmd/kwok";
 const KWOK_MODULE: &str = "sigs.k8s.io/kwok";
-/// KWOK does nothing without stages; these play kubelet as fast as they can.
+/// KWOK's stages to use; without stages KWOK does nothing. Most of these act without a delay.
 const STAGES: [&str; 5] = [
     "node/fast/node-initialize.yaml",
     "node/heartbeat-with-lease/node-heartbeat-with-lease.yaml",
@@ -32,7 +33,7 @@ const STAGES: [&str; 5] = [
 const PIPED_PROGRESS_INTERVAL: Duration = Duration::from_secs(15);
 const TERMINAL_PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Paths of everything a control plane runs.
+/// Paths of the programs and files that a control plane runs with.
 #[derive(Debug, Clone)]
 pub struct Assets {
     pub etcd: PathBuf,
@@ -41,12 +42,12 @@ pub struct Assets {
     pub kube_scheduler: PathBuf,
     pub kubectl: PathBuf,
     pub kwok: PathBuf,
-    /// KWOK's stages, a file of many documents.
+    /// KWOK's stages: one YAML file with many documents.
     pub stages: PathBuf,
 }
 
 impl Assets {
-    /// Finds them, and builds what is missing; the first time takes minutes, and says so on standard error.
+    /// Finds all assets and builds what is missing. The first build takes minutes and shows its progress on standard error.
     pub fn find() -> Result<Self> {
         let given = std::env::var_os("KUBEBUILDER_ASSETS")
             .filter(|value| !value.is_empty())
@@ -54,7 +55,7 @@ impl Assets {
         if let Some(directory) = &given {
             ensure!(
                 directory.is_dir(),
-                "KUBEBUILDER_ASSETS is {}, which is no directory; correct it, or unset it to build from source",
+                "KUBEBUILDER_ASSETS is {}, which is not a directory; correct it, or unset it to build from source",
                 directory.display()
             );
         }
@@ -80,11 +81,11 @@ impl Assets {
     }
 }
 
-/// One directory of the cache.
+/// One kind of directory in the cache.
 #[derive(Debug, Clone, Copy)]
 enum Entry {
     Programs,
-    /// Apart from the programs, because whoever brings those still needs these, and they take no compiling.
+    /// KWOK's stages. A separate entry, because they need no compiling and a directory of ready programs often lacks them.
     Stages,
 }
 
@@ -96,7 +97,7 @@ impl Entry {
         }
     }
 
-    /// Where the entry is; filled first if it must be.
+    /// The path of the entry. Fills the entry first if it does not exist.
     fn directory(self) -> Result<PathBuf> {
         let root = cache_root()?;
         let key = format!("{KUBERNETES_VERSION}-{:016x}-{}", content_hash()?, self.name());
@@ -115,7 +116,7 @@ impl Entry {
             File::create(&lock_path).with_context(|| format!("failed to create {}", lock_path.display()))?;
         lock.lock()
             .with_context(|| format!("failed to lock {}", lock_path.display()))?;
-        // Another process may have filled it while this one waited.
+        // Another process may have filled it while we waited for the lock.
         if !directory.is_dir() {
             let unfinished = tempfile::Builder::new()
                 .prefix(&format!("{key}."))
@@ -176,7 +177,7 @@ fn build_flags() -> Vec<String> {
     ]
 }
 
-/// FNV-1a: a cache key must stay the same over compilers, and nobody attacks this one.
+/// The cache key, by FNV-1a: it must not change between compiler versions, and needs no protection against attackers.
 fn content_hash() -> Result<u64> {
     let mut content = build_flags().concat().into_bytes();
     content.extend(STAGES.concat().into_bytes());
@@ -211,7 +212,7 @@ fn check_go() -> Result<()> {
          or point KUBEBUILDER_ASSETS at a directory with {}, kwok and stages.yaml (KWOK's stages)",
         MULTI_CALL.join(", ")
     );
-    // Inside the module: a Go that may fetch the toolchain it needs does so here, and any other says its version.
+    // Run inside the module: if Go may download a newer toolchain, it does so here; if not, it names its version.
     let output = match go().args(["env", "GOVERSION"]).output() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!("go is not installed; {advice}"),
         other => other.with_context(|| format!("failed to run go; {advice}"))?,
@@ -230,7 +231,7 @@ fn check_go() -> Result<()> {
     Ok(())
 }
 
-/// `go1.26.8` and `1.26.0` as numbers that compare; what cannot be read (a development build) counts as new.
+/// Major and minor version of a text like `go1.26.8` or `1.26.0`. What cannot be parsed (a development build) counts as newest.
 fn version_of(text: &str) -> (u32, u32) {
     let mut numbers = text
         .trim_start_matches("go")
@@ -301,7 +302,7 @@ fn collect_stages(directory: &Path) -> Result<()> {
         .context("failed to write stages.yaml")
 }
 
-/// How far a build is, on standard error: a line that changes on a terminal, a line now and then elsewhere.
+/// Shows on standard error how far a build is: on a terminal one line that is overwritten, elsewhere a line every 15 s.
 struct Progress {
     title: String,
     started: Instant,
@@ -324,7 +325,7 @@ impl Progress {
         progress
     }
 
-    /// Counts packages until `stderr` ends; returns the lines that are no package, which are what went wrong.
+    /// Counts the packages that `go build -v` names on `stderr` until it ends. Returns the other lines: they say what went wrong.
     fn follow(&mut self, stderr: impl Read + Send + 'static) -> Vec<String> {
         let (sender, lines) = std::sync::mpsc::channel();
         drop(std::thread::spawn(move || {
@@ -374,7 +375,7 @@ impl Progress {
             self.packages
         );
         let mut stderr = std::io::stderr().lock();
-        // Nobody is left to tell when standard error is closed.
+        // If standard error is closed, nobody reads this.
         drop(if self.on_terminal {
             write!(
                 stderr,
@@ -394,7 +395,7 @@ impl Progress {
     }
 }
 
-/// A package path, as `go build -v` prints it: a word without spaces or a colon.
+/// Whether a line is a package path as `go build -v` prints it: no space, tab or colon.
 fn is_package(line: &str) -> bool {
     !line.is_empty() && !line.starts_with('#') && !line.contains([' ', ':', '\t'])
 }

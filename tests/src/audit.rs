@@ -1,6 +1,6 @@
-//! What agents ask of the API server, by the API server's own audit log.
+//! Reads the agents' requests from the API server's own audit log.
 //!
-//! Others are not logged: their requests are many, and nothing here is about them.
+//! Not here: requests of others; the audit policy leaves them out, because there are many and no test looks at them.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,17 +15,17 @@ use crate::{AGENT_ACCOUNT, NAMESPACE};
 /// One request of an agent.
 #[derive(Debug, Clone)]
 pub struct Asked {
-    /// When it came, or for a watch when it began.
+    /// When the API server received the request.
     pub at: Timestamp,
     pub verb: String,
     pub uri: String,
-    /// `None` while it is answered.
+    /// The HTTP status; `None` where the first log entry of the request has none.
     pub code: Option<i64>,
-    /// By the node claim of its token.
+    /// The node that the token of the request names; empty if it names none.
     pub node: String,
 }
 
-/// Of `audit.k8s.io/v1`.
+/// The fields used of an `Event` of `audit.k8s.io/v1`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Event {
@@ -39,7 +39,7 @@ struct Event {
     request_received_timestamp: Timestamp,
 }
 
-/// The policy that an API server takes with `--audit-policy-file`.
+/// The audit policy, for the API server's `--audit-policy-file`.
 pub(crate) fn policy() -> Value {
     let agent = format!("system:serviceaccount:{NAMESPACE}:{AGENT_ACCOUNT}");
     json!({
@@ -54,7 +54,7 @@ pub(crate) fn log_path(directory: &Path) -> PathBuf {
     directory.join("logs").join("audit.log")
 }
 
-/// Each request once. A watch is logged when it begins and again when it ends.
+/// All requests of agents, each once: a watch is logged twice, when it begins and when it ends.
 pub(crate) fn read(directory: &Path) -> Result<Vec<Asked>> {
     let path = log_path(directory);
     let text = match std::fs::read_to_string(&path) {
@@ -62,7 +62,7 @@ pub(crate) fn read(directory: &Path) -> Result<Vec<Asked>> {
         text => text.with_context(|| format!("failed to read {}", path.display()))?,
     };
     let (mut asked, mut known) = (Vec::new(), BTreeSet::new());
-    // The last line may be half written.
+    // A last line that is still being written does not parse and is skipped.
     for event in text
         .lines()
         .filter_map(|line| serde_json::from_str::<Event>(line).ok())

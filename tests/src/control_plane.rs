@@ -1,7 +1,7 @@
 //! A real control plane on loopback: etcd, kube-apiserver, kube-controller-manager, kube-scheduler, and KWOK in place of kubelets.
 //!
-//! It ends with the value that [`ControlPlane::start`] returns, and with the process that called it, however that ends.
-//! Cordonhold's own parts are not started here.
+//! It stops when the value that [`ControlPlane::start`] returns is dropped, and when the calling process ends, even by SIGKILL.
+//! Not here: Cordonhold's own programs and manifests, see `install`, `webhook` and `machine`.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -23,21 +23,21 @@ use crate::process::{CommandLine, Kennel, Process, TemporaryDirectory, log_tail}
 use crate::programs::{self, Program};
 use crate::wait;
 
-/// While a Node has it, KWOK leaves the Node as it is, so that it can be not Ready.
+/// While a Node has this annotation, KWOK does not make it Ready.
 pub const DOWN_ANNOTATION: &str = "cordonhold.test/down";
 
 const APISERVER: &str = "kube-apiserver";
-/// The clients of the API server.
+/// Names of the processes that are clients of the API server.
 const KWOK: &str = "kwok";
 const CONTROLLER_MANAGER: &str = "kube-controller-manager";
 const SCHEDULER: &str = "kube-scheduler";
 
-/// Usual is 3 s; a busy machine with a cold disk needs longer.
+/// Longest start. It usually takes 3 s; a busy machine with a cold disk needs longer.
 const READY_TIMEOUT: Duration = Duration::from_mins(1);
 const NODES_READY_TIMEOUT: Duration = Duration::from_mins(1);
-/// A free port can be taken by someone else between our look and the program's.
+/// How often the servers are started with other ports: a port that was free can be taken before the program opens it.
 const PORT_ATTEMPTS: usize = 4;
-/// Only what nodes, pods, evictions and service accounts need: each more costs start-up time.
+/// The controllers that run: only those for nodes, pods, evictions and ServiceAccounts. Each further one costs start-up time.
 const CONTROLLERS: [&str; 11] = [
     "daemonset-controller",
     "deployment-controller",
@@ -55,7 +55,7 @@ const CONTROLLERS: [&str; 11] = [
 /// What to start.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// So many nodes, named `node-0` and so on.
+    /// Number of nodes, named `node-0` and so on.
     pub nodes: usize,
 }
 
@@ -66,22 +66,22 @@ pub struct ControlPlane {
     assets: Assets,
     kennel: Kennel,
     files: Files,
-    /// As it was started, to be started again.
+    /// The API server's command line, to start it again.
     apiserver: CommandLine,
-    // In the order of their end: first those that talk to the API server, and the directory last.
+    // Dropped in this order: first the clients of the API server, the directory last.
     processes: Vec<Process>,
     directory: Arc<TemporaryDirectory>,
 }
 
 impl ControlPlane {
-    /// Starts etcd and the API server alone: nobody else writes anything.
+    /// Starts only etcd and the API server, so that no controller writes anything.
     pub async fn start_alone() -> Result<Self> {
         let plane = Self::start_servers().await?;
         create_default_service_account(&plane.client).await?;
         Ok(plane)
     }
 
-    /// Starts everything and waits until the nodes are Ready.
+    /// Starts the whole control plane and waits until its nodes are Ready.
     pub async fn start(options: Options) -> Result<Self> {
         let mut plane = Self::start_servers().await?;
         plane.start_clients()?;
@@ -137,17 +137,17 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// A client of the admin's.
+    /// A client with cluster-admin rights.
     pub fn client(&self) -> Client {
         self.client.clone()
     }
 
-    /// A client that speaks as somebody else.
+    /// A client that impersonates `somebody`.
     pub async fn client_as(&self, somebody: &Impersonation) -> Result<Client> {
         identity::client(&self.kubeconfig(Identity::Admin), Some(somebody)).await
     }
 
-    /// A client with this kubeconfig.
+    /// A client that uses this kubeconfig.
     pub async fn client_from(&self, kubeconfig: &Path) -> Result<Client> {
         identity::client(kubeconfig, None).await
     }
@@ -156,7 +156,7 @@ impl ControlPlane {
         kubeconfig_path(self.directory(), identity.user())
     }
 
-    /// Where everything of this control plane is; gone when it is.
+    /// The directory with all files of this control plane; removed with it.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
@@ -169,12 +169,12 @@ impl ControlPlane {
         &self.assets
     }
 
-    /// Starts processes that end with this control plane.
+    /// The kennel, to start processes that end with this control plane.
     pub fn kennel(&self) -> &Kennel {
         &self.kennel
     }
 
-    /// kubectl as this identity.
+    /// A command that runs kubectl as this identity.
     pub fn kubectl(&self, identity: Identity) -> tokio::process::Command {
         let mut command = tokio::process::Command::new(&self.assets.kubectl);
         let _ = command
@@ -191,17 +191,17 @@ impl ControlPlane {
         self.wait_node_ready(name, true).await
     }
 
-    /// Takes a node's heartbeat away (it is not Ready when this returns), or gives it back (KWOK then makes it Ready).
+    /// With `down`, makes the node not Ready before it returns. Without, lets KWOK make it Ready again.
     pub async fn set_down(&self, node: &str, down: bool) -> Result<()> {
         set_down(&self.client, node, down).await
     }
 
-    /// Waits until the node's Ready condition is as wanted.
+    /// Waits until the node is Ready, or not Ready, as `ready` says.
     pub async fn wait_node_ready(&self, node: &str, ready: bool) -> Result<()> {
         wait_node_ready(&self.client, node, ready).await
     }
 
-    /// A token of a ServiceAccount, bound to a pod where one is given.
+    /// A new token of a ServiceAccount, bound to `pod` if one is given.
     pub async fn service_account_token(
         &self,
         namespace: &str,
@@ -211,23 +211,24 @@ impl ControlPlane {
         service_account_token(&self.client, namespace, name, pod, TOKEN_LIFETIME).await
     }
 
-    /// SIGKILL: what is under way is cut off, as where its machine dies. KWOK, controllers and scheduler end too.
+    /// Kills the API server (SIGKILL), as if its machine died: requests under way are cut off. Also ends KWOK, controllers and scheduler.
     pub fn stop_api_server(&mut self) {
         self.processes
             .retain(|process| ![APISERVER, KWOK, CONTROLLER_MANAGER, SCHEDULER].contains(&process.name()));
     }
 
-    /// Starts it again where it was, and its clients once it answers: those that had lived on could wait for a minute before they ask again.
+    /// Starts the API server again on the same port, and then its clients. Clients that had kept running could wait a minute
+    /// before they connect again.
     pub async fn start_api_server(&mut self) -> Result<()> {
         let apiserver = self.kennel.start(APISERVER, &self.apiserver)?;
-        // It ends before etcd does.
+        // First in the list, so that it ends before etcd does.
         self.processes.insert(0, apiserver);
         wait::until("the API server to answer again", READY_TIMEOUT, || async {
             Ok(is_ready(&self.client).await?.then_some(()))
         })
         .await
         .map_err(|error| self.explain(error))?;
-        // Another KWOK leaves a node alone until the lease of the last one is over.
+        // A new KWOK does not touch a node until the previous KWOK's lease on it has expired.
         let leases: Api<Lease> = Api::namespaced(self.client.clone(), "kube-node-lease");
         drop(
             leases
@@ -238,12 +239,12 @@ impl ControlPlane {
         self.start_clients()
     }
 
-    /// What agents have asked of the API server, in its order.
+    /// All requests of agents to the API server, in the order of its log.
     pub fn requests_of_agents(&self) -> Result<Vec<audit::Asked>> {
         audit::read(self.directory())
     }
 
-    /// The same error, or the one that explains it: a process that ended.
+    /// Replaces an error by its likely cause: a process that ended early. Without one, the error stays.
     fn explain(&mut self, error: anyhow::Error) -> anyhow::Error {
         let ended = self
             .processes
@@ -255,17 +256,17 @@ impl ControlPlane {
 
 impl Drop for ControlPlane {
     fn drop(&mut self) {
-        // All at once by id, not one after the other's flush; on SIGTERM etcd and the API server keep their ports for seconds.
+        // SIGKILL, not SIGTERM: on SIGTERM etcd and the API server would keep their ports for seconds.
         for process in &mut self.processes {
             process.kill();
         }
     }
 }
 
-/// Tests last minutes.
+/// Lifetime of a token. Longer than any test, so that it is never renewed.
 const TOKEN_LIFETIME: Duration = Duration::from_hours(12);
 
-/// The files that the programs are configured by.
+/// Paths of the configuration files of the programs.
 struct Files {
     directory: PathBuf,
 }
@@ -293,7 +294,7 @@ impl Files {
         let files = [
             ("ca.crt", certificates.ca_pem),
             ("apiserver.crt", certificates.cert_pem),
-            // The key that signs tokens, too: nothing here outlives the test.
+            // Also signs the tokens: nothing here outlives the test.
             ("apiserver.key", certificates.key_pem),
             ("tokens.csv", lines.join("\n")),
             ("stages.yaml", stages_with_down_switch(&stages)?),
@@ -317,7 +318,7 @@ impl Files {
     }
 }
 
-/// KWOK's stages, with a Node that has [`DOWN_ANNOTATION`] left alone by the one that makes it Ready.
+/// KWOK's stages, changed so that the one that makes Nodes Ready skips those with [`DOWN_ANNOTATION`].
 fn stages_with_down_switch(stages: &str) -> Result<String> {
     let mut documents: Vec<Value> =
         serde_saphyr::from_multiple(stages).context("failed to read KWOK's stages")?;
@@ -337,7 +338,7 @@ fn stages_with_down_switch(stages: &str) -> Result<String> {
         .join("\n---\n"))
 }
 
-/// etcd and the API server, answering; started again on other ports if theirs were taken.
+/// Starts etcd and the API server and waits until they answer. Tries other ports if theirs are taken.
 async fn start_servers(
     assets: &Assets,
     kennel: &Kennel,
@@ -411,7 +412,7 @@ fn etcd_command(assets: &Assets, client_port: u16, peer_port: u16, data: &str) -
         format!("--initial-advertise-peer-urls={peer}"),
         format!("--initial-cluster=etcd={peer}"),
         "--log-level=warn".to_owned(),
-        // Nothing is to survive a crash of the machine.
+        // Faster, and nothing has to survive a crash of the machine.
         "--unsafe-no-fsync".to_owned(),
     ])
 }
@@ -421,7 +422,7 @@ fn apiserver_command(assets: &Assets, files: &Files, port: u16, etcd_port: u16) 
         format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
         "--bind-address=127.0.0.1".to_owned(),
         "--advertise-address=127.0.0.1".to_owned(),
-        // A Service with loopback endpoints is refused, and nobody uses the one for the API server here.
+        // The API server refuses loopback endpoints for its own Service, and nobody uses that Service here.
         "--endpoint-reconciler-type=none".to_owned(),
         format!("--secure-port={port}"),
         format!("--tls-cert-file={}", files.path("apiserver.crt")),
@@ -442,7 +443,7 @@ fn apiserver_command(assets: &Assets, files: &Files, port: u16, etcd_port: u16) 
     ])
 }
 
-/// Those that are clients of the API server.
+/// Starts the clients of the API server.
 fn start_clients(assets: &Assets, kennel: &Kennel, files: &Files) -> Result<Vec<Process>> {
     let kubeconfig = kubeconfig_path(&files.directory, Identity::Admin.user());
     let kubeconfig_flag = format!("--kubeconfig={}", kubeconfig.display());
@@ -484,13 +485,13 @@ fn start_clients(assets: &Assets, kennel: &Kennel, files: &Files) -> Result<Vec<
     .collect()
 }
 
-/// Where the kubeconfig of this user is.
+/// The path of the kubeconfig of this user.
 fn kubeconfig_path(directory: &Path, user: &str) -> PathBuf {
     directory.join(format!("{user}.kubeconfig"))
 }
 
 async fn answers(client: &Client) -> bool {
-    // Version needs neither storage nor rights, the namespace both.
+    // Reads a namespace: unlike /version, that needs etcd and RBAC to work.
     let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(client.clone());
     namespaces
         .get_opt("default")
@@ -505,7 +506,7 @@ async fn is_ready(client: &Client) -> Result<bool> {
     Ok(client.request_text(request).await? == "ok")
 }
 
-/// Made by a controller otherwise, and no pod can be created before.
+/// Creates the ServiceAccount `default` in the namespace `default`, which pods need. Otherwise a controller creates it later.
 async fn create_default_service_account(client: &Client) -> Result<()> {
     let account: ServiceAccount = serde_json::from_value(json!({ "metadata": { "name": "default" } }))?;
     match Api::default_namespaced(client.clone())
@@ -580,7 +581,7 @@ pub(crate) async fn set_down(client: &Client, node: &str, down: bool) -> Result<
             .with_context(|| format!("failed to mark the Node {node}"))?,
     );
     if down {
-        // After the mark: before it, KWOK would undo this at once.
+        // After the annotation: without it, KWOK would undo this at once.
         let status = json!({ "status": { "conditions": [
             { "type": "Ready", "status": "False", "reason": "KubeletNotReady", "message": "the machine is down" },
         ] } });
@@ -607,7 +608,7 @@ pub(crate) async fn wait_node_ready(client: &Client, name: &str, ready: bool) ->
     .await
 }
 
-/// Ready, and without the taints of a node that is not: pods can be scheduled.
+/// Whether a Node is Ready and has no not-ready taint, so that pods can be scheduled.
 pub fn is_node_ready(node: &Node) -> bool {
     let conditions = node
         .status
@@ -651,7 +652,7 @@ pub(crate) async fn service_account_token(
         .token)
 }
 
-/// Ports of loopback that are free now, all different.
+/// Different TCP ports on loopback that are free now.
 pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
     let listeners: Vec<TcpListener> = (0..N)
         .map(|_| TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))))
@@ -664,11 +665,11 @@ pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
         .context("failed to read a port")?;
     match ports.try_into() {
         Ok(ports) => Ok(ports),
-        Err(_) => bail!("found another number of ports than asked for"),
+        Err(_) => bail!("failed to find the number of ports asked for"),
     }
 }
 
-/// Random and unique: the kernel's UUIDs.
+/// A new random UUID, from the kernel.
 pub(crate) fn random_id() -> Result<String> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/uuid")
         .context("failed to read a random UUID from /proc")?;

@@ -1,6 +1,7 @@
-//! `cargo demo`: the main job on one real control plane, as a timeline that a person reads, and that fails if it shows anything else.
+//! `cargo demo`: plays three acts on one real control plane, prints them as a timeline, and fails if an act goes differently.
 //!
-//! Here are the cluster and the order of things; what happens in them is `acts`, what is seen is `observer`'s.
+//! This file starts the cluster and plays the acts in order.
+//! Not here: what an act does and must show (`acts`), and what is seen of it (`observer`).
 
 use std::path::PathBuf;
 
@@ -22,18 +23,18 @@ mod controller;
 mod observer;
 mod timeline;
 
-/// Four that play, and one more for pods to go to.
+/// The acts play on node-0 to node-3. node-4 is never drained, so pods always have a place.
 const NODES: usize = 5;
 const PODS: u32 = 40;
 const DEPLOYMENT: &str = "shop";
 
-/// A cluster that has been played on.
+/// The cluster after all acts, and what they showed.
 pub struct Demo {
     cluster: Cluster,
     seen: Vec<Seen>,
 }
 
-/// What the acts play on. Ended in this order.
+/// What the acts play on. The fields are dropped in this order.
 struct Cluster {
     observer: Observer,
     webhook: Option<Webhook>,
@@ -45,7 +46,7 @@ struct Cluster {
 }
 
 impl Demo {
-    /// Plays all acts, and prints what happens.
+    /// Plays all acts and prints what happens.
     pub async fn play() -> Result<Self> {
         let mut cluster = Cluster::start().await?;
         let mut seen = acts::the_hole(&mut cluster).await.context("act 1, the hole")?;
@@ -68,7 +69,7 @@ impl Demo {
         Ok(Self { cluster, seen })
     }
 
-    /// What the acts had to show and did not, a line each.
+    /// What the acts had to show and did not, one line for each thing.
     pub fn missing(&self) -> Vec<&str> {
         self.seen
             .iter()
@@ -77,7 +78,7 @@ impl Demo {
             .collect()
     }
 
-    /// The kubeconfig of an admin of its cluster, which lives as long as this value.
+    /// The path of a cluster-admin kubeconfig. The cluster lives as long as this value.
     pub fn kubeconfig(&self) -> PathBuf {
         self.cluster.plane.kubeconfig(Identity::Admin)
     }
@@ -89,14 +90,14 @@ impl Cluster {
         timeline.heading(
             "Cordonhold, on a real Kubernetes control plane",
             "etcd, API server, controller manager and scheduler are real, and so are the agents, the webhook,\n\
-             their rights and their tokens. Nodes and pods are objects that KWOK plays the kubelet for.\n\
-             A machine is a directory with a power switch that records what is on the node as it goes down.",
+             their RBAC permissions and their tokens. KWOK plays the kubelets of the nodes and pods.\n\
+             Each machine is a directory; when it goes down, it records which pods are on its node.",
         );
         let say = |text: String| timeline.say(Who::Demo, Tone::Plain, text);
         let plane = ControlPlane::start(Options { nodes: NODES }).await?;
         say(format!("the control plane is up: {NODES} nodes Ready"));
         let rendered = install(&plane, &manifests("base")).await?;
-        say("the manifests are applied, all but the webhook's registration".to_owned());
+        say("the manifests are applied, except the webhook's registration".to_owned());
         workload::deploy(&plane.client(), DEPLOYMENT, PODS).await?;
         say(format!("a Deployment of {PODS} pods runs, spread over the nodes"));
         let observer = Observer::start(&plane.client(), timeline.clone());

@@ -1,6 +1,6 @@
-//! A machine's directory: what an agent sees of its host, and what a reboot does to it.
+//! The directory that stands for a machine: what an agent sees of its host, and what a reboot changes there.
 //!
-//! It runs nothing; `machine` plays the power switch.
+//! Not here: running the agent and carrying out reboots, see `machine`.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 
 use crate::control_plane::random_id;
 
-/// What happens when the reboot command runs.
+/// What the reboot command does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RebootCommand {
     /// The machine goes down and comes back.
@@ -20,32 +20,33 @@ pub enum RebootCommand {
     Fails,
     /// The command exits zero, and nothing happens.
     DoesNothing,
-    /// The machine goes down once [`Host::let_reboot_go`] was called.
+    /// The command waits until [`Host::let_reboot_go`] is called; then the machine goes down and comes back.
     Waits,
 }
 
-/// What a reboot leaves as it was.
+/// What a reboot changes of the things that identify a boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BootKind {
-    /// Nothing: the boot id is another one, PID 1 has started anew, `/run` is empty.
+    /// Everything: a new boot id, another start time of PID 1, an empty `/run`.
     Ordinary,
-    /// The boot id, as on some boards, and in a container that plays a node.
+    /// The boot id stays, as on some boards and in a container that plays a node. The rest changes.
     SameBootId,
-    /// The boot id, and PID 1 started as long after the boot as before. Only `/run` is empty.
+    /// Only `/run` is emptied. The boot id and the start time of PID 1, counted from the boot, stay.
     SameEverything,
-    /// All but userspace, as `systemctl soft-reboot` does: `/run` stays, the sentinel in it too. systemd counts one more.
+    /// Only userspace starts again, as by `systemctl soft-reboot`: `/run` stays, with the sentinel in it, and systemd's count of
+    /// soft reboots goes up by one.
     Soft,
 }
 
-/// Emptied by a boot, like all of `/run`.
+/// The file that [`RebootCommand::Waits`] waits for. A boot removes it with the rest of `/run`.
 const GO: &str = "run/go";
 /// What `systemctl is-system-running` prints.
 const SYSTEM_STATE: &str = "run/system-state";
-/// What logind says of `PreparingForShutdown`.
+/// The value of logind's property `PreparingForShutdown`.
 const PREPARING: &str = "run/preparing-for-shutdown";
 const BOOT_ID: &str = "proc/sys/kernel/random/boot_id";
 const INIT_STAT: &str = "proc/1/stat";
-/// What only the init of a machine would remember.
+/// systemd's count of soft reboots. A real machine's init keeps it in memory.
 const SOFT_REBOOTS: &str = "proc/1/soft-reboots";
 
 /// The directory of one machine.
@@ -73,7 +74,7 @@ impl Host {
             let path = host.path(directory);
             std::fs::create_dir_all(&path).with_context(|| format!("failed to create {}", path.display()))?;
         }
-        // Absolute, as on real hosts; only whoever resolves it inside the root finds the right place.
+        // An absolute link, as on real hosts: it leads to the right place only if it is resolved inside the root.
         std::os::unix::fs::symlink("/run", host.path("var/run")).context("failed to link var/run")?;
         mkfifoat(CWD, host.initctl(), Mode::RUSR | Mode::WUSR).context("failed to create dev/initctl")?;
         host.write(SOFT_REBOOTS, "0\n")?;
@@ -83,17 +84,17 @@ impl Host {
         Ok(host)
     }
 
-    /// What is `/` to the machine.
+    /// The directory that is `/` to the machine.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The sentinel file.
+    /// The path of the sentinel file.
     pub fn sentinel(&self) -> PathBuf {
         self.path("run/reboot-required")
     }
 
-    /// The FIFO that the reboot command writes to.
+    /// The path of the FIFO that the reboot command writes to.
     pub fn initctl(&self) -> PathBuf {
         self.path("dev/initctl")
     }
@@ -102,12 +103,12 @@ impl Host {
         self.read(BOOT_ID)
     }
 
-    /// Of the reboots from now on.
+    /// Sets the kind of all reboots from now on.
     pub fn set_boot_kind(&self, kind: BootKind) {
         *self.boot_kind.lock().unwrap_or_else(PoisonError::into_inner) = kind;
     }
 
-    /// Whether logind has a shutdown that waits for those that delay it, which init does not show.
+    /// Sets whether logind reports a shutdown that inhibitors still delay. Init does not show such a shutdown.
     pub fn set_preparing_for_shutdown(&self, is_preparing: bool) -> Result<()> {
         self.write(PREPARING, &format!("{is_preparing}\n"))
     }
@@ -127,17 +128,17 @@ impl Host {
         self.write("sbin/reboot", &script)
     }
 
-    /// What [`RebootCommand::Waits`] waits for.
+    /// Lets a command of [`RebootCommand::Waits`] go on.
     pub fn let_reboot_go(&self) -> Result<()> {
         self.write(GO, "")
     }
 
-    /// The arguments that make an agent take this directory for its host.
+    /// The arguments that make an agent use this directory as its host.
     pub(crate) fn agent_arguments(&self) -> Vec<String> {
         let root = self.root.display();
         vec![
             format!("--host-root={root}"),
-            // The shell reads the scripts, so that none is executed while it is written.
+            // Run the scripts by a shell: executing a file that is still open for writing fails.
             "--host-exec=/bin/sh".to_owned(),
             format!("--reboot-command='{root}/sbin/reboot'"),
             format!("--shutdown-check-command='{root}/bin/systemctl' is-system-running"),
@@ -152,14 +153,14 @@ impl Host {
         self.write(SYSTEM_STATE, "stopping\n")
     }
 
-    /// What a boot does: an empty tmpfs on `/run`, a new boot id, and another start of PID 1, as far as its kind goes.
+    /// Changes the directory as a boot does: `/run`, boot id, start of PID 1 and count of soft reboots, as the [`BootKind`] says.
     pub(crate) fn boot(&self) -> Result<()> {
         let kind = *self.boot_kind.lock().unwrap_or_else(PoisonError::into_inner);
         if kind == BootKind::Soft {
             let count: u64 = self
                 .read(SOFT_REBOOTS)?
                 .parse()
-                .context("no count of soft reboots")?;
+                .context("the count of soft reboots is not a number")?;
             self.write(SOFT_REBOOTS, &format!("{}\n", count + 1))?;
         } else {
             self.empty_run()?;
@@ -175,14 +176,14 @@ impl Host {
         self.write(SYSTEM_STATE, "running\n")
     }
 
-    /// PID 1 of this boot, with a start that no other boot has.
+    /// Writes `/proc/1/stat` with a start time that no other boot has.
     fn start_init(&self) -> Result<()> {
         let ticks = Timestamp::now().as_millisecond();
         let stat = format!("1 (init) S 0 1 1 0 -1 4194560 1 1 1 1 1 1 1 1 20 0 1 0 {ticks} 1 1\n");
         self.write(INIT_STAT, &stat)
     }
 
-    /// systemd's programs, as far as an agent asks them.
+    /// Writes scripts for `systemctl` and `busctl` that answer what an agent asks.
     fn write_systemd(&self) -> Result<()> {
         let path = |inside: &str| self.path(inside).display().to_string();
         let systemctl = format!(
@@ -257,7 +258,7 @@ mod tests {
             .to_owned()
     }
 
-    /// Boot id, start of PID 1, count of soft reboots, and whether a file in `/run` is still there.
+    /// Boot id, `/proc/1/stat`, count of soft reboots, and whether a file in `/run` is still there.
     fn shown(host: &Host) -> (String, String, String, bool) {
         let count = asked(host, &["bin/systemctl", "show", "--property=SoftRebootsCount"]);
         let stays = host.sentinel().exists();
@@ -289,7 +290,7 @@ mod tests {
         for (kind, other_id, other_start, count, stays) in cases {
             host.request_reboot().unwrap();
             let before = shown(&host);
-            // Within a millisecond PID 1 would seem to be the same.
+            // The start time counts milliseconds: two boots within one would look the same.
             std::thread::sleep(std::time::Duration::from_millis(2));
             host.set_boot_kind(kind);
             host.begin_shutdown().unwrap();

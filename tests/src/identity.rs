@@ -1,6 +1,6 @@
-//! Who talks to the API server: kubeconfig files, and clients that speak as somebody else.
+//! Identities at the API server: writes kubeconfig files, and builds clients that impersonate somebody.
 //!
-//! Tokens and rights are the control plane's; this only writes them down in the forms that clients read.
+//! Not here: issuing tokens and granting RBAC permissions, see `control_plane`.
 
 use std::path::{Path, PathBuf};
 
@@ -11,13 +11,13 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::json;
 
-/// The name that an ordinary controller has; RBAC lets it update and patch nodes.
+/// The user name of an ordinary controller that RBAC lets update and patch nodes.
 pub const ORDINARY_CONTROLLER: &str = "ordinary-controller";
 
-/// An identity with a kubeconfig of its own.
+/// An identity that has its own kubeconfig.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Identity {
-    /// In `system:masters`.
+    /// A member of `system:masters`.
     Admin,
     /// A controller that reads pods and may get, list, watch, update and patch nodes.
     Controller,
@@ -41,15 +41,15 @@ impl Identity {
     }
 }
 
-/// How a kubeconfig shows who its user is.
+/// How a kubeconfig authenticates its user.
 #[derive(Debug, Clone)]
 pub enum Credential {
     Token(String),
-    /// Read again by clients when it changes.
+    /// A file with the token. Clients read it again when it changes.
     TokenFile(PathBuf),
 }
 
-/// The API server as a client reaches it.
+/// The address of the API server and its CA.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     pub url: String,
@@ -57,7 +57,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Writes a kubeconfig. It is JSON, which is YAML.
+    /// Writes a kubeconfig as JSON, which is valid YAML.
     pub fn write_kubeconfig(&self, path: &Path, user: &str, credential: &Credential) -> Result<()> {
         let credential = match credential {
             Credential::Token(token) => json!({ "token": token }),
@@ -76,7 +76,7 @@ impl Endpoint {
     }
 }
 
-/// Somebody to speak as; an admin's client sends it along and the API server decides as for that user.
+/// A user to impersonate: an admin's client sends these headers, and the API server treats the request as that user's.
 #[derive(Debug, Clone)]
 pub struct Impersonation {
     pub user: String,
@@ -111,7 +111,7 @@ impl Impersonation {
         self
     }
 
-    /// As a token bound to a pod on this node says.
+    /// Adds the node name that a token bound to a pod on this node carries.
     #[must_use]
     pub fn on_node(mut self, node: &str) -> Self {
         self.extra.push((
@@ -141,7 +141,7 @@ impl Impersonation {
     }
 }
 
-/// A client that neither retries nor hangs, from a kubeconfig file.
+/// Builds a client from a kubeconfig file. It does not retry, and its requests time out.
 pub async fn client(kubeconfig: &Path, speaks_as: Option<&Impersonation>) -> Result<Client> {
     let read = Kubeconfig::read_from(kubeconfig)
         .with_context(|| format!("failed to read the kubeconfig {}", kubeconfig.display()))?;

@@ -1,7 +1,7 @@
-//! Installs what `manifests/` says, rendered by kustomize and applied with strict field validation.
+//! Installs `manifests/`: renders them by kustomize and applies them with strict field validation.
 //!
-//! One thing is changed on the way: the webhook configuration points at a process on this machine. The pods of the Deployment are
-//! fakes that serve nobody, but they are scheduled, evicted and drained as pods are.
+//! One thing is changed: the webhook configuration points at a process on this machine. The pods of the webhook's Deployment
+//! are KWOK's fakes and serve nothing, but they are scheduled, evicted and drained like real pods.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,18 +18,18 @@ use serde_json::{Value, json};
 use crate::control_plane::ControlPlane;
 use crate::{NAMESPACE, wait};
 
-/// kustomize reads a dozen small files.
+/// Longest rendering. kustomize only reads a dozen small files.
 const RENDER_TIMEOUT: Duration = Duration::from_secs(20);
-/// Two fake pods run within seconds, but for a busy machine.
+/// Longest start of the webhook's two fake pods. It takes seconds, and longer on a busy machine.
 const RUNNING_TIMEOUT: Duration = Duration::from_secs(90);
-/// The Deployment and its pods' label `app.kubernetes.io/name`.
+/// The name of the webhook's Deployment, and the value of its pods' label `app.kubernetes.io/name`.
 pub const WEBHOOK_DEPLOYMENT: &str = "cordonhold-webhook";
 const FIELD_MANAGER: &str = "cordonhold-tests";
-/// Where the webhook serves reviews, if its configuration names no path.
+/// The path for reviews where the webhook configuration names none.
 const REVIEW_PATH: &str = "/validate";
 const WEBHOOK_CONFIGURATION: &str = "ValidatingWebhookConfiguration";
 
-/// The manifests of this repository: `base`, or an overlay such as `overlays/protect-kured`.
+/// The path of a directory in this repository's `manifests/`, such as `base` or `overlays/protect-kured`.
 pub fn manifests(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("..")
@@ -64,7 +64,7 @@ impl Rendered {
             String::from_utf8_lossy(&output.stderr).trim()
         );
         let text =
-            String::from_utf8(output.stdout).context("kustomize printed something that is no UTF-8")?;
+            String::from_utf8(output.stdout).context("kustomize printed something that is not UTF-8")?;
         let objects = serde_saphyr::from_multiple(&text).context("failed to read what kustomize rendered")?;
         Ok(Self { objects })
     }
@@ -73,7 +73,7 @@ impl Rendered {
         &self.objects
     }
 
-    /// Applies all but the webhook configurations, namespaces first.
+    /// Applies all objects except the webhook configurations, namespaces first.
     pub async fn apply_objects(&self, client: &Client) -> Result<()> {
         let (namespaces, others): (Vec<&Value>, Vec<&Value>) = self
             .objects
@@ -86,7 +86,7 @@ impl Rendered {
         Ok(())
     }
 
-    /// Applies the webhook configurations, pointed at a process on this machine.
+    /// Applies the webhook configurations, with `origin`, a process on this machine, as their URL.
     pub async fn register_webhook(&self, client: &Client, origin: &str, ca_bundle: &str) -> Result<()> {
         for object in self
             .objects
@@ -99,7 +99,7 @@ impl Rendered {
     }
 }
 
-/// Renders a directory of manifests and applies all but its webhook configurations.
+/// Renders a directory of manifests and applies everything except its webhook configurations.
 pub async fn install(plane: &ControlPlane, directory: &Path) -> Result<Rendered> {
     let rendered = Rendered::from_directory(&plane.assets().kubectl, directory).await?;
     rendered.apply_objects(&plane.client()).await?;
@@ -108,13 +108,13 @@ pub async fn install(plane: &ControlPlane, directory: &Path) -> Result<Rendered>
         .iter()
         .any(|object| object["kind"] == "Deployment")
     {
-        // Its pods take their places before a test brings nodes of its own.
+        // The webhook's pods must be placed before a test adds its own nodes.
         let _replicas = webhook_runs(&plane.client()).await?;
     }
     Ok(rendered)
 }
 
-/// Until all replicas of the webhook's Deployment are ready: how many they are. Without a node nothing is waited for.
+/// Waits until all replicas of the webhook's Deployment are ready, and returns how many. Does not wait if there is no node.
 pub async fn webhook_runs(client: &Client) -> Result<i32> {
     let nodes: Api<Node> = Api::all(client.clone());
     let nodes = nodes.list(&ListParams::default().limit(1)).await;

@@ -1,7 +1,8 @@
-//! What tests, the demo and `cargo control-plane` share: a real control plane, the real webhook and agents, and machines that are directories.
+//! The test harness, shared by tests, the demo and `cargo control-plane`: a real control plane, the real webhook and agents,
+//! and machines that are directories.
 //!
-//! In reading order: programs and processes, the control plane, what is installed on it, the machines.
-//! It asserts nothing; tests do.
+//! The modules stand in reading order: programs and processes, the control plane, what is installed on it, the machines.
+//! Not here: assertions about the product; they are in `tests/tests`.
 
 pub mod assets;
 pub mod process;
@@ -22,7 +23,9 @@ pub mod metrics_lint;
 
 pub mod demo;
 
-/// Names that `manifests/base` gives.
+/// The namespace in `manifests/base`.
 pub const NAMESPACE: &str = "cordonhold";
+/// The agents' ServiceAccount in `manifests/base`.
 pub const AGENT_ACCOUNT: &str = "cordonhold-agent";
+/// The webhook's ServiceAccount in `manifests/base`.
 pub const WEBHOOK_ACCOUNT: &str = "cordonhold-webhook";

@@ -1,6 +1,7 @@
-//! A machine for a node: its directory, its power, and the real agent that runs on it with the rights of its node's pod.
+//! A machine for a node: its directory, its power switch, and the real agent on it, with a token of the agent's pod on that node.
 //!
-//! What the power does at a reboot is what happens to a real node; who asked for it, it does not know.
+//! A reboot changes the directory and the Node as on a real machine, whoever asked for it.
+//! Not here: what the directory contains, see `host`.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,60 +26,61 @@ use crate::programs::{self, Program};
 use crate::wait;
 use crate::{AGENT_ACCOUNT, NAMESPACE};
 
-/// Long enough for agents and controllers to see the node down, short enough for a test.
+/// How long a reboot takes: long enough for agents and controllers to see that the node is down.
 const DOWN_TIME: Duration = Duration::from_secs(3);
-/// The DaemonSet controller makes the pod, KWOK runs it.
+/// Longest wait for the agent's pod: the DaemonSet controller creates it, KWOK runs it.
 const AGENT_POD_TIMEOUT: Duration = Duration::from_secs(30);
-/// As a kubelet asks; half of it gone, a kubelet asks again (k8s.io/kubernetes: pkg/kubelet/token).
+/// Lifetime of the agent's token, as a kubelet requests it. Renewed at half of it here; a kubelet renews when 20 % are left
+/// (k8s.io/kubernetes: pkg/kubelet/token).
 const TOKEN_LIFETIME: Duration = Duration::from_hours(1);
-/// It waits up to 15 s for the evictions that it has sent; the manifests give it 30 s.
+/// Longest end after SIGTERM. The agent waits up to 15 s for evictions that it has sent; the manifests allow it 30 s.
 const TERMINATION_TIMEOUT: Duration = Duration::from_secs(20);
 const TOKEN_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// One reboot, as the machine saw it.
+/// What the machine recorded of one reboot.
 #[derive(Debug, Clone)]
 pub struct RebootRecord {
     /// When the machine went down.
     pub at: Timestamp,
-    /// `namespace/name` of each pod that a drain would have evicted and that was on the node then.
+    /// `namespace/name` of each pod on the node at that moment, except those that a drain leaves.
     pub pods: Vec<String>,
-    /// The Node's `spec.unschedulable` then.
+    /// The Node's `spec.unschedulable` at that moment.
     pub unschedulable: bool,
-    /// Of the boot that followed.
+    /// The boot id after the reboot.
     pub boot_id: String,
 }
 
-/// A node's machine. Its tasks and its agent end when it is dropped.
+/// The machine of a node. Its tasks and its agent end when it is dropped.
 pub struct Machine {
     power: Arc<Power>,
     tasks: Vec<JoinHandle<()>>,
 }
 
-/// What the tasks share.
+/// The state that the machine's tasks share.
 struct Power {
     node: String,
     host: Host,
     client: Client,
     agent: AsyncMutex<Agent>,
     records: watch::Sender<Vec<RebootRecord>>,
-    /// The first thing that went wrong in a task; waiters show it.
+    /// The first failure of a task. Errors of those who wait for the machine show it.
     failure: Mutex<Option<String>>,
 }
 
-/// The agent's process, and what starting it takes.
+/// The agent's process, and what is needed to start it.
 struct Agent {
     kennel: Kennel,
     name: String,
     directory: PathBuf,
     endpoint: Endpoint,
     arguments: Vec<String>,
-    /// None until an agent was asked for; a boot starts what was.
+    /// `None` until an agent is started for the first time. From then on each boot starts this program.
     program: Option<PathBuf>,
     process: Option<Process>,
 }
 
 impl Machine {
-    /// A machine that runs no agent yet, with its root at `hosts/NODE` of the control plane's directory.
+    /// Creates a machine without an agent. Its root is `hosts/NODE` in the control plane's directory.
     pub async fn new(plane: &ControlPlane, node: &str) -> Result<Self> {
         let host = Host::create(hosts_directory(plane).join(node))?;
         let name = format!("agent-{node}");
@@ -104,7 +106,8 @@ impl Machine {
             failure: Mutex::new(None),
         });
         power.report_boot_id().await?;
-        // Opened here, not in the task: a reboot command that comes early must find a reader. For writing too, or each writer's end would be the FIFO's.
+        // Opened here, not in the task, so that an early reboot command finds a reader. Opened for writing too, so that the
+        // reader sees no end of file when a writer closes the FIFO.
         let initctl = pipe::OpenOptions::new()
             .read_write(true)
             .open_receiver(power.host.initctl())
@@ -129,17 +132,17 @@ impl Machine {
         self.power.host.request_reboot()
     }
 
-    /// From the next run of it on.
+    /// Sets what the reboot command does from its next run on.
     pub fn set_reboot_command(&self, command: RebootCommand) -> Result<()> {
         self.power.host.set_reboot_command(command)
     }
 
-    /// Of the reboots from now on.
+    /// Sets the kind of all reboots from now on.
     pub fn set_boot_kind(&self, kind: BootKind) {
         self.power.host.set_boot_kind(kind);
     }
 
-    /// Every reboot since this machine was made, foreign ones included; one is listed as soon as the machine goes down.
+    /// All reboots since this machine was created, also those that no agent asked for. One is listed once the machine is down.
     pub fn reboots(&self) -> Vec<RebootRecord> {
         self.power.records.borrow().clone()
     }
@@ -157,7 +160,7 @@ impl Machine {
         Ok(records[n - 1].clone())
     }
 
-    /// As [`wait::until`]; an error brings the end of the agent's log.
+    /// Like [`wait::until`]; an error also shows the end of the agent's log.
     pub async fn wait_until<T, F>(&self, what: &str, bound: Duration, ask: impl FnMut() -> F) -> Result<T>
     where
         F: Future<Output = Result<Option<T>>>,
@@ -167,26 +170,26 @@ impl Machine {
             .with_context(|| self.account())
     }
 
-    /// What went wrong with this machine, and what its agent said last.
+    /// A text with the failure of this machine, if any, and the end of its agent's log.
     fn account(&self) -> String {
         let failure = self.power.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        let failure = failure.as_deref().unwrap_or("the machine itself is well");
+        let failure = failure.as_deref().unwrap_or("the machine had no failure");
         let log = log_tail(&self.agent_log());
         format!("{failure}; the end of its agent's log:\n{log}")
     }
 
-    /// A reboot that no agent asked for; returns when the node is back.
+    /// Reboots the machine, without being asked by an agent. Returns when the node is Ready again.
     pub async fn power_cycle(&self) -> Result<()> {
         self.power.cycle().await
     }
 
-    /// Starts the agent with these arguments after those that make this its machine.
+    /// Starts the agent on this machine, with these further arguments.
     pub async fn start_agent(&mut self, arguments: &[String]) -> Result<()> {
         let [program] = programs::build([Program::Agent])?;
         self.start_program(&program, arguments).await
     }
 
-    /// The same, from this program.
+    /// Starts this program as the agent on this machine, with these further arguments.
     pub async fn start_program(&mut self, program: &Path, arguments: &[String]) -> Result<()> {
         let pod = self.power.wait_agent_pod().await?;
         let mut agent = self.power.agent.lock().await;
@@ -202,12 +205,12 @@ impl Machine {
         Ok(())
     }
 
-    /// SIGKILL. A later boot starts it again, as a kubelet would; so does [`restart_agent`](Self::restart_agent).
+    /// Kills the agent (SIGKILL). The next boot starts it again, as a kubelet would; so does [`restart_agent`](Self::restart_agent).
     pub async fn kill_agent(&self) {
         self.power.agent.lock().await.process = None;
     }
 
-    /// SIGTERM, as a kubelet ends a pod's container.
+    /// Ends the agent by SIGTERM, as a kubelet ends a container. An error if it does not exit with 0.
     pub async fn terminate_agent(&self) -> Result<()> {
         let mut agent = self.power.agent.lock().await;
         let process = agent.process.as_mut().context("no agent runs")?;
@@ -221,7 +224,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Waits until the agent's pod is another than this one, and its token with it.
+    /// Waits until the agent has another pod than `before`, and gives the agent a token of the new pod.
     pub async fn wait_new_agent_pod(&self, before: Option<&str>) -> Result<()> {
         let what = format!("another pod of the agent's DaemonSet on {}", self.node());
         let pod = wait::until(&what, AGENT_POD_TIMEOUT, || async {
@@ -237,26 +240,26 @@ impl Machine {
             .await
     }
 
-    /// The uid of the pod whose token the agent has.
+    /// The uid of the agent's pod; `None` if there is no pod.
     pub async fn agent_pod_uid(&self) -> Result<Option<String>> {
         Ok(self.power.agent_pod().await?.and_then(|pod| pod.uid()))
     }
 
-    /// Starts the agent again as it was started last.
+    /// Kills the agent and starts it again with the same arguments.
     pub async fn restart_agent(&self) -> Result<()> {
         let mut agent = self.power.agent.lock().await;
         agent.process = None;
         agent.start(&self.power.node, &self.power.host)
     }
 
-    /// The agent's process id while it runs.
+    /// The process id of the agent; `None` if it does not run.
     pub async fn agent_id(&self) -> Option<u32> {
         let mut agent = self.power.agent.lock().await;
         let process = agent.process.as_mut()?;
         process.exited().is_none().then(|| process.id())
     }
 
-    /// An error with the end of its log if the agent ended by itself.
+    /// Checks that the agent has not ended by itself. The error has the end of its log.
     pub async fn check_agent(&self) -> Result<()> {
         self.power
             .agent
@@ -268,7 +271,7 @@ impl Machine {
     }
 
     pub fn agent_log(&self) -> PathBuf {
-        // The name is fixed; the lock that guards the process is not needed.
+        // The path depends on the node's name only, so the process's lock is not needed.
         self.power
             .host
             .root()
@@ -285,12 +288,12 @@ impl Drop for Machine {
     }
 }
 
-/// Where the machines' roots are.
+/// The directory with the roots of all machines.
 pub fn hosts_directory(plane: &ControlPlane) -> PathBuf {
     plane.directory().join("hosts")
 }
 
-/// A machine for each node.
+/// Creates a machine for each node.
 pub async fn machines(plane: &ControlPlane, nodes: &[String]) -> Result<Vec<Machine>> {
     let mut machines = Vec::new();
     for node in nodes {
@@ -300,7 +303,7 @@ pub async fn machines(plane: &ControlPlane, nodes: &[String]) -> Result<Vec<Mach
 }
 
 impl Power {
-    /// Everything a reboot does, in the order in which a machine does it.
+    /// Carries out a reboot, in the order in which a real machine does it.
     async fn cycle(&self) -> Result<()> {
         let at = Timestamp::now();
         let (pods, unschedulable) = self.observe().await?;
@@ -316,14 +319,14 @@ impl Power {
         };
         self.records.send_modify(|records| records.push(record));
         let returned = self.down_and_up().await;
-        // A kubelet starts it, whatever became of its Node.
+        // As a kubelet does: the agent starts even if the Node failed to come back.
         if agent.program.is_some() {
             agent.start(&self.node, &self.host)?;
         }
         returned
     }
 
-    /// What the cluster sees of a reboot.
+    /// Makes the Node not Ready, reports the new boot id, and makes the Node Ready.
     async fn down_and_up(&self) -> Result<()> {
         set_down(&self.client, &self.node, true).await?;
         tokio::time::sleep(DOWN_TIME).await;
@@ -450,7 +453,7 @@ async fn watch_button(power: Arc<Power>, initctl: pipe::Receiver) {
     }
 }
 
-/// Does for the token what a kubelet does: a new one when half its life is over, or when the pod was replaced.
+/// Renews the agent's token: when half of its lifetime is over, and when the pod was replaced.
 async fn keep_token(power: Arc<Power>, mut uid: Option<String>) {
     let mut issued = tokio::time::Instant::now();
     loop {
@@ -477,7 +480,7 @@ async fn keep_token(power: Arc<Power>, mut uid: Option<String>) {
     }
 }
 
-/// All but pods of a DaemonSet and mirror pods, as `kubectl drain --ignore-daemonsets` sorts them.
+/// Whether `kubectl drain --ignore-daemonsets` would evict a pod: not one of a DaemonSet, and no mirror pod.
 pub fn drain_evicts(pod: &Pod) -> bool {
     let by_daemon_set = pod
         .owner_references()
@@ -486,7 +489,7 @@ pub fn drain_evicts(pod: &Pod) -> bool {
     !by_daemon_set && !pod.annotations().contains_key("kubernetes.io/config.mirror")
 }
 
-/// In one step, because the agent may read it at any moment.
+/// Replaces a file by a rename, because the agent may read it at any moment.
 fn replace(path: &Path, content: &str) -> Result<()> {
     let unfinished = path.with_extension("new");
     std::fs::write(&unfinished, content)

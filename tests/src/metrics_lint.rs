@@ -1,4 +1,4 @@
-//! What Prometheus itself makes of a page of metrics: its parser and promtool's linter, in the Go module `metrics-lint`.
+//! Checks a page of metrics with Prometheus' own parser and promtool's linter, by the Go module `metrics-lint`.
 
 use std::io::Write;
 use std::path::Path;
@@ -6,11 +6,12 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// The two formats that there are, as a scraper asks for them.
+/// Media type of the OpenMetrics format, as a scraper asks for it.
 pub const OPEN_METRICS: &str = "application/openmetrics-text;version=1.0.0";
+/// Media type of Prometheus' text format, as a scraper asks for it.
 pub const TEXT: &str = "text/plain;version=0.0.4";
 
-/// Fails with what the linter prints. The first call compiles it, which takes a minute or two.
+/// Lints a page of metrics. The error has what the linter prints. The first call compiles the linter, which takes a minute or two.
 pub fn lint(page: &str, format: &str) -> Result<()> {
     let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("metrics-lint");
     let mut linter = Command::new("go")
@@ -27,7 +28,7 @@ pub fn lint(page: &str, format: &str) -> Result<()> {
             )
         })?;
     let mut stdin = linter.stdin.take().context("the linter has no standard input")?;
-    // One that could not be built reads nothing, and says why below.
+    // If the linter could not be built, writing fails too; its own message below explains more, so that comes first.
     let sent = stdin.write_all(page.as_bytes());
     drop(stdin);
     let output = linter
@@ -35,7 +36,7 @@ pub fn lint(page: &str, format: &str) -> Result<()> {
         .context("failed to wait for the linter")?;
     if !output.status.success() {
         bail!(
-            "the metrics are not as Prometheus wants them ({}): {}{}",
+            "Prometheus does not accept the metrics ({}): {}{}",
             output.status,
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)

@@ -1,7 +1,6 @@
 //! Child processes that cannot outlive the harness, each with a log file of its own.
 //!
-//! The kernel kills a child when the *thread* that started it ends, so one thread that never ends starts them all.
-//! Nothing here knows what the processes are for.
+//! The kernel kills a child when the *thread* that started it ends, so one thread that never ends starts all children.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -16,11 +15,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Enough to show a Go panic's first frames or a clap error.
+/// How many lines of a log an error shows: enough for the first frames of a Go panic, or for a clap error.
 const LOG_TAIL_LINES: usize = 15;
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What a child runs: a program, its arguments, and what it gets besides a bare environment.
+/// A program to run, with its arguments and environment variables.
 #[derive(Debug, Clone)]
 pub struct CommandLine {
     program: PathBuf,
@@ -56,7 +55,7 @@ impl CommandLine {
     }
 }
 
-/// Where the processes of one control plane write, and the leash they run on.
+/// Starts the processes of one control plane under `leash`, and keeps their logs.
 #[derive(Debug, Clone)]
 pub struct Kennel {
     leash: PathBuf,
@@ -64,7 +63,7 @@ pub struct Kennel {
 }
 
 impl Kennel {
-    /// `directory` gets `logs/NAME.log` and `processes`, a line `NAME PID` for each process that was started.
+    /// Creates a kennel. It writes `logs/NAME.log` and a file `processes` with a line `NAME PID` for each process to `directory`.
     pub fn new(leash: &Path, directory: &Path) -> Result<Self> {
         let logs = directory.join("logs");
         std::fs::create_dir_all(&logs).with_context(|| format!("failed to create {}", logs.display()))?;
@@ -74,12 +73,12 @@ impl Kennel {
         })
     }
 
-    /// The log that a process of this name writes to; it is appended to over restarts.
+    /// The path of the log of the process with this name. A restart appends to it.
     pub fn log_path(&self, name: &str) -> PathBuf {
         self.directory.join("logs").join(format!("{name}.log"))
     }
 
-    /// Starts a process that dies with this one, however this one ends.
+    /// Starts a process. The kernel kills it when this process ends, even by SIGKILL.
     pub fn start(&self, name: &str, line: &CommandLine) -> Result<Process> {
         let log_path = self.log_path(name);
         let log = append(&log_path)?;
@@ -95,11 +94,11 @@ impl Kennel {
             .args(&line.arguments)
             .env_clear()
             .envs(kept_environment())
-            // No program of ours or theirs may find a configuration of the person who runs it.
+            // No program may find the configuration files of the user who runs the tests.
             .env("HOME", &self.directory)
             .envs(line.environment.iter().cloned())
             .current_dir(&self.directory)
-            // A Ctrl-C on the terminal is for the harness alone, which then ends the others in order.
+            // Ctrl-C on the terminal reaches only the harness, which then ends its children in order.
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(log)
@@ -137,12 +136,12 @@ impl Process {
         &self.log_path
     }
 
-    /// How it ended, if it has.
+    /// The exit status, if the process has ended.
     pub fn exited(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
-    /// An error with the end of its log if it is not running any more.
+    /// Checks that the process still runs. The error has the end of its log.
     pub fn check_running(&mut self) -> Result<()> {
         match self.exited() {
             None => Ok(()),
@@ -154,14 +153,14 @@ impl Process {
         }
     }
 
-    /// SIGKILL, then waits; harmless when it has ended already.
+    /// Kills the process (SIGKILL) and waits for its end. Does nothing if it has ended already.
     pub fn kill(&mut self) {
-        // Either fails only for a child that is gone, which is what is wanted.
+        // Both calls fail only if the child is gone already.
         drop(self.child.kill());
         drop(self.child.wait());
     }
 
-    /// SIGTERM, then waits at most `bound`.
+    /// Sends SIGTERM and waits at most `bound` for the end.
     pub async fn terminate(&mut self, bound: Duration) -> Result<ExitStatus> {
         if let Some(status) = self.exited() {
             return Ok(status);
@@ -174,7 +173,7 @@ impl Process {
         self.wait(bound).await
     }
 
-    /// Waits at most `bound` for it to end by itself.
+    /// Waits at most `bound` for the process to end by itself.
     pub async fn wait(&mut self, bound: Duration) -> Result<ExitStatus> {
         let deadline = Instant::now() + bound;
         loop {
@@ -193,7 +192,7 @@ impl Process {
         }
     }
 
-    /// The last lines of its log.
+    /// The last lines of the process's log.
     pub fn log_tail(&self) -> String {
         log_tail(&self.log_path)
     }
@@ -240,7 +239,7 @@ impl TemporaryDirectory {
 impl Drop for TemporaryDirectory {
     fn drop(&mut self) {
         drop(self.remover.stdin.take());
-        // The remover bounds itself.
+        // The remover gives up by itself after a while, so this wait ends.
         drop(self.remover.wait());
     }
 }
@@ -276,7 +275,7 @@ fn spawn(command: Command) -> Result<Child> {
         let (sender, requests) = channel::<Request>();
         drop(std::thread::spawn(move || {
             for (mut command, answer) in requests {
-                // The asker waits for the answer, so it is there.
+                // Cannot fail: who asked waits for the answer.
                 drop(answer.send(command.spawn()));
             }
         }));

@@ -1,6 +1,6 @@
-//! Builds the project's own programs, so that tests run what a user runs: `cordonhold-agent`, `cordonhold-webhook`, `leash`.
+//! Builds the programs of this workspace that tests run: `cordonhold-agent`, `cordonhold-webhook`, `leash`.
 //!
-//! Cargo decides what is out of date, and holds no lock while it runs the test or program that calls this.
+//! It calls cargo, which rebuilds only what is out of date. That cannot deadlock: while cargo runs a test it holds no build lock.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,13 +27,13 @@ impl Program {
     }
 }
 
-/// Builds these programs, in one go, and returns where each is; what this process built before is not built again.
+/// Builds these programs by one call of cargo and returns their paths. What this process has built before is not built again.
 pub fn build<const N: usize>(programs: [Program; N]) -> Result<[PathBuf; N]> {
     let built = build_all(&programs)?;
     Ok(programs.map(|program| built[&program].clone()))
 }
 
-/// Like [`build`], for a list that is known only when the program runs; what was built before is in the answer too.
+/// Like [`build`], for a list of any length. Returns the paths of all programs that this process has built so far.
 pub fn build_all(programs: &[Program]) -> Result<BTreeMap<Program, PathBuf>> {
     static BUILT: Mutex<BTreeMap<Program, PathBuf>> = Mutex::new(BTreeMap::new());
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,10 +51,10 @@ pub fn build_all(programs: &[Program]) -> Result<BTreeMap<Program, PathBuf>> {
 fn cargo_build(programs: &[Program]) -> Result<BTreeMap<Program, PathBuf>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
-        .context("the tests crate has no workspace around it")?;
+        .context("the crate `tests` is not inside its workspace")?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(&cargo);
-    // The whole workspace, so that the features of shared dependencies are those that `cargo test --workspace` built.
+    // The whole workspace, so that dependencies get the same features as in `cargo test --workspace` and are not built twice.
     let _ = command
         .current_dir(root)
         .args([
@@ -88,11 +88,11 @@ fn cargo_build(programs: &[Program]) -> Result<BTreeMap<Program, PathBuf>> {
         .collect()
 }
 
-/// Builds the agent as it is shipped: by itself, with the profile `agent`.
+/// Builds the agent as it is shipped: its crate alone, with the cargo profile `agent`. Returns its path.
 pub fn build_shipped_agent() -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
-        .context("the tests crate has no workspace around it")?;
+        .context("the crate `tests` is not inside its workspace")?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(&cargo)
         .current_dir(root)

@@ -1,4 +1,4 @@
-//! Polling with a bound, for conditions that nothing announces.
+//! Waits for a condition by polling, with a time limit.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Asks until `ask` answers `Ok(Some(_))`; an answer of `Err` is remembered and asked again. After `bound`, an error that says `what`.
+/// Calls `ask` until it returns `Ok(Some(_))`. After `bound` it fails with an error that names `what` and the last `Err` of `ask`.
 pub async fn until<T, F>(what: &str, bound: Duration, mut ask: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<Option<T>>>,

@@ -1,6 +1,6 @@
-//! The real webhook as a process: TLS with a development certificate, and the rights of its own ServiceAccount.
+//! Runs the real webhook as a process, with a development certificate and a token of its own ServiceAccount.
 //!
-//! Registering it is `install`'s.
+//! Not here: rendering and applying its manifests, see `install`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,9 +22,9 @@ use crate::programs::{self, Program};
 use crate::wait;
 use crate::{AGENT_ACCOUNT, NAMESPACE, WEBHOOK_ACCOUNT};
 
-/// It reads its files and fills its caches; 0.3 s when nothing else runs.
+/// Longest start: the webhook reads its files and fills its caches. It takes 0.3 s on an idle machine.
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
-/// The API server takes notice of a webhook configuration through a watch.
+/// Longest time until the API server calls a registered webhook: it learns of the configuration by a watch.
 const REGISTERED_TIMEOUT: Duration = Duration::from_secs(20);
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 const TERMINATE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -47,14 +47,14 @@ impl Mode {
     }
 }
 
-/// Whether the webhook guards stock kured's locks as well as Cordonhold's holds.
+/// What the webhook protects: Cordonhold's holds alone, or stock kured's nodes and lock too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protection {
     OwnHolds,
     OwnHoldsAndKured,
 }
 
-/// The webhook's process, and all that starting it again takes.
+/// The webhook's process, and what is needed to start it again.
 #[derive(Debug)]
 pub struct Webhook {
     plane_log: PathBuf,
@@ -67,12 +67,12 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// Starts it and waits until it is ready; its ServiceAccount must exist.
+    /// Starts the webhook and waits until it is ready. Its ServiceAccount must exist.
     pub async fn start(plane: &ControlPlane, mode: Mode, protection: Protection) -> Result<Self> {
         Self::start_with(plane, mode, protection, &[]).await
     }
 
-    /// The same, with further flags.
+    /// Starts the webhook with these further flags and waits until it is ready. Its ServiceAccount must exist.
     pub async fn start_with(
         plane: &ControlPlane,
         mode: Mode,
@@ -136,32 +136,32 @@ impl Webhook {
         Ok(webhook)
     }
 
-    /// Where its reviews go.
+    /// The URL that reviews are sent to, without the path.
     pub fn origin(&self) -> String {
         format!("https://127.0.0.1:{}", self.port)
     }
 
-    /// The CA that its configuration names.
+    /// The CA bundle for the webhook configuration.
     pub fn ca_bundle(&self) -> &str {
         &self.ca_bundle
     }
 
-    /// What it wrote: a JSON line for each decision, among others.
+    /// The path of its log: JSON lines, one of them for each decision.
     pub fn log_path(&self) -> &Path {
         &self.plane_log
     }
 
-    /// Its plain port: `/livez`, `/readyz`, `/metrics`.
+    /// The address that serves `/livez`, `/readyz` and `/metrics` without TLS.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin
     }
 
-    /// SIGKILL.
+    /// Kills the webhook (SIGKILL).
     pub fn kill(&mut self) {
         self.process = None;
     }
 
-    /// SIGTERM, and waits for its end.
+    /// Sends SIGTERM and waits for the webhook's end.
     pub async fn stop(&mut self) -> Result<()> {
         match self.process.take() {
             Some(mut process) => process.terminate(TERMINATE_TIMEOUT).await.map(drop),
@@ -169,7 +169,7 @@ impl Webhook {
         }
     }
 
-    /// Starts it after [`kill`](Self::kill) or [`stop`](Self::stop), on the same ports, and waits until it is ready.
+    /// Starts the webhook again on the same ports, after [`kill`](Self::kill) or [`stop`](Self::stop), and waits until it is ready.
     pub async fn start_again(&mut self) -> Result<()> {
         let mut process = self.kennel.start("webhook", &self.line)?;
         let admin = self.admin;
@@ -191,7 +191,7 @@ impl Webhook {
         Ok(())
     }
 
-    /// Applies its configuration, and waits until the API server asks it.
+    /// Applies the webhook configuration and waits until the API server calls the webhook.
     pub async fn register(&self, plane: &ControlPlane, rendered: &Rendered, probe_node: &str) -> Result<()> {
         rendered
             .register_webhook(&plane.client(), &self.origin(), &self.ca_bundle)
@@ -216,7 +216,8 @@ impl Webhook {
     }
 }
 
-/// Whether a dry run of a mark from somebody who is no agent is denied; in any mode it leaves a line in the webhook's log.
+/// Tries, as a dry run, to write a mark as somebody who is not an agent; `true` if it is denied. In every mode the attempt
+/// leaves a line in the webhook's log.
 async fn spoof_hold(client: &Client, node: &str) -> Result<bool> {
     let nodes: Api<Node> = Api::all(client.clone());
     let mark = json!({ "metadata": { "annotations": { "cordonhold.dev/holder": "probe/2000-01-01T00:00:00.000000000Z" } } });
@@ -237,17 +238,17 @@ async fn spoof_hold(client: &Client, node: &str) -> Result<bool> {
     }
 }
 
-/// The status of a plain GET.
+/// The HTTP status of a GET without TLS.
 pub async fn http_status(address: SocketAddr, path: &str) -> Result<u16> {
     Ok(http_get(address, path).await?.0)
 }
 
-/// The status and the body of a plain GET.
+/// The HTTP status and the body of a GET without TLS.
 pub async fn http_get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
     http_get_as(address, path, "*/*").await
 }
 
-/// The same, of whoever accepts this type.
+/// The HTTP status and the body of a GET without TLS, with this `Accept` header.
 pub async fn http_get_as(address: SocketAddr, path: &str, accept: &str) -> Result<(u16, String)> {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
@@ -264,9 +265,12 @@ pub async fn http_get_as(address: SocketAddr, path: &str, accept: &str) -> Resul
         .with_context(|| format!("{address}{path} took over {STATUS_TIMEOUT:?}"))?
         .with_context(|| format!("failed to get {address}{path}"))?;
     let text = String::from_utf8_lossy(&answer);
-    ensure!(text.starts_with("HTTP/1."), "{address}{path} answered no HTTP");
+    ensure!(
+        text.starts_with("HTTP/1."),
+        "{address}{path} did not answer in HTTP"
+    );
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-    let status = status.with_context(|| format!("{address}{path} answered no status"))?;
+    let status = status.with_context(|| format!("{address}{path} answered without an HTTP status"))?;
     Ok((status, body.to_owned()))
 }

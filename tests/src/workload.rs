@@ -1,4 +1,4 @@
-//! Pods for nodes to be full of.
+//! Fills nodes with pods.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use serde_json::json;
 
 use crate::wait;
 
-/// 500 pods take about 15 s on two cores.
+/// Longest start of all pods. 500 pods take about 15 s on two cores.
 const RUNNING_TIMEOUT: Duration = Duration::from_mins(3);
 
-/// A Deployment in `default` that the scheduler spreads over the nodes; returns when all its pods run.
+/// Creates a Deployment in `default`, whose pods the scheduler spreads over the nodes, and waits until all of them run.
 pub async fn deploy(client: &Client, name: &str, replicas: u32) -> Result<()> {
     let deployment: Deployment = serde_json::from_value(json!({
         "metadata": { "name": name },
@@ -23,7 +23,7 @@ pub async fn deploy(client: &Client, name: &str, replicas: u32) -> Result<()> {
             "template": {
                 "metadata": { "labels": { "app": name } },
                 "spec": {
-                    // Nothing is mounted in a fake pod.
+                    // A fake pod has no use for a token.
                     "automountServiceAccountToken": false,
                     "terminationGracePeriodSeconds": 0,
                     "containers": [{ "name": "pause", "image": "registry.k8s.io/pause:3.10" }],

@@ -1,7 +1,7 @@
-//! `cargo bench-drain`: how long a full node takes to drain, by kubectl and by the agent, in one run on one control plane.
+//! `cargo bench-drain`: measures how long `kubectl drain` and the agent take to drain a full node, in one run on one control plane.
 //!
-//! kubectl is given what kured asks of its library. The agent's time begins with the sentinel file, so it includes
-//! noticing it, the lock and the cordon, and ends when the Node shows that nothing is left to evict.
+//! kubectl gets the options that kured sets in kubectl's drain library. The agent's time runs from the sentinel file to the
+//! phase `delaying`, so it includes noticing the file, taking the lock and cordoning.
 
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -22,25 +22,25 @@ use kube::api::{ListParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
-/// Times how long a full node takes to drain, by kubectl and by the agent, one after the other.
+/// Measure how long kubectl and the agent take to drain a full node, one after the other.
 #[derive(Parser)]
 #[command(name = "cargo bench-drain")]
 struct BenchArgs {
-    /// Pods on each node
+    /// Number of pods on each node
     #[arg(long, value_name = "N", default_value_t = 250, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pods: u32,
-    /// How often each drains a node of its own
+    /// How often each of the two drains a new node; the median is printed
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10))]
     rounds: u32,
-    /// Further arguments of the agent, like --max-parallel-evictions=50
+    /// More arguments for the agent, like --max-parallel-evictions=50
     #[arg(last = true, value_name = "AGENT ARGUMENTS")]
     agent_arguments: Vec<String>,
 }
 
-/// kubectl takes about a fifth of a second for each pod.
+/// Longest drain. kubectl takes about 0.2 s for each pod.
 const DRAIN_TIMEOUT: Duration = Duration::from_mins(10);
 const PODS_TIMEOUT: Duration = Duration::from_mins(5);
-/// Pods that are created at once.
+/// How many pods are created in parallel.
 const CREATED_AT_ONCE: usize = 20;
 
 fn main() -> ExitCode {
@@ -73,7 +73,7 @@ async fn run(args: &BenchArgs) -> Result<()> {
         by_agent.push(agent_drains(&plane, &node, &args.agent_arguments).await?);
     }
     let (kubectl, agent) = (median(by_kubectl)?, median(by_agent)?);
-    println!("drain of {} pods, median of {}", args.pods, args.rounds);
+    println!("drain of {} pods, median of {} rounds", args.pods, args.rounds);
     println!("kubectl drain     {:>7.1} s", kubectl.as_secs_f64());
     println!("cordonhold-agent  {:>7.1} s", agent.as_secs_f64());
     println!(
@@ -83,7 +83,7 @@ async fn run(args: &BenchArgs) -> Result<()> {
     Ok(())
 }
 
-/// A node with so many running pods that nobody puts back.
+/// Adds a node with this many running pods. They have no controller, so nobody recreates them.
 async fn fill(plane: &ControlPlane, node: &str, pods: u32) -> Result<()> {
     plane.add_node(node).await?;
     let api: Api<Pod> = Api::default_namespaced(plane.client());
@@ -144,7 +144,7 @@ async fn kubectl_drains(plane: &ControlPlane, node: &str) -> Result<Duration> {
 
 async fn agent_drains(plane: &ControlPlane, node: &str, arguments: &[String]) -> Result<Duration> {
     let mut machine = Machine::new(plane, node).await?;
-    // The delay is where it stops.
+    // The long delay keeps the agent from going on to the reboot.
     let mut all = vec!["--reboot-delay=1h".to_owned(), "--concurrency=500".to_owned()];
     all.extend_from_slice(arguments);
     machine.start_agent(&all).await?;
@@ -166,11 +166,14 @@ async fn agent_drains(plane: &ControlPlane, node: &str, arguments: &[String]) ->
 
 async fn is_empty(plane: &ControlPlane, node: &str) -> Result<()> {
     let left = on_node(plane, node).await?.len();
-    ensure!(left == 0, "{left} pods are left on {node}");
+    ensure!(left == 0, "{left} pods are left on {node} after the drain");
     Ok(())
 }
 
 fn median(mut times: Vec<Duration>) -> Result<Duration> {
     times.sort();
-    times.get(times.len() / 2).copied().context("nothing was timed")
+    times
+        .get(times.len() / 2)
+        .copied()
+        .context("no drain was measured")
 }

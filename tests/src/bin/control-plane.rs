@@ -1,6 +1,4 @@
-//! `cargo control-plane`: a cluster to try Cordonhold on, until Ctrl-C.
-//!
-//! It prints where things are and keeps them running; what is done with them is up to whoever started it.
+//! `cargo control-plane`: starts a cluster to try Cordonhold on, prints where everything is, and runs until Ctrl-C.
 
 use std::process::ExitCode;
 
@@ -18,17 +16,18 @@ use cordonhold_tests::webhook::{Mode, Protection, Webhook};
 use cordonhold_tests::workload;
 
 const EXAMPLES: &str = "\
-Prints NAME=VALUE lines on standard output, then READY, and stays until Ctrl-C or SIGTERM:
+Prints NAME=VALUE lines on standard output, then READY, and runs until Ctrl-C or SIGTERM:
 
   ADMIN_KUBECONFIG       a cluster-admin
   CONTROLLER_KUBECONFIG  an ordinary controller that may update and patch nodes
-  HOSTS                  a directory for each node; with --agents, HOSTS/node-0/run/reboot-required asks node-0 for a reboot
-  WEBHOOK_LOG            the webhook's log, a line for each decision
+  HOSTS                  has a directory for each node; with --agents, the file HOSTS/node-0/run/reboot-required
+                         makes node-0 want a reboot
+  WEBHOOK_LOG            the webhook's log, with a line for each decision
 
 Examples:
 
   cargo control-plane                                  three nodes, and the webhook
-  cargo control-plane --agents --pods 30               agents too, and something to drain
+  cargo control-plane --agents --pods 30               also agents, and pods to drain
   cargo control-plane --agents -- --reboot-delay=20s   arguments after -- go to every agent
 
   kubectl --kubeconfig \"$ADMIN_KUBECONFIG\" get nodes -L cordonhold.dev/phase
@@ -40,13 +39,13 @@ The first start builds Kubernetes from source, which takes minutes and needs Go;
 #[derive(Parser)]
 #[command(name = "cargo control-plane", about = "A real Kubernetes control plane with fake nodes, the webhook, and agents on request", after_help = EXAMPLES)]
 struct ControlPlaneArgs {
-    /// Nodes, named node-0 and so on
+    /// Number of nodes, named node-0 and so on
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=500))]
     nodes: u16,
-    /// Pods that the scheduler spreads over the nodes
+    /// Number of pods that the scheduler spreads over the nodes
     #[arg(long, value_name = "N", default_value_t = 0)]
     pods: u32,
-    /// Have the webhook see every uncordon, and guard stock kured's lock too
+    /// Protect stock kured too: its nodes' cordons and its lock
     #[arg(long, conflicts_with = "without_webhook")]
     protect_kured: bool,
     /// Neither start nor register the webhook
@@ -63,12 +62,12 @@ struct ControlPlaneArgs {
         conflicts_with = "without_webhook"
     )]
     mode: Mode,
-    /// Further arguments of every agent
+    /// More arguments for every agent
     #[arg(last = true, value_name = "AGENT ARGUMENTS", requires = "agents")]
     agent_arguments: Vec<String>,
 }
 
-/// What lives as long as the program; ended in this order.
+/// Everything that runs until the program ends. Stopped in this order.
 struct Cluster {
     machines: Vec<Machine>,
     webhook: Option<Webhook>,
@@ -90,7 +89,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &ControlPlaneArgs) -> Result<()> {
-    // Before the signals are ours: a Ctrl-C ends a build as it would any program.
+    // Before we catch signals, so that Ctrl-C ends a build as it ends any program.
     drop(Assets::find()?);
     let mut needed = vec![Program::Leash];
     needed.extend((!args.without_webhook).then_some(Program::Webhook));
@@ -102,13 +101,13 @@ fn run(args: &ControlPlaneArgs) -> Result<()> {
         let cluster = tokio::select! {
             cluster = start(args) => cluster?,
             name = signals.next() => {
-                eprintln!("{name} before READY");
+                eprintln!("control-plane: stopped by {name} before READY");
                 return Ok(());
             }
         };
         announce(&cluster);
         let name = signals.next().await;
-        eprintln!("{name}: ending the cluster");
+        eprintln!("{name}: stopping the cluster");
         let Cluster {
             machines,
             webhook,

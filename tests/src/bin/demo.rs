@@ -1,6 +1,6 @@
-//! `cargo demo`: one command that shows what Cordonhold is for, and exits non-zero if it did not.
+//! `cargo demo`: shows what Cordonhold is for, and exits non-zero if an act did not show it.
 //!
-//! It is the command line only; the show is `cordonhold_tests::demo`.
+//! Not here: the acts themselves, see `cordonhold_tests::demo`.
 
 use std::process::ExitCode;
 
@@ -13,10 +13,10 @@ use cordonhold_tests::demo::Demo;
 use cordonhold_tests::programs::{self, Program};
 
 const ACTS: &str = "\
-A node is drained for a reboot; the reboot waits a moment; meanwhile some
-controller uncordons the node. Three acts on one cluster show what then happens,
-each time with pods on the nodes, more pods on their way, and a controller that
-uncordons every node that it finds cordoned and drained:
+A node is drained for a reboot. Before it reboots, a controller uncordons it.
+Three acts on one cluster show what happens then. In each act the nodes have
+pods, a Deployment grows, and a controller uncordons its node whenever it finds
+it cordoned and drained:
 
   1  the hole          the agent behaves like kured
                        (--verify-before-reboot=never), and there is no webhook:
@@ -27,18 +27,19 @@ uncordons every node that it finds cordoned and drained:
                        and the cordon is given back
 
 The control plane is real (etcd, API server, controller manager, scheduler), and
-so are agents, webhook and their rights; KWOK plays the nodes, and machines are
-directories. Each line is: seconds since the start, who, what. It takes about
-a minute and ends with a table: how many uncordons were tried and denied,
-how often the node was drained, and how many pods were on it when it went down.
+so are the agents, the webhook and their RBAC permissions. KWOK plays the
+kubelets, and each machine is a directory. Each line shows the seconds since the
+start, who, and what. The demo takes about a minute and ends with a table: how
+many uncordons were tried and denied, how often the node was drained, and how
+many pods were on it when it went down.
 
-Exit code: 0 if each act showed what it must, 1 if not, with a line for each
-thing that was missing, 2 for a wrong command line.
+Exit code: 0 if each act showed what it must; 1 if not, with a line for each
+thing that was missing; 2 for a wrong command line.
 
 Examples:
 
   cargo demo                  watch it
-  cargo demo | tee demo.txt   without colour, as NO_COLOR=1 is on a terminal
+  cargo demo | tee demo.txt   without colour; on a terminal, NO_COLOR=1 does that
   cargo demo --keep           look around afterwards with kubectl
 
 The first start builds Kubernetes from source, which takes minutes and needs Go;
@@ -67,7 +68,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &DemoArgs) -> Result<ExitCode> {
-    // Before the signals are ours: a Ctrl-C ends a build as it would any program.
+    // Before we catch signals, so that Ctrl-C ends a build as it ends any program.
     drop(Assets::find()?);
     drop(programs::build([
         Program::Leash,
@@ -80,19 +81,19 @@ fn run(args: &DemoArgs) -> Result<ExitCode> {
         let demo = tokio::select! {
             demo = Demo::play() => demo?,
             name = signals.next() => {
-                eprintln!("demo: {name} before the end");
+                eprintln!("demo: stopped by {name} before it was over");
                 return Ok(ExitCode::FAILURE);
             }
         };
         let missing = demo.missing();
         for line in &missing {
-            eprintln!("demo: this is not what it must show: {line}");
+            eprintln!("demo: failed: {line}");
         }
         if args.keep {
             println!("\nKUBECONFIG={}", demo.kubeconfig().display());
-            println!("The cluster and the webhook stay until Ctrl-C; the agents have ended with their acts.");
+            println!("The cluster and the webhook run until Ctrl-C; the agents ended with their acts.");
             let name = signals.next().await;
-            eprintln!("{name}: ending the cluster");
+            eprintln!("{name}: stopping the cluster");
         }
         Ok(if missing.is_empty() {
             ExitCode::SUCCESS

@@ -1,6 +1,7 @@
-//! Ties what the harness starts to the life of the harness: a process (`--parent PID -- CMD…`) or a directory (`--remove DIR`).
+//! Makes sure that what the harness starts ends with the harness: a process (`--parent PID -- CMD…`) or a directory (`--remove DIR`).
 //!
-//! It starts nothing of its own: in the first form it becomes CMD, in the second it only waits for its standard input to end.
+//! With `--parent` it becomes CMD (`exec`), which the kernel kills when its parent ends.
+//! With `--remove` it waits until its standard input ends, and then removes DIR.
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -13,7 +14,7 @@ use anyhow::{Context, bail, ensure};
 use clap::Parser;
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
-/// Processes that were killed a moment ago may still write to the directory.
+/// How long removing is tried again: processes that were just killed may still write to the directory.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(10);
 const REMOVE_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -22,13 +23,13 @@ const REMOVE_INTERVAL: Duration = Duration::from_millis(20);
     about = "Run a command that is killed when its parent ends, or remove a directory when standard input ends"
 )]
 struct LeashArgs {
-    /// Process that must be the parent; the command is killed when the thread that started it ends
+    /// Process id that the parent must have; the command is killed when the thread that started it ends
     #[arg(long, value_name = "PID", requires = "command", conflicts_with = "remove")]
     parent: Option<i32>,
     /// Directory to remove once standard input has ended
     #[arg(long, value_name = "DIR")]
     remove: Option<PathBuf>,
-    /// The command to become
+    /// The command to run
     #[arg(last = true)]
     command: Vec<OsString>,
 }
@@ -53,12 +54,12 @@ fn run(args: &LeashArgs) -> anyhow::Result<()> {
 
 fn become_command(parent: i32, command: &[OsString]) -> anyhow::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))
-        .context("failed to ask for a signal at the parent's end")?;
-    // The parent may have ended before the signal was asked for; it would never come then.
+        .context("failed to ask the kernel for a signal when the parent ends")?;
+    // If the parent ended before we asked for the signal, the signal would never come.
     let actual = getppid().map(|pid| pid.as_raw_nonzero().get());
     ensure!(
         actual == Some(parent),
-        "parent {parent} has ended, its child is {actual:?} now"
+        "the parent {parent} has ended; the parent of this process is now {actual:?}"
     );
     let (program, arguments) = command
         .split_first()

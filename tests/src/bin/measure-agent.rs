@@ -1,6 +1,6 @@
-//! `cargo measure-agent`: how big the agent is, and what it costs while there is nothing to do.
+//! `cargo measure-agent`: measures the agent's program size, and its memory and requests while it is idle.
 //!
-//! It measures the agent as it is shipped, built with the profile `agent`, on a real control plane; it changes nothing.
+//! It measures the agent as it is shipped (cargo profile `agent`), on a real control plane.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,21 +16,21 @@ use cordonhold_tests::machine::Machine;
 use cordonhold_tests::{programs, wait};
 use jiff::{SignedDuration, Timestamp};
 
-/// What the agent is to stay under, in megabytes of a million bytes.
+/// Limit for the size of the program and for its memory, in megabytes (a million bytes).
 const BOUND_MEGABYTES: f64 = 12.0;
-/// The agent asks its host and its API server for a handful of things first.
+/// Longest time to start. The agent first asks its host and the API server for a few things.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
-/// Having asked for nothing this long, it has started.
+/// The agent counts as started once it has sent no request for this long.
 const SETTLED: SignedDuration = SignedDuration::from_secs(5);
 const NODE: &str = "node-0";
 
-/// Measure the agent: size of the program, memory and requests while it is idle.
+/// Measure the agent: size of its program, and memory and requests while it is idle.
 ///
-/// Exit code: 0 if size and memory are under their bound, 1 if not.
+/// Exit code: 0 if both sizes are under their limit, 1 if not.
 #[derive(Parser)]
 #[command(name = "measure-agent")]
 struct MeasureArgs {
-    /// How long it is watched while it is idle; a watch that restarts each five minutes wants more than that.
+    /// How long to watch the idle agent. Its watch restarts about every five minutes, so use more than that.
     #[arg(long = "for", value_name = "DURATION", default_value = "11m", value_parser = duration::parse)]
     window: Duration,
 }
@@ -67,24 +67,24 @@ fn measure(args: &MeasureArgs) -> Result<()> {
     }
     anyhow::ensure!(
         size < BOUND_MEGABYTES && memory < BOUND_MEGABYTES,
-        "the agent is not under {BOUND_MEGABYTES} MB"
+        "the agent must stay under {BOUND_MEGABYTES} MB, its program and its memory each"
     );
     Ok(())
 }
 
 fn beside_bound(megabytes: f64) -> String {
     format!(
-        "{megabytes:.1} MB, {:.0} % of the {BOUND_MEGABYTES} MB that it is to stay under",
+        "{megabytes:.1} MB, {:.0} % of the limit of {BOUND_MEGABYTES} MB",
         megabytes / BOUND_MEGABYTES * 100.0
     )
 }
 
-/// Of bytes that fit into a program or a process.
+/// Bytes in megabytes (a million bytes), in steps of 1000 bytes. Values of 4 TB and more are cut off.
 fn megabytes(bytes: u64) -> f64 {
     f64::from(u32::try_from(bytes / 1000).unwrap_or(u32::MAX)) / 1000.0
 }
 
-/// The memory of an agent that has been idle for this long, and what it has asked for meanwhile.
+/// Lets an agent be idle for `window`; returns its memory in megabytes and its requests in that time.
 async fn idle(program: &Path, window: Duration) -> Result<(f64, Vec<Asked>)> {
     let plane = ControlPlane::start(Options { nodes: 1 }).await?;
     drop(install(&plane, &manifests("base")).await?);
@@ -105,7 +105,7 @@ async fn idle(program: &Path, window: Duration) -> Result<(f64, Vec<Asked>)> {
     Ok((proportional_set_size(id)?, asked))
 }
 
-/// `Pss` of `/proc/PID/smaps_rollup`: what is shared counts in proportion (man 5 `proc_pid_smaps`).
+/// The process's `Pss` in megabytes, from `/proc/PID/smaps_rollup`: shared pages count in proportion (man 5 `proc_pid_smaps`).
 fn proportional_set_size(id: u32) -> Result<f64> {
     let path = format!("/proc/{id}/smaps_rollup");
     let text = std::fs::read_to_string(&path).with_context(|| format!("failed to read {path}"))?;
@@ -114,6 +114,6 @@ fn proportional_set_size(id: u32) -> Result<f64> {
         .find_map(|line| line.strip_prefix("Pss:"))
         .and_then(|rest| rest.trim().strip_suffix("kB"))
         .and_then(|number| number.trim().parse().ok())
-        .with_context(|| format!("{path} has no Pss"))?;
+        .with_context(|| format!("{path} has no line `Pss:` in kB"))?;
     Ok(megabytes(kibibytes * 1024))
 }

@@ -1,6 +1,6 @@
-//! `cargo prove`: explores and simulates the protocol at length, and says what it found.
+//! `cargo prove`: runs the model and the simulation of the protocol at length, and prints what they found.
 //!
-//! It is the command line only; what is explored is `cordonhold_model`, what is simulated `cordonhold_simulation`.
+//! Not here: the model (`cordonhold_model`) and the simulation (`cordonhold_simulation`).
 
 use std::io::{IsTerminal as _, Write as _};
 use std::num::NonZero;
@@ -16,22 +16,22 @@ use cordonhold_rt::{duration, exit};
 use cordonhold_simulation::Options;
 
 const ABOUT: &str = "\
-Two proofs of the same code, the agent's step, the lock's transitions and the
-webhook's verdict:
+Checks the same code in two ways: the agent's step, the lock's transitions and the
+webhook's verdict.
 
-  the model       every interleaving of agents, people, controllers, crashes and
-                  lost messages, up to a bound. What holds: each scenario is
-                  explored until it is exhausted. What it is for: each rule is off
-                  in turn, and the violation that it is for must be found
-  the simulation  random runs on an API server in memory, each from its seed:
-                  hours of virtual time full of faults, then quiet, in which
-                  everything must come to rest. A fault that never fired fails; after
-                  2,000,000 reboots, so does a kind of tampering that was written fewer
-                  than 100 times
+  the model       explores every interleaving of agents, people, controllers,
+                  crashes and lost messages, up to a bound. With all rules on, no
+                  scenario may show a violation. Then each rule is turned off in
+                  turn, and the violation that the rule prevents must be found
+  the simulation  random runs on an API server in memory, each from its own seed:
+                  hours of virtual time full of faults, then no more faults, and
+                  everything must come to rest. It fails if a kind of fault never
+                  happened; after 2,000,000 reboots, also if a kind of tampering was
+                  written fewer than 100 times
 
-Exit code: 0 if everything holds, every scenario was exhausted or reached the bound
-that it names, every counterexample was found and every fault fired; 1 if not; 2 for
-a wrong command line.
+Exit code: 0 if nothing was violated, every scenario was explored completely or up to
+the bound that it names, every counterexample was found and every fault happened; 1 if
+not; 2 for a wrong command line.
 
 Examples:
 
@@ -39,37 +39,37 @@ Examples:
   cargo prove --part model --only crash scenarios with `crash` in their name
   cargo prove --part simulation --soak 8h
   cargo prove --part simulation --reboots 2000000
-  cargo prove --seed 4711               one run again, with its trace if it fails";
+  cargo prove --seed 4711               repeat one run, with its trace if it fails";
 
-/// Explore and simulate the protocol, and print what was found.
+/// Check the protocol by a model and by a simulation, and print what was found.
 #[derive(Parser)]
 #[command(name = "prove", after_help = ABOUT)]
 struct ProveArgs {
-    /// Only this proof.
+    /// Run only this part.
     #[arg(long, value_enum)]
     part: Option<Part>,
-    /// The model: only scenarios whose name contains this.
+    /// The model: run only scenarios and counterexamples whose name contains this.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
-    /// The model: longest exploration of one scenario.
+    /// The model: longest time for one scenario.
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration::parse)]
     time: Duration,
     /// The model: most states generated in one scenario. Ten million take about 1 GiB of memory.
     #[arg(long, value_name = "N", default_value_t = 200_000_000)]
     states: usize,
-    /// The simulation: how many runs, each with a seed of its own.
+    /// The simulation: how many runs, each with its own seed.
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     seeds: u64,
-    /// The simulation: run until so many reboots were simulated instead, however many seeds that takes.
+    /// The simulation: instead of --seeds, run until this many reboots were simulated.
     #[arg(long, value_name = "N", conflicts_with = "seeds")]
     reboots: Option<u64>,
-    /// The simulation: run this long instead, however many seeds that takes.
+    /// The simulation: instead of --seeds, run for this long.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, conflicts_with_all = ["seeds", "reboots"])]
     soak: Option<Duration>,
-    /// The simulation: the first seed; by default one that the clock gives.
+    /// The simulation: the first seed. The default is taken from the clock.
     #[arg(long, value_name = "N")]
     first_seed: Option<u64>,
-    /// The simulation: only the run of this seed.
+    /// The simulation: repeat only the run of this seed.
     #[arg(long, value_name = "N", conflicts_with_all = ["part", "only", "seeds", "soak", "reboots", "first_seed"])]
     seed: Option<u64>,
 }
@@ -80,17 +80,18 @@ enum Part {
     Simulation,
 }
 
-/// How often somebody must have written each value on each mark in each phase, in a run of [`LONG`] reboots.
+/// In a run of at least [`LONG`] reboots: how often each kind of value must have been written on each mark in each phase.
 const TAMPERED_MIN: u64 = 100;
+/// The number of reboots from which [`TAMPERED_MIN`] applies.
 const LONG: u64 = 2_000_000;
 
-/// What all of it came to.
+/// Totals of the model over all scenarios and counterexamples.
 #[derive(Default)]
 struct Totals {
     states: usize,
     generated: usize,
     incomplete: usize,
-    /// Scenarios that reached the bound that they name.
+    /// Scenarios that stopped at the bound that they name.
     bounded: usize,
     violations: usize,
     counterexamples: usize,
@@ -122,7 +123,7 @@ fn run(args: &ProveArgs) -> Result<bool> {
     Ok(simulation_holds && model_holds)
 }
 
-/// One run of the simulation again.
+/// Repeats one run of the simulation; `true` if it has no violation.
 fn replay(seed: u64) -> Result<bool> {
     match cordonhold_simulation::run(seed, &Options::default()) {
         Ok(statistics) => {
@@ -196,7 +197,7 @@ fn simulate(args: &ProveArgs) -> Result<bool> {
     Ok(report.violations.is_empty() && unfired.is_empty() && rare.is_empty())
 }
 
-/// Another one each time.
+/// A seed from the clock, different each time.
 fn fresh_seed() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or_default()
@@ -248,7 +249,7 @@ fn is_anything_chosen(args: &ProveArgs) -> bool {
     names.any(|name| is_chosen(args, &name))
 }
 
-/// What holds.
+/// Explores the scenarios with all rules on.
 fn explore(args: &ProveArgs, bounds: Bounds, totals: &mut Totals) -> Result<()> {
     let chosen: Vec<Scenario> = quick()
         .into_iter()
@@ -272,7 +273,7 @@ fn explore(args: &ProveArgs, bounds: Bounds, totals: &mut Totals) -> Result<()> 
     Ok(())
 }
 
-/// What each rule is for.
+/// Looks for the counterexample of each rule that is turned off, and of stock kured.
 fn refute(args: &ProveArgs, bounds: Bounds, totals: &mut Totals) -> Result<()> {
     for example in counterexamples() {
         let name = title(&example);
@@ -290,7 +291,7 @@ fn refute(args: &ProveArgs, bounds: Bounds, totals: &mut Totals) -> Result<()> {
         } else {
             totals.missed += 1;
             say(&format!(
-                "{name}: expected {:?}, and did not find it",
+                "{name}: missed: expected one of {:?}, found none of them",
                 example.expects
             ))?;
         }
@@ -322,7 +323,7 @@ fn checked(name: &str, scenario: Scenario, bounds: Bounds) -> Outcome {
     outcome
 }
 
-/// One line that is written anew on a terminal; elsewhere a line each half minute.
+/// Progress on standard error: on a terminal one line that is overwritten, elsewhere a line every 30 s.
 struct Progress {
     name: String,
     is_terminal: bool,

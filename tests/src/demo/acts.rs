@@ -1,7 +1,7 @@
-//! The three acts: the same reboot and the same controller, with less and less that can go wrong.
+//! The three acts: the same reboot and the same controller, each act with more protection than the one before.
 //!
-//! An act plays and returns what was seen; whether that is what it must show, is decided here too, by what the machine
-//! recorded at its reboot and by what Nodes showed, never by what an agent said.
+//! Each act is also judged here. The judgement uses what the machine recorded at its reboot, what the Nodes showed and what
+//! the controller's requests returned. An agent's log is used for one thing: that it released the lock.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -20,15 +20,15 @@ use crate::identity::Identity;
 use crate::machine::{Machine, RebootRecord};
 use crate::webhook::{Mode, Protection, Webhook};
 
-/// From the touch of the sentinel to a drain; usual is 2 s.
+/// Longest time from the sentinel file to the end of the drain. It usually takes 2 s.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
-/// The agents look at their sentinels each second.
+/// Longest time from the sentinel file to the wish. The agents look for the file each second.
 const WISH_TIMEOUT: Duration = Duration::from_secs(15);
-/// From then to the end of the cycle, the reboot included; usual is 15 s.
+/// Longest time from the first uncordon to the end of the cycle, including the reboot. It usually takes 15 s.
 const CYCLE_TIMEOUT: Duration = Duration::from_mins(1);
-/// The controller comes every 200 ms.
+/// Longest wait for the controller's first uncordon. It looks every 200 ms.
 const CONTROLLER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Pods that the Deployment grows by while the node is in its reboot delay.
+/// How many pods the Deployment grows by while the node is in its reboot delay.
 const GROWTH: u32 = 12;
 const TRIES_BEFORE_GIVING_UP: usize = 3;
 const REDRAINS: usize = 3;
@@ -37,28 +37,28 @@ const HOLE: &str = "1 the hole";
 const AGENT_ALONE: &str = "2 the agent alone";
 const WITH_WEBHOOK: &str = "3 with the webhook";
 
-/// What an act came to, on one node.
+/// The result of an act on one node.
 #[derive(Debug)]
 pub(super) struct Seen {
     pub(super) row: Row,
-    /// What it had to show and did not.
+    /// What the act had to show and did not.
     pub(super) missing: Vec<String>,
 }
 
-/// What a node's part in an act is judged by.
+/// What an act on one node is judged by.
 struct Evidence {
     tally: Tally,
     state: NodeState,
     reboots: Vec<RebootRecord>,
 }
 
-/// kured's behaviour, no webhook.
+/// Act 1: the agent behaves like kured, and there is no webhook.
 pub(super) async fn the_hole(cluster: &mut Cluster) -> Result<Vec<Seen>> {
     let node = "node-0";
     cluster.timeline.heading(
         "1  The hole",
-        "The agent does as kured does (--verify-before-reboot=never): it drains, waits, and reboots without\n\
-         another look. There is no webhook. A controller uncordons each node that it finds drained.",
+        "The agent behaves like kured (--verify-before-reboot=never): it drains, waits, and reboots without\n\
+         checking again. There is no webhook. A controller uncordons the node when it finds it drained.",
     );
     let arguments = ["--verify-before-reboot=never", "--reboot-delay=8s"];
     let machine = cluster.machine(node, &arguments).await?;
@@ -72,18 +72,18 @@ pub(super) async fn the_hole(cluster: &mut Cluster) -> Result<Vec<Seen>> {
     Ok(vec![evidence.judge(HOLE, node, Evidence::hole)])
 }
 
-/// The agent's own check, no webhook.
+/// Act 2: the agent checks before it reboots, and there is no webhook.
 pub(super) async fn the_agent_alone(cluster: &mut Cluster) -> Result<Vec<Seen>> {
     let (stubborn, patient) = ("node-1", "node-2");
     cluster.timeline.heading(
         "2  The agent alone",
-        "The agent as it is by default: it watches its Node, and reboots only what stayed cordoned and empty\n\
-         since the drain; its taint keeps pods away meanwhile. Still no webhook. On node-1 the controller\n\
-         never stops: after --redrains=3 the reboot is called off. On node-2 it gives up after three tries.\n\
-         One node at a time may reboot, so node-2 waits for node-1.",
+        "The agent with its defaults: it watches its Node, and reboots only if the node stayed cordoned and\n\
+         empty since the drain; its taint keeps pods away meanwhile. There is still no webhook. On node-1\n\
+         the controller never stops, so after --redrains=3 the reboot is called off. On node-2 the controller\n\
+         gives up after three tries. One node at a time may reboot, so node-2 waits for node-1.",
     );
     let redrains = format!("--redrains={REDRAINS}");
-    // Its delay leaves time for the other's wish, and never passes: the controller is faster.
+    // The delay leaves time for the second node's wish. It never ends: the controller uncordons the node first.
     let first = cluster
         .machine(stubborn, &["--reboot-delay=20s", &redrains])
         .await?;
@@ -107,13 +107,13 @@ pub(super) async fn the_agent_alone(cluster: &mut Cluster) -> Result<Vec<Seen>> 
     ])
 }
 
-/// The agent as before, and the webhook in front.
+/// Act 3: the same agent, and the webhook.
 pub(super) async fn with_the_webhook(cluster: &mut Cluster) -> Result<Vec<Seen>> {
     let node = "node-3";
     cluster.timeline.heading(
         "3  With the webhook",
-        "The same agent and the same controller, which never stops. Now the API server asks the webhook\n\
-         about every update that would clear the cordon of a held node.",
+        "The same agent, and the controller never stops. Now the API server asks the webhook about every\n\
+         update that would clear the cordon of a held node.",
     );
     let webhook = Webhook::start(&cluster.plane, Mode::Enforce, Protection::OwnHolds).await?;
     webhook
@@ -123,7 +123,7 @@ pub(super) async fn with_the_webhook(cluster: &mut Cluster) -> Result<Vec<Seen>>
     cluster.timeline.say(
         Who::Demo,
         Tone::Plain,
-        "the webhook runs and is registered: failurePolicy Fail",
+        "the webhook runs and is registered with failurePolicy: Fail",
     );
     let machine = cluster.machine(node, &["--reboot-delay=8s"]).await?;
     let controller = cluster.controller(node, None).await?;
@@ -137,7 +137,7 @@ pub(super) async fn with_the_webhook(cluster: &mut Cluster) -> Result<Vec<Seen>>
 }
 
 impl Cluster {
-    /// A machine for the node, with an agent that runs; its reboots are told.
+    /// A machine for the node, with a running agent whose log goes into the timeline.
     async fn machine(&mut self, node: &str, arguments: &[&str]) -> Result<Machine> {
         let mut machine = Machine::new(&self.plane, node).await?;
         self.observer.read_log(node, machine.agent_log());
@@ -175,7 +175,7 @@ impl Cluster {
             .map(drop)
     }
 
-    /// Waits until the hold is over and the lock released, and collects what was seen.
+    /// Waits until the hold has ended and the lock is released, and collects the evidence.
     async fn wait_end(&self, machine: &Machine, controller: &Controller) -> Result<Evidence> {
         let node = machine.node();
         let rebooted = async || -> Infallible {
@@ -215,7 +215,7 @@ impl Cluster {
             .say_at(record.at, Who::Machine(node.to_owned()), tone, text);
     }
 
-    /// More pods are wanted, as happens at any time; the scheduler prefers the emptiest node.
+    /// Scales the Deployment up, as can happen at any time. The scheduler prefers the emptiest node.
     async fn grow(&mut self) -> Result<()> {
         self.replicas += GROWTH;
         let scale = json!({ "spec": { "replicas": self.replicas } });
@@ -246,9 +246,9 @@ impl Evidence {
         let pods_at_reboot = self.reboots.first().map(|record| record.pods.len());
         let (tone, outcome) = match pods_at_reboot {
             None => (Tone::Warning, "called off, not rebooted".to_owned()),
-            Some(0) if self.state.drains == 1 => (Tone::Good, "rebooted empty, at once".to_owned()),
+            Some(0) if self.state.drains == 1 => (Tone::Good, "rebooted empty, after one drain".to_owned()),
             Some(0) => (Tone::Good, "rebooted empty".to_owned()),
-            Some(pods) => (Tone::Bad, format!("rebooted under {pods} pods")),
+            Some(pods) => (Tone::Bad, format!("rebooted with {pods} pods on it")),
         };
         Seen {
             row: Row {
@@ -344,7 +344,7 @@ impl Evidence {
     fn is_schedulable(&self) -> (bool, String) {
         (
             !self.state.cordoned,
-            "did not get its cordon back as it was: it is still cordoned".to_owned(),
+            "is still cordoned: its cordon was not given back".to_owned(),
         )
     }
 }

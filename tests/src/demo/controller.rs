@@ -1,6 +1,6 @@
-//! A controller that puts nodes back into service: whenever it finds a node of its cordoned and drained, it uncordons it.
+//! A controller that puts a node back into service: whenever it finds its node cordoned and drained, it uncordons it.
 //!
-//! It is nobody special: a client that may patch nodes, sending what `kubectl uncordon` sends. It knows nothing of reboots.
+//! It is an ordinary client with permission to patch nodes, and sends the patch that `kubectl uncordon` sends.
 
 use std::time::Duration;
 
@@ -20,12 +20,12 @@ use super::timeline::{Timeline, Tone, Who};
 
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// What it has achieved so far.
+/// How many of the controller's uncordons were allowed and denied so far.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tally {
     pub(super) allowed: usize,
     pub(super) denied: usize,
-    /// Neither allowed nor denied: the API server did not decide.
+    /// Errors other than a denial, one text for each.
     pub(super) failures: Vec<String>,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Controller {
 }
 
 impl Controller {
-    /// Works on `node`, for ever or until it has tried so many times.
+    /// Starts a controller for `node`. It stops after `tries` uncordons; with `None` it never stops.
     pub(super) fn start(client: Client, node: &str, tries: Option<usize>, timeline: Timeline) -> Self {
         let (sender, tally) = watch::channel(Tally::default());
         let work = Work {
@@ -63,7 +63,7 @@ impl Controller {
         self.tally.borrow().clone()
     }
 
-    /// Waits until it has tried once.
+    /// Waits until the controller has tried one uncordon.
     pub(super) async fn first_try(&self, bound: Duration) -> Result<()> {
         let mut tally = self.tally.clone();
         let tried = tokio::time::timeout(bound, tally.wait_for(|tally| tally.tried() > 0)).await;
@@ -106,7 +106,7 @@ impl Work {
                     Tone::Plain,
                     format!("gives up on {} after {tried} tries", self.node),
                 );
-                // The tally stays readable as long as its sender lives.
+                // Does not return: the tally can be read only while its sender lives.
                 return std::future::pending().await;
             }
         }
@@ -115,10 +115,10 @@ impl Work {
     async fn uncordon(&self) {
         let patch = Patch::Strategic(json!({ "spec": { "unschedulable": null } }));
         let parameters = PatchParams::default();
-        // What it leads to may be seen before the answer is.
+        // Others may see the effect of the patch before we get the answer, so the line gets the time of sending.
         let sent = Timestamp::now();
         match self.nodes.patch(&self.node, &parameters, &patch).await {
-            // The cordon was given back between our look and our patch: nothing was uncordoned.
+            // The agent gave the cordon back between our read and our patch, so this was no uncordon.
             Ok(node) if !is_drained(&node) => {}
             Ok(_) => {
                 let text = format!("uncordons {}: allowed", self.node);
@@ -146,7 +146,8 @@ fn is_cordoned(node: &Node) -> bool {
         .unwrap_or(false)
 }
 
-/// The demo's patience: a controller that came during the drain would show the same, only less clearly.
+/// Whether the drain of a held node is over. The controller waits for that only to make the demo easier to follow:
+/// uncordons during the drain would show the same.
 fn is_drained(node: &Node) -> bool {
     let phase = node.labels().get(keys::PHASE).map(String::as_str);
     [Phase::Delaying, Phase::Sealed, Phase::Returning]

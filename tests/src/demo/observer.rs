@@ -1,6 +1,7 @@
-//! Watches the cluster and says what happens: Nodes, the pods on them, and the agents' logs.
+//! Watches Nodes, the pods on them and the agents' logs, and adds what happens to the timeline.
 //!
-//! What the acts judge by is taken from Nodes and pods, and only told by logs: an agent that claims to have drained proves nothing.
+//! The acts are judged by what Nodes and pods show. Lines of an agent's log are only printed, because an agent that claims to
+//! have drained proves nothing. The one exception is the release of the lock, which only the log tells.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -27,17 +28,17 @@ use super::timeline::{Timeline, Tone, Who};
 use crate::control_plane::is_node_ready;
 use crate::machine::drain_evicts;
 
-/// Pods come and go in bursts; a line tells of a burst.
+/// Pods come and go in bursts, so changes within this time share a line.
 const PODS_INTERVAL: Duration = Duration::from_millis(250);
-/// Well within what the timeline holds lines back.
+/// How often a log is read. Well below the time for which the timeline holds lines back.
 const LOG_INTERVAL: Duration = Duration::from_millis(20);
-/// Before a watch that failed begins again.
+/// Pause before a watch that ended begins again.
 const WATCH_PAUSE: Duration = Duration::from_millis(100);
 
-/// One node, as the API server showed it last, and what it went through.
+/// The last known state of one node, and counts of what happened to it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct NodeState {
-    /// Whether the Node itself was seen, not only pods on it.
+    /// Whether the Node itself was seen. An entry can also exist because of pods on the node.
     pub(super) is_known: bool,
     pub(super) phase: Option<String>,
     pub(super) cordoned: bool,
@@ -46,15 +47,15 @@ pub(super) struct NodeState {
     pub(super) drains: usize,
     /// How often a hold ended.
     pub(super) cycles: usize,
-    /// How often its agent said that the lock is released.
+    /// How often its agent logged that it released the lock.
     pub(super) releases: usize,
-    /// The pods on it that a drain would evict.
+    /// How many pods on the node a drain would evict.
     pub(super) pods: usize,
 }
 
 type States = BTreeMap<String, NodeState>;
 
-/// Watches until it is dropped.
+/// Watches the cluster until it is dropped.
 pub(super) struct Observer {
     view: View,
     tasks: JoinSet<()>,
@@ -64,7 +65,7 @@ pub(super) struct Observer {
 #[derive(Clone)]
 struct View {
     states: Arc<watch::Sender<States>>,
-    /// What was last said about pods, by node.
+    /// The number of pods on each node that the timeline showed last.
     pods_said: Arc<Mutex<BTreeMap<String, usize>>>,
     timeline: Timeline,
 }
@@ -92,7 +93,7 @@ impl Observer {
         Self { view, tasks }
     }
 
-    /// Tells what this log says from now on, too.
+    /// Also adds the lines of this agent's log to the timeline, from its beginning.
     pub(super) fn read_log(&mut self, node: &str, log: PathBuf) {
         drop(self.tasks.spawn(self.view.clone().read_log(node.to_owned(), log)));
     }
@@ -101,7 +102,7 @@ impl Observer {
         self.view.states.borrow().get(node).cloned().unwrap_or_default()
     }
 
-    /// Waits until the node is as wanted; `what` says how that is.
+    /// Waits until `is_so` holds for the node. `what` describes the condition, for the error.
     pub(super) async fn wait_for(
         &self,
         node: &str,
@@ -118,7 +119,7 @@ impl Observer {
             .await
             .with_context(|| {
                 format!(
-                    "waited {bound:?} in vain for {node} {what}; it is {:?}",
+                    "waited {bound:?} in vain for {node} {what}; its last state: {:?}",
                     self.state(node)
                 )
             })?
@@ -127,20 +128,20 @@ impl Observer {
     }
 }
 
-/// What a watch delivers; a list before it is delivered as updates after [`Change::Forget`].
+/// One change that [`follow`] delivers. A new list arrives as [`Change::Forget`] and then an update for each object.
 enum Change<K> {
     Forget,
     Updated(K),
     Deleted(K),
 }
 
-/// Delivers what is there and every change from then on, for ever.
+/// Delivers all objects, and then every change, for ever.
 async fn follow<K>(api: Api<K>, mut deliver: impl FnMut(Change<K>) + Send)
 where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
     loop {
-        // An error ends a watch as its age does: what is there is listed again.
+        // Whether the watch failed or just ended: list again and watch on.
         drop(follow_once(&api, &mut deliver).await);
         tokio::time::sleep(WATCH_PAUSE).await;
     }
@@ -173,7 +174,7 @@ impl View {
     fn node_changed(&self, change: &Change<Node>) {
         let Change::Updated(node) = change else { return };
         let name = node.name_any();
-        // Told inside, so that whoever waits for the change comes after its line.
+        // The lines are added inside `send_modify`, so that who waits for this change continues only after its line.
         self.states.send_modify(|states| {
             let now = states.entry(name.clone()).or_default();
             let before = now.clone();
@@ -204,7 +205,7 @@ impl View {
         let (tone, text) = match now.phase.as_deref() {
             Some("wanted") => (
                 Tone::Plain,
-                "its host wants a reboot: the wish is on the Node".to_owned(),
+                "its host wants a reboot: writes the wish on the Node".to_owned(),
             ),
             Some("draining") if is(before, Phase::Wanted) => (
                 Tone::Plain,
@@ -223,18 +224,18 @@ impl View {
             ),
             Some("sealed") if !now.cordoned => (
                 Tone::Bad,
-                "reboots without a look: the node is not cordoned any more".to_owned(),
+                "reboots without checking: the node is no longer cordoned".to_owned(),
             ),
             Some("sealed") => (
                 Tone::Good,
                 format!(
-                    "sure that it stayed cordoned, {} on it: seals the hold, reboots",
+                    "the node stayed cordoned, {} on it: seals the hold and reboots",
                     count(pods)
                 ),
             ),
             Some("returning") => (
                 Tone::Plain,
-                "runs again, in a new boot; waits for the node to be Ready".to_owned(),
+                "runs again after the boot; waits for the node to be Ready".to_owned(),
             ),
             Some(other) => (Tone::Warning, format!("phase {other}")),
             None if now.cordoned => (
@@ -243,7 +244,7 @@ impl View {
             ),
             None => (
                 Tone::Plain,
-                "gives the cordon back: the node is as it was before, schedulable".to_owned(),
+                "gives the cordon back: the node is schedulable, as before".to_owned(),
             ),
         };
         self.timeline.say(agent, tone, text);
@@ -262,7 +263,7 @@ impl View {
     fn tell_all_pods(&self) {
         let states = self.states.borrow().clone();
         for (name, state) in &states {
-            // Nodes that nothing happens to get the others' pods: no news.
+            // Nodes that are not held get the evicted pods of others: not worth a line.
             if state.phase.as_deref().is_some_and(|phase| phase != "wanted") {
                 self.tell_pods(name, state.pods);
             } else {
@@ -297,7 +298,7 @@ impl View {
         let mut log = BufReader::new(file);
         let mut line = String::new();
         loop {
-            // Zero is the end as of now; a line without its end is the beginning of one.
+            // 0 means the end of the file so far. A line without a newline is not complete yet: read on.
             match log.read_line(&mut line).await {
                 Ok(0) => drop(ticks.tick().await),
                 Ok(_) if line.ends_with('\n') => {
@@ -326,7 +327,7 @@ impl View {
     }
 }
 
-/// What the demo reads of a line of an agent's log.
+/// The fields of an agent's log line that the demo uses.
 #[derive(Deserialize)]
 struct LogLine {
     timestamp: Timestamp,
@@ -344,19 +345,20 @@ struct LogLine {
 }
 
 impl LogLine {
-    /// How it is told here, unless the Node tells the same.
+    /// The line for the timeline; `None` if the Node shows the same.
     fn told(&self) -> Option<(Tone, String)> {
         let Self { by, reason, why, .. } = self;
         Some(match self.event.as_str() {
-            "lock_held" => (Tone::Plain, format!("waits: the lock is with {by}")),
+            "lock_held" => (Tone::Plain, format!("waits for the lock: {by} holds it")),
             "locked" => (Tone::Plain, "has the lock".to_owned()),
             "released" => (Tone::Plain, "releases the lock".to_owned()),
-            "disturbed" if self.next == "call_off" => {
-                (Tone::Good, format!("notices it ({reason}), once too often"))
-            }
+            "disturbed" if self.next == "call_off" => (
+                Tone::Good,
+                format!("notices the disturbance ({reason}): it was one too many"),
+            ),
             "disturbed" => (
                 Tone::Good,
-                format!("notices it ({reason}): the drain counts no more"),
+                format!("notices the disturbance ({reason}): must drain again"),
             ),
             "called_off" => (Tone::Good, format!("calls the reboot off ({reason})")),
             _ if self.level == "INFO" => return None,
@@ -365,7 +367,7 @@ impl LogLine {
     }
 }
 
-/// Which pod is on which node.
+/// The node of each pod, by the pod's name.
 struct PodsOn {
     view: View,
     nodes: HashMap<String, String>,

@@ -1,6 +1,6 @@
-//! The timeline: what happened, in the order in which it happened, and a table at the end.
+//! Prints the timeline: what happened, in the order in which it happened, and a table at the end.
 //!
-//! It only prints; who looks where is `observer`'s and `controller`'s. Colour comes off by itself where nobody would see it.
+//! Not here: where the lines come from, see `observer` and `controller`. `anstream` removes the colour where it cannot be shown.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,11 +10,11 @@ use anstyle::{AnsiColor, Style};
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinHandle;
 
-/// How long a line is held back, so that one that happened before but was seen later comes before it: agents' logs are
-/// read every 20 ms, watches deliver within a few.
+/// How long a line is held back, so that an earlier one that arrives later can be printed before it. Agents' logs are read
+/// every 20 ms; watches deliver within a few milliseconds.
 const HOLD_BACK: SignedDuration = SignedDuration::from_millis(150);
 const PRINT_INTERVAL: Duration = Duration::from_millis(50);
-/// Denials that follow each other are counted for so long before a line says how many there were.
+/// Denials in a row are counted for this long before one line says how many there were.
 const DENIALS_INTERVAL: SignedDuration = SignedDuration::from_secs(2);
 const TIME_COLUMNS: usize = 7;
 const WHO_COLUMNS: usize = 15;
@@ -24,7 +24,7 @@ const MESSAGE_COLUMNS: usize = LINE_COLUMNS - TIME_COLUMNS - 4;
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
 
-/// What a line means to whoever reads it.
+/// How good or bad the news of a line is; decides its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tone {
     Plain,
@@ -44,7 +44,7 @@ impl Tone {
     }
 }
 
-/// Somebody that does something; the colour of a name is its role's.
+/// Who did what a line tells. The colour of the name shows the role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Who {
     Demo,
@@ -82,7 +82,7 @@ pub(super) struct Timeline {
     pages: Arc<Mutex<Pages>>,
 }
 
-/// What waits to be printed, and what is being counted.
+/// Lines that wait to be printed, and denials that are being counted.
 #[derive(Debug)]
 struct Pages {
     started: Timestamp,
@@ -96,7 +96,7 @@ enum Entry {
     Denied { node: String, message: String },
 }
 
-/// Denials since the last line that was none.
+/// Denials since the last other line.
 #[derive(Debug, Default)]
 struct Denials {
     message_shown: bool,
@@ -114,14 +114,14 @@ pub(super) struct Row {
     pub(super) uncordons: usize,
     pub(super) denied: usize,
     pub(super) drains: usize,
-    /// None: it was not rebooted.
+    /// `None` if the node was not rebooted.
     pub(super) pods_at_reboot: Option<usize>,
     pub(super) outcome: String,
     pub(super) outcome_tone: Tone,
 }
 
 impl Timeline {
-    /// Time counts from now on. The task prints until it is aborted.
+    /// Starts the clock of the timeline and a task that prints until it is aborted.
     pub(super) fn start() -> (Self, JoinHandle<()>) {
         let timeline = Self {
             pages: Arc::new(Mutex::new(Pages {
@@ -141,24 +141,24 @@ impl Timeline {
         (timeline, task)
     }
 
-    /// Something happened just now.
+    /// Adds a line about something that happened just now.
     pub(super) fn say(&self, who: Who, tone: Tone, text: impl Into<String>) {
         self.say_at(Timestamp::now(), who, tone, text);
     }
 
-    /// Something happened a moment ago.
+    /// Adds a line about something that happened at `at`, a moment ago.
     pub(super) fn say_at(&self, at: Timestamp, who: Who, tone: Tone, text: impl Into<String>) {
         let text = text.into();
         self.push(at, Entry::Line { who, tone, text });
     }
 
-    /// An uncordon was denied. The first message is shown as it is, what follows is counted.
+    /// Adds a denied uncordon. The message of the first one is printed whole; later ones are counted.
     pub(super) fn say_denied(&self, sent: Timestamp, node: &str, message: &str) {
         let (node, message) = (node.to_owned(), message.to_owned());
         self.push(sent, Entry::Denied { node, message });
     }
 
-    /// A title and what it is about, after everything that happened before.
+    /// Prints a title and what it is about, after all lines before it.
     pub(super) fn heading(&self, title: &str, about: &str) {
         self.finish();
         let rule = "─".repeat(LINE_COLUMNS.saturating_sub(title.chars().count() + 4));
@@ -171,7 +171,7 @@ impl Timeline {
         print_line("");
     }
 
-    /// Prints what is still held back.
+    /// Prints all lines that are still held back.
     pub(super) fn finish(&self) {
         self.print_until(Timestamp::MAX);
         self.pages
@@ -180,19 +180,19 @@ impl Timeline {
             .close_denials();
     }
 
-    /// The table.
+    /// Prints the table at the end.
     pub(super) fn table(&self, rows: &[Row]) {
         self.finish();
         print_line(&format!("\n{}", render_table(rows)));
     }
 
-    /// The last word, if all went as it must.
+    /// Prints the conclusion; only for a demo that showed everything.
     pub(super) fn conclude(&self) {
         let (good, bad) = (Tone::Good.style(), Tone::Bad.style());
         self.finish();
         print_line(&format!(
-            "\n{bad}Without Cordonhold{bad:#} an uncordon during the reboot delay ends in a reboot under fresh pods.\n\
-             {good}The agent alone{good:#} never reboots such a node; {good}the webhook{good:#} denies the uncordon in the first place."
+            "\n{bad}Without Cordonhold{bad:#} an uncordon during the reboot delay leads to a reboot that kills the new pods.\n\
+             {good}The agent alone{good:#} notices it, and drains again or calls the reboot off. {good}The webhook{good:#} denies the uncordon."
         ));
     }
 
@@ -244,7 +244,7 @@ impl Pages {
             return;
         }
         self.denials.message_shown = true;
-        let text = format!("uncordons {node}: denied. It is told, this time and every time:");
+        let text = format!("uncordons {node}: denied, each time with this message:");
         self.print(at, &Who::Controller, Tone::Good, &text);
         let indent = " ".repeat(TIME_COLUMNS + 2);
         for line in message.lines().flat_map(|line| wrapped(line, MESSAGE_COLUMNS)) {
@@ -278,11 +278,11 @@ impl Pages {
 }
 
 fn print_line(line: &str) {
-    // Nobody is left to tell when standard output is closed; the exit code still says how it went.
+    // If standard output is closed nobody reads this; the exit code still says how it went.
     drop(writeln!(anstream::stdout(), "{line}"));
 }
 
-/// The text in lines of at most so many columns, where its words allow it; the lines after the first are indented.
+/// Wraps a text between words at `columns` columns and indents all lines but the first. A longer word stays whole.
 fn wrapped(text: &str, columns: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
