@@ -1,7 +1,6 @@
-//! An agent: the real driver, fed in virtual time.
+//! A simulated agent: the real driver ([`cordonhold_shared::reboot::driver`]), run in virtual time.
 //!
-//! What it decides, asks for and makes of answers is the real agent's own code ([`cordonhold_shared::reboot::driver`]).
-//! Not here: its log, Events and command line, and what hosts and networks do to it.
+//! Not here: the agent's log, Events and command line; the host (`host`) and the network (`network`).
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -36,14 +35,15 @@ mod follower;
 
 pub(crate) use follower::{Follower, Task};
 
-/// Longest wait for an answer, and for that to an eviction: the real agent's.
+/// Longest wait for an answer, as in the real agent.
 const CALL_BOUND: Duration = Duration::from_secs(10);
+/// Longest wait for the answer to an eviction, as in the real agent.
 const EVICTION_BOUND: Duration = Duration::from_secs(15);
 
 /// What a message is for.
 #[derive(Clone, Debug)]
 pub(crate) enum Purpose {
-    /// The open call.
+    /// The driver's open call.
     Call(Call),
     List(Task),
     Open(Task),
@@ -60,22 +60,23 @@ impl Purpose {
     }
 }
 
-/// What outlives a process of the agent.
+/// What stays of an agent when its process ends.
 #[derive(Debug)]
 pub(crate) struct Agent {
     pub(crate) node: String,
     pub(crate) setup: Setup,
-    /// How far its clock is off.
+    /// How far its wall clock is ahead of the true time; negative if behind.
     pub(crate) skew: SignedDuration,
     pub(crate) cut_off_until: Uptime,
     pub(crate) process: Option<Process>,
-    /// How many processes there were.
+    /// How many processes have been started so far; also the number of the last one.
     pub(crate) processes: u64,
     pub(crate) is_start_planned: bool,
-    /// An operator is on his way to power the host off, or to look at its Node's marks.
+    /// An operator will power the host off and on.
     pub(crate) is_power_cycle_planned: bool,
+    /// An operator will look at the Node's marks and remove them if they are nobody's.
     pub(crate) is_clearing_planned: bool,
-    /// How often an operator has tried to take its Node's marks away.
+    /// How often an operator has tried to remove the Node's marks since that last worked.
     pub(crate) clearings: u32,
 }
 
@@ -85,15 +86,15 @@ pub(crate) struct Process {
     pub(crate) number: u64,
     pub(crate) caller: Rc<Caller>,
     pub(crate) driver: Driver,
-    /// The earliest wake that is planned.
+    /// When the earliest planned wake-up is due.
     wake: Option<Uptime>,
     messages: BTreeMap<u64, Purpose>,
     last_message: u64,
-    /// By their sources.
+    /// The agent's watches, indexed by their source.
     followers: [Option<Follower>; 3],
 }
 
-/// How many of these nodes may be in a reboot at once.
+/// The number of nodes, and how many of them may be in a reboot at once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
     pub(crate) nodes: usize,
@@ -101,7 +102,7 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// As a number, or as the percentage that comes to it while all nodes are there.
+    /// The concurrency as a number, or as a percentage that gives the same number while all nodes exist.
     fn share(self, random: &mut Random) -> Share {
         let percent = u8::try_from((100 * self.concurrency).div_ceil(self.nodes));
         match percent {
@@ -112,7 +113,7 @@ impl Budget {
 }
 
 impl Agent {
-    /// As somebody may have configured it.
+    /// Draws an agent with random settings, as somebody may have configured it.
     pub(crate) fn draw(index: usize, budget: Budget, defect: Option<Defect>, random: &mut Random) -> Agent {
         let node = format!("node-{index}");
         let timing = Timing {
@@ -175,7 +176,7 @@ impl Agent {
         }
     }
 
-    /// How long after its cordon this agent may reboot under pods at the earliest; `None` is never.
+    /// The earliest time after its cordon at which this agent may reboot with pods left; `None` means never.
     pub(crate) fn forces_after(&self) -> Option<Duration> {
         let Setup { settings, timing, .. } = &self.setup;
         let timeout = timing.drain_timeout.filter(|_| settings.force_reboot)?;
@@ -196,7 +197,7 @@ impl Agent {
         }
     }
 
-    /// A message that is answered to whoever sends it.
+    /// Numbers a new message of the running process, so that its answer finds the process; `None` if no process runs.
     pub(crate) fn open_message(&mut self, purpose: Purpose) -> Option<To> {
         let agent = World::index_of(&self.node)?;
         let process = self.process.as_mut()?;
@@ -215,12 +216,12 @@ impl World {
         self.agents.get_mut(agent)?.process.as_mut()
     }
 
-    /// The process, if it is still this one.
+    /// The running process, if it still has this number.
     fn running(&mut self, agent: usize, number: u64) -> Option<&mut Process> {
         self.process(agent).filter(|process| process.number == number)
     }
 
-    /// Plans the next process, as a kubelet starts an ended container anew.
+    /// Plans the start of the next process, as a kubelet restarts a container.
     pub(crate) fn plan_start(&mut self, agent: usize, pause: Duration) {
         if !self.agents[agent].is_start_planned {
             self.agents[agent].is_start_planned = true;
@@ -261,7 +262,7 @@ impl World {
         self.pump(index);
     }
 
-    /// The process ends where it is; what it has sent goes its way.
+    /// Ends the process at once. Requests that it has sent still arrive.
     pub(crate) fn kill(&mut self, agent: usize) {
         if let Some(process) = self.agents[agent].process.take() {
             let number = process.number;
@@ -269,7 +270,7 @@ impl World {
         }
     }
 
-    /// Whether the process dies at this effect.
+    /// Decides whether the process dies at this effect, and if so kills it and plans the next process.
     pub(crate) fn dies(&mut self, agent: usize, effect: Effect, moment: Moment) -> bool {
         let mut rate = self.mixture.death_rate;
         if self.mixture.is_on() && self.mixture.death == (effect, moment) {
@@ -301,7 +302,7 @@ impl World {
         self.pump(agent);
     }
 
-    /// Whatever the driver asks for now, one after the other.
+    /// Carries out everything that the driver asks for, until it asks for nothing more.
     pub(crate) fn pump(&mut self, agent: usize) {
         while let Some(effect) = self.next_effect(agent) {
             let deadly = self.deadly(agent, &effect);
@@ -334,7 +335,7 @@ impl World {
         }
     }
 
-    /// What the process may die at before it is carried out.
+    /// The effect and moment at which the process may die before this effect is carried out.
     fn deadly(&mut self, agent: usize, effect: &driver::Effect) -> Option<(Effect, Moment)> {
         let effect = match effect {
             driver::Effect::Watch { source, .. } => match source {
@@ -376,7 +377,7 @@ impl World {
         }
     }
 
-    /// What a person does who reads it.
+    /// Plans what an operator does about a report.
     fn report(&mut self, agent: usize, report: &Report) {
         self.trace_of(agent, || format!("agent {agent} reports {report:?}"));
         if matches!(report, Report::CalledOff(_)) {
@@ -400,7 +401,7 @@ impl World {
         }
     }
 
-    /// What came of the open call.
+    /// Gives the driver the reply to its open call.
     fn call_ends(&mut self, agent: usize, reply: driver::Reply) {
         let at = self.moment(agent);
         let Some(process) = self.process(agent) else {
@@ -414,7 +415,7 @@ impl World {
         }
     }
 
-    /// What a message brought.
+    /// Gives the process the reply to one of its messages.
     pub(crate) fn replied(&mut self, to: To, reply: Reply) {
         let Some(purpose) = self
             .running(to.agent, to.process)
@@ -449,7 +450,7 @@ impl World {
         let Some(Ask::Reboot { record }) = asked else {
             return;
         };
-        // What may have worked stays written.
+        // Where the command may have worked, the record keeps the time until which the reboot may come.
         if matches!(result, Err(RebootFailure::Expired | RebootFailure::Failed(_))) {
             self.hosts[agent].write_down(&record, None, self.now);
         }
@@ -474,7 +475,7 @@ impl World {
 }
 
 impl Process {
-    /// At which moment of its request a call is.
+    /// The effect that a call belongs to, and the moment that it is at.
     fn deadly_call(&self, call: &Call) -> Option<(Effect, Moment)> {
         let asked = self.driver.asked()?;
         let is_recorded = matches!(
@@ -497,7 +498,7 @@ impl Process {
     }
 }
 
-/// A Lease: the simulation has no kured's DaemonSet.
+/// The object with the lock: always a Lease, because the simulation has no DaemonSet of kured.
 fn lock_objects() -> LockObjects {
     let object = |carrier, name: &str, key: &str| LockObject {
         carrier,
@@ -538,7 +539,7 @@ fn effect_of(asked: &Ask) -> Effect {
     }
 }
 
-/// An input in a line.
+/// An input as one line of text, for the trace.
 fn brief(input: &Input) -> String {
     let node = |node: &NodeView| {
         let marks = keys::MARK_ANNOTATIONS.map(|key| node.annotation(key).unwrap_or("-"));

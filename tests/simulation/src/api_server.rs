@@ -1,9 +1,9 @@
 //! The API server in memory: Nodes, Pods, Leases, `DaemonSets` and `PodDisruptionBudgets` under GET, LIST, WATCH, merge patch,
 //! create, delete and eviction, with one revision for all of them as etcd has it.
 //!
-//! It is held against a real one by a test that asks both the same. Each request is atomic: the real one runs admission
-//! inside a compare-and-swap that it repeats, which comes to the same.
-//! Not here: strategic merge patches, validation beyond what the agent can meet, defaults, managed fields, controllers.
+//! A test sends the same requests to this and to a real API server and compares the answers. Each request is atomic here. The
+//! real one runs admission inside a compare-and-swap and repeats it on a conflict, which has the same effect.
+//! Not here: strategic merge patches, validation that an agent cannot meet, defaults, managed fields, controllers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -29,23 +29,23 @@ pub use selector::Selector;
 pub use status::{Cause, Status};
 pub use watch::{EventKind, Watch, WatchEvent};
 
-/// When every simulation begins.
+/// The wall-clock time at which every simulation begins.
 pub const EPOCH: Timestamp = Timestamp::constant(1_767_225_600, 0);
-/// A pod's grace period, where neither it nor its deletion names one.
+/// The grace period in seconds, where neither the pod nor its deletion names one.
 const GRACE_SECONDS: u64 = 30;
 
-/// What is asked for.
+/// The operation of a request.
 #[derive(Clone, Debug)]
 pub enum Verb {
     Get,
-    /// Of one namespace, or of all where the key's is empty.
+    /// Lists one namespace, or all of them if the key's namespace is empty.
     List(Selector),
     Create(Value),
     /// A JSON merge patch (RFC 7386).
     Merge(Value),
     /// A JSON merge patch of the subresource `status`.
     MergeStatus(Value),
-    /// A server-side apply by force that creates; of what exists it changes nothing but the version.
+    /// A forced server-side apply. It creates an object; of an existing one it only changes the version.
     Apply(Value),
     Delete(Deletion),
     Evict(Deletion),
@@ -66,7 +66,7 @@ pub struct Request {
     pub verb: Verb,
 }
 
-/// What it brought.
+/// The answer to a successful request.
 #[derive(Clone, Debug)]
 pub enum Answer {
     Object(Stored),
@@ -82,17 +82,17 @@ pub struct Commit {
     pub old: Option<Stored>,
     pub new: Option<Stored>,
     pub caller: Rc<Caller>,
-    /// The webhook answered, as far as it is asked about this kind at all.
+    /// Whether the webhook judged the write, or is never asked about such a write.
     pub is_judged: bool,
 }
 
-/// The API server.
+/// An API server in memory.
 #[derive(Debug)]
 pub struct ApiServer {
     objects: BTreeMap<Key, Stored>,
     version: u64,
     log: VecDeque<Commit>,
-    /// Up to this version the log is gone.
+    /// The newest version that is no longer in the log.
     compacted: u64,
     uids: u64,
     pub webhook: Webhook,
@@ -118,7 +118,7 @@ impl ApiServer {
         }
     }
 
-    /// Carries a request out at this time since [`EPOCH`].
+    /// Carries out a request; `now` counts from [`EPOCH`].
     pub fn handle(&mut self, request: &Request, now: Uptime) -> Result<Answer, Status> {
         self.now = now;
         let key = &request.key;
@@ -129,7 +129,7 @@ impl ApiServer {
             Verb::Merge(patch) => self.merge(request, patch, false).map(Answer::Object),
             Verb::MergeStatus(patch) => self.merge(request, patch, true).map(Answer::Object),
             Verb::Apply(value) => match self.objects.get(key) {
-                // It writes managed fields, which are not modelled: the version moves.
+                // The real server writes managed fields. They are not modelled, but the version changes.
                 Some(object) => {
                     let (old, same) = (Rc::clone(object), object.value.clone());
                     Ok(Answer::Object(self.commit(request, Some(old), Some(same), true)))
@@ -146,7 +146,7 @@ impl ApiServer {
         self.version
     }
 
-    /// The object, from outside: the oracle's and the host's look.
+    /// The object, read without a request: for the oracle and the hosts.
     pub fn object(&self, key: &Key) -> Option<&Stored> {
         self.objects.get(key)
     }
@@ -159,13 +159,13 @@ impl ApiServer {
             .map(|(_, object)| object)
     }
 
-    /// The commits after this version, as far as they are still known.
+    /// The commits after this version that are still in the log.
     pub fn commits_after(&self, version: u64) -> impl Iterator<Item = &Commit> {
         let start = self.log.partition_point(|commit| commit.version <= version);
         self.log.range(start..)
     }
 
-    /// Forgets the log up to and with this version.
+    /// Forgets the log up to this version, inclusive.
     pub fn compact(&mut self, version: u64) {
         while self.log.front().is_some_and(|commit| commit.version <= version) {
             drop(self.log.pop_front());
@@ -209,7 +209,7 @@ impl ApiServer {
         metadata["uid"] = json!(format!("uid-{}", self.uids));
         metadata["creationTimestamp"] = json!(format!("{:.0}", self.wall()));
         match key.resource {
-            // The admission plug-in TaintNodesByCondition: a new Node is not Ready.
+            // As the admission plug-in TaintNodesByCondition does for every new Node.
             Resource::Nodes => object::add_taint(&mut value, object::NOT_READY),
             Resource::Pods => value["status"] = json!({ "phase": "Pending" }),
             Resource::PodDisruptionBudgets => {
@@ -259,7 +259,7 @@ impl ApiServer {
         self.object(&key).is_some()
     }
 
-    /// The annotation of stock kured's DaemonSet.
+    /// The lock annotation on stock kured's DaemonSet.
     fn kured_lock(&self) -> Option<String> {
         let kured = self
             .objects
@@ -320,7 +320,7 @@ impl ApiServer {
     }
 }
 
-/// The wall clock of one that is right.
+/// The true wall-clock time.
 pub fn wall(now: Uptime) -> Timestamp {
     SignedDuration::try_from(now.since_start())
         .ok()
@@ -339,7 +339,7 @@ fn check_uid(object: &Object, deletion: &Deletion, key: &Key) -> Result<(), Stat
     }
 }
 
-/// The grace that a pod's deletion begins, or shortens; `None` where it changes nothing.
+/// The grace period in seconds that a deletion of a pod starts or shortens. `None` if it changes nothing.
 fn grace_seconds(pod: &Object, deletion: &Deletion) -> Option<u64> {
     if pod.deletion_timestamp().is_some() {
         let begun = pod.value["metadata"]["deletionGracePeriodSeconds"]
@@ -347,7 +347,7 @@ fn grace_seconds(pod: &Object, deletion: &Deletion) -> Option<u64> {
             .unwrap_or(0);
         return deletion.grace_seconds.filter(|grace| *grace < begun);
     }
-    // Only pods that a kubelet runs end with grace.
+    // Only pods that a kubelet runs have a grace period.
     let is_running =
         !pod.node_name().is_empty() && !matches!(pod.pod().status.phase.as_str(), "Succeeded" | "Failed");
     let own = pod.value["spec"]["terminationGracePeriodSeconds"].as_u64();

@@ -1,10 +1,10 @@
-//! The fault classes by name, how often each fired, and how often each is to.
+//! The fault classes, how often each has happened, and how likely each is in a run.
 //!
-//! Each run draws its own mixture: a class that is absent from a run lets others be seen that it would hide.
+//! Each run draws its own mixture, in which some classes are missing: a frequent fault would hide what a rarer one does.
 
 use crate::random::Random;
 
-/// An enum of names, all of which are known.
+/// Defines an enum whose variants have a name and can be listed.
 macro_rules! names {
     ($(#[$meta:meta])* $kind:ident { $($(#[$of:meta])* $name:ident => $text:literal,)* }) => {
         $(#[$meta])*
@@ -24,7 +24,7 @@ macro_rules! names {
 pub(crate) use names;
 
 names! {
-    /// What goes wrong, or who makes it.
+    /// A class of faults: what goes wrong, or what somebody does.
     Fault {
         RequestLost => "request lost",
         RequestLate => "request lands late",
@@ -91,7 +91,7 @@ names! {
 }
 
 names! {
-    /// What a process may die at.
+    /// Something that a process does, and at which it may die.
     Effect {
         AskHost => "ask the host",
         ReadNode => "read the Node",
@@ -123,10 +123,10 @@ names! {
 }
 
 names! {
-    /// When, of an effect.
+    /// The moment of an effect at which a process may die.
     Moment {
         Before => "before",
-        /// The host's record says what is about to be done.
+        /// After the host's record says what will be done, and before it is done.
         Recorded => "recorded, before",
         UnderWay => "under way",
         After => "after",
@@ -134,12 +134,12 @@ names! {
 }
 
 impl Effect {
-    /// An act has no answer to wait for.
+    /// Whether this is an act, which has no answer to wait for.
     pub fn is_act(self) -> bool {
         self >= Effect::Watch
     }
 
-    /// What is written down on the host first.
+    /// Whether the host's record is written before this effect.
     fn is_recorded(self) -> bool {
         matches!(
             self,
@@ -162,7 +162,7 @@ impl Effect {
     }
 }
 
-/// How often each class fired.
+/// How often each fault class and each death has happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fired {
     faults: Vec<u64>,
@@ -201,7 +201,7 @@ impl Fired {
         sum(&mut self.deaths, &other.deaths);
     }
 
-    /// Every class by name, and how often it fired.
+    /// The name of every fault class and death, and how often it has happened.
     pub fn counts(&self) -> Vec<(String, u64)> {
         let faults = Fault::ALL
             .iter()
@@ -219,7 +219,7 @@ fn slot(effect: Effect, moment: Moment) -> usize {
     effect as usize * Moment::ALL.len() + moment as usize
 }
 
-/// Each effect at each moment that it has.
+/// Every effect with every moment at which a process may die there.
 pub(crate) fn deaths() -> impl Iterator<Item = (Effect, Moment)> {
     Effect::ALL.iter().flat_map(|effect| {
         let moments = Moment::ALL.iter().filter(|moment| effect.has(**moment));
@@ -227,12 +227,12 @@ pub(crate) fn deaths() -> impl Iterator<Item = (Effect, Moment)> {
     })
 }
 
-/// What a run is given of each class.
+/// How likely each fault class is in one run.
 #[derive(Clone, Debug)]
 pub(crate) struct Mixture {
-    /// So many times in 10 000, where a class is drawn each time anew.
+    /// The rate of each fault class, in 10 000ths. 0 means that the run does not have it.
     rates: Vec<u32>,
-    /// Where processes die most of all.
+    /// The effect and moment at which processes of this run die most often.
     pub(crate) death: (Effect, Moment),
     pub(crate) death_rate: u32,
     on: bool,
@@ -262,14 +262,14 @@ impl Mixture {
         }
     }
 
-    /// A run without this class.
+    /// Takes this class out of the run.
     pub(crate) fn leave_out(&mut self, fault: Fault) {
         if let Some(rate) = self.rates.get_mut(fault as usize) {
             *rate = 0;
         }
     }
 
-    /// Quiet from here on.
+    /// Ends all faults of the run.
     pub(crate) fn end(&mut self) {
         self.on = false;
         self.death_rate = 0;
@@ -279,7 +279,7 @@ impl Mixture {
         self.on
     }
 
-    /// Whether the run has this class at all.
+    /// Whether the run has this fault class, and faults have not ended.
     pub(crate) fn has(&self, fault: Fault) -> bool {
         self.rate(fault) > 0
     }

@@ -1,6 +1,6 @@
-//! The hosts: what shows their boots, shutdowns and the commands that begin them, `/run` and its record, the kubelet.
+//! The hosts: boots, shutdowns, the reboot command, `/run` with the record, and the kubelet.
 //!
-//! Not here: what an agent makes of it.
+//! Not here: the agent on the host, see `agent`.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,40 +15,41 @@ use crate::faults::{Fault, Mixture};
 use crate::random::Random;
 use crate::world::{Event, World};
 
-/// What happens to a host, in the boot that it is for.
+/// Something that happens on a host. An event is dropped if the host has booted since it was planned.
 #[derive(Clone, Debug)]
 pub(crate) enum HostEvent {
-    /// An agent's process asked it.
+    /// The agent's process with this number asked the host.
     Asked(u64),
-    /// To the process that ran the command.
+    /// The reboot command returns, to the process with this number.
     CommandReturns(u64, Result<(), RebootFailure>),
     GoesDown,
-    /// The kernel, or userspace alone.
+    /// The host boots; with `is_soft` only userspace does.
     ComesUp {
         is_soft: bool,
     },
     /// The kubelet looks at its Node and its pods.
     Kubelet,
-    /// Its Ready condition changes.
+    /// The Ready condition of its Node changes.
     Ready(bool),
     PodEnds(String, String),
     PodRuns(String, String),
 }
 
-/// A shutdown of our own shows before the record's deadline by this much: the margin for a command that takes its time.
+/// A shutdown that our command began shows this long before the record's deadline, at the latest. The margin is for a slow
+/// reboot command.
 const SHOWS_BEFORE_DEADLINE: Duration = Duration::from_secs(5);
 
-/// The start of PID 1 where it says nothing of the boot: the same few ticks after each.
+/// The start time of PID 1, in ticks, where it is the same after every boot.
 const EARLY: u64 = 12;
 
-/// What a host shows of its boots.
+/// What shows that a host has booted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shows {
-    /// The kernel makes a boot id in each.
+    /// Each boot has a new boot id.
     BootId,
-    /// The boot id stays, and PID 1 starts at another time: a container that plays a node.
+    /// The boot id stays, but PID 1 has another start time: a container that plays a node.
     Init,
-    /// Neither: a board that has neither a clock nor chance when it boots.
+    /// Nothing: a board that has neither a clock nor random bits when it boots.
     Nothing,
 }
 
@@ -70,22 +71,22 @@ impl Shows {
 pub(crate) struct Host {
     index: usize,
     shows: Shows,
-    /// Counts the boots, those of userspace alone too.
+    /// The number of boots, soft reboots included.
     pub(crate) boot: u64,
-    /// Counts the starts of the kernel.
+    /// The number of kernel starts.
     kernel: u64,
-    /// How often userspace alone has booted since.
+    /// The number of soft reboots since the kernel started.
     soft_reboots: u64,
-    /// When the boot clock began.
+    /// When the boot clock was 0.
     clock_began: Uptime,
     is_up: bool,
     is_ready: bool,
-    /// In `/run`, as the record is.
+    /// Whether the sentinel exists. It is in `/run`, like the record.
     pub(crate) sentinel: bool,
     record: Option<HostFile>,
-    /// From when on it says that a shutdown is under way.
+    /// From when on the host says that a shutdown is under way.
     shows_shutdown_from: Option<Uptime>,
-    /// It will go down because an agent asked for it.
+    /// The host will go down because an agent ran the reboot command.
     pub(crate) is_doomed: bool,
     is_going_down: bool,
     ticks: u64,
@@ -125,7 +126,7 @@ impl Host {
         format!("boot-{}-{kernel}", self.index)
     }
 
-    /// As an agent sees the boot.
+    /// The identity of the boot, as an agent sees it.
     pub(crate) fn identity(&self) -> Boot {
         let start = if self.shows == Shows::Init {
             self.kernel
@@ -138,13 +139,13 @@ impl Host {
         }
     }
 
-    /// Writes the record down, and until when a reboot that is told now may come.
+    /// Writes the record; with `told_for`, also until when a reboot that is commanded now may come.
     pub(crate) fn write_down(&mut self, record: &HostRecord, told_for: Option<Duration>, now: Uptime) {
         let clock = now.since(self.clock_began);
         self.record = Some(HostFile {
             record: record.clone(),
             written_in: self.identity().to_string(),
-            // Rounded up: a reader drops what is less than a second.
+            // Rounded up, because a reader drops fractions of a second.
             told_until: told_for.map(|time| (clock + time).as_secs() + 1),
         });
     }
@@ -158,7 +159,7 @@ impl Host {
         self.record.as_ref()?.told(&self.identity(), clock)
     }
 
-    /// Whether there was a record to remove.
+    /// Removes the record; `true` if there was one.
     pub(crate) fn forget(&mut self) -> bool {
         self.record.take().is_some()
     }
@@ -177,7 +178,7 @@ impl Host {
         }
     }
 
-    /// The kernel starts, or userspace alone.
+    /// Starts the kernel, or with `is_soft` only userspace.
     fn boot(&mut self, is_soft: bool, now: Uptime) {
         self.boot += 1;
         self.is_up = true;
@@ -191,10 +192,10 @@ impl Host {
         }
         self.kernel += 1;
         self.soft_reboots = 0;
-        // On tmpfs.
+        // `/run` is a tmpfs: a boot empties it.
         self.sentinel = false;
         self.record = None;
-        // A container shares its host's clock.
+        // A container keeps its host's boot clock.
         if self.shows != Shows::Init {
             self.clock_began = now;
         }
@@ -225,7 +226,7 @@ impl World {
         }
     }
 
-    /// The reboot command: what it does, and what it says.
+    /// Runs the reboot command: decides what it does and what it returns.
     pub(crate) fn run_reboot_command(&mut self, index: usize, process: u64) {
         self.trace_of(index, || {
             format!("host {index}: agent {index}.{process} runs the reboot command")
@@ -243,7 +244,7 @@ impl World {
         } else if self.draws(Fault::RebootFails) {
             self.after(soon, returns(failed));
         } else if self.draws(Fault::RebootFailsYetGoesDown) {
-            // It says so although it shows, or it was killed before it could say anything.
+            // Either it fails although the shutdown shows, or it is killed before it can return.
             if self.random.below(2) == 0 {
                 self.begin_shutdown(index, Duration::ZERO);
                 self.after(soon, returns(failed));
@@ -290,14 +291,14 @@ impl World {
         self.after(lag + rest, Event::Host(index, boot, HostEvent::GoesDown));
     }
 
-    /// Without being asked.
+    /// Takes the power away from the host; no agent asked for that.
     pub(crate) fn lose_power(&mut self, index: usize) {
         if self.hosts[index].is_up {
             self.go_down(index, false);
         }
     }
 
-    /// The shutdown that was begun has ended.
+    /// Ends a shutdown: the host goes down.
     fn shut_down(&mut self, index: usize) {
         if self.hosts[index].is_up {
             let is_soft = self.draws(Fault::SoftReboot);
@@ -326,7 +327,7 @@ impl World {
         };
         self.after(pause, Event::Host(index, boot, HostEvent::ComesUp { is_soft }));
         if pause > Duration::from_secs(40) {
-            // The node controller: no heartbeat.
+            // The node controller marks a Node without heartbeats as not Ready.
             let status = self.status(index, false);
             let kubernetes = Rc::clone(&self.people.kubernetes);
             let request = self.request(&kubernetes, self.node_key(index), Verb::MergeStatus(status));
@@ -366,7 +367,7 @@ impl World {
         }
     }
 
-    /// Somebody cleans up a host's `/run`, and the boot goes on.
+    /// Somebody removes the record from a host's `/run`, without a boot.
     pub(crate) fn clean_run(&mut self, index: usize) {
         if self.hosts[index].forget() {
             self.fired(Fault::RunCleaned);
@@ -375,7 +376,7 @@ impl World {
         }
     }
 
-    /// The first Node of a host, and its kubelet's first look.
+    /// Registers the Node of a host, and plans its kubelet's first run.
     pub(crate) fn boot_kubelet(&mut self, index: usize) {
         self.register(index);
         let boot = self.hosts[index].boot;
@@ -423,7 +424,7 @@ impl World {
         }
     }
 
-    /// Whether the Node shows another boot, or that it is not Ready although it is.
+    /// Whether the Node's status does not match the host: it shows another boot or another Ready condition.
     fn is_status_old(&self, index: usize) -> bool {
         let (host, node) = (&self.hosts[index], self.server.object(&self.node_key(index)));
         node.is_some_and(|node| node.node().is_ready_in(&host.boot_id()) != host.is_ready)
@@ -436,7 +437,7 @@ impl World {
         let _ = self.write(&request);
     }
 
-    /// The heartbeat is written once in about five minutes.
+    /// The status that the kubelet writes. The heartbeat changes about every five minutes.
     fn status(&self, index: usize, is_ready: bool) -> serde_json::Value {
         let host = &self.hosts[index];
         let ready = if is_ready { "True" } else { "False" };

@@ -1,7 +1,8 @@
-//! The oracle: what must hold, judged by what the API server committed and what the hosts did, never by what an agent remembers.
+//! The oracle: checks the invariants by what the API server committed and what the hosts did, never by what an agent remembers.
 //!
-//! Where a person went past the webhook or edited the lock by hand, the design gives an exemption; each is named where it is made.
-//! A process that goes on has one, for a cordon whose answer was lost in a gap of its watch: else it remembers what it wrote.
+//! Where somebody got past the webhook or edited the lock by hand, some invariants have exemptions; each has a comment where it
+//! is made. Almost all are for processes that started after that. A process that keeps running remembers what it wrote, and has
+//! one exemption: a cordon whose answer was lost in a gap of its watch.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,65 +30,66 @@ use cordon::Held;
 use process::Process;
 use wish::Wish;
 
-/// An invariant, and what was seen.
+/// A violation: the invariant, and what was seen. `None` if nothing is wrong.
 pub(crate) type Found = Option<(Invariant, String)>;
 
-/// From the seal's sending to the command, at most: the real agent's.
+/// Longest time from sending the seal to running the reboot command, as in the real agent.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// What is known of every node.
+/// Everything that the oracle knows.
 #[derive(Debug)]
 pub(crate) struct Oracle {
     concurrency: usize,
     nodes: Vec<Known>,
-    /// How long after its cordon each agent may reboot under pods at the earliest, by `--force-reboot`.
+    /// For each agent: the earliest time after its cordon at which `--force-reboot` lets it reboot with pods left; `None` means
+    /// never.
     forces_after: Vec<Option<Duration>>,
-    /// The lock as it could last be read.
+    /// The last readable content of the lock.
     record: Record,
-    /// When the request that is being looked at was sent.
+    /// When the request that is being checked was sent.
     sent: Uptime,
-    /// How each agent has read each Node since the lock was written last; `None` is one that is gone.
+    /// What each agent has read of each Node since the last write of the lock, by agent and node. `None` is a Node that is gone.
     peers: BTreeMap<(usize, usize), Vec<Option<Stored>>>,
 }
 
-/// What is known of one node.
+/// What the oracle knows of one node.
 #[derive(Debug, Default)]
 struct Known {
-    /// Whether people want it cordoned; `None` where nobody can say.
+    /// Whether people want the node cordoned; `None` if that is not known.
     expected: Option<bool>,
     held: Option<Held>,
-    /// Which process began the drain that goes on, and when.
+    /// The process that began the current drain, and when.
     drain: Option<(u64, Uptime)>,
-    /// How many pods each owner has put on the node since.
+    /// How many pods each owner has put on the node since the drain began.
     put_back: BTreeMap<String, u32>,
     delay: Option<Delay>,
     seal: Option<Seal>,
-    /// The hold that fills a slot of the budget, by its `created`, and the Node's uid.
+    /// The hold that fills a slot of the budget: its `created`, and the Node's uid.
     inside: Option<(String, String)>,
-    /// A hold whose entry was removed by hand before its Node could show it.
+    /// A hold that fills no slot although its agent goes on, because somebody removed its entry or its marks.
     exempt: Option<String>,
-    /// The hold that its agent gave back last.
+    /// The hold that the agent gave back last.
     given_back: Option<String>,
-    /// Somebody else wrote that on its Node since.
+    /// Whether somebody else has changed `given-back` on the Node since the last give-back.
     is_given_back_changed: bool,
-    /// Somebody else put its marks back since.
+    /// Whether somebody else has put the marks of that hold back since its give-back.
     is_put_back: bool,
-    /// A hold that a process of its agent may have taken for what it was not.
+    /// A hold that a process may have misread, by an exemption, before it wrote of it what later processes believe.
     doubtful: Option<String>,
-    /// Cordons that an exemption let pass.
+    /// How many wrong cordons an exemption let pass.
     exempted: u64,
     process: Process,
     wish: Wish,
 }
 
-/// From the drain's end to the seal.
+/// What is known of the time from the end of the drain to the seal.
 #[derive(Debug)]
 struct Delay {
     created: String,
-    /// What interrupted it.
+    /// What interrupted the cordon or the hold; `None` if nothing did.
     broken: Option<String>,
     is_listed_empty: bool,
-    /// The drain took too long, and its agent may force the reboot.
+    /// Whether the drain took so long that the agent may force the reboot.
     is_forced: bool,
     is_confirmed: bool,
 }
@@ -98,11 +100,12 @@ struct Seal {
     created: String,
     process: u64,
     sent: Uptime,
-    /// Why it should not have been.
+    /// Why this seal is wrong; `None` if it is right.
     wrong: Option<String>,
 }
 
-/// It tolerates everything, and its owner has put pods back three times since this drain began.
+/// Whether a pod counts as wanted on the node by its owner: it tolerates every taint, and its owner has put pods on this node
+/// three times since the drain began.
 fn is_wanted_there(pod: &PodView, known: &Known) -> bool {
     let tolerates_all =
         |toleration: &Toleration| toleration.operator == "Exists" && toleration.key.is_empty();
@@ -128,17 +131,17 @@ impl Oracle {
         }
     }
 
-    /// Cordons that are not as they were, by an exemption.
+    /// How many wrong cordons an exemption let pass, over all nodes.
     pub(crate) fn exempted(&self) -> u64 {
         self.nodes.iter().map(|known| known.exempted).sum()
     }
 
-    /// Whether people want this node cordoned, as far as anybody can say.
+    /// Whether people want this node cordoned; `None` if that is not known.
     pub(crate) fn cordon_of(&self, index: usize) -> Option<bool> {
         self.nodes.get(index)?.expected
     }
 
-    /// An agent's request was carried out; its commit is looked at next.
+    /// Takes note of an agent's request that was carried out. Its commit is checked next.
     pub(crate) fn handled(
         &mut self,
         request: &Request,
@@ -158,7 +161,7 @@ impl Oracle {
             return;
         };
         let is_empty = pods.iter().all(|object| match pod::classify(object.pod()) {
-            // The exemption: its owner wants it there.
+            // The exemption: a pod that its owner wants on the node is left there.
             pod::Fate::Evict => is_wanted_there(object.pod(), known),
             pod::Fate::DaemonSet(name) => server.has_daemon_set(&name),
             pod::Fate::Stay => true,
@@ -168,7 +171,7 @@ impl Oracle {
         }
     }
 
-    /// Looks at a commit.
+    /// Checks a commit against the invariants.
     pub(crate) fn commit(
         &mut self,
         commit: &Commit,
@@ -213,10 +216,10 @@ impl Oracle {
         }
     }
 
-    /// An agent leaves its seal while the host is going down because of it.
+    /// Checks that an agent does not leave `sealed` while its host goes down because of that seal.
     ///
-    /// The exemption: somebody removed both the host's record and the lock's entry, so nothing but the Node says that there was a
-    /// seal, which anybody may have written. Nor does anything say so when it seals a later hold.
+    /// Exempt is a process that neither made the hold nor found it in the host's record or in the lock: only the Node shows the
+    /// seal then, and anybody may have written that. So is one whose last reboot command was for another hold.
     fn undoes_a_reboot(&self, commit: &Commit, index: usize, hosts: &[Host]) -> Found {
         let (old, new) = (commit.old.as_ref()?.node(), commit.new.as_ref()?.node());
         let is_own = commit.caller.process.is_some();
@@ -230,7 +233,7 @@ impl Oracle {
         })
     }
 
-    /// Follows the cordon from the end of the drain to the seal.
+    /// Follows cordon and marks from the end of the drain to the seal.
     #[expect(clippy::too_many_lines, reason = "one look at one commit, phase by phase")]
     fn continuity(&mut self, commit: &Commit, index: usize, now: Uptime) {
         let sent = self.sent;
@@ -239,7 +242,7 @@ impl Oracle {
             return;
         };
         let Some(new) = commit.new.as_ref().map(|new| new.node()) else {
-            // A seal that was committed before counts until its deadline, as for any change after it.
+            // A seal that is already committed stays valid until its deadline, even if the Node is deleted.
             known.delay = None;
             return;
         };
@@ -277,7 +280,7 @@ impl Oracle {
             return;
         };
         match hold.phase {
-            // Whoever wrote the phase before: the agent's own write is where its watch begins.
+            // Not compared with the phase before, which anybody may have written: the delay begins with the agent's own write.
             Phase::Delaying if known.delay.is_none() => {
                 let mut delay = Delay {
                     created: hold.holder.created.clone(),
@@ -316,7 +319,7 @@ impl Oracle {
         }
     }
 
-    /// The confirm: our own write of the lock that has the entry sealed.
+    /// Notes a confirm: an agent's write of the lock in which its own entry is sealed.
     fn confirm(&mut self, commit: &Commit) {
         let Some((index, _)) = commit.caller.process else {
             return;
@@ -334,7 +337,7 @@ impl Oracle {
             .any(|entry| entry.sealed && entry.node == name && entry.created == delay.created);
     }
 
-    /// An agent runs the reboot command.
+    /// Checks that an agent may run the reboot command now.
     pub(crate) fn command(&mut self, index: usize, process: u64, now: Uptime) -> Found {
         let known = self.nodes.get_mut(index)?;
         let seal = known.seal.as_ref();
@@ -358,7 +361,7 @@ impl Oracle {
         ))
     }
 
-    /// What stands in the way of rest, and on which node.
+    /// What is not at rest yet, and on which node; `None` if everything is.
     pub(crate) fn restless(&self, server: &ApiServer) -> Option<(Option<usize>, String)> {
         for index in 0..self.nodes.len() {
             let key = Key::node(&format!("node-{index}"));
@@ -377,14 +380,14 @@ impl Oracle {
         }
     }
 
-    /// At rest, each cordon is as people want it.
+    /// Checks, once everything is at rest, that each cordon is as people want it.
     pub(crate) fn at_rest(&self, server: &ApiServer) -> Option<(usize, Invariant, String)> {
         for (index, known) in self.nodes.iter().enumerate() {
             let key = Key::node(&format!("node-{index}"));
             let shown = server.object(&key)?.node().spec.unschedulable;
             let expected = match &known.held {
                 None => known.expected,
-                // A process that has started since could not know it better.
+                // Exempt: a process that started later had no way to know.
                 Some(held) if known.is_exempt(&held.created) => None,
                 Some(held) => Some(held.was_unschedulable),
             };
@@ -397,7 +400,7 @@ impl Oracle {
     }
 }
 
-/// What is wrong with a seal.
+/// Why a seal is wrong; `None` if it is right.
 fn wrong_with(delay: Option<&Delay>, new: &NodeView, hold: &Hold) -> Option<String> {
     let Some(delay) = delay.filter(|delay| delay.created == hold.holder.created) else {
         return Some("no delay of this hold came before the seal".to_owned());
@@ -420,7 +423,8 @@ fn wrong_with(delay: Option<&Delay>, new: &NodeView, hold: &Hold) -> Option<Stri
     None
 }
 
-/// What the webhook must not let pass while it answers, and what no token of another node may do.
+/// Checks a write that the webhook judged and that is not by the node's own agent: it must not clear the cordon of a held node
+/// or change marks. A token that names another node must not change the cordon at all.
 fn protected(commit: &Commit, index: usize, server: &ApiServer, now: Uptime) -> Found {
     let (old, new) = (commit.old.as_ref()?.node(), commit.new.as_ref()?.node());
     let agent = commit.caller.process.map(|(agent, _)| agent);
@@ -456,14 +460,14 @@ fn protected(commit: &Commit, index: usize, server: &ApiServer, now: Uptime) -> 
     None
 }
 
-/// Whether a commit wrote marks as an agent does, and nothing but signs.
+/// Whether a commit wrote marks as an agent does, and not only signs.
 fn writes_marks(commit: &Commit) -> bool {
     let old = commit.old.as_ref().and_then(|old| proof(old.node()));
     let new = commit.new.as_ref().and_then(|new| proof(new.node()));
     new.is_some() && old != new
 }
 
-/// Of the last write of the marks.
+/// The proof of the last write of the marks.
 fn proof(node: &NodeView) -> Option<&str> {
     node.annotation(keys::WRITE)
 }
@@ -472,7 +476,7 @@ fn phase(node: &NodeView) -> Option<Phase> {
     hold::read(node).present().map(|hold| hold.phase)
 }
 
-/// Every mark, one by one.
+/// All marks of a Node.
 type Marks<'a> = (
     [Option<&'a str>; keys::MARK_ANNOTATIONS.len()],
     Option<&'a str>,
@@ -487,7 +491,7 @@ fn marks(node: &NodeView) -> Marks<'_> {
     )
 }
 
-/// What an agent rests on: the marks as they are understood, but for `until`, which is the webhook's.
+/// The marks that an agent relies on: the hold without `until`, which only the webhook uses.
 fn understood(node: &NodeView) -> (Reading<Hold>, bool) {
     let reading = match hold::read(node) {
         Reading::Present(hold) => Reading::Present(Hold { until: None, ..hold }),

@@ -1,8 +1,8 @@
-//! A seeded simulation: agents that run the real cycle, an API server in memory, hosts, and everybody who gets in their way.
+//! A seeded simulation: agents that run the real driver, an API server in memory, hosts, and everybody who disturbs them.
 //!
-//! A run has two phases: faults, then quiet, in which everything must come to rest clean. The invariants are checked after
-//! each step, against the API server's own history and the hosts, never against an agent's memory.
-//! A run is a function of its seed. Not here: real time, threads within a run, and the network's bytes.
+//! A run has two phases: first faults, then none, and in the second everything must come to rest. The invariants are checked
+//! after each step, against what the API server committed and what the hosts did, never against an agent's memory.
+//! The same seed gives the same run. Not here: real time, threads within a run, and the bytes on the network.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,18 +26,18 @@ use faults::{Fault, Fired};
 use tampering::Table;
 use world::World;
 
-/// What a run is given.
+/// Options of a run.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// How long the faults last, in virtual time.
     pub faults: Duration,
-    /// How long everything may take then to come to rest.
+    /// After the faults: how long everything may take to come to rest, in virtual time.
     pub quiet: Duration,
-    /// Something to be found: a test that the oracle can fail.
+    /// A defect to build in, which the oracle must find. For tests of the oracle.
     pub defect: Option<Defect>,
-    /// Whether somebody puts every value on every mark while nobody forbids it.
+    /// Whether an adversary writes marks, mostly while the webhook is down.
     pub tampering: bool,
-    /// How many lines a violation shows of what came before it.
+    /// How many trace lines a violation shows.
     pub trace_lines: usize,
 }
 
@@ -53,36 +53,36 @@ impl Default for Options {
     }
 }
 
-/// A defect to put into every agent, or into the webhook.
+/// A defect to build into every agent, or into the webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Defect {
-    /// `--verify-before-reboot=never`.
+    /// The agents run with `--verify-before-reboot=never`.
     NoVerification,
-    /// The seal names whatever version the Node has.
+    /// The seal is written without a resourceVersion.
     SealOnAnyVersion,
-    /// What gives the cordon back names whatever version the Node has.
+    /// The patch that gives the cordon back is written without a resourceVersion.
     GiveBackOnAnyVersion,
-    /// Writes of the lock name whatever version it has.
+    /// The lock is written without a resourceVersion.
     LockOnAnyVersion,
-    /// The command is run however old the seal is.
+    /// The reboot command runs however old the seal is.
     NoDeadline,
-    /// The host is never asked: it always says that no shutdown is under way.
+    /// The host always answers that no shutdown is under way.
     ShutdownUnseen,
-    /// The cordon's past is forgotten: it is always taken off.
+    /// Giving the cordon back always uncordons, even a node that was cordoned before.
     AlwaysUncordons,
-    /// The entry is never released.
+    /// The lock entry is never released.
     NeverReleases,
-    /// Every write has the same proof.
+    /// Every write carries the same proof.
     SameProof,
-    /// What a process leaves to the next does not say how many reboot commands it has run.
+    /// The host's record and the lock entry always say that no reboot command was run.
     AttemptsUncounted,
-    /// The webhook's mode is `warn`.
+    /// The webhook runs in mode `warn`.
     WebhookWarns,
-    /// The webhook takes every agent for the one on the node that is changed.
+    /// The webhook takes any agent for the agent of the node that is changed.
     WebhookTrustsEveryAgent,
 }
 
-/// What is checked; the names are the design's.
+/// The invariants that are checked, named as in ARCHITECTURE.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Invariant {
     HeldStaysCordoned,
@@ -113,19 +113,19 @@ impl fmt::Display for Invariant {
 pub struct Statistics {
     pub runs: u64,
     pub steps: u64,
-    /// Reboots that an agent asked for and that happened.
+    /// Number of reboots that happened because an agent ran the command.
     pub reboots: u64,
-    /// Reboots that were called off.
+    /// Number of reboots that were called off.
     pub called_off: u64,
-    /// Drains that took too long and were rebooted over.
+    /// Number of reboots that were forced after the drain took too long.
     pub forced: u64,
-    /// Cordons that are not as they were, by an exemption of the oracle.
+    /// Number of cordons that were not given back as they were, but that the oracle exempts.
     pub exempt: u64,
     pub virtual_time: Duration,
     pub fired: Fired,
-    /// What was written on Nodes by somebody else.
+    /// How often the adversary wrote each kind of value on Nodes.
     pub tampered: Table,
-    /// Of every event and commit in their order.
+    /// A hash of every event and commit in order; over many runs, the XOR of theirs.
     pub hash: u64,
 }
 
@@ -140,7 +140,7 @@ impl Statistics {
         self.virtual_time += other.virtual_time;
         self.fired.add(&other.fired);
         self.tampered.add(&other.tampered);
-        // Whichever order the runs ended in.
+        // XOR, because runs on several threads end in any order.
         self.hash ^= other.hash;
     }
 }
@@ -149,20 +149,20 @@ impl Statistics {
 #[derive(Clone, Debug)]
 pub struct Violation {
     pub seed: u64,
-    /// Since the run began, in virtual time.
+    /// Virtual time since the beginning of the run.
     pub time: Duration,
     pub invariant: Invariant,
     pub what: String,
-    /// What happened last.
+    /// The last trace lines of the run.
     pub trace: Vec<String>,
-    /// What happened to the node that it is about, from further back.
+    /// Trace lines of the node that the violation is about, from further back.
     pub of_node: Vec<String>,
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.of_node.is_empty() {
-            writeln!(f, "What became of the node:")?;
+            writeln!(f, "What happened to the node:")?;
         }
         for line in &self.of_node {
             writeln!(f, "{line}")?;
@@ -185,9 +185,9 @@ impl fmt::Display for Violation {
 
 impl std::error::Error for Violation {}
 
-/// One run.
+/// Runs one seed. The error is a violation of an invariant.
 ///
-/// A violation is replayed with a trace: to write one for every run would take most of the time.
+/// A run that fails is repeated with a trace: tracing every run would take most of the time.
 pub fn run(seed: u64, options: &Options) -> Result<Statistics, Box<Violation>> {
     World::new(seed, options, false)
         .run()
@@ -197,16 +197,16 @@ pub fn run(seed: u64, options: &Options) -> Result<Statistics, Box<Violation>> {
         })
 }
 
-/// What many runs brought.
+/// The result of many runs.
 #[derive(Debug, Default)]
 pub struct Report {
     pub statistics: Statistics,
-    /// Of the first runs that failed; after the first no new run begins.
+    /// The violations that were found. After the first one no new run begins.
     pub violations: Vec<Violation>,
 }
 
 impl Report {
-    /// The fault classes, and what somebody may write on a Node, that never fired though they were asked for.
+    /// Names of the fault classes and kinds of tampering that never happened, although the options ask for them.
     pub fn unfired(&self, options: &Options) -> Vec<String> {
         let counts = self.statistics.fired.counts();
         let is_asked_for = |name: &str| options.tampering || name != Fault::Tampering.as_str();
@@ -220,7 +220,7 @@ impl Report {
     }
 }
 
-/// Runs these seeds on all cores, until one fails or `progress`, called after each run, says that it is enough.
+/// Runs these seeds on all cores. Stops when one fails, or when `progress`, called after each run, returns `false`.
 pub fn run_many<S, P>(seeds: S, options: &Options, progress: P) -> Report
 where
     S: Iterator<Item = u64> + Send,

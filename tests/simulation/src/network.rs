@@ -1,6 +1,6 @@
-//! Between an agent and the API server: what becomes of a request and of its answer.
+//! The network between agents and the API server: delivers, delays, repeats and loses requests and answers.
 //!
-//! Not here: what the API server does with it, and what the agent makes of the answer.
+//! Not here: the API server (`api_server`) and the agent (`agent`).
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::api_server::{Answer, Key, Request, Selector, Status, Verb, Watch};
 use crate::faults::Fault;
 use crate::world::{Event, World};
 
-/// Which message of which process.
+/// Names a message of a process, so that the answer finds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct To {
     pub(crate) agent: usize,
@@ -19,7 +19,7 @@ pub(crate) struct To {
     pub(crate) message: u64,
 }
 
-/// What an agent sends.
+/// A message that an agent sends.
 #[derive(Clone, Debug)]
 pub(crate) enum Message {
     Request(Request),
@@ -32,39 +32,39 @@ pub(crate) struct Call {
     pub(crate) to: To,
     pub(crate) message: Message,
     pub(crate) sent: Uptime,
-    /// How it ends, decided when it was sent.
+    /// How it is answered, decided when it is sent.
     pub(crate) answered: Answered,
 }
 
-/// How the way back goes.
+/// How a message that arrives is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answered {
     InTime,
     Late,
     Never,
-    /// An error although it was carried out.
+    /// With an error, although it was carried out.
     Wrongly,
 }
 
-/// What comes back.
+/// What the agent gets back.
 #[derive(Debug)]
 pub(crate) enum Reply {
     Answer(Result<Answer, Status>),
     Watching(Result<Watch, Status>),
     /// The connection was refused.
     Refused,
-    /// Nothing came in time.
+    /// No answer came in time.
     Silence,
 }
 
-/// What becomes of a message.
+/// What happens to a message.
 enum Fate {
     Arrives(Answered),
     ArrivesLate,
     ArrivesTwice,
     Lost,
     Answered(Status),
-    /// A proxy gives up waiting; the message still lands.
+    /// A proxy gives up waiting and answers 504; the message still arrives.
     GivenUp,
 }
 
@@ -148,7 +148,7 @@ impl World {
         }
     }
 
-    /// A message is carried out, and its answer sent.
+    /// Carries out a message at the API server and sends the answer.
     pub(crate) fn arrive(&mut self, call: &Call) {
         let back = self.random.millis(1, 10);
         if self.is_down() {
@@ -197,7 +197,7 @@ impl World {
             }
             Answered::Never => {}
             Answered::Wrongly => {
-                let status = Status::new(500, "InternalError", "injected, yet carried out");
+                let status = Status::new(500, "InternalError", "injected, but carried out");
                 self.after(back, Event::Reply(call.to, Box::new(Reply::Answer(Err(status)))));
             }
         }
@@ -228,7 +228,7 @@ impl World {
     }
 }
 
-/// The node, where an agent writes its own Node.
+/// The agent's node, if the request writes the agent's own Node.
 fn own_write(agent: usize, request: &Request) -> Option<usize> {
     let is_write = matches!(request.verb, Verb::Merge(_));
     World::index_of(&request.key.name).filter(|index| *index == agent && is_write)

@@ -1,6 +1,6 @@
-//! Everybody else: those who uncordon, admins, operators, the scheduler and Kubernetes' controllers.
+//! Everybody else: controllers that uncordon, admins, operators, the scheduler and Kubernetes' own controllers.
 //!
-//! Whatever they write goes through admission like any other write. Not here: kubelets ([`crate::host`]).
+//! Their writes pass admission like all writes. Not here: kubelets ([`crate::host`]).
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -24,36 +24,37 @@ mod adversary;
 
 pub(crate) use adversary::Adversary;
 
-/// Who does something next.
+/// Somebody who does something at a planned time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Player {
-    /// Whoever makes this fault, now and again.
+    /// Somebody causes this fault, again and again.
     Makes(Fault),
     /// Something on the host wants a reboot.
     Wishes(usize),
     Schedules,
-    /// The node controller, for a Node.
+    /// The node controller updates the taints of a Node.
     Taints(usize),
-    /// The disruption controller.
+    /// The disruption controller updates the budgets.
     Budgets,
     BudgetsOpen,
     WebhookUp,
-    /// etcd forgets, every five minutes.
+    /// etcd compacts its log up to this version, every five minutes.
     Compacts(u64),
     Unpauses(usize),
     UnpausesPool,
-    /// An admin takes the label away that keeps the agent off a node.
+    /// An admin removes the label that keeps the agent off a node.
     Enables(usize),
-    /// The DaemonSet controller, where that label has come or gone.
+    /// The DaemonSet controller starts or stops the agent after that label has changed.
     Places(usize),
-    /// Somebody who writes on Nodes what is not his: on whichever, or on this one.
+    /// The adversary writes marks on some Node.
     Tampers,
+    /// The adversary writes marks on this Node.
     TampersWith(usize),
-    /// An admin looks for marks that make no hold.
+    /// An admin removes marks that make no hold.
     Sweeps,
 }
 
-/// A person who was told of something.
+/// An operator who reacts to a report.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Operator {
     PowerCycle(usize),
@@ -62,22 +63,23 @@ pub(crate) enum Operator {
 }
 
 const BUDGET: &str = "web";
-/// The `DaemonSet` that exists; pods of another are orphans.
+/// The name of the only `DaemonSet` that exists. Pods of any other are orphans.
 const DAEMON_SET: &str = "log";
 const APP: &str = "app";
-/// The owner of pods that tolerate every taint and fit on one node alone: where one is evicted, the next one comes.
+/// An owner whose pods tolerate every taint and fit on one node only. It replaces each evicted pod there.
 const OPERATOR: &str = "operator";
-/// The same, but its pods tolerate the cordon alone, and are bound past the scheduler; so many times.
+/// An owner whose pods tolerate only the taint of a cordon. It binds each replacement to the same node without the scheduler.
 const BINDER: &str = "binder";
+/// How often [`BINDER`] replaces a pod.
 const BINDINGS_MAX: u64 = 5;
-/// How often the line of such a pod was put back.
+/// The annotation that counts how often such a pod was replaced.
 const TIMES: &str = "times";
 
-/// An admin who was denied so often takes the webhook's registration away for the moment. A reboot that is said to be under way
-/// until 2099 leaves no other way out.
+/// After more denials than this, an admin removes the webhook's registration for a moment. A forged `until` in 2099 leaves no
+/// other way to remove the marks.
 const CLEARINGS_MAX: u32 = 5;
 
-/// How long somebody who makes this fault waits between two times, at the mean.
+/// The mean time between two faults of this class, in seconds. `None` for classes that are drawn elsewhere.
 fn mean_seconds(fault: Fault) -> Option<u64> {
     Some(match fault {
         Fault::UncordonRefused => 60,
@@ -109,7 +111,7 @@ fn mean_seconds(fault: Fault) -> Option<u64> {
 }
 
 impl World {
-    /// Everybody begins.
+    /// Plans the first action of everybody.
     pub(crate) fn begin_play(&mut self) {
         let kubernetes = Rc::clone(&self.people.kubernetes);
         let budget = json!({
@@ -146,7 +148,7 @@ impl World {
         }
     }
 
-    /// Everything that somebody put out of order is put in order again.
+    /// Repairs everything that somebody has broken or left behind.
     pub(crate) fn end_play(&mut self) {
         self.down_until = self.now;
         self.server.webhook.state = WebhookState::Up;
@@ -305,7 +307,7 @@ impl World {
         self.after(pause, Event::Player(Player::WebhookUp));
     }
 
-    /// A Node that shows a hold, or this one.
+    /// A random Node that shows a hold; this one if none does.
     fn held_or(&mut self, index: usize) -> usize {
         let held: Vec<usize> = (0..self.hosts.len())
             .filter(|index| {
@@ -343,7 +345,7 @@ impl World {
             .is_some_and(|node| node.spec.unschedulable && hold::is_held(&hold::read(node)));
         let patch = json!({ "spec": { "unschedulable": null } });
         if self.random.chance(1_500) {
-            // Decided now, landing later.
+            // Decided now on what the Node shows, but written later.
             let controller = Rc::clone(&self.people.controller);
             let request = self.request(&controller, self.node_key(index), Verb::Merge(patch));
             let pause = self.random.seconds(1, 60);
@@ -367,7 +369,7 @@ impl World {
         );
     }
 
-    /// The DaemonSet puts an agent on a node, or takes it away.
+    /// Starts or stops the agent of a node, as the DaemonSet controller does.
     fn place_agent(&mut self, index: usize) {
         if self.is_disabled(index) {
             self.kill(index);
@@ -377,13 +379,13 @@ impl World {
         }
     }
 
-    /// Whether the DaemonSet puts no agent on a node.
+    /// Whether the label keeps the agent off a node.
     pub(crate) fn is_disabled(&self, index: usize) -> bool {
         let label = self.node(index).and_then(|node| node.label(keys::AGENT));
         label == Some("disabled")
     }
 
-    /// Marks that make no hold hold nothing, and their owner is not known: whoever finds them takes them away.
+    /// Removes marks that make no hold. They belong to no agent, so a person has to do it.
     fn sweep(&mut self) {
         self.after(Duration::from_secs(600), Event::Player(Player::Sweeps));
         for index in 0..self.hosts.len() {
@@ -394,7 +396,7 @@ impl World {
         }
     }
 
-    /// The token of another node's agent.
+    /// Tries to write a Node with the token of another node's agent.
     fn stray(&mut self, index: usize) {
         let other = (index + 1) % self.hosts.len();
         let caller = Rc::new(Caller {
@@ -534,14 +536,14 @@ impl World {
         }
     }
 
-    /// The way out that the webhook's message prints.
+    /// Does what the webhook's message advises: writes a cancel, then removes the marks.
     fn clear_marks(&mut self, index: usize) {
         self.agents[index].is_clearing_planned = false;
         let Some(node) = self.node(index) else { return };
         let is_ours =
             matches!(hold::read(node), Reading::Present(hold) if hold.holder.node_uid == node.metadata.uid);
         if !hold::has_marks(node) || is_ours {
-            // He comes back for as long as he is told.
+            // The operator comes back as long as the agent reports foreign marks.
             let process = self.agents[index].process.as_ref();
             if process.is_some_and(|process| process.driver.cycle().is_foreign()) {
                 self.clear_marks_later(index);
@@ -584,7 +586,7 @@ impl World {
         self.after(pause, Event::Operator(Operator::ClearMarks(index)));
     }
 
-    /// Binds a pod to a node that was schedulable when this was decided.
+    /// Schedules a pod on a node that is schedulable now. The bind can land later.
     fn schedule(&mut self) {
         let pause = self.random.millis(500, 8_000);
         self.after(pause, Event::Player(Player::Schedules));
@@ -639,7 +641,7 @@ impl World {
         self.after(lag, Event::Land(Box::new(request)));
     }
 
-    /// A pod of an owner that wants it on this node, after so many of its line.
+    /// Creates a pod whose owner wants it on this node, after `times` earlier ones.
     fn put_back(&mut self, owner: &str, node: &str, times: u64) {
         self.pods += 1;
         let toleration = if owner == OPERATOR {
@@ -664,7 +666,7 @@ impl World {
         self.after(lag, Event::Land(Box::new(request)));
     }
 
-    /// Its pod was evicted.
+    /// Creates the replacement of an evicted pod, where its owner wants one on the same node.
     fn replace(&mut self, pod: &Stored) {
         let owner = pod.label(APP).unwrap_or_default().to_owned();
         let times = pod.annotation(TIMES).and_then(|times| times.parse::<u64>().ok());
@@ -675,7 +677,7 @@ impl World {
         }
     }
 
-    /// What Kubernetes does about a write.
+    /// Plans what Kubernetes' controllers do after a commit.
     pub(crate) fn control(&mut self, commit: &Commit) {
         match commit.key.resource {
             Resource::Nodes => {
@@ -694,7 +696,8 @@ impl World {
         }
     }
 
-    /// The label of an agent may have come or gone, and who sets it takes it away one day, as he does a pause.
+    /// Plans what follows when the agent label or a pause changes: the DaemonSet controller acts on the label, and whoever set a
+    /// label or a pause removes it later.
     fn control_agent(&mut self, commit: &Commit, index: usize) {
         let value = |node: &Option<Stored>, key: &str| {
             let node = node.as_ref()?;
@@ -739,7 +742,7 @@ impl World {
         }
     }
 
-    /// A compare-and-swap, as the node controller makes it.
+    /// Updates the taints of a Node by a compare-and-swap, as the node controller does.
     fn sync_taints(&mut self, index: usize) {
         let Some(object) = self.server.object(&self.node_key(index)) else {
             return;
@@ -798,13 +801,13 @@ fn is_ready(node: &NodeView) -> bool {
         .any(|condition| condition.kind == "Ready" && condition.status == "True")
 }
 
-/// Whether the node controller has something to do.
+/// Whether the node controller has to change the taints of a Node.
 fn needs_taints(node: &NodeView) -> bool {
     node.spec.unschedulable != node.is_tainted(keys::UNSCHEDULABLE_TAINT)
         || (is_ready(node) && node.is_tainted(NOT_READY))
 }
 
-/// A patch that takes every mark away.
+/// A patch that removes all marks.
 fn without_marks(node: &NodeView) -> Value {
     let annotations: Map<String, Value> = keys::MARK_ANNOTATIONS
         .into_iter()

@@ -1,11 +1,11 @@
-//! What an adversary writes on a Node, and how often each of it has been written: mark by phase by kind of value.
+//! The kinds of tampering (mark, phase, kind of value), and how often each has happened.
 //!
-//! Not here: when he writes, and what the values are (`players`).
+//! Not here: when the adversary writes, and the values themselves (`players/adversary.rs`).
 
 use crate::faults::names;
 
 names! {
-    /// What he writes: a mark of ours, a sign or a label beside them, or all marks at once.
+    /// What is written: one of our marks, a sign or label beside them, or all marks at once.
     Mark {
         Holder => "holder",
         Phase => "phase",
@@ -44,11 +44,11 @@ names! {
     Value {
         Removed => "removed",
         Garbage => "garbage",
-        /// Well formed, and nobody's.
+        /// Well formed, but of no hold.
         Forged => "forged",
-        /// From an older set of this node's own.
+        /// From an older version of this Node.
         Older => "older",
-        /// It names the hold that the agent has.
+        /// Names the agent's current hold.
         ThisHold => "of this hold",
         Past => "a past time",
         Future => "a future time",
@@ -69,7 +69,7 @@ names! {
 }
 
 impl Mark {
-    /// Each kind of value that there is of it.
+    /// The kinds of value that this mark can get.
     pub(crate) fn values(self) -> &'static [Value] {
         use Value::{
             Delaying, Draining, False, Forged, Future, Garbage, Most, OfAnother, Older, One, Past, Removed,
@@ -77,14 +77,14 @@ impl Mark {
         };
         match self {
             Mark::Holder => &[Removed, Garbage, Forged, Older, ThisHold, Future, OfAnother],
-            // Another node's, or an older one, is one of these.
+            // These are all values; one of another node or an older one is among them.
             Mark::Phase => &[Removed, Garbage, Wanted, Draining, Delaying, Sealed, Returning],
             Mark::Until => &[Removed, Garbage, Past, Future, Older, OfAnother],
             Mark::BootId => &[Removed, Garbage, Older, ThisBoot, OfAnother],
             Mark::WasUnschedulable => &[Removed, Garbage, True, False],
             Mark::Write => &[Removed, Garbage, Forged, Older, ThisHold, OfAnother],
             Mark::Attempt => &[Removed, Garbage, Zero, One, Two, Most],
-            // Garbage is an effect that is not ours.
+            // `Garbage` is our taint with another effect.
             Mark::Taint => &[Removed, Garbage, True],
             Mark::Cordon => &[True, False],
             Mark::GivenBack => &[Removed, Garbage, Forged, Older, ThisHold, Future, OfAnother],
@@ -98,7 +98,7 @@ impl Mark {
         }
     }
 
-    /// Whether a Node in this phase can be given this value as a change.
+    /// Whether writing this value changes a Node in this phase.
     pub(crate) fn can_be(self, at: At, value: Value) -> bool {
         let is_shown = matches!(
             (at, value),
@@ -109,22 +109,22 @@ impl Mark {
                 | (At::Returning, Value::Returning)
         );
         match (self, value) {
-            // The phase that the agent has written is no other value.
+            // The Node already shows this phase.
             (Mark::Phase, _) if is_shown => false,
-            // A wish put back on a wish, which is the newest, changes nothing.
+            // Putting the newest wish back on a wish changes nothing.
             (Mark::All, Value::Wanted) if at == At::Wanted => false,
-            // Without a hold nothing is of this hold.
+            // There is no current hold.
             (_, Value::ThisHold) if at == At::None => false,
             _ => self.values().contains(&value),
         }
     }
 }
 
-/// How often each was written.
+/// How often each kind of tampering has happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table(Vec<u64>);
 
-/// One place of the table.
+/// One kind of tampering, and a cell of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cell {
     pub mark: Mark,
@@ -138,7 +138,7 @@ impl Cell {
         row * Value::ALL.len() + self.value as usize
     }
 
-    /// Every one that can be.
+    /// All kinds of tampering that are possible.
     pub fn all() -> impl Iterator<Item = Cell> {
         Mark::ALL.iter().flat_map(|mark| {
             At::ALL.iter().flat_map(move |at| {
@@ -186,13 +186,13 @@ impl Table {
         self.0.get(cell.slot()).copied().unwrap_or(0)
     }
 
-    /// Those that were written less often than this.
+    /// The kinds that have happened less often than `least`, and how often.
     pub fn below(&self, least: u64) -> Vec<(Cell, u64)> {
         let counted = Cell::all().map(|cell| (cell, self.of(cell)));
         counted.filter(|(_, count)| *count < least).collect()
     }
 
-    /// A line for each mark and kind of value, a column for each phase; `-` where it cannot be.
+    /// The table as text: a line for each mark and kind of value, a column for each phase; `-` where it is not possible.
     pub fn lines(&self) -> Vec<String> {
         let mut head = format!("{:<34}", "written by somebody else");
         for at in At::ALL {

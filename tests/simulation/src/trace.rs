@@ -1,14 +1,14 @@
-//! What a violation shows of what came before it: the last lines of all, and of each node its own from further back.
+//! The trace of a run, for a violation: the last lines of everything, and older lines of each node.
 //!
-//! A node that has stopped goes on looking at its sentinel for hours, so lines that only repeat are counted, not kept.
+//! A node that is stuck still looks at its sentinel for hours, so repeated lines are counted, not kept.
 
 use std::collections::VecDeque;
 
 use cordonhold_shared::reboot::moment::Uptime;
 
-/// How many lines are kept of each node.
+/// How many lines are kept for each node.
 const NODE_LINES: usize = 400;
-/// A line repeats one of so many before it.
+/// A line is compared with this many lines before it.
 const REPEATS_WITHIN: usize = 8;
 
 /// The lines of one run.
@@ -19,11 +19,11 @@ pub(crate) struct Trace {
     nodes: Vec<VecDeque<Line>>,
 }
 
-/// A line, and how often it came again.
+/// A line, and how often it was repeated.
 #[derive(Debug)]
 struct Line {
     text: String,
-    /// Without its digits: versions and times do not make it another one.
+    /// The text without digits: lines that differ only in versions or times count as the same.
     shape: String,
     repeats: u64,
     last: Uptime,
@@ -38,7 +38,7 @@ impl Trace {
         }
     }
 
-    /// A line about these nodes.
+    /// Adds a line about these nodes.
     pub(crate) fn add(&mut self, now: Uptime, line: &str, nodes: impl IntoIterator<Item = usize>) {
         let text = format!("{:>12.3} s  {line}", now.since_start().as_secs_f64());
         for node in nodes {
@@ -52,7 +52,7 @@ impl Trace {
         self.all.push_back(text);
     }
 
-    /// What happened last, and what happened to this node.
+    /// The last lines of everything, and the lines of this node.
     pub(crate) fn end(self, node: Option<usize>) -> (Vec<String>, Vec<String>) {
         let lines = node.and_then(|node| self.nodes.into_iter().nth(node));
         let of_node = lines.into_iter().flatten().map(Line::text).collect();

@@ -1,6 +1,7 @@
 //! The world of one run: its clock, its queue of events, and everybody in it.
 //!
-//! One thread, no real clock, no chance but the seed's, and nothing whose order is not fixed: so a seed is a replay.
+//! It has one thread, no real clock, no random numbers but the seed's, and no collection without a fixed order. So the same seed
+//! gives the same run.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -21,37 +22,38 @@ use crate::random::Random;
 use crate::trace::Trace;
 use crate::{Defect, Invariant, Options, Statistics, Violation};
 
-/// The namespace of the lock, and of the workload.
+/// The namespace of the lock.
 pub(crate) const LOCK_NAMESPACE: &str = "cordonhold";
 pub(crate) const LOCK_NAME: &str = "cordonhold-default";
+/// The namespace of the pods that are drained.
 pub(crate) const WORKLOAD_NAMESPACE: &str = "default";
 
-/// What happens next.
+/// Something that happens at a planned time.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A request reaches the API server.
     Arrive(Box<Call>),
     /// An answer reaches its agent.
     Reply(To, Box<Reply>),
-    /// The agent waits no longer.
+    /// The agent stops waiting for an answer.
     Timeout(To),
-    /// A timer, a look at the sentinel or an eviction may be due.
+    /// The agent wakes up: a timer, a look at the sentinel or an eviction may be due.
     Wake(usize, u64),
-    /// The watch delivers what was written up to this version.
+    /// A watch delivers the events up to this version.
     Deliver(Task, u64),
-    /// The server ends the watch, or the agent gives it up.
+    /// A watch ends; `true` if by an error.
     WatchEnds(Task, bool),
-    /// The pause between two tries of a watch is over.
+    /// A watch opens its next connection.
     WatchGoesOn(Task),
     Start(usize),
     Host(usize, u64, HostEvent),
     Player(Player),
     Operator(Operator),
-    /// A write of somebody who is no agent.
+    /// A write of somebody who is not an agent arrives.
     Land(Box<Request>),
-    /// The faults end.
+    /// All faults end.
     Quiet,
-    /// A look at whether everything has come to rest.
+    /// Checks whether everything is at rest.
     Look,
 }
 
@@ -64,7 +66,7 @@ fn webhook(defect: Option<Defect>) -> Webhook {
     webhook
 }
 
-/// When, and in which order among those of one time.
+/// An event in the queue: its time, and a number that orders events of the same time.
 struct Queued(Uptime, u64, Event);
 
 impl PartialEq for Queued {
@@ -84,10 +86,10 @@ impl Ord for Queued {
     }
 }
 
-/// Who writes, beside the agents.
+/// Who writes to the API server besides the agents.
 #[derive(Debug)]
 pub(crate) struct People {
-    /// A controller with cluster-admin that uncordons.
+    /// A controller with cluster-admin rights that uncordons.
     pub(crate) controller: Rc<Caller>,
     /// An admin who may write a cancel.
     pub(crate) admin: Rc<Caller>,
@@ -95,20 +97,20 @@ pub(crate) struct People {
     pub(crate) kubernetes: Rc<Caller>,
 }
 
-/// What did not hold, and the node that it is about.
+/// A violated invariant, and the node that it is about.
 struct Wrong {
     invariant: Invariant,
     what: String,
     node: Option<usize>,
 }
 
-/// The first node that a text names.
+/// The index of the first node that a text names.
 fn named(text: &str) -> Option<usize> {
     let mut words = text.split(|char: char| !char.is_ascii_alphanumeric() && char != '-');
     words.find_map(World::index_of)
 }
 
-/// Everybody in it.
+/// The state of one run.
 pub(crate) struct World {
     pub(crate) now: Uptime,
     queue: BinaryHeap<Reverse<Queued>>,
@@ -129,7 +131,7 @@ pub(crate) struct World {
     pub(crate) repair_planned: bool,
     pub(crate) pods: u64,
     pub(crate) pods_wanted: usize,
-    /// Commits up to this version were looked at.
+    /// The last version whose commit was processed.
     looked_at: u64,
     at_rest: u32,
     quiet_until: Uptime,
@@ -211,7 +213,7 @@ impl World {
         self.look_at_commits();
     }
 
-    /// Runs to the end.
+    /// Runs until everything is at rest, or until a violation.
     pub(crate) fn run(mut self) -> Result<Statistics, Box<Violation>> {
         while let Some(Reverse(Queued(time, _, event))) = self.queue.pop() {
             self.now = time;
@@ -290,7 +292,7 @@ impl World {
         self.statistics.fired.count(fault);
     }
 
-    /// Whether a class that is drawn each time fires now.
+    /// Draws whether a fault of this class happens now, and counts it.
     pub(crate) fn draws(&mut self, fault: Fault) -> bool {
         let rate = self.mixture.rate(fault);
         let fires = self.random.chance(rate);
@@ -306,14 +308,14 @@ impl World {
         }
     }
 
-    /// A line that belongs to what became of this node.
+    /// Adds a trace line about this node.
     pub(crate) fn trace_of(&mut self, node: usize, line: impl FnOnce() -> String) {
         if let Some(trace) = &mut self.trace {
             trace.add(self.now, &line(), Some(node));
         }
     }
 
-    /// A line about this object: of its node, or of every node where it is the lock.
+    /// Adds a trace line about an object: for its node, or for every node if it is the lock.
     pub(crate) fn trace_object(&mut self, key: &Key, line: impl FnOnce() -> String) {
         let nodes = match key.resource {
             Resource::Nodes => World::index_of(&key.name).map_or(0..0, |index| index..index + 1),
@@ -335,7 +337,7 @@ impl World {
         }
     }
 
-    /// A request of somebody who is no agent, carried out now; none while the API server is down.
+    /// Carries out a request of somebody who is not an agent; `true` if it worked. It fails while the API server is down.
     pub(crate) fn write(&mut self, request: &Request) -> bool {
         if self.is_down() {
             return false;
@@ -376,12 +378,12 @@ impl World {
         Key::new(Resource::Leases, LOCK_NAMESPACE, LOCK_NAME)
     }
 
-    /// The number of the node of this name.
+    /// The index of the node with this name.
     pub(crate) fn index_of(name: &str) -> Option<usize> {
         name.strip_prefix("node-")?.parse().ok()
     }
 
-    /// Shows each new commit to the oracle, to the watches and to Kubernetes' controllers.
+    /// Gives each new commit to the watches, to Kubernetes' controllers and to the oracle.
     pub(crate) fn look_at_commits(&mut self) {
         while let Some(commit) = self.next_commit() {
             self.looked_at = commit.version;
@@ -400,7 +402,7 @@ impl World {
         self.server.commits_after(self.looked_at).next().cloned()
     }
 
-    /// Faults end: whatever somebody broke for a while works again, and what he left lying about is cleared away.
+    /// Ends all faults, and repairs what was broken or left behind.
     fn quiet(&mut self) {
         self.trace(|| "the faults end".to_owned());
         self.mixture.end();
@@ -408,7 +410,7 @@ impl World {
         self.after(Duration::from_secs(60), Event::Look);
     }
 
-    /// Whether the run is over: everything at rest for a while, or not in time.
+    /// Whether the run is over: everything has been at rest for a while, or the time for that is over, which is a violation.
     fn look(&mut self) -> bool {
         let restless = self.restless();
         self.at_rest = if restless.is_none() { self.at_rest + 1 } else { 0 };
@@ -427,7 +429,7 @@ impl World {
         false
     }
 
-    /// What is not at rest yet, and of which node.
+    /// What is not at rest yet, and on which node; `None` if everything is.
     fn restless(&self) -> Option<(Option<usize>, String)> {
         for (index, (agent, host)) in self.agents.iter().zip(&self.hosts).enumerate() {
             let what = host.restless().map(str::to_owned).or_else(|| agent.restless());

@@ -1,6 +1,6 @@
-//! The driver's calls and its drain's tasks: what of them goes to the host, and what to the API server.
+//! Carries out the driver's calls and the drain's tasks: some by the host, the others by the API server.
 //!
-//! Not here: which call follows which, and what their replies mean; the real agent's driver says so.
+//! Not here: which call comes next and what a reply means; the real driver decides that.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -44,7 +44,7 @@ impl World {
                 let written = self.write_record(agent, &record);
                 return self.call_ends(agent, driver::Reply::Recorded(written));
             }
-            // As in a drain, look-ups are answered at once.
+            // Answered at once, like the look-ups of a drain.
             Call::LookUp(daemon_sets) => {
                 let missing = self.missing(daemon_sets);
                 return self.call_ends(agent, driver::Reply::Missing(Ok(missing)));
@@ -63,7 +63,7 @@ impl World {
         }
     }
 
-    /// The call as a defect has it.
+    /// Changes a call as the [`Defect`] under test says.
     fn with_flaw(&mut self, agent: usize, mut call: Call) -> Call {
         let Some(defect) = self.defect else { return call };
         let node = self.agents[agent].node.clone();
@@ -161,7 +161,7 @@ impl World {
         self.send(agent, purpose, Message::Request(request));
     }
 
-    /// Where it sends one, the oracle remembers of which hold.
+    /// Tells the oracle when an agent sends a cordon patch, and for which hold.
     fn note_cordon(&mut self, agent: usize) {
         let asked = self.process(agent).and_then(|process| process.driver.asked());
         let cordon = match asked {
@@ -183,7 +183,7 @@ impl World {
         self.after(pause, Event::Host(agent, boot, event));
     }
 
-    /// What the host says when it is asked.
+    /// The host's answer when an agent asks it.
     pub(crate) fn host_says(&mut self, agent: usize) -> HostState {
         let is_mute = self.draws(Fault::HostMute);
         let host = &self.hosts[agent];
@@ -204,7 +204,8 @@ impl World {
         }
     }
 
-    /// Records it, and until when it may come, and runs the reboot command, unless the deadline is over.
+    /// Writes into the host's record until when the reboot may come, and runs the reboot command. Does not run it after the
+    /// deadline.
     fn reboot(&mut self, agent: usize, record: &HostRecord, timeout: Duration, deadline: Option<Uptime>) {
         let pause = self.random.millis(1, 30);
         let boot = self.hosts[agent].boot;
@@ -226,7 +227,7 @@ impl World {
         self.run_reboot_command(agent, number);
     }
 
-    /// Look-ups are answered at once; evictions take their time.
+    /// Starts a task of the drain. An eviction goes to the API server; the other tasks are answered at once.
     pub(super) fn begin_drain_task(&mut self, agent: usize, epoch: u64, task: Task) {
         let done = match task {
             Task::Evict(pod) => {
@@ -274,7 +275,8 @@ impl World {
     }
 }
 
-/// What a message of the API server, or its silence, is to a call; nothing where the call was none of the API server.
+/// The driver's reply that an answer of the API server, or no answer, gives to a call. `None` for calls that do not go to the
+/// API server.
 pub(super) fn understand(call: &Call, reply: Reply) -> Option<driver::Reply> {
     let result = match reply {
         Reply::Answer(result) => {

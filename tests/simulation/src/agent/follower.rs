@@ -1,6 +1,7 @@
-//! The agent's watches in virtual time, and what becomes of their connections.
+//! The agent's watches in virtual time, and the faults of their connections.
 //!
-//! Not here: where a watch goes on, and after which pause; the real agent's code says so ([`cordonhold_shared::watch::Place`]).
+//! Not here: from which version and after which pause a watch goes on; the real code decides that
+//! ([`cordonhold_shared::watch::Place`]).
 
 use std::time::Duration;
 
@@ -19,18 +20,18 @@ use crate::world::{Event, LOCK_NAME, LOCK_NAMESPACE, World};
 
 const SOURCES: [Source; 3] = [Source::Node, Source::Lock, Source::Pods];
 
-/// Which watch of which process.
+/// Names one connection of a watch of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Task {
     agent: usize,
     process: u64,
     source: Source,
     epoch: u64,
-    /// Which connection of it.
+    /// The number of the connection.
     connection: u64,
 }
 
-/// A watch that never ends.
+/// A watch that opens a new connection whenever one ends.
 #[derive(Debug)]
 pub(crate) struct Follower {
     epoch: u64,
@@ -38,7 +39,7 @@ pub(crate) struct Follower {
     connection: u64,
     watch: Option<Watch>,
     is_silent: bool,
-    /// Nothing is delivered before.
+    /// Nothing is delivered before this time.
     held_until: Uptime,
 }
 
@@ -80,7 +81,7 @@ impl World {
         (follower.epoch == task.epoch && follower.connection == task.connection).then_some(follower)
     }
 
-    /// Lists, or watches from where it had come to.
+    /// Lists the objects, or opens a watch at the version that the last one reached.
     pub(crate) fn watch_goes_on(&mut self, task: Task) {
         let Some(follower) = self.follower(task) else {
             return;
@@ -132,7 +133,7 @@ impl World {
         }
     }
 
-    /// A new connection may go wrong in ways of its own.
+    /// Draws the faults of a new connection.
     fn disturb_watch(&mut self, task: Task) {
         if self.draws(Fault::WatchSilent) {
             if let Some(follower) = self.follower(task) {
@@ -156,7 +157,7 @@ impl World {
         }
     }
 
-    /// With this code, if the server answered.
+    /// Ends a connection that failed; `code` is the HTTP status if the server answered.
     fn watch_failed(&mut self, task: Task, code: Option<u16>) {
         let Some(follower) = self.follower(task) else {
             return;
@@ -183,7 +184,7 @@ impl World {
         self.after(pause, Event::WatchGoesOn(next));
     }
 
-    /// The server ended the watch, or it failed.
+    /// Ends a connection: with `is_error` it failed, otherwise the server ended it.
     pub(crate) fn watch_ends(&mut self, task: Task, is_error: bool) {
         let has_bookmark = self.random.chance(9_000);
         let version = self.server.version();
@@ -197,7 +198,7 @@ impl World {
             return self.watch_failed(task, None);
         }
         let pause = follower.place.ended();
-        // The server sends what there is and a bookmark before it ends a watch, as a rule.
+        // Before it ends a watch, a server usually sends the remaining events and a bookmark.
         if has_bookmark && follower.held_until == Uptime::START {
             self.deliver(task, version);
             if let Some(follower) = self.follower(task) {
@@ -207,7 +208,7 @@ impl World {
         self.pause_watch(task, pause);
     }
 
-    /// Plans deliveries of a commit.
+    /// Plans the delivery of a commit to every watch that selects it.
     pub(crate) fn tell_watches(&mut self, commit: &Commit) {
         let mut told = Vec::new();
         for (agent, who) in self.agents.iter().enumerate() {
@@ -302,7 +303,7 @@ impl World {
     }
 }
 
-/// A change, its objects as stored.
+/// A change of a watch, with stored objects instead of decoded ones.
 enum Told {
     Listed(Vec<Stored>),
     Present(Stored),

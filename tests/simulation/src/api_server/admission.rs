@@ -1,6 +1,6 @@
-//! Admission of Node updates: the webhook's decision, or what stands in for it while it is down.
+//! Admission of Node updates: the webhook's real decision, or the failurePolicy while the webhook is down.
 //!
-//! `matchConditions` keep an agent's writes to its own Node from the webhook; the decision would allow them too.
+//! `matchConditions` exclude an agent's writes to its own Node, so the webhook never sees them; it would allow them too.
 
 use cordonhold_shared::admission::{
     self, Decision, Exempt, Fact, Facts, Known, Mode, OnDelete, OnLookupFailure, Outcome, Policy, Requester,
@@ -18,28 +18,28 @@ use super::{Status, wall};
 pub struct Caller {
     pub requester: Requester,
     pub may_override: bool,
-    /// The agent's process, where it is one: which node's, and its number.
+    /// For an agent: the index of its node, and the number of its process.
     pub process: Option<(usize, u64)>,
 }
 
-/// Whether the webhook answers.
+/// Whether the webhook answers, and what the API server does if not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WebhookState {
     Up,
-    /// `failurePolicy: Ignore`.
+    /// Does not answer; updates pass, as with `failurePolicy: Ignore`.
     DownIgnored,
-    /// `failurePolicy: Fail`.
+    /// Does not answer; updates that it would see fail, as with `failurePolicy: Fail`.
     DownFailing,
 }
 
-/// The webhook.
+/// The simulated webhook.
 #[derive(Clone, Debug)]
 pub struct Webhook {
     pub state: WebhookState,
     pub policy: Policy,
-    /// How far its clock is off.
+    /// How far its wall clock is ahead of the true time; negative if behind.
     pub skew: SignedDuration,
-    /// A defect: no look at the token's node.
+    /// A defect: the webhook ignores the node claim of an agent's token.
     pub trusts_every_agent: bool,
 }
 
@@ -83,7 +83,7 @@ impl Webhook {
         wall(now).saturating_add(self.skew).unwrap_or(Timestamp::MAX)
     }
 
-    /// Whether the webhook judged the update; an error where it did not pass.
+    /// Returns whether the webhook judged the update. The error is the status of an update that did not pass.
     pub(super) fn judge(
         &self,
         caller: &Caller,
@@ -110,7 +110,7 @@ impl Webhook {
         loop {
             match admission::decide(&request, &facts, &self.policy, self.clock(now)) {
                 Decision::Need(Fact::Override) => facts.may_override = Known::Is(caller.may_override),
-                // A watch can only deny more.
+                // Nothing is watched here. A watch could only deny more.
                 Decision::Need(Fact::WatchedKuredLock) => {
                     facts.watched_kured_lock = Known::Failed("no watch".to_owned());
                 }
@@ -130,7 +130,7 @@ impl Webhook {
     }
 }
 
-/// What `matchConditions` pass on: uncordons, and changes of marks and cancels.
+/// Whether `matchConditions` send an update to the webhook: uncordons, and changes of marks and cancels.
 fn reaches_webhook(old: &NodeView, new: &NodeView) -> bool {
     !admission::Change::between(old, new).is_nothing()
 }

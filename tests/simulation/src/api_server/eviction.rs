@@ -1,12 +1,12 @@
 //! Evictions under disruption budgets (kubernetes/kubernetes: pkg/registry/core/pod/storage/eviction.go).
 //!
-//! Not here: the repetitions by which the real one waits out a conflict.
+//! Not here: the real server's retries after a conflict.
 
 use serde_json::{Value, json};
 
 use super::{ApiServer, Cause, Deletion, Request, Resource, Status, Stored};
 
-/// What a budget that its controller has not caught up with asks for.
+/// The Retry-After, in seconds, while the disruption controller has not caught up with the budget.
 const RETRY_AFTER_SECONDS: u32 = 10;
 
 impl ApiServer {
@@ -33,7 +33,7 @@ impl ApiServer {
         self.delete(request, deletion)
     }
 
-    /// The pod's condition comes with a write of its own, before the deletion.
+    /// Adds the pod's condition `DisruptionTarget`, in a separate write before the deletion.
     fn say_why(&mut self, request: &Request, pod: &Stored) {
         let mut value = pod.value.clone();
         let condition =
@@ -60,7 +60,7 @@ impl ApiServer {
             .collect()
     }
 
-    /// One disruption less, or why not.
+    /// Takes one from the allowed disruptions of the budget. The error says why that is not allowed.
     fn take_from(&mut self, request: &Request, budget: &Stored, pod: &Stored) -> Result<(), Status> {
         let status = &budget.value["status"];
         let number = |field: &str| status[field].as_i64().unwrap_or(0);
@@ -81,7 +81,7 @@ impl ApiServer {
             let message = format!("The disruption budget {name} is still being processed by the server.");
             return Err(blocked(RETRY_AFTER_SECONDS, message));
         }
-        // Of a budget that is kept, pods that are not Ready may always go.
+        // While the budget is met, a pod that is not Ready may always be evicted.
         let is_kept = number("currentHealthy") >= number("desiredHealthy") && number("desiredHealthy") > 0;
         if is_kept && !is_ready(pod) {
             return Ok(());

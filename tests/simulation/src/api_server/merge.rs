@@ -1,10 +1,10 @@
-//! JSON merge patch, and what of an object a patch cannot reach.
+//! JSON merge patch, and the fields that a patch cannot change.
 
 use serde_json::{Map, Value};
 
 use super::Resource;
 
-/// RFC 7386.
+/// Applies a JSON merge patch (RFC 7386).
 pub(crate) fn apply(target: &mut Value, patch: &Value) {
     let Value::Object(changes) = patch else {
         *target = patch.clone();
@@ -25,7 +25,7 @@ pub(crate) fn apply(target: &mut Value, patch: &Value) {
     }
 }
 
-/// The server's own metadata, and the half that this endpoint does not write.
+/// Restores what a write cannot change: the server's own metadata, and `status` or, for a write of the status, everything else.
 pub(crate) fn keep_what_is_not_theirs(value: &mut Value, old: &Value, resource: Resource, of_status: bool) {
     for key in [
         "name",

@@ -1,4 +1,4 @@
-//! Objects as they are stored: JSON with its version, and what the domain reads of it, decoded at most once.
+//! Stored objects: JSON with a version, decoded at most once into what the agent reads of it.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::Status;
 
-/// The kinds that there are, by their resource.
+/// The resources of the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Resource {
     Nodes,
@@ -21,7 +21,7 @@ pub enum Resource {
     PodDisruptionBudgets,
 }
 
-/// What names an object; in a LIST the name is empty, and the namespace may be.
+/// Names an object. For a LIST the name is empty, and the namespace may be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     pub resource: Resource,
@@ -29,7 +29,7 @@ pub struct Key {
     pub name: String,
 }
 
-/// An object in one version.
+/// One version of an object.
 #[derive(Debug)]
 pub struct Object {
     pub value: Value,
@@ -39,7 +39,7 @@ pub struct Object {
     carrier: OnceCell<Option<CarrierView>>,
 }
 
-/// Shared by the store, the log and whoever has read it.
+/// An object shared by the store, the log and its readers.
 pub type Stored = Rc<Object>;
 
 /// The taint of a Node whose kubelet has not said that it is Ready.
@@ -70,7 +70,7 @@ impl Key {
         Key::new(Resource::Nodes, "", name)
     }
 
-    /// Before every object of this resource.
+    /// A key that sorts before every object of this resource.
     pub(crate) fn first(resource: Resource) -> Key {
         Key::new(resource, "", "")
     }
@@ -87,18 +87,18 @@ impl Object {
         }
     }
 
-    /// As the agent decodes a Node.
+    /// The object decoded as a Node, as the agent does it.
     pub fn node(&self) -> &NodeView {
         self.node.get_or_init(|| node_of(&self.value))
     }
 
-    /// As the agent decodes a Pod.
+    /// The object decoded as a Pod, as the agent does it.
     pub fn pod(&self) -> &PodView {
         self.pod
             .get_or_init(|| PodView::deserialize(&self.value).unwrap_or_default())
     }
 
-    /// As the agent decodes what carries a lock.
+    /// The object decoded as the agent decodes the one with the lock.
     pub fn carrier(&self) -> Option<&CarrierView> {
         let carrier = || CarrierView::deserialize(&self.value).ok();
         self.carrier.get_or_init(carrier).as_ref()
@@ -158,9 +158,9 @@ pub(crate) fn add_taint(value: &mut Value, key: &str) {
     }
 }
 
-/// What a typed API server leaves out when it writes.
+/// Removes empty fields that a real API server leaves out, and adds an empty `spec` where there is none.
 pub(crate) fn normalize(value: &mut Value) {
-    // Where there is none, a typed one is empty.
+    // In the real server `spec` is a struct, so it is always there.
     if value["spec"].is_null() {
         value["spec"] = json!({});
     }
@@ -185,7 +185,7 @@ pub(crate) fn normalize(value: &mut Value) {
     }
 }
 
-/// Taints are unique by key and effect.
+/// Checks that no two taints of a Node have the same key and effect.
 pub(crate) fn validate(key: &Key, value: &Value) -> Result<(), Status> {
     let taints = value["spec"]["taints"].as_array().map_or(&[][..], Vec::as_slice);
     let name = |taint: &Value| (taint["key"].clone(), taint["effect"].clone());

@@ -1,8 +1,8 @@
-//! Label and field selectors, as far as anybody here uses them.
+//! Label and field selectors: the forms that the agent uses.
 
 use super::Object;
 
-/// Which objects a LIST or a WATCH is about.
+/// Selects the objects of a LIST or a WATCH.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector {
     labels: Vec<Requirement>,
@@ -23,7 +23,7 @@ enum Field {
 }
 
 impl Selector {
-    /// As a query names them: `a,b!=c,d=e`.
+    /// Parses a label selector of the form `a,b!=c,d=e`.
     pub fn labels(text: &str) -> Selector {
         let labels = terms(text).map(|term| match term.split_once("!=") {
             Some((key, value)) => Requirement::IsNot(key.to_owned(), value.to_owned()),
@@ -38,7 +38,7 @@ impl Selector {
         }
     }
 
-    /// `metadata.name=x` or `spec.nodeName=x`.
+    /// Parses a field selector, `metadata.name=x` or `spec.nodeName=x`.
     pub fn fields(text: &str) -> Selector {
         let fields = terms(text).filter_map(|term| match term.split_once('=')? {
             ("metadata.name", name) => Some(Field::Name(name.to_owned())),

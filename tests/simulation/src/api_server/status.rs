@@ -1,22 +1,22 @@
-//! The `Status` that answers a request which failed.
+//! The `Status` object that answers a failed request.
 
 use cordonhold_shared::reboot::api_status::{self, ErrorStatus};
 
 use super::{Key, Resource};
 
-/// As far as it is modelled.
+/// The fields of a `Status` that are modelled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     pub code: u16,
     pub reason: &'static str,
     pub message: String,
-    /// Of `details`.
+    /// The name in `details`.
     pub name: String,
     pub causes: Vec<Cause>,
     pub retry_after_seconds: u32,
 }
 
-/// Of `details.causes`.
+/// An entry of `details.causes`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
     pub reason: &'static str,
@@ -71,7 +71,7 @@ impl Status {
         Status::new(410, "Expired", "too old resource version")
     }
 
-    /// As the agent reads it.
+    /// The status in the form that the agent's code reads.
     pub fn error_status(&self) -> ErrorStatus<'_> {
         ErrorStatus {
             code: self.code,

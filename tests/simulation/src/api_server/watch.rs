@@ -1,10 +1,10 @@
-//! Watches: the log from a version on, as one selector sees it.
+//! Watches: the events of the log after a version, for one selector.
 
 use std::rc::Rc;
 
 use super::{ApiServer, Commit, Key, Resource, Selector, Status, Stored};
 
-/// A watch and where it has come to.
+/// A watch, and the version that it has reached.
 #[derive(Clone, Debug)]
 pub struct Watch {
     pub resource: Resource,
@@ -13,7 +13,7 @@ pub struct Watch {
     pub cursor: u64,
 }
 
-/// What happened to an object, for those who select it.
+/// What an event does to the selected objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
     Added,
@@ -26,12 +26,12 @@ pub enum EventKind {
 pub struct WatchEvent {
     pub kind: EventKind,
     pub version: u64,
-    /// Of a deletion: the object as it was last.
+    /// The object; for a deletion, its last version.
     pub object: Stored,
 }
 
 impl ApiServer {
-    /// A watch from just after this version on.
+    /// Opens a watch of all events after this version. The error is a 410 if the log does not reach back that far.
     pub fn watch(&self, key: &Key, selector: Selector, version: u64) -> Result<Watch, Status> {
         if version < self.compacted {
             return Err(Status::expired());
@@ -44,7 +44,7 @@ impl ApiServer {
         })
     }
 
-    /// What the watch has not delivered yet, up to and with this version; 410 where the log does not reach back.
+    /// The events that the watch has not delivered yet, up to this version, inclusive. The error is a 410 if the log no longer has them.
     pub fn events(&self, watch: &mut Watch, up_to: u64) -> Result<Vec<WatchEvent>, Status> {
         if watch.cursor < self.compacted {
             return Err(Status::expired());
@@ -60,7 +60,7 @@ impl ApiServer {
 }
 
 impl Watch {
-    /// Whether a commit is one of its events.
+    /// Whether the watch delivers an event for this commit.
     pub fn sees(&self, commit: &Commit) -> bool {
         self.kind(commit).is_some()
     }

@@ -1,4 +1,4 @@
-//! AT-MOST-N: who fills a slot, from the acquire to the release.
+//! AT-MOST-N: counts the nodes that fill a slot, from the acquire to the release.
 
 use cordonhold_shared::Reading;
 use cordonhold_shared::hold::{self, Phase};
@@ -17,20 +17,21 @@ impl Oracle {
             .collect();
         (inside.len() > self.concurrency).then(|| {
             let what = format!(
-                "{} may be in a reboot at once, and nodes {inside:?} are",
+                "{} may be in a reboot at once, but nodes {inside:?} are",
                 self.concurrency
             );
             (Invariant::AtMostN, what)
         })
     }
 
-    /// What a Node shows: the cordon of a hold takes a slot, and its end gives it back where the lock does not keep it.
+    /// Updates the slots by a commit of a Node. The cordon of a hold takes a slot; the end of the hold frees it, unless the lock
+    /// still has its entry.
     pub(super) fn budget_of_node(&mut self, commit: &Commit, index: usize) {
         let Some(known) = self.nodes.get_mut(index) else {
             return;
         };
         let Some(new) = commit.new.as_ref().map(|new| new.node()) else {
-            // A Node that is gone frees its entry at once.
+            // The entry of a Node that is gone counts no more.
             known.inside = None;
             return;
         };
@@ -55,17 +56,18 @@ impl Oracle {
         };
         let is_shown = created.as_ref() == Some(inside);
         if !is_shown && !has_entry(inside) {
-            // Where somebody took the marks after somebody removed the entry, they may come back, and the confirm will find none.
+            // Somebody removed first the entry and then the marks. The agent may go on if the marks come back, but its confirm will
+            // find no entry. So the hold takes no slot again.
             known.exempt = (!is_own).then(|| inside.clone());
             known.inside = None;
         } else if is_shown && !is_own && phase(new) == Some(Phase::Wanted) && !has_entry(inside) {
-            // Somebody wrote `wanted` past the webhook after somebody removed the entry: nothing shows the reboot.
+            // Somebody removed the entry and then wrote `wanted` past the webhook: now nothing shows the reboot.
             known.exempt = Some(inside.clone());
             known.inside = None;
         }
     }
 
-    /// An agent has read the Nodes of others.
+    /// Notes which Nodes an agent has read.
     pub(super) fn read_peers(&mut self, request: &Request, result: &Result<Answer, Status>) {
         let Some((agent, _)) = request.caller.process else {
             return;
@@ -91,10 +93,10 @@ impl Oracle {
         }
     }
 
-    /// Who acquired, who released, and whose entry was dropped.
+    /// Updates the slots by a commit of the lock: acquired, released and dropped entries.
     pub(super) fn lock_changed(&mut self, commit: &Commit, server: &ApiServer) -> Found {
         let record = match record_of(commit) {
-            // Nobody acquires while it cannot be read, and what it said is gone only when it is readable again.
+            // Nobody acquires a lock that cannot be read. Its entries count until it can be read again.
             Reading::Malformed(_) => return None,
             Reading::Absent => Record::default(),
             Reading::Present(record) => record,
@@ -153,7 +155,7 @@ impl Oracle {
         match agent {
             Some(agent) if agent == index => known.inside = None,
             None => {
-                // By hand. What the Node shows still fills the slot; a wish does not, and the agent cannot know.
+                // A person removed the entry. A hold on the Node still fills the slot; a wish does not, and its agent cannot know.
                 if shown.is_none_or(|hold| hold.phase == Phase::Wanted) || !is_shown {
                     known.exempt = Some(inside);
                     known.inside = None;
@@ -161,7 +163,7 @@ impl Oracle {
             }
             Some(other) => {
                 known.inside = None;
-                // What it has read of the Node since the lock was written last: what somebody has written since it could not know.
+                // Only what the other agent has read since the last write of the lock counts: it cannot know what was written later.
                 let mut reads = self.peers.get(&(other, index)).into_iter().flatten();
                 let has_evidence = reads.any(|read| {
                     let node = read.as_ref().map(|node| node.node());
@@ -179,7 +181,7 @@ impl Oracle {
                     );
                     return Some((Invariant::AtMostN, what));
                 }
-                // Somebody took its marks and has put them back, or will: it drains on, and its confirm will find no entry.
+                // Its marks were gone for a while. If somebody puts them back, its agent drains on, but its confirm will find no entry.
                 known.exempt = Some(inside);
             }
         }

@@ -1,6 +1,6 @@
-//! CORDON-GIVEN-BACK: what people want of each cordon, and what an agent leaves.
+//! CORDON-GIVEN-BACK: compares the cordon that people want on each node with the one that the agent leaves.
 //!
-//! The exemptions are those of [`Known::is_exempt`], and all of them are of processes that have started since.
+//! The exemptions are in [`Known::is_exempt`].
 
 use cordonhold_shared::Reading;
 use cordonhold_shared::hold::{self, Hold, Phase};
@@ -11,19 +11,19 @@ use super::{Found, Known, Oracle, proof};
 use crate::Invariant;
 use crate::api_server::Commit;
 
-/// From the patch to `draining` until the cordon is given back.
+/// A hold, from the patch to `draining` until the cordon is given back.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) created: String,
     pub(super) was_unschedulable: bool,
     /// The process that cordoned the node last.
     cordoned_by: u64,
-    /// The write of its wish.
+    /// The proof of the write of its wish.
     wish: Option<String>,
 }
 
 impl Held {
-    /// Whether the Node shows its whole wish, as it was before the cordon.
+    /// Whether the Node shows the wish of this hold exactly as it was before the cordon.
     pub(super) fn is_wish(&self, node: &NodeView) -> bool {
         let shown = hold::read(node).present();
         shown.is_some_and(|shown| {
@@ -42,7 +42,8 @@ impl Known {
         self.held.as_ref().is_some_and(|held| held.created == created)
     }
 
-    /// Where a process that has started since may go wrong with a hold. What it then writes, the next one believes.
+    /// Whether the agent may leave a wrong cordon for this hold, because it could not know better. A later process believes what
+    /// such a process wrote, so the exemption stays (`doubtful`).
     pub(super) fn is_exempt(&self, created: &str) -> bool {
         self.doubtful.as_deref() == Some(created)
             || self.is_unproven(created)
@@ -52,27 +53,28 @@ impl Known {
             || self.is_give_back_hidden(created)
     }
 
-    /// A process is about to write of a hold what later ones will believe.
+    /// Called before a process writes something about a hold that later processes believe: keeps an exemption for them.
     pub(super) fn doubt(&mut self, created: &str) {
         if self.is_exempt(created) {
             self.doubtful = Some(created.to_owned());
         }
     }
 
-    /// Neither the host's record nor the lock told it of this hold: under another boot it believes the Node's marks, which
-    /// anybody may have written; under the same boot it leaves the cordon as it is.
+    /// Whether the process knows this hold only from the Node, not from the host's record or the lock. After another boot it
+    /// believes the marks, which anybody may have written; in the same boot it leaves the cordon as it is.
     fn is_unproven(&self, created: &str) -> bool {
         !self.process.knows(created)
     }
 
-    /// Somebody put an older set, the whole wish, back while no process watched: it shows that nothing was cordoned yet.
+    /// Whether somebody put the complete marks of the wish back while no process ran. They say that nothing was cordoned yet.
     fn is_wish_put_back(&self, created: &str) -> bool {
         self.is_held(created) && self.process.was_shown_wish()
     }
 
-    /// `/run` was lost, and somebody took the marks, put them back after the give-back, or wrote a wish in their place: the entry
-    /// says what the cordon was, and neither whether it was cordoned yet nor whether it was given back. So an admin's cordon from
-    /// just before is taken for ours; and where an admin had cordoned the node, an uncordon of that wish is taken for people's.
+    /// Whether only the lock's entry tells of this hold: `/run` was lost, and somebody removed the marks, put them back after the
+    /// give-back, or wrote a wish in their place. The entry says what the cordon was, but not whether the node was already cordoned
+    /// or given back. So an admin's cordon from just before is taken for ours; and on a node that an admin had cordoned, an uncordon
+    /// of that wish counts as what people want.
     fn is_entry_alone(&self, created: &str) -> bool {
         let believed = self.process.believed();
         let shown = believed.and_then(|node| hold::read(node).present());
@@ -87,17 +89,17 @@ impl Known {
         !self.process.was_told(created) && self.process.found_entry(created) && is_unclear
     }
 
-    /// Somebody took `given-back` away, or wrote it anew, before the process that had given the cordon back could forget: the next
-    /// one gives it back again, so what others have done to the cordon in between is undone.
+    /// Whether somebody removed or changed `given-back` before the process that gave the cordon back removed its record. The next
+    /// process gives the cordon back again, and so undoes what others did to it in between.
     fn is_give_back_hidden(&self, created: &str) -> bool {
         self.is_given_back_changed
             && self.given_back.as_deref() == Some(created)
             && self.process.was_told(created)
     }
 
-    /// Somebody took the marks, or wrote on the wish, just after the cordon was written down on the host or sent: to the next
-    /// process, and to one whose watch had a gap, nothing shows whether it landed, so what others have done to it since is undone.
-    /// A wish that is put back after its give-back is followed again.
+    /// Whether it is unknown if the cordon patch landed: somebody removed the marks or changed the wish just after the patch was
+    /// recorded on the host or sent. A new process, or one whose watch had a gap, cannot tell, and so undoes what others did to
+    /// the cordon since. This also covers a wish that somebody puts back after its give-back.
     fn is_cordon_unknown(&self, created: &str) -> bool {
         let is_unknown = self.process.was_told_of_cordon(created) || self.process.missed_its_cordon(created);
         let is_over = self.given_back.as_deref() == Some(created) && !self.is_put_back;
@@ -123,14 +125,14 @@ impl Oracle {
                 somebody_wrote(known, old, new);
                 None
             }
-            // Beside marks that somebody else wrote, it may write its signs.
+            // The agent wrote no marks (same proof), only signs, beside marks of somebody else.
             Some(_) if hold::has_marks(new) && proof(old) == proof(new) => None,
             Some((_, process)) => own_wrote(known, index, process, old, new),
         }
     }
 }
 
-/// Somebody else wrote the Node. What he does to the cordon of a hold is undone with it.
+/// Notes that somebody else wrote the Node. A change of the cordon counts only without a hold: the agent undoes it otherwise.
 fn somebody_wrote(known: &mut Known, old: &NodeView, new: &NodeView) {
     known.is_given_back_changed |= old.annotation(keys::GIVEN_BACK) != new.annotation(keys::GIVEN_BACK);
     let shown = hold::read(new).present().map(|hold| hold.holder.created);
@@ -149,7 +151,7 @@ fn own_wrote(known: &mut Known, index: usize, process: u64, old: &NodeView, new:
     match hold::read(new) {
         Reading::Present(hold) => own_holds(known, index, process, old, &hold),
         Reading::Malformed(why) => found(format!("agent {index} leaves marks that cannot be read: {why}")),
-        // The agent's only other writes take the marks away, or find none.
+        // All other writes of the agent remove the marks, or leave a Node without marks as it is.
         Reading::Absent if hold::has_marks(new) && !hold::has_marks(old) => {
             found(format!("agent {index} leaves marks that make no hold"))
         }
@@ -157,19 +159,19 @@ fn own_wrote(known: &mut Known, index: usize, process: u64, old: &NodeView, new:
     }
 }
 
-/// The node is its agent's from here on, or still is.
+/// Checks a write of the agent after which the Node shows a hold.
 fn own_holds(known: &mut Known, index: usize, process: u64, old: &NodeView, hold: &Hold) -> Found {
     let found = |what: String| Some((Invariant::CordonGivenBack, what));
     let created = &hold.holder.created;
     let is_same = known.held.as_ref().is_some_and(|held| held.created == *created);
     match hold.phase {
         Phase::Draining if !is_same => {
-            // A wish is cordoned: what the cordon was is decided here, and nowhere else.
+            // The cordon patch of a wish is the only place that decides what the cordon was before.
             let is_wrong = hold.was_unschedulable != Some(old.spec.unschedulable) && is_wish(old);
             let is_exempt = known.is_exempt(created);
             if is_wrong && !is_exempt {
                 return found(format!(
-                    "agent {index} cordons its node and does not write what the cordon was"
+                    "agent {index} cordons its node and does not write what the cordon was before"
                 ));
             }
             let said = hold.was_unschedulable.filter(|_| is_exempt);
@@ -208,7 +210,7 @@ fn own_holds(known: &mut Known, index: usize, process: u64, old: &NodeView, hold
             known.process.makes(process, created);
             if let Some(held) = forgotten {
                 return found(format!(
-                    "agent {index} wishes anew and has not given {} back",
+                    "agent {index} makes a new wish and has not given back the hold of {}",
                     held.created
                 ));
             }
@@ -218,7 +220,8 @@ fn own_holds(known: &mut Known, index: usize, process: u64, old: &NodeView, hold
     None
 }
 
-/// The marks are gone, and the cordon is to be as it was. A write without `given-back` is one of signs.
+/// Checks a write of the agent after which the Node has no hold: the cordon must be as it was before. A write without a new
+/// `given-back` changes only signs.
 fn own_gave_back(known: &mut Known, index: usize, old: &NodeView, new: &NodeView) -> Found {
     let found = |what: String| Some((Invariant::CordonGivenBack, what));
     let shown = new.spec.unschedulable;
@@ -239,7 +242,7 @@ fn own_gave_back(known: &mut Known, index: usize, old: &NodeView, new: &NodeView
         }
         known.expected = Some(shown);
         known.exempted += u64::from(is_exempt);
-        let what = format!("agent {index} changes the cordon of its node, and nothing is to be given back");
+        let what = format!("agent {index} changes the cordon of its node without a hold to give back");
         return found(what).filter(|_| !is_exempt);
     };
     let is_kept = shown && new.annotation(keys::KEEP_CORDONED).is_some();
@@ -251,6 +254,6 @@ fn own_gave_back(known: &mut Known, index: usize, old: &NodeView, new: &NodeView
         return None;
     }
     known.expected = Some(was);
-    let what = format!("agent {index} leaves its node with unschedulable {shown}, and it was {was}");
+    let what = format!("agent {index} leaves its node with unschedulable {shown}, but it was {was} before");
     found(what).filter(|_| shown != was)
 }

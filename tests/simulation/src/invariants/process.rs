@@ -1,4 +1,5 @@
-//! What a process of an agent had to go on when it started: a process that goes on rests on its memory, and on nothing else.
+//! What a process of an agent learned when it started: from the host's record, the Node and the lock. After that it relies only
+//! on its memory.
 
 use std::collections::BTreeMap;
 
@@ -12,75 +13,75 @@ use cordonhold_shared::reboot::lock_object::LockView;
 
 use super::{Held, Known, Oracle};
 
-/// The process that runs on a node, and what the one before left it.
+/// The current process on a node, and what it found when it started.
 #[derive(Debug, Default)]
 pub(super) struct Process {
     number: u64,
-    /// In which boot each process ran.
+    /// The boot in which each process ran, by the process's number.
     boots: BTreeMap<u64, u64>,
-    /// The hold that the host's record named, by its `created`; none where there is none.
+    /// The `created` of the hold in the host's record; `None` without a record.
     record: Option<String>,
     recorded_phase: Option<Phase>,
-    /// The same of the lock's entry.
+    /// The `created` of the hold in the lock's entry; `None` without an entry.
     entry: Option<String>,
-    /// Its Node showed the whole wish of a hold that had been cordoned already.
+    /// Whether its Node showed the complete wish of a hold that had been cordoned already, and no sealed entry said more.
     was_shown_wish: bool,
-    /// The Node as it read it before.
+    /// The Node as the process read it last, before it read the lock.
     shown: Option<NodeView>,
-    /// It has been told all three: from here on it rests on its memory.
+    /// Whether it has read the host's record, the Node and the lock. From then on it relies on its memory.
     has_begun: bool,
-    /// The hold that it stamped or acquired the lock for itself.
+    /// The `created` of the hold for which it wrote a wish or an entry itself.
     made: Option<String>,
-    /// The hold that it has sent a cordon for, and whether its watch has had a gap since.
+    /// The `created` of the hold that it has sent a cordon for, and whether its watch has had a gap since.
     cordons: Option<(String, bool)>,
 }
 
 impl Process {
-    /// Whether it made this hold itself, or the host's record or the lock told it of it.
+    /// Whether the process made this hold itself, or found it in the host's record or in the lock.
     pub(super) fn knows(&self, created: &str) -> bool {
         self.made.as_deref() == Some(created) || self.was_told(created) || self.found_entry(created)
     }
 
-    /// The Node as it was when it began to believe.
+    /// The Node as the process read it when it started.
     pub(super) fn believed(&self) -> Option<&NodeView> {
         self.shown.as_ref()
     }
 
-    /// Its Node showed the whole wish of a hold that had been cordoned already, and no sealed entry said more.
+    /// Whether its Node showed the complete wish of a hold that had been cordoned already, and no sealed entry said more.
     pub(super) fn was_shown_wish(&self) -> bool {
         self.was_shown_wish
     }
 
-    /// The host's record told it that this hold was about to be cordoned.
+    /// Whether the host's record said that this hold was about to be cordoned.
     pub(super) fn was_told_of_cordon(&self, created: &str) -> bool {
         self.was_told(created) && self.recorded_phase == Some(Phase::Draining)
     }
 
-    /// It has sent a cordon for this hold, and its watch has had a gap since.
+    /// Whether the process has sent a cordon for this hold, and its watch has had a gap since.
     pub(super) fn missed_its_cordon(&self, created: &str) -> bool {
         self.cordons
             .as_ref()
             .is_some_and(|(of, has_gap)| of == created && *has_gap)
     }
 
-    /// It wrote a wish or an entry of its own.
+    /// Notes that a process wrote a wish or an entry for this hold.
     pub(super) fn makes(&mut self, process: u64, created: &str) {
         if process == self.number {
             self.made = Some(created.to_owned());
         }
     }
 
-    /// The host's record told it.
+    /// Whether the host's record named this hold.
     pub(super) fn was_told(&self, created: &str) -> bool {
         self.record.as_deref() == Some(created)
     }
 
-    /// The lock told it.
+    /// Whether the lock had an entry for this hold.
     pub(super) fn found_entry(&self, created: &str) -> bool {
         self.entry.as_deref() == Some(created)
     }
 
-    /// In which boot a process ran.
+    /// The boot in which a process ran.
     pub(super) fn boot_of(&self, process: u64) -> Option<u64> {
         self.boots.get(&process).copied()
     }
@@ -99,7 +100,7 @@ impl Oracle {
         }
     }
 
-    /// An agent sends a cordon.
+    /// Notes that an agent sends a cordon for this hold.
     pub(crate) fn cordons(&mut self, index: usize, created: &str) {
         if let Some(known) = self.nodes.get_mut(index) {
             let cordons = &mut known.process.cordons;
@@ -109,7 +110,7 @@ impl Oracle {
         }
     }
 
-    /// An agent writes down on its host what it is about to write of this hold.
+    /// Notes that an agent writes its host's record, before it writes the Node.
     pub(crate) fn writes_down(&mut self, index: usize, record: &HostRecord) {
         let created = record.holder.split_once('/').map_or("", |(_, created)| created);
         if let Some(known) = self
@@ -121,7 +122,7 @@ impl Oracle {
         }
     }
 
-    /// What the process is told: the host's record first, then its Node, then the lock. With that it begins to believe.
+    /// Notes what a process reads when it starts: first the host's record, then its Node, then the lock.
     pub(crate) fn told(&mut self, index: usize, input: &Input) {
         let Some(Known { process, held, .. }) = self.nodes.get_mut(index) else {
             return;

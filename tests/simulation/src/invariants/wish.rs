@@ -1,4 +1,4 @@
-//! ONE-WISH-TWO-REBOOTS: how many reboot commands one hold leads to, whatever is restarted and whatever the host shows.
+//! ONE-WISH-TWO-REBOOTS: counts the reboot commands of one hold, over restarts and boots.
 
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::Entry;
@@ -7,21 +7,21 @@ use cordonhold_shared::reboot::cycle::ATTEMPTS_MAX;
 use super::Oracle;
 use crate::api_server::Commit;
 
-/// The commands of one hold, and what was lost since the first of them of the three places that count them.
+/// The reboot commands of one hold, and which of the three places that count them have been lost since the first one.
 #[derive(Debug, Default)]
 pub(super) struct Wish {
     created: String,
     commands: u8,
-    /// Its `/run` was emptied, by a boot or by somebody.
+    /// Whether the host's `/run` was emptied, by a boot or by somebody.
     is_run_lost: bool,
-    /// A person removed its entry, or the whole lock; or another agent did, because the Node no longer shows the hold.
+    /// Whether the lock entry was removed: by a person, or by another agent because the Node no longer shows the hold.
     is_entry_lost: bool,
-    /// Somebody else wrote `attempt` on its Node.
+    /// Whether somebody else changed `attempt` on the Node.
     is_attempt_changed: bool,
 }
 
 impl Wish {
-    /// A command for this hold; which one it is, where that is one too many.
+    /// Counts a reboot command for this hold. Returns its number if that is one too many.
     pub(super) fn command(&mut self, created: &str) -> Option<u8> {
         if self.created != created {
             *self = Wish {
@@ -30,12 +30,12 @@ impl Wish {
             };
         }
         self.commands = self.commands.saturating_add(1);
-        // The exemption: somebody took away all three. Two of them he may have.
+        // The exemption: all three places were lost. Losing two of them is not enough.
         let is_forgotten = self.is_run_lost && self.is_entry_lost && self.is_attempt_changed;
         (self.commands > ATTEMPTS_MAX && !is_forgotten).then_some(self.commands)
     }
 
-    /// Whether the last command was of this hold.
+    /// Whether the last reboot command was for this hold.
     pub(super) fn has_command(&self, created: &str) -> bool {
         self.created == created
     }
@@ -44,7 +44,7 @@ impl Wish {
         self.is_entry_lost |= entry.created == self.created;
     }
 
-    /// It is over. Marks of it that somebody writes again are another wish.
+    /// Ends the count: the hold is over. If somebody writes its marks again, that is another wish.
     pub(super) fn released(&mut self, entry: &Entry) {
         if entry.created == self.created {
             *self = Wish::default();
@@ -53,7 +53,7 @@ impl Wish {
 }
 
 impl Oracle {
-    /// A host's `/run` is empty.
+    /// Notes that a host's `/run` was emptied.
     pub(crate) fn run_lost(&mut self, index: usize) {
         if let Some(known) = self.nodes.get_mut(index) {
             known.wish.is_run_lost = true;

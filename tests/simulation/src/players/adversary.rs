@@ -1,7 +1,7 @@
-//! Somebody who writes every value on every mark, sign and label of ours: most of all while the webhook is down.
+//! The adversary: writes every kind of value on every mark, sign and label of ours, mostly while the webhook is down.
 //!
-//! He acts in spells, as a controller whose writes go through admission like any other: several times in a row now and then,
-//! just before an agent's own write lands, and while its answer is lost.
+//! It is a controller whose writes pass admission like all writes. It works for a while and then rests. It writes at random
+//! times, sometimes several times in a row, just before an agent's own write lands, and while the answer to that is lost.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -21,19 +21,19 @@ use crate::random::Random;
 use crate::tampering::{At, Cell, Mark, Value};
 use crate::world::{Event, World};
 
-/// How many of its agent's writes are remembered of each Node.
+/// How many versions written by its own agent are remembered of each Node.
 const REMEMBERED: usize = 60;
 
-/// What he knows, and how he is.
+/// What the adversary remembers, and how often it acts.
 #[derive(Debug)]
 pub(crate) struct Adversary {
-    /// The Nodes as their own agents left them, the newest last.
+    /// For each Node the versions that its own agent wrote, the newest last.
     written: Vec<VecDeque<Stored>>,
-    /// He is at work until then.
+    /// When its current spell of work ends.
     until: Uptime,
-    /// The longest pause between two of his writes.
+    /// The longest pause between two of its writes.
     pause: Duration,
-    /// So many times in 10 000 he acts beside an agent's own write.
+    /// How often it acts together with an agent's own write, in 10 000ths.
     beside: u32,
 }
 
@@ -47,14 +47,14 @@ impl Adversary {
         }
     }
 
-    /// A Node as somebody left it.
+    /// Remembers a version that the Node's own agent wrote. Forgets all when the Node is deleted.
     fn note(&mut self, commit: &Commit, index: usize) {
         let Some(written) = self.written.get_mut(index) else {
             return;
         };
         let is_own = commit.caller.process.is_some_and(|(agent, _)| agent == index);
         match &commit.new {
-            // The next Node of this name is another one.
+            // A later Node of this name is another object.
             None => written.clear(),
             Some(node) if is_own => {
                 if written.len() >= REMEMBERED {
@@ -66,7 +66,7 @@ impl Adversary {
         }
     }
 
-    /// The phase that its own agent wrote last.
+    /// The phase that the Node's own agent wrote last.
     fn at(&self, index: usize) -> At {
         let last = self.written.get(index).and_then(VecDeque::back);
         match last.and_then(|node| node.label(keys::PHASE)) {
@@ -81,7 +81,7 @@ impl Adversary {
 }
 
 impl World {
-    /// Begins a spell; the webhook is down in most of them.
+    /// Begins a spell of work. In most of them the webhook is down.
     pub(super) fn begin_spell(&mut self) {
         let length = self.random.seconds(20, 300);
         self.adversary.until = self.now + length;
@@ -97,7 +97,7 @@ impl World {
         self.mixture.is_on() && self.now < self.adversary.until
     }
 
-    /// Writes something on a Node of a phase that there is, then goes on.
+    /// Writes on a Node and plans the next write. Picks the phase first, so that rare phases are hit as often as common ones.
     pub(super) fn tamper_on(&mut self) {
         if !self.is_tampering() {
             return;
@@ -106,7 +106,6 @@ impl World {
             .random
             .between(Duration::from_millis(100), self.adversary.pause);
         self.after(pause, Event::Player(Player::Tampers));
-        // The rarer phases as often as the others.
         let at = self.random.pick(At::ALL).copied().unwrap_or(At::None);
         let nodes = 0..self.hosts.len();
         let of_phase: Vec<usize> = nodes.filter(|index| self.adversary.at(*index) == at).collect();
@@ -115,7 +114,7 @@ impl World {
         self.tamper_some(index);
     }
 
-    /// Once, or several times in a row.
+    /// Writes on a Node once, or several times in a row.
     fn tamper_some(&mut self, index: usize) {
         let times = if self.random.chance(3_000) {
             2 + self.random.below(3)
@@ -127,14 +126,14 @@ impl World {
         }
     }
 
-    /// An agent's own write of its Node is about to land, or has landed and its answer is lost.
+    /// May write on a Node just before its agent's own write lands, or after it landed and its answer was lost.
     pub(crate) fn tamper_beside(&mut self, index: usize) {
         if self.is_tampering() && self.random.chance(self.adversary.beside) {
             self.tamper_some(index);
         }
     }
 
-    /// A Node was written: what he learns, and whether he acts on it.
+    /// Remembers a commit of a Node, and may react to it.
     pub(super) fn tempt(&mut self, commit: &Commit, index: usize) {
         self.adversary.note(commit, index);
         let is_own = commit.caller.process.is_some_and(|(agent, _)| agent == index);
@@ -165,7 +164,7 @@ impl World {
         }
     }
 
-    /// The patch, where there is such a value.
+    /// The patch that puts this kind of value on this mark; `None` if there is no such value now.
     fn tampering(&mut self, index: usize, mark: Mark, value: Value) -> Option<Json> {
         let any = self.random.index(self.hosts.len());
         let other = if any == index {
@@ -201,13 +200,13 @@ impl World {
     }
 }
 
-/// What he has to write from.
+/// The values that the adversary can write.
 struct Scene<'a> {
     node: &'a NodeView,
-    /// As its own agent left it last.
+    /// The Node as its own agent wrote it last.
     last: Option<&'a NodeView>,
     older: Option<&'a NodeView>,
-    /// The newest wish.
+    /// The Node as its agent wrote its newest wish.
     wish: Option<&'a NodeView>,
     other: Option<&'a NodeView>,
     now: &'a str,
@@ -247,8 +246,8 @@ impl Scene<'_> {
         Some(json!({ "metadata": { "annotations": { key: text } } }))
     }
 
-    /// The value of this kind; `Some(None)` removes it.
-    #[expect(clippy::option_option, reason = "not to be had, removed, or this text")]
+    /// The text of this kind of value. `Some(None)` removes the key; `None` means that there is no such value now.
+    #[expect(clippy::option_option, reason = "not available, removed, or this text")]
     fn text(&self, key: &str, value: Value) -> Option<Option<String>> {
         let of = |node: Option<&NodeView>| Some(node?.annotation(key)?.to_owned());
         let text = match value {
@@ -282,7 +281,7 @@ impl Scene<'_> {
         Some(Some(text))
     }
 
-    /// Well formed, and nobody's.
+    /// A well-formed value that belongs to no hold.
     fn forged(&self, key: &str) -> String {
         match key {
             keys::HOLDER => format!("{}/{}", self.node.metadata.uid, self.now),
@@ -298,7 +297,7 @@ impl Scene<'_> {
         }
     }
 
-    /// What names the hold that the agent has; its proof is public.
+    /// A value that names the agent's current hold. Its proof can be read on the Node, so it can be copied.
     fn of_this_hold(&self, key: &str) -> Option<String> {
         let last = self.last?;
         let holder = last.annotation(keys::HOLDER)?;
@@ -329,7 +328,7 @@ impl Scene<'_> {
         })
     }
 
-    /// The whole set of marks, or none.
+    /// A patch that writes or removes all marks at once.
     fn all(&self, value: Value) -> Option<Json> {
         let from = match value {
             Value::Removed => None,
@@ -354,13 +353,13 @@ impl Scene<'_> {
 
 #[expect(
     clippy::needless_pass_by_value,
-    reason = "whoever makes the value has no more use for it"
+    reason = "the caller does not need the value any more"
 )]
 fn label(key: &str, value: Option<String>) -> Json {
     json!({ "metadata": { "labels": { key: value } } })
 }
 
-/// The taints, with ours, without it, or with one of another effect.
+/// A patch of the taints: with ours, without it, or with ours in another effect.
 fn taints(node: &NodeView, value: Value) -> Json {
     let others = node
         .spec
@@ -376,12 +375,12 @@ fn taints(node: &NodeView, value: Value) -> Json {
     json!({ "spec": { "taints": taints } })
 }
 
-/// Of the hold that a Node shows.
+/// The `created` of the hold that a Node shows.
 fn created(node: &NodeView) -> Option<&str> {
     Some(node.annotation(keys::HOLDER)?.split_once('/')?.1)
 }
 
-/// Whether a Node carries marks that make no hold: nobody but a person takes them away.
+/// Whether a Node has marks that make no hold. Only a person removes such marks.
 pub(super) fn has_stray_marks(node: &NodeView) -> bool {
     hold::has_marks(node) && hold::read(node) == cordonhold_shared::Reading::Absent
 }
