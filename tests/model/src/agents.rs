@@ -1,4 +1,4 @@
-//! The agents' shells: processes, watches, timers and the drain.
+//! The agents' processes, watches, timers and drains: what surrounds the real `Cycle::step`.
 
 use cordonhold_shared::Reading;
 use cordonhold_shared::hold;
@@ -10,7 +10,7 @@ use crate::protocol::{Action, Protocol, created, proof, small};
 use crate::rule::Rule;
 use crate::world::{Delivery, Drain, Power, State, Timers};
 
-/// More than a node ever has in use at once.
+/// The number of different proofs for each node: more than are ever in use at once.
 const PROOFS_OF_A_NODE: u8 = 60;
 
 impl Protocol {
@@ -104,9 +104,9 @@ impl Protocol {
             let is_allowed = match timer {
                 Timer::Renew => state.left.renewals > 0,
                 Timer::Drain => state.left.drain_timeouts > 0,
-                // It only says something.
+                // This timer only leads to a report.
                 Timer::Stall => false,
-                // An assumption: by then a host that was told to reboot shows it, or has done it.
+                // An assumption: when this timer is due, a host that was told to reboot shows its shutdown or has booted.
                 Timer::Reboot => node.power == Power::Up || self.is_off(Rule::ShutdownShowsInTime),
                 _ => true,
             };
@@ -141,7 +141,7 @@ impl Protocol {
         true
     }
 
-    /// The process ends.
+    /// Ends a process of an agent.
     pub(crate) fn forget(&self, state: &mut State, index: usize) {
         let agent = &mut state.agents[index];
         let ghost = &mut state.nodes[usize::from(agent.node)].seen;
@@ -151,8 +151,8 @@ impl Protocol {
         agent.stop();
     }
 
-    /// Random bits that nothing has seen yet: the smallest of the node's numbers that is nowhere. Proofs are compared for
-    /// equality only, so which one it is makes no difference, and what others write need not change it.
+    /// The number of a new proof: the smallest of the node's numbers that is not in use anywhere. Proofs are only compared for
+    /// equality, so the smallest will do, and it keeps the number of states small.
     fn chance(&self, state: &State, index: usize) -> u8 {
         let agent = &state.agents[index];
         let node = &state.nodes[usize::from(agent.node)];
@@ -207,7 +207,7 @@ impl Protocol {
             .unwrap_or(u8::MAX)
     }
 
-    /// One input into the real step, and its acts.
+    /// Gives an input to the real step, and carries out its acts.
     pub(crate) fn feed(&self, state: &mut State, index: usize, input: Input) {
         let Some(cycle) = state.agents[index].cycle else {
             return;
@@ -230,11 +230,11 @@ impl Protocol {
                 agent.queue = Some(now.into_iter().collect());
             }
             Act::Watch(Some(version)) => {
-                // The watch before has had no time to deliver what came after this version.
+                // The new watch begins where the old one was read, so what the old one has not delivered yet stays in the queue.
                 let from: u8 = version.parse().unwrap_or_default();
                 debug_assert!(
                     agent.held_back.is_some() || from == node.version || agent.queue.is_some(),
-                    "a watch that begins at an older version takes over from another"
+                    "a watch that begins at an older version must follow another watch"
                 );
                 let later = |event: &Delivery| match event {
                     Delivery::Seen(_, version) => *version > from,
@@ -252,7 +252,7 @@ impl Protocol {
                 agent.watches_lock = *is_on;
                 agent.lock_changed = *is_on;
             }
-            // A look at the sentinel is possible at any time.
+            // No timer is needed: the model allows a look at the sentinel at any time.
             Act::Arm(Timer::CheckSentinel) => {}
             Act::Arm(timer) => agent.timers.arm(*timer),
             Act::Disarm(timer) => agent.timers.disarm(*timer),
@@ -269,7 +269,7 @@ impl Protocol {
         }
     }
 
-    /// The next event of the watch, if there is one.
+    /// Delivers the next event of the watch; `false` if there is none.
     pub(crate) fn deliver(&self, state: &mut State, index: usize) -> bool {
         let agent = &mut state.agents[index];
         let Some(queue) = agent.queue.as_mut().filter(|queue| !queue.is_empty()) else {
@@ -286,7 +286,7 @@ impl Protocol {
         true
     }
 
-    /// Everything undelivered is lost; a list follows.
+    /// Ends the watch: events that were not delivered are lost, and a list follows.
     pub(crate) fn lose_watch(&self, state: &mut State, index: usize) -> bool {
         state.left.watch_gaps -= 1;
         let agent = &mut state.agents[index];
@@ -320,7 +320,7 @@ impl Protocol {
             Timer::Drain => {
                 state.left.drain_timeouts -= 1;
                 let agent = &state.agents[index];
-                // Whatever the agent makes of it, only a drain that was not over may be rebooted over.
+                // Only a drain that is not over may be forced, whatever the agent decides.
                 if self.scenario.force_reboot && agent.drain == Drain::Running {
                     state.nodes[usize::from(agent.node)].seen.forced = true;
                 }
@@ -332,7 +332,7 @@ impl Protocol {
         true
     }
 
-    /// Every timer that an undisturbed agent may wait for.
+    /// The next timer that an undisturbed agent waits for.
     pub(crate) fn next_timer(timers: Timers, node: Power) -> Option<Timer> {
         timers.running().find(|timer| match timer {
             Timer::Renew | Timer::Drain | Timer::Poll => false,

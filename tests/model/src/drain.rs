@@ -1,6 +1,6 @@
-//! The pods of a node: what evicting one does, and what a drain says when it is over.
+//! The pods of a node: what an eviction does, and what a drain reports when it is over.
 //!
-//! A node has one pod at most. Not here: budgets, orphans and waves, which are the drain's own tests.
+//! A node has one pod at most. Not here: budgets, orphans and waves, see the tests of the drain in `shared`.
 
 use std::collections::BTreeSet;
 
@@ -11,18 +11,18 @@ use crate::rule::Rule;
 use crate::scenarios::Owner;
 use crate::world::{Drain, Node, State};
 
-/// The controller of the pod.
+/// The controller of the only pod.
 pub(crate) const OWNER: &str = "ReplicaSet default/web";
-/// After so many times it is no chance: ARCHITECTURE's rule.
+/// How often the owner must put the pod back before it counts as wanted there, as in ARCHITECTURE.md, "The drain".
 const TIMES: u8 = 3;
 
 impl Protocol {
-    /// Whether its owner wants the pod there, by the rule.
+    /// Whether the pod's owner wants it on the node, by the rule of ARCHITECTURE.md.
     pub(crate) fn is_wanted_there(&self, node: &Node) -> bool {
         self.scenario.owner == Owner::Tolerant && node.put_back >= TIMES
     }
 
-    /// Whether an agent takes the pod for one that neither cordon nor taint keep away.
+    /// Whether the agent sees a pod that tolerates both cordon and taint.
     pub(crate) fn seems_tolerant(&self) -> bool {
         match self.scenario.owner {
             Owner::Ordinary => false,
@@ -40,7 +40,7 @@ impl Protocol {
         node.pods > 0 && !self.is_kept(node)
     }
 
-    /// Where its owner puts it back, the next one is there at once.
+    /// Evicts the pod. If its owner puts it back, the next one is there at once.
     pub(crate) fn evict(&self, node: &mut Node) {
         let is_put_back = match self.scenario.owner {
             Owner::Ordinary => false,

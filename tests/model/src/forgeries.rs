@@ -1,6 +1,6 @@
-//! What somebody writes on a Node who is not its agent: every kind of value on every mark, and older marks put back.
+//! Forgeries: somebody who is not the Node's agent writes a value on a mark, or puts older marks back.
 //!
-//! It passes admission like any other update, so most of it happens only while the webhook is down.
+//! They pass admission like any other update, so most happen only while the webhook is down.
 
 use cordonhold_shared::hold::{self, Phase};
 use cordonhold_shared::keys;
@@ -10,7 +10,7 @@ use crate::players::Who;
 use crate::protocol::{Protocol, proof};
 use crate::world::State;
 
-/// One thing that somebody writes.
+/// One forged write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Forgery {
     Phase(Phase),
@@ -19,21 +19,21 @@ pub enum Forgery {
     Attempts,
     AnotherWrite,
     AnotherHolder,
-    /// `given-back`, for the hold that is there.
+    /// Writes `given-back` for the current hold.
     GivenBack,
-    /// The marks as they were at an earlier write of the agent, all of them.
+    /// Puts back all marks as they were after an earlier write of the agent.
     OlderMarks,
-    /// The marks of a hold that never was, on a Node that has none.
+    /// Writes marks of a hold that never existed, on a Node without a hold.
     AHold(Phase),
 }
 
-/// A proof that no agent has.
+/// The number of a proof that no agent ever writes.
 pub(crate) const FORGED: u8 = 200;
-/// A hold that no agent has stamped.
+/// The `created` of a hold that no agent has stamped.
 const CREATED: &str = "2026-11-23T23:00:00.000000001Z";
 
 impl Forgery {
-    /// What can be written on a Node like this one.
+    /// The forgeries that are possible on this Node.
     pub(crate) fn on(view: &NodeView, has_older: bool) -> Vec<Forgery> {
         if hold::read(view).present().is_none() {
             return vec![
@@ -78,7 +78,7 @@ impl Protocol {
             ghost.disturbed = true;
             ghost.listed = false;
         }
-        // What an older wish shows is what an admin's cordon before ours would show.
+        // With a wish put back, our cordon looks like one that an admin made before the wish.
         let is_older_wish =
             matches!(forgery, Forgery::OlderMarks) && new.label(keys::PHASE) == Some(Phase::Wanted.as_str());
         ghost.unsure |= is_older_wish;

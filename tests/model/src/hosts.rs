@@ -1,4 +1,4 @@
-//! The machines: told to reboot, going down, booting.
+//! The hosts: told to reboot, going down, booting.
 
 use cordonhold_shared::hold::{self, Hold, Phase};
 use cordonhold_shared::keys;
@@ -80,7 +80,7 @@ impl Protocol {
         true
     }
 
-    /// The host goes down: its processes end, its pods die.
+    /// Takes the host down: its processes end, and its pods die.
     pub(crate) fn go_down(&self, state: &mut State, number: u8) {
         let view = self.read(state, number);
         let node = &mut state.nodes[usize::from(number)];
@@ -92,7 +92,7 @@ impl Protocol {
             let shown = view.and_then(|view| hold::read(&view).present());
             let is_of_seal = |hold: &Hold| hold.holder.created == created(number, stamp);
             let is_wrong = if ghost.deleted {
-                // No new cycle begins on a host that goes down.
+                // While the host goes down, no hold of another wish may be on the new Node.
                 shown.is_some_and(|hold| hold.phase != Phase::Wanted && !is_of_seal(&hold))
             } else {
                 !shown.is_some_and(|hold| hold.phase == Phase::Sealed && is_of_seal(&hold))
@@ -134,11 +134,11 @@ impl Protocol {
         }
     }
 
-    /// The host's `/run` is empty.
+    /// Empties the host's `/run`.
     pub(crate) fn clean_run(&self, node: &mut Node) {
         let record = node.record.take().map(|record| self.host_records.get(record));
         node.is_told = false;
-        // Whether a cordon that stands now is ours, only that record could tell.
+        // A record without a phase says that the cordon was given back. Without it, a cordon found now may be anybody's.
         node.seen.unsure |= record.is_some_and(|record| record.phase.is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! Values that states share: a state holds small numbers, and equal values have equal numbers.
+//! Interned values: states hold small numbers instead of values, and equal values have equal numbers.
 //!
 //! The numbers depend on the order of exploration, so they mean something within one check only.
 
@@ -14,7 +14,7 @@ pub(crate) struct Id<T> {
     of: std::marker::PhantomData<fn() -> T>,
 }
 
-/// All values of one kind.
+/// All values of one type, by their numbers.
 pub(crate) struct Interner<T> {
     ids: DashMap<Arc<T>, u32>,
     values: RwLock<Vec<Arc<T>>>,

@@ -1,5 +1,7 @@
-//! Stock kured on the same lock, as its source has it (kubereboot/kured: cmd/kured/main.go, pkg/daemonsetlock/daemonsetlock.go):
-//! one look at its Node, never another; entries that expire by their TTL; a start that takes a held lock for a reboot.
+//! Stock kured on the same lock, after its source (kubereboot/kured: cmd/kured/main.go, pkg/daemonsetlock/daemonsetlock.go).
+//!
+//! It reads its Node once and never again, its entries expire by their TTL, and if it holds the lock when it starts it assumes
+//! that the node was rebooted.
 
 use cordonhold_shared::lock::{Entry, Record};
 
@@ -10,7 +12,7 @@ use crate::violation::Violation;
 use crate::world::{Kured, KuredAt, Power, State};
 
 impl Kured {
-    /// Whether it holds the lock, or believes so.
+    /// Whether this kured holds the lock, or believes that it does.
     pub(crate) fn is_between(&self) -> bool {
         !matches!(self.at, KuredAt::Idle | KuredAt::Acquiring(_))
     }
@@ -86,7 +88,7 @@ impl Protocol {
             }
             KuredAt::Acquiring(version) => self.kured_acquires(state, index, version),
             KuredAt::Cordoning => {
-                // D3: a node that was cordoned when it looked is not cordoned again.
+                // kured's defect D3: it does not cordon a node that was cordoned when it read it.
                 if !kured.was_unschedulable {
                     let mut view = (*self.views.get(state.nodes[own].view)).clone();
                     view.spec.unschedulable = true;
@@ -100,7 +102,7 @@ impl Protocol {
             }
             KuredAt::Delaying => {
                 let is_cordoned = self.views.get(state.nodes[own].view).spec.unschedulable;
-                // A stated limit: what kured's own TTL has ended, nobody holds.
+                // Once kured's own TTL has expired the entry, the webhook does not protect the node. That is a documented limit.
                 let is_under_pods = !is_cordoned || state.nodes[own].pods > 0;
                 if is_under_pods && !kured.expired {
                     state.violate(Violation::KuredRebootsUncordoned);
@@ -156,7 +158,7 @@ impl Protocol {
         KuredAt::Cordoning
     }
 
-    /// By its TTL or, where that is 0, by kured's own (`effectiveTTL`).
+    /// Whether kured takes an entry for expired: by the entry's TTL, or by kured's own TTL if that is 0 (`effectiveTTL`).
     fn kured_calls_expired(&self, state: &State, entry: &Entry) -> bool {
         if entry.is_ours() {
             return self.scenario.kured_lock_ttl && self.is_off(Rule::OurTtl);
@@ -168,7 +170,7 @@ impl Protocol {
     }
 }
 
-/// What is left of a record that kured has written: the fields of its own types.
+/// A record as kured rewrites it: it keeps only the fields that kured knows.
 fn rewritten(mut record: Record) -> Record {
     for entry in &mut record.entries {
         entry.node_uid = String::new();

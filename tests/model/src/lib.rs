@@ -1,10 +1,10 @@
 //! A model of the protocol, explored exhaustively up to a bound: agents, lock, Nodes and hosts, the webhook, people and
 //! controllers who uncordon, agents that crash between any two writes, and stock kured on the same lock.
 //!
-//! The decisions are those of `cordonhold-shared` themselves: `Cycle::step`, `admission::decide`, the lock's transitions.
-//! The model is what is around them. A write is one atomic step, a read another; between two steps anything else may happen.
-//! Not here: clocks (a timer ends whenever it likes), the wire, and what a real API server does ([`cordonhold_shared`] and
-//! the tests on the control plane have those).
+//! The decisions are the real code of `cordonhold-shared`: `Cycle::step`, `admission::decide`, the lock's transitions. The model
+//! is what surrounds them. Each read and each write is one atomic step; between two steps anything else may happen.
+//! Not here: clocks (a timer may end at any time), the bytes on the wire, and the details of a real API server (the tests of
+//! [`cordonhold_shared`] and those on the control plane cover them).
 #![expect(
     clippy::unused_self,
     reason = "an action is a method of the model, whether it needs the scenario or not"
@@ -39,7 +39,7 @@ use std::time::{Duration, Instant};
 
 use stateright::{Checker as _, HasDiscoveries, Model as _};
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug)]
 pub struct Outcome {
     pub name: &'static str,
@@ -47,13 +47,13 @@ pub struct Outcome {
     pub generated: usize,
     pub depth: usize,
     pub time: Duration,
-    /// Whether every state within the scenario was seen.
+    /// Whether every state of the scenario was explored.
     pub is_complete: bool,
-    /// The bound of the scenario, if it was reached.
+    /// The scenario's own bound, if the check reached it.
     pub bound: Option<Bound>,
-    /// Whether there is a way to reboot every node.
+    /// Whether a state was found in which every node has rebooted.
     pub has_rebooted: bool,
-    /// What was violated, each with the actions that lead there.
+    /// The violations, each with the actions that lead to it.
     pub found: Vec<(Violation, Vec<String>)>,
 }
 

@@ -1,5 +1,4 @@
-//! Everybody else: controllers and people at the API server, whose updates pass the real decision of the webhook,
-//! the scheduler, and the machines.
+//! Everybody else: controllers and people, whose updates pass the webhook's real decision, the scheduler, and the hosts.
 
 use cordonhold_shared::Reading;
 use cordonhold_shared::admission::{
@@ -17,7 +16,7 @@ use crate::rule::Rule;
 use crate::violation::Violation;
 use crate::world::{Delivery, Power, State};
 
-/// Who asks the API server.
+/// Who makes a request to the API server.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Who {
     Stranger,
@@ -136,7 +135,7 @@ impl Protocol {
         true
     }
 
-    /// The updates of a Node that pass admission.
+    /// Carries out an update of a Node that has to pass admission.
     fn update(&self, state: &mut State, action: Action) -> bool {
         match action {
             Action::Uncordon(id) => {
@@ -188,7 +187,7 @@ impl Protocol {
         view
     }
 
-    /// The cordon cleared, and the taint that the node controller keeps beside it.
+    /// The Node without its cordon, and without the taint that the node controller adds for it.
     pub(crate) fn uncordoned(&self, state: &State, id: u8) -> NodeView {
         self.changed(state, id, |view| {
             view.spec.unschedulable = false;
@@ -248,7 +247,7 @@ impl Protocol {
         true
     }
 
-    /// From here on what happens to the node is not the agents' doing.
+    /// Notes that somebody took the hold away: what happens to the node from now on is not the agents' fault.
     fn take(&self, state: &mut State, id: u8) {
         let ghost = &mut state.nodes[usize::from(id)].seen;
         ghost.taken = true;
@@ -266,7 +265,7 @@ impl Protocol {
         if !is_forgiven && !self.passes(state, id, &new, who) {
             return false;
         }
-        // With the webhook down anybody is as good as permitted: nobody is there to ask.
+        // While the webhook is down nobody checks the permission, so the cancel counts.
         state.nodes[usize::from(id)].seen.cancelled |= who == Who::Override || !state.webhook_up;
         self.put_view(state, id, new);
         true
@@ -287,7 +286,7 @@ impl Protocol {
         }
     }
 
-    /// The kubelet registers the node anew, schedulable.
+    /// Creates the Node again, schedulable, as a kubelet registers it.
     fn recreate(&self, state: &mut State, id: u8) {
         let node = &mut state.nodes[usize::from(id)];
         let old = self.views.get(node.view);
@@ -300,7 +299,7 @@ impl Protocol {
         let uid = uids.unwrap_or_default() + 1;
         let boot = node.boot;
         node.exists = true;
-        // Whatever stands on this Node is people's again.
+        // The new Node has no hold, so its cordon is as people want it.
         node.seen.taken = false;
         node.seen.was = None;
         node.seen.wants_cordon = false;
@@ -316,7 +315,7 @@ impl Protocol {
         state.nodes[usize::from(id)].bind = Some(is_sealed);
     }
 
-    /// The real decision, or none where the webhook is down.
+    /// Whether an update passes: by the webhook's real decision; always while the webhook is down.
     pub(crate) fn passes(&self, state: &State, id: u8, new: &NodeView, who: Who) -> bool {
         if !state.webhook_up {
             return true;
@@ -335,7 +334,7 @@ impl Protocol {
         let lock = record.render();
         let facts = Facts {
             may_override: Known::Is(who == Who::Override),
-            // Not its watch: a watch can only deny more.
+            // No watch: a watch could only deny more.
             watched_kured_lock: Known::Failed("no watch".to_owned()),
             kured_lock: Known::Is(KuredSeen {
                 found: None,
@@ -382,7 +381,7 @@ fn account(name: &str) -> ServiceAccount {
     }
 }
 
-/// Before or long after the one `until` there is.
+/// The webhook's time: before `until`, or long after it. All holds have the same `until`.
 fn now(expired: bool) -> Timestamp {
     let text = if expired {
         "2026-11-23T21:00:00Z"

@@ -1,4 +1,4 @@
-//! The protocol as a model: which actions a state allows and what each leads to.
+//! The protocol as a model: which actions a state allows, and what each action leads to.
 
 use std::sync::Arc;
 
@@ -21,29 +21,29 @@ use crate::scenarios::Scenario;
 use crate::violation::Violation;
 use crate::world::{Agent, Drain, Ghost, Kured, KuredAt, Lock, Node, Power, State, Timers};
 
-/// Something that happens. The numbers are those of agents or of nodes.
+/// Something that happens. The number is that of an agent or of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// The open request of an agent is carried out and answered.
+    /// An agent's open request is carried out and answered.
     Serve(u8),
-    /// Carried out, and the answer is lost.
+    /// An agent's open request is carried out, and the answer is lost.
     ServeUnanswered(u8),
-    /// Never carried out.
+    /// An agent's open request is lost and never carried out.
     LoseRequest(u8),
-    /// Given up by its sender, and carried out later.
+    /// The agent gives up waiting for its open write, which is carried out later.
     DelayWrite(u8),
     /// The late write arrives.
     LateWriteLands,
     Crash(u8),
     Start(u8),
-    /// The watch delivers.
+    /// The agent's watch delivers an event.
     Deliver(u8),
-    /// The watch loses its place.
+    /// The agent's watch loses its place, so it has a gap.
     Gap(u8),
     LockChanged(u8),
     LookAtSentinel(u8),
     Due(u8, Timer),
-    /// The process stands still until the seal's deadline is over.
+    /// The agent's process stands still until the seal's deadline is over.
     Pause(u8),
     Evict(u8),
     Drained(u8),
@@ -53,7 +53,7 @@ pub enum Action {
     GoesDown(u8),
     Boots(u8),
     Uncordon(u8),
-    /// An uncordon is admitted, and lands later.
+    /// Admission allows an uncordon, which is written later.
     Admit(u8),
     AdmittedLands(u8),
     Recordon(u8),
@@ -64,39 +64,39 @@ pub enum Action {
     Delete(u8),
     Recreate(u8),
     RemoveEntry(u8),
-    /// Somebody writes marks.
+    /// Somebody forges marks on the Node.
     Forge(u8, Forgery),
     /// Somebody cleans the host's `/run`.
     CleanRun(u8),
-    /// The open request is answered with something that postpones the reboot.
+    /// The agent's open request for blockers is answered with one.
     Block(u8),
-    /// The open write is carried out, and another webhook has taken the cordon out of it.
+    /// The agent's open write is carried out, but another webhook has removed the cordon from it.
     AlterWrite(u8),
-    /// The open write arrives twice, and the copy's answer comes back.
+    /// The agent's open write arrives twice, and the answer to the second copy comes back.
     CopyWrite(u8),
     WebhookFails,
     Expire(u8),
-    /// A scheduler decides for the node.
+    /// A scheduler decides to put a pod on the node.
     Schedule(u8),
-    /// Its bind lands.
+    /// The bind of that decision is written.
     Bind(u8),
     WantAgain(u8),
     ForeignReboot(u8),
-    /// kured's next step.
+    /// kured takes its next step.
     Kured(u8),
     KuredRestarts(u8),
     KuredExpires(u8),
-    /// With [`Rule::EvidenceNotTime`] off: the agent gives up because time is up.
+    /// Only with [`Rule::EvidenceNotTime`] off: the agent gives up because its time is over.
     TimeIsUp(u8),
-    /// With [`Rule::NoReissueOnResume`] off.
+    /// Only with [`Rule::NoReissueOnResume`] off: the agent reboots on a seal that an earlier process made.
     Reissue(u8),
-    /// With [`Rule::FreshIds`] off: the lost hold is written again.
+    /// Only with [`Rule::FreshIds`] off: a lost hold is written again.
     WriteHoldAgain(u8),
-    /// With [`Rule::StampBeforeAcquire`] off: the stamp that was held back.
+    /// Only with [`Rule::StampBeforeAcquire`] off: the stamp that was held back is written.
     StampNow(u8),
 }
 
-/// The model.
+/// The model of the protocol, for one scenario.
 pub struct Protocol {
     pub(crate) scenario: Scenario,
     policies: Vec<Settings>,
@@ -110,41 +110,41 @@ pub struct Protocol {
     pub(crate) resting: DashMap<u64, bool>,
 }
 
-/// What a step leads to.
+/// The result of a step: the next cycle, and what the step asks for.
 type Transition = (Id<Cycle>, Arc<Step>);
 
-/// What must happen somewhere: a check in which nothing gets done would prove nothing.
+/// The name of the property that some state must have: a check in which no node ever reboots would prove nothing.
 pub(crate) const REBOOTED: &str = "every node has rebooted";
 
-/// A Node's name, by its number.
+/// The name of the Node with this number.
 pub(crate) fn name(node: u8) -> String {
     char::from(b'a' + node).to_string()
 }
 
-/// A node's number, by its name.
+/// The number of the node with this name.
 pub(crate) fn number(name: &str) -> Option<u8> {
     name.bytes().next().map(|byte| byte.wrapping_sub(b'a'))
 }
 
-/// The `created` of a node's hold.
+/// The `created` of the hold with this stamp on a node.
 pub(crate) fn created(node: u8, stamp: u8) -> String {
     format!("2026-11-23T1{node}:{stamp:02}:00.000000001Z")
 }
 
-/// The number of an agent or a node, as actions name it.
+/// An index as the number that actions use.
 pub(crate) fn small(index: usize) -> u8 {
     u8::try_from(index).unwrap_or(u8::MAX)
 }
 
-/// Stands for random bits that a step does not use.
+/// The number of a proof for steps that write nothing.
 const UNUSED: u8 = 0;
 
-/// Whether a step asks for a write, which carries its random bits.
+/// Whether a step asks for a write, which carries a proof.
 fn writes(outcome: &Step) -> bool {
     matches!(outcome.request, Some(Ask::PatchNode(_) | Ask::WriteLock(_)))
 }
 
-/// The random bits of a write, as small as they can be told apart.
+/// The proof with this number.
 pub(crate) fn proof(number: u8) -> Proof {
     Proof::new(number.into())
 }
@@ -185,7 +185,7 @@ impl Protocol {
         self.scenario.off.contains(&rule)
     }
 
-    /// The real step, remembered. Most steps write nothing and need no random bits.
+    /// Runs the real step, or takes its result from the cache. Only a step that writes gets a new proof.
     pub(crate) fn step(
         &self,
         cycle: Id<Cycle>,
@@ -209,7 +209,7 @@ impl Protocol {
         let is_unexpected = |act: &Act| matches!(act, Act::Report(Report::Unexpected { .. }));
         assert!(
             !step.acts.iter().any(is_unexpected),
-            "an answer that no request of its stage can have: {step:?}"
+            "the agent got an answer that does not fit its open request: {step:?}"
         );
         let (next, step) = (self.cycles.id(next), Arc::new(step));
         drop(
@@ -310,7 +310,7 @@ impl Agent {
         }
     }
 
-    /// The process is gone, and its memory with it.
+    /// Ends the process; its memory is lost.
     pub(crate) fn stop(&mut self) {
         *self = Agent::stopped(self.node);
     }
@@ -338,7 +338,7 @@ impl Model for Protocol {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        // What follows from a violation says nothing.
+        // States after a violation are not explored: they show nothing new.
         if state.violations != 0 {
             return;
         }
@@ -371,7 +371,7 @@ impl Model for Protocol {
     }
 
     fn properties(&self) -> Vec<Property<Protocol>> {
-        // One function per violation: a property carries no data.
+        // A macro, because a property of stateright is a function pointer without data.
         macro_rules! never {
             ($($violation:ident),+) => {
                 vec![$(Property::<Protocol>::always(Violation::$violation.name(), |_, state| {
@@ -414,7 +414,7 @@ impl Model for Protocol {
 }
 
 impl Protocol {
-    /// Whether the action can happen; if so it has.
+    /// Carries out an action; `false` if it cannot happen.
     pub(crate) fn act(&self, state: &mut State, action: Action) -> bool {
         match action {
             Action::Serve(agent) => self.serve(state, agent.into(), Delivery::Answered),
@@ -477,7 +477,7 @@ impl Protocol {
         }
     }
 
-    /// Where watches do not lag, they deliver at once.
+    /// Delivers all events at once, in scenarios where watches do not lag.
     fn settle(&self, state: &mut State) {
         if self.scenario.watches_lag {
             return;
@@ -487,11 +487,11 @@ impl Protocol {
         }
     }
 
-    /// AT-MOST-N, counted.
+    /// Counts the nodes for AT-MOST-N.
     fn count(&self, state: &mut State) {
         let between = state.nodes.iter().filter(|node| node.seen.between).count();
         let kureds = state.kureds.iter().filter(|kured| kured.is_between()).count();
-        // What kured's TTL frees is free by kured's own rule.
+        // An entry that kured's TTL has expired does not count, by kured's own rule.
         let unexpired = state
             .kureds
             .iter()

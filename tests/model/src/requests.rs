@@ -1,4 +1,4 @@
-//! The requests of an agent: what becomes of each, and its answer.
+//! The requests of an agent: how each is delivered, and its answer.
 //!
 //! Not here: what a write changes ([`crate::writes`]).
 
@@ -23,22 +23,22 @@ use crate::rule::Rule;
 use crate::scenarios::Hosts;
 use crate::world::{Late, Node, Power, State};
 
-/// What becomes of a request.
+/// How a request is delivered.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Delivery {
     Answered,
     Unanswered,
     Lost,
     Late,
-    /// Answered, and another webhook has changed what was written.
+    /// Answered, but another webhook has changed what was written.
     Altered,
     /// Carried out twice, and the answer is that of the second copy.
     Copied,
 }
 
 impl Protocol {
-    /// The open request. A read that a compare-and-swap on the same object follows is carried out together with it:
-    /// whatever changed the object between the two would make the second fail.
+    /// Delivers the open request. A read is carried out together with the compare-and-swap that follows it on the same object:
+    /// any change between the two would only make the second fail.
     pub(crate) fn serve(&self, state: &mut State, index: usize, delivery: Delivery) -> bool {
         match delivery {
             Delivery::Answered => {}
@@ -69,7 +69,7 @@ impl Protocol {
         Some(self.requests.get(id))
     }
 
-    /// Something postpones the reboot.
+    /// Answers the open request for blockers with one, which postpones the reboot.
     pub(crate) fn block(&self, state: &mut State, index: usize) -> bool {
         if self.take_request(state, index).is_none() {
             return false;
@@ -116,7 +116,7 @@ impl Protocol {
                 (&*request, next.as_deref()),
                 (Ask::ReadNode, Some(Ask::PatchNode(_)))
                     | (Ask::ReadLock, Some(Ask::WriteLock(_)))
-                    // That nothing blocks rests on nothing that another could change in between.
+                    // In the model nobody else can change the blockers, so nothing can come in between.
                     | (Ask::ListBlockers, Some(_))
             );
             if !belongs {
@@ -125,7 +125,7 @@ impl Protocol {
         }
     }
 
-    /// What the shell does before a request is sent: the host's record comes first.
+    /// Does what a real agent does before it sends a patch: writes the host's record.
     fn note_request(&self, state: &mut State, index: usize, request: &Ask) {
         let Ask::PatchNode(patch) = request else {
             return;
@@ -140,13 +140,13 @@ impl Protocol {
         }
     }
 
-    /// The write lands, and the answer is that of its copy, which has lost to it.
+    /// Carries out a write that arrives twice. The answer is that of the second copy: a conflict with the first.
     fn copy_write(&self, state: &mut State, index: usize, request: &Ask) -> Input {
         match request {
             Ask::PatchNode(patch) => {
                 let mut patch = patch.clone();
                 if self.is_off(Rule::ConflictsAreUnknown) && patch.leaves.is_some() {
-                    // The agent has forgotten what it sent.
+                    // Without the rule, the agent does not recognise its own write: so it lands with another proof.
                     let forgotten = proof(FORGED).as_str().to_owned();
                     drop(patch.annotations.insert(keys::WRITE.to_owned(), Some(forgotten)));
                 }
@@ -160,7 +160,7 @@ impl Protocol {
         }
     }
 
-    /// Another webhook takes the cordon out of a write of an agent.
+    /// Carries out a write of an agent from which another webhook has removed the cordon.
     fn alter_write(&self, state: &mut State, index: usize, request: &Ask) -> Input {
         let Ask::PatchNode(patch) = request else {
             return self.answer(state, index, request);
@@ -196,7 +196,7 @@ impl Protocol {
         }
     }
 
-    /// A late write arrives; nobody hears of it.
+    /// Carries out the late write. Nobody gets the answer.
     pub(crate) fn land(&self, state: &mut State) -> bool {
         let Some(late) = state.late.take() else {
             return false;
@@ -249,7 +249,7 @@ impl Protocol {
         let is_recorded = !self.is_off(Rule::RebootIsRecorded);
         let record = node.record.filter(|_| is_recorded);
         let told = (node.is_told && is_recorded).then(|| {
-            // An assumption: its deadline is later than any shutdown that is to come.
+            // An assumption: the deadline in the record is later than the shutdown.
             let may_come = node.power == Power::Issued && !self.is_off(Rule::ShutdownShowsInTime);
             if may_come {
                 RebootDeadline::Ahead
@@ -269,7 +269,7 @@ impl Protocol {
         }
     }
 
-    /// The boot as the host shows it.
+    /// The identity of a boot, as the host shows it.
     pub(crate) fn boot_of(&self, node: u8, boot: u8) -> Boot {
         let stays = self.scenario.hosts != Hosts::Ordinary;
         let counts = self.scenario.hosts == Hosts::Soft;
@@ -279,7 +279,7 @@ impl Protocol {
         }
     }
 
-    /// The host's record, as the rules that are off leave it.
+    /// The host's record as an agent reads it, changed as the rules that are off demand.
     fn as_recorded(&self, node: &Node, mut record: HostRecord) -> HostRecord {
         let view = self.views.get(node.view);
         if self.is_off(Rule::WasDecidedOnce) {
@@ -299,7 +299,7 @@ impl Protocol {
         record
     }
 
-    /// What an agent that takes looks for proof makes of a Node.
+    /// The Node as an agent without `WritesAreProven` sees it: if it looks like the agent's last write, it is taken for that.
     pub(crate) fn believed(&self, state: &State, index: usize, mut view: NodeView) -> NodeView {
         let Some(request) = state.agents[index].last_write else {
             return view;
@@ -320,7 +320,7 @@ impl Protocol {
         view
     }
 
-    /// A Node as an agent is shown it.
+    /// A Node as the API server shows it to an agent.
     pub(crate) fn shown(&self, view: &NodeView, version: u8) -> NodeView {
         let mut view = view.clone();
         view.metadata.resource_version = version.to_string();
@@ -370,7 +370,7 @@ impl Protocol {
             .is_some_and(|view| view.label(keys::PHASE) == Some(Phase::Delaying.as_str()));
         self.as_locked(state, own, &mut record);
         if self.is_off(Rule::Confirm) && is_delaying {
-            // It believes that it has its entry.
+            // Without the confirm, the agent believes that it still has its entry.
             let stamp = state.nodes[usize::from(own)].stamps;
             let entry = Entry::new(&name(own), "", &created(own, stamp), false);
             record.entries = vec![entry];
@@ -398,7 +398,7 @@ impl Protocol {
 }
 
 impl Protocol {
-    /// The entry of an agent's own node, as the rules that are off leave it.
+    /// Changes the entry of the agent's own node as the rules that are off demand.
     fn as_locked(&self, state: &State, own: u8, record: &mut Record) {
         let node = &state.nodes[usize::from(own)];
         let of_own = record
@@ -425,7 +425,7 @@ impl Protocol {
     }
 }
 
-/// No answer, whatever became of the request.
+/// The input for a request without an answer.
 fn unknown(request: &Ask) -> Input {
     let failure = Failure::Unknown("no answer".to_owned());
     match request {

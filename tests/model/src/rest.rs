@@ -1,7 +1,6 @@
-//! NOTHING-STUCK: whatever has happened, a system that is then left alone comes to rest, and is clean.
+//! NOTHING-STUCK: from any state, without further faults, the system comes to rest and is clean.
 //!
-//! Left alone means: no more faults, and everybody who can go on does, in turn. A system that changes for ever is a livelock.
-//! One fair order is tried, not all of them.
+//! Everybody who can go on takes turns. A system that keeps changing has a livelock. One fair order of turns is tried, not all.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -12,11 +11,11 @@ use cordonhold_shared::{hold, keys};
 use crate::protocol::{Action, Protocol, small};
 use crate::world::{Drain, Faults, Node, Power, State};
 
-/// A system that has not come to rest after so many rounds never does.
+/// A system that is not at rest after this many rounds counts as one that never will be.
 const ROUNDS_MAX: usize = 200;
 
 impl Protocol {
-    /// Whether this state comes to rest clean.
+    /// Whether this state comes to rest and is clean then.
     pub(crate) fn comes_to_rest(&self, state: &State) -> bool {
         let mut state = state.clone();
         state.left = Faults::default();
@@ -122,7 +121,7 @@ impl Protocol {
         }
     }
 
-    /// An agent that has given up says so, and a person takes away what asked for the reboot.
+    /// If the agent reports that it has given up, a person removes what asks for the reboot.
     fn a_person_looks(&self, state: &mut State, index: usize) {
         let own = usize::from(state.agents[index].node);
         let has_given_up = state.agents[index]
@@ -131,7 +130,8 @@ impl Protocol {
         state.nodes[own].wants &= !has_given_up;
     }
 
-    /// No marks, no entries, nobody at work; and no wish that could still be granted.
+    /// Whether there are no marks and no entries, all agents are idle, no wish is left that could be granted, and each cordon is as
+    /// people want it.
     fn is_clean(&self, state: &State) -> bool {
         let is_unmarked = state.nodes.iter().all(|node| {
             let view = self.views.get(node.view);
@@ -149,7 +149,7 @@ impl Protocol {
         let are_granted = state.nodes.iter().all(|node| {
             !node.wants || node.stamps >= self.scenario.stamps_max || !self.scenario.kured.is_empty()
         });
-        // kured takes its own cordon off, whatever came in between.
+        // Not checked with kured: it uncordons its node whatever others have done in between.
         let is_as_wanted = |node: &Node| {
             node.seen.unsure || self.views.get(node.view).spec.unschedulable == node.seen.wants_cordon
         };

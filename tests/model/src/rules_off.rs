@@ -1,4 +1,4 @@
-//! Rules that are off: what an agent does without them.
+//! What agents do when a rule is off, where that needs actions of its own.
 
 use cordonhold_shared::Reading;
 use cordonhold_shared::hold::{self, Hold, NodePatch, Phase};
@@ -11,7 +11,7 @@ use crate::world::{Power, State};
 use crate::writes::apply;
 
 impl Protocol {
-    /// An agent that takes the end of its waiting for evidence starts over, and believes that nothing is under way.
+    /// Without `EvidenceNotTime`: an agent whose waiting time is over starts again, and assumes that no shutdown is under way.
     pub(crate) fn give_up_by_time(&self, state: &mut State, index: usize) -> bool {
         state.left.pauses -= 1;
         self.forget(state, index);
@@ -33,7 +33,7 @@ impl Protocol {
         true
     }
 
-    /// The Node has lost the hold that the lock still names: it is written again, and its agent goes on from it.
+    /// Without `FreshIds`: the hold that the lock still names is gone from the Node, is written again, and its agent goes on from it.
     pub(crate) fn write_hold_again(&self, state: &mut State, index: usize) -> bool {
         let own = state.agents[index].node;
         let record = self.records.get(state.lock.record);
@@ -68,7 +68,7 @@ impl Protocol {
         true
     }
 
-    /// The stamp that was held back until the lock was acquired.
+    /// Without `StampBeforeAcquire`: writes the stamp that was held back until the lock was acquired.
     pub(crate) fn stamp_now(&self, state: &mut State, index: usize) -> bool {
         let own = state.agents[index].node;
         let is_acquired = {

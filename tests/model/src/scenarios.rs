@@ -1,4 +1,4 @@
-//! What is explored: the protocol as it is under many faults, and without each of its rules.
+//! The scenarios to explore: the protocol with all its rules under many faults, and without each rule in turn.
 
 use cordonhold_shared::reboot::cycle::OnUncordon;
 
@@ -6,7 +6,7 @@ use crate::rule::Rule;
 use crate::violation::Violation;
 use crate::world::Faults;
 
-/// What is explored.
+/// A scenario to explore.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent choices, each named")]
 pub struct Scenario {
@@ -20,61 +20,61 @@ pub struct Scenario {
     /// Whether there is a `--lock-release-delay`.
     pub delays_release: bool,
     pub force_reboot: bool,
-    /// Nodes that an admin had cordoned before.
+    /// Nodes that an admin has cordoned before the start.
     pub cordoned: Vec<u8>,
     /// Nodes with a second agent.
     pub second_agents: Vec<u8>,
     /// Nodes where stock kured runs instead of an agent.
     pub kured: Vec<u8>,
-    /// The webhook also sees uncordons of nodes that kured holds.
+    /// Whether the webhook also protects nodes that kured holds.
     pub protects_kured: bool,
-    /// kured has a `--lock-ttl`.
+    /// Whether kured has a `--lock-ttl`.
     pub kured_lock_ttl: bool,
-    /// A watch may deliver late; otherwise it delivers at once.
+    /// Whether a watch may deliver late; otherwise it delivers at once.
     pub watches_lag: bool,
-    /// A host may show its shutdown late.
+    /// Whether a host may show its shutdown late.
     pub hosts_lag: bool,
     /// How many holds a node may stamp.
     pub stamps_max: u8,
-    /// Whether each state is also left alone until it rests, and must then be clean.
+    /// Whether each state must also come to rest and be clean, if no more faults happen.
     pub checks_rest: bool,
     pub hosts: Hosts,
-    /// What the owner of the node's pod does where it is evicted.
+    /// What the owner of a node's pod does when the pod is evicted.
     pub owner: Owner,
-    /// What asks for the reboot is still there after a boot.
+    /// Whether the sentinel is still there after a boot.
     pub sentinel_stays: bool,
-    /// One of these ends the exploration, once it is found; where none is named, any violation does.
+    /// The violations that end the exploration when found. If empty, any violation does.
     pub stops_at: Vec<Violation>,
-    /// Where the exploration stops before it is exhausted, and why that is enough.
+    /// A bound at which the exploration may stop, and why that is enough; `None` if it must be complete.
     pub bound: Option<Bound>,
     pub off: Vec<Rule>,
 }
 
-/// What the owner of a node's pod does where it is evicted, and what the pod tolerates.
+/// What the owner of a node's pod does when the pod is evicted, and what the pod tolerates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// It goes elsewhere.
+    /// The pod goes to another node.
     Ordinary,
-    /// It is put back for ever, and tolerates cordon and taint.
+    /// The pod is put back for ever, and tolerates cordon and taint.
     Tolerant,
-    /// It is put back, past the scheduler, more often than chance would; then it goes elsewhere.
+    /// The pod tolerates neither, and is put back without the scheduler, more than three times. Then it goes to another node.
     Binding,
 }
 
-/// What a host shows of its boots.
+/// What shows that a host has booted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hosts {
     Ordinary,
-    /// Each boot looks like the one before.
+    /// Nothing: each boot looks like the one before.
     BootStays,
-    /// Only userspace starts anew: the boot id stays, its init counts, and `/run` survives.
+    /// Only userspace starts again: the boot id and `/run` stay, and init counts the soft reboots.
     Soft,
 }
 
-/// A bound that a scenario is not exhausted within.
+/// A bound at which the exploration of a large scenario stops.
 #[derive(Clone, Copy, Debug)]
 pub struct Bound {
-    /// States that are generated.
+    /// The number of states to generate.
     pub states: usize,
     pub reason: &'static str,
 }
@@ -109,12 +109,12 @@ impl Scenario {
     }
 }
 
-/// What is violated without a rule, or with stock kured.
+/// A counterexample: what is violated without a rule, or with stock kured.
 #[derive(Clone, Debug)]
 pub struct Counterexample {
-    /// C1 to C13, or kured's defects D1 to D7; the others have no number.
+    /// Its number: C1 to C13, or D1 to D7 for kured's defects. `None` for the others.
     pub number: Option<&'static str>,
-    /// Off; several where one rule covers for another. Empty for kured, which has none of them.
+    /// The rules that are off: several if one also covers for another. Empty for stock kured.
     pub off: Vec<Rule>,
     pub scenario: Scenario,
     /// One of these must be found.
@@ -153,14 +153,14 @@ const NONE: Faults = Faults {
     kured_expiries: 0,
 };
 
-/// Everything is right, in scenarios that are explored whole within a test run.
+/// Scenarios without a violation that are explored completely within a test run.
 pub fn quick() -> Vec<Scenario> {
     let mut all = ordinary();
     all.extend(tampered());
     all
 }
 
-/// Somebody writes marks, another webhook alters writes, `/run` is cleaned, and hosts boot as some do.
+/// Scenarios with forged marks, writes altered by another webhook, an emptied `/run`, and unusual boots.
 #[rustfmt::skip]
 fn tampered() -> Vec<Scenario> {
     let one = |name, faults| Scenario {
@@ -266,7 +266,7 @@ fn ordinary() -> Vec<Scenario> {
     ]
 }
 
-/// More faults at once, on more nodes. Where a scenario has no end within minutes, it stops at a bound.
+/// Scenarios with more faults at once, on more nodes. One that does not end within minutes stops at a bound.
 pub fn deep() -> Vec<Scenario> {
     let mut all = many_faults();
     for scenario in &mut all {
@@ -275,10 +275,10 @@ pub fn deep() -> Vec<Scenario> {
     all
 }
 
-/// About a minute, and half a GiB.
+/// The bound of large scenarios: about a minute, and half a GiB of memory.
 const DEEP: Bound = Bound {
     states: 4_000_000,
-    reason: "breadth first, so every run of fewer steps than the depth that is printed is covered; longer ones are the simulation's",
+    reason: "the search is breadth first, so it covers every run with fewer steps than the depth above; longer runs are left to the simulation",
 };
 
 #[rustfmt::skip]
@@ -349,7 +349,7 @@ fn many_faults() -> Vec<Scenario> {
     ]
 }
 
-/// Each rule off alone, in the smallest scenario that shows what it is for.
+/// The counterexamples: each rule turned off, in the smallest scenario that shows what it prevents; and stock kured.
 pub fn counterexamples() -> Vec<Counterexample> {
     let mut all = numbered();
     all.extend(unnumbered());
@@ -367,16 +367,16 @@ fn numbered() -> Vec<Counterexample> {
     use Violation as W;
     let one = |number, rule, faults, expects: &[W]| without(Some(number), rule, 1, faults, expects);
     let two = |number, rule, faults, expects: &[W]| without(Some(number), rule, 2, faults, expects);
-    // A host that is going down under an agent whose Node was created anew.
+    // The host goes down while its Node is deleted and created again.
     let mut first = one("C3c", P::AskHostFirst, Faults { crashes: 1, deletions: 1, ..NONE }, &[W::DownUnsealed]);
     first.scenario.hosts_lag = false;
-    // A wish that is cancelled on a node that an admin had cordoned.
+    // A wish is cancelled on a node that an admin has cordoned before.
     let mut wish = one("C8", P::WishLeavesCordon, Faults { cancels: 1, ..NONE }, &[W::WrongCordon]);
     wish.scenario.cordoned = vec![0];
-    // Held Nodes fill their slots, so that has to be off too.
+    // `HeldNodesFillSlots` prevents the same violation, so it is off too.
     let mut order = two("C10", P::NodeBeforeLock, Faults { drain_timeouts: 1, ..NONE }, &[W::TooManyBetween]);
     order.also_without(P::HeldNodesFillSlots);
-    // An agent that starts on a host that was told waits, so that has to be off too.
+    // `RebootIsRecorded` prevents the same violation, so it is off too.
     let mut boot = one("C12", P::BootIdOfCordon, Faults { foreign_reboots: 1, crashes: 1, more_wishes: 1, ..NONE }, &[W::DownUnsealed]);
     boot.also_without(P::RebootIsRecorded);
     vec![
@@ -407,12 +407,12 @@ fn unnumbered() -> Vec<Counterexample> {
     use Violation as W;
     let one = |rule, faults, expects: &[W]| without(None, rule, 1, faults, expects);
     let two = |rule, faults, expects: &[W]| without(None, rule, 2, faults, expects);
-    // An uncordon of an admin's cordon, admitted before the hold.
+    // Admission allows an uncordon of an admin's cordon before the hold, and it lands after.
     let mut verdict = one(P::VerdictBoundToVersion, Faults { uncordons: 1, ..NONE }, &[W::HeldUncordoned]);
     verdict.scenario.cordoned = vec![0];
     let mut twins = one(P::LockFile, NONE, &[W::DownUnsealed]);
     twins.scenario.second_agents = vec![0];
-    // A confirmed entry says it too, so that has to be off as well.
+    // `ConfirmedEntryIsWaitedOut` prevents the same violation, so it is off too.
     let mut recorded = one(P::RebootIsRecorded, Faults { crashes: 1, webhook_failures: 1, strips: 1, ..NONE }, &[W::DownUnsealed]);
     recorded.also_without(P::ConfirmedEntryIsWaitedOut);
     let mut ttl = two(P::OurTtl, NONE, &[W::LiveEntryDropped]);
@@ -436,7 +436,7 @@ fn unnumbered() -> Vec<Counterexample> {
     ]
 }
 
-/// What was found from outside, by its row.
+/// Counterexamples that were reported from outside, each with the number of its report.
 #[rustfmt::skip]
 fn found() -> Vec<Counterexample> {
     use Rule as P;
@@ -468,7 +468,7 @@ fn found() -> Vec<Counterexample> {
     ]
 }
 
-/// Stock kured by itself: its known defects. The webhook closes D1; D3, D4 and D7 need another daemon.
+/// The known defects of stock kured. The webhook fixes D1; D3, D4 and D7 need another daemon.
 #[rustfmt::skip]
 fn kureds() -> Vec<Counterexample> {
     let kured = |number, nodes: u8, faults, expects| Counterexample {

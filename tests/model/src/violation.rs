@@ -1,4 +1,4 @@
-//! What must never be: the invariants of the design, each as what a checker sees when it is broken.
+//! The violations that a checker looks for: each invariant, as what can be seen when it is broken.
 
 use std::fmt;
 
@@ -12,19 +12,19 @@ pub enum Violation {
     MarksChanged,
     /// NO-BLIND-REBOOT: a seal on a Node that is not cordoned, or not held by this hold.
     SealedWithoutCordon,
-    /// NO-BLIND-REBOOT: a seal although the cordon was disturbed since the drain.
+    /// NO-BLIND-REBOOT: a seal, although the cordon was disturbed since the drain.
     SealedAfterDisturbance,
-    /// NO-BLIND-REBOOT: a seal without a look at the pods within the unbroken cordon.
+    /// NO-BLIND-REBOOT: a seal, although no list of the pods was empty since the cordon was last broken or written.
     SealedUnlisted,
     /// NO-BLIND-REBOOT: a seal without a confirmed entry.
     SealedUnconfirmed,
-    /// NO-BLIND-REBOOT: a reboot without a seal of this very process.
+    /// NO-BLIND-REBOOT: a reboot without a seal made by the same process.
     RebootWithoutSeal,
     /// NO-BLIND-REBOOT: a reboot after the seal's deadline.
     RebootAfterDeadline,
-    /// NO-BLIND-REBOOT: the host goes down by a reboot whose seal is no longer on the Node.
+    /// NO-BLIND-REBOOT: the host goes down, but the seal of that reboot is no longer on the Node.
     DownUnsealed,
-    /// NO-BLIND-REBOOT: the reboot hits pods that came after the seal.
+    /// NO-BLIND-REBOOT: the reboot kills pods that came after the seal.
     DownUnderNewPods,
     /// AT-MOST-N: more than N nodes between acquire and release.
     TooManyBetween,
@@ -34,9 +34,9 @@ pub enum Violation {
     TooManyDown,
     /// ONE-NODE-ONE-AGENT: an agent wrote to another node.
     OtherNode,
-    /// CORDON-GIVEN-BACK: the cordon is not what it was.
+    /// CORDON-GIVEN-BACK: the cordon is not given back as it was.
     WrongCordon,
-    /// NOTHING-STUCK: at rest, and not clean.
+    /// NOTHING-STUCK: the system does not come to rest, or is not clean then.
     Stuck,
     /// ONE-WISH-TWO-REBOOTS: a third reboot command for one hold.
     TooManyReboots,

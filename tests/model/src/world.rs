@@ -1,6 +1,6 @@
-//! What there is: nodes and their hosts, agents, kured, the lock, and what a checker remembers beside them.
+//! The state of the model: nodes and their hosts, agents, kured, the lock, and what the checker remembers.
 //!
-//! Not here: what happens to it.
+//! Not here: the actions that change it, see `protocol`.
 
 use cordonhold_shared::host::HostRecord;
 use cordonhold_shared::lock::Record;
@@ -16,42 +16,42 @@ pub struct State {
     pub(crate) agents: Vec<Agent>,
     pub(crate) kureds: Vec<Kured>,
     pub(crate) lock: Lock,
-    /// A write that was sent and has not arrived.
+    /// A write whose sender gave up waiting, and that has not arrived yet.
     pub(crate) late: Option<Late>,
     pub(crate) left: Faults,
     pub(crate) webhook_up: bool,
-    /// What was violated, as a set of [`crate::violation::Violation`].
+    /// The violations so far: a bit for each [`crate::violation::Violation`].
     pub(crate) violations: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, each named")]
 pub(crate) struct Node {
-    /// Without its version; of a deleted Node, the last.
+    /// The Node without its version. For a deleted Node, the last one.
     pub(crate) view: Id<NodeView>,
     pub(crate) version: u8,
     pub(crate) exists: bool,
-    /// Pods that a drain would evict.
+    /// The number of pods that a drain would evict.
     pub(crate) pods: u8,
     /// How often its owner has put the pod back within this drain.
     pub(crate) put_back: u8,
-    /// A scheduler has decided for this node, and its bind has not arrived. `true`: it decided after the seal.
+    /// A bind to this node that has not arrived yet; `true` if the scheduler decided after the seal.
     pub(crate) bind: Option<bool>,
     pub(crate) boot: u8,
     pub(crate) power: Power,
     /// The record in the host's `/run`.
     pub(crate) record: Option<Id<HostRecord>>,
-    /// It says that the host was told to reboot in this boot.
+    /// Whether the record says that a reboot was commanded in this boot.
     pub(crate) is_told: bool,
-    /// Marks as an agent wrote them earlier, which somebody kept.
+    /// Marks that the agent wrote earlier and that somebody may put back.
     pub(crate) older: Option<Id<NodeView>>,
-    /// The sentinel asks for a reboot.
+    /// Whether the sentinel exists.
     pub(crate) wants: bool,
-    /// How many holds were stamped or tried here: the next one's `created`.
+    /// How many holds were stamped here, or tried. The next one's `created` follows from it.
     pub(crate) stamps: u8,
-    /// `until` and its grace have passed.
+    /// Whether `until` and its grace period are over.
     pub(crate) expired: bool,
-    /// An uncordon that was admitted on this version and has not arrived.
+    /// The version on which an uncordon was admitted that is not written yet.
     pub(crate) admitted: Option<u8>,
     pub(crate) seen: Ghost,
 }
@@ -60,77 +60,77 @@ pub(crate) struct Node {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Power {
     Up,
-    /// It was told to reboot and does not show it yet.
+    /// It was told to reboot and does not show its shutdown yet.
     Issued,
     /// It shows its shutdown.
     GoingDown,
     Down,
 }
 
-/// What the checker remembers of a node, and nobody in the system knows.
+/// What only the checker remembers of a node; nobody in the system sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "independent observations, each named"
 )]
 pub(crate) struct Ghost {
-    /// Between acquire and release.
+    /// Whether the node is between acquire and release.
     pub(crate) between: bool,
-    /// The cordon was cleared, or the marks or the Node were lost, since the last cordon patch.
+    /// Whether the cordon was cleared, or the marks or the Node were lost, since the last cordon patch.
     pub(crate) disturbed: bool,
-    /// The pods were listed, and there were none, since the last cordon patch.
+    /// Whether a list of the pods since the last cordon patch was empty.
     pub(crate) listed: bool,
-    /// The drain took too long, and the reboot may go on without an empty node.
+    /// Whether the drain took too long, so that the reboot may be forced with pods left.
     pub(crate) forced: bool,
     pub(crate) confirmed: bool,
-    /// The agent whose seal is on the Node, if it still lives.
+    /// The agent whose seal is on the Node, if its process still runs.
     pub(crate) sealed_by: Option<u8>,
-    /// The hold on whose seal the host was told to reboot.
+    /// The stamp of the hold on whose seal the host was told to reboot.
     pub(crate) issued: Option<u8>,
-    /// Somebody else has written marks since the last cordon patch: what they say is no longer the agent's word.
+    /// Whether somebody else has written marks since the last cordon patch, so that they no longer show what the agent wrote.
     pub(crate) forged: bool,
-    /// Another webhook has taken the cordon out of the seal.
+    /// Whether another webhook has removed the cordon from the agent's last write.
     pub(crate) is_altered: bool,
-    /// What the cordon was when this hold took it.
+    /// Whether the node was cordoned before this hold cordoned it; `None` before that.
     pub(crate) was: Option<bool>,
-    /// How many reboot commands were run for this hold.
+    /// The number of reboot commands for this hold.
     pub(crate) commands: u8,
-    /// What people want of the cordon, whoever has changed it while the node was held.
+    /// Whether people want the node cordoned. Changes during a hold do not count.
     pub(crate) wants_cordon: bool,
-    /// Nobody can say any more what people want.
+    /// Whether it is unknown what people want.
     pub(crate) unsure: bool,
-    /// A person with the permission has cancelled this hold.
+    /// Whether somebody with the permission has cancelled this hold.
     pub(crate) cancelled: bool,
-    /// Somebody took the marks away or deleted the Node: what follows is theirs.
+    /// Whether somebody removed the marks or deleted the Node, so that what follows is not the agent's fault.
     pub(crate) taken: bool,
-    /// The Node was deleted: it no longer counts, though its host may still go down.
+    /// Whether the Node was deleted. It no longer counts for AT-MOST-N, although its host may still go down.
     pub(crate) deleted: bool,
-    /// A pod on the node was bound by a decision after the seal.
+    /// Whether a pod on the node was scheduled after the seal.
     pub(crate) lured: bool,
     /// The boot in which the hold was stamped.
     pub(crate) stamp_boot: u8,
 }
 
-/// An agent's process.
+/// An agent, and its process if it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Agent {
     pub(crate) node: u8,
-    /// `None`: it does not run.
+    /// The state of its process; `None` if it does not run.
     pub(crate) cycle: Option<Id<Cycle>>,
     pub(crate) request: Option<Id<Ask>>,
-    /// What its watch of the Node has not delivered; `None`: no watch.
+    /// The events that its watch of the Node has not delivered; `None` without a watch.
     pub(crate) queue: Option<Vec<Delivery>>,
     pub(crate) watches_lock: bool,
     pub(crate) lock_changed: bool,
     pub(crate) timers: Timers,
     pub(crate) drain: Drain,
-    /// What it last knew of the other Nodes, where a rule that is off makes it believe a cache.
+    /// The other Nodes as it last knew them. Used only if `DropReadsNodeAfterLock` is off, when it believes a cache.
     pub(crate) cache: Option<Vec<Option<Id<NodeView>>>>,
-    /// A rule that is off makes the host answer that no shutdown is under way.
+    /// Whether the host always answers that no shutdown is under way, because a rule is off.
     pub(crate) is_lied_to: bool,
-    /// The last write of its Node, where a rule that is off makes it believe whatever looks like it.
+    /// Its last write of its Node. Used only if `WritesAreProven` is off, when it believes whatever looks like that write.
     pub(crate) last_write: Option<Id<Ask>>,
-    /// A rule that is off holds the stamp back.
+    /// A stamp that is held back, because `StampBeforeAcquire` is off.
     pub(crate) held_back: Option<Id<Ask>>,
 }
 
@@ -147,7 +147,7 @@ pub(crate) enum Drain {
     Over,
 }
 
-/// The timers that run: a set, and which retry it is.
+/// The set of running timers, and the number of the retry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Timers {
     set: u16,
@@ -206,29 +206,29 @@ impl Timers {
     }
 }
 
-/// Stock kured on a node: where it is, and what it remembers.
+/// Stock kured on a node: its next step, and what it remembers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Kured {
     pub(crate) node: u8,
     pub(crate) at: KuredAt,
-    /// The Node as read once, before the lock, and used until the reboot.
+    /// Whether the Node was cordoned when kured read it, before the lock. kured does not read it again.
     pub(crate) was_unschedulable: bool,
-    /// Its entry's TTL is over.
+    /// Whether the TTL of its entry is over.
     pub(crate) expired: bool,
     /// How often it has acquired the lock.
     pub(crate) acquired: u8,
-    /// Ghost: it has rebooted since it acquired.
+    /// For the checker only: whether the host has rebooted since kured acquired the lock.
     pub(crate) rebooted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum KuredAt {
-    /// The process has started: does it hold the lock?
+    /// The process has started, and next looks whether it holds the lock.
     Starting,
     Uncordoning,
     Releasing,
     Idle,
-    /// It has read the Node and the lock of this version.
+    /// It has read the Node, and the lock in this version, and next tries to acquire it.
     Acquiring(u8),
     Cordoning,
     Draining,
@@ -249,26 +249,26 @@ pub(crate) struct Late {
     pub(crate) request: Id<Ask>,
 }
 
-/// How many of each fault may still happen, in the whole system.
+/// How many faults of each kind may still happen, in the whole system.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Faults {
-    /// An agent's process ends.
+    /// An agent's process crashes.
     pub crashes: u8,
     /// A write is carried out and its answer is lost.
     pub lost_answers: u8,
     /// A request never arrives.
     pub lost_requests: u8,
-    /// A write arrives any time after its sender gave it up.
+    /// A write arrives at any time after its sender gave up waiting.
     pub late_writes: u8,
     pub uncordons: u8,
-    /// Somebody cordons a node that we have cordoned and others have uncordoned.
+    /// Somebody cordons a held node again after others have uncordoned it.
     pub recordons: u8,
-    /// `until` and its grace pass.
+    /// `until` and its grace period end.
     pub expiries: u8,
     pub webhook_failures: u8,
-    /// Somebody takes the marks off.
+    /// Somebody removes the marks.
     pub strips: u8,
-    /// A person cancels.
+    /// A person with the permission cancels.
     pub cancels: u8,
     /// Somebody without the permission writes a cancel.
     pub planted_cancels: u8,
@@ -284,23 +284,23 @@ pub struct Faults {
     pub failed_reboots: u8,
     /// A process stands still for longer than a deadline.
     pub pauses: u8,
-    /// The machine reboots of itself.
+    /// The host reboots although no agent asked for it.
     pub foreign_reboots: u8,
     /// An admin cordons a node.
     pub admin_cordons: u8,
-    /// A node wants another reboot.
+    /// A host wants another reboot.
     pub more_wishes: u8,
     /// Somebody writes a value on a mark, or puts older marks back.
     pub forgeries: u8,
-    /// Another webhook takes the cordon off a write of an agent.
+    /// Another webhook removes the cordon from a write of an agent.
     pub altered_writes: u8,
-    /// A write arrives twice, and what comes back is the answer to its copy.
+    /// A write arrives twice, and the answer to the second copy comes back.
     pub copied_writes: u8,
-    /// Something postpones the reboot.
+    /// A blocker postpones the reboot.
     pub blocks: u8,
     /// Somebody cleans the host's `/run`.
     pub cleanings: u8,
     pub kured_restarts: u8,
-    /// The TTL of an entry of kured's passes.
+    /// The TTL of one of kured's entries ends.
     pub kured_expiries: u8,
 }

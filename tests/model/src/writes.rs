@@ -1,4 +1,4 @@
-//! What the writes of agents change, with the rules that are off, and what the checker notes of it.
+//! The writes of agents: what they change, what rules that are off change about them, and what the checker remembers.
 
 use cordonhold_shared::Reading;
 use cordonhold_shared::hold::{self, NodePatch, PatchKind, Phase, Terms, UNTIL_AHEAD};
@@ -14,8 +14,8 @@ use crate::rule::Rule;
 use crate::violation::Violation;
 use crate::world::{Delivery, Ghost, Power, State};
 
-/// When everything is written, 2026-11-23T19:50:00Z. Every time that a patch names is the same: a flag of the node says whether
-/// it has passed.
+/// The time of every write, 2026-11-23T19:50:00Z. Every time in a patch is the same; a flag of the node says whether it has
+/// passed.
 const NOW: Timestamp = Timestamp::constant(1_795_463_400, 0);
 
 impl Protocol {
@@ -43,7 +43,7 @@ impl Protocol {
         Ok(())
     }
 
-    /// What the checker remembers of a write of the lock.
+    /// Updates what the checker remembers after a write of the lock.
     fn note_entries(&self, state: &mut State, own: u8, before: &Record, after: &Record) {
         for entry in &before.entries {
             if after.entry(&entry.id()).is_some() || entry.node == name(own) {
@@ -64,7 +64,7 @@ impl Protocol {
             if is_live {
                 state.violate(Violation::LiveEntryDropped);
             }
-            // Marks and record are gone, and now the entry: nobody knows any more what the cordon was.
+            // If marks and record are gone too, nothing says any more what the cordon was.
             let node = &mut state.nodes[usize::from(node)];
             node.seen.unsure |= entry.is_ours() && node.seen.taken && node.record.is_none();
         }
@@ -72,7 +72,7 @@ impl Protocol {
             if entry.node != name(own) || !entry.is_ours() {
                 continue;
             }
-            // An entry whose Node has lost the hold is over as soon as it is written.
+            // An entry whose Node no longer shows the hold is over at once, so it counts no slot.
             let is_held_back = state
                 .agents
                 .iter()
@@ -82,7 +82,7 @@ impl Protocol {
             ghost.between |= before.entry(&entry.id()).is_none() && is_shown;
             ghost.confirmed |= entry.sealed;
         }
-        // The Node first, then the lock: where the Node still shows the hold, it has not been released.
+        // A release needs both: no entry, and no hold on the Node, which is given back first.
         let has_entry = after.entries.iter().any(|entry| entry.node == name(own));
         let shows_none = self
             .read(state, own)
@@ -92,7 +92,7 @@ impl Protocol {
         }
     }
 
-    /// Whether the Node shows the hold of this `created`.
+    /// Whether the Node shows the hold with this `created`.
     pub(crate) fn shows_hold(&self, state: &State, node: u8, created: &str) -> bool {
         self.read(state, node)
             .and_then(|view| hold::read(&view).present())
@@ -125,7 +125,7 @@ impl Protocol {
         self.put_record(state, record);
     }
 
-    /// A patch of an agent, with the rules that are off.
+    /// Carries out a patch of an agent, changed as the rules that are off demand.
     pub(crate) fn patch(
         &self,
         state: &mut State,
@@ -154,7 +154,7 @@ impl Protocol {
         Ok(self.believed(state, index, node))
     }
 
-    /// Whether a rule that is off sends this patch without a version.
+    /// Whether this patch is sent without a version, because a rule is off.
     fn passes_unchecked(&self, patch: &NodePatch, old: &NodeView) -> bool {
         match patch.kind {
             PatchKind::GiveBack => self.is_off(Rule::UndoIsCas),
@@ -188,7 +188,7 @@ impl Protocol {
         }
     }
 
-    /// What the rules that are off make of a patch.
+    /// Changes the result of a patch as the rules that are off demand.
     fn alter(&self, patch: &NodePatch, old: &NodeView, new: &mut NodeView) {
         if patch.kind != PatchKind::GiveBack {
             return;
@@ -205,7 +205,7 @@ impl Protocol {
         }
     }
 
-    /// What the checker remembers of a patch.
+    /// Updates what the checker remembers after a patch, and checks the patch.
     fn note_patch(&self, state: &mut State, index: usize, patch: &NodePatch, old: &NodeView, new: &NodeView) {
         let own = state.agents[index].node;
         let mut violations = Vec::new();
@@ -273,7 +273,7 @@ impl Protocol {
         }
     }
 
-    /// A Node gets another content, and with it another version.
+    /// Sets the content of a Node. If it differs, the Node gets a new version and its watchers an event.
     pub(crate) fn put_view(&self, state: &mut State, number: u8, view: NodeView) {
         let is_cordoned = view.spec.unschedulable;
         let id = self.views.id(view);
@@ -296,7 +296,7 @@ impl Protocol {
     }
 }
 
-/// What a seal violates. Where another webhook has altered it, nothing is to be rebooted on it.
+/// The violations of a seal. A cordon that another webhook removed from the seal is none: the agent must not reboot on it.
 fn violations_of_seal(ghost: &Ghost, new: &NodeView) -> impl Iterator<Item = Violation> {
     let is_cordoned = new.spec.unschedulable || ghost.is_altered;
     let found = [

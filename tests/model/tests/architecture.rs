@@ -1,4 +1,4 @@
-//! ARCHITECTURE.md and the model's rules mirror each other.
+//! Checks that ARCHITECTURE.md has a row for each rule of the model, and no other.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Without each of its rules the protocol breaks, and the checker finds it: a model that cannot fail proves nothing.
+//! Turns each rule off and checks that the checker finds the violation: a model that cannot fail proves nothing.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The protocol as it is: nothing is violated, whatever else goes wrong.
+//! Explores the protocol with all its rules: nothing is violated, whatever faults happen.
 
 use std::time::Duration;
 

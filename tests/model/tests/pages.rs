@@ -1,4 +1,4 @@
-//! What the pages name is there.
+//! Checks that what the pages link to exists, and that settings which must be repeated agree.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ fn pages(directory: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The targets of a page's links, but for those into the web.
+/// The targets of a page's links, except links to the web.
 fn links(page: &str) -> impl Iterator<Item = &str> {
     let targets = page.split("](").skip(1).filter_map(|rest| rest.split(')').next());
     targets.filter(|target| !target.contains("://"))
@@ -50,7 +50,7 @@ fn style_names_a_file_for_nearly_every_rule() {
     assert!(links(&style).count() * 4 > rules * 3, "{rules} rules");
 }
 
-/// clippy reads one file, the nearest: the core's repeats what holds everywhere.
+/// clippy reads only the nearest clippy.toml, so the core's must repeat the workspace's settings.
 #[test]
 fn the_core_keeps_the_workspaces_settings_of_clippy() {
     let settings = |place: &str| fs::read_to_string(root().join(place).join("clippy.toml")).unwrap();

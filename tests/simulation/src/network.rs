@@ -154,7 +154,7 @@ impl World {
         if self.is_down() {
             if self.down_silent {
                 self.fired(Fault::ServerSilent);
-                // Whoever waits has a bound; a message sent just before has none yet.
+                // A message that was sent just before the server went down has no timeout yet, so plan one.
                 let bound = Duration::from_secs(15);
                 self.at(call.sent + bound, Event::Timeout(call.to));
             } else {

@@ -1,4 +1,4 @@
-//! The oracle can fail: each defect is found, by the invariant that it breaks.
+//! Checks that the oracle finds each built-in defect, by the invariant that it breaks.
 
 use cordonhold_simulation::{Defect, Invariant, Options, run_many};
 

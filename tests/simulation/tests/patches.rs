@@ -1,4 +1,4 @@
-//! What `NodePatch::applied` says of a patch is what the API server makes of its body.
+//! Checks that `NodePatch::applied` predicts what the simulation's API server makes of a patch.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 const NODE: &str = "node-0";
 
-/// An API server with one Node, and each patch tried in both ways.
+/// An API server with one Node, to apply each patch there and by `NodePatch::applied`.
 struct Both {
     server: ApiServer,
     node: NodeView,
@@ -62,7 +62,7 @@ fn handle(server: &mut ApiServer, verb: Verb) -> NodeView {
     object.expect("a Node is one object").node().clone()
 }
 
-/// Every kind of patch, one after the other.
+/// Applies every kind of patch, one after the other, as in a reboot.
 fn reboot(mut both: Both, has_rebooted: bool) {
     let label = |value: &str| BTreeMap::from([("kured".to_owned(), value.to_owned())]);
     let signs = Signs {

@@ -1,4 +1,4 @@
-//! A seed is a replay.
+//! Checks that the same seed gives the same run.
 
 use cordonhold_simulation::{Defect, Options, run};
 

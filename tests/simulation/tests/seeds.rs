@@ -1,11 +1,11 @@
-//! Fixed seeds and fresh ones: no violation, and every fault class fires.
+//! Runs fixed and fresh seeds: there is no violation, and every fault class happens.
 
 use std::io::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cordonhold_simulation::{Options, Report, run_many};
 
-/// About ten seconds on two cores.
+/// The number of fixed seeds: about ten seconds on two cores.
 const FIXED: u64 = 300;
 const FRESH: u64 = 20;
 
@@ -27,7 +27,7 @@ fn fixed_seeds_hold_every_invariant_and_every_fault_class_fires() {
 fn fresh_seeds_hold_every_invariant() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let first = u64::try_from(now.as_millis()).unwrap() * 1_000;
-    // Past the capture of the test's output: they must be known also where nothing failed.
+    // Written directly, because a test's captured output is not shown when it passes.
     writeln!(std::io::stderr(), "fresh seeds: {first} to {}", first + FRESH - 1).unwrap();
     check(&run_many(first..first + FRESH, &Options::default(), |_| true));
 }
