@@ -1,7 +1,7 @@
-//! The simulation's API server against the real one: the same random operations on both, the answers compared.
+//! Compares the simulation's API server with the real one: sends the same random operations to both and compares the answers.
 //!
-//! Each side has its own uids and versions, so an operation names them by what they are to it: the current one, an older one,
-//! or none there ever was. Nobody else writes: no controller runs.
+//! Each side has its own uids and versions, so an operation names them relatively: the current one, another one, or none.
+//! No controllers run, so nobody else writes.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -24,15 +24,15 @@ use serde_json::{Value, json};
 
 const OPERATIONS: u64 = 600;
 const WATCHES_EVERY: u64 = 60;
-/// How long the real one's watches are, the second where the first has shown too little.
+/// How long a watch of the real API server runs, in seconds. The longer one is used if the first has shown too little.
 const WATCH_SECONDS: u32 = 1;
 const WATCH_SECONDS_MAX: u32 = 10;
-/// Each takes the real one ten seconds: it tries a conflict again.
+/// How many evictions with another uid are sent. Each takes the real API server ten seconds, because it retries the conflict.
 const EVICTIONS_OF_ANOTHER_MAX: u32 = 1;
-/// What the real one adds to a DaemonSet by itself.
+/// An annotation that the real API server adds to a DaemonSet.
 const GENERATION: &str = "deprecated.daemonset.template.generation";
 
-/// Which version or uid an operation names.
+/// The version or uid that an operation names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Named {
     None,
@@ -52,16 +52,17 @@ enum Operation {
     Evict(Named),
 }
 
-/// What both must agree on.
+/// The result of an operation, which must be the same on both sides.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     code: u16,
     reason: String,
-    /// Of the first cause, and after how many seconds to come again.
+    /// The first of the status' causes.
     cause: Option<String>,
+    /// Retry-After, in seconds.
     retry_after: u32,
     objects: Vec<Value>,
-    /// Whether the object has another version than before.
+    /// Whether the object's version has changed.
     moved: bool,
 }
 
@@ -70,9 +71,9 @@ struct Both {
     ours: ApiServer,
     random: Random,
     caller: Rc<Caller>,
-    /// The versions that each object has had: theirs, and ours.
+    /// The versions that each object has had: the real one, and the simulated one.
     versions: BTreeMap<Key, Vec<(String, u64)>>,
-    /// The whole history's versions, of each side, to watch from.
+    /// All versions at which something changed, of both sides, to start watches from.
     marks: Vec<(String, u64)>,
     now: Uptime,
     evictions_of_another: u32,
@@ -117,7 +118,7 @@ async fn compare(seed: u64) -> Result<()> {
         let ours = both.simulated(&key, &operation);
         let (mut theirs, ours) = both.settle(&key, theirs, ours).await?;
         if matches!(operation, Operation::Apply(_)) {
-            // The real one's version moves only where its managed fields change.
+            // The real version only changes if the managed fields do, which are not modelled.
             theirs.moved = ours.moved;
         }
         ensure!(
@@ -151,7 +152,7 @@ fn path(key: &Key) -> String {
     }
 }
 
-/// As far as it is modelled.
+/// The parts of an object that are modelled.
 fn modelled(object: &Value) -> Value {
     let mut annotations = object["metadata"]["annotations"].clone();
     if let Some(annotations) = annotations.as_object_mut() {
@@ -283,7 +284,7 @@ impl Both {
             }
             7 => Operation::Delete(
                 self.pick(&[Named::None, Named::Current, Named::Older]),
-                // What is between depends on how long the pod has been ending.
+                // For values in between, the result would depend on how long the pod has been terminating.
                 self.pick(&[None, Some(0), Some(60)]),
             ),
             8 if self.evictions_of_another < EVICTIONS_OF_ANOTHER_MAX => {
@@ -350,7 +351,7 @@ impl Both {
         }
     }
 
-    /// The version that an operation names: theirs, and ours.
+    /// The version that an operation names: the real one, and the simulated one.
     fn named(&self, key: &Key, named: Named) -> Option<(String, String)> {
         let versions = self.versions.get(key);
         let last = versions.and_then(|versions| versions.last());
@@ -553,7 +554,7 @@ impl Both {
         }
     }
 
-    /// Looks at what became of the object on each side.
+    /// Reads the object on both sides after an operation, and notes its versions.
     async fn settle(
         &mut self,
         key: &Key,
@@ -593,7 +594,7 @@ impl Both {
         Ok((theirs, ours))
     }
 
-    /// What a watch of this many seconds shows.
+    /// The events that the real API server sends in a watch of this many seconds.
     async fn real_events(&self, uri: &str, seconds: u32) -> Result<Vec<(&'static str, Value)>> {
         let request = http::Request::get(format!("{uri}&timeoutSeconds={seconds}")).body(Vec::new())?;
         let mut stream = std::pin::pin!(self.client.request_events::<Value>(request).await?);
@@ -650,7 +651,7 @@ impl Both {
             );
             let mut real = self.real_events(&uri, WATCH_SECONDS).await?;
             if real.len() < mine.len() {
-                // A busy server was cut short.
+                // A busy server may not have sent everything in the short time.
                 real = self.real_events(&uri, WATCH_SECONDS_MAX).await?;
             }
             ensure!(

@@ -1,4 +1,4 @@
-//! The harness itself: it is quickly there, and nothing of it stays, however its parent ends.
+//! Tests the harness itself: it starts, and nothing of it is left, however its parent process ends.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::json;
 
 const PODS_TIMEOUT: Duration = Duration::from_secs(30);
-/// Killed processes and a removed directory: usually 0.1 s.
+/// Longest time until processes and directory are gone. It usually takes 0.1 s.
 const GONE_TIMEOUT: Duration = Duration::from_secs(15);
 const REBOOT_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -116,7 +116,7 @@ async fn a_reboot_takes_the_node_down_and_brings_it_back() -> Result<()> {
     Ok(())
 }
 
-/// The one Node as it is Ready again, not Ready after this version: a watch misses nothing, however short.
+/// Waits until the only Node has been not Ready after this version and is Ready again. A watch sees even a short time.
 async fn down_and_up(nodes: &Api<Node>, version: &str) -> Result<Node> {
     let events = nodes.watch(&WatchParams::default(), version).await?;
     let mut events = std::pin::pin!(events);
@@ -169,7 +169,7 @@ async fn nothing_stays_after(signal: Signal) -> Result<()> {
     Ok(())
 }
 
-/// The build inside has its own progress and no bound; everything after it has.
+/// Waits for READY. Without a bound, because the program may first build the control plane; everything after that is bounded.
 fn directory_when_ready(child: &mut Child) -> Result<PathBuf> {
     let stdout = child.stdout.take().context("no standard output")?;
     let mut directory = None;
@@ -200,7 +200,7 @@ fn process_ids(directory: &Path) -> Result<Vec<Pid>> {
 }
 
 fn runs(id: Pid) -> bool {
-    // A zombie whose new parent has not looked yet does not run any more.
+    // A zombie that its new parent has not reaped yet counts as ended.
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", id.as_raw_nonzero())).unwrap_or_default();
     test_kill_process(id).is_ok() && !stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))
 }

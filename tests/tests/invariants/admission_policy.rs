@@ -1,4 +1,4 @@
-//! Admission as other projects bring it: policies, which refuse something to everybody with 403, and webhooks.
+//! Creates admission of other projects: policies, which deny something to everybody with 403, and webhooks.
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::admissionregistration::v1::{
@@ -8,17 +8,18 @@ use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
 
-/// What a policy looks at, and what it wants to be true of it.
+/// The requests that a policy or webhook is for, and its CEL expression. A policy denies where the expression is false.
 pub(crate) struct Rule<'a> {
     pub(crate) operation: &'a str,
     pub(crate) resource: &'a str,
-    /// CEL.
+    /// The CEL expression.
     pub(crate) expression: &'a str,
     pub(crate) message: &'a str,
 }
 
 impl Rule<'_> {
-    /// Evictions of which the expression is true, or which it is to be true of.
+    /// A rule for evictions: a policy denies those for which the expression is false, a webhook is called for those for which it
+    /// is true.
     pub(crate) fn of_evictions(expression: &str) -> Rule<'_> {
         Rule {
             operation: "CREATE",
@@ -29,7 +30,7 @@ impl Rule<'_> {
     }
 }
 
-/// Creates the policy; the API server takes a moment to follow it.
+/// Creates a policy and its binding. The API server takes a moment to apply it.
 pub(crate) async fn create(client: &Client, name: &str, rule: &Rule<'_>) -> Result<()> {
     let policy: ValidatingAdmissionPolicy = serde_json::from_value(json!({
         "metadata": { "name": name },
@@ -65,7 +66,7 @@ pub(crate) async fn remove(client: &Client, name: &str) -> Result<()> {
         .with_context(|| format!("failed to delete the policy {name}"))
 }
 
-/// Creates a webhook of this name at this URL that is asked where the rule's expression is true.
+/// Creates a webhook at this URL. The API server calls it where the rule's expression is true.
 pub(crate) async fn create_webhook(
     client: &Client,
     name: &str,
@@ -95,7 +96,7 @@ pub(crate) async fn create_webhook(
         .with_context(|| format!("failed to create the webhook {name}"))
 }
 
-/// Takes that webhook away again.
+/// Deletes the webhook with this name.
 pub(crate) async fn remove_webhook(client: &Client, name: &str) -> Result<()> {
     let webhooks: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
     let removed = webhooks.delete(name, &DeleteParams::default()).await;

@@ -1,4 +1,4 @@
-//! Clusters of one, two and three nodes with everything that `manifests/` ships: each node is rebooted in its turn, whatever runs there.
+//! Clusters of one, two and three nodes with everything in `manifests/`: each node is rebooted in turn, whatever runs there.
 
 use anyhow::{Context, Result, ensure};
 use cordonhold_tests::NAMESPACE;
@@ -12,7 +12,7 @@ use kube::api::ListParams;
 use crate::cluster::alone;
 use crate::fleet::Site;
 
-/// Of `system-cluster-critical` (kubernetes/kubernetes: pkg/apis/scheduling/types.go).
+/// The priority of `system-cluster-critical` (kubernetes/kubernetes: pkg/apis/scheduling/types.go).
 const CLUSTER_CRITICAL: i32 = 2_000_000_000;
 
 #[test]
@@ -56,7 +56,7 @@ async fn each_node_reboots(nodes: usize) -> Result<()> {
     Ok(())
 }
 
-/// How many of its pods are on this node; each has the priority that it ships with.
+/// The number of the webhook's pods on this node. Checks that each has the priority from the manifests.
 async fn webhook_pods(plane: &ControlPlane, node: &str) -> Result<usize> {
     let pods: Api<Pod> = Api::namespaced(plane.client(), NAMESPACE);
     let params = ListParams::default()

@@ -1,4 +1,4 @@
-//! AT-MOST-N: one node after the other, promptly; a holder that is dead, and one whose Node is gone.
+//! AT-MOST-N: nodes reboot one after the other and without delay; a dead holder, and one whose Node is gone.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -19,10 +19,10 @@ use crate::subject::cordon;
 mod daemon_set;
 mod pools;
 
-/// The machine is down for 3 s, and the first node gives its place back only when it is Ready again.
+/// Shortest time between two reboots: a machine is down for 3 s, and its node keeps its place until it is Ready again.
 const DOWN_TIME: SignedDuration = SignedDuration::from_secs(3);
 
-/// node-0 in the only place of the lock, until its pod `blocked` is let go.
+/// Lets node-0 take the only place in the lock, and keeps it draining until its pod `blocked` may be evicted.
 async fn kept_draining(plane: &ControlPlane) -> Result<Site> {
     let mut site = Site::without_agent(plane, "node-0").await?;
     site.add_blocked_pod("blocked").await?;
@@ -32,7 +32,7 @@ async fn kept_draining(plane: &ControlPlane) -> Result<Site> {
     Ok(site)
 }
 
-/// The one that drains first, and the other.
+/// Waits until one of two nodes drains. Returns that one first.
 async fn first_of<'a>(a: &'a Site, b: &'a Site) -> Result<(&'a Site, &'a Site)> {
     tokio::select! {
         phase = a.wait_phase(Phase::Draining) => phase.map(|_| (a, b)),
@@ -69,7 +69,7 @@ fn two_nodes_reboot_one_after_the_other() -> Result<()> {
     })
 }
 
-/// Measured well under a second on an idle machine; a waiter that only polled would take eight at least.
+/// Longest time from a release to the next drain. It takes less than 1 s on an idle machine; polling would take at least 8 s.
 const HAND_OVER: Duration = Duration::from_secs(5);
 
 #[test]
@@ -103,7 +103,7 @@ fn a_dead_holder_is_named_and_its_place_is_free_once_its_node_is_gone() -> Resul
         plane.set_down("node-0", true).await?;
         let mut second = Site::without_agent(&plane, "node-1").await?;
         second.machine.request_reboot()?;
-        // How long a reboot may take is also how long the same holders may stand before it is said.
+        // The agent reports a stalled lock once the same holders have kept it for `--reboot-timeout`.
         second
             .start_agent(&["--concurrency=1", "--reboot-timeout=2s"])
             .await?;
@@ -118,7 +118,7 @@ fn a_dead_holder_is_named_and_its_place_is_free_once_its_node_is_gone() -> Resul
             .await?;
         ensure!(told.contains("node-0 since"), "{told}");
 
-        // The Node is deleted and created anew, and an admin cordons it before its agent starts.
+        // The Node is deleted and created again, and an admin cordons it before its agent starts.
         let nodes: Api<Node> = Api::all(plane.client());
         drop(
             nodes
@@ -132,7 +132,7 @@ fn a_dead_holder_is_named_and_its_place_is_free_once_its_node_is_gone() -> Resul
         drop(second.wait_clean_reboot().await?);
         fs::remove_file(first.machine.host().sentinel()).context("failed to remove the sentinel")?;
         first.start_agent(&["--concurrency=1"]).await?;
-        // Of the second process.
+        // Number 2 is that of the second process.
         drop(first.wait_nth_event("lock_chosen", 2).await?);
         drop(second.wait_over().await?);
         let node = first.wait_over().await?;

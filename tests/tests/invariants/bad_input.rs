@@ -1,4 +1,4 @@
-//! What the webhook is sent may be anything; an answer has the right uid wherever there is one, and denies.
+//! Bad input to the webhook: it always denies, and its answer has the request's uid if there is one.
 
 use anyhow::{Context, Result, ensure};
 use http::{Request, header};
@@ -69,7 +69,7 @@ async fn review(client: &Client, body: &str) -> Result<Answer> {
     wire::send(client, request).await
 }
 
-/// A client that trusts the webhook's certificate by the very bundle that its configuration carries.
+/// A client that trusts the webhook by the CA bundle of its configuration.
 async fn webhook_client(cluster: &Cluster) -> Result<Client> {
     let kubeconfig: Kubeconfig = serde_json::from_value(json!({
         "clusters": [{

@@ -1,6 +1,7 @@
-//! A control plane with the manifests applied and the webhook registered: one that the tests share, and others for those that need their own.
+//! A control plane with the manifests applied and the webhook registered: one that tests share, or a new one for a test that
+//! needs its own.
 //!
-//! The shared one lives as long as the process. Each test has Nodes of its own there, so that all run side by side.
+//! The shared one lives as long as the process. Each test creates its own Nodes there, so tests can run in parallel.
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -21,26 +22,26 @@ use tokio::sync::OnceCell;
 
 use crate::fleet::unguarded_plane;
 
-/// The webhook hands its line to a thread before it answers; this is for a busy machine.
+/// Longest time until a decision is in the log. A thread of the webhook writes it, which takes long only on a busy machine.
 const LOG_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Clients belong to the runtime that made them, so one runtime serves every test.
+/// The runtime for all tests: a client only works in the runtime that created it.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a tokio runtime starts"));
 static SHARED: OnceCell<Cluster> = OnceCell::const_new();
 static FLEET: OnceCell<ControlPlane> = OnceCell::const_new();
 
-/// A control plane, what is installed on it, and the two who ask most.
+/// A control plane, what is installed on it, and two clients.
 pub(crate) struct Cluster {
     pub(crate) webhook: Webhook,
     pub(crate) rendered: Rendered,
-    /// In `system:masters`.
+    /// A client in `system:masters`.
     pub(crate) admin: Client,
-    /// May update and patch nodes, like the controllers that uncordon.
+    /// A client that may update and patch nodes, like the controllers that uncordon.
     pub(crate) controller: Client,
     pub(crate) plane: ControlPlane,
 }
 
-/// Runs a test on the shared cluster: manifests of the base, mode `enforce`.
+/// Runs a test on the shared cluster, with the manifests `base` and mode `enforce`.
 pub(crate) fn on_shared<T>(test: T) -> Result<()>
 where
     T: AsyncFnOnce(&'static Cluster) -> Result<()>,
@@ -56,7 +57,7 @@ where
     })
 }
 
-/// Runs a test on the shared control plane without the webhook, where the agents are on their own.
+/// Runs a test on the shared control plane that has no webhook.
 pub(crate) fn on_fleet<T>(test: T) -> Result<()>
 where
     T: AsyncFnOnce(&'static ControlPlane) -> Result<()>,
@@ -70,7 +71,7 @@ where
     })
 }
 
-/// Runs a test that brings its own cluster.
+/// Runs a test that starts its own cluster.
 pub(crate) fn alone<T>(test: T) -> Result<()>
 where
     T: AsyncFnOnce() -> Result<()>,
@@ -83,7 +84,7 @@ impl Cluster {
         Self::start_with(&manifests(directory), mode, protection, &[]).await
     }
 
-    /// The same from any directory of manifests, and with further flags of the webhook.
+    /// Starts a cluster from any directory of manifests, with these further flags of the webhook.
     pub(crate) async fn start_with(
         directory: &Path,
         mode: Mode,
@@ -103,13 +104,14 @@ impl Cluster {
         })
     }
 
-    /// The agent as its token on this node makes it: the ServiceAccount and the node claim.
+    /// A client with the identity of the agent on this node: its ServiceAccount and the node claim.
     pub(crate) async fn agent_on(&self, node: &str) -> Result<Client> {
         let agent = Impersonation::service_account(NAMESPACE, AGENT_ACCOUNT).on_node(node);
         self.plane.client_as(&agent).await
     }
 
-    /// How long the webhook's log is with every decision in it that was counted by now, for [`decisions_since`](Self::decisions_since).
+    /// Waits until all counted decisions are in the webhook's log, and returns its length in bytes, for
+    /// [`decisions_since`](Self::decisions_since).
     pub(crate) async fn log_length(&self) -> Result<usize> {
         self.wait_logged().await?;
         let log =
@@ -117,7 +119,7 @@ impl Cluster {
         Ok(usize::try_from(log.len())?)
     }
 
-    /// Each decision that the webhook counts by now is in its log when this returns.
+    /// Waits until each decision that the webhook has counted so far is in its log.
     async fn wait_logged(&self) -> Result<()> {
         let (_, page) = http_get(self.webhook.admin_address(), "/metrics").await?;
         let counted = logged_decisions(&page)?;
@@ -128,7 +130,8 @@ impl Cluster {
         .await
     }
 
-    /// All decisions since then whose field has this value: each that the webhook counts by now is waited for.
+    /// All decisions after `length` bytes of the log whose `field` has this value. Waits for those that are counted but not
+    /// logged yet.
     pub(crate) async fn decisions_since(
         &self,
         length: usize,
@@ -149,14 +152,14 @@ impl Cluster {
             .collect())
     }
 
-    /// The decision about this node that was logged since then.
+    /// The decision about this node after `length` bytes of the log.
     pub(crate) async fn decision_since(&self, length: usize, node: &str) -> Result<Value> {
         self.decision_with(length, "node", node).await
     }
 
-    /// The decision since then whose field has this value.
+    /// Waits for a decision after `length` bytes of the log whose `field` has this value.
     ///
-    /// Where another write gets in between, the API server asks again; the answer must be the same.
+    /// There can be several, because the API server asks again after a conflict. They must have the same verdict and reason.
     pub(crate) async fn decision_with(&self, length: usize, field: &str, value: &str) -> Result<Value> {
         let what = format!("a decision with {field} {value} in the webhook's log");
         let decisions = wait::until(&what, LOG_TIMEOUT, || async {
@@ -174,7 +177,7 @@ impl Cluster {
     }
 }
 
-/// How many decisions a page of metrics counts, without those that are not logged.
+/// The number of decisions that a page of metrics counts, without those that are never logged.
 fn logged_decisions(page: &str) -> Result<usize> {
     let unlogged = format!("reason=\"{}\"", Reason::NothingOfOurs.code());
     page.lines()

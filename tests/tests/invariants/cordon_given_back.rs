@@ -1,4 +1,4 @@
-//! CORDON-GIVEN-BACK: a node leaves as it came, cordoned or not, however the reboot went; and its place in the lock is free again.
+//! CORDON-GIVEN-BACK: however a reboot ends, the cordon is what it was before, and the node's place in the lock is free again.
 
 use anyhow::{Result, ensure};
 use cordonhold_shared::hold::{self, Phase};
@@ -21,7 +21,7 @@ fn a_node_that_was_cordoned_stays_cordoned() -> Result<()> {
     })
 }
 
-/// What the cordon was is decided once, not again when the node is drained again.
+/// What the cordon was before is decided once, and not decided again when the node is drained again.
 #[test]
 fn a_node_that_was_cordoned_stays_so_after_an_uncordon_meanwhile() -> Result<()> {
     on_fleet(async |plane| {
@@ -75,7 +75,7 @@ fn a_cancel_in_the_delay_calls_it_off() -> Result<()> {
             Some(hold) => hold.holder.created,
             None => anyhow::bail!("no hold that can be read: {node:?}"),
         };
-        // Of another hold: of no effect, so the phase stays.
+        // A cancel of another hold has no effect, so the phase stays.
         drop(
             site.write(&annotate(keys::CANCEL, Some("2026-01-01T00:00:00Z old")))
                 .await?,
@@ -104,7 +104,7 @@ fn a_drain_that_takes_too_long_is_called_off() -> Result<()> {
     })
 }
 
-/// From a wish there is nothing to give back: the cordon of somebody else stays as it is.
+/// A wish has changed no cordon, so when it ends there is nothing to give back: somebody else's cordon stays.
 #[test]
 fn a_node_without_a_wish_is_left_alone() -> Result<()> {
     on_fleet(async |plane| {

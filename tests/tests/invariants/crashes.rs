@@ -1,5 +1,5 @@
-//! CORDON-GIVEN-BACK and NOTHING-STUCK, whatever dies and when: the agent, the machine, the API server.
-//! The end is that of a run in which nothing died.
+//! CORDON-GIVEN-BACK and NOTHING-STUCK: the agent, the machine or the API server dies at each phase, and everything ends as in an
+//! undisturbed run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,10 +21,10 @@ use crate::signs::SIGNS;
 use crate::subject::cordon;
 use crate::wire::{self, Write};
 
-/// Where in its cycle an agent is.
+/// A moment in an agent's cycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Moment {
-    /// In the lock, and not cordoned yet.
+    /// The node has its entry in the lock, and is not cordoned yet.
     Wanted,
     Draining,
     Delaying,
@@ -40,17 +40,17 @@ enum Death {
     Machine,
 }
 
-/// A node on its way, and whether an admin had cordoned it.
+/// A node that has reached a moment of its cycle, and whether an admin had cordoned it before.
 struct Case {
     site: Site,
     moment: Moment,
     was_cordoned: bool,
 }
 
-/// Long enough to be seen on a busy machine.
+/// How long each moment lasts: long enough to be seen on a busy machine.
 const STEP: &str = "10s";
 const RELEASE_DELAY_TIMEOUT: Duration = Duration::from_mins(1);
-/// The API server follows a policy within a second or two.
+/// Longest time until a policy applies. It usually takes a second or two.
 const POLICY_TIMEOUT: Duration = Duration::from_mins(1);
 
 impl Moment {
@@ -77,7 +77,7 @@ impl Moment {
     fn flag(self) -> Option<String> {
         let flag = match self {
             Moment::Wanted | Moment::Draining => return None,
-            // The next process waits for as long as the reboot may come.
+            // The next process waits until `--reboot-timeout` is over, because the reboot may still come.
             Moment::Sealed => "--reboot-timeout",
             Moment::Delaying => "--reboot-delay",
             Moment::Returning => "--soak",
@@ -90,7 +90,7 @@ impl Moment {
         plane.add_node(&format!("{prefix}-{}", self.name())).await
     }
 
-    /// This node has come to this moment and stays there for a while.
+    /// Brings a node to this moment, where it stays for a while.
     async fn reach(self, plane: &ControlPlane, prefix: &str, was_cordoned: bool) -> Result<Case> {
         let name = format!("{prefix}-{}", self.name());
         let mut site = Site::without_agent(plane, &name).await?;
@@ -123,7 +123,7 @@ impl Moment {
     }
 }
 
-/// Until nobody can cordon this node for a reboot: a policy of somebody else's forbids it.
+/// Creates a policy that forbids the cordon for a reboot on this node, and waits until it applies.
 async fn refuse_cordon(plane: &ControlPlane, name: &str) -> Result<()> {
     let phase = format!("object.metadata.?labels[?'{}']", keys::PHASE);
     let rule = Rule {
@@ -145,7 +145,7 @@ async fn refuse_cordon(plane: &ControlPlane, name: &str) -> Result<()> {
     .await
 }
 
-/// Until the agent's cordon was refused, which leaves it with a wish and an entry in the lock.
+/// Waits until the agent's cordon was refused, so that it has a wish and an entry in the lock.
 async fn wait_refused(site: &Site, was_cordoned: bool) -> Result<()> {
     site.wait_logged("is not to be drained").await?;
     let node = site.wait_phase(Phase::Wanted).await?;
@@ -172,7 +172,7 @@ async fn wait_release_delay(site: &Site) -> Result<()> {
 }
 
 impl Case {
-    /// What was in the way of the reboot is not any more.
+    /// Removes what blocks the reboot.
     async fn goes_on(&self, plane: &ControlPlane) -> Result<()> {
         match self.moment {
             Moment::Wanted => admission_policy::remove(&plane.client(), self.site.name()).await,
@@ -182,7 +182,7 @@ impl Case {
         }
     }
 
-    /// So many boots, and the Node as an undisturbed run leaves it.
+    /// Checks that the machine has rebooted `boots` times and that the Node is as an undisturbed run leaves it.
     async fn ends_like(&self, undisturbed: &Shape, boots: usize) -> Result<()> {
         let name = self.site.name();
         let node = self.site.wait_over().await?;
@@ -191,7 +191,7 @@ impl Case {
         self.is_as_it_was(&node, boots).await
     }
 
-    /// The power cut alone, and nothing that says that the node was drained or came back.
+    /// Checks that the power cut was the only reboot, and that the Node shows no trace of a drain or a return.
     async fn is_called_off(&self) -> Result<()> {
         let node = self.site.wait_over().await?;
         let shape = Shape::of(&node);
@@ -219,7 +219,7 @@ impl Case {
     }
 }
 
-/// All that a run may leave on a Node but the cordon, without what differs from run to run.
+/// Everything that a run may leave on a Node, except the cordon and values that differ from run to run.
 #[derive(Debug, PartialEq, Eq)]
 struct Shape {
     labels: BTreeMap<String, String>,
@@ -231,7 +231,7 @@ impl Shape {
     fn of(node: &NodeView) -> Self {
         let mut labels = node.metadata.labels.clone();
         drop(labels.remove("kubernetes.io/hostname"));
-        // Of the cordon, and of how ready the node is: the node controller follows both by itself.
+        // The node controller sets these by itself, for the cordon and for a node that is not Ready.
         let is_of_cluster = |taint: &&Taint| taint.key.starts_with("node.kubernetes.io/");
         Self {
             labels,
@@ -247,7 +247,7 @@ impl Shape {
     }
 }
 
-/// What a run leaves in which nothing dies.
+/// What a run leaves on a Node if nothing dies.
 async fn undisturbed(plane: &ControlPlane, name: &str) -> Result<Shape> {
     let site = Site::new(plane, name, &SIGNS).await?;
     site.machine.request_reboot()?;
@@ -293,9 +293,9 @@ async fn at_each_moment(plane: &ControlPlane, prefix: &str, death: Death) -> Res
     });
     for case in try_join_all(cases).await? {
         let ended = match (death, case.moment) {
-            // A power cut is a reboot that nobody prepared; the wish was for another.
+            // The power cut empties `/run` with the sentinel in it, so the reboot is no longer wanted.
             (Death::Machine, Moment::Wanted) => case.is_called_off().await,
-            // After the reboot it is one more boot.
+            // The power cut comes after the reboot, so there are two boots.
             (Death::Machine, Moment::Returning | Moment::ReleaseDelay) => {
                 case.ends_like(&undisturbed, 2).await
             }
@@ -316,7 +316,7 @@ fn a_power_cut_at_any_moment_ends_as_if_there_had_been_none() -> Result<()> {
     on_fleet(async |plane| at_each_moment(plane, "cut", Death::Machine).await)
 }
 
-/// kured gives up for good where the API server cannot be read at its start (its defect D8).
+/// kured gives up for ever if it cannot read the API server when it starts (its defect D8).
 #[test]
 fn d8_an_api_server_that_is_gone_at_any_moment_is_waited_for() -> Result<()> {
     alone(async || {
@@ -326,14 +326,14 @@ fn d8_an_api_server_that_is_gone_at_any_moment_is_waited_for() -> Result<()> {
             moment.add_node(&plane, "gone").await?;
             let case = moment.reach(&plane, "gone", index % 2 == 0).await?;
             plane.stop_api_server();
-            // Of two moments the agent lives on; the others start while nobody answers.
+            // At two moments the agent keeps running; at the others it is started while the API server is down.
             if !matches!(moment, Moment::Delaying | Moment::Returning) {
                 case.site.machine.kill_agent().await;
                 case.site.machine.restart_agent().await?;
             }
             plane.start_api_server().await?;
             case.goes_on(&plane).await?;
-            // Before the next one: a machine that reboots meanwhile could not tell.
+            // One case after the other: a machine cannot reboot while the API server is down.
             case.ends_like(&undisturbed, 1)
                 .await
                 .with_context(|| format!("the API server was gone while {:?}", case.moment))?;

@@ -1,4 +1,4 @@
-//! The agent's DaemonSet: where its pods run, and what an agent says that may not do its work.
+//! The agent's DaemonSet: where its pods run, and what an agent says if it lacks permissions.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::manifests::{Right, may};
 
 const POD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// kured tolerates two taints of the control plane, and does not run where there is another (its defect D28).
+/// kured only tolerates the two control-plane taints, so it does not run on nodes with other taints (its defect D28).
 #[test]
 fn d28_an_agent_runs_whatever_its_node_is_tainted_with() -> Result<()> {
     on_fleet(async |plane| {
@@ -80,7 +80,7 @@ fn each_permission_that_is_missing_is_named() -> Result<()> {
         );
         let agent = Impersonation::service_account(NAMESPACE, AGENT_ACCOUNT).on_node("node-0");
         let agent = plane.client_as(&agent).await?;
-        // The API server follows its roles by a watch.
+        // RBAC takes a moment to apply a change.
         wait::until("the role to be in force", POD_TIMEOUT, || async {
             let is_larger = may(&agent, Right::new("", "nodes", "patch")).await?
                 || may(&agent, Right::new("", "pods/eviction", "create")).await?;

@@ -1,4 +1,4 @@
-//! The drain: whom it evicts and whom it leaves, who blocks it and how that is told, and that a failed one is never taken for a success.
+//! The drain: which pods it evicts and which it leaves, how it reports what blocks it, and that a failed drain never counts as done.
 
 use anyhow::{Context, Result, ensure};
 use cordonhold_shared::hold::Phase;
@@ -44,7 +44,7 @@ fn d25_a_budget_that_blocks_is_named_in_log_event_and_node() -> Result<()> {
     })
 }
 
-/// kured's drain prints its progress as plain text between the lines of JSON (its defect D24).
+/// kured prints the progress of its drain as plain text between JSON lines (its defect D24).
 #[test]
 fn d24_every_line_of_a_whole_reboot_is_json() -> Result<()> {
     on_fleet(async |plane| {
@@ -55,7 +55,7 @@ fn d24_every_line_of_a_whole_reboot_is_json() -> Result<()> {
         workload.wait_log("eviction_blocked", 1).await?;
         site.unblock_pod("d24").await?;
         site.reboots_once_and_is_given_back().await?;
-        // Of both processes, the one before the reboot and the one after.
+        // The log of both processes, before and after the reboot.
         let log = workload.log()?;
         ensure!(log.matches("\"event\":\"started\"").count() == 2, "{log}");
         for line in log.lines() {
@@ -66,7 +66,7 @@ fn d24_every_line_of_a_whole_reboot_is_json() -> Result<()> {
     })
 }
 
-/// kured tries five times a second since kubectl 0.35, and reads the pod as often.
+/// Since kubectl 0.35, kured tries an eviction five times a second, and reads the pod as often.
 #[test]
 fn d13_a_blocked_pod_costs_few_requests() -> Result<()> {
     alone(async || {
@@ -86,7 +86,7 @@ fn d13_a_blocked_pod_costs_few_requests() -> Result<()> {
             Ok((refused >= before + 2).then_some(()))
         })
         .await?;
-        // After 1, 2 and 4 s its pauses are 5 s, up to a fifth shorter, and one of them is between those two.
+        // After pauses of 1, 2 and 4 s each pause is 5 s, or up to a fifth shorter. One of those lies between these two refusals.
         ensure!(
             begin.elapsed().as_secs() >= 3,
             "two refusals within {:?}",
@@ -96,7 +96,7 @@ fn d13_a_blocked_pod_costs_few_requests() -> Result<()> {
     })
 }
 
-/// kubectl, and so kured, gives a pod up at the first refusal of a webhook.
+/// kubectl, and so kured, gives up on a pod when a webhook first refuses its eviction.
 #[test]
 fn a_webhook_that_refuses_or_fails_for_a_while_is_outlasted() -> Result<()> {
     on_fleet(async |plane| {
@@ -127,7 +127,7 @@ fn d2_a_pod_that_lands_during_the_drain_is_evicted_too() -> Result<()> {
         site.add_blocked_pod("d2").await?;
         site.machine.request_reboot()?;
         drop(workload.wait_progress("blocked by").await?);
-        // It may be evicted before it runs.
+        // Not waited for: the pod may be evicted before it runs.
         drop(site.create_pod("d2-late").await?);
         workload.wait_gone("d2-late").await?;
         site.unblock_pod("d2").await?;
@@ -135,7 +135,7 @@ fn d2_a_pod_that_lands_during_the_drain_is_evicted_too() -> Result<()> {
     })
 }
 
-/// Cordoned by an admin, uncordoned by others while the drain waits: cordoned and drained again.
+/// An admin has cordoned the node, and somebody uncordons it during the drain delay: it is cordoned and drained again.
 #[test]
 fn d3_an_uncordon_in_the_drain_delay_is_seen() -> Result<()> {
     on_fleet(async |plane| {
@@ -179,7 +179,7 @@ fn d6_failed_drains_leave_an_admins_cordon_for_good() -> Result<()> {
 #[test]
 fn a_failed_drain_is_never_a_success_but_by_force() -> Result<()> {
     on_fleet(async |plane| {
-        // Who blocks is told after 5 s, and next after 20 s.
+        // What blocks is reported after 5 s, and again after 20 s.
         let arguments = ["--drain-timeout=15s", "--force-reboot", "--reboot-delay=1s"];
         let site = Site::new(plane, "drain-force", &arguments).await?;
         let workload = Workload::new(plane, &site);
@@ -210,10 +210,10 @@ fn no_blind_reboot_force_does_not_pass_an_uncordon() -> Result<()> {
         let told = node.annotation(keys::DRAIN_PROGRESS).unwrap_or_default();
         ensure!(told.starts_with("given up by force: "), "{node:?}");
         drop(site.write(&uncordon()).await?);
-        // It may be evicted before it runs.
+        // Not waited for: the pod may be evicted before it runs.
         drop(site.create_pod("force-uncordon-late").await?);
         let record = site.machine.wait_for_reboot(1, REBOOT_TIMEOUT).await?;
-        // What could be evicted was.
+        // The pods that can be evicted were evicted.
         ensure!(
             record.pods == ["default/force-uncordon"] && record.unschedulable,
             "{record:?}"
@@ -225,7 +225,7 @@ fn no_blind_reboot_force_does_not_pass_an_uncordon() -> Result<()> {
     })
 }
 
-/// One place decides for the drain and for the seal.
+/// Drain and final check use the same decision, so a pod that the selector leaves out does not block the seal.
 #[test]
 fn pods_that_the_selector_leaves_out_stay_and_stop_nothing() -> Result<()> {
     on_fleet(async |plane| {
@@ -274,7 +274,7 @@ fn a_pod_stuck_in_its_deletion_is_waited_for_or_skipped_as_told() -> Result<()> 
     })
 }
 
-/// kured sleeps before the cordon, where it serves nobody: the node still takes new pods.
+/// kured's drain delay comes before the cordon, where it is useless: the node still gets new pods.
 #[test]
 fn the_drain_delay_lies_between_the_cordon_and_the_first_eviction() -> Result<()> {
     on_fleet(async |plane| {
@@ -350,7 +350,7 @@ fn volumes_are_waited_for_until_they_are_detached_or_their_time_is_up() -> Resul
     })
 }
 
-/// kubectl asks for pods by name, and hits the one of this name on another node (a `StatefulSet`'s, moved meanwhile).
+/// kubectl evicts pods by name, so it can hit a pod of the same name on another node (of a `StatefulSet`, moved meanwhile).
 #[test]
 fn a_namesake_on_another_node_is_not_hit() -> Result<()> {
     on_fleet(async |plane| {
@@ -370,7 +370,7 @@ fn a_namesake_on_another_node_is_not_hit() -> Result<()> {
     })
 }
 
-/// As the agent's eviction names the pod's uid: the answers that the drain rests on.
+/// The agent's evictions name the pod's uid. The drain relies on these answers of the API server for another uid.
 #[test]
 fn an_eviction_with_another_uid_is_blocked_or_lost_and_evicts_nobody() -> Result<()> {
     on_fleet(async |plane: &'static ControlPlane| {

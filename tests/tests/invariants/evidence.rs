@@ -1,4 +1,4 @@
-//! What a denial leaves behind in the cluster, and whether Prometheus can read what the webhook counts.
+//! The Event that a denial leaves, and whether Prometheus can read the webhook's metrics.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::cluster::{Cluster, alone};
 use crate::subject::{Subject, uncordon};
 use crate::wire::{self, Write};
 
-/// The webhook brings a count up to date every 10 s.
+/// Longest wait for an Event. The webhook updates its count every 10 s.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
 const STORM: i32 = 30;
 
@@ -46,7 +46,7 @@ fn a_storm_of_denials_is_one_event_on_the_node_and_a_dry_run_none() -> Result<()
         })
         .await?;
         is_as_documented(&event, &stormy).await?;
-        // The queue is first in, first out: it would be there by now.
+        // Events are written in order, so one for the dry run would be there by now.
         let none = events_of(&dry).await?;
         ensure!(none.is_empty(), "a dry run left an Event: {none:?}");
         prometheus_reads_the_page(&cluster).await
@@ -74,7 +74,7 @@ async fn is_as_documented(event: &Event, subject: &Subject<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What the webhook wrote about this Node.
+/// The Events that the webhook wrote about this Node.
 async fn events_of(subject: &Subject<'_>) -> Result<Vec<Event>> {
     let events: Api<Event> = Api::namespaced(subject.cluster.admin.clone(), "default");
     let params = ListParams::default().fields(&format!("regarding.name={}", subject.name));
@@ -89,7 +89,7 @@ async fn prometheus_reads_the_page(cluster: &Cluster) -> Result<()> {
     let denied = "cordonhold_webhook_decisions_total{verdict=\"deny\",reason=\"held\"} ";
     let denied = page.lines().find_map(|line| line.strip_prefix(denied));
     let denied: i32 = denied.with_context(|| format!("no denials in {page}"))?.parse()?;
-    // The API server asks again where what it had read is old.
+    // There can be more, because the API server asks again after a conflict.
     ensure!(
         denied > STORM,
         "{denied} denials, and one of each write is missing"

@@ -1,4 +1,4 @@
-//! `cordonhold-webhook explain --node`: the real program, held against what the live webhook answers to the same uncordon.
+//! `cordonhold-webhook explain --node`: compares what the program says with what the live webhook answers to the same uncordon.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -20,7 +20,7 @@ use crate::stock_kured::{self, Entry, Kured, LONG_AGO};
 use crate::subject::{Subject, cordon, uncordon};
 use crate::wire::Write;
 
-/// It asks at most three times, each bounded; far above that.
+/// Longest run of `explain`. It sends at most three requests, each with a shorter bound.
 const EXPLAIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[test]
@@ -49,7 +49,7 @@ fn explain_says_what_the_webhook_answers() -> Result<()> {
         explain
             .agrees(&named, ORDINARY_CONTROLLER, controller, Reason::KuredHeld)
             .await?;
-        // By a name alone nobody is on a node.
+        // An impersonation by name has no node claim.
         let nowhere = cluster.plane.client_as(&Kured::impersonation()).await?;
         explain
             .agrees(&named, stock_kured::USER, &nowhere, Reason::KuredHeld)
@@ -59,7 +59,7 @@ fn explain_says_what_the_webhook_answers() -> Result<()> {
     })
 }
 
-/// By their own kubeconfig, which says who they are, and may not read kured's lock.
+/// A user who was denied runs `explain` with their own kubeconfig, which may not read kured's lock.
 async fn who_was_denied_asks(explain: &Explain<'_>, held: &Subject<'_>, named: &Subject<'_>) -> Result<()> {
     let kubeconfig = explain.cluster.plane.kubeconfig(Identity::Controller);
     let told = explain.run(&held.name, &kubeconfig, &[]).await?;
@@ -85,7 +85,7 @@ async fn who_was_denied_asks(explain: &Explain<'_>, held: &Subject<'_>, named: &
     ])
 }
 
-/// Each is one line that says what to do.
+/// Each mistake leads to one line that says what to do.
 async fn mistakes(explain: &Explain<'_>, held: &Subject<'_>) -> Result<()> {
     let plane = &explain.cluster.plane;
     let admin = plane.kubeconfig(Identity::Admin);
@@ -95,7 +95,7 @@ async fn mistakes(explain: &Explain<'_>, held: &Subject<'_>) -> Result<()> {
         Ok(path)
     };
     let stranger = write("stranger", plane.endpoint(), "nobody's".to_owned())?;
-    // The webhook itself reads no Nodes.
+    // The webhook's own ServiceAccount may not read Nodes.
     let token = plane
         .service_account_token(NAMESPACE, WEBHOOK_ACCOUNT, None)
         .await?;
@@ -149,7 +149,7 @@ async fn mistakes(explain: &Explain<'_>, held: &Subject<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The program, with the flags that the live webhook has.
+/// Runs `explain` with the flags of the live webhook.
 struct Explain<'a> {
     cluster: &'a Cluster,
     program: PathBuf,
@@ -198,7 +198,7 @@ impl<'a> Explain<'a> {
         })
     }
 
-    /// What is told of an uncordon by this user, and what then becomes of it by their client.
+    /// Checks that `explain` predicts what happens to an uncordon by this user.
     async fn agrees(&self, node: &Subject<'_>, user: &str, client: &Client, reason: Reason) -> Result<()> {
         let (cluster, what) = (self.cluster, format!("{} by {user}", node.name));
         drop(node.passes(&cluster.admin, Write::Merge, &cordon()).await?);

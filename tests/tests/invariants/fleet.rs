@@ -1,4 +1,4 @@
-//! Nodes with machines and real agents, and what is waited for on them.
+//! Nodes with machines and real agents, and functions that wait for their states.
 
 use std::time::Duration;
 
@@ -20,12 +20,12 @@ use serde_json::{Value, json};
 use crate::manifests::overlay;
 use crate::wire::{self, Answer, Write};
 
-/// A reboot takes the machine 3 s; everything else is bound by two busy cores.
+/// Longest reboot. The machine is down for 3 s; the rest is for a busy machine.
 pub(crate) const REBOOT_TIMEOUT: Duration = Duration::from_secs(60);
 const PHASE_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) const POD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many evictions of this pod the agents asked for and got.
+/// How many evictions of this pod by agents were accepted.
 pub(crate) fn evictions_of(plane: &ControlPlane, pod: &str) -> Result<usize> {
     let path = format!("/pods/{pod}/eviction");
     let asked = plane.requests_of_agents()?;
@@ -33,24 +33,24 @@ pub(crate) fn evictions_of(plane: &ControlPlane, pod: &str) -> Result<usize> {
     Ok(asked.iter().filter(granted).count())
 }
 
-/// A control plane without the webhook, so that the agents are on their own.
+/// Starts a control plane without the webhook.
 pub(crate) async fn unguarded_plane(nodes: usize) -> Result<ControlPlane> {
     let plane = ControlPlane::start(Options { nodes }).await?;
-    // With what --volume-detach-timeout needs.
+    // With the permissions that `--volume-detach-timeout` needs.
     let copy = tempfile::tempdir().context("failed to create a directory")?;
     let with_volumes = "resources: [../../base]\ncomponents: [../../components/volume-detach]\n";
     drop(install(&plane, &overlay(copy.path(), "fleet", with_volumes)?).await?);
     Ok(plane)
 }
 
-/// A Node, its machine and its agent.
+/// A Node with its machine and its agent.
 pub(crate) struct Site {
     pub(crate) machine: Machine,
     admin: Client,
 }
 
 impl Site {
-    /// A new Node whose agent has the budget for itself, as far as `arguments` do not say otherwise.
+    /// Creates a Node with a machine and an agent. Unless `arguments` set `--concurrency`, the budget is never full.
     pub(crate) async fn new(plane: &ControlPlane, name: &str, arguments: &[&str]) -> Result<Self> {
         plane.add_node(name).await?;
         let mut site = Self::without_agent(plane, name).await?;
@@ -66,7 +66,7 @@ impl Site {
     }
 
     pub(crate) async fn start_agent(&mut self, arguments: &[&str]) -> Result<()> {
-        // Other tests hold Nodes of the same pool meanwhile.
+        // Other tests hold Nodes of the same pool at the same time.
         let mut all = vec!["--concurrency=500".to_owned(), "--log-format=json".to_owned()];
         all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         self.machine.start_agent(&all).await
@@ -86,14 +86,14 @@ impl Site {
         serde_json::from_value(node).context("failed to read a Node")
     }
 
-    /// As an admin.
+    /// Patches the Node as an admin. The patch must pass.
     pub(crate) async fn write(&self, body: &Value) -> Result<Answer> {
         let answer = wire::write(&self.admin, self.name(), Write::Merge, body).await?;
         answer.passed()?;
         Ok(answer)
     }
 
-    /// A pod on this node that the scheduler was not asked about, and that a drain evicts.
+    /// Creates a pod on this node without the scheduler, and waits until it runs. A drain evicts it.
     pub(crate) async fn add_pod(&self, name: &str) -> Result<()> {
         let pods = self.create_pod(name).await?;
         wait::until(&format!("the pod {name} to run"), POD_TIMEOUT, || async {
@@ -104,7 +104,7 @@ impl Site {
         .await
     }
 
-    /// The same, however long it lives.
+    /// Creates a pod on this node without the scheduler, and does not wait until it runs.
     pub(crate) async fn create_pod(&self, name: &str) -> Result<Api<Pod>> {
         let pods: Api<Pod> = Api::default_namespaced(self.admin.clone());
         let pod: Pod = serde_json::from_value(json!({
@@ -124,7 +124,7 @@ impl Site {
         Ok(pods)
     }
 
-    /// A pod, and a budget that lets nobody evict it.
+    /// Creates a pod, and a budget that lets nobody evict it.
     pub(crate) async fn add_blocked_pod(&self, name: &str) -> Result<()> {
         self.add_pod(name).await?;
         let budget = serde_json::from_value(json!({
@@ -168,7 +168,7 @@ impl Site {
         Ok(pod.is_some_and(|pod| pod.metadata.deletion_timestamp.is_none() && !pod.name_any().is_empty()))
     }
 
-    /// Until an eviction of this pod was accepted.
+    /// Waits until an eviction of this pod was accepted.
     pub(crate) async fn wait_evicted(&self, name: &str) -> Result<()> {
         let pods: Api<Pod> = Api::default_namespaced(self.admin.clone());
         wait::until(&format!("an eviction of {name}"), POD_TIMEOUT, || async {
@@ -178,7 +178,7 @@ impl Site {
         .await
     }
 
-    /// Until the agent's log says this.
+    /// Waits until the agent's log contains this text.
     pub(crate) async fn wait_logged(&self, text: &str) -> Result<()> {
         let log = self.machine.agent_log();
         let what = format!("{text:?} in {}", log.display());
@@ -199,12 +199,12 @@ impl Site {
         self.machine.wait_until(&what, PHASE_TIMEOUT, look).await
     }
 
-    /// The first line of its agent's log whose field `event` is this.
+    /// Waits for the first line of the agent's log with this `event`.
     pub(crate) async fn wait_event(&self, event: &str) -> Result<Value> {
         self.wait_nth_event(event, 1).await
     }
 
-    /// The `n`-th such line, from 1, over all its agent's processes.
+    /// Waits for the `n`-th line (from 1) of the agent's log with this `event`, over all its processes.
     pub(crate) async fn wait_nth_event(&self, event: &str, n: usize) -> Result<Value> {
         let path = self.machine.agent_log();
         let what = format!("event {event} number {n} in {}", path.display());
@@ -220,7 +220,7 @@ impl Site {
         self.machine.wait_until(&what, PHASE_TIMEOUT, look).await
     }
 
-    /// The agent refused to start, for this reason.
+    /// Waits until the agent has ended, and checks that its log says why.
     pub(crate) async fn wait_refusal(&self, why: &str) -> Result<()> {
         let look = || async { Ok(self.machine.agent_id().await.is_none().then_some(())) };
         self.machine
@@ -232,17 +232,17 @@ impl Site {
         Ok(())
     }
 
-    /// No mark, no taint, and no entry in the Lease: whatever began is over.
+    /// Waits until the Node has no marks and no taint, and the Lease has no entry for it.
     pub(crate) async fn wait_over(&self) -> Result<NodeView> {
         drop(self.wait_over_but_for_lock().await?);
         let what = format!("the entry of {} to be released", self.name());
         let look = || async { Ok((!self.is_in_lock().await?).then_some(())) };
         self.machine.wait_until(&what, PHASE_TIMEOUT, look).await?;
-        // The Node comes first, then the lock: only now is it as it stays.
+        // Read again: with `--lock-release-delay` the agent writes the Node once more before it releases the lock.
         self.view().await
     }
 
-    /// No mark and no taint.
+    /// Waits until the Node has no marks and no taint. The lock may still have its entry.
     pub(crate) async fn wait_over_but_for_lock(&self) -> Result<NodeView> {
         let what = format!("{} to be without a hold", self.name());
         let look = || async {
@@ -274,14 +274,14 @@ impl Site {
         Ok(record.is_some_and(|record| record.contains(&format!("\"{}\"", self.name()))))
     }
 
-    /// The reboot of a node that was cordoned and empty.
+    /// Waits for the first reboot, and checks that the node was cordoned and empty.
     pub(crate) async fn wait_clean_reboot(&self) -> Result<RebootRecord> {
         let record = self.machine.wait_for_reboot(1, REBOOT_TIMEOUT).await?;
         ensure!(record.pods.is_empty() && record.unschedulable, "{record:?}");
         Ok(record)
     }
 
-    /// One reboot in all, clean, and the node is as it was before.
+    /// Checks that the node reboots once, cordoned and empty, and is schedulable afterwards.
     pub(crate) async fn reboots_once_and_is_given_back(&self) -> Result<()> {
         let record = self.wait_clean_reboot().await?;
         let node = self.wait_over().await?;
@@ -294,7 +294,7 @@ impl Site {
         self.machine.check_agent().await
     }
 
-    /// Called off: no reboot, and the node is as it was before.
+    /// Checks that the reboot is called off: no reboot, and the node is schedulable afterwards.
     pub(crate) async fn is_called_off(&self) -> Result<()> {
         let node = self.wait_over().await?;
         ensure!(!node.spec.unschedulable, "{} stayed cordoned", self.name());

@@ -1,4 +1,4 @@
-//! An agent that has nothing to do costs nothing but its watch.
+//! An idle agent sends no requests except its watch.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use anyhow::Result;
 use crate::cluster::on_fleet;
 use crate::fleet::Site;
 
-/// The sentinel is looked at once a second here, so whatever goes with a look would be seen many times.
+/// How long the agent is watched. It looks at the sentinel every second, so a request at each look would show many times.
 const WINDOW: Duration = Duration::from_secs(15);
-/// How many windows the agent has to come to rest.
+/// How many windows the agent has to become idle.
 const WINDOWS: usize = 3;
 
 #[test]
@@ -28,11 +28,11 @@ fn an_idle_agent_asks_for_nothing_but_its_own_node() -> Result<()> {
         .await?;
         let uri = format!("fieldSelector=metadata.name%3D{}", site.name());
         let is_its_watch = |uri_of: &str| uri_of.starts_with("/api/v1/nodes?") && uri_of.contains(&uri);
-        // What it asks as it starts may still be under way in the first window.
+        // Requests of the start may still fall into the first window.
         let mut asked = Vec::new();
         for _ in 0..WINDOWS {
             let before = of_site()?;
-            // What is measured is this time.
+            // The test measures what happens in a fixed time, so it cannot wait for a condition.
             tokio::time::sleep(WINDOW).await;
             asked = of_site()?.split_off(before.len());
             if asked.len() <= 1 && asked.iter().all(|asked| is_its_watch(&asked.uri)) {

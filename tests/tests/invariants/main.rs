@@ -1,7 +1,7 @@
-//! The invariants, each proven by name on a real control plane with the real webhook and real agents.
+//! Tests each invariant by name on a real control plane, with the real webhook and real agents.
 //!
-//! `cluster` is the control plane they share, `wire` how requests are sent and answers judged, `subject` a Node under test,
-//! `fleet` a Node with its machine and its agent, `admission_policy` who else says no, and `stock_kured` the other daemon.
+//! Helpers: `cluster` is the shared control plane, `wire` sends requests and judges answers, `subject` is a Node under test,
+//! `fleet` a Node with a machine and an agent, `admission_policy` the policies and webhooks of others, `stock_kured` plays kured.
 
 mod admission_policy;
 mod as_shipped;

@@ -1,4 +1,5 @@
-//! The manifests on a real API server: names follow the namespace, no field is misspelt, and the agent's rights are what it needs and no more.
+//! The manifests on a real API server: they work in any namespace, no field is misspelt, and the agent has exactly the permissions
+//! that it needs.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -20,10 +21,10 @@ use tokio::io::AsyncWriteExt;
 use crate::cluster::{Cluster, alone, on_shared};
 
 const ELSEWHERE: &str = "elsewhere";
-/// kubectl asks for the API's groups first; on a busy machine that takes seconds.
+/// Longest run of kubectl. It first reads the API groups, which takes seconds on a busy machine.
 const KUBECTL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What people render: the base, the overlays, and the components that they add to it.
+/// The kustomizations that people render: the base, the overlays, and the base with each component.
 const VARIANTS: [&str; 10] = [
     "resources: [../../base]\n",
     "resources: [../../overlays/protect-kured]\n",
@@ -37,8 +38,8 @@ const VARIANTS: [&str; 10] = [
     "resources: [../../base]\ncomponents: [../../components/protect-kured, ../../components/network-policy]\n",
 ];
 
-/// kustomize's own `namespace:`, which is what Flux' `targetNamespace` and Argo CD's `kustomize.namespace` write: around a variant,
-/// or into its kustomization. The result is the same, object by object, but for the namespace.
+/// Renders each variant with kustomize's `namespace:`, in an overlay around it or in its own kustomization, as Flux'
+/// `targetNamespace` and Argo CD's `kustomize.namespace` do. Each object stays the same except for its namespace.
 #[test]
 fn found_e4_each_variant_renders_right_under_a_namespace() -> Result<()> {
     on_shared(async |cluster| {
@@ -78,7 +79,8 @@ fn found_e4_each_variant_renders_right_under_a_namespace() -> Result<()> {
     })
 }
 
-/// Those about Nodes live in `default`: where nothing moves the `RoleBindings`, the right to write them is there alone.
+/// Events about Nodes are in the namespace `default`. With the component `events-in-default`, agent and webhook may write Events
+/// only there.
 #[test]
 fn found_s14_events_can_be_written_in_default_alone() -> Result<()> {
     on_shared(async |cluster| {
@@ -104,7 +106,7 @@ fn found_s14_events_can_be_written_in_default_alone() -> Result<()> {
     })
 }
 
-/// The object in another namespace: itself, the subjects of a binding, and the Service of a webhook.
+/// The object as it must be in another namespace: its own namespace, the subjects of a binding, the Service of a webhook.
 fn moved(mut object: Value) -> Value {
     let elsewhere = json!(ELSEWHERE);
     if object["metadata"]["namespace"] == NAMESPACE {
@@ -113,7 +115,7 @@ fn moved(mut object: Value) -> Value {
     if object["kind"] == "Namespace" {
         object["metadata"]["name"] = elsewhere.clone();
     }
-    // Indexing would add what is not there.
+    // Not by an index, which would add a missing field.
     let subjects = object.get_mut("subjects").and_then(Value::as_array_mut);
     for subject in subjects.into_iter().flatten() {
         subject["namespace"] = elsewhere.clone();
@@ -125,7 +127,7 @@ fn moved(mut object: Value) -> Value {
     object
 }
 
-/// The same objects, in whatever order.
+/// Checks that both lists have the same objects, in any order.
 fn is_same(rendered: &[Value], expected: &[Value]) -> Result<()> {
     ensure!(
         rendered.len() == expected.len(),
@@ -144,7 +146,7 @@ fn is_same(rendered: &[Value], expected: &[Value]) -> Result<()> {
     Ok(())
 }
 
-/// Nothing of an agent's but its ServiceAccount, whose name nobody else may take.
+/// Of the agent, the overlay for stock kured has only the ServiceAccount, so that nobody else can use its name.
 #[test]
 fn the_overlay_for_stock_kured_brings_no_agent() -> Result<()> {
     on_shared(async |cluster| {
@@ -205,7 +207,7 @@ fn the_overlay_for_kured_beside_agents_has_all_of_both() -> Result<()> {
     })
 }
 
-/// Images and cert-manager's annotation are the user's, by the overlays that the page gives.
+/// The overlays on the page change what they say: the images, and cert-manager's annotation.
 #[test]
 fn the_documented_overlays_change_what_they_say() -> Result<()> {
     on_shared(async |cluster| {
@@ -249,7 +251,7 @@ fn the_documented_overlays_change_what_they_say() -> Result<()> {
     })
 }
 
-/// The numbered steps of `manifests/README.md`, by kubectl, with the commands that `cargo certs-dev` prints in between.
+/// Runs the numbered steps of `manifests/README.md` by kubectl, and the commands that `cargo certs-dev` prints.
 #[test]
 fn the_documented_steps_install_it() -> Result<()> {
     alone(async || {
@@ -268,7 +270,7 @@ fn the_documented_steps_install_it() -> Result<()> {
         ensure!(protects_kured != *apply, "{apply}");
 
         drop(shell(&plane, namespace).await?);
-        // Renewing is the same command once more.
+        // Twice: renewing the certificate is the same command.
         for _ in 0..2 {
             drop(shell(&plane, &cordonhold_certs_dev::secret_command(files.path())).await?);
         }
@@ -294,7 +296,7 @@ fn the_documented_steps_install_it() -> Result<()> {
     })
 }
 
-/// The first command of each numbered step; empty where a step has none.
+/// The first command of each numbered step; empty if the step has none.
 fn documented_steps() -> Result<Vec<String>> {
     let readme =
         std::fs::read_to_string(manifests("README.md")).context("failed to read manifests/README.md")?;
@@ -308,7 +310,7 @@ fn documented_steps() -> Result<Vec<String>> {
         .collect())
 }
 
-/// What a POSIX shell at the root of the repository prints for it, as an admin.
+/// Runs a command as an admin in a POSIX shell at the root of the repository, and returns its output.
 async fn shell(plane: &ControlPlane, command: &str) -> Result<String> {
     let kubectl = &plane.assets().kubectl;
     let mut path = vec![kubectl.parent().context("kubectl has no directory")?.to_owned()];
@@ -395,7 +397,7 @@ fn the_agent_may_do_what_it_does() -> Result<()> {
             Right::new("apps", "daemonsets", "get"),
             Right::new("apps", "daemonsets", "list"),
             Right::new("events.k8s.io", "events", "create"),
-            // By this the webhook's configuration tells it.
+            // The webhook's configuration recognises an agent by this permission.
             Right::new("cordonhold.dev", "rebootholds", "own"),
             Right::new("coordination.k8s.io", "leases", "patch").named("cordonhold", "cordonhold-default"),
             Right::new("coordination.k8s.io", "leases", "create").named("cordonhold", "cordonhold-default"),
@@ -425,7 +427,7 @@ fn the_agent_may_do_nothing_else() -> Result<()> {
             Right::new("coordination.k8s.io", "leases", "get").named("cordonhold", "cordonhold-other"),
             Right::new("cordonhold.dev", "rebootholds", "override"),
             Right::new("policy", "poddisruptionbudgets", "patch"),
-            // With their flag alone.
+            // Only the component `volume-detach` grants the next two.
             Right::new("", "persistentvolumeclaims", "get"),
             Right::new("storage.k8s.io", "volumeattachments", "list"),
             Right::new("events.k8s.io", "events", "patch"),
@@ -453,7 +455,8 @@ fn the_agent_may_do_nothing_else() -> Result<()> {
     })
 }
 
-/// kured's lock is on its own privileged DaemonSet: the token of one node can make every node run anything (its defect D19).
+/// kured may write its own privileged DaemonSet for the lock, so the token of one node can run anything on all nodes (its defect
+/// D19).
 #[test]
 fn d19_an_agent_with_its_lock_in_a_lease_may_write_no_daemon_set() -> Result<()> {
     on_shared(async |cluster| {
@@ -471,7 +474,7 @@ fn d19_an_agent_with_its_lock_in_a_lease_may_write_no_daemon_set() -> Result<()>
     })
 }
 
-/// kured's is privileged, and mounts the host's `/var/run` whole (its defect D21).
+/// kured's pod is privileged and mounts the whole `/var/run` of the host (its defect D21).
 #[test]
 fn d21_the_agents_pod_is_not_privileged_and_mounts_nothing_of_the_host() -> Result<()> {
     on_shared(async |cluster| {
@@ -503,7 +506,7 @@ pub(crate) struct Right {
 }
 
 impl Right {
-    /// In every namespace, by any name.
+    /// A permission in all namespaces, for all names.
     pub(crate) fn new(group: &'static str, resource: &'static str, verb: &'static str) -> Self {
         Self {
             group,
@@ -550,7 +553,7 @@ async fn render(cluster: &Cluster, directory: &str) -> Result<Vec<Value>> {
     Ok(rendered.objects().to_vec())
 }
 
-/// The overlay that `manifests/README.md` gives, beside a copy of the manifests.
+/// Renders the overlay with another namespace from `manifests/README.md`, in a copy of the manifests.
 async fn render_elsewhere(cluster: &Cluster) -> Result<Vec<Value>> {
     let copy = tempfile::tempdir().context("failed to create a directory")?;
     let directory = overlay(
@@ -562,7 +565,7 @@ async fn render_elsewhere(cluster: &Cluster) -> Result<Vec<Value>> {
     Ok(rendered.objects().to_vec())
 }
 
-/// The example in `manifests/README.md` that has this text in it.
+/// The example in `manifests/README.md` that contains this text.
 pub(crate) fn documented_overlay(marker: &str) -> Result<String> {
     let readme =
         std::fs::read_to_string(manifests("README.md")).context("failed to read manifests/README.md")?;
@@ -576,7 +579,7 @@ pub(crate) fn documented_overlay(marker: &str) -> Result<String> {
         .with_context(|| format!("manifests/README.md has no example with {marker}"))
 }
 
-/// A copy of the manifests with this kustomization among its overlays.
+/// Copies the manifests and adds this kustomization to the overlays. Returns its path.
 pub(crate) fn overlay(copy: &Path, name: &str, kustomization: &str) -> Result<PathBuf> {
     copy_tree(&manifests(""), copy)?;
     add_overlay(copy, name, kustomization)
@@ -604,10 +607,10 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The API server takes them all.
+/// Checks that the API server accepts all objects.
 async fn is_taken(cluster: &Cluster, mut objects: Vec<Value>) -> Result<()> {
     for object in &mut objects {
-        // The registered one has a URL instead of a Service, and an apply would keep both.
+        // The registered configuration has a URL instead of a Service, and an apply would merge both.
         if object["kind"] == "ValidatingWebhookConfiguration" {
             object["metadata"]["name"] = json!("cordonhold-dry");
         }
@@ -617,7 +620,7 @@ async fn is_taken(cluster: &Cluster, mut objects: Vec<Value>) -> Result<()> {
     Ok(())
 }
 
-/// Whether the API server takes them all, and what it says.
+/// Applies the objects as a dry run. Returns whether all were accepted, and kubectl's output.
 async fn dry_run(cluster: &Cluster, objects: &[Value]) -> Result<(bool, String)> {
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
     let mut child = cluster
@@ -653,7 +656,7 @@ async fn dry_run(cluster: &Cluster, objects: &[Value]) -> Result<(bool, String)>
     ))
 }
 
-/// The kinds of the objects of this name.
+/// The kinds of the objects with this name.
 fn named(objects: &[Value], name: &str) -> Vec<String> {
     objects
         .iter()

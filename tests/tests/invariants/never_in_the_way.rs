@@ -1,5 +1,6 @@
-//! NEVER-IN-THE-WAY: with the webhook dead and `failurePolicy: Fail`, nothing waits for it but the uncordon of a held node, which fails closed,
-//! and an agent that writes another node than its own, which none does; where stock kured is protected, every uncordon but kured's own, and edits of another node's entry in its lock.
+//! NEVER-IN-THE-WAY: while the webhook is down with `failurePolicy: Fail`, only a few requests fail: the uncordon of a held node,
+//! and any write of an agent to another node, which no agent does. Where stock kured is protected, these fail too: every uncordon
+//! except kured's own, and edits of another node's entry in kured's lock.
 
 use anyhow::{Context, Result, ensure};
 use cordonhold_shared::hold::Phase;
@@ -63,14 +64,14 @@ fn with_stock_kured_protected_only_uncordons_wait() -> Result<()> {
         );
         kured_goes_through_its_cycle(&node, &here, &there).await?;
         only_edits_of_anothers_entry_wait(&cluster, &kured, &here, &there).await?;
-        // kured's lock is on no Node, so whether this one is held cannot be known here.
+        // kured's lock is not on the Node, so CEL cannot know whether the node is held, and every uncordon fails.
         let subject = Subject::new(&cluster, "kured-not-held").await?;
         drop(subject.passes(&cluster.admin, Write::Merge, &cordon()).await?);
         fails_closed(&subject).await
     })
 }
 
-/// Lock, cordon, its own uncordon, release, for one owner and for several: none of it is asked of the webhook.
+/// kured's cycle works while the webhook is down: lock, cordon, its own uncordon, release; with one owner and with several.
 async fn kured_goes_through_its_cycle(
     node: &Subject<'_>,
     here: &KuredOnNode,
@@ -110,7 +111,7 @@ async fn only_edits_of_anothers_entry_wait(
         "{answer:?}"
     );
     ensure!(kured.lock().await? == before, "the lock changed");
-    // What agents do to it is theirs.
+    // Agents may edit the lock: the webhook is not called for them.
     let agent = Impersonation::service_account(NAMESPACE, AGENT_ACCOUNT).on_node("kured-neighbour");
     let daemon_sets: Api<DaemonSet> = Api::namespaced(cluster.plane.client_as(&agent).await?, "kube-system");
     let released = json!({ "metadata": { "annotations": { keys::KURED_LOCK: null } } });
@@ -122,7 +123,7 @@ async fn only_edits_of_anothers_entry_wait(
     Ok(())
 }
 
-/// By default that is only flagged, so that an autoscaler never waits for the webhook.
+/// Deleting a held Node is only flagged by default, so an autoscaler never waits for the webhook.
 async fn a_held_node_can_be_deleted(cluster: &Cluster) -> Result<()> {
     let subject = Subject::held(cluster, "deleted-while-dead", Phase::Delaying).await?;
     let nodes: Api<Node> = Api::all(cluster.admin.clone());
@@ -172,7 +173,7 @@ async fn others_write_what_is_not_ours(cluster: &Cluster) -> Result<()> {
         );
         drop(subject.passes(client, Write::Merge, &cordon()).await?);
     }
-    // The taints of others, beside ours, as a controller writes the whole list.
+    // A controller adds its own taint by writing the whole list, with our taint in it.
     let mut node = subject.json().await?;
     if let Some(taints) = node["spec"]["taints"].as_array_mut() {
         taints.push(json!({ "key": "example.org/maintenance", "effect": "NoExecute" }));
@@ -204,7 +205,7 @@ async fn an_uncordon_of_a_held_node_fails_closed(cluster: &Cluster) -> Result<()
     fails_closed(&Subject::held(cluster, "held", Phase::Delaying).await?).await
 }
 
-/// No agent writes another Node, so nothing that it has to do waits.
+/// An agent's write to another node fails. No agent has to do that, so its own work never waits.
 async fn an_agent_elsewhere_fails_closed(cluster: &Cluster) -> Result<()> {
     let own = Subject::new(cluster, "agent-here").await?;
     let other = Subject::new(cluster, "agent-elsewhere").await?;

@@ -1,4 +1,5 @@
-//! NO-BLIND-REBOOT: a reboot comes only after a seal, on a node that is cordoned and empty, whoever uncordons it and whenever the agent dies.
+//! NO-BLIND-REBOOT: a reboot happens only after a seal, on a node that is cordoned and empty, whoever uncordons it and whenever the
+//! agent dies.
 
 use anyhow::{Result, ensure};
 use cordonhold_shared::hold::Phase;
@@ -43,7 +44,7 @@ fn d1_an_uncordon_in_the_delay_is_drained_again() -> Result<()> {
         site.machine.request_reboot()?;
         drop(site.wait_phase(Phase::Delaying).await?);
         drop(site.write(&uncordon()).await?);
-        // It may be evicted before it runs.
+        // Not waited for: the pod may be evicted before it runs.
         drop(site.create_pod("redrain-late").await?);
         site.reboots_once_and_is_given_back().await?;
         ensure!(
@@ -54,7 +55,7 @@ fn d1_an_uncordon_in_the_delay_is_drained_again() -> Result<()> {
     })
 }
 
-/// No pod came, so only the cordon itself tells.
+/// No pod comes, so only the cleared cordon shows the disturbance.
 #[test]
 fn an_uncordon_that_brings_no_pod_is_cordoned_again() -> Result<()> {
     on_fleet(async |plane| {
@@ -66,7 +67,7 @@ fn an_uncordon_that_brings_no_pod_is_cordoned_again() -> Result<()> {
     })
 }
 
-/// The cordon is there again when anybody looks, and it still was broken.
+/// The cordon is back before the agent can read the Node again, but its watch still shows that it was cleared.
 #[test]
 fn an_uncordon_that_is_taken_back_is_noticed() -> Result<()> {
     on_fleet(async |plane| {
@@ -87,16 +88,16 @@ fn a_pod_that_slips_in_is_drained_again() -> Result<()> {
         site.machine.request_reboot()?;
         drop(site.wait_phase(Phase::Delaying).await?);
         drop(site.write(&uncordon()).await?);
-        // It may be evicted before it runs.
+        // Not waited for: the pod may be evicted before it runs.
         drop(site.create_pod("slip-late").await?);
         drop(site.write(&cordon()).await?);
         site.reboots_once_and_is_given_back().await?;
-        // Each comes by a watch of its own.
+        // Uncordon and pod come by different watches, so either may be noticed first.
         is_drained_again(&site, &["uncordoned", "pods"]).await
     })
 }
 
-/// By one of these reasons.
+/// Checks that the agent noticed a disturbance with one of these reasons, and drained again.
 async fn is_drained_again(site: &Site, reasons: &[&str]) -> Result<()> {
     let line = site.wait_event("disturbed").await?;
     let reason = line["reason"].as_str().unwrap_or_default();
@@ -139,7 +140,7 @@ fn an_agent_killed_while_delaying_goes_on() -> Result<()> {
         site.machine.request_reboot()?;
         drop(site.wait_phase(Phase::Delaying).await?);
         site.machine.kill_agent().await;
-        // While nobody watches.
+        // The agent does not run now, so it cannot watch this.
         drop(site.write(&uncordon()).await?);
         site.add_pod("kill-delaying-late").await?;
         site.machine.restart_agent().await?;
@@ -147,7 +148,7 @@ fn an_agent_killed_while_delaying_goes_on() -> Result<()> {
     })
 }
 
-/// It never reboots on a seal that another process made.
+/// An agent never reboots on a seal that another process made.
 #[test]
 fn an_agent_killed_after_the_seal_seals_again() -> Result<()> {
     on_fleet(async |plane| {
@@ -166,7 +167,7 @@ fn an_agent_killed_after_the_seal_seals_again() -> Result<()> {
     })
 }
 
-/// What the flag costs: the hole that the project is about.
+/// `--verify-before-reboot=never` brings back the hole that Cordonhold closes.
 #[test]
 fn without_verification_the_hole_is_there() -> Result<()> {
     on_fleet(async |plane| {

@@ -16,7 +16,7 @@ use crate::cluster::{Cluster, on_shared};
 use crate::subject::{Subject, annotate, cordon, uncordon};
 use crate::wire::{self, Write};
 
-/// The DaemonSet controller makes the pod, KWOK runs it.
+/// Longest wait for a pod: the DaemonSet controller creates it, KWOK runs it.
 const POD_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[test]
@@ -53,7 +53,7 @@ fn a_real_token_changes_no_other_node() -> Result<()> {
     })
 }
 
-/// A token that was bound to no pod names no node, so it is no node's agent.
+/// A token that is not bound to a pod names no node, so it is not the agent of any node.
 #[test]
 fn a_token_without_a_node_changes_none() -> Result<()> {
     on_shared(async |cluster| {
@@ -72,7 +72,7 @@ fn a_token_without_a_node_changes_none() -> Result<()> {
     })
 }
 
-/// Whatever it is, and by whatever verb and resource: also what would be nothing of ours from anybody else.
+/// An agent's write to another node is denied whatever it changes and however it is sent, even if anybody else may do the same.
 #[test]
 fn found_s2_an_agent_writes_nothing_at_all_on_another_node() -> Result<()> {
     on_shared(async |cluster| {
@@ -87,7 +87,7 @@ fn found_s2_an_agent_writes_nothing_at_all_on_another_node() -> Result<()> {
             }
             writes_no_status(cluster, other, &own.name).await?;
         }
-        // On its own Node none of it is asked of the webhook.
+        // On the agent's own Node the webhook is not called for the same writes.
         let length = cluster.log_length().await?;
         for body in nothing_of_ours() {
             drop(own.passes(&own.agent, Write::Merge, &body).await?);
@@ -112,7 +112,8 @@ fn nothing_of_ours() -> Vec<Value> {
     bodies
 }
 
-/// With every right of RBAC's, as the component for conditions grants it and a careless admin may.
+/// Tries to write the status of another node with all RBAC permissions. The component for conditions grants the status, and a
+/// careless admin might grant everything.
 async fn writes_no_status(cluster: &Cluster, other: &Subject<'_>, own: &str) -> Result<()> {
     let agent = Impersonation::service_account(NAMESPACE, AGENT_ACCOUNT)
         .group("system:masters")
@@ -169,7 +170,7 @@ async fn is_not_own_node(held: &Subject<'_>, free: &Subject<'_>, agent: &Client)
     Ok(())
 }
 
-/// Who the agent's pod on this node is to the API server.
+/// A client with a real token of the agent's pod on this node.
 async fn with_real_token(cluster: &Cluster, node: &str) -> Result<Client> {
     let pods: Api<Pod> = Api::namespaced(cluster.admin.clone(), NAMESPACE);
     let on_node = ListParams::default().fields(&format!("spec.nodeName={node}"));

@@ -1,4 +1,4 @@
-//! A rollout of the agent's DaemonSet in the middle of a drain: the last agent finishes what it has sent, and the next one goes on.
+//! A rollout of the agent's DaemonSet during a drain: the old agent finishes what it has sent, and the new one goes on.
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,10 +23,10 @@ use crate::admission_policy::{self, Rule};
 use crate::cluster::{alone, on_fleet};
 use crate::fleet::{POD_TIMEOUT, Site, evictions_of, unguarded_plane};
 
-/// A finalizer of ours, so that a pod that was evicted stays.
+/// A finalizer that keeps an evicted pod.
 const FINALIZER: &str = "cordonhold.test/stays";
 
-/// kured uncordons the node, says that it has rebooted, and releases its lock (its defect D4).
+/// In the same case kured uncordons the node, reports a reboot, and releases its lock (its defect D4).
 #[test]
 fn d4_a_rollout_in_the_middle_of_a_drain_neither_undoes_nor_repeats_it() -> Result<()> {
     alone(async || {
@@ -66,7 +66,8 @@ fn d4_a_rollout_in_the_middle_of_a_drain_neither_undoes_nor_repeats_it() -> Resu
     })
 }
 
-/// An eviction that loses its client between the budget and the pod blocks that budget for two minutes.
+/// If the client of an eviction goes away after the budget was reduced and before the pod is deleted, the budget blocks for two
+/// minutes.
 #[test]
 fn an_agent_that_is_ended_waits_for_the_evictions_that_it_has_sent() -> Result<()> {
     alone(async || {
@@ -97,7 +98,7 @@ fn an_agent_that_is_ended_waits_for_the_evictions_that_it_has_sent() -> Result<(
     })
 }
 
-/// The command would die with the container that it was run from.
+/// If the agent ended earlier, the reboot command would die with its container.
 #[test]
 fn an_agent_that_is_ended_waits_for_its_reboot_command() -> Result<()> {
     on_fleet(async |plane| {
@@ -117,11 +118,11 @@ fn an_agent_that_is_ended_waits_for_its_reboot_command() -> Result<()> {
     })
 }
 
-/// Somebody's webhook for the evictions of one pod, which takes as long as the test wants and is then ignored.
+/// A webhook for the evictions of one pod. It takes as long as the test wants, and the API server then ignores its failure.
 struct SlowWebhook(TcpListener);
 
 impl SlowWebhook {
-    /// Returns once the API server asks it.
+    /// Registers the webhook and waits until the API server calls it.
     async fn start(plane: &ControlPlane, pod: &str) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let url = format!("https://{}/", listener.local_addr()?);
@@ -143,7 +144,7 @@ impl SlowWebhook {
         Ok(Self(listener))
     }
 
-    /// Until it is asked; dropped, the question stays without an answer.
+    /// Waits until the API server calls the webhook. Dropping the connection leaves the call without an answer.
     async fn question(&self) -> Result<TcpStream> {
         let accepted = tokio::time::timeout(POD_TIMEOUT, self.0.accept()).await;
         let (stream, _) = accepted.context("the webhook was not asked")??;
@@ -179,7 +180,7 @@ async fn set_finalizer(plane: &ControlPlane, pod: &str, on: bool) -> Result<()> 
         .with_context(|| format!("failed to set the finalizers of the pod {pod}"))
 }
 
-/// Each version of a Node, as a watch shows them.
+/// All versions of a Node, from a watch.
 struct History {
     seen: Arc<Mutex<Vec<Seen>>>,
     task: tokio::task::JoinHandle<()>,
@@ -217,7 +218,7 @@ impl History {
         Self { seen, task }
     }
 
-    /// Up to this time; an error if there was nothing to see.
+    /// The versions up to this time. An error if there are none.
     fn until(self, end: &jiff::Timestamp) -> Result<Vec<Seen>> {
         self.task.abort();
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! What an agent shows on its Node beside the marks: for kured's users, for autoscalers, for whoever reads conditions.
+//! The signs that an agent writes on its Node beside the marks: for users of kured, for autoscalers, and as conditions.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::fleet::Site;
 use crate::subject::annotate;
 
 const SOFT: &str = "weave.works/kured-node-reboot";
-/// Every flag of what is shown.
+/// The flags that turn on all signs.
 pub(crate) const SIGNS: [&str; 5] = [
     "--annotate-nodes",
     "--protect-from-autoscaler",
@@ -75,7 +75,7 @@ fn is_tidy(node: &NodeView) -> Result<()> {
     Ok(())
 }
 
-/// kured leaves its labels as they are when a drain fails.
+/// When a drain fails, kured does not take back the labels that it has set.
 #[test]
 fn a_drain_that_fails_leaves_labels_as_they_were() -> Result<()> {
     on_fleet(async |plane| {
@@ -109,7 +109,7 @@ fn a_protection_that_a_person_has_set_stays() -> Result<()> {
     })
 }
 
-/// Without the webhook anybody who may annotate a Node may plant what the agent puts back.
+/// Without the webhook, anybody who may annotate a Node can plant values for the agent to put back; it must not do so.
 #[test]
 fn found_s1_what_was_planted_is_not_put_back() -> Result<()> {
     on_fleet(async |plane| {
@@ -160,7 +160,7 @@ fn conditions_follow_the_cycle() -> Result<()> {
     })
 }
 
-/// Until these conditions are true, and of ours no others.
+/// Waits until exactly these of our conditions are true.
 async fn wait_conditions(site: &Site, expected: &[&str]) -> Result<()> {
     let ours = [
         "DrainInProgress",
@@ -182,7 +182,7 @@ async fn wait_conditions(site: &Site, expected: &[&str]) -> Result<()> {
     .await
 }
 
-/// Conditions tell; nothing rests on them.
+/// Conditions are only for people: the cycle works without them.
 #[test]
 fn without_the_right_to_write_conditions_the_cycle_goes_on() -> Result<()> {
     on_fleet(async |plane| {

@@ -1,4 +1,4 @@
-//! Stock kured as the API server sees it: its DaemonSet and rights, and its requests in the shapes in which it sends them.
+//! Plays stock kured: installs its DaemonSet and its RBAC permissions, and sends its requests in the same form.
 //!
 //! After kubereboot/kured: pkg/daemonsetlock/daemonsetlock.go (a PUT of the whole DaemonSet that was read),
 //! cmd/kured/main.go and kubernetes/kubectl: pkg/drain/cordon.go (strategic merge patches).
@@ -27,30 +27,30 @@ use crate::wire::{self, Answer};
 
 const NAMESPACE: &str = "kube-system";
 const NAME: &str = "kured";
-/// Its ServiceAccount, as the API server names it.
+/// The user name of kured's ServiceAccount.
 pub(crate) const USER: &str = "system:serviceaccount:kube-system:kured";
-/// When an old entry was created.
+/// The `created` of an old entry.
 pub(crate) const LONG_AGO: &str = "2026-01-01T00:00:00.123456789Z";
-/// The webhook for edits of its lock (`manifests/components/protect-kured/sees-lock-edits.yaml`).
+/// The name of the webhook for edits of kured's lock (`manifests/components/protect-kured/sees-lock-edits.yaml`).
 pub(crate) const LOCK_WEBHOOK: &str = "kured-lock.cordonhold.dev";
-/// The DaemonSet controller makes the pod, KWOK runs it.
+/// Longest wait for a pod: the DaemonSet controller creates it, KWOK runs it.
 const POD_TIMEOUT: Duration = Duration::from_secs(60);
-/// The DaemonSet controller writes the status; it is done in milliseconds.
+/// Longest time with conflicts. The DaemonSet controller writes the status for some milliseconds.
 const CONFLICT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The DaemonSet, and who may do what to its lock.
+/// kured's DaemonSet, and functions to write its lock.
 pub(crate) struct Kured {
     daemon_sets: Api<DaemonSet>,
 }
 
-/// One of its pods, by the token that Kubernetes gives it: bound to the pod, and so to the node.
+/// A pod of kured, with its real token, which is bound to the pod and so to the node.
 pub(crate) struct KuredOnNode {
     pub(crate) client: Client,
     node: String,
 }
 
 impl Kured {
-    /// As `kured-rbac.yaml` and `kured-ds.yaml` of its release, as far as the API server cares.
+    /// Installs what kured's `kured-rbac.yaml` and `kured-ds.yaml` contain, as far as the API server is concerned.
     pub(crate) async fn install(cluster: &Cluster) -> Result<Self> {
         let admin = &cluster.admin;
         create(
@@ -115,7 +115,7 @@ impl Kured {
         removed.map(drop).context("failed to delete kured's DaemonSet")
     }
 
-    /// By an admin's hand, as its documentation says to do it.
+    /// Sets or removes the lock by hand, as an admin, as kured's documentation describes.
     pub(crate) async fn set_lock(&self, key: &str, lock: Option<&str>) -> Result<()> {
         let patch = Patch::Merge(json!({ "metadata": { "annotations": { key: lock } } }));
         let patched = self
@@ -134,7 +134,7 @@ impl Kured {
         Ok(daemon_set.annotations().get(keys::KURED_LOCK).cloned())
     }
 
-    /// Its pod on this node.
+    /// Waits for kured's pod on this node, and returns a client with its token.
     pub(crate) async fn on_node(cluster: &Cluster, node: &str) -> Result<KuredOnNode> {
         let plane = &cluster.plane;
         let pods: Api<Pod> = Api::namespaced(cluster.admin.clone(), NAMESPACE);
@@ -157,14 +157,14 @@ impl Kured {
         })
     }
 
-    /// Its ServiceAccount without a node, as tokens were before Kubernetes 1.32, with all rights.
+    /// kured's ServiceAccount without a node claim, as in tokens before Kubernetes 1.32, with all permissions.
     pub(crate) fn impersonation() -> Impersonation {
         Impersonation::service_account(NAMESPACE, NAME).group("system:masters")
     }
 }
 
 impl KuredOnNode {
-    /// Takes the lock for one owner: the annotation is the entry.
+    /// Acquires the lock as kured does with one owner: the annotation is the entry.
     pub(crate) async fn acquire(&self) -> Result<Answer> {
         let mine = Entry::now(&self.node);
         self.put_lock(|_| Ok(Some(mine.to_string()))).await
@@ -174,7 +174,7 @@ impl KuredOnNode {
         self.put_lock(|_| Ok(None)).await
     }
 
-    /// Takes one of two slots: the entry is added to the list.
+    /// Acquires one of two slots: adds the entry to the list.
     pub(crate) async fn acquire_slot(&self) -> Result<Answer> {
         let mine = Entry::now(&self.node);
         self.put_lock(|old| {
@@ -185,7 +185,7 @@ impl KuredOnNode {
         .await
     }
 
-    /// The list stays, even when it is empty.
+    /// Releases a slot. The list stays, even if it is empty.
     pub(crate) async fn release_slot(&self) -> Result<Answer> {
         self.put_lock(|old| {
             let mut list = List::read(old)?;
@@ -195,7 +195,7 @@ impl KuredOnNode {
         .await
     }
 
-    /// The whole DaemonSet as read, with another lock; after a conflict it reads again.
+    /// Writes the whole DaemonSet with another lock, by a PUT. After a conflict it reads again.
     pub(crate) async fn put_lock(
         &self,
         lock: impl Fn(Option<&str>) -> Result<Option<String>>,
@@ -229,14 +229,14 @@ impl KuredOnNode {
     }
 }
 
-/// An entry to the letter as kured writes it.
+/// An entry exactly as kured writes it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Entry {
     #[serde(rename = "nodeID")]
     pub(crate) node: String,
     pub(crate) metadata: Metadata,
     pub(crate) created: String,
-    /// Nanoseconds.
+    /// The TTL in nanoseconds.
     #[serde(rename = "TTL")]
     pub(crate) ttl: i64,
 }
@@ -246,7 +246,7 @@ pub(crate) struct Metadata {
     unschedulable: bool,
 }
 
-/// The record for several owners.
+/// The record with several owners.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct List {
     #[serde(rename = "maxOwners")]
@@ -307,7 +307,7 @@ where
         .with_context(|| format!("failed to create {object:?}"))
 }
 
-/// Denied by the webhook for its lock, for this reason.
+/// Checks that the webhook for the lock denied the edit for this reason.
 pub(crate) async fn is_edit_denied(
     cluster: &Cluster,
     length: usize,

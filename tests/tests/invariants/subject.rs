@@ -1,4 +1,4 @@
-//! A Node under test, and its agent as far as the API server can tell: the marks are written by the patches that the agent sends.
+//! A Node under test. Its marks are written by the same patches and with the same identity as the agent's, without an agent.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::cluster::Cluster;
 use crate::wire::{self, Answer, Write};
 
-/// Conflicts with heartbeats and the node controller are over in milliseconds.
+/// Longest write. Conflicts with heartbeats and the node controller end within milliseconds.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 const TERMS: Terms = Terms {
     reboot: SignedDuration::from_mins(30),
@@ -28,7 +28,7 @@ pub(crate) struct Subject<'a> {
     pub(crate) agent: Client,
 }
 
-/// The part of a Node that is guarded.
+/// The part of a Node that the webhook protects.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Guarded {
     pub(crate) unschedulable: bool,
@@ -52,7 +52,7 @@ impl Guarded {
 }
 
 impl<'a> Subject<'a> {
-    /// A new Node, Ready and schedulable, without marks.
+    /// Creates a Node: Ready, schedulable, without marks.
     pub(crate) async fn new(cluster: &'a Cluster, name: &str) -> Result<Self> {
         cluster.plane.add_node(name).await?;
         Ok(Self {
@@ -62,7 +62,7 @@ impl<'a> Subject<'a> {
         })
     }
 
-    /// A new Node in this phase.
+    /// Creates a Node in this phase.
     pub(crate) async fn held(cluster: &'a Cluster, name: &str, phase: Phase) -> Result<Self> {
         let subject = Self::new(cluster, name).await?;
         drop(subject.hold(phase).await?);
@@ -90,7 +90,7 @@ impl<'a> Subject<'a> {
         Ok(self.view().await?.spec.unschedulable)
     }
 
-    /// Brings the Node into this phase by the steps that the agent takes, from no hold at all.
+    /// Brings a Node without a hold to this phase, by the agent's steps.
     pub(crate) async fn hold(&self, phase: Phase) -> Result<Holder> {
         let holder = Holder {
             node_uid: self.view().await?.metadata.uid,
@@ -111,7 +111,7 @@ impl<'a> Subject<'a> {
         Ok(holder)
     }
 
-    /// `until`, as of a renewal that long ago.
+    /// Sets `until` as if the last renewal was `age` ago.
     pub(crate) async fn renewed_before(&self, age: SignedDuration) -> Result<()> {
         let then = Timestamp::now().checked_sub(age)?;
         self.patch_as_agent(then, |node| {
@@ -129,7 +129,7 @@ impl<'a> Subject<'a> {
         .await
     }
 
-    /// A write that the agent itself makes; decided again when the Node changed meanwhile.
+    /// Writes a patch as the agent. After a conflict the patch is made again for the new version.
     pub(crate) async fn patch_as_agent(
         &self,
         now: Timestamp,
@@ -153,7 +153,7 @@ impl<'a> Subject<'a> {
         wire::write(client, &self.name, write, body).await
     }
 
-    /// A write that must be denied for this reason: by code, name and log line, and with no effect.
+    /// Checks that a write is denied for this reason: by its status code, the webhook's name and the log line, and without effect.
     pub(crate) async fn is_denied(
         &self,
         client: &Client,
@@ -180,7 +180,7 @@ impl<'a> Subject<'a> {
         Ok(answer)
     }
 
-    /// A write that must pass, whether or not the webhook sees it.
+    /// Checks that a write passes, whether or not the webhook sees it.
     pub(crate) async fn passes(&self, client: &Client, write: Write, body: &Value) -> Result<Answer> {
         let answer = self.write(client, write, body).await?;
         answer
@@ -199,7 +199,7 @@ impl<'a> Subject<'a> {
         Ok(())
     }
 
-    /// kubectl's uncordon, which must pass and take effect.
+    /// Checks that kubectl's uncordon passes and takes effect.
     pub(crate) async fn can_be_uncordoned(&self, client: &Client) -> Result<Answer> {
         let answer = self.passes(client, Write::Strategic, &uncordon()).await?;
         ensure!(
@@ -211,7 +211,7 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// As kubectl does it.
+/// The patch that `kubectl uncordon` sends.
 pub(crate) fn uncordon() -> Value {
     json!({ "spec": { "unschedulable": null } })
 }
@@ -242,7 +242,7 @@ fn step_to(step: Phase, node: &NodeView, holder: &Holder) -> Result<NodePatch> {
     })
 }
 
-/// Each write has one of its own.
+/// A new proof; each write has its own.
 fn proof() -> Proof {
     static WRITES: AtomicU64 = AtomicU64::new(1);
     Proof::new(WRITES.fetch_add(1, Ordering::Relaxed).into())

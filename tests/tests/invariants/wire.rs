@@ -1,6 +1,6 @@
-//! Requests as they go over the wire, and answers as they come back: status, reason, message, warnings.
+//! Sends raw requests, and reads status, reason, message and warnings of the answers.
 //!
-//! Not through typed clients, because what is under test is what any client may send.
+//! Typed clients are not used, because any client may send anything, and that is tested.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 /// The name of the webhook in `manifests/base/webhook-configuration.yaml`.
 pub(crate) const WEBHOOK: &str = "nodes.cordonhold.dev";
 
-/// The content types of a write, as RFC 7386, RFC 6902 and Kubernetes name them.
+/// The kinds of writes, by their content types (RFC 7386, RFC 6902, and Kubernetes' own).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Write {
     Strategic,
@@ -23,7 +23,7 @@ pub(crate) enum Write {
     Put,
 }
 
-/// What the API server answered.
+/// An answer of the API server.
 pub(crate) struct Answer {
     pub(crate) code: u16,
     pub(crate) warnings: Vec<String>,
@@ -50,7 +50,7 @@ impl Write {
     }
 }
 
-/// A Node that was written is thousands of characters, and says nothing about why a test failed.
+/// Leaves out the Node that was written: it has thousands of characters and does not explain a failure.
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Answer")
@@ -73,7 +73,7 @@ impl Answer {
         Ok(())
     }
 
-    /// Denied by the webhook, and by nothing else that says no.
+    /// Checks that the webhook, and nothing else, denied the request.
     pub(crate) fn denied(&self) -> Result<()> {
         let by_webhook = format!("admission webhook \"{WEBHOOK}\" denied the request");
         ensure!(
@@ -84,7 +84,7 @@ impl Answer {
     }
 }
 
-/// Writes a Node; `target` is its name, and what may follow: `/status`, `?dryRun=All`.
+/// Writes a Node. `target` is its name, with `/status` or `?dryRun=All` if needed.
 pub(crate) async fn write(client: &Client, target: &str, write: Write, body: &Value) -> Result<Answer> {
     let separator = if target.contains('?') { '&' } else { '?' };
     let mut uri = format!("/api/v1/nodes/{target}");
@@ -100,7 +100,7 @@ pub(crate) async fn write(client: &Client, target: &str, write: Write, body: &Va
     send(client, request).await
 }
 
-/// Sends a request and takes any answer for an answer.
+/// Sends a request. An error status is an [`Answer`] too.
 pub(crate) async fn send(client: &Client, request: Request<Body>) -> Result<Answer> {
     let response = client.send(request).await.context("failed to send a request")?;
     let code = response.status().as_u16();

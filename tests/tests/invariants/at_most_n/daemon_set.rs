@@ -1,6 +1,6 @@
 //! The lock on kured's DaemonSet: kured's nodes and ours share one budget, and the lock moves with the DaemonSet.
 //!
-//! kured is played by its writes: the whole object by PUT, the record through its own types, which drop what they do not know
+//! kured is simulated by its writes: a PUT of the whole object, with the record in kured's types, which drop unknown fields
 //! (kubereboot/kured: pkg/daemonsetlock/daemonsetlock.go).
 
 use std::time::Duration;
@@ -24,7 +24,7 @@ use super::first_of;
 use crate::cluster::alone;
 use crate::fleet::{Site, unguarded_plane};
 
-/// A whole-object PUT beside agents and the DaemonSet controller loses some races.
+/// Longest write. A PUT of the whole object conflicts now and then with the agents and the DaemonSet controller.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 const OWNERS: usize = 2;
 
@@ -45,13 +45,13 @@ fn kured_and_our_agents_share_one_budget() -> Result<()> {
             ensure!(line["lock"] == "DaemonSet kube-system/kured", "{line}");
             sites.push(site);
         }
-        // One of ours beside kured's, and no more, for us and for kured.
+        // Besides kured's node one of ours may reboot. Then the lock is full, for us and for kured.
         let (one, other) = first_of(&sites[0], &sites[1]).await?;
         drop(other.wait_event("lock_held").await?);
         ensure!(kured.owners().await? == ["kured-node", one.name()]);
         ensure!(!kured.acquire("kured-other").await?, "kured took a third place");
 
-        // kured's release writes the whole list anew, without what it does not know; the other of ours is next.
+        // kured's release rewrites the list without the fields that it does not know. Then our other node is next.
         kured.release("kured-node").await?;
         drop(other.wait_phase(Phase::Draining).await?);
         ensure!(kured.owners().await?.len() == OWNERS);
@@ -67,7 +67,7 @@ fn kured_and_our_agents_share_one_budget() -> Result<()> {
         })
         .await?;
         ensure!(kured.acquire("kured-other").await?, "the lock was free");
-        // D20: of the DaemonSet nothing but annotations was written.
+        // D20: only annotations of the DaemonSet were written.
         let generation = kured.get().await?.metadata.generation;
         ensure!(generation == Some(1), "{generation:?}");
         Ok(())
@@ -91,7 +91,7 @@ fn the_lock_moves_with_kureds_daemon_set() -> Result<()> {
         site.start_agent(&["--concurrency=1", "--backoff=1s"]).await?;
         drop(site.wait_phase(Phase::Draining).await?);
         ensure!(site.is_in_lock().await?, "the lock is in the Lease");
-        // kured comes: what was locked in the Lease is called off before the reboot, and begins anew under kured's lock.
+        // kured is installed: the reboot with its entry in the Lease is called off, and begins again with kured's lock.
         let kured = Kured::install(&plane).await?;
         site.unblock_pod("blocked").await?;
         let line = site.wait_event("called_off").await?;
@@ -99,7 +99,7 @@ fn the_lock_moves_with_kureds_daemon_set() -> Result<()> {
         let moved = site.wait_event("lock_moved").await?;
         ensure!(moved["lock"] == "DaemonSet kube-system/kured", "{moved}");
         drop(site.wait_clean_reboot().await?);
-        // And it goes while the node is down: nobody else may begin, and the node comes back all the same.
+        // kured is removed while the node is down: no other node may begin, and the node comes back all the same.
         kured.remove().await?;
         let node = site.wait_over_but_for_lock().await?;
         ensure!(!node.spec.unschedulable, "the node stayed cordoned");
@@ -108,7 +108,7 @@ fn the_lock_moves_with_kureds_daemon_set() -> Result<()> {
     })
 }
 
-/// There the record is the budget, and a pool's selector is not: no Node can be counted in one and missed in another.
+/// Pools that share one lock share its budget, so a Node in two pools is still counted once.
 #[test]
 fn pools_that_lock_on_one_daemon_set_share_its_budget_though_they_overlap() -> Result<()> {
     alone(async || {
@@ -142,12 +142,12 @@ fn pools_that_lock_on_one_daemon_set_share_its_budget_though_they_overlap() -> R
     })
 }
 
-/// kured's DaemonSet, and its writes of the lock.
+/// kured's DaemonSet, to write its lock as kured does.
 struct Kured {
     daemon_sets: Api<DaemonSet>,
 }
 
-/// What kured keeps of an entry when it writes the list anew.
+/// An entry with the fields that kured keeps when it rewrites the list.
 #[derive(Deserialize, Serialize)]
 struct Entry {
     #[serde(rename = "nodeID")]
@@ -173,7 +173,7 @@ struct Multi {
 }
 
 impl Kured {
-    /// No node fits, so no pod of it runs: only its lock is of interest.
+    /// Installs kured's DaemonSet with a selector that no node has, so that no pod runs: only the lock is needed.
     async fn install(plane: &ControlPlane) -> Result<Self> {
         let daemon_set: DaemonSet = serde_json::from_value(json!({
             "metadata": { "name": "kured" },
@@ -218,7 +218,7 @@ impl Kured {
         }
     }
 
-    /// Whether this node of kured's got a place.
+    /// Tries to acquire the lock for a node of kured; `true` if it got a place.
     async fn acquire(&self, node: &str) -> Result<bool> {
         self.write(|multi| {
             if multi.locks.len() >= OWNERS {
@@ -244,7 +244,8 @@ impl Kured {
         .map(drop)
     }
 
-    /// GET and PUT of the whole object, again where it changed meanwhile. Nothing is written where nothing is changed.
+    /// Changes the lock by a GET and a PUT of the whole object, and retries on a conflict. Writes nothing if `change` returns
+    /// `false`.
     async fn write(&self, change: impl Fn(&mut Multi) -> bool) -> Result<bool> {
         wait::until("kured to write its lock", WRITE_TIMEOUT, || async {
             let mut daemon_set = self.get().await?;
@@ -282,7 +283,7 @@ impl Kured {
     }
 }
 
-/// `RFC3339Nano`: without the zeros at the end of a fraction.
+/// A time in Go's `RFC3339Nano`, which has no zeros at the end of the fraction.
 fn as_go_writes_it(time: &str) -> Result<String> {
     let time: Timestamp = time.parse().context("kured cannot read a time")?;
     Ok(time.to_string())

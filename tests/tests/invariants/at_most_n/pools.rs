@@ -1,4 +1,4 @@
-//! Pools: each has a budget of its own, and no Node is of two.
+//! Pools: each has its own budget, and no Node may be in two pools.
 
 use anyhow::{Context, Result, ensure};
 use cordonhold_shared::hold::Phase;
@@ -27,7 +27,7 @@ fn pools_have_budgets_of_their_own_and_do_not_overlap() -> Result<()> {
             let mut site = labelled(&plane, name, pool).await?;
             site.add_blocked_pod(&format!("blocked-{name}")).await?;
             site.machine.request_reboot()?;
-            // Half of two is one, half of one is at least one.
+            // Both pools may reboot one node: 50 % of two is one, and 50 % of one is rounded up to one.
             start(&mut site, pool, &["--concurrency=50%"]).await?;
             sites.push(site);
         }
@@ -65,7 +65,7 @@ async fn overlaps_are_refused(plane: &ControlPlane) -> Result<()> {
     stranger
         .wait_refusal("the Node node-3 is not of the pool a: its labels do not match --pool-selector=example.org/pool=a")
         .await?;
-    // The pool of every Node takes those of the others too.
+    // A pool of all Nodes overlaps the other pools.
     let mut both = labelled(plane, "node-4", "b").await?;
     both.start_agent(&[]).await?;
     both.wait_refusal("the Node node-4 is of two pools: default, and that of the Lease cordonhold-b")
@@ -114,7 +114,7 @@ async fn start_wrong(site: &mut Site, pool: &str) -> Result<()> {
     start(site, pool, &[]).await
 }
 
-/// What an operator adds for each further pool.
+/// Grants the agents access to the Leases of further pools, as an operator must.
 async fn permit(plane: &ControlPlane, leases: &[&str]) -> Result<()> {
     let role: Role = serde_json::from_value(json!({
         "metadata": { "name": "cordonhold-agent-pools" },

@@ -1,4 +1,4 @@
-//! Pods that leave in a way of their own: without their DaemonSet, with their whole namespace, and in the time that they are given.
+//! Special cases of pods that leave: their DaemonSet is gone, their namespace is being deleted, their grace period, and more.
 
 use std::time::Duration;
 
@@ -17,20 +17,20 @@ use crate::admission_policy::{self, Rule};
 use crate::cluster::on_fleet;
 use crate::fleet::{REBOOT_TIMEOUT, Site, evictions_of};
 
-/// As kubectl's, with `--force`: nothing would put such a pod back.
+/// As `kubectl drain --force` does: nothing would recreate such a pod.
 #[test]
 fn a_pod_whose_daemon_set_is_gone_is_evicted_and_others_of_daemon_sets_stay() -> Result<()> {
     on_fleet(async |plane| {
         let site = Site::new(plane, "drain-orphan", &[]).await?;
         let workload = Workload::new(plane, &site);
-        // The garbage collector deletes an orphan too, unless it cannot ask for the owner: of this version there are none any more.
+        // The API version of the owner no longer exists, so the garbage collector cannot look it up and does not delete the pod.
         let owner = json!({
             "apiVersion": "apps/v1beta2", "kind": "DaemonSet", "name": "gone", "uid": "gone", "controller": true,
         });
         let _version = workload
             .add("drain-orphan", json!({ "ownerReferences": [owner] }), json!({}))
             .await?;
-        // Its pod is of a DaemonSet that exists.
+        // The agent's own pod belongs to a DaemonSet that exists.
         let stays = site.machine.agent_pod_uid().await?;
         ensure!(stays.is_some(), "the agent has no pod");
         site.machine.request_reboot()?;
@@ -48,7 +48,7 @@ fn a_pod_whose_daemon_set_is_gone_is_evicted_and_others_of_daemon_sets_stay() ->
     })
 }
 
-/// The API server forbids evictions there; the namespace's own deletion takes the pod.
+/// The API server forbids evictions in such a namespace; the deletion of the namespace deletes the pod.
 #[test]
 fn a_pod_of_a_namespace_that_is_being_deleted_is_waited_for() -> Result<()> {
     on_fleet(async |plane: &'static ControlPlane| {
@@ -77,7 +77,7 @@ fn a_pod_of_a_namespace_that_is_being_deleted_is_waited_for() -> Result<()> {
         let pod = pods.get(name).await.context("the pod has gone")?;
         ensure!(pod.metadata.deletion_timestamp.is_none(), "{pod:?}");
         admission_policy::remove(&plane.client(), name).await?;
-        // As the namespace controller does, whose next try may be a minute away, or come first.
+        // As the namespace controller does. Its own next try may come first, or only after a minute.
         wait::until("the pod to be deleted", TIMEOUT, || async {
             match pods.delete(name, &DeleteParams::default()).await {
                 Err(kube::Error::Api(status)) if status.code == 404 => Ok(Some(())),
@@ -89,7 +89,7 @@ fn a_pod_of_a_namespace_that_is_being_deleted_is_waited_for() -> Result<()> {
     })
 }
 
-/// A policy that lets nobody delete this pod, in force.
+/// Creates a policy that lets nobody delete this pod, and waits until it applies.
 async fn keep(plane: &ControlPlane, pods: &Api<Pod>, name: &str) -> Result<()> {
     let rule = Rule {
         operation: "DELETE",
@@ -134,7 +134,7 @@ fn the_grace_period_is_the_flags_or_the_pods_own() -> Result<()> {
 
 const OWN_SECONDS: i64 = 25;
 
-/// What the first version of this pod that is being deleted says. The fake kubelet, which ends pods at once, writes the next.
+/// The grace period in the first version of this pod that is being deleted. KWOK ends pods at once and overwrites it.
 async fn grace_period(plane: &ControlPlane, name: &str, version: &str) -> Result<i64> {
     let pods: Api<Pod> = Api::default_namespaced(plane.client());
     let params = WatchParams::default().fields(&format!("metadata.name={name}"));
@@ -163,7 +163,7 @@ async fn grace_period(plane: &ControlPlane, name: &str, version: &str) -> Result
 
 const GRACE_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// As kured would reboot under it, and as a drain without this rule never ends.
+/// Without this rule the drain would never end, and kured would reboot with the pod on the node.
 #[test]
 fn found_p4_a_pod_that_its_owner_puts_back_three_times_is_left_and_named() -> Result<()> {
     on_fleet(async |plane| {
@@ -202,7 +202,7 @@ fn found_p4_a_pod_that_its_owner_puts_back_three_times_is_left_and_named() -> Re
     })
 }
 
-/// No try will ever succeed, so the pool does not wait for it.
+/// No eviction of this pod can ever succeed, so the pool does not wait for it.
 #[test]
 fn found_p18_a_pod_with_two_budgets_calls_the_reboot_off_and_both_are_named() -> Result<()> {
     on_fleet(async |plane| {
@@ -223,7 +223,7 @@ fn found_p18_a_pod_with_two_budgets_calls_the_reboot_off_and_both_are_named() ->
         ensure!(site.wait_event("called_off").await?["reason"] == "unevictable");
         site.is_called_off().await?;
         ensure!(!site.is_in_lock().await?, "the pool waits");
-        // One would be enough, but that the pod of no controller is blocked by the other.
+        // Both, because either would block the pod alone: the second budget allows nothing for a pod without a controller.
         for budget in [name, "found-p18-too"] {
             workload.remove_budget(budget).await?;
         }
@@ -231,7 +231,7 @@ fn found_p18_a_pod_with_two_budgets_calls_the_reboot_off_and_both_are_named() ->
     })
 }
 
-/// Its pods were evicted by the very drain, and its configuration fails closed.
+/// Such a webhook fails closed, and the drain itself may have evicted its pods.
 #[test]
 fn found_p16_a_webhook_that_fails_at_the_seal_costs_no_drain_and_is_named() -> Result<()> {
     on_fleet(async |plane| {

@@ -1,4 +1,4 @@
-//! What a node is drained of, who stands in the way, and what is told of it.
+//! The pods of a node, what blocks their evictions, and what the agent reports about that.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use serde_json::{Value, json};
 use crate::admission_policy::{self, Rule};
 use crate::fleet::Site;
 
-/// The first progress comes after 5 s; everything else is bound by two busy cores.
+/// Longest wait. The first progress comes after 5 s; the rest is for a busy machine.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Where no webhook listens.
+/// A URL where nothing listens, for a webhook that is down.
 pub(crate) const NOBODY: &str = "https://127.0.0.1:1/";
 
-/// What is on a node.
+/// The pods and other objects of one node.
 pub(crate) struct Workload<'a> {
     client: Client,
     site: &'a Site,
@@ -43,7 +43,7 @@ impl<'a> Workload<'a> {
         std::fs::read_to_string(self.site.machine.agent_log()).context("failed to read the agent's log")
     }
 
-    /// The agent's log has so many lines with this word.
+    /// Waits until the agent's log has `count` lines with this word.
     pub(super) async fn wait_log(&self, word: &str, count: usize) -> Result<()> {
         wait::until(
             &format!("{count} lines with {word} in the agent's log"),
@@ -56,7 +56,7 @@ impl<'a> Workload<'a> {
         .await
     }
 
-    /// The Node tells of a progress with these words.
+    /// Waits until the Node's `drain-progress` has these words, and returns it.
     pub(super) async fn wait_progress(&self, words: &str) -> Result<String> {
         let what = format!("{} on {}: {words}", keys::DRAIN_PROGRESS, self.site.name());
         wait::until(&what, TIMEOUT, || async {
@@ -67,7 +67,7 @@ impl<'a> Workload<'a> {
         .await
     }
 
-    /// An Event about the Node with this reason.
+    /// Waits for an Event about the Node with this reason, and returns its note.
     pub(crate) async fn wait_event(&self, reason: &str) -> Result<String> {
         let events: Api<Event> = Api::default_namespaced(self.client.clone());
         let fields = format!(
@@ -88,7 +88,7 @@ impl<'a> Workload<'a> {
         .await
     }
 
-    /// How many evictions this API server has refused with 429.
+    /// The number of evictions that the API server has refused with 429.
     pub(super) async fn refused_evictions(&self) -> Result<u64> {
         let request = http::Request::get("/metrics").body(Vec::new())?;
         let text = self
@@ -125,7 +125,7 @@ impl<'a> Workload<'a> {
             .with_context(|| format!("failed to delete {path}"))
     }
 
-    /// On this node; the scheduler is not asked.
+    /// A pod on this node, placed without the scheduler.
     pub(super) fn pod(&self, name: &str) -> Result<Pod> {
         self.pod_with(name, json!({}), json!({}))
     }
@@ -145,7 +145,7 @@ impl<'a> Workload<'a> {
         Ok(serde_json::from_value(pod)?)
     }
 
-    /// A pod that runs, and its version then.
+    /// Creates a pod, waits until it runs, and returns its version.
     pub(super) async fn add(&self, name: &str, metadata: Value, spec: Value) -> Result<String> {
         let pod = self.pod_with(name, metadata, spec)?;
         drop(self.pods().create(&PostParams::default(), &pod).await?);
@@ -157,14 +157,14 @@ impl<'a> Workload<'a> {
         .await
     }
 
-    /// A pod that its deletion does not end, and whose deletion has begun.
+    /// Creates a pod whose deletion has begun and does not end.
     pub(super) async fn add_stuck_pod(&self, name: &str) -> Result<()> {
         drop(self.add_slow_pod(name, 0).await?);
         drop(self.pods().delete(name, &DeleteParams::default()).await?);
         Ok(())
     }
 
-    /// A pod with this grace period, in seconds, that ends when its finalizer is removed; and its version.
+    /// Creates a pod with this grace period, in seconds, and a finalizer that keeps it until it is removed. Returns its version.
     pub(super) async fn add_slow_pod(&self, name: &str, grace_period: i64) -> Result<String> {
         let metadata = json!({ "finalizers": ["example.com/slow"] });
         self.add(
@@ -183,7 +183,7 @@ impl<'a> Workload<'a> {
     }
 
     pub(super) async fn add_pod_of_class(&self, name: &str, class: &str) -> Result<()> {
-        // Admission learns of a new class by a watch of its own.
+        // Admission takes a moment to know a new PriorityClass.
         wait::until(&format!("the pod {name} of {class}"), TIMEOUT, || async {
             let added = self.add(name, json!({}), json!({ "priorityClassName": class }));
             added.await.map(|_| Some(()))
@@ -191,12 +191,12 @@ impl<'a> Workload<'a> {
         .await
     }
 
-    /// A budget that lets nobody evict this pod.
+    /// Creates a budget that lets nobody evict this pod.
     pub(super) async fn block(&self, name: &str) -> Result<()> {
         self.add_budget(name, name, 0).await
     }
 
-    /// A budget for the pods with this label `app`.
+    /// Creates a budget for the pods with this label `app`.
     pub(super) async fn add_budget(&self, name: &str, app: &str, max_unavailable: u8) -> Result<()> {
         let budget = json!({
             "metadata": { "name": name },
@@ -221,7 +221,7 @@ impl<'a> Workload<'a> {
         .await
     }
 
-    /// A Deployment of one pod that tolerates everything and fits on this node alone, as operators and CNI parts have it.
+    /// Creates a Deployment of one pod that tolerates everything and fits on this node only, as some operators and CNI plugins do.
     pub(super) async fn deploy_operator(&self, name: &str) -> Result<()> {
         let deployment = json!({
             "metadata": { "name": name },
@@ -254,7 +254,7 @@ impl<'a> Workload<'a> {
         .await
     }
 
-    /// As an admission policy does it: 403.
+    /// Creates a policy that denies evictions of this pod with 403.
     pub(super) async fn deny_eviction_of(&self, pod: &str) -> Result<()> {
         let others = format!("request.name != '{pod}'");
         let rule = Rule {
@@ -265,7 +265,7 @@ impl<'a> Workload<'a> {
         self.wait_refused(pod).await
     }
 
-    /// As a webhook does it that is down: 500.
+    /// Creates a webhook that is down, so that evictions of this pod fail with 500.
     pub(super) async fn fail_eviction_of(&self, pod: &str) -> Result<()> {
         let name = format!("request.name == '{pod}'");
         let rule = Rule::of_evictions(&name);
@@ -273,7 +273,7 @@ impl<'a> Workload<'a> {
         self.wait_refused(pod).await
     }
 
-    /// Admission takes a while to know its rules; nothing is evicted by asking.
+    /// Waits, by dry runs, until evictions of this pod are refused: admission takes a moment to apply its rules.
     async fn wait_refused(&self, pod: &str) -> Result<()> {
         wait::until(&format!("evictions of {pod} to be refused"), TIMEOUT, || async {
             let code = self.evict(pod, json!({ "dryRun": ["All"] })).await?;
@@ -291,7 +291,7 @@ impl<'a> Workload<'a> {
         self.evict(pod, json!({ "preconditions": { "uid": uid } })).await
     }
 
-    /// The code of the answer.
+    /// Sends an eviction and returns the HTTP status.
     async fn evict(&self, pod: &str, options: Value) -> Result<u16> {
         let body = json!({
             "apiVersion": "policy/v1",
@@ -312,7 +312,7 @@ impl<'a> Workload<'a> {
         }
     }
 
-    /// A `VolumeAttachment` of the node, as the attach-detach controller makes one.
+    /// Creates a `VolumeAttachment` for the node, as the attach-detach controller does.
     pub(super) async fn attach_volume(&self, name: &str) -> Result<()> {
         let attachment = json!({
             "metadata": { "name": name },
@@ -332,7 +332,7 @@ impl<'a> Workload<'a> {
             .await
     }
 
-    /// As a `StatefulSet` does it: the pod ends, and another of its name begins elsewhere.
+    /// Deletes the pod and creates one of the same name on another node, as a `StatefulSet` does.
     pub(super) async fn move_pod(&self, name: &str, node: &str) -> Result<()> {
         drop(
             self.pods()

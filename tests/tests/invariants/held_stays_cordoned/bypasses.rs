@@ -1,4 +1,4 @@
-//! Ways around a hold in two steps: take the marks away first, or change them, and then uncordon.
+//! Ways around a hold in two steps: first remove or change the marks, then uncordon.
 
 use anyhow::{Result, ensure};
 use cordonhold_shared::hold::Phase;
@@ -95,7 +95,7 @@ fn changing_marks_first() -> Result<()> {
     })
 }
 
-/// What the agent reads back from its Node at the end of a hold, and what says how long its slot is kept.
+/// Nobody may plant the annotations that the agent obeys: what it puts back at the end of a hold, and how long its slot is kept.
 #[test]
 fn found_s1_planting_what_the_agent_obeys() -> Result<()> {
     on_shared(async |cluster| {
@@ -121,7 +121,7 @@ fn found_s1_planting_what_the_agent_obeys() -> Result<()> {
                 ensure!(node.view().await?.annotation(key).is_none(), "{key} was planted");
             }
         }
-        // Without marks they hold nothing, and whoever removes release-at ends the delay.
+        // On a Node without marks they may be written, and removing `release-at` ends the release delay.
         let free = Subject::new(cluster, "bypass-obeyed-free").await?;
         for value in [Some("2026-01-01T00:00:00Z 2099-01-01T00:00:00Z"), None] {
             let body = annotate(keys::RELEASE_AT, value);
@@ -131,7 +131,7 @@ fn found_s1_planting_what_the_agent_obeys() -> Result<()> {
     })
 }
 
-/// The DaemonSet would take the agent away, and the hold would lapse.
+/// With the label, the DaemonSet would remove the agent, and the hold would lapse.
 #[test]
 fn found_s7_taking_the_agent_off_a_held_node() -> Result<()> {
     on_shared(async |cluster| {
@@ -154,7 +154,7 @@ fn found_s7_taking_the_agent_off_a_held_node() -> Result<()> {
                 "{message}"
             );
         }
-        // It was disabled past the webhook, say: whoever lets it come back is not kept from it.
+        // Bringing the agent back is allowed, for a label that was set while the webhook was down.
         for value in [Some("here"), None] {
             drop(
                 subject
@@ -174,7 +174,7 @@ fn found_s7_taking_the_agent_off_a_held_node() -> Result<()> {
     })
 }
 
-/// All at once: the cordon goes with the marks that protect it.
+/// One write tries to remove the cordon together with the marks that protect it.
 #[test]
 fn removing_marks_and_cordon_together() -> Result<()> {
     on_shared(async |cluster| {
@@ -191,7 +191,7 @@ fn removing_marks_and_cordon_together() -> Result<()> {
     })
 }
 
-/// A hold that nobody renewed lets the cordon go, and its marks still not: they keep the lock.
+/// After a hold has lapsed, the cordon may be cleared, but not the marks: they keep the place in the lock.
 #[test]
 fn a_lapsed_hold_loses_its_cordon_only() -> Result<()> {
     on_shared(async |cluster| {
@@ -281,7 +281,7 @@ fn marks_of_somebody_who_is_no_agent() -> Result<()> {
         let impostors = [
             cluster.admin.clone(),
             cluster.controller.clone(),
-            // The right name in another namespace, with the right claim.
+            // The agent's name in another namespace, with the right node claim.
             cluster
                 .plane
                 .client_as(
@@ -309,7 +309,7 @@ fn marks_of_somebody_who_is_no_agent() -> Result<()> {
     })
 }
 
-/// Each mark that this Node carries by itself, and all of them.
+/// Patches that remove each mark of this Node, and all of them at once.
 fn removals(node: &NodeView) -> Vec<Value> {
     let carried = || {
         let marks = keys::MARK_ANNOTATIONS.into_iter();

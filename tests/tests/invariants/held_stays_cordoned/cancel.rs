@@ -1,4 +1,4 @@
-//! The one way past a hold: a cancel that names it, by a person who may, alone; and only until the seal.
+//! The only way past a hold: a cancel that names the hold, by a person with the permission, in a write of its own, before the seal.
 
 use anyhow::{Context, Result, ensure};
 use cordonhold_shared::hold::{Holder, NodePatch, Phase};
@@ -38,7 +38,7 @@ fn by_a_person_who_may() -> Result<()> {
         let person = somebody_who_may(cluster, "cancel-person").await?;
         let subject = Subject::new(cluster, "cancel-allowed").await?;
         let holder = subject.hold(Phase::Delaying).await?;
-        // Permission alone is no reason.
+        // The permission alone does not let an uncordon pass: it takes a cancel first.
         drop(
             subject
                 .is_denied(&person, Write::Strategic, &uncordon(), "held")
@@ -83,7 +83,7 @@ fn the_way_out_by_hand_works_as_printed() -> Result<()> {
     on_shared(async |cluster| {
         let subject = Subject::new(cluster, "cancel-by-hand").await?;
         let holder = subject.hold(Phase::Delaying).await?;
-        // Two renewals are missing.
+        // The agent has missed two renewals.
         subject.renewed_before(SignedDuration::from_mins(7)).await?;
         let denial = subject
             .is_denied(&cluster.admin, Write::Strategic, &uncordon(), "held")
@@ -202,7 +202,7 @@ fn after_the_seal_it_is_too_late() -> Result<()> {
     })
 }
 
-/// The agent's next stamp removes a cancel, so the one that ended the last hold does not end the next.
+/// The agent's next stamp removes an old cancel, so that it does not end the next hold too.
 #[test]
 fn does_not_outlive_its_hold() -> Result<()> {
     on_shared(async |cluster| {
@@ -219,7 +219,7 @@ fn does_not_outlive_its_hold() -> Result<()> {
                 .is_denied(&cluster.admin, Write::Merge, &cancel(&holder), "bad-cancel")
                 .await?,
         );
-        // Written while the webhook was down, say.
+        // An old cancel, as if written while the webhook was down.
         let text = format!("{} the rack is on fire", holder.created);
         subject
             .patch_as_agent(Timestamp::now(), |node| {
@@ -249,7 +249,7 @@ fn cancel(holder: &Holder) -> Value {
     )
 }
 
-/// May patch nodes and, by the role of the manifests, cancel.
+/// A client that may patch nodes and, by the ClusterRole of the manifests, cancel.
 async fn somebody_who_may(cluster: &Cluster, name: &str) -> Result<Client> {
     let writes: ClusterRole = serde_json::from_value(json!({
         "metadata": { "name": name },

@@ -1,4 +1,4 @@
-//! The CREATE of a Node with a hold that no agent has stamped: it would take its pool's slot, and nobody would give it back.
+//! CREATE of a Node with marks is denied: the hold would fill a slot of its pool, and no agent would ever end it.
 
 use anyhow::{Result, ensure};
 use cordonhold_shared::keys;
@@ -26,7 +26,7 @@ fn found_s11_no_node_is_created_with_a_mark() -> Result<()> {
         let agent = cluster.agent_on("created-marked").await?;
         for (number, mark) in marks.iter().enumerate() {
             let name = format!("created-marked-{number}");
-            // The admin may create Nodes, and is not exempt; the agent may not, by RBAC.
+            // RBAC lets the admin create Nodes, so the webhook must deny it. RBAC does not let the agent.
             let length = cluster.log_length().await?;
             let answer = create(&cluster.admin, &name, mark).await?;
             let by_webhook = format!("admission webhook \"{WEBHOOK}\" denied the request: spoofed-hold: ");
@@ -49,7 +49,7 @@ fn found_s11_no_node_is_created_with_a_mark() -> Result<()> {
             ensure!(is_gone(cluster, &name).await?, "{name} is there");
             ensure!(create(&agent, &name, mark).await?.code == 403, "{mark}");
         }
-        // As a kubelet creates it, and nobody is asked.
+        // A Node as a kubelet creates it: the webhook is not called.
         let name = "created-free";
         let length = cluster.log_length().await?;
         let own = json!({ "spec": { "taints": [{ "key": "node.kubernetes.io/not-ready", "effect": "NoSchedule" }], "unschedulable": true } });
@@ -63,7 +63,7 @@ fn found_s11_no_node_is_created_with_a_mark() -> Result<()> {
     })
 }
 
-/// A Node of this name, with what is merged into it.
+/// Creates a Node of this name with these fields.
 pub(super) async fn create(client: &Client, name: &str, with: &Value) -> Result<Answer> {
     let mut node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name } });
     for (section, fields) in with.as_object().into_iter().flatten() {

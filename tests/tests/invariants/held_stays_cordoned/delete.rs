@@ -1,4 +1,4 @@
-//! The DELETE of a held Node: flagged, so that autoscalers never wait, and refused where the admin says so.
+//! DELETE of a held Node: only flagged by default, so that autoscalers never wait; denied if the admin configures that.
 
 use anyhow::{Context, Result, ensure};
 use cordonhold_shared::hold::Phase;
@@ -103,7 +103,7 @@ fn refused_by_flag_until_it_is_cancelled() -> Result<()> {
         delete(&cluster.admin, &subject.name).await?.passed()?;
         ensure!(is_gone(&cluster, &subject.name).await?, "the Node is still there");
 
-        // With the webhook dead a held Node waits; a wish holds nothing.
+        // While the webhook is down, a held Node cannot be deleted, but one with only a wish can.
         let (waits, passes) = ("delete-waits", "delete-passes");
         drop(Subject::held(&cluster, waits, Phase::Delaying).await?);
         drop(Subject::held(&cluster, passes, Phase::Wanted).await?);
@@ -120,7 +120,7 @@ fn refused_by_flag_until_it_is_cancelled() -> Result<()> {
     })
 }
 
-/// With the webhook dead only a Node that comes with a mark has to wait.
+/// While the webhook is down, only a Node with a mark cannot be created.
 async fn creates_wait(cluster: &Cluster) -> Result<()> {
     let marked = json!({ "metadata": { "labels": { keys::PHASE: "delaying" } } });
     let answer = create(&cluster.admin, "created-marked", &marked).await?;
@@ -134,7 +134,7 @@ async fn creates_wait(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// A Node by its name, or Nodes by a query.
+/// Deletes a Node by its name, or Nodes by a query.
 pub(super) async fn delete(client: &Client, target: &str) -> Result<Answer> {
     let path = if target.starts_with('?') {
         target.to_owned()

@@ -1,4 +1,4 @@
-//! Users and groups that no rule is for: by flag, and by the overlay of `manifests/README.md` without the webhook at all.
+//! Exempt users and groups: by a flag of the webhook, or by the overlay of `manifests/README.md`, which does not call it at all.
 
 use anyhow::{Context, Result, ensure};
 use cordonhold_shared::hold::Phase;
@@ -38,7 +38,7 @@ fn by_flag_and_by_match_conditions() -> Result<()> {
             );
         }
 
-        // The names that the README gives; nobody asks the webhook, so it may be dead.
+        // The names from the README. The webhook is not called for them, so it may be down.
         let by_conditions = [somebody("cluster-api"), somebody("another").group("break-glass")];
         cluster.webhook.kill();
         for who in &by_conditions {

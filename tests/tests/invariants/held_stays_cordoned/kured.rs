@@ -1,4 +1,4 @@
-//! Stock kured's own hold: its lock is an annotation on its DaemonSet. A watch of it denies, and a fresh read lets pass.
+//! Stock kured's hold: its lock is an annotation on its DaemonSet. The webhook's watch of it may deny; only a fresh read lets pass.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::stock_kured::{self, Entry, Kured, KuredOnNode, LONG_AGO, List, is_edi
 use crate::subject::{Subject, annotate, cordon, uncordon};
 use crate::wire::{Answer, Write};
 
-/// The webhook takes notice of a lock through a watch, in milliseconds.
+/// Longest time until the webhook's watch shows a change of the lock. It usually takes milliseconds.
 const WATCH_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[test]
@@ -44,7 +44,7 @@ fn a_node_that_kureds_lock_names() -> Result<()> {
                 passes(&other, "not-held").await.with_context(|| lock.clone())?;
             }
             kured.set_lock(key, None).await?;
-            // The next lock would be denied with this one's text while the webhook's watch is behind.
+            // Wait until the watch has seen the removal, or it would deny for this lock instead of the next one.
             passes(&named, "not-held")
                 .await
                 .with_context(|| format!("without {key}"))?;
@@ -69,7 +69,7 @@ fn a_node_that_kureds_lock_names() -> Result<()> {
     })
 }
 
-/// As the chart installs it for the release `my-release` in a namespace of its own, with no flag that says so.
+/// kured as its chart installs it for the release `my-release` in another namespace, and no flag of the webhook names it.
 #[test]
 fn found_p8_e2_kured_elsewhere_is_protected_and_uncordons_its_own_node() -> Result<()> {
     alone(async || {
@@ -112,7 +112,7 @@ fn found_p8_e2_kured_elsewhere_is_protected_and_uncordons_its_own_node() -> Resu
             page.contains("cordonhold_webhook_kured_daemonset{found=\"elsewhere\"} 1"),
             "{page}"
         );
-        // With the webhook dead kured still gives its node back; nobody else gets one.
+        // While the webhook is down, kured can still uncordon its own node, and nobody else can.
         cluster.webhook.kill();
         let subject = Subject {
             cluster: &cluster,
@@ -154,7 +154,7 @@ async fn install_release(cluster: &Cluster, lock: &str) -> Result<()> {
     Ok(())
 }
 
-/// `--protect-kured=marks`: a mark by itself denies, whoever removes it ends that, and the lock says nothing.
+/// `--protect-kured=marks`: a mark alone denies, anybody can end that by removing the mark, and the lock is not read.
 #[test]
 fn marks_alone_hold_where_the_lock_is_not_read() -> Result<()> {
     alone(async || {
@@ -208,7 +208,7 @@ fn marks_alone_hold_where_the_lock_is_not_read() -> Result<()> {
     })
 }
 
-/// Lock, cordon, delay, a hostile uncordon, boot, its own uncordon, release; for one owner, and then for two.
+/// kured's whole cycle: lock, cordon, delay, an uncordon by others, boot, its own uncordon, release; with one owner, then with two.
 #[test]
 fn the_whole_life_of_kured() -> Result<()> {
     alone(async || {
@@ -244,9 +244,9 @@ fn the_whole_life_of_kured() -> Result<()> {
             "{:?}",
             kured.lock().await?
         );
-        // Of what kured did for itself the webhook saw the uncordons of its own node alone, by an entry that ignores a dead webhook,
-        // so none of it can fail with the webhook; and what it denied, and the drop of the neighbour's entry whose TTL was over
-        // (twice, if something came between).
+        // Of kured's own allowed requests, the webhook saw only the uncordons of its own node, which have `failurePolicy: Ignore`,
+        // so none of them can fail with the webhook. It also saw that the neighbour's kured dropped an entry whose TTL was over;
+        // that shows twice if there was a conflict.
         let mut by_kured = cluster.decisions_since(quiet, "user", stock_kured::USER).await?;
         by_kured.retain(|decision| decision["verdict"] != "deny");
         let is_own_uncordon = |decision: &Value| {
@@ -276,7 +276,7 @@ async fn start() -> Result<Cluster> {
     .await
 }
 
-/// With `--annotate-nodes`: a strategic merge patch.
+/// Annotates the Node as kured does with `--annotate-nodes`, by a strategic merge patch.
 async fn wants(node: &Subject<'_>, here: &KuredOnNode) -> Result<()> {
     for key in [
         keys::KURED_REBOOT_IN_PROGRESS,
@@ -294,7 +294,7 @@ async fn wants(node: &Subject<'_>, here: &KuredOnNode) -> Result<()> {
     Ok(())
 }
 
-/// With the lock: cordon, then the delay in which others would uncordon.
+/// kured has the lock: it cordons, and in the delay after that uncordons by others are denied.
 async fn reboots(cluster: &Cluster, node: &Subject<'_>, here: &KuredOnNode) -> Result<()> {
     drop(node.passes(&here.client, Write::Strategic, &cordon()).await?);
     for client in [&cluster.admin, &cluster.controller] {
@@ -326,7 +326,7 @@ async fn reboots(cluster: &Cluster, node: &Subject<'_>, here: &KuredOnNode) -> R
     Ok(())
 }
 
-/// After the boot, with the lock still its own; then the annotation goes by a JSON patch.
+/// After the boot kured still has the lock: it uncordons its node, and removes the annotation by a JSON patch.
 async fn returns(node: &Subject<'_>, here: &KuredOnNode) -> Result<()> {
     node.cluster.plane.set_down(&node.name, true).await?;
     node.cluster.plane.set_down(&node.name, false).await?;
@@ -353,7 +353,7 @@ async fn returns(node: &Subject<'_>, here: &KuredOnNode) -> Result<()> {
     Ok(())
 }
 
-/// While the lock names another node: nobody else's pod changes it, nor what it says.
+/// While the lock names one node, the kured pod of another node cannot change the entry or make it unreadable.
 async fn edits_of_the_neighbour(
     cluster: &Cluster,
     kured: &Kured,
@@ -379,13 +379,13 @@ async fn edits_of_the_neighbour(
             kured.lock().await?
         );
     }
-    // Nor does its own, for another; it may do what it likes to its own entry.
+    // The pod on the node itself cannot write an entry for another node either.
     let length = cluster.log_length().await?;
     let answer = here
         .put_lock(|_| Ok(Some(entry("kured-neighbour").to_string())))
         .await?;
     is_edit_denied(cluster, length, &answer, "not-own-entry").await?;
-    // One whose TTL is over is anybody's to drop.
+    // Any kured pod may drop an entry whose TTL is over.
     kured
         .set_lock(
             keys::KURED_LOCK,
@@ -401,7 +401,7 @@ async fn edits_of_the_neighbour(
         decision["verdict"] == "allow" && decision["reason"] == "own-entry",
         "{decision}"
     );
-    // People may: flagged.
+    // People may edit the lock; it is flagged.
     let length = cluster.log_length().await?;
     kured.set_lock(keys::KURED_LOCK, before.as_deref()).await?;
     let decision = cluster
@@ -456,7 +456,8 @@ async fn found_s12_a_token_without_a_node_is_anybodys(
     Ok(())
 }
 
-/// kured uncordons while it still holds its lock, so its own token on that node must pass, and its token on another must not.
+/// kured uncordons its node while it still holds the lock. So its token on that node must pass, and its token on another node must
+/// not.
 async fn kureds_own_agent_passes(cluster: &Cluster, named: &Subject<'_>) -> Result<()> {
     drop(named.passes(&cluster.admin, Write::Merge, &cordon()).await?);
     let kured = Kured::impersonation();
@@ -483,7 +484,7 @@ async fn kureds_own_agent_passes(cluster: &Cluster, named: &Subject<'_>) -> Resu
         decision["verdict"] == "allow" && decision["reason"] == "kured-owner",
         "{decision}"
     );
-    // A hold of ours is not kured's to end.
+    // kured may not end a hold of ours, even on its own node.
     let own = Subject::held(cluster, "kured-not-its-own", Phase::Delaying).await?;
     let there = cluster.plane.client_as(&kured.on_node(&own.name)).await?;
     drop(
@@ -498,10 +499,10 @@ async fn released_or_over(kured: &Kured, named: &Subject<'_>) -> Result<()> {
         None,
         Some(json!({ "maxOwners": 2, "locks": [] }).to_string()),
         Some(json!({ "maxOwners": 2, "locks": null }).to_string()),
-        // Keeps kured from starting a reboot, and holds no node.
+        // This entry keeps kured from starting a reboot, but holds no node.
         Some(json!({ "nodeID": "manual" }).to_string()),
     ] {
-        // Of a kured that wrote neither dates nor a TTL.
+        // The entry of an old kured, without dates and TTL.
         let very_old = json!({ "nodeID": named.name }).to_string();
         kured.set_lock(keys::KURED_LOCK, Some(&very_old)).await?;
         is_cordoned_and_denied(named, "kured-held").await?;
@@ -510,7 +511,7 @@ async fn released_or_over(kured: &Kured, named: &Subject<'_>) -> Result<()> {
             .await
             .with_context(|| format!("with the lock {lock:?}"))?;
     }
-    // A minute, counted from January.
+    // A TTL of one minute that began in January is over.
     let over = Entry::new(&named.name, LONG_AGO, 60_000_000_000).to_string();
     kured.set_lock(keys::KURED_LOCK, Some(&over)).await?;
     let answer = passes_as(named, "flag", "kured-expired").await?;
@@ -580,7 +581,8 @@ async fn passes(subject: &Subject<'_>, reason: &str) -> Result<()> {
     passes_as(subject, "allow", reason).await.map(drop)
 }
 
-/// A fresh read is what lets pass, but a watch that still says "held" denies: that lasts a moment.
+/// Waits until an uncordon passes, and checks its decision. It is denied for a moment while the webhook's watch still shows
+/// "held".
 async fn passes_as(subject: &Subject<'_>, verdict: &str, reason: &str) -> Result<Answer> {
     let cluster = subject.cluster;
     drop(subject.passes(&cluster.admin, Write::Merge, &cordon()).await?);

@@ -1,4 +1,4 @@
-//! Modes `warn` and `audit` deny nothing: the first says so to the client, and both to the log.
+//! The modes `warn` and `audit` deny nothing: `warn` sends the client a warning, and both write the decision to the log.
 
 use anyhow::{Context, Result, ensure};
 use cordonhold_shared::hold::Phase;
@@ -11,7 +11,7 @@ use crate::cluster::{Cluster, alone};
 use crate::subject::{Subject, annotate, uncordon};
 use crate::wire::{Answer, Write};
 
-/// Kubernetes promises clients no longer ones (k8s.io/api: admission/v1, `warnings`).
+/// Longest warning in characters. Kubernetes may cut longer ones (k8s.io/api: admission/v1, `warnings`).
 const WARNING_MAX_CHARS: usize = 256;
 
 #[test]
@@ -89,7 +89,7 @@ async fn uncordoned(subject: &Subject<'_>) -> Result<(Answer, Value)> {
     Ok((answer, decision))
 }
 
-/// The text of `299 - "text"`.
+/// The text of the only warning header, `299 - "text"`.
 fn only_warning(answer: &Answer) -> Result<&str> {
     let [header] = answer.warnings.as_slice() else {
         anyhow::bail!("expected one warning: {answer:?}");

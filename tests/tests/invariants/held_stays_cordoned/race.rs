@@ -17,7 +17,7 @@ fn two_hundred_uncordons_race_the_cordon() -> Result<()> {
     on_shared(async |cluster| {
         let subject = Subject::new(cluster, "race").await?;
         for round in 0..ROUNDS {
-            // So that the first uncordons have something to clear.
+            // Cordon first, so that the first uncordons change something.
             drop(subject.passes(&cluster.admin, Write::Merge, &cordon()).await?);
             let (hold, denied) = tokio::join!(subject.hold(Phase::Draining), uncordons(&subject));
             let (_, denied): (Holder, usize) = (hold?, denied?);
@@ -36,7 +36,7 @@ fn two_hundred_uncordons_race_the_cordon() -> Result<()> {
     })
 }
 
-/// How many were denied; the others passed, which is right for those that came before the cordon.
+/// Sends uncordons and returns how many were denied. Those that come before the cordon of the hold may pass.
 async fn uncordons(subject: &Subject<'_>) -> Result<usize> {
     let writers = (0..WRITERS).map(async |_| {
         let mut denied = 0;
@@ -45,7 +45,7 @@ async fn uncordons(subject: &Subject<'_>) -> Result<usize> {
                 .write(&subject.cluster.controller, Write::Strategic, &uncordon())
                 .await?;
             match answer.code {
-                // A conflict is the API server's after five tries of its own, and no effect either.
+                // The API server answers 409 after five tries of its own. Such an uncordon had no effect.
                 200 | 409 => {}
                 _ => {
                     answer.denied()?;

@@ -1,4 +1,4 @@
-//! Nodes as large as etcd takes them: what is on them that is not ours neither hides a hold nor stops its node's heartbeats.
+//! Nodes as large as etcd allows: other data on them neither hides a hold nor stops the heartbeats.
 
 use anyhow::{Result, ensure};
 use cordonhold_shared::hold::Phase;
@@ -11,9 +11,9 @@ use crate::cluster::on_shared;
 use crate::subject::{Subject, annotate, uncordon};
 use crate::wire::{self, Write};
 
-/// The API server escapes each `<` sixfold, and sends it twice.
+/// The number of `<` on the Node. The API server sends each as 6 bytes, and the Node twice.
 const ESCAPED_BYTES: usize = 700_000;
-/// A Node's, with keys of three letters and the two shorter effects, fit into the 1.5 MiB of etcd.
+/// The number of taints that fit into etcd's 1.5 MiB, with keys of three letters and the two shorter effects.
 const TAINTS: usize = 71_500;
 
 #[test]
@@ -78,7 +78,7 @@ fn found_s13_no_number_of_taints_stops_a_heartbeat() -> Result<()> {
         wire::write(&cluster.admin, &status, Write::Strategic, &heartbeat)
             .await?
             .passed()?;
-        // A change of taints is not looked through: the webhook judges it.
+        // The matchConditions do not compare taints one by one: the webhook judges each change of the list.
         let mut taints = many_taints();
         taints.push(json!({ "key": keys::REBOOTING, "effect": "NoSchedule" }));
         let length = cluster.log_length().await?;
@@ -92,7 +92,7 @@ fn found_s13_no_number_of_taints_stops_a_heartbeat() -> Result<()> {
         wire::write(&cluster.admin, name, Write::Merge, &fewer)
             .await?
             .passed()?;
-        // Nobody else has to list it.
+        // Deleted at once, so that no other test has to list such a large Node.
         delete(&cluster.admin, name).await?.passed()?;
         ensure!(is_gone(cluster, name).await?, "{name} is still there");
         Ok(())

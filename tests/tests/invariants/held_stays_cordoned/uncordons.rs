@@ -16,7 +16,7 @@ use crate::cluster::{Cluster, on_shared};
 use crate::subject::{Subject, annotate, uncordon};
 use crate::wire::{WEBHOOK, Write};
 
-/// kubectl asks for the API's groups first; on a busy machine that takes seconds.
+/// Longest run of kubectl. It first reads the API groups, which takes seconds on a busy machine.
 const KUBECTL_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[test]
@@ -74,7 +74,8 @@ fn with_marks_that_cannot_be_read() -> Result<()> {
     })
 }
 
-/// A wish that is almost one counts as held too: where the CEL of the configuration lets a wish pass by, it must be readable to the last letter.
+/// A wish that cannot be read completely counts as held, although the CEL in the configuration lets readable wishes bypass the
+/// webhook.
 #[test]
 fn with_a_wish_that_cannot_be_read() -> Result<()> {
     on_shared(async |cluster| {
@@ -117,7 +118,7 @@ fn by_kubectl_edit_and_replace() -> Result<()> {
     })
 }
 
-/// The first of several writes to one Node must not open the way for the next.
+/// An uncordon is denied also when the same write changes something else.
 #[test]
 fn beside_changes_that_are_nobodys_business() -> Result<()> {
     on_shared(async |cluster| {
@@ -233,7 +234,7 @@ async fn every_way_is_denied(subject: &Subject<'_>) -> Result<()> {
     Ok(())
 }
 
-/// All but the PUT, which needs the Node as it is.
+/// All ways to uncordon except PUT, which needs the whole current Node.
 fn ways(node: &str) -> Vec<(Write, Value)> {
     let false_ = json!({ "spec": { "unschedulable": false } });
     vec![
@@ -256,7 +257,7 @@ fn ways(node: &str) -> Vec<(Write, Value)> {
     ]
 }
 
-/// A PUT names a version, so another writer in between is no verdict on it.
+/// Checks that a PUT is denied. It names a version, so it is tried again after a conflict.
 async fn put_is_denied(subject: &Subject<'_>, client: &Client, unschedulable: &Value) -> Result<()> {
     let mut node = subject.json().await?;
     node["spec"]["unschedulable"] = unschedulable.clone();
