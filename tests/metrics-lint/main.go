@@ -1,8 +1,8 @@
-// Reads a page of metrics from standard input as Prometheus itself reads it, and lints it as promtool does.
+// Command metrics-lint reads a page of metrics from standard input with Prometheus' own parser, and lints it as promtool does.
 //
-// Its argument is the page's format, as a media type with its version.
-// It prints what is wrong, a line each, and then exits with 1.
-// promtool's own linter takes only the older text format, so the page is read with Prometheus' parser of either first.
+// Its argument is the page's format: a media type with its version.
+// It prints each problem on a line, and exits with 1 if there are any.
+// promtool's linter reads only the text format, so the page is parsed here first, by Prometheus' parser for its format.
 package main
 
 import (
@@ -52,8 +52,8 @@ func lint(page io.Reader, format string) ([]promlint.Problem, error) {
 	return promlint.NewWithMetricFamilies(families).Lint()
 }
 
-// parse gives the families as the linter wants them: by the names that are scraped, so that a counter ends with _total.
-// In the text format it has that name already.
+// parse returns the families as the linter expects them: the name of a counter ends with _total.
+// In OpenMetrics the family's name lacks that suffix; in the text format it has it already.
 func parse(text []byte, format string) ([]*dto.MetricFamily, error) {
 	parser, err := textparse.New(text, format, labels.NewSymbolTable(), textparse.ParserOptions{})
 	if err != nil {
@@ -64,7 +64,7 @@ func parse(text []byte, format string) ([]*dto.MetricFamily, error) {
 		suffix = "_total"
 	}
 	var families []*dto.MetricFamily
-	// A family's lines stand together: the parser itself refuses others.
+	// All lines of a family follow each other; the parser refuses anything else.
 	current := func(name []byte) *dto.MetricFamily {
 		if len(families) == 0 || families[len(families)-1].GetName() != string(name) {
 			families = append(families, &dto.MetricFamily{Name: new(string(name))})
@@ -124,7 +124,8 @@ func typeOf(kind model.MetricType) (*dto.MetricType, error) {
 	}
 }
 
-// add takes one sample into its family, as far as the linter looks: its labels. A histogram is one sample, not one for each bucket.
+// add adds one sample to its family, with its labels only: the linter looks at nothing else.
+// A histogram counts as one sample, not one for each bucket.
 func add(family *dto.MetricFamily, series labels.Labels, suffix string) error {
 	name := series.Get(model.MetricNameLabel)
 	switch family.GetType() {

@@ -1,7 +1,7 @@
-// Review-decode says what decoding a whole review costs in Go, as most admission webhooks decode it:
-// the review, then both of its Nodes, by Kubernetes' own decoders, which controller-runtime uses too.
+// Command review-decode measures how long Go takes to decode a whole review, as most admission webhooks do:
+// first the review, then both of its Nodes, by Kubernetes' own decoders, which controller-runtime uses too.
 //
-// It reads the review on standard input and prints the fastest of many rounds, in nanoseconds.
+// It reads the review from standard input and prints the time of the fastest of many rounds, in nanoseconds.
 package main
 
 import (

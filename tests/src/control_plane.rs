@@ -37,7 +37,7 @@ const READY_TIMEOUT: Duration = Duration::from_mins(1);
 const NODES_READY_TIMEOUT: Duration = Duration::from_mins(1);
 /// How often the servers are started with other ports: a port that was free can be taken before the program opens it.
 const PORT_ATTEMPTS: usize = 4;
-/// The controllers that run: only those for nodes, pods, evictions and ServiceAccounts. Each further one costs start-up time.
+/// The controllers that run: only those for nodes, pods, evictions and `ServiceAccounts`. Each further one costs start-up time.
 const CONTROLLERS: [&str; 11] = [
     "daemonset-controller",
     "deployment-controller",

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// Media type of the OpenMetrics format, as a scraper asks for it.
+/// Media type of the `OpenMetrics` format, as a scraper asks for it.
 pub const OPEN_METRICS: &str = "application/openmetrics-text;version=1.0.0";
 /// Media type of Prometheus' text format, as a scraper asks for it.
 pub const TEXT: &str = "text/plain;version=0.0.4";

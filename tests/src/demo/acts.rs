@@ -77,10 +77,11 @@ pub(super) async fn the_agent_alone(cluster: &mut Cluster) -> Result<Vec<Seen>> 
     let (stubborn, patient) = ("node-1", "node-2");
     cluster.timeline.heading(
         "2  The agent alone",
-        "The agent with its defaults: it watches its Node, and reboots only if the node stayed cordoned and\n\
-         empty since the drain; its taint keeps pods away meanwhile. There is still no webhook. On node-1\n\
-         the controller never stops, so after --redrains=3 the reboot is called off. On node-2 the controller\n\
-         gives up after three tries. One node at a time may reboot, so node-2 waits for node-1.",
+        "The agent with its defaults: it watches its Node, and reboots only if the node stayed cordoned\n\
+         and empty since the drain; meanwhile its taint keeps pods away. There is still no webhook.\n\
+         On node-1 the controller never stops, so after --redrains=3 the reboot is called off.\n\
+         On node-2 the controller gives up after three tries. Only one node at a time may reboot,\n\
+         so node-2 waits for node-1.",
     );
     let redrains = format!("--redrains={REDRAINS}");
     // The delay leaves time for the second node's wish. It never ends: the controller uncordons the node first.

@@ -192,7 +192,7 @@ impl Timeline {
         self.finish();
         print_line(&format!(
             "\n{bad}Without Cordonhold{bad:#} an uncordon during the reboot delay leads to a reboot that kills the new pods.\n\
-             {good}The agent alone{good:#} notices it, and drains again or calls the reboot off. {good}The webhook{good:#} denies the uncordon."
+             {good}The agent alone{good:#} then drains again or calls the reboot off; {good}the webhook{good:#} denies the uncordon."
         ));
     }
 

@@ -249,7 +249,7 @@ fn cancel(holder: &Holder) -> Value {
     )
 }
 
-/// A client that may patch nodes and, by the ClusterRole of the manifests, cancel.
+/// A client that may patch nodes and, by the `ClusterRole` of the manifests, cancel.
 async fn somebody_who_may(cluster: &Cluster, name: &str) -> Result<Client> {
     let writes: ClusterRole = serde_json::from_value(json!({
         "metadata": { "name": name },
