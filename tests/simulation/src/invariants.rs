@@ -423,8 +423,8 @@ fn wrong_with(delay: Option<&Delay>, new: &NodeView, hold: &Hold) -> Option<Stri
     None
 }
 
-/// Checks a write that the webhook judged and that is not by the node's own agent: it must not clear the cordon of a held node
-/// or change marks. A token that names another node must not change the cordon at all.
+/// Checks a write that the webhook judged and that is not by the node's own agent: without a cancel it
+/// must not clear the cordon of a held node or change marks. An agent of another node must change neither cordon nor marks.
 fn protected(commit: &Commit, index: usize, server: &ApiServer, now: Uptime) -> Found {
     let (old, new) = (commit.old.as_ref()?.node(), commit.new.as_ref()?.node());
     let agent = commit.caller.process.map(|(agent, _)| agent);

@@ -26,7 +26,7 @@ const NODE: &str = "node-0";
 
 /// Measure the agent: size of its program, and memory and requests while it is idle.
 ///
-/// Exit code: 0 if both sizes are under their limit, 1 if not.
+/// Exit code: 0 if program and memory are both under the limit, 1 if not.
 #[derive(Parser)]
 #[command(name = "measure-agent")]
 struct MeasureArgs {
