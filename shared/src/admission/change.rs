@@ -1,6 +1,6 @@
-//! What an update changes of what is ours: the cordon, each mark by itself, the cancel.
+//! What an update of a Node changes in the things that Cordonhold guards: the cordon, the marks and the cancel.
 //!
-//! Not here: whether it may.
+//! Not here: whether the change is allowed ([`super::decide`]).
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use crate::hold;
 use crate::keys;
 use crate::node::NodeView;
 
-/// The changes of one update that anybody here cares about.
+/// The changes of one update of a Node, as far as the rules or the audit trail need them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -17,13 +17,14 @@ use crate::node::NodeView;
 pub struct Change {
     /// `spec.unschedulable` goes from true to false.
     pub uncordons: bool,
-    /// The other way round: no rule rests on it, but the audit trail tells it.
+    /// `spec.unschedulable` goes from false to true. No rule needs this; it is for the audit trail.
     pub cordons: bool,
-    /// Marks that are annotations, the phase; and on a Node that carries marks what else is its owner's, see `guarded`.
+    /// A mark that is an annotation changes, or the phase label. On a Node that carries marks also the other labels and annotations
+    /// that only the agent may change, see `guarded`.
     pub annotations_or_phase: bool,
     /// The taint of a hold is added or removed.
     pub taint: bool,
-    /// A mark is added or gets another value, rather than removed.
+    /// A mark is added or gets another value. False if marks are only removed.
     pub sets_marks: bool,
     /// The cancel is written, changed or removed.
     pub cancel: bool,
@@ -44,18 +45,18 @@ impl Change {
         }
     }
 
-    /// Whether a mark changes, or what is guarded like one.
+    /// Whether a mark changes, or something that is guarded like a mark.
     pub fn touches_marks(&self) -> bool {
         self.annotations_or_phase || self.taint
     }
 
-    /// Whether nothing changes that a rule rests on.
+    /// Whether the update changes nothing that a rule looks at.
     pub fn is_nothing(&self) -> bool {
         !self.uncordons && !self.touches_marks() && !self.cancel
     }
 }
 
-/// As the audit trail names it: `uncordon`, `cordon`, `hold`, `taint`, `cancel`, joined by commas.
+/// The changes as the audit trail lists them: `uncordon`, `cordon`, `hold`, `taint`, `cancel`, joined by commas.
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Change {
@@ -64,7 +65,7 @@ impl fmt::Display for Change {
             annotations_or_phase,
             taint,
             cancel,
-            // How marks change is no change of its own.
+            // Not listed: it only says how the marks change, which `hold` and `taint` already cover.
             sets_marks: _,
         } = *self;
         let effects = [
@@ -82,9 +83,10 @@ impl fmt::Display for Change {
     }
 }
 
-/// Before and after: every mark but the taint, and with any mark on the Node what the agent obeys beside them.
+/// The values before and after of everything guarded but the taint: the marks and, on a Node that carries marks, the annotations
+/// that the agent acts on beside them.
 ///
-/// The label is among those where it becomes `disabled`: the DaemonSet takes the agent away that is to end the hold.
+/// The agent label counts only when it becomes `disabled`: the DaemonSet then removes the agent that should end the hold.
 fn guarded<'a>(
     old: &'a NodeView,
     new: &'a NodeView,
@@ -94,7 +96,7 @@ fn guarded<'a>(
         .into_iter()
         .flatten();
     let annotations = keys::MARK_ANNOTATIONS.into_iter().chain(beside);
-    // Whoever lets the agent come back is not kept from it.
+    // Anybody may change the label so that the agent comes back.
     let takes_agent = hold::has_marks(old) && takes_agent(old, new);
     let agent = takes_agent.then(|| (old.label(keys::AGENT), new.label(keys::AGENT)));
     annotations
@@ -103,13 +105,13 @@ fn guarded<'a>(
         .chain(agent)
 }
 
-/// Whether an update makes the DaemonSet take the agent off the node.
+/// Whether an update sets the label that makes the DaemonSet remove the agent from the node.
 fn takes_agent(old: &NodeView, new: &NodeView) -> bool {
     let is_disabled = |node: &NodeView| node.label(keys::AGENT) == Some(keys::DISABLED);
     !is_disabled(old) && is_disabled(new)
 }
 
-/// Whether the label that says whether an agent runs there is all that an update changes of what is guarded.
+/// Whether setting the agent label to `disabled` is the only guarded change of an update. The taint is not looked at.
 pub(super) fn is_of_agent_label_alone(old: &NodeView, new: &NodeView) -> bool {
     let is_changed = |(old, new): &(Option<&str>, Option<&str>)| old != new;
     takes_agent(old, new) && guarded(old, new).filter(is_changed).count() == 1

@@ -1,4 +1,6 @@
-//! What happens to a request that should not pass: for all reasons, or for one.
+//! The modes: what happens to a request that should not pass, for all reasons or for one.
+//!
+//! Not here: the flags `--mode` and `--mode-for` (the webhook's), and what a mode makes of a verdict ([`super::Verdict`]).
 
 use std::collections::BTreeMap;
 
@@ -15,7 +17,7 @@ pub enum Mode {
     Audit,
 }
 
-/// A mode for every reason.
+/// The mode of every reason: a usual one, and exceptions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Modes {
     usual: Mode,
@@ -23,7 +25,7 @@ pub struct Modes {
 }
 
 impl Mode {
-    /// Its name in flags and audit annotations.
+    /// The mode's name in flags and audit annotations.
     pub fn as_str(self) -> &'static str {
         match self {
             Mode::Enforce => "enforce",
@@ -34,19 +36,19 @@ impl Mode {
 }
 
 impl Modes {
-    /// This reason has this mode, whatever the others have; the last word counts. A reason that always passes has none.
+    /// Sets the mode of one reason; a later call for the same reason replaces it. No effect on a reason that always passes.
     #[must_use]
     pub fn with(mut self, reason: Reason, mode: Mode) -> Modes {
         let _ = self.exceptions.insert(reason, mode);
         self
     }
 
-    /// Of every reason that has none of its own.
+    /// The mode of every reason that has no mode of its own.
     pub fn usual(&self) -> Mode {
         self.usual
     }
 
-    /// The mode for this reason.
+    /// The mode of this reason.
     pub fn of(&self, reason: Reason) -> Mode {
         self.exceptions.get(&reason).copied().unwrap_or(self.usual)
     }

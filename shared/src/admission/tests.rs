@@ -414,10 +414,10 @@ fn found_s1_s7_a_cancelled_hold_lets_them_go_and_not_be_written() {
 fn found_s7_whoever_takes_the_agent_off_a_held_node_is_told_why_not_and_how() {
     let message = verdict(stranger(), held(), labelled(held(), keys::AGENT, "disabled")).message;
     for part in [
-        "the label cordonhold.dev/agent of node node-0 stays as it is while a hold is on it",
-        "nobody would give the cordon back",
+        "the label cordonhold.dev/agent of node node-0 may not be set to disabled while a hold is on the node",
+        "nobody would end the hold",
         &format!("kubectl annotate --overwrite node node-0 cordonhold.dev/cancel='{CREATED} <your reason>'"),
-        "Then change the label once cordonhold.dev/phase is gone",
+        "Then set the label once the label cordonhold.dev/phase is gone",
     ] {
         assert!(message.contains(part), "{part} is missing in: {message}");
     }
@@ -921,7 +921,7 @@ fn found_e7_each_phase_has_its_own_way_out() {
         (held_in("draining"), "To call the reboot off"),
         (held_in("delaying"), "To call the reboot off"),
         (held_in("sealed"), "a cancel comes too late"),
-        (held_in("returning"), "To end the wait for it"),
+        (held_in("returning"), "To end that wait"),
     ] {
         let message = told(&node, now);
         assert_eq!(message.matches("kubectl annotate").count(), 1, "{message}");

@@ -1,6 +1,7 @@
-//! What people read: why a request was denied, and the whole way out, commands included.
+//! The texts of denials and warnings: what was denied, why, and the commands that help.
 //!
-//! Each reason has its words here: a new one does not compile without them.
+//! The matches name every [`Reason`], so a new reason does not compile without its text.
+//! Not here: which reason a request gets ([`super::decide`]).
 
 use super::{Evaluation, Operation, Reason, change};
 use crate::hold;
@@ -13,14 +14,14 @@ mod kured;
 
 use held::Held;
 
-/// Kubernetes cuts longer warnings (k8s.io/api: admission/v1, `warnings`).
+/// Longest warning in characters: the API server cuts longer ones (k8s.io/api: admission/v1, `warnings`).
 const WARNING_MAX_CHARS: usize = 256;
-/// Why something failed: it may repeat what a client sent.
+/// Longest failure text in characters. It has a bound because it may repeat what a client sent.
 pub(super) const FAILURE_MAX_CHARS: usize = 512;
-/// The name in `manifests/base/webhook-configuration.yaml`.
+/// Name of the `ValidatingWebhookConfiguration` in `manifests/base/webhook-configuration.yaml`.
 pub(super) const CONFIGURATION: &str = "cordonhold";
 
-/// The warning beside a request that passes although it would be denied in mode `enforce`.
+/// The warning for a request that passes only because its mode is `warn`: mode `enforce` would deny it.
 pub(super) fn would_deny(reason: Reason, message: &str) -> String {
     let first = message.lines().next().unwrap_or_default();
     one_line(
@@ -30,27 +31,33 @@ pub(super) fn would_deny(reason: Reason, message: &str) -> String {
 }
 
 impl Evaluation<'_> {
-    /// The warning beside a request that passes and is worth a look.
+    /// The warning for a request that passes with [`super::Outcome::Flag`].
     pub(super) fn warning(&self, reason: Reason) -> String {
         let name = self.node_name();
         let text = match reason {
             Reason::Cancelled => format!("the hold of node {name} was cancelled: {}", self.cancel_reason()),
             Reason::Lapsed => format!(
-                "the hold of node {name} was not renewed in time; its marks stay until its agent or a cancel removes them"
+                "the hold of node {name} was not renewed in time, so this passes; \
+                 its marks stay until its agent removes them, or a person after a cancel"
             ),
             Reason::HeldDeleted => {
-                format!("node {name} is deleted while it is held for a reboot; its slot in the lock is free")
+                format!(
+                    "node {name} is deleted while it is held for a reboot; this frees its slot in the lock"
+                )
             }
             Reason::KuredMarked => {
-                format!("kured wants to reboot node {name}, and its lock does not name it yet")
+                format!("kured wants to reboot node {name}, but kured's lock does not name the node yet")
             }
             Reason::KuredExpired => format!(
-                "kured's entry for node {name} is over by its TTL, and kured may still be at work there: \
-                 set its --lock-ttl longer than drain and delay take together"
+                "kured's lock entry for node {name} has expired by its TTL, but kured may still be at work there: \
+                 set kured's --lock-ttl longer than drain and delay take together"
             ),
             Reason::LockEdited => self.lock_edited(),
-            Reason::LookupFailed => format!("node {name} may be held by kured; {}", self.failure()),
-            // They pass without a word, or are denied.
+            Reason::LookupFailed => format!(
+                "node {name} may be held by kured, which cannot be checked: {}",
+                self.failure()
+            ),
+            // Requests with these reasons pass without a warning, or are denied.
             Reason::NothingOfOurs
             | Reason::Owner
             | Reason::NotOwnNode
@@ -76,17 +83,17 @@ impl Evaluation<'_> {
         one_line(&format!("cordonhold: {text}"), WARNING_MAX_CHARS)
     }
 
-    /// The message of a denial, after the reason's code.
+    /// The message of a denial, without the reason's code that precedes it.
     pub(super) fn denial(&self, reason: Reason) -> String {
         let (name, user) = (self.node_name(), quoted(&self.request.requester.user));
         match reason {
             Reason::NotOwnNode => format!(
-                "{user} is not the agent of node {name}: an agent changes only the node that its token names. \
-                 Run the agent as a pod of its DaemonSet, so that its token is bound to the pod"
+                "{user} is not the agent of node {name}: an agent may change only the node that its token names. \
+                 Run the agent as a pod of its DaemonSet, so that its token is bound to the pod and names its node"
             ),
             Reason::NoOverride => format!(
-                "{user} may not write {} on node {name}: it needs the verb {} on {}.{}. \
-                 Bind the ClusterRole cordonhold-override to whoever may cancel",
+                "{user} may not write {} on node {name}: that needs the RBAC verb {} on {}.{}. \
+                 Bind the ClusterRole cordonhold-override to those who may cancel",
                 keys::CANCEL,
                 keys::OVERRIDE_VERB,
                 keys::OVERRIDE_RESOURCE,
@@ -94,7 +101,8 @@ impl Evaluation<'_> {
             ),
             Reason::BadCancel => self.bad_cancel(),
             Reason::CancelAlone => format!(
-                "{} on node {name} is written, changed or removed by itself: send it without the uncordon and the marks, then send those",
+                "{} on node {name} must be changed in a request of its own: \
+                 first send the cancel, then the uncordon or the change of marks in a second request",
                 keys::CANCEL
             ),
             Reason::SpoofedHold => self.spoofed_hold(),
@@ -108,7 +116,7 @@ impl Evaluation<'_> {
             Reason::NotOwnEntry => self.not_own_entry(&user),
             Reason::LockUnreadable => self.lock_unreadable(&name) + &self.looks_like_kured(),
             Reason::LookupFailed => self.lookup_failed(&name),
-            // They pass, or what they say is told where they are found.
+            // Requests with these reasons pass, or their text is made where the failure is found: see `Verdict::unjudged`.
             Reason::NothingOfOurs
             | Reason::Owner
             | Reason::Override
@@ -134,7 +142,7 @@ impl Evaluation<'_> {
         cancel.map_or_else(String::new, |cancel| quoted(&cancel.reason))
     }
 
-    /// What its hold says, in these words.
+    /// The text that `words` makes of the Node and its hold; empty for a request without a Node.
     fn held<'e>(&'e self, words: impl FnOnce(&Held<'e>) -> String) -> String {
         let held = self.request.node().map(|node| Held {
             node,
@@ -155,10 +163,10 @@ impl Evaluation<'_> {
             Operation::CreateNode { new } => created_with_marks(new),
             Operation::UpdateNode { .. } | Operation::DeleteNode { .. } | Operation::UpdateDaemonSet(_) => {
                 format!(
-                    "node {} carries no hold, and only its own agent stamps one: {} and the other marks are not for {} to write",
+                    "node {} carries no hold, and only its own agent may write one: {} may not write {} or the other marks",
                     self.node_name(),
-                    keys::HOLDER,
-                    quoted(&self.request.requester.user)
+                    quoted(&self.request.requester.user),
+                    keys::HOLDER
                 )
             }
         }
@@ -175,7 +183,7 @@ impl Evaluation<'_> {
     }
 }
 
-/// A backup that is restored, or somebody who wants a slot.
+/// The denial of a Node that is created with marks: a restored backup, or somebody who wants to fill a slot of the lock.
 fn created_with_marks(node: &NodeView) -> String {
     let taint = || format!("the taint {}:{}", keys::REBOOTING, keys::NO_SCHEDULE);
     let annotations = keys::MARK_ANNOTATIONS.into_iter();
@@ -191,14 +199,15 @@ fn created_with_marks(node: &NodeView) -> String {
         .chain(node.is_tainted(keys::REBOOTING).then(taint))
         .collect();
     format!(
-        "node {} is created with the marks of a hold, and only its own agent stamps one, once it runs there. Leave out {}",
+        "node {} may not be created with the marks of a hold: only its own agent writes them, once it runs there. Leave out {}",
         quoted(node.name()),
         marks.join(", ")
     ) + &webhook_in_the_way()
 }
 
+/// The last resort of a denial: how to remove the webhook if it is broken.
 fn webhook_in_the_way() -> String {
     format!(
-        "\nWhere the webhook itself is the trouble: kubectl delete validatingwebhookconfiguration {CONFIGURATION}"
+        "\nIf the webhook itself is the problem: kubectl delete validatingwebhookconfiguration {CONFIGURATION}"
     )
 }

@@ -1,62 +1,62 @@
-//! The answer to a request, and what was seen of it: whoever logs it or shows it only prints.
+//! The answer to a request, complete with message, warnings and audit annotations: the caller only prints and sends it.
 //!
-//! Not here: how it is reached ([`super::decide`]) and how it looks on the wire (the webhook's).
+//! Not here: how the answer is reached ([`super::decide`]), and its JSON (the webhook's `review`).
 
 use std::collections::BTreeMap;
 
 use super::{Change, Mode, Policy, Reason, Request, text};
 use crate::quote;
 
-/// An audit annotation, as the ones below: what became of the request. The API server puts the webhook's name before each key.
+/// Audit annotation: the outcome, see [`Outcome::as_str`]. The API server puts the webhook's name before this and every other key.
 pub const AUDIT_VERDICT: &str = "verdict";
-/// The reason's code.
+/// Audit annotation: the code of the reason.
 pub const AUDIT_REASON: &str = "reason";
-/// As on the Node.
+/// Audit annotation: the holder, as written on the Node.
 pub const AUDIT_HOLDER: &str = "holder";
-/// As on the Node.
+/// Audit annotation: the phase of the hold, as written on the Node.
 pub const AUDIT_PHASE: &str = "phase";
-/// Seconds since the hold was stamped, with the unit: `90s`.
+/// Audit annotation: seconds since the hold was stamped, with the unit: `90s`.
 pub const AUDIT_AGE: &str = "age";
-/// Of a request that should not pass.
+/// Audit annotation: the mode, on requests that mode `enforce` denies.
 pub const AUDIT_MODE: &str = "mode";
 
 /// Audit annotations by key.
 pub type Audit = BTreeMap<&'static str, String>;
 
-/// What becomes of the request, the gravest last.
+/// Whether the request passes. Ordered by severity: a later variant is graver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcome {
     /// It passes.
     Allow,
-    /// It passes and is worth a look: a cancel was used, a held Node deleted, or the mode does not deny.
+    /// It passes, and an operator should know: a cancel was used, a held Node was deleted, or the mode does not deny.
     Flag,
     /// It is denied.
     Deny,
 }
 
-/// The whole answer.
+/// The complete answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// What becomes of the request.
+    /// Whether the request passes.
     pub outcome: Outcome,
-    /// Why.
+    /// Why it passes or is denied.
     pub reason: Reason,
-    /// The mode of the reason.
+    /// The mode that is set for the reason.
     pub mode: Mode,
-    /// For the person whose request was denied; empty where it passes.
+    /// The text for whoever sent a denied request; empty if it passes.
     pub message: String,
-    /// For whoever sent the request, up to 256 characters each; `kubectl` shows them.
+    /// Warnings for whoever sent the request, up to 256 characters each; `kubectl` shows them.
     pub warnings: Vec<String>,
-    /// For the audit log of the API server.
+    /// Annotations for the audit log of the API server.
     pub audit: Audit,
-    /// What the update of a Node changes of ours.
+    /// What the update of a Node changes in cordon, marks and cancel. Nothing for other requests.
     pub change: Change,
-    /// Whether stock kured's lock, marks or identity took part.
+    /// Whether stock kured's lock, marks or identity played a part in the decision.
     pub concerns_kured: bool,
 }
 
 impl Outcome {
-    /// Its name in log, metrics and audit annotations.
+    /// The outcome's name in log, metrics and audit annotations.
     pub fn as_str(self) -> &'static str {
         match self {
             Outcome::Allow => "allow",
@@ -67,7 +67,7 @@ impl Outcome {
 }
 
 impl Verdict {
-    /// A request that could not be judged: denied as far as the mode denies. `why` says what to fix.
+    /// The verdict on a request that could not be judged: denied, unless the mode only warns. `why` says what to fix.
     pub fn unjudged(reason: Reason, mode: Mode, why: &str) -> Verdict {
         let why = quote::one_line(why, text::FAILURE_MAX_CHARS);
         let audit = Audit::from([(AUDIT_REASON, reason.code().to_owned())]);
@@ -75,7 +75,7 @@ impl Verdict {
         Verdict::denies(reason, mode, &message, audit)
     }
 
-    /// A request that a defect of cordonhold kept from being judged.
+    /// The verdict on a request that could not be judged because of a bug in cordonhold.
     pub fn defect(request: &Request, policy: &Policy, why: &str) -> Verdict {
         let reason = Reason::InternalError;
         Verdict {
@@ -84,12 +84,12 @@ impl Verdict {
         }
     }
 
-    /// Whether anything of ours took part: then it is logged, and it has audit annotations.
+    /// Whether the verdict is logged and has audit annotations: every one but [`Reason::NothingOfOurs`].
     pub fn is_on_record(&self) -> bool {
         self.reason != Reason::NothingOfOurs
     }
 
-    /// The whole of a verdict that has nothing to say.
+    /// A verdict without message and warnings.
     pub(super) fn new(outcome: Outcome, reason: Reason, mode: Mode, mut audit: Audit) -> Verdict {
         if reason != Reason::NothingOfOurs {
             drop(audit.insert(AUDIT_VERDICT, outcome.as_str().to_owned()));
@@ -106,7 +106,7 @@ impl Verdict {
         }
     }
 
-    /// What should not pass, as far as the mode denies.
+    /// The verdict on a request that should not pass: denied in mode `enforce`, flagged in the others.
     pub(super) fn denies(reason: Reason, mode: Mode, message: &str, mut audit: Audit) -> Verdict {
         drop(audit.insert(AUDIT_MODE, mode.as_str().to_owned()));
         let (outcome, message, warnings) = match mode {

@@ -124,7 +124,7 @@ pub fn ignored(node: &NodeView) -> Option<String> {
     }
     let flaw = cancel_flaw(node, text)?;
     let instead = match flaw {
-        CancelFlaw::NoHold => format!("to keep it from its next reboot: {}", pause_command(node)),
+        CancelFlaw::NoHold => format!("to keep the node from its next reboot: {}", pause_command(node)),
         CancelFlaw::NamesNone | CancelFlaw::NamesAnother | CancelFlaw::NoReason => {
             format!("to cancel the reboot: {}", cancel_command(node, text))
         }

@@ -230,7 +230,7 @@ fn found_p17_a_lock_that_cannot_be_read_is_shown_with_its_place_and_the_fix() {
         for part in [
             "daemonset kube-system/kured, annotation weave.works/kured-node-lock: TTL of it is ",
             "the manual lock is {\"nodeID\":\"manual\"}",
-            "To mend it: kubectl -n kube-system edit daemonset kured",
+            "To repair it: kubectl -n kube-system edit daemonset kured",
         ] {
             assert!(v.message.contains(part), "{part} is missing in: {}", v.message);
         }

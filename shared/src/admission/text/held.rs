@@ -1,6 +1,7 @@
-//! The denial for a hold of ours: who holds the node, for how long, how far it is, and the one way out that is right for it now.
+//! The denials for a Node that Cordonhold holds: since when and until when it is held, in which phase, and what to do now.
 //!
-//! Whether its agent is alive, only `until` tells here: an agent renews it for as long as it works.
+//! Whether the agent is still at work is judged by `until` alone, because a working agent keeps renewing it.
+//! Not here: stock kured's holds ([`super::kured`]).
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -12,10 +13,11 @@ use crate::keys;
 use crate::node::NodeView;
 use crate::quote::{quoted, quoted_to};
 
-/// Enough for who blocks a drain; which pods are left comes behind it.
+/// Longest drain progress shown, in characters: enough for what blocks the drain. The list of pods that are left comes after that
+/// and may be cut.
 const PROGRESS_CHARS: usize = 320;
 
-/// A Node, and the hold that was read of it.
+/// A Node, the hold that was read from it, and the time of the request.
 pub(super) struct Held<'a> {
     pub(super) node: &'a NodeView,
     pub(super) hold: &'a Reading<Hold>,
@@ -30,7 +32,7 @@ impl Held<'_> {
 
     pub(super) fn marks(&self) -> String {
         let what = format!(
-            "the marks of the hold on node {} are its agent's alone, and so is what it wrote beside them ({})",
+            "only the agent of node {} may change the marks of the hold, and what it wrote beside them ({})",
             self.name(),
             keys::OWNERS_ANNOTATIONS.join(", ")
         );
@@ -39,29 +41,31 @@ impl Held<'_> {
 
     pub(super) fn taint(&self) -> String {
         let what = format!(
-            "the taint {} of the hold on node {} is its agent's alone",
-            keys::REBOOTING,
-            self.name()
+            "only the agent of node {} may change the taint {} of the hold",
+            self.name(),
+            keys::REBOOTING
         );
         self.denial(&what, &self.way_out())
     }
 
-    /// Somebody takes the agent off a Node that it holds, or moves the node between kured and the agents.
+    /// The denial of the label that removes the agent from a Node that it holds.
+    /// The label is also how a node moves between kured and the agents, so the message says how to set it later.
     pub(super) fn agent_label(&self) -> String {
         let (name, label, phase) = (self.name(), keys::AGENT, keys::PHASE);
         format!(
-            "the label {label} of node {name} stays as it is while a hold is on it: the DaemonSet would take the agent away, \
-             and nobody would give the cordon back: {}.{}\nThen change the label once {phase} is gone from the node: \
+            "the label {label} of node {name} may not be set to {} while a hold is on the node: the DaemonSet would take the agent away, \
+             and nobody would end the hold: {}.{}\nThen set the label once the label {phase} is gone from the node: \
              kubectl get node {name} -L {phase}",
+            keys::DISABLED,
             self.describe(),
             self.way_out()
         )
     }
 
-    /// It was cancelled, and the reboot may still come.
+    /// The denial for a hold that was cancelled when its reboot was already under way.
     pub(super) fn too_late(&self) -> String {
         let what = format!(
-            "the hold of node {} was cancelled too late: its reboot is under way, and it stays cordoned",
+            "the hold of node {} was cancelled too late: its reboot is under way, and the node stays cordoned",
             self.name()
         );
         let until = self
@@ -72,26 +76,27 @@ impl Held<'_> {
         let way_out = match end {
             Some(end) => {
                 format!(
-                    "\nWait until it is back. Where it is not back by {end}, the same request passes then"
+                    "\nWait until the node is back. If it is not back by {end}, the same request passes then"
                 )
             }
             None => {
-                "\nWait until it is back: its hold names no time after which this passes".to_owned()
+                "\nWait until the node is back: its hold has no time (until) after which this request passes"
+                    .to_owned()
                     + &webhook_in_the_way()
             }
         };
         self.denial(&what, &way_out)
     }
 
-    /// Somebody deletes the Node.
+    /// The denial of the DELETE of a held Node.
     pub(super) fn deleted(&self) -> String {
         let what = format!(
-            "node {} is held for a reboot and is not deleted (the webhook runs with --on-delete=deny)",
+            "node {} is held for a reboot and may not be deleted (the webhook runs with --on-delete=deny)",
             self.name()
         );
         let way_out = match self.phase_at_work() {
             Some(Phase::Wanted | Phase::Draining | Phase::Delaying | Phase::Returning) => format!(
-                "\nTo delete it all the same, cancel its reboot first: {}",
+                "\nTo delete it anyway, cancel its reboot first: {}",
                 self.cancel_command()
             ),
             Some(Phase::Sealed) | None => self.way_out(),
@@ -99,29 +104,29 @@ impl Held<'_> {
         self.denial(&what, &way_out)
     }
 
-    /// A cancel that ends nothing, to whoever wrote it.
+    /// The denial of a cancel that would end nothing.
     pub(super) fn bad_cancel(&self, text: &str) -> String {
         let name = self.name();
         let Some(flaw) = hold::cancel_flaw(self.node, text) else {
-            return format!("the cancel of node {name} is not taken");
+            return format!("the cancel of node {name} was refused");
         };
         let (why, text_shown) = (flaw.as_str(), quoted(text));
         let instead = match flaw {
             CancelFlaw::NoHold => {
                 format!(
-                    "To keep it from its next reboot: {}",
+                    "To keep the node from its next reboot: {}",
                     hold::pause_command(self.node)
                 )
             }
             CancelFlaw::NamesNone | CancelFlaw::NamesAnother | CancelFlaw::NoReason => format!(
-                "To cancel the reboot that is there: {}",
+                "To cancel the current reboot: {}",
                 hold::cancel_command(self.node, text)
             ),
         };
         format!("the cancel {text_shown} on node {name} would do nothing: {why}.\n{instead}")
     }
 
-    /// What is not done and why, and the way past it.
+    /// The whole denial: `what` is denied, the hold that is the cause, a cancel that has no effect, and the `way_out`.
     fn denial(&self, what: &str, way_out: &str) -> String {
         format!("{what}: {}.{}{way_out}", self.describe(), self.cancel_in_vain())
     }
@@ -134,7 +139,7 @@ impl Held<'_> {
         hold::cancel_command(self.node, "")
     }
 
-    /// Who, for how long, how far, what blocks; then the rest of what the marks say.
+    /// The hold in words: its age, phase and what blocks the drain first, since a warning is cut at its end; then the other marks.
     fn describe(&self) -> String {
         let progress = self
             .node
@@ -152,11 +157,11 @@ impl Held<'_> {
                     shown(self.node.annotation(keys::UNTIL))
                 )
             }
-            Reading::Absent => "marks without a holder".to_owned(),
+            Reading::Absent => "it carries marks of a hold, but neither a holder nor a phase".to_owned(),
         }
     }
 
-    /// The cancel that somebody has put on the Node already, if it ends nothing.
+    /// Why the cancel that is already on the Node has no effect; empty if there is none, or it has one.
     fn cancel_in_vain(&self) -> String {
         let text = self.node.annotation(keys::CANCEL);
         let flaw = text.and_then(|text| hold::cancel_flaw(self.node, text));
@@ -165,7 +170,7 @@ impl Held<'_> {
         })
     }
 
-    /// The phase of a hold that its agent works on.
+    /// The phase of the hold, if its agent still works on it.
     fn phase_at_work(&self) -> Option<Phase> {
         match self.hold {
             Reading::Present(hold) if !hold.is_silent(self.now, SKEW) => Some(hold.phase),
@@ -173,26 +178,32 @@ impl Held<'_> {
         }
     }
 
+    /// What to do about the hold in its present phase, with the command.
     fn way_out(&self) -> String {
         let cancel = self.cancel_command();
         match self.phase_at_work() {
             Some(Phase::Sealed) => format!(
-                "\nWait until it is back: its reboot is under way, and a cancel comes too late. \
-                 Where an Event RebootStuck on the node says that the host does not go down: {cancel}"
+                "\nWait until the node is back: its reboot is under way, and a cancel comes too late. \
+                 If an Event RebootStuck on the node says that the host does not go down: {cancel}"
             ),
             Some(Phase::Returning) => {
                 format!(
-                    "\nIt is back. To end the wait for it (the agent then gives the cordon back): {cancel}"
+                    "\nThe node is back, and its agent waits until it is Ready. \
+                     To end that wait (the agent then restores the cordon as it was before): {cancel}"
                 )
             }
             Some(Phase::Wanted | Phase::Draining | Phase::Delaying) => {
-                format!("\nTo call the reboot off (the agent then gives the cordon back): {cancel}")
+                format!(
+                    "\nTo call the reboot off (the agent then restores the cordon as it was before): {cancel}"
+                )
             }
             None => self.by_hand(&cancel) + &webhook_in_the_way(),
         }
     }
 
-    /// For a hold whose agent does not work on it. Without the uncordon where somebody wants the node cordoned, or nobody knows.
+    /// The commands that end a hold whose agent does not work on it.
+    ///
+    /// They uncordon only if the marks say that the node was schedulable before and nobody asked to keep it cordoned.
     fn by_hand(&self, cancel: &str) -> String {
         let (name, node) = (self.name(), self.node);
         let is_kept = node.annotation(keys::KEEP_CORDONED).is_some();
@@ -216,7 +227,7 @@ impl Held<'_> {
             .map(|key| format!("{key}-"))
             .collect();
         format!(
-            "\nIts agent does not work on it. Bring the agent back, or end the hold by hand.\
+            "\nThe node's agent is not working on this hold. Bring the agent back, or end the hold by hand.\
              \nFirst: {cancel}\
              \nThen: {uncordon}kubectl taint node {name} {}:{}-; kubectl label node {name} {}-; kubectl annotate node {name} {}{why_not}",
             keys::REBOOTING,
@@ -227,6 +238,7 @@ impl Held<'_> {
     }
 }
 
+/// A readable hold in words.
 fn of_hold(hold: &Hold, progress: &str, now: Timestamp) -> String {
     let age = span(hold.age(now));
     let until = match hold.until {
@@ -242,7 +254,7 @@ fn of_hold(hold: &Hold, progress: &str, now: Timestamp) -> String {
     )
 }
 
-/// As people say it.
+/// A duration in its largest units: `50 s`, `4 min`, `1 h 30 min`, `3 d 2 h`.
 fn span(duration: SignedDuration) -> String {
     let (minutes, hours) = (duration.as_mins(), duration.as_hours());
     match (minutes, hours) {
