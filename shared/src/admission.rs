@@ -1,8 +1,8 @@
-//! The webhook's decision: may this create, update or delete of a Node pass, or this edit of stock kured's lock?
+//! The webhook's decision: whether a create, update or delete of a Node, or an edit of stock kured's lock, may pass.
 //!
-//! One pure, total function. It neither looks anything up nor reads a clock: where it needs a fact it says which,
-//! the shell answers, and it is asked again. A fact that could not be had is a value too, and it fails closed.
-//! Not here: what an owner does with its hold ([`crate::reboot::cycle`]) and how a review looks on the wire (the webhook's).
+//! [`decide`] is a pure function: no I/O, no clock. If it needs a fact from the cluster, it returns which one; the caller looks it up
+//! and calls again. A lookup that failed is also passed in, and the request is denied unless the policy says otherwise.
+//! Not here: what the agent does with its hold ([`crate::reboot::cycle`]), and the JSON of a review (the webhook's `review`).
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -34,34 +34,34 @@ pub use verdict::{
     AUDIT_AGE, AUDIT_HOLDER, AUDIT_MODE, AUDIT_PHASE, AUDIT_REASON, AUDIT_VERDICT, Audit, Outcome, Verdict,
 };
 
-/// How far the webhook's clock may lag behind the agents': the same margin client-go's leader election lives with, in a cluster with NTP.
+/// How far the webhook's clock and the clocks of others may differ. client-go's leader election assumes the same in a cluster with NTP.
 pub const SKEW: SignedDuration = SignedDuration::from_secs(30);
 
-/// Something the decision may need to know.
+/// A fact that the decision may need from the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fact {
     /// Whether the requester has the verb `override` on `rebootholds.cordonhold.dev` named as the Node.
     Override,
-    /// What a watch of kured's DaemonSet says: enough to deny by, not to let pass.
+    /// kured's lock as a watch of its DaemonSet last showed it. It may be stale, so it can only deny.
     WatchedKuredLock,
-    /// kured's DaemonSet, found and read afresh.
+    /// kured's DaemonSet, looked for and read by a fresh request.
     KuredLock,
 }
 
-/// A fact, as far as it is known.
+/// The state of a fact: not asked, answered, or failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Known<T> {
     /// Nobody has asked yet.
     #[default]
     Unasked,
-    /// It was asked, and this is the answer.
+    /// The lookup brought this answer.
     Is(T),
-    /// Asked and not answered: why, and how to fix it.
+    /// The lookup failed. The text says why, and how to fix it.
     Failed(String),
 }
 
 impl<T> Known<T> {
-    /// The fact, where it is known.
+    /// The answer, if there is one.
     fn value(&self) -> Option<&T> {
         match self {
             Known::Is(value) => Some(value),
@@ -69,7 +69,7 @@ impl<T> Known<T> {
         }
     }
 
-    /// Why it could not be had.
+    /// Why the lookup failed, if it did.
     fn failure(&self) -> Option<&str> {
         match self {
             Known::Failed(why) => Some(why),
@@ -85,7 +85,7 @@ impl<T> Known<T> {
     }
 }
 
-/// What the shell has found out so far.
+/// The facts that the caller has looked up so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// [`Fact::Override`].
@@ -96,16 +96,16 @@ pub struct Facts {
     pub kured_lock: Known<KuredSeen>,
 }
 
-/// The answer, or what is needed for one.
+/// The verdict, or the fact that is missing for one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Find this out and ask again.
+    /// Look this fact up and call [`decide`] again.
     Need(Fact),
-    /// The answer.
+    /// The answer to the request.
     Verdict(Verdict),
 }
 
-/// Decides. Ask again with the fact filled in while it answers [`Decision::Need`]: at most once for each [`Fact`].
+/// Decides about a request. On [`Decision::Need`], call it again with that fact filled in; it asks for each [`Fact`] at most once.
 pub fn decide(request: &Request, facts: &Facts, policy: &Policy, now: Timestamp) -> Decision {
     let evaluation = Evaluation {
         request,
@@ -127,10 +127,10 @@ pub fn decide(request: &Request, facts: &Facts, policy: &Policy, now: Timestamp)
     }
 }
 
-/// What the rules come to.
+/// The result of the rules.
 enum Ruling {
     Reason(Reason),
-    /// They cannot go on without this fact.
+    /// The rules need this fact first.
     Need(Fact),
 }
 
@@ -140,15 +140,15 @@ impl From<Reason> for Ruling {
     }
 }
 
-/// One evaluation of the policy: what it looks at, each read once.
+/// One request under evaluation, with what the rules look at.
 struct Evaluation<'a> {
     request: &'a Request,
     facts: &'a Facts,
     policy: &'a Policy,
     now: Timestamp,
-    /// What the update of a Node changes of ours.
+    /// What the update of a Node changes in cordon, marks and cancel.
     change: Change,
-    /// The hold that the Node shows before the write, or comes with.
+    /// The hold on the Node before the write; for a CREATE, on the new Node.
     hold: Reading<Hold>,
 }
 
@@ -157,7 +157,7 @@ impl Evaluation<'_> {
         self.request.requester.user == self.policy.agent.user()
     }
 
-    /// An agent whose token does not name this Node: it has no business there at all.
+    /// Whether the requester is an agent whose token does not name this Node. Such an agent may not write to it at all.
     fn is_agent_elsewhere(&self, node: &NodeView) -> bool {
         self.is_agent() && !self.request.requester.is_on(node.name()) && !self.is_exempt()
     }
@@ -170,19 +170,19 @@ impl Evaluation<'_> {
         self.outcome(reason) == Outcome::Deny && self.policy.modes.of(reason) == Mode::Enforce
     }
 
-    /// What a reason comes to, and what it would come to in mode `enforce`.
+    /// How severe a reason is, for comparison: its outcome under its mode, then its outcome in mode `enforce`.
     fn gravity(&self, reason: Reason) -> (Outcome, Outcome) {
         let outcome = self.outcome(reason);
         let is_let_off = outcome == Outcome::Deny && !self.denies(reason);
         (if is_let_off { Outcome::Flag } else { outcome }, outcome)
     }
 
-    /// What a reason comes to in mode `enforce`.
+    /// The outcome of a reason in mode `enforce`, under the flags of the policy.
     fn outcome(&self, reason: Reason) -> Outcome {
         let lock = self.policy.kured_lock();
         match reason {
             Reason::HeldDeleted if self.policy.on_delete == OnDelete::Deny => Outcome::Deny,
-            // kured's mark says that a reboot is wanted; whether it has begun, its lock says.
+            // The mark only says that kured wants a reboot. kured's lock says whether it has begun; without the lock the mark must do.
             Reason::KuredMarked if lock.is_none() => Outcome::Deny,
             Reason::LookupFailed
                 if self.facts.kured_lock.failure().is_some()
@@ -191,7 +191,7 @@ impl Evaluation<'_> {
             {
                 Outcome::Flag
             }
-            // Its row says it.
+            // No flag concerns the others: see the table in `reason.rs`.
             _ => reason.outcome(),
         }
     }
@@ -216,7 +216,7 @@ impl Evaluation<'_> {
         }
     }
 
-    /// Who holds the Node, how far it is, and for how long.
+    /// The audit annotations: the reason, and holder, phase and age of the hold.
     fn audit(&self, reason: Reason) -> Audit {
         if reason == Reason::NothingOfOurs {
             return Audit::new();
@@ -240,7 +240,7 @@ impl Evaluation<'_> {
         audit
     }
 
-    /// Why a fact could not be had.
+    /// Why a lookup failed; empty if none did.
     fn failure(&self) -> &str {
         let failure = self.facts.may_override.failure();
         failure

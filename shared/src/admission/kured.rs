@@ -1,6 +1,6 @@
-//! Stock kured: whose node its lock and marks name, and who may edit that lock.
+//! The rules for stock kured: which Nodes its lock and marks protect from an uncordon, and who may edit the lock.
 //!
-//! Not here: the record itself ([`crate::lock`]), and how it is read from the cluster.
+//! Not here: the format of the lock ([`crate::lock`]), and how it is read from the cluster (the webhook's `lookup`).
 
 use std::collections::BTreeMap;
 
@@ -12,51 +12,51 @@ use crate::kured::Kured;
 use crate::lock::{Entry, Record};
 use crate::node::NodeView;
 
-/// The lock annotations that are on kured's DaemonSet, by key. None: no lock, or no such DaemonSet.
+/// The lock annotations on kured's DaemonSet, by key. Empty if there is no lock, or no such DaemonSet.
 pub type Locks = BTreeMap<String, String>;
 
-/// What a look at kured's DaemonSet has shown.
+/// kured's DaemonSet as it was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KuredSeen {
-    /// `None`: the cluster has no such DaemonSet.
+    /// The DaemonSet and its ServiceAccount. `None`: the cluster has no such DaemonSet.
     pub found: Option<Kured>,
-    /// Its lock annotations.
+    /// The lock annotations of the DaemonSet.
     pub locks: Locks,
 }
 
-/// Stock kured, as installed.
+/// The webhook's settings for stock kured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KuredPolicy {
-    /// Whose pods are kured's, where a flag says so. `None`: its DaemonSet says it.
+    /// kured's ServiceAccount, from `--kured-service-account`. `None`: it is read from kured's DaemonSet.
     pub service_account: Option<ServiceAccount>,
-    /// Whether a token of kured's that names no node is believed on every node. Those of Kubernetes before 1.30 name none.
+    /// Whether a token of kured that names no node is accepted on every node. Tokens of Kubernetes before 1.30 never name one.
     pub is_believed_without_node: bool,
-    /// Its Node annotations. They say that a reboot is wanted, and may stay for hours before and after it.
+    /// kured's annotations on a Node. They say that a reboot is wanted, and may be there for hours before and after it.
     pub marks: Vec<String>,
-    /// `None`: the lock is not read, and a mark by itself holds the Node.
+    /// Where the lock is. `None`: the lock is not read, and a mark alone protects the Node.
     pub lock: Option<KuredLock>,
 }
 
 /// Where kured's lock is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KuredLock {
-    /// With the name: where its DaemonSet is looked for first.
+    /// Namespace where kured's DaemonSet is looked for first.
     pub ds_namespace: String,
-    /// `--kured-ds-name`.
+    /// Name under which kured's DaemonSet is looked for first.
     pub ds_name: String,
-    /// Each is read, and each can hold: a fleet between two versions of kured has both.
+    /// Keys of the lock annotations. All are read, and each can hold a Node: during an upgrade of kured both versions run.
     pub annotations: Vec<String>,
-    /// What becomes of an uncordon where it cannot be read.
+    /// What happens to an uncordon if the lock cannot be looked up.
     pub on_lookup_failure: OnLookupFailure,
 }
 
-/// What happens to an uncordon where kured's lock cannot be read.
+/// What happens to an uncordon if kured's lock cannot be looked up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OnLookupFailure {
-    /// It is denied.
+    /// The uncordon is denied.
     #[default]
     Deny,
-    /// It passes, flagged.
+    /// The uncordon passes with a warning.
     Allow,
 }
 
@@ -65,15 +65,15 @@ pub enum OnLookupFailure {
 pub struct LockEdit {
     /// The namespace of the DaemonSet.
     pub namespace: String,
-    /// Its name.
+    /// The name of the DaemonSet.
     pub name: String,
-    /// Its lock annotations before the update, by key.
+    /// The lock annotations before the update, by key.
     pub old: BTreeMap<String, String>,
-    /// Its lock annotations after it.
+    /// The lock annotations after the update, by key.
     pub new: BTreeMap<String, String>,
 }
 
-/// Of its pods, as its DaemonSet says it.
+/// The ServiceAccount that the pods of kured's DaemonSet run as.
 impl From<&Kured> for ServiceAccount {
     fn from(kured: &Kured) -> ServiceAccount {
         ServiceAccount {
@@ -84,7 +84,7 @@ impl From<&Kured> for ServiceAccount {
 }
 
 impl KuredPolicy {
-    /// kured on this very node, where its pods run as this ServiceAccount.
+    /// Whether the requester is kured on this node, if kured's pods run as this ServiceAccount.
     fn is_owner(&self, requester: &Requester, account: &ServiceAccount, node: &str) -> bool {
         requester.user == account.user() && self.is_claim_fitting(requester, node)
     }
@@ -99,12 +99,13 @@ impl KuredPolicy {
 }
 
 impl KuredLock {
-    /// Why an uncordon of this node is denied by what the locks say, if it is.
+    /// Why the locks deny an uncordon of this node; `None` if they do not.
     ///
-    /// The manual lock names no node: it keeps kured from starting a reboot, and holds no cordon.
+    /// kured's manual lock does not count: it keeps kured from starting reboots, but no node is cordoned for it.
     fn holds(&self, locks: &Locks, node: &str, now: Timestamp) -> Option<Reason> {
         let readings = self.annotations.iter().map(|key| read(locks, key));
-        // Where our lock is kured's annotation, our own entries are there too: what they hold the Node itself shows.
+        // The agents may share kured's lock annotation. Their entries do not count here: the marks on the Node show what they hold.
+        // The webhook's clock may be ahead, so an entry counts as expired only `SKEW` after its end.
         let surely = now.checked_sub(SKEW).unwrap_or(now);
         let names_node = |entry: &Entry| is_kureds(entry, node) && !entry.has_expired(surely);
         let reasons = readings.filter_map(|reading| match reading {
@@ -112,11 +113,11 @@ impl KuredLock {
             Reading::Malformed(_) => Some(Reason::LockUnreadable),
             Reading::Present(record) => record.entries.iter().any(names_node).then_some(Reason::KuredHeld),
         });
-        // A lock that names the node says more than one that cannot be read.
+        // If one lock names the node and another cannot be read, the first is the better explanation (`KuredHeld` sorts first).
         reasons.min()
     }
 
-    /// Whether an entry of kured's names this node, be it over or not.
+    /// Whether an entry of kured names this node, expired or not.
     fn names(&self, locks: &Locks, node: &str) -> bool {
         let readings = self.annotations.iter().map(|key| read(locks, key));
         let mut records = readings.filter_map(Reading::present);
@@ -125,7 +126,7 @@ impl KuredLock {
 }
 
 impl Evaluation<'_> {
-    /// An uncordon that no hold of ours forbids: does kured's?
+    /// The rules of kured for an uncordon that no hold of Cordonhold forbids.
     pub(super) fn kured(&self, node: &NodeView) -> Ruling {
         let Some(kured) = &self.policy.kured else {
             return Reason::NotHeld.into();
@@ -143,7 +144,8 @@ impl Evaluation<'_> {
         let Some(lock) = &kured.lock else {
             return free.into();
         };
-        // The watch may be stale, so it can only deny: "not held" is confirmed by a fresh read, and so is whose pods are kured's.
+        // The watch may be stale, so it can only deny: "not held" is confirmed by a fresh read. A pod that may be kured skips the
+        // watch, because whether it is kured is decided by the fresh read too.
         match &self.facts.watched_kured_lock {
             _ if kured.service_account.is_none()
                 && requester.is_service_account()
@@ -167,30 +169,31 @@ impl Evaluation<'_> {
             }
             Known::Is(seen) => match lock.holds(&seen.locks, node.name(), self.now) {
                 Some(reason) => reason.into(),
-                // kured takes it for over too, but whoever wrote it may still drain or reboot the node.
+                // The entry has expired for kured too, but the kured that wrote it may still drain or reboot the node.
                 None if lock.names(&seen.locks, node.name()) => Reason::KuredExpired.into(),
                 None => free.into(),
             },
         }
     }
 
-    /// A pod on this very node, where only kured's DaemonSet says whose pods are kured's.
+    /// Whether the requester is a pod on its own node and could be kured: no flag names kured's ServiceAccount, so only kured's
+    /// DaemonSet could tell.
     ///
-    /// The configuration lets it pass with the webhook dead, and the decision does where that DaemonSet cannot be read:
-    /// a kured that may not uncordon its node keeps its lock, and no other node is rebooted.
+    /// If that DaemonSet cannot be read, such a pod passes; the webhook configuration lets it pass while the webhook is down, too.
+    /// Otherwise kured could not uncordon its node, would keep its lock, and no other node would be rebooted.
     pub(super) fn may_be_kured(&self) -> bool {
         let is_read = |kured: &KuredPolicy| kured.service_account.is_none() && kured.lock.is_some();
         let node = self.request.node().map_or("", NodeView::name);
         self.policy.kured.as_ref().is_some_and(is_read) && self.request.requester.is_pod_on(node)
     }
 
-    /// Where kured is, as far as it is known.
+    /// kured's DaemonSet, if a lookup has found it. The fresh read comes before the watch.
     pub(super) fn kured_found(&self) -> Option<&Kured> {
         let facts = [&self.facts.kured_lock, &self.facts.watched_kured_lock];
         facts.into_iter().find_map(|known| known.value()?.found.as_ref())
     }
 
-    /// Whether kured's lock, marks or identity took part.
+    /// Whether kured's lock, marks or identity played a part in the decision.
     pub(super) fn concerns_kured(&self, reason: Reason) -> bool {
         self.request.lock_edit().is_some()
             || reason.subject() == Subject::Kured
@@ -198,7 +201,7 @@ impl Evaluation<'_> {
             || self.facts.kured_lock.is_asked()
     }
 
-    /// Which of kured's locks cannot be read, and why.
+    /// The first of kured's lock annotations that cannot be read, and why; empty if all can.
     pub(super) fn unreadable_lock(&self) -> String {
         let locks_of =
             |known: &Known<KuredSeen>| known.value().map(|seen| seen.locks.clone()).unwrap_or_default();
@@ -225,9 +228,9 @@ impl Evaluation<'_> {
         unreadable.next().unwrap_or_default()
     }
 
-    /// The rules for an edit of kured's lock: a pod's token changes the entry of its own node.
+    /// The rules for an edit of kured's lock: a pod may change only the entry of its own node.
     pub(super) fn lock_edit(&self, edit: &LockEdit) -> Reason {
-        // Whichever DaemonSet it is: the annotation says that it carries kured's lock.
+        // The name of the DaemonSet does not matter: one that carries the annotation carries kured's lock.
         let Some(lock) = self.policy.kured_lock() else {
             return Reason::NothingOfOurs;
         };
@@ -243,7 +246,7 @@ impl Evaluation<'_> {
         if self.is_exempt() {
             return Reason::Exempt;
         }
-        // Agents drop entries of other nodes by evidence; the lock trusts them.
+        // An agent may remove another node's entry once the Node proves that it is over, so agents may edit every entry.
         if self.is_agent() {
             return Reason::Owner;
         }
@@ -258,7 +261,7 @@ impl Evaluation<'_> {
     }
 }
 
-/// An entry of this node that is not an agent's.
+/// Whether this is an entry of kured, not of an agent, for this node.
 fn is_kureds(entry: &Entry, node: &str) -> bool {
     entry.node == node && !entry.is_ours()
 }
@@ -267,9 +270,9 @@ fn read(locks: &Locks, key: &str) -> Reading<Record> {
     Record::read(locks.get(key).map(String::as_str))
 }
 
-/// Whether a token changes, between these two records, entries of its own node only.
+/// The reason for an edit of the lock by a pod's token: whether it changes only the entry of its own node.
 ///
-/// Expired ones anybody may drop, as kured does; by its own clock, which may be ahead.
+/// Any pod may remove entries that have expired, as kured does. kured judges that by its own clock, which may be ahead of ours.
 fn entries_changed(
     requester: &Requester,
     old: &Reading<Record>,
@@ -304,7 +307,7 @@ fn entries(reading: &Reading<Record>) -> &[Entry] {
     }
 }
 
-/// In all that kured keeps when it writes the list anew.
+/// Whether two entries are equal in the fields that kured keeps when it rewrites the list.
 fn is_same(a: &Entry, b: &Entry) -> bool {
     a.id() == b.id() && a.ttl_nanos == b.ttl_nanos && a.metadata == b.metadata
 }

@@ -1,4 +1,4 @@
-//! The rules for writes of a Node: what a hold of ours allows to whom.
+//! The rules for writes of a Node under a hold of Cordonhold: who may change what.
 //!
 //! Not here: stock kured's holds ([`super::kured`]), and what a mode makes of a reason ([`super::Verdict`]).
 
@@ -11,7 +11,7 @@ use crate::keys;
 use crate::node::NodeView;
 
 impl Evaluation<'_> {
-    /// The rule for the CREATE of a Node: a hold is stamped by the agent of a Node that is there, so one that comes with it is nobody's.
+    /// The rule for the CREATE of a Node: it may not carry marks. Only the agent of an existing Node writes marks.
     pub(super) fn create(&self, new: &NodeView) -> Reason {
         if !hold::has_marks(new) {
             return Reason::NothingOfOurs;
@@ -22,10 +22,11 @@ impl Evaluation<'_> {
         Reason::SpoofedHold
     }
 
-    /// The rules for an update of a Node in the order of the design, or the fact that is missing.
+    /// The rules for an update of a Node, or the fact that is missing.
     pub(super) fn update(&self, old: &NodeView, new: &NodeView) -> Ruling {
         let change = &self.change;
         let is_elsewhere = self.is_agent_elsewhere(old);
+        // An agent on another's Node is denied before all else. If that rule only warns, the rules for everybody apply to it below.
         if is_elsewhere && (change.is_nothing() || self.denies(Reason::NotOwnNode)) {
             return Reason::NotOwnNode.into();
         }
@@ -45,6 +46,7 @@ impl Evaluation<'_> {
         let is_ended =
             is_cancelled(old) && !change.cancel && !change.sets_marks && (is_held || change.touches_marks());
         let is_sealed = self.is_sealed(old);
+        // In order: of several rules that deny, and else of several that apply, the first gives the reason.
         let rules = [
             (is_elsewhere, Reason::NotOwnNode),
             (change.cancel, Reason::CancelAlone),
@@ -67,7 +69,7 @@ impl Evaluation<'_> {
                 .filter(|(applies, _)| *applies)
                 .map(|(_, reason)| *reason)
         };
-        // One that is only to warn must not open what another one denies.
+        // A rule whose mode only warns must not let through what another rule denies.
         if let Some(reason) = apply().find(|reason| self.denies(*reason)) {
             return reason.into();
         }
@@ -75,7 +77,7 @@ impl Evaluation<'_> {
         self.unless_kureds(old, apply().next().unwrap_or(passing))
     }
 
-    /// The rules for the DELETE of a Node: no agent deletes another one.
+    /// The rules for the DELETE of a Node. An agent may not delete another node's Node.
     pub(super) fn delete(&self, old: &NodeView) -> Reason {
         let reason = self.delete_of_a_hold(old);
         let is_elsewhere = self.is_agent_elsewhere(old);
@@ -85,7 +87,7 @@ impl Evaluation<'_> {
         reason
     }
 
-    /// To everybody else only our hold counts.
+    /// The rules for the DELETE of a Node by anybody but an agent elsewhere. Only holds of Cordonhold matter, not kured's.
     fn delete_of_a_hold(&self, old: &NodeView) -> Reason {
         if !hold::is_held(&self.hold) {
             return Reason::NothingOfOurs;
@@ -99,7 +101,7 @@ impl Evaluation<'_> {
         if self.has_lapsed() {
             return Reason::Lapsed;
         }
-        // Whoever cancelled it must not be told to cancel.
+        // `HeldDeleted` tells people to cancel first, which is of no use to one who has.
         if is_cancelled(old) && self.policy.on_delete == OnDelete::Deny {
             return Reason::TooLate;
         }
@@ -110,6 +112,7 @@ impl Evaluation<'_> {
         matches!(&self.hold, Reading::Present(hold) if hold.has_lapsed(self.now, SKEW))
     }
 
+    /// The rules for a request that changes the cancel and nothing else of ours.
     fn cancel_written(&self, old: &NodeView, new: &NodeView) -> Ruling {
         let permission = match &self.facts.may_override {
             Known::Unasked => return Ruling::Need(Fact::Override),
@@ -119,7 +122,7 @@ impl Evaluation<'_> {
         };
         let text = new.annotation(keys::CANCEL);
         let is_bad = text.is_some_and(|text| hold::cancel_flaw(old, text).is_some());
-        // To whoever may not cancel, how it is done is no help.
+        // Somebody who may not cancel is told that, rather than how to write a cancel.
         if is_bad && !self.denies(permission) {
             Reason::BadCancel.into()
         } else {
@@ -127,13 +130,13 @@ impl Evaluation<'_> {
         }
     }
 
-    /// A reboot is under way, so even a cancelled hold stays until it is back or late.
+    /// Whether the reboot is under way: even a cancelled hold then stays until the node is back, or `until` has passed.
     fn is_sealed(&self, node: &NodeView) -> bool {
         let is_before = |until: Timestamp| until.checked_add(SKEW).is_ok_and(|bound| self.now <= bound);
         match &self.hold {
             Reading::Absent => false,
             Reading::Present(hold) => hold.phase == Phase::Sealed && hold.until.is_none_or(is_before),
-            // Broken marks must keep a way out, so only a term that can be read counts.
+            // Broken marks must have a way out, so here only an `until` that can be read keeps the node.
             Reading::Malformed(_) => {
                 let until = node.annotation(keys::UNTIL).and_then(|text| text.parse().ok());
                 node.label(keys::PHASE) == Some(Phase::Sealed.as_str()) && until.is_some_and(is_before)
@@ -141,7 +144,7 @@ impl Evaluation<'_> {
         }
     }
 
-    /// This reason for an update that our own hold lets pass, unless it is an uncordon and kured holds the Node.
+    /// The reason for an update that no rule of ours denies: `reason`, unless it is an uncordon and kured's rules weigh more.
     fn unless_kureds(&self, node: &NodeView, reason: Reason) -> Ruling {
         if !self.change.uncordons {
             return reason.into();
@@ -158,7 +161,7 @@ impl Evaluation<'_> {
     }
 }
 
-/// The Node carries a cancel that names its hold.
+/// Whether the Node carries a cancel that names its hold.
 fn is_cancelled(node: &NodeView) -> bool {
     hold::has_marks(node) && hold::cancel(node).is_some_and(|cancel| cancel.created == cancel_name(node))
 }

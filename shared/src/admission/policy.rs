@@ -1,4 +1,4 @@
-//! What the admin has decided, by the webhook's flags.
+//! The policy: what the admin has set with the webhook's flags.
 //!
 //! Not here: the flags themselves (the webhook's), and what a mode does to a verdict ([`super::Verdict`]).
 
@@ -6,22 +6,22 @@ use super::request::SERVICE_ACCOUNT_PREFIX;
 use super::{KuredLock, KuredPolicy, Modes, Requester};
 use crate::keys;
 
-/// What the admin has decided.
+/// The admin's settings for the decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// What becomes of a request that should not pass.
+    /// What happens to a request that should not pass.
     pub modes: Modes,
     /// The agents' ServiceAccount.
     pub agent: ServiceAccount,
-    /// Who passes whatever is held.
+    /// Users and groups that may change held Nodes.
     pub exempt: Exempt,
-    /// What becomes of the DELETE of a held Node.
+    /// What happens to the DELETE of a held Node.
     pub on_delete: OnDelete,
-    /// Set where the nodes that stock kured is about to reboot are protected too.
+    /// How stock kured's Nodes are protected. `None`: they are not.
     pub kured: Option<KuredPolicy>,
 }
 
-/// Users and groups that no rule is for. None by default.
+/// Users and groups whose requests always pass. None by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exempt {
     /// User names.
@@ -33,31 +33,32 @@ pub struct Exempt {
 /// What happens to the DELETE of a held Node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OnDelete {
-    /// It passes with a warning: autoscalers delete Nodes whose machines are gone.
+    /// The DELETE passes with a warning, because autoscalers delete Nodes whose machines are gone.
     #[default]
     Flag,
-    /// It is denied.
+    /// The DELETE is denied.
     Deny,
 }
 
-/// A ServiceAccount by name.
+/// The namespace and name of a ServiceAccount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceAccount {
-    /// Its namespace.
+    /// The namespace of the ServiceAccount.
     pub namespace: String,
-    /// Its name.
+    /// The name of the ServiceAccount.
     pub name: String,
 }
 
 impl Policy {
-    /// kured's lock, where it is looked at.
+    /// Where kured's lock is, if the policy has it read.
     pub fn kured_lock(&self) -> Option<&KuredLock> {
         self.kured.as_ref()?.lock.as_ref()
     }
 
-    /// Whether a decision, or what it says, can rest on the label or annotation with this key, of a Node or of kured's `DaemonSet`.
+    /// Whether a decision or its message can depend on the label or annotation with this key, on a Node or on kured's DaemonSet.
     ///
-    /// Whoever sends a review chooses how many others there are, so they are told by name, and not by what they begin with.
+    /// The caller drops all others. Keys are compared whole, not by their prefix: otherwise the sender of a review could make us keep
+    /// any number of them.
     pub fn reads(&self, key: &str) -> bool {
         [keys::PHASE, keys::AGENT, keys::CANCEL].contains(&key)
             || keys::MARK_ANNOTATIONS.contains(&key)
@@ -78,7 +79,7 @@ impl Exempt {
 }
 
 impl ServiceAccount {
-    /// The user name of its tokens.
+    /// The user name of requests with this ServiceAccount's token.
     pub fn user(&self) -> String {
         format!("{SERVICE_ACCOUNT_PREFIX}{}:{}", self.namespace, self.name)
     }

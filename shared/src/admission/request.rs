@@ -1,6 +1,6 @@
-//! A write, as admission sees it: who asks, and for what.
+//! The request that admission decides about: who writes, and what.
 //!
-//! Not here: how it looks on the wire (the webhook's), and whether it may pass ([`super::decide`]).
+//! Not here: how it is read from a review (the webhook's `review`), and whether it may pass ([`super::decide`]).
 
 use std::collections::BTreeMap;
 
@@ -9,54 +9,54 @@ use crate::Reading;
 use crate::hold::{self, Hold};
 use crate::node::NodeView;
 
-/// Of the user name of every ServiceAccount (k8s.io/apiserver: pkg/authentication/serviceaccount/util.go).
+/// Prefix of the user name of every ServiceAccount (k8s.io/apiserver: pkg/authentication/serviceaccount/util.go).
 pub(super) const SERVICE_ACCOUNT_PREFIX: &str = "system:serviceaccount:";
 
-/// A write, as admission sees it.
+/// A write that admission decides about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Who asks.
+    /// Who sent the request.
     pub requester: Requester,
-    /// For what.
+    /// What the request does.
     pub operation: Operation,
 }
 
-/// What is asked for.
+/// What a request does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// A CREATE of a Node.
     CreateNode {
-        /// As it would be.
+        /// The Node as it would be created.
         new: NodeView,
     },
     /// An UPDATE of a Node.
     UpdateNode {
-        /// As it is.
+        /// The Node before the update.
         old: NodeView,
-        /// As it would be.
+        /// The Node after the update.
         new: NodeView,
     },
     /// A DELETE of a Node.
     DeleteNode {
-        /// As it is.
+        /// The Node before it is deleted.
         old: NodeView,
     },
     /// An UPDATE of kured's DaemonSet.
     UpdateDaemonSet(LockEdit),
 }
 
-/// Who asks.
+/// The user of a request, from the review's `userInfo`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Requester {
     /// The user name.
     pub user: String,
     /// The uid, if the authenticator gave one.
     pub uid: String,
-    /// The groups.
+    /// The user's groups.
     pub groups: Vec<String>,
-    /// The node of the pod that the token is bound to: every value of [`crate::keys::NODE_NAME_EXTRA`].
+    /// The node of the pod that the token is bound to: all values of [`crate::keys::NODE_NAME_EXTRA`].
     pub node_claim: Vec<String>,
-    /// What else `userInfo.extra` says.
+    /// The other entries of `userInfo.extra`.
     pub extra: BTreeMap<String, Vec<String>>,
 }
 
@@ -69,7 +69,7 @@ impl Request {
         }
     }
 
-    /// The Node before the write, or the one that is to be created, where the request is about a Node.
+    /// The Node before the write; for a CREATE, the new Node. `None` if the request is not about a Node.
     pub fn node(&self) -> Option<&NodeView> {
         match &self.operation {
             Operation::CreateNode { new: node }
@@ -79,7 +79,7 @@ impl Request {
         }
     }
 
-    /// The Node that the request is about, where the cluster has it.
+    /// The Node that is updated or deleted. `None` for a CREATE: that Node does not exist yet.
     pub fn existing_node(&self) -> Option<&NodeView> {
         match &self.operation {
             Operation::UpdateNode { old, .. } | Operation::DeleteNode { old } => Some(old),
@@ -87,7 +87,7 @@ impl Request {
         }
     }
 
-    /// The Node as an update would leave it.
+    /// The Node after an update. `None` for any other request.
     pub(super) fn node_after(&self) -> Option<&NodeView> {
         match &self.operation {
             Operation::UpdateNode { new, .. } => Some(new),
@@ -97,7 +97,7 @@ impl Request {
         }
     }
 
-    /// The edit of kured's lock that it is about.
+    /// The edit of kured's lock, if the request is one.
     pub(super) fn lock_edit(&self) -> Option<&LockEdit> {
         match &self.operation {
             Operation::UpdateDaemonSet(edit) => Some(edit),
@@ -107,7 +107,7 @@ impl Request {
         }
     }
 
-    /// What an update of a Node changes of ours; any other request changes nothing in that sense.
+    /// What an update of a Node changes in cordon, marks and cancel. Nothing for any other request.
     pub(super) fn change(&self) -> Change {
         match &self.operation {
             Operation::UpdateNode { old, new } => Change::between(old, new),
@@ -117,14 +117,14 @@ impl Request {
         }
     }
 
-    /// The hold that its Node shows.
+    /// The hold on [`Request::node`].
     pub(super) fn hold(&self) -> Reading<Hold> {
         self.node().map_or(Reading::Absent, hold::read)
     }
 }
 
 impl Requester {
-    /// The token belongs to a pod on this node, and on no other.
+    /// Whether the token is bound to a pod on this node, and names no other.
     pub(super) fn is_on(&self, node: &str) -> bool {
         !node.is_empty() && matches!(self.node_claim.as_slice(), [claim] if claim == node)
     }
@@ -133,12 +133,12 @@ impl Requester {
         self.user.starts_with(SERVICE_ACCOUNT_PREFIX)
     }
 
-    /// A pod's token on this very node, whoever's: kured's is one.
+    /// Whether this is the token of any pod on this node.
     pub(super) fn is_pod_on(&self, node: &str) -> bool {
         self.is_service_account() && self.is_on(node)
     }
 
-    /// Memory that groups, node claim and extra take, in bytes. An empty string still costs its `String` header.
+    /// Memory held by groups, node claim and extra, in bytes. An empty string still costs its `String` header.
     pub fn identity_bytes(&self) -> usize {
         let extra = self.extra.iter();
         let extra = extra.flat_map(|(key, values)| std::iter::once(key).chain(values));

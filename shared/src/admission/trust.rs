@@ -1,11 +1,11 @@
-//! Whether the API server can trust the webhook: what is wrong with the certificate that is served,
-//! or with the configuration that names the webhook and its CA, and who wrote that last.
+//! Whether the API server can trust the webhook: what is wrong with the serving certificate, or with the
+//! `ValidatingWebhookConfiguration` and its `caBundle`, and who wrote the `caBundle` last.
 //!
-//! Not here: parsing certificates and checking signatures, which the webhook's shell does.
+//! A finding with [`Finding::blocks`] makes the webhook unready, so that a rollout with a bad certificate stops at its first pod.
+//! Only what breaks every webhook of the configuration blocks: while one of them still works, the pod must stay ready for it.
+//! A missing `caBundle` does not block: it is written once the pods run, and an install that waits for ready pods would never end.
 //!
-//! What [`Finding::blocks`] makes the webhook unready. That is only what keeps every webhook of the configuration from being asked,
-//! so that being unready takes nothing away that still works; a rollout of it then stops at the first pod. A `caBundle` that is
-//! missing does not: it is written after the pods are there, and an install that waits for them would wait for ever.
+//! Not here: parsing certificates and checking signatures (the webhook's `trust`).
 
 use std::net::IpAddr;
 
@@ -17,29 +17,29 @@ mod problem;
 
 pub use problem::Problem;
 
-/// What the served certificate says of itself.
+/// The serving certificate, as far as it is checked here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
-    /// Of X.509: 1 to 3.
+    /// The X.509 version, 1 to 3.
     pub version: u32,
-    /// Its subject alternative names.
+    /// The subject alternative names.
     pub names: Vec<Name>,
-    /// Whether its extended key usage, if it has one, lets a server show it.
+    /// Whether the extended key usage is absent or includes `serverAuth`.
     pub is_for_servers: bool,
-    /// From when until when it is valid.
+    /// When the certificate is valid.
     pub validity: Validity,
 }
 
-/// When a certificate is valid.
+/// The time span in which a certificate is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
-    /// Not before.
+    /// The certificate's `notBefore`.
     pub from: Timestamp,
-    /// Not after.
+    /// The certificate's `notAfter`.
     pub to: Timestamp,
 }
 
-/// What the API server looks for in a certificate, or what one has.
+/// A name in a certificate, or the name that the API server expects there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Name {
     /// A DNS name.
@@ -48,48 +48,48 @@ pub enum Name {
     Ip(IpAddr),
 }
 
-/// The webhook configuration, as it was last read.
+/// The `ValidatingWebhookConfiguration`, as it was last read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Configuration {
-    /// Nobody has read it yet.
+    /// The configuration has not been read yet.
     #[default]
     Unread,
-    /// It could not be read, and why.
+    /// The configuration could not be read. The text says why.
     Unreadable(String),
-    /// There is none.
+    /// The cluster has no such configuration.
     Missing,
-    /// It is there.
+    /// The configuration exists.
     Present {
-        /// Its webhooks of ours.
+        /// The webhooks in it that are served by this program.
         webhooks: Vec<Webhook>,
-        /// Who wrote it.
+        /// Who has written to it.
         writes: Vec<Write>,
     },
 }
 
-/// One webhook of it: by which name the API server asks, and by which CA it knows whom it asked.
+/// One webhook of the configuration: the name and the CA that the API server expects of the certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Webhook {
-    /// Its name in the configuration.
+    /// The webhook's name in the configuration.
     pub name: String,
-    /// Which name the certificate must have.
+    /// The name that the API server expects in the certificate.
     pub asks: Name,
-    /// What its `caBundle` says.
+    /// How its `caBundle` fits the serving certificate.
     pub ca: Ca,
 }
 
-/// What its `caBundle` makes of the served certificate.
+/// How the `caBundle` of a webhook fits the serving certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ca {
-    /// It is empty.
+    /// The `caBundle` is empty.
     Missing,
-    /// It is no PEM of certificates, and why.
+    /// The `caBundle` is not PEM of certificates. The text says why.
     Unreadable(String),
-    /// These of its CAs have signed it.
+    /// CAs in the `caBundle` have signed the certificate; when each of these is valid.
     Signed(Vec<Validity>),
-    /// None has.
+    /// No CA in the `caBundle` has signed the certificate.
     Stranger,
-    /// It cannot be told here, though the API server may know better.
+    /// The signature cannot be checked here. The API server may be able to.
     Unknown,
 }
 
@@ -100,26 +100,26 @@ pub struct Write {
     pub manager: String,
     /// `Apply` or `Update`.
     pub operation: String,
-    /// When, if that is known.
+    /// When it last wrote, if that is known.
     pub at: Option<Timestamp>,
-    /// The webhooks whose `caBundle` is its own.
+    /// The webhooks whose `caBundle` this manager owns.
     pub ca_of: Vec<String>,
 }
 
-/// One problem, told to people.
+/// One problem with its text for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// What is wrong.
     pub problem: Problem,
-    /// Which certificate or webhooks it is about: with [`Finding::problem`], what makes it the same one at the next look.
+    /// The certificate or webhooks concerned. A finding with the same problem and the same `about` is the same finding as before.
     pub about: String,
-    /// Whether the webhook cannot be asked at all.
+    /// Whether the API server can call none of the webhooks, so that this one becomes unready.
     pub blocks: bool,
-    /// What is wrong and how to put it right, in a sentence.
+    /// What is wrong and how to fix it.
     pub text: String,
 }
 
-/// Where things are, for the commands.
+/// The names that the commands in the texts need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Installation {
     /// The name of the webhook configuration.
@@ -128,7 +128,7 @@ pub struct Installation {
     pub namespace: String,
 }
 
-/// How long before its end something is told of: [`Left::Day1`] from the last day on.
+/// How much time is left of a validity, in the steps at which it is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Left {
     /// More than 30 days.
@@ -139,12 +139,12 @@ pub enum Left {
     Days7,
     /// A day or less.
     Day1,
-    /// It is over.
+    /// The end has passed.
     Nothing,
 }
 
 impl Left {
-    /// How long from `now` to `end`.
+    /// The step for the time from `now` to `end`.
     pub fn until(end: Timestamp, now: Timestamp) -> Left {
         let left = end.duration_since(now);
         let days = |days: i64| SignedDuration::from_hours(24 * days);
@@ -158,7 +158,7 @@ impl Left {
     }
 }
 
-/// Everything that is wrong now. Without a certificate nothing is served, and nothing is said here.
+/// All findings at the time `now`. For a webhook that has a certificate: one without serves nothing.
 pub fn findings(
     certificate: &Certificate,
     configuration: &Configuration,
@@ -173,7 +173,7 @@ pub fn findings(
             about: String::new(),
             blocks: false,
             text: format!(
-                "whether the API server trusts this webhook is not known: {why}: allow the webhook's ServiceAccount to get the \
+                "cannot check whether the API server trusts this webhook: {why}: allow the webhook's ServiceAccount to get the \
                  ValidatingWebhookConfiguration {}, or name another with --webhook-configuration",
                 installation.configuration
             ),
@@ -183,7 +183,7 @@ pub fn findings(
             about: String::new(),
             blocks: false,
             text: format!(
-                "there is no ValidatingWebhookConfiguration {}, so the API server asks nobody and every uncordon passes: apply it, \
+                "there is no ValidatingWebhookConfiguration {}, so the API server calls no webhook and every uncordon passes: apply it, \
                  or name another with --webhook-configuration",
                 installation.configuration
             ),
@@ -202,7 +202,7 @@ fn joined<T: AsRef<str>>(texts: impl Iterator<Item = T>) -> String {
     texts.join(", ")
 }
 
-/// In its largest unit, whatever its sign.
+/// The length of a duration in its largest unit, without its sign.
 fn span(duration: SignedDuration) -> String {
     let seconds = duration.as_secs().unsigned_abs();
     match seconds {
@@ -213,14 +213,14 @@ fn span(duration: SignedDuration) -> String {
     }
 }
 
-/// For a POSIX shell: puts a pair into the Secret that the Deployment mounts, whether it is there or not.
+/// Shell command that writes a certificate and its key into the Secret that the Deployment mounts, or creates the Secret.
 pub fn secret_command(namespace: &str, certificate: &str, key: &str) -> String {
     format!(
         "kubectl -n {namespace} create secret tls cordonhold-webhook-tls --cert={certificate} --key={key} --dry-run=client -o yaml | kubectl apply -f -"
     )
 }
 
-/// For a POSIX shell: puts a CA, in base64, into each webhook of the configuration, whatever their number.
+/// Shell command that writes a CA, in base64, into the `caBundle` of each webhook of the configuration.
 pub fn ca_command(configuration: &str, ca: &str) -> String {
     // Lists of webhooks are merged by name, so each patch leaves the others as they are.
     format!(

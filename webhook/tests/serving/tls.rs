@@ -337,7 +337,7 @@ async fn found_p9_a_certificate_that_the_api_server_refuses_is_not_ready_with_th
         (of_version_1(&key), "is of X.509 version 1"),
         (
             signed(&ca, &key, "localhost", &[]),
-            "has no subject alternative name, and the API server looks at no other",
+            "has no subject alternative name, and the API server checks no other",
         ),
         (
             early.signed_by(&key, &ca).unwrap().pem(),

@@ -1,10 +1,12 @@
-//! What is wrong with the CAs that the webhook configuration names, and who wrote them last.
+//! What is wrong with the `caBundle`s of the webhook configuration, and who wrote them last.
+//!
+//! Not here: the serving certificate ([`super::certificate`]).
 
 use jiff::Timestamp;
 
 use super::{Ca, Finding, Installation, Left, Problem, Webhook, Write, ca_command, joined, span};
 
-/// What is wrong with the CAs, each problem once for all the webhooks that have it.
+/// The findings about the `caBundle`s: one for each problem, with all the webhooks that have it.
 pub(super) fn findings(
     webhooks: &[Webhook],
     writes: &[Write],
@@ -50,8 +52,7 @@ impl Ca {
         let signed = match self {
             Ca::Unknown => return None,
             Ca::Missing => {
-                let what =
-                    "is missing, so the API server knows this webhook by the CAs of its own host, if at all";
+                let what = "is missing, so the API server trusts this webhook only if a CA of its own host signed its certificate";
                 return Some((Problem::CaMissing, what.to_owned()));
             }
             Ca::Unreadable(why) => return Some((Problem::CaUnreadable, format!("cannot be read ({why})"))),
@@ -84,7 +85,8 @@ impl Ca {
     }
 }
 
-/// Who wrote these `caBundle`s, or else the configuration: who takes a field away owns nothing of it.
+/// Who wrote these `caBundle`s last. If nobody owns them, who wrote the configuration last: a manager that removes a field
+/// does not own it afterwards.
 fn last_write(writes: &[Write], webhooks: &[&str]) -> Option<String> {
     let owns = |write: &&Write| write.ca_of.iter().any(|owned| webhooks.contains(&owned.as_str()));
     let owner = writes.iter().filter(owns).max_by_key(|write| write.at);

@@ -1,4 +1,6 @@
-//! What is wrong with the certificate that is served, by itself and for the names that the API server asks by.
+//! What is wrong with the serving certificate, by itself and for the names that the API server expects.
+//!
+//! Not here: the CAs that must have signed it ([`super::ca`]).
 
 use jiff::Timestamp;
 
@@ -7,7 +9,7 @@ use super::{
     secret_command, span,
 };
 
-/// What is wrong with the certificate itself.
+/// The findings about the certificate itself: version, names, usage and validity.
 pub(super) fn findings(
     certificate: &Certificate,
     configuration: &Configuration,
@@ -25,18 +27,19 @@ pub(super) fn findings(
         });
     };
     if certificate.version < 3 {
-        let text = "the serving certificate is of X.509 version 1, which has no place for names, and which the API server refuses: \
-                    issue it anew as version 3 (with `openssl x509 -req` that takes -extfile)";
+        let text = "the serving certificate is of X.509 version 1, which cannot hold names and which the API server refuses: \
+                    issue it anew as version 3 (`openssl x509 -req` needs -extfile for that)";
         add(Problem::CertificateVersion1, text.to_owned());
     } else if certificate.names.is_empty() {
         let text = format!(
-            "the serving certificate has no subject alternative name, and the API server looks at no other: issue it anew for {}",
+            "the serving certificate has no subject alternative name, and the API server checks no other: issue it anew for {}",
             asked(configuration)
         );
         add(Problem::CertificateWithoutNames, text);
     }
     if !certificate.is_for_servers {
-        let text = "the serving certificate may not be shown by a server, by its extended key usage: issue it anew with serverAuth";
+        let text = "the serving certificate has an extended key usage without serverAuth, so the API server refuses it: \
+             issue it anew with serverAuth";
         add(Problem::CertificateNotForServers, text.to_owned());
     }
     if now < from {
@@ -69,7 +72,7 @@ pub(super) fn findings(
     found
 }
 
-/// The webhooks that ask by a name that the certificate has not.
+/// The finding about webhooks whose name is not in the certificate.
 pub(super) fn other_names(certificate: &Certificate, webhooks: &[Webhook]) -> Option<Finding> {
     if certificate.names.is_empty() {
         return None;
@@ -84,7 +87,7 @@ pub(super) fn other_names(certificate: &Certificate, webhooks: &[Webhook]) -> Op
         about: joined(others.iter().map(|webhook| webhook.name.as_str())),
         blocks: others.len() == webhooks.len(),
         text: format!(
-            "the serving certificate is for {}, and the API server asks by the name {} ({}): issue it anew for that name",
+            "the serving certificate is for {}, and the API server expects the name {} ({}): issue it anew for that name",
             joined(certificate.names.iter().map(Name::as_text)),
             first.asks.as_text(),
             joined(others.iter().map(|webhook| webhook.name.as_str())),
@@ -100,7 +103,7 @@ impl Name {
         }
     }
 
-    /// Whether a certificate with this name is one for `asked`, as Go's `crypto/x509` matches them: `*` is one whole first label.
+    /// Whether a certificate with this name is valid for `asked`, as Go's `crypto/x509` matches names: `*` is one whole first label.
     pub(super) fn covers(&self, asked: &Name) -> bool {
         let (own, asked) = match (self, asked) {
             (Name::Dns(own), Name::Dns(asked)) => (own, asked),
@@ -114,7 +117,7 @@ impl Name {
     }
 }
 
-/// By which names the API server asks.
+/// The names that the API server expects in the certificate, for a message.
 fn asked(configuration: &Configuration) -> String {
     let Configuration::Present { webhooks, .. } = configuration else {
         return "SERVICE.NAMESPACE.svc".to_owned();

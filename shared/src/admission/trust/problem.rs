@@ -1,11 +1,11 @@
-//! What can be wrong: the one vocabulary of the metric, the Events and the log.
+//! The problems that certificate and configuration can have. The metric, the Events and the log all use their codes.
 //!
-//! Not here: when it is ([`super::findings`]).
+//! Not here: when a problem is found ([`super::findings`]).
 
-/// One row for each problem: its name, its code, and whether the API server refuses the webhook for it.
+/// Makes the enum from one row for each problem: name, code, and what the API server does about it.
 macro_rules! problems {
     ($($name:ident $code:literal $consequence:ident)+) => {
-        /// What can be wrong; the metric and the Event are named after it.
+        /// What is wrong with certificate or configuration. Metric label and Event are named after it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Problem {
             $(#[doc = concat!("`", $code, "`")] $name,)+
@@ -15,7 +15,7 @@ macro_rules! problems {
             /// Every problem.
             pub const ALL: &[Problem] = &[$(Problem::$name,)+];
 
-            /// The stable code.
+            /// The code in metric, Events and log. It never changes.
             pub fn code(self) -> &'static str {
                 match self { $(Problem::$name => $code,)+ }
             }
@@ -27,11 +27,11 @@ macro_rules! problems {
     };
 }
 
-/// What the API server does about it.
+/// What the API server does about a problem.
 #[derive(PartialEq)]
 enum Consequence {
     Refuses,
-    /// It asks all the same, or it may: without a `caBundle` it goes by its own host's CAs.
+    /// It calls the webhook, or may: without a `caBundle` it trusts the CAs of its own host.
     Asks,
 }
 
@@ -58,7 +58,7 @@ problems! {
 }
 
 impl Problem {
-    /// Whether the API server refuses a webhook that has it.
+    /// Whether the API server does not call a webhook that has this problem.
     pub(super) fn is_refused(self) -> bool {
         self.consequence() == Consequence::Refuses
     }

@@ -98,7 +98,7 @@ fn found_p9_a_certificate_that_the_api_server_refuses_makes_unready() {
                 ..good.clone()
             },
             Problem::CertificateForOtherName,
-            "is for other.cordonhold.svc, and the API server asks by the name cordonhold-webhook.cordonhold.svc (n)",
+            "is for other.cordonhold.svc, and the API server expects the name cordonhold-webhook.cordonhold.svc (n)",
         ),
         (
             Certificate {

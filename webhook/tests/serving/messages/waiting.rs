@@ -171,7 +171,7 @@ fn found_e8_every_certificate_that_the_api_server_does_not_take_names_thing_try_
             "certificate-for-other-name",
             [
                 "the serving certificate is for a.example",
-                "asks by the name cordonhold-webhook.cordonhold.svc",
+                "expects the name cordonhold-webhook.cordonhold.svc",
                 "issue it anew for that name",
             ],
         ),
