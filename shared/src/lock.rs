@@ -1,9 +1,11 @@
-//! The lock: at most N nodes of a pool between acquire and release.
+//! The lock: at most N nodes of a pool are between acquire and release at any time.
 //!
-//! Its record is kured's JSON (kubereboot/kured: pkg/daemonsetlock/daemonsetlock.go), single or multi, and both are read.
-//! Every change here is a pure function from record to record; the shell writes it by compare-and-swap.
-//! An entry of ours ends by evidence, never by time. Stock kured's entries end by kured's own rule, their TTL, and then only
-//! where their Node does not show the contrary; the manual lock ends by hand.
+//! Its record is kured's JSON (kubereboot/kured: pkg/daemonsetlock/daemonsetlock.go), for one owner or for several.
+//! Every change is a pure function from record to record; the agent writes the result by compare-and-swap.
+//! An entry of ours never expires: it ends only when its Node proves that it is over. An entry of stock kured ends by its TTL,
+//! unless its Node is still cordoned. The manual lock is removed only by hand.
+//! Not here: the object that carries the record ([`crate::reboot::lock_object`]), and when an agent acquires or releases
+//! ([`crate::reboot::cycle`]).
 
 use std::collections::BTreeSet;
 
@@ -18,26 +20,27 @@ use crate::hold::{self, Proof};
 use crate::host::Boot;
 use crate::node::NodeView;
 
-/// The lock as read: who holds it.
+/// The content of the lock: who holds it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Record {
-    /// One for each node between acquire and release.
+    /// One entry for each node between acquire and release.
     pub entries: Vec<Entry>,
-    /// `None`: kured's shape for one owner. `Some`: its list, and the owners that its last writer allowed, for people to read.
+    /// `None`: kured's format for one owner. `Some`: kured's list format, with the number of owners that the last writer allowed.
+    /// The number is for people; nothing here decides by it.
     pub max_owners: Option<i64>,
 }
 
-/// How many nodes of a pool: a number, or a share of its Nodes.
+/// A number of nodes of a pool, or a percentage of its Nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Share {
-    /// So many nodes.
+    /// This many nodes.
     Count(usize),
-    /// Rounded down.
+    /// This percentage of the pool's Nodes, rounded down.
     Percent(u8),
 }
 
 impl Share {
-    /// How many that are of a pool of this size.
+    /// The number of nodes in a pool of this size.
     pub fn of(self, size: usize) -> usize {
         match self {
             Share::Count(count) => count,
@@ -48,9 +51,9 @@ impl Share {
 
 /// The TTL of our own entries.
 ///
-/// It is negative, so that no kured ever expires one: a TTL of 0 it may judge by its own `--lock-ttl` instead
+/// It is negative so that no kured ever expires one; for a TTL of 0, kured may use its own `--lock-ttl` instead
 /// (kubereboot/kured: pkg/daemonsetlock/daemonsetlock.go, `ttlExpired` and `effectiveTTL`).
-/// kured keeps it when it writes the list anew, so it also tells our entries from kured's.
+/// kured keeps the value when it rewrites the list, so it also tells our entries from kured's.
 pub const OUR_TTL: i64 = -1;
 
 /// One node's place in the lock.
@@ -59,51 +62,53 @@ pub struct Entry {
     /// The Node's name.
     #[serde(rename = "nodeID")]
     pub node: String,
-    /// What kured writes down beside the name.
+    /// What kured stores about the Node beside its name.
     #[serde(default)]
     pub metadata: EntryMetadata,
-    /// The `created` of the hold it stands for. kured's manual lock has none.
+    /// The `created` of the hold that the entry belongs to. Empty in kured's manual lock.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub created: String,
-    /// Nanoseconds. 0: never expires; [`OUR_TTL`]: nor does it, and it is ours.
+    /// The TTL in nanoseconds. 0: the entry never expires. [`OUR_TTL`]: it never expires and it is ours.
     #[serde(rename = "TTL", default)]
     pub ttl_nanos: i64,
-    /// Of the Node object that it is about: one that was created anew under the name is another. Empty where kured has written the list since.
+    /// The uid of the Node object, so that a Node created later under the same name is not taken for it. Empty after kured has rewritten
+    /// the list.
     #[serde(rename = "nodeUID", default, skip_serializing_if = "String::is_empty")]
     pub node_uid: String,
-    /// Set by the confirm: from here on it ends for others only when the Node is gone, or when it shows neither this hold nor this boot.
+    /// Set by [`Record::confirmed`] before the reboot. From then on, others may remove the entry only when the Node is gone, or shows
+    /// neither this hold nor this boot.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sealed: bool,
-    /// The boot in which it was acquired or, later, confirmed: the kernel's id.
+    /// The kernel's boot id when the entry was acquired or, later, confirmed.
     #[serde(rename = "bootID", default, skip_serializing_if = "String::is_empty")]
     pub boot_id: String,
-    /// The same boot's init, see [`Boot`].
+    /// [`Boot::init`] of the boot that `boot_id` names.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub init: String,
-    /// How many reboot commands may have been run for this hold; written before the command, where no reboot reaches.
+    /// How many reboot commands may have been run for this hold. Written before the command, because the lock survives the reboot.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attempts: u8,
-    /// The Node has been given back, and the entry is kept for `--lock-release-delay`.
+    /// Whether the Node has been given back and the entry is only kept for `--lock-release-delay`.
     #[serde(rename = "givenBack", default, skip_serializing_if = "std::ops::Not::not")]
     pub given_back: bool,
-    /// What only the write that acquired it can have put there.
+    /// Random bits that prove which write acquired the entry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub write: Option<Proof>,
-    /// What a newer version wrote, kept.
+    /// Fields of a newer version, kept as they are.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
 
-/// Of an entry's `metadata`.
+/// The `metadata` of an entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct EntryMetadata {
-    /// What the cordon was: should the marks be lost, it is given back from here.
+    /// Whether the Node was cordoned before. The cordon is restored from this if the marks are lost.
     #[serde(default)]
     pub unschedulable: bool,
 }
 
 impl Entry {
-    /// An entry of ours for the hold stamped at `created`. `unschedulable` is what the cordon was.
+    /// An entry of ours for the hold stamped at `created`. `unschedulable`: whether the Node was cordoned before.
     pub fn new(node: &str, node_uid: &str, created: &str, unschedulable: bool) -> Entry {
         Entry {
             node: node.to_owned(),
@@ -121,7 +126,7 @@ impl Entry {
         }
     }
 
-    /// The same, acquired in this boot by this write.
+    /// The entry with the boot, the number of reboot commands so far, and the proof of the write that acquires it.
     #[must_use]
     pub fn acquired_in(self, boot: &Boot, attempts: u8, write: Proof) -> Entry {
         Entry {
@@ -133,7 +138,7 @@ impl Entry {
         }
     }
 
-    /// The boot that it names, as [`Boot`] displays it. None where kured has written the list since.
+    /// The boot that the entry names, as [`Boot`] displays it. `None` after kured has rewritten the list.
     pub fn boot(&self) -> Option<String> {
         let boot = Boot {
             id: self.boot_id.clone(),
@@ -142,29 +147,31 @@ impl Entry {
         (!boot.id.is_empty()).then(|| boot.to_string())
     }
 
-    /// What names an entry.
+    /// The name and `created` that identify the entry.
     pub fn id(&self) -> EntryId {
         EntryId::new(&self.node, &self.created)
     }
 
-    /// Whether an agent of Cordonhold wrote it.
+    /// Whether an agent of Cordonhold wrote the entry.
     pub fn is_ours(&self) -> bool {
         self.ttl_nanos < 0 && !self.created.is_empty()
     }
 
-    /// Whether a person wrote it, as `{"nodeID":"manual"}`: every program writes when. kured writes Go's zero time for none.
+    /// Whether this is the manual lock, such as `{"nodeID":"manual"}`, which a person wrote: it has no `created`, as every program's
+    /// entry has. When kured rewrites the list, it fills in Go's zero time.
     ///
-    /// It stops the whole pool until a person removes it.
+    /// The manual lock stops the whole pool until a person removes it.
     pub fn is_by_hand(&self) -> bool {
         self.created.is_empty() || self.created.starts_with("0001-01-01T00:00:00")
     }
 
-    /// Whether it is about another Node object than this one of the same name.
+    /// Whether the entry is about another Node object of the same name.
     pub fn is_of_another(&self, node: &NodeView) -> bool {
         !self.node_uid.is_empty() && self.node_uid != node.metadata.uid
     }
 
-    /// kured's own rule (`ttlExpired`). What is ours never expires, nor does a time that cannot be read.
+    /// Whether the entry has expired by kured's rule (`ttlExpired`). Entries of ours, and entries whose `created` cannot be read,
+    /// never expire.
     pub fn has_expired(&self, now: Timestamp) -> bool {
         if self.ttl_nanos <= 0 {
             return false;
@@ -179,17 +186,17 @@ impl Entry {
     }
 }
 
-/// Node name and `created`: the two fields that every writer of the record keeps.
+/// The identity of an entry: Node name and `created`, the two fields that every writer of the record keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EntryId {
     /// The Node's name.
     pub node: String,
-    /// As [`hold::canonical`] writes it: kured drops the zeros at the end of a fraction.
+    /// In the form of [`hold::canonical`], because kured drops trailing zeros of the fraction.
     created: String,
 }
 
 impl EntryId {
-    /// The name of the entry for this Node with this `created`, however it is written.
+    /// The identity for this Node and this `created`, in whatever form the time is written.
     pub fn new(node: &str, created: &str) -> EntryId {
         EntryId {
             node: node.to_owned(),
@@ -203,7 +210,7 @@ impl EntryId {
     }
 }
 
-/// The wire shape of the multi lock.
+/// kured's list format, as JSON.
 #[derive(Serialize)]
 struct Multi {
     #[serde(rename = "maxOwners")]
@@ -212,16 +219,16 @@ struct Multi {
 }
 
 impl Record {
-    /// Reads the annotation's text.
+    /// Reads the record from the text of the annotation.
     pub fn read(text: Option<&str>) -> Reading<Record> {
         let Some(text) = text else { return Reading::Absent };
         read::read(text).map_or_else(Reading::Malformed, Reading::Present)
     }
 
-    /// The annotation's text; `None` removes it.
+    /// The text for the annotation. `None`: remove the annotation, because the record is empty.
     ///
-    /// An empty record is removed: a kured of one owner takes an empty list for an entry that never ends (its defect D10),
-    /// and a kured of several reads nothing as an empty list.
+    /// An empty list must not be written: a kured with one owner takes it for an entry that never ends (kured's defect D10).
+    /// A kured with several owners reads a missing annotation as an empty list.
     pub fn render(&self) -> Option<String> {
         let text = match (self.entries.as_slice(), self.max_owners) {
             ([], _) => return None,
@@ -234,12 +241,12 @@ impl Record {
         Some(text.expect("a record of strings, numbers and maps always renders"))
     }
 
-    /// This entry, if the record has it.
+    /// The entry with this identity, if the record has it.
     pub fn entry(&self, id: &EntryId) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.id() == *id)
     }
 
-    /// The entries that have expired by their own TTL, and are therefore kured's.
+    /// The entries that have expired by their TTL. Only entries of kured can.
     pub fn expired(&self, now: Timestamp) -> BTreeSet<EntryId> {
         let expired = self.entries.iter().filter(|entry| entry.has_expired(now));
         expired.map(Entry::id).collect()
@@ -259,7 +266,7 @@ impl Record {
         }
     }
 
-    /// The entry for this node, whichever hold it stands for and whoever's it is; the manual lock is nobody's.
+    /// The entry for this node, of any hold and any writer but the manual lock. An entry of ours comes before one of kured.
     pub fn of_node(&self, node: &str) -> Option<&Entry> {
         let mut of_node = self
             .entries
@@ -269,7 +276,7 @@ impl Record {
         of_node.find(|entry| entry.is_ours()).or(first)
     }
 
-    /// The record without this entry and without any older one of ours for its node, or `None` if it has neither.
+    /// The record without this entry and without any other entry of ours for its node; `None` if that changes nothing.
     pub fn released(&self, id: &EntryId) -> Option<Record> {
         let is_over = |entry: &Entry| entry.id() == *id || (entry.node == id.node && entry.is_ours());
         let mut record = self.clone();
@@ -277,9 +284,9 @@ impl Record {
         (record != *self).then_some(record)
     }
 
-    /// The record with this entry sealed in this boot for this attempt, or `None` if it does not have it.
+    /// The record with this entry sealed, in this boot and for this attempt; `None` if the record does not have the entry.
     ///
-    /// It always changes the object, so that whoever dropped the entry meanwhile makes the compare-and-swap fail.
+    /// The write always changes the object, so the compare-and-swap fails if somebody removed the entry meanwhile.
     pub fn confirmed(&self, id: &EntryId, boot: &Boot, attempts: u8) -> Option<Record> {
         self.changed(id, |entry| {
             entry.sealed = true;
@@ -289,7 +296,7 @@ impl Record {
         })
     }
 
-    /// The record with this entry kept though its Node was given back, or `None` if it does not have it.
+    /// The record with this entry marked as given back but kept; `None` if the record does not have the entry.
     pub fn kept(&self, id: &EntryId) -> Option<Record> {
         self.changed(id, |entry| entry.given_back = true)
     }
@@ -305,14 +312,14 @@ impl Record {
         Some(record)
     }
 
-    /// The record with `mine` added, or who is in the way.
+    /// The record with `mine` added, or the nodes that fill the slots.
     ///
-    /// `over` are entries that ended by evidence, read after this record; `held` are the nodes that show a hold beyond a wish,
-    /// listed after this record: such a node fills a slot even if a person removed its entry.
-    /// An entry of kured's for our own node is in the way whatever `concurrency` is: two daemons must not reboot one node.
-    /// So is one that a person wrote.
+    /// `over`: entries whose Nodes, read after this record, prove that they are over. `held`: nodes that show a hold beyond a wish,
+    /// listed after this record. Such a node fills a slot even if a person removed its entry.
+    /// An entry of kured for our own node always forbids it, whatever `concurrency` is: two daemons must not reboot one node.
+    /// So does the manual lock.
     ///
-    /// A record that was a list stays one: a kured of several owners takes a single entry for an empty list (its defect D11).
+    /// A list stays a list: a kured with several owners takes a single entry for an empty list (kured's defect D11).
     pub fn acquired(
         &self,
         mine: Entry,
@@ -321,7 +328,7 @@ impl Record {
         held: &BTreeSet<String>,
     ) -> Result<Record, BTreeSet<String>> {
         let mut record = self.without(over);
-        // An older hold of our own Node is over: the Node shows the new one.
+        // Any older entry of our own Node is over, because the Node shows the new hold.
         record
             .entries
             .retain(|entry| entry.node != mine.node || !entry.is_ours());
@@ -351,13 +358,13 @@ fn as_owners(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// Whether the read of its Node can end an entry: ours always, kured's once its TTL is over, the manual lock never.
+/// Whether reading the entry's Node can prove that it is over: ours always, kured's once it has expired, the manual lock never.
 pub fn is_judged(entry: &Entry, expired: &BTreeSet<EntryId>) -> bool {
     entry.is_ours() || expired.contains(&entry.id())
 }
 
-/// Whether an entry is over, judged by a read of its Node that is younger than the read of the record.
-/// `None` is a Node that is gone; `expired` are the entries that were when the record was read.
+/// Whether an entry is over. `node` must have been read after the record; `None`: the Node is gone.
+/// `expired`: the entries that had expired when the record was read.
 pub fn is_over(entry: &Entry, expired: &BTreeSet<EntryId>, node: Option<&NodeView>) -> bool {
     if !is_judged(entry, expired) {
         return false;
@@ -366,9 +373,10 @@ pub fn is_over(entry: &Entry, expired: &BTreeSet<EntryId>, node: Option<&NodeVie
         return true;
     };
     if !entry.is_ours() {
-        // kured cordons the node it holds the lock for: a cordon that still stands may be a drain longer than its TTL.
+        // kured cordons the node that it holds the lock for. If it is still cordoned, kured may be in a drain longer than the TTL.
         return !node.spec.unschedulable;
     }
+    // Whether the Node no longer shows the entry's hold. Marks that cannot be read may still be that hold.
     let lost = match hold::read(node) {
         Reading::Absent => !hold::delays_release(node, &entry.created),
         Reading::Present(hold) => EntryId::new(&entry.node, &hold.holder.created) != entry.id(),

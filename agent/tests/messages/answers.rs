@@ -263,7 +263,7 @@ fn found_e8_every_object_that_is_missing_or_cannot_be_read_is_named_with_the_fix
             ("retrying", "read the lock"),
             [
                 "cordonhold.dev/lock of the Lease cordonhold/cordonhold-default",
-                "it is no JSON",
+                "it is not JSON",
                 "mend it there, or remove it",
             ],
         ),
@@ -280,7 +280,7 @@ fn found_e8_every_object_that_is_missing_or_cannot_be_read_is_named_with_the_fix
             ("retrying", "read the lock"),
             [
                 "weave.works/kured-node-lock of the DaemonSet kube-system/kured",
-                "it is no object",
+                "it is not a JSON object",
                 "mend it there, or remove it",
             ],
         ),
@@ -356,7 +356,7 @@ fn found_e8_whatever_an_agent_waits_for_before_its_drain_is_named_with_the_fix()
             ("lock_unreadable", ""),
             [
                 "cordonhold.dev/lock of the Lease cordonhold/cordonhold-default",
-                "it is no JSON",
+                "it is not JSON",
                 "mend it there, or remove it",
             ],
         ),

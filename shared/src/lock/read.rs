@@ -1,8 +1,9 @@
-//! The record's text, read as kured reads it: as Go's decoder takes JSON.
+//! Parses the text of the lock's record as kured does, which means as Go's `encoding/json` does.
 //!
-//! There a name is taken in any case, `null` leaves a value as it is, and of equal names the last counts.
-//! More than Go: the manual lock is understood with quotes around it, as people paste it from a shell.
-//! Stricter than Go: an entry without a node is none, for nobody writes one.
+//! Like Go: names match in any case, `null` leaves a field at its default, and of equal names the last one counts.
+//! More lenient than Go: the manual lock is also understood in quotes, as people paste it from a shell.
+//! Stricter than Go: an entry without a node is an error, because nothing writes one.
+//! Not here: what the record means ([`super`]).
 
 use std::fmt;
 
@@ -13,7 +14,7 @@ use serde_json::{Map, Value};
 use super::{Entry, Record};
 use crate::quote::quoted;
 
-/// The names in the record, as kured and we write them.
+/// The JSON keys of the record, as kured and the agents write them.
 const NAMES: [&str; 14] = [
     LOCKS,
     MAX_OWNERS,
@@ -34,10 +35,10 @@ const LOCKS: &str = "locks";
 const MAX_OWNERS: &str = "maxOwners";
 const NODE: &str = "nodeID";
 
-/// What a person can write there.
+/// The end of an error message: what a person can write instead.
 const SHAPES: &str = r#"the manual lock is {"nodeID":"manual"}, and an entry {"nodeID":"<node>","metadata":{"unschedulable":false},"created":"<RFC 3339>","TTL":0}"#;
 
-/// The record, or what cannot be read, where, and what could stand there.
+/// Parses the record. The error says what cannot be read, where, and what could be written instead.
 pub(super) fn read(text: &str) -> Result<Record, String> {
     plain(text).or_else(|why| {
         manual_in_quotes(text).ok_or_else(|| format!("{why}; it reads {}; {SHAPES}", quoted(text)))
@@ -45,9 +46,9 @@ pub(super) fn read(text: &str) -> Result<Record, String> {
 }
 
 fn plain(text: &str) -> Result<Record, String> {
-    let GoValue(value) = serde_json::from_str(text).map_err(|error| format!("it is no JSON: {error}"))?;
+    let GoValue(value) = serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))?;
     let Value::Object(mut object) = value else {
-        return Err("it is no object".to_owned());
+        return Err("it is not a JSON object".to_owned());
     };
     let Some(locks) = object.remove(LOCKS) else {
         let entries = vec![entry(&object, "it")?];
@@ -60,18 +61,18 @@ fn plain(text: &str) -> Result<Record, String> {
         None => 0,
         Some(count) => count
             .as_i64()
-            .ok_or_else(|| format!("{MAX_OWNERS} is no whole number: {}", shown(count)))?,
+            .ok_or_else(|| format!("{MAX_OWNERS} is not a whole number: {}", shown(count)))?,
     };
     let locks = match locks {
         Value::Null => Vec::new(),
         Value::Array(locks) => locks,
-        other => return Err(format!("{LOCKS} is no list: {}", shown(&other))),
+        other => return Err(format!("{LOCKS} is not a list: {}", shown(&other))),
     };
     let entries = locks.into_iter().enumerate().map(|(index, lock)| {
         let place = format!("entry {} of {LOCKS}", index + 1);
         match lock {
             Value::Object(lock) => entry(&lock, &place),
-            other => Err(format!("{place} is no object: {}", shown(&other))),
+            other => Err(format!("{place} is not an object: {}", shown(&other))),
         }
     });
     Ok(Record {
@@ -94,14 +95,14 @@ fn entry(object: &Map<String, Value>, place: &str) -> Result<Entry, String> {
     })
 }
 
-/// What could stand there. What does is foreign, and shown in quotes.
+/// The part of serde's error that says what was expected, in quotes because it may repeat what others wrote.
 fn expected(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let expected = text.rsplit_once(", expected ").map(|(_, expected)| expected);
     quoted(expected.unwrap_or(&text))
 }
 
-/// Whether an entry can have this value by this name.
+/// Whether an entry can have this value for this key.
 fn can_be(name: &str, value: &Value) -> bool {
     let mut alone = Map::from_iter([(NODE.to_owned(), Value::from("n"))]);
     drop(alone.insert(name.to_owned(), value.clone()));
@@ -112,9 +113,9 @@ fn shown(value: &Value) -> String {
     quoted(&value.to_string())
 }
 
-/// kured's manual lock, where the quotes of a command line have come along.
+/// kured's manual lock, if the quotes of a command line were written along with it.
 ///
-/// Nothing else is taken out of quotes: kured cannot read it, so nobody knows what it will make of it.
+/// Nothing else is read from inside quotes: kured cannot read that either, so it is unknown what kured will do about it.
 fn manual_in_quotes(text: &str) -> Option<Record> {
     let text = text.trim();
     let as_text = serde_json::from_str::<String>(text).ok();
@@ -127,7 +128,7 @@ fn manual_in_quotes(text: &str) -> Option<Record> {
     is_manual.then_some(record)
 }
 
-/// JSON as Go's decoder takes it, under the names of the record.
+/// JSON decoded like Go does, with the keys in the case of [`NAMES`].
 struct GoValue(Value);
 
 struct GoVisitor;
@@ -149,12 +150,13 @@ impl<'de> Visitor<'de> for GoVisitor {
         let mut object = Map::new();
         while let Some((name, GoValue(value))) = map.next_entry::<String, GoValue>()? {
             let known = NAMES.into_iter().find(|known| is_same_name(known, &name));
+            // Go leaves the field as it is, except for a list, which `null` makes empty.
             let is_left = value.is_null() && known.is_some_and(|known| known != LOCKS);
             if is_left {
                 continue;
             }
             match (known.and_then(|known| object.get_mut(known)), value) {
-                // Another object by that name is read into the one that is there.
+                // Go decodes a second object for the same name into the first.
                 (Some(Value::Object(there)), Value::Object(more)) => there.extend(more),
                 (_, value) => {
                     let name = known.map_or(name, str::to_owned);
@@ -198,7 +200,8 @@ impl<'de> Visitor<'de> for GoVisitor {
     }
 }
 
-/// As `encoding/json` folds names: by case, and with the two letters beyond ASCII that fold into it.
+/// Whether Go's `encoding/json` takes the two names for the same: it ignores case, including the two letters beyond ASCII that fold
+/// into it.
 fn is_same_name(known: &str, name: &str) -> bool {
     let folded = |c: char| match c {
         'ſ' => 's',

@@ -105,7 +105,7 @@ fn found_p17_what_cannot_be_read_is_told_with_its_place_and_what_could_stand_the
     for (text, parts) in [
         (
             "{nodeID: manual}",
-            &["it is no JSON", "line 1 column 2", "'{nodeID: manual}'"][..],
+            &["it is not JSON", "line 1 column 2", "'{nodeID: manual}'"][..],
         ),
         (r#"{"nodeID":"a","TTL":"5m"}"#, &["TTL of it is '\"5m\"'", "i64"]),
         (
@@ -116,11 +116,11 @@ fn found_p17_what_cannot_be_read_is_told_with_its_place_and_what_could_stand_the
             r#"{"locks":[{"nodeID":"a"},{}]}"#,
             &["entry 2 of locks names no node in nodeID"],
         ),
-        (r#"{"locks":[3]}"#, &["entry 1 of locks is no object: 3"]),
-        (r#"{"locks":{}}"#, &["locks is no list: '{}'"]),
+        (r#"{"locks":[3]}"#, &["entry 1 of locks is not an object: 3"]),
+        (r#"{"locks":{}}"#, &["locks is not a list: '{}'"]),
         (
             r#"{"maxOwners":"2","locks":[]}"#,
-            &["maxOwners is no whole number"],
+            &["maxOwners is not a whole number"],
         ),
         (r#"{"nodeID":null}"#, &["it names no node"]),
     ] {
