@@ -1,24 +1,24 @@
-//! How long to pause before something that failed is tried again.
+//! How long to pause before a retry. Random bits are an argument.
 //!
-//! Chance is passed in. Not here: what is tried, and how often.
+//! Not here: what is retried, and how often.
 
 use std::time::Duration;
 
-/// The first pause before a request is tried again, and the longest.
+/// The shortest pause before a retry. The longest is `RETRY_MAX`.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 
-/// The pause before the try after this many, doubling up to a bound.
+/// The pause before the retry number `count`, counted from 0: 200 ms, doubling up to 10 s.
 pub fn retry_pause(count: u32) -> Duration {
     doubled(RETRY_FIRST, count, RETRY_MAX)
 }
 
-/// A pause that doubles so many times, up to a bound.
+/// The pause `first`, doubled `times` times, at most `max`.
 pub fn doubled(first: Duration, times: u32, max: Duration) -> Duration {
     first.saturating_mul(2_u32.saturating_pow(times)).min(max)
 }
 
-/// Up to a fifth shorter, so that many agents do not come at once.
+/// The pause, up to a fifth shorter by chance, so that many agents do not retry at the same moment.
 pub fn jittered(pause: Duration, random: u64) -> Duration {
     let thousandths = u32::try_from(random % 201).unwrap_or(0);
     pause.saturating_sub(pause / 1000 * thousandths)

@@ -1,7 +1,7 @@
 //! The hold: the marks that an agent writes on its Node, and how they are read.
 //!
-//! Every change that is ever made to them is a [`NodePatch`].
-//! Not here: who may change them ([`crate::admission`]) and when the agent does ([`crate::reboot::cycle`]).
+//! Every change of the marks is a [`NodePatch`].
+//! Not here: who may change them ([`crate::admission`]), and when the agent does ([`crate::reboot::cycle`]).
 
 use std::fmt;
 
@@ -25,19 +25,19 @@ pub use conditions::conditions_patch;
 pub use patch::{NodePatch, PatchKind, Terms};
 pub use signs::Signs;
 
-/// How long after `until` the webhook still keeps a node cordoned.
+/// How long after `until` the webhook still denies an uncordon.
 pub const UNTIL_GRACE: SignedDuration = SignedDuration::from_mins(5);
-/// How far ahead `until` is set while the agent works; it renews it every [`RENEW_EVERY`].
+/// How far ahead an agent sets `until` while it works. It renews it every [`RENEW_EVERY`].
 pub const UNTIL_AHEAD: SignedDuration = SignedDuration::from_mins(10);
 /// How often `until` is renewed while draining and delaying.
 pub const RENEW_EVERY: SignedDuration = SignedDuration::from_mins(3);
 
-/// The identity of one hold: which Node object, and when it was stamped. Never written again once it has left the Node.
+/// The identity of one hold: the Node object, and when the hold was stamped. Once it is off the Node, it is never written again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Holder {
     /// The `metadata.uid` of the Node object.
     pub node_uid: String,
-    /// RFC 3339 with nanoseconds, kept as written: lock entries are compared with it as text.
+    /// When the hold was stamped: RFC 3339 with nanoseconds, kept as it is written on the Node.
     pub created: String,
 }
 
@@ -58,7 +58,7 @@ impl fmt::Display for Holder {
     }
 }
 
-/// Whether this is the time of a stamp, and nothing but that: it is one word, also in a command line.
+/// Whether this is a timestamp and safe as one word on a command line.
 fn is_created(text: &str) -> bool {
     let is_plain = text
         .chars()
@@ -66,25 +66,25 @@ fn is_created(text: &str) -> bool {
     is_plain && text.parse::<Timestamp>().is_ok()
 }
 
-/// One text for one instant: RFC 3339 in UTC with nanoseconds. What is no time stays as it is.
+/// The time in one form, RFC 3339 in UTC with nanoseconds, so that equal times are equal texts. Text that is no time stays as it is.
 pub fn canonical(created: &str) -> String {
     created
         .parse::<Timestamp>()
         .map_or_else(|_| created.to_owned(), |time| format!("{time:.9}"))
 }
 
-/// What only one write of an agent can have put on its Node: 128 random bits. Compared for equality, and nothing else.
+/// Proof of one write of an agent: 128 random bits that only this write can have put on the Node. It is only compared for equality.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(transparent)]
 pub struct Proof(String);
 
 impl Proof {
-    /// From 128 bits of chance.
+    /// A proof from 128 random bits.
     pub fn new(bits: u128) -> Proof {
         Proof(format!("{bits:032x}"))
     }
 
-    /// As it is written on the Node and in the lock: 32 hexadecimal digits.
+    /// The proof as it is written on the Node and in the lock: 32 hexadecimal digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -94,7 +94,7 @@ impl Proof {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// A wish: it waits for window, blockers or lock. The cordon is not ours, and the node is not held.
+    /// A wish: the agent waits for the window, the blockers or the lock. It has not cordoned the node, and the node is not held.
     Wanted,
     /// The node is cordoned, and its pods are evicted.
     Draining,
@@ -107,7 +107,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// Every phase, in the order of a cycle.
+    /// Every phase, in the order of a reboot.
     pub const ALL: [Phase; 5] = [
         Phase::Wanted,
         Phase::Draining,
@@ -138,29 +138,29 @@ impl fmt::Display for Phase {
     }
 }
 
-/// The marks of a Node, understood.
+/// The marks of a Node, parsed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Hold {
     /// Whose hold it is.
     pub holder: Holder,
     /// How far it has come.
     pub phase: Phase,
-    /// `None`: the webhook never lets it pass by time.
+    /// Until when the webhook denies an uncordon, plus [`UNTIL_GRACE`]. `None`: without end.
     pub until: Option<Timestamp>,
     /// The boot in which the node was cordoned, as [`crate::host::Boot`] displays it.
     pub boot_id: Option<String>,
-    /// Decided once, by the patch to `draining`.
+    /// Whether the node was cordoned before. Decided once, by the patch to `draining`; `None` before that.
     pub was_unschedulable: Option<bool>,
-    /// How many reboot commands may have been run for it.
+    /// How many reboot commands may have been run for this hold.
     pub attempts: u8,
-    /// The last write of these marks.
+    /// The proof of the last write of these marks.
     pub write: Option<Proof>,
 }
 
 impl Hold {
-    /// Whether these are the very marks that one write left.
+    /// Whether both are the marks that one and the same write left.
     ///
-    /// `until` is left out: it is the webhook's, and nothing that an agent does rests on it.
+    /// `until` is not compared: only the webhook uses it, and no agent decides by it.
     pub fn is_same(&self, other: &Hold) -> bool {
         self.write.is_some()
             && *self
@@ -194,7 +194,7 @@ impl Hold {
         }
     }
 
-    /// How long it has stood, by the holder's `created`; zero where that is still to come.
+    /// The age of the hold since the holder's `created`; zero if that is in the future.
     pub fn age(&self, now: Timestamp) -> SignedDuration {
         let created: Option<Timestamp> = self.holder.created.parse().ok();
         created
@@ -202,7 +202,7 @@ impl Hold {
             .max(SignedDuration::ZERO)
     }
 
-    /// Whether its agent has let it be: two renewals are missing or, once it is sealed, the time for its reboot is over.
+    /// Whether the agent has stopped working on the hold: two renewals are missing or, once sealed, the time for the reboot is over.
     pub fn is_silent(&self, now: Timestamp, skew: SignedDuration) -> bool {
         let Some(until) = self.until else { return true };
         let ahead = match self.phase {
@@ -215,7 +215,7 @@ impl Hold {
         bound.is_ok_and(|bound| now > bound)
     }
 
-    /// Whether the webhook lets an uncordon pass because the hold was not renewed in time.
+    /// Whether the hold has run out: the webhook then lets an uncordon pass, because `until` was not renewed in time.
     pub fn has_lapsed(&self, now: Timestamp, skew: SignedDuration) -> bool {
         let Some(until) = self.until else { return false };
         let bound = UNTIL_GRACE
@@ -240,7 +240,7 @@ pub fn read(node: &NodeView) -> Reading<Hold> {
     }
 }
 
-/// The hold, or the key that cannot be read.
+/// Parses all marks. The error is the key that cannot be read.
 fn read_all(node: &NodeView, holder: &str, phase: &str) -> Result<Hold, &'static str> {
     let until = match node.annotation(keys::UNTIL) {
         None => None,
@@ -276,7 +276,7 @@ pub fn has_marks(node: &NodeView) -> bool {
             .any(|key| node.annotation(key).is_some())
 }
 
-/// Whether the node is held: an understood hold beyond a wish, or marks that cannot be read.
+/// Whether the node is held: by a hold beyond a wish, or by marks that cannot be read.
 pub fn is_held(reading: &Reading<Hold>) -> bool {
     match reading {
         Reading::Absent => false,
@@ -285,45 +285,46 @@ pub fn is_held(reading: &Reading<Hold>) -> bool {
     }
 }
 
-/// The label selector of every Node of the pool that may be held: a wish is no hold, and an unknown phase is one.
+/// The label selector for the Nodes of the pool that may be held: those with a phase other than `wanted`, unknown ones included.
 pub fn held_selector(pool: &Selector) -> String {
     let comma = if pool.is_everything() { "" } else { "," };
     format!("{0},{0}!={1}{comma}{pool}", keys::PHASE, Phase::Wanted)
 }
 
-/// The reason given, if the Node carries a cancel that names this hold.
+/// The person's reason, if the Node carries a cancel that names this hold.
 pub fn cancelled(node: &NodeView, holder: &Holder) -> Option<String> {
     cancel(node)
         .filter(|cancel| cancel.created == holder.created)
         .map(|cancel| cancel.reason)
 }
 
-/// Whether this very write gave this hold back: a cordon that stands there now is somebody else's.
+/// Whether the write with this proof gave this hold back. If so, a cordon that is there now is somebody else's.
 ///
-/// Whoever reads `given-back` knows the proof, so it is compared for equality and for nothing else.
+/// Once it is in `given-back`, anybody can read the proof, so it is compared for equality and used for nothing else.
 pub fn was_given_back(node: &NodeView, created: &str, write: &Proof) -> bool {
     node.annotation(keys::GIVEN_BACK)
         .and_then(|text| text.split_once(' '))
         .is_some_and(|(of, proof)| canonical(of) == canonical(created) && proof == write.as_str())
 }
 
-/// Whether this hold was given back and its lock entry is kept for a while: `--lock-release-delay`.
+/// Whether this hold was given back, but its lock entry is kept for `--lock-release-delay`.
 pub fn delays_release(node: &NodeView, created: &str) -> bool {
     node.annotation(keys::RELEASE_AT)
         .and_then(|text| text.split_whitespace().next())
         .is_some_and(|of| canonical(of) == canonical(created))
 }
 
-/// When the lock entry that is kept for a while is to be released. One without a time that can be read is due.
+/// When the lock entry that is kept for `--lock-release-delay` is due for release. `None`: there is no readable time; an entry that is
+/// kept all the same is due at once.
 pub fn release_at(node: &NodeView) -> Option<Timestamp> {
     let (_, time) = node.annotation(keys::RELEASE_AT)?.split_once(' ')?;
     time.parse().ok()
 }
 
-/// How [`keys::DRAIN_PROGRESS`] begins on a Node whose drain was given up by `--force-reboot`.
+/// How [`keys::DRAIN_PROGRESS`] begins on a Node whose drain was given up because of `--force-reboot`.
 const FORCED: &str = "given up by force: ";
 
-/// Whether the drain of this hold was given up, and the reboot goes on over what it left.
+/// Whether the drain was given up, and the reboot goes on although pods are left.
 fn is_forced(node: &NodeView) -> bool {
     node.annotation(keys::DRAIN_PROGRESS)
         .is_some_and(|text| text.starts_with(FORCED))

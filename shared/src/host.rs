@@ -1,7 +1,7 @@
-//! What an agent knows of its host: which boot it is, and the record that it keeps in the host's `/run`.
+//! What an agent knows about its host: which boot this is, and the record that the agent keeps in the host's `/run`.
 //!
-//! Nobody but root on the host writes that record, so it is the first evidence of an agent that starts; a Node is the last.
-//! Not here: how a host is asked, and what follows ([`crate::reboot::cycle`]).
+//! Only root on the host can write that record, so an agent that starts trusts it before anything else, and the Node last.
+//! Not here: how the host is asked (the agent), and what follows from the answers ([`crate::reboot::cycle`]).
 
 use std::fmt;
 
@@ -11,29 +11,29 @@ use crate::hold::{Hold, Phase, Proof};
 
 /// One boot of a host.
 ///
-/// The kernel's boot id alone is not enough: some boards make the same one in each boot, a container that plays a node shares its
-/// host's, and `systemctl soft-reboot` keeps it. systemd's count tells soft reboots apart, and the start of PID 1 the others: on a
-/// board mostly, because it is a small number that may come twice.
+/// The kernel's boot id alone is not enough: some boards have the same id in each boot, a container that acts as a node shares its
+/// host's, and `systemctl soft-reboot` keeps it. systemd's count tells soft reboots apart, the start time of PID 1 tells the other two
+/// apart. On such a board this can fail, because the start time is a small number that may be the same in two boots.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Boot {
     /// `/proc/sys/kernel/random/boot_id`, which is also `status.nodeInfo.bootID` of the Node.
     pub id: String,
-    /// The start of PID 1 in clock ticks (field 22 of `/proc/1/stat`), `.`, and `SoftRebootsCount` of systemd, 0 where it has none.
-    /// The start alone where no systemd could be asked.
+    /// The start time of PID 1 in clock ticks (field 22 of `/proc/1/stat`), `.`, and systemd's `SoftRebootsCount`, 0 if systemd has none.
+    /// Only the start time if systemd could not be asked.
     pub init: String,
 }
 
-/// What shows that a host has booted.
+/// How it is known that a host has booted since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BootEvidence {
-    /// The kernel's boot id is another one.
+    /// The kernel's boot id has changed.
     BootId,
-    /// The boot id is the same, but PID 1 has started anew, or userspace has.
+    /// The boot id is the same, but PID 1 has started again, or systemd has done a soft reboot.
     Init,
 }
 
 impl BootEvidence {
-    /// As a log line names it.
+    /// The evidence's name in a log line.
     pub fn as_str(self) -> &'static str {
         match self {
             BootEvidence::BootId => "the kernel's boot id",
@@ -43,8 +43,9 @@ impl BootEvidence {
 }
 
 impl Boot {
-    /// What shows that the boot of this text, as [`Boot`] displays it, is over. What one of the two does not say is not compared:
-    /// the init, or its count of soft reboots, which an agent with other flags may not have asked for.
+    /// How it is known that the boot `before`, in the text form of [`Boot`], is over; `None` if it is not.
+    ///
+    /// Parts that one of the two lacks are not compared: an agent with other flags may not have asked for the count of soft reboots.
     pub fn is_after(&self, before: &str) -> Option<BootEvidence> {
         let (id, init) = before
             .split_once('/')
@@ -59,7 +60,7 @@ impl Boot {
     }
 }
 
-/// Whether two inits are of two boots, by what both of them say.
+/// Whether two values of [`Boot::init`] are of different boots, judged by the parts that both have.
 fn differ(one: &str, other: &str) -> bool {
     one.split('.')
         .zip(other.split('.'))
@@ -72,33 +73,33 @@ impl fmt::Display for Boot {
     }
 }
 
-/// What an agent writes down on its host before each write of the marks but a renewal.
+/// What an agent records on its host before each write of the marks, except a renewal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HostRecord {
-    /// As on the Node.
+    /// The holder, as on the Node.
     pub holder: String,
     /// The proof of the write that was about to be sent.
     pub write: Proof,
-    /// The proof of the wish that it cordons for or ends; none for any other write.
+    /// For a write that cordons for a wish or ends one: the proof of that wish. `None` for any other write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Proof>,
-    /// The phase that it leads to; none for the write that gives the cordon back.
+    /// The phase after the write; `None` for the write that gives the cordon back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
-    /// What the cordon was, once that is decided.
+    /// Whether the node was cordoned before; `None` until that is decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub was_unschedulable: Option<bool>,
     /// How many reboot commands may have been run for this hold.
     #[serde(default)]
     pub attempts: u8,
-    /// The boot in which the node was cordoned, as [`Boot`] displays it; none before.
+    /// The boot in which the node was cordoned, as [`Boot`] displays it; `None` before that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<String>,
 }
 
 impl HostRecord {
-    /// Of this hold, and the proof of the write that leaves this phase.
+    /// The record for a write of this hold: its proof, and the phase after it.
     pub fn of(hold: &Hold, write: Proof, phase: Option<Phase>) -> HostRecord {
         HostRecord {
             holder: hold.holder.to_string(),
@@ -112,30 +113,32 @@ impl HostRecord {
     }
 }
 
-/// Where the deadline stands of a reboot that an agent of this boot told the host to make.
+/// Whether the deadline of a reboot has passed that an agent told the host to make in this boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RebootDeadline {
-    /// It is still to come, by the host's boot clock: the host may go down.
+    /// The deadline is still ahead on the host's boot clock: the host may go down.
     Ahead,
-    /// It has passed.
+    /// The deadline has passed.
     Passed,
 }
 
-/// The file of the record: the record, the boot it was written in, and until when a reboot that was told may come.
+/// The content of the record's file: the record, the boot it was written in, and the deadline of a reboot command.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HostFile {
     /// What was recorded before the command.
     pub record: HostRecord,
-    /// As [`Boot`] displays it.
+    /// The boot in which the file was written, as [`Boot`] displays it.
     pub written_in: String,
-    /// Seconds on the boot clock (`CLOCK_BOOTTIME`). Set before the reboot command runs, and taken out again when it has failed.
+    /// Until when the reboot may still come, in seconds on the boot clock (`CLOCK_BOOTTIME`). Set before the reboot command runs, and
+    /// removed if the command fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told_until: Option<u64>,
 }
 
 impl HostFile {
-    /// The deadline of the reboot that the host was told to make in this boot, if any, `now` seconds on its boot clock.
+    /// Whether the deadline of a reboot command from this boot has passed at `now`, in seconds on the boot clock. `None`: there was no
+    /// command in this boot.
     pub fn told(&self, boot: &Boot, now: u64) -> Option<RebootDeadline> {
         let until = self
             .told_until

@@ -1,7 +1,7 @@
 //! What Cordonhold reads of a Node: the few fields that decisions rest on.
 //!
-//! It is decoded straight from the API server's JSON, so a field that a newer Kubernetes adds can neither break it
-//! nor be dropped by a write of ours: writes are patches, see [`crate::hold::NodePatch`].
+//! It is decoded straight from the API server's JSON and ignores all other fields, so a newer Kubernetes cannot break it.
+//! Writes are patches ([`crate::hold::NodePatch`]), so they do not drop those fields either.
 
 use std::collections::BTreeMap;
 
@@ -11,99 +11,99 @@ use serde_json::{Map, Value};
 use crate::keys;
 use crate::quote::quoted;
 
-/// A Node as far as Cordonhold looks at it.
+/// The fields of a Node that Cordonhold reads.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 pub struct NodeView {
-    /// Its `metadata`.
+    /// The Node's `metadata`.
     #[serde(default, deserialize_with = "null_is_default")]
     pub metadata: Metadata,
-    /// Its `spec`.
+    /// The Node's `spec`.
     #[serde(default, deserialize_with = "null_is_default")]
     pub spec: Spec,
-    /// Its `status`.
+    /// The Node's `status`.
     #[serde(default, deserialize_with = "null_is_default")]
     pub status: Status,
 }
 
-/// Of `metadata`.
+/// Fields of a Node's `metadata`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata {
-    /// Its name.
+    /// The Node's name.
     #[serde(default, deserialize_with = "null_is_default")]
     pub name: String,
-    /// One object, not a namesake that was created later.
+    /// The Node's uid. A Node created later under the same name has another.
     #[serde(default, deserialize_with = "null_is_default")]
     pub uid: String,
-    /// Its version, for a compare-and-swap.
+    /// The Node's version, for a compare-and-swap.
     #[serde(default, deserialize_with = "null_is_default")]
     pub resource_version: String,
-    /// Its labels by key.
+    /// The Node's labels by key.
     #[serde(default, deserialize_with = "null_is_default")]
     pub labels: BTreeMap<String, String>,
-    /// Its annotations by key.
+    /// The Node's annotations by key.
     #[serde(default, deserialize_with = "null_is_default")]
     pub annotations: BTreeMap<String, String>,
 }
 
-/// Of `spec`.
+/// Fields of a Node's `spec`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 pub struct Spec {
-    /// Whether it is cordoned.
+    /// Whether the Node is cordoned.
     #[serde(default, deserialize_with = "null_is_default")]
     pub unschedulable: bool,
-    /// Its taints.
+    /// The Node's taints.
     #[serde(default, deserialize_with = "null_is_default")]
     pub taints: Vec<Taint>,
 }
 
-/// A taint. Taints are an atomic list, so what is not understood is kept and written back.
+/// A taint. The API server replaces the list of taints as a whole, so unknown fields are kept and written back.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub struct Taint {
-    /// Its key; a Node has one taint for a key and an effect.
+    /// The taint's key. A Node has at most one taint with the same key and effect.
     pub key: String,
-    /// What it does to pods: `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
+    /// The taint's effect: `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
     pub effect: String,
-    /// Its other fields, as they came.
+    /// The taint's other fields, unchanged.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
 
-/// Of `status`.
+/// Fields of a Node's `status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
-    /// Its conditions.
+    /// The Node's conditions.
     #[serde(default, deserialize_with = "null_is_default")]
     pub conditions: Vec<Condition>,
-    /// What its kubelet says of the machine.
+    /// What the kubelet reports about the machine.
     #[serde(default, deserialize_with = "null_is_default")]
     pub node_info: NodeInfo,
 }
 
-/// A condition of the node.
+/// A condition of a Node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 pub struct Condition {
-    /// Which condition: `Ready`, for one.
+    /// The condition's type, such as `Ready`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// `True`, `False` or `Unknown`.
+    /// The condition's status: `True`, `False` or `Unknown`.
     pub status: String,
-    /// `lastTransitionTime`, as written.
+    /// The condition's `lastTransitionTime`, as written.
     #[serde(rename = "lastTransitionTime", default, deserialize_with = "null_is_default")]
     pub since: String,
 }
 
-/// Of `status.nodeInfo`.
+/// Fields of a Node's `status.nodeInfo`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 pub struct NodeInfo {
-    /// The kernel's boot id, as the kubelet reported it last.
+    /// The kernel's boot id that the kubelet last reported.
     #[serde(rename = "bootID", default, deserialize_with = "null_is_default")]
     pub boot_id: String,
 }
 
 impl Taint {
-    /// A taint with a key and the effect `NoSchedule`.
+    /// A taint with this key and the effect `NoSchedule`.
     pub fn no_schedule(key: &str) -> Taint {
         Taint {
             key: key.to_owned(),
@@ -112,7 +112,7 @@ impl Taint {
         }
     }
 
-    /// A taint with a key and the effect `PreferNoSchedule`.
+    /// A taint with this key and the effect `PreferNoSchedule`.
     pub fn prefer_no_schedule(key: &str) -> Taint {
         Taint {
             effect: keys::PREFER_NO_SCHEDULE.to_owned(),
@@ -120,49 +120,49 @@ impl Taint {
         }
     }
 
-    /// Whether it has this key and the effect `NoSchedule`.
+    /// Whether the taint has this key and the effect `NoSchedule`.
     pub fn is_no_schedule(&self, key: &str) -> bool {
         self.is_like(&Taint::no_schedule(key))
     }
 
-    /// Whether the two have the same key and effect, which a Node has once.
+    /// Whether both taints have the same key and effect, so that a Node cannot have both.
     pub fn is_like(&self, other: &Taint) -> bool {
         self.key == other.key && self.effect == other.effect
     }
 }
 
 impl NodeView {
-    /// Its name.
+    /// The Node's name.
     pub fn name(&self) -> &str {
         &self.metadata.name
     }
 
-    /// The version that a compare-and-swap names.
+    /// The Node's `resourceVersion`.
     pub fn version(&self) -> &str {
         &self.metadata.resource_version
     }
 
-    /// The value of an annotation.
+    /// The value of the annotation with this key.
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.metadata.annotations.get(key).map(String::as_str)
     }
 
-    /// The value of a label.
+    /// The value of the label with this key.
     pub fn label(&self, key: &str) -> Option<&str> {
         self.metadata.labels.get(key).map(String::as_str)
     }
 
-    /// Whether it has the taint `key:NoSchedule`.
+    /// Whether the Node has the taint `key:NoSchedule`.
     pub fn is_tainted(&self, key: &str) -> bool {
         self.spec.taints.iter().any(|taint| taint.is_no_schedule(key))
     }
 
-    /// Whether its kubelet says so. A Node without a Ready condition has none yet.
+    /// Whether the condition Ready is true. A Node without that condition has no kubelet yet and is not ready.
     pub fn is_ready(&self) -> bool {
         self.ready().is_some_and(|ready| ready.status == "True")
     }
 
-    /// Ready or not, and the phase of its hold, for whoever waits for it.
+    /// Whether the Node is Ready, and the phase of its hold, for a message of somebody who waits for it: `Ready, draining`.
     pub fn summary(&self) -> String {
         let phase = self
             .label(keys::PHASE)
@@ -185,10 +185,10 @@ impl NodeView {
             .find(|condition| condition.kind == "Ready")
     }
 
-    /// Ready, by a kubelet of the boot `boot_id`.
+    /// Whether a kubelet of the boot `boot_id` has reported the Node as Ready.
     ///
-    /// The condition of the boot before outlives a quick reboot, so it counts only beside the right boot id;
-    /// a status without boot id (no kubelet leaves it out) is taken at its word.
+    /// After a quick reboot, the Ready condition of the previous boot is still there, so it counts only with the right boot id.
+    /// If the status has no boot id, its Ready condition is believed; every kubelet reports one.
     pub fn is_ready_in(&self, boot_id: &str) -> bool {
         let reported = &self.status.node_info.boot_id;
         let this_boot = reported.is_empty() || reported == boot_id;
@@ -196,7 +196,7 @@ impl NodeView {
     }
 }
 
-/// The API server leaves empty fields out, but a client may have written `null`.
+/// Reads `null` as the default value. The API server leaves empty fields out, but a client may have written `null`.
 pub(crate) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,

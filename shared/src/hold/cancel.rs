@@ -1,8 +1,8 @@
-//! A person's word to end a hold: what it must say, and what is said of one that ends nothing.
+//! The cancel: the annotation by which a person ends a hold, what it must say, and what is wrong with one that has no effect.
 //!
-//! It names the hold, so that it never ends a later one. A text that names none is refused rather than taken for the hold
-//! that is there: nobody can tell how old it is.
-//! Not here: who may write one ([`crate::admission`]), and what it ends ([`crate::reboot::cycle`]).
+//! A cancel names the hold, so that it never ends a later one. One that names no hold has no effect, because it may be older than the
+//! hold on the Node.
+//! Not here: who may write a cancel ([`crate::admission`]), and what the agent does about it ([`crate::reboot::cycle`]).
 
 use super::{is_created, read};
 use crate::Reading;
@@ -10,13 +10,13 @@ use crate::keys;
 use crate::node::NodeView;
 use crate::quote::{QUOTED_MAX, always_quoted, one_line, quoted};
 
-/// The `created` that a cancel names where the holder itself cannot be read: without it, a broken hold would have no way out.
+/// What a cancel names instead of `created` if the holder cannot be read. Without it, a broken hold could not be cancelled.
 pub const UNREADABLE: &str = "unreadable";
 
-/// What stands for a reason in a command to copy.
+/// Placeholder for the reason in a command to copy.
 const YOUR_REASON: &str = "<your reason>";
 
-/// A person's wish to end a hold.
+/// A parsed cancel annotation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Cancel {
     /// The `created` of the hold that it ends, or [`UNREADABLE`].
@@ -39,7 +39,7 @@ pub enum CancelFlaw {
 }
 
 impl CancelFlaw {
-    /// What is wrong, for people.
+    /// What is wrong with the cancel, for a message.
     pub fn as_str(self) -> &'static str {
         match self {
             CancelFlaw::NoHold => "the node carries no hold",
@@ -50,7 +50,7 @@ impl CancelFlaw {
     }
 }
 
-/// The cancel annotation of a Node, if it has both its parts.
+/// The cancel on a Node, if it has both a `created` and a reason.
 pub fn cancel(node: &NodeView) -> Option<Cancel> {
     let (created, reason) = node.annotation(keys::CANCEL)?.split_once(' ')?;
     let reason = reason.trim();
@@ -60,9 +60,9 @@ pub fn cancel(node: &NodeView) -> Option<Cancel> {
     })
 }
 
-/// What a cancel of this Node's hold must name.
+/// What a cancel of this Node's hold must name: the `created` of its holder, or [`UNREADABLE`].
 ///
-/// The holder alone is looked at: a person who removes the marks one after the other still has the cancel.
+/// Only the holder matters, so the cancel stays valid while a person removes the other marks one by one.
 pub fn cancel_name(node: &NodeView) -> &str {
     node.annotation(keys::HOLDER)
         .and_then(|holder| holder.split_once('/'))
@@ -71,7 +71,7 @@ pub fn cancel_name(node: &NodeView) -> &str {
         .unwrap_or(UNREADABLE)
 }
 
-/// Why this text, as the cancel of the hold on this Node, would end nothing.
+/// What is wrong with this text as a cancel of the hold on this Node; `None` if it would end the hold.
 pub fn cancel_flaw(node: &NodeView, text: &str) -> Option<CancelFlaw> {
     if !super::has_marks(node) {
         return Some(CancelFlaw::NoHold);
@@ -88,7 +88,7 @@ pub fn cancel_flaw(node: &NodeView, text: &str) -> Option<CancelFlaw> {
     reason.trim().is_empty().then_some(CancelFlaw::NoReason)
 }
 
-/// The command that cancels the hold on this Node, with the reason that this text gives, if it gives one.
+/// The command that cancels the hold on this Node. The reason is taken from `text`, a faulty cancel; a placeholder if it has none.
 pub fn cancel_command(node: &NodeView, text: &str) -> String {
     let created = cancel_name(node);
     let reason = match cancel_flaw(node, text) {
@@ -109,13 +109,14 @@ pub fn cancel_command(node: &NodeView, text: &str) -> String {
     )
 }
 
-/// What keeps a node from its next reboot.
+/// The command that keeps a node from its next reboot.
 pub fn pause_command(node: &NodeView) -> String {
     let (name, pause) = (quoted(node.name()), keys::PAUSE);
     format!("kubectl annotate node {name} {pause}='{YOUR_REASON}'")
 }
 
-/// What a person has written on this Node and its agent passes over, and what to write instead.
+/// Why the cancel on this Node has no effect, and what to write instead. `None` if there is no cancel, it is valid, or the marks cannot be
+/// read.
 pub fn ignored(node: &NodeView) -> Option<String> {
     let reading = read(node);
     let text = node.annotation(keys::CANCEL)?;

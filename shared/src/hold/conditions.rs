@@ -1,5 +1,8 @@
-//! The conditions of a Node's lifecycle, for `--node-conditions`: the phase of the hold in the words of Kubernetes
-//! (KEP-5683; k8s.io/api v0.37: `core/v1/types.go`). They tell others; nothing of ours rests on them.
+//! The lifecycle conditions of a Node, for `--node-conditions`: the phase of the hold as Kubernetes' own conditions
+//! (KEP-5683; k8s.io/api v0.37: `core/v1/types.go`).
+//!
+//! They are for other programs; Cordonhold decides nothing by them.
+//! Not here: the marks, by which everything is decided ([`super::read`]).
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -8,7 +11,7 @@ use super::{Phase, is_forced, read};
 use crate::Reading;
 use crate::node::NodeView;
 
-/// One condition, and what it says while it is true.
+/// A condition, with its reason and message while it is true.
 #[derive(PartialEq)]
 struct Condition {
     kind: &'static str,
@@ -24,7 +27,7 @@ const PLANNED: Condition = Condition {
 const DRAINING: Condition = Condition {
     kind: "DrainInProgress",
     reason: "RebootDrainStarted",
-    message: "the node is drained for a reboot",
+    message: "the node is being drained for a reboot",
 };
 const DRAINED: Condition = Condition {
     kind: "Drained",
@@ -34,7 +37,7 @@ const DRAINED: Condition = Condition {
 const IN_PROGRESS: Condition = Condition {
     kind: "MaintenanceInProgress",
     reason: "Rebooting",
-    message: "the node is about to reboot, reboots, or comes back",
+    message: "the node is about to reboot, is rebooting, or is coming back",
 };
 const ALL: [Condition; 4] = [PLANNED, DRAINING, DRAINED, IN_PROGRESS];
 
@@ -43,21 +46,24 @@ fn true_in(phase: Phase, is_forced: bool) -> &'static [Condition] {
     match phase {
         Phase::Wanted => &[PLANNED],
         Phase::Draining => &[PLANNED, DRAINING],
-        // From the end of the drain on, so that it is there in time: the reboot itself leaves no moment to write it.
+        // `MaintenanceInProgress` begins with the end of the drain: once the host goes down, it is too late to write it.
         Phase::Delaying | Phase::Sealed | Phase::Returning if is_forced => &[IN_PROGRESS],
         Phase::Delaying | Phase::Sealed | Phase::Returning => &[DRAINED, IN_PROGRESS],
     }
 }
 
-const OVER: (&str, &str) = ("NoReboot", "no reboot needs it");
+/// Reason and message of a condition that is no longer true.
+const OVER: (&str, &str) = ("NoReboot", "no reboot needs this condition now");
 
-/// The strategic merge patch of the Node's status that brings its conditions in line with its phase, if they are not:
-/// a compare-and-swap on the version of this read. A condition that was never true is not written.
+/// The strategic merge patch of the Node's status that makes its conditions fit its phase; `None` if they do.
+///
+/// It names the `resourceVersion` of this read, so it fails if the Node has changed since. A condition that was never true is not
+/// written as false.
 pub fn conditions_patch(node: &NodeView, now: Timestamp) -> Option<Value> {
     let phase = match read(node) {
         Reading::Present(hold) => Some(hold.phase),
         Reading::Absent => None,
-        // Not ours to tell of.
+        // Marks that cannot be read are not ours, so nothing can be said about them.
         Reading::Malformed(_) => return None,
     };
     let now = format!("{now:.0}");

@@ -1,6 +1,6 @@
-//! The patch of a Node: every change that an agent makes to the marks of its hold and to the cordon, and its body on the wire.
+//! The patches of a Node: every change that an agent makes to the marks of its hold and to the cordon, and the JSON that is sent.
 //!
-//! Not here: what rides on it beside the marks ([`super::Signs`]), and when it is sent ([`crate::reboot::cycle`]).
+//! Not here: what a patch changes beside the marks ([`super::Signs`]), and when it is sent ([`crate::reboot::cycle`]).
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::host::HostRecord;
 use crate::keys;
 use crate::node::{NodeView, Taint};
 
-/// What an operator decided about the times that a patch names. The shell knows what time it is.
+/// The operator's settings for the times that a patch writes. The current time is an argument of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
     /// `--reboot-timeout`.
@@ -21,55 +21,55 @@ pub struct Terms {
     pub release: SignedDuration,
 }
 
-/// What a patch of our Node is for.
+/// The purpose of a patch of the agent's own Node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PatchKind {
     /// Writes the wish.
     Stamp,
     /// Cordons the node: the drain begins.
     Cordon,
-    /// Begins the delay.
+    /// Ends the drain; `--reboot-delay` begins.
     Delay,
-    /// Sets `until` anew, and tells how far the drain has come.
+    /// Sets `until` further ahead, and writes how far the drain has come.
     Renew,
-    /// Seals: the reboot comes next.
+    /// Seals the hold: the reboot comes next.
     Seal,
     /// Notes that the host has booted.
     Return,
-    /// Ends the hold.
+    /// Ends the hold and restores the cordon.
     GiveBack,
-    /// Something beside the marks.
+    /// Changes something beside the marks.
     Tidy,
 }
 
-/// A JSON merge patch of a Node: a compare-and-swap on the version it was decided on.
+/// A JSON merge patch of a Node. It names the `resourceVersion` it was decided on, so it fails if the Node has changed since.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NodePatch {
-    /// What it is for.
+    /// The purpose of the patch.
     pub kind: PatchKind,
     /// The Node's name.
     pub name: String,
-    /// The `resourceVersion` that it was decided on.
+    /// The `resourceVersion` that the patch was decided on.
     pub version: String,
-    /// Whether it sets `until`: `--reboot-timeout` ahead with the seal, [`UNTIL_AHEAD`] with any other write.
+    /// Whether the patch sets `until`: `--reboot-timeout` ahead with the seal, [`UNTIL_AHEAD`] with any other write.
     pub sets_until: bool,
-    /// The `created` whose lock entry is kept for `--lock-release-delay` from now on.
+    /// The `created` of the hold whose lock entry is kept for `--lock-release-delay` from now on.
     pub release_of: Option<String>,
-    /// Annotations by key; `None` removes one.
+    /// New values of annotations by key; `None` removes one.
     pub annotations: BTreeMap<String, Option<String>>,
-    /// Labels but for the phase.
+    /// New values of labels other than the phase, by key; `None` removes one.
     pub labels: BTreeMap<String, Option<String>>,
-    /// `Some(None)` removes the label.
+    /// The phase label, if it changes; `Some(None)` removes it.
     pub phase: Option<Option<Phase>>,
-    /// The cordon, if it changes.
+    /// `spec.unschedulable`, if it changes.
     pub unschedulable: Option<bool>,
     /// The whole list of taints, if it changes.
     pub taints: Option<Vec<Taint>>,
-    /// The marks that it leaves; none where it takes them away, or is not about them.
+    /// The marks on the Node after the patch. `None` if it removes them or does not touch them.
     pub leaves: Option<Hold>,
-    /// The hold that it gives back, and the proof of that.
+    /// The `created` of the hold that the patch gives back, and the proof of this write.
     pub gives_back: Option<(String, Proof)>,
-    /// What goes into the host's record before it is sent.
+    /// What is written to the host's record before the patch is sent.
     pub record: Option<HostRecord>,
 }
 
@@ -92,7 +92,8 @@ impl NodePatch {
         }
     }
 
-    /// The whole set of marks but for the holder, which is there: none of them is ever left as somebody else may have written it.
+    /// A patch that writes every mark but the taint and the holder, which is there already. It writes all of them, so that no value
+    /// stays that somebody else wrote.
     fn marks(kind: PatchKind, node: &NodeView, leaves: Hold) -> NodePatch {
         let mut patch = NodePatch {
             kind,
@@ -127,19 +128,19 @@ impl NodePatch {
         patch
     }
 
-    /// The wish, on a Node that shows no hold. A cancel that waited there names no hold of ours and goes.
+    /// The patch that writes a wish on a Node without a hold. It removes a cancel that is there, which cannot name this hold.
     pub fn stamp(node: &NodeView, leaves: Hold) -> NodePatch {
         let holder = leaves.holder.to_string();
         let mut patch = NodePatch::marks(PatchKind::Stamp, node, leaves);
         patch.set(keys::HOLDER, holder);
-        // Leftovers of a hold that was lost say nothing about this one.
+        // Leftovers of an earlier hold do not apply to this one.
         for key in [keys::CANCEL, keys::RELEASE_AT, keys::DRAIN_PROGRESS] {
             patch.clear_if_set(node, key);
         }
         patch
     }
 
-    /// The cordon.
+    /// The patch that cordons the node, and sets the taint `rebooting` if `taint` says so.
     pub fn cordon(node: &NodeView, leaves: Hold, taint: bool) -> NodePatch {
         let mut patch = NodePatch::marks(PatchKind::Cordon, node, leaves);
         patch.clear_if_set(node, keys::DRAIN_PROGRESS);
@@ -155,21 +156,21 @@ impl NodePatch {
         patch
     }
 
-    /// The drain has ended; the delay begins.
+    /// The patch that ends the drain and begins the delay.
     pub fn delay(node: &NodeView, leaves: Hold) -> NodePatch {
         let mut patch = NodePatch::marks(PatchKind::Delay, node, leaves);
         patch.clear_if_set(node, keys::DRAIN_PROGRESS);
         patch
     }
 
-    /// The drain was given up with this left, and the delay begins all the same: the Node goes on saying so.
+    /// The patch that begins the delay after a drain that was given up. `left` says what is left, and stays on the Node.
     pub fn delay_forced(node: &NodeView, leaves: Hold, left: &str) -> NodePatch {
         let mut patch = NodePatch::marks(PatchKind::Delay, node, leaves);
         patch.set(keys::DRAIN_PROGRESS, format!("{FORCED}{left}"));
         patch
     }
 
-    /// `until`, further ahead, and how far the drain has come.
+    /// The patch that sets `until` further ahead, and writes how far the drain has come.
     pub fn renew(node: &NodeView, leaves: Hold, progress: Option<&str>) -> NodePatch {
         let mut patch = NodePatch::marks(PatchKind::Renew, node, leaves);
         if let Some(progress) =
@@ -180,20 +181,20 @@ impl NodePatch {
         patch
     }
 
-    /// The reboot happened.
+    /// The patch that notes that the host has booted.
     pub fn returning(node: &NodeView, leaves: Hold) -> NodePatch {
         NodePatch::marks(PatchKind::Return, node, leaves)
     }
 
-    /// The final check and its proof.
+    /// The patch that seals the hold: the final check before the reboot.
     pub fn seal(node: &NodeView, leaves: Hold) -> NodePatch {
         NodePatch::marks(PatchKind::Seal, node, leaves)
     }
 
-    /// The end of a hold: every mark and the cancel go, and the cordon is as it was, whatever the Node shows of it.
+    /// The patch that ends a hold: it removes every mark and the cancel, and restores the cordon to what it was before the hold.
     ///
-    /// A wish never touched the cordon, so it leaves it as it is; so does the end of a cancelled hold
-    /// for a node that was cordoned before, because a person was let past it.
+    /// The cordon stays as it is at the end of a wish, which never touched it. It also stays at the end of a cancelled hold on a node
+    /// that was cordoned before: the webhook let people uncordon it, and that must not be undone.
     pub fn give_back(node: &NodeView, hold: &Hold, write: Proof) -> NodePatch {
         let created = hold.holder.created.clone();
         let mut patch = NodePatch::of(node);
@@ -215,7 +216,7 @@ impl NodePatch {
         patch
     }
 
-    /// Whether the Node shows that this very write has landed: the marks with its proof, or the cordon given back with it.
+    /// Whether the Node shows that this write has landed, by its proof in the marks or in `given-back`.
     pub fn is_shown_on(&self, node: &NodeView) -> bool {
         let marks = self.leaves.as_ref().and_then(|leaves| leaves.write.as_ref());
         let shows_marks = marks.is_some_and(|write| node.annotation(keys::WRITE) == Some(write.as_str()));
@@ -223,19 +224,19 @@ impl NodePatch {
         shows_marks || gave_back.is_some_and(|(created, write)| was_given_back(node, created, write))
     }
 
-    /// What only this write can have put on the Node; none where it is beside the marks.
+    /// The proof of this write; `None` if it does not touch the marks.
     pub fn proof(&self) -> Option<&Proof> {
         let leaves = self.leaves.as_ref().and_then(|leaves| leaves.write.as_ref());
         leaves.or(self.gives_back.as_ref().map(|(_, write)| write))
     }
 
-    /// Whether nothing of the hold that it ends is left on this Node, and the cordon is as it was written.
+    /// Whether the hold that this patch ends is gone from the Node, and the cordon is as the patch sets it.
     pub fn has_ended(&self, node: &NodeView) -> bool {
         let cordon = self.unschedulable;
         !has_marks(node) && cordon.is_none_or(|cordon| cordon == node.spec.unschedulable)
     }
 
-    /// Whether both write the same on the same version, but for their proofs: where one has landed, the other has lost.
+    /// Whether the other patch is the same except for its proof, on the same version of the Node. Of two copies only one can land.
     pub fn is_copy(&self, other: &NodePatch) -> bool {
         self.but_for_proofs() == other.but_for_proofs()
     }
@@ -255,23 +256,24 @@ impl NodePatch {
         patch
     }
 
-    /// The same after a reboot: the lock entry is kept for a while, and says so.
+    /// The patch, which also starts the delay for which the lock entry of this hold is kept (`--lock-release-delay`).
     #[must_use]
     pub fn keeping_entry(mut self, hold: &Hold) -> NodePatch {
         self.release_of = Some(hold.holder.created.clone());
         self
     }
 
-    /// The lock entry has been kept for long enough: it is over.
+    /// The patch that ends the delay for which the lock entry is kept.
     pub fn end_release_delay(node: &NodeView) -> NodePatch {
         let mut patch = NodePatch::of(node);
         patch.clear_if_set(node, keys::RELEASE_AT);
         patch
     }
 
-    /// The cordon as it was, whoever changed it meanwhile.
+    /// Sets the cordon as it was before the hold, even if somebody changed it meanwhile.
     ///
-    /// What was never decided stays as it is: a person can uncordon, and nobody can take back a pod that ran.
+    /// If it is unknown what it was (`None`), the cordon stays: a person can still uncordon the node, but pods that have started on it
+    /// cannot be undone.
     fn restore(&mut self, node: &NodeView, was_unschedulable: Option<bool>) {
         let is_kept = node.annotation(keys::KEEP_CORDONED).is_some();
         match was_unschedulable {
@@ -289,7 +291,7 @@ impl NodePatch {
         }
     }
 
-    /// The whole list, without these and with those, if that changes it.
+    /// Removes the taints `dropped` and adds the taints `added`. Taints are patched as a whole list, and only if it changes.
     pub(super) fn change_taints(
         &mut self,
         node: &NodeView,
@@ -316,7 +318,7 @@ impl NodePatch {
         }
     }
 
-    /// Whether it would change nothing.
+    /// Whether the patch would change nothing.
     pub fn is_empty(&self) -> bool {
         !self.sets_until
             && self.release_of.is_none()
@@ -353,7 +355,7 @@ impl NodePatch {
         body
     }
 
-    /// What the API server makes of this Node by [`NodePatch::body`], but for the version that it gives it.
+    /// The Node after the API server has applied [`NodePatch::body`] to it, except for its new `resourceVersion`.
     #[must_use]
     pub fn applied(&self, node: &NodeView, now: Timestamp, terms: &Terms) -> NodeView {
         let mut node = node.clone();
@@ -368,7 +370,7 @@ impl NodePatch {
         node
     }
 
-    /// Those whose values are times, too.
+    /// All changes of annotations, including those whose values depend on the current time.
     fn all_annotations(&self, now: Timestamp, terms: &Terms) -> Changes {
         let ahead = |by| format!("{:.0}", now.saturating_add(by).unwrap_or(Timestamp::MAX));
         let until = self.sets_until.then(|| {
@@ -387,7 +389,7 @@ impl NodePatch {
         all
     }
 
-    /// The phase too.
+    /// All changes of labels, including the phase.
     fn all_labels(&self) -> Changes {
         let mut all = self.labels.clone();
         let phase = self
@@ -398,7 +400,7 @@ impl NodePatch {
     }
 }
 
-/// New values by their keys; without one the key is removed.
+/// New values by key; `None` removes the key.
 type Changes = BTreeMap<String, Option<String>>;
 
 fn merge(map: &mut BTreeMap<String, String>, changes: Changes) {

@@ -1,10 +1,13 @@
-//! The signs: what an agent shows on its Node for others to read, beside the marks. They hold nothing.
+//! The signs: what an agent writes on its Node for others to read, beside the marks. A sign does not hold the Node.
 //!
-//! Each rides on a patch of the hold, so none needs a write of its own: kured's annotations and taint on the wish, labels and
-//! the protection from autoscalers on the cordon, and what is to follow a reboot on the give-back.
-//! What was there before is remembered on the Node and put back, unless somebody has changed it meanwhile.
-//! Whoever may annotate a Node may plant what is remembered there, so of that only what an agent can have written counts:
-//! it changes no other key, and never makes a patch that the API server refuses.
+//! Each sign is written by a patch of the hold, so none needs a write of its own: kured's annotations and the soft taint with the wish,
+//! labels and the protection from autoscalers with the cordon, and the labels after a reboot with the give-back.
+//!
+//! What a sign replaces is stored on the Node and put back later, unless somebody has changed it meanwhile.
+//! Anybody who may annotate the Node can forge what is stored. So only values that an agent can have written are put back: no other
+//! key changes, and no patch results that the API server refuses.
+//!
+//! Not here: the marks ([`super::patch`]), and the Node's conditions ([`super::conditions`]).
 
 use std::collections::BTreeMap;
 
@@ -15,45 +18,46 @@ use crate::keys;
 use crate::names::{is_key, is_value};
 use crate::node::{NodeView, Taint};
 
-/// Which signs an operator wants. By default none.
+/// The signs that the operator has asked for. None by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Signs {
-    /// `--annotate-nodes`: kured's two annotations.
+    /// `--annotate-nodes`: whether to write kured's two annotations.
     pub annotates: bool,
-    /// `--pre-reboot-node-labels`: from the cordon on.
+    /// `--pre-reboot-node-labels`: labels to set with the cordon.
     pub pre_reboot_labels: BTreeMap<String, String>,
-    /// `--post-reboot-node-labels`: once the node is back from a reboot, cordoned or not.
+    /// `--post-reboot-node-labels`: labels to set once the node is back from a reboot, cordoned or not.
     pub post_reboot_labels: BTreeMap<String, String>,
-    /// `--prefer-no-schedule-taint`: the key of a taint on a node that wants a reboot.
+    /// `--prefer-no-schedule-taint`: the key of a `PreferNoSchedule` taint for a node that wants a reboot.
     pub soft_taint: Option<String>,
-    /// `--protect-from-autoscaler`: while the node is held, no autoscaler takes it away.
+    /// `--protect-from-autoscaler`: whether to keep autoscalers from removing the node while it is held.
     pub protects: bool,
 }
 
-/// What was replaced on a Node: the value of [`keys::REPLACED`].
+/// What the signs have replaced on a Node: the value of [`keys::REPLACED`].
 #[derive(Debug, Default, Deserialize, Serialize)]
 struct Replaced {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     annotations: BTreeMap<String, Replacement>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     labels: BTreeMap<String, Replacement>,
-    /// The keys of taints that were put there.
+    /// The keys of the taints that were added.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     taints: Vec<String>,
 }
 
-/// One value: what it was, if there was one, and what it was replaced by.
+/// One replaced value: what it was, if it existed, and what replaced it.
 #[derive(Debug, Deserialize, Serialize)]
 struct Replacement {
     was: Option<String>,
     by: String,
 }
 
-/// Both autoscalers' annotations have this value (kubernetes/autoscaler and Karpenter alike).
+/// The value of the protecting annotation, the same for cluster-autoscaler and Karpenter.
 const PROTECTED: &str = "true";
 
 impl Signs {
-    /// The patch of the wish that was made at `created`. kured's annotations tell since when: one that is there stays.
+    /// The patch of the wish made at `created`, with its signs. kured's annotations say since when a reboot is wanted, so an existing one
+    /// stays.
     #[must_use]
     pub fn wished(&self, mut patch: NodePatch, node: &NodeView, created: &str) -> NodePatch {
         let mut replaced = Replaced::default();
@@ -78,7 +82,8 @@ impl Signs {
         patch
     }
 
-    /// The patch that cordons the node. What it replaces is decided once, like the cordon: by the first of them.
+    /// The patch that cordons the node, with its signs. Only the first such patch of a hold writes signs and records what they replace:
+    /// a later one could lose the values from before the hold.
     #[must_use]
     pub fn cordoned(&self, mut patch: NodePatch, node: &NodeView, hold: &Hold) -> NodePatch {
         if hold.phase != Phase::Wanted {
@@ -91,7 +96,7 @@ impl Signs {
             .collect();
         let metadata = &node.metadata;
         let mut replaced = self.replaced(node);
-        // The wish replaces no other.
+        // The wish stores no other annotation, so any other here is a leftover.
         replaced
             .annotations
             .retain(|key, _| key == keys::KURED_REBOOT_IN_PROGRESS);
@@ -103,7 +108,8 @@ impl Signs {
         patch
     }
 
-    /// The patch that ends a hold. After a reboot the labels are kured's; after one that was called off, as they were.
+    /// The patch that ends a hold, without its signs. After a reboot the labels are those of `--post-reboot-node-labels`, as with kured;
+    /// after a reboot that was called off, they are put back.
     #[must_use]
     pub fn given_back(&self, mut patch: NodePatch, node: &NodeView, has_rebooted: bool) -> NodePatch {
         let replaced = self.replaced(node);
@@ -122,14 +128,14 @@ impl Signs {
         if self.annotates {
             patch.clear_if_set(node, keys::KURED_REBOOT_IN_PROGRESS);
         }
-        // Also one that an agent with other flags put there.
+        // Also a taint that an agent with other flags added.
         let were = replaced.taints.iter().map(|key| Taint::prefer_no_schedule(key));
         let soft: Vec<Taint> = self.taint().chain(were).collect();
         patch.change_taints(node, &soft, []);
         patch
     }
 
-    /// A patch that removes signs from a Node that shows no hold, if there are any.
+    /// The patch that removes signs from a Node without a hold; `None` if there are none.
     pub fn leftover(&self, node: &NodeView) -> Option<NodePatch> {
         Some(self.given_back(NodePatch::of(node), node, false)).filter(|patch| !patch.is_empty())
     }
@@ -138,9 +144,9 @@ impl Signs {
         self.soft_taint.iter().map(|key| Taint::prefer_no_schedule(key))
     }
 
-    /// What the Node remembers, of that what an agent can have written and what still stands there.
+    /// The replacements stored on the Node, without those that no agent can have written and those that somebody has changed since.
     ///
-    /// Which labels are signs only the flags say, so today's must name them.
+    /// Only the flags say which labels are signs, so a stored label counts only if the current flags name it.
     fn replaced(&self, node: &NodeView) -> Replaced {
         let text = node.annotation(keys::REPLACED);
         let remembered: Option<Replaced> = text.and_then(|text| serde_json::from_str(text).ok());
@@ -166,17 +172,17 @@ impl Signs {
     }
 }
 
-/// Whether this is an annotation that signs write, and a change as they make it.
+/// Whether this is an annotation that the signs write, and a change that they can have made.
 fn is_annotation(key: &str, change: &Replacement) -> bool {
     match key {
-        // It is written only where there is none.
+        // It is written only if there was none.
         keys::KURED_REBOOT_IN_PROGRESS => change.was.is_none(),
         keys::SCALE_DOWN_DISABLED | keys::DO_NOT_DISRUPT => change.by == PROTECTED,
         _ => false,
     }
 }
 
-/// Whether a taint with this key is ours or Kubernetes' own: no operator's soft taint.
+/// Whether a taint with this key is Cordonhold's or Kubernetes' own, and so cannot be an operator's soft taint.
 fn is_reserved(key: &str) -> bool {
     let domain = key.split_once('/').map_or("", |(domain, _)| domain);
     let is_in = |parent: &str| {
@@ -198,7 +204,7 @@ impl Replaced {
     }
 }
 
-/// Writes what is wanted and is not there, and tells what that replaces.
+/// Adds to the patch what is wanted and not there yet, and returns what that replaces.
 fn replace(
     there: &BTreeMap<String, String>,
     wanted: &BTreeMap<String, String>,
@@ -219,7 +225,7 @@ fn replace(
         .collect()
 }
 
-/// Puts back what was replaced.
+/// Adds to the patch the values from before the replacements.
 fn put_back(replaced: BTreeMap<String, Replacement>, patch: &mut BTreeMap<String, Option<String>>) {
     patch.extend(replaced.into_iter().map(|(key, change)| (key, change.was)));
 }
