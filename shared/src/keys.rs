@@ -1,104 +1,106 @@
-//! Every key, name and verb that Cordonhold writes or reads on the wire, once.
+//! Every key, name and verb that Cordonhold writes to or reads from the API server. Each is defined only here.
 //!
-//! The manifests repeat some of them in CEL and RBAC; a test holds the two against each other.
+//! The manifests repeat some of them in CEL and RBAC; a test compares the two.
+//! Not here: which names Kubernetes allows ([`crate::names`]).
 
-/// What every label and annotation of ours begins with.
+/// Prefix of every label and annotation of Cordonhold.
 pub const DOMAIN: &str = "cordonhold.dev/";
 
 /// Annotation: `<Node uid>/<created>`, the identity of one hold.
 pub const HOLDER: &str = "cordonhold.dev/holder";
 /// Label: the phase of the hold. A label, so that `kubectl get nodes -L cordonhold.dev/phase` shows it.
 pub const PHASE: &str = "cordonhold.dev/phase";
-/// Annotation: RFC 3339, until when the webhook keeps the node cordoned.
+/// Annotation: until when the webhook keeps the node cordoned, RFC 3339.
 pub const UNTIL: &str = "cordonhold.dev/until";
 /// Annotation: the boot in which the node was cordoned, see [`crate::host::Boot`].
 pub const BOOT_ID: &str = "cordonhold.dev/boot-id";
 /// Annotation: `true` if someone else had cordoned the node before.
 pub const WAS_UNSCHEDULABLE: &str = "cordonhold.dev/was-unschedulable";
-/// Annotation: 128 random bits that only the agent's last write of the marks can have put there.
+/// Annotation: 128 random bits that prove which write of the agent left these marks.
 pub const WRITE: &str = "cordonhold.dev/write";
 /// Annotation: how many reboot commands may have been run for this hold.
 pub const ATTEMPT: &str = "cordonhold.dev/attempt";
-/// Taint (effect `NoSchedule`): brings no pods even where the cordon was cleared.
+/// Taint (effect `NoSchedule`): keeps new pods away even if somebody clears the cordon.
 pub const REBOOTING: &str = "cordonhold.dev/rebooting";
 
-/// The marks that are annotations. With [`PHASE`] and [`REBOOTING`] they are all the marks there are.
+/// The marks that are annotations. The only other marks are [`PHASE`] and [`REBOOTING`].
 pub const MARK_ANNOTATIONS: [&str; 6] = [HOLDER, UNTIL, BOOT_ID, WAS_UNSCHEDULABLE, WRITE, ATTEMPT];
 
-/// Annotation, a person's: `<created> <reason>` ends the hold that it names.
+/// Annotation that a person writes: `<created> <reason>` ends the hold that it names.
 pub const CANCEL: &str = "cordonhold.dev/cancel";
-/// Annotation, a person's, on a Node or on the lock: no new reboot here.
+/// Annotation that a person writes on a Node or on the lock object: no new reboot begins there.
 pub const PAUSE: &str = "cordonhold.dev/pause";
-/// Annotation, a person's: the node stays cordoned on return.
+/// Annotation that a person writes: the node stays cordoned after its reboot.
 pub const KEEP_CORDONED: &str = "cordonhold.dev/keep-cordoned";
 
-/// Annotation: `<created> <proof>` of the hold that was given back last, written by the very patch that did it.
-/// Not a mark: it holds nothing, and stays.
+/// Annotation: `<created> <proof>` of the hold that was given back last, written by the patch that gave it back.
+/// Not a mark: it does not hold the Node, and it stays there.
 pub const GIVEN_BACK: &str = "cordonhold.dev/given-back";
 
-/// Annotation: `<created> <RFC 3339>`, how long the lock entry of a hold that was given back is kept, see `--lock-release-delay`.
-/// Not a mark: it holds nothing, but its entry is not over while it is there. Its agent removes it, then the entry.
+/// Annotation: `<created> <RFC 3339>`, until when the lock entry of a hold that was given back is kept, see `--lock-release-delay`.
+/// Not a mark: it does not hold the Node, but its entry stays in the lock while it is there. The agent removes it, then the entry.
 pub const RELEASE_AT: &str = "cordonhold.dev/release-at";
-/// Annotation: what the agent replaced on its Node beside the marks, as JSON, to be put back. Not a mark.
+/// Annotation: what the agent replaced on its Node beside the marks, as JSON, to be put back later. Not a mark.
 pub const REPLACED: &str = "cordonhold.dev/replaced";
 
-/// What is the owner's alone beside the marks, while a Node carries marks: the agent obeys what it reads there.
-/// None of them makes a Node held. Without marks they are a person's too, who may end the delay of [`RELEASE_AT`].
+/// The annotations beside the marks that only the agent may change while its Node carries marks, because it acts on what it reads there.
+/// None of them makes a Node held. On a Node without marks anybody may change them, for example to end the delay of [`RELEASE_AT`].
 pub const OWNERS_ANNOTATIONS: [&str; 3] = [REPLACED, GIVEN_BACK, RELEASE_AT];
 
-/// Annotations that no rule of the webhook rests on, but what it says to people.
+/// Annotations that the webhook reads only for its messages. No rule depends on them.
 pub const TOLD_ANNOTATIONS: [&str; 2] = [KEEP_CORDONED, DRAIN_PROGRESS];
 
-/// Label, a person's: with the value `disabled` the DaemonSet puts no agent on the node.
-/// While a Node carries marks nobody else gives it that value: the hold would lose its agent. To let the agent back is anybody's.
+/// Label that a person writes: with the value `disabled`, the DaemonSet runs no agent on the node.
+/// While a Node carries marks, only its agent may set that value, because the hold would lose its agent. Anybody may let the agent back.
 pub const AGENT: &str = "cordonhold.dev/agent";
 /// The value of [`AGENT`] that keeps the agent away.
 pub const DISABLED: &str = "disabled";
-/// Annotation: how far the drain has come, for people. Not a mark: nobody decides by it.
+/// Annotation: how far the drain has come, for people. Not a mark.
 pub const DRAIN_PROGRESS: &str = "cordonhold.dev/drain-progress";
 
 /// Annotation on the Lease of a pool: the lock's record.
 pub const LOCK: &str = "cordonhold.dev/lock";
-/// Annotation on the Lease of a pool: the label selector of its Nodes; empty for every Node.
+/// Annotation on the Lease of a pool: the label selector of the pool's Nodes; empty for every Node.
 pub const POOL_SELECTOR: &str = "cordonhold.dev/pool-selector";
-/// Annotation on a DaemonSet that carries the lock: when an agent wrote the lock last, so that each write changes the object.
+/// Annotation on a DaemonSet that carries the lock: when an agent last wrote the lock. It makes sure that each write changes the object.
 pub const LOCK_WRITTEN: &str = "cordonhold.dev/lock-written";
 
 /// Taint that Kubernetes itself puts on a cordoned node (k8s.io/api: `core/v1/well_known_taints.go`).
 pub const UNSCHEDULABLE_TAINT: &str = "node.kubernetes.io/unschedulable";
-/// Taint effect of both taints above.
+/// Taint effect of [`REBOOTING`] and [`UNSCHEDULABLE_TAINT`].
 pub const NO_SCHEDULE: &str = "NoSchedule";
 /// Taint effect of `--prefer-no-schedule-taint`.
 pub const PREFER_NO_SCHEDULE: &str = "PreferNoSchedule";
 
-/// Annotation, `true`: cluster-autoscaler leaves the node alone (kubernetes/autoscaler: `cluster-autoscaler/FAQ.md`).
+/// Annotation: with `true`, cluster-autoscaler does not remove the node (kubernetes/autoscaler: `cluster-autoscaler/FAQ.md`).
 pub const SCALE_DOWN_DISABLED: &str = "cluster-autoscaler.kubernetes.io/scale-down-disabled";
-/// Annotation, `true`: Karpenter leaves the node alone (karpenter.sh: Concepts, Disruption).
+/// Annotation: with `true`, Karpenter does not disrupt the node (karpenter.sh: Concepts, Disruption).
 pub const DO_NOT_DISRUPT: &str = "karpenter.sh/do-not-disrupt";
 
-/// Key in `userInfo.extra` of a ServiceAccount token: the node of the pod that it is bound to (KEP-4193).
+/// Key in `userInfo.extra`: the node of the pod that a ServiceAccount token is bound to (KEP-4193).
 pub const NODE_NAME_EXTRA: &str = "authentication.kubernetes.io/node-name";
 
-/// The virtual resource whose verb [`OVERRIDE_VERB`] permits to write [`CANCEL`].
+/// API group of [`OVERRIDE_RESOURCE`].
 pub const OVERRIDE_GROUP: &str = "cordonhold.dev";
-/// See [`OVERRIDE_GROUP`].
+/// Resource that exists only in RBAC: the permission to write [`CANCEL`] is the verb [`OVERRIDE_VERB`] on it.
 pub const OVERRIDE_RESOURCE: &str = "rebootholds";
-/// See [`OVERRIDE_GROUP`].
+/// RBAC verb on [`OVERRIDE_RESOURCE`] that permits to write [`CANCEL`].
 pub const OVERRIDE_VERB: &str = "override";
-/// The verb on the same resource by which the webhook's configuration tells an agent: what it writes to its own Node waits for no webhook.
+/// RBAC verb on [`OVERRIDE_RESOURCE`] by which the webhook configuration recognizes an agent, so that an agent's writes to its own Node
+/// do not wait for the webhook.
 pub const OWN_VERB: &str = "own";
 
 /// Field manager of every write of the agent.
 pub const FIELD_MANAGER: &str = "cordonhold-agent";
 
-/// Annotation of kured's: since when the node wants a reboot, RFC 3339 (kubereboot/kured: cmd/kured/main.go).
+/// Annotation of kured: since when the node wants a reboot, RFC 3339 (kubereboot/kured: cmd/kured/main.go).
 pub const KURED_REBOOT_IN_PROGRESS: &str = "weave.works/kured-reboot-in-progress";
-/// Annotation of kured's: when the node wanted a reboot last. It stays.
+/// Annotation of kured: when the node last wanted a reboot. kured never removes it.
 pub const KURED_MOST_RECENT_REBOOT_NEEDED: &str = "weave.works/kured-most-recent-reboot-needed";
 
 /// Stock kured's default lock annotation on its DaemonSet (kubereboot/kured: cmd/kured/main.go).
 pub const KURED_LOCK: &str = "weave.works/kured-node-lock";
-/// What [`KURED_LOCK`] becomes in kured v2 (kubereboot/kured: pull request 1000).
+/// The name of [`KURED_LOCK`] in kured v2 (kubereboot/kured: pull request 1000).
 pub const KURED_V2_LOCK: &str = "kured.dev/kured-node-lock";
-/// What [`KURED_REBOOT_IN_PROGRESS`] becomes in kured v2.
+/// The name of [`KURED_REBOOT_IN_PROGRESS`] in kured v2.
 pub const KURED_V2_REBOOT_IN_PROGRESS: &str = "kured.dev/kured-reboot-in-progress";

@@ -1,7 +1,7 @@
-//! Stock kured's DaemonSet: how it is told from others, and whose pods are kured's.
+//! Stock kured's DaemonSet: how it is recognized, and which ServiceAccount its pods run as.
 //!
-//! Not here: who looks for it and when (the shells), its lock ([`crate::lock`], [`crate::reboot::lock_object`]), and what that lock
-//! holds ([`crate::admission`]).
+//! Not here: looking for it in the cluster (the webhook and the agent), its lock ([`crate::lock`], [`crate::reboot::lock_object`]), and
+//! which Nodes that lock protects ([`crate::admission`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,53 +10,53 @@ use serde::Deserialize;
 
 use crate::node::null_is_default;
 
-/// Its name in its manifest and chart, where nobody chose another: of labels, container and image.
+/// kured's name in labels and image, as its manifest and its chart have it by default.
 const KURED: &str = "kured";
-/// The labels that say so: the chart's, and its manifest's.
+/// The labels that hold kured's name: the first in its chart, the second in its manifest.
 const NAME_LABELS: [&str; 2] = ["app.kubernetes.io/name", "name"];
-/// Whom a pod runs as that names nobody.
+/// The ServiceAccount of a pod that names none.
 const DEFAULT_ACCOUNT: &str = "default";
 
-/// kured as the cluster shows it.
+/// kured's DaemonSet, as found in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Kured {
-    /// Of its DaemonSet, and so of its pods.
+    /// The namespace of the DaemonSet, and so of its pods.
     pub namespace: String,
-    /// Of its DaemonSet.
+    /// The name of the DaemonSet.
     pub name: String,
-    /// The name of the ServiceAccount that its pods run as.
+    /// The name of the ServiceAccount that the pods run as.
     pub service_account: String,
 }
 
-/// As `namespace/name`.
+/// The DaemonSet as `namespace/name`.
 impl fmt::Display for Kured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
     }
 }
 
-/// A DaemonSet, as far as it says whether it is kured's, and carries kured's lock.
+/// The fields of a DaemonSet that show whether it is kured's, and that hold kured's lock.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct DaemonSetView {
-    /// Its `metadata`.
+    /// The DaemonSet's `metadata`.
     #[serde(default, deserialize_with = "null_is_default")]
     pub metadata: Metadata,
     #[serde(default, deserialize_with = "null_is_default")]
     spec: Spec,
 }
 
-/// Of `metadata`.
+/// Fields of the `metadata` of a DaemonSet or its pod template.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Metadata {
-    /// Its name.
+    /// The object's name.
     #[serde(default, deserialize_with = "null_is_default")]
     pub name: String,
-    /// Its namespace.
+    /// The object's namespace.
     #[serde(default, deserialize_with = "null_is_default")]
     pub namespace: String,
     #[serde(default, deserialize_with = "null_is_default")]
     labels: BTreeMap<String, String>,
-    /// Its annotations by key.
+    /// The object's annotations by key.
     #[serde(default, deserialize_with = "null_is_default")]
     pub annotations: BTreeMap<String, String>,
 }
@@ -91,7 +91,7 @@ struct Container {
 }
 
 impl DaemonSetView {
-    /// Where it is, and whom its pods run as.
+    /// Namespace, name and ServiceAccount, if this is kured's DaemonSet.
     pub fn kured(&self) -> Kured {
         let account = self.spec.template.spec.service_account_name.as_str();
         Kured {
@@ -104,7 +104,7 @@ impl DaemonSetView {
         }
     }
 
-    /// Whether it is kured's by its labels, its pods' labels, or its image: for one whose name nobody told.
+    /// Whether this is kured's DaemonSet by its labels, its pods' labels or its image. For a kured whose name is not configured.
     pub fn looks_like_kured(&self) -> bool {
         let labels = [&self.metadata.labels, &self.spec.template.metadata.labels];
         let is_labelled = |labels: &BTreeMap<String, String>| {
@@ -116,23 +116,23 @@ impl DaemonSetView {
     }
 }
 
-/// Where kured is, as far as the cluster shows it.
+/// The result of looking for kured's DaemonSet in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Whereabouts {
-    /// Where it was looked for.
+    /// It is where the flags say.
     Configured(Kured),
-    /// Not there, and one DaemonSet elsewhere looks like it.
+    /// It is not where the flags say, but one other DaemonSet looks like kured's.
     Elsewhere(Kured),
-    /// Not there, and more than one looks like it.
+    /// It is not where the flags say, and several other `DaemonSets` look like kured's.
     Several(Vec<Kured>),
-    /// Not there, and none looks like it.
+    /// It is not where the flags say, and no other DaemonSet looks like kured's.
     Nowhere,
-    /// Not there, and the others may not be looked at.
+    /// It is not where the flags say, and the program may not list other DaemonSets.
     Unsearched,
 }
 
 impl Whereabouts {
-    /// What a look at all `DaemonSets` comes to, where kured is not where it was looked for.
+    /// The result for all `DaemonSets` of the cluster, if kured's is not where the flags say.
     pub fn among(daemon_sets: &[DaemonSetView]) -> Whereabouts {
         let alike = daemon_sets.iter().filter(|view| view.looks_like_kured());
         let mut alike: Vec<Kured> = alike.map(DaemonSetView::kured).collect();
@@ -143,7 +143,7 @@ impl Whereabouts {
         }
     }
 
-    /// The DaemonSet to go by.
+    /// The DaemonSet to take for kured's, if exactly one was found.
     pub fn kured(&self) -> Option<&Kured> {
         match self {
             Whereabouts::Configured(kured) | Whereabouts::Elsewhere(kured) => Some(kured),

@@ -1,12 +1,12 @@
-//! The domain of Cordonhold: its words, its records and its decisions.
+//! The core of Cordonhold: its keys, its records and its decisions.
 //!
-//! No I/O, no clock, no async and no Kubernetes client: what is decided here is a function of its arguments,
-//! so that a test, a model and a simulation run the very code that a node runs.
-//! The webhook and the agent observe, ask this crate, and perform.
+//! Every decision is a function of its arguments, so that tests, the model and the simulation run the same code as a node.
+//! The webhook and the agent read the cluster and the host, ask this crate what to do, and do it.
+//! Not here: I/O, clocks, async and the Kubernetes client (`shared/rt`, the webhook and the agent).
 
 #![warn(missing_docs)]
 
-// What both programs read.
+// What both programs use.
 pub mod backoff;
 pub mod hold;
 pub mod host;
@@ -25,20 +25,20 @@ pub mod admission;
 // What the agent decides.
 pub mod reboot;
 
-/// A value that somebody else may have written: parsing it has three outcomes, and none of them is an error.
+/// The result of reading a value that somebody else may have written. All three outcomes are regular ones, none is an error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Reading<T> {
-    /// Nothing is there.
+    /// There is no value.
     #[default]
     Absent,
-    /// It is there and understood.
+    /// The value, parsed.
     Present(T),
-    /// It is there and cannot be understood: held, and by someone else. The text says what is wrong.
+    /// There is a value, but it cannot be parsed. It counts as held by somebody else. The text says what is wrong.
     Malformed(String),
 }
 
 impl<T> Reading<T> {
-    /// The value, if it is there and understood.
+    /// The value, if it could be parsed.
     pub fn present(self) -> Option<T> {
         match self {
             Reading::Present(value) => Some(value),

@@ -1,11 +1,11 @@
-//! What Kubernetes takes for the name of an object, and for the key and the value of a label
+//! Checks whether Kubernetes accepts a text as the name of an object, or as key or value of a label
 //! (kubernetes/apimachinery: pkg/util/validation).
 //!
-//! Not here: the names that we give ([`crate::keys`]).
+//! Not here: the names that Cordonhold uses ([`crate::keys`]).
 
-/// Longest name of an object, and longest prefix of a key.
+/// Longest name of an object and longest prefix of a key, in characters.
 const NAME_MAX: usize = 253;
-/// Longest namespace, longest name after the prefix of a key, and longest value of a label.
+/// Longest namespace, longest name after the prefix of a key, and longest value of a label, in characters.
 pub const PART_MAX: usize = 63;
 
 /// Whether an object, such as a Node, can have this name (a DNS subdomain).
@@ -13,12 +13,12 @@ pub fn is_name(text: &str) -> bool {
     text.len() <= NAME_MAX && text.split('.').all(is_dns_label)
 }
 
-/// Whether a namespace, or a part of an object's name, can be this.
+/// Whether this can be a namespace, or a part without dots of an object's name (a DNS label).
 pub fn is_namespace(text: &str) -> bool {
     text.len() <= PART_MAX && is_dns_label(text)
 }
 
-/// Whether a label, an annotation or a taint can have this key: `name` or `prefix/name`.
+/// Whether this can be the key of a label, an annotation or a taint: `name` or `prefix/name`.
 pub fn is_key(text: &str) -> bool {
     match text.split_once('/') {
         None => is_word(text),
@@ -26,12 +26,12 @@ pub fn is_key(text: &str) -> bool {
     }
 }
 
-/// Whether a label can have this value.
+/// Whether this can be the value of a label.
 pub fn is_value(text: &str) -> bool {
     text.is_empty() || is_word(text)
 }
 
-/// Of any length: a name limits the whole of its parts.
+/// Whether this is a DNS label of any length: in an object's name only the whole name has a limit.
 fn is_dns_label(text: &str) -> bool {
     let is_edge = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     is_framed(text, is_edge, b"-")
@@ -41,7 +41,7 @@ fn is_word(text: &str) -> bool {
     text.len() <= PART_MAX && is_framed(text, u8::is_ascii_alphanumeric, b"-_.")
 }
 
-/// Whether it begins and ends with an edge, and has nothing else but edges and these bytes.
+/// Whether the text begins and ends with a byte that `is_edge` accepts, and has only such bytes and those of `inner`.
 fn is_framed(text: &str, is_edge: impl Fn(&u8) -> bool, inner: &[u8]) -> bool {
     let bytes = text.as_bytes();
     bytes.first().is_some_and(&is_edge)

@@ -1,18 +1,18 @@
-//! A text that somebody else wrote, inside a sentence, an Event or a command line of ours.
+//! Quotes texts that others wrote, for our messages, Events and command lines.
 //!
-//! It stays on its line, within a bound, and in its place: a plain name is shown as it is, anything else in single quotes,
-//! out of which it cannot break, neither in a shell nor for a reader.
-//! Not here: the fields of a log line, which are quoted by their format.
+//! A quoted text is on one line and has a bounded length. A plain name is shown as it is. Anything else is in single quotes, and cannot
+//! end them, so neither a shell nor a reader takes it for ours.
+//! Not here: the fields of a log line, which the log format quotes.
 
-/// Enough for a holder or a user; what others wrote is not repeated at any length.
+/// Default bound of a quoted text in characters: enough for a holder or a user.
 pub const QUOTED_MAX: usize = 128;
 
-/// The text, as a word of ours.
+/// The text for use in a message or a command, in quotes if it is not a plain name, with up to [`QUOTED_MAX`] characters.
 pub fn quoted(text: &str) -> String {
     quoted_to(text, QUOTED_MAX)
 }
 
-/// The same, with another bound in characters.
+/// The text as [`quoted`] returns it, with another bound in characters.
 pub fn quoted_to(text: &str, max_chars: usize) -> String {
     if is_plain(text) && text.len() <= max_chars {
         return text.to_owned();
@@ -20,14 +20,14 @@ pub fn quoted_to(text: &str, max_chars: usize) -> String {
     always_quoted(text, max_chars)
 }
 
-/// In single quotes, whatever it is: for a part of a command line that holds words.
+/// The text in single quotes even if it is a plain name: for an argument that may contain spaces. `max_chars` bounds the text inside.
 pub fn always_quoted(text: &str, max_chars: usize) -> String {
-    // Inside of single quotes a shell takes nothing for special but their end.
+    // Inside single quotes, only a single quote is special to a shell.
     let inside = one_line(text, max_chars).replace('\'', "’");
     format!("'{inside}'")
 }
 
-/// What a program says, on one line and within a bound.
+/// The text on one line, with at most `max_chars` characters; a longer one ends with `…`. Invisible characters become spaces.
 pub fn one_line(text: &str, max_chars: usize) -> String {
     let seen = text.chars().map(|c| if is_unseen(c) { ' ' } else { c });
     if text.chars().count() <= max_chars {
@@ -36,12 +36,12 @@ pub fn one_line(text: &str, max_chars: usize) -> String {
     seen.take(max_chars.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// As much of a text as fits in so many bytes, for a field whose length somebody else bounds.
+/// The beginning of a text, with at most `max_bytes` bytes, for a field of an API that has such a limit.
 pub fn clipped(text: &str, max_bytes: usize) -> &str {
     &text[..text.floor_char_boundary(max_bytes)]
 }
 
-/// Names, uids, times and addresses: nothing in them is special to a shell, and none can be taken for an option.
+/// Whether this is a plain name, uid, time or address: nothing in it is special to a shell, and it cannot be taken for an option.
 fn is_plain(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text
@@ -49,7 +49,7 @@ fn is_plain(text: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || "-_.:/@+,=%".contains(c))
 }
 
-/// Control characters, and those that show nothing or turn the direction of what follows.
+/// Whether a character is a control character, is invisible, or changes the direction of the text after it.
 fn is_unseen(c: char) -> bool {
     c.is_control()
         || matches!(

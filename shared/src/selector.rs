@@ -1,7 +1,7 @@
-//! Label selectors, as `kubectl -l` takes them, parsed and matched here so that a wrong one is told at the start
+//! Label selectors in the syntax of `kubectl -l`, parsed here so that a wrong one is reported when the program starts
 //! (kubernetes/apimachinery: pkg/labels/selector.go).
 //!
-//! Not here: what a key and a value may be ([`crate::names`]), and field selectors, which only the API server judges.
+//! Not here: valid keys and values ([`crate::names`]), and field selectors, which only the API server can check.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use crate::names::{is_key, is_value};
 
-/// Which labels an object must have. The empty selector takes every object.
+/// A label selector. The empty one matches every object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Selector {
     requirements: Vec<Requirement>,
@@ -21,7 +21,7 @@ struct Requirement {
     demand: Demand,
 }
 
-/// What a requirement asks of the value of its key. `NotIn` and `Absent` hold where there is no such label.
+/// What a requirement demands of the label with its key. `NotIn` and `Absent` also match an object without the label.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Demand {
     Present,
@@ -32,34 +32,34 @@ enum Demand {
     Below(i64),
 }
 
-/// Why a text is no label selector.
+/// Why a text is not a label selector.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SelectorError {
-    /// A requirement that has no operator which Kubernetes knows.
+    /// A requirement that is empty or has an unknown operator.
     #[error(
-        "{0:?} asks for nothing: write key, !key, key=value, key!=value, key in (a,b) or key notin (a,b)"
+        "{0:?} is not a requirement: write key, !key, key=value, key!=value, key in (a,b) or key notin (a,b)"
     )]
     Requirement(String),
     /// A key that no label can have.
     #[error(
-        "{0:?} is no label key: [prefix/]name, the name up to 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit"
+        "{0:?} is not a label key: [prefix/]name, the name up to 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit"
     )]
     Key(String),
     /// A value that no label can have.
     #[error(
-        "{0:?} is no label value: up to 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit"
+        "{0:?} is not a label value: up to 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit"
     )]
     Value(String),
-    /// What is compared by `>` or `<` is no integer.
-    #[error("{0:?} is no integer, as > and < compare")]
+    /// The value after `>` or `<` is not an integer.
+    #[error("{0:?} is not an integer, and > and < compare only integers")]
     Number(String),
-    /// Parentheses that do not close, or are nested.
-    #[error("the parentheses of {0:?} do not close")]
+    /// Parentheses that do not match, or are nested.
+    #[error("the parentheses in {0:?} do not match; each ( needs one ), and they cannot be nested")]
     Parentheses(String),
 }
 
 impl Selector {
-    /// Whether an object with these labels is taken.
+    /// Whether an object with these labels matches.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.requirements.iter().all(|requirement| {
             let value = labels.get(&requirement.key);
@@ -74,7 +74,7 @@ impl Selector {
         })
     }
 
-    /// Whether it takes every object.
+    /// Whether the selector is empty, so that it matches every object.
     pub fn is_everything(&self) -> bool {
         self.requirements.is_empty()
     }
@@ -98,7 +98,7 @@ impl FromStr for Selector {
     }
 }
 
-/// The text cut at its commas, but for those in parentheses.
+/// The requirements as text: split at commas, except those in parentheses.
 fn terms(text: &str) -> Result<Vec<&str>, SelectorError> {
     let (mut terms, mut start, mut is_open) = (Vec::new(), 0, false);
     let unbalanced = || SelectorError::Parentheses(text.to_owned());
@@ -160,7 +160,7 @@ impl Requirement {
     }
 }
 
-/// The value of one requirement; it may be empty.
+/// Parses a label value, which may be empty.
 fn value(text: &str) -> Result<String, SelectorError> {
     let text = text.trim();
     if is_value(text) {
@@ -176,7 +176,7 @@ fn integer(text: &str) -> Result<i64, SelectorError> {
         .map_err(|_| SelectorError::Number(text.trim().to_owned()))
 }
 
-/// One text for one selector, as a query takes it.
+/// The selector in a normal form, as the API server accepts it in a query.
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, Requirement { key, demand }) in self.requirements.iter().enumerate() {
@@ -196,7 +196,7 @@ impl fmt::Display for Selector {
     }
 }
 
-/// One value with the first operator, any other number with the second.
+/// Writes one value with the operator `one`, several or none with the operator `many`.
 fn write_values(
     f: &mut fmt::Formatter<'_>,
     key: &str,

@@ -1,56 +1,57 @@
-//! What a watch of some objects tells of them, and how it is kept up: where it has come to, and when it is tried again.
+//! The state of a watch: from which version it goes on, and when it is retried.
 //!
-//! Not here: how its requests are sent, and what follows from a change.
+//! Not here: sending its requests (`shared/rt`), and what follows from a change.
 
 use std::time::Duration;
 
 use crate::backoff::retry_pause;
 
-/// The code by which an API server says that it no longer has a version (k8s.io/apimachinery: `NewResourceExpired`).
+/// The status code of an API server that no longer has the requested version (k8s.io/apimachinery: `NewResourceExpired`).
 pub const TOO_OLD: u16 = 410;
 
-/// What became known of the objects that are watched.
+/// A change of the watched objects.
 #[derive(Clone, Debug)]
 pub enum Change<T> {
-    /// All there is, now: the watch begins here.
+    /// All objects that exist now. The watch begins, or begins again, with them.
     Listed(Vec<T>),
     /// This object was created or changed.
     Present(T),
     /// This object was deleted.
     Gone(T),
-    /// What happened between the last change and the next is unknown.
+    /// Changes may have been missed since the previous one. A list follows.
     Gap,
 }
 
-/// How long the server keeps one request of a watch. To resume costs another, which is all that an idle watch asks for.
+/// How long the server keeps one request of a watch open, in seconds. Then the watch is resumed by another request; an idle watch sends no
+/// others.
 pub const REQUEST_SECONDS: u32 = 290;
 
-/// Longest silence of a watch: the server sends a bookmark each minute (k8s.io/apiserver: pkg/storage/cacher/cacher.go,
-/// `defaultBookmarkFrequency`), so one that is silent for longer is dead. Below the client's own bound on silence.
+/// Longest silence of a watch. The server sends a bookmark each minute (k8s.io/apiserver: pkg/storage/cacher/cacher.go,
+/// `defaultBookmarkFrequency`), so a watch that is silent for longer is dead. Shorter than the read timeout of the client.
 pub const SILENCE_BOUND: Duration = Duration::from_secs(80);
 
-/// Where a watch has come to. It never ends: it lists, follows, and resumes.
+/// The position of a watch that lists once, then follows and resumes without end.
 #[derive(Clone, Debug)]
 pub struct Place {
-    /// Of the last list or event; without one, the watch begins with a list.
+    /// The version of the last list or event. `None`: the next request is a list.
     version: Option<String>,
-    /// Counts what failed since the watch last worked.
+    /// Failures since the watch last worked.
     failures: u32,
-    /// Where one object is watched, its end is an end of the watch too: the next one is another object.
+    /// For a watch of one object: whether to list again when it is deleted, because the next one of that name is another object.
     ends_with_object: bool,
 }
 
-/// How a watch goes on after a failure.
+/// How a watch is retried after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
-    /// How long to pause before the next request, but for chance.
+    /// How long to pause before the next request, before jitter.
     pub pause: Duration,
-    /// [`Change::Gap`] is to be told: its place was lost.
+    /// Whether the position was lost, so that [`Change::Gap`] must be reported.
     pub has_gap: bool,
 }
 
 impl Place {
-    /// Just after this version, or before a list of what is there.
+    /// The position just after this version. `None`: the watch begins with a list.
     pub fn new(version: Option<String>, ends_with_object: bool) -> Place {
         Place {
             version,
@@ -59,17 +60,17 @@ impl Place {
         }
     }
 
-    /// The next request watches from just after this version; without one, it lists.
+    /// The version after which the next request watches. `None`: the next request is a list.
     pub fn version(&self) -> Option<&str> {
         self.version.as_deref()
     }
 
-    /// A list of this version was told; it is followed at once.
+    /// Notes that a list of this version was read. The watch follows it at once.
     pub fn listed(&mut self, version: String) {
         self.version = Some(version);
     }
 
-    /// The server said something as of this version, perhaps that an object is gone; whether the request ends with that.
+    /// Notes an event of this version; `is_gone`: it says that an object was deleted. Returns whether to end the request and list again.
     pub fn moved(&mut self, version: String, is_gone: bool) -> bool {
         self.failures = 0;
         let is_end = is_gone && self.ends_with_object;
@@ -77,12 +78,12 @@ impl Place {
         is_end
     }
 
-    /// A request has ended, as each does: how long to pause before the next, but for chance.
+    /// How long to pause after a request that the server ended as usual, before jitter.
     pub fn ended(&self) -> Duration {
         retry_pause(0)
     }
 
-    /// A request failed, with this code if the server answered.
+    /// Notes that a request failed, with this status code if the server answered.
     pub fn failed(&mut self, code: Option<u16>) -> Retry {
         let has_gap = code == Some(TOO_OLD);
         if has_gap {
