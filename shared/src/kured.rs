@@ -127,7 +127,7 @@ pub enum Whereabouts {
     Several(Vec<Kured>),
     /// It is not where the flags say, and no other DaemonSet looks like kured's.
     Nowhere,
-    /// It is not where the flags say, and the program may not list other DaemonSets.
+    /// It is not where the flags say, and the program may not list other `DaemonSets`.
     Unsearched,
 }
 

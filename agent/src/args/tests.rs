@@ -153,7 +153,7 @@ fn found_p25_a_flag_and_its_value_that_came_as_one_word_are_told_apart() {
         let error = error_of(&[word], &[]);
         assert_eq!(
             error,
-            "--period and \"5m\" came as one word: write --period=5m, or each as a word of its own"
+            "--period and \"5m\" came as one argument: write --period=5m, or write them as two arguments"
         );
     }
 }

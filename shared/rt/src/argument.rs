@@ -1,6 +1,7 @@
-//! What a wrong word of a command line is told with, and the kinds of values that both programs take.
+//! The errors for wrong command lines, and the parsers of values that both programs take.
 //!
-//! Arguments mostly come from YAML and Secrets, which leave quotes, white space and line ends on them: those are named.
+//! Arguments mostly come from YAML and Secrets, which may leave quotes, white space and line ends on them. The errors point that out.
+//! Not here: reading the command line ([`crate::command_line`]).
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -8,27 +9,30 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use cordonhold_shared::names::{self, PART_MAX};
 
-/// Why a command line cannot be used.
+/// What is wrong with a command line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each text says it")]
 pub enum Mistake {
     #[error("{0}")]
     CommandLine(String),
-    /// `name` is a flag, or the variable that its value came from.
+    /// `name` is the flag, or the environment variable that its value came from.
     #[error("{name}: {why}")]
     Value { name: String, why: String },
     #[error(
-        "{word:?} belongs to no flag: write --flag=VALUE or --flag VALUE; a flag that is on or off takes its value only after ="
+        "{word:?} belongs to no flag: write --flag=VALUE or --flag VALUE; a flag that is true or false takes its value only after ="
     )]
     LooseWord { word: String },
-    #[error("{flag} and {value:?} came as one word: write {flag}={value}, or each as a word of its own")]
+    #[error(
+        "{flag} and {value:?} came as one argument: write {flag}={value}, or write them as two arguments"
+    )]
     OneWord { flag: String, value: String },
     #[error("{word}: flags begin with two dashes: see --help")]
     OneDash { word: String },
 }
 
 impl Mistake {
-    /// What clap found, under the name that the value was given by: `name_of` gives a flag's.
+    /// The mistake that clap found. `name_of` turns the name of a flag into the name by which the user gave the value: the flag or its
+    /// environment variable.
     pub fn of(error: &clap::Error, name_of: impl Fn(&str) -> String) -> Mistake {
         let context = |kind| match error.get(kind) {
             Some(ContextValue::String(text)) => text.as_str(),
@@ -74,7 +78,7 @@ impl Mistake {
 }
 
 impl Mistake {
-    /// Of a variable whose flag is either given or not.
+    /// The mistake of an environment variable that is neither `true` nor `false`, for a flag without a value.
     pub(crate) fn boolean(name: &str, value: &OsStr) -> Mistake {
         let value = value.to_string_lossy();
         let why = oddity(name, &value)
@@ -86,7 +90,7 @@ impl Mistake {
     }
 }
 
-/// What YAML or a Secret left on a value, and what to write instead. `name` is a flag or a variable.
+/// What YAML or a Secret left on a value, and what to write instead. `name` is a flag or an environment variable.
 fn oddity(name: &str, value: &str) -> Option<String> {
     // A URL may hold a password.
     let is_secret = name.to_lowercase().ends_with("url");
@@ -106,11 +110,11 @@ fn oddity(name: &str, value: &str) -> Option<String> {
     let trimmed = value.trim();
     match unquoted(trimmed) {
         Some("") => Some(format!(
-            "its value is two quote characters, which is not the empty text: YAML keeps quotes that stand inside a word: {}",
+            "its value is two quote characters, which is not the empty string: YAML keeps quotes inside a word: {}",
             instead("")
         )),
         Some(inner) => Some(format!(
-            "the quotes around its value are part of it: YAML keeps quotes that stand inside a word: {}",
+            "the quotes around its value are part of it: YAML keeps quotes inside a word: {}",
             instead(inner.trim())
         )),
         None if trimmed != value => Some(format!(
@@ -121,52 +125,52 @@ fn oddity(name: &str, value: &str) -> Option<String> {
     }
 }
 
-/// What stands between two quotes of one kind.
+/// The text inside a pair of double or single quotes; `None` if the text is not in quotes.
 fn unquoted(text: &str) -> Option<&str> {
     let between = |quote| text.strip_prefix(quote)?.strip_suffix(quote);
     ['"', '\''].into_iter().find_map(between)
 }
 
-/// Whether this is how YAML's `--flag=""` comes: no flag means it so.
+/// Whether the value is a pair of quotes with nothing inside, as YAML's `--flag=""` passes it on. No flag has that as a value.
 pub fn is_two_quotes(text: &str) -> bool {
     unquoted(text) == Some("")
 }
 
-/// The path of a file or directory. No such name begins or ends with quotes or white space, but values do.
+/// Parses the path of a file or directory. Quotes and white space around it are refused: they come from YAML or a Secret.
 pub fn path(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() {
         return Err("its value is empty: name a path, or leave it out".to_owned());
     }
     if text.trim() != text || unquoted(text).is_some() {
         return Err(format!(
-            "{text:?} is no path: write it without quotes and white space"
+            "{text:?} is not a path: write it without quotes and white space"
         ));
     }
     Ok(PathBuf::from(text))
 }
 
-/// A text that says something, such as the name of a user, and is no pair of quotes.
+/// Parses a text that must not be empty or in quotes, such as the name of a user.
 pub fn text(text: &str) -> Result<String, String> {
     if text.trim().is_empty() || unquoted(text).is_some() {
         return Err(format!(
-            "{text:?} says nothing: write it without quotes, or leave it out"
+            "{text:?} is empty or in quotes: write a value without quotes, or leave the flag out"
         ));
     }
     Ok(text.to_owned())
 }
 
-/// The name of a Kubernetes object.
+/// Parses the name of a Kubernetes object.
 pub fn name(text: &str) -> Result<String, String> {
     if names::is_name(text) {
         Ok(text.to_owned())
     } else {
         Err(format!(
-            "{text:?} is not a name that Kubernetes knows: use lower case letters, digits, '-' and '.'"
+            "{text:?} is not a valid name of a Kubernetes object: use lower case letters, digits, '-' and '.'"
         ))
     }
 }
 
-/// A part of a name, without dots; a namespace's.
+/// Parses a namespace, or a part of an object's name without dots.
 pub fn label_name(text: &str) -> Result<String, String> {
     if names::is_namespace(text) {
         Ok(text.to_owned())

@@ -1,13 +1,13 @@
-//! The process's one TLS crypto provider.
+//! The TLS crypto provider of the process.
 
-/// Why there is no crypto provider.
+/// Another crypto provider was installed before.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "another TLS crypto provider is installed already: this build links two, which is a defect of the build"
+    "another TLS crypto provider is already installed: this build links two, which is a bug in the build"
 )]
 pub struct AlreadyInstalled;
 
-/// Makes aws-lc-rs the provider of everything in this process. First thing in `main`.
+/// Makes aws-lc-rs the crypto provider of the whole process. Must come first in `main`.
 pub fn install_provider() -> Result<(), AlreadyInstalled> {
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()

@@ -1,6 +1,6 @@
-//! Durations on the command line, written as Go writes them: `90s`, `1h30m`, `1.5h`, `100ms`, `0`.
+//! Durations on the command line in Go's syntax: `90s`, `1h30m`, `1.5h`, `100ms`, `0`.
 //!
-//! kured's flags are Go durations, and its arguments must keep their meaning. Negative ones are refused: nothing here takes one.
+//! kured's flags are Go durations, and its arguments must keep their meaning. Negative durations are refused, because no flag needs one.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ const UNITS: [(&str, u128); 8] = [
     ("h", 3_600_000_000_000),
 ];
 
-/// Go's own bound: a signed 64-bit count of nanoseconds, about 292 years.
+/// Longest duration in nanoseconds. Go has the same limit, a signed 64-bit number: about 292 years.
 const MAX_NANOS: u128 = i64::MAX as u128;
-/// More fraction digits than this change nothing in nanoseconds of an hour.
+/// Digits of a fraction that are read. More of them make no difference in nanoseconds, even in a fraction of an hour.
 const MAX_FRACTION_DIGITS: usize = 15;
 
 /// Why a text is not a duration.
@@ -39,7 +39,7 @@ pub enum ParseError {
     TooLong { text: String },
 }
 
-/// Parses a Go duration; made for clap's `value_parser`.
+/// Parses a Go duration. Fits clap's `value_parser`.
 pub fn parse(text: &str) -> Result<Duration, ParseError> {
     let owned = || text.to_owned();
     let unsigned = text.strip_prefix('+').unwrap_or(text);
@@ -85,7 +85,7 @@ pub fn parse(text: &str) -> Result<Duration, ParseError> {
     Ok(Duration::from_nanos(nanos))
 }
 
-/// One `number unit` part in nanoseconds, the fraction cut off as Go cuts it.
+/// One part such as `1.5h` in nanoseconds, rounded down as in Go.
 fn part(text: &str, number: &str, scale: u128) -> Result<u128, ParseError> {
     let not_a_number = || ParseError::NotANumber {
         text: text.to_owned(),

@@ -1,4 +1,6 @@
-//! How a program ends: success, or one clear line on standard error and a code that is not 0.
+//! How a program ends: with exit code 0, or with one line on standard error and another code.
+//!
+//! Not here: which errors end a program (each program's own).
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -7,10 +9,10 @@ use std::process::ExitCode;
 
 use crate::command_line::{self, Parsed};
 
-/// A command line that cannot be used; what clap itself uses.
+/// Exit code for a wrong command line, the same as clap's.
 const USAGE: u8 = 2;
 
-/// Ends `main`: prints the error and all its causes as one line `program: what: why`.
+/// The exit code of `main`. Prints an error and all its causes as one line `program: what: why`.
 pub fn code<E: Into<Box<dyn Error>>>(program: &str, result: Result<(), E>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -21,13 +23,14 @@ pub fn code<E: Into<Box<dyn Error>>>(program: &str, result: Result<(), E>) -> Ex
     }
 }
 
-/// The code of a program whose command line cannot be used, which is said in one line.
+/// The exit code for a wrong command line. Prints the mistake as one line.
 pub fn usage(program: &str, mistake: &dyn Error) -> ExitCode {
     eprintln!("{program}: {}", one_line(mistake));
     ExitCode::from(USAGE)
 }
 
-/// Prints what was asked for, as `--help` does; a closed pipe is the reader's.
+/// Prints a text such as the help to standard output. A write that fails, for example because the reader closed the pipe, is not
+/// reported, but the exit code is not 0.
 pub fn tell(text: &str) -> ExitCode {
     match io::stdout().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -35,12 +38,12 @@ pub fn tell(text: &str) -> ExitCode {
     }
 }
 
-/// The command line with the environment, or the code to end with: help and version go to standard output, a mistake is one line.
+/// Parses the command line and the environment. The error is the exit code to end with: help or version, or a mistake, is printed by then.
 pub fn parse_args<A: clap::Parser>(program: &str) -> Result<A, ExitCode> {
     parse_args_from(program, std::env::args_os())
 }
 
-/// The same of another line, whose first word is the program's name.
+/// Parses `line`, whose first word is the program's name, and the environment, as [`parse_args`] does.
 pub fn parse_args_from<A: clap::Parser>(
     program: &str,
     line: impl IntoIterator<Item = OsString>,
@@ -52,7 +55,7 @@ pub fn parse_args_from<A: clap::Parser>(
     }
 }
 
-/// What clap says in a paragraph, on one line and without its usage text.
+/// A message of clap on one line, without its usage text.
 pub fn usage_line(text: &str) -> String {
     let text = text.strip_prefix("error: ").unwrap_or(text);
     let said = text.split("\n\nUsage:").next().unwrap_or(text);
@@ -61,7 +64,7 @@ pub fn usage_line(text: &str) -> String {
     format!("{}: see --help", words.join(" "))
 }
 
-/// An error and its causes on one line, without what a cause repeats of its consequence.
+/// An error and its causes on one line. A cause whose text is already in the line is left out.
 pub fn one_line(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();

@@ -1,7 +1,7 @@
-//! The I/O that both binaries need: the API server (client, calls, watches, Events), command line, logging, metrics, ports, signals,
-//! exit, crypto provider.
+//! The I/O that the webhook and the agent share: the API server (client, calls, watches, Events), command line, logging, metrics, ports,
+//! signals, exit, crypto provider.
 //!
-//! No decisions and nothing of one binary only.
+//! Not here: decisions (`shared`), and anything that only one of the two programs needs.
 
 #![warn(missing_docs)]
 

@@ -1,6 +1,6 @@
-//! Opening a port: one address, or every address of the host.
+//! Opens a port, on one address or on every address of the host.
 //!
-//! Not here: what becomes of a port that cannot be had, which is each program's own.
+//! Not here: what to do if the port cannot be opened (each program's own).
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -8,13 +8,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Connections that the kernel keeps for us until they are accepted.
+/// Most connections that the kernel queues until they are accepted.
 const BACKLOG: u32 = 1024;
 
-/// Every address of the host, of IPv6 and IPv4 where it has both.
+/// Every address of the host, IPv6 and IPv4.
 pub const EVERY_ADDRESS: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
-/// Listens on this address; [`EVERY_ADDRESS`] is 0.0.0.0 on a host without IPv6. Needs a running Tokio runtime.
+/// Listens on this address. On a host without IPv6, [`EVERY_ADDRESS`] means 0.0.0.0. Needs a running Tokio runtime.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     or_ipv4(address, open)
 }
@@ -33,12 +33,12 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => {
             let socket = TcpSocket::new_v6()?;
-            // Whatever net.ipv6.bindv6only says: `::` is to answer IPv4 too.
+            // `::` must answer IPv4 too, whatever net.ipv6.bindv6only is set to.
             SockRef::from(&socket).set_only_v6(false)?;
             socket
         }
     };
-    // A port whose last connections are still closing can be had again at once.
+    // Allows a restarted program to open its port at once, while old connections are still closing.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)

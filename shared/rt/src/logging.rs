@@ -1,6 +1,6 @@
-//! Logging: everything goes to standard output, where `kubectl logs` and log collectors read it.
+//! Logging to standard output, where `kubectl logs` and log collectors read it.
 //!
-//! Standard error carries only the one line of a program that could not start.
+//! Not here: the one line on standard error of a program that cannot start ([`crate::exit`]).
 
 use std::io::{self, IsTerminal};
 
@@ -15,11 +15,11 @@ mod queue;
 use queue::Queue;
 pub use queue::{Flush, lost_lines};
 
-/// Environment variable with a filter like `info` or `info,cordonhold_webhook=debug`.
+/// Name of the environment variable that holds the log filter, such as `info` or `info,cordonhold_webhook=debug`.
 pub const FILTER_ENV: &str = "CORDONHOLD_LOG";
 const DEFAULT_FILTER: &str = "info";
 
-/// How a log line looks.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// For people; coloured on a terminal
@@ -28,7 +28,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Why logging could not begin.
+/// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each text says it")]
 pub enum LoggingError {
@@ -38,16 +38,17 @@ pub enum LoggingError {
     Filter { filter: String, source: ParseError },
     #[error("failed to start the thread that writes the log")]
     Thread(#[source] io::Error),
-    #[error("logging was set up twice in one process, which is a defect of the program")]
+    #[error("logging was set up twice in one process, which is a bug in the program")]
     Twice,
 }
 
-/// Begins logging for the whole process; a line is written before the call that logs it returns.
+/// Sets up logging for the whole process. A call that logs returns after its line is written.
 pub fn init(format: LogFormat) -> Result<(), LoggingError> {
     init_with(format, io::stdout)
 }
 
-/// The same, but nobody ever waits for whoever reads: lines that find a queue full are [lost and counted](lost_lines).
+/// Sets up logging for the whole process through a queue, so that no call waits for the reader of the log. If the queue is full, lines
+/// are [lost and counted](lost_lines).
 pub fn init_queued(format: LogFormat) -> Result<Flush, LoggingError> {
     let queue = Queue::start(io::stdout()).map_err(LoggingError::Thread)?;
     let flush = Flush(queue.clone());
@@ -80,7 +81,7 @@ where
         .map_err(|_| LoggingError::Twice)
 }
 
-/// Colour is for terminals, and not where <https://no-color.org> says no.
+/// Whether to colour the log: on a terminal, unless `NO_COLOR` is set (<https://no-color.org>).
 fn is_colour_wanted() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -1,9 +1,9 @@
-//! The places on a port: how many connections there are at once, and which one goes when another comes.
+//! The limit of connections on a port, and which connection is closed when a new one comes and all places are taken.
 //!
-//! Whoever comes last gets in. The place is taken from a connection that waits for its peer: of the address that has the most,
-//! one that has asked nothing yet before one that has, and of those the one that has waited longest.
-//! So idle connections, however many somebody opens, keep neither a probe nor the API server out.
-//! Not here: how long a connection may wait at all.
+//! A new connection gets in, in place of one that waits for its peer. Chosen is one of the address with the most connections; among
+//! these, one that has not sent a request yet; among these, the one that has waited longest.
+//! So nobody can keep probes or the API server out by opening many idle connections.
+//! Not here: how long a connection may wait at all (the server's own time limits).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use crate::sync::locked;
 
-/// A bounded number of places. Clones share them.
+/// A bounded number of places for connections. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Places {
     max: usize,
@@ -23,7 +23,7 @@ pub struct Places {
 
 #[derive(Debug, Default)]
 struct Table {
-    /// Counts what happens, in place of a clock.
+    /// Number of the last event, used instead of a clock.
     now: u64,
     taken: BTreeMap<u64, Taken>,
 }
@@ -32,12 +32,12 @@ struct Table {
 struct Taken {
     peer: IpAddr,
     has_asked: bool,
-    /// `None` while we are at work for it.
+    /// When it began to wait for its peer. `None` while a request of it is being answered.
     waits_since: Option<u64>,
     lost: Arc<Notify>,
 }
 
-/// A connection's place, until this is dropped or another takes it.
+/// The place of a connection, until this is dropped or another connection takes it.
 #[derive(Debug)]
 pub struct Place {
     number: u64,
@@ -46,7 +46,7 @@ pub struct Place {
 }
 
 impl Places {
-    /// So many places, all free.
+    /// `max` places, all free.
     pub fn new(max: usize) -> Places {
         Places {
             max,
@@ -54,7 +54,8 @@ impl Places {
         }
     }
 
-    /// A place for a connection from this address, which is waited for from now on. `None`: all are at work.
+    /// A place for a new connection from this address, which counts as waiting for its peer from now on. `None`: the requests of all
+    /// connections are being answered.
     pub fn take(&self, peer: IpAddr) -> Option<Place> {
         let mut table = self.table();
         if table.taken.len() >= self.max {
@@ -90,7 +91,7 @@ impl Table {
         self.now
     }
 
-    /// Only ever looked for when every place is taken.
+    /// The number of the connection that must make room, by the order in the module's head. Called only if every place is taken.
     fn first_to_leave(&self) -> Option<u64> {
         let mut of_peer: HashMap<IpAddr, usize> = HashMap::new();
         for taken in self.taken.values() {
@@ -105,7 +106,7 @@ impl Table {
 }
 
 impl Place {
-    /// A request of it is being answered.
+    /// Notes that a request of the connection is being answered.
     pub fn works(&self) {
         self.change(|taken, _| {
             taken.has_asked = true;
@@ -113,12 +114,12 @@ impl Place {
         });
     }
 
-    /// Its peer is waited for: for a request, or until it reads its answer.
+    /// Notes that the connection waits for its peer to send a request or to read an answer.
     pub fn waits(&self) {
         self.change(|taken, now| taken.waits_since = Some(now));
     }
 
-    /// Waits until the place is another's.
+    /// Waits until another connection has taken the place.
     pub async fn lost(&self) {
         self.lost.notified().await;
     }

@@ -1,13 +1,15 @@
-//! The signals that end a process.
+//! The signals that end a program.
+//!
+//! Not here: what a program does to end (each program's own).
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Why signals cannot be waited for.
+/// The signal handlers could not be installed.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to listen for SIGTERM and SIGINT")]
 pub struct ListenError(#[source] std::io::Error);
 
-/// SIGTERM and SIGINT, each as often as they come: a second one may end what the first one began too slowly.
+/// A stream of SIGTERM and SIGINT. Every signal counts: a second one can cut short an ending that the first one began.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
@@ -15,7 +17,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Listens from now on; needs a running Tokio runtime.
+    /// Listens for the signals from now on. Needs a running Tokio runtime.
     pub fn listen() -> Result<Signals, ListenError> {
         Ok(Signals {
             terminate: signal(SignalKind::terminate()).map_err(ListenError)?,
@@ -23,7 +25,7 @@ impl Signals {
         })
     }
 
-    /// The name of the next signal. Cancel-safe.
+    /// Waits for the next signal and returns its name. Cancel-safe.
     pub async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",

@@ -1,8 +1,8 @@
-//! Locks whose holder may have panicked.
+//! Mutexes whose holder may have panicked.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// What a lock guards, also after a panic: to be used for what is whole after each statement that changes it.
+/// Locks a mutex, even if a thread has panicked while holding it. Only for data that is consistent after each single statement.
 pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

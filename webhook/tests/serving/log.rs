@@ -46,7 +46,8 @@ async fn a_log_that_nobody_reads_stops_no_answer() {
     let counted = lost(&page);
     assert!(counted > 0, "{REVIEWS} lines fit: send more");
     // Now somebody reads, and is told.
-    let told = webhook.log_line("log lines were lost since the start: nobody read standard output in time");
+    let told = webhook
+        .log_line("log lines were lost since the program started: standard output was not read in time");
     assert_eq!((&told["level"], &told["lost"]), (&json!("WARN"), &json!(counted)));
     assert_eq!(ask(&mut stream, &get("/")).await.status, 404);
 }

@@ -78,7 +78,7 @@ fn found_e8_every_word_that_the_webhook_refuses_names_thing_try_and_fix() {
         (
             &["--exempt-user="],
             &[],
-            ["--exempt-user", "says nothing", "leave it out"],
+            ["--exempt-user", "is empty or in quotes", "leave the flag out"],
         ),
         (
             &["--ds-name=\"kured\""],
@@ -222,12 +222,12 @@ fn found_e8_every_kubeconfig_that_cannot_be_used_names_thing_try_and_fix() {
         (
             server(),
             cert(&pair.cert_pem, "garbage"),
-            ["client key", "no PEM", "openssl pkey"],
+            ["client key", "not PEM", "openssl pkey"],
         ),
         (
             server(),
             cert("garbage", &pair.key_pem),
-            ["client certificate", "no PEM", "client-certificate-data"],
+            ["client certificate", "not PEM", "client-certificate-data"],
         ),
         (
             server(),

@@ -1,7 +1,7 @@
-//! A bounded queue in front of the log's output, for a program whose answers must not wait for whoever reads its log.
+//! A bounded queue before the log's output, for a program whose answers must not wait for the reader of its log.
 //!
-//! Lines that find it full are lost, counted, and told of once lines flow again. Our own, because the end of
-//! `tracing-appender` prints where its queue is full, and so never comes where nobody reads.
+//! If the queue is full, lines are lost and counted. The log says so once lines are read again.
+//! Our own, because `tracing-appender` prints to the same output when its queue is full as it shuts down, so it hangs if nobody reads.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,17 +10,17 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-/// Lines that wait at most; one is mostly below 1 KiB.
+/// Most lines in the queue. A line is usually shorter than 1 KiB.
 const LINES_MAX: usize = 1024;
-/// The end of the program waits this long for the lines that still do.
+/// Longest wait, at the end of the program, until the queue is written.
 const END_MAX: Duration = Duration::from_secs(1);
-/// A loss is told of at most this often.
+/// Shortest time between two log lines about lost lines.
 const TELL_PAUSE: Duration = Duration::from_secs(1);
 
-/// Of the process, as the log is.
+/// Lost lines. One counter for the process, because there is one log.
 static LOST: AtomicU64 = AtomicU64::new(0);
 
-/// Lines of the log that were never written, since the process began.
+/// Number of log lines lost since the process began.
 pub fn lost_lines() -> u64 {
     LOST.load(Ordering::Relaxed)
 }
@@ -31,12 +31,12 @@ enum Message {
     Flush(SyncSender<()>),
 }
 
-/// Where lines are handed in. It never waits, and never fails.
+/// The writing end of the queue. A write never waits and never fails.
 #[derive(Clone)]
 pub(super) struct Queue(SyncSender<Message>);
 
 impl Queue {
-    /// Lines go to `output` from a thread of their own.
+    /// Starts a thread that writes the queue to `output`.
     pub(super) fn start(output: impl Write + Send + 'static) -> io::Result<Queue> {
         let (queue, messages) = sync_channel(LINES_MAX);
         let writer = std::thread::Builder::new().name("log".to_owned());
@@ -46,7 +46,7 @@ impl Queue {
 }
 
 impl Write for Queue {
-    /// One event is one call.
+    /// Queues one line: `tracing` calls it once for each event.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.0.try_send(Message::Line(line.to_vec())).is_err() {
             lose_one();
@@ -59,7 +59,7 @@ impl Write for Queue {
     }
 }
 
-/// Waits, when it is dropped, until what was logged is written: bounded, and not at all where the queue is full.
+/// Waits, when it is dropped, until the queue is written, for a second at most. It does not wait if the queue is full.
 #[must_use = "the last lines are lost without it"]
 pub struct Flush(pub(super) Queue);
 
@@ -67,7 +67,7 @@ impl Drop for Flush {
     fn drop(&mut self) {
         let (done, is_done) = sync_channel(1);
         if self.0.0.try_send(Message::Flush(done)).is_ok() {
-            // Whoever does not read by now gets no more.
+            // A reader that has not caught up by now loses the rest.
             is_done.recv_timeout(END_MAX).unwrap_or_default();
         }
     }
@@ -84,11 +84,11 @@ fn write(messages: &Receiver<Message>, mut output: impl Write) {
         let lost = lost_lines();
         if lost != told && told_at.elapsed() >= TELL_PAUSE {
             (told, told_at) = (lost, Instant::now());
-            // Into the queue, like any other, where the message just taken left room.
-            // Where another line is faster this one is lost and counted too, and the next tells.
+            // This line goes through the queue like any other: the message just taken has left room for it.
+            // If another line takes that room, this one is lost and counted too, and the next one reports it.
             warn!(
                 lost,
-                "log lines were lost since the start: nobody read standard output in time"
+                "log lines were lost since the program started: standard output was not read in time"
             );
         }
         match message {
@@ -97,7 +97,7 @@ fn write(messages: &Receiver<Message>, mut output: impl Write) {
                     lose_one();
                 }
             }
-            // Whoever asked may have stopped waiting.
+            // `Flush` may have stopped waiting.
             Ok(Message::Flush(done)) => drop(done.try_send(())),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
