@@ -1,6 +1,6 @@
-//! Calls of the API server: each within a bound, lists page by page, and one error for a call that brought nothing.
+//! Calls to the API server, each with a timeout; lists are read page by page.
 //!
-//! Nothing is tried again here. Not here: the client ([`crate::client`]), and what an answer means.
+//! Not here: the client ([`crate::client`]), retries, and what an answer means (each program's own).
 
 use std::future::Future;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use crate::client;
 
 /// Longest wait for the answer to a call.
 pub const CALL_BOUND: Duration = Duration::from_secs(10);
-/// How many objects one answer may hold: each is some kilobytes, and a cluster may have thousands.
+/// Most objects in one answer. An object has some kilobytes, and a cluster may have thousands.
 const PAGE: u32 = 100;
 
-/// Why a call brought nothing.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each text says it")]
 pub enum CallError {
@@ -42,7 +42,7 @@ impl From<kube::Error> for CallError {
 }
 
 impl CallError {
-    /// The code that the API server answered with, if it did.
+    /// The status code of the API server's answer, if it answered.
     pub fn code(&self) -> Option<u16> {
         match self {
             CallError::Answered(status) => Some(status.code),
@@ -54,7 +54,7 @@ impl CallError {
 /// A request of kube's, or why it could not be built.
 pub type Built = Result<http::Request<Vec<u8>>, kube::core::request::Error>;
 
-/// What one call or several bring, if that comes in time.
+/// Runs one or more calls with a common timeout.
 pub async fn within<T, E>(bound: Duration, calls: impl Future<Output = Result<T, E>>) -> Result<T, CallError>
 where
     CallError: From<E>,
@@ -64,13 +64,13 @@ where
         .map_err(|_| CallError::Silent(bound))??)
 }
 
-/// One call within [`CALL_BOUND`].
+/// Makes one call, with a timeout of [`CALL_BOUND`].
 pub async fn call<T: DeserializeOwned>(client: &Client, request: Built) -> Result<T, CallError> {
     within(CALL_BOUND, client.request(request?)).await
 }
 
-/// Every object of a list, page by page: 100 at a time where the parameters say nothing else.
-/// Each page has [`CALL_BOUND`]; how long all of them may take is the caller's to say.
+/// Calls `visit` for every object of a list, which is read in pages of 100 objects unless `params` sets another limit.
+/// Each page has a timeout of [`CALL_BOUND`]; a timeout for the whole list is up to the caller.
 pub async fn each<T: DeserializeOwned>(
     client: &Client,
     path: &str,
@@ -91,29 +91,29 @@ pub async fn each<T: DeserializeOwned>(
     }
 }
 
-/// A list and the version that it was read at.
+/// A page of a list, and the version at which the list was read.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(bound = "T: Deserialize<'de>")]
 pub struct ListView<T> {
-    /// Its version, and whether there is more.
+    /// The list's version, and whether there are more pages.
     pub metadata: ListMetadata,
-    /// The objects.
+    /// The objects of this page.
     #[serde(default, deserialize_with = "null_is_empty")]
     pub items: Vec<T>,
 }
 
-/// Of a list's `metadata`.
+/// The `metadata` of a list.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListMetadata {
-    /// From where a watch goes on.
+    /// The version from which a watch can go on.
     pub resource_version: String,
-    /// Where the rest of it is, if there is more.
+    /// The `continue` token of the next page. Absent or empty on the last page.
     #[serde(rename = "continue", default)]
     next_page: Option<String>,
 }
 
-/// An empty list may come as `null`.
+/// Reads `null` as an empty list: an API server may send one for the other.
 fn null_is_empty<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,

@@ -1,7 +1,8 @@
-//! The one place where a Kubernetes client is built.
+//! Builds the Kubernetes client of both programs.
 //!
-//! No retry is hidden in it (kube's default repeats each 429, 503 and 504 up to 15 times, evictions included), and no
-//! call can hang for ever: connect, read and write are bounded. A caller that must answer sooner adds its own bound.
+//! It never retries by itself: kube's default repeats each 429, 503 and 504 up to 15 times, evictions included. No call can hang for ever:
+//! connect, read and write have timeouts. A caller that must answer sooner adds its own.
+//! Not here: calls ([`crate::api`]) and watches ([`crate::watch`]).
 
 use std::error::Error as StdError;
 use std::path::{Path, PathBuf};
@@ -19,14 +20,14 @@ mod trust;
 use proxy::Proxy;
 pub use proxy::ProxyError;
 
-/// Time to reach the API server.
+/// Longest time to connect to the API server.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest silence in an answer. The API server sends a bookmark on a quiet watch each minute.
+/// Longest silence while reading an answer. On a quiet watch the API server sends a bookmark each minute.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(90);
-/// Longest wait for the API server to take bytes.
+/// Longest wait for the API server to accept bytes of a request.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why there is no client.
+/// Why no client could be built.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each text says it")]
 pub enum ClientError {
@@ -50,14 +51,14 @@ pub enum ClientError {
     #[error("the kubeconfig {} cannot be used: {source}", .path.display())]
     Proxy { path: PathBuf, source: ProxyError },
     #[error(
-        "the variable NO_PROXY cannot be read ({why}): write names, addresses and networks with a comma between two of them, or leave HTTPS_PROXY out"
+        "the variable NO_PROXY cannot be read ({why}): write names, addresses and networks, separated by commas, or unset HTTPS_PROXY"
     )]
     NoProxy { why: String },
     #[error("failed to build a client from {origin}: {why}")]
     Build { origin: String, why: String },
 }
 
-/// No answer came: where it was asked for, and what may be wrong there.
+/// The API server did not answer: how it was reached, and what may be wrong there.
 #[derive(Debug, thiserror::Error)]
 #[error("no answer from the API server {way}{}", .advice.as_ref().map_or_else(String::new, |advice| format!(" ({advice})")))]
 struct NoAnswer {
@@ -68,7 +69,7 @@ struct NoAnswer {
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// A client from this kubeconfig, or from the pod that we run in. It sends nothing yet.
+/// Builds a client from this kubeconfig, or from the ServiceAccount of the pod that this runs in. It does not send anything.
 pub async fn build(kubeconfig: Option<&Path>) -> Result<Client, ClientError> {
     let (mut config, proxy, origin) = if let Some(path) = kubeconfig {
         let (config, proxy) = from_file(path).await?;
@@ -78,7 +79,7 @@ pub async fn build(kubeconfig: Option<&Path>) -> Result<Client, ClientError> {
         (config, None, "the in-cluster configuration".to_owned())
     };
     let way = way(&config, proxy.as_ref());
-    // kube holds NO_PROXY against the proxy instead of the server.
+    // Set here, because kube compares NO_PROXY with the proxy's host instead of the server's.
     config.proxy_url = proxy.map(|proxy| proxy.url);
     let has_ca = config.root_cert.is_some();
     let builder = ClientBuilder::try_from(bounded(config)).map_err(|error| {
@@ -89,7 +90,7 @@ pub async fn build(kubeconfig: Option<&Path>) -> Result<Client, ClientError> {
     Ok(builder.with_layer(&named).build())
 }
 
-/// How the API server is reached, for people: without what may be a password.
+/// How the API server is reached, for messages. Leaves out the parts of URLs that may hold a password.
 fn way(config: &Config, proxy: Option<&Proxy>) -> String {
     let place = |url: &http::Uri| {
         let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
@@ -99,12 +100,12 @@ fn way(config: &Config, proxy: Option<&Proxy>) -> String {
     let server = place(&config.cluster_url);
     match proxy {
         None => server,
-        Some(Proxy { url, origin }) => format!("{server} by the proxy {} of {origin}", place(url)),
+        Some(Proxy { url, origin }) => format!("{server} through the proxy {} from {origin}", place(url)),
     }
 }
 
 fn no_answer(way: &str, source: BoxError) -> BoxError {
-    // It says itself what it was about: a login, for one.
+    // Such an error, for example of a login, already says what failed.
     if source.is::<kube::Error>() {
         return source;
     }
@@ -115,7 +116,7 @@ fn no_answer(way: &str, source: BoxError) -> BoxError {
     })
 }
 
-/// An error of the client in one line: what the API server said, where it said something.
+/// An error of the client on one line. If the API server answered, this is what it said.
 pub fn explain(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => answered(status),
@@ -124,7 +125,7 @@ pub fn explain(error: &kube::Error) -> String {
     }
 }
 
-/// What the API server said to a request that it refused.
+/// The API server's message and code for a request that it refused.
 pub(crate) fn answered(status: &Status) -> String {
     format!("the API server: {} (code {})", status.message, status.code)
 }
@@ -154,7 +155,7 @@ async fn from_file(path: &Path) -> Result<(Config, Option<Proxy>), ClientError> 
     Ok((config, proxy))
 }
 
-/// What the cluster of the current context says of a proxy.
+/// The `proxy-url` of the cluster of the kubeconfig's current context.
 fn proxy_url(kubeconfig: &Kubeconfig) -> Option<String> {
     let current = kubeconfig.current_context.as_ref()?;
     let context = kubeconfig.contexts.iter().find(|known| known.name == *current)?;
@@ -168,7 +169,7 @@ fn bounded(mut config: Config) -> Config {
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);
     config.write_timeout = Some(WRITE_TIMEOUT);
-    // Otherwise the time that a pooled connection lay idle counts against the next answer on it.
+    // Otherwise the idle time of a pooled connection counts towards the read timeout of its next answer.
     config.reset_reader_on_write = true;
     config
 }

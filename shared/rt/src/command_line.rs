@@ -1,8 +1,8 @@
-//! A command line and its environment: each flag may be given by its variable, and the command line wins.
+//! Reads flags from the command line and from environment variables. If both set a flag, the command line wins.
 //!
-//! clap would read the environment of the process itself, would not say which variable is wrong, and would take
-//! what Kubernetes sets for a Service that has the name of a flag.
-//! Not here: how values are read ([`crate::argument`]), and how a program ends ([`crate::exit`]).
+//! clap could read the variables, but it would not say which variable is wrong, and it would take variables that Kubernetes sets for a
+//! Service which happens to have the same name.
+//! Not here: parsing values ([`crate::argument`]), and how a program ends ([`crate::exit`]).
 
 use std::ffi::{OsStr, OsString};
 
@@ -14,23 +14,23 @@ use crate::argument::Mistake;
 /// What a command line asks for.
 #[derive(Debug)]
 pub enum Parsed<A> {
-    /// To run.
+    /// To run the program.
     Run {
-        /// With this.
+        /// The parsed flags.
         args: A,
-        /// What of the environment was passed over, and why.
+        /// Which environment variables are ignored, and why.
         warnings: Vec<String>,
     },
-    /// Help or version: to be printed, and that is all.
+    /// To print this text, help or version, and end.
     Tell(String),
 }
 
-/// The flags, each with the name of its variable. Values from the environment are not printed: some are secrets.
+/// The clap command. Its help names the variable of each flag, but does not show values of variables, since some are secrets.
 pub fn command<A: CommandFactory>() -> Command {
     A::command().mut_args(|arg| arg.hide_env_values(true))
 }
 
-/// Reads a command line by a [command], its first word being the program's name, and the environment, one variable at a time.
+/// Parses a command line, whose first word is the program's name, with a [command]. `variable` reads an environment variable.
 pub fn parse<A: FromArgMatches>(
     command: Command,
     line: impl IntoIterator<Item = OsString>,
@@ -38,7 +38,7 @@ pub fn parse<A: FromArgMatches>(
 ) -> Result<Parsed<A>, Mistake> {
     let bare = command.clone().mut_args(|arg| arg.env(None));
     let mut line: Vec<OsString> = line.into_iter().collect();
-    // What is wrong with the line itself comes first; what it lacks may be in the environment.
+    // First only the command line, so that its mistakes are reported first. A required flag may still come from the environment.
     let alone = bare.clone().mut_args(|arg| arg.required(false));
     match alone.try_get_matches_from(&line) {
         Err(error) if error.kind() == ErrorKind::DisplayHelp => {
@@ -75,7 +75,7 @@ pub fn parse<A: FromArgMatches>(
     Ok(Parsed::Run { args, warnings })
 }
 
-/// What `-h` prints, or `--help`.
+/// The text that `-h` prints, or the longer one of `--help`.
 fn help(mut command: Command, line: &[OsString]) -> String {
     if line.iter().any(|word| word == "--help") {
         command.render_long_help().to_string()
@@ -84,17 +84,17 @@ fn help(mut command: Command, line: &[OsString]) -> String {
     }
 }
 
-/// What the environment adds to a command line.
+/// What the environment variables add to a command line.
 #[derive(Default)]
 struct Environment {
     words: Vec<OsString>,
-    /// Flags and the variables that their values came from.
+    /// The flags that came from variables, with the names of these.
     sources: Vec<(String, String)>,
     warnings: Vec<String>,
 }
 
 impl Environment {
-    /// The value of this flag, unless the command line has one.
+    /// Adds the flag with the value of its variable, unless the command line has the flag.
     fn take(
         &mut self,
         arg: &Arg,
@@ -136,7 +136,7 @@ fn is_given(flag: &str, line: &[OsString]) -> bool {
     line.iter().any(|word| word.to_str().is_some_and(names))
 }
 
-/// Whether Kubernetes set this variable for a Service that happens to be named so: its port, as an address
+/// Whether Kubernetes set this variable, for a Service that happens to have the same name: `<NAME>_PORT` is then a URL
 /// (k8s.io/kubernetes: pkg/kubelet/envvars/envvars.go).
 fn is_service_link(name: &str, value: &OsStr) -> bool {
     let schemes = ["tcp://", "udp://", "sctp://"];
@@ -147,7 +147,7 @@ fn is_service_link(name: &str, value: &OsStr) -> bool {
 fn service_link(name: &str) -> String {
     let service = name.trim_end_matches("_PORT").to_lowercase().replace('_', "-");
     format!(
-        "{name} is passed over: Kubernetes set it for the Service {service}; enableServiceLinks: false in the pod keeps such variables away"
+        "{name} is ignored: Kubernetes set it for the Service {service}; enableServiceLinks: false in the pod spec prevents such variables"
     )
 }
 
@@ -226,7 +226,7 @@ mod tests {
             panic!("it tells of itself")
         };
         assert_eq!(args.port, 1);
-        assert!(warnings[0].starts_with("X_PORT is passed over: Kubernetes set it for the Service x;"));
+        assert!(warnings[0].starts_with("X_PORT is ignored: Kubernetes set it for the Service x;"));
     }
 
     #[test]

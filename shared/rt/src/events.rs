@@ -1,8 +1,8 @@
-//! Events about objects of the cluster, best effort: nobody waits for one, a storm is one Event with a count,
-//! and what is too much is dropped.
+//! Writes Events about objects of the cluster, with best effort: no caller waits for one, repeated ones become one Event with a count,
+//! and those that find no room in the queue are dropped.
 //!
-//! Our own, because kube's `Recorder` has neither a queue nor a rate.
-//! Not here: what is told of, and what becomes of the news that an Event was not written.
+//! Our own, because kube's `Recorder` has neither a queue nor a rate limit.
+//! Not here: which Events there are, and what to do if one was not written (each program's own).
 
 use std::time::Instant;
 
@@ -21,37 +21,37 @@ mod ledger;
 
 use ledger::{Ledger, Write};
 
-/// Events about what has no namespace live in this one.
+/// The API path of the Events about objects without a namespace, which are in the namespace `default`.
 const PATH: &str = "/apis/events.k8s.io/v1/namespaces/default/events";
-/// The API server takes no longer one (k8s.io/api: `events/v1/types.go`).
+/// Longest `reportingInstance` that the API server accepts (k8s.io/api: `events/v1/types.go`).
 const INSTANCE_MAX_BYTES: usize = 128;
 
-/// Who writes.
+/// The writer of Events.
 #[derive(Clone, Debug)]
 pub struct Source {
     /// `reportingController`.
     pub controller: &'static str,
     /// `reportingInstance`: the name of this process.
     pub instance: String,
-    /// What the API server makes the Events' names from; without it, they are the object's name and the time.
+    /// The `generateName` of the Events. `None`: their names are made of the object's name and the time.
     pub generate_name: Option<&'static str>,
 }
 
 /// The object that an Event is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Regarding {
-    /// Its API group and version.
+    /// The object's API group and version.
     pub api_version: &'static str,
-    /// Its kind.
+    /// The object's kind.
     pub kind: &'static str,
-    /// Its name.
+    /// The object's name.
     pub name: String,
-    /// Its uid, where it is known.
+    /// The object's uid, if it is known.
     pub uid: Option<String>,
 }
 
 impl Regarding {
-    /// A Node.
+    /// The Node with this name and uid.
     pub fn node(name: &str, uid: &str) -> Regarding {
         Regarding {
             api_version: "v1",
@@ -62,30 +62,30 @@ impl Regarding {
     }
 }
 
-/// What an Event says.
+/// What is to be written as an Event.
 #[derive(Clone, Debug)]
 pub struct Note {
-    /// What it is about.
+    /// The object that the Event is about.
     pub regarding: Regarding,
-    /// What was done, as Events write it: `Deny`.
+    /// The Event's `action`, what was done: `Deny`.
     pub action: &'static str,
-    /// As Events write it: `HeldByKured`.
+    /// The Event's `reason`, such as `HeldByKured`.
     pub reason: String,
-    /// Whether its type is `Warning`, rather than `Normal`.
+    /// Whether the Event's type is `Warning`, rather than `Normal`.
     pub is_warning: bool,
-    /// The message.
+    /// The Event's `note`, its message.
     pub text: String,
-    /// Notes of one object and one reason are one Event with a count where this is the same.
-    /// Without it, each note is an Event of its own, with one try.
+    /// Notes with the same object, reason and series become one Event with a count.
+    /// `None`: the note is an Event of its own, and is not retried.
     pub series: Option<String>,
 }
 
-/// What makes two notes the same Event.
+/// The identity of an Event: notes with equal keys become one Event.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
-    /// What it is about.
+    /// The object that the Event is about.
     pub regarding: Regarding,
-    /// Its reason.
+    /// The Event's reason.
     pub reason: String,
     kind: Kind,
 }
@@ -93,40 +93,40 @@ pub struct Key {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Series(String),
-    /// Its number among those of its kind.
+    /// The number of a note without a series, which makes its key unique.
     Single(u64),
 }
 
 /// What became of a note.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The API server has it.
+    /// The Event was written.
     Written,
-    /// It was lost, and why.
+    /// The Event could not be written.
     Failed(CallError),
-    /// There was no room for it.
+    /// There was no room for the note.
     Dropped,
 }
 
-/// Where notes go. Clones share the way.
+/// The entry of the queue of notes. Clones share the queue.
 #[derive(Clone, Debug)]
 pub struct Recorder(mpsc::Sender<Note>);
 
 impl Recorder {
-    /// Whether there was room for it. Never waits.
+    /// Queues a note without waiting, and returns whether there was room for it.
     #[must_use = "a note that found no room is lost"]
     pub fn tell(&self, note: Note) -> bool {
         self.0.try_send(note).is_ok()
     }
 }
 
-/// A recorder, and where its notes wait, at most so many, until they are [written](write()).
+/// A queue for up to `places` notes: the recorder, and the end from which they are [written](write()).
 pub fn queue(places: usize) -> (Recorder, mpsc::Receiver<Note>) {
     let (sender, notes) = mpsc::channel(places);
     (Recorder(sender), notes)
 }
 
-/// Writes what waits, one request at a time, until every recorder is gone.
+/// Writes the notes of the queue as Events, one request at a time, until every recorder is dropped. `told` learns what became of each.
 pub async fn write(
     client: Client,
     mut source: Source,
@@ -182,7 +182,7 @@ struct WrittenMetadata {
     name: String,
 }
 
-/// The name of the Event, or why there is none.
+/// Creates or updates the Event, and returns its name.
 async fn send(client: &Client, source: &Source, write: &Write) -> Result<String, CallError> {
     let request = match &write.name {
         None => {
@@ -198,7 +198,7 @@ async fn send(client: &Client, source: &Source, write: &Write) -> Result<String,
     Ok(written.metadata.name)
 }
 
-/// A series begins with the second of its kind; the API server takes no count of 1.
+/// The `series` of an Event that has occurred more than once. The API server refuses a count of 1.
 fn series(write: &Write) -> Option<Value> {
     let series = json!({ "count": write.count, "lastObservedTime": micro_time(write.last) });
     (write.count > 1).then_some(series)

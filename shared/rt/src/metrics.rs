@@ -1,9 +1,10 @@
-//! Metrics of both programs: counters and gauges with labels, and the page that a scraper reads, in the format that it asks for.
+//! Metrics for both programs: counters and gauges with labels, and the page for a scraper in the format that it asks for.
 //!
-//! What is on the page is each program's own. Labels are closed sets: no name, message or user ever becomes one.
-//! `prometheus-client` writes `OpenMetrics` alone, which Telegraf, Vector and others do not read.
-//! Its text becomes the older format here, line by line: the two differ in a counter's name and in what they can say of a family.
-//! Not here: exemplars and the time of a sample, which no metric of ours has and the older format has no place for.
+//! The values of labels are closed sets: no name, message or user ever becomes one.
+//! `prometheus-client` writes only `OpenMetrics`, which Telegraf, Vector and others cannot read. So its text is converted here, line by
+//! line, to the older text format. The two differ in the names of counters, in the types and in the comments about a metric family.
+//! Not here: the metrics themselves (each program's own), and exemplars and timestamps, which no metric of ours has and the conversion does
+//! not handle.
 
 use std::fmt;
 
@@ -15,31 +16,31 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-/// Labels and their values.
+/// The labels of a metric, as pairs of name and value.
 pub type Labels<const N: usize> = [(&'static str, &'static str); N];
-/// Counters of one name, one for each set of labels.
+/// A family of counters, one for each set of label values.
 pub type Counters<const N: usize> = Family<Labels<N>, Counter>;
-/// Gauges of one name, one for each set of labels.
+/// A family of gauges, one for each set of label values.
 pub type Gauges<const N: usize> = Family<Labels<N>, Gauge>;
 
-/// Counts one more of these.
+/// Increments the counter with these labels.
 pub fn count<const N: usize>(counters: &Counters<N>, labels: Labels<N>) {
     let _ = counters.get_or_create(&labels).inc();
 }
 
-/// Begins at 0: a counter that appears with its first increment hides that increment from `rate()`.
+/// Makes the counter with these labels appear with the value 0. Otherwise it first appears with 1, and `rate()` misses that increment.
 pub fn begin<const N: usize>(counters: &Counters<N>, labels: Labels<N>) {
     drop(counters.get_or_create(&labels));
 }
 
-/// 1 for each value that there is now, 0 for the others.
+/// Sets the gauge of each value of a label: to 1 if the value applies now, else to 0.
 pub fn show(gauges: &Gauges<1>, label: &'static str, values: impl IntoIterator<Item = (&'static str, bool)>) {
     for (value, is_there) in values {
         let _ = gauges.get_or_create(&[(label, value)]).set(i64::from(is_there));
     }
 }
 
-/// The metric that says which version runs.
+/// Registers the metric that shows the running version.
 pub fn register_build(registry: &mut Registry, version: &'static str) {
     registry.register(
         "build",
@@ -48,19 +49,19 @@ pub fn register_build(registry: &mut Registry, version: &'static str) {
     );
 }
 
-/// A page and what its `Content-Type` says.
+/// A metrics page and its `Content-Type`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// The value of the header.
+    /// The value of the `Content-Type` header.
     pub content_type: &'static str,
-    /// The page itself.
+    /// The text of the page.
     pub text: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     OpenMetrics,
-    /// What every scraper reads: Prometheus' text format 0.0.4.
+    /// Prometheus' text format 0.0.4, which every scraper can read.
     Text,
 }
 
@@ -73,7 +74,7 @@ impl Format {
     }
 }
 
-/// All metrics of the registry, in the format that the request's `Accept` likes best.
+/// The page with all metrics of the registry, in the format that the request's `Accept` header prefers.
 pub fn page(registry: &Registry, headers: &HeaderMap) -> Result<Page, fmt::Error> {
     let mut text = String::new();
     text::encode(&mut text, registry)?;
@@ -87,8 +88,8 @@ pub fn page(registry: &Registry, headers: &HeaderMap) -> Result<Page, fmt::Error
     })
 }
 
-/// The format with the highest quality; of equal ones the first. As in Prometheus' own servers (`expfmt.Negotiate`),
-/// whoever asks for neither gets the text format.
+/// The accepted format with the highest quality, the first of equal ones. A request that accepts neither gets the text format, as from
+/// Prometheus' own servers (`expfmt.Negotiate`).
 fn accepted(headers: &HeaderMap) -> Format {
     let accepts = headers.get_all(header::ACCEPT).iter();
     let ranges = accepts.filter_map(|accept| accept.to_str().ok());
@@ -102,7 +103,8 @@ fn accepted(headers: &HeaderMap) -> Format {
     best.1
 }
 
-/// One element of `Accept`, if it takes a format of ours: `application/openmetrics-text;version=1.0.0;q=0.5`.
+/// Quality and format of one element of `Accept`, such as `application/openmetrics-text;version=1.0.0;q=0.5`. `None` if it is not one of
+/// our formats.
 fn offer(range: &str) -> Option<(f32, Format)> {
     let mut parts = range.split(';').map(str::trim);
     let media_type = parts.next()?.to_ascii_lowercase();
@@ -124,7 +126,8 @@ fn offer(range: &str) -> Option<(f32, Format)> {
     Some((quality, format))
 }
 
-/// `OpenMetrics` in the text format: a family has the name of its samples there, fewer types, no unit and no end.
+/// Converts `OpenMetrics` to the text format. There, a family has the same name as its samples, there are fewer types, and neither
+/// `# UNIT` nor `# EOF`.
 fn as_text(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
     let mut help = None;

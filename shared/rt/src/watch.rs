@@ -1,8 +1,8 @@
-//! A watch that never ends: it lists, follows, and resumes from the last version it saw. Where that version is too old,
-//! it tells of a gap and begins with a list again.
+//! A watch that never ends: it lists, follows, and resumes from the last version it saw. If the API server no longer has that version,
+//! the watch reports a gap and lists again.
 //!
-//! Our own, because `kube::runtime::watcher` neither begins just after a version that a write returned nor tells of the gap.
-//! Not here: what follows from what is told.
+//! Our own, because `kube::runtime::watcher` can neither begin after the version that a write returned, nor does it report the gap.
+//! Not here: its position and when it is retried ([`cordonhold_shared::watch`]), and what follows from a change.
 
 use std::time::Duration;
 
@@ -22,29 +22,30 @@ use tracing::debug;
 use crate::api::{CALL_BOUND, CallError, ListView, call, within};
 use crate::pause;
 
-/// What is watched: a resource, the selectors that pick ours out of it, and how long one request for it may last.
+/// What is watched: a resource, selectors for its objects, and how long one request may last.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// For the log.
+    /// The name of the watch in the log.
     pub name: &'static str,
     /// The path of the resource on the API server.
     pub path: String,
     /// The field selector; empty for none.
     pub fields: String,
-    /// The label selector.
+    /// The label selector; `None` for every object.
     pub labels: Option<String>,
-    /// Nothing but the objects' metadata is sent.
+    /// Whether the server is asked for the objects' metadata only.
     pub only_metadata: bool,
-    /// Where one object is watched, its end is an end of the watch too: the next one is another object.
+    /// For a watch of one object: whether to list again when it is deleted, because the next one of that name is another object.
     pub ends_with_object: bool,
-    /// How long the server keeps one request. To resume costs another, which is all that an idle watch asks for.
+    /// How long the server keeps one request open, in seconds. Then the watch is resumed by another request; an idle watch sends no others.
     pub seconds: u32,
-    /// Longest silence. It must outlast the pause between two bookmarks or between two requests: one that is silent for longer is dead.
+    /// Longest silence of the server, after which the watch counts as dead and is retried. It must be longer than the time between two
+    /// bookmarks, or than `seconds`.
     pub silence: Duration,
 }
 
 impl Target {
-    /// The objects of this path that this field selector takes.
+    /// The objects of this path that match this field selector, with the default time limits.
     pub fn new(name: &'static str, path: String, fields: String) -> Target {
         Target {
             name,
@@ -81,31 +82,31 @@ impl Target {
     }
 }
 
-/// What the server says on a watch.
+/// What a watch reports.
 #[derive(Clone, Debug)]
 pub enum News<T> {
-    /// This changed.
+    /// Objects have changed.
     Change(Change<T>),
     /// A request of the watch has begun.
     Began,
-    /// Nothing has happened, and the watch goes on.
+    /// The server has sent a bookmark: nothing has happened, and the watch works.
     Bookmark,
 }
 
 type Events<T> = BoxStream<'static, Result<WatchEvent<Versioned<T>>, kube::Error>>;
 
-/// A watch and where it has come to.
+/// A watch and its position.
 pub struct Watch<T> {
     client: Client,
     target: Target,
     place: Place,
-    /// The request that is open.
+    /// The answer to the open request, if there is one.
     events: Option<Events<T>>,
     /// How long to wait before the next request.
     pause: Option<Duration>,
 }
 
-/// An object of a watch with its version, which the views of the domain need not know.
+/// An object of a watch with its version, so that `T` itself need not have one.
 #[derive(Clone)]
 struct Versioned<T> {
     version: String,
@@ -113,7 +114,7 @@ struct Versioned<T> {
 }
 
 impl<T: Clone + DeserializeOwned + Send + 'static> Watch<T> {
-    /// From just after this version on, or from a list of what is there.
+    /// A watch that begins just after this version. `None`: it begins with a list.
     pub fn new(client: Client, target: Target, version: Option<String>) -> Watch<T> {
         Watch {
             client,
@@ -124,7 +125,7 @@ impl<T: Clone + DeserializeOwned + Send + 'static> Watch<T> {
         }
     }
 
-    /// All that the server says, without end. Whoever goes on after an error has the watch tried again, after a pause that grows.
+    /// Everything that the watch reports, without end. After an error, the next poll retries the watch, after a pause that grows.
     pub fn news(self) -> impl Stream<Item = Result<News<T>, CallError>> + Send {
         stream::unfold(self, async |mut watch| {
             let news = watch.next().await;
@@ -139,7 +140,7 @@ impl<T: Clone + DeserializeOwned + Send + 'static> Watch<T> {
             }
             match self.step().await {
                 Ok(Some(news)) => return Ok(news),
-                // The server ends each request after a while.
+                // The server has ended the request, as it does after `seconds`.
                 Ok(None) => self.end_request(self.place.ended()),
                 Err(error) => {
                     let retry = self.place.failed(error.code());
@@ -153,13 +154,13 @@ impl<T: Clone + DeserializeOwned + Send + 'static> Watch<T> {
         }
     }
 
-    /// The next request follows after this pause.
+    /// Closes the open request. The next one follows after this pause, with jitter.
     fn end_request(&mut self, pause: Duration) {
         self.events = None;
         self.pause = Some(jittered(pause, pause::random()));
     }
 
-    /// The next thing that the open request says, or nothing where it has ended; without one, the next request.
+    /// Does one step: lists, opens a request, or reads the next event of the open one. `None`: the request has ended.
     async fn step(&mut self) -> Result<Option<News<T>>, CallError> {
         let Some(version) = self.place.version() else {
             let list: ListView<T> = call(&self.client, self.target.listing()).await?;

@@ -96,7 +96,7 @@ fn found_p10_what_no_proxy_names_is_reached_without_one() {
     let (code, said) = explain(&far, &["--as=alice"], &proxied);
     assert_eq!(code, Some(2), "{said}");
     assert!(
-        said.contains("https://api.invalid by the proxy http://127.0.0.1:1 of HTTPS_PROXY")
+        said.contains("https://api.invalid through the proxy http://127.0.0.1:1 from HTTPS_PROXY")
             && !said.contains("secret"),
         "{said}"
     );

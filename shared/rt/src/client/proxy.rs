@@ -1,21 +1,21 @@
-//! Which proxy leads to the server of a kubeconfig, as kubectl finds it.
+//! Finds the proxy for the server of a kubeconfig, by the same rules as kubectl.
 //!
-//! Not for the in-cluster configuration: what a pod's variables say is about the world outside, and the API server is inside.
+//! Not for the in-cluster configuration: the proxy variables of a pod are for servers outside the cluster.
 
 use std::net::IpAddr;
 
 use http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
 
-/// A way to the API server.
+/// A proxy to the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Proxy {
     pub(super) url: Uri,
-    /// Where its URL is written.
+    /// Where the URL is written: `proxy-url` or the name of an environment variable.
     pub(super) origin: &'static str,
 }
 
-/// Why a proxy cannot be used. Its URL is not repeated: it may hold a password.
+/// Why a proxy cannot be used. The messages leave out its URL, which may hold a password.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each text says it")]
 pub enum ProxyError {
@@ -24,11 +24,11 @@ pub enum ProxyError {
     )]
     NotUrl { origin: &'static str },
     #[error(
-        "the proxy in {origin} has the scheme {scheme:?}, which is not spoken here: use http, https or socks5"
+        "the proxy in {origin} has the scheme {scheme:?}, which is not supported: use http, https or socks5"
     )]
     Scheme { origin: &'static str, scheme: String },
     #[error(
-        "the proxy in {origin} is a SOCKS proxy with a user, and none is sent to one here: name a SOCKS proxy without one, or an HTTP proxy"
+        "the proxy in {origin} is a SOCKS proxy with a user, which is not supported: name a SOCKS proxy without a user, or an HTTP proxy"
     )]
     SocksUser { origin: &'static str },
 }
@@ -36,13 +36,13 @@ pub enum ProxyError {
 pub(super) const PROXY_URL: &str = "proxy-url";
 const SOCKS_PORT: u16 = 1080;
 
-/// The proxy that the kubeconfig names, else that of the variables, read as Go reads them (golang.org/x/net: http/httpproxy).
+/// The proxy of the kubeconfig, or else of the environment variables, by Go's rules (golang.org/x/net: http/httpproxy).
 pub(super) fn find(
     named: Option<&str>,
     server: &Uri,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Option<Proxy>, ProxyError> {
-    // NO_PROXY is about the variables alone.
+    // NO_PROXY does not apply to the kubeconfig's own proxy.
     if let Some(url) = named.filter(|url| !url.is_empty()) {
         return parse(url, PROXY_URL).map(Some);
     }
@@ -74,7 +74,7 @@ fn parse(url: &str, origin: &'static str) -> Result<Proxy, ProxyError> {
         "socks5" | "socks5h" if authority.as_str().contains('@') => {
             return Err(ProxyError::SocksUser { origin });
         }
-        // Names are resolved by the proxy either way.
+        // The same for both schemes: the proxy resolves names.
         "socks5" | "socks5h" => {
             let port = authority.port_u16().unwrap_or(SOCKS_PORT);
             let whole = format!("socks5://{}:{port}", authority.host());
@@ -88,7 +88,7 @@ fn parse(url: &str, origin: &'static str) -> Result<Proxy, ProxyError> {
     Ok(Proxy { url, origin })
 }
 
-/// Whether no proxy of the variables is asked: for this machine, and for what `NO_PROXY` names.
+/// Whether the server is reached without a proxy from the variables: it is this machine, or `NO_PROXY` names it.
 fn is_direct(server: &Uri, exceptions: &str) -> bool {
     let host = server.host().unwrap_or_default();
     let address = host
@@ -111,7 +111,7 @@ fn is_direct(server: &Uri, exceptions: &str) -> bool {
         }
         _ => Some(part),
     });
-    // Go takes `*.` and `.` for the names below, and not for the name itself.
+    // In Go, `*.example.com` and `.example.com` match names below example.com, but not example.com itself.
     let list: Vec<&str> = of_this_port
         .map(|part| {
             part.strip_prefix('*')
@@ -123,7 +123,7 @@ fn is_direct(server: &Uri, exceptions: &str) -> bool {
                 .is_none_or(|name| !name.eq_ignore_ascii_case(host))
         })
         .collect();
-    // Any proxy at all: what is asked is whether it would be passed by.
+    // The proxy here does not matter: the question is only whether the matcher would bypass it.
     let matcher = Matcher::builder()
         .all("http://proxy.invalid")
         .no(list.join(","))

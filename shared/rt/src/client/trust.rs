@@ -1,4 +1,6 @@
-//! What is wrong with somebody's certificate, key or login, and what to do: rustls and kube name their own types.
+//! Error messages for certificates, keys and logins that cannot be used, with a fix. rustls and kube only name their own types.
+//!
+//! Not here: the webhook's serving certificate (`shared`'s `admission::trust`).
 
 use std::error::Error as StdError;
 use std::io;
@@ -6,10 +8,10 @@ use std::io;
 use kube::client::{AuthError, RustlsTlsError};
 use rustls::{CertificateError, Error as TlsError};
 
-/// What a certificate of this age lacks is not in the way of OpenSSL, so people have them.
+/// The message about a certificate of X.509 version 1. OpenSSL still issues and accepts these, so people have them.
 const VERSION_1: &str = "is X.509 version 1, which TLS libraries no longer take: issue it anew as version 3 (`openssl x509 -req` does so with any -extfile; microk8s with `microk8s refresh-certs`)";
 
-/// Why no client could be built, with the way out.
+/// Why no client could be built, and how to fix it.
 pub(super) fn unusable(error: &kube::Error, has_ca: bool) -> String {
     match error {
         kube::Error::RustlsTls(error) => unusable_tls(error, has_ca),
@@ -36,21 +38,21 @@ fn unusable_tls(error: &RustlsTlsError, has_ca: bool) -> String {
             format!("the client key cannot be used ({why}): name an RSA, ECDSA or Ed25519 key with client-key-data")
         }
         RustlsTlsError::MissingCertificate => {
-            "the client certificate is missing or no PEM: put one into client-certificate-data".to_owned()
+            "the client certificate is missing or not PEM: put one into client-certificate-data".to_owned()
         }
         RustlsTlsError::MissingPrivateKey
         | RustlsTlsError::UnknownPrivateKeyFormat
         | RustlsTlsError::InvalidIdentityPem(_) => {
-            "the client key is missing, encrypted or no PEM: put a key without a password into client-key-data (`openssl pkey` writes one)".to_owned()
+            "the client key is missing, encrypted or not PEM: put a key without a password into client-key-data (`openssl pkey` writes one)".to_owned()
         }
         RustlsTlsError::AddRootCertificate(why) if has_ca => format!(
             "the cluster's CA cannot be used ({why}): check certificate-authority-data with `openssl x509 -text`"
         ),
         RustlsTlsError::AddRootCertificate(why) => format!(
-            "no CA is named, and this system has none that can be used ({why}): put the cluster's CA into certificate-authority-data"
+            "the kubeconfig names no CA, and this system has none that can be used ({why}): put the cluster's CA into certificate-authority-data"
         ),
         RustlsTlsError::InvalidServerName(why) => {
-            format!("tls-server-name is no name of a host ({why}): write one from the API server's certificate")
+            format!("tls-server-name is not a host name ({why}): write one from the API server's certificate")
         }
         why @ RustlsTlsError::NoValidNativeRootCA(_) => {
             format!("{why}: check its certificates and keys")
@@ -62,7 +64,7 @@ fn unusable_login(error: &AuthError) -> String {
     let why = crate::exit::one_line(error);
     match error {
         AuthError::AuthExecStart(_) | AuthError::AuthExecRun { .. } | AuthError::AuthExec(_) => format!(
-            "the command under exec of the kubeconfig's user brought no login ({why}): run that command by hand, or name a kubeconfig with a token"
+            "the exec command of the kubeconfig's user returned no credentials ({why}): run that command by hand to see why, or name a kubeconfig with a token"
         ),
         AuthError::ReadTokenFile(..) => format!("{why}: name a readable file with tokenFile, or write token"),
         _ => {
@@ -71,14 +73,14 @@ fn unusable_login(error: &AuthError) -> String {
     }
 }
 
-/// What is wrong with the certificate that a server showed, if that is what failed.
+/// What is wrong with a server's certificate, and how to fix it; `None` if the error has another cause.
 pub(super) fn mistrust(error: &(dyn StdError + 'static)) -> Option<String> {
     let TlsError::InvalidCertificate(why) = tls_error(error)? else {
         return None;
     };
     let (what, fix) = match why {
         why if is_version_1(why) => return Some(format!("its certificate {VERSION_1}")),
-        // Of another CA with the same name.
+        // `BadSignature`: it was signed by another CA with the same name.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => (
             "is not signed by the CA that is trusted here",
             "name the cluster's CA with certificate-authority-data",
@@ -98,12 +100,12 @@ pub(super) fn mistrust(error: &(dyn StdError + 'static)) -> Option<String> {
     Some(format!("its certificate {what}: {fix}"))
 }
 
-/// rustls' own type is webpki's, which is no dependency of ours.
+/// Whether the certificate is X.509 version 1. Compared as text, because the error's type is webpki's, which is not a dependency of ours.
 fn is_version_1(why: &CertificateError) -> bool {
     matches!(why, CertificateError::Other(other) if other.0.to_string() == "UnsupportedCertVersion")
 }
 
-/// The error of TLS somewhere in the chain; an I/O error hides what it carries from it.
+/// The TLS error in the chain of causes. An I/O error does not return the error inside it as its source, so that one is asked for too.
 fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a TlsError> {
     let mut current = Some(error);
     while let Some(error) = current {

@@ -1,4 +1,6 @@
-//! Which Events there are to write, and how fast they may be written. It reads no clock and sends nothing.
+//! Decides which Events are to be written and when, within a rate limit. It reads no clock.
+//!
+//! Not here: sending them ([`super::write`]).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -8,20 +10,23 @@ use jiff::Timestamp;
 use super::{Key, Kind, Note};
 use cordonhold_shared::quote::clipped;
 
-/// The API server takes no longer note (k8s.io/api: events/v1/types.go).
+/// Longest note that the API server accepts (k8s.io/api: events/v1/types.go).
 const NOTE_MAX_BYTES: usize = 1024;
-/// Different notes that are remembered at once.
+/// Most Events that are remembered at once.
 const SERIES_MAX: usize = 256;
-/// A series ends when nothing has repeated for as long as client-go's recorder waits (`tools/events/event_broadcaster.go`).
+/// A series ends after this time without a repetition, as in client-go's recorder (`tools/events/event_broadcaster.go`).
 const SERIES_IDLE: Duration = Duration::from_mins(6);
-/// How often the count of a series is brought up to date.
+/// How often the count of a series is updated on the API server.
 const UPDATE_EVERY: Duration = Duration::from_secs(10);
-/// As many writes at once as client-go's spam filter lets one object have (`tools/record/events_cache.go`), then one each [`REFILL_EVERY`].
+/// Most writes at once; after that, one each [`REFILL_EVERY`]. client-go's spam filter allows the same number for one object
+/// (`tools/record/events_cache.go`).
 const BURST: u32 = 25;
+/// Time after which one more write is allowed.
 const REFILL_EVERY: Duration = Duration::from_secs(1);
+/// Pause before a series that could not be written is retried.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
-/// One Event, as far as it is known.
+/// The state of one Event.
 #[derive(Debug)]
 struct Series {
     action: &'static str,
@@ -30,13 +35,15 @@ struct Series {
     first: Timestamp,
     last: Timestamp,
     count: i32,
+    /// When the last repetition came.
     repeated: Instant,
-    /// The API server's name for it, once it has been written.
+    /// The Event's name on the API server, once it has been written.
     name: Option<String>,
+    /// When it is to be written next; `None` if the API server has the latest count.
     due: Option<Instant>,
 }
 
-/// A write that is due: without a name, an Event is created; with one, its series is brought up to date.
+/// A write that is due: without a name, it creates an Event; with one, it updates the series of that Event.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Write {
     pub(super) key: Key,
@@ -49,18 +56,18 @@ pub(super) struct Write {
     pub(super) count: i32,
 }
 
-/// All series, and how fast they may be written.
+/// All Events that are not over, and the state of the rate limit.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     series: BTreeMap<Key, Series>,
-    /// How many single notes there have been.
+    /// Number of notes without a series so far.
     singles: u64,
-    /// Each write pays for [`REFILL_EVERY`]; at most [`BURST`] of them are paid ahead.
+    /// State of the rate limit: each write moves this by [`REFILL_EVERY`], and it may be at most [`BURST`] writes ahead of now.
     paid_until: Option<Instant>,
 }
 
 impl Ledger {
-    /// Takes a note, or gives back the key of one for which there is no room.
+    /// Adds a note. Returns its key if there is no room for it.
     pub(super) fn note(&mut self, note: Note, now: Instant, time: Timestamp) -> Option<Key> {
         let key = Key {
             regarding: note.regarding,
@@ -100,19 +107,20 @@ impl Ledger {
         Kind::Single(self.singles)
     }
 
-    /// When there is something to write that may be written.
+    /// When the next write is due and allowed; `None` if nothing is to be written.
     pub(super) fn wake(&self, now: Instant) -> Option<Instant> {
         let due = self.series.values().filter_map(|series| series.due).min()?;
         Some(due.max(self.may_write_from(now)))
     }
 
+    /// From when the rate limit allows a write.
     fn may_write_from(&self, now: Instant) -> Instant {
         self.paid_until
             .and_then(|paid| paid.checked_sub(REFILL_EVERY.saturating_mul(BURST - 1)))
             .map_or(now, |from| from.max(now))
     }
 
-    /// The write that has been due for longest, if one may be written.
+    /// Takes the write that has been due for longest, if one is due and the rate limit allows it.
     pub(super) fn next(&mut self, now: Instant) -> Option<Write> {
         if self.may_write_from(now) > now {
             return None;
@@ -137,6 +145,7 @@ impl Ledger {
         })
     }
 
+    /// Notes that an Event was written under this name.
     pub(super) fn written(&mut self, key: &Key, name: String) {
         if matches!(key.kind, Kind::Single(_)) {
             drop(self.series.remove(key));
@@ -145,7 +154,7 @@ impl Ledger {
         }
     }
 
-    /// A series is tried again as a new Event, for the old one may be gone, until it is over.
+    /// Notes that an Event could not be written. A series is retried until it is over, as a new Event, because the old one may be gone.
     pub(super) fn failed(&mut self, key: &Key, now: Instant) {
         if matches!(key.kind, Kind::Single(_)) {
             drop(self.series.remove(key));
