@@ -51,7 +51,7 @@ pub enum Fact {
 /// The state of a fact: not asked, answered, or failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Known<T> {
-    /// Nobody has asked yet.
+    /// The fact has not been looked up yet.
     #[default]
     Unasked,
     /// The lookup brought this answer.
@@ -88,11 +88,11 @@ impl<T> Known<T> {
 /// The facts that the caller has looked up so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// [`Fact::Override`].
+    /// The state of [`Fact::Override`].
     pub may_override: Known<bool>,
-    /// [`Fact::WatchedKuredLock`].
+    /// The state of [`Fact::WatchedKuredLock`].
     pub watched_kured_lock: Known<KuredSeen>,
-    /// [`Fact::KuredLock`].
+    /// The state of [`Fact::KuredLock`].
     pub kured_lock: Known<KuredSeen>,
 }
 

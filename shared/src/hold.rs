@@ -141,11 +141,11 @@ impl fmt::Display for Phase {
 /// The marks of a Node, parsed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Hold {
-    /// Whose hold it is.
+    /// The identity of the hold.
     pub holder: Holder,
-    /// How far it has come.
+    /// How far the hold has come.
     pub phase: Phase,
-    /// Until when the webhook denies an uncordon, plus [`UNTIL_GRACE`]. `None`: without end.
+    /// The webhook denies an uncordon until this time plus [`UNTIL_GRACE`]. `None`: without end.
     pub until: Option<Timestamp>,
     /// The boot in which the node was cordoned, as [`crate::host::Boot`] displays it.
     pub boot_id: Option<String>,

@@ -173,7 +173,7 @@ mod tests {
             ("b/12.1", None),
             ("b", None),
             ("b/11", Some(BootEvidence::Init)),
-            // An agent with flags that name no systemctl does not know the count.
+            // An agent whose flags name no systemctl does not know the count of soft reboots.
             ("b/12", None),
         ] {
             assert_eq!(now.is_after(before), evidence, "{before}");

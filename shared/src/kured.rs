@@ -119,15 +119,15 @@ impl DaemonSetView {
 /// The result of looking for kured's DaemonSet in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Whereabouts {
-    /// It is where the flags say.
+    /// kured's DaemonSet is where the flags say.
     Configured(Kured),
-    /// It is not where the flags say, but one other DaemonSet looks like kured's.
+    /// There is no such DaemonSet where the flags say, but one elsewhere looks like kured's.
     Elsewhere(Kured),
-    /// It is not where the flags say, and several other `DaemonSets` look like kured's.
+    /// There is no such DaemonSet where the flags say, and several elsewhere look like kured's.
     Several(Vec<Kured>),
-    /// It is not where the flags say, and no other DaemonSet looks like kured's.
+    /// There is no such DaemonSet where the flags say, and none elsewhere looks like kured's.
     Nowhere,
-    /// It is not where the flags say, and the program may not list other `DaemonSets`.
+    /// There is no such DaemonSet where the flags say, and the program may not list others.
     Unsearched,
 }
 
@@ -181,7 +181,7 @@ mod tests {
         let none = &Value::Null;
         let image = "example.org/a:1";
         for (labels, pod_labels, image, is_kured) in [
-            // kured's manifest labels its pods alone, and its chart both.
+            // kured's manifest labels only its pods, its chart labels the DaemonSet too.
             (none, &json!({"name": "kured"}), image, true),
             (&json!({"app.kubernetes.io/name": "kured"}), none, image, true),
             (none, none, "ghcr.io/kubereboot/kured:1.23.0", true),

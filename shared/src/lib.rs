@@ -46,7 +46,7 @@ impl<T> Reading<T> {
         }
     }
 
-    /// The same reading of a borrowed value.
+    /// This reading, with a reference to the value.
     pub fn as_ref(&self) -> Reading<&T> {
         match self {
             Reading::Absent => Reading::Absent,

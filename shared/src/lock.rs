@@ -157,8 +157,8 @@ impl Entry {
         self.ttl_nanos < 0 && !self.created.is_empty()
     }
 
-    /// Whether this is the manual lock, such as `{"nodeID":"manual"}`, which a person wrote: it has no `created`, as every program's
-    /// entry has. When kured rewrites the list, it fills in Go's zero time.
+    /// Whether this is the manual lock, such as `{"nodeID":"manual"}`, which a person wrote: it has no `created`, and every program writes
+    /// one. When kured rewrites the list, the manual lock gets Go's zero time.
     ///
     /// The manual lock stops the whole pool until a person removes it.
     pub fn is_by_hand(&self) -> bool {

@@ -1,4 +1,4 @@
-//! What Cordonhold reads of a Node: the few fields that decisions rest on.
+//! What Cordonhold reads of a Node: the few fields that decisions depend on.
 //!
 //! It is decoded straight from the API server's JSON and ignores all other fields, so a newer Kubernetes cannot break it.
 //! Writes are patches ([`crate::hold::NodePatch`]), so they do not drop those fields either.

@@ -198,7 +198,7 @@ mod tests {
         let from_line = args(&["--file=g", "--count", "3", "--key=b"], &variables);
         assert_eq!((from_line.file.as_str(), from_line.count), ("g", 3));
         assert_eq!(from_line.key, ["b"]);
-        // What a flag of the line requires may come from the environment.
+        // A flag that another flag requires may come from the environment.
         assert_eq!(args(&["--key=b"], &[("X_FILE", "f")]).key, ["b"]);
         assert!(!args(&["--file=g"], &[("X_QUIET", "false")]).quiet);
     }

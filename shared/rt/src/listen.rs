@@ -52,7 +52,7 @@ mod tests {
 
     const PORT: u16 = 8443;
 
-    /// What is opened on a host that fails so for IPv6.
+    /// The address that is opened on a host where IPv6 fails with this error.
     fn opened(host: IpAddr, ipv6: io::ErrorKind) -> io::Result<SocketAddr> {
         or_ipv4(SocketAddr::from((host, PORT)), |address| {
             if address.is_ipv6() {
@@ -70,10 +70,10 @@ mod tests {
                 SocketAddr::from(([0, 0, 0, 0], PORT))
             );
         }
-        // A port that is taken is not had on half of the addresses.
+        // If the port is taken, it is not opened on only the IPv4 addresses.
         let taken = opened(EVERY_ADDRESS, io::ErrorKind::AddrInUse).unwrap_err();
         assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
-        // Whoever names an address gets that one or none.
+        // An address that was named is opened, or none.
         let named = opened(Ipv6Addr::LOCALHOST.into(), io::ErrorKind::AddrNotAvailable).unwrap_err();
         assert_eq!(named.kind(), io::ErrorKind::AddrNotAvailable);
     }

@@ -204,7 +204,7 @@ mod tests {
             ("application/openmetrics-text;q=0.5, */*", Format::Text),
             ("text/plain, application/openmetrics-text", Format::Text),
             ("application/openmetrics-text, text/plain", Format::OpenMetrics),
-            // Refused, of a version that is not ours, or nonsense.
+            // Refused, an unsupported version, or nonsense.
             ("application/openmetrics-text;q=0", Format::Text),
             ("application/openmetrics-text;q=0, application/json", Format::Text),
             ("application/openmetrics-text;version=0.0.1", Format::Text),

@@ -160,12 +160,12 @@ mod tests {
         let places = Places::new(2);
         let first = places.take(peer(1)).unwrap();
         let second = places.take(peer(1)).unwrap();
-        // It asks, and waits again: it is the newer of the two now, and has shown what it is here for.
+        // The first sends a request and waits again: now it is the newer one, and the only one that has sent a request.
         first.works();
         first.waits();
         let third = places.take(peer(1)).unwrap();
         assert!(is_lost(&second) && !is_lost(&first) && !is_lost(&third));
-        // Its end, which comes late, frees no place of others.
+        // That the second ends only now does not free a place of another.
         drop(second);
         let fourth = places.take(peer(1)).unwrap();
         assert!(is_lost(&third) && !is_lost(&first) && !is_lost(&fourth));
@@ -190,7 +190,7 @@ mod tests {
         let working = places.take(peer(1)).unwrap();
         working.works();
         assert!(places.take(peer(2)).is_none());
-        // The peer does not read its answer: it is waited for as well.
+        // A peer that does not read its answer counts as waiting, too.
         working.waits();
         assert!(places.take(peer(2)).is_some() && is_lost(&working));
     }

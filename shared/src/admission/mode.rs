@@ -9,11 +9,11 @@ use super::Reason;
 /// What happens to a request that should not pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
-    /// It is denied.
+    /// The request is denied.
     Enforce,
-    /// It passes, with a warning and audit annotations.
+    /// The request passes, with a warning and audit annotations.
     Warn,
-    /// It passes, with audit annotations.
+    /// The request passes, with audit annotations only.
     Audit,
 }
 

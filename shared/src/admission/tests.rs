@@ -1,4 +1,4 @@
-//! Every rule of the decision, every mode, and what holds for any request at all.
+//! Tests of every rule of the decision and every mode, and properties of any request.
 
 use proptest::prelude::*;
 
@@ -332,7 +332,7 @@ fn labelled(mut node: NodeView, key: &str, value: &str) -> NodeView {
     node
 }
 
-/// Each way to change what is the owner's beside the marks, of a Node that has all of it.
+/// All ways to change what only the agent may change beside the marks, for a Node that has all of it.
 fn changes_beside_marks(node: &NodeView) -> Vec<NodeView> {
     let mut changed = vec![labelled(node.clone(), keys::AGENT, keys::DISABLED)];
     for key in keys::OWNERS_ANNOTATIONS {
@@ -352,7 +352,7 @@ fn with_all_beside(node: NodeView) -> NodeView {
         .fold(labelled(node, keys::AGENT, "here"), annotate)
 }
 
-/// In every phase, in a wish, and with the last mark that is left.
+/// In every phase, for a wish, and with only one mark left.
 #[test]
 fn found_s1_s7_what_the_agent_obeys_is_the_owners_while_the_node_carries_marks() {
     let mut only_tainted = stripped(held());
@@ -389,7 +389,7 @@ fn found_s1_s7_without_marks_they_are_a_persons_and_hold_nothing() {
     }
 }
 
-/// As for marks: once it is cancelled anybody removes them, and nobody writes them.
+/// As with marks: after a cancel anybody may remove them, but nobody may write them.
 #[test]
 fn found_s1_s7_a_cancelled_hold_lets_them_go_and_not_be_written() {
     let node = cancelled(with_all_beside(held()));
@@ -421,7 +421,7 @@ fn found_s7_whoever_takes_the_agent_off_a_held_node_is_told_why_not_and_how() {
     ] {
         assert!(message.contains(part), "{part} is missing in: {message}");
     }
-    // What it is denied for comes first where it does more.
+    // If the request does more, the message is about the marks, which come first.
     let both = labelled(stripped(held()), keys::AGENT, "disabled");
     let message = verdict(stranger(), held(), both).message;
     assert!(message.contains("the marks of the hold"), "{message}");
@@ -470,14 +470,14 @@ fn one_node_one_agent() {
             );
         }
     }
-    // Not even the uncordon of a free node, and no namesake in another namespace is the agent.
+    // Not even the uncordon of a free node. A ServiceAccount of the same name in another namespace is not the agent.
     let verdict_free = verdict(requester(AGENT, &["node-1"]), free(), uncordoned(free()));
     assert_eq!(verdict_free.reason, Reason::NotOwnNode);
     let namesake = requester("system:serviceaccount:other:cordonhold-agent", &[NODE]);
     assert_eq!(verdict(namesake, held(), uncordoned(held())).reason, Reason::Held);
 }
 
-/// What is nothing of ours to anybody else: labels, annotations, taints, a cordon, the status, nothing at all.
+/// Updates that do not concern Cordonhold: labels, annotations, taints, a cordon, the status, and no change at all.
 fn nothing_of_ours(node: &NodeView) -> Vec<NodeView> {
     let mut labelled = node.clone();
     drop(labelled.metadata.labels.insert("team".to_owned(), "a".to_owned()));
@@ -523,7 +523,7 @@ fn found_s2_no_agent_writes_another_node_whatever_it_writes() {
     }
 }
 
-/// Nor does it delete one: it has no right to, but a right may be granted.
+/// Its RBAC does not permit the DELETE, but somebody may grant it.
 #[test]
 fn found_s2_no_agent_deletes_another_node() {
     for (claim, node, expected) in [
@@ -543,7 +543,7 @@ fn found_s2_no_agent_deletes_another_node() {
     }
 }
 
-/// In a trial an agent on another node is anybody, and what is denied to anybody stays denied.
+/// With `not-own-node` set to warn, an agent on another node is treated like anybody: what is denied to anybody stays denied.
 #[test]
 fn found_s2_an_agent_elsewhere_that_is_only_warned_opens_no_hold() {
     let policy = Policy {
@@ -636,7 +636,7 @@ fn a_cancel_needs_its_own_permission_and_comes_alone() {
 
 #[test]
 fn c9_a_cancel_planted_before_the_hold_needs_the_permission_and_opens_no_hold() {
-    // HELD-STAYS-CORDONED: any controller may write what is nobody's, but not this.
+    // HELD-STAYS-CORDONED: any controller may write annotations that do not concern us, but not a cancel.
     let unpermitted = Facts {
         may_override: Known::Is(false),
         ..Facts::default()
@@ -656,7 +656,7 @@ fn c9_a_cancel_planted_before_the_hold_needs_the_permission_and_opens_no_hold() 
             assert_eq!(gets(&node, planted), (Outcome::Deny, Reason::NoOverride));
         }
     }
-    // One that was permitted, for a hold before this one, neither opens this hold nor can be made to.
+    // A permitted cancel of an earlier hold does not open this hold, and cannot be changed without permission to do so.
     let node = annotate(held(), keys::CANCEL, old_one);
     assert_eq!(
         gets(&node, uncordoned(node.clone())),
@@ -687,7 +687,7 @@ fn a_cancelled_hold_is_uncordoned_and_stripped_by_anyone_and_changed_by_nobody()
         stranger_gets(&node, uncordoned(rewritten)),
         (Outcome::Deny, Reason::Held)
     );
-    // A cancel of another hold, or without a reason, cancels nothing.
+    // A cancel of another hold, or without a reason, has no effect.
     for text in ["2025-01-01T00:00:00Z old", CREATED, "", "*"] {
         let node = annotate(held(), keys::CANCEL, text);
         assert_eq!(
@@ -821,7 +821,7 @@ fn a_denial_names_the_hold_and_prints_the_way_out() {
     }
 }
 
-/// The denial of an uncordon, by whoever asks at this time.
+/// The message for a stranger whose uncordon is denied at this time.
 fn told(node: &NodeView, now: &str) -> String {
     let new = uncordoned(node.clone());
     match ask(
@@ -850,7 +850,7 @@ fn found_e7_who_how_long_how_far_and_what_blocks_come_first() {
         ),
         "{first}"
     );
-    // Also where a warning is all that people get.
+    // Also in a warning, which is cut at 256 characters.
     let warn = Policy {
         modes: Mode::Warn.into(),
         ..policy()
@@ -885,12 +885,12 @@ fn found_e7_the_way_out_by_hand_is_for_a_hold_whose_agent_is_silent_and_right_fo
         (before("true"), alive, false, false),
         (before("true"), silent, true, false),
         (kept, silent, true, false),
-        // Until its reboot is over, a sealed hold is not renewed.
+        // A sealed hold is not renewed until its reboot is over.
         (sealed("false"), "2026-01-01T00:15:30Z", false, false),
         (sealed("false"), "2026-01-01T00:15:31Z", true, true),
         (sealed("true"), "2026-01-01T00:15:31Z", true, false),
         (no_until, alive, true, true),
-        // No agent works on what it cannot read.
+        // No agent works on marks that it cannot read.
         (before("perhaps"), alive, true, false),
         (without(before("true"), keys::HOLDER), alive, true, false),
         (without(held(), keys::WAS_UNSCHEDULABLE), silent, true, false),
@@ -960,7 +960,7 @@ fn found_s8_what_others_wrote_breaks_out_of_no_message() {
         );
         assert_eq!(message.matches('\'').count() % 2, 0, "{message}");
     }
-    // What is no timestamp is called so, and that word cancels.
+    // A holder without a timestamp is cancelled by the word `unreadable`.
     let node = annotate(held(), keys::HOLDER, &format!("{UID}/';id;'"));
     assert_eq!(cancel_name(&node), UNREADABLE);
     assert!(told(&node, "2026-01-01T00:05:00Z").contains("cordonhold.dev/cancel='unreadable <your reason>'"));
@@ -1019,7 +1019,7 @@ fn found_e6_a_cancel_that_ends_nothing_is_refused_with_the_right_line() {
             assert!(v.message.ends_with(&format!("{right}{line}")), "{}", v.message);
             assert_eq!(gets(&node, text, false, enforce()).reason, Reason::NoOverride);
         }
-        // Whoever wrote one while the webhook was down is told when the uncordon is denied.
+        // A faulty cancel that was written while the webhook was down is pointed out when the uncordon is denied.
         let message = told(&annotate(held(), keys::CANCEL, text), "2026-01-01T00:05:00Z");
         assert!(message.contains("The cancel on it does nothing: "), "{message}");
     }
@@ -1033,7 +1033,7 @@ fn found_e6_a_cancel_that_ends_nothing_is_refused_with_the_right_line() {
     let good = gets(&held(), &format!("{CREATED} disk"), true, enforce());
     assert_eq!((good.outcome, good.reason), (Outcome::Allow, Reason::Override));
     assert!(!told(&held(), "2026-01-01T00:05:00Z").contains("The cancel on it"));
-    // A trial of either opens nothing that the other denies.
+    // If one of the two reasons only warns, the other still denies.
     let warn = |reason| enforce().with(reason, Mode::Warn);
     let v = gets(&held(), "disk", false, warn(Reason::NoOverride));
     assert_eq!((v.outcome, v.reason), (Outcome::Deny, Reason::BadCancel));
@@ -1074,7 +1074,7 @@ fn an_exempt_user_or_group_passes_whatever_is_held() {
             assert_eq!(gets(&policy, new.clone()), (Outcome::Allow, Reason::Exempt));
         }
     }
-    // A user is no group, and a name is the whole name.
+    // Names of users and groups are not mixed up, and match only as a whole.
     for policy in [
         exempting(&[], &[]),
         exempting(&["system:masters", "admi", "administrator"], &["admin"]),
@@ -1104,7 +1104,7 @@ fn judged(requester: Requester, operation: Operation, policy: &Policy, now: Time
     }
 }
 
-/// One mark is enough to take a slot, and whoever stamps it, no agent runs on a Node that is not there yet.
+/// One mark is enough to fill a slot. No agent can be its writer, because none runs on a Node that does not exist yet.
 #[test]
 fn found_s11_no_node_is_created_with_a_mark() {
     let of = |who: Requester, node: NodeView, policy: &Policy| {
@@ -1152,7 +1152,7 @@ fn found_s11_no_node_is_created_with_a_mark() {
         };
         assert_eq!(of(stranger(), node, &warned).outcome, Outcome::Flag, "{mark}");
     }
-    // What holds nothing is everybody's.
+    // Anybody may create a Node with what is not a mark.
     let mut other = annotate(free(), keys::PAUSE, "x");
     other.spec.taints = vec![Taint::no_schedule("example.com/other")];
     other.spec.unschedulable = true;
@@ -1262,7 +1262,7 @@ fn one_reason_can_have_a_mode_of_its_own() {
     );
 }
 
-/// A trial of one rule must not open what another one forbids.
+/// A rule that only warns must not let through what another rule denies.
 #[test]
 fn a_reason_that_only_warns_lets_nothing_pass_that_another_denies() {
     let gets = |lenient: &[Reason], old: NodeView, new: NodeView, facts: &Facts, policy: Policy| {
@@ -1298,7 +1298,7 @@ fn a_reason_that_only_warns_lets_nothing_pass_that_another_denies() {
         );
     }
 
-    // kured's hold counts beside ours.
+    // kured's hold counts in addition to ours.
     let lock = format!(r#"{{"nodeID":"{NODE}","created":"{CREATED}","TTL":0}}"#);
     let kureds = Facts {
         watched_kured_lock: Known::Is(kured::seen([(keys::KURED_LOCK.to_owned(), lock)].into())),

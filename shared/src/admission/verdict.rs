@@ -26,11 +26,11 @@ pub type Audit = BTreeMap<&'static str, String>;
 /// Whether the request passes. Ordered by severity: a later variant is graver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcome {
-    /// It passes.
+    /// The request passes.
     Allow,
-    /// It passes, and an operator should know: a cancel was used, a held Node was deleted, or the mode does not deny.
+    /// The request passes, and an operator should know: a cancel was used, a held Node was deleted, or the mode does not deny.
     Flag,
-    /// It is denied.
+    /// The request is denied.
     Deny,
 }
 

@@ -19,7 +19,7 @@ const YOUR_REASON: &str = "<your reason>";
 /// A parsed cancel annotation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Cancel {
-    /// The `created` of the hold that it ends, or [`UNREADABLE`].
+    /// The `created` of the hold that the cancel ends, or [`UNREADABLE`].
     pub created: String,
     /// The person's reason.
     pub reason: String,
@@ -30,11 +30,11 @@ pub struct Cancel {
 pub enum CancelFlaw {
     /// Nothing on the Node can be cancelled.
     NoHold,
-    /// It names no hold.
+    /// The cancel names no hold.
     NamesNone,
-    /// It names another hold than the one on the Node.
+    /// The cancel names another hold than the one on the Node.
     NamesAnother,
-    /// It names the hold and gives no reason.
+    /// The cancel names the hold, but gives no reason.
     NoReason,
 }
 

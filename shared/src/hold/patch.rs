@@ -15,9 +15,9 @@ use crate::node::{NodeView, Taint};
 /// The operator's settings for the times that a patch writes. The current time is an argument of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
-    /// `--reboot-timeout`.
+    /// The value of `--reboot-timeout`.
     pub reboot: SignedDuration,
-    /// `--lock-release-delay`.
+    /// The value of `--lock-release-delay`.
     pub release: SignedDuration,
 }
 
@@ -163,7 +163,7 @@ impl NodePatch {
         patch
     }
 
-    /// The patch that begins the delay after a drain that was given up. `left` says what is left, and stays on the Node.
+    /// The patch that begins the delay after a drain that was given up. `left` says what is left, and stays readable on the Node.
     pub fn delay_forced(node: &NodeView, leaves: Hold, left: &str) -> NodePatch {
         let mut patch = NodePatch::marks(PatchKind::Delay, node, leaves);
         patch.set(keys::DRAIN_PROGRESS, format!("{FORCED}{left}"));

@@ -125,7 +125,7 @@ fn cordon_given_back_stays_where_a_person_asked_for_it_or_nobody_knows() {
 
 #[test]
 fn every_write_of_the_marks_writes_all_of_them() {
-    // Whatever somebody else has put there.
+    // Marks that somebody else has planted.
     let planted = held(
         r#","cordonhold.dev/was-unschedulable":"true","cordonhold.dev/boot-id":"x","cordonhold.dev/attempt":"9","cordonhold.dev/write":"y""#,
     );

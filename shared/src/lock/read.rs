@@ -1,6 +1,6 @@
 //! Parses the text of the lock's record as kured does, which means as Go's `encoding/json` does.
 //!
-//! Like Go: names match in any case, `null` leaves a field at its default, and of equal names the last one counts.
+//! Like Go: names match in any case, `null` leaves a field as it is, and of equal names the last one counts.
 //! More lenient than Go: the manual lock is also understood in quotes, as people paste it from a shell.
 //! Stricter than Go: an entry without a node is an error, because nothing writes one.
 //! Not here: what the record means ([`super`]).

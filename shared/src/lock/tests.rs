@@ -49,7 +49,7 @@ fn fail_safe_reading_a_record_that_cannot_be_read_is_not_empty() {
     }
 }
 
-/// A name that a reader of ours does not find makes a held node a free one, or every uncordon a denied one.
+/// If our reader missed a key that kured reads, a held node would count as free, or every uncordon would be denied.
 #[test]
 fn found_p17_a_record_is_read_as_gos_decoder_takes_it() {
     let plain = record(KURED_SINGLE);
@@ -161,7 +161,7 @@ fn at_most_n_whatever_is_in_the_way() {
     let held = BTreeSet::from(["n1".to_owned()]);
     assert!(full.acquired(mine(), 2, &none, &held).is_ok());
     assert!(Record::default().acquired(mine(), 1, &none, &held).is_err());
-    // Over by evidence.
+    // Its Node has shown that the entry is over.
     let over = BTreeSet::from([full.entries[0].id()]);
     assert_eq!(
         full.acquired(mine(), 1, &over, &nobody),
@@ -170,7 +170,7 @@ fn at_most_n_whatever_is_in_the_way() {
             max_owners: None
         })
     );
-    // Zero is one: a fleet that may reboot no node says so by a pause.
+    // A concurrency of 0 counts as 1: the way to stop all reboots is a pause.
     assert!(Record::default().acquired(mine(), 0, &none, &nobody).is_ok());
 }
 
@@ -221,7 +221,7 @@ fn at_most_n_no_ttl_ends_what_never_expires() {
         max_owners: None,
     };
     let manual = r#"{"nodeID":"manual"}"#;
-    // What kured makes of the manual lock when it writes the list anew: Go's zero time.
+    // The manual lock after kured has rewritten the list: `created` is Go's zero time.
     let rewritten = r#"{"maxOwners":2,"locks":[{"nodeID":"manual","metadata":{"unschedulable":false},"created":"0001-01-01T00:00:00Z","TTL":0}]}"#;
     let unreadable = r#"{"nodeID":"n1","created":"yesterday","TTL":1}"#;
     let overflowing = r#"{"nodeID":"n1","created":"9999-12-30T00:00:00Z","TTL":9223372036854775807}"#;
@@ -312,7 +312,7 @@ fn d11_the_manual_lock_and_a_live_single_entry_count_whatever_the_concurrency() 
     let by_hand = [
         r#"{"nodeID":"manual"}"#,
         r#"{"nodeID":"no reboots before the sale"}"#,
-        // As kured writes it anew in its list, beside another.
+        // As kured rewrites it in its list.
         r#"{"maxOwners":5,"locks":[{"nodeID":"manual","metadata":{"unschedulable":false},"created":"0001-01-01T00:00:00Z","TTL":0}]}"#,
     ];
     for text in by_hand {
@@ -370,7 +370,7 @@ fn d12_one_node_never_has_two_entries() {
             )
             .is_err()
     );
-    // Two that kured's defect left there go with one release each, and fill one slot meanwhile.
+    // Two entries of one node, as a defect of kured leaves them, need one release each, and fill one slot until then.
     let twice = record(&format!(
         r#"{{"maxOwners":2,"locks":[{KURED_SINGLE},{KURED_SINGLE}]}}"#
     ));
@@ -402,7 +402,7 @@ fn at_most_n_an_entry_ends_with_the_node_object_that_it_is_about() {
     assert!(!is_over(&sealed, &unexpired, Some(&node)));
     node.metadata.uid = "uid-2".to_owned();
     assert!(is_over(&sealed, &unexpired, Some(&node)), "that Node is gone");
-    // Where kured has written the list since, nobody knows.
+    // After kured has rewritten the list, the uid is unknown.
     let rewritten = Entry {
         node_uid: String::new(),
         ..sealed

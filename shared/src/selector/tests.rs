@@ -79,7 +79,7 @@ fn its_text_is_one_that_is_read_again() {
     assert!("".parse::<Selector>().unwrap().is_everything());
 }
 
-/// One requirement, as Kubernetes' documentation has them.
+/// A requirement of any kind that Kubernetes documents.
 #[derive(Clone, Debug)]
 enum Term {
     Exists,
@@ -91,7 +91,7 @@ enum Term {
 }
 
 impl Term {
-    /// Word for word what the documentation says of its operator.
+    /// What the Kubernetes documentation says about this operator, word for word.
     fn takes(&self, value: Option<&String>) -> bool {
         let number = value.and_then(|value| value.parse::<i64>().ok());
         match self {

@@ -1,4 +1,4 @@
-//! What a watch asks of the API server, and what it tells. The API server here is a function.
+//! Tests of the requests that a watch sends, and of what it reports. The API server is a function.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -14,7 +14,7 @@ use cordonhold_shared::watch::TOO_OLD;
 
 use super::*;
 
-/// What is watched here: its name.
+/// The object that is watched.
 #[derive(Clone, Debug, Deserialize)]
 struct Object {
     metadata: Metadata,
@@ -25,10 +25,11 @@ struct Metadata {
     name: String,
 }
 
-/// The versions that were asked for, "" for a list.
+/// The versions of the requests so far, "" for a list.
 type Asked = Arc<Mutex<Vec<String>>>;
 
-/// A server that answers a list, or a watch from this version, with a code and lines.
+/// A client of a server that answers each request with a code and a body, and the requests so far. `answer` gets the version of a watch,
+/// "" for a list.
 fn server(answer: impl Fn(&str) -> (u16, String) + Send + Sync + 'static) -> (Client, Asked) {
     let (asked, answer) = (Asked::default(), Arc::new(answer));
     let seen = Arc::clone(&asked);
@@ -71,7 +72,7 @@ fn status(code: u16) -> Value {
     json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no", "reason": "X", "code": code })
 }
 
-/// The next so many things that are told, in words.
+/// The next `count` reports of the watch, as text.
 async fn told(watch: Watch<Object>, count: usize) -> Vec<String> {
     let words = |news: Result<News<Object>, CallError>| match news {
         Ok(News::Change(Change::Listed(objects))) => format!("{} listed", objects.len()),

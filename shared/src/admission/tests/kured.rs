@@ -1,4 +1,4 @@
-//! Stock kured: its lock in every shape, its marks, its own uncordon, and who may edit the lock.
+//! Tests of the rules for stock kured: its lock in every format, its marks, its own uncordon, and who may edit the lock.
 
 use super::*;
 use crate::kured::Kured;
@@ -61,7 +61,7 @@ fn multi(entries: &[&str]) -> String {
     format!(r#"{{"maxOwners":2,"locks":[{}]}}"#, entries.join(","))
 }
 
-/// An uncordon of this node: by whom, with what a watch says and what a fresh read says.
+/// The decision about an uncordon of this node, given the locks that the watch shows and those of a fresh read.
 fn uncordon(
     who: Requester,
     node: &NodeView,
@@ -96,9 +96,10 @@ fn stranger_under(node: &NodeView, lock: Option<&str>) -> (Outcome, Reason) {
 }
 
 const FIVE_MINUTES: i64 = 300_000_000_000;
-/// The clocks of kured's node and of the webhook's may differ by this.
+/// How far the clocks of kured's node and of the webhook may differ.
 const SKEW_NANOS: i64 = 30_000_000_000;
-/// Of an entry that is over by any of them, and the longest of one that may be over for its kured.
+/// The TTL of an entry that has expired five minutes after it was written, by any of the clocks; and the longest TTL of one that may have
+/// expired by kured's clock.
 const SURELY_OVER: i64 = FIVE_MINUTES - SKEW_NANOS;
 const PERHAPS_OVER: i64 = FIVE_MINUTES + SKEW_NANOS;
 
@@ -122,13 +123,13 @@ fn held_stays_cordoned_for_a_node_that_kureds_lock_names() {
         (Some(multi(&[&other])), free_to_go),
         (Some(multi(&[])), free_to_go),
         (Some(r#"{"maxOwners":2,"locks":null}"#.to_owned()), free_to_go),
-        // Very old, without dates: it never ends.
+        // A very old format without dates: the entry never expires.
         (Some(format!(r#"{{"nodeID":"{NODE}"}}"#)), held),
         (
             Some(format!(r#"{{"nodeID":"{NODE}","created":"","TTL":0}}"#)),
             held,
         ),
-        // A TTL whose beginning cannot be read never ends either.
+        // An entry whose `created` cannot be read never expires either.
         (
             Some(format!(r#"{{"nodeID":"{NODE}","created":"once","TTL":1}}"#)),
             held,
@@ -164,17 +165,17 @@ fn found_a4_an_uncordon_that_only_the_ttl_lets_pass_is_flagged_and_told() {
     for part in [NODE, "kured may still be at work", "--lock-ttl", "drain"] {
         assert!(warning.contains(part), "{part} is missing in: {warning}");
     }
-    // What the watch says lets nothing pass: it is read afresh.
+    // The watch alone lets nothing pass: a fresh read is needed.
     let watched = Known::Is(locks(Some(&over)));
     let asked = uncordon(stranger(), &free(), watched, Known::Unasked, &kured_policy());
     assert_eq!(asked, Decision::Need(Fact::KuredLock));
-    // The lock says more than kured's mark, which only tells that a reboot is wanted.
+    // The lock says more than kured's mark, which only says that a reboot is wanted.
     let marked = annotate(free(), keys::KURED_REBOOT_IN_PROGRESS, "x");
     let v = gets(&marked, stranger(), &over, &kured_policy());
     assert_eq!(v.reason, Reason::KuredExpired);
 }
 
-/// Nor where something else lets it pass or denies it.
+/// If another reason lets the uncordon pass or denies it, the expired entry is not reported.
 #[test]
 fn found_a4_an_entry_that_is_over_is_not_told_beside_another_reason() {
     let over = single(NODE, SURELY_OVER);
@@ -215,7 +216,7 @@ fn found_a4_an_entry_that_is_over_is_not_told_beside_another_reason() {
         reason(requester(KURED, &[NODE]), free(), now()),
         Reason::KuredOwner
     );
-    // An entry of ours ends by evidence, and never by time.
+    // An entry of ours never expires.
     let ours = format!(r#"{{"nodeID":"{NODE}","created":"2026-01-01T00:00:00Z","TTL":{OUR_TTL}}}"#);
     assert_eq!(stranger_under(&free(), Some(&ours)).1, Reason::NotHeld);
 }
@@ -253,7 +254,7 @@ fn found_p17_a_lock_that_cannot_be_read_is_shown_with_its_place_and_the_fix() {
         assert_eq!(v.reason, Reason::LockUnreadable);
         assert!(v.message.contains(part), "{part} is missing in: {}", v.message);
     }
-    // As Go takes it, it names the node; in its quotes, the manual lock names none.
+    // Read like Go reads it, the first names the node. The manual lock in quotes names none.
     let other_case = single(NODE, 0)
         .replace("nodeID", "NodeId")
         .replace("false", "null");
@@ -296,7 +297,7 @@ fn either_lock_annotation_holds() {
         let v = verdict_of(uncordon(stranger(), &free(), silent(), fresh, &kured_policy()));
         assert_eq!(v.reason, reason, "{v1} {v2}");
     }
-    // One that nobody configured holds nothing.
+    // An annotation that is not configured does not count as a lock.
     let other = Known::Is(Locks::from([("example.org/lock".to_owned(), naming)]));
     let v = verdict_of(uncordon(stranger(), &free(), silent(), other, &kured_policy()));
     assert_eq!(v.reason, Reason::NotHeld);
@@ -317,7 +318,7 @@ fn a_watch_denies_without_a_request_and_lets_nothing_pass() {
     for watched in [Known::Is(locks(None)), silent()] {
         assert_eq!(ask_with(watched), Decision::Need(Fact::KuredLock));
     }
-    // The fresh read has the last word.
+    // The fresh read decides.
     let fresh = Known::Is(locks(Some(&naming)));
     let v = verdict_of(uncordon(
         stranger(),
@@ -352,12 +353,12 @@ fn a_lookup_that_failed_denies_and_by_flag_only_flags() {
         flagged.warnings[0].contains("daemonsets is forbidden"),
         "{flagged:?}"
     );
-    // What the watch knows is known.
+    // If the watch shows that kured holds the node, no fresh read is needed.
     let watched = Known::Is(locks(Some(&single(NODE, 0))));
     let allowing = on_failure(OnLookupFailure::Allow);
     let v = verdict_of(uncordon(stranger(), &free(), watched, failed(), &allowing));
     assert_eq!((v.outcome, v.reason), (Outcome::Deny, Reason::KuredHeld));
-    // A permission that could not be asked is refused whatever the flag says.
+    // If the permission to cancel cannot be checked, the cancel is denied, whatever the flag says.
     let facts = Facts {
         may_override: failed_permission(),
         ..Facts::default()
@@ -427,7 +428,7 @@ fn kureds_mark_flags_beside_its_lock_and_denies_without() {
             without_lookup(requester(KURED, &[NODE])).reason,
             Reason::KuredOwner
         );
-        // The mark is kured's to remove, and a person's.
+        // Anybody may remove kured's mark.
         let v = verdict(stranger(), marked.clone(), without(marked, key));
         assert_eq!(v.reason, Reason::NothingOfOurs);
     }
@@ -453,11 +454,11 @@ fn kured_uncordons_its_own_node() {
     for claim in [&[][..], &["node-1"], &[NODE, "node-1"]] {
         assert_eq!(gets(claim, &free()), (Outcome::Deny, Reason::KuredHeld));
     }
-    // Our hold is not kured's.
+    // kured may not end a hold of ours.
     assert_eq!(gets(&[NODE], &held()), (Outcome::Deny, Reason::Held));
 }
 
-/// Whoever may have a token made for kured's ServiceAccount would own every node.
+/// Otherwise anybody who may create a token for kured's ServiceAccount could uncordon every node.
 #[test]
 fn found_s12_a_token_of_kureds_without_a_node_is_kureds_by_flag_only() {
     let named = || Known::Is(locks(Some(&single(NODE, 0))));
@@ -498,7 +499,7 @@ fn found_s12_a_token_of_kureds_without_a_node_is_kureds_by_flag_only() {
     }
 }
 
-/// By its lock, and the flag says whose pods are kured's.
+/// The policy that reads kured's lock and takes kured's ServiceAccount from the flag.
 fn told_by_flag() -> Policy {
     let mut told = kured_policy();
     if let Some(kured) = told.kured.as_mut() {
@@ -552,7 +553,7 @@ fn found_e2_kured_is_whom_its_daemon_set_says_on_its_own_node() {
     for claim in [&[][..], &["node-1"]] {
         assert_eq!(gets(RELEASED, claim), Reason::KuredHeld);
     }
-    // The name that it has elsewhere, and the same name elsewhere.
+    // Other names of kured's ServiceAccount, and the same name in another namespace.
     for other in [
         KURED,
         "system:serviceaccount:kube-system:my-release-kured",
@@ -560,7 +561,7 @@ fn found_e2_kured_is_whom_its_daemon_set_says_on_its_own_node() {
     ] {
         assert_eq!(gets(other, &[NODE]), Reason::KuredHeld, "{other}");
     }
-    // Whose pods are kured's is read afresh: a rollout may just have changed it.
+    // kured's ServiceAccount is read afresh: a rollout may just have changed it.
     let who = || requester(RELEASED, &[NODE]);
     let watched = Known::Is(seen(named()));
     let asked = uncordon_seeing(who(), watched.clone(), Known::Unasked, &kured_policy());
@@ -572,7 +573,7 @@ fn found_e2_kured_is_whom_its_daemon_set_says_on_its_own_node() {
         &kured_policy(),
     ));
     assert_eq!(v.reason, Reason::KuredOwner);
-    // What a flag says has the last word.
+    // The flag wins over the DaemonSet.
     let told = told_by_flag();
     let v = verdict_of(uncordon_seeing(who(), released(named()), Known::Unasked, &told));
     assert_eq!(v.reason, Reason::KuredHeld);
@@ -606,7 +607,7 @@ fn found_e2_whoever_looks_like_kured_is_told_who_kured_is_taken_for() {
         let told = message(other);
         assert!(!told.contains("You look like kured"), "{told}");
     }
-    // By its marks alone nothing is read: the flags say who kured is.
+    // With marks only, nothing is read from the cluster: the flags say who kured is.
     let marked = annotate(free(), keys::KURED_REBOOT_IN_PROGRESS, "x");
     let who = requester("system:serviceaccount:ops:reboots", &[NODE]);
     let v = verdict_of(uncordon(
@@ -622,7 +623,7 @@ fn found_e2_whoever_looks_like_kured_is_told_who_kured_is_taken_for() {
     }
 }
 
-/// A kured that may not uncordon its node keeps its lock, and no other node is rebooted: it waits for no lookup.
+/// A kured that cannot uncordon its node keeps its lock, so that no other node is rebooted. So it must not depend on a lookup.
 #[test]
 fn found_e2_a_pod_on_its_own_node_passes_where_kured_cannot_be_looked_up() {
     let gets = |who: Requester| {
@@ -639,7 +640,7 @@ fn found_e2_a_pod_on_its_own_node_passes_where_kured_cannot_be_looked_up() {
     ] {
         assert_eq!(gets(other.clone()), (Outcome::Deny, reason, 0), "{other:?}");
     }
-    // A hold of ours is not kured's to end.
+    // It may not end a hold of ours.
     let v = verdict_of(uncordon(
         requester(KURED, &[NODE]),
         &held(),
@@ -650,7 +651,7 @@ fn found_e2_a_pod_on_its_own_node_passes_where_kured_cannot_be_looked_up() {
     assert_eq!((v.outcome, v.reason), (Outcome::Deny, Reason::Held));
 }
 
-/// Where kured is, the annotation says: no second place has to name its DaemonSet.
+/// The annotation shows which DaemonSet is kured's, so the rule needs no name.
 #[test]
 fn found_p8_an_edit_of_kureds_lock_is_judged_on_whichever_daemon_set_it_is() {
     let own = single(NODE, 0);
@@ -689,7 +690,7 @@ fn a_lapsed_or_cancelled_hold_of_ours_does_not_open_kureds() {
         assert_eq!(gets(uncordon.clone(), &kured_policy()), Reason::KuredHeld);
         assert_eq!(gets(uncordon, &policy()), ours);
     }
-    // The marks are ours alone.
+    // Removing marks is no uncordon, so kured's lock does not matter.
     let node = cancelled(held());
     let v = verdict_of(ask(
         stranger(),
@@ -734,7 +735,7 @@ const OURS: &str = r#"{"nodeID":"node-3","metadata":{"unschedulable":false},"cre
 fn a_pods_token_edits_the_entry_of_its_own_node_and_drops_expired_ones() {
     let (own, other) = (single(NODE, 0), single("node-1", 0));
     let expired = single("node-2", PERHAPS_OVER);
-    // kured writes a list anew with what it knows, and drops zeros at the end of a fraction.
+    // kured rewrites a list with the fields that it knows, and drops trailing zeros of fractions.
     let ours_by_kured = r#"{"nodeID":"node-3","metadata":{"unschedulable":false},"created":"2026-01-01T00:00:00.1Z","TTL":-1}"#;
     for (old, new) in [
         (None, Some(own.clone())),
@@ -803,7 +804,7 @@ fn people_edit_the_lock_with_a_flag_and_agents_freely() {
     }
     let v = edit(requester(AGENT, &["node-1"]), Some(&own), None);
     assert_eq!((v.outcome, v.reason), (Outcome::Allow, Reason::Owner));
-    // A token of two nodes is of none.
+    // A token that names two nodes counts for neither.
     let v = edit(requester(KURED, &[NODE, "node-1"]), Some(&own), None);
     assert_eq!(v.reason, Reason::NotOwnEntry);
     let exempting = Policy {

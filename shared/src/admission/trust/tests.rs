@@ -1,4 +1,4 @@
-//! Every problem by name, who is named for it, and when it takes the webhook out.
+//! Tests of every problem: its text, who is named as the last writer, and whether it makes the webhook unready.
 
 use super::*;
 
@@ -23,7 +23,7 @@ fn dns(name: &str) -> Name {
     Name::Dns(name.to_owned())
 }
 
-/// For the Service, and valid for a year.
+/// A certificate for the Service, valid for a year.
 fn certificate() -> Certificate {
     Certificate {
         version: 3,
@@ -60,7 +60,7 @@ fn found(certificate: &Certificate, configuration: &Configuration) -> Vec<Findin
     findings(certificate, configuration, &installation, time(NOW))
 }
 
-/// The one problem, and whether it makes unready.
+/// The only problem found, and whether it makes the webhook unready.
 fn only(found: &[Finding]) -> (Problem, bool) {
     let [finding] = found else {
         panic!("not one finding: {found:?}")
@@ -229,11 +229,11 @@ fn found_p9_a_ca_that_is_of_no_use_to_any_webhook_makes_unready() {
             "{}",
             told[0].text
         );
-        // One that works is not taken away because of another.
+        // While one webhook works, a problem of another does not make the pod unready.
         let one = present(vec![good.clone(), webhook("b", ca)]);
         assert_eq!(only(&found(&certificate(), &one)), (problem, false));
     }
-    // Old and new CA side by side, as while they are changed.
+    // Old and new CA side by side, as during a rotation.
     let overlap = Ca::Signed(vec![validity(-9, -1), validity(-1, 24 * 365)]);
     assert_eq!(found(&certificate(), &present(vec![webhook("a", overlap)])), []);
 }
@@ -264,7 +264,7 @@ fn found_e3_who_took_the_ca_away_or_wrote_another_is_named() {
     let another = text(Ca::Stranger, &[&kubectl, &flux]);
     let says = "it was written by the field manager \"kubectl-patch\" (Apply) at 2026-11-28T01:00:00Z";
     assert!(another.contains(says), "{another}");
-    // The way out is a command.
+    // The fix is a command.
     for text in [gone, another, text(Ca::Missing, &[])] {
         assert!(
             text.contains("kubectl patch validatingwebhookconfiguration cordonhold"),

@@ -25,7 +25,7 @@ fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(owned).collect()
 }
 
-/// What the API server makes of a patch.
+/// Applies a patch as the API server does.
 fn apply(node: &mut NodeView, patch: &NodePatch) {
     let terms = Terms {
         reboot: SignedDuration::from_mins(30),
@@ -34,7 +34,7 @@ fn apply(node: &mut NodeView, patch: &NodePatch) {
     *node = patch.applied(node, CREATED.parse().unwrap(), &terms);
 }
 
-/// Wished, by an agent with these signs.
+/// The Node after the wish of an agent with these signs.
 fn wished(signs: &Signs, mut node: NodeView) -> NodeView {
     node.metadata.uid = "uid".to_owned();
     let holder = Holder {
@@ -50,7 +50,7 @@ fn wished(signs: &Signs, mut node: NodeView) -> NodeView {
     node
 }
 
-/// The marks of its cordon.
+/// The marks that the cordon patch leaves.
 fn draining(node: &NodeView, hold: &Hold) -> Hold {
     Hold {
         was_unschedulable: hold.was_unschedulable.or(Some(node.spec.unschedulable)),
@@ -58,7 +58,7 @@ fn draining(node: &NodeView, hold: &Hold) -> Hold {
     }
 }
 
-/// Wished and cordoned.
+/// The Node after wish and cordon of an agent with these signs.
 fn cordoned(signs: &Signs, node: NodeView) -> NodeView {
     let mut node = wished(signs, node);
     let hold = read(&node).present().unwrap();
@@ -85,7 +85,7 @@ fn given_back(signs: &Signs, mut node: NodeView, has_rebooted: bool) -> NodeView
 #[test]
 fn the_signs_are_kureds_and_the_autoscalers() {
     let node = cordoned(&all(), NodeView::default());
-    // Of the wish, to the second, as Go writes RFC 3339.
+    // The time of the wish, to the second, as Go writes RFC 3339.
     for key in [
         "weave.works/kured-reboot-in-progress",
         "weave.works/kured-most-recent-reboot-needed",
@@ -106,7 +106,7 @@ fn the_signs_are_kureds_and_the_autoscalers() {
     assert!(node.spec.taints.contains(&soft), "{:?}", node.spec.taints);
 }
 
-/// The agent was rolled out with other flags meanwhile. Labels stay: nothing but their flag says which are signs.
+/// The agent was rolled out with other flags meanwhile. Labels stay, because only the current flags say which labels are signs.
 #[test]
 fn signs_whose_flags_are_gone_are_put_back() {
     for (held, labels_left) in [
@@ -127,7 +127,7 @@ fn after_a_reboot_the_labels_say_so_and_the_rest_is_gone() {
         let mut node = NodeView::default();
         node.spec.unschedulable = was_cordoned;
         let node = given_back(&all(), cordoned(&all(), node), true);
-        // Cordoned or not: kured sets its labels only where it uncordons.
+        // Cordoned or not, unlike kured, which sets its labels only if it uncordons.
         assert_eq!(
             (node.label("kured"), node.label("team")),
             (Some("done"), Some("ops"))
@@ -160,7 +160,7 @@ fn what_a_person_has_set_stays() {
     let mut node = NodeView::default();
     node.metadata.annotations = labels(&[(keys::DO_NOT_DISRUPT, "true")]);
     let mut node = cordoned(&all(), node);
-    // And another one while the node is held.
+    // Others change another one while the node is held.
     drop(
         node.metadata
             .annotations
@@ -176,7 +176,7 @@ fn what_a_person_has_set_stays() {
     }
 }
 
-/// The flags may be others when the agent is back.
+/// The agent may have other flags after the reboot.
 #[test]
 fn what_was_replaced_is_put_back_without_the_flag_that_replaced_it() {
     let other_value = Signs {
@@ -202,7 +202,7 @@ fn what_was_replaced_is_decided_once() {
     assert!(!again.annotations.contains_key(keys::REPLACED) && again.labels.is_empty());
 }
 
-/// Since when the node wants a reboot does not change when the reboot is tried again.
+/// A second try does not change since when the node wants a reboot.
 #[test]
 fn a_wish_that_kureds_annotation_shows_keeps_its_time() {
     let mut node = NodeView::default();
@@ -229,7 +229,7 @@ fn signs_of_a_hold_that_was_lost_are_found() {
     assert_eq!(all().leftover(&NodeView::default()), None);
 }
 
-/// A held Node on which somebody wrote this as what was replaced.
+/// A held Node on which somebody wrote this text into `replaced`.
 fn planted(replaced: &serde_json::Value) -> NodeView {
     let mut node = cordoned(&all(), NodeView::default());
     let text = (keys::REPLACED.to_owned(), replaced.to_string());
@@ -237,7 +237,7 @@ fn planted(replaced: &serde_json::Value) -> NodeView {
     node
 }
 
-/// What ends a hold or tidies up after one, by an agent with these signs.
+/// The patches of an agent with these signs that end a hold or tidy up after one.
 fn ends(signs: &Signs, node: &NodeView) -> Vec<NodePatch> {
     let given_back = |has_rebooted| signs.given_back(NodePatch::of(node), node, has_rebooted);
     let mut patches = vec![given_back(true), given_back(false)];
@@ -278,7 +278,7 @@ fn found_s1_no_mark_is_written_from_what_was_replaced() {
     }
 }
 
-/// The API server would refuse the whole patch, each time: 422.
+/// Otherwise the API server would refuse the whole patch each time, with code 422.
 #[test]
 fn found_s1_a_label_gets_no_value_that_is_none() {
     let long = "v".repeat(64);
@@ -328,7 +328,7 @@ fn found_s1_no_taint_but_a_soft_one_of_somebodys_choice_goes() {
     for patch in ends(&all(), &node) {
         assert_eq!(patch.taints, None);
     }
-    // Planted with nothing there, it is nothing to remember either.
+    // Replacements that are planted for keys that do not exist are not kept.
     let wish = wished(&Signs::default(), NodeView::default());
     let mut node = wish.clone();
     let text = json!({ "taints": ["a", "b"], "annotations": { keys::DO_NOT_DISRUPT: { "by": "true" } } });
@@ -340,7 +340,7 @@ fn found_s1_no_taint_but_a_soft_one_of_somebodys_choice_goes() {
     assert_eq!(patch.annotations.get(keys::REPLACED), Some(&None));
 }
 
-/// One change, as somebody might plant it: `v` is what stands at each key of [`tempting`].
+/// A replacement as somebody might plant it. `v` is the value that each key of [`tempting`] has.
 fn any_change() -> impl Strategy<Value = serde_json::Value> {
     let was = proptest::option::of(prop_oneof![
         Just("legal".to_owned()),
@@ -383,7 +383,7 @@ fn any_replaced() -> impl Strategy<Value = String> {
     prop_oneof![4 => planted, 1 => ".{0,40}"]
 }
 
-/// Every tempting key is there, so that whatever was planted would have something to put back.
+/// A Node that has every tempting key, so that anything planted could take effect.
 fn tempted(phase: &str, values: &str, replaced: &str) -> NodeView {
     let mut node = NodeView::default();
     let all = || {
@@ -415,7 +415,7 @@ fn is_of_kubernetes(key: &str) -> bool {
         .is_some_and(|(prefix, _)| prefix.ends_with("kubernetes.io") || prefix.ends_with("k8s.io"))
 }
 
-/// It touches nothing but what signs are made of, and the API server takes it.
+/// Asserts that a patch touches only what signs may touch, and that the API server would accept it.
 fn is_harmless(patch: &NodePatch, node: &NodeView, signs: &Signs) {
     let annotations = [
         keys::REPLACED,
@@ -467,7 +467,7 @@ proptest! {
         let hold = read(&wish).present().unwrap();
         let patch = signs.cordoned(NodePatch::of(&wish), &wish, &hold);
         is_harmless(&patch, &wish, &signs);
-        // What it remembers is obeyed by the next patch, and harmless too.
+        // The patches after it act on what it recorded, and are harmless too.
         let mut cordoned = wish.clone();
         apply(&mut cordoned, &patch);
         for patch in ends(&signs, &cordoned) {

@@ -1,4 +1,4 @@
-//! What holds of every Node: its marks read as they were written, and no garbage makes a held Node a free one.
+//! Properties of every Node: marks are read as they were written, and no garbage makes a held Node count as free.
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use crate::node::Taint;
 
 const OTHERS: [&str; 4] = ["team", "example.com/role", "kubernetes.io/os", "other"];
 
-/// RFC 7396, as the API server applies a patch.
+/// Applies a JSON merge patch (RFC 7396), as the API server does.
 fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         target.clone_from(patch);
@@ -56,7 +56,7 @@ fn any_text() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A Node with whatever marks, and with labels, annotations and taints of others.
+/// A Node with any marks, and with labels, annotations and taints of others.
 fn any_node() -> impl Strategy<Value = Value> {
     let keys: Vec<&str> = keys::MARK_ANNOTATIONS
         .into_iter()
@@ -116,7 +116,7 @@ fn any_hold() -> impl Strategy<Value = Hold> {
     )
 }
 
-/// Each patch that leaves marks, on a Node that shows this hold's holder.
+/// All patches that leave marks, for a Node that shows this hold's holder.
 fn writes(node: &NodeView, leaves: &Hold) -> Vec<NodePatch> {
     let leaves = || leaves.clone();
     vec![
@@ -130,7 +130,7 @@ fn writes(node: &NodeView, leaves: &Hold) -> Vec<NodePatch> {
     ]
 }
 
-/// What a hold is not about.
+/// The parts of a Node that belong to others and that no patch may touch.
 fn of_others(node: &NodeView) -> (Vec<Option<&str>>, Vec<&Taint>) {
     let ours = [keys::REBOOTING, keys::UNSCHEDULABLE_TAINT];
     let taints = node
@@ -224,7 +224,7 @@ proptest! {
         if let Some(phase) = phase {
             drop(node.metadata.labels.insert(keys::PHASE.to_owned(), phase));
         }
-        // The label is there, whatever it says.
+        // The phase label is there, with any value.
         prop_assert!(is_held(&read(&node)), "{:?}", node);
     }
 }

@@ -1,4 +1,4 @@
-//! What holds of every record: it is read as it was written, and no change of it lets more nodes in than are allowed.
+//! Properties of every record: it is read as it was written, and no change of it lets more nodes in than allowed.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 
 const NODES: [&str; 4] = ["a", "b", "c", "d"];
-/// Two of them are one instant, as Go and as we write it.
+/// Values of `created`. The first two are the same instant, as we and as Go write it.
 const TIMES: [&str; 4] = [
     "2026-11-23T10:00:00.500000000Z",
     "2026-11-23T10:00:00.5Z",
@@ -14,7 +14,7 @@ const TIMES: [&str; 4] = [
     "2026-11-23T11:00:00Z",
 ];
 
-/// What a version that is yet to come may write into an entry.
+/// Fields that a future version may write into an entry.
 fn any_foreign() -> impl Strategy<Value = Map<String, Value>> {
     let value = prop_oneof![
         Just(Value::Null),
@@ -25,7 +25,7 @@ fn any_foreign() -> impl Strategy<Value = Map<String, Value>> {
     proptest::collection::btree_map("x-[a-zA-Z]{0,6}", value, 0..3).prop_map(|map| map.into_iter().collect())
 }
 
-/// An entry of ours, in whatever state.
+/// An entry of ours in any state.
 fn any_of_ours() -> impl Strategy<Value = Entry> {
     let name = (proptest::sample::select(&NODES), proptest::sample::select(&TIMES));
     let texts = ("[a-f0-9]{0,4}", "[a-f0-9]{0,4}", "(1\\.[0-9])?");
@@ -45,7 +45,7 @@ fn any_of_ours() -> impl Strategy<Value = Entry> {
     )
 }
 
-/// Ours, kured's, or one by hand.
+/// An entry of ours, of kured, or the manual lock.
 fn any_entry() -> impl Strategy<Value = Entry> {
     let ttl = proptest::sample::select(vec![0, 1_800_000_000_000]);
     let kureds = (any_of_ours(), ttl).prop_map(|(entry, ttl_nanos)| Entry { ttl_nanos, ..entry });
@@ -61,7 +61,7 @@ fn any_record() -> impl Strategy<Value = Record> {
     (entries, proptest::option::of(1..5_i64)).prop_map(|(entries, max_owners)| Record { entries, max_owners })
 }
 
-/// The list as kured writes it anew: its own fields, and no zeros at the end of a fraction.
+/// The list as kured rewrites it: only the fields that it knows, and no trailing zeros in fractions.
 fn as_kured_writes(record: &Record) -> String {
     let entries = record.entries.iter().map(|entry| {
         let time = entry.created.trim_end_matches('Z').to_owned();
@@ -80,12 +80,12 @@ fn as_kured_writes(record: &Record) -> String {
     json!({ "maxOwners": record.max_owners, "locks": entries.collect::<Vec<_>>() }).to_string()
 }
 
-/// The same JSON to Go: names in any case, and `null` beside a value.
+/// JSON that means the same to Go: with names in any case, and a `null` beside a value.
 fn as_go_takes_it(value: &Value, chance: &mut u64) -> String {
     match value {
         Value::Object(object) => {
             let parts = object.iter().map(|(name, value)| {
-                // What a newer version wrote is nobody's to change.
+                // Fields of a newer version stay as they are.
                 if name.starts_with("x-") {
                     return format!("{}:{value}", json!(name));
                 }
@@ -113,7 +113,7 @@ fn flip(chance: &mut u64) -> bool {
     *chance >> 63 == 1
 }
 
-/// Who holds the lock. The name of a manual lock is nobody's, and kured writes it anew.
+/// Who holds the lock. The manual lock is left without an identity, because kured changes its `created`.
 fn holders(record: &Record) -> Vec<(Option<EntryId>, bool)> {
     let name = |entry: &Entry| (!entry.is_by_hand()).then(|| entry.id());
     record
@@ -123,19 +123,19 @@ fn holders(record: &Record) -> Vec<(Option<EntryId>, bool)> {
         .collect()
 }
 
-/// The nodes that are in a reboot, as far as the record says.
+/// The nodes that have an entry in the record.
 fn nodes(record: &Record) -> BTreeSet<&str> {
     record.entries.iter().map(|entry| entry.node.as_str()).collect()
 }
 
-/// What somebody does to the lock. A node is a place in [`NODES`], a time one in [`TIMES`].
+/// A change of the lock. Nodes are indexes into [`NODES`], times are indexes into [`TIMES`].
 #[derive(Clone, Debug)]
 enum Act {
     Acquire(usize, usize),
     Confirm(usize, usize),
     Keep(usize, usize),
     Release(usize, usize),
-    /// kured writes the list anew.
+    /// kured rewrites the list.
     Rewrite,
 }
 
@@ -150,7 +150,7 @@ fn any_act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// The record that is written, if one is, and whose entry alone it may have touched.
+/// The record after this change, if it changes, and the only node whose entry it may have touched.
 fn act(record: &Record, act: &Act, concurrency: usize) -> Option<(Record, &'static str)> {
     let (over, held) = (BTreeSet::new(), BTreeSet::new());
     let id = |node: usize, time: usize| EntryId::new(NODES[node], TIMES[time]);
@@ -244,7 +244,7 @@ proptest! {
         match record.acquired(mine.clone(), concurrency, &over, &held) {
             Ok(next) => {
                 prop_assert!(!is_barred && slots.len() < concurrency.max(1));
-                // Nobody else's entry is lost, and ours is there once.
+                // No other node's entry is lost, and ours is there once.
                 prop_assert_eq!(&next.entries[..left.len()], left.as_slice());
                 prop_assert_eq!(&next.entries[left.len()..], [mine]);
             }

@@ -1,4 +1,4 @@
-//! What holds of every Node and every set of flags: a reboot that was called off leaves what was there before.
+//! A property of every Node and every set of flags: after a reboot that was called off, the Node is as it was before.
 
 use super::*;
 
@@ -27,7 +27,7 @@ fn any_protections() -> impl Strategy<Value = BTreeMap<String, String>> {
     proptest::collection::btree_map(key, "(true|false|.{0,3})", 0..3)
 }
 
-/// A Node of somebody's, cordoned or not, without marks and signs.
+/// Any Node without marks and signs, cordoned or not.
 fn any_node() -> impl Strategy<Value = NodeView> {
     let taints = proptest::sample::subsequence(vec!["a", "example.com/b"], 0..=2);
     (any_protections(), any_labels(), taints, any::<bool>()).prop_map(
@@ -47,7 +47,7 @@ fn any_node() -> impl Strategy<Value = NodeView> {
     )
 }
 
-/// The Node but for what tells of the reboot that was.
+/// The Node without the annotations that stay after a reboot or a wish.
 fn but_for_traces(mut node: NodeView) -> NodeView {
     for key in [keys::GIVEN_BACK, keys::KURED_MOST_RECENT_REBOOT_NEEDED] {
         drop(node.metadata.annotations.remove(key));
@@ -56,7 +56,8 @@ fn but_for_traces(mut node: NodeView) -> NodeView {
     node
 }
 
-/// What a map of texts is once others changed it while it was held: theirs, unless it is what the sign wrote there.
+/// The labels or annotations to expect at the end if others changed some while the Node was held: a change of others stays, unless it has
+/// the value that the sign wrote.
 fn expected(
     before: &BTreeMap<String, String>,
     held: &BTreeMap<String, String>,
