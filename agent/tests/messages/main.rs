@@ -37,7 +37,7 @@ fn found_e8_every_message_that_ends_the_agent_names_thing_try_and_fix() {
             &[("KURED_PERIOD", "5")],
             ["KURED_PERIOD", "\"5\" lacks a unit", "5s"],
         ),
-        (&["--period 5m"], &[], ["--period", "one word", "--period=5m"]),
+        (&["--period 5m"], &[], ["--period", "one argument", "--period=5m"]),
         (
             &["--drain-pod-selector=\"\""],
             &[],

@@ -105,7 +105,11 @@ fn found_e8_every_word_that_the_webhook_refuses_names_thing_try_and_fix() {
             &[],
             ["--client-ca-file", "empty", "leave it out"],
         ),
-        (&["--mode warn"], &[], ["--mode", "one word", "write --mode=warn"]),
+        (
+            &["--mode warn"],
+            &[],
+            ["--mode", "one argument", "write --mode=warn"],
+        ),
         (&["warn"], &[], ["\"warn\"", "belongs to no flag", "--flag=VALUE"]),
         (&["-mode=warn"], &[], ["-m", "two dashes", "--help"]),
         (
@@ -259,7 +263,7 @@ fn found_e8_every_kubeconfig_that_cannot_be_used_names_thing_try_and_fix() {
         (
             with(server(), "tls-server-name", json!("a b")),
             token(),
-            ["tls-server-name", "no name of a host", "API server's certificate"],
+            ["tls-server-name", "not a host name", "API server's certificate"],
         ),
         (
             with(server(), "proxy-url", json!("ftp://p")),

@@ -180,7 +180,7 @@ fn found_e8_every_certificate_that_the_api_server_does_not_take_names_thing_try_
             "certificate-not-for-servers",
             [
                 THING,
-                "by its extended key usage",
+                "extended key usage without serverAuth",
                 "issue it anew with serverAuth",
             ],
         ),
