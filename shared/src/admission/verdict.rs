@@ -67,7 +67,7 @@ impl Outcome {
 }
 
 impl Verdict {
-    /// The verdict on a request that could not be judged: denied, unless the mode only warns. `why` says what to fix.
+    /// The verdict on a request that could not be judged: denied in mode `enforce`, flagged in the others. `why` says what to fix.
     pub fn unjudged(reason: Reason, mode: Mode, why: &str) -> Verdict {
         let why = quote::one_line(why, text::FAILURE_MAX_CHARS);
         let audit = Audit::from([(AUDIT_REASON, reason.code().to_owned())]);
