@@ -193,17 +193,17 @@ fn broken() -> Vec<Row> {
     let no_start: &[u8] = br#"{"kind":"AdmissionReview","requ"#;
     vec![
         (
-            "cut off, not JSON or not UTF-8, behind the uid",
+            "cut off, not JSON or not UTF-8, after the uid",
             Answer::Denied,
             vec![whole[..whole.len() - 1].to_vec(), start.to_vec(), not_utf8],
         ),
         (
-            "the same, without a uid that can be found",
+            "the same, and no uid can be found",
             Answer::BadRequest,
             vec![Vec::new(), b"[]".to_vec(), b"\xff".to_vec(), no_start.to_vec()],
         ),
         (
-            "a uid that is missing, empty, no string, or longer than 128 characters",
+            "a uid that is missing, empty, not a string, or longer than 128 characters",
             Answer::BadRequest,
             vec![
                 without("/request", "uid"),
@@ -229,7 +229,7 @@ fn misdirected() -> Vec<Row> {
             ],
         ),
         (
-            "another resource or operation than the configurations name",
+            "a resource or operation that the configurations do not name",
             Answer::Denied,
             vec![
                 with("/request/kind/kind", json!("Pod")),
@@ -239,7 +239,7 @@ fn misdirected() -> Vec<Row> {
             ],
         ),
         (
-            "no object, or no oldObject",
+            "no `object`, `oldObject` or `userInfo` where it is needed",
             Answer::Denied,
             vec![
                 without("/request", "object"),
@@ -261,7 +261,7 @@ fn oversized() -> Vec<Row> {
             .into()
     };
     vec![(
-        "a name or uid of the user or the Node over 1 KiB, any text that is read over 256 KiB, the name of a field over 2 MiB, groups and extra over 128 KiB, more than 1,000 groups, 100 keys or values of extra",
+        "over 1 KiB in a name or uid of the user or the Node, 256 KiB in any string that is read, 2 MiB in the name of a field, 128 KiB in groups and extra together; over 1,000 groups, 100 keys in extra, or 100 values for one key",
         Answer::Denied,
         vec![
             with("/request/userInfo/username", json!("u".repeat(1_025))),
@@ -301,7 +301,7 @@ fn misshapen() -> Vec<Row> {
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     vec![
         (
-            "a field that is read has another type",
+            "a field that is read has the wrong type",
             Answer::Denied,
             vec![
                 with("/request/object/metadata/labels", json!({keys::PHASE: 1})),
@@ -314,7 +314,7 @@ fn misshapen() -> Vec<Row> {
             ],
         ),
         (
-            "a field that is read is there twice",
+            "a field that is read occurs twice",
             Answer::Denied,
             vec![
                 replaced(
@@ -325,12 +325,12 @@ fn misshapen() -> Vec<Row> {
             ],
         ),
         (
-            "a label or annotation is there twice",
+            "a label or annotation occurs twice",
             Answer::Judged,
             vec![replaced("\"other\":\"x\"", "\"other\":\"x\",\"other\":\"z\"")],
         ),
         (
-            "unknown fields, nested however deep and long",
+            "unknown fields, however deeply nested and long",
             Answer::Judged,
             vec![
                 replaced("\"dryRun\"", &format!("\"newer\":{deep},\"dryRun\"")),
@@ -451,7 +451,7 @@ fn the_readme_has_each_kind_of_bad_review_with_its_answer() {
     let rows: Vec<String> = bad_reviews()
         .map(|(kind, answer, _)| {
             let answer = match answer {
-                Answer::Judged => "judged as if it were not",
+                Answer::Judged => "judged as usual",
                 Answer::Denied => "denied, `malformed-review`",
                 Answer::BadRequest => "400",
             };
