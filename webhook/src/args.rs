@@ -1,6 +1,6 @@
-//! The command line, as typed; from it comes the [`Config`].
+//! The server's command line, and how it becomes a [`Config`].
 //!
-//! Flags that stock kured has too carry its names.
+//! Flags that stock kured has too have the same names.
 
 mod explain;
 mod policy;
@@ -28,7 +28,7 @@ use serving::ServingArgs;
     after_long_help = policy::reasons_help()
 )]
 pub struct Args {
-    // The first flags of --help are those that a first try needs. A heading goes on until another, so they say that they have none.
+    // The flags that a first try needs come first in --help. A help heading lasts until the next one, so these flags unset it.
     #[command(flatten)]
     serving: ServingArgs,
     /// Kubeconfig of the cluster; without it, the in-cluster configuration
@@ -38,7 +38,7 @@ pub struct Args {
     policy: PolicyArgs,
     #[command(flatten)]
     evidence: EvidenceArgs,
-    /// How log lines look; they go to standard output. `CORDONHOLD_LOG` filters them
+    /// Format of the log, which goes to standard output. `CORDONHOLD_LOG` filters it
     #[arg(long, env = "CORDONHOLD_LOG_FORMAT", value_enum, help_heading = None::<&'static str>, default_value_t = LogFormat::Json)]
     log_format: LogFormat,
 }
@@ -46,7 +46,7 @@ pub struct Args {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Evidence")]
 struct EvidenceArgs {
-    /// Write no Events on Nodes about which something was denied
+    /// Write no Events, neither about denials nor about problems with the certificate
     #[arg(long, env = "CORDONHOLD_NO_EVENTS", hide_short_help = true)]
     no_events: bool,
     /// Name of this process in its Events; in a pod, the pod's name
@@ -64,7 +64,7 @@ impl From<Args> for Config {
             admin_listen: serving.admin_listen,
             installation: Installation {
                 configuration: serving.webhook_configuration.clone(),
-                // Where the Secret is: in the webhook's own namespace, which is the agent's too.
+                // The certificate's Secret is in the webhook's own namespace, which is the agent's too.
                 namespace: policy.agent.namespace.clone(),
             },
             shutdown_delay: serving.shutdown_delay,

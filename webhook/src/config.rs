@@ -1,6 +1,6 @@
-//! What the webhook serves with: each value as the module needs it that works with it.
+//! The server's checked configuration.
 //!
-//! Not here: the flags ([`crate::args`]), what the decision runs with ([`Policy`]), and what `explain` is asked.
+//! Not here: the flags ([`crate::args`]), the parts of a [`Policy`], and the configuration of `explain` ([`crate::ExplainConfig`]).
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,52 +10,52 @@ use cordonhold_rt::logging::LogFormat;
 use cordonhold_shared::admission::Policy;
 use cordonhold_shared::admission::trust::Installation;
 
-/// All of it.
+/// What the server runs with.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// What the admin has decided.
+    /// What the decision depends on beside the request: modes, exemptions, stock kured.
     pub policy: Policy,
-    /// `None`: the in-cluster configuration.
+    /// Kubeconfig of the cluster; `None`: the in-cluster configuration.
     pub kubeconfig: Option<PathBuf>,
-    /// Where the API server asks.
+    /// Address that serves reviews to the API server.
     pub listen: SocketAddr,
-    /// Where probes and metrics are served.
+    /// Address that serves probes and metrics.
     pub admin_listen: SocketAddr,
-    /// With which certificate.
+    /// The certificate of the admission port, and which clients may connect.
     pub tls: TlsConfig,
-    /// Where its configuration and its Secret are.
+    /// Name of the webhook configuration, and namespace of the certificate's Secret.
     pub installation: Installation,
-    /// From SIGTERM until the ports close.
+    /// Time from SIGTERM until the ports close.
     pub shutdown_delay: Duration,
-    /// The name of this process in its Events; `None`: it writes none.
+    /// Name of this process in its Events; `None`: it writes none.
     pub events_from: Option<String>,
-    /// How log lines look.
+    /// Format of the log lines.
     pub log_format: LogFormat,
 }
 
-/// Which certificate is served, and to whom.
+/// Which certificate the admission port serves, and to which clients.
 #[derive(Clone, Debug)]
 pub struct TlsConfig {
-    /// A PEM file: the certificate, then those that signed it.
+    /// PEM file of the certificate, followed by its intermediates.
     pub cert_file: PathBuf,
-    /// A PEM file: its private key.
+    /// PEM file of the certificate's private key.
     pub key_file: PathBuf,
-    /// Nothing older is spoken.
+    /// Oldest TLS version that is accepted.
     pub min_version: TlsVersion,
-    /// `None`: anyone who reaches the port may ask.
+    /// Which clients may send reviews; `None`: anyone who reaches the port.
     pub clients: Option<ClientConfig>,
 }
 
-/// Who may ask for a verdict.
+/// Which clients may send reviews.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
-    /// A PEM file of the CAs that sign clients.
+    /// PEM file of the CAs that sign client certificates.
     pub ca_file: PathBuf,
-    /// Names of which a client's certificate must bear one; empty: any of the CAs' will do.
+    /// Names of which a client certificate must have one; if empty, every certificate of the CAs is accepted.
     pub allowed_names: Vec<String>,
 }
 
-/// The oldest version that is spoken.
+/// The oldest TLS version that is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsVersion {
     /// TLS 1.2.

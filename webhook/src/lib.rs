@@ -1,6 +1,6 @@
 //! The admission webhook: an HTTPS server around [`cordonhold_shared::admission::decide`].
 //!
-//! It observes and answers; it decides nothing of its own, and writes nothing to the cluster but Events.
+//! It looks up facts and answers. It has no rules of its own, and writes nothing to the cluster but Events.
 
 #![warn(missing_docs)]
 
@@ -49,10 +49,10 @@ pub use routes::{admin_router, admission_router};
 pub use server::{Closing, Port, Transport, serve};
 pub use tls::TlsError;
 
-/// Beyond the end of every connection.
+/// Added to the time in which every connection should have ended.
 const END_MARGIN: Duration = Duration::from_secs(1);
 
-/// Why the webhook could not start, or did not end as it should.
+/// Why the webhook could not start, or ended with an error.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each text says it")]
 pub enum Error {
@@ -79,7 +79,7 @@ pub enum Error {
     #[error("stopped at once by a second signal ({0}): requests may be unanswered")]
     SecondSignal(&'static str),
     #[error(
-        "a task in the background ended, which it never should: a defect of cordonhold; the process ends so that it starts anew"
+        "a background task ended, which is a defect of cordonhold: report it with the webhook's log; the process ends so that it is started again"
     )]
     TaskEnded(#[source] Option<JoinError>),
 }
@@ -104,7 +104,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let kured_lock = policy.kured_lock();
     let lookup = lookup::ClusterLookup::new(kube.clone(), kured_lock, &metrics);
     let kured_watch = lookup.kured_watch().map(|watch| {
-        let is_listed = readiness.condition("kured-lock", "kured's DaemonSet has not been read yet: where it cannot be, the line of its watch in the log says why, and what to do");
+        let is_listed = readiness.condition("kured-lock", "kured's DaemonSet has not been read yet: if reading it fails, the line of its watch in the log says why, and what to do");
         (watch, is_listed)
     });
     let handler = Handler::new(policy, Box::new(lookup), Arc::clone(&metrics));
@@ -131,7 +131,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let admin_port = port(Transport::Plain, router, Limits::admin());
     drop(tasks.spawn(serve(admission, admission_port)));
     drop(tasks.spawn(serve(admin, admin_port)));
-    // Until the last connection is closed, and ended with this function.
+    // These tasks run until the last connection is closed, and end when this function drops the set.
     let mut background = JoinSet::new();
     drop(background.spawn(tls.poll()));
     if let Some((watch, is_listed)) = kured_watch {
@@ -156,12 +156,12 @@ pub async fn run(config: Config) -> Result<(), Error> {
     }
 }
 
-/// Serves on for `delay`, while those who send requests here learn that they should not; then lets what is open end.
+/// Keeps serving for `delay`, so that clients can learn that the webhook is ending; then closes the ports and waits for open connections.
 async fn close(delay: Duration, closing: &Closing, tasks: &TaskTracker) {
     tokio::time::sleep(delay).await;
     closing.stop();
     let _ = tasks.close();
-    // Each connection bounds its own end; this is for the one that does not.
+    // Each connection bounds its own end; this bound is for a defect in that.
     let bound = Limits::default().drain + END_MARGIN;
     if tokio::time::timeout(bound, tasks.wait()).await.is_ok() {
         info!("stopped");
@@ -170,14 +170,14 @@ async fn close(delay: Duration, closing: &Closing, tasks: &TaskTracker) {
     }
 }
 
-/// For Events from this instance. The task that writes them ends with the last recorder.
+/// Starts the task that writes Events as `instance`; it ends with the last recorder. `None`: no Events are written.
 fn recorder(instance: Option<String>, kube: Client, metrics: &Arc<Metrics>) -> Option<Recorder> {
     let (recorder, writer) = Recorder::new(kube, instance?, Arc::clone(metrics));
     drop(tokio::spawn(writer));
     Some(recorder)
 }
 
-/// `--protect-kured`, as the policy has it.
+/// The value of `--protect-kured`, for the log.
 fn protection(policy: &Policy) -> &'static str {
     match (&policy.kured, policy.kured_lock()) {
         (None, _) => "Off",
@@ -186,7 +186,7 @@ fn protection(policy: &Policy) -> &'static str {
     }
 }
 
-/// Watches kured's lock; the condition is met with the first list.
+/// Watches kured's lock; `is_listed` is met after the first list.
 async fn watch_kured(watch: Arc<KuredWatch>, is_listed: Condition) {
     let listed = async {
         watch.listed().await;
@@ -195,7 +195,7 @@ async fn watch_kured(watch: Arc<KuredWatch>, is_listed: Condition) {
     let ((), ()) = tokio::join!(watch.run(), listed);
 }
 
-/// The socket and its address: port 0 asks for any free one.
+/// Opens a listening socket. Returns its address too, because port 0 asks for any free port.
 fn open(flag: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
     let failed = |source| Error::Listen {
         flag,

@@ -7,38 +7,39 @@ use std::time::Duration;
 /// Bounds of one port.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Open connections. One beyond takes the place of one that waits for its peer; where none does, it is closed at once.
+    /// Open connections. A further one displaces one that waits for its peer, or is closed at once if none does.
     pub connections: usize,
-    /// Requests between their headers and the end of their answer. Those beyond get 503 without being read.
+    /// Requests that are being read or judged. Further ones get 503, and their bodies are thrown away.
     pub requests: usize,
-    /// Bytes of one body: two objects of the 1.5 MiB that etcd takes (`--max-request-bytes`), each byte of them escaped to six,
+    /// Bytes of one body: two objects of the 1.5 MiB that etcd accepts (`--max-request-bytes`), each byte escaped to six,
     /// and 1 MiB for the rest.
     pub body_bytes: usize,
-    /// Bytes of all bodies being read or judged: one of the largest, and some hundred usual ones beside it.
-    /// A body that does not fit gets 503.
+    /// Bytes of all bodies that are being read or judged: room for one of the largest and some hundred usual ones.
+    /// A request whose body does not fit gets 503.
     pub all_body_bytes: usize,
-    /// Fields in the head of a request; the API server sends about ten.
+    /// Header fields of a request; the API server sends about ten.
     pub header_fields: usize,
     /// Bytes of the head of a request.
     pub header_bytes: usize,
-    /// From the accept to the end of the TLS handshake.
+    /// Time from the accept to the end of the TLS handshake.
     pub handshake: Duration,
-    /// From the handshake to the head of the first request.
+    /// Time from the handshake to the head of the first request.
     pub first_request: Duration,
-    /// From the first byte of a later request's head to its last.
+    /// Time from the first to the last byte of a later request's head.
     pub headers: Duration,
-    /// From the head of a request to the end of its body.
+    /// Time from the head of a request to the end of its body.
     pub body: Duration,
-    /// From the head of a request to the head of its answer: behind body and lookup, and below the 5 s of the webhook configuration.
+    /// Time from the head of a request to the head of its answer: more than reading the body and one lookup may take together,
+    /// and less than the 5 s of the webhook configuration.
     pub request: Duration,
     /// How long the peer may leave an answer unread.
     pub write: Duration,
-    /// Between requests. Above the 90 s after which the API server closes an idle connection: whoever closes first must not be
-    /// the server, or a review meets a closing socket.
+    /// Time between requests. More than the 90 s after which the API server closes an idle connection: if the server closed first,
+    /// a review could arrive at a closing socket.
     pub idle: Duration,
-    /// Age of a connection, so that a new certificate is on each of them by then.
+    /// Age of a connection. After a change of the certificate no connection uses the old one for longer than this.
     pub age: Duration,
-    /// What is open when the port closes gets this long to end.
+    /// How long a connection may stay open after it was told to end, as when the port closes.
     pub drain: Duration,
     /// Pause after an error on accept, mostly "too many open files": spinning would not free one.
     pub accept_pause: Duration,
@@ -48,7 +49,7 @@ const KIB: usize = 1_024;
 const MIB: usize = 1_024 * KIB;
 
 impl Default for Limits {
-    /// The admission port's.
+    /// The limits of the admission port.
     fn default() -> Limits {
         Limits {
             connections: 1_024,
@@ -72,8 +73,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The admin port's: a kubelet's probes and a few scrapers. Its answers cost nothing, so each connection may ask:
-    /// a probe that gets in is answered.
+    /// The limits of the admin port, for a kubelet's probes and a few scrapers. Its answers cost next to nothing, so there may be as
+    /// many requests as connections: a probe that gets a connection is answered.
     pub fn admin() -> Limits {
         Limits {
             connections: 64,
@@ -82,8 +83,8 @@ impl Limits {
         }
     }
 
-    /// From this age on the next answer is the last one, so that a busy connection ends between two requests.
-    /// What stays idle from here on ends by `idle`, which is `age` at the latest.
+    /// The age from which the next answer closes the connection, so that a busy connection ends between two requests.
+    /// A connection that is idle from this age on is closed by `idle`, at `age` at the latest.
     pub(crate) fn retirement(&self) -> Duration {
         self.age.saturating_sub(self.idle)
     }

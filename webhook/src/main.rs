@@ -6,9 +6,9 @@ use cordonhold_rt::{crypto, exit, logging};
 use cordonhold_webhook::{Args, Config, Error, ExplainArgs, ExplainConfig, explain, run};
 
 const PROGRAM: &str = "cordonhold-webhook";
-/// The one word that is not a flag: everything after it is another command line.
+/// The only subcommand; what follows it is a command line of its own.
 const EXPLAIN: &str = "explain";
-/// As for any wrong command line.
+/// The exit code for a wrong command line.
 const BAD_INPUT: u8 = 2;
 
 fn main() -> ExitCode {
@@ -35,7 +35,7 @@ fn explained(args: ExplainArgs) -> ExitCode {
 
 fn start(config: Config) -> Result<(), Error> {
     crypto::install_provider().map_err(Error::Crypto)?;
-    // Dropped last, so that the log has the end too.
+    // Dropped last, so that the last lines of the log are written too.
     let _flush = logging::init_queued(config.log_format).map_err(Error::Logging)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

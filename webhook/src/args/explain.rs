@@ -10,14 +10,14 @@ use jiff::Timestamp;
 use super::PolicyArgs;
 use crate::explain::{ExplainConfig, Subject};
 
-/// Says what the webhook makes of a request, by which rule, and what is the way out.
+/// Says whether the webhook lets a request pass, by which rule, and how to get past a denial.
 ///
-/// Give it an `AdmissionReview` as JSON, or the name of a Node for a plain uncordon of it as it is now.
-/// The flags of the server that decide mean the same here: give those that the server has.
-/// Where a lookup can be neither made nor taken from a flag, both outcomes are told.
-/// The `matchConditions` of the webhook's configuration are not looked at: what they keep from the webhook passes.
+/// Give it an `AdmissionReview` as JSON, or with --node the name of a Node, to ask about an uncordon of it now.
+/// Give it the server's own flags too: those that decide mean the same here.
+/// What can be neither looked up nor taken from a flag is assumed both ways, and both outcomes are printed.
+/// The `matchConditions` of the webhook's configuration are not evaluated: a request that they keep from the webhook passes.
 ///
-/// Ends with 0 where the request passes, 1 where it is denied or may be, 2 where the input cannot be used.
+/// The exit code is 0 if the request passes, 1 if it is denied or may be, 2 if the input cannot be used.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "cordonhold-webhook explain",
@@ -28,25 +28,25 @@ use crate::explain::{ExplainConfig, Subject};
     after_long_help = super::policy::reasons_help()
 )]
 pub struct ExplainArgs {
-    /// The `AdmissionReview`; - for standard input
+    /// File with the `AdmissionReview`; - for standard input
     #[arg(value_name = "FILE", conflicts_with = "node")]
     review: Option<PathBuf>,
-    /// Instead of a file: an uncordon of this Node, as kubectl does it, now
+    /// Instead of a file: explain a `kubectl uncordon` of this Node now
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
-    /// Who uncordons; without it, whoever the kubeconfig says
+    /// User who uncordons; without it, the user of the kubeconfig
     #[arg(long = "as", value_name = "USER", requires = "node")]
     user: Option<String>,
     /// Group of that user; may be repeated
     #[arg(long = "as-group", value_name = "GROUP", requires = "user")]
     groups: Vec<String>,
-    /// Kubeconfig of the cluster that is asked; without it, --node asks the cluster that this pod runs in, and a FILE asks none
+    /// Kubeconfig of the cluster to ask; without it, --node asks the cluster that this pod runs in, and a FILE asks none
     #[arg(long, env = "CORDONHOLD_KUBECONFIG", value_name = "FILE", value_parser = argument::path)]
     kubeconfig: Option<PathBuf>,
-    /// Whether the requester may cancel, instead of asking
+    /// Whether the requester may cancel; without it, the cluster is asked
     #[arg(long, value_enum)]
     may_override: Option<YesNo>,
-    /// What kured's lock annotation says, instead of asking; empty where there is none
+    /// Value of kured's lock annotation, empty for none; without it, the cluster is asked
     #[arg(long, value_name = "JSON")]
     kured_lock: Option<String>,
     /// The time of the request; without it, now
@@ -56,13 +56,13 @@ pub struct ExplainArgs {
     policy: PolicyArgs,
 }
 
-/// Why nothing can be explained.
+/// Why the command line of `explain` cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each text says it")]
 pub enum ExplainArgsError {
     #[error("nothing to explain: name the file of a review, or a node with --node")]
     Nothing,
-    #[error("--kured-lock is not read without --protect-kured=lock: add that flag, as the server has it")]
+    #[error("--kured-lock is not read without --protect-kured=lock: add that flag if the server has it, or leave out --kured-lock")]
     UnreadLock,
 }
 
@@ -100,10 +100,10 @@ impl TryFrom<ExplainArgs> for ExplainConfig {
 
 fn time(text: &str) -> Result<Timestamp, String> {
     text.parse()
-        .map_err(|_| format!("{text:?} is no time stamp: write one like 2026-01-31T02:00:00Z"))
+        .map_err(|_| format!("{text:?} is not a timestamp: write one like 2026-01-31T02:00:00Z"))
 }
 
-/// An answer on the command line.
+/// Yes or no, as typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum YesNo {
     Yes,

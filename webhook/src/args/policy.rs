@@ -1,4 +1,6 @@
-//! What decides, as typed: modes, who the agent is, who passes, and stock kured. The server and `explain` share it.
+//! Flags that verdicts depend on: modes, the agent's ServiceAccount, who passes, and stock kured. The server and `explain` share them.
+//!
+//! Not here: what they mean for a request ([`cordonhold_shared::admission`]).
 
 use clap::ValueEnum;
 use cordonhold_rt::argument::{self, text};
@@ -55,10 +57,10 @@ pub(super) struct PolicyArgs {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Who passes")]
 pub(super) struct PassingArgs {
-    /// User that no rule is for; may be repeated. Put it into matchConditions too, so that it does not depend on the webhook
+    /// User who is exempt from every rule; may be repeated. Put it into matchConditions too, so that it does not depend on the webhook
     #[arg(long, env = "CORDONHOLD_EXEMPT_USER", value_name = "NAME", hide_short_help = true, value_parser = text)]
     exempt_user: Vec<String>,
-    /// Group that no rule is for; may be repeated
+    /// Group whose members are exempt from every rule; may be repeated
     #[arg(long, env = "CORDONHOLD_EXEMPT_GROUP", value_name = "NAME", hide_short_help = true, value_parser = text)]
     exempt_group: Vec<String>,
     /// What happens to the DELETE of a held Node
@@ -66,7 +68,7 @@ pub(super) struct PassingArgs {
     on_delete: OnDeleteArg,
 }
 
-/// [`OnDelete`] on the command line.
+/// [`OnDelete`], as typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum OnDeleteArg {
     /// Let it pass with a warning
@@ -75,7 +77,7 @@ pub(super) enum OnDeleteArg {
     Deny,
 }
 
-/// [`Mode`] on the command line.
+/// [`Mode`], as typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum ModeArg {
     /// Deny it
@@ -86,7 +88,7 @@ pub(super) enum ModeArg {
     Audit,
 }
 
-/// A reason that can have a mode, and its mode.
+/// One `REASON=MODE` of `--mode-for`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ModeFor {
     reason: Reason,
@@ -130,7 +132,7 @@ impl PolicyArgs {
     }
 }
 
-/// The reasons whose requests do not pass in silence: the others have no mode.
+/// The reasons that have a mode: all but those whose requests simply pass.
 fn reasons() -> impl Iterator<Item = Reason> {
     let all = Reason::ALL.iter().copied();
     all.filter(|reason| reason.outcome() != Outcome::Allow)
@@ -152,7 +154,7 @@ fn parse_mode_for(text: &str) -> Result<ModeFor, String> {
     Ok(ModeFor { reason, mode })
 }
 
-/// The end of --help: some 90 lines, of which a first try needs none.
+/// The list of reasons. It comes at the end of `--help`, because it has some 90 lines and a first try needs none of them.
 pub(super) fn reasons_help() -> String {
     let reasons: Vec<String> = reasons()
         .map(|reason| format!("\n  {}: {}", reason.code(), reason.rule()))

@@ -1,4 +1,4 @@
-//! Flags of the two ports: where, with which certificate, for whom.
+//! Flags of the two ports: addresses, certificate, and which clients may connect.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,23 +18,23 @@ pub(super) struct ServingArgs {
     /// PEM file of its private key (PKCS#8, PKCS#1 or SEC1); read again when it changes
     #[arg(long, env = "CORDONHOLD_TLS_PRIVATE_KEY_FILE", value_name = "FILE", value_parser = argument::path, help_heading = None::<&'static str>)]
     tls_private_key_file: PathBuf,
-    /// Address for the API server: HTTPS, POST /validate. `[::]` is every address, of IPv6 and IPv4
+    /// Address for the API server: HTTPS, POST /validate. `[::]` is every address, IPv6 and IPv4
     #[arg(long, env = "CORDONHOLD_LISTEN", value_name = "ADDRESS:PORT", value_parser = socket_address, default_value_t = every_address(8443))]
     pub(super) listen: SocketAddr,
     /// Address for probes and metrics: plain HTTP, /livez /readyz /metrics
     #[arg(long, env = "CORDONHOLD_ADMIN_LISTEN", value_name = "ADDRESS:PORT", value_parser = socket_address, default_value_t = every_address(8080))]
     pub(super) admin_listen: SocketAddr,
-    /// Name of the `ValidatingWebhookConfiguration` that sends reviews here: is the certificate one that the API server trusts by it?
+    /// Name of the `ValidatingWebhookConfiguration` that sends reviews here; the certificate is checked against it
     #[arg(long, env = "CORDONHOLD_WEBHOOK_CONFIGURATION", value_name = "NAME", hide_short_help = true, default_value = "cordonhold", value_parser = argument::name)]
     pub(super) webhook_configuration: String,
-    /// Oldest TLS version that is spoken
+    /// Oldest TLS version to accept
     #[arg(long, env = "CORDONHOLD_TLS_MIN_VERSION", value_name = "VERSION", value_enum, hide_short_help = true, default_value_t = TlsVersionArg::Tls13)]
     tls_min_version: TlsVersionArg,
-    /// PEM file of the CAs whose client certificates may ask for a verdict; read again when it changes.
-    /// Without it, anyone who reaches the port may ask
+    /// PEM file of CAs: only clients with a certificate of one of them may send reviews; read again when it changes.
+    /// Without it, anyone who reaches the port may send them
     #[arg(long, env = "CORDONHOLD_CLIENT_CA_FILE", value_name = "FILE", value_parser = argument::path, hide_short_help = true)]
     client_ca_file: Option<PathBuf>,
-    /// Names that a client certificate must bear one of, as common name or alternative name; without it, any of the CAs' will do
+    /// Names of which a client certificate must have one, as common name or alternative name; without it, every certificate of the CAs is accepted
     #[arg(
         long,
         env = "CORDONHOLD_CLIENT_ALLOWED_NAMES",
@@ -44,7 +44,7 @@ pub(super) struct ServingArgs {
         requires = "client_ca_file"
     )]
     client_allowed_names: Vec<String>,
-    /// After SIGTERM: how long to be unready but still serve, so that nobody is sent to a closed port
+    /// How long to keep serving, unready, after SIGTERM, so that nobody is sent to a closed port
     #[arg(long, env = "CORDONHOLD_SHUTDOWN_DELAY", value_name = "DURATION", hide_short_help = true, value_parser = duration::parse, default_value = "10s")]
     pub(super) shutdown_delay: Duration,
 }
@@ -69,14 +69,14 @@ impl ServingArgs {
 
 fn socket_address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
-        .map_err(|_| format!("{text:?} is no address with a port: write one like 0.0.0.0:8443 or [::]:8443"))
+        .map_err(|_| format!("{text:?} is not an address with a port: write one like 0.0.0.0:8443 or [::]:8443"))
 }
 
 fn every_address(port: u16) -> SocketAddr {
     SocketAddr::from((listen::EVERY_ADDRESS, port))
 }
 
-/// A TLS version, by the name that Kubernetes' own `--tls-min-version` has for it.
+/// A TLS version, named as in Kubernetes' own `--tls-min-version`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum TlsVersionArg {
     #[value(name = "VersionTLS12")]

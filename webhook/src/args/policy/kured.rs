@@ -1,4 +1,4 @@
-//! Flags of the protection of stock kured.
+//! Flags for protecting stock kured.
 
 use clap::ValueEnum;
 use cordonhold_rt::argument::{self, text};
@@ -8,13 +8,13 @@ use cordonhold_shared::keys;
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Protection of stock kured")]
 pub(super) struct KuredArgs {
-    /// Keep the nodes cordoned that stock kured reboots; needs the configuration that sees every uncordon
+    /// Keep the nodes cordoned that stock kured reboots; needs a configuration that sends every uncordon here
     #[arg(long, env = "CORDONHOLD_PROTECT_KURED", value_enum, help_heading = None::<&'static str>, default_value_t = ProtectKuredArg::Off)]
     protect_kured: ProtectKuredArg,
-    /// Namespace in which kured's `DaemonSet` is looked for first; then the one that looks like kured's counts
+    /// Namespace where kured's `DaemonSet` is looked for first; otherwise it is searched for by its looks
     #[arg(long, env = "CORDONHOLD_DS_NAMESPACE", value_name = "NAME", value_parser = argument::label_name, default_value = "kube-system")]
     ds_namespace: String,
-    /// Name by which it is looked for there
+    /// Name of kured's `DaemonSet` in --ds-namespace
     #[arg(long, env = "CORDONHOLD_DS_NAME", value_name = "NAME", value_parser = argument::name, default_value = "kured")]
     ds_name: String,
     /// Annotations of kured's lock on its `DaemonSet`, separated by commas or repeated; each can hold a node
@@ -39,10 +39,10 @@ pub(super) struct KuredArgs {
         default_values = [keys::KURED_REBOOT_IN_PROGRESS, keys::KURED_V2_REBOOT_IN_PROGRESS]
     )]
     reboot_in_progress_annotation: Vec<String>,
-    /// Name of kured's `ServiceAccount`, in --ds-namespace; without it, what its `DaemonSet` says, and by its marks alone `kured`
+    /// Name of kured's `ServiceAccount`, in --ds-namespace; without it, the one that its `DaemonSet` names, or `kured` with --protect-kured=marks
     #[arg(long, env = "CORDONHOLD_KURED_SERVICE_ACCOUNT", value_name = "NAME", hide_short_help = true, value_parser = argument::name)]
     kured_service_account: Option<String>,
-    /// Whether kured may uncordon every node by a token that names none. `allow` is for Kubernetes before 1.30, whose tokens never name one: any pod of kured then passes for each
+    /// Whether kured may uncordon every node with a token that names no node. `allow` is for Kubernetes before 1.30, whose tokens never name one: any pod of kured may then uncordon every node
     #[arg(long, env = "CORDONHOLD_KURED_TOKEN_WITHOUT_NODE", value_enum, hide_short_help = true, default_value_t = WithoutNodeArg::Deny)]
     kured_token_without_node: WithoutNodeArg,
     /// What happens to an uncordon while kured's lock cannot be read
@@ -55,22 +55,22 @@ pub(super) struct KuredArgs {
 enum ProtectKuredArg {
     /// Not at all
     Off,
-    /// By its marks on the Node: kured must run with --annotate-nodes, and a node counts as held as long as its reboot is wanted
+    /// By kured's marks on the Node: kured must run with --annotate-nodes, and a node counts as held as long as kured wants to reboot it
     Marks,
-    /// By its lock; a mark alone is only flagged
+    /// By kured's lock; a mark alone is only flagged
     Lock,
 }
 
-/// What a token of kured's is worth that names no node.
+/// Whether a token of kured's ServiceAccount that names no node counts as kured's, as typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum WithoutNodeArg {
-    /// It is anybody's
+    /// Such a token may be anybody's: it is not believed
     Deny,
-    /// It is kured's, on every node
+    /// Such a token is kured's, on every node
     Allow,
 }
 
-/// [`OnLookupFailure`] on the command line.
+/// [`OnLookupFailure`], as typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum OnLookupFailureArg {
     /// Deny it
@@ -80,7 +80,7 @@ enum OnLookupFailureArg {
 }
 
 impl KuredArgs {
-    /// `None`: stock kured is not protected.
+    /// The policy for stock kured; `None`: it is not protected.
     pub(super) fn policy(&self) -> Option<KuredPolicy> {
         let lock = || KuredLock {
             ds_namespace: self.ds_namespace.clone(),
@@ -94,7 +94,7 @@ impl KuredArgs {
         let told = self.kured_service_account.as_deref();
         let (lock, service_account) = match self.protect_kured {
             ProtectKuredArg::Off => return None,
-            // Nothing is read, so nothing else says it.
+            // With marks alone no DaemonSet is read, so it cannot name the ServiceAccount.
             ProtectKuredArg::Marks => (None, Some(told.unwrap_or("kured"))),
             ProtectKuredArg::Lock => (Some(lock()), told),
         };
