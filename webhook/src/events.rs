@@ -1,8 +1,8 @@
-//! Events on the Nodes about which something was denied, so that `kubectl describe node` shows it,
-//! and on the webhook configuration, about what keeps the API server from asking.
+//! Events about denials on their Nodes, so that `kubectl describe node` shows them, and Events about problems with the certificate
+//! or its CA on the webhook configuration.
 //!
-//! The same user denied for the same reason on the same node is one Event with a count. What is too much is dropped and counted:
-//! the audit trail is the log; `AUDIT.md` says what that can lose.
+//! The same user denied for the same reason on the same node is one Event with a count. Events that find the queue full are
+//! dropped and counted: the audit trail is the log, and `AUDIT.md` says what that can lose.
 //! Not here: how Events are written ([`cordonhold_rt::events`]), and which requests are denied ([`cordonhold_shared::admission`]).
 
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use tracing::warn;
 use crate::Metrics;
 use crate::metrics::EventOutcome;
 
-/// Notes that wait to be written.
+/// Most notes that wait to be written.
 const QUEUE_MAX: usize = 256;
 
-/// What one denial says.
+/// A denial, as far as its Event needs it.
 #[derive(Clone, Debug)]
 pub(crate) struct Denial {
     pub(crate) node: String,
@@ -31,7 +31,7 @@ pub(crate) struct Denial {
 }
 
 impl From<Denial> for Note {
-    /// Who was denied, and the first line of why; the rest is commands, which the person got.
+    /// Says who was denied, and the first line of why. The other lines are commands, which the person got with the denial.
     fn from(denial: Denial) -> Note {
         let why = denial.message.lines().next().unwrap_or_default();
         Note {
@@ -45,7 +45,7 @@ impl From<Denial> for Note {
     }
 }
 
-/// A problem with the webhook configuration; without a uid, it is not there or cannot be read.
+/// A note on the webhook configuration about a problem. `uid` is `None` if the configuration is missing or cannot be read.
 pub(crate) fn problem(configuration: &str, uid: Option<&str>, code: &str, text: &str) -> Note {
     Note {
         regarding: Regarding {
@@ -62,7 +62,7 @@ pub(crate) fn problem(configuration: &str, uid: Option<&str>, code: &str, text: 
     }
 }
 
-/// Where notes go. Clones share the way.
+/// Queues notes, which a task writes as Events. Clones share the queue.
 #[derive(Clone, Debug)]
 pub struct Recorder {
     queue: events::Recorder,
@@ -70,7 +70,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder, and the task that writes for it until it is gone. `instance` names this process in the Events.
+    /// A recorder, and the task that writes its notes until the last clone is gone. `instance` names this process in the Events.
     pub fn new(
         client: Client,
         instance: String,
@@ -109,7 +109,7 @@ impl Recorder {
         (recorder, events::write(client, source, notes, told))
     }
 
-    /// Never waits.
+    /// Queues a note without waiting; if the queue is full, the note is dropped and counted.
     pub(crate) fn tell(&self, note: impl Into<Note>) {
         if !self.queue.tell(note.into()) {
             self.metrics.event(EventOutcome::Dropped);
@@ -117,7 +117,7 @@ impl Recorder {
     }
 }
 
-/// `held-by-kured` as Events write reasons: `HeldByKured`.
+/// A code in camel case, as Events write reasons: `held-by-kured` becomes `HeldByKured`.
 fn camel_case(code: &str) -> String {
     code.split('-')
         .flat_map(|word| {

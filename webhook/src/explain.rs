@@ -1,7 +1,8 @@
-//! `explain`: what the webhook makes of a saved review, or of an uncordon now, for whoever asks why.
+//! `explain`: what the webhook answers to a saved review, or to an uncordon now, and why.
 //!
-//! The review is read and decided by the code of the server. What the server would look up is taken from flags, asked
-//! of the cluster, or left open: then every outcome is shown.
+//! It reads and decides with the server's code. What the server would look up comes from flags or from the cluster; if neither
+//! has it, every possible outcome is shown.
+//! Not here: its command line ([`crate::ExplainArgs`]).
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,23 +22,25 @@ mod text;
 
 use cases::{Sources, kured_with_lock};
 
+/// The exit code if the request is denied, or may be.
 const DENIED: u8 = 1;
+/// The exit code if the input cannot be used.
 const BAD_INPUT: u8 = 2;
 
-/// What is asked, and what is known already.
+/// The checked configuration of `explain`.
 #[derive(Clone, Debug)]
 pub struct ExplainConfig {
-    /// What is explained.
+    /// What to explain.
     pub subject: Subject,
-    /// The decision's, as the server has it.
+    /// The server's policy.
     pub policy: Policy,
-    /// The cluster that is asked. `None`: for an uncordon the one that this pod runs in, else none.
+    /// Kubeconfig of the cluster to ask. `None`: for an uncordon the cluster that this pod runs in, for a review none.
     pub kubeconfig: Option<PathBuf>,
-    /// Whether the requester may cancel; `None`: it is asked.
+    /// Whether the requester may cancel; `None`: the cluster is asked.
     pub may_override: Option<bool>,
-    /// What kured's lock annotation says; `None`: it is asked.
+    /// Value of kured's lock annotation, empty for none; `None`: the cluster is asked.
     pub kured_lock: Option<String>,
-    /// When the request came; `None`: now.
+    /// Time of the request; `None`: now.
     pub at: Option<Timestamp>,
 }
 
@@ -46,11 +49,11 @@ pub struct ExplainConfig {
 pub enum Subject {
     /// A saved review, in this file or, for `-`, from standard input.
     Review(PathBuf),
-    /// A plain uncordon of this Node, as it is now; `None`: by whoever the kubeconfig says.
+    /// An uncordon of a Node as it is now.
     Uncordon {
-        /// Its name.
+        /// Name of the Node.
         node: String,
-        /// By whom.
+        /// Who uncordons; `None`: the user of the kubeconfig.
         by: Option<Requester>,
     },
 }
@@ -78,11 +81,11 @@ enum ExplainError {
     Whoami { why: String },
 }
 
-/// Explains, and gives the code to end with: 0 passes, 1 is denied or may be, 2 cannot be used.
+/// Prints the explanation and returns the exit code: 0 if the request passes, 1 if it is denied or may be, 2 if the input cannot be used.
 pub fn explain(program: &str, config: &ExplainConfig) -> ExitCode {
     match run(config) {
         Ok(Explanation { text, may_be_denied }) => {
-            // Whoever closed the pipe wants no more of it; the code still says what came out.
+            // An error means that the reader closed the pipe and wants no more; the exit code still has the result.
             drop(std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes()));
             ExitCode::from(if may_be_denied { DENIED } else { 0 })
         }
@@ -93,7 +96,7 @@ pub fn explain(program: &str, config: &ExplainConfig) -> ExitCode {
     }
 }
 
-/// What is printed, and whether the request is denied or may be.
+/// The text to print, and whether the request is denied or may be.
 struct Explanation {
     text: String,
     may_be_denied: bool,

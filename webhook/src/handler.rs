@@ -1,7 +1,6 @@
-//! What is done with one review: it is read, decided, counted, logged, told by an Event, and answered.
+//! Handles one review: reads it, decides, counts, logs, writes an Event, and answers.
 //!
-//! No policy here: the decision is [`cordonhold_shared::admission`]'s. It says which facts it needs, they are looked up,
-//! and it is asked again.
+//! Not here: the decision ([`cordonhold_shared::admission`]). It says which facts it needs; they are looked up, and it is asked again.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -20,10 +19,10 @@ use crate::review::{self, Review, Unreadable};
 use crate::trail::LogLine;
 use crate::{Lookup, Metrics};
 
-/// A decision needs each fact at most once.
+/// How many facts there are; a decision asks for each at most once.
 const MAX_LOOKUPS: usize = 3;
 
-/// Handles reviews by one policy.
+/// Handles reviews under one policy.
 pub struct Handler {
     policy: Policy,
     lookup: Box<dyn Lookup>,
@@ -42,7 +41,7 @@ impl Handler {
         }
     }
 
-    /// Denials are also told by Events on their Nodes.
+    /// A handler that also writes an Event on the Node for each denial.
     #[must_use]
     pub fn with_events(self, recorder: Recorder) -> Handler {
         Handler {
@@ -51,7 +50,7 @@ impl Handler {
         }
     }
 
-    /// The response to a review's bytes, or `None` where not even a uid can be found to respond to.
+    /// The response to a review, or `None` if not even a uid to respond to can be found.
     pub(crate) async fn handle(&self, body: &[u8], started: Instant) -> Option<Vec<u8>> {
         match review::read(body, &self.policy) {
             Ok(review) => Some(self.handle_review(&review, started).await),
@@ -59,7 +58,7 @@ impl Handler {
         }
     }
 
-    /// The response to a review of which only the beginning was taken, or `None` as above.
+    /// The response to a review that is too large and of which only the beginning was read; `None` if no uid can be found in it.
     pub(crate) fn handle_too_large(
         &self,
         beginning: &[u8],
@@ -70,6 +69,7 @@ impl Handler {
     }
 
     async fn handle_review(&self, review: &Review, started: Instant) -> Vec<u8> {
+        // A panic that ended the request would be no answer, and `failurePolicy: Ignore` lets a request without an answer pass.
         let decided = AssertUnwindSafe(self.decide(&review.request)).catch_unwind();
         let verdict = decided.await.unwrap_or_else(|_| {
             self.metrics.panicked();
@@ -114,11 +114,11 @@ impl Handler {
                 }
             }
         }
-        let why = "the decision asked for the same fact twice, which is a defect of cordonhold";
+        let why = "the decision asked for the same fact twice, which is a defect of cordonhold: report it with the webhook's log";
         Verdict::defect(request, &self.policy, why)
     }
 
-    /// Tells a denial by an Event on its Node, where there is one. A dry run leaves no trace in the cluster.
+    /// Writes an Event about a denial on its Node, if that exists. A dry run leaves no Event.
     fn record(&self, review: &Review, verdict: &Verdict) {
         let (Some(recorder), Some(node)) = (&self.recorder, review.request.existing_node()) else {
             return;

@@ -1,6 +1,6 @@
-//! What the webhook asks of the cluster: may this user cancel, where is stock kured, and whom does its lock name.
+//! What the webhook asks the cluster: may this user cancel, where is stock kured, and which nodes does its lock name.
 //!
-//! Each question is one bounded request. Not here: what follows from the answers.
+//! Each lookup is bounded in time. Not here: what follows from the answers ([`cordonhold_shared::admission`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,20 +25,20 @@ pub(crate) use watch::KuredWatch;
 #[cfg(test)]
 mod tests;
 
-/// With the body's own bound, below the 5 s that the API server waits for us.
+/// Longest time of a lookup. Together with the time for reading the body it is less than the 5 s that the API server waits for us.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What [`cordonhold_shared::admission::Fact`] asks for.
+/// Looks up the facts that a decision needs: one function for each [`cordonhold_shared::admission::Fact`].
 pub trait Lookup: Send + Sync {
     /// Whether the requester may cancel the hold of this Node.
     fn may_override<'a>(&'a self, requester: &'a Requester, node: &'a str) -> BoxFuture<'a, Known<bool>>;
-    /// kured's lock as a watch has it, without a request.
+    /// Where kured is, and its lock, as a watch last showed them. Makes no request.
     fn watched_kured_lock(&self) -> Known<KuredSeen>;
-    /// Where kured is, and its lock, as of now.
+    /// Where kured is, and its lock, read afresh.
     fn kured_lock(&self) -> BoxFuture<'_, Known<KuredSeen>>;
 }
 
-/// Asks the cluster.
+/// Looks facts up in the cluster.
 pub(crate) struct ClusterLookup {
     permissions: Permissions,
     kured: Option<(KuredLookup, Arc<KuredWatch>)>,
@@ -65,7 +65,7 @@ impl ClusterLookup {
         self.kured.as_ref().map(|(_, watch)| Arc::clone(watch))
     }
 
-    /// Where kured was found last, in words.
+    /// Where kured was found last, as text; `None` if it was not looked for yet, or never is.
     pub(crate) fn kureds_place(&self) -> Option<String> {
         self.kured.as_ref().and_then(|(kured, _)| kured.finder.told())
     }
@@ -93,7 +93,7 @@ impl Lookup for ClusterLookup {
     }
 }
 
-/// The decision does not ask where its policy has no lock.
+/// The answer if the policy does not read kured's lock; the decision never asks then.
 fn is_off() -> Known<KuredSeen> {
     Known::Failed("the lookup of kured's lock is off".to_owned())
 }
@@ -124,7 +124,7 @@ impl KuredLookup {
         }
     }
 
-    /// Where there is no such DaemonSet, its lock went with it. Of several, nobody can tell whose lock counts.
+    /// kured as this search found it. No DaemonSet means no lock. Several are a failure, because nobody can tell whose lock counts.
     fn seen(&self, located: &Located) -> Known<KuredSeen> {
         if matches!(located.whereabouts, Whereabouts::Several(_)) {
             return Known::Failed(self.finder.told().unwrap_or_default());
@@ -140,7 +140,7 @@ impl KuredLookup {
     }
 }
 
-/// The answer to a question, or why there is none, with the fix where that helps.
+/// The answer to a question, within its time, or a message that names `what` was asked, why there is no answer, and how to fix it.
 async fn looked_up<T, E>(
     what: &str,
     fix: &str,
@@ -153,7 +153,9 @@ where
         let why = one_line(&error);
         match error {
             CallError::Silent(_) => {
-                format!("failed to look up {what}: {why}: look at its load, and at the way there")
+                format!(
+                    "failed to look up {what}: {why}: look at its load, and at the network on the way there"
+                )
             }
             _ => format!("failed to look up {what}: {why}: {fix}"),
         }

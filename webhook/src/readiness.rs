@@ -1,6 +1,6 @@
-//! Whether the API server may be sent here: every named condition is met.
+//! Readiness: reviews may be sent here if every named condition is met.
 //!
-//! Each part of the process owns its condition and says why it is not met. Nothing here decides what makes one true.
+//! Each part of the process owns its condition and says why it is not met. Not here: what makes a condition true.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,16 +8,16 @@ use cordonhold_rt::sync::locked;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-/// The conditions that `/readyz` asks for. Without any it is ready.
+/// The conditions that `/readyz` looks at. Without any the webhook is ready.
 #[derive(Debug, Default)]
 pub struct Readiness {
     conditions: Mutex<Vec<Condition>>,
-    /// What is wrong and keeps nobody from being ready.
+    /// Problems that do not make the webhook unready.
     warnings: Mutex<Vec<String>>,
     changed: Arc<Notify>,
 }
 
-/// One of them; clones share it.
+/// A condition for being ready. Clones share its state.
 #[derive(Clone, Debug)]
 pub struct Condition {
     name: &'static str,
@@ -28,13 +28,13 @@ pub struct Condition {
 /// Why a condition is not met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Unmet {
-    /// The same as long as the reason is, though its text counts days.
+    /// Stays the same as long as the reason does, even if `why` changes because it counts days.
     key: String,
     why: String,
 }
 
 impl Readiness {
-    /// A new condition, not met at first, for this reason.
+    /// A new condition that is not met at first, because of `why`.
     pub fn condition(&self, name: &'static str, why: &str) -> Condition {
         let condition = Condition {
             name,
@@ -46,7 +46,7 @@ impl Readiness {
         condition
     }
 
-    /// What is to be said beside, ready or not.
+    /// Replaces the warnings that `/readyz` shows, ready or not.
     pub(crate) fn warn(&self, warnings: Vec<String>) {
         *locked(&self.warnings) = warnings;
     }
@@ -55,7 +55,7 @@ impl Readiness {
         locked(&self.warnings).clone()
     }
 
-    /// Those that are not met, each with its reason.
+    /// The conditions that are not met, each as `name: why`.
     pub(crate) fn unmet(&self) -> Vec<String> {
         self.reasons()
             .into_iter()
@@ -69,7 +69,7 @@ impl Readiness {
         unmet.filter_map(|(name, unmet)| Some((name, unmet?))).collect()
     }
 
-    /// Logs how it stands, and then each change, one line each.
+    /// Logs whether the webhook is ready, and then each change, one line each.
     pub(crate) async fn report(&self, listen: &str, admin_listen: &str) {
         let mut last = None;
         loop {
@@ -93,12 +93,12 @@ impl Readiness {
 }
 
 impl Condition {
-    /// It no longer keeps the webhook from being ready.
+    /// Marks the condition as met.
     pub fn met(&self) {
         self.set(None);
     }
 
-    /// `key` stays the same as long as the reason does; `why` is for people.
+    /// Marks the condition as not met. `key` stays the same as long as the reason does; `why` is for people.
     pub fn unmet(&self, key: &str, why: &str) {
         self.set(Some(Unmet {
             key: key.to_owned(),

@@ -1,9 +1,10 @@
-//! `AdmissionReview` as bytes: what is read of one, and how it is answered.
+//! `AdmissionReview` on the wire: reads a review, and writes the answer.
 //!
-//! An answer without the right uid counts as a failed call, which `failurePolicy: Ignore` would let pass;
-//! so the uid is found even where nothing else can be read, and where the review is too large to be taken whole.
-//! Most of a review is the two objects' status and managed fields: they are passed over, and what is needed is borrowed
-//! from the body until it is known to matter.
+//! An answer without the right uid counts as a failed call, which `failurePolicy: Ignore` lets pass. So the uid is found even if
+//! nothing else can be read, or the review is too large to be read whole.
+//! Most of a review is the status and managed fields of two objects. They are skipped, and what is needed is borrowed from the body
+//! and copied only once it is known to matter.
+//! Not here: the decision ([`cordonhold_shared::admission`]).
 
 use std::collections::BTreeMap;
 
@@ -23,28 +24,29 @@ pub(crate) use head::{HEAD_BYTES, Head};
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
-/// A uid is a UUID; this only keeps a hostile one from being echoed at length.
+/// Longest uid that is accepted. The API server sends a UUID; the bound keeps a hostile one from being echoed at length.
 const MAX_UID_CHARS: usize = 128;
-/// Longest name or uid of a user or a Node, in bytes. A Node's has at most 253, and users are told apart by far less.
+/// Longest name or uid of a user or a Node, in bytes. A Node's name has at most 253, and users' names are far shorter than this.
 const NAME_MAX: usize = 1_024;
-/// Longest name of a field, in bytes: managed fields name a condition by its type, for which an object has the 1.5 MiB of etcd.
+/// Longest name of a field, in bytes. Managed fields use the type of a condition in a field's name, and that type may fill the
+/// 1.5 MiB that etcd accepts for an object.
 const FIELD_NAME_MAX: usize = 2 * 1_024 * 1_024;
 /// Most that groups and extra may take together, in bytes: more than any token carries.
 const IDENTITY_MAX: usize = 128 * 1_024;
 
-/// A review that could be read.
+/// A review that was read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Review {
     pub(crate) uid: String,
     pub(crate) operation: String,
-    /// How it was asked: `create`, `patch`, `update`, `delete`, or nothing that is known here.
+    /// The verb of the request: `create`, `patch`, `update` or `delete`; empty if its options have an unknown kind.
     pub(crate) verb: &'static str,
     pub(crate) field_manager: String,
     pub(crate) dry_run: bool,
     pub(crate) request: Request,
 }
 
-/// A review that could not.
+/// A review that could not be read, and why.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Unreadable {
     pub(crate) head: Head,
@@ -64,9 +66,9 @@ struct ResponseRecord<'a> {
     audit_annotations: &'a Audit,
 }
 
-/// Reads a review of a Node's create, update or delete, or of a DaemonSet's update, as far as the policy looks at it.
+/// Reads a review of the CREATE, UPDATE or DELETE of a Node, or of the UPDATE of a DaemonSet. Keeps only what the policy reads.
 pub(crate) fn read(body: &[u8], policy: &Policy) -> Result<Review, Unreadable> {
-    // Passed-over text is not looked at by the decoder, so this is the one place that finds it is none.
+    // The decoder does not look into what it skips, so only this check finds bytes there that are not UTF-8.
     let parsed = std::str::from_utf8(body)
         .map_err(|error| format!("the review is not UTF-8: {error}"))
         .and_then(|text| names_are_short(body).map(|()| text))
@@ -82,9 +84,9 @@ pub(crate) fn read(body: &[u8], policy: &Policy) -> Result<Review, Unreadable> {
         })
 }
 
-/// A name with escapes is decoded into memory that the decoder keeps, whether anybody reads the field or not.
+/// Checks the length of all field names: the decoder copies a name with escapes into memory that it keeps, even if it skips the field.
 fn names_are_short(body: &[u8]) -> Result<(), String> {
-    // Most reviews have no room for a long one.
+    // Nearly every review is too short to contain such a name, and is not searched.
     let mut rest = if body.len() > FIELD_NAME_MAX { body } else { &[] };
     while let Some(start) = rest.iter().position(|byte| *byte == b'"') {
         let text = &rest[start + 1..];
@@ -100,7 +102,7 @@ fn names_are_short(body: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// Up to the quote that ends it.
+/// Length of a string up to its closing quote, or of all the rest if there is none.
 fn text_length(text: &[u8]) -> usize {
     let mut is_escaped = false;
     let end = text.iter().position(|byte| {
@@ -111,7 +113,7 @@ fn text_length(text: &[u8]) -> usize {
     end.unwrap_or(text.len())
 }
 
-/// A review of which only the beginning was taken.
+/// The failure of a review that is larger than `bytes_max`, of which only the beginning was read.
 pub(crate) fn too_large(beginning: &[u8], bytes_max: usize) -> Unreadable {
     Unreadable {
         head: Head::of(beginning),
@@ -122,7 +124,7 @@ pub(crate) fn too_large(beginning: &[u8], bytes_max: usize) -> Unreadable {
     }
 }
 
-/// The review, or why it is not judged here.
+/// Turns the record into a review, or says why it is not judged here.
 fn understand(record: ReviewRecord<'_>, policy: &Policy) -> Result<Review, String> {
     let (version, kind) = (record.api_version.as_str(), record.kind.as_str());
     if (version, kind) != (API_VERSION, KIND) {
@@ -167,7 +169,7 @@ fn understand(record: ReviewRecord<'_>, policy: &Policy) -> Result<Review, Strin
     })
 }
 
-/// What is kept of a review beyond its answer, in the cache of permissions and in Events, must be small.
+/// Checks the size of what outlives the answer, in kept permissions and in Events.
 fn is_of_a_size(requester: &Requester, operation: &Operation) -> Result<(), String> {
     let node = match operation {
         Operation::CreateNode { new: node }
@@ -193,7 +195,7 @@ fn is_of_a_size(requester: &Requester, operation: &Operation) -> Result<(), Stri
     Ok(())
 }
 
-/// What is asked for, or why that is not judged here.
+/// The operation of the request, or why it is not judged here.
 fn read_operation(request: &mut RequestRecord<'_>, policy: &Policy) -> Result<Operation, String> {
     let node = |object: ObjectRecord<'_>| object.view(|key| policy.reads(key));
     let locks = |object| node(object).map(|daemonset| daemonset.metadata.annotations);
@@ -225,10 +227,10 @@ fn read_operation(request: &mut RequestRecord<'_>, policy: &Policy) -> Result<Op
     }
 }
 
-/// The answer on the wire.
+/// The answer as JSON.
 pub(crate) fn render(uid: &str, verdict: &Verdict) -> Vec<u8> {
     let is_allowed = verdict.outcome != Outcome::Deny;
-    // 403: neither kubectl nor client-go tries again by itself, as they do on 429.
+    // 403, because kubectl and client-go do not retry it by themselves, as they do on 429.
     let status = (!is_allowed).then(
         || json!({"status": "Failure", "code": 403, "reason": "Forbidden", "message": verdict.message}),
     );

@@ -23,7 +23,7 @@ struct Admission {
     metrics: Arc<Metrics>,
 }
 
-/// `POST /validate`.
+/// The router of the admission port: `POST /validate`.
 pub fn admission_router(handler: Arc<Handler>, limits: &Limits, metrics: Arc<Metrics>) -> Router {
     let admission = Admission {
         handler,
@@ -36,7 +36,7 @@ pub fn admission_router(handler: Arc<Handler>, limits: &Limits, metrics: Arc<Met
     with_fallbacks(router, metrics)
 }
 
-/// `GET /livez`, `/readyz` and `/metrics`.
+/// The router of the admin port: `GET /livez`, `/readyz` and `/metrics`.
 pub fn admin_router(readiness: Arc<Readiness>, metrics: Arc<Metrics>) -> Router {
     let router = Router::new()
         .route("/livez", get(async || "ok\n"))
@@ -59,7 +59,7 @@ async fn validate(State(admission): State<Arc<Admission>>, request: Request) -> 
     }
 }
 
-/// The review with its response.
+/// The review with its response, or why the request is not answered with a review.
 async fn handle(admission: &Admission, request: Request) -> Result<Vec<u8>, Rejection> {
     let started = Instant::now();
     if !is_json(request.headers()) {
@@ -111,27 +111,27 @@ async fn render_metrics(State(metrics): State<Arc<Metrics>>, headers: HeaderMap)
     }
 }
 
-/// Seconds after which the API server tries again, which it does on any answer of 5xx that has this.
+/// Seconds after which the API server tries again. It does so after any 5xx that has this header.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
-/// Counts a request that gets no review, and answers it.
+/// Counts a request that is not answered with a review, and answers it.
 pub(crate) fn reject(metrics: &Metrics, rejection: Rejection) -> Response {
     metrics.rejected(rejection);
     rejection_response(rejection)
 }
 
-/// The README lists them.
+/// The answer to a request that is not answered with a review. The README lists them all.
 fn rejection_response(rejection: Rejection) -> Response {
     let (status, text) = match rejection {
         Rejection::NotFound => (
             StatusCode::NOT_FOUND,
-            "not here: POST /validate on the one port, GET /livez, /readyz and /metrics on the other\n",
+            "no such path: POST /validate is on the admission port, GET /livez, /readyz and /metrics are on the admin port\n",
         ),
-        Rejection::Method => (StatusCode::METHOD_NOT_ALLOWED, "another method is served here\n"),
+        Rejection::Method => (StatusCode::METHOD_NOT_ALLOWED, "this path takes another method\n"),
         Rejection::ContentType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "send application/json\n"),
         Rejection::TooLarge => (
             StatusCode::PAYLOAD_TOO_LARGE,
-            "a review has at most 19 MiB, and no uid to answer to was found at its beginning\n",
+            "the body has more than 19 MiB, and no uid to answer to was found at its beginning\n",
         ),
         Rejection::Truncated => (StatusCode::BAD_REQUEST, "the body ended too early\n"),
         Rejection::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "the body took too long\n"),

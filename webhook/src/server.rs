@@ -1,7 +1,8 @@
 //! The accept loop, for both ports. Every wait in it is bounded, and so is the number of connections.
 //!
-//! `axum::serve` bounds neither handshakes nor headers, so the loop is ours. It speaks HTTP/1.1 alone, which is what
-//! every API server speaks to a webhook that offers nothing else.
+//! `axum::serve` bounds neither handshakes nor headers, so the loop is ours. It speaks HTTP/1.1 only, which every
+//! API server speaks with a webhook that offers nothing else.
+//! Not here: what is answered ([`crate::routes`]).
 
 mod clock;
 mod connection;
@@ -32,7 +33,7 @@ pub enum Transport {
     Tls(TlsAcceptor),
 }
 
-/// The two steps of an end. Clones share them.
+/// Ends the ports in two steps, [`begin`](Closing::begin) and [`stop`](Closing::stop). Clones share the state.
 #[derive(Clone, Debug, Default)]
 pub struct Closing {
     lame_duck: CancellationToken,
@@ -40,12 +41,12 @@ pub struct Closing {
 }
 
 impl Closing {
-    /// From now on each answer is the last of its connection; new ones are still accepted.
+    /// From now on each answer closes its connection; new connections are still accepted.
     pub fn begin(&self) {
         self.lame_duck.cancel();
     }
 
-    /// The port closes, and so does each connection once it has answered.
+    /// Closes the ports, and each connection once it has answered.
     pub fn stop(&self) {
         self.lame_duck.cancel();
         self.stop.cancel();
@@ -54,28 +55,28 @@ impl Closing {
 
 /// One port: what it serves, and within which limits.
 pub struct Port {
-    /// What it speaks.
+    /// HTTP or HTTPS.
     pub transport: Transport,
-    /// What answers.
+    /// Answers the requests.
     pub router: Router,
-    /// Its bounds.
+    /// The bounds of this port.
     pub limits: Limits,
-    /// Where connections are counted.
+    /// Counts connections and requests.
     pub metrics: Arc<Metrics>,
-    /// When it ends.
+    /// Tells the port to end.
     pub closing: Closing,
-    /// Holds a task for each connection.
+    /// Tracks the task of each connection, so that the end can wait for them.
     pub tasks: TaskTracker,
 }
 
-/// A port with its counted places.
+/// A port with its bounded places for connections and requests.
 struct Serving {
     port: Port,
     connections: Places,
     requests: Semaphore,
 }
 
-/// Accepts until [`Closing::stop`]. What is open then ends by itself, within [`Limits::drain`].
+/// Accepts connections until [`Closing::stop`]. Those that are open then end by themselves, within [`Limits::drain`].
 pub async fn serve(listener: TcpListener, port: Port) {
     let serving = Arc::new(Serving {
         connections: Places::new(port.limits.connections),
@@ -98,11 +99,11 @@ pub async fn serve(listener: TcpListener, port: Port) {
     };
     let _ = stop.run_until_cancelled(accepting).await;
     if let Err(error) = admit_waiting(listener, &serving) {
-        warn!(%error, "connections that waited for the accept are lost");
+        warn!(%error, "lost the connections that were waiting to be accepted");
     }
 }
 
-/// Errors of the one connection that was about to be accepted.
+/// Whether an error concerns only the connection that was about to be accepted, and not the port.
 fn is_the_peers(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -110,7 +111,7 @@ fn is_the_peers(error: &io::Error) -> bool {
     )
 }
 
-/// What the kernel has already taken for us: closing the socket would reset it.
+/// Accepts the connections that the kernel has already established: closing the socket would reset them.
 fn admit_waiting(listener: TcpListener, serving: &Arc<Serving>) -> io::Result<()> {
     let listener = listener.into_std()?;
     for _ in 0..serving.port.limits.connections {

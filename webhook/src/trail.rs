@@ -1,6 +1,6 @@
-//! The audit trail: one log line for each decision about anything of ours. `AUDIT.md` says what its fields mean.
+//! The audit trail: one log line for each decision but `nothing-of-ours`. `AUDIT.md` says what its fields mean.
 //!
-//! Every line has every field, so that whoever reads them needs no cases.
+//! Every line has every field, so that a reader needs no special cases.
 
 use std::time::Duration;
 
@@ -12,10 +12,11 @@ use tracing::info;
 
 use crate::review::{Review, Unreadable};
 
-/// What a client sent is not repeated at any length.
+/// Most bytes that are logged of a value that a client sent.
 const FIELD_MAX_BYTES: usize = 1024;
 
-/// One line, but for what the decision itself adds. The default is the line of a review of which nothing is known.
+/// The fields of a line that come from the review; those of the verdict are added when it is written.
+/// The default is for a review of which nothing is known.
 #[derive(Default)]
 pub(crate) struct LogLine<'a> {
     uid: &'a str,
@@ -58,7 +59,7 @@ impl<'a> LogLine<'a> {
                 ..known.about(old)
             },
             Operation::CreateNode { new } => known.about(new),
-            // The one that lets it pass, if there is one.
+            // A DELETE has no new object; the cancel on the old one may be what lets it pass.
             Operation::DeleteNode { old } => LogLine {
                 cancel: old.annotation(keys::CANCEL).unwrap_or_default(),
                 ..known.about(old)
@@ -119,7 +120,7 @@ impl<'a> LogLine<'a> {
     }
 }
 
-/// What the request would change of what is ours.
+/// What the request changes of ours: the field `effect`.
 fn effect(operation: &Operation, verdict: &Verdict) -> String {
     match operation {
         Operation::CreateNode { .. } => "create".to_owned(),

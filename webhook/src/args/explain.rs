@@ -62,7 +62,9 @@ pub struct ExplainArgs {
 pub enum ExplainArgsError {
     #[error("nothing to explain: name the file of a review, or a node with --node")]
     Nothing,
-    #[error("--kured-lock is not read without --protect-kured=lock: add that flag if the server has it, or leave out --kured-lock")]
+    #[error(
+        "--kured-lock is not read without --protect-kured=lock: add that flag if the server has it, or leave out --kured-lock"
+    )]
     UnreadLock,
 }
 

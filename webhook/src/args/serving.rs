@@ -68,8 +68,9 @@ impl ServingArgs {
 }
 
 fn socket_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse()
-        .map_err(|_| format!("{text:?} is not an address with a port: write one like 0.0.0.0:8443 or [::]:8443"))
+    text.parse().map_err(|_| {
+        format!("{text:?} is not an address with a port: write one like 0.0.0.0:8443 or [::]:8443")
+    })
 }
 
 fn every_address(port: u16) -> SocketAddr {

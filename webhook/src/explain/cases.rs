@@ -1,6 +1,6 @@
-//! What is decided on the request: one case, or one for each answer to what nobody could be asked.
+//! The verdicts on a request: one, or one for each possible answer to what could not be looked up.
 //!
-//! The decision is the server's own code; here only its facts are found.
+//! Only the facts are found here. Not here: the decision, which is the server's own ([`admission::decide`]).
 
 use cordonhold_shared::admission::{
     self, Change, Decision, Fact, Facts, Known, KuredSeen, Locks, Outcome, Policy, Request, Verdict,
@@ -15,26 +15,26 @@ use serde_json::json;
 use crate::Lookup;
 use crate::lookup::ClusterLookup;
 
-/// Where facts come from, each only where it is needed.
+/// Where facts come from. Each is looked up only if the decision needs it.
 pub(super) struct Sources {
     pub(super) lookup: Option<ClusterLookup>,
     pub(super) may_override: Option<bool>,
     pub(super) kured_lock: Option<KuredSeen>,
 }
 
-/// A verdict, and what it assumes.
+/// A verdict, and the assumptions that it rests on.
 pub(super) struct Case {
     pub(super) assumptions: Vec<String>,
     pub(super) verdict: Verdict,
 }
 
-/// The one case; or each that can be, where nobody could be asked.
+/// All cases: one, or several if something could not be looked up.
 #[derive(Default)]
 pub(super) struct Cases {
     pub(super) all: Vec<Case>,
-    /// Where kured is, or is taken to be, if that was of interest.
+    /// Where kured was found, or is assumed to be, if the decision needed its lock.
     pub(super) kured: Option<String>,
-    /// Why a question got no answer. The webhook asks as its own ServiceAccount, so it may get one.
+    /// Why lookups failed. The webhook asks as its own ServiceAccount, so its lookups may succeed.
     pub(super) failures: Vec<String>,
 }
 
@@ -56,11 +56,12 @@ impl Cases {
 impl Sources {
     pub(super) async fn cases(&self, request: &Request, policy: &Policy, now: Timestamp) -> Cases {
         let mut cases = Cases::default();
+        // A branch is a set of facts and assumptions. A question with two possible answers makes two branches of one.
         let mut open = vec![(Facts::default(), Vec::new())];
         while let Some((mut facts, assumptions)) = open.pop() {
             match admission::decide(request, &facts, policy, now) {
                 Decision::Verdict(verdict) => cases.all.push(Case { assumptions, verdict }),
-                // A watch can only deny sooner what the lock itself denies.
+                // The server's watch only denies faster what the lock itself denies, so the verdict is the same without it.
                 Decision::Need(Fact::WatchedKuredLock) => {
                     facts.watched_kured_lock = Known::Failed("nothing is watched".to_owned());
                     open.push((facts, assumptions));
@@ -117,7 +118,8 @@ impl Sources {
     }
 }
 
-/// Where nobody is asked: where the flags say, with a ServiceAccount of the same name, as its manifest and chart have it.
+/// Where kured is assumed to be if the cluster is not asked: where the flags say, with a ServiceAccount named like the DaemonSet,
+/// as in kured's manifest and chart.
 fn as_configured(policy: &Policy) -> Option<Kured> {
     policy.kured_lock().map(|lock| Kured {
         namespace: lock.ds_namespace.clone(),
@@ -143,7 +145,7 @@ fn answers<T>(
         .collect()
 }
 
-/// Without the right to cancel, and with it.
+/// The two possible answers: the requester may not cancel, and may cancel.
 fn either_permission(request: &Request) -> [(bool, String); 2] {
     let (verb, resource, group) = (keys::OVERRIDE_VERB, keys::OVERRIDE_RESOURCE, keys::OVERRIDE_GROUP);
     let assumption = |word: &str| {
@@ -153,7 +155,7 @@ fn either_permission(request: &Request) -> [(bool, String); 2] {
     [(false, assumption("does not have")), (true, assumption("has"))]
 }
 
-/// No lock, and one that names the Node.
+/// The two possible answers: no lock, and a lock that names the Node.
 fn either_lock(request: &Request, policy: &Policy) -> [(KuredSeen, String); 2] {
     let node = request.node().map(NodeView::name).unwrap_or_default();
     let shown = quoted(node);
@@ -170,7 +172,7 @@ fn either_lock(request: &Request, policy: &Policy) -> [(KuredSeen, String); 2] {
     ]
 }
 
-/// The facts with each of the answers, and what they assume then.
+/// One branch for each answer: the facts with that answer, and the assumptions with its own.
 fn assuming<T>(
     facts: &Facts,
     assumptions: &[String],
@@ -185,7 +187,7 @@ fn assuming<T>(
     answers.into_iter().map(one).collect()
 }
 
-/// kured where the flags say, with this text as its lock.
+/// kured where the flags say, with this text as its lock annotation.
 pub(super) fn kured_with_lock(policy: &Policy, text: &str) -> KuredSeen {
     KuredSeen {
         found: as_configured(policy),
@@ -193,7 +195,7 @@ pub(super) fn kured_with_lock(policy: &Policy, text: &str) -> KuredSeen {
     }
 }
 
-/// The lock annotation with this text, by the first of the keys that are read.
+/// A lock annotation with this text, under the first key of `--lock-annotation`; none if the text is empty.
 fn locks(policy: &Policy, text: &str) -> Locks {
     let lock = policy.kured_lock();
     let key = lock.and_then(|lock| lock.annotations.first());

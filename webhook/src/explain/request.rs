@@ -1,4 +1,4 @@
-//! The request that is explained: a saved review's, or an uncordon of a live Node.
+//! The request to explain: from a saved review, or an uncordon of a live Node.
 
 use std::io::Read;
 use std::path::Path;
@@ -15,7 +15,7 @@ use super::ExplainError;
 use crate::Limits;
 use crate::review::{self, Unreadable};
 
-/// The request of the review in this file, or of standard input for `-`.
+/// Reads the request from the review in this file, or from standard input for `-`.
 pub(super) fn from_file(path: &Path, policy: &Policy) -> Result<Request, ExplainError> {
     let failed = |source| ExplainError::Read {
         path: path.to_owned(),
@@ -44,13 +44,13 @@ pub(super) fn from_file(path: &Path, policy: &Policy) -> Result<Request, Explain
         let Unreadable { head, why } = unreadable;
         unusable(match head.uid {
             Some(_) => format!("{why}; the server answers malformed-review, which mode enforce denies"),
-            None => format!("{why}; the server answers 400, for there is no uid to answer to"),
+            None => format!("{why}; the server answers 400, because there is no uid to answer to"),
         })
     })?;
     Ok(review.request)
 }
 
-/// What `kubectl uncordon` asks for; without a requester, as the client itself.
+/// Builds the request that `kubectl uncordon` would send; without `by`, as the client's own user.
 pub(super) async fn uncordon(
     name: &str,
     by: Option<&Requester>,
@@ -79,12 +79,12 @@ pub(super) async fn uncordon(
 
 const NAME_A_NODE: &str = "name one that kubectl get nodes lists";
 
-/// What to do where a Node cannot be had.
+/// What to do after a failed read of the Node.
 fn fix(error: &kube::Error) -> &'static str {
     match error {
         kube::Error::Api(status) if status.code == 404 => NAME_A_NODE,
         kube::Error::Api(status) if status.code == 401 => {
-            "its user is not known there: log in anew, or give another --kubeconfig"
+            "the API server does not know the kubeconfig's user: log in anew, or give another --kubeconfig"
         }
         kube::Error::Api(status) if status.code == 403 => "give a --kubeconfig whose user may get nodes",
         kube::Error::Api(_) => "ask again later, or look at the API server's log",
@@ -96,7 +96,7 @@ fn fix(error: &kube::Error) -> &'static str {
     }
 }
 
-/// Who the client is for the API server.
+/// Asks the API server who the client is.
 async fn whoami(client: &Client) -> Result<Requester, ExplainError> {
     let api: Api<SelfSubjectReview> = Api::all(client.clone());
     let review = api

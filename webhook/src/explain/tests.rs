@@ -1,4 +1,4 @@
-//! What people are told, and with which code it ends. That the verdicts are right is the decision's own tests' matter.
+//! The text and the exit code of `explain`. Not here: whether the verdicts are right, which the decision's own tests show.
 
 use clap::Parser;
 use cordonhold_shared::keys;
@@ -27,7 +27,7 @@ fn config<'a>(line: impl Iterator<Item = &'a &'a str>) -> Result<ExplainConfig, 
     ExplainArgs::try_parse_from(line).unwrap().try_into()
 }
 
-/// What is told of an update between these, with these flags.
+/// The explanation of an update from `old` to `new`, with these flags.
 fn explained(old: &Value, new: &Value, flags: &[&str]) -> Explanation {
     let review = json!({
         "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",

@@ -1,4 +1,4 @@
-//! The answer in words.
+//! The cases of `explain` as text for people.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use cordonhold_shared::quote::quoted;
 
 use super::cases::Cases;
 
-/// The whole answer.
+/// The whole text that is printed.
 pub(super) fn render(request: &Request, cases: &Cases) -> String {
     let mut text = String::new();
     // Writing into a String cannot fail, here and below.
@@ -30,18 +30,18 @@ pub(super) fn render(request: &Request, cases: &Cases) -> String {
     for why in &cases.failures {
         writeln!(
             text,
-            "\nUnknown here, though the webhook's own ServiceAccount may know: {why}"
+            "\nCould not be looked up here, though the webhook's own ServiceAccount may be able to: {why}"
         )
         .unwrap_or_default();
     }
     if cases.all.len() > 1 {
         text.push_str(
-            "\nWhich of them holds, the cluster knows: give a --kubeconfig whose user may ask, or --may-override and --kured-lock.\n",
+            "\nTo learn which of them applies, give a --kubeconfig whose user may ask, or --may-override and --kured-lock.\n",
         );
     }
     if cases.may_be_denied() {
         text.push_str(
-            "\nNot looked at: the matchConditions of the webhook's configuration. What they keep from the webhook passes.\n",
+            "\nNot looked at: the matchConditions of the webhook's configuration. A request that they keep from the webhook passes.\n",
         );
     }
     text
@@ -89,7 +89,7 @@ fn what(operation: &Operation, change: Change) -> String {
         Operation::CreateNode { new } => format!("create of node {}", quoted(new.name())),
         Operation::UpdateNode { old, .. } => {
             let effect = match change.to_string() {
-                effect if effect.is_empty() => "nothing that is guarded".to_owned(),
+                effect if effect.is_empty() => "nothing that is protected".to_owned(),
                 effect => effect,
             };
             let state = if old.spec.unschedulable {

@@ -1,6 +1,6 @@
-//! May this user cancel the hold of this Node? Asked by SubjectAccessReview, and the answer kept for seconds.
+//! May this user cancel the hold of this Node? Asks by SubjectAccessReview, and keeps the answer for seconds.
 //!
-//! What could not be asked is never kept.
+//! A failure is never kept. Not here: what follows from the answer ([`cordonhold_shared::admission`]).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
@@ -15,14 +15,14 @@ use kube::{Api, Client};
 
 use super::looked_up;
 
-/// So long may somebody cancel after the permission was taken away.
+/// How long a "yes" is kept, and so how long a user can still cancel after losing the permission.
 pub(super) const ALLOWED_TTL: Duration = Duration::from_secs(5);
-/// Shorter: whoever was just given the permission tries again at once.
+/// How long a "no" is kept. Shorter, because somebody who was just given the permission tries again at once.
 pub(super) const DENIED_TTL: Duration = Duration::from_secs(1);
-/// Far more than people cancel within seconds.
+/// Most answers that are kept: far more than people cancel within seconds.
 pub(super) const MAX_ANSWERS: usize = 256;
 
-/// Bytes of the groups and extra of one whose answer is kept.
+/// Most bytes of groups and extra of a user whose answer is kept.
 const QUESTION_MAX: usize = 32 * 1_024;
 
 /// Asks, and keeps the answers.
@@ -31,7 +31,7 @@ pub(super) struct Permissions {
     answers: Mutex<Answers>,
 }
 
-/// The answers that still count, by who asked for which Node.
+/// The kept answers, by requester and name of the Node.
 #[derive(Default)]
 pub(super) struct Answers(HashMap<(Requester, String), Answer>);
 
@@ -84,7 +84,7 @@ impl Answers {
         (now < answer.end).then_some(answer.is_allowed)
     }
 
-    /// Where there is no room for it, or it would take much, it is asked again next time.
+    /// Keeps an answer, unless there is no room or the question is too large; then it is asked again next time.
     pub(super) fn keep(&mut self, question: (Requester, String), is_allowed: bool, now: Instant) {
         self.0.retain(|_, answer| now < answer.end);
         if self.0.len() < MAX_ANSWERS && question.0.identity_bytes() <= QUESTION_MAX {
@@ -95,7 +95,7 @@ impl Answers {
     }
 }
 
-/// The question as the API server's authorizers take it: all that they know of the user goes along.
+/// The question for the API server's authorizers, with all that the request says of the user.
 fn review(requester: &Requester, node: &str) -> SubjectAccessReview {
     let mut extra: BTreeMap<String, Vec<String>> = requester.extra.clone();
     if !requester.node_claim.is_empty() {

@@ -1,6 +1,7 @@
-//! Where stock kured is: where the flags say, else the one DaemonSet of the cluster that looks like it.
+//! Finds stock kured: the DaemonSet that the flags name, else the only one in the cluster that looks like kured's.
 //!
-//! What is found is told when it changes, and counted. Not here: which DaemonSet looks like kured's (the shared core).
+//! Logs the result when it changes, and shows it as a metric. Not here: which DaemonSet looks like kured's
+//! ([`cordonhold_shared::kured`]).
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -23,20 +24,21 @@ pub(super) struct Finder(Arc<Inner>);
 
 struct Inner {
     client: Client,
-    /// Where the flags say that it is.
+    /// The namespace of the DaemonSet that the flags name.
     namespace: String,
+    /// The name of the DaemonSet that the flags name.
     name: String,
     metrics: Arc<Metrics>,
     last: Mutex<Option<Whereabouts>>,
 }
 
-/// Where kured is, and its DaemonSet.
+/// The result of a search: where kured is, and its DaemonSet if there is exactly one.
 pub(super) struct Located {
     pub(super) whereabouts: Whereabouts,
     pub(super) object: Option<DaemonSetView>,
 }
 
-/// The DaemonSet that the flags name.
+/// The DaemonSet that the flags name, as `namespace/name`.
 impl fmt::Display for Finder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.0.namespace, self.0.name)
@@ -54,7 +56,7 @@ impl Finder {
         }))
     }
 
-    /// Where kured is now. The caller bounds it.
+    /// Looks for kured now. The caller must bound the time.
     pub(super) async fn find(&self) -> Result<Located, CallError> {
         let located = self.search().await?;
         self.0.metrics.kured_is(match &located.whereabouts {
@@ -70,18 +72,18 @@ impl Finder {
         Ok(located)
     }
 
-    /// Namespace and name that the flags say.
+    /// Namespace and name of the DaemonSet that the flags name.
     pub(super) fn configured(&self) -> (&str, &str) {
         (&self.0.namespace, &self.0.name)
     }
 
-    /// What was found last, in words; `None` before the first look.
+    /// What was found last, as text; `None` before the first search.
     pub(super) fn told(&self) -> Option<String> {
         let last = locked(&self.0.last);
         last.as_ref().map(|whereabouts| self.describe(whereabouts))
     }
 
-    /// The DaemonSet where the flags say; else the one found last; else the one of all that looks like it.
+    /// Looks where the flags say, then where kured was found last, then among all `DaemonSets`.
     async fn search(&self) -> Result<Located, CallError> {
         if let Some(object) = self.get(&self.0.namespace, &self.0.name).await? {
             return Ok(Located {
@@ -100,6 +102,7 @@ impl Finder {
         }
         let mut all = match self.list().await {
             Ok(all) => all,
+            // A missing permission to list is a result, not a failure: the log says how to grant it.
             Err(error) if error.code() == Some(403) => {
                 return Ok(Located {
                     whereabouts: Whereabouts::Unsearched,
@@ -126,7 +129,7 @@ impl Finder {
         }
     }
 
-    /// Those of all namespaces that look like kured's.
+    /// The `DaemonSets` of all namespaces that look like kured's.
     async fn list(&self) -> Result<Vec<DaemonSetView>, CallError> {
         let mut alike = Vec::new();
         let every = "/apis/apps/v1/daemonsets";
@@ -170,7 +173,7 @@ impl Finder {
         }
     }
 
-    /// What was found, and what to do about it.
+    /// Says what was found, and what to do about it.
     fn describe(&self, whereabouts: &Whereabouts) -> String {
         let missing = format!("there is no daemonset {self}");
         match whereabouts {
@@ -182,7 +185,7 @@ impl Finder {
             }
             Whereabouts::Elsewhere(kured) => format!(
                 "{missing}: kured is taken to be daemonset {kured}, ServiceAccount {}, which looks like it: \
-                 say so with --ds-namespace={} --ds-name={}",
+                 if that is right, say so with --ds-namespace={} --ds-name={}",
                 kured.service_account, kured.namespace, kured.name
             ),
             Whereabouts::Several(alike) => format!(
@@ -195,14 +198,14 @@ impl Finder {
             ),
             Whereabouts::Unsearched => format!(
                 "{missing}, and the webhook may not look elsewhere: no node is protected for kured. \
-                 Name its DaemonSet with --ds-namespace and --ds-name, or bind this to the webhook's ServiceAccount: \
+                 Name its DaemonSet with --ds-namespace and --ds-name, or create this ClusterRole and bind it to the webhook's ServiceAccount: \
                  kubectl create clusterrole cordonhold-webhook-kured --verb=get,list,watch --resource=daemonsets.apps"
             ),
         }
     }
 }
 
-/// Where the `DaemonSets` of a namespace are.
+/// The API path of the `DaemonSets` of a namespace.
 pub(super) fn daemon_sets(namespace: &str) -> String {
     format!("/apis/apps/v1/namespaces/{namespace}/daemonsets")
 }

@@ -1,6 +1,7 @@
-//! kured's lock as a watch of its DaemonSet has it: enough to deny an uncordon by, without a request.
+//! kured's lock as a watch of its DaemonSet shows it, so that an uncordon can be denied without a request.
 //!
-//! What is too old counts as unknown, so a watch that died does no harm: the lock is then read afresh for each uncordon.
+//! The watch may be stale, so nothing passes because of it. What it showed too long ago counts as unknown, so a dead watch does no
+//! harm: the lock is then read afresh for each uncordon. Not here: the fresh read ([`super::ClusterLookup`]).
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
@@ -24,16 +25,16 @@ use super::KuredLookup;
 use super::place::daemon_sets;
 use crate::Metrics;
 
-/// How long the server keeps a watch. It ends well before [`SILENCE_BOUND`], and resuming it shows that it still works.
+/// How long the server keeps one watch request. It ends well before [`SILENCE_BOUND`], and resuming it shows that the watch still works.
 const WATCH_SECONDS: u32 = 45;
-/// Longest silence of a watch: the server should have ended it before.
+/// A watch that is silent for longer is dead, because the server should have ended the request before.
 const SILENCE_BOUND: Duration = Duration::from_secs(60);
-/// Older than this, what was seen no longer counts. Above [`SILENCE_BOUND`] and one pause, so that one lost watch changes nothing.
+/// How long what the watch has shown counts. Longer than [`SILENCE_BOUND`] and one pause, so that one lost watch changes nothing.
 pub(super) const MAX_AGE: Duration = Duration::from_secs(90);
-/// How long one place is watched before kured is looked for again: it may have come to where the flags say, or to anywhere.
+/// How long one DaemonSet is watched before kured is looked for again, because it may have been installed elsewhere meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_mins(5);
 
-/// The watch, and what it has seen.
+/// The watch of kured's DaemonSet, and what it has shown.
 pub(crate) struct KuredWatch {
     client: Client,
     kured: KuredLookup,
@@ -42,7 +43,7 @@ pub(crate) struct KuredWatch {
     metrics: Arc<Metrics>,
 }
 
-/// What the API server last showed, and when it last showed anything.
+/// What the watch last showed, and when it last received anything.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     kured: KuredSeen,
@@ -60,18 +61,18 @@ impl KuredWatch {
         }
     }
 
-    /// The lock, if what was seen of it is young enough.
+    /// kured as the watch last showed it, unless that is too old.
     pub(super) fn seen(&self) -> Known<KuredSeen> {
         self.with_seen(|seen| seen.kured_at(Instant::now()))
     }
 
-    /// Waits until kured was looked for, and its lock read, for the first time.
+    /// Waits until kured was looked for, and its lock read, once.
     pub(crate) async fn listed(&self) {
         let () = self.listed.wait().await;
     }
 
-    /// Watches until it is dropped: looks for kured, follows its DaemonSet, and begins again, after a pause that grows with each
-    /// failure in a row.
+    /// Runs until it is dropped: looks for kured, follows its DaemonSet, and begins again after a pause that grows with each failure
+    /// in a row.
     pub(crate) async fn run(&self) {
         let mut failures = 0;
         loop {
@@ -96,12 +97,12 @@ impl KuredWatch {
         }
     }
 
-    /// Ends without an error where kured is to be looked for again.
+    /// Looks for kured and follows its DaemonSet. Returns without an error when kured must be looked for again.
     async fn find_and_follow(&self, failures: &mut u32) -> Result<(), CallError> {
         let end = tokio::time::Instant::now() + LOOK_AGAIN;
         let place = within(CALL_BOUND, self.kured.finder.find()).await?;
         let Known::Is(KuredSeen { found, .. }) = self.kured.seen(&place) else {
-            // Of several nobody can tell which one to watch: each uncordon looks afresh.
+            // With several candidates nobody can tell which one to watch, so each uncordon looks afresh.
             drop(self.listed.set(()));
             *failures = 0;
             sleep_until(end).await;
@@ -120,7 +121,7 @@ impl KuredWatch {
                 News::Change(Change::Listed(objects)) => {
                     is_there = !objects.is_empty();
                     self.see(Some(self.shown(found.as_ref(), objects.first())));
-                    // Already set by an earlier list: nothing to tell.
+                    // An error means that an earlier list has set it already.
                     drop(self.listed.set(()));
                 }
                 News::Change(Change::Present(object)) if is_there => {
@@ -128,18 +129,18 @@ impl KuredWatch {
                     self.see(Some(self.shown(found.as_ref(), Some(&object))));
                 }
                 News::Change(Change::Gone(_)) => {
-                    // Its lock went with it.
+                    // The lock is gone with its DaemonSet.
                     self.see(Some(KuredSeen::default()));
                     return Ok(());
                 }
-                // It has just come, or what happened to it is unknown.
+                // The DaemonSet has just been created, or events about it were missed.
                 News::Change(Change::Present(_) | Change::Gap) => return Ok(()),
             }
         }
         Ok(())
     }
 
-    /// Where kured was found, else where the flags say that it may come. Only metadata is read.
+    /// What to watch: kured's DaemonSet where it was found, else where the flags say, should it appear there. Metadata only.
     fn target(&self, found: Option<&Kured>) -> Target {
         let (namespace, name) = match found {
             Some(kured) => (kured.namespace.as_str(), kured.name.as_str()),
@@ -165,7 +166,7 @@ impl KuredWatch {
         }
     }
 
-    /// The API server has shown this, or only that it is there.
+    /// Notes that the API server has shown this; `None`: only that the watch is alive.
     fn see(&self, kured: Option<KuredSeen>) {
         self.with_seen(|seen| seen.see(kured, Instant::now()));
         self.metrics.kured_watch_heard();

@@ -1,7 +1,7 @@
-//! What a review says of itself before its objects: enough to answer it, and to say whose it was, where the rest is broken or too large.
+//! The beginning of a review, before its objects: enough to answer and to log a review whose rest is broken or too large.
 //!
 //! The API server writes uid, name, operation and user first (k8s.io/api: admission/v1, `AdmissionRequest`).
-//! Nothing is decided by it.
+//! No decision rests on what is read here.
 
 use std::fmt;
 
@@ -10,34 +10,34 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use super::is_uid;
 use super::record::{Name, Text};
 
-/// How much of a review is looked at, and kept of one that is too large.
+/// Bytes of a review in which its head is looked for, and that are kept of a review that is too large.
 pub(crate) const HEAD_BYTES: usize = 64 * 1_024;
 
-/// What is empty was not found.
+/// What was found at the beginning of a review. Empty fields were not found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Head {
-    /// Without one nobody can be answered.
+    /// The uid of the request. Without it the review cannot be answered.
     pub(crate) uid: Option<String>,
     pub(crate) operation: String,
-    /// Of the object.
+    /// Name of the object.
     pub(crate) name: String,
     pub(crate) user: String,
 }
 
 impl Head {
-    /// As far as the beginning of the body can be read.
+    /// Reads the head, as far as the beginning of the body can be read.
     pub(super) fn of(body: &[u8]) -> Head {
         let mut head = Head::default();
         let beginning = &body[..body.len().min(HEAD_BYTES)];
         let mut decoder = serde_json::Deserializer::from_slice(beginning);
-        // Where it breaks off is told by whoever has read the whole of it; what was found until then counts.
+        // The error is dropped: whoever tried to read the whole review reports it. What was found before it counts.
         drop(Place::Review(&mut head).deserialize(&mut decoder));
         head.uid = head.uid.filter(|uid| is_uid(uid));
         head
     }
 }
 
-/// An object in which something is looked for.
+/// The JSON object that is being read, with what has been found so far.
 enum Place<'h> {
     Review(&'h mut Head),
     Request(&'h mut Head),
@@ -49,7 +49,7 @@ impl Place<'_> {
         let text = match (self, key) {
             (Place::Review(head), "request") => return map.next_value_seed(Place::Request(head)),
             (Place::Request(head), "userInfo") => return map.next_value_seed(Place::User(head)),
-            // The first one is the API server's; any other is somebody's who has broken out of a text.
+            // Only the first uid is surely the API server's; a later one could be forged by text that broke out of its string.
             (Place::Request(head), "uid") if head.uid.is_none() => {
                 head.uid = Some(map.next_value::<Text<'de>>()?.into_string());
                 return Ok(());

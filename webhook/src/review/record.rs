@@ -1,8 +1,9 @@
-//! A review on the wire, as far as it is read. Texts are borrowed from the body; whatever is not named is passed over,
+//! The JSON of a review, as far as it is read. Strings are borrowed from the body. Fields that are not named here are skipped,
 //! and so are other people's labels, annotations and taints, of which a Node may have any number.
 //!
-//! The API server leaves empty fields out, but `null` is taken for empty too.
-//! A field that is there twice makes the review unreadable; of a label or annotation that is there twice the last counts, as in Go.
+//! The API server leaves empty fields out, but `null` is accepted as empty too.
+//! A field that occurs twice makes the review unreadable; of a label or annotation that occurs twice the last counts, as in Go.
+//! Not here: what the fields mean ([`super::read`]).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -40,7 +41,7 @@ pub(super) struct RequestRecord<'a> {
     pub(super) operation: Text<'a>,
     #[serde(borrow)]
     pub(super) user_info: UserRecord<'a>,
-    // Of a DaemonSet only the metadata is of interest, and that is the same.
+    // A Node or a DaemonSet: only the metadata of a DaemonSet is needed, and that looks the same.
     #[serde(borrow)]
     pub(super) object: Option<ObjectRecord<'a>>,
     #[serde(borrow)]
@@ -92,7 +93,7 @@ struct MetadataRecord<'a> {
     name: Text<'a>,
     #[serde(borrow, default)]
     uid: Text<'a>,
-    // Which of them are read is the policy's to say: see `keep`.
+    // Decoded later, by `keep`: the policy says which of them are read.
     #[serde(borrow)]
     labels: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -114,30 +115,30 @@ struct TaintRecord<'a> {
     effect: Text<'a>,
 }
 
-/// Of the taints one thing is of interest.
+/// All that is read of the taints: whether ours is among them.
 #[derive(Default)]
 struct Taints {
     has_ours: bool,
 }
 
-/// A string of the body, or `null` for an empty one. It is copied only where it has escapes.
+/// A string; `null` is an empty one. It is borrowed from the body, and copied only if it has escapes.
 #[derive(Default)]
 pub(super) struct Text<'a>(Cow<'a, str>);
 
-/// Groups. Some tens are usual; empty texts take eight times as much in memory as on the wire.
+/// Most groups of a user. Some tens are usual. The bound is needed because an empty string takes eight times as much in memory as on the wire.
 const GROUPS_MAX: usize = 1_000;
-/// Keys of a user's extra, and values of each. Some few are usual.
+/// Most keys in a user's extra, and most values of one key. A few are usual.
 const EXTRA_MAX: usize = 100;
-/// Bytes that one of a text takes at most where it is escaped, as `\\u003c`.
+/// Most bytes that one byte of a string takes when it is escaped, as in `\\u003c`.
 const ESCAPED_MAX: usize = 6;
-/// Bytes of one text that is read. The longest are annotations, of which an object has at most so many bytes together
-/// (k8s.io/apimachinery: `TotalAnnotationSizeLimitB`).
+/// Most bytes of a string that is read. The longest are annotations, and all annotations of an object have at most this many bytes
+/// together (k8s.io/apimachinery: `TotalAnnotationSizeLimitB`).
 const TEXT_MAX: usize = 256 * 1_024;
 
-/// At most so many of them.
+/// A list of at most `MAX` elements.
 pub(super) struct List<T, const MAX: usize>(pub(super) Vec<T>);
 
-/// At most so many texts and what belongs to them, in their order.
+/// A map of at most `MAX` entries, in the order of the body.
 pub(super) struct Map<'a, V, const MAX: usize>(pub(super) Vec<(Name<'a>, V)>);
 
 impl<T, const MAX: usize> Default for List<T, MAX> {
@@ -169,7 +170,7 @@ impl Text<'_> {
 }
 
 impl ObjectRecord<'_> {
-    /// The object with the labels and annotations that are read. Of the taints only ours is.
+    /// The object, with only those labels and annotations for which `is_read` is true, and of the taints only ours.
     pub(super) fn view(self, is_read: impl Fn(&str) -> bool) -> Result<NodeView, String> {
         let metadata = self.metadata.unwrap_or_default();
         let spec = self.spec.unwrap_or_default();
@@ -192,7 +193,7 @@ impl ObjectRecord<'_> {
     }
 }
 
-/// The labels or annotations that are read. The others take no memory.
+/// The labels or annotations for which `is_read` is true. The others take no memory.
 fn keep(
     entries: Option<&RawValue>,
     is_read: impl Fn(&str) -> bool,
@@ -254,13 +255,13 @@ impl<'de> Visitor<'de> for TaintsVisitor {
     }
 }
 
-/// Looked at before it is decoded: what has escapes is decoded into memory that the decoder keeps.
+/// Checks the length before decoding, because a string with escapes is decoded into memory that the decoder keeps.
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?.get();
         if raw.len() > TEXT_MAX * ESCAPED_MAX {
             return Err(D::Error::custom(format_args!(
-                "a text of more than {TEXT_MAX} bytes"
+                "a string of more than {TEXT_MAX} bytes"
             )));
         }
         let text = serde_json::Deserializer::from_str(raw).deserialize_any(TextVisitor);
@@ -268,7 +269,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// The name of a field. It is decoded where it stands: see [`super::names_are_short`].
+/// The name of a field. Its length was checked before, by [`super::names_are_short`].
 pub(super) struct Name<'a>(Cow<'a, str>);
 
 impl Name<'_> {
@@ -311,10 +312,10 @@ impl<'de> Visitor<'de> for TextVisitor {
     }
 }
 
-/// One with escapes is copied, which must not double what a review takes.
+/// Checks the length of a string: one with escapes is copied, and copies must not double the memory that a review takes.
 fn is_of_a_size<E: Error>(text: &str) -> Result<(), E> {
     if text.len() > TEXT_MAX {
-        return Err(E::custom(format_args!("a text of more than {TEXT_MAX} bytes")));
+        return Err(E::custom(format_args!("a string of more than {TEXT_MAX} bytes")));
     }
     Ok(())
 }

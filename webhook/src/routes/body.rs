@@ -1,6 +1,7 @@
-//! The body of a review: read within its size, its time, and what all bodies together may take.
+//! Reads the body of a review, within bounds on its size, its time, and the memory of all bodies together.
 //!
-//! Of one that is too large the beginning is kept: it says which request is to be answered.
+//! Of a body that is too large the beginning is kept, because it has the uid to answer to.
+//! Not here: what is in the body ([`crate::review`]).
 
 use std::sync::Arc;
 
@@ -13,19 +14,20 @@ use crate::Limits;
 use crate::metrics::Rejection;
 use crate::review::HEAD_BYTES;
 
-/// Up to so many bytes a body is the allocator's, which is quick; a larger one has a mapping of its own, which ends with it.
+/// Most bytes of a body that is kept in memory of the allocator, which is fast. A larger one gets a mapping of its own, which is
+/// given back to the system with the body.
 const SMALL: usize = 512 * 1_024;
-/// A small body grows from here.
+/// Most bytes that are allocated before any of the body has come.
 const FIRST_CAPACITY: usize = 64 * 1_024;
 
-/// Reads bodies.
+/// Reads bodies, and bounds what they take together.
 pub(crate) struct Bodies {
     limits: Limits,
-    /// One permit for a byte.
+    /// One permit for each byte that all bodies together may still take.
     room: Arc<Semaphore>,
 }
 
-/// A body, and the room that it takes until it is dropped.
+/// A body, and its share of the room for all bodies, which it gives back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct HeldBody {
     buffer: Buffer,
@@ -34,7 +36,7 @@ pub(crate) struct HeldBody {
 }
 
 impl HeldBody {
-    /// Otherwise the bytes are the beginning of one that is too large.
+    /// Whether the bytes are the whole body; else they are the beginning of one that is too large.
     pub(crate) fn is_whole(&self) -> bool {
         self.is_whole
     }
@@ -44,7 +46,7 @@ impl HeldBody {
     }
 }
 
-/// Bytes that grow to a bound. What has not been written takes no memory.
+/// A buffer that grows up to a bound. The part that has not been written takes no memory.
 #[derive(Debug)]
 enum Buffer {
     Small(Vec<u8>),
@@ -59,7 +61,7 @@ impl Buffer {
         }
     }
 
-    /// Whether there was room: `most` is what the buffer may ever hold.
+    /// Appends `data`. Fails if the buffer would hold more than `most` bytes, or cannot be mapped.
     fn extend(&mut self, data: &[u8], most: usize) -> Result<(), Rejection> {
         if let Buffer::Small(bytes) = self {
             if bytes.len() + data.len() <= SMALL {
@@ -89,12 +91,12 @@ impl Bodies {
         }
     }
 
-    /// Of one body.
+    /// Most bytes of one body.
     pub(crate) fn bytes_max(&self) -> usize {
         self.limits.body_bytes
     }
 
-    /// A body, or the beginning of one that is too large.
+    /// Reads a body, or the beginning of one that is too large.
     pub(crate) async fn read(&self, mut body: Body) -> Result<HeldBody, Rejection> {
         let reading = tokio::time::timeout(self.limits.body, self.collect(&mut body)).await;
         let read = reading.unwrap_or(Err(Rejection::BodyTimeout));
@@ -102,7 +104,7 @@ impl Bodies {
             Ok(body) => !body.is_whole,
             Err(rejection) => matches!(rejection, Rejection::TooMuch),
         };
-        // What is still under way must be read, or closing the connection takes the answer with it.
+        // The rest must be read too: a connection that is closed with unread bytes is reset, and the answer is lost.
         if is_left {
             discard(body, &self.limits).await;
         }
@@ -112,7 +114,7 @@ impl Bodies {
     async fn collect(&self, body: &mut Body) -> Result<HeldBody, Rejection> {
         let announced = http_body::Body::size_hint(body).exact().unwrap_or_default();
         let announced = usize::try_from(announced).unwrap_or(usize::MAX);
-        // One that says that it is too large is not kept to see whether that is so.
+        // If the announced length is too large, only the beginning is kept, however much really comes.
         let taken_max = if announced > self.limits.body_bytes {
             HEAD_BYTES
         } else {
@@ -121,7 +123,7 @@ impl Bodies {
         let mut buffer = Buffer::Small(Vec::with_capacity(announced.min(FIRST_CAPACITY)));
         let mut room: Option<OwnedSemaphorePermit> = None;
         while let Some(frame) = body.frame().await {
-            // Trailers say nothing to us.
+            // A frame without data has trailers, which are ignored.
             let Ok(data) = frame.map_err(|_| Rejection::Truncated)?.into_data() else {
                 continue;
             };
@@ -161,7 +163,7 @@ impl Bodies {
     }
 }
 
-/// Throws away what is left of a body, within the time of one and twice its size.
+/// Reads the rest of a body and throws it away, within the time for one body and twice its largest size.
 pub(crate) async fn discard(mut body: Body, limits: &Limits) {
     let rest = async {
         let mut left = 2 * limits.body_bytes;
@@ -173,6 +175,6 @@ pub(crate) async fn discard(mut body: Body, limits: &Limits) {
             left = less;
         }
     };
-    // What does not come is not waited for.
+    // After this time the rest is not waited for.
     drop(tokio::time::timeout(limits.body, rest).await);
 }

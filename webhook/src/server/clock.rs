@@ -1,7 +1,8 @@
-//! What a connection is doing, and until when it may.
+//! What a connection is doing, and by when it must be done.
 //!
-//! hyper has one deadline, for the head of a request. A peer that never reads its answer would stay for ever,
-//! and an idle connection would get no longer than half a head.
+//! hyper has only one deadline, for the head of a request. With that alone a peer that never reads its answer would stay for ever,
+//! and an idle connection would get no more time than half a head.
+//! Not here: how long each step may take ([`Limits`]).
 
 use std::future::poll_fn;
 use std::io;
@@ -16,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::Limits;
 
-/// Which time is up.
+/// Which deadline has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Overdue {
     FirstRequest,
@@ -28,12 +29,12 @@ pub(super) enum Overdue {
     Drain,
 }
 
-/// One connection's.
+/// The deadlines of one connection.
 #[derive(Debug)]
 pub(super) struct Clock {
     limits: Limits,
     opened: Instant,
-    /// Told whether the peer is waited for.
+    /// The connection's place, which is told whether we wait for the peer.
     place: Arc<Place>,
     state: Mutex<State>,
 }
@@ -41,11 +42,11 @@ pub(super) struct Clock {
 #[derive(Debug)]
 struct State {
     doing: Doing,
-    /// Since when it does that.
+    /// When it began to do that.
     since: Instant,
     /// Since when the peer has left something unread.
     unread: Option<Instant>,
-    /// When it was told to end.
+    /// When the connection was told to end.
     told: Option<Instant>,
 }
 
@@ -57,7 +58,7 @@ enum Doing {
     NextRequest,
     /// It waits for the rest of a later request's head.
     Headers,
-    /// It answers a request. hyper hands on no other before that is answered.
+    /// It answers a request. hyper hands over no other request before that is answered.
     Answering,
 }
 
@@ -110,7 +111,7 @@ impl Clock {
         self.state().doing == Doing::FirstRequest
     }
 
-    /// Whether the next answer is the last by age.
+    /// Whether the connection is so old that the next answer closes it.
     pub(super) fn is_retiring(&self) -> bool {
         self.opened.elapsed() >= self.limits.retirement()
     }
@@ -120,7 +121,8 @@ impl Clock {
         let _ = self.state().told.get_or_insert_with(Instant::now);
     }
 
-    /// Waits until some time is up. To be polled after the connection, in the same task: it looks at what that has just done.
+    /// Waits until a deadline passes. Must be polled after the connection, in the same task, because it looks at what the connection
+    /// has just done.
     pub(super) async fn overdue(&self) -> Overdue {
         let mut timer = pin!(sleep_until(Instant::now()));
         poll_fn(|cx| {
@@ -134,7 +136,7 @@ impl Clock {
         .await
     }
 
-    /// The next time that is up, if nothing happens before.
+    /// The earliest deadline, and what it is for, if nothing happens before.
     fn next(&self) -> (Instant, Overdue) {
         let limits = &self.limits;
         let state = self.state();
@@ -165,6 +167,7 @@ impl Clock {
 
     fn wrote<T>(&self, outcome: &Poll<io::Result<T>>) {
         let mut state = self.state();
+        // A pending write means that the peer is not reading.
         if outcome.is_pending() && state.unread.is_none() {
             state.unread = Some(Instant::now());
             self.place.waits();
@@ -174,6 +177,7 @@ impl Clock {
     fn flushed(&self, outcome: &Poll<io::Result<()>>) {
         self.wrote(outcome);
         let mut state = self.state();
+        // Only a whole answer counts: a peer that reads a little now and then gets no more time.
         if outcome.is_ready() && state.unread.take().is_some() && state.doing == Doing::Answering {
             self.place.works();
         }

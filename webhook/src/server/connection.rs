@@ -1,4 +1,6 @@
 //! One connection: its handshake, its requests, its end.
+//!
+//! Not here: its deadlines ([`super::clock`]), and a single request ([`super::requests`]).
 
 use std::io;
 use std::pin::pin;
@@ -53,7 +55,7 @@ async fn handshake(
     None
 }
 
-/// Of certificates a server sees only those of clients.
+/// Whether a handshake failed because of the client's certificate. A server checks no other certificates.
 fn is_about_the_client(error: &io::Error) -> bool {
     matches!(
         error
@@ -63,7 +65,7 @@ fn is_about_the_client(error: &io::Error) -> bool {
     )
 }
 
-/// Answers requests until the connection has ended, or its time is up.
+/// Answers requests until the connection has ended, or a deadline has passed.
 async fn drive<S>(stream: S, serving: &Arc<Serving>, place: &Arc<Place>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -73,7 +75,7 @@ where
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
-            // The clock has this, and more.
+            // The clock has this deadline, and more.
             .header_read_timeout(None)
             .max_headers(port.limits.header_fields)
             .max_buf_size(port.limits.header_bytes)
@@ -85,6 +87,7 @@ where
     let mut is_told = false;
     loop {
         let overdue = tokio::select! {
+            // In this order, because the clock looks at what the connection has just done.
             biased;
             result = connection.as_mut() => {
                 if let Err(error) = result {
@@ -96,7 +99,7 @@ where
             () = port.closing.stop.cancelled(), if !is_told => None,
         };
         match overdue {
-            // Whoever has connected and not asked yet may ask once.
+            // A connection that has not sent a request yet may send one.
             None if clock.is_fresh() => {}
             None | Some(Overdue::Idle | Overdue::Age) => connection.as_mut().graceful_shutdown(),
             Some(overdue) => {
@@ -112,7 +115,7 @@ where
     }
 }
 
-/// How a connection that was cut off is counted.
+/// The reason by which a connection that was cut off is counted; `None` for an ordinary end.
 fn refusal(overdue: Overdue) -> Option<Refusal> {
     match overdue {
         Overdue::FirstRequest => Some(Refusal::FirstRequestTimeout),

@@ -1,4 +1,6 @@
-//! One request: counted, bounded in time, answered, whatever happens.
+//! Answers one request, within its time, even if there are too many or the code panics.
+//!
+//! Not here: what is answered ([`crate::routes`]).
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -17,7 +19,7 @@ use super::clock::Clock;
 use crate::metrics::Rejection;
 use crate::routes::{discard, reject};
 
-/// What hyper hands the requests of one connection to.
+/// The service to which hyper hands the requests of one connection.
 pub(super) struct Requests {
     serving: Arc<Serving>,
     clock: Arc<Clock>,
@@ -44,7 +46,7 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
                 let headers = response.headers_mut();
                 drop(headers.insert(header::CONNECTION, HeaderValue::from_static("close")));
             }
-            // hyper takes the whole answer now; how long the peer may leave it unread is the clock's to say.
+            // From here on hyper has the answer, and the clock bounds how long the peer may leave it unread.
             drop(open);
             Ok(response)
         })
@@ -54,8 +56,7 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
 async fn respond(request: Request<Body>, serving: &Serving) -> Response {
     let port = &serving.port;
     let Ok(_place) = serving.requests.try_acquire() else {
-        // HTTP/1.1 has no other way to be answered before the body is sent, and to keep the connection:
-        // a new handshake would cost more than the answer.
+        // In HTTP/1.1 a connection can be kept only if the whole body has been read, and a new handshake would cost more.
         discard(request.into_body(), &port.limits).await;
         return reject(&port.metrics, Rejection::TooMany);
     };
