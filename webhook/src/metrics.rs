@@ -1,4 +1,6 @@
-//! What the webhook counts. Labels are closed sets: no name, message or user ever becomes one.
+//! The webhook's metrics. Labels are closed sets: no name, message or user ever becomes one.
+//!
+//! Not here: how metrics are rendered ([`cordonhold_rt::metrics`]), and which reasons there are ([`Reason`]).
 
 use std::fmt;
 use std::sync::atomic::AtomicI64;
@@ -19,7 +21,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-/// From a pure decision (some 50 µs) to the API server's own timeout.
+/// Upper bounds in seconds, from a decision without a lookup (some 50 µs) to the API server's own timeout.
 const LATENCY_BUCKETS: [f64; 12] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0,
 ];
@@ -42,15 +44,15 @@ macro_rules! label {
 }
 
 label! {
-    /// Why a connection came to nothing.
+    /// Why a connection was refused or cut off.
     Refusal {
         AcceptError = "accept_error",
         TooMany = "too_many",
-        /// Its peer was waited for, and another took its place.
+        /// It was waiting for its peer when another connection took its place.
         Displaced = "displaced",
         Handshake = "handshake",
         HandshakeTimeout = "handshake_timeout",
-        /// No certificate of a client, or none that may ask.
+        /// The client sent no certificate, or one that is not accepted.
         ClientCertificate = "client_certificate",
         FirstRequestTimeout = "first_request_timeout",
         HeadersTimeout = "headers_timeout",
@@ -60,7 +62,7 @@ label! {
 }
 
 label! {
-    /// Why a request got no review for an answer.
+    /// Why a request was not answered with a review.
     Rejection {
         NotFound = "not_found",
         Method = "method",
@@ -85,7 +87,7 @@ label! {
 }
 
 label! {
-    /// Whether it could be used.
+    /// Whether changed files could be used.
     ReloadOutcome {
         Loaded = "loaded",
         Refused = "refused",
@@ -93,17 +95,17 @@ label! {
 }
 
 label! {
-    /// What the cluster was asked for.
+    /// What was looked up in the cluster.
     LookupKind {
         Override = "override",
         KuredLock = "kured_lock",
-        /// The webhook configuration, for the CA by which the API server knows us.
+        /// The webhook configuration, for the CA by which the API server trusts us.
         Configuration = "configuration",
     }
 }
 
 label! {
-    /// Where kured's `DaemonSet` is.
+    /// Where kured's `DaemonSet` was found.
     KuredFound {
         /// Where the flags say.
         Configured = "configured",
@@ -116,7 +118,7 @@ label! {
 }
 
 label! {
-    /// What came of asking.
+    /// Whether a lookup got an answer.
     LookupOutcome {
         Answered = "answered",
         Failed = "failed",
@@ -132,7 +134,7 @@ label! {
     }
 }
 
-/// All of it, registered once.
+/// All metrics of the webhook, registered once.
 pub struct Metrics {
     registry: Registry,
     decisions: Counters<2>,
@@ -150,7 +152,7 @@ pub struct Metrics {
     rejected: Counters<1>,
 }
 
-/// When the watch of kured's `DaemonSet` last said something. Its age is taken when somebody looks.
+/// When the watch of kured's `DaemonSet` last received anything. The age is computed when the metrics are read.
 #[derive(Clone, Debug, Default)]
 struct KuredWatchAge(Arc<Mutex<Option<Instant>>>);
 
@@ -161,14 +163,14 @@ impl KuredWatchAge {
 }
 
 impl Collector for KuredWatchAge {
-    /// Nothing is shown where nothing is watched, or the watch has yet to begin.
+    /// Shows nothing if nothing is watched, or before the watch has begun.
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let heard = *locked(&self.0);
         let Some(heard) = heard else { return Ok(()) };
         let age = ConstGauge::new(heard.elapsed().as_secs_f64());
         let metric = encoder.encode_descriptor(
             "kured_watch_age",
-            "Since the watch of kured's DaemonSet last said something, be it that nothing changed",
+            "Time since the watch of kured's DaemonSet last received anything, be it only a sign of life",
             Some(&Unit::Seconds),
             age.metric_type(),
         )?;
@@ -176,7 +178,7 @@ impl Collector for KuredWatchAge {
     }
 }
 
-/// Lines of the log that nobody read in time; the log counts them itself.
+/// Log lines that were lost because nobody read standard output in time. The logging code counts them.
 #[derive(Debug)]
 struct LostLines;
 
@@ -185,7 +187,7 @@ impl Collector for LostLines {
         let lost = ConstCounter::new(logging::lost_lines());
         let metric = encoder.encode_descriptor(
             "log_lines_lost",
-            "Lines of the log, the audit trail among them, that were never written: nobody read standard output in time",
+            "Log lines, also of the audit trail, that were lost because nobody read standard output in time",
             None,
             lost.metric_type(),
         )?;
@@ -209,7 +211,7 @@ impl fmt::Debug for Metrics {
 }
 
 impl Metrics {
-    /// All of them at zero.
+    /// All metrics, at zero.
     #[expect(clippy::new_without_default, reason = "a registry is made once, on purpose")]
     pub fn new() -> Metrics {
         let mut metrics = Metrics {
@@ -244,13 +246,13 @@ impl Metrics {
         );
         registry.register_with_unit(
             "decision_latency",
-            "From the first byte of a review's body to its answer",
+            "Time from the end of the request's head to the verdict",
             Unit::Seconds,
             self.latency.clone(),
         );
         registry.register(
             "panics",
-            "Decisions that panicked, each of which was an internal-error, and requests",
+            "Panics in a decision, which becomes internal-error, or elsewhere in a request",
             self.panics.clone(),
         );
     }
@@ -259,13 +261,13 @@ impl Metrics {
         let registry = &mut self.registry;
         registry.register(
             "lookups",
-            "Questions to the API server, by kind and outcome",
+            "Lookups in the API server, by kind and outcome",
             self.lookups.clone(),
         );
         registry.register_collector(Box::new(self.kured_watch.clone()));
         registry.register(
             "kured_daemonset",
-            "1 for where kured's DaemonSet was found, as of the last look",
+            "1 for the place where kured's DaemonSet was found at the last search, 0 for the others",
             self.kured_daemonset.clone(),
         );
         registry.register(
@@ -280,12 +282,12 @@ impl Metrics {
         registry.register("connections", "Open connections on both ports", self.open.clone());
         registry.register(
             "connections_refused",
-            "Connections that came to nothing, by reason",
+            "Connections that were refused or cut off, by reason",
             self.refused.clone(),
         );
         registry.register_with_unit(
             "certificate_expiry_timestamp",
-            "When the served certificate ends, since 1970",
+            "When the served certificate ends, as Unix time",
             Unit::Seconds,
             self.not_after.clone(),
         );
@@ -296,12 +298,12 @@ impl Metrics {
         );
         registry.register(
             "tls_reloads",
-            "Changed files of the certificate or of the client CAs, and whether they could be used",
+            "Changes to the files of the certificate or of the client CAs, by whether they could be used",
             self.reloads.clone(),
         );
         registry.register(
             "requests_rejected",
-            "Requests on both ports that got no review for an answer, by reason",
+            "Requests on both ports that were not answered with a review, by reason",
             self.rejected.clone(),
         );
         registry.register_collector(Box::new(LostLines));
@@ -355,12 +357,12 @@ impl Metrics {
         count(&self.lookups, labels);
     }
 
-    /// The watch of kured's `DaemonSet` has said something: an object, a bookmark, or that it began anew.
+    /// Notes that the watch of kured's `DaemonSet` received something: an object, a bookmark, or that it began anew.
     pub fn kured_watch_heard(&self) {
         self.kured_watch.hear();
     }
 
-    /// Where kured's `DaemonSet` was found. Nothing is shown before the first look.
+    /// Shows where kured's `DaemonSet` was found. Before the first search nothing is shown.
     pub(crate) fn kured_is(&self, found: KuredFound) {
         let all = KuredFound::ALL
             .iter()
@@ -385,7 +387,7 @@ impl Metrics {
         let _ = self.not_after.set(not_after);
     }
 
-    /// These there are now, and no other.
+    /// Shows these trust problems as present, and all others as absent.
     pub(crate) fn problems(&self, now: impl Iterator<Item = Problem>) {
         let now: Vec<Problem> = now.collect();
         let all = Problem::ALL

@@ -1,7 +1,9 @@
 //! TLS of the admission port: which certificate, which versions, which clients.
 //!
-//! The pair and the CAs of clients come from files and are read again while it runs. What cannot be used is reported,
-//! and the last good one stays. Another source of certificates installs its own in the same [`Slot`].
+//! The certificate with its key and the client CAs come from files, which are read again while the server runs. If new contents cannot
+//! be used, that is reported and the last good ones stay in use.
+//! Another source of certificates could install its own in the same [`Slot`].
+//! Not here: whether the API server trusts the certificate ([`crate::trust`]).
 
 mod certificate;
 mod clients;
@@ -29,10 +31,10 @@ pub(crate) use certificate::{Certificate, Slot};
 use clients::ClientCheck;
 use files::{Files, NamedFile, ReadError};
 
-/// The kubelet itself takes up to a minute to bring a changed Secret.
+/// How often the files are read. That is often enough: the kubelet itself takes up to a minute to bring a changed Secret.
 const POLL_EVERY: Duration = Duration::from_secs(2);
 
-/// Why there is no TLS server.
+/// Why TLS cannot be set up, or new files cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each text says it")]
 pub enum TlsError {
@@ -64,7 +66,7 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    /// The first pair and the first CAs must be good. Whether the API server takes the certificate is looked at by `trust`.
+    /// Loads the files. Fails if they cannot be used; whether the API server trusts the certificate is checked by `trust`.
     pub(crate) async fn load(
         config: &TlsConfig,
         trust: Arc<Trust>,
@@ -108,7 +110,7 @@ impl Tls {
         self.acceptor.clone()
     }
 
-    /// Looks at the files for ever.
+    /// Reads the files again for ever, and lets `trust` check the certificate each time.
     pub(crate) async fn poll(mut self) {
         loop {
             tokio::time::sleep(POLL_EVERY).await;
@@ -152,7 +154,7 @@ impl Tls {
         match loaded {
             Ok(()) => {
                 self.metrics.reloaded(Reload::ClientCa, ReloadOutcome::Loaded);
-                info!(client_ca = %files.path(0).display(), "checking clients by new CAs");
+                info!(client_ca = %files.path(0).display(), "checking clients against new CAs");
             }
             Err(error) => {
                 self.metrics.reloaded(Reload::ClientCa, ReloadOutcome::Refused);
@@ -162,7 +164,7 @@ impl Tls {
     }
 }
 
-/// The error names the files.
+/// The certificate from the contents of the files; an error names the files.
 fn certificate(files: &Files<2>, [chain, key]: &[Vec<u8>; 2]) -> Result<Certificate, TlsError> {
     let (cert_path, key_path) = (files.path(0).to_owned(), files.path(1).to_owned());
     Certificate::from_pem(chain, key).map_err(|unusable| match unusable {
@@ -204,7 +206,7 @@ fn server_config(
     // and is checked against the current CAs.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    // A client that speaks HTTP/2 alone learns in the handshake that this is not the place.
+    // A client that offers only HTTP/2 is refused in the handshake.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }

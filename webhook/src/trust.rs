@@ -1,7 +1,7 @@
-//! Whether the API server can trust this webhook, told by readiness, log, Event and metric.
+//! Checks whether the API server can trust this webhook, and reports problems by readiness, log, Event and metric.
 //!
-//! What is wrong is decided by [`cordonhold_shared::admission::trust`]; this looks, and tells what is new.
-//! It writes nothing but Events: a `caBundle` that somebody took away stays away.
+//! It repairs nothing: a `caBundle` that somebody removed stays removed.
+//! Not here: what counts as a problem ([`cordonhold_shared::admission::trust`]).
 
 mod chain;
 mod configuration;
@@ -21,7 +21,7 @@ pub(crate) use chain::certificate_facts;
 use configuration::Found;
 pub(crate) use configuration::{READ_EVERY, poll};
 
-/// What was last seen, and what of it was told.
+/// What is checked, and where problems are reported.
 pub(crate) struct Trust {
     slot: Arc<Slot>,
     installation: Installation,
@@ -32,9 +32,11 @@ pub(crate) struct Trust {
     state: Mutex<State>,
 }
 
+/// What the last check saw.
 #[derive(Default)]
 struct State {
     found: Found,
+    /// The problems that have been reported and still exist.
     told: Vec<Finding>,
 }
 
@@ -56,18 +58,19 @@ impl Trust {
         }
     }
 
-    /// The certificate that is looked at; whoever installs another one asks for a [check](Trust::check).
+    /// The slot of the certificate that is checked. Whoever installs another certificate must call [`Trust::check`].
     pub(crate) fn slot(&self) -> &Arc<Slot> {
         &self.slot
     }
 
-    /// The configuration is like this now.
+    /// Takes a new reading of the configuration, and checks.
     fn learn(&self, found: Found) {
         locked(&self.state).found = found;
         self.check(Timestamp::now());
     }
 
-    /// To be called every now and then, since a certificate ends without anybody touching it.
+    /// Looks for problems, and reports those that are new or over. Must be called regularly, because a certificate ends without
+    /// anybody touching it.
     pub(crate) fn check(&self, now: Timestamp) {
         let Some(certificate) = self.slot.served() else {
             return;
@@ -94,7 +97,7 @@ impl Trust {
         state.told = findings;
     }
 
-    /// What others ask for: readiness and metrics.
+    /// Updates readiness and metrics.
     fn show(&self, findings: &[Finding]) {
         self.metrics
             .problems(findings.iter().map(|finding| finding.problem));
@@ -111,6 +114,7 @@ impl Trust {
         }
     }
 
+    /// Reports a new problem in the log and by an Event.
     fn tell(&self, finding: &Finding, uid: Option<&str>) {
         let problem = finding.problem.code();
         warn!(

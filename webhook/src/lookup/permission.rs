@@ -22,7 +22,7 @@ pub(super) const DENIED_TTL: Duration = Duration::from_secs(1);
 /// Most answers that are kept: far more than people cancel within seconds.
 pub(super) const MAX_ANSWERS: usize = 256;
 
-/// Most bytes of groups and extra of a user whose answer is kept.
+/// Most bytes of groups, node claim and extra of a user whose answer is kept.
 const QUESTION_MAX: usize = 32 * 1_024;
 
 /// Asks, and keeps the answers.

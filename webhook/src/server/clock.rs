@@ -177,7 +177,7 @@ impl Clock {
     fn flushed(&self, outcome: &Poll<io::Result<()>>) {
         self.wrote(outcome);
         let mut state = self.state();
-        // Only a whole answer counts: a peer that reads a little now and then gets no more time.
+        // Only a complete flush counts: a peer that reads a little now and then gets no more time.
         if outcome.is_ready() && state.unread.take().is_some() && state.doing == Doing::Answering {
             self.place.works();
         }

@@ -1,6 +1,6 @@
-//! A certificate with its key, as the handshake takes it, and the slot that holds the one being served.
+//! A certificate with its key, ready for handshakes, and the slot that holds the one being served.
 //!
-//! Where certificates come from is not known here: whoever has a new one installs it.
+//! Not here: where certificates come from ([`super::Tls`]), and whether the API server trusts them ([`crate::trust`]).
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,14 +29,14 @@ pub(crate) enum Unusable {
     Mismatch(rustls::Error),
 }
 
-/// A certificate that can be served. Whether the API server takes it is another question.
+/// A certificate with its key that can be served, though the API server may not trust it.
 pub(crate) struct Certificate {
     key: Arc<CertifiedKey>,
     facts: trust::Certificate,
 }
 
 impl Certificate {
-    /// A chain, the end's certificate first, and its key: PKCS#8, PKCS#1 or SEC1.
+    /// Reads a chain in PEM, the serving certificate first, and its key in PEM: PKCS#8, PKCS#1 or SEC1.
     pub(crate) fn from_pem(chain: &[u8], key: &[u8]) -> Result<Certificate, Unusable> {
         let chain = CertificateDer::pem_slice_iter(chain)
             .collect::<Result<Vec<_>, _>>()
@@ -53,7 +53,7 @@ impl Certificate {
             .key_provider
             .load_private_key(key)
             .map_err(|error| Unusable::Key(error.to_string()))?;
-        // Not rustls' own comparison: that refuses a certificate of version 1, and the key would be blamed for it.
+        // rustls' own comparison is not used, because it refuses a certificate of version 1, and the error would blame the key.
         if key.public_key().is_none_or(|key| key.as_ref() != of_certificate) {
             return Err(Unusable::Mismatch(InconsistentKeys::KeyMismatch.into()));
         }
@@ -72,7 +72,7 @@ impl Certificate {
     }
 }
 
-/// The certificate of every handshake from now on.
+/// Holds the certificate that new handshakes use.
 pub(crate) struct Slot {
     current: ArcSwapOption<Certificate>,
     metrics: Arc<Metrics>,

@@ -1,7 +1,7 @@
-//! Who may ask: the check of client certificates, where it is switched on.
+//! Checks client certificates, if `--client-ca-file` is given.
 //!
-//! The API server presents one only where its `AdmissionConfiguration` says so, which managed clusters do not offer.
-//! There is no check of revocation: a CA of the API server's own, for this purpose alone, is the way.
+//! The API server presents one only if its `AdmissionConfiguration` names one, which managed clusters do not offer.
+//! Revocation is not checked, so use a CA that signs the API server's client certificate and nothing else.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use rustls_pki_types::pem::PemObject;
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
-/// Verifies against whichever CAs are current, then by name.
+/// Verifies a client certificate against the current CAs, then by its names.
 pub(crate) struct ClientCheck {
     verifier: ArcSwap<Arc<dyn ClientCertVerifier>>,
-    /// Empty: any.
+    /// The names of which a certificate must have one; if empty, any name will do.
     names: Vec<String>,
 }
 
@@ -55,7 +55,7 @@ fn verifier(ca_pem: &[u8]) -> Result<Arc<dyn ClientCertVerifier>, String> {
         .map_err(|error| error.to_string())
 }
 
-/// Whether the certificate bears one of the names, as a common name or as an alternative name (DNS, URI or e-mail).
+/// Whether the certificate has one of the names, as a common name or as an alternative name (DNS, URI or e-mail).
 fn bears_one_of(certificate: &CertificateDer<'_>, names: &[String]) -> bool {
     let Ok((_, certificate)) = parse_x509_certificate(certificate) else {
         return false;
@@ -84,7 +84,7 @@ impl fmt::Debug for ClientCheck {
 }
 
 impl ClientCertVerifier for ClientCheck {
-    /// No hints: a client with one certificate sends that one, and the CAs may change under a running server.
+    /// Tells clients no names of CAs: a client with one certificate sends that one anyway, and the CAs may change while the server runs.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }

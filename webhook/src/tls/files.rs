@@ -1,17 +1,18 @@
 //! Files that are read again every few seconds and compared by content.
 //!
 //! The kubelet swaps a symlink above the files of a Secret, which file watches miss, and other tools write file after file.
-//! So a change counts when two reads in a row have found the same.
+//! So a change counts once two reads in a row have found the same contents.
+//! Not here: what is in the files ([`super::Tls`]).
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use tokio::io::AsyncReadExt;
 
-/// A chain of certificates has a few KiB; whatever is larger is something else.
+/// Largest file that is read. A chain of certificates has a few KiB; a larger file is something else.
 const MAX_FILE_BYTES: u64 = 1_024 * 1_024;
 
-/// A file that is named by a flag.
+/// A file that a flag names, with the words for messages about it.
 #[derive(Clone, Debug)]
 pub(crate) struct NamedFile {
     pub(crate) what: &'static str,
@@ -31,17 +32,17 @@ pub struct ReadError {
 
 type Contents<const N: usize> = Result<[Vec<u8>; N], ReadError>;
 
-/// Files that belong together.
+/// Files that are read together, because they belong together.
 pub(crate) struct Files<const N: usize> {
     named: [NamedFile; N],
-    /// What was last handed out.
+    /// What was last returned.
     known: Contents<N>,
     /// What the last read saw.
     seen: Contents<N>,
 }
 
 impl<const N: usize> Files<N> {
-    /// The files and what is in them.
+    /// Reads the files for the first time, and returns their contents.
     pub(crate) async fn open(named: [NamedFile; N]) -> Result<(Files<N>, [Vec<u8>; N]), ReadError> {
         let contents = read_all(&named).await?;
         let files = Files {
@@ -52,7 +53,8 @@ impl<const N: usize> Files<N> {
         Ok((files, contents))
     }
 
-    /// What is in the files, or why they cannot be read, if that is new since it was last asked and has settled.
+    /// Reads the files again. Returns their contents, or why they cannot be read, if two reads in a row agree and it is not what was
+    /// returned last.
     pub(crate) async fn poll(&mut self) -> Option<Contents<N>> {
         let contents = read_all(&self.named).await;
         let is_settled = contents == self.seen;

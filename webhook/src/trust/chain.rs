@@ -1,4 +1,6 @@
 //! What a certificate says of itself, and whether a CA has signed it.
+//!
+//! Not here: what of it is a problem ([`cordonhold_shared::admission::trust`]).
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
+/// What the checks need to know of a certificate.
 pub(crate) fn certificate_facts(parsed: &X509Certificate<'_>) -> Certificate {
     let usage = parsed.extended_key_usage().ok().flatten();
     Certificate {
@@ -25,7 +28,7 @@ pub(crate) fn certificate_facts(parsed: &X509Certificate<'_>) -> Certificate {
     }
 }
 
-/// The alternative names that the API server may ask by. What it cannot read it takes for none.
+/// The alternative names that the API server compares. Names that cannot be read count as none, as they do for the API server.
 fn names(parsed: &X509Certificate<'_>) -> Vec<Name> {
     let Ok(Some(extension)) = parsed.subject_alternative_name() else {
         return Vec::new();
@@ -51,7 +54,7 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 
 fn validity(parsed: &X509Certificate<'_>) -> Validity {
     let validity = parsed.validity();
-    // A year that jiff does not know is one that nobody here will see.
+    // jiff does not know years after 9999, which nobody here will see.
     let time = |seconds| Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
     Validity {
         from: time(validity.not_before.timestamp()),
@@ -59,7 +62,8 @@ fn validity(parsed: &X509Certificate<'_>) -> Validity {
     }
 }
 
-/// What this bundle makes of a chain, the served certificate first. When that is valid is not looked at here.
+/// Whether a CA of this `caBundle` has signed a chain, whose first certificate is the served one.
+/// Whether the served certificate is valid now is not checked here.
 pub(super) fn ca(
     bundle: Option<&[u8]>,
     chain: &[CertificateDer<'_>],
@@ -79,6 +83,7 @@ pub(super) fn ca(
     let mut signed = Vec::new();
     let mut is_sure = true;
     for authority in &authorities {
+        // At a time when the served certificate is valid: one that has ended is a problem of its own, not the CA's.
         match has_signed(authority, chain, now.clamp(served.from, served.to)) {
             Some(true) => match parse_x509_certificate(authority) {
                 Ok((_, parsed)) => signed.push(validity(&parsed)),
@@ -95,10 +100,11 @@ pub(super) fn ca(
     }
 }
 
-/// `None`: for a reason that need not be one to the API server.
+/// Whether this CA has signed the chain. `None`: it cannot be told, because the check failed for a reason that the API server may not
+/// share.
 fn has_signed(authority: &CertificateDer<'_>, chain: &[CertificateDer<'_>], now: Timestamp) -> Option<bool> {
     let (leaf, intermediates) = chain.split_first()?;
-    // Go takes a certificate that is in the bundle itself.
+    // Go accepts a certificate that is itself in the bundle.
     if leaf == authority {
         return Some(true);
     }

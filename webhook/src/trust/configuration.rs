@@ -1,6 +1,7 @@
-//! The webhook configuration in the cluster: read every few seconds, by name.
+//! Reads the webhook configuration from the cluster, by name, every few seconds.
 //!
-//! A read is one small object, so a watch would save nothing.
+//! It is one small object, so a watch would save nothing.
+//! Not here: what is wrong with it ([`cordonhold_shared::admission::trust`]).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,16 +21,20 @@ use crate::tls::Certificate;
 
 pub(crate) const READ_EVERY: Duration = Duration::from_secs(10);
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// What was read counts for so long after reads have begun to fail.
+/// How long the last configuration that was read still counts after reads have begun to fail.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 
-/// The configuration, as far as it was found.
+/// The last reading of the configuration.
 #[derive(Debug, Default)]
 pub(crate) enum Found {
+    /// It has not been read yet.
     #[default]
     Nothing,
+    /// Reading it has failed for [`FORGET_AFTER`], and why.
     Failed(String),
+    /// The cluster has no such configuration.
     Missing,
+    /// It is there.
     Present {
         uid: Option<String>,
         webhooks: Vec<Registered>,
@@ -37,6 +42,7 @@ pub(crate) enum Found {
     },
 }
 
+/// A webhook of the configuration: its name, the host name that the API server calls, and its `caBundle`.
 #[derive(Debug)]
 pub(crate) struct Registered {
     name: String,
@@ -52,7 +58,7 @@ impl Found {
         }
     }
 
-    /// What it means for this certificate.
+    /// The configuration with each `caBundle` checked against this certificate.
     pub(super) fn seen_from(&self, certificate: &Certificate, now: Timestamp) -> trust::Configuration {
         let (webhooks, writes) = match self {
             Found::Nothing => return trust::Configuration::Unread,
@@ -102,6 +108,7 @@ fn asks(client: &WebhookClientConfig) -> Name {
     bare.parse().map_or_else(|_| Name::Dns(host.to_owned()), Name::Ip)
 }
 
+/// Who wrote, from an entry of `metadata.managedFields`, and of which webhooks it owns the `caBundle`.
 fn write(entry: ManagedFieldsEntry) -> Write {
     let fields = entry.fields_v1.map(|fields| fields.0).unwrap_or_default();
     let webhooks = fields.get("f:webhooks").and_then(Value::as_object);
@@ -118,7 +125,7 @@ fn write(entry: ManagedFieldsEntry) -> Write {
     }
 }
 
-/// Reads it for ever.
+/// Reads the configuration for ever, with a pause of `every` between two reads.
 pub(crate) async fn poll(client: Client, trust: Arc<Trust>, every: Duration) {
     let api: Api<ValidatingWebhookConfiguration> = Api::all(client);
     let (name, metrics) = (&trust.installation.configuration, &trust.metrics);

@@ -422,7 +422,7 @@ async fn only_clients_of_the_ca_with_an_allowed_name_are_served() {
     drop(webhook.log_line("kept the last good client CAs"));
     assert!(is_served(&webhook, client(server_ca, Some((&by_name, &key)))).await);
     files.write("client-ca.crt", &theirs.pem());
-    drop(webhook.log_line("checking clients by new CAs"));
+    drop(webhook.log_line("checking clients against new CAs"));
     assert!(is_served(&webhook, client(server_ca, Some((&foreign, &key)))).await);
     assert!(!is_served(&webhook, client(server_ca, Some((&by_name, &key)))).await);
 }
