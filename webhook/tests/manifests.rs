@@ -1,6 +1,6 @@
-//! The manifests name in CEL what `cordonhold_shared::keys` names in Rust: the two are held against each other here.
+//! The manifests name in CEL what `cordonhold_shared::keys` names in Rust: these tests compare the two.
 //!
-//! What the expressions do is tested on a real API server, in the workspace's `tests/`.
+//! Not here: what the expressions do, which the workspace's `tests/` try on a real API server.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,7 +12,7 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(manifests.join(path)).expect("the manifests are beside this crate")
 }
 
-/// Every text between single quotes that looks like a key of ours.
+/// Every string between single quotes that looks like a key of ours.
 fn quoted_keys(text: &str) -> BTreeSet<String> {
     text.split('\'')
         .filter(|part| part.starts_with("cordonhold.dev/"))
@@ -20,7 +20,7 @@ fn quoted_keys(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The part that compares marks, without indentation: what both configurations share.
+/// The part of an expression that compares marks, without indentation: both configurations share it.
 fn comparison(text: &str) -> String {
     let (_, compared) = text
         .split_once("|| object.metadata.?labels")
@@ -28,7 +28,7 @@ fn comparison(text: &str) -> String {
     compared.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The part that tells a wish, without indentation.
+/// The part of an expression that recognises a wish, without indentation.
 fn wish(text: &str) -> String {
     let (_, wish) = text.split_once("&& !(").expect("the exclusion of a wish");
     let (wish, _) = wish.split_once("cordonhold.dev/attempt").expect("its last mark");
@@ -77,11 +77,11 @@ fn every_mark_and_the_cancel_are_watched_by_both_configurations() {
     assert!(base.contains(keys::NODE_NAME_EXTRA));
 }
 
-/// In whatever namespace: kustomize's `namespace:` does not reach into CEL.
+/// The agent is recognised in every namespace, because kustomize's `namespace:` does not reach into CEL.
 const AGENT: &str = "request.userInfo.username.matches('^system:serviceaccount:[^:]+:cordonhold-agent$')";
 
-/// Of those with the agent's name, in whatever namespace, only the agents have the right by which the configuration tells them,
-/// and whoever may do everything has the right to override too.
+/// Among ServiceAccounts with the agent's name, in whatever namespace, only the agents have the verb by which the configuration
+/// recognises them; whoever may do everything has the verb `override` too, and so is not taken for an agent.
 #[test]
 fn found_e4_an_agent_is_told_by_a_right_that_its_role_grants() {
     let may = |verb: &str| {
@@ -110,7 +110,7 @@ fn found_e4_an_agent_is_told_by_a_right_that_its_role_grants() {
     assert!(rights.contains(&rule), "{rights}");
 }
 
-/// A name that is found by its place in a text or a list is another one after the next edit, and nothing says so.
+/// What a patch finds by its place in a list is something else after the next edit, and nothing says so.
 #[test]
 fn found_e4_nothing_is_replaced_by_index_or_delimiter() {
     let mut read = 0;
@@ -125,7 +125,7 @@ fn found_e4_nothing_is_replaced_by_index_or_delimiter() {
         ] {
             assert!(!text.contains(word), "{word} in {}", path.display());
         }
-        // What a patch finds by its place is looked at first, by name.
+        // A patch that finds something by its place must first test its name.
         for (place, name) in [
             ("/webhooks/1/failurePolicy", "/webhooks/1/name"),
             ("/matchConditions/1\n", "/matchConditions/1/name"),
@@ -155,7 +155,7 @@ fn kustomizations(directory: &Path) -> Vec<std::path::PathBuf> {
         .collect()
 }
 
-/// The configuration names no place of kured's: its DaemonSet is found, and says who its pods are.
+/// The configuration does not say where kured is: the webhook finds kured's DaemonSet, which says what ServiceAccount its pods have.
 #[test]
 fn found_p8_e2_no_second_place_names_kured() {
     for path in [
@@ -177,7 +177,7 @@ fn found_p8_e2_no_second_place_names_kured() {
     }
 }
 
-/// Names under `.invalid` are nobody's and lead nowhere (RFC 6761), so that nothing is pulled that nobody chose.
+/// Names under `.invalid` belong to nobody and never resolve (RFC 6761), so that no image is pulled that nobody chose.
 #[test]
 fn found_e1_the_default_images_can_be_neither_pulled_nor_squatted() {
     let page = read("README.md");
@@ -205,7 +205,8 @@ fn found_e1_the_default_images_can_be_neither_pulled_nor_squatted() {
     }
 }
 
-/// Who does not wait for volumes does not look at them, and Events are a right of their own, which can be taken to one namespace.
+/// An agent that does not wait for volumes may not read them, and the permission for Events is a rule of its own, which can be
+/// limited to one namespace.
 #[test]
 fn found_s14_rights_for_a_feature_come_with_it() {
     for path in ["base/rbac-agent.yaml", "base/rbac-webhook.yaml"] {
@@ -228,7 +229,7 @@ fn found_s14_rights_for_a_feature_come_with_it() {
     );
 }
 
-/// Its rules name ports that there are and pods that there are; and the API server, whose address nobody knows here, is never kept out.
+/// The rules of the NetworkPolicy name existing ports and pods, and never keep the API server out, whose address is not known here.
 #[test]
 fn found_s4_the_network_policy_keeps_pods_off_the_probes_and_nobody_off_the_reviews() {
     let (policy, deployment) = (
@@ -254,7 +255,7 @@ fn found_s4_the_network_policy_keeps_pods_off_the_probes_and_nobody_off_the_revi
     }
 }
 
-/// An expression that looks at each taint uses up its budget at some 70,000, and then a Node's heartbeats are refused.
+/// An expression that looks at each taint exceeds its cost budget at some 70,000 taints, and then a Node's heartbeats are refused.
 #[test]
 fn found_s13_no_taint_is_looked_at_before_they_are_counted() {
     let exists = "spec.?taints.orValue([]).exists(";
@@ -274,12 +275,13 @@ fn found_s13_no_taint_is_looked_at_before_they_are_counted() {
             }
         }
         assert_eq!(looked, count, "{path}");
-        // The one line more is the other side of a comparison.
+        // The one extra line is the other side of a comparison.
         assert_eq!(text.matches(exists).count(), count + 1, "{path}");
     }
 }
 
-/// The first condition lets an agent's writes to its own Node by; the second sends all its others, whatever they change.
+/// The first condition keeps an agent's writes to its own Node from the webhook; the second sends all its other writes, whatever they
+/// change.
 #[test]
 fn found_s2_every_write_of_an_agent_to_another_node_is_sent() {
     let base = read("base/webhook-configuration.yaml");
@@ -298,7 +300,7 @@ fn found_s2_every_write_of_an_agent_to_another_node_is_sent() {
     }
 }
 
-/// Whether a Node carries marks decides about what is the owner's beside them, so every mark must be looked for.
+/// What the agent obeys beside the marks is protected only on a Node with marks, so the expression must look for every mark.
 #[test]
 fn found_s1_s7_what_is_the_owners_beside_the_marks_is_sent_where_there_are_marks() {
     let quoted = |keys: &[&str]| {
@@ -352,7 +354,7 @@ fn the_override_role_names_the_virtual_resource() {
     }
 }
 
-/// The page for operators names keys that there are, all that are people's, and what to remove by hand, mark by mark.
+/// The page for operators names only existing keys, all keys that people write, and each mark that is to be removed by hand.
 #[test]
 fn the_page_for_operators_names_the_keys_that_there_are() {
     let page = include_str!("../../OPERATING.md");

@@ -1,4 +1,4 @@
-//! What the command line makes of the policy: who is exempt, how far stock kured is protected.
+//! The policy that the command line results in: who is exempt, and how stock kured is protected.
 
 use clap::{CommandFactory, Parser};
 use cordonhold_shared::admission::{KuredPolicy, OnDelete, OnLookupFailure, Policy, ServiceAccount};
@@ -121,7 +121,7 @@ fn kured_is_protected_by_its_lock_or_by_its_marks() {
     );
 }
 
-/// Each flag of these two groups, and the one that begins the second, is on the page about it.
+/// Each flag of these two groups is on a page, and so is `--protect-kured`.
 #[test]
 fn the_pages_name_the_flags_about_kured_and_who_passes() {
     let pages = [include_str!("../README.md"), include_str!("../stock-kured.md")].concat();

@@ -1,4 +1,4 @@
-//! What is asked of the API server, how often, and what counts when it does not answer. The API server here is a function.
+//! Which lookups go to the API server, how often, and what counts when it does not answer. The API server here is a function.
 
 use std::convert::Infallible;
 use std::sync::Mutex;
@@ -17,7 +17,7 @@ use cordonhold_shared::admission::OnLookupFailure;
 use cordonhold_shared::keys;
 use cordonhold_shared::kured::Kured;
 
-/// Every request, and what is answered to it.
+/// An API server that records every request, and answers by its path.
 #[derive(Clone)]
 struct Server(Arc<Inner>);
 
@@ -27,7 +27,7 @@ struct Inner {
     answer: Box<Answering>,
 }
 
-/// What the server says to a path.
+/// The answer of the API server to a request with this path.
 type Answering = dyn Fn(&str) -> (StatusCode, String) + Send + Sync;
 
 impl Server {
@@ -109,7 +109,7 @@ fn failure(code: u16, message: &str) -> Value {
     json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": message})
 }
 
-/// This lock on the DaemonSet that the flags name.
+/// The DaemonSet that the flags name, with this lock.
 fn locks(text: &str) -> Known<KuredSeen> {
     Known::Is(KuredSeen {
         found: Some(Kured {
@@ -121,7 +121,7 @@ fn locks(text: &str) -> Known<KuredSeen> {
     })
 }
 
-/// As kured's chart installs it for the release `my-release` in this namespace.
+/// kured's DaemonSet as its chart installs it for the release `my-release` in this namespace.
 fn released(namespace: &str, lock: &str) -> Value {
     json!({
         "metadata": {
@@ -137,7 +137,7 @@ fn not_found() -> (StatusCode, String) {
     (StatusCode::NOT_FOUND, failure(404, "not found").to_string())
 }
 
-/// A cluster without the DaemonSet that the flags name, and with these.
+/// A cluster that has these `DaemonSets`, but not the one that the flags name.
 fn without_kured(others: Vec<Value>) -> (Server, mpsc::UnboundedReceiver<String>) {
     Server::new(move |path| match path {
         "/apis/apps/v1/namespaces/kube-system/daemonsets/kured" => not_found(),
@@ -194,7 +194,7 @@ async fn the_permission_is_asked_with_all_that_is_known_of_the_user_and_once() {
         json!({"group": "cordonhold.dev", "resource": "rebootholds", "verb": "override", "name": "node-0"})
     );
 
-    // Another node, and another user in any one thing, is another question.
+    // Another node is another question, and so is a user who differs in any one thing.
     let mut others = vec![(person(), "node-1")];
     for change in 0..4 {
         let mut other = person();
@@ -249,11 +249,11 @@ fn answers_are_kept_for_seconds_and_within_bounds() {
         answers.keep(question(node), true, start);
     }
     assert_eq!(answers.len(), MAX_ANSWERS);
-    // What has ended makes room.
+    // Answers that have ended make room.
     answers.keep(question(2 * MAX_ANSWERS), true, start + ALLOWED_TTL);
     assert_eq!(answers.len(), 1);
 
-    // One who is in very many groups is asked about each time.
+    // The answer for a user with very many groups is not kept.
     let (mut many, node) = question(0);
     many.groups = vec!["group".repeat(100); 100];
     answers.keep((many, node), true, start + ALLOWED_TTL);
@@ -307,7 +307,7 @@ async fn the_lock_is_read_afresh_and_none_is_none() {
     );
 }
 
-/// A list, a watch from its version, what it tells, one that ended, one that failed, and one that is too old.
+/// The steps of a watch: a list, a watch from its version, its events, a watch that ended, one that failed, and one whose version is too old.
 #[tokio::test]
 async fn the_watch_resumes_after_an_end_and_lists_again_after_a_failure() {
     let (server, mut paths) = Server::new(|path| {
@@ -379,7 +379,7 @@ async fn found_p8_kured_elsewhere_is_found_used_told_and_counted() {
         page.contains(r#"kured_daemonset{found="configured"} 0"#),
         "{page}"
     );
-    // Once it is known, all DaemonSets are not listed again.
+    // Once kured is known, the DaemonSets are not all listed again.
     let configured = "/apis/apps/v1/namespaces/kube-system/daemonsets/kured";
     let there = "/apis/apps/v1/namespaces/ops/daemonsets/my-release-kured";
     let all = "/apis/apps/v1/daemonsets?&limit=100";
@@ -418,7 +418,7 @@ async fn found_p8_where_kured_cannot_be_found_that_is_told_and_counted() {
     assert!(told.contains("no node is protected for kured"), "{told}");
     assert!(page.contains(r#"kured_daemonset{found="nowhere"} 1"#), "{page}");
 
-    // Of two nobody can tell whose lock counts, so nothing passes by it.
+    // With two of them nobody can tell whose lock counts, so nothing passes.
     let (seen, told, page) = look(without_kured(vec![released("a", "{}"), released("b", "{}")]).0).await;
     assert_eq!(seen, Known::Failed(told.clone()));
     assert!(
@@ -429,7 +429,7 @@ async fn found_p8_where_kured_cannot_be_found_that_is_told_and_counted() {
     );
     assert!(page.contains(r#"kured_daemonset{found="several"} 1"#), "{page}");
 
-    // Without the permission to look elsewhere, it is named with the line that gives it.
+    // Without the permission to look elsewhere, the message has the command that gives it.
     let (server, _) = Server::new(|path| {
         if path.ends_with("/daemonsets/kured") {
             not_found()

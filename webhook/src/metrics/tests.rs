@@ -1,4 +1,4 @@
-//! The README's table lists the metrics that there are, with their labels: no more, no less.
+//! The README's table lists exactly the metrics of the code, with their labels.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ fn full_page() -> String {
     metrics.render(&HeaderMap::new()).unwrap().text
 }
 
-/// The metrics of a page: the labels of each by its name. What belongs to the format itself is left out.
+/// The labels of each metric on a page, by the metric's name. What the format itself adds is left out.
 fn metrics_of(page: &str) -> BTreeMap<&str, BTreeSet<&str>> {
     let histograms: Vec<&str> = page
         .lines()
@@ -42,7 +42,7 @@ fn label_names(labels: &str) -> impl Iterator<Item = &str> {
         .filter(|name| *name != "le")
 }
 
-/// `name{label,label}` in the first cell of each row.
+/// The labels of each metric in the README's table, which has `name{label,label}` in the first cell of each row.
 fn documented(readme: &str) -> BTreeMap<&str, BTreeSet<&str>> {
     let (_, table) = readme.split_once("| metric | what |\n| --- | --- |\n").unwrap();
     table

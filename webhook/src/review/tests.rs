@@ -1,4 +1,4 @@
-//! What is read of a review, and the defined answer to each kind of bad one.
+//! What is read of a review, and the answer to each kind of bad review.
 
 use cordonhold_shared::admission::{Exempt, Mode, OnDelete, Reason, ServiceAccount};
 use serde_json::{Value, json};
@@ -44,7 +44,7 @@ fn review() -> Value {
     })
 }
 
-/// As the API server writes it: the uid comes first.
+/// The review as the API server writes it, with the uid first.
 fn body(mut review: Value) -> Vec<u8> {
     let request = review.get_mut("request").and_then(Value::as_object_mut);
     let uid = request.and_then(|request| request.remove("uid"));
@@ -57,14 +57,14 @@ fn body(mut review: Value) -> Vec<u8> {
     }
 }
 
-/// The review with another value at a place.
+/// The review with another value at this JSON pointer.
 fn with(pointer: &str, value: Value) -> Vec<u8> {
     let mut review = review();
     *review.pointer_mut(pointer).unwrap() = value;
     body(review)
 }
 
-/// The review without a place.
+/// The review without this field of the object at this JSON pointer.
 fn without(parent: &str, key: &str) -> Vec<u8> {
     let mut review = review();
     let parent = review.pointer_mut(parent).unwrap().as_object_mut().unwrap();
@@ -138,17 +138,17 @@ fn null_is_empty() {
     assert_eq!(answer(&at_most), Answer::Judged);
 }
 
-/// What the API server could send at most.
+/// As long as anything that the API server could send.
 const LONG: usize = 3 * 1024 * 1024;
 
-/// What a bad review comes to.
+/// How a bad review is answered.
 #[derive(Debug, PartialEq, Eq)]
 enum Answer {
-    /// As if nothing were wrong.
+    /// Judged as if nothing were wrong.
     Judged,
-    /// `malformed-review`, under its own uid.
+    /// Denied as `malformed-review`, with its own uid.
     Denied,
-    /// 400, for there is no uid to answer to.
+    /// 400, because there is no uid to answer to.
     BadRequest,
 }
 
@@ -178,7 +178,7 @@ fn answer(body: &[u8]) -> Answer {
 
 type Row = (&'static str, Answer, Vec<Vec<u8>>);
 
-/// Each row of the README's table, and bodies of that kind.
+/// Each row of the README's table of bad reviews, with bodies of that kind.
 fn bad_reviews() -> impl Iterator<Item = Row> {
     let rows = broken().into_iter().chain(misdirected());
     rows.chain(oversized()).chain(misshapen())
@@ -250,7 +250,7 @@ fn misdirected() -> Vec<Row> {
     ]
 }
 
-/// Each of them would take more memory than it has on the wire, or be kept.
+/// Values that would take more memory than they have bytes on the wire, or would be kept.
 fn oversized() -> Vec<Row> {
     let many = |count: usize| json!(vec![""; count]);
     let group = "g".repeat(128 * 1_024);
@@ -273,7 +273,7 @@ fn oversized() -> Vec<Row> {
             with("/request/userInfo/groups", many(1_001)),
             with("/request/userInfo/extra", keys(1, 101)),
             with("/request/userInfo/extra", keys(101, 1)),
-            // Nothing but empty texts.
+            // Nothing but empty strings.
             with("/request/userInfo/extra", keys(100, 100)),
             with(
                 "/request/object/metadata/annotations",
@@ -283,7 +283,7 @@ fn oversized() -> Vec<Row> {
                 "/request/object/metadata/labels",
                 json!({keys::PHASE: "p".repeat(256 * 1_024 + 1)}),
             ),
-            // With an escape each, so that it cannot be borrowed.
+            // Each has an escape, so that it cannot be borrowed.
             with(
                 "/request/object/metadata/labels",
                 json!({"k".repeat(2 * 1_024 * 1_024) + "\n": "x"}),
@@ -344,7 +344,7 @@ fn misshapen() -> Vec<Row> {
     ]
 }
 
-/// Of what others have put on a Node nothing is kept, so none of it is too much.
+/// What others put on a Node is not kept, so there cannot be too much of it.
 #[test]
 fn found_s9_s10_what_nobody_reads_is_passed_over_however_much_of_it_there_is() {
     let mut review = review();
@@ -356,7 +356,7 @@ fn found_s9_s10_what_nobody_reads_is_passed_over_however_much_of_it_there_is() {
     taints.push(json!({"key": keys::REBOOTING, "effect": "NoSchedule"}));
     review["request"]["oldObject"]["spec"]["taints"] = json!(taints);
     for place in ["labels", "annotations"] {
-        // Those too that begin as ours do.
+        // That goes for keys too that begin like ours.
         let entries = review["request"]["object"]["metadata"][place]
             .as_object_mut()
             .unwrap();
@@ -404,7 +404,7 @@ fn found_s9_a_review_says_whose_it_is_before_it_breaks_off() {
     for end in user..=whole.len() {
         assert_eq!(Head::of(&whole.as_bytes()[..end]), head, "{}", &whole[..end]);
     }
-    // A text that breaks off is no text.
+    // A string that breaks off does not count.
     for end in 0..user {
         let found = Head::of(&whole.as_bytes()[..end]);
         for (found, whole) in [

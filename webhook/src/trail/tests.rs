@@ -1,4 +1,4 @@
-//! The page and the line are held against each other: the fields of `AUDIT.md` are those of the log, no more, no less.
+//! The fields of `AUDIT.md` are exactly those of a log line.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::*;
 use crate::review::Head;
 
-/// Where a line goes that a test reads.
+/// A writer that keeps a log line for a test.
 #[derive(Clone, Default)]
 struct Page(Arc<Mutex<Vec<u8>>>);
 

@@ -1,4 +1,4 @@
-//! What is told, to whom, and how often. The API server here is a function.
+//! Which trust problems are reported, where, and how often. The API server here is a function.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -22,7 +22,7 @@ const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/default/events?";
 const CONFIGURATION: &str =
     "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/cordonhold";
 
-/// Shows a configuration with what is the CA now, and keeps the Events that are written.
+/// An API server with a configuration whose CA can be changed; it keeps the Events that are written.
 struct Cluster {
     client: Client,
     ca_bundle: Arc<Mutex<Option<Vec<u8>>>>,
@@ -72,7 +72,7 @@ fn cluster() -> Cluster {
     }
 }
 
-/// Waits until `/readyz` would say something of this kind.
+/// Waits until what `/readyz` shows, unmet conditions and warnings, is as expected.
 async fn until(readiness: &Readiness, is_so: impl Fn(&[String], &[String]) -> bool) {
     let waiting = async {
         while !is_so(&readiness.unmet(), &readiness.warnings()) {
@@ -116,7 +116,7 @@ async fn found_e3_a_ca_that_is_taken_away_is_told_once_with_who_did_it() {
     })
     .await;
 
-    // Gone: ready, for an install has no other way, and told.
+    // Removed: the webhook stays ready, because an install needs that, and the problem is reported.
     set(None);
     until(&readiness, |unmet, warnings| {
         unmet.is_empty() && !warnings.is_empty()
@@ -142,7 +142,7 @@ async fn found_e3_a_ca_that_is_taken_away_is_told_once_with_who_did_it() {
     };
     assert!(problem("ca-missing", 1));
 
-    // Another: nobody can ask, so it is not ready.
+    // Another CA: the API server cannot call the webhook, so it is not ready.
     set(Some(&other.ca_pem));
     until(&readiness, |unmet, _| {
         unmet.iter().any(|why| why.contains("has not signed"))
@@ -151,7 +151,7 @@ async fn found_e3_a_ca_that_is_taken_away_is_told_once_with_who_did_it() {
     assert_eq!(cluster.events.recv().await.unwrap()["reason"], "CaIsAnother");
     assert!(problem("ca-missing", 0) && problem("ca-is-another", 1));
 
-    // Back: over, and nothing was told twice.
+    // Back again: the problem is over, and nothing was reported twice.
     set(Some(&issued.ca_pem));
     until(&readiness, |unmet, warnings| {
         unmet.is_empty() && warnings.is_empty()

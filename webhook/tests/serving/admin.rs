@@ -1,4 +1,4 @@
-//! The admin port of the program: its pages, and who cannot keep a probe from them.
+//! The admin port of the program: its pages, and that other connections cannot keep a probe out.
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -29,7 +29,7 @@ async fn found_p13_the_page_is_in_the_format_that_is_asked_for() {
     }
 }
 
-/// More than the port has places for.
+/// More connections than the port has places for.
 const MANY: usize = 200;
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn found_s4_nobody_keeps_a_probe_out() {
         let mut held = Vec::new();
         for _ in 0..MANY {
             let mut stream = TcpStream::connect(webhook.admin).await.unwrap();
-            // One that has lost its place already takes nothing any more.
+            // A connection that has already lost its place accepts no more bytes.
             drop(stream.write_all(sent.as_bytes()).await);
             held.push(stream);
         }

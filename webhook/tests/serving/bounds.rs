@@ -1,4 +1,4 @@
-//! How much at once: connections, requests, bytes; and what happens beyond. Never silence.
+//! The bounds on connections, requests and bytes: what is beyond is answered or closed, never left hanging.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use super::port::{PATIENCE, SHORT, start, start_plain, timeless};
 
 const MIB: usize = 1_024 * 1_024;
 
-/// Asks again and again until the answer has another status.
+/// Sends a request again and again until the answer has another status.
 async fn first_but<S: AsyncRead + AsyncWrite + Unpin>(status: u16, stream: &mut S, request: &str) -> Answer {
     let asking = async {
         loop {
@@ -55,7 +55,7 @@ async fn found_s4_an_answer_that_nobody_reads_keeps_no_place() {
     let mut unread = served.connect_plain().await;
     unread.write_all(get("/large").as_bytes()).await.unwrap();
     let newest = async {
-        // Until the answer fills what the sockets take, it is being sent, and its place is its own.
+        // Until the sockets are full the answer is still being sent, and its connection keeps its place.
         loop {
             let mut stream = served.connect_plain().await;
             stream.write_all(get("/ok").as_bytes()).await.unwrap();
@@ -108,7 +108,7 @@ async fn a_request_beyond_the_limit_is_shed_at_once_and_served_later() {
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
     assert_eq!(answer.text(), "too many requests at once\n");
     served.rejected("too_many").await;
-    // With a body that is sent in full, too.
+    // The same with a body that is sent in full.
     let body = "x".repeat(MIB);
     let request = post("/validate", body.len()) + &body;
     assert_eq!(ask(&mut shed, &request).await.status, 503);
@@ -132,7 +132,7 @@ async fn bodies_beyond_the_memory_for_all_are_shed() {
     let mut shed = served.connect().await;
     let body = " ".repeat(64 * 1_024);
     let request = post("/validate", body.len()) + &body;
-    // Whoever comes second is shed. Where that is the one that should hold the room, it tries again.
+    // The second request is rejected. If that is the one that should hold the room, it tries again.
     let (mut holding, answer) = tokio::time::timeout(PATIENCE, async {
         loop {
             let mut holding = served.connect().await;

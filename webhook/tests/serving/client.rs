@@ -15,7 +15,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::port::{PATIENCE, SHORT, Served};
 
-/// Half a head.
+/// The first half of a request's head.
 pub(crate) const HALF_A_HEAD: &[u8] = b"GET /ok HTTP/1.1\r\nHost: loc";
 
 /// What came back over HTTP/1.1.
@@ -47,7 +47,7 @@ pub(crate) fn roots(ca_pem: &str) -> RootCertStore {
     roots
 }
 
-/// As the API server asks where nothing else is offered.
+/// A TLS client that trusts this CA and offers only HTTP/1.1, as the API server does with a server that offers nothing else.
 pub(crate) fn trusting(ca_pem: &str) -> ClientConfig {
     let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
@@ -84,14 +84,14 @@ pub(crate) fn post(path: &str, length: usize) -> String {
     )
 }
 
-/// Sends it, and returns the answer.
+/// Sends a request, and returns the answer.
 pub(crate) async fn ask<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, request: &str) -> Answer {
     stream.write_all(request.as_bytes()).await.unwrap();
     stream.flush().await.unwrap();
     read_answer(stream).await
 }
 
-/// The next answer, by its content length.
+/// Reads the next answer: its head, and a body as long as its content length.
 pub(crate) async fn read_answer<S: AsyncRead + Unpin>(stream: &mut S) -> Answer {
     tokio::time::timeout(PATIENCE, async {
         let mut head = Vec::new();
@@ -127,7 +127,7 @@ pub(crate) async fn until_closed<S: AsyncRead + Unpin>(stream: &mut S) -> Vec<u8
     rest
 }
 
-/// It closes by itself without a word, and not before the limit.
+/// Checks that the server closes the connection without an answer, and not before the limit.
 pub(crate) async fn closes_after_short<S: AsyncRead + Unpin>(mut stream: S, since: Instant) {
     let rest = until_closed(&mut stream).await;
     assert!(rest.is_empty(), "{:?}", String::from_utf8_lossy(&rest));

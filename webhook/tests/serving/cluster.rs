@@ -1,4 +1,4 @@
-//! An API server that answers by the line of the request, and proxies that lead to it: over sockets of loopback.
+//! A fake API server that answers by the first line of a request, and proxies in front of it, over loopback sockets.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
-/// How a connection begins, before TLS and HTTP.
+/// The kind of proxy that a connection goes through, before TLS and HTTP.
 #[derive(Clone, Copy)]
 pub(crate) enum Through {
     Nothing,
@@ -19,25 +19,25 @@ pub(crate) enum Through {
     SocksProxy,
 }
 
-/// What the API server says. Code 0 is silence.
+/// An answer of the API server. Code 0 means that it does not answer.
 #[derive(Clone)]
 pub(crate) struct Says {
     pub(crate) code: u16,
     pub(crate) body: Value,
 }
 
-/// What it says to a request that begins with this line.
+/// The answer to a request with this first line.
 type Answers = Arc<dyn Fn(&str) -> Says + Send + Sync>;
 
-/// Serves until the test ends.
+/// A running API server. It serves until the test ends.
 pub(crate) struct Cluster {
     pub(crate) address: SocketAddr,
-    /// What each connection asked the proxy for; nothing where there is none.
+    /// What each connection asked the proxy for; empty without a proxy.
     asked: Receiver<String>,
 }
 
 impl Says {
-    /// As the API server refuses.
+    /// An error, as the API server sends it.
     pub(crate) fn status(code: u16, message: &str) -> Says {
         let reason = if code == 404 { "NotFound" } else { "" };
         let body = json!({
@@ -68,7 +68,7 @@ impl Says {
 }
 
 impl Cluster {
-    /// Says the same to everything.
+    /// Starts an API server that gives the same answer to everything.
     pub(crate) fn start(through: Through, issued: Option<&Issued>, says: Says) -> Cluster {
         Cluster::serve(through, issued, Arc::new(move |_| says.clone()))
     }
@@ -93,7 +93,7 @@ impl Cluster {
         Cluster { address, asked }
     }
 
-    /// What the proxy was asked for, each once.
+    /// What the proxy was asked for, without repetitions.
     pub(crate) fn asked(&self) -> Vec<String> {
         let mut asked: Vec<String> = self.asked.try_iter().collect();
         asked.dedup();
@@ -140,7 +140,7 @@ fn serve(
     }
 }
 
-/// RFC 1928 without authentication: the name that is asked for.
+/// SOCKS5 (RFC 1928) without authentication: returns the name that is asked for.
 fn socks(stream: &mut TcpStream) -> std::io::Result<String> {
     let mut two = [0; 2];
     stream.read_exact(&mut two)?;
@@ -167,7 +167,7 @@ fn answer(stream: &mut (impl Read + Write), says: &Answers) -> std::io::Result<(
     let mut body = vec![0; length.unwrap_or(0)];
     stream.read_exact(&mut body)?;
     if says.code == 0 {
-        // Until the client has lost patience.
+        // Until the client gives up.
         return stream.read_to_end(&mut Vec::new()).map(drop);
     }
     let text = says.body.to_string();
@@ -180,7 +180,7 @@ fn answer(stream: &mut (impl Read + Write), says: &Answers) -> std::io::Result<(
     stream.flush()
 }
 
-/// Byte by byte, so that nothing of what follows is taken.
+/// Reads byte by byte, so that nothing of what follows is taken.
 fn head(stream: &mut impl Read) -> std::io::Result<String> {
     let mut lines = BufReader::with_capacity(1, stream);
     let mut head = String::new();

@@ -1,4 +1,4 @@
-//! The command line: what is refused, and `explain`, which is no server.
+//! The command line: what is refused, and that `explain` ends without serving.
 
 use std::process::Command;
 
@@ -54,7 +54,7 @@ fn bad_input_is_one_line_that_names_the_thing_and_the_fix() {
     }
 }
 
-/// `explain` with these words, and what it ends with.
+/// Runs `explain` with these arguments; returns its exit code, output and error.
 fn explain(words: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(BINARY).arg("explain").args(words).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();

@@ -22,7 +22,7 @@ fn time(time: Duration) -> String {
     format!("{} s", time.as_secs_f64())
 }
 
-/// Every field, or this does not compile.
+/// The rows of the table of limits. A new limit without a row does not compile.
 fn rows(limits: &Limits) -> [(&'static str, String); 16] {
     let Limits {
         connections,
@@ -106,7 +106,7 @@ fn a_stopping_pod_has_time_enough() {
     );
 }
 
-/// The numbers below a probe of the Deployment, in the order in which they are written.
+/// Period, timeout and failure threshold of a probe of the Deployment.
 fn probe(name: &str) -> [u64; 3] {
     let deployment = include_str!("../../../manifests/base/deployment.yaml");
     let (_, probe) = deployment.split_once(&format!("{name}:\n")).unwrap();
@@ -120,7 +120,7 @@ fn probe(name: &str) -> [u64; 3] {
 fn found_s4_no_single_lost_probe_takes_a_replica_out() {
     let [period, timeout, failures] = probe("readinessProbe");
     assert!(failures >= 3, "{failures}");
-    // It is out before it stops, even where nobody but the probe says that it is leaving.
+    // A replica is out of the endpoints before it stops, even if only the probe shows that it is unready.
     assert!(
         failures * period + timeout < 10,
         "the default of --shutdown-delay"

@@ -1,4 +1,4 @@
-//! The end: nobody who was sent here is left without an answer, and it does end.
+//! Shutdown: every request that was sent here is answered, and the process does end.
 
 use std::time::Instant;
 

@@ -27,7 +27,7 @@ pub(crate) fn kubeconfig(cluster: &Value, user: &Value) -> String {
     text.to_string()
 }
 
-/// What `explain --node=n` ends with and says, behind no proxy but these.
+/// Exit code and error of `explain --node=n`, with no proxy but these.
 pub(crate) fn explain(kubeconfig: &str, words: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("config");
@@ -88,7 +88,7 @@ fn found_p10_what_no_proxy_names_is_reached_without_one() {
         &json!({"server": format!("http://{}", api.address)}),
         &json!({"token": "t"}),
     );
-    // Go asks no proxy for this machine, whatever the variables say.
+    // Go uses no proxy for loopback, whatever the variables say.
     let (code, said) = explain(&direct, &["--as=alice"], &[("HTTP_PROXY", "http://127.0.0.1:1")]);
     assert_eq!(code, Some(0), "{said}");
     let far = kubeconfig(&json!({"server": "https://api.invalid"}), &json!({"token": "t"}));
@@ -149,7 +149,7 @@ fn value(der: &[u8]) -> (&[u8], &[u8]) {
     (&der[begin..begin + length], &der[begin + length..])
 }
 
-/// DER takes the shortest length alone.
+/// A sequence in DER, which needs the shortest form of the length.
 fn sequence(contents: &[u8]) -> Vec<u8> {
     let [high, low] = u16::try_from(contents.len()).unwrap().to_be_bytes();
     let head = match (high, low) {
@@ -164,7 +164,7 @@ pub(crate) fn base64(text: &str) -> String {
     cordonhold_certs_dev::ca_bundle(text)
 }
 
-/// The certificate of the API server is somebody else's too.
+/// The API server's certificate can be wrong too, not only the client's.
 #[test]
 fn found_p11_an_api_server_that_cannot_be_trusted_is_told_with_the_fix() {
     let named = cordonhold_certs_dev::issue(&["api.example".to_owned()]).unwrap();

@@ -1,4 +1,4 @@
-//! A standard output that nobody reads: reviews are answered all the same, and what the log lost is counted and told.
+//! If nobody reads standard output, reviews are answered all the same, and lost log lines are counted and reported.
 
 use cordonhold_shared::keys;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use super::process::Webhook;
 /// A pipe holds 64 KiB, some 130 lines; then 1024 wait.
 const REVIEWS: usize = 2_000;
 
-/// A mark from somebody who is no agent: denied, and a line of the log.
+/// A review in which somebody who is not an agent sets a mark: it is denied and logged.
 fn review(number: usize) -> String {
     let node = |annotations: &Value| json!({"metadata": {"name": "n", "uid": "u", "annotations": annotations}, "spec": {}});
     json!({

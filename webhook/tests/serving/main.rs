@@ -1,7 +1,7 @@
-//! The server under load and abuse, over real sockets of loopback: what it answers, when it closes, how it ends;
-//! and the program around it: its answers, its log, its command line.
+//! The server under load and abuse, over loopback sockets: what it answers, when it closes connections, how it ends;
+//! and the program around it: its log and its command line.
 //!
-//! A limit is tested with all others out of the way, so that what closes a connection is known.
+//! Each limit is tested with all others out of the way, so that it is known what closed a connection.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! What idle connections cost, and what forged reviews do. `cargo test -p cordonhold-webhook --test serving memory -- --nocapture` prints it.
+//! How much memory idle connections and forged reviews take. `cargo test -p cordonhold-webhook --test serving memory -- --nocapture` prints it.
 
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -16,7 +16,7 @@ const MOST_KIB_EACH: u32 = 60;
 #[tokio::test]
 async fn an_idle_connection_costs_little() {
     let webhook = Webhook::start(&[]);
-    // The first one brings what all share.
+    // The first connection also allocates what all share.
     assert!(webhook.is_trusted_by(&webhook.issued.ca_pem).await);
     let before = webhook.resident_kib();
     let mut open = Vec::new();
@@ -33,12 +33,12 @@ async fn an_idle_connection_costs_little() {
 
 /// Near the 19 MiB that a body may have.
 const FORGED_BYTES: usize = 18 * 1_024 * 1_024;
-/// Of 128 MiB, beside what runs idle and what the connections of the test above take.
+/// What forged reviews may take of the 128 MiB, beside the idle process and the connections of the test above.
 const MOST_KIB_FORGED: u32 = 40 * 1_024;
 /// More than fit into `all_body_bytes`.
 const AT_ONCE: usize = 6;
 
-/// Whoever reaches the port can send them, as many at once as it likes.
+/// Whoever reaches the port can send such reviews, as many at once as they like.
 #[tokio::test(flavor = "multi_thread")]
 async fn found_s10_forged_reviews_do_not_grow_in_memory() {
     let webhook = Webhook::start(&[]);
@@ -55,13 +55,13 @@ async fn found_s10_forged_reviews_do_not_grow_in_memory() {
             .replacen("\"request\":{", "\"request\":{\"uid\":\"r-1\",", 1)
             .replace("\"FORGED\"", &forged);
         let head = post("/validate", body.len()).replacen("\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1);
-        // Each is another one to whatever is kept.
+        // Each has another Node's uid, so that whatever is kept would be kept for each of them.
         let requests: Vec<String> = (0..AT_ONCE)
             .map(|number| head.clone() + &body.replace("\"n-1\"", &format!("\"n-{number}\"")))
             .collect();
         let asked = requests.iter().map(|request| answer(&webhook, request));
         drop(futures_util::future::join_all(asked).await);
-        // Alone it has room, once those before it have given theirs back.
+        // Alone it fits, once the requests before it have given back their room.
         let alone = async {
             loop {
                 if let Some(answer) = answer(&webhook, &requests[0]).await {
@@ -81,7 +81,7 @@ async fn found_s10_forged_reviews_do_not_grow_in_memory() {
     assert!(after - before <= MOST_KIB_FORGED, "{} KiB more", after - before);
 }
 
-/// Where, what as JSON, and whether it is passed over, so that the review is judged.
+/// The place in the review, the JSON to put there, and whether that is skipped, so that the review is judged.
 fn forgeries() -> Vec<(&'static str, String, bool)> {
     let text = |bytes: usize| format!("\"{}\"", "x".repeat(bytes));
     // One escape makes a copy of it.
@@ -135,7 +135,8 @@ fn forgeries() -> Vec<(&'static str, String, bool)> {
     ]
 }
 
-/// One that finds no room gets 503; on a busy machine one is read too slowly, and gets 408 or the end of the connection.
+/// The answered review; `None` for a request that finds no room and gets 503, or that is read too slowly on a busy machine and gets 408
+/// or is cut off.
 async fn answer(webhook: &Webhook, request: &str) -> Option<Value> {
     let mut stream = webhook.connect().await;
     stream.write_all(request.as_bytes()).await.ok()?;

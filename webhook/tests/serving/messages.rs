@@ -1,6 +1,6 @@
-//! Every message that ends the webhook or `explain`, or makes it wait: it names the thing, what was tried, and the fix.
+//! Every message with which the webhook or `explain` ends or waits names the thing, what was tried, and the fix.
 //!
-//! [`waiting`] has those of a webhook that runs, and of its lookups.
+//! Not here: messages of a running webhook and of its lookups ([`waiting`]).
 
 mod waiting;
 
@@ -12,9 +12,9 @@ use super::cluster::{Cluster, Says, Through};
 use super::kubeconfig::{base64, explain, kubeconfig, version_1};
 use super::process::{BINARY, Files, issue};
 
-/// Thing, what was tried, and fix.
+/// The parts of a message: the thing, what was tried, and the fix.
 type Parts<'a> = [&'a str; 3];
-/// Words, variables, and what the message says.
+/// Arguments, environment variables, and the parts of the message.
 type Row<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], Parts<'a>);
 
 fn check(case: &dyn std::fmt::Debug, said: &str, parts: Parts<'_>) {
@@ -25,7 +25,7 @@ fn check(case: &dyn std::fmt::Debug, said: &str, parts: Parts<'_>) {
     }
 }
 
-/// What the server ends with, and the line that it says.
+/// The exit code of the server, and its message.
 fn refused(files: &Files, words: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut command = Command::new(BINARY);
     let command = files.given(command.args(words)).envs(variables.iter().copied());
@@ -411,7 +411,7 @@ fn found_e8_every_review_that_explain_cannot_use_names_thing_try_and_fix() {
     check(&"nothing", &said, ["nothing to explain", "a review", "--node"]);
 }
 
-/// What a first try needs is seen without scrolling; the reasons are the end.
+/// The flags that a first try needs are seen without scrolling; the list of reasons comes last.
 #[test]
 fn found_x1_the_first_screen_of_help_has_the_flags_that_a_first_try_needs() {
     let help = |words: &[&str]| {

@@ -1,4 +1,4 @@
-//! One port in this process, with the limits of a test.
+//! A port that runs in the test's own process, with the test's limits.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,10 +28,10 @@ use tower::ServiceExt;
 
 /// Far above what anything here takes, so that a hang is a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// A limit that a test waits for.
+/// A short limit, which a test can wait for.
 pub(crate) const SHORT: Duration = Duration::from_millis(300);
 const NEVER: Duration = Duration::from_hours(1);
-/// More than any socket buffers.
+/// More bytes than any socket buffers.
 pub(crate) const LARGE: usize = 64 * 1_024 * 1_024;
 
 pub(crate) struct Served {
@@ -41,12 +41,12 @@ pub(crate) struct Served {
     pub(crate) issued: Issued,
     /// Lets as many `POST /wait` end as it has permits.
     pub(crate) gate: Arc<Semaphore>,
-    /// Has a permit for each `POST /wait` that has begun.
+    /// Gets a permit for each `POST /wait` that has begun.
     pub(crate) entered: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
 
-/// The production limits, but none in time.
+/// The production limits, with all time limits out of the way.
 pub(crate) fn timeless() -> Limits {
     Limits {
         handshake: NEVER,
@@ -62,7 +62,7 @@ pub(crate) fn timeless() -> Limits {
     }
 }
 
-/// HTTPS.
+/// Starts a port with HTTPS.
 pub(crate) async fn start(limits: Limits) -> Served {
     let issued = cordonhold_certs_dev::issue(&["localhost".to_owned()]).unwrap();
     let chain = CertificateDer::pem_slice_iter(issued.cert_pem.as_bytes()).collect::<Result<_, _>>();
@@ -138,7 +138,7 @@ async fn panicking() -> &'static str {
     panic!("on purpose")
 }
 
-/// No cluster.
+/// A lookup without a cluster.
 struct Nobody;
 
 impl Lookup for Nobody {

@@ -21,7 +21,7 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// A pair, and a kubeconfig of an API server that is not there: port 1 refuses.
+    /// Writes a certificate with its key, and a kubeconfig of an API server that does not exist: port 1 refuses connections.
     pub(crate) fn new(issued: &Issued) -> Files {
         let files = Files {
             dir: tempfile::tempdir().unwrap(),
@@ -42,7 +42,7 @@ impl Files {
         self.write("kubeconfig", &kubeconfig.to_string());
     }
 
-    /// Everything that must be given, through the environment, so that a flag can be tried on top.
+    /// Gives all required settings through the environment, so that a flag can be tried on top.
     pub(crate) fn given<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command
             .env_remove("CORDONHOLD_LOG")
@@ -96,7 +96,7 @@ impl Webhook {
         )
     }
 
-    /// With a pair that is somewhere else than in the files.
+    /// Starts the webhook with the certificate and the key at these paths.
     pub(crate) fn start_on(cert: &Path, key: &Path, files: &Files, issued: Issued, args: &[&str]) -> Webhook {
         let mut command = Command::new(BINARY);
         let _ = command.args(args);
@@ -143,7 +143,7 @@ impl Webhook {
         next_line(self.log.as_mut().unwrap(), message)
     }
 
-    /// Throws the log away from now on: what nobody reads is lost.
+    /// Reads the log and throws it away from now on, because lines that nobody reads are lost.
     pub(crate) fn ignore_log(&mut self) {
         let mut log = self.log.take().unwrap();
         drop(std::thread::spawn(move || {
@@ -151,7 +151,7 @@ impl Webhook {
         }));
     }
 
-    /// SIGTERM.
+    /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
         let killed = Command::new("kill")
             .arg(self.child.id().to_string())
@@ -177,7 +177,7 @@ impl Webhook {
         self.status_kib("VmRSS:")
     }
 
-    /// The most that was ever resident.
+    /// The peak of its resident memory.
     pub(crate) fn peak_kib(&self) -> u32 {
         self.status_kib("VmHWM:")
     }

@@ -1,6 +1,6 @@
-//! Reviews over the wire: what they are answered, and what is logged and counted of them.
+//! Reviews over the wire: how they are answered, logged and counted.
 //!
-//! What the API server makes of the answers is tested on a real one, in the workspace's `tests/`.
+//! Not here: what the API server makes of the answers, which the workspace's `tests/` try on a real one.
 
 use std::time::Instant;
 

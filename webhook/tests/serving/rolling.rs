@@ -23,10 +23,10 @@ use super::client::{ask, get, tls, trusting};
 use super::port::PATIENCE;
 use super::process::{Files, Webhook, issue};
 
-/// How late the balancer learns.
+/// How late the balancer learns that a replica's readiness has changed.
 const LAG: Duration = Duration::from_secs(1);
 const PROBE_EVERY: Duration = Duration::from_millis(50);
-/// Of each client between two reviews: a few are busy, a few mostly idle.
+/// The pause of each client between two reviews: a few clients are busy, a few mostly idle.
 const PAUSES_MS: [u64; 8] = [1, 1, 2, 5, 20, 100, 200, 400];
 
 /// Where the replicas are, and which of them the balancer sends new connections to.
@@ -56,7 +56,7 @@ impl View {
         tokio::time::timeout(PATIENCE, shown).await.unwrap();
     }
 
-    /// Probes for ever, and believes what it saw a while ago.
+    /// Probes a replica for ever, and takes over each result after [`LAG`].
     async fn watch(self: Arc<View>, index: usize) {
         let mut seen: VecDeque<(Instant, Option<SocketAddr>)> = VecDeque::new();
         loop {
@@ -92,7 +92,7 @@ async fn is_ready(admin: SocketAddr) -> bool {
     }
 }
 
-/// Passes connections on to whoever the view says.
+/// Passes each connection on to a replica that the view says is ready.
 async fn balance(listener: TcpListener, view: Arc<View>) {
     loop {
         let (mut client, _) = listener.accept().await.unwrap();
@@ -128,7 +128,7 @@ fn review(uid: &str) -> Bytes {
     Bytes::from(review.to_string())
 }
 
-/// One connection's worth of an API server.
+/// A client with one connection, as an API server has it.
 struct Client {
     balancer: SocketAddr,
     ca_pem: String,
@@ -189,7 +189,7 @@ impl Client {
     }
 }
 
-/// Reviews until the end, one after another. Returns how many went right, and what went wrong.
+/// Sends reviews one after another until the end. Returns how many succeeded, and what went wrong.
 async fn load(mut client: Client, name: usize, is_over: Arc<AtomicBool>) -> (usize, Vec<String>) {
     let (mut right, mut wrong) = (0, Vec::new());
     while !is_over.load(Ordering::Relaxed) {

@@ -1,4 +1,4 @@
-//! The five slow shapes: silence before and after the handshake, half a head, half a body, an answer that is not read.
+//! The five kinds of slow clients: silent before or after the handshake, half a head, half a body, an answer that is not read.
 
 use std::time::{Duration, Instant};
 
@@ -161,7 +161,7 @@ async fn silence_between_requests_ends() {
     })
     .await;
     let mut stream = served.connect().await;
-    // The silence begins before the answer is here.
+    // Taken before the request, because the idle time begins before the answer has arrived here.
     let begun = Instant::now();
     assert_eq!(ask(&mut stream, &get("/ok")).await.status, 200);
     closes_after_short(stream, begun).await;

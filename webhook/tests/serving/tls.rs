@@ -1,4 +1,4 @@
-//! TLS: which pairs are served, how they are renewed under a running server, and who may ask.
+//! TLS: which certificates are served, how they are renewed while the server runs, and which clients may send reviews.
 
 use std::os::unix::fs::symlink;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ fn signed(by: &Authority, key: &KeyPair, common: &str, alternative: &[&str]) -> 
     params.signed_by(key, by).unwrap().pem()
 }
 
-/// The first element of some DER, and what is behind it.
+/// The first element of some DER, and the rest.
 fn element(der: &[u8]) -> (&[u8], &[u8]) {
     let (start, length) = match der[1] {
         short @ 0..0x80 => (2, usize::from(short)),
@@ -152,7 +152,7 @@ async fn only_http1_is_spoken_and_a_client_of_http2_alone_is_refused_in_the_hand
     };
     let refused = offering(&[b"h2"]).await.unwrap_err();
     assert!(refused.to_string().contains("NoApplicationProtocol"), "{refused}");
-    // As kube-apiserver offers both; and one that offers nothing.
+    // kube-apiserver offers both; another client offers nothing.
     for (protocols, agreed) in [
         (&[&b"h2"[..], b"http/1.1"][..], Some(&b"http/1.1"[..])),
         (&[], None),
@@ -161,7 +161,7 @@ async fn only_http1_is_spoken_and_a_client_of_http2_alone_is_refused_in_the_hand
         assert_eq!(stream.get_ref().1.alpn_protocol(), agreed);
         assert_eq!(ask(&mut stream, &get("/")).await.status, 404);
     }
-    // HTTP/2 without asking: its preface is no request of HTTP/1.1.
+    // HTTP/2 without ALPN: its preface is not a request of HTTP/1.1.
     let mut stream = offering(&[]).await.unwrap();
     stream
         .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
@@ -277,13 +277,13 @@ async fn found_e5_a_certificate_that_has_ended_is_told_with_the_way_out_and_read
     assert!(page.contains(&format!("{problem} 0\n")), "{page}");
 }
 
-/// What its log says of why it is not ready, which is what `/readyz` says.
+/// Why the webhook is not ready, from its log; `/readyz` says the same.
 async fn not_ready(webhook: &mut Webhook) -> String {
     let line = webhook.log_line("not ready");
     let why = line["why"].as_str().unwrap().to_owned();
     let (status, text) = webhook.admin("/readyz").await;
     assert_eq!(status, 503);
-    // A span of time in it may have grown.
+    // A time span in the text may have grown meanwhile.
     assert!(
         text.starts_with("not ready: certificate: the serving certificate "),
         "{text}"
@@ -299,7 +299,7 @@ fn sequence(parts: &[&[u8]]) -> Vec<u8> {
     [&[0x30, 0x82], length.as_slice(), &inside].concat()
 }
 
-/// An element with its head, and what is behind it.
+/// The first element with its head, and the rest.
 fn whole(der: &[u8]) -> (&[u8], &[u8]) {
     let (_, rest) = element(der);
     der.split_at(der.len() - rest.len())
@@ -354,7 +354,7 @@ async fn found_p9_a_certificate_that_the_api_server_refuses_is_not_ready_with_th
     }
 }
 
-/// A client with a certificate, where it has one.
+/// A client, with a certificate if one is given.
 fn client(server_ca_pem: &str, identity: Option<(&str, &KeyPair)>) -> ClientConfig {
     let Some((cert, key)) = identity else {
         return trusting(server_ca_pem);
@@ -369,7 +369,7 @@ fn client(server_ca_pem: &str, identity: Option<(&str, &KeyPair)>) -> ClientConf
         .unwrap()
 }
 
-/// Whether it gets an answer. With TLS 1.3 a client learns only by reading that it was refused.
+/// Whether the client gets an answer. With TLS 1.3 a client learns only by reading that it was refused.
 async fn is_served(webhook: &Webhook, config: ClientConfig) -> bool {
     let Ok(mut stream) = tls(webhook.listen, config).await else {
         return false;

@@ -1,4 +1,4 @@
-//! What a review costs, beside what decoding all of it costs in the same run, here and by Kubernetes' own decoders.
+//! What a review costs, compared in the same run with decoding all of it, by serde_json and by Kubernetes' own decoders.
 //!
 //! `cargo test -p cordonhold-webhook --lib cost -- --nocapture` prints the figures.
 
@@ -18,7 +18,7 @@ use serde::Deserialize;
 use super::*;
 use crate::{Handler, Lookup, Metrics};
 
-/// The fastest of so many is the code's own time, whatever else the machine does.
+/// How many rounds are measured. The fastest one shows the time of the code itself, whatever else the machine does.
 const ROUNDS: u32 = 400;
 
 const CONDITIONS: [&str; 5] = [
@@ -101,7 +101,7 @@ fn timed<T>(fastest: &mut Duration, work: impl FnOnce() -> T) {
     *fastest = started.elapsed().min(*fastest);
 }
 
-/// As other webhooks decode it, by the Go module `review-decode`. The first call compiles it, which takes a minute.
+/// The time that other webhooks' decoding takes, by the Go module `review-decode`. The first call compiles it, which takes a minute.
 fn decoded_in_go(body: &[u8]) -> Duration {
     let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/review-decode");
     let mut go = Command::new("go")

@@ -1,4 +1,4 @@
-//! What is read of a configuration as the API server shows it, beside certificates as people make them.
+//! Checks configurations as the API server returns them against certificates as people make them.
 
 use cordonhold_shared::admission::trust::{Ca, Configuration, Finding, Installation, Problem, findings};
 use rcgen::{
@@ -29,7 +29,7 @@ fn served(by: &Authority, change: impl FnOnce(&mut CertificateParams)) -> Certif
     Certificate::from_pem(cert.pem().as_bytes(), key.serialize_pem().as_bytes()).unwrap()
 }
 
-/// One webhook with this CA.
+/// A configuration with one webhook that has this CA.
 fn configuration(ca_pem: Option<&str>) -> Found {
     let mut client = json!({"service": {"name": "cordonhold-webhook", "namespace": "cordonhold"}});
     if let Some(pem) = ca_pem {
@@ -99,7 +99,7 @@ fn found_p9_the_ca_bundle_is_judged_by_whether_it_has_signed_the_certificate() {
         problems(&of_ended, &configuration(Some(&ended.pem()))),
         [(Problem::CaEnded, true)]
     );
-    // A certificate that has ended is told as that, and its CA is not blamed.
+    // A certificate that has ended is reported as such, and its CA is not blamed.
     let past = served(&ours, |params| {
         params.not_after = rcgen::date_time_ymd(2020, 1, 1);
     });
@@ -134,7 +134,7 @@ fn found_p9_certificates_as_people_make_them_are_known_by_what_is_wrong() {
         problems(&client, &found),
         [(Problem::CertificateNotForServers, true)]
     );
-    // Alone in the bundle, as people do with a self-signed one: Go takes that.
+    // The certificate alone in the bundle, as with a self-signed one: Go accepts that.
     let key = KeyPair::generate().unwrap();
     let own = CertificateParams::new(vec![SERVICE.to_owned()])
         .unwrap()
@@ -148,7 +148,7 @@ fn found_p9_certificates_as_people_make_them_are_known_by_what_is_wrong() {
 fn found_e3_who_wrote_the_configuration_is_read_from_it() {
     let (ours, theirs) = (authority("ours", 4096), authority("theirs", 4096));
     let certificate = served(&ours, |_| {});
-    // Taken away: by whoever wrote last. Another one: by whose it is.
+    // A missing CA is blamed on the manager that wrote last, a wrong one on the manager that owns the field.
     for (bundle, manager) in [(Some(theirs.pem()), "kubectl-patch"), (None, "kubectl-patch")] {
         let told = told(&certificate, &configuration(bundle.as_deref()));
         assert!(told[0].text.contains(&format!("{manager:?}")), "{}", told[0].text);
@@ -163,7 +163,7 @@ fn found_e3_who_wrote_the_configuration_is_read_from_it() {
     };
     assert_eq!(uid.as_deref(), Some("u-1"));
     assert_eq!(writes[0].ca_of, ["nodes.cordonhold.dev"]);
-    // As Flux leaves it: the field has no owner any more.
+    // As after Flux: the field has no owner any more.
     drop(writes.remove(0));
     let told = told(
         &certificate,

@@ -1,4 +1,4 @@
-//! What the cluster says to a webhook that runs, or to `explain`, and what they say of it.
+//! Messages of a running webhook and of `explain` about answers of the cluster.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -22,14 +22,14 @@ const DAEMON_SETS: &str = "GET /apis/apps/v1/daemonsets?";
 const CONFIGURATION: &str =
     "GET /apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/cordonhold";
 const ASK_PERMISSION: &str = "POST /apis/authorization.k8s.io/v1/subjectaccessreviews";
-/// By which the API server asks.
+/// The name by which the API server calls the webhook.
 const NAME: &str = "cordonhold-webhook.cordonhold.svc";
 const DAY: Duration = Duration::from_hours(24);
 
-/// How a request begins, and what is said to it.
+/// The beginning of a request line, and the answer to such a request.
 type Rule = (&'static str, Says);
 
-/// To requests that begin like this it says that; to others that there is nothing.
+/// An API server that answers by these rules, and every other request with 404.
 fn cluster(says: Vec<Rule>) -> Cluster {
     Cluster::answering(move |line| {
         let said = says.iter().find(|(start, _)| line.starts_with(start));
@@ -42,14 +42,14 @@ fn config(api: &Cluster) -> String {
     kubeconfig(&server, &json!({"token": "t"}))
 }
 
-/// A pair that nobody needs to trust, and this API server.
+/// The files of a webhook that uses this API server, with any certificate.
 fn files(api: &Cluster) -> Files {
     let files = Files::new(&issue());
     files.write("kubeconfig", &config(api));
     files
 }
 
-/// The first line of the log that is meant has these parts; the webhook would go on waiting.
+/// Checks that the first matching line of the log has these parts. The webhook keeps running meanwhile.
 fn waits_with(
     files: &Files,
     words: &[&str],
@@ -97,7 +97,7 @@ fn is_problem(line: &Value, code: &str) -> bool {
     line["problem"] == code
 }
 
-/// Beside one another.
+/// Runs all rows in parallel.
 fn all<T: Send>(table: Vec<T>, row: impl Fn(T) + Send + Copy) {
     std::thread::scope(|scope| {
         for it in table {
@@ -106,7 +106,7 @@ fn all<T: Send>(table: Vec<T>, row: impl Fn(T) + Send + Copy) {
     });
 }
 
-/// A CA and a pair, each with what a row changes.
+/// A CA, and a certificate with its key, each with the row's change.
 fn pair(of_ca: fn(&mut CertificateParams), of_leaf: fn(&mut CertificateParams)) -> [String; 3] {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
