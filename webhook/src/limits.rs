@@ -37,7 +37,7 @@ pub struct Limits {
     /// Time between requests. More than the 90 s after which the API server closes an idle connection: if the server closed first,
     /// a review could arrive at a closing socket.
     pub idle: Duration,
-    /// Age of a connection. After a change of the certificate no connection uses the old one for longer than this.
+    /// Age at which a connection is told to end, so that after a change of the certificate all connections come to show the new one.
     pub age: Duration,
     /// How long a connection may stay open after it was told to end, as when the port closes.
     pub drain: Duration,

@@ -1,7 +1,7 @@
 //! What a connection is doing, and by when it must be done.
 //!
 //! hyper has only one deadline, for the head of a request. With that alone a peer that never reads its answer would stay for ever,
-//! and an idle connection would get no more time than half a head.
+//! and an idle connection would get no more time than a half-sent head.
 //! Not here: how long each step may take ([`Limits`]).
 
 use std::future::poll_fn;

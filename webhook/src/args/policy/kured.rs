@@ -11,7 +11,7 @@ pub(super) struct KuredArgs {
     /// Keep the nodes cordoned that stock kured reboots; needs a configuration that sends every uncordon here
     #[arg(long, env = "CORDONHOLD_PROTECT_KURED", value_enum, help_heading = None::<&'static str>, default_value_t = ProtectKuredArg::Off)]
     protect_kured: ProtectKuredArg,
-    /// Namespace where kured's `DaemonSet` is looked for first; otherwise it is searched for by its looks
+    /// Namespace where kured's `DaemonSet` is looked for first; if it is not there, all namespaces are searched
     #[arg(long, env = "CORDONHOLD_DS_NAMESPACE", value_name = "NAME", value_parser = argument::label_name, default_value = "kube-system")]
     ds_namespace: String,
     /// Name of kured's `DaemonSet` in --ds-namespace
