@@ -157,7 +157,7 @@ fn codes(words: &[&str]) -> String {
     words.join(", ")
 }
 
-/// Finds each `event = "…"` in the sources under this directory, with the level of its log line.
+/// Finds each event in the sources under this directory, with the level of its log line.
 fn logged(directory: &Path) -> BTreeSet<(String, String)> {
     let mut found = BTreeSet::new();
     for path in sources(directory) {

@@ -227,7 +227,7 @@ impl Held<'_> {
             .map(|key| format!("{key}-"))
             .collect();
         format!(
-            "\nThe node's agent is not working on this hold. Bring the agent back, or end the hold by hand.\
+            "\nThe agent of this node is not working on the hold. Bring the agent back, or end the hold by hand.\
              \nFirst: {cancel}\
              \nThen: {uncordon}kubectl taint node {name} {}:{}-; kubectl label node {name} {}-; kubectl annotate node {name} {}{why_not}",
             keys::REBOOTING,
