@@ -63,12 +63,12 @@ async fn overlaps_are_refused(plane: &ControlPlane) -> Result<()> {
     let mut stranger = labelled(plane, "node-3", "b").await?;
     start_wrong(&mut stranger, "a").await?;
     stranger
-        .wait_refusal("the Node node-3 is not of the pool a: its labels do not match --pool-selector=example.org/pool=a")
+        .wait_refusal("the Node node-3 is not in the pool a: its labels do not match --pool-selector=example.org/pool=a")
         .await?;
     // A pool of all Nodes overlaps the other pools.
     let mut both = labelled(plane, "node-4", "b").await?;
     both.start_agent(&[]).await?;
-    both.wait_refusal("the Node node-4 is of two pools: default, and that of the Lease cordonhold-b")
+    both.wait_refusal("the Node node-4 is in two pools: default, and that of the Lease cordonhold-b")
         .await?;
     let shown = stranger.view().await?.label(keys::PHASE).is_some();
     ensure!(!shown, "an agent that was refused stamped its Node");
@@ -86,7 +86,7 @@ fn no_reboot_begins_while_more_of_the_pool_is_not_ready_than_allowed() -> Result
         let line = site.wait_event("blocked").await?;
         ensure!(line["by"] == "unavailable", "{line}");
         let why = line["why"].as_str().unwrap_or_default();
-        ensure!(why.contains("bring node-1 back"), "{line}");
+        ensure!(why.contains("1 (node-1), and --max-unavailable allows 0: bring them back"), "{line}");
         let waiting = site.wait_phase(Phase::Wanted).await?;
         ensure!(!waiting.spec.unschedulable, "a wish cordoned the node");
         plane.set_down("node-1", false).await?;
