@@ -68,7 +68,7 @@ async fn overlaps_are_refused(plane: &ControlPlane) -> Result<()> {
     // A pool of all Nodes overlaps the other pools.
     let mut both = labelled(plane, "node-4", "b").await?;
     both.start_agent(&[]).await?;
-    both.wait_refusal("the Node node-4 is in two pools: default, and that of the Lease cordonhold-b")
+    both.wait_refusal("the Node node-4 is in two pools: default, and the pool of the Lease cordonhold-b")
         .await?;
     let shown = stranger.view().await?.label(keys::PHASE).is_some();
     ensure!(!shown, "an agent that was refused stamped its Node");
