@@ -1,4 +1,4 @@
-//! Publishes the reports of the cycle: each gives a log line, a count in the metrics, and goes to the sinks, such as Events.
+//! Publishes the reports of the cycle: logs each, counts it in the metrics, and hands it to the sinks, such as the one that writes Events.
 //!
 //! Not here: what a report says ([`Report`]), and log lines that are not reports. `EVENTS.md` lists both.
 

@@ -1,7 +1,7 @@
 //! What an agent knows about its host: which boot this is, and the record that the agent keeps in the host's `/run`.
 //!
 //! Only root on the host can write that record, so an agent that starts trusts it before anything else, and the Node last.
-//! Not here: how the host is asked (the agent), and what follows from the answers ([`crate::reboot::cycle`]).
+//! Not here: how the host is asked (the agent), and what the agent does with the answers ([`crate::reboot::cycle`]).
 
 use std::fmt;
 

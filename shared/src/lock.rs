@@ -1,6 +1,6 @@
 //! The lock: at most N nodes of a pool are between acquire and release at any time.
 //!
-//! Its record is kured's JSON (kubereboot/kured: pkg/daemonsetlock/daemonsetlock.go), for one owner or for several.
+//! Its record is kured's JSON (kubereboot/kured: pkg/daemonsetlock/daemonsetlock.go), in its shape for one node or for several.
 //! Every change is a pure function from record to record; the agent writes the result by compare-and-swap.
 //! An entry of ours never expires: it ends only when its Node proves that it is over. An entry of stock kured ends by its TTL,
 //! unless its Node is still cordoned. The manual lock is removed only by hand.
@@ -20,12 +20,12 @@ use crate::hold::{self, Proof};
 use crate::host::Boot;
 use crate::node::NodeView;
 
-/// The content of the lock: who holds it.
+/// The content of the lock: which nodes have a place in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Record {
     /// One entry for each node between acquire and release.
     pub entries: Vec<Entry>,
-    /// `None`: kured's format for one owner. `Some`: kured's list format, with the number of owners that the last writer allowed.
+    /// `None`: kured's format for one node. `Some`: kured's list format, with the number of nodes that the last writer allowed.
     /// The number is for people; nothing here decides by it.
     pub max_owners: Option<i64>,
 }

@@ -1,6 +1,6 @@
 //! The state of a watch: from which version it goes on, and when it is retried.
 //!
-//! Not here: sending its requests (`shared/rt`), and what follows from a change.
+//! Not here: sending its requests (`shared/rt`), and what the watching program does on a change.
 
 use std::time::Duration;
 

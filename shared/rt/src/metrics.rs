@@ -1,6 +1,6 @@
 //! Metrics for both programs: counters and gauges with labels, and the page for a scraper in the format that it asks for.
 //!
-//! The values of labels are closed sets: no name, message or user ever becomes one.
+//! The values of labels are closed sets: a name, a message or a user is never the value of a label.
 //! `prometheus-client` writes only `OpenMetrics`, which Telegraf, Vector and others cannot read. So its text is converted here, line by
 //! line, to the older text format. The two differ in the names of counters, in the types and in the comments about a metric family.
 //! Not here: the metrics themselves (each program's own), and exemplars and timestamps, which no metric of ours has and the conversion does

@@ -1,8 +1,8 @@
 //! The limit of connections on a port, and which connection is closed when a new one comes and all places are taken.
 //!
-//! A new connection gets in, in place of one that waits for its peer. Chosen is one of the address with the most connections; among
-//! these, one that has not sent a request yet; among these, the one that has waited longest.
-//! So nobody can keep probes or the API server out by opening many idle connections.
+//! A new connection takes the place of one that waits for its peer, so nobody can keep probes or the API server out by opening many idle
+//! connections. The one to close comes from the address with the most connections. Of these it is one that has not sent a request yet, if
+//! there is one, and of those the one that has waited longest.
 //! Not here: how long a connection may wait at all (the server's own time limits).
 
 use std::cmp::Reverse;

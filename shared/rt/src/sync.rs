@@ -1,4 +1,4 @@
-//! Mutexes whose holder may have panicked.
+//! Locks a mutex also after a thread has panicked while holding it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,8 +1,9 @@
 //! A watch that never ends: it lists, follows, and resumes from the last version it saw. If the API server no longer has that version,
 //! the watch reports a gap and lists again.
 //!
-//! Our own, because `kube::runtime::watcher` can neither begin after the version that a write returned, nor does it report the gap.
-//! Not here: its position and when it is retried ([`cordonhold_shared::watch`]), and what follows from a change.
+//! It replaces `kube::runtime::watcher`, which cannot begin after the version that a write returned, and does not report a gap.
+//! Not here: its position and when it is retried ([`cordonhold_shared::watch`]), and what the watching program does on a
+//! change.
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
-//! The modes: what happens to a request that should not pass, for all reasons or for one.
+//! The modes: whether a request that breaks a rule is denied, or passes with a warning or only with audit annotations. There is one mode for
+//! all reasons, and exceptions for single ones.
 //!
-//! Not here: the flags `--mode` and `--mode-for` (the webhook's), and what a mode makes of a verdict ([`super::Verdict`]).
+//! Not here: the flags `--mode` and `--mode-for` (the webhook's), and how a mode turns a denial into a warning ([`super::Verdict`]).
 
 use std::collections::BTreeMap;
 

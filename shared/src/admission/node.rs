@@ -1,6 +1,6 @@
 //! The rules for writes of a Node under a hold of Cordonhold: who may change what.
 //!
-//! Not here: stock kured's holds ([`super::kured`]), and what a mode makes of a reason ([`super::Verdict`]).
+//! Not here: stock kured's holds ([`super::kured`]), and how a mode turns a denial into a warning ([`super::Verdict`]).
 
 use jiff::Timestamp;
 

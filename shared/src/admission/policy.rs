@@ -1,6 +1,6 @@
 //! The policy: what the admin has set with the webhook's flags.
 //!
-//! Not here: the flags themselves (the webhook's), and what a mode does to a verdict ([`super::Verdict`]).
+//! Not here: the flags themselves (the webhook's), and how a mode turns a denial into a warning ([`super::Verdict`]).
 
 use super::request::SERVICE_ACCOUNT_PREFIX;
 use super::{KuredLock, KuredPolicy, Modes, Requester};

@@ -332,7 +332,8 @@ fn labelled(mut node: NodeView, key: &str, value: &str) -> NodeView {
     node
 }
 
-/// All ways to change what only the agent may change beside the marks, for a Node that has all of it.
+/// This Node, once for each change that only its agent may make beside the marks: the label `agent` set to `disabled`, and each of the
+/// annotations [`keys::OWNERS_ANNOTATIONS`] changed, emptied and removed.
 fn changes_beside_marks(node: &NodeView) -> Vec<NodeView> {
     let mut changed = vec![labelled(node.clone(), keys::AGENT, keys::DISABLED)];
     for key in keys::OWNERS_ANNOTATIONS {
@@ -352,7 +353,8 @@ fn with_all_beside(node: NodeView) -> NodeView {
         .fold(labelled(node, keys::AGENT, "here"), annotate)
 }
 
-/// In every phase, for a wish, and with only one mark left.
+/// The annotations and the label beside the marks that the agent obeys: nobody else may change them on a Node that is held, carries a wish,
+/// shows an unknown phase, or has only one mark left.
 #[test]
 fn found_s1_s7_what_the_agent_obeys_is_the_owners_while_the_node_carries_marks() {
     let mut only_tainted = stripped(held());
@@ -389,7 +391,7 @@ fn found_s1_s7_without_marks_they_are_a_persons_and_hold_nothing() {
     }
 }
 
-/// As with marks: after a cancel anybody may remove them, but nobody may write them.
+/// After a cancel, anybody may remove the annotations beside the marks, as with the marks themselves, but may not write them.
 #[test]
 fn found_s1_s7_a_cancelled_hold_lets_them_go_and_not_be_written() {
     let node = cancelled(with_all_beside(held()));
@@ -523,7 +525,8 @@ fn found_s2_no_agent_writes_another_node_whatever_it_writes() {
     }
 }
 
-/// Its RBAC does not permit the DELETE, but somebody may grant it.
+/// An agent's RBAC does not permit the DELETE of a Node, but somebody may grant it. The webhook then denies the DELETE of another node's
+/// Node.
 #[test]
 fn found_s2_no_agent_deletes_another_node() {
     for (claim, node, expected) in [
@@ -543,7 +546,7 @@ fn found_s2_no_agent_deletes_another_node() {
     }
 }
 
-/// With `not-own-node` set to warn, an agent on another node is treated like anybody: what is denied to anybody stays denied.
+/// With `not-own-node` set to warn, an agent that writes another node's Node is denied whatever anybody else would be denied.
 #[test]
 fn found_s2_an_agent_elsewhere_that_is_only_warned_opens_no_hold() {
     let policy = Policy {
@@ -937,7 +940,8 @@ fn found_e7_each_phase_has_its_own_way_out() {
     assert!(!late.message.contains("kubectl"), "{}", late.message);
 }
 
-/// A holder, a user and a reason that would end a quote, and a line that looks like ours.
+/// Text that others wrote (marks, a user name, the reason of a cancel) can neither end the quotes around it nor begin a line that looks like
+/// one of ours.
 #[test]
 fn found_s8_what_others_wrote_breaks_out_of_no_message() {
     let evil = "';id;'\nheld: nothing is held\u{202e}";

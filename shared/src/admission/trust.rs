@@ -2,8 +2,8 @@
 //! `ValidatingWebhookConfiguration` and its `caBundle`, and who wrote the `caBundle` last.
 //!
 //! A finding with [`Finding::blocks`] makes the webhook unready, so that a rollout with a bad certificate stops at its first pod.
-//! Only what breaks every webhook of the configuration blocks: while one of them still works, the pod must stay ready for it.
-//! A missing `caBundle` does not block: it is written once the pods run, and an install that waits for ready pods would never end.
+//! A finding blocks only if the API server can call none of the configuration's webhooks: if it can call one, the pod must be ready for it.
+//! A missing `caBundle` does not block: it may be written only once the pods run, so an install that waits for ready pods would never end.
 //!
 //! Not here: parsing certificates and checking signatures (the webhook's `trust`).
 

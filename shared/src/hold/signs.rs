@@ -1,11 +1,12 @@
 //! The signs: what an agent writes on its Node for others to read, beside the marks. A sign does not hold the Node.
 //!
-//! Each sign is written by a patch of the hold, so none needs a write of its own: kured's annotations and the soft taint with the wish,
-//! labels and the protection from autoscalers with the cordon, and the labels after a reboot with the give-back.
+//! No sign costs a write of its own: it is part of a patch that writes marks. The wish carries kured's annotations and the soft taint, the
+//! cordon carries labels and the protection from autoscalers, and the give-back carries the labels for after a reboot.
 //!
-//! What a sign replaces is stored on the Node and put back later, unless somebody has changed it meanwhile.
-//! Anybody who may annotate the Node can forge what is stored. So only values that an agent can have written are put back: no other
-//! key changes, and no patch results that the API server refuses.
+//! The value that a sign replaces is stored on the Node. When the hold ends it is put back, unless somebody has changed the sign meanwhile.
+//! Labels are not put back after a reboot, only if the reboot was called off.
+//! Anybody who may annotate the Node can forge the stored values. So only keys and values are put back that an agent can have stored:
+//! a forgery changes no other key, and cannot make the API server refuse the patch.
 //!
 //! Not here: the marks ([`super::patch`]), and the Node's conditions ([`super::conditions`]).
 

@@ -1,3 +1,5 @@
+//! Tests of the marks: how they are read, when a hold lapses, and what each patch writes.
+
 use serde_json::json;
 
 use super::*;

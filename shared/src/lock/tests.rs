@@ -1,3 +1,5 @@
+//! Tests of the lock: kured's formats, which entries are over, and who may acquire.
+
 use super::*;
 
 mod properties;

@@ -1,6 +1,6 @@
-//! What postpones a reboot: one list, asked before the lock is taken and again, first, before the seal.
+//! What postpones a reboot. The same list is asked for before the lock is taken, and again as the first step of the final check.
 //!
-//! A new kind of blocker needs a variant here, the facts that it is found by, and its words.
+//! A new kind of blocker needs a variant of [`Blocker`], the facts by which it is found, and its text.
 //!
 //! Not here: how those facts are read ([`crate::reboot::driver`]), and what the cycle does while something blocks.
 

@@ -1,8 +1,8 @@
 //! The agent's cycle, without any I/O: lock → cordon → drain → delay → seal → reboot → return.
 //!
 //! [`Cycle::step`] takes one input, changes the state, and returns what to start, stop or report and at most one request.
-//! While a request is open, the driver delivers nothing but its answer. So each request is one atomic read or write between
-//! two states, and a test can put a crash between any two of them.
+//! While a request is open, the driver delivers nothing but its answer. A request may take several calls, but no event changes the state
+//! between them. So a test can put a crash before and after each request.
 //! The cycle has no clock: the driver tells it which timer is due.
 //!
 //! Not here: how a request is carried out ([`crate::reboot::driver`]) and how long a timer runs ([`crate::reboot::timers`]).

@@ -57,7 +57,7 @@ pub struct Chance {
 /// Something for the caller to carry out or to note, in the order in which it is given.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    /// The cycle has taken this.
+    /// The cycle has taken this input. Only to note: there is nothing to carry out.
     Took(Input),
     /// The lock is on the other object now: with `--lock-on=auto`, because kured's DaemonSet has come or gone.
     LockMoved,
@@ -65,7 +65,7 @@ pub enum Effect {
     Watch {
         /// What to watch.
         source: Source,
-        /// To be handed over with each change, so that what an older watch still tells is dropped.
+        /// To be handed over with each change, so that changes from an older watch are dropped.
         epoch: u64,
         /// Watch from just after this version on; without a version, from a list of what is there.
         from: Option<String>,
@@ -246,7 +246,8 @@ impl Driver {
         self.effects.pop_front()
     }
 
-    /// When to call [`Driver::next`] again if nothing happens before; `None` if only something that happens can bring an effect.
+    /// When to call [`Driver::next`] again if no reply, change or result of a task comes before; `None` if there is no effect before one
+    /// of these comes.
     pub fn next_wake(&self, now: Uptime) -> Option<Uptime> {
         let drain = self
             .drain
@@ -360,7 +361,8 @@ impl Driver {
         }
     }
 
-    /// The answer that the cycle waits for. Without one, an input of any source that has something.
+    /// The next thing to do: hand over the start or the answer to the last call; without these, an event or a look at the sentinel.
+    /// If several are ready, `number` chooses.
     fn next_input(&mut self, now: Uptime, number: u64) -> Option<Next> {
         if let Some(input) = self.input.take() {
             return Some(Next::Input(input));
@@ -391,7 +393,7 @@ impl Driver {
         self.asked = step.request;
     }
 
-    /// What the driver itself takes from an input.
+    /// Updates what the driver itself keeps from an input: when to look at the sentinel, where the lock is, and the dates on our Node.
     fn learn(&mut self, input: &Input) {
         match input {
             // After a pause the cycle needs a fresh look at the sentinel, not the one of the next period.
@@ -464,7 +466,7 @@ impl Driver {
         Effect::StopWatch(source)
     }
 
-    /// Ends a watch, and drops what it has told and the cycle has not taken yet.
+    /// Forgets the watch of this source, and drops its events that the cycle has not taken yet.
     fn forget_watch(&mut self, source: Source) {
         self.watched[source as usize] = None;
         self.inbox.retain(|(from, _)| *from != source);

@@ -1,4 +1,4 @@
-//! Points in time: on the monotonic clock, by which every pause ends, and on the wall clock, which others read too.
+//! Points in time: on the monotonic clock, by which every wait ends, and on the wall clock, for times that others read.
 //!
 //! A time span is a [`Duration`]. Not here: how long each timer is ([`crate::reboot::timers`]).
 
@@ -14,7 +14,7 @@ pub struct Uptime(Duration);
 /// The same point in time on both clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
-    /// On the monotonic clock, by which every pause ends.
+    /// On the monotonic clock, by which every wait ends.
     pub now: Uptime,
     /// On the wall clock, by which times on the Node are given.
     pub wall: Timestamp,

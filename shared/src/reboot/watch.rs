@@ -1,6 +1,6 @@
-//! Which changes that a watch shows are news to the agent.
+//! Decides whether a change that the watch of the lock shows is news: of the object that carries the lock, only the annotations count.
 //!
-//! Not here: how a watch is kept up.
+//! Not here: the watches of the Node and of the pods, and how a watch is kept up ([`crate::watch`]).
 
 use std::collections::BTreeMap;
 

@@ -1,3 +1,5 @@
+//! Tests of label selectors: what they match, which texts are refused and why, and that a printed selector can be read again.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,4 +1,5 @@
-//! Error messages for certificates, keys and logins that cannot be used, with a fix. rustls and kube only name their own types.
+//! Error messages that say how to fix a certificate, key or login that the client cannot use. Those of rustls and kube only name types of
+//! their own.
 //!
 //! Not here: the webhook's serving certificate (`shared`'s `admission::trust`).
 

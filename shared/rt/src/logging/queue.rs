@@ -1,7 +1,7 @@
 //! A bounded queue before the log's output, for a program whose answers must not wait for the reader of its log.
 //!
 //! If the queue is full, lines are lost and counted. The log says so once lines are read again.
-//! Our own, because `tracing-appender` prints to the same output when its queue is full as it shuts down, so it hangs if nobody reads.
+//! It replaces `tracing-appender`, which hangs at shutdown if nobody reads the output: with a full queue it prints a message there itself.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};

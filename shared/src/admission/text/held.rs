@@ -1,6 +1,7 @@
 //! The denials for a Node that Cordonhold holds: since when and until when it is held, in which phase, and what to do now.
 //!
-//! Whether the agent is still at work is judged by `until` alone, because a working agent keeps renewing it.
+//! A working agent keeps renewing `until`. So the agent counts as no longer at work once it has missed two renewals or, if the
+//! Node is sealed, once `until` is over. Marks that cannot be read count as a hold that no agent works on.
 //! Not here: stock kured's holds ([`super::kured`]).
 
 use jiff::{SignedDuration, Timestamp};

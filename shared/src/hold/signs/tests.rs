@@ -1,3 +1,5 @@
+//! Tests of the signs: what each flag writes, what is put back when a hold ends, and what a forged list of replaced values cannot do.
+
 use jiff::SignedDuration;
 use proptest::prelude::*;
 use serde_json::json;

@@ -1,7 +1,8 @@
-//! The one way in which our Node is written: read, decide, patch, confirm, try again.
+//! How every write of our Node is made: take a version of it from a read or from the watch, decide, patch, check that the patch landed as
+//! it was written, try again.
 //!
-//! Not here: what each write decides and what follows it, which is with its phase, and what is remembered of writes
-//! whose outcome is unknown ([`super::sent`]).
+//! Not here: what each write decides and which step comes after it (the module of its phase), and what is remembered of writes whose
+//! outcome is unknown ([`super::sent`]).
 
 use super::stage::{ComingUp, Sealing, Stage};
 use super::{Act, Answer, Ask, CallOff, Cycle, Event, Failure, RETRIES_MAX, Report, Step, Timer, is_retry};

@@ -1,6 +1,6 @@
-//! The end of a cycle: the lock entry goes, at once or when `--lock-release-delay` is over.
+//! The end of a cycle: the lock entry is removed, at once or when `--lock-release-delay` is over.
 //!
-//! Always the Node first, then the lock.
+//! The cordon has been given back before: always the Node first, then the lock.
 
 use super::edit::Edit;
 use super::lock_edit::LockEdit;
@@ -18,7 +18,7 @@ impl Cycle {
             .reporting(Report::ReleaseDelayed)
     }
 
-    /// While the entry is kept.
+    /// Takes an event while the entry is kept.
     pub(super) fn delaying_release(&mut self, id: EntryId, event: Event) -> Step {
         match event {
             // A person has removed the annotation, which ends the delay.

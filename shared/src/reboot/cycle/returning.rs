@@ -1,6 +1,6 @@
-//! The way back, after a boot or after a reboot that was called off, until the cordon is given back.
+//! From a boot, or from the decision to call a reboot off, until the cordon is given back.
 //!
-//! Not here: the end of the lock entry ([`super::releasing`]).
+//! Not here: the removal of the lock entry ([`super::releasing`]).
 
 use super::edit::{Beside, Edit};
 use super::lock_edit::LockEdit;

@@ -1,6 +1,6 @@
 //! The stages of the cycle, and which function takes the next answer or event in each of them.
 //!
-//! Not here: those functions, which are with their phases.
+//! Not here: those functions; each is in the module of its phase.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,7 @@
-//! From the start of the process to a wish on the Node: ask the host, resume from what is left, stamp.
+//! From the start of the process to a wish on the Node: asks the host, goes on from what an earlier process left, writes the wish.
 //!
-//! A process that starts knows no proof. It believes the record in the host's `/run` first, then the lock entry, then the Node,
-//! which anybody may have written while the webhook was down.
+//! A process that starts remembers nothing of earlier processes. It believes the record in the host's `/run` first, then the lock entry,
+//! then the Node, which anybody may have written while the webhook was down.
 //! It never reboots on what it finds: it drains the node again first.
 
 use super::edit::Edit;
@@ -31,7 +31,7 @@ struct Belief {
 }
 
 impl Belief {
-    /// Whether neither the host's record nor the lock knows this hold, which is more than a wish.
+    /// Whether this is a hold beyond a wish, and neither the host's record nor the lock knows it.
     fn is_unproven(&self) -> bool {
         !self.is_recorded && !self.has_entry && self.hold.phase != Phase::Wanted
     }
@@ -71,7 +71,7 @@ impl Cycle {
         self.rest(Stage::HostBusy, [Act::Arm(Timer::Host)]).after(said)
     }
 
-    /// While the host goes down, or may still go down.
+    /// Takes an event while the host goes down, or may still go down. When the timer is due, the host is asked again.
     pub(super) fn host_busy(&mut self, event: &Event) -> Step {
         match event {
             Event::Due(Timer::Host) => self.ask(Stage::Starting, Ask::AskHost),
@@ -312,7 +312,8 @@ impl Cycle {
         }
     }
 
-    /// Goes on where the Node shows no hold, or one that was written over ours. The record or the entry says what the cordon was.
+    /// Goes on if the Node shows no hold, or one that somebody wrote over ours. The host's record or, without one, the
+    /// lock entry then says whether the node was cordoned before.
     fn without_marks(&mut self, node: &NodeView, left: Option<&HostRecord>, entry: Option<&Entry>) -> Step {
         let of_this_node = entry.filter(|entry| !entry.is_of_another(node));
         // The marks are gone, but the entry was confirmed in this boot: the host may still go down, and nobody else may take the
@@ -349,7 +350,7 @@ impl Cycle {
         self.undo(CallOff::HoldLost).after([watch])
     }
 
-    /// Nothing is to be given back; an entry may be left over.
+    /// Ends what an earlier process left if there is no cordon to give back: a lock entry is released, or else old signs are removed.
     fn over(&mut self, node: &NodeView, entry: Option<&Entry>) -> Step {
         match entry {
             Some(entry) if hold::delays_release(node, &entry.created) => self.delay_release(entry.id()),
@@ -358,13 +359,13 @@ impl Cycle {
         }
     }
 
-    /// Leaves marks alone that are not ours to touch, and reports them: a person has to look.
+    /// Reports foreign marks, and leaves them alone: a person has to look at them.
     pub(super) fn foreign(&mut self, why: String) -> Step {
         let said = self.say(Report::Foreign(why));
         self.rest(Stage::Foreign, said)
     }
 
-    /// While the Node carries marks that are not ours to touch.
+    /// Takes an event while the Node carries foreign marks, and goes on once they are gone.
     pub(super) fn foreign_changed(&mut self, event: &Event) -> Step {
         let Event::Seen(node) = event else {
             return Step::rest();
@@ -412,7 +413,7 @@ impl Cycle {
         self.rest(Stage::Idle, [])
     }
 
-    /// While the agent is idle.
+    /// Takes an event while the agent is idle.
     pub(super) fn idling(&mut self, event: Event) -> Step {
         match event {
             Event::Sentinel(Some(created)) if !self.backing_off => self.edit(Edit::Stamp { created }),
@@ -432,7 +433,7 @@ impl Cycle {
         }
     }
 
-    /// Whether the Node has joined the pool since a wish was kept back because it was not in it.
+    /// Whether a wish was not written because the Node was not in the pool, and the Node is in the pool now.
     fn has_joined(&self, node: &NodeView) -> bool {
         self.said == Some(Report::NotInPool) && self.settings.pool.matches(&node.metadata.labels)
     }
@@ -457,8 +458,8 @@ impl Cycle {
         self.patch(Edit::Stamp { created }, patch)
     }
 
-    /// Rests after the Node could not be read for the stamp. Nothing of ours is known to be on it, and the sentinel is looked at
-    /// again soon.
+    /// Reports that the Node could not be read for the stamp, and goes to rest. There is nothing to undo, because no marks of ours are known
+    /// to be on the Node. The sentinel is looked at again soon, which leads to the next try.
     pub(super) fn unstamped(&mut self, failure: &Failure) -> Step {
         let why = failure.to_string();
         self.idle().reporting(Report::Retrying {
@@ -503,8 +504,8 @@ fn foreign_marks(node: &NodeView) -> Option<String> {
     }
 }
 
-/// How far the earlier process had come, by its record: the phase that it was about to write.
-/// It had come no further than the wish if the Node still shows exactly the wish that the record says it was about to cordon for.
+/// How far the earlier process had come, by the host's record, which names the phase that the process was about to write.
+/// If that write was the cordon, and the Node still shows the wish unchanged, then the cordon has not landed.
 fn sent_phase(left: &HostRecord, node: &NodeView, shown: &Hold) -> Phase {
     let is_unchanged = shown.write.is_some() && shown.write == left.before;
     match left.phase {
@@ -516,8 +517,9 @@ fn sent_phase(left: &HostRecord, node: &NodeView, shown: &Hold) -> Phase {
     }
 }
 
-/// How far the earlier process had come, by the lock entry alone. The entry says what the cordon was, so a wish on a Node with
-/// another cordon had been cordoned already, and somebody has changed its marks since.
+/// How far the earlier process had come if there is a lock entry and no record of the host: the phase that the Node shows, or `draining`
+/// if the Node shows a wish although it had been cordoned. That is so if the entry is confirmed, if the cordon is not what the entry says
+/// it was before, or if the marks have traces of a cordon. Somebody has changed the phase then.
 fn locked_phase(entry: &Entry, node: &NodeView, shown: &Hold) -> Phase {
     let is_as_it_was = node.spec.unschedulable == entry.metadata.unschedulable;
     let is_wish = is_as_it_was && !entry.sealed && is_bare_wish(node, shown);

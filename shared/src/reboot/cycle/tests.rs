@@ -1,6 +1,6 @@
-//! The cycle in a small world, by invariant.
+//! Tests of the cycle on a Node, a lock, pods and a host in memory ([`world`]). A name that begins with an invariant says which one is tested.
 //!
-//! Not here: the counterexamples of the protocol, kured's defects and what was found later, which have files of their own.
+//! Not here: the counterexamples of the protocol, kured's defects and defects that were found later, which have files of their own.
 
 use std::collections::BTreeMap;
 
@@ -469,7 +469,7 @@ fn nothing_stuck_a_wish_that_somebody_made_a_hold_is_undone() {
     assert_eq!(run.world.phase(), None);
 }
 
-/// Without waiting for a whole `--period`.
+/// If the Node cannot be read for the wish, the sentinel is looked at again soon, and not only after a whole `--period`.
 #[test]
 fn nothing_stuck_a_wish_that_could_not_be_followed_is_looked_for_again() {
     let mut run = agent();

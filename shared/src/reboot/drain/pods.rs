@@ -40,9 +40,9 @@ pub(super) struct Pods {
 struct Known {
     pod: PodView,
     state: State,
-    /// How often its eviction was refused.
+    /// How many times its eviction was refused.
     refusals: u32,
-    /// How often this pod and those that it replaces were put back.
+    /// How many times this pod and those that it replaces were put back.
     times: u32,
     /// What refused its last eviction, in words.
     refused_by: Option<String>,

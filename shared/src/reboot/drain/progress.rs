@@ -1,4 +1,4 @@
-//! How far a drain has come, in words of bounded length, and how often that is told.
+//! How far a drain has come, as text of bounded length, and when that is reported.
 //!
 //! Not here: the pods that are counted ([`super::pods`]).
 
@@ -31,11 +31,11 @@ pub struct Progress {
 pub(super) const NAMED_MAX: usize = 5;
 /// How much of what a blocker says is repeated, at most, in characters.
 const WORDS_MAX: usize = 200;
-/// When progress is told first. A drain that is over earlier tells none.
+/// When progress is first reported. A drain that is over earlier reports none.
 const FIRST: Duration = Duration::from_secs(5);
-/// Progress is told at most this often, because it costs a write of the Node.
+/// Shortest time between two reports of progress, because each costs a write of the Node.
 const EVERY: Duration = Duration::from_secs(15);
-/// After this time progress is told again although it has not changed.
+/// After this time progress is reported again although it has not changed.
 const REMINDER: Duration = Duration::from_mins(5);
 
 impl Progress {

@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::reboot::pod::{self, PodView};
 
-/// How often a pod may be put back by chance: the scheduler may not have seen the cordon yet.
+/// How many times a pod may be put back by chance: the scheduler may not have seen the cordon yet.
 pub(super) const CHANCE_MAX: u32 = 3;
 
 /// What the controllers of the node's pods did since the drain began.
 #[derive(Debug, Default)]
 pub(super) struct Returns {
-    /// For each controller with pods that are leaving or have left: how often one of them had been put back, at most.
+    /// For each controller with pods that are leaving or have left: how many times one of them had been put back, at most.
     ///
     /// Counted from a pod to its replacement, so that ten pods that are put back at once count as one time and not as ten.
     left: BTreeMap<String, u32>,
@@ -30,7 +30,7 @@ impl Returns {
         }
     }
 
-    /// How often this new pod and those that it replaces have been put back.
+    /// How many times this new pod and those that it replaces have been put back.
     pub(super) fn times(&self, pod: &PodView) -> u32 {
         let left = pod::controller(pod).and_then(|controller| self.left.get(&controller));
         left.map_or(0, |times| times.saturating_add(1))

@@ -199,7 +199,7 @@ fn nothing_is_evicted_before_the_delay_is_over() {
     assert_eq!(delayed(&[]).tell(), [DrainNews::Drained(BTreeSet::new())]);
 }
 
-/// kured looks once (its defect D2).
+/// kured lists the pods once and misses those that arrive later (its defect D2).
 #[test]
 fn d2_a_pod_that_arrives_during_the_drain_is_evicted_too() {
     let mut run = run(&[pod("a")]);
@@ -231,7 +231,7 @@ fn a_list_after_a_gap_forgets_who_left_and_finds_who_came() {
     assert_eq!(run.evictions(), ["b", "c"]);
 }
 
-/// kubectl's loop asks by name, and hits the namesake on another node (kured's users: kubereboot/kured issue 1169).
+/// kubectl evicts by name, and so also hits a pod of the same name that is on another node by now (kubereboot/kured issue 1169).
 #[test]
 fn a_namesake_is_another_pod() {
     let mut run = run(&[pod("a")]);
@@ -293,7 +293,7 @@ fn the_api_servers_own_pause_is_kept_within_a_bound() {
     }
 }
 
-/// With kubectl, and so with kured, one refusal ends the drain: deckhouse rebooted the node anyway.
+/// kubectl, and so kured, ends the drain at the first refusal of this kind. Here the eviction is tried again.
 #[test]
 fn a_webhook_that_refuses_once_does_not_disqualify_a_pod() {
     let mut run = run(&[pod("a")]);
@@ -546,7 +546,8 @@ fn progress_names_who_blocks_within_bounds() {
     assert!(text.len() < 1_000, "{}", text.len());
 }
 
-/// It tolerates every taint and fits nowhere else: the drain neither ends nor storms, and says who is in the way.
+/// A controller puts its pod back after each eviction, although the pod does not tolerate the cordon: the drain does not end, its evictions
+/// become rare, and its progress names the controller.
 #[test]
 fn a_controller_that_puts_its_pods_back_is_slowed_down_and_named() {
     let mut run = run(&[of_replica_set("p0")]);
@@ -587,7 +588,7 @@ fn pods_that_were_there_when_the_drain_began_do_not_wait() {
     assert_eq!(run(&pods).evictions().len(), 9);
 }
 
-/// Tolerates what keeps pods away from a node that is drained.
+/// This pod with these tolerations, given as JSON.
 fn tolerant(mut pod: PodView, tolerations: &str) -> PodView {
     pod.spec.tolerations = serde_json::from_str(tolerations).unwrap();
     pod
@@ -684,7 +685,7 @@ fn found_p4_ten_pods_at_once_are_not_put_back_ten_times() {
     ));
 }
 
-/// As a `StatefulSet` does it, or a scheduler that had no place for it before.
+/// A replacement may come only after the old pod has gone: a `StatefulSet` creates it only then, or the scheduler had no room for it before.
 #[test]
 fn found_p4_a_drain_waits_for_a_tolerant_pod_to_come_back_after_it_has_gone() {
     let tolerates = |uid: &str| tolerant(of_replica_set(uid), ALL);

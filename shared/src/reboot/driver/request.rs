@@ -1,4 +1,4 @@
-//! How a request of the cycle becomes one call after the other, and how their replies become its answer.
+//! How a request of the cycle is carried out as one or more calls, one at a time, and how the replies become its answer.
 //!
 //! Not here: how a call is sent, and how long its reply may take.
 

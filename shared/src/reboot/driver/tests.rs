@@ -77,7 +77,7 @@ struct Shell {
     version: u32,
     /// The epoch of each source's watch.
     epochs: [u64; 3],
-    /// Each call by its first word.
+    /// The name of each call so far, such as `ReadNode`.
     log: Vec<String>,
     taken: Vec<Input>,
 }
@@ -152,7 +152,7 @@ impl Shell {
         }
     }
 
-    /// Answers each call, up to the reboot command or until something else has to happen first.
+    /// Answers each call up to the reboot command, and returns that. `None` if something else has to happen first.
     fn run(&mut self) -> Option<Call> {
         loop {
             let call = self.next_call()?;

@@ -1,4 +1,4 @@
-//! What is true of every drain, whatever the pods and the API server do: what it evicts, how often, and that it ends.
+//! What is true of every drain, whatever the pods and the API server do: what it evicts, how many times, and that it ends.
 
 use std::collections::BTreeMap;
 
