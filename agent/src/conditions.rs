@@ -1,6 +1,6 @@
 //! Writes the Node's conditions, best effort: one attempt each time the Node is seen, in a task of its own.
 //!
-//! Nothing is retried: after a conflict the Node is seen again, which is the next attempt.
+//! A failed write is not retried: the next attempt comes when the watch shows the Node again, as it does after a conflict.
 //! Not here: which conditions there are, see [`cordonhold_shared::hold::conditions_patch`].
 
 use cordonhold_shared::hold::conditions_patch;

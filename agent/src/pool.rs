@@ -1,8 +1,9 @@
-//! The check at the start that this Node is in the agent's pool, and in no other.
+//! Checks at the start that this Node is in the agent's pool, and in no other pool.
 //!
-//! Each pool has its own lock, so a Node in two pools could exceed the other pool's budget. An agent knows another pool by the selector
-//! that the pool's agents leave on its Lease. On a DaemonSet there is no selector: pools with the same annotation share a budget, and
-//! whoever sets up different annotations has to keep the pools apart.
+//! Each pool has its own lock and counts only the nodes in that. So a Node in two pools could reboot beside as many nodes of the other pool
+//! as that pool's budget allows. The agent finds the other pools by the label selectors that their agents write on their Leases.
+//! A DaemonSet carries no selector: pools with the same annotation share a budget, and whoever sets up different annotations has to keep
+//! the pools apart.
 //! Not here: keeping to the budget, see [`cordonhold_shared::lock`].
 
 use cordonhold_shared::Reading;

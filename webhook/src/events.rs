@@ -1,8 +1,8 @@
-//! Events about denials on their Nodes, so that `kubectl describe node` shows them, and Events about problems with the certificate
-//! or its CA on the webhook configuration.
+//! Events about denials, on the Node, so that `kubectl describe node` shows them; and Events about problems with the certificate or its CA,
+//! on the `ValidatingWebhookConfiguration`.
 //!
-//! The same user denied for the same reason on the same node is one Event with a count. Events that find the queue full are
-//! dropped and counted: the audit trail is the log, and `AUDIT.md` says what that can lose.
+//! If the same user is denied for the same reason on the same node again, the count of one Event grows. An Event that finds the queue full
+//! is dropped and counted in the metrics. The audit trail is the log, not the Events; `AUDIT.md` says what the log can lose.
 //! Not here: how Events are written ([`cordonhold_rt::events`]), and which requests are denied ([`cordonhold_shared::admission`]).
 
 use std::sync::Arc;

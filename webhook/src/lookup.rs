@@ -1,6 +1,6 @@
 //! What the webhook asks the cluster: may this user cancel, where is stock kured, and which nodes does its lock name.
 //!
-//! Each lookup is bounded in time. Not here: what follows from the answers ([`cordonhold_shared::admission`]).
+//! Each lookup is bounded in time. Not here: what the decision makes of the answers ([`cordonhold_shared::admission`]).
 
 use std::sync::Arc;
 use std::time::Duration;

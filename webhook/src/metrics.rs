@@ -1,4 +1,4 @@
-//! The webhook's metrics. Labels are closed sets: no name, message or user ever becomes one.
+//! The webhook's metrics. The values of labels are closed sets: a name, a message or a user is never the value of a label.
 //!
 //! Not here: how metrics are rendered ([`cordonhold_rt::metrics`]), and which reasons there are ([`Reason`]).
 

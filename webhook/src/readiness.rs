@@ -1,4 +1,4 @@
-//! Readiness: reviews may be sent here if every named condition is met.
+//! Readiness: the webhook is ready for reviews if every named condition is met.
 //!
 //! Each part of the process owns its condition and says why it is not met. Not here: what makes a condition true.
 

@@ -1,7 +1,7 @@
 //! The accept loop, for both ports. Every wait in it is bounded, and so is the number of connections.
 //!
-//! `axum::serve` bounds neither handshakes nor headers, so the loop is ours. It speaks HTTP/1.1 only, which every
-//! API server speaks with a webhook that offers nothing else.
+//! It replaces `axum::serve`, which bounds neither handshakes nor headers. It offers HTTP/1.1 only, and every API server uses that if a
+//! webhook offers nothing else.
 //! Not here: what is answered ([`crate::routes`]).
 
 mod clock;

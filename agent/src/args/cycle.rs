@@ -1,4 +1,4 @@
-//! The flags of the group "The cycle": which node, how often, and what is checked before the reboot.
+//! The flags of the group "The cycle": the name of the Node, the times of the cycle, and what is checked before the reboot.
 //!
 //! [`settings`] and [`timing`] also collect what the cycle needs from the other groups.
 //! Not here: the other groups' flags, see the modules beside this one.

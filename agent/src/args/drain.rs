@@ -1,4 +1,4 @@
-//! The flags of the group "The drain": which pods leave, how long they have, and what happens if they do not.
+//! The flags of the group "The drain": which pods leave, how long a drain may take, and what happens then.
 //!
 //! Not here: the drain itself, see [`cordonhold_shared::reboot::drain`].
 

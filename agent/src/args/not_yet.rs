@@ -1,7 +1,7 @@
 //! The flags that this version does not carry out yet. At the start they are refused unless they are at their default, so that
 //! none is silently ignored.
 //!
-//! Once a flag works, remove its line here and write `FLAGS.md` anew.
+//! When a flag is implemented, remove its line here and generate `FLAGS.md` again.
 //! Not here: what is wrong with a value, which is checked for these flags too ([`super::value`]).
 
 use super::{Args, ArgsError};

@@ -1,7 +1,7 @@
-//! The flags of the group "The return, and what the Node shows": the way back, and what the agent writes on its Node beside the
-//! marks.
+//! The flags of the group "The return, and what the Node shows": what happens between the reboot and the release of the lock,
+//! and what the agent writes on its Node beside the marks.
 //!
-//! Not here: how these are written, see [`cordonhold_shared::hold`].
+//! Not here: how that is written, see [`cordonhold_shared::hold`].
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Questions to systemd on the host beside the shutdown check: the commands that ask them, and how their answers are read.
+//! The commands that ask systemd on the host how many soft reboots there were and whether logind delays or has scheduled a shutdown, and
+//! how their answers are read. They are asked beside the shutdown check.
 //!
 //! Not here: running a command ([`super::command`]), and what an answer leads to ([`super`]).
 

@@ -78,8 +78,8 @@ impl Fixture {
         Host::take(self.config(shell)).await.unwrap()
     }
 
-    /// Takes a host whose commands are the scripts of [`Fixture::with_systemd`]. They are run by `/bin/sh`, because executing a file that
-    /// another thread just wrote may fail.
+    /// Takes a host whose commands are the scripts that [`Fixture::with_systemd`] writes. `/bin/sh` reads them, because executing a
+    /// file fails while another process still has it open for writing.
     async fn systemd_host(&self) -> Host {
         let systemctl = self.path("bin/systemctl").display().to_string();
         let mut config = self.config("");
@@ -119,7 +119,7 @@ fn why(shutdown: &Shutdown) -> &str {
 
 /// The answers of `systemctl` on a host that is up.
 const RUNS: &str = "is-system-running) echo running;; show) echo SoftRebootsCount=0;; reboot) ;;";
-/// The answers of `busctl` if logind delays and schedules no shutdown.
+/// The answers of `busctl` if logind neither delays a shutdown nor has scheduled one.
 const NOTHING_HELD: &str =
     "PreparingForShutdown) echo 'v b false';; ScheduledShutdown) echo 'v (st) \"\" 0';;";
 

@@ -1,6 +1,7 @@
-//! The agent runs in place of kured, as kured's manifest or chart would start it: it starts, and names the missing permissions.
+//! With kured's own permissions the agent refuses to start and names each missing one. With those that `agent/README.md` adds, it starts.
 //!
-//! After kubereboot/kured 1.23.0 (kured-ds.yaml, kured-rbac.yaml) and kubereboot/charts, kured 6.1.0, in our own words.
+//! The command lines and permissions are those of kubereboot/kured 1.23.0 (kured-ds.yaml, kured-rbac.yaml) and of kubereboot/charts,
+//! kured 6.1.0, written in a notation of our own.
 
 use serde_json::json;
 

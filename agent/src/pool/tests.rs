@@ -1,4 +1,5 @@
-//! The agent warns of a kured elsewhere than `auto` looks, because its nodes would have a budget of their own.
+//! If `--lock-on=auto` chose the Lease, the agent warns of each DaemonSet elsewhere that looks like kured's: the nodes of that kured have a
+//! budget of their own.
 
 use serde_json::json;
 

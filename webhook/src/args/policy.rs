@@ -1,4 +1,4 @@
-//! Flags that verdicts depend on: modes, the agent's ServiceAccount, who passes, and stock kured. The server and `explain` share them.
+//! The flags that verdicts depend on: modes, the agent's ServiceAccount, exemptions, and stock kured. The server and `explain` share them.
 //!
 //! Not here: what they mean for a request ([`cordonhold_shared::admission`]).
 

@@ -1,6 +1,6 @@
 //! The verdicts on a request: one, or one for each possible answer to what could not be looked up.
 //!
-//! Only the facts are found here. Not here: the decision, which is the server's own ([`admission::decide`]).
+//! This module only looks up facts. Not here: the decision, which is the server's own ([`admission::decide`]).
 
 use cordonhold_shared::admission::{
     self, Change, Decision, Fact, Facts, Known, KuredSeen, Locks, Outcome, Policy, Request, Verdict,

@@ -1,6 +1,6 @@
 //! May this user cancel the hold of this Node? Asks by SubjectAccessReview, and keeps the answer for seconds.
 //!
-//! A failure is never kept. Not here: what follows from the answer ([`cordonhold_shared::admission`]).
+//! A failure is never kept. Not here: what the decision makes of the answer ([`cordonhold_shared::admission`]).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;

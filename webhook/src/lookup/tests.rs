@@ -1,4 +1,4 @@
-//! Which lookups go to the API server, how often, and what counts when it does not answer. The API server here is a function.
+//! Which lookups go to the API server, how many times, and what counts when it does not answer. The API server here is a function.
 
 use std::convert::Infallible;
 use std::sync::Mutex;

@@ -1,6 +1,6 @@
 //! Reads the body of a review, within bounds on its size, its time, and the memory of all bodies together.
 //!
-//! Of a body that is too large the beginning is kept, because it has the uid to answer to.
+//! If a body is too large, its beginning is kept: the denial needs the uid of the review, which is there.
 //! Not here: what is in the body ([`crate::review`]).
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! What a certificate says of itself, and whether a CA has signed it.
+//! Reads from a certificate what the trust checks need to know, and checks whether a CA has signed it.
 //!
-//! Not here: what of it is a problem ([`cordonhold_shared::admission::trust`]).
+//! Not here: which of these facts is a problem ([`cordonhold_shared::admission::trust`]).
 
 use std::net::IpAddr;
 use std::time::Duration;
