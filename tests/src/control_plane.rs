@@ -35,7 +35,7 @@ const SCHEDULER: &str = "kube-scheduler";
 /// Longest start. It usually takes 3 s; a busy machine with a cold disk needs longer.
 const READY_TIMEOUT: Duration = Duration::from_mins(1);
 const NODES_READY_TIMEOUT: Duration = Duration::from_mins(1);
-/// How often the servers are started with other ports: a port that was free can be taken before the program opens it.
+/// How many times the servers are started, each time with other ports: a port that was free can be taken before the program opens it.
 const PORT_ATTEMPTS: usize = 4;
 /// The controllers that run: only those for nodes, pods, evictions and `ServiceAccounts`. Each further one costs start-up time.
 const CONTROLLERS: [&str; 11] = [
@@ -244,7 +244,8 @@ impl ControlPlane {
         audit::read(self.directory())
     }
 
-    /// Replaces an error by its likely cause: a process that ended early. Without one, the error stays.
+    /// Returns the likely cause of this error: the error of a process of the control plane that has ended early. If none has, returns the
+    /// error itself.
     fn explain(&mut self, error: anyhow::Error) -> anyhow::Error {
         let ended = self
             .processes

@@ -1,6 +1,7 @@
 //! The pods of a node: what an eviction does, and what a drain reports when it is over.
 //!
-//! A node has one pod at most. Not here: budgets, orphans and waves, see the tests of the drain in `shared`.
+//! A node has one pod at most. Not here: budgets, pods of a DaemonSet that no longer exists, and eviction by priority, which are in the
+//! tests of the drain in `shared`.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +14,7 @@ use crate::world::{Drain, Node, State};
 
 /// The controller of the only pod.
 pub(crate) const OWNER: &str = "ReplicaSet default/web";
-/// How often the owner must put the pod back before it counts as wanted there, as in ARCHITECTURE.md, "The drain".
+/// How many times the owner must put the pod back before it counts as wanted there, as in ARCHITECTURE.md, "The drain".
 const TIMES: u8 = 3;
 
 impl Protocol {

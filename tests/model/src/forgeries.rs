@@ -1,6 +1,6 @@
 //! Forgeries: somebody who is not the Node's agent writes a value on a mark, or puts older marks back.
 //!
-//! They pass admission like any other update, so most happen only while the webhook is down.
+//! A forgery goes through admission like any other update. A webhook that is up denies most of them, so most land only while it is down.
 
 use cordonhold_shared::hold::{self, Phase};
 use cordonhold_shared::keys;

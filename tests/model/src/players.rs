@@ -1,4 +1,4 @@
-//! Everybody else: controllers and people, whose updates pass the webhook's real decision, the scheduler, and the hosts.
+//! Everybody but the agents: controllers and people, whose updates the webhook's real decision allows or denies, the scheduler, the hosts.
 
 use cordonhold_shared::Reading;
 use cordonhold_shared::admission::{

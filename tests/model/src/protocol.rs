@@ -126,7 +126,7 @@ pub(crate) fn number(name: &str) -> Option<u8> {
     name.bytes().next().map(|byte| byte.wrapping_sub(b'a'))
 }
 
-/// The `created` of the hold with this stamp on a node.
+/// The `created` of a hold, by the number of its node and the number of its stamp on that node.
 pub(crate) fn created(node: u8, stamp: u8) -> String {
     format!("2026-11-23T1{node}:{stamp:02}:00.000000001Z")
 }

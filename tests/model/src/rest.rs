@@ -1,6 +1,7 @@
 //! NOTHING-STUCK: from any state, without further faults, the system comes to rest and is clean.
 //!
-//! Everybody who can go on takes turns. A system that keeps changing has a livelock. One fair order of turns is tried, not all.
+//! In each round, everybody who can go on does so. A system that still changes after `ROUNDS_MAX` rounds has a livelock. Only one order
+//! within a round is tried, not all.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 

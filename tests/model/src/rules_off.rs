@@ -1,4 +1,4 @@
-//! What agents do when a rule is off, where that needs actions of its own.
+//! The actions of agents that are possible only while a rule is off.
 
 use cordonhold_shared::Reading;
 use cordonhold_shared::hold::{self, Hold, NodePatch, Phase};

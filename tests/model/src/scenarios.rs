@@ -1,4 +1,4 @@
-//! The scenarios to explore: the protocol with all its rules under many faults, and without each rule in turn.
+//! The scenarios to explore: the protocol with all its rules under many faults, the same with one rule off, for each rule, and stock kured.
 
 use cordonhold_shared::reboot::cycle::OnUncordon;
 
@@ -36,7 +36,7 @@ pub struct Scenario {
     pub hosts_lag: bool,
     /// How many holds a node may stamp.
     pub stamps_max: u8,
-    /// Whether each state must also come to rest and be clean, if no more faults happen.
+    /// Whether the checker also asks of each state that it comes to rest without further faults, and is clean then (NOTHING-STUCK).
     pub checks_rest: bool,
     pub hosts: Hosts,
     /// What the owner of a node's pod does when the pod is evicted.
@@ -65,7 +65,7 @@ pub enum Owner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hosts {
     Ordinary,
-    /// Nothing: each boot looks like the one before.
+    /// Nothing shows it: after a boot the host looks as before.
     BootStays,
     /// Only userspace starts again: the boot id and `/run` stay, and init counts the soft reboots.
     Soft,
@@ -114,7 +114,8 @@ impl Scenario {
 pub struct Counterexample {
     /// Its number: C1 to C13, or D1 to D7 for kured's defects. `None` for the others.
     pub number: Option<&'static str>,
-    /// The rules that are off: several if one also covers for another. Empty for stock kured.
+    /// The rules that are off: more than one if a second rule would prevent the same violation. Empty for kured's defects, except D1,
+    /// where the rule is off by which the webhook prevents it.
     pub off: Vec<Rule>,
     pub scenario: Scenario,
     /// One of these must be found.
@@ -468,7 +469,7 @@ fn found() -> Vec<Counterexample> {
     ]
 }
 
-/// The known defects of stock kured. The webhook fixes D1; D3, D4 and D7 need another daemon.
+/// The known defects of stock kured. The webhook prevents D1. It cannot prevent D3, D4 and D7: that takes another agent in place of kured.
 #[rustfmt::skip]
 fn kureds() -> Vec<Counterexample> {
     let kured = |number, nodes: u8, faults, expects| Counterexample {

@@ -1,4 +1,4 @@
-//! The violations that a checker looks for: each invariant, as what can be seen when it is broken.
+//! The violations that the checker looks for: what can be seen when an invariant is broken.
 
 use std::fmt;
 

@@ -33,7 +33,7 @@ pub(crate) struct Node {
     pub(crate) exists: bool,
     /// The number of pods that a drain would evict.
     pub(crate) pods: u8,
-    /// How often its owner has put the pod back within this drain.
+    /// How many times its owner has put the pod back within this drain.
     pub(crate) put_back: u8,
     /// A bind to this node that has not arrived yet; `true` if the scheduler decided after the seal.
     pub(crate) bind: Option<bool>,
@@ -215,7 +215,7 @@ pub(crate) struct Kured {
     pub(crate) was_unschedulable: bool,
     /// Whether the TTL of its entry is over.
     pub(crate) expired: bool,
-    /// How often it has acquired the lock.
+    /// How many times it has acquired the lock.
     pub(crate) acquired: u8,
     /// For the checker only: whether the host has rebooted since kured acquired the lock.
     pub(crate) rebooted: bool,

@@ -1,4 +1,4 @@
-//! The writes of agents: what they change, what rules that are off change about them, and what the checker remembers.
+//! The writes of agents: what each changes, how it differs while a rule is off, and what the checker remembers of it.
 
 use cordonhold_shared::Reading;
 use cordonhold_shared::hold::{self, NodePatch, PatchKind, Phase, Terms, UNTIL_AHEAD};

@@ -76,7 +76,7 @@ pub(crate) struct Agent {
     pub(crate) is_power_cycle_planned: bool,
     /// An operator will look at the Node's marks and remove them if they are nobody's.
     pub(crate) is_clearing_planned: bool,
-    /// How often an operator has tried to remove the Node's marks since that last worked.
+    /// How many times an operator has tried to remove the Node's marks since that last worked.
     pub(crate) clearings: u32,
 }
 
@@ -102,7 +102,7 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// The concurrency as a number, or as a percentage that gives the same number while all nodes exist.
+    /// An agent's `--concurrency`: a number or, at random, a percentage that comes to the same number while all nodes exist.
     fn share(self, random: &mut Random) -> Share {
         let percent = u8::try_from((100 * self.concurrency).div_ceil(self.nodes));
         match percent {
@@ -335,7 +335,8 @@ impl World {
         }
     }
 
-    /// The effect and moment at which the process may die before this effect is carried out.
+    /// The kind of death that the process may die just before this effect is carried out: an effect and a moment in it. `None` if there is
+    /// none.
     fn deadly(&mut self, agent: usize, effect: &driver::Effect) -> Option<(Effect, Moment)> {
         let effect = match effect {
             driver::Effect::Watch { source, .. } => match source {
@@ -475,7 +476,8 @@ impl World {
 }
 
 impl Process {
-    /// The effect that a call belongs to, and the moment that it is at.
+    /// The effect that this call is part of, and the moment just before the call: `Recorded` if the call patches the Node after the host's
+    /// record was written, else `Before`.
     fn deadly_call(&self, call: &Call) -> Option<(Effect, Moment)> {
         let asked = self.driver.asked()?;
         let is_recorded = matches!(

@@ -3,7 +3,7 @@
 //!
 //! A test sends the same requests to this and to a real API server and compares the answers. Each request is atomic here. The
 //! real one runs admission inside a compare-and-swap and repeats it on a conflict, which has the same effect.
-//! Not here: strategic merge patches, validation that an agent cannot meet, defaults, managed fields, controllers.
+//! Not here: strategic merge patches, validation that no request of an agent can fail, defaults, managed fields, controllers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;

@@ -1,4 +1,4 @@
-//! The fault classes, how often each has happened, and how likely each is in a run.
+//! The fault classes, how many times each has happened, and how likely each is in a run.
 //!
 //! Each run draws its own mixture, in which some classes are missing: a frequent fault would hide what a rarer one does.
 
@@ -162,7 +162,7 @@ impl Effect {
     }
 }
 
-/// How often each fault class and each death has happened.
+/// How many times each fault class and each death has happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fired {
     faults: Vec<u64>,
@@ -201,7 +201,7 @@ impl Fired {
         sum(&mut self.deaths, &other.deaths);
     }
 
-    /// The name of every fault class and death, and how often it has happened.
+    /// The name of every fault class and death, and how many times it has happened.
     pub fn counts(&self) -> Vec<(String, u64)> {
         let faults = Fault::ALL
             .iter()

@@ -1,8 +1,9 @@
 //! The oracle: checks the invariants by what the API server committed and what the hosts did, never by what an agent remembers.
 //!
-//! Where somebody got past the webhook or edited the lock by hand, some invariants have exemptions; each has a comment where it
-//! is made. Almost all are for processes that started after that. A process that keeps running remembers what it wrote, and has
-//! one exemption: a cordon whose answer was lost in a gap of its watch.
+//! Some invariants have exemptions; each has a comment where it is made. One has nothing to do with tampering: a pod that its owner wants
+//! on the node may stay there. The others are for cases in which somebody got past the webhook or edited the lock by hand, and almost
+//! all of them are for processes that started after that. A process that keeps running remembers what it wrote, and has one exemption:
+//! a cordon whose answer was lost in a gap of its watch.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

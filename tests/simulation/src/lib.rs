@@ -123,7 +123,7 @@ pub struct Statistics {
     pub exempt: u64,
     pub virtual_time: Duration,
     pub fired: Fired,
-    /// How often the adversary wrote each kind of value on Nodes.
+    /// How many times the adversary wrote each kind of value on Nodes.
     pub tampered: Table,
     /// A hash of every event and commit in order; over many runs, the XOR of theirs.
     pub hash: u64,

@@ -1,6 +1,6 @@
-//! Everybody else: controllers that uncordon, admins, operators, the scheduler and Kubernetes' own controllers.
+//! Everybody but the agents: controllers that uncordon, admins, operators, the scheduler and Kubernetes' own controllers.
 //!
-//! Their writes pass admission like all writes. Not here: kubelets ([`crate::host`]).
+//! Their writes go through admission, which denies what the webhook denies. Not here: kubelets ([`crate::host`]).
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -63,20 +63,20 @@ pub(crate) enum Operator {
 }
 
 const BUDGET: &str = "web";
-/// The name of the only `DaemonSet` that exists. Pods of any other are orphans.
+/// The name of the only `DaemonSet` that exists. Pods of any other belong to one that no longer exists.
 const DAEMON_SET: &str = "log";
 const APP: &str = "app";
 /// An owner whose pods tolerate every taint and fit on one node only. It replaces each evicted pod there.
 const OPERATOR: &str = "operator";
 /// An owner whose pods tolerate only the taint of a cordon. It binds each replacement to the same node without the scheduler.
 const BINDER: &str = "binder";
-/// How often [`BINDER`] replaces a pod.
+/// How many times [`BINDER`] replaces a pod.
 const BINDINGS_MAX: u64 = 5;
-/// The annotation that counts how often such a pod was replaced.
+/// The annotation that counts how many times a pod of [`OPERATOR`] or [`BINDER`] was replaced.
 const TIMES: &str = "times";
 
-/// After more denials than this, an admin removes the webhook's registration for a moment. A forged `until` in 2099 leaves no
-/// other way to remove the marks.
+/// After more denials than this, an admin removes the webhook's registration for a moment to remove a Node's marks. A cancel does not
+/// help there: if the phase was forged as `sealed` and `until` as a time in 2099, every cancel comes too late.
 const CLEARINGS_MAX: u32 = 5;
 
 /// The mean time between two faults of this class, in seconds. `None` for classes that are drawn elsewhere.

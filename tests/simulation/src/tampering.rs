@@ -1,4 +1,4 @@
-//! The kinds of tampering (mark, phase, kind of value), and how often each has happened.
+//! The kinds of tampering (mark, phase, kind of value), and how many times each has happened.
 //!
 //! Not here: when the adversary writes, and the values themselves (`players/adversary.rs`).
 
@@ -120,7 +120,7 @@ impl Mark {
     }
 }
 
-/// How often each kind of tampering has happened.
+/// How many times each kind of tampering has happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table(Vec<u64>);
 
@@ -186,7 +186,7 @@ impl Table {
         self.0.get(cell.slot()).copied().unwrap_or(0)
     }
 
-    /// The kinds that have happened less often than `least`, and how often.
+    /// The kinds that have happened fewer times than `least`, and how many times.
     pub fn below(&self, least: u64) -> Vec<(Cell, u64)> {
         let counted = Cell::all().map(|cell| (cell, self.of(cell)));
         counted.filter(|(_, count)| *count < least).collect()

@@ -1,6 +1,7 @@
-//! The trace of a run, for a violation: the last lines of everything, and older lines of each node.
+//! The trace of a run, printed with a violation: the last lines of the whole run, and the last lines of each node, which reach further back.
 //!
-//! A node that is stuck still looks at its sentinel for hours, so repeated lines are counted, not kept.
+//! A node that is stuck still looks at its sentinel for hours. So a line of a node that repeats an earlier one is only counted, and the
+//! lines from before it got stuck are not lost.
 
 use std::collections::VecDeque;
 
@@ -19,7 +20,7 @@ pub(crate) struct Trace {
     nodes: Vec<VecDeque<Line>>,
 }
 
-/// A line, and how often it was repeated.
+/// A line, and how many times it was repeated.
 #[derive(Debug)]
 struct Line {
     text: String,

@@ -1,4 +1,5 @@
-//! Makes sure that what the harness starts ends with the harness: a process (`--parent PID -- CMD…`) or a directory (`--remove DIR`).
+//! Ends what the test harness started when the harness ends: kills a process (`--parent PID -- CMD…`) or removes a directory
+//! (`--remove DIR`).
 //!
 //! With `--parent` it becomes CMD (`exec`), which the kernel kills when its parent ends.
 //! With `--remove` it waits until its standard input ends, and then removes DIR.

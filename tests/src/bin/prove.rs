@@ -80,7 +80,7 @@ enum Part {
     Simulation,
 }
 
-/// In a run of at least [`LONG`] reboots: how often each kind of value must have been written on each mark in each phase.
+/// In a run of at least [`LONG`] reboots: how many times each kind of value must have been written on each mark in each phase.
 const TAMPERED_MIN: u64 = 100;
 /// The number of reboots from which [`TAMPERED_MIN`] applies.
 const LONG: u64 = 2_000_000;

@@ -43,11 +43,11 @@ pub(super) struct NodeState {
     pub(super) phase: Option<String>,
     pub(super) cordoned: bool,
     pub(super) ready: bool,
-    /// How often a drain began.
+    /// How many times a drain began.
     pub(super) drains: usize,
-    /// How often a hold ended.
+    /// How many times a hold ended.
     pub(super) cycles: usize,
-    /// How often its agent logged that it released the lock.
+    /// How many times its agent logged that it released the lock.
     pub(super) releases: usize,
     /// How many pods on the node a drain would evict.
     pub(super) pods: usize,

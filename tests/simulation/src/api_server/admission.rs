@@ -1,6 +1,6 @@
 //! Admission of Node updates: the webhook's real decision, or the failurePolicy while the webhook is down.
 //!
-//! `matchConditions` exclude an agent's writes to its own Node, so the webhook never sees them; it would allow them too.
+//! An agent's writes of its own Node bypass the webhook here, as the API server's `matchConditions` let them. The webhook would allow them.
 
 use cordonhold_shared::admission::{
     self, Decision, Exempt, Fact, Facts, Known, Mode, OnDelete, OnLookupFailure, Outcome, Policy, Requester,

@@ -1,7 +1,8 @@
 //! The adversary: writes every kind of value on every mark, sign and label of ours, mostly while the webhook is down.
 //!
-//! It is a controller whose writes pass admission like all writes. It works for a while and then rests. It writes at random
-//! times, sometimes several times in a row, just before an agent's own write lands, and while the answer to that is lost.
+//! It is a controller. Its writes go through admission, which denies most of them while the webhook is up. It works for a while, then rests.
+//! It writes at random times, sometimes several times in a row, just before an agent's own write lands, or while the answer to that
+//! write is lost.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
