@@ -25,10 +25,10 @@ pub(super) struct CycleArgs {
     /// Wait between the end of the drain and the reboot, while the node is watched
     #[arg(long, env = "KURED_REBOOT_DELAY", value_name = "DURATION", default_value = "0", value_parser = duration::parse)]
     pub(super) reboot_delay: Duration,
-    /// How long a reboot may take before the agent reports it as stuck; also how long the webhook guards a rebooting node
+    /// How long a reboot may take before the agent reports it as stuck; 5 min 30 s after that the webhook lets others uncordon the node
     #[arg(long, env = "CORDONHOLD_REBOOT_TIMEOUT", value_name = "DURATION", default_value = "30m", value_parser = value::duration_above_zero)]
     pub(super) reboot_timeout: Duration,
-    /// Whether to check right before the reboot that the node is still cordoned and empty; `never` is kured's behaviour
+    /// Whether to taint the node, watch it until the reboot, and check right before the reboot that it is still cordoned and empty
     #[arg(
         long,
         env = "CORDONHOLD_VERIFY_BEFORE_REBOOT",
@@ -52,6 +52,7 @@ pub(super) enum Verify {
     Always,
     /// Only if there is a reboot delay
     Auto,
+    /// As in kured: an uncordon or a new pod does not stop the reboot
     Never,
 }
 

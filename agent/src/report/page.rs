@@ -47,7 +47,7 @@ const LINES: &[Line] = &[
     line("argument_warning", &[WARN], &[], "A flag or variable is accepted, but should be changed. The text says which, and how"),
     line("permission_missing", &[WARN, ERROR], &["permission"], "`warn`: the reboot does not need this permission, and the agent goes on. `error`: the agent does not start without it; grant it as `manifests/base/rbac-agent.yaml` does"),
     line("permissions_unknown", &[WARN], &["why"], "The agent could not ask the API server which permissions it has, and goes on without knowing. If it cannot reach the API server later either, fix the connection or the agent's login"),
-    line("stopping", &[INFO], &["signal"], "A signal ends the agent. Nothing is undone: the next agent process goes on from the marks on the Node"),
+    line("stopping", &[INFO], &["signal"], "A signal ends the agent. Nothing is undone: the next agent process goes on from the host's record, else the lock's entry, else the marks on the Node"),
     line("finishing", &[INFO], &["evictions", "commands"], "Before it ends, the agent waits for the answers to this many evictions, and for the end of this many reboot commands. Nothing to do"),
     line("cut_off", &[WARN], &["why", "evictions", "commands"], "The agent ended while this many evictions had no answer and this many reboot commands ran. The PodDisruptionBudget of such an eviction may allow no other for two minutes"),
     // The host.
@@ -62,7 +62,7 @@ const LINES: &[Line] = &[
     line("lock_moved", &[WARN], &["lock", "annotation"], "With `--lock-on=auto`: kured's DaemonSet has come or gone, and the lock is on this object now. A reboot that has its lock on the other object is called off at the final check, and tried again"),
     line("pool_unchecked", &[WARN], &["of", "why"], "`of` could not be read, so the agent cannot check whether the Node is in this pool, and in no other. It goes on; fix what `why` says"),
     line("pool_wrong", &[ERROR], &["why"], "The Node is not in this pool, or in another pool too, but it is held. The agent brings the hold to its end; once there is no hold, it refuses to start. Fix the pools' selectors"),
-    line("kured_elsewhere", &[WARN], &["lock", "kured"], "A DaemonSet looks like kured's but is not the one that `--lock-on=auto` looks for, so kured counts its nodes on its own. To share one budget, name that DaemonSet with `--ds-namespace` and `--ds-name`; for two budgets, set `--lock-on=lease`"),
+    line("kured_elsewhere", &[WARN], &["lock", "kured"], "A DaemonSet looks like kured's but is not the one that `--lock-on=auto` looks for, so the nodes of that kured have a budget of their own, beside the agents'. To share one budget, name that DaemonSet with `--ds-namespace` and `--ds-name`; to keep two, set `--lock-on=lease`"),
     line("kured_unsearched", &[WARN], &["why"], "The agent could not list the DaemonSets, so it cannot check whether kured runs elsewhere. It goes on; fix what `why` says"),
     // The drain.
     line("pod_evicted", &[DEBUG], &["uid"], "A pod was evicted. Nothing to do"),
@@ -83,10 +83,12 @@ const HEAD: &str = "\
 # Events of cordonhold-agent
 
 Each line of the agent's log has the field `event`, which says what kind of line it is; only some debug lines have none.
-The name of an `event` never changes its meaning.
-Each line also has `node`, and each line of [the reboot](#the-reboot) has `holder` once there is a hold.
+What an `event` means never changes.
+Each line also has `node`.
+Each line of [the reboot](#the-reboot) also has `holder`: the holder of the last wish or hold that the agent has seen on its Node, if any.
 If the table names an Event, the agent also writes one on the Node, which `kubectl describe node` shows.
-The name in the table is the Event's reason, and its note is the text, with the fields that say why in parentheses.
+The name in the table is the Event's reason.
+The Event's note is the text of the table, followed in parentheses by the fields that say why.
 An Event is a Warning if the level is `warn` or `error`.
 
 This page is generated from the code: `CORDONHOLD_WRITE_MANUAL=1 cargo test -p cordonhold-agent manual` writes it anew.

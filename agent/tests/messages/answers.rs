@@ -291,7 +291,7 @@ fn found_e8_every_object_that_is_missing_or_cannot_be_read_is_named_with_the_fix
             ("marks_foreign", ""),
             [
                 "annotation cordonhold.dev/holder is missing",
-                "not ours to touch",
+                "leaves the marks on the Node alone",
                 "remove them by hand: a denied uncordon",
             ],
         ),

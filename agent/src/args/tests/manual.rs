@@ -12,11 +12,11 @@ use crate::manual;
 const BETTER: &[(&str, &str)] = &[
     (
         "alert-filter-regexp",
-        "an empty expression ignores no alert, in kured it ignores every alert; `\\\\Q`, `\\\\p` and octal escapes are refused",
+        "an empty expression ignores no alert, in kured it ignores every alert; `\\Q`, `\\p` and octal escapes are refused",
     ),
     (
         "annotate-nodes",
-        "written in the same write as the wish, so no other change of the Node is lost; the first is removed however the wish ends",
+        "written in the same write as the wish, so no other change of the Node is lost; weave.works/kured-reboot-in-progress is removed however the wish ends",
     ),
     (
         "blocking-pod-selector",
@@ -38,7 +38,7 @@ const BETTER: &[(&str, &str)] = &[
     ("end-time", "`5:00pm` works, as kured's manual says"),
     (
         "force-reboot",
-        "skips only the check for pods, and only after `--drain-timeout`; as for every on/off flag, a value without `=` is refused, while kured takes `--force-reboot false` for true",
+        "skips only the check for pods, and only after `--drain-timeout`; a value needs `=`, as for every on/off flag: `--force-reboot false` is refused, in kured it means true",
     ),
     (
         "lock-release-delay",
@@ -110,7 +110,8 @@ const BETTER: &[(&str, &str)] = &[
 const HEAD: &str = "\
 # Flags of cordonhold-agent
 
-Every flag of kured 1.23.0 is here with its name, its variable and its default, so a kured DaemonSet's arguments work unchanged.
+Every flag of kured 1.23.0 is here with its name, its variable and its default.
+So the arguments of kured's DaemonSet work unchanged if they set no flag that is marked **Not yet**.
 The last column compares each flag with kured's: *same*, *better* (different on purpose), or *new*.
 **Not yet** means that this version reads and checks the flag, and refuses to start if it is set to anything but its default.
 
@@ -134,7 +135,7 @@ fn page() -> String {
         if group != heading {
             heading = group;
             write!(text, "\n## {heading}\n\n").unwrap();
-            text += &manual::head(&["flag", "variable", "default", "meaning", "beside kured"]);
+            text += &manual::head(&["flag", "variable", "default", "meaning", "compared with kured"]);
         }
         text += &row(arg);
     }

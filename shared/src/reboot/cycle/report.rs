@@ -182,8 +182,8 @@ reports! {
     /// The marks on the Node belong to another Node object or cannot be read, so the agent leaves them alone.
     Foreign(why: String)
         "marks_foreign" Warning "HoldNotOurs"
-        says "the marks on the Node are not ours to touch: if no reboot is under way, remove them by hand: \
-              a denied uncordon of the Node prints the commands, and OPERATING.md has them (A holder that is dead)"
+        says "the agent leaves the marks on the Node alone; if no reboot is under way, remove them by hand: \
+              a denied uncordon of the Node prints the commands, and so does OPERATING.md, under 'A holder that is dead'"
         with why = why.clone();
         means "The marks cannot be read, or name another Node object, as `why` says. The agent waits for a person: \
                [OPERATING.md](../OPERATING.md#marks-that-an-agent-does-not-trust) has the commands"
@@ -251,8 +251,8 @@ reports! {
     LockStalled(holders: Vec<String>)
         "lock_stalled" Warning "RebootLockStalled"
         says "waiting for the lock: the same nodes have had it for longer than a reboot takes: look at them; \
-              the place of a node that never comes back is free when its Node is deleted, \
-              a place that kured or a person took when it is taken out of the annotation"
+              if a node never comes back, delete its Node, which frees its place (kured's only once its TTL is over); \
+              a place of kured's without a TTL, or one that a person took, has to be removed from the annotation"
         with by = holders.join("; ");
         means "`by` names each holder, since when it holds the lock, and how its Node looks. Bring it back, or delete its Node if it is \
                gone for good; see [OPERATING.md](../OPERATING.md#a-holder-that-is-dead)"
@@ -269,7 +269,7 @@ reports! {
     Locked
         "locked" Info
         says "this node has the lock"
-        means "The node may be rebooted now; it is cordoned next. Nothing to do"
+        means "The node has a place in the lock; the agent cordons it next. Nothing to do"
 
     /// The node is cordoned and the drain begins.
     Draining {
@@ -347,7 +347,8 @@ reports! {
     Sealed
         "sealed" Info
         says "the final check has passed: rebooting now"
-        means "The node stayed cordoned and empty since its drain. The reboot can no longer be cancelled. Nothing to do"
+        means "The agent runs the reboot command next. While the node is sealed a cancel does nothing, except after two reboot commands \
+               that came to nothing (`still_sealed`). Nothing to do"
 
     /// The reboot command was accepted.
     Rebooting
@@ -362,8 +363,9 @@ reports! {
         says "the reboot command failed: try it on the host, or name another with --reboot-command"
         with why = why.clone();
         counts Some(Count::Reboot("failed"));
-        means "`why` is what the command said. Fix the host or `--reboot-command`. The node is drained again; one hold leads to two \
-               reboot commands at most"
+        means "`why` is what the command said, or why it is unclear whether it worked. Fix the host or `--reboot-command`. \
+               The agent asks the host whether it goes down: at once, or after `--reboot-timeout` if it is unclear. \
+               If not, the node is drained again; after the second command it stays sealed instead (`still_sealed`)"
 
     /// The reboot command was run and the host does not go down. The node stays sealed.
     StillSealed(why: String)
@@ -395,7 +397,7 @@ reports! {
         unschedulable: bool
     }
         "given_back" Info "RebootGivenBack"
-        says "the cordon is as it was before"
+        says "the marks are removed, and so is the cordon, unless the node is to stay cordoned"
         with unschedulable = *unschedulable;
         means "`unschedulable` is true if the node stays cordoned, because somebody had cordoned it before or set \
                `cordonhold.dev/keep-cordoned`. Then uncordon it yourself"
@@ -458,11 +460,11 @@ reports! {
         answer: &'static str
     }
         "unexpected_answer" Error
-        says "the agent got an answer that it did not expect, which is a bug in the agent: it ends in two minutes, and the next process goes on from what is on the Node"
+        says "the agent got an answer that it did not expect, which is a bug in the agent: it ends in two minutes, and the next process goes on from the host's record, else the lock's entry, else the Node"
         with stage = *stage, answer = *answer;
         counts Some(Count::UnexpectedAnswer);
         means "A bug in the agent: report it with `stage` and `answer`. Two minutes later the agent ends; the kubelet starts it again, and \
-               it goes on from what is on the Node"
+               it goes on from the host's record, else the lock's entry, else the marks on the Node"
 }
 
 impl Report {

@@ -35,7 +35,7 @@ words! {
         Tampered "tampered" "Somebody else changed one of the marks"
         Pods(Vec<String>) "pods" "Pods landed on the node"
         Gap "gap" "The watch has a gap, so nobody knows what happened meanwhile"
-        SealOver "seal_over" "The seal ran out before the reboot command was run, or the command had no effect"
+        SealOver "seal_over" "The reboot command was not run within 10 s of the seal, or it had no effect"
     }
 }
 
