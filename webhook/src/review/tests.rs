@@ -193,12 +193,12 @@ fn broken() -> Vec<Row> {
     let no_start: &[u8] = br#"{"kind":"AdmissionReview","requ"#;
     vec![
         (
-            "cut off, not JSON or not UTF-8, after the uid",
+            "cut off, not JSON or not UTF-8, but its uid can be found",
             Answer::Denied,
             vec![whole[..whole.len() - 1].to_vec(), start.to_vec(), not_utf8],
         ),
         (
-            "the same, and no uid can be found",
+            "cut off, not JSON or not UTF-8, and no uid can be found",
             Answer::BadRequest,
             vec![Vec::new(), b"[]".to_vec(), b"\xff".to_vec(), no_start.to_vec()],
         ),
