@@ -82,7 +82,7 @@ pub enum Effect {
     Call(Call),
     /// Carry out this task of the drain, beside other tasks and the call. Hand the result and this epoch to [`Driver::done`].
     Drain(u64, Task),
-    /// End the process because of this bug in the agent: the next process goes on from what is on the Node.
+    /// End the process because of this bug in the agent: the next process goes on from what this one has written down.
     End(Defect),
 }
 

@@ -86,7 +86,10 @@ fn no_reboot_begins_while_more_of_the_pool_is_not_ready_than_allowed() -> Result
         let line = site.wait_event("blocked").await?;
         ensure!(line["by"] == "unavailable", "{line}");
         let why = line["why"].as_str().unwrap_or_default();
-        ensure!(why.contains("1 (node-1), and --max-unavailable allows 0: bring them back"), "{line}");
+        ensure!(
+            why.contains("1 (node-1), and --max-unavailable allows 0: bring them back"),
+            "{line}"
+        );
         let waiting = site.wait_phase(Phase::Wanted).await?;
         ensure!(!waiting.spec.unschedulable, "a wish cordoned the node");
         plane.set_down("node-1", false).await?;
