@@ -335,7 +335,7 @@ fn found_e8_whatever_an_agent_waits_for_before_its_drain_is_named_with_the_fix()
             [
                 "other since 2026-01-01T00:00:00Z: its Node is",
                 "longer than a reboot takes",
-                "when its Node is deleted",
+                "delete its Node, which frees its place",
             ],
         ),
         (

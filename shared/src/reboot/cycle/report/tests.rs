@@ -76,7 +76,7 @@ fn an_unexpected_answer_says_where_and_which() {
         ("unexpected_answer", Level::Error, Some(Count::UnexpectedAnswer))
     );
     let sentence = report.sentence();
-    assert!(sentence.ends_with("on the Node (sealing: Peer)"), "{sentence}");
+    assert!(sentence.ends_with("(sealing: Peer)"), "{sentence}");
 }
 
 #[test]
