@@ -10,6 +10,7 @@ pub mod moment;
 pub mod pod;
 pub mod timers;
 pub mod watch;
+pub mod window;
 
 pub mod api_status;
 pub mod lock_object;
