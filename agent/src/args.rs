@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use clap::{ArgAction, Command, Parser};
 use cordonhold_rt::argument::Mistake;
 use cordonhold_rt::command_line;
+use jiff::Timestamp;
 
 use crate::config::Config;
 
@@ -57,6 +58,16 @@ pub enum ArgsError {
         "this version does not do what {0} asks for yet: remove the flag or its variable, or leave it at its default, which --help shows"
     )]
     NotYet(String),
+    #[error("{0}")]
+    Window(String),
+    #[error(
+        "--window: {0:?} never opens, because its day never comes: write another day of the month, or another month"
+    )]
+    NeverOpens(String),
+    #[error(
+        "--expected-duration: no reboot would ever begin, because no window is open for {span} at a time: make a window longer, or remove --must-end-in-window; the window is {windows}"
+    )]
+    TooShort { span: String, windows: String },
 }
 
 /// Cordons, drains and reboots its node when the host asks for a reboot, at most --concurrency nodes of a pool at once.
@@ -110,6 +121,7 @@ pub fn parse(
     {
         not_yet::refuse(&args, &default)?;
     }
+    args.window.check(Timestamp::now())?;
     let mut config = Config::try_from(args)?;
     config.warnings.extend(warnings);
     Ok(Parsed::Run(Box::new(config)))
@@ -163,6 +175,7 @@ impl TryFrom<Args> for Config {
             .chain(args.process.odd_log_format())
             .chain(args.lock.idle_ttl())
             .chain(args.drain.force_without_limit())
+            .chain(args.window.warnings())
             .collect();
         let timing = cycle::timing(&args);
         Ok(Config {
@@ -173,7 +186,8 @@ impl TryFrom<Args> for Config {
             lock: args.lock.into(),
             drain: args.drain.into(),
             shows_conditions: args.returning.node_conditions,
-            window: args.window.into(),
+            windows: args.window.windows()?,
+            must_end: args.window.must_end(),
             blockers: args.blockers.into(),
             notify: args.notify.into(),
             process: args.process.into(),

@@ -10,10 +10,9 @@ use cordonhold_shared::reboot::cycle::Settings;
 use cordonhold_shared::reboot::drain::Options;
 use cordonhold_shared::reboot::lock_object::LockObjects;
 use cordonhold_shared::reboot::timers::Timing;
+use cordonhold_shared::reboot::window::{MustEnd, Windows};
 use cordonhold_shared::selector::Selector;
 use http::Uri;
-use jiff::civil::{Time, Weekday};
-use jiff::tz::TimeZone;
 use regex_lite::Regex;
 
 use crate::host::HostConfig;
@@ -37,7 +36,9 @@ pub struct Config {
     /// Whether the conditions of KEP-5683 are written on the Node.
     pub shows_conditions: bool,
     /// When a reboot may begin.
-    pub window: WindowConfig,
+    pub windows: Windows,
+    /// Whether a reboot must end in a window too, and what is known of how long it takes.
+    pub must_end: Option<MustEnd>,
     /// What postpones a reboot.
     pub blockers: BlockerConfig,
     /// Where messages to people go, and their texts.
@@ -67,23 +68,6 @@ pub struct DrainConfig {
     /// How evictions are sent, and which pods and volumes are waited for.
     pub options: Options,
 }
-
-/// The window in which a reboot may begin: on these days, from `start` to `end`, the last second included.
-#[derive(Clone, Debug)]
-pub struct WindowConfig {
-    /// The days of the week.
-    pub days: Days,
-    /// The first time of day.
-    pub start: Time,
-    /// The last time of day.
-    pub end: Time,
-    /// The time zone of days and times.
-    pub zone: TimeZone,
-}
-
-/// A set of days of the week, one bit for each, Sunday lowest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Days(u8);
 
 /// What postpones a reboot.
 #[derive(Clone, Debug)]
@@ -122,23 +106,6 @@ pub struct MetricsConfig {
     pub host: String,
     /// The TCP port.
     pub port: u16,
-}
-
-impl Days {
-    /// Whether the set has this day.
-    pub fn contains(self, day: Weekday) -> bool {
-        self.0 & Days::bit(day) != 0
-    }
-
-    fn bit(day: Weekday) -> u8 {
-        1 << day.to_sunday_zero_offset()
-    }
-}
-
-impl FromIterator<Weekday> for Days {
-    fn from_iter<I: IntoIterator<Item = Weekday>>(days: I) -> Days {
-        Days(days.into_iter().fold(0, |all, day| all | Days::bit(day)))
-    }
 }
 
 impl Regexp {

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use cordonhold_rt::client::{self, ClientError};
 use cordonhold_rt::shutdown::{ListenError, Signals};
 use cordonhold_shared::reboot::driver::Setup;
+use cordonhold_shared::reboot::window::Windows;
+use jiff::Timestamp;
 use tracing::{info, warn};
 
 pub mod agent;
@@ -68,12 +70,26 @@ pub async fn run(config: Config) -> Result<(), RunError> {
     for warning in &config.warnings {
         warn!(event = "argument_warning", node, "{warning}");
     }
-    let metrics = Arc::new(Metrics::new(&node));
+    tell_windows(&node, &config.windows, Timestamp::now());
+    let metrics = Arc::new(Metrics::new(&node, config.windows.clone()));
     let served = config.process.metrics.clone();
     tokio::select! {
         worked = work(config, &metrics, &mut signals) => worked,
         never = serve_metrics(served.as_ref(), &metrics) => match never {},
     }
+}
+
+/// Logs the windows and, if none is open, when one opens.
+fn tell_windows(node: &str, windows: &Windows, now: Timestamp) {
+    let opens = windows.opens(now).filter(|opens| *opens != now);
+    info!(
+        event = "window",
+        node,
+        window = %windows,
+        is_open = opens.is_none(),
+        opens = opens.map(|opens| windows.show(opens)),
+        "when reboots may begin"
+    );
 }
 
 /// Serves metrics and probes for ever, if there are any to serve.
@@ -128,6 +144,8 @@ async fn begin(config: Config, metrics: &Arc<Metrics>) -> Result<Parts, RunError
             drain: config.drain.options.clone(),
             lock: api.lock_objects().clone(),
             carrier,
+            windows: config.windows,
+            must_end: config.must_end,
         },
         api,
         host,

@@ -12,7 +12,9 @@ use cordonhold_shared::Reading;
 use cordonhold_shared::hold::{self, Phase};
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::reboot::cycle::Count;
+use cordonhold_shared::reboot::window::Windows;
 use http::HeaderMap;
+use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -33,6 +35,10 @@ pub(crate) struct Metrics {
     registry: Registry,
     /// The sentinel, once the host is opened.
     sentinel: OnceLock<Sentinel>,
+    windows: Windows,
+    window_open: Gauge,
+    /// When a window opens; empty while one is open.
+    window_opens: Gauges<0>,
     /// Whether the sentinel asks for a reboot; empty while it cannot be checked.
     required: Gauges<0>,
     phase: Gauges<1>,
@@ -56,12 +62,15 @@ impl fmt::Debug for Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(node: &str) -> Metrics {
+    pub(crate) fn new(node: &str, windows: Windows) -> Metrics {
         let node = (Cow::Borrowed("node"), Cow::Owned(node.to_owned()));
         let mut metrics = Metrics {
             health: Health::new(),
             registry: Registry::with_labels(std::iter::once(node)),
             sentinel: OnceLock::new(),
+            windows,
+            window_open: Gauge::default(),
+            window_opens: Family::default(),
             required: Family::default(),
             phase: Family::default(),
             drains: Family::default(),
@@ -104,6 +113,16 @@ impl Metrics {
             "kured_elsewhere",
             "DaemonSets that look like kured's but are not where --lock-on=auto looks, counted at the agent's start: their nodes have a budget of their own",
             metrics.kureds_elsewhere.clone(),
+        );
+        ours.register(
+            "window_open",
+            "1 while a window is open, in which reboots may begin, or if there are no windows; 0 otherwise",
+            metrics.window_open.clone(),
+        );
+        ours.register(
+            "window_opens_timestamp_seconds",
+            "When the next window opens, in Unix time; absent while one is open",
+            metrics.window_opens.clone(),
         );
         metrics::register_build(ours, env!("CARGO_PKG_VERSION"));
         metrics
@@ -156,7 +175,19 @@ impl Metrics {
             }
             None => self.required.clear(),
         }
+        self.look_at_windows(Timestamp::now());
         metrics::page(&self.registry, headers)
+    }
+
+    fn look_at_windows(&self, now: Timestamp) {
+        let is_open = self.windows.is_open(now);
+        let _ = self.window_open.set(i64::from(is_open));
+        match self.windows.opens(now).filter(|_| !is_open) {
+            Some(opens) => {
+                let _ = self.window_opens.get_or_create(&[]).set(opens.as_second());
+            }
+            None => self.window_opens.clear(),
+        }
     }
 
     async fn is_required(&self) -> Option<bool> {

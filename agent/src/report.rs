@@ -159,6 +159,7 @@ mod tests {
 
     use cordonhold_rt::events;
     use cordonhold_shared::keys;
+    use cordonhold_shared::reboot::window::Windows;
 
     use super::*;
 
@@ -168,7 +169,7 @@ mod tests {
         let mut reporter = Reporter::new(
             "n",
             vec![Box::new(NodeEvents(recorder))],
-            Arc::new(Metrics::new("n")),
+            Arc::new(Metrics::new("n", Windows::default())),
         );
         let mut node = NodeView::default();
         node.metadata.name = "n".to_owned();
@@ -215,7 +216,7 @@ mod tests {
         let (recorder, mut notices) = events::queue(1);
         let seen = Seen::default();
         let sinks: Vec<Box<dyn Sink>> = vec![Box::new(NodeEvents(recorder)), Box::new(seen.clone())];
-        let mut reporter = Reporter::new("n", sinks, Arc::new(Metrics::new("n")));
+        let mut reporter = Reporter::new("n", sinks, Arc::new(Metrics::new("n", Windows::default())));
         let mut node = NodeView::default();
         "uid-1".clone_into(&mut node.metadata.uid);
         reporter.learn(&node);

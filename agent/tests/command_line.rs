@@ -55,9 +55,9 @@ fn d24_every_variable_of_kured_is_read_from_the_process_and_beaten_by_its_flag()
 fn what_is_not_done_yet_is_refused_and_not_ignored() {
     let said = refusal(
         &["--node-id=n", "--prometheus-url=http://prometheus"],
-        &[("KURED_REBOOT_DAYS", "mon")],
+        &[("KURED_MESSAGE_TEMPLATE_DRAIN", "%s drains")],
     );
-    for part in ["--prometheus-url", "--reboot-days"] {
+    for part in ["--prometheus-url", "--message-template-drain"] {
         assert!(said.contains(part), "{said}");
     }
 }

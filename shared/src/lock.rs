@@ -85,6 +85,9 @@ pub struct Entry {
     /// [`Boot::init`] of the boot that `boot_id` names.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub init: String,
+    /// When the entry was acquired, RFC 3339. Only `--must-end-in-window` goes by it. Empty after kured has rewritten the list.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub acquired: String,
     /// How many reboot commands may have been run for this hold. Written before the command, because the lock survives the reboot.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attempts: u8,
@@ -119,6 +122,7 @@ impl Entry {
             sealed: false,
             boot_id: String::new(),
             init: String::new(),
+            acquired: String::new(),
             attempts: 0,
             given_back: false,
             write: None,
@@ -299,6 +303,20 @@ impl Record {
     /// The record with this entry marked as given back but kept; `None` if the record does not have the entry.
     pub fn kept(&self, id: &EntryId) -> Option<Record> {
         self.changed(id, |entry| entry.given_back = true)
+    }
+
+    /// Writes into the entry of ours of this node when it is acquired, unless that is there or is over.
+    pub fn date(&mut self, node: &str, now: Timestamp) {
+        let is_new = |entry: &&mut Entry| {
+            entry.node == node
+                && entry.is_ours()
+                && entry.acquired.is_empty()
+                && !entry.sealed
+                && !entry.given_back
+        };
+        for entry in self.entries.iter_mut().filter(is_new) {
+            entry.acquired = format!("{now:.0}");
+        }
     }
 
     fn changed(&self, id: &EntryId, change: impl Fn(&mut Entry)) -> Option<Record> {

@@ -21,11 +21,6 @@ pub(super) const FLAGS: &[(&str, IsSet)] = &[
     ("reboot-sentinel-command", |a, d| {
         a.host.reboot_sentinel_command != d.host.reboot_sentinel_command
     }),
-    // The window.
-    ("reboot-days", |a, d| a.window.days() != d.window.days()),
-    ("start-time", |a, d| a.window.start_time != d.window.start_time),
-    ("end-time", |a, d| a.window.end_time != d.window.end_time),
-    ("time-zone", |a, d| a.window.time_zone() != d.window.time_zone()),
     // What postpones a reboot.
     ("prometheus-url", |a, d| {
         a.blockers.prometheus_url != d.blockers.prometheus_url

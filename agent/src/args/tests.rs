@@ -125,6 +125,19 @@ fn each_wrong_argument_is_named_on_one_line_with_its_fix() {
         (&["--start-time=noon"], &["--start-time: ", "noon", "5:00pm"]),
         (&["--time-zone=Mars/Olympus"], &["--time-zone: ", "Mars/Olympus"]),
         (
+            &["--window=0 22 * * caturday for 6h"],
+            &["--window: ", "caturday", "like \"0 22 * * sat\""],
+        ),
+        (
+            &["--window=0 22 * * sat"],
+            &["--window: ", "`for` and a duration", "for 6h in Europe/Berlin"],
+        ),
+        (
+            &["--window=0 22 * * sat for 6h in Europe/Berlim"],
+            &["--window: ", "\"Europe/Berlim\"", "IANA"],
+        ),
+        (&["--expected-duration=169h"], &["--expected-duration: ", "168h"]),
+        (
             &["--alert-filter-regexp=("],
             &["--alert-filter-regexp: ", "regular expression"],
         ),
@@ -254,10 +267,6 @@ fn what_this_version_does_not_do_is_refused_and_its_default_is_not() {
         ("reboot-method", "signal", "command"),
         ("reboot-signal", "0x28", "39"),
         ("reboot-sentinel-command", "needs-restarting -r", ""),
-        ("reboot-days", "mon", "0,1,2,3,4,5,6"),
-        ("start-time", "9:00", "12am"),
-        ("end-time", "17:00", "23:59:59"),
-        ("time-zone", "Europe/Berlin", "UTC"),
         ("prometheus-url", "http://prometheus", ""),
         ("alert-filter-regexp", "^Watchdog$", ""),
         ("alert-filter-match-only", "true", "0"),
@@ -426,28 +435,156 @@ fn found_p12_the_default_check_takes_the_systemctl_of_the_reboot_command() {
 
 #[test]
 fn found_p20_a_tz_that_cannot_be_loaded_is_utc_and_told_under_its_own_name() {
-    // Windows are not done yet, but `Local` is accepted where it means UTC, which is the default.
-    let of = |tz: &str| config_of(&["--time-zone=Local"], &[("TZ", tz)]);
+    let of = |tz: &str| config_of(&["--time-zone=Local", "--start-time=1:00"], &[("TZ", tz)]);
     for tz in ["UTC", "", ":"] {
         let config = of(tz);
         assert!(config.warnings.is_empty(), "{tz}: {:?}", config.warnings);
     }
     for tz in ["Mars/Olympus", ":/nowhere/localtime"] {
         let config = of(tz);
-        assert_eq!(config.window.zone, jiff::tz::TimeZone::UTC);
+        assert!(
+            config.windows.to_string().ends_with(" in UTC"),
+            "{}",
+            config.windows
+        );
         let [warning] = &config.warnings[..] else {
             panic!("{:?}", config.warnings)
         };
         for part in [
             &format!("TZ={tz:?}"),
-            "--time-zone=Local means UTC",
+            "time zone Local means UTC",
             "Europe/Berlin",
         ] {
             assert!(warning.contains(part), "{warning}");
         }
     }
-    let error = error_of(&["--time-zone=Local"], &[("TZ", "Asia/Tokyo")]);
-    assert!(error.contains("--time-zone"), "{error}");
+    let windows = of("Asia/Tokyo").windows.to_string();
+    assert!(
+        windows.ends_with(" from 01:00:00 to 23:59:59 in Asia/Tokyo"),
+        "{windows}"
+    );
+    // A --window of its own may be in the machine's zone too.
+    let config = config_of(&["--window=@daily for 1h in Local"], &[("TZ", "Asia/Tokyo")]);
+    assert_eq!(config.windows.to_string(), "@daily for 1h in Asia/Tokyo");
+}
+
+#[test]
+fn windows_are_kureds_and_ours_and_any_of_them_counts() {
+    let shown = |words: &[&str]| config(words).windows.to_string();
+    assert_eq!(shown(&[]), "at any time");
+    // kured's window at its default is always open: it does not count, and the zone alone changes nothing.
+    assert_eq!(
+        shown(&[
+            "--time-zone=Europe/Berlin",
+            "--reboot-days=0,1,2,3,4,5,6",
+            "--start-time=12am"
+        ]),
+        "at any time"
+    );
+    assert_eq!(
+        shown(&[
+            "--reboot-days=mon,tue",
+            "--end-time=5pm",
+            "--time-zone=Europe/Berlin"
+        ]),
+        "mo,tu from 00:00:00 to 17:00:00 in Europe/Berlin"
+    );
+    assert_eq!(
+        shown(&[
+            "--window=0 22 * * sat for 6h",
+            "--window",
+            "0 1 L * * for 90m in UTC;@daily for 1h",
+            "--time-zone=Asia/Tokyo"
+        ]),
+        "0 22 * * sat for 6h in Asia/Tokyo, or 0 1 L * * for 1h 30m in UTC, or @daily for 1h in Asia/Tokyo"
+    );
+    assert_eq!(
+        shown(&["--window=0 22 * * sat for 6h", "--start-time=23:00"]),
+        "every day from 23:00:00 to 23:59:59 in UTC, or 0 22 * * sat for 6h in UTC"
+    );
+    let variables = [("CORDONHOLD_WINDOW", "0 22 * * sat,sun for 6h; 0 3 * * * for 1h")];
+    let config = config_of(&[], &variables);
+    assert_eq!(
+        config.windows.to_string(),
+        "0 22 * * sat,sun for 6h in UTC, or 0 3 * * * for 1h in UTC"
+    );
+}
+
+#[test]
+fn a_window_in_which_no_reboot_could_ever_begin_is_refused() {
+    for (words, parts) in [
+        (
+            &["--window=0 0 30 2 * for 1h"][..],
+            ["--window: ", "\"0 0 30 2 *\"", "never opens"],
+        ),
+        // Another window that opens does not make up for it: it is a mistake all the same.
+        (
+            &["--window=0 0 31 4 * for 1h", "--window=@daily for 1h"],
+            ["--window: ", "\"0 0 31 4 *\"", "never opens"],
+        ),
+        (
+            &[
+                "--window=@daily for 1h",
+                "--must-end-in-window",
+                "--expected-duration=61m",
+            ],
+            ["--expected-duration: ", "1h 1m", "make a window longer"],
+        ),
+        (
+            &[
+                "--start-time=1:00",
+                "--end-time=1:59",
+                "--must-end-in-window",
+                "--expected-duration=2h",
+            ],
+            ["--expected-duration: ", "2h", "from 01:00:00 to 01:59:00 in UTC"],
+        ),
+    ] {
+        let error = error_of(words, &[]);
+        for part in parts {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+    drop(config(&[
+        "--window=0 0 29 2 * for 1h",
+        "--must-end-in-window",
+        "--expected-duration=1h",
+    ]));
+}
+
+#[test]
+fn a_reboot_that_must_end_in_its_window_is_expected_to_take_so_long() {
+    use cordonhold_shared::reboot::window::MustEnd;
+    let window = "--window=@daily for 1h";
+    for (words, must_end, warning) in [
+        (&[window][..], None, None),
+        (
+            &[window, "--expected-duration=30m"],
+            None,
+            Some("without --must-end-in-window"),
+        ),
+        (
+            &[window, "--must-end-in-window"],
+            Some(MustEnd::AsLastTime),
+            Some("set --expected-duration"),
+        ),
+        (
+            &[window, "--must-end-in-window", "--expected-duration=30m"],
+            Some(MustEnd::Expected(jiff::SignedDuration::from_mins(30))),
+            None,
+        ),
+        (
+            &["--must-end-in-window"],
+            Some(MustEnd::AsLastTime),
+            Some("without a window"),
+        ),
+    ] {
+        let config = config(words);
+        assert_eq!(config.must_end, must_end, "{words:?}");
+        let said: Vec<&str> = config.warnings.iter().map(String::as_str).collect();
+        assert_eq!(said.len(), usize::from(warning.is_some()), "{said:?}");
+        assert!(warning.is_none_or(|part| said[0].contains(part)), "{said:?}");
+    }
 }
 
 #[test]

@@ -1,15 +1,20 @@
-//! The flags of the group "The window": the days, times and time zone in which reboots may begin.
+//! The flags of the group "The window": when reboots may begin.
 //!
-//! Not here: keeping to the window, which this version does not do yet ([`super::not_yet`]).
+//! kured's window is one of days and times of day; `--window` adds others, each as a cron expression with a duration.
+//! Not here: when a window is open, see [`cordonhold_shared::reboot::window`].
 
 use std::ffi::OsString;
 use std::io::Read as _;
+use std::time::Duration;
 
+use cordonhold_rt::duration;
+use cordonhold_shared::reboot::window::{CronWindow, Daily, MustEnd, Window, Windows};
 use jiff::civil::{Time, Weekday};
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
-use super::value;
-use crate::config::{Days, WindowConfig};
+use super::ArgsError;
+use super::value::{self, Maybe};
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "The window")]
@@ -19,13 +24,31 @@ pub(super) struct WindowArgs {
     reboot_days: Vec<Weekdays>,
     /// Time of day from which reboots may begin: 17:00, 17:00:30, 17, 5pm or 5:00pm
     #[arg(long, env = "KURED_START_TIME", value_name = "TIME", default_value = "0:00", value_parser = time)]
-    pub(super) start_time: Time,
+    start_time: Time,
     /// Last time of day at which reboots may begin, that second included
     #[arg(long, env = "KURED_END_TIME", value_name = "TIME", default_value = "23:59:59", value_parser = time)]
-    pub(super) end_time: Time,
+    end_time: Time,
     /// Time zone of the days and times: a name like Europe/Berlin, UTC, or Local
     #[arg(long, env = "KURED_TIME_ZONE", value_name = "ZONE", default_value = "UTC", value_parser = time_zone)]
     time_zone: Zone,
+    /// Another window: it opens at each time of a cron expression, for a duration, as in `0 22 * * sat for 6h` or `0 22 * * sat for 6h in Europe/Berlin`; the zone defaults to --time-zone. Repeated, or separated by `;`: a reboot may begin while any is open. Beside it, --reboot-days, --start-time and --end-time count only if they are not all at their defaults, which allow any time
+    #[arg(long, env = "CORDONHOLD_WINDOW", value_name = "WINDOW", value_delimiter = ';', value_parser = written)]
+    window: Vec<Written>,
+    /// Begin a reboot only if it would also end while a window is open, by --expected-duration
+    #[arg(long, env = "CORDONHOLD_MUST_END_IN_WINDOW")]
+    must_end_in_window: bool,
+    /// How long a reboot takes, from the lock to the cordon given back, at most 168h; 0: as long as the last reboot of this node took that the agent has seen since it started, and until it has seen one, no time is kept for it
+    #[arg(long, env = "CORDONHOLD_EXPECTED_DURATION", value_name = "DURATION", default_value = "0", value_parser = expected_duration)]
+    expected_duration: Maybe<Duration>,
+}
+
+/// A `--window` as it was typed. Its expression and duration are checked.
+#[derive(Clone, Debug, PartialEq)]
+struct Written {
+    cron: String,
+    lasts: SignedDuration,
+    /// `None`: that of `--time-zone`.
+    zone: Option<Zone>,
 }
 
 /// A time zone as it was typed.
@@ -39,42 +62,158 @@ enum Zone {
 type Weekdays = Vec<Weekday>;
 
 impl WindowArgs {
-    pub(super) fn days(&self) -> Days {
-        self.reboot_days.iter().flatten().copied().collect()
+    /// The windows. `None` of them: a reboot may begin at any time.
+    ///
+    /// kured's window counts unless it is its default, which is always open: beside a `--window`, it would make that useless.
+    pub(super) fn windows(&self) -> Result<Windows, ArgsError> {
+        let zone = self.time_zone.known();
+        let daily = Daily {
+            days: self.reboot_days.iter().flatten().copied().collect(),
+            start: self.start_time,
+            end: self.end_time,
+            zone: zone.clone(),
+        };
+        let daily = (!is_always_open(&daily)).then_some(Window::Daily(daily));
+        let crons = self.window.iter().map(|written| {
+            let zone = written.zone.as_ref().map_or_else(|| zone.clone(), Zone::known);
+            CronWindow::new(&written.cron, written.lasts, zone)
+                .map(Window::Cron)
+                .map_err(|error| ArgsError::Window(error.to_string()))
+        });
+        let windows = daily.into_iter().map(Ok).chain(crons).collect::<Result<_, _>>()?;
+        Ok(Windows::new(windows))
     }
 
-    /// The time zone of the window. `Local` is UTC until [`Self::settle`] has looked it up.
-    pub(super) fn time_zone(&self) -> TimeZone {
-        match &self.time_zone {
-            Zone::Local => TimeZone::UTC,
-            Zone::Known(zone) => zone.clone(),
+    /// What a reboot that must end in a window is expected to take.
+    pub(super) fn must_end(&self) -> Option<MustEnd> {
+        let expected = self.expected_duration.and_then(|span| span.try_into().ok());
+        let must_end = expected.map_or(MustEnd::AsLastTime, MustEnd::Expected);
+        self.must_end_in_window.then_some(must_end)
+    }
+
+    /// Fails if no reboot could ever begin, because a window never opens, or none is long enough.
+    pub(super) fn check(&self, now: Timestamp) -> Result<(), ArgsError> {
+        for written in &self.window {
+            let lone = CronWindow::new(&written.cron, written.lasts, TimeZone::UTC);
+            let lone = lone.map(|lone| Windows::new(vec![Window::Cron(lone)]));
+            if lone.is_ok_and(|lone| lone.opens(now).is_none()) {
+                return Err(ArgsError::NeverOpens(written.cron.clone()));
+            }
+        }
+        let windows = self.windows()?;
+        match self.must_end() {
+            Some(MustEnd::Expected(span)) if windows.opens_for(now, span).is_none() => {
+                Err(ArgsError::TooShort {
+                    span: format!("{span:#}"),
+                    windows: windows.to_string(),
+                })
+            }
+            Some(MustEnd::Expected(_) | MustEnd::AsLastTime) | None => Ok(()),
         }
     }
 
-    /// Looks up the machine's time zone if the flag is `Local`. Returns a warning if that failed and UTC is used instead.
+    /// Warnings about flags that change nothing, or less than one may think.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let has_windows = self.windows().is_ok_and(|windows| !windows.is_empty());
+        let text = match (self.must_end_in_window, has_windows, self.expected_duration) {
+            (true, false, _) => {
+                "--must-end-in-window changes nothing without a window: add one with --window"
+            }
+            (true, true, None) => {
+                "--must-end-in-window without --expected-duration keeps no time for a reboot until the agent has seen one of its node: set --expected-duration"
+            }
+            (false, _, Some(_)) => {
+                "--expected-duration changes nothing without --must-end-in-window: add that flag, or remove this one"
+            }
+            (true, true, Some(_)) | (false, _, None) => return Vec::new(),
+        };
+        vec![text.to_owned()]
+    }
+
+    /// Looks up the machine's time zone where a flag says `Local`. Returns a warning if that failed and UTC is used instead.
     pub(super) fn settle(&mut self, variable: impl Fn(&str) -> Option<OsString>) -> Option<String> {
-        if self.time_zone != Zone::Local {
+        let zones = self.window.iter_mut().filter_map(|written| written.zone.as_mut());
+        let mut local: Vec<&mut Zone> = zones
+            .chain([&mut self.time_zone])
+            .filter(|zone| **zone == Zone::Local)
+            .collect();
+        if local.is_empty() {
             return None;
         }
         let found = local_time_zone(variable("TZ"));
         let warning = found.as_ref().err().map(|why| {
             format!(
-                "--time-zone=Local means UTC here, as in Go: {why}; name the zone instead, like --time-zone=Europe/Berlin"
+                "the time zone Local means UTC here, as in Go: {why}; name the zone instead, like Europe/Berlin"
             )
         });
-        self.time_zone = Zone::Known(found.unwrap_or(TimeZone::UTC));
+        let zone = Zone::Known(found.unwrap_or(TimeZone::UTC));
+        for local in &mut local {
+            (**local).clone_from(&zone);
+        }
         warning
     }
 }
 
-impl From<WindowArgs> for WindowConfig {
-    fn from(args: WindowArgs) -> WindowConfig {
-        WindowConfig {
-            days: args.days(),
-            start: args.start_time,
-            end: args.end_time,
-            zone: args.time_zone(),
+impl Zone {
+    /// The time zone. `Local` is UTC until [`WindowArgs::settle`] has looked it up.
+    fn known(&self) -> TimeZone {
+        match self {
+            Zone::Local => TimeZone::UTC,
+            Zone::Known(zone) => zone.clone(),
         }
+    }
+}
+
+/// Whether it is kured's default: every day, from the first second to the last.
+fn is_always_open(daily: &Daily) -> bool {
+    let last = Time::constant(23, 59, 59, 0);
+    let has_all_days = daily.days
+        == (0..7)
+            .filter_map(|day| Weekday::from_sunday_zero_offset(day).ok())
+            .collect();
+    has_all_days && (daily.start, daily.end) == (Time::midnight(), last)
+}
+
+/// Longest time that a window stays open for one time of its expression: a month.
+const LASTS_MAX: SignedDuration = SignedDuration::from_hours(31 * 24);
+/// Longest `--expected-duration`: a week. No reboot takes that long.
+const EXPECTED_MAX: Duration = Duration::from_hours(7 * 24);
+
+/// Parses a window: `CRON for DURATION` or `CRON for DURATION in ZONE`.
+fn written(text: &str) -> Result<Written, String> {
+    let advice = || {
+        format!(
+            "{text:?} is not a window: write a cron expression, `for` and a duration, and `in` and a time zone if it is not --time-zone, like \"0 22 * * sat for 6h in Europe/Berlin\""
+        )
+    };
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let (words, zone) = match words.as_slice() {
+        [words @ .., "in", zone] => (words, Some(time_zone(zone)?)),
+        words => (words, None),
+    };
+    let [cron @ .., "for", lasts] = words else {
+        return Err(advice());
+    };
+    let lasts = value::duration_above_zero(lasts)?;
+    let lasts = SignedDuration::try_from(lasts).map_err(|error| error.to_string())?;
+    if lasts > LASTS_MAX {
+        return Err(format!(
+            "a window is open for 744h at most: make {text:?} shorter, or its expression more frequent"
+        ));
+    }
+    let cron = cron.join(" ");
+    let parsed = CronWindow::new(&cron, lasts, TimeZone::UTC).map_err(|error| error.to_string());
+    parsed.map(|_| Written { cron, lasts, zone })
+}
+
+/// Parses a duration up to a week; 0 is `None`.
+fn expected_duration(text: &str) -> Result<Maybe<Duration>, String> {
+    match duration::parse(text).map_err(|error| error.to_string())? {
+        Duration::ZERO => Ok(None),
+        span if span > EXPECTED_MAX => Err(format!(
+            "{text:?} is too long: write a duration of 168h at most, like 30m"
+        )),
+        span => Ok(Some(span)),
     }
 }
 
@@ -255,6 +394,42 @@ mod tests {
         ] {
             let error = days(text).unwrap_err();
             assert!(error.contains(says), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_window_is_a_cron_expression_with_a_duration_and_perhaps_a_zone() {
+        let plain = written("0 22 * * sat for 6h").unwrap();
+        assert_eq!(
+            (plain.cron.as_str(), plain.lasts),
+            ("0 22 * * sat", SignedDuration::from_hours(6))
+        );
+        assert_eq!(plain.zone, None);
+        let zoned = written("  @daily  for 90m in  Europe/Berlin ").unwrap();
+        assert_eq!(
+            (zoned.cron.as_str(), zoned.lasts),
+            ("@daily", SignedDuration::from_mins(90))
+        );
+        assert_eq!(zoned.zone, Some(time_zone("Europe/Berlin").unwrap()));
+        for (text, says) in [
+            ("", "is not a window"),
+            ("0 22 * * sat", "`for` and a duration"),
+            ("0 22 * * sat in Europe/Berlin", "`for` and a duration"),
+            ("0 22 * * sat for", "is not a window"),
+            ("for 6h", "five fields"),
+            ("0 22 * * sat for 6", "lacks a unit"),
+            ("0 22 * * sat for 0s", "above 0"),
+            ("0 22 * * sat for 745h", "744h"),
+            (
+                "0 22 * * sat for 6h in Mars/Olympus",
+                "\"Mars/Olympus\" is not a known time zone",
+            ),
+            ("0 22 * * sat for 6h in", "is not a window"),
+            ("0 25 * * sat for 6h", "five fields"),
+            ("0 0 22 * * sat for 6h", "five fields"),
+        ] {
+            let error = written(text).unwrap_err();
+            assert!(error.contains(says) && !error.contains('\n'), "{text}: {error}");
         }
     }
 

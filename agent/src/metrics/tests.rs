@@ -32,7 +32,7 @@ async fn served() -> Served {
 async fn served_with(life: Duration) -> Served {
     let root = tempfile::tempdir().unwrap();
     std::fs::create_dir(root.path().join("run")).unwrap();
-    let metrics = Arc::new(Metrics::new("node-0"));
+    let metrics = Arc::new(Metrics::new("node-0", Windows::default()));
     let listener = server::listen("127.0.0.1", 0).await;
     let address = listener.local_addr().unwrap();
     drop(tokio::spawn(server::serve(listener, Arc::clone(&metrics), life)));
@@ -225,6 +225,37 @@ async fn one_phase_at_a_time_is_1() {
 }
 
 #[tokio::test]
+async fn a_closed_window_says_when_it_opens_and_an_open_one_does_not() {
+    use cordonhold_shared::reboot::window::{CronWindow, Window};
+    use jiff::{SignedDuration, tz::TimeZone};
+    let daily = |hour: i8| {
+        let text = format!("0 {hour} * * *");
+        let window = CronWindow::new(&text, SignedDuration::from_hours(2), TimeZone::UTC);
+        Windows::new(vec![Window::Cron(window.unwrap())])
+    };
+    let now = Timestamp::now();
+    let hour = now.to_zoned(TimeZone::UTC).hour();
+    for (windows, is_open) in [
+        (Windows::default(), 1),
+        (daily(hour), 1),
+        (daily((hour + 12) % 24), 0),
+    ] {
+        let opens = windows.opens(now).unwrap().as_second();
+        let metrics = Metrics::new("n", windows);
+        let page = metrics.render(&HeaderMap::new()).await.unwrap().text;
+        assert!(
+            page.contains(&format!("cordonhold_agent_window_open{{node=\"n\"}} {is_open}\n")),
+            "{page}"
+        );
+        let name = "\ncordonhold_agent_window_opens_timestamp_seconds{node=\"n\"} ";
+        let shown = page
+            .split_once(name)
+            .and_then(|(_, rest)| rest.lines().next()?.parse().ok());
+        assert_eq!(shown, (is_open == 0).then_some(opens), "{page}");
+    }
+}
+
+#[tokio::test]
 async fn d25_probes_say_what_the_loop_does() {
     let served = served().await;
     assert_eq!(served.get("/livez").await.0, 200);
@@ -270,7 +301,7 @@ async fn found_p15_a_port_that_is_taken_is_had_once_it_is_free() {
 
 #[tokio::test]
 async fn found_p15_probes_are_answered_while_the_address_is_on_no_interface() {
-    let metrics = Arc::new(Metrics::new("node-0"));
+    let metrics = Arc::new(Metrics::new("node-0", Windows::default()));
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = free.local_addr().unwrap().port();
     drop(free);

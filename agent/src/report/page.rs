@@ -45,6 +45,7 @@ const LINES: &[Line] = &[
     // Start and end.
     line("started", &[INFO], &["version"], "The agent has started. Nothing to do"),
     line("argument_warning", &[WARN], &[], "A flag or variable is accepted, but should be changed. The text says which, and how"),
+    line("window", &[INFO], &["window", "is_open", "opens"], "When reboots may begin, said at the start; `opens` is there while no window is open. Nothing to do"),
     line("permission_missing", &[WARN, ERROR], &["permission"], "`warn`: the reboot does not need this permission, and the agent goes on. `error`: the agent does not start without it; grant it as `manifests/base/rbac-agent.yaml` does"),
     line("permissions_unknown", &[WARN], &["why"], "The agent could not ask the API server which permissions it has, and goes on without knowing. If it cannot reach the API server later either, fix the connection or the agent's login"),
     line("stopping", &[INFO], &["signal"], "A signal ends the agent. Nothing is undone: the next agent process goes on from the host's record, else the lock's entry, else the marks on the Node"),

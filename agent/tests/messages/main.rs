@@ -78,9 +78,13 @@ fn found_e8_every_message_that_ends_the_agent_names_thing_try_and_fix() {
             ["--no-such-flag", "unexpected", "--help"],
         ),
         (
-            &["--reboot-days=mon"],
+            &["--message-template-drain=%s drains"],
             &[],
-            ["--reboot-days", "this version does not do", "at its default"],
+            [
+                "--message-template-drain",
+                "this version does not do",
+                "at its default",
+            ],
         ),
         (
             &["--time-zone=Mars"],

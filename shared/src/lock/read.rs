@@ -15,7 +15,7 @@ use super::{Entry, Record};
 use crate::quote::quoted;
 
 /// The JSON keys of the record, as kured and the agents write them.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     LOCKS,
     MAX_OWNERS,
     NODE,
@@ -27,6 +27,7 @@ const NAMES: [&str; 14] = [
     "sealed",
     "bootID",
     "init",
+    "acquired",
     "attempts",
     "givenBack",
     "write",

@@ -7,6 +7,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use jiff::SignedDuration;
+
 use crate::hold;
 use crate::keys;
 use crate::lock::{Record, Share};
@@ -17,6 +19,15 @@ use crate::reboot::lock_object::LockView;
 /// Something that postpones a reboot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Blocker {
+    /// No window is open, or none is open for long enough. While this blocks, nothing else is asked, so it stands alone.
+    OutsideWindow {
+        /// The windows, as people read them.
+        windows: String,
+        /// When a reboot may begin, in the time zone of the window that opens then. `None`: never.
+        opens: Option<String>,
+        /// How long the reboot takes that has to end in a window; `None` if it need not.
+        needs: Option<SignedDuration>,
+    },
     /// A person has paused this node, and written this.
     NodePaused(String),
     /// A person has paused the whole pool, and written this.
@@ -34,6 +45,7 @@ impl Blocker {
     /// Its kind in one word, for a label.
     pub fn kind(&self) -> &'static str {
         match self {
+            Blocker::OutsideWindow { .. } => "outside_window",
             Blocker::NodePaused(_) => "node_paused",
             Blocker::PoolPaused(_) => "pool_paused",
             Blocker::Unavailable { .. } => "unavailable",
@@ -44,6 +56,11 @@ impl Blocker {
 impl fmt::Display for Blocker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Blocker::OutsideWindow {
+                windows,
+                opens,
+                needs,
+            } => outside(f, windows, opens.as_deref(), *needs),
             Blocker::NodePaused(word) => write!(
                 f,
                 "a person paused this node ({}): it goes on when the annotation {} is removed from the Node",
@@ -65,6 +82,30 @@ impl fmt::Display for Blocker {
                 )
             }
         }
+    }
+}
+
+/// Says that no window is open, or none for long enough, and when one opens.
+fn outside(
+    f: &mut fmt::Formatter<'_>,
+    windows: &str,
+    opens: Option<&str>,
+    needs: Option<SignedDuration>,
+) -> fmt::Result {
+    match (opens, needs) {
+        (Some(opens), None) => write!(
+            f,
+            "outside of the window: a reboot may begin again at {opens}; the window is {windows}"
+        ),
+        (Some(opens), Some(needs)) => write!(
+            f,
+            "a reboot, which takes {needs:#}, would not end in the window: one may begin at {opens}; the window is {windows}"
+        ),
+        (None, None) => write!(f, "outside of the window, which never opens: it is {windows}"),
+        (None, Some(needs)) => write!(
+            f,
+            "a reboot takes {needs:#}, and the window is never open for that long: make it longer, or say how long a reboot takes with --expected-duration; it is {windows}"
+        ),
     }
 }
 

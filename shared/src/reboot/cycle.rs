@@ -132,6 +132,8 @@ pub struct Cycle {
     pool_size: Option<usize>,
     /// What postponed the reboot when it was last asked.
     blockers: Vec<Blocker>,
+    /// That no window is open, as the driver has told. Asked again before the lock is taken and before the seal.
+    outside: Option<Blocker>,
     /// Whether [`Timer::Stall`] is over: the next look at a full lock reports how the Nodes of its holders look.
     stalled: bool,
     retries: u8,
@@ -163,6 +165,7 @@ impl Cycle {
             kept: BTreeSet::new(),
             pool_size: None,
             blockers: Vec::new(),
+            outside: None,
             stalled: false,
             retries: 0,
             said: None,

@@ -20,14 +20,18 @@ use crate::reboot::moment::{Moment, Uptime};
 use crate::reboot::pod::PodView;
 use crate::reboot::timers::{Dates, Timer, Timers, Timing};
 use crate::reboot::watch::LockShown;
+use crate::reboot::window::{MustEnd, Windows};
 use crate::watch::Change;
 
+mod gate;
 mod request;
 
 #[cfg(test)]
 mod tests;
 
 pub use request::{Call, Reply};
+
+use gate::Gate;
 use request::{Progress, Request};
 
 /// What an agent runs with.
@@ -43,6 +47,10 @@ pub struct Setup {
     pub lock: LockObjects,
     /// Which object carried the lock when it was last read.
     pub carrier: Carrier,
+    /// When a reboot may begin.
+    pub windows: Windows,
+    /// Whether a reboot must end in a window too, and what is known of how long it takes.
+    pub must_end: Option<MustEnd>,
 }
 
 /// Random numbers, drawn anew for each call of [`Driver::next`].
@@ -125,6 +133,7 @@ pub struct Driver {
     timers: Timers,
     /// What the lengths of timers depend on, as our Node last showed it.
     dates: Dates,
+    gate: Gate,
     /// When the sentinel is looked at next.
     next_look: Uptime,
     /// The `created` of the last wish: each wish is later than the one before.
@@ -195,6 +204,7 @@ impl Driver {
         Driver {
             cycle: Cycle::new(setup.settings.clone()),
             timers: Timers::new(setup.timing.clone()),
+            gate: Gate::new(setup.windows.clone(), setup.must_end),
             setup,
             dates: Dates::default(),
             next_look: now,
@@ -253,7 +263,9 @@ impl Driver {
             .drain
             .as_ref()
             .and_then(|drain| drain.work.next_due(now, drain.under_way));
-        let events = [self.timers.next_end(), Some(self.next_look)];
+        // An idle agent waits for no window.
+        let gate = self.gate.next_wake().filter(|_| !self.cycle.is_idle());
+        let events = [self.timers.next_end(), Some(self.next_look), gate];
         let events = events.into_iter().filter(|_| self.open.is_none());
         let end = self.defect.map(|(end, _)| end);
         events.chain([drain, end]).flatten().min()
@@ -320,7 +332,7 @@ impl Driver {
         if self.opens_call(at) {
             return true;
         }
-        match self.next_input(at.now, chance.number) {
+        match self.next_input(at, chance.number) {
             Some(Next::Input(input)) => self.deliver(input, chance.proof),
             Some(Next::Look) => {
                 self.next_look = at.now + self.setup.timing.period;
@@ -343,6 +355,13 @@ impl Driver {
         let Some(ask) = self.asked.take() else {
             return false;
         };
+        // The window costs no call, so it is looked at first.
+        if ask == Ask::ListBlockers
+            && let Some(outside) = self.gate.outside(at.wall)
+        {
+            self.input = Some(Input::Answer(Answer::Blockers(Ok(vec![outside]))));
+            return true;
+        }
         let deadline = self.timers.end(Timer::Deadline);
         let (request, progress) = Request::begin(ask, &self.setup, deadline, at.wall);
         self.open = Some(Open::Request(Box::new(request)));
@@ -363,9 +382,14 @@ impl Driver {
 
     /// The next thing to do: hand over the start or the answer to the last call; without these, an event or a look at the sentinel.
     /// If several are ready, `number` chooses.
-    fn next_input(&mut self, now: Uptime, number: u64) -> Option<Next> {
+    fn next_input(&mut self, at: Moment, number: u64) -> Option<Next> {
+        let now = at.now;
         if let Some(input) = self.input.take() {
             return Some(Next::Input(input));
+        }
+        // Before any other event, so that the cycle takes none in a window that is over.
+        if let Some(outside) = self.gate.news(at, number) {
+            return Some(Next::Input(Input::Event(Event::Window(outside))));
         }
         let is_timer_due = self.timers.next_end().is_some_and(|end| end <= now);
         let ready = [
@@ -395,6 +419,10 @@ impl Driver {
 
     /// Updates what the driver itself keeps from an input: when to look at the sentinel, where the lock is, and the dates on our Node.
     fn learn(&mut self, input: &Input) {
+        if let Input::Answer(Answer::Lock(Ok(lock))) = input {
+            self.gate
+                .learn(lock, &self.setup.settings.node, self.dates.stamped);
+        }
         match input {
             // After a pause the cycle needs a fresh look at the sentinel, not the one of the next period.
             Input::Event(Event::Due(timer)) if timer.calls_for_look() => self.next_look = Uptime::START,
@@ -432,7 +460,12 @@ impl Driver {
                 self.stop_watch(Source::Pods)
             }
             Act::Arm(timer) => {
-                self.timers.arm(timer, self.dates, at, number);
+                let is_of_gate = timer == Timer::Blocked;
+                let dates = Dates {
+                    shut_until: is_of_gate.then(|| self.gate.shut_until(at.wall)).flatten(),
+                    ..self.dates
+                };
+                self.timers.arm(timer, dates, at, number);
                 Effect::Armed(timer)
             }
             Act::Disarm(timer) => {
@@ -444,6 +477,7 @@ impl Driver {
                 return None;
             }
             Act::Report(report) => {
+                self.gate.note(&report, at.wall);
                 if let Report::Unexpected { stage, answer } = report {
                     let end = at.now + DEFECT_SHOWN;
                     let _ = self.defect.get_or_insert((end, Defect { stage, answer }));

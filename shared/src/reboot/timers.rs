@@ -29,7 +29,7 @@ pub enum Timer {
     Drain,
     /// `--reboot-delay`.
     Delay,
-    /// How long a drained node waits while something postpones its reboot.
+    /// How long a drained node waits while something postpones its reboot. No time at all if the window opens later than that.
     Blocked,
     /// How long after the seal was sent the reboot command may still be run.
     Deadline,
@@ -103,6 +103,8 @@ pub struct Dates {
     pub stamped: Option<Timestamp>,
     /// When the lock entry that is kept is to be released.
     pub release_at: Option<Timestamp>,
+    /// Until when no window is open. `None`: one is open.
+    pub shut_until: Option<Timestamp>,
 }
 
 /// The timers that are running.
@@ -181,7 +183,11 @@ impl Timers {
                 .drain_timeout
                 .map(|timeout| timeout.saturating_add(self.timing.drain_delay)),
             Timer::Delay => Some(self.timing.reboot_delay),
-            Timer::Blocked => Some(self.timing.drain_timeout.unwrap_or(self.timing.reboot_timeout)),
+            Timer::Blocked => {
+                let longest = self.timing.drain_timeout.unwrap_or(self.timing.reboot_timeout);
+                let is_too_long = dates.shut_for(wall) > longest;
+                Some(if is_too_long { Duration::ZERO } else { longest })
+            }
             Timer::Deadline => Some(DEADLINE),
             Timer::Reboot | Timer::Stall => Some(self.timing.reboot_timeout),
             Timer::Soak => Some(self.timing.soak),
@@ -202,7 +208,12 @@ impl Dates {
                 .present()
                 .and_then(|hold| hold.holder.created.parse().ok()),
             release_at: hold::release_at(node),
+            shut_until: None,
         }
+    }
+
+    fn shut_for(self, wall: Timestamp) -> Duration {
+        self.shut_until.map_or(Duration::ZERO, |end| between(wall, end))
     }
 
     fn wish_age(self, wall: Timestamp) -> Duration {
@@ -294,6 +305,27 @@ mod tests {
                 [Timer::Drain, Timer::Blocked].map(|timer| timers.end(timer)),
                 ends
             );
+        }
+    }
+
+    #[test]
+    fn a_drained_node_does_not_wait_for_a_window_that_opens_too_late() {
+        let at = |seconds| Timestamp::from_second(seconds).ok();
+        for (shut_until, waits) in [
+            (None, 1800),
+            (at(-5), 1800),
+            (at(1800), 1800),
+            (at(1801), 0),
+            (Some(Timestamp::MAX), 0),
+        ] {
+            let dates = Dates {
+                shut_until,
+                ..Dates::default()
+            };
+            let mut timers = timers();
+            timers.arm(Timer::Blocked, dates, moment(Uptime::START), 0);
+            let end = Uptime::after(Duration::from_secs(waits));
+            assert_eq!(timers.end(Timer::Blocked), Some(end), "{shut_until:?}");
         }
     }
 

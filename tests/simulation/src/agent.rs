@@ -19,6 +19,7 @@ use cordonhold_shared::reboot::driver::{self, Call, Chance, Driver, Setup, Sourc
 use cordonhold_shared::reboot::lock_object::{Carrier, LockObject, LockObjects};
 use cordonhold_shared::reboot::moment::{self, Uptime};
 use cordonhold_shared::reboot::timers::Timing;
+use cordonhold_shared::reboot::window::Windows;
 use cordonhold_shared::selector::Selector;
 use jiff::{SignedDuration, Timestamp};
 
@@ -164,6 +165,8 @@ impl Agent {
                 drain,
                 lock: lock_objects(),
                 carrier: Carrier::Lease,
+                windows: Windows::default(),
+                must_end: None,
             },
             skew: SignedDuration::ZERO,
             cut_off_until: Uptime::START,

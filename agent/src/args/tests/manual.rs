@@ -35,7 +35,10 @@ const BETTER: &[(&str, &str)] = &[
         "drain-timeout",
         "a refused eviction is tried again until then, in kured a webhook that refuses one ends the drain at once",
     ),
-    ("end-time", "`5:00pm` works, as kured's manual says"),
+    (
+        "end-time",
+        "`5:00pm` works, as kured's manual says; the window is asked again right before the reboot",
+    ),
     (
         "force-reboot",
         "skips only the check for pods, and only after `--drain-timeout`; a value needs `=`, as for every on/off flag: `--force-reboot false` is refused, in kured it means true",

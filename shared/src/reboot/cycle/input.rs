@@ -89,6 +89,8 @@ pub enum Event {
     Sentinel(Option<String>),
     /// The lock object changed.
     LockChanged,
+    /// The window has opened (`None`), or has closed or opens at another time than was told before. Until the first, it is open.
+    Window(Option<Blocker>),
     /// News of the drain.
     Drain(DrainNews),
     /// A timer that was armed is over.

@@ -215,10 +215,11 @@ reports! {
         "blocked" Warning "RebootBlocked"
         says "the reboot is postponed"
         with by = kinds(blockers), why = sentences(blockers);
-        means "`by` names what postpones the reboot: `node_paused` or `pool_paused` (remove the annotation `cordonhold.dev/pause` \
+        means "`by` names what postpones the reboot: `outside_window` (nothing to do: `why` says when a reboot may begin; until then \
+               nothing else is asked), `node_paused` or `pool_paused` (remove the annotation `cordonhold.dev/pause` \
                from the Node or from the object that carries the lock), `unavailable` (bring back the Nodes that `why` names, or allow \
                more with `--max-unavailable`). A node that is drained already waits for `--drain-timeout`, or without one for \
-               `--reboot-timeout`; then the reboot is called off"
+               `--reboot-timeout`; then the reboot is called off, and at once if the window opens later than that"
 
     /// A cancel on the Node has no effect. The text says why, and what to write instead.
     Ignored(why: String)

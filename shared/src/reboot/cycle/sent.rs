@@ -52,6 +52,7 @@ impl Cycle {
     pub(super) fn note(&mut self, input: &Input) {
         match input {
             Input::Event(Event::Sentinel(wish)) => self.wanted = Some(wish.is_some()),
+            Input::Event(Event::Window(outside)) => self.outside.clone_from(outside),
             Input::Event(Event::Due(Timer::Backoff)) => self.backing_off = false,
             Input::Event(Event::Seen(node)) => {
                 self.settle(node);

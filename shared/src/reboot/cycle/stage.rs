@@ -50,7 +50,7 @@ pub(super) enum Resuming {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Waiting {
-    /// Waits for the first look at the sentinel, a change of the lock, or a timer.
+    /// Waits for the first look at the sentinel, the window, a change of the lock, or a timer.
     Resting,
     ReadingLock,
     /// With many peers, one LIST shows most of them.

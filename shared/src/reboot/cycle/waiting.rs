@@ -21,18 +21,26 @@ use crate::reboot::lock_object::{Carrier, LockView, LockWrite};
 const PEERS_MAX: usize = 8;
 
 impl Cycle {
-    /// Waits for the lock, and tries at once if the sentinel is known to ask for a reboot.
+    /// Waits for the window and the lock, and tries at once if the sentinel is known to ask for a reboot.
     pub(super) fn wait(&mut self) -> Step {
-        let acts = [Act::WatchLock(true)];
+        let watch = [Act::WatchLock(self.outside.is_none())];
         if self.wanted == Some(true) {
-            self.read_lock().after(acts)
+            self.try_lock().after(watch)
         } else {
-            self.rest(Stage::Waiting(Waiting::Resting), acts)
+            self.rest(Stage::Waiting(Waiting::Resting), watch)
         }
     }
 
-    fn read_lock(&mut self) -> Step {
-        self.ask(Stage::Waiting(Waiting::ReadingLock), Ask::ReadLock)
+    /// Begins a round, unless no window is open: until one opens, which may be days away, nothing is asked of the API server.
+    fn try_lock(&mut self) -> Step {
+        let Some(outside) = self.outside.clone() else {
+            return self.ask(Stage::Waiting(Waiting::ReadingLock), Ask::ReadLock);
+        };
+        self.stalled = false;
+        self.blockers = vec![outside];
+        let said = self.say(Report::Blocked(self.blockers.clone()));
+        let acts = [Act::WatchLock(false)].into_iter().chain(no_pauses());
+        self.rest(Stage::Waiting(Waiting::Resting), acts).after(said)
     }
 
     fn rest_until(&mut self, timer: Timer) -> Step {
@@ -77,7 +85,9 @@ impl Cycle {
     pub(super) fn resting(&mut self, event: Event) -> Step {
         match event {
             Event::Sentinel(None) => self.undo(CallOff::NoLongerWanted),
-            Event::Sentinel(Some(_)) => self.read_lock(),
+            Event::Sentinel(Some(_)) => self.try_lock(),
+            // Begins or ends the watch of the lock too.
+            Event::Window(_) => self.wait(),
             // Every waiter hears of it at once. The pause is shorter the older the wish, so the oldest tries first.
             Event::LockChanged => self.rest_until(Timer::Turn),
             Event::Seen(node) => match self.ends_wish(&node) {
@@ -86,12 +96,12 @@ impl Cycle {
                 None => Step::rest(),
             },
             // Before the first look at the sentinel, a process that was started anew does not know whether the wish still stands.
-            Event::Due(Timer::Turn | Timer::Poll) if self.wanted == Some(true) => self.read_lock(),
+            Event::Due(Timer::Turn | Timer::Poll) if self.wanted == Some(true) => self.try_lock(),
             Event::Due(Timer::Stall) if self.wanted == Some(true) => {
                 self.stalled = true;
-                self.read_lock()
+                self.try_lock()
             }
-            event if is_retry(&event) && self.wanted == Some(true) => self.read_lock(),
+            event if is_retry(&event) && self.wanted == Some(true) => self.try_lock(),
             _ => Step::rest(),
         }
     }
@@ -332,13 +342,14 @@ impl Cycle {
     fn locked(&mut self) -> Step {
         self.retries = 0;
         self.stalled = false;
-        self.cordon().after([
-            Act::WatchLock(false),
-            Act::Disarm(Timer::Poll),
-            Act::Disarm(Timer::Turn),
-            Act::Disarm(Timer::Stall),
-        ])
+        self.cordon()
+            .after([Act::WatchLock(false)].into_iter().chain(no_pauses()))
     }
+}
+
+/// The end of the pauses of a waiter.
+fn no_pauses() -> [Act; 3] {
+    [Timer::Poll, Timer::Turn, Timer::Stall].map(Act::Disarm)
 }
 
 /// A holder in words: since when it holds the lock, and how its Node looks.

@@ -370,9 +370,11 @@ fn patch_node(patch: &NodePatch, setup: &Setup, wall: Timestamp) -> Call {
 /// The compare-and-swap of the lock.
 fn swap(write: &LockWrite, version: &str, setup: &Setup, wall: Timestamp) -> Call {
     let key = &setup.lock.object(write.carrier).key;
+    let mut write = write.clone();
+    write.record.date(&setup.settings.node, wall);
     Call::PatchLock {
         carrier: write.carrier,
-        body: lock_object::patch(write, key, version, wall),
+        body: lock_object::patch(&write, key, version, wall),
     }
 }
 

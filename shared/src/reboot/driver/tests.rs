@@ -14,6 +14,8 @@ use crate::reboot::cycle::{Failure, HostState, OnUncordon, Shutdown};
 use crate::reboot::lock_object::{LockView, LockWrite};
 use crate::selector::Selector;
 
+mod windows;
+
 const WALL: Timestamp = Timestamp::UNIX_EPOCH;
 const BOOT: &str = "boot-1";
 
@@ -61,6 +63,8 @@ fn setup() -> Setup {
             otherwise: Some(Carrier::Lease),
         },
         carrier: Carrier::Lease,
+        windows: Windows::default(),
+        must_end: None,
     }
 }
 
@@ -72,6 +76,7 @@ struct Shell {
     chances: u64,
     is_wanted: bool,
     shutdown: Shutdown,
+    boot: &'static str,
     node: NodeView,
     lease: Value,
     version: u32,
@@ -96,6 +101,7 @@ impl Shell {
             chances: 0,
             is_wanted: false,
             shutdown: Shutdown::No,
+            boot: BOOT,
             node,
             lease: json!({ "metadata": { "name": "lease", "resourceVersion": "1", "annotations": {} } }),
             version: 1,
@@ -169,7 +175,7 @@ impl Shell {
             Call::LookAtSentinel => Reply::Sentinel(Some(self.is_wanted)),
             Call::AskHost => Reply::Host(HostState {
                 boot: Boot {
-                    id: BOOT.to_owned(),
+                    id: self.boot.to_owned(),
                     init: "1.0".to_owned(),
                 },
                 shutdown: self.shutdown.clone(),
@@ -196,6 +202,8 @@ impl Shell {
             Call::PatchLock { body, .. } => {
                 self.version += 1;
                 self.lease["metadata"]["annotations"] = body["metadata"]["annotations"].clone();
+                let annotations = self.lease["metadata"]["annotations"].as_object_mut();
+                annotations.unwrap().retain(|_, value| !value.is_null());
                 self.lease["metadata"]["resourceVersion"] = json!(self.version.to_string());
                 Reply::Lock(Ok(self.lease()))
             }

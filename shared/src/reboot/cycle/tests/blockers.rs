@@ -93,6 +93,62 @@ fn the_seal_asks_for_blockers_before_anything_else() {
     );
 }
 
+fn outside(opens: &str) -> Blocker {
+    Blocker::OutsideWindow {
+        windows: "@daily for 1h in UTC".to_owned(),
+        opens: Some(opens.to_owned()),
+        needs: None,
+    }
+}
+
+fn told(run: &mut Run, outside: Option<Blocker>) {
+    run.feed(Input::Event(Event::Window(outside)));
+}
+
+#[test]
+fn outside_the_window_a_wish_waits_without_a_request_and_goes_on_when_it_opens() {
+    let mut run = agent();
+    told(&mut run, Some(outside("then")));
+    run.wish();
+    assert_eq!(run.world.phase(), Some(Phase::Wanted));
+    let blocked = Report::Blocked(vec![outside("then")]);
+    assert!(run.reports.contains(&blocked), "{:?}", run.reports);
+    assert_eq!(run.acts.last(), Some(&Act::Disarm(Timer::Stall)));
+    drop(run.news());
+    // Whatever happens meanwhile.
+    for event in [
+        Event::LockChanged,
+        Event::Due(Timer::Turn),
+        Event::Due(Timer::Poll),
+        Event::Due(Timer::Stall),
+    ] {
+        run.feed(Input::Event(event));
+    }
+    run.wish();
+    assert_eq!(run.news(), "");
+    assert_eq!(run.reports.iter().filter(|report| **report == blocked).count(), 1);
+    // A window that opens at another time than was told is told again.
+    told(&mut run, Some(outside("later")));
+    assert_eq!(run.reports.last(), Some(&Report::Blocked(vec![outside("later")])));
+    told(&mut run, None);
+    assert_eq!(run.world.phase(), Some(Phase::Draining));
+    assert!(run.acts.contains(&Act::WatchLock(true)));
+}
+
+#[test]
+fn a_window_that_closes_ends_the_wait_for_the_lock_and_a_cancel_still_ends_the_wish() {
+    let mut run = agent();
+    run.world.annotate(keys::PAUSE, "on stage");
+    run.wish();
+    assert!(run.armed.contains(&Timer::Poll));
+    told(&mut run, Some(outside("then")));
+    assert!(!run.armed.contains(&Timer::Poll));
+    assert_eq!(run.reports.last(), Some(&Report::Blocked(vec![outside("then")])));
+    run.world.cancel("no");
+    run.see();
+    assert_eq!(run.called_off(), Some(&CallOff::Cancelled("no".to_owned())));
+}
+
 #[test]
 fn blockers_that_cannot_be_asked_postpone_the_reboot_and_are_asked_again() {
     let mut run = agent();
