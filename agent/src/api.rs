@@ -81,10 +81,6 @@ impl Api {
         }
     }
 
-    pub(crate) fn node_name(&self) -> &str {
-        &self.node
-    }
-
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }

@@ -55,6 +55,10 @@ pub enum ArgsError {
     )]
     NodeMissing,
     #[error(
+        "--sentinel-preset and {0} both say what asks for a reboot: remove one of the two, or its variable"
+    )]
+    TwoSentinels(&'static str),
+    #[error(
         "this version does not do what {0} asks for yet: remove the flag or its variable, or leave it at its default, which --help shows"
     )]
     NotYet(String),
@@ -181,7 +185,7 @@ impl TryFrom<Args> for Config {
         Ok(Config {
             settings: cycle::settings(&args, &timing)?,
             timing,
-            sentinel: args.host.reboot_sentinel.clone(),
+            sentinel: args.host.sentinel()?,
             host: args.host.config(args.cycle.reboot_timeout),
             lock: args.lock.into(),
             drain: args.drain.into(),

@@ -16,6 +16,7 @@ use http::Uri;
 use regex_lite::Regex;
 
 use crate::host::HostConfig;
+use crate::host::sentinel::SentinelConfig;
 use crate::notify::NotifyConfig;
 
 /// The whole configuration of an agent.
@@ -27,8 +28,8 @@ pub struct Config {
     pub timing: Timing,
     /// How the host is reached, and which commands run on it.
     pub host: HostConfig,
-    /// The path of the sentinel in the host's root.
-    pub sentinel: PathBuf,
+    /// What on the host asks for a reboot.
+    pub sentinel: SentinelConfig,
     /// The pool, and where its lock is.
     pub lock: LockConfig,
     /// How the node is drained.

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+pub mod preset;
 pub mod sentinel;
 
 mod boot;
@@ -29,7 +30,7 @@ use boot::BOOT_ID;
 use command::{Command, CommandError};
 use record::RECORD_FILE;
 use root::{FILES_TIMEOUT, Files, Root};
-use sentinel::Sentinel;
+use sentinel::{Sentinel, SentinelConfig};
 pub(crate) use systemd::is_systemctl;
 use systemd::{Delayed, Systemd};
 
@@ -192,9 +193,14 @@ impl Host {
         }
     }
 
-    /// The sentinel at this path.
-    pub fn sentinel(&self, path: PathBuf) -> Sentinel {
-        Sentinel::new(self.files.apart(), path)
+    /// The sentinel of this host, which is the node of this name.
+    pub fn sentinel(&self, config: SentinelConfig, node: &str) -> Sentinel {
+        match config {
+            SentinelConfig::File(path) => Sentinel::file(node, self.files.apart(), path),
+            SentinelConfig::Command { words, meaning } => {
+                Sentinel::command(node, self.command(&words), meaning)
+            }
+        }
     }
 
     /// Writes the record of what is about to be written on the Node.

@@ -120,12 +120,12 @@ async fn begin(config: Config, metrics: &Arc<Metrics>) -> Result<Parts, RunError
         .map_err(RunError::Client)?;
     let api = Api::new(client, &config.settings, config.lock, config.drain.clone());
     let host = Host::take(config.host).await.map_err(RunError::Host)?;
-    let sentinel = host.sentinel(config.sentinel);
-    if sentinel.has_place().await.is_ok_and(|has_place| !has_place) {
+    let sentinel = host.sentinel(config.sentinel, &config.settings.node);
+    if let Some(path) = sentinel.unreachable().await {
         warn!(
             event = "sentinel_unreachable",
             node = config.settings.node,
-            path = %sentinel.path().display(),
+            path = %path.display(),
             "the sentinel's directory is neither on the host nor mounted here, so nothing can ask for a reboot: \
              mount it, or name the file by its path on the host with --reboot-sentinel"
         );

@@ -19,7 +19,6 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use tracing::warn;
 
 use crate::host::sentinel::Sentinel;
 
@@ -39,7 +38,7 @@ pub(crate) struct Metrics {
     window_open: Gauge,
     /// When a window opens; empty while one is open.
     window_opens: Gauges<0>,
-    /// Whether the sentinel asks for a reboot; empty while it cannot be checked.
+    /// Whether the sentinel asks for a reboot; empty while it cannot be told.
     required: Gauges<0>,
     phase: Gauges<1>,
     drains: Counters<1>,
@@ -83,7 +82,7 @@ impl Metrics {
         // kured's only metric, under the same name (kubereboot/kured: cmd/kured/main.go).
         metrics.registry.register(
             "kured_reboot_required",
-            "Whether the sentinel asks for a reboot, checked for this scrape; absent if it cannot be checked",
+            "Whether the sentinel asks for a reboot: a file is looked at for this scrape, of a command this is the last answer; absent if it cannot be told",
             metrics.required.clone(),
         );
         let ours = metrics.registry.sub_registry_with_prefix("cordonhold_agent");
@@ -128,7 +127,7 @@ impl Metrics {
         metrics
     }
 
-    /// Sets the sentinel that is checked for each scrape.
+    /// Sets the sentinel that each scrape shows.
     pub(crate) fn watch_sentinel(&self, sentinel: Sentinel) {
         // Set once: a process has one host.
         drop(self.sentinel.set(sentinel));
@@ -167,9 +166,13 @@ impl Metrics {
         }
     }
 
-    /// Renders the metrics, after a fresh check of the sentinel.
+    /// Renders the metrics, after a fresh look at a sentinel that is a file.
     pub(crate) async fn render(&self, headers: &HeaderMap) -> Result<Page, fmt::Error> {
-        match self.is_required().await {
+        let is_required = match self.sentinel.get() {
+            Some(sentinel) => sentinel.shown().await,
+            None => None,
+        };
+        match is_required {
             Some(is_required) => {
                 let _ = self.required.get_or_create(&[]).set(i64::from(is_required));
             }
@@ -187,20 +190,6 @@ impl Metrics {
                 let _ = self.window_opens.get_or_create(&[]).set(opens.as_second());
             }
             None => self.window_opens.clear(),
-        }
-    }
-
-    async fn is_required(&self) -> Option<bool> {
-        match self.sentinel.get()?.is_present().await {
-            Ok(is_present) => Some(is_present),
-            Err(error) => {
-                let why = cordonhold_rt::exit::one_line(&error);
-                warn!(
-                    event = "sentinel_unreadable",
-                    why, "failed to check the sentinel for the metrics"
-                );
-                None
-            }
         }
     }
 }

@@ -8,7 +8,6 @@ use cordonhold_rt::exit::one_line;
 use cordonhold_shared::reboot::api_status::Failed;
 use cordonhold_shared::reboot::drain::{Done, Task};
 use cordonhold_shared::reboot::driver::{Call, Reply};
-use tracing::warn;
 
 use crate::api::{Api, CallError, Meaning as _};
 use crate::clock::Clock;
@@ -28,7 +27,7 @@ impl Hands {
     pub(super) async fn carry_out(self, call: Call) -> Reply {
         let Hands { api, host, .. } = &self;
         match call {
-            Call::LookAtSentinel => Reply::Sentinel(self.look_at_sentinel().await),
+            Call::LookAtSentinel => Reply::Sentinel(self.sentinel.look().await),
             Call::AskHost => Reply::Host(host.ask().await),
             Call::WriteRecord(record) => {
                 let written = host.write_record(&record).await;
@@ -57,20 +56,6 @@ impl Hands {
             }
             Call::ListPods => Reply::Pods(api.pods().await.map_err(failed)),
             Call::LookUp(daemon_sets) => Reply::Missing(api.missing(daemon_sets).await.map_err(failed)),
-        }
-    }
-
-    async fn look_at_sentinel(&self) -> Option<bool> {
-        match self.sentinel.is_present().await {
-            Ok(is_present) => Some(is_present),
-            Err(error) => {
-                let (node, why) = (self.api.node_name(), one_line(&error));
-                warn!(
-                    event = "sentinel_unreadable",
-                    node, why, "failed to check the sentinel"
-                );
-                None
-            }
         }
     }
 }

@@ -2,23 +2,29 @@
 //!
 //! Not here: the work itself, see [`crate::host`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
 
+use super::ArgsError;
 use super::value::{self, Words};
+use crate::host::preset::Preset;
+use crate::host::sentinel::{Meaning, SentinelConfig};
 use crate::host::{HostConfig, is_systemctl};
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "The host")]
 pub(super) struct HostArgs {
     /// File on the host whose presence asks for a reboot; symlinks are followed inside the host's root
-    #[arg(long, env = "KURED_REBOOT_SENTINEL", value_name = "PATH", default_value = "/var/run/reboot-required", value_parser = value::absolute_path)]
-    pub(super) reboot_sentinel: PathBuf,
-    /// Command to run on the host instead of checking the file; exit code 0 asks for a reboot
+    #[arg(long, env = "KURED_REBOOT_SENTINEL", value_name = "PATH", default_value = SENTINEL, value_parser = value::absolute_path)]
+    reboot_sentinel: PathBuf,
+    /// Command to run on the host instead of checking the file: exit code 0 asks for a reboot, any other does not, and 126, 127, a signal or more than a minute is no answer; split into words as a shell does
     #[arg(long, env = "KURED_REBOOT_SENTINEL_COMMAND", value_name = "COMMAND", default_value = "", value_parser = value::words)]
-    pub(super) reboot_sentinel_command: Words,
+    reboot_sentinel_command: Words,
+    /// Use a distribution's own check in place of --reboot-sentinel and --reboot-sentinel-command
+    #[arg(long, env = "CORDONHOLD_SENTINEL_PRESET", value_enum)]
+    sentinel_preset: Option<Preset>,
     /// How the host is rebooted
     #[arg(long, env = "KURED_REBOOT_METHOD", value_enum, default_value = "command")]
     pub(super) reboot_method: RebootMethod,
@@ -47,9 +53,35 @@ pub(super) enum RebootMethod {
     Signal,
 }
 
+const SENTINEL: &str = "/var/run/reboot-required";
 const SHUTDOWN_CHECK: &str = "/bin/systemctl is-system-running";
 
 impl HostArgs {
+    /// What asks for a reboot: the preset, else the command, else the file. As in kured a command wins over a file, but a preset beside
+    /// either is an error, because nobody can tell which one was meant.
+    pub(super) fn sentinel(&self) -> Result<SentinelConfig, ArgsError> {
+        let has_command = !self.reboot_sentinel_command.is_empty();
+        let other = [
+            ("--reboot-sentinel-command", has_command),
+            ("--reboot-sentinel", self.reboot_sentinel != Path::new(SENTINEL)),
+        ];
+        if let Some(preset) = self.sentinel_preset {
+            let set = other.into_iter().find(|(_, is_set)| *is_set);
+            return match set {
+                Some((flag, _)) => Err(ArgsError::TwoSentinels(flag)),
+                None => Ok(preset.sentinel()),
+            };
+        }
+        Ok(if has_command {
+            SentinelConfig::Command {
+                words: self.reboot_sentinel_command.clone(),
+                meaning: Meaning::ZeroAsks,
+            }
+        } else {
+            SentinelConfig::File(self.reboot_sentinel.clone())
+        })
+    }
+
     /// Makes the host's configuration. A scheduled shutdown that begins within `shutdown_within` counts as under way.
     pub(super) fn config(self, shutdown_within: Duration) -> HostConfig {
         HostConfig {

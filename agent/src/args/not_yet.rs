@@ -18,9 +18,6 @@ pub(super) const FLAGS: &[(&str, IsSet)] = &[
     ("reboot-signal", |a, d| {
         a.host.reboot_signal != d.host.reboot_signal
     }),
-    ("reboot-sentinel-command", |a, d| {
-        a.host.reboot_sentinel_command != d.host.reboot_sentinel_command
-    }),
     // What postpones a reboot.
     ("prometheus-url", |a, d| {
         a.blockers.prometheus_url != d.blockers.prometheus_url

@@ -5,6 +5,8 @@ use std::time::Duration;
 use clap::FromArgMatches as _;
 
 use super::*;
+use crate::host::preset::Preset;
+use crate::host::sentinel::{Meaning, SentinelConfig};
 use crate::notify::NotifyConfig;
 
 mod kured;
@@ -266,7 +268,6 @@ fn what_this_version_does_not_do_is_refused_and_its_default_is_not() {
         ("node-conditions", "true", "false"),
         ("reboot-method", "signal", "command"),
         ("reboot-signal", "0x28", "39"),
-        ("reboot-sentinel-command", "needs-restarting -r", ""),
         ("prometheus-url", "http://prometheus", ""),
         ("alert-filter-regexp", "^Watchdog$", ""),
         ("alert-filter-match-only", "true", "0"),
@@ -294,6 +295,68 @@ fn what_this_version_does_not_do_is_refused_and_its_default_is_not() {
             drop(config(&[&format!("--{flag}={default}")]));
         }
     }
+}
+
+#[test]
+fn what_asks_for_a_reboot_is_the_preset_or_the_command_or_the_file() {
+    let command = |words: &[&str]| SentinelConfig::Command {
+        words: words.iter().copied().map(str::to_owned).collect(),
+        meaning: Meaning::ZeroAsks,
+    };
+    let file = |path: &str| SentinelConfig::File(path.into());
+    let test = "--reboot-sentinel-command=sh -c 'test -e /x'";
+    let cases: &[(&[&str], SentinelConfig)] = &[
+        (&[], file("/var/run/reboot-required")),
+        (&["--reboot-sentinel=/run/x"], file("/run/x")),
+        (&[test], command(&["sh", "-c", "test -e /x"])),
+        // As in kured, the command counts and the file is passed over.
+        (
+            &[test, "--reboot-sentinel=/run/x"],
+            command(&["sh", "-c", "test -e /x"]),
+        ),
+        (
+            &["--reboot-sentinel-command=", "--reboot-sentinel=/run/x"],
+            file("/run/x"),
+        ),
+        (&["--sentinel-preset=rpm-ostree"], Preset::RpmOstree.sentinel()),
+        // A flag at its default says nothing.
+        (
+            &[
+                "--sentinel-preset=suse",
+                "--reboot-sentinel=/var/run/reboot-required",
+            ],
+            file("/run/reboot-needed"),
+        ),
+    ];
+    for (words, expected) in cases {
+        assert_eq!(&config(words).sentinel, expected, "{words:?}");
+    }
+    let by_variable = config_of(&[], &[("CORDONHOLD_SENTINEL_PRESET", "flatcar")]);
+    assert_eq!(by_variable.sentinel, Preset::Flatcar.sentinel());
+}
+
+#[test]
+fn a_preset_beside_another_sentinel_is_refused() {
+    for other in ["--reboot-sentinel", "--reboot-sentinel-command"] {
+        let words = ["--sentinel-preset=rhel", &format!("{other}=/run/x")];
+        let error = error_of(&words, &[]);
+        assert!(
+            error.contains(&format!("--sentinel-preset and {other} both say"))
+                && error.contains("remove one"),
+            "{error}"
+        );
+    }
+    let variable = [("KURED_REBOOT_SENTINEL_COMMAND", "true")];
+    let error = error_of(&["--sentinel-preset=debian"], &variable);
+    assert!(
+        error.contains("--reboot-sentinel-command") && error.contains("its variable"),
+        "{error}"
+    );
+    let error = error_of(&["--sentinel-preset=arch"], &[]);
+    assert!(
+        error.contains("--sentinel-preset") && error.contains("rpm-ostree"),
+        "{error}"
+    );
 }
 
 #[test]

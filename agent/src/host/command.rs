@@ -4,9 +4,12 @@
 
 use std::fmt;
 use std::io;
+use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use cordonhold_shared::quote::clipped;
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Child;
 use tokio::task::JoinError;
@@ -53,6 +56,8 @@ pub enum CommandError {
 const OUTPUT_MAX: u64 = 16 * 1024;
 /// How long to wait for the output after a command has ended, because a daemon that it left behind may keep the pipes open.
 const PIPE_PAUSE: Duration = Duration::from_secs(1);
+/// Most bytes of each output in a message, for a line of the log that people read.
+const SAID_MAX: usize = 1024;
 
 /// A command that has ended, with its output, trimmed of white space.
 #[derive(Debug)]
@@ -69,8 +74,22 @@ impl Ended {
         CommandError::NoAnswer {
             command: self.command,
             status: self.status,
-            stdout: self.stdout,
-            stderr: self.stderr,
+            stdout: clipped(&self.stdout, SAID_MAX).to_owned(),
+            stderr: clipped(&self.stderr, SAID_MAX).to_owned(),
+        }
+    }
+}
+
+/// The process group of a question that has not ended. It is killed if the question is given up, so that no question that hangs stays
+/// behind when the next one is asked.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0
+            && let Err(error) = kill_process_group(group, Signal::KILL)
+        {
+            debug!(%error, "nothing is left of a question that was given up");
         }
     }
 }
@@ -97,15 +116,21 @@ impl Command {
         Command { words }
     }
 
-    /// Runs the command and gives its output, whatever its exit code. The command is killed if it takes longer than `bound`.
+    /// Runs the command and gives its output, whatever its exit code. The command is killed, with what it has started, if it takes longer
+    /// than `bound`.
     pub(super) async fn output(&self, bound: Duration) -> Result<Ended, CommandError> {
         let child = self.spawn(true)?;
-        let Ok(ended) = timeout(bound, self.finish(child)).await else {
+        let id = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
+        let finish = pin!(self.finish(child));
+        // After `finish`, so that it is dropped first: while the command has not ended, nothing else can have its id.
+        let mut group = Group(id);
+        let Ok(ended) = timeout(bound, finish).await else {
             return Err(CommandError::TooLong {
                 command: self.to_string(),
                 bound,
             });
         };
+        group.0 = None;
         let ended = ended?;
         let (stdout, stderr) = (&ended.stdout, &ended.stderr);
         debug!(event = "host_output", command = %self, status = %ended.status, stdout, stderr, "a command ended");
@@ -152,26 +177,30 @@ impl Command {
         Err(CommandError::Failed {
             command: self.to_string(),
             status: finished.status,
-            said,
+            said: clipped(&said, SAID_MAX).to_owned(),
         })
     }
 
-    fn spawn(&self, kill_on_drop: bool) -> Result<Child, CommandError> {
+    /// Starts the command. A question is in a process group of its own, and is killed if nobody waits for its end any more.
+    fn spawn(&self, is_question: bool) -> Result<Child, CommandError> {
         let (program, arguments) = self
             .words
             .split_first()
             .map_or(("", &[][..]), |(p, a)| (p.as_str(), a));
-        tokio::process::Command::new(program)
+        let mut command = tokio::process::Command::new(program);
+        let _ = command
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(kill_on_drop)
-            .spawn()
-            .map_err(|source| CommandError::Spawn {
-                command: self.to_string(),
-                source,
-            })
+            .kill_on_drop(is_question);
+        if is_question {
+            let _ = command.process_group(0);
+        }
+        command.spawn().map_err(|source| CommandError::Spawn {
+            command: self.to_string(),
+            source,
+        })
     }
 
     /// Waits for the command's end and its output.

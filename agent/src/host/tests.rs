@@ -6,6 +6,7 @@ use cordonhold_shared::hold::{Phase, Proof};
 use cordonhold_shared::host::RebootDeadline;
 use tokio::time::timeout;
 
+use super::sentinel::Meaning;
 use super::*;
 
 struct Fixture {
@@ -106,6 +107,10 @@ fn record(holder: &str) -> HostRecord {
     }
 }
 
+fn file(path: &str) -> SentinelConfig {
+    SentinelConfig::File(path.into())
+}
+
 fn later() -> Instant {
     Instant::now() + LONG
 }
@@ -127,10 +132,10 @@ const NOTHING_HELD: &str =
 async fn an_absolute_symlink_is_resolved_inside_the_root() {
     let fixture = Fixture::new();
     let host = fixture.host("true").await;
-    let sentinel = host.sentinel(PathBuf::from("/var/run/reboot-required"));
-    assert!(!sentinel.is_present().await.unwrap());
+    let sentinel = host.sentinel(file("/var/run/reboot-required"), "n");
+    assert!(!sentinel.is_asking().await.unwrap());
     fixture.write("run/reboot-required", "");
-    assert!(sentinel.is_present().await.unwrap());
+    assert!(sentinel.is_asking().await.unwrap());
 }
 
 #[tokio::test]
@@ -146,7 +151,7 @@ async fn no_path_leaves_the_root() {
     let host = fixture.host("true").await;
     for path in [up.as_str(), "/run/up", "/run/out"] {
         assert!(
-            !host.sentinel(PathBuf::from(path)).is_present().await.unwrap(),
+            !host.sentinel(file(path), "n").is_asking().await.unwrap(),
             "{path}"
         );
     }
@@ -155,8 +160,8 @@ async fn no_path_leaves_the_root() {
 #[tokio::test]
 async fn a_directory_is_no_sentinel() {
     let fixture = Fixture::new();
-    let sentinel = fixture.host("true").await.sentinel(PathBuf::from("/run"));
-    assert!(!sentinel.is_present().await.unwrap());
+    let sentinel = fixture.host("true").await.sentinel(file("/run"), "n");
+    assert!(!sentinel.is_asking().await.unwrap());
 }
 
 #[tokio::test]
@@ -547,17 +552,34 @@ async fn a_root_that_is_not_there_is_named() {
     );
 }
 
+#[tokio::test]
+async fn a_sentinel_command_runs_as_the_other_commands_do() {
+    let fixture = Fixture::new();
+    let mut config = fixture.config("true");
+    config.exec = vec!["/usr/bin/env".to_owned(), "ON_THE_HOST=1".to_owned()];
+    let host = Host::take(config).await.unwrap();
+    for (script, is_wanted) in [("[ $ON_THE_HOST = 1 ]", true), ("[ $ON_THE_HOST = 2 ]", false)] {
+        let command = SentinelConfig::Command {
+            words: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
+            meaning: Meaning::ZeroAsks,
+        };
+        let sentinel = host.sentinel(command, "n");
+        assert_eq!(sentinel.look().await, Some(is_wanted), "{script}");
+    }
+}
+
 /// kured's manifests mount the host's `/var/run` on `/sentinel`, and name `/sentinel/reboot-required`.
 #[tokio::test]
 async fn a_sentinel_that_is_mounted_into_the_container_is_seen_as_in_kured() {
     let fixture = Fixture::new();
     let host = fixture.host("true").await;
     let mounted = tempfile::tempdir().unwrap();
-    let sentinel = host.sentinel(mounted.path().join("reboot-required"));
-    assert!(sentinel.has_place().await.unwrap());
-    assert!(!sentinel.is_present().await.unwrap());
-    std::fs::write(sentinel.path(), "").unwrap();
-    assert!(sentinel.is_present().await.unwrap());
+    let path = mounted.path().join("reboot-required").display().to_string();
+    let sentinel = host.sentinel(file(&path), "n");
+    assert_eq!(sentinel.unreachable().await, None);
+    assert!(!sentinel.is_asking().await.unwrap());
+    std::fs::write(&path, "").unwrap();
+    assert!(sentinel.is_asking().await.unwrap());
 
     // If the host has the directory, the container's is ignored.
     let on_host = fixture
@@ -565,11 +587,14 @@ async fn a_sentinel_that_is_mounted_into_the_container_is_seen_as_in_kured() {
         .path()
         .join(mounted.path().strip_prefix("/").unwrap());
     std::fs::create_dir_all(on_host).unwrap();
-    assert!(!sentinel.is_present().await.unwrap());
+    assert!(!sentinel.is_asking().await.unwrap());
 
-    let nowhere = host.sentinel(PathBuf::from("/nowhere/reboot-required"));
-    assert!(!nowhere.has_place().await.unwrap());
-    assert!(!nowhere.is_present().await.unwrap());
+    let nowhere = host.sentinel(file("/nowhere/reboot-required"), "n");
+    assert_eq!(
+        nowhere.unreachable().await,
+        Some(Path::new("/nowhere/reboot-required"))
+    );
+    assert!(!nowhere.is_asking().await.unwrap());
 }
 
 #[tokio::test]

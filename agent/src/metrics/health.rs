@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use cordonhold_rt::sync::locked;
 
-/// Longest wait of the loop for one answer. Every request has a shorter limit of its own; the longest is a minute, for the reboot command.
+/// Longest wait of the loop for one answer. Every request has a shorter limit of its own; the longest is a minute, for the
+/// reboot command and the sentinel's command.
 const REQUEST_MAX: Duration = Duration::from_secs(300);
 
 /// The health of the agent: what its loop is doing.

@@ -108,6 +108,27 @@ async fn kured_s_gauge_is_what_the_sentinel_says_at_each_scrape() {
 }
 
 #[tokio::test]
+async fn a_scrape_shows_the_last_answer_of_a_sentinel_command_and_runs_none() {
+    let served = served().await;
+    let gauge = "kured_reboot_required{node=\"node-0\"}";
+    let ran = served.root.path().join("ran");
+    let sentinel = Sentinel::shell(&format!("echo >> {0}; [ -s {0}.asks ]", ran.display()));
+    served.metrics.watch_sentinel(sentinel.clone());
+    // Nobody has run it yet.
+    assert_eq!(served.value(gauge).await, None);
+    assert!(!ran.exists());
+    for (asks, shown) in [("", "0"), ("yes", "1")] {
+        std::fs::write(ran.with_added_extension("asks"), asks).unwrap();
+        assert_eq!(sentinel.look().await, Some(shown == "1"));
+        let runs = std::fs::read(&ran).unwrap().len();
+        for _ in 0..2 {
+            assert_eq!(served.value(gauge).await.as_deref(), Some(shown));
+        }
+        assert_eq!(std::fs::read(&ran).unwrap().len(), runs);
+    }
+}
+
+#[tokio::test]
 async fn found_p13_the_page_is_in_the_format_that_is_asked_for() {
     let served = served().await;
     for (accept, content_type, end) in [

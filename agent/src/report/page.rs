@@ -54,7 +54,8 @@ const LINES: &[Line] = &[
     // The host.
     line("host_taken", &[WARN], &["file"], "Another agent runs on this host, and this one waits until that one has ended. `fuser -v` on the file names its process: end one of the two"),
     line("sentinel_unreachable", &[WARN], &["path"], "The directory of `--reboot-sentinel` is neither on the host nor mounted in the pod, so nothing can ask for a reboot. Mount it, or name another path"),
-    line("sentinel_unreadable", &[WARN], &["why"], "The sentinel cannot be checked. Fix what `why` says; the agent checks again after `--period`, and for each scrape of the metrics"),
+    line("sentinel_unreadable", &[WARN], &["why"], "Nobody can tell whether the sentinel asks for a reboot: its file cannot be looked at, or its command cannot be run, was killed, took longer than a minute, or gave an answer that does not fit. Said once, until it can be told again. Fix what `why` says; the agent looks again after `--period`, at a file also for each scrape of the metrics"),
+    line("sentinel_readable", &[INFO], &[], "After `sentinel_unreadable`: the sentinel can be told again. Nothing to do"),
     line("reboot_command", &[INFO], &["command"], "The agent runs the reboot command now. Nothing to do"),
     line("host_output", &[DEBUG, INFO], &["command", "status", "stdout", "stderr"], "What a command on the host printed. `info`: the reboot command; `debug`: a command that only asks the host something"),
     line("record_stays", &[WARN], &["why"], "The agent's record in the host's `/run` could not be removed or changed. An agent that restarts may wait for the rest of `--reboot-timeout`. Fix what `why` says"),

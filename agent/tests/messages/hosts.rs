@@ -27,7 +27,7 @@ fn found_e8_whatever_of_the_host_makes_the_agent_wait_is_named_with_the_fix() {
     const ROOT: &str = "let --host-root be the root of a Linux host";
     const CHECK: &str = "needs a --shutdown-check-command of its own";
     let unknown = ("host_busy", "unknown");
-    let table: [Row<'_>; 18] = [
+    let table: [Row<'_>; 20] = [
         (
             nothing,
             &["--reboot-sentinel=/sentinel/reboot-required"],
@@ -43,6 +43,22 @@ fn found_e8_whatever_of_the_host_makes_the_agent_wait_is_named_with_the_fix() {
             &["--reboot-sentinel=/loop/reboot-required"],
             ("sentinel_unreadable", ""),
             ["/loop", "symbolic links", ROOT],
+        ),
+        (
+            nothing,
+            &["--reboot-sentinel-command=/nowhere/needs-restarting -r"],
+            ("sentinel_unreadable", ""),
+            [
+                "`/nowhere/needs-restarting -r`",
+                "No such file",
+                "check that its program is on the host",
+            ],
+        ),
+        (
+            nothing,
+            &["--reboot-sentinel-command=/bin/sh -c 'echo odd >&2; kill -KILL $$'"],
+            ("sentinel_unreadable", ""),
+            ["gave no usable answer", "signal: 9", "odd"],
         ),
         (
             nothing,

@@ -4,7 +4,12 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::config::{BlockerConfig, MetricsConfig};
+use crate::host::sentinel::SentinelConfig;
 use crate::notify::NotifyConfig;
+
+fn file(path: &str) -> SentinelConfig {
+    SentinelConfig::File(path.into())
+}
 
 /// A flag of kured, from the list that the repository keeps.
 pub(super) struct KuredFlag {
@@ -78,10 +83,7 @@ fn the_stock_daemonset_of_kured_starts_this_agent_unchanged() {
         panic!("no configuration")
     };
     assert_eq!(config.settings.node, "node-0");
-    assert_eq!(
-        config.sentinel,
-        std::path::PathBuf::from("/sentinel/reboot-required")
-    );
+    assert_eq!(config.sentinel, file("/sentinel/reboot-required"));
     assert_eq!(config.process.metrics.as_ref().unwrap().port, 8080);
     assert_eq!(
         config.settings.concurrency,
@@ -193,7 +195,11 @@ fn kured_s_chart_with_every_value_set_is_understood() {
     let known: Vec<&str> = not_yet::FLAGS.iter().map(|(flag, _)| *flag).collect();
     assert_eq!(refused, known);
     let args = args(&all);
-    assert_eq!(args.host.reboot_sentinel_command.len(), 3);
+    let sentinel = args.host.sentinel().unwrap();
+    assert!(
+        matches!(&sentinel, SentinelConfig::Command { words, .. } if words.len() == 3),
+        "{sentinel:?}"
+    );
     assert_eq!(BlockerConfig::from(args.blockers).pods.len(), 2);
     let notify = NotifyConfig::from(args.notify);
     assert_eq!(notify.uncordon.render("n"), "n is back: 100%");
@@ -215,10 +221,8 @@ fn kured_s_chart_with_every_value_set_is_understood() {
         port: 9102,
     };
     assert_eq!(config.process.metrics, Some(metrics));
-    assert_eq!(
-        config.sentinel,
-        std::path::PathBuf::from("/sentinel/restart-required")
-    );
+    // As in kured, the command counts where a file is named too.
+    assert_eq!(config.sentinel, sentinel);
     assert_eq!(config.timing.reboot_delay, Duration::from_secs(90));
     assert_eq!(config.timing.drain_timeout, Some(Duration::from_secs(5400)));
     assert_eq!(config.drain.grace_period, Some(30));
@@ -272,7 +276,7 @@ fn every_variable_of_kured_is_read() {
     };
     assert_eq!(config.process.metrics, Some(metrics));
     assert_eq!(config.host.reboot, ["/bin/true", "now"]);
-    assert_eq!(config.sentinel, std::path::PathBuf::from("/run/x"));
+    assert_eq!(config.sentinel, file("/run/x"));
     assert_eq!(config.process.log_format, cordonhold_rt::logging::LogFormat::Json);
     assert_eq!(config.warnings.len(), 1);
 }

@@ -100,6 +100,10 @@ const BETTER: &[(&str, &str)] = &[
         "reboot-sentinel",
         "symlinks are followed as on the host; a directory of that name asks for nothing",
     ),
+    (
+        "reboot-sentinel-command",
+        "no answer is neither yes nor no, and told once; in kured it is no, or ends the process; a command that hangs is killed",
+    ),
     ("slack-channel", "deprecated; warns that it has no effect"),
     (
         "slack-hook-url",
