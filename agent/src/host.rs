@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+pub mod init;
 pub mod preset;
 pub mod sentinel;
 
@@ -28,6 +29,7 @@ mod systemd;
 use crate::clock::boot_clock;
 use boot::BOOT_ID;
 use command::{Command, CommandError};
+use init::{InitError, InitSignal};
 use record::RECORD_FILE;
 use root::{FILES_TIMEOUT, Files, Root};
 use sentinel::{Sentinel, SentinelConfig};
@@ -41,12 +43,21 @@ pub struct HostConfig {
     pub root: PathBuf,
     /// The words that are put before each command (`--host-exec`).
     pub exec: Vec<String>,
-    /// The words of the command that reboots the host.
-    pub reboot: Vec<String>,
+    /// What reboots the host.
+    pub reboot: Reboot,
     /// The words of the command that says whether the host is shutting down.
     pub shutdown_check: Vec<String>,
     /// A shutdown that logind has scheduled within this time counts as under way.
     pub shutdown_within: Duration,
+}
+
+/// What reboots the host (`--reboot-method`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reboot {
+    /// The words of a command that runs on the host.
+    Command(Vec<String>),
+    /// A signal to the host's init.
+    Signal(InitSignal),
 }
 
 /// Why the host cannot be used.
@@ -96,6 +107,8 @@ pub enum HostError {
     },
     #[error(transparent)]
     Command(#[from] CommandError),
+    #[error(transparent)]
+    Init(#[from] InitError),
     #[error("access to {} in the host's root took longer than {FILES_TIMEOUT:?}: the file system hangs: look at the mounts of the host", .path.display())]
     Hangs { path: PathBuf },
 }
@@ -130,9 +143,22 @@ const CHECK_BOUND: Duration = Duration::from_secs(5);
 /// A reboot command that has run this long without failing counts as accepted.
 const REBOOT_BOUND: Duration = Duration::from_secs(60);
 
+impl Reboot {
+    /// The words of the command; none for a signal.
+    fn words(&self) -> &[String] {
+        match self {
+            Reboot::Command(words) => words,
+            Reboot::Signal(_) => &[],
+        }
+    }
+}
+
 impl Host {
-    /// Opens the host's root, and waits until no other agent has the host.
+    /// Opens the host's root, and waits until no other agent has the host. Fails at once if the host cannot be rebooted as configured.
     pub async fn take(config: HostConfig) -> Result<Host, HostError> {
+        if let Reboot::Signal(signal) = config.reboot {
+            signal.check()?;
+        }
         let root = Root::open(&config.root)?;
         let path = Path::new(LOCK_FILE);
         let mut said = false;
@@ -143,7 +169,7 @@ impl Host {
                 Ok(()) => {
                     return Ok(Host {
                         files: Files::new(root),
-                        systemd: Systemd::named_by([&config.shutdown_check, &config.reboot]),
+                        systemd: Systemd::named_by([&config.shutdown_check, config.reboot.words()]),
                         config,
                         soft_reboots: OnceCell::new(),
                         commands: TaskTracker::new(),
@@ -208,8 +234,8 @@ impl Host {
         self.write(record, None).await
     }
 
-    /// Records that the host is told to reboot within `timeout`, then runs the reboot command. The command does not run if the deadline
-    /// has passed, which is checked last. If the command is seen to have failed, that entry is taken out of the record again.
+    /// Records that the host is told to reboot within `timeout`, then tells it: by the reboot command or the signal. It is not told if the
+    /// deadline has passed, which is checked last. If that is seen to have failed, the entry is taken out of the record again.
     pub async fn reboot(
         &self,
         record: &HostRecord,
@@ -219,7 +245,7 @@ impl Host {
         let Err(error) = self.tell_and_run(record, timeout, deadline).await else {
             return Ok(());
         };
-        // An error other than the command's own means that the command never ran.
+        // An error other than the command's own means that no command ran and no signal was sent.
         let is_over = match &error {
             HostError::Command(error) => error.shows_failure(),
             _ => true,
@@ -258,11 +284,27 @@ impl Host {
         deadline: Option<Instant>,
     ) -> Result<(), HostError> {
         self.write(record, Some(timeout)).await?;
-        let command = self.command(&self.config.reboot);
-        info!(event = "reboot_command", command = %command, "running the reboot command");
         let is_too_late = || deadline.is_none_or(|end| Instant::now() >= end);
-        let outcome = command.run_unless(&self.commands, REBOOT_BOUND, is_too_late);
-        Ok(outcome.await?)
+        match &self.config.reboot {
+            Reboot::Command(words) => {
+                let command = self.command(words);
+                info!(event = "reboot_command", command = %command, "running the reboot command");
+                let outcome = command.run_unless(&self.commands, REBOOT_BOUND, is_too_late);
+                Ok(outcome.await?)
+            }
+            Reboot::Signal(signal) => {
+                let number = signal.number();
+                info!(
+                    event = "reboot_signal",
+                    signal = number,
+                    "sending the reboot signal to the host's init"
+                );
+                if is_too_late() {
+                    return Err(CommandError::CalledOff.into());
+                }
+                Ok(signal.send()?)
+            }
+        }
     }
 
     async fn write(&self, record: &HostRecord, told_for: Option<Duration>) -> Result<(), HostError> {

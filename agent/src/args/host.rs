@@ -9,9 +9,10 @@ use clap::ValueEnum;
 
 use super::ArgsError;
 use super::value::{self, Words};
+use crate::host::init::InitSignal;
 use crate::host::preset::Preset;
 use crate::host::sentinel::{Meaning, SentinelConfig};
-use crate::host::{HostConfig, is_systemctl};
+use crate::host::{HostConfig, Reboot, is_systemctl};
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "The host")]
@@ -27,29 +28,29 @@ pub(super) struct HostArgs {
     sentinel_preset: Option<Preset>,
     /// How the host is rebooted
     #[arg(long, env = "KURED_REBOOT_METHOD", value_enum, default_value = "command")]
-    pub(super) reboot_method: RebootMethod,
+    reboot_method: RebootMethod,
     /// Command that reboots the host; split into words as a shell does
     #[arg(long, env = "KURED_REBOOT_COMMAND", value_name = "COMMAND", default_value = "/bin/systemctl reboot", value_parser = value::command)]
-    pub(super) reboot_command: Words,
-    /// Number of the signal that makes the host's init reboot, for --reboot-method=signal; 39 is SIGRTMIN+5
-    #[arg(long, env = "KURED_REBOOT_SIGNAL", value_name = "NUMBER", default_value = "39", allow_negative_numbers = true, value_parser = value::integer::<1, 64>)]
-    pub(super) reboot_signal: i64,
+    reboot_command: Words,
+    /// Number of the signal that makes the host's init reboot, for --reboot-method=signal; 39 is SIGRTMIN+5, with which systemd reboots
+    #[arg(long, env = "KURED_REBOOT_SIGNAL", value_name = "NUMBER", default_value = "39", allow_negative_numbers = true, value_parser = signal)]
+    reboot_signal: InitSignal,
     /// Command that tells whether the host is shutting down: it prints `stopping` if so, `unknown`, `offline` or nothing if it cannot tell, and any other word if not; the default uses the systemctl of --reboot-command, if that runs systemctl
     #[arg(long, env = "CORDONHOLD_SHUTDOWN_CHECK_COMMAND", value_name = "COMMAND", default_value = SHUTDOWN_CHECK, value_parser = value::command)]
-    pub(super) shutdown_check_command: Words,
+    shutdown_check_command: Words,
     /// Prefix that makes each command run on the host; may be empty
     #[arg(long, env = "CORDONHOLD_HOST_EXEC", value_name = "COMMAND", default_value = "/usr/bin/nsenter -m/proc/1/ns/mnt --", value_parser = value::words)]
-    pub(super) host_exec: Words,
+    host_exec: Words,
     /// The host's root directory as the agent sees it
     #[arg(long, env = "CORDONHOLD_HOST_ROOT", value_name = "PATH", default_value = "/proc/1/root", value_parser = value::absolute_path)]
-    pub(super) host_root: PathBuf,
+    host_root: PathBuf,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum RebootMethod {
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum RebootMethod {
     /// Run --reboot-command
     Command,
-    /// Send --reboot-signal to the host's init
+    /// Send --reboot-signal to the host's init, which is PID 1 of a pod with hostPID
     Signal,
 }
 
@@ -88,10 +89,22 @@ impl HostArgs {
             root: self.host_root,
             exec: self.host_exec,
             shutdown_check: shutdown_check(self.shutdown_check_command, &self.reboot_command),
-            reboot: self.reboot_command,
+            reboot: match self.reboot_method {
+                RebootMethod::Command => Reboot::Command(self.reboot_command),
+                RebootMethod::Signal => Reboot::Signal(self.reboot_signal),
+            },
             shutdown_within,
         }
     }
+}
+
+/// Parses the number of a signal that init may be sent.
+fn signal(text: &str) -> Result<InitSignal, String> {
+    let number = value::integer::<1, 64>(text)?;
+    let signal = i32::try_from(number).ok().and_then(InitSignal::numbered);
+    signal.ok_or_else(|| {
+        format!("signal {number} is the C library's own: write another, like 39, with which systemd reboots")
+    })
 }
 
 /// The words of the shutdown check. If it is the default and the reboot command names a systemctl, the check uses that one,

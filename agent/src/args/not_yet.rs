@@ -11,13 +11,6 @@ type IsSet = fn(&Args, &Args) -> bool;
 
 /// Each such flag, and whether it is set.
 pub(super) const FLAGS: &[(&str, IsSet)] = &[
-    // The host.
-    ("reboot-method", |a, d| {
-        a.host.reboot_method != d.host.reboot_method
-    }),
-    ("reboot-signal", |a, d| {
-        a.host.reboot_signal != d.host.reboot_signal
-    }),
     // What postpones a reboot.
     ("prometheus-url", |a, d| {
         a.blockers.prometheus_url != d.blockers.prometheus_url

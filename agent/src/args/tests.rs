@@ -5,6 +5,8 @@ use std::time::Duration;
 use clap::FromArgMatches as _;
 
 use super::*;
+use crate::host::Reboot;
+use crate::host::init::InitSignal;
 use crate::host::preset::Preset;
 use crate::host::sentinel::{Meaning, SentinelConfig};
 use crate::notify::NotifyConfig;
@@ -100,6 +102,7 @@ fn each_wrong_argument_is_named_on_one_line_with_its_fix() {
         (&["--metrics-port=http"], &["--metrics-port: ", "http"]),
         (&["--metrics-host=a b"], &["--metrics-host: ", "127.0.0.1"]),
         (&["--reboot-signal=0"], &["--reboot-signal: ", "from 1 to 64"]),
+        (&["--reboot-signal=33"], &["--reboot-signal: ", "C library", "39"]),
         (&["--force-reboot=maybe"], &["--force-reboot: ", "true or false"]),
         (&["--reboot-command=sh -c 'x"], &["--reboot-command: ", "quotes"]),
         (&["--reboot-command="], &["--reboot-command: ", "empty"]),
@@ -266,8 +269,6 @@ fn what_this_version_does_not_do_is_refused_and_its_default_is_not() {
         ("prefer-no-schedule-taint", "weave.works/kured-node-reboot", ""),
         ("protect-from-autoscaler", "true", "false"),
         ("node-conditions", "true", "false"),
-        ("reboot-method", "signal", "command"),
-        ("reboot-signal", "0x28", "39"),
         ("prometheus-url", "http://prometheus", ""),
         ("alert-filter-regexp", "^Watchdog$", ""),
         ("alert-filter-match-only", "true", "0"),
@@ -333,6 +334,23 @@ fn what_asks_for_a_reboot_is_the_preset_or_the_command_or_the_file() {
     }
     let by_variable = config_of(&[], &[("CORDONHOLD_SENTINEL_PRESET", "flatcar")]);
     assert_eq!(by_variable.sentinel, Preset::Flatcar.sentinel());
+}
+
+#[test]
+fn the_host_is_rebooted_by_the_command_or_by_the_signal() {
+    let reboot = |words: &[&str]| config(words).host.reboot;
+    let signal = |number| Reboot::Signal(InitSignal::numbered(number).unwrap());
+    let command = Reboot::Command(vec!["/bin/systemctl".to_owned(), "reboot".to_owned()]);
+    assert_eq!(reboot(&[]), command);
+    // As in kured, the method decides, and what the other one needs is passed over.
+    assert_eq!(reboot(&["--reboot-signal=0x28"]), command);
+    assert_eq!(reboot(&["--reboot-method=signal"]), signal(39));
+    let words = [
+        "--reboot-method=signal",
+        "--reboot-signal=15",
+        "--reboot-command=x",
+    ];
+    assert_eq!(reboot(&words), signal(15));
 }
 
 #[test]
@@ -689,7 +707,7 @@ fn found_x1_quotes_that_yaml_keeps_are_named_for_every_flag() {
     // A command is split as a shell does, so quotes around a word are fine.
     assert_eq!(
         config(&["--reboot-command=\"/sbin/reboot\""]).host.reboot,
-        ["/sbin/reboot"]
+        Reboot::Command(vec!["/sbin/reboot".to_owned()])
     );
 }
 

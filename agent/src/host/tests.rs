@@ -4,6 +4,7 @@ use std::os::unix::fs::symlink;
 
 use cordonhold_shared::hold::{Phase, Proof};
 use cordonhold_shared::host::RebootDeadline;
+use rustix::process::Pid;
 use tokio::time::timeout;
 
 use super::sentinel::Meaning;
@@ -69,7 +70,7 @@ impl Fixture {
         HostConfig {
             root: self.directory.path().to_owned(),
             exec: Vec::new(),
-            reboot: words.clone(),
+            reboot: Reboot::Command(words.clone()),
             shutdown_check: words,
             shutdown_within: Duration::from_mins(30),
         }
@@ -86,7 +87,7 @@ impl Fixture {
         let mut config = self.config("");
         config.exec = vec!["/bin/sh".to_owned()];
         config.shutdown_check = vec![systemctl.clone(), "is-system-running".to_owned()];
-        config.reboot = vec![systemctl, "reboot".to_owned()];
+        config.reboot = Reboot::Command(vec![systemctl, "reboot".to_owned()]);
         Host::take(config).await.unwrap()
     }
 
@@ -386,7 +387,7 @@ async fn found_s3_a_command_that_was_seen_to_fail_leaves_no_word() {
         assert_eq!(state.record, Some(record("uid/then")), "{shell} {deadline:?}");
     }
     let mut config = fixture.config("echo running");
-    config.reboot = vec!["/nowhere/reboot".to_owned()];
+    config.reboot = Reboot::Command(vec!["/nowhere/reboot".to_owned()]);
     let host = Host::take(config).await.unwrap();
     assert!(
         host.reboot(&record("uid/then"), LONG, Some(later()))
@@ -502,6 +503,97 @@ async fn a_reboot_command_runs_before_its_deadline_only() {
     assert!(witness.exists());
 }
 
+/// A process that plays the host's init. On signal 39 it writes down whether the record has the word of a reboot by then: 1 or 0.
+struct FakeInit(std::process::Child);
+
+impl FakeInit {
+    async fn start(fixture: &Fixture) -> FakeInit {
+        let path = |name| fixture.path(name).display().to_string();
+        let script = format!(
+            "trap 'grep -c toldUntil {} > {}' 39; touch {}; while :; do sleep 0.02; done",
+            path(RECORD),
+            path("signalled"),
+            path("up")
+        );
+        let child = std::process::Command::new("/bin/sh")
+            .args(["-c", &script])
+            .spawn()
+            .unwrap();
+        let init = FakeInit(child);
+        until_exists(&fixture.path("up")).await;
+        init
+    }
+
+    fn config(&self, fixture: &Fixture) -> HostConfig {
+        let to = Pid::from_raw(self.0.id().try_into().unwrap()).unwrap();
+        let signal = InitSignal::numbered(39).unwrap();
+        HostConfig {
+            reboot: Reboot::Signal(InitSignal { to, ..signal }),
+            ..fixture.config("echo running")
+        }
+    }
+}
+
+impl Drop for FakeInit {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        let _ = self.0.wait().unwrap();
+    }
+}
+
+async fn until_exists(path: &Path) {
+    while !path.exists() {
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_reboot_signal_is_sent_before_its_deadline_only_and_after_the_record() {
+    let fixture = Fixture::new();
+    let init = FakeInit::start(&fixture).await;
+    let host = Host::take(init.config(&fixture)).await.unwrap();
+    for over in [None, Some(Instant::now())] {
+        assert_eq!(
+            host.reboot(&record("uid/then"), LONG, over).await,
+            Err(RebootFailure::Expired)
+        );
+        assert_eq!(host.ask().await.told, None);
+    }
+    // A signal that was sent all the same would have come by the time of the next one.
+    let signalled = fixture.path("signalled");
+    assert!(!signalled.exists());
+    assert_eq!(
+        host.reboot(&record("uid/then"), LONG, Some(later())).await,
+        Ok(())
+    );
+    until_exists(&signalled).await;
+    while !fixture.read("signalled").ends_with('\n') {
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(fixture.read("signalled"), "1\n");
+    let state = host.ask().await;
+    assert_eq!(
+        (state.record, state.told),
+        (Some(record("uid/then")), Some(RebootDeadline::Ahead))
+    );
+}
+
+#[tokio::test]
+async fn a_reboot_signal_that_cannot_be_sent_leaves_no_word() {
+    let fixture = Fixture::new();
+    let init = FakeInit::start(&fixture).await;
+    let config = init.config(&fixture);
+    drop(init);
+    let host = Host::take(config).await.unwrap();
+    let failed = host.reboot(&record("uid/then"), LONG, Some(later())).await;
+    assert!(
+        matches!(&failed, Err(RebootFailure::Failed(why)) if why.contains("signal 39") && why.contains("--reboot-method")),
+        "{failed:?}"
+    );
+    let state = host.ask().await;
+    assert_eq!((state.record, state.told), (Some(record("uid/then")), None));
+}
+
 #[tokio::test]
 async fn a_reboot_command_that_fails_says_why() {
     let fixture = Fixture::new();
@@ -515,7 +607,7 @@ async fn a_reboot_command_that_fails_says_why() {
         "{failed:?}"
     );
     let mut config = fixture.config("true");
-    config.reboot = vec!["/nowhere/reboot".to_owned()];
+    config.reboot = Reboot::Command(vec!["/nowhere/reboot".to_owned()]);
     let missing = Host::take(config)
         .await
         .unwrap()

@@ -57,6 +57,7 @@ const LINES: &[Line] = &[
     line("sentinel_unreadable", &[WARN], &["why"], "Nobody can tell whether the sentinel asks for a reboot: its file cannot be looked at, or its command cannot be run, was killed, took longer than a minute, or gave an answer that does not fit. Said once, until it can be told again. Fix what `why` says; the agent looks again after `--period`, at a file also for each scrape of the metrics"),
     line("sentinel_readable", &[INFO], &[], "After `sentinel_unreadable`: the sentinel can be told again. Nothing to do"),
     line("reboot_command", &[INFO], &["command"], "The agent runs the reboot command now. Nothing to do"),
+    line("reboot_signal", &[INFO], &["signal"], "With `--reboot-method=signal`: the agent sends this signal to the host's init now. Nothing to do"),
     line("host_output", &[DEBUG, INFO], &["command", "status", "stdout", "stderr"], "What a command on the host printed. `info`: the reboot command; `debug`: a command that only asks the host something"),
     line("record_stays", &[WARN], &["why"], "The agent's record in the host's `/run` could not be removed or changed. An agent that restarts may wait for the rest of `--reboot-timeout`. Fix what `why` says"),
     // The lock and the pool.

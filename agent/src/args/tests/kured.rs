@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::config::{BlockerConfig, MetricsConfig};
+use crate::host::Reboot;
+use crate::host::init::InitSignal;
 use crate::host::sentinel::SentinelConfig;
 use crate::notify::NotifyConfig;
 
@@ -90,6 +92,40 @@ fn the_stock_daemonset_of_kured_starts_this_agent_unchanged() {
         cordonhold_shared::lock::Share::Count(1)
     );
     assert!(config.warnings.is_empty());
+}
+
+/// Shapes in which people write kured's arguments for their hosts.
+#[test]
+fn what_people_set_for_their_hosts_starts_this_agent_unchanged() {
+    let sets: &[&[&str]] = &[
+        // A pod with less rights, which reboots by a signal.
+        &[
+            "--ds-name=kured",
+            "--ds-namespace=kube-system",
+            "--metrics-port=8080",
+            "--reboot-sentinel=/sentinel/reboot-required",
+            "--reboot-method=signal",
+            "--reboot-signal=39",
+            "--concurrency=1",
+        ],
+        &["--reboot-method", "signal", "--reboot-signal", "39"],
+        // A check of the package manager, beside the file that the manifest names.
+        &[
+            "--reboot-sentinel=/sentinel/reboot-required",
+            "--reboot-sentinel-command=sh -c \"! needs-restarting --reboothint\"",
+        ],
+        &[
+            "--reboot-sentinel-command=/usr/bin/test -f /run/reboot-needed",
+            "--period=5m",
+        ],
+        // systemctl elsewhere than in /bin.
+        &["--reboot-command=/run/current-system/sw/bin/systemctl reboot"],
+        &["--reboot-command=/usr/sbin/shutdown -r +1 \"by kured\""],
+    ];
+    for words in sets {
+        let config = config(words);
+        assert!(config.warnings.is_empty(), "{words:?}: {:?}", config.warnings);
+    }
 }
 
 /// The comments of kured-ds.yaml show every flag at its default, and so do the chart's values.
@@ -223,6 +259,8 @@ fn kured_s_chart_with_every_value_set_is_understood() {
     assert_eq!(config.process.metrics, Some(metrics));
     // As in kured, the command counts where a file is named too.
     assert_eq!(config.sentinel, sentinel);
+    let signal = InitSignal::numbered(40).unwrap();
+    assert_eq!(config.host.reboot, Reboot::Signal(signal));
     assert_eq!(config.timing.reboot_delay, Duration::from_secs(90));
     assert_eq!(config.timing.drain_timeout, Some(Duration::from_secs(5400)));
     assert_eq!(config.drain.grace_period, Some(30));
@@ -275,7 +313,8 @@ fn every_variable_of_kured_is_read() {
         port: 9090,
     };
     assert_eq!(config.process.metrics, Some(metrics));
-    assert_eq!(config.host.reboot, ["/bin/true", "now"]);
+    let words = ["/bin/true", "now"].map(str::to_owned).to_vec();
+    assert_eq!(config.host.reboot, Reboot::Command(words));
     assert_eq!(config.sentinel, file("/run/x"));
     assert_eq!(config.process.log_format, cordonhold_rt::logging::LogFormat::Json);
     assert_eq!(config.warnings.len(), 1);

@@ -97,12 +97,20 @@ const BETTER: &[(&str, &str)] = &[
         "the node is watched meanwhile and checked at the end",
     ),
     (
+        "reboot-method",
+        "`signal` is refused where PID 1 is not the host's init; a host that does not go down is told of, for either",
+    ),
+    (
         "reboot-sentinel",
         "symlinks are followed as on the host; a directory of that name asks for nothing",
     ),
     (
         "reboot-sentinel-command",
         "no answer is neither yes nor no, and told once; in kured it is no, or ends the process; a command that hangs is killed",
+    ),
+    (
+        "reboot-signal",
+        "checked at the start: a number that is no signal is refused",
     ),
     ("slack-channel", "deprecated; warns that it has no effect"),
     (

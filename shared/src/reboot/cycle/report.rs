@@ -361,10 +361,11 @@ reports! {
     /// The reboot command failed.
     RebootFailed(why: String)
         "reboot_failed" Error "RebootFailed"
-        says "the reboot command failed: try it on the host, or name another with --reboot-command"
+        says "the reboot command or signal failed: try it on the host, or name another with --reboot-command or --reboot-method"
         with why = why.clone();
         counts Some(Count::Reboot("failed"));
-        means "`why` is what the command said, or why it is unclear whether it worked. Fix the host or `--reboot-command`. \
+        means "`why` is what the command said, why the signal was not sent, or why it is unclear whether it worked. \
+               Fix the host, `--reboot-command` or `--reboot-method`. \
                The agent asks the host whether it goes down: at once, or after `--reboot-timeout` if it is unclear. \
                If not, the node is drained again; after the second command it stays sealed instead (`still_sealed`)"
 
