@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+pub mod enter;
 pub mod init;
 pub mod preset;
 pub mod sentinel;

@@ -9,6 +9,7 @@ use clap::ValueEnum;
 
 use super::ArgsError;
 use super::value::{self, Words};
+use crate::host::enter;
 use crate::host::init::InitSignal;
 use crate::host::preset::Preset;
 use crate::host::sentinel::{Meaning, SentinelConfig};
@@ -38,8 +39,8 @@ pub(super) struct HostArgs {
     /// Command that tells whether the host is shutting down: it prints `stopping` if so, `unknown`, `offline` or nothing if it cannot tell, and any other word if not; the default uses the systemctl of --reboot-command, if that runs systemctl
     #[arg(long, env = "CORDONHOLD_SHUTDOWN_CHECK_COMMAND", value_name = "COMMAND", default_value = SHUTDOWN_CHECK, value_parser = value::command)]
     shutdown_check_command: Words,
-    /// Prefix that makes each command run on the host; may be empty
-    #[arg(long, env = "CORDONHOLD_HOST_EXEC", value_name = "COMMAND", default_value = "/usr/bin/nsenter -m/proc/1/ns/mnt --", value_parser = value::words)]
+    /// Words put before each command so that it runs on the host, such as `/usr/bin/nsenter -m/proc/1/ns/mnt --`; none runs it in the agent's own container. By default the agent starts itself again and enters the host's mount namespace, so the image needs no nsenter
+    #[arg(long, env = "CORDONHOLD_HOST_EXEC", value_name = "COMMAND", default_value = enter::DEFAULT, value_parser = value::words)]
     host_exec: Words,
     /// The host's root directory as the agent sees it
     #[arg(long, env = "CORDONHOLD_HOST_ROOT", value_name = "PATH", default_value = "/proc/1/root", value_parser = value::absolute_path)]

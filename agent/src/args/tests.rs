@@ -56,7 +56,12 @@ fn the_last_of_a_repeated_flag_counts_as_in_kured() {
 }
 
 #[test]
-fn commands_may_run_without_words_before_them() {
+fn commands_run_by_our_own_way_or_after_other_words_or_none() {
+    let own = ["/proc/self/exe", "enter-host", "/proc/1/ns/mnt", "--"];
+    assert_eq!(config(&[]).host.exec, own);
+    let nsenter = "/usr/bin/nsenter -m/proc/1/ns/mnt --";
+    let words = config(&[&format!("--host-exec={nsenter}")]).host.exec;
+    assert_eq!(words.join(" "), nsenter);
     let config = config(&["--host-exec="]);
     assert!(config.host.exec.is_empty());
     assert_eq!(config.timing.drain_timeout, None);

@@ -27,7 +27,7 @@ fn found_e8_whatever_of_the_host_makes_the_agent_wait_is_named_with_the_fix() {
     const ROOT: &str = "let --host-root be the root of a Linux host";
     const CHECK: &str = "needs a --shutdown-check-command of its own";
     let unknown = ("host_busy", "unknown");
-    let table: [Row<'_>; 20] = [
+    let table: [Row<'_>; 21] = [
         (
             nothing,
             &["--reboot-sentinel=/sentinel/reboot-required"],
@@ -68,6 +68,17 @@ fn found_e8_whatever_of_the_host_makes_the_agent_wait_is_named_with_the_fix() {
                 "`/nowhere/nsenter -m -- /bin/echo running`",
                 "No such file",
                 "--host-exec fits it",
+            ],
+        ),
+        // Our own way, which is the agent's own program.
+        (
+            nothing,
+            &["--host-exec=/proc/self/exe enter-host /nowhere/ns/mnt --"],
+            unknown,
+            [
+                "`/proc/self/exe enter-host /nowhere/ns/mnt -- /bin/echo running`",
+                "exit status: 126",
+                "set hostPID",
             ],
         ),
         (
