@@ -33,6 +33,7 @@ use crate::conditions;
 use crate::host::Host;
 use crate::host::sentinel::Sentinel;
 use crate::metrics::Metrics;
+use crate::prometheus::Prometheus;
 use crate::report::{NodeEvents, Reporter, post};
 
 mod calls;
@@ -64,6 +65,7 @@ pub(crate) struct Parts {
     pub(crate) api: Api,
     pub(crate) host: Host,
     pub(crate) sentinel: Sentinel,
+    pub(crate) prometheus: Option<Prometheus>,
     pub(crate) metrics: Arc<Metrics>,
     /// Whether to write the Node's conditions (`--node-conditions`).
     pub(crate) shows_conditions: bool,
@@ -139,6 +141,7 @@ impl Agent {
                 host: Arc::new(parts.host),
                 sentinel: parts.sentinel,
                 clock,
+                prometheus: parts.prometheus,
             },
             reporter: Reporter::new(
                 &node,

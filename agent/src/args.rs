@@ -72,6 +72,10 @@ pub enum ArgsError {
         "--expected-duration: no reboot would ever begin, because no window is open for {span} at a time: make a window longer, or remove --must-end-in-window; the window is {windows}"
     )]
     TooShort { span: String, windows: String },
+    #[error(
+        "--blocker-promql needs a Prometheus to ask: name it with --prometheus-url, such as http://prometheus.monitoring:9090"
+    )]
+    NoPrometheus,
 }
 
 /// Cordons, drains and reboots its node when the host asks for a reboot, at most --concurrency nodes of a pool at once.
@@ -192,7 +196,7 @@ impl TryFrom<Args> for Config {
             shows_conditions: args.returning.node_conditions,
             windows: args.window.windows()?,
             must_end: args.window.must_end(),
-            blockers: args.blockers.into(),
+            blockers: args.blockers.config()?,
             notify: args.notify.into(),
             process: args.process.into(),
             warnings,

@@ -4,8 +4,10 @@
 //! [`Settings`] and [`Timing`] of the cycle.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use cordonhold_rt::logging::LogFormat;
+use cordonhold_shared::reboot::blocker::Rules;
 use cordonhold_shared::reboot::cycle::Settings;
 use cordonhold_shared::reboot::drain::Options;
 use cordonhold_shared::reboot::lock_object::LockObjects;
@@ -13,7 +15,6 @@ use cordonhold_shared::reboot::timers::Timing;
 use cordonhold_shared::reboot::window::{MustEnd, Windows};
 use cordonhold_shared::selector::Selector;
 use http::Uri;
-use regex_lite::Regex;
 
 use crate::host::HostConfig;
 use crate::host::sentinel::SentinelConfig;
@@ -70,24 +71,29 @@ pub struct DrainConfig {
     pub options: Options,
 }
 
-/// What postpones a reboot.
+/// What others are asked about before a reboot, and where.
 #[derive(Clone, Debug)]
 pub struct BlockerConfig {
-    /// The Prometheus whose active alerts postpone a reboot; `None` asks none.
-    pub prometheus: Option<Uri>,
-    /// Alerts whose name this matches are ignored.
-    pub alert_filter: Option<Regexp>,
-    /// Count only the alerts that `alert_filter` matches, instead of ignoring them.
-    pub match_only: bool,
-    /// Ignore pending alerts.
-    pub firing_only: bool,
-    /// A pod on the node that one of these selects postpones a reboot.
-    pub pods: Vec<Selector>,
+    /// The questions.
+    pub rules: Rules,
+    /// The Prometheus that is asked; `None` if there is none to ask.
+    pub prometheus: Option<PrometheusConfig>,
 }
 
-/// A regular expression for names of alerts.
+/// How Prometheus is reached.
 #[derive(Clone, Debug)]
-pub struct Regexp(Regex);
+pub struct PrometheusConfig {
+    /// Its URL, with the path before `/api/v1`. A user and password in it are used for basic authentication.
+    pub url: Uri,
+    /// Longest wait for an answer.
+    pub timeout: Duration,
+    /// The file with a bearer token. It is read again after some time.
+    pub token_file: Option<PathBuf>,
+    /// The file with the CAs that sign its certificate, in PEM; `None` takes those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// The files with the client certificate and its key, in PEM.
+    pub client_certificate: Option<(PathBuf, PathBuf)>,
+}
 
 /// The agent's metrics, its log, and how it reaches the API server.
 #[derive(Clone, Debug)]
@@ -107,21 +113,4 @@ pub struct MetricsConfig {
     pub host: String,
     /// The TCP port.
     pub port: u16,
-}
-
-impl Regexp {
-    pub(crate) fn new(pattern: &str) -> Result<Regexp, regex_lite::Error> {
-        Regex::new(pattern).map(Regexp)
-    }
-
-    /// Whether the expression matches anywhere in the text.
-    pub fn matches(&self, text: &str) -> bool {
-        self.0.is_match(text)
-    }
-}
-
-impl PartialEq for Regexp {
-    fn eq(&self, other: &Regexp) -> bool {
-        self.0.as_str() == other.0.as_str()
-    }
 }

@@ -21,6 +21,7 @@ pub mod host;
 pub mod notify;
 pub mod permissions;
 pub mod pool;
+pub mod prometheus;
 
 mod api;
 mod clock;
@@ -38,6 +39,7 @@ use metrics::Metrics;
 use metrics::server;
 use permissions::PermissionError;
 use pool::PoolError;
+use prometheus::{Prometheus, PrometheusError};
 
 /// Why the agent ended.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +55,8 @@ pub enum RunError {
     Permissions(PermissionError),
     #[error(transparent)]
     Pool(PoolError),
+    #[error(transparent)]
+    Prometheus(PrometheusError),
     #[error(transparent)]
     Agent(AgentError),
 }
@@ -118,6 +122,8 @@ async fn begin(config: Config, metrics: &Arc<Metrics>) -> Result<Parts, RunError
     let client = client::build(config.process.kubeconfig.as_deref())
         .await
         .map_err(RunError::Client)?;
+    let prometheus = config.blockers.prometheus.as_ref().map(Prometheus::new);
+    let prometheus = prometheus.transpose().map_err(RunError::Prometheus)?;
     let api = Api::new(client, &config.settings, config.lock, config.drain.clone());
     let host = Host::take(config.host).await.map_err(RunError::Host)?;
     let sentinel = host.sentinel(config.sentinel, &config.settings.node);
@@ -142,6 +148,7 @@ async fn begin(config: Config, metrics: &Arc<Metrics>) -> Result<Parts, RunError
             settings: config.settings,
             timing: config.timing,
             drain: config.drain.options.clone(),
+            rules: config.blockers.rules,
             lock: api.lock_objects().clone(),
             carrier,
             windows: config.windows,
@@ -150,6 +157,7 @@ async fn begin(config: Config, metrics: &Arc<Metrics>) -> Result<Parts, RunError
         api,
         host,
         sentinel,
+        prometheus,
         metrics: Arc::clone(metrics),
         shows_conditions: config.shows_conditions,
     })

@@ -8,6 +8,7 @@ pub mod drain;
 pub mod driver;
 pub mod moment;
 pub mod pod;
+pub mod prometheus;
 pub mod timers;
 pub mod watch;
 pub mod window;

@@ -6,13 +6,16 @@ use std::sync::Arc;
 
 use cordonhold_rt::exit::one_line;
 use cordonhold_shared::reboot::api_status::Failed;
+use cordonhold_shared::reboot::blocker::Found;
 use cordonhold_shared::reboot::drain::{Done, Task};
 use cordonhold_shared::reboot::driver::{Call, Reply};
+use cordonhold_shared::reboot::prometheus::Series;
 
 use crate::api::{Api, CallError, Meaning as _};
 use crate::clock::Clock;
 use crate::host::Host;
 use crate::host::sentinel::Sentinel;
+use crate::prometheus::Prometheus;
 
 /// What is needed to carry out calls: the API server, the host, the sentinel and the clock.
 #[derive(Clone)]
@@ -21,6 +24,8 @@ pub(super) struct Hands {
     pub(super) host: Arc<Host>,
     pub(super) sentinel: Sentinel,
     pub(super) clock: Clock,
+    /// `None` if nothing is asked there.
+    pub(super) prometheus: Option<Prometheus>,
 }
 
 impl Hands {
@@ -56,6 +61,19 @@ impl Hands {
             }
             Call::ListPods => Reply::Pods(api.pods().await.map_err(failed)),
             Call::LookUp(daemon_sets) => Reply::Missing(api.missing(daemon_sets).await.map_err(failed)),
+            Call::Query(expression) => Reply::Found(self.query(&expression).await.map(Found::Series)),
+            Call::ListBlockingPods(labels) => {
+                let pods = api.blocking_pods(&labels).await;
+                Reply::Found(pods.map(Found::Pods).map_err(|error| error.with_fix()))
+            }
+        }
+    }
+
+    async fn query(&self, expression: &str) -> Result<Vec<Series>, String> {
+        match &self.prometheus {
+            Some(prometheus) => prometheus.query(expression).await,
+            // The command line refuses such a question.
+            None => Err("no Prometheus is named: set --prometheus-url".to_owned()),
         }
     }
 }

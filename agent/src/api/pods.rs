@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cordonhold_rt::watch::Target;
 use cordonhold_shared::reboot::drain::Evicted;
-use cordonhold_shared::reboot::pod::{DaemonSet, PodView};
+use cordonhold_shared::reboot::driver::BLOCKING_PODS_MAX;
+use cordonhold_shared::reboot::pod::{self, DaemonSet, PodView};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::params::{GetParams, ListParams, PostParams};
@@ -129,6 +130,21 @@ impl Api {
         params.label_selector = self.pods_selector();
         let pods: ListView<PodView> = self.call(Request::new(PODS).list(&params)).await?;
         Ok(pods.items)
+    }
+
+    /// Lists pods on our Node that these labels select and that have not ended, as `namespace/name`. kured leaves out the same phases
+    /// (kubereboot/kured: pkg/blockers/kubernetespod.go).
+    pub(crate) async fn blocking_pods(&self, labels: &str) -> Result<BTreeSet<String>, CallError> {
+        let fields = format!(
+            "{},status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown",
+            self.pods_on_node()
+        );
+        let params = ListParams::default()
+            .fields(&fields)
+            .labels(labels)
+            .limit(BLOCKING_PODS_MAX);
+        let pods: ListView<PodView> = self.call(Request::new(PODS).list(&params)).await?;
+        Ok(pods.items.iter().map(pod::name).collect())
     }
 
     /// Finds out which of these `DaemonSets` do not exist.

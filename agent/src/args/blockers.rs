@@ -1,43 +1,87 @@
-//! The flags of the group "What postpones a reboot": alerts in Prometheus, and pods.
+//! The flags of the group "What postpones a reboot": alerts and other queries of Prometheus, and pods.
 //!
-//! Not here: asking for alerts and pods, which this version does not do yet ([`super::not_yet`]).
+//! Not here: how Prometheus is asked ([`crate::prometheus`]), and what its answers mean ([`cordonhold_shared::reboot::prometheus`]).
+
+use std::path::PathBuf;
+use std::time::Duration;
 
 use cordonhold_rt::argument;
+use cordonhold_shared::reboot::blocker::Rules;
+use cordonhold_shared::reboot::prometheus::{AlertFilter, Regexp};
 use cordonhold_shared::selector::Selector;
 use http::Uri;
 
+use super::ArgsError;
 use super::value::{self, Maybe};
-use crate::config::{BlockerConfig, Regexp};
+use crate::config::{BlockerConfig, PrometheusConfig};
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "What postpones a reboot")]
 pub(super) struct BlockerArgs {
-    /// URL of the Prometheus whose active alerts postpone a reboot; empty for none
+    /// URL of the Prometheus whose active alerts postpone a reboot; Thanos, Mimir and VictoriaMetrics work too. Empty for none
     #[arg(long, env = "KURED_PROMETHEUS_URL", value_name = "URL", default_value = "", value_parser = value::unless_empty(prometheus_url))]
-    pub(super) prometheus_url: Maybe<Uri>,
-    /// Ignore alerts whose name matches this regular expression (RE2 syntax, matches anywhere in the name); empty ignores none
+    prometheus_url: Maybe<Uri>,
+    /// Ignore alerts whose name matches this regular expression (RE2 syntax, matches anywhere in the name); empty ignores none, `.` all
     #[arg(long, env = "KURED_ALERT_FILTER_REGEXP", value_name = "REGEXP", default_value = "", value_parser = value::unless_empty(regexp))]
-    pub(super) alert_filter_regexp: Maybe<Regexp>,
+    alert_filter_regexp: Maybe<Regexp>,
     /// Count only the alerts that --alert-filter-regexp matches, instead of ignoring them
     #[arg(long, env = "KURED_ALERT_FILTER_MATCH_ONLY")]
-    pub(super) alert_filter_match_only: bool,
+    alert_filter_match_only: bool,
     /// Ignore pending alerts
     #[arg(long, env = "KURED_ALERT_FIRING_ONLY")]
-    pub(super) alert_firing_only: bool,
+    alert_firing_only: bool,
+    /// PromQL expression that postpones a reboot while it returns any series, such as 'ceph_health_status > 0'; repeated. Needs --prometheus-url
+    #[arg(long, env = "CORDONHOLD_BLOCKER_PROMQL", value_name = "EXPR", value_parser = expression)]
+    blocker_promql: Vec<String>,
+    /// Longest wait for an answer of Prometheus
+    #[arg(long, env = "CORDONHOLD_PROMETHEUS_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = value::duration_above_zero)]
+    prometheus_timeout: Duration,
+    /// File with the bearer token for Prometheus; read anew when it changes
+    #[arg(long, env = "CORDONHOLD_PROMETHEUS_TOKEN_FILE", value_name = "PATH", value_parser = value::absolute_path)]
+    prometheus_token_file: Option<PathBuf>,
+    /// File with the CAs, in PEM, that sign the certificate of Prometheus; without one, those of the system
+    #[arg(long, env = "CORDONHOLD_PROMETHEUS_CA_FILE", value_name = "PATH", value_parser = value::absolute_path)]
+    prometheus_ca_file: Option<PathBuf>,
+    /// File with the client certificate for Prometheus, in PEM
+    #[arg(long, env = "CORDONHOLD_PROMETHEUS_CERT_FILE", value_name = "PATH", value_parser = value::absolute_path, requires = "prometheus_key_file")]
+    prometheus_cert_file: Option<PathBuf>,
+    /// File with the key of the client certificate for Prometheus, in PEM
+    #[arg(long, env = "CORDONHOLD_PROMETHEUS_KEY_FILE", value_name = "PATH", value_parser = value::absolute_path, requires = "prometheus_cert_file")]
+    prometheus_key_file: Option<PathBuf>,
     /// Label selector of pods that postpone the reboot of their node; repeated, or separated by `;`
     #[arg(long, env = "KURED_BLOCKING_POD_SELECTOR", value_name = "SELECTOR", value_delimiter = ';', value_parser = value::selector)]
-    pub(super) blocking_pod_selector: Vec<Selector>,
+    blocking_pod_selector: Vec<Selector>,
+    /// How long a blocker that gives no answer postpones a reboot, from its first failed answer; 0 is for ever
+    #[arg(long, env = "CORDONHOLD_BLOCKER_TIMEOUT", value_name = "DURATION", default_value = "0", value_parser = value::limit)]
+    blocker_timeout: Maybe<Duration>,
 }
 
-impl From<BlockerArgs> for BlockerConfig {
-    fn from(args: BlockerArgs) -> BlockerConfig {
-        BlockerConfig {
-            prometheus: args.prometheus_url,
-            alert_filter: args.alert_filter_regexp,
-            match_only: args.alert_filter_match_only,
-            firing_only: args.alert_firing_only,
-            pods: args.blocking_pod_selector,
+impl BlockerArgs {
+    /// Makes the configuration. An expression without a Prometheus is refused.
+    pub(super) fn config(self) -> Result<BlockerConfig, ArgsError> {
+        if self.prometheus_url.is_none() && !self.blocker_promql.is_empty() {
+            return Err(ArgsError::NoPrometheus);
         }
+        let filter = AlertFilter {
+            names: self.alert_filter_regexp,
+            match_only: self.alert_filter_match_only,
+            firing_only: self.alert_firing_only,
+        };
+        Ok(BlockerConfig {
+            rules: Rules {
+                alerts: self.prometheus_url.is_some().then_some(filter),
+                promql: self.blocker_promql,
+                pods: self.blocking_pod_selector,
+                timeout: self.blocker_timeout,
+            },
+            prometheus: self.prometheus_url.map(|url| PrometheusConfig {
+                url,
+                timeout: self.prometheus_timeout,
+                token_file: self.prometheus_token_file,
+                ca_file: self.prometheus_ca_file,
+                client_certificate: self.prometheus_cert_file.zip(self.prometheus_key_file),
+            }),
+        })
     }
 }
 
@@ -50,6 +94,16 @@ fn regexp(text: &str) -> Result<Regexp, String> {
     }
     Regexp::new(text)
         .map_err(|error| format!("{text:?} is not a regular expression that can be used: {error}"))
+}
+
+/// Whether it is PromQL, only Prometheus can tell.
+fn expression(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() || argument::is_two_quotes(text) {
+        return Err(format!(
+            "{text:?} is no expression: write PromQL such as 'ceph_health_status > 0', or leave the flag out"
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 fn prometheus_url(text: &str) -> Result<Uri, String> {

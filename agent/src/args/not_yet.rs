@@ -11,22 +11,6 @@ type IsSet = fn(&Args, &Args) -> bool;
 
 /// Each such flag, and whether it is set.
 pub(super) const FLAGS: &[(&str, IsSet)] = &[
-    // What postpones a reboot.
-    ("prometheus-url", |a, d| {
-        a.blockers.prometheus_url != d.blockers.prometheus_url
-    }),
-    ("alert-filter-regexp", |a, d| {
-        a.blockers.alert_filter_regexp != d.blockers.alert_filter_regexp
-    }),
-    ("alert-filter-match-only", |a, d| {
-        a.blockers.alert_filter_match_only != d.blockers.alert_filter_match_only
-    }),
-    ("alert-firing-only", |a, d| {
-        a.blockers.alert_firing_only != d.blockers.alert_firing_only
-    }),
-    ("blocking-pod-selector", |a, d| {
-        a.blockers.blocking_pod_selector != d.blockers.blocking_pod_selector
-    }),
     // Messages to people.
     ("notify-url", |a, d| a.notify.notify_url != d.notify.notify_url),
     ("slack-hook-url", |a, d| {

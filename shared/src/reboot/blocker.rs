@@ -1,20 +1,25 @@
 //! What postpones a reboot. The same list is asked for before the lock is taken, and again as the first step of the final check.
 //!
-//! A new kind of blocker needs a variant of [`Blocker`], the facts by which it is found, and its text.
+//! A new kind of blocker needs a variant of [`Blocker`], the facts by which it is found, and its text. One that somebody else has to
+//! be asked about is a [`Question`] too.
 //!
 //! Not here: how those facts are read ([`crate::reboot::driver`]), and what the cycle does while something blocks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::hold;
 use crate::keys;
 use crate::lock::{Record, Share};
 use crate::node::NodeView;
-use crate::quote::quoted;
+use crate::quote::{QUOTED_MAX, always_quoted, quoted};
 use crate::reboot::lock_object::LockView;
+use crate::reboot::moment::Moment;
+use crate::reboot::prometheus::{AlertFilter, Series};
+use crate::selector::Selector;
 
 /// Something that postpones a reboot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,6 +44,28 @@ pub enum Blocker {
         /// How many may be.
         allowed: usize,
     },
+    /// Alerts of these names are active in Prometheus.
+    Alerts(BTreeSet<String>),
+    /// The expression of a `--blocker-promql` returns series.
+    Series {
+        /// The expression.
+        expression: String,
+        /// How many series there are.
+        count: usize,
+        /// The first of them.
+        first: String,
+    },
+    /// Pods on this node that a `--blocking-pod-selector` selects, as `namespace/name`.
+    Pods(BTreeSet<String>),
+    /// A question that nobody has answered.
+    Unanswered {
+        /// Who was asked for what.
+        question: String,
+        /// When the first attempt without an answer was made.
+        since: Timestamp,
+        /// Why there is no answer, and how to fix that.
+        why: String,
+    },
 }
 
 impl Blocker {
@@ -49,6 +76,10 @@ impl Blocker {
             Blocker::NodePaused(_) => "node_paused",
             Blocker::PoolPaused(_) => "pool_paused",
             Blocker::Unavailable { .. } => "unavailable",
+            Blocker::Alerts(_) => "alerts",
+            Blocker::Series { .. } => "promql",
+            Blocker::Pods(_) => "pods",
+            Blocker::Unanswered { .. } => "unanswered",
         }
     }
 }
@@ -81,6 +112,29 @@ impl fmt::Display for Blocker {
                     "Nodes that are not Ready: {count} ({names}), and --max-unavailable allows {allowed}: bring them back, or allow more"
                 )
             }
+            Blocker::Alerts(names) => write!(
+                f,
+                "alerts are active in Prometheus: {}: it goes on when they are resolved, or when --alert-filter-regexp ignores them",
+                listed(names)
+            ),
+            Blocker::Series {
+                expression,
+                count,
+                first,
+            } => write!(
+                f,
+                "--blocker-promql={} returns {count} series, such as {first}: it goes on when it returns none",
+                always_quoted(expression, QUOTED_MAX)
+            ),
+            Blocker::Pods(names) => write!(
+                f,
+                "pods on this node that --blocking-pod-selector selects: {}: it goes on when they have ended or left",
+                listed(names)
+            ),
+            Blocker::Unanswered { question, since, why } => write!(
+                f,
+                "{question}: no answer since {since:.0}: {why}; --blocker-timeout can limit how long that blocks"
+            ),
         }
     }
 }
@@ -119,6 +173,159 @@ pub fn kinds(blockers: &[Blocker]) -> String {
 pub fn sentences(blockers: &[Blocker]) -> String {
     let sentences: Vec<String> = blockers.iter().map(Blocker::to_string).collect();
     sentences.join("; ")
+}
+
+/// Most names in a sentence about a blocker, as in kured.
+const NAMED_MAX: usize = 10;
+
+/// The first of these names, each quoted, and how many more there are.
+fn listed(names: &BTreeSet<String>) -> String {
+    let mut shown: Vec<String> = names.iter().take(NAMED_MAX).map(|name| quoted(name)).collect();
+    let more = names.len().saturating_sub(NAMED_MAX);
+    if more > 0 {
+        shown.push(format!("and {more} more"));
+    }
+    shown.join(", ")
+}
+
+/// What an operator decided about blockers that somebody else has to be asked about.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Which active alerts of Prometheus block; `None`: its alerts are not asked for.
+    pub alerts: Option<AlertFilter>,
+    /// `--blocker-promql`: each expression blocks while it returns any series.
+    pub promql: Vec<String>,
+    /// `--blocking-pod-selector`: a pod on the node that one of these selects blocks.
+    pub pods: Vec<Selector>,
+    /// `--blocker-timeout`: how long a question without an answer blocks. `None`: for ever.
+    pub timeout: Option<Duration>,
+}
+
+/// Something that somebody else has to be asked about.
+#[derive(Clone, Debug)]
+pub enum Question {
+    /// Which alerts are active in Prometheus?
+    Alerts(AlertFilter),
+    /// Does this PromQL expression return any series?
+    Promql(String),
+    /// Which pods on our node does this select?
+    Pods(Selector),
+}
+
+/// What the answer to a question shows.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// The series of a query.
+    Series(Vec<Series>),
+    /// Pods, as `namespace/name`.
+    Pods(BTreeSet<String>),
+}
+
+impl Rules {
+    /// All questions, in the order in which they are asked.
+    pub fn questions(&self) -> impl Iterator<Item = Question> + '_ {
+        let alerts = self.alerts.iter().cloned().map(Question::Alerts);
+        let promql = self.promql.iter().cloned().map(Question::Promql);
+        let pods = self.pods.iter().cloned().map(Question::Pods);
+        alerts.chain(promql).chain(pods)
+    }
+}
+
+impl Question {
+    /// What blocks by this answer, if anything does.
+    fn blocker(&self, found: Found) -> Option<Blocker> {
+        match (self, found) {
+            (Question::Alerts(filter), Found::Series(series)) => {
+                let names = filter.blocking(&series);
+                (!names.is_empty()).then_some(Blocker::Alerts(names))
+            }
+            (Question::Promql(expression), Found::Series(series)) => {
+                series.first().map(|first| Blocker::Series {
+                    expression: expression.clone(),
+                    count: series.len(),
+                    first: first.to_string(),
+                })
+            }
+            (Question::Pods(_), Found::Pods(names)) => (!names.is_empty()).then_some(Blocker::Pods(names)),
+            // The driver asks for the one that fits.
+            (Question::Alerts(_) | Question::Promql(_), Found::Pods(_))
+            | (Question::Pods(_), Found::Series(_)) => None,
+        }
+    }
+}
+
+impl fmt::Display for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Question::Alerts(_) => f.write_str("the active alerts of Prometheus"),
+            Question::Promql(text) => write!(f, "--blocker-promql={}", always_quoted(text, QUOTED_MAX)),
+            Question::Pods(selector) => {
+                let text = selector.to_string();
+                write!(
+                    f,
+                    "the pods of --blocking-pod-selector={}",
+                    always_quoted(&text, QUOTED_MAX)
+                )
+            }
+        }
+    }
+}
+
+/// The questions that have no answer, and since when.
+#[derive(Clone, Debug, Default)]
+pub struct Unanswered {
+    /// By the question's place in the order.
+    open: BTreeMap<usize, Open>,
+    /// Blockers that block no longer, and that nobody was told of yet.
+    waived: Vec<Blocker>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    since: Moment,
+    is_waived: bool,
+}
+
+impl Unanswered {
+    /// Takes in the answer to the question at this place, or why there is none, and gives what blocks.
+    ///
+    /// A question without an answer blocks until `timeout` is over.
+    pub fn judge(
+        &mut self,
+        (place, question): (usize, &Question),
+        answer: Result<Found, String>,
+        timeout: Option<Duration>,
+        at: Moment,
+    ) -> Option<Blocker> {
+        let why = match answer {
+            Ok(found) => {
+                let _ = self.open.remove(&place);
+                return question.blocker(found);
+            }
+            Err(why) => why,
+        };
+        let open = self.open.entry(place).or_insert(Open {
+            since: at,
+            is_waived: false,
+        });
+        let blocker = Blocker::Unanswered {
+            question: question.to_string(),
+            since: open.since.wall,
+            why,
+        };
+        if timeout.is_none_or(|timeout| at.now.since(open.since.now) < timeout) {
+            return Some(blocker);
+        }
+        if !std::mem::replace(&mut open.is_waived, true) {
+            self.waived.push(blocker);
+        }
+        None
+    }
+
+    /// The blockers that block no longer because their time is over, each once.
+    pub fn take_waived(&mut self) -> Vec<Blocker> {
+        std::mem::take(&mut self.waived)
+    }
 }
 
 /// A count of the pool's Nodes.

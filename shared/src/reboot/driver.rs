@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::hold::Proof;
 use crate::node::NodeView;
+use crate::reboot::blocker::{self, Unanswered};
 use crate::reboot::cycle::{Act, Answer, Ask, Cycle, Event, Input, Report, Settings};
 use crate::reboot::drain::{self, Done, Drain, Task, Trouble};
 use crate::reboot::lock_object::{Carrier, CarrierView, LockObject, LockObjects};
@@ -29,7 +30,7 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-pub use request::{Call, Reply};
+pub use request::{BLOCKING_PODS_MAX, Call, Reply};
 
 use gate::Gate;
 use request::{Progress, Request};
@@ -43,6 +44,8 @@ pub struct Setup {
     pub timing: Timing,
     /// The operator's options of a drain.
     pub drain: drain::Options,
+    /// What others are asked about before a reboot.
+    pub rules: blocker::Rules,
     /// Where the lock can be.
     pub lock: LockObjects,
     /// Which object carried the lock when it was last read.
@@ -158,6 +161,8 @@ pub struct Driver {
     asked: Option<Ask>,
     /// What the open call is for, while there is one.
     open: Option<Open>,
+    /// Which questions about blockers have no answer.
+    unanswered: Unanswered,
     /// The first defect, and when the process ends for it.
     defect: Option<(Uptime, Defect)>,
 }
@@ -220,6 +225,7 @@ impl Driver {
             forgets: false,
             asked: None,
             open: None,
+            unanswered: Unanswered::default(),
             defect: None,
         }
     }
@@ -281,7 +287,11 @@ impl Driver {
             }
             (Some(Open::Forgetting), Reply::Forgotten) => self.open = None,
             (Some(Open::Request(request)), reply) => {
-                if let Some(progress) = request.replied(reply, &self.setup, at.wall) {
+                let progress = request.replied(reply, &self.setup, &mut self.unanswered, at);
+                let waived = self.unanswered.take_waived().into_iter();
+                self.effects
+                    .extend(waived.map(|blocker| Effect::Report(Report::BlockerWaived(blocker))));
+                if let Some(progress) = progress {
                     self.go_on(progress);
                 }
             }

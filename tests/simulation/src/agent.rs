@@ -11,6 +11,7 @@ use cordonhold_shared::hold::{NodePatch, PatchKind, Signs};
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::Share;
 use cordonhold_shared::node::NodeView;
+use cordonhold_shared::reboot::blocker::Rules;
 use cordonhold_shared::reboot::cycle::{
     Answer, Ask, Event as CycleEvent, HostState, Input, OnUncordon, RebootFailure, Report, Settings,
 };
@@ -157,12 +158,23 @@ impl Agent {
             returning: drain::Returning::Leave,
             volumes: random.chance(3_000).then(|| random.seconds(1, 30)),
         };
+        // Drawn last, so that older seeds draw the rest as before.
+        let rules = Rules {
+            promql: random
+                .chance(2_000)
+                .then(|| "up == 0".to_owned())
+                .into_iter()
+                .collect(),
+            timeout: random.chance(5_000).then(|| random.seconds(10, 120)),
+            ..Rules::default()
+        };
         Agent {
             node,
             setup: Setup {
                 settings,
                 timing,
                 drain,
+                rules,
                 lock: lock_objects(),
                 carrier: Carrier::Lease,
                 windows: Windows::default(),

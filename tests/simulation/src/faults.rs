@@ -87,6 +87,8 @@ names! {
         EntryRemoved => "lock entry removed",
         LockGarbled => "lock garbled",
         WishWithdrawn => "wish withdrawn",
+        QueryUnanswered => "blocker's query unanswered",
+        QueryBlocks => "blocker's query blocks",
     }
 }
 

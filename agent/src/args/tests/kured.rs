@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::config::{BlockerConfig, MetricsConfig};
+use crate::config::MetricsConfig;
 use crate::host::Reboot;
 use crate::host::init::InitSignal;
 use crate::host::sentinel::SentinelConfig;
@@ -236,7 +236,7 @@ fn kured_s_chart_with_every_value_set_is_understood() {
         matches!(&sentinel, SentinelConfig::Command { words, .. } if words.len() == 3),
         "{sentinel:?}"
     );
-    assert_eq!(BlockerConfig::from(args.blockers).pods.len(), 2);
+    assert_eq!(args.blockers.config().unwrap().rules.pods.len(), 2);
     let notify = NotifyConfig::from(args.notify);
     assert_eq!(notify.uncordon.render("n"), "n is back: 100%");
 
@@ -331,14 +331,14 @@ fn d24_the_command_line_beats_the_environment() {
 
 #[test]
 fn d24_blocking_pods_can_be_named_in_the_environment() {
-    let error = error_of(&[], &[("KURED_BLOCKING_POD_SELECTOR", "app=web;tier in (a, b)")]);
-    assert!(error.contains("--blocking-pod-selector"), "{error}");
+    let named = config_of(&[], &[("KURED_BLOCKING_POD_SELECTOR", "app=web;tier in (a, b)")]);
+    assert_eq!(named.blockers.rules.pods.len(), 2);
     let args = args(&[
         "--blocking-pod-selector=app=web;tier in (a, b)",
         "--blocking-pod-selector",
         "!c",
     ]);
-    let pods = BlockerConfig::from(args.blockers).pods;
+    let pods = args.blockers.config().unwrap().rules.pods;
     let texts: Vec<String> = pods.iter().map(ToString::to_string).collect();
     assert_eq!(texts, ["app=web", "tier in (a,b)", "!c"]);
 }

@@ -218,8 +218,17 @@ reports! {
         means "`by` names what postpones the reboot: `outside_window` (nothing to do: `why` says when a reboot may begin; until then \
                nothing else is asked), `node_paused` or `pool_paused` (remove the annotation `cordonhold.dev/pause` \
                from the Node or from the object that carries the lock), `unavailable` (bring back the Nodes that `why` names, or allow \
-               more with `--max-unavailable`). A node that is drained already waits for `--drain-timeout`, or without one for \
+               more with `--max-unavailable`), `alerts` and `promql` (resolve what `why` names, or change the flag that counts it), \
+               `pods` (wait until they have ended, or move them), `unanswered` (nobody answered: `why` says who, since when and what \
+               to fix). A node that is drained already waits for `--drain-timeout`, or without one for \
                `--reboot-timeout`; then the reboot is called off, and at once if the window opens later than that"
+
+    /// A question about a blocker has had no answer for longer than `--blocker-timeout`, so it blocks no longer.
+    BlockerWaived(blocker: Blocker)
+        "blocker_waived" Warning "RebootBlockerWaived"
+        says "nobody answered for longer than --blocker-timeout: the reboot no longer waits for that answer"
+        with why = blocker.to_string();
+        means "`why` says who was asked, since when there is no answer, and what to fix. Reported once until there is an answer again"
 
     /// A cancel on the Node has no effect. The text says why, and what to write instead.
     Ignored(why: String)

@@ -13,10 +13,10 @@ use crate::hold::{self, NodePatch};
 use crate::host::HostRecord;
 use crate::node::NodeView;
 use crate::reboot::api_status::Failed;
-use crate::reboot::blocker;
+use crate::reboot::blocker::{self, Blocker, Found, Question, Unanswered};
 use crate::reboot::cycle::{Answer, Ask, Failure, HostState, PoolCount, RebootFailure};
 use crate::reboot::lock_object::{self, Carrier, CarrierView, LockView, LockWrite};
-use crate::reboot::moment::Uptime;
+use crate::reboot::moment::{Moment, Uptime};
 use crate::reboot::pod::{self, DaemonSet, PodView};
 
 /// One call of the host or of the API server. Reads of the API server are never served from a cache.
@@ -68,7 +68,14 @@ pub enum Call {
     ListPods,
     /// GET of each of these, to find out which do not exist.
     LookUp(BTreeSet<DaemonSet>),
+    /// An instant query of Prometheus, with this expression.
+    Query(String),
+    /// LIST of the pods on our Node that have not ended and that this label selector selects, up to [`BLOCKING_PODS_MAX`].
+    ListBlockingPods(String),
 }
+
+/// Most pods that are named of those that postpone a reboot, as in kured.
+pub const BLOCKING_PODS_MAX: u32 = 10;
 
 /// The reply to a call.
 #[derive(Clone, Debug)]
@@ -95,6 +102,8 @@ pub enum Reply {
     Pods(Result<Vec<PodView>, Failed>),
     /// Which `DaemonSets` do not exist.
     Missing(Result<BTreeSet<DaemonSet>, Failed>),
+    /// What a question about a blocker has found, or why it has no answer, with the fix.
+    Found(Result<Found, String>),
 }
 
 /// A request that is being carried out.
@@ -122,6 +131,11 @@ enum Stage {
         node: NodeView,
         lock: LockView,
     },
+    /// Then others are asked, one question at a time; the open one is at this place.
+    BlockersAsked {
+        place: usize,
+        found: Vec<Blocker>,
+    },
     /// The Lease is created before it is written.
     Registering,
     ListingPods,
@@ -148,8 +162,16 @@ impl Request {
     }
 
     /// What follows from the reply to the open call; `None` if the reply does not belong to it.
-    pub(super) fn replied(&mut self, reply: Reply, setup: &Setup, wall: Timestamp) -> Option<Progress> {
+    pub(super) fn replied(
+        &mut self,
+        reply: Reply,
+        setup: &Setup,
+        unanswered: &mut Unanswered,
+        at: Moment,
+    ) -> Option<Progress> {
+        let wall = at.wall;
         let answer = match (&self.ask, reply) {
+            (Ask::ListBlockers, Reply::Found(answer)) => return self.asked(answer, setup, unanswered, at),
             (Ask::ListBlockers, reply) => return self.list_blockers(reply, setup, wall),
             (Ask::AskHost, Reply::Host(state)) => Answer::Host(state),
             (Ask::Reboot { .. }, Reply::Rebooted(result)) => Answer::RebootIssued(result),
@@ -257,7 +279,43 @@ impl Request {
             }
         };
         let blockers = blocker::blockers(&node, &lock, pool.as_ref().zip(share));
-        Some(Progress::Answer(Answer::Blockers(Ok(blockers))))
+        // What blocks already spares others the questions.
+        Some(if blockers.is_empty() {
+            self.next_question(0, blockers, setup)
+        } else {
+            Progress::Answer(Answer::Blockers(Ok(blockers)))
+        })
+    }
+
+    /// Asks the question at this place, or gives the blockers that were found where there is none.
+    fn next_question(&mut self, place: usize, found: Vec<Blocker>, setup: &Setup) -> Progress {
+        let Some(question) = setup.rules.questions().nth(place) else {
+            return Progress::Answer(Answer::Blockers(Ok(found)));
+        };
+        self.stage = Stage::BlockersAsked { place, found };
+        Progress::Call(match question {
+            Question::Alerts(filter) => Call::Query(filter.query()),
+            Question::Promql(expression) => Call::Query(expression),
+            Question::Pods(selector) => Call::ListBlockingPods(selector.to_string()),
+        })
+    }
+
+    /// Takes the answer to the open question.
+    fn asked(
+        &mut self,
+        answer: Result<Found, String>,
+        setup: &Setup,
+        unanswered: &mut Unanswered,
+        at: Moment,
+    ) -> Option<Progress> {
+        let Stage::BlockersAsked { place, found } = &mut self.stage else {
+            return None;
+        };
+        let (place, mut found) = (*place, std::mem::take(found));
+        let question = setup.rules.questions().nth(place)?;
+        let blocker = unanswered.judge((place, &question), answer, setup.rules.timeout, at);
+        found.extend(blocker);
+        Some(self.next_question(place + 1, found, setup))
     }
 }
 

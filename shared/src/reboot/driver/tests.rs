@@ -10,8 +10,10 @@ use crate::host::{Boot, HostRecord};
 use crate::keys;
 use crate::lock::Share;
 use crate::reboot::api_status::Failed;
+use crate::reboot::blocker::{Blocker, Found, Rules};
 use crate::reboot::cycle::{Failure, HostState, OnUncordon, Shutdown};
 use crate::reboot::lock_object::{LockView, LockWrite};
+use crate::reboot::prometheus::AlertFilter;
 use crate::selector::Selector;
 
 mod windows;
@@ -56,6 +58,7 @@ fn setup() -> Setup {
             parallel: 1,
             ..drain::Options::default()
         },
+        rules: Rules::default(),
         lock: LockObjects {
             lease: lock_object(Carrier::Lease, "lease", keys::LOCK),
             daemon_set: lock_object(Carrier::DaemonSet, "kured", keys::KURED_LOCK),
@@ -209,6 +212,8 @@ impl Shell {
             }
             Call::ListPods => Reply::Pods(Ok(Vec::new())),
             Call::LookUp(_) => Reply::Missing(Ok(BTreeSet::new())),
+            Call::Query(_) => Reply::Found(Ok(Found::Series(Vec::new()))),
+            Call::ListBlockingPods(_) => Reply::Found(Ok(Found::Pods(BTreeSet::new()))),
         }
     }
 
@@ -622,4 +627,117 @@ fn an_answer_that_no_request_has_is_reported_and_then_ends_the_process() {
     shell.now = end;
     assert_eq!(shell.next(), Some(Effect::End(Defect { stage, answer })));
     assert_eq!(shell.next(), None);
+}
+
+/// A driver that asks others, with its own reads of a `ListBlockers` answered.
+fn asking(timeout: Option<Duration>) -> Shell {
+    let mut shell = Shell::idle();
+    shell.driver.setup.rules = Rules {
+        alerts: Some(AlertFilter::default()),
+        promql: vec!["ceph_health_status > 0".to_owned()],
+        pods: vec!["app=batch".parse().unwrap()],
+        timeout,
+    };
+    shell
+}
+
+/// Answers the reads of the Node and the lock; the first question to others.
+fn first_question(shell: &mut Shell) -> Option<Call> {
+    let mut call = shell.ask(Ask::ListBlockers);
+    while let Some(Call::ReadNode(_) | Call::ReadLock(_)) = call {
+        let reply = shell.carry_out(call?);
+        shell.replied(reply);
+        call = next_question(shell);
+    }
+    call
+}
+
+/// The next call of the open request, unless it has its answer.
+fn next_question(shell: &mut Shell) -> Option<Call> {
+    if shell.driver.input.is_some() {
+        return None;
+    }
+    shell.next_call()
+}
+
+fn series(names: &[&str]) -> Found {
+    let result: Vec<Value> = names
+        .iter()
+        .map(|name| json!({ "metric": { "alertname": name }, "value": [1, "1"] }))
+        .collect();
+    let body = json!({ "status": "success", "data": { "resultType": "vector", "result": result } });
+    Found::Series(crate::reboot::prometheus::read(body.to_string().as_bytes()).unwrap())
+}
+
+#[test]
+fn others_are_asked_one_after_the_other_and_all_that_blocks_is_named() {
+    let mut shell = asking(None);
+    assert_eq!(first_question(&mut shell), Some(Call::Query("ALERTS".to_owned())));
+    shell.replied(Reply::Found(Ok(series(&["NodeDown"]))));
+    assert_eq!(
+        shell.next_call(),
+        Some(Call::Query("ceph_health_status > 0".to_owned()))
+    );
+    shell.replied(Reply::Found(Err("connection refused".to_owned())));
+    assert_eq!(
+        shell.next_call(),
+        Some(Call::ListBlockingPods("app=batch".to_owned()))
+    );
+    let pods = BTreeSet::from(["default/job".to_owned()]);
+    shell.replied(Reply::Found(Ok(Found::Pods(pods.clone()))));
+    let unanswered = Blocker::Unanswered {
+        question: "--blocker-promql='ceph_health_status > 0'".to_owned(),
+        since: WALL,
+        why: "connection refused".to_owned(),
+    };
+    let alerts = Blocker::Alerts(BTreeSet::from(["NodeDown".to_owned()]));
+    let all = vec![alerts, unanswered, Blocker::Pods(pods)];
+    assert_eq!(shell.answer(), Some(Answer::Blockers(Ok(all))));
+}
+
+#[test]
+fn where_the_node_or_the_lock_blocks_nobody_else_is_asked() {
+    let mut shell = asking(None);
+    drop(
+        shell
+            .node
+            .metadata
+            .annotations
+            .insert(keys::PAUSE.to_owned(), "sale".to_owned()),
+    );
+    assert_eq!(first_question(&mut shell), None);
+    let paused = vec![Blocker::NodePaused("sale".to_owned())];
+    assert_eq!(shell.answer(), Some(Answer::Blockers(Ok(paused))));
+}
+
+#[test]
+fn a_question_without_an_answer_blocks_until_blocker_timeout_and_is_told_once_when_it_no_longer_does() {
+    let mut shell = asking(Some(Duration::from_mins(10)));
+    let mut waived = 0;
+    let mut ask_all = |shell: &mut Shell, answers: bool| {
+        let mut call = first_question(shell);
+        while let Some(open) = call {
+            let reply = match open {
+                Call::Query(_) if !answers => Reply::Found(Err("no route to host".to_owned())),
+                open => shell.carry_out(open),
+            };
+            shell.replied(reply);
+            let told = |effect: &Effect| matches!(effect, Effect::Report(Report::BlockerWaived(_)));
+            waived += shell.driver.effects.iter().filter(|effect| told(effect)).count();
+            call = next_question(shell);
+        }
+        let Some(Answer::Blockers(Ok(blockers))) = shell.answer() else {
+            panic!("no blockers")
+        };
+        (blockers.len(), waived)
+    };
+    assert_eq!(ask_all(&mut shell, false), (2, 0));
+    shell.now += Duration::from_secs(599);
+    assert_eq!(ask_all(&mut shell, false), (2, 0));
+    shell.now += Duration::from_secs(1);
+    assert_eq!(ask_all(&mut shell, false), (0, 2));
+    assert_eq!(ask_all(&mut shell, false), (0, 2), "told once");
+    // An answer begins the time anew.
+    assert_eq!(ask_all(&mut shell, true), (0, 2));
+    assert_eq!(ask_all(&mut shell, false), (2, 2));
 }

@@ -11,12 +11,14 @@ use cordonhold_shared::host::HostRecord;
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::reboot::api_status::Failed;
+use cordonhold_shared::reboot::blocker::Found;
 use cordonhold_shared::reboot::cycle::{Ask, HostState, PoolCount, RebootFailure, Shutdown};
 use cordonhold_shared::reboot::drain::{Done, Evicted, Task};
 use cordonhold_shared::reboot::driver::{self, Call};
 use cordonhold_shared::reboot::lock_object::CarrierView;
 use cordonhold_shared::reboot::moment::Uptime;
 use cordonhold_shared::reboot::pod::DaemonSet;
+use cordonhold_shared::reboot::prometheus;
 use serde_json::{Value, json};
 
 use super::{Purpose, effect_of};
@@ -48,6 +50,11 @@ impl World {
             Call::LookUp(daemon_sets) => {
                 let missing = self.missing(daemon_sets);
                 return self.call_ends(agent, driver::Reply::Missing(Ok(missing)));
+            }
+            // Somebody outside of the cluster, who answers at once or not at all.
+            Call::Query(_) => {
+                let found = self.query();
+                return self.call_ends(agent, driver::Reply::Found(found));
             }
             Call::AskHost => self.ask_host(agent),
             Call::Reboot {
@@ -117,6 +124,20 @@ impl World {
         Ok(())
     }
 
+    /// What Prometheus answers: nothing, a series that blocks, or no series.
+    fn query(&mut self) -> Result<Found, String> {
+        if self.draws(Fault::QueryUnanswered) {
+            return Err("no answer in time".to_owned());
+        }
+        let result = if self.draws(Fault::QueryBlocks) {
+            json!([{ "metric": { "__name__": "up" }, "value": [0, "0"] }])
+        } else {
+            json!([])
+        };
+        let body = json!({ "status": "success", "data": { "resultType": "vector", "result": result } });
+        prometheus::read(body.to_string().as_bytes()).map(Found::Series)
+    }
+
     fn missing(&self, daemon_sets: BTreeSet<DaemonSet>) -> BTreeSet<DaemonSet> {
         daemon_sets
             .into_iter()
@@ -147,7 +168,9 @@ impl World {
             | Call::WriteRecord(_)
             | Call::Forget
             | Call::Reboot { .. }
-            | Call::LookUp(_) => return,
+            | Call::LookUp(_)
+            | Call::Query(_)
+            | Call::ListBlockingPods(_) => return,
         };
         self.request_for(agent, Purpose::Call(call), key, verb);
     }
@@ -305,7 +328,9 @@ pub(super) fn understand(call: &Call, reply: Reply) -> Option<driver::Reply> {
         | Call::WriteRecord(_)
         | Call::Forget
         | Call::Reboot { .. }
-        | Call::LookUp(_) => return None,
+        | Call::LookUp(_)
+        | Call::Query(_)
+        | Call::ListBlockingPods(_) => return None,
     })
 }
 
