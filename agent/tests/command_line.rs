@@ -54,10 +54,10 @@ fn d24_every_variable_of_kured_is_read_from_the_process_and_beaten_by_its_flag()
 #[test]
 fn what_is_not_done_yet_is_refused_and_not_ignored() {
     let said = refusal(
-        &["--node-id=n", "--prometheus-url=http://prometheus"],
+        &["--node-id=n", "--slack-hook-url=https://hooks.slack.com/services/A/B/C"],
         &[("KURED_MESSAGE_TEMPLATE_DRAIN", "%s drains")],
     );
-    for part in ["--prometheus-url", "--message-template-drain"] {
+    for part in ["--slack-hook-url", "--message-template-drain"] {
         assert!(said.contains(part), "{said}");
     }
 }

@@ -398,8 +398,8 @@ impl Driver {
             return Some(Next::Input(input));
         }
         // Before any other event, so that the cycle takes none in a window that is over.
-        if let Some(outside) = self.gate.news(at, number) {
-            return Some(Next::Input(Input::Event(Event::Window(outside))));
+        if let Some(event) = self.gate.news(at, number) {
+            return Some(Next::Input(Input::Event(event)));
         }
         let is_timer_due = self.timers.next_end().is_some_and(|end| end <= now);
         let ready = [

@@ -82,7 +82,7 @@ const BETTER: &[(&str, &str)] = &[
     ),
     (
         "prefer-no-schedule-taint",
-        "on the node from the wish on, removed however the reboot ends",
+        "on the node from the wish on, also outside of the window, removed however the reboot ends",
     ),
     (
         "reboot-command",

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::Reading;
 use crate::lock::Entry;
 use crate::reboot::blocker::Blocker;
-use crate::reboot::cycle::Report;
+use crate::reboot::cycle::{Event, Report};
 use crate::reboot::lock_object::LockView;
 use crate::reboot::moment::{Moment, Uptime};
 use crate::reboot::window::{MustEnd, Windows};
@@ -57,7 +57,7 @@ impl Gate {
     }
 
     /// What the cycle is to be told, if it is news. `number` is random.
-    pub(super) fn news(&mut self, at: Moment, number: u64) -> Option<Option<Blocker>> {
+    pub(super) fn news(&mut self, at: Moment, number: u64) -> Option<Event> {
         if self.windows.is_empty() {
             return None;
         }
@@ -82,7 +82,7 @@ impl Gate {
         self.wake = wake(at, end);
         (outside != self.told).then(|| {
             self.told.clone_from(&outside);
-            outside
+            Event::Window(outside)
         })
     }
 

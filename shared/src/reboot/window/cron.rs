@@ -17,7 +17,7 @@ use crate::quote::{one_line, quoted};
 /// A window that opens at each time of a cron expression, for a fixed time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CronWindow {
-    cron: Cron,
+    cron: Box<Cron>,
     /// The expression as it was written.
     text: String,
     lasts: SignedDuration,
@@ -48,7 +48,7 @@ impl CronWindow {
             .build();
         match parser.parse(text) {
             Ok(cron) => Ok(CronWindow {
-                cron,
+                cron: Box::new(cron),
                 text: text.to_owned(),
                 lasts,
                 zone,

@@ -141,8 +141,8 @@ impl FromIterator<Weekday> for Days {
 
 impl fmt::Display for Days {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named = WEEK.iter().filter(|(day, _)| self.contains(*day));
-        let names: Vec<&str> = named.map(|(_, name)| *name).collect();
+        let has = WEEK.iter().filter(|(day, _)| self.contains(*day));
+        let names: Vec<&str> = has.map(|(_, name)| *name).collect();
         if names.len() == WEEK.len() {
             f.write_str("every day")
         } else {

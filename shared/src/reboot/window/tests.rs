@@ -79,7 +79,7 @@ fn assert_openings(windows: &Windows, from: &str, to: &str, expected: &[(&str, &
     assert_eq!(openings(windows, from, to), expected, "{windows}");
 }
 
-/// The cases of kured's own test (kubereboot/kured: pkg/timewindow/timewindow_test.go), and the edges of the last second.
+/// As kured's own test has it (kubereboot/kured: `pkg/timewindow/timewindow_test.go`), with the edges of the last second.
 #[test]
 fn kureds_window_goes_by_the_calendar_day_and_includes_its_last_second() {
     let office = daily(&WORK, clock(9, 0), clock(17, 0), "UTC");

@@ -22,9 +22,10 @@ const CRONS: [&str; 9] = [
     "59 23 * * *",
 ];
 
-/// A moment within three days of a change of this zone's clock, or any moment of those years.
+/// A moment within three days of a change of this zone's clock, mostly within hours, or any moment of those years.
 fn moments(name: &'static str) -> impl Strategy<Value = Timestamp> {
-    (0_usize..20, -4320_i64..4320, 0_i64..60).prop_map(move |(which, minutes, seconds)| {
+    let minutes = prop_oneof![3 => -240_i64..240, 1 => -4320_i64..4320];
+    (0_usize..20, minutes, 0_i64..60).prop_map(move |(which, minutes, seconds)| {
         let start = at("2024-01-01T00:00:00Z");
         let jump = zone(name)
             .following(start)
@@ -35,8 +36,13 @@ fn moments(name: &'static str) -> impl Strategy<Value = Timestamp> {
     })
 }
 
+/// A second of the day, mostly of the hours in which clocks jump.
+fn seconds() -> impl Strategy<Value = i32> {
+    prop_oneof![3 => 0_i32..14_400, 1 => 0_i32..86_400]
+}
+
 fn dailies(name: &'static str) -> impl Strategy<Value = Window> {
-    (1_u8..128, 0_i32..86_400, 0_i32..86_400, any::<bool>()).prop_map(move |(days, start, end, rounds)| {
+    (1_u8..128, seconds(), seconds(), any::<bool>()).prop_map(move |(days, start, end, rounds)| {
         let days = ALL
             .iter()
             .filter(|day| days & (1 << day.to_sunday_zero_offset()) != 0);
