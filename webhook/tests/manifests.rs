@@ -80,7 +80,7 @@ fn every_mark_and_the_cancel_are_watched_by_both_configurations() {
 /// The agent is recognised in every namespace, because kustomize's `namespace:` does not reach into CEL.
 const AGENT: &str = "request.userInfo.username.matches('^system:serviceaccount:[^:]+:cordonhold-agent$')";
 
-/// Among ServiceAccounts with the agent's name, in whatever namespace, only the agents have the verb by which the configuration
+/// Among `ServiceAccounts` with the agent's name, in whatever namespace, only the agents have the verb by which the configuration
 /// recognises them; whoever may do everything has the verb `override` too, and so is not taken for an agent.
 #[test]
 fn found_e4_an_agent_is_told_by_a_right_that_its_role_grants() {
@@ -229,7 +229,7 @@ fn found_s14_rights_for_a_feature_come_with_it() {
     );
 }
 
-/// The rules of the NetworkPolicy name existing ports and pods, and never keep the API server out, whose address is not known here.
+/// The rules of the `NetworkPolicy` name existing ports and pods, and never keep the API server out, whose address is not known here.
 #[test]
 fn found_s4_the_network_policy_keeps_pods_off_the_probes_and_nobody_off_the_reviews() {
     let (policy, deployment) = (

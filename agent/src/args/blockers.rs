@@ -15,6 +15,7 @@ use super::ArgsError;
 use super::value::{self, Maybe};
 use crate::config::{BlockerConfig, PrometheusConfig};
 
+#[expect(clippy::doc_markdown, reason = "it is what --help prints")]
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "What postpones a reboot")]
 pub(super) struct BlockerArgs {
@@ -96,7 +97,7 @@ fn regexp(text: &str) -> Result<Regexp, String> {
         .map_err(|error| format!("{text:?} is not a regular expression that can be used: {error}"))
 }
 
-/// Whether it is PromQL, only Prometheus can tell.
+/// Whether it is `PromQL`, only Prometheus can tell.
 fn expression(text: &str) -> Result<String, String> {
     if text.trim().is_empty() || argument::is_two_quotes(text) {
         return Err(format!(

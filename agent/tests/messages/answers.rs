@@ -346,7 +346,7 @@ fn found_e8_whatever_an_agent_waits_for_before_its_drain_is_named_with_the_fix()
             [
                 "manual: the lock was taken by hand",
                 "longer than a reboot takes",
-                "when it is taken out of the annotation",
+                "has to be removed from the annotation",
             ],
         ),
         (

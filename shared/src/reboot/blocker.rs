@@ -206,7 +206,7 @@ pub struct Rules {
 pub enum Question {
     /// Which alerts are active in Prometheus?
     Alerts(AlertFilter),
-    /// Does this PromQL expression return any series?
+    /// Does this `PromQL` expression return any series?
     Promql(String),
     /// Which pods on our node does this select?
     Pods(Selector),

@@ -139,7 +139,7 @@ impl Series {
     }
 }
 
-/// As PromQL writes it: `name{label="value"}`, on one line and within a bound.
+/// As `PromQL` writes it: `name{label="value"}`, on one line and within a bound.
 impl fmt::Display for Series {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let labels = self.labels.iter().filter(|(name, _)| *name != "__name__");

@@ -160,11 +160,7 @@ impl Agent {
         };
         // Drawn last, so that older seeds draw the rest as before.
         let rules = Rules {
-            promql: random
-                .chance(2_000)
-                .then(|| "up == 0".to_owned())
-                .into_iter()
-                .collect(),
+            promql: Vec::from_iter(random.chance(2_000).then(|| "up == 0".to_owned())),
             timeout: random.chance(5_000).then(|| random.seconds(10, 120)),
             ..Rules::default()
         };

@@ -1,4 +1,4 @@
-//! What a review costs, compared in the same run with decoding all of it, by serde_json and by Kubernetes' own decoders.
+//! What a review costs, compared in the same run with decoding all of it, by `serde_json` and by Kubernetes' own decoders.
 //!
 //! `cargo test -p cordonhold-webhook --lib cost -- --nocapture` prints the figures.
 
