@@ -80,15 +80,17 @@ fn is_open_slowly(window: &Window, at: Timestamp) -> bool {
             let shown = |moment: &Zoned| moment.time().with().subsec_nanosecond(0).build().unwrap();
             let has_started = |moment: &Zoned| moment.time() >= daily.start;
             let has_not_ended = |moment: &Zoned| shown(moment) <= daily.end;
-            let steps = |forward: bool| {
-                let step = if forward { 1 } else { -1 };
-                let steps = (0..180).map(move |count| (count * step).minutes());
-                steps
-                    .map(|step| now.clone() + step)
+            // Of each later minute its first second, and of each earlier one its last: they show the least and the most.
+            let steps = |step: i64, second: i8| {
+                let minutes = (1..180).map(move |count| (count * step).minutes());
+                let minutes = minutes.map(|step| now.clone() + step);
+                let edges = minutes.map(move |then| then.with().second(second).build().unwrap());
+                std::iter::once(now.clone())
+                    .chain(edges)
                     .filter(|then| then.date() == now.date())
             };
-            let started = steps(false).any(|then| has_started(&then));
-            let not_ended = steps(true).any(|then| has_not_ended(&then));
+            let started = steps(-1, 59).any(|then| has_started(&then));
+            let not_ended = steps(1, 0).any(|then| has_not_ended(&then));
             let is_day = daily.days.contains(now.weekday());
             let is_within = if daily.start <= daily.end {
                 started && not_ended
