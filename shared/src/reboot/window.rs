@@ -95,7 +95,7 @@ impl Windows {
     }
 
     /// The first moment, from this one on, when a reboot that takes this long may begin and still ends in a window. `None`: none of
-    /// the next [`OPENINGS_MAX`] openings is long enough.
+    /// the next 1100 openings is long enough.
     pub fn opens_for(&self, at: Timestamp, span: SignedDuration) -> Option<Timestamp> {
         let mut start = self.opens(at)?;
         for _ in 0..OPENINGS_MAX {
