@@ -13,6 +13,7 @@ mod wire;
 
 mod at_most_n;
 mod bad_input;
+mod blockers;
 mod cordon_given_back;
 mod crashes;
 mod daemonset;
