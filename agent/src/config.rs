@@ -87,7 +87,7 @@ pub struct PrometheusConfig {
     pub url: Uri,
     /// Longest wait for an answer.
     pub timeout: Duration,
-    /// The file with a bearer token. It is read again after some time.
+    /// The file with a bearer token, read for each query.
     pub token_file: Option<PathBuf>,
     /// The file with the CAs that sign its certificate, in PEM; `None` takes those of the system.
     pub ca_file: Option<PathBuf>,

@@ -85,12 +85,12 @@ pub async fn run(config: Config) -> Result<(), RunError> {
 
 /// Logs the windows and, if none is open, when one opens.
 fn tell_windows(node: &str, windows: &Windows, now: Timestamp) {
-    let opens = windows.opens(now).filter(|opens| *opens != now);
+    let opens = windows.opens_next(now);
     info!(
         event = "window",
         node,
         window = %windows,
-        is_open = opens.is_none(),
+        is_open = windows.is_open(now),
         opens = opens.map(|opens| windows.show(opens)),
         "when reboots may begin"
     );

@@ -183,9 +183,8 @@ impl Metrics {
     }
 
     fn look_at_windows(&self, now: Timestamp) {
-        let is_open = self.windows.is_open(now);
-        let _ = self.window_open.set(i64::from(is_open));
-        match self.windows.opens(now).filter(|_| !is_open) {
+        let _ = self.window_open.set(i64::from(self.windows.is_open(now)));
+        match self.windows.opens_next(now) {
             Some(opens) => {
                 let _ = self.window_opens.get_or_create(&[]).set(opens.as_second());
             }

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cordonhold_rt::exit::one_line;
+use cordonhold_rt::client::{CONNECT_TIMEOUT, explain};
 use cordonhold_shared::reboot::prometheus::{self, Series};
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Limited};
@@ -13,6 +13,8 @@ use kube::client::Body;
 use kube::config::{AuthInfo, Config as ClientConfig};
 use kube::{Client, Error};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -20,8 +22,6 @@ use crate::config::PrometheusConfig;
 
 /// Largest answer. An alert has some hundred bytes, and a large cluster has some thousands of them.
 const ANSWER_MAX: usize = 4 * 1024 * 1024;
-/// Longest time to connect.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why Prometheus could not be asked, before anything was sent.
 #[derive(Debug, thiserror::Error)]
@@ -134,10 +134,7 @@ fn fix(status: StatusCode) -> &'static str {
 }
 
 fn unreached(error: &Error) -> String {
-    let why = match error {
-        Error::Service(error) => one_line(error.as_ref()),
-        error => one_line(error),
-    };
+    let why = explain(error);
     format!("Prometheus is not reached: {why}: check --prometheus-url, and network policies on the way there")
 }
 
@@ -189,8 +186,6 @@ fn read(flag: &'static str, path: &Path) -> Result<Vec<u8>, PrometheusError> {
 
 /// The certificates of a PEM file, in DER.
 fn certificates(text: &[u8]) -> Result<Vec<Vec<u8>>, PrometheusError> {
-    use rustls_pki_types::CertificateDer;
-    use rustls_pki_types::pem::PemObject as _;
     let found: Result<Vec<CertificateDer<'_>>, _> = CertificateDer::pem_slice_iter(text).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found.into_iter().map(|der| der.to_vec()).collect()),

@@ -37,7 +37,7 @@ pub(super) struct BlockerArgs {
     /// Longest wait for an answer of Prometheus
     #[arg(long, env = "CORDONHOLD_PROMETHEUS_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = value::duration_above_zero)]
     prometheus_timeout: Duration,
-    /// File with the bearer token for Prometheus; read anew when it changes
+    /// File with the bearer token for Prometheus; read for each query
     #[arg(long, env = "CORDONHOLD_PROMETHEUS_TOKEN_FILE", value_name = "PATH", value_parser = value::absolute_path)]
     prometheus_token_file: Option<PathBuf>,
     /// File with the CAs, in PEM, that sign the certificate of Prometheus; without one, those of the system

@@ -35,6 +35,16 @@ fn config(words: &[&str]) -> Config {
     config_of(words, &[])
 }
 
+/// Parses each command line, which must fail with an error of one line that has all of these parts.
+fn each_is_refused(cases: &[(&[&str], &[&str])]) {
+    for (words, said) in cases {
+        let error = error_of(words, &[]);
+        for part in *said {
+            assert!(error.contains(part), "{words:?}: {error}");
+        }
+    }
+}
+
 /// Parses this command line, which must fail with an error of one line.
 fn error_of(words: &[&str], variables: &[(&str, &str)]) -> String {
     let words: Vec<&str> = ["--node-id=n"].iter().chain(words).copied().collect();
@@ -149,12 +159,7 @@ fn each_wrong_argument_is_named_on_one_line_with_its_fix() {
         (&["--nod"], &["--nod", "--help"]),
         (&["--period"], &["--period", "value", "--help"]),
     ];
-    for (words, said) in cases {
-        let error = error_of(words, &[]);
-        for part in *said {
-            assert!(error.contains(part), "{words:?}: {error}");
-        }
-    }
+    each_is_refused(cases);
 }
 
 #[test]
@@ -600,12 +605,7 @@ fn each_wrong_window_is_named_on_one_line_with_its_fix() {
         ),
         (&["--expected-duration=169h"], &["--expected-duration: ", "168h"]),
     ];
-    for (words, said) in cases {
-        let error = error_of(words, &[]);
-        for part in *said {
-            assert!(error.contains(part), "{words:?}: {error}");
-        }
-    }
+    each_is_refused(cases);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::thread;
 
+use cordonhold_rt::exit::one_line;
 use http::Response;
 use serde_json::Value;
 

@@ -202,14 +202,14 @@ pub struct Rules {
 }
 
 /// Something that somebody else has to be asked about.
-#[derive(Clone, Debug)]
-pub enum Question {
+#[derive(Clone, Copy, Debug)]
+pub enum Question<'a> {
     /// Which alerts are active in Prometheus?
-    Alerts(AlertFilter),
+    Alerts(&'a AlertFilter),
     /// Does this `PromQL` expression return any series?
-    Promql(String),
+    Promql(&'a str),
     /// Which pods on our node does this select?
-    Pods(Selector),
+    Pods(&'a Selector),
 }
 
 /// What the answer to a question shows.
@@ -223,17 +223,17 @@ pub enum Found {
 
 impl Rules {
     /// All questions, in the order in which they are asked.
-    pub fn questions(&self) -> impl Iterator<Item = Question> + '_ {
-        let alerts = self.alerts.iter().cloned().map(Question::Alerts);
-        let promql = self.promql.iter().cloned().map(Question::Promql);
-        let pods = self.pods.iter().cloned().map(Question::Pods);
+    pub fn questions(&self) -> impl Iterator<Item = Question<'_>> {
+        let alerts = self.alerts.iter().map(Question::Alerts);
+        let promql = self.promql.iter().map(|text| Question::Promql(text));
+        let pods = self.pods.iter().map(Question::Pods);
         alerts.chain(promql).chain(pods)
     }
 }
 
-impl Question {
+impl Question<'_> {
     /// What blocks by this answer, if anything does.
-    fn blocker(&self, found: Found) -> Option<Blocker> {
+    fn blocker(self, found: Found) -> Option<Blocker> {
         match (self, found) {
             (Question::Alerts(filter), Found::Series(series)) => {
                 let names = filter.blocking(&series);
@@ -241,7 +241,7 @@ impl Question {
             }
             (Question::Promql(expression), Found::Series(series)) => {
                 series.first().map(|first| Blocker::Series {
-                    expression: expression.clone(),
+                    expression: expression.to_owned(),
                     count: series.len(),
                     first: first.to_string(),
                 })
@@ -254,7 +254,7 @@ impl Question {
     }
 }
 
-impl fmt::Display for Question {
+impl fmt::Display for Question<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Question::Alerts(_) => f.write_str("the active alerts of Prometheus"),
@@ -292,7 +292,7 @@ impl Unanswered {
     /// A question without an answer blocks until `timeout` is over.
     pub fn judge(
         &mut self,
-        (place, question): (usize, &Question),
+        (place, question): (usize, Question<'_>),
         answer: Result<Found, String>,
         timeout: Option<Duration>,
         at: Moment,

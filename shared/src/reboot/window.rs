@@ -94,8 +94,13 @@ impl Windows {
         self.0.iter().filter_map(|window| window.opens_after(at)).min()
     }
 
+    /// When the next window opens, while none is open. `None`: one is, or none ever opens.
+    pub fn opens_next(&self, at: Timestamp) -> Option<Timestamp> {
+        self.opens(at).filter(|opens| *opens != at)
+    }
+
     /// The first moment, from this one on, when a reboot that takes this long may begin and still ends in a window. `None`: none of
-    /// the next 1100 openings is long enough.
+    /// the next openings, up to a bound, is long enough.
     pub fn opens_for(&self, at: Timestamp, span: SignedDuration) -> Option<Timestamp> {
         let mut start = self.opens(at)?;
         for _ in 0..OPENINGS_MAX {

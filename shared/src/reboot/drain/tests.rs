@@ -428,13 +428,18 @@ fn waves_go_by_priority_and_the_next_waits_for_the_one_before() {
     assert_eq!(run.evictions(), ["c"]);
 }
 
-#[test]
-fn volumes_are_waited_for_when_the_pods_are_gone() {
+/// The pods are gone, and volumes are waited for at most this long.
+fn emptied(volumes: Duration) -> Run {
     let options = Options {
-        volumes: Some(Duration::from_secs(60)),
+        volumes: Some(volumes),
         ..Options::default()
     };
-    let mut run = Run::listed(options, &[]);
+    Run::listed(options, &[])
+}
+
+#[test]
+fn volumes_are_waited_for_when_the_pods_are_gone() {
+    let mut run = emptied(Duration::from_secs(60));
     assert!(run.tell().is_empty());
     assert_eq!(run.drain.take_due(run.now, 0), [Task::ListVolumes]);
     assert_eq!(
@@ -457,11 +462,7 @@ fn volumes_are_waited_for_when_the_pods_are_gone() {
 
 #[test]
 fn volumes_that_stay_are_named_and_left_behind_when_their_time_is_up() {
-    let options = Options {
-        volumes: Some(Duration::from_secs(20)),
-        ..Options::default()
-    };
-    let mut run = Run::listed(options, &[]);
+    let mut run = emptied(Duration::from_secs(20));
     let mut told = run.tell();
     while !told.contains(&DrainNews::Drained(BTreeSet::new())) {
         if !run.drain.take_due(run.now, 0).is_empty() {
@@ -479,11 +480,7 @@ fn volumes_that_stay_are_named_and_left_behind_when_their_time_is_up() {
 
 #[test]
 fn volumes_listed_before_a_pod_came_late_say_nothing_of_its_volumes() {
-    let options = Options {
-        volumes: Some(Duration::from_secs(60)),
-        ..Options::default()
-    };
-    let mut run = Run::listed(options, &[]);
+    let mut run = emptied(Duration::from_secs(60));
     assert!(run.tell().is_empty());
     assert_eq!(run.drain.take_due(run.now, 0), [Task::ListVolumes]);
     run.observe(Change::Present(ending("1")));

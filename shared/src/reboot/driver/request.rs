@@ -295,7 +295,7 @@ impl Request {
         self.stage = Stage::BlockersAsked { place, found };
         Progress::Call(match question {
             Question::Alerts(filter) => Call::Query(filter.query()),
-            Question::Promql(expression) => Call::Query(expression),
+            Question::Promql(expression) => Call::Query(expression.to_owned()),
             Question::Pods(selector) => Call::ListBlockingPods(selector.to_string()),
         })
     }
@@ -313,7 +313,7 @@ impl Request {
         };
         let (place, mut found) = (*place, std::mem::take(found));
         let question = setup.rules.questions().nth(place)?;
-        let blocker = unanswered.judge((place, &question), answer, setup.rules.timeout, at);
+        let blocker = unanswered.judge((place, question), answer, setup.rules.timeout, at);
         found.extend(blocker);
         Some(self.next_question(place + 1, found, setup))
     }
