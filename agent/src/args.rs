@@ -197,6 +197,7 @@ impl TryFrom<Args> for Config {
             windows: args.window.windows()?,
             must_end: args.window.must_end(),
             blockers: args.blockers.config()?,
+            ready_when: args.returning.ready_when,
             notify: args.notify.into(),
             process: args.process.into(),
             warnings,

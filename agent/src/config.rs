@@ -11,6 +11,7 @@ use cordonhold_shared::reboot::blocker::Rules;
 use cordonhold_shared::reboot::cycle::Settings;
 use cordonhold_shared::reboot::drain::Options;
 use cordonhold_shared::reboot::lock_object::LockObjects;
+use cordonhold_shared::reboot::readiness::Readiness;
 use cordonhold_shared::reboot::timers::Timing;
 use cordonhold_shared::reboot::window::{MustEnd, Windows};
 use cordonhold_shared::selector::Selector;
@@ -43,6 +44,8 @@ pub struct Config {
     pub must_end: Option<MustEnd>,
     /// What postpones a reboot.
     pub blockers: BlockerConfig,
+    /// What must be there, beside the Node's Ready, before the cordon is given back after a reboot.
+    pub ready_when: Vec<Readiness>,
     /// Where messages to people go, and their texts.
     pub notify: NotifyConfig,
     /// The agent's metrics, its log, and how it reaches the API server.

@@ -149,6 +149,7 @@ async fn begin(config: Config, metrics: &Arc<Metrics>) -> Result<Parts, RunError
             timing: config.timing,
             drain: config.drain.options.clone(),
             rules: config.blockers.rules,
+            ready_when: config.ready_when,
             lock: api.lock_objects().clone(),
             carrier,
             windows: config.windows,

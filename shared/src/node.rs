@@ -81,7 +81,7 @@ pub struct Status {
     pub node_info: NodeInfo,
 }
 
-/// A condition of a Node.
+/// A condition of a Node or of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 pub struct Condition {
     /// The condition's type, such as `Ready`.
@@ -178,11 +178,14 @@ impl NodeView {
         format!("{state}, {phase}")
     }
 
+    /// The condition of this type, if the Node has it.
+    pub fn condition(&self, kind: &str) -> Option<&Condition> {
+        let mut conditions = self.status.conditions.iter();
+        conditions.find(|condition| condition.kind == kind)
+    }
+
     fn ready(&self) -> Option<&Condition> {
-        self.status
-            .conditions
-            .iter()
-            .find(|condition| condition.kind == "Ready")
+        self.condition("Ready")
     }
 
     /// Whether a kubelet of the boot `boot_id` has reported the Node as Ready.

@@ -9,6 +9,7 @@ pub mod driver;
 pub mod moment;
 pub mod pod;
 pub mod prometheus;
+pub mod readiness;
 pub mod timers;
 pub mod watch;
 pub mod window;

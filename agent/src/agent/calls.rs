@@ -60,6 +60,7 @@ impl Hands {
                 Reply::Lock(api.patch_lock(carrier, body).await.map_err(failed))
             }
             Call::ListPods => Reply::Pods(api.pods().await.map_err(failed)),
+            Call::ListAllPods => Reply::Pods(api.all_pods().await.map_err(failed)),
             Call::LookUp(daemon_sets) => Reply::Missing(api.missing(daemon_sets).await.map_err(failed)),
             Call::Query(expression) => Reply::Found(self.query(&expression).await.map(Found::Series)),
             Call::ListBlockingPods(labels) => {

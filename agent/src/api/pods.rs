@@ -126,8 +126,17 @@ impl Api {
 
     /// Lists the pods on our Node that a drain considers.
     pub(crate) async fn pods(&self) -> Result<Vec<PodView>, CallError> {
+        self.list_pods(self.pods_selector()).await
+    }
+
+    /// Lists all pods on our Node.
+    pub(crate) async fn all_pods(&self) -> Result<Vec<PodView>, CallError> {
+        self.list_pods(None).await
+    }
+
+    async fn list_pods(&self, labels: Option<String>) -> Result<Vec<PodView>, CallError> {
         let mut params = ListParams::default().fields(&self.pods_on_node());
-        params.label_selector = self.pods_selector();
+        params.label_selector = labels;
         let pods: ListView<PodView> = self.call(Request::new(PODS).list(&params)).await?;
         Ok(pods.items)
     }

@@ -89,6 +89,7 @@ pub(super) fn settings(args: &Args, timing: &Timing) -> Result<Settings, ArgsErr
         },
         redrains_max: cycle.redrains,
         delays_release: timing.delays_release(),
+        gates_return: !returning.ready_when.is_empty(),
         signs: returning.signs(),
         force_reboot: drain.force_reboot,
     })
@@ -108,6 +109,7 @@ pub(super) fn timing(args: &Args) -> Timing {
         drain_timeout: drain.drain_timeout,
         reboot_delay: cycle.reboot_delay,
         reboot_timeout: cycle.reboot_timeout,
+        ready_timeout: returning.ready_timeout.unwrap_or(cycle.reboot_timeout),
         soak: returning.soak,
         lock_release_delay: returning.lock_release_delay,
         backoff: cycle.backoff,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use cordonhold_rt::duration;
 use cordonhold_shared::hold::Signs;
+use cordonhold_shared::reboot::readiness::Readiness;
 
 use super::value::{self, Labels, Maybe};
 
@@ -16,6 +17,13 @@ pub(super) struct ReturnArgs {
     /// How long the rebooted node must stay Ready before its cordon is given back
     #[arg(long, env = "CORDONHOLD_SOAK", value_name = "DURATION", default_value = "0", value_parser = duration::parse)]
     pub(super) soak: Duration,
+    /// What must be there beside the Node's Ready before its cordon is given back: `condition=TYPE`, `condition=TYPE=STATUS`, or
+    /// `daemonset-pods` (each pod of a DaemonSet on the node is Ready); repeated: all of them
+    #[arg(long, env = "CORDONHOLD_READY_WHEN", value_name = "WHAT", value_parser = readiness)]
+    pub(super) ready_when: Vec<Readiness>,
+    /// How long after the boot the node may take to be ready before that is reported; it stays cordoned [default: --reboot-timeout]
+    #[arg(long, env = "CORDONHOLD_READY_TIMEOUT", value_name = "DURATION", value_parser = value::duration_above_zero)]
+    pub(super) ready_timeout: Option<Duration>,
     /// Wait between the node's return and the release of the lock
     #[arg(long, env = "KURED_LOCK_RELEASE_DELAY", value_name = "DURATION", default_value = "0", value_parser = duration::parse)]
     pub(super) lock_release_delay: Duration,
@@ -50,6 +58,11 @@ impl ReturnArgs {
             protects: self.protect_from_autoscaler,
         }
     }
+}
+
+fn readiness(text: &str) -> Result<Readiness, String> {
+    text.parse::<Readiness>()
+        .map_err(|error| format!("{text:?} is {error}"))
 }
 
 /// Merges the labels of a repeated flag. Of two values for one key the later counts, as in kured.

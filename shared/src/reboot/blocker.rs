@@ -179,7 +179,7 @@ pub fn sentences(blockers: &[Blocker]) -> String {
 const NAMED_MAX: usize = 10;
 
 /// The first of these names, each quoted, and how many more there are.
-fn listed(names: &BTreeSet<String>) -> String {
+pub(crate) fn listed(names: &BTreeSet<String>) -> String {
     let mut shown: Vec<String> = names.iter().take(NAMED_MAX).map(|name| quoted(name)).collect();
     let more = names.len().saturating_sub(NAMED_MAX);
     if more > 0 {

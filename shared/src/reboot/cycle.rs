@@ -42,6 +42,7 @@ pub use step::{Act, Ask, Step};
 
 pub use crate::reboot::blocker::{Blocker, PoolCount};
 pub use crate::reboot::drain::DrainNews;
+pub use crate::reboot::readiness::Missing;
 pub use crate::reboot::timers::Timer;
 
 use sent::Sent;
@@ -75,6 +76,8 @@ pub struct Settings {
     pub redrains_max: u8,
     /// Whether there is a `--lock-release-delay`.
     pub delays_release: bool,
+    /// Whether a node that is back must show more than Ready before its cordon is given back (`--ready-when`).
+    pub gates_return: bool,
     /// What the Node shows beside the marks.
     pub signs: Signs,
     /// `--force-reboot`: a drain that takes too long does not call the reboot off, and the seal does not look at pods.
@@ -132,6 +135,8 @@ pub struct Cycle {
     pool_size: Option<usize>,
     /// What postponed the reboot when it was last asked.
     blockers: Vec<Blocker>,
+    /// What the node that is back lacked when it was last asked. Empty as well while that was not asked.
+    missing: Vec<Missing>,
     /// That no window is open, as the driver has told. Asked again before the lock is taken and before the seal.
     outside: Option<Blocker>,
     /// Whether [`Timer::Stall`] is over: the next look at a full lock reports how the Nodes of its holders look.
@@ -165,6 +170,7 @@ impl Cycle {
             kept: BTreeSet::new(),
             pool_size: None,
             blockers: Vec::new(),
+            missing: Vec::new(),
             outside: None,
             stalled: false,
             retries: 0,

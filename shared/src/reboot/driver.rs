@@ -19,6 +19,7 @@ use crate::reboot::drain::{self, Done, Drain, Task, Trouble};
 use crate::reboot::lock_object::{Carrier, CarrierView, LockObject, LockObjects};
 use crate::reboot::moment::{Moment, Uptime};
 use crate::reboot::pod::PodView;
+use crate::reboot::readiness::Readiness;
 use crate::reboot::timers::{Dates, Timer, Timers, Timing};
 use crate::reboot::watch::LockShown;
 use crate::reboot::window::{MustEnd, Windows};
@@ -46,6 +47,8 @@ pub struct Setup {
     pub drain: drain::Options,
     /// What others are asked about before a reboot.
     pub rules: blocker::Rules,
+    /// What must be there, beside the Node's Ready, before the cordon is given back after a reboot.
+    pub ready_when: Vec<Readiness>,
     /// Where the lock can be.
     pub lock: LockObjects,
     /// Which object carried the lock when it was last read.

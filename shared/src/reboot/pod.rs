@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use crate::keys;
-use crate::node::{Taint, null_is_default};
+use crate::node::{Condition, Taint, null_is_default};
 
 /// A pod: the fields that a drain looks at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
@@ -124,6 +124,17 @@ pub struct Status {
     /// The phase, such as `Running`, `Succeeded` or `Failed`.
     #[serde(default, deserialize_with = "null_is_default")]
     pub phase: String,
+    /// Its conditions, such as `Ready`.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub conditions: Vec<Condition>,
+}
+
+impl PodView {
+    /// Whether the pod's condition Ready is true.
+    pub fn is_ready(&self) -> bool {
+        let mut conditions = self.status.conditions.iter();
+        conditions.any(|condition| condition.kind == "Ready" && condition.status == "True")
+    }
 }
 
 /// What a drain does with a pod.
@@ -174,6 +185,12 @@ pub fn classify(pod: &PodView) -> Fate {
         _ if pod.metadata.annotations.contains_key(MIRROR) => Fate::Stay,
         _ => Fate::Evict,
     }
+}
+
+/// Whether a `DaemonSet`, of any API group, controls the pod.
+pub fn is_of_daemon_set(pod: &PodView) -> bool {
+    let mut owners = pod.metadata.owner_references.iter();
+    owners.any(|owner| owner.controller && owner.kind == "DaemonSet")
 }
 
 /// How much longer a drain waits for a pod. `None`: without end; zero: not any more.

@@ -35,6 +35,10 @@ pub enum Timer {
     Deadline,
     /// `--reboot-timeout`.
     Reboot,
+    /// `--ready-timeout`: how long a node that is back may lack something before that is reported.
+    Ready,
+    /// The pause before a node that is back is looked at again, because it lacks something that no watch shows.
+    LookAgain,
     /// `--soak`.
     Soak,
     /// The rest of `--lock-release-delay`.
@@ -72,6 +76,8 @@ pub struct Timing {
     pub reboot_delay: Duration,
     /// `--reboot-timeout`: how long after the command the reboot may still come.
     pub reboot_timeout: Duration,
+    /// `--ready-timeout`: how long after the boot the node may lack something before that is reported.
+    pub ready_timeout: Duration,
     /// `--soak`: how long the node is Ready before its cordon is given back.
     pub soak: Duration,
     /// `--lock-release-delay`: how long the lock entry is kept after a reboot.
@@ -120,6 +126,7 @@ const TURN_MAX: Duration = Duration::from_millis(500);
 const TURN_AGE_MAX: Duration = Duration::from_hours(24);
 const POLL: Duration = Duration::from_secs(10);
 const DEADLINE: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 const HOST: Duration = Duration::from_secs(2);
 const CHECK_SENTINEL: Duration = Duration::from_secs(10);
 
@@ -190,6 +197,8 @@ impl Timers {
             }
             Timer::Deadline => Some(DEADLINE),
             Timer::Reboot | Timer::Stall => Some(self.timing.reboot_timeout),
+            Timer::Ready => Some(self.timing.ready_timeout),
+            Timer::LookAgain => Some(jittered(LOOK_AGAIN, random)),
             Timer::Soak => Some(self.timing.soak),
             // A wall clock that was set back must not make it longer than the flag says.
             Timer::Release => Some(dates.release_in(wall).min(self.timing.lock_release_delay)),
@@ -249,6 +258,7 @@ mod tests {
             drain_timeout: None,
             reboot_delay: Duration::from_secs(60),
             reboot_timeout: Duration::from_secs(1800),
+            ready_timeout: Duration::from_secs(1800),
             soak: Duration::ZERO,
             lock_release_delay: Duration::from_secs(600),
             backoff: Duration::from_secs(300),

@@ -51,7 +51,7 @@ impl Protocol {
         actions.push(Action::Serve(id));
         match request {
             Ask::AskHost => {}
-            Ask::ListBlockers => {
+            Ask::ListBlockers | Ask::ListMissing => {
                 if state.left.blocks > 0 {
                     actions.push(Action::Block(id));
                 }
@@ -104,8 +104,8 @@ impl Protocol {
             let is_allowed = match timer {
                 Timer::Renew => state.left.renewals > 0,
                 Timer::Drain => state.left.drain_timeouts > 0,
-                // This timer only leads to a report.
-                Timer::Stall => false,
+                // These timers only lead to a report.
+                Timer::Stall | Timer::Ready => false,
                 // An assumption: when this timer is due, a host that was told to reboot shows its shutdown or has booted.
                 Timer::Reboot => node.power == Power::Up || self.is_off(Rule::ShutdownShowsInTime),
                 _ => true,
@@ -335,7 +335,7 @@ impl Protocol {
     /// The next timer that an undisturbed agent waits for.
     pub(crate) fn next_timer(timers: Timers, node: Power) -> Option<Timer> {
         timers.running().find(|timer| match timer {
-            Timer::Renew | Timer::Drain | Timer::Poll => false,
+            Timer::Renew | Timer::Drain | Timer::Poll | Timer::Ready => false,
             Timer::Reboot => node == Power::Up,
             _ => true,
         })

@@ -164,6 +164,7 @@ impl Protocol {
             on_uncordon: scenario.on_uncordon,
             redrains_max: scenario.redrains_max,
             delays_release: scenario.delays_release,
+            gates_return: scenario.gates_return,
             signs: Signs::default(),
             force_reboot: scenario.force_reboot,
         };

@@ -12,7 +12,7 @@ use cordonhold_shared::keys;
 use cordonhold_shared::lock::{Entry, Record};
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::reboot::cycle::{
-    Answer, Ask, Blocker, Failure, HostState, Input, PoolCount, Shutdown,
+    Answer, Ask, Blocker, Failure, HostState, Input, Missing, PoolCount, Shutdown,
 };
 use cordonhold_shared::reboot::lock_object::{Carrier, LockView};
 
@@ -69,14 +69,17 @@ impl Protocol {
         Some(self.requests.get(id))
     }
 
-    /// Answers the open request for blockers with one, which postpones the reboot.
+    /// Answers the open request for what postpones the reboot, or the return, with one thing that does.
     pub(crate) fn block(&self, state: &mut State, index: usize) -> bool {
-        if self.take_request(state, index).is_none() {
+        let Some(request) = self.take_request(state, index) else {
             return false;
-        }
+        };
         state.left.blocks -= 1;
-        let blocker = Blocker::PoolPaused("sale".to_owned());
-        self.feed(state, index, Input::Answer(Answer::Blockers(Ok(vec![blocker]))));
+        let answer = match *request {
+            Ask::ListMissing => Answer::Missing(Ok(vec![Missing::Pods(BTreeSet::default())])),
+            _ => Answer::Blockers(Ok(vec![Blocker::PoolPaused("sale".to_owned())])),
+        };
+        self.feed(state, index, Input::Answer(answer));
         true
     }
 
@@ -117,7 +120,7 @@ impl Protocol {
                 (Ask::ReadNode, Some(Ask::PatchNode(_)))
                     | (Ask::ReadLock, Some(Ask::WriteLock(_)))
                     // In the model nobody else can change the blockers, so nothing can come in between.
-                    | (Ask::ListBlockers, Some(_))
+                    | (Ask::ListBlockers | Ask::ListMissing, Some(_))
             );
             if !belongs {
                 return delivery == Delivery::Answered;
@@ -219,6 +222,7 @@ impl Protocol {
             Ask::ListHeld => Input::Answer(Answer::Held(Ok(self.list_held(state)))),
             Ask::CountPool => Input::Answer(Answer::Pool(Ok(PoolCount::default()))),
             Ask::ListBlockers => Input::Answer(Answer::Blockers(Ok(Vec::new()))),
+            Ask::ListMissing => Input::Answer(Answer::Missing(Ok(Vec::new()))),
             Ask::ReadLock => Input::Answer(Answer::Lock(Ok(self.read_lock(state, index)))),
             Ask::WriteLock(write) => Input::Answer(Answer::LockWritten(self.write_lock(state, index, write))),
             Ask::PatchNode(patch) => Input::Answer(Answer::Patched(self.patch(state, index, patch))),
@@ -434,6 +438,7 @@ fn unknown(request: &Ask) -> Input {
         Ask::ListHeld => Input::Answer(Answer::Held(Err(failure))),
         Ask::CountPool => Input::Answer(Answer::Pool(Err(failure))),
         Ask::ListBlockers => Input::Answer(Answer::Blockers(Err(failure))),
+        Ask::ListMissing => Input::Answer(Answer::Missing(Err(failure))),
         Ask::ReadLock => Input::Answer(Answer::Lock(Err(failure))),
         Ask::WriteLock(_) => Input::Answer(Answer::LockWritten(Err(failure))),
         Ask::PatchNode(_) => Input::Answer(Answer::Patched(Err(failure))),

@@ -19,6 +19,8 @@ pub struct Scenario {
     pub redrains_max: u8,
     /// Whether there is a `--lock-release-delay`.
     pub delays_release: bool,
+    /// Whether a node that is back must show more than Ready.
+    pub gates_return: bool,
     pub force_reboot: bool,
     /// Nodes that an admin has cordoned before the start.
     pub cordoned: Vec<u8>,
@@ -89,6 +91,7 @@ impl Scenario {
             on_uncordon: OnUncordon::Redrain,
             redrains_max: 1,
             delays_release: false,
+            gates_return: false,
             force_reboot: false,
             cordoned: Vec::new(),
             second_agents: Vec::new(),
@@ -226,6 +229,10 @@ fn ordinary() -> Vec<Scenario> {
             ..one("a pod that is bound to its node again and again, uncordon", Faults { uncordons: 1, webhook_failures: 1, ..NONE })
         },
         one("the reboot is postponed, crash, cancel", Faults { blocks: 2, crashes: 1, cancels: 1, ..NONE }),
+        Scenario {
+            gates_return: true,
+            ..one("the return is postponed, crash, cancel", Faults { blocks: 2, crashes: 1, cancels: 1, ..NONE })
+        },
         two("bind in flight", Faults { schedulings: 1, ..NONE }),
         one("pause, renewal, failed drain", Faults { pauses: 1, renewals: 1, drain_timeouts: 1, ..NONE }),
         Scenario {

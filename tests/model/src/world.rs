@@ -150,12 +150,12 @@ pub(crate) enum Drain {
 /// The set of running timers, and the number of the retry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Timers {
-    set: u16,
+    set: u32,
     retry: u8,
 }
 
 impl Timers {
-    pub(crate) const ALL: [Timer; 14] = [
+    pub(crate) const ALL: [Timer; 16] = [
         Timer::Turn,
         Timer::Poll,
         Timer::Stall,
@@ -165,15 +165,17 @@ impl Timers {
         Timer::Blocked,
         Timer::Deadline,
         Timer::Reboot,
+        Timer::Ready,
+        Timer::LookAgain,
         Timer::Soak,
         Timer::Release,
         Timer::Backoff,
         Timer::Host,
         Timer::CheckSentinel,
     ];
-    const RETRY: u16 = 1 << 15;
+    const RETRY: u32 = 1 << 31;
 
-    fn bit(timer: Timer) -> u16 {
+    fn bit(timer: Timer) -> u32 {
         Timers::ALL
             .iter()
             .position(|known| *known == timer)

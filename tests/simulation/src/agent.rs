@@ -19,6 +19,7 @@ use cordonhold_shared::reboot::drain;
 use cordonhold_shared::reboot::driver::{self, Call, Chance, Driver, Setup, Source};
 use cordonhold_shared::reboot::lock_object::{Carrier, LockObject, LockObjects};
 use cordonhold_shared::reboot::moment::{self, Uptime};
+use cordonhold_shared::reboot::readiness::Readiness;
 use cordonhold_shared::reboot::timers::Timing;
 use cordonhold_shared::reboot::window::Windows;
 use cordonhold_shared::selector::Selector;
@@ -26,6 +27,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::api_server::{Caller, wall};
 use crate::faults::{Effect, Moment};
+use crate::host::SETTLED;
 use crate::network::{Reply, To};
 use crate::players::Operator;
 use crate::random::Random;
@@ -124,6 +126,7 @@ impl Agent {
             drain_timeout: random.chance(9_000).then(|| random.seconds(60, 900)),
             reboot_delay: random.millis(0, 20_000),
             reboot_timeout: random.seconds(600, 1_800),
+            ready_timeout: Duration::from_secs(900),
             soak: random.millis(0, 10_000),
             lock_release_delay: random.millis(0, 20_000),
             backoff: random.seconds(5, 90),
@@ -141,6 +144,8 @@ impl Agent {
             },
             redrains_max: 1 + u8::try_from(random.below(5)).unwrap_or(0),
             delays_release: random.chance(5_000),
+            // Drawn below.
+            gates_return: false,
             signs: Signs {
                 annotates: random.chance(5_000),
                 soft_taint: random
@@ -164,13 +169,23 @@ impl Agent {
             timeout: random.chance(5_000).then(|| random.seconds(10, 120)),
             ..Rules::default()
         };
+        let condition = Readiness::Condition {
+            kind: SETTLED.to_owned(),
+            status: "True".to_owned(),
+        };
+        let ready_when = [condition, Readiness::DaemonSetPods];
+        let ready_when: Vec<Readiness> = ready_when.into_iter().filter(|_| random.chance(3_000)).collect();
         Agent {
             node,
             setup: Setup {
-                settings,
+                settings: Settings {
+                    gates_return: !ready_when.is_empty(),
+                    ..settings
+                },
                 timing,
                 drain,
                 rules,
+                ready_when,
                 lock: lock_objects(),
                 carrier: Carrier::Lease,
                 windows: Windows::default(),
@@ -535,6 +550,7 @@ fn effect_of(asked: &Ask) -> Effect {
         Ask::ListHeld => Effect::ListHeld,
         Ask::CountPool => Effect::CountPool,
         Ask::ListBlockers => Effect::ListBlockers,
+        Ask::ListMissing => Effect::ListMissing,
         Ask::ReadLock => Effect::ReadLock,
         Ask::WriteLock(_) => Effect::WriteLock,
         Ask::ListPods(_) => Effect::ListPods,

@@ -101,6 +101,7 @@ names! {
         ListHeld => "list the held",
         CountPool => "count the pool",
         ListBlockers => "list the blockers",
+        ListMissing => "list what a node lacks",
         ReadLock => "read the lock",
         WriteLock => "write the lock",
         Stamp => "stamp",

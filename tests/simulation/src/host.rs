@@ -39,6 +39,9 @@ pub(crate) enum HostEvent {
 /// reboot command.
 const SHOWS_BEFORE_DEADLINE: Duration = Duration::from_secs(5);
 
+/// A condition of the Node that turns true some time after the node is Ready, as that of a network plugin does.
+pub(crate) const SETTLED: &str = "Settled";
+
 /// The start time of PID 1, in ticks, where it is the same after every boot.
 const EARLY: u64 = 12;
 
@@ -81,6 +84,8 @@ pub(crate) struct Host {
     clock_began: Uptime,
     is_up: bool,
     is_ready: bool,
+    /// Whether the condition [`SETTLED`] is true: some time after the node is Ready.
+    is_settled: bool,
     /// Whether the sentinel exists. It is in `/run`, like the record.
     pub(crate) sentinel: bool,
     record: Option<HostFile>,
@@ -103,6 +108,7 @@ impl Host {
             clock_began: Uptime::START,
             is_up: true,
             is_ready: true,
+            is_settled: true,
             sentinel: false,
             record: None,
             shows_shutdown_from: None,
@@ -183,6 +189,7 @@ impl Host {
         self.boot += 1;
         self.is_up = true;
         self.is_ready = false;
+        self.is_settled = false;
         self.shows_shutdown_from = None;
         self.is_doomed = false;
         self.is_going_down = false;
@@ -409,6 +416,7 @@ impl World {
             return self.register(index);
         }
         self.hosts[index].ticks += 1;
+        self.hosts[index].is_settled |= self.hosts[index].is_ready && self.random.chance(5_000);
         if self.hosts[index].ticks.is_multiple_of(10) || self.is_status_old(index) {
             self.post_status(index);
         }
@@ -424,10 +432,14 @@ impl World {
         }
     }
 
-    /// Whether the Node's status does not match the host: it shows another boot or another Ready condition.
+    /// Whether the Node's status does not match the host: it shows another boot, or another condition.
     fn is_status_old(&self, index: usize) -> bool {
         let (host, node) = (&self.hosts[index], self.server.object(&self.node_key(index)));
-        node.is_some_and(|node| node.node().is_ready_in(&host.boot_id()) != host.is_ready)
+        node.is_some_and(|node| {
+            let settled = node.node().condition(SETTLED);
+            let is_settled = settled.is_some_and(|settled| settled.status == "True");
+            node.node().is_ready_in(&host.boot_id()) != host.is_ready || is_settled != host.is_settled
+        })
     }
 
     fn post_status(&mut self, index: usize) {
@@ -440,9 +452,12 @@ impl World {
     /// The status that the kubelet writes. The heartbeat changes about every five minutes.
     fn status(&self, index: usize, is_ready: bool) -> serde_json::Value {
         let host = &self.hosts[index];
-        let ready = if is_ready { "True" } else { "False" };
+        let status = |is_true| if is_true { "True" } else { "False" };
         json!({ "status": {
-            "conditions": [{ "type": "Ready", "status": ready, "lastHeartbeatTime": host.ticks.to_string() }],
+            "conditions": [
+                { "type": "Ready", "status": status(is_ready), "lastHeartbeatTime": host.ticks.to_string() },
+                { "type": SETTLED, "status": status(host.is_settled) },
+            ],
             "nodeInfo": { "bootID": host.boot_id() },
         }})
     }

@@ -7,6 +7,7 @@ use crate::node::NodeView;
 use crate::reboot::blocker::{Blocker, PoolCount};
 use crate::reboot::drain::DrainNews;
 use crate::reboot::lock_object::LockView;
+use crate::reboot::readiness::Missing;
 use crate::reboot::timers::Timer;
 use crate::watch::Change;
 
@@ -47,6 +48,8 @@ pub enum Answer {
     Pool(Result<PoolCount, Failure>),
     /// To [`Ask::ListBlockers`](super::Ask::ListBlockers): what postpones the reboot; empty if it may begin.
     Blockers(Result<Vec<Blocker>, Failure>),
+    /// To [`Ask::ListMissing`](super::Ask::ListMissing): what the node still lacks; empty if it may be given back.
+    Missing(Result<Vec<Missing>, Failure>),
     /// To [`Ask::ReadLock`](super::Ask::ReadLock).
     Lock(Result<LockView, Failure>),
     /// To [`Ask::WriteLock`](super::Ask::WriteLock).
@@ -69,6 +72,7 @@ impl Answer {
             Answer::Held(_) => "the Nodes that are held",
             Answer::Pool(_) => "the pool",
             Answer::Blockers(_) => "the blockers",
+            Answer::Missing(_) => "what the node still lacks",
             Answer::Lock(_) => "the lock",
             Answer::LockWritten(_) => "a write of the lock",
             Answer::Patched(_) => "a write of our Node",

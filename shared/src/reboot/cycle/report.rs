@@ -11,6 +11,7 @@ use crate::host::BootEvidence;
 use crate::quote::quoted;
 use crate::reboot::blocker::{Blocker, kinds, sentences};
 use crate::reboot::drain::Progress;
+use crate::reboot::readiness::{self, Missing};
 
 mod fields;
 mod words;
@@ -400,7 +401,26 @@ reports! {
         "returned" Info "Rebooted"
         says "the host has booted: waiting for the node to be Ready; kubectl describe node says what is missing"
         counts Some(Count::Reboot("returned"));
-        means "The node is uncordoned once it is Ready, and `--soak` is over. If it does not become Ready, look at its kubelet"
+        means "The node is uncordoned once it is Ready, has what `--ready-when` names, and `--soak` is over. If it does not become Ready, \
+               look at its kubelet"
+
+    /// The node is Ready and lacks something that `--ready-when` names, so its cordon is not given back yet. Reported when that changes.
+    ReturnWaits(missing: Vec<Missing>)
+        "return_waits" Info
+        says "the node is back and stays cordoned: it lacks something that --ready-when names"
+        with by = readiness::kinds(missing), why = readiness::sentences(missing);
+        means "`why` names what is missing: a `condition` of the Node, or `daemonset_pods` that are not Ready. `unknown`: the API server \
+               could not be asked. Nothing to do, unless it goes on for minutes"
+
+    /// The node is not ready after `--ready-timeout`. It stays cordoned, and the agent goes on waiting.
+    ReturnOverdue(missing: Vec<Missing>)
+        "return_overdue" Warning "RebootReturnOverdue"
+        says "the host is back, and its node is not ready after --ready-timeout: it stays cordoned until it is; \
+              a cancel of the reboot gives the cordon back all the same"
+        with by = readiness::kinds(missing), why = readiness::sentences(missing);
+        means "`why` names what is missing: `ready` (look at the kubelet), a `condition` of the Node, `daemonset_pods` that are not Ready, \
+               or `unknown` (the API server could not be asked). Bring it there, or cancel the reboot, which uncordons the node as it is. \
+               Reported again each time that `--ready-timeout` is over"
 
     /// The node's cordon is as it was before the reboot was prepared, or as a person wants it.
     GivenBack {

@@ -5,7 +5,7 @@
 use super::edit::{Beside, Edit};
 use super::lock_edit::LockEdit;
 use super::stage::{ComingUp, Stage};
-use super::{Act, CallOff, Cycle, Event, Report, Step, Timer};
+use super::{Act, Answer, Ask, CallOff, Cycle, Event, Missing, Report, Step, Timer};
 use crate::Reading;
 use crate::hold::{self, NodePatch, Phase};
 use crate::lock::EntryId;
@@ -31,19 +31,53 @@ impl Cycle {
     pub(super) fn returned(&mut self, node: &NodeView) -> Step {
         self.settle(node);
         self.retries = 0;
-        self.stage = Stage::ComingUp(ComingUp::AwaitingReady);
-        self.ready(node)
-            .after([Act::Arm(Timer::Renew), Act::Arm(Timer::Reboot)])
-            .reporting(Report::Returned)
+        self.missing.clear();
+        let acts = [
+            Act::Disarm(Timer::Reboot),
+            Act::Arm(Timer::Renew),
+            Act::Arm(Timer::Ready),
+        ];
+        self.ready(node).after(acts).reporting(Report::Returned)
     }
 
-    /// Begins the soak if the node is Ready.
+    /// Begins the soak if the node is Ready and has what `--ready-when` names.
     fn ready(&mut self, node: &NodeView) -> Step {
         // Ready in this boot: the condition of the boot before outlives a quick reboot.
-        if node.is_ready_in(&self.boot.id) {
-            self.rest(Stage::ComingUp(ComingUp::Soaking), [Act::Arm(Timer::Soak)])
+        if !node.is_ready_in(&self.boot.id) {
+            self.missing.clear();
+            self.rest(Stage::ComingUp(ComingUp::AwaitingReady), [])
+        } else if self.settings.gates_return {
+            self.list_missing(false)
         } else {
-            Step::rest()
+            self.soak()
+        }
+    }
+
+    fn soak(&mut self) -> Step {
+        self.rest(Stage::ComingUp(ComingUp::Soaking), [Act::Arm(Timer::Soak)])
+    }
+
+    fn list_missing(&mut self, is_soaked: bool) -> Step {
+        self.ask(Stage::ListingMissing { is_soaked }, Ask::ListMissing)
+            .after([Act::Disarm(Timer::LookAgain)])
+    }
+
+    /// Takes what the node still lacks. It is asked before the soak and after it, so that nothing that comes and goes is taken for there.
+    pub(super) fn missing_listed(&mut self, is_soaked: bool, answer: Answer) -> Step {
+        let Answer::Missing(result) = answer else {
+            return self.unexpected(&answer);
+        };
+        let missing = result.unwrap_or_else(|failure| vec![Missing::Unknown(failure.to_string())]);
+        self.missing.clone_from(&missing);
+        match (missing.is_empty(), is_soaked) {
+            (true, true) => self.begin_give_back(),
+            (true, false) => self.soak(),
+            (false, _) => {
+                let said = self.say(Report::ReturnWaits(missing));
+                let acts = [Act::Arm(Timer::LookAgain)];
+                self.rest(Stage::ComingUp(ComingUp::AwaitingReady), acts)
+                    .after(said)
+            }
         }
     }
 
@@ -86,31 +120,50 @@ impl Cycle {
             (_, Event::Seen(node)) if self.ours(&node).is_none() => self.undo(CallOff::HoldLost),
             // The reboot is over, so a cancel only ends the wait for Ready and the soak.
             (_, Event::Seen(node)) if self.cancel(&node).is_some() => self.begin_give_back(),
+            // Asked again when `LookAgain` is due: what is missing may be nothing that the Node shows.
+            (ComingUp::AwaitingReady, Event::Seen(node))
+                if !self.missing.is_empty() && node.is_ready_in(&self.boot.id) =>
+            {
+                Step::rest()
+            }
             (ComingUp::AwaitingReady, Event::Seen(node)) => self.ready(&node),
+            (ComingUp::AwaitingReady, Event::Due(Timer::LookAgain)) => match self.seen.clone() {
+                Some(node) => self.ready(&node),
+                // After a gap. The watch shows the Node again soon.
+                None => Step::rest().after([Act::Arm(Timer::LookAgain)]),
+            },
             (ComingUp::Soaking, Event::Seen(node)) if !node.is_ready_in(&self.boot.id) => self.rest(
                 Stage::ComingUp(ComingUp::AwaitingReady),
                 [Act::Disarm(Timer::Soak)],
             ),
+            (ComingUp::Soaking, Event::Due(Timer::Soak)) if self.settings.gates_return => {
+                self.list_missing(true)
+            }
             (ComingUp::Soaking, Event::Due(Timer::Soak)) => self.begin_give_back(),
             (up, Event::Due(Timer::Renew | Timer::Retry(_))) => self.edit(Edit::Renew(Beside::ComingUp(up))),
-            // No end by time: a node that is not Ready is not uncordoned. It is reported again and again.
-            (ComingUp::AwaitingReady, Event::Due(Timer::Reboot)) => {
-                let why = "the host is back, and its node is not Ready: look at the kubelet".to_owned();
-                Step::rest()
-                    .after([Act::Arm(Timer::Reboot)])
-                    .reporting(Report::Retrying {
-                        what: "see the node Ready",
-                        why,
-                    })
-            }
+            // No end by time: a node that is not ready is not uncordoned. It is reported again and again.
+            (ComingUp::AwaitingReady, Event::Due(Timer::Ready)) => Step::rest()
+                .after([Act::Arm(Timer::Ready)])
+                .reporting(Report::ReturnOverdue(self.lacks())),
+            // A node that loses Ready again is reported too.
+            (ComingUp::Soaking, Event::Due(Timer::Ready)) => Step::rest().after([Act::Arm(Timer::Ready)]),
             _ => Step::rest(),
         }
     }
 
+    /// What a node that is not ready lacks, for a report.
+    fn lacks(&self) -> Vec<Missing> {
+        if self.missing.is_empty() {
+            return vec![Missing::Ready];
+        }
+        self.missing.clone()
+    }
+
     /// Begins to give the cordon back. [`Timer::Renew`] runs on, so `until` is renewed for as long as that takes.
     fn begin_give_back(&mut self) -> Step {
-        self.edit(Edit::GiveBack)
-            .after([Act::Disarm(Timer::Soak), Act::Disarm(Timer::Reboot)])
+        self.missing.clear();
+        let timers = [Timer::Soak, Timer::Ready, Timer::LookAgain];
+        self.edit(Edit::GiveBack).after(timers.map(Act::Disarm))
     }
 
     /// Gives the cordon back on this version of our Node, after a boot.

@@ -30,6 +30,10 @@ pub(super) enum Stage {
     Sealing(Sealing),
     Rebooting(Rebooting),
     ComingUp(ComingUp),
+    /// The node is Ready: asks what it still lacks. `is_soaked`: the soak is over, so it may be given back.
+    ListingMissing {
+        is_soaked: bool,
+    },
     /// The cordon is given back, and the lock entry is kept for `--lock-release-delay`.
     DelayingRelease(EntryId),
     /// Our Node is written.
@@ -142,6 +146,7 @@ impl Stage {
             | Stage::Delaying
             | Stage::Rebooting(_)
             | Stage::ComingUp(_)
+            | Stage::ListingMissing { .. }
             | Stage::DelayingRelease(_)
             | Stage::Editing(..)
             | Stage::EditingLock { .. } => false,
@@ -162,6 +167,7 @@ impl Stage {
             Stage::Sealing(_) => "sealing",
             Stage::Rebooting(_) => "rebooting",
             Stage::ComingUp(_) => "coming up",
+            Stage::ListingMissing { .. } => "looking at what the node still lacks",
             Stage::DelayingRelease(_) => "delaying the release",
             Stage::Editing(..) => "writing the Node",
             Stage::EditingLock { .. } => "writing the lock",
@@ -178,6 +184,7 @@ impl Cycle {
             Stage::Waiting(step) => self.waiting(step, answer),
             Stage::Sealing(step) => self.sealing(step, answer),
             Stage::Rebooting(step) => self.rebooting(step, answer),
+            Stage::ListingMissing { is_soaked } => self.missing_listed(is_soaked, answer),
             Stage::Editing(edit, _) => self.edit_answered(edit, answer),
             Stage::EditingLock { edit, .. } => self.lock_answered(edit, answer),
             Stage::HostBusy
@@ -211,6 +218,7 @@ impl Cycle {
             | Stage::Resuming(_)
             | Stage::Waiting(_)
             | Stage::Sealing(Sealing::ListingBlockers { .. } | Sealing::ListingPods { .. })
+            | Stage::ListingMissing { .. }
             | Stage::EditingLock { pauses: false, .. } => Step::rest(),
         }
     }

@@ -58,6 +58,8 @@ pub enum Ask {
     CountPool,
     /// The reads that show what postpones a reboot now, not from a cache.
     ListBlockers,
+    /// The reads that show what a node that is back still lacks ([`crate::reboot::readiness`]), not from a cache.
+    ListMissing,
     /// GET of the lock object, not from a cache.
     ReadLock,
     /// PATCH of the lock object.
@@ -84,6 +86,7 @@ impl Ask {
             Ask::ListHeld => "ListHeld",
             Ask::CountPool => "CountPool",
             Ask::ListBlockers => "ListBlockers",
+            Ask::ListMissing => "ListMissing",
             Ask::ReadLock => "ReadLock",
             Ask::WriteLock(_) => "WriteLock",
             Ask::PatchNode(_) => "PatchNode",

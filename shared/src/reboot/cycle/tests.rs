@@ -21,6 +21,7 @@ mod kureds_defects;
 mod kureds_return;
 mod lock;
 mod protections;
+mod ready_when;
 mod release_delay;
 mod run;
 mod tampering;
@@ -407,8 +408,9 @@ fn nothing_stuck_a_node_that_never_gets_ready_is_said_again() {
     assert!(!run.due_if_armed(Timer::Soak));
     run.due(Timer::Renew);
     assert_eq!(run.world.phase(), Some(Phase::Returning));
-    run.due(Timer::Reboot);
-    assert!(matches!(run.reports.last(), Some(Report::Retrying { .. })));
+    run.due(Timer::Ready);
+    let overdue = Report::ReturnOverdue(vec![Missing::Ready]);
+    assert_eq!(run.reports.last(), Some(&overdue));
     assert_eq!(run.world.lock.entries.len(), 1, "it stops the line");
 }
 

@@ -18,6 +18,7 @@ use crate::reboot::cycle::{Answer, Ask, Failure, HostState, PoolCount, RebootFai
 use crate::reboot::lock_object::{self, Carrier, CarrierView, LockView, LockWrite};
 use crate::reboot::moment::{Moment, Uptime};
 use crate::reboot::pod::{self, DaemonSet, PodView};
+use crate::reboot::readiness::{self, Readiness};
 
 /// One call of the host or of the API server. Reads of the API server are never served from a cache.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +71,8 @@ pub enum Call {
     LookUp(BTreeSet<DaemonSet>),
     /// An instant query of Prometheus, with this expression.
     Query(String),
+    /// LIST of all pods on our Node.
+    ListAllPods,
     /// LIST of the pods on our Node that have not ended and that this label selector selects, up to [`BLOCKING_PODS_MAX`].
     ListBlockingPods(String),
 }
@@ -136,6 +139,9 @@ enum Stage {
         place: usize,
         found: Vec<Blocker>,
     },
+    /// What a node that is back lacks is read from the Node, then from its pods.
+    MissingNode,
+    MissingPods,
     /// The Lease is created before it is written.
     Registering,
     ListingPods,
@@ -173,6 +179,7 @@ impl Request {
         let answer = match (&self.ask, reply) {
             (Ask::ListBlockers, Reply::Found(answer)) => return self.asked(answer, setup, unanswered, at),
             (Ask::ListBlockers, reply) => return self.list_blockers(reply, setup, wall),
+            (Ask::ListMissing, reply) => return self.list_missing(reply, setup),
             (Ask::AskHost, Reply::Host(state)) => Answer::Host(state),
             (Ask::Reboot { .. }, Reply::Rebooted(result)) => Answer::RebootIssued(result),
             (Ask::ReadNode, Reply::Node(result)) => Answer::Node(result.map_err(Failure::from)),
@@ -287,6 +294,28 @@ impl Request {
         })
     }
 
+    /// Takes the reads that show what a node that is back lacks. Its pods are read only where the Node lacks nothing.
+    fn list_missing(&mut self, reply: Reply, setup: &Setup) -> Option<Progress> {
+        let stage = std::mem::replace(&mut self.stage, Stage::Last);
+        let missing = match (stage, reply) {
+            (Stage::MissingNode, Reply::Node(Ok(node))) => {
+                let missing = readiness::missing_on_node(&setup.ready_when, &node);
+                if missing.is_empty() && setup.ready_when.contains(&Readiness::DaemonSetPods) {
+                    self.stage = Stage::MissingPods;
+                    return Some(Progress::Call(Call::ListAllPods));
+                }
+                Ok(missing)
+            }
+            (Stage::MissingPods, Reply::Pods(Ok(pods))) => Ok(readiness::missing_pods(&pods)),
+            (_, Reply::Node(Err(failed)) | Reply::Pods(Err(failed))) => Err(failed.failure),
+            (stage, _) => {
+                self.stage = stage;
+                return None;
+            }
+        };
+        Some(Progress::Answer(Answer::Missing(missing)))
+    }
+
     /// Asks the question at this place, or gives the blockers that were found where there is none.
     fn next_question(&mut self, place: usize, found: Vec<Blocker>, setup: &Setup) -> Progress {
         let Some(question) = setup.rules.questions().nth(place) else {
@@ -345,6 +374,10 @@ fn first(ask: &Ask, setup: &Setup, deadline: Option<Uptime>, wall: Timestamp) ->
         }
         Ask::ListBlockers => {
             stage = Stage::BlockersNode;
+            Call::ReadNode(settings.node.clone())
+        }
+        Ask::ListMissing => {
+            stage = Stage::MissingNode;
             Call::ReadNode(settings.node.clone())
         }
         Ask::ReadLock => {

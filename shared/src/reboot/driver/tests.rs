@@ -41,6 +41,7 @@ fn setup() -> Setup {
             on_uncordon: OnUncordon::Redrain,
             redrains_max: 1,
             delays_release: false,
+            gates_return: false,
             signs: Signs::default(),
             force_reboot: false,
         },
@@ -50,6 +51,7 @@ fn setup() -> Setup {
             drain_timeout: None,
             reboot_delay: Duration::ZERO,
             reboot_timeout: Duration::from_mins(30),
+            ready_timeout: Duration::from_mins(30),
             soak: Duration::ZERO,
             lock_release_delay: Duration::ZERO,
             backoff: Duration::from_mins(5),
@@ -59,6 +61,7 @@ fn setup() -> Setup {
             ..drain::Options::default()
         },
         rules: Rules::default(),
+        ready_when: Vec::new(),
         lock: LockObjects {
             lease: lock_object(Carrier::Lease, "lease", keys::LOCK),
             daemon_set: lock_object(Carrier::DaemonSet, "kured", keys::KURED_LOCK),
@@ -210,7 +213,7 @@ impl Shell {
                 self.lease["metadata"]["resourceVersion"] = json!(self.version.to_string());
                 Reply::Lock(Ok(self.lease()))
             }
-            Call::ListPods => Reply::Pods(Ok(Vec::new())),
+            Call::ListPods | Call::ListAllPods => Reply::Pods(Ok(Vec::new())),
             Call::LookUp(_) => Reply::Missing(Ok(BTreeSet::new())),
             Call::Query(_) => Reply::Found(Ok(Found::Series(Vec::new()))),
             Call::ListBlockingPods(_) => Reply::Found(Ok(Found::Pods(BTreeSet::new()))),

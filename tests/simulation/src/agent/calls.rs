@@ -159,7 +159,7 @@ impl World {
             Call::ReadLock(_) => (World::lock_key(), Verb::Get),
             Call::ApplyLease(body) => (World::lock_key(), Verb::Apply(body.clone())),
             Call::PatchLock { body, .. } => (World::lock_key(), Verb::Merge(body.clone())),
-            Call::ListPods => {
+            Call::ListPods | Call::ListAllPods => {
                 let selector = Selector::fields(&format!("spec.nodeName={}", self.agents[agent].node));
                 (Key::new(Resource::Pods, "", ""), Verb::List(selector))
             }
@@ -319,7 +319,7 @@ pub(super) fn understand(call: &Call, reply: Reply) -> Option<driver::Reply> {
         Call::ReadLock(_) | Call::ApplyLease(_) | Call::PatchLock { .. } => {
             driver::Reply::Lock(result.and_then(lease))
         }
-        Call::ListPods => {
+        Call::ListPods | Call::ListAllPods => {
             let pods = |answer| many(&answer).iter().map(|object| object.pod().clone()).collect();
             driver::Reply::Pods(result.map(pods))
         }

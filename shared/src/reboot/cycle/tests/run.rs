@@ -330,6 +330,7 @@ pub(super) fn policy() -> Settings {
         on_uncordon: OnUncordon::Redrain,
         redrains_max: 2,
         delays_release: false,
+        gates_return: false,
         signs: Signs::default(),
         force_reboot: false,
     }

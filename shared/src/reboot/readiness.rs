@@ -1,0 +1,160 @@
+//! What must be there, beside the Node's Ready, before the cordon of a rebooted node is given back: `--ready-when`.
+//!
+//! Not here: when that is looked at ([`crate::reboot::cycle`]), and how it is read ([`crate::reboot::driver`]).
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::node::NodeView;
+use crate::quote::quoted;
+use crate::reboot::blocker::listed;
+use crate::reboot::pod::{self, PodView};
+
+/// One thing that must be there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Readiness {
+    /// A condition of the Node.
+    Condition {
+        /// Its type, such as `NetworkUnavailable`.
+        kind: String,
+        /// The status that it must have: `True`, `False` or `Unknown`.
+        status: String,
+    },
+    /// Each pod on the node that a `DaemonSet` controls is Ready.
+    DaemonSetPods,
+}
+
+/// What is not there yet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Missing {
+    /// No kubelet of this boot has reported the Node as Ready.
+    Ready,
+    /// A condition of the Node has another status.
+    Condition {
+        /// Its type.
+        kind: String,
+        /// The status that it must have.
+        status: String,
+        /// The status that it has; `None` if the Node has no such condition.
+        found: Option<String>,
+    },
+    /// These pods of `DaemonSets` are not Ready, as `namespace/name`.
+    Pods(BTreeSet<String>),
+    /// It could not be found out what is missing, for this reason.
+    Unknown(String),
+}
+
+/// Why a text is no [`Readiness`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
+pub enum ReadinessError {
+    #[error(
+        "not something to wait for: write condition=TYPE, condition=TYPE=STATUS or daemonset-pods, such as condition=NetworkUnavailable=False"
+    )]
+    Unknown,
+    #[error("a condition with the status {status:?}, and a status is True, False or Unknown")]
+    Status { status: String },
+}
+
+/// The statuses that a condition can have (k8s.io/api: core/v1/types.go, `ConditionStatus`).
+const STATUSES: [&str; 3] = ["True", "False", "Unknown"];
+
+impl FromStr for Readiness {
+    type Err = ReadinessError;
+
+    /// Reads `daemonset-pods`, or a condition as `kubectl wait --for` takes it.
+    fn from_str(text: &str) -> Result<Readiness, ReadinessError> {
+        if text == "daemonset-pods" {
+            return Ok(Readiness::DaemonSetPods);
+        }
+        let condition = text.strip_prefix("condition=").ok_or(ReadinessError::Unknown)?;
+        let (kind, status) = condition.split_once('=').unwrap_or((condition, "True"));
+        if kind.is_empty() {
+            return Err(ReadinessError::Unknown);
+        }
+        // In any case, as kubectl does.
+        let known = STATUSES.iter().find(|known| known.eq_ignore_ascii_case(status));
+        let status = known.ok_or_else(|| ReadinessError::Status {
+            status: status.to_owned(),
+        })?;
+        Ok(Readiness::Condition {
+            kind: kind.to_owned(),
+            status: (*status).to_owned(),
+        })
+    }
+}
+
+/// What this Node lacks of these.
+pub fn missing_on_node<'a>(wanted: impl IntoIterator<Item = &'a Readiness>, node: &NodeView) -> Vec<Missing> {
+    let missing = |readiness: &'a Readiness| match readiness {
+        Readiness::Condition { kind, status } => {
+            let found = node.condition(kind).map(|condition| condition.status.clone());
+            (found.as_ref() != Some(status)).then(|| Missing::Condition {
+                kind: kind.clone(),
+                status: status.clone(),
+                found,
+            })
+        }
+        Readiness::DaemonSetPods => None,
+    };
+    wanted.into_iter().filter_map(missing).collect()
+}
+
+/// The pods of `DaemonSets` in this list that are not Ready, if there are any. One that is being deleted is not: its successor will be.
+pub fn missing_pods(pods: &[PodView]) -> Vec<Missing> {
+    let is_missing = |pod: &&PodView| {
+        pod::is_of_daemon_set(pod) && (pod.metadata.deletion_timestamp.is_some() || !pod.is_ready())
+    };
+    let names: BTreeSet<String> = pods.iter().filter(is_missing).map(pod::name).collect();
+    let missing = (!names.is_empty()).then_some(Missing::Pods(names));
+    missing.into_iter().collect()
+}
+
+impl Missing {
+    /// Its kind in one word.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Missing::Ready => "ready",
+            Missing::Condition { .. } => "condition",
+            Missing::Pods(_) => "daemonset_pods",
+            Missing::Unknown(_) => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Missing::Ready => f.write_str("the Node is not Ready: look at the kubelet"),
+            Missing::Condition { kind, status, found } => {
+                write!(f, "the Node's condition {} must be {status}, and ", quoted(kind))?;
+                match found {
+                    Some(found) => write!(f, "is {}", quoted(found)),
+                    None => f.write_str("is not there: look at the program that reports it"),
+                }
+            }
+            Missing::Pods(names) => write!(
+                f,
+                "pods of DaemonSets on this node are not Ready: {}",
+                listed(names)
+            ),
+            Missing::Unknown(why) => write!(f, "what is missing could not be found out: {why}"),
+        }
+    }
+}
+
+/// The kinds of what is missing, each once, separated by commas.
+pub fn kinds(missing: &[Missing]) -> String {
+    let kinds: BTreeSet<&str> = missing.iter().map(Missing::kind).collect();
+    kinds.into_iter().collect::<Vec<_>>().join(",")
+}
+
+/// What is missing, each as a sentence, separated by semicolons.
+pub fn sentences(missing: &[Missing]) -> String {
+    let sentences: Vec<String> = missing.iter().map(Missing::to_string).collect();
+    sentences.join("; ")
+}
+
+#[cfg(test)]
+mod tests;
