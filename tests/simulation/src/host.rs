@@ -8,6 +8,7 @@ use std::time::Duration;
 use cordonhold_shared::host::{Boot, HostFile, HostRecord, RebootDeadline};
 use cordonhold_shared::reboot::cycle::RebootFailure;
 use cordonhold_shared::reboot::moment::Uptime;
+use cordonhold_shared::reboot::pod::PodView;
 use serde_json::json;
 
 use crate::api_server::{Deletion, Key, Resource, Verb};
@@ -429,6 +430,26 @@ impl World {
             .collect();
         for (pod, uid) in ending {
             self.end_pod(&pod, &uid);
+        }
+        self.run_stranded_pods(index, &name);
+    }
+
+    /// Runs the pods that a reboot kept from getting ready.
+    fn run_stranded_pods(&mut self, index: usize, node: &str) {
+        if !self.hosts[index].is_ready {
+            return;
+        }
+        let is_stranded = |pod: &PodView| {
+            pod.spec.node_name == node && pod.metadata.deletion_timestamp.is_none() && !pod.is_ready()
+        };
+        let stranded: Vec<(String, String)> = self
+            .server
+            .all(Resource::Pods)
+            .filter(|pod| is_stranded(pod.pod()))
+            .map(|pod| (pod.name().to_owned(), pod.uid().to_owned()))
+            .collect();
+        for (pod, uid) in stranded {
+            self.run_pod(index, &pod, &uid);
         }
     }
 
