@@ -21,6 +21,7 @@ mod lock;
 mod not_yet;
 mod notify;
 mod process;
+mod quotes;
 mod returning;
 mod value;
 mod window;
@@ -32,6 +33,7 @@ use host::HostArgs;
 use lock::LockArgs;
 use notify::NotifyArgs;
 use process::ProcessArgs;
+use quotes::Plain;
 use returning::ReturnArgs;
 use window::WindowArgs;
 
@@ -118,11 +120,15 @@ pub fn parse(
     line: impl IntoIterator<Item = OsString>,
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Parsed, ArgsError> {
-    let (mut args, mut warnings): (Args, _) = match command_line::parse(command(), line, &variable)? {
+    let plain = Plain::new(&command(), line, &variable);
+    let variable = |name: &str| plain.variables.get(name).cloned().or_else(|| variable(name));
+    let line = plain.line.clone();
+    let (mut args, mut warnings): (Args, _) = match command_line::parse(command(), line, variable)? {
         command_line::Parsed::Run { args, warnings } => (args, warnings),
         command_line::Parsed::Tell(text) => return Ok(Parsed::Tell(text)),
     };
-    warnings.extend(args.window.settle(&variable));
+    warnings.extend(plain.warning());
+    warnings.extend(args.window.settle(variable));
     let nothing = [OsString::from("cordonhold-agent")];
     if let command_line::Parsed::Run { args: default, .. } =
         command_line::parse(command(), nothing, |_| None)?

@@ -88,11 +88,6 @@ impl BlockerArgs {
 
 /// Parses a regular expression in RE2's syntax. `\Q..\E`, `\p` and octal escapes are refused; the rest means the same as in Go.
 fn regexp(text: &str) -> Result<Regexp, String> {
-    if argument::is_two_quotes(text) {
-        return Err(format!(
-            "{text:?} is two quote characters, which match no alert's name: remove them"
-        ));
-    }
     Regexp::new(text)
         .map_err(|error| format!("{text:?} is not a regular expression that can be used: {error}"))
 }

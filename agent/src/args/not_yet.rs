@@ -4,6 +4,7 @@
 //! When a flag is implemented, remove its line here and generate `FLAGS.md` again.
 //! Not here: what is wrong with a value, which is checked for these flags too ([`super::value`]).
 
+use super::notify::SlackHook;
 use super::{Args, ArgsError};
 
 /// Whether a flag differs between the command line (first) and the defaults (second).
@@ -14,7 +15,9 @@ pub(super) const FLAGS: &[(&str, IsSet)] = &[
     // Messages to people.
     ("notify-url", |a, d| a.notify.notify_url != d.notify.notify_url),
     ("slack-hook-url", |a, d| {
+        // Another text than a webhook's URL sends nothing, as in kured.
         a.notify.slack_hook_url != d.notify.slack_hook_url
+            && a.notify.slack_hook_url != Some(SlackHook::Another)
     }),
     ("message-template-drain", |a, d| {
         a.notify.message_template_drain != d.notify.message_template_drain

@@ -21,8 +21,8 @@ pub(super) struct NotifyArgs {
     #[arg(long, env = "KURED_MESSAGE_TEMPLATE_UNCORDON", value_name = "TEXT", default_value = "Node %s rebooted & uncordoned successfully!", value_parser = template)]
     pub(super) message_template_uncordon: Template,
     /// Deprecated, use --notify-url: URL of a Slack webhook
-    #[arg(long, env = "KURED_SLACK_HOOK_URL", value_name = "URL", default_value = "", value_parser = value::unless_empty(slack_hook_url))]
-    pub(super) slack_hook_url: Maybe<Target>,
+    #[arg(long, env = "KURED_SLACK_HOOK_URL", value_name = "URL", default_value = "", value_parser = value::unless_empty(|text| Ok(slack_hook(text))))]
+    pub(super) slack_hook_url: Maybe<SlackHook>,
     /// Deprecated and without effect, as in kured: name the sender with `--notify-url=slack://NAME@A/B/C`
     #[arg(
         long,
@@ -36,11 +36,24 @@ pub(super) struct NotifyArgs {
     slack_channel: String,
 }
 
+/// What `--slack-hook-url` names. kured starts with any text there, and sends nothing if it is no webhook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum SlackHook {
+    Webhook(Target),
+    /// The text is not repeated anywhere, because it may be a secret.
+    Another,
+}
+
 impl NotifyArgs {
     /// Returns a warning for each deprecated flag that is set, which names what to use instead.
     pub(super) fn deprecated(&self) -> Vec<String> {
-        let hook = self.slack_hook_url.as_ref().map(|_| {
-            "--slack-hook-url is deprecated: use --notify-url=slack://A/B/C, where A/B/C are the last three parts of the webhook's path"
+        let hook = self.slack_hook_url.as_ref().map(|hook| match hook {
+            SlackHook::Webhook(_) => {
+                "--slack-hook-url is deprecated: use --notify-url=slack://A/B/C, where A/B/C are the last three parts of the webhook's path"
+            }
+            SlackHook::Another => {
+                "--slack-hook-url is not the URL of a Slack webhook, so no message goes there, as in kured: use --notify-url=slack://A/B/C, with the last three parts of the path of a webhook's URL"
+            }
         });
         let name = (self.slack_username != "kured").then_some(
             "--slack-username is deprecated and has no effect, as in kured: use --notify-url=slack://NAME@A/B/C",
@@ -60,7 +73,10 @@ impl From<NotifyArgs> for NotifyConfig {
     fn from(args: NotifyArgs) -> NotifyConfig {
         NotifyConfig {
             // `--notify-url` wins, as in kured.
-            target: args.notify_url.or(args.slack_hook_url),
+            target: args.notify_url.or(match args.slack_hook_url {
+                Some(SlackHook::Webhook(target)) => Some(target),
+                Some(SlackHook::Another) | None => None,
+            }),
             drain: args.message_template_drain,
             reboot: args.message_template_reboot,
             uncordon: args.message_template_uncordon,
@@ -70,28 +86,22 @@ impl From<NotifyArgs> for NotifyConfig {
 
 fn notify_url(text: &str) -> Result<Target, String> {
     // A Secret made from a file often ends in a line break.
-    let url = unquoted(text.trim());
-    url.parse().map_err(|error: TargetError| error.to_string())
+    text.trim()
+        .parse()
+        .map_err(|error: TargetError| error.to_string())
 }
 
-/// Turns `https://hooks.slack.com/services/A/B/C` into the shoutrrr URL `slack://A/B/C`.
-fn slack_hook_url(text: &str) -> Result<Target, String> {
-    let path = unquoted(text).strip_prefix("https://").and_then(|rest| {
+/// Turns `https://hooks.slack.com/services/A/B/C` into the shoutrrr URL `slack://A/B/C`, as kured does (kubereboot/kured:
+/// `cmd/kured/main.go`).
+fn slack_hook(text: &str) -> SlackHook {
+    let path = text.trim().strip_prefix("https://").and_then(|rest| {
         let (_, path) = rest.split_once('/')?;
         path.strip_prefix("services/")
     });
     let is_token = |path: &&str| path.split('/').count() == 3 && path.split('/').all(|part| !part.is_empty());
     path.filter(is_token)
         .and_then(|path| format!("slack://{path}").parse().ok())
-        .ok_or_else(|| "not the URL of a Slack webhook: use --notify-url=slack://A/B/C".to_owned())
-}
-
-/// Removes one pair of quotes around the text, which YAML and shells sometimes leave there.
-fn unquoted(text: &str) -> &str {
-    ['"', '\'']
-        .into_iter()
-        .find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote))
-        .unwrap_or(text)
+        .map_or(SlackHook::Another, SlackHook::Webhook)
 }
 
 /// Parses a Go format that has `%s` once, for the node, and `%%` for each `%`.
@@ -139,17 +149,17 @@ mod tests {
 
     #[test]
     fn the_address_of_a_slack_webhook_becomes_a_url() {
-        let url = slack_hook_url("https://hooks.slack.com/services/A/B/C").unwrap();
-        assert_eq!(url, notify_url("\"slack://A/B/C\"\n").unwrap());
+        let url = notify_url("slack://A/B/C\n").unwrap();
+        assert_eq!(
+            slack_hook("https://hooks.slack.com/services/A/B/C"),
+            SlackHook::Webhook(url)
+        );
         for text in [
             "https://hooks.slack.com/services/A/B",
             "A/B/C",
             "https://hooks.slack.com/services/A//C",
         ] {
-            assert!(
-                slack_hook_url(text).unwrap_err().contains("--notify-url"),
-                "{text}"
-            );
+            assert_eq!(slack_hook(text), SlackHook::Another, "{text}");
         }
     }
 }

@@ -200,7 +200,6 @@ fn found_p14_a_notify_url_is_read_as_shoutrrr_reads_it() {
         ("Slack://A/B/C", "slack://A/B/C"),
         ("generic+http://example.com", "generic+http://example.com"),
         (" slack://A/B/C\n", "slack://A/B/C"),
-        ("\"slack://A/B/C\"", "slack://A/B/C"),
     ] {
         assert_eq!(read(url), Some(plain.parse().unwrap()), "{url}");
     }
@@ -235,7 +234,6 @@ fn a_wrong_url_is_not_repeated_since_it_may_be_a_secret() {
     for word in [
         "--notify-url=secret",
         "--notify-url=https://hooks.slack.com/services/secret",
-        "--slack-hook-url=https://hooks.slack.com/services/secret",
         "--prometheus-url=me:secret@prometheus",
     ] {
         let error = error_of(&[word], &[]);
@@ -686,14 +684,18 @@ fn a_reboot_that_must_end_in_its_window_is_expected_to_take_so_long() {
 }
 
 #[test]
-fn found_x1_quotes_that_yaml_keeps_are_named_for_every_flag() {
+fn found_x1_quotes_that_yaml_keeps_are_named_for_every_flag_that_is_not_kured_s() {
     let mut checked = 0;
+    let kureds: Vec<&str> = kured::kured_flags().iter().map(|flag| flag.name).collect();
     for arg in command().get_arguments() {
         let Some(flag) = arg.get_long().filter(|_| arg.get_action().takes_values()) else {
             continue;
         };
-        // These take any text; an unknown log format is only a warning.
-        if ["log-format", "slack-username", "slack-channel", "help", "version"].contains(&flag) {
+        if ["help", "version"].contains(&flag) {
+            continue;
+        }
+        // kured's own lose them, see `quotes_around_the_value_of_a_flag_of_kured_s_are_taken_off_and_told`.
+        if kureds.contains(&flag) {
             continue;
         }
         let error = error_of(&[&format!("--{flag}=\"\"")], &[]);
@@ -704,27 +706,21 @@ fn found_x1_quotes_that_yaml_keeps_are_named_for_every_flag() {
         );
         checked += 1;
     }
-    assert!(checked > 50, "{checked}");
+    assert!(checked > 20, "{checked}");
     for (word, part) in [
-        ("--reboot-sentinel=\"/run/x\"", "`- --reboot-sentinel=/run/x`"),
         ("--reboot-sentinel=/run/x\n", "`- --reboot-sentinel=/run/x`"),
         ("--period= 5m", "`- --period=5m`"),
-        ("--concurrency='2'", "`- --concurrency=2`"),
+        ("--pool='a'", "`- --pool=a`"),
         ("--on-uncordon=\"abort\"", "`- --on-uncordon=abort`"),
         ("--kubeconfig=\"/k\"", "`- --kubeconfig=/k`"),
     ] {
         let error = error_of(&[word], &[]);
         assert!(error.contains(part), "{error}");
     }
-    let error = error_of(&[], &[("KURED_PERIOD", "\"5m\"")]);
+    let error = error_of(&[], &[("CORDONHOLD_SOAK", "\"5m\"")]);
     assert!(
-        error.starts_with("KURED_PERIOD: ") && error.contains("set it to 5m"),
+        error.starts_with("CORDONHOLD_SOAK: ") && error.contains("set it to 5m"),
         "{error}"
-    );
-    // A command is split as a shell does, so quotes around a word are fine.
-    assert_eq!(
-        config(&["--reboot-command=\"/sbin/reboot\""]).host.reboot,
-        Reboot::Command(vec!["/sbin/reboot".to_owned()])
     );
 }
 

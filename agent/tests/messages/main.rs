@@ -39,22 +39,14 @@ fn found_e8_every_message_that_ends_the_agent_names_thing_try_and_fix() {
         ),
         (&["--period 5m"], &[], ["--period", "one argument", "--period=5m"]),
         (
-            &["--drain-pod-selector=\"\""],
+            &["--pool-selector=\"\""],
             &[],
-            [
-                "--drain-pod-selector",
-                "two quote characters",
-                "`- --drain-pod-selector=`",
-            ],
+            ["--pool-selector", "two quote characters", "`- --pool-selector=`"],
         ),
         (
-            &["--reboot-sentinel=\"/run/x\""],
+            &["--host-root=\"/host\""],
             &[],
-            [
-                "--reboot-sentinel",
-                "quotes around",
-                "`- --reboot-sentinel=/run/x`",
-            ],
+            ["--host-root", "quotes around", "`- --host-root=/host`"],
         ),
         (
             &[],

@@ -125,9 +125,12 @@ fn oddity(name: &str, value: &str) -> Option<String> {
     }
 }
 
-/// The text inside a pair of double or single quotes; `None` if the text is not in quotes.
-fn unquoted(text: &str) -> Option<&str> {
-    let between = |quote| text.strip_prefix(quote)?.strip_suffix(quote);
+/// The text inside one pair of double or single quotes; `None` if the text is not in quotes, or has more of them inside, as `"a" "b"` has.
+pub fn unquoted(text: &str) -> Option<&str> {
+    let between = |quote| {
+        let inner = text.strip_prefix(quote)?.strip_suffix(quote)?;
+        (!inner.contains(quote)).then_some(inner)
+    };
     ['"', '\''].into_iter().find_map(between)
 }
 
@@ -207,7 +210,7 @@ mod tests {
                 "{value}: {said}"
             );
         }
-        for value in ["", "5m", "\"", "a\"b\"", "\"a\" b"] {
+        for value in ["", "5m", "\"", "a\"b\"", "\"a\" b", "\"a\" \"b\""] {
             assert_eq!(oddity("--f", value), None, "{value}");
         }
     }

@@ -428,3 +428,123 @@ fn booleans_and_numbers_are_read_as_go_reads_them() {
         );
     }
 }
+
+/// What the flag or its variable comes to: the configuration and its warnings, or the error.
+fn outcome(words: &[&str], variables: &[(&str, &str)]) -> (String, Option<Vec<String>>) {
+    let words: Vec<&str> = ["--node-id=n"].iter().chain(words).copied().collect();
+    match parse_words(&words, variables) {
+        Ok(Parsed::Run(mut config)) => {
+            let warnings = std::mem::take(&mut config.warnings);
+            (format!("{config:?}"), Some(warnings))
+        }
+        Ok(Parsed::Tell(text)) => panic!("{text}"),
+        Err(error) => (error.to_string(), None),
+    }
+}
+
+#[test]
+fn quotes_around_the_value_of_a_flag_of_kured_s_are_taken_off_and_told() {
+    for KuredFlag {
+        name, kind, default, ..
+    } in kured_flags()
+    {
+        let variable = format!("KURED_{}", name.to_uppercase().replace('-', "_"));
+        let flag = format!("--{name}");
+        for value in ["", default] {
+            let quoted = format!("'{value}'");
+            let (plain, warnings) = outcome(&[&format!("{flag}={value}")], &[]);
+            let mut forms = vec![
+                (flag.as_str(), outcome(&[&format!("{flag}={quoted}")], &[])),
+                (flag.as_str(), outcome(&[&format!("{flag}= \"{value}\"\n")], &[])),
+            ];
+            if kind != "bool" {
+                forms.push((&flag, outcome(&[&flag, &quoted], &[])));
+            }
+            if name != "node-id" {
+                forms.push((&variable, outcome(&[], &[(&variable, &quoted)])));
+            }
+            for (source, (same, more)) in forms {
+                let (Some(warnings), Some(more)) = (&warnings, &more) else {
+                    assert_eq!(more, warnings, "{source} {quoted}: {same}");
+                    continue;
+                };
+                assert_eq!(same, plain, "{source} {quoted}");
+                assert_eq!(more.len(), warnings.len() + 1, "{source} {quoted}");
+                let told = more.iter().find(|told| !warnings.contains(told)).unwrap();
+                assert!(
+                    told.starts_with(&format!("the quotes around the value of {source} ")),
+                    "{told}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn quotes_that_belong_to_a_value_stay() {
+    let words = [
+        "--reboot-sentinel-command='test' '-e' '/x'",
+        "--reboot-command=sh -c 'reboot'",
+        "--pre-reboot-node-labels=\"a=1\",\"b=2\"",
+        "--message-template-drain=Draining node %s",
+    ];
+    let config = config(&words);
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    assert!(
+        matches!(&config.sentinel, SentinelConfig::Command { words, .. } if words.len() == 3),
+        "{:?}",
+        config.sentinel
+    );
+    assert_eq!(config.settings.signs.pre_reboot_labels.len(), 2);
+    // The value of the flag before it, and none of its own.
+    let error = error_of(&["--ds-name", "--period=\"5m\""], &[]);
+    assert!(error.contains("--ds-name"), "{error}");
+}
+
+#[test]
+fn one_warning_names_all_whose_quotes_were_taken_off_and_repeats_no_value() {
+    let words = [
+        "--prometheus-url=\"http://user:secret@prometheus:9090\"",
+        "--reboot-days='mon'",
+        "--reboot-days='tue'",
+    ];
+    let config = config_of(
+        &words,
+        &[("KURED_PERIOD", "\"5m\""), ("KURED_REBOOT_DAYS", "'fri'")],
+    );
+    let [warning] = &config.warnings[..] else {
+        panic!("{:?}", config.warnings)
+    };
+    assert!(
+        warning.contains(" of --prometheus-url, --reboot-days, KURED_PERIOD are ")
+            && !warning.contains("secret"),
+        "{warning}"
+    );
+    assert_eq!(config.timing.period, Duration::from_secs(300));
+    assert!(
+        config.windows.to_string().starts_with("mo,tu "),
+        "{}",
+        config.windows
+    );
+}
+
+#[test]
+fn a_slack_webhook_that_is_none_is_told_and_starts_this_agent_as_it_starts_kured() {
+    for url in [
+        "https://hooks.slack.com/services/secret",
+        "https://hooks.slack.com/secret",
+        "secret",
+    ] {
+        let config = config(&[&format!("--slack-hook-url={url}")]);
+        let [warning] = &config.warnings[..] else {
+            panic!("{:?}", config.warnings)
+        };
+        assert!(
+            warning.contains("--slack-hook-url")
+                && warning.contains("no message")
+                && !warning.contains("secret"),
+            "{warning}"
+        );
+        assert_eq!(config.notify.target, None);
+    }
+}

@@ -115,7 +115,7 @@ const BETTER: &[(&str, &str)] = &[
     ("slack-channel", "deprecated; warns that it has no effect"),
     (
         "slack-hook-url",
-        "deprecated; a wrong URL is refused, in kured nothing is sent",
+        "deprecated; warns of a URL that is no webhook, to which nothing is sent, as in kured",
     ),
     ("slack-username", "deprecated; warns that it has no effect"),
     ("start-time", "`5:00pm` works, as kured's manual says"),
