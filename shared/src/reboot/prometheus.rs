@@ -161,6 +161,13 @@ impl Regexp {
     }
 }
 
+/// As it was written.
+impl fmt::Display for Regexp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str())
+    }
+}
+
 impl PartialEq for Regexp {
     fn eq(&self, other: &Regexp) -> bool {
         self.0.as_str() == other.0.as_str()

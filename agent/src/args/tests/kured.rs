@@ -1,13 +1,13 @@
 //! kured's arguments start this agent unchanged, and mean what they mean in kured. `KURED.md` lists kured's defects by number.
+//!
+//! Not here: whole sets of arguments, see `tests/kured_arguments.rs`.
 
 use std::collections::BTreeMap;
 
 use super::*;
 use crate::config::MetricsConfig;
 use crate::host::Reboot;
-use crate::host::init::InitSignal;
 use crate::host::sentinel::SentinelConfig;
-use crate::notify::NotifyConfig;
 
 fn file(path: &str) -> SentinelConfig {
     SentinelConfig::File(path.into())
@@ -77,57 +77,6 @@ fn a_flag_that_is_not_kured_s_does_not_take_its_variables() {
     }
 }
 
-/// What kured's own manifest passes (kured-ds.yaml of 1.23.0), and its environment.
-#[test]
-fn the_stock_daemonset_of_kured_starts_this_agent_unchanged() {
-    let words = ["--reboot-sentinel=/sentinel/reboot-required"];
-    let Parsed::Run(config) = parse_words(&words, &[("KURED_NODE_ID", "node-0")]).unwrap() else {
-        panic!("no configuration")
-    };
-    assert_eq!(config.settings.node, "node-0");
-    assert_eq!(config.sentinel, file("/sentinel/reboot-required"));
-    assert_eq!(config.process.metrics.as_ref().unwrap().port, 8080);
-    assert_eq!(
-        config.settings.concurrency,
-        cordonhold_shared::lock::Share::Count(1)
-    );
-    assert!(config.warnings.is_empty());
-}
-
-/// Shapes in which people write kured's arguments for their hosts.
-#[test]
-fn what_people_set_for_their_hosts_starts_this_agent_unchanged() {
-    let sets: &[&[&str]] = &[
-        // A pod with less rights, which reboots by a signal.
-        &[
-            "--ds-name=kured",
-            "--ds-namespace=kube-system",
-            "--metrics-port=8080",
-            "--reboot-sentinel=/sentinel/reboot-required",
-            "--reboot-method=signal",
-            "--reboot-signal=39",
-            "--concurrency=1",
-        ],
-        &["--reboot-method", "signal", "--reboot-signal", "39"],
-        // A check of the package manager, beside the file that the manifest names.
-        &[
-            "--reboot-sentinel=/sentinel/reboot-required",
-            "--reboot-sentinel-command=sh -c \"! needs-restarting --reboothint\"",
-        ],
-        &[
-            "--reboot-sentinel-command=/usr/bin/test -f /run/reboot-needed",
-            "--period=5m",
-        ],
-        // systemctl elsewhere than in /bin.
-        &["--reboot-command=/run/current-system/sw/bin/systemctl reboot"],
-        &["--reboot-command=/usr/sbin/shutdown -r +1 \"by kured\""],
-    ];
-    for words in sets {
-        let config = config(words);
-        assert!(config.warnings.is_empty(), "{words:?}: {:?}", config.warnings);
-    }
-}
-
 /// The comments of kured-ds.yaml show every flag at its default, and so do the chart's values.
 #[test]
 fn kured_s_chart_with_all_its_defaults_starts_this_agent_unchanged() {
@@ -151,125 +100,6 @@ fn kured_s_chart_with_all_its_defaults_starts_this_agent_unchanged() {
     }
     let config = config(&words.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
-}
-
-/// A flag for each value that kured's chart can set, in its order: name and value.
-const CHART: &[(&str, &str)] = &[
-    ("ds-name", "reboots"),
-    ("ds-namespace", "ops"),
-    ("metrics-host", "0.0.0.0"),
-    ("metrics-port", "9102"),
-    ("lock-ttl", "30m"),
-    ("lock-release-delay", "5m"),
-    ("alert-filter-regexp", "^(RebootRequired|Watchdog)$"),
-    ("alert-firing-only", "true"),
-    ("alert-filter-match-only", "true"),
-    ("blocking-pod-selector", "runtime=long,cost=expensive"),
-    ("blocking-pod-selector", "name=temperamental"),
-    ("end-time", "5pm"),
-    ("lock-annotation", "example.com/lock"),
-    ("period", "1m"),
-    ("drain-grace-period", "30"),
-    ("drain-pod-selector", "!stays"),
-    ("drain-delay", "10s"),
-    ("drain-timeout", "1h30m"),
-    ("skip-wait-for-delete-timeout", "60"),
-    ("prometheus-url", "http://prometheus.monitoring.svc:9090/prefix"),
-    ("reboot-days", "mon"),
-    ("reboot-days", "Tuesday"),
-    ("pre-reboot-node-labels", "example.com/reboot=soon"),
-    ("post-reboot-node-labels", "example.com/reboot=done"),
-    ("reboot-sentinel", "/sentinel/restart-required"),
-    (
-        "reboot-sentinel-command",
-        "sh -c \"needs-restarting -r; [ $? -eq 1 ]\"",
-    ),
-    ("reboot-command", "/usr/bin/systemctl reboot"),
-    ("reboot-delay", "90s"),
-    ("reboot-method", "signal"),
-    ("reboot-signal", "40"),
-    ("slack-channel", "#reboots"),
-    ("slack-hook-url", "https://hooks.slack.com/services/A/B/C"),
-    ("slack-username", "reboots"),
-    ("notify-url", "slack://xoxb:token@channel?botname=reboots"),
-    ("message-template-drain", "Drain of %s begins"),
-    ("message-template-reboot", "%s reboots"),
-    ("message-template-uncordon", "%s is back: 100%%"),
-    ("start-time", "9am"),
-    ("time-zone", "America/Los_Angeles"),
-    ("annotate-nodes", "true"),
-    ("prefer-no-schedule-taint", "weave.works/kured-node-reboot"),
-    ("log-format", "json"),
-    ("concurrency", "3"),
-];
-
-/// The chart's flags as words. It writes `--force-reboot` without a value, and names the node in the environment.
-fn chart(skipped: &[&str]) -> Vec<String> {
-    let set = CHART.iter().filter(|(flag, _)| !skipped.contains(flag));
-    let words = set.map(|(flag, value)| format!("--{flag}={value}"));
-    words.chain(["--force-reboot".to_owned()]).collect()
-}
-
-#[test]
-fn kured_s_chart_with_every_value_set_is_understood() {
-    for flag in kured_flags() {
-        let is_set = CHART.iter().any(|(name, _)| *name == flag.name);
-        let is_elsewhere = ["node-id", "force-reboot"].contains(&flag.name);
-        assert!(is_set != is_elsewhere, "--{}", flag.name);
-    }
-    // Only flags that are not done yet are refused, and the error names them.
-    let all = chart(&[]);
-    let all: Vec<&str> = all.iter().map(String::as_str).collect();
-    let error = parse_words(&all, &[("KURED_NODE_ID", "n")]).unwrap_err();
-    let ArgsError::NotYet(refused) = &error else {
-        panic!("{error}")
-    };
-    let refused: Vec<&str> = refused
-        .split(", ")
-        .map(|flag| flag.trim_start_matches("--"))
-        .collect();
-    let known: Vec<&str> = not_yet::FLAGS.iter().map(|(flag, _)| *flag).collect();
-    assert_eq!(refused, known);
-    let args = args(&all);
-    let sentinel = args.host.sentinel().unwrap();
-    assert!(
-        matches!(&sentinel, SentinelConfig::Command { words, .. } if words.len() == 3),
-        "{sentinel:?}"
-    );
-    assert_eq!(args.blockers.config().unwrap().rules.pods.len(), 2);
-    let notify = NotifyConfig::from(args.notify);
-    assert_eq!(notify.uncordon.render("n"), "n is back: 100%");
-
-    let rest = chart(&known);
-    let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
-    let Parsed::Run(config) = parse_words(&rest, &[("KURED_NODE_ID", "n")]).unwrap() else {
-        panic!("no configuration")
-    };
-    let on = &config.lock.objects.daemon_set;
-    assert_eq!((on.namespace.as_str(), on.name.as_str()), ("ops", "reboots"));
-    assert_eq!(on.key, "example.com/lock");
-    assert_eq!(
-        config.settings.concurrency,
-        cordonhold_shared::lock::Share::Count(3)
-    );
-    let metrics = MetricsConfig {
-        host: "0.0.0.0".to_owned(),
-        port: 9102,
-    };
-    assert_eq!(config.process.metrics, Some(metrics));
-    // As in kured, the command counts where a file is named too.
-    assert_eq!(config.sentinel, sentinel);
-    let signal = InitSignal::numbered(40).unwrap();
-    assert_eq!(config.host.reboot, Reboot::Signal(signal));
-    assert_eq!(config.timing.reboot_delay, Duration::from_secs(90));
-    assert_eq!(config.timing.drain_timeout, Some(Duration::from_secs(5400)));
-    assert_eq!(config.drain.grace_period, Some(30));
-    assert!(config.settings.force_reboot && config.settings.delays_release);
-    let signs = &config.settings.signs;
-    assert!(signs.annotates && signs.soft_taint.as_deref() == Some("weave.works/kured-node-reboot"));
-    assert_eq!(signs.pre_reboot_labels.len() + signs.post_reboot_labels.len(), 2);
-    // One warning for the lock's TTL, and one for each of the two flags that have no effect in kured either.
-    assert_eq!(config.warnings.len(), 3, "{:?}", config.warnings);
 }
 
 #[test]
