@@ -85,8 +85,9 @@ impl Prometheus {
 
     async fn ask(&self, expression: &str) -> Result<Vec<Series>, String> {
         let query = utf8_percent_encode(expression, NON_ALPHANUMERIC);
-        let mut request =
-            Request::get(format!("/api/v1/query?query={query}")).header(header::ACCEPT, "application/json");
+        // Thanos then answers with an error if a store is down; the others ignore it (thanos-io/thanos: docs/components/query.md).
+        let path = format!("/api/v1/query?query={query}&partial_response=false");
+        let mut request = Request::get(path).header(header::ACCEPT, "application/json");
         if let Some(path) = &self.token_file {
             let token = tokio::fs::read_to_string(path).await;
             let token = token.map_err(|error| {
@@ -135,7 +136,13 @@ fn fix(status: StatusCode) -> &'static str {
 
 fn unreached(error: &Error) -> String {
     let why = explain(error);
-    format!("Prometheus is not reached: {why}: check --prometheus-url, and network policies on the way there")
+    // rustls names a certificate in all that it says of one: `invalid peer certificate`, `CertificateRequired`.
+    let fix = if why.to_lowercase().contains("certificate") {
+        "--prometheus-ca-file, --prometheus-cert-file and --prometheus-key-file"
+    } else {
+        "--prometheus-url, and network policies on the way there"
+    };
+    format!("Prometheus is not reached: {why}: check {fix}")
 }
 
 /// The URL without user and password, and those.

@@ -1,4 +1,5 @@
 //! Finds the programs of a control plane in `KUBEBUILDER_ASSETS`; builds what is missing there from `control-plane/`, once, into a cache.
+//! Prometheus is found in the same way, and built from `prometheus/` when a test first asks for it.
 //!
 //! The key of a cache entry is a hash of what it is built from. An entry appears by a rename, so it is never half built.
 //! Not here: cleaning up old entries; nothing does that.
@@ -30,6 +31,12 @@ const STAGES: [&str; 5] = [
     "pod/fast/pod-complete.yaml",
     "pod/fast/pod-delete.yaml",
 ];
+/// A Go module of this repository, its directory beside this crate's sources.
+const CONTROL_PLANE: &str = "control-plane";
+const PROMETHEUS: &str = "prometheus";
+const PROMETHEUS_PACKAGE: &str = "github.com/prometheus/prometheus/cmd/prometheus";
+/// Leaves out the clients of the clouds, with which Prometheus finds targets. They are most of its code.
+const PROMETHEUS_TAGS: &str = "remove_all_sd";
 const PIPED_PROGRESS_INTERVAL: Duration = Duration::from_secs(15);
 const TERMINAL_PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -49,26 +56,6 @@ pub struct Assets {
 impl Assets {
     /// Finds all assets and builds what is missing. The first build takes minutes and shows its progress on standard error.
     pub fn find() -> Result<Self> {
-        let given = std::env::var_os("KUBEBUILDER_ASSETS")
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from);
-        if let Some(directory) = &given {
-            ensure!(
-                directory.is_dir(),
-                "KUBEBUILDER_ASSETS is {}, which is not a directory; correct it, or unset it to build from source",
-                directory.display()
-            );
-        }
-        let find = |entry: Entry, name: &str| -> Result<PathBuf> {
-            match given
-                .as_ref()
-                .map(|directory| directory.join(name))
-                .filter(|path| path.is_file())
-            {
-                Some(path) => Ok(path),
-                None => Ok(entry.directory()?.join(name)),
-            }
-        };
         Ok(Self {
             etcd: find(Entry::Programs, "etcd")?,
             kube_apiserver: find(Entry::Programs, "kube-apiserver")?,
@@ -81,12 +68,40 @@ impl Assets {
     }
 }
 
+/// Finds Prometheus and builds it if it is missing. The first build takes minutes and shows its progress on standard error.
+pub fn prometheus() -> Result<PathBuf> {
+    find(Entry::Prometheus, "prometheus")
+}
+
+/// The path of a file: in `KUBEBUILDER_ASSETS` if it is there, else in this entry of the cache.
+fn find(entry: Entry, name: &str) -> Result<PathBuf> {
+    let given = std::env::var_os("KUBEBUILDER_ASSETS")
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from);
+    if let Some(directory) = &given {
+        ensure!(
+            directory.is_dir(),
+            "KUBEBUILDER_ASSETS is {}, which is not a directory; correct it, or unset it to build from source",
+            directory.display()
+        );
+    }
+    match given
+        .map(|directory| directory.join(name))
+        .filter(|path| path.is_file())
+    {
+        Some(path) => Ok(path),
+        None => Ok(entry.directory()?.join(name)),
+    }
+}
+
 /// One kind of directory in the cache.
 #[derive(Debug, Clone, Copy)]
 enum Entry {
     Programs,
     /// KWOK's stages. A separate entry, because they need no compiling and a directory of ready programs often lacks them.
     Stages,
+    /// Prometheus alone: most tests do without it.
+    Prometheus,
 }
 
 impl Entry {
@@ -94,13 +109,43 @@ impl Entry {
         match self {
             Self::Programs => "programs",
             Self::Stages => "stages",
+            Self::Prometheus => "prometheus",
+        }
+    }
+
+    /// The Go module that it is built from.
+    fn module(self) -> Module {
+        match self {
+            Self::Programs | Self::Stages => Module(CONTROL_PLANE),
+            Self::Prometheus => Module(PROMETHEUS),
+        }
+    }
+
+    /// What makes its content, beside the files of its module.
+    fn recipe(self) -> Vec<String> {
+        match self {
+            Self::Programs | Self::Stages => [build_flags(), STAGES.map(str::to_owned).to_vec()].concat(),
+            Self::Prometheus => prometheus_flags(),
+        }
+    }
+
+    /// The version that the name of its directory shows.
+    fn version(self) -> Result<String> {
+        match self {
+            Self::Programs | Self::Stages => Ok(KUBERNETES_VERSION.to_owned()),
+            Self::Prometheus => self.module().requires("github.com/prometheus/prometheus"),
         }
     }
 
     /// The path of the entry. Fills the entry first if it does not exist.
     fn directory(self) -> Result<PathBuf> {
         let root = cache_root()?;
-        let key = format!("{KUBERNETES_VERSION}-{:016x}-{}", content_hash()?, self.name());
+        let key = format!(
+            "{}-{:016x}-{}",
+            self.version()?,
+            self.content_hash()?,
+            self.name()
+        );
         let directory = root.join(&key);
         if directory.is_dir() {
             return Ok(directory);
@@ -135,17 +180,23 @@ impl Entry {
         Ok(directory)
     }
 
+    /// The cache key, by FNV-1a: it must not change between compiler versions, and needs no protection against attackers.
+    fn content_hash(self) -> Result<u64> {
+        let mut content = self.recipe().concat().into_bytes();
+        content.extend(self.module().content()?);
+        Ok(content.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        }))
+    }
+
     fn fill(self, directory: &Path) -> Result<()> {
-        check_go()?;
+        self.module().check_go()?;
         match self {
             Self::Programs => build_programs(directory),
             Self::Stages => collect_stages(directory),
+            Self::Prometheus => build_prometheus(directory),
         }
     }
-}
-
-fn module() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("control-plane")
 }
 
 fn cache_root() -> Result<PathBuf> {
@@ -177,58 +228,120 @@ fn build_flags() -> Vec<String> {
     ]
 }
 
-/// The cache key, by FNV-1a: it must not change between compiler versions, and needs no protection against attackers.
-fn content_hash() -> Result<u64> {
-    let mut content = build_flags().concat().into_bytes();
-    content.extend(STAGES.concat().into_bytes());
-    for name in ["go.mod", "go.sum", "main.go"] {
-        let path = module().join(name);
-        content.extend(std::fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?);
+fn prometheus_flags() -> Vec<String> {
+    [
+        "-trimpath",
+        "-buildvcs=false",
+        "-tags",
+        PROMETHEUS_TAGS,
+        "-ldflags",
+        "-s -w",
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
+/// The name of a directory with a Go module.
+#[derive(Debug, Clone, Copy)]
+struct Module(&'static str);
+
+impl Module {
+    fn directory(self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(self.0)
     }
-    Ok(content.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    }))
-}
 
-fn go() -> Command {
-    let mut command = Command::new("go");
-    let _ = command
-        .current_dir(module())
-        .env("CGO_ENABLED", "0")
-        .env_remove("GOOS")
-        .env_remove("GOARCH");
-    command
-}
+    fn read(self, name: &str) -> Result<String> {
+        let path = self.directory().join(name);
+        std::fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))
+    }
 
-fn check_go() -> Result<()> {
-    let go_mod =
-        std::fs::read_to_string(module().join("go.mod")).context("failed to read control-plane/go.mod")?;
-    let wanted = go_mod
-        .lines()
-        .find_map(|line| line.strip_prefix("go "))
-        .context("control-plane/go.mod names no Go version")?;
-    let advice = format!(
-        "the test control plane is built with Go {wanted} or newer: install it from https://go.dev/dl/ and put its bin directory in PATH, \
-         or point KUBEBUILDER_ASSETS at a directory with {}, kwok and stages.yaml (KWOK's stages)",
-        MULTI_CALL.join(", ")
-    );
-    // Run inside the module: if Go may download a newer toolchain, it does so here; if not, it names its version.
-    let output = match go().args(["env", "GOVERSION"]).output() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!("go is not installed; {advice}"),
-        other => other.with_context(|| format!("failed to run go; {advice}"))?,
-    };
-    let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "go is too old ({}); {advice}",
-        errors.trim()
-    );
-    let found = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    ensure!(
-        version_of(&found) >= version_of(wanted),
-        "go is too old (found {found}); {advice}"
-    );
-    Ok(())
+    /// The content of its files. A module that only names a program of another has no sources.
+    fn content(self) -> Result<Vec<u8>> {
+        let names = ["go.mod", "go.sum", "main.go"];
+        let present = names.iter().filter(|name| self.directory().join(name).is_file());
+        let contents = present.map(|name| self.read(name)).collect::<Result<Vec<_>>>()?;
+        Ok(contents.concat().into_bytes())
+    }
+
+    /// The version of another module that it requires.
+    fn requires(self, module: &str) -> Result<String> {
+        let go_mod = self.read("go.mod")?;
+        let version = go_mod.lines().find_map(|line| {
+            let (name, rest) = line.trim_start().split_once(' ')?;
+            (name == module).then(|| rest.split(' ').next().unwrap_or(rest).to_owned())
+        });
+        version.with_context(|| format!("{}/go.mod does not require {module}", self.0))
+    }
+
+    fn go(self) -> Command {
+        let mut command = Command::new("go");
+        let _ = command
+            .current_dir(self.directory())
+            .env("CGO_ENABLED", "0")
+            .env_remove("GOOS")
+            .env_remove("GOARCH");
+        command
+    }
+
+    fn check_go(self) -> Result<()> {
+        let go_mod = self.read("go.mod")?;
+        let wanted = go_mod
+            .lines()
+            .find_map(|line| line.strip_prefix("go "))
+            .with_context(|| format!("{}/go.mod names no Go version", self.0))?;
+        let advice = format!(
+            "what the tests run is built with Go {wanted} or newer: install it from https://go.dev/dl/ and put its bin directory in PATH, \
+             or point KUBEBUILDER_ASSETS at a directory with {}, kwok, stages.yaml (KWOK's stages) and prometheus",
+            MULTI_CALL.join(", ")
+        );
+        // Run inside the module: if Go may download a newer toolchain, it does so here; if not, it names its version.
+        let output = match self.go().args(["env", "GOVERSION"]).output() {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                bail!("go is not installed; {advice}")
+            }
+            other => other.with_context(|| format!("failed to run go; {advice}"))?,
+        };
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success(),
+            "go is too old ({}); {advice}",
+            errors.trim()
+        );
+        let found = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        ensure!(
+            version_of(&found) >= version_of(wanted),
+            "go is too old (found {found}); {advice}"
+        );
+        Ok(())
+    }
+
+    /// Builds packages into a directory, and shows on standard error how far it is.
+    fn build(self, title: String, flags: Vec<String>, packages: &[&str], directory: &Path) -> Result<()> {
+        let mut progress = Progress::new(title);
+        let mut child = self
+            .go()
+            .args(["build", "-v"])
+            .args(flags)
+            .arg("-o")
+            .arg(directory)
+            .args(packages)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("failed to run go build")?;
+        let stderr = child.stderr.take().context("go build has no standard error")?;
+        let said = progress.follow(stderr);
+        let status = child.wait().context("failed to wait for go build")?;
+        progress.end(if status.success() { "done" } else { "failed" });
+        ensure!(
+            status.success(),
+            "failed to build {} ({status}); go needs the module proxy and about 4 GB of disk; it said:\n{}",
+            packages.join(" and "),
+            said.join("\n")
+        );
+        Ok(())
+    }
 }
 
 /// Major and minor version of a text like `go1.26.8` or `1.26.0`. What cannot be parsed (a development build) counts as newest.
@@ -244,29 +357,10 @@ fn version_of(text: &str) -> (u32, u32) {
 }
 
 fn build_programs(directory: &Path) -> Result<()> {
-    let mut progress = Progress::new(format!(
+    let title = format!(
         "building etcd, Kubernetes {KUBERNETES_VERSION} and KWOK from source, once (about 10 minutes on 2 cores)"
-    ));
-    let mut child = go()
-        .args(["build", "-v"])
-        .args(build_flags())
-        .arg("-o")
-        .arg(directory)
-        .args([".", KWOK_PACKAGE])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("failed to run go build")?;
-    let stderr = child.stderr.take().context("go build has no standard error")?;
-    let said = progress.follow(stderr);
-    let status = child.wait().context("failed to wait for go build")?;
-    progress.end(if status.success() { "done" } else { "failed" });
-    ensure!(
-        status.success(),
-        "failed to build the control plane ({status}); go needs the module proxy and about 4 GB of disk; it said:\n{}",
-        said.join("\n")
     );
+    Module(CONTROL_PLANE).build(title, build_flags(), &[".", KWOK_PACKAGE], directory)?;
     for name in MULTI_CALL {
         std::os::unix::fs::symlink("control-plane", directory.join(name))
             .with_context(|| format!("failed to link {name}"))?;
@@ -274,8 +368,18 @@ fn build_programs(directory: &Path) -> Result<()> {
     Ok(())
 }
 
+fn build_prometheus(directory: &Path) -> Result<()> {
+    let title = format!(
+        "building Prometheus {} from source, once (about 3 minutes on 2 cores)",
+        Entry::Prometheus.version()?
+    );
+    Module(PROMETHEUS).build(title, prometheus_flags(), &[PROMETHEUS_PACKAGE], directory)
+}
+
 fn collect_stages(directory: &Path) -> Result<()> {
-    let downloaded = go()
+    let module = Module(CONTROL_PLANE);
+    let downloaded = module
+        .go()
         .args(["mod", "download", KWOK_MODULE])
         .output()
         .context("failed to run go mod download")?;
@@ -284,7 +388,8 @@ fn collect_stages(directory: &Path) -> Result<()> {
         "failed to download {KWOK_MODULE}: {}",
         String::from_utf8_lossy(&downloaded.stderr).trim()
     );
-    let listed = go()
+    let listed = module
+        .go()
         .args(["list", "-m", "-f", "{{.Dir}}", KWOK_MODULE])
         .output()
         .context("failed to run go list")?;

@@ -20,6 +20,7 @@ pub mod workload;
 pub mod host;
 pub mod machine;
 pub mod metrics_lint;
+pub mod prometheus;
 
 pub mod demo;
 

@@ -160,16 +160,21 @@ impl Process {
         drop(self.child.wait());
     }
 
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let id = i32::try_from(self.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .context("process id out of range")?;
+        kill_process(id, signal).with_context(|| format!("failed to send {signal:?} to {}", self.name))
+    }
+
     /// Sends SIGTERM and waits at most `bound` for the end.
     pub async fn terminate(&mut self, bound: Duration) -> Result<ExitStatus> {
         if let Some(status) = self.exited() {
             return Ok(status);
         }
-        let id = i32::try_from(self.id())
-            .ok()
-            .and_then(Pid::from_raw)
-            .context("process id out of range")?;
-        kill_process(id, Signal::TERM).with_context(|| format!("failed to terminate {}", self.name))?;
+        self.signal(Signal::TERM)?;
         self.wait(bound).await
     }
 

@@ -98,7 +98,7 @@ async fn path_login_and_expression_reach_prometheus_as_they_were_written() {
     let first = head.lines().next().unwrap_or_default();
     assert_eq!(
         first,
-        "GET /prometheus/api/v1/query?query=up%7Bjob%3D%22a%20b%22%7D%20%3E%200 HTTP/1.1"
+        "GET /prometheus/api/v1/query?query=up%7Bjob%3D%22a%20b%22%7D%20%3E%200&partial_response=false HTTP/1.1"
     );
     // user:s@crt in base64 (RFC 7617).
     assert!(
@@ -146,7 +146,7 @@ async fn a_prometheus_that_is_not_there_is_named_with_what_to_check() {
 }
 
 #[tokio::test]
-async fn a_prometheus_that_gives_no_answer_is_given_up_in_time() {
+async fn d27_a_prometheus_that_gives_no_answer_is_given_up_in_time() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let prometheus = Prometheus::new(&PrometheusConfig {

@@ -53,6 +53,9 @@ struct Envelope {
     error: String,
     #[serde(default)]
     error_type: String,
+    /// Of `VictoriaMetrics`: some of its storage did not answer, so series may be missing (its documentation: Cluster availability).
+    #[serde(default)]
+    is_partial: bool,
 }
 
 #[derive(Deserialize)]
@@ -80,6 +83,9 @@ pub fn read(body: &[u8]) -> Result<Vec<Series>, String> {
         format!("the answer is not one of Prometheus ({error}): {shown:?}")
     })?;
     match answer.data {
+        Some(_) if answer.is_partial && answer.status == "success" => {
+            Err("a part of the storage did not answer, so an alert or series may be missing: check the storage".to_owned())
+        }
         Some(Data::Vector(series) | Data::Matrix(series)) if answer.status == "success" => Ok(series),
         Some(Data::Scalar(_) | Data::String(_)) if answer.status == "success" => {
             Err("the expression gives a single value and no series: write a comparison of a metric, such as `up == 0`".to_owned())
@@ -242,7 +248,7 @@ mod tests {
 
     #[test]
     fn answers_of_all_kinds_are_read() {
-        // VictoriaMetrics names no fraction, Mimir adds warnings, a range has several values, a histogram none.
+        // A range has several values, a histogram none, and what an answer has beside its series is passed over.
         let range = r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"a":"b"},"values":[[1,"2"]]}]},"warnings":["x"]}"#;
         let histogram = r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"__name__":"h"},"histogram":[1,{}]}]}}"#;
         let whole = r#"{"status":"success","isPartial":false,"data":{"resultType":"vector","result":[{"metric":{},"value":[1700000000,"1"]}]}}"#;
@@ -251,6 +257,70 @@ mod tests {
             assert_eq!(series.iter().map(Series::to_string).collect::<Vec<_>>(), [shown]);
         }
         assert_eq!(vector(&json!([])), []);
+    }
+
+    /// Answers in the shapes that their documentation and sources show.
+    #[test]
+    fn thanos_mimir_and_victoria_metrics_answer_as_prometheus_does() {
+        let alerts = r#"[{"metric":{"__name__":"ALERTS","alertname":"NodeDown","alertstate":"firing"},"value":VALUE}]"#;
+        for (answer, value) in [
+            // Thanos adds warnings of stores, and an analysis if it is asked for one.
+            (
+                r#"{"status":"success","data":{"resultType":"vector","result":SERIES,"analysis":null},"warnings":["no StoreAPIs matched"]}"#,
+                r#"[1790000000.123,"1"]"#,
+            ),
+            // Mimir, like Prometheus since 3.0, tells hints about the expression apart from warnings.
+            (
+                r#"{"status":"success","data":{"resultType":"vector","result":SERIES},"warnings":[],"infos":["PromQL info: metric might not be a counter"]}"#,
+                r#"[1790000000,"1"]"#,
+            ),
+            // VictoriaMetrics adds what the query cost; its times have no fraction.
+            (
+                r#"{"status":"success","isPartial":false,"data":{"resultType":"vector","result":SERIES},"stats":{"seriesFetched":"1","executionTimeMsec":2}}"#,
+                r#"[1790000000,"1"]"#,
+            ),
+        ] {
+            let answer = answer.replace("SERIES", &alerts.replace("VALUE", value));
+            let names = AlertFilter::default().blocking(&read(answer.as_bytes()).unwrap());
+            assert_eq!(names.into_iter().collect::<Vec<_>>(), ["NodeDown"], "{answer}");
+        }
+        for (answer, says) in [
+            // Thanos, where a store is down and no partial answer is wanted.
+            (
+                r#"{"status":"error","errorType":"execution","error":"expanding series: proxy Series(): store gateway-1: unavailable"}"#,
+                "(execution): expanding series: proxy Series()",
+            ),
+            // Mimir, without a tenant and with too large a query.
+            ("no org id", "no org id"),
+            (
+                r#"{"status":"error","errorType":"execution","error":"the query exceeded the maximum number of series (err-mimir-max-series-per-query)"}"#,
+                "err-mimir-max-series-per-query",
+            ),
+            // VictoriaMetrics writes the code where others write a word.
+            (
+                r#"{"status":"error","errorType":"422","error":"cannot parse query: unparsed data left"}"#,
+                "(422): cannot parse query",
+            ),
+            // A proxy in front of them.
+            (
+                "<html><head><title>502 Bad Gateway</title></head></html>",
+                "502 Bad Gateway",
+            ),
+        ] {
+            let why = read(answer.as_bytes()).unwrap_err();
+            assert!(why.contains(says), "{answer}: {why}");
+        }
+    }
+
+    #[test]
+    fn a_partial_answer_is_none_because_an_alert_may_be_missing() {
+        for result in ["[]", r#"[{"metric":{},"value":[1,"1"]}]"#] {
+            let answer = format!(
+                r#"{{"status":"success","isPartial":true,"data":{{"resultType":"vector","result":{result}}}}}"#
+            );
+            let why = read(answer.as_bytes()).unwrap_err();
+            assert!(why.contains("a part of the storage did not answer"), "{why}");
+        }
     }
 
     #[test]

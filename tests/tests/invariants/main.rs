@@ -26,6 +26,7 @@ mod manifests;
 mod never_in_the_way;
 mod no_blind_reboot;
 mod one_node_one_agent;
+mod prometheus;
 mod ready_when;
 mod rollout;
 mod signs;
