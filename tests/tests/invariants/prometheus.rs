@@ -40,10 +40,10 @@ async fn wait_blocked(site: &Site, by: &str, has: &[&str], lacks: &[&str]) -> Re
     let what = format!("{} to be blocked by {by} with {has:?}", site.name());
     let look = || async {
         let log = std::fs::read_to_string(&path).context("failed to read an agent's log")?;
-        let lines = log
+        let mut lines = log
             .lines()
             .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let last = lines.filter(|line| line["event"] == "blocked").last();
+        let last = lines.rfind(|line| line["event"] == "blocked");
         Ok(last.filter(|line| {
             let why = line["why"].as_str().unwrap_or_default();
             let is_said = |text: &&str| why.contains(*text);
