@@ -64,6 +64,7 @@ pub enum Returning {
 
 /// Something that a drain wants carried out. The result goes to [`Drain::note`].
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly every task is an eviction")]
 pub enum Task {
     /// Evict this very pod, not a namesake.
     Evict(PodView),

@@ -160,8 +160,31 @@ const NONE: Faults = Faults {
 /// Scenarios without a violation that are explored completely within a test run.
 pub fn quick() -> Vec<Scenario> {
     let mut all = ordinary();
+    all.extend(postponed());
     all.extend(tampered());
     all
+}
+
+/// Scenarios in which a blocker postpones the reboot, or a node that is back lacks something.
+fn postponed() -> Vec<Scenario> {
+    let faults = Faults {
+        blocks: 2,
+        crashes: 1,
+        cancels: 1,
+        ..NONE
+    };
+    let one = |name| Scenario {
+        faults,
+        checks_rest: true,
+        ..Scenario::new(name, 1, 1)
+    };
+    vec![
+        one("the reboot is postponed, crash, cancel"),
+        Scenario {
+            gates_return: true,
+            ..one("the return is postponed, crash, cancel")
+        },
+    ]
 }
 
 /// Scenarios with forged marks, writes altered by another webhook, an emptied `/run`, and unusual boots.
@@ -227,11 +250,6 @@ fn ordinary() -> Vec<Scenario> {
         Scenario {
             owner: Owner::Binding,
             ..one("a pod that is bound to its node again and again, uncordon", Faults { uncordons: 1, webhook_failures: 1, ..NONE })
-        },
-        one("the reboot is postponed, crash, cancel", Faults { blocks: 2, crashes: 1, cancels: 1, ..NONE }),
-        Scenario {
-            gates_return: true,
-            ..one("the return is postponed, crash, cancel", Faults { blocks: 2, crashes: 1, cancels: 1, ..NONE })
         },
         two("bind in flight", Faults { schedulings: 1, ..NONE }),
         one("pause, renewal, failed drain", Faults { pauses: 1, renewals: 1, drain_timeouts: 1, ..NONE }),

@@ -101,7 +101,12 @@ fn a_cancel_gives_the_cordon_back_although_something_is_missing() {
     boot(&mut run);
     run.world.cancel("the gate is wrong");
     while run.see_next() {}
-    assert!(run.is_clean() && run.cycle.is_idle(), "{:?} {:?}", run.news(), run.cycle);
+    assert!(
+        run.is_clean() && run.cycle.is_idle(),
+        "{:?} {:?}",
+        run.news(),
+        run.cycle
+    );
 }
 
 #[test]
