@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use clap::{ArgAction, Command, Parser};
 use cordonhold_rt::argument::Mistake;
 use cordonhold_rt::command_line;
+use cordonhold_shared::reboot::blocker::Rules;
 use jiff::Timestamp;
 
 use crate::config::Config;
@@ -20,6 +21,7 @@ mod host;
 mod lock;
 mod not_yet;
 mod notify;
+mod pace;
 mod process;
 mod quotes;
 mod returning;
@@ -32,6 +34,7 @@ use drain::DrainArgs;
 use host::HostArgs;
 use lock::LockArgs;
 use notify::NotifyArgs;
+use pace::PaceArgs;
 use process::ProcessArgs;
 use quotes::Plain;
 use returning::ReturnArgs;
@@ -103,6 +106,8 @@ struct Args {
     window: WindowArgs,
     #[command(flatten)]
     blockers: BlockerArgs,
+    #[command(flatten)]
+    pace: PaceArgs,
     #[command(flatten)]
     lock: LockArgs,
     #[command(flatten)]
@@ -192,6 +197,10 @@ impl TryFrom<Args> for Config {
             .chain(args.window.warnings())
             .collect();
         let timing = cycle::timing(&args);
+        let rules = Rules {
+            max_unavailable: args.lock.max_unavailable,
+            ..args.pace.rules()
+        };
         Ok(Config {
             settings: cycle::settings(&args, &timing)?,
             timing,
@@ -202,8 +211,8 @@ impl TryFrom<Args> for Config {
             shows_conditions: args.returning.node_conditions,
             windows: args.window.windows()?,
             must_end: args.window.must_end(),
-            blockers: args.blockers.config()?,
             ready_when: args.returning.ready_when,
+            blockers: args.blockers.config(rules)?,
             notify: args.notify.into(),
             process: args.process.into(),
             warnings,

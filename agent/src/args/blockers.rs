@@ -1,6 +1,6 @@
-//! The flags of the group "What postpones a reboot": alerts and other queries of Prometheus, and pods.
+//! The flags of the group "What postpones a reboot" that ask somebody: alerts and other queries of Prometheus, and pods.
 //!
-//! Not here: how Prometheus is asked ([`crate::prometheus`]), and what its answers mean ([`cordonhold_shared::reboot::prometheus`]).
+//! Not here: the flags of that group that go by what the agent reads anyway ([`super::pace`]), how Prometheus is asked ([`crate::prometheus`]), and what its answers mean ([`cordonhold_shared::reboot::prometheus`]).
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -58,8 +58,8 @@ pub(super) struct BlockerArgs {
 }
 
 impl BlockerArgs {
-    /// Makes the configuration. An expression without a Prometheus is refused.
-    pub(super) fn config(self) -> Result<BlockerConfig, ArgsError> {
+    /// Makes the configuration with these other rules. An expression without a Prometheus is refused.
+    pub(super) fn config(self, rules: Rules) -> Result<BlockerConfig, ArgsError> {
         if self.prometheus_url.is_none() && !self.blocker_promql.is_empty() {
             return Err(ArgsError::NoPrometheus);
         }
@@ -74,6 +74,7 @@ impl BlockerArgs {
                 promql: self.blocker_promql,
                 pods: self.blocking_pod_selector,
                 timeout: self.blocker_timeout,
+                ..rules
             },
             prometheus: self.prometheus_url.map(|url| PrometheusConfig {
                 url,

@@ -77,7 +77,6 @@ pub(super) fn settings(args: &Args, timing: &Timing) -> Result<Settings, ArgsErr
         node: cycle.node_id.clone().ok_or(ArgsError::NodeMissing)?,
         pool: lock.pool_selector.clone().unwrap_or_default(),
         concurrency: lock.concurrency,
-        max_unavailable: lock.max_unavailable,
         verify: match cycle.verify_before_reboot {
             Verify::Always => true,
             Verify::Auto => !cycle.reboot_delay.is_zero(),

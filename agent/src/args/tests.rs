@@ -377,7 +377,7 @@ fn the_lock_and_the_pool_are_what_the_arguments_say() {
     use cordonhold_shared::lock::Share;
     let plain = config(&[]);
     assert_eq!(plain.settings.concurrency, Share::Count(1));
-    assert!(plain.settings.pool.is_everything() && plain.settings.max_unavailable.is_none());
+    assert!(plain.settings.pool.is_everything() && plain.blockers.rules.max_unavailable.is_none());
     let config = config(&[
         "--pool=gpu",
         "--pool-selector=gpus>4",
@@ -388,7 +388,7 @@ fn the_lock_and_the_pool_are_what_the_arguments_say() {
     assert_eq!(config.lock.objects.lease.name, "cordonhold-gpu");
     assert_eq!(config.settings.pool.to_string(), "gpus>4");
     assert_eq!(config.settings.concurrency, Share::Percent(10));
-    assert_eq!(config.settings.max_unavailable, Some(Share::Count(0)));
+    assert_eq!(config.blockers.rules.max_unavailable, Some(Share::Count(0)));
     let [warning] = &config.warnings[..] else {
         panic!("{:?}", config.warnings)
     };

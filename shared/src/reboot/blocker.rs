@@ -57,6 +57,15 @@ pub enum Blocker {
     },
     /// Pods on this node that a `--blocking-pod-selector` selects, as `namespace/name`.
     Pods(BTreeSet<String>),
+    /// This `--blocking-node-selector` selects our Node.
+    NodeLabels(String),
+    /// Our Node has an annotation that a `--blocking-node-annotation` names.
+    NodeAnnotation {
+        /// The annotation's key.
+        key: String,
+        /// Its value.
+        value: String,
+    },
     /// A question that nobody has answered.
     Unanswered {
         /// Who was asked for what.
@@ -79,6 +88,8 @@ impl Blocker {
             Blocker::Alerts(_) => "alerts",
             Blocker::Series { .. } => "promql",
             Blocker::Pods(_) => "pods",
+            Blocker::NodeLabels(_) => "node_labels",
+            Blocker::NodeAnnotation { .. } => "node_annotation",
             Blocker::Unanswered { .. } => "unanswered",
         }
     }
@@ -130,6 +141,16 @@ impl fmt::Display for Blocker {
                 f,
                 "pods on this node that --blocking-pod-selector selects: {}: it goes on when they have ended or left",
                 listed(names)
+            ),
+            Blocker::NodeLabels(selector) => write!(
+                f,
+                "--blocking-node-selector={} selects this node: it goes on when the Node's labels no longer match",
+                always_quoted(selector, QUOTED_MAX)
+            ),
+            Blocker::NodeAnnotation { key, value } => write!(
+                f,
+                "the Node has the annotation {key}={}, which --blocking-node-annotation names: it goes on when that is removed from the Node",
+                always_quoted(value, QUOTED_MAX)
             ),
             Blocker::Unanswered { question, since, why } => write!(
                 f,
@@ -188,9 +209,16 @@ pub(crate) fn listed(names: &BTreeSet<String>) -> String {
     shown.join(", ")
 }
 
-/// What an operator decided about blockers that somebody else has to be asked about.
+/// What an operator decided about what postpones a reboot, beside windows and pauses.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
+    /// `--max-unavailable`: no reboot begins while more Nodes of the pool than this are not Ready. Nodes in a reboot and our own do not
+    /// count.
+    pub max_unavailable: Option<Share>,
+    /// `--blocking-node-selector`: our Node blocks while one of these selects it.
+    pub node_labels: Vec<Selector>,
+    /// `--blocking-node-annotation`: our Node blocks while it has one of these.
+    pub node_annotations: Vec<Annotation>,
     /// Which active alerts of Prometheus block; `None`: its alerts are not asked for.
     pub alerts: Option<AlertFilter>,
     /// `--blocker-promql`: each expression blocks while it returns any series.
@@ -199,6 +227,15 @@ pub struct Rules {
     pub pods: Vec<Selector>,
     /// `--blocker-timeout`: how long a question without an answer blocks. `None`: for ever.
     pub timeout: Option<Duration>,
+}
+
+/// An annotation of a `--blocking-node-annotation`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Annotation {
+    /// Its key.
+    pub key: String,
+    /// The value that it must have; `None` is any.
+    pub value: Option<String>,
 }
 
 /// Something that somebody else has to be asked about.
@@ -222,6 +259,11 @@ pub enum Found {
 }
 
 impl Rules {
+    /// Whether the pool's Nodes have to be listed.
+    pub fn needs_pool(&self) -> bool {
+        self.max_unavailable.is_some()
+    }
+
     /// All questions, in the order in which they are asked.
     pub fn questions(&self) -> impl Iterator<Item = Question<'_>> {
         let alerts = self.alerts.iter().map(Question::Alerts);
@@ -347,16 +389,50 @@ impl PoolCount {
     }
 }
 
-/// What blocks a reboot of this node now. The count of the pool is there only with `--max-unavailable`.
-pub fn blockers(node: &NodeView, lock: &LockView, pool: Option<(&PoolCount, Share)>) -> Vec<Blocker> {
+/// What is known without asking anybody else: our Node, then the lock, then the pool, each read after the one before.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// Our Node.
+    pub node: &'a NodeView,
+    /// The lock.
+    pub lock: &'a LockView,
+    /// The pool's Nodes, where the rules need them.
+    pub pool: Option<&'a PoolCount>,
+}
+
+/// What blocks a reboot of this node now by these facts.
+pub fn blockers(facts: &Facts<'_>, rules: &Rules) -> Vec<Blocker> {
+    let &Facts { node, lock, pool } = facts;
     let record = lock.record.as_ref().present();
     let node_paused = paused(node).map(Blocker::NodePaused);
     let pool_paused = lock.paused.clone().map(Blocker::PoolPaused);
-    let unavailable = pool.and_then(|(pool, share)| unavailable(node, record, pool, share));
-    [node_paused, pool_paused, unavailable]
+    let unavailable = pool
+        .zip(rules.max_unavailable)
+        .and_then(|(pool, share)| unavailable(node, record, pool, share));
+    node_paused
         .into_iter()
-        .flatten()
+        .chain(pool_paused)
+        .chain(shown_by_node(node, rules))
+        .chain(unavailable)
         .collect()
+}
+
+/// What an operator wants to block by, and our Node shows.
+fn shown_by_node(node: &NodeView, rules: &Rules) -> impl Iterator<Item = Blocker> {
+    let selecting = rules
+        .node_labels
+        .iter()
+        .filter(|selector| selector.matches(&node.metadata.labels));
+    let labels = selecting.map(|selector| Blocker::NodeLabels(selector.to_string()));
+    let annotations = rules.node_annotations.iter().filter_map(|wanted| {
+        let value = node.annotation(&wanted.key)?;
+        let is_meant = wanted.value.as_deref().is_none_or(|wanted| wanted == value);
+        is_meant.then(|| Blocker::NodeAnnotation {
+            key: wanted.key.clone(),
+            value: value.to_owned(),
+        })
+    });
+    labels.chain(annotations)
 }
 
 /// What a person wrote on this Node to pause it, if one has.
@@ -373,3 +449,6 @@ fn unavailable(node: &NodeView, record: Option<&Record>, pool: &PoolCount, share
     let allowed = share.of(pool.size);
     (unready.len() > allowed).then_some(Blocker::Unavailable { unready, allowed })
 }
+
+#[cfg(test)]
+mod tests;

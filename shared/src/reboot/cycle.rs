@@ -64,8 +64,6 @@ pub struct Settings {
     pub pool: Selector,
     /// How many nodes of the pool may be in a reboot at once; at least 1.
     pub concurrency: Share,
-    /// No reboot begins while more Nodes of the pool than this are not Ready. Nodes in a reboot and our own do not count.
-    pub max_unavailable: Option<Share>,
     /// `--verify-before-reboot`, with `auto` already resolved.
     ///
     /// `false` is kured's behaviour: no taint, and cordon and pods are not checked again before the reboot.

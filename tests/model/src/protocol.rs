@@ -159,7 +159,6 @@ impl Protocol {
             node: name(node),
             pool: Selector::default(),
             concurrency: Share::Count(scenario.concurrency),
-            max_unavailable: None,
             verify: true,
             on_uncordon: scenario.on_uncordon,
             redrains_max: scenario.redrains_max,

@@ -131,11 +131,12 @@ impl Agent {
             lock_release_delay: random.millis(0, 20_000),
             backoff: random.seconds(5, 90),
         };
+        let concurrency = budget.share(random);
+        let max_unavailable = random.chance(3_000).then_some(Share::Count(1));
         let settings = Settings {
             node: node.clone(),
             pool: Selector::default(),
-            concurrency: budget.share(random),
-            max_unavailable: random.chance(3_000).then_some(Share::Count(1)),
+            concurrency,
             verify: defect != Some(Defect::NoVerification),
             on_uncordon: if random.chance(7_500) {
                 OnUncordon::Redrain
@@ -167,6 +168,7 @@ impl Agent {
         let rules = Rules {
             promql: Vec::from_iter(random.chance(2_000).then(|| "up == 0".to_owned())),
             timeout: random.chance(5_000).then(|| random.seconds(10, 120)),
+            max_unavailable,
             ..Rules::default()
         };
         let condition = Readiness::Condition {

@@ -168,7 +168,7 @@ fn d24_blocking_pods_can_be_named_in_the_environment() {
         "--blocking-pod-selector",
         "!c",
     ]);
-    let pods = args.blockers.config().unwrap().rules.pods;
+    let pods = args.blockers.config(Rules::default()).unwrap().rules.pods;
     let texts: Vec<String> = pods.iter().map(ToString::to_string).collect();
     assert_eq!(texts, ["app=web", "tier in (a,b)", "!c"]);
 }

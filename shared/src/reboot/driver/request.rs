@@ -13,7 +13,7 @@ use crate::hold::{self, NodePatch};
 use crate::host::HostRecord;
 use crate::node::NodeView;
 use crate::reboot::api_status::Failed;
-use crate::reboot::blocker::{self, Blocker, Found, Question, Unanswered};
+use crate::reboot::blocker::{self, Blocker, Facts, Found, Question, Unanswered};
 use crate::reboot::cycle::{Answer, Ask, Failure, HostState, PoolCount, RebootFailure};
 use crate::reboot::lock_object::{self, Carrier, CarrierView, LockView, LockWrite};
 use crate::reboot::moment::{Moment, Uptime};
@@ -251,7 +251,6 @@ impl Request {
 
     /// Takes the reads that show what blocks a reboot, one after the other. If one fails, so does the request.
     fn list_blockers(&mut self, reply: Reply, setup: &Setup, wall: Timestamp) -> Option<Progress> {
-        let share = setup.settings.max_unavailable;
         let stage = std::mem::replace(&mut self.stage, Stage::Last);
         let (node, lock, pool) = match (stage, reply) {
             (Stage::BlockersNode, Reply::Node(Ok(node))) => {
@@ -265,7 +264,7 @@ impl Request {
                         self.stage = Stage::BlockersLock { node, carrier };
                         return Some(Progress::Call(Call::ReadLock(carrier)));
                     }
-                    LockRead::Read(Ok(lock)) if share.is_some() => {
+                    LockRead::Read(Ok(lock)) if setup.rules.needs_pool() => {
                         self.stage = Stage::BlockersPool { node, lock };
                         let pool = setup.settings.pool.to_string();
                         return Some(Progress::Call(Call::CountNodes(pool)));
@@ -285,7 +284,12 @@ impl Request {
                 return None;
             }
         };
-        let blockers = blocker::blockers(&node, &lock, pool.as_ref().zip(share));
+        let facts = Facts {
+            node: &node,
+            lock: &lock,
+            pool: pool.as_ref(),
+        };
+        let blockers = blocker::blockers(&facts, &setup.rules);
         // What blocks already spares others the questions.
         Some(if blockers.is_empty() {
             self.next_question(0, blockers, setup)

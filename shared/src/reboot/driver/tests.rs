@@ -36,7 +36,6 @@ fn setup() -> Setup {
             node: "node-0".to_owned(),
             pool: Selector::default(),
             concurrency: Share::Count(1),
-            max_unavailable: None,
             verify: true,
             on_uncordon: OnUncordon::Redrain,
             redrains_max: 1,
@@ -640,6 +639,7 @@ fn asking(timeout: Option<Duration>) -> Shell {
         promql: vec!["ceph_health_status > 0".to_owned()],
         pods: vec!["app=batch".parse().unwrap()],
         timeout,
+        ..Rules::default()
     };
     shell
 }

@@ -82,10 +82,14 @@ fn a_full_lock_counts_the_pool_once() {
 fn no_reboot_begins_while_too_many_nodes_are_not_ready() {
     let strict = || Settings {
         concurrency: Share::Count(3),
-        max_unavailable: Some(Share::Count(1)),
         ..policy()
     };
-    let mut run = among(&["b", "c"], strict());
+    let among = |peers, policy, share| {
+        let mut run = among(peers, policy);
+        run.world.rules.max_unavailable = Some(share);
+        run
+    };
+    let mut run = among(&["b", "c"], strict(), Share::Count(1));
     is_not_ready(&mut run, "b", "");
     is_not_ready(&mut run, "c", "");
     run.wish();
@@ -98,7 +102,7 @@ fn no_reboot_begins_while_too_many_nodes_are_not_ready() {
     assert_eq!(run.world.phase(), Some(Phase::Draining));
 
     // Those in a reboot are the lock's to count, and our own node may need just that reboot.
-    let mut run = among(&["b", "c"], strict());
+    let mut run = among(&["b", "c"], strict(), Share::Count(1));
     run.world.change(|node| node.status.conditions.clear());
     reboots(&mut run, "b");
     is_not_ready(&mut run, "b", "");
@@ -107,13 +111,7 @@ fn no_reboot_begins_while_too_many_nodes_are_not_ready() {
     assert_eq!(run.world.phase(), Some(Phase::Draining));
 
     // A share of nothing is none.
-    let mut run = among(
-        &["b"],
-        Settings {
-            max_unavailable: Some(Share::Percent(10)),
-            ..policy()
-        },
-    );
+    let mut run = among(&["b"], policy(), Share::Percent(10));
     is_not_ready(&mut run, "b", "");
     run.wish();
     assert_eq!(run.world.phase(), Some(Phase::Wanted));

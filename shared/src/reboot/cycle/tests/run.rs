@@ -21,7 +21,7 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn new(policy: Settings) -> Run {
         let mut run = Run {
-            world: World::new(&policy.node).allowing(policy.max_unavailable),
+            world: World::new(&policy.node),
             cycle: Cycle::new(policy),
             reports: Vec::new(),
             acts: Vec::new(),
@@ -325,7 +325,6 @@ pub(super) fn policy() -> Settings {
         node: "a".to_owned(),
         pool: Selector::default(),
         concurrency: Share::Count(1),
-        max_unavailable: None,
         verify: true,
         on_uncordon: OnUncordon::Redrain,
         redrains_max: 2,

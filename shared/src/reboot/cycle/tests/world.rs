@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 
 use super::*;
 use crate::node::Condition;
+use crate::reboot::blocker::{Facts, Rules};
 
 pub(super) const BOOT: &str = "boot-1";
 /// The time at which a lock is read: long after any TTL.
@@ -26,9 +27,9 @@ pub(super) struct World {
     pub(super) lock: Record,
     pub(super) lock_revision: u32,
     pub(super) pods: Vec<String>,
-    max_unavailable: Option<Share>,
     /// What the node lacks of `--ready-when`.
     pub(super) missing: Vec<Missing>,
+    pub(super) rules: Rules,
     pub(super) host: HostState,
     pub(super) boots: u32,
     pub(super) reboot: Result<(), RebootFailure>,
@@ -87,8 +88,8 @@ impl World {
             lock: Record::default(),
             lock_revision: 1,
             pods: vec!["default/web".to_owned()],
-            max_unavailable: None,
             missing: Vec::new(),
+            rules: Rules::default(),
             host: HostState {
                 boot: boot(BOOT),
                 shutdown: Shutdown::No,
@@ -249,14 +250,6 @@ impl World {
         Ok(self.node.clone())
     }
 
-    /// This world with a `--max-unavailable`.
-    pub(super) fn allowing(self, max_unavailable: Option<Share>) -> World {
-        World {
-            max_unavailable,
-            ..self
-        }
-    }
-
     fn pool(&self) -> PoolCount {
         let nodes = || self.peers.values().chain([&self.node]);
         let mut pool = PoolCount::default();
@@ -265,9 +258,12 @@ impl World {
     }
 
     fn blockers(&self) -> Vec<Blocker> {
-        let pool = self.pool();
-        let pool = self.max_unavailable.map(|share| (&pool, share));
-        blocker::blockers(&self.node, &self.lock_view(), pool)
+        let facts = Facts {
+            node: &self.node,
+            lock: &self.lock_view(),
+            pool: Some(&self.pool()),
+        };
+        blocker::blockers(&facts, &self.rules)
     }
 
     pub(super) fn lock_view(&self) -> LockView {
