@@ -40,6 +40,9 @@ pub const GIVEN_BACK: &str = "cordonhold.dev/given-back";
 /// Annotation: `<created> <RFC 3339>`, until when the lock entry of a hold that was given back is kept, see `--lock-release-delay`.
 /// Not a mark: it does not hold the Node, but its entry stays in the lock while it is there. The agent removes it, then the entry.
 pub const RELEASE_AT: &str = "cordonhold.dev/release-at";
+/// Annotation: when the last reboots of the node ended, RFC 3339, separated by spaces; only with `--reboots-max`. Not a mark. Anybody may
+/// remove it, which lets a node that reboots in a loop go on.
+pub const REBOOTS: &str = "cordonhold.dev/reboots";
 /// Annotation: what the agent replaced on its Node beside the marks, as JSON, to be put back later. Not a mark.
 pub const REPLACED: &str = "cordonhold.dev/replaced";
 

@@ -3,10 +3,12 @@
 //! Not here: the flags of that group for which somebody else is asked ([`super::blockers`]), and what the values mean
 //! ([`cordonhold_shared::reboot::blocker`]).
 
-use cordonhold_shared::reboot::blocker::{Annotation, Rules};
+use cordonhold_shared::hold::REBOOTS_KEPT_MAX;
+use cordonhold_shared::reboot::blocker::{Annotation, RebootsMax, Rules};
 use cordonhold_shared::selector::Selector;
+use jiff::SignedDuration;
 
-use super::value;
+use super::value::{self, Maybe};
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "What postpones a reboot")]
@@ -17,6 +19,9 @@ pub(super) struct PaceArgs {
     /// Annotation that postpones the reboot while this node's Node has it, with this value or, without one, with any; repeated
     #[arg(long, env = "CORDONHOLD_BLOCKING_NODE_ANNOTATION", value_name = "KEY[=VALUE]", value_parser = annotation)]
     blocking_node_annotation: Vec<Annotation>,
+    /// How often the node may reboot, as in `3 within 24h`: a wish for one more waits until a person removes the annotation cordonhold.dev/reboots from the Node; empty for no limit
+    #[arg(long, env = "CORDONHOLD_REBOOTS_MAX", value_name = "N within DURATION", default_value = "", value_parser = value::unless_empty(reboots_max))]
+    pub(super) reboots_max: Maybe<RebootsMax>,
 }
 
 impl PaceArgs {
@@ -25,9 +30,38 @@ impl PaceArgs {
         Rules {
             node_labels: self.blocking_node_selector.clone(),
             node_annotations: self.blocking_node_annotation.clone(),
+            reboots_max: self.reboots_max,
             ..Rules::default()
         }
     }
+}
+
+/// Longest time of a `--reboots-max`: a year. A reboot before that is no part of a loop.
+const WITHIN_MAX: SignedDuration = SignedDuration::from_hours(365 * 24);
+
+/// Parses how often a node may reboot: `N within DURATION`.
+fn reboots_max(text: &str) -> Result<RebootsMax, String> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let [count, "within", within] = words.as_slice() else {
+        return Err(format!(
+            "{text:?} is not a number of reboots in a time: write one like \"3 within 24h\""
+        ));
+    };
+    let count = count
+        .parse()
+        .ok()
+        .filter(|count| (1..=REBOOTS_KEPT_MAX).contains(count));
+    let count = count.ok_or_else(|| {
+        format!("{text:?} does not begin with a number of reboots: write one from 1 to {REBOOTS_KEPT_MAX}, as in \"3 within 24h\"")
+    })?;
+    let within = value::duration_above_zero(within)?;
+    let within = SignedDuration::try_from(within).map_err(|error| error.to_string())?;
+    if within > WITHIN_MAX {
+        return Err(format!(
+            "{text:?} looks back too far: write a duration of 8760h at most, like 24h"
+        ));
+    }
+    Ok(RebootsMax { count, within })
 }
 
 /// Parses an annotation: `KEY`, or `KEY=VALUE` with any text as the value.
@@ -43,6 +77,30 @@ fn annotation(text: &str) -> Result<Annotation, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_of_reboots_has_a_time() {
+        let three = RebootsMax {
+            count: 3,
+            within: SignedDuration::from_hours(24),
+        };
+        assert_eq!(reboots_max("3 within 24h"), Ok(three));
+        assert_eq!(reboots_max("  3  within  1440m "), Ok(three));
+        for (text, says) in [
+            ("3", "3 within 24h"),
+            ("3 in 24h", "3 within 24h"),
+            ("within 24h", "3 within 24h"),
+            ("0 within 24h", "from 1 to 20"),
+            ("21 within 24h", "from 1 to 20"),
+            ("x within 24h", "from 1 to 20"),
+            ("3 within 24", "lacks a unit"),
+            ("3 within 0s", "above 0"),
+            ("3 within 8761h", "8760h at most"),
+        ] {
+            let error = reboots_max(text).unwrap_err();
+            assert!(error.contains(says) && !error.contains('\n'), "{text}: {error}");
+        }
+    }
 
     #[test]
     fn an_annotation_is_a_key_with_or_without_a_value() {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use super::reboots::with_one_more;
 use super::{FORCED, Hold, Phase, Proof, UNTIL_AHEAD, cancelled, has_marks, was_given_back};
 use crate::host::HostRecord;
 use crate::keys;
@@ -55,6 +56,8 @@ pub struct NodePatch {
     pub sets_until: bool,
     /// The `created` of the hold whose lock entry is kept for `--lock-release-delay` from now on.
     pub release_of: Option<String>,
+    /// What [`keys::REBOOTS`] says so far and how many reboots are kept there, if this write adds one.
+    pub reboots: Option<(String, usize)>,
     /// New values of annotations by key; `None` removes one.
     pub annotations: BTreeMap<String, Option<String>>,
     /// New values of labels other than the phase, by key; `None` removes one.
@@ -81,6 +84,7 @@ impl NodePatch {
             version: node.version().to_owned(),
             sets_until: false,
             release_of: None,
+            reboots: None,
             annotations: BTreeMap::new(),
             labels: BTreeMap::new(),
             phase: None,
@@ -184,6 +188,17 @@ impl NodePatch {
     /// The patch that notes that the host has booted.
     pub fn returning(node: &NodeView, leaves: Hold) -> NodePatch {
         NodePatch::marks(PatchKind::Return, node, leaves)
+    }
+
+    /// The patch, which also adds a reboot to those that the Node shows, and keeps the last `kept`.
+    ///
+    /// A Node that shows `returning` has it already: this write, or that of an earlier process, has landed before.
+    #[must_use]
+    pub fn noting_reboot(mut self, node: &NodeView, kept: usize) -> NodePatch {
+        let is_noted = node.label(keys::PHASE) == Some(Phase::Returning.as_str());
+        let before = node.annotation(keys::REBOOTS).unwrap_or_default().to_owned();
+        self.reboots = (kept > 0 && !is_noted).then_some((before, kept));
+        self
     }
 
     /// The patch that seals the hold: the final check before the reboot.
@@ -322,6 +337,7 @@ impl NodePatch {
     pub fn is_empty(&self) -> bool {
         !self.sets_until
             && self.release_of.is_none()
+            && self.reboots.is_none()
             && self.annotations.is_empty()
             && self.labels.is_empty()
             && self.phase.is_none()
@@ -384,8 +400,12 @@ impl NodePatch {
             let release = format!("{created} {}", ahead(terms.release));
             (keys::RELEASE_AT.to_owned(), Some(release))
         });
+        let reboots = self.reboots.as_ref().map(|(before, kept)| {
+            let reboots = with_one_more(before, *kept, now);
+            (keys::REBOOTS.to_owned(), Some(reboots))
+        });
         let mut all = self.annotations.clone();
-        all.extend(until.into_iter().chain(release));
+        all.extend(until.into_iter().chain(release).chain(reboots));
         all
     }
 

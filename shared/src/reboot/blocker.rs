@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::Reading;
 use crate::hold;
 use crate::keys;
 use crate::lock::{Record, Share};
@@ -66,6 +67,17 @@ pub enum Blocker {
         /// Its value.
         value: String,
     },
+    /// Our node has rebooted again and again, and still asks for a reboot.
+    Loop {
+        /// How many reboots ended within the time before the wish.
+        count: usize,
+        /// The `--reboots-max`.
+        max: RebootsMax,
+        /// When the last of them ended.
+        last: Timestamp,
+    },
+    /// How often our node has rebooted cannot be read, for this reason.
+    LoopUnreadable(String),
     /// A question that nobody has answered.
     Unanswered {
         /// Who was asked for what.
@@ -90,6 +102,7 @@ impl Blocker {
             Blocker::Pods(_) => "pods",
             Blocker::NodeLabels(_) => "node_labels",
             Blocker::NodeAnnotation { .. } => "node_annotation",
+            Blocker::Loop { .. } | Blocker::LoopUnreadable(_) => "reboots_max",
             Blocker::Unanswered { .. } => "unanswered",
         }
     }
@@ -151,6 +164,20 @@ impl fmt::Display for Blocker {
                 f,
                 "the Node has the annotation {key}={}, which --blocking-node-annotation names: it goes on when that is removed from the Node",
                 always_quoted(value, QUOTED_MAX)
+            ),
+            Blocker::Loop { count, max, last } => write!(
+                f,
+                "this node has rebooted {count} times in the {:#} before this wish, the last time at {last:.0}, and --reboots-max allows {}: \
+                 find out why it still asks for a reboot; it goes on when the annotation {} is removed from the Node",
+                max.within,
+                max.count,
+                keys::REBOOTS
+            ),
+            Blocker::LoopUnreadable(why) => write!(
+                f,
+                "the annotation {} of the Node does not say how often it has rebooted, which --reboots-max needs: {why}: \
+                 it goes on when the annotation is removed from the Node",
+                keys::REBOOTS
             ),
             Blocker::Unanswered { question, since, why } => write!(
                 f,
@@ -219,6 +246,8 @@ pub struct Rules {
     pub node_labels: Vec<Selector>,
     /// `--blocking-node-annotation`: our Node blocks while it has one of these.
     pub node_annotations: Vec<Annotation>,
+    /// `--reboots-max`: how often our node may reboot.
+    pub reboots_max: Option<RebootsMax>,
     /// Which active alerts of Prometheus block; `None`: its alerts are not asked for.
     pub alerts: Option<AlertFilter>,
     /// `--blocker-promql`: each expression blocks while it returns any series.
@@ -236,6 +265,15 @@ pub struct Annotation {
     pub key: String,
     /// The value that it must have; `None` is any.
     pub value: Option<String>,
+}
+
+/// A `--reboots-max`: a wish waits for a person if as many reboots as this ended within this time before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RebootsMax {
+    /// How many reboots; at least 1, and at most [`hold::REBOOTS_KEPT_MAX`].
+    pub count: usize,
+    /// The time before the wish.
+    pub within: SignedDuration,
 }
 
 /// Something that somebody else has to be asked about.
@@ -413,6 +451,7 @@ pub fn blockers(facts: &Facts<'_>, rules: &Rules) -> Vec<Blocker> {
         .into_iter()
         .chain(pool_paused)
         .chain(shown_by_node(node, rules))
+        .chain(rules.reboots_max.and_then(|max| looping(node, max)))
         .chain(unavailable)
         .collect()
 }
@@ -433,6 +472,25 @@ fn shown_by_node(node: &NodeView, rules: &Rules) -> impl Iterator<Item = Blocker
         })
     });
     labels.chain(annotations)
+}
+
+/// Whether our node reboots again and again without effect.
+///
+/// Only the time of the wish counts, which stays while the wish stands. So the wish waits until a person has looked, however long that
+/// takes, and a wish that is made much later is free again. A reboot that seems to have ended after the wish counts too: a clock was
+/// set back.
+fn looping(node: &NodeView, max: RebootsMax) -> Option<Blocker> {
+    let reboots = match hold::reboots(node) {
+        Reading::Absent => return None,
+        Reading::Malformed(why) => return Some(Blocker::LoopUnreadable(why)),
+        Reading::Present(reboots) => reboots,
+    };
+    let wished: Timestamp = hold::read(node).present()?.holder.created.parse().ok()?;
+    let since = wished.checked_sub(max.within).unwrap_or(Timestamp::MIN);
+    let recent = reboots.into_iter().filter(|ended| *ended > since);
+    let last = recent.clone().max()?;
+    let count = recent.count();
+    (count >= max.count).then_some(Blocker::Loop { count, max, last })
 }
 
 /// What a person wrote on this Node to pause it, if one has.

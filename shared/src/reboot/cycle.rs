@@ -76,6 +76,8 @@ pub struct Settings {
     pub delays_release: bool,
     /// Whether a node that is back must show more than Ready before its cordon is given back (`--ready-when`).
     pub gates_return: bool,
+    /// How many reboots of the node are kept on its Node, for `--reboots-max`; 0 keeps none.
+    pub reboots_kept: usize,
     /// What the Node shows beside the marks.
     pub signs: Signs,
     /// `--force-reboot`: a drain that takes too long does not call the reboot off, and the seal does not look at pods.

@@ -164,6 +164,7 @@ impl Protocol {
             redrains_max: scenario.redrains_max,
             delays_release: scenario.delays_release,
             gates_return: scenario.gates_return,
+            reboots_kept: 0,
             signs: Signs::default(),
             force_reboot: scenario.force_reboot,
         };

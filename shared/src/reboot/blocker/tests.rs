@@ -42,7 +42,7 @@ fn each_node_selector_that_takes_our_node_blocks() {
     let found = by_node(&labelled("a", &[("role", "db")]), &rules);
     let blocker = |text: &str| Blocker::NodeLabels(text.to_owned());
     assert_eq!(found, [blocker("role=db"), blocker("!safe")]);
-    assert!(found[0].to_string().contains("\"role=db\" selects this node"));
+    assert!(found[0].to_string().contains("'role=db' selects this node"));
     assert_eq!(by_node(&labelled("a", &[("safe", "")]), &rules), []);
     assert!(!rules.needs_pool());
 }
@@ -67,4 +67,37 @@ fn a_node_annotation_blocks_by_its_key_or_by_its_key_and_value() {
     let found = by_node(&annotated("example.com/hold", &long), &rules(None));
     let text = found[0].to_string();
     assert!(text.len() < 400 && !text.contains('\n'), "{text}");
+}
+
+/// A Node with a wish made at noon and these reboots.
+fn wishing(reboots: &str) -> NodeView {
+    let mut node = annotated(keys::REBOOTS, reboots);
+    let holder = "uid/2026-11-29T12:00:00.000000001Z".to_owned();
+    drop(node.metadata.annotations.insert(keys::HOLDER.to_owned(), holder));
+    drop(
+        node.metadata
+            .labels
+            .insert(keys::PHASE.to_owned(), "wanted".to_owned()),
+    );
+    node
+}
+
+#[test]
+fn only_reboots_within_the_time_before_the_wish_are_a_loop() {
+    let max = |count, hours| Rules {
+        reboots_max: Some(RebootsMax {
+            count,
+            within: SignedDuration::from_hours(hours),
+        }),
+        ..Rules::default()
+    };
+    let blocks = |reboots, rules: &Rules| !by_node(&wishing(reboots), rules).is_empty();
+    let two = "2026-11-29T09:00:00Z 2026-11-29T11:00:00Z";
+    assert!(blocks(two, &max(2, 4)) && blocks(two, &max(1, 2)));
+    assert!(!blocks(two, &max(3, 4)) && !blocks(two, &max(2, 2)) && !blocks(two, &max(1, 1)));
+    // The clock was ahead when that was written.
+    assert!(blocks("2027-01-01T00:00:00Z", &max(1, 1)));
+    assert!(!blocks("", &max(1, 1)) && !blocks(two, &Rules::default()));
+    // Times that nobody can go back from.
+    assert!(blocks(two, &max(2, 10_000_000)));
 }

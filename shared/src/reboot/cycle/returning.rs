@@ -24,7 +24,8 @@ impl Cycle {
             return self.undo(CallOff::HoldLost);
         };
         let leaves = mine.written(Phase::Returning, self.proof());
-        self.patch(Edit::Return, NodePatch::returning(node, leaves))
+        let patch = NodePatch::returning(node, leaves).noting_reboot(node, self.settings.reboots_kept);
+        self.patch(Edit::Return, patch)
     }
 
     /// The Node says that the host is back: waits for the node to be Ready.

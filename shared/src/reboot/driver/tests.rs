@@ -41,6 +41,7 @@ fn setup() -> Setup {
             redrains_max: 1,
             delays_release: false,
             gates_return: false,
+            reboots_kept: 0,
             signs: Signs::default(),
             force_reboot: false,
         },

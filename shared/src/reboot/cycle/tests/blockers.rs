@@ -1,6 +1,8 @@
 //! What postpones a reboot, before the lock is acquired and at the beginning of the final check.
 
+use super::world::Applied;
 use super::*;
+use crate::reboot::blocker::RebootsMax;
 
 fn paused(word: &str) -> Report {
     Report::Blocked(vec![Blocker::NodePaused(word.to_owned())])
@@ -159,4 +161,91 @@ fn blockers_that_cannot_be_asked_postpone_the_reboot_and_are_asked_again() {
     assert!(!run.rebooted());
     run.due(Timer::Retry(1));
     assert!(run.rebooted());
+}
+
+/// The value of the annotation with the reboots.
+fn noted(run: &Run) -> Option<&str> {
+    run.world.node.annotation(keys::REBOOTS)
+}
+
+fn looping() -> Run {
+    let mut run = Run::new(Settings {
+        reboots_kept: 2,
+        ..policy()
+    });
+    run.world.rules.reboots_max = Some(RebootsMax {
+        count: 2,
+        within: jiff::SignedDuration::from_hours(1),
+    });
+    run
+}
+
+#[test]
+fn a_node_that_reboots_in_vain_waits_for_a_person_and_takes_no_lock() {
+    let mut run = looping();
+    for reboots in [
+        "2026-11-23T10:00:00Z",
+        "2026-11-23T10:00:00Z 2026-11-23T10:00:00Z",
+    ] {
+        run.reach_reboot();
+        run.boot_and_return();
+        assert!(run.is_clean());
+        assert_eq!(noted(&run), Some(reboots));
+    }
+    run.restart();
+    run.wish();
+    run.due(Timer::Poll);
+    assert_eq!(run.world.phase(), Some(Phase::Wanted));
+    assert!(run.world.lock.entries.is_empty() && !run.world.node.spec.unschedulable);
+    let Some(Report::Blocked(blockers)) = run.reports.last() else {
+        panic!("{:?}", run.reports)
+    };
+    assert!(
+        matches!(blockers[..], [Blocker::Loop { count: 2, .. }]),
+        "{blockers:?}"
+    );
+    assert!(
+        blockers[0].to_string().contains("rebooted 2 times"),
+        "{}",
+        blockers[0]
+    );
+    run.world
+        .change(|node| drop(node.metadata.annotations.remove(keys::REBOOTS)));
+    run.due(Timer::Poll);
+    assert_eq!(run.world.phase(), Some(Phase::Draining));
+}
+
+#[test]
+fn a_reboot_is_noted_once_whatever_is_lost_or_restarted_on_the_way_back() {
+    for applied in [Applied::Yes, Applied::No] {
+        let mut run = looping();
+        run.reach_reboot();
+        let failure = Failure::Unknown("no answer".to_owned());
+        run.world.fail.push(("returning", failure, applied));
+        run.boot();
+        run.due(Timer::Retry(1));
+        assert_eq!(run.world.phase(), Some(Phase::Returning));
+        run.restart();
+        assert_eq!(noted(&run), Some("2026-11-23T10:00:00Z"));
+    }
+}
+
+#[test]
+fn fail_safe_reading_reboots_that_cannot_be_read_block_and_say_so() {
+    let mut run = looping();
+    run.world.annotate(keys::REBOOTS, "twice");
+    run.wish();
+    assert_eq!(run.world.phase(), Some(Phase::Wanted));
+    let blocker = Blocker::LoopUnreadable("'twice' is no time".to_owned());
+    assert!(
+        run.reports.contains(&Report::Blocked(vec![blocker])),
+        "{:?}",
+        run.reports
+    );
+    // Without the flag nobody reads it, and nobody changes it.
+    let mut run = agent();
+    run.world.annotate(keys::REBOOTS, "twice");
+    run.reach_reboot();
+    run.boot_and_return();
+    assert_eq!(noted(&run), Some("twice"));
 }

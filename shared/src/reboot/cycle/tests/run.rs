@@ -330,6 +330,7 @@ pub(super) fn policy() -> Settings {
         redrains_max: 2,
         delays_release: false,
         gates_return: false,
+        reboots_kept: 0,
         signs: Signs::default(),
         force_reboot: false,
     }
