@@ -65,6 +65,8 @@ pub const DRAIN_PROGRESS: &str = "cordonhold.dev/drain-progress";
 pub const LOCK: &str = "cordonhold.dev/lock";
 /// Annotation on the Lease of a pool: the label selector of the pool's Nodes; empty for every Node.
 pub const POOL_SELECTOR: &str = "cordonhold.dev/pool-selector";
+/// Annotation on the object that carries the lock: when the last reboot of the pool ended, RFC 3339, for `--min-interval` and for people.
+pub const LAST_REBOOT: &str = "cordonhold.dev/last-reboot";
 /// Annotation on a DaemonSet that carries the lock: when an agent last wrote the lock. It makes sure that each write changes the object.
 pub const LOCK_WRITTEN: &str = "cordonhold.dev/lock-written";
 

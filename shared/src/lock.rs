@@ -161,6 +161,12 @@ impl Entry {
         self.ttl_nanos < 0 && !self.created.is_empty()
     }
 
+    /// Whether the reboot command may have been run for this entry, and nobody has noted the end of that reboot yet. The end is noted in
+    /// the write that marks the entry as given back, or that removes it.
+    pub fn is_unnoted(&self) -> bool {
+        self.is_ours() && self.sealed && !self.given_back
+    }
+
     /// Whether this is the manual lock, such as `{"nodeID":"manual"}`, which a person wrote: it has no `created`, and every program writes
     /// one. When kured rewrites the list, the manual lock gets Go's zero time.
     ///

@@ -3,6 +3,8 @@
 //! Not here: the flags of that group for which somebody else is asked ([`super::blockers`]), and what the values mean
 //! ([`cordonhold_shared::reboot::blocker`]).
 
+use std::time::Duration;
+
 use cordonhold_shared::hold::REBOOTS_KEPT_MAX;
 use cordonhold_shared::reboot::blocker::{Annotation, RebootsMax, Rules};
 use cordonhold_shared::selector::Selector;
@@ -22,6 +24,9 @@ pub(super) struct PaceArgs {
     /// How often the node may reboot, as in `3 within 24h`: a wish for one more waits until a person removes the annotation cordonhold.dev/reboots from the Node; empty for no limit
     #[arg(long, env = "CORDONHOLD_REBOOTS_MAX", value_name = "N within DURATION", default_value = "", value_parser = value::unless_empty(reboots_max))]
     pub(super) reboots_max: Maybe<RebootsMax>,
+    /// Least time between the end of a reboot of the pool, which is when the cordon is given back, and the beginning of the next; 0 for none
+    #[arg(long, env = "CORDONHOLD_MIN_INTERVAL", value_name = "DURATION", default_value = "0", value_parser = value::limit)]
+    pub(super) min_interval: Maybe<Duration>,
 }
 
 impl PaceArgs {
@@ -31,6 +36,7 @@ impl PaceArgs {
             node_labels: self.blocking_node_selector.clone(),
             node_annotations: self.blocking_node_annotation.clone(),
             reboots_max: self.reboots_max,
+            min_interval: self.min_interval.and_then(|interval| interval.try_into().ok()),
             ..Rules::default()
         }
     }

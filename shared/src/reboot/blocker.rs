@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::Reading;
 use crate::hold;
 use crate::keys;
-use crate::lock::{Record, Share};
+use crate::lock::{EntryId, Record, Share};
 use crate::node::NodeView;
 use crate::quote::{QUOTED_MAX, always_quoted, quoted};
 use crate::reboot::lock_object::LockView;
@@ -78,6 +78,17 @@ pub enum Blocker {
     },
     /// How often our node has rebooted cannot be read, for this reason.
     LoopUnreadable(String),
+    /// The pool's last reboot ended less than `--min-interval` ago.
+    MinInterval {
+        /// When it ended, by the clock of the node that noted it.
+        ended: Timestamp,
+        /// The `--min-interval`.
+        interval: SignedDuration,
+        /// When the next reboot may begin.
+        until: Timestamp,
+    },
+    /// When the pool's last reboot ended cannot be read, for this reason.
+    LastRebootUnreadable(String),
     /// A question that nobody has answered.
     Unanswered {
         /// Who was asked for what.
@@ -103,6 +114,7 @@ impl Blocker {
             Blocker::NodeLabels(_) => "node_labels",
             Blocker::NodeAnnotation { .. } => "node_annotation",
             Blocker::Loop { .. } | Blocker::LoopUnreadable(_) => "reboots_max",
+            Blocker::MinInterval { .. } | Blocker::LastRebootUnreadable(_) => "min_interval",
             Blocker::Unanswered { .. } => "unanswered",
         }
     }
@@ -179,6 +191,20 @@ impl fmt::Display for Blocker {
                  it goes on when the annotation is removed from the Node",
                 keys::REBOOTS
             ),
+            Blocker::MinInterval {
+                ended,
+                interval,
+                until,
+            } => write!(
+                f,
+                "the last reboot of the pool ended at {ended:.0}, and --min-interval keeps {interval:#} between two: it goes on at {until:.0}"
+            ),
+            Blocker::LastRebootUnreadable(why) => write!(
+                f,
+                "the annotation {} of the lock's object does not say when the last reboot of the pool ended, which --min-interval needs: \
+                 {why}: it goes on when the annotation is removed there",
+                keys::LAST_REBOOT
+            ),
             Blocker::Unanswered { question, since, why } => write!(
                 f,
                 "{question}: no answer since {since:.0}: {why}; --blocker-timeout can limit how long that blocks"
@@ -248,6 +274,8 @@ pub struct Rules {
     pub node_annotations: Vec<Annotation>,
     /// `--reboots-max`: how often our node may reboot.
     pub reboots_max: Option<RebootsMax>,
+    /// `--min-interval`: the least time between the end of a reboot of the pool and the beginning of the next.
+    pub min_interval: Option<SignedDuration>,
     /// Which active alerts of Prometheus block; `None`: its alerts are not asked for.
     pub alerts: Option<AlertFilter>,
     /// `--blocker-promql`: each expression blocks while it returns any series.
@@ -406,6 +434,57 @@ impl Unanswered {
     pub fn take_waived(&mut self) -> Vec<Blocker> {
         std::mem::take(&mut self.waived)
     }
+}
+
+/// What is remembered between two looks at what postpones a reboot.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// The questions without an answer.
+    pub unanswered: Unanswered,
+    /// The end of the pool's last reboot, as it is noted on the lock's object, and when this process has first seen it there.
+    last_reboot: Option<(Timestamp, Moment)>,
+}
+
+impl Memory {
+    /// What blocks because the pool's last reboot ended too little time ago.
+    ///
+    /// The time comes from another node's clock, which may run ahead. So the interval also ends when this process has known of that
+    /// reboot for as long. A node that has the lock already began before, and is not kept back.
+    pub fn min_interval(&mut self, facts: &Facts<'_>, rules: &Rules, at: Moment) -> Option<Blocker> {
+        let interval = rules.min_interval.filter(|_| !has_lock(facts))?;
+        let ended = match facts.lock.last_reboot.as_ref() {
+            Reading::Absent => return None,
+            Reading::Malformed(why) => return Some(Blocker::LastRebootUnreadable(why)),
+            Reading::Present(ended) => *ended,
+        };
+        let seen = match self.last_reboot {
+            Some((known, seen)) if known == ended => seen,
+            Some(_) | None => at,
+        };
+        self.last_reboot = Some((ended, seen));
+        let until = ended
+            .min(seen.wall)
+            .saturating_add(interval)
+            .unwrap_or(Timestamp::MAX);
+        let known_for = at.now.since(seen.now);
+        let is_over =
+            until <= at.wall || SignedDuration::try_from(known_for).is_ok_and(|known| known >= interval);
+        (!is_over).then_some(Blocker::MinInterval {
+            ended,
+            interval,
+            until,
+        })
+    }
+}
+
+/// Whether the lock has the entry of our Node's hold.
+fn has_lock(facts: &Facts<'_>) -> bool {
+    let hold = hold::read(facts.node).present();
+    let record = facts.lock.record.as_ref().present();
+    hold.zip(record).is_some_and(|(hold, record)| {
+        let id = EntryId::new(facts.node.name(), &hold.holder.created);
+        record.entry(&id).is_some()
+    })
 }
 
 /// A count of the pool's Nodes.

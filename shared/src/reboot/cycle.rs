@@ -57,6 +57,7 @@ const RETRIES_MAX: u8 = 10;
 
 /// What an operator decided. It does not change while the agent runs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "independent settings, each named")]
 pub struct Settings {
     /// The Node's name.
     pub node: String,
@@ -78,6 +79,8 @@ pub struct Settings {
     pub gates_return: bool,
     /// How many reboots of the node are kept on its Node, for `--reboots-max`; 0 keeps none.
     pub reboots_kept: usize,
+    /// Whether there is a `--min-interval`, so that the end of every reboot is noted before the next one begins.
+    pub keeps_interval: bool,
     /// What the Node shows beside the marks.
     pub signs: Signs,
     /// `--force-reboot`: a drain that takes too long does not call the reboot off, and the seal does not look at pods.

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::hold::Proof;
 use crate::node::NodeView;
-use crate::reboot::blocker::{self, Unanswered};
+use crate::reboot::blocker::{self, Memory};
 use crate::reboot::cycle::{Act, Answer, Ask, Cycle, Event, Input, Report, Settings};
 use crate::reboot::drain::{self, Done, Drain, Task, Trouble};
 use crate::reboot::lock_object::{Carrier, CarrierView, LockObject, LockObjects};
@@ -164,8 +164,8 @@ pub struct Driver {
     asked: Option<Ask>,
     /// What the open call is for, while there is one.
     open: Option<Open>,
-    /// Which questions about blockers have no answer.
-    unanswered: Unanswered,
+    /// What is known of blockers from earlier looks.
+    memory: Memory,
     /// The first defect, and when the process ends for it.
     defect: Option<(Uptime, Defect)>,
 }
@@ -228,7 +228,7 @@ impl Driver {
             forgets: false,
             asked: None,
             open: None,
-            unanswered: Unanswered::default(),
+            memory: Memory::default(),
             defect: None,
         }
     }
@@ -290,8 +290,8 @@ impl Driver {
             }
             (Some(Open::Forgetting), Reply::Forgotten) => self.open = None,
             (Some(Open::Request(request)), reply) => {
-                let progress = request.replied(reply, &self.setup, &mut self.unanswered, at);
-                let waived = self.unanswered.take_waived().into_iter();
+                let progress = request.replied(reply, &self.setup, &mut self.memory, at);
+                let waived = self.memory.unanswered.take_waived().into_iter();
                 self.effects
                     .extend(waived.map(|blocker| Effect::Report(Report::BlockerWaived(blocker))));
                 if let Some(progress) = progress {

@@ -15,6 +15,7 @@ use crate::Reading;
 use crate::keys;
 use crate::lock::{EntryId, Record};
 use crate::node::null_is_default;
+use crate::quote::{QUOTED_MAX, always_quoted};
 use crate::selector::Selector;
 
 /// Which object carries the lock of a pool.
@@ -119,6 +120,8 @@ pub struct LockView {
     pub expired: BTreeSet<EntryId>,
     /// What a person wrote to pause the whole pool, if one has.
     pub paused: Option<String>,
+    /// When the pool's last reboot ended.
+    pub last_reboot: Reading<Timestamp>,
 }
 
 /// A write of the lock, as a compare-and-swap.
@@ -130,6 +133,8 @@ pub struct LockWrite {
     pub version: Option<String>,
     /// The record to write.
     pub record: Record,
+    /// Whether a reboot of the pool ends with this write, so that its time is noted.
+    pub ends_reboot: bool,
 }
 
 /// A Lease or a DaemonSet: the fields that the lock needs.
@@ -167,6 +172,13 @@ impl CarrierView {
                 .unwrap_or_default(),
             record,
             paused: self.annotation(keys::PAUSE).map(str::to_owned),
+            last_reboot: match self.annotation(keys::LAST_REBOOT) {
+                None => Reading::Absent,
+                Some(text) => text.parse().map_or_else(
+                    |_| Reading::Malformed(format!("{} is no time", always_quoted(text, QUOTED_MAX))),
+                    Reading::Present,
+                ),
+            },
         }
     }
 
@@ -211,6 +223,9 @@ pub fn patch(write: &LockWrite, key: &str, version: &str, now: Timestamp) -> Val
             body["metadata"]["annotations"][keys::LOCK_WRITTEN] = json!(format!("{now:.9}"));
         }
     }
+    if write.ends_reboot {
+        body["metadata"]["annotations"][keys::LAST_REBOOT] = json!(format!("{now:.0}"));
+    }
     body
 }
 
@@ -238,6 +253,7 @@ mod tests {
             carrier: Carrier::DaemonSet,
             version: Some("7".to_owned()),
             record: Record::default(),
+            ends_reboot: false,
         };
         write
             .record
@@ -267,6 +283,38 @@ mod tests {
         write.record.entries.clear();
         let released = patch(&write, keys::KURED_LOCK, "8", now);
         assert!(released["metadata"]["annotations"][keys::KURED_LOCK].is_null());
+        assert!(
+            released["metadata"]["annotations"]
+                .get(keys::LAST_REBOOT)
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn the_end_of_a_reboot_is_written_beside_the_record_on_either_object_and_read_again() {
+        let now: Timestamp = "2026-11-23T10:00:00.5Z".parse().unwrap();
+        for carrier in [Carrier::Lease, Carrier::DaemonSet] {
+            let write = LockWrite {
+                carrier,
+                version: Some("7".to_owned()),
+                record: Record::default(),
+                ends_reboot: true,
+            };
+            let annotations = &patch(&write, keys::KURED_LOCK, "7", now)["metadata"]["annotations"];
+            assert!(annotations[keys::KURED_LOCK].is_null());
+            let text = &annotations[keys::LAST_REBOOT];
+            assert_eq!(text, "2026-11-23T10:00:00Z");
+            let read = |text: &Value| {
+                let view = view(&json!({ keys::LAST_REBOOT: text }).to_string());
+                view.lock(carrier, keys::KURED_LOCK, now).last_reboot
+            };
+            assert_eq!(
+                read(text),
+                Reading::Present("2026-11-23T10:00:00Z".parse().unwrap())
+            );
+            let garbage = read(&json!("yesterday"));
+            assert_eq!(garbage, Reading::Malformed("'yesterday' is no time".to_owned()));
+        }
     }
 
     #[test]

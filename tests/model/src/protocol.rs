@@ -165,6 +165,7 @@ impl Protocol {
             delays_release: scenario.delays_release,
             gates_return: scenario.gates_return,
             reboots_kept: 0,
+            keeps_interval: false,
             signs: Signs::default(),
             force_reboot: scenario.force_reboot,
         };

@@ -397,6 +397,7 @@ impl Protocol {
             record: Reading::Present(record),
             expired,
             paused: None,
+            last_reboot: Reading::Absent,
         }
     }
 }

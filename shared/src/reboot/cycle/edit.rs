@@ -4,6 +4,7 @@
 //! Not here: what each write decides and which step comes after it (the module of its phase), and what is remembered of writes whose
 //! outcome is unknown ([`super::sent`]).
 
+use super::lock_edit::Ending;
 use super::stage::{ComingUp, Sealing, Stage};
 use super::{Act, Answer, Ask, CallOff, Cycle, Event, Failure, RETRIES_MAX, Report, Step, Timer, is_retry};
 use crate::hold::NodePatch;
@@ -238,9 +239,9 @@ impl Cycle {
             Edit::Renew(beside) => self.renewed(beside, node),
             Edit::Seal { .. } => self.sealed(node),
             Edit::Return => self.returned(node),
-            Edit::GiveBack if self.has_ended(node) => self.given_back(node, self.entry_id(), false),
-            Edit::Undo(_) if self.has_ended(node) => self.given_back(node, self.entry_id(), true),
-            Edit::EndReleaseDelay(id) => self.release(id, false),
+            Edit::GiveBack if self.has_ended(node) => self.given_back(node, Ending::Rebooted),
+            Edit::Undo(_) if self.has_ended(node) => self.given_back(node, Ending::CalledOff),
+            Edit::EndReleaseDelay(id) => self.release(id, Ending::Kept),
             // Another webhook has changed the write on its way. Nothing is drained and no lock released on that: it is tried again.
             Edit::Cordon | Edit::GiveBack | Edit::Undo(_) => {
                 self.edit_failed(edit, &Failure::Refused(ALTERED.to_owned()))
@@ -280,8 +281,8 @@ impl Cycle {
         match edit {
             Edit::Tidy | Edit::Stamp { .. } => self.edit_failed(edit, &Failure::NotFound),
             // No cordon is left to give back, only the lock entry.
-            Edit::Undo(_) => self.release(self.entry_id(), true),
-            Edit::EndReleaseDelay(id) => self.release(id, false),
+            Edit::Undo(_) => self.release(self.entry_id(), Ending::CalledOff),
+            Edit::EndReleaseDelay(id) => self.release(id, Ending::Kept),
             Edit::Cordon
             | Edit::EndDrain
             | Edit::Renew(_)

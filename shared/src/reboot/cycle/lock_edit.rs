@@ -8,7 +8,7 @@ use super::sealing::is_outrun;
 use super::stage::Stage;
 use super::{Answer, Ask, CallOff, Cycle, Event, Failure, Step, is_retry};
 use crate::Reading;
-use crate::lock::{EntryId, Record};
+use crate::lock::{Entry, EntryId, Record};
 use crate::reboot::lock_object::{LockView, LockWrite};
 
 /// A change of our entry.
@@ -20,11 +20,20 @@ pub(super) enum LockEdit {
     /// is somebody else's.
     Keep(EntryId),
     /// Removes the entry.
-    Release {
-        id: EntryId,
-        /// Whether the agent waits for `--backoff` before its next wish, as after an undo.
-        back_off: bool,
-    },
+    Release { id: EntryId, ending: Ending },
+}
+
+/// How the cycle ended whose entry is released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Ending {
+    /// The reboot was called off: the agent waits for `--backoff` before its next wish.
+    CalledOff,
+    /// By a reboot, whose end is noted with the release.
+    Rebooted,
+    /// By a reboot whose end was noted when `--lock-release-delay` began.
+    Kept,
+    /// In an earlier process. The entry says how.
+    Unknown,
 }
 
 impl LockEdit {
@@ -93,6 +102,7 @@ impl Cycle {
         let write = LockWrite {
             carrier: lock.carrier,
             version: lock.version,
+            ends_reboot: self.ends_reboot(&edit, lock.record.as_ref().present()),
             record,
         };
         self.ask(Stage::EditingLock { edit, pauses: false }, Ask::WriteLock(write))
@@ -111,13 +121,30 @@ impl Cycle {
         }
     }
 
+    /// Whether a reboot of the pool ends with this change. It is noted once, at the end of the reboot and not of `--lock-release-delay`.
+    fn ends_reboot(&self, edit: &LockEdit, record: Option<&Record>) -> bool {
+        let is_unnoted = |id| {
+            let entry = record.and_then(|record| record.entry(id));
+            entry.is_some_and(Entry::is_unnoted)
+        };
+        match edit {
+            LockEdit::Confirm { .. } => false,
+            LockEdit::Keep(id) => is_unnoted(id),
+            LockEdit::Release { id, ending } => match ending {
+                Ending::CalledOff | Ending::Kept => false,
+                Ending::Rebooted => true,
+                Ending::Unknown => is_unnoted(id),
+            },
+        }
+    }
+
     /// What follows if the lock has no entry of ours to change.
     fn has_no_entry(&mut self, edit: LockEdit) -> Step {
         match edit {
             // Somebody has removed it, and another node may have taken the slot: no reboot without one.
             LockEdit::Confirm { .. } => self.undo(CallOff::EntryLost),
             LockEdit::Keep(id) => self.delay_release(id),
-            LockEdit::Release { back_off, .. } => self.released(back_off),
+            LockEdit::Release { ending, .. } => self.released(ending == Ending::CalledOff),
         }
     }
 
@@ -126,7 +153,7 @@ impl Cycle {
         match edit {
             LockEdit::Confirm { tries } => self.edit(Edit::Seal { tries }),
             LockEdit::Keep(id) => self.delay_release(id),
-            LockEdit::Release { back_off, .. } => self.released(back_off),
+            LockEdit::Release { ending, .. } => self.released(ending == Ending::CalledOff),
         }
     }
 

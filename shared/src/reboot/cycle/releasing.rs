@@ -3,7 +3,7 @@
 //! The cordon has been given back before: always the Node first, then the lock.
 
 use super::edit::Edit;
-use super::lock_edit::LockEdit;
+use super::lock_edit::{Ending, LockEdit};
 use super::stage::Stage;
 use super::{Act, Cycle, Event, Report, Step, Timer};
 use crate::hold::{self, NodePatch};
@@ -22,9 +22,9 @@ impl Cycle {
     pub(super) fn delaying_release(&mut self, id: EntryId, event: Event) -> Step {
         match event {
             // A person has removed the annotation, which ends the delay.
-            Event::Seen(node) if !hold::delays_release(&node, id.created()) => {
-                self.release(id, false).after([Act::Disarm(Timer::Release)])
-            }
+            Event::Seen(node) if !hold::delays_release(&node, id.created()) => self
+                .release(id, Ending::Kept)
+                .after([Act::Disarm(Timer::Release)]),
             Event::Due(Timer::Release) => self.edit(Edit::EndReleaseDelay(id)),
             _ => Step::rest(),
         }
@@ -34,16 +34,16 @@ impl Cycle {
     /// does not wait for a time that is over.
     pub(super) fn end_release_delay(&mut self, id: EntryId, node: &NodeView) -> Step {
         if !hold::delays_release(node, id.created()) {
-            return self.release(id, false);
+            return self.release(id, Ending::Kept);
         }
         let patch = NodePatch::end_release_delay(node);
         self.patch(Edit::EndReleaseDelay(id), patch)
     }
 
     /// Releases the lock entry.
-    pub(super) fn release(&mut self, id: EntryId, back_off: bool) -> Step {
+    pub(super) fn release(&mut self, id: EntryId, ending: Ending) -> Step {
         self.retries = 0;
-        self.edit_lock(LockEdit::Release { id, back_off })
+        self.edit_lock(LockEdit::Release { id, ending })
     }
 
     /// The entry is gone: the cycle is over.

@@ -3,12 +3,11 @@
 //! Not here: the removal of the lock entry ([`super::releasing`]).
 
 use super::edit::{Beside, Edit};
-use super::lock_edit::LockEdit;
+use super::lock_edit::{Ending, LockEdit};
 use super::stage::{ComingUp, Stage};
 use super::{Act, Answer, Ask, CallOff, Cycle, Event, Missing, Report, Step, Timer};
 use crate::Reading;
 use crate::hold::{self, NodePatch, Phase};
-use crate::lock::EntryId;
 use crate::node::NodeView;
 
 impl Cycle {
@@ -88,7 +87,7 @@ impl Cycle {
         self.settle(node);
         // A give-back whose answer was lost has landed: there is nothing to renew.
         if self.gave_back {
-            return self.given_back(node, self.entry_id(), false);
+            return self.given_back(node, Ending::Rebooted);
         }
         let Some(mine) = self.hold.clone().filter(|_| self.ours(node).is_some()) else {
             return self.undo(CallOff::HoldLost);
@@ -117,7 +116,7 @@ impl Cycle {
     pub(super) fn coming_up(&mut self, up: ComingUp, event: Event) -> Step {
         match (up, event) {
             // First: once the cordon is given back, the marks are gone, and that must not pass for a hold that was lost.
-            (_, Event::Seen(node)) if self.gave_back => self.given_back(&node, self.entry_id(), false),
+            (_, Event::Seen(node)) if self.gave_back => self.given_back(&node, Ending::Rebooted),
             (_, Event::Seen(node)) if self.ours(&node).is_none() => self.undo(CallOff::HoldLost),
             // The reboot is over, so a cancel only ends the wait for Ready and the soak.
             (_, Event::Seen(node)) if self.cancel(&node).is_some() => self.begin_give_back(),
@@ -170,7 +169,7 @@ impl Cycle {
     /// Gives the cordon back on this version of our Node, after a boot.
     pub(super) fn give_back_on(&mut self, node: &NodeView) -> Step {
         if self.gave_back {
-            return self.given_back(node, self.entry_id(), false);
+            return self.given_back(node, Ending::Rebooted);
         }
         let Some(mine) = self.hold.clone().filter(|_| self.ours(node).is_some()) else {
             return self.undo(CallOff::HoldLost);
@@ -207,7 +206,7 @@ impl Cycle {
             .clone()
             .filter(|mine| mine.holder.node_uid == node.metadata.uid);
         if self.gave_back {
-            return self.given_back(node, self.entry_id(), true);
+            return self.given_back(node, Ending::CalledOff);
         }
         let shown = match hold::read(node) {
             // What cannot be read is held by somebody else, so nothing is written over it.
@@ -219,7 +218,7 @@ impl Cycle {
             // Another Node, or a wish whose marks are gone: no cordon of ours to give back. Signs may be left.
             return match self.settings.signs.leftover(node).filter(|_| shown.is_none()) {
                 Some(patch) => self.patch(Edit::Undo(reason), patch),
-                None => self.release(self.entry_id(), true),
+                None => self.release(self.entry_id(), Ending::CalledOff),
             };
         };
         let patch = NodePatch::give_back(node, &mine, self.proof());
@@ -230,7 +229,8 @@ impl Cycle {
     /// The cordon is given back: releases the lock entry, or keeps it for a while.
     ///
     /// The watch begins anew at this version: what it has not delivered yet is of the time before.
-    pub(super) fn given_back(&mut self, node: &NodeView, id: EntryId, back_off: bool) -> Step {
+    pub(super) fn given_back(&mut self, node: &NodeView, ending: Ending) -> Step {
+        let id = self.entry_id();
         let watch = Act::Watch(Some(node.version().to_owned()));
         let report = Report::GivenBack {
             unschedulable: node.spec.unschedulable,
@@ -238,7 +238,7 @@ impl Cycle {
         let outcome = if hold::delays_release(node, id.created()) {
             self.edit_lock(LockEdit::Keep(id))
         } else {
-            self.release(id, back_off)
+            self.release(id, ending)
         };
         outcome.after([watch]).reporting(report)
     }

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::edit::{Beside, Edit, Progress};
 use super::lock_edit::LockEdit;
 use super::{Answer, Cycle, Event, Step};
-use crate::lock::{Entry, EntryId};
+use crate::lock::{Entry, EntryId, Record};
 use crate::node::NodeView;
-use crate::reboot::lock_object::LockView;
+use crate::reboot::lock_object::{LockView, LockWrite};
 
 /// What the agent is doing. A stage that waits for an answer is given only that answer; every other stage is given events.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -75,6 +75,8 @@ pub(super) enum Waiting {
         held: BTreeSet<String>,
     },
     Writing,
+    /// Entries of reboots that are over are dropped, and the end of these reboots is noted.
+    Noting,
 }
 
 /// What one round of waiting has read: the lock first, then everything else, so that evidence against an entry is always
@@ -86,6 +88,18 @@ pub(super) struct Survey {
     pub(super) over: BTreeSet<EntryId>,
     /// How the Nodes of the other holders look. Empty unless that is to be reported.
     pub(super) summaries: BTreeMap<String, String>,
+}
+
+impl Survey {
+    /// The write of the lock as a compare-and-swap on what was read.
+    pub(super) fn write(&self, record: Record, ends_reboot: bool) -> LockWrite {
+        LockWrite {
+            carrier: self.lock.carrier,
+            version: self.lock.version.clone(),
+            record,
+            ends_reboot,
+        }
+    }
 }
 
 /// The final check, except for the two writes that end it: the confirm of the lock entry and the seal of the Node.

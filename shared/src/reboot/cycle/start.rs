@@ -5,6 +5,7 @@
 //! It never reboots on what it finds: it drains the node again first.
 
 use super::edit::Edit;
+use super::lock_edit::Ending;
 use super::sent::Sent;
 use super::stage::{Resuming, Stage};
 use super::{
@@ -354,7 +355,7 @@ impl Cycle {
     fn over(&mut self, node: &NodeView, entry: Option<&Entry>) -> Step {
         match entry {
             Some(entry) if hold::delays_release(node, &entry.created) => self.delay_release(entry.id()),
-            Some(entry) => self.release(entry.id(), false),
+            Some(entry) => self.release(entry.id(), Ending::Unknown),
             None => self.tidy(node).after([Act::Forget]),
         }
     }

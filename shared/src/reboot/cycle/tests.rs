@@ -17,6 +17,7 @@ mod blockers;
 mod counterexamples;
 mod drains;
 mod found;
+mod interval;
 mod kureds_defects;
 mod kureds_return;
 mod lock;

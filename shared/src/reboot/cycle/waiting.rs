@@ -15,7 +15,7 @@ use crate::lock::{self, Entry, Record, Share};
 use crate::node::NodeView;
 use crate::quote::quoted;
 use crate::reboot::blocker;
-use crate::reboot::lock_object::{Carrier, LockView, LockWrite};
+use crate::reboot::lock_object::{Carrier, LockView};
 
 /// If there are more entries than this, one LIST looks them up, and only Nodes that it does not show are read one by one.
 const PEERS_MAX: usize = 8;
@@ -68,9 +68,11 @@ impl Cycle {
             ),
             (Waiting::Writing, Answer::LockWritten(Ok(()))) => self.locked().reporting(Report::Locked),
             // Somebody else was faster. Everything is read again, the Nodes too: what was known of them is now older than the lock.
-            (Waiting::Writing, Answer::LockWritten(Err(Failure::Conflict | Failure::NotFound))) => {
-                self.rest_until(Timer::Turn)
-            }
+            (
+                Waiting::Writing | Waiting::Noting,
+                Answer::LockWritten(Err(Failure::Conflict | Failure::NotFound)),
+            )
+            | (Waiting::Noting, Answer::LockWritten(Ok(()))) => self.rest_until(Timer::Turn),
             (_, Answer::Lock(Err(failure)) | Answer::LockWritten(Err(failure))) => {
                 self.retry(Stage::Waiting(Waiting::Resting), "acquire the lock", &failure)
             }
@@ -276,6 +278,10 @@ impl Cycle {
             let said = self.say(Report::Blocked(blockers));
             return self.rest_until(Timer::Poll).after(said);
         }
+        if let Some(record) = self.without_ended(survey) {
+            let write = survey.write(record, true);
+            return self.ask(Stage::Waiting(Waiting::Noting), Ask::WriteLock(write));
+        }
         let record = match self.acquire(survey, held) {
             Ok(record) => record,
             Err(holders) => return self.lock_held(survey, holders),
@@ -285,12 +291,17 @@ impl Cycle {
             return self.rest_until(Timer::Poll);
         };
         self.acquired = self.chance.clone().map(|write| (write, was));
-        let write = LockWrite {
-            carrier: survey.lock.carrier,
-            version: survey.lock.version.clone(),
-            record,
-        };
+        let write = survey.write(record, false);
         self.ask(Stage::Waiting(Waiting::Writing), Ask::WriteLock(write))
+    }
+
+    /// With `--min-interval`: the record without the entries of reboots that are over, if there are any whose end nobody has noted. Their
+    /// own agent has yet to release them, or is gone. The interval is then counted from now, which is later than they ended.
+    fn without_ended(&self, survey: &Survey) -> Option<Record> {
+        let record = survey.lock.record.as_ref().present()?;
+        let is_ended = |entry: &Entry| survey.over.contains(&entry.id()) && entry.is_unnoted();
+        let has_ended = self.settings.keeps_interval && record.entries.iter().any(is_ended);
+        has_ended.then(|| record.without(&survey.over))
     }
 
     /// The record with our entry, or the nodes that are in the way.

@@ -13,7 +13,7 @@ use crate::hold::{self, NodePatch};
 use crate::host::HostRecord;
 use crate::node::NodeView;
 use crate::reboot::api_status::Failed;
-use crate::reboot::blocker::{self, Blocker, Facts, Found, Question, Unanswered};
+use crate::reboot::blocker::{self, Blocker, Facts, Found, Memory, Question};
 use crate::reboot::cycle::{Answer, Ask, Failure, HostState, PoolCount, RebootFailure};
 use crate::reboot::lock_object::{self, Carrier, CarrierView, LockView, LockWrite};
 use crate::reboot::moment::{Moment, Uptime};
@@ -172,13 +172,13 @@ impl Request {
         &mut self,
         reply: Reply,
         setup: &Setup,
-        unanswered: &mut Unanswered,
+        memory: &mut Memory,
         at: Moment,
     ) -> Option<Progress> {
         let wall = at.wall;
         let answer = match (&self.ask, reply) {
-            (Ask::ListBlockers, Reply::Found(answer)) => return self.asked(answer, setup, unanswered, at),
-            (Ask::ListBlockers, reply) => return self.list_blockers(reply, setup, wall),
+            (Ask::ListBlockers, Reply::Found(answer)) => return self.asked(answer, setup, memory, at),
+            (Ask::ListBlockers, reply) => return self.list_blockers(reply, setup, memory, at),
             (Ask::ListMissing, reply) => return self.list_missing(reply, setup),
             (Ask::AskHost, Reply::Host(state)) => Answer::Host(state),
             (Ask::Reboot { .. }, Reply::Rebooted(result)) => Answer::RebootIssued(result),
@@ -250,7 +250,13 @@ impl Request {
     }
 
     /// Takes the reads that show what blocks a reboot, one after the other. If one fails, so does the request.
-    fn list_blockers(&mut self, reply: Reply, setup: &Setup, wall: Timestamp) -> Option<Progress> {
+    fn list_blockers(
+        &mut self,
+        reply: Reply,
+        setup: &Setup,
+        memory: &mut Memory,
+        at: Moment,
+    ) -> Option<Progress> {
         let stage = std::mem::replace(&mut self.stage, Stage::Last);
         let (node, lock, pool) = match (stage, reply) {
             (Stage::BlockersNode, Reply::Node(Ok(node))) => {
@@ -259,7 +265,7 @@ impl Request {
                 return Some(Progress::Call(Call::ReadLock(carrier)));
             }
             (Stage::BlockersLock { node, carrier }, Reply::Lock(result)) => {
-                match lock_read(carrier, result, setup, wall) {
+                match lock_read(carrier, result, setup, at.wall) {
                     LockRead::Otherwise(carrier) => {
                         self.stage = Stage::BlockersLock { node, carrier };
                         return Some(Progress::Call(Call::ReadLock(carrier)));
@@ -289,7 +295,8 @@ impl Request {
             lock: &lock,
             pool: pool.as_ref(),
         };
-        let blockers = blocker::blockers(&facts, &setup.rules);
+        let mut blockers = blocker::blockers(&facts, &setup.rules);
+        blockers.extend(memory.min_interval(&facts, &setup.rules, at));
         // What blocks already spares others the questions.
         Some(if blockers.is_empty() {
             self.next_question(0, blockers, setup)
@@ -338,7 +345,7 @@ impl Request {
         &mut self,
         answer: Result<Found, String>,
         setup: &Setup,
-        unanswered: &mut Unanswered,
+        memory: &mut Memory,
         at: Moment,
     ) -> Option<Progress> {
         let Stage::BlockersAsked { place, found } = &mut self.stage else {
@@ -346,7 +353,9 @@ impl Request {
         };
         let (place, mut found) = (*place, std::mem::take(found));
         let question = setup.rules.questions().nth(place)?;
-        let blocker = unanswered.judge((place, question), answer, setup.rules.timeout, at);
+        let blocker = memory
+            .unanswered
+            .judge((place, question), answer, setup.rules.timeout, at);
         found.extend(blocker);
         Some(self.next_question(place + 1, found, setup))
     }

@@ -42,6 +42,7 @@ fn setup() -> Setup {
             delays_release: false,
             gates_return: false,
             reboots_kept: 0,
+            keeps_interval: false,
             signs: Signs::default(),
             force_reboot: false,
         },
@@ -565,6 +566,7 @@ fn a_lease_is_created_before_it_is_written_and_never_over_what_somebody_wrote() 
             carrier,
             version: None,
             record: crate::lock::Record::default(),
+            ends_reboot: false,
         })
     };
     let mut shell = Shell::idle();

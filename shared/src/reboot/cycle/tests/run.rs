@@ -331,6 +331,7 @@ pub(super) fn policy() -> Settings {
         delays_release: false,
         gates_return: false,
         reboots_kept: 0,
+        keeps_interval: false,
         signs: Signs::default(),
         force_reboot: false,
     }

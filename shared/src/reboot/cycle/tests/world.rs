@@ -30,6 +30,8 @@ pub(super) struct World {
     /// What the node lacks of `--ready-when`.
     pub(super) missing: Vec<Missing>,
     pub(super) rules: Rules,
+    /// How many times the end of a reboot was noted on the lock's object.
+    pub(super) ends: u32,
     pub(super) host: HostState,
     pub(super) boots: u32,
     pub(super) reboot: Result<(), RebootFailure>,
@@ -90,6 +92,7 @@ impl World {
             pods: vec!["default/web".to_owned()],
             missing: Vec::new(),
             rules: Rules::default(),
+            ends: 0,
             host: HostState {
                 boot: boot(BOOT),
                 shutdown: Shutdown::No,
@@ -284,7 +287,8 @@ impl World {
         if write.version != self.lock_view().version {
             return Err(Failure::Conflict);
         }
-        if write.record != self.lock {
+        self.ends += u32::from(write.ends_reboot);
+        if write.record != self.lock || write.ends_reboot {
             self.lock = write.record;
             self.lock_revision += 1;
         }
