@@ -12,6 +12,7 @@ use cordonhold_shared::keys;
 use cordonhold_shared::names::is_name;
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::reboot::api_status::{Cause, ErrorStatus, Failed};
+use cordonhold_shared::reboot::blocker::Look;
 use cordonhold_shared::reboot::cycle::{Failure, PoolCount, Settings};
 use cordonhold_shared::reboot::drain::Evicted;
 use cordonhold_shared::reboot::driver::Source;
@@ -110,11 +111,12 @@ impl Api {
         Ok(list.items)
     }
 
-    /// Counts the Nodes that this label selector selects.
-    pub(crate) async fn count_nodes(&self, labels: &str) -> Result<PoolCount, CallError> {
+    /// Counts the Nodes that this label selector selects, and keeps of each what is looked for.
+    pub(crate) async fn count_nodes(&self, labels: &str, look: &Look) -> Result<PoolCount, CallError> {
         let mut pool = PoolCount::default();
         let params = ListParams::default().labels(labels);
-        self.each(NODES, params, |node: NodeView| pool.add(&node)).await?;
+        self.each(NODES, params, |node: NodeView| pool.add(&node, look))
+            .await?;
         Ok(pool)
     }
 

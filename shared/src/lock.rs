@@ -47,6 +47,12 @@ impl Share {
             Share::Percent(percent) => size.saturating_mul(usize::from(percent)) / 100,
         }
     }
+
+    /// The number of nodes in a pool of this size that may be in a reboot at once. A small share of a small pool is one node, or it would
+    /// never reboot.
+    pub fn at_least_one_of(self, size: usize) -> usize {
+        self.of(size).max(1)
+    }
 }
 
 /// The TTL of our own entries.

@@ -52,7 +52,9 @@ impl Hands {
             }
             Call::ReadNode(name) => Reply::Node(api.read_node(&name).await),
             Call::ListNodes(labels) => Reply::Nodes(api.nodes(&labels).await.map_err(failed)),
-            Call::CountNodes(labels) => Reply::Pool(api.count_nodes(&labels).await.map_err(failed)),
+            Call::CountNodes { labels, look } => {
+                Reply::Pool(api.count_nodes(&labels, &look).await.map_err(failed))
+            }
             Call::PatchNode { name, body } => Reply::Node(api.patch_node(&name, body).await.map_err(failed)),
             Call::ReadLock(carrier) => Reply::Lock(api.read_lock(carrier).await.map_err(failed)),
             Call::ApplyLease(body) => Reply::Lock(api.apply_lease(body).await.map_err(Failed::from)),

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use cordonhold_shared::hold::REBOOTS_KEPT_MAX;
-use cordonhold_shared::reboot::blocker::{Annotation, RebootsMax, Rules};
+use cordonhold_shared::reboot::blocker::{Annotation, Foreign, RebootsMax, Rules};
 use cordonhold_shared::selector::Selector;
 use jiff::SignedDuration;
 
@@ -27,6 +27,12 @@ pub(super) struct PaceArgs {
     /// Least time between the end of a reboot of the pool, which is when the cordon is given back, and the beginning of the next; 0 for none
     #[arg(long, env = "CORDONHOLD_MIN_INTERVAL", value_name = "DURATION", default_value = "0", value_parser = value::limit)]
     pub(super) min_interval: Maybe<Duration>,
+    /// Label of Nodes, such as topology.kubernetes.io/zone: nodes with different values of it are never in a reboot at once, and a Node without it never beside any other; repeated or comma separated
+    #[arg(long, env = "CORDONHOLD_SPREAD_BY", value_name = "LABEL", value_delimiter = ',', value_parser = value::key)]
+    spread_by: Vec<String>,
+    /// Count nodes that somebody else reboots against --concurrency, as far as their Nodes show it, and leave a node alone that is rebooted like that: karpenter, nvidia-mig, graceful-shutdown (the kubelet's), talos, mco (OpenShift's); repeated or comma separated
+    #[arg(long, env = "CORDONHOLD_FOREIGN_REBOOT", value_name = "PROGRAM", value_delimiter = ',', value_parser = foreign)]
+    foreign_reboot: Vec<Foreign>,
 }
 
 impl PaceArgs {
@@ -37,6 +43,8 @@ impl PaceArgs {
             node_annotations: self.blocking_node_annotation.clone(),
             reboots_max: self.reboots_max,
             min_interval: self.min_interval.and_then(|interval| interval.try_into().ok()),
+            spread_by: self.spread_by.clone(),
+            foreign: self.foreign_reboot.clone(),
             ..Rules::default()
         }
     }
@@ -68,6 +76,18 @@ fn reboots_max(text: &str) -> Result<RebootsMax, String> {
         ));
     }
     Ok(RebootsMax { count, within })
+}
+
+/// Parses the name of a program that reboots hosts.
+fn foreign(text: &str) -> Result<Foreign, String> {
+    let found = Foreign::ALL.into_iter().find(|foreign| foreign.as_str() == text);
+    found.ok_or_else(|| {
+        let known: Vec<&str> = Foreign::ALL.into_iter().map(Foreign::as_str).collect();
+        format!(
+            "{text:?} is none of the programs whose reboots are known: write one of {}",
+            known.join(", ")
+        )
+    })
 }
 
 /// Parses an annotation: `KEY`, or `KEY=VALUE` with any text as the value.
@@ -106,6 +126,22 @@ mod tests {
             let error = reboots_max(text).unwrap_err();
             assert!(error.contains(says) && !error.contains('\n'), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn each_program_that_is_known_has_a_name_that_the_help_names() {
+        let command = <PaceArgs as clap::Args>::augment_args(clap::Command::new("test"));
+        let help = command
+            .get_arguments()
+            .find(|arg| arg.get_long() == Some("foreign-reboot"))
+            .and_then(|arg| arg.get_help().map(ToString::to_string))
+            .unwrap();
+        for known in Foreign::ALL {
+            assert_eq!(foreign(known.as_str()), Ok(known));
+            assert!(help.contains(known.as_str()), "{help}");
+        }
+        let error = foreign("Karpenter").unwrap_err();
+        assert!(error.contains("karpenter, nvidia-mig"), "{error}");
     }
 
     #[test]

@@ -373,6 +373,65 @@ fn a_preset_beside_another_sentinel_is_refused() {
 }
 
 #[test]
+fn the_pace_of_reboots_is_what_the_arguments_say() {
+    use cordonhold_shared::reboot::blocker::Foreign;
+    let plain = config(&[]);
+    assert!(!plain.blockers.rules.needs_pool());
+    assert_eq!(
+        (plain.settings.reboots_kept, plain.settings.keeps_interval),
+        (0, false)
+    );
+    let config = config_of(
+        &[
+            "--blocking-node-selector=role=db",
+            "--blocking-node-selector=!safe",
+            "--blocking-node-annotation=a/b=c;d",
+            "--blocking-node-annotation=e",
+            "--reboots-max=3 within 24h",
+            "--min-interval=90m",
+            "--spread-by=zone,etcd",
+            "--foreign-reboot=mco",
+            "--foreign-reboot=talos,karpenter",
+        ],
+        &[("CORDONHOLD_SPREAD_BY", "ignored")],
+    );
+    assert_eq!(
+        (config.settings.reboots_kept, config.settings.keeps_interval),
+        (3, true)
+    );
+    let rules = config.blockers.rules;
+    assert_eq!((rules.node_labels.len(), rules.node_annotations.len()), (2, 2));
+    assert_eq!(rules.node_annotations[0].value.as_deref(), Some("c;d"));
+    assert_eq!(rules.reboots_max.map(|max| max.count), Some(3));
+    assert_eq!(rules.min_interval, Some(jiff::SignedDuration::from_mins(90)));
+    assert_eq!(rules.spread_by, ["zone", "etcd"]);
+    assert_eq!(rules.foreign, [Foreign::Mco, Foreign::Talos, Foreign::Karpenter]);
+    let by_variables = config_of(
+        &[],
+        &[
+            ("CORDONHOLD_REBOOTS_MAX", "1 within 1h"),
+            ("CORDONHOLD_FOREIGN_REBOOT", "mco,talos"),
+        ],
+    );
+    assert_eq!(by_variables.settings.reboots_kept, 1);
+    assert_eq!(by_variables.blockers.rules.foreign.len(), 2);
+    each_is_refused(&[
+        (
+            &["--blocking-node-selector="],
+            &["--blocking-node-selector: ", "it is empty"],
+        ),
+        (
+            &["--blocking-node-annotation=a b"],
+            &["--blocking-node-annotation: ", "example.com/name"],
+        ),
+        (&["--reboots-max=often"], &["--reboots-max: ", "3 within 24h"]),
+        (&["--min-interval=5"], &["--min-interval: ", "lacks a unit"]),
+        (&["--spread-by=a b"], &["--spread-by: ", "example.com/name"]),
+        (&["--foreign-reboot=kured"], &["--foreign-reboot: ", "nvidia-mig"]),
+    ]);
+}
+
+#[test]
 fn the_lock_and_the_pool_are_what_the_arguments_say() {
     use cordonhold_shared::lock::Share;
     let plain = config(&[]);

@@ -3,7 +3,7 @@
 //! A new kind of blocker needs a variant of [`Blocker`], the facts by which it is found, and its text. One that somebody else has to
 //! be asked about is a [`Question`] too.
 //!
-//! Not here: how those facts are read ([`crate::reboot::driver`]), and what the cycle does while something blocks.
+//! Not here: what a blocker says to people (`text`), what the pool's Nodes show (`pool`), how those facts are read ([`crate::reboot::driver`]), and what the cycle does while something blocks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,11 +16,20 @@ use crate::hold;
 use crate::keys;
 use crate::lock::{EntryId, Record, Share};
 use crate::node::NodeView;
-use crate::quote::{QUOTED_MAX, always_quoted, quoted};
+use crate::quote::{QUOTED_MAX, always_quoted};
 use crate::reboot::lock_object::LockView;
 use crate::reboot::moment::Moment;
 use crate::reboot::prometheus::{AlertFilter, Series};
 use crate::selector::Selector;
+
+mod foreign;
+mod pool;
+mod text;
+
+pub use foreign::Foreign;
+pub use pool::{Look, PoolCount};
+pub(crate) use text::listed;
+pub use text::{kinds, sentences};
 
 /// Something that postpones a reboot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,6 +98,26 @@ pub enum Blocker {
     },
     /// When the pool's last reboot ended cannot be read, for this reason.
     LastRebootUnreadable(String),
+    /// Other nodes in a reboot have another value of a label of `--spread-by` than ours.
+    Spread {
+        /// The label.
+        label: String,
+        /// Our Node's value; `None` if it has no such label.
+        ours: Option<String>,
+        /// The other nodes, by name, with their values.
+        others: BTreeMap<String, Option<String>>,
+    },
+    /// Our node is in somebody else's reboot.
+    ForeignReboot(Foreign),
+    /// Nodes in somebody else's reboot fill `--concurrency`, together with those in the lock and those that are held.
+    ForeignReboots {
+        /// The former, by name.
+        foreign: BTreeMap<String, Foreign>,
+        /// How many the latter are.
+        others: usize,
+        /// How many nodes may be in a reboot at once.
+        allowed: usize,
+    },
     /// A question that nobody has answered.
     Unanswered {
         /// Who was asked for what.
@@ -115,151 +144,11 @@ impl Blocker {
             Blocker::NodeAnnotation { .. } => "node_annotation",
             Blocker::Loop { .. } | Blocker::LoopUnreadable(_) => "reboots_max",
             Blocker::MinInterval { .. } | Blocker::LastRebootUnreadable(_) => "min_interval",
+            Blocker::Spread { .. } => "spread_by",
+            Blocker::ForeignReboot(_) | Blocker::ForeignReboots { .. } => "foreign_reboot",
             Blocker::Unanswered { .. } => "unanswered",
         }
     }
-}
-
-impl fmt::Display for Blocker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Blocker::OutsideWindow {
-                windows,
-                opens,
-                needs,
-            } => outside(f, windows, opens.as_deref(), *needs),
-            Blocker::NodePaused(word) => write!(
-                f,
-                "a person paused this node ({}): it goes on when the annotation {} is removed from the Node",
-                quoted(word),
-                keys::PAUSE
-            ),
-            Blocker::PoolPaused(word) => write!(
-                f,
-                "a person paused the pool ({}): it goes on when the annotation {} is removed from the lock's object",
-                quoted(word),
-                keys::PAUSE
-            ),
-            Blocker::Unavailable { unready, allowed } => {
-                let names: Vec<&str> = unready.iter().map(String::as_str).collect();
-                let (count, names) = (unready.len(), names.join(", "));
-                write!(
-                    f,
-                    "Nodes that are not Ready: {count} ({names}), and --max-unavailable allows {allowed}: bring them back, or allow more"
-                )
-            }
-            Blocker::Alerts(names) => write!(
-                f,
-                "alerts are active in Prometheus: {}: it goes on when they are resolved, or when --alert-filter-regexp ignores them",
-                listed(names)
-            ),
-            Blocker::Series {
-                expression,
-                count,
-                first,
-            } => write!(
-                f,
-                "--blocker-promql={} returns {count} series, such as {first}: it goes on when it returns none",
-                always_quoted(expression, QUOTED_MAX)
-            ),
-            Blocker::Pods(names) => write!(
-                f,
-                "pods on this node that --blocking-pod-selector selects: {}: it goes on when they have ended or left",
-                listed(names)
-            ),
-            Blocker::NodeLabels(selector) => write!(
-                f,
-                "--blocking-node-selector={} selects this node: it goes on when the Node's labels no longer match",
-                always_quoted(selector, QUOTED_MAX)
-            ),
-            Blocker::NodeAnnotation { key, value } => write!(
-                f,
-                "the Node has the annotation {key}={}, which --blocking-node-annotation names: it goes on when that is removed from the Node",
-                always_quoted(value, QUOTED_MAX)
-            ),
-            Blocker::Loop { count, max, last } => write!(
-                f,
-                "this node has rebooted {count} times in the {:#} before this wish, the last time at {last:.0}, and --reboots-max allows {}: \
-                 find out why it still asks for a reboot; it goes on when the annotation {} is removed from the Node",
-                max.within,
-                max.count,
-                keys::REBOOTS
-            ),
-            Blocker::LoopUnreadable(why) => write!(
-                f,
-                "the annotation {} of the Node does not say how often it has rebooted, which --reboots-max needs: {why}: \
-                 it goes on when the annotation is removed from the Node",
-                keys::REBOOTS
-            ),
-            Blocker::MinInterval {
-                ended,
-                interval,
-                until,
-            } => write!(
-                f,
-                "the last reboot of the pool ended at {ended:.0}, and --min-interval keeps {interval:#} between two: it goes on at {until:.0}"
-            ),
-            Blocker::LastRebootUnreadable(why) => write!(
-                f,
-                "the annotation {} of the lock's object does not say when the last reboot of the pool ended, which --min-interval needs: \
-                 {why}: it goes on when the annotation is removed there",
-                keys::LAST_REBOOT
-            ),
-            Blocker::Unanswered { question, since, why } => write!(
-                f,
-                "{question}: no answer since {since:.0}: {why}; --blocker-timeout can limit how long that blocks"
-            ),
-        }
-    }
-}
-
-/// Says that no window is open, or none for long enough, and when one opens.
-fn outside(
-    f: &mut fmt::Formatter<'_>,
-    windows: &str,
-    opens: Option<&str>,
-    needs: Option<SignedDuration>,
-) -> fmt::Result {
-    match (opens, needs) {
-        (Some(opens), None) => write!(
-            f,
-            "outside of the window: a reboot may begin again at {opens}; the window is {windows}"
-        ),
-        (Some(opens), Some(needs)) => write!(
-            f,
-            "a reboot, which takes {needs:#}, would not end in the window: one may begin at {opens}; the window is {windows}"
-        ),
-        (None, None) => write!(f, "outside of the window, which never opens: it is {windows}"),
-        (None, Some(needs)) => write!(
-            f,
-            "a reboot takes {needs:#}, and the window is never open for that long: make it longer, or say how long a reboot takes with --expected-duration; it is {windows}"
-        ),
-    }
-}
-
-/// The kinds of these blockers, each once, separated by commas.
-pub fn kinds(blockers: &[Blocker]) -> String {
-    let kinds: BTreeSet<&str> = blockers.iter().map(Blocker::kind).collect();
-    kinds.into_iter().collect::<Vec<_>>().join(",")
-}
-
-/// These blockers, each as a sentence, separated by semicolons.
-pub fn sentences(blockers: &[Blocker]) -> String {
-    let sentences: Vec<String> = blockers.iter().map(Blocker::to_string).collect();
-    sentences.join("; ")
-}
-
-/// Most names in a sentence about a blocker, as in kured.
-const NAMED_MAX: usize = 10;
-
-/// The first of these names, each quoted, and how many more there are.
-pub(crate) fn listed(names: &BTreeSet<String>) -> String {
-    let mut shown: Vec<String> = names.iter().take(NAMED_MAX).map(|name| quoted(name)).collect();
-    let more = names.len().saturating_sub(NAMED_MAX);
-    if more > 0 {
-        shown.push(format!("and {more} more"));
-    }
-    shown.join(", ")
 }
 
 /// What an operator decided about what postpones a reboot, beside windows and pauses.
@@ -276,6 +165,10 @@ pub struct Rules {
     pub reboots_max: Option<RebootsMax>,
     /// `--min-interval`: the least time between the end of a reboot of the pool and the beginning of the next.
     pub min_interval: Option<SignedDuration>,
+    /// `--spread-by`: nodes in a reboot at once have the same values of these labels.
+    pub spread_by: Vec<String>,
+    /// `--foreign-reboot`: whose reboots count against `--concurrency` too.
+    pub foreign: Vec<Foreign>,
     /// Which active alerts of Prometheus block; `None`: its alerts are not asked for.
     pub alerts: Option<AlertFilter>,
     /// `--blocker-promql`: each expression blocks while it returns any series.
@@ -327,7 +220,22 @@ pub enum Found {
 impl Rules {
     /// Whether the pool's Nodes have to be listed.
     pub fn needs_pool(&self) -> bool {
-        self.max_unavailable.is_some()
+        self.max_unavailable.is_some() || self.needs_others()
+    }
+
+    /// Whether the other nodes in a reboot have to be known.
+    pub fn needs_others(&self) -> bool {
+        !self.spread_by.is_empty() || !self.foreign.is_empty()
+    }
+
+    /// What to look for on the pool's Nodes, for our Node of this name and this lock.
+    pub fn look(&self, node: &str, lock: LockView) -> Look {
+        Look {
+            node: node.to_owned(),
+            lock,
+            spread_by: self.spread_by.clone(),
+            foreign: self.foreign.clone(),
+        }
     }
 
     /// All questions, in the order in which they are asked.
@@ -487,25 +395,6 @@ fn has_lock(facts: &Facts<'_>) -> bool {
     })
 }
 
-/// A count of the pool's Nodes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct PoolCount {
-    /// How many Nodes the pool has.
-    pub size: usize,
-    /// The Nodes that are not Ready and carry no hold, by name.
-    pub unready: BTreeSet<String>,
-}
-
-impl PoolCount {
-    /// Adds this Node to the count.
-    pub fn add(&mut self, node: &NodeView) {
-        self.size = self.size.saturating_add(1);
-        if !node.is_ready() && !hold::is_held(&hold::read(node)) {
-            let _ = self.unready.insert(node.name().to_owned());
-        }
-    }
-}
-
 /// What is known without asking anybody else: our Node, then the lock, then the pool, each read after the one before.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
@@ -515,11 +404,13 @@ pub struct Facts<'a> {
     pub lock: &'a LockView,
     /// The pool's Nodes, where the rules need them.
     pub pool: Option<&'a PoolCount>,
+    /// `--concurrency`: how many nodes of the pool may be in a reboot at once.
+    pub concurrency: Share,
 }
 
 /// What blocks a reboot of this node now by these facts.
 pub fn blockers(facts: &Facts<'_>, rules: &Rules) -> Vec<Blocker> {
-    let &Facts { node, lock, pool } = facts;
+    let &Facts { node, lock, pool, .. } = facts;
     let record = lock.record.as_ref().present();
     let node_paused = paused(node).map(Blocker::NodePaused);
     let pool_paused = lock.paused.clone().map(Blocker::PoolPaused);
@@ -532,6 +423,8 @@ pub fn blockers(facts: &Facts<'_>, rules: &Rules) -> Vec<Blocker> {
         .chain(shown_by_node(node, rules))
         .chain(rules.reboots_max.and_then(|max| looping(node, max)))
         .chain(unavailable)
+        .chain(unlike(facts, rules))
+        .chain(foreign(facts, rules))
         .collect()
 }
 
@@ -551,6 +444,51 @@ fn shown_by_node(node: &NodeView, rules: &Rules) -> impl Iterator<Item = Blocker
         })
     });
     labels.chain(annotations)
+}
+
+/// What blocks because other nodes in a reboot have other values of a label. A Node without the label is like no other.
+///
+/// Before the lock this is exact: the lock is acquired by a compare-and-swap on a version that is no newer than the one that was read
+/// here, so whoever acquires it in between makes that write fail.
+fn unlike(facts: &Facts<'_>, rules: &Rules) -> Vec<Blocker> {
+    let others = facts.pool.map(|pool| &pool.in_reboot);
+    let by_label = |(place, label): (usize, &String)| {
+        let ours = facts.node.label(label);
+        let unlike: BTreeMap<String, Option<String>> = others?
+            .iter()
+            .map(|(name, other)| (name, other.values.get(place).cloned().flatten()))
+            .filter(|(_, value)| ours.is_none() || value.as_deref() != ours)
+            .map(|(name, value)| (name.clone(), value))
+            .collect();
+        (!unlike.is_empty()).then(|| Blocker::Spread {
+            label: label.clone(),
+            ours: ours.map(str::to_owned),
+            others: unlike,
+        })
+    };
+    rules.spread_by.iter().enumerate().filter_map(by_label).collect()
+}
+
+/// What blocks because of somebody else's reboots: of our node, or of so many others that there is no room for ours.
+fn foreign(facts: &Facts<'_>, rules: &Rules) -> Option<Blocker> {
+    let mut signs = rules.foreign.iter();
+    if let Some(foreign) = signs.find(|foreign| foreign.is_not_ours_on(facts.node)) {
+        return Some(Blocker::ForeignReboot(*foreign));
+    }
+    let pool = facts.pool?;
+    let foreign: BTreeMap<String, Foreign> = pool
+        .in_reboot
+        .iter()
+        .filter_map(|(name, other)| Some((name.clone(), other.foreign?)))
+        .collect();
+    let others = pool.in_reboot.len().saturating_sub(foreign.len());
+    let allowed = facts.concurrency.at_least_one_of(pool.size);
+    let is_full = !foreign.is_empty() && pool.in_reboot.len() >= allowed;
+    is_full.then_some(Blocker::ForeignReboots {
+        foreign,
+        others,
+        allowed,
+    })
 }
 
 /// Whether our node reboots again and again without effect.

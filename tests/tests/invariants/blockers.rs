@@ -1,4 +1,5 @@
-//! Others who are asked before a reboot: pods on the node, and Prometheus, which a small HTTP server plays here.
+//! What postpones a reboot: its own Node, other nodes and the lock, and others who are asked: pods on the node, and Prometheus, which a small
+//! HTTP server plays here.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -6,16 +7,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use cordonhold_shared::hold::Phase;
+use cordonhold_shared::keys;
+use cordonhold_tests::NAMESPACE;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::{Api, ResourceExt as _};
+use serde_json::{Value, json};
 
 use crate::cluster::alone;
-use crate::fleet::{Site, unguarded_plane};
+use crate::fleet::{REBOOT_TIMEOUT, Site, unguarded_plane};
+use crate::subject::annotate;
 
 #[test]
 fn a_pod_on_the_node_that_the_selector_takes_postpones_the_reboot_until_it_is_gone() -> Result<()> {
@@ -126,5 +132,124 @@ fn outside_of_its_window_a_node_shows_its_wish_and_nothing_else() -> Result<()> 
         site.machine.terminate_agent().await?;
         site.start_agent(&["--window=* * * * * for 5m"]).await?;
         site.reboots_once_and_is_given_back().await
+    })
+}
+
+/// Waits until the agent says for the `nth` time that it is blocked, by this.
+async fn wait_blocked(site: &Site, nth: usize, by: &str) -> Result<String> {
+    let line = site.wait_nth_event("blocked", nth).await?;
+    ensure!(line["by"] == by, "{line}");
+    let node = site.view().await?;
+    ensure!(!node.spec.unschedulable, "a wish cordoned the node: {node:?}");
+    ensure!(!site.is_in_lock().await?, "it took the lock: {line}");
+    Ok(line["why"].as_str().unwrap_or_default().to_owned())
+}
+
+fn label(key: &str, value: Option<&str>) -> Value {
+    json!({ "metadata": { "labels": { key: value } } })
+}
+
+#[test]
+fn what_its_own_node_and_others_show_postpones_the_reboot_until_it_is_gone() -> Result<()> {
+    alone(async || {
+        let plane = unguarded_plane(2).await?;
+        let mut site = Site::without_agent(&plane, "node-0").await?;
+        let other = Site::without_agent(&plane, "node-1").await?;
+        drop(site.write(&label("role", Some("db"))).await?);
+        drop(site.write(&annotate("example.com/hold", Some("yes"))).await?);
+        drop(
+            other
+                .write(&label("nvidia.com/mig.config.state", Some("rebooting")))
+                .await?,
+        );
+        site.machine.request_reboot()?;
+        site.start_agent(&[
+            "--concurrency=1",
+            "--blocking-node-selector=role in (db)",
+            "--blocking-node-annotation=example.com/hold=yes",
+            "--foreign-reboot=karpenter,nvidia-mig",
+        ])
+        .await?;
+        let why = wait_blocked(&site, 1, "foreign_reboot,node_annotation,node_labels").await?;
+        ensure!(why.contains("node-1 (nvidia-mig: label"), "{why}");
+        drop(site.write(&label("role", None)).await?);
+        drop(site.write(&annotate("example.com/hold", Some("no"))).await?);
+        drop(wait_blocked(&site, 2, "foreign_reboot").await?);
+        drop(other.write(&label("nvidia.com/mig.config.state", None)).await?);
+        site.reboots_once_and_is_given_back().await
+    })
+}
+
+#[test]
+fn the_next_reboot_waits_for_the_interval_and_a_node_that_reboots_in_vain_for_a_person() -> Result<()> {
+    alone(async || {
+        let plane = unguarded_plane(1).await?;
+        let mut site = Site::without_agent(&plane, "node-0").await?;
+        site.machine.request_reboot()?;
+        site.start_agent(&["--reboots-max=1 within 1h", "--min-interval=1h", "--period=2s"])
+            .await?;
+        site.reboots_once_and_is_given_back().await?;
+        let noted = site.view().await?;
+        let ended: Timestamp = noted
+            .annotation(keys::REBOOTS)
+            .context("no reboot is noted")?
+            .parse()?;
+        site.machine.request_reboot()?;
+        let why = wait_blocked(&site, 1, "min_interval,reboots_max").await?;
+        ensure!(why.contains(&format!("the last time at {ended}")), "{why}");
+        drop(site.write(&annotate(keys::REBOOTS, None)).await?);
+        drop(wait_blocked(&site, 2, "min_interval").await?);
+        // As if an hour had gone by.
+        let leases: Api<Lease> = Api::namespaced(plane.client(), NAMESPACE);
+        let lease = leases.get("cordonhold-default").await?;
+        let text = lease
+            .annotations()
+            .get(keys::LAST_REBOOT)
+            .context("no end is noted")?;
+        let _: Timestamp = text.parse()?;
+        let old = Patch::Merge(annotate(keys::LAST_REBOOT, Some("2026-01-01T00:00:00Z")));
+        drop(
+            leases
+                .patch("cordonhold-default", &PatchParams::default(), &old)
+                .await?,
+        );
+        drop(site.machine.wait_for_reboot(2, REBOOT_TIMEOUT).await?);
+        drop(site.wait_over().await?);
+        site.machine.check_agent().await
+    })
+}
+
+#[test]
+fn nodes_of_one_zone_go_together_and_another_zone_waits_until_they_are_back() -> Result<()> {
+    alone(async || {
+        let plane = unguarded_plane(3).await?;
+        let zone = "topology.kubernetes.io/zone";
+        let mut sites = Vec::new();
+        for (name, value) in [("node-0", "a"), ("node-1", "a"), ("node-2", "b")] {
+            let site = Site::without_agent(&plane, name).await?;
+            drop(site.write(&label(zone, Some(value))).await?);
+            site.machine.request_reboot()?;
+            sites.push(site);
+        }
+        let arguments = ["--concurrency=3", "--spread-by=topology.kubernetes.io/zone"];
+        let [first, second, other] = &mut sites[..] else {
+            unreachable!()
+        };
+        first.add_blocked_pod("blocked").await?;
+        first.start_agent(&arguments).await?;
+        drop(first.wait_phase(Phase::Draining).await?);
+        second.start_agent(&arguments).await?;
+        other.start_agent(&arguments).await?;
+        let why = wait_blocked(other, 1, "spread_by").await?;
+        ensure!(why.contains("node-0 (topology.kubernetes.io/zone=a)"), "{why}");
+        second.reboots_once_and_is_given_back().await?;
+        ensure!(
+            other.machine.reboots().is_empty(),
+            "{:?}",
+            other.machine.reboots()
+        );
+        first.unblock_pod("blocked").await?;
+        first.reboots_once_and_is_given_back().await?;
+        other.reboots_once_and_is_given_back().await
     })
 }

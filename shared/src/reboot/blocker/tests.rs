@@ -30,6 +30,7 @@ fn by_node(node: &NodeView, rules: &Rules) -> Vec<Blocker> {
         node,
         lock: &lock,
         pool: None,
+        concurrency: Share::Count(1),
     };
     blockers(&facts, rules)
 }
@@ -132,6 +133,7 @@ fn interval(memory: &mut Memory, last_reboot: Reading<Timestamp>, at: Moment) ->
         node: &wishing(""),
         lock: &lock,
         pool: None,
+        concurrency: Share::Count(1),
     };
     assert_eq!(memory.min_interval(&facts, &Rules::default(), at), None);
     memory.min_interval(&facts, &rules, at)
@@ -215,9 +217,321 @@ fn a_node_that_has_the_lock_is_not_kept_back_by_a_reboot_that_ends_later() {
             node: &wishing(""),
             lock,
             pool: None,
+            concurrency: Share::Count(1),
         };
         Memory::default().min_interval(&facts, &rules, after(1)).is_some()
     };
     assert!(!blocks(&lock("a", created)));
     assert!(blocks(&lock("b", created)) && blocks(&lock("a", "2026-11-29T11:00:00Z")));
+}
+
+/// Another Node of the pool in this zone, with a hold in this phase.
+fn other(name: &str, zone: Option<&str>, phase: Option<&str>) -> NodeView {
+    let mut node = node(name);
+    name.clone_into(&mut node.metadata.uid);
+    let zone = zone.map(|zone| ("zone".to_owned(), zone.to_owned()));
+    node.metadata.labels.extend(zone);
+    if let Some(phase) = phase {
+        let holder = format!("{name}/{CREATED}");
+        drop(node.metadata.annotations.insert(keys::HOLDER.to_owned(), holder));
+        drop(
+            node.metadata
+                .labels
+                .insert(keys::PHASE.to_owned(), phase.to_owned()),
+        );
+    }
+    node
+}
+
+const CREATED: &str = "2026-11-29T11:00:00.000000001Z";
+
+/// A lock with entries of ours for these nodes, and one of kured.
+fn locked(ours: &[&str], kureds: &[&str]) -> LockView {
+    let entries = ours.iter().map(|name| Entry::new(name, name, CREATED, false));
+    let kureds = kureds.iter().map(|name| Entry {
+        ttl_nanos: 0,
+        node_uid: String::new(),
+        ..Entry::new(name, "", CREATED, false)
+    });
+    LockView {
+        record: Reading::Present(Record {
+            entries: entries.chain(kureds).collect(),
+            max_owners: None,
+        }),
+        ..LockView::default()
+    }
+}
+
+/// What blocks our Node beside these other Nodes of the pool, with room for this many.
+fn in_pool(node: &NodeView, lock: &LockView, pool: &[NodeView], rules: &Rules, room: usize) -> Vec<Blocker> {
+    let look = rules.look(node.name(), lock.clone());
+    let mut count = PoolCount::default();
+    pool.iter().chain([node]).for_each(|node| count.add(node, &look));
+    while let Some(holder) = count.next_holder(&look) {
+        count.add_holder(&holder, None, &look);
+    }
+    let facts = Facts {
+        node,
+        lock,
+        pool: Some(&count),
+        concurrency: Share::Count(room),
+    };
+    blockers(&facts, rules)
+}
+
+/// The others whose zone keeps our Node, in zone a, back.
+fn kept_apart(ours: Option<&str>, lock: &LockView, pool: &[NodeView]) -> Vec<String> {
+    let rules = Rules {
+        spread_by: vec!["zone".to_owned()],
+        ..Rules::default()
+    };
+    let found = in_pool(&other("a", ours, None), lock, pool, &rules, 9);
+    match found.as_slice() {
+        [] => Vec::new(),
+        [Blocker::Spread { label, others, .. }] if label == "zone" => others.keys().cloned().collect(),
+        found => panic!("{found:?}"),
+    }
+}
+
+#[test]
+fn nodes_of_one_value_reboot_together_and_of_two_never() {
+    let zone_a = Some("a");
+    let b = |zone| other("b", zone, Some("draining"));
+    let lock = locked(&["b"], &[]);
+    assert!(kept_apart(zone_a, &lock, &[b(zone_a)]).is_empty());
+    assert_eq!(kept_apart(zone_a, &lock, &[b(Some("b"))]), ["b"]);
+    // Without the label, a node is like no other, not even like one that has none either.
+    for (ours, theirs) in [(None, zone_a), (zone_a, None), (None, None), (zone_a, Some(""))] {
+        assert_eq!(
+            kept_apart(ours, &lock, &[b(theirs)]),
+            ["b"],
+            "{ours:?} {theirs:?}"
+        );
+    }
+    assert!(kept_apart(None, &LockView::default(), &[other("b", None, None)]).is_empty());
+}
+
+#[test]
+fn every_node_in_a_reboot_counts_and_none_that_is_over() {
+    let elsewhere = |name, phase| other(name, Some("b"), phase);
+    let lock = locked(&["entry", "over", "gone", "a"], &["kured"]);
+    let pool = [
+        elsewhere("entry", Some("wanted")),
+        elsewhere("held", Some("returning")),
+        elsewhere("kured", None),
+        // Its Node was read after the lock, and shows no hold any more.
+        elsewhere("over", None),
+        elsewhere("wish", Some("wanted")),
+        elsewhere("idle", None),
+    ];
+    assert_eq!(kept_apart(Some("a"), &lock, &pool), ["entry", "held", "kured"]);
+    // Marks that cannot be read may be a hold.
+    let mut garbled = elsewhere("garbled", Some("draining"));
+    drop(garbled.metadata.annotations.remove(keys::HOLDER));
+    assert_eq!(
+        kept_apart(Some("a"), &LockView::default(), &[garbled]),
+        ["garbled"]
+    );
+    // The entry of an agent that waits until its release is due.
+    let mut kept = elsewhere("over", None);
+    let release = format!("{CREATED} 2026-11-29T12:00:00Z");
+    drop(
+        kept.metadata
+            .annotations
+            .insert(keys::RELEASE_AT.to_owned(), release),
+    );
+    assert_eq!(kept_apart(Some("a"), &locked(&["over"], &[]), &[kept]), ["over"]);
+}
+
+#[test]
+fn a_holder_outside_of_the_pool_is_read_and_one_of_whom_nothing_is_known_is_like_no_other() {
+    let lock = locked(&["inside", "outside", "refused"], &["kured"]);
+    let rules = Rules {
+        spread_by: vec!["zone".to_owned()],
+        ..Rules::default()
+    };
+    let node = other("a", Some("a"), None);
+    let look = rules.look("a", lock.clone());
+    let mut count = PoolCount::default();
+    count.add(&other("inside", Some("a"), Some("draining")), &look);
+    assert_eq!(count.next_holder(&look).as_deref(), Some("outside"));
+    count.add_holder(
+        "outside",
+        Some(&other("outside", Some("a"), Some("draining"))),
+        &look,
+    );
+    assert_eq!(count.next_holder(&look).as_deref(), Some("refused"));
+    count.add_unknown("refused", &look);
+    // kured's entry does not end because its Node is gone.
+    assert_eq!(count.next_holder(&look).as_deref(), Some("kured"));
+    count.add_holder("kured", None, &look);
+    assert_eq!(count.next_holder(&look), None);
+    assert_eq!(count.size, 1, "only Nodes of the pool are counted");
+    let facts = Facts {
+        node: &node,
+        lock: &lock,
+        pool: Some(&count),
+        concurrency: Share::Count(9),
+    };
+    let [Blocker::Spread { others, .. }] = &blockers(&facts, &rules)[..] else {
+        panic!()
+    };
+    assert_eq!(others.keys().collect::<Vec<_>>(), ["kured", "refused"]);
+}
+
+#[test]
+fn a_lock_full_of_strangers_is_not_read_without_bound() {
+    let names: Vec<String> = (0..1_000).map(|number| format!("stranger-{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let look = Rules::default().look("a", locked(&names, &[]));
+    let mut count = PoolCount::default();
+    let mut reads = 0;
+    while let Some(name) = count.next_holder(&look) {
+        reads += 1;
+        count.add_holder(&name, None, &look);
+    }
+    assert_eq!(reads, 8);
+    // Those of whom nothing is known count.
+    assert_eq!(count.in_reboot.len(), 992);
+}
+
+/// A Node that shows this program's reboot.
+fn rebooted_by(foreign: Foreign, mut node: NodeView) -> NodeView {
+    let condition = |kind: &str| crate::node::Condition {
+        kind: kind.to_owned(),
+        status: "True".to_owned(),
+        since: String::new(),
+    };
+    let mut labels = BTreeMap::new();
+    let mut annotations = BTreeMap::new();
+    match foreign {
+        Foreign::Karpenter => node.status.conditions.push(condition("Rebooting")),
+        Foreign::NvidiaMig => drop(labels.insert("nvidia.com/mig.config.state", "rebooting")),
+        Foreign::GracefulShutdown => node
+            .status
+            .conditions
+            .push(condition("GracefulNodeShutdownInProgress")),
+        Foreign::Talos => drop(annotations.insert("talos.dev/cordoned", "true")),
+        Foreign::Mco => drop(annotations.insert("machineconfiguration.openshift.io/state", "Rebooting")),
+    }
+    let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+    node.metadata.labels.extend(labels.into_iter().map(owned));
+    node.metadata
+        .annotations
+        .extend(annotations.into_iter().map(owned));
+    node
+}
+
+/// The same Node when the reboot is over, or has not begun.
+fn not_rebooted_by(foreign: Foreign, node: NodeView) -> NodeView {
+    let mut node = rebooted_by(foreign, node);
+    for condition in &mut node.status.conditions {
+        "False".clone_into(&mut condition.status);
+    }
+    let metadata = &mut node.metadata;
+    for value in metadata
+        .labels
+        .values_mut()
+        .chain(metadata.annotations.values_mut())
+    {
+        "Done".clone_into(value);
+    }
+    node
+}
+
+fn looking_for(foreign: &[Foreign]) -> Rules {
+    Rules {
+        foreign: foreign.to_vec(),
+        ..Rules::default()
+    }
+}
+
+#[test]
+fn each_program_that_reboots_hosts_is_seen_by_its_sign_and_leaves_no_room() {
+    for foreign in Foreign::ALL {
+        let blocks = |b: NodeView, room| {
+            let found = in_pool(
+                &node("a"),
+                &LockView::default(),
+                &[b],
+                &looking_for(&[foreign]),
+                room,
+            );
+            !found.is_empty()
+        };
+        assert!(blocks(rebooted_by(foreign, node("b")), 1), "{foreign}");
+        assert!(!blocks(rebooted_by(foreign, node("b")), 2), "{foreign}");
+        assert!(!blocks(not_rebooted_by(foreign, node("b")), 1), "{foreign}");
+        // Only where it is asked for.
+        let others: Vec<Foreign> = Foreign::ALL
+            .into_iter()
+            .filter(|other| *other != foreign)
+            .collect();
+        let found = in_pool(
+            &node("a"),
+            &LockView::default(),
+            &[rebooted_by(foreign, node("b"))],
+            &looking_for(&others),
+            1,
+        );
+        assert_eq!(found, [], "{foreign}");
+        // Our own node is left alone.
+        let own = in_pool(
+            &rebooted_by(foreign, node("a")),
+            &LockView::default(),
+            &[],
+            &looking_for(&[foreign]),
+            9,
+        );
+        assert_eq!(own, [Blocker::ForeignReboot(foreign)]);
+    }
+}
+
+#[test]
+fn foreign_reboots_and_ours_fill_the_budget_together_and_each_node_counts_once() {
+    let rules = looking_for(&Foreign::ALL);
+    let foreign = rebooted_by(Foreign::Mco, node("foreign"));
+    // Held and in the lock, and its shutdown through logind shows too: that is our own reboot.
+    let ours = rebooted_by(Foreign::GracefulShutdown, other("ours", None, Some("sealed")));
+    let lock = locked(&["ours"], &[]);
+    let pool = [foreign, ours, node("idle")];
+    let found = in_pool(&node("a"), &lock, &pool, &rules, 2);
+    let blocker = Blocker::ForeignReboots {
+        foreign: BTreeMap::from([("foreign".to_owned(), Foreign::Mco)]),
+        others: 1,
+        allowed: 2,
+    };
+    assert_eq!(found, [blocker]);
+    let text = found[0].to_string();
+    assert!(
+        text.contains("foreign (mco: annotation machineconfiguration.openshift.io/state=Rebooting)"),
+        "{text}"
+    );
+    assert_eq!(in_pool(&node("a"), &lock, &pool, &rules, 3), []);
+    // Without a foreign one, the lock alone decides.
+    assert_eq!(in_pool(&node("a"), &lock, &pool[1..], &rules, 1), []);
+}
+
+#[test]
+fn our_own_reboot_through_logind_is_not_taken_for_somebody_elses() {
+    let rules = looking_for(&[Foreign::GracefulShutdown, Foreign::Karpenter]);
+    let tried = |foreign, attempts: &str| {
+        let mut node = rebooted_by(foreign, other("a", None, Some("draining")));
+        drop(
+            node.metadata
+                .annotations
+                .insert(keys::ATTEMPT.to_owned(), attempts.to_owned()),
+        );
+        in_pool(&node, &locked(&["a"], &[]), &[], &rules, 1)
+    };
+    assert_eq!(tried(Foreign::GracefulShutdown, "1"), []);
+    assert_eq!(
+        tried(Foreign::GracefulShutdown, "0"),
+        [Blocker::ForeignReboot(Foreign::GracefulShutdown)]
+    );
+    // No command of ours makes Karpenter say that.
+    assert_eq!(
+        tried(Foreign::Karpenter, "1"),
+        [Blocker::ForeignReboot(Foreign::Karpenter)]
+    );
 }

@@ -8,6 +8,7 @@ use super::sealing::is_outrun;
 use super::stage::Stage;
 use super::{Answer, Ask, CallOff, Cycle, Event, Failure, Step, is_retry};
 use crate::Reading;
+use crate::hold::Phase;
 use crate::lock::{Entry, EntryId, Record};
 use crate::reboot::lock_object::{LockView, LockWrite};
 
@@ -131,7 +132,12 @@ impl Cycle {
             LockEdit::Confirm { .. } => false,
             LockEdit::Keep(id) => is_unnoted(id),
             LockEdit::Release { id, ending } => match ending {
-                Ending::CalledOff | Ending::Kept => false,
+                Ending::Kept => false,
+                // Called off after the boot: the marks were lost on the way back.
+                Ending::CalledOff => self
+                    .hold
+                    .as_ref()
+                    .is_some_and(|hold| hold.phase == Phase::Returning),
                 Ending::Rebooted => true,
                 Ending::Unknown => is_unnoted(id),
             },

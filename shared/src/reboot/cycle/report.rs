@@ -219,7 +219,8 @@ reports! {
         means "`by` names what postpones the reboot: `outside_window` (nothing to do: `why` says when a reboot may begin; until then \
                nothing else is asked), `node_paused` or `pool_paused` (remove the annotation `cordonhold.dev/pause` \
                from the Node or from the object that carries the lock), `node_labels` and `node_annotation` (remove from the Node what `why` names), `reboots_max` (the node reboots again and again: find out why it still asks for a reboot, \
-               then remove the annotation `cordonhold.dev/reboots` from the Node), `min_interval` (nothing to do: `why` says when it goes on), `unavailable` (bring back the Nodes that `why` names, or allow \
+               then remove the annotation `cordonhold.dev/reboots` from the Node), `min_interval` (nothing to do: `why` says when it goes on), `spread_by` and `foreign_reboot` (wait until the nodes that `why` names are \
+               back), `unavailable` (bring back the Nodes that `why` names, or allow \
                more with `--max-unavailable`), `alerts` and `promql` (resolve what `why` names, or change the flag that counts it), \
                `pods` (wait until they have ended, or move them), `unanswered` (nobody answered: `why` says who, since when and what \
                to fix). A node that is drained already waits for `--drain-timeout`, or without one for \

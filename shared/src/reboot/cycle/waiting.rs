@@ -325,8 +325,7 @@ impl Cycle {
         match (self.settings.concurrency, self.pool_size) {
             // There is room until the pool is counted, so that a lock that is full anyway costs no count.
             (Share::Percent(_), None) => usize::MAX,
-            // A small share of a small pool is one node, or it would never reboot.
-            (share, size) => share.of(size.unwrap_or_default()).max(1),
+            (share, size) => share.at_least_one_of(size.unwrap_or_default()),
         }
     }
 

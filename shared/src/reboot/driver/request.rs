@@ -13,7 +13,7 @@ use crate::hold::{self, NodePatch};
 use crate::host::HostRecord;
 use crate::node::NodeView;
 use crate::reboot::api_status::Failed;
-use crate::reboot::blocker::{self, Blocker, Facts, Found, Memory, Question};
+use crate::reboot::blocker::{self, Blocker, Facts, Found, Look, Memory, Question};
 use crate::reboot::cycle::{Answer, Ask, Failure, HostState, PoolCount, RebootFailure};
 use crate::reboot::lock_object::{self, Carrier, CarrierView, LockView, LockWrite};
 use crate::reboot::moment::{Moment, Uptime};
@@ -45,8 +45,13 @@ pub enum Call {
     ReadNode(String),
     /// LIST of the Nodes that this label selector takes.
     ListNodes(String),
-    /// LIST of the Nodes that this label selector takes, to count them.
-    CountNodes(String),
+    /// LIST of the Nodes that this label selector takes, of which no more is kept than [`PoolCount`] has.
+    CountNodes {
+        /// The label selector.
+        labels: String,
+        /// What is looked for on each Node.
+        look: Box<Look>,
+    },
     /// PATCH of a Node, as a JSON merge patch.
     PatchNode {
         /// The Node's name.
@@ -132,7 +137,14 @@ enum Stage {
     },
     BlockersPool {
         node: NodeView,
-        lock: LockView,
+        look: Box<Look>,
+    },
+    /// The Nodes of entries that are not in the pool are read one by one, this one now.
+    BlockersHolder {
+        node: NodeView,
+        look: Box<Look>,
+        pool: PoolCount,
+        name: String,
     },
     /// Then others are asked, one question at a time; the open one is at this place.
     BlockersAsked {
@@ -258,51 +270,115 @@ impl Request {
         at: Moment,
     ) -> Option<Progress> {
         let stage = std::mem::replace(&mut self.stage, Stage::Last);
-        let (node, lock, pool) = match (stage, reply) {
+        Some(match (stage, reply) {
             (Stage::BlockersNode, Reply::Node(Ok(node))) => {
                 let carrier = setup.lock.first;
                 self.stage = Stage::BlockersLock { node, carrier };
-                return Some(Progress::Call(Call::ReadLock(carrier)));
+                Progress::Call(Call::ReadLock(carrier))
             }
             (Stage::BlockersLock { node, carrier }, Reply::Lock(result)) => {
                 match lock_read(carrier, result, setup, at.wall) {
                     LockRead::Otherwise(carrier) => {
                         self.stage = Stage::BlockersLock { node, carrier };
-                        return Some(Progress::Call(Call::ReadLock(carrier)));
+                        Progress::Call(Call::ReadLock(carrier))
                     }
                     LockRead::Read(Ok(lock)) if setup.rules.needs_pool() => {
-                        self.stage = Stage::BlockersPool { node, lock };
-                        let pool = setup.settings.pool.to_string();
-                        return Some(Progress::Call(Call::CountNodes(pool)));
+                        self.count_pool(node, lock, setup)
                     }
-                    LockRead::Read(Ok(lock)) => (node, lock, None),
-                    LockRead::Read(Err(failure)) => {
-                        return Some(Progress::Answer(Answer::Blockers(Err(failure))));
-                    }
+                    LockRead::Read(Ok(lock)) => self.found((&node, &lock, None), setup, memory, at),
+                    LockRead::Read(Err(failure)) => Progress::Answer(Answer::Blockers(Err(failure))),
                 }
             }
-            (Stage::BlockersPool { node, lock }, Reply::Pool(Ok(pool))) => (node, lock, Some(pool)),
+            (Stage::BlockersPool { node, look }, Reply::Pool(Ok(pool))) => {
+                self.look_at_holders((node, look, pool), setup, memory, at)
+            }
+            (
+                Stage::BlockersHolder {
+                    node,
+                    look,
+                    mut pool,
+                    name,
+                },
+                Reply::Node(result),
+            ) => {
+                match peer(&name, result) {
+                    Ok(holder) => pool.add_holder(&name, holder.as_ref(), &look),
+                    // No Node can have that name, which is no evidence that the entry is over.
+                    Err(Failure::Refused(_)) => pool.add_unknown(&name, &look),
+                    Err(failure) => return Some(Progress::Answer(Answer::Blockers(Err(failure)))),
+                }
+                self.look_at_holders((node, look, pool), setup, memory, at)
+            }
             (_, Reply::Node(Err(failed)) | Reply::Pool(Err(failed))) => {
-                return Some(Progress::Answer(Answer::Blockers(Err(failed.failure))));
+                Progress::Answer(Answer::Blockers(Err(failed.failure)))
             }
             (stage, _) => {
                 self.stage = stage;
                 return None;
             }
+        })
+    }
+
+    /// Lists the pool's Nodes, after the lock.
+    fn count_pool(&mut self, node: NodeView, lock: LockView, setup: &Setup) -> Progress {
+        let search = Box::new(setup.rules.look(&setup.settings.node, lock));
+        self.stage = Stage::BlockersPool {
+            node,
+            look: search.clone(),
         };
+        Progress::Call(Call::CountNodes {
+            labels: setup.settings.pool.to_string(),
+            look: search,
+        })
+    }
+
+    /// Reads the next Node of an entry that is not in the pool; after the last one, all facts are there.
+    fn look_at_holders(
+        &mut self,
+        (node, look, mut pool): (NodeView, Box<Look>, PoolCount),
+        setup: &Setup,
+        memory: &mut Memory,
+        at: Moment,
+    ) -> Progress {
+        let next = setup
+            .rules
+            .needs_others()
+            .then(|| pool.next_holder(&look))
+            .flatten();
+        let Some(name) = next else {
+            return self.found((&node, &look.lock, Some(&pool)), setup, memory, at);
+        };
+        let call = Call::ReadNode(name.clone());
+        self.stage = Stage::BlockersHolder {
+            node,
+            look,
+            pool,
+            name,
+        };
+        Progress::Call(call)
+    }
+
+    /// Finds what blocks by what was read. That spares others the questions.
+    fn found(
+        &mut self,
+        (node, lock, pool): (&NodeView, &LockView, Option<&PoolCount>),
+        setup: &Setup,
+        memory: &mut Memory,
+        at: Moment,
+    ) -> Progress {
         let facts = Facts {
-            node: &node,
-            lock: &lock,
-            pool: pool.as_ref(),
+            node,
+            lock,
+            pool,
+            concurrency: setup.settings.concurrency,
         };
         let mut blockers = blocker::blockers(&facts, &setup.rules);
         blockers.extend(memory.min_interval(&facts, &setup.rules, at));
-        // What blocks already spares others the questions.
-        Some(if blockers.is_empty() {
+        if blockers.is_empty() {
             self.next_question(0, blockers, setup)
         } else {
             Progress::Answer(Answer::Blockers(Ok(blockers)))
-        })
+        }
     }
 
     /// Takes the reads that show what a node that is back lacks. Its pods are read only where the Node lacks nothing.
@@ -380,7 +456,10 @@ fn first(ask: &Ask, setup: &Setup, deadline: Option<Uptime>, wall: Timestamp) ->
         Ask::ReadNode => Call::ReadNode(settings.node.clone()),
         Ask::ReadPeer(name) => Call::ReadNode(name.clone()),
         Ask::ListHeld => Call::ListNodes(hold::held_selector(&settings.pool)),
-        Ask::CountPool => Call::CountNodes(settings.pool.to_string()),
+        Ask::CountPool => Call::CountNodes {
+            labels: settings.pool.to_string(),
+            look: Box::default(),
+        },
         Ask::ListPods(_) => {
             stage = Stage::ListingPods;
             Call::ListPods

@@ -16,6 +16,7 @@ use crate::reboot::lock_object::{LockView, LockWrite};
 use crate::reboot::prometheus::AlertFilter;
 use crate::selector::Selector;
 
+mod pool;
 mod windows;
 
 const WALL: Timestamp = Timestamp::UNIX_EPOCH;
@@ -194,7 +195,7 @@ impl Shell {
             Call::Reboot { .. } => Reply::Rebooted(Ok(())),
             Call::ReadNode(_) => Reply::Node(Ok(self.node.clone())),
             Call::ListNodes(_) => Reply::Nodes(Ok(Vec::new())),
-            Call::CountNodes(_) => Reply::Pool(Ok(crate::reboot::cycle::PoolCount::default())),
+            Call::CountNodes { .. } => Reply::Pool(Ok(crate::reboot::cycle::PoolCount::default())),
             Call::PatchNode { .. } => {
                 let Some(Ask::PatchNode(patch)) = self.driver.asked() else {
                     panic!("{:?}", self.driver.asked())

@@ -149,7 +149,7 @@ impl World {
         let nodes = || Key::new(Resource::Nodes, "", "");
         let (key, verb) = match &call {
             Call::ReadNode(name) => (Key::node(name), Verb::Get),
-            Call::ListNodes(labels) | Call::CountNodes(labels) => {
+            Call::ListNodes(labels) | Call::CountNodes { labels, .. } => {
                 (nodes(), Verb::List(Selector::labels(labels)))
             }
             Call::PatchNode { name, body } => {
@@ -311,9 +311,9 @@ pub(super) fn understand(call: &Call, reply: Reply) -> Option<driver::Reply> {
     Some(match call {
         Call::ReadNode(_) | Call::PatchNode { .. } => driver::Reply::Node(result.map(one_node)),
         Call::ListNodes(_) => driver::Reply::Nodes(result.map(|answer| nodes(&answer).cloned().collect())),
-        Call::CountNodes(_) => driver::Reply::Pool(result.map(|answer| {
+        Call::CountNodes { look, .. } => driver::Reply::Pool(result.map(|answer| {
             let mut pool = PoolCount::default();
-            nodes(&answer).for_each(|node| pool.add(node));
+            nodes(&answer).for_each(|node| pool.add(node, look));
             pool
         })),
         Call::ReadLock(_) | Call::ApplyLease(_) | Call::PatchLock { .. } => {

@@ -1,6 +1,6 @@
 //! What postpones a reboot, before the lock is acquired and at the beginning of the final check.
 
-use super::world::Applied;
+use super::world::{Applied, peer};
 use super::*;
 use crate::reboot::blocker::RebootsMax;
 
@@ -244,4 +244,54 @@ fn fail_safe_reading_reboots_that_cannot_be_read_block_and_say_so() {
     run.reach_reboot();
     run.boot_and_return();
     assert_eq!(noted(&run), Some("twice"));
+}
+
+/// An agent in zone a with room for two, whose nodes are kept apart by zone.
+fn spread_by_zone() -> Run {
+    let mut run = Run::new(Settings {
+        concurrency: Share::Count(2),
+        ..policy()
+    });
+    run.world.rules.spread_by = vec!["zone".to_owned()];
+    run.world.concurrency = Share::Count(2);
+    run.world
+        .change(|node| drop(node.metadata.labels.insert("zone".to_owned(), "a".to_owned())));
+    run
+}
+
+/// The node b of this zone acquires the lock.
+fn b_acquires(run: &mut Run, zone: &str) {
+    let created = "2026-11-23T09:00:00Z";
+    let entry = Entry::new("b", "uid-b", created, false);
+    run.world.change_lock(|entries| entries.push(entry));
+    let mut b = peer("b", created, Phase::Draining);
+    drop(b.metadata.labels.insert("zone".to_owned(), zone.to_owned()));
+    drop(run.world.peers.insert("b".to_owned(), b));
+}
+
+/// The blockers are read after the version of the lock that the acquire is a compare-and-swap on.
+#[test]
+fn two_values_are_never_in_the_lock_at_once_however_close_they_come() {
+    for before in ["read lock", "list held", "list blockers", "write lock"] {
+        let mut run = spread_by_zone();
+        let request = run.wish_until(before);
+        assert!(request.is_some(), "{before}");
+        b_acquires(&mut run, "b");
+        run.send(request);
+        for _ in 0..3 {
+            let _ = run.due_if_armed(Timer::Turn) || run.due_if_armed(Timer::Poll);
+        }
+        assert_eq!(run.world.phase(), Some(Phase::Wanted), "{before}");
+        assert_eq!(run.world.lock.entries.len(), 1, "{before}");
+        let Some(Report::Blocked(blockers)) = run.reports.last() else {
+            panic!("{before}: {:?}", run.reports)
+        };
+        assert!(matches!(blockers[..], [Blocker::Spread { .. }]), "{blockers:?}");
+    }
+    // One value twice.
+    let mut run = spread_by_zone();
+    b_acquires(&mut run, "a");
+    run.wish();
+    assert_eq!(run.world.phase(), Some(Phase::Draining));
+    assert_eq!(run.world.lock.entries.len(), 2);
 }

@@ -30,6 +30,7 @@ pub(super) struct World {
     /// What the node lacks of `--ready-when`.
     pub(super) missing: Vec<Missing>,
     pub(super) rules: Rules,
+    pub(super) concurrency: Share,
     /// How many times the end of a reboot was noted on the lock's object.
     pub(super) ends: u32,
     pub(super) host: HostState,
@@ -92,6 +93,7 @@ impl World {
             pods: vec!["default/web".to_owned()],
             missing: Vec::new(),
             rules: Rules::default(),
+            concurrency: Share::Count(1),
             ends: 0,
             host: HostState {
                 boot: boot(BOOT),
@@ -256,7 +258,8 @@ impl World {
     fn pool(&self) -> PoolCount {
         let nodes = || self.peers.values().chain([&self.node]);
         let mut pool = PoolCount::default();
-        nodes().for_each(|node| pool.add(node));
+        let look = self.rules.look(self.node.name(), self.lock_view());
+        nodes().for_each(|node| pool.add(node, &look));
         pool
     }
 
@@ -265,6 +268,7 @@ impl World {
             node: &self.node,
             lock: &self.lock_view(),
             pool: Some(&self.pool()),
+            concurrency: self.concurrency,
         };
         blocker::blockers(&facts, &self.rules)
     }
