@@ -241,7 +241,7 @@ impl Cycle {
             Edit::Return => self.returned(node),
             Edit::GiveBack if self.has_ended(node) => self.given_back(node, Ending::Rebooted),
             Edit::Undo(_) if self.has_ended(node) => self.given_back(node, Ending::CalledOff),
-            Edit::EndReleaseDelay(id) => self.release(id, Ending::Kept),
+            Edit::EndReleaseDelay(id) => self.release(id, Ending::Earlier),
             // Another webhook has changed the write on its way. Nothing is drained and no lock released on that: it is tried again.
             Edit::Cordon | Edit::GiveBack | Edit::Undo(_) => {
                 self.edit_failed(edit, &Failure::Refused(ALTERED.to_owned()))
@@ -282,7 +282,7 @@ impl Cycle {
             Edit::Tidy | Edit::Stamp { .. } => self.edit_failed(edit, &Failure::NotFound),
             // No cordon is left to give back, only the lock entry.
             Edit::Undo(_) => self.release(self.entry_id(), Ending::CalledOff),
-            Edit::EndReleaseDelay(id) => self.release(id, Ending::Kept),
+            Edit::EndReleaseDelay(id) => self.release(id, Ending::Earlier),
             Edit::Cordon
             | Edit::EndDrain
             | Edit::Renew(_)

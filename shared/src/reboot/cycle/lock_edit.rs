@@ -31,10 +31,8 @@ pub(super) enum Ending {
     CalledOff,
     /// By a reboot, whose end is noted with the release.
     Rebooted,
-    /// By a reboot whose end was noted when `--lock-release-delay` began.
-    Kept,
-    /// In an earlier process. The entry says how.
-    Unknown,
+    /// In an earlier process, or before `--lock-release-delay` began. The entry says whether the end of a reboot is noted.
+    Earlier,
 }
 
 impl LockEdit {
@@ -124,22 +122,19 @@ impl Cycle {
 
     /// Whether a reboot of the pool ends with this change. It is noted once, at the end of the reboot and not of `--lock-release-delay`.
     fn ends_reboot(&self, edit: &LockEdit, record: Option<&Record>) -> bool {
-        let is_unnoted = |id| {
-            let entry = record.and_then(|record| record.entry(id));
-            entry.is_some_and(Entry::is_unnoted)
-        };
+        let entry = |id| record.and_then(|record| record.entry(id));
         match edit {
             LockEdit::Confirm { .. } => false,
-            LockEdit::Keep(id) => is_unnoted(id),
+            // Kept only after a boot.
+            LockEdit::Keep(id) => entry(id).is_some_and(|entry| !entry.given_back),
             LockEdit::Release { id, ending } => match ending {
-                Ending::Kept => false,
                 // Called off after the boot: the marks were lost on the way back.
                 Ending::CalledOff => self
                     .hold
                     .as_ref()
                     .is_some_and(|hold| hold.phase == Phase::Returning),
                 Ending::Rebooted => true,
-                Ending::Unknown => is_unnoted(id),
+                Ending::Earlier => entry(id).is_some_and(Entry::is_unnoted),
             },
         }
     }

@@ -23,7 +23,7 @@ impl Cycle {
         match event {
             // A person has removed the annotation, which ends the delay.
             Event::Seen(node) if !hold::delays_release(&node, id.created()) => self
-                .release(id, Ending::Kept)
+                .release(id, Ending::Earlier)
                 .after([Act::Disarm(Timer::Release)]),
             Event::Due(Timer::Release) => self.edit(Edit::EndReleaseDelay(id)),
             _ => Step::rest(),
@@ -34,7 +34,7 @@ impl Cycle {
     /// does not wait for a time that is over.
     pub(super) fn end_release_delay(&mut self, id: EntryId, node: &NodeView) -> Step {
         if !hold::delays_release(node, id.created()) {
-            return self.release(id, Ending::Kept);
+            return self.release(id, Ending::Earlier);
         }
         let patch = NodePatch::end_release_delay(node);
         self.patch(Edit::EndReleaseDelay(id), patch)

@@ -5,7 +5,7 @@
 //! It never reboots on what it finds: it drains the node again first.
 
 use super::edit::Edit;
-use super::lock_edit::Ending;
+use super::lock_edit::{Ending, LockEdit};
 use super::sent::Sent;
 use super::stage::{Resuming, Stage};
 use super::{
@@ -354,8 +354,16 @@ impl Cycle {
     /// Ends what an earlier process left if there is no cordon to give back: a lock entry is released, or else old signs are removed.
     fn over(&mut self, node: &NodeView, entry: Option<&Entry>) -> Step {
         match entry {
-            Some(entry) if hold::delays_release(node, &entry.created) => self.delay_release(entry.id()),
-            Some(entry) => self.release(entry.id(), Ending::Unknown),
+            Some(entry) if hold::delays_release(node, &entry.created) => {
+                let id = entry.id();
+                // The earlier process may have died before it wrote that into the entry.
+                if entry.given_back {
+                    self.delay_release(id)
+                } else {
+                    self.edit_lock(LockEdit::Keep(id))
+                }
+            }
+            Some(entry) => self.release(entry.id(), Ending::Earlier),
             None => self.tidy(node).after([Act::Forget]),
         }
     }

@@ -100,3 +100,22 @@ fn a_waiter_that_loses_the_race_to_note_an_end_looks_again() {
     run.due(Timer::Turn);
     assert_eq!((run.world.phase(), run.world.ends), (Some(Phase::Wanted), 1));
 }
+
+/// Found by the simulation: the process that noted nothing dies after the give-back, and the delay goes on.
+#[test]
+fn an_agent_that_dies_before_it_keeps_its_entry_notes_the_end_when_it_is_back_and_only_then() {
+    let mut run = Run::new(Settings {
+        delays_release: true,
+        ..policy()
+    });
+    run.reach_reboot();
+    run.boot();
+    let failure = Failure::Unknown("no answer".to_owned());
+    run.world.fail.push(("write lock", failure, Applied::No));
+    run.due(Timer::Soak);
+    assert_eq!((run.world.ends, run.world.lock.entries.len()), (0, 1));
+    run.restart();
+    assert_eq!((run.world.ends, run.world.lock.entries.len()), (1, 1));
+    run.due(Timer::Release);
+    assert_eq!((run.world.ends, run.world.lock.entries.len()), (1, 0));
+}
