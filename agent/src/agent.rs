@@ -67,8 +67,6 @@ pub(crate) struct Parts {
     pub(crate) sentinel: Sentinel,
     pub(crate) prometheus: Option<Prometheus>,
     pub(crate) metrics: Arc<Metrics>,
-    /// Whether to write the Node's conditions (`--node-conditions`).
-    pub(crate) shows_conditions: bool,
 }
 
 /// A running agent: the driver, and the calls, watches and tasks that are under way for it.
@@ -131,6 +129,7 @@ impl Parts {
 
 impl Agent {
     fn new(parts: Parts) -> Agent {
+        let signs = parts.setup.settings.signs.clone();
         let (notices, waiting_notices) = events::queue(NOTICES_MAX);
         let clock = Clock::start();
         let node = parts.setup.settings.node.clone();
@@ -161,10 +160,10 @@ impl Agent {
         let api = agent.hands.api.clone();
         let writing = post(api.client().clone(), agent.node.clone(), waiting_notices);
         drop(agent.spawn("write Events", writing));
-        if parts.shows_conditions {
+        if signs.shows_conditions {
             let (sender, shown) = watch_channel::channel(NodeView::default());
             agent.shown = Some(sender);
-            drop(agent.spawn("write conditions", conditions::keep(api, shown)));
+            drop(agent.spawn("write conditions", conditions::keep(api, signs, shown)));
         }
         agent
     }

@@ -208,7 +208,6 @@ impl TryFrom<Args> for Config {
             host: args.host.config(args.cycle.reboot_timeout),
             lock: args.lock.into(),
             drain: args.drain.into(),
-            shows_conditions: args.returning.node_conditions,
             windows: args.window.windows()?,
             must_end: args.window.must_end(),
             ready_when: args.returning.ready_when,

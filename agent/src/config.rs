@@ -36,8 +36,6 @@ pub struct Config {
     pub lock: LockConfig,
     /// How the node is drained.
     pub drain: DrainConfig,
-    /// Whether the conditions of KEP-5683 are written on the Node.
-    pub shows_conditions: bool,
     /// When a reboot may begin.
     pub windows: Windows,
     /// Whether a reboot must end in a window too, and what is known of how long it takes.

@@ -138,7 +138,7 @@ async fn begin(config: Config, metrics: &Arc<Metrics>) -> Result<Parts, RunError
     }
     metrics.watch_sentinel(sentinel.clone());
     let carrier = pool::chosen(&api).await;
-    permissions::check(&api, carrier, config.shows_conditions)
+    permissions::check(&api, carrier, config.settings.signs.shows_conditions)
         .await
         .map_err(RunError::Permissions)?;
     pool::check(&api, carrier).await.map_err(RunError::Pool)?;
@@ -160,6 +160,5 @@ async fn begin(config: Config, metrics: &Arc<Metrics>) -> Result<Parts, RunError
         sentinel,
         prometheus,
         metrics: Arc::clone(metrics),
-        shows_conditions: config.shows_conditions,
     })
 }

@@ -81,6 +81,8 @@ pub const PREFER_NO_SCHEDULE: &str = "PreferNoSchedule";
 pub const SCALE_DOWN_DISABLED: &str = "cluster-autoscaler.kubernetes.io/scale-down-disabled";
 /// Annotation: with `true`, Karpenter does not disrupt the node (karpenter.sh: Concepts, Disruption).
 pub const DO_NOT_DISRUPT: &str = "karpenter.sh/do-not-disrupt";
+/// Annotation: with `true`, Karpenter does not repair the node, which may mean to reboot it (kubernetes-sigs/karpenter: pull request 3277).
+pub const DO_NOT_REPAIR: &str = "karpenter.sh/do-not-repair";
 
 /// Key in `userInfo.extra`: the node of the pod that a ServiceAccount token is bound to (KEP-4193).
 pub const NODE_NAME_EXTRA: &str = "authentication.kubernetes.io/node-name";

@@ -39,7 +39,7 @@ pub(super) struct ReturnArgs {
     /// Key of a `PreferNoSchedule` taint that the Node has from the wish for a reboot until the reboot is over or called off; empty for none
     #[arg(long, env = "KURED_PREFER_NO_SCHEDULE_TAINT", value_name = "KEY", default_value = "", value_parser = value::unless_empty(value::own_key))]
     pub(super) prefer_no_schedule_taint: Maybe<String>,
-    /// Keep cluster-autoscaler and Karpenter from removing the node while it drains or reboots
+    /// Keep cluster-autoscaler and Karpenter from removing or repairing the node while it drains or reboots; with --node-conditions, for as long as these show
     #[arg(long, env = "CORDONHOLD_PROTECT_FROM_AUTOSCALER")]
     pub(super) protect_from_autoscaler: bool,
     /// Write the conditions of KEP-5683 on the Node
@@ -56,6 +56,7 @@ impl ReturnArgs {
             post_reboot_labels: merged(&self.post_reboot_node_labels),
             soft_taint: self.prefer_no_schedule_taint.clone(),
             protects: self.protect_from_autoscaler,
+            shows_conditions: self.node_conditions,
         }
     }
 }

@@ -4,10 +4,12 @@
 //! They are for other programs; Cordonhold decides nothing by them.
 //! Not here: the marks, by which everything is decided ([`super::read`]).
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Phase, is_forced, read};
+use super::{Phase, Signs, is_forced, read};
 use crate::Reading;
 use crate::node::NodeView;
 
@@ -58,8 +60,9 @@ const OVER: (&str, &str) = ("NoReboot", "no reboot needs this condition now");
 /// The strategic merge patch of the Node's status that makes its conditions fit its phase; `None` if they do.
 ///
 /// It names the `resourceVersion` of this read, so it fails if the Node has changed since. A condition that was never true is not
-/// written as false.
-pub fn conditions_patch(node: &NodeView, now: Timestamp) -> Option<Value> {
+/// written as false. The patch that ends the conditions of a hold also takes the protection from autoscalers off the Node, which `signs`
+/// have left there.
+pub fn conditions_patch(node: &NodeView, signs: &Signs, now: Timestamp) -> Option<Value> {
     let phase = match read(node) {
         Reading::Present(hold) => Some(hold.phase),
         Reading::Absent => None,
@@ -79,6 +82,7 @@ pub fn conditions_patch(node: &NodeView, now: Timestamp) -> Option<Value> {
                 .find(|shown| shown.kind == condition.kind);
             let is_shown = shown.is_some_and(|shown| shown.status == "True");
             let (status, (reason, message)) = match (is_true, is_shown) {
+                (true, false) if !signs.may_show(node) => return None,
                 (true, false) => ("True", (condition.reason, condition.message)),
                 (false, true) => ("False", OVER),
                 (true, true) | (false, false) => return None,
@@ -93,12 +97,28 @@ pub fn conditions_patch(node: &NodeView, now: Timestamp) -> Option<Value> {
             }))
         })
         .collect();
-    (!changed.is_empty()).then(|| {
-        json!({
-            "metadata": { "resourceVersion": node.version() },
-            "status": { "conditions": changed },
-        })
-    })
+    let annotations = match phase {
+        Some(_) => BTreeMap::new(),
+        None => signs.unprotected(node),
+    };
+    let mut patch = json!({ "metadata": { "resourceVersion": node.version() } });
+    if changed.is_empty() && annotations.is_empty() {
+        return None;
+    }
+    if !changed.is_empty() {
+        patch["status"] = json!({ "conditions": changed });
+    }
+    if !annotations.is_empty() {
+        patch["metadata"]["annotations"] = json!(annotations);
+    }
+    Some(patch)
+}
+
+/// Whether any of the conditions is true on this Node.
+pub(super) fn is_shown(node: &NodeView) -> bool {
+    let is_ours = |kind: &str| ALL.iter().any(|condition| condition.kind == kind);
+    let mut conditions = node.status.conditions.iter();
+    conditions.any(|shown| shown.status == "True" && is_ours(&shown.kind))
 }
 
 #[cfg(test)]
@@ -131,7 +151,8 @@ mod tests {
     }
 
     fn changes(phase: Option<Phase>, shown: &[&str]) -> Vec<String> {
-        let Some(patch) = conditions_patch(&in_phase(phase, shown), Timestamp::UNIX_EPOCH) else {
+        let Some(patch) = conditions_patch(&in_phase(phase, shown), &Signs::default(), Timestamp::UNIX_EPOCH)
+        else {
             return Vec::new();
         };
         assert_eq!(patch["metadata"]["resourceVersion"], "7");
@@ -183,7 +204,7 @@ mod tests {
         for (key, value) in patch.annotations {
             drop(node.metadata.annotations.insert(key, value.unwrap()));
         }
-        let patch = conditions_patch(&node, Timestamp::UNIX_EPOCH).unwrap();
+        let patch = conditions_patch(&node, &Signs::default(), Timestamp::UNIX_EPOCH).unwrap();
         let conditions = patch["status"]["conditions"].as_array().unwrap();
         let kinds: Vec<&str> = conditions
             .iter()
@@ -192,10 +213,36 @@ mod tests {
         assert_eq!(kinds, ["MaintenanceInProgress"]);
     }
 
+    /// A wish may be that of an earlier process, which ran without `--protect-from-autoscaler`.
+    #[test]
+    fn no_condition_is_shown_before_the_node_is_protected() {
+        let signs = |protects| Signs {
+            protects,
+            shows_conditions: true,
+            ..Signs::default()
+        };
+        let shows = |node: &NodeView, protects| {
+            conditions_patch(node, &signs(protects), Timestamp::UNIX_EPOCH).is_some()
+        };
+        let mut node = in_phase(Some(Phase::Wanted), &[]);
+        assert!(!shows(&node, true) && shows(&node, false));
+        // Also where a person has decided that the node may be removed.
+        for value in ["true", "false"] {
+            let key = keys::SCALE_DOWN_DISABLED.to_owned();
+            drop(node.metadata.annotations.insert(key, value.to_owned()));
+            assert!(shows(&node, true), "{value}");
+        }
+        // What shows already is taken back all the same.
+        assert!(shows(&in_phase(None, &["MaintenancePlanned"]), true));
+    }
+
     #[test]
     fn marks_that_cannot_be_read_change_nothing() {
         let mut node = in_phase(Some(Phase::Draining), &[]);
         drop(node.metadata.annotations.remove(keys::HOLDER));
-        assert_eq!(conditions_patch(&node, Timestamp::UNIX_EPOCH), None);
+        assert_eq!(
+            conditions_patch(&node, &Signs::default(), Timestamp::UNIX_EPOCH),
+            None
+        );
     }
 }

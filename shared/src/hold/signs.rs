@@ -2,6 +2,8 @@
 //!
 //! No sign costs a write of its own: it is part of a patch that writes marks. The wish carries kured's annotations and the soft taint, the
 //! cordon carries labels and the protection from autoscalers, and the give-back carries the labels for after a reboot.
+//! With `--node-conditions` the wish carries that protection already, and it stays until the conditions no longer show: they invite an
+//! autoscaler to remove the node (KEP-5683, story 8). So it goes in the write that ends them ([`super::conditions`]).
 //!
 //! The value that a sign replaces is stored on the Node. When the hold ends it is put back, unless somebody has changed the sign meanwhile.
 //! Labels are not put back after a reboot, only if the reboot was called off.
@@ -14,6 +16,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::conditions::is_shown;
 use super::{Hold, NodePatch, Phase};
 use crate::keys;
 use crate::names::{is_key, is_value};
@@ -32,6 +35,8 @@ pub struct Signs {
     pub soft_taint: Option<String>,
     /// `--protect-from-autoscaler`: whether to keep autoscalers from removing the node while it is held.
     pub protects: bool,
+    /// `--node-conditions`: whether the Node's conditions show the hold.
+    pub shows_conditions: bool,
 }
 
 /// What the signs have replaced on a Node: the value of [`keys::REPLACED`].
@@ -53,15 +58,28 @@ struct Replacement {
     by: String,
 }
 
-/// The value of the protecting annotation, the same for cluster-autoscaler and Karpenter.
+/// The protecting annotations, of cluster-autoscaler and Karpenter.
+const PROTECTIONS: [&str; 3] = [
+    keys::SCALE_DOWN_DISABLED,
+    keys::DO_NOT_DISRUPT,
+    keys::DO_NOT_REPAIR,
+];
+/// Their value.
 const PROTECTED: &str = "true";
+
+fn is_protection(key: &str) -> bool {
+    PROTECTIONS.contains(&key)
+}
 
 impl Signs {
     /// The patch of the wish made at `created`, with its signs. kured's annotations say since when a reboot is wanted, so an existing one
     /// stays.
     #[must_use]
     pub fn wished(&self, mut patch: NodePatch, node: &NodeView, created: &str) -> NodePatch {
-        let mut replaced = Replaced::default();
+        let mut replaced = self.kept_on(node);
+        if self.shows_conditions {
+            replaced.annotations.extend(self.protected(node, &mut patch));
+        }
         if self.annotates && node.annotation(keys::KURED_REBOOT_IN_PROGRESS).is_none() {
             let since = created
                 .parse::<jiff::Timestamp>()
@@ -90,21 +108,9 @@ impl Signs {
         if hold.phase != Phase::Wanted {
             return patch;
         }
-        let wanted = [keys::SCALE_DOWN_DISABLED, keys::DO_NOT_DISRUPT]
-            .into_iter()
-            .filter(|_| self.protects)
-            .map(|key| (key.to_owned(), PROTECTED.to_owned()))
-            .collect();
-        let metadata = &node.metadata;
         let mut replaced = self.replaced(node);
-        // The wish stores no other annotation, so any other here is a leftover.
-        replaced
-            .annotations
-            .retain(|key, _| key == keys::KURED_REBOOT_IN_PROGRESS);
-        replaced
-            .annotations
-            .extend(replace(&metadata.annotations, &wanted, &mut patch.annotations));
-        replaced.labels = replace(&metadata.labels, &self.pre_reboot_labels, &mut patch.labels);
+        replaced.annotations.extend(self.protected(node, &mut patch));
+        replaced.labels = replace(&node.metadata.labels, &self.pre_reboot_labels, &mut patch.labels);
         replaced.remember(&mut patch, node);
         patch
     }
@@ -113,12 +119,20 @@ impl Signs {
     /// after a reboot that was called off, they are put back.
     #[must_use]
     pub fn given_back(&self, mut patch: NodePatch, node: &NodeView, has_rebooted: bool) -> NodePatch {
-        let replaced = self.replaced(node);
+        let mut replaced = self.replaced(node);
+        let kept = if self.shows_conditions && is_shown(node) {
+            self.kept_on(node)
+        } else {
+            Replaced::default()
+        };
+        replaced
+            .annotations
+            .retain(|key, _| !kept.annotations.contains_key(key));
         put_back(replaced.annotations, &mut patch.annotations);
         if !has_rebooted {
             put_back(replaced.labels, &mut patch.labels);
         }
-        patch.clear_if_set(node, keys::REPLACED);
+        kept.remember(&mut patch, node);
         if has_rebooted {
             drop(replace(
                 &node.metadata.labels,
@@ -139,6 +153,42 @@ impl Signs {
     /// The patch that removes signs from a Node without a hold; `None` if there are none.
     pub fn leftover(&self, node: &NodeView) -> Option<NodePatch> {
         Some(self.given_back(NodePatch::of(node), node, false)).filter(|patch| !patch.is_empty())
+    }
+
+    /// The changes of annotations that take the protection off a Node without a hold.
+    pub(super) fn unprotected(&self, node: &NodeView) -> BTreeMap<String, Option<String>> {
+        let mut replaced = self.replaced(node);
+        let kept = self.kept_on(node);
+        replaced.annotations.retain(|key, _| !is_protection(key));
+        let mut patch = NodePatch::of(node);
+        if !kept.annotations.is_empty() {
+            put_back(kept.annotations, &mut patch.annotations);
+            replaced.remember(&mut patch, node);
+        }
+        patch.annotations
+    }
+
+    /// Whether the conditions may say that the node is in maintenance: an autoscaler may then prefer to remove it. A person may have
+    /// decided otherwise.
+    pub(super) fn may_show(&self, node: &NodeView) -> bool {
+        !self.protects || node.annotation(keys::SCALE_DOWN_DISABLED).is_some()
+    }
+
+    /// Adds the protection to the patch, and returns what it replaces.
+    fn protected(&self, node: &NodeView, patch: &mut NodePatch) -> BTreeMap<String, Replacement> {
+        let wanted = PROTECTIONS.into_iter().filter(|_| self.protects);
+        let wanted = wanted.map(|key| (key.to_owned(), PROTECTED.to_owned())).collect();
+        replace(&node.metadata.annotations, &wanted, &mut patch.annotations)
+    }
+
+    /// What the protection has replaced that is on the Node now, of this hold or of one before it.
+    fn kept_on(&self, node: &NodeView) -> Replaced {
+        let mut kept = Replaced {
+            annotations: self.replaced(node).annotations,
+            ..Replaced::default()
+        };
+        kept.annotations.retain(|key, _| is_protection(key));
+        kept
     }
 
     fn taint(&self) -> impl Iterator<Item = Taint> {
@@ -178,8 +228,7 @@ fn is_annotation(key: &str, change: &Replacement) -> bool {
     match key {
         // It is written only if there was none.
         keys::KURED_REBOOT_IN_PROGRESS => change.was.is_none(),
-        keys::SCALE_DOWN_DISABLED | keys::DO_NOT_DISRUPT => change.by == PROTECTED,
-        _ => false,
+        key => is_protection(key) && change.by == PROTECTED,
     }
 }
 
@@ -200,7 +249,9 @@ impl Replaced {
             patch.clear_if_set(node, keys::REPLACED);
         } else {
             let text = serde_json::to_string(self).expect("maps of strings always render");
-            patch.set(keys::REPLACED, text);
+            if node.annotation(keys::REPLACED) != Some(text.as_str()) {
+                patch.set(keys::REPLACED, text);
+            }
         }
     }
 }

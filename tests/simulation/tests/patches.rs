@@ -71,6 +71,7 @@ fn reboot(mut both: Both, has_rebooted: bool) {
         post_reboot_labels: label("done"),
         soft_taint: Some("weave.works/kured-node-reboot".to_owned()),
         protects: true,
+        shows_conditions: true,
     };
     let created = "2026-11-23T10:00:00.000000001Z";
     let holder = Holder {

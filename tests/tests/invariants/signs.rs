@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use cordonhold_shared::hold::Phase;
 use cordonhold_shared::keys;
 use cordonhold_shared::node::{NodeView, Taint};
 use cordonhold_tests::control_plane::{ControlPlane, Options};
 use cordonhold_tests::install::{install, manifests};
 use cordonhold_tests::wait;
+use futures_util::StreamExt as _;
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
+use kube::api::{WatchEvent, WatchParams};
 use serde_json::json;
 
 use crate::cluster::{alone, on_fleet};
@@ -63,6 +67,7 @@ fn is_tidy(node: &NodeView) -> Result<()> {
         keys::KURED_REBOOT_IN_PROGRESS,
         keys::SCALE_DOWN_DISABLED,
         keys::DO_NOT_DISRUPT,
+        keys::DO_NOT_REPAIR,
         keys::REPLACED,
         keys::RELEASE_AT,
     ] {
@@ -149,37 +154,76 @@ fn conditions_follow_the_cycle() -> Result<()> {
         drop(install(&plane, &manifests("overlays/node-conditions")).await?);
         let mut site = Site::without_agent(&plane, "node-0").await?;
         site.add_blocked_pod("conditions").await?;
-        site.start_agent(&["--node-conditions", "--reboot-delay=10s"])
-            .await?;
+        let began = site.view().await?;
+        site.start_agent(&[
+            "--node-conditions",
+            "--protect-from-autoscaler",
+            "--reboot-delay=10s",
+        ])
+        .await?;
         site.machine.request_reboot()?;
         wait_conditions(&site, &["DrainInProgress", "MaintenancePlanned"]).await?;
         site.unblock_pod("conditions").await?;
         wait_conditions(&site, &["Drained", "MaintenanceInProgress"]).await?;
         site.reboots_once_and_is_given_back().await?;
-        wait_conditions(&site, &[]).await
+        wait_conditions(&site, &[]).await?;
+        is_tidy(&site.view().await?)?;
+        for node in versions(&plane, &began, &site.view().await?).await? {
+            let is_protected = node.annotation(keys::SCALE_DOWN_DISABLED) == Some("true");
+            let shown = shown(&node);
+            ensure!(
+                shown.is_empty() || is_protected,
+                "{shown:?} without protection: {node:?}"
+            );
+        }
+        Ok(())
     })
+}
+
+/// Every version of a Node after the first of these, up to the second.
+async fn versions(plane: &ControlPlane, from: &NodeView, to: &NodeView) -> Result<Vec<NodeView>> {
+    let nodes: Api<Node> = Api::all(plane.client());
+    let one = WatchParams::default().fields(&format!("metadata.name={}", from.name()));
+    let mut events = Box::pin(nodes.watch(&one, from.version()).await?);
+    let mut versions = Vec::new();
+    while versions
+        .last()
+        .is_none_or(|last: &NodeView| last.version() != to.version())
+    {
+        let event = events.next().await.context("the watch ended too early")??;
+        let WatchEvent::Modified(node) = event else {
+            bail!("{event:?}")
+        };
+        versions.push(serde_json::from_value(serde_json::to_value(node)?)?);
+    }
+    Ok(versions)
 }
 
 /// Waits until exactly these of our conditions are true.
 async fn wait_conditions(site: &Site, expected: &[&str]) -> Result<()> {
+    let what = format!("the conditions {expected:?} on {}", site.name());
+    wait::until(&what, CONDITIONS_TIMEOUT, || async {
+        let node = site.view().await?;
+        Ok((shown(&node) == expected).then_some(()))
+    })
+    .await
+}
+
+/// Those of our conditions that are true.
+fn shown(node: &NodeView) -> Vec<&str> {
     let ours = [
         "DrainInProgress",
         "Drained",
         "MaintenanceInProgress",
         "MaintenancePlanned",
     ];
-    let what = format!("the conditions {expected:?} on {}", site.name());
-    wait::until(&what, CONDITIONS_TIMEOUT, || async {
-        let node = site.view().await?;
-        let conditions = node.status.conditions.iter();
-        let mut shown: Vec<&str> = conditions
-            .filter(|shown| shown.status == "True" && ours.contains(&shown.kind.as_str()))
-            .map(|shown| shown.kind.as_str())
-            .collect();
-        shown.sort_unstable();
-        Ok((shown == expected).then_some(()))
-    })
-    .await
+    let conditions = node.status.conditions.iter();
+    let mut shown: Vec<&str> = conditions
+        .filter(|shown| shown.status == "True" && ours.contains(&shown.kind.as_str()))
+        .map(|shown| shown.kind.as_str())
+        .collect();
+    shown.sort_unstable();
+    shown
 }
 
 /// Conditions are only for people: the cycle works without them.

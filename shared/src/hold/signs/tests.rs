@@ -19,6 +19,7 @@ fn all() -> Signs {
         post_reboot_labels: labels(&[("kured", "done")]),
         soft_taint: Some("weave.works/kured-node-reboot".to_owned()),
         protects: true,
+        shows_conditions: false,
     }
 }
 
@@ -97,6 +98,7 @@ fn the_signs_are_kureds_and_the_autoscalers() {
     for key in [
         "cluster-autoscaler.kubernetes.io/scale-down-disabled",
         "karpenter.sh/do-not-disrupt",
+        "karpenter.sh/do-not-repair",
     ] {
         assert_eq!(node.annotation(key), Some("true"));
     }
@@ -187,7 +189,7 @@ fn what_was_replaced_is_put_back_without_the_flag_that_replaced_it() {
     };
     let node = given_back(&other_value, cordoned(&all(), NodeView::default()), false);
     assert_eq!(node.metadata.labels, labels(&[("team", "ops")]));
-    for key in [keys::SCALE_DOWN_DISABLED, keys::DO_NOT_DISRUPT, keys::REPLACED] {
+    for key in PROTECTIONS.into_iter().chain([keys::REPLACED]) {
         assert_eq!(node.annotation(key), None, "{key}");
     }
 }
@@ -363,6 +365,7 @@ fn tempting() -> Vec<&'static str> {
         keys::KURED_REBOOT_IN_PROGRESS,
         keys::SCALE_DOWN_DISABLED,
         keys::DO_NOT_DISRUPT,
+        keys::DO_NOT_REPAIR,
         keys::UNSCHEDULABLE_TAINT,
         "kured",
         "team",
@@ -424,6 +427,7 @@ fn is_harmless(patch: &NodePatch, node: &NodeView, signs: &Signs) {
         keys::KURED_REBOOT_IN_PROGRESS,
         keys::SCALE_DOWN_DISABLED,
         keys::DO_NOT_DISRUPT,
+        keys::DO_NOT_REPAIR,
     ];
     for key in patch.annotations.keys() {
         assert!(annotations.contains(&key.as_str()), "{key}");

@@ -1,8 +1,11 @@
 //! A property of every Node and every set of flags: after a reboot that was called off, the Node is as it was before.
 
-use super::*;
+use std::collections::BTreeSet;
 
-const PROTECTIONS: [&str; 2] = [keys::SCALE_DOWN_DISABLED, keys::DO_NOT_DISRUPT];
+use super::*;
+use crate::hold::conditions_patch;
+use crate::node::Condition;
+
 const LABELS: [&str; 3] = ["kured", "team", "example.com/role"];
 const SOFT: &str = "weave.works/kured-node-reboot";
 
@@ -12,14 +15,17 @@ fn any_labels() -> impl Strategy<Value = BTreeMap<String, String>> {
 }
 
 fn any_signs() -> impl Strategy<Value = Signs> {
-    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
-    (flags, any_labels(), any_labels()).prop_map(|((annotates, protects, softens), before, after)| Signs {
-        annotates,
-        pre_reboot_labels: before,
-        post_reboot_labels: after,
-        soft_taint: softens.then(|| SOFT.to_owned()),
-        protects,
-    })
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    (flags, any_labels(), any_labels()).prop_map(
+        |((annotates, protects, softens, shows_conditions), before, after)| Signs {
+            annotates,
+            pre_reboot_labels: before,
+            post_reboot_labels: after,
+            soft_taint: softens.then(|| SOFT.to_owned()),
+            protects,
+            shows_conditions,
+        },
+    )
 }
 
 fn any_protections() -> impl Strategy<Value = BTreeMap<String, String>> {
@@ -103,5 +109,105 @@ proptest! {
         expected.metadata.labels.extend(signs.pre_reboot_labels);
         expected.metadata.labels.extend(signs.post_reboot_labels);
         prop_assert_eq!(after, expected);
+    }
+}
+
+/// Something that is written on the Node of an agent with `--protect-from-autoscaler` and `--node-conditions`.
+#[derive(Clone, Copy, Debug)]
+enum Write {
+    Wish,
+    /// The next phase of the hold.
+    Next,
+    GiveBack(bool),
+    /// The conditions, by the task that follows the Node.
+    Conditions,
+    /// A process that starts removes what an earlier one has left on a Node without marks.
+    Tidy,
+}
+
+fn any_write() -> impl Strategy<Value = Write> {
+    prop_oneof![
+        2 => Just(Write::Wish),
+        4 => Just(Write::Next),
+        2 => any::<bool>().prop_map(Write::GiveBack),
+        4 => Just(Write::Conditions),
+        1 => Just(Write::Tidy),
+    ]
+}
+
+/// Carries a write out on this version of the Node, if it is decided on now. Each write is a compare-and-swap, so one that was decided
+/// on an older version changes nothing, and a crash leaves the Node between two writes.
+fn carry_out(write: Write, signs: &Signs, node: &mut NodeView) {
+    let hold = read(node).present();
+    match (write, hold) {
+        (Write::Wish, None) => *node = wished(signs, node.clone()),
+        (Write::Next, Some(hold)) if hold.phase == Phase::Wanted => {
+            let leaves = draining(node, &hold);
+            let patch = signs.cordoned(NodePatch::cordon(node, leaves, true), node, &hold);
+            apply(node, &patch);
+        }
+        (Write::Next, Some(hold)) => {
+            let next = match hold.phase {
+                Phase::Wanted | Phase::Draining => Phase::Delaying,
+                Phase::Delaying => Phase::Sealed,
+                Phase::Sealed | Phase::Returning => Phase::Returning,
+            };
+            let patch = NodePatch::returning(node, hold.written(next, Proof::new(9)));
+            apply(node, &patch);
+        }
+        (Write::GiveBack(has_rebooted), Some(_)) => *node = given_back(signs, node.clone(), has_rebooted),
+        (Write::Tidy, None) => {
+            if let Some(patch) = signs.leftover(node) {
+                apply(node, &patch);
+            }
+        }
+        (Write::Conditions, _) => show(signs, node),
+        (Write::Wish | Write::Tidy, Some(_)) | (Write::Next | Write::GiveBack(_), None) => {}
+    }
+}
+
+/// Writes the conditions as the API server does with a strategic merge patch.
+fn show(signs: &Signs, node: &mut NodeView) {
+    let Some(patch) = conditions_patch(node, signs, CREATED.parse().unwrap()) else {
+        return;
+    };
+    let annotations = patch["metadata"]["annotations"].as_object().into_iter().flatten();
+    for (key, value) in annotations {
+        drop(match value.as_str() {
+            Some(value) => node.metadata.annotations.insert(key.clone(), value.to_owned()),
+            None => node.metadata.annotations.remove(key),
+        });
+    }
+    for condition in patch["status"]["conditions"].as_array().into_iter().flatten() {
+        let condition: Condition = serde_json::from_value(condition.clone()).unwrap();
+        node.status
+            .conditions
+            .retain(|shown| shown.kind != condition.kind);
+        node.status.conditions.push(condition);
+    }
+}
+
+proptest! {
+    #[test]
+    fn while_conditions_show_autoscalers_leave_the_node_in_each_order_of_the_writes_and_then_all_is_as_before(
+        mut signs in any_signs(), before in any_node(), writes in proptest::collection::vec(any_write(), 0..24),
+    ) {
+        (signs.protects, signs.shows_conditions) = (true, true);
+        let mut node = before.clone();
+        for write in writes {
+            carry_out(write, &signs, &mut node);
+            let is_shown = node.status.conditions.iter().any(|shown| shown.status == "True");
+            let is_protected = PROTECTIONS.iter().all(|key| node.annotation(key) == Some("true"));
+            prop_assert!(!is_shown || is_protected, "after {:?}: {:?}", write, node);
+        }
+        for write in [Write::GiveBack(false), Write::Conditions, Write::Conditions] {
+            carry_out(write, &signs, &mut node);
+        }
+        let keys: BTreeSet<&str> = PROTECTIONS.into_iter().chain([keys::REPLACED]).collect();
+        let shown = |node: &NodeView| -> Vec<Option<String>> {
+            keys.iter().map(|key| node.annotation(key).map(str::to_owned)).collect()
+        };
+        prop_assert_eq!(shown(&node), shown(&before));
+        prop_assert_eq!(conditions_patch(&node, &signs, CREATED.parse().unwrap()), None);
     }
 }
