@@ -11,7 +11,7 @@ use cordonhold_shared::hold::{NodePatch, PatchKind, Signs};
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::Share;
 use cordonhold_shared::node::NodeView;
-use cordonhold_shared::reboot::blocker::Rules;
+use cordonhold_shared::reboot::blocker::{Blocker, Rules};
 use cordonhold_shared::reboot::cycle::{
     Answer, Ask, Event as CycleEvent, HostState, Input, OnUncordon, RebootFailure, Report, Settings,
 };
@@ -80,6 +80,8 @@ pub(crate) struct Agent {
     pub(crate) is_power_cycle_planned: bool,
     /// An operator will look at the Node's marks and remove them if they are nobody's.
     pub(crate) is_clearing_planned: bool,
+    /// An operator will look why the node reboots again and again.
+    pub(crate) is_forgetting_planned: bool,
     /// How many times an operator has tried to remove the Node's marks since that last worked.
     pub(crate) clearings: u32,
 }
@@ -202,6 +204,7 @@ impl Agent {
             is_start_planned: true,
             is_power_cycle_planned: false,
             is_clearing_planned: false,
+            is_forgetting_planned: false,
             clearings: 0,
         }
     }
@@ -424,6 +427,9 @@ impl World {
         let (operator, is_planned) = match report {
             Report::StillSealed(_) => (Operator::PowerCycle(agent), &mut who.is_power_cycle_planned),
             Report::Foreign(_) => (Operator::ClearMarks(agent), &mut who.is_clearing_planned),
+            Report::Blocked(blockers) if blockers.iter().any(is_loop) => {
+                (Operator::ForgetReboots(agent), &mut who.is_forgetting_planned)
+            }
             _ => return,
         };
         if !std::mem::replace(is_planned, true) {
@@ -570,6 +576,11 @@ fn effect_of(asked: &Ask) -> Effect {
             PatchKind::Tidy => Effect::Tidy,
         },
     }
+}
+
+/// Whether a node waits for a person because it reboots again and again.
+fn is_loop(blocker: &Blocker) -> bool {
+    matches!(blocker, Blocker::Loop { .. } | Blocker::LoopUnreadable(_))
 }
 
 /// An input as one line of text, for the trace.

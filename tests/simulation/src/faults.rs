@@ -89,6 +89,8 @@ names! {
         WishWithdrawn => "wish withdrawn",
         QueryUnanswered => "blocker's query unanswered",
         QueryBlocks => "blocker's query blocks",
+        ForeignReboot => "somebody else reboots",
+        RebootLoop => "too many reboots",
     }
 }
 

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::api_server::{Deletion, Key, Resource, Verb};
 use crate::faults::{Fault, Mixture};
+use crate::pace::ZONE;
 use crate::random::Random;
 use crate::world::{Event, World};
 
@@ -395,11 +396,14 @@ impl World {
     }
 
     fn register(&mut self, index: usize) {
-        let node = json!({
+        let mut node = json!({
             "apiVersion": "v1",
             "kind": "Node",
             "metadata": { "labels": { "kubernetes.io/os": "linux" } },
         });
+        if let Some(zone) = self.pace.zones.get(index).cloned().flatten() {
+            node["metadata"]["labels"][ZONE] = json!(zone);
+        }
         let kubernetes = Rc::clone(&self.people.kubernetes);
         let request = self.request(&kubernetes, self.node_key(index), Verb::Create(node));
         let _ = self.write(&request);

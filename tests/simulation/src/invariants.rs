@@ -20,10 +20,12 @@ use cordonhold_shared::reboot::pod::{self, PodView, Toleration};
 use crate::Invariant;
 use crate::api_server::{Answer, ApiServer, Commit, Key, Request, Resource, Status, Stored, Verb};
 use crate::host::Host;
+use crate::pace::Pace;
 use crate::world::World;
 
 mod budget;
 mod cordon;
+mod pace;
 mod process;
 mod wish;
 
@@ -41,6 +43,10 @@ const DEADLINE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Oracle {
     concurrency: usize,
+    /// How the reboots of the run are paced.
+    pace: Pace,
+    /// When the last reboot ended, of which node, and the `created` of its hold.
+    last_end: Option<(Uptime, usize, String)>,
     nodes: Vec<Known>,
     /// For each agent: the earliest time after its cordon at which `--force-reboot` lets it reboot with pods left; `None` means
     /// never.
@@ -115,9 +121,11 @@ fn is_wanted_there(pod: &PodView, known: &Known) -> bool {
 }
 
 impl Oracle {
-    pub(crate) fn new(nodes: usize, concurrency: usize) -> Oracle {
+    pub(crate) fn new(nodes: usize, concurrency: usize, pace: &Pace) -> Oracle {
         Oracle {
             concurrency,
+            pace: pace.clone(),
+            last_end: None,
             nodes: (0..nodes).map(|_| Known::default()).collect(),
             forces_after: vec![None; nodes],
             record: Record::default(),
@@ -190,12 +198,13 @@ impl Oracle {
                         self.attempt_changed(commit, index);
                         self.continuity(commit, index, now);
                         self.budget_of_node(commit, index);
+                        self.note_end(commit, index, now);
                         self.at_most_n()
                     })
             }
             Resource::Leases => {
                 self.confirm(commit);
-                let found = self.lock_changed(commit, server);
+                let found = self.lock_changed(commit, server, now);
                 self.peers.clear();
                 found.or_else(|| self.at_most_n())
             }

@@ -18,6 +18,7 @@ mod agent;
 mod host;
 mod invariants;
 mod network;
+mod pace;
 mod players;
 mod trace;
 mod world;
@@ -80,6 +81,10 @@ pub enum Defect {
     WebhookWarns,
     /// The webhook takes any agent for the agent of the node that is changed.
     WebhookTrustsEveryAgent,
+    /// The agents run without the `--spread-by` that they should have.
+    ZonesUnseen,
+    /// The end of a reboot is not noted on the lock's object.
+    EndsUnnoted,
 }
 
 /// The invariants that are checked, named as in ARCHITECTURE.md.
@@ -92,6 +97,10 @@ pub enum Invariant {
     OneWishTwoReboots,
     CordonGivenBack,
     NothingStuck,
+    /// Not an invariant of its own there: what `--spread-by` promises.
+    SpreadBy,
+    /// Likewise for `--min-interval`.
+    MinInterval,
 }
 
 impl fmt::Display for Invariant {
@@ -104,6 +113,8 @@ impl fmt::Display for Invariant {
             Invariant::OneWishTwoReboots => "ONE-WISH-TWO-REBOOTS",
             Invariant::CordonGivenBack => "CORDON-GIVEN-BACK",
             Invariant::NothingStuck => "NOTHING-STUCK",
+            Invariant::SpreadBy => "SPREAD-BY",
+            Invariant::MinInterval => "MIN-INTERVAL",
         })
     }
 }

@@ -52,6 +52,8 @@ pub(crate) enum Player {
     TampersWith(usize),
     /// An admin removes marks that make no hold.
     Sweeps,
+    /// Somebody else's reboot of this node is over.
+    ForeignEnds(usize),
 }
 
 /// An operator who reacts to a report.
@@ -60,9 +62,13 @@ pub(crate) enum Operator {
     PowerCycle(usize),
     ClearMarks(usize),
     RepairLock,
+    /// Finds out why this node reboots again and again, and lets it go on.
+    ForgetReboots(usize),
 }
 
 const BUDGET: &str = "web";
+/// The label of NVIDIA's MIG manager.
+const MIG_STATE: &str = "nvidia.com/mig.config.state";
 /// The name of the only `DaemonSet` that exists. Pods of any other belong to one that no longer exists.
 const DAEMON_SET: &str = "log";
 const APP: &str = "app";
@@ -106,6 +112,7 @@ fn mean_seconds(fault: Fault) -> Option<u64> {
         Fault::LockGarbled => 3_000,
         Fault::WishWithdrawn => 900,
         Fault::WatchTooOld => 300,
+        Fault::ForeignReboot => 600,
         _ => return None,
     })
 }
@@ -160,6 +167,7 @@ impl World {
         for index in 0..self.hosts.len() {
             self.after(Duration::from_secs(1), Event::Player(Player::Unpauses(index)));
             self.after(Duration::from_secs(1), Event::Player(Player::Enables(index)));
+            self.after(Duration::from_secs(1), Event::Player(Player::ForeignEnds(index)));
         }
         self.after(Duration::from_secs(1), Event::Player(Player::UnpausesPool));
         self.after(Duration::from_secs(600), Event::Player(Player::Sweeps));
@@ -201,6 +209,7 @@ impl World {
             Player::Tampers => self.tamper_on(),
             Player::TampersWith(index) => self.tamper(index),
             Player::Sweeps => self.sweep(),
+            Player::ForeignEnds(index) => self.show_foreign(index, None),
             Player::UnpausesPool => {
                 let clear = json!({ "metadata": { "annotations": { keys::PAUSE: null } } });
                 self.patch_lock(clear);
@@ -241,6 +250,12 @@ impl World {
             Fault::EntryRemoved => self.remove_entry(),
             Fault::LockGarbled => self.garble_lock(),
             Fault::BudgetBlocks => self.block_budget(),
+            Fault::ForeignReboot => {
+                self.fired(fault);
+                self.show_foreign(index, Some("rebooting"));
+                let pause = self.random.seconds(30, 600);
+                self.after(pause, Event::Player(Player::ForeignEnds(index)));
+            }
             Fault::WishWithdrawn => {
                 if self.hosts[index].is_up() && std::mem::take(&mut self.hosts[index].sentinel) {
                     self.fired(fault);
@@ -477,6 +492,26 @@ impl World {
         let _ = self.write(&request);
     }
 
+    /// What a Node shows while NVIDIA's MIG manager reboots its host.
+    fn show_foreign(&mut self, index: usize, state: Option<&str>) {
+        self.admin_patches(index, json!({ "metadata": { "labels": { MIG_STATE: state } } }));
+    }
+
+    fn forget_reboots(&mut self, index: usize) {
+        let admin = Rc::clone(&self.people.admin);
+        let clear = json!({ "metadata": { "annotations": { keys::REBOOTS: null } } });
+        let is_done = self.patches(&admin, index, clear);
+        self.agents[index].is_forgetting_planned = !is_done;
+        if is_done {
+            self.fired(Fault::RebootLoop);
+        } else {
+            self.after(
+                Duration::from_secs(60),
+                Event::Operator(Operator::ForgetReboots(index)),
+            );
+        }
+    }
+
     fn patch_lock(&mut self, patch: Value) {
         let admin = Rc::clone(&self.people.admin);
         let request = self.request(&admin, World::lock_key(), Verb::Merge(patch));
@@ -527,6 +562,7 @@ impl World {
                 self.lose_power(index);
             }
             Operator::ClearMarks(index) => self.clear_marks(index),
+            Operator::ForgetReboots(index) => self.forget_reboots(index),
             Operator::RepairLock => {
                 self.repair_planned = false;
                 if matches!(Record::read(self.lock_text()), Reading::Malformed(_)) {

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use cordonhold_shared::admission::{Mode, Requester};
+use cordonhold_shared::reboot::driver::Setup;
 use cordonhold_shared::reboot::moment::Uptime;
 
 use crate::agent::{Agent, Budget, Task};
@@ -17,6 +18,7 @@ use crate::faults::{Fault, Mixture};
 use crate::host::{Host, HostEvent};
 use crate::invariants::Oracle;
 use crate::network::{Call, Reply, To};
+use crate::pace::Pace;
 use crate::players::{Adversary, Operator, Player};
 use crate::random::Random;
 use crate::trace::Trace;
@@ -125,6 +127,7 @@ pub(crate) struct World {
     pub(crate) adversary: Adversary,
     pub(crate) oracle: Oracle,
     pub(crate) mixture: Mixture,
+    pub(crate) pace: Pace,
     pub(crate) statistics: Statistics,
     pub(crate) defect: Option<Defect>,
     pub(crate) budget_blocks: bool,
@@ -150,6 +153,8 @@ impl World {
         }
         let nodes = 2 + random.index(5);
         let concurrency = 1 + random.index((nodes / 2).max(1));
+        let pace = Pace::draw(seed, nodes, options.defect);
+        pace.limit(&mut mixture);
         let person = |user: &str, may_override| {
             Rc::new(Caller {
                 requester: Requester {
@@ -175,8 +180,9 @@ impl World {
                 kubernetes: person("system:kubernetes", false),
             },
             adversary: Adversary::draw(nodes, &mut random),
-            oracle: Oracle::new(nodes, concurrency),
+            oracle: Oracle::new(nodes, concurrency, &pace),
             mixture,
+            pace,
             statistics: Statistics::default(),
             defect: options.defect,
             budget_blocks: false,
@@ -200,7 +206,9 @@ impl World {
     fn populate(&mut self, nodes: usize, concurrency: usize) {
         for index in 0..nodes {
             let budget = Budget { nodes, concurrency };
-            let agent = Agent::draw(index, budget, self.defect, &mut self.random);
+            let mut agent = Agent::draw(index, budget, self.defect, &mut self.random);
+            let Setup { settings, rules, .. } = &mut agent.setup;
+            self.pace.set(settings, rules, self.defect);
             self.oracle.may_force(index, agent.forces_after());
             self.agents.push(agent);
             self.hosts

@@ -91,3 +91,13 @@ fn held_stays_cordoned_where_the_webhook_only_warns() {
 fn one_node_one_agent_where_the_webhook_trusts_every_agent() {
     finds(Defect::WebhookTrustsEveryAgent, &[Invariant::OneNodeOneAgent]);
 }
+
+#[test]
+fn spread_by_where_nobody_looks_at_the_zones() {
+    finds(Defect::ZonesUnseen, &[Invariant::SpreadBy]);
+}
+
+#[test]
+fn min_interval_where_nobody_notes_the_end_of_a_reboot() {
+    finds(Defect::EndsUnnoted, &[Invariant::MinInterval]);
+}

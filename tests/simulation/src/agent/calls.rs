@@ -98,6 +98,11 @@ impl World {
             (Defect::AttemptsUncounted, Call::WriteRecord(record) | Call::Reboot { record, .. }) => {
                 record.attempts = 0;
             }
+            (Defect::EndsUnnoted, Call::PatchLock { body, .. }) => {
+                if let Some(annotations) = body["metadata"]["annotations"].as_object_mut() {
+                    drop(annotations.remove(keys::LAST_REBOOT));
+                }
+            }
             (_, Call::PatchLock { body, .. }) => {
                 if let Some(Ask::WriteLock(write)) = asked {
                     let mut record = write.record.clone();

@@ -4,6 +4,7 @@ use cordonhold_shared::Reading;
 use cordonhold_shared::hold::{self, Phase};
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::{Entry, EntryId, Record};
+use cordonhold_shared::reboot::moment::Uptime;
 
 use super::{Found, Oracle, phase, writes_marks};
 use crate::Invariant;
@@ -94,7 +95,7 @@ impl Oracle {
     }
 
     /// Updates the slots by a commit of the lock: acquired, released and dropped entries.
-    pub(super) fn lock_changed(&mut self, commit: &Commit, server: &ApiServer) -> Found {
+    pub(super) fn lock_changed(&mut self, commit: &Commit, server: &ApiServer, now: Uptime) -> Found {
         let record = match record_of(commit) {
             // Nobody acquires a lock that cannot be read. Its entries count until it can be read again.
             Reading::Malformed(_) => return None,
@@ -116,6 +117,7 @@ impl Oracle {
             .entries
             .iter()
             .filter(|entry| before.entry(&entry.id()).is_none());
+        let mut acquired = Vec::new();
         for entry in added {
             let own = World::index_of(&entry.node).filter(|index| agent == Some(*index));
             let Some(known) = own.and_then(|index| self.nodes.get_mut(index)) else {
@@ -133,8 +135,11 @@ impl Oracle {
             {
                 known.inside = Some((entry.created.clone(), node.metadata.uid.clone()));
             }
+            acquired.extend(own);
         }
-        None
+        acquired
+            .into_iter()
+            .find_map(|index| self.keeps_distance(index, server, now))
     }
 
     fn removed(&mut self, entry: &Entry, agent: Option<usize>, server: &ApiServer) -> Found {
