@@ -6,6 +6,7 @@ pub mod blocker;
 pub mod cycle;
 pub mod drain;
 pub mod driver;
+pub mod expression;
 pub mod moment;
 pub mod pod;
 pub mod prometheus;
