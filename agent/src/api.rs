@@ -3,6 +3,8 @@
 //! Reads set no `resourceVersion`, so that no cache answers them. Only the few fields that decisions need are decoded.
 //! Not here: retries (the cycle decides them), and what a status code means ([`cordonhold_shared::reboot::api_status`]).
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub(crate) use cordonhold_rt::api::CallError;
@@ -31,7 +33,10 @@ use tracing::warn;
 use crate::config::{DrainConfig, LockConfig};
 
 mod lock;
+mod object;
 mod pods;
+
+use object::Resource;
 
 /// Longest wait for the answer to an eviction. The API server itself retries for up to 10 s if a budget is busy
 /// (kubernetes/kubernetes: pkg/registry/core/pod/storage/eviction.go).
@@ -52,6 +57,8 @@ pub(crate) struct Api {
     drain: DrainConfig,
     /// The evictions that have no answer yet.
     evictions: TaskTracker,
+    /// The resources of the kinds of `--blocker-object`, by API version and kind, as far as the API server has named them.
+    resources: Arc<Mutex<BTreeMap<(String, String), Resource>>>,
 }
 
 /// What a failed call means to the agent.
@@ -79,6 +86,7 @@ impl Api {
             lock,
             drain,
             evictions: TaskTracker::new(),
+            resources: Arc::default(),
         }
     }
 

@@ -12,7 +12,7 @@ use cordonhold_rt::command_line;
 use cordonhold_shared::reboot::blocker::Rules;
 use jiff::Timestamp;
 
-use crate::config::Config;
+use crate::config::{Config, DrainConfig};
 
 mod blockers;
 mod cycle;
@@ -201,17 +201,19 @@ impl TryFrom<Args> for Config {
             max_unavailable: args.lock.max_unavailable,
             ..args.pace.rules()
         };
+        let settings = cycle::settings(&args, &timing)?;
+        let drain: DrainConfig = args.drain.into();
         Ok(Config {
-            settings: cycle::settings(&args, &timing)?,
+            settings,
             timing,
             sentinel: args.host.sentinel()?,
             host: args.host.config(args.cycle.reboot_timeout),
             lock: args.lock.into(),
-            drain: args.drain.into(),
             windows: args.window.windows()?,
             must_end: args.window.must_end(),
+            blockers: args.blockers.config(rules, &drain.options)?,
+            drain,
             ready_when: args.returning.ready_when,
-            blockers: args.blockers.config(rules)?,
             notify: args.notify.into(),
             process: args.process.into(),
             warnings,

@@ -37,7 +37,7 @@ use config::{Config, MetricsConfig};
 use host::{Host, HostError};
 use metrics::Metrics;
 use metrics::server;
-use permissions::PermissionError;
+use permissions::{PermissionError, Wants};
 use pool::PoolError;
 use prometheus::{Prometheus, PrometheusError};
 
@@ -138,7 +138,11 @@ async fn begin(config: Config, metrics: &Arc<Metrics>) -> Result<Parts, RunError
     }
     metrics.watch_sentinel(sentinel.clone());
     let carrier = pool::chosen(&api).await;
-    permissions::check(&api, carrier, config.settings.signs.shows_conditions)
+    let wants = Wants {
+        conditions: config.settings.signs.shows_conditions,
+        preflight: config.blockers.rules.preflight.is_some(),
+    };
+    permissions::check(&api, carrier, wants)
         .await
         .map_err(RunError::Permissions)?;
     pool::check(&api, carrier).await.map_err(RunError::Pool)?;

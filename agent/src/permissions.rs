@@ -37,6 +37,8 @@ enum Scope {
     Cluster,
     /// On all objects of the cluster, but only with `--volume-detach-timeout`.
     Volumes,
+    /// On all objects of the cluster, but only with `--preflight`.
+    Preflight,
     /// Only on the object that carries the lock.
     One(Carrier),
     /// On all Leases in the namespace of the pool's Lease.
@@ -49,11 +51,20 @@ enum Scope {
     Conditions,
 }
 
+/// What flags ask for that the API calls do not know of.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wants {
+    /// `--node-conditions`.
+    pub(crate) conditions: bool,
+    /// `--preflight`.
+    pub(crate) preflight: bool,
+}
+
 const NODES: &str = "nodes";
 const LEASES: &str = "coordination.k8s.io";
 
 /// The permissions that are needed whichever object carries the lock.
-const NEEDED: [Needed; 13] = [
+const NEEDED: [Needed; 14] = [
     needed("get", "", NODES, "", Scope::Cluster),
     needed("list", "", NODES, "", Scope::Cluster),
     needed("watch", "", NODES, "", Scope::Cluster),
@@ -64,6 +75,7 @@ const NEEDED: [Needed; 13] = [
     needed("get", "apps", "daemonsets", "", Scope::Cluster),
     needed("list", "storage.k8s.io", "volumeattachments", "", Scope::Volumes),
     needed("get", "", "persistentvolumeclaims", "", Scope::Volumes),
+    needed("list", "policy", "poddisruptionbudgets", "", Scope::Preflight),
     needed("list", "policy", "poddisruptionbudgets", "", Scope::Notices),
     needed("create", "events.k8s.io", "events", "", Scope::Notices),
     needed("patch", "", NODES, "status", Scope::Conditions),
@@ -95,11 +107,7 @@ const DAEMON_SET_SEEN: Needed = needed("get", "apps", "daemonsets", "", Scope::O
 const SEARCHED: Needed = needed("list", "apps", "daemonsets", "", Scope::Search);
 
 /// Checks each permission, and fails if one that the reboot needs is missing. If the API server does not answer, the check is skipped.
-pub(crate) async fn check(
-    api: &Api,
-    carrier: Carrier,
-    shows_conditions: bool,
-) -> Result<(), PermissionError> {
+pub(crate) async fn check(api: &Api, carrier: Carrier, wants: Wants) -> Result<(), PermissionError> {
     let is_auto = api.lock_objects().is_auto();
     let lock = match carrier {
         Carrier::Lease => ON_LEASE.as_slice(),
@@ -109,7 +117,8 @@ pub(crate) async fn check(
         .into_iter()
         .filter(|_| is_auto && carrier == Carrier::Lease);
     let is_wanted = |needed: &&Needed| match needed.scope {
-        Scope::Conditions => shows_conditions,
+        Scope::Conditions => wants.conditions,
+        Scope::Preflight => wants.preflight,
         Scope::Volumes => api.waits_for_volumes(),
         _ => true,
     };
@@ -175,7 +184,9 @@ impl Needed {
     /// Asks the API server whether the agent has this permission.
     async fn is_granted(&self, api: &Api) -> Result<bool, CallError> {
         let (namespace, name) = match self.scope {
-            Scope::Cluster | Scope::Volumes | Scope::Conditions | Scope::Search => ("", ""),
+            Scope::Cluster | Scope::Volumes | Scope::Preflight | Scope::Conditions | Scope::Search => {
+                ("", "")
+            }
             Scope::One(carrier) => {
                 let lock = api.lock_object(carrier);
                 (lock.namespace.as_str(), lock.name.as_str())
@@ -206,7 +217,12 @@ impl Needed {
         let slash = if self.subresource.is_empty() { "" } else { "/" };
         let resource = format!("{} {}{slash}{}", self.verb, self.resource, self.subresource);
         match self.scope {
-            Scope::Cluster | Scope::Volumes | Scope::Notices | Scope::Conditions | Scope::Search => resource,
+            Scope::Cluster
+            | Scope::Volumes
+            | Scope::Preflight
+            | Scope::Notices
+            | Scope::Conditions
+            | Scope::Search => resource,
             Scope::One(carrier) => {
                 let lock = api.lock_object(carrier);
                 format!("{resource} {}/{}", lock.namespace, lock.name)

@@ -8,6 +8,7 @@ pub mod drain;
 pub mod driver;
 pub mod expression;
 pub mod moment;
+pub mod object;
 pub mod pod;
 pub mod prometheus;
 pub mod readiness;

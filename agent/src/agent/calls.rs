@@ -65,10 +65,15 @@ impl Hands {
             Call::ListAllPods => Reply::Pods(api.all_pods().await.map_err(failed)),
             Call::LookUp(daemon_sets) => Reply::Missing(api.missing(daemon_sets).await.map_err(failed)),
             Call::Query(expression) => Reply::Found(self.query(&expression).await.map(Found::Series)),
-            Call::ListBlockingPods(labels) => {
-                let pods = api.blocking_pods(&labels).await;
+            Call::ListBlockingPods(rule) => {
+                let pods = api.blocking_pods(&rule).await;
                 Reply::Found(pods.map(Found::Pods).map_err(|error| error.with_fix()))
             }
+            Call::ListBudgets => {
+                let drainable = api.drainable().await;
+                Reply::Found(drainable.map(Found::Drainable).map_err(|error| error.with_fix()))
+            }
+            Call::AskObject(rule) => Reply::Found(api.ask_object(rule).await.map(Found::Truth)),
         }
     }
 

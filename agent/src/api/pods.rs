@@ -2,16 +2,17 @@
 //!
 //! Not here: which pods a drain evicts, see [`cordonhold_shared::reboot::pod`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use cordonhold_rt::watch::Target;
+use cordonhold_shared::reboot::blocker::budgets::{BudgetView, Drainable};
+use cordonhold_shared::reboot::blocker::pods::PodRule;
 use cordonhold_shared::reboot::drain::Evicted;
 use cordonhold_shared::reboot::driver::BLOCKING_PODS_MAX;
 use cordonhold_shared::reboot::pod::{self, DaemonSet, PodView};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::core::Request;
 use kube::core::params::{GetParams, ListParams, PostParams};
-use kube::core::{Request, SelectorExt as _};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -19,6 +20,9 @@ use super::{Api, CALLS_BOUND, CallError, EVICTION_BOUND, ListView, Meaning as _,
 
 const PODS: &str = "/api/v1/pods";
 const VOLUME_ATTACHMENTS: &str = "/apis/storage.k8s.io/v1/volumeattachments";
+const BUDGETS: &str = "/apis/policy/v1/poddisruptionbudgets";
+/// How many budgets to ask for per page. They are small, and a cluster may have thousands.
+const BUDGETS_PAGE: u32 = 500;
 /// How many `VolumeAttachments` to ask for per page. They are small, and a selector cannot limit the list to one node.
 const ATTACHMENTS_PAGE: u32 = 500;
 /// Most objects that are looked up at the same time.
@@ -57,27 +61,6 @@ struct VolumeView {
 #[serde(rename_all = "camelCase")]
 struct ClaimView {
     claim_name: String,
-}
-
-/// A `PodDisruptionBudget` (k8s.io/api: policy/v1/types.go).
-#[derive(Debug, Deserialize)]
-struct BudgetView {
-    metadata: NameView,
-    spec: BudgetSpec,
-}
-
-#[derive(Debug, Deserialize)]
-struct BudgetSpec {
-    /// A budget without a selector selects no pod; an empty selector selects every pod in the namespace.
-    selector: Option<LabelSelector>,
-}
-
-impl BudgetSpec {
-    /// Whether the budget selects a pod with these labels.
-    fn takes(&self, labels: &BTreeMap<String, String>) -> bool {
-        let selector = self.selector.clone().map(kube::core::Selector::try_from);
-        matches!(selector, Some(Ok(selector)) if selector.matches(labels))
-    }
 }
 
 /// A `VolumeAttachment` (k8s.io/api: storage/v1/types.go).
@@ -141,18 +124,26 @@ impl Api {
         Ok(pods.items)
     }
 
-    /// Lists pods on our Node that these labels select and that have not ended, as `namespace/name`. kured leaves out the same phases
+    /// Lists pods on our Node that this selects and that have not ended, as `namespace/name`. kured leaves out the same phases
     /// (kubereboot/kured: pkg/blockers/kubernetespod.go).
-    pub(crate) async fn blocking_pods(&self, labels: &str) -> Result<BTreeSet<String>, CallError> {
-        let fields = format!(
+    pub(crate) async fn blocking_pods(&self, rule: &PodRule) -> Result<BTreeSet<String>, CallError> {
+        let mut fields = format!(
             "{},status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown",
             self.pods_on_node()
         );
+        let more = rule.fields.to_string();
+        if !more.is_empty() {
+            fields = format!("{fields},{more}");
+        }
         let params = ListParams::default()
             .fields(&fields)
-            .labels(labels)
+            .labels(&rule.labels.to_string())
             .limit(BLOCKING_PODS_MAX);
-        let pods: ListView<PodView> = self.call(Request::new(PODS).list(&params)).await?;
+        let path = match &rule.namespace {
+            Some(namespace) => format!("/api/v1/namespaces/{namespace}/pods"),
+            None => PODS.to_owned(),
+        };
+        let pods: ListView<PodView> = self.call(Request::new(path).list(&params)).await?;
         Ok(pods.items.iter().map(pod::name).collect())
     }
 
@@ -230,12 +221,36 @@ impl Api {
         let path = format!("/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets");
         let mut its = Vec::new();
         self.each(&path, ListParams::default(), |budget: BudgetView| {
-            if budget.spec.takes(&pod.metadata.labels) {
-                its.push(format!("{namespace}/{}", budget.metadata.name));
+            if budget.takes(pod) {
+                its.push(budget.name());
             }
         })
         .await?;
         Ok(its)
+    }
+
+    /// Lists what decides whether budgets would refuse a drain: the pods that it looks at, and the budgets of their namespaces.
+    pub(crate) async fn drainable(&self) -> Result<Drainable, CallError> {
+        let pods = self.pods().await?;
+        let missing = self.missing(pod::daemon_sets(&pods)).await?;
+        let namespaces: BTreeSet<&str> = pods.iter().map(|pod| pod.metadata.namespace.as_str()).collect();
+        let mut budgets = Vec::new();
+        // One list, however many namespaces the pods are in.
+        self.each(
+            BUDGETS,
+            ListParams::default().limit(BUDGETS_PAGE),
+            |budget: BudgetView| {
+                if namespaces.contains(budget.metadata.namespace.as_str()) {
+                    budgets.push(budget);
+                }
+            },
+        )
+        .await?;
+        Ok(Drainable {
+            pods,
+            missing,
+            budgets,
+        })
     }
 
     /// How many evictions have no answer yet.

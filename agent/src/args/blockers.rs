@@ -1,4 +1,4 @@
-//! The flags of the group "What postpones a reboot" that ask somebody: alerts and other queries of Prometheus, and pods.
+//! The flags of the group "What postpones a reboot" that ask somebody: alerts and other queries of Prometheus, objects, pods, and budgets.
 //!
 //! Not here: the flags of that group that go by what the agent reads anyway ([`super::pace`]), how Prometheus is asked ([`crate::prometheus`]), and what its answers mean ([`cordonhold_shared::reboot::prometheus`]).
 
@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cordonhold_rt::argument;
-use cordonhold_shared::reboot::blocker::Rules;
+use cordonhold_shared::reboot::blocker::pods::PodRule;
+use cordonhold_shared::reboot::blocker::{Preflight, Rules};
+use cordonhold_shared::reboot::drain::Options;
+use cordonhold_shared::reboot::object::ObjectRule;
 use cordonhold_shared::reboot::prometheus::{AlertFilter, Regexp};
 use cordonhold_shared::selector::Selector;
 use http::Uri;
@@ -52,6 +55,19 @@ pub(super) struct BlockerArgs {
     /// Label selector of pods that postpone the reboot of their node; repeated, or separated by `;`
     #[arg(long, env = "KURED_BLOCKING_POD_SELECTOR", value_name = "SELECTOR", value_delimiter = ';', value_parser = value::selector)]
     blocking_pod_selector: Vec<Selector>,
+    /// Pods on a node that postpone its reboot, chosen as for `kubectl get pods`: '-n NAMESPACE -l LABELS --field-selector FIELDS', of which any
+    /// may be left out; repeated, or separated by `;`. As with --blocking-pod-selector, pods that have ended do not count
+    #[arg(long, env = "CORDONHOLD_BLOCKING_PODS", value_name = "OPTIONS", value_delimiter = ';', allow_hyphen_values = true, value_parser = pods)]
+    blocking_pods: Vec<PodRule>,
+    /// An object that postpones a reboot while an expression in CEL, which calls it `self`, is true; repeated. Such as
+    /// 'ceph.rook.io/v1/CephCluster/rook-ceph/rook-ceph: self.status.ceph.health != "HEALTH_OK"'.
+    /// An object that does not exist, or that the agent may not read, postpones it too
+    #[arg(long, env = "CORDONHOLD_BLOCKER_OBJECT", value_name = "APIVERSION/KIND[/NAMESPACE]/NAME: CEL", value_parser = str::parse::<ObjectRule>)]
+    blocker_object: Vec<ObjectRule>,
+    /// Before the lock is taken, read the PodDisruptionBudgets of the pods that the drain would evict, and wait while one of them allows no eviction.
+    /// Nothing is evicted to find out, not even as a dry run
+    #[arg(long, env = "CORDONHOLD_PREFLIGHT")]
+    preflight: bool,
     /// How long a blocker that gives no answer postpones a reboot, from its first failed answer; 0 is for ever
     #[arg(long, env = "CORDONHOLD_BLOCKER_TIMEOUT", value_name = "DURATION", default_value = "0", value_parser = value::limit)]
     blocker_timeout: Maybe<Duration>,
@@ -59,7 +75,7 @@ pub(super) struct BlockerArgs {
 
 impl BlockerArgs {
     /// Makes the configuration with these other rules. An expression without a Prometheus is refused.
-    pub(super) fn config(self, rules: Rules) -> Result<BlockerConfig, ArgsError> {
+    pub(super) fn config(self, rules: Rules, drain: &Options) -> Result<BlockerConfig, ArgsError> {
         if self.prometheus_url.is_none() && !self.blocker_promql.is_empty() {
             return Err(ArgsError::NoPrometheus);
         }
@@ -72,7 +88,14 @@ impl BlockerArgs {
             rules: Rules {
                 alerts: self.prometheus_url.is_some().then_some(filter),
                 promql: self.blocker_promql,
-                pods: self.blocking_pod_selector,
+                pods: (self.blocking_pod_selector.into_iter())
+                    .map(PodRule::of_selector)
+                    .chain(self.blocking_pods)
+                    .collect(),
+                objects: self.blocker_object,
+                preflight: self.preflight.then_some(Preflight {
+                    skip_wait: drain.skip_wait,
+                }),
                 timeout: self.blocker_timeout,
                 ..rules
             },
@@ -91,6 +114,13 @@ impl BlockerArgs {
 fn regexp(text: &str) -> Result<Regexp, String> {
     Regexp::new(text)
         .map_err(|error| format!("{text:?} is not a regular expression that can be used: {error}"))
+}
+
+/// Splits the options as a shell does, and reads them.
+fn pods(text: &str) -> Result<PodRule, String> {
+    let words =
+        shlex::split(text).ok_or_else(|| format!("{text:?} has an odd number of quotes: close them"))?;
+    PodRule::of_words(&words)
 }
 
 /// Whether it is `PromQL`, only Prometheus can tell.

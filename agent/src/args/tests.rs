@@ -153,6 +153,14 @@ fn each_wrong_argument_is_named_on_one_line_with_its_fix() {
             &["--prometheus-url: ", "http://"],
         ),
         (
+            &["--blocker-object=v1/ConfigMap/a/b"],
+            &["--blocker-object: ", "no colon and blank", "APIVERSION/KIND"],
+        ),
+        (
+            &["--blocker-object=v1/ConfigMap/a/b: self.data.x =="],
+            &["--blocker-object: ", "line 1, column", "write CEL"],
+        ),
+        (
             &["--message-template-drain=Draining"],
             &["--message-template-drain: ", "%s"],
         ),

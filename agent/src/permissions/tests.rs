@@ -119,7 +119,7 @@ impl Installed {
             (201, json!({"status": {"allowed": allowed}}))
         });
         // kured's DaemonSet exists, so `auto` chooses it.
-        let checked = check(&api, Carrier::DaemonSet, false).await;
+        let checked = check(&api, Carrier::DaemonSet, Wants::default()).await;
         let refused = refused.lock().unwrap().clone();
         (checked.err().map(|error| error.to_string()), refused)
     }

@@ -92,7 +92,7 @@ fn all_wait(table: Vec<Row<'_>>) {
 fn found_e8_every_answer_that_ends_the_agent_names_thing_try_and_fix() {
     let denied = || Says::json(ASK_PERMISSION, 201, json!({"status": {"allowed": false}}));
     let selector = json!({"metadata": {"annotations": {"cordonhold.dev/pool-selector": ""}}});
-    let table: [Ends<'_>; 5] = [
+    let table: [Ends<'_>; 6] = [
         (
             vec![node()],
             vec![denied()],
@@ -121,6 +121,16 @@ fn found_e8_every_answer_that_ends_the_agent_names_thing_try_and_fix() {
                 "1 permissions are missing",
                 "list volumeattachments",
                 "manifests/components/volume-detach",
+            ],
+        ),
+        (
+            vec![node()],
+            vec![denied().with("poddisruptionbudgets")],
+            &["--preflight"],
+            [
+                "1 permissions are missing",
+                "list poddisruptionbudgets",
+                "manifests/base/rbac-agent.yaml",
             ],
         ),
         (

@@ -19,8 +19,14 @@ use crate::node::NodeView;
 use crate::quote::{QUOTED_MAX, always_quoted};
 use crate::reboot::lock_object::LockView;
 use crate::reboot::moment::Moment;
+use crate::reboot::object::ObjectRule;
 use crate::reboot::prometheus::{AlertFilter, Series};
-use crate::selector::Selector;
+
+pub mod budgets;
+pub mod pods;
+
+use budgets::{Drainable, Refusal};
+use pods::PodRule;
 
 mod foreign;
 mod pool;
@@ -65,8 +71,22 @@ pub enum Blocker {
         /// The first of them.
         first: String,
     },
-    /// Pods on this node that a `--blocking-pod-selector` selects, as `namespace/name`.
-    Pods(BTreeSet<String>),
+    /// Pods on this node that a flag selects.
+    Pods {
+        /// The flag, with `--`.
+        flag: &'static str,
+        /// The pods, as `namespace/name`.
+        names: BTreeSet<String>,
+    },
+    /// The expression of a `--blocker-object` is true of its object.
+    Object {
+        /// The object, as the flag names it.
+        object: String,
+        /// The expression.
+        expression: String,
+    },
+    /// Budgets that would refuse an eviction of the drain.
+    Budgets(Vec<Refusal>),
     /// This `--blocking-node-selector` selects our Node.
     NodeLabels(String),
     /// Our Node has an annotation that a `--blocking-node-annotation` names.
@@ -139,7 +159,9 @@ impl Blocker {
             Blocker::Unavailable { .. } => "unavailable",
             Blocker::Alerts(_) => "alerts",
             Blocker::Series { .. } => "promql",
-            Blocker::Pods(_) => "pods",
+            Blocker::Pods { .. } => "pods",
+            Blocker::Object { .. } => "object",
+            Blocker::Budgets(_) => "budgets",
             Blocker::NodeLabels(_) => "node_labels",
             Blocker::NodeAnnotation { .. } => "node_annotation",
             Blocker::Loop { .. } | Blocker::LoopUnreadable(_) => "reboots_max",
@@ -173,8 +195,12 @@ pub struct Rules {
     pub alerts: Option<AlertFilter>,
     /// `--blocker-promql`: each expression blocks while it returns any series.
     pub promql: Vec<String>,
-    /// `--blocking-pod-selector`: a pod on the node that one of these selects blocks.
-    pub pods: Vec<Selector>,
+    /// `--blocking-pod-selector` and `--blocking-pods`: a pod on the node that one of these selects blocks.
+    pub pods: Vec<PodRule>,
+    /// `--blocker-object`: each blocks while its expression is true of its object.
+    pub objects: Vec<ObjectRule>,
+    /// `--preflight`: a budget that would refuse an eviction of the drain blocks, until the lock is taken.
+    pub preflight: Option<Preflight>,
     /// `--blocker-timeout`: how long a question without an answer blocks. `None`: for ever.
     pub timeout: Option<Duration>,
 }
@@ -197,6 +223,13 @@ pub struct RebootsMax {
     pub within: SignedDuration,
 }
 
+/// How a drain treats pods that are on their way out, which decides what it would evict.
+#[derive(Clone, Copy, Debug)]
+pub struct Preflight {
+    /// `--skip-wait-for-delete-timeout`.
+    pub skip_wait: Option<SignedDuration>,
+}
+
 /// Something that somebody else has to be asked about.
 #[derive(Clone, Copy, Debug)]
 pub enum Question<'a> {
@@ -205,7 +238,11 @@ pub enum Question<'a> {
     /// Does this `PromQL` expression return any series?
     Promql(&'a str),
     /// Which pods on our node does this select?
-    Pods(&'a Selector),
+    Pods(&'a PodRule),
+    /// Is this expression true of this object?
+    Object(&'a ObjectRule),
+    /// Which budgets would refuse an eviction of a drain?
+    Budgets(Preflight),
 }
 
 /// What the answer to a question shows.
@@ -215,6 +252,10 @@ pub enum Found {
     Series(Vec<Series>),
     /// Pods, as `namespace/name`.
     Pods(BTreeSet<String>),
+    /// Whether an expression is true of its object.
+    Truth(bool),
+    /// The pods that a drain looks at, and the budgets of their namespaces.
+    Drainable(Drainable),
 }
 
 impl Rules {
@@ -243,13 +284,20 @@ impl Rules {
         let alerts = self.alerts.iter().map(Question::Alerts);
         let promql = self.promql.iter().map(|text| Question::Promql(text));
         let pods = self.pods.iter().map(Question::Pods);
-        alerts.chain(promql).chain(pods)
+        let objects = self.objects.iter().map(Question::Object);
+        let budgets = self.preflight.map(Question::Budgets);
+        alerts.chain(promql).chain(pods).chain(objects).chain(budgets)
     }
 }
 
 impl Question<'_> {
+    /// Whether it is still asked when the node is drained. The budgets of pods that have left say nothing of its reboot.
+    pub fn is_asked_at_the_end(self) -> bool {
+        !matches!(self, Question::Budgets(_))
+    }
+
     /// What blocks by this answer, if anything does.
-    fn blocker(self, found: Found) -> Option<Blocker> {
+    fn blocker(self, found: Found, now: Timestamp) -> Option<Blocker> {
         match (self, found) {
             (Question::Alerts(filter), Found::Series(series)) => {
                 let names = filter.blocking(&series);
@@ -262,10 +310,26 @@ impl Question<'_> {
                     first: first.to_string(),
                 })
             }
-            (Question::Pods(_), Found::Pods(names)) => (!names.is_empty()).then_some(Blocker::Pods(names)),
+            (Question::Pods(rule), Found::Pods(names)) => (!names.is_empty()).then_some(Blocker::Pods {
+                flag: rule.flag,
+                names,
+            }),
+            (Question::Object(rule), Found::Truth(is_true)) => is_true.then(|| Blocker::Object {
+                object: rule.object.to_string(),
+                expression: rule.expression.to_string(),
+            }),
+            (Question::Budgets(preflight), Found::Drainable(drainable)) => {
+                let refusals = drainable.refusals(preflight.skip_wait, now);
+                (!refusals.is_empty()).then_some(Blocker::Budgets(refusals))
+            }
             // The driver asks for the one that fits.
-            (Question::Alerts(_) | Question::Promql(_), Found::Pods(_))
-            | (Question::Pods(_), Found::Series(_)) => None,
+            (
+                Question::Alerts(_) | Question::Promql(_),
+                Found::Pods(_) | Found::Truth(_) | Found::Drainable(_),
+            )
+            | (Question::Pods(_), Found::Series(_) | Found::Truth(_) | Found::Drainable(_))
+            | (Question::Object(_), Found::Series(_) | Found::Pods(_) | Found::Drainable(_))
+            | (Question::Budgets(_), Found::Series(_) | Found::Pods(_) | Found::Truth(_)) => None,
         }
     }
 }
@@ -275,13 +339,18 @@ impl fmt::Display for Question<'_> {
         match self {
             Question::Alerts(_) => f.write_str("the active alerts of Prometheus"),
             Question::Promql(text) => write!(f, "--blocker-promql={}", always_quoted(text, QUOTED_MAX)),
-            Question::Pods(selector) => {
-                let text = selector.to_string();
+            Question::Pods(rule) => {
+                let text = rule.to_string();
                 write!(
                     f,
-                    "the pods of --blocking-pod-selector={}",
+                    "the pods of {}={}",
+                    rule.flag,
                     always_quoted(&text, QUOTED_MAX)
                 )
+            }
+            Question::Object(rule) => write!(f, "{} (--blocker-object)", rule.object),
+            Question::Budgets(_) => {
+                f.write_str("the PodDisruptionBudgets of the pods on this node (--preflight)")
             }
         }
     }
@@ -316,7 +385,7 @@ impl Unanswered {
         let why = match answer {
             Ok(found) => {
                 let _ = self.open.remove(&place);
-                return question.blocker(found);
+                return question.blocker(found, at.wall);
             }
             Err(why) => why,
         };

@@ -240,9 +240,7 @@ pub fn daemon_sets(pods: &[PodView]) -> BTreeSet<DaemonSet> {
     named.collect()
 }
 
-/// The pods of this list that a drain would evict or wait for, as `namespace/name`.
-///
-/// `missing` are the `DaemonSets` that do not exist, and `kept` the controllers of [`is_kept`].
+/// The pods of this list that a drain would evict or wait for, as `namespace/name`: the names of [`leaving`].
 pub fn left(
     pods: &[PodView],
     missing: &BTreeSet<DaemonSet>,
@@ -250,17 +248,28 @@ pub fn left(
     skip_wait: Option<SignedDuration>,
     now: Timestamp,
 ) -> Vec<String> {
+    leaving(pods, missing, kept, skip_wait, now).map(name).collect()
+}
+
+/// The pods of this list that a drain would evict or wait for.
+///
+/// `missing` are the `DaemonSets` that do not exist, and `kept` the controllers of [`is_kept`].
+pub fn leaving<'a>(
+    pods: &'a [PodView],
+    missing: &BTreeSet<DaemonSet>,
+    kept: &BTreeSet<String>,
+    skip_wait: Option<SignedDuration>,
+    now: Timestamp,
+) -> impl Iterator<Item = &'a PodView> {
     let leaves = |pod: &&PodView| match classify(pod) {
         Fate::Evict => true,
         Fate::DaemonSet(daemon_set) => missing.contains(&daemon_set),
         Fate::Stay => false,
     };
-    let is_waited_for = |pod: &&PodView| patience(pod, skip_wait, now) != Some(SignedDuration::ZERO);
+    let is_waited_for = move |pod: &&PodView| patience(pod, skip_wait, now) != Some(SignedDuration::ZERO);
     let is_kept = |pod: &&PodView| is_kept(pod, kept);
-    let left = pods
-        .iter()
-        .filter(|pod| leaves(pod) && is_waited_for(pod) && !is_kept(pod));
-    left.map(name).collect()
+    pods.iter()
+        .filter(move |pod| leaves(pod) && is_waited_for(pod) && !is_kept(pod))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! What postpones a reboot: its own Node, other nodes and the lock, and others who are asked: pods on the node, and Prometheus, which a small
-//! HTTP server plays here.
+//! What postpones a reboot: its own Node, other nodes and the lock, and others who are asked: pods on the node, objects, budgets, and
+//! Prometheus, which a small HTTP server plays here.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -7,10 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use cordonhold_shared::hold::Phase;
 use cordonhold_shared::keys;
-use cordonhold_tests::NAMESPACE;
+use cordonhold_tests::audit::Asked;
+use cordonhold_tests::control_plane::ControlPlane;
+use cordonhold_tests::{AGENT_ACCOUNT, NAMESPACE, wait};
+use http::Method;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -43,6 +46,202 @@ fn a_pod_on_the_node_that_the_selector_takes_postpones_the_reboot_until_it_is_go
             pods.delete("batch", &DeleteParams::default().grace_period(0))
                 .await?,
         );
+        site.reboots_once_and_is_given_back().await
+    })
+}
+
+#[test]
+fn a_pod_of_a_namespace_and_a_phase_postpones_the_reboot_as_kubectl_would_list_it() -> Result<()> {
+    alone(async || {
+        let plane = unguarded_plane(1).await?;
+        let mut site = Site::without_agent(&plane, "node-0").await?;
+        site.add_pod("batch").await?;
+        site.machine.request_reboot()?;
+        site.start_agent(&[
+            // The pod is in another namespace, and in another phase: neither selects it.
+            "--blocking-pods=-n kube-system -l app=batch",
+            "--blocking-pods=-l app=batch --field-selector status.phase=Pending",
+            "--blocking-pods=-n default -l 'app in (batch)' --field-selector status.phase=Running,metadata.name!=other",
+        ])
+        .await?;
+        let line = site.wait_event("blocked").await?;
+        ensure!(line["by"] == "pods", "{line}");
+        let why = line["why"].as_str().unwrap_or_default();
+        ensure!(why.matches("default/batch").count() == 1, "{line}");
+        ensure!(why.contains("--blocking-pods selects"), "{line}");
+        let pods: Api<Pod> = Api::default_namespaced(plane.client());
+        drop(
+            pods.delete("batch", &DeleteParams::default().grace_period(0))
+                .await?,
+        );
+        site.reboots_once_and_is_given_back().await
+    })
+}
+
+const SITE: &str = "/api/v1/namespaces/default/configmaps";
+const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles";
+const ROLE_BINDINGS: &str = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings";
+
+/// Sends a request as an admin. It must succeed.
+async fn send(plane: &ControlPlane, method: Method, path: &str, body: &Value) -> Result<()> {
+    let what = format!("{method} {path}");
+    let mut request = http::Request::builder().method(method.clone()).uri(path);
+    if method == Method::PATCH {
+        request = request.header("content-type", "application/merge-patch+json");
+    }
+    let request = request.body(body.to_string().into_bytes())?;
+    let answer: Result<Value, _> = plane.client().request(request).await;
+    answer.map(drop).context(what)
+}
+
+/// Waits for a report of what blocks that is of this kind and says this.
+async fn is_blocked(site: &Site, by: &str, says: &str) -> Result<()> {
+    for n in 1.. {
+        let line = site.wait_nth_event("blocked", n).await;
+        let line = line.with_context(|| format!("nothing of the kind {by} says {says:?}"))?;
+        let why = line["why"].as_str().unwrap_or_default();
+        if line["by"] == by && why.contains(says) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn an_object_postpones_the_reboot_while_its_expression_is_true_or_it_cannot_be_read() -> Result<()> {
+    alone(async || {
+        let plane = unguarded_plane(1).await?;
+        let mut site = Site::without_agent(&plane, "node-0").await?;
+        let map = |data: Value| json!({ "metadata": { "name": "site" }, "data": data });
+        send(&plane, Method::POST, SITE, &map(json!({ "reboots": "no" }))).await?;
+        site.machine.request_reboot()?;
+        site.start_agent(&["--blocker-object=v1/ConfigMap/default/site: self.data.reboots != 'yes'"])
+            .await?;
+        let rule = "{apiGroups: [\"\"], resources: [\"configmaps\"], resourceNames: [\"site\"], verbs: [\"get\"]} \
+                    in a Role and a RoleBinding in the namespace default";
+        is_blocked(&site, "unanswered", rule).await?;
+
+        // Exactly what it asks for.
+        let granted = json!({ "apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["site"], "verbs": ["get"] });
+        let role = json!({ "metadata": { "name": "site" }, "rules": [granted] });
+        send(&plane, Method::POST, ROLES, &role).await?;
+        let binding = json!({
+            "metadata": { "name": "site" },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "site" },
+            "subjects": [{ "kind": "ServiceAccount", "name": AGENT_ACCOUNT, "namespace": NAMESPACE }],
+        });
+        send(&plane, Method::POST, ROLE_BINDINGS, &binding).await?;
+        is_blocked(&site, "object", "is true of v1/ConfigMap/default/site").await?;
+        let waiting = site.wait_phase(Phase::Wanted).await?;
+        ensure!(!waiting.spec.unschedulable, "a wish cordoned the node");
+
+        let path = format!("{SITE}/site");
+        let huge = map(json!({ "reboots": "yes", "more": "x".repeat(300 * 1024) }));
+        send(&plane, Method::PATCH, &path, &huge).await?;
+        is_blocked(&site, "unanswered", "larger than 256 KiB").await?;
+        let other = json!({ "data": { "reboots": null, "more": null } });
+        send(&plane, Method::PATCH, &path, &other).await?;
+        is_blocked(&site, "unanswered", "there: check the name, and guard").await?;
+        send(&plane, Method::DELETE, &path, &Value::Null).await?;
+        is_blocked(&site, "unanswered", "it does not exist").await?;
+        send(&plane, Method::POST, SITE, &map(json!({ "reboots": "yes" }))).await?;
+        site.reboots_once_and_is_given_back().await
+    })
+}
+
+#[test]
+fn ceph_postpones_the_reboot_until_it_is_healthy_even_if_its_kind_is_unknown_at_first() -> Result<()> {
+    alone(async || {
+        let plane = unguarded_plane(1).await?;
+        let mut site = Site::without_agent(&plane, "node-0").await?;
+        site.machine.request_reboot()?;
+        site.start_agent(&[
+            "--blocker-object=ceph.rook.io/v1/CephCluster/default/rook-ceph: self.status.ceph.health != \"HEALTH_OK\"",
+        ])
+        .await?;
+        is_blocked(&site, "unanswered", "the API server has no ceph.rook.io/v1").await?;
+        let role = json!({
+            "metadata": { "name": "ceph" },
+            "rules": [{ "apiGroups": ["ceph.rook.io"], "resources": ["cephclusters"], "verbs": ["get"] }],
+        });
+        let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+        send(&plane, Method::POST, roles, &role).await?;
+        let binding = json!({
+            "metadata": { "name": "ceph" },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "ceph" },
+            "subjects": [{ "kind": "ServiceAccount", "name": AGENT_ACCOUNT, "namespace": NAMESPACE }],
+        });
+        let bindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
+        send(&plane, Method::POST, bindings, &binding).await?;
+        let definition = json!({
+            "metadata": { "name": "cephclusters.ceph.rook.io" },
+            "spec": {
+                "group": "ceph.rook.io",
+                "scope": "Namespaced",
+                "names": { "kind": "CephCluster", "plural": "cephclusters" },
+                "versions": [{
+                    "name": "v1",
+                    "served": true,
+                    "storage": true,
+                    "schema": { "openAPIV3Schema": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } },
+                }],
+            },
+        });
+        let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        send(&plane, Method::POST, definitions, &definition).await?;
+        is_blocked(&site, "unanswered", "it does not exist").await?;
+        let clusters = "/apis/ceph.rook.io/v1/namespaces/default/cephclusters";
+        let cluster = json!({
+            "apiVersion": "ceph.rook.io/v1",
+            "kind": "CephCluster",
+            "metadata": { "name": "rook-ceph" },
+            "status": { "ceph": { "health": "HEALTH_WARN" } },
+        });
+        send(&plane, Method::POST, clusters, &cluster).await?;
+        is_blocked(
+            &site,
+            "object",
+            "is true of ceph.rook.io/v1/CephCluster/default/rook-ceph",
+        )
+        .await?;
+        let healthy = json!({ "status": { "ceph": { "health": "HEALTH_OK" } } });
+        send(&plane, Method::PATCH, &format!("{clusters}/rook-ceph"), &healthy).await?;
+        site.reboots_once_and_is_given_back().await
+    })
+}
+
+#[test]
+fn a_budget_that_allows_no_eviction_postpones_the_reboot_by_name_and_nothing_is_evicted_to_find_out()
+-> Result<()> {
+    alone(async || {
+        let plane = unguarded_plane(1).await?;
+        let mut site = Site::without_agent(&plane, "node-0").await?;
+        site.add_blocked_pod("web").await?;
+        site.add_pod("free").await?;
+        site.machine.request_reboot()?;
+        site.start_agent(&["--preflight"]).await?;
+        is_blocked(
+            &site,
+            "budgets",
+            "the budget default/web allows no eviction now (default/web)",
+        )
+        .await?;
+        let waiting = site.wait_phase(Phase::Wanted).await?;
+        ensure!(!waiting.spec.unschedulable, "a wish cordoned the node");
+        ensure!(!site.is_in_lock().await?, "it took the lock");
+
+        // Asked again and again, it has evicted nothing, not even as a dry run.
+        let is_asked = |asked: &&Asked| asked.uri.contains("/poddisruptionbudgets");
+        wait::until("the budgets to be read again", REBOOT_TIMEOUT, || async {
+            let asked = plane.requests_of_agents()?;
+            Ok((asked.iter().filter(is_asked).count() >= 3).then_some(()))
+        })
+        .await?;
+        let asked = plane.requests_of_agents()?;
+        let evicts = |asked: &&Asked| asked.uri.contains("/eviction") || asked.uri.contains("dryRun");
+        ensure!(!asked.iter().any(|asked| evicts(&asked)), "{asked:?}");
+        ensure!(site.has_pod("free").await?, "a pod was evicted");
+        site.unblock_pod("web").await?;
         site.reboots_once_and_is_given_back().await
     })
 }

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use cordonhold_shared::reboot::drain::Options;
+
 use super::*;
 use crate::config::MetricsConfig;
 use crate::host::Reboot;
@@ -168,7 +170,8 @@ fn d24_blocking_pods_can_be_named_in_the_environment() {
         "--blocking-pod-selector",
         "!c",
     ]);
-    let pods = args.blockers.config(Rules::default()).unwrap().rules.pods;
+    let config = args.blockers.config(Rules::default(), &Options::default());
+    let pods = config.unwrap().rules.pods;
     let texts: Vec<String> = pods.iter().map(ToString::to_string).collect();
     assert_eq!(texts, ["app=web", "tier in (a,b)", "!c"]);
 }

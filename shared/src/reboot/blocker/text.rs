@@ -7,6 +7,7 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::budgets::Refusal;
 use super::{Blocker, Foreign, RebootsMax};
 use crate::keys;
 use crate::quote::{QUOTED_MAX, always_quoted, quoted};
@@ -31,7 +32,9 @@ impl fmt::Display for Blocker {
                 count,
                 first,
             } => series(expression, *count, first),
-            Blocker::Pods(names) => pods(names),
+            Blocker::Pods { flag, names } => pods(flag, names),
+            Blocker::Object { object, expression } => being(object, expression),
+            Blocker::Budgets(refusals) => budgets(refusals),
             Blocker::NodeLabels(selector) => node_labels(selector),
             Blocker::NodeAnnotation { key, value } => node_annotation(key, value),
             Blocker::Loop { count, max, last } => looping(*count, *max, *last),
@@ -110,10 +113,20 @@ fn series(expression: &str, count: usize, first: &str) -> String {
     )
 }
 
-fn pods(names: &BTreeSet<String>) -> String {
+fn pods(flag: &str, names: &BTreeSet<String>) -> String {
     let names = listed(names);
+    format!("pods on this node that {flag} selects: {names}: it goes on when they have ended or left")
+}
+
+fn being(object: &str, expression: &str) -> String {
+    let expression = always_quoted(expression, QUOTED_MAX);
+    format!("{expression} is true of {object} (--blocker-object): it goes on when it is false")
+}
+
+fn budgets(refusals: &[Refusal]) -> String {
+    let refusals = bounded(refusals.iter().map(Refusal::to_string));
     format!(
-        "pods on this node that --blocking-pod-selector selects: {names}: it goes on when they have ended or left"
+        "a drain would be refused (--preflight): {refusals}: it goes on when the budgets allow an eviction, such as when more of their pods are Ready"
     )
 }
 

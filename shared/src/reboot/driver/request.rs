@@ -13,10 +13,12 @@ use crate::hold::{self, NodePatch};
 use crate::host::HostRecord;
 use crate::node::NodeView;
 use crate::reboot::api_status::Failed;
+use crate::reboot::blocker::pods::PodRule;
 use crate::reboot::blocker::{self, Blocker, Facts, Found, Look, Memory, Question};
 use crate::reboot::cycle::{Answer, Ask, Failure, HostState, PoolCount, RebootFailure};
 use crate::reboot::lock_object::{self, Carrier, CarrierView, LockView, LockWrite};
 use crate::reboot::moment::{Moment, Uptime};
+use crate::reboot::object::ObjectRule;
 use crate::reboot::pod::{self, DaemonSet, PodView};
 use crate::reboot::readiness::{self, Readiness};
 
@@ -78,8 +80,13 @@ pub enum Call {
     Query(String),
     /// LIST of all pods on our Node.
     ListAllPods,
-    /// LIST of the pods on our Node that have not ended and that this label selector selects, up to [`BLOCKING_PODS_MAX`].
-    ListBlockingPods(String),
+    /// LIST of the pods on our Node that have not ended and that this selects, up to [`BLOCKING_PODS_MAX`].
+    ListBlockingPods(PodRule),
+    /// GET of an object, to evaluate an expression about it.
+    AskObject(ObjectRule),
+    /// LIST of the pods on our Node that a drain looks at, GET of each of their `DaemonSets`, and LIST of the budgets of their
+    /// namespaces.
+    ListBudgets,
 }
 
 /// Most pods that are named of those that postpone a reboot, as in kured.
@@ -150,6 +157,8 @@ enum Stage {
     BlockersAsked {
         place: usize,
         found: Vec<Blocker>,
+        /// Whether the node is drained: the Node that was read shows our hold.
+        is_held: bool,
     },
     /// What a node that is back lacks is read from the Node, then from its pods.
     MissingNode,
@@ -375,7 +384,7 @@ impl Request {
         let mut blockers = blocker::blockers(&facts, &setup.rules);
         blockers.extend(memory.min_interval(&facts, &setup.rules, at));
         if blockers.is_empty() {
-            self.next_question(0, blockers, setup)
+            self.next_question(0, blockers, hold::is_held(&hold::read(node)), setup)
         } else {
             Progress::Answer(Answer::Blockers(Ok(blockers)))
         }
@@ -404,15 +413,24 @@ impl Request {
     }
 
     /// Asks the question at this place, or gives the blockers that were found where there is none.
-    fn next_question(&mut self, place: usize, found: Vec<Blocker>, setup: &Setup) -> Progress {
-        let Some(question) = setup.rules.questions().nth(place) else {
+    fn next_question(&mut self, place: usize, found: Vec<Blocker>, is_held: bool, setup: &Setup) -> Progress {
+        let is_asked = |question: &Question<'_>| !is_held || question.is_asked_at_the_end();
+        // Places do not move, because what has no answer is known by its place.
+        let questions = setup.rules.questions().enumerate().skip(place);
+        let Some((place, question)) = { questions }.find(|(_, question)| is_asked(question)) else {
             return Progress::Answer(Answer::Blockers(Ok(found)));
         };
-        self.stage = Stage::BlockersAsked { place, found };
+        self.stage = Stage::BlockersAsked {
+            place,
+            found,
+            is_held,
+        };
         Progress::Call(match question {
             Question::Alerts(filter) => Call::Query(filter.query()),
             Question::Promql(expression) => Call::Query(expression.to_owned()),
-            Question::Pods(selector) => Call::ListBlockingPods(selector.to_string()),
+            Question::Pods(rule) => Call::ListBlockingPods(rule.clone()),
+            Question::Object(rule) => Call::AskObject(rule.clone()),
+            Question::Budgets(_) => Call::ListBudgets,
         })
     }
 
@@ -424,16 +442,21 @@ impl Request {
         memory: &mut Memory,
         at: Moment,
     ) -> Option<Progress> {
-        let Stage::BlockersAsked { place, found } = &mut self.stage else {
+        let Stage::BlockersAsked {
+            place,
+            found,
+            is_held,
+        } = &mut self.stage
+        else {
             return None;
         };
-        let (place, mut found) = (*place, std::mem::take(found));
+        let (place, mut found, is_held) = (*place, std::mem::take(found), *is_held);
         let question = setup.rules.questions().nth(place)?;
         let blocker = memory
             .unanswered
             .judge((place, question), answer, setup.rules.timeout, at);
         found.extend(blocker);
-        Some(self.next_question(place + 1, found, setup))
+        Some(self.next_question(place + 1, found, is_held, setup))
     }
 }
 

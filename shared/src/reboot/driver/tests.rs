@@ -10,7 +10,9 @@ use crate::host::{Boot, HostRecord};
 use crate::keys;
 use crate::lock::Share;
 use crate::reboot::api_status::Failed;
-use crate::reboot::blocker::{Blocker, Found, Rules};
+use crate::reboot::blocker::budgets::Drainable;
+use crate::reboot::blocker::pods::PodRule;
+use crate::reboot::blocker::{Blocker, Found, Preflight, Rules};
 use crate::reboot::cycle::{Failure, HostState, OnUncordon, Shutdown};
 use crate::reboot::lock_object::{LockView, LockWrite};
 use crate::reboot::prometheus::AlertFilter;
@@ -219,6 +221,8 @@ impl Shell {
             Call::LookUp(_) => Reply::Missing(Ok(BTreeSet::new())),
             Call::Query(_) => Reply::Found(Ok(Found::Series(Vec::new()))),
             Call::ListBlockingPods(_) => Reply::Found(Ok(Found::Pods(BTreeSet::new()))),
+            Call::AskObject(_) => Reply::Found(Ok(Found::Truth(false))),
+            Call::ListBudgets => Reply::Found(Ok(Found::Drainable(Drainable::default()))),
         }
     }
 
@@ -635,13 +639,21 @@ fn an_answer_that_no_request_has_is_reported_and_then_ends_the_process() {
     assert_eq!(shell.next(), None);
 }
 
+const CEPH: &str = "ceph.rook.io/v1/CephCluster/rook-ceph/main: self.status.ceph.health != 'HEALTH_OK'";
+
+fn batch() -> PodRule {
+    PodRule::of_selector("app=batch".parse().unwrap())
+}
+
 /// A driver that asks others, with its own reads of a `ListBlockers` answered.
 fn asking(timeout: Option<Duration>) -> Shell {
     let mut shell = Shell::idle();
     shell.driver.setup.rules = Rules {
         alerts: Some(AlertFilter::default()),
         promql: vec!["ceph_health_status > 0".to_owned()],
-        pods: vec!["app=batch".parse().unwrap()],
+        pods: vec![batch()],
+        objects: vec![CEPH.parse().unwrap()],
+        preflight: None,
         timeout,
         ..Rules::default()
     };
@@ -686,19 +698,26 @@ fn others_are_asked_one_after_the_other_and_all_that_blocks_is_named() {
         Some(Call::Query("ceph_health_status > 0".to_owned()))
     );
     shell.replied(Reply::Found(Err("connection refused".to_owned())));
-    assert_eq!(
-        shell.next_call(),
-        Some(Call::ListBlockingPods("app=batch".to_owned()))
-    );
+    assert_eq!(shell.next_call(), Some(Call::ListBlockingPods(batch())));
     let pods = BTreeSet::from(["default/job".to_owned()]);
     shell.replied(Reply::Found(Ok(Found::Pods(pods.clone()))));
+    assert_eq!(shell.next_call(), Some(Call::AskObject(CEPH.parse().unwrap())));
+    shell.replied(Reply::Found(Ok(Found::Truth(true))));
     let unanswered = Blocker::Unanswered {
         question: "--blocker-promql='ceph_health_status > 0'".to_owned(),
         since: WALL,
         why: "connection refused".to_owned(),
     };
     let alerts = Blocker::Alerts(BTreeSet::from(["NodeDown".to_owned()]));
-    let all = vec![alerts, unanswered, Blocker::Pods(pods)];
+    let object = Blocker::Object {
+        object: "ceph.rook.io/v1/CephCluster/rook-ceph/main".to_owned(),
+        expression: "self.status.ceph.health != 'HEALTH_OK'".to_owned(),
+    };
+    let pods = Blocker::Pods {
+        flag: "--blocking-pod-selector",
+        names: pods,
+    };
+    let all = vec![alerts, unanswered, pods, object];
     assert_eq!(shell.answer(), Some(Answer::Blockers(Ok(all))));
 }
 
@@ -747,4 +766,41 @@ fn a_question_without_an_answer_blocks_until_blocker_timeout_and_is_told_once_wh
     // An answer begins the time anew.
     assert_eq!(ask_all(&mut shell, true), (0, 2));
     assert_eq!(ask_all(&mut shell, false), (2, 2));
+}
+
+#[test]
+fn budgets_are_looked_at_before_the_lock_and_not_when_the_node_is_drained() {
+    let mut shell = asking(None);
+    shell.driver.setup.rules = Rules {
+        preflight: Some(Preflight { skip_wait: None }),
+        ..Rules::default()
+    };
+    let pod = json!({
+        "metadata": { "name": "web", "namespace": "shop", "labels": { "app": "web" } },
+        "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] },
+    });
+    let budget = json!({
+        "metadata": { "name": "tight", "namespace": "shop" },
+        "spec": { "selector": { "matchLabels": { "app": "web" } } },
+        "status": { "disruptionsAllowed": 0, "currentHealthy": 1, "desiredHealthy": 1 },
+    });
+    assert_eq!(first_question(&mut shell), Some(Call::ListBudgets));
+    shell.replied(Reply::Found(Ok(Found::Drainable(Drainable {
+        pods: vec![serde_json::from_value(pod).unwrap()],
+        missing: BTreeSet::new(),
+        budgets: vec![serde_json::from_value(budget).unwrap()],
+    }))));
+    let Some(Answer::Blockers(Ok(blockers))) = shell.answer() else {
+        panic!("no blockers")
+    };
+    let said = blocker::sentences(&blockers);
+    assert!(
+        said.contains("the budget shop/tight allows no eviction now (shop/web)"),
+        "{said}"
+    );
+
+    let phase = (keys::PHASE.to_owned(), "delaying".to_owned());
+    shell.node.metadata.labels.extend([phase]);
+    assert_eq!(first_question(&mut shell), None);
+    assert_eq!(shell.answer(), Some(Answer::Blockers(Ok(Vec::new()))));
 }

@@ -175,7 +175,9 @@ impl World {
             | Call::Reboot { .. }
             | Call::LookUp(_)
             | Call::Query(_)
-            | Call::ListBlockingPods(_) => return,
+            | Call::ListBlockingPods(_)
+            | Call::AskObject(_)
+            | Call::ListBudgets => return,
         };
         self.request_for(agent, Purpose::Call(call), key, verb);
     }
@@ -335,7 +337,9 @@ pub(super) fn understand(call: &Call, reply: Reply) -> Option<driver::Reply> {
         | Call::Reboot { .. }
         | Call::LookUp(_)
         | Call::Query(_)
-        | Call::ListBlockingPods(_) => return None,
+        | Call::ListBlockingPods(_)
+        | Call::AskObject(_)
+        | Call::ListBudgets => return None,
     })
 }
 
