@@ -64,6 +64,10 @@ pub enum ArgsError {
     )]
     TwoSentinels(&'static str),
     #[error(
+        "--shutdown-check=dbus asks systemd and logind, so --shutdown-check-command does not run: remove one of the two, or its variable"
+    )]
+    TwoShutdownChecks,
+    #[error(
         "this version does not do what {0} asks for yet: remove the flag or its variable, or leave it at its default, which --help shows"
     )]
     NotYet(String),
@@ -199,6 +203,7 @@ impl TryFrom<Args> for Config {
         let timing = cycle::timing(&args);
         let rules = Rules {
             max_unavailable: args.lock.max_unavailable,
+            inhibitors: args.host.is_by_logind(),
             ..args.pace.rules()
         };
         let settings = cycle::settings(&args, &timing)?;
@@ -207,7 +212,7 @@ impl TryFrom<Args> for Config {
             settings,
             timing,
             sentinel: args.host.sentinel()?,
-            host: args.host.config(args.cycle.reboot_timeout),
+            host: args.host.config(args.cycle.reboot_timeout)?,
             lock: args.lock.into(),
             windows: args.window.windows()?,
             must_end: args.window.must_end(),

@@ -2,6 +2,7 @@
 //!
 //! Not here: what the agent does with the host's answers, see [`cordonhold_shared::reboot::cycle`].
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fs::{File, TryLockError};
 use std::io;
@@ -22,6 +23,7 @@ pub mod preset;
 pub mod sentinel;
 
 mod boot;
+mod bus;
 mod command;
 mod record;
 mod root;
@@ -29,6 +31,7 @@ mod systemd;
 
 use crate::clock::boot_clock;
 use boot::BOOT_ID;
+use bus::{Bus, BusError};
 use command::{Command, CommandError};
 use init::{InitError, InitSignal};
 use record::RECORD_FILE;
@@ -46,8 +49,8 @@ pub struct HostConfig {
     pub exec: Vec<String>,
     /// What reboots the host.
     pub reboot: Reboot,
-    /// The words of the command that says whether the host is shutting down.
-    pub shutdown_check: Vec<String>,
+    /// How the host is asked whether it is shutting down.
+    pub shutdown_check: ShutdownCheck,
     /// A shutdown that logind has scheduled within this time counts as under way.
     pub shutdown_within: Duration,
 }
@@ -59,6 +62,19 @@ pub enum Reboot {
     Command(Vec<String>),
     /// A signal to the host's init.
     Signal(InitSignal),
+    /// A call to logind on the host's system bus.
+    Logind,
+    /// That call if logind is there at that moment, else the words of a command that runs on the host.
+    Auto(Vec<String>),
+}
+
+/// How the host is asked whether it is shutting down (`--shutdown-check`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ShutdownCheck {
+    /// By the words of a command that runs on the host. If it names systemctl, systemd's other commands are asked too.
+    Command(Vec<String>),
+    /// By questions to systemd and logind on the host's system bus.
+    Bus,
 }
 
 /// Why the host cannot be used.
@@ -110,6 +126,8 @@ pub enum HostError {
     Command(#[from] CommandError),
     #[error(transparent)]
     Init(#[from] InitError),
+    #[error(transparent)]
+    Bus(#[from] BusError),
     #[error("access to {} in the host's root took longer than {FILES_TIMEOUT:?}: the file system hangs: look at the mounts of the host", .path.display())]
     Hangs { path: PathBuf },
 }
@@ -118,6 +136,8 @@ pub enum HostError {
 #[derive(Debug)]
 pub struct Host {
     files: Files,
+    /// For connections to the system bus: one that hangs does not hold up the record.
+    bus_files: Files,
     config: HostConfig,
     /// systemd's programs, if a configured command names systemctl.
     systemd: Option<Systemd>,
@@ -145,11 +165,21 @@ const CHECK_BOUND: Duration = Duration::from_secs(5);
 const REBOOT_BOUND: Duration = Duration::from_secs(60);
 
 impl Reboot {
-    /// The words of the command; none for a signal.
+    /// The words of the command, if it is one.
     fn words(&self) -> &[String] {
         match self {
-            Reboot::Command(words) => words,
-            Reboot::Signal(_) => &[],
+            Reboot::Command(words) | Reboot::Auto(words) => words,
+            Reboot::Signal(_) | Reboot::Logind => &[],
+        }
+    }
+}
+
+impl ShutdownCheck {
+    /// The words of the command, if it is one.
+    fn words(&self) -> &[String] {
+        match self {
+            ShutdownCheck::Command(words) => words,
+            ShutdownCheck::Bus => &[],
         }
     }
 }
@@ -168,9 +198,11 @@ impl Host {
             let file = root.open_file(path, OFlags::RDWR | OFlags::CREATE, Mode::RUSR | Mode::WUSR)?;
             match file.try_lock() {
                 Ok(()) => {
+                    let files = Files::new(root);
                     return Ok(Host {
-                        files: Files::new(root),
-                        systemd: Systemd::named_by([&config.shutdown_check, config.reboot.words()]),
+                        bus_files: files.apart(),
+                        files,
+                        systemd: Systemd::named_by([config.shutdown_check.words(), config.reboot.words()]),
                         config,
                         soft_reboots: OnceCell::new(),
                         commands: TaskTracker::new(),
@@ -201,12 +233,10 @@ impl Host {
     /// Asks the host which boot this is, what an earlier agent process recorded, and whether a shutdown is under way. If anything cannot be
     /// found out, the shutdown is [`Shutdown::Unknown`].
     pub async fn ask(&self) -> HostState {
-        let (boot, file, checked, preparing, scheduled) = tokio::join!(
+        let (boot, file, [checked, preparing, scheduled]) = tokio::join!(
             self.boot(),
             self.files.run_blocking(RECORD_FILE, Root::read_record),
-            self.check(),
-            self.delayed(Delayed::Preparing),
-            self.delayed(Delayed::Scheduled),
+            self.signs(),
         );
         let (boot, boot_said) = known(boot);
         let (file, file_said) = known(file);
@@ -235,7 +265,20 @@ impl Host {
         self.write(record, None).await
     }
 
-    /// Records that the host is told to reboot within `timeout`, then tells it: by the reboot command or the signal. It is not told if the
+    /// The programs on the host that block its shutdown, each with the reason it gives. Where a command would take its place, a logind that
+    /// is not there blocks nothing.
+    pub async fn inhibitors(&self) -> Result<BTreeSet<String>, HostError> {
+        let asked = match self.bus().await {
+            Ok(bus) => bus.inhibitors().await.map_err(HostError::Bus),
+            Err(error) => Err(error),
+        };
+        match (asked, &self.config.reboot) {
+            (Err(HostError::Bus(error)), Reboot::Auto(_)) if error.is_absence() => Ok(BTreeSet::new()),
+            (asked, _) => asked,
+        }
+    }
+
+    /// Records that the host is told to reboot within `timeout`, then tells it: by the command, the signal or the call. It is not told if the
     /// deadline has passed, which is checked last. If that is seen to have failed, the entry is taken out of the record again.
     pub async fn reboot(
         &self,
@@ -249,6 +292,7 @@ impl Host {
         // An error other than the command's own means that no command ran and no signal was sent.
         let is_over = match &error {
             HostError::Command(error) => error.shows_failure(),
+            HostError::Bus(error) => error.shows_failure(),
             _ => true,
         };
         if is_over && let Err(error) = self.write_record(record).await {
@@ -287,12 +331,7 @@ impl Host {
         self.write(record, Some(timeout)).await?;
         let is_too_late = || deadline.is_none_or(|end| Instant::now() >= end);
         match &self.config.reboot {
-            Reboot::Command(words) => {
-                let command = self.command(words);
-                info!(event = "reboot_command", command = %command, "running the reboot command");
-                let outcome = command.run_unless(&self.commands, REBOOT_BOUND, is_too_late);
-                Ok(outcome.await?)
-            }
+            Reboot::Command(words) => self.run(words, is_too_late).await,
             Reboot::Signal(signal) => {
                 let number = signal.number();
                 info!(
@@ -305,7 +344,34 @@ impl Host {
                 }
                 Ok(signal.send()?)
             }
+            Reboot::Logind => self.bus().await?.reboot(is_too_late).await,
+            Reboot::Auto(words) => {
+                let told = match self.bus().await {
+                    Ok(bus) => bus.reboot(&is_too_late).await,
+                    Err(error) => Err(error),
+                };
+                match told {
+                    // Then logind has been told nothing, for sure. After anything else it may have been, or it has a reason to refuse.
+                    Err(HostError::Bus(error)) if error.is_absence() => {
+                        let why = cordonhold_rt::exit::one_line(&error);
+                        info!(
+                            event = "reboot_without_logind",
+                            why, "logind is not there: the reboot command is for this host"
+                        );
+                        self.run(words, is_too_late).await
+                    }
+                    told => told,
+                }
+            }
         }
+    }
+
+    /// Runs the reboot command.
+    async fn run(&self, words: &[String], is_too_late: impl FnOnce() -> bool) -> Result<(), HostError> {
+        let command = self.command(words);
+        info!(event = "reboot_command", command = %command, "running the reboot command");
+        let outcome = command.run_unless(&self.commands, REBOOT_BOUND, is_too_late);
+        Ok(outcome.await?)
     }
 
     async fn write(&self, record: &HostRecord, told_for: Option<Duration>) -> Result<(), HostError> {
@@ -337,8 +403,16 @@ impl Host {
         Ok(files?.boot(*count?))
     }
 
+    /// Connects to the host's system bus.
+    async fn bus(&self) -> Result<Bus, HostError> {
+        Bus::open(&self.bus_files).await
+    }
+
     /// Asks systemd for its count of soft reboots; `None` if no systemd is configured.
-    async fn count_soft_reboots(&self) -> Result<Option<u64>, CommandError> {
+    async fn count_soft_reboots(&self) -> Result<Option<u64>, HostError> {
+        if self.config.shutdown_check == ShutdownCheck::Bus {
+            return Ok(Some(self.bus().await?.soft_reboots().await?));
+        }
         let Some(systemd) = &self.systemd else {
             return Ok(None);
         };
@@ -347,13 +421,57 @@ impl Host {
         Ok(Some(count))
     }
 
+    /// What init says of a shutdown, and what logind says of one that it delays or has scheduled.
+    async fn signs(&self) -> [Shutdown; 3] {
+        match &self.config.shutdown_check {
+            ShutdownCheck::Command(words) => {
+                let (preparing, scheduled) = (Delayed::Preparing, Delayed::Scheduled);
+                tokio::join!(
+                    self.check(words),
+                    self.delayed(preparing),
+                    self.delayed(scheduled)
+                )
+                .into()
+            }
+            ShutdownCheck::Bus => match self.bus().await {
+                Ok(bus) => self.asked_on(&bus).await,
+                Err(error) => [unknown(&error), Shutdown::No, Shutdown::No],
+            },
+        }
+    }
+
+    /// As [`Host::signs`], on the system bus. As by a command, a logind that is not there or does not say has no shutdown in hand.
+    async fn asked_on(&self, bus: &Bus) -> [Shutdown; 3] {
+        let (state, preparing, scheduled) = tokio::join!(bus.state(), bus.is_preparing(), bus.scheduled());
+        let state = match state {
+            Ok(state) if state == STOPPING => Shutdown::UnderWay,
+            Ok(state) if CANNOT_SAY.contains(&state.as_str()) => Shutdown::Unknown(format!(
+                "systemd on the host's system bus says that its state is {state:?}"
+            )),
+            Ok(_) => Shutdown::No,
+            Err(error) => unknown(&error),
+        };
+        let end = self.shutdown_end();
+        let scheduled = scheduled.map(|(kind, at)| systemd::is_shutdown_by(&kind, at, end));
+        let said = [preparing, scheduled].map(|said| match said {
+            Ok(true) => Shutdown::UnderWay,
+            Ok(false) => Shutdown::No,
+            Err(error) if error.is_no_word() => Shutdown::No,
+            Err(error) => unknown(&error),
+        });
+        let [preparing, scheduled] = said;
+        [state, preparing, scheduled]
+    }
+
+    /// The time since 1970 up to which a scheduled shutdown counts as under way.
+    fn shutdown_end(&self) -> Duration {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        now.saturating_add(self.config.shutdown_within)
+    }
+
     /// Runs the shutdown check.
-    async fn check(&self) -> Shutdown {
-        match self
-            .command(&self.config.shutdown_check)
-            .output(CHECK_BOUND)
-            .await
-        {
+    async fn check(&self, words: &[String]) -> Shutdown {
+        match self.command(words).output(CHECK_BOUND).await {
             Ok(ended) if ended.stdout == STOPPING => Shutdown::UnderWay,
             Ok(ended) if CANNOT_SAY.contains(&ended.stdout.as_str()) => unknown(&ended.no_answer()),
             Ok(_) => Shutdown::No,
@@ -367,8 +485,7 @@ impl Host {
         let Some(systemd) = &self.systemd else {
             return Shutdown::No;
         };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let end = now.saturating_add(self.config.shutdown_within);
+        let end = self.shutdown_end();
         match self.command(&systemd.delayed(delayed)).output(CHECK_BOUND).await {
             Ok(ended) if !ended.status.success() => Shutdown::No,
             Ok(ended) => match delayed.is_under_way(&ended.stdout, end) {

@@ -74,6 +74,10 @@ impl Hands {
                 Reply::Found(drainable.map(Found::Drainable).map_err(|error| error.with_fix()))
             }
             Call::AskObject(rule) => Reply::Found(api.ask_object(rule).await.map(Found::Truth)),
+            Call::ListInhibitors => {
+                let holders = host.inhibitors().await;
+                Reply::Found(holders.map(Found::Inhibitors).map_err(|error| one_line(&error)))
+            }
         }
     }
 

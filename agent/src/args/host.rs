@@ -13,7 +13,7 @@ use crate::host::enter;
 use crate::host::init::InitSignal;
 use crate::host::preset::Preset;
 use crate::host::sentinel::{Meaning, SentinelConfig};
-use crate::host::{HostConfig, Reboot, is_systemctl};
+use crate::host::{HostConfig, Reboot, ShutdownCheck, is_systemctl};
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "The host")]
@@ -36,6 +36,9 @@ pub(super) struct HostArgs {
     /// Number of the signal that makes the host's init reboot, for --reboot-method=signal; 39 is SIGRTMIN+5, with which systemd reboots
     #[arg(long, env = "KURED_REBOOT_SIGNAL", value_name = "NUMBER", default_value = "39", allow_negative_numbers = true, value_parser = signal)]
     reboot_signal: InitSignal,
+    /// How the host is asked whether it is shutting down; by default over D-Bus with --reboot-method=logind, unless --shutdown-check-command is set, else by command
+    #[arg(long, env = "CORDONHOLD_SHUTDOWN_CHECK", value_enum)]
+    shutdown_check: Option<Check>,
     /// Command that tells whether the host is shutting down: it prints `stopping` if so, `unknown`, `offline` or nothing if it cannot tell, and any other word if not; the default uses the systemctl of --reboot-command, if that runs systemctl
     #[arg(long, env = "CORDONHOLD_SHUTDOWN_CHECK_COMMAND", value_name = "COMMAND", default_value = SHUTDOWN_CHECK, value_parser = value::command)]
     shutdown_check_command: Words,
@@ -53,6 +56,18 @@ enum RebootMethod {
     Command,
     /// Send --reboot-signal to the host's init, which is PID 1 of a pod with hostPID
     Signal,
+    /// Call logind on the host's D-Bus system bus; the reboot waits for programs that have told logind to block it
+    Logind,
+    /// As logind if it is on the bus at that moment, else run --reboot-command
+    Auto,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Check {
+    /// Run --shutdown-check-command and, if that or --reboot-command runs systemctl, ask logind by busctl
+    Command,
+    /// Ask systemd and logind on the host's D-Bus system bus, for which no command runs
+    Dbus,
 }
 
 const SENTINEL: &str = "/var/run/reboot-required";
@@ -84,18 +99,58 @@ impl HostArgs {
         })
     }
 
+    /// Whether logind may reboot the host, so that what it holds back for others counts.
+    pub(super) fn is_by_logind(&self) -> bool {
+        match self.reboot_method {
+            RebootMethod::Logind | RebootMethod::Auto => true,
+            RebootMethod::Command | RebootMethod::Signal => false,
+        }
+    }
+
     /// Makes the host's configuration. A scheduled shutdown that begins within `shutdown_within` counts as under way.
-    pub(super) fn config(self, shutdown_within: Duration) -> HostConfig {
-        HostConfig {
+    pub(super) fn config(self, shutdown_within: Duration) -> Result<HostConfig, ArgsError> {
+        Ok(HostConfig {
+            shutdown_check: self.shutdown_check()?,
             root: self.host_root,
             exec: self.host_exec,
-            shutdown_check: shutdown_check(self.shutdown_check_command, &self.reboot_command),
             reboot: match self.reboot_method {
                 RebootMethod::Command => Reboot::Command(self.reboot_command),
                 RebootMethod::Signal => Reboot::Signal(self.reboot_signal),
+                RebootMethod::Logind => Reboot::Logind,
+                RebootMethod::Auto => Reboot::Auto(self.reboot_command),
             },
             shutdown_within,
+        })
+    }
+
+    /// How the host is asked about a shutdown. Where logind reboots it, logind is asked too, as long as no command is named.
+    fn shutdown_check(&self) -> Result<ShutdownCheck, ArgsError> {
+        let is_default = self.shutdown_check_command.iter().eq(SHUTDOWN_CHECK.split(' '));
+        let check = self.shutdown_check.unwrap_or(match self.reboot_method {
+            RebootMethod::Logind if is_default => Check::Dbus,
+            RebootMethod::Logind | RebootMethod::Command | RebootMethod::Signal | RebootMethod::Auto => {
+                Check::Command
+            }
+        });
+        match check {
+            Check::Dbus if !is_default => Err(ArgsError::TwoShutdownChecks),
+            Check::Dbus => Ok(ShutdownCheck::Bus),
+            Check::Command => Ok(ShutdownCheck::Command(self.check_words(is_default))),
         }
+    }
+
+    /// The words of the shutdown check. If it is the default and the reboot command names a systemctl, the check uses that one,
+    /// because some hosts have systemctl elsewhere than `/bin`.
+    fn check_words(&self, is_default: bool) -> Words {
+        let mut check = self.shutdown_check_command.clone();
+        let systemctl = self
+            .reboot_command
+            .first()
+            .filter(|program| is_default && is_systemctl(program));
+        if let (Some(program), Some(systemctl)) = (check.first_mut(), systemctl) {
+            systemctl.clone_into(program);
+        }
+        check
     }
 }
 
@@ -106,17 +161,4 @@ fn signal(text: &str) -> Result<InitSignal, String> {
     signal.ok_or_else(|| {
         format!("signal {number} is the C library's own: write another, like 39, with which systemd reboots")
     })
-}
-
-/// The words of the shutdown check. If it is the default and the reboot command names a systemctl, the check uses that one,
-/// because some hosts have systemctl elsewhere than `/bin`.
-fn shutdown_check(mut check: Words, reboot: &Words) -> Words {
-    let is_default = check.iter().eq(SHUTDOWN_CHECK.split(' '));
-    let systemctl = reboot
-        .first()
-        .filter(|program| is_default && is_systemctl(program));
-    if let (Some(program), Some(systemctl)) = (check.first_mut(), systemctl) {
-        systemctl.clone_into(program);
-    }
-    check
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use clap::FromArgMatches as _;
 
 use super::*;
-use crate::host::Reboot;
 use crate::host::init::InitSignal;
 use crate::host::preset::Preset;
 use crate::host::sentinel::{Meaning, SentinelConfig};
+use crate::host::{Reboot, ShutdownCheck};
 use crate::notify::NotifyConfig;
 
 mod kured;
@@ -559,7 +559,10 @@ fn force_without_a_limit_is_said_to_do_nothing() {
 
 #[test]
 fn found_p12_the_default_check_takes_the_systemctl_of_the_reboot_command() {
-    let check = |words: &[&str]| config(words).host.shutdown_check.join(" ");
+    let check = |words: &[&str]| match config(words).host.shutdown_check {
+        ShutdownCheck::Command(words) => words.join(" "),
+        ShutdownCheck::Bus => "the bus".to_owned(),
+    };
     let reboot = "--reboot-command=/run/current-system/sw/bin/systemctl reboot";
     assert_eq!(check(&[]), "/bin/systemctl is-system-running");
     assert_eq!(
@@ -574,6 +577,37 @@ fn found_p12_the_default_check_takes_the_systemctl_of_the_reboot_command() {
         check(&[reboot, "--shutdown-check-command=/bin/state"]),
         "/bin/state"
     );
+}
+
+#[test]
+fn where_logind_reboots_the_host_it_is_asked_over_the_bus_and_what_it_holds_back_counts() {
+    const OWN: &str = "--shutdown-check-command=/bin/state";
+    let of = |words: &[&str]| {
+        let config = config(words);
+        (
+            config.host.shutdown_check == ShutdownCheck::Bus,
+            config.blockers.rules.inhibitors,
+        )
+    };
+    assert_eq!(of(&[]), (false, false));
+    assert_eq!(of(&["--reboot-method=logind"]), (true, true));
+    assert_eq!(of(&["--reboot-method=logind", OWN]), (false, true));
+    assert_eq!(
+        of(&["--reboot-method=logind", "--shutdown-check=command"]),
+        (false, true)
+    );
+    assert_eq!(
+        of(&["--reboot-method=signal", "--shutdown-check=dbus"]),
+        (true, false)
+    );
+    assert_eq!(of(&["--reboot-method=auto"]), (false, true));
+    each_is_refused(&[
+        (
+            &["--shutdown-check=dbus", OWN],
+            &["--shutdown-check=dbus", "--shutdown-check-command", "remove one"],
+        ),
+        (&["--reboot-method=dbus"], &["--reboot-method", "logind"]),
+    ]);
 }
 
 #[test]

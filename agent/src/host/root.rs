@@ -3,7 +3,7 @@
 //! Not here: what the files say ([`super`]).
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -100,6 +100,11 @@ impl Root {
                 result => return result,
             }
         }
+    }
+
+    /// Finds a file of any kind inside the root, without opening it.
+    pub(super) fn open_path(&self, path: &Path) -> io::Result<OwnedFd> {
+        Ok(self.resolve(path, OFlags::PATH, Mode::empty())?)
     }
 
     pub(super) fn open_file(&self, path: &Path, flags: OFlags, mode: Mode) -> Result<File, HostError> {

@@ -99,11 +99,15 @@ impl Delayed {
             Delayed::Scheduled => {
                 let (kind, at) = answer.strip_prefix("v (st) \"")?.split_once("\" ")?;
                 let at = Duration::from_micros(at.parse().ok()?);
-                let is_shutdown = !NO_SHUTDOWN.contains(&kind);
-                Some(is_shutdown && at <= end)
+                Some(is_shutdown_by(kind, at, end))
             }
         }
     }
+}
+
+/// Whether a scheduled action of this kind takes the host down by `end`. Both times are since 1970.
+pub(super) fn is_shutdown_by(kind: &str, at: Duration, end: Duration) -> bool {
+    !NO_SHUTDOWN.contains(&kind) && at <= end
 }
 
 #[cfg(test)]

@@ -10,17 +10,17 @@ use tokio::time::timeout;
 use super::sentinel::Meaning;
 use super::*;
 
-struct Fixture {
+pub(super) struct Fixture {
     directory: tempfile::TempDir,
 }
 
 const RECORD: &str = "run/cordonhold-agent.record";
 /// Longer than any test.
-const LONG: Duration = Duration::from_hours(1);
+pub(super) const LONG: Duration = Duration::from_hours(1);
 
 impl Fixture {
     /// Makes a root like that of a real host, with `var/run` as an absolute symlink to `/run`.
-    fn new() -> Fixture {
+    pub(super) fn new() -> Fixture {
         let directory = tempfile::tempdir().unwrap();
         for path in ["run", "var", "bin", "proc/sys/kernel/random", "proc/1"] {
             std::fs::create_dir_all(directory.path().join(path)).unwrap();
@@ -53,11 +53,11 @@ impl Fixture {
         self.write("proc/1/stat", &stat);
     }
 
-    fn path(&self, path: &str) -> PathBuf {
+    pub(super) fn path(&self, path: &str) -> PathBuf {
         self.directory.path().join(path)
     }
 
-    fn write(&self, path: &str, text: &str) {
+    pub(super) fn write(&self, path: &str, text: &str) {
         std::fs::write(self.path(path), text).unwrap();
     }
 
@@ -65,13 +65,13 @@ impl Fixture {
         std::fs::read_to_string(self.path(path)).unwrap()
     }
 
-    fn config(&self, shell: &str) -> HostConfig {
+    pub(super) fn config(&self, shell: &str) -> HostConfig {
         let words = ["/bin/sh", "-c", shell].map(str::to_owned).to_vec();
         HostConfig {
             root: self.directory.path().to_owned(),
             exec: Vec::new(),
             reboot: Reboot::Command(words.clone()),
-            shutdown_check: words,
+            shutdown_check: ShutdownCheck::Command(words),
             shutdown_within: Duration::from_mins(30),
         }
     }
@@ -86,7 +86,8 @@ impl Fixture {
         let systemctl = self.path("bin/systemctl").display().to_string();
         let mut config = self.config("");
         config.exec = vec!["/bin/sh".to_owned()];
-        config.shutdown_check = vec![systemctl.clone(), "is-system-running".to_owned()];
+        config.shutdown_check =
+            ShutdownCheck::Command(vec![systemctl.clone(), "is-system-running".to_owned()]);
         config.reboot = Reboot::Command(vec![systemctl, "reboot".to_owned()]);
         Host::take(config).await.unwrap()
     }
@@ -96,7 +97,7 @@ impl Fixture {
     }
 }
 
-fn record(holder: &str) -> HostRecord {
+pub(super) fn record(holder: &str) -> HostRecord {
     HostRecord {
         holder: holder.to_owned(),
         write: Proof::new(7),
@@ -112,11 +113,11 @@ fn file(path: &str) -> SentinelConfig {
     SentinelConfig::File(path.into())
 }
 
-fn later() -> Instant {
+pub(super) fn later() -> Instant {
     Instant::now() + LONG
 }
 
-fn why(shutdown: &Shutdown) -> &str {
+pub(super) fn why(shutdown: &Shutdown) -> &str {
     match shutdown {
         Shutdown::Unknown(why) => why,
         known => panic!("{known:?}"),

@@ -58,6 +58,8 @@ const LINES: &[Line] = &[
     line("sentinel_readable", &[INFO], &[], "After `sentinel_unreadable`: the sentinel can be told again. Nothing to do"),
     line("reboot_command", &[INFO], &["command"], "The agent runs the reboot command now. Nothing to do"),
     line("reboot_signal", &[INFO], &["signal"], "With `--reboot-method=signal`: the agent sends this signal to the host's init now. Nothing to do"),
+    line("reboot_logind", &[INFO], &[], "With `--reboot-method=logind` or `auto`: the agent tells logind on the host to reboot now. Nothing to do"),
+    line("reboot_without_logind", &[INFO], &["why"], "With `--reboot-method=auto`: `why` says that logind is not on the host's bus, or that there is no bus. The agent runs `--reboot-command` instead. Nothing to do"),
     line("host_output", &[DEBUG, INFO], &["command", "status", "stdout", "stderr"], "What a command on the host printed. `info`: the reboot command; `debug`: a command that only asks the host something"),
     line("record_stays", &[WARN], &["why"], "The agent's record in the host's `/run` could not be removed or changed. An agent that restarts may wait for the rest of `--reboot-timeout`. Fix what `why` says"),
     // The lock and the pool.

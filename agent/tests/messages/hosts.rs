@@ -27,7 +27,7 @@ fn found_e8_whatever_of_the_host_makes_the_agent_wait_is_named_with_the_fix() {
     const ROOT: &str = "let --host-root be the root of a Linux host";
     const CHECK: &str = "needs a --shutdown-check-command of its own";
     let unknown = ("host_busy", "unknown");
-    let table: [Row<'_>; 21] = [
+    let table: [Row<'_>; 22] = [
         (
             nothing,
             &["--reboot-sentinel=/sentinel/reboot-required"],
@@ -98,6 +98,19 @@ fn found_e8_whatever_of_the_host_makes_the_agent_wait_is_named_with_the_fix() {
             &["--shutdown-check-command=/bin/sleep 60"],
             unknown,
             ["`/bin/sleep 60`", "did not end within 5s", CHECK],
+        ),
+        (
+            nothing,
+            &[
+                "--reboot-method=logind",
+                "--shutdown-check-command=/bin/systemctl is-system-running",
+            ],
+            unknown,
+            [
+                "/run/dbus/system_bus_socket in the host's root",
+                "No such file",
+                "use --reboot-method=command",
+            ],
         ),
         (
             nothing,

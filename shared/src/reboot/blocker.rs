@@ -138,6 +138,8 @@ pub enum Blocker {
         /// How many nodes may be in a reboot at once.
         allowed: usize,
     },
+    /// Programs on the host that block a shutdown, each with the reason it gives.
+    Inhibitors(BTreeSet<String>),
     /// A question that nobody has answered.
     Unanswered {
         /// Who was asked for what.
@@ -168,6 +170,7 @@ impl Blocker {
             Blocker::MinInterval { .. } | Blocker::LastRebootUnreadable(_) => "min_interval",
             Blocker::Spread { .. } => "spread_by",
             Blocker::ForeignReboot(_) | Blocker::ForeignReboots { .. } => "foreign_reboot",
+            Blocker::Inhibitors(_) => "inhibitors",
             Blocker::Unanswered { .. } => "unanswered",
         }
     }
@@ -201,6 +204,8 @@ pub struct Rules {
     pub objects: Vec<ObjectRule>,
     /// `--preflight`: a budget that would refuse an eviction of the drain blocks, until the lock is taken.
     pub preflight: Option<Preflight>,
+    /// Whether a program on the host blocks that has told logind to block a shutdown: where logind reboots the host.
+    pub inhibitors: bool,
     /// `--blocker-timeout`: how long a question without an answer blocks. `None`: for ever.
     pub timeout: Option<Duration>,
 }
@@ -243,6 +248,8 @@ pub enum Question<'a> {
     Object(&'a ObjectRule),
     /// Which budgets would refuse an eviction of a drain?
     Budgets(Preflight),
+    /// Which programs on the host block its shutdown?
+    Inhibitors,
 }
 
 /// What the answer to a question shows.
@@ -256,6 +263,8 @@ pub enum Found {
     Truth(bool),
     /// The pods that a drain looks at, and the budgets of their namespaces.
     Drainable(Drainable),
+    /// Programs on the host that block its shutdown, each with the reason it gives.
+    Inhibitors(BTreeSet<String>),
 }
 
 impl Rules {
@@ -286,7 +295,9 @@ impl Rules {
         let pods = self.pods.iter().map(Question::Pods);
         let objects = self.objects.iter().map(Question::Object);
         let budgets = self.preflight.map(Question::Budgets);
-        alerts.chain(promql).chain(pods).chain(objects).chain(budgets)
+        let inhibitors = self.inhibitors.then_some(Question::Inhibitors);
+        let asked = alerts.chain(promql).chain(pods).chain(objects);
+        asked.chain(budgets).chain(inhibitors)
     }
 }
 
@@ -296,40 +307,43 @@ impl Question<'_> {
         !matches!(self, Question::Budgets(_))
     }
 
-    /// What blocks by this answer, if anything does.
+    /// What blocks by this answer, if anything does. The driver asks for the answer that fits; any other shows nothing.
     fn blocker(self, found: Found, now: Timestamp) -> Option<Blocker> {
-        match (self, found) {
-            (Question::Alerts(filter), Found::Series(series)) => {
+        match self {
+            Question::Alerts(filter) => {
+                let Found::Series(series) = found else { return None };
                 let names = filter.blocking(&series);
                 (!names.is_empty()).then_some(Blocker::Alerts(names))
             }
-            (Question::Promql(expression), Found::Series(series)) => {
+            Question::Promql(expression) => {
+                let Found::Series(series) = found else { return None };
                 series.first().map(|first| Blocker::Series {
                     expression: expression.to_owned(),
                     count: series.len(),
                     first: first.to_string(),
                 })
             }
-            (Question::Pods(rule), Found::Pods(names)) => (!names.is_empty()).then_some(Blocker::Pods {
-                flag: rule.flag,
-                names,
-            }),
-            (Question::Object(rule), Found::Truth(is_true)) => is_true.then(|| Blocker::Object {
-                object: rule.object.to_string(),
-                expression: rule.expression.to_string(),
-            }),
-            (Question::Budgets(preflight), Found::Drainable(drainable)) => {
+            Question::Pods(rule) => {
+                let Found::Pods(names) = found else { return None };
+                let flag = rule.flag;
+                (!names.is_empty()).then_some(Blocker::Pods { flag, names })
+            }
+            Question::Object(rule) => {
+                let Found::Truth(is_true) = found else { return None };
+                is_true.then(|| Blocker::Object {
+                    object: rule.object.to_string(),
+                    expression: rule.expression.to_string(),
+                })
+            }
+            Question::Budgets(preflight) => {
+                let Found::Drainable(drainable) = found else { return None };
                 let refusals = drainable.refusals(preflight.skip_wait, now);
                 (!refusals.is_empty()).then_some(Blocker::Budgets(refusals))
             }
-            // The driver asks for the one that fits.
-            (
-                Question::Alerts(_) | Question::Promql(_),
-                Found::Pods(_) | Found::Truth(_) | Found::Drainable(_),
-            )
-            | (Question::Pods(_), Found::Series(_) | Found::Truth(_) | Found::Drainable(_))
-            | (Question::Object(_), Found::Series(_) | Found::Pods(_) | Found::Drainable(_))
-            | (Question::Budgets(_), Found::Series(_) | Found::Pods(_) | Found::Truth(_)) => None,
+            Question::Inhibitors => {
+                let Found::Inhibitors(holders) = found else { return None };
+                (!holders.is_empty()).then_some(Blocker::Inhibitors(holders))
+            }
         }
     }
 }
@@ -352,6 +366,7 @@ impl fmt::Display for Question<'_> {
             Question::Budgets(_) => {
                 f.write_str("the PodDisruptionBudgets of the pods on this node (--preflight)")
             }
+            Question::Inhibitors => f.write_str("logind's inhibitors on the host"),
         }
     }
 }

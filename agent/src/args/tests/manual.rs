@@ -98,7 +98,7 @@ const BETTER: &[(&str, &str)] = &[
     ),
     (
         "reboot-method",
-        "`signal` is refused where PID 1 is not the host's init; a host that does not go down is told of, for either",
+        "also `logind` and `auto`; `signal` is refused where PID 1 is not the host's init; a host that does not go down is told of, for each",
     ),
     (
         "reboot-sentinel",

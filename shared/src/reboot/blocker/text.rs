@@ -35,6 +35,7 @@ impl fmt::Display for Blocker {
             Blocker::Pods { flag, names } => pods(flag, names),
             Blocker::Object { object, expression } => being(object, expression),
             Blocker::Budgets(refusals) => budgets(refusals),
+            Blocker::Inhibitors(holders) => inhibitors(holders),
             Blocker::NodeLabels(selector) => node_labels(selector),
             Blocker::NodeAnnotation { key, value } => node_annotation(key, value),
             Blocker::Loop { count, max, last } => looping(*count, *max, *last),
@@ -127,6 +128,13 @@ fn budgets(refusals: &[Refusal]) -> String {
     let refusals = bounded(refusals.iter().map(Refusal::to_string));
     format!(
         "a drain would be refused (--preflight): {refusals}: it goes on when the budgets allow an eviction, such as when more of their pods are Ready"
+    )
+}
+
+fn inhibitors(holders: &BTreeSet<String>) -> String {
+    let holders = listed(holders);
+    format!(
+        "programs on the host block its shutdown: {holders}: it goes on when they no longer do; systemd-inhibit --list on the host shows them"
     )
 }
 

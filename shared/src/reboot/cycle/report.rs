@@ -222,9 +222,10 @@ reports! {
                then remove the annotation `cordonhold.dev/reboots` from the Node), `min_interval` (nothing to do: `why` says when it goes on), `spread_by` and `foreign_reboot` (wait until the nodes that `why` names are \
                back), `unavailable` (bring back the Nodes that `why` names, or allow \
                more with `--max-unavailable`), `alerts` and `promql` (resolve what `why` names, or change the flag that counts it), \
-               `pods` (wait until they have ended, or move them), `unanswered` (nobody answered: `why` says who, since when and what \
-               to fix). A node that is drained already waits for `--drain-timeout`, or without one for \
-               `--reboot-timeout`; then the reboot is called off, and at once if the window opens later than that"
+               `pods` (wait until they have ended, or move them), `inhibitors` (wait until the programs that `why` names have \
+               ended, or end them), `unanswered` (nobody answered: `why` says who, since when and what to fix). A node that is \
+               drained already waits for `--drain-timeout`, or without one for `--reboot-timeout`; then the reboot is called off, \
+               and at once if the window opens later than that"
 
     /// A question about a blocker has had no answer for longer than `--blocker-timeout`, so it blocks no longer.
     BlockerWaived(blocker: Blocker)
@@ -373,10 +374,10 @@ reports! {
     /// The reboot command failed.
     RebootFailed(why: String)
         "reboot_failed" Error "RebootFailed"
-        says "the reboot command or signal failed: try it on the host, or name another with --reboot-command or --reboot-method"
+        says "the reboot command, signal or call failed: try it on the host, or name another with --reboot-command or --reboot-method"
         with why = why.clone();
         counts Some(Count::Reboot("failed"));
-        means "`why` is what the command said, why the signal was not sent, or why it is unclear whether it worked. \
+        means "`why` is what the command or logind said, why the signal was not sent, or why it is unclear whether it worked. \
                Fix the host, `--reboot-command` or `--reboot-method`. \
                The agent asks the host whether it goes down: at once, or after `--reboot-timeout` if it is unclear. \
                If not, the node is drained again; after the second command it stays sealed instead (`still_sealed`)"

@@ -87,6 +87,8 @@ pub enum Call {
     /// LIST of the pods on our Node that a drain looks at, GET of each of their `DaemonSets`, and LIST of the budgets of their
     /// namespaces.
     ListBudgets,
+    /// Ask the host which programs block its shutdown.
+    ListInhibitors,
 }
 
 /// Most pods that are named of those that postpone a reboot, as in kured.
@@ -431,6 +433,7 @@ impl Request {
             Question::Pods(rule) => Call::ListBlockingPods(rule.clone()),
             Question::Object(rule) => Call::AskObject(rule.clone()),
             Question::Budgets(_) => Call::ListBudgets,
+            Question::Inhibitors => Call::ListInhibitors,
         })
     }
 

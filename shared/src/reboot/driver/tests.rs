@@ -223,6 +223,7 @@ impl Shell {
             Call::ListBlockingPods(_) => Reply::Found(Ok(Found::Pods(BTreeSet::new()))),
             Call::AskObject(_) => Reply::Found(Ok(Found::Truth(false))),
             Call::ListBudgets => Reply::Found(Ok(Found::Drainable(Drainable::default()))),
+            Call::ListInhibitors => Reply::Found(Ok(Found::Inhibitors(BTreeSet::new()))),
         }
     }
 
@@ -654,6 +655,7 @@ fn asking(timeout: Option<Duration>) -> Shell {
         pods: vec![batch()],
         objects: vec![CEPH.parse().unwrap()],
         preflight: None,
+        inhibitors: true,
         timeout,
         ..Rules::default()
     };
@@ -703,6 +705,9 @@ fn others_are_asked_one_after_the_other_and_all_that_blocks_is_named() {
     shell.replied(Reply::Found(Ok(Found::Pods(pods.clone()))));
     assert_eq!(shell.next_call(), Some(Call::AskObject(CEPH.parse().unwrap())));
     shell.replied(Reply::Found(Ok(Found::Truth(true))));
+    assert_eq!(shell.next_call(), Some(Call::ListInhibitors));
+    let holders = BTreeSet::from(["apt (packages are changed)".to_owned()]);
+    shell.replied(Reply::Found(Ok(Found::Inhibitors(holders.clone()))));
     let unanswered = Blocker::Unanswered {
         question: "--blocker-promql='ceph_health_status > 0'".to_owned(),
         since: WALL,
@@ -717,7 +722,7 @@ fn others_are_asked_one_after_the_other_and_all_that_blocks_is_named() {
         flag: "--blocking-pod-selector",
         names: pods,
     };
-    let all = vec![alerts, unanswered, pods, object];
+    let all = vec![alerts, unanswered, pods, object, Blocker::Inhibitors(holders)];
     assert_eq!(shell.answer(), Some(Answer::Blockers(Ok(all))));
 }
 

@@ -177,7 +177,8 @@ impl World {
             | Call::Query(_)
             | Call::ListBlockingPods(_)
             | Call::AskObject(_)
-            | Call::ListBudgets => return,
+            | Call::ListBudgets
+            | Call::ListInhibitors => return,
         };
         self.request_for(agent, Purpose::Call(call), key, verb);
     }
@@ -339,7 +340,8 @@ pub(super) fn understand(call: &Call, reply: Reply) -> Option<driver::Reply> {
         | Call::Query(_)
         | Call::ListBlockingPods(_)
         | Call::AskObject(_)
-        | Call::ListBudgets => return None,
+        | Call::ListBudgets
+            | Call::ListInhibitors => return None,
     })
 }
 
