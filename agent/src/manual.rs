@@ -1,5 +1,7 @@
 //! For tests: writes and checks the pages that are generated from the code.
 //!
+//! Reads the flags that a page gives, too, so that they can be tried.
+//!
 //! A test compares each page with the code; if `CORDONHOLD_WRITE_MANUAL` is set, the test writes the page anew first.
 //! Not here: the contents, see `args/tests/manual.rs` for `FLAGS.md` and `report/page.rs` for `EVENTS.md`.
 
@@ -16,6 +18,17 @@ pub(crate) fn assert_written(page: &str, text: &str) {
         written == text,
         "agent/{page} is out of date: write it anew with `CORDONHOLD_WRITE_MANUAL=1 cargo test -p cordonhold-agent manual`"
     );
+}
+
+/// The flags that `README.md` gives for hosts without systemd: the words of each block of its section, in order.
+pub(crate) fn without_systemd() -> Vec<Vec<String>> {
+    let page = include_str!("../README.md");
+    let (_, after) = page.split_once("\n## Hosts without systemd\n").unwrap();
+    let (section, _) = after.split_once("\n## ").unwrap();
+    let blocks = section.split("```sh\n").skip(1);
+    blocks
+        .map(|block| shlex::split(block.split_once("```").unwrap().0).unwrap())
+        .collect()
 }
 
 /// The head of a Markdown table.

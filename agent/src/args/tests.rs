@@ -9,6 +9,7 @@ use crate::host::init::InitSignal;
 use crate::host::preset::Preset;
 use crate::host::sentinel::{Meaning, SentinelConfig};
 use crate::host::{Reboot, ShutdownCheck};
+use crate::manual::without_systemd;
 use crate::notify::NotifyConfig;
 
 mod kured;
@@ -577,6 +578,26 @@ fn found_p12_the_default_check_takes_the_systemctl_of_the_reboot_command() {
         check(&[reboot, "--shutdown-check-command=/bin/state"]),
         "/bin/state"
     );
+}
+
+#[test]
+fn the_flags_for_hosts_without_systemd_are_taken_and_ask_no_systemd() {
+    let blocks = without_systemd();
+    assert_eq!(blocks.len(), 5);
+    for block in blocks {
+        let words: Vec<&str> = block.iter().map(String::as_str).collect();
+        let config = config(&words);
+        assert!(config.warnings.is_empty(), "{words:?}: {:?}", config.warnings);
+        let ShutdownCheck::Command(check) = config.host.shutdown_check else {
+            panic!("{words:?}")
+        };
+        assert_eq!(check[..2], ["/bin/sh", "-c"], "{words:?}");
+        match config.host.reboot {
+            Reboot::Command(words) => assert!(words[0].starts_with("/sbin/"), "{words:?}"),
+            Reboot::Signal(signal) => assert_eq!(signal.signal.as_raw(), 15),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]

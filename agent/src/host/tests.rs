@@ -715,3 +715,121 @@ async fn a_reboot_command_is_waited_for_though_its_caller_is_gone() {
     assert!(path("done").exists());
     assert_eq!(host.commands_running(), 0);
 }
+
+/// busybox's init as PID 1 of a namespace, with this fixture as its root.
+struct Busybox {
+    unshare: std::process::Child,
+    init: Pid,
+}
+
+/// The last line holds up the shutdown until somebody writes into `hold`.
+const INITTAB: &str = "\
+::sysinit:/bin/touch /run/up
+::shutdown:/bin/touch /run/stopping
+::shutdown:/bin/cat /hold
+";
+
+/// Words that make the next ones those of a root, in a user namespace of their own where the test has none.
+fn as_root() -> Vec<&'static str> {
+    if rustix::process::geteuid().is_root() {
+        Vec::new()
+    } else {
+        vec!["unshare", "--user", "--map-root-user"]
+    }
+}
+
+impl Busybox {
+    async fn start(fixture: &Fixture) -> Busybox {
+        let busybox = ["/bin/busybox", "/usr/bin/busybox"]
+            .iter()
+            .find(|path| Path::new(path).exists())
+            .expect("busybox is installed, as README.md says");
+        let _ = std::fs::copy(busybox, fixture.path("bin/busybox")).unwrap();
+        for applet in ["init", "sh", "touch", "cat"] {
+            symlink("busybox", fixture.path("bin").join(applet)).unwrap();
+        }
+        std::fs::create_dir(fixture.path("etc")).unwrap();
+        fixture.write("etc/inittab", INITTAB);
+        let mode = Mode::RUSR | Mode::WUSR;
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            fixture.path("hold"),
+            rustix::fs::FileType::Fifo,
+            mode,
+            0,
+        )
+        .unwrap();
+        let mut words = as_root();
+        words.extend(["unshare", "--pid", "--fork", "--kill-child", "chroot"]);
+        let unshare = std::process::Command::new(words[0])
+            .args(&words[1..])
+            .arg(fixture.directory.path())
+            .arg("/bin/init")
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        until_exists(&fixture.path("run/up")).await;
+        let parent = unshare.id();
+        let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
+        let init = Pid::from_raw(children.trim().parse().unwrap()).unwrap();
+        Busybox { unshare, init }
+    }
+}
+
+impl Drop for Busybox {
+    fn drop(&mut self) {
+        // It may have ended.
+        drop(self.unshare.kill());
+        let _ = self.unshare.wait().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_busybox_init_is_rebooted_and_asked_as_the_manual_says() {
+    let fixture = Fixture::new();
+    let mut busybox = Busybox::start(&fixture).await;
+    let flags = crate::manual::without_systemd().pop().unwrap();
+    let line = ["cordonhold-agent", "--node-id=n"].map(str::to_owned);
+    let line = line.into_iter().chain(flags).map(std::ffi::OsString::from);
+    let crate::args::Parsed::Run(config) = crate::args::parse(line, |_| None).unwrap() else {
+        panic!("no configuration")
+    };
+    let mut config = config.host;
+    config.root = fixture.directory.path().to_owned();
+    let root = config.root.to_str().unwrap();
+    config.exec = [&as_root()[..], &["chroot", root]]
+        .concat()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    let Reboot::Signal(signal) = config.reboot else {
+        panic!("{config:?}")
+    };
+    config.reboot = Reboot::Signal(InitSignal {
+        to: busybox.init,
+        ..signal
+    });
+    let host = Host::take(config).await.unwrap();
+    assert_eq!(host.ask().await.shutdown, Shutdown::No);
+    assert_eq!(
+        host.reboot(&record("uid/then"), LONG, Some(later())).await,
+        Ok(())
+    );
+    until_exists(&fixture.path("run/stopping")).await;
+    assert_eq!(host.ask().await.shutdown, Shutdown::UnderWay);
+    fixture.write("hold", "go\n");
+    // reboot(2) ends the init of a PID namespace with SIGHUP if it is to restart, and with SIGINT if it is to halt.
+    let ended = loop {
+        match busybox.unshare.try_wait().unwrap() {
+            Some(ended) => break ended,
+            None => sleep(Duration::from_millis(10)).await,
+        }
+    };
+    assert_eq!(
+        std::os::unix::process::ExitStatusExt::signal(&ended),
+        Some(1),
+        "{ended}"
+    );
+}
