@@ -1,6 +1,6 @@
 //! Every message that ends the agent or makes it wait: it names the thing, what was tried, and the fix.
 //!
-//! Here are those that appear before the API server is asked, and the help; [`answers`] and [`hosts`] have the others.
+//! Here are those that appear before the API server is asked, and the help; [`answers`] and [`hosts`] have the others, and [`privileges`] those of an agent that has too few.
 
 #![expect(
     clippy::unwrap_used,
@@ -12,6 +12,7 @@ mod answers;
 mod cluster;
 mod hosts;
 mod place;
+mod privileges;
 
 use place::{Parts, Place};
 

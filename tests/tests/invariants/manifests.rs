@@ -25,7 +25,7 @@ const ELSEWHERE: &str = "elsewhere";
 const KUBECTL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The kustomizations that people render: the base, the overlays, and the base with each component.
-const VARIANTS: [&str; 10] = [
+const VARIANTS: [&str; 13] = [
     "resources: [../../base]\n",
     "resources: [../../overlays/protect-kured]\n",
     "resources: [../../overlays/agent-alone]\n",
@@ -35,6 +35,9 @@ const VARIANTS: [&str; 10] = [
     "resources: [../../base]\ncomponents: [../../components/refuse-delete]\n",
     "resources: [../../base]\ncomponents: [../../components/volume-detach]\n",
     "resources: [../../base]\ncomponents: [../../components/network-policy]\n",
+    "resources: [../../base]\ncomponents: [../../components/reboot-by-logind]\n",
+    "resources: [../../base]\ncomponents: [../../components/reboot-by-signal]\n",
+    "resources: [../../base]\ncomponents: [../../components/reboot-by-logind, ../../components/node-conditions]\n",
     "resources: [../../base]\ncomponents: [../../components/protect-kured, ../../components/network-policy]\n",
 ];
 
