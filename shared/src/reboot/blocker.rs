@@ -21,6 +21,7 @@ use crate::reboot::lock_object::LockView;
 use crate::reboot::moment::Moment;
 use crate::reboot::object::ObjectRule;
 use crate::reboot::prometheus::{AlertFilter, Series};
+use crate::selector::Selector;
 
 pub mod budgets;
 pub mod pods;
@@ -336,12 +337,16 @@ impl Question<'_> {
                 })
             }
             Question::Budgets(preflight) => {
-                let Found::Drainable(drainable) = found else { return None };
+                let Found::Drainable(drainable) = found else {
+                    return None;
+                };
                 let refusals = drainable.refusals(preflight.skip_wait, now);
                 (!refusals.is_empty()).then_some(Blocker::Budgets(refusals))
             }
             Question::Inhibitors => {
-                let Found::Inhibitors(holders) = found else { return None };
+                let Found::Inhibitors(holders) = found else {
+                    return None;
+                };
                 (!holders.is_empty()).then_some(Blocker::Inhibitors(holders))
             }
         }

@@ -341,7 +341,7 @@ pub(super) fn understand(call: &Call, reply: Reply) -> Option<driver::Reply> {
         | Call::ListBlockingPods(_)
         | Call::AskObject(_)
         | Call::ListBudgets
-            | Call::ListInhibitors => return None,
+        | Call::ListInhibitors => return None,
     })
 }
 
