@@ -66,6 +66,7 @@ impl Purpose {
 
 /// What stays of an agent when its process ends.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each named")]
 pub(crate) struct Agent {
     pub(crate) node: String,
     pub(crate) setup: Setup,
@@ -120,6 +121,7 @@ impl Budget {
 
 impl Agent {
     /// Draws an agent with random settings, as somebody may have configured it.
+    #[expect(clippy::too_many_lines, reason = "one setting after the other")]
     pub(crate) fn draw(index: usize, budget: Budget, defect: Option<Defect>, random: &mut Random) -> Agent {
         let node = format!("node-{index}");
         let timing = Timing {

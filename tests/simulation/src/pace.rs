@@ -78,7 +78,9 @@ impl Pace {
             Fault::Tampering,
         ];
         if self.interval.is_some() {
-            LOSE_ENDS.into_iter().for_each(|fault| mixture.leave_out(fault));
+            for fault in LOSE_ENDS {
+                mixture.leave_out(fault);
+            }
         }
         if !self.counts_foreign {
             mixture.leave_out(Fault::ForeignReboot);
