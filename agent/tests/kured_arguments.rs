@@ -153,6 +153,8 @@ fn facts(config: &Config) -> Facts {
             match &config.host.reboot {
                 Reboot::Command(words) => command(words),
                 Reboot::Signal(signal) => format!("signal {}", signal.signal.as_raw()),
+                Reboot::Logind => "logind".to_owned(),
+                Reboot::Auto(words) => format!("auto {}", command(words)),
             },
         ),
         ("period", format!("{:?}", config.timing.period)),

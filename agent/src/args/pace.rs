@@ -12,6 +12,7 @@ use jiff::SignedDuration;
 
 use super::value::{self, Maybe};
 
+#[expect(clippy::doc_markdown, reason = "it is what --help prints")]
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "What postpones a reboot")]
 pub(super) struct PaceArgs {

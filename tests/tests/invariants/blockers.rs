@@ -123,8 +123,8 @@ fn an_object_postpones_the_reboot_while_its_expression_is_true_or_it_cannot_be_r
 
         // Exactly what it asks for.
         let granted = json!({ "apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["site"], "verbs": ["get"] });
-        let role = json!({ "metadata": { "name": "site" }, "rules": [granted] });
-        send(&plane, Method::POST, ROLES, &role).await?;
+        let wanted = json!({ "metadata": { "name": "site" }, "rules": [granted] });
+        send(&plane, Method::POST, ROLES, &wanted).await?;
         let binding = json!({
             "metadata": { "name": "site" },
             "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "site" },

@@ -264,11 +264,13 @@ fn locked(ours: &[&str], kureds: &[&str]) -> LockView {
 
 /// What blocks our Node beside these other Nodes of the pool, with room for this many.
 fn in_pool(node: &NodeView, lock: &LockView, pool: &[NodeView], rules: &Rules, room: usize) -> Vec<Blocker> {
-    let look = rules.look(node.name(), lock.clone());
+    let search = rules.look(node.name(), lock.clone());
     let mut count = PoolCount::default();
-    pool.iter().chain([node]).for_each(|node| count.add(node, &look));
-    while let Some(holder) = count.next_holder(&look) {
-        count.add_holder(&holder, None, &look);
+    for node in pool.iter().chain([node]) {
+        count.add(node, &search);
+    }
+    while let Some(holder) = count.next_holder(&search) {
+        count.add_holder(&holder, None, &search);
     }
     let facts = Facts {
         node,
@@ -351,21 +353,21 @@ fn a_holder_outside_of_the_pool_is_read_and_one_of_whom_nothing_is_known_is_like
         ..Rules::default()
     };
     let node = other("a", Some("a"), None);
-    let look = rules.look("a", lock.clone());
+    let search = rules.look("a", lock.clone());
     let mut count = PoolCount::default();
-    count.add(&other("inside", Some("a"), Some("draining")), &look);
-    assert_eq!(count.next_holder(&look).as_deref(), Some("outside"));
+    count.add(&other("inside", Some("a"), Some("draining")), &search);
+    assert_eq!(count.next_holder(&search).as_deref(), Some("outside"));
     count.add_holder(
         "outside",
         Some(&other("outside", Some("a"), Some("draining"))),
-        &look,
+        &search,
     );
-    assert_eq!(count.next_holder(&look).as_deref(), Some("refused"));
-    count.add_unknown("refused", &look);
+    assert_eq!(count.next_holder(&search).as_deref(), Some("refused"));
+    count.add_unknown("refused", &search);
     // kured's entry does not end because its Node is gone.
-    assert_eq!(count.next_holder(&look).as_deref(), Some("kured"));
-    count.add_holder("kured", None, &look);
-    assert_eq!(count.next_holder(&look), None);
+    assert_eq!(count.next_holder(&search).as_deref(), Some("kured"));
+    count.add_holder("kured", None, &search);
+    assert_eq!(count.next_holder(&search), None);
     assert_eq!(count.size, 1, "only Nodes of the pool are counted");
     let facts = Facts {
         node: &node,

@@ -43,7 +43,9 @@ fn look(shell: &mut Shell, pool: &[NodeView], others: &[(&str, Result<NodeView, 
             Call::CountNodes { labels, look } => {
                 assert_eq!(labels, "");
                 let mut count = PoolCount::default();
-                pool.iter().for_each(|node| count.add(node, &look));
+                for node in pool {
+                    count.add(node, &look);
+                }
                 Reply::Pool(Ok(count))
             }
             Call::ReadNode(name) if name != "node-0" => {
@@ -58,7 +60,7 @@ fn look(shell: &mut Shell, pool: &[NodeView], others: &[(&str, Result<NodeView, 
     shell.answer()
 }
 
-fn spread(others: &[(&str, Option<&str>)]) -> Option<Answer> {
+fn spread(others: &[(&str, Option<&str>)]) -> Answer {
     let owned = |(name, zone): &(&str, Option<&str>)| ((*name).to_owned(), zone.map(str::to_owned));
     let blocker = Blocker::Spread {
         label: "zone".to_owned(),
@@ -66,7 +68,7 @@ fn spread(others: &[(&str, Option<&str>)]) -> Option<Answer> {
         others: others.iter().map(owned).collect(),
     };
     let blockers = Vec::from_iter((!others.is_empty()).then_some(blocker));
-    Some(Answer::Blockers(Ok(blockers)))
+    Answer::Blockers(Ok(blockers))
 }
 
 #[test]
@@ -75,7 +77,10 @@ fn the_lock_is_read_before_the_pool_and_only_holders_that_are_not_in_the_pool_on
     let pool = [held("inside", "a"), held("held", "b")];
     let others = [("outside", Ok(held("outside", "c"))), ("gone", Err(gone("gone")))];
     let answer = look(&mut shell, &pool, &others);
-    assert_eq!(answer, spread(&[("held", Some("b")), ("outside", Some("c"))]));
+    assert_eq!(
+        answer,
+        Some(spread(&[("held", Some("b")), ("outside", Some("c"))]))
+    );
     assert_eq!(
         shell.log.join(" "),
         "ReadNode ReadLock ReadLock CountNodes ReadNode ReadNode"
@@ -83,7 +88,7 @@ fn the_lock_is_read_before_the_pool_and_only_holders_that_are_not_in_the_pool_on
     // Without the flag, nothing of that is read.
     let mut shell = spreading(&["outside"]);
     shell.driver.setup.rules.spread_by.clear();
-    assert_eq!(look(&mut shell, &[], &[]), spread(&[]));
+    assert_eq!(look(&mut shell, &[], &[]), Some(spread(&[])));
     assert_eq!(shell.log.join(" "), "ReadNode ReadLock ReadLock");
 }
 
@@ -92,7 +97,7 @@ fn a_holder_that_no_node_can_be_called_is_like_no_other_and_one_that_cannot_be_r
     let refused = || Failed::from(Failure::Refused("no such name".to_owned()));
     let mut shell = spreading(&["No Name"]);
     let answer = look(&mut shell, &[], &[("No Name", Err(refused()))]);
-    assert_eq!(answer, spread(&[("No Name", None)]));
+    assert_eq!(answer, Some(spread(&[("No Name", None)])));
     let silent = Failed::unknown("no answer".to_owned());
     let mut shell = spreading(&["outside"]);
     let answer = look(&mut shell, &[], &[("outside", Err(silent))]);
