@@ -17,8 +17,8 @@ pub(super) struct ReturnArgs {
     /// How long the rebooted node must stay Ready before its cordon is given back
     #[arg(long, env = "CORDONHOLD_SOAK", value_name = "DURATION", default_value = "0", value_parser = duration::parse)]
     pub(super) soak: Duration,
-    /// What must be there beside the Node's Ready before its cordon is given back: `condition=TYPE`, `condition=TYPE=STATUS`, or
-    /// `daemonset-pods` (each pod of a DaemonSet on the node is Ready); repeated: all of them
+    /// What must be there beside the Node's Ready before its cordon is given back: `condition=TYPE`, `condition=TYPE=STATUS`, `cel=EXPRESSION`
+    /// (CEL about the Node, which is `self`), or `daemonset-pods` (each pod of a DaemonSet on the node is Ready); repeated: all of them
     #[arg(long, env = "CORDONHOLD_READY_WHEN", value_name = "WHAT", value_parser = readiness)]
     pub(super) ready_when: Vec<Readiness>,
     /// How long after the boot the node may take to be ready before that is reported; it stays cordoned [default: --reboot-timeout]

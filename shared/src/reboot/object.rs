@@ -38,6 +38,17 @@ const NAME_MAX: usize = 253;
 const SHAPE: &str = "write 'APIVERSION/KIND[/NAMESPACE]/NAME: CEL', such as 'v1/ConfigMap/default/site: self.data.reboots == \"no\"'";
 
 impl ObjectName {
+    /// The Node of this name.
+    pub fn node(name: &str) -> ObjectName {
+        ObjectName {
+            group: String::new(),
+            version: "v1".to_owned(),
+            kind: "Node".to_owned(),
+            namespace: None,
+            name: name.to_owned(),
+        }
+    }
+
     /// Its group and version, as `apiVersion` names them.
     pub fn api_version(&self) -> String {
         match self.group.as_str() {

@@ -7,12 +7,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::node::NodeView;
-use crate::quote::quoted;
+use crate::quote::{QUOTED_MAX, always_quoted, quoted};
 use crate::reboot::blocker::listed;
+use crate::reboot::expression::Expression;
 use crate::reboot::pod::{self, PodView};
 
 /// One thing that must be there.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Readiness {
     /// A condition of the Node.
     Condition {
@@ -21,6 +22,8 @@ pub enum Readiness {
         /// The status that it must have: `True`, `False` or `Unknown`.
         status: String,
     },
+    /// An expression that must be true of the Node.
+    Expression(Expression),
     /// Each pod on the node that a `DaemonSet` controls is Ready.
     DaemonSetPods,
 }
@@ -39,6 +42,13 @@ pub enum Missing {
         /// The status that it has; `None` if the Node has no such condition.
         found: Option<String>,
     },
+    /// An expression is not true of the Node.
+    Expression {
+        /// The expression.
+        text: String,
+        /// Why it cannot be told whether it is true; `None` if it is false.
+        why: Option<String>,
+    },
     /// These pods of `DaemonSets` are not Ready, as `namespace/name`.
     Pods(BTreeSet<String>),
     /// It could not be found out what is missing, for this reason.
@@ -50,11 +60,13 @@ pub enum Missing {
 #[expect(missing_docs, reason = "each text says it")]
 pub enum ReadinessError {
     #[error(
-        "not something to wait for: write condition=TYPE, condition=TYPE=STATUS or daemonset-pods, such as condition=NetworkUnavailable=False"
+        "not something to wait for: write condition=TYPE, condition=TYPE=STATUS, cel=EXPRESSION or daemonset-pods, such as condition=NetworkUnavailable=False"
     )]
     Unknown,
     #[error("a condition with the status {status:?}, and a status is True, False or Unknown")]
     Status { status: String },
+    #[error("no expression that can be used: {why}")]
+    Expression { why: String },
 }
 
 /// The statuses that a condition can have (k8s.io/api: core/v1/types.go, `ConditionStatus`).
@@ -63,10 +75,15 @@ const STATUSES: [&str; 3] = ["True", "False", "Unknown"];
 impl FromStr for Readiness {
     type Err = ReadinessError;
 
-    /// Reads `daemonset-pods`, or a condition as `kubectl wait --for` takes it.
+    /// Reads `daemonset-pods`, `cel=` and an expression, or a condition as `kubectl wait --for` takes it.
     fn from_str(text: &str) -> Result<Readiness, ReadinessError> {
         if text == "daemonset-pods" {
             return Ok(Readiness::DaemonSetPods);
+        }
+        if let Some(expression) = text.strip_prefix("cel=") {
+            let expression = Expression::parse(expression.trim());
+            let expression = expression.map_err(|why| ReadinessError::Expression { why })?;
+            return Ok(Readiness::Expression(expression));
         }
         let condition = text.strip_prefix("condition=").ok_or(ReadinessError::Unknown)?;
         let (kind, status) = condition.split_once('=').unwrap_or((condition, "True"));
@@ -85,7 +102,17 @@ impl FromStr for Readiness {
     }
 }
 
-/// What this Node lacks of these.
+impl Readiness {
+    /// The expression, if it is one.
+    pub fn expression(&self) -> Option<&Expression> {
+        match self {
+            Readiness::Expression(expression) => Some(expression),
+            Readiness::Condition { .. } | Readiness::DaemonSetPods => None,
+        }
+    }
+}
+
+/// Which conditions of these this Node lacks.
 pub fn missing_on_node<'a>(wanted: impl IntoIterator<Item = &'a Readiness>, node: &NodeView) -> Vec<Missing> {
     let missing = |readiness: &'a Readiness| match readiness {
         Readiness::Condition { kind, status } => {
@@ -96,7 +123,7 @@ pub fn missing_on_node<'a>(wanted: impl IntoIterator<Item = &'a Readiness>, node
                 found,
             })
         }
-        Readiness::DaemonSetPods => None,
+        Readiness::Expression(_) | Readiness::DaemonSetPods => None,
     };
     wanted.into_iter().filter_map(missing).collect()
 }
@@ -117,6 +144,7 @@ impl Missing {
         match self {
             Missing::Ready => "ready",
             Missing::Condition { .. } => "condition",
+            Missing::Expression { .. } => "cel",
             Missing::Pods(_) => "daemonset_pods",
             Missing::Unknown(_) => "unknown",
         }
@@ -132,6 +160,13 @@ impl fmt::Display for Missing {
                 match found {
                     Some(found) => write!(f, "is {}", quoted(found)),
                     None => f.write_str("is not there: look at the program that reports it"),
+                }
+            }
+            Missing::Expression { text, why } => {
+                let text = always_quoted(text, QUOTED_MAX);
+                match why {
+                    Some(why) => write!(f, "whether {text} is true of the Node cannot be told: {why}"),
+                    None => write!(f, "{text} is not true of the Node"),
                 }
             }
             Missing::Pods(names) => write!(

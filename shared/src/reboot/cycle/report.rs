@@ -412,7 +412,7 @@ reports! {
         "return_waits" Info
         says "the node is back and stays cordoned: it lacks something that --ready-when names"
         with by = readiness::kinds(missing), why = readiness::sentences(missing);
-        means "`why` names what is missing: a `condition` of the Node, or `daemonset_pods` that are not Ready. `unknown`: the API server \
+        means "`why` names what is missing: a `condition` of the Node, an expression (`cel`), or `daemonset_pods` that are not Ready. `unknown`: the API server \
                could not be asked. Nothing to do, unless it goes on for minutes"
 
     /// The node is not ready after `--ready-timeout`. It stays cordoned, and the agent goes on waiting.
@@ -421,7 +421,7 @@ reports! {
         says "the host is back, and its node is not ready after --ready-timeout: it stays cordoned until it is; \
               a cancel of the reboot gives the cordon back all the same"
         with by = readiness::kinds(missing), why = readiness::sentences(missing);
-        means "`why` names what is missing: `ready` (look at the kubelet), a `condition` of the Node, `daemonset_pods` that are not Ready, \
+        means "`why` names what is missing: `ready` (look at the kubelet), a `condition` of the Node, an expression (`cel`), `daemonset_pods` that are not Ready, \
                or `unknown` (the API server could not be asked). Bring it there, or cancel the reboot, which uncordons the node as it is. \
                Reported again each time that `--ready-timeout` is over"
 

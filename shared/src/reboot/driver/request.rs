@@ -16,11 +16,12 @@ use crate::reboot::api_status::Failed;
 use crate::reboot::blocker::pods::PodRule;
 use crate::reboot::blocker::{self, Blocker, Facts, Found, Look, Memory, Question};
 use crate::reboot::cycle::{Answer, Ask, Failure, HostState, PoolCount, RebootFailure};
+use crate::reboot::expression::Expression;
 use crate::reboot::lock_object::{self, Carrier, CarrierView, LockView, LockWrite};
 use crate::reboot::moment::{Moment, Uptime};
-use crate::reboot::object::ObjectRule;
+use crate::reboot::object::{ObjectName, ObjectRule};
 use crate::reboot::pod::{self, DaemonSet, PodView};
-use crate::reboot::readiness::{self, Readiness};
+use crate::reboot::readiness::{self, Missing, Readiness};
 
 /// One call of the host or of the API server. Reads of the API server are never served from a cache.
 #[derive(Clone, Debug, PartialEq)]
@@ -162,8 +163,9 @@ enum Stage {
         /// Whether the node is drained: the Node that was read shows our hold.
         is_held: bool,
     },
-    /// What a node that is back lacks is read from the Node, then from its pods.
+    /// What a node that is back lacks is read from the Node, then asked by the expression at this place, then read from its pods.
     MissingNode,
+    MissingExpression(usize),
     MissingPods,
     /// The Lease is created before it is written.
     Registering,
@@ -392,17 +394,24 @@ impl Request {
         }
     }
 
-    /// Takes the reads that show what a node that is back lacks. Its pods are read only where the Node lacks nothing.
+    /// Takes the reads that show what a node that is back lacks, one after the other, until something is missing.
     fn list_missing(&mut self, reply: Reply, setup: &Setup) -> Option<Progress> {
         let stage = std::mem::replace(&mut self.stage, Stage::Last);
         let missing = match (stage, reply) {
             (Stage::MissingNode, Reply::Node(Ok(node))) => {
                 let missing = readiness::missing_on_node(&setup.ready_when, &node);
-                if missing.is_empty() && setup.ready_when.contains(&Readiness::DaemonSetPods) {
-                    self.stage = Stage::MissingPods;
-                    return Some(Progress::Call(Call::ListAllPods));
+                if missing.is_empty() {
+                    return Some(self.next_missing(0, setup));
                 }
                 Ok(missing)
+            }
+            (Stage::MissingExpression(place), Reply::Found(Ok(Found::Truth(true)))) => {
+                return Some(self.next_missing(place + 1, setup));
+            }
+            (Stage::MissingExpression(place), Reply::Found(answer)) => {
+                let text = expressions(setup).nth(place)?.to_string();
+                let why = answer.err();
+                Ok(vec![Missing::Expression { text, why }])
             }
             (Stage::MissingPods, Reply::Pods(Ok(pods))) => Ok(readiness::missing_pods(&pods)),
             (_, Reply::Node(Err(failed)) | Reply::Pods(Err(failed))) => Err(failed.failure),
@@ -412,6 +421,22 @@ impl Request {
             }
         };
         Some(Progress::Answer(Answer::Missing(missing)))
+    }
+
+    /// Asks the expression at this place about our Node; without one, reads the pods if they are to be looked at.
+    fn next_missing(&mut self, place: usize, setup: &Setup) -> Progress {
+        if let Some(expression) = expressions(setup).nth(place) {
+            self.stage = Stage::MissingExpression(place);
+            return Progress::Call(Call::AskObject(ObjectRule {
+                object: ObjectName::node(&setup.settings.node),
+                expression: expression.clone(),
+            }));
+        }
+        if setup.ready_when.contains(&Readiness::DaemonSetPods) {
+            self.stage = Stage::MissingPods;
+            return Progress::Call(Call::ListAllPods);
+        }
+        Progress::Answer(Answer::Missing(Ok(Vec::new())))
     }
 
     /// Asks the question at this place, or gives the blockers that were found where there is none.
@@ -461,6 +486,11 @@ impl Request {
         found.extend(blocker);
         Some(self.next_question(place + 1, found, is_held, setup))
     }
+}
+
+/// The expressions that must be true of a Node that is back.
+fn expressions(setup: &Setup) -> impl Iterator<Item = &Expression> {
+    setup.ready_when.iter().filter_map(Readiness::expression)
 }
 
 /// The first call of a request, and which of its calls that is.

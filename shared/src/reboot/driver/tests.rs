@@ -19,6 +19,7 @@ use crate::reboot::prometheus::AlertFilter;
 use crate::selector::Selector;
 
 mod pool;
+mod readiness;
 mod windows;
 
 const WALL: Timestamp = Timestamp::UNIX_EPOCH;

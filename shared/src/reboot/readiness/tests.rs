@@ -60,6 +60,8 @@ fn what_nobody_can_wait_for_is_refused_with_the_fix() {
         ("daemonset", "daemonset-pods"),
         ("Ready", "condition=TYPE"),
         ("condition=Ready=yes", "True, False or Unknown"),
+        ("cel=", "expression"),
+        ("cel=self.spec.", "column"),
     ] {
         let error = text.parse::<Readiness>().unwrap_err().to_string();
         assert!(error.contains(fix), "{text}: {error}");
