@@ -2,6 +2,8 @@
 //!
 //! Not here: what an expression may do ([`cordonhold_shared::reboot::expression`]), and what follows from the answer.
 
+use std::thread;
+
 use cordonhold_rt::api::{CALL_BOUND, CallError, within};
 use cordonhold_rt::sync::locked;
 use cordonhold_shared::reboot::expression::OBJECT_MAX;
@@ -13,12 +15,15 @@ use kube::core::Status;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::task::spawn_blocking;
+use tokio::sync::oneshot;
 
 use super::{Api, Meaning as _};
 
 /// Largest list of the kinds of one API version. Kubernetes' own have some ten kilobytes.
 const KINDS_MAX: usize = 1024 * 1024;
+
+/// The stack of an evaluation in bytes, some ten times what the deepest expression takes. Only what is used of it takes memory.
+const STACK: usize = 16 * 1024 * 1024;
 
 /// What the API server says of a kind (k8s.io/apimachinery: pkg/apis/meta/v1/types.go, `APIResource`).
 #[derive(Clone, Debug, Deserialize)]
@@ -80,9 +85,19 @@ impl Api {
     /// Whether the rule's expression is true of its object, or why there is no answer, with the fix.
     pub(crate) async fn ask_object(&self, rule: ObjectRule) -> Result<bool, String> {
         let object = self.object(&rule.object).await?;
-        // In a thread of its own: while it is evaluated, the agent goes on.
-        let evaluated = spawn_blocking(move || rule.expression.eval(&object)).await;
-        evaluated.unwrap_or_else(|error| Err(cordonhold_rt::exit::one_line(&error)))
+        // In a thread of its own: while it is evaluated, the agent goes on. There is one at most, as there is one call at most.
+        let (answer, evaluated) = oneshot::channel();
+        let thread = thread::Builder::new()
+            .name("expression".to_owned())
+            .stack_size(STACK);
+        let begun = thread.spawn(move || drop(answer.send(rule.expression.eval(&object))));
+        drop(
+            begun
+                .map_err(|error| format!("no thread to evaluate it: {error}: give the agent more memory"))?,
+        );
+        evaluated
+            .await
+            .unwrap_or_else(|_| Err("evaluating it ended early: write it in another way".to_owned()))
     }
 
     async fn object(&self, object: &ObjectName) -> Result<Value, String> {

@@ -31,10 +31,11 @@ pub const EXPRESSION_MAX: usize = 1024;
 pub const OBJECT_MAX: usize = 256 * 1024;
 /// How deep an object may be nested. Those of Kubernetes have some twenty levels.
 const LEVELS_MAX: usize = 64;
-/// How deep an expression may be nested. A chain like `a + b + c` is as deep as it is long, and each level takes some stack.
-const DEPTH_MAX: usize = 64;
+/// How deep an expression may be nested. A chain like `a + b + c` is as deep as it is long. To evaluate a level, the `cel` crate takes
+/// up to 90 KB of stack; a thread has 2 MiB, and one whose stack overflows ends the program.
+const DEPTH_MAX: usize = 12;
 /// How deep the parser may go, for brackets. Each of them is several levels to it.
-const PARSER_DEPTH_MAX: u16 = 64;
+const PARSER_DEPTH_MAX: u16 = 32;
 /// How many loops (`all`, `exists`, `exists_one`, `filter`, `map`) may be inside of each other.
 const LOOPS_MAX: usize = 3;
 /// Largest compiled pattern of a `matches`, in bytes: that of a plain text of some hundred characters.
@@ -553,6 +554,17 @@ fn explained(error: &ExecutionError) -> String {
             "the object has no {} there: check the name, and guard a field that may be absent with has(), as in has(self.status)",
             quoted(key)
         ),
+        // What shows values is left out: maps have no order, and a text that changes would be told each time.
+        ExecutionError::UnsupportedBinaryOperator(operator, ..) => {
+            format!("the operation `{operator}` does not take values of these types: check the fields")
+        }
+        ExecutionError::ValuesNotComparable(..)
+        | ExecutionError::UnsupportedTargetType { .. }
+        | ExecutionError::NotSupportedAsMethod { .. }
+        | ExecutionError::UnsupportedKeyType(_)
+        | ExecutionError::UnsupportedIndex(..) => {
+            "a value has a type that cannot be used there: check the types of the fields".to_owned()
+        }
         error => {
             let said = one_line(&error.to_string(), SAID_MAX);
             format!("{said}: check the types of the fields that it compares")
