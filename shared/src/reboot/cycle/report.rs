@@ -14,12 +14,14 @@ use crate::reboot::drain::Progress;
 use crate::reboot::readiness::{self, Missing};
 
 mod fields;
+mod message;
 mod words;
 
 #[cfg(test)]
 mod tests;
 
 pub use fields::Fields;
+pub use message::{Message, Told};
 pub use words::{CallOff, Disturbance, Next};
 
 use fields::{first_pods, joined};
@@ -84,6 +86,7 @@ macro_rules! or_none {
 /// * `says`: the text of the log line and of the Event; `or … if …;` if a value decides between two texts;
 /// * `with …;`: the other fields of the log line ([`Fields`]), each as a value or as an `Option`;
 /// * `counts …;`: what the report counts in the metrics, as an `Option`;
+/// * `sends …;`: the message to people, as an `Option`;
 /// * `means`: what the report means and what to do, for `agent/EVENTS.md`.
 macro_rules! reports {
     ($(
@@ -93,6 +96,7 @@ macro_rules! reports {
             says $text:literal $(or $other:literal if $condition:expr;)?
             $(with $($key:ident = $given:expr),+;)?
             $(counts $count:expr;)?
+            $(sends $message:expr;)?
             means $meaning:literal
     )+) => {
         /// Something that operators are told: a log line and, for some reports, an Event on the Node.
@@ -152,6 +156,13 @@ macro_rules! reports {
             pub fn count(&self) -> Option<Count> {
                 match self {
                     $(Self::$name $(($($value),+))? $({ $($field),+ })? => or_none!($($count)?),)+
+                }
+            }
+
+            /// The message to people, if the report is one.
+            pub fn message(&self) -> Option<Message> {
+                match self {
+                    $(Self::$name $(($($value),+))? $({ $($field),+ })? => or_none!($($message)?),)+
                 }
             }
         }
@@ -216,6 +227,8 @@ reports! {
         "blocked" Warning "RebootBlocked"
         says "the reboot is postponed"
         with by = kinds(blockers), why = sentences(blockers);
+        // A window opens by itself.
+        sends blockers.iter().any(|blocker| !matches!(blocker, Blocker::OutsideWindow { .. })).then_some(Message::Blocked);
         means "`by` names what postpones the reboot: `outside_window` (nothing to do: `why` says when a reboot may begin; until then \
                nothing else is asked), `node_paused` or `pool_paused` (remove the annotation `cordonhold.dev/pause` \
                from the Node or from the object that carries the lock), `node_labels` and `node_annotation` (remove from the Node what `why` names), `reboots_max` (the node reboots again and again: find out why it still asks for a reboot, \
@@ -296,6 +309,7 @@ reports! {
         says "the node is cordoned and held: draining it"
         with was_unschedulable = *was_unschedulable, round = *round;
         counts Some(Count::Drain("begun"));
+        sends Some(Message::Drain);
         means "`was_unschedulable` is true if somebody had cordoned the node before; then it stays cordoned after the reboot. \
                `round` counts the drains of this hold, from 1. Nothing to do"
 
@@ -358,10 +372,15 @@ reports! {
                `pod_count` says how many there are. Find out who uncordons the node or puts pods on it"
 
     /// The seal is on the Node, and the agent runs the reboot command now.
-    Sealed
+    Sealed {
+        /// Which reboot command of this hold comes next, counted from 1.
+        attempt: u8
+    }
         "sealed" Info
         says "the final check has passed: rebooting now"
-        means "The agent runs the reboot command next. While the node is sealed a cancel does nothing, except after two reboot commands \
+        with round = *attempt;
+        sends Some(Message::Reboot { attempt: *attempt });
+        means "The agent runs the reboot command next; `round` counts the commands of this hold, from 1. While the node is sealed a cancel does nothing, except after two reboot commands \
                that came to nothing (`still_sealed`). Nothing to do"
 
     /// The reboot command was accepted.
@@ -377,6 +396,7 @@ reports! {
         says "the reboot command, signal or call failed: try it on the host, or name another with --reboot-command or --reboot-method"
         with why = why.clone();
         counts Some(Count::Reboot("failed"));
+        sends Some(Message::Failed);
         means "`why` is what the command or logind said, why the signal was not sent, or why it is unclear whether it worked. \
                Fix the host, `--reboot-command` or `--reboot-method`. \
                The agent asks the host whether it goes down: at once, or after `--reboot-timeout` if it is unclear. \
@@ -388,6 +408,7 @@ reports! {
         says "the host does not go down: the node stays cordoned until somebody has looked at the host"
         with why = why.clone();
         counts Some(Count::Reboot("stuck"));
+        sends Some(Message::Stuck);
         means "Look at the host; `why` says what the agent waits for. If two reboot commands had no effect, cancel the hold, or \
                remove what asks for the reboot"
 
@@ -428,11 +449,14 @@ reports! {
     /// The node's cordon is as it was before the reboot was prepared, or as a person wants it.
     GivenBack {
         /// Whether the node stays cordoned.
-        unschedulable: bool
+        unschedulable: bool,
+        /// Whether the host has booted, rather than the reboot been called off.
+        is_back: bool
     }
         "given_back" Info "RebootGivenBack"
         says "the marks are removed, and so is the cordon, unless the node is to stay cordoned"
         with unschedulable = *unschedulable;
+        sends (*is_back && !unschedulable).then_some(Message::Uncordon);
         means "`unschedulable` is true if the node stays cordoned, because somebody had cordoned it before or set \
                `cordonhold.dev/keep-cordoned`. Then uncordon it yourself"
 
@@ -458,6 +482,7 @@ reports! {
             pods = reason.disturbance().and_then(Disturbance::pods).map(first_pods),
             pod_count = reason.disturbance().and_then(Disturbance::pods).map(<[String]>::len);
         counts Some(Count::CalledOff(reason.word()));
+        sends Some(Message::CalledOff);
         means "`reason` says why; if the drain was disturbed, `by` says by what, and `pods` and `pod_count` are as in `disturbed`. \
                The agent waits for `--backoff`, then begins again if the host still asks for a reboot"
 
@@ -504,6 +529,11 @@ reports! {
 impl Report {
     /// The report as one sentence, which is the note of its Event.
     pub fn sentence(&self) -> String {
-        self.fields().sentence(self.text())
+        self.sentence_of(self.text())
+    }
+
+    /// Another text in place of the report's, followed by the fields that say why.
+    pub fn sentence_of(&self, text: &str) -> String {
+        self.fields().sentence(text)
     }
 }

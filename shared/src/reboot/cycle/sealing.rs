@@ -162,9 +162,10 @@ impl Cycle {
             }
         };
         self.retries = 0;
+        let attempt = self.attempts();
         self.ask(Stage::Rebooting(Rebooting::Issuing), Ask::Reboot { record })
             .after([Act::StopDrain, Act::Disarm(Timer::Renew)])
-            .reporting(Report::Sealed)
+            .reporting(Report::Sealed { attempt })
     }
 }
 

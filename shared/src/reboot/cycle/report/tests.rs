@@ -86,3 +86,64 @@ fn no_two_reports_share_an_event_or_a_reason() {
     let reasons = || Report::ROWS.iter().filter_map(|row| row.reason);
     assert_eq!(reasons().collect::<BTreeSet<_>>().len(), reasons().count());
 }
+
+#[test]
+fn each_step_of_a_hold_has_one_message_whatever_is_reported_again() {
+    let outside = Blocker::OutsideWindow {
+        windows: "at night".to_owned(),
+        opens: None,
+        needs: None,
+    };
+    let draining = |round| Report::Draining {
+        was_unschedulable: false,
+        round,
+    };
+    let given_back = |unschedulable, is_back| Report::GivenBack {
+        unschedulable,
+        is_back,
+    };
+    let mut told = Told::default();
+    let mut sent =
+        |holder: &str, report: &Report| report.message().filter(|message| told.is_news(holder, *message));
+    let reboot = |attempt| Some(Message::Reboot { attempt });
+    for (report, message) in [
+        (Report::Blocked(vec![outside.clone()]), None),
+        (
+            Report::Blocked(vec![outside, Blocker::NodePaused(String::new())]),
+            Some(Message::Blocked),
+        ),
+        (Report::Blocked(vec![Blocker::NodePaused("x".to_owned())]), None),
+        (draining(1), Some(Message::Drain)),
+        (draining(2), None),
+        (Report::Sealed { attempt: 1 }, reboot(1)),
+        // The deadline passed before the command was run.
+        (Report::Sealed { attempt: 1 }, None),
+        (Report::RebootFailed("x".to_owned()), Some(Message::Failed)),
+        (Report::Sealed { attempt: 2 }, reboot(2)),
+        (Report::RebootFailed("x".to_owned()), None),
+        (Report::StillSealed("x".to_owned()), Some(Message::Stuck)),
+        (Report::StillSealed("x".to_owned()), None),
+        (Report::Returned, None),
+        (given_back(true, true), None),
+        (given_back(false, false), None),
+        (given_back(false, true), Some(Message::Uncordon)),
+        (given_back(false, true), None),
+    ] {
+        assert_eq!(sent("h", &report), message, "{report:?}");
+    }
+    let off = Report::CalledOff(CallOff::HoldLost);
+    assert_eq!(sent("h", &off), Some(Message::CalledOff));
+    // The next hold has its own.
+    assert_eq!(sent("i", &off), Some(Message::CalledOff));
+    assert_eq!(sent("i", &draining(1)), Some(Message::Drain));
+}
+
+#[test]
+fn what_a_hold_was_told_survives_a_restart() {
+    let mut told = Told::default();
+    assert!(told.is_news("h", Message::Drain));
+    let kept = serde_json::to_string(&told).unwrap();
+    let mut told: Told = serde_json::from_str(&kept).unwrap();
+    assert!(!told.is_news("h", Message::Drain));
+    assert!(told.is_news("h", Message::Uncordon));
+}
