@@ -33,8 +33,9 @@ use crate::conditions;
 use crate::host::Host;
 use crate::host::sentinel::Sentinel;
 use crate::metrics::Metrics;
+use crate::notify::outbox::{Outbox, Post};
 use crate::prometheus::Prometheus;
-use crate::report::{NodeEvents, Reporter, post};
+use crate::report::{NodeEvents, Reporter, Sink, post};
 
 mod calls;
 
@@ -66,6 +67,8 @@ pub(crate) struct Parts {
     pub(crate) host: Host,
     pub(crate) sentinel: Sentinel,
     pub(crate) prometheus: Option<Prometheus>,
+    /// The queue of messages to people, and what sends them; `None` if they go nowhere.
+    pub(crate) messages: Option<(Outbox, Post)>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -133,6 +136,9 @@ impl Agent {
         let (notices, waiting_notices) = events::queue(NOTICES_MAX);
         let clock = Clock::start();
         let node = parts.setup.settings.node.clone();
+        let (outbox, messages) = parts.messages.unzip();
+        let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(NodeEvents(notices))];
+        sinks.extend(outbox.clone().map(|outbox| Box::new(outbox) as Box<dyn Sink>));
         let mut agent = Agent {
             driver: Driver::new(parts.setup, clock.now()),
             hands: Hands {
@@ -141,12 +147,9 @@ impl Agent {
                 sentinel: parts.sentinel,
                 clock,
                 prometheus: parts.prometheus,
+                outbox,
             },
-            reporter: Reporter::new(
-                &node,
-                vec![Box::new(NodeEvents(notices))],
-                Arc::clone(&parts.metrics),
-            ),
+            reporter: Reporter::new(&node, sinks, Arc::clone(&parts.metrics)),
             node,
             metrics: parts.metrics,
             shown: None,
@@ -160,6 +163,9 @@ impl Agent {
         let api = agent.hands.api.clone();
         let writing = post(api.client().clone(), agent.node.clone(), waiting_notices);
         drop(agent.spawn("write Events", writing));
+        if let Some(messages) = messages {
+            drop(agent.spawn("send messages", messages.run()));
+        }
         if signs.shows_conditions {
             let (sender, shown) = watch_channel::channel(NodeView::default());
             agent.shown = Some(sender);
@@ -326,10 +332,21 @@ impl Agent {
         }
     }
 
-    /// Starts nothing more, and waits for what has begun: the answers to evictions, and the end of a reboot command, which would be
-    /// killed with its container. [`END_BOUND`] or a second signal ends the wait.
+    /// Starts nothing more, and waits for what has begun, and for the messages to people.
     async fn end(&mut self, signals: &mut Signals) {
         self.stop_watch(Source::Pods);
+        let outbox = self.hands.outbox.clone();
+        let messages = async {
+            if let Some(outbox) = &outbox {
+                outbox.end().await;
+            }
+        };
+        let _ = tokio::join!(messages, self.finish(signals));
+    }
+
+    /// Waits for the answers to evictions, and for the end of a reboot command, which would be killed with its container.
+    /// [`END_BOUND`] or a second signal ends the wait.
+    async fn finish(&self, signals: &mut Signals) {
         let (api, host, node) = (&self.hands.api, &self.hands.host, &self.node);
         let open = || (api.evictions_under_way(), host.commands_running());
         let (evictions, commands) = open();

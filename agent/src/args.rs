@@ -19,7 +19,6 @@ mod cycle;
 mod drain;
 mod host;
 mod lock;
-mod not_yet;
 mod notify;
 mod pace;
 mod process;
@@ -67,10 +66,6 @@ pub enum ArgsError {
         "--shutdown-check=dbus asks systemd and logind, so --shutdown-check-command does not run: remove one of the two, or its variable"
     )]
     TwoShutdownChecks,
-    #[error(
-        "this version does not do what {0} asks for yet: remove the flag or its variable, or leave it at its default, which --help shows"
-    )]
-    NotYet(String),
     #[error("{0}")]
     Window(String),
     #[error(
@@ -138,12 +133,6 @@ pub fn parse(
     };
     warnings.extend(plain.warning());
     warnings.extend(args.window.settle(variable));
-    let nothing = [OsString::from("cordonhold-agent")];
-    if let command_line::Parsed::Run { args: default, .. } =
-        command_line::parse(command(), nothing, |_| None)?
-    {
-        not_yet::refuse(&args, &default)?;
-    }
     args.window.check(Timestamp::now())?;
     let mut config = Config::try_from(args)?;
     config.warnings.extend(warnings);

@@ -21,6 +21,7 @@ pub mod enter;
 pub mod init;
 pub mod preset;
 pub mod sentinel;
+pub(crate) mod told;
 
 mod boot;
 mod bus;

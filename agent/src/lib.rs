@@ -37,6 +37,8 @@ use config::{Config, MetricsConfig};
 use host::{Host, HostError};
 use metrics::Metrics;
 use metrics::server;
+use notify::TrustError;
+use notify::outbox::outbox;
 use permissions::{PermissionError, Wants};
 use pool::PoolError;
 use prometheus::{Prometheus, PrometheusError};
@@ -57,6 +59,8 @@ pub enum RunError {
     Pool(PoolError),
     #[error(transparent)]
     Prometheus(PrometheusError),
+    #[error(transparent)]
+    Notify(TrustError),
     #[error(transparent)]
     Agent(AgentError),
 }
@@ -146,6 +150,7 @@ async fn begin(config: Config, metrics: &Arc<Metrics>) -> Result<Parts, RunError
         .await
         .map_err(RunError::Permissions)?;
     pool::check(&api, carrier).await.map_err(RunError::Pool)?;
+    let messages = outbox(config.notify, &config.settings.node, host.told()).map_err(RunError::Notify)?;
     metrics.kureds_elsewhere(pool::kureds_elsewhere(&api, carrier).await);
     Ok(Parts {
         setup: Setup {
@@ -163,6 +168,7 @@ async fn begin(config: Config, metrics: &Arc<Metrics>) -> Result<Parts, RunError
         host,
         sentinel,
         prometheus,
+        messages,
         metrics: Arc::clone(metrics),
     })
 }

@@ -52,20 +52,6 @@ fn d24_every_variable_of_kured_is_read_from_the_process_and_beaten_by_its_flag()
 }
 
 #[test]
-fn what_is_not_done_yet_is_refused_and_not_ignored() {
-    let said = refusal(
-        &[
-            "--node-id=n",
-            "--slack-hook-url=https://hooks.slack.com/services/A/B/C",
-        ],
-        &[("KURED_MESSAGE_TEMPLATE_DRAIN", "%s drains")],
-    );
-    for part in ["--slack-hook-url", "--message-template-drain"] {
-        assert!(said.contains(part), "{said}");
-    }
-}
-
-#[test]
 fn help_tells_no_value_of_the_environment() {
     let output = agent(
         &["--help"],

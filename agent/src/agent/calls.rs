@@ -15,6 +15,7 @@ use crate::api::{Api, CallError, Meaning as _};
 use crate::clock::Clock;
 use crate::host::Host;
 use crate::host::sentinel::Sentinel;
+use crate::notify::outbox::Outbox;
 use crate::prometheus::Prometheus;
 
 /// What is needed to carry out calls: the API server, the host, the sentinel and the clock.
@@ -26,6 +27,8 @@ pub(super) struct Hands {
     pub(super) clock: Clock,
     /// `None` if nothing is asked there.
     pub(super) prometheus: Option<Prometheus>,
+    /// `None` if messages go nowhere.
+    pub(super) outbox: Option<Outbox>,
 }
 
 impl Hands {
@@ -48,6 +51,9 @@ impl Hands {
                 deadline,
             } => {
                 let deadline = deadline.and_then(|end| self.clock.instant(end));
+                if let Some(outbox) = &self.outbox {
+                    outbox.before_reboot(deadline).await;
+                }
                 Reply::Rebooted(host.reboot(&record, timeout, deadline).await)
             }
             Call::ReadNode(name) => Reply::Node(api.read_node(&name).await),

@@ -1,28 +1,45 @@
 //! The flags of the group "Messages to people": where messages go, and their texts.
 //!
-//! Not here: sending them, which this version does not do yet ([`super::not_yet`]).
+//! Not here: what the URL of each service looks like, and sending them ([`crate::notify`]).
+
+use std::path::PathBuf;
 
 use super::value::{self, Maybe};
-use crate::notify::{NotifyConfig, Target, TargetError, Template};
+use crate::notify::{NotifyConfig, Target, TargetError, Template, Templates};
+
+/// The URLs of one value. An alias, so that clap's derive treats the `Vec` as one value.
+type Urls = Vec<Target>;
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Messages to people")]
 pub(super) struct NotifyArgs {
-    /// Where messages go: a shoutrrr URL like `slack://A/B/C`; empty sends none
-    #[arg(long, env = "KURED_NOTIFY_URL", value_name = "URL", default_value = "", value_parser = value::unless_empty(notify_url))]
-    pub(super) notify_url: Maybe<Target>,
+    /// Where messages go: a shoutrrr URL like `slack://A/B/C`; repeated, or separated by white space. Empty sends none
+    #[arg(long, env = "KURED_NOTIFY_URL", value_name = "URL", value_parser = notify_urls)]
+    notify_url: Vec<Urls>,
+    /// File with the CAs, in PEM, that sign the certificates of the receivers; without one, those of the system
+    #[arg(long, env = "CORDONHOLD_NOTIFY_CA_FILE", value_name = "PATH", value_parser = value::absolute_path)]
+    notify_ca_file: Option<PathBuf>,
     /// Message when the drain begins; `%s` is the node
     #[arg(long, env = "KURED_MESSAGE_TEMPLATE_DRAIN", value_name = "TEXT", default_value = "Draining node %s", value_parser = template)]
-    pub(super) message_template_drain: Template,
+    message_template_drain: Template,
     /// Message before the reboot; `%s` is the node
     #[arg(long, env = "KURED_MESSAGE_TEMPLATE_REBOOT", value_name = "TEXT", default_value = "Rebooting node %s", value_parser = template)]
-    pub(super) message_template_reboot: Template,
+    message_template_reboot: Template,
     /// Message when the node is back; `%s` is the node
     #[arg(long, env = "KURED_MESSAGE_TEMPLATE_UNCORDON", value_name = "TEXT", default_value = "Node %s rebooted & uncordoned successfully!", value_parser = template)]
-    pub(super) message_template_uncordon: Template,
+    message_template_uncordon: Template,
+    /// Message when a blocker postpones the reboot, other than a closed window; `%s` is the node, and the reasons follow. Empty sends none
+    #[arg(long, env = "CORDONHOLD_MESSAGE_TEMPLATE_BLOCKED", value_name = "TEXT", default_value = "", value_parser = value::unless_empty(template))]
+    message_template_blocked: Maybe<Template>,
+    /// Message when the reboot command fails, or the host does not go down; `%s` is the node, and the reasons follow. Empty sends none
+    #[arg(long, env = "CORDONHOLD_MESSAGE_TEMPLATE_FAILED", value_name = "TEXT", default_value = "Reboot of node %s failed", value_parser = value::unless_empty(template))]
+    message_template_failed: Maybe<Template>,
+    /// Message when the reboot is called off; `%s` is the node, and the reasons follow. Empty sends none
+    #[arg(long, env = "CORDONHOLD_MESSAGE_TEMPLATE_CALLED_OFF", value_name = "TEXT", default_value = "Reboot of node %s is called off", value_parser = value::unless_empty(template))]
+    message_template_called_off: Maybe<Template>,
     /// Deprecated, use --notify-url: URL of a Slack webhook
     #[arg(long, env = "KURED_SLACK_HOOK_URL", value_name = "URL", default_value = "", value_parser = value::unless_empty(|text| Ok(slack_hook(text))))]
-    pub(super) slack_hook_url: Maybe<SlackHook>,
+    slack_hook_url: Maybe<SlackHook>,
     /// Deprecated and without effect, as in kured: name the sender with `--notify-url=slack://NAME@A/B/C`
     #[arg(
         long,
@@ -71,24 +88,33 @@ impl NotifyArgs {
 
 impl From<NotifyArgs> for NotifyConfig {
     fn from(args: NotifyArgs) -> NotifyConfig {
+        let mut targets: Vec<Target> = args.notify_url.into_iter().flatten().collect();
+        // `--notify-url` wins, as in kured.
+        if targets.is_empty() {
+            targets.extend(args.slack_hook_url.and_then(|hook| match hook {
+                SlackHook::Webhook(target) => Some(target),
+                SlackHook::Another => None,
+            }));
+        }
         NotifyConfig {
-            // `--notify-url` wins, as in kured.
-            target: args.notify_url.or(match args.slack_hook_url {
-                Some(SlackHook::Webhook(target)) => Some(target),
-                Some(SlackHook::Another) | None => None,
-            }),
-            drain: args.message_template_drain,
-            reboot: args.message_template_reboot,
-            uncordon: args.message_template_uncordon,
+            targets,
+            texts: Templates {
+                drain: args.message_template_drain,
+                reboot: args.message_template_reboot,
+                uncordon: args.message_template_uncordon,
+                blocked: args.message_template_blocked,
+                failed: args.message_template_failed,
+                called_off: args.message_template_called_off,
+            },
+            ca_file: args.notify_ca_file,
         }
     }
 }
 
-fn notify_url(text: &str) -> Result<Target, String> {
-    // A Secret made from a file often ends in a line break.
-    text.trim()
-        .parse()
-        .map_err(|error: TargetError| error.to_string())
+/// Parses URLs with white space around or between them: a Secret made from a file often ends in a line break. No URL has white space in it.
+fn notify_urls(text: &str) -> Result<Urls, String> {
+    let urls: Result<Urls, TargetError> = text.split_whitespace().map(str::parse).collect();
+    urls.map_err(|error| error.to_string())
 }
 
 /// Turns `https://hooks.slack.com/services/A/B/C` into the shoutrrr URL `slack://A/B/C`, as kured does (kubereboot/kured:
@@ -149,7 +175,7 @@ mod tests {
 
     #[test]
     fn the_address_of_a_slack_webhook_becomes_a_url() {
-        let url = notify_url("slack://A/B/C\n").unwrap();
+        let url = notify_urls("slack://A/B/C\n").unwrap().remove(0);
         assert_eq!(
             slack_hook("https://hooks.slack.com/services/A/B/C"),
             SlackHook::Webhook(url)

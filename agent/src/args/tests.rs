@@ -203,15 +203,19 @@ fn found_p19_a_variable_that_a_service_of_that_name_sets_is_passed_over_and_told
 
 #[test]
 fn found_p14_a_notify_url_is_read_as_shoutrrr_reads_it() {
-    let read = |url: &str| NotifyConfig::from(args(&[&format!("--notify-url={url}")]).notify).target;
+    let read = |url: &str| NotifyConfig::from(args(&[&format!("--notify-url={url}")]).notify).targets;
     for (url, plain) in [
-        ("teams+https://example.com/hook", "teams+https://example.com/hook"),
+        (
+            "Teams+HTTPS://example.com/webhookb2/g@t/IncomingWebhook/a/o",
+            "teams+https://example.com/webhookb2/g@t/IncomingWebhook/a/o",
+        ),
         ("Slack://A/B/C", "slack://A/B/C"),
         ("generic+http://example.com", "generic+http://example.com"),
         (" slack://A/B/C\n", "slack://A/B/C"),
     ] {
-        assert_eq!(read(url), Some(plain.parse().unwrap()), "{url}");
+        assert_eq!(read(url), [plain.parse().unwrap()], "{url}");
     }
+    assert!(read("").is_empty());
     for url in ["https://example.com", "nobody+https://example.com"] {
         let line = ["cordonhold-agent", "--node-id=n", &format!("--notify-url={url}")].map(str::to_owned);
         assert!(command().try_get_matches_from(line).is_err(), "{url}");
@@ -243,6 +247,13 @@ fn a_wrong_url_is_not_repeated_since_it_may_be_a_secret() {
     for word in [
         "--notify-url=secret",
         "--notify-url=https://hooks.slack.com/services/secret",
+        "--notify-url=slack://secret/secret",
+        "--notify-url=slack://A/B/C?secret=secret",
+        "--notify-url=telegram://secret@telegram?chats=1",
+        "--notify-url=mqtt://secret",
+        "--notify-url slack://secret/B/C",
+        "--notify-ulr=slack://secret/B/C",
+        "slack://secret/B/C",
         "--prometheus-url=me:secret@prometheus",
     ] {
         let error = error_of(&[word], &[]);
@@ -264,42 +275,37 @@ fn words_that_pflag_would_pass_over_in_silence_are_refused() {
 }
 
 #[test]
-fn what_this_version_does_not_do_is_refused_and_its_default_is_not() {
-    let samples: &[(&str, &str, &str)] = &[
-        ("lock-release-delay", "1m", "0"),
-        ("annotate-nodes", "T", "False"),
-        ("pre-reboot-node-labels", "a=b", ""),
-        ("post-reboot-node-labels", "a=b", ""),
-        ("prefer-no-schedule-taint", "weave.works/kured-node-reboot", ""),
-        ("protect-from-autoscaler", "true", "false"),
-        ("node-conditions", "true", "false"),
-        ("prometheus-url", "http://prometheus", ""),
-        ("alert-filter-regexp", "^Watchdog$", ""),
-        ("alert-filter-match-only", "true", "0"),
-        ("alert-firing-only", "true", "0"),
-        ("blocking-pod-selector", "app=web", ""),
-        ("notify-url", "slack://A/B/C", ""),
-        ("slack-hook-url", "https://hooks.slack.com/services/A/B/C", ""),
-        ("message-template-drain", "%s drains", "Draining node %s"),
-        ("message-template-reboot", "%s reboots", "Rebooting node %s"),
-        (
-            "message-template-uncordon",
-            "%s is back",
-            "Node %s rebooted & uncordoned successfully!",
-        ),
-    ];
-    for (flag, _) in not_yet::FLAGS {
-        let (_, other, default) = samples
-            .iter()
-            .find(|(name, ..)| name == flag)
-            .unwrap_or_else(|| panic!("no sample of {flag}"));
-        let error = error_of(&[&format!("--{flag}={other}")], &[]);
-        assert!(error.contains(&format!("does not do what --{flag} ")), "{error}");
-        // `--blocking-pod-selector=` would be one empty selector, which is an error.
-        if *flag != "blocking-pod-selector" {
-            drop(config(&[&format!("--{flag}={default}")]));
-        }
-    }
+fn messages_go_to_each_url_and_the_deprecated_one_only_without_them() {
+    let targets = |words: &[&str], variables: &[(&str, &str)]| {
+        let mut line = vec!["--slack-hook-url=https://hooks.slack.com/services/X/Y/Z"];
+        line.extend(words);
+        let Parsed::Run(config) = parse_words(&[&line[..], &["--node-id=n"]].concat(), variables).unwrap()
+        else {
+            panic!("no configuration")
+        };
+        let host = |target: &crate::notify::Target| target.host.clone();
+        config.notify.targets.iter().map(host).collect::<Vec<_>>()
+    };
+    let [one, two] = ["--notify-url=slack://A/B/C", "--notify-url=ntfy://D/E"];
+    assert_eq!(targets(&[], &[]), ["X"]);
+    assert_eq!(targets(&[one, two], &[]), ["A", "D"]);
+    let both = ("KURED_NOTIFY_URL", "slack://A/B/C\n  ntfy://D/E\n");
+    assert_eq!(targets(&[], &[both]), ["A", "D"]);
+    assert_eq!(targets(&["--notify-url=ntfy://F/G"], &[both]), ["F"]);
+}
+
+#[test]
+fn a_message_of_ours_is_left_out_if_its_text_is_empty() {
+    let texts = |words: &[&str]| config(words).notify.texts;
+    let default = texts(&[]);
+    assert_eq!(default.blocked, None);
+    assert_eq!(
+        default.called_off.unwrap().render("n"),
+        "Reboot of node n is called off"
+    );
+    let none = texts(&["--message-template-failed=", "--message-template-called-off="]);
+    assert!(none.failed.is_none() && none.called_off.is_none());
+    assert!(error_of(&["--message-template-failed=%s %s"], &[]).contains("more than once"));
 }
 
 #[test]
@@ -486,8 +492,8 @@ fn deprecated_flags_say_what_to_use() {
         hook.contains("--slack-hook-url") && hook.contains("--notify-url"),
         "{hook}"
     );
-    let target = NotifyConfig::from(args.notify).target;
-    assert_eq!(target, "slack://A/B/C".parse().ok());
+    let targets = NotifyConfig::from(args.notify).targets;
+    assert_eq!(targets, ["slack://A/B/C".parse().unwrap()]);
 }
 
 #[test]

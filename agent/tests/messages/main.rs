@@ -25,7 +25,7 @@ fn found_e8_every_message_that_ends_the_agent_names_thing_try_and_fix() {
     let place = Place::new("http://127.0.0.1:1");
     let bare = tempfile::tempdir().unwrap();
     let bare = format!("--host-root={}", bare.path().display());
-    let wrong_lines: [Row<'_>; 14] = [
+    let wrong_lines: [Row<'_>; 15] = [
         (
             &["--node-id="],
             &[],
@@ -71,13 +71,14 @@ fn found_e8_every_message_that_ends_the_agent_names_thing_try_and_fix() {
             ["--no-such-flag", "unexpected", "--help"],
         ),
         (
-            &["--message-template-drain=%s drains"],
+            &["--notify-url=mqtt://broker/topic"],
             &[],
-            [
-                "--message-template-drain",
-                "this version does not do",
-                "at its default",
-            ],
+            ["--notify-url", "\"mqtt\"", "use one of bark, discord"],
+        ),
+        (
+            &["--notify-url=slack://A/B"],
+            &[],
+            ["--notify-url", "three parts", "write a URL like slack://A/B/C"],
         ),
         (
             &["--time-zone=Mars"],

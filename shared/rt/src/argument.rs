@@ -56,13 +56,13 @@ impl Mistake {
                 }
             }
             (ErrorKind::UnknownArgument, _) if !named.starts_with('-') => Mistake::LooseWord {
-                word: named.to_owned(),
+                word: unless_url(named).to_owned(),
             },
             (ErrorKind::UnknownArgument, _) if named.contains(char::is_whitespace) => {
                 let (flag, value) = named.split_once(char::is_whitespace).unwrap_or((named, ""));
                 Mistake::OneWord {
                     flag: flag.to_owned(),
-                    value: value.trim().to_owned(),
+                    value: unless_url(value.trim()).to_owned(),
                 }
             }
             (ErrorKind::UnknownArgument, _) if !named.starts_with("--") => Mistake::OneDash {
@@ -88,6 +88,11 @@ impl Mistake {
             why,
         }
     }
+}
+
+/// The word, unless it is a URL, which may hold a password.
+fn unless_url(word: &str) -> &str {
+    if word.contains("://") { "URL" } else { word }
 }
 
 /// What YAML or a Secret left on a value, and what to write instead. `name` is a flag or an environment variable.

@@ -14,7 +14,7 @@ use kube::core::Status;
 use kube::{Client, Config};
 use tower::util::MapErrLayer;
 
-mod proxy;
+pub mod proxy;
 mod trust;
 
 use proxy::Proxy;

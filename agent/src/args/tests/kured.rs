@@ -378,6 +378,6 @@ fn a_slack_webhook_that_is_none_is_told_and_starts_this_agent_as_it_starts_kured
                 && !warning.contains("secret"),
             "{warning}"
         );
-        assert_eq!(config.notify.target, None);
+        assert!(config.notify.targets.is_empty());
     }
 }

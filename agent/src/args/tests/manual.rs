@@ -66,7 +66,7 @@ const BETTER: &[(&str, &str)] = &[
     ("node-id", "must be a valid name of a Node"),
     (
         "notify-url",
-        "the service is checked at the start; the URL is never printed",
+        "checked at the start, as far as the service's URL goes; may be repeated; sent beside the loop, so a receiver that hangs delays nothing; never printed; see [OPERATING.md](../OPERATING.md#messages-to-people)",
     ),
     (
         "period",
@@ -126,9 +126,8 @@ const HEAD: &str = "\
 # Flags of cordonhold-agent
 
 Every flag of kured 1.23.0 is here with its name, its variable and its default.
-So the arguments of kured's DaemonSet work unchanged if they set no flag that is marked **Not yet**.
+So the arguments of kured's DaemonSet work unchanged.
 The last column compares each flag with kured's: *same*, *better* (different on purpose), or *new*.
-**Not yet** means that this version reads and checks the flag, and refuses to start if it is set to anything but its default.
 
 For all flags:
 
@@ -186,16 +185,11 @@ fn row(arg: &clap::Arg) -> String {
         None if kured_flags().iter().any(|known| known.name == flag) => "same".to_owned(),
         None => "new".to_owned(),
     };
-    let not_yet = if not_yet::FLAGS.iter().any(|(name, _)| *name == flag) {
-        "**Not yet.** "
-    } else {
-        ""
-    };
     manual::row([
         format!("`--{flag}`"),
         format!("`{variable}`"),
         default,
-        not_yet.to_owned() + &meaning,
+        meaning,
         beside,
     ])
 }

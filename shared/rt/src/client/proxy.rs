@@ -1,4 +1,4 @@
-//! Finds the proxy for the server of a kubeconfig, by the same rules as kubectl.
+//! Finds the proxy for a server outside of the cluster, by the same rules as kubectl.
 //!
 //! Not for the in-cluster configuration: the proxy variables of a pod are for servers outside the cluster.
 
@@ -7,12 +7,13 @@ use std::net::IpAddr;
 use http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
 
-/// A proxy to the API server.
+/// A proxy to a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Proxy {
-    pub(super) url: Uri,
+pub struct Proxy {
+    /// Its URL, which may hold a password.
+    pub url: Uri,
     /// Where the URL is written: `proxy-url` or the name of an environment variable.
-    pub(super) origin: &'static str,
+    pub origin: &'static str,
 }
 
 /// Why a proxy cannot be used. The messages leave out its URL, which may hold a password.
@@ -36,8 +37,8 @@ pub enum ProxyError {
 pub(super) const PROXY_URL: &str = "proxy-url";
 const SOCKS_PORT: u16 = 1080;
 
-/// The proxy of the kubeconfig, or else of the environment variables, by Go's rules (golang.org/x/net: http/httpproxy).
-pub(super) fn find(
+/// The proxy that the kubeconfig names, or else that of the environment variables, by Go's rules (golang.org/x/net: http/httpproxy).
+pub fn find(
     named: Option<&str>,
     server: &Uri,
     variable: impl Fn(&str) -> Option<String>,

@@ -234,7 +234,7 @@ impl Cycle {
         let watch = Act::Watch(Some(node.version().to_owned()));
         let report = Report::GivenBack {
             unschedulable: node.spec.unschedulable,
-            is_back: !back_off,
+            is_back: matches!(ending, Ending::Rebooted),
         };
         let outcome = if hold::delays_release(node, id.created()) {
             self.edit_lock(LockEdit::Keep(id))
