@@ -23,6 +23,7 @@ mod explain;
 mod held_stays_cordoned;
 mod idle;
 mod manifests;
+mod messages;
 mod never_in_the_way;
 mod no_blind_reboot;
 mod one_node_one_agent;
