@@ -1,7 +1,9 @@
-//! `cargo measure-agent`: measures the agent's program size, and its memory and requests while it is idle.
+//! `cargo measure-agent`: measures the agent's program size, and its memory and requests while it is idle or, with `--blocked`, while
+//! something postpones its reboot.
 //!
 //! It measures the agent as it is shipped (cargo profile `agent`), on a real control plane.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -23,6 +25,12 @@ const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// The agent counts as started once it has sent no request for this long.
 const SETTLED: SignedDuration = SignedDuration::from_secs(5);
 const NODE: &str = "node-0";
+/// What is asked with `--blocked`: one question of each kind that the API server answers. The first always blocks.
+const QUESTIONS: [&str; 3] = [
+    "--blocker-object=v1/Node/node-0: has(self.metadata)",
+    "--blocking-pods=-n default -l app=batch",
+    "--preflight",
+];
 
 /// Measure the agent: size of its program, and memory and requests while it is idle.
 ///
@@ -33,6 +41,9 @@ struct MeasureArgs {
     /// How long to watch the idle agent. Its watch restarts about every five minutes, so use more than that.
     #[arg(long = "for", value_name = "DURATION", default_value = "11m", value_parser = duration::parse)]
     window: Duration,
+    /// Count the requests of an agent whose reboot something postpones, by the hour, instead of an idle agent's.
+    #[arg(long)]
+    blocked: bool,
 }
 
 fn main() -> ExitCode {
@@ -50,6 +61,12 @@ fn measure(args: &MeasureArgs) -> Result<()> {
     let size = megabytes(bytes);
     println!("program, stripped                 {}", beside_bound(size));
     let runtime = tokio::runtime::Runtime::new()?;
+    if args.blocked {
+        let (memory, asked) = runtime.block_on(blocked(&program, args.window))?;
+        println!("memory while blocked (Pss)        {}", beside_bound(memory));
+        tell_requests(&asked, args.window);
+        return ensure_small(size, memory);
+    }
     let (memory, asked) = runtime.block_on(idle(&program, args.window))?;
     println!("memory while idle (Pss)           {}", beside_bound(memory));
     let minutes = args.window.as_secs_f64() / 60.0;
@@ -65,11 +82,32 @@ fn measure(args: &MeasureArgs) -> Result<()> {
     for other in &others {
         println!("  {other}");
     }
+    ensure_small(size, memory)
+}
+
+fn ensure_small(size: f64, memory: f64) -> Result<()> {
     anyhow::ensure!(
         size < BOUND_MEGABYTES && memory < BOUND_MEGABYTES,
         "the agent must stay under {BOUND_MEGABYTES} MB, its program and its memory each"
     );
     Ok(())
+}
+
+/// Prints how many requests an hour these are, in all and of each kind.
+fn tell_requests(asked: &[Asked], window: Duration) {
+    let an_hour = |count: usize| {
+        let count = f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+        format!("{:5.0} an hour", count * 3600.0 / window.as_secs_f64())
+    };
+    println!("requests while blocked            {}", an_hour(asked.len()));
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for asked in asked {
+        let path = asked.uri.split('?').next().unwrap_or_default();
+        *kinds.entry(format!("{} {path}", asked.verb)).or_default() += 1;
+    }
+    for (kind, count) in kinds {
+        println!("  {}  {kind}", an_hour(count));
+    }
 }
 
 fn beside_bound(megabytes: f64) -> String {
@@ -96,6 +134,30 @@ async fn idle(program: &Path, window: Duration) -> Result<(f64, Vec<Asked>)> {
         let last = asked.iter().map(|asked| asked.at).max();
         let settled = last.is_some_and(|at| Timestamp::now().duration_since(at) > SETTLED);
         Ok((watches && settled).then_some(asked.len()))
+    })
+    .await?;
+    tokio::time::sleep(window).await;
+    machine.check_agent().await?;
+    let id = machine.agent_id().await.context("the agent has ended")?;
+    let asked = plane.requests_of_agents()?.split_off(before);
+    Ok((proportional_set_size(id)?, asked))
+}
+
+/// Lets an agent be blocked for `window`; returns its memory in megabytes and its requests in that time.
+async fn blocked(program: &Path, window: Duration) -> Result<(f64, Vec<Asked>)> {
+    let plane = ControlPlane::start(Options { nodes: 1 }).await?;
+    drop(install(&plane, &manifests("base")).await?);
+    let mut machine = Machine::new(&plane, NODE).await?;
+    machine.request_reboot()?;
+    machine
+        .start_program(program, &QUESTIONS.map(str::to_owned))
+        .await?;
+    let is_question = |asked: &&Asked| asked.uri.contains("/poddisruptionbudgets");
+    let before = wait::until("the agent to have asked", IDLE_TIMEOUT, || async {
+        let asked = plane.requests_of_agents()?;
+        // The first round has looked up the kind too.
+        let rounds = asked.iter().filter(is_question).count();
+        Ok((rounds >= 2).then_some(asked.len()))
     })
     .await?;
     tokio::time::sleep(window).await;
