@@ -388,8 +388,14 @@ pub struct Unanswered {
 #[derive(Clone, Copy, Debug)]
 struct Open {
     since: Moment,
+    /// When it last had no answer.
+    last: Moment,
     is_waived: bool,
 }
+
+/// Longest time between two attempts without an answer for which the question counts as open. A question is not asked while the lock is full,
+/// the window is closed, or nothing wants a reboot, and may have had an answer meanwhile.
+const ASKED_WITHIN: Duration = Duration::from_mins(5);
 
 impl Unanswered {
     /// Takes in the answer to the question at this place, or why there is none, and gives what blocks.
@@ -409,10 +415,16 @@ impl Unanswered {
             }
             Err(why) => why,
         };
-        let open = self.open.entry(place).or_insert(Open {
+        let anew = Open {
             since: at,
+            last: at,
             is_waived: false,
-        });
+        };
+        let open = self.open.entry(place).or_insert(anew);
+        if at.now.since(open.last.now) > ASKED_WITHIN {
+            *open = anew;
+        }
+        open.last = at;
         let blocker = Blocker::Unanswered {
             question: question.to_string(),
             since: open.since.wall,
