@@ -399,7 +399,12 @@ impl Request {
         let stage = std::mem::replace(&mut self.stage, Stage::Last);
         let missing = match (stage, reply) {
             (Stage::MissingNode, Reply::Node(Ok(node))) => {
-                let missing = readiness::missing_on_node(&setup.ready_when, &node);
+                // This read is younger than what the watch has shown.
+                let missing = if node.is_ready() {
+                    readiness::missing_on_node(&setup.ready_when, &node)
+                } else {
+                    vec![Missing::Ready]
+                };
                 if missing.is_empty() {
                     return Some(self.next_missing(0, setup));
                 }

@@ -1,6 +1,7 @@
 //! What a node that is back lacks: the Node is read first, then expressions are asked, then the pods are listed.
 
 use super::*;
+use crate::node::Condition;
 use crate::reboot::object::ObjectName;
 use crate::reboot::pod::PodView;
 use crate::reboot::readiness::{Missing, Readiness};
@@ -8,6 +9,11 @@ use crate::reboot::readiness::{Missing, Readiness};
 /// A driver that waits for these.
 fn waiting_for(wanted: &[&str]) -> Shell {
     let mut shell = Shell::idle();
+    shell.node.status.conditions.push(Condition {
+        kind: "Ready".to_owned(),
+        status: "True".to_owned(),
+        since: String::new(),
+    });
     shell.driver.setup.ready_when = wanted.iter().map(|text| text.parse().unwrap()).collect();
     shell
 }
@@ -44,6 +50,14 @@ fn a_condition_that_is_missing_spares_the_rest() {
         matches!(&found[..], [Missing::Condition { kind, .. }] if kind == "Ready"),
         "{found:?}"
     );
+}
+
+#[test]
+fn a_node_that_is_no_longer_ready_lacks_that_whatever_else_is_there() {
+    let mut shell = waiting_for(&["daemonset-pods"]);
+    shell.node.status.conditions.clear();
+    assert_eq!(after_the_node(&mut shell), None);
+    assert_eq!(missing(&mut shell), [Missing::Ready]);
 }
 
 #[test]
