@@ -8,7 +8,7 @@ use super::sealing::is_outrun;
 use super::stage::Stage;
 use super::{Answer, Ask, CallOff, Cycle, Event, Failure, Step, is_retry};
 use crate::Reading;
-use crate::hold::Phase;
+use crate::hold::{Hold, Phase};
 use crate::lock::{Entry, EntryId, Record};
 use crate::reboot::lock_object::{LockView, LockWrite};
 
@@ -128,11 +128,14 @@ impl Cycle {
             // Kept only after a boot.
             LockEdit::Keep(id) => entry(id).is_some_and(|entry| !entry.given_back),
             LockEdit::Release { id, ending } => match ending {
-                // Called off after the boot: the marks were lost on the way back.
-                Ending::CalledOff => self
-                    .hold
-                    .as_ref()
-                    .is_some_and(|hold| hold.phase == Phase::Returning),
+                // Called off after the boot: the marks were lost on the way back, or while the host was down.
+                Ending::CalledOff => {
+                    let is_returning = |hold: &Hold| hold.phase == Phase::Returning;
+                    let is_earlier = |boot: String| self.boot.is_after(&boot).is_some();
+                    let is_of_earlier_boot =
+                        |entry: &Entry| entry.is_unnoted() && entry.boot().is_some_and(is_earlier);
+                    self.hold.as_ref().is_some_and(is_returning) || entry(id).is_some_and(is_of_earlier_boot)
+                }
                 Ending::Rebooted => true,
                 Ending::Earlier => entry(id).is_some_and(Entry::is_unnoted),
             },

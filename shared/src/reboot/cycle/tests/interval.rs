@@ -37,6 +37,20 @@ fn a_reboot_that_is_called_off_notes_no_end() {
 }
 
 #[test]
+fn a_reboot_whose_marks_were_lost_while_the_host_was_down_notes_its_end() {
+    let mut run = agent();
+    run.reach_reboot();
+    run.world.change(|node| {
+        node.metadata.labels.clear();
+        node.metadata.annotations.clear();
+    });
+    run.boot();
+    while run.see_next() {}
+    assert!(matches!(run.called_off(), Some(CallOff::HoldLost)));
+    assert_eq!((run.world.ends, run.world.lock.entries.len()), (1, 0));
+}
+
+#[test]
 fn an_agent_that_dies_before_the_release_notes_the_end_when_it_is_back() {
     for applied in [Applied::Yes, Applied::No] {
         let mut run = agent();
