@@ -24,7 +24,7 @@ pub use cancel::{
 };
 pub use conditions::conditions_patch;
 pub use patch::{NodePatch, PatchKind, Terms};
-pub use reboots::{REBOOTS_KEPT_MAX, reboots};
+pub use reboots::{OneMore, REBOOTS_KEPT_MAX, reboots};
 pub use signs::Signs;
 
 /// How long after `until` the webhook still denies an uncordon.

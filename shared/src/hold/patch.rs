@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::reboots::with_one_more;
+use super::reboots::{OneMore, with_one_more};
 use super::{FORCED, Hold, Phase, Proof, UNTIL_AHEAD, cancelled, has_marks, was_given_back};
 use crate::host::HostRecord;
 use crate::keys;
@@ -56,8 +56,8 @@ pub struct NodePatch {
     pub sets_until: bool,
     /// The `created` of the hold whose lock entry is kept for `--lock-release-delay` from now on.
     pub release_of: Option<String>,
-    /// What [`keys::REBOOTS`] says so far and how many reboots are kept there, if this write adds one.
-    pub reboots: Option<(String, usize)>,
+    /// The reboot that this write adds to [`keys::REBOOTS`], if it adds one.
+    pub reboots: Option<OneMore>,
     /// New values of annotations by key; `None` removes one.
     pub annotations: BTreeMap<String, Option<String>>,
     /// New values of labels other than the phase, by key; `None` removes one.
@@ -196,8 +196,14 @@ impl NodePatch {
     #[must_use]
     pub fn noting_reboot(mut self, node: &NodeView, kept: usize) -> NodePatch {
         let is_noted = node.label(keys::PHASE) == Some(Phase::Returning.as_str());
-        let before = node.annotation(keys::REBOOTS).unwrap_or_default().to_owned();
-        self.reboots = (kept > 0 && !is_noted).then_some((before, kept));
+        let wished = super::read(node)
+            .present()
+            .and_then(|hold| hold.holder.created.parse().ok());
+        self.reboots = (kept > 0 && !is_noted).then(|| OneMore {
+            before: node.annotation(keys::REBOOTS).unwrap_or_default().to_owned(),
+            kept,
+            wished,
+        });
         self
     }
 
@@ -400,8 +406,8 @@ impl NodePatch {
             let release = format!("{created} {}", ahead(terms.release));
             (keys::RELEASE_AT.to_owned(), Some(release))
         });
-        let reboots = self.reboots.as_ref().map(|(before, kept)| {
-            let reboots = with_one_more(before, *kept, now);
+        let reboots = self.reboots.as_ref().map(|reboot| {
+            let reboots = with_one_more(reboot, now);
             (keys::REBOOTS.to_owned(), Some(reboots))
         });
         let mut all = self.annotations.clone();

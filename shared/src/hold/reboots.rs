@@ -24,8 +24,21 @@ pub fn reboots(node: &NodeView) -> Reading<Vec<Timestamp>> {
     }
 }
 
+/// A reboot that is to be added to those of a Node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct OneMore {
+    /// What [`keys::REBOOTS`] says so far.
+    pub before: String,
+    /// How many reboots are kept there.
+    pub kept: usize,
+    /// When its wish was stamped, which is earlier. A clock that is behind after the boot, before it is set, says less.
+    pub wished: Option<Timestamp>,
+}
+
 /// The value with one more reboot, which ended at `now`: the latest `kept` of all times that can be read.
-pub(super) fn with_one_more(before: &str, kept: usize, now: Timestamp) -> String {
+pub(super) fn with_one_more(reboot: &OneMore, now: Timestamp) -> String {
+    let OneMore { before, kept, wished } = reboot;
+    let now = wished.map_or(now, |wished| wished.max(now));
     let mut times: Vec<Timestamp> = before
         .split_whitespace()
         .filter_map(|word| word.parse::<Timestamp>().ok())
@@ -35,7 +48,7 @@ pub(super) fn with_one_more(before: &str, kept: usize, now: Timestamp) -> String
     times.sort_unstable();
     let first = times
         .len()
-        .saturating_sub(kept.min(REBOOTS_KEPT_MAX).saturating_sub(1));
+        .saturating_sub((*kept).min(REBOOTS_KEPT_MAX).saturating_sub(1));
     let last = times.split_off(first);
     let texts: Vec<String> = last
         .into_iter()
@@ -52,7 +65,12 @@ mod tests {
     const NOW: &str = "2026-11-29T10:00:00.7Z";
 
     fn one_more(before: &str, kept: usize) -> String {
-        with_one_more(before, kept, NOW.parse().unwrap())
+        let reboot = OneMore {
+            before: before.to_owned(),
+            kept,
+            wished: None,
+        };
+        with_one_more(&reboot, NOW.parse().unwrap())
     }
 
     fn read(text: &str) -> Reading<Vec<Timestamp>> {
@@ -78,6 +96,18 @@ mod tests {
         let many = "2026-11-29T09:00:00Z ".repeat(10_000);
         let kept = read(&one_more(&many, usize::MAX)).present().unwrap();
         assert_eq!(kept.len(), REBOOTS_KEPT_MAX);
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_after_the_boot_neither_dates_the_reboot_nor_those_before_earlier_than_its_wish()
+    {
+        let reboot = OneMore {
+            before: "2026-11-29T11:00:00Z".to_owned(),
+            kept: 3,
+            wished: Some("2026-11-29T18:00:00.5Z".parse().unwrap()),
+        };
+        let noted = with_one_more(&reboot, NOW.parse().unwrap());
+        assert_eq!(noted, "2026-11-29T11:00:00Z 2026-11-29T18:00:00Z");
     }
 
     #[test]
