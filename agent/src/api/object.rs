@@ -9,7 +9,7 @@ use cordonhold_rt::sync::locked;
 use cordonhold_shared::reboot::expression::OBJECT_MAX;
 use cordonhold_shared::reboot::object::{ObjectName, ObjectRule};
 use http::Request;
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use kube::client::Body;
 use kube::core::Status;
 use serde::Deserialize;
@@ -156,8 +156,10 @@ impl Api {
         let request = Request::get(path).header(http::header::ACCEPT, "application/json");
         let request = request.body(Body::empty()).map_err(kube::Error::HttpError)?;
         let (head, body) = self.client().send(request).await?.into_parts();
-        let Ok(body) = Limited::new(body, max).collect().await else {
-            return Ok(Err(Unread::TooLarge(max)));
+        let body = match Limited::new(body, max).collect().await {
+            Ok(body) => body,
+            Err(error) if error.is::<LengthLimitError>() => return Ok(Err(Unread::TooLarge(max))),
+            Err(error) => return Err(kube::Error::Service(error)),
         };
         let bytes = body.to_bytes().to_vec();
         if head.status.is_success() {
