@@ -245,8 +245,15 @@ fn whole(request: &Request, uri: &Uri) -> Result<http::Request<Full<Bytes>>, Str
 /// What an answer says about the message. Without a body, reading it has failed.
 fn judge(confirms: Confirms, status: StatusCode, body: Option<Bytes>) -> Result<Bytes, Failure> {
     let code = format!("HTTP {}", status.as_u16());
-    if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
+    if matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+    ) {
         return Err(Failure::Later(code));
+    }
+    // A gateway may say so although the receiver behind it has the message.
+    if status.is_server_error() {
+        return Err(Failure::Unknown(code));
     }
     if status.is_redirection() {
         return Err(Failure::Refused(format!(

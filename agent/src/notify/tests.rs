@@ -294,7 +294,12 @@ async fn a_message_is_tried_three_times_if_it_was_not_taken_and_once_if_nobody_k
             3,
             "sent a message",
         ),
-        (vec![Does::Answer(500, "")], 3, "HTTP 500 (tried three times)"),
+        (vec![Does::Answer(503, "")], 3, "HTTP 503 (tried three times)"),
+        (
+            vec![Does::Answer(504, "")],
+            1,
+            "HTTP 504 (may have arrived all the same, so it is not sent again)",
+        ),
         (
             vec![Does::Answer(404, "/s3cret is not here")],
             1,
