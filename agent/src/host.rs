@@ -306,6 +306,15 @@ impl Host {
         }
         Err(match error {
             HostError::Command(CommandError::CalledOff) => RebootFailure::Expired,
+            // logind was told nothing, so the final check is made again, and waits for the program there.
+            HostError::Bus(error @ BusError::Inhibited(_)) => {
+                let why = cordonhold_rt::exit::one_line(&error);
+                warn!(
+                    event = "reboot_inhibited",
+                    why, "the reboot was not told to logind, because a program blocks it"
+                );
+                RebootFailure::Expired
+            }
             error if is_over => RebootFailure::Failed(cordonhold_rt::exit::one_line(&error)),
             error => RebootFailure::Unclear(cordonhold_rt::exit::one_line(&error)),
         })

@@ -60,6 +60,7 @@ const LINES: &[Line] = &[
     line("reboot_signal", &[INFO], &["signal"], "With `--reboot-method=signal`: the agent sends this signal to the host's init now. Nothing to do"),
     line("reboot_logind", &[INFO], &[], "With `--reboot-method=logind` or `auto`: the agent tells logind on the host to reboot now. Nothing to do"),
     line("reboot_without_logind", &[INFO], &["why"], "With `--reboot-method=auto`: `why` says that logind is not on the host's bus, or that there is no bus. The agent runs `--reboot-command` instead. Nothing to do"),
+    line("reboot_inhibited", &[WARN], &["why"], "With `--reboot-method=logind` or `auto`: a program began to block the shutdown after the final check. logind was told nothing; the node is drained again, and its final check waits for the program that `why` names"),
     line("host_output", &[DEBUG, INFO], &["command", "status", "stdout", "stderr"], "What a command on the host printed. `info`: the reboot command; `debug`: a command that only asks the host something"),
     line("record_stays", &[WARN], &["why"], "The agent's record in the host's `/run` could not be removed or changed. An agent that restarts may wait for the rest of `--reboot-timeout`. Fix what `why` says"),
     // The lock and the pool.

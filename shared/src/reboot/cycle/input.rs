@@ -148,7 +148,7 @@ pub enum Failure {
 /// Why a reboot command did not run or did not work, or may not have worked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RebootFailure {
-    /// The seal's deadline had passed, so the command was not run.
+    /// The seal's deadline had passed, or a program had begun to block the shutdown, so the command was not run.
     Expired,
     /// The command failed.
     Failed(String),
