@@ -21,7 +21,7 @@ pub(super) struct ReturnArgs {
     /// (CEL about the Node, which is `self`), or `daemonset-pods` (each pod of a DaemonSet on the node is Ready); repeated: all of them
     #[arg(long, env = "CORDONHOLD_READY_WHEN", value_name = "WHAT", value_parser = readiness)]
     pub(super) ready_when: Vec<Readiness>,
-    /// How long after the boot the node may take to be ready before that is reported; it stays cordoned [default: --reboot-timeout]
+    /// How long the node may take to be ready, from when the agent has noted the boot on it, before that is reported; it stays cordoned [default: --reboot-timeout]
     #[arg(long, env = "CORDONHOLD_READY_TIMEOUT", value_name = "DURATION", value_parser = value::duration_above_zero)]
     pub(super) ready_timeout: Option<Duration>,
     /// Wait between the node's return and the release of the lock

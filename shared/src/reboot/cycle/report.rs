@@ -235,7 +235,8 @@ reports! {
                then remove the annotation `cordonhold.dev/reboots` from the Node), `min_interval` (nothing to do: `why` says when it goes on), `spread_by` and `foreign_reboot` (wait until the nodes that `why` names are \
                back), `unavailable` (bring back the Nodes that `why` names, or allow \
                more with `--max-unavailable`), `alerts` and `promql` (resolve what `why` names, or change the flag that counts it), \
-               `pods` (wait until they have ended, or move them), `inhibitors` (wait until the programs that `why` names have \
+               `pods` (wait until they have ended, or move them), `object` (wait until the expression in `why` is false, or change the \
+               object), `budgets` (let more pods of the budgets that `why` names be Ready, or change these budgets), `inhibitors` (wait until the programs that `why` names have \
                ended, or end them), `unanswered` (nobody answered: `why` says who, since when and what to fix). A node that is \
                drained already waits for `--drain-timeout`, or without one for `--reboot-timeout`; then the reboot is called off, \
                and at once if the window opens later than that"

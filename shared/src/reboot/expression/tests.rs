@@ -179,7 +179,10 @@ fn an_expression_that_cannot_be_evaluated_says_why() {
         ),
         ("self.status.conditions[7].type == 'Ready'", "check the types"),
         ("self.status.phase > 3", "check the types"),
-        ("self.status.phase + 1 == 2", "does not take values of these types"),
+        (
+            "self.status.phase + 1 == 2",
+            "does not take values of these types",
+        ),
         ("self.spec.mon.count / 0 == 1", "zero"),
         ("self.spec.paused.all(x, x)", "iterable"),
         ("self.spec.mon.count.matches('a')", "it takes a text"),
