@@ -26,7 +26,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 const SETTLED: SignedDuration = SignedDuration::from_secs(5);
 const NODE: &str = "node-0";
 /// What is asked with `--blocked`: one question of each kind that the API server answers. The first always blocks.
-const QUESTIONS: [&str; 3] = [
+const BLOCKED: [&str; 4] = [
+    // Each look at the sentinel is a round too. This is the default, which the machine shortens.
+    "--period=1h",
     "--blocker-object=v1/Node/node-0: has(self.metadata)",
     "--blocking-pods=-n default -l app=batch",
     "--preflight",
@@ -150,7 +152,7 @@ async fn blocked(program: &Path, window: Duration) -> Result<(f64, Vec<Asked>)> 
     let mut machine = Machine::new(&plane, NODE).await?;
     machine.request_reboot()?;
     machine
-        .start_program(program, &QUESTIONS.map(str::to_owned))
+        .start_program(program, &BLOCKED.map(str::to_owned))
         .await?;
     let is_question = |asked: &&Asked| asked.uri.contains("/poddisruptionbudgets");
     let before = wait::until("the agent to have asked", IDLE_TIMEOUT, || async {
