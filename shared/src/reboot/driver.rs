@@ -140,6 +140,8 @@ pub struct Driver {
     /// What the lengths of timers depend on, as our Node last showed it.
     dates: Dates,
     gate: Gate,
+    /// Whether the last answer was that something postpones the reboot.
+    is_blocked: bool,
     /// When the sentinel is looked at next.
     next_look: Uptime,
     /// The `created` of the last wish: each wish is later than the one before.
@@ -215,6 +217,7 @@ impl Driver {
             gate: Gate::new(setup.windows.clone(), setup.must_end),
             setup,
             dates: Dates::default(),
+            is_blocked: false,
             next_look: now,
             last_wish: Timestamp::MIN,
             epochs: 0,
@@ -388,6 +391,7 @@ impl Driver {
             Progress::Call(call) => self.effects.push_back(Effect::Call(call)),
             Progress::Answer(answer) => {
                 self.open = None;
+                self.is_blocked = matches!(&answer, Answer::Blockers(Ok(blockers)) if !blockers.is_empty());
                 self.input = Some(Input::Answer(answer));
             }
         }
@@ -476,6 +480,7 @@ impl Driver {
                 let is_of_gate = timer == Timer::Blocked;
                 let dates = Dates {
                     shut_until: is_of_gate.then(|| self.gate.shut_until(at.wall)).flatten(),
+                    is_blocked: self.is_blocked,
                     ..self.dates
                 };
                 self.timers.arm(timer, dates, at, number);

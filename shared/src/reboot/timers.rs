@@ -102,7 +102,7 @@ impl Timing {
     }
 }
 
-/// Times on the wall clock that the lengths of some timers depend on.
+/// What the lengths of some timers depend on: times on the wall clock, and what the cycle was told last.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Dates {
     /// When our hold was stamped.
@@ -111,6 +111,8 @@ pub struct Dates {
     pub release_at: Option<Timestamp>,
     /// Until when no window is open. `None`: one is open.
     pub shut_until: Option<Timestamp>,
+    /// Whether something postponed the reboot when that was last asked. A pause that ends is seen by a watch, and the rest ends slowly.
+    pub is_blocked: bool,
 }
 
 /// The timers that are running.
@@ -125,6 +127,7 @@ const TURN_MAX: Duration = Duration::from_millis(500);
 /// The age of a wish from which its turn has no length.
 const TURN_AGE_MAX: Duration = Duration::from_hours(24);
 const POLL: Duration = Duration::from_secs(10);
+const POLL_BLOCKED: Duration = Duration::from_secs(30);
 const DEADLINE: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 const HOST: Duration = Duration::from_secs(2);
@@ -183,6 +186,7 @@ impl Timers {
         match timer {
             Timer::Retry(count) => Some(jittered(retry_pause(u32::from(count)), random)),
             Timer::Turn => Some(turn(dates.wish_age(wall))),
+            Timer::Poll if dates.is_blocked => Some(jittered(POLL_BLOCKED, random)),
             Timer::Poll => Some(jittered(POLL, random)),
             Timer::Renew => hold::RENEW_EVERY.try_into().ok(),
             Timer::Drain => self
@@ -218,6 +222,7 @@ impl Dates {
                 .and_then(|hold| hold.holder.created.parse().ok()),
             release_at: hold::release_at(node),
             shut_until: None,
+            is_blocked: false,
         }
     }
 
@@ -336,6 +341,20 @@ mod tests {
             timers.arm(Timer::Blocked, dates, moment(Uptime::START), 0);
             let end = Uptime::after(Duration::from_secs(waits));
             assert_eq!(timers.end(Timer::Blocked), Some(end), "{shut_until:?}");
+        }
+    }
+
+    #[test]
+    fn a_waiter_that_something_blocks_looks_again_less_often() {
+        for (is_blocked, least) in [(false, POLL), (true, POLL_BLOCKED)] {
+            let mut timers = timers();
+            let dates = Dates {
+                is_blocked,
+                ..Dates::default()
+            };
+            timers.arm(Timer::Poll, dates, moment(Uptime::START), 0);
+            let pause = timers.end(Timer::Poll).map(|end| end.since(Uptime::START));
+            assert!(pause.is_some_and(|pause| pause.abs_diff(least) <= least / 2), "{pause:?}");
         }
     }
 

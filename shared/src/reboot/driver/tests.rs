@@ -724,6 +724,7 @@ fn others_are_asked_one_after_the_other_and_all_that_blocks_is_named() {
         names: pods,
     };
     let all = vec![alerts, unanswered, pods, object, Blocker::Inhibitors(holders)];
+    assert!(shell.driver.is_blocked);
     assert_eq!(shell.answer(), Some(Answer::Blockers(Ok(all))));
 }
 
