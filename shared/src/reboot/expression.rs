@@ -2,10 +2,10 @@
 //! resources (kubernetes.io/docs/reference/using-api/cel).
 //!
 //! The `cel` crate parses and evaluates. Evaluating is bounded: each operand whose size somebody else chose, and each list that is
-//! looped over, is paid for by its size ([`FUEL`]), and an expression that has nothing left gives no answer.
+//! looped over, is paid for by its size (`FUEL`), and an expression that has nothing left gives no answer.
 //!
 //! Not here: how the object is read, and what follows from the answer. Not in the language: times and durations, as there is no
-//! clock here; map literals; functions other than [`FUNCTIONS`] and [`METHODS`].
+//! clock here; map literals; functions other than `FUNCTIONS` and `METHODS`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,7 +27,7 @@ use crate::quote::{QUOTED_MAX, always_quoted, one_line, quoted};
 
 /// Longest expression in bytes. The longest in Kubernetes' documentation have some hundred.
 pub const EXPRESSION_MAX: usize = 1024;
-/// Largest object in bytes, its keys and texts counted, and [`NODE_COST`] for each value. A Node with a hundred images has a fifth.
+/// Largest object in bytes, its keys and texts counted, and `NODE_COST` for each value. A Node with a hundred images has a fifth.
 pub const OBJECT_MAX: usize = 256 * 1024;
 /// How deep an object may be nested. Those of Kubernetes have some twenty levels.
 const LEVELS_MAX: usize = 64;

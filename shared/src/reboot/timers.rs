@@ -354,7 +354,10 @@ mod tests {
             };
             timers.arm(Timer::Poll, dates, moment(Uptime::START), 0);
             let pause = timers.end(Timer::Poll).map(|end| end.since(Uptime::START));
-            assert!(pause.is_some_and(|pause| pause.abs_diff(least) <= least / 2), "{pause:?}");
+            assert!(
+                pause.is_some_and(|pause| pause.abs_diff(least) <= least / 2),
+                "{pause:?}"
+            );
         }
     }
 
