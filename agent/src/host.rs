@@ -391,7 +391,7 @@ impl Host {
             // Rounded up, because a reader's clock is rounded down to whole seconds.
             told_until: told_for.map(|time| boot_clock().saturating_add(time).as_secs().saturating_add(1)),
         };
-        let write = move |root: &Root, path: &Path| root.write_record(path, &file);
+        let write = move |root: &Root, path: &Path| root.replace_json(path, &file);
         self.files.run_blocking(RECORD_FILE, write).await
     }
 
@@ -454,11 +454,11 @@ impl Host {
     async fn asked_on(&self, bus: &Bus) -> [Shutdown; 3] {
         let (state, preparing, scheduled) = tokio::join!(bus.state(), bus.is_preparing(), bus.scheduled());
         let state = match state {
-            Ok(state) if state == STOPPING => Shutdown::UnderWay,
-            Ok(state) if CANNOT_SAY.contains(&state.as_str()) => Shutdown::Unknown(format!(
-                "systemd on the host's system bus says that its state is {state:?}"
-            )),
-            Ok(_) => Shutdown::No,
+            Ok(state) => by_state(&state).unwrap_or_else(|| {
+                Shutdown::Unknown(format!(
+                    "systemd on the host's system bus says that its state is {state:?}"
+                ))
+            }),
             Err(error) => unknown(&error),
         };
         let end = self.shutdown_end();
@@ -482,9 +482,7 @@ impl Host {
     /// Runs the shutdown check.
     async fn check(&self, words: &[String]) -> Shutdown {
         match self.command(words).output(CHECK_BOUND).await {
-            Ok(ended) if ended.stdout == STOPPING => Shutdown::UnderWay,
-            Ok(ended) if CANNOT_SAY.contains(&ended.stdout.as_str()) => unknown(&ended.no_answer()),
-            Ok(_) => Shutdown::No,
+            Ok(ended) => by_state(&ended.stdout).unwrap_or_else(|| unknown(&ended.no_answer())),
             Err(error) => unknown(&error),
         }
     }
@@ -510,6 +508,15 @@ impl Host {
 
     fn command(&self, words: &[String]) -> Command {
         Command::new(self.config.exec.iter().chain(words).cloned().collect())
+    }
+}
+
+/// What init's state says of a shutdown, if it says anything.
+fn by_state(state: &str) -> Option<Shutdown> {
+    match state {
+        STOPPING => Some(Shutdown::UnderWay),
+        state if CANNOT_SAY.contains(&state) => None,
+        _ => Some(Shutdown::No),
     }
 }
 

@@ -1,8 +1,7 @@
-//! Reads and writes the record in the host's `/run`.
+//! Reads the record in the host's `/run`.
 //!
 //! Not here: what the record says and what it means, see [`cordonhold_shared::host`].
 
-use std::io;
 use std::path::Path;
 
 use cordonhold_shared::host::HostFile;
@@ -20,22 +19,10 @@ impl Root {
             path: path.to_owned(),
             source,
         };
-        match self.read(path) {
-            Ok(text) => serde_json::from_str(&text)
-                .map(Some)
-                .map_err(|error| unreadable(error.into())),
-            Err(HostError::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(unreadable(Box::new(error))),
-        }
-    }
-
-    /// Replaces the record atomically.
-    pub(super) fn write_record(&self, path: &Path, file: &HostFile) -> Result<(), HostError> {
-        let text = serde_json::to_vec(file).map_err(|error| HostError::Write {
-            root: self.path.clone(),
-            path: path.to_owned(),
-            source: error.into(),
-        })?;
-        self.replace(path, &text)
+        let text = self
+            .read_if_there(path)
+            .map_err(|error| unreadable(Box::new(error)))?;
+        let record = text.map(|text| serde_json::from_str(&text)).transpose();
+        record.map_err(|error| unreadable(error.into()))
     }
 }

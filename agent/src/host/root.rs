@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -153,8 +154,27 @@ impl Root {
         }
     }
 
+    /// Reads a short text as [`Root::read`] does; `None` if there is no such file.
+    pub(super) fn read_if_there(&self, path: &Path) -> Result<Option<String>, HostError> {
+        match self.read(path) {
+            Ok(text) => Ok(Some(text)),
+            Err(HostError::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Replaces a file with this value in JSON, as [`Root::replace`] does.
+    pub(super) fn replace_json(&self, path: &Path, value: &impl Serialize) -> Result<(), HostError> {
+        let text = serde_json::to_vec(value).map_err(|error| HostError::Write {
+            root: self.path.clone(),
+            path: path.to_owned(),
+            source: error.into(),
+        })?;
+        self.replace(path, &text)
+    }
+
     /// Replaces a file atomically: a reader, even after a crash, finds either the old text or the new one.
-    pub(super) fn replace(&self, path: &Path, text: &[u8]) -> Result<(), HostError> {
+    fn replace(&self, path: &Path, text: &[u8]) -> Result<(), HostError> {
         let failed = |source| HostError::Write {
             root: self.path.clone(),
             path: path.to_owned(),

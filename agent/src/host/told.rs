@@ -2,7 +2,6 @@
 //!
 //! Not here: what counts as the same message ([`Told`]).
 
-use std::io;
 use std::path::Path;
 
 use cordonhold_shared::reboot::cycle::Told;
@@ -26,31 +25,23 @@ impl Host {
 impl ToldFile {
     /// Reads what was told; nothing if there is no file.
     pub(crate) async fn read(&self) -> Result<Told, HostError> {
-        let read = |root: &Root, path: &Path| match root.read(path) {
-            Ok(text) => serde_json::from_str(&text).map_err(|error| HostError::Read {
+        let read = |root: &Root, path: &Path| {
+            let Some(text) = root.read_if_there(path)? else {
+                return Ok(Told::default());
+            };
+            serde_json::from_str(&text).map_err(|error| HostError::Read {
                 root: root.path.clone(),
                 path: path.to_owned(),
                 source: error.into(),
-            }),
-            Err(HostError::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                Ok(Told::default())
-            }
-            Err(error) => Err(error),
+            })
         };
         self.0.run_blocking(TOLD_FILE, read).await
     }
 
     /// Replaces what was told.
     pub(crate) async fn write(&self, told: &Told) -> Result<(), HostError> {
-        let text = serde_json::to_vec(told);
-        let write = move |root: &Root, path: &Path| {
-            let text = text.map_err(|error| HostError::Write {
-                root: root.path.clone(),
-                path: path.to_owned(),
-                source: error.into(),
-            })?;
-            root.replace(path, &text)
-        };
+        let told = told.clone();
+        let write = move |root: &Root, path: &Path| root.replace_json(path, &told);
         self.0.run_blocking(TOLD_FILE, write).await
     }
 }
