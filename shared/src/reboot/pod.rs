@@ -171,12 +171,7 @@ const MIRROR: &str = "kubernetes.io/config.mirror";
 /// a drain that also evicts pods which come late would never end.
 pub fn classify(pod: &PodView) -> Fate {
     let finished = matches!(pod.status.phase.as_str(), "Succeeded" | "Failed");
-    let daemon_set = pod
-        .metadata
-        .owner_references
-        .iter()
-        .find(|owner| owner.controller && owner.kind == "DaemonSet");
-    match daemon_set {
+    match daemon_set(pod) {
         Some(owner) if !finished && owner.api_version.starts_with("apps/") => Fate::DaemonSet(DaemonSet {
             namespace: pod.metadata.namespace.clone(),
             name: owner.name.clone(),
@@ -187,10 +182,10 @@ pub fn classify(pod: &PodView) -> Fate {
     }
 }
 
-/// Whether a `DaemonSet`, of any API group, controls the pod.
-pub fn is_of_daemon_set(pod: &PodView) -> bool {
+/// The `DaemonSet`, of any API group, that controls the pod, if one does.
+pub fn daemon_set(pod: &PodView) -> Option<&OwnerReference> {
     let mut owners = pod.metadata.owner_references.iter();
-    owners.any(|owner| owner.controller && owner.kind == "DaemonSet")
+    owners.find(|owner| owner.controller && owner.kind == "DaemonSet")
 }
 
 /// How much longer a drain waits for a pod. `None`: without end; zero: not any more.

@@ -131,7 +131,7 @@ pub fn missing_on_node<'a>(wanted: impl IntoIterator<Item = &'a Readiness>, node
 /// The pods of `DaemonSets` in this list that are not Ready, if there are any. One that is being deleted is not: its successor will be.
 pub fn missing_pods(pods: &[PodView]) -> Vec<Missing> {
     let is_missing = |pod: &&PodView| {
-        pod::is_of_daemon_set(pod) && (pod.metadata.deletion_timestamp.is_some() || !pod.is_ready())
+        pod::daemon_set(pod).is_some() && (pod.metadata.deletion_timestamp.is_some() || !pod.is_ready())
     };
     let names: BTreeSet<String> = pods.iter().filter(is_missing).map(pod::name).collect();
     let missing = (!names.is_empty()).then_some(Missing::Pods(names));
@@ -177,18 +177,6 @@ impl fmt::Display for Missing {
             Missing::Unknown(why) => write!(f, "what is missing could not be found out: {why}"),
         }
     }
-}
-
-/// The kinds of what is missing, each once, separated by commas.
-pub fn kinds(missing: &[Missing]) -> String {
-    let kinds: BTreeSet<&str> = missing.iter().map(Missing::kind).collect();
-    kinds.into_iter().collect::<Vec<_>>().join(",")
-}
-
-/// What is missing, each as a sentence, separated by semicolons.
-pub fn sentences(missing: &[Missing]) -> String {
-    let sentences: Vec<String> = missing.iter().map(Missing::to_string).collect();
-    sentences.join("; ")
 }
 
 #[cfg(test)]

@@ -60,18 +60,6 @@ impl fmt::Display for Blocker {
     }
 }
 
-/// The kinds of these blockers, each once, separated by commas.
-pub fn kinds(blockers: &[Blocker]) -> String {
-    let kinds: BTreeSet<&str> = blockers.iter().map(Blocker::kind).collect();
-    kinds.into_iter().collect::<Vec<_>>().join(",")
-}
-
-/// These blockers, each as a sentence, separated by semicolons.
-pub fn sentences(blockers: &[Blocker]) -> String {
-    let sentences: Vec<String> = blockers.iter().map(Blocker::to_string).collect();
-    sentences.join("; ")
-}
-
 /// That no window is open, or none for long enough, and when one opens.
 fn outside(windows: &str, opens: Option<&str>, needs: Option<SignedDuration>) -> String {
     match (opens, needs) {
@@ -207,6 +195,18 @@ fn foreign_reboots(foreign: &BTreeMap<String, Foreign>, others: usize, allowed: 
 
 fn unanswered(question: &str, since: Timestamp, why: &str) -> String {
     format!("{question}: no answer since {since:.0}: {why}; --blocker-timeout can limit how long that blocks")
+}
+
+/// These kinds, each once, separated by commas.
+pub fn kinds<'a>(kinds: impl Iterator<Item = &'a str>) -> String {
+    let kinds: BTreeSet<&str> = kinds.collect();
+    kinds.into_iter().collect::<Vec<_>>().join(",")
+}
+
+/// Each of these as a sentence, separated by semicolons.
+pub fn sentences(of: &[impl fmt::Display]) -> String {
+    let sentences: Vec<String> = of.iter().map(ToString::to_string).collect();
+    sentences.join("; ")
 }
 
 /// The first of these names, each quoted, and how many more there are.

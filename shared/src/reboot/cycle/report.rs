@@ -11,7 +11,7 @@ use crate::host::BootEvidence;
 use crate::quote::quoted;
 use crate::reboot::blocker::{Blocker, kinds, sentences};
 use crate::reboot::drain::Progress;
-use crate::reboot::readiness::{self, Missing};
+use crate::reboot::readiness::Missing;
 
 mod fields;
 mod message;
@@ -226,7 +226,7 @@ reports! {
     Blocked(blockers: Vec<Blocker>)
         "blocked" Warning "RebootBlocked"
         says "the reboot is postponed"
-        with by = kinds(blockers), why = sentences(blockers);
+        with by = kinds(blockers.iter().map(Blocker::kind)), why = sentences(blockers);
         // A window opens by itself.
         sends blockers.iter().any(|blocker| !matches!(blocker, Blocker::OutsideWindow { .. })).then_some(Message::Blocked);
         means "`by` names what postpones the reboot: `outside_window` (nothing to do: `why` says when a reboot may begin; until then \
@@ -433,7 +433,7 @@ reports! {
     ReturnWaits(missing: Vec<Missing>)
         "return_waits" Info
         says "the node is back and stays cordoned: it lacks something that --ready-when names"
-        with by = readiness::kinds(missing), why = readiness::sentences(missing);
+        with by = kinds(missing.iter().map(Missing::kind)), why = sentences(missing);
         means "`why` names what is missing: a `condition` of the Node, an expression (`cel`), or `daemonset_pods` that are not Ready. `unknown`: the API server \
                could not be asked. Nothing to do, unless it goes on for minutes"
 
@@ -442,7 +442,7 @@ reports! {
         "return_overdue" Warning "RebootReturnOverdue"
         says "the host is back, and its node is not ready after --ready-timeout: it stays cordoned until it is; \
               a cancel of the reboot gives the cordon back all the same"
-        with by = readiness::kinds(missing), why = readiness::sentences(missing);
+        with by = kinds(missing.iter().map(Missing::kind)), why = sentences(missing);
         means "`why` names what is missing: `ready` (look at the kubelet), a `condition` of the Node, an expression (`cel`), `daemonset_pods` that are not Ready, \
                or `unknown` (the API server could not be asked). Bring it there, or cancel the reboot, which uncordons the node as it is. \
                Reported again each time that `--ready-timeout` is over"

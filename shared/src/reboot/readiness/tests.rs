@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::reboot::blocker::{kinds, sentences};
 
 fn node(conditions: &[(&str, &str)]) -> NodeView {
     let conditions: Vec<_> = conditions
@@ -83,7 +84,7 @@ fn a_condition_with_another_status_or_none_is_missing_by_name() {
         "the Node's condition NetworkReady must be True, and is not there: look at the program that reports it; \
          the Node's condition DiskPressure must be False, and is Unknown"
     );
-    assert_eq!(kinds(&missing), "condition");
+    assert_eq!(kinds(missing.iter().map(Missing::kind)), "condition");
 }
 
 #[test]
