@@ -793,7 +793,7 @@ impl World {
             .unwrap_or_default();
         taints.retain(|taint| {
             let key = taint["key"].as_str().unwrap_or_default();
-            key != keys::UNSCHEDULABLE_TAINT && (key != NOT_READY || !is_ready(node))
+            key != keys::UNSCHEDULABLE_TAINT && (key != NOT_READY || !node.is_ready())
         });
         if node.spec.unschedulable {
             taints.push(json!({ "key": keys::UNSCHEDULABLE_TAINT, "effect": keys::NO_SCHEDULE }));
@@ -830,17 +830,10 @@ impl World {
     }
 }
 
-fn is_ready(node: &NodeView) -> bool {
-    node.status
-        .conditions
-        .iter()
-        .any(|condition| condition.kind == "Ready" && condition.status == "True")
-}
-
 /// Whether the node controller has to change the taints of a Node.
 fn needs_taints(node: &NodeView) -> bool {
     node.spec.unschedulable != node.is_tainted(keys::UNSCHEDULABLE_TAINT)
-        || (is_ready(node) && node.is_tainted(NOT_READY))
+        || (node.is_ready() && node.is_tainted(NOT_READY))
 }
 
 /// A patch that removes all marks.

@@ -83,7 +83,7 @@ impl ApiServer {
         }
         // While the budget is met, a pod that is not Ready may always be evicted.
         let is_kept = number("currentHealthy") >= number("desiredHealthy") && number("desiredHealthy") > 0;
-        if is_kept && !is_ready(pod) {
+        if is_kept && !pod.pod().is_ready() {
             return Ok(());
         }
         let allowed = number("disruptionsAllowed");
@@ -105,10 +105,4 @@ impl ApiServer {
         drop(self.commit(&write, Some(std::rc::Rc::clone(budget)), Some(value), true));
         Ok(())
     }
-}
-
-fn is_ready(pod: &Stored) -> bool {
-    let conditions = pod.value["status"]["conditions"].as_array();
-    let is_ready = |condition: &Value| condition["type"] == "Ready" && condition["status"] == "True";
-    conditions.is_some_and(|conditions| conditions.iter().any(is_ready))
 }
