@@ -3,11 +3,10 @@
 //!
 //! Not here: the comparison with the agent's own requests, see `agent/src/notify/service/tests.rs`.
 
-use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
+use cordonhold_tests::go_module;
 use serde_json::Value;
 
 /// Stands for the part of a URL that differs each time: the number of a message to Matrix.
@@ -15,10 +14,9 @@ const TRANSACTION: &str = "TRANSACTION";
 
 #[test]
 fn the_requests_that_are_written_down_are_those_of_shoutrrr() -> Result<()> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let directory = here.join("../agent/tests/shoutrrr");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent/tests/shoutrrr");
     let urls = std::fs::read_to_string(directory.join("urls.txt")).context("failed to read urls.txt")?;
-    let made = requests(&here.join("shoutrrr-peer"), &urls)?;
+    let made = requests(&urls)?;
     let path = directory.join("requests.jsonl");
     if std::env::var_os("CORDONHOLD_WRITE_MANUAL").is_some() {
         std::fs::write(&path, &made).context("failed to write requests.jsonl")?;
@@ -31,28 +29,16 @@ fn the_requests_that_are_written_down_are_those_of_shoutrrr() -> Result<()> {
     Ok(())
 }
 
-/// What the Go module prints for these URLs. The first call compiles it, which takes a minute.
-fn requests(module: &Path, urls: &str) -> Result<String> {
-    let mut peer = Command::new("go")
-        .args(["run", "-buildvcs=false", "."])
-        .current_dir(module)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .with_context(|| {
-            format!(
-                "failed to run go in {}; install Go as README.md says",
-                module.display()
-            )
-        })?;
-    let mut stdin = peer.stdin.take().context("the module has no standard input")?;
-    stdin
-        .write_all(urls.as_bytes())
-        .context("the module does not read the URLs")?;
-    drop(stdin);
-    let output = peer.wait_with_output().context("failed to wait for the module")?;
-    ensure!(output.status.success(), "the module ended with {}", output.status);
+/// What the Go module prints for these URLs.
+fn requests(urls: &str) -> Result<String> {
+    let (output, sent) = go_module::run("shoutrrr-peer", &[], urls)?;
+    ensure!(
+        output.status.success(),
+        "the module ended with {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    sent?;
     let mut made = String::new();
     for line in String::from_utf8(output.stdout)?.lines() {
         let sent: Value = serde_json::from_str(line)?;

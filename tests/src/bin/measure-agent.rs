@@ -138,11 +138,7 @@ async fn idle(program: &Path, window: Duration) -> Result<(f64, Vec<Asked>)> {
         Ok((watches && settled).then_some(asked.len()))
     })
     .await?;
-    tokio::time::sleep(window).await;
-    machine.check_agent().await?;
-    let id = machine.agent_id().await.context("the agent has ended")?;
-    let asked = plane.requests_of_agents()?.split_off(before);
-    Ok((proportional_set_size(id)?, asked))
+    watched(&plane, &machine, before, window).await
 }
 
 /// Lets an agent be blocked for `window`; returns its memory in megabytes and its requests in that time.
@@ -162,6 +158,16 @@ async fn blocked(program: &Path, window: Duration) -> Result<(f64, Vec<Asked>)> 
         Ok((rounds >= 2).then_some(asked.len()))
     })
     .await?;
+    watched(&plane, &machine, before, window).await
+}
+
+/// Waits for `window`; returns the agent's memory in megabytes, and its requests after the first `before`.
+async fn watched(
+    plane: &ControlPlane,
+    machine: &Machine,
+    before: usize,
+    window: Duration,
+) -> Result<(f64, Vec<Asked>)> {
     tokio::time::sleep(window).await;
     machine.check_agent().await?;
     let id = machine.agent_id().await.context("the agent has ended")?;
