@@ -13,12 +13,14 @@ use crate::keys;
 use crate::node::NodeView;
 use crate::selector::Selector;
 
+mod account;
 mod cancel;
 mod conditions;
 mod patch;
 mod reboots;
 mod signs;
 
+pub use account::{Account, Accounting, Tally, account, last_reboot};
 pub use cancel::{
     Cancel, CancelFlaw, UNREADABLE, cancel, cancel_command, cancel_flaw, cancel_name, ignored, pause_command,
 };

@@ -43,6 +43,8 @@ pub const RELEASE_AT: &str = "cordonhold.dev/release-at";
 /// Annotation: when the last reboots of the node ended, RFC 3339, separated by spaces; only with `--reboots-max`. Not a mark. Anybody may
 /// remove it, which lets a node that reboots in a loop go on.
 pub const REBOOTS: &str = "cordonhold.dev/reboots";
+/// Annotation: the account of the reboot that goes on, as JSON, see [`crate::hold::Account`]. Not a mark, and nothing is decided by it.
+pub const REBOOT_ACCOUNT: &str = "cordonhold.dev/reboot-account";
 /// Annotation: what the agent replaced on its Node beside the marks, as JSON, to be put back later. Not a mark.
 pub const REPLACED: &str = "cordonhold.dev/replaced";
 
@@ -65,7 +67,9 @@ pub const DRAIN_PROGRESS: &str = "cordonhold.dev/drain-progress";
 pub const LOCK: &str = "cordonhold.dev/lock";
 /// Annotation on the Lease of a pool: the label selector of the pool's Nodes; empty for every Node.
 pub const POOL_SELECTOR: &str = "cordonhold.dev/pool-selector";
-/// Annotation on the object that carries the lock: when the last reboot of the pool ended, RFC 3339, for `--min-interval` and for people.
+/// Annotation with two values, each on objects of its own kind. On a Node: the account of its last reboot, as JSON, see
+/// [`crate::hold::Account`]; not a mark, and nothing is decided by it. On the object that carries the lock: when the last reboot of the pool
+/// ended, RFC 3339, for `--min-interval` and for people. No reader of one reads the other.
 pub const LAST_REBOOT: &str = "cordonhold.dev/last-reboot";
 /// Annotation on a DaemonSet that carries the lock: when an agent last wrote the lock. It makes sure that each write changes the object.
 pub const LOCK_WRITTEN: &str = "cordonhold.dev/lock-written";

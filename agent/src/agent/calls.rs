@@ -35,7 +35,14 @@ impl Hands {
     pub(super) async fn carry_out(self, call: Call) -> Reply {
         let Hands { api, host, .. } = &self;
         match call {
-            Call::LookAtSentinel => Reply::Sentinel(self.sentinel.look().await),
+            Call::LookAtSentinel => {
+                let found = self.sentinel.look().await;
+                let reason = match found {
+                    Some(true) => self.sentinel.reason().await,
+                    Some(false) | None => String::new(),
+                };
+                Reply::Sentinel(found, reason)
+            }
             Call::AskHost => Reply::Host(host.ask().await),
             Call::WriteRecord(record) => {
                 let written = host.write_record(&record).await;

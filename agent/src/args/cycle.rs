@@ -89,6 +89,7 @@ pub(super) fn settings(args: &Args, timing: &Timing) -> Result<Settings, ArgsErr
         redrains_max: cycle.redrains,
         reboots_kept: args.pace.reboots_max.map_or(0, |max| max.count),
         keeps_interval: args.pace.min_interval.is_some(),
+        asked_by: Some(args.host.asked_by()),
         delays_release: timing.delays_release(),
         gates_return: !returning.ready_when.is_empty(),
         signs: returning.signs(),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use clap::builder::PossibleValue;
 
 use super::ArgsError;
 use super::value::{self, Words};
@@ -97,6 +98,19 @@ impl HostArgs {
         } else {
             SentinelConfig::File(self.reboot_sentinel.clone())
         })
+    }
+
+    /// What asks for a reboot, in words, for the account on the Node. Of a command only the program: its arguments are the operator's, and
+    /// more people may read Nodes than the agent's arguments.
+    pub(super) fn asked_by(&self) -> String {
+        if let Some(preset) = self.sentinel_preset {
+            let preset = preset.to_possible_value();
+            return format!("preset {}", preset.as_ref().map_or("", PossibleValue::get_name));
+        }
+        match self.reboot_sentinel_command.first() {
+            Some(program) => format!("command {program}"),
+            None => format!("file {}", self.reboot_sentinel.display()),
+        }
     }
 
     /// Whether logind may reboot the host, so that what it holds back for others counts.

@@ -364,6 +364,22 @@ fn the_host_is_rebooted_by_the_command_or_by_the_signal() {
 }
 
 #[test]
+fn the_account_of_a_reboot_names_the_sentinel_and_of_a_command_no_argument() {
+    let cases: [(&[&str], &str); 4] = [
+        (&[], "file /var/run/reboot-required"),
+        (&["--reboot-sentinel=/run/x"], "file /run/x"),
+        (
+            &["--reboot-sentinel-command=/bin/check --token=secret"],
+            "command /bin/check",
+        ),
+        (&["--sentinel-preset=rpm-ostree"], "preset rpm-ostree"),
+    ];
+    for (words, expected) in cases {
+        assert_eq!(config(words).settings.asked_by.as_deref(), Some(expected));
+    }
+}
+
+#[test]
 fn a_preset_beside_another_sentinel_is_refused() {
     for other in ["--reboot-sentinel", "--reboot-sentinel-command"] {
         let words = ["--sentinel-preset=rhel", &format!("{other}=/run/x")];

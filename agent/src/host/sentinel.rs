@@ -2,6 +2,7 @@
 //!
 //! Not here: when it is looked at, see [`cordonhold_shared::reboot::driver`], and what each distribution has ([`super::preset`]).
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -82,6 +83,11 @@ struct Seen {
 /// Exit codes that say that the command itself could not be run: not executable, or not found. A shell, nsenter and our own way into the
 /// host's namespaces end with them (POSIX: 2.8.2 Exit Status for Commands; util-linux: include/exitcodes.h).
 const COULD_NOT_RUN: [i32; 2] = [126, 127];
+/// What is added to the name of a sentinel file for the file that lists the packages because of which it is there, one a line
+/// (Debian Policy: "Signaling that a reboot is required").
+const PACKAGES: &str = "pkgs";
+/// How many packages are named; how many more there are is said. The account on the Node has room for about that many.
+const PACKAGES_MAX: usize = 5;
 /// Longest time for a sentinel command. The agent's loop waits for it as for the reboot command, so it has the same time; what asks a
 /// package manager takes seconds.
 pub(super) const SENTINEL_BOUND: Duration = Duration::from_secs(60);
@@ -154,6 +160,19 @@ impl Sentinel {
         }
     }
 
+    /// What a sentinel that asks for a reboot says of the reason: the packages that a file on the host lists beside it. Empty if it says
+    /// nothing. It is only shown, so a list that cannot be read is none.
+    pub async fn reason(&self) -> String {
+        match &self.source {
+            Source::File { files, path } => {
+                let list = path.with_added_extension(PACKAGES);
+                let read = files.run_blocking(list, Root::read_if_there).await;
+                some_of(&read.ok().flatten().unwrap_or_default())
+            }
+            Source::Command { .. } => String::new(),
+        }
+    }
+
     /// Whether the sentinel asks for a reboot. A file must be a regular one; kured accepts anything of this name.
     pub async fn is_asking(&self) -> Result<bool, HostError> {
         match &self.source {
@@ -222,6 +241,18 @@ impl Root {
     fn has_place(&self, path: &Path) -> Result<bool, HostError> {
         let directory = directory_of(path);
         Ok(self.has_directory(directory)? || directory.is_dir())
+    }
+}
+
+/// The first few of these lines, each once, and how many more there are.
+fn some_of(lines: &str) -> String {
+    let mut seen = BTreeSet::from([""]);
+    let mut names: Vec<&str> = lines.lines().map(str::trim).collect();
+    names.retain(|name| seen.insert(name));
+    let first = names.get(..PACKAGES_MAX).unwrap_or(&names);
+    match names.len() - first.len() {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
     }
 }
 

@@ -391,6 +391,23 @@ fn found_s1_s7_without_marks_they_are_a_persons_and_hold_nothing() {
     }
 }
 
+#[test]
+fn the_account_of_a_reboot_holds_nothing_and_is_anybodys_whatever_the_node_carries() {
+    for key in [keys::REBOOT_ACCOUNT, keys::LAST_REBOOT] {
+        assert!(!policy().reads(key), "{key}");
+        let node = annotate(free(), key, "x");
+        assert!(!hold::has_marks(&node) && hold::read(&node) == Reading::Absent);
+        let got = stranger_gets(&node, uncordoned(node.clone()));
+        assert_eq!(got, (Outcome::Allow, Reason::NotHeld));
+        for node in [node, annotate(held(), key, "x")] {
+            for new in [annotate(node.clone(), key, "y"), without(node.clone(), key)] {
+                let got = stranger_gets(&node, new);
+                assert_eq!(got, (Outcome::Allow, Reason::NothingOfOurs));
+            }
+        }
+    }
+}
+
 /// After a cancel, anybody may remove the annotations beside the marks, as with the marks themselves, but may not write them.
 #[test]
 fn found_s1_s7_a_cancelled_hold_lets_them_go_and_not_be_written() {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use super::account::{Accounting, Tally};
 use super::reboots::{OneMore, with_one_more};
 use super::{FORCED, Hold, Phase, Proof, UNTIL_AHEAD, cancelled, has_marks, was_given_back};
 use crate::host::HostRecord;
@@ -58,6 +59,8 @@ pub struct NodePatch {
     pub release_of: Option<String>,
     /// The reboot that this write adds to [`keys::REBOOTS`], if it adds one.
     pub reboots: Option<OneMore>,
+    /// What the write makes of the account of the reboot ([`super::Account`]), if it changes it.
+    pub account: Option<Accounting>,
     /// New values of annotations by key; `None` removes one.
     pub annotations: BTreeMap<String, Option<String>>,
     /// New values of labels other than the phase, by key; `None` removes one.
@@ -85,6 +88,7 @@ impl NodePatch {
             sets_until: false,
             release_of: None,
             reboots: None,
+            account: None,
             annotations: BTreeMap::new(),
             labels: BTreeMap::new(),
             phase: None,
@@ -138,7 +142,12 @@ impl NodePatch {
         let mut patch = NodePatch::marks(PatchKind::Stamp, node, leaves);
         patch.set(keys::HOLDER, holder);
         // Leftovers of an earlier hold do not apply to this one.
-        for key in [keys::CANCEL, keys::RELEASE_AT, keys::DRAIN_PROGRESS] {
+        for key in [
+            keys::CANCEL,
+            keys::RELEASE_AT,
+            keys::DRAIN_PROGRESS,
+            keys::REBOOT_ACCOUNT,
+        ] {
             patch.clear_if_set(node, key);
         }
         patch
@@ -207,6 +216,28 @@ impl NodePatch {
         self
     }
 
+    /// The patch, which also goes on with the account of the reboot: a stamp begins it, a give-back makes it that of the last reboot.
+    /// `why` is what asks for reboots, `adds` what has happened since the last write of the account.
+    #[must_use]
+    pub fn accounted(mut self, node: &NodeView, why: &str, adds: &Tally) -> NodePatch {
+        let leaves = self
+            .leaves
+            .as_ref()
+            .map(|leaves| (&leaves.holder.created, Some(leaves.phase)));
+        let ends = self.gives_back.as_ref().map(|(created, _)| (created, None));
+        self.account = leaves.or(ends).map(|(created, begins)| match self.kind {
+            PatchKind::Stamp => Accounting::begun(created, why),
+            PatchKind::Cordon
+            | PatchKind::Delay
+            | PatchKind::Renew
+            | PatchKind::Seal
+            | PatchKind::Return
+            | PatchKind::GiveBack
+            | PatchKind::Tidy => Accounting::continued(node, created, why, begins, adds),
+        });
+        self
+    }
+
     /// The patch that seals the hold: the final check before the reboot.
     pub fn seal(node: &NodeView, leaves: Hold) -> NodePatch {
         NodePatch::marks(PatchKind::Seal, node, leaves)
@@ -220,10 +251,11 @@ impl NodePatch {
         let created = hold.holder.created.clone();
         let mut patch = NodePatch::of(node);
         patch.set(keys::GIVEN_BACK, format!("{created} {}", write.as_str()));
-        for key in keys::MARK_ANNOTATIONS
-            .into_iter()
-            .chain([keys::CANCEL, keys::DRAIN_PROGRESS])
-        {
+        for key in keys::MARK_ANNOTATIONS.into_iter().chain([
+            keys::CANCEL,
+            keys::DRAIN_PROGRESS,
+            keys::REBOOT_ACCOUNT,
+        ]) {
             patch.clear_if_set(node, key);
         }
         patch.kind = PatchKind::GiveBack;
@@ -257,14 +289,16 @@ impl NodePatch {
         !has_marks(node) && cordon.is_none_or(|cordon| cordon == node.spec.unschedulable)
     }
 
-    /// Whether the other patch is the same except for its proof, on the same version of the Node. Of two copies only one can land.
+    /// Whether the other patch is the same except for its proof and its account, on the same version of the Node. Of two copies only one
+    /// can land.
     pub fn is_copy(&self, other: &NodePatch) -> bool {
-        self.but_for_proofs() == other.but_for_proofs()
+        self.but_for_proof_and_account() == other.but_for_proof_and_account()
     }
 
-    fn but_for_proofs(&self) -> NodePatch {
+    fn but_for_proof_and_account(&self) -> NodePatch {
         let mut patch = self.clone();
         patch.record = None;
+        patch.account = None;
         for key in [keys::WRITE, keys::GIVEN_BACK] {
             drop(patch.annotations.remove(key));
         }
@@ -344,6 +378,7 @@ impl NodePatch {
         !self.sets_until
             && self.release_of.is_none()
             && self.reboots.is_none()
+            && self.account.is_none()
             && self.annotations.is_empty()
             && self.labels.is_empty()
             && self.phase.is_none()
@@ -410,8 +445,12 @@ impl NodePatch {
             let reboots = with_one_more(reboot, now);
             (keys::REBOOTS.to_owned(), Some(reboots))
         });
+        let account = self.account.as_ref().map(|account| {
+            let (key, value) = account.annotation(now);
+            (key.to_owned(), Some(value))
+        });
         let mut all = self.annotations.clone();
-        all.extend(until.into_iter().chain(release).chain(reboots));
+        all.extend(until.into_iter().chain(release).chain(reboots).chain(account));
         all
     }
 

@@ -9,11 +9,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::hold::{self, Hold, Proof, Signs};
+use crate::hold::{self, Hold, NodePatch, Proof, Signs, Tally};
 use crate::host::{Boot, HostRecord};
 use crate::lock::{EntryId, Share};
 use crate::node::NodeView;
-use crate::reboot::drain::Progress;
+use crate::reboot::drain::{Cost, Progress};
 use crate::selector::Selector;
 
 mod edit;
@@ -81,6 +81,8 @@ pub struct Settings {
     pub reboots_kept: usize,
     /// Whether there is a `--min-interval`, so that the end of every reboot is noted before the next one begins.
     pub keeps_interval: bool,
+    /// What asks for reboots, in words, for the account of each on the Node ([`hold::Account`]). `None` keeps no account.
+    pub asked_by: Option<String>,
     /// What the Node shows beside the marks.
     pub signs: Signs,
     /// `--force-reboot`: a drain that takes too long does not call the reboot off, and the seal does not look at pods.
@@ -126,8 +128,12 @@ pub struct Cycle {
     chance: Option<Proof>,
     /// Whether the sentinel asks for a reboot; `None` until it was looked at.
     wanted: Option<bool>,
+    /// What the sentinel says of the reason, for the account. Empty if it says nothing, or no account is kept.
+    wanted_for: String,
     backing_off: bool,
     redrains: u8,
+    /// What has happened since the account on the Node was last written. Empty if no account is kept.
+    tally: Tally,
     /// How far this drain has come.
     progress: Option<Progress>,
     /// Whether the drain took too long and the reboot goes on although pods are left (`--force-reboot`).
@@ -166,8 +172,10 @@ impl Cycle {
             acquired: None,
             chance: None,
             wanted: None,
+            wanted_for: String::new(),
             backing_off: false,
             redrains: 0,
+            tally: Tally::default(),
             progress: None,
             is_forced: false,
             kept: BTreeSet::new(),
@@ -212,6 +220,31 @@ impl Cycle {
     /// Whether the hold has no reboot attempt left, so that a person has to look.
     pub fn has_given_up(&self) -> bool {
         self.stage == Stage::Rebooting(Rebooting::GivenUp)
+    }
+
+    /// Takes what the drain has cost since this was last called, for the account of the reboot if one is kept.
+    pub fn drain_cost(&mut self, cost: Cost) {
+        if self.settings.asked_by.is_some() {
+            self.tally.evicted = self.tally.evicted.saturating_add(cost.evicted);
+            self.tally.refused = self.tally.refused.saturating_add(cost.refused);
+        }
+    }
+
+    /// Takes what the sentinel says of the reason for which it asks, for the account of the reboot if one is kept.
+    pub fn wanted_for(&mut self, reason: String) {
+        if self.settings.asked_by.is_some() {
+            self.wanted_for = reason;
+        }
+    }
+
+    /// The patch of this version of our Node, with the account of the reboot if one is kept.
+    fn accounted(&self, patch: NodePatch, node: &NodeView) -> NodePatch {
+        let Some(asked_by) = &self.settings.asked_by else {
+            return patch;
+        };
+        let reason = self.wanted_for.as_str();
+        let colon = if reason.is_empty() { "" } else { ": " };
+        patch.accounted(node, &format!("{asked_by}{colon}{reason}"), &self.tally)
     }
 
     /// Goes to a stage that waits for the answer to this request.

@@ -129,6 +129,15 @@ pub struct Trouble {
     pub why: String,
 }
 
+/// What a drain costs those whose pods it evicts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// How many pods were evicted.
+    pub evicted: u64,
+    /// How many evictions were refused, by a budget or by something else.
+    pub refused: u64,
+}
+
 /// One drain of one node.
 #[derive(Debug)]
 pub struct Drain {
@@ -277,6 +286,11 @@ impl Drain {
     fn progress_now(&self, now: Uptime) -> Option<Progress> {
         let attached = self.volumes.as_ref().map(|volumes| volumes.attached.as_slice());
         self.pods.progress(attached.unwrap_or_default(), now)
+    }
+
+    /// Takes what the drain has cost since this was last called.
+    pub fn take_cost(&mut self) -> Cost {
+        self.pods.take_cost()
     }
 
     /// Whether the cycle was told that nothing is left to evict.

@@ -286,8 +286,9 @@ impl Driver {
     /// Takes the reply to the open call. A reply that does not belong to it is ignored.
     pub fn replied(&mut self, reply: Reply, at: Moment) {
         match (&mut self.open, reply) {
-            (Some(Open::Sentinel), Reply::Sentinel(found)) => {
+            (Some(Open::Sentinel), Reply::Sentinel(found, reason)) => {
                 self.open = None;
+                self.cycle.wanted_for(reason);
                 let wish = found.map(|is_wanted| is_wanted.then(|| self.new_wish(at.wall)));
                 self.input = wish.map(|wish| Input::Event(Event::Sentinel(wish)));
             }
@@ -429,6 +430,9 @@ impl Driver {
     fn deliver(&mut self, input: Input, proof: u128) {
         self.learn(&input);
         self.effects.push_back(Effect::Took(input.clone()));
+        if let Some(drain) = &mut self.drain {
+            self.cycle.drain_cost(drain.work.take_cost());
+        }
         let step = self.cycle.step(input, Proof::new(proof));
         self.acts.extend(step.acts);
         self.asked = step.request;

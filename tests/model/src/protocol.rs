@@ -166,6 +166,7 @@ impl Protocol {
             gates_return: scenario.gates_return,
             reboots_kept: 0,
             keeps_interval: false,
+            asked_by: None,
             signs: Signs::default(),
             force_reboot: scenario.force_reboot,
         };

@@ -150,6 +150,7 @@ impl Agent {
             redrains_max: 1 + u8::try_from(random.below(5)).unwrap_or(0),
             reboots_kept: 0,
             keeps_interval: false,
+            asked_by: Some(format!("the sentinel of {node}")),
             delays_release: random.chance(5_000),
             // Drawn below.
             gates_return: false,

@@ -23,12 +23,14 @@ use crate::host::Host;
 use crate::pace::Pace;
 use crate::world::World;
 
+mod account;
 mod budget;
 mod cordon;
 mod pace;
 mod process;
 mod wish;
 
+use account::Accounts;
 use cordon::Held;
 use process::Process;
 use wish::Wish;
@@ -87,6 +89,7 @@ struct Known {
     exempted: u64,
     process: Process,
     wish: Wish,
+    accounts: Accounts,
 }
 
 /// What is known of the time from the end of the drain to the seal.
@@ -201,6 +204,7 @@ impl Oracle {
                         self.note_end(commit, index, now);
                         self.at_most_n()
                     })
+                    .or_else(|| self.keeps_account(commit, index))
             }
             Resource::Leases => {
                 self.confirm(commit);

@@ -85,6 +85,8 @@ pub enum Defect {
     ZonesUnseen,
     /// The end of a reboot is not noted on the lock's object.
     EndsUnnoted,
+    /// The account of a reboot is left out of the patch that gives the cordon back.
+    AccountLost,
 }
 
 /// The invariants that are checked, named as in ARCHITECTURE.md.
@@ -101,6 +103,8 @@ pub enum Invariant {
     SpreadBy,
     /// Likewise for `--min-interval`.
     MinInterval,
+    /// Likewise for the account of a reboot on its Node.
+    Account,
 }
 
 impl fmt::Display for Invariant {
@@ -115,6 +119,7 @@ impl fmt::Display for Invariant {
             Invariant::NothingStuck => "NOTHING-STUCK",
             Invariant::SpreadBy => "SPREAD-BY",
             Invariant::MinInterval => "MIN-INTERVAL",
+            Invariant::Account => "ACCOUNT",
         })
     }
 }

@@ -286,10 +286,12 @@ impl World {
             Fault::AgentClockSkew => {
                 self.fired(fault);
                 self.agents[index].skew = skew(&mut self.random, 60);
+                self.oracle.clock_changed(index);
             }
             Fault::AgentClockJump => {
                 self.fired(fault);
                 self.agents[index].skew = skew(&mut self.random, 10_000);
+                self.oracle.clock_changed(index);
             }
             Fault::ServerRefuses | Fault::ServerSilent => {
                 let pause = self.random.seconds(1, 300);

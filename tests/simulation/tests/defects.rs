@@ -101,3 +101,8 @@ fn spread_by_where_nobody_looks_at_the_zones() {
 fn min_interval_where_nobody_notes_the_end_of_a_reboot() {
     finds(Defect::EndsUnnoted, &[Invariant::MinInterval]);
 }
+
+#[test]
+fn a_reboot_that_left_no_account() {
+    finds(Defect::AccountLost, &[Invariant::Account]);
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use cordonhold_shared::hold::{self, Hold, Holder, NodePatch, Phase, Proof, Signs, Terms};
+use cordonhold_shared::hold::{self, Account, Hold, Holder, NodePatch, Phase, Proof, Signs, Tally, Terms};
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::reboot::moment::Uptime;
 use cordonhold_simulation::api_server::{
@@ -43,6 +43,13 @@ impl Both {
         assert_eq!(applied, self.node, "{patch:?}");
     }
 
+    /// Applies a patch that goes on with the account of the reboot.
+    fn account(&mut self, patch: NodePatch) {
+        let mut adds = Tally::default();
+        adds.disturbed("pods");
+        self.patch(&patch.accounted(&self.node, "file /run/reboot-required", &adds));
+    }
+
     fn hold(&self) -> Hold {
         hold::read(&self.node).present().expect("marks that can be read")
     }
@@ -80,7 +87,7 @@ fn reboot(mut both: Both, has_rebooted: bool) {
     };
     let was = both.node.spec.unschedulable;
     let stamp = NodePatch::stamp(&both.node, Hold::wish(holder, Proof::new(1)));
-    both.patch(&signs.wished(stamp, &both.node, created));
+    both.account(signs.wished(stamp, &both.node, created));
     let wish = both.hold();
     let draining = Hold {
         was_unschedulable: Some(was),
@@ -88,7 +95,7 @@ fn reboot(mut both: Both, has_rebooted: bool) {
         ..wish.written(Phase::Draining, Proof::new(2))
     };
     let cordon = NodePatch::cordon(&both.node, draining, true);
-    both.patch(&signs.cordoned(cordon, &both.node, &wish));
+    both.account(signs.cordoned(cordon, &both.node, &wish));
     let renewed = both.hold().written(Phase::Draining, Proof::new(3));
     both.patch(&NodePatch::renew(
         &both.node,
@@ -103,11 +110,22 @@ fn reboot(mut both: Both, has_rebooted: bool) {
         attempts: 1,
         ..both.hold().written(Phase::Sealed, Proof::new(6))
     };
-    both.patch(&NodePatch::seal(&both.node, sealed));
+    both.account(NodePatch::seal(&both.node, sealed));
     let returning = both.hold().written(Phase::Returning, Proof::new(7));
-    both.patch(&NodePatch::returning(&both.node, returning));
+    both.account(NodePatch::returning(&both.node, returning));
     let give_back = NodePatch::give_back(&both.node, &both.hold(), Proof::new(8)).keeping_entry(&both.hold());
-    both.patch(&signs.given_back(give_back, &both.node, has_rebooted));
+    let give_back = signs.given_back(give_back, &both.node, has_rebooted);
+    if has_rebooted {
+        both.account(give_back);
+    } else {
+        both.patch(&give_back);
+    }
+    let is_counted = |account: Account| account.disturbed["pods"] == 4;
+    assert_eq!(
+        hold::last_reboot(&both.node).present().is_some_and(is_counted),
+        has_rebooted
+    );
+    assert!(both.node.annotation("cordonhold.dev/reboot-account").is_none());
     both.patch(&NodePatch::end_release_delay(&both.node));
     assert!(!hold::has_marks(&both.node));
     assert_eq!(both.node.spec.unschedulable, was);

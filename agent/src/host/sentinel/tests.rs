@@ -158,3 +158,23 @@ fn the_log_says_once_that_the_sentinel_cannot_be_told_and_once_that_it_can() {
         assert_eq!(seen.answer, answer);
     }
 }
+
+#[tokio::test]
+async fn a_sentinel_file_says_because_of_which_packages_it_is_there_as_far_as_that_is_short() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir(root.path().join("run")).unwrap();
+    let path = PathBuf::from("/run/reboot-required");
+    let sentinel = Sentinel::in_root(root.path(), path).unwrap();
+    assert_eq!(sentinel.reason().await, "");
+    for (list, expected) in [
+        ("", ""),
+        ("libc6\n\nlinux-base\nlibc6\n", "libc6, linux-base"),
+        ("a\nb\nc\nd\ne\nf\n g \n", "a, b, c, d, e and 2 more"),
+    ] {
+        std::fs::write(root.path().join("run/reboot-required.pkgs"), list).unwrap();
+        assert_eq!(sentinel.reason().await, expected);
+    }
+    std::fs::write(root.path().join("run/reboot-required.pkgs"), [0xff]).unwrap();
+    assert_eq!(sentinel.reason().await, "");
+    assert_eq!(Sentinel::shell("exit 0").reason().await, "");
+}

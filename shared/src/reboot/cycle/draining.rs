@@ -57,6 +57,7 @@ impl Cycle {
         };
         let patch = NodePatch::cordon(node, leaves, self.settings.verify);
         let patch = self.settings.signs.cordoned(patch, node, &mine);
+        let patch = self.accounted(patch, node);
         self.patch(Edit::Cordon, patch)
     }
 
@@ -173,6 +174,7 @@ impl Cycle {
         } else {
             NodePatch::delay(node, leaves)
         };
+        let patch = self.accounted(patch, node);
         self.patch(Edit::EndDrain, patch)
     }
 
@@ -294,8 +296,16 @@ impl Cycle {
         Some(Trouble::Disturbed(by))
     }
 
+    /// Counts a disturbance for the account of the reboot, if one is kept.
+    pub(super) fn count_disturbance(&mut self, by: &Disturbance) {
+        if self.settings.asked_by.is_some() {
+            self.tally.disturbed(by.word());
+        }
+    }
+
     /// What the drain has achieved no longer holds: drains again, or calls the reboot off.
     pub(super) fn disturbed(&mut self, by: Disturbance) -> Step {
+        self.count_disturbance(&by);
         let acts = [Act::StopDrain, Act::Disarm(Timer::Delay)];
         let reason = match self.settings.on_uncordon {
             OnUncordon::Abort => CallOff::Disturbed(by.clone()),

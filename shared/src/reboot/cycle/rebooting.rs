@@ -99,10 +99,10 @@ impl Cycle {
         if self.attempts() >= ATTEMPTS_MAX {
             return self.give_up();
         }
-        self.cordon().reporting(Report::Disturbed {
-            by: Disturbance::SealOver,
-            next: Next::DrainAgain,
-        })
+        let by = Disturbance::SealOver;
+        self.count_disturbance(&by);
+        let next = Next::DrainAgain;
+        self.cordon().reporting(Report::Disturbed { by, next })
     }
 
     /// Takes back the attempt that the last seal has counted: the command was not run on it.

@@ -24,6 +24,7 @@ impl Cycle {
         };
         let leaves = mine.written(Phase::Returning, self.proof());
         let patch = NodePatch::returning(node, leaves).noting_reboot(node, self.settings.reboots_kept);
+        let patch = self.accounted(patch, node);
         self.patch(Edit::Return, patch)
     }
 
@@ -179,6 +180,7 @@ impl Cycle {
             patch = patch.keeping_entry(&mine);
         }
         let patch = self.settings.signs.given_back(patch, node, true);
+        let patch = self.accounted(patch, node);
         self.patch(Edit::GiveBack, patch)
     }
 

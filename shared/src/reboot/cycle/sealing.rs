@@ -121,7 +121,7 @@ impl Cycle {
             attempts: mine.attempts.saturating_add(1),
             ..mine.written(Phase::Sealed, self.proof())
         };
-        let patch = NodePatch::seal(node, leaves);
+        let patch = self.accounted(NodePatch::seal(node, leaves), node);
         // The deadline runs from the first seal that may have landed: the node may have been sealed since then.
         let may_have_landed = |sent: &Sent| sent.is_unknown && sent.patch.kind == PatchKind::Seal;
         let is_first = !self.sent.iter().any(may_have_landed);

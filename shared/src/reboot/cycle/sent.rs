@@ -152,6 +152,9 @@ impl Cycle {
             .is_some_and(|seen| seen.version() == patch.version);
         // The others were compare-and-swaps on a version that is gone.
         self.sent.clear();
+        if let Some(account) = &patch.account {
+            self.tally.written(&account.adds);
+        }
         let is_sealing = self.stage.is_sealing();
         match patch.leaves {
             // A seal that is seen when the final check is over: its command was not run, and never is.

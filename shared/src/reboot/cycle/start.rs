@@ -12,7 +12,7 @@ use super::{
     Act, Answer, Ask, CallOff, Cycle, Event, Failure, HostState, Report, Shutdown, Step, Timer, is_retry,
 };
 use crate::Reading;
-use crate::hold::{self, Hold, Holder, NodePatch, PatchKind, Phase};
+use crate::hold::{self, Hold, Holder, NodePatch, PatchKind, Phase, Tally};
 use crate::host::{BootEvidence, HostRecord, RebootDeadline};
 use crate::keys;
 use crate::lock::{Entry, EntryId, Record};
@@ -414,6 +414,7 @@ impl Cycle {
         self.echoes.clear();
         self.acquired = None;
         self.redrains = 0;
+        self.tally = Tally::default();
         self.progress = None;
         self.is_forced = false;
         self.blockers.clear();
@@ -463,6 +464,7 @@ impl Cycle {
         };
         let patch = NodePatch::stamp(node, Hold::wish(holder, self.proof()));
         let patch = self.settings.signs.wished(patch, node, created);
+        let patch = self.accounted(patch, node);
         let created = created.to_owned();
         self.patch(Edit::Stamp { created }, patch)
     }

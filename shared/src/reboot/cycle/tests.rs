@@ -13,6 +13,7 @@ use crate::lock::{Entry, Record, is_over};
 use crate::reboot::blocker;
 use crate::reboot::lock_object::{Carrier, LockView, LockWrite};
 
+mod account;
 mod blockers;
 mod counterexamples;
 mod drains;

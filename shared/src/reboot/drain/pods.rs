@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::returns::{CHANCE_MAX, Returns};
-use super::{Evicted, Options, Progress, Returning, Task, Trouble, pause_after, progress, some};
+use super::{Cost, Evicted, Options, Progress, Returning, Task, Trouble, pause_after, progress, some};
 use crate::backoff::{doubled, jittered};
 use crate::reboot::moment::{Moment, Uptime};
 use crate::reboot::pod::{self, DaemonSet, PodView};
@@ -34,6 +34,7 @@ pub(super) struct Pods {
     settled: Uptime,
     /// How many have left.
     gone: usize,
+    cost: Cost,
 }
 
 #[derive(Debug)]
@@ -46,6 +47,8 @@ struct Known {
     times: u32,
     /// What refused its last eviction, in words.
     refused_by: Option<String>,
+    /// Whether an eviction of it was accepted, which is sent again if the pod does not go.
+    is_evicted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +112,13 @@ impl Pods {
             unevictable: None,
             settled: Uptime::START,
             gone: 0,
+            cost: Cost::default(),
         }
+    }
+
+    /// Takes what was counted since this was last called.
+    pub(super) fn take_cost(&mut self) -> Cost {
+        std::mem::take(&mut self.cost)
     }
 
     /// Takes in a change, and names the pods that must leave from now on and did not have to before.
@@ -205,6 +214,7 @@ impl Pods {
                 refusals: 0,
                 times,
                 refused_by,
+                is_evicted: false,
             }),
         };
         let is_new = before.is_none_or(|before| before == State::OfDaemonSet);
@@ -330,9 +340,15 @@ impl Pods {
         now: Uptime,
         random: u64,
     ) -> Option<Trouble> {
-        let known = self.known.get_mut(uid)?;
+        let Some(known) = self.known.get_mut(uid) else {
+            // The watch was faster than the answer: the pod has left.
+            self.cost.evicted += u64::from(evicted == Evicted::Accepted);
+            return None;
+        };
         let (budget, why, asked) = match evicted {
             Evicted::Accepted => {
+                let is_first = !std::mem::replace(&mut known.is_evicted, true);
+                self.cost.evicted += u64::from(is_first);
                 known.refused_by = None;
                 if known.state == State::Evicting {
                     known.state = State::Due(now + AGAIN);
@@ -344,11 +360,13 @@ impl Pods {
                 why,
                 retry_after,
             } => {
+                self.cost.refused += 1;
                 let budget = budget.map(|name| format!("{}/{name}", known.pod.metadata.namespace));
                 (budget, why, retry_after)
             }
             Evicted::Failed(why) => (None, why, None),
             Evicted::Never(why) => {
+                self.cost.refused += 1;
                 self.unevictable = Some(format!("{}: {why}", pod::name(&known.pod)));
                 (None, why, None)
             }

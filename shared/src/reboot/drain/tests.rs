@@ -245,6 +245,27 @@ fn a_namesake_is_another_pod() {
     assert_eq!(run.drain.take_due(run.now, 0), [Task::Evict(namesake)]);
 }
 
+#[test]
+fn what_a_drain_costs_is_counted_by_pod_and_by_refusal() {
+    let mut run = run(&[pod("a"), pod("b"), pod("c")]);
+    assert_eq!(run.evictions().len(), 3);
+    // Sent again because its pod does not go, it is the same pod.
+    drop(run.evicted("a", Evicted::Accepted));
+    drop(run.evicted("a", Evicted::Accepted));
+    // The watch was faster than the answer.
+    run.observe(Change::Gone(pod("b")));
+    drop(run.evicted("b", Evicted::Accepted));
+    drop(run.evicted("c", blocked("web")));
+    drop(run.evicted("c", Evicted::Failed("no answer".to_owned())));
+    drop(run.evicted("c", Evicted::Never("two budgets".to_owned())));
+    let cost = Cost {
+        evicted: 2,
+        refused: 2,
+    };
+    assert_eq!(run.drain.take_cost(), cost);
+    assert_eq!(run.drain.take_cost(), Cost::default());
+}
+
 /// kured's pause is 0 s since kubectl 0.35: five tries a second for one pod (its defect D13).
 #[test]
 fn d13_a_blocked_pod_is_tried_after_pauses_that_grow_and_its_budget_is_named() {

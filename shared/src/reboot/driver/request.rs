@@ -98,8 +98,8 @@ pub const BLOCKING_PODS_MAX: u32 = 10;
 /// The reply to a call.
 #[derive(Clone, Debug)]
 pub enum Reply {
-    /// Whether the host wants a reboot; `None` if that could not be found out.
-    Sentinel(Option<bool>),
+    /// Whether the host wants a reboot; `None` if that could not be found out. Then what the sentinel says of the reason, if it says anything.
+    Sentinel(Option<bool>, String),
     /// What the host says of itself.
     Host(HostState),
     /// Whether the host's record was written, or why not.

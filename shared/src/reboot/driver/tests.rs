@@ -47,6 +47,7 @@ fn setup() -> Setup {
             gates_return: false,
             reboots_kept: 0,
             keeps_interval: false,
+            asked_by: None,
             signs: Signs::default(),
             force_reboot: false,
         },
@@ -183,7 +184,7 @@ impl Shell {
 
     fn carry_out(&mut self, call: Call) -> Reply {
         match call {
-            Call::LookAtSentinel => Reply::Sentinel(Some(self.is_wanted)),
+            Call::LookAtSentinel => Reply::Sentinel(Some(self.is_wanted), "libc6".to_owned()),
             Call::AskHost => Reply::Host(HostState {
                 boot: Boot {
                     id: self.boot.to_owned(),
@@ -268,6 +269,11 @@ fn record() -> HostRecord {
     serde_json::from_value(json).unwrap()
 }
 
+fn pod(name: &str) -> PodView {
+    let json = json!({ "metadata": { "name": name, "namespace": "ns", "uid": name } });
+    serde_json::from_value(json).unwrap()
+}
+
 fn node(version: &str) -> NodeView {
     let mut node = NodeView::default();
     node.metadata.resource_version = version.to_owned();
@@ -295,6 +301,28 @@ fn a_reboot_is_one_call_after_the_other() {
          ReadLock ReadLock PatchLock WriteRecord PatchNode Reboot"
     );
     assert!(matches!(reboot, Some(Call::Reboot { .. })), "{reboot:?}");
+}
+
+#[test]
+fn the_account_on_the_node_has_the_reason_of_the_sentinel_and_the_cost_of_the_drain() {
+    let mut setup = setup();
+    setup.settings.asked_by = Some("file /run/reboot-required".to_owned());
+    let mut shell = Shell::new(setup);
+    assert_eq!(shell.run(), None);
+    shell.is_wanted = true;
+    shell.now += Duration::from_hours(1);
+    assert_eq!(shell.run(), None);
+    shell.observed(Observed::Pods(Change::Listed(vec![pod("a")])));
+    let epoch = shell.epochs[Source::Pods as usize];
+    let evict = Effect::Drain(epoch, Task::Evict(pod("a")));
+    while shell.next() != Some(evict.clone()) {}
+    let accepted = Done::Evicted("a".to_owned(), drain::Evicted::Accepted);
+    assert_eq!(shell.driver.done(epoch, accepted, shell.at(), 0), None);
+    shell.observed(Observed::Pods(Change::Gone(pod("a"))));
+    assert!(shell.run().is_some(), "no reboot: {:?}", shell.log);
+    let account = crate::hold::account(&shell.node).present().unwrap();
+    assert_eq!(account.why, "file /run/reboot-required: libc6");
+    assert_eq!((account.evicted, account.refused), (1, 0));
 }
 
 #[test]
@@ -347,7 +375,7 @@ fn while_a_call_is_open_nothing_but_its_answer_is_delivered() {
     assert_eq!(shell.driver.next_wake(shell.now), None);
     // The reply to another call is none.
     shell.replied(Reply::Forgotten);
-    shell.replied(Reply::Sentinel(Some(true)));
+    shell.replied(Reply::Sentinel(Some(true), String::new()));
     shell.replied(Reply::Nodes(Ok(Vec::new())));
     assert_eq!(shell.next(), None);
     let answer = Answer::Node(Ok(node("8")));
@@ -473,7 +501,7 @@ fn a_sentinel_that_cannot_be_looked_at_tells_nothing() {
     let mut shell = Shell::idle();
     shell.now += Duration::from_hours(1);
     assert_eq!(shell.next_call(), Some(Call::LookAtSentinel));
-    shell.replied(Reply::Sentinel(None));
+    shell.replied(Reply::Sentinel(None, String::new()));
     assert_eq!(shell.next(), None);
     assert_eq!(
         shell.driver.next_wake(shell.now),
@@ -493,10 +521,6 @@ fn the_hosts_record_is_removed_before_the_next_request() {
 
 #[test]
 fn a_drain_goes_on_while_a_call_is_open_and_what_an_older_one_did_does_not_count() {
-    let pod = |name: &str| -> PodView {
-        let json = json!({ "metadata": { "name": name, "namespace": "ns", "uid": name } });
-        serde_json::from_value(json).unwrap()
-    };
     let mut shell = Shell::idle();
     shell.driver.acts.push_back(Act::StartDrain);
     while shell.next().is_some() {}

@@ -36,7 +36,7 @@ impl World {
             Call::LookAtSentinel => {
                 let is_unreadable = self.draws(Fault::SentinelUnreadable);
                 let found = (!is_unreadable).then(|| self.hosts[agent].sentinel);
-                return self.call_ends(agent, driver::Reply::Sentinel(found));
+                return self.call_ends(agent, driver::Reply::Sentinel(found, "a package".to_owned()));
             }
             Call::Forget => {
                 let _ = self.hosts[agent].forget();
@@ -90,6 +90,11 @@ impl World {
             }
             (Defect::AlwaysUncordons, Call::PatchNode { body, .. }) if kind == Some(PatchKind::GiveBack) => {
                 body["spec"]["unschedulable"] = Value::Null;
+            }
+            (Defect::AccountLost, Call::PatchNode { body, .. }) if kind == Some(PatchKind::GiveBack) => {
+                if let Some(annotations) = body["metadata"]["annotations"].as_object_mut() {
+                    drop(annotations.remove(keys::LAST_REBOOT));
+                }
             }
             (Defect::LockOnAnyVersion, Call::PatchLock { body, .. }) => forget_version(body),
             (Defect::NoDeadline, Call::Reboot { deadline, .. }) => {

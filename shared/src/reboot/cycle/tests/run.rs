@@ -332,6 +332,7 @@ pub(super) fn policy() -> Settings {
         gates_return: false,
         reboots_kept: 0,
         keeps_interval: false,
+        asked_by: None,
         signs: Signs::default(),
         force_reboot: false,
     }

@@ -35,6 +35,8 @@ pub(super) struct World {
     pub(super) ends: u32,
     pub(super) host: HostState,
     pub(super) boots: u32,
+    /// The agent's wall clock.
+    pub(super) now: jiff::Timestamp,
     pub(super) reboot: Result<(), RebootFailure>,
     /// The requests that were carried out, in order.
     pub(super) log: Vec<String>,
@@ -102,6 +104,7 @@ impl World {
                 told: None,
             },
             boots: 1,
+            now: "2026-11-23T10:00:00Z".parse().unwrap(),
             reboot: Ok(()),
             log: Vec::new(),
             fail: Vec::new(),
@@ -225,7 +228,7 @@ impl World {
             reboot: jiff::SignedDuration::from_mins(30),
             release: jiff::SignedDuration::from_mins(5),
         };
-        let written = patch.applied(&self.node, "2026-11-23T10:00:00Z".parse().unwrap(), &terms);
+        let written = patch.applied(&self.node, self.now, &terms);
         if patch.version != self.node.version() {
             return Err(Failure::Conflict);
         }
