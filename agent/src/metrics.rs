@@ -41,6 +41,10 @@ pub(crate) struct Metrics {
     /// Whether the sentinel asks for a reboot; empty while it cannot be told.
     required: Gauges<0>,
     phase: Gauges<1>,
+    /// When the last reboot ended; empty if the Node has no account of it.
+    last_reboot: Gauges<0>,
+    /// How long each phase of it took; empty likewise.
+    last_phases: Gauges<1>,
     drains: Counters<1>,
     reboots: Counters<1>,
     called_off: Counters<1>,
@@ -72,6 +76,8 @@ impl Metrics {
             window_opens: Family::default(),
             required: Family::default(),
             phase: Family::default(),
+            last_reboot: Family::default(),
+            last_phases: Family::default(),
             drains: Family::default(),
             reboots: Family::default(),
             called_off: Family::default(),
@@ -91,6 +97,7 @@ impl Metrics {
             "1 for the phase that the Node shows, 0 for all others",
             metrics.phase.clone(),
         );
+        register_last_reboot(ours, &metrics.last_reboot, &metrics.last_phases);
         ours.register("drains", "Drains by result", metrics.drains.clone());
         ours.register("reboots", "Reboots by result", metrics.reboots.clone());
         ours.register(
@@ -151,6 +158,30 @@ impl Metrics {
             .into_iter()
             .chain([IDLE, UNREADABLE]);
         metrics::show(&self.phase, "phase", all.map(|phase| (phase, phase == shown)));
+        self.learn_last_reboot(node);
+    }
+
+    /// Shows the account of the last reboot. It is on the Node, so it outlives the process, and is there for each scrape after the boot.
+    fn learn_last_reboot(&self, node: &NodeView) {
+        let account = hold::last_reboot(node).present().unwrap_or_default();
+        match account.ended {
+            Some(ended) => {
+                let _ = self.last_reboot.get_or_create(&[]).set(ended.as_second());
+            }
+            None => self.last_reboot.clear(),
+        }
+        for phase in Phase::ALL {
+            let label = [("phase", phase.as_str())];
+            match account.seconds.get(&phase) {
+                Some(seconds) => {
+                    let seconds = i64::try_from(*seconds).unwrap_or(i64::MAX);
+                    let _ = self.last_phases.get_or_create(&label).set(seconds);
+                }
+                None => {
+                    let _ = self.last_phases.remove(&label);
+                }
+            }
+        }
     }
 
     /// Adds one to the counter that a report names.
@@ -191,6 +222,20 @@ impl Metrics {
             None => self.window_opens.clear(),
         }
     }
+}
+
+/// Registers what shows the account of the last reboot.
+fn register_last_reboot(ours: &mut Registry, ended: &Gauges<0>, phases: &Gauges<1>) {
+    ours.register(
+        "last_reboot_timestamp_seconds",
+        "When the cordon was given back after the last reboot, in Unix time, from the Node's annotation cordonhold.dev/last-reboot; absent without one that can be read",
+        ended.clone(),
+    );
+    ours.register(
+        "last_reboot_phase_seconds",
+        "How long each phase of the last reboot took, from the same annotation; absent for a phase that is not in it",
+        phases.clone(),
+    );
 }
 
 #[cfg(test)]

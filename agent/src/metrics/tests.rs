@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cordonhold_shared::keys;
 use cordonhold_shared::reboot::cycle::{CallOff, Disturbance, Next, Report};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -354,4 +355,36 @@ async fn without_a_host_every_address_answers() {
     let port = listener.local_addr().unwrap().port();
     drop(TcpStream::connect(("127.0.0.1", port)).await.unwrap());
     drop(listener.accept().await.unwrap());
+}
+
+#[tokio::test]
+async fn the_page_shows_the_last_reboot_by_its_account_on_the_node_and_nothing_without_one() {
+    let served = served().await;
+    let with = |account: &str| -> NodeView {
+        let annotations = json!({ keys::LAST_REBOOT: account });
+        serde_json::from_value(json!({ "metadata": { "annotations": annotations } })).unwrap()
+    };
+    let account = |seconds: &str| {
+        let seconds = format!(r#""seconds":{{{seconds}}}"#);
+        format!(r#"{{"created":"2026-11-23T10:00:00Z","ended":"2026-11-23T10:08:00Z",{seconds}}}"#)
+    };
+    let name = "cordonhold_agent_last_reboot_phase_seconds";
+    let phase = |phase: &str| format!("{name}{{node=\"node-0\",phase=\"{phase}\"}}");
+    let ended = "cordonhold_agent_last_reboot_timestamp_seconds{node=\"node-0\"}";
+    let shown = [Some("1795428480"), Some("300"), Some("120")];
+    for (text, expected) in [
+        (account(r#""draining":300,"sealed":120"#), shown),
+        // Of a phase that the next reboot did not have, nothing is left.
+        (account(r#""draining":300"#), [shown[0], shown[1], None]),
+        ("{}".to_owned(), [None; 3]),
+        ("x".repeat(1_000_000), [None; 3]),
+    ] {
+        served.metrics.learn(&with(&text));
+        for (sample, expected) in [ended.to_owned(), phase("draining"), phase("sealed")]
+            .iter()
+            .zip(expected)
+        {
+            assert_eq!(served.value(sample).await.as_deref(), expected, "{sample}");
+        }
+    }
 }
