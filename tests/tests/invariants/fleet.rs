@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use cordonhold_shared::hold::Phase;
+use anyhow::{Context, Result, bail, ensure};
+use cordonhold_shared::Reading;
+use cordonhold_shared::hold::{self, Phase};
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
 use cordonhold_tests::audit::Asked;
@@ -11,6 +12,7 @@ use cordonhold_tests::control_plane::{ControlPlane, Options};
 use cordonhold_tests::install::install;
 use cordonhold_tests::machine::{Machine, RebootRecord};
 use cordonhold_tests::{NAMESPACE, wait};
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, PostParams};
@@ -41,6 +43,29 @@ pub(crate) async fn unguarded_plane(nodes: usize) -> Result<ControlPlane> {
     let with_volumes = "resources: [../../base]\ncomponents: [../../components/volume-detach]\n";
     drop(install(&plane, &overlay(copy.path(), "fleet", with_volumes)?).await?);
     Ok(plane)
+}
+
+/// Checks that the Node has a whole account of its last reboot, and that no reboot goes on that has one.
+fn has_account(node: &NodeView) -> Result<()> {
+    let Reading::Present(account) = hold::last_reboot(node) else {
+        bail!("no account of the reboot: {:?}", hold::last_reboot(node));
+    };
+    let created: Timestamp = account.created.parse()?;
+    let ended = account.ended.context("a reboot that has not ended")?;
+    let sum: u64 = account.seconds.values().sum();
+    let all = u64::try_from(ended.as_second() - created.as_second())?;
+    ensure!(!account.partial && sum <= all, "{account:?}");
+    let is_counted = |phase| account.seconds.contains_key(&phase);
+    ensure!(
+        is_counted(Phase::Wanted) && is_counted(Phase::Returning),
+        "{account:?}"
+    );
+    ensure!(account.why.starts_with("file "), "{account:?}");
+    ensure!(
+        hold::account(node) == Reading::Absent || node.label(keys::PHASE).is_some(),
+        "a running account is left: {node:?}"
+    );
+    Ok(())
 }
 
 /// A Node with its machine and its agent.
@@ -291,6 +316,7 @@ impl Site {
             node.status.node_info.boot_id == record.boot_id,
             "another boot: {node:?}"
         );
+        has_account(&node)?;
         self.machine.check_agent().await
     }
 

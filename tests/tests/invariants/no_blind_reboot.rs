@@ -2,7 +2,7 @@
 //! agent dies.
 
 use anyhow::{Result, ensure};
-use cordonhold_shared::hold::Phase;
+use cordonhold_shared::hold::{self, Phase};
 use cordonhold_tests::host::RebootCommand;
 use cordonhold_tests::machine::Machine;
 
@@ -77,7 +77,12 @@ fn an_uncordon_that_is_taken_back_is_noticed() -> Result<()> {
         drop(site.write(&uncordon()).await?);
         drop(site.write(&cordon()).await?);
         site.reboots_once_and_is_given_back().await?;
-        is_drained_again(&site, &["uncordoned"]).await
+        is_drained_again(&site, &["uncordoned"]).await?;
+        let account = hold::last_reboot(&site.view().await?);
+        let disturbed = account.as_ref().present().map(|account| &account.disturbed);
+        let is_counted = disturbed.is_some_and(|disturbed| disturbed.contains_key("uncordoned"));
+        ensure!(is_counted, "{account:?}");
+        Ok(())
     })
 }
 
