@@ -46,15 +46,15 @@ pub(crate) struct Reporter {
 
 impl Sink for NodeEvents {
     fn take(&self, report: &Report, about: &Subject) {
-        let Some(reason) = report.reason() else { return };
-        let is_warning = report.level() != Level::Info;
-        let notice = notice(&about.node, &about.uid, reason, is_warning, report.sentence());
+        let Some(notice) = notice(report, about) else {
+            return;
+        };
         if !self.0.tell(notice) {
             warn!(
                 event = "notice_lost",
                 node = about.node,
                 why = TOO_MANY,
-                reason,
+                reason = report.reason(),
                 "failed to write an Event"
             );
         }
@@ -220,7 +220,11 @@ mod tests {
         let mut node = NodeView::default();
         "uid-1".clone_into(&mut node.metadata.uid);
         reporter.learn(&node);
-        for report in [Report::Locked, Report::Rebooting, Report::Returned] {
+        let retrying = Report::Retrying {
+            what: "read the Node",
+            why: String::new(),
+        };
+        for report in [retrying, Report::Rebooting, Report::Returned] {
             reporter.tell(&report);
         }
         let seen = seen.0.lock().unwrap();
@@ -230,9 +234,13 @@ mod tests {
             .collect();
         assert_eq!(
             events,
-            [("locked", "uid-1"), ("rebooting", "uid-1"), ("returned", "uid-1")]
+            [
+                ("retrying", "uid-1"),
+                ("rebooting", "uid-1"),
+                ("returned", "uid-1")
+            ]
         );
-        // `locked` has no Event, and the queue has no room for the last one, which is dropped.
+        // `retrying` has no Event, and the queue has no room for the last one, which is dropped.
         assert_eq!(notices.try_recv().unwrap().reason, "Rebooting");
         assert!(notices.try_recv().is_err());
     }

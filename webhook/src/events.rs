@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use cordonhold_rt::events::{self, Note, Outcome, Regarding, Source};
+use cordonhold_rt::events::{self, Note, Outcome, Regarding, Series, Source};
 use cordonhold_rt::exit::one_line;
 use cordonhold_shared::admission::Reason;
 use cordonhold_shared::quote::quoted;
@@ -40,7 +40,7 @@ impl From<Denial> for Note {
             reason: camel_case(denial.reason.code()),
             is_warning: true,
             text: format!("Denied {}: {why}", quoted(&denial.user)),
-            series: Some(denial.user),
+            series: Series::Updated(denial.user),
         }
     }
 }
@@ -58,7 +58,7 @@ pub(crate) fn problem(configuration: &str, uid: Option<&str>, code: &str, text: 
         reason: camel_case(code),
         is_warning: true,
         text: text.to_owned(),
-        series: Some(String::new()),
+        series: Series::Updated(String::new()),
     }
 }
 

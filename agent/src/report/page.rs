@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use cordonhold_shared::reboot::cycle::{CallOff, Disturbance, Level, Next, Report};
+use cordonhold_shared::reboot::cycle::{CallOff, Course, Disturbance, Level, Next, Report};
 
 use crate::manual;
 
@@ -77,7 +77,7 @@ const LINES: &[Line] = &[
     line("drained", &[INFO], &[], "All pods that had to leave have left. Nothing to do"),
     // Watches, Events, conditions and metrics.
     line("watch_lost", &[WARN], &["of", "why", "pause"], "A watch failed, and is tried again after the pause. Nothing to do, unless it goes on for minutes"),
-    line("notice_lost", &[WARN], &["reason", "why"], "An Event on the Node could not be written, and is not tried again. The log has the same information"),
+    line("notice_lost", &[WARN], &["reason", "why"], "An Event on the Node could not be written. One about a wait is tried again every 30 s while the node waits, any other is not. The log has the same information"),
     line("conditions_written", &[DEBUG], &[], "The conditions of the Node were written. Nothing to do"),
     line("conditions_lost", &[WARN], &["why"], "The conditions of the Node could not be written. The agent tries again when the Node changes; fix what `why` says"),
     line("message_sent", &[DEBUG], &["to", "url", "message"], "A message to people was delivered to the `--notify-url` of this number, counted from 1; `to` is its service. Nothing to do"),
@@ -102,6 +102,13 @@ The name in the table is the Event's reason.
 The Event's note is the text of the table, followed in parentheses by the fields that say why.
 An Event is a Warning if the level is `warn` or `error`.
 
+Each step of a reboot is an Event of its own (`step` in the table), and so is a remark beside the steps (`remark`).
+A reason for waiting (`wait`) is one Event, and so is what the agent reports again while it goes on (`repeated`): its count grows.
+The agent may only create Events, so such an Event is created anew with its count and its newest text: after 10 minutes if the text has changed, and after 30 minutes if it has not and the node still waits.
+So a reason makes six Events an hour at most, and one is there for as long as the node waits, if the API server keeps Events for an hour.
+A closed window alone is told once, because the Event says when it opens.
+The next step, or another reason for waiting, ends a wait.
+
 This page is generated from the code: `CORDONHOLD_WRITE_MANUAL=1 cargo test -p cordonhold-agent manual` writes it anew.
 ";
 
@@ -112,6 +119,7 @@ fn page() -> String {
         "`event`",
         "level",
         "Event",
+        "course",
         "text",
         "fields",
         "meaning, and what to do",
@@ -121,6 +129,7 @@ fn page() -> String {
             code(row.event),
             level(row.level).to_owned(),
             row.reason.map(code).unwrap_or_default(),
+            row.reason.map_or("", |_| course(row.course)).to_owned(),
             row.texts.join("; or: "),
             codes(row.fields),
             row.meaning.to_owned(),
@@ -158,6 +167,16 @@ fn level(level: Level) -> &'static str {
         Level::Info => INFO,
         Level::Warning => WARN,
         Level::Error => ERROR,
+    }
+}
+
+fn course(course: Course) -> &'static str {
+    match course {
+        Course::Step => "step",
+        Course::Wait => "wait",
+        Course::Timed => "timed",
+        Course::Repeated => "repeated",
+        Course::Remark => "remark",
     }
 }
 

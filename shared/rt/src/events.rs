@@ -1,5 +1,5 @@
-//! Writes Events about objects of the cluster, with best effort: no caller waits for one, repeated ones become one Event with a count,
-//! and those that find no room in the queue are dropped.
+//! Writes Events about objects of the cluster, with best effort: no caller waits for one, repeated ones become one Event with a count
+//! ([`Series`]), and those that find no room in the queue are dropped.
 //!
 //! Our own, because kube's `Recorder` has neither a queue nor a rate limit.
 //! Not here: which Events there are, and what to do if one was not written (each program's own).
@@ -16,9 +16,11 @@ use tokio::sync::mpsc;
 
 use crate::api::{CallError, call};
 use cordonhold_shared::quote::clipped;
+use cordonhold_shared::reboot::cycle::Course;
 
 mod ledger;
 
+pub use ledger::BURST;
 use ledger::{Ledger, Write};
 
 /// The API path of the Events about objects without a namespace, which are in the namespace `default`.
@@ -75,9 +77,17 @@ pub struct Note {
     pub is_warning: bool,
     /// The Event's `note`, its message.
     pub text: String,
-    /// Notes with the same object, reason and series become one Event with a count.
-    /// `None`: the note is an Event of its own, and is not retried.
-    pub series: Option<String>,
+    /// Which notes with the same object and reason become one Event.
+    pub series: Series,
+}
+
+/// Which notes with the same object and reason become one Event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Series {
+    /// Those with this same text. The count of the Event is updated, for which the writer needs the permission to patch Events.
+    Updated(String),
+    /// Those that this course says. The Event is created anew with its count, at a bounded rate, because the writer may only create.
+    Anew(Course),
 }
 
 /// The identity of an Event: notes with equal keys become one Event.
@@ -92,8 +102,10 @@ pub struct Key {
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    Series(String),
-    /// The number of a note without a series, which makes its key unique.
+    Updated(String),
+    /// At most one at a time is known for an object and a reason.
+    Anew,
+    /// The number of a note that is an Event of its own, which makes its key unique.
     Single(u64),
 }
 

@@ -37,7 +37,7 @@ mod waiting;
 mod tests;
 
 pub use input::{Answer, Event, Failure, HostState, Input, RebootFailure, Shutdown};
-pub use report::{CallOff, Count, Disturbance, Fields, Level, Message, Next, Report, Told};
+pub use report::{CallOff, Count, Course, Disturbance, Fields, Level, Message, Next, Report, Told};
 pub use step::{Act, Ask, Step};
 
 pub use crate::reboot::blocker::{Blocker, PoolCount};

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::{Key, Kind, Note};
+use super::{Key, Kind, Note, Regarding, Series};
 use cordonhold_shared::quote::clipped;
+use cordonhold_shared::reboot::cycle::Course;
 
 /// Longest note that the API server accepts (k8s.io/api: events/v1/types.go).
 const NOTE_MAX_BYTES: usize = 1024;
@@ -20,15 +21,22 @@ const SERIES_IDLE: Duration = Duration::from_mins(6);
 const UPDATE_EVERY: Duration = Duration::from_secs(10);
 /// Most writes at once; after that, one each [`REFILL_EVERY`]. client-go's spam filter allows the same number for one object
 /// (`tools/record/events_cache.go`).
-const BURST: u32 = 25;
+pub const BURST: u32 = 25;
 /// Time after which one more write is allowed.
 const REFILL_EVERY: Duration = Duration::from_secs(1);
 /// Pause before a series that could not be written is retried.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
+/// Shortest time between two Events of one series that is created anew. A text that changes with each look, such as the names of
+/// alerts, makes six Events an hour at most. The API server lets nobody change the text of an Event
+/// (kubernetes/kubernetes: pkg/apis/core/validation/events.go, `ValidateEventUpdate`).
+const CHANGED_EVERY: Duration = Duration::from_mins(10);
+/// How often the Event of a wait that has not changed is created anew. The API server keeps an Event for an hour by default
+/// (`--event-ttl`), so that one is there for as long as the wait goes on.
+const REMIND_EVERY: Duration = Duration::from_mins(30);
 
-/// The state of one Event.
+/// The state of one Event, or of those that follow each other in a series.
 #[derive(Debug)]
-struct Series {
+struct State {
     action: &'static str,
     is_warning: bool,
     text: String,
@@ -41,6 +49,10 @@ struct Series {
     name: Option<String>,
     /// When it is to be written next; `None` if the API server has the latest count.
     due: Option<Instant>,
+    /// Whether this is a wait that goes on.
+    stands: bool,
+    /// When a series that is created anew was last written, and with which text.
+    told: Option<(Instant, String)>,
 }
 
 /// A write that is due: without a name, it creates an Event; with one, it updates the series of that Event.
@@ -59,7 +71,7 @@ pub(super) struct Write {
 /// All Events that are not over, and the state of the rate limit.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    series: BTreeMap<Key, Series>,
+    series: BTreeMap<Key, State>,
     /// Number of notes without a series so far.
     singles: u64,
     /// State of the rate limit: each write moves this by [`REFILL_EVERY`], and it may be at most [`BURST`] writes ahead of now.
@@ -69,16 +81,33 @@ pub(super) struct Ledger {
 impl Ledger {
     /// Adds a note. Returns its key if there is no room for it.
     pub(super) fn note(&mut self, note: Note, now: Instant, time: Timestamp) -> Option<Key> {
+        let stands = note.series == Series::Anew(Course::Wait);
+        if matches!(
+            note.series,
+            Series::Anew(Course::Step | Course::Wait | Course::Timed)
+        ) {
+            self.end_waits(&note.regarding, &note.reason);
+        }
         let key = Key {
             regarding: note.regarding,
             reason: note.reason,
-            kind: note.series.map_or_else(|| self.single(), Kind::Series),
+            kind: match note.series {
+                Series::Updated(series) => Kind::Updated(series),
+                Series::Anew(Course::Wait | Course::Timed | Course::Repeated) => Kind::Anew,
+                Series::Anew(Course::Step | Course::Remark) => self.single(),
+            },
         };
+        let text = clipped(&note.text, NOTE_MAX_BYTES).to_owned();
         if let Some(series) = self.series.get_mut(&key).filter(|series| !series.is_over(now)) {
             series.count = series.count.saturating_add(1);
             series.last = time;
             series.repeated = now;
-            let _ = series.due.get_or_insert(now + UPDATE_EVERY);
+            if key.kind == Kind::Anew {
+                series.stands = stands;
+                series.repeats(text, now);
+            } else {
+                let _ = series.due.get_or_insert(now + UPDATE_EVERY);
+            }
             return None;
         }
         if self.series.len() >= SERIES_MAX {
@@ -87,19 +116,34 @@ impl Ledger {
         if self.series.len() >= SERIES_MAX {
             return Some(key);
         }
-        let begun = Series {
+        let begun = State {
             action: note.action,
             is_warning: note.is_warning,
-            text: clipped(&note.text, NOTE_MAX_BYTES).to_owned(),
+            text,
             first: time,
             last: time,
             count: 1,
             repeated: now,
             name: None,
             due: Some(now),
+            stands,
+            told: None,
         };
         drop(self.series.insert(key, begun));
         None
+    }
+
+    /// Ends the waits of this object, except for the one with this reason. One that was written already is not written again.
+    fn end_waits(&mut self, regarding: &Regarding, reason: &str) {
+        let waits = self.series.iter_mut().filter(|(key, series)| {
+            // By name: the uid may not have been known when the wait began.
+            let is_same = (key.regarding.kind, &key.regarding.name) == (regarding.kind, &regarding.name);
+            series.stands && is_same && key.reason != *reason
+        });
+        for (_, series) in waits {
+            series.stands = false;
+            series.due = series.due.filter(|_| series.told.is_none());
+        }
     }
 
     fn single(&mut self) -> Kind {
@@ -125,13 +169,16 @@ impl Ledger {
         if self.may_write_from(now) > now {
             return None;
         }
-        let due = |series: &Series| series.due.filter(|due| *due <= now);
+        let due = |series: &State| series.due.filter(|due| *due <= now);
         let (key, series) = self
             .series
             .iter_mut()
             .filter(|(_, series)| due(series).is_some())
             .min_by_key(|(_, series)| series.due)?;
         series.due = None;
+        if key.kind == Kind::Anew {
+            series.tell(now);
+        }
         self.paid_until = Some(self.paid_until.map_or(now, |paid| paid.max(now)) + REFILL_EVERY);
         Some(Write {
             key: key.clone(),
@@ -147,10 +194,14 @@ impl Ledger {
 
     /// Notes that an Event was written under this name.
     pub(super) fn written(&mut self, key: &Key, name: String) {
-        if matches!(key.kind, Kind::Single(_)) {
-            drop(self.series.remove(key));
-        } else if let Some(series) = self.series.get_mut(key) {
-            series.name = Some(name);
+        match key.kind {
+            Kind::Single(_) => drop(self.series.remove(key)),
+            Kind::Anew => {}
+            Kind::Updated(_) => {
+                if let Some(series) = self.series.get_mut(key) {
+                    series.name = Some(name);
+                }
+            }
         }
     }
 
@@ -160,157 +211,49 @@ impl Ledger {
             drop(self.series.remove(key));
         } else if let Some(series) = self.series.get_mut(key) {
             series.name = None;
-            series.due = (!series.is_over(now)).then(|| now + RETRY_AFTER);
+            series.told = None;
+            let is_young = series.stands || now.duration_since(series.repeated) <= SERIES_IDLE;
+            series.due = is_young.then(|| now + RETRY_AFTER);
         }
     }
 }
 
-impl Series {
+impl State {
     fn is_over(&self, now: Instant) -> bool {
-        now.duration_since(self.repeated) > SERIES_IDLE
+        let idle = if self.told.is_some() {
+            REMIND_EVERY
+        } else {
+            SERIES_IDLE
+        };
+        !self.stands && now.duration_since(self.repeated) > idle
+    }
+
+    /// Takes in a repetition, with its text. One that is not written yet is written with this text, too.
+    fn repeats(&mut self, text: String, now: Instant) {
+        if let Some((at, told)) = &self.told {
+            let pause = if *told == text {
+                REMIND_EVERY
+            } else {
+                CHANGED_EVERY
+            };
+            self.due = Some(now.max(*at + pause));
+        }
+        self.text = text;
+    }
+
+    /// Takes in that it is created anew now. A wait that goes on without a word counts as a repetition.
+    fn tell(&mut self, now: Instant) {
+        let is_reminder = self.told.as_ref().is_some_and(|(at, _)| self.repeated <= *at);
+        if is_reminder {
+            self.count = self.count.saturating_add(1);
+            let passed = now.duration_since(self.repeated);
+            self.last = self.last.saturating_add(passed).unwrap_or(self.last);
+            self.repeated = now;
+        }
+        self.told = Some((now, self.text.clone()));
+        self.due = self.stands.then(|| now + REMIND_EVERY);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::Regarding;
-    use super::*;
-
-    /// A note about this node, of this series.
-    fn note(node: &str, series: Option<&str>) -> Note {
-        Note {
-            regarding: Regarding::node(node, "u"),
-            action: "Deny",
-            reason: "Held".to_owned(),
-            is_warning: true,
-            text: "it is held".to_owned(),
-            series: series.map(str::to_owned),
-        }
-    }
-
-    fn denial(node: &str, user: &str) -> Note {
-        note(node, Some(user))
-    }
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
-
-    #[test]
-    fn a_storm_is_one_event_whose_count_is_brought_up_to_date_now_and_then() {
-        let (mut ledger, start) = (Ledger::default(), Instant::now());
-        assert!(ledger.note(denial("n", "a"), start, at(0)).is_none());
-        assert_eq!(ledger.wake(start), Some(start));
-        let first = ledger.next(start).unwrap();
-        assert_eq!(
-            (first.name, first.count, first.text.as_str()),
-            (None, 1, "it is held")
-        );
-        ledger.written(&first.key, "e-1".to_owned());
-        assert_eq!(ledger.wake(start), None);
-
-        for _ in 0..1_000 {
-            assert!(ledger.note(denial("n", "a"), start, at(1)).is_none());
-        }
-        assert_eq!(ledger.next(start), None);
-        let later = start + UPDATE_EVERY;
-        assert_eq!(ledger.wake(start), Some(later));
-        let update = ledger.next(later).unwrap();
-        assert_eq!(
-            (update.name.as_deref(), update.count, update.first, update.last),
-            (Some("e-1"), 1_001, at(0), at(1))
-        );
-        assert_eq!((ledger.next(later), ledger.wake(later)), (None, None));
-    }
-
-    #[test]
-    fn each_node_user_and_quiet_time_has_an_event_of_its_own() {
-        let (mut ledger, start) = (Ledger::default(), Instant::now());
-        for denial in [denial("n", "a"), denial("m", "a"), denial("n", "b")] {
-            assert!(ledger.note(denial, start, at(0)).is_none());
-        }
-        let mut names = 0..;
-        while let Some(write) = ledger.next(start) {
-            ledger.written(&write.key, format!("e-{}", names.next().unwrap()));
-        }
-        assert_eq!(names.start, 3);
-        let later = start + SERIES_IDLE + Duration::from_secs(1);
-        assert!(ledger.note(denial("n", "a"), later, at(400)).is_none());
-        let again = ledger.next(later).unwrap();
-        assert_eq!((again.name, again.count, again.first), (None, 1, at(400)));
-    }
-
-    #[test]
-    fn a_single_note_is_an_event_of_its_own_and_has_one_try() {
-        let (mut ledger, start) = (Ledger::default(), Instant::now());
-        for _ in 0..2 {
-            assert!(ledger.note(note("n", None), start, at(0)).is_none());
-        }
-        let (first, second) = (ledger.next(start).unwrap(), ledger.next(start).unwrap());
-        assert_eq!((first.count, second.count), (1, 1));
-        ledger.written(&first.key, "e-1".to_owned());
-        ledger.failed(&second.key, start);
-        assert!(ledger.series.is_empty());
-    }
-
-    #[test]
-    fn writes_are_limited_and_none_is_lost_by_it() {
-        let (mut ledger, start) = (Ledger::default(), Instant::now());
-        for node in 0..2 * BURST {
-            assert!(
-                ledger
-                    .note(denial(&node.to_string(), "a"), start, at(0))
-                    .is_none()
-            );
-        }
-        let burst = std::iter::from_fn(|| ledger.next(start)).count();
-        assert_eq!(burst, usize::try_from(BURST).unwrap());
-        for second in 0..BURST {
-            let (before, now) = (start + REFILL_EVERY * second, start + REFILL_EVERY * (second + 1));
-            assert_eq!(ledger.wake(before), Some(now));
-            assert!(ledger.next(now).is_some());
-            assert_eq!(ledger.next(now), None);
-        }
-        assert_eq!(ledger.wake(start + REFILL_EVERY * BURST), None);
-    }
-
-    #[test]
-    fn series_are_bounded_and_make_room_when_they_are_over() {
-        let (mut ledger, start) = (Ledger::default(), Instant::now());
-        for node in 0..SERIES_MAX {
-            assert!(
-                ledger
-                    .note(denial(&node.to_string(), "a"), start, at(0))
-                    .is_none()
-            );
-        }
-        assert!(ledger.note(denial("one more", "a"), start, at(0)).is_some());
-        let later = start + SERIES_IDLE + Duration::from_secs(1);
-        assert!(ledger.note(denial("one more", "a"), later, at(0)).is_none());
-        assert_eq!(ledger.series.len(), 1);
-    }
-
-    #[test]
-    fn what_failed_is_tried_again_as_a_new_event_until_it_is_old() {
-        let (mut ledger, start) = (Ledger::default(), Instant::now());
-        assert!(ledger.note(denial("n", "a"), start, at(0)).is_none());
-        let first = ledger.next(start).unwrap();
-        ledger.failed(&first.key, start);
-        assert_eq!(ledger.next(start), None);
-        let later = start + RETRY_AFTER;
-        assert_eq!(ledger.next(later).map(|write| write.name), Some(None));
-        ledger.failed(&first.key, start + SERIES_IDLE + Duration::from_secs(1));
-        assert_eq!(ledger.wake(later), None);
-    }
-
-    #[test]
-    fn a_note_is_no_longer_than_the_api_server_takes() {
-        let (mut ledger, start) = (Ledger::default(), Instant::now());
-        let long = Note {
-            text: "ü".repeat(NOTE_MAX_BYTES),
-            ..denial("n", "a")
-        };
-        assert!(ledger.note(long, start, at(0)).is_none());
-        assert_eq!(ledger.next(start).unwrap().text.len(), NOTE_MAX_BYTES);
-    }
-}
+mod tests;

@@ -74,6 +74,8 @@ impl Cycle {
         let round = self.redrains.saturating_add(1);
         let watch = self.watch_from(node);
         self.acquired = None;
+        // What is waited for after this drain is said anew, even if the same was waited for before it.
+        self.said = None;
         self.progress = None;
         self.is_forced = false;
         self.kept.clear();

@@ -37,6 +37,21 @@ pub enum Level {
     Error,
 }
 
+/// How the Events of a report follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Course {
+    /// A step of the reboot. Each is an Event of its own, and ends what the node waited for.
+    Step,
+    /// The node waits for this until the next step or another wait: one Event, which is counted and written again while it goes on.
+    Wait,
+    /// The node waits for this, which ends at a time that the report says: one Event, which is not written again while it goes on.
+    Timed,
+    /// Something that the cycle reports again while it goes on: one Event, which is counted.
+    Repeated,
+    /// Something beside the steps. Each is an Event of its own, and what the node waits for goes on.
+    Remark,
+}
+
 /// What a report counts in the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
@@ -59,6 +74,8 @@ pub struct Row {
     pub event: &'static str,
     /// The level of the log line, see [`Report::level`].
     pub level: Level,
+    /// How its Events follow each other, see [`Report::course`].
+    pub course: Course,
     /// The reason of the Event on the Node, see [`Report::reason`].
     pub reason: Option<&'static str>,
     /// The text of the log line; two if a value decides between them.
@@ -79,10 +96,21 @@ macro_rules! or_none {
     };
 }
 
+/// The given course of a row, or a step for a row that names none.
+macro_rules! or_step {
+    () => {
+        Course::Step
+    };
+    ($course:ident) => {
+        Course::$course
+    };
+}
+
 /// Defines the reports, one row for each. The parts of a row, in this order:
 ///
 /// * the variant, with a name for each value;
-/// * the `event` and the level of the log line; then the reason of the Event, if there is to be one on the Node;
+/// * the `event` and the level of the log line; then its [`Course`], unless it is a step, and the reason of the Event, if there is to be
+///   one on the Node (`as Wait "Reason"`);
 /// * `says`: the text of the log line and of the Event; `or … if …;` if a value decides between two texts;
 /// * `with …;`: the other fields of the log line ([`Fields`]), each as a value or as an `Option`;
 /// * `counts …;`: what the report counts in the metrics, as an `Option`;
@@ -92,7 +120,7 @@ macro_rules! reports {
     ($(
         $(#[$doc:meta])*
         $name:ident $(($($value:ident: $value_type:ty),+))? $({ $($(#[$field_doc:meta])* $field:ident: $field_type:ty),+ })?
-            $event:literal $level:ident $($reason:literal)?
+            $event:literal $level:ident $(as $course:ident)? $($reason:literal)?
             says $text:literal $(or $other:literal if $condition:expr;)?
             $(with $($key:ident = $given:expr),+;)?
             $(counts $count:expr;)?
@@ -111,6 +139,7 @@ macro_rules! reports {
             pub const ROWS: &[Row] = &[$(Row {
                 event: $event,
                 level: Level::$level,
+                course: or_step!($($course)?),
                 reason: or_none!($(Some($reason))?),
                 texts: &[$text $(, $other)?],
                 fields: &[$($(stringify!($key)),+)?],
@@ -125,6 +154,11 @@ macro_rules! reports {
             /// How much attention the report asks for.
             pub fn level(&self) -> Level {
                 match self { $(Self::$name { .. } => Level::$level,)+ }
+            }
+
+            /// The course that its row says.
+            fn course_of_row(&self) -> Course {
+                match self { $(Self::$name { .. } => or_step!($($course)?),)+ }
             }
 
             /// The reason of the Event on the Node, if there is one.
@@ -172,7 +206,7 @@ macro_rules! reports {
 reports! {
     /// The host is going down, or does not say whether it is: the agent only waits.
     HostBusy(shutdown: Shutdown)
-        "host_busy" Warning
+        "host_busy" Warning as Repeated "RebootHostBusy"
         says "the host is going down, as its init or logind says: the agent only waits; \
               if the host stays up, look at its jobs with systemctl list-jobs, or cancel the shutdown with shutdown -c"
         or "the host does not say whether it is going down: the agent only waits; \
@@ -184,7 +218,7 @@ reports! {
 
     /// An earlier agent process of this boot told the host to reboot for this hold. The shutdown may not show yet, so the agent waits.
     HostTold(holder: String)
-        "host_told" Warning
+        "host_told" Warning as Repeated "RebootHostTold"
         says "an earlier agent process told the host to reboot for this hold: \
               waiting until the host goes down, or --reboot-timeout is over; if it does not go down, look at the host"
         with why = holder.clone();
@@ -193,7 +227,7 @@ reports! {
 
     /// The marks on the Node belong to another Node object or cannot be read, so the agent leaves them alone.
     Foreign(why: String)
-        "marks_foreign" Warning "HoldNotOurs"
+        "marks_foreign" Warning as Repeated "HoldNotOurs"
         says "the agent leaves the marks on the Node alone; if no reboot is under way, remove them by hand: \
               a denied uncordon of the Node prints the commands, and so does OPERATING.md, under 'A holder that is dead'"
         with why = why.clone();
@@ -202,14 +236,14 @@ reports! {
 
     /// The agent restarted, found its own hold, and goes on from that hold's phase.
     Resumed(hold: Hold)
-        "resumed" Info
+        "resumed" Info "RebootResumed"
         says "found our own hold on the Node: going on from its phase"
         with phase = hold.phase.as_str();
         means "The agent restarted and found its own hold, in this `phase`. Nothing to do"
 
     /// Neither the host's record nor the lock knows the hold that the agent found on its Node, so the agent trusts it as little as it can.
     Unproven
-        "unproven" Warning "HoldUnproven"
+        "unproven" Warning as Remark "HoldUnproven"
         says "neither the host's record nor the lock knows the hold on the Node: if the host has booted since its marks were written, \
               the cordon is given back as they say; if not, the marks are removed and the cordon stays"
         means "Somebody else may have written the marks. Look at the Node: uncordon it if nobody wants it cordoned, cordon it again \
@@ -224,11 +258,10 @@ reports! {
 
     /// These blockers postpone the reboot.
     Blocked(blockers: Vec<Blocker>)
-        "blocked" Warning "RebootBlocked"
+        "blocked" Warning as Wait "RebootBlocked"
         says "the reboot is postponed"
         with by = kinds(blockers.iter().map(Blocker::kind)), why = sentences(blockers);
-        // A window opens by itself.
-        sends blockers.iter().any(|blocker| !matches!(blocker, Blocker::OutsideWindow { .. })).then_some(Message::Blocked);
+        sends (!opens_by_itself(blockers)).then_some(Message::Blocked);
         means "`by` names what postpones the reboot: `outside_window` (nothing to do: `why` says when a reboot may begin; until then \
                nothing else is asked), `node_paused` or `pool_paused` (remove the annotation `cordonhold.dev/pause` \
                from the Node or from the object that carries the lock), `node_labels` and `node_annotation` (remove from the Node what `why` names), `reboots_max` (the node reboots again and again: find out why it still asks for a reboot, \
@@ -243,14 +276,14 @@ reports! {
 
     /// A question about a blocker has had no answer for longer than `--blocker-timeout`, so it blocks no longer.
     BlockerWaived(blocker: Blocker)
-        "blocker_waived" Warning "RebootBlockerWaived"
+        "blocker_waived" Warning as Remark "RebootBlockerWaived"
         says "nobody answered for longer than --blocker-timeout: the reboot no longer waits for that answer"
         with why = blocker.to_string();
         means "`why` says who was asked, since when there is no answer, and what to fix. Reported once until there is an answer again"
 
     /// A cancel on the Node has no effect. The text says why, and what to write instead.
     Ignored(why: String)
-        "annotation_ignored" Warning "RebootAnnotationIgnored"
+        "annotation_ignored" Warning as Remark "RebootAnnotationIgnored"
         says "a cancel on the Node has no effect"
         with why = why.clone();
         means "`why` says what is wrong with the cancel, and the command that has the intended effect"
@@ -263,13 +296,13 @@ reports! {
 
     /// The Node is not in this agent's pool, so no reboot begins.
     NotInPool
-        "not_in_pool" Warning "RebootNotInPool"
+        "not_in_pool" Warning as Remark "RebootNotInPool"
         says "no reboot begins: the Node's labels do not match --pool-selector; label the Node, or take the agent off it"
         means "The Node is not in the pool of this agent. Label the Node, or run the pool's agents only on the pool's nodes"
 
     /// The lock is full, and these are the nodes that have it.
     LockHeld(nodes: BTreeSet<String>)
-        "lock_held" Info
+        "lock_held" Info as Wait "RebootWaitsForLock"
         says "waiting for the lock: other nodes have it, as many as --concurrency allows; \
               kubectl get nodes -L cordonhold.dev/phase shows them"
         with by = joined(nodes);
@@ -277,7 +310,7 @@ reports! {
 
     /// The same nodes have had the lock for as long as a reboot may take. Each text names one, since when, and how its Node looks.
     LockStalled(holders: Vec<String>)
-        "lock_stalled" Warning "RebootLockStalled"
+        "lock_stalled" Warning as Wait "RebootLockStalled"
         says "waiting for the lock: the same nodes have had it for longer than a reboot takes: look at them; \
               if a node never comes back, delete its Node, which frees its place (kured's only once its TTL is over); \
               a place of kured's without a TTL, or one that a person took, has to be removed from the annotation"
@@ -287,7 +320,7 @@ reports! {
 
     /// The annotation that holds the lock cannot be read.
     LockUnreadable(why: String)
-        "lock_unreadable" Warning "RebootLockUnreadable"
+        "lock_unreadable" Warning as Wait "RebootLockUnreadable"
         says "waiting: the lock cannot be read"
         with why = why.clone();
         means "No node of the pool begins a reboot until the agents can read the annotation that holds the lock. `why` says what is wrong \
@@ -295,7 +328,7 @@ reports! {
 
     /// This node has got the lock.
     Locked
-        "locked" Info
+        "locked" Info "RebootLocked"
         says "this node has the lock"
         means "The node has a place in the lock; the agent cordons it next. Nothing to do"
 
@@ -316,14 +349,14 @@ reports! {
 
     /// The drain goes on, and this is how far it has come.
     Progress(progress: Progress)
-        "drain_progress" Info
+        "drain_progress" Info as Remark
         says "waiting for pods to leave the node"
         with why = progress.to_string();
         means "`why` says how many pods have left, and which are still there. Nothing to do"
 
     /// The drain is blocked, and this is how far it has come. Reported when the blockers change, and while they stay.
     DrainBlocked(progress: Progress)
-        "drain_blocked" Warning "RebootDrainBlocked"
+        "drain_blocked" Warning as Repeated "RebootDrainBlocked"
         says "the drain is blocked and keeps trying: fix what blocks it, limit the drain with --drain-timeout, or cancel the reboot"
         with why = progress.to_string();
         means "`why` names what blocks the drain, such as PodDisruptionBudgets, webhooks, owners that put pods back, or attached volumes. \
@@ -340,7 +373,7 @@ reports! {
 
     /// Pods of these owners stay and go down with the node, because their owner put them back each time they were evicted.
     PodsKept(controllers: BTreeSet<String>)
-        "pods_left" Warning "RebootPodsLeft"
+        "pods_left" Warning as Remark "RebootPodsLeft"
         says "pods that tolerate the taints of the cordon and of Cordonhold were put back on the node three times: \
               they stay, and go down with the node; --returning-pods=wait would wait for them"
         with by = joined(controllers);
@@ -351,7 +384,7 @@ reports! {
         /// Whether the drain was given up because of `--force-reboot`.
         is_forced: bool
     }
-        "delaying" Info
+        "delaying" Info "RebootDrained"
         says "the drain is over: --reboot-delay begins"
         or "the drain is given up: --reboot-delay begins" if *is_forced;
         counts (!is_forced).then_some(Count::Drain("done"));
@@ -377,7 +410,7 @@ reports! {
         /// Which reboot command of this hold comes next, counted from 1.
         attempt: u8
     }
-        "sealed" Info
+        "sealed" Info "RebootSealed"
         says "the final check has passed: rebooting now"
         with round = *attempt;
         sends Some(Message::Reboot { attempt: *attempt });
@@ -405,7 +438,7 @@ reports! {
 
     /// The reboot command was run and the host does not go down. The node stays sealed.
     StillSealed(why: String)
-        "still_sealed" Error "RebootStuck"
+        "still_sealed" Error as Wait "RebootStuck"
         says "the host does not go down: the node stays cordoned until somebody has looked at the host"
         with why = why.clone();
         counts Some(Count::Reboot("stuck"));
@@ -415,7 +448,7 @@ reports! {
 
     /// A cancel came after the seal, so the reboot goes on. The text is the cancel's reason.
     TooLateToCancel(why: String)
-        "too_late_to_cancel" Warning "RebootTooLateToCancel"
+        "too_late_to_cancel" Warning as Remark "RebootTooLateToCancel"
         says "a cancel came too late: the final check has passed, and the reboot goes on"
         with why = quoted(why);
         means "The host may be going down already; `why` is the reason in the cancel. \
@@ -431,15 +464,21 @@ reports! {
 
     /// The node is Ready and lacks something that `--ready-when` names, so its cordon is not given back yet. Reported when that changes.
     ReturnWaits(missing: Vec<Missing>)
-        "return_waits" Info
+        "return_waits" Info as Wait "RebootReturnWaits"
         says "the node is back and stays cordoned: it lacks something that --ready-when names"
         with by = kinds(missing.iter().map(Missing::kind)), why = sentences(missing);
         means "`why` names what is missing: a `condition` of the Node, an expression (`cel`), or `daemonset_pods` that are not Ready. `unknown`: the API server \
                could not be asked. Nothing to do, unless it goes on for minutes"
 
+    /// The node is Ready and has what `--ready-when` names: the soak begins.
+    Soaking
+        "soaking" Info "RebootNodeReady"
+        says "the node is Ready: its cordon is given back after --soak"
+        means "The node must stay Ready for `--soak`; if it does not, the soak begins anew. Nothing to do"
+
     /// The node is not ready after `--ready-timeout`. It stays cordoned, and the agent goes on waiting.
     ReturnOverdue(missing: Vec<Missing>)
-        "return_overdue" Warning "RebootReturnOverdue"
+        "return_overdue" Warning as Wait "RebootReturnOverdue"
         says "the host is back, and its node is not ready after --ready-timeout: it stays cordoned until it is; \
               a cancel of the reboot gives the cordon back all the same"
         with by = kinds(missing.iter().map(Missing::kind)), why = sentences(missing);
@@ -463,13 +502,13 @@ reports! {
 
     /// The lock entry is kept until `--lock-release-delay` is over.
     ReleaseDelayed
-        "release_delayed" Info
+        "release_delayed" Info "RebootReleaseDelayed"
         says "the lock is kept until --lock-release-delay is over"
         means "The next node begins after `--lock-release-delay`. Nothing to do"
 
     /// The lock entry is gone; the cycle is over.
     Released
-        "released" Info
+        "released" Info "RebootReleased"
         says "the lock is released: the cycle is over"
         means "The next node may begin. Nothing to do"
 
@@ -494,7 +533,7 @@ reports! {
         /// How it is refused.
         why: String
     }
-        "refused" Warning "RebootRefused"
+        "refused" Warning as Repeated "RebootRefused"
         says "a request is refused again and again, and the reboot waits for it: fix what the refusal names"
         with reason = *what, why = why.clone();
         means "`reason` is what the agent tries to do, and `why` is the refusal. Fix what it names; the agent keeps trying"
@@ -506,7 +545,7 @@ reports! {
         /// How it failed.
         why: String
     }
-        "retrying" Warning
+        "retrying" Warning as Remark
         says "a request failed and is tried again"
         with reason = *what, why = why.clone();
         counts Some(Count::Retry(what));
@@ -519,7 +558,7 @@ reports! {
         /// What the answer was to.
         answer: &'static str
     }
-        "unexpected_answer" Error
+        "unexpected_answer" Error as Remark "RebootAgentBug"
         says "the agent got an answer that it did not expect, which is a bug in the agent: it ends in two minutes, and the next process goes on from the host's record, else the lock's entry, else the Node"
         with stage = *stage, answer = *answer;
         counts Some(Count::UnexpectedAnswer);
@@ -527,7 +566,21 @@ reports! {
                it goes on from the host's record, else the lock's entry, else the marks on the Node"
 }
 
+/// Whether nothing but a closed window blocks.
+fn opens_by_itself(blockers: &[Blocker]) -> bool {
+    let is_window = |blocker: &Blocker| matches!(blocker, Blocker::OutsideWindow { .. });
+    blockers.iter().all(is_window)
+}
+
 impl Report {
+    /// How its Events follow each other. Nobody needs to be reminded of a window, which may open in days.
+    pub fn course(&self) -> Course {
+        match self {
+            Report::Blocked(blockers) if opens_by_itself(blockers) => Course::Timed,
+            report => report.course_of_row(),
+        }
+    }
+
     /// The report as one sentence, which is the note of its Event.
     pub fn sentence(&self) -> String {
         self.sentence_of(self.text())

@@ -55,7 +55,9 @@ impl Cycle {
     }
 
     fn soak(&mut self) -> Step {
+        let said = self.say(Report::Soaking);
         self.rest(Stage::ComingUp(ComingUp::Soaking), [Act::Arm(Timer::Soak)])
+            .after(said)
     }
 
     fn list_missing(&mut self, is_soaked: bool) -> Step {
