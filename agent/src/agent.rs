@@ -180,6 +180,7 @@ impl Agent {
             debug!(?effect, "carrying out");
             self.carry_out(effect)?;
         }
+        self.metrics.stands(self.driver.standing(self.hands.clock.now()));
         Ok(())
     }
 
@@ -191,6 +192,7 @@ impl Agent {
             Effect::Watch { source, epoch, from } => self.watch(source, epoch, from),
             Effect::StopWatch(source) => self.stop_watch(source),
             Effect::Report(report) => self.reporter.tell(&report),
+            Effect::Count(count) => self.metrics.count(count),
             Effect::Call(call) => {
                 if let Some(asked) = self.driver.asked() {
                     self.metrics.health.asking(asked.name());
@@ -249,8 +251,11 @@ impl Agent {
 
     fn done(&mut self, epoch: u64, done: Done) {
         let node = &self.node;
-        if let Done::Evicted(uid, Evicted::Accepted) = &done {
-            debug!(event = "pod_evicted", node, uid, "evicted a pod");
+        if let Done::Evicted(uid, evicted) = &done {
+            self.metrics.count(evicted.count());
+            if *evicted == Evicted::Accepted {
+                debug!(event = "pod_evicted", node, uid, "evicted a pod");
+            }
         }
         let Some(Trouble { of, budget, why }) = self.driver.done(epoch, done, self.moment(), random()) else {
             return;

@@ -3,7 +3,8 @@
 //! Reads the flags that a page gives, too, so that they can be tried.
 //!
 //! A test compares each page with the code; if `CORDONHOLD_WRITE_MANUAL` is set, the test writes the page anew first.
-//! Not here: the contents, see `args/tests/manual.rs` for `FLAGS.md` and `report/page.rs` for `EVENTS.md`.
+//! Not here: the contents, see `args/tests/manual.rs` for `FLAGS.md`, `report/page.rs` for `EVENTS.md`, and `metrics/tests/manual.rs` for the
+//! table of metrics in `README.md`.
 
 use std::path::Path;
 
@@ -18,6 +19,16 @@ pub(crate) fn assert_written(page: &str, text: &str) {
         written == text,
         "agent/{page} is out of date: write it anew with `CORDONHOLD_WRITE_MANUAL=1 cargo test -p cordonhold-agent manual`"
     );
+}
+
+/// Fails if the one table with this head, in the page of this name, does not have exactly these rows. The rest of the page is written
+/// by hand.
+pub(crate) fn assert_table_written(page: &str, head: &str, rows: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (before, after) = text.split_once(head).expect("the page has the head of the table");
+    let rest = &after[after.find("\n\n").map_or(after.len(), |end| end + 1)..];
+    assert_written(page, &[before, head, rows, rest].concat());
 }
 
 /// The flags that `README.md` gives for hosts without systemd: the words of each block of its section, in order.

@@ -5,28 +5,32 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
-use cordonhold_rt::metrics::{self, Counters, Gauges, Page};
+use cordonhold_rt::metrics::{self, Gauges, Page};
+use cordonhold_rt::sync::locked;
 use cordonhold_shared::Reading;
 use cordonhold_shared::hold::{self, Phase};
 use cordonhold_shared::node::NodeView;
-use cordonhold_shared::reboot::cycle::Count;
+use cordonhold_shared::reboot::blocker::Blocker;
+use cordonhold_shared::reboot::cycle::{Count, DrainResult};
+use cordonhold_shared::reboot::driver::Standing;
 use cordonhold_shared::reboot::window::Windows;
 use http::HeaderMap;
 use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::host::sentinel::Sentinel;
 
 mod health;
+mod table;
 
 pub(crate) mod server;
 
 pub(crate) use health::Health;
+
+use table::{IDLE, Table, UNREADABLE};
 
 /// All metrics of the agent, and its health. Each metric has the label `node`.
 pub(crate) struct Metrics {
@@ -35,28 +39,10 @@ pub(crate) struct Metrics {
     /// The sentinel, once the host is opened.
     sentinel: OnceLock<Sentinel>,
     windows: Windows,
-    window_open: Gauge,
-    /// When a window opens; empty while one is open.
-    window_opens: Gauges<0>,
-    /// Whether the sentinel asks for a reboot; empty while it cannot be told.
-    required: Gauges<0>,
-    phase: Gauges<1>,
-    /// When the last reboot ended; empty if the Node has no account of it.
-    last_reboot: Gauges<0>,
-    /// How long each phase of it took; empty likewise.
-    last_phases: Gauges<1>,
-    drains: Counters<1>,
-    reboots: Counters<1>,
-    called_off: Counters<1>,
-    retries: Counters<1>,
-    unexpected_answers: Counter,
-    kureds_elsewhere: Gauge,
+    /// What the node stood at when the loop last looked.
+    standing: Mutex<Standing>,
+    table: Table,
 }
-
-/// The phase of a node that carries no marks.
-const IDLE: &str = "idle";
-/// The phase of a node whose marks cannot be read.
-const UNREADABLE: &str = "unreadable";
 
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -67,71 +53,18 @@ impl fmt::Debug for Metrics {
 impl Metrics {
     pub(crate) fn new(node: &str, windows: Windows) -> Metrics {
         let node = (Cow::Borrowed("node"), Cow::Owned(node.to_owned()));
-        let mut metrics = Metrics {
+        let mut registry = Registry::with_labels(std::iter::once(node));
+        let table = Table::registered(&mut registry);
+        let ours = registry.sub_registry_with_prefix("cordonhold_agent");
+        metrics::register_build(ours, env!("CARGO_PKG_VERSION"));
+        Metrics {
             health: Health::new(),
-            registry: Registry::with_labels(std::iter::once(node)),
+            registry,
             sentinel: OnceLock::new(),
             windows,
-            window_open: Gauge::default(),
-            window_opens: Family::default(),
-            required: Family::default(),
-            phase: Family::default(),
-            last_reboot: Family::default(),
-            last_phases: Family::default(),
-            drains: Family::default(),
-            reboots: Family::default(),
-            called_off: Family::default(),
-            retries: Family::default(),
-            unexpected_answers: Counter::default(),
-            kureds_elsewhere: Gauge::default(),
-        };
-        // kured's only metric, under the same name (kubereboot/kured: cmd/kured/main.go).
-        metrics.registry.register(
-            "kured_reboot_required",
-            "Whether the sentinel asks for a reboot: a file is looked at for this scrape, of a command this is the last answer; absent if it cannot be told",
-            metrics.required.clone(),
-        );
-        let ours = metrics.registry.sub_registry_with_prefix("cordonhold_agent");
-        ours.register(
-            "phase",
-            "1 for the phase that the Node shows, 0 for all others",
-            metrics.phase.clone(),
-        );
-        register_last_reboot(ours, &metrics.last_reboot, &metrics.last_phases);
-        ours.register("drains", "Drains by result", metrics.drains.clone());
-        ours.register("reboots", "Reboots by result", metrics.reboots.clone());
-        ours.register(
-            "called_off",
-            "Reboots that were called off, by reason",
-            metrics.called_off.clone(),
-        );
-        ours.register(
-            "retries",
-            "Requests that failed and are tried again, by what they are for",
-            metrics.retries.clone(),
-        );
-        ours.register(
-            "unexpected_answers",
-            "Answers that the agent did not expect, each a bug in the agent",
-            metrics.unexpected_answers.clone(),
-        );
-        ours.register(
-            "kured_elsewhere",
-            "DaemonSets that look like kured's but are not where --lock-on=auto looks, counted at the agent's start: their nodes have a budget of their own",
-            metrics.kureds_elsewhere.clone(),
-        );
-        ours.register(
-            "window_open",
-            "1 while a window is open, in which reboots may begin, or if there are no windows; 0 otherwise",
-            metrics.window_open.clone(),
-        );
-        ours.register(
-            "window_opens_timestamp_seconds",
-            "When the next window opens, in Unix time; absent while one is open",
-            metrics.window_opens.clone(),
-        );
-        metrics::register_build(ours, env!("CARGO_PKG_VERSION"));
-        metrics
+            standing: Mutex::default(),
+            table,
+        }
     }
 
     /// Sets the sentinel that each scrape shows.
@@ -143,7 +76,7 @@ impl Metrics {
     /// Sets how many `DaemonSets` look like kured's but are not where `auto` looks.
     pub(crate) fn kureds_elsewhere(&self, count: usize) {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
-        let _ = self.kureds_elsewhere.set(count);
+        let _ = self.table.kureds_elsewhere.set(count);
     }
 
     /// Shows the phase of the Node, as it was last seen.
@@ -153,47 +86,57 @@ impl Metrics {
             Reading::Present(hold) => hold.phase.as_str(),
             Reading::Malformed(_) => UNREADABLE,
         };
-        let all = Phase::ALL
-            .map(Phase::as_str)
-            .into_iter()
-            .chain([IDLE, UNREADABLE]);
-        metrics::show(&self.phase, "phase", all.map(|phase| (phase, phase == shown)));
+        let all = table::phases().into_iter();
+        metrics::show(
+            &self.table.phase,
+            "phase",
+            all.map(|phase| (phase, phase == shown)),
+        );
         self.learn_last_reboot(node);
     }
 
     /// Shows the account of the last reboot. It is on the Node, so it outlives the process, and is there for each scrape after the boot.
     fn learn_last_reboot(&self, node: &NodeView) {
         let account = hold::last_reboot(node).present().unwrap_or_default();
-        match account.ended {
-            Some(ended) => {
-                let _ = self.last_reboot.get_or_create(&[]).set(ended.as_second());
-            }
-            None => self.last_reboot.clear(),
-        }
+        show(&self.table.last_reboot, account.ended.map(Timestamp::as_second));
         for phase in Phase::ALL {
             let label = [("phase", phase.as_str())];
             match account.seconds.get(&phase) {
                 Some(seconds) => {
                     let seconds = i64::try_from(*seconds).unwrap_or(i64::MAX);
-                    let _ = self.last_phases.get_or_create(&label).set(seconds);
+                    let _ = self.table.last_phases.get_or_create(&label).set(seconds);
                 }
                 None => {
-                    let _ = self.last_phases.remove(&label);
+                    let _ = self.table.last_phases.remove(&label);
                 }
             }
         }
     }
 
-    /// Adds one to the counter that a report names.
+    /// Keeps what the node stands at, for the next scrape.
+    pub(crate) fn stands(&self, standing: Standing) {
+        *locked(&self.standing) = standing;
+    }
+
+    /// Adds one to the counter that this names.
     pub(crate) fn count(&self, count: Count) {
+        let table = &self.table;
         match count {
-            Count::Drain(result) => metrics::count(&self.drains, [("result", result)]),
-            Count::Reboot(result) => metrics::count(&self.reboots, [("result", result)]),
-            Count::CalledOff(reason) => metrics::count(&self.called_off, [("reason", reason)]),
-            Count::Retry(of) => metrics::count(&self.retries, [("of", of)]),
-            Count::UnexpectedAnswer => {
-                let _ = self.unexpected_answers.inc();
+            Count::Wish => add_one(&table.wishes),
+            Count::Drain(result) => metrics::count(&table.drains, [("result", result.word())]),
+            Count::Disturbance(reason) => {
+                metrics::count(&table.drains, [("result", DrainResult::Disturbed.word())]);
+                metrics::count(&table.disturbances, [("reason", reason)]);
             }
+            Count::Eviction => add_one(&table.evictions),
+            Count::EvictionRefused(reason) => {
+                metrics::count(&table.evictions_refused, [("reason", reason.word())]);
+            }
+            Count::Unsealed(reason) => metrics::count(&table.seals_failed, [("reason", reason)]),
+            Count::Reboot(result) => metrics::count(&table.reboots, [("result", result.word())]),
+            Count::CalledOff(reason) => metrics::count(&table.called_off, [("reason", reason)]),
+            Count::Retry(of) => metrics::count(&table.retries, [("of", of)]),
+            Count::UnexpectedAnswer => add_one(&table.unexpected_answers),
         }
     }
 
@@ -203,39 +146,51 @@ impl Metrics {
             Some(sentinel) => sentinel.shown().await,
             None => None,
         };
-        match is_required {
-            Some(is_required) => {
-                let _ = self.required.get_or_create(&[]).set(i64::from(is_required));
-            }
-            None => self.required.clear(),
-        }
-        self.look_at_windows(Timestamp::now());
+        show(&self.table.required, is_required.map(i64::from));
+        let now = Timestamp::now();
+        self.look_at_windows(now);
+        self.show_standing(now);
         metrics::page(&self.registry, headers)
     }
 
     fn look_at_windows(&self, now: Timestamp) {
-        let _ = self.window_open.set(i64::from(self.windows.is_open(now)));
-        match self.windows.opens_next(now) {
-            Some(opens) => {
-                let _ = self.window_opens.get_or_create(&[]).set(opens.as_second());
-            }
-            None => self.window_opens.clear(),
-        }
+        let _ = self.table.window_open.set(i64::from(self.windows.is_open(now)));
+        let opens = self.windows.opens_next(now);
+        show(&self.table.window_opens, opens.map(Timestamp::as_second));
+    }
+
+    fn show_standing(&self, now: Timestamp) {
+        let Standing {
+            blocked_by,
+            lock_wait,
+            pods_left,
+        } = locked(&self.standing).clone();
+        let all = Blocker::KINDS.iter();
+        let all = all.map(|kind| (*kind, blocked_by.contains(kind)));
+        metrics::show(&self.table.blocked, "blocker", all);
+        let since = lock_wait.map(|wait| wait.since.as_second());
+        show(&self.table.lock_waits_since, since);
+        // Never negative: the time is from the clock of another node.
+        let age = |oldest| now.duration_since(oldest).as_secs().max(0);
+        let oldest = lock_wait.and_then(|wait| wait.oldest);
+        show(&self.table.lock_holder_age, oldest.map(age));
+        let left = pods_left.map(|left| i64::try_from(left).unwrap_or(i64::MAX));
+        show(&self.table.pods_left, left);
     }
 }
 
-/// Registers what shows the account of the last reboot.
-fn register_last_reboot(ours: &mut Registry, ended: &Gauges<0>, phases: &Gauges<1>) {
-    ours.register(
-        "last_reboot_timestamp_seconds",
-        "When the cordon was given back after the last reboot, in Unix time, from the Node's annotation cordonhold.dev/last-reboot; absent without one that can be read",
-        ended.clone(),
-    );
-    ours.register(
-        "last_reboot_phase_seconds",
-        "How long each phase of the last reboot took, from the same annotation; absent for a phase that is not in it",
-        phases.clone(),
-    );
+fn add_one(counter: &Counter) {
+    let _ = counter.inc();
+}
+
+/// Sets a gauge that is absent without a value.
+fn show(gauge: &Gauges<0>, value: Option<i64>) {
+    match value {
+        Some(value) => {
+            let _ = gauge.get_or_create(&[]).set(value);
+        }
+        None => gauge.clear(),
+    }
 }
 
 #[cfg(test)]

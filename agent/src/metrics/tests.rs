@@ -6,13 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cordonhold_shared::keys;
-use cordonhold_shared::reboot::cycle::{CallOff, Disturbance, Next, Report};
+use cordonhold_shared::reboot::cycle::{CallOff, Disturbance, Next, Report, Unsealed};
+use cordonhold_shared::reboot::drain::Evicted;
+use cordonhold_shared::reboot::driver::LockWait;
+use cordonhold_shared::reboot::window::{CronWindow, Window};
+use jiff::SignedDuration;
+use jiff::tz::TimeZone;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::host::sentinel::Sentinel;
+
+mod manual;
 
 /// Far longer than anything here takes, so that a hang fails the test.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -148,7 +155,7 @@ async fn found_p13_the_page_is_in_the_format_that_is_asked_for() {
 }
 
 #[tokio::test]
-async fn d25_the_page_counts_drains_reboots_and_what_was_called_off() {
+async fn d25_the_page_counts_wishes_drains_reboots_and_what_was_called_off() {
     let served = served().await;
     let metrics = &served.metrics;
     let draining = Report::Draining {
@@ -160,6 +167,7 @@ async fn d25_the_page_counts_drains_reboots_and_what_was_called_off() {
         next: Next::DrainAgain,
     };
     for report in [
+        &Report::Wished(String::new()),
         &draining,
         &disturbed,
         &draining,
@@ -185,6 +193,9 @@ async fn d25_the_page_counts_drains_reboots_and_what_was_called_off() {
     }
     let samples = served.samples().await;
     for (name, label, value) in [
+        ("wishes", "", "1"),
+        ("disturbances", ",reason=\"uncordoned\"", "1"),
+        ("disturbances", ",reason=\"pods\"", "0"),
         ("drains", ",result=\"begun\"", "2"),
         ("drains", ",result=\"disturbed\"", "1"),
         ("drains", ",result=\"done\"", "1"),
@@ -247,21 +258,117 @@ async fn one_phase_at_a_time_is_1() {
 }
 
 #[tokio::test]
-async fn a_closed_window_says_when_it_opens_and_an_open_one_does_not() {
-    use cordonhold_shared::reboot::window::{CronWindow, Window};
-    use jiff::{SignedDuration, tz::TimeZone};
-    let daily = |hour: i8| {
-        let text = format!("0 {hour} * * *");
-        let window = CronWindow::new(&text, SignedDuration::from_hours(2), TimeZone::UTC);
-        Windows::new(vec![Window::Cron(window.unwrap())])
+async fn evictions_and_seals_that_failed_are_counted_by_why() {
+    let served = served().await;
+    let blocked = |budget: Option<&str>| Evicted::Blocked {
+        budget: budget.map(str::to_owned),
+        why: String::new(),
+        retry_after: None,
     };
-    let now = Timestamp::now();
-    let hour = now.to_zoned(TimeZone::UTC).hour();
-    for (windows, is_open) in [
-        (Windows::default(), 1),
-        (daily(hour), 1),
-        (daily((hour + 12) % 24), 0),
+    for evicted in [
+        Evicted::Accepted,
+        blocked(Some("web")),
+        blocked(Some("db")),
+        blocked(None),
+        Evicted::Failed(String::new()),
+        Evicted::Never(String::new()),
     ] {
+        served.metrics.count(evicted.count());
+    }
+    for reason in [Unsealed::Conflict.word(), Disturbance::Untainted.word()] {
+        served.metrics.count(Count::Unsealed(reason));
+    }
+    let samples = served.samples().await;
+    for (name, label, value) in [
+        ("evictions", "", "1"),
+        ("evictions_refused", ",reason=\"budget\"", "2"),
+        ("evictions_refused", ",reason=\"other\"", "3"),
+        ("seals_failed", ",reason=\"conflict\"", "1"),
+        ("seals_failed", ",reason=\"untainted\"", "1"),
+        ("seals_failed", ",reason=\"entry_lost\"", "0"),
+    ] {
+        let sample = format!("cordonhold_agent_{name}_total{{node=\"node-0\"{label}}}");
+        assert!(
+            samples.contains(&(sample.clone(), value.to_owned())),
+            "{sample} {value}: {samples:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_page_says_what_blocks_and_for_whom_the_lock_is_waited_for_and_how_many_pods_are_left() {
+    let served = served().await;
+    let sample = |name: &str| format!("cordonhold_agent_{name}{{node=\"node-0\"}}");
+    let of = async |name: &str| served.value(&sample(name)).await;
+    let gauges = [
+        "lock_waits_since_timestamp_seconds",
+        "lock_holder_age_seconds",
+        "pods_left",
+    ];
+    for name in gauges {
+        assert_eq!(of(name).await, None, "{name}");
+    }
+    let now = Timestamp::now();
+    let ago = |minutes| now - SignedDuration::from_mins(minutes);
+    served.metrics.stands(Standing {
+        blocked_by: ["alerts"].into(),
+        lock_wait: Some(LockWait {
+            since: ago(5),
+            oldest: Some(ago(60)),
+        }),
+        pods_left: Some(3),
+    });
+    assert_eq!(of(gauges[0]).await, Some(ago(5).as_second().to_string()));
+    let age: i64 = of(gauges[1]).await.unwrap().parse().unwrap();
+    assert!((3600..3660).contains(&age), "{age}");
+    assert_eq!(of("pods_left").await.as_deref(), Some("3"));
+    let samples = served.samples().await;
+    let blocked = samples
+        .iter()
+        .filter(|(name, _)| name.starts_with("cordonhold_agent_blocked"));
+    assert_eq!(blocked.clone().count(), Blocker::KINDS.len());
+    let set: Vec<_> = blocked.filter(|(_, value)| value == "1").collect();
+    assert!(
+        matches!(set.as_slice(), [(name, _)] if name.contains("blocker=\"alerts\"")),
+        "{set:?}"
+    );
+
+    // Another node's clock may be ahead.
+    served.metrics.stands(Standing {
+        lock_wait: Some(LockWait {
+            since: now,
+            oldest: Some(ago(-60)),
+        }),
+        ..Standing::default()
+    });
+    assert_eq!(of("lock_holder_age_seconds").await.as_deref(), Some("0"));
+    assert_eq!(of("pods_left").await, None);
+    served.metrics.stands(Standing::default());
+    for name in gauges {
+        assert_eq!(of(name).await, None, "{name}");
+    }
+}
+
+/// A window of two hours that opens each day at this hour, in UTC.
+fn daily(hour: i8) -> Windows {
+    let text = format!("0 {hour} * * *");
+    let window = CronWindow::new(&text, SignedDuration::from_hours(2), TimeZone::UTC);
+    Windows::new(vec![Window::Cron(window.unwrap())])
+}
+
+/// The hour in UTC.
+fn hour() -> i8 {
+    Timestamp::now().to_zoned(TimeZone::UTC).hour()
+}
+
+fn closed_now() -> Windows {
+    daily((hour() + 12) % 24)
+}
+
+#[tokio::test]
+async fn a_closed_window_says_when_it_opens_and_an_open_one_does_not() {
+    let now = Timestamp::now();
+    for (windows, is_open) in [(Windows::default(), 1), (daily(hour()), 1), (closed_now(), 0)] {
         let opens = windows.opens(now).unwrap().as_second();
         let metrics = Metrics::new("n", windows);
         let page = metrics.render(&HeaderMap::new()).await.unwrap().text;

@@ -152,29 +152,39 @@ pub enum Blocker {
     },
 }
 
-impl Blocker {
-    /// Its kind in one word, for a label.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Blocker::OutsideWindow { .. } => "outside_window",
-            Blocker::NodePaused(_) => "node_paused",
-            Blocker::PoolPaused(_) => "pool_paused",
-            Blocker::Unavailable { .. } => "unavailable",
-            Blocker::Alerts(_) => "alerts",
-            Blocker::Series { .. } => "promql",
-            Blocker::Pods { .. } => "pods",
-            Blocker::Object { .. } => "object",
-            Blocker::Budgets(_) => "budgets",
-            Blocker::NodeLabels(_) => "node_labels",
-            Blocker::NodeAnnotation { .. } => "node_annotation",
-            Blocker::Loop { .. } | Blocker::LoopUnreadable(_) => "reboots_max",
-            Blocker::MinInterval { .. } | Blocker::LastRebootUnreadable(_) => "min_interval",
-            Blocker::Spread { .. } => "spread_by",
-            Blocker::ForeignReboot(_) | Blocker::ForeignReboots { .. } => "foreign_reboot",
-            Blocker::Inhibitors(_) => "inhibitors",
-            Blocker::Unanswered { .. } => "unanswered",
+/// Gives each blocker its kind. One row for each: the word, and the variants.
+macro_rules! kinds {
+    ($($word:literal $pattern:pat,)+) => {
+        impl Blocker {
+            /// All kinds of blockers.
+            pub const KINDS: &[&'static str] = &[$($word),+];
+
+            /// Its kind in one word, for a label.
+            pub fn kind(&self) -> &'static str {
+                match self { $($pattern => $word,)+ }
+            }
         }
-    }
+    };
+}
+
+kinds! {
+    "outside_window" Blocker::OutsideWindow { .. },
+    "node_paused" Blocker::NodePaused(_),
+    "pool_paused" Blocker::PoolPaused(_),
+    "unavailable" Blocker::Unavailable { .. },
+    "alerts" Blocker::Alerts(_),
+    "promql" Blocker::Series { .. },
+    "pods" Blocker::Pods { .. },
+    "object" Blocker::Object { .. },
+    "budgets" Blocker::Budgets(_),
+    "node_labels" Blocker::NodeLabels(_),
+    "node_annotation" Blocker::NodeAnnotation { .. },
+    "reboots_max" Blocker::Loop { .. } | Blocker::LoopUnreadable(_),
+    "min_interval" Blocker::MinInterval { .. } | Blocker::LastRebootUnreadable(_),
+    "spread_by" Blocker::Spread { .. },
+    "foreign_reboot" Blocker::ForeignReboot(_) | Blocker::ForeignReboots { .. },
+    "inhibitors" Blocker::Inhibitors(_),
+    "unanswered" Blocker::Unanswered { .. },
 }
 
 /// What an operator decided about what postpones a reboot, beside windows and pauses.

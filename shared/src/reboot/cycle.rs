@@ -37,7 +37,10 @@ mod waiting;
 mod tests;
 
 pub use input::{Answer, Event, Failure, HostState, Input, RebootFailure, Shutdown};
-pub use report::{CallOff, Count, Course, Disturbance, Fields, Level, Message, Next, Report, Told};
+pub use report::{
+    CallOff, Count, Course, Disturbance, DrainResult, EvictionRefused, Fields, Level, Message, Next,
+    RebootResult, Report, Told, Unsealed,
+};
 pub use step::{Act, Ask, Step};
 
 pub use crate::reboot::blocker::{Blocker, PoolCount};

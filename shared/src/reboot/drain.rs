@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use crate::backoff::{doubled, jittered};
+use crate::reboot::cycle::{Count, EvictionRefused};
 use crate::reboot::moment::{Moment, Uptime};
 use crate::reboot::pod::{DaemonSet, PodView};
 use crate::watch::Change;
@@ -103,6 +104,19 @@ pub enum Evicted {
     Failed(String),
     /// It will be refused until somebody changes what refuses it, for this reason.
     Never(String),
+}
+
+impl Evicted {
+    /// What it counts in the metrics.
+    pub fn count(&self) -> Count {
+        match self {
+            Evicted::Accepted => Count::Eviction,
+            Evicted::Blocked { budget: Some(_), .. } => Count::EvictionRefused(EvictionRefused::Budget),
+            Evicted::Blocked { budget: None, .. } | Evicted::Failed(_) | Evicted::Never(_) => {
+                Count::EvictionRefused(EvictionRefused::Other)
+            }
+        }
+    }
 }
 
 /// News of a drain for the cycle.
@@ -291,6 +305,11 @@ impl Drain {
     /// Takes what the drain has cost since this was last called.
     pub fn take_cost(&mut self) -> Cost {
         self.pods.take_cost()
+    }
+
+    /// How many pods must leave and have not left; `None` before the first list of pods.
+    pub fn left(&self, now: Uptime) -> Option<usize> {
+        self.pods.left(now)
     }
 
     /// Whether the cycle was told that nothing is left to evict.

@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::hold::Proof;
 use crate::node::NodeView;
 use crate::reboot::blocker::{self, Memory};
-use crate::reboot::cycle::{Act, Answer, Ask, Cycle, Event, Input, Report, Settings};
+use crate::reboot::cycle::{Act, Answer, Ask, Count, Cycle, Event, Input, Report, Settings};
 use crate::reboot::drain::{self, Done, Drain, Task, Trouble};
 use crate::reboot::lock_object::{Carrier, CarrierView, LockObject, LockObjects};
 use crate::reboot::moment::{Moment, Uptime};
@@ -27,14 +27,17 @@ use crate::watch::Change;
 
 mod gate;
 mod request;
+mod standing;
 
 #[cfg(test)]
 mod tests;
 
 pub use request::{BLOCKING_PODS_MAX, Call, Reply};
+pub use standing::{LockWait, Standing};
 
 use gate::Gate;
 use request::{Progress, Request};
+use standing::Waits;
 
 /// What an agent runs with.
 #[derive(Clone, Debug)]
@@ -92,6 +95,8 @@ pub enum Effect {
     Disarmed(Timer),
     /// Report this to people.
     Report(Report),
+    /// Count this, which no report tells.
+    Count(Count),
     /// Carry out this call, and hand the reply to [`Driver::replied`]. Until then there is no other call.
     Call(Call),
     /// Carry out this task of the drain, beside other tasks and the call. Hand the result and this epoch to [`Driver::done`].
@@ -140,6 +145,7 @@ pub struct Driver {
     /// What the lengths of timers depend on, as our Node last showed it.
     dates: Dates,
     gate: Gate,
+    waits: Waits,
     /// Whether the last answer was that something postpones the reboot.
     is_blocked: bool,
     /// When the sentinel is looked at next.
@@ -215,6 +221,7 @@ impl Driver {
             cycle: Cycle::new(setup.settings.clone()),
             timers: Timers::new(setup.timing.clone()),
             gate: Gate::new(setup.windows.clone(), setup.must_end),
+            waits: Waits::default(),
             setup,
             dates: Dates::default(),
             is_blocked: false,
@@ -252,6 +259,12 @@ impl Driver {
     /// Whether a call is open: meanwhile the cycle takes nothing but its answer.
     pub fn is_open(&self) -> bool {
         self.open.is_some()
+    }
+
+    /// What the node stands at now.
+    pub fn standing(&self, now: Uptime) -> Standing {
+        let left = self.drain.as_ref().and_then(|drain| drain.work.left(now));
+        self.waits.standing(left)
     }
 
     /// The object that carries the lock, as of the last read of the lock.
@@ -443,6 +456,10 @@ impl Driver {
         if let Input::Answer(Answer::Lock(Ok(lock))) = input {
             self.gate
                 .learn(lock, &self.setup.settings.node, self.dates.stamped);
+            self.waits.learn(lock);
+        }
+        if let Input::Answer(Answer::Blockers(Ok(blockers))) = input {
+            self.waits.blocked(blockers);
         }
         match input {
             // After a pause the cycle needs a fresh look at the sentinel, not the one of the next period.
@@ -500,12 +517,14 @@ impl Driver {
             }
             Act::Report(report) => {
                 self.gate.note(&report, at.wall);
+                self.waits.note(&report, at.wall);
                 if let Report::Unexpected { stage, answer } = report {
                     let end = at.now + DEFECT_SHOWN;
                     let _ = self.defect.get_or_insert((end, Defect { stage, answer }));
                 }
                 Effect::Report(report)
             }
+            Act::Count(count) => Effect::Count(count),
         })
     }
 

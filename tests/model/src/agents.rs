@@ -265,7 +265,7 @@ impl Protocol {
                 let own = agent.node;
                 self.drop_entries(state, own);
             }
-            Act::Report(_) => {}
+            Act::Report(_) | Act::Count(_) => {}
         }
     }
 

@@ -389,6 +389,7 @@ impl World {
             driver::Effect::Call(call) => return self.process(agent)?.deadly_call(call),
             driver::Effect::Took(_)
             | driver::Effect::LockMoved
+            | driver::Effect::Count(_)
             | driver::Effect::Drain(..)
             | driver::Effect::End(_) => return None,
         };
@@ -410,7 +411,10 @@ impl World {
             driver::Effect::Drain(epoch, task) => self.begin_drain_task(agent, epoch, task),
             // The report two minutes before was a violation already.
             driver::Effect::End(_) => {}
-            driver::Effect::LockMoved | driver::Effect::Armed(_) | driver::Effect::Disarmed(_) => {}
+            driver::Effect::LockMoved
+            | driver::Effect::Count(_)
+            | driver::Effect::Armed(_)
+            | driver::Effect::Disarmed(_) => {}
         }
     }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use super::edit::{Beside, Edit};
 use super::stage::Stage;
-use super::{Act, CallOff, Cycle, Disturbance, DrainNews, Event, Next, OnUncordon, Report, Step, Timer};
+use super::{
+    Act, CallOff, Count, Cycle, Disturbance, DrainNews, Event, Next, OnUncordon, Report, Step, Timer,
+};
 use crate::hold::{self, Hold, NodePatch, Phase};
 use crate::keys;
 use crate::node::NodeView;
@@ -308,7 +310,12 @@ impl Cycle {
     /// What the drain has achieved no longer holds: drains again, or calls the reboot off.
     pub(super) fn disturbed(&mut self, by: Disturbance) -> Step {
         self.count_disturbance(&by);
-        let acts = [Act::StopDrain, Act::Disarm(Timer::Delay)];
+        // A reboot command that was not run in time ends a seal too.
+        let ends_seal = self.stage.is_checking() || by == Disturbance::SealOver;
+        let count = ends_seal.then(|| Act::Count(Count::Unsealed(by.word())));
+        let acts = [Act::StopDrain, Act::Disarm(Timer::Delay)]
+            .into_iter()
+            .chain(count);
         let reason = match self.settings.on_uncordon {
             OnUncordon::Abort => CallOff::Disturbed(by.clone()),
             // Bounded: whoever undoes each drain would keep this node cordoned, and its slot taken, for ever.

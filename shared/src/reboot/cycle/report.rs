@@ -22,7 +22,9 @@ mod tests;
 
 pub use fields::Fields;
 pub use message::{Message, Told};
-pub use words::{CallOff, Disturbance, Next};
+pub use words::{
+    CallOff, Disturbance, DrainResult, EvictionRefused, Next, RebootResult, Unsealed,
+};
 
 use fields::{first_pods, joined};
 
@@ -52,13 +54,23 @@ pub enum Course {
     Remark,
 }
 
-/// What a report counts in the metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Something that is counted in the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Count {
+    /// A wish that was stamped.
+    Wish,
     /// A drain, by its result.
-    Drain(&'static str),
+    Drain(DrainResult),
+    /// A disturbance of a drain, by its kind ([`Disturbance::word`]). It is a result of that drain too.
+    Disturbance(&'static str),
+    /// An eviction that the API server accepted.
+    Eviction,
+    /// An eviction that was refused or had no answer, by why.
+    EvictionRefused(EvictionRefused),
+    /// A final check that did not end in a seal, by what it found: a word of [`Unsealed`] or of [`Disturbance`].
+    Unsealed(&'static str),
     /// A reboot, by its result.
-    Reboot(&'static str),
+    Reboot(RebootResult),
     /// A reboot that was called off, by its reason ([`CallOff::word`]).
     CalledOff(&'static str),
     /// A request that failed and is tried again, by what it is for.
@@ -292,6 +304,7 @@ reports! {
     Wished(holder: String)
         "wished" Info "RebootWanted"
         says "a reboot is wanted"
+        counts Some(Count::Wish);
         means "The sentinel asks for a reboot, and the Node shows it. The agent now waits for the lock. Nothing to do"
 
     /// The Node is not in this agent's pool, so no reboot begins.
@@ -342,7 +355,7 @@ reports! {
         "draining" Info "RebootDraining"
         says "the node is cordoned and held: draining it"
         with was_unschedulable = *was_unschedulable, round = *round;
-        counts Some(Count::Drain("begun"));
+        counts Some(Count::Drain(DrainResult::Begun));
         sends Some(Message::Drain);
         means "`was_unschedulable` is true if somebody had cordoned the node before; then it stays cordoned after the reboot. \
                `round` counts the drains of this hold, from 1. Nothing to do"
@@ -368,7 +381,7 @@ reports! {
         "forced" Warning "RebootForced"
         says "the drain took longer than --drain-timeout: going on although pods are left, by --force-reboot"
         with why = progress.as_ref().map(Progress::to_string);
-        counts Some(Count::Drain("forced"));
+        counts Some(Count::Drain(DrainResult::Forced));
         means "`why` says what is left on the node. If such pods must not go down with the node, run without `--force-reboot`"
 
     /// Pods of these owners stay and go down with the node, because their owner put them back each time they were evicted.
@@ -387,7 +400,7 @@ reports! {
         "delaying" Info "RebootDrained"
         says "the drain is over: --reboot-delay begins"
         or "the drain is given up: --reboot-delay begins" if *is_forced;
-        counts (!is_forced).then_some(Count::Drain("done"));
+        counts (!is_forced).then_some(Count::Drain(DrainResult::Done));
         means "The agent watches the node for `--reboot-delay`, then makes the final check. Nothing to do"
 
     /// Something undid the drain, or may have.
@@ -401,7 +414,7 @@ reports! {
         says "the drain was disturbed: its result no longer counts"
         with reason = by.word(), next = next.word(),
             pods = by.pods().map(first_pods), pod_count = by.pods().map(<[String]>::len);
-        counts Some(Count::Drain("disturbed"));
+        counts Some(Count::Disturbance(by.word()));
         means "`reason` says what happened, `next` what the agent does now; `pods` names the first of the pods that landed on the node, \
                `pod_count` says how many there are. Find out who uncordons the node or puts pods on it"
 
@@ -421,7 +434,7 @@ reports! {
     Rebooting
         "rebooting" Info "Rebooting"
         says "the reboot command was accepted"
-        counts Some(Count::Reboot("issued"));
+        counts Some(Count::Reboot(RebootResult::Issued));
         means "The host goes down. Nothing to do"
 
     /// The reboot command failed.
@@ -429,7 +442,7 @@ reports! {
         "reboot_failed" Error "RebootFailed"
         says "the reboot command, signal or call failed: try it on the host, or name another with --reboot-command or --reboot-method"
         with why = why.clone();
-        counts Some(Count::Reboot("failed"));
+        counts Some(Count::Reboot(RebootResult::Failed));
         sends Some(Message::Failed);
         means "`why` is what the command or logind said, why the signal was not sent, or why it is unclear whether it worked. \
                Fix the host, `--reboot-command` or `--reboot-method`. \
@@ -441,7 +454,7 @@ reports! {
         "still_sealed" Error as Wait "RebootStuck"
         says "the host does not go down: the node stays cordoned until somebody has looked at the host"
         with why = why.clone();
-        counts Some(Count::Reboot("stuck"));
+        counts Some(Count::Reboot(RebootResult::Stuck));
         sends Some(Message::Stuck);
         means "Look at the host; `why` says what the agent waits for. If two reboot commands had no effect, cancel the hold, or \
                remove what asks for the reboot"
@@ -458,7 +471,7 @@ reports! {
     Returned
         "returned" Info "Rebooted"
         says "the host has booted: waiting for the node to be Ready; kubectl describe node says what is missing"
-        counts Some(Count::Reboot("returned"));
+        counts Some(Count::Reboot(RebootResult::Returned));
         means "The node is uncordoned once it is Ready, has what `--ready-when` names, and `--soak` is over. If it does not become Ready, \
                look at its kubelet"
 

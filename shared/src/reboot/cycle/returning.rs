@@ -5,7 +5,7 @@
 use super::edit::{Beside, Edit};
 use super::lock_edit::{Ending, LockEdit};
 use super::stage::{ComingUp, Stage};
-use super::{Act, Answer, Ask, CallOff, Cycle, Event, Missing, Report, Step, Timer};
+use super::{Act, Answer, Ask, CallOff, Count, Cycle, Event, Missing, Report, Step, Timer, Unsealed};
 use crate::Reading;
 use crate::hold::{self, NodePatch, Phase};
 use crate::node::NodeView;
@@ -188,6 +188,8 @@ impl Cycle {
 
     /// Calls the reboot off: stops everything that runs for it, and gives the cordon back.
     pub(super) fn undo(&mut self, reason: CallOff) -> Step {
+        let unsealed = Unsealed::by(&reason).filter(|_| self.stage.is_checking());
+        let count = unsealed.map(|unsealed| Act::Count(Count::Unsealed(unsealed.word())));
         let acts = [
             Act::StopDrain,
             Act::WatchLock(false),
@@ -200,7 +202,7 @@ impl Cycle {
             Act::Disarm(Timer::Blocked),
             Act::Report(Report::CalledOff(reason.clone())),
         ];
-        self.edit(Edit::Undo(reason)).after(acts)
+        self.edit(Edit::Undo(reason)).after(acts).after(count)
     }
 
     /// Gives the cordon back on this version of our Node, by what this process remembers, whatever the marks say.

@@ -9,8 +9,8 @@ use super::lock_edit::LockEdit;
 use super::sent::Sent;
 use super::stage::{Rebooting, Sealing, Stage};
 use super::{
-    ATTEMPTS_MAX, Act, Answer, Ask, Blocker, CallOff, Cycle, Disturbance, Event, Failure, RETRIES_MAX,
-    Report, SEAL_TRIES_MAX, Step, Timer, is_retry,
+    ATTEMPTS_MAX, Act, Answer, Ask, Blocker, CallOff, Count, Cycle, Disturbance, Event, Failure, RETRIES_MAX,
+    Report, SEAL_TRIES_MAX, Step, Timer, Unsealed, is_retry,
 };
 use crate::hold::{Hold, NodePatch, PatchKind, Phase};
 use crate::host::HostRecord;
@@ -37,7 +37,8 @@ impl Cycle {
         if blockers.is_empty() {
             return self.check_pods(tries).after([Act::Disarm(Timer::Blocked)]);
         }
-        let said = self.say(Report::Blocked(blockers));
+        let mut said = self.say(Report::Blocked(blockers));
+        said.push(Act::Count(Count::Unsealed(Unsealed::Blocked.word())));
         // `Blocked` runs on while the check is made again and again: it bounds the whole wait.
         let acts = [Act::Arm(Timer::Blocked), Act::Arm(Timer::Retry(RETRIES_MAX))];
         self.rest(Stage::Sealing(Sealing::Pausing { tries }), acts)
@@ -134,11 +135,13 @@ impl Cycle {
     ///
     /// That undoes nothing of the drain. If the seal has landed all the same, the watch will show it.
     pub(super) fn check_again(&mut self, tries: u8, failure: &Failure) -> Step {
+        let count = Count::Unsealed(Unsealed::from(failure).word());
         self.retry(
             Stage::Sealing(Sealing::Pausing { tries }),
             "seal the node",
             failure,
         )
+        .after([Act::Count(count)])
     }
 
     /// Whether the last write of ours that is known to have landed is a seal.

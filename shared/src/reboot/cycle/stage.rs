@@ -141,6 +141,16 @@ pub(super) enum ComingUp {
 }
 
 impl Stage {
+    /// Whether a try of the final check is under way, rather than the pause before the next.
+    pub(super) fn is_checking(&self) -> bool {
+        self.is_sealing()
+            && !matches!(
+                self,
+                Stage::Sealing(Sealing::Pausing { .. })
+                    | Stage::Editing(Edit::Renew(Beside::Sealing { .. }), _)
+            )
+    }
+
     /// Whether the final check is under way: only then may a seal that lands lead to a reboot.
     pub(super) fn is_sealing(&self) -> bool {
         match self {

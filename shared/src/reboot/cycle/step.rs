@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::report::Report;
+use super::report::{Count, Report};
 use crate::hold::NodePatch;
 use crate::host::HostRecord;
 use crate::reboot::lock_object::LockWrite;
@@ -117,4 +117,6 @@ pub enum Act {
     Forget,
     /// Tell people.
     Report(Report),
+    /// Count this, which no report tells.
+    Count(Count),
 }

@@ -26,6 +26,7 @@ mod protections;
 mod ready_when;
 mod release_delay;
 mod run;
+mod seals;
 mod tampering;
 mod world;
 

@@ -442,6 +442,12 @@ impl Pods {
             .collect()
     }
 
+    /// How many pods must leave and have not left; `None` before the first list.
+    pub(super) fn left(&self, now: Uptime) -> Option<usize> {
+        let left = || self.known.values().filter(|known| known.is_left(now)).count();
+        self.is_listed.then(left)
+    }
+
     /// How far the drain has come; `None` before the first list.
     pub(super) fn progress(&self, attached: &[String], now: Uptime) -> Option<Progress> {
         if !self.is_listed {

@@ -20,6 +20,7 @@ use crate::selector::Selector;
 
 mod pool;
 mod readiness;
+mod standing;
 mod windows;
 
 const WALL: Timestamp = Timestamp::UNIX_EPOCH;

@@ -62,7 +62,7 @@ fn a_value_decides_between_two_texts() {
     assert!(under_way.text().contains("is going down"), "{}", under_way.text());
     assert_eq!(under_way.fields().reason, Some("shutdown"));
     let counted = [false, true].map(|is_forced| Report::Delaying { is_forced }.count());
-    assert_eq!(counted, [Some(Count::Drain("done")), None]);
+    assert_eq!(counted, [Some(Count::Drain(DrainResult::Done)), None]);
 }
 
 #[test]
@@ -77,6 +77,29 @@ fn an_unexpected_answer_says_where_and_which() {
     );
     let sentence = report.sentence();
     assert!(sentence.ends_with("(sealing: Peer)"), "{sentence}");
+}
+
+#[test]
+fn a_closed_window_is_waited_for_until_a_time_and_anything_else_without_one() {
+    let outside = Blocker::OutsideWindow {
+        windows: "at night".to_owned(),
+        opens: None,
+        needs: None,
+    };
+    let paused = Blocker::NodePaused(String::new());
+    for (blockers, course) in [
+        (vec![outside.clone()], Course::Timed),
+        (vec![paused.clone()], Course::Wait),
+        (vec![outside, paused], Course::Wait),
+    ] {
+        assert_eq!(Report::Blocked(blockers).course(), course);
+    }
+    assert_eq!(Report::Locked.course(), Course::Step);
+    let refused = Report::Refused {
+        what: "seal the node",
+        why: String::new(),
+    };
+    assert_eq!(refused.course(), Course::Repeated);
 }
 
 #[test]

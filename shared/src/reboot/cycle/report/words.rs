@@ -1,12 +1,14 @@
-//! The closed sets of words in the fields `reason`, `by` and `next` of a log line. Each word is a row with its meaning.
+//! The closed sets of words in the fields `reason`, `by` and `next` of a log line, and in the labels of metrics. Each word is a row with
+//! its meaning.
 //!
 //! Not here: the reports that carry these words, see [`super::Report`].
 
 use crate::quote::quoted;
 use crate::reboot::blocker::{Blocker, sentences};
+use crate::reboot::cycle::Failure;
 use crate::reboot::drain::Progress;
 
-/// Defines an enum whose variants are words in a log line. One row for each: the variant, the word, and its meaning.
+/// Defines an enum whose variants are words in a log line or values of a label. One row for each: the variant, the word, and its meaning.
 macro_rules! words {
     ($(#[$about:meta])* $type:ident { $($name:ident $(($value:ty))? $word:literal $meaning:literal)+ }) => {
         $(#[$about])*
@@ -18,7 +20,7 @@ macro_rules! words {
             /// Each word with its meaning.
             pub const WORDS: &[(&'static str, &'static str)] = &[$(($word, $meaning),)+];
 
-            /// The word in a log line.
+            /// The word in a log line or in a label.
             pub fn word(&self) -> &'static str {
                 match self { $(Self::$name { .. } => $word,)+ }
             }
@@ -65,6 +67,51 @@ words! {
     }
 }
 
+words! {
+    /// How a drain went on or ended.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    DrainResult {
+        Begun "begun" "The node was cordoned, and its drain began"
+        Done "done" "Nothing was left to evict"
+        Forced "forced" "Given up after `--drain-timeout`, and rebooted with pods left, by `--force-reboot`"
+        Disturbed "disturbed" "Something undid it, or may have"
+    }
+}
+
+words! {
+    /// Why an eviction was refused.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    EvictionRefused {
+        Budget "budget" "A PodDisruptionBudget allows none now"
+        Other "other" "A webhook, a missing permission, two budgets of one pod, or no answer"
+    }
+}
+
+words! {
+    /// Why a final check did not end in a seal, beside what disturbed it ([`Disturbance`]).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    Unsealed {
+        Blocked "blocked" "Something postpones the reboot; counted at each look"
+        Cancelled "cancelled" "A person cancelled it"
+        HoldLost "hold_lost" "The marks were no longer on the Node, or belonged to another hold"
+        EntryLost "entry_lost" "The node's entry in the lock was gone"
+        Conflict "conflict" "Others wrote the Node or the lock faster, again and again"
+        Refused "refused" "The API server refused a request"
+        Unanswered "unanswered" "A request had no answer"
+    }
+}
+
+words! {
+    /// What became of a reboot.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    RebootResult {
+        Issued "issued" "The reboot command was accepted"
+        Failed "failed" "The reboot command failed"
+        Stuck "stuck" "The host does not go down"
+        Returned "returned" "Another boot proves that the host has rebooted"
+    }
+}
+
 impl Disturbance {
     /// The pods that landed on the node, if that is the disturbance.
     pub(super) fn pods(&self) -> Option<&[String]> {
@@ -108,6 +155,35 @@ impl CallOff {
             | CallOff::HoldLost
             | CallOff::EntryLost
             | CallOff::Unproven => None,
+        }
+    }
+}
+
+impl Unsealed {
+    /// What calls a reboot off in the final check, if that is what the check itself has found.
+    pub(in crate::reboot::cycle) fn by(reason: &CallOff) -> Option<Unsealed> {
+        match reason {
+            CallOff::Cancelled(_) => Some(Unsealed::Cancelled),
+            CallOff::HoldLost => Some(Unsealed::HoldLost),
+            CallOff::EntryLost => Some(Unsealed::EntryLost),
+            // A disturbance is counted as such, and a blocker at each look at it. The others do not come from a check.
+            CallOff::NoLongerWanted
+            | CallOff::Blocked(_)
+            | CallOff::DrainTimeout(_)
+            | CallOff::Unevictable(_)
+            | CallOff::Disturbed(_)
+            | CallOff::TooManyRedrains(_)
+            | CallOff::Unproven => None,
+        }
+    }
+}
+
+impl From<&Failure> for Unsealed {
+    fn from(failure: &Failure) -> Unsealed {
+        match failure {
+            Failure::Conflict => Unsealed::Conflict,
+            Failure::NotFound | Failure::Refused(_) => Unsealed::Refused,
+            Failure::Unknown(_) => Unsealed::Unanswered,
         }
     }
 }

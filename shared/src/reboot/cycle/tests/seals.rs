@@ -1,0 +1,109 @@
+//! What is counted of final checks that did not end in a seal, and what is said anew after a drain.
+
+use super::world::Applied;
+use super::*;
+
+/// What the final checks that failed have found so far.
+fn unsealed(run: &Run) -> Vec<&'static str> {
+    let counts = run.acts.iter().filter_map(|act| match act {
+        Act::Count(Count::Unsealed(reason)) => Some(*reason),
+        _ => None,
+    });
+    counts.collect()
+}
+
+fn delayed() -> Run {
+    let mut run = agent();
+    run.reach_delay();
+    run
+}
+
+#[test]
+fn a_seal_that_succeeds_counts_as_no_failure_and_neither_does_a_disturbance_before_the_check() {
+    let mut run = delayed();
+    run.due(Timer::Delay);
+    assert!(run.rebooted());
+    assert_eq!(unsealed(&run), [""; 0]);
+
+    let mut run = delayed();
+    run.world.set_unschedulable(false);
+    run.see();
+    assert!(run.was_disturbed(Disturbance::Uncordoned));
+    assert_eq!(unsealed(&run), [""; 0]);
+}
+
+#[test]
+fn each_check_that_finds_a_blocker_counts() {
+    let mut run = delayed();
+    run.world.annotate(keys::PAUSE, "wait");
+    run.see();
+    run.due(Timer::Delay);
+    run.due(Timer::Retry(RETRIES_MAX));
+    assert_eq!(unsealed(&run), ["blocked", "blocked"]);
+    // The end of the wait is no further check.
+    run.due(Timer::Blocked);
+    assert!(matches!(run.called_off(), Some(CallOff::Blocked(_))));
+    assert_eq!(unsealed(&run), ["blocked", "blocked"]);
+}
+
+#[test]
+fn a_check_that_fails_counts_by_what_it_finds() {
+    let mut run = delayed();
+    run.world.pods.push("default/late".to_owned());
+    run.due(Timer::Delay);
+    assert_eq!(unsealed(&run), ["pods"]);
+
+    let mut run = delayed();
+    run.world.change_lock(Vec::clear);
+    run.due(Timer::Delay);
+    assert_eq!(unsealed(&run), ["entry_lost"]);
+
+    for (failure, word) in [
+        (Failure::Refused("no".to_owned()), "refused"),
+        (Failure::Unknown("nothing".to_owned()), "unanswered"),
+    ] {
+        let mut run = delayed();
+        run.world.fail.push(("list pods", failure, Applied::No));
+        run.due(Timer::Delay);
+        assert_eq!(unsealed(&run), [word]);
+        run.due(Timer::Retry(0));
+        assert!(run.rebooted());
+    }
+}
+
+#[test]
+fn a_command_that_was_not_run_in_time_counts_as_a_seal_that_failed() {
+    let mut run = delayed();
+    run.world.reboot = Err(RebootFailure::Expired);
+    run.due(Timer::Delay);
+    assert_eq!(unsealed(&run), ["seal_over"]);
+}
+
+#[test]
+fn what_blocks_the_seal_is_said_although_the_same_blocked_the_wish() {
+    let mut run = agent();
+    run.world.annotate(keys::PAUSE, "wait");
+    run.wish();
+    let let_go = |node: &mut NodeView| drop(node.metadata.annotations.remove(keys::PAUSE));
+    run.world.change(let_go);
+    run.see();
+    run.due(Timer::Turn);
+    run.drain();
+    run.world.annotate(keys::PAUSE, "wait");
+    run.see();
+    run.due(Timer::Delay);
+    let is_said = |report: &&Report| matches!(report, Report::Blocked(_));
+    assert_eq!(run.reports.iter().filter(is_said).count(), 2);
+}
+
+#[test]
+fn a_node_that_is_ready_says_so_before_its_soak() {
+    let mut run = agent();
+    run.reach_reboot();
+    run.reports.clear();
+    run.boot_and_return();
+    let names: Vec<&str> = run.reports.iter().map(Report::event).collect();
+    let place = |name| names.iter().position(|event| *event == name);
+    assert!(place("returned") < place("soaking"), "{names:?}");
+    assert!(place("soaking") < place("given_back"), "{names:?}");
+}

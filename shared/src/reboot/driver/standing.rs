@@ -1,0 +1,114 @@
+//! What a node stands at, for gauges: what postpones its reboot, since when it waits for the lock and for whom, and how many pods are
+//! left to drain.
+//!
+//! It is learned from what passes through the driver, so the cycle keeps nothing for it, and nothing is decided by it.
+//! Not here: how it is shown (the agent).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use crate::Reading;
+use crate::lock::Entry;
+use crate::reboot::blocker::Blocker;
+use crate::reboot::cycle::{Course, Report};
+use crate::reboot::lock_object::LockView;
+
+/// What a node stands at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The kinds of what postpones the reboot now, of [`Blocker::KINDS`].
+    pub blocked_by: BTreeSet<&'static str>,
+    /// The wait for the lock; `None` while the node does not wait for it.
+    pub lock_wait: Option<LockWait>,
+    /// How many pods must leave and have not left; `None` while no drain runs.
+    pub pods_left: Option<usize>,
+}
+
+/// A wait for the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LockWait {
+    /// When this process first found the lock full, or could not read it.
+    pub since: Timestamp,
+    /// Since when the oldest of the holders has its place. `None` if the lock does not say.
+    pub oldest: Option<Timestamp>,
+}
+
+/// What is known of a node's waits.
+#[derive(Debug, Default)]
+pub(super) struct Waits {
+    blocked_by: BTreeSet<&'static str>,
+    /// Since when the lock is waited for, and the nodes that have it.
+    lock: Option<(Timestamp, BTreeSet<String>)>,
+    /// Since when each node has its place in the lock, as last read.
+    holders: BTreeMap<String, Timestamp>,
+}
+
+impl Waits {
+    /// Learns from what the cycle reports.
+    pub(super) fn note(&mut self, report: &Report, wall: Timestamp) {
+        match report {
+            Report::Blocked(blockers) => {
+                self.blocked(blockers);
+                self.lock = None;
+            }
+            Report::LockHeld(nodes) => self.wait_for(nodes.clone(), wall),
+            Report::LockUnreadable(_) => self.wait_for(BTreeSet::new(), wall),
+            // Every step ends every wait.
+            report if report.course() == Course::Step => {
+                self.blocked_by.clear();
+                self.lock = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// Learns what postpones the reboot, which is asked far more often than it is reported.
+    pub(super) fn blocked(&mut self, blockers: &[Blocker]) {
+        self.blocked_by = blockers.iter().map(Blocker::kind).collect();
+    }
+
+    /// Learns from the lock since when each node has its place.
+    pub(super) fn learn(&mut self, lock: &LockView) {
+        let entries = match &lock.record {
+            Reading::Present(record) => record.entries.as_slice(),
+            Reading::Absent | Reading::Malformed(_) => &[],
+        };
+        let known = entries
+            .iter()
+            .filter_map(|entry| Some((entry.node.clone(), began(entry)?)));
+        self.holders = known.collect();
+    }
+
+    /// The node waits for the lock. While the lock is full, nothing else is asked.
+    fn wait_for(&mut self, nodes: BTreeSet<String>, wall: Timestamp) {
+        self.blocked_by.clear();
+        let since = self.lock.as_ref().map_or(wall, |(since, _)| *since);
+        self.lock = Some((since, nodes));
+    }
+
+    pub(super) fn standing(&self, pods_left: Option<usize>) -> Standing {
+        let lock_wait = self.lock.as_ref().map(|(since, nodes)| LockWait {
+            since: *since,
+            oldest: nodes
+                .iter()
+                .filter_map(|node| self.holders.get(node))
+                .min()
+                .copied(),
+        });
+        Standing {
+            blocked_by: self.blocked_by.clone(),
+            lock_wait,
+            pods_left,
+        }
+    }
+}
+
+/// Since when this entry is in the lock. kured's `created` is that time. Ours is the time of the wish, which is all that is left once
+/// kured has rewritten the entry.
+fn began(entry: &Entry) -> Option<Timestamp> {
+    if entry.is_by_hand() {
+        return None;
+    }
+    entry.acquired.parse().or_else(|_| entry.created.parse()).ok()
+}
