@@ -13,7 +13,7 @@ use cordonhold_rt::shutdown::Signals;
 use cordonhold_rt::watch::Target;
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::reboot::cycle::{DrainNews, Event, Input};
-use cordonhold_shared::reboot::drain::{Done, Evicted, Trouble};
+use cordonhold_shared::reboot::drain::{Done, Evicted, Task, Trouble};
 use cordonhold_shared::reboot::driver::{Chance, Defect, Driver, Effect, Observed, Reply, Setup, Source};
 use cordonhold_shared::reboot::moment::Moment;
 use cordonhold_shared::watch::Change;
@@ -35,6 +35,7 @@ use crate::host::sentinel::Sentinel;
 use crate::metrics::Metrics;
 use crate::notify::outbox::{Outbox, Post};
 use crate::prometheus::Prometheus;
+use crate::replacements::{self, Follower};
 use crate::report::{NodeEvents, Reporter, Sink, post};
 
 mod calls;
@@ -78,6 +79,7 @@ struct Agent {
     node: String,
     hands: Hands,
     metrics: Arc<Metrics>,
+    follower: Follower,
     reporter: Reporter,
     /// Passes our Node, as last seen, to the task that writes its conditions.
     shown: Option<watch_channel::Sender<NodeView>>,
@@ -137,6 +139,7 @@ impl Agent {
         let clock = Clock::start();
         let node = parts.setup.settings.node.clone();
         let (outbox, messages) = parts.messages.unzip();
+        let (follower, evicted) = Follower::new(Arc::clone(&parts.metrics));
         let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(NodeEvents(notices))];
         sinks.extend(outbox.clone().map(|outbox| Box::new(outbox) as Box<dyn Sink>));
         let mut agent = Agent {
@@ -152,6 +155,7 @@ impl Agent {
             reporter: Reporter::new(&node, sinks, Arc::clone(&parts.metrics)),
             node,
             metrics: parts.metrics,
+            follower,
             shown: None,
             tasks: JoinSet::new(),
             watches: [None, None, None],
@@ -163,6 +167,8 @@ impl Agent {
         let api = agent.hands.api.clone();
         let writing = post(api.client().clone(), agent.node.clone(), waiting_notices);
         drop(agent.spawn("write Events", writing));
+        let following = replacements::follow(api.clone(), clock, Arc::clone(&agent.metrics), evicted);
+        drop(agent.spawn("follow replacements", following));
         if let Some(messages) = messages {
             drop(agent.spawn("send messages", messages.run()));
         }
@@ -199,14 +205,27 @@ impl Agent {
                 }
                 self.call = Some(Box::pin(self.hands.clone().carry_out(call)));
             }
-            Effect::Drain(epoch, task) => {
-                let done = self.hands.api.clone().carry_out(task);
-                self.drain_tasks
-                    .push(Box::pin(async move { (epoch, done.await) }));
-            }
+            Effect::Drain(epoch, task) => self.drain(epoch, task),
             Effect::End(defect) => return Err(AgentError::UnexpectedAnswer(defect)),
         }
         Ok(())
+    }
+
+    fn drain(&mut self, epoch: u64, task: Task) {
+        let evicted = match &task {
+            Task::Evict(pod) => Some(pod.clone()),
+            Task::LookUp(_) | Task::ListVolumes => None,
+        };
+        let done = self.hands.api.clone().carry_out(task);
+        let (follower, clock) = (self.follower.clone(), self.hands.clock);
+        self.drain_tasks.push(Box::pin(async move {
+            let at = moment(clock);
+            let done = done.await;
+            if let (Some(pod), Done::Evicted(_, Evicted::Accepted)) = (evicted, &done) {
+                follower.evicted(pod, at);
+            }
+            (epoch, done)
+        }));
     }
 
     /// Logs and passes on what an input says, once the cycle has taken that input.
@@ -281,10 +300,7 @@ impl Agent {
     }
 
     fn moment(&self) -> Moment {
-        Moment {
-            now: self.hands.clock.now(),
-            wall: Timestamp::now(),
-        }
+        moment(self.hands.clock)
     }
 
     fn lock_moved(&self) {
@@ -385,6 +401,13 @@ impl Agent {
             work.await;
             name
         })
+    }
+}
+
+fn moment(clock: Clock) -> Moment {
+    Moment {
+        now: clock.now(),
+        wall: Timestamp::now(),
     }
 }
 

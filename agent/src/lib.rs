@@ -29,6 +29,7 @@ mod conditions;
 #[cfg(test)]
 mod manual;
 mod metrics;
+mod replacements;
 mod report;
 
 use agent::{AgentError, Parts};

@@ -15,6 +15,7 @@ use cordonhold_shared::node::NodeView;
 use cordonhold_shared::reboot::blocker::Blocker;
 use cordonhold_shared::reboot::cycle::{Count, DrainResult};
 use cordonhold_shared::reboot::driver::Standing;
+use cordonhold_shared::reboot::replacements::Outcome;
 use cordonhold_shared::reboot::window::Windows;
 use http::HeaderMap;
 use jiff::Timestamp;
@@ -137,6 +138,16 @@ impl Metrics {
             Count::CalledOff(reason) => metrics::count(&table.called_off, [("reason", reason)]),
             Count::Retry(of) => metrics::count(&table.retries, [("of", of)]),
             Count::UnexpectedAnswer => add_one(&table.unexpected_answers),
+        }
+    }
+
+    /// Notes what became of an eviction that was followed, or was to be.
+    pub(crate) fn replacement(&self, outcome: Outcome) {
+        match outcome {
+            Outcome::Replaced(took) => self.table.replacement.observe(took.as_secs_f64()),
+            Outcome::Unmeasured(why) => {
+                metrics::count(&self.table.replacements_unmeasured, [("reason", why.word())]);
+            }
         }
     }
 

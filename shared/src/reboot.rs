@@ -12,6 +12,7 @@ pub mod object;
 pub mod pod;
 pub mod prometheus;
 pub mod readiness;
+pub mod replacements;
 pub mod timers;
 pub mod watch;
 pub mod window;

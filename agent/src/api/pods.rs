@@ -10,6 +10,7 @@ use cordonhold_shared::reboot::blocker::pods::PodRule;
 use cordonhold_shared::reboot::drain::Evicted;
 use cordonhold_shared::reboot::driver::BLOCKING_PODS_MAX;
 use cordonhold_shared::reboot::pod::{self, DaemonSet, PodView};
+use cordonhold_shared::reboot::replacements::{Candidate, Controller};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use kube::core::Request;
 use kube::core::params::{GetParams, ListParams, PostParams};
@@ -121,6 +122,14 @@ impl Api {
         let mut params = ListParams::default().fields(&self.pods_on_node());
         params.label_selector = labels;
         let pods: ListView<PodView> = self.call(Request::new(PODS).list(&params)).await?;
+        Ok(pods.items)
+    }
+
+    /// Lists the pods of this controller, from the API server's cache: nothing is decided by them.
+    pub(crate) async fn pods_of(&self, controller: &Controller) -> Result<Vec<Candidate>, CallError> {
+        let params = ListParams::default().labels(&controller.labels).match_any();
+        let path = format!("/api/v1/namespaces/{}/pods", controller.namespace);
+        let pods: ListView<Candidate> = self.call(Request::new(path).list(&params)).await?;
         Ok(pods.items)
     }
 

@@ -7,10 +7,11 @@ use cordonhold_rt::metrics::{self, Counters, Gauges};
 use cordonhold_shared::hold::Phase;
 use cordonhold_shared::reboot::blocker::Blocker;
 use cordonhold_shared::reboot::cycle::{
-    CallOff, Disturbance, DrainResult, EvictionRefused, RebootResult, Unsealed,
+    CallOff, Disturbance, DrainResult, EvictionRefused, RebootResult, Unmeasured, Unsealed,
 };
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 /// What is said of one metric.
@@ -45,6 +46,9 @@ pub(super) struct Label {
 pub(super) const IDLE: &str = "idle";
 /// The phase of a node whose marks cannot be read.
 pub(super) const UNREADABLE: &str = "unreadable";
+
+/// Upper bounds in seconds, from a pod that starts at once to one that waits for a new node or for its volume.
+const REPLACEMENT_BUCKETS: [f64; 10] = [1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0];
 
 /// All values of the label `phase`.
 pub(super) fn phases() -> Vec<&'static str> {
@@ -82,13 +86,24 @@ macro_rules! need_no_beginning {
     };
 }
 
-need_no_beginning!(Counter, Gauge, Gauges<0>, Gauges<1>);
+need_no_beginning!(Counter, Gauge, Gauges<0>, Gauges<1>, Histogram);
 
-/// Defines the metrics. The parts of a row: the field and its Rust type; the type and the name in Prometheus' words, with the labels
+/// The given metric, or the default of its type.
+macro_rules! made {
+    () => {
+        Default::default()
+    };
+    ($made:expr) => {
+        $made
+    };
+}
+
+/// Defines the metrics. The parts of a row: the field and its Rust type, with how it is made if not by
+/// default; the type and the name in Prometheus' words, with the labels
 /// beside `node`; `help` is what it shows; `matters` is when to look at it, and what to do then.
 macro_rules! table {
     ($(
-        $field:ident: $type:ty, $kind:literal $name:literal $({$($label:ident: $values:expr),+})?
+        $field:ident: $type:ty $(= $made:expr)?, $kind:literal $name:literal $({$($label:ident: $values:expr),+})?
             help $help:literal
             matters $matters:literal
     )+) => {
@@ -110,7 +125,7 @@ macro_rules! table {
             /// Makes all metrics and registers them.
             pub(super) fn registered(registry: &mut Registry) -> Table {
                 let mut rows = Self::ROWS.iter();
-                $(let $field = <$type>::default();
+                $(let $field: $type = made!($($made)?);
                 if let Some(row) = rows.next() {
                     $field.begin(row.labels);
                 }
@@ -169,6 +184,12 @@ table! {
     evictions_refused: Counters<1>, "counter" "cordonhold_agent_evictions_refused_total" {reason: || words(EvictionRefused::WORDS)}
         help "Evictions that were refused or had no answer, by reason; each is tried again"
         matters "`budget`: PodDisruptionBudgets slow drains down. `other`: `eviction_failed` in the log names the webhook or the permission"
+    replacement: Histogram = Histogram::new(REPLACEMENT_BUCKETS), "histogram" "cordonhold_agent_replacement_seconds"
+        help "Seconds from the eviction of a pod until a pod of the same controller that was created after it was Ready"
+        matters "How long people do without a pod. Pods of a DaemonSet, of a Job or of no controller are not followed, and what is not replaced yet when the node goes down is lost with the process. Exact to some seconds: it depends on the clocks of the nodes"
+    replacements_unmeasured: Counters<1>, "counter" "cordonhold_agent_replacements_unmeasured_total" {reason: || words(Unmeasured::WORDS)}
+        help "Evictions whose replacement was not measured, by reason"
+        matters "`too_long`: none was Ready within 15 minutes; look for pods that are pending. `too_many`: more than 64 controllers at once. `unlabelled`: the pod is neither of a Deployment nor of a StatefulSet"
     seals_failed: Counters<1>, "counter" "cordonhold_agent_seals_failed_total" {reason: unsealed}
         help "Final checks that did not end in a seal, by what they found"
         matters "The drained node waits meanwhile, or is drained again. `blocked` is counted at each look, about twice a minute"

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cordonhold_shared::keys;
-use cordonhold_shared::reboot::cycle::{CallOff, Disturbance, Next, Report, Unsealed};
+use cordonhold_shared::reboot::cycle::{CallOff, Disturbance, Next, Report, Unmeasured, Unsealed};
 use cordonhold_shared::reboot::drain::Evicted;
 use cordonhold_shared::reboot::driver::LockWait;
 use cordonhold_shared::reboot::window::{CronWindow, Window};
@@ -346,6 +346,35 @@ async fn the_page_says_what_blocks_and_for_whom_the_lock_is_waited_for_and_how_m
     served.metrics.stands(Standing::default());
     for name in gauges {
         assert_eq!(of(name).await, None, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_evictions_cost_people_is_measured_or_counted_as_not_measured() {
+    let served = served().await;
+    for seconds in [3, 30, 3000] {
+        let took = Duration::from_secs(seconds);
+        served.metrics.replacement(Outcome::Replaced(took));
+    }
+    let unmeasured = Outcome::Unmeasured(Unmeasured::TooLong);
+    served.metrics.replacement(unmeasured);
+    for (sample, value) in [
+        ("replacement_seconds_count{node=\"node-0\"}", "3"),
+        ("replacement_seconds_sum{node=\"node-0\"}", "3033.0"),
+        ("replacement_seconds_bucket{node=\"node-0\",le=\"5.0\"}", "1"),
+        ("replacement_seconds_bucket{node=\"node-0\",le=\"40.0\"}", "2"),
+        ("replacement_seconds_bucket{node=\"node-0\",le=\"+Inf\"}", "3"),
+        (
+            "replacements_unmeasured_total{node=\"node-0\",reason=\"too_long\"}",
+            "1",
+        ),
+        (
+            "replacements_unmeasured_total{node=\"node-0\",reason=\"too_many\"}",
+            "0",
+        ),
+    ] {
+        let sample = format!("cordonhold_agent_{sample}");
+        assert_eq!(served.value(&sample).await.as_deref(), Some(value), "{sample}");
     }
 }
 

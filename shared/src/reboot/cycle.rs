@@ -39,7 +39,7 @@ mod tests;
 pub use input::{Answer, Event, Failure, HostState, Input, RebootFailure, Shutdown};
 pub use report::{
     CallOff, Count, Course, Disturbance, DrainResult, EvictionRefused, Fields, Level, Message, Next,
-    RebootResult, Report, Told, Unsealed,
+    RebootResult, Report, Told, Unmeasured, Unsealed,
 };
 pub use step::{Act, Ask, Step};
 

@@ -67,6 +67,9 @@ pub struct OwnerReference {
     /// The name of the owner, in the namespace of the pod.
     #[serde(default)]
     pub name: String,
+    /// The uid of the owner.
+    #[serde(default)]
+    pub uid: String,
     /// Whether this owner is the controller, which replaces the pod.
     #[serde(default, deserialize_with = "null_is_default")]
     pub controller: bool,

@@ -23,7 +23,7 @@ mod tests;
 pub use fields::Fields;
 pub use message::{Message, Told};
 pub use words::{
-    CallOff, Disturbance, DrainResult, EvictionRefused, Next, RebootResult, Unsealed,
+    CallOff, Disturbance, DrainResult, EvictionRefused, Next, RebootResult, Unmeasured, Unsealed,
 };
 
 use fields::{first_pods, joined};

@@ -41,6 +41,7 @@ fn of(kind: &str, name: &str, uid: &str) -> PodView {
             kind: kind.to_owned(),
             name: name.to_owned(),
             controller: true,
+            ..crate::reboot::pod::OwnerReference::default()
         });
     pod
 }

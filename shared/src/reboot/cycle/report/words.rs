@@ -88,6 +88,16 @@ words! {
 }
 
 words! {
+    /// Why nobody knows how long an evicted pod was missing.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    Unmeasured {
+        TooLong "too_long" "No replacement was Ready within 15 minutes, or its controller's pods could not be listed"
+        TooMany "too_many" "Too many controllers or pods were followed already"
+        Unlabelled "unlabelled" "The pod has no label by which its controller's pods can be listed"
+    }
+}
+
+words! {
     /// Why a final check did not end in a seal, beside what disturbed it ([`Disturbance`]).
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     Unsealed {

@@ -1,0 +1,182 @@
+//! Follows the pods that were evicted until they are replaced, and measures how long that takes. Beside the loop: nothing waits for it,
+//! and what finds no room is counted as not measured.
+//!
+//! Not here: who is followed and for how long ([`cordonhold_shared::reboot::replacements`]).
+
+use std::sync::Arc;
+
+use cordonhold_shared::reboot::cycle::Unmeasured;
+use cordonhold_shared::reboot::moment::Moment;
+use cordonhold_shared::reboot::pod::PodView;
+use cordonhold_shared::reboot::replacements::{Candidate, Controller, Outcome, Replacements};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tracing::debug;
+
+use crate::api::{Api, Meaning as _};
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+
+/// Most evictions that wait to be taken in: as many as a drain of a full node sends at once, with room to spare.
+const WAITING_MAX: usize = 256;
+
+/// Where evictions are handed over. Clones share the queue.
+#[derive(Clone)]
+pub(crate) struct Follower {
+    queue: mpsc::Sender<(PodView, Moment)>,
+    metrics: Arc<Metrics>,
+}
+
+impl Follower {
+    /// A follower, and the evictions that it is handed, for [`follow`].
+    pub(crate) fn new(metrics: Arc<Metrics>) -> (Follower, mpsc::Receiver<(PodView, Moment)>) {
+        let (queue, evicted) = mpsc::channel(WAITING_MAX);
+        (Follower { queue, metrics }, evicted)
+    }
+
+    /// Takes in that this pod was evicted, without waiting.
+    pub(crate) fn evicted(&self, pod: PodView, at: Moment) {
+        if self.queue.try_send((pod, at)).is_err() {
+            self.metrics.replacement(Outcome::Unmeasured(Unmeasured::TooMany));
+        }
+    }
+}
+
+/// Follows each eviction, until every [`Follower`] is gone.
+pub(crate) async fn follow(
+    api: Api,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    mut evicted: mpsc::Receiver<(PodView, Moment)>,
+) {
+    let mut replacements = Replacements::default();
+    let mut lists = FuturesUnordered::new();
+    loop {
+        while let Some(controller) = replacements.take_due(clock.now(), lists.len()) {
+            lists.push(list(&api, controller));
+        }
+        let wake = replacements.next_due(lists.len());
+        tokio::select! {
+            pod = evicted.recv() => match pod {
+                None => return,
+                Some((pod, at)) => {
+                    if let Some(why) = replacements.evicted(&pod, at) {
+                        metrics.replacement(Outcome::Unmeasured(why));
+                    }
+                }
+            },
+            Some((controller, pods)) = lists.next() => {
+                let at = Moment {
+                    now: clock.now(),
+                    wall: Timestamp::now(),
+                };
+                for outcome in replacements.listed(&controller, &pods, at) {
+                    metrics.replacement(outcome);
+                }
+            }
+            () = clock.at(wake) => {}
+        }
+    }
+}
+
+/// Lists the pods of a controller; none if that fails, and then it is tried again.
+async fn list(api: &Api, controller: Controller) -> (Controller, Vec<Candidate>) {
+    let pods = api.pods_of(&controller).await.unwrap_or_else(|error| {
+        let why = error.with_fix();
+        debug!(why, "failed to list the pods that may replace an evicted one");
+        Vec::new()
+    });
+    (controller, pods)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use cordonhold_shared::reboot::window::Windows;
+    use http::HeaderMap;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::fake;
+
+    fn pod() -> PodView {
+        let owner = json!({ "kind": "ReplicaSet", "name": "web", "uid": "c", "controller": true });
+        let metadata = json!({
+            "name": "web-1", "namespace": "ns", "uid": "p",
+            "labels": { "pod-template-hash": "abc" }, "ownerReferences": [owner],
+        });
+        serde_json::from_value(json!({ "metadata": metadata })).unwrap()
+    }
+
+    fn moment(clock: Clock) -> Moment {
+        Moment {
+            now: clock.now(),
+            wall: Timestamp::now(),
+        }
+    }
+
+    async fn page(metrics: &Metrics) -> String {
+        metrics.render(&HeaderMap::new()).await.unwrap().text
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_eviction_is_followed_by_lists_from_the_cache_until_its_replacement_is_ready() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        let api = fake::api(&[], move |path, _| {
+            assert!(path.starts_with("/api/v1/namespaces/ns/pods?"), "{path}");
+            assert!(path.contains("labelSelector=pod-template-hash%3Dabc"), "{path}");
+            assert!(path.contains("resourceVersion=0"), "{path}");
+            let mut replacement = json!({
+                "metadata": {
+                    "uid": "r", "creationTimestamp": Timestamp::now().to_string(),
+                    "ownerReferences": [{ "kind": "ReplicaSet", "name": "web", "uid": "c", "controller": true }],
+                },
+                "status": { "conditions": [{ "type": "Ready", "status": "True" }] },
+            });
+            match counted.fetch_add(1, Ordering::Relaxed) {
+                // A list that fails is made again.
+                0 => return (500, json!({ "kind": "Status", "status": "Failure", "code": 500 })),
+                1 => replacement["status"] = Value::Null,
+                _ => {}
+            }
+            (
+                200,
+                json!({ "metadata": { "resourceVersion": "1" }, "items": [replacement] }),
+            )
+        });
+        let metrics = Arc::new(Metrics::new("n", Windows::default()));
+        let clock = Clock::start();
+        let (follower, evicted) = Follower::new(Arc::clone(&metrics));
+        let following = tokio::spawn(follow(api, clock, Arc::clone(&metrics), evicted));
+        follower.evicted(pod(), moment(clock));
+        let count = "cordonhold_agent_replacement_seconds_count{node=\"n\"} 1\n";
+        while !page(&metrics).await.contains(count) {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 3);
+        // The third list, 10 s after the second, which was as long after the first.
+        let page = page(&metrics).await;
+        assert!(
+            page.contains("replacement_seconds_bucket{node=\"n\",le=\"20.0\"} 0\n"),
+            "{page}"
+        );
+        drop(follower);
+        following.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_finds_no_room_is_counted_and_waits_for_nothing() {
+        let metrics = Arc::new(Metrics::new("n", Windows::default()));
+        let (follower, _evicted) = Follower::new(Arc::clone(&metrics));
+        for _ in 0..WAITING_MAX + 2 {
+            follower.evicted(pod(), moment(Clock::start()));
+        }
+        let page = page(&metrics).await;
+        let sample = "cordonhold_agent_replacements_unmeasured_total{node=\"n\",reason=\"too_many\"} 2\n";
+        assert!(page.contains(sample), "{page}");
+    }
+}
