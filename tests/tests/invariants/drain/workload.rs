@@ -222,7 +222,7 @@ impl<'a> Workload<'a> {
     }
 
     /// Creates a Deployment of one pod that tolerates everything and fits on this node only, as some operators and CNI plugins do.
-    pub(super) async fn deploy_operator(&self, name: &str) -> Result<()> {
+    pub(crate) async fn deploy_operator(&self, name: &str) -> Result<()> {
         let deployment = json!({
             "metadata": { "name": name },
             "spec": {
