@@ -16,6 +16,7 @@ use crate::selector::Selector;
 mod account;
 mod cancel;
 mod conditions;
+mod deferred;
 mod patch;
 mod reboots;
 mod signs;
@@ -25,6 +26,7 @@ pub use cancel::{
     Cancel, CancelFlaw, UNREADABLE, cancel, cancel_command, cancel_flaw, cancel_name, ignored, pause_command,
 };
 pub use conditions::conditions_patch;
+pub use deferred::{DEFERRED_MAX_BYTES, DeferredUncordon, deferred_uncordon};
 pub use patch::{NodePatch, PatchKind, Terms};
 pub use reboots::{OneMore, REBOOTS_KEPT_MAX, reboots};
 pub use signs::Signs;

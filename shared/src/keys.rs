@@ -33,6 +33,10 @@ pub const PAUSE: &str = "cordonhold.dev/pause";
 /// Annotation that a person writes: the node stays cordoned after its reboot.
 pub const KEEP_CORDONED: &str = "cordonhold.dev/keep-cordoned";
 
+/// Annotation: `<created> <RFC 3339, or - from a writer without a clock> <user>`: an uncordon that this user asked for while the hold was
+/// there, and that is done when the hold ends. Not a mark. What it means is in [`crate::hold::DeferredUncordon`].
+pub const UNCORDON_WANTED: &str = "cordonhold.dev/uncordon-wanted";
+
 /// Annotation: `<created> <proof>` of the hold that was given back last, written by the patch that gave it back.
 /// Not a mark: it does not hold the Node, and it stays there.
 pub const GIVEN_BACK: &str = "cordonhold.dev/given-back";

@@ -1,0 +1,144 @@
+//! A deferred uncordon: the annotation which says that somebody asked for an uncordon while the node was held. It is done when the hold ends.
+//!
+//! Like a cancel it names the hold, so that it never counts for a later one.
+//! Not here: who may write or remove it ([`crate::admission`]), and how a hold ends with one ([`super::NodePatch`]).
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use super::{Holder, canonical, is_created};
+use crate::Reading;
+use crate::keys;
+use crate::node::NodeView;
+use crate::quote::{QUOTED_MAX, always_quoted};
+
+/// Longest value that is read or written, in bytes: a `created`, a time, and a user name of 1 KiB, which is the longest that the webhook takes.
+pub const DEFERRED_MAX_BYTES: usize = 1_200;
+
+/// Stands for the time if the writer has no clock, as a policy of the API server has none.
+const NO_CLOCK: &str = "-";
+
+/// An uncordon that somebody asked for while the node was held.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeferredUncordon {
+    /// The `created` of the hold that the node had then, as written.
+    pub created: String,
+    /// When the uncordon was asked for; `None` from a writer that has no clock.
+    pub at: Option<Timestamp>,
+    /// The user who asked for it.
+    pub user: String,
+}
+
+impl DeferredUncordon {
+    /// Whether it was asked for while this hold was there.
+    pub fn is_of(&self, holder: &Holder) -> bool {
+        canonical(&self.created) == canonical(&holder.created)
+    }
+
+    fn parse(text: &str) -> Option<DeferredUncordon> {
+        let (created, rest) = text.split_once(' ')?;
+        let (at, user) = rest.split_once(' ')?;
+        let at = match at {
+            NO_CLOCK => None,
+            at => Some(at.parse().ok()?),
+        };
+        let is_whole = is_created(created) && !user.is_empty() && text.len() <= DEFERRED_MAX_BYTES;
+        is_whole.then(|| DeferredUncordon {
+            created: created.to_owned(),
+            at,
+            user: user.to_owned(),
+        })
+    }
+}
+
+/// The value as it is written on the Node, with a time in whole seconds.
+impl fmt::Display for DeferredUncordon {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let DeferredUncordon { created, at, user } = self;
+        match at {
+            Some(at) => write!(f, "{created} {at:.0} {user}"),
+            None => write!(f, "{created} {NO_CLOCK} {user}"),
+        }
+    }
+}
+
+/// The deferred uncordon on a Node. One that is malformed has no effect: nobody knows which hold it is of.
+pub fn deferred_uncordon(node: &NodeView) -> Reading<DeferredUncordon> {
+    let Some(text) = node.annotation(keys::UNCORDON_WANTED) else {
+        return Reading::Absent;
+    };
+    match DeferredUncordon::parse(text) {
+        Some(deferred) => Reading::Present(deferred),
+        None => Reading::Malformed(format!(
+            "{} is not '<created> <time or -> <user>': {}",
+            keys::UNCORDON_WANTED,
+            always_quoted(text, QUOTED_MAX)
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CREATED: &str = "2026-11-29T10:00:00.000000001Z";
+
+    fn read(text: &str) -> Reading<DeferredUncordon> {
+        let mut node = NodeView::default();
+        drop(
+            node.metadata
+                .annotations
+                .insert(keys::UNCORDON_WANTED.to_owned(), text.to_owned()),
+        );
+        deferred_uncordon(&node)
+    }
+
+    #[test]
+    fn a_deferred_uncordon_is_read_as_it_was_written() {
+        for (at, user) in [
+            (None, "system:serviceaccount:gpu-operator:nvidia-driver"),
+            (Some("2026-11-29T10:05:00Z"), "CN=Jo Doe, O=ops"),
+            (None, " - "),
+        ] {
+            let written = DeferredUncordon {
+                created: CREATED.to_owned(),
+                at: at.map(|at| at.parse().unwrap()),
+                user: user.to_owned(),
+            };
+            assert_eq!(read(&written.to_string()), Reading::Present(written));
+        }
+    }
+
+    #[test]
+    fn it_counts_for_the_hold_that_it_names_alone() {
+        let deferred = read(&format!("{CREATED} - jo")).present().unwrap();
+        let holder = |created: &str| Holder {
+            node_uid: "u".to_owned(),
+            created: created.to_owned(),
+        };
+        assert!(deferred.is_of(&holder(CREATED)));
+        assert!(deferred.is_of(&holder("2026-11-29T11:00:00.000000001+01:00")));
+        assert!(!deferred.is_of(&holder("2026-11-29T10:00:00Z")));
+    }
+
+    #[test]
+    fn fail_safe_reading_what_names_no_hold_no_time_or_no_user_is_malformed() {
+        let long = format!("{CREATED} - {}", "x".repeat(DEFERRED_MAX_BYTES));
+        for text in [
+            "",
+            CREATED,
+            &format!("{CREATED} -"),
+            &format!("{CREATED} - "),
+            &format!("{CREATED} now jo"),
+            "yesterday - jo",
+            &long,
+        ] {
+            let Reading::Malformed(why) = read(text) else {
+                panic!("{text}")
+            };
+            assert!(why.len() < 1_000, "{why}");
+        }
+        assert_eq!(deferred_uncordon(&NodeView::default()), Reading::Absent);
+    }
+}
