@@ -13,6 +13,7 @@ use crate::node::NodeView;
 use crate::quote;
 
 mod change;
+mod deferral;
 mod kured;
 mod mode;
 mod node;
@@ -25,6 +26,7 @@ mod verdict;
 
 pub use crate::hold::{UNREADABLE, cancel_name};
 pub use change::Change;
+pub use deferral::{Deferral, defer};
 pub use kured::{KuredLock, KuredPolicy, KuredSeen, LockEdit, Locks, OnLookupFailure};
 pub use mode::{Mode, Modes};
 pub use policy::{Exempt, OnDelete, Policy, ServiceAccount};
@@ -107,14 +109,7 @@ pub enum Decision {
 
 /// Decides about a request. On [`Decision::Need`], call it again with that fact filled in; it asks for each [`Fact`] at most once.
 pub fn decide(request: &Request, facts: &Facts, policy: &Policy, now: Timestamp) -> Decision {
-    let evaluation = Evaluation {
-        request,
-        facts,
-        policy,
-        now,
-        change: request.change(),
-        hold: request.hold(),
-    };
+    let evaluation = Evaluation::of(request, facts, policy, now);
     let ruling = match &request.operation {
         Operation::CreateNode { new } => evaluation.create(new).into(),
         Operation::UpdateNode { old, new } => evaluation.update(old, new),
@@ -152,6 +147,19 @@ struct Evaluation<'a> {
     hold: Reading<Hold>,
 }
 
+impl<'a> Evaluation<'a> {
+    fn of(request: &'a Request, facts: &'a Facts, policy: &'a Policy, now: Timestamp) -> Evaluation<'a> {
+        Evaluation {
+            request,
+            facts,
+            policy,
+            now,
+            change: request.change(),
+            hold: request.hold(),
+        }
+    }
+}
+
 impl Evaluation<'_> {
     fn is_agent(&self) -> bool {
         self.request.requester.user == self.policy.agent.user()
@@ -166,8 +174,12 @@ impl Evaluation<'_> {
         self.policy.exempt.includes(&self.request.requester)
     }
 
+    fn mode(&self, reason: Reason) -> Mode {
+        self.policy.modes.of_requester(reason, &self.request.requester)
+    }
+
     fn denies(&self, reason: Reason) -> bool {
-        self.outcome(reason) == Outcome::Deny && self.policy.modes.of(reason) == Mode::Enforce
+        self.outcome(reason) == Outcome::Deny && self.mode(reason).denies()
     }
 
     /// How severe a reason is, for comparison: its outcome under its mode, then its outcome in mode `enforce`.
@@ -197,12 +209,12 @@ impl Evaluation<'_> {
     }
 
     fn verdict(&self, reason: Reason) -> Verdict {
-        let mode = self.policy.modes.of(reason);
+        let mode = self.mode(reason);
         let verdict = match self.outcome(reason) {
             Outcome::Allow => Verdict::new(Outcome::Allow, reason, mode, self.audit(reason)),
             Outcome::Flag => Verdict {
                 warnings: match mode {
-                    Mode::Enforce | Mode::Warn => vec![self.warning(reason)],
+                    Mode::Enforce | Mode::Defer | Mode::Warn => vec![self.warning(reason)],
                     Mode::Audit => Vec::new(),
                 },
                 ..Verdict::new(Outcome::Flag, reason, mode, self.audit(reason))
@@ -222,6 +234,9 @@ impl Evaluation<'_> {
             return Audit::new();
         }
         let mut audit = Audit::from([(AUDIT_REASON, reason.code().to_owned())]);
+        if reason == Reason::Deferred {
+            drop(audit.insert(AUDIT_MODE, self.mode(reason).as_str().to_owned()));
+        }
         let Some(node) = self.request.node() else {
             return audit;
         };

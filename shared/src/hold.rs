@@ -26,7 +26,10 @@ pub use cancel::{
     Cancel, CancelFlaw, UNREADABLE, cancel, cancel_command, cancel_flaw, cancel_name, ignored, pause_command,
 };
 pub use conditions::conditions_patch;
-pub use deferred::{DEFERRED_MAX_BYTES, DeferredUncordon, deferred_uncordon};
+pub use deferred::{
+    DEFERRED_MAX_BYTES, DeferredUncordon, deferred_of_hold, deferred_uncordon, deferring_hold, done_uncordon,
+    done_under_hold,
+};
 pub use patch::{NodePatch, PatchKind, Terms};
 pub use reboots::{OneMore, REBOOTS_KEPT_MAX, reboots};
 pub use signs::Signs;

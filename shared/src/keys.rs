@@ -34,7 +34,7 @@ pub const PAUSE: &str = "cordonhold.dev/pause";
 pub const KEEP_CORDONED: &str = "cordonhold.dev/keep-cordoned";
 
 /// Annotation: `<created> <RFC 3339, or - from a writer without a clock> <user>`: an uncordon that this user asked for while the hold was
-/// there, and that is done when the hold ends. Not a mark. What it means is in [`crate::hold::DeferredUncordon`].
+/// there, and that is done when the hold ends; `done:` before the time notes one that passed. Not a mark. What it means is in [`crate::hold::DeferredUncordon`].
 pub const UNCORDON_WANTED: &str = "cordonhold.dev/uncordon-wanted";
 
 /// Annotation: `<created> <proof>` of the hold that was given back last, written by the patch that gave it back.

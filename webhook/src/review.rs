@@ -165,7 +165,11 @@ fn understand(record: ReviewRecord<'_>, policy: &Policy) -> Result<Review, Strin
         },
         field_manager: options.field_manager.into_string(),
         dry_run: request.dry_run.unwrap_or(false),
-        request: Request { requester, operation },
+        request: Request {
+            requester,
+            operation,
+            is_of_status: false,
+        },
     })
 }
 

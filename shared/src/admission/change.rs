@@ -1,4 +1,5 @@
-//! What an update of a Node changes in the things that Cordonhold guards: the cordon, the marks and the cancel.
+//! What an update of a Node changes in the things that Cordonhold guards: the cordon, the marks, the cancel and the
+//! deferred uncordon.
 //!
 //! Not here: whether the change is allowed ([`super::decide`]).
 
@@ -28,6 +29,8 @@ pub struct Change {
     pub sets_marks: bool,
     /// The cancel is written, changed or removed.
     pub cancel: bool,
+    /// The deferred uncordon is written or replaced, or one that counts for the hold is removed.
+    pub deferred: bool,
 }
 
 impl Change {
@@ -42,6 +45,10 @@ impl Change {
             taint: taint.0 != taint.1,
             sets_marks: taint == (false, true) || marks().any(|(old, new)| new.is_some() && old != new),
             cancel: old.annotation(keys::CANCEL) != new.annotation(keys::CANCEL),
+            deferred: old.annotation(keys::UNCORDON_WANTED) != new.annotation(keys::UNCORDON_WANTED)
+                && (new.annotation(keys::UNCORDON_WANTED).is_some()
+                    || hold::deferred_of_hold(old).is_some()
+                    || hold::done_under_hold(old).is_some()),
         }
     }
 
@@ -52,11 +59,11 @@ impl Change {
 
     /// Whether the update changes nothing that a rule looks at.
     pub fn is_nothing(&self) -> bool {
-        !self.uncordons && !self.touches_marks() && !self.cancel
+        !self.uncordons && !self.touches_marks() && !self.cancel && !self.deferred
     }
 }
 
-/// The changes as the audit trail lists them: `uncordon`, `cordon`, `hold`, `taint`, `cancel`, joined by commas.
+/// The changes as the audit trail lists them: `uncordon`, `cordon`, `hold`, `taint`, `cancel`, `deferred`, joined by commas.
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Change {
@@ -65,6 +72,7 @@ impl fmt::Display for Change {
             annotations_or_phase,
             taint,
             cancel,
+            deferred,
             // Not listed: it only says how the marks change, which `hold` and `taint` already cover.
             sets_marks: _,
         } = *self;
@@ -74,6 +82,7 @@ impl fmt::Display for Change {
             ("hold", annotations_or_phase),
             ("taint", taint),
             ("cancel", cancel),
+            ("deferred", deferred),
         ];
         let effects: Vec<&str> = effects
             .into_iter()

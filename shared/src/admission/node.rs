@@ -4,7 +4,8 @@
 
 use jiff::Timestamp;
 
-use super::{Evaluation, Fact, Known, OnDelete, Reason, Ruling, SKEW, cancel_name};
+use super::deferral::{Deferred, uncordon_reason};
+use super::{Evaluation, Fact, Known, Mode, OnDelete, Reason, Ruling, SKEW, cancel_name};
 use crate::Reading;
 use crate::hold::{self, Phase};
 use crate::keys;
@@ -39,42 +40,54 @@ impl Evaluation<'_> {
         if !is_elsewhere && self.is_agent() {
             return Reason::Owner.into();
         }
-        if change.cancel && !change.uncordons && !change.touches_marks() {
+        if change.cancel && !change.uncordons && !change.touches_marks() && !change.deferred {
             return self.cancel_written(old, new);
         }
+        let is_held = hold::is_held(&self.hold);
+        let apply = self.applying(old, new);
+        // A rule whose mode only warns must not let through what another rule denies, and one that defers not what another denies outright.
+        let denying = || apply.iter().copied().filter(|reason| self.denies(*reason));
+        let outright = denying().find(|reason| self.mode(*reason) != Mode::Defer);
+        if let Some(reason) = outright.or_else(|| denying().next()) {
+            return reason.into();
+        }
+        let passing = if is_held { Reason::Lapsed } else { Reason::NotHeld };
+        self.unless_kureds(old, apply.first().copied().unwrap_or(passing))
+    }
+
+    /// The reasons that apply to an update by anybody who is neither the owner nor exempt, in order: of several that deny, and else of several
+    /// that apply, the first counts.
+    pub(super) fn applying(&self, old: &NodeView, new: &NodeView) -> Vec<Reason> {
+        let change = &self.change;
         let (is_held, is_marked) = (hold::is_held(&self.hold), hold::has_marks(old));
         let is_ended =
             is_cancelled(old) && !change.cancel && !change.sets_marks && (is_held || change.touches_marks());
-        let is_sealed = self.is_sealed(old);
-        // In order: of several rules that deny, and else of several that apply, the first gives the reason.
+        let is_open = is_ended && !self.is_sealed(old);
+        let is_too_late = is_ended && !is_open;
+        let deferred = self.deferred_change(old, new);
+        // A kept uncordon passes only in the mode that keeps one. In the others it is the uncordon that it would have been.
+        let is_kept = deferred == Deferred::Asked && self.mode(uncordon_reason(is_too_late)) == Mode::Defer;
+        let asks = change.uncordons || (deferred == Deferred::Asked && !is_kept);
+        // After a cancel, what is on the Node may go, but nothing may be written.
+        let is_removal = new.annotation(keys::UNCORDON_WANTED).is_none();
+        let is_forged = matches!(deferred, Deferred::Forged(_)) && !(is_open && is_removal);
         let rules = [
-            (is_elsewhere, Reason::NotOwnNode),
+            (self.is_agent_elsewhere(old), Reason::NotOwnNode),
             (change.cancel, Reason::CancelAlone),
             (!is_marked && change.touches_marks(), Reason::SpoofedHold),
-            (is_ended && is_sealed, Reason::TooLate),
-            (is_ended && !is_sealed, Reason::Cancelled),
-            (
-                !is_ended && change.uncordons && is_held && !self.has_lapsed(),
-                Reason::Held,
-            ),
+            (is_forged, Reason::ForgedWish),
+            (is_too_late && (asks || change.touches_marks()), Reason::TooLate),
+            (is_open, Reason::Cancelled),
+            (!is_ended && asks && is_held && !self.has_lapsed(), Reason::Held),
             (
                 !is_ended && is_marked && change.annotations_or_phase,
                 Reason::TamperedHold,
             ),
             (!is_ended && is_marked && change.taint, Reason::TamperedTaint),
+            (is_kept || deferred == Deferred::TakenBack, Reason::Deferred),
         ];
-        let apply = || {
-            rules
-                .iter()
-                .filter(|(applies, _)| *applies)
-                .map(|(_, reason)| *reason)
-        };
-        // A rule whose mode only warns must not let through what another rule denies.
-        if let Some(reason) = apply().find(|reason| self.denies(*reason)) {
-            return reason.into();
-        }
-        let passing = if is_held { Reason::Lapsed } else { Reason::NotHeld };
-        self.unless_kureds(old, apply().next().unwrap_or(passing))
+        let applying = rules.into_iter().filter(|(applies, _)| *applies);
+        applying.map(|(_, reason)| reason).collect()
     }
 
     /// The rules for the DELETE of a Node. An agent may not delete another node's Node.
@@ -108,7 +121,7 @@ impl Evaluation<'_> {
         Reason::HeldDeleted
     }
 
-    fn has_lapsed(&self) -> bool {
+    pub(super) fn has_lapsed(&self) -> bool {
         matches!(&self.hold, Reading::Present(hold) if hold.has_lapsed(self.now, SKEW))
     }
 

@@ -64,8 +64,10 @@ reasons! {
     NotHeld         "not-held"         Allow Ours  "an uncordon of a Node that nobody holds"
     Lapsed          "lapsed"           Flag  Ours  "an uncordon more than 5 min 30 s after `until`"
     Held            "held"             Deny  Ours  "an uncordon of a held Node"
+    Deferred        "deferred"         Flag  Ours  "an uncordon of a held Node that is kept until the hold ends, or one that its author takes back"
     TamperedHold    "tampered-hold"    Deny  Ours  "an annotation or label of a hold, or one beside them that the agent acts on, changed by someone other than the node's agent"
     TamperedTaint   "tampered-taint"   Deny  Ours  "the taint of a hold changed by someone other than the node's agent"
+    ForgedWish      "forged-wish"      Deny  Ours  "`cordonhold.dev/uncordon-wanted` written other than by an uncordon of this user under the present hold, through `nodes/status`, over an earlier one, or removed by someone else"
     HeldDeleted     "held-deleted"     Flag  Ours  "the DELETE of a held Node; denied with `--on-delete=deny`"
     Exempt          "exempt"           Allow Ours  "a user or group of `--exempt-user` or `--exempt-group`"
     KuredHeld       "kured-held"       Deny  Kured "an uncordon of a Node that stock kured's lock names"
@@ -79,4 +81,19 @@ reasons! {
     LookupFailed    "lookup-failed"    Deny  Ours  "the API server did not answer a lookup that the decision needs; for kured's lock `--on-lookup-failure=allow` makes it a flag"
     MalformedReview "malformed-review" Deny  Ours  "the review cannot be read"
     InternalError   "internal-error"   Deny  Ours  "a bug in the webhook; `cordonhold_webhook_panics_total` counts panics"
+}
+
+/// The reasons whose requests mode [`super::Mode::Defer`] can keep for later: all are about an uncordon of a held Node, or come with one.
+const DEFERRABLE: [Reason; 3] = [Reason::Held, Reason::TooLate, Reason::TamperedTaint];
+
+impl Reason {
+    /// Whether requests with this reason can be kept for later: [`super::Mode::Defer`] is a mode of its own for them.
+    pub fn is_deferrable(self) -> bool {
+        DEFERRABLE.contains(&self)
+    }
+
+    /// Whether mode `defer` means something for the reason: it can be deferred, or says that something was.
+    pub(super) fn takes_defer(self) -> bool {
+        self.is_deferrable() || self == Reason::Deferred
+    }
 }

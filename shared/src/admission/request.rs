@@ -19,6 +19,8 @@ pub struct Request {
     pub requester: Requester,
     /// What the request does.
     pub operation: Operation,
+    /// Whether it is a write of the subresource `status`, which cannot change the spec.
+    pub is_of_status: bool,
 }
 
 /// What a request does.
@@ -66,6 +68,7 @@ impl Request {
         Request {
             requester,
             operation: Operation::UpdateNode { old, new },
+            is_of_status: false,
         }
     }
 

@@ -6,6 +6,7 @@ use super::*;
 use crate::hold;
 use crate::node::Taint;
 
+mod deferral;
 mod kured;
 
 const UID: &str = "7f1c";
@@ -555,6 +556,7 @@ fn found_s2_no_agent_deletes_another_node() {
         let request = Request {
             requester: requester(AGENT, &[claim]),
             operation: Operation::DeleteNode { old: node },
+            is_of_status: false,
         };
         let Decision::Verdict(v) = decide(&request, &Facts::default(), &policy(), now()) else {
             panic!()
@@ -597,6 +599,7 @@ fn found_s2_an_agent_elsewhere_that_is_only_warned_opens_no_hold() {
         let request = Request {
             requester: requester(AGENT, &["node-1"]),
             operation: Operation::DeleteNode { old: held() },
+            is_of_status: false,
         };
         let policy = Policy {
             on_delete,
@@ -1118,7 +1121,11 @@ fn deleted(node: &NodeView, policy: &Policy, now: Timestamp) -> Verdict {
 }
 
 fn judged(requester: Requester, operation: Operation, policy: &Policy, now: Timestamp) -> Verdict {
-    let request = Request { requester, operation };
+    let request = Request {
+        requester,
+        operation,
+        is_of_status: false,
+    };
     match decide(&request, &Facts::default(), policy, now) {
         Decision::Verdict(verdict) => verdict,
         Decision::Need(need) => panic!("needs {need:?}"),
@@ -1370,6 +1377,9 @@ fn any_text() -> impl Strategy<Value = String> {
         Just(String::new()),
         Just(format!("{UID}/{CREATED}")),
         Just(format!("{CREATED} why")),
+        Just(format!("{CREATED} - admin")),
+        Just(format!("{CREATED} 2026-01-01T00:04:00Z admin")),
+        Just(format!("{CREATED} done:2026-01-01T00:04:00Z admin")),
         Just("2026-01-01T00:15:00Z".to_owned()),
         Just("true".to_owned()),
         Just("sealed".to_owned()),
@@ -1383,7 +1393,7 @@ fn any_node() -> impl Strategy<Value = NodeView> {
         .into_iter()
         .chain(keys::OWNERS_ANNOTATIONS)
         .chain(keys::TOLD_ANNOTATIONS)
-        .chain([keys::CANCEL, keys::PAUSE, "other"])
+        .chain([keys::CANCEL, keys::UNCORDON_WANTED, keys::PAUSE, "other"])
         .collect();
     let annotations = proptest::collection::btree_map(proptest::sample::select(all), any_text(), 0..6);
     let label = proptest::option::of(any_text());
@@ -1450,16 +1460,20 @@ fn any_facts() -> impl Strategy<Value = Facts> {
 }
 
 fn any_policy() -> impl Strategy<Value = Policy> {
-    let modes = proptest::sample::select(vec![Mode::Enforce, Mode::Warn, Mode::Audit]);
+    let modes = proptest::sample::select(vec![Mode::Enforce, Mode::Defer, Mode::Warn, Mode::Audit]);
     let failures = proptest::sample::select(vec![OnLookupFailure::Deny, OnLookupFailure::Allow]);
     let deletes = proptest::sample::select(vec![OnDelete::Flag, OnDelete::Deny]);
     let modes = (
         modes.clone(),
-        proptest::collection::vec((proptest::sample::select(Reason::ALL), modes), 0..3),
+        proptest::collection::vec((proptest::sample::select(Reason::ALL), modes.clone()), 0..3),
+        proptest::option::of(modes),
     )
-        .prop_map(|(usual, exceptions)| {
+        .prop_map(|(usual, exceptions, of_user)| {
             let add = |modes: Modes, (reason, mode)| modes.with(reason, mode);
-            exceptions.into_iter().fold(Modes::from(usual), add)
+            let modes = exceptions.into_iter().fold(Modes::from(usual), add);
+            of_user
+                .into_iter()
+                .fold(modes, |modes, mode| modes.with_user("admin", mode))
         });
     (modes, failures, deletes, 0..3_u8).prop_map(|(modes, on_lookup_failure, on_delete, protection)| {
         let base = match protection {
@@ -1489,7 +1503,7 @@ proptest! {
         let decision = ask(who, old, new, &facts, &policy, now);
         if let Decision::Verdict(verdict) = decision {
             prop_assert!(verdict.warnings.iter().all(|warning| warning.chars().count() <= 256));
-            prop_assert!(verdict.outcome != Outcome::Deny || policy.modes.of(verdict.reason) == Mode::Enforce);
+            prop_assert!(verdict.outcome != Outcome::Deny || verdict.mode.denies());
             let code = format!("{}: ", verdict.reason.code());
             prop_assert_eq!(verdict.outcome == Outcome::Deny, verdict.message.starts_with(&code));
             let says = |key| verdict.audit.get(key).map(String::as_str);

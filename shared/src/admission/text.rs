@@ -3,7 +3,8 @@
 //! The matches name every [`Reason`], so a new reason does not compile without its text.
 //! Not here: which reason a request gets ([`super::decide`]).
 
-use super::{Evaluation, Operation, Reason, change};
+use super::deferral::Deferred;
+use super::{Evaluation, Mode, Operation, Reason, change};
 use crate::hold;
 use crate::keys;
 use crate::node::NodeView;
@@ -30,6 +31,10 @@ pub(super) fn would_deny(reason: Reason, message: &str) -> String {
     )
 }
 
+/// What to look for if nothing has deferred an uncordon. The carriers are in `manifests/components`.
+const NOT_DEFERRED: &str = "\nMode defer keeps such an uncordon until the hold ends, but nothing has changed this request on its way: \
+     see that the MutatingWebhookConfiguration or MutatingAdmissionPolicy of the component defer or defer-by-policy is installed, and that it works";
+
 impl Evaluation<'_> {
     /// The warning for a request that passes with [`super::Outcome::Flag`].
     pub(super) fn warning(&self, reason: Reason) -> String {
@@ -40,6 +45,7 @@ impl Evaluation<'_> {
                 "the hold of node {name} was not renewed in time, so this passes; \
                  its marks stay until its agent removes them, or a person after a cancel"
             ),
+            Reason::Deferred => self.deferred(),
             Reason::HeldDeleted => {
                 format!(
                     "node {name} is deleted while it is held for a reboot; this frees its slot in the lock"
@@ -71,6 +77,7 @@ impl Evaluation<'_> {
             | Reason::Held
             | Reason::TamperedHold
             | Reason::TamperedTaint
+            | Reason::ForgedWish
             | Reason::Exempt
             | Reason::KuredHeld
             | Reason::KuredOwner
@@ -106,10 +113,11 @@ impl Evaluation<'_> {
                 keys::CANCEL
             ),
             Reason::SpoofedHold => self.spoofed_hold(),
-            Reason::TooLate => self.held(Held::too_late),
-            Reason::Held => self.held(Held::stays_cordoned),
+            Reason::TooLate => self.held(Held::too_late) + self.not_deferred(reason),
+            Reason::Held => self.held(Held::stays_cordoned) + self.not_deferred(reason),
             Reason::TamperedHold => self.tampered_hold(),
             Reason::TamperedTaint => self.held(Held::taint),
+            Reason::ForgedWish => self.forged_wish(&name),
             Reason::HeldDeleted => self.held(Held::deleted),
             Reason::KuredHeld => self.kured_held(&name) + &self.looks_like_kured(),
             Reason::KuredMarked => self.kured_marked(&name) + &self.looks_like_kured(),
@@ -123,6 +131,7 @@ impl Evaluation<'_> {
             | Reason::Cancelled
             | Reason::NotHeld
             | Reason::Lapsed
+            | Reason::Deferred
             | Reason::Exempt
             | Reason::KuredExpired
             | Reason::KuredOwner
@@ -135,6 +144,51 @@ impl Evaluation<'_> {
 
     fn node_name(&self) -> String {
         quoted(self.request.node().map_or("", NodeView::name))
+    }
+
+    fn old_and_new(&self) -> Option<(&NodeView, &NodeView)> {
+        self.request.existing_node().zip(self.request.node_after())
+    }
+
+    /// The warning of an uncordon that is kept for the end of the hold, or that is taken back.
+    fn deferred(&self) -> String {
+        let is_taken_back =
+            |(old, new)| !self.change.uncordons && self.deferred_change(old, new) == Deferred::TakenBack;
+        if self.old_and_new().is_some_and(is_taken_back) {
+            return format!(
+                "the uncordon of node {} that was kept until its hold ends is taken back",
+                self.node_name()
+            );
+        }
+        self.held(Held::kept)
+    }
+
+    /// What to look for if mode `defer` denies an uncordon that it could keep; empty for other denials.
+    fn not_deferred(&self, reason: Reason) -> &'static str {
+        let could_be = self.mode(reason) == Mode::Defer
+            && self
+                .request
+                .existing_node()
+                .is_some_and(|old| self.is_deferrable(old));
+        if could_be { NOT_DEFERRED } else { "" }
+    }
+
+    fn forged_wish(&self, name: &str) -> String {
+        let forged = self
+            .old_and_new()
+            .map(|(old, new)| self.deferred_change(old, new));
+        let why = match forged {
+            Some(Deferred::Forged(why)) => why,
+            Some(Deferred::Untouched | Deferred::Asked | Deferred::Done | Deferred::TakenBack) | None => "",
+        };
+        format!(
+            "{} may not change {wanted} on node {name}: {why}. The annotation keeps an uncordon until the hold ends, and is written by an \
+             uncordon.\nTo ask for one: kubectl uncordon {name}\
+             \nTo keep the node cordoned whatever was asked: kubectl annotate node {name} {}=true",
+            quoted(&self.request.requester.user),
+            keys::KEEP_CORDONED,
+            wanted = keys::UNCORDON_WANTED,
+        )
     }
 
     fn cancel_reason(&self) -> String {

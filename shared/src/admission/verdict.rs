@@ -17,7 +17,7 @@ pub const AUDIT_HOLDER: &str = "holder";
 pub const AUDIT_PHASE: &str = "phase";
 /// Audit annotation: seconds since the hold was stamped, with the unit: `90s`.
 pub const AUDIT_AGE: &str = "age";
-/// Audit annotation: the mode, on requests that mode `enforce` denies.
+/// Audit annotation: the mode, on requests that mode `enforce` denies, and on deferred ones.
 pub const AUDIT_MODE: &str = "mode";
 
 /// Audit annotations by key.
@@ -67,7 +67,7 @@ impl Outcome {
 }
 
 impl Verdict {
-    /// The verdict on a request that could not be judged: denied in mode `enforce`, flagged in the others. `why` says what to fix.
+    /// The verdict on a request that could not be judged: denied in mode `enforce` and `defer`, flagged in the others. `why` says what to fix.
     pub fn unjudged(reason: Reason, mode: Mode, why: &str) -> Verdict {
         let why = quote::one_line(why, text::FAILURE_MAX_CHARS);
         let audit = Audit::from([(AUDIT_REASON, reason.code().to_owned())]);
@@ -80,7 +80,7 @@ impl Verdict {
         let reason = Reason::InternalError;
         Verdict {
             change: request.change(),
-            ..Verdict::unjudged(reason, policy.modes.of(reason), why)
+            ..Verdict::unjudged(reason, policy.modes.of_requester(reason, &request.requester), why)
         }
     }
 
@@ -106,11 +106,13 @@ impl Verdict {
         }
     }
 
-    /// The verdict on a request that should not pass: denied in mode `enforce`, flagged in the others.
+    /// The verdict on a request that should not pass: denied in mode `enforce` and `defer`, flagged in the others.
     pub(super) fn denies(reason: Reason, mode: Mode, message: &str, mut audit: Audit) -> Verdict {
         drop(audit.insert(AUDIT_MODE, mode.as_str().to_owned()));
         let (outcome, message, warnings) = match mode {
-            Mode::Enforce => (Outcome::Deny, format!("{}: {message}", reason.code()), Vec::new()),
+            Mode::Enforce | Mode::Defer => {
+                (Outcome::Deny, format!("{}: {message}", reason.code()), Vec::new())
+            }
             Mode::Warn => (
                 Outcome::Flag,
                 String::new(),

@@ -1,13 +1,15 @@
 //! A deferred uncordon: the annotation which says that somebody asked for an uncordon while the node was held. It is done when the hold ends.
 //!
 //! Like a cancel it names the hold, so that it never counts for a later one.
+//! The same annotation notes an uncordon that was done under the hold: it passed because the hold had lapsed. There `done:` is before the
+//! time. Nothing is left to do then; the cordon that the node had before the hold is over.
 //! Not here: who may write or remove it ([`crate::admission`]), and how a hold ends with one ([`super::NodePatch`]).
 
 use std::fmt;
 
 use jiff::Timestamp;
 
-use super::{Holder, canonical, is_created};
+use super::{Hold, Holder, canonical, is_created, is_held};
 use crate::Reading;
 use crate::keys;
 use crate::node::NodeView;
@@ -18,6 +20,8 @@ pub const DEFERRED_MAX_BYTES: usize = 1_200;
 
 /// Stands for the time if the writer has no clock, as a policy of the API server has none.
 const NO_CLOCK: &str = "-";
+/// Stands before the time of an uncordon that was done.
+const DONE: &str = "done:";
 
 /// An uncordon that somebody asked for while the node was held.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,6 +38,23 @@ impl DeferredUncordon {
     /// Whether it was asked for while this hold was there.
     pub fn is_of(&self, holder: &Holder) -> bool {
         canonical(&self.created) == canonical(&holder.created)
+    }
+
+    /// The value that notes this uncordon as one that was done.
+    pub fn done(&self) -> String {
+        let DeferredUncordon { created, user, .. } = self;
+        format!("{created} {DONE}{} {user}", self.time())
+    }
+
+    fn time(&self) -> String {
+        self.at
+            .map_or_else(|| NO_CLOCK.to_owned(), |at| format!("{at:.0}"))
+    }
+
+    fn parse_done(text: &str) -> Option<DeferredUncordon> {
+        let (created, rest) = text.split_once(' ')?;
+        let rest = rest.strip_prefix(DONE)?;
+        DeferredUncordon::parse(&format!("{created} {rest}"))
     }
 
     fn parse(text: &str) -> Option<DeferredUncordon> {
@@ -55,27 +76,51 @@ impl DeferredUncordon {
 /// The value as it is written on the Node, with a time in whole seconds.
 impl fmt::Display for DeferredUncordon {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let DeferredUncordon { created, at, user } = self;
-        match at {
-            Some(at) => write!(f, "{created} {at:.0} {user}"),
-            None => write!(f, "{created} {NO_CLOCK} {user}"),
-        }
+        write!(f, "{} {} {}", self.created, self.time(), self.user)
     }
 }
 
-/// The deferred uncordon on a Node. One that is malformed has no effect: nobody knows which hold it is of.
+/// The deferred uncordon on a Node; absent if the Node shows one that was done. One that is malformed has no effect: nobody knows which hold
+/// it is of.
 pub fn deferred_uncordon(node: &NodeView) -> Reading<DeferredUncordon> {
     let Some(text) = node.annotation(keys::UNCORDON_WANTED) else {
         return Reading::Absent;
     };
     match DeferredUncordon::parse(text) {
         Some(deferred) => Reading::Present(deferred),
+        None if DeferredUncordon::parse_done(text).is_some() => Reading::Absent,
         None => Reading::Malformed(format!(
             "{} is not '<created> <time or -> <user>': {}",
             keys::UNCORDON_WANTED,
             always_quoted(text, QUOTED_MAX)
         )),
     }
+}
+
+/// The uncordon that was done, as a Node notes it.
+pub fn done_uncordon(node: &NodeView) -> Option<DeferredUncordon> {
+    DeferredUncordon::parse_done(node.annotation(keys::UNCORDON_WANTED)?)
+}
+
+/// The hold on this Node, if an uncordon can be deferred until its end: the node is held, by marks that can be read and that name this Node.
+/// Nobody would do an uncordon that waits for any other marks.
+pub fn deferring_hold(node: &NodeView) -> Option<Hold> {
+    let reading = super::read(node);
+    let is_held = is_held(&reading);
+    let hold = reading.present()?;
+    (is_held && hold.holder.node_uid == node.metadata.uid).then_some(hold)
+}
+
+/// The uncordon that is deferred until the end of the hold on this Node.
+pub fn deferred_of_hold(node: &NodeView) -> Option<DeferredUncordon> {
+    let deferred = deferred_uncordon(node).present()?;
+    deferred.is_of(&deferring_hold(node)?.holder).then_some(deferred)
+}
+
+/// The uncordon that was done under the hold on this Node.
+pub fn done_under_hold(node: &NodeView) -> Option<DeferredUncordon> {
+    let done = done_uncordon(node)?;
+    done.is_of(&deferring_hold(node)?.holder).then_some(done)
 }
 
 #[cfg(test)]
@@ -108,6 +153,22 @@ mod tests {
             };
             assert_eq!(read(&written.to_string()), Reading::Present(written));
         }
+    }
+
+    #[test]
+    fn an_uncordon_that_was_done_is_not_deferred_any_more() {
+        let asked = read(&format!("{CREATED} 2026-11-29T10:05:00Z jo"))
+            .present()
+            .unwrap();
+        let mut node = NodeView::default();
+        let annotations = &mut node.metadata.annotations;
+        drop(annotations.insert(keys::UNCORDON_WANTED.to_owned(), asked.done()));
+        assert_eq!(
+            node.annotation(keys::UNCORDON_WANTED),
+            Some("2026-11-29T10:00:00.000000001Z done:2026-11-29T10:05:00Z jo")
+        );
+        assert_eq!(deferred_uncordon(&node), Reading::Absent);
+        assert_eq!(done_uncordon(&node), Some(asked));
     }
 
     #[test]

@@ -725,6 +725,7 @@ fn edited(who: Requester, edit: LockEdit, policy: &Policy) -> Verdict {
     let request = Request {
         requester: who,
         operation: Operation::UpdateDaemonSet(edit),
+        is_of_status: false,
     };
     verdict_of(decide(&request, &Facts::default(), policy, now()))
 }
@@ -851,9 +852,13 @@ proptest! {
             new: locks(texts.first().map(String::as_str)),
         };
         let is_watched = policy.kured.as_ref().is_some_and(|kured| kured.lock.is_some());
-        let request = Request { requester: requester(KURED, &["node-1"]), operation: Operation::UpdateDaemonSet(edit) };
+        let request = Request {
+            requester: requester(KURED, &["node-1"]),
+            operation: Operation::UpdateDaemonSet(edit),
+            is_of_status: false,
+        };
         let verdict = verdict_of(decide(&request, &Facts::default(), &policy, now));
         let is_denied = verdict.outcome == Outcome::Deny;
-        prop_assert_eq!(is_denied, is_watched && policy.modes.of(verdict.reason) == Mode::Enforce);
+        prop_assert_eq!(is_denied, is_watched && verdict.mode.denies());
     }
 }

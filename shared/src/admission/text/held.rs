@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::super::SKEW;
 use super::webhook_in_the_way;
 use crate::Reading;
-use crate::hold::{self, CancelFlaw, Hold, Phase};
+use crate::hold::{self, CancelFlaw, DeferredUncordon, Hold, Phase};
 use crate::keys;
 use crate::node::NodeView;
 use crate::quote::{quoted, quoted_to};
@@ -60,6 +60,20 @@ impl Held<'_> {
             keys::DISABLED,
             self.describe(),
             self.way_out()
+        )
+    }
+
+    /// The warning of an uncordon that is kept for the end of the hold. What matters comes first, since a long name makes the end be cut.
+    pub(super) fn kept(&self) -> String {
+        let phase = match self.hold {
+            Reading::Present(hold) => format!("{} for {}", hold.phase, span(hold.age(self.now))),
+            Reading::Malformed(_) | Reading::Absent => "its hold cannot be read".to_owned(),
+        };
+        format!(
+            "node {} stays cordoned: its agent holds it for a reboot ({phase}). \
+             The uncordon is kept, and done when the hold ends, unless somebody sets {} on the node",
+            self.name(),
+            keys::KEEP_CORDONED
         )
     }
 
@@ -204,39 +218,58 @@ impl Held<'_> {
 
     /// The commands that end a hold whose agent does not work on it.
     ///
-    /// They uncordon only if the marks say that the node was schedulable before and nobody asked to keep it cordoned.
+    /// They uncordon if somebody asked for that under this hold, or the marks say that the node was schedulable before; but not if somebody
+    /// asked to keep it cordoned.
     fn by_hand(&self, cancel: &str) -> String {
         let (name, node) = (self.name(), self.node);
         let is_kept = node.annotation(keys::KEEP_CORDONED).is_some();
-        let (uncordon, why_not) = match node.annotation(keys::WAS_UNSCHEDULABLE) {
-            Some("false") if !is_kept => (format!("kubectl uncordon {name}; "), ""),
-            Some("false") => (
+        let deferred = hold::deferred_of_hold(node);
+        let uncordon = || format!("kubectl uncordon {name}; ");
+        // In the order in which an agent gives the cordon back: what people want kept, what was asked for, what was before.
+        let (uncordon, why) = match (&deferred, node.annotation(keys::WAS_UNSCHEDULABLE)) {
+            (Some(_), _) | (None, Some("false")) if is_kept => (
                 String::new(),
-                "\nIt stays cordoned: somebody asked for that with cordonhold.dev/keep-cordoned.",
+                "\nIt stays cordoned: somebody asked for that with cordonhold.dev/keep-cordoned.".to_owned(),
             ),
-            Some("true") => (
+            (Some(deferred), _) => (uncordon(), asked_for(deferred)),
+            (None, Some("false")) => (uncordon(), String::new()),
+            (None, Some("true")) => (
                 String::new(),
-                "\nIt stays cordoned: somebody had cordoned it before its reboot was prepared.",
+                "\nIt stays cordoned: somebody had cordoned it before its reboot was prepared.".to_owned(),
             ),
-            _ => (
+            (None, _) => (
                 String::new(),
-                "\nIt stays cordoned: its marks do not say whether it was cordoned before. Uncordon it then if nobody wants it cordoned.",
+                "\nIt stays cordoned: its marks do not say whether it was cordoned before. Uncordon it then if nobody wants it cordoned."
+                    .to_owned(),
             ),
         };
+        let wanted = node
+            .annotation(keys::UNCORDON_WANTED)
+            .map(|_| &keys::UNCORDON_WANTED);
         let marks: Vec<String> = keys::MARK_ANNOTATIONS
             .iter()
+            .chain(wanted)
             .map(|key| format!("{key}-"))
             .collect();
         format!(
             "\nThe agent of this node is not working on the hold. Bring the agent back, or end the hold by hand.\
              \nFirst: {cancel}\
-             \nThen: {uncordon}kubectl taint node {name} {}:{}-; kubectl label node {name} {}-; kubectl annotate node {name} {}{why_not}",
+             \nThen: {uncordon}kubectl taint node {name} {}:{}-; kubectl label node {name} {}-; kubectl annotate node {name} {}{why}",
             keys::REBOOTING,
             keys::NO_SCHEDULE,
             keys::PHASE,
             marks.join(" ")
         )
     }
+}
+
+/// Who asked for the uncordon that a dead holder will not do.
+fn asked_for(deferred: &DeferredUncordon) -> String {
+    let at = deferred.at.map_or_else(String::new, |at| format!(" at {at}"));
+    let user = quoted(&deferred.user);
+    format!(
+        "\nIt is uncordoned: {user} asked for that{at}, and nobody else will do it once the hold is gone."
+    )
 }
 
 /// A readable hold in words.

@@ -1,0 +1,646 @@
+//! Tests of mode `defer`: each case says what becomes of a write on its way, and what the validation answers to the changed and to the
+//! unchanged one; and properties of any request.
+
+use super::*;
+
+const WANTED: &str = keys::UNCORDON_WANTED;
+const ADMIN: &str = "admin";
+
+/// What an uncordon by `admin` writes at [`now`].
+fn by_admin() -> String {
+    format!("{CREATED} 2026-01-01T00:05:00Z admin")
+}
+
+/// An uncordon that another user asked for a minute before.
+fn earlier() -> String {
+    format!("{CREATED} 2026-01-01T00:04:00Z system:serviceaccount:gpu-operator:nvidia-driver")
+}
+
+fn wanted(node: NodeView, text: &str) -> NodeView {
+    annotate(node, WANTED, text)
+}
+
+fn deferring() -> Policy {
+    Policy {
+        modes: Mode::Defer.into(),
+        ..policy()
+    }
+}
+
+fn judged(request: &Request, policy: &Policy, now: Timestamp) -> Verdict {
+    let facts = Facts {
+        may_override: Known::Is(true),
+        ..Facts::default()
+    };
+    match decide(request, &facts, policy, now) {
+        Decision::Verdict(verdict) => verdict,
+        Decision::Need(need) => panic!("needs {need:?}"),
+    }
+}
+
+fn answer(verdict: &Verdict) -> (Outcome, Reason) {
+    (verdict.outcome, verdict.reason)
+}
+
+const KEPT: (Outcome, Reason) = (Outcome::Flag, Reason::Deferred);
+const NOTHING: (Outcome, Reason) = (Outcome::Allow, Reason::NothingOfOurs);
+const HELD: (Outcome, Reason) = (Outcome::Deny, Reason::Held);
+
+/// One row: old and new Node, the annotation that the changed write leaves, and the verdicts on the changed and the unchanged write.
+type Deferred = (
+    &'static str,
+    NodeView,
+    NodeView,
+    String,
+    (Outcome, Reason),
+    (Outcome, Reason),
+);
+
+fn deferred_cases() -> Vec<Deferred> {
+    let taken = || wanted(held(), &earlier());
+    let sealed = || cancelled(held_in("sealed"));
+    let mut tidied = uncordoned(held());
+    drop(
+        tidied
+            .metadata
+            .labels
+            .insert("plan".to_owned(), "done".to_owned()),
+    );
+    let stale = "2025-01-01T00:00:00Z - jo";
+    let done = format!("{CREATED} done:2026-01-01T00:04:00Z jo");
+    let no_clock = format!("{CREATED} - admin");
+    vec![
+        ("an uncordon", held(), uncordoned(held()), by_admin(), KEPT, HELD),
+        ("one that carries a label", held(), tidied, by_admin(), KEPT, HELD),
+        (
+            "one that takes the taint off too",
+            held(),
+            uncordoned(untainted(held())),
+            by_admin(),
+            KEPT,
+            HELD,
+        ),
+        (
+            "a second one",
+            taken(),
+            uncordoned(taken()),
+            earlier(),
+            NOTHING,
+            HELD,
+        ),
+        (
+            "one that is cancelled too late",
+            sealed(),
+            uncordoned(sealed()),
+            by_admin(),
+            KEPT,
+            (Outcome::Deny, Reason::TooLate),
+        ),
+        (
+            "one beside the wish of an earlier hold",
+            wanted(held(), stale),
+            uncordoned(wanted(held(), stale)),
+            by_admin(),
+            KEPT,
+            HELD,
+        ),
+        (
+            "one beside what cannot be read",
+            wanted(held(), "soon"),
+            uncordoned(wanted(held(), "soon")),
+            by_admin(),
+            KEPT,
+            HELD,
+        ),
+        (
+            "one after an uncordon that was done",
+            wanted(held(), &done),
+            uncordoned(wanted(held(), &done)),
+            by_admin(),
+            KEPT,
+            HELD,
+        ),
+        (
+            "one that another webhook has done again after it was deferred",
+            held(),
+            uncordoned(wanted(held(), &no_clock)),
+            no_clock.clone(),
+            KEPT,
+            HELD,
+        ),
+        (
+            "one by its author, who takes the earlier one back in the same write",
+            wanted(held(), &no_clock),
+            uncordoned(held()),
+            no_clock,
+            NOTHING,
+            HELD,
+        ),
+    ]
+}
+
+#[test]
+fn last_wish_an_uncordon_is_kept_with_cordon_and_taint_and_what_came_with_it_passes() {
+    for (case, old, new, text, passes, unchanged) in deferred_cases() {
+        let request = Request::update(stranger(), old.clone(), new.clone());
+        let deferral = defer(&request, &deferring(), now()).unwrap_or_else(|| panic!("{case}"));
+        let after = deferral.changed(&request);
+        let Operation::UpdateNode { new: written, .. } = &after.operation else {
+            panic!()
+        };
+        assert!(written.spec.unschedulable, "{case}");
+        assert_eq!(
+            written.is_tainted(keys::REBOOTING),
+            old.is_tainted(keys::REBOOTING),
+            "{case}"
+        );
+        assert_eq!(written.annotation(WANTED), Some(text.as_str()), "{case}");
+        assert_eq!(written.metadata.labels, new.metadata.labels, "{case}");
+        let verdict = judged(&after, &deferring(), now());
+        assert_eq!(answer(&verdict), passes, "{case}");
+        assert_eq!(
+            answer(&judged(&request, &deferring(), now())),
+            unchanged,
+            "{case}"
+        );
+        // One uncordon is one line: of the validation, or of the change if the validation sees nothing.
+        assert_eq!(deferral.record.is_some(), passes == NOTHING, "{case}");
+        if let Some(record) = &deferral.record {
+            assert_eq!(answer(record), KEPT, "{case}");
+        }
+        // In mode enforce nothing is changed, and what another carrier has changed is denied as the uncordon that it was.
+        let enforcing = policy();
+        assert_eq!(defer(&request, &enforcing, now()), None, "{case}");
+        let expected = if passes == KEPT { unchanged } else { NOTHING };
+        assert_eq!(answer(&judged(&after, &enforcing, now())), expected, "{case}");
+    }
+}
+
+/// One row: who, old and new Node, when, and the verdict on the unchanged write.
+type Refused = (
+    &'static str,
+    Requester,
+    NodeView,
+    NodeView,
+    &'static str,
+    (Outcome, Reason),
+);
+
+fn refused_cases() -> Vec<Refused> {
+    let (early, late) = ("2026-01-01T00:05:00Z", "2026-01-01T00:20:31Z");
+    let unreadable = || annotate(held(), keys::UNTIL, "tomorrow");
+    let wish = || untainted(held_in("wanted"));
+    let foreign = || annotate(held(), keys::HOLDER, &format!("another/{CREATED}"));
+    let deny = |reason| (Outcome::Deny, reason);
+    vec![
+        (
+            "no hold",
+            stranger(),
+            free(),
+            uncordoned(free()),
+            early,
+            (Outcome::Allow, Reason::NotHeld),
+        ),
+        (
+            "an agent's wish",
+            stranger(),
+            wish(),
+            uncordoned(wish()),
+            early,
+            (Outcome::Allow, Reason::NotHeld),
+        ),
+        (
+            "a cancelled hold",
+            stranger(),
+            cancelled(held()),
+            uncordoned(cancelled(held())),
+            early,
+            (Outcome::Flag, Reason::Cancelled),
+        ),
+        (
+            "a lapsed hold whose taint goes too",
+            stranger(),
+            held(),
+            uncordoned(untainted(held())),
+            late,
+            deny(Reason::TamperedTaint),
+        ),
+        (
+            "a hold that cannot be read",
+            stranger(),
+            unreadable(),
+            uncordoned(unreadable()),
+            early,
+            HELD,
+        ),
+        (
+            "marks that name another Node",
+            stranger(),
+            foreign(),
+            uncordoned(foreign()),
+            early,
+            HELD,
+        ),
+        (
+            "a stale PUT",
+            stranger(),
+            held(),
+            uncordoned(stripped(held())),
+            early,
+            deny(Reason::TamperedHold),
+        ),
+        (
+            "a mark that is changed with it",
+            stranger(),
+            held(),
+            uncordoned(annotate(held(), keys::UNTIL, "2027-01-01T00:00:00Z")),
+            early,
+            deny(Reason::TamperedHold),
+        ),
+        (
+            "a cancel that is written with it",
+            stranger(),
+            held(),
+            uncordoned(cancelled(held())),
+            early,
+            deny(Reason::CancelAlone),
+        ),
+        (
+            "somebody else's uncordon that goes with it",
+            stranger(),
+            wanted(held(), &earlier()),
+            uncordoned(held()),
+            early,
+            deny(Reason::ForgedWish),
+        ),
+        (
+            "the taint alone",
+            stranger(),
+            held(),
+            untainted(held()),
+            early,
+            deny(Reason::TamperedTaint),
+        ),
+        (
+            "an agent elsewhere",
+            requester(AGENT, &["node-1"]),
+            held(),
+            uncordoned(held()),
+            early,
+            deny(Reason::NotOwnNode),
+        ),
+        (
+            "the owner",
+            requester(AGENT, &[NODE]),
+            held(),
+            uncordoned(held()),
+            early,
+            (Outcome::Allow, Reason::Owner),
+        ),
+        (
+            "a user whom no annotation can name",
+            requester("", &[]),
+            held(),
+            uncordoned(held()),
+            early,
+            HELD,
+        ),
+    ]
+}
+
+#[test]
+fn what_cannot_be_kept_is_judged_as_without_the_mode() {
+    for (case, who, old, new, when, expected) in refused_cases() {
+        let request = Request::update(who, old, new);
+        assert_eq!(defer(&request, &deferring(), at(when)), None, "{case}");
+        assert_eq!(
+            answer(&judged(&request, &deferring(), at(when))),
+            expected,
+            "{case}"
+        );
+    }
+    let exempt = Policy {
+        exempt: Exempt {
+            users: vec![ADMIN.to_owned()],
+            groups: Vec::new(),
+        },
+        ..deferring()
+    };
+    let request = Request::update(stranger(), held(), uncordoned(held()));
+    assert_eq!(defer(&request, &exempt, now()), None);
+    let delete = Request {
+        requester: stranger(),
+        operation: Operation::DeleteNode { old: held() },
+        is_of_status: false,
+    };
+    assert_eq!(defer(&delete, &deferring(), now()), None);
+}
+
+/// An uncordon that passes because the hold has lapsed is noted in the same write: the agent was not there to see it.
+#[test]
+fn last_wish_an_uncordon_of_a_lapsed_hold_is_noted_as_done() {
+    let late = at("2026-01-01T00:20:31Z");
+    for old in [held(), wanted(held(), &earlier())] {
+        let request = Request::update(stranger(), old.clone(), uncordoned(old));
+        for policy in [deferring(), policy()] {
+            let deferral = defer(&request, &policy, late).unwrap();
+            let after = deferral.changed(&request);
+            let Operation::UpdateNode { new: written, .. } = &after.operation else {
+                panic!()
+            };
+            assert!(!written.spec.unschedulable);
+            assert_eq!(
+                written.annotation(WANTED),
+                Some(format!("{CREATED} done:2026-01-01T00:20:31Z admin").as_str())
+            );
+            assert_eq!(
+                answer(&judged(&after, &policy, late)),
+                (Outcome::Flag, Reason::Lapsed)
+            );
+        }
+    }
+}
+
+/// What anybody writes into the annotation by hand, and what becomes of it.
+#[test]
+fn forged_wish_nobody_writes_one_for_others_for_another_hold_or_over_an_earlier_one() {
+    let forged = (Outcome::Deny, Reason::ForgedWish);
+    let own = format!("{CREATED} - admin");
+    let done = format!("{CREATED} done:- admin");
+    let taken = || wanted(held(), &earlier());
+    for (case, old, new, expected) in [
+        ("one's own uncordon", held(), wanted(held(), &own), KEPT),
+        ("another's", held(), wanted(held(), &earlier()), forged),
+        (
+            "of an earlier hold",
+            held(),
+            wanted(held(), "2025-01-01T00:00:00Z - admin"),
+            forged,
+        ),
+        ("no uncordon", held(), wanted(held(), "now"), forged),
+        ("nothing", held(), wanted(held(), ""), forged),
+        ("without a hold", free(), wanted(free(), &own), forged),
+        (
+            "under an agent's wish",
+            untainted(held_in("wanted")),
+            wanted(untainted(held_in("wanted")), &own),
+            forged,
+        ),
+        (
+            "under a hold that cannot be read",
+            annotate(held(), keys::UNTIL, "tomorrow"),
+            wanted(annotate(held(), keys::UNTIL, "tomorrow"), &own),
+            forged,
+        ),
+        ("done, without an uncordon", held(), wanted(held(), &done), forged),
+        ("over an earlier one", taken(), wanted(held(), &own), forged),
+        ("another's taken away", taken(), held(), forged),
+        ("one's own taken back", wanted(held(), &own), held(), KEPT),
+        (
+            "one's own changed",
+            wanted(held(), &own),
+            wanted(held(), &by_admin()),
+            forged,
+        ),
+        (
+            "another's taken away after a cancel",
+            cancelled(taken()),
+            cancelled(held()),
+            (Outcome::Flag, Reason::Cancelled),
+        ),
+        ("one of no hold taken away", wanted(free(), &own), free(), NOTHING),
+        (
+            "one of an earlier hold taken away",
+            wanted(held(), "2025-01-01T00:00:00Z - jo"),
+            held(),
+            NOTHING,
+        ),
+        (
+            "a cancel with it",
+            held(),
+            wanted(cancelled(held()), &own),
+            (Outcome::Deny, Reason::CancelAlone),
+        ),
+        (
+            "a mark with it",
+            held(),
+            wanted(annotate(held(), keys::ATTEMPT, "2"), &own),
+            (Outcome::Deny, Reason::TamperedHold),
+        ),
+    ] {
+        let request = Request::update(stranger(), old, new);
+        assert_eq!(answer(&judged(&request, &deferring(), now())), expected, "{case}");
+    }
+}
+
+/// Whoever may only patch `nodes/status` may not lift an admin's cordon by way of the agent.
+#[test]
+fn forged_wish_no_write_of_the_status_keeps_an_uncordon() {
+    let own = format!("{CREATED} - admin");
+    for (old, new) in [(held(), wanted(held(), &own)), (wanted(held(), &own), held())] {
+        let request = Request {
+            is_of_status: true,
+            ..Request::update(stranger(), old, new)
+        };
+        let verdict = judged(&request, &deferring(), now());
+        assert_eq!(answer(&verdict), (Outcome::Deny, Reason::ForgedWish));
+        assert!(verdict.message.contains("nodes/status"), "{}", verdict.message);
+    }
+}
+
+#[test]
+fn the_owner_writes_and_removes_it_as_it_likes() {
+    for (old, new) in [
+        (wanted(held(), &earlier()), held()),
+        (held(), wanted(held(), &earlier())),
+        (wanted(held(), &earlier()), uncordoned(stripped(free()))),
+    ] {
+        let verdict = verdict(requester(AGENT, &[NODE]), old, new);
+        assert_eq!(answer(&verdict), (Outcome::Allow, Reason::Owner));
+    }
+}
+
+/// A program that never asks whose cordon it is can be denied while others are deferred. The most specific mode counts.
+#[test]
+fn a_user_has_a_mode_of_its_own_and_so_has_a_group() {
+    let of = |user: &str, groups: &[&str]| Requester {
+        groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+        ..requester(user, &[])
+    };
+    let modes = Modes::from(Mode::Defer)
+        .with(Reason::TamperedHold, Mode::Warn)
+        .with_user("nvidia", Mode::Enforce)
+        .with_group("ops", Mode::Warn)
+        .with_group("strict", Mode::Enforce);
+    let policy = Policy { modes, ..deferring() };
+    for (who, mode, outcome) in [
+        (of("nvidia", &["ops"]), Mode::Enforce, Outcome::Deny),
+        (of("jo", &["ops"]), Mode::Warn, Outcome::Flag),
+        (of("jo", &["ops", "strict"]), Mode::Enforce, Outcome::Deny),
+        (of("jo", &[]), Mode::Defer, Outcome::Deny),
+    ] {
+        let request = Request::update(who, held(), uncordoned(held()));
+        let verdict = judged(&request, &policy, now());
+        assert_eq!((verdict.mode, verdict.outcome), (mode, outcome), "{request:?}");
+        assert_eq!(defer(&request, &policy, now()).is_some(), mode == Mode::Defer);
+    }
+    let tampering = |who| Request::update(who, held(), without(held(), keys::ATTEMPT));
+    assert_eq!(judged(&tampering(of("jo", &[])), &policy, now()).mode, Mode::Warn);
+    assert_eq!(
+        judged(&tampering(of("nvidia", &[])), &policy, now()).mode,
+        Mode::Enforce
+    );
+}
+
+/// Where a reason has another mode than `defer`, that mode decides as ever: what it denies is not kept.
+#[test]
+fn a_mode_for_a_reason_keeps_what_it_denies_from_being_deferred() {
+    let with = |modes: Modes| Policy { modes, ..policy() };
+    let both = Request::update(stranger(), held(), uncordoned(untainted(held())));
+    let alone = Request::update(stranger(), held(), uncordoned(held()));
+    let held_alone = with(Modes::from(Mode::Enforce).with(Reason::Held, Mode::Defer));
+    assert!(defer(&alone, &held_alone, now()).is_some());
+    assert_eq!(defer(&both, &held_alone, now()), None);
+    assert_eq!(
+        answer(&judged(&both, &held_alone, now())),
+        (Outcome::Deny, Reason::TamperedTaint)
+    );
+    let warned = with(Modes::from(Mode::Defer).with(Reason::Held, Mode::Warn));
+    assert_eq!(defer(&alone, &warned, now()), None);
+    assert_eq!(defer(&both, &warned, now()), None);
+    assert_eq!(
+        answer(&judged(&alone, &warned, now())),
+        (Outcome::Flag, Reason::Held)
+    );
+}
+
+#[test]
+fn the_requester_is_warned_who_holds_and_how_to_keep_the_cordon() {
+    let request = Request::update(stranger(), held(), uncordoned(held()));
+    let deferral = defer(&request, &deferring(), now()).unwrap();
+    let verdict = judged(&deferral.changed(&request), &deferring(), now());
+    assert_eq!(
+        verdict.warnings,
+        [
+            "cordonhold: node node-0 stays cordoned: its agent holds it for a reboot (delaying for 4 min). \
+             The uncordon is kept, and done when the hold ends, unless somebody sets cordonhold.dev/keep-cordoned on the node"
+        ]
+    );
+    assert_eq!(verdict.audit[AUDIT_MODE], "defer");
+    assert_eq!(verdict.audit[AUDIT_REASON], "deferred");
+    let unchanged = judged(&request, &deferring(), now());
+    assert!(
+        unchanged.message.starts_with("held: node node-0"),
+        "{}",
+        unchanged.message
+    );
+    assert!(
+        unchanged.message.contains("nothing has changed this request"),
+        "{}",
+        unchanged.message
+    );
+    let enforced = judged(&request, &policy(), now());
+    assert!(!enforced.message.contains("Mode defer"), "{}", enforced.message);
+}
+
+/// Once a holder is dead and its marks are removed by hand, nobody does the uncordon: whoever cleans up must know of it.
+#[test]
+fn whoever_cleans_up_by_hand_is_told_of_the_uncordon() {
+    let late = at("2026-01-01T00:16:00Z");
+    let said = |node: NodeView| {
+        let request = Request::update(stranger(), node.clone(), uncordoned(node));
+        judged(&request, &policy(), late).message
+    };
+    let had = |node| annotate(node, keys::WAS_UNSCHEDULABLE, "true");
+    let message = said(had(wanted(held(), &earlier())));
+    for part in [
+        "kubectl uncordon node-0; kubectl taint node",
+        "cordonhold.dev/uncordon-wanted-",
+        "It is uncordoned: system:serviceaccount:gpu-operator:nvidia-driver asked for that at 2026-01-01T00:04:00Z",
+    ] {
+        assert!(message.contains(part), "{part} is missing in: {message}");
+    }
+    let kept = said(annotate(
+        had(wanted(held(), &earlier())),
+        keys::KEEP_CORDONED,
+        "true",
+    ));
+    assert!(
+        !kept.contains("kubectl uncordon") && kept.contains("keep-cordoned"),
+        "{kept}"
+    );
+    let none = said(had(held()));
+    assert!(
+        !none.contains("kubectl uncordon") && !none.contains(WANTED),
+        "{none}"
+    );
+}
+
+#[test]
+fn the_patch_adds_to_a_list_only_if_there_is_one() {
+    let request = Request::update(stranger(), held(), uncordoned(untainted(held())));
+    let deferral = defer(&request, &deferring(), now()).unwrap();
+    let taint = serde_json::json!({"key": keys::REBOOTING, "effect": "NoSchedule"});
+    let expected = |taints: serde_json::Value| {
+        serde_json::json!([
+            {"op": "add", "path": "/spec/unschedulable", "value": true},
+            taints,
+            {"op": "add", "path": "/metadata/annotations/cordonhold.dev~1uncordon-wanted", "value": by_admin()},
+        ])
+    };
+    assert_eq!(
+        deferral.json_patch(true),
+        expected(serde_json::json!({"op": "add", "path": "/spec/taints/-", "value": taint}))
+    );
+    assert_eq!(
+        deferral.json_patch(false),
+        expected(serde_json::json!({"op": "add", "path": "/spec/taints", "value": [taint]}))
+    );
+}
+
+proptest! {
+    /// What is deferred changes no cordon and no mark, passes the validation, and the next one like it changes nothing to the byte.
+    #[test]
+    fn last_wish_after_a_deferral_cordon_and_marks_are_what_they_were(
+        who in any_requester(), old in any_node(), new in any_node(), is_near in any::<bool>(), policy in any_policy(), now in any_time(),
+    ) {
+        // Two Nodes at random share no hold, so often the new one is the old one without its cordon.
+        let old = if is_near { annotate(old, keys::HOLDER, &format!("{UID}/{CREATED}")) } else { old };
+        let new = if is_near { uncordoned(old.clone()) } else { new };
+        let request = Request::update(who.clone(), old.clone(), new);
+        let Some(deferral) = defer(&request, &policy, now) else { return Ok(()) };
+        let after = deferral.changed(&request);
+        let Operation::UpdateNode { new: written, .. } = &after.operation else { panic!() };
+        let change = Change::between(&old, written);
+        if deferral.cordons {
+            prop_assert!(!change.uncordons && !change.touches_marks() && !change.cancel);
+            let verdict = judged(&after, &policy, now);
+            prop_assert!(verdict.outcome != Outcome::Deny, "{:?}", verdict);
+            let again = Request::update(who, written.clone(), uncordoned(written.clone()));
+            if let Some(second) = defer(&again, &policy, now) {
+                prop_assert_eq!(second.applied(&uncordoned(written.clone())), written.clone());
+                prop_assert!(second.record.is_some());
+            }
+        } else {
+            prop_assert!(change.uncordons && !change.touches_marks());
+        }
+    }
+
+    /// Whatever a stranger writes in mode `defer`, only its own uncordon for the present hold gets onto a held Node.
+    #[test]
+    fn forged_wish_only_the_requesters_own_uncordon_is_let_through(
+        new in any_node(), text in any_text(), before in proptest::option::of(any_text()), is_of_status in any::<bool>(),
+    ) {
+        let old = before.into_iter().fold(held(), |node, text| wanted(node, &text));
+        let new = wanted(new, &text);
+        let request = Request { is_of_status, ..Request::update(stranger(), old.clone(), new.clone()) };
+        let verdict = judged(&request, &deferring(), now());
+        if verdict.outcome != Outcome::Deny && old.annotation(WANTED) != new.annotation(WANTED) {
+            let written = hold::deferred_uncordon(&new).present();
+            prop_assert!(!is_of_status && hold::deferred_of_hold(&old).is_none());
+            let written = written.expect("an uncordon that can be read");
+            prop_assert_eq!(written.user, "admin");
+            prop_assert_eq!(written.created, CREATED);
+        }
+    }
+}
