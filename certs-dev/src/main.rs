@@ -73,7 +73,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     println!("\ncaBundle: {}", cordonhold_certs_dev::ca_bundle(&ca_pem));
     println!("\nTo make the Secret, once its namespace exists:\n");
     println!("{}", cordonhold_certs_dev::secret_command(&args.dir));
-    println!("\nTo write the CA into the webhook configuration, once that exists:\n");
+    println!("\nTo write the CA into the webhook configurations, once they exist:\n");
     println!("{}", cordonhold_certs_dev::ca_command(&ca_pem));
     Ok(())
 }

@@ -1,9 +1,9 @@
-//! Events about denials, on the Node, so that `kubectl describe node` shows them; and Events about problems with the certificate or its CA,
+//! Events about denials and deferred uncordons, on the Node, so that `kubectl describe node` shows them; and Events about problems with the certificate or its CA,
 //! on the `ValidatingWebhookConfiguration`.
 //!
-//! If the same user is denied for the same reason on the same node again, the count of one Event grows. An Event that finds the queue full
+//! If the same user is told the same reason on the same node again, the count of one Event grows. An Event that finds the queue full
 //! is dropped and counted in the metrics. The audit trail is the log, not the Events; `AUDIT.md` says what the log can lose.
-//! Not here: how Events are written ([`cordonhold_rt::events`]), and which requests are denied ([`cordonhold_shared::admission`]).
+//! Not here: how Events are written ([`cordonhold_rt::events`]), and which requests are denied or deferred ([`cordonhold_shared::admission`]).
 
 use std::sync::Arc;
 
@@ -20,9 +20,10 @@ use crate::metrics::EventOutcome;
 /// Most notes that wait to be written.
 const QUEUE_MAX: usize = 256;
 
-/// A denial, as far as its Event needs it.
+/// A denial or a deferred uncordon, as far as its Event needs it.
 #[derive(Clone, Debug)]
-pub(crate) struct Denial {
+pub(crate) struct Told {
+    pub(crate) is_denied: bool,
     pub(crate) node: String,
     pub(crate) uid: String,
     pub(crate) reason: Reason,
@@ -30,17 +31,22 @@ pub(crate) struct Denial {
     pub(crate) message: String,
 }
 
-impl From<Denial> for Note {
-    /// Says who was denied, and the first line of why. The other lines are commands, which the person got with the denial.
-    fn from(denial: Denial) -> Note {
-        let why = denial.message.lines().next().unwrap_or_default();
+impl From<Told> for Note {
+    /// Says whose request it is, and the first line of why. The other lines are commands, which the person got with the denial.
+    fn from(told: Told) -> Note {
+        let why = told.message.lines().next().unwrap_or_default();
+        let (action, verb) = if told.is_denied {
+            ("Deny", "Denied")
+        } else {
+            ("Defer", "Deferred")
+        };
         Note {
-            regarding: Regarding::node(&denial.node, &denial.uid),
-            action: "Deny",
-            reason: camel_case(denial.reason.code()),
-            is_warning: true,
-            text: format!("Denied {}: {why}", quoted(&denial.user)),
-            series: Series::Updated(denial.user),
+            regarding: Regarding::node(&told.node, &told.uid),
+            action,
+            reason: camel_case(told.reason.code()),
+            is_warning: told.is_denied,
+            text: format!("{verb} {}: {why}", quoted(&told.user)),
+            series: Series::Updated(told.user),
         }
     }
 }
@@ -133,7 +139,8 @@ mod tests {
     use super::*;
 
     fn denial(user: &str) -> Note {
-        Note::from(Denial {
+        Note::from(Told {
+            is_denied: true,
             node: "n".to_owned(),
             uid: "u".to_owned(),
             reason: Reason::Held,
@@ -151,6 +158,23 @@ mod tests {
     #[test]
     fn a_denial_is_told_by_its_first_line() {
         assert_eq!(denial("a").text, "Denied a: node n is held");
+    }
+
+    #[test]
+    fn an_uncordon_that_is_kept_is_told_without_alarm() {
+        let note = Note::from(Told {
+            is_denied: false,
+            node: "n".to_owned(),
+            uid: "u".to_owned(),
+            reason: Reason::Deferred,
+            user: "a".to_owned(),
+            message: "cordonhold: node n stays cordoned".to_owned(),
+        });
+        assert_eq!(
+            (note.action, note.reason.as_str(), note.is_warning),
+            ("Defer", "Deferred", false)
+        );
+        assert_eq!(note.text, "Deferred a: cordonhold: node n stays cordoned");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use cordonhold_rt::{client, crypto, exit};
-use cordonhold_shared::admission::{Policy, Request, Requester};
+use cordonhold_shared::admission::{self, Policy, Request, Requester};
 use jiff::Timestamp;
 use kube::Client;
 
@@ -20,7 +20,7 @@ mod cases;
 mod request;
 mod text;
 
-use cases::{Sources, kured_with_lock};
+use cases::{Cases, Sources, kured_with_lock};
 
 /// The exit code if the request is denied, or may be.
 const DENIED: u8 = 1;
@@ -139,9 +139,18 @@ async fn explanation(config: &ExplainConfig, request: &Request, client: Option<C
             .map(|text| kured_with_lock(policy, text)),
     };
     let now = config.at.unwrap_or_else(Timestamp::now);
-    let cases = sources.cases(request, policy, now).await;
+    // With the mutation in front, the validation sees the changed request, if it sees anything of it.
+    let deferral = admission::defer(request, policy, now);
+    let changed = deferral.as_ref().map(|deferral| deferral.changed(request));
+    let known = deferral.as_ref().and_then(|deferral| deferral.record.clone());
+    let cases = if let Some(verdict) = known {
+        Cases::known(verdict)
+    } else {
+        let seen = changed.as_ref().unwrap_or(request);
+        sources.cases(seen, policy, now).await
+    };
     Explanation {
-        text: text::render(request, &cases),
+        text: text::render(request, deferral.as_ref(), &cases),
         may_be_denied: cases.may_be_denied(),
     }
 }

@@ -1,6 +1,6 @@
 //! Handles one review: reads it, decides, counts, logs, writes an Event, and answers.
 //!
-//! Not here: the decision ([`cordonhold_shared::admission`]). It says which facts it needs; they are looked up, and it is asked again.
+//! Not here: the answer of the mutation (`mutate.rs`), and the decision ([`cordonhold_shared::admission`]). It says which facts it needs; they are looked up, and it is asked again.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -13,11 +13,22 @@ use cordonhold_shared::node::NodeView;
 use futures_util::FutureExt;
 use jiff::Timestamp;
 
-use crate::events::{Denial, Recorder};
+use crate::events::{Recorder, Told};
 use crate::metrics::{LookupKind, LookupOutcome};
 use crate::review::{self, Review, Unreadable};
 use crate::trail::LogLine;
 use crate::{Lookup, Metrics};
+
+mod mutate;
+
+/// What a review is sent for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// Whether the request may pass.
+    Validate,
+    /// How the request is to be changed.
+    Mutate,
+}
 
 /// How many facts there are; a decision asks for each at most once.
 const MAX_LOOKUPS: usize = 3;
@@ -51,21 +62,23 @@ impl Handler {
     }
 
     /// The response to a review, or `None` if not even a uid to respond to can be found.
-    pub(crate) async fn handle(&self, body: &[u8], started: Instant) -> Option<Vec<u8>> {
-        match review::read(body, &self.policy) {
-            Ok(review) => Some(self.handle_review(&review, started).await),
-            Err(unreadable) => self.handle_unreadable(unreadable, started),
+    pub(crate) async fn handle(&self, question: Question, body: &[u8], started: Instant) -> Option<Vec<u8>> {
+        match (review::read(body, &self.policy), question) {
+            (Ok(review), Question::Validate) => Some(self.handle_review(&review, started).await),
+            (Ok(review), Question::Mutate) => Some(self.mutate(&review, started)),
+            (Err(unreadable), _) => self.handle_unreadable(question, unreadable, started),
         }
     }
 
     /// The response to a review that is too large and of which only the beginning was read; `None` if no uid can be found in it.
     pub(crate) fn handle_too_large(
         &self,
+        question: Question,
         beginning: &[u8],
         bytes_max: usize,
         started: Instant,
     ) -> Option<Vec<u8>> {
-        self.handle_unreadable(review::too_large(beginning, bytes_max), started)
+        self.handle_unreadable(question, review::too_large(beginning, bytes_max), started)
     }
 
     async fn handle_review(&self, review: &Review, started: Instant) -> Vec<u8> {
@@ -77,16 +90,23 @@ impl Handler {
                 "the decision panicked, which is a defect of cordonhold: report it with the webhook's log";
             Verdict::defect(&review.request, &self.policy, why)
         });
-        let latency = started.elapsed();
-        self.metrics.decided(&verdict, latency);
-        if verdict.is_on_record() {
-            LogLine::of(review, &verdict).write(&verdict, latency);
-        }
-        self.record(review, &verdict);
+        self.record(review, &verdict, started);
         review::render(&review.uid, &verdict)
     }
 
-    fn handle_unreadable(&self, unreadable: Unreadable, started: Instant) -> Option<Vec<u8>> {
+    fn handle_unreadable(
+        &self,
+        question: Question,
+        unreadable: Unreadable,
+        started: Instant,
+    ) -> Option<Vec<u8>> {
+        match question {
+            Question::Validate => self.deny_unreadable(unreadable, started),
+            Question::Mutate => self.leave_unreadable(unreadable),
+        }
+    }
+
+    fn deny_unreadable(&self, unreadable: Unreadable, started: Instant) -> Option<Vec<u8>> {
         let reason = Reason::MalformedReview;
         let verdict = Verdict::unjudged(reason, self.policy.modes.of(reason), &unreadable.why);
         let latency = started.elapsed();
@@ -118,20 +138,37 @@ impl Handler {
         Verdict::defect(request, &self.policy, why)
     }
 
-    /// Writes an Event about a denial on its Node, if that exists. A dry run leaves no Event.
-    fn record(&self, review: &Review, verdict: &Verdict) {
+    /// Counts and logs a verdict, and tells it by an Event.
+    fn record(&self, review: &Review, verdict: &Verdict, started: Instant) {
+        let latency = started.elapsed();
+        self.metrics.decided(verdict, latency);
+        if verdict.is_on_record() {
+            LogLine::of(review, verdict).write(verdict, latency);
+        }
+        self.tell(review, verdict);
+    }
+
+    /// Writes an Event about a denial or a deferred uncordon on its Node, if that exists. A dry run leaves no Event.
+    fn tell(&self, review: &Review, verdict: &Verdict) {
         let (Some(recorder), Some(node)) = (&self.recorder, review.request.existing_node()) else {
             return;
         };
-        if verdict.outcome != Outcome::Deny || review.dry_run {
+        let is_denied = verdict.outcome == Outcome::Deny;
+        if !(is_denied || verdict.reason == Reason::Deferred) || review.dry_run {
             return;
         }
-        recorder.tell(Denial {
+        let warnings = verdict.warnings.first().map(String::as_str).unwrap_or_default();
+        recorder.tell(Told {
+            is_denied,
             node: node.name().to_owned(),
             uid: node.metadata.uid.clone(),
             reason: verdict.reason,
             user: review.request.requester.user.clone(),
-            message: verdict.message.clone(),
+            message: if is_denied {
+                verdict.message.clone()
+            } else {
+                warnings.to_owned()
+            },
         });
     }
 

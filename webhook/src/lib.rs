@@ -101,6 +101,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
         .map_err(Error::Tls)?;
     let policy = config.policy;
     let (mode, protect_kured) = (policy.modes.usual(), protection(&policy));
+    let defers = policy.modes.may_defer();
     let kured_lock = policy.kured_lock();
     let lookup = lookup::ClusterLookup::new(kube.clone(), kured_lock, &metrics);
     let kured_watch = lookup.kured_watch().map(|watch| {
@@ -137,7 +138,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     if let Some((watch, is_listed)) = kured_watch {
         drop(background.spawn(watch_kured(watch, is_listed)));
     }
-    drop(background.spawn(trust::poll(kube, trust, trust::READ_EVERY)));
+    drop(background.spawn(trust::poll(kube, trust, trust::READ_EVERY, defers)));
     let (listen, admin_listen) = (listening.to_string(), admin_listening.to_string());
     info!(listen, admin_listen, ?mode, %protect_kured, "listening");
     is_running.met();

@@ -126,6 +126,23 @@ label! {
 }
 
 label! {
+    /// What became of a review that was sent to be changed. Whatever was not changed, the validation decides about.
+    MutationOutcome {
+        /// An uncordon is kept until the hold ends.
+        Deferred = "deferred",
+        /// One like it is kept already.
+        DeferredBefore = "deferred_before",
+        /// It passed, and is noted as done.
+        Done = "done",
+        Unchanged = "unchanged",
+        /// The review could not be read, so it was left as it is.
+        Unreadable = "unreadable",
+        /// A defect: the review was left as it is.
+        Panic = "panic",
+    }
+}
+
+label! {
     /// What became of an Event.
     EventOutcome {
         Written = "written",
@@ -138,6 +155,7 @@ label! {
 pub struct Metrics {
     registry: Registry,
     decisions: Counters<2>,
+    mutations: Counters<1>,
     latency: Histogram,
     open: Gauge,
     refused: Counters<1>,
@@ -217,6 +235,7 @@ impl Metrics {
         let mut metrics = Metrics {
             registry: Registry::with_prefix("cordonhold_webhook"),
             decisions: Family::default(),
+            mutations: Family::default(),
             latency: Histogram::new(LATENCY_BUCKETS),
             open: Gauge::default(),
             refused: Family::default(),
@@ -243,6 +262,11 @@ impl Metrics {
             "decisions",
             "Decisions by verdict and reason",
             self.decisions.clone(),
+        );
+        registry.register(
+            "mutations",
+            "Reviews that were sent to be changed, by what became of them",
+            self.mutations.clone(),
         );
         registry.register_with_unit(
             "decision_latency",
@@ -315,6 +339,9 @@ impl Metrics {
             let verdict = reason.outcome().as_str();
             begin(&self.decisions, [("verdict", verdict), ("reason", reason.code())]);
         }
+        for outcome in MutationOutcome::ALL {
+            begin(&self.mutations, [("outcome", outcome.as_str())]);
+        }
         for reason in Refusal::ALL {
             begin(&self.refused, [("reason", reason.as_str())]);
         }
@@ -346,6 +373,10 @@ impl Metrics {
         ];
         count(&self.decisions, labels);
         self.latency.observe(latency.as_secs_f64());
+    }
+
+    pub(crate) fn mutated(&self, outcome: MutationOutcome) {
+        count(&self.mutations, [("outcome", outcome.as_str())]);
     }
 
     pub(crate) fn panicked(&self) {

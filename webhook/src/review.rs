@@ -9,9 +9,10 @@
 use std::collections::BTreeMap;
 
 use cordonhold_shared::admission::{
-    Audit, LockEdit, Operation, Outcome, Policy, Request, Requester, Verdict,
+    Audit, Deferral, LockEdit, Operation, Outcome, Policy, Request, Requester, Verdict,
 };
 use cordonhold_shared::keys;
+use k8s_openapi::ByteString;
 use serde::Serialize;
 use serde_json::json;
 
@@ -43,6 +44,8 @@ pub(crate) struct Review {
     pub(crate) verb: &'static str,
     pub(crate) field_manager: String,
     pub(crate) dry_run: bool,
+    /// Whether the object that is written has a list of taints: a patch can add to a list only if it is there.
+    pub(crate) has_taints: bool,
     pub(crate) request: Request,
 }
 
@@ -53,17 +56,22 @@ pub(crate) struct Unreadable {
     pub(crate) why: String,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ResponseRecord<'a> {
     uid: &'a str,
     allowed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_type: Option<&'a str>,
+    /// The patch as JSON; on the wire it is base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<ByteString>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     warnings: &'a [String],
-    #[serde(skip_serializing_if = "Audit::is_empty")]
-    audit_annotations: &'a Audit,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit_annotations: Option<&'a Audit>,
 }
 
 /// Reads a review of the CREATE, UPDATE or DELETE of a Node, or of the UPDATE of a DaemonSet. Keeps only what the policy reads.
@@ -138,6 +146,9 @@ fn understand(record: ReviewRecord<'_>, policy: &Policy) -> Result<Review, Strin
             "the uid of a request has 1 to {MAX_UID_CHARS} characters"
         ));
     }
+    let has_taints = request.object.as_ref().is_some_and(ObjectRecord::has_taints);
+    // Nodes have the subresource `status` only. Another one would not be an uncordon either.
+    let is_of_status = !request.sub_resource.as_str().is_empty();
     let operation = read_operation(&mut request, policy)?;
     let options = request.options.unwrap_or_default();
     let user = request.user_info;
@@ -165,10 +176,11 @@ fn understand(record: ReviewRecord<'_>, policy: &Policy) -> Result<Review, Strin
         },
         field_manager: options.field_manager.into_string(),
         dry_run: request.dry_run.unwrap_or(false),
+        has_taints,
         request: Request {
             requester,
             operation,
-            is_of_status: false,
+            is_of_status,
         },
     })
 }
@@ -231,20 +243,47 @@ fn read_operation(request: &mut RequestRecord<'_>, policy: &Policy) -> Result<Op
     }
 }
 
-/// The answer as JSON.
+/// The answer of the validation as JSON.
 pub(crate) fn render(uid: &str, verdict: &Verdict) -> Vec<u8> {
     let is_allowed = verdict.outcome != Outcome::Deny;
     // 403, because kubectl and client-go do not retry it by themselves, as they do on 429.
     let status = (!is_allowed).then(
         || json!({"status": "Failure", "code": 403, "reason": "Forbidden", "message": verdict.message}),
     );
-    let response = ResponseRecord {
+    answer(&ResponseRecord {
         uid,
         allowed: is_allowed,
         status,
-        warnings: &verdict.warnings,
-        audit_annotations: &verdict.audit,
-    };
+        ..ResponseRecord::told(&verdict.warnings, &verdict.audit)
+    })
+}
+
+/// The answer of the mutation as JSON: the request passes on, changed or as it is. `has_taints` is about the object that is written.
+pub(crate) fn render_mutation(uid: &str, deferral: Option<&Deferral>, has_taints: bool) -> Vec<u8> {
+    let patch = deferral.map(|deferral| ByteString(deferral.json_patch(has_taints).to_string().into_bytes()));
+    let told = deferral.and_then(|deferral| deferral.record.as_ref());
+    answer(&ResponseRecord {
+        uid,
+        allowed: true,
+        patch_type: patch.as_ref().map(|_| "JSONPatch"),
+        patch,
+        ..told.map_or_else(ResponseRecord::default, |verdict| {
+            ResponseRecord::told(&verdict.warnings, &verdict.audit)
+        })
+    })
+}
+
+impl<'a> ResponseRecord<'a> {
+    fn told(warnings: &'a [String], audit: &'a Audit) -> ResponseRecord<'a> {
+        ResponseRecord {
+            warnings,
+            audit_annotations: (!audit.is_empty()).then_some(audit),
+            ..ResponseRecord::default()
+        }
+    }
+}
+
+fn answer(response: &ResponseRecord<'_>) -> Vec<u8> {
     json!({"apiVersion": API_VERSION, "kind": KIND, "response": response})
         .to_string()
         .into_bytes()

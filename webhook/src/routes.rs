@@ -11,19 +11,20 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
+use crate::handler::Question;
 use crate::metrics::Rejection;
 use crate::{Handler, Limits, Metrics, Readiness};
 use body::Bodies;
 pub(crate) use body::discard;
 
-/// What `POST /validate` needs.
+/// What `POST /validate` and `POST /mutate` need.
 struct Admission {
     handler: Arc<Handler>,
     bodies: Bodies,
     metrics: Arc<Metrics>,
 }
 
-/// The router of the admission port: `POST /validate`.
+/// The router of the admission port: `POST /validate`, and `POST /mutate` for mode `defer`.
 pub fn admission_router(handler: Arc<Handler>, limits: &Limits, metrics: Arc<Metrics>) -> Router {
     let admission = Admission {
         handler,
@@ -32,6 +33,7 @@ pub fn admission_router(handler: Arc<Handler>, limits: &Limits, metrics: Arc<Met
     };
     let router = Router::new()
         .route("/validate", post(validate))
+        .route("/mutate", post(mutate))
         .with_state(Arc::new(admission));
     with_fallbacks(router, metrics)
 }
@@ -53,27 +55,35 @@ fn with_fallbacks(router: Router, metrics: Arc<Metrics>) -> Router {
 }
 
 async fn validate(State(admission): State<Arc<Admission>>, request: Request) -> Response {
-    match handle(&admission, request).await {
+    answer(&admission, Question::Validate, request).await
+}
+
+async fn mutate(State(admission): State<Arc<Admission>>, request: Request) -> Response {
+    answer(&admission, Question::Mutate, request).await
+}
+
+async fn answer(admission: &Admission, question: Question, request: Request) -> Response {
+    match handle(admission, question, request).await {
         Ok(review) => ([(header::CONTENT_TYPE, "application/json")], review).into_response(),
         Err(rejection) => reject(&admission.metrics, rejection),
     }
 }
 
 /// The review with its response, or why the request is not answered with a review.
-async fn handle(admission: &Admission, request: Request) -> Result<Vec<u8>, Rejection> {
+async fn handle(admission: &Admission, question: Question, request: Request) -> Result<Vec<u8>, Rejection> {
     let started = Instant::now();
     if !is_json(request.headers()) {
         return Err(Rejection::ContentType);
     }
     let body = admission.bodies.read(request.into_body()).await?;
     if !body.is_whole() {
-        let response =
-            admission
-                .handler
-                .handle_too_large(body.bytes(), admission.bodies.bytes_max(), started);
+        let bytes_max = admission.bodies.bytes_max();
+        let response = admission
+            .handler
+            .handle_too_large(question, body.bytes(), bytes_max, started);
         return response.ok_or(Rejection::TooLarge);
     }
-    let response = admission.handler.handle(body.bytes(), started).await;
+    let response = admission.handler.handle(question, body.bytes(), started).await;
     response.ok_or(Rejection::NoUid)
 }
 
@@ -125,7 +135,7 @@ fn rejection_response(rejection: Rejection) -> Response {
     let (status, text) = match rejection {
         Rejection::NotFound => (
             StatusCode::NOT_FOUND,
-            "no such path: POST /validate is on the admission port, GET /livez, /readyz and /metrics are on the admin port\n",
+            "no such path: POST /validate and /mutate are on the admission port, GET /livez, /readyz and /metrics are on the admin port\n",
         ),
         Rejection::Method => (StatusCode::METHOD_NOT_ALLOWED, "this path takes another method\n"),
         Rejection::ContentType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "send application/json\n"),

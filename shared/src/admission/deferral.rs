@@ -188,16 +188,16 @@ impl Evaluation<'_> {
         };
         if self.has_lapsed() {
             // Whoever is denied here asks for more than an uncordon; and the agent is not there to see one that passes.
-            return denying.is_empty().then(|| Deferral {
+            let is_noted = denying.is_empty() && self.policy.modes.may_defer();
+            let done = Deferral {
                 cordons: false,
                 taint: None,
                 writes: Some(asked.done()),
                 record: None,
-            });
+            };
+            return Some(done).filter(|done| is_noted && hold::done_under_hold(&done.applied(new)).is_some());
         }
-        let is_denied = [false, true]
-            .iter()
-            .any(|is_too_late| denying.contains(&uncordon_reason(*is_too_late)));
+        let is_denied = denying.contains(&Reason::Held) || denying.contains(&Reason::TooLate);
         let is_kept = is_denied && denying.iter().all(|reason| self.mode(*reason) == Mode::Defer);
         is_kept.then(|| self.kept(old, new, &asked.to_string())).flatten()
     }

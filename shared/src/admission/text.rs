@@ -31,7 +31,7 @@ pub(super) fn would_deny(reason: Reason, message: &str) -> String {
     )
 }
 
-/// What to look for if nothing has deferred an uncordon. The carriers are in `manifests/components`.
+/// What to look for if nothing has deferred an uncordon. Both components are in `manifests/components`.
 const NOT_DEFERRED: &str = "\nMode defer keeps such an uncordon until the hold ends, but nothing has changed this request on its way: \
      see that the MutatingWebhookConfiguration or MutatingAdmissionPolicy of the component defer or defer-by-policy is installed, and that it works";
 

@@ -1,5 +1,5 @@
 //! Whether the API server can trust the webhook: what is wrong with the serving certificate, or with the
-//! `ValidatingWebhookConfiguration` and its `caBundle`, and who wrote the `caBundle` last.
+//! `ValidatingWebhookConfiguration`, or the mutating one of mode `defer`, and its `caBundle`, and who wrote the `caBundle` last.
 //!
 //! A finding with [`Finding::blocks`] makes the webhook unready, so that a rollout with a bad certificate stops at its first pod.
 //! A finding blocks only if the API server can call none of the configuration's webhooks: if it can call one, the pod must be ready for it.
@@ -48,7 +48,7 @@ pub enum Name {
     Ip(IpAddr),
 }
 
-/// The `ValidatingWebhookConfiguration`, as it was last read.
+/// The `ValidatingWebhookConfiguration` and, if there is one, the `MutatingWebhookConfiguration` of the same name, as they were last read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Configuration {
     /// The configuration has not been read yet.
@@ -220,11 +220,12 @@ pub fn secret_command(namespace: &str, certificate: &str, key: &str) -> String {
     )
 }
 
-/// Shell command that writes a CA, in base64, into the `caBundle` of each webhook of the configuration.
+/// Shell command that writes a CA, in base64, into the `caBundle` of each webhook of the configurations: the validating one, and the mutating
+/// one if it is there.
 pub fn ca_command(configuration: &str, ca: &str) -> String {
     // Lists of webhooks are merged by name, so each patch leaves the others as they are.
     format!(
-        r#"for webhook in $(kubectl get validatingwebhookconfiguration {configuration} -o jsonpath='{{.webhooks[*].name}}'); do kubectl patch validatingwebhookconfiguration {configuration} --type=strategic -p '{{"webhooks":[{{"name":"'"$webhook"'","clientConfig":{{"caBundle":"{ca}"}}}}]}}'; done"#
+        r#"for kind in validatingwebhookconfiguration mutatingwebhookconfiguration; do for webhook in $(kubectl get $kind {configuration} --ignore-not-found -o jsonpath='{{.webhooks[*].name}}'); do kubectl patch $kind {configuration} --type=strategic -p '{{"webhooks":[{{"name":"'"$webhook"'","clientConfig":{{"caBundle":"{ca}"}}}}]}}'; done; done"#
     )
 }
 

@@ -26,6 +26,26 @@ pub(super) struct PolicyArgs {
         help = "Another mode for one reason, like held-deleted=warn; may be repeated, or separated by commas; the last one for a reason counts. The reasons are at the end of --help"
     )]
     mode_for: Vec<ModeFor>,
+    #[arg(
+        long,
+        env = "CORDONHOLD_MODE_FOR_USER",
+        value_name = "USER=MODE",
+        value_parser = parse_mode_of,
+        help_heading = "Finer than --mode",
+        hide_short_help = true,
+        help = "Another mode for every reason for one user, like system:serviceaccount:gpu-operator:nvidia-driver=enforce; may be repeated; the last one for a user counts, and it counts before --mode-for-group and --mode-for"
+    )]
+    mode_for_user: Vec<ModeOf>,
+    #[arg(
+        long,
+        env = "CORDONHOLD_MODE_FOR_GROUP",
+        value_name = "GROUP=MODE",
+        value_parser = parse_mode_of,
+        help_heading = "Finer than --mode",
+        hide_short_help = true,
+        help = "Another mode for every reason for the members of one group, like system:serviceaccounts:rancher=defer; may be repeated; of several groups of a user the strictest mode counts, and it counts before --mode-for"
+    )]
+    mode_for_group: Vec<ModeOf>,
     /// Namespace of the agent's `ServiceAccount`
     #[arg(
         long,
@@ -82,6 +102,8 @@ pub(super) enum OnDeleteArg {
 pub(super) enum ModeArg {
     /// Deny it
     Enforce,
+    /// Keep an uncordon until the hold ends, and deny everything else. Needs the component defer or defer-by-policy
+    Defer,
     /// Let it pass with a warning and audit annotations
     Warn,
     /// Let it pass with audit annotations
@@ -95,10 +117,18 @@ pub(super) struct ModeFor {
     mode: ModeArg,
 }
 
+/// One `NAME=MODE` of `--mode-for-user` or `--mode-for-group`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ModeOf {
+    name: String,
+    mode: ModeArg,
+}
+
 impl ModeArg {
     fn mode(self) -> Mode {
         match self {
             ModeArg::Enforce => Mode::Enforce,
+            ModeArg::Defer => Mode::Defer,
             ModeArg::Warn => Mode::Warn,
             ModeArg::Audit => Mode::Audit,
         }
@@ -106,15 +136,23 @@ impl ModeArg {
 }
 
 impl PolicyArgs {
-    pub(super) fn policy(&self) -> Policy {
+    fn modes(&self) -> Modes {
+        let modes = Modes::from(self.mode.mode());
+        let modes = self.mode_for.iter().fold(modes, |modes, exception| {
+            modes.with(exception.reason, exception.mode.mode())
+        });
         let modes = self
-            .mode_for
+            .mode_for_user
             .iter()
-            .fold(Modes::from(self.mode.mode()), |modes, exception| {
-                modes.with(exception.reason, exception.mode.mode())
-            });
+            .fold(modes, |modes, of| modes.with_user(&of.name, of.mode.mode()));
+        self.mode_for_group
+            .iter()
+            .fold(modes, |modes, of| modes.with_group(&of.name, of.mode.mode()))
+    }
+
+    pub(super) fn policy(&self) -> Policy {
         Policy {
-            modes,
+            modes: self.modes(),
             agent: ServiceAccount {
                 namespace: self.agent_namespace.clone(),
                 name: self.agent_service_account.clone(),
@@ -149,9 +187,33 @@ fn parse_mode_for(text: &str) -> Result<ModeFor, String> {
             codes.join(", ")
         )
     })?;
-    let mode = ModeArg::from_str(mode, false)
-        .map_err(|_| format!("{mode:?} is not a mode: use one of enforce, warn, audit"))?;
+    let mode = parse_mode(mode)?;
+    if mode == ModeArg::Defer && !reason.is_deferrable() {
+        let codes = reasons()
+            .filter(|reason| reason.is_deferrable())
+            .map(Reason::code);
+        let codes: Vec<&str> = codes.collect();
+        return Err(format!(
+            "{code} cannot be deferred, only an uncordon can: use enforce, warn or audit, or defer one of {}",
+            codes.join(", ")
+        ));
+    }
     Ok(ModeFor { reason, mode })
+}
+
+fn parse_mode(text: &str) -> Result<ModeArg, String> {
+    ModeArg::from_str(text, false)
+        .map_err(|_| format!("{text:?} is not a mode: use one of enforce, defer, warn, audit"))
+}
+
+/// Reads a name and a mode. The name of a user may contain `=`, as in `CN=root,O=ops`, so the last one counts.
+fn parse_mode_of(text: &str) -> Result<ModeOf, String> {
+    let parts = text.rsplit_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, mode) = parts.ok_or_else(|| "write NAME=MODE, like jo=defer".to_owned())?;
+    Ok(ModeOf {
+        name: name.to_owned(),
+        mode: parse_mode(mode)?,
+    })
 }
 
 /// The list of reasons. It comes at the end of `--help`, because it has some 90 lines and a first try needs none of them.
@@ -165,6 +227,7 @@ pub(super) fn reasons_help() -> String {
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory, Parser};
+    use cordonhold_shared::admission::Requester;
 
     use super::*;
 
@@ -196,6 +259,31 @@ mod tests {
     }
 
     #[test]
+    fn a_user_and_a_group_have_modes_of_their_own() {
+        let modes = parse(&[
+            "--mode=defer",
+            "--mode-for=held=warn",
+            "--mode-for-user=CN=root,O=ops=enforce",
+            "--mode-for-group=ops=audit",
+        ])
+        .unwrap()
+        .modes;
+        let of = |user: &str, group: &str| Requester {
+            user: user.to_owned(),
+            groups: vec![group.to_owned()],
+            ..Requester::default()
+        };
+        for (who, held, too_late) in [
+            (of("CN=root,O=ops", "ops"), Mode::Enforce, Mode::Enforce),
+            (of("jo", "ops"), Mode::Audit, Mode::Audit),
+            (of("jo", ""), Mode::Warn, Mode::Defer),
+        ] {
+            assert_eq!(modes.of_requester(Reason::Held, &who), held);
+            assert_eq!(modes.of_requester(Reason::TooLate, &who), too_late);
+        }
+    }
+
+    #[test]
     fn a_mistake_is_told_with_what_could_be_written() {
         for (flag, part) in [
             ("--mode-for=held", "REASON=MODE"),
@@ -204,7 +292,18 @@ mod tests {
                 "--mode-for=not-held=warn",
                 "\"not-held\" is not a reason that has a mode",
             ),
-            ("--mode-for=held=deny", "use one of enforce, warn, audit"),
+            ("--mode-for=held=deny", "use one of enforce, defer, warn, audit"),
+            (
+                "--mode-for=tampered-hold=defer",
+                "tampered-hold cannot be deferred, only an uncordon can: use enforce, warn or audit, or defer one of too-late, held, tampered-taint",
+            ),
+            ("--mode-for-user=jo", "write NAME=MODE"),
+            ("--mode-for-user==defer", "write NAME=MODE"),
+            (
+                "--mode-for-user=jo=keep",
+                "use one of enforce, defer, warn, audit",
+            ),
+            ("--mode-for-group=ops:defer", "write NAME=MODE"),
         ] {
             let said = parse(&[flag]).unwrap_err();
             assert!(said.contains(part), "{flag}: {said}");

@@ -24,7 +24,7 @@ pub(super) struct ServingArgs {
     /// Address for probes and metrics: plain HTTP, /livez /readyz /metrics
     #[arg(long, env = "CORDONHOLD_ADMIN_LISTEN", value_name = "ADDRESS:PORT", value_parser = socket_address, default_value_t = every_address(8080))]
     pub(super) admin_listen: SocketAddr,
-    /// Name of the `ValidatingWebhookConfiguration` that sends reviews here; the certificate is checked against it
+    /// Name of the `ValidatingWebhookConfiguration`, and of the mutating one of mode defer, that send reviews here; the certificate is checked against them
     #[arg(long, env = "CORDONHOLD_WEBHOOK_CONFIGURATION", value_name = "NAME", hide_short_help = true, default_value = "cordonhold", value_parser = argument::name)]
     pub(super) webhook_configuration: String,
     /// Oldest TLS version to accept

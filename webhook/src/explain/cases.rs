@@ -3,7 +3,7 @@
 //! This module only looks up facts. Not here: the decision, which is the server's own ([`admission::decide`]).
 
 use cordonhold_shared::admission::{
-    self, Change, Decision, Fact, Facts, Known, KuredSeen, Locks, Outcome, Policy, Request, Verdict,
+    self, Decision, Fact, Facts, Known, KuredSeen, Locks, Outcome, Policy, Request, Verdict,
 };
 use cordonhold_shared::keys;
 use cordonhold_shared::kured::Kured;
@@ -39,17 +39,20 @@ pub(super) struct Cases {
 }
 
 impl Cases {
+    /// The one case of a verdict that rests on nothing that was looked up.
+    pub(super) fn known(verdict: Verdict) -> Cases {
+        Cases {
+            all: vec![Case {
+                assumptions: Vec::new(),
+                verdict,
+            }],
+            ..Cases::default()
+        }
+    }
+
     /// Whether any case is a denial.
     pub(super) fn may_be_denied(&self) -> bool {
         self.all.iter().any(|case| case.verdict.outcome == Outcome::Deny)
-    }
-
-    /// What the request changes, which is the same in every case.
-    pub(super) fn change(&self) -> Change {
-        self.all
-            .first()
-            .map(|case| case.verdict.change)
-            .unwrap_or_default()
     }
 }
 

@@ -81,6 +81,50 @@ fn a_mode_of_its_own_lets_it_pass_and_shows_the_warning() {
 }
 
 #[test]
+fn a_deferral_is_told_with_what_it_changes_and_the_verdict_on_that() {
+    let deferred = |old: &Value, new: &Value, flags: &[&str]| {
+        let Explanation { text, may_be_denied } = explained(old, new, flags);
+        assert!(!may_be_denied, "{text}");
+        text
+    };
+    let text = deferred(&held(true), &held(false), &["--mode=defer"]);
+    for part in [
+        "update of node n (uncordon) by somebody",
+        "changed: the cordon stays; cordonhold.dev/uncordon-wanted becomes '2026-01-01T00:00:00Z 2026-01-01T00:05:00Z somebody'",
+        "without it, the uncordon is denied",
+        "verdict: passes, flagged",
+        "reason:  deferred",
+        "mode:    defer",
+        "warning: cordonhold: node n stays cordoned",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let by_another = |mut node: Value| {
+        node["metadata"]["annotations"][keys::UNCORDON_WANTED] = json!(format!("{CREATED} - another"));
+        node
+    };
+    let text = deferred(
+        &by_another(held(true)),
+        &by_another(held(false)),
+        &["--mode=defer"],
+    );
+    assert!(
+        text.contains("cordonhold.dev/uncordon-wanted stays as it is") && text.contains("reason:  deferred"),
+        "{text}"
+    );
+    let text = explained(
+        &held(true),
+        &held(false),
+        &["--mode=defer", "--mode-for-user=somebody=enforce"],
+    )
+    .text;
+    assert!(
+        text.contains("verdict: denied") && !text.contains("changed:"),
+        "{text}"
+    );
+}
+
+#[test]
 fn what_nobody_could_be_asked_is_told_both_ways() {
     let (old, mut new) = (held(true), held(true));
     new["metadata"]["annotations"][keys::CANCEL] = json!(format!("{CREATED} because"));

@@ -2,22 +2,29 @@
 
 use std::fmt::Write as _;
 
-use cordonhold_shared::admission::{self, Change, LockEdit, Operation, Outcome, Request, Verdict};
-use cordonhold_shared::quote::quoted;
+use cordonhold_shared::admission::{self, Change, Deferral, LockEdit, Operation, Outcome, Request, Verdict};
+use cordonhold_shared::keys;
+use cordonhold_shared::quote::{always_quoted, quoted};
 
 use super::cases::Cases;
 
+/// Longest annotation that is shown, in characters: a time, another one, and a long user name.
+const WANTED_CHARS: usize = 300;
+
 /// The whole text that is printed.
-pub(super) fn render(request: &Request, cases: &Cases) -> String {
+pub(super) fn render(request: &Request, deferral: Option<&Deferral>, cases: &Cases) -> String {
     let mut text = String::new();
     // Writing into a String cannot fail, here and below.
     writeln!(
         text,
         "{} by {}",
-        what(&request.operation, cases.change()),
+        what(&request.operation),
         quoted(&request.requester.user)
     )
     .unwrap_or_default();
+    if let Some(deferral) = deferral {
+        text.push_str(&on_its_way(deferral));
+    }
     for case in &cases.all {
         if !case.assumptions.is_empty() {
             write!(text, "\nIf {}:\n", case.assumptions.join(", and ")).unwrap_or_default();
@@ -45,6 +52,27 @@ pub(super) fn render(request: &Request, cases: &Cases) -> String {
         );
     }
     text
+}
+
+/// What mode `defer` changes of the request before the verdict.
+fn on_its_way(deferral: &Deferral) -> String {
+    let (cordon, without) = if deferral.cordons {
+        ("the cordon stays", "the uncordon is denied")
+    } else {
+        ("the uncordon passes", "it passes all the same")
+    };
+    let taint = deferral.taint.as_ref().map_or("", |_| ", and so does the taint");
+    let wanted = match &deferral.writes {
+        Some(text) => format!(
+            "{} becomes {}",
+            keys::UNCORDON_WANTED,
+            always_quoted(text, WANTED_CHARS)
+        ),
+        None => format!("{} stays as it is", keys::UNCORDON_WANTED),
+    };
+    format!(
+        "changed: {cordon}{taint}; {wanted} (by the MutatingWebhookConfiguration; without it, {without})\n"
+    )
 }
 
 fn verdict(verdict: &Verdict) -> String {
@@ -84,11 +112,11 @@ fn verdict(verdict: &Verdict) -> String {
 }
 
 /// The request in a few words.
-fn what(operation: &Operation, change: Change) -> String {
+fn what(operation: &Operation) -> String {
     match operation {
         Operation::CreateNode { new } => format!("create of node {}", quoted(new.name())),
-        Operation::UpdateNode { old, .. } => {
-            let effect = match change.to_string() {
+        Operation::UpdateNode { old, new } => {
+            let effect = match Change::between(old, new).to_string() {
                 effect if effect.is_empty() => "nothing that is protected".to_owned(),
                 effect => effect,
             };

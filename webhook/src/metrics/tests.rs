@@ -66,6 +66,7 @@ fn every_value_of_a_label_is_there_from_the_start() {
     let page = Metrics::new().render(&HeaderMap::new()).unwrap().text;
     for (name, values) in [
         ("decisions_total{", Reason::ALL.len()),
+        ("mutations_total{outcome", MutationOutcome::ALL.len()),
         ("connections_refused_total{reason", Refusal::ALL.len()),
         ("requests_rejected_total{reason", Rejection::ALL.len()),
         ("tls_reloads_total{", Reload::ALL.len() * ReloadOutcome::ALL.len()),

@@ -39,6 +39,8 @@ pub(super) struct RequestRecord<'a> {
     pub(super) name: Text<'a>,
     #[serde(borrow)]
     pub(super) operation: Text<'a>,
+    #[serde(borrow, default)]
+    pub(super) sub_resource: Text<'a>,
     #[serde(borrow)]
     pub(super) user_info: UserRecord<'a>,
     // A Node or a DaemonSet: only the metadata of a DaemonSet is needed, and that looks the same.
@@ -115,9 +117,10 @@ struct TaintRecord<'a> {
     effect: Text<'a>,
 }
 
-/// All that is read of the taints: whether ours is among them.
+/// All that is read of the taints: whether there is a list of them, and whether ours is in it.
 #[derive(Default)]
 struct Taints {
+    is_list: bool,
     has_ours: bool,
 }
 
@@ -170,6 +173,11 @@ impl Text<'_> {
 }
 
 impl ObjectRecord<'_> {
+    /// Whether the object has a list of taints, be it an empty one.
+    pub(super) fn has_taints(&self) -> bool {
+        self.spec.as_ref().is_some_and(|spec| spec.taints.is_list)
+    }
+
     /// The object, with only those labels and annotations for which `is_read` is true, and of the taints only ours.
     pub(super) fn view(self, is_read: impl Fn(&str) -> bool) -> Result<NodeView, String> {
         let metadata = self.metadata.unwrap_or_default();
@@ -247,7 +255,10 @@ impl<'de> Visitor<'de> for TaintsVisitor {
         while let Some(taint) = taints.next_element::<TaintRecord<'de>>()? {
             has_ours |= taint.key.as_str() == keys::REBOOTING && taint.effect.as_str() == keys::NO_SCHEDULE;
         }
-        Ok(Taints { has_ours })
+        Ok(Taints {
+            is_list: true,
+            has_ours,
+        })
     }
 
     fn visit_unit<E: Error>(self) -> Result<Taints, E> {

@@ -116,6 +116,32 @@ fn what_the_decision_needs_is_read_and_nothing_else() {
     );
 }
 
+/// A patch can add a taint only to a list that is there, and a write of the status is no uncordon.
+#[test]
+fn whether_there_are_taints_and_whether_it_is_the_status_is_read() {
+    let reads = |body: &[u8]| {
+        let review = read(body, &policy()).unwrap();
+        (review.has_taints, review.request.is_of_status)
+    };
+    assert_eq!(reads(&body(review())), (true, false));
+    assert_eq!(
+        reads(&with("/request/object/spec/taints", json!([]))),
+        (true, false)
+    );
+    assert_eq!(
+        reads(&with("/request/object/spec/taints", Value::Null)),
+        (false, false)
+    );
+    assert_eq!(reads(&without("/request/object/spec", "taints")), (false, false));
+    let of_status = |name: &str| {
+        let mut review = review();
+        review["request"]["subResource"] = json!(name);
+        reads(&body(review))
+    };
+    assert_eq!(of_status("status"), (true, true));
+    assert_eq!(of_status(""), (true, false));
+}
+
 #[test]
 fn null_is_empty() {
     for place in [

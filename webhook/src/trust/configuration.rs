@@ -1,16 +1,18 @@
-//! Reads the webhook configuration from the cluster, by name, every few seconds.
+//! Reads the webhook configurations from the cluster, by name, every few seconds: the validating one and, for mode `defer`, the mutating one.
 //!
-//! It is one small object, so a watch would save nothing.
+//! They are small objects, so a watch would save nothing. No mutating one is no problem: a policy of the API server may be in its place.
 //! Not here: what is wrong with it ([`cordonhold_shared::admission::trust`]).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cordonhold_rt::api::within;
+use cordonhold_rt::api::{CallError, within};
 use cordonhold_rt::exit::one_line;
 use cordonhold_shared::admission::trust::{self, Name, Webhook, Write};
 use jiff::Timestamp;
-use k8s_openapi::api::admissionregistration::v1::{ValidatingWebhookConfiguration, WebhookClientConfig};
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use kube::{Api, Client};
 use serde_json::Value;
@@ -78,22 +80,33 @@ impl Found {
         }
     }
 
-    fn of(configuration: ValidatingWebhookConfiguration) -> Found {
+    fn of(
+        validating: ValidatingWebhookConfiguration,
+        mutating: Option<MutatingWebhookConfiguration>,
+    ) -> Found {
         let ObjectMeta {
             uid, managed_fields, ..
-        } = configuration.metadata;
-        let webhooks = configuration.webhooks.into_iter().flatten();
+        } = validating.metadata;
+        let mutating = mutating.unwrap_or_default();
+        let of_mutating = mutating.webhooks.into_iter().flatten();
+        let webhooks = validating.webhooks.into_iter().flatten();
+        let webhooks = webhooks
+            .map(|webhook| (webhook.name, webhook.client_config))
+            .chain(of_mutating.map(|webhook| (webhook.name, webhook.client_config)));
+        let writes = managed_fields.into_iter().chain(mutating.metadata.managed_fields);
         Found::Present {
             uid,
-            webhooks: webhooks
-                .map(|webhook| Registered {
-                    name: webhook.name,
-                    asks: asks(&webhook.client_config),
-                    bundle: webhook.client_config.ca_bundle.map(|bundle| bundle.0),
-                })
-                .collect(),
-            writes: managed_fields.into_iter().flatten().map(write).collect(),
+            webhooks: webhooks.map(registered).collect(),
+            writes: writes.flatten().map(write).collect(),
         }
+    }
+}
+
+fn registered((name, client): (String, WebhookClientConfig)) -> Registered {
+    Registered {
+        name,
+        asks: asks(&client),
+        bundle: client.ca_bundle.map(|bundle| bundle.0),
     }
 }
 
@@ -125,17 +138,18 @@ fn write(entry: ManagedFieldsEntry) -> Write {
     }
 }
 
-/// Reads the configuration for ever, with a pause of `every` between two reads.
-pub(crate) async fn poll(client: Client, trust: Arc<Trust>, every: Duration) {
-    let api: Api<ValidatingWebhookConfiguration> = Api::all(client);
+/// Reads the configurations for ever, with a pause of `every` between two reads; the mutating one only if uncordons are deferred.
+pub(crate) async fn poll(client: Client, trust: Arc<Trust>, every: Duration, defers: bool) {
+    let api: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
+    let mutating: Option<Api<MutatingWebhookConfiguration>> = defers.then(|| Api::all(client));
     let (name, metrics) = (&trust.installation.configuration, &trust.metrics);
     let mut failing_since = None;
     loop {
-        match within(READ_TIMEOUT, api.get_opt(name)).await {
-            Ok(read) => {
+        match read(&api, mutating.as_ref(), name).await {
+            Ok(found) => {
                 metrics.looked_up(LookupKind::Configuration, LookupOutcome::Answered);
                 failing_since = None;
-                trust.learn(read.map_or(Found::Missing, Found::of));
+                trust.learn(found);
             }
             Err(error) => {
                 metrics.looked_up(LookupKind::Configuration, LookupOutcome::Failed);
@@ -147,6 +161,21 @@ pub(crate) async fn poll(client: Client, trust: Arc<Trust>, every: Duration) {
         }
         tokio::time::sleep(every).await;
     }
+}
+
+async fn read(
+    validating: &Api<ValidatingWebhookConfiguration>,
+    mutating: Option<&Api<MutatingWebhookConfiguration>>,
+    name: &str,
+) -> Result<Found, CallError> {
+    let Some(validating) = within(READ_TIMEOUT, validating.get_opt(name)).await? else {
+        return Ok(Found::Missing);
+    };
+    let mutating = match mutating {
+        Some(api) => within(READ_TIMEOUT, api.get_opt(name)).await?,
+        None => None,
+    };
+    Ok(Found::of(validating, mutating))
 }
 
 #[cfg(test)]

@@ -109,7 +109,7 @@ async fn found_e3_a_ca_that_is_taken_away_is_told_once_with_who_did_it() {
     set(Some(&issued.ca_pem));
     let tasks = [
         tokio::spawn(writer),
-        tokio::spawn(poll(cluster.client.clone(), trust, OFTEN)),
+        tokio::spawn(poll(cluster.client.clone(), trust, OFTEN, false)),
     ];
     until(&readiness, |unmet, warnings| {
         unmet.is_empty() && warnings.is_empty()

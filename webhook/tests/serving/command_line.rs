@@ -21,7 +21,7 @@ fn bad_input_is_one_line_that_names_the_thing_and_the_fix() {
     for (args, parts) in [
         (
             &["--mode=maybe"][..],
-            &["maybe", "--mode", "enforce, warn, audit"][..],
+            &["maybe", "--mode", "enforce, defer, warn, audit"][..],
         ),
         (&["--listen=here"], &["here", "--listen"]),
         (&["--listen=192.0.2.1:1"], &["192.0.2.1:1", "--listen", "free"]),

@@ -20,6 +20,7 @@ mod kubeconfig;
 mod log;
 mod memory;
 mod messages;
+mod mutations;
 mod port;
 mod process;
 mod reviews;

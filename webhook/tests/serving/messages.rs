@@ -41,12 +41,12 @@ fn found_e8_every_word_that_the_webhook_refuses_names_thing_try_and_fix() {
         (
             &["--mode=maybe"],
             &[],
-            ["--mode", "maybe", "enforce, warn, audit"],
+            ["--mode", "maybe", "enforce, defer, warn, audit"],
         ),
         (
             &[],
             &[("CORDONHOLD_MODE", "maybe")],
-            ["CORDONHOLD_MODE", "maybe", "enforce, warn, audit"],
+            ["CORDONHOLD_MODE", "maybe", "enforce, defer, warn, audit"],
         ),
         (
             &["--mode-for=hold=warn"],

@@ -56,87 +56,52 @@ type Deferred = (
     (Outcome, Reason),
 );
 
-fn deferred_cases() -> Vec<Deferred> {
-    let taken = || wanted(held(), &earlier());
-    let sealed = || cancelled(held_in("sealed"));
+/// The rows of uncordons that are kept anew: `admin` is the first to ask.
+fn kept_anew() -> Vec<Deferred> {
+    let kept = |case, old: NodeView, new: NodeView| (case, old, new, by_admin(), KEPT, HELD);
+    let beside = |case, text: &str| {
+        let old = wanted(held(), text);
+        kept(case, old.clone(), uncordoned(old))
+    };
     let mut tidied = uncordoned(held());
-    drop(
-        tidied
-            .metadata
-            .labels
-            .insert("plan".to_owned(), "done".to_owned()),
-    );
-    let stale = "2025-01-01T00:00:00Z - jo";
+    let labels = &mut tidied.metadata.labels;
+    drop(labels.insert("plan".to_owned(), "done".to_owned()));
     let done = format!("{CREATED} done:2026-01-01T00:04:00Z jo");
-    let no_clock = format!("{CREATED} - admin");
     vec![
-        ("an uncordon", held(), uncordoned(held()), by_admin(), KEPT, HELD),
-        ("one that carries a label", held(), tidied, by_admin(), KEPT, HELD),
-        (
-            "one that takes the taint off too",
+        kept("an uncordon", held(), uncordoned(held())),
+        kept("one that carries a label", held(), tidied),
+        kept(
+            "one that takes the taint off",
             held(),
             uncordoned(untainted(held())),
-            by_admin(),
-            KEPT,
-            HELD,
         ),
-        (
-            "a second one",
-            taken(),
-            uncordoned(taken()),
-            earlier(),
-            NOTHING,
-            HELD,
-        ),
-        (
-            "one that is cancelled too late",
-            sealed(),
-            uncordoned(sealed()),
-            by_admin(),
-            KEPT,
-            (Outcome::Deny, Reason::TooLate),
-        ),
-        (
-            "one beside the wish of an earlier hold",
-            wanted(held(), stale),
-            uncordoned(wanted(held(), stale)),
-            by_admin(),
-            KEPT,
-            HELD,
-        ),
-        (
-            "one beside what cannot be read",
-            wanted(held(), "soon"),
-            uncordoned(wanted(held(), "soon")),
-            by_admin(),
-            KEPT,
-            HELD,
-        ),
-        (
-            "one after an uncordon that was done",
-            wanted(held(), &done),
-            uncordoned(wanted(held(), &done)),
-            by_admin(),
-            KEPT,
-            HELD,
-        ),
-        (
-            "one that another webhook has done again after it was deferred",
-            held(),
-            uncordoned(wanted(held(), &no_clock)),
-            no_clock.clone(),
-            KEPT,
-            HELD,
-        ),
-        (
-            "one by its author, who takes the earlier one back in the same write",
-            wanted(held(), &no_clock),
-            uncordoned(held()),
-            no_clock,
-            NOTHING,
-            HELD,
-        ),
+        beside("one beside that of an earlier hold", "2025-01-01T00:00:00Z - jo"),
+        beside("one beside what cannot be read", "soon"),
+        beside("one after another that was done", &done),
     ]
+}
+
+fn deferred_cases() -> Vec<Deferred> {
+    let (taken, own) = (wanted(held(), &earlier()), format!("{CREATED} - admin"));
+    let (sealed, mine) = (cancelled(held_in("sealed")), wanted(held(), &own));
+    let too_late = (Outcome::Deny, Reason::TooLate);
+    let (second, late) = ("a second one", "one of a hold cancelled too late");
+    let again = "one that another webhook has done again";
+    let taken_back = "one by its author, who takes the earlier one back in the same write";
+    let others = [
+        (second, taken.clone(), uncordoned(taken), earlier(), NOTHING, HELD),
+        (
+            late,
+            sealed.clone(),
+            uncordoned(sealed),
+            by_admin(),
+            KEPT,
+            too_late,
+        ),
+        (again, held(), uncordoned(mine.clone()), own.clone(), KEPT, HELD),
+        (taken_back, mine, uncordoned(held()), own, NOTHING, HELD),
+    ];
+    kept_anew().into_iter().chain(others).collect()
 }
 
 #[test]
@@ -168,7 +133,7 @@ fn last_wish_an_uncordon_is_kept_with_cordon_and_taint_and_what_came_with_it_pas
         if let Some(record) = &deferral.record {
             assert_eq!(answer(record), KEPT, "{case}");
         }
-        // In mode enforce nothing is changed, and what another carrier has changed is denied as the uncordon that it was.
+        // In mode enforce nothing is changed, and what somebody else has changed is denied as the uncordon that it was.
         let enforcing = policy();
         assert_eq!(defer(&request, &enforcing, now()), None, "{case}");
         let expected = if passes == KEPT { unchanged } else { NOTHING };
@@ -176,149 +141,92 @@ fn last_wish_an_uncordon_is_kept_with_cordon_and_taint_and_what_came_with_it_pas
     }
 }
 
-/// One row: who, old and new Node, when, and the verdict on the unchanged write.
-type Refused = (
-    &'static str,
-    Requester,
-    NodeView,
-    NodeView,
-    &'static str,
-    (Outcome, Reason),
-);
+/// One row: old and new Node, and the verdict on the unchanged write.
+type Refused = (&'static str, NodeView, NodeView, (Outcome, Reason));
 
-fn refused_cases() -> Vec<Refused> {
-    let (early, late) = ("2026-01-01T00:05:00Z", "2026-01-01T00:20:31Z");
-    let unreadable = || annotate(held(), keys::UNTIL, "tomorrow");
-    let wish = || untainted(held_in("wanted"));
-    let foreign = || annotate(held(), keys::HOLDER, &format!("another/{CREATED}"));
-    let deny = |reason| (Outcome::Deny, reason);
+fn deny(reason: Reason) -> (Outcome, Reason) {
+    (Outcome::Deny, reason)
+}
+
+/// Writes of `admin` that are not deferred, because of the hold.
+fn refused_for_the_hold() -> Vec<Refused> {
+    let pass = |reason| (Outcome::Allow, reason);
+    let alone = |case, old: NodeView, verdict| (case, old.clone(), uncordoned(old), verdict);
+    let flagged = (Outcome::Flag, Reason::Cancelled);
+    let foreign = annotate(held(), keys::HOLDER, &format!("another/{CREATED}"));
     vec![
-        (
-            "no hold",
-            stranger(),
-            free(),
-            uncordoned(free()),
-            early,
-            (Outcome::Allow, Reason::NotHeld),
-        ),
-        (
+        alone("no hold", free(), pass(Reason::NotHeld)),
+        alone(
             "an agent's wish",
-            stranger(),
-            wish(),
-            uncordoned(wish()),
-            early,
-            (Outcome::Allow, Reason::NotHeld),
+            untainted(held_in("wanted")),
+            pass(Reason::NotHeld),
         ),
-        (
-            "a cancelled hold",
-            stranger(),
-            cancelled(held()),
-            uncordoned(cancelled(held())),
-            early,
-            (Outcome::Flag, Reason::Cancelled),
-        ),
-        (
-            "a lapsed hold whose taint goes too",
-            stranger(),
-            held(),
-            uncordoned(untainted(held())),
-            late,
-            deny(Reason::TamperedTaint),
-        ),
-        (
-            "a hold that cannot be read",
-            stranger(),
-            unreadable(),
-            uncordoned(unreadable()),
-            early,
+        alone("a cancelled hold", cancelled(held()), flagged),
+        alone(
+            "one that cannot be read",
+            annotate(held(), keys::UNTIL, "tomorrow"),
             HELD,
         ),
-        (
-            "marks that name another Node",
-            stranger(),
-            foreign(),
-            uncordoned(foreign()),
-            early,
-            HELD,
-        ),
-        (
-            "a stale PUT",
-            stranger(),
-            held(),
-            uncordoned(stripped(held())),
-            early,
-            deny(Reason::TamperedHold),
-        ),
-        (
-            "a mark that is changed with it",
-            stranger(),
-            held(),
-            uncordoned(annotate(held(), keys::UNTIL, "2027-01-01T00:00:00Z")),
-            early,
-            deny(Reason::TamperedHold),
-        ),
-        (
+        alone("marks that name another Node", foreign, HELD),
+    ]
+}
+
+/// Writes of `admin` that are not deferred, because of what is in them.
+fn refused_for_the_write() -> Vec<Refused> {
+    let later = annotate(held(), keys::UNTIL, "2027-01-01T00:00:00Z");
+    let taken = wanted(held(), &earlier());
+    let with = |case, new: NodeView, reason| (case, held(), uncordoned(new), deny(reason));
+    vec![
+        with("a stale PUT", stripped(held()), Reason::TamperedHold),
+        with("a mark that is changed with it", later, Reason::TamperedHold),
+        with(
             "a cancel that is written with it",
-            stranger(),
-            held(),
-            uncordoned(cancelled(held())),
-            early,
-            deny(Reason::CancelAlone),
+            cancelled(held()),
+            Reason::CancelAlone,
         ),
         (
-            "somebody else's uncordon that goes with it",
-            stranger(),
-            wanted(held(), &earlier()),
+            "somebody else's uncordon goes",
+            taken,
             uncordoned(held()),
-            early,
             deny(Reason::ForgedWish),
         ),
         (
             "the taint alone",
-            stranger(),
             held(),
             untainted(held()),
-            early,
             deny(Reason::TamperedTaint),
-        ),
-        (
-            "an agent elsewhere",
-            requester(AGENT, &["node-1"]),
-            held(),
-            uncordoned(held()),
-            early,
-            deny(Reason::NotOwnNode),
-        ),
-        (
-            "the owner",
-            requester(AGENT, &[NODE]),
-            held(),
-            uncordoned(held()),
-            early,
-            (Outcome::Allow, Reason::Owner),
-        ),
-        (
-            "a user whom no annotation can name",
-            requester("", &[]),
-            held(),
-            uncordoned(held()),
-            early,
-            HELD,
         ),
     ]
 }
 
 #[test]
 fn what_cannot_be_kept_is_judged_as_without_the_mode() {
-    for (case, who, old, new, when, expected) in refused_cases() {
-        let request = Request::update(who, old, new);
-        assert_eq!(defer(&request, &deferring(), at(when)), None, "{case}");
+    for (case, old, new, expected) in refused_for_the_hold().into_iter().chain(refused_for_the_write()) {
+        let request = Request::update(stranger(), old, new);
+        assert_eq!(defer(&request, &deferring(), now()), None, "{case}");
+        assert_eq!(answer(&judged(&request, &deferring(), now())), expected, "{case}");
+    }
+    for (who, expected) in [
+        (requester(AGENT, &["node-1"]), deny(Reason::NotOwnNode)),
+        (requester(AGENT, &[NODE]), (Outcome::Allow, Reason::Owner)),
+        // No annotation can name this one.
+        (requester("", &[]), HELD),
+    ] {
+        let request = Request::update(who, held(), uncordoned(held()));
+        assert_eq!(defer(&request, &deferring(), now()), None, "{request:?}");
         assert_eq!(
-            answer(&judged(&request, &deferring(), at(when))),
+            answer(&judged(&request, &deferring(), now())),
             expected,
-            "{case}"
+            "{request:?}"
         );
     }
+    let late = at("2026-01-01T00:20:31Z");
+    let lapsed = Request::update(stranger(), held(), uncordoned(untainted(held())));
+    assert_eq!(defer(&lapsed, &deferring(), late), None);
+    assert_eq!(
+        answer(&judged(&lapsed, &deferring(), late)),
+        deny(Reason::TamperedTaint)
+    );
     let exempt = Policy {
         exempt: Exempt {
             users: vec![ADMIN.to_owned()],
@@ -342,7 +250,16 @@ fn last_wish_an_uncordon_of_a_lapsed_hold_is_noted_as_done() {
     let late = at("2026-01-01T00:20:31Z");
     for old in [held(), wanted(held(), &earlier())] {
         let request = Request::update(stranger(), old.clone(), uncordoned(old));
-        for policy in [deferring(), policy()] {
+        let denied = Policy {
+            modes: Modes::from(Mode::Defer).with_user(ADMIN, Mode::Enforce),
+            ..policy()
+        };
+        assert_eq!(
+            defer(&request, &policy(), late),
+            None,
+            "where nothing is deferred"
+        );
+        for policy in [deferring(), denied] {
             let deferral = defer(&request, &policy, late).unwrap();
             let after = deferral.changed(&request);
             let Operation::UpdateNode { new: written, .. } = &after.operation else {

@@ -266,10 +266,7 @@ fn found_e3_who_took_the_ca_away_or_wrote_another_is_named() {
     assert!(another.contains(says), "{another}");
     // The fix is a command.
     for text in [gone, another, text(Ca::Missing, &[])] {
-        assert!(
-            text.contains("kubectl patch validatingwebhookconfiguration cordonhold"),
-            "{text}"
-        );
+        assert!(text.contains("kubectl patch $kind cordonhold"), "{text}");
     }
 }
 

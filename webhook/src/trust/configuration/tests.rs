@@ -47,7 +47,7 @@ fn configuration(ca_pem: Option<&str>) -> Found {
         },
         "webhooks": [{"name": "nodes.cordonhold.dev", "clientConfig": client, "sideEffects": "None", "admissionReviewVersions": ["v1"]}],
     });
-    Found::of(serde_json::from_value(object).unwrap())
+    Found::of(serde_json::from_value(object).unwrap(), None)
 }
 
 fn now() -> Timestamp {
@@ -175,6 +175,37 @@ fn found_e3_who_wrote_the_configuration_is_read_from_it() {
     );
     assert!(
         told[0].text.contains("\"kustomize-controller\" (Apply)"),
+        "{}",
+        told[0].text
+    );
+}
+
+/// The mutating configuration has a CA of its own, and is judged like another webhook. Without one there is nothing to judge.
+#[test]
+fn the_mutating_configuration_is_checked_too() {
+    let (ours, theirs) = (authority("ours", 4096), authority("theirs", 4096));
+    let certificate = served(&ours, |_| {});
+    let read = |pem: &str, name: &str| {
+        let ca_bundle = k8s_openapi::ByteString(pem.as_bytes().to_vec());
+        json!({
+            "metadata": {"name": "cordonhold"},
+            "webhooks": [{
+                "name": name, "sideEffects": "None", "admissionReviewVersions": ["v1"],
+                "clientConfig": {"service": {"name": "cordonhold-webhook", "namespace": "cordonhold"}, "caBundle": ca_bundle},
+            }],
+        })
+    };
+    let of = |mutating: Option<&str>| {
+        let validating = serde_json::from_value(read(&ours.pem(), "nodes.cordonhold.dev")).unwrap();
+        let mutating =
+            mutating.map(|pem| serde_json::from_value(read(pem, "defers.nodes.cordonhold.dev")).unwrap());
+        told(&certificate, &Found::of(validating, mutating))
+    };
+    assert!(of(None).is_empty() && of(Some(&ours.pem())).is_empty());
+    let told = of(Some(&theirs.pem()));
+    assert_eq!((told[0].problem, told[0].blocks), (Problem::CaIsAnother, false));
+    assert!(
+        told[0].text.contains("defers.nodes.cordonhold.dev"),
         "{}",
         told[0].text
     );

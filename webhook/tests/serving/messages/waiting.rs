@@ -233,7 +233,7 @@ fn found_e8_every_certificate_that_the_api_server_does_not_take_names_thing_try_
 #[expect(clippy::too_many_lines, reason = "it is a table")]
 fn found_e8_every_configuration_by_which_nobody_is_trusted_names_thing_try_and_fix() {
     const THING: &str = "the caBundle of nodes.cordonhold.dev in the configuration cordonhold";
-    const PATCH: &str = "kubectl patch validatingwebhookconfiguration cordonhold";
+    const PATCH: &str = "kubectl patch $kind cordonhold";
     type Row = (
         fn(&mut CertificateParams),
         fn(&str) -> Says,
