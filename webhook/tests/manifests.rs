@@ -36,11 +36,17 @@ fn wish(text: &str) -> String {
 }
 
 #[test]
-fn every_mark_and_the_cancel_are_watched_by_both_configurations() {
+fn every_mark_the_cancel_and_the_deferred_uncordon_are_watched_by_both_configurations() {
     let marks = keys::MARK_ANNOTATIONS
         .into_iter()
         .chain(keys::OWNERS_ANNOTATIONS)
-        .chain([keys::PHASE, keys::REBOOTING, keys::CANCEL, keys::AGENT]);
+        .chain([
+            keys::PHASE,
+            keys::REBOOTING,
+            keys::CANCEL,
+            keys::UNCORDON_WANTED,
+            keys::AGENT,
+        ]);
     let marks: BTreeSet<String> = marks.map(str::to_owned).collect();
     let base = read("base/webhook-configuration.yaml");
     let overlay = read("components/protect-kured/sees-every-uncordon.yaml");
@@ -312,7 +318,11 @@ fn found_s1_s7_what_is_the_owners_beside_the_marks_is_sent_where_there_are_marks
             "{compared} .exists(key, object.metadata.?annotations[?key] != oldObject.metadata.?annotations[?key])"
         )
     };
-    let marks = [keys::MARK_ANNOTATIONS.as_slice(), &[keys::CANCEL]].concat();
+    let marks = [
+        keys::MARK_ANNOTATIONS.as_slice(),
+        &[keys::CANCEL, keys::UNCORDON_WANTED],
+    ]
+    .concat();
     let base = read("base/webhook-configuration.yaml");
     let compared = comparison(
         base.split_once("  # A held Node that is deleted")
@@ -334,6 +344,131 @@ fn found_s1_s7_what_is_the_owners_beside_the_marks_is_sent_where_there_are_marks
         format!("oldObject.metadata.?labels[?'{}'].hasValue()", keys::PHASE),
     ] {
         assert!(compared.contains(&part), "{part} is missing in: {compared}");
+    }
+}
+
+/// All words of a text, separated by one space.
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The words of an expression, and how often the text has them.
+fn count(text: &str, expression: &str) -> usize {
+    words(text).matches(&words(expression)).count()
+}
+
+/// What defers in mode `defer`: the webhook sees each uncordon of a Node that may be held; the policy, which decides alone, names every mark.
+#[test]
+fn last_wish_webhook_and_policy_of_mode_defer_name_the_keys_that_they_decide_by() {
+    let webhook = read("components/defer/webhook-configuration.yaml");
+    assert_eq!(
+        quoted_keys(&webhook),
+        BTreeSet::from([keys::PHASE, keys::HOLDER].map(str::to_owned))
+    );
+    assert!(webhook.contains("path: /mutate\n") && webhook.contains("failurePolicy: Ignore\n"));
+    assert!(webhook.contains("reinvocationPolicy: IfNeeded\n"));
+
+    let all = keys::MARK_ANNOTATIONS
+        .into_iter()
+        .chain(keys::OWNERS_ANNOTATIONS)
+        .chain([
+            keys::PHASE,
+            keys::REBOOTING,
+            keys::CANCEL,
+            keys::UNCORDON_WANTED,
+            keys::AGENT,
+        ]);
+    let all: BTreeSet<String> = all.map(str::to_owned).collect();
+    let policy = read("components/defer-by-policy/policy.yaml");
+    assert_eq!(quoted_keys(&policy), all);
+    let guarded: Vec<String> = keys::MARK_ANNOTATIONS
+        .into_iter()
+        .chain([keys::CANCEL])
+        .chain(keys::OWNERS_ANNOTATIONS)
+        .map(|key| format!("'{key}'"))
+        .collect();
+    let unchanged = format!(
+        "[{}] .all(key, object.metadata.?annotations[?key] == oldObject.metadata.?annotations[?key])",
+        guarded.join(", ")
+    );
+    assert_eq!(count(&policy, &unchanged), 1);
+    let taint = format!(
+        "{{'key': '{}', 'effect': '{}'}}",
+        keys::REBOOTING,
+        keys::NO_SCHEDULE
+    );
+    assert_eq!(
+        count(&policy, &taint),
+        2,
+        "to a list that is there, and as a new list"
+    );
+    // Nobody takes an agent's write for a stranger's.
+    let base = read("base/webhook-configuration.yaml");
+    let (_, agent) = base
+        .split_once("- name: not-the-agent-on-its-own-node")
+        .expect("the condition");
+    let (agent, _) = agent.split_once("# An agent never writes").expect("its end");
+    for text in [&webhook, &policy] {
+        assert_eq!(count(text, agent), 1);
+    }
+}
+
+/// What the policy has deferred passes with no replica running, and nothing else does: both conditions are about the same writes, and they ask
+/// for the hold and the marks as the policy does.
+#[test]
+fn last_wish_only_what_the_policy_can_have_written_waits_for_no_replica() {
+    let policy = read("components/defer-by-policy/policy.yaml");
+    let patch = read("components/defer-by-policy/waits-for-no-replica.yaml");
+    let expression = |after: &str| {
+        let (_, rest) = patch
+            .split_once(&format!("name: {after}\n"))
+            .expect("the condition");
+        let (_, rest) = rest.split_once("expression: >-").expect("its expression");
+        words(rest.split_once("\n#").map_or(rest, |(expression, _)| expression))
+    };
+    let passes = expression("deferred-by-the-policy");
+    assert_eq!(expression("not-deferred-by-the-policy"), format!("!( {passes} )"));
+    let part = |from: &str, to: &str| {
+        let (_, rest) = policy.split_once(from).expect("its beginning");
+        words(rest.split_once(to).expect("its end").0)
+    };
+    let held = part(
+        "!object.spec.?unschedulable.orValue(false)\n        && ",
+        "    # A hold that was",
+    );
+    let unchanged = part(
+        "- name: changes-no-mark\n      expression: >-",
+        "    # Nobody else's",
+    );
+    let kept = part("- name: isKept\n      expression: >-", "    - name: asked");
+    let asked = part("- name: asked\n      expression: >-", "    - name: isUntainted");
+    for part in [
+        held,
+        unchanged,
+        format!("&& !( {kept} )"),
+        format!("== ({asked})"),
+    ] {
+        assert_eq!(count(&passes, &part), 1, "{part} in {passes}");
+    }
+    for alone in [
+        "request.?subResource.orValue('') == ''",
+        "&& object.spec.?unschedulable.orValue(false)",
+        "&& object.spec.?taints == oldObject.spec.?taints",
+    ] {
+        assert_eq!(count(&passes, alone), 1, "{alone} in {passes}");
+    }
+    assert!(patch.starts_with("- op: test\n  path: /webhooks/0/name\n  value: nodes.cordonhold.dev\n"));
+}
+
+/// The components replace the first argument, and nothing says so if it is another one.
+#[test]
+fn last_wish_both_components_set_the_mode() {
+    let deployment = read("base/deployment.yaml");
+    assert!(deployment.contains("          args:\n            - --mode=enforce\n"));
+    for component in ["defer", "defer-by-policy"] {
+        let text = read(&format!("components/{component}/kustomization.yaml"));
+        let patch = "{op: replace, path: /spec/template/spec/containers/0/args/0, value: --mode=defer}";
+        assert!(text.contains(patch), "{component}");
     }
 }
 
