@@ -26,7 +26,8 @@ pub enum Identity {
 impl Identity {
     pub(crate) const ALL: [Self; 2] = [Self::Admin, Self::Controller];
 
-    pub(crate) fn user(self) -> &'static str {
+    /// The user name that the API server sees.
+    pub fn user(self) -> &'static str {
         match self {
             Self::Admin => "admin",
             Self::Controller => ORDINARY_CONTROLLER,

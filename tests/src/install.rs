@@ -27,7 +27,7 @@ pub const WEBHOOK_DEPLOYMENT: &str = "cordonhold-webhook";
 const FIELD_MANAGER: &str = "cordonhold-tests";
 /// The path for reviews where the webhook configuration names none.
 const REVIEW_PATH: &str = "/validate";
-const WEBHOOK_CONFIGURATION: &str = "ValidatingWebhookConfiguration";
+const WEBHOOK_CONFIGURATIONS: [&str; 2] = ["ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"];
 
 /// The path of a directory in this repository's `manifests/`, such as `base` or `overlays/protect-kured`.
 pub fn manifests(name: &str) -> PathBuf {
@@ -73,12 +73,23 @@ impl Rendered {
         &self.objects
     }
 
+    /// Adds the objects of one file below `manifests/`, as they stand there.
+    pub fn add_file(&mut self, name: &str) -> Result<()> {
+        let path = manifests(name);
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
+        let objects: Vec<Value> = serde_saphyr::from_multiple(&text)
+            .with_context(|| format!("failed to understand {}", path.display()))?;
+        self.objects.extend(objects);
+        Ok(())
+    }
+
     /// Applies all objects except the webhook configurations, namespaces first.
     pub async fn apply_objects(&self, client: &Client) -> Result<()> {
         let (namespaces, others): (Vec<&Value>, Vec<&Value>) = self
             .objects
             .iter()
-            .filter(|object| object["kind"] != WEBHOOK_CONFIGURATION)
+            .filter(|object| !is_webhook_configuration(object))
             .partition(|object| object["kind"] == "Namespace");
         for object in namespaces.into_iter().chain(others) {
             apply(client, object.clone()).await?;
@@ -91,7 +102,7 @@ impl Rendered {
         for object in self
             .objects
             .iter()
-            .filter(|object| object["kind"] == WEBHOOK_CONFIGURATION)
+            .filter(|object| is_webhook_configuration(object))
         {
             apply(client, pointed_at(object.clone(), origin, ca_bundle)).await?;
         }
@@ -131,6 +142,10 @@ pub async fn webhook_runs(client: &Client) -> Result<i32> {
         Ok((ready.unwrap_or(0) >= wanted).then_some(wanted))
     })
     .await
+}
+
+fn is_webhook_configuration(object: &Value) -> bool {
+    WEBHOOK_CONFIGURATIONS.iter().any(|kind| object["kind"] == *kind)
 }
 
 fn pointed_at(mut configuration: Value, origin: &str, ca_bundle: &str) -> Value {

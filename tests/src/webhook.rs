@@ -33,6 +33,7 @@ const TERMINATE_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Mode {
     Enforce,
+    Defer,
     Warn,
     Audit,
 }
@@ -41,6 +42,7 @@ impl Mode {
     fn flag(self) -> &'static str {
         match self {
             Self::Enforce => "enforce",
+            Self::Defer => "defer",
             Self::Warn => "warn",
             Self::Audit => "audit",
         }

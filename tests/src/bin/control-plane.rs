@@ -54,7 +54,7 @@ struct ControlPlaneArgs {
     /// Run an agent for each node
     #[arg(long)]
     agents: bool,
-    /// What the webhook does with an update that it would deny
+    /// What the webhook does with an update that it would deny; `defer` also registers the webhook that defers
     #[arg(
         long,
         value_enum,
@@ -134,7 +134,10 @@ async fn start(args: &ControlPlaneArgs) -> Result<Cluster> {
         (manifests("base"), Protection::OwnHolds)
     };
     eprintln!("applying the manifests");
-    let rendered = install(&plane, &directory).await?;
+    let mut rendered = install(&plane, &directory).await?;
+    if args.mode == Mode::Defer {
+        rendered.add_file("components/defer/webhook-configuration.yaml")?;
+    }
     let nodes: Vec<String> = (0..args.nodes).map(|number| format!("node-{number}")).collect();
     let mut machines = machines(&plane, &nodes).await?;
     let webhook = if args.without_webhook {

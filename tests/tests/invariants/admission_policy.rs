@@ -1,10 +1,11 @@
-//! Creates admission of other projects: policies, which deny something to everybody with 403, and webhooks.
+//! Creates admission of other projects: policies, which deny something to everybody with 403 or change it, and webhooks.
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration,
 };
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, PostParams};
+use kube::core::GroupVersionKind;
 use kube::{Api, Client};
 use serde_json::json;
 
@@ -64,6 +65,77 @@ pub(crate) async fn remove(client: &Client, name: &str) -> Result<()> {
     removed
         .map(drop)
         .with_context(|| format!("failed to delete the policy {name}"))
+}
+
+/// A policy that changes each update of a Node for which its condition is true.
+pub(crate) struct Mutation<'a> {
+    pub(crate) name: &'a str,
+    /// The CEL expression for which updates it is.
+    pub(crate) condition: &'a str,
+    /// The CEL expression of a JSON patch.
+    pub(crate) patch: &'a str,
+    /// Whether it is asked again after the changes of others: `Never` or `IfNeeded`.
+    pub(crate) reinvocation: &'a str,
+}
+
+/// Creates a policy that changes something, and its binding. The API server takes a moment to apply it.
+pub(crate) async fn create_mutation(client: &Client, mutation: &Mutation<'_>) -> Result<()> {
+    let Mutation {
+        name,
+        condition,
+        patch,
+        reinvocation,
+    } = mutation;
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicy", "metadata": { "name": name },
+        "spec": {
+            "matchConstraints": { "resourceRules": [{
+                "apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["nodes"],
+            }] },
+            "matchConditions": [{ "name": "one", "expression": condition }],
+            "reinvocationPolicy": reinvocation,
+            "failurePolicy": "Fail",
+            "mutations": [{ "patchType": "JSONPatch", "jsonPatch": { "expression": patch } }],
+        },
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicyBinding", "metadata": { "name": name },
+        "spec": { "policyName": name },
+    });
+    for (object, plural) in [
+        (policy, "mutatingadmissionpolicies"),
+        (binding, "mutatingadmissionpolicybindings"),
+    ] {
+        let created = mutations(client, &object, plural)
+            .create(&PostParams::default(), &serde_json::from_value(object.clone())?)
+            .await;
+        drop(created.with_context(|| format!("failed to create the {plural} {name}"))?);
+    }
+    Ok(())
+}
+
+/// The kinds of policies that change something are newer than our types of the API.
+fn mutations(client: &Client, object: &serde_json::Value, plural: &str) -> Api<DynamicObject> {
+    let kind = object["kind"].as_str().unwrap_or_default();
+    let kind = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", kind);
+    Api::all_with(client.clone(), &ApiResource::from_gvk_with_plural(&kind, plural))
+}
+
+/// Deletes a policy that [`create_mutation`] made.
+pub(crate) async fn remove_mutation(client: &Client, name: &str) -> Result<()> {
+    for (kind, plural) in [
+        (
+            "MutatingAdmissionPolicyBinding",
+            "mutatingadmissionpolicybindings",
+        ),
+        ("MutatingAdmissionPolicy", "mutatingadmissionpolicies"),
+    ] {
+        let removed = mutations(client, &json!({ "kind": kind }), plural)
+            .delete(name, &DeleteParams::default())
+            .await;
+        drop(removed.with_context(|| format!("failed to delete the {kind} {name}"))?);
+    }
+    Ok(())
 }
 
 /// Creates a webhook at this URL. The API server calls it where the rule's expression is true.

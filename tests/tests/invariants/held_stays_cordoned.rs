@@ -3,6 +3,7 @@
 mod bypasses;
 mod cancel;
 mod create;
+mod deferred;
 mod delete;
 mod exempt;
 mod kured;

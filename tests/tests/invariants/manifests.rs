@@ -25,7 +25,7 @@ const ELSEWHERE: &str = "elsewhere";
 const KUBECTL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The kustomizations that people render: the base, the overlays, and the base with each component.
-const VARIANTS: [&str; 13] = [
+const VARIANTS: [&str; 16] = [
     "resources: [../../base]\n",
     "resources: [../../overlays/protect-kured]\n",
     "resources: [../../overlays/agent-alone]\n",
@@ -33,6 +33,9 @@ const VARIANTS: [&str; 13] = [
     "resources: [../../overlays/lock-on-daemonset]\n",
     "resources: [../../overlays/node-conditions]\n",
     "resources: [../../base]\ncomponents: [../../components/refuse-delete]\n",
+    "resources: [../../base]\ncomponents: [../../components/defer]\n",
+    "resources: [../../base]\ncomponents: [../../components/defer, ../../components/defer-by-policy]\n",
+    "resources: [../../overlays/protect-kured]\ncomponents: [../../components/defer-by-policy]\n",
     "resources: [../../base]\ncomponents: [../../components/volume-detach]\n",
     "resources: [../../base]\ncomponents: [../../components/network-policy]\n",
     "resources: [../../base]\ncomponents: [../../components/reboot-by-logind]\n",
@@ -192,6 +195,30 @@ fn the_overlay_for_agents_alone_brings_no_webhook() -> Result<()> {
             ensure!(objects.contains(object), "it lacks {object}");
         }
         is_taken(cluster, objects).await
+    })
+}
+
+/// Both components that defer are taken by a strict API server, and each sets the mode.
+#[test]
+fn last_wish_the_components_of_mode_defer_are_taken() -> Result<()> {
+    on_shared(async |cluster| {
+        let copy = tempfile::tempdir().context("failed to create a directory")?;
+        copy_tree(&manifests(""), copy.path())?;
+        for (components, webhooks) in [("defer", 3), ("defer-by-policy", 4)] {
+            let text = format!("resources: [../../base]\ncomponents: [../../components/{components}]\n");
+            let directory = add_overlay(copy.path(), components, &text)?;
+            let rendered = Rendered::from_directory(&cluster.plane.assets().kubectl, &directory).await?;
+            let objects = rendered.objects().to_vec();
+            let deployment = find(&objects, "Deployment", "cordonhold-webhook").context("no Deployment")?;
+            let arguments = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
+            ensure!(arguments[0] == "--mode=defer", "{arguments}");
+            let configuration =
+                find(&objects, "ValidatingWebhookConfiguration", "cordonhold").context("no configuration")?;
+            let registered = configuration["webhooks"].as_array().map(Vec::len);
+            ensure!(registered == Some(webhooks), "{components}: {configuration}");
+            is_taken(cluster, objects).await?;
+        }
+        Ok(())
     })
 }
 
