@@ -27,8 +27,8 @@ pub use cancel::{
 };
 pub use conditions::conditions_patch;
 pub use deferred::{
-    DEFERRED_MAX_BYTES, DeferredUncordon, deferred_of_hold, deferred_uncordon, deferring_hold, done_uncordon,
-    done_under_hold,
+    DEFERRED_MAX_BYTES, DeferredUncordon, deferred_of_hold, deferred_uncordon, deferred_until_end,
+    deferring_hold, done_uncordon, done_under_hold,
 };
 pub use patch::{NodePatch, PatchKind, Terms};
 pub use reboots::{OneMore, REBOOTS_KEPT_MAX, reboots};

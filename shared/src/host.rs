@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::hold::{Hold, Phase, Proof};
+use crate::hold::{DeferredUncordon, Hold, Phase, Proof};
 
 /// One boot of a host.
 ///
@@ -96,6 +96,9 @@ pub struct HostRecord {
     /// The boot in which the node was cordoned, as [`Boot`] displays it; `None` before that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<String>,
+    /// The uncordon that is deferred until the end of this hold, as it is written on the Node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uncordon_wanted: Option<String>,
 }
 
 impl HostRecord {
@@ -109,7 +112,13 @@ impl HostRecord {
             was_unschedulable: hold.was_unschedulable,
             attempts: hold.attempts,
             boot: hold.boot_id.clone(),
+            uncordon_wanted: None,
         }
+    }
+
+    /// The uncordon that is deferred until the end of this hold, if the record has a readable one.
+    pub fn deferred(&self) -> Option<DeferredUncordon> {
+        self.uncordon_wanted.as_deref().and_then(DeferredUncordon::parse)
     }
 }
 
@@ -183,6 +192,31 @@ mod tests {
     }
 
     #[test]
+    fn a_record_with_a_deferred_uncordon_is_read_by_programs_that_know_none_and_the_other_way_round() {
+        let old = r#"{"holder":"u/2026-11-23T10:00:00Z","write":"7"}"#;
+        let mut record: HostRecord = serde_json::from_str(old).unwrap();
+        assert_eq!(record.deferred(), None);
+        assert!(!serde_json::to_string(&record).unwrap().contains("uncordon"));
+        record.uncordon_wanted = Some("2026-11-23T10:00:00Z - jo".to_owned());
+        let text = serde_json::to_string(&record).unwrap();
+        assert!(
+            text.contains(r#""uncordonWanted":"2026-11-23T10:00:00Z - jo""#),
+            "{text}"
+        );
+        assert_eq!(serde_json::from_str::<HostRecord>(&text).unwrap(), record);
+        assert_eq!(
+            record.deferred().map(|deferred| deferred.user).as_deref(),
+            Some("jo")
+        );
+        // A field that this program does not know, and a text that it cannot read, cost nothing but themselves.
+        let newer = r#"{"holder":"u/2026-11-23T10:00:00Z","write":"7","uncordonWanted":"v2","more":1}"#;
+        assert_eq!(
+            serde_json::from_str::<HostRecord>(newer).unwrap().deferred(),
+            None
+        );
+    }
+
+    #[test]
     fn found_s3_what_was_told_counts_in_its_boot_until_its_deadline() {
         let file = HostFile {
             record: HostRecord {
@@ -193,6 +227,7 @@ mod tests {
                 was_unschedulable: Some(false),
                 attempts: 1,
                 boot: None,
+                uncordon_wanted: None,
             },
             written_in: boot("b", "12.0").to_string(),
             told_until: Some(100),

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 mod read;
 
 use crate::Reading;
-use crate::hold::{self, Proof};
+use crate::hold::{self, DeferredUncordon, Proof};
 use crate::host::Boot;
 use crate::node::NodeView;
 
@@ -100,6 +100,10 @@ pub struct Entry {
     /// Whether the Node has been given back and the entry is only kept for `--lock-release-delay`.
     #[serde(rename = "givenBack", default, skip_serializing_if = "std::ops::Not::not")]
     pub given_back: bool,
+    /// The uncordon that is deferred until the end of the hold, as it is written on the Node; empty if the agent had seen none when it
+    /// confirmed the entry.
+    #[serde(rename = "uncordonWanted", default, skip_serializing_if = "String::is_empty")]
+    pub uncordon_wanted: String,
     /// Random bits that prove which write acquired the entry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub write: Option<Proof>,
@@ -131,6 +135,7 @@ impl Entry {
             acquired: String::new(),
             attempts: 0,
             given_back: false,
+            uncordon_wanted: String::new(),
             write: None,
             rest: Map::new(),
         }
@@ -155,6 +160,11 @@ impl Entry {
             init: self.init.clone(),
         };
         (!boot.id.is_empty()).then(|| boot.to_string())
+    }
+
+    /// The uncordon that is deferred until the end of the hold, if the entry has a readable one.
+    pub fn deferred(&self) -> Option<DeferredUncordon> {
+        DeferredUncordon::parse(&self.uncordon_wanted)
     }
 
     /// The name and `created` that identify the entry.
@@ -300,15 +310,25 @@ impl Record {
         (record != *self).then_some(record)
     }
 
-    /// The record with this entry sealed, in this boot and for this attempt; `None` if the record does not have the entry.
+    /// The record with this entry sealed, in this boot and for this attempt, and with the uncordon that is deferred until the end of the
+    /// hold; `None` if the record does not have the entry.
     ///
     /// The write always changes the object, so the compare-and-swap fails if somebody removed the entry meanwhile.
-    pub fn confirmed(&self, id: &EntryId, boot: &Boot, attempts: u8) -> Option<Record> {
+    pub fn confirmed(
+        &self,
+        id: &EntryId,
+        boot: &Boot,
+        attempts: u8,
+        deferred: Option<&DeferredUncordon>,
+    ) -> Option<Record> {
         self.changed(id, |entry| {
             entry.sealed = true;
             entry.boot_id.clone_from(&boot.id);
             entry.init.clone_from(&boot.init);
             entry.attempts = attempts;
+            if let Some(deferred) = deferred {
+                entry.uncordon_wanted = deferred.to_string();
+            }
         })
     }
 

@@ -106,6 +106,7 @@ pub(super) fn record(holder: &str) -> HostRecord {
         was_unschedulable: Some(false),
         attempts: 1,
         boot: Some("boot-1/12".to_owned()),
+        uncordon_wanted: None,
     }
 }
 

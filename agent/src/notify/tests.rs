@@ -208,6 +208,7 @@ const DRAINING: Report = Report::Draining {
 const BACK: Report = Report::GivenBack {
     unschedulable: false,
     is_back: true,
+    wanted_by: None,
 };
 
 /// The log of this thread, while the guard lives.

@@ -115,9 +115,13 @@ pub fn pause_command(node: &NodeView) -> String {
     format!("kubectl annotate node {name} {pause}='{YOUR_REASON}'")
 }
 
-/// Why the cancel on this Node has no effect, and what to write instead. `None` if there is no cancel, it is valid, or the marks cannot be
-/// read.
+/// Why the cancel or the deferred uncordon on this Node has no effect, and what to write instead. `None` if neither is there, both are
+/// valid, or the marks cannot be read.
 pub fn ignored(node: &NodeView) -> Option<String> {
+    ignored_cancel(node).or_else(|| super::deferred::ignored(node))
+}
+
+fn ignored_cancel(node: &NodeView) -> Option<String> {
     let reading = read(node);
     let text = node.annotation(keys::CANCEL)?;
     if matches!(reading, Reading::Malformed(_)) {

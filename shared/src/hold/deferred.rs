@@ -9,11 +9,11 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::{Hold, Holder, canonical, is_created, is_held};
+use super::{Hold, Holder, Phase, canonical, is_created, is_held};
 use crate::Reading;
 use crate::keys;
 use crate::node::NodeView;
-use crate::quote::{QUOTED_MAX, always_quoted};
+use crate::quote::{QUOTED_MAX, always_quoted, quoted};
 
 /// Longest value that is read or written, in bytes: a `created`, a time, and a user name of 1 KiB, which is the longest that the webhook takes.
 pub const DEFERRED_MAX_BYTES: usize = 1_200;
@@ -57,7 +57,8 @@ impl DeferredUncordon {
         DeferredUncordon::parse(&format!("{created} {rest}"))
     }
 
-    fn parse(text: &str) -> Option<DeferredUncordon> {
+    /// Reads the value as it is written on the Node, in the host's record and in the lock; `None` if it is malformed.
+    pub fn parse(text: &str) -> Option<DeferredUncordon> {
         let (created, rest) = text.split_once(' ')?;
         let (at, user) = rest.split_once(' ')?;
         let at = match at {
@@ -121,6 +122,42 @@ pub fn deferred_of_hold(node: &NodeView) -> Option<DeferredUncordon> {
 pub fn done_under_hold(node: &NodeView) -> Option<DeferredUncordon> {
     let done = done_uncordon(node)?;
     done.is_of(&deferring_hold(node)?.holder).then_some(done)
+}
+
+/// The uncordon that this Node shows to be deferred until the end of this hold.
+///
+/// A wish holds nothing and defers nothing, so none counts if the hold is a wish, both as the agent knows it and as the Node shows it.
+/// Marks that somebody has forged beyond a wish do count: the webhook took the node for held, and deferred the uncordon.
+pub fn deferred_until_end(node: &NodeView, hold: &Hold) -> Option<DeferredUncordon> {
+    let deferred = deferred_uncordon(node).present()?;
+    let is_of_it = hold.holder.node_uid == node.metadata.uid && deferred.is_of(&hold.holder);
+    let counts = is_of_it && (hold.phase != Phase::Wanted || deferred_of_hold(node).is_some());
+    counts.then_some(deferred)
+}
+
+/// Why the deferred uncordon on this Node has no effect, and what to do instead. `None` if there is none, it counts, or no hold can be read
+/// with which to compare it.
+pub(super) fn ignored(node: &NodeView) -> Option<String> {
+    let why = match deferred_uncordon(node) {
+        Reading::Absent => return None,
+        Reading::Malformed(why) => why,
+        Reading::Present(deferred) => {
+            let shown = super::read(node).present()?;
+            if deferred_until_end(node, &shown).is_some() {
+                return None;
+            }
+            let why = if deferred.is_of(&shown.holder) {
+                "names a reboot that does not hold the node yet"
+            } else {
+                "names another hold"
+            };
+            format!("{} of {} {why}", keys::UNCORDON_WANTED, quoted(&deferred.user))
+        }
+    };
+    let name = quoted(node.name());
+    Some(format!(
+        "{why}: it does nothing; to ask for an uncordon: kubectl uncordon {name}"
+    ))
 }
 
 #[cfg(test)]

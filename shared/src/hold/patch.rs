@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::account::{Accounting, Tally};
+use super::deferred::{DeferredUncordon, deferred_until_end};
 use super::reboots::{OneMore, with_one_more};
 use super::{FORCED, Hold, Phase, Proof, UNTIL_AHEAD, cancelled, has_marks, was_given_back};
 use crate::host::HostRecord;
@@ -147,6 +148,7 @@ impl NodePatch {
             keys::RELEASE_AT,
             keys::DRAIN_PROGRESS,
             keys::REBOOT_ACCOUNT,
+            keys::UNCORDON_WANTED,
         ] {
             patch.clear_if_set(node, key);
         }
@@ -154,9 +156,14 @@ impl NodePatch {
     }
 
     /// The patch that cordons the node, and sets the taint `rebooting` if `taint` says so.
+    ///
+    /// On a Node that shows a wish it removes a deferred uncordon: a wish defers none, so somebody else has written it.
     pub fn cordon(node: &NodeView, leaves: Hold, taint: bool) -> NodePatch {
         let mut patch = NodePatch::marks(PatchKind::Cordon, node, leaves);
         patch.clear_if_set(node, keys::DRAIN_PROGRESS);
+        if node.label(keys::PHASE) == Some(Phase::Wanted.as_str()) {
+            patch.clear_if_set(node, keys::UNCORDON_WANTED);
+        }
         patch.unschedulable = Some(true);
         let taints = taint.then(|| Taint::no_schedule(keys::REBOOTING));
         patch.change_taints(
@@ -243,7 +250,8 @@ impl NodePatch {
         NodePatch::marks(PatchKind::Seal, node, leaves)
     }
 
-    /// The patch that ends a hold: it removes every mark and the cancel, and restores the cordon to what it was before the hold.
+    /// The patch that ends a hold: it removes every mark, the cancel and the deferred uncordon, and gives the cordon back by precedence:
+    /// it stays if a person wants it kept; else it goes if this Node shows a deferred uncordon of the hold; else it is as before.
     ///
     /// The cordon stays as it is at the end of a wish, which never touched it. It also stays at the end of a cancelled hold on a node
     /// that was cordoned before: the webhook let people uncordon it, and that must not be undone.
@@ -255,6 +263,7 @@ impl NodePatch {
             keys::CANCEL,
             keys::DRAIN_PROGRESS,
             keys::REBOOT_ACCOUNT,
+            keys::UNCORDON_WANTED,
         ]) {
             patch.clear_if_set(node, key);
         }
@@ -266,7 +275,16 @@ impl NodePatch {
         if hold.phase != Phase::Wanted && !let_past {
             patch.restore(node, hold.was_unschedulable);
         }
-        patch
+        patch.uncordoning(node, deferred_until_end(node, hold).as_ref())
+    }
+
+    /// The patch that ends a hold, which also does this deferred uncordon of it. It is not done if a person wants the node kept cordoned.
+    #[must_use]
+    pub fn uncordoning(mut self, node: &NodeView, deferred: Option<&DeferredUncordon>) -> NodePatch {
+        if deferred.is_some() {
+            self.restore(node, Some(false));
+        }
+        self
     }
 
     /// Whether the Node shows that this write has landed, by its proof in the marks or in `given-back`.
@@ -337,9 +355,7 @@ impl NodePatch {
                 self.change_taints(node, &[], [Taint::no_schedule(keys::UNSCHEDULABLE_TAINT)]);
             }
             Some(false) if !is_kept => {
-                if node.spec.unschedulable {
-                    self.unschedulable = Some(false);
-                }
+                self.unschedulable = node.spec.unschedulable.then_some(false);
                 self.change_taints(node, &[Taint::no_schedule(keys::UNSCHEDULABLE_TAINT)], []);
             }
             Some(true | false) | None => {}

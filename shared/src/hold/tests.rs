@@ -247,3 +247,32 @@ fn c8_the_patch_that_ends_a_wish_leaves_the_cordon_whatever_the_marks_say() {
         None
     );
 }
+
+#[test]
+fn last_wish_the_cordon_is_given_back_by_precedence_whatever_it_was() {
+    const DEFERRED: &str = r#","cordonhold.dev/uncordon-wanted":"2026-11-23T10:00:00Z - jo""#;
+    const KEPT: &str = r#","cordonhold.dev/keep-cordoned":"disk""#;
+    let created = read(&held("")).present().unwrap().holder.created;
+    let cancel = format!(r#","cordonhold.dev/cancel":"{created} no""#);
+    for was in [None, Some(true), Some(false)] {
+        for cancel in ["", &cancel] {
+            let mut extra = was.map_or_else(String::new, |was| {
+                format!(r#","cordonhold.dev/was-unschedulable":"{was}""#)
+            });
+            extra.push_str(cancel);
+            extra.push_str(&DEFERRED.replace("2026-11-23T10:00:00Z", &created));
+            let after = |extra: &str| {
+                let node = held(extra);
+                let hold = read(&node).present().unwrap();
+                let patch = NodePatch::give_back(&node, &hold, Proof::new(1));
+                let after = patch.applied(&node, Timestamp::UNIX_EPOCH, &TERMS);
+                (
+                    after.spec.unschedulable,
+                    after.is_tainted(keys::UNSCHEDULABLE_TAINT),
+                )
+            };
+            assert_eq!(after(&extra), (false, false), "{extra}");
+            assert!(after(&format!("{extra}{KEPT}")).0, "{extra}");
+        }
+    }
+}

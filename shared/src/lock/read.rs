@@ -15,7 +15,7 @@ use super::{Entry, Record};
 use crate::quote::quoted;
 
 /// The JSON keys of the record, as kured and the agents write them.
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     LOCKS,
     MAX_OWNERS,
     NODE,
@@ -30,6 +30,7 @@ const NAMES: [&str; 15] = [
     "acquired",
     "attempts",
     "givenBack",
+    "uncordonWanted",
     "write",
 ];
 const LOCKS: &str = "locks";

@@ -189,7 +189,7 @@ fn c5_a_sealed_entry_ends_only_with_another_boot() {
         max_owners: None,
     };
     let sealed = record
-        .confirmed(&entry.id(), &boot("boot-1"), 1)
+        .confirmed(&entry.id(), &boot("boot-1"), 1, None)
         .unwrap()
         .entries
         .remove(0);
@@ -290,9 +290,11 @@ fn at_most_n_an_entry_of_kureds_for_our_own_node_is_in_the_way() {
 #[test]
 fn a_confirm_always_changes_the_record() {
     let id = record(KURED_SINGLE).entries[0].id();
-    let confirmed = record(KURED_SINGLE).confirmed(&id, &boot("boot"), 1).unwrap();
+    let confirmed = record(KURED_SINGLE)
+        .confirmed(&id, &boot("boot"), 1, None)
+        .unwrap();
     assert_ne!(confirmed.render(), Some(KURED_SINGLE.to_owned()));
-    assert_eq!(Record::default().confirmed(&id, &boot("boot"), 1), None);
+    assert_eq!(Record::default().confirmed(&id, &boot("boot"), 1, None), None);
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::node::NodeView;
 use crate::reboot::drain::{Cost, Progress};
 use crate::selector::Selector;
 
+mod deferred;
 mod edit;
 mod input;
 mod lock_edit;
@@ -48,6 +49,7 @@ pub use crate::reboot::drain::DrainNews;
 pub use crate::reboot::readiness::Missing;
 pub use crate::reboot::timers::Timer;
 
+use deferred::Remembered;
 use sent::Sent;
 use stage::{Rebooting, Stage};
 
@@ -125,6 +127,8 @@ pub struct Cycle {
     sent: Vec<Sent>,
     /// Whether one of our writes is known to have given the cordon back.
     gave_back: bool,
+    /// The first uncordon that is known to be deferred until the end of our hold.
+    deferred: Option<Remembered>,
     /// The proof of the write that acquired the lock, and whether it says that the node was cordoned.
     acquired: Option<(Proof, bool)>,
     /// Random bits for the one write that a step may ask for. `None` between steps.
@@ -172,6 +176,7 @@ impl Cycle {
             echoes: Vec::new(),
             sent: Vec::new(),
             gave_back: false,
+            deferred: None,
             acquired: None,
             chance: None,
             wanted: None,
@@ -207,7 +212,8 @@ impl Cycle {
             Input::Event(event) => self.happened(event),
         };
         self.chance = None;
-        step
+        let told = self.tell_deferred();
+        step.after(told)
     }
 
     /// Whether the agent has no wish and no hold, and nothing to do.

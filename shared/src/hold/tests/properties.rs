@@ -65,6 +65,8 @@ fn any_node() -> impl Strategy<Value = Value> {
             keys::DRAIN_PROGRESS,
             keys::RELEASE_AT,
             keys::GIVEN_BACK,
+            keys::UNCORDON_WANTED,
+            keys::KEEP_CORDONED,
         ])
         .chain(OTHERS)
         .collect();
@@ -167,11 +169,15 @@ proptest! {
 
     #[test]
     fn cordon_given_back_nothing_of_a_hold_is_left(
-        node in any_node(), hold in any_hold(), now_cordoned in any::<bool>(),
+        node in any_node(), hold in any_hold(), now_cordoned in any::<bool>(), is_deferred in any::<bool>(),
     ) {
-        let mut node = node;
+        let (mut node, mut hold) = (node, hold);
         node["metadata"]["annotations"][keys::HOLDER] = json!(hold.holder.to_string());
         node["spec"]["unschedulable"] = json!(now_cordoned);
+        if is_deferred {
+            "u".clone_into(&mut hold.holder.node_uid);
+            node["metadata"]["annotations"][keys::UNCORDON_WANTED] = json!(format!("{} - jo", hold.holder.created));
+        }
         let before = view(&node);
         let write = Proof::new(7);
         let patch = NodePatch::give_back(&before, &hold, write.clone());
@@ -182,11 +188,16 @@ proptest! {
         prop_assert!(was_given_back(&after, &hold.holder.created, &write));
         prop_assert!(!was_given_back(&after, &hold.holder.created, &Proof::new(8)));
         prop_assert_eq!(of_others(&after), of_others(&before));
+        prop_assert_eq!(after.annotation(keys::UNCORDON_WANTED), None);
         let is_cancelled = cancelled(&before, &hold.holder).is_some();
+        let is_kept = before.annotation(keys::KEEP_CORDONED).is_some();
         let expected = match hold.was_unschedulable {
+            _ if deferred_until_end(&before, &hold).is_some() && !is_kept => false,
+            Some(false) if is_kept => now_cordoned,
             Some(was) if hold.phase != Phase::Wanted && !(was && is_cancelled) => was,
             _ => now_cordoned,
         };
+        prop_assert!(!is_deferred || hold.phase == Phase::Wanted || deferred_until_end(&before, &hold).is_some());
         prop_assert_eq!(after.spec.unschedulable, expected);
     }
 

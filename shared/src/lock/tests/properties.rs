@@ -39,6 +39,11 @@ fn any_of_ours() -> impl Strategy<Value = Entry> {
             write: write.map(Proof::new),
             sealed: flags.0,
             given_back: flags.1,
+            uncordon_wanted: if flags.2 {
+                format!("{created} - jo")
+            } else {
+                String::new()
+            },
             rest,
             ..Entry::new(node, &uid, created, flags.2)
         },
@@ -162,7 +167,7 @@ fn act(record: &Record, act: &Act, concurrency: usize) -> Option<(Record, &'stat
             next.ok().map(|next| (next, NODES[node]))
         }
         Act::Confirm(node, time) => record
-            .confirmed(&id(node, time), &boot("b"), 1)
+            .confirmed(&id(node, time), &boot("b"), 1, None)
             .map(|next| (next, NODES[node])),
         Act::Keep(node, time) => record.kept(&id(node, time)).map(|next| (next, NODES[node])),
         Act::Release(node, time) => record.released(&id(node, time)).map(|next| (next, NODES[node])),

@@ -209,6 +209,7 @@ impl Cycle {
 
     /// What to write on this version of our Node, if anything.
     fn decide(&mut self, edit: Edit, node: &NodeView) -> Step {
+        self.note_deferred(node);
         match edit {
             Edit::Tidy => self.tidy(node),
             Edit::Stamp { created } => self.stamp(&created, node),

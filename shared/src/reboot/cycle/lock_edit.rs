@@ -113,7 +113,7 @@ impl Cycle {
             LockEdit::Confirm { .. } => {
                 // Counted before the command, in the lock, where no reboot reaches.
                 let attempts = self.attempts().saturating_add(1);
-                record.confirmed(&self.entry_id(), &self.boot, attempts)
+                record.confirmed(&self.entry_id(), &self.boot, attempts, self.deferred())
             }
             LockEdit::Keep(id) => record.kept(id),
             LockEdit::Release { id, .. } => record.released(id),

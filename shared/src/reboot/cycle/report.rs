@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::input::Shutdown;
-use crate::hold::Hold;
+use crate::hold::{DeferredUncordon, Hold};
 use crate::host::BootEvidence;
 use crate::quote::quoted;
 use crate::reboot::blocker::{Blocker, kinds, sentences};
@@ -296,9 +296,9 @@ reports! {
     /// A cancel on the Node has no effect. The text says why, and what to write instead.
     Ignored(why: String)
         "annotation_ignored" Warning as Remark "RebootAnnotationIgnored"
-        says "a cancel on the Node has no effect"
+        says "an annotation on the Node has no effect"
         with why = why.clone();
-        means "`why` says what is wrong with the cancel, and the command that has the intended effect"
+        means "`why` says what is wrong with the cancel or the deferred uncordon, and the command that has the intended effect"
 
     /// The agent has written its wish for a reboot on the Node.
     Wished(holder: String)
@@ -499,19 +499,30 @@ reports! {
                or `unknown` (the API server could not be asked). Bring it there, or cancel the reboot, which uncordons the node as it is. \
                Reported again each time that `--ready-timeout` is over"
 
+    /// Somebody asked for an uncordon while the node was held. It is done when the hold ends.
+    UncordonDeferred(uncordon: DeferredUncordon)
+        "uncordon_deferred" Info as Remark "UncordonDeferred"
+        says "somebody asked for an uncordon while the node is held: it is done when the hold ends, unless cordonhold.dev/keep-cordoned is set"
+        with by = quoted(&uncordon.user);
+        means "`by` is the user who asked, as the webhook noted it on the Node (mode `defer`). Nothing to do; set `cordonhold.dev/keep-cordoned` \
+               if the node is to stay cordoned after the reboot"
+
     /// The node's cordon is as it was before the reboot was prepared, or as a person wants it.
     GivenBack {
         /// Whether the node stays cordoned.
         unschedulable: bool,
         /// Whether the host has booted, rather than the reboot been called off.
-        is_back: bool
+        is_back: bool,
+        /// The user whose deferred uncordon was done.
+        wanted_by: Option<String>
     }
         "given_back" Info "RebootGivenBack"
         says "the marks are removed, and so is the cordon, unless the node is to stay cordoned"
-        with unschedulable = *unschedulable;
+        or "the marks are removed, and so is the cordon, as somebody asked for it while the node was held" if wanted_by.is_some();
+        with unschedulable = *unschedulable, by = wanted_by.as_deref().map(quoted);
         sends (*is_back && !unschedulable).then_some(Message::Uncordon);
         means "`unschedulable` is true if the node stays cordoned, because somebody had cordoned it before or set \
-               `cordonhold.dev/keep-cordoned`. Then uncordon it yourself"
+               `cordonhold.dev/keep-cordoned`. Then uncordon it yourself. `by` is the user whose uncordon was deferred while the node was held, and is done now"
 
     /// The lock entry is kept until `--lock-release-delay` is over.
     ReleaseDelayed

@@ -177,7 +177,7 @@ impl Cycle {
         let Some(mine) = self.hold.clone().filter(|_| self.ours(node).is_some()) else {
             return self.undo(CallOff::HoldLost);
         };
-        let mut patch = NodePatch::give_back(node, &mine, self.proof());
+        let mut patch = NodePatch::give_back(node, &mine, self.proof()).uncordoning(node, self.deferred());
         if self.settings.delays_release {
             patch = patch.keeping_entry(&mine);
         }
@@ -227,7 +227,8 @@ impl Cycle {
                 None => self.release(self.entry_id(), Ending::CalledOff),
             };
         };
-        let patch = NodePatch::give_back(node, &mine, self.proof());
+        let patch =
+            NodePatch::give_back(node, &mine, self.proof()).uncordoning(node, self.deferred_of(&mine));
         let patch = self.settings.signs.given_back(patch, node, false);
         self.patch(Edit::Undo(reason), patch)
     }
@@ -241,6 +242,7 @@ impl Cycle {
         let report = Report::GivenBack {
             unschedulable: node.spec.unschedulable,
             is_back: matches!(ending, Ending::Rebooted),
+            wanted_by: self.uncordoned_for(node),
         };
         let outcome = if hold::delays_release(node, id.created()) {
             self.edit_lock(LockEdit::Keep(id))

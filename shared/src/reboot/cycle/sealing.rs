@@ -154,7 +154,10 @@ impl Cycle {
         // Called for what it remembers of the write; `trouble` decides below.
         let _ = self.is_as_written(node);
         let seal = self.hold.clone().filter(|_| self.is_sealed());
-        let record = seal.and_then(|seal| Some(HostRecord::of(&seal, seal.write.clone()?, Some(seal.phase))));
+        let record = seal.and_then(|seal| {
+            let record = HostRecord::of(&seal, seal.write.clone()?, Some(seal.phase));
+            Some(self.recording_deferred(record, &seal))
+        });
         let unproven = Trouble::Disturbed(Disturbance::Tampered);
         let record = match (self.trouble(node), record) {
             (None, Some(record)) => record,

@@ -65,38 +65,48 @@ impl Cycle {
                 // Without a hold there is no write that could rest on it.
                 if self.hold.is_some() {
                     self.seen = Some(node.clone());
+                    self.note_deferred(node);
                 }
             }
             Input::Event(Event::Gap) => {
                 self.seen = None;
                 self.echoes.clear();
             }
-            // This copy has not landed. One that was sent before it may have, so what is known of the write does not change.
-            Input::Answer(Answer::Patched(Err(Failure::Refused(_)))) => {}
-            // No answer, or a conflict, which may be with a copy of itself that a proxy has sent too: it may have landed.
-            Input::Answer(Answer::Patched(Err(_))) => {
-                if let Some(sent) = self.sent.last_mut() {
-                    sent.is_unknown = true;
-                }
-            }
+            Input::Answer(Answer::Patched(result)) => self.note_patched(result.as_ref().map(drop)),
             _ => {}
         }
     }
 
-    /// Remembers this patch, and returns what to send. Except for a renewal, it carries the host's record to write before it.
-    pub(super) fn send(&mut self, mut patch: NodePatch) -> NodePatch {
-        if patch.kind != PatchKind::Renew {
-            patch.record = self.record_of(&patch);
+    fn note_patched(&mut self, result: Result<(), &Failure>) {
+        self.note_deferred_sent(result);
+        match result {
+            // The stage takes the answer. A copy that was refused has not landed. One that was sent before it may have, so what is known
+            // of the write does not change.
+            Ok(()) | Err(Failure::Refused(_)) => {}
+            // No answer, or a conflict, which may be with a copy of itself that a proxy has sent too: it may have landed.
+            Err(Failure::Conflict | Failure::NotFound | Failure::Unknown(_)) => {
+                if let Some(sent) = self.sent.last_mut() {
+                    sent.is_unknown = true;
+                }
+            }
         }
+    }
+
+    /// Remembers this patch, and returns what to send. Except for most renewals, it carries the host's record to write before it.
+    pub(super) fn send(&mut self, mut patch: NodePatch) -> NodePatch {
+        patch.record = self.record_of(&patch);
         // What is tried again is the same write with the same proof. All its copies name the same version, so one lands at most.
         let again = self.sent.iter().position(|sent| sent.patch.is_copy(&patch));
-        let sent = match again {
+        let mut sent = match again {
             Some(again) => self.sent.remove(again),
             None => Sent {
                 patch,
                 is_unknown: false,
             },
         };
+        if sent.patch.kind == PatchKind::Renew {
+            sent.patch.record = self.record_of(&sent.patch).filter(|_| self.lacks_deferred());
+        }
         if self.sent.len() >= SENT_MAX {
             // A refused one goes first, because it never lands.
             let refused = self.sent.iter().position(|sent| !sent.is_unknown);
@@ -114,12 +124,13 @@ impl Cycle {
         let hold = patch.leaves.as_ref().or(before)?;
         let phase = patch.leaves.as_ref().map(|leaves| leaves.phase);
         let wish = before.filter(|before| before.phase == Phase::Wanted);
-        Some(HostRecord {
+        let record = HostRecord {
             before: wish.and_then(|wish| wish.write.clone()),
             // The attempt of a seal is counted here only when its command is about to run.
             attempts: before.map_or(0, |before| before.attempts),
             ..HostRecord::of(hold, write, phase)
-        })
+        };
+        Some(self.recording_deferred(record, hold))
     }
 
     /// Starts the watch from the Node as it was just read, so that it tells for certain what becomes of a write on it.

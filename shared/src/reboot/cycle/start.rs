@@ -170,11 +170,13 @@ impl Cycle {
         };
         let entry = record.of_node(&self.settings.node);
         let uid = &node.metadata.uid;
+        let of_this_node = entry.filter(|entry| !entry.is_of_another(node));
         // A record about an earlier Node object of this name says nothing about this one.
         let left = self
             .left
             .clone()
             .filter(|left| left.holder.split('/').next() == Some(uid));
+        self.recall_deferred(left.as_ref(), of_this_node);
         match hold::read(node).present() {
             Some(shown) => self.go_on_from(node, shown, left.as_ref(), entry),
             None => self.without_marks(node, left.as_ref(), entry),
@@ -198,7 +200,8 @@ impl Cycle {
             return self.without_marks(node, left, entry);
         }
         if of_it.is_some_and(|left| is_given_back(node, left)) {
-            // Our give-back has landed, so these are old marks that somebody has put back.
+            // Our give-back has landed, so these are old marks that somebody has put back. What was deferred was done with it.
+            self.deferred = None;
             return self.disown(shown);
         }
         let belief = self.belief(node, shown, of_it, own);
@@ -217,7 +220,10 @@ impl Cycle {
     fn may_land_yet(&mut self, node: &NodeView, hold: &Hold, left: &HostRecord) {
         let cordon = lost_by_record(left).filter(|cordon| cordon.holder == hold.holder);
         let patch = match left.phase {
-            None => Some(NodePatch::give_back(node, hold, left.write.clone())),
+            None => {
+                let patch = NodePatch::give_back(node, hold, left.write.clone());
+                Some(patch.uncordoning(node, self.deferred_of(hold)))
+            }
             Some(Phase::Draining) if hold.phase == Phase::Wanted => {
                 cordon.map(|leaves| NodePatch::cordon(node, leaves, self.settings.verify))
             }
@@ -337,9 +343,12 @@ impl Cycle {
             }
             (None, Some(entry)) => {
                 // Over if it was given back, or if neither a mark nor a cordon of ours can be left.
-                let is_as_it_was = entry.metadata.unschedulable || !node.spec.unschedulable;
+                let lost = lost_by_entry(node, entry);
+                let is_deferred =
+                    self.deferred_of(&lost).is_some() || hold::deferred_until_end(node, &lost).is_some();
+                let is_as_it_was = (entry.metadata.unschedulable && !is_deferred) || !node.spec.unschedulable;
                 let is_over = entry.given_back || (is_as_it_was && !hold::has_marks(node));
-                (Some(lost_by_entry(node, entry)), is_over)
+                (Some(lost), is_over)
             }
             (None, None) => (None, true),
         };
@@ -411,6 +420,7 @@ impl Cycle {
         // A stamp without an answer may still land, and is then known as ours.
         self.sent.retain(|sent| sent.patch.kind == PatchKind::Stamp);
         self.gave_back = false;
+        self.deferred = None;
         self.echoes.clear();
         self.acquired = None;
         self.redrains = 0;

@@ -16,6 +16,7 @@ use crate::reboot::lock_object::{Carrier, LockView, LockWrite};
 mod account;
 mod blockers;
 mod counterexamples;
+mod deferred;
 mod drains;
 mod found;
 mod interval;

@@ -124,6 +124,7 @@ fn each_step_of_a_hold_has_one_message_whatever_is_reported_again() {
     let given_back = |unschedulable, is_back| Report::GivenBack {
         unschedulable,
         is_back,
+        wanted_by: None,
     };
     let mut told = Told::default();
     let mut sent =

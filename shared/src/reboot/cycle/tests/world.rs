@@ -222,6 +222,17 @@ impl World {
         self.annotate(keys::CANCEL, &format!("{created} {reason}"));
     }
 
+    /// Somebody asks for an uncordon of the held node, and the webhook defers it.
+    pub(super) fn defer(&mut self, user: &str) {
+        let created = hold::read(&self.node).present().unwrap().holder.created;
+        self.annotate(keys::UNCORDON_WANTED, &format!("{created} - {user}"));
+    }
+
+    /// Somebody removes the deferred uncordon from the Node; the webhook is down.
+    pub(super) fn strip_deferred(&mut self) {
+        self.change(|node| drop(node.metadata.annotations.remove(keys::UNCORDON_WANTED)));
+    }
+
     /// Patches the Node as the API server does: if the body names a version, it must be the Node's.
     fn patch(&mut self, patch: &NodePatch) -> Result<NodeView, Failure> {
         let terms = hold::Terms {
