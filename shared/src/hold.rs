@@ -28,7 +28,7 @@ pub use cancel::{
 pub use conditions::conditions_patch;
 pub use deferred::{
     DEFERRED_MAX_BYTES, DeferredUncordon, deferred_of_hold, deferred_uncordon, deferred_until_end,
-    deferring_hold, done_uncordon, done_under_hold,
+    deferring_hold, done_before_end, done_uncordon, done_under_hold,
 };
 pub use patch::{NodePatch, PatchKind, Terms};
 pub use reboots::{OneMore, REBOOTS_KEPT_MAX, reboots};

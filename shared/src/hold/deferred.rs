@@ -135,6 +135,14 @@ pub fn deferred_until_end(node: &NodeView, hold: &Hold) -> Option<DeferredUncord
     counts.then_some(deferred)
 }
 
+/// The uncordon that this Node notes as done under this hold: the hold had lapsed then. What the cordon was before the hold is over with it,
+/// and a cordon that is there now is that of somebody who cordoned the node since.
+pub fn done_before_end(node: &NodeView, hold: &Hold) -> Option<DeferredUncordon> {
+    let is_of_it =
+        |done: &DeferredUncordon| hold.holder.node_uid == node.metadata.uid && done.is_of(&hold.holder);
+    done_uncordon(node).filter(is_of_it)
+}
+
 /// Why the deferred uncordon on this Node has no effect, and what to do instead. `None` if there is none, it counts, or no hold can be read
 /// with which to compare it.
 pub(super) fn ignored(node: &NodeView) -> Option<String> {

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::account::{Accounting, Tally};
-use super::deferred::{DeferredUncordon, deferred_until_end};
+use super::deferred::{DeferredUncordon, deferred_until_end, done_before_end};
 use super::reboots::{OneMore, with_one_more};
 use super::{FORCED, Hold, Phase, Proof, UNTIL_AHEAD, cancelled, has_marks, was_given_back};
 use crate::host::HostRecord;
@@ -158,12 +158,12 @@ impl NodePatch {
     /// The patch that cordons the node, and sets the taint `rebooting` if `taint` says so.
     ///
     /// On a Node that shows a wish it removes a deferred uncordon: a wish defers none, so somebody else has written it.
+    /// An uncordon that was done under this hold becomes a deferred one, because this patch undoes it; but if somebody has cordoned the node
+    /// since, it is over.
     pub fn cordon(node: &NodeView, leaves: Hold, taint: bool) -> NodePatch {
         let mut patch = NodePatch::marks(PatchKind::Cordon, node, leaves);
         patch.clear_if_set(node, keys::DRAIN_PROGRESS);
-        if node.label(keys::PHASE) == Some(Phase::Wanted.as_str()) {
-            patch.clear_if_set(node, keys::UNCORDON_WANTED);
-        }
+        patch.keep_done(node);
         patch.unschedulable = Some(true);
         let taints = taint.then(|| Taint::no_schedule(keys::REBOOTING));
         patch.change_taints(
@@ -251,7 +251,8 @@ impl NodePatch {
     }
 
     /// The patch that ends a hold: it removes every mark, the cancel and the deferred uncordon, and gives the cordon back by precedence:
-    /// it stays if a person wants it kept; else it goes if this Node shows a deferred uncordon of the hold; else it is as before.
+    /// it stays if a person wants it kept; else it goes if this Node shows a deferred uncordon of the hold; else it stays as it is now if an
+    /// uncordon was done under the hold; else it is as before.
     ///
     /// The cordon stays as it is at the end of a wish, which never touched it. It also stays at the end of a cancelled hold on a node
     /// that was cordoned before: the webhook let people uncordon it, and that must not be undone.
@@ -272,7 +273,9 @@ impl NodePatch {
         patch.gives_back = Some((created, write));
         patch.change_taints(node, &[Taint::no_schedule(keys::REBOOTING)], []);
         let let_past = cancelled(node, &hold.holder).is_some() && hold.was_unschedulable == Some(true);
-        if hold.phase != Phase::Wanted && !let_past {
+        let is_kept = node.annotation(keys::KEEP_CORDONED).is_some();
+        let is_done = done_before_end(node, hold).is_some() && !is_kept;
+        if hold.phase != Phase::Wanted && !let_past && !is_done {
             patch.restore(node, hold.was_unschedulable);
         }
         patch.uncordoning(node, deferred_until_end(node, hold).as_ref())
@@ -341,6 +344,21 @@ impl NodePatch {
         let mut patch = NodePatch::of(node);
         patch.clear_if_set(node, keys::RELEASE_AT);
         patch
+    }
+
+    /// Removes what a first cordon takes over from nobody, and keeps what a later one undoes: an uncordon that was done under the hold.
+    fn keep_done(&mut self, node: &NodeView) {
+        let done = self
+            .leaves
+            .as_ref()
+            .and_then(|leaves| done_before_end(node, leaves));
+        let shows_wish = node.label(keys::PHASE) == Some(Phase::Wanted.as_str());
+        match done.filter(|_| !shows_wish) {
+            Some(done) if !node.spec.unschedulable => self.set(keys::UNCORDON_WANTED, done.to_string()),
+            Some(_) => self.clear_if_set(node, keys::UNCORDON_WANTED),
+            None if shows_wish => self.clear_if_set(node, keys::UNCORDON_WANTED),
+            None => {}
+        }
     }
 
     /// Sets the cordon as it was before the hold, even if somebody changed it meanwhile.

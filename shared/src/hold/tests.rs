@@ -276,3 +276,24 @@ fn last_wish_the_cordon_is_given_back_by_precedence_whatever_it_was() {
         }
     }
 }
+
+#[test]
+fn last_wish_a_cordon_after_an_uncordon_that_was_done_under_the_hold_stays() {
+    let created = read(&held("")).present().unwrap().holder.created;
+    let done = format!(r#","cordonhold.dev/uncordon-wanted":"{created} done:- jo""#);
+    for was in [true, false] {
+        for is_cordoned in [false, true] {
+            let mut node = held(&format!(r#"{done},"cordonhold.dev/was-unschedulable":"{was}""#));
+            node.spec.unschedulable = is_cordoned;
+            let hold = read(&node).present().unwrap();
+            let after = |patch: NodePatch| patch.applied(&node, Timestamp::UNIX_EPOCH, &TERMS);
+            let back = after(NodePatch::give_back(&node, &hold, Proof::new(1)));
+            assert_eq!(back.spec.unschedulable, is_cordoned, "was {was}");
+            assert_eq!(back.annotation(keys::UNCORDON_WANTED), None);
+            // The agent goes on, and cordons it again.
+            let again = after(NodePatch::cordon(&node, hold, true));
+            let deferred = deferred_of_hold(&again).map(|deferred| deferred.user);
+            assert_eq!(deferred.as_deref(), (!is_cordoned).then_some("jo"));
+        }
+    }
+}

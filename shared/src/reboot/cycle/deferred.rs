@@ -2,10 +2,10 @@
 //!
 //! The first that was seen stays, whoever asks again. It is kept by this process, in the host's record and in the lock entry, so that it is
 //! still done if somebody removes it from the Node.
-//! Not here: what it does to the cordon ([`NodePatch::uncordoning`]).
+//! Not here: what it does to the cordon ([`crate::hold::NodePatch::uncordoning`]).
 
 use super::{Act, Cycle, Failure, Report};
-use crate::hold::{self, DeferredUncordon, Hold, NodePatch, PatchKind};
+use crate::hold::{self, DeferredUncordon, Hold, PatchKind, Phase};
 use crate::host::HostRecord;
 use crate::lock::Entry;
 use crate::node::NodeView;
@@ -47,12 +47,29 @@ impl Cycle {
         });
     }
 
-    /// Remembers the uncordon that this version of our Node shows, unless an earlier one of our hold is remembered.
+    /// Remembers the uncordon that this version of our Node shows, unless an earlier one of our hold is remembered. One that was done meanwhile
+    /// is deferred no longer.
     pub(super) fn note_deferred(&mut self, node: &NodeView) {
         let Some(hold) = self.hold.as_ref() else { return };
-        if self.deferred_of(hold).is_none() {
+        if hold::done_before_end(node, hold).is_some() {
+            self.deferred = None;
+        } else if self.deferred_of(hold).is_none() {
             self.deferred = hold::deferred_until_end(node, hold).map(Remembered::new);
         }
+    }
+
+    /// Takes in that this version of our Node is about to be cordoned again. Returns whether somebody has cordoned it since an uncordon was
+    /// done under our hold, so that the cordon is theirs. If nobody has, that uncordon is deferred from now on.
+    pub(super) fn recordons_done(&mut self, node: &NodeView) -> bool {
+        // A wish holds nothing, so nothing can have been done under it.
+        let hold = self.hold.as_ref().filter(|hold| hold.phase != Phase::Wanted);
+        let Some(done) = hold.and_then(|hold| hold::done_before_end(node, hold)) else {
+            return false;
+        };
+        if !node.spec.unschedulable {
+            self.deferred = Some(Remembered::new(done));
+        }
+        node.spec.unschedulable
     }
 
     /// The uncordon that is remembered for this hold.

@@ -51,6 +51,11 @@ impl Cycle {
         let was = mine
             .was_unschedulable
             .or_else(|| (mine.phase == Phase::Wanted).then_some(node.spec.unschedulable));
+        let was = if self.recordons_done(node) {
+            Some(true)
+        } else {
+            was
+        };
         let leaves = Hold {
             // The boot of the cordon, not of the wish: a reboot while the wish waited is not the one that it asked for.
             boot_id: Some(self.boot.to_string()),

@@ -41,6 +41,16 @@ fn found_s8_a_persons_words_stay_in_their_place() {
         Report::Blocked(vec![Blocker::PoolPaused(evil.clone())]),
         Report::TooLateToCancel(evil.clone()),
         Report::LockHeld(BTreeSet::from([evil.clone()])),
+        Report::UncordonDeferred(DeferredUncordon {
+            created: String::new(),
+            at: None,
+            user: evil.clone(),
+        }),
+        Report::GivenBack {
+            unschedulable: false,
+            is_back: true,
+            wanted_by: Some(evil.clone()),
+        },
     ] {
         let sentence = report.sentence();
         assert!(sentence.contains(shown) && !sentence.contains('\n'), "{sentence}");

@@ -377,3 +377,51 @@ fn a_deferred_uncordon_without_effect_is_told() {
     let told = ignored(&mut run, &format!("{created} - jo")).unwrap();
     assert!(told.contains("does not hold the node yet"), "{told}");
 }
+
+/// The webhook lets an uncordon of a lapsed hold pass, and notes it in the same write.
+fn is_uncordoned_as_lapsed(run: &mut Run) {
+    let created = hold::read(&run.world.node).present().unwrap().holder.created;
+    run.world
+        .annotate(keys::UNCORDON_WANTED, &format!("{created} done:- {USER}"));
+    run.world.set_unschedulable(false);
+}
+
+#[test]
+fn last_wish_an_uncordon_of_a_lapsed_hold_is_not_undone_at_the_end() {
+    // The agent comes to life again while the node is schedulable, or after somebody has cordoned it.
+    for is_cordoned in [false, true] {
+        let ends: [(&str, End); 3] = [
+            ("the process goes on", |run| {
+                while run.see_next() {}
+                run.drain();
+                run.due(Timer::Delay);
+                run.boot_and_return();
+            }),
+            ("another process goes on", |run| {
+                run.restart();
+                run.drain();
+                run.due(Timer::Delay);
+                run.boot_and_return();
+            }),
+            ("the host has booted meanwhile", |run| run.boot_and_return()),
+        ];
+        for (name, end) in ends {
+            for is_deferred_before in [false, true] {
+                let mut run = draining();
+                if is_deferred_before {
+                    run.world.defer(USER);
+                    run.see();
+                    run.due(Timer::Renew);
+                }
+                is_uncordoned_as_lapsed(&mut run);
+                if is_cordoned {
+                    run.world.set_unschedulable(true);
+                }
+                end(&mut run);
+                assert!(run.is_clean() && run.cycle.is_idle(), "{name}");
+                let what = format!("{name}, cordoned {is_cordoned}, deferred {is_deferred_before}");
+                assert_eq!(run.world.node.spec.unschedulable, is_cordoned, "{what}");
+            }
+        }
+    }
+}
