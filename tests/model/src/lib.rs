@@ -11,6 +11,7 @@
 )]
 
 mod agents;
+mod deferrals;
 mod drain;
 mod forgeries;
 mod hosts;

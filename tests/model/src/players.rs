@@ -55,6 +55,10 @@ impl Protocol {
             Action::Recordon(id),
         );
         may(left.strips > 0 && is_marked, Action::Strip(id));
+        may(
+            left.stripped_uncordons > 0 && !state.webhook_up && self.is_uncordon_kept(state, id),
+            Action::StripUncordon(id),
+        );
         may(left.cancels > 0 && is_marked, Action::Cancel(id));
         may(left.planted_cancels > 0 && is_marked, Action::PlantCancel(id));
         may(
@@ -155,12 +159,7 @@ impl Protocol {
                 self.put_view(state, id, new);
                 true
             }
-            Action::Recordon(id) => {
-                state.left.recordons -= 1;
-                let new = self.changed(state, id, |view| view.spec.unschedulable = true);
-                self.put_view(state, id, new);
-                true
-            }
+            Action::Recordon(id) => self.recordon(state, id),
             Action::AdminCordon(id) => {
                 state.left.admin_cordons -= 1;
                 state.nodes[usize::from(id)].seen.wants_cordon = true;
@@ -169,6 +168,7 @@ impl Protocol {
                 true
             }
             Action::Strip(id) => self.strip(state, id),
+            Action::StripUncordon(id) => self.strip_uncordon(state, id),
             Action::Cancel(id) => {
                 state.left.cancels -= 1;
                 self.cancel(state, id, Who::Override)
@@ -203,6 +203,9 @@ impl Protocol {
 
     pub(crate) fn uncordon(&self, state: &mut State, id: u8, who: Who) -> bool {
         let new = self.uncordoned(state, id);
+        if let Some(deferral) = self.deferral(state, id, &new, who) {
+            return self.defer(state, id, &new, &deferral);
+        }
         if !self.passes(state, id, &new, who) {
             return who == Who::Kured;
         }
@@ -210,7 +213,11 @@ impl Protocol {
         if self.is_held(state, id) && state.webhook_up && !node.expired && !node.seen.cancelled {
             state.violate(Violation::HeldUncordoned);
         }
-        state.nodes[usize::from(id)].seen.wants_cordon &= self.is_held(state, id);
+        let is_held = self.is_held(state, id);
+        let seen = &mut state.nodes[usize::from(id)].seen;
+        // Once the marks are gone, the agent may undo what others do to the cordon before it has seen that, or has ended its hold.
+        seen.unsure |= seen.taken && seen.wants_cordon;
+        seen.wants_cordon &= is_held;
         self.put_view(state, id, new);
         true
     }
@@ -242,9 +249,21 @@ impl Protocol {
         if state.webhook_up && !state.nodes[usize::from(id)].seen.cancelled {
             state.violate(Violation::MarksChanged);
         }
+        state.nodes[usize::from(id)].seen.unsure |= self.is_cordon_unknown(state, id);
         self.take(state, id);
         self.put_view(state, id, new);
         true
+    }
+
+    /// Whether the host's record says that a node which was cordoned before is about to be cordoned, and that has not landed. Without marks
+    /// nobody can tell, so a later process puts that cordon back, whatever others have done in between.
+    fn is_cordon_unknown(&self, state: &State, id: u8) -> bool {
+        let node = &state.nodes[usize::from(id)];
+        let record = node.record.map(|record| self.host_records.get(record));
+        let cordons = record.is_some_and(|record| {
+            record.phase == Some(Phase::Draining) && record.was_unschedulable == Some(true)
+        });
+        cordons && node.seen.was.is_none()
     }
 
     /// Notes that somebody took the hold away: what happens to the node from now on is not the agents' fault.
@@ -320,16 +339,6 @@ impl Protocol {
         if !state.webhook_up {
             return true;
         }
-        let node = &state.nodes[usize::from(id)];
-        let old = self.views.get(node.view);
-        let requester = Requester {
-            user: match who {
-                Who::Stranger => "controller".to_owned(),
-                Who::Override => "admin".to_owned(),
-                Who::Kured => account("kured").user(),
-            },
-            ..Requester::default()
-        };
         let record = self.records.get(state.lock.record);
         let lock = record.render();
         let facts = Facts {
@@ -344,14 +353,36 @@ impl Protocol {
                     .collect(),
             }),
         };
-        let request = admission::Request::update(requester, (*old).clone(), new.clone());
-        match admission::decide(&request, &facts, &self.webhook_policy(), now(node.expired)) {
+        let (request, now) = self.request(state, id, new, who);
+        match admission::decide(&request, &facts, &self.webhook_policy(), now) {
             Decision::Verdict(verdict) => verdict.outcome != admission::Outcome::Deny,
             Decision::Need(_) => false,
         }
     }
 
-    fn webhook_policy(&self) -> Policy {
+    /// An update of a Node as the webhook is asked about it, and the webhook's time.
+    pub(crate) fn request(
+        &self,
+        state: &State,
+        id: u8,
+        new: &NodeView,
+        who: Who,
+    ) -> (admission::Request, Timestamp) {
+        let node = &state.nodes[usize::from(id)];
+        let old = self.views.get(node.view);
+        let requester = Requester {
+            user: match who {
+                Who::Stranger => "controller".to_owned(),
+                Who::Override => "admin".to_owned(),
+                Who::Kured => account("kured").user(),
+            },
+            ..Requester::default()
+        };
+        let request = admission::Request::update(requester, (*old).clone(), new.clone());
+        (request, now(node.expired))
+    }
+
+    pub(crate) fn webhook_policy(&self) -> Policy {
         let kured = KuredPolicy {
             service_account: Some(account("kured")),
             is_believed_without_node: false,
@@ -364,8 +395,13 @@ impl Protocol {
             }),
         };
         let is_protected = self.scenario.protects_kured && !self.is_off(Rule::KuredsNodeIsHeld);
+        let mode = if self.scenario.defers {
+            Mode::Defer
+        } else {
+            Mode::Enforce
+        };
         Policy {
-            modes: Mode::Enforce.into(),
+            modes: mode.into(),
             agent: account("cordonhold-agent"),
             exempt: Exempt::default(),
             on_delete: OnDelete::Flag,

@@ -16,6 +16,7 @@ use stateright::{Model, Property};
 use crate::forgeries::Forgery;
 use crate::intern::{Id, Interner};
 use crate::requests::Delivery;
+use crate::rest::Rest;
 use crate::rule::Rule;
 use crate::scenarios::Scenario;
 use crate::violation::Violation;
@@ -58,6 +59,8 @@ pub enum Action {
     AdmittedLands(u8),
     Recordon(u8),
     Strip(u8),
+    /// Somebody removes the deferred uncordon.
+    StripUncordon(u8),
     Cancel(u8),
     PlantCancel(u8),
     AdminCordon(u8),
@@ -107,7 +110,7 @@ pub struct Protocol {
     pub(crate) records: Interner<Record>,
     pub(crate) host_records: Interner<HostRecord>,
     steps: DashMap<(Id<Cycle>, Id<Input>, u8), Transition>,
-    pub(crate) resting: DashMap<u64, bool>,
+    pub(crate) resting: DashMap<u64, Rest>,
 }
 
 /// The result of a step: the next cycle, and what the step asks for.
@@ -406,10 +409,23 @@ impl Model for Protocol {
         properties.push(Property::<Protocol>::sometimes(REBOOTED, |_, state| {
             state.nodes.iter().all(|node| node.boot > 0)
         }));
+        // Without mode `defer`, a cordon that nobody wants at rest is stuck.
+        properties.push(Property::<Protocol>::always(
+            Violation::LastWish.name(),
+            |model, state| {
+                let is_asked = model.scenario.defers && model.scenario.checks_rest;
+                let is_broken = state.violations & Violation::LastWish.bit() != 0;
+                !is_broken && (!is_asked || model.rest_of(state) != Rest::OtherCordon)
+            },
+        ));
         if self.scenario.checks_rest {
             properties.push(Property::<Protocol>::always(
                 Violation::Stuck.name(),
-                Protocol::comes_to_rest,
+                |model, state| match model.rest_of(state) {
+                    Rest::Clean => true,
+                    Rest::OtherCordon => model.scenario.defers,
+                    Rest::Stuck => false,
+                },
             ));
         }
         properties

@@ -292,6 +292,9 @@ impl Protocol {
         if self.is_off(Rule::AttemptsAreCounted) {
             record.attempts = 0;
         }
+        if self.is_off(Rule::UncordonIsCopied) || self.is_off(Rule::EndsDoTheUncordon) {
+            record.uncordon_wanted = None;
+        }
         let created = record.holder.split_once('/').map_or("", |(_, created)| created);
         let given_back = view
             .annotation(keys::GIVEN_BACK)
@@ -330,6 +333,9 @@ impl Protocol {
         view.metadata.resource_version = version.to_string();
         if self.is_off(Rule::GivenBackIsRecorded) {
             drop(view.metadata.annotations.remove(keys::GIVEN_BACK));
+        }
+        if self.is_off(Rule::EndsDoTheUncordon) {
+            drop(view.metadata.annotations.remove(keys::UNCORDON_WANTED));
         }
         let is_wish = view.label(keys::PHASE) == Some(Phase::Wanted.as_str());
         if self.is_off(Rule::CancelIsPermitted) && is_wish {
@@ -425,6 +431,9 @@ impl Protocol {
             }
             if self.is_off(Rule::ConfirmedEntryIsWaitedOut) {
                 entry.sealed = false;
+            }
+            if self.is_off(Rule::UncordonIsCopied) || self.is_off(Rule::EndsDoTheUncordon) {
+                entry.uncordon_wanted = String::new();
             }
         }
     }

@@ -101,4 +101,18 @@ rules! {
     ConflictsAreUnknown,
     /// P1: the attempts of a hold are counted in places that survive a reboot.
     AttemptsAreCounted,
+    /// An uncordon of a held node is not only denied but deferred (mode `defer`).
+    DeniedIsAWish,
+    /// The first deferred uncordon stays as it was written, whoever asks again.
+    FirstUncordonStays,
+    /// Whatever ends a hold does the uncordon that was deferred until then.
+    EndsDoTheUncordon,
+    /// The end of a hold reads the deferred uncordon inside its compare-and-swap.
+    UncordonIsReadInSwap,
+    /// A new hold takes over no deferred uncordon.
+    NoUncordonIsInherited,
+    /// The host's record and the lock's entry have a copy of the deferred uncordon.
+    UncordonIsCopied,
+    /// An uncordon that passes because the hold has lapsed is noted in the same write.
+    DoneIsNoted,
 }

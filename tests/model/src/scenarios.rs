@@ -22,6 +22,8 @@ pub struct Scenario {
     /// Whether a node that is back must show more than Ready.
     pub gates_return: bool,
     pub force_reboot: bool,
+    /// Whether the webhook defers an uncordon of a held node (mode `defer`), and people rely on it.
+    pub defers: bool,
     /// Nodes that an admin has cordoned before the start.
     pub cordoned: Vec<u8>,
     /// Nodes with a second agent.
@@ -93,6 +95,7 @@ impl Scenario {
             delays_release: false,
             gates_return: false,
             force_reboot: false,
+            defers: false,
             cordoned: Vec::new(),
             second_agents: Vec::new(),
             kured: Vec::new(),
@@ -131,6 +134,7 @@ const NONE: Faults = Faults {
     lost_requests: 0,
     late_writes: 0,
     uncordons: 0,
+    stripped_uncordons: 0,
     recordons: 0,
     expiries: 0,
     webhook_failures: 0,
@@ -159,10 +163,35 @@ const NONE: Faults = Faults {
 
 /// Scenarios without a violation that are explored completely within a test run.
 pub fn quick() -> Vec<Scenario> {
-    let mut all = ordinary();
+    let mut all = deferring();
+    all.extend(ordinary());
     all.extend(postponed());
     all.extend(tampered());
     all
+}
+
+/// Scenarios in mode `defer`, on a node that an admin had cordoned, so that only an uncordon makes it schedulable.
+#[rustfmt::skip]
+fn deferring() -> Vec<Scenario> {
+    let one = |name, faults| Scenario {
+        faults,
+        defers: true,
+        cordoned: vec![0],
+        checks_rest: true,
+        ..Scenario::new(name, 1, 1)
+    };
+    vec![
+        one("two uncordons are deferred, crash", Faults { uncordons: 2, crashes: 1, ..NONE }),
+        one("an uncordon is deferred, cancel, failed drain", Faults { uncordons: 1, cancels: 1, drain_timeouts: 1, ..NONE }),
+        one("an uncordon is deferred, failed drain, admin's cordon", Faults { uncordons: 1, drain_timeouts: 1, admin_cordons: 1, ..NONE }),
+        one("an uncordon is deferred, strip, crash", Faults { uncordons: 1, strips: 1, webhook_failures: 1, crashes: 1, ..NONE }),
+        one("a deferred uncordon is removed, crash", Faults { uncordons: 1, stripped_uncordons: 1, webhook_failures: 1, crashes: 1, renewals: 1, ..NONE }),
+        one("a lapsed hold, uncordon, cordon, crash", Faults { uncordons: 1, expiries: 1, recordons: 1, crashes: 1, ..NONE }),
+        Scenario {
+            delays_release: true,
+            ..one("an uncordon is deferred, release delay, lost answer", Faults { uncordons: 1, lost_answers: 1, ..NONE })
+        },
+    ]
 }
 
 /// Scenarios in which a blocker postpones the reboot, or a node that is back lacks something.
@@ -380,6 +409,7 @@ pub fn counterexamples() -> Vec<Counterexample> {
     let mut all = numbered();
     all.extend(unnumbered());
     all.extend(found());
+    all.extend(deferred());
     all.extend(kureds());
     for example in &mut all {
         example.scenario.stops_at.clone_from(&example.expects);
@@ -494,6 +524,32 @@ fn found() -> Vec<Counterexample> {
     ]
 }
 
+/// Counterexamples to LAST-WISH, on a node that an admin had cordoned.
+#[rustfmt::skip]
+fn deferred() -> Vec<Counterexample> {
+    use Rule as P;
+    use Violation as W;
+    let one = |rule, faults, expects: &[W]| {
+        let mut example = without(None, rule, 1, faults, expects);
+        example.scenario.defers = true;
+        example.scenario.cordoned = vec![0];
+        example
+    };
+    let uncordon = Faults { uncordons: 1, ..NONE };
+    // The second hold, which ends as the first does, finds the uncordon of the first.
+    let inherited = Faults { drain_timeouts: 2, admin_cordons: 1, ..uncordon };
+    let removed = Faults { stripped_uncordons: 1, webhook_failures: 1, crashes: 1, ..uncordon };
+    vec![
+        one(P::DeniedIsAWish, uncordon, &[W::LastWish]),
+        one(P::FirstUncordonStays, uncordon, &[W::Stuck]),
+        one(P::EndsDoTheUncordon, uncordon, &[W::LastWish]),
+        one(P::UncordonIsReadInSwap, Faults { drain_timeouts: 1, ..uncordon }, &[W::LastWish]),
+        one(P::NoUncordonIsInherited, inherited, &[W::WrongCordon]),
+        one(P::UncordonIsCopied, removed, &[W::LastWish]),
+        one(P::DoneIsNoted, Faults { expiries: 1, ..uncordon }, &[W::LastWish, W::WrongCordon]),
+    ]
+}
+
 /// The known defects of stock kured. The webhook prevents D1. It cannot prevent D3, D4 and D7: that takes another agent in place of kured.
 #[rustfmt::skip]
 fn kureds() -> Vec<Counterexample> {
@@ -540,7 +596,7 @@ fn without(
         off: Vec::new(),
         scenario: Scenario {
             faults,
-            checks_rest: expects.contains(&Violation::Stuck),
+            checks_rest: expects.contains(&Violation::Stuck) || expects.contains(&Violation::LastWish),
             ..Scenario::new(number.unwrap_or("without"), nodes, 1)
         },
         expects: expects.to_vec(),

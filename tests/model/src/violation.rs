@@ -38,6 +38,8 @@ pub enum Violation {
     WrongCordon,
     /// NOTHING-STUCK: the system does not come to rest, or is not clean then.
     Stuck,
+    /// LAST-WISH: at the end of a hold, or at rest, the cordon is not as the last legitimate wish has it.
+    LastWish,
     /// ONE-WISH-TWO-REBOOTS: a third reboot command for one hold.
     TooManyReboots,
     /// D1, D3: kured reboots a node that others uncordoned, under its pods.
@@ -49,7 +51,7 @@ pub enum Violation {
 }
 
 impl Violation {
-    pub const ALL: [Violation; 20] = [
+    pub const ALL: [Violation; 21] = [
         Violation::HeldUncordoned,
         Violation::MarksChanged,
         Violation::SealedWithoutCordon,
@@ -66,6 +68,7 @@ impl Violation {
         Violation::OtherNode,
         Violation::WrongCordon,
         Violation::Stuck,
+        Violation::LastWish,
         Violation::TooManyReboots,
         Violation::KuredRebootsUncordoned,
         Violation::KuredUncordonsUnrebooted,
@@ -95,6 +98,7 @@ impl Violation {
             Violation::OtherNode => "ONE-NODE-ONE-AGENT: a write to another node",
             Violation::WrongCordon => "CORDON-GIVEN-BACK: another cordon than before",
             Violation::Stuck => "NOTHING-STUCK: at rest and not clean",
+            Violation::LastWish => "LAST-WISH: a cordon that nobody wishes, or none where somebody does",
             Violation::TooManyReboots => "ONE-WISH-TWO-REBOOTS: a third reboot for one wish",
             Violation::KuredRebootsUncordoned => "kured: reboots an uncordoned node under its pods",
             Violation::KuredUncordonsUnrebooted => "kured: gives the cordon back without a reboot",

@@ -97,6 +97,8 @@ pub(crate) struct Ghost {
     pub(crate) commands: u8,
     /// Whether people want the node cordoned. Changes during a hold do not count.
     pub(crate) wants_cordon: bool,
+    /// Whether an uncordon was asked for during this hold, and counts as a wish.
+    pub(crate) uncordon: bool,
     /// Whether it is unknown what people want.
     pub(crate) unsure: bool,
     /// Whether somebody with the permission has cancelled this hold.
@@ -263,6 +265,8 @@ pub struct Faults {
     /// A write arrives at any time after its sender gave up waiting.
     pub late_writes: u8,
     pub uncordons: u8,
+    /// Somebody removes a deferred uncordon from the Node.
+    pub stripped_uncordons: u8,
     /// Somebody cordons a held node again after others have uncordoned it.
     pub recordons: u8,
     /// `until` and its grace period end.

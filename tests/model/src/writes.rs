@@ -1,7 +1,7 @@
 //! The writes of agents: what each changes, how it differs while a rule is off, and what the checker remembers of it.
 
 use cordonhold_shared::Reading;
-use cordonhold_shared::hold::{self, NodePatch, PatchKind, Phase, Terms, UNTIL_AHEAD};
+use cordonhold_shared::hold::{self, DeferredUncordon, NodePatch, PatchKind, Phase, Terms, UNTIL_AHEAD};
 use cordonhold_shared::keys;
 use cordonhold_shared::lock::Record;
 use cordonhold_shared::node::NodeView;
@@ -157,7 +157,7 @@ impl Protocol {
     /// Whether this patch is sent without a version, because a rule is off.
     fn passes_unchecked(&self, patch: &NodePatch, old: &NodeView) -> bool {
         match patch.kind {
-            PatchKind::GiveBack => self.is_off(Rule::UndoIsCas),
+            PatchKind::GiveBack => self.is_off(Rule::UndoIsCas) || self.is_off(Rule::UncordonIsReadInSwap),
             PatchKind::Stamp => self.is_off(Rule::StampIsCas),
             PatchKind::Renew => self.is_off(Rule::RenewalIsCas),
             PatchKind::Seal => {
@@ -190,6 +190,9 @@ impl Protocol {
 
     /// Changes the result of a patch as the rules that are off demand.
     fn alter(&self, patch: &NodePatch, old: &NodeView, new: &mut NodeView) {
+        if self.is_off(Rule::NoUncordonIsInherited) {
+            inherit_uncordon(patch, old, new);
+        }
         if patch.kind != PatchKind::GiveBack {
             return;
         }
@@ -250,10 +253,14 @@ impl Protocol {
             PatchKind::Return => ghost.sealed_by = None,
             PatchKind::GiveBack => {
                 let is_let_past = ghost.cancelled && ghost.was == Some(true);
-                let expected = ghost.was.unwrap_or(old.spec.unschedulable);
-                let is_exempt = is_let_past || ghost.taken || ghost.unsure;
-                if new.spec.unschedulable != expected && !is_exempt {
-                    violations.push(Violation::WrongCordon);
+                let before = ghost.was.unwrap_or(old.spec.unschedulable);
+                let is_exempt = (is_let_past && !ghost.uncordon) || ghost.taken || ghost.unsure;
+                if new.spec.unschedulable != (before && !ghost.uncordon) && !is_exempt {
+                    violations.push(if ghost.uncordon {
+                        Violation::LastWish
+                    } else {
+                        Violation::WrongCordon
+                    });
                 }
                 *ghost = Ghost {
                     issued: ghost.issued,
@@ -311,6 +318,20 @@ fn violations_of_seal(ghost: &Ghost, new: &NodeView) -> impl Iterator<Item = Vio
     found
         .into_iter()
         .filter_map(|(is_broken, violation)| is_broken.then_some(violation))
+}
+
+/// Keeps a deferred uncordon on the Node, under the name of the hold that the Node shows after this patch.
+fn inherit_uncordon(patch: &NodePatch, old: &NodeView, new: &mut NodeView) {
+    let Some(deferred) = hold::deferred_uncordon(old).present() else {
+        return;
+    };
+    let created = patch.leaves.as_ref().map(|leaves| leaves.holder.created.clone());
+    let inherited = DeferredUncordon {
+        created: created.unwrap_or_else(|| deferred.created.clone()),
+        ..deferred
+    };
+    let key = keys::UNCORDON_WANTED.to_owned();
+    drop(new.metadata.annotations.insert(key, inherited.to_string()));
 }
 
 /// The Node after a patch.
