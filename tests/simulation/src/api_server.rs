@@ -235,6 +235,9 @@ impl ApiServer {
         }
         merge::keep_what_is_not_theirs(&mut value, &old.value, request.key.resource, of_status);
         object::normalize(&mut value);
+        if request.key.resource == Resource::Nodes && !of_status {
+            self.webhook.defer(&request.caller, &old, &mut value, self.now);
+        }
         object::validate(&request.key, &value)?;
         if value == old.value {
             return Ok(old);

@@ -91,6 +91,8 @@ names! {
         QueryBlocks => "blocker's query blocks",
         ForeignReboot => "somebody else reboots",
         RebootLoop => "too many reboots",
+        UncordonDeferred => "uncordon of a held node deferred",
+        DeferredRemoved => "deferred uncordon removed",
     }
 }
 

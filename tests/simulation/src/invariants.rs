@@ -85,6 +85,8 @@ struct Known {
     is_put_back: bool,
     /// A hold that a process may have misread, by an exemption, before it wrote of it what later processes believe.
     doubtful: Option<String>,
+    /// The `created` of the hold that the last deferred uncordon named.
+    deferred_for: Option<String>,
     /// How many wrong cordons an exemption let pass.
     exempted: u64,
     process: Process,
@@ -399,15 +401,15 @@ impl Oracle {
         for (index, known) in self.nodes.iter().enumerate() {
             let key = Key::node(&format!("node-{index}"));
             let shown = server.object(&key)?.node().spec.unschedulable;
-            let expected = match &known.held {
-                None => known.expected,
+            let (invariant, expected) = match &known.held {
+                None => (Invariant::CordonGivenBack, known.expected),
                 // Exempt: a process that started later had no way to know.
-                Some(held) if known.is_exempt(&held.created) => None,
-                Some(held) => Some(held.was_unschedulable),
+                Some(held) if known.is_exempt(&held.created) => (Invariant::CordonGivenBack, None),
+                Some(held) => held.expects(),
             };
             if expected.is_some_and(|expected| expected != shown) {
                 let what = format!("node-{index} rests with unschedulable {shown}, which nobody wanted");
-                return Some((index, Invariant::CordonGivenBack, what));
+                return Some((index, invariant, what));
             }
         }
         None

@@ -87,6 +87,8 @@ pub enum Defect {
     EndsUnnoted,
     /// The account of a reboot is left out of the patch that gives the cordon back.
     AccountLost,
+    /// Whatever ends a hold restores the cordon from before, also if an uncordon was deferred.
+    DeferredUndone,
 }
 
 /// The invariants that are checked, named as in ARCHITECTURE.md.
@@ -98,6 +100,7 @@ pub enum Invariant {
     OneNodeOneAgent,
     OneWishTwoReboots,
     CordonGivenBack,
+    LastWish,
     NothingStuck,
     /// Not an invariant of its own there: what `--spread-by` promises.
     SpreadBy,
@@ -116,6 +119,7 @@ impl fmt::Display for Invariant {
             Invariant::OneNodeOneAgent => "ONE-NODE-ONE-AGENT",
             Invariant::OneWishTwoReboots => "ONE-WISH-TWO-REBOOTS",
             Invariant::CordonGivenBack => "CORDON-GIVEN-BACK",
+            Invariant::LastWish => "LAST-WISH",
             Invariant::NothingStuck => "NOTHING-STUCK",
             Invariant::SpreadBy => "SPREAD-BY",
             Invariant::MinInterval => "MIN-INTERVAL",

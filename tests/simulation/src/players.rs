@@ -113,6 +113,7 @@ fn mean_seconds(fault: Fault) -> Option<u64> {
         Fault::WishWithdrawn => 900,
         Fault::WatchTooOld => 300,
         Fault::ForeignReboot => 600,
+        Fault::DeferredRemoved => 300,
         _ => return None,
     })
 }
@@ -247,6 +248,7 @@ impl World {
             Fault::Cancel | Fault::CancelOfAnother => self.cancel(fault, index),
             Fault::Pause | Fault::PausePool | Fault::KeepCordoned => self.instruct(fault, index),
             Fault::NodeDeleted => self.delete_node(index),
+            Fault::DeferredRemoved => self.remove_deferred(),
             Fault::EntryRemoved => self.remove_entry(),
             Fault::LockGarbled => self.garble_lock(),
             Fault::BudgetBlocks => self.block_budget(),
@@ -369,12 +371,28 @@ impl World {
             return self.after(pause, Event::Land(Box::new(request)));
         }
         let passed = self.controller_patches(index, patch);
+        let is_cordoned = self.node(index).is_some_and(|node| node.spec.unschedulable);
         if is_held {
-            self.fired(if passed {
-                Fault::UncordonPassed
-            } else {
-                Fault::UncordonRefused
+            self.fired(match (passed, is_cordoned) {
+                (true, true) => Fault::UncordonDeferred,
+                (true, false) => Fault::UncordonPassed,
+                (false, _) => Fault::UncordonRefused,
             });
+        }
+    }
+
+    /// Removes a deferred uncordon from a random Node. While the webhook is up, only its author may.
+    fn remove_deferred(&mut self) {
+        let has_one = |node: &NodeView| node.annotation(keys::UNCORDON_WANTED).is_some();
+        let with_one: Vec<usize> = (0..self.hosts.len())
+            .filter(|index| self.node(*index).is_some_and(has_one))
+            .collect();
+        let Some(index) = self.random.pick(&with_one).copied() else {
+            return;
+        };
+        let clear = json!({ "metadata": { "annotations": { keys::UNCORDON_WANTED: null } } });
+        if self.controller_patches(index, clear) {
+            self.fired(Fault::DeferredRemoved);
         }
     }
 

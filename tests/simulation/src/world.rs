@@ -59,8 +59,12 @@ pub(crate) enum Event {
     Look,
 }
 
-fn webhook(defect: Option<Defect>) -> Webhook {
+/// The webhook of a run. It defers uncordons in runs that have this fault class.
+fn webhook(defect: Option<Defect>, mixture: &Mixture) -> Webhook {
     let mut webhook = Webhook::default();
+    if mixture.has(Fault::UncordonDeferred) || defect == Some(Defect::DeferredUndone) {
+        webhook.policy.modes = Mode::Defer.into();
+    }
     if defect == Some(Defect::WebhookWarns) {
         webhook.policy.modes = Mode::Warn.into();
     }
@@ -169,7 +173,7 @@ impl World {
             now: Uptime::START,
             queue: BinaryHeap::new(),
             queued: 0,
-            server: ApiServer::new(webhook(options.defect)),
+            server: ApiServer::new(webhook(options.defect, &mixture)),
             down_until: Uptime::START,
             down_silent: false,
             agents: Vec::new(),

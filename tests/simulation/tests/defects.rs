@@ -75,6 +75,11 @@ fn cordon_given_back_where_it_is_always_taken_off() {
 }
 
 #[test]
+fn last_wish_where_what_was_before_outweighs_a_deferred_uncordon() {
+    finds(Defect::DeferredUndone, &[Invariant::LastWish]);
+}
+
+#[test]
 fn nothing_stuck_where_an_entry_is_never_released() {
     finds(Defect::NeverReleases, &[Invariant::NothingStuck]);
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use cordonhold_shared::hold::PatchKind;
+use cordonhold_shared::hold::{self, PatchKind};
 use cordonhold_shared::host::HostRecord;
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
@@ -96,6 +96,11 @@ impl World {
                     drop(annotations.remove(keys::LAST_REBOOT));
                 }
             }
+            (Defect::DeferredUndone, Call::PatchNode { body, .. }) if kind == Some(PatchKind::GiveBack) => {
+                if self.shows_deferred_over_cordon(agent) {
+                    body["spec"]["unschedulable"] = json!(true);
+                }
+            }
             (Defect::LockOnAnyVersion, Call::PatchLock { body, .. }) => forget_version(body),
             (Defect::NoDeadline, Call::Reboot { deadline, .. }) => {
                 *deadline = Some(Uptime::after(Duration::MAX));
@@ -123,6 +128,15 @@ impl World {
             _ => {}
         }
         call
+    }
+
+    /// Whether the agent's Node shows a deferred uncordon, and that it was cordoned before the hold.
+    fn shows_deferred_over_cordon(&self, agent: usize) -> bool {
+        let shown = self.server.object(&self.node_key(agent));
+        shown.is_some_and(|node| {
+            let was = node.annotation(keys::WAS_UNSCHEDULABLE);
+            was == Some("true") && hold::deferred_of_hold(node.node()).is_some()
+        })
     }
 
     fn write_record(&mut self, agent: usize, record: &HostRecord) -> Result<(), String> {

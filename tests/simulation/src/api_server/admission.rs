@@ -10,8 +10,9 @@ use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::reboot::moment::Uptime;
 use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
 
-use super::{Status, wall};
+use super::{Object, Status, object, wall};
 
 /// Who makes a request.
 #[derive(Clone, Debug, Default)]
@@ -81,6 +82,30 @@ impl Webhook {
 
     pub(crate) fn clock(&self, now: Uptime) -> Timestamp {
         wall(now).saturating_add(self.skew).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Changes an uncordon of a held Node as the mutating webhook does: its real decision, as far as there is one. While it is down nothing
+    /// is changed (`failurePolicy: Ignore`).
+    pub(super) fn defer(&self, caller: &Caller, old: &Object, value: &mut Value, now: Uptime) {
+        let (old, new) = (old.node(), object::node_of(value));
+        let is_own = caller.process.is_some() && caller.requester.node_claim == [old.name()];
+        if is_own || !self.is_up() {
+            return;
+        }
+        let request = admission::Request::update(caller.requester.clone(), old.clone(), new);
+        let Some(deferral) = admission::defer(&request, &self.policy, self.clock(now)) else {
+            return;
+        };
+        if deferral.cordons {
+            value["spec"]["unschedulable"] = json!(true);
+        }
+        let mut taints = value["spec"]["taints"].as_array().cloned().unwrap_or_default();
+        taints.extend(deferral.taint.map(|taint| json!(taint)));
+        value["spec"]["taints"] = json!(taints);
+        if let Some(text) = deferral.writes {
+            value["metadata"]["annotations"][keys::UNCORDON_WANTED] = json!(text);
+        }
+        object::normalize(value);
     }
 
     /// Returns whether the webhook judged the update. The error is the status of an update that did not pass.

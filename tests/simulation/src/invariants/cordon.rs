@@ -1,10 +1,12 @@
-//! CORDON-GIVEN-BACK: compares the cordon that people want on each node with the one that the agent leaves.
+//! CORDON-GIVEN-BACK and LAST-WISH: compares the cordon that people want on each node with the one that the agent leaves.
 //!
+//! An uncordon that was deferred counts before what the cordon was, and is checked as LAST-WISH.
 //! The exemptions are in [`Known::is_exempt`].
 
 use cordonhold_shared::Reading;
 use cordonhold_shared::hold::{self, Hold, Phase};
 use cordonhold_shared::keys;
+use cordonhold_shared::lock::Record;
 use cordonhold_shared::node::NodeView;
 
 use super::{Found, Known, Oracle, proof};
@@ -20,9 +22,53 @@ pub(super) struct Held {
     cordoned_by: u64,
     /// The proof of the write of its wish.
     wish: Option<String>,
+    uncordon: Uncordon,
+}
+
+/// Whether an uncordon is to be done at the end of a hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Uncordon {
+    /// Nobody asked for one.
+    #[default]
+    None,
+    /// One was deferred.
+    Owed,
+    /// The exemption: one was deferred, but removed before the lock's entry had it; or one was done while the hold had lapsed. Nobody but the
+    /// process that saw it can know.
+    Unsure,
 }
 
 impl Held {
+    /// Takes in whether this version of the Node shows a deferred uncordon of the hold.
+    fn note_uncordon(&mut self, node: &NodeView, index: usize, record: &Record) {
+        let is_of_it = |created: &str| hold::canonical(created) == hold::canonical(&self.created);
+        let is_shown = hold::deferred_uncordon(node)
+            .present()
+            .is_some_and(|deferred| is_of_it(&deferred.created));
+        let is_done = hold::done_uncordon(node).is_some_and(|done| is_of_it(&done.created));
+        let name = format!("node-{index}");
+        let entry = record
+            .entries
+            .iter()
+            .find(|entry| entry.node == name && is_of_it(&entry.created));
+        let is_kept = entry.is_some_and(|entry| !entry.uncordon_wanted.is_empty());
+        self.uncordon = match self.uncordon {
+            _ if is_done => Uncordon::Unsure,
+            _ if is_shown => Uncordon::Owed,
+            Uncordon::Owed if !is_kept => Uncordon::Unsure,
+            before @ (Uncordon::None | Uncordon::Owed | Uncordon::Unsure) => before,
+        };
+    }
+
+    /// Whether the node is to be cordoned after the hold, and the invariant that says so; `None` if both are right.
+    pub(super) fn expects(&self) -> (Invariant, Option<bool>) {
+        match self.uncordon {
+            Uncordon::None => (Invariant::CordonGivenBack, Some(self.was_unschedulable)),
+            Uncordon::Owed => (Invariant::LastWish, Some(false)),
+            Uncordon::Unsure => (Invariant::LastWish, None),
+        }
+    }
+
     /// Whether the Node shows the wish of this hold exactly as it was before the cordon.
     pub(super) fn is_wish(&self, node: &NodeView) -> bool {
         let shown = hold::read(node).present();
@@ -120,7 +166,7 @@ impl Oracle {
             known.expected = Some(new.spec.unschedulable);
             return None;
         };
-        match commit.caller.process.filter(|(agent, _)| *agent == index) {
+        let found = match commit.caller.process.filter(|(agent, _)| *agent == index) {
             None => {
                 somebody_wrote(known, old, new);
                 None
@@ -128,7 +174,14 @@ impl Oracle {
             // The agent wrote no marks (same proof), only signs, beside marks of somebody else.
             Some(_) if hold::has_marks(new) && proof(old) == proof(new) => None,
             Some((_, process)) => own_wrote(known, index, process, old, new),
+        };
+        if let Some(deferred) = hold::deferred_uncordon(new).present() {
+            known.deferred_for = Some(deferred.created);
         }
+        if let Some(held) = &mut known.held {
+            held.note_uncordon(new, index, &self.record);
+        }
+        found
     }
 }
 
@@ -182,6 +235,7 @@ fn own_holds(known: &mut Known, index: usize, process: u64, old: &NodeView, hold
                 was_unschedulable,
                 cordoned_by: process,
                 wish: proof(old).map(str::to_owned),
+                uncordon: Uncordon::None,
             });
         }
         Phase::Draining => {
@@ -243,17 +297,25 @@ fn own_gave_back(known: &mut Known, index: usize, old: &NodeView, new: &NodeView
         known.expected = Some(shown);
         known.exempted += u64::from(is_exempt);
         let what = format!("agent {index} changes the cordon of its node without a hold to give back");
-        return found(what).filter(|_| !is_exempt);
+        // Marks that somebody forged made the webhook defer an uncordon, and the agent does it when it removes them.
+        let is_deferred = !shown && known.deferred_for.as_deref() == Some(created);
+        return found(what).filter(|_| !is_exempt && !is_deferred);
     };
     let is_kept = shown && new.annotation(keys::KEEP_CORDONED).is_some();
     let is_let_past = held.was_unschedulable && hold::cancel(old).is_some();
-    let was = held.was_unschedulable;
-    if is_kept || is_let_past || is_exempt {
-        known.exempted += u64::from(shown != was && !is_kept && !is_let_past);
+    let (invariant, expected) = held.expects();
+    let is_let_past = is_let_past && held.uncordon == Uncordon::None;
+    let Some(expected) = expected.filter(|_| !is_kept && !is_let_past && !is_exempt) else {
+        let is_wrong = expected.is_some_and(|expected| expected != shown);
+        known.exempted += u64::from(is_wrong && !is_kept && !is_let_past);
         known.expected = Some(shown);
         return None;
-    }
-    known.expected = Some(was);
-    let what = format!("agent {index} leaves its node with unschedulable {shown}, but it was {was} before");
-    found(what).filter(|_| shown != was)
+    };
+    known.expected = Some(expected);
+    let was = held.was_unschedulable;
+    let what = format!(
+        "agent {index} leaves its node with unschedulable {shown}; it was {was} before, and uncordons that were deferred are {:?}",
+        held.uncordon
+    );
+    (shown != expected).then_some((invariant, what))
 }
