@@ -37,6 +37,7 @@ use crate::notify::outbox::{Outbox, Post};
 use crate::prometheus::Prometheus;
 use crate::replacements::{self, Follower};
 use crate::report::{NodeEvents, Reporter, Sink, post};
+use crate::silence::{Silencer, Silences};
 
 mod calls;
 
@@ -70,6 +71,8 @@ pub(crate) struct Parts {
     pub(crate) prometheus: Option<Prometheus>,
     /// The queue of messages to people, and what sends them; `None` if they go nowhere.
     pub(crate) messages: Option<(Outbox, Post)>,
+    /// What shows the hold to the task that keeps silences, and that task; `None` if there are none to keep.
+    pub(crate) silences: Option<(Silencer, Silences)>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -83,6 +86,8 @@ struct Agent {
     reporter: Reporter,
     /// Passes our Node, as last seen, to the task that writes its conditions.
     shown: Option<watch_channel::Sender<NodeView>>,
+    /// Passes our hold to the task that keeps silences.
+    silencer: Option<Silencer>,
     tasks: JoinSet<&'static str>,
     /// The task of each watch, by [`Source`].
     watches: [Option<AbortHandle>; 3],
@@ -140,6 +145,7 @@ impl Agent {
         let node = parts.setup.settings.node.clone();
         let (outbox, messages) = parts.messages.unzip();
         let (follower, evicted) = Follower::new(Arc::clone(&parts.metrics));
+        let (silencer, kept) = parts.silences.unzip();
         let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(NodeEvents(notices))];
         sinks.extend(outbox.clone().map(|outbox| Box::new(outbox) as Box<dyn Sink>));
         let mut agent = Agent {
@@ -157,6 +163,7 @@ impl Agent {
             metrics: parts.metrics,
             follower,
             shown: None,
+            silencer,
             tasks: JoinSet::new(),
             watches: [None, None, None],
             changes: mpsc::channel(CHANGES_MAX),
@@ -171,6 +178,9 @@ impl Agent {
         drop(agent.spawn("follow replacements", following));
         if let Some(messages) = messages {
             drop(agent.spawn("send messages", messages.run()));
+        }
+        if let Some(kept) = kept {
+            drop(agent.spawn("keep silences", kept.run()));
         }
         if signs.shows_conditions {
             let (sender, shown) = watch_channel::channel(NodeView::default());
@@ -187,6 +197,9 @@ impl Agent {
             self.carry_out(effect)?;
         }
         self.metrics.stands(self.driver.standing(self.hands.clock.now()));
+        if let Some(silencer) = &self.silencer {
+            silencer.show(self.reporter.uid(), &self.driver.cycle().held());
+        }
         Ok(())
     }
 
@@ -353,7 +366,7 @@ impl Agent {
         }
     }
 
-    /// Starts nothing more, and waits for what has begun, and for the messages to people.
+    /// Starts nothing more, and waits for what has begun, for the messages to people, and for the silences.
     async fn end(&mut self, signals: &mut Signals) {
         self.stop_watch(Source::Pods);
         let outbox = self.hands.outbox.clone();
@@ -362,7 +375,12 @@ impl Agent {
                 outbox.end().await;
             }
         };
-        let _ = tokio::join!(messages, self.finish(signals));
+        let silences = async {
+            if let Some(silencer) = &self.silencer {
+                silencer.end().await;
+            }
+        };
+        let _ = tokio::join!(messages, silences, self.finish(signals));
     }
 
     /// Waits for the answers to evictions, and for the end of a reboot command, which would be killed with its container.

@@ -24,6 +24,7 @@ mod pace;
 mod process;
 mod quotes;
 mod returning;
+mod silence;
 mod value;
 mod window;
 
@@ -37,6 +38,7 @@ use pace::PaceArgs;
 use process::ProcessArgs;
 use quotes::Plain;
 use returning::ReturnArgs;
+use silence::SilenceArgs;
 use window::WindowArgs;
 
 /// What a command line asks for.
@@ -80,6 +82,16 @@ pub enum ArgsError {
         "--blocker-promql needs a Prometheus to ask: name it with --prometheus-url, such as http://prometheus.monitoring:9090"
     )]
     NoPrometheus,
+    #[error(
+        "--silence-matcher needs an Alertmanager: name it with --silence-url, such as http://alertmanager-operated.monitoring:9093"
+    )]
+    NoAlertmanager,
+    #[error("--{flag} is given {count} times: give it {max} times at most")]
+    TooMany {
+        flag: &'static str,
+        count: usize,
+        max: usize,
+    },
 }
 
 /// Cordons, drains and reboots its node when the host asks for a reboot, at most --concurrency nodes of a pool at once.
@@ -115,6 +127,8 @@ struct Args {
     returning: ReturnArgs,
     #[command(flatten)]
     notify: NotifyArgs,
+    #[command(flatten)]
+    silence: SilenceArgs,
     #[command(flatten)]
     process: ProcessArgs,
 }
@@ -209,6 +223,7 @@ impl TryFrom<Args> for Config {
             drain,
             ready_when: args.returning.ready_when,
             notify: args.notify.into(),
+            silence: args.silence.config()?,
             process: args.process.into(),
             warnings,
         })

@@ -12,6 +12,7 @@ use cordonhold_shared::reboot::cycle::Settings;
 use cordonhold_shared::reboot::drain::Options;
 use cordonhold_shared::reboot::lock_object::LockObjects;
 use cordonhold_shared::reboot::readiness::Readiness;
+use cordonhold_shared::reboot::silence::Matchers;
 use cordonhold_shared::reboot::timers::Timing;
 use cordonhold_shared::reboot::window::{MustEnd, Windows};
 use cordonhold_shared::selector::Selector;
@@ -46,6 +47,8 @@ pub struct Config {
     pub ready_when: Vec<Readiness>,
     /// Where messages to people go, and their texts.
     pub notify: NotifyConfig,
+    /// The silences of Alertmanager; `None` makes none.
+    pub silence: Option<SilenceConfig>,
     /// The agent's metrics, its log, and how it reaches the API server.
     pub process: ProcessConfig,
     /// Warnings about flags that are accepted but should be changed.
@@ -78,22 +81,31 @@ pub struct BlockerConfig {
     /// The questions.
     pub rules: Rules,
     /// The Prometheus that is asked; `None` if there is none to ask.
-    pub prometheus: Option<PrometheusConfig>,
+    pub prometheus: Option<HttpApiConfig>,
 }
 
-/// How Prometheus is reached.
+/// How an HTTP API beside that of Kubernetes is reached, such as Prometheus.
 #[derive(Clone, Debug)]
-pub struct PrometheusConfig {
-    /// Its URL, with the path before `/api/v1`. A user and password in it are used for basic authentication.
+pub struct HttpApiConfig {
+    /// Its URL, with the path before `/api`. A user and password in it are used for basic authentication.
     pub url: Uri,
     /// Longest wait for an answer.
     pub timeout: Duration,
-    /// The file with a bearer token, read for each query.
+    /// The file with a bearer token, read for each request.
     pub token_file: Option<PathBuf>,
     /// The file with the CAs that sign its certificate, in PEM; `None` takes those of the system.
     pub ca_file: Option<PathBuf>,
     /// The files with the client certificate and its key, in PEM.
     pub client_certificate: Option<(PathBuf, PathBuf)>,
+}
+
+/// Which alerts are silenced, and where.
+#[derive(Clone, Debug)]
+pub struct SilenceConfig {
+    /// The Alertmanagers of one cluster, which tell each other of silences. Each is asked only if the one before fails.
+    pub alertmanagers: Vec<HttpApiConfig>,
+    /// One silence for each.
+    pub matchers: Vec<Matchers>,
 }
 
 /// The agent's metrics, its log, and how it reaches the API server.

@@ -18,31 +18,37 @@ pub mod agent;
 pub mod args;
 pub mod config;
 pub mod host;
+pub mod http_api;
 pub mod notify;
 pub mod permissions;
 pub mod pool;
-pub mod prometheus;
 
 mod api;
 mod clock;
 mod conditions;
 #[cfg(test)]
+mod logged;
+#[cfg(test)]
 mod manual;
 mod metrics;
+mod prometheus;
 mod replacements;
 mod report;
+mod silence;
 
 use agent::{AgentError, Parts};
 use api::Api;
 use config::{Config, MetricsConfig};
 use host::{Host, HostError};
+use http_api::HttpApiError;
 use metrics::Metrics;
 use metrics::server;
 use notify::TrustError;
 use notify::outbox::outbox;
 use permissions::{PermissionError, Wants};
 use pool::PoolError;
-use prometheus::{Prometheus, PrometheusError};
+use prometheus::Prometheus;
+use silence::silences;
 
 /// Why the agent ended.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +65,7 @@ pub enum RunError {
     #[error(transparent)]
     Pool(PoolError),
     #[error(transparent)]
-    Prometheus(PrometheusError),
+    HttpApi(HttpApiError),
     #[error(transparent)]
     Notify(TrustError),
     #[error(transparent)]
@@ -128,7 +134,10 @@ async fn begin(config: Config, metrics: &Arc<Metrics>) -> Result<Parts, RunError
         .await
         .map_err(RunError::Client)?;
     let prometheus = config.blockers.prometheus.as_ref().map(Prometheus::new);
-    let prometheus = prometheus.transpose().map_err(RunError::Prometheus)?;
+    let prometheus = prometheus.transpose().map_err(RunError::HttpApi)?;
+    let (node, reboot_timeout) = (&config.settings.node, config.timing.reboot_timeout);
+    let silences =
+        silences(config.silence.as_ref(), node, reboot_timeout, metrics).map_err(RunError::HttpApi)?;
     let api = Api::new(client, &config.settings, config.lock, config.drain.clone());
     let host = Host::take(config.host).await.map_err(RunError::Host)?;
     let sentinel = host.sentinel(config.sentinel, &config.settings.node);
@@ -170,6 +179,7 @@ async fn begin(config: Config, metrics: &Arc<Metrics>) -> Result<Parts, RunError
         sentinel,
         prometheus,
         messages,
+        silences,
         metrics: Arc::clone(metrics),
     })
 }

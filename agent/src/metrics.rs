@@ -80,6 +80,11 @@ impl Metrics {
         let _ = self.table.kureds_elsewhere.set(count);
     }
 
+    /// Counts a failure to set the silences of the node.
+    pub(crate) fn silence_failed(&self) {
+        add_one(&self.table.silence_failures);
+    }
+
     /// Shows the phase of the Node, as it was last seen.
     pub(crate) fn learn(&self, node: &NodeView) {
         let shown = match hold::read(node) {

@@ -92,6 +92,11 @@ impl Reporter {
         }
     }
 
+    /// The uid of the Node; empty until the Node has been seen.
+    pub(crate) fn uid(&self) -> &str {
+        &self.about.uid
+    }
+
     /// Logs a report, counts it, and hands it to each sink.
     pub(crate) fn tell(&self, report: &Report) {
         self.log(report);

@@ -13,6 +13,7 @@ pub mod pod;
 pub mod prometheus;
 pub mod readiness;
 pub mod replacements;
+pub mod silence;
 pub mod timers;
 pub mod watch;
 pub mod window;

@@ -16,7 +16,7 @@ use http::Uri;
 
 use super::ArgsError;
 use super::value::{self, Maybe};
-use crate::config::{BlockerConfig, PrometheusConfig};
+use crate::config::{BlockerConfig, HttpApiConfig};
 
 #[expect(clippy::doc_markdown, reason = "it is what --help prints")]
 #[derive(Debug, clap::Args)]
@@ -99,7 +99,7 @@ impl BlockerArgs {
                 timeout: self.blocker_timeout,
                 ..rules
             },
-            prometheus: self.prometheus_url.map(|url| PrometheusConfig {
+            prometheus: self.prometheus_url.map(|url| HttpApiConfig {
                 url,
                 timeout: self.prometheus_timeout,
                 token_file: self.prometheus_token_file,
@@ -134,17 +134,7 @@ fn expression(text: &str) -> Result<String, String> {
 }
 
 fn prometheus_url(text: &str) -> Result<Uri, String> {
-    // No error repeats the URL: it may hold a password.
-    let advice = "write a URL like http://prometheus.monitoring:9090";
-    let uri: Uri = text
-        .parse()
-        .map_err(|error| format!("not a URL: {error}: {advice}"))?;
-    match uri.scheme_str() {
-        Some("http" | "https") => Ok(uri),
-        _ => Err(format!(
-            "the URL begins with neither http:// nor https://: {advice}"
-        )),
-    }
+    value::http_url(text, "http://prometheus.monitoring:9090")
 }
 
 #[cfg(test)]

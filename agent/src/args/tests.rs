@@ -172,6 +172,38 @@ fn each_wrong_argument_is_named_on_one_line_with_its_fix() {
 }
 
 #[test]
+fn a_silence_that_cannot_be_made_is_refused_at_the_start() {
+    each_is_refused(&[
+        (
+            &["--silence-url=alertmanager:9093"],
+            &["--silence-url: ", "http://alertmanager"],
+        ),
+        (
+            &["--silence-url=ftp://a"],
+            &["--silence-url: ", "neither http://"],
+        ),
+        (
+            &["--silence-matcher=severity=warning", "--silence-url=http://a"],
+            &["--silence-matcher: ", "does not name the node", "node=\"%s\""],
+        ),
+        (
+            &["--silence-matcher=node", "--silence-url=http://a"],
+            &["--silence-matcher: ", "none of = != =~ !~"],
+        ),
+        (
+            &["--silence-matcher=node=%s"],
+            &["--silence-matcher needs an Alertmanager", "--silence-url"],
+        ),
+        (
+            &[
+                "--silence-url=http://a http://b http://c http://d http://e http://f http://g http://h http://i",
+            ],
+            &["--silence-url is given 9 times", "8 times at most"],
+        ),
+    ]);
+}
+
+#[test]
 fn found_p25_a_flag_and_its_value_that_came_as_one_word_are_told_apart() {
     for word in ["--period 5m", "--period  5m", "--period\t5m"] {
         let error = error_of(&[word], &[]);
@@ -255,6 +287,8 @@ fn a_wrong_url_is_not_repeated_since_it_may_be_a_secret() {
         "--notify-ulr=slack://secret/B/C",
         "slack://secret/B/C",
         "--prometheus-url=me:secret@prometheus",
+        "--silence-url=me:secret@alertmanager",
+        "--silence-url=http://a me:secret@b",
     ] {
         let error = error_of(&[word], &[]);
         assert!(!error.contains("secret"), "{error}");

@@ -15,6 +15,7 @@ use cordonhold_shared::keys;
 use cordonhold_shared::lock::Share;
 use cordonhold_shared::names::{self, PART_MAX};
 use cordonhold_shared::selector::Selector;
+use http::Uri;
 
 /// An `Option` under another name, so that clap's derive treats it as a plain value and the parser decides when it is `None`.
 pub(super) type Maybe<T> = Option<T>;
@@ -165,6 +166,19 @@ pub(super) fn command(text: &str) -> Result<Words, String> {
     match words(text)? {
         words if words.is_empty() => Err(format!("{text:?} is empty: name a command")),
         words => Ok(words),
+    }
+}
+
+/// Parses the URL of an HTTP API. No error repeats it, because it may hold a password; `example` is one that could stand there.
+pub(super) fn http_url(text: &str, example: &str) -> Result<Uri, String> {
+    let uri: Uri = text
+        .parse()
+        .map_err(|error| format!("not a URL: {error}: write a URL like {example}"))?;
+    match uri.scheme_str() {
+        Some("http" | "https") => Ok(uri),
+        _ => Err(format!(
+            "the URL begins with neither http:// nor https://: write a URL like {example}"
+        )),
     }
 }
 

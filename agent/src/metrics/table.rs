@@ -202,6 +202,9 @@ table! {
     retries: Counters<1>, "counter" "cordonhold_agent_retries_total" {of: Vec::new}
         help "Requests that failed and are tried again, by what they are for"
         matters "It goes on rising: `retrying` in the log says why"
+    silence_failures: Counter, "counter" "cordonhold_agent_silence_failures_total"
+        help "Times that no Alertmanager could be asked for the silences of the node, or that one refused"
+        matters "Above 0: alerts for the node may reach people during its reboot; `silence_failed` in the log says why"
     unexpected_answers: Counter, "counter" "cordonhold_agent_unexpected_answers_total"
         help "Answers that the agent did not expect, each a bug in the agent"
         matters "Above 0: report it; `unexpected_answer` in the log says which"

@@ -22,6 +22,7 @@ use super::outbox::{Outbox, outbox};
 use super::service::{Delivery, Request, delivery};
 use super::*;
 use crate::host::told::ToldFile;
+use crate::logged::logged;
 use crate::report::{Sink as _, Subject};
 
 mod smtp;
@@ -210,28 +211,6 @@ const BACK: Report = Report::GivenBack {
     is_back: true,
     wanted_by: None,
 };
-
-/// The log of this thread, while the guard lives.
-fn logged() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
-    #[derive(Clone)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-    impl io::Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let log = Log(Arc::default());
-    let text = Arc::clone(&log.0);
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || log.clone())
-        .finish();
-    (text, tracing::subscriber::set_default(subscriber))
-}
 
 async fn emptied(outbox: &Outbox) {
     timeout(SOON, outbox.emptied()).await.unwrap();

@@ -4,10 +4,13 @@ use std::convert::Infallible;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::thread;
+use std::time::Duration;
 
 use cordonhold_rt::exit::one_line;
 use http::Response;
-use serde_json::Value;
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -18,11 +21,12 @@ async fn answered(code: u16, body: impl Into<Vec<u8>>) -> Result<Vec<Series>, St
         let body = Body::from(body.clone());
         async move { Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap()) }
     });
-    let prometheus = Prometheus {
+    let prometheus = Prometheus(HttpApi {
+        about: &ABOUT,
         client: Client::new(service, "default"),
         timeout: Duration::from_secs(10),
         token_file: None,
-    };
+    });
     prometheus.query("ALERTS").await
 }
 
@@ -55,8 +59,8 @@ async fn an_answer_that_cannot_be_used_is_named_with_what_to_check() {
     }
 }
 
-fn config(url: &str) -> PrometheusConfig {
-    PrometheusConfig {
+fn config(url: &str) -> HttpApiConfig {
+    HttpApiConfig {
         url: url.parse().unwrap(),
         timeout: Duration::from_secs(10),
         token_file: None,
@@ -114,14 +118,14 @@ async fn a_token_is_sent_and_a_file_that_cannot_be_read_is_named_at_the_start() 
     let token_file = dir.path().join("token");
     std::fs::write(&token_file, "abc\n").unwrap();
     let (address, server) = one_request();
-    let prometheus = Prometheus::new(&PrometheusConfig {
+    let prometheus = Prometheus::new(&HttpApiConfig {
         token_file: Some(token_file),
         ..config(&format!("http://{address}"))
     });
     assert_eq!(prometheus.unwrap().query("ALERTS").await, Ok(Vec::new()));
     let head = server.join().unwrap().to_lowercase();
     assert!(head.contains("authorization: bearer abc\r\n"), "{head}");
-    let missing = Prometheus::new(&PrometheusConfig {
+    let missing = Prometheus::new(&HttpApiConfig {
         token_file: Some("/nowhere/token".into()),
         ..config("http://127.0.0.1:1")
     });
@@ -149,7 +153,7 @@ async fn a_prometheus_that_is_not_there_is_named_with_what_to_check() {
 async fn d27_a_prometheus_that_gives_no_answer_is_given_up_in_time() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let prometheus = Prometheus::new(&PrometheusConfig {
+    let prometheus = Prometheus::new(&HttpApiConfig {
         timeout: Duration::from_millis(200),
         ..config(&format!("http://{address}"))
     });

@@ -14,6 +14,7 @@ use crate::host::{Boot, HostRecord};
 use crate::lock::{EntryId, Share};
 use crate::node::NodeView;
 use crate::reboot::drain::{Cost, Progress};
+use crate::reboot::silence::Held;
 use crate::selector::Selector;
 
 mod deferred;
@@ -254,6 +255,28 @@ impl Cycle {
         let reason = self.wanted_for.as_str();
         let colon = if reason.is_empty() { "" } else { ": " };
         patch.accounted(node, &format!("{asked_by}{colon}{reason}"), &self.tally)
+    }
+
+    /// The hold that this process works for, for the silences that go by it.
+    pub fn held(&self) -> Held {
+        match &self.stage {
+            Stage::Starting | Stage::HostBusy | Stage::Resuming(_) => Held::Unknown,
+            Stage::Foreign => Held::Nothing,
+            Stage::Idle
+            | Stage::Waiting(_)
+            | Stage::Draining
+            | Stage::Delaying
+            | Stage::Sealing(_)
+            | Stage::Rebooting(_)
+            | Stage::ComingUp(_)
+            | Stage::ListingMissing { .. }
+            | Stage::DelayingRelease(_)
+            | Stage::Editing(..)
+            | Stage::EditingLock { .. } => match &self.hold {
+                Some(hold) if !self.gave_back => Held::By(hold.holder.clone(), hold.phase),
+                Some(_) | None => Held::Nothing,
+            },
+        }
     }
 
     /// Goes to a stage that waits for the answer to this request.
