@@ -25,6 +25,7 @@ use cordonhold_shared::reboot::window::Windows;
 use cordonhold_shared::selector::Selector;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::alertmanager::Silencer;
 use crate::api_server::{Caller, wall};
 use crate::faults::{Effect, Moment};
 use crate::host::SETTLED;
@@ -97,6 +98,7 @@ pub(crate) struct Process {
     wake: Option<Uptime>,
     messages: BTreeMap<u64, Purpose>,
     last_message: u64,
+    pub(crate) silencer: Silencer,
     /// The agent's watches, indexed by their source.
     followers: [Option<Follower>; 3],
 }
@@ -291,6 +293,7 @@ impl World {
             wake: None,
             messages: BTreeMap::new(),
             last_message: 0,
+            silencer: Silencer::new(agent.setup.timing.reboot_timeout, now),
             followers: [None, None, None],
         });
         self.oracle.started(index, number, boot);
@@ -347,6 +350,7 @@ impl World {
             }
             self.carry_out(agent, effect);
         }
+        self.keep_silences(agent);
         self.plan_wake(agent);
     }
 
@@ -364,7 +368,7 @@ impl World {
         self.process(agent)?.driver.next(at, chance)
     }
 
-    fn moment(&self, agent: usize) -> moment::Moment {
+    pub(crate) fn moment(&self, agent: usize) -> moment::Moment {
         moment::Moment {
             now: self.now,
             wall: self.agents[agent].clock(self.now),
@@ -401,6 +405,9 @@ impl World {
             driver::Effect::Took(input) => {
                 self.trace_of(agent, || format!("agent {agent} takes {}", brief(&input)));
                 self.oracle.told(agent, &input);
+                if let Some((process, node)) = self.process(agent).zip(input.node()) {
+                    process.silencer.learn(&node.metadata.uid);
+                }
             }
             driver::Effect::Watch { source, epoch, from } => {
                 self.follow(agent, source, epoch, from);

@@ -93,7 +93,19 @@ names! {
         RebootLoop => "too many reboots",
         UncordonDeferred => "uncordon of a held node deferred",
         DeferredRemoved => "deferred uncordon removed",
+        AlertmanagerDown => "Alertmanager down",
+        AlertmanagerSlow => "Alertmanager slow",
+        AlertmanagerAnswerLost => "Alertmanager's answer lost",
     }
+}
+
+impl Fault {
+    /// Those whose rates Alertmanager draws itself, so that a run is the same whatever these are.
+    pub(crate) const OF_ALERTMANAGER: [Fault; 3] = [
+        Fault::AlertmanagerDown,
+        Fault::AlertmanagerSlow,
+        Fault::AlertmanagerAnswerLost,
+    ];
 }
 
 names! {
@@ -249,8 +261,8 @@ impl Mixture {
     pub(crate) fn new(random: &mut Random) -> Mixture {
         let rates = Fault::ALL
             .iter()
-            .map(|_| {
-                if random.chance(6000) {
+            .map(|fault| {
+                if !Fault::OF_ALERTMANAGER.contains(fault) && random.chance(6000) {
                     10 + u32::try_from(random.below(290)).unwrap_or(0)
                 } else {
                     0
@@ -271,8 +283,13 @@ impl Mixture {
 
     /// Takes this class out of the run.
     pub(crate) fn leave_out(&mut self, fault: Fault) {
-        if let Some(rate) = self.rates.get_mut(fault as usize) {
-            *rate = 0;
+        self.set(fault, 0);
+    }
+
+    /// Sets the rate of this class, in 10 000ths.
+    pub(crate) fn set(&mut self, fault: Fault, rate: u32) {
+        if let Some(known) = self.rates.get_mut(fault as usize) {
+            *known = rate;
         }
     }
 

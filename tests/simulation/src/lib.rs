@@ -15,6 +15,7 @@ pub mod random;
 pub mod tampering;
 
 mod agent;
+mod alertmanager;
 mod host;
 mod invariants;
 mod network;
@@ -36,6 +37,8 @@ pub struct Options {
     pub quiet: Duration,
     /// A defect to build in, which the oracle must find. For tests of the oracle.
     pub defect: Option<Defect>,
+    /// Whether Alertmanager answers nobody, from the beginning to the end.
+    pub is_alertmanager_down: bool,
     /// Whether an adversary writes marks, mostly while the webhook is down.
     pub tampering: bool,
     /// How many trace lines a violation shows.
@@ -48,6 +51,7 @@ impl Default for Options {
             faults: Duration::from_hours(2),
             quiet: Duration::from_hours(12),
             defect: None,
+            is_alertmanager_down: false,
             tampering: true,
             trace_lines: 60,
         }
@@ -89,6 +93,10 @@ pub enum Defect {
     AccountLost,
     /// Whatever ends a hold restores the cordon from before, also if an uncordon was deferred.
     DeferredUndone,
+    /// A silence ends hours ahead.
+    SilencesForHours,
+    /// No silence is cut.
+    SilencesUncut,
 }
 
 /// The invariants that are checked, named as in ARCHITECTURE.md.
@@ -108,6 +116,8 @@ pub enum Invariant {
     MinInterval,
     /// Likewise for the account of a reboot on its Node.
     Account,
+    /// Likewise for `--silence-url`: a silence is a lease, and gone when the hold is.
+    Silence,
 }
 
 impl fmt::Display for Invariant {
@@ -124,6 +134,7 @@ impl fmt::Display for Invariant {
             Invariant::SpreadBy => "SPREAD-BY",
             Invariant::MinInterval => "MIN-INTERVAL",
             Invariant::Account => "ACCOUNT",
+            Invariant::Silence => "SILENCE",
         })
     }
 }

@@ -13,6 +13,7 @@ use cordonhold_shared::reboot::driver::Setup;
 use cordonhold_shared::reboot::moment::Uptime;
 
 use crate::agent::{Agent, Budget, Task};
+use crate::alertmanager::{Alertmanager, SilenceEvent};
 use crate::api_server::{ApiServer, Caller, Commit, Key, Request, Resource, Verb, Webhook};
 use crate::faults::{Fault, Mixture};
 use crate::host::{Host, HostEvent};
@@ -51,6 +52,8 @@ pub(crate) enum Event {
     Host(usize, u64, HostEvent),
     Player(Player),
     Operator(Operator),
+    /// Something between an agent and Alertmanager.
+    Silence(SilenceEvent),
     /// A write of somebody who is not an agent arrives.
     Land(Box<Request>),
     /// All faults end.
@@ -130,6 +133,7 @@ pub(crate) struct World {
     pub(crate) people: People,
     pub(crate) adversary: Adversary,
     pub(crate) oracle: Oracle,
+    pub(crate) alertmanager: Alertmanager,
     pub(crate) mixture: Mixture,
     pub(crate) pace: Pace,
     pub(crate) statistics: Statistics,
@@ -159,6 +163,7 @@ impl World {
         let concurrency = 1 + random.index((nodes / 2).max(1));
         let pace = Pace::draw(seed, nodes, options.defect);
         pace.limit(&mut mixture);
+        let alertmanager = Alertmanager::draw(seed, options, &mut mixture);
         let person = |user: &str, may_override| {
             Rc::new(Caller {
                 requester: Requester {
@@ -185,6 +190,7 @@ impl World {
             },
             adversary: Adversary::draw(nodes, &mut random),
             oracle: Oracle::new(nodes, concurrency, &pace),
+            alertmanager,
             mixture,
             pace,
             statistics: Statistics::default(),
@@ -230,7 +236,9 @@ impl World {
         while let Some(Reverse(Queued(time, _, event))) = self.queue.pop() {
             self.now = time;
             self.statistics.steps += 1;
-            self.mix(u64::try_from(time.since_start().as_micros()).unwrap_or(0));
+            if !matches!(event, Event::Silence(_)) {
+                self.mix(u64::try_from(time.since_start().as_micros()).unwrap_or(0));
+            }
             if matches!(event, Event::Look) && self.look() {
                 break;
             }
@@ -278,6 +286,7 @@ impl World {
             Event::Host(host, boot, event) => self.host_event(host, boot, event),
             Event::Player(player) => self.play(player),
             Event::Operator(operator) => self.operate(operator),
+            Event::Silence(event) => self.silence_event(event),
             Event::Land(request) => {
                 let _ = self.write(&request);
             }
@@ -402,6 +411,7 @@ impl World {
             self.mix(commit.version);
             self.tell_watches(&commit);
             self.control(&commit);
+            self.note_hold(&commit);
             let found = self.oracle.commit(&commit, &self.server, &self.hosts, self.now);
             if let Some((invariant, what)) = found {
                 let node = World::index_of(&commit.key.name).or_else(|| named(&what));
@@ -426,6 +436,7 @@ impl World {
     fn look(&mut self) -> bool {
         let restless = self.restless();
         self.at_rest = if restless.is_none() { self.at_rest + 1 } else { 0 };
+        self.check_silences(self.at_rest);
         if self.at_rest >= 12 {
             if let Some((node, invariant, what)) = self.oracle.at_rest(&self.server) {
                 self.violated(Some(node), invariant, what);

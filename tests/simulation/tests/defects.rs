@@ -111,3 +111,13 @@ fn min_interval_where_nobody_notes_the_end_of_a_reboot() {
 fn a_reboot_that_left_no_account() {
     finds(Defect::AccountLost, &[Invariant::Account]);
 }
+
+#[test]
+fn silence_where_it_ends_hours_ahead() {
+    finds(Defect::SilencesForHours, &[Invariant::Silence]);
+}
+
+#[test]
+fn silence_where_nobody_cuts_it() {
+    finds(Defect::SilencesUncut, &[Invariant::Silence]);
+}
