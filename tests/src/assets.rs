@@ -1,5 +1,5 @@
 //! Finds the programs of a control plane in `KUBEBUILDER_ASSETS`; builds what is missing there from `control-plane/`, once, into a cache.
-//! Prometheus is found in the same way, and built from `prometheus/` when a test first asks for it.
+//! Prometheus and Alertmanager are found in the same way, and built from `prometheus/` and `alertmanager/` when a test first asks for them.
 //!
 //! The key of a cache entry is a hash of what it is built from. An entry appears by a rename, so it is never half built.
 //! Not here: cleaning up old entries; nothing does that.
@@ -35,8 +35,13 @@ const STAGES: [&str; 5] = [
 const CONTROL_PLANE: &str = "control-plane";
 const PROMETHEUS: &str = "prometheus";
 const PROMETHEUS_PACKAGE: &str = "github.com/prometheus/prometheus/cmd/prometheus";
+const ALERTMANAGER: &str = "alertmanager";
+const ALERTMANAGER_MODULE: &str = "github.com/prometheus/alertmanager";
+const ALERTMANAGER_PACKAGE: &str = "github.com/prometheus/alertmanager/cmd/alertmanager";
+/// What Alertmanager's program embeds and its module lacks: the pages of its own front end.
+const ALERTMANAGER_PAGE: &str = "ui/app/dist/index.html";
 /// Leaves out the clients of the clouds, with which Prometheus finds targets. They are most of its code.
-const PROMETHEUS_TAGS: &str = "remove_all_sd";
+const PROMETHEUS_FLAGS: [&str; 2] = ["-tags", "remove_all_sd"];
 const PIPED_PROGRESS_INTERVAL: Duration = Duration::from_secs(15);
 const TERMINAL_PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -73,6 +78,11 @@ pub fn prometheus() -> Result<PathBuf> {
     find(Entry::Prometheus, "prometheus")
 }
 
+/// Finds Alertmanager and builds it if it is missing. The first build takes minutes and shows its progress on standard error.
+pub fn alertmanager() -> Result<PathBuf> {
+    find(Entry::Alertmanager, "alertmanager")
+}
+
 /// The path of a file: in `KUBEBUILDER_ASSETS` if it is there, else in this entry of the cache.
 fn find(entry: Entry, name: &str) -> Result<PathBuf> {
     let given = std::env::var_os("KUBEBUILDER_ASSETS")
@@ -102,6 +112,8 @@ enum Entry {
     Stages,
     /// Prometheus alone: most tests do without it.
     Prometheus,
+    /// Alertmanager alone, likewise.
+    Alertmanager,
 }
 
 impl Entry {
@@ -110,6 +122,7 @@ impl Entry {
             Self::Programs => "programs",
             Self::Stages => "stages",
             Self::Prometheus => "prometheus",
+            Self::Alertmanager => "alertmanager",
         }
     }
 
@@ -118,6 +131,7 @@ impl Entry {
         match self {
             Self::Programs | Self::Stages => Module(CONTROL_PLANE),
             Self::Prometheus => Module(PROMETHEUS),
+            Self::Alertmanager => Module(ALERTMANAGER),
         }
     }
 
@@ -125,7 +139,8 @@ impl Entry {
     fn recipe(self) -> Vec<String> {
         match self {
             Self::Programs | Self::Stages => [build_flags(), STAGES.map(str::to_owned).to_vec()].concat(),
-            Self::Prometheus => prometheus_flags(),
+            Self::Prometheus => flags(&PROMETHEUS_FLAGS),
+            Self::Alertmanager => flags(&[ALERTMANAGER_PAGE]),
         }
     }
 
@@ -134,6 +149,7 @@ impl Entry {
         match self {
             Self::Programs | Self::Stages => Ok(KUBERNETES_VERSION.to_owned()),
             Self::Prometheus => self.module().requires("github.com/prometheus/prometheus"),
+            Self::Alertmanager => self.module().requires(ALERTMANAGER_MODULE),
         }
     }
 
@@ -195,6 +211,7 @@ impl Entry {
             Self::Programs => build_programs(directory),
             Self::Stages => collect_stages(directory),
             Self::Prometheus => build_prometheus(directory),
+            Self::Alertmanager => build_alertmanager(directory),
         }
     }
 }
@@ -228,17 +245,10 @@ fn build_flags() -> Vec<String> {
     ]
 }
 
-fn prometheus_flags() -> Vec<String> {
-    [
-        "-trimpath",
-        "-buildvcs=false",
-        "-tags",
-        PROMETHEUS_TAGS,
-        "-ldflags",
-        "-s -w",
-    ]
-    .map(str::to_owned)
-    .to_vec()
+/// The flags for a program of somebody else, with these in their midst.
+fn flags(others: &[&str]) -> Vec<String> {
+    let all = [&["-trimpath", "-buildvcs=false"], others, &["-ldflags", "-s -w"]].concat();
+    all.into_iter().map(str::to_owned).collect()
 }
 
 /// The name of a directory with a Go module.
@@ -291,7 +301,7 @@ impl Module {
             .with_context(|| format!("{}/go.mod names no Go version", self.0))?;
         let advice = format!(
             "what the tests run is built with Go {wanted} or newer: install it from https://go.dev/dl/ and put its bin directory in PATH, \
-             or point KUBEBUILDER_ASSETS at a directory with {}, kwok, stages.yaml (KWOK's stages) and prometheus",
+             or point KUBEBUILDER_ASSETS at a directory with {}, kwok, stages.yaml (KWOK's stages), prometheus and alertmanager",
             MULTI_CALL.join(", ")
         );
         // Run inside the module: if Go may download a newer toolchain, it does so here; if not, it names its version.
@@ -313,6 +323,26 @@ impl Module {
             "go is too old (found {found}); {advice}"
         );
         Ok(())
+    }
+
+    /// The directory of another module that it requires, which is downloaded first if it has to be.
+    fn downloaded(self, other: &str) -> Result<PathBuf> {
+        let downloaded = self
+            .go()
+            .args(["mod", "download", other])
+            .output()
+            .context("failed to run go mod download")?;
+        ensure!(
+            downloaded.status.success(),
+            "failed to download {other}: {}",
+            String::from_utf8_lossy(&downloaded.stderr).trim()
+        );
+        let listed = self
+            .go()
+            .args(["list", "-m", "-f", "{{.Dir}}", other])
+            .output()
+            .context("failed to run go list")?;
+        Ok(PathBuf::from(String::from_utf8_lossy(&listed.stdout).trim()))
     }
 
     /// Builds packages into a directory, and shows on standard error how far it is.
@@ -373,29 +403,64 @@ fn build_prometheus(directory: &Path) -> Result<()> {
         "building Prometheus {} from source, once (about 3 minutes on 2 cores)",
         Entry::Prometheus.version()?
     );
-    Module(PROMETHEUS).build(title, prometheus_flags(), &[PROMETHEUS_PACKAGE], directory)
+    Module(PROMETHEUS).build(title, flags(&PROMETHEUS_FLAGS), &[PROMETHEUS_PACKAGE], directory)
+}
+
+/// Builds Alertmanager from a copy of its module, to which the page is added that it embeds and that its module lacks: Go takes a copy
+/// only as a replacement in `go.mod`, and replaces no file below its own cache.
+fn build_alertmanager(directory: &Path) -> Result<()> {
+    let module = Module(ALERTMANAGER);
+    let title = format!(
+        "building Alertmanager {} from source, once (about 2 minutes on 2 cores)",
+        Entry::Alertmanager.version()?
+    );
+    let place = tempfile::tempdir().context("failed to create a temporary directory")?;
+    let source = place.path().join("source");
+    copy(&module.downloaded(ALERTMANAGER_MODULE)?, &source)?;
+    let page = source.join(ALERTMANAGER_PAGE);
+    std::fs::create_dir_all(page.parent().context("a page has a directory")?)
+        .and_then(|()| std::fs::write(&page, "<p>This build has no pages.</p>\n"))
+        .with_context(|| format!("failed to write {}", page.display()))?;
+    let (go_mod, go_sum) = (module.read("go.mod")?, module.read("go.sum")?);
+    let replaced = format!(
+        "{go_mod}\nreplace {ALERTMANAGER_MODULE} => {}\n",
+        source.display()
+    );
+    let path = place.path().join("go.mod");
+    std::fs::write(&path, replaced)
+        .and_then(|()| std::fs::write(place.path().join("go.sum"), go_sum))
+        .with_context(|| format!("failed to write {}", path.display()))?;
+    let path = path.display().to_string();
+    module.build(
+        title,
+        flags(&["-modfile", &path]),
+        &[ALERTMANAGER_PACKAGE],
+        directory,
+    )
+}
+
+/// Copies a directory with all that is in it. What is copied can be written, unlike Go's own copy of a module.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to).with_context(|| format!("failed to create {}", to.display()))?;
+    let listed = std::fs::read_dir(from).with_context(|| format!("failed to list {}", from.display()))?;
+    for entry in listed {
+        let entry = entry.with_context(|| format!("failed to list {}", from.display()))?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            let content = std::fs::read(entry.path());
+            content
+                .and_then(|content| std::fs::write(&target, content))
+                .with_context(|| format!("failed to copy {}", entry.path().display()))?;
+        }
+    }
+    Ok(())
 }
 
 fn collect_stages(directory: &Path) -> Result<()> {
     let module = Module(CONTROL_PLANE);
-    let downloaded = module
-        .go()
-        .args(["mod", "download", KWOK_MODULE])
-        .output()
-        .context("failed to run go mod download")?;
-    ensure!(
-        downloaded.status.success(),
-        "failed to download {KWOK_MODULE}: {}",
-        String::from_utf8_lossy(&downloaded.stderr).trim()
-    );
-    let listed = module
-        .go()
-        .args(["list", "-m", "-f", "{{.Dir}}", KWOK_MODULE])
-        .output()
-        .context("failed to run go list")?;
-    let source = PathBuf::from(String::from_utf8_lossy(&listed.stdout).trim())
-        .join("kustomize")
-        .join("stage");
+    let source = module.downloaded(KWOK_MODULE)?.join("kustomize").join("stage");
     let mut documents = Vec::new();
     for name in STAGES {
         let path = source.join(name);

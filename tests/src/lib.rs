@@ -18,6 +18,7 @@ pub mod install;
 pub mod webhook;
 pub mod workload;
 
+pub mod alertmanager;
 pub mod host;
 pub mod machine;
 pub mod metrics_lint;

@@ -101,7 +101,7 @@ impl Prometheus {
             line = line.arg("--web.config.file").arg(directory.join("web.json"));
         }
         let mut process = plane.kennel().start(name, &line)?;
-        let address = address(&mut process).await?;
+        let address = listening(&mut process, "Prometheus").await?;
         let client = client(address, guard.as_ref())?;
         let prometheus = Self {
             process,
@@ -175,10 +175,11 @@ fn write(path: &Path, content: &Value) -> Result<()> {
     std::fs::write(path, content.to_string()).with_context(|| format!("failed to write {}", path.display()))
 }
 
-/// Waits until the log says at which address Prometheus listens.
-async fn address(process: &mut Process) -> Result<SocketAddr> {
+/// Waits until the log of a program of the Prometheus project says at which address it listens.
+pub(crate) async fn listening(process: &mut Process, who: &str) -> Result<SocketAddr> {
     let path = process.log_path().to_owned();
-    wait::until("Prometheus to listen", READY_TIMEOUT, || {
+    let what = format!("{who} to listen");
+    wait::until(&what, READY_TIMEOUT, || {
         let looked = process.check_running().and_then(|()| listened(&path));
         async { Ok(looked.transpose()) }
     })
@@ -187,11 +188,11 @@ async fn address(process: &mut Process) -> Result<SocketAddr> {
 
 /// The address that the log names, if it does already.
 fn listened(log: &Path) -> Result<Option<SocketAddr>> {
-    let log = std::fs::read_to_string(log).context("failed to read the log of Prometheus")?;
-    let line = log.lines().find(|line| line.contains("msg=\"Listening on\""));
+    let text = std::fs::read_to_string(log).with_context(|| format!("failed to read {}", log.display()))?;
+    let line = text.lines().find(|line| line.contains("msg=\"Listening on\""));
     let address = line.and_then(|line| line.split("address=").nth(1)?.split(' ').next());
     let address = address.map(str::parse).transpose();
-    address.context("the log of Prometheus names no address")
+    address.with_context(|| format!("{} names no address", log.display()))
 }
 
 /// Makes a CA, and certificates of Prometheus and of a client, and writes the configuration of a guarded Prometheus.

@@ -32,3 +32,4 @@ mod prometheus;
 mod ready_when;
 mod rollout;
 mod signs;
+mod silences;
