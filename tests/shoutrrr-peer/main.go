@@ -3,6 +3,7 @@
 // Each line of the input is `kured URL` or `fork URL`: the version that kured uses (containrrr/shoutrrr), or the fork that lives on
 // (nicholas-fedor/shoutrrr). Each line of the output is a JSON object with the URL and its requests, or with the library's error.
 // No request leaves the process: the transport of net/http is replaced by one that notes them.
+// A mail goes to a receiver of this process, whose port stands for PORT in the URL; the output has the lines that it was told.
 package main
 
 import (
@@ -36,7 +37,8 @@ type request struct {
 type sent struct {
 	Library  string    `json:"library"`
 	URL      string    `json:"url"`
-	Requests []request `json:"requests"`
+	Requests []request `json:"requests,omitempty"`
+	Lines    []string  `json:"lines,omitempty"`
 	Error    string    `json:"error,omitempty"`
 }
 
@@ -107,6 +109,16 @@ func send(library, url string) error {
 	}
 }
 
+// mail sends a message to a receiver of this process, and returns what that was told.
+func mail(library, url string) ([]string, error) {
+	receiver, err := newReceiver()
+	if err != nil {
+		return nil, err
+	}
+	err = send(library, strings.ReplaceAll(url, "PORT", receiver.port()))
+	return receiver.end(), err
+}
+
 func main() {
 	// The library prints to standard output here and there.
 	output := os.Stdout
@@ -127,8 +139,13 @@ func main() {
 		noted := &recorder{requests: []request{}}
 		http.DefaultTransport = noted
 		http.DefaultClient.Transport = noted
-		err := send(library, url)
-		line := sent{Library: library, URL: url, Requests: noted.requests}
+		line := sent{Library: library, URL: url}
+		if strings.HasPrefix(url, "smtp:") {
+			line.Lines, err = mail(library, url)
+		} else {
+			err = send(library, url)
+			line.Requests = noted.requests
+		}
 		if err != nil {
 			line.Error = err.Error()
 		}

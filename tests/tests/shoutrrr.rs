@@ -1,7 +1,8 @@
-//! Whether the requests that the agent's messages are compared with are still those of shoutrrr: the Go module `shoutrrr-peer` makes them
-//! anew with the library itself.
+//! Whether the requests and mails that the agent's messages are compared with are still those of shoutrrr: the Go module `shoutrrr-peer`
+//! makes them anew with the library itself.
 //!
-//! Not here: the comparison with the agent's own requests, see `agent/src/notify/service/tests.rs`.
+//! Not here: the comparison with the agent's own requests, see `agent/src/notify/service/tests.rs`, and with its own mails, see
+//! `agent/src/notify/tests/smtp/compared.rs`.
 
 use std::path::Path;
 
@@ -14,23 +15,34 @@ const TRANSACTION: &str = "TRANSACTION";
 
 #[test]
 fn the_requests_that_are_written_down_are_those_of_shoutrrr() -> Result<()> {
+    is_as_written("urls.txt", "requests.jsonl")
+}
+
+#[test]
+fn the_mails_that_are_written_down_are_those_of_shoutrrr() -> Result<()> {
+    is_as_written("mail-urls.txt", "mails.jsonl")
+}
+
+/// Compares what shoutrrr sends for these URLs with what is written down.
+fn is_as_written(urls: &str, written: &str) -> Result<()> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent/tests/shoutrrr");
-    let urls = std::fs::read_to_string(directory.join("urls.txt")).context("failed to read urls.txt")?;
-    let made = requests(&urls)?;
-    let path = directory.join("requests.jsonl");
+    let read = |name: &str| {
+        std::fs::read_to_string(directory.join(name)).with_context(|| format!("failed to read {name}"))
+    };
+    let made = sent(&read(urls)?)?;
     if std::env::var_os("CORDONHOLD_WRITE_MANUAL").is_some() {
-        std::fs::write(&path, &made).context("failed to write requests.jsonl")?;
+        std::fs::write(directory.join(written), &made)
+            .with_context(|| format!("failed to write {written}"))?;
     }
-    let written = std::fs::read_to_string(&path).context("failed to read requests.jsonl")?;
     ensure!(
-        written == made,
-        "requests.jsonl is out of date: write it anew with `CORDONHOLD_WRITE_MANUAL=1 cargo test -p cordonhold-tests --test shoutrrr`"
+        read(written)? == made,
+        "{written} is out of date: write it anew with `CORDONHOLD_WRITE_MANUAL=1 cargo test -p cordonhold-tests --test shoutrrr`"
     );
     Ok(())
 }
 
 /// What the Go module prints for these URLs.
-fn requests(urls: &str) -> Result<String> {
+fn sent(urls: &str) -> Result<String> {
     let (output, sent) = go_module::run("shoutrrr-peer", &[], urls)?;
     ensure!(
         output.status.success(),

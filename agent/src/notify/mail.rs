@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use lettre::message::{Mailbox, MultiPart, header::ContentType};
+use lettre::message::header::{ContentType, MIME_VERSION_1_0};
+use lettre::message::{Mailbox, MultiPart};
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, CertificateStore, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
@@ -194,7 +195,11 @@ impl Mail {
                 self.text.clone(),
             ))
         } else {
-            builder.header(ContentType::TEXT_PLAIN).body(self.text.clone())
+            // Without a version, a reader need not decode what is not ASCII (RFC 2045, section 4). Lettre adds one to several parts only.
+            builder
+                .header(MIME_VERSION_1_0)
+                .header(ContentType::TEXT_PLAIN)
+                .body(self.text.clone())
         };
         built.map_err(|_| "no mail can be made of its URL".to_owned())
     }

@@ -102,7 +102,7 @@ fn each_request_is_the_one_that_shoutrrr_sends_for_the_url() {
         assert_eq!(ours, theirs, "{} {}", sent.library, sent.url);
         let _ = services.insert(target.service.name());
     }
-    // Mails are compared where they are sent.
+    // Mails are compared where they are sent: `notify/tests/smtp/compared.rs`.
     let missing: Vec<_> = Service::NAMES
         .iter()
         .filter(|name| !services.contains(*name))

@@ -3,6 +3,8 @@
 use super::super::mail::Mail;
 use super::*;
 
+mod compared;
+
 /// A mail server that notes each line, and takes every mail.
 struct Server {
     port: u16,
