@@ -51,6 +51,7 @@ pub use crate::reboot::readiness::Missing;
 pub use crate::reboot::timers::Timer;
 
 use deferred::Remembered;
+use edit::Edit;
 use sent::Sent;
 use stage::{Rebooting, Stage};
 
@@ -261,6 +262,8 @@ impl Cycle {
     pub fn held(&self) -> Held {
         match &self.stage {
             Stage::Starting | Stage::HostBusy | Stage::Resuming(_) => Held::Unknown,
+            // It is about to end, so a process that starts makes no silence for it.
+            Stage::Editing(Edit::Undo(_), _) => Held::Unknown,
             Stage::Foreign => Held::Nothing,
             Stage::Idle
             | Stage::Waiting(_)

@@ -37,7 +37,7 @@ const ROUNDED: SignedDuration = SignedDuration::from_secs(1);
 /// What a process knows of the hold on its node, as far as silences go by it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Held {
-    /// It is not known yet, or the host is going down: a silence that is there is neither extended nor cut.
+    /// It is not known yet, or the host is going down, or the hold is about to be undone: a silence that is there is neither extended nor cut.
     #[default]
     Unknown,
     /// Nothing holds the node, or nothing that is ours.
