@@ -18,6 +18,8 @@ pub mod install;
 pub mod webhook;
 pub mod workload;
 
+pub mod marks;
+
 pub mod alertmanager;
 pub mod host;
 pub mod machine;

@@ -1,26 +1,16 @@
 //! A Node under test. Its marks are written by the same patches and with the same identity as the agent's, without an agent.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
-use cordonhold_shared::hold::{self, Hold, Holder, NodePatch, Phase, Proof, Terms};
+use cordonhold_shared::hold::{Holder, Phase};
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
-use cordonhold_tests::wait;
-use jiff::{SignedDuration, Timestamp};
+use cordonhold_tests::marks::Marks;
+use jiff::SignedDuration;
 use kube::Client;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::wire::{self, Answer, Write};
-
-/// Longest write. Conflicts with heartbeats and the node controller end within milliseconds.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-const TERMS: Terms = Terms {
-    reboot: SignedDuration::from_mins(30),
-    release: SignedDuration::ZERO,
-};
 
 pub(crate) struct Subject<'a> {
     pub(crate) cluster: &'a Cluster,
@@ -90,63 +80,23 @@ impl<'a> Subject<'a> {
         Ok(self.view().await?.spec.unschedulable)
     }
 
+    /// The marks of this Node.
+    pub(crate) fn marks(&self) -> Marks {
+        Marks::new(&self.name, self.cluster.admin.clone(), self.agent.clone())
+    }
+
     /// Brings a Node without a hold to this phase, by the agent's steps.
     pub(crate) async fn hold(&self, phase: Phase) -> Result<Holder> {
-        let holder = Holder {
-            node_uid: self.view().await?.metadata.uid,
-            created: format!("{:.9}", Timestamp::now()),
-        };
-        for step in Phase::ALL {
-            self.patch_as_agent(Timestamp::now(), |node| step_to(step, node, &holder))
-                .await?;
-            if step == phase {
-                break;
-            }
-        }
-        ensure!(
-            self.view().await?.label(keys::PHASE) == Some(phase.as_str()),
-            "the marks of {} did not come about",
-            self.name
-        );
-        Ok(holder)
+        self.marks().hold(phase).await
     }
 
     /// Sets `until` as if the last renewal was `age` ago.
     pub(crate) async fn renewed_before(&self, age: SignedDuration) -> Result<()> {
-        let then = Timestamp::now().checked_sub(age)?;
-        self.patch_as_agent(then, |node| {
-            let hold = hold_of(node)?;
-            let leaves = hold.written(hold.phase, proof());
-            Ok(NodePatch::renew(node, leaves, None))
-        })
-        .await
+        self.marks().renewed_before(age).await
     }
 
     pub(crate) async fn give_back(&self) -> Result<()> {
-        self.patch_as_agent(Timestamp::now(), |node| {
-            Ok(NodePatch::give_back(node, &hold_of(node)?, proof()))
-        })
-        .await
-    }
-
-    /// Writes a patch as the agent. After a conflict the patch is made again for the new version.
-    pub(crate) async fn patch_as_agent(
-        &self,
-        now: Timestamp,
-        decide: impl Fn(&NodeView) -> Result<NodePatch>,
-    ) -> Result<()> {
-        let what = format!("the agent's write to {}", self.name);
-        wait::until(&what, WRITE_TIMEOUT, || async {
-            let patch = decide(&self.view().await?)?;
-            let answer = self
-                .write(&self.agent, Write::Merge, &patch.body(now, &TERMS))
-                .await?;
-            if answer.code == 409 {
-                return Ok(None);
-            }
-            answer.passed().map(Some)
-        })
-        .await
+        self.marks().give_back().await
     }
 
     pub(crate) async fn write(&self, client: &Client, write: Write, body: &Value) -> Result<Answer> {
@@ -222,34 +172,4 @@ pub(crate) fn cordon() -> Value {
 
 pub(crate) fn annotate(key: &str, value: Option<&str>) -> Value {
     json!({ "metadata": { "annotations": { key: value } } })
-}
-
-fn step_to(step: Phase, node: &NodeView, holder: &Holder) -> Result<NodePatch> {
-    if step == Phase::Wanted {
-        return Ok(NodePatch::stamp(node, Hold::wish(holder.clone(), proof())));
-    }
-    let hold = hold_of(node)?;
-    let leaves = Hold {
-        boot_id: Some("11111111-1111-4111-8111-111111111111/1.0".to_owned()),
-        was_unschedulable: hold.was_unschedulable.or(Some(node.spec.unschedulable)),
-        ..hold.written(step, proof())
-    };
-    Ok(match step {
-        Phase::Draining => NodePatch::cordon(node, leaves, true),
-        Phase::Delaying => NodePatch::delay(node, leaves),
-        Phase::Sealed => NodePatch::seal(node, leaves),
-        Phase::Wanted | Phase::Returning => NodePatch::returning(node, leaves),
-    })
-}
-
-/// A new proof; each write has its own.
-fn proof() -> Proof {
-    static WRITES: AtomicU64 = AtomicU64::new(1);
-    Proof::new(WRITES.fetch_add(1, Ordering::Relaxed).into())
-}
-
-fn hold_of(node: &NodeView) -> Result<Hold> {
-    hold::read(node)
-        .present()
-        .with_context(|| format!("{} carries no hold that can be read", node.name()))
 }

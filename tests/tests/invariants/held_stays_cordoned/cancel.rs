@@ -222,7 +222,8 @@ fn does_not_outlive_its_hold() -> Result<()> {
         // An old cancel, as if written while the webhook was down.
         let text = format!("{} the rack is on fire", holder.created);
         subject
-            .patch_as_agent(Timestamp::now(), |node| {
+            .marks()
+            .patch(Timestamp::now(), |node| {
                 let mut patch = NodePatch::end_release_delay(node);
                 drop(
                     patch
