@@ -1,16 +1,19 @@
 //! Finds the programs of a control plane in `KUBEBUILDER_ASSETS`; builds what is missing there from `control-plane/`, once, into a cache.
-//! Prometheus and Alertmanager are found in the same way, and built from `prometheus/` and `alertmanager/` when a test first asks for them.
+//! Prometheus, Alertmanager and the clients that uncordon nodes are found in the same way, and built from `prometheus/`, `alertmanager/` and
+//! `adversaries/` when a test first asks for them.
 //!
 //! The key of a cache entry is a hash of what it is built from. An entry appears by a rename, so it is never half built.
 //! Not here: cleaning up old entries; nothing does that.
 
+mod progress;
+
 use std::fs::File;
-use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+
+use self::progress::Progress;
 
 const KUBERNETES_VERSION: &str = "v1.37.2";
 /// Programs built as one binary. The name it is called by selects the program.
@@ -44,6 +47,7 @@ const ALERTMANAGER_PAGE: &str = "ui/app/dist/index.html";
 const PROMETHEUS_FLAGS: [&str; 2] = ["-tags", "remove_all_sd"];
 const PIPED_PROGRESS_INTERVAL: Duration = Duration::from_secs(15);
 const TERMINAL_PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+const ADVERSARIES: &str = "adversaries";
 
 /// Paths of the programs and files that a control plane runs with.
 #[derive(Debug, Clone)]
@@ -83,6 +87,12 @@ pub fn alertmanager() -> Result<PathBuf> {
     find(Entry::Alertmanager, "alertmanager")
 }
 
+/// Finds the clients that uncordon nodes and builds them if they are missing. The first build takes minutes and shows its progress on standard
+/// error.
+pub fn adversaries() -> Result<PathBuf> {
+    find(Entry::Adversaries, "adversaries")
+}
+
 /// The path of a file: in `KUBEBUILDER_ASSETS` if it is there, else in this entry of the cache.
 fn find(entry: Entry, name: &str) -> Result<PathBuf> {
     let given = std::env::var_os("KUBEBUILDER_ASSETS")
@@ -114,6 +124,8 @@ enum Entry {
     Prometheus,
     /// Alertmanager alone, likewise.
     Alertmanager,
+    /// The clients that uncordon nodes, which one test needs.
+    Adversaries,
 }
 
 impl Entry {
@@ -123,6 +135,7 @@ impl Entry {
             Self::Stages => "stages",
             Self::Prometheus => "prometheus",
             Self::Alertmanager => "alertmanager",
+            Self::Adversaries => "adversaries",
         }
     }
 
@@ -132,6 +145,7 @@ impl Entry {
             Self::Programs | Self::Stages => Module(CONTROL_PLANE),
             Self::Prometheus => Module(PROMETHEUS),
             Self::Alertmanager => Module(ALERTMANAGER),
+            Self::Adversaries => Module(ADVERSARIES),
         }
     }
 
@@ -141,6 +155,7 @@ impl Entry {
             Self::Programs | Self::Stages => [build_flags(), STAGES.map(str::to_owned).to_vec()].concat(),
             Self::Prometheus => flags(&PROMETHEUS_FLAGS),
             Self::Alertmanager => flags(&[ALERTMANAGER_PAGE]),
+            Self::Adversaries => flags(&[]),
         }
     }
 
@@ -150,6 +165,7 @@ impl Entry {
             Self::Programs | Self::Stages => Ok(KUBERNETES_VERSION.to_owned()),
             Self::Prometheus => self.module().requires("github.com/prometheus/prometheus"),
             Self::Alertmanager => self.module().requires(ALERTMANAGER_MODULE),
+            Self::Adversaries => self.module().requires("k8s.io/client-go"),
         }
     }
 
@@ -212,6 +228,7 @@ impl Entry {
             Self::Stages => collect_stages(directory),
             Self::Prometheus => build_prometheus(directory),
             Self::Alertmanager => build_alertmanager(directory),
+            Self::Adversaries => build_adversaries(directory),
         }
     }
 }
@@ -267,10 +284,34 @@ impl Module {
 
     /// The content of its files. A module that only names a program of another has no sources.
     fn content(self) -> Result<Vec<u8>> {
-        let names = ["go.mod", "go.sum", "main.go"];
-        let present = names.iter().filter(|name| self.directory().join(name).is_file());
-        let contents = present.map(|name| self.read(name)).collect::<Result<Vec<_>>>()?;
+        let mut names = vec!["go.mod".to_owned(), "go.sum".to_owned()];
+        names.extend(self.sources()?);
+        let contents = names
+            .iter()
+            .map(|name| self.read(name))
+            .collect::<Result<Vec<_>>>()?;
         Ok(contents.concat().into_bytes())
+    }
+
+    /// The names of its Go files, in order.
+    fn sources(self) -> Result<Vec<String>> {
+        let what = || format!("failed to list {}", self.directory().display());
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(self.directory()).with_context(what)? {
+            let name = entry
+                .with_context(what)?
+                .file_name()
+                .to_string_lossy()
+                .into_owned();
+            if Path::new(&name)
+                .extension()
+                .is_some_and(|extension| extension == "go")
+            {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
     }
 
     /// The version of another module that it requires.
@@ -458,6 +499,11 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
+fn build_adversaries(directory: &Path) -> Result<()> {
+    let title = "building the clients that uncordon nodes, once (about 5 minutes on 2 cores, 1 after the control plane)";
+    Module(ADVERSARIES).build(title.to_owned(), flags(&[]), &["."], directory)
+}
+
 fn collect_stages(directory: &Path) -> Result<()> {
     let module = Module(CONTROL_PLANE);
     let source = module.downloaded(KWOK_MODULE)?.join("kustomize").join("stage");
@@ -470,111 +516,6 @@ fn collect_stages(directory: &Path) -> Result<()> {
     }
     std::fs::write(directory.join("stages.yaml"), documents.join("\n---\n"))
         .context("failed to write stages.yaml")
-}
-
-/// Shows on standard error how far a build is: on a terminal one line that is overwritten, elsewhere a line every 15 s.
-struct Progress {
-    title: String,
-    started: Instant,
-    shown: Option<Instant>,
-    packages: usize,
-    on_terminal: bool,
-}
-
-impl Progress {
-    fn new(title: String) -> Self {
-        let on_terminal = std::io::stderr().is_terminal();
-        let mut progress = Self {
-            title,
-            started: Instant::now(),
-            shown: None,
-            packages: 0,
-            on_terminal,
-        };
-        progress.show("");
-        progress
-    }
-
-    /// Counts the packages that `go build -v` names on `stderr` until it ends. Returns the other lines: they say what went wrong.
-    fn follow(&mut self, stderr: impl Read + Send + 'static) -> Vec<String> {
-        let (sender, lines) = std::sync::mpsc::channel();
-        drop(std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        }));
-        let mut said = Vec::new();
-        let mut now_at = String::new();
-        loop {
-            match lines.recv_timeout(TERMINAL_PROGRESS_INTERVAL) {
-                Ok(line) if line.starts_with("go: downloading ") => line.clone_into(&mut now_at),
-                Ok(line) if is_package(&line) => {
-                    self.packages += 1;
-                    now_at = line;
-                }
-                Ok(line) => said.push(line),
-                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
-                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return said,
-            }
-            self.show(&now_at);
-        }
-    }
-
-    fn show(&mut self, now_at: &str) {
-        let interval = if self.on_terminal {
-            TERMINAL_PROGRESS_INTERVAL
-        } else {
-            PIPED_PROGRESS_INTERVAL
-        };
-        if self.shown.is_some_and(|shown| shown.elapsed() < interval) {
-            return;
-        }
-        self.shown = Some(Instant::now());
-        self.print(now_at);
-    }
-
-    fn print(&self, now_at: &str) {
-        let elapsed = self.started.elapsed().as_secs();
-        let line = format!(
-            "{}: {}:{:02}, {} packages {now_at}",
-            self.title,
-            elapsed / 60,
-            elapsed % 60,
-            self.packages
-        );
-        let mut stderr = std::io::stderr().lock();
-        // If standard error is closed, nobody reads this.
-        drop(if self.on_terminal {
-            write!(
-                stderr,
-                "\r\x1b[2K{}",
-                line.chars().take(terminal_columns()).collect::<String>()
-            )
-        } else {
-            writeln!(stderr, "{line}")
-        });
-    }
-
-    fn end(&self, how: &str) {
-        self.print(how);
-        if self.on_terminal {
-            eprintln!();
-        }
-    }
-}
-
-/// Whether a line is a package path as `go build -v` prints it: no space, tab or colon.
-fn is_package(line: &str) -> bool {
-    !line.is_empty() && !line.starts_with('#') && !line.contains([' ', ':', '\t'])
-}
-
-fn terminal_columns() -> usize {
-    std::env::var("COLUMNS")
-        .ok()
-        .and_then(|columns| columns.parse().ok())
-        .unwrap_or(100)
 }
 
 #[cfg(test)]
