@@ -26,6 +26,7 @@ pub mod machine;
 pub mod metrics_lint;
 pub mod prometheus;
 
+pub mod adversaries;
 pub mod demo;
 
 /// The namespace in `manifests/base`.

@@ -39,7 +39,8 @@ pub enum Mode {
 }
 
 impl Mode {
-    fn flag(self) -> &'static str {
+    /// The value of the webhook's `--mode`.
+    pub fn flag(self) -> &'static str {
         match self {
             Self::Enforce => "enforce",
             Self::Defer => "defer",

@@ -11,6 +11,7 @@ mod stock_kured;
 mod subject;
 mod wire;
 
+mod adversaries;
 mod agent_metrics;
 mod at_most_n;
 mod bad_input;
