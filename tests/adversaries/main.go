@@ -3,6 +3,7 @@
 //
 //	adversaries list                     prints each row of the table, as a line of JSON
 //	adversaries run ROW NODE             plays a row until it gives up or its standard input ends, and prints what happens
+//	adversaries wait NODE                waits for the end of a hold, as a good neighbour does
 //
 // The kubeconfig of an admin is in KUBECONFIG, a token that the row speaks with in TOKEN, and the path of kubectl in KUBECTL.
 // Here is what it prints, and what it is told; rows.go is the table, requests.go has the requests, patience.go the patience.
@@ -66,8 +67,12 @@ func run(arguments []string) error {
 			}
 		}
 		return fmt.Errorf("no row %q: `adversaries list` prints them", arguments[1])
+	case len(arguments) == 2 && arguments[0] == "wait":
+		ctx, cancel := untilStdinEnds()
+		defer cancel()
+		return waitOut(ctx, arguments[1])
 	default:
-		return fmt.Errorf("%q is neither `list` nor `run ROW NODE`", arguments)
+		return fmt.Errorf("%q is none of `list`, `run ROW NODE` and `wait NODE`", arguments)
 	}
 }
 

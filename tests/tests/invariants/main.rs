@@ -22,6 +22,7 @@ mod daemonset;
 mod drain;
 mod evidence;
 mod explain;
+mod good_neighbour;
 mod held_stays_cordoned;
 mod idle;
 mod manifests;
