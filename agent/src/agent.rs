@@ -422,7 +422,7 @@ impl Agent {
     }
 }
 
-fn moment(clock: Clock) -> Moment {
+pub(crate) fn moment(clock: Clock) -> Moment {
     Moment {
         now: clock.now(),
         wall: Timestamp::now(),

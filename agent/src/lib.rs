@@ -136,8 +136,7 @@ async fn begin(config: Config, metrics: &Arc<Metrics>) -> Result<Parts, RunError
     let prometheus = config.blockers.prometheus.as_ref().map(Prometheus::new);
     let prometheus = prometheus.transpose().map_err(RunError::HttpApi)?;
     let (node, reboot_timeout) = (&config.settings.node, config.timing.reboot_timeout);
-    let silences =
-        silences(config.silence.as_ref(), node, reboot_timeout, metrics).map_err(RunError::HttpApi)?;
+    let silences = silences(config.silence, node, reboot_timeout, metrics);
     let api = Api::new(client, &config.settings, config.lock, config.drain.clone());
     let host = Host::take(config.host).await.map_err(RunError::Host)?;
     let sentinel = host.sentinel(config.sentinel, &config.settings.node);

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use cordonhold_shared::reboot::cycle::Unmeasured;
 use cordonhold_shared::reboot::moment::Moment;
 use cordonhold_shared::reboot::pod::PodView;
-use cordonhold_shared::reboot::replacements::{Candidate, Controller, Outcome, Replacements};
+use cordonhold_shared::reboot::replacements::{Controller, Listed, Outcome, Replacements};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tracing::debug;
 
-use crate::api::{Api, Meaning as _};
+use crate::api::Api;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
@@ -67,12 +67,12 @@ pub(crate) async fn follow(
                     }
                 }
             },
-            Some((controller, pods)) = lists.next() => {
+            Some((controller, listed)) = lists.next() => {
                 let at = Moment {
                     now: clock.now(),
                     wall: Timestamp::now(),
                 };
-                for outcome in replacements.listed(&controller, &pods, at) {
+                for outcome in replacements.listed(&controller, &listed, at) {
                     metrics.replacement(outcome);
                 }
             }
@@ -81,20 +81,20 @@ pub(crate) async fn follow(
     }
 }
 
-/// Lists the pods of a controller; none if that fails, and then it is tried again.
-async fn list(api: &Api, controller: Controller) -> (Controller, Vec<Candidate>) {
-    let pods = api.pods_of(&controller).await.unwrap_or_else(|error| {
-        let why = error.with_fix();
+/// Lists the pods of a controller.
+async fn list(api: &Api, controller: Controller) -> (Controller, Listed) {
+    let listed = api.pods_of(&controller).await.unwrap_or_else(|why| {
         debug!(why, "failed to list the pods that may replace an evicted one");
-        Vec::new()
+        Listed::Failed
     });
-    (controller, pods)
+    (controller, listed)
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use cordonhold_shared::reboot::replacements::LIST_BYTES_MAX;
     use cordonhold_shared::reboot::window::Windows;
     use http::HeaderMap;
     use serde_json::{Value, json};
@@ -164,6 +164,32 @@ mod tests {
             page.contains("replacement_seconds_bucket{node=\"n\",le=\"20.0\"} 0\n"),
             "{page}"
         );
+        drop(follower);
+        following.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_without_end_is_not_read_and_its_eviction_counts_as_not_measured() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        let api = fake::api(&[], move |_, _| {
+            let _ = counted.fetch_add(1, Ordering::Relaxed);
+            let name = "x".repeat(LIST_BYTES_MAX);
+            (
+                200,
+                json!({ "metadata": { "resourceVersion": "1" }, "items": [{ "metadata": { "name": name } }] }),
+            )
+        });
+        let metrics = Arc::new(Metrics::new("n", Windows::default()));
+        let clock = Clock::start();
+        let (follower, evicted) = Follower::new(Arc::clone(&metrics));
+        let following = tokio::spawn(follow(api, clock, Arc::clone(&metrics), evicted));
+        follower.evicted(pod(), moment(clock));
+        let sample = "cordonhold_agent_replacements_unmeasured_total{node=\"n\",reason=\"too_many\"} 1\n";
+        while !page(&metrics).await.contains(sample) {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
         drop(follower);
         following.await.unwrap();
     }

@@ -7,6 +7,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cordonhold_rt::exit::one_line;
 use cordonhold_rt::pause::random;
 use cordonhold_shared::reboot::moment::Moment;
 use cordonhold_shared::reboot::silence::wire::{self, Method};
@@ -18,9 +19,10 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
+use crate::agent::moment;
 use crate::clock::Clock;
-use crate::config::SilenceConfig;
-use crate::http_api::{About, HttpApi, HttpApiError};
+use crate::config::{HttpApiConfig, SilenceConfig};
+use crate::http_api::{About, HttpApi};
 use crate::metrics::Metrics;
 
 const ABOUT: About = About {
@@ -31,7 +33,7 @@ const ABOUT: About = About {
     // The answer has the silences of one node, each of some hundred bytes, and in older versions also those of the last five days.
     answer_max: 1024 * 1024,
 };
-/// Longest time for all requests of one look: some of them may be slow, and the next Alertmanager may be faster.
+/// Longest time for all requests of one look at one Alertmanager: some of them may be slow, and the next Alertmanager may be faster.
 const ROUND_MAX: Duration = Duration::from_secs(30);
 /// Longest wait at the end of the process. An Alertmanager answers in some milliseconds, and what is lost then ends by itself.
 const END_MAX: Duration = Duration::from_secs(3);
@@ -58,14 +60,21 @@ struct Shown {
 pub(crate) struct Silences {
     node: String,
     sets: Vec<Vec<Matcher>>,
-    alertmanagers: Vec<HttpApi>,
-    /// Which Alertmanager is asked: the one that answered last, or the one after the last that failed.
+    alertmanagers: Vec<Member>,
+    /// Which Alertmanager is asked first: the one that answered last, or the one after the last that failed.
     current: usize,
     reboot_timeout: Duration,
     shown: watch::Receiver<Shown>,
     acted: watch::Sender<u64>,
     told: Told,
     metrics: Arc<Metrics>,
+}
+
+/// One of the Alertmanagers.
+enum Member {
+    /// Its client is made when it is first asked, and again until that works: a file that cannot be read must not keep the agent from its node.
+    Named(HttpApiConfig),
+    Made(HttpApi),
 }
 
 /// Which failures were told since Alertmanager answered last.
@@ -77,20 +86,22 @@ struct Told {
 
 /// What the agent needs for silences; `None` if it makes none.
 pub(crate) fn silences(
-    config: Option<&SilenceConfig>,
+    config: Option<SilenceConfig>,
     node: &str,
     reboot_timeout: Duration,
     metrics: &Arc<Metrics>,
-) -> Result<Option<(Silencer, Silences)>, HttpApiError> {
-    let Some(config) = config else { return Ok(None) };
-    let made = config.alertmanagers.iter().map(|api| HttpApi::new(&ABOUT, api));
-    let alertmanagers = made.collect::<Result<Vec<HttpApi>, HttpApiError>>()?;
-    let sets = config.matchers.iter().map(|matchers| matchers.of(node)).collect();
-    Ok(Some(of(alertmanagers, sets, node, reboot_timeout, metrics)))
+) -> Option<(Silencer, Silences)> {
+    let SilenceConfig {
+        alertmanagers,
+        matchers,
+    } = config?;
+    let members = alertmanagers.into_iter().map(Member::Named).collect();
+    let sets = matchers.iter().map(|matchers| matchers.of(node)).collect();
+    Some(of(members, sets, node, reboot_timeout, metrics))
 }
 
 fn of(
-    alertmanagers: Vec<HttpApi>,
+    alertmanagers: Vec<Member>,
     sets: Vec<Vec<Matcher>>,
     node: &str,
     reboot_timeout: Duration,
@@ -137,33 +148,34 @@ impl Silencer {
     }
 }
 
+impl Member {
+    fn api(&mut self) -> Result<HttpApi, String> {
+        let made = match self {
+            Member::Made(api) => return Ok(api.clone()),
+            Member::Named(config) => HttpApi::new(&ABOUT, config),
+        };
+        let api = made.map_err(|error| one_line(&error))?;
+        *self = Member::Made(api.clone());
+        Ok(api)
+    }
+}
+
 impl Silences {
     /// Keeps the silences until the process ends.
     pub(crate) async fn run(mut self) {
         let clock = Clock::start();
-        let moment = || Moment {
-            now: clock.now(),
-            wall: Timestamp::now(),
-        };
         let mut keeper = Keeper::new(self.reboot_timeout);
         let mut shown = self.shown.clone();
         // Of the hold that the keeper goes by.
         let mut number = 0;
         loop {
-            let due = keeper.due(moment());
+            let due = keeper.due(moment(clock));
             if due.is_none() {
                 let _ = self.acted.send_replace(number);
             }
             let round = async {
                 clock.at(due).await;
-                let before = moment();
-                let looked = timeout(ROUND_MAX, self.round(&mut keeper, before)).await;
-                looked.unwrap_or_else(|_| {
-                    Err(format!(
-                        "Alertmanager did not answer all requests within {ROUND_MAX:?}: {}",
-                        ABOUT.if_slow
-                    ))
-                })
+                self.look(&mut keeper, clock).await
             };
             tokio::select! {
                 // A change ends a round that is under way, because what that would do may be wrong by now.
@@ -174,12 +186,14 @@ impl Silences {
                     }
                     let last = shown.borrow_and_update().clone();
                     number = last.number;
-                    let _ = keeper.show(&last.uid, last.held, moment());
+                    let _ = keeper.show(&last.uid, last.held, moment(clock));
                 }
-                outcome = round => {
-                    match outcome {
-                        Ok(()) => self.succeeded(&mut keeper, moment()),
-                        Err(why) => self.failed(&why, &mut keeper, moment()),
+                is_done = round => {
+                    if is_done {
+                        self.succeeded(&mut keeper, moment(clock));
+                    } else {
+                        keeper.failed(moment(clock), random());
+                        self.metrics.silence_failed();
                     }
                     let _ = self.acted.send_replace(number);
                 }
@@ -187,21 +201,48 @@ impl Silences {
         }
     }
 
-    /// Looks at the silences that there are, and sets them right.
-    async fn round(&self, keeper: &mut Keeper, at: Moment) -> Result<(), String> {
-        let Some(api) = self.alertmanagers.get(self.current) else {
+    /// Asks one Alertmanager after the other, until one has carried out everything. `false` if none has.
+    ///
+    /// The next one is asked at once, because the process may be about to end.
+    async fn look(&mut self, keeper: &mut Keeper, clock: Clock) -> bool {
+        for _ in 0..self.alertmanagers.len() {
+            let tried = timeout(ROUND_MAX, self.round(keeper, moment(clock))).await;
+            let tried = tried.unwrap_or_else(|_| {
+                Err(format!(
+                    "Alertmanager did not answer all requests within {ROUND_MAX:?}: {}",
+                    ABOUT.if_slow
+                ))
+            });
+            match tried {
+                Ok(()) => return true,
+                Err(why) => self.pass_over(&why),
+            }
+        }
+        false
+    }
+
+    /// Looks at the silences that there are, and sets them right. Gives the first error, which stops no request but its own: Alertmanager may
+    /// refuse one set of matchers for ever, and must still cut the others.
+    async fn round(&mut self, keeper: &mut Keeper, at: Moment) -> Result<(), String> {
+        let Some(member) = self.alertmanagers.get_mut(self.current) else {
             return Ok(());
         };
-        let mut found: Vec<Found> = Vec::new();
+        let api = member.api()?;
+        let mut outcome = Ok(());
+        let (mut sets, mut found) = (Vec::new(), Vec::new());
         for set in &self.sets {
-            let body = sent(api, &wire::list(set)).await?;
-            let read = wire::read_list(&body);
-            found.extend(read.map_err(|why| format!("{why}: {NOT_IT}"))?);
+            match listed(&api, set).await {
+                Ok(silences) => {
+                    sets.push(set.clone());
+                    found.extend(silences);
+                }
+                Err(why) => outcome = outcome.and(Err(why)),
+            }
         }
-        for step in keeper.steps(&self.sets, &found, at) {
-            self.carry_out(api, &step, at.wall).await?;
+        for step in keeper.steps(&sets, &found, at) {
+            outcome = outcome.and(self.carry_out(&api, &step, at.wall).await);
         }
-        Ok(())
+        outcome
     }
 
     async fn carry_out(&self, api: &HttpApi, step: &Step, now: Timestamp) -> Result<(), String> {
@@ -240,9 +281,8 @@ impl Silences {
         self.told = Told::default();
     }
 
-    fn failed(&mut self, why: &str, keeper: &mut Keeper, at: Moment) {
-        keeper.failed(at, random());
-        self.metrics.silence_failed();
+    /// Tells why an Alertmanager failed, and goes on to the next one.
+    fn pass_over(&mut self, why: &str) {
         let url = self.current.saturating_add(1);
         let node = &self.node;
         if self.told.is_news(why) {
@@ -277,6 +317,12 @@ impl Told {
         }
         is_news
     }
+}
+
+/// The silences of agents that have these matchers.
+async fn listed(api: &HttpApi, set: &[Matcher]) -> Result<Vec<Found>, String> {
+    let body = sent(api, &wire::list(set)).await?;
+    wire::read_list(&body).map_err(|why| format!("{why}: {NOT_IT}"))
 }
 
 /// Sends a request, and gives the body of an answer that says that it was carried out.

@@ -175,7 +175,16 @@ impl Evaluation<'_> {
     }
 
     fn mode(&self, reason: Reason) -> Mode {
-        self.policy.modes.of_requester(reason, &self.request.requester)
+        let of = |reason| self.policy.modes.of_requester(reason, &self.request.requester);
+        match reason {
+            // Told as the mode says that has deferred it, which may be the mode of one reason alone.
+            Reason::Deferred => [Reason::Held, Reason::TooLate]
+                .map(of)
+                .into_iter()
+                .find(|mode| *mode == Mode::Defer)
+                .unwrap_or_else(|| of(reason)),
+            reason => of(reason),
+        }
     }
 
     fn denies(&self, reason: Reason) -> bool {

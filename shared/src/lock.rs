@@ -310,25 +310,27 @@ impl Record {
         (record != *self).then_some(record)
     }
 
-    /// The record with this entry sealed, in this boot and for this attempt, and with the uncordon that is deferred until the end of the
-    /// hold; `None` if the record does not have the entry.
+    /// The record with this entry sealed, in this boot and for this attempt, with what the cordon was before the hold, if that is known, and
+    /// with the uncordon that is deferred until its end; `None` if the record does not have the entry.
     ///
+    /// All of it is written anew: an uncordon that was done since the last confirm is deferred no longer, and a cordon that somebody has set
+    /// since is theirs.
     /// The write always changes the object, so the compare-and-swap fails if somebody removed the entry meanwhile.
     pub fn confirmed(
         &self,
         id: &EntryId,
         boot: &Boot,
         attempts: u8,
+        was_unschedulable: Option<bool>,
         deferred: Option<&DeferredUncordon>,
     ) -> Option<Record> {
         self.changed(id, |entry| {
             entry.sealed = true;
+            entry.metadata.unschedulable = was_unschedulable.unwrap_or(entry.metadata.unschedulable);
             entry.boot_id.clone_from(&boot.id);
             entry.init.clone_from(&boot.init);
             entry.attempts = attempts;
-            if let Some(deferred) = deferred {
-                entry.uncordon_wanted = deferred.to_string();
-            }
+            entry.uncordon_wanted = deferred.map(ToString::to_string).unwrap_or_default();
         })
     }
 

@@ -209,6 +209,7 @@ impl<'a> Stage<'a> {
         if let Some(phase) = cell.phase {
             drop(marks.hold(phase).await?);
         }
+        world::settle(self.plane, &node).await?;
         let mut client = Client::start(&self.program, self.plane, &cell.row, &node, token)?;
         while_held(&mut client, &cell.row).await?;
         if let Some(phase) = cell.phase {

@@ -45,8 +45,6 @@ const ALERTMANAGER_PACKAGE: &str = "github.com/prometheus/alertmanager/cmd/alert
 const ALERTMANAGER_PAGE: &str = "ui/app/dist/index.html";
 /// Leaves out the clients of the clouds, with which Prometheus finds targets. They are most of its code.
 const PROMETHEUS_FLAGS: [&str; 2] = ["-tags", "remove_all_sd"];
-const PIPED_PROGRESS_INTERVAL: Duration = Duration::from_secs(15);
-const TERMINAL_PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 const ADVERSARIES: &str = "adversaries";
 
 /// Paths of the programs and files that a control plane runs with.

@@ -99,7 +99,7 @@ impl Recorder {
                 metrics.event(EventOutcome::Written);
             }
             Outcome::Dropped => metrics.event(EventOutcome::Dropped),
-            Outcome::Failed(error) => {
+            Outcome::Failed { error, .. } => {
                 metrics.event(EventOutcome::Failed);
                 if !is_failing {
                     warn!(

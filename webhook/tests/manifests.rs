@@ -441,7 +441,7 @@ fn last_wish_only_what_the_policy_can_have_written_waits_for_no_replica() {
         "    # Nobody else's",
     );
     let kept = part("- name: isKept\n      expression: >-", "    - name: asked");
-    let asked = part("- name: asked\n      expression: >-", "    - name: isUntainted");
+    let asked = part("- name: asked\n      expression: >-", "  mutations:");
     for part in [
         held,
         unchanged,

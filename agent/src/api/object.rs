@@ -41,7 +41,7 @@ struct ResourceList {
 }
 
 /// Why nothing was read.
-enum Unread {
+pub(super) enum Unread {
     Failed(CallError),
     /// The answer has more bytes than these.
     TooLarge(usize),
@@ -65,7 +65,7 @@ impl Unread {
     }
 
     /// The error in one line, with what to check.
-    fn with_fix(&self) -> String {
+    pub(super) fn with_fix(&self) -> String {
         match self {
             Unread::Failed(error) => error.with_fix(),
             Unread::TooLarge(max) => format!(
@@ -146,7 +146,7 @@ impl Api {
     }
 
     /// GET of this path, of which at most `max` bytes are read.
-    async fn read<T: DeserializeOwned>(&self, path: &str, max: usize) -> Result<T, Unread> {
+    pub(super) async fn read<T: DeserializeOwned>(&self, path: &str, max: usize) -> Result<T, Unread> {
         let bytes = within(CALL_BOUND, self.bytes(path, max)).await??;
         serde_json::from_slice(&bytes).map_err(Unread::Garbage)
     }

@@ -10,13 +10,14 @@ use cordonhold_shared::reboot::blocker::pods::PodRule;
 use cordonhold_shared::reboot::drain::Evicted;
 use cordonhold_shared::reboot::driver::BLOCKING_PODS_MAX;
 use cordonhold_shared::reboot::pod::{self, DaemonSet, PodView};
-use cordonhold_shared::reboot::replacements::{Candidate, Controller};
+use cordonhold_shared::reboot::replacements::{Candidate, Controller, LIST_BYTES_MAX, Listed};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use kube::core::Request;
 use kube::core::params::{GetParams, ListParams, PostParams};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::object::Unread;
 use super::{Api, CALLS_BOUND, CallError, EVICTION_BOUND, ListView, Meaning as _, within};
 
 const PODS: &str = "/api/v1/pods";
@@ -125,12 +126,19 @@ impl Api {
         Ok(pods.items)
     }
 
-    /// Lists the pods of this controller, from the API server's cache: nothing is decided by them.
-    pub(crate) async fn pods_of(&self, controller: &Controller) -> Result<Vec<Candidate>, CallError> {
+    /// Lists the pods of this controller, from the API server's cache: nothing is decided by them. That answer has no pages, so a longer
+    /// one than [`LIST_BYTES_MAX`] is not read. The error says why it failed.
+    pub(crate) async fn pods_of(&self, controller: &Controller) -> Result<Listed, String> {
         let params = ListParams::default().labels(&controller.labels).match_any();
         let path = format!("/api/v1/namespaces/{}/pods", controller.namespace);
-        let pods: ListView<Candidate> = self.call(Request::new(path).list(&params)).await?;
-        Ok(pods.items)
+        let request = Request::new(path).list(&params);
+        let request = request.map_err(|error| CallError::from(error).with_fix())?;
+        let read = self.read(&request.uri().to_string(), LIST_BYTES_MAX).await;
+        match read {
+            Ok(ListView::<Candidate> { items, .. }) => Ok(Listed::Pods(items)),
+            Err(Unread::TooLarge(_)) => Ok(Listed::TooLong),
+            Err(error @ (Unread::Failed(_) | Unread::Garbage(_))) => Err(error.with_fix()),
+        }
     }
 
     /// Lists pods on our Node that this selects and that have not ended, as `namespace/name`. kured leaves out the same phases

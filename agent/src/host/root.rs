@@ -163,6 +163,24 @@ impl Root {
         }
     }
 
+    /// Reads the lines at the beginning of a regular file that somebody else may have made: at most `max` bytes, and of a longer file whole
+    /// lines only; `None` if there is no such file. A symlink is not followed, and the open does not wait for a writer of a FIFO.
+    pub(super) fn read_lines(&self, path: &Path, max: u64) -> Result<Option<String>, HostError> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = match self.open_file(path, flags, Mode::empty()) {
+            Ok(file) => file,
+            Err(HostError::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        lines_of(&file, max).map_err(|source| HostError::Read {
+            root: self.path.clone(),
+            path: path.to_owned(),
+            source,
+        })
+    }
+
     /// Replaces a file with this value in JSON, as [`Root::replace`] does.
     pub(super) fn replace_json(&self, path: &Path, value: &impl Serialize) -> Result<(), HostError> {
         let text = serde_json::to_vec(value).map_err(|error| HostError::Write {
@@ -215,4 +233,23 @@ impl Root {
             Err(error) => Err(failed(error)),
         }
     }
+}
+
+/// The lines at the beginning of this file, if it is a regular one.
+fn lines_of(file: &File, max: u64) -> io::Result<Option<String>> {
+    let about = file.metadata()?;
+    if !about.is_file() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is no regular file",
+        ));
+    }
+    let mut bytes = Vec::new();
+    let _ = file.take(max).read_to_end(&mut bytes)?;
+    if about.len() > max {
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n');
+        bytes.truncate(whole.unwrap_or_default());
+    }
+    let text = String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    Ok(Some(text))
 }

@@ -88,6 +88,8 @@ const COULD_NOT_RUN: [i32; 2] = [126, 127];
 const PACKAGES: &str = "pkgs";
 /// How many packages are named; how many more there are is said. The account on the Node has room for about that many.
 const PACKAGES_MAX: usize = 5;
+/// Most bytes that are read of that list: some hundred packages.
+const PACKAGES_BYTES_MAX: u64 = 8 * 1024;
 /// Longest time for a sentinel command. The agent's loop waits for it as for the reboot command, so it has the same time; what asks a
 /// package manager takes seconds.
 pub(super) const SENTINEL_BOUND: Duration = Duration::from_secs(60);
@@ -166,7 +168,9 @@ impl Sentinel {
         match &self.source {
             Source::File { files, path } => {
                 let list = path.with_added_extension(PACKAGES);
-                let read = files.run_blocking(list, Root::read_if_there).await;
+                let read = files
+                    .run_blocking(list, |root, list| root.read_lines(list, PACKAGES_BYTES_MAX))
+                    .await;
                 some_of(&read.ok().flatten().unwrap_or_default())
             }
             Source::Command { .. } => String::new(),

@@ -189,7 +189,7 @@ table! {
         matters "How long people do without a pod. Pods of a DaemonSet, of a Job or of no controller are not followed, and what is not replaced yet when the node goes down is lost with the process. Exact to some seconds: it depends on the clocks of the nodes"
     replacements_unmeasured: Counters<1>, "counter" "cordonhold_agent_replacements_unmeasured_total" {reason: || words(Unmeasured::WORDS)}
         help "Evictions whose replacement was not measured, by reason"
-        matters "`too_long`: none was Ready within 15 minutes; look for pods that are pending. `too_many`: more than 64 controllers at once. `unlabelled`: the pod is neither of a Deployment nor of a StatefulSet"
+        matters "`too_long`: none was Ready within 15 minutes; look for pods that are pending. `too_many`: more than 64 controllers at once, or one whose list of pods is larger than 4 MiB. `unlabelled`: the pod is neither of a Deployment nor of a StatefulSet"
     seals_failed: Counters<1>, "counter" "cordonhold_agent_seals_failed_total" {reason: unsealed}
         help "Final checks that did not end in a seal, by what they found"
         matters "The drained node waits meanwhile, or is drained again. `blocked` is counted at each look, about twice a minute"
@@ -203,7 +203,7 @@ table! {
         help "Requests that failed and are tried again, by what they are for"
         matters "It goes on rising: `retrying` in the log says why"
     silence_failures: Counter, "counter" "cordonhold_agent_silence_failures_total"
-        help "Times that no Alertmanager could be asked for the silences of the node, or that one refused"
+        help "Looks at the silences of the node that failed at every Alertmanager, because it could not be asked or refused"
         matters "Above 0: alerts for the node may reach people during its reboot; `silence_failed` in the log says why"
     unexpected_answers: Counter, "counter" "cordonhold_agent_unexpected_answers_total"
         help "Answers that the agent did not expect, each a bug in the agent"

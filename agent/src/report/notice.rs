@@ -6,7 +6,7 @@ use cordonhold_rt::events::{self, Key, Note, Outcome, Regarding, Series, Source}
 use cordonhold_shared::reboot::cycle::{Level, Report};
 use kube::Client;
 use tokio::sync::mpsc;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::Subject;
 use crate::api::Meaning as _;
@@ -38,7 +38,11 @@ pub(crate) async fn post(client: Client, node: String, notices: mpsc::Receiver<N
     };
     events::write(client, source, notices, |key, outcome| match outcome {
         Outcome::Written => {}
-        Outcome::Failed(error) => lost(key, &error.with_fix()),
+        Outcome::Failed { error, in_a_row: 1 } => lost(key, &error.with_fix()),
+        Outcome::Failed { error, in_a_row } => {
+            let (node, why, reason) = (&key.regarding.name, error.with_fix(), &key.reason);
+            debug!(node, why, reason, in_a_row, "failed again to write an Event");
+        }
         Outcome::Dropped => lost(key, TOO_MANY),
     })
     .await;
@@ -59,10 +63,6 @@ fn lost(key: &Key, why: &str) {
 
 #[cfg(test)]
 mod tests {
-    use cordonhold_shared::reboot::blocker::Blocker;
-    use cordonhold_shared::reboot::cycle::{CallOff, Course, Disturbance, Next};
-    use cordonhold_shared::reboot::drain::Progress;
-
     use super::*;
 
     fn about(uid: &str) -> Subject {
@@ -79,46 +79,5 @@ mod tests {
             let note = notice(&Report::Locked, &about(uid)).unwrap();
             assert_eq!(note.regarding.uid.as_deref(), Some(shown));
         }
-    }
-
-    #[test]
-    fn the_events_of_a_reboot_with_waits_and_a_disturbance_are_written_at_once() {
-        let blocked = Report::Blocked(vec![Blocker::NodePaused("x".to_owned())]);
-        let draining = |round| Report::Draining {
-            was_unschedulable: false,
-            round,
-        };
-        let reports = [
-            Report::Wished(String::new()),
-            Report::LockHeld(["other".to_owned()].into()),
-            Report::LockStalled(vec!["other".to_owned()]),
-            blocked.clone(),
-            Report::Locked,
-            draining(1),
-            Report::DrainBlocked(Progress::default()),
-            Report::Delaying { is_forced: false },
-            Report::Disturbed {
-                by: Disturbance::Uncordoned,
-                next: Next::DrainAgain,
-            },
-            draining(2),
-            Report::Delaying { is_forced: false },
-            blocked,
-            Report::Sealed { attempt: 1 },
-            Report::RebootFailed("x".to_owned()),
-            Report::CalledOff(CallOff::NoLongerWanted),
-            Report::GivenBack {
-                unschedulable: false,
-                is_back: false,
-            },
-            Report::Released,
-        ];
-        let notes = reports.iter().map(|report| notice(report, &about("u")));
-        let notes: Vec<Note> = notes.map(|note| note.expect("each has an Event")).collect();
-        assert!(notes.len() < usize::try_from(events::BURST).unwrap());
-        let waits = notes
-            .iter()
-            .filter(|note| note.series == Series::Anew(Course::Wait));
-        assert_eq!(waits.count(), 4);
     }
 }

@@ -77,7 +77,7 @@ const LINES: &[Line] = &[
     line("drained", &[INFO], &[], "All pods that had to leave have left. Nothing to do"),
     // Watches, Events, conditions and metrics.
     line("watch_lost", &[WARN], &["of", "why", "pause"], "A watch failed, and is tried again after the pause. Nothing to do, unless it goes on for minutes"),
-    line("notice_lost", &[WARN], &["reason", "why"], "An Event on the Node could not be written. One about a wait is tried again every 30 s while the node waits, any other is not. The log has the same information"),
+    line("notice_lost", &[WARN], &["reason", "why"], "An Event on the Node could not be written. One about a wait is tried again while the node waits, after 30 s and then after twice as long each time, up to 30 min; only its first failure in a row is logged. One about a step is not tried again. The log has the same information"),
     line("conditions_written", &[DEBUG], &[], "The conditions of the Node were written. Nothing to do"),
     line("conditions_lost", &[WARN], &["why"], "The conditions of the Node could not be written. The agent tries again when the Node changes; fix what `why` says"),
     line("message_sent", &[DEBUG], &["to", "url", "message"], "A message to people was delivered to the `--notify-url` of this number, counted from 1; `to` is its service. Nothing to do"),
@@ -88,7 +88,7 @@ const LINES: &[Line] = &[
     line("silence_made", &[INFO], &["alerts", "until"], "With `--silence-url`: Alertmanager silences these alerts until then, unless the silence is extended or cut before. Nothing to do"),
     line("silence_extended", &[DEBUG], &["alerts", "until"], "A silence ends later, because the hold lives. Nothing to do"),
     line("silence_cut", &[INFO], &["alerts"], "A silence has ended, because the cordon is given back, or because an earlier process left it. Nothing to do"),
-    line("silence_failed", &[DEBUG, WARN], &["url", "why"], "Alertmanager could not be asked for the silences of the node, or refused. `url` counts the `--silence-url`, from 1; `why` says what to fix. `warn`: for the first three different failures in a row. The reboot goes on; a silence that is there ends by itself"),
+    line("silence_failed", &[DEBUG, WARN], &["url", "why"], "An Alertmanager could not be asked for the silences of the node, or refused, and the next `--silence-url` is asked at once. `url` counts the `--silence-url`, from 1; `why` says what to fix. `warn`: for the first three different failures in a row. The reboot goes on; a silence that is there ends by itself"),
     line("silence_answered", &[INFO], &[], "After `silence_failed`: Alertmanager answers again. Nothing to do"),
     line("metrics_served", &[INFO], &["host", "port"], "The port for metrics and probes is served now, after `metrics_unserved`. Nothing to do"),
     line("metrics_unserved", &[WARN], &["host", "port", "why"], "The agent cannot listen on the port for metrics and probes, and tries again. Choose another with `--metrics-port` or `--metrics-host`"),
@@ -110,9 +110,10 @@ An Event is a Warning if the level is `warn` or `error`.
 Each step of a reboot is an Event of its own (`step` in the table), and so is a remark beside the steps (`remark`).
 A reason for waiting (`wait`) is one Event, and so is what the agent reports again while it goes on (`repeated`): its count grows.
 The agent may only create Events, so such an Event is created anew with its count and its newest text: after 10 minutes if the text has changed, and after 30 minutes if it has not and the node still waits.
-So a reason makes six Events an hour at most, and one is there for as long as the node waits, if the API server keeps Events for an hour.
+So a reason makes six Events an hour at most while no step comes in between, and one is there for as long as the node waits, if the API server keeps Events for an hour.
 A closed window alone is told once, because the Event says when it opens.
 The next step, or another reason for waiting, ends a wait.
+A reason that comes again after a step is told at once, but not twice within a minute; after another reason, it is told again 10 minutes after the last time.
 
 This page is generated from the code: `CORDONHOLD_WRITE_MANUAL=1 cargo test -p cordonhold-agent manual` writes it anew.
 ";

@@ -2,12 +2,13 @@
 
 use std::convert::Infallible;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 use cordonhold_shared::hold::{Holder, Phase};
 use cordonhold_shared::reboot::silence::Matchers;
 use cordonhold_shared::reboot::window::Windows;
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use kube::Client;
 use kube::client::Body;
@@ -16,7 +17,6 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::*;
-use crate::config::HttpApiConfig;
 use crate::logged::logged;
 
 /// Longest wait for what must come.
@@ -28,11 +28,20 @@ const REBOOT_TIMEOUT: Duration = Duration::from_mins(30);
 struct Alertmanager {
     silences: Arc<Mutex<Vec<Value>>>,
     asked: Arc<Mutex<Vec<String>>>,
+    /// Requests about alerts with this label are refused.
+    refused: Option<&'static str>,
 }
 
 impl Alertmanager {
     fn answer(&self, method: &http::Method, path: &str, body: &[u8]) -> (u16, Value) {
-        let path = path.split('?').next().unwrap_or_default();
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let is_about = |label: &str| {
+            let text = String::from_utf8_lossy(body);
+            query.contains(&format!("filter={label}")) || text.contains(&format!("\"name\":\"{label}\""))
+        };
+        if self.refused.is_some_and(is_about) {
+            return (400, json!("bad matcher"));
+        }
         self.asked.lock().unwrap().push(format!("{method} {path}"));
         let mut silences = self.silences.lock().unwrap();
         match (method.as_str(), path.strip_prefix("/api/v2/silence/")) {
@@ -92,6 +101,16 @@ impl Alertmanager {
     }
 }
 
+fn started(alertmanagers: Vec<HttpApi>) -> (Silencer, JoinHandle<()>) {
+    let (silencer, task) = task(alertmanagers, &metrics());
+    (silencer, tokio::spawn(task.run()))
+}
+
+fn task(alertmanagers: Vec<HttpApi>, metrics: &Arc<Metrics>) -> (Silencer, Silences) {
+    let members = alertmanagers.into_iter().map(Member::Made).collect();
+    of(members, sets(), "n", REBOOT_TIMEOUT, metrics)
+}
+
 fn api(client: Client) -> HttpApi {
     HttpApi {
         about: &ABOUT,
@@ -108,11 +127,6 @@ fn sets() -> Vec<Vec<Matcher>> {
 
 fn metrics() -> Arc<Metrics> {
     Arc::new(Metrics::new("n", Windows::default()))
-}
-
-fn started(alertmanagers: Vec<HttpApi>) -> (Silencer, JoinHandle<()>) {
-    let (silencer, task) = of(alertmanagers, sets(), "n", REBOOT_TIMEOUT, &metrics());
-    (silencer, tokio::spawn(task.run()))
 }
 
 fn by(phase: Phase) -> Held {
@@ -150,15 +164,18 @@ async fn the_silences_follow_the_hold_and_the_end_of_the_process_waits_for_the_l
     there.wait_labels(&[]).await;
 }
 
-/// Whatever a look at this Alertmanager fails with.
-async fn failure(client: Client) -> String {
-    let (silencer, task) = of(vec![api(client)], sets(), "n", REBOOT_TIMEOUT, &metrics());
-    let at = Moment {
-        now: Clock::start().now(),
-        wall: Timestamp::now(),
-    };
+/// A keeper that has been shown a hold.
+fn draining(at: Moment) -> Keeper {
     let mut keeper = Keeper::new(REBOOT_TIMEOUT);
     let _ = keeper.show("uid-1", by(Phase::Draining), at);
+    keeper
+}
+
+/// Whatever a look at this Alertmanager fails with.
+async fn failure(client: Client) -> String {
+    let (silencer, mut task) = task(vec![api(client)], &metrics());
+    let at = moment(Clock::start());
+    let mut keeper = draining(at);
     let why = task.round(&mut keeper, at).await.unwrap_err();
     drop(silencer);
     why
@@ -219,36 +236,68 @@ async fn an_answer_that_cannot_be_used_is_named_with_what_to_check() {
     }
 }
 
+fn config(url: &str, token_file: Option<PathBuf>) -> SilenceConfig {
+    SilenceConfig {
+        alertmanagers: vec![HttpApiConfig {
+            url: url.parse().unwrap(),
+            timeout: Duration::from_secs(10),
+            token_file,
+            ca_file: None,
+            client_certificate: None,
+        }],
+        matchers: vec!["node=%s".parse().unwrap()],
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_keeps_no_agent_from_its_start_and_is_read_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("token");
+    // Nothing listens there.
+    let config = config("http://127.0.0.1:1", Some(path.clone()));
+    let (_silencer, mut task) = silences(Some(config), "n", REBOOT_TIMEOUT, &metrics()).unwrap();
+    let at = moment(Clock::start());
+    let mut keeper = draining(at);
+    let why = task.round(&mut keeper, at).await.unwrap_err();
+    assert!(
+        why.contains(path.to_str().unwrap())
+            && why.contains("name a readable file with --silence-token-file"),
+        "{why}"
+    );
+    std::fs::write(&path, "token").unwrap();
+    let why = task.round(&mut keeper, at).await.unwrap_err();
+    assert!(why.contains("Alertmanager is not reached"), "{why}");
+}
+
+#[tokio::test]
+async fn a_set_of_matchers_that_is_refused_stops_neither_the_silences_of_others_nor_their_end() {
+    let there = Alertmanager {
+        refused: Some("node"),
+        ..Alertmanager::default()
+    };
+    let (_silencer, mut task) = task(vec![there.api()], &metrics());
+    let at = moment(Clock::start());
+    let mut keeper = draining(at);
+    let why = task.round(&mut keeper, at).await.unwrap_err();
+    assert!(why.contains("'bad matcher'"), "{why}");
+    assert_eq!(there.labels(), ["instance"]);
+    let _ = keeper.show("uid-1", Held::Nothing, at);
+    assert!(task.round(&mut keeper, at).await.is_err());
+    assert_eq!(there.labels(), [""; 0]);
+}
+
 #[tokio::test]
 async fn an_alertmanager_that_is_not_there_is_told_once_with_the_fix_and_no_secret() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
     let (log, _guard) = logged();
-    let config = SilenceConfig {
-        alertmanagers: vec![HttpApiConfig {
-            url: format!("http://me:s3cret@{address}/alertmanager")
-                .parse()
-                .unwrap(),
-            timeout: Duration::from_secs(10),
-            token_file: None,
-            ca_file: None,
-            client_certificate: None,
-        }],
-        matchers: vec!["node=%s".parse().unwrap()],
-    };
-    let metrics = metrics();
-    let made = silences(Some(&config), "n", REBOOT_TIMEOUT, &metrics);
-    let (silencer, mut task) = made.unwrap().unwrap();
-    let at = Moment {
-        now: Clock::start().now(),
-        wall: Timestamp::now(),
-    };
-    let mut keeper = Keeper::new(REBOOT_TIMEOUT);
-    let _ = keeper.show("uid-1", by(Phase::Draining), at);
+    let url = format!("http://me:s3cret@{address}/alertmanager");
+    let (silencer, mut task) = silences(Some(config(&url, None)), "n", REBOOT_TIMEOUT, &metrics()).unwrap();
+    let clock = Clock::start();
+    let mut keeper = draining(moment(clock));
     for _ in 0..3 {
-        let why = task.round(&mut keeper, at).await.unwrap_err();
-        task.failed(&why, &mut keeper, at);
+        assert!(!task.look(&mut keeper, clock).await);
     }
     drop(silencer);
     let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
@@ -273,7 +322,24 @@ async fn of_several_alertmanagers_one_that_answers_is_enough() {
     let there = Alertmanager::default();
     let (silencer, _task) = started(vec![api(answering(503, "down")), there.api()]);
     silencer.show("uid-1", &by(Phase::Draining));
-    there.wait_labels(&["node", "instance"]).await;
+    // The next one is asked before the end of the process is given free.
+    silencer.end().await;
+    assert_eq!(there.labels(), ["node", "instance"]);
+}
+
+#[tokio::test]
+async fn a_failure_counts_only_if_no_alertmanager_is_left() {
+    let (there, metrics) = (Alertmanager::default(), metrics());
+    let down = || api(answering(503, "down"));
+    for (alertmanagers, count) in [(vec![down(), there.api()], 0), (vec![down(), down()], 1)] {
+        let (silencer, task) = task(alertmanagers, &metrics);
+        let _task = tokio::spawn(task.run());
+        silencer.show("uid-1", &by(Phase::Draining));
+        silencer.end().await;
+        let page = metrics.render(&HeaderMap::new()).await.unwrap().text;
+        let line = format!("cordonhold_agent_silence_failures_total{{node=\"n\"}} {count}\n");
+        assert!(page.contains(&line), "{page}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -20,7 +20,6 @@ use cordonhold_shared::reboot::cycle::Course;
 
 mod ledger;
 
-pub use ledger::BURST;
 use ledger::{Ledger, Write};
 
 /// The API path of the Events about objects without a namespace, which are in the namespace `default`.
@@ -115,7 +114,12 @@ pub enum Outcome {
     /// The Event was written.
     Written,
     /// The Event could not be written.
-    Failed(CallError),
+    Failed {
+        /// Why.
+        error: CallError,
+        /// How many attempts to write this Event have failed in a row, with this one.
+        in_a_row: u32,
+    },
     /// There was no room for the note.
     Dropped,
 }
@@ -166,8 +170,8 @@ pub async fn write(
                         Outcome::Written
                     }
                     Err(error) => {
-                        ledger.failed(&write.key, Instant::now());
-                        Outcome::Failed(error)
+                        let in_a_row = ledger.failed(&write.key, Instant::now());
+                        Outcome::Failed { error, in_a_row }
                     }
                 };
                 told(&write.key, outcome);

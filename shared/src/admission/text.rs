@@ -156,8 +156,10 @@ impl Evaluation<'_> {
             |(old, new)| !self.change.uncordons && self.deferred_change(old, new) == Deferred::TakenBack;
         if self.old_and_new().is_some_and(is_taken_back) {
             return format!(
-                "the uncordon of node {} that was kept until its hold ends is taken back",
-                self.node_name()
+                "the uncordon of node {} that was kept until its hold ends is removed from the Node; \
+                 its agent may have a copy: to keep the node cordoned, set {}",
+                self.node_name(),
+                keys::KEEP_CORDONED
             );
         }
         self.held(Held::kept)

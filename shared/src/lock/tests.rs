@@ -189,7 +189,7 @@ fn c5_a_sealed_entry_ends_only_with_another_boot() {
         max_owners: None,
     };
     let sealed = record
-        .confirmed(&entry.id(), &boot("boot-1"), 1, None)
+        .confirmed(&entry.id(), &boot("boot-1"), 1, None, None)
         .unwrap()
         .entries
         .remove(0);
@@ -291,10 +291,28 @@ fn at_most_n_an_entry_of_kureds_for_our_own_node_is_in_the_way() {
 fn a_confirm_always_changes_the_record() {
     let id = record(KURED_SINGLE).entries[0].id();
     let confirmed = record(KURED_SINGLE)
-        .confirmed(&id, &boot("boot"), 1, None)
+        .confirmed(&id, &boot("boot"), 1, None, None)
         .unwrap();
     assert_ne!(confirmed.render(), Some(KURED_SINGLE.to_owned()));
-    assert_eq!(Record::default().confirmed(&id, &boot("boot"), 1, None), None);
+    assert_eq!(
+        Record::default().confirmed(&id, &boot("boot"), 1, None, None),
+        None
+    );
+}
+
+/// A seal came to nothing, and in between the deferred uncordon was done, and somebody has cordoned the node.
+#[test]
+fn last_wish_a_later_confirm_says_what_counts_then() {
+    let id = record(KURED_SINGLE).entries[0].id();
+    let deferred = DeferredUncordon::parse("2026-11-23T19:29:21.427812824Z - jo").unwrap();
+    let first = record(KURED_SINGLE)
+        .confirmed(&id, &boot("boot"), 1, Some(false), Some(&deferred))
+        .unwrap();
+    assert_eq!(first.entries[0].deferred(), Some(deferred));
+    assert!(!first.entries[0].metadata.unschedulable);
+    let second = first.confirmed(&id, &boot("boot"), 2, Some(true), None).unwrap();
+    assert_eq!(second.entries[0].deferred(), None);
+    assert!(second.entries[0].metadata.unschedulable);
 }
 
 #[test]

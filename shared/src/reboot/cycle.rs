@@ -52,6 +52,7 @@ pub use crate::reboot::timers::Timer;
 
 use deferred::Remembered;
 use edit::Edit;
+use lock_edit::LockEdit;
 use sent::Sent;
 use stage::{Rebooting, Stage};
 
@@ -265,6 +266,13 @@ impl Cycle {
             // It is about to end, so a process that starts makes no silence for it.
             Stage::Editing(Edit::Undo(_), _) => Held::Unknown,
             Stage::Foreign => Held::Nothing,
+            // The Node comes before the lock: nothing of the hold is left on it, or it is another Node by now, so that none was given back.
+            Stage::EditingLock {
+                edit: LockEdit::Keep(_) | LockEdit::Release { .. },
+                ..
+            }
+            | Stage::DelayingRelease(_)
+            | Stage::Editing(Edit::EndReleaseDelay(_), _) => Held::Nothing,
             Stage::Idle
             | Stage::Waiting(_)
             | Stage::Draining
@@ -273,9 +281,11 @@ impl Cycle {
             | Stage::Rebooting(_)
             | Stage::ComingUp(_)
             | Stage::ListingMissing { .. }
-            | Stage::DelayingRelease(_)
             | Stage::Editing(..)
-            | Stage::EditingLock { .. } => match &self.hold {
+            | Stage::EditingLock {
+                edit: LockEdit::Confirm { .. },
+                ..
+            } => match &self.hold {
                 Some(hold) if !self.gave_back => Held::By(hold.holder.clone(), hold.phase),
                 Some(_) | None => Held::Nothing,
             },

@@ -21,8 +21,13 @@ use crate::reboot::pod::{OwnerReference, PodView};
 pub const FOLLOWED_MAX: usize = 64;
 /// Most evictions of one controller that wait for a replacement: as many pods as a node has by default (kubelet's `maxPods`).
 pub const EVICTIONS_MAX: usize = 110;
-/// Most lists that are under way at once.
-pub const LISTS_MAX: usize = 2;
+/// Most lists that are under way at once: the memory that one takes is the agent's, and there is no haste.
+pub const LISTS_MAX: usize = 1;
+/// Most bytes of a list of one controller's pods: some hundred pods. While it is read it takes twice that, of the 128 MiB that the
+/// agent's container has.
+pub const LIST_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most evicted pods that are remembered, each for [`FOLLOWED_FOR`]: a node has [`EVICTIONS_MAX`] at once.
+const KNOWN_MAX: usize = 1024;
 /// The pause between two lists of one controller's pods, and before the first: hardly a pod is Ready sooner.
 const EVERY: Duration = Duration::from_secs(10);
 /// How long a replacement is waited for. Longer than the last bucket of the metric.
@@ -94,6 +99,19 @@ pub enum Outcome {
 #[derive(Debug, Default)]
 pub struct Replacements {
     followed: BTreeMap<Controller, Followed>,
+    /// The uids of the pods that were evicted lately, and when. One that does not go is evicted again.
+    known: BTreeMap<String, Uptime>,
+}
+
+/// What a list of a controller's pods has shown.
+#[derive(Debug)]
+pub enum Listed {
+    /// These pods.
+    Pods(Vec<Candidate>),
+    /// It failed: it is made again later.
+    Failed,
+    /// It is longer than [`LIST_BYTES_MAX`].
+    TooLong,
 }
 
 #[derive(Debug)]
@@ -107,13 +125,23 @@ struct Followed {
 }
 
 impl Replacements {
-    /// Takes in that this pod was evicted. Returns why it is not followed, if it should be and is not.
+    /// Takes in that this pod was evicted. Returns why it is not followed, if it should be and is not. One that is evicted again is
+    /// followed once.
     pub fn evicted(&mut self, pod: &PodView, at: Moment) -> Option<Unmeasured> {
         let mut owners = pod.metadata.owner_references.iter();
         let owner = owners.find(|owner| owner.controller)?;
         if NOT_FOLLOWED.contains(&owner.kind.as_str()) {
             return None;
         }
+        self.known
+            .retain(|_, evicted| at.now.since(*evicted) < FOLLOWED_FOR);
+        if self.known.contains_key(&pod.metadata.uid) {
+            return None;
+        }
+        if self.known.len() >= KNOWN_MAX {
+            return Some(Unmeasured::TooMany);
+        }
+        let _ = self.known.insert(pod.metadata.uid.clone(), at.now);
         let label = |key: &&str| Some(format!("{key}={}", pod.metadata.labels.get(*key)?));
         let Some(labels) = LABELS.iter().find_map(label) else {
             return Some(Unmeasured::Unlabelled);
@@ -158,8 +186,25 @@ impl Replacements {
         due.min().filter(|_| under_way < LISTS_MAX)
     }
 
-    /// Takes in the pods of a list; none if it failed, and then it is made again later. Returns what became of evictions.
-    pub fn listed(&mut self, controller: &Controller, pods: &[Candidate], at: Moment) -> Vec<Outcome> {
+    /// Takes in a list. Returns what became of evictions.
+    pub fn listed(&mut self, controller: &Controller, listed: &Listed, at: Moment) -> Vec<Outcome> {
+        match listed {
+            Listed::Pods(pods) => self.found(controller, pods, at),
+            Listed::Failed => self.found(controller, &[], at),
+            Listed::TooLong => self.dropped(controller),
+        }
+    }
+
+    /// Follows this controller no longer.
+    fn dropped(&mut self, controller: &Controller) -> Vec<Outcome> {
+        let followed = self.followed.remove(controller);
+        let evictions = followed.into_iter().flat_map(|followed| followed.evictions);
+        evictions
+            .map(|_| Outcome::Unmeasured(Unmeasured::TooMany))
+            .collect()
+    }
+
+    fn found(&mut self, controller: &Controller, pods: &[Candidate], at: Moment) -> Vec<Outcome> {
         let Some(followed) = self.followed.get_mut(controller) else {
             return Vec::new();
         };

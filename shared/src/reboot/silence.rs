@@ -7,6 +7,7 @@
 //! Not here: what is sent to Alertmanager ([`wire`]), which alerts are silenced ([`Matchers`]), and how Alertmanager is reached; that is the
 //! agent's part.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -100,11 +101,15 @@ pub struct Keeper {
     reboot_timeout: Duration,
     /// The uid of the Node; empty until it is known.
     uid: String,
+    /// The uid that the Node of this name had before; `None` unless it was created anew while this process ran.
+    uid_before: Option<String>,
     held: Held,
     /// When the silence ends that was set at the seal. `None` unless this process has made the seal.
     seal_ends: Option<Uptime>,
     /// Whether a silence of this node may be there: no look has shown that there is none since one was made.
     may_be_there: bool,
+    /// When everything has ended by itself that was set before the hold changed last, so that a cut that fails is not tried again.
+    over_at: Uptime,
     /// When Alertmanager is asked next. `None`: not before the hold changes.
     next: Option<Uptime>,
     failures: u32,
@@ -116,9 +121,11 @@ impl Keeper {
         Keeper {
             reboot_timeout,
             uid: String::new(),
+            uid_before: None,
             held: Held::Unknown,
             seal_ends: None,
             may_be_there: true,
+            over_at: Uptime::START,
             next: None,
             failures: 0,
         }
@@ -138,8 +145,13 @@ impl Keeper {
             },
             (_, Held::Unknown | Held::Nothing | Held::By(..)) => None,
         };
-        uid.clone_into(&mut self.uid);
+        if self.uid != uid {
+            let before = std::mem::replace(&mut self.uid, uid.to_owned());
+            self.uid_before = Some(before).filter(|before| !before.is_empty());
+        }
         self.held = held;
+        // No silence ends later, by the clock of the node.
+        self.over_at = at.now + self.reboot_timeout.max(LEASE.unsigned_abs());
         self.next = Some(at.now);
         self.failures = 0;
         true
@@ -159,9 +171,16 @@ impl Keeper {
         if self.uid.is_empty() {
             return Wish::AsTheyAre;
         }
+        let gone = if self.may_be_there {
+            Wish::Gone
+        } else {
+            Wish::AsTheyAre
+        };
         match &self.held {
-            Held::Nothing | Held::By(_, Phase::Wanted) if self.may_be_there => Wish::Gone,
-            Held::Unknown | Held::Nothing | Held::By(_, Phase::Wanted) => Wish::AsTheyAre,
+            Held::Unknown => Wish::AsTheyAre,
+            Held::Nothing | Held::By(_, Phase::Wanted) => gone,
+            // A hold of the Node that was there before under this name.
+            Held::By(holder, _) if holder.node_uid != self.uid => gone,
             Held::By(holder, Phase::Draining | Phase::Delaying | Phase::Returning) => {
                 until(holder, LEASE, LEASE / 2)
             }
@@ -177,9 +196,13 @@ impl Keeper {
     }
 
     /// What to do, from the silences that Alertmanager has, for each of these sets of matchers. The keeper counts it as done.
+    ///
+    /// A silence may be among those found more than once, because the lists for two sets may both have it.
     pub fn steps(&mut self, sets: &[Vec<Matcher>], found: &[Found], at: Moment) -> Vec<Step> {
+        let is_ours = |uid: &String| *uid == self.uid || self.uid_before.as_ref() == Some(uid);
+        let mut seen: BTreeSet<&str> = BTreeSet::new();
         let ours: Vec<&Found> = (found.iter())
-            .filter(|found| found.holder.node_uid == self.uid)
+            .filter(|found| is_ours(&found.holder.node_uid) && seen.insert(&found.id))
             .collect();
         let wish = self.wish(at);
         // Before anything is sent, because an answer that is lost does not undo it.
@@ -212,6 +235,9 @@ impl Keeper {
         let pause = doubled(RETRY_FIRST, self.failures, RETRY_MAX);
         self.failures = self.failures.saturating_add(1);
         self.next = Some(at.now + jittered(pause, random));
+        if self.wish(at) == Wish::Gone && at.now >= self.over_at {
+            self.may_be_there = false;
+        }
     }
 }
 

@@ -138,6 +138,9 @@ impl Protocol {
     pub(crate) fn crash(&self, state: &mut State, index: usize) -> bool {
         state.left.crashes -= 1;
         self.forget(state, index);
+        let node = state.agents[index].node;
+        let is_unknown = state.nodes[usize::from(node)].seen.taken && self.is_cordon_unknown(state, node);
+        state.nodes[usize::from(node)].seen.unsure |= is_unknown;
         true
     }
 

@@ -249,7 +249,9 @@ impl Protocol {
         if state.webhook_up && !state.nodes[usize::from(id)].seen.cancelled {
             state.violate(Violation::MarksChanged);
         }
-        state.nodes[usize::from(id)].seen.unsure |= self.is_cordon_unknown(state, id);
+        // An admin's cordon that an uncordon has cleared which nobody could defer: only the marks say that the agent is to put it back.
+        let is_cleared = state.nodes[usize::from(id)].seen.wants_cordon && !new.spec.unschedulable;
+        state.nodes[usize::from(id)].seen.unsure |= is_cleared || self.is_cordon_unknown(state, id);
         self.take(state, id);
         self.put_view(state, id, new);
         true
@@ -257,7 +259,7 @@ impl Protocol {
 
     /// Whether the host's record says that a node which was cordoned before is about to be cordoned, and that has not landed. Without marks
     /// nobody can tell, so a later process puts that cordon back, whatever others have done in between.
-    fn is_cordon_unknown(&self, state: &State, id: u8) -> bool {
+    pub(crate) fn is_cordon_unknown(&self, state: &State, id: u8) -> bool {
         let node = &state.nodes[usize::from(id)];
         let record = node.record.map(|record| self.host_records.get(record));
         let cordons = record.is_some_and(|record| {

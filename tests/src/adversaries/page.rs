@@ -3,7 +3,6 @@
 //! Not here: the run, see [`super::Stage`].
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -23,7 +22,8 @@ Each row is played twice in each phase of a hold, and twice without one:
 
 * on a node that was schedulable before the hold;
 * on a node that the program itself had cordoned before the hold.
-  Our hold gives back what it found, so this node ends cordoned unless the program asks again after the hold.
+  In mode `enforce` this node ends cordoned unless the program asks again after the hold, because our hold gives back what it found.
+  [Mode `defer`](../webhook/README.md#defer) keeps the uncordon.
 
 Without a hold, and in the phase `wanted`, the node is not held, and an uncordon passes; only a write that also removes the marks of a wish is denied (row `b`).
 The table is about the phases `draining`, `delaying`, `sealed` and `returning`; a cell names the phases only if they differ.
@@ -39,7 +39,8 @@ const LIMITS: &str = "\
 * Programs with long pauses run faster than by themselves, so that a run ends: the column *faster* says how many times.
   The hold is shorter by the same factor, and no try is left out.
 * The marks of the hold are written with the agent's identity and by its code, without an agent that drains and reboots.
-* Programs that lift only their own cordon have their annotation on the node, in both cases: otherwise they would ask nothing.
+* *lifts only its own cordon*: the program looks for its annotation on the node, which is there in both cases: otherwise it would ask nothing.
+* *looks again*: the program reads the Node after a write that was accepted, and asks again if the node is still cordoned, which matters in mode `defer`.
 * *guessed*: the identity or the request is not known, and a plausible one is used.
 * Rows `a` to `d` are no known program: they are shapes of a request that no other row has.
 ";
@@ -104,7 +105,7 @@ fn render(rows: &[Row], lines: &[Line]) -> String {
     modes.dedup();
     for mode in modes {
         let of_mode: Vec<&Line> = lines.iter().filter(|line| line.mode == mode).collect();
-        page += &format!("\n## Mode `{mode}`\n\n{}\n", totals(rows, &of_mode));
+        page += &["\n## Mode `", mode, "`\n\n", &totals(rows, &of_mode), "\n"].concat();
         page += "| # | who | as | sends | answer | then | was schedulable, ends | had cordoned it itself, ends | faster |\n";
         page += "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
         for row in rows {
@@ -125,7 +126,7 @@ fn render(rows: &[Row], lines: &[Line]) -> String {
             own,
             looks.to_owned(),
         ];
-        page += &format!("| {} |\n", cells.join(" | "));
+        page += &["| ", &cells.join(" | "), " |\n"].concat();
     }
     page + "\n"
         + LIMITS
@@ -141,16 +142,15 @@ fn totals(rows: &[Row], lines: &[&Line]) -> String {
         let those = lines.iter().filter(|line| is_held(line) == held);
         those.filter(|line| line.verdict.starts_with(word)).count()
     };
-    let mut text = String::new();
+    let mut told = Vec::new();
     for (held, where_) in [(true, "While held"), (false, "Without a hold and in `wanted`")] {
         let all = lines.iter().filter(|line| is_held(line) == held).count();
         let (denied, allowed) = (count(held, "denied"), count(held, "allowed"));
         let nothing = count(held, "nothing");
         let refused = all - denied - allowed - nothing;
-        let _ = writeln!(
-            text,
-            "* {where_}: {all} tries; {denied} denied, {allowed} allowed, {refused} refused otherwise; {nothing} found nothing to do."
-        );
+        told.push(format!(
+            "* {where_}: {all} tries; {denied} denied, {allowed} allowed, {refused} refused otherwise; {nothing} found nothing to do.\n"
+        ));
     }
     for (before, what) in [
         (Before::Schedulable, "was schedulable"),
@@ -162,14 +162,13 @@ fn totals(rows: &[Row], lines: &[&Line]) -> String {
         } else {
             stays.join(", ")
         };
-        let _ = writeln!(
-            text,
-            "* A node that {what} stays cordoned after the hold, in {} of {} rows: {named}.",
+        told.push(format!(
+            "* A node that {what} stays cordoned after the hold, in {} of {} rows: {named}.\n",
             stays.len(),
             rows.len()
-        );
+        ));
     }
-    text
+    told.concat()
 }
 
 /// The rows whose node stays cordoned after a hold.

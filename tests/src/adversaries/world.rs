@@ -2,7 +2,10 @@
 //!
 //! Not here: the hold, see [`crate::marks`].
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
+use cordonhold_shared::keys;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
@@ -14,7 +17,10 @@ use serde_json::{Value, json};
 
 use super::{Before, Cell, Row, RowToken, name};
 use crate::control_plane::ControlPlane;
+use crate::wait;
 
+/// Longest time until the taint of a cordon is there. It takes milliseconds, and longer on a busy machine.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The name of the role of all programs, and of the role of those that impersonate.
 const ROLE: &str = "adversaries";
 const PROXY_ROLE: &str = "adversaries-proxies";
@@ -31,7 +37,7 @@ pub(super) async fn grant(plane: &ControlPlane, rows: &[Row]) -> Result<()> {
     bind(plane, PROXY_ROLE, impersonate, proxies.collect()).await
 }
 
-async fn bind(plane: &ControlPlane, role: &str, rules: Value, mut users: Vec<String>) -> Result<()> {
+async fn bind(plane: &ControlPlane, role: &str, granted: Value, mut users: Vec<String>) -> Result<()> {
     users.sort();
     users.dedup();
     let subjects: Vec<Value> = users
@@ -39,7 +45,7 @@ async fn bind(plane: &ControlPlane, role: &str, rules: Value, mut users: Vec<Str
         .map(|user| json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user }))
         .collect();
     let roles: Api<ClusterRole> = Api::all(plane.client());
-    create(&roles, json!({ "metadata": { "name": role }, "rules": rules })).await?;
+    create(&roles, json!({ "metadata": { "name": role }, "rules": granted })).await?;
     let bindings: Api<ClusterRoleBinding> = Api::all(plane.client());
     let binding = json!({
         "metadata": { "name": role },
@@ -78,6 +84,20 @@ pub(super) async fn prepare(plane: &ControlPlane, cell: &Cell, node: &str) -> Re
     patched
         .map(drop)
         .with_context(|| format!("failed to prepare the Node {node}"))
+}
+
+/// Waits until the node controller has given the Node the taint of its cordon. A kubelet's PUT of a Node that lacks it yet is refused, because
+/// a kubelet may not change taints.
+pub(super) async fn settle(plane: &ControlPlane, node: &str) -> Result<()> {
+    let nodes: Api<Node> = Api::all(plane.client());
+    let what = format!("the taint of the cordon of {node}");
+    wait::until(&what, SETTLE_TIMEOUT, || async {
+        let spec = nodes.get(node).await?.spec.unwrap_or_default();
+        let taints = spec.taints.unwrap_or_default();
+        let is_tainted = taints.iter().any(|taint| taint.key == keys::UNSCHEDULABLE_TAINT);
+        Ok((is_tainted == spec.unschedulable.unwrap_or(false)).then_some(()))
+    })
+    .await
 }
 
 /// The token with which a row speaks, if it has one of its own.

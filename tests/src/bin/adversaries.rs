@@ -2,7 +2,6 @@
 //!
 //! Not here: how one is played, see `cordonhold_tests::adversaries`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
@@ -87,7 +86,10 @@ async fn run(args: &AdversariesArgs) -> Result<()> {
     let (mut rows, mut lines) = (Vec::new(), Vec::new());
     for mode in &args.modes {
         let plane = ControlPlane::start(Options { nodes: 1 }).await?;
-        let rendered = install(&plane, &manifests_of(*mode)).await?;
+        let mut rendered = install(&plane, &manifests("base")).await?;
+        if *mode == Mode::Defer {
+            rendered.add_file("components/defer/webhook-configuration.yaml")?;
+        }
         let webhook = Webhook::start(&plane, *mode, Protection::OwnHolds).await?;
         webhook.register(&plane, &rendered, "node-0").await?;
         let stage = Stage::new(&plane, webhook.log_path().to_owned(), *mode).await?;
@@ -101,13 +103,6 @@ async fn run(args: &AdversariesArgs) -> Result<()> {
         page::write(&rows, &lines)?;
     }
     Ok(())
-}
-
-/// The manifests for a mode.
-fn manifests_of(mode: Mode) -> PathBuf {
-    match mode {
-        Mode::Enforce | Mode::Warn | Mode::Audit => manifests("base"),
-    }
 }
 
 fn tell(line: &Line, as_json: bool) {

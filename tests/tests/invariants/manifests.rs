@@ -115,7 +115,11 @@ fn found_s14_events_can_be_written_in_default_alone() -> Result<()> {
 /// The object as it must be in another namespace: its own namespace, the subjects of a binding, the Service of a webhook.
 fn moved(mut object: Value) -> Value {
     let elsewhere = json!(ELSEWHERE);
-    if object["metadata"]["namespace"] == NAMESPACE {
+    // kustomize takes these for objects of a namespace. The API server drops the field.
+    let is_unknown = ["MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"]
+        .iter()
+        .any(|kind| object["kind"] == *kind);
+    if is_unknown || object["metadata"]["namespace"] == NAMESPACE {
         object["metadata"]["namespace"] = elsewhere.clone();
     }
     if object["kind"] == "Namespace" {

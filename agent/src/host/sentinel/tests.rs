@@ -176,5 +176,29 @@ async fn a_sentinel_file_says_because_of_which_packages_it_is_there_as_far_as_th
     }
     std::fs::write(root.path().join("run/reboot-required.pkgs"), [0xff]).unwrap();
     assert_eq!(sentinel.reason().await, "");
+    let long = "linux-base\n".repeat(1_000) + "the-last\n";
+    std::fs::write(root.path().join("run/reboot-required.pkgs"), long).unwrap();
+    assert_eq!(sentinel.reason().await, "linux-base");
     assert_eq!(Sentinel::shell("exit 0").reason().await, "");
+}
+
+#[tokio::test]
+async fn a_list_of_packages_that_is_no_regular_file_is_not_read_and_holds_up_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let run = root.path().join("run");
+    std::fs::create_dir(&run).unwrap();
+    std::fs::write(run.join("secret"), "a secret").unwrap();
+    let list = run.join("reboot-required.pkgs");
+    let sentinel = Sentinel::in_root(root.path(), "/run/reboot-required".into()).unwrap();
+    std::os::unix::fs::symlink("secret", &list).unwrap();
+    assert_eq!(sentinel.reason().await, "");
+    std::fs::remove_file(&list).unwrap();
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mkfifoat(rustix::fs::CWD, &list, mode).unwrap();
+    assert_eq!(sentinel.reason().await, "");
+    // A read that hangs would keep the turn, and this look would time out.
+    assert!(!sentinel.is_asking().await.unwrap());
+    std::fs::remove_file(&list).unwrap();
+    std::fs::write(&list, "libc6").unwrap();
+    assert_eq!(sentinel.reason().await, "libc6");
 }

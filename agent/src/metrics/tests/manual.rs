@@ -10,7 +10,7 @@ fn rows() -> impl Iterator<Item = &'static Row> {
     Table::ROWS.iter().chain([&BUILD])
 }
 
-fn codes(words: Vec<&str>) -> String {
+fn codes(words: &[&str]) -> String {
     let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
     words.join(", ")
 }
@@ -27,7 +27,7 @@ fn cells(row: &Row) -> [String; 4] {
         .iter()
         .map(|label| (label.values)())
         .filter(|values| !values.is_empty())
-        .map(|values| format!(": {}", codes(values)));
+        .map(|values| format!(": {}", codes(&values)));
     [
         format!("`{}{labels}`", row.name),
         row.kind.to_owned(),

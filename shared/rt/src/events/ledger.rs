@@ -21,10 +21,11 @@ const SERIES_IDLE: Duration = Duration::from_mins(6);
 const UPDATE_EVERY: Duration = Duration::from_secs(10);
 /// Most writes at once; after that, one each [`REFILL_EVERY`]. client-go's spam filter allows the same number for one object
 /// (`tools/record/events_cache.go`).
-pub const BURST: u32 = 25;
+const BURST: u32 = 25;
 /// Time after which one more write is allowed.
 const REFILL_EVERY: Duration = Duration::from_secs(1);
-/// Pause before a series that could not be written is retried.
+/// Pause before a series that could not be written is retried. After each failure in a row it is twice as long, up to [`REMIND_EVERY`]:
+/// a missing permission or a full quota lasts.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 /// Shortest time between two Events of one series that is created anew. A text that changes with each look, such as the names of
 /// alerts, makes six Events an hour at most. The API server lets nobody change the text of an Event
@@ -33,6 +34,9 @@ const CHANGED_EVERY: Duration = Duration::from_mins(10);
 /// How often the Event of a wait that has not changed is created anew. The API server keeps an Event for an hour by default
 /// (`--event-ttl`), so that one is there for as long as the wait goes on.
 const REMIND_EVERY: Duration = Duration::from_mins(30);
+/// Shortest time between two Events of one series with a step in between, which is told at once apart from that. Steps that come and go,
+/// such as those of a node that is not steadily Ready, are no flood of Events then.
+const AGAIN_AFTER: Duration = Duration::from_mins(1);
 
 /// The state of one Event, or of those that follow each other in a series.
 #[derive(Debug)]
@@ -53,6 +57,10 @@ struct State {
     stands: bool,
     /// When a series that is created anew was last written, and with which text.
     told: Option<(Instant, String)>,
+    /// If it has ended since it was last told: how long after that it may be told again.
+    ended: Option<Duration>,
+    /// How many attempts to write it have failed in a row.
+    failures: u32,
 }
 
 /// A write that is due: without a name, it creates an Event; with one, it updates the series of that Event.
@@ -82,11 +90,12 @@ impl Ledger {
     /// Adds a note. Returns its key if there is no room for it.
     pub(super) fn note(&mut self, note: Note, now: Instant, time: Timestamp) -> Option<Key> {
         let stands = note.series == Series::Anew(Course::Wait);
-        if matches!(
-            note.series,
-            Series::Anew(Course::Step | Course::Wait | Course::Timed)
-        ) {
-            self.end_waits(&note.regarding, &note.reason);
+        match note.series {
+            Series::Anew(Course::Step) => self.end_all(&note.regarding, now),
+            Series::Anew(Course::Wait | Course::Timed) => {
+                self.end_waits(&note.regarding, &note.reason, now);
+            }
+            Series::Anew(Course::Repeated | Course::Remark) | Series::Updated(_) => {}
         }
         let key = Key {
             regarding: note.regarding,
@@ -128,22 +137,35 @@ impl Ledger {
             due: Some(now),
             stands,
             told: None,
+            ended: None,
+            failures: 0,
         };
         drop(self.series.insert(key, begun));
         None
     }
 
-    /// Ends the waits of this object, except for the one with this reason. One that was written already is not written again.
-    fn end_waits(&mut self, regarding: &Regarding, reason: &str) {
-        let waits = self.series.iter_mut().filter(|(key, series)| {
-            // By name: the uid may not have been known when the wait began.
-            let is_same = (key.regarding.kind, &key.regarding.name) == (regarding.kind, &regarding.name);
-            series.stands && is_same && key.reason != *reason
-        });
-        for (_, series) in waits {
-            series.stands = false;
-            series.due = series.due.filter(|_| series.told.is_none());
+    /// Ends all that is said of this object for as long as it goes on: a step has come.
+    fn end_all(&mut self, regarding: &Regarding, now: Instant) {
+        for (_, series) in self.series_of(regarding) {
+            series.end(AGAIN_AFTER, now);
         }
+    }
+
+    /// Ends the waits of this object, except for the one with this reason. Waits that take turns are like a text that changes.
+    fn end_waits(&mut self, regarding: &Regarding, reason: &str, now: Instant) {
+        for (key, series) in self.series_of(regarding) {
+            if series.stands && key.reason != *reason {
+                series.end(CHANGED_EVERY, now);
+            }
+        }
+    }
+
+    /// The series about this object that are created anew. By name: the uid may not have been known when they began.
+    fn series_of(&mut self, regarding: &Regarding) -> impl Iterator<Item = (&Key, &mut State)> {
+        self.series.iter_mut().filter(|(key, _)| {
+            let is_same = (key.regarding.kind, &key.regarding.name) == (regarding.kind, &regarding.name);
+            key.kind == Kind::Anew && is_same
+        })
     }
 
     fn single(&mut self) -> Kind {
@@ -194,48 +216,65 @@ impl Ledger {
 
     /// Notes that an Event was written under this name.
     pub(super) fn written(&mut self, key: &Key, name: String) {
-        match key.kind {
-            Kind::Single(_) => drop(self.series.remove(key)),
-            Kind::Anew => {}
-            Kind::Updated(_) => {
-                if let Some(series) = self.series.get_mut(key) {
-                    series.name = Some(name);
-                }
-            }
+        if matches!(key.kind, Kind::Single(_)) {
+            drop(self.series.remove(key));
+        } else if let Some(series) = self.series.get_mut(key) {
+            series.failures = 0;
+            series.name = matches!(key.kind, Kind::Updated(_)).then_some(name);
         }
     }
 
     /// Notes that an Event could not be written. A series is retried until it is over, as a new Event, because the old one may be gone.
-    pub(super) fn failed(&mut self, key: &Key, now: Instant) {
+    /// Returns how many attempts have failed in a row.
+    pub(super) fn failed(&mut self, key: &Key, now: Instant) -> u32 {
         if matches!(key.kind, Kind::Single(_)) {
             drop(self.series.remove(key));
-        } else if let Some(series) = self.series.get_mut(key) {
-            series.name = None;
-            series.told = None;
-            let is_young = series.stands || now.duration_since(series.repeated) <= SERIES_IDLE;
-            series.due = is_young.then(|| now + RETRY_AFTER);
+            return 1;
         }
+        self.series.get_mut(key).map_or(1, |series| series.fail(now))
     }
 }
 
 impl State {
     fn is_over(&self, now: Instant) -> bool {
-        let idle = if self.told.is_some() {
-            REMIND_EVERY
-        } else {
-            SERIES_IDLE
-        };
-        !self.stands && now.duration_since(self.repeated) > idle
+        match (&self.told, self.ended) {
+            _ if self.stands => false,
+            (Some((at, _)), Some(pause)) => now.duration_since(*at) >= pause,
+            (Some(_), None) => now.duration_since(self.repeated) > REMIND_EVERY,
+            (None, _) => now.duration_since(self.repeated) > SERIES_IDLE,
+        }
+    }
+
+    /// Takes in that it goes on no longer, and may be told again this long after it was told. One that was written already is not written
+    /// again, and one that is yet to be written is, unless it has to wait for that.
+    fn end(&mut self, pause: Duration, now: Instant) {
+        self.stands = false;
+        self.due = self
+            .due
+            .filter(|due| self.told.is_none() && *due <= now + RETRY_AFTER);
+        self.ended = self.told.as_ref().map(|_| pause);
+    }
+
+    /// Takes in that an attempt to write it has failed. Returns how many have in a row.
+    fn fail(&mut self, now: Instant) -> u32 {
+        let factor = 2_u32.saturating_pow(self.failures);
+        let pause = RETRY_AFTER.saturating_mul(factor).min(REMIND_EVERY);
+        self.failures = self.failures.saturating_add(1);
+        self.name = None;
+        self.told = None;
+        let is_young = self.stands || now.duration_since(self.repeated) <= SERIES_IDLE;
+        self.due = is_young.then(|| now + pause);
+        self.failures
     }
 
     /// Takes in a repetition, with its text. One that is not written yet is written with this text, too.
     fn repeats(&mut self, text: String, now: Instant) {
         if let Some((at, told)) = &self.told {
-            let pause = if *told == text {
+            let pause = self.ended.unwrap_or(if *told == text {
                 REMIND_EVERY
             } else {
                 CHANGED_EVERY
-            };
+            });
             self.due = Some(now.max(*at + pause));
         }
         self.text = text;
@@ -251,6 +290,7 @@ impl State {
             self.repeated = now;
         }
         self.told = Some((now, self.text.clone()));
+        self.ended = None;
         self.due = self.stands.then(|| now + REMIND_EVERY);
     }
 }

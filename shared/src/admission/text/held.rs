@@ -204,13 +204,11 @@ impl Held<'_> {
             Some(Phase::Returning) => {
                 format!(
                     "\nThe node is back, and its agent waits until it is Ready. \
-                     To end that wait (the agent then restores the cordon as it was before): {cancel}"
+                     To end that wait (the agent then gives the cordon back): {cancel}"
                 )
             }
             Some(Phase::Wanted | Phase::Draining | Phase::Delaying) => {
-                format!(
-                    "\nTo call the reboot off (the agent then restores the cordon as it was before): {cancel}"
-                )
+                format!("\nTo call the reboot off (the agent then gives the cordon back): {cancel}")
             }
             None => self.by_hand(&cancel) + &webhook_in_the_way(),
         }
@@ -224,6 +222,7 @@ impl Held<'_> {
         let (name, node) = (self.name(), self.node);
         let is_kept = node.annotation(keys::KEEP_CORDONED).is_some();
         let deferred = hold::deferred_of_hold(node);
+        let is_done = hold::done_under_hold(node).is_some();
         let uncordon = || format!("kubectl uncordon {name}; ");
         // In the order in which an agent gives the cordon back: what people want kept, what was asked for, what was before.
         let (uncordon, why) = match (&deferred, node.annotation(keys::WAS_UNSCHEDULABLE)) {
@@ -232,6 +231,11 @@ impl Held<'_> {
                 "\nIt stays cordoned: somebody asked for that with cordonhold.dev/keep-cordoned.".to_owned(),
             ),
             (Some(deferred), _) => (uncordon(), asked_for(deferred)),
+            (None, _) if is_done => (
+                String::new(),
+                "\nIts cordon stays as it is: it was uncordoned after the hold had lapsed, so a cordon that is there now is somebody else's."
+                    .to_owned(),
+            ),
             (None, Some("false")) => (uncordon(), String::new()),
             (None, Some("true")) => (
                 String::new(),

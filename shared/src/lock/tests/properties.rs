@@ -167,7 +167,7 @@ fn act(record: &Record, act: &Act, concurrency: usize) -> Option<(Record, &'stat
             next.ok().map(|next| (next, NODES[node]))
         }
         Act::Confirm(node, time) => record
-            .confirmed(&id(node, time), &boot("b"), 1, None)
+            .confirmed(&id(node, time), &boot("b"), 1, None, None)
             .map(|next| (next, NODES[node])),
         Act::Keep(node, time) => record.kept(&id(node, time)).map(|next| (next, NODES[node])),
         Act::Release(node, time) => record.released(&id(node, time)).map(|next| (next, NODES[node])),

@@ -113,7 +113,8 @@ impl Cycle {
             LockEdit::Confirm { .. } => {
                 // Counted before the command, in the lock, where no reboot reaches.
                 let attempts = self.attempts().saturating_add(1);
-                record.confirmed(&self.entry_id(), &self.boot, attempts, self.deferred())
+                let was = self.hold.as_ref().and_then(|hold| hold.was_unschedulable);
+                record.confirmed(&self.entry_id(), &self.boot, attempts, was, self.deferred())
             }
             LockEdit::Keep(id) => record.kept(id),
             LockEdit::Release { id, .. } => record.released(id),

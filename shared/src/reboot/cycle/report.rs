@@ -357,7 +357,7 @@ reports! {
         with was_unschedulable = *was_unschedulable, round = *round;
         counts Some(Count::Drain(DrainResult::Begun));
         sends Some(Message::Drain);
-        means "`was_unschedulable` is true if somebody had cordoned the node before; then it stays cordoned after the reboot. \
+        means "`was_unschedulable` is true if somebody had cordoned the node before; then it stays cordoned after the reboot, unless an uncordon is kept meanwhile. \
                `round` counts the drains of this hold, from 1. Nothing to do"
 
     /// The drain goes on, and this is how far it has come.

@@ -135,10 +135,14 @@ impl Cycle {
                 // After a gap. The watch shows the Node again soon.
                 None => Step::rest().after([Act::Arm(Timer::LookAgain)]),
             },
-            (ComingUp::Soaking, Event::Seen(node)) if !node.is_ready_in(&self.boot.id) => self.rest(
-                Stage::ComingUp(ComingUp::AwaitingReady),
-                [Act::Disarm(Timer::Soak)],
-            ),
+            (ComingUp::Soaking, Event::Seen(node)) if !node.is_ready_in(&self.boot.id) => {
+                // The soak that begins anew is said again: that ends what is said of the time in between.
+                self.said = None;
+                self.rest(
+                    Stage::ComingUp(ComingUp::AwaitingReady),
+                    [Act::Disarm(Timer::Soak)],
+                )
+            }
             (ComingUp::Soaking, Event::Due(Timer::Soak)) if self.settings.gates_return => {
                 self.list_missing(true)
             }

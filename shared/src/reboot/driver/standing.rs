@@ -47,19 +47,17 @@ pub(super) struct Waits {
 impl Waits {
     /// Learns from what the cycle reports.
     pub(super) fn note(&mut self, report: &Report, wall: Timestamp) {
-        match report {
-            Report::Blocked(blockers) => {
-                self.blocked(blockers);
-                self.lock = None;
-            }
-            Report::LockHeld(nodes) => self.wait_for(nodes.clone(), wall),
-            Report::LockUnreadable(_) => self.wait_for(BTreeSet::new(), wall),
+        if let Report::Blocked(blockers) = report {
+            self.blocked(blockers);
+            self.lock = None;
+        } else if let Report::LockHeld(nodes) = report {
+            self.wait_for(nodes.clone(), wall);
+        } else if matches!(report, Report::LockUnreadable(_)) {
+            self.wait_for(BTreeSet::new(), wall);
+        } else if report.course() == Course::Step {
             // Every step ends every wait.
-            report if report.course() == Course::Step => {
-                self.blocked_by.clear();
-                self.lock = None;
-            }
-            _ => {}
+            self.blocked_by.clear();
+            self.lock = None;
         }
     }
 

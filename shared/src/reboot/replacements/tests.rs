@@ -43,7 +43,16 @@ fn made_by(controller: &str, uid: &str, created: u64, ready: Option<u64>) -> Can
 /// Lists the one controller that is followed.
 fn list(replacements: &mut Replacements, pods: &[Candidate], second: u64) -> Vec<Outcome> {
     let controller = replacements.take_due(at(second).now, 0).expect("a list is due");
-    replacements.listed(&controller, pods, at(second))
+    replacements.listed(&controller, &Listed::Pods(pods.to_vec()), at(second))
+}
+
+/// The same pod, with another uid.
+fn other(pod: PodView, uid: &str) -> PodView {
+    let metadata = crate::reboot::pod::Metadata {
+        uid: uid.to_owned(),
+        ..pod.metadata
+    };
+    PodView { metadata, ..pod }
 }
 
 fn seconds(outcomes: &[Outcome]) -> Vec<u64> {
@@ -66,6 +75,7 @@ fn an_eviction_is_measured_up_to_when_its_replacement_became_ready() {
         ("ns", "pod-template-hash=abc")
     );
     let not_yet = [made("new", 2, None)];
+    let not_yet = Listed::Pods(not_yet.to_vec());
     assert_eq!(replacements.listed(&controller, &not_yet, at(10)), []);
     let outcomes = list(&mut replacements, &[made("new", 2, Some(13))], 20);
     assert_eq!(seconds(&outcomes), [13]);
@@ -89,7 +99,8 @@ fn a_pod_that_was_there_before_that_another_made_or_that_is_not_ready_replaces_n
 fn each_replacement_counts_once_and_in_the_order_of_the_evictions() {
     let mut replacements = Replacements::default();
     for second in [0, 5, 6] {
-        assert_eq!(replacements.evicted(&web(), at(second)), None);
+        let pod = other(web(), &second.to_string());
+        assert_eq!(replacements.evicted(&pod, at(second)), None);
     }
     let first = made("a", 3, Some(8));
     assert_eq!(
@@ -144,7 +155,10 @@ fn only_pods_that_a_controller_replaces_elsewhere_are_followed() {
         assert_eq!(replacements.next_due(0), None);
     }
     let db = json!({ "statefulset.kubernetes.io/pod-name": "db-0", "app": "db" });
-    assert_eq!(replacements.evicted(&pod("StatefulSet", &db), at(0)), None);
+    assert_eq!(
+        replacements.evicted(&other(pod("StatefulSet", &db), "q"), at(0)),
+        None
+    );
     let controller = replacements.take_due(at(10).now, 0).unwrap();
     assert_eq!(controller.labels, "statefulset.kubernetes.io/pod-name=db-0");
 }
@@ -152,19 +166,52 @@ fn only_pods_that_a_controller_replaces_elsewhere_are_followed() {
 #[test]
 fn controllers_evictions_and_lists_are_bounded() {
     let mut replacements = Replacements::default();
-    let of = |number: usize| pod("ReplicaSet", &json!({ "pod-template-hash": number.to_string() }));
+    let mut uids = 0..;
+    let mut evict = |controller: usize, second| {
+        let labels = json!({ "pod-template-hash": controller.to_string() });
+        let pod = other(pod("ReplicaSet", &labels), &uids.next().unwrap().to_string());
+        replacements.evicted(&pod, at(second))
+    };
     for number in 0..FOLLOWED_MAX {
-        assert_eq!(replacements.evicted(&of(number), at(0)), None);
+        assert_eq!(evict(number, 0), None);
     }
-    assert_eq!(
-        replacements.evicted(&of(FOLLOWED_MAX), at(0)),
-        Some(Unmeasured::TooMany)
-    );
     for _ in 1..EVICTIONS_MAX {
-        assert_eq!(replacements.evicted(&of(0), at(0)), None);
+        assert_eq!(evict(0, 0), None);
     }
-    assert_eq!(replacements.evicted(&of(0), at(0)), Some(Unmeasured::TooMany));
+    for number in [0, FOLLOWED_MAX] {
+        assert_eq!(evict(number, 0), Some(Unmeasured::TooMany));
+    }
+    for number in 0..KNOWN_MAX - FOLLOWED_MAX - EVICTIONS_MAX - 1 {
+        assert_eq!(evict(1 + number % (FOLLOWED_MAX - 1), 0), None);
+    }
+    assert_eq!(evict(1, 0), Some(Unmeasured::TooMany));
+    assert_eq!(evict(1, FOLLOWED_FOR.as_secs()), None);
     assert!(replacements.take_due(at(10).now, LISTS_MAX - 1).is_some());
     assert_eq!(replacements.take_due(at(10).now, LISTS_MAX), None);
     assert_eq!(replacements.next_due(LISTS_MAX), None);
+}
+
+#[test]
+fn a_pod_that_is_evicted_again_is_followed_once() {
+    let mut replacements = Replacements::default();
+    for second in [0, 5] {
+        assert_eq!(replacements.evicted(&web(), at(second)), None);
+    }
+    let new = made("new", 2, Some(8));
+    assert_eq!(seconds(&list(&mut replacements, &[new], 10)), [8]);
+    // It has not gone yet, and its replacement is there.
+    assert_eq!(replacements.evicted(&web(), at(20)), None);
+    assert_eq!(replacements.next_due(0), None);
+}
+
+#[test]
+fn a_controller_whose_list_is_too_long_is_followed_no_longer() {
+    let mut replacements = Replacements::default();
+    for uid in ["p", "q"] {
+        assert_eq!(replacements.evicted(&other(web(), uid), at(0)), None);
+    }
+    let controller = replacements.take_due(at(10).now, 0).unwrap();
+    let outcomes = replacements.listed(&controller, &Listed::TooLong, at(10));
+    assert_eq!(outcomes, [Outcome::Unmeasured(Unmeasured::TooMany); 2]);
+    assert_eq!(replacements.next_due(0), None);
 }

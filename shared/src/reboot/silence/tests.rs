@@ -241,6 +241,77 @@ fn failures_are_tried_again_with_growing_pauses_and_a_cut_until_a_look_has_shown
 }
 
 #[test]
+fn a_cut_that_fails_is_given_up_once_everything_has_ended_by_itself_and_tried_again_after_the_next_hold() {
+    let mut keeper = Keeper::new(REBOOT_TIMEOUT);
+    let _ = keeper.show("uid-1", Held::Nothing, after(100));
+    let mut second = 100;
+    let mut give_up = |keeper: &mut Keeper| {
+        while let Some(due) = keeper.due(after(second)) {
+            second = due.since_start().as_secs();
+            assert_eq!(keeper.steps(&sets(), &[], after(second)), []);
+            keeper.failed(after(second), 0);
+        }
+        second
+    };
+    // It is half an hour from the start, and the longest pause is a minute.
+    assert!((1_900..1_960).contains(&give_up(&mut keeper)));
+    let _ = keeper.show("uid-1", by(Phase::Draining), after(10_000));
+    assert_eq!(keeper.steps(&sets(), &[], after(10_000)).len(), 2);
+    let _ = keeper.show("uid-1", Held::Nothing, after(20_000));
+    assert!((21_800..21_860).contains(&give_up(&mut keeper)));
+    // A lease is the longest where a reboot has less time than that.
+    let mut keeper = Keeper::new(Duration::from_mins(1));
+    let _ = keeper.show("uid-1", Held::Nothing, after(0));
+    keeper.failed(after(599), 0);
+    assert!(keeper.due(after(599)).is_some());
+    keeper.failed(after(600), 0);
+    assert_eq!(keeper.due(after(600)), None);
+}
+
+#[test]
+fn a_silence_that_is_found_for_two_sets_is_cut_once() {
+    let both = sets();
+    let (mut keeper, mut there) = (Keeper::new(REBOOT_TIMEOUT), Alertmanager::default());
+    let _ = keeper.show("uid-1", by(Phase::Draining), after(0));
+    assert_eq!(act(&mut keeper, &mut there, after(0)), 2);
+    let _ = keeper.show("uid-1", Held::Nothing, after(10));
+    let twice = [there.silences.clone(), there.silences.clone()].concat();
+    let steps = keeper.steps(&both, &twice, after(10));
+    let cuts: Vec<Step> = there.silences.into_iter().map(Step::Cut).collect();
+    assert_eq!(steps, cuts);
+}
+
+#[test]
+fn a_node_that_was_created_anew_is_not_silenced_for_the_hold_before_whose_silences_are_cut() {
+    let (mut keeper, mut there) = (Keeper::new(REBOOT_TIMEOUT), Alertmanager::default());
+    let _ = keeper.show("uid-1", by(Phase::Draining), after(0));
+    assert_eq!(act(&mut keeper, &mut there, after(0)), 2);
+    let mut during = keeper.clone();
+    // The cycle has not let go of the hold yet.
+    for phase in PHASES {
+        let (mut keeper, mut there) = (keeper.clone(), Alertmanager::default());
+        let _ = keeper.show("uid-2", by(phase), after(10));
+        assert_eq!(act(&mut keeper, &mut there, after(10)), 0, "{phase:?}");
+        assert_eq!(keeper.due(after(10)), None);
+    }
+    let _ = keeper.show("uid-2", by(Phase::Draining), after(10));
+    assert_eq!(act(&mut keeper, &mut there, after(10)), 2);
+    assert_eq!(there.silences, []);
+
+    // Or it works for the next hold already, of the new Node.
+    let mut there = Alertmanager::default();
+    let _ = during.show("uid-1", by(Phase::Delaying), after(10));
+    assert_eq!(act(&mut during, &mut there, after(10)), 2);
+    let next = Holder {
+        node_uid: "uid-2".to_owned(),
+        created: "2026-11-29T10:00:00Z".to_owned(),
+    };
+    let _ = during.show("uid-2", Held::By(next.clone(), Phase::Draining), after(20));
+    assert_eq!(act(&mut during, &mut there, after(20)), 4);
+    assert!(there.silences.iter().all(|found| found.holder == next));
+}
+
+#[test]
 fn a_node_whose_uid_is_unknown_gets_no_silence() {
     let mut keeper = Keeper::new(REBOOT_TIMEOUT);
     let _ = keeper.show("", by(Phase::Draining), after(0));

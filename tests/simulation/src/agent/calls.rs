@@ -74,6 +74,7 @@ impl World {
     fn with_flaw(&mut self, agent: usize, mut call: Call) -> Call {
         let Some(defect) = self.defect else { return call };
         let node = self.agents[agent].node.clone();
+        let keeps_cordon = defect == Defect::DeferredUndone && self.shows_deferred_over_cordon(agent);
         let asked = self.process(agent).and_then(|process| process.driver.asked());
         let kind = match asked {
             Some(Ask::PatchNode(patch)) => Some(patch.kind),
@@ -96,10 +97,10 @@ impl World {
                     drop(annotations.remove(keys::LAST_REBOOT));
                 }
             }
-            (Defect::DeferredUndone, Call::PatchNode { body, .. }) if kind == Some(PatchKind::GiveBack) => {
-                if self.shows_deferred_over_cordon(agent) {
-                    body["spec"]["unschedulable"] = json!(true);
-                }
+            (Defect::DeferredUndone, Call::PatchNode { body, .. })
+                if kind == Some(PatchKind::GiveBack) && keeps_cordon =>
+            {
+                body["spec"]["unschedulable"] = json!(true);
             }
             (Defect::LockOnAnyVersion, Call::PatchLock { body, .. }) => forget_version(body),
             (Defect::NoDeadline, Call::Reboot { deadline, .. }) => {

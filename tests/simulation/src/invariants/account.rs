@@ -16,8 +16,8 @@ pub(super) struct Accounts {
     returned: Option<String>,
     /// Whether the agent's clock was ever wrong: then its account may be partial.
     is_clock_wrong: bool,
-    /// Whether somebody else has changed marks since the last stamp. Then too: a process may go on with a wish that was given back, its
-    /// account with it, and that somebody has put back.
+    /// Whether somebody else has changed marks since the last stamp. Then there may be no account: the agent may end the hold as one that it
+    /// has lost, although the host has booted.
     is_tampered: bool,
 }
 
@@ -60,8 +60,9 @@ impl Oracle {
         } else if new.annotation(keys::REBOOT_ACCOUNT).is_some() {
             Some("a running account is left".to_owned())
         } else {
-            let may_be_partial = accounts.is_clock_wrong || accounts.is_tampered;
-            returned.and_then(|created| wrong_with(&hold::last_reboot(new), &created, may_be_partial))
+            let returned = returned.filter(|_| !accounts.is_tampered);
+            returned
+                .and_then(|created| wrong_with(&hold::last_reboot(new), &created, accounts.is_clock_wrong))
         };
         wrong.map(|wrong| {
             let what = format!("agent {index} has ended its hold, and {wrong}");

@@ -12,6 +12,7 @@ use cordonhold_tests::identity::{Identity, ORDINARY_CONTROLLER};
 use cordonhold_tests::wait;
 use cordonhold_tests::webhook::{Mode, Protection};
 use jiff::SignedDuration;
+use kube::Client;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -24,6 +25,8 @@ use crate::wire::{self, Answer, Write};
 
 /// Longest time until the API server applies a policy or calls a webhook that was just registered.
 const APPLIED_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a write may come after one of somebody else. A Node that nobody works on is written every few seconds at most.
+const VERSION_TRIES: usize = 10;
 /// A value of its own for each write that only has to be a write.
 const NOTE: &str = "example.com/note";
 
@@ -120,7 +123,7 @@ fn without_until(node: &mut Value) {
 async fn a_label_in_the_same_put_stays(cluster: &Cluster, deferrer: Deferrer) -> Result<()> {
     let subject = Subject::held(cluster, "put", Phase::Delaying).await?;
     let body = put_without_cordon(&subject, |node| {
-        node["metadata"]["labels"]["plan"] = json!("done")
+        node["metadata"]["labels"]["plan"] = json!("done");
     })
     .await?;
     drop(is_deferred(&subject, deferrer, Write::Put, &body).await?);
@@ -132,7 +135,7 @@ async fn a_label_in_the_same_put_stays(cluster: &Cluster, deferrer: Deferrer) ->
 }
 
 /// Programs that drain put taints on and take all of them off again; ours comes back, in a list that is there and in a new one.
-async fn the_taint_comes_back(cluster: &Cluster, deferrer: Deferrer) -> Result<()> {
+async fn the_taint_comes_back(cluster: &Cluster) -> Result<()> {
     for (name, others) in [
         ("untainted", json!([])),
         (
@@ -142,7 +145,7 @@ async fn the_taint_comes_back(cluster: &Cluster, deferrer: Deferrer) -> Result<(
     ] {
         let subject = Subject::held(cluster, name, Phase::Draining).await?;
         let body = put_without_cordon(&subject, |node| node["spec"]["taints"] = others.clone()).await?;
-        drop(is_deferred(&subject, deferrer, Write::Put, &body).await?);
+        drop(is_deferred(&subject, Deferrer::Webhook, Write::Put, &body).await?);
     }
     Ok(())
 }
@@ -163,8 +166,26 @@ async fn the_first_one_stays(cluster: &Cluster, deferrer: Deferrer) -> Result<()
             "{after:?}"
         );
         ensure!(after.metadata.labels == before.metadata.labels, "{after:?}");
+        for (write, body) in [(Write::Strategic, uncordon()), (Write::Merge, uncordon())] {
+            makes_no_version(&subject, client, write, &body).await?;
+        }
     }
     Ok(())
+}
+
+/// Checks that a write makes no new version of the Node. Others write the Node too, such as its kubelet, so one try of several is enough.
+async fn makes_no_version(subject: &Subject<'_>, client: &Client, write: Write, body: &Value) -> Result<()> {
+    for _ in 0..VERSION_TRIES {
+        let before = subject.view().await?;
+        let answer = subject.passes(client, write, body).await?;
+        if answer.body["metadata"]["resourceVersion"] == before.version() {
+            return Ok(());
+        }
+    }
+    bail!(
+        "{write:?} {body} on {} makes a new version each time",
+        subject.name
+    )
 }
 
 /// kubectl says nothing of it but the warning, and exits with 0.
@@ -253,10 +274,7 @@ async fn nothing_else_passes(cluster: &Cluster) -> Result<()> {
             .is_denied(&cluster.controller, Write::Merge, &another, "forged-wish")
             .await?,
     );
-    let stale = put_without_cordon(&subject, |node| {
-        node["metadata"]["annotations"][keys::UNTIL] = Value::Null
-    })
-    .await?;
+    let stale = put_without_cordon(&subject, without_until).await?;
     drop(
         subject
             .is_denied(&cluster.controller, Write::Put, &stale, "tampered-hold")
@@ -304,7 +322,7 @@ fn last_wish_an_uncordon_is_kept_by_the_webhook() -> Result<()> {
             every_way_is_deferred(&cluster, Deferrer::Webhook, phase).await?;
         }
         a_label_in_the_same_put_stays(&cluster, Deferrer::Webhook).await?;
-        the_taint_comes_back(&cluster, Deferrer::Webhook).await?;
+        the_taint_comes_back(&cluster).await?;
         the_first_one_stays(&cluster, Deferrer::Webhook).await?;
         too_late_is_deferred(&cluster, Deferrer::Webhook).await?;
         kubectl_shows_the_warning(&cluster).await?;
@@ -312,8 +330,14 @@ fn last_wish_an_uncordon_is_kept_by_the_webhook() -> Result<()> {
         an_open_hold_is_uncordoned(&cluster).await?;
         nothing_else_passes(&cluster).await?;
         // With no replica nothing is deferred, and the validation fails closed.
-        let subject = Subject::held(&cluster, "dead", Phase::Delaying).await?;
+        let name = Subject::held(&cluster, "dead", Phase::Delaying).await?.name;
         cluster.webhook.kill();
+        let agent = cluster.agent_on(&name).await?;
+        let subject = Subject {
+            cluster: &cluster,
+            name,
+            agent,
+        };
         let answer = subject
             .write(&cluster.controller, Write::Strategic, &uncordon())
             .await?;
@@ -339,7 +363,6 @@ fn last_wish_an_uncordon_is_kept_by_the_policy_with_no_replica() -> Result<()> {
             every_way_is_deferred(&cluster, Deferrer::Policy, phase).await?;
         }
         a_label_in_the_same_put_stays(&cluster, Deferrer::Policy).await?;
-        the_taint_comes_back(&cluster, Deferrer::Policy).await?;
         the_first_one_stays(&cluster, Deferrer::Policy).await?;
         what_the_policy_leaves_fails_closed(&cluster).await
     })
@@ -357,6 +380,10 @@ async fn what_the_policy_leaves_fails_closed(cluster: &Cluster) -> Result<()> {
     cluster.plane.set_down(&down.name, true).await?;
     fails(&down, Write::Strategic, &uncordon()).await?;
 
+    let untainted = Subject::held(cluster, "untainted-unseen", Phase::Draining).await?;
+    let body = put_without_cordon(&untainted, |node| node["spec"]["taints"] = json!([])).await?;
+    fails(&untainted, Write::Put, &body).await?;
+
     let lapsed = Subject::held(cluster, "lapsed-unseen", Phase::Delaying).await?;
     lapsed.renewed_before(SignedDuration::from_mins(20)).await?;
     fails(&lapsed, Write::Strategic, &uncordon()).await?;
@@ -368,10 +395,7 @@ async fn what_the_policy_leaves_fails_closed(cluster: &Cluster) -> Result<()> {
         Some(&format!("{} - another", holder.created)),
     );
     fails(&forged, Write::Merge, &another).await?;
-    let stale = put_without_cordon(&forged, |node| {
-        node["metadata"]["annotations"][keys::UNTIL] = Value::Null
-    })
-    .await?;
+    let stale = put_without_cordon(&forged, without_until).await?;
     fails(&forged, Write::Put, &stale).await
 }
 

@@ -1,5 +1,9 @@
 //! Which Events are written and when: those that are updated, those that are created anew, and those that stand alone.
 
+use cordonhold_shared::reboot::blocker::Blocker;
+use cordonhold_shared::reboot::cycle::{CallOff, Disturbance, Next, Report};
+use cordonhold_shared::reboot::drain::Progress;
+
 use super::*;
 
 /// A note about this node, of this series.
@@ -166,8 +170,8 @@ fn a_wait_that_could_not_be_written_is_tried_again_while_it_goes_on() {
     let mut now = start;
     for _ in 0..100 {
         let write = ledger.next(now).unwrap();
-        ledger.failed(&write.key, now);
-        now += RETRY_AFTER;
+        let _ = ledger.failed(&write.key, now);
+        now = ledger.wake(now).unwrap();
     }
     let step = of(Course::Step, "Locked", "locked");
     assert!(ledger.note(step, now, at(0)).is_none());
@@ -179,6 +183,140 @@ fn a_wait_that_could_not_be_written_is_tried_again_while_it_goes_on() {
     assert_eq!(reasons.collect::<Vec<_>>(), ["Blocked", "Locked"]);
     now += Duration::from_secs(HOUR);
     assert_eq!(ledger.next(now), None);
+}
+
+#[test]
+fn what_fails_is_tried_less_and_less_often_until_it_is_written() {
+    let (mut ledger, start) = (Ledger::default(), Instant::now());
+    let wait = of(Course::Wait, "Blocked", "an alert");
+    assert!(ledger.note(wait, start, at(0)).is_none());
+    let mut now = start;
+    let mut fail = |ledger: &mut Ledger| {
+        let write = ledger.next(now).unwrap();
+        let in_a_row = ledger.failed(&write.key, now);
+        let next = ledger.wake(now).unwrap();
+        let tried = std::mem::replace(&mut now, next);
+        (in_a_row, next.duration_since(tried).as_secs())
+    };
+    let pauses = [30, 60, 120, 240, 480, 960, 1800, 1800];
+    for expected in (1..).zip(pauses) {
+        assert_eq!(fail(&mut ledger), expected);
+    }
+    for _ in 0..100 {
+        assert_eq!(fail(&mut ledger).1, 1800);
+    }
+    let write = ledger.next(now).unwrap();
+    ledger.written(&write.key, "e".to_owned());
+    now = ledger.wake(now).unwrap();
+    let write = ledger.next(now).unwrap();
+    assert_eq!(ledger.failed(&write.key, now), 1);
+    assert_eq!(ledger.wake(now), Some(now + RETRY_AFTER));
+}
+
+#[test]
+fn a_wait_that_has_ended_is_not_written_long_after_because_it_failed() {
+    let (mut ledger, start) = (Ledger::default(), Instant::now());
+    let wait = of(Course::Wait, "Blocked", "an alert");
+    assert!(ledger.note(wait, start, at(0)).is_none());
+    let (mut now, mut due) = (start, start);
+    for _ in 0..3 {
+        now = due;
+        let write = ledger.next(now).unwrap();
+        let _ = ledger.failed(&write.key, now);
+        due = ledger.wake(now).unwrap();
+    }
+    let step = of(Course::Step, "Locked", "locked");
+    assert!(ledger.note(step, now, at(0)).is_none());
+    assert_eq!(ledger.next(now).unwrap().key.reason, "Locked");
+    assert_eq!(ledger.wake(now), None);
+}
+
+#[test]
+fn a_wait_that_begins_anew_after_a_step_is_told_at_once_but_not_twice_a_minute() {
+    let mut run = Run::new();
+    for minute in [0, 5] {
+        run.note(minute * MINUTE, of(Course::Wait, "Blocked", "an alert"));
+        run.note(minute * MINUTE + 10, of(Course::Step, "Locked", "locked"));
+    }
+    for second in [20, 21, 30] {
+        run.note(5 * MINUTE + second, of(Course::Wait, "Blocked", "an alert"));
+    }
+    run.write_up_to(7 * MINUTE);
+    assert_eq!(run.of("Blocked"), [(0, 1), (5 * MINUTE, 1), (6 * MINUTE, 4)]);
+}
+
+#[test]
+fn a_wait_that_takes_turns_with_another_is_told_again_within_minutes() {
+    let mut run = Run::new();
+    run.note(0, of(Course::Wait, "Blocked", "an alert"));
+    run.note(MINUTE, of(Course::Wait, "WaitsForLock", "the lock"));
+    run.note(2 * MINUTE, of(Course::Wait, "Blocked", "an alert"));
+    run.note(21 * MINUTE, of(Course::Wait, "WaitsForLock", "the lock"));
+    run.write_up_to(22 * MINUTE);
+    assert_eq!(run.of("Blocked"), [(0, 1), (10 * MINUTE, 2)]);
+    assert_eq!(run.of("WaitsForLock"), [(MINUTE, 1), (21 * MINUTE, 1)]);
+}
+
+#[test]
+fn a_step_ends_what_was_repeated_and_what_is_told_of_a_time() {
+    for course in [Course::Repeated, Course::Timed] {
+        let mut run = Run::new();
+        for minute in [0, 5] {
+            run.note(minute * MINUTE, of(course, "Blocked", "a budget"));
+        }
+        run.note(10 * MINUTE, of(Course::Step, "Drained", "drained"));
+        run.write_up_to(2 * HOUR);
+        assert_eq!(run.of("Blocked"), [(0, 1)], "{course:?}");
+    }
+}
+
+#[test]
+fn the_events_of_a_reboot_with_waits_and_a_disturbance_are_written_at_once() {
+    let blocked = Report::Blocked(vec![Blocker::NodePaused("x".to_owned())]);
+    let draining = |round| Report::Draining {
+        was_unschedulable: false,
+        round,
+    };
+    let reports = [
+        Report::Wished(String::new()),
+        Report::LockHeld(["other".to_owned()].into()),
+        Report::LockStalled(vec!["other".to_owned()]),
+        blocked.clone(),
+        Report::Locked,
+        draining(1),
+        Report::DrainBlocked(Progress::default()),
+        Report::Delaying { is_forced: false },
+        Report::Disturbed {
+            by: Disturbance::Uncordoned,
+            next: Next::DrainAgain,
+        },
+        draining(2),
+        Report::Delaying { is_forced: false },
+        blocked,
+        Report::Sealed { attempt: 1 },
+        Report::RebootFailed("x".to_owned()),
+        Report::CalledOff(CallOff::NoLongerWanted),
+        Report::GivenBack {
+            unschedulable: false,
+            is_back: false,
+            wanted_by: None,
+        },
+        Report::Released,
+    ];
+    let (mut run, mut seconds) = (Run::new(), (0..).step_by(120));
+    let mut expected = Vec::new();
+    for (report, second) in reports.iter().zip(&mut seconds) {
+        let reason = report.reason().expect("each has an Event");
+        run.note(second, of(report.course(), reason, &report.sentence()));
+        expected.push((second, reason.to_owned()));
+    }
+    run.write_up_to(seconds.next().unwrap());
+    let written = run
+        .written
+        .iter()
+        .map(|(second, reason, ..)| (*second, reason.clone()));
+    assert_eq!(written.collect::<Vec<_>>(), expected);
+    assert!(expected.len() < usize::try_from(BURST).unwrap());
 }
 
 fn at(second: i64) -> Timestamp {
@@ -239,7 +377,7 @@ fn a_single_note_is_an_event_of_its_own_and_has_one_try() {
     let (first, second) = (ledger.next(start).unwrap(), ledger.next(start).unwrap());
     assert_eq!((first.count, second.count), (1, 1));
     ledger.written(&first.key, "e-1".to_owned());
-    ledger.failed(&second.key, start);
+    assert_eq!(ledger.failed(&second.key, start), 1);
     assert!(ledger.series.is_empty());
 }
 
@@ -285,11 +423,12 @@ fn what_failed_is_tried_again_as_a_new_event_until_it_is_old() {
     let (mut ledger, start) = (Ledger::default(), Instant::now());
     assert!(ledger.note(denial("n", "a"), start, at(0)).is_none());
     let first = ledger.next(start).unwrap();
-    ledger.failed(&first.key, start);
+    assert_eq!(ledger.failed(&first.key, start), 1);
     assert_eq!(ledger.next(start), None);
     let later = start + RETRY_AFTER;
     assert_eq!(ledger.next(later).map(|write| write.name), Some(None));
-    ledger.failed(&first.key, start + SERIES_IDLE + Duration::from_secs(1));
+    let late = start + SERIES_IDLE + Duration::from_secs(1);
+    assert_eq!(ledger.failed(&first.key, late), 2);
     assert_eq!(ledger.wake(later), None);
 }
 

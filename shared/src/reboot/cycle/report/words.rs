@@ -92,7 +92,7 @@ words! {
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     Unmeasured {
         TooLong "too_long" "No replacement was Ready within 15 minutes, or its controller's pods could not be listed"
-        TooMany "too_many" "Too many controllers or pods were followed already"
+        TooMany "too_many" "Too many controllers or pods were followed already, or the controller's list of pods is larger than 4 MiB"
         Unlabelled "unlabelled" "The pod has no label by which its controller's pods can be listed"
     }
 }

@@ -14,8 +14,13 @@ const USER: &str = "system:serviceaccount:gpu-operator:nvidia-driver";
 
 /// A node that an admin had cordoned, and that drains.
 fn draining() -> Run {
+    draining_where_it_was(true)
+}
+
+/// A node that drains, and that was cordoned before or not.
+fn draining_where_it_was(is_cordoned: bool) -> Run {
     let mut run = agent();
-    run.world.set_unschedulable(true);
+    run.world.set_unschedulable(is_cordoned);
     run.wish();
     assert_eq!(run.world.phase(), Some(Phase::Draining));
     run
@@ -406,8 +411,8 @@ fn last_wish_an_uncordon_of_a_lapsed_hold_is_not_undone_at_the_end() {
             ("the host has booted meanwhile", |run| run.boot_and_return()),
         ];
         for (name, end) in ends {
-            for is_deferred_before in [false, true] {
-                let mut run = draining();
+            for (was, is_deferred_before) in [(true, false), (true, true), (false, false), (false, true)] {
+                let mut run = draining_where_it_was(was);
                 if is_deferred_before {
                     run.world.defer(USER);
                     run.see();
@@ -419,7 +424,8 @@ fn last_wish_an_uncordon_of_a_lapsed_hold_is_not_undone_at_the_end() {
                 }
                 end(&mut run);
                 assert!(run.is_clean() && run.cycle.is_idle(), "{name}");
-                let what = format!("{name}, cordoned {is_cordoned}, deferred {is_deferred_before}");
+                let what =
+                    format!("{name}, was {was}, cordoned {is_cordoned}, deferred {is_deferred_before}");
                 assert_eq!(run.world.node.spec.unschedulable, is_cordoned, "{what}");
             }
         }

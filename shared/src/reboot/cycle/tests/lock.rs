@@ -220,6 +220,22 @@ fn cordon_given_back_an_entry_of_the_node_before_says_nothing_about_this_one() {
 }
 
 #[test]
+fn a_node_that_was_created_anew_is_not_held_while_the_entry_of_the_node_before_is_still_there() {
+    let mut run = agent();
+    run.reach_delay();
+    assert!(matches!(run.cycle.held(), Held::By(..)));
+    run.world.recreate();
+    let failure = Failure::Unknown("no answer".to_owned());
+    run.world.fail.push(("write lock", failure, Applied::No));
+    drop(run.news());
+    run.see();
+    assert!(run.news().ends_with("write lock") && !run.cycle.is_idle());
+    assert_eq!(run.cycle.held(), Held::Nothing);
+    run.due(Timer::Retry(1));
+    assert!(run.is_clean() && run.cycle.is_idle());
+}
+
+#[test]
 fn at_most_n_a_lock_that_went_elsewhere_is_no_entry_of_ours() {
     // The object that carried it was deleted, and with --lock-on=auto another carries it now.
     let mut run = agent();

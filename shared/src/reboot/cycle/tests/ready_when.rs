@@ -127,3 +127,24 @@ fn a_node_that_loses_ready_while_it_waits_is_asked_again_when_it_is_ready() {
     while run.see_next() {}
     assert!(run.is_clean() && run.cycle.is_idle());
 }
+
+#[test]
+fn a_soak_that_begins_anew_is_said_again_and_so_ends_the_wait_before_it() {
+    let mut run = agent();
+    run.reach_reboot();
+    boot(&mut run);
+    let soaks = |run: &Run| {
+        let is_soak = |report: &&Report| matches!(report, Report::Soaking);
+        run.reports.iter().filter(is_soak).count()
+    };
+    assert_eq!(soaks(&run), 1);
+    let ready = run.world.node.status.conditions.clone();
+    run.world.change(|node| node.status.conditions.clear());
+    run.see();
+    run.due(Timer::Ready);
+    assert!(matches!(run.reports.last(), Some(Report::ReturnOverdue(_))));
+    run.world.change(|node| node.status.conditions = ready);
+    run.see();
+    assert_eq!(soaks(&run), 2);
+    assert_eq!(run.reports.last(), Some(&Report::Soaking));
+}
