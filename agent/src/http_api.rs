@@ -1,7 +1,7 @@
 //! The HTTP APIs that the agent asks beside that of Kubernetes: how they are reached, within a time limit and a limit of size.
 //!
 //! A URL is logged by the client at the level debug, so user and password are taken out of it first. Redirects are not followed.
-//! Not here: what is asked ([`crate::prometheus`], [`crate::silence`]), and messages to people, whose URLs are secrets ([`crate::notify`]).
+//! Not here: what is asked (`prometheus`, `silence`), and messages to people, whose URLs are secrets ([`crate::notify`]).
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

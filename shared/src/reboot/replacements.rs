@@ -17,7 +17,7 @@ use crate::reboot::cycle::Unmeasured;
 use crate::reboot::moment::{Moment, Uptime};
 use crate::reboot::pod::{OwnerReference, PodView};
 
-/// Most controllers that are followed at once: with a list each [`EVERY`], six requests a second at most.
+/// Most controllers that are followed at once: with a list each `EVERY`, six requests a second at most.
 pub const FOLLOWED_MAX: usize = 64;
 /// Most evictions of one controller that wait for a replacement: as many pods as a node has by default (kubelet's `maxPods`).
 pub const EVICTIONS_MAX: usize = 110;

@@ -17,7 +17,7 @@ const SHOWN_MAX: usize = 200;
 /// How to write it, for errors.
 const WRITE: &str = r#"write matchers as Alertmanager does, with %s for the node, such as 'node="%s"'"#;
 
-/// Matchers that must all match, with [`NODE`] for the node's name.
+/// Matchers that must all match, with `NODE` for the node's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Matchers(Vec<Matcher>);
 
