@@ -130,7 +130,7 @@ fn render(rows: &[Row], lines: &[Line]) -> String {
     }
     page + "\n"
         + LIMITS
-        + "\nThis page is generated: `cargo adversaries --write` runs all rows and writes it; a test runs a few of them and compares.\n"
+        + "\nThis page is generated: `cargo adversaries --mode enforce --mode defer --write` runs all rows and writes it; a test runs a few of them and compares.\n"
 }
 
 fn is_held(line: &Line) -> bool {
@@ -145,11 +145,12 @@ fn totals(rows: &[Row], lines: &[&Line]) -> String {
     let mut told = Vec::new();
     for (held, where_) in [(true, "While held"), (false, "Without a hold and in `wanted`")] {
         let all = lines.iter().filter(|line| is_held(line) == held).count();
-        let (denied, allowed) = (count(held, "denied"), count(held, "allowed"));
+        let (denied, deferred) = (count(held, "denied"), count(held, "allowed: deferred"));
+        let allowed = count(held, "allowed") - deferred;
         let nothing = count(held, "nothing");
-        let refused = all - denied - allowed - nothing;
+        let refused = all - denied - deferred - allowed - nothing;
         told.push(format!(
-            "* {where_}: {all} tries; {denied} denied, {allowed} allowed, {refused} refused otherwise; {nothing} found nothing to do.\n"
+            "* {where_}: {all} tries; {denied} denied, {deferred} deferred, {allowed} allowed, {refused} refused otherwise; {nothing} found nothing to do.\n"
         ));
     }
     for (before, what) in [
