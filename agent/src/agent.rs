@@ -20,7 +20,6 @@ use cordonhold_shared::watch::Change;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch as watch_channel};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
@@ -232,7 +231,7 @@ impl Agent {
         let done = self.hands.api.clone().carry_out(task);
         let (follower, clock) = (self.follower.clone(), self.hands.clock);
         self.drain_tasks.push(Box::pin(async move {
-            let at = moment(clock);
+            let at = clock.moment();
             let done = done.await;
             if let (Some(pod), Done::Evicted(_, Evicted::Accepted)) = (evicted, &done) {
                 follower.evicted(pod, at);
@@ -313,7 +312,7 @@ impl Agent {
     }
 
     fn moment(&self) -> Moment {
-        moment(self.hands.clock)
+        self.hands.clock.moment()
     }
 
     fn lock_moved(&self) {
@@ -419,13 +418,6 @@ impl Agent {
             work.await;
             name
         })
-    }
-}
-
-pub(crate) fn moment(clock: Clock) -> Moment {
-    Moment {
-        now: clock.now(),
-        wall: Timestamp::now(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The agent's calls to the API server. Each has a time limit.
 //!
-//! Reads set no `resourceVersion`, so that no cache answers them; only the pods that may replace an evicted one are read from a cache. Only the few fields that decisions need are decoded.
+//! Reads set no `resourceVersion`, so that no cache answers them; only the pods that may replace an evicted one are read from a cache.
+//! Only the few fields that decisions need are decoded.
 //! Not here: retries (the cycle decides them), and what a status code means ([`cordonhold_shared::reboot::api_status`]).
 
 use std::collections::BTreeMap;

@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use cordonhold_shared::reboot::moment::Uptime;
+use cordonhold_shared::reboot::moment::{Moment, Uptime};
+use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{Instant, sleep_until};
 
@@ -24,6 +25,14 @@ impl Clock {
     /// The time since the clock started.
     pub(crate) fn now(self) -> Uptime {
         Uptime::after(self.start.elapsed())
+    }
+
+    /// The present, by this clock and by the wall clock.
+    pub(crate) fn moment(self) -> Moment {
+        Moment {
+            now: self.now(),
+            wall: Timestamp::now(),
+        }
     }
 
     /// Converts a time to a tokio `Instant`; `None` if it is too far away for one.

@@ -11,7 +11,6 @@ use cordonhold_shared::reboot::pod::PodView;
 use cordonhold_shared::reboot::replacements::{Controller, Listed, Outcome, Replacements};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tracing::debug;
 
@@ -68,10 +67,7 @@ pub(crate) async fn follow(
                 }
             },
             Some((controller, listed)) = lists.next() => {
-                let at = Moment {
-                    now: clock.now(),
-                    wall: Timestamp::now(),
-                };
+                let at = clock.moment();
                 for outcome in replacements.listed(&controller, &listed, at) {
                     metrics.replacement(outcome);
                 }
@@ -97,6 +93,7 @@ mod tests {
     use cordonhold_shared::reboot::replacements::LIST_BYTES_MAX;
     use cordonhold_shared::reboot::window::Windows;
     use http::HeaderMap;
+    use jiff::Timestamp;
     use serde_json::{Value, json};
 
     use super::*;
@@ -109,13 +106,6 @@ mod tests {
             "labels": { "pod-template-hash": "abc" }, "ownerReferences": [owner],
         });
         serde_json::from_value(json!({ "metadata": metadata })).unwrap()
-    }
-
-    fn moment(clock: Clock) -> Moment {
-        Moment {
-            now: clock.now(),
-            wall: Timestamp::now(),
-        }
     }
 
     async fn page(metrics: &Metrics) -> String {
@@ -152,7 +142,7 @@ mod tests {
         let clock = Clock::start();
         let (follower, evicted) = Follower::new(Arc::clone(&metrics));
         let following = tokio::spawn(follow(api, clock, Arc::clone(&metrics), evicted));
-        follower.evicted(pod(), moment(clock));
+        follower.evicted(pod(), clock.moment());
         let count = "cordonhold_agent_replacement_seconds_count{node=\"n\"} 1\n";
         while !page(&metrics).await.contains(count) {
             tokio::time::sleep(std::time::Duration::from_secs(1)).await;
@@ -184,7 +174,7 @@ mod tests {
         let clock = Clock::start();
         let (follower, evicted) = Follower::new(Arc::clone(&metrics));
         let following = tokio::spawn(follow(api, clock, Arc::clone(&metrics), evicted));
-        follower.evicted(pod(), moment(clock));
+        follower.evicted(pod(), clock.moment());
         let sample = "cordonhold_agent_replacements_unmeasured_total{node=\"n\",reason=\"too_many\"} 1\n";
         while !page(&metrics).await.contains(sample) {
             tokio::time::sleep(std::time::Duration::from_secs(1)).await;
@@ -199,7 +189,7 @@ mod tests {
         let metrics = Arc::new(Metrics::new("n", Windows::default()));
         let (follower, _evicted) = Follower::new(Arc::clone(&metrics));
         for _ in 0..WAITING_MAX + 2 {
-            follower.evicted(pod(), moment(Clock::start()));
+            follower.evicted(pod(), Clock::start().moment());
         }
         let page = page(&metrics).await;
         let sample = "cordonhold_agent_replacements_unmeasured_total{node=\"n\",reason=\"too_many\"} 2\n";

@@ -19,7 +19,6 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-use crate::agent::moment;
 use crate::clock::Clock;
 use crate::config::{HttpApiConfig, SilenceConfig};
 use crate::http_api::{About, HttpApi};
@@ -169,7 +168,7 @@ impl Silences {
         // Of the hold that the keeper goes by.
         let mut number = 0;
         loop {
-            let due = keeper.due(moment(clock));
+            let due = keeper.due(clock.moment());
             if due.is_none() {
                 let _ = self.acted.send_replace(number);
             }
@@ -186,13 +185,13 @@ impl Silences {
                     }
                     let last = shown.borrow_and_update().clone();
                     number = last.number;
-                    let _ = keeper.show(&last.uid, last.held, moment(clock));
+                    let _ = keeper.show(&last.uid, last.held, clock.moment());
                 }
                 is_done = round => {
                     if is_done {
-                        self.succeeded(&mut keeper, moment(clock));
+                        self.succeeded(&mut keeper, clock.moment());
                     } else {
-                        keeper.failed(moment(clock), random());
+                        keeper.failed(clock.moment(), random());
                         self.metrics.silence_failed();
                     }
                     let _ = self.acted.send_replace(number);
@@ -206,7 +205,7 @@ impl Silences {
     /// The next one is asked at once, because the process may be about to end.
     async fn look(&mut self, keeper: &mut Keeper, clock: Clock) -> bool {
         for _ in 0..self.alertmanagers.len() {
-            let tried = timeout(ROUND_MAX, self.round(keeper, moment(clock))).await;
+            let tried = timeout(ROUND_MAX, self.round(keeper, clock.moment())).await;
             let tried = tried.unwrap_or_else(|_| {
                 Err(format!(
                     "Alertmanager did not answer all requests within {ROUND_MAX:?}: {}",
@@ -327,11 +326,7 @@ async fn listed(api: &HttpApi, set: &[Matcher]) -> Result<Vec<Found>, String> {
 
 /// Sends a request, and gives the body of an answer that says that it was carried out.
 async fn sent(api: &HttpApi, request: &wire::Request) -> Result<Bytes, String> {
-    let method = match request.method {
-        Method::Get => http::Method::GET,
-        Method::Post => http::Method::POST,
-        Method::Delete => http::Method::DELETE,
-    };
+    let method = request.method.as_str();
     let mut builder = Request::builder().method(method).uri(&request.path);
     if request.body.is_some() {
         builder = builder.header(http::header::CONTENT_TYPE, "application/json");

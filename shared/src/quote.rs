@@ -4,6 +4,8 @@
 //! end them, so neither a shell nor a reader takes it for ours.
 //! Not here: the fields of a log line, which the log format quotes.
 
+use std::borrow::Cow;
+
 /// Default bound of a quoted text in characters: enough for a holder or a user.
 pub const QUOTED_MAX: usize = 128;
 
@@ -34,6 +36,12 @@ pub fn one_line(text: &str, max_chars: usize) -> String {
         return seen.collect();
     }
     seen.take(max_chars.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// The beginning of what others sent, as text: enough of it for `max_chars` characters. It is yet to be quoted.
+pub fn beginning(bytes: &[u8], max_chars: usize) -> Cow<'_, str> {
+    // No character has more bytes.
+    String::from_utf8_lossy(bytes.get(..max_chars.saturating_mul(4)).unwrap_or(bytes))
 }
 
 /// The beginning of a text, with at most `max_bytes` bytes, for a field of an API that has such a limit.

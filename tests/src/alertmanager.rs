@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use cordonhold_shared::reboot::silence::wire::{self, Method};
+use cordonhold_shared::reboot::silence::wire;
 use cordonhold_shared::reboot::silence::{Found, Matcher};
 use kube::Client;
 use kube::client::Body;
@@ -80,17 +80,12 @@ impl Alertmanager {
 
     /// The status and body of its answer.
     pub async fn ask(&self, request: &wire::Request) -> Result<(u16, Vec<u8>)> {
-        let method = match request.method {
-            Method::Get => http::Method::GET,
-            Method::Post => http::Method::POST,
-            Method::Delete => http::Method::DELETE,
-        };
         let body = request
             .body
             .as_ref()
             .map_or_else(String::new, ToString::to_string);
         let message = http::Request::builder()
-            .method(method)
+            .method(request.method.as_str())
             .uri(&request.path)
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(Body::from(body.into_bytes()))?;

@@ -16,6 +16,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::control_plane::ControlPlane;
+use crate::webhook::Mode;
 use crate::{NAMESPACE, wait};
 
 /// Longest rendering. kustomize only reads a dozen small files.
@@ -82,6 +83,14 @@ impl Rendered {
             .with_context(|| format!("failed to understand {}", path.display()))?;
         self.objects.extend(objects);
         Ok(())
+    }
+
+    /// Adds what this mode of the webhook needs beside the base.
+    pub fn add_mode(&mut self, mode: Mode) -> Result<()> {
+        match mode {
+            Mode::Defer => self.add_file("components/defer/webhook-configuration.yaml"),
+            Mode::Enforce | Mode::Warn | Mode::Audit => Ok(()),
+        }
     }
 
     /// Applies all objects except the webhook configurations, namespaces first.

@@ -1,5 +1,5 @@
-//! Events about denials and deferred uncordons, on the Node, so that `kubectl describe node` shows them; and Events about problems with the certificate or its CA,
-//! on the `ValidatingWebhookConfiguration`.
+//! Events about denials and deferred uncordons, on the Node, so that `kubectl describe node` shows them; and Events about problems with the
+//! certificate or its CA, on the `ValidatingWebhookConfiguration`.
 //!
 //! If the same user is told the same reason on the same node again, the count of one Event grows. An Event that finds the queue full
 //! is dropped and counted in the metrics. The audit trail is the log, not the Events; `AUDIT.md` says what the log can lose.

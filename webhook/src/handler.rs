@@ -1,6 +1,7 @@
 //! Handles one review: reads it, decides, counts, logs, writes an Event, and answers.
 //!
-//! Not here: the answer of the mutation (`mutate.rs`), and the decision ([`cordonhold_shared::admission`]). It says which facts it needs; they are looked up, and it is asked again.
+//! Not here: the answer of the mutation (`mutate.rs`), and the decision ([`cordonhold_shared::admission`]). It says which facts it needs;
+//! they are looked up, and it is asked again.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -157,18 +158,18 @@ impl Handler {
         if !(is_denied || verdict.reason == Reason::Deferred) || review.dry_run {
             return;
         }
-        let warnings = verdict.warnings.first().map(String::as_str).unwrap_or_default();
+        let message = if is_denied {
+            Some(&verdict.message)
+        } else {
+            verdict.warnings.first()
+        };
         recorder.tell(Told {
             is_denied,
             node: node.name().to_owned(),
             uid: node.metadata.uid.clone(),
             reason: verdict.reason,
             user: review.request.requester.user.clone(),
-            message: if is_denied {
-                verdict.message.clone()
-            } else {
-                warnings.to_owned()
-            },
+            message: message.cloned().unwrap_or_default(),
         });
     }
 

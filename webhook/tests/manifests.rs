@@ -35,9 +35,9 @@ fn wish(text: &str) -> String {
     wish.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-#[test]
-fn every_mark_the_cancel_and_the_deferred_uncordon_are_watched_by_both_configurations() {
-    let marks = keys::MARK_ANNOTATIONS
+/// The keys whose changes the webhook is asked about.
+fn watched() -> BTreeSet<String> {
+    let all = keys::MARK_ANNOTATIONS
         .into_iter()
         .chain(keys::OWNERS_ANNOTATIONS)
         .chain([
@@ -47,7 +47,12 @@ fn every_mark_the_cancel_and_the_deferred_uncordon_are_watched_by_both_configura
             keys::UNCORDON_WANTED,
             keys::AGENT,
         ]);
-    let marks: BTreeSet<String> = marks.map(str::to_owned).collect();
+    all.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_mark_the_cancel_and_the_deferred_uncordon_are_watched_by_both_configurations() {
+    let marks = watched();
     let base = read("base/webhook-configuration.yaml");
     let overlay = read("components/protect-kured/sees-every-uncordon.yaml");
     let (overlay, own_node) = overlay
@@ -368,19 +373,8 @@ fn last_wish_webhook_and_policy_of_mode_defer_name_the_keys_that_they_decide_by(
     assert!(webhook.contains("path: /mutate\n") && webhook.contains("failurePolicy: Ignore\n"));
     assert!(webhook.contains("reinvocationPolicy: IfNeeded\n"));
 
-    let all = keys::MARK_ANNOTATIONS
-        .into_iter()
-        .chain(keys::OWNERS_ANNOTATIONS)
-        .chain([
-            keys::PHASE,
-            keys::REBOOTING,
-            keys::CANCEL,
-            keys::UNCORDON_WANTED,
-            keys::AGENT,
-        ]);
-    let all: BTreeSet<String> = all.map(str::to_owned).collect();
     let policy = read("components/defer-by-policy/policy.yaml");
-    assert_eq!(quoted_keys(&policy), all);
+    assert_eq!(quoted_keys(&policy), watched());
     let guarded: Vec<String> = keys::MARK_ANNOTATIONS
         .into_iter()
         .chain([keys::CANCEL])

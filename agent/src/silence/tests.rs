@@ -174,7 +174,7 @@ fn draining(at: Moment) -> Keeper {
 /// Whatever a look at this Alertmanager fails with.
 async fn failure(client: Client) -> String {
     let (silencer, mut task) = task(vec![api(client)], &metrics());
-    let at = moment(Clock::start());
+    let at = Clock::start().moment();
     let mut keeper = draining(at);
     let why = task.round(&mut keeper, at).await.unwrap_err();
     drop(silencer);
@@ -256,7 +256,7 @@ async fn a_file_that_cannot_be_read_keeps_no_agent_from_its_start_and_is_read_ag
     // Nothing listens there.
     let config = config("http://127.0.0.1:1", Some(path.clone()));
     let (_silencer, mut task) = silences(Some(config), "n", REBOOT_TIMEOUT, &metrics()).unwrap();
-    let at = moment(Clock::start());
+    let at = Clock::start().moment();
     let mut keeper = draining(at);
     let why = task.round(&mut keeper, at).await.unwrap_err();
     assert!(
@@ -276,7 +276,7 @@ async fn a_set_of_matchers_that_is_refused_stops_neither_the_silences_of_others_
         ..Alertmanager::default()
     };
     let (_silencer, mut task) = task(vec![there.api()], &metrics());
-    let at = moment(Clock::start());
+    let at = Clock::start().moment();
     let mut keeper = draining(at);
     let why = task.round(&mut keeper, at).await.unwrap_err();
     assert!(why.contains("'bad matcher'"), "{why}");
@@ -295,7 +295,7 @@ async fn an_alertmanager_that_is_not_there_is_told_once_with_the_fix_and_no_secr
     let url = format!("http://me:s3cret@{address}/alertmanager");
     let (silencer, mut task) = silences(Some(config(&url, None)), "n", REBOOT_TIMEOUT, &metrics()).unwrap();
     let clock = Clock::start();
-    let mut keeper = draining(moment(clock));
+    let mut keeper = draining(clock.moment());
     for _ in 0..3 {
         assert!(!task.look(&mut keeper, clock).await);
     }

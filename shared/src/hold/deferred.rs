@@ -120,8 +120,7 @@ pub fn deferred_of_hold(node: &NodeView) -> Option<DeferredUncordon> {
 
 /// The uncordon that was done under the hold on this Node.
 pub fn done_under_hold(node: &NodeView) -> Option<DeferredUncordon> {
-    let done = done_uncordon(node)?;
-    done.is_of(&deferring_hold(node)?.holder).then_some(done)
+    done_before_end(node, &deferring_hold(node)?)
 }
 
 /// The uncordon that this Node shows to be deferred until the end of this hold.

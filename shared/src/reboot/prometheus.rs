@@ -11,7 +11,7 @@ use regex_lite::Regex;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::quote::one_line;
+use crate::quote::{beginning, one_line};
 
 /// The metric that Prometheus keeps of its active alerts, one series each.
 const ALERTS: &str = "ALERTS";
@@ -78,8 +78,7 @@ fn value_of<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<
 /// Reads the body of an answer. The error says what is wrong with it.
 pub fn read(body: &[u8]) -> Result<Vec<Series>, String> {
     let answer: Envelope = serde_json::from_slice(body).map_err(|error| {
-        let text = String::from_utf8_lossy(clipped_bytes(body));
-        let shown = one_line(&text, SHOWN_MAX);
+        let shown = one_line(&beginning(body, SHOWN_MAX), SHOWN_MAX);
         format!("the answer is not one of Prometheus ({error}): {shown:?}")
     })?;
     match answer.data {
@@ -96,11 +95,6 @@ pub fn read(body: &[u8]) -> Result<Vec<Series>, String> {
             Err(format!("Prometheus refuses the query ({kind}): {error}"))
         }
     }
-}
-
-/// The beginning of a body that is worth showing.
-fn clipped_bytes(body: &[u8]) -> &[u8] {
-    body.get(..SHOWN_MAX * 4).unwrap_or(body)
 }
 
 impl AlertFilter {

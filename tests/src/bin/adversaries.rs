@@ -68,13 +68,7 @@ fn main() -> ExitCode {
     let result = tokio::runtime::Runtime::new()
         .context("failed to start the runtime")
         .and_then(|runtime| runtime.block_on(run(&args)));
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("adversaries: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit::code("adversaries", result)
 }
 
 async fn run(args: &AdversariesArgs) -> Result<()> {
@@ -87,9 +81,7 @@ async fn run(args: &AdversariesArgs) -> Result<()> {
     for mode in &args.modes {
         let plane = ControlPlane::start(Options { nodes: 1 }).await?;
         let mut rendered = install(&plane, &manifests("base")).await?;
-        if *mode == Mode::Defer {
-            rendered.add_file("components/defer/webhook-configuration.yaml")?;
-        }
+        rendered.add_mode(*mode)?;
         let webhook = Webhook::start(&plane, *mode, Protection::OwnHolds).await?;
         webhook.register(&plane, &rendered, "node-0").await?;
         let stage = Stage::new(&plane, webhook.log_path().to_owned(), *mode).await?;

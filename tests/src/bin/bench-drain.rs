@@ -51,13 +51,7 @@ fn main() -> ExitCode {
     let result = tokio::runtime::Runtime::new()
         .context("failed to start the runtime")
         .and_then(|runtime| runtime.block_on(run(&args)));
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bench-drain: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit::code("bench-drain", result)
 }
 
 async fn run(args: &BenchArgs) -> Result<()> {

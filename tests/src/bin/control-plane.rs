@@ -79,13 +79,7 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(code) => return code,
     };
-    match run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("control-plane: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit::code("control-plane", run(&args))
 }
 
 fn run(args: &ControlPlaneArgs) -> Result<()> {
@@ -135,9 +129,7 @@ async fn start(args: &ControlPlaneArgs) -> Result<Cluster> {
     };
     eprintln!("applying the manifests");
     let mut rendered = install(&plane, &directory).await?;
-    if args.mode == Mode::Defer {
-        rendered.add_file("components/defer/webhook-configuration.yaml")?;
-    }
+    rendered.add_mode(args.mode)?;
     let nodes: Vec<String> = (0..args.nodes).map(|number| format!("node-{number}")).collect();
     let mut machines = machines(&plane, &nodes).await?;
     let webhook = if args.without_webhook {

@@ -197,6 +197,12 @@ impl Webhook {
         ask(&mut self.connect().await, request).await
     }
 
+    /// Checks that the answer to a request has this status.
+    pub(crate) async fn answers_with(&self, request: &str, status: u16) {
+        let answer = self.ask(request).await;
+        assert_eq!(answer.status, status, "{:?}", request.lines().next());
+    }
+
     /// Status and body of a page of the admin port.
     pub(crate) async fn admin(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.admin).await.unwrap();

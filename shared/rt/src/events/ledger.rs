@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::{Key, Kind, Note, Regarding, Series};
+use cordonhold_shared::backoff::doubled;
 use cordonhold_shared::quote::clipped;
 use cordonhold_shared::reboot::cycle::Course;
 
@@ -257,8 +258,7 @@ impl State {
 
     /// Takes in that an attempt to write it has failed. Returns how many have in a row.
     fn fail(&mut self, now: Instant) -> u32 {
-        let factor = 2_u32.saturating_pow(self.failures);
-        let pause = RETRY_AFTER.saturating_mul(factor).min(REMIND_EVERY);
+        let pause = doubled(RETRY_AFTER, self.failures, REMIND_EVERY);
         self.failures = self.failures.saturating_add(1);
         self.name = None;
         self.told = None;

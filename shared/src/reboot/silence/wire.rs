@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Found, LEASE, Matcher, Operator, Step, later};
 use crate::hold::Holder;
-use crate::quote::{always_quoted, clipped};
+use crate::quote::{always_quoted, beginning};
 
 /// The path for silences, below that of Alertmanager.
 pub const SILENCES: &str = "/api/v2/silences";
@@ -29,6 +29,17 @@ pub enum Method {
     Post,
     /// Ends.
     Delete,
+}
+
+impl Method {
+    /// Its name in HTTP.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Method::Get => "GET",
+            Method::Post => "POST",
+            Method::Delete => "DELETE",
+        }
+    }
 }
 
 /// A request to Alertmanager.
@@ -198,6 +209,5 @@ pub fn refusal(body: &[u8]) -> String {
 
 /// The beginning of an answer, on one line.
 fn shown(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body.get(..SHOWN_MAX * 4).unwrap_or(body));
-    always_quoted(clipped(&text, SHOWN_MAX * 4), SHOWN_MAX)
+    always_quoted(&beginning(body, SHOWN_MAX), SHOWN_MAX)
 }
