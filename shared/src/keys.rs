@@ -1,6 +1,6 @@
 //! Every key, name and verb that Cordonhold writes to or reads from the API server. Each is defined only here.
 //!
-//! The manifests repeat some of them in CEL and RBAC; a test compares the two.
+//! The CEL and the labels of the manifests are made from them (`manifests/src/cel.rs`).
 //! Not here: which names Kubernetes allows ([`crate::names`]).
 
 /// Prefix of every label and annotation of Cordonhold.

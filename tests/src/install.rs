@@ -88,7 +88,7 @@ impl Rendered {
     /// Adds what this mode of the webhook needs beside the base.
     pub fn add_mode(&mut self, mode: Mode) -> Result<()> {
         match mode {
-            Mode::Defer => self.add_file("components/defer/webhook-configuration.yaml"),
+            Mode::Defer => self.add_file("components/defer/defer-webhook.yaml"),
             Mode::Enforce | Mode::Warn | Mode::Audit => Ok(()),
         }
     }

@@ -25,7 +25,7 @@ const ELSEWHERE: &str = "elsewhere";
 const KUBECTL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The kustomizations that people render: the base, the overlays, and the base with each component.
-const VARIANTS: [&str; 16] = [
+const VARIANTS: [&str; 18] = [
     "resources: [../../base]\n",
     "resources: [../../overlays/protect-kured]\n",
     "resources: [../../overlays/agent-alone]\n",
@@ -33,9 +33,11 @@ const VARIANTS: [&str; 16] = [
     "resources: [../../overlays/lock-on-daemonset]\n",
     "resources: [../../overlays/node-conditions]\n",
     "resources: [../../base]\ncomponents: [../../components/refuse-delete]\n",
+    "resources: [../../base]\ncomponents: [../../components/audit]\n",
     "resources: [../../base]\ncomponents: [../../components/defer]\n",
     "resources: [../../base]\ncomponents: [../../components/defer, ../../components/defer-by-policy]\n",
     "resources: [../../overlays/protect-kured]\ncomponents: [../../components/defer-by-policy]\n",
+    "resources: [../../overlays/agent-alone]\ncomponents: [../../components/defer-by-policy]\n",
     "resources: [../../base]\ncomponents: [../../components/volume-detach]\n",
     "resources: [../../base]\ncomponents: [../../components/network-policy]\n",
     "resources: [../../base]\ncomponents: [../../components/reboot-by-logind]\n",
