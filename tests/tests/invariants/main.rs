@@ -13,6 +13,7 @@ mod wire;
 
 mod adversaries;
 mod agent_metrics;
+mod alerts;
 mod at_most_n;
 mod bad_input;
 mod blockers;
