@@ -2,8 +2,6 @@
 //!
 //! Not here: what the metrics mean (agent/README.md, webhook/README.md), and alerts of the machines themselves.
 
-use std::fmt::Write as _;
-
 /// One alert.
 struct Alert {
     name: &'static str,
@@ -11,7 +9,7 @@ struct Alert {
     is_critical: bool,
     /// What is wrong, for people.
     says: &'static str,
-    /// PromQL.
+    /// In `PromQL`.
     expression: &'static str,
     /// How long it must be true, as Prometheus writes it; empty for at once.
     lasts: &'static str,
@@ -100,46 +98,40 @@ const ALERTS: [Alert; 11] = [
 /// The rows of the table in OPERATING.md.
 #[must_use]
 pub fn table() -> String {
-    let mut text = String::from("| alert | expression |\n| --- | --- |\n");
-    for Alert {
-        says,
-        expression,
-        lasts,
-        ..
-    } in &ALERTS
-    {
-        let lasts = match *lasts {
+    let rows = ALERTS.iter().map(|alert| {
+        let lasts = match alert.lasts {
             "" => String::new(),
             lasts => format!(", with `for: {lasts}`"),
         };
-        let _ = writeln!(text, "| {says} | `{expression}`{lasts} |");
-    }
-    text
+        format!("| {} | `{}`{lasts} |\n", alert.says, alert.expression)
+    });
+    let rows: Vec<String> = rows.collect();
+    format!("| alert | expression |\n| --- | --- |\n{}", rows.concat())
 }
 
 /// The template of the chart's `PrometheusRule`.
 pub(crate) fn template() -> String {
-    let mut text =
-        format!("{HEAD}{{{{- with .Values.monitoring.rules }}}}\n{{{{- if .enabled }}}}\n{OBJECT}");
-    for alert in &ALERTS {
-        let severity = if alert.is_critical { "critical" } else { "warning" };
-        let _ = writeln!(
-            text,
-            "        - alert: {}\n          expr: {}",
-            alert.name,
-            quoted(alert.expression)
-        );
-        if !alert.lasts.is_empty() {
-            let _ = writeln!(text, "          for: {}", alert.lasts);
-        }
-        let _ = writeln!(
-            text,
-            "          labels:\n            severity: {severity}\n          annotations:\n            summary: {}",
-            quoted(&format!("Cordonhold: {}", alert.says))
-        );
+    let rules: Vec<String> = ALERTS.iter().map(Alert::rule).collect();
+    format!(
+        "{HEAD}{{{{- with .Values.monitoring.rules }}}}\n{{{{- if .enabled }}}}\n{OBJECT}{}{{{{- end }}}}\n{{{{- end }}}}\n",
+        rules.concat()
+    )
+}
+
+impl Alert {
+    fn rule(&self) -> String {
+        let severity = if self.is_critical { "critical" } else { "warning" };
+        let lasts = match self.lasts {
+            "" => String::new(),
+            lasts => format!("          for: {lasts}\n"),
+        };
+        format!(
+            "        - alert: {}\n          expr: {}\n{lasts}          labels:\n            severity: {severity}\n          annotations:\n            summary: {}\n",
+            self.name,
+            quoted(self.expression),
+            quoted(&format!("Cordonhold: {}", self.says))
+        )
     }
-    text.push_str("{{- end }}\n{{- end }}\n");
-    text
 }
 
 /// A YAML string in double quotes, whose escapes are those of JSON.

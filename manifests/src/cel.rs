@@ -8,8 +8,6 @@
 mod deferral;
 mod kured;
 
-use std::fmt::Write as _;
-
 use cordonhold_shared::keys;
 
 /// The agent's `ServiceAccount`.
@@ -46,25 +44,22 @@ pub fn definitions() -> Vec<Definition> {
     all
 }
 
-/// The file of the chart that has them all.
+/// The file of the chart that has them all, and the keys that other templates name.
 #[must_use]
 pub fn file() -> String {
-    let mut text = String::from(
-        "{{/* Written by `cargo manifests` from manifests/src/cel.rs: which requests are sent to the webhook, and what the policy defers. */}}\n",
-    );
     let keys = [("key.agent", keys::AGENT), ("key.disabled", keys::DISABLED)];
     let keys = keys.map(|(name, key)| (name.to_owned(), key.to_owned()));
     let expressions = definitions()
         .into_iter()
         .map(|Definition { name, text }| (format!("cel.{name}"), text));
-    for (name, inside) in keys.into_iter().chain(expressions) {
-        let _ = write!(
-            text,
-            "{{{{- define \"cordonhold.{name}\" -}}}}\n{inside}\n{{{{- end -}}}}\n"
-        );
-    }
-    text
+    let defined = keys.into_iter().chain(expressions).map(|(name, inside)| {
+        format!("{{{{- define \"cordonhold.{name}\" -}}}}\n{inside}\n{{{{- end -}}}}\n")
+    });
+    let defined: Vec<String> = defined.collect();
+    format!("{HEAD}{}", defined.concat())
 }
+
+const HEAD: &str = "{{/* Written by `cargo manifests` from manifests/src/cel.rs: which requests are sent to the webhook, and what the policy defers. */}}\n";
 
 fn define(name: &'static str, text: String) -> Definition {
     Definition { name, text }

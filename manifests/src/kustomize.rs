@@ -2,8 +2,6 @@
 //!
 //! Not here: the overlays that people write around them.
 
-use std::fmt::Write as _;
-
 use serde_json::{Value, json};
 
 use crate::chart::{self, File, Release, RenderError, WRITTEN};
@@ -235,12 +233,14 @@ fn rendered(name: &'static str, with: Value) -> Result<Vec<File>, KustomizeError
 
 fn base() -> Result<Vec<File>, KustomizeError> {
     let rendered = rendered("base", nothing())?;
-    let mut kustomization = format!(
-        "{WRITTEN}apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n# For another namespace, set `namespace:` in an overlay.\nnamespace: {NAMESPACE}\nresources:\n"
+    let names: Vec<String> = rendered
+        .iter()
+        .map(|file| format!("  - {}\n", file.name))
+        .collect();
+    let kustomization = format!(
+        "{WRITTEN}apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n# For another namespace, set `namespace:` in an overlay.\nnamespace: {NAMESPACE}\nresources:\n{}",
+        names.concat()
     );
-    for file in &rendered {
-        kustomization.push_str(&format!("  - {}\n", file.name));
-    }
     let mut files = vec![File {
         name: "base/kustomization.yaml".to_owned(),
         text: kustomization,
@@ -340,55 +340,58 @@ impl Component {
         removed: &[(String, String)],
         patches: &[Patch],
     ) -> Result<String, KustomizeError> {
-        let mut text = format!(
-            "{WRITTEN}{}apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\n",
-            comment(self.about)
-        );
+        let mut parts = vec![
+            WRITTEN.to_owned(),
+            comment(self.about),
+            "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\n".to_owned(),
+        ];
         if !resources.is_empty() {
-            text.push_str("resources:\n");
-            for name in resources {
-                let _ = writeln!(text, "  - {name}");
-            }
+            parts.push("resources:\n".to_owned());
+            parts.extend(resources.iter().map(|name| format!("  - {name}\n")));
         }
         if !removed.is_empty() || !patches.is_empty() {
-            text.push_str("patches:\n");
+            parts.push("patches:\n".to_owned());
         }
         if !removed.is_empty() {
-            text.push_str("  # The target selects what is deleted; kind and name in the patch are only there because a patch must have them.\n");
+            parts.push(REMOVED.to_owned());
         }
-        for (kind, name) in removed {
-            let _ = writeln!(
-                text,
-                "  - target: {{kind: {kind}, name: {name}}}\n    patch: |-\n      {{apiVersion: v1, kind: any, metadata: {{name: any}}, $patch: delete}}"
-            );
-        }
+        parts.extend(removed.iter().map(|(kind, name)| {
+            format!(
+                "  - target: {{kind: {kind}, name: {name}}}\n    patch: |-\n      {{apiVersion: v1, kind: any, metadata: {{name: any}}, $patch: delete}}\n"
+            )
+        }));
         for Patch {
             kind,
             name,
             operations,
         } in patches
         {
-            let _ = writeln!(text, "  - target: {{kind: {kind}, name: {name}}}\n    patch: |-");
-            for line in serde_saphyr::to_string(operations)?.lines() {
-                let _ = writeln!(text, "      {line}");
-            }
+            parts.push(format!(
+                "  - target: {{kind: {kind}, name: {name}}}\n    patch: |-\n"
+            ));
+            let operations = serde_saphyr::to_string(operations)?;
+            parts.extend(operations.lines().map(|line| format!("      {line}\n")));
         }
-        Ok(text)
+        Ok(parts.concat())
     }
 }
 
+const REMOVED: &str = "  # The target selects what is deleted; kind and name in the patch are only there because a patch must have them.\n";
+
 impl Overlay {
     fn file(&self) -> File {
-        let mut text = format!(
-            "{WRITTEN}{}apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n  - ../../base\ncomponents:\n",
-            comment(self.about)
-        );
-        for name in self.components {
-            let _ = writeln!(text, "  - ../../components/{name}");
-        }
+        let components = self
+            .components
+            .iter()
+            .map(|name| format!("  - ../../components/{name}\n"));
+        let components: Vec<String> = components.collect();
         File {
             name: format!("overlays/{}/kustomization.yaml", self.name),
-            text,
+            text: format!(
+                "{WRITTEN}{}apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n  - ../../base\ncomponents:\n{}",
+                comment(self.about),
+                components.concat()
+            ),
         }
     }
 }
@@ -396,7 +399,8 @@ impl Overlay {
 /// Each sentence on a line of its own.
 fn comment(about: &str) -> String {
     let sentences = about.replace(". ", ".\n");
-    sentences.lines().map(|line| format!("# {line}\n")).collect()
+    let lines: Vec<String> = sentences.lines().map(|line| format!("# {line}\n")).collect();
+    lines.concat()
 }
 
 fn all_objects(files: &[File]) -> Result<Vec<Value>, RenderError> {

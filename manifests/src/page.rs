@@ -1,12 +1,10 @@
 //! The values for people: `values.yaml` with a comment on each, and the table of the chart's page. Both come from the schema.
 
-use std::fmt::Write as _;
-
 use serde_json::Value;
 
 /// Puts the description of each value above it.
 pub(crate) fn commented(yaml: &str, schema: &Value) -> String {
-    let mut text = String::new();
+    let mut lines: Vec<String> = Vec::new();
     let mut path: Vec<(usize, String)> = Vec::new();
     for line in yaml.lines() {
         let indent = line.len() - line.trim_start().len();
@@ -16,17 +14,21 @@ pub(crate) fn commented(yaml: &str, schema: &Value) -> String {
             path.retain(|(outer, _)| *outer < indent);
             path.push((indent, key.trim_matches('"').to_owned()));
             let names: Vec<&str> = path.iter().map(|(_, name)| name.as_str()).collect();
-            if let Some(described) = property(schema, &names).and_then(description) {
-                for part in wrapped(&described, 110) {
-                    let _ = writeln!(text, "{}# {part}", " ".repeat(indent));
-                }
-            }
+            let described = property(schema, &names).and_then(description).unwrap_or_default();
+            let space = " ".repeat(indent);
+            lines.extend(
+                wrapped(&described, WIDTH)
+                    .into_iter()
+                    .map(|part| format!("{space}# {part}")),
+            );
         }
-        text.push_str(line);
-        text.push('\n');
+        lines.push(line.to_owned());
     }
-    text
+    lines.join("\n") + "\n"
 }
+
+/// Longest line of a comment, in bytes.
+const WIDTH: usize = 110;
 
 /// The page of the chart: each value, its default and its meaning.
 pub(crate) fn table(schema: &Value) -> String {
@@ -90,7 +92,7 @@ fn resolved<'a>(schema: &'a Value, of: &'a Value) -> &'a Value {
 
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ') {
+    for word in text.split_whitespace() {
         match lines.last_mut() {
             Some(line) if line.len() + word.len() < width => {
                 line.push(' ');

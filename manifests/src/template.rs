@@ -204,7 +204,7 @@ impl Templates {
                 if name == "include" {
                     self.include(&values, place, depth)
                 } else {
-                    functions::call(name, values).map_err(|error| match error {
+                    functions::call(name, &values).map_err(|error| match error {
                         functions::CallError::Refused(text) => TemplateError::Refused(text),
                         functions::CallError::Problem(text) => place.problem(text),
                     })

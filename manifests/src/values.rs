@@ -478,7 +478,7 @@ pub struct Platform {
     /// How many pods of the priority classes `system-*-critical` the namespace may have: needed on GKE, where outside of kube-system there may be
     /// none without such a quota. At least nodes + replicas + 1. 0: no quota.
     pub critical_pods_quota: u32,
-    /// Whether the platform chooses the webhook's user: on OpenShift, whose `restricted-v2` SCC refuses a fixed one.
+    /// Whether the platform chooses the webhook's user: on `OpenShift`, whose `restricted-v2` SCC refuses a fixed one.
     pub any_user: bool,
 }
 

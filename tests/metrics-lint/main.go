@@ -1,14 +1,16 @@
-// Command metrics-lint reads a page of metrics from standard input with Prometheus' own parser, and lints it as promtool does.
+// Command metrics-lint reads from standard input, with Prometheus' own parsers, what Cordonhold offers to Prometheus.
 //
-// Its argument is the page's format: a media type with its version.
+// Its argument is what it reads: the format of a page of metrics, which is a media type with its version, or `rules`, a file of rules.
+// A page is also linted as promtool does. promtool's linter reads only the text format, so the page is parsed here first, by Prometheus'
+// parser for its format. A rule is checked as Prometheus does when it loads the file: its expression, labels and templates.
 // It prints each problem on a line, and exits with 1 if there are any.
-// promtool's linter reads only the text format, so the page is parsed here first, by Prometheus' parser for its format.
 package main
 
 import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"strings"
 
@@ -16,32 +18,64 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/model/textparse"
+	"github.com/prometheus/prometheus/promql/parser"
 )
 
 func main() {
 	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: metrics-lint FORMAT, like text/plain;version=0.0.4")
+		fmt.Fprintln(os.Stderr, "usage: metrics-lint FORMAT, like text/plain;version=0.0.4; or metrics-lint rules")
 		os.Exit(2)
 	}
-	problems, err := lint(os.Stdin, os.Args[1])
+	problems, err := check(os.Stdin, os.Args[1])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "metrics-lint:", err)
 		os.Exit(2)
 	}
 	for _, problem := range problems {
-		fmt.Printf("%s: %s\n", problem.Metric, problem.Text)
+		fmt.Println(problem)
 	}
 	if len(problems) > 0 {
 		os.Exit(1)
 	}
 }
 
-func lint(page io.Reader, format string) ([]promlint.Problem, error) {
-	text, err := io.ReadAll(page)
+func check(input io.Reader, what string) ([]string, error) {
+	text, err := io.ReadAll(input)
 	if err != nil {
 		return nil, err
 	}
+	if what == "rules" {
+		return checkRules(text)
+	}
+	linted, err := lint(text, what)
+	var problems []string
+	for _, problem := range linted {
+		problems = append(problems, problem.Metric+": "+problem.Text)
+	}
+	return problems, err
+}
+
+func checkRules(text []byte) ([]string, error) {
+	expressions := parser.NewParser(parser.Options{})
+	file, errs := rulefmt.Parse(text, false, model.UTF8Validation, expressions, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	var problems []string
+	for _, err := range errs {
+		problems = append(problems, err.Error())
+	}
+	if len(problems) > 0 {
+		return problems, nil
+	}
+	for _, group := range file.Groups {
+		if len(group.Rules) > 0 {
+			return nil, nil
+		}
+	}
+	return nil, errors.New("the file has no rule")
+}
+
+func lint(text []byte, format string) ([]promlint.Problem, error) {
 	families, err := parse(text, format)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,6 @@
 //! Finds the programs of a control plane in `KUBEBUILDER_ASSETS`; builds what is missing there from `control-plane/`, once, into a cache.
-//! Prometheus, Alertmanager and the clients that uncordon nodes are found in the same way, and built from `prometheus/`, `alertmanager/` and
-//! `adversaries/` when a test first asks for them.
+//! Prometheus, Alertmanager, the clients that uncordon nodes, and what renders charts and kustomizations are found in the same way, and built
+//! from `prometheus/`, `alertmanager/`, `adversaries/` and `renderers/` when a test first asks for them.
 //!
 //! The key of a cache entry is a hash of what it is built from. An entry appears by a rename, so it is never half built.
 //! Not here: cleaning up old entries; nothing does that.
@@ -14,6 +14,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 
 use self::progress::Progress;
+use crate::tree;
 
 const KUBERNETES_VERSION: &str = "v1.37.2";
 /// Programs built as one binary. The name it is called by selects the program.
@@ -46,6 +47,13 @@ const ALERTMANAGER_PAGE: &str = "ui/app/dist/index.html";
 /// Leaves out the clients of the clouds, with which Prometheus finds targets. They are most of its code.
 const PROMETHEUS_FLAGS: [&str; 2] = ["-tags", "remove_all_sd"];
 const ADVERSARIES: &str = "adversaries";
+const RENDERERS: &str = "renderers";
+const HELM_MODULE: &str = "helm.sh/helm/v4";
+/// The programs of others in that module, beside its own.
+const RENDERERS_PACKAGES: [&str; 2] = [
+    "helm.sh/helm/v4/cmd/helm",
+    "github.com/helm-unittest/helm-unittest/cmd/helm-unittest",
+];
 
 /// Paths of the programs and files that a control plane runs with.
 #[derive(Debug, Clone)]
@@ -91,6 +99,21 @@ pub fn adversaries() -> Result<PathBuf> {
     find(Entry::Adversaries, "adversaries")
 }
 
+/// Finds helm and builds it if it is missing. The first build takes minutes and shows its progress on standard error.
+pub fn helm() -> Result<PathBuf> {
+    find(Entry::Renderers, "helm")
+}
+
+/// Finds helm-unittest and builds it if it is missing, together with [`helm`].
+pub fn helm_unittest() -> Result<PathBuf> {
+    find(Entry::Renderers, "helm-unittest")
+}
+
+/// Finds the program that renders as Flux and Argo CD do and builds it if it is missing, together with [`helm`].
+pub fn renderers() -> Result<PathBuf> {
+    find(Entry::Renderers, "renderers")
+}
+
 /// The path of a file: in `KUBEBUILDER_ASSETS` if it is there, else in this entry of the cache.
 fn find(entry: Entry, name: &str) -> Result<PathBuf> {
     let given = std::env::var_os("KUBEBUILDER_ASSETS")
@@ -124,6 +147,8 @@ enum Entry {
     Alertmanager,
     /// The clients that uncordon nodes, which one test needs.
     Adversaries,
+    /// helm, helm-unittest, and what renders as Flux and Argo CD do.
+    Renderers,
 }
 
 impl Entry {
@@ -134,6 +159,7 @@ impl Entry {
             Self::Prometheus => "prometheus",
             Self::Alertmanager => "alertmanager",
             Self::Adversaries => "adversaries",
+            Self::Renderers => "renderers",
         }
     }
 
@@ -144,6 +170,7 @@ impl Entry {
             Self::Prometheus => Module(PROMETHEUS),
             Self::Alertmanager => Module(ALERTMANAGER),
             Self::Adversaries => Module(ADVERSARIES),
+            Self::Renderers => Module(RENDERERS),
         }
     }
 
@@ -154,6 +181,7 @@ impl Entry {
             Self::Prometheus => flags(&PROMETHEUS_FLAGS),
             Self::Alertmanager => flags(&[ALERTMANAGER_PAGE]),
             Self::Adversaries => flags(&[]),
+            Self::Renderers => [flags(&[]), RENDERERS_PACKAGES.map(str::to_owned).to_vec()].concat(),
         }
     }
 
@@ -164,6 +192,7 @@ impl Entry {
             Self::Prometheus => self.module().requires("github.com/prometheus/prometheus"),
             Self::Alertmanager => self.module().requires(ALERTMANAGER_MODULE),
             Self::Adversaries => self.module().requires("k8s.io/client-go"),
+            Self::Renderers => self.module().requires(HELM_MODULE),
         }
     }
 
@@ -227,6 +256,7 @@ impl Entry {
             Self::Prometheus => build_prometheus(directory),
             Self::Alertmanager => build_alertmanager(directory),
             Self::Adversaries => build_adversaries(directory),
+            Self::Renderers => build_renderers(directory),
         }
     }
 }
@@ -455,7 +485,7 @@ fn build_alertmanager(directory: &Path) -> Result<()> {
     );
     let place = tempfile::tempdir().context("failed to create a temporary directory")?;
     let source = place.path().join("source");
-    copy(&module.downloaded(ALERTMANAGER_MODULE)?, &source)?;
+    tree::copy(&module.downloaded(ALERTMANAGER_MODULE)?, &source)?;
     let page = source.join(ALERTMANAGER_PAGE);
     std::fs::create_dir_all(page.parent().context("a page has a directory")?)
         .and_then(|()| std::fs::write(&page, "<p>This build has no pages.</p>\n"))
@@ -478,28 +508,15 @@ fn build_alertmanager(directory: &Path) -> Result<()> {
     )
 }
 
-/// Copies a directory with all that is in it. What is copied can be written, unlike Go's own copy of a module.
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    std::fs::create_dir_all(to).with_context(|| format!("failed to create {}", to.display()))?;
-    let listed = std::fs::read_dir(from).with_context(|| format!("failed to list {}", from.display()))?;
-    for entry in listed {
-        let entry = entry.with_context(|| format!("failed to list {}", from.display()))?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            let content = std::fs::read(entry.path());
-            content
-                .and_then(|content| std::fs::write(&target, content))
-                .with_context(|| format!("failed to copy {}", entry.path().display()))?;
-        }
-    }
-    Ok(())
-}
-
 fn build_adversaries(directory: &Path) -> Result<()> {
     let title = "building the clients that uncordon nodes, once (about 5 minutes on 2 cores, 1 after the control plane)";
     Module(ADVERSARIES).build(title.to_owned(), flags(&[]), &["."], directory)
+}
+
+fn build_renderers(directory: &Path) -> Result<()> {
+    let title = "building helm, helm-unittest and what renders as Flux and Argo CD do, once (about 3 minutes on 2 cores)";
+    let [helm, unittest] = RENDERERS_PACKAGES;
+    Module(RENDERERS).build(title.to_owned(), flags(&[]), &[".", helm, unittest], directory)
 }
 
 fn collect_stages(directory: &Path) -> Result<()> {

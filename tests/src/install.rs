@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
@@ -16,11 +16,12 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::control_plane::ControlPlane;
+use crate::process::CommandLine;
 use crate::webhook::Mode;
 use crate::{NAMESPACE, wait};
 
-/// Longest rendering. kustomize only reads a dozen small files.
-const RENDER_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest rendering. It only reads a dozen small files.
+pub(crate) const RENDER_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest start of the webhook's two fake pods. It takes seconds, and longer on a busy machine.
 const RUNNING_TIMEOUT: Duration = Duration::from_secs(90);
 /// The name of the webhook's Deployment, and the value of its pods' label `app.kubernetes.io/name`.
@@ -47,27 +48,18 @@ pub struct Rendered {
 impl Rendered {
     /// Renders a directory with `kubectl kustomize`.
     pub async fn from_directory(kubectl: &Path, directory: &Path) -> Result<Self> {
-        let mut command = tokio::process::Command::new(kubectl);
-        let _ = command.arg("kustomize").arg(directory).kill_on_drop(true);
-        let output = tokio::time::timeout(RENDER_TIMEOUT, command.output())
-            .await
-            .with_context(|| {
-                format!(
-                    "kubectl kustomize {} took over {RENDER_TIMEOUT:?}",
-                    directory.display()
-                )
-            })?
-            .with_context(|| format!("failed to run {}", kubectl.display()))?;
-        ensure!(
-            output.status.success(),
-            "failed to render {}: {}",
-            directory.display(),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-        let text =
-            String::from_utf8(output.stdout).context("kustomize printed something that is not UTF-8")?;
-        let objects = serde_saphyr::from_multiple(&text).context("failed to read what kustomize rendered")?;
-        Ok(Self { objects })
+        let line = CommandLine::new(kubectl).arg("kustomize").arg(directory);
+        Self::from_yaml(&line.run("", RENDER_TIMEOUT).await?)
+    }
+
+    /// Reads the objects that a program has printed, one to a document. Empty documents are left out.
+    pub fn from_yaml(text: &str) -> Result<Self> {
+        let documents: Vec<Value> = serde_saphyr::from_multiple(text)
+            .with_context(|| format!("failed to read what was rendered:\n{text}"))?;
+        let objects = documents.into_iter().filter(|object| !object.is_null());
+        Ok(Self {
+            objects: objects.collect(),
+        })
     }
 
     pub fn objects(&self) -> &[Value] {

@@ -8,12 +8,15 @@ pub mod assets;
 pub mod go_module;
 pub mod process;
 pub mod programs;
+pub mod tree;
 
 pub mod audit;
 pub mod control_plane;
 pub mod identity;
 pub mod wait;
 
+pub mod gitops;
+pub mod helm;
 pub mod install;
 pub mod webhook;
 pub mod workload;

@@ -1,8 +1,9 @@
 //! Child processes that cannot outlive the harness, each with a log file of its own.
 //!
 //! The kernel kills a child when the *thread* that started it ends, so one thread that never ends starts all children.
+//! Also programs that only print something, see [`CommandLine::run`]: they need neither log nor leash.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -12,8 +13,9 @@ use std::sync::OnceLock;
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::AsyncWriteExt as _;
 
 /// How many lines of a log an error shows: enough for the first frames of a Go panic, or for a clap error.
 const LOG_TAIL_LINES: usize = 15;
@@ -25,6 +27,7 @@ pub struct CommandLine {
     program: PathBuf,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    directory: Option<PathBuf>,
 }
 
 impl CommandLine {
@@ -33,6 +36,7 @@ impl CommandLine {
             program: program.into(),
             arguments: Vec::new(),
             environment: Vec::new(),
+            directory: None,
         }
     }
 
@@ -52,6 +56,59 @@ impl CommandLine {
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.environment.push((name.into(), value.into()));
         self
+    }
+
+    /// Lets the program run in this directory.
+    #[must_use]
+    pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// Runs the program to its end with this standard input, and returns what it prints. It is killed once it takes longer than `bound`.
+    /// The error of a program that fails has both of its outputs.
+    pub async fn run(&self, input: &str, bound: Duration) -> Result<String> {
+        let what = format!(
+            "{} {}",
+            self.program.display(),
+            self.arguments.join(OsStr::new(" ")).display()
+        );
+        let mut command = tokio::process::Command::new(&self.program);
+        if let Some(directory) = &self.directory {
+            let _ = command.current_dir(directory);
+        }
+        let mut child = command
+            .args(&self.arguments)
+            .env_clear()
+            .envs(kept_environment())
+            .envs(self.environment.iter().cloned())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("failed to start {what}"))?;
+        let mut stdin = child.stdin.take().context("a program has no standard input")?;
+        let ends = async {
+            // A program that needs no input may end before it has read any; one that fails says why itself.
+            let (_, output) = tokio::join!(
+                async move { stdin.write_all(input.as_bytes()).await },
+                child.wait_with_output()
+            );
+            output
+        };
+        let output = tokio::time::timeout(bound, ends)
+            .await
+            .with_context(|| format!("{what} took over {bound:?}"))?
+            .with_context(|| format!("failed to wait for {what}"))?;
+        let printed = String::from_utf8_lossy(&output.stdout);
+        ensure!(
+            output.status.success(),
+            "{what} failed ({}): {}{printed}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(printed.into_owned())
     }
 }
 
@@ -97,7 +154,7 @@ impl Kennel {
             // No program may find the configuration files of the user who runs the tests.
             .env("HOME", &self.directory)
             .envs(line.environment.iter().cloned())
-            .current_dir(&self.directory)
+            .current_dir(line.directory.as_ref().unwrap_or(&self.directory))
             // Ctrl-C on the terminal reaches only the harness, which then ends its children in order.
             .process_group(0)
             .stdin(Stdio::null())

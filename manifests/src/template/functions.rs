@@ -31,9 +31,9 @@ pub(super) fn printed(value: &Value) -> String {
     }
 }
 
-pub(super) fn call(name: &str, arguments: Vec<Value>) -> Result<Value, CallError> {
+pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, CallError> {
     let count = arguments.len();
-    match (name, arguments.as_slice()) {
+    match (name, arguments) {
         // Go's `and` and `or` give one of their arguments.
         ("and", [.., last]) => Ok(arguments
             .iter()
@@ -67,7 +67,7 @@ pub(super) fn call(name: &str, arguments: Vec<Value>) -> Result<Value, CallError
             Ok(Value::String(texts.join(between)))
         }
         ("list", values) => Ok(Value::Array(values.to_vec())),
-        ("dict", pairs) if count % 2 == 0 => Ok(Value::Object(object(pairs))),
+        ("dict", pairs) if count.is_multiple_of(2) => Ok(Value::Object(object(pairs))),
         ("has", [value, Value::Array(list)]) => Ok(Value::Bool(list.contains(value))),
         ("int", [value]) => Ok(Value::from(whole(value))),
         ("len", [Value::Array(list)]) => Ok(Value::from(list.len())),
@@ -87,10 +87,8 @@ pub(super) fn call(name: &str, arguments: Vec<Value>) -> Result<Value, CallError
         // There is no cluster to ask, as in `helm template`.
         ("lookup", [_, _, _, _]) => Ok(Value::Object(Map::new())),
         ("fail", [text]) => Err(CallError::Refused(printed(text))),
-        ("required", [text, value]) => match is_true(value) {
-            true => Ok(value.clone()),
-            false => Err(CallError::Refused(printed(text))),
-        },
+        ("required", [_, value]) if is_true(value) => Ok(value.clone()),
+        ("required", [text, _]) => Err(CallError::Refused(printed(text))),
         _ => Err(CallError::Problem(format!(
             "{name} with {count} arguments like these is not known here"
         ))),

@@ -49,7 +49,7 @@ pub(super) fn file(
     let (parts, end) = block(&mut pieces, defined)?;
     match end {
         End::File => Ok(parts),
-        End::Else(place, _) | End::End(place) => Err(place.problem("ends a block that has not begun")),
+        End::Else(place, _) | End::Block(place) => Err(place.problem("ends a block that has not begun")),
     }
 }
 
@@ -127,7 +127,7 @@ enum End {
     File,
     /// With the tokens behind `else`: nothing, or `if` and its condition.
     Else(Place, Vec<Token>),
-    End(Place),
+    Block(Place),
 }
 
 type Pieces = Peekable<IntoIter<(Place, Piece)>>;
@@ -148,7 +148,7 @@ fn block(
         };
         let node = match tokens.split_first() {
             Some((Token::Word(word), rest)) => match word.as_str() {
-                "end" => return Ok((parts, End::End(place))),
+                "end" => return Ok((parts, End::Block(place))),
                 "else" => return Ok((parts, End::Else(place, rest.to_vec()))),
                 "define" => {
                     let [Token::Text(name)] = rest else {
@@ -163,7 +163,7 @@ fn block(
                     let expression = read(rest, &place)?;
                     let (body, end) = block(pieces, defined)?;
                     let otherwise = match end {
-                        End::End(_) => Vec::new(),
+                        End::Block(_) => Vec::new(),
                         End::Else(_, tokens) if tokens.is_empty() => body_until_end(pieces, defined, &place)?,
                         End::Else(..) | End::File => return Err(place.problem("this with has no end")),
                     };
@@ -192,7 +192,7 @@ fn body_until_end(
     place: &Place,
 ) -> Result<Vec<Part>, TemplateError> {
     match block(pieces, defined)? {
-        (body, End::End(_)) => Ok(body),
+        (body, End::Block(_)) => Ok(body),
         (_, End::Else(..) | End::File) => Err(place.problem("this block has no end")),
     }
 }
@@ -209,7 +209,7 @@ fn condition(
         let (body, end) = block(pieces, defined)?;
         branches.push((condition, body));
         match end {
-            End::End(_) => return Ok(Node::If(branches, Vec::new())),
+            End::Block(_) => return Ok(Node::If(branches, Vec::new())),
             End::Else(_, tokens) if tokens.is_empty() => {
                 return Ok(Node::If(branches, body_until_end(pieces, defined, place)?));
             }

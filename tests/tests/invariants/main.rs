@@ -13,15 +13,18 @@ mod wire;
 
 mod adversaries;
 mod agent_metrics;
+mod alerts;
 mod at_most_n;
 mod bad_input;
 mod blockers;
+mod charts;
 mod cordon_given_back;
 mod crashes;
 mod daemonset;
 mod drain;
 mod evidence;
 mod explain;
+mod gitops;
 mod good_neighbour;
 mod held_stays_cordoned;
 mod idle;

@@ -6,10 +6,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use cordonhold_tests::NAMESPACE;
 use cordonhold_tests::control_plane::{ControlPlane, Options};
 use cordonhold_tests::identity::Identity;
 use cordonhold_tests::install::{Rendered, manifests};
+use cordonhold_tests::{NAMESPACE, tree};
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview};
 use k8s_openapi::api::core::v1::Namespace;
@@ -20,12 +20,12 @@ use tokio::io::AsyncWriteExt;
 
 use crate::cluster::{Cluster, alone, on_shared};
 
-const ELSEWHERE: &str = "elsewhere";
+pub(crate) const ELSEWHERE: &str = "elsewhere";
 /// Longest run of kubectl. It first reads the API groups, which takes seconds on a busy machine.
 const KUBECTL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The kustomizations that people render: the base, the overlays, and the base with each component.
-const VARIANTS: [&str; 18] = [
+pub(crate) const VARIANTS: [&str; 18] = [
     "resources: [../../base]\n",
     "resources: [../../overlays/protect-kured]\n",
     "resources: [../../overlays/agent-alone]\n",
@@ -52,7 +52,7 @@ const VARIANTS: [&str; 18] = [
 fn found_e4_each_variant_renders_right_under_a_namespace() -> Result<()> {
     on_shared(async |cluster| {
         let copy = tempfile::tempdir().context("failed to create a directory")?;
-        copy_tree(&manifests(""), copy.path())?;
+        tree::copy(&manifests(""), copy.path())?;
         let kubectl = &cluster.plane.assets().kubectl;
         let render = async |name: &str, text: &str| -> Result<Vec<Value>> {
             let directory = add_overlay(copy.path(), name, text)?;
@@ -140,7 +140,7 @@ fn moved(mut object: Value) -> Value {
 }
 
 /// Checks that both lists have the same objects, in any order.
-fn is_same(rendered: &[Value], expected: &[Value]) -> Result<()> {
+pub(crate) fn is_same(rendered: &[Value], expected: &[Value]) -> Result<()> {
     ensure!(
         rendered.len() == expected.len(),
         "{} objects instead of {}",
@@ -209,7 +209,7 @@ fn the_overlay_for_agents_alone_brings_no_webhook() -> Result<()> {
 fn last_wish_the_components_of_mode_defer_are_taken() -> Result<()> {
     on_shared(async |cluster| {
         let copy = tempfile::tempdir().context("failed to create a directory")?;
-        copy_tree(&manifests(""), copy.path())?;
+        tree::copy(&manifests(""), copy.path())?;
         for (components, webhooks) in [("defer", 3), ("defer-by-policy", 4)] {
             let text = format!("resources: [../../base]\ncomponents: [../../components/{components}]\n");
             let directory = add_overlay(copy.path(), components, &text)?;
@@ -617,30 +617,16 @@ pub(crate) fn documented_overlay(marker: &str) -> Result<String> {
 
 /// Copies the manifests and adds this kustomization to the overlays. Returns its path.
 pub(crate) fn overlay(copy: &Path, name: &str, kustomization: &str) -> Result<PathBuf> {
-    copy_tree(&manifests(""), copy)?;
+    tree::copy(&manifests(""), copy)?;
     add_overlay(copy, name, kustomization)
 }
 
-fn add_overlay(copy: &Path, name: &str, kustomization: &str) -> Result<PathBuf> {
+pub(crate) fn add_overlay(copy: &Path, name: &str, kustomization: &str) -> Result<PathBuf> {
     let directory = copy.join("overlays").join(name);
     std::fs::create_dir_all(&directory).context("failed to create an overlay")?;
     std::fs::write(directory.join("kustomization.yaml"), kustomization)
         .context("failed to write an overlay")?;
     Ok(directory)
-}
-
-fn copy_tree(from: &Path, to: &Path) -> Result<()> {
-    std::fs::create_dir_all(to).with_context(|| format!("failed to create {}", to.display()))?;
-    for entry in std::fs::read_dir(from).with_context(|| format!("failed to list {}", from.display()))? {
-        let (path, target) = entry.map(|entry| (entry.path(), to.join(entry.file_name())))?;
-        if path.is_dir() {
-            copy_tree(&path, &target)?;
-        } else {
-            let _: u64 = std::fs::copy(&path, &target)
-                .with_context(|| format!("failed to copy {}", path.display()))?;
-        }
-    }
-    Ok(())
 }
 
 /// Checks that the API server accepts all objects.
