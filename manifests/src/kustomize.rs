@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::chart::{self, File, Release, RenderError, WRITTEN};
 use crate::difference::{self, DifferenceError, Patch};
-use crate::values::Values;
+use crate::values::{Values, put_over};
 
 /// The namespace in the base. An overlay's `namespace:` moves everything out of it.
 const NAMESPACE: &str = "cordonhold";
@@ -188,19 +188,7 @@ pub fn values(with: Value) -> Result<Values, serde_json::Error> {
         "kured": {"foundBy": "webhook"},
     });
     put_over(&mut all, with);
-    serde_json::from_value(all)
-}
-
-/// Puts the values of one object over those of another.
-fn put_over(under: &mut Value, over: Value) {
-    match (under, over) {
-        (Value::Object(under), Value::Object(over)) => {
-            for (key, value) in over {
-                put_over(under.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (under, over) => *under = over,
-    }
+    Values::with(all)
 }
 
 /// All generated files below `manifests/`, with their paths there.

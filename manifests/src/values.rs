@@ -42,6 +42,35 @@ pub struct Values {
     pub global: Object,
 }
 
+impl Values {
+    /// The defaults with these values over them, as Helm does it: objects are merged, `null` removes a key, everything else replaces.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such value, or it has another type.
+    pub fn with(over: Value) -> Result<Self, serde_json::Error> {
+        let mut all = serde_json::to_value(Self::default())?;
+        put_over(&mut all, over);
+        serde_json::from_value(all)
+    }
+}
+
+/// Puts one value over another.
+pub(crate) fn put_over(under: &mut Value, over: Value) {
+    match (under, over) {
+        (Value::Object(under), Value::Object(over)) => {
+            for (key, value) in over {
+                if value.is_null() {
+                    drop(under.remove(&key));
+                } else {
+                    put_over(under.entry(key).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (under, over) => *under = over,
+    }
+}
+
 /// Which halves are installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

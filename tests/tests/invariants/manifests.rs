@@ -630,7 +630,7 @@ pub(crate) fn add_overlay(copy: &Path, name: &str, kustomization: &str) -> Resul
 }
 
 /// Checks that the API server accepts all objects.
-async fn is_taken(cluster: &Cluster, mut objects: Vec<Value>) -> Result<()> {
+pub(crate) async fn is_taken(cluster: &Cluster, mut objects: Vec<Value>) -> Result<()> {
     for object in &mut objects {
         // The registered configuration has a URL instead of a Service, and an apply would merge both.
         if object["kind"] == "ValidatingWebhookConfiguration" {
