@@ -11,7 +11,7 @@ use crate::values::Values;
 use crate::{alerts, cel, flags};
 
 /// The templates that are written by hand. The order is that of the files in the chart.
-const TEMPLATES: [(&str, &str); 20] = [
+const TEMPLATES: [(&str, &str); 21] = [
     ("_helpers.tpl", include_str!("../chart/templates/_helpers.tpl")),
     (
         "namespace.yaml",
@@ -49,6 +49,7 @@ const TEMPLATES: [(&str, &str); 20] = [
         "rbac-lock.yaml",
         include_str!("../chart/templates/rbac-lock.yaml"),
     ),
+    ("certs.yaml", include_str!("../chart/templates/certs.yaml")),
     (
         "certificate.yaml",
         include_str!("../chart/templates/certificate.yaml"),

@@ -2,6 +2,8 @@
 //!
 //! Not here: the overlays that people write around them.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::chart::{self, File, Release, RenderError, WRITTEN};
@@ -54,7 +56,7 @@ fn nothing() -> Value {
     json!({})
 }
 
-const COMPONENTS: [Component; 15] = [
+const COMPONENTS: [Component; 16] = [
     Component {
         name: "protect-kured",
         about: "Also keeps the nodes cordoned that stock kured's lock names. That lock is on kured's DaemonSet and not on the Node, so every uncordon must go to the webhook.",
@@ -138,6 +140,12 @@ const COMPONENTS: [Component; 15] = [
         about: "Only pods of the namespace monitoring reach the webhook's probes and metrics.",
         without: nothing,
         with: || json!({"networkPolicy": {"enabled": true}}),
+    },
+    Component {
+        name: "own-certificate",
+        about: "You issue the webhook's certificate: a Secret cordonhold-webhook-tls of type kubernetes.io/tls, and its CA in each caBundle. Removes what does it otherwise.",
+        without: nothing,
+        with: || json!({"tls": {"source": "secret"}}),
     },
     Component {
         name: "cert-manager",
@@ -343,9 +351,13 @@ impl Component {
         if !removed.is_empty() {
             parts.push(REMOVED.to_owned());
         }
-        parts.extend(removed.iter().map(|(kind, name)| {
+        let names: BTreeSet<&String> = removed.iter().map(|(_, name)| name).collect();
+        parts.extend(names.into_iter().map(|name| {
+            let kinds = removed.iter().filter(|(_, known)| known == name);
+            let kinds: Vec<&str> = kinds.map(|(kind, _)| kind.as_str()).collect();
             format!(
-                "  - target: {{kind: {kind}, name: {name}}}\n    patch: |-\n      {{apiVersion: v1, kind: any, metadata: {{name: any}}, $patch: delete}}\n"
+                "  - target: {{kind: \"{}\", name: {name}}}\n    patch: |-\n      {{apiVersion: v1, kind: any, metadata: {{name: any}}, $patch: delete}}\n",
+                kinds.join("|")
             )
         }));
         for Patch {

@@ -291,18 +291,27 @@ pub struct Service {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Tls {
-    /// Who issues the webhook's certificate: `secret` (you: a Secret of type kubernetes.io/tls, and its CA in each `caBundle`), `cert-manager`.
+    /// Who issues the webhook's certificate: `self` (`cordonhold-webhook certs`, a Deployment of its own), `cert-manager`, `secret` (you: a Secret
+    /// of type kubernetes.io/tls, and its CA in each `caBundle`).
     pub source: TlsSource,
     /// The Secret with `tls.crt` and `tls.key`.
     pub secret_name: String,
+    /// With `source: self`, further arguments; `cordonhold-webhook certs --help` has them.
+    pub extra_args: Vec<String>,
+    /// With `source: self`, resources of the container.
+    pub resources: Object,
     pub cert_manager: CertManager,
 }
 
 impl Default for Tls {
     fn default() -> Self {
         Self {
-            source: TlsSource::Secret,
+            source: TlsSource::Itself,
             secret_name: "cordonhold-webhook-tls".to_owned(),
+            extra_args: Vec::new(),
+            resources: object(
+                json!({"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "64Mi"}}),
+            ),
             cert_manager: CertManager::default(),
         }
     }
@@ -311,6 +320,8 @@ impl Default for Tls {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TlsSource {
+    #[serde(rename = "self")]
+    Itself,
     Secret,
     CertManager,
 }
