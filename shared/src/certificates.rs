@@ -442,7 +442,31 @@ impl Authority {
     }
 }
 
+impl Step {
+    /// The webhooks whose `caBundle` is to be written.
+    pub fn webhooks(&self) -> &[String] {
+        match self {
+            Step::WriteBundles(webhooks) => webhooks,
+            Step::Keep(_) | Step::AddAuthority { .. } | Step::SignLeaf { .. } | Step::DropAuthorities(_) => {
+                &[]
+            }
+        }
+    }
+}
+
 impl Bundle {
+    /// Whether writing all of `known` into it undoes what somebody else has done: it is not a first write, and it does not just follow a
+    /// change of our CAs.
+    pub fn is_repaired(&self, known: &[Authority], was_right: bool) -> bool {
+        let is_known = |ca: &Trusted| known.iter().any(|authority| authority.id == ca.id);
+        let is_strange = match &self.trusted {
+            Reading::Absent => false,
+            Reading::Present(trusted) => !trusted.iter().all(is_known),
+            Reading::Malformed(_) => true,
+        };
+        !self.is_ours && (was_right || is_strange)
+    }
+
     fn ids(&self) -> BTreeSet<&Id> {
         match &self.trusted {
             Reading::Present(trusted) => trusted.iter().map(|ca| &ca.id).collect(),

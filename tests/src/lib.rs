@@ -14,6 +14,7 @@ pub mod control_plane;
 pub mod identity;
 pub mod wait;
 
+pub mod certificates;
 pub mod install;
 pub mod webhook;
 pub mod workload;

@@ -105,6 +105,14 @@ impl Suspect {
         }
     }
 
+    /// The field manager; empty if it is not known.
+    pub fn manager(&self) -> &str {
+        match self {
+            Suspect::Owner(write) | Suspect::Last(write) => &write.manager,
+            Suspect::Nobody => "",
+        }
+    }
+
     /// Who it was, for people.
     pub fn text(&self) -> String {
         let of = |write: &Write| {

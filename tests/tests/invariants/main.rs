@@ -16,6 +16,7 @@ mod agent_metrics;
 mod at_most_n;
 mod bad_input;
 mod blockers;
+mod certificates;
 mod cordon_given_back;
 mod crashes;
 mod daemonset;

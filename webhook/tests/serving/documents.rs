@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::CommandFactory;
-use cordonhold_webhook::{Args, Limits};
+use cordonhold_webhook::{Args, CertsArgs, Limits};
 
 const README: &str = include_str!("../../README.md");
 
@@ -138,6 +138,27 @@ fn every_serving_flag_is_in_the_readme() {
     let missing: Vec<_> = serving
         .filter_map(|arg| arg.get_long())
         .filter(|long| !README.contains(&format!("`--{long}")))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn the_lifetimes_of_certs_are_in_the_readme_with_their_defaults() {
+    let command = CertsArgs::command();
+    for flag in ["leaf-lifetime", "renew-before", "ca-lifetime", "settle"] {
+        let mut arguments = command.get_arguments();
+        let argument = arguments
+            .find(|argument| argument.get_long() == Some(flag))
+            .unwrap();
+        let default = argument.get_default_values()[0].to_str().unwrap();
+        let row = format!("| `--{flag}` | `{default}`");
+        assert!(README.contains(&row), "the README lacks {row}");
+    }
+    let missing: Vec<_> = command
+        .get_arguments()
+        .filter_map(|argument| argument.get_long())
+        .filter(|long| !["help", "version", "instance", "kubeconfig", "log-format"].contains(long))
+        .filter(|long| !README.contains(&format!("`--{long}`")))
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
