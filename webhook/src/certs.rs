@@ -18,7 +18,6 @@ use cordonhold_rt::watch::{News, Watch};
 use cordonhold_rt::{client, pause, shutdown};
 use cordonhold_shared::watch::Change;
 use futures_util::StreamExt as _;
-use kube::Client;
 use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;

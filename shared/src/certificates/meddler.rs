@@ -153,7 +153,7 @@ impl Repairs {
         self.at.push_back(at);
         // The last ones are enough to tell.
         while self.at.len() > MANY {
-            drop(self.at.pop_front());
+            let _ = self.at.pop_front();
         }
         let is_many = self.at.len() == MANY
             && self

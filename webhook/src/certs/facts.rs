@@ -3,7 +3,6 @@
 //! Not here: reading the objects ([`super::cluster`]), and what follows ([`cordonhold_shared::certificates`]).
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use cordonhold_shared::Reading;
@@ -204,10 +203,9 @@ pub(super) fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, String> {
 }
 
 fn id(der: &[u8]) -> Id {
-    let mut text = String::new();
-    for byte in digest(&SHA256, der).as_ref() {
-        // Writing to a String cannot fail.
-        drop(write!(text, "{byte:02x}"));
-    }
-    Id(text)
+    let digest = digest(&SHA256, der);
+    let digits = digest.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    Id(digits
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect())
 }

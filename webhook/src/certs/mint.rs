@@ -108,7 +108,6 @@ fn valid(Validity { from, to }: Validity) -> CertificateParams {
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     params.not_before = epoch + since_epoch(from);
     params.not_after = epoch + since_epoch(to);
-    params.distinguished_name.remove(DnType::CommonName);
     params
 }
 
