@@ -15,6 +15,7 @@ pub mod control_plane;
 pub mod identity;
 pub mod wait;
 
+pub mod certificates;
 pub mod gitops;
 pub mod helm;
 pub mod install;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::CommandFactory;
 use cordonhold_shared::keys;
-use cordonhold_webhook::{Args, Limits};
+use cordonhold_webhook::{Args, CertsArgs, Limits};
 
 const README: &str = include_str!("../../README.md");
 
@@ -176,4 +176,25 @@ fn the_page_for_operators_names_the_keys_that_there_are() {
         keys::MARK_ANNOTATIONS.join("- ")
     );
     assert!(page.contains(&format!("`{by_hand}`")), "{by_hand}");
+}
+
+#[test]
+fn the_lifetimes_of_certs_are_in_the_readme_with_their_defaults() {
+    let command = CertsArgs::command();
+    for flag in ["leaf-lifetime", "renew-before", "ca-lifetime", "settle"] {
+        let mut arguments = command.get_arguments();
+        let argument = arguments
+            .find(|argument| argument.get_long() == Some(flag))
+            .unwrap();
+        let default = argument.get_default_values()[0].to_str().unwrap();
+        let row = format!("| `--{flag}` | `{default}`");
+        assert!(README.contains(&row), "the README lacks {row}");
+    }
+    let missing: Vec<_> = command
+        .get_arguments()
+        .filter_map(|argument| argument.get_long())
+        .filter(|long| !["help", "version", "instance", "kubeconfig", "log-format"].contains(long))
+        .filter(|long| !README.contains(&format!("`--{long}`")))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
