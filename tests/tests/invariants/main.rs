@@ -25,6 +25,7 @@ mod explain;
 mod good_neighbour;
 mod held_stays_cordoned;
 mod idle;
+mod kubectl_wait;
 mod manifests;
 mod messages;
 mod never_in_the_way;
