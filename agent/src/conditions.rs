@@ -67,3 +67,47 @@ async fn is_settled(api: &Api, node: &NodeView, patch: &Value) -> bool {
         Failure::Conflict | Failure::NotFound | Failure::Refused(_) => true,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::fake;
+
+    /// How often the conditions of a Node are written if the answers have these codes, and nothing else happens to the Node for an hour.
+    async fn writes(codes: &'static [u16]) -> usize {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        let api = fake::api(&[], move |path, _| {
+            assert!(path.contains("/nodes/node-0/status"), "{path}");
+            let code = codes[counted.fetch_add(1, Ordering::Relaxed)];
+            let status = json!({ "kind": "Status", "status": "Failure", "code": code });
+            let node = json!({ "metadata": { "name": "node-0" } });
+            (code, if code == 200 { node } else { status })
+        });
+        let (sender, shown) = watch::channel(NodeView::default());
+        let keeping = tokio::spawn(keep(api, Signs::default(), shown));
+        sender.send(NodeView::default()).unwrap();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        // What the last write has made of it.
+        let held = json!([{ "type": "cordonhold.dev/Held", "status": "False" }]);
+        let node = json!({ "metadata": { "name": "node-0" }, "status": { "conditions": held } });
+        sender.send(serde_json::from_value(node).unwrap()).unwrap();
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        drop(sender);
+        keeping.await.unwrap();
+        asked.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_was_not_answered_is_tried_again_and_one_that_was_refused_is_not() {
+        assert_eq!(writes(&[200]).await, 1);
+        assert_eq!(writes(&[500, 503, 403]).await, 3);
+        assert_eq!(writes(&[409]).await, 1);
+        assert_eq!(writes(&[403]).await, 1);
+    }
+}
