@@ -67,6 +67,9 @@ pub const DISABLED: &str = "disabled";
 /// Annotation: how far the drain has come, for people. Not a mark.
 pub const DRAIN_PROGRESS: &str = "cordonhold.dev/drain-progress";
 
+/// Condition of a Node: whether it is held, with `--node-conditions`. Not a mark, and nothing is decided by it.
+pub const HELD_CONDITION: &str = "cordonhold.dev/Held";
+
 /// Annotation on the Lease of a pool: the lock's record.
 pub const LOCK: &str = "cordonhold.dev/lock";
 /// Annotation on the Lease of a pool: the label selector of the pool's Nodes; empty for every Node.

@@ -22,6 +22,8 @@ pub mod install;
 pub mod webhook;
 pub mod workload;
 
+pub mod foreign_webhook;
+
 pub mod marks;
 
 pub mod alertmanager;

@@ -29,6 +29,7 @@ mod gitops;
 mod good_neighbour;
 mod held_stays_cordoned;
 mod idle;
+mod kubectl_wait;
 mod manifests;
 mod messages;
 mod never_in_the_way;
