@@ -7,14 +7,14 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use cordonhold_shared::certificates::record::{self, Stored};
-use k8s_openapi::api::core::v1::{Node, Secret, ServiceAccount};
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+use k8s_openapi::api::core::v1::{Node, Secret};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -27,12 +27,12 @@ use crate::identity::Credential;
 use crate::install::{Rendered, install, manifests};
 use crate::process::{CommandLine, Kennel, Process};
 use crate::programs::{self, Program};
-use crate::webhook::http_status;
+use crate::webhook::{Mode, http_status};
 use crate::{AGENT_ACCOUNT, NAMESPACE, WEBHOOK_ACCOUNT, wait};
 
 pub mod proof;
 
-/// The ServiceAccount of `certs`.
+/// The ServiceAccount of `certs`, whose rights are those of the manifests.
 pub const ACCOUNT: &str = "cordonhold-certs";
 pub const CA_SECRET: &str = "cordonhold-ca";
 pub const SERVED_SECRET: &str = "cordonhold-webhook-tls";
@@ -47,29 +47,11 @@ const TERMINATE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often the mount looks at the Secret, and the balancer at readiness.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// What `certs` must be allowed, and nothing else: rules in the namespace, and rules in the cluster.
-pub fn rules() -> (Value, Value) {
-    let in_namespace = json!([
-        { "apiGroups": [""], "resources": ["secrets"], "resourceNames": [CA_SECRET, SERVED_SECRET], "verbs": ["get", "list", "watch", "create", "patch"] },
-    ]);
-    let in_cluster = json!([
-        {
-            "apiGroups": ["admissionregistration.k8s.io"],
-            "resources": ["validatingwebhookconfigurations", "mutatingwebhookconfigurations"],
-            "resourceNames": [CONFIGURATION],
-            "verbs": ["get", "list", "watch", "patch"],
-        },
-        { "apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"] },
-    ]);
-    (in_namespace, in_cluster)
-}
-
-/// An API server with the manifests, with the webhook configurations pointing at `origin` and without any `caBundle`, a Node, and the
-/// ServiceAccount of `certs`.
+/// An API server with the manifests, with the webhook configurations pointing at `origin` and without any `caBundle`, and a Node.
 pub async fn plane(origin: &str) -> Result<ControlPlane> {
     let plane = ControlPlane::start_alone().await?;
     let mut rendered: Rendered = install(&plane, &manifests("base")).await?;
-    rendered.add_file("components/defer/webhook-configuration.yaml")?;
+    rendered.add_mode(Mode::Defer)?;
     let client = plane.client();
     let node: Node = serde_json::from_value(json!({ "metadata": { "name": NODE } }))?;
     drop(
@@ -77,54 +59,8 @@ pub async fn plane(origin: &str) -> Result<ControlPlane> {
             .create(&PostParams::default(), &node)
             .await?,
     );
-    allow(&client).await?;
     rendered.register_webhook(&client, origin, None).await?;
     Ok(plane)
-}
-
-async fn allow(client: &Client) -> Result<()> {
-    let parameters = PostParams::default();
-    let (in_namespace, in_cluster) = rules();
-    let metadata = json!({ "name": ACCOUNT });
-    let subjects = json!([{ "kind": "ServiceAccount", "name": ACCOUNT, "namespace": NAMESPACE }]);
-    let refers =
-        |kind: &str| json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": ACCOUNT });
-    let account: ServiceAccount = serde_json::from_value(json!({ "metadata": metadata }))?;
-    let role: Role = serde_json::from_value(json!({ "metadata": metadata, "rules": in_namespace }))?;
-    let bound: RoleBinding = serde_json::from_value(
-        json!({ "metadata": metadata, "roleRef": refers("Role"), "subjects": subjects }),
-    )?;
-    let cluster_role: ClusterRole =
-        serde_json::from_value(json!({ "metadata": metadata, "rules": in_cluster }))?;
-    let cluster_bound: ClusterRoleBinding = serde_json::from_value(
-        json!({ "metadata": metadata, "roleRef": refers("ClusterRole"), "subjects": subjects }),
-    )?;
-    drop(
-        Api::namespaced(client.clone(), NAMESPACE)
-            .create(&parameters, &account)
-            .await?,
-    );
-    drop(
-        Api::namespaced(client.clone(), NAMESPACE)
-            .create(&parameters, &role)
-            .await?,
-    );
-    drop(
-        Api::namespaced(client.clone(), NAMESPACE)
-            .create(&parameters, &bound)
-            .await?,
-    );
-    drop(
-        Api::all(client.clone())
-            .create(&parameters, &cluster_role)
-            .await?,
-    );
-    drop(
-        Api::all(client.clone())
-            .create(&parameters, &cluster_bound)
-            .await?,
-    );
-    Ok(())
 }
 
 async fn kubeconfig(plane: &ControlPlane, account: &str) -> Result<PathBuf> {
@@ -341,7 +277,7 @@ impl Replica {
 
     async fn restart(&mut self) -> Result<()> {
         if let Some(mut process) = self.process.take() {
-            drop(process.terminate(TERMINATE_TIMEOUT).await?);
+            let _: ExitStatus = process.terminate(TERMINATE_TIMEOUT).await?;
         }
         self.start().await
     }
