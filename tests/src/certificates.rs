@@ -42,7 +42,7 @@ pub const CONFIGURATION: &str = "cordonhold";
 pub const NODE: &str = "certified";
 
 /// Longest time until certificates are there and served. On an idle machine it takes five seconds.
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
+pub const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const TERMINATE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often the mount looks at the Secret, and the balancer at readiness.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

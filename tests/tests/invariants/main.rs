@@ -23,6 +23,7 @@ mod cordon_given_back;
 mod crashes;
 mod daemonset;
 mod drain;
+mod emergency;
 mod evidence;
 mod explain;
 mod gitops;

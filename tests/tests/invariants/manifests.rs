@@ -381,7 +381,7 @@ fn documented_steps() -> Result<Vec<String>> {
 }
 
 /// Runs a command as an admin in a POSIX shell at the root of the repository, and returns its output.
-async fn shell(plane: &ControlPlane, command: &str) -> Result<String> {
+pub(crate) async fn shell(plane: &ControlPlane, command: &str) -> Result<String> {
     let kubectl = &plane.assets().kubectl;
     let mut path = vec![kubectl.parent().context("kubectl has no directory")?.to_owned()];
     path.extend(std::env::split_paths(
