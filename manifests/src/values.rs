@@ -454,6 +454,7 @@ pub struct Events {
 pub struct Monitoring {
     pub pod_monitor: PodMonitor,
     pub rules: Rules,
+    pub dashboard: Dashboard,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -489,6 +490,27 @@ pub struct Rules {
     pub namespace: String,
     /// Its labels, by which your Prometheus selects it.
     pub labels: Object,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Dashboard {
+    /// Whether there is a `ConfigMap` with a dashboard for Grafana.
+    pub enabled: bool,
+    /// Its namespace; empty for the release's.
+    pub namespace: String,
+    /// Its labels, by which Grafana's sidecar finds it.
+    pub labels: Object,
+}
+
+impl Default for Dashboard {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            namespace: String::new(),
+            labels: object(json!({"grafana_dashboard": "1"})),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -62,7 +62,7 @@ fn matrix() -> Vec<Value> {
         json!({"events": {"onlyInDefault": true}, "networkPolicy": {"enabled": true, "apiServer": [{"ipBlock": {"cidr": "10.0.0.1/32"}}]}}),
         json!({"tls": {"source": "cert-manager", "secretName": "other"}}),
         json!({"tls": {"source": "cert-manager", "certManager": {"issuerRef": {"kind": "ClusterIssuer", "name": "your-ca"}}}, "webhook": {"mode": "defer"}}),
-        json!({"monitoring": {"podMonitor": {"enabled": true, "labels": {"a": "b"}, "namespace": "watch"}, "rules": {"enabled": true, "labels": {"a": "b"}}}}),
+        json!({"monitoring": {"podMonitor": {"enabled": true, "labels": {"a": "b"}, "namespace": "watch"}, "rules": {"enabled": true, "labels": {"a": "b"}}, "dashboard": {"enabled": true}}}),
     ]
 }
 
