@@ -24,6 +24,7 @@ pub mod workload;
 pub mod marks;
 
 pub mod alertmanager;
+pub mod cert_manager;
 pub mod host;
 pub mod machine;
 pub mod metrics_lint;
