@@ -1,6 +1,6 @@
 //! Every key, name and verb that Cordonhold writes to or reads from the API server. Each is defined only here.
 //!
-//! The manifests repeat some of them in CEL and RBAC; a test compares the two.
+//! The CEL and the labels of the manifests are made from them (`manifests/src/cel.rs`).
 //! Not here: which names Kubernetes allows ([`crate::names`]).
 
 /// Prefix of every label and annotation of Cordonhold.
@@ -66,6 +66,9 @@ pub const AGENT: &str = "cordonhold.dev/agent";
 pub const DISABLED: &str = "disabled";
 /// Annotation: how far the drain has come, for people. Not a mark.
 pub const DRAIN_PROGRESS: &str = "cordonhold.dev/drain-progress";
+
+/// Condition of a Node: whether it is held, with `--node-conditions`. Not a mark, and nothing is decided by it.
+pub const HELD_CONDITION: &str = "cordonhold.dev/Held";
 
 /// Annotation on the Lease of a pool: the lock's record.
 pub const LOCK: &str = "cordonhold.dev/lock";

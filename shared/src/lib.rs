@@ -21,6 +21,7 @@ pub mod watch;
 
 // What the webhook decides.
 pub mod admission;
+pub mod certificates;
 
 // What the agent decides.
 pub mod reboot;

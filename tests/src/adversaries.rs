@@ -1,10 +1,12 @@
 //! Plays the programs that are known to uncordon nodes against a node in a phase of a hold, and notes what each is told, what it does then,
 //! and how the node ends.
 //!
-//! The programs are clients in Go (`tests/adversaries`), one row of a table each. The hold's marks are written as the agent writes them.
+//! The programs are clients in Go (`tests/adversaries`), one row of a table each. The hold's marks are written as the agent writes them;
+//! for some rows a real agent does so, see [`Stage::play_live`].
 //! Not here: the page that says all of it to people, see [`page`].
 
 mod client;
+mod live;
 pub mod page;
 mod world;
 

@@ -78,6 +78,7 @@ impl ControlPlane {
     pub async fn start_alone() -> Result<Self> {
         let plane = Self::start_servers().await?;
         create_default_service_account(&plane.client).await?;
+        grant_ordinary_controller(&plane.client).await?;
         Ok(plane)
     }
 

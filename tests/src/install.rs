@@ -80,7 +80,7 @@ impl Rendered {
     /// Adds what this mode of the webhook needs beside the base.
     pub fn add_mode(&mut self, mode: Mode) -> Result<()> {
         match mode {
-            Mode::Defer => self.add_file("components/defer/webhook-configuration.yaml"),
+            Mode::Defer => self.add_file("components/defer/defer-webhook.yaml"),
             Mode::Enforce | Mode::Warn | Mode::Audit => Ok(()),
         }
     }
@@ -98,8 +98,13 @@ impl Rendered {
         Ok(())
     }
 
-    /// Applies the webhook configurations, with `origin`, a process on this machine, as their URL.
-    pub async fn register_webhook(&self, client: &Client, origin: &str, ca_bundle: &str) -> Result<()> {
+    /// Applies the webhook configurations, with `origin`, a process on this machine, as their URL. `None`: somebody else writes the CA.
+    pub async fn register_webhook(
+        &self,
+        client: &Client,
+        origin: &str,
+        ca_bundle: Option<&str>,
+    ) -> Result<()> {
         for object in self
             .objects
             .iter()
@@ -149,14 +154,17 @@ fn is_webhook_configuration(object: &Value) -> bool {
     WEBHOOK_CONFIGURATIONS.iter().any(|kind| object["kind"] == *kind)
 }
 
-fn pointed_at(mut configuration: Value, origin: &str, ca_bundle: &str) -> Value {
+fn pointed_at(mut configuration: Value, origin: &str, ca_bundle: Option<&str>) -> Value {
     for webhook in configuration["webhooks"].as_array_mut().into_iter().flatten() {
         let path = webhook
             .pointer("/clientConfig/service/path")
             .and_then(Value::as_str)
             .unwrap_or(REVIEW_PATH)
             .to_owned();
-        webhook["clientConfig"] = json!({ "url": format!("{origin}{path}"), "caBundle": ca_bundle });
+        webhook["clientConfig"] = json!({ "url": format!("{origin}{path}") });
+        if let Some(ca_bundle) = ca_bundle {
+            webhook["clientConfig"]["caBundle"] = json!(ca_bundle);
+        }
     }
     configuration
 }

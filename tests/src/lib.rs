@@ -15,11 +15,14 @@ pub mod control_plane;
 pub mod identity;
 pub mod wait;
 
+pub mod certificates;
 pub mod gitops;
 pub mod helm;
 pub mod install;
 pub mod webhook;
 pub mod workload;
+
+pub mod foreign_webhook;
 
 pub mod marks;
 

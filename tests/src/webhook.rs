@@ -197,7 +197,7 @@ impl Webhook {
     /// Applies the webhook configuration and waits until the API server calls the webhook.
     pub async fn register(&self, plane: &ControlPlane, rendered: &Rendered, probe_node: &str) -> Result<()> {
         rendered
-            .register_webhook(&plane.client(), &self.origin(), &self.ca_bundle)
+            .register_webhook(&plane.client(), &self.origin(), Some(&self.ca_bundle))
             .await?;
         let controller = plane
             .client_from(&plane.kubeconfig(crate::identity::Identity::Controller))

@@ -2,6 +2,7 @@
 //!
 //! Flags that stock kured has too have the same names.
 
+mod certs;
 mod explain;
 mod policy;
 mod serving;
@@ -14,6 +15,7 @@ use cordonhold_rt::logging::LogFormat;
 use cordonhold_shared::admission::trust::Installation;
 
 use crate::config::Config;
+pub use certs::CertsArgs;
 pub use explain::{ExplainArgs, ExplainArgsError};
 use policy::PolicyArgs;
 use serving::ServingArgs;
@@ -24,7 +26,7 @@ use serving::ServingArgs;
     name = "cordonhold-webhook",
     version,
     max_term_width = 110,
-    after_help = "--help lists every flag, and the reasons that --mode-for takes.\n`cordonhold-webhook explain --help`: why was this request denied, or what would happen to an uncordon now?",
+    after_help = "--help lists every flag, and the reasons that --mode-for takes.\n`cordonhold-webhook explain --help`: why was this request denied, or what would happen to an uncordon now?\n`cordonhold-webhook certs --help`: keep the webhook's certificates, so that nobody has to make any",
     after_long_help = policy::reasons_help()
 )]
 pub struct Args {

@@ -1,4 +1,4 @@
-//! The server's checked configuration.
+//! The checked configuration of the server, and of the part that keeps the certificates.
 //!
 //! Not here: the flags ([`crate::args`]), the parts of a [`Policy`], and the configuration of `explain` ([`crate::ExplainConfig`]).
 
@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use cordonhold_rt::logging::LogFormat;
 use cordonhold_shared::admission::Policy;
-use cordonhold_shared::admission::trust::Installation;
+use cordonhold_shared::admission::trust::{Installation, Name};
+use cordonhold_shared::certificates::Lifetimes;
 
 /// What the server runs with.
 #[derive(Clone, Debug)]
@@ -62,4 +63,36 @@ pub enum TlsVersion {
     Tls12,
     /// TLS 1.3.
     Tls13,
+}
+
+/// What `certs` runs with.
+#[derive(Clone, Debug)]
+pub struct CertsConfig {
+    /// The objects that it keeps.
+    pub place: Place,
+    /// How long CAs and certificates are valid, and when they are renewed.
+    pub lifetimes: Lifetimes,
+    /// Kubeconfig of the cluster; `None`: the in-cluster configuration.
+    pub kubeconfig: Option<PathBuf>,
+    /// Address that serves probes and metrics.
+    pub admin_listen: SocketAddr,
+    /// Name of this process in its Events; `None`: it writes none.
+    pub events_from: Option<String>,
+    /// Format of the log lines.
+    pub log_format: LogFormat,
+}
+
+/// The names of the objects that `certs` keeps, and of the webhook.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Namespace of the Secrets.
+    pub namespace: String,
+    /// Name of the Secret with the CAs and their keys.
+    pub authorities_secret: String,
+    /// Name of the Secret with the certificate and its key, which the webhook mounts.
+    pub served_secret: String,
+    /// Name of the webhook configurations.
+    pub configuration: String,
+    /// The names that the certificate has. A webhook is ours if the API server asks it for one of them.
+    pub names: Vec<Name>,
 }

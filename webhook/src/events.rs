@@ -1,5 +1,5 @@
-//! Events about denials and deferred uncordons, on the Node, so that `kubectl describe node` shows them; and Events about problems with the
-//! certificate or its CA, on the `ValidatingWebhookConfiguration`.
+//! Events about denials and deferred uncordons, on the Node, so that `kubectl describe node` shows them; and Events about the certificate and
+//! its CA, on the `ValidatingWebhookConfiguration`.
 //!
 //! If the same user is told the same reason on the same node again, the count of one Event grows. An Event that finds the queue full
 //! is dropped and counted in the metrics. The audit trail is the log, not the Events; `AUDIT.md` says what the log can lose.
@@ -54,19 +54,52 @@ impl From<Told> for Note {
 /// A note on the webhook configuration about a problem. `uid` is `None` if the configuration is missing or cannot be read.
 pub(crate) fn problem(configuration: &str, uid: Option<&str>, code: &str, text: &str) -> Note {
     Note {
+        action: "Check",
+        ..about_configuration(configuration, uid, code, "", true, text)
+    }
+}
+
+/// A note on the webhook configuration about its certificates. Those with the same code and series are one Event.
+pub(crate) fn about_configuration(
+    configuration: &str,
+    uid: Option<&str>,
+    code: &str,
+    series: &str,
+    is_warning: bool,
+    text: &str,
+) -> Note {
+    Note {
         regarding: Regarding {
             api_version: "admissionregistration.k8s.io/v1",
             kind: "ValidatingWebhookConfiguration",
             name: configuration.to_owned(),
             uid: uid.map(str::to_owned),
         },
-        action: "Check",
+        action: "Certify",
         reason: camel_case(code),
-        is_warning: true,
+        is_warning,
         text: text.to_owned(),
-        series: Series::Updated(String::new()),
+        series: Series::Updated(series.to_owned()),
     }
 }
+
+/// Which part of the webhook writes Events: `reportingController`, and how the names of its Events begin.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    controller: &'static str,
+    generate_name: &'static str,
+}
+
+/// The server.
+pub(crate) const SERVER: Part = Part {
+    controller: "cordonhold.dev/webhook",
+    generate_name: "cordonhold-webhook-",
+};
+/// The part that keeps the certificates.
+pub(crate) const CERTS: Part = Part {
+    controller: "cordonhold.dev/certs",
+    generate_name: "cordonhold-certs-",
+};
 
 /// Queues notes, which a task writes as Events. Clones share the queue.
 #[derive(Clone, Debug)]
@@ -76,17 +109,18 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder, and the task that writes its notes until the last clone is gone. `instance` names this process in the Events.
+    /// A recorder, and the task that writes its notes until the last clone is gone. `part` and `instance` name this process in the Events.
     pub fn new(
         client: Client,
+        part: Part,
         instance: String,
         metrics: Arc<Metrics>,
     ) -> (Recorder, impl Future<Output = ()> + Send) {
         let (queue, notes) = events::queue(QUEUE_MAX);
         let source = Source {
-            controller: "cordonhold.dev/webhook",
+            controller: part.controller,
             instance,
-            generate_name: Some("cordonhold-webhook-"),
+            generate_name: Some(part.generate_name),
         };
         let recorder = Recorder {
             queue,
@@ -105,7 +139,7 @@ impl Recorder {
                     warn!(
                         about = about.regarding.name,
                         why = one_line(&error),
-                        "failed to write an Event: allow the webhook's ServiceAccount to create and patch events of \
+                        "failed to write an Event: allow the ServiceAccount to create and patch events of \
                          events.k8s.io, or start it with --no-events; further failures are counted only"
                     );
                 }

@@ -1,10 +1,12 @@
 //! The admission webhook: an HTTPS server around [`cordonhold_shared::admission::decide`].
 //!
 //! It looks up facts and answers. It has no rules of its own, and writes nothing to the cluster but Events.
+//! Beside it, in a process of its own, [`keep_certificates`] makes what it serves.
 
 #![warn(missing_docs)]
 
 mod args;
+mod certs;
 mod config;
 mod events;
 mod explain;
@@ -35,9 +37,10 @@ use cordonhold_shared::admission::Policy;
 use tls::Tls;
 use trust::Trust;
 
-pub use args::{Args, ExplainArgs, ExplainArgsError};
-pub use config::{ClientConfig, Config, TlsConfig, TlsVersion};
-pub use events::Recorder;
+pub use args::{Args, CertsArgs, ExplainArgs, ExplainArgsError};
+pub use certs::keep_certificates;
+pub use config::{CertsConfig, ClientConfig, Config, Place, TlsConfig, TlsVersion};
+pub use events::{Part, Recorder};
 pub use explain::{ExplainConfig, Subject, explain};
 pub use handler::Handler;
 pub use limits::Limits;
@@ -173,7 +176,7 @@ async fn close(delay: Duration, closing: &Closing, tasks: &TaskTracker) {
 
 /// Starts the task that writes Events as `instance`; it ends with the last recorder. `None`: no Events are written.
 fn recorder(instance: Option<String>, kube: Client, metrics: &Arc<Metrics>) -> Option<Recorder> {
-    let (recorder, writer) = Recorder::new(kube, instance?, Arc::clone(metrics));
+    let (recorder, writer) = Recorder::new(kube, events::SERVER, instance?, Arc::clone(metrics));
     drop(tokio::spawn(writer));
     Some(recorder)
 }

@@ -2,24 +2,44 @@
 
 use std::process::ExitCode;
 
+use cordonhold_rt::logging::LogFormat;
 use cordonhold_rt::{crypto, exit, logging};
-use cordonhold_webhook::{Args, Config, Error, ExplainArgs, ExplainConfig, explain, run};
+use cordonhold_webhook::{
+    Args, CertsArgs, CertsConfig, Config, Error, ExplainArgs, ExplainConfig, explain, keep_certificates, run,
+};
 
 const PROGRAM: &str = "cordonhold-webhook";
-/// The only subcommand; what follows it is a command line of its own.
+/// The subcommands; what follows each is a command line of its own.
 const EXPLAIN: &str = "explain";
+const CERTS: &str = "certs";
 /// The exit code for a wrong command line.
 const BAD_INPUT: u8 = 2;
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
-    if words.next().is_some_and(|word| word == EXPLAIN) {
-        let line = std::iter::once(EXPLAIN.into()).chain(words);
-        return exit::parse_args_from(PROGRAM, line).map_or_else(|code| code, explained);
+    match words.next() {
+        Some(word) if word == EXPLAIN => {
+            let line = std::iter::once(EXPLAIN.into()).chain(words);
+            exit::parse_args_from(PROGRAM, line).map_or_else(|code| code, explained)
+        }
+        Some(word) if word == CERTS => {
+            let line = std::iter::once(CERTS.into()).chain(words);
+            exit::parse_args_from(PROGRAM, line).map_or_else(|code| code, certified)
+        }
+        Some(_) | None => match exit::parse_args::<Args>(PROGRAM) {
+            Ok(args) => {
+                let config = Config::from(args);
+                exit::code(PROGRAM, start(config.log_format, run(config)))
+            }
+            Err(code) => code,
+        },
     }
-    match exit::parse_args::<Args>(PROGRAM) {
-        Ok(args) => exit::code(PROGRAM, start(args.into())),
-        Err(code) => code,
+}
+
+fn certified(args: CertsArgs) -> ExitCode {
+    match CertsConfig::try_from(args) {
+        Ok(config) => exit::code(PROGRAM, start(config.log_format, keep_certificates(config))),
+        Err(error) => exit::usage(PROGRAM, &error),
     }
 }
 
@@ -33,13 +53,13 @@ fn explained(args: ExplainArgs) -> ExitCode {
     }
 }
 
-fn start(config: Config) -> Result<(), Error> {
+fn start(log_format: LogFormat, running: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
     crypto::install_provider().map_err(Error::Crypto)?;
     // Dropped last, so that the last lines of the log are written too.
-    let _flush = logging::init_queued(config.log_format).map_err(Error::Logging)?;
+    let _flush = logging::init_queued(log_format).map_err(Error::Logging)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(Error::Runtime)?;
-    runtime.block_on(run(config))
+    runtime.block_on(running)
 }

@@ -42,6 +42,7 @@ macro_rules! label {
         }
     };
 }
+pub(crate) use label;
 
 label! {
     /// Why a connection was refused or cut off.
@@ -229,11 +230,35 @@ impl fmt::Debug for Metrics {
 }
 
 impl Metrics {
-    /// All metrics, at zero.
+    /// All metrics of the webhook, at zero.
     #[expect(clippy::new_without_default, reason = "a registry is made once, on purpose")]
     pub fn new() -> Metrics {
-        let mut metrics = Metrics {
-            registry: Registry::with_prefix("cordonhold_webhook"),
+        let mut metrics = Metrics::unregistered();
+        metrics.registry = Registry::with_prefix("cordonhold_webhook");
+        metrics.register_decisions();
+        metrics.register_cluster();
+        metrics.register_server();
+        metrics.begin_at_zero();
+        metrics
+    }
+
+    /// The metrics of `certs`, at zero: those that `register` adds, and the webhook's for its port and its Events.
+    pub(crate) fn of_certs(register: impl FnOnce(&mut Registry)) -> Metrics {
+        let mut metrics = Metrics::unregistered();
+        let mut registry = Registry::with_prefix("cordonhold");
+        register(&mut registry);
+        let own = registry.sub_registry_with_prefix("certs");
+        metrics.register_port(own);
+        metrics.register_events(own);
+        metrics::register_build(own, env!("CARGO_PKG_VERSION"));
+        metrics.registry = registry;
+        metrics.begin_port_at_zero();
+        metrics
+    }
+
+    fn unregistered() -> Metrics {
+        Metrics {
+            registry: Registry::default(),
             decisions: Family::default(),
             mutations: Family::default(),
             latency: Histogram::new(LATENCY_BUCKETS),
@@ -248,12 +273,7 @@ impl Metrics {
             problems: Family::default(),
             reloads: Family::default(),
             rejected: Family::default(),
-        };
-        metrics.register_decisions();
-        metrics.register_cluster();
-        metrics.register_server();
-        metrics.begin_at_zero();
-        metrics
+        }
     }
 
     fn register_decisions(&mut self) {
@@ -294,6 +314,12 @@ impl Metrics {
             "1 for the place where kured's DaemonSet was found at the last search, 0 for the others",
             self.kured_daemonset.clone(),
         );
+        let mut registry = std::mem::take(&mut self.registry);
+        self.register_events(&mut registry);
+        self.registry = registry;
+    }
+
+    fn register_events(&self, registry: &mut Registry) {
         registry.register(
             "events",
             "Events, by what became of them; repeats are counted in one Event",
@@ -302,13 +328,8 @@ impl Metrics {
     }
 
     fn register_server(&mut self) {
-        let registry = &mut self.registry;
-        registry.register("connections", "Open connections on both ports", self.open.clone());
-        registry.register(
-            "connections_refused",
-            "Connections that were refused or cut off, by reason",
-            self.refused.clone(),
-        );
+        let mut registry = std::mem::take(&mut self.registry);
+        self.register_port(&mut registry);
         registry.register_with_unit(
             "certificate_expiry_timestamp",
             "When the served certificate ends, as Unix time",
@@ -325,13 +346,23 @@ impl Metrics {
             "Changes to the files of the certificate or of the client CAs, by whether they could be used",
             self.reloads.clone(),
         );
+        metrics::register_build(&mut registry, env!("CARGO_PKG_VERSION"));
+        self.registry = registry;
+    }
+
+    fn register_port(&self, registry: &mut Registry) {
+        registry.register("connections", "Open connections on both ports", self.open.clone());
+        registry.register(
+            "connections_refused",
+            "Connections that were refused or cut off, by reason",
+            self.refused.clone(),
+        );
         registry.register(
             "requests_rejected",
             "Requests on both ports that were not answered with a review, by reason",
             self.rejected.clone(),
         );
         registry.register_collector(Box::new(LostLines));
-        metrics::register_build(registry, env!("CARGO_PKG_VERSION"));
     }
 
     fn begin_at_zero(&self) {
@@ -342,12 +373,7 @@ impl Metrics {
         for outcome in MutationOutcome::ALL {
             begin(&self.mutations, [("outcome", outcome.as_str())]);
         }
-        for reason in Refusal::ALL {
-            begin(&self.refused, [("reason", reason.as_str())]);
-        }
-        for reason in Rejection::ALL {
-            begin(&self.rejected, [("reason", reason.as_str())]);
-        }
+        self.begin_port_at_zero();
         for what in Reload::ALL {
             for outcome in ReloadOutcome::ALL {
                 let labels = [("what", what.as_str()), ("outcome", outcome.as_str())];
@@ -361,6 +387,15 @@ impl Metrics {
             }
         }
         self.problems(std::iter::empty());
+    }
+
+    fn begin_port_at_zero(&self) {
+        for reason in Refusal::ALL {
+            begin(&self.refused, [("reason", reason.as_str())]);
+        }
+        for reason in Rejection::ALL {
+            begin(&self.rejected, [("reason", reason.as_str())]);
+        }
         for outcome in EventOutcome::ALL {
             begin(&self.events, [("outcome", outcome.as_str())]);
         }

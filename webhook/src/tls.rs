@@ -31,6 +31,11 @@ pub(crate) use certificate::{Certificate, Slot};
 use clients::ClientCheck;
 use files::{Files, NamedFile, ReadError};
 
+/// The type of a Secret with a certificate and its key, and the keys of these in it (k8s.io/api: core/v1/types.go, `SecretTypeTLS`).
+pub(crate) const SECRET_TYPE: &str = "kubernetes.io/tls";
+pub(crate) const CERTIFICATE_KEY: &str = "tls.crt";
+pub(crate) const PRIVATE_KEY_KEY: &str = "tls.key";
+
 /// How often the files are read. That is often enough: the kubelet itself takes up to a minute to bring a changed Secret.
 const POLL_EVERY: Duration = Duration::from_secs(2);
 

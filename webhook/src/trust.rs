@@ -1,6 +1,6 @@
 //! Checks whether the API server can trust this webhook, and reports problems by readiness, log, Event and metric.
 //!
-//! It repairs nothing: a `caBundle` that somebody removed stays removed.
+//! It repairs nothing: that is the part of [`crate::certs`], if it runs.
 //! Not here: what counts as a problem ([`cordonhold_shared::admission::trust`]).
 
 mod chain;
@@ -17,9 +17,9 @@ use crate::Metrics;
 use crate::events::{self, Recorder};
 use crate::readiness::{Condition, Readiness};
 use crate::tls::Slot;
-pub(crate) use chain::certificate_facts;
+pub(crate) use chain::{certificate_facts, has_signed, validity};
 use configuration::Found;
-pub(crate) use configuration::{READ_EVERY, poll};
+pub(crate) use configuration::{READ_EVERY, asks, poll, write};
 
 /// What is checked, and where problems are reported.
 pub(crate) struct Trust {

@@ -42,7 +42,7 @@ pub(super) struct ReturnArgs {
     /// Keep cluster-autoscaler and Karpenter from removing or repairing the node while it drains or reboots; with --node-conditions, for as long as these show
     #[arg(long, env = "CORDONHOLD_PROTECT_FROM_AUTOSCALER")]
     pub(super) protect_from_autoscaler: bool,
-    /// Write the conditions of KEP-5683 on the Node
+    /// Write conditions on the Node: cordonhold.dev/Held, for kubectl wait, and those of KEP-5683
     #[arg(long, env = "CORDONHOLD_NODE_CONDITIONS")]
     pub(super) node_conditions: bool,
 }

@@ -79,7 +79,7 @@ const LINES: &[Line] = &[
     line("watch_lost", &[WARN], &["of", "why", "pause"], "A watch failed, and is tried again after the pause. Nothing to do, unless it goes on for minutes"),
     line("notice_lost", &[WARN], &["reason", "why"], "An Event on the Node could not be written. One about a wait is tried again while the node waits, after 30 s and then after twice as long each time, up to 30 min; only its first failure in a row is logged. One about a step is not tried again. The log has the same information"),
     line("conditions_written", &[DEBUG], &[], "The conditions of the Node were written. Nothing to do"),
-    line("conditions_lost", &[WARN], &["why"], "The conditions of the Node could not be written. The agent tries again when the Node changes; fix what `why` says"),
+    line("conditions_lost", &[WARN], &["why"], "The conditions of the Node could not be written. The agent tries again when the Node changes, and after 15 s if there was no answer; fix what `why` says"),
     line("message_sent", &[DEBUG], &["to", "url", "message"], "A message to people was delivered to the `--notify-url` of this number, counted from 1; `to` is its service. Nothing to do"),
     line("message_known", &[DEBUG], &["message"], "The agent has restarted in a step whose message was sent before, so it sends none. Nothing to do"),
     line("message_lost", &[WARN], &["to", "url", "message", "why"], "A message to people was not delivered. `url` counts the `--notify-url`, from 1, `to` is its service, and `why` says what it answered; the URL itself is never shown. The reboot goes on"),

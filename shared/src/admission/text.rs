@@ -19,7 +19,7 @@ use held::Held;
 const WARNING_MAX_CHARS: usize = 256;
 /// Longest failure text in characters. It has a bound because it may repeat what a client sent.
 pub(super) const FAILURE_MAX_CHARS: usize = 512;
-/// Name of the `ValidatingWebhookConfiguration` in `manifests/base/webhook-configuration.yaml`.
+/// Name of the `ValidatingWebhookConfiguration` in `manifests/chart/templates/webhook-configuration.yaml`.
 pub(super) const CONFIGURATION: &str = "cordonhold";
 
 /// The warning for a request that passes only because its mode is `warn`: mode `enforce` would deny it.

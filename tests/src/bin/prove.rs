@@ -1,6 +1,8 @@
-//! `cargo prove`: runs the model and the simulation of the protocol at length, and prints what they found.
+//! `cargo prove`: runs the model and the simulation of the protocol at length, or the change of certificates on a real control plane, and
+//! prints what they found.
 //!
-//! Not here: the model (`cordonhold_model`) and the simulation (`cordonhold_simulation`).
+//! Not here: the model (`cordonhold_model`), the simulation (`cordonhold_simulation`), and the certificates
+//! (`cordonhold_tests::certificates::proof`).
 
 use std::io::{IsTerminal as _, Write as _};
 use std::num::NonZero;
@@ -14,6 +16,7 @@ use clap::{Parser, ValueEnum};
 use cordonhold_model::{Bounds, Counterexample, Outcome, Scenario, check, counterexamples, deep, quick};
 use cordonhold_rt::{duration, exit};
 use cordonhold_simulation::Options;
+use cordonhold_tests::certificates::proof::{self, Proof};
 
 const ABOUT: &str = "\
 Checks the same code in two ways: the agent's step, the lock's transitions and the
@@ -28,6 +31,11 @@ webhook's verdict.
                   everything must come to rest. It fails if a kind of fault never
                   happened; after 2,000,000 reboots, also if a kind of tampering was
                   written fewer than 100 times
+  the certificates
+                  only with --part certificates: admissions by a real API server while
+                  CAs and certificates of seconds change, the two replicas of the webhook
+                  are restarted in turn, and `certs` is killed. None may fail. It takes
+                  about a quarter of an hour
 
 Exit code: 0 if nothing was violated, every scenario was explored completely or up to
 the bound that it names, every counterexample was found and every fault happened; 1 if
@@ -39,6 +47,7 @@ Examples:
   cargo prove --part model --only crash scenarios with `crash` in their name
   cargo prove --part simulation --soak 8h
   cargo prove --part simulation --reboots 2000000
+  cargo prove --part certificates       100,000 admissions over 20 changes of the CA
   cargo prove --seed 4711               repeat one run, with its trace if it fails";
 
 /// Check the protocol by a model and by a simulation, and print what was found.
@@ -69,6 +78,12 @@ struct ProveArgs {
     /// The simulation: the first seed. The default is taken from the clock.
     #[arg(long, value_name = "N")]
     first_seed: Option<u64>,
+    /// The certificates: how many admissions, at least.
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    admissions: u64,
+    /// The certificates: how many changes of the CA, at least.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    rotations: usize,
     /// The simulation: repeat only the run of this seed.
     #[arg(long, value_name = "N", conflicts_with_all = ["part", "only", "seeds", "soak", "reboots", "first_seed"])]
     seed: Option<u64>,
@@ -78,10 +93,13 @@ struct ProveArgs {
 enum Part {
     Model,
     Simulation,
+    Certificates,
 }
 
 /// In a run of at least [`LONG`] reboots: how many times each kind of value must have been written on each mark in each phase.
 const TAMPERED_MIN: u64 = 100;
+/// Longest time for the part of the certificates. A change of the CA takes some 50 s.
+const CERTIFICATES_BOUND: Duration = Duration::from_hours(2);
 /// The number of reboots from which [`TAMPERED_MIN`] applies.
 const LONG: u64 = 2_000_000;
 
@@ -117,10 +135,65 @@ fn run(args: &ProveArgs) -> Result<bool> {
     if let Some(seed) = args.seed {
         return replay(seed);
     }
-    let is_simulated = args.part != Some(Part::Model) && args.only.is_none();
-    let simulation_holds = !is_simulated || simulate(args)?;
-    let model_holds = args.part == Some(Part::Simulation) || model(args)?;
-    Ok(simulation_holds && model_holds)
+    match args.part {
+        Some(Part::Certificates) => certify(args),
+        Some(Part::Model) => model(args),
+        Some(Part::Simulation) if args.only.is_none() => simulate(args),
+        Some(Part::Simulation) => Ok(true),
+        None => {
+            let simulation_holds = args.only.is_some() || simulate(args)?;
+            Ok(model(args)? && simulation_holds)
+        }
+    }
+}
+
+/// Changes CAs and certificates under load; `true` if no admission failed and everything asked for came about.
+fn certify(args: &ProveArgs) -> Result<bool> {
+    let proof = Proof {
+        admissions: args.admissions,
+        rotations: args.rotations,
+        flags: proof::flags(
+            Duration::from_secs(60),
+            Duration::from_secs(42),
+            Duration::from_secs(12),
+        ),
+        restart_every: Duration::from_secs(4),
+        kill_after: Some(10),
+        bound: CERTIFICATES_BOUND,
+    };
+    let progress = Progress::new("certificates");
+    let runtime = tokio::runtime::Runtime::new().context("failed to start a runtime")?;
+    let shown = runtime.block_on(proof::run(&proof, |shown| {
+        progress.tell(|| {
+            format!(
+                "{} admissions, {} failed, {} rotations, {} connections",
+                shown.admissions, shown.failed, shown.rotations, shown.connections
+            )
+        });
+    }))?;
+    progress.clear();
+    for (text, count) in &shown.failures {
+        say(&format!("failed {count} times: {text}"))?;
+    }
+    let seconds = shown.took.as_secs_f64();
+    say(&format!(
+        "admissions        {} in {seconds:.0} s",
+        shown.admissions
+    ))?;
+    say(&format!("failed            {}", shown.failed))?;
+    say(&format!(
+        "changes of the CA {}, {} certificates",
+        shown.rotations, shown.certificates
+    ))?;
+    say(&format!(
+        "restarts          {} of replicas, {} of certs by SIGKILL",
+        shown.restarts, shown.kills
+    ))?;
+    say(&format!(
+        "connections       {}, each with a handshake",
+        shown.connections
+    ))?;
+    Ok(shown.failed == 0 && shown.admissions >= proof.admissions && shown.rotations >= proof.rotations)
 }
 
 /// Repeats one run of the simulation; `true` if it has no violation.

@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::admissionregistration::v1::{
-    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration,
+    MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+    ValidatingWebhookConfiguration,
 };
 use kube::api::{ApiResource, DeleteParams, DynamicObject, PostParams};
 use kube::core::GroupVersionKind;
@@ -162,6 +163,35 @@ pub(crate) async fn create_webhook(
         }],
     }))?;
     let webhooks: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
+    let created = webhooks.create(&PostParams::default(), &webhook).await;
+    created
+        .map(drop)
+        .with_context(|| format!("failed to create the webhook {name}"))
+}
+
+/// Creates a webhook at this URL, with this CA bundle, that changes each update of a Node for which the CEL expression is true. The API server
+/// asks webhooks in the order of their configurations' names, and with `IfNeeded` once more after the changes of others.
+pub(crate) async fn create_mutating_webhook(
+    client: &Client,
+    name: &str,
+    (url, ca_bundle): (&str, &str),
+    reinvocation: &str,
+    condition: &str,
+) -> Result<()> {
+    let webhook: MutatingWebhookConfiguration = serde_json::from_value(json!({
+        "metadata": { "name": name },
+        "webhooks": [{
+            "name": format!("{name}.example.com"),
+            "clientConfig": { "url": url, "caBundle": ca_bundle },
+            "rules": [{ "apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["nodes"] }],
+            "matchConditions": [{ "name": "one", "expression": condition }],
+            "reinvocationPolicy": reinvocation,
+            "failurePolicy": "Fail",
+            "sideEffects": "None",
+            "admissionReviewVersions": ["v1"],
+        }],
+    }))?;
+    let webhooks: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
     let created = webhooks.create(&PostParams::default(), &webhook).await;
     created
         .map(drop)

@@ -1,8 +1,9 @@
-//! A real cert-manager and the overlay that `manifests/README.md` documents for it: it makes the webhook's Secret, and its CA injector
-//! writes the CA into each webhook.
+//! A real cert-manager, with `components/cert-manager` and with the overlay that `manifests/README.md` documents for an issuer of yours:
+//! it makes the webhook's Secret, and its CA injector writes the CA into each webhook.
 //!
 //! Not here: whether the webhook loads the Secret, see `webhook/tests`.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -11,13 +12,12 @@ use cordonhold_tests::control_plane::ControlPlane;
 use cordonhold_tests::identity::Identity;
 use cordonhold_tests::install::manifests;
 use cordonhold_tests::{NAMESPACE, tree, wait};
-use k8s_openapi::ByteString;
-use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use k8s_openapi::api::admissionregistration::v1::{ValidatingWebhook, ValidatingWebhookConfiguration};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 
 use crate::cluster::alone;
-use crate::manifests::add_issued_overlay;
+use crate::manifests::{add_issued_overlay, add_overlay};
 
 /// Longest run of kubectl: it first reads the API groups, which takes seconds on a busy machine.
 const KUBECTL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -43,49 +43,51 @@ spec: {ca: {secretName: your-ca}}
 ";
 
 #[test]
-fn a_real_cert_manager_issues_and_injects_what_the_page_documents() -> Result<()> {
+fn a_real_cert_manager_makes_and_injects_the_certificate_of_an_issuer_of_yours() -> Result<()> {
+    issues_and_injects(ISSUER, add_issued_overlay)
+}
+
+#[test]
+fn a_real_cert_manager_makes_and_injects_the_certificate_of_the_component() -> Result<()> {
+    let component = "resources: [../../base]\ncomponents: [../../components/cert-manager]\n";
+    issues_and_injects("", |copy| add_overlay(copy, "component", component))
+}
+
+/// Installs an overlay beside cert-manager and these objects. The CA of the webhook's Secret must then be in each webhook.
+fn issues_and_injects(before: &str, add: impl FnOnce(&Path) -> Result<PathBuf>) -> Result<()> {
     alone(async || {
         let plane = ControlPlane::start_alone().await?;
         let cert_manager = CertManager::start(&plane).await?;
-        let issuer = plane
-            .kubectl_line(Identity::Admin)
-            .args(["apply", "--filename=-"]);
-        drop(issuer.run(ISSUER, KUBECTL_TIMEOUT).await?);
+        let kubectl = |arguments: [&str; 2]| plane.kubectl_line(Identity::Admin).args(arguments);
+        if !before.is_empty() {
+            let apply = kubectl(["apply", "--filename=-"]);
+            drop(apply.run(before, KUBECTL_TIMEOUT).await?);
+        }
         let copy = tempfile::tempdir().context("failed to create a directory")?;
         tree::copy(&manifests(""), copy.path())?;
-        let directory = add_issued_overlay(copy.path())?;
-        let install = plane
-            .kubectl_line(Identity::Admin)
-            .args(["apply", "--kustomize"])
-            .arg(&directory);
+        let install = kubectl(["apply", "--kustomize"]).arg(add(copy.path())?);
         drop(install.run("", KUBECTL_TIMEOUT).await?);
 
         let configurations: Api<ValidatingWebhookConfiguration> = Api::all(plane.client());
         let secrets: Api<Secret> = Api::namespaced(plane.client(), NAMESPACE);
-        let injected = wait::until("the CA in each webhook", INJECTED_TIMEOUT, || async {
+        let injected = wait::until("the Secret's CA in each webhook", INJECTED_TIMEOUT, || async {
+            let secret = secrets.get("cordonhold-webhook-tls").await?;
             let found = configurations.get("cordonhold").await?;
             let webhooks = found.webhooks.unwrap_or_default();
-            let bundles: Option<Vec<ByteString>> = webhooks
-                .into_iter()
-                .map(|webhook| webhook.client_config.ca_bundle)
-                .collect();
-            Ok(bundles)
+            let ca = secret.data.as_ref().and_then(|data| data.get("ca.crt"));
+            let has_ca = |webhook: &ValidatingWebhook| webhook.client_config.ca_bundle.as_ref() == ca;
+            let is_injected = ca.is_some() && !webhooks.is_empty() && webhooks.iter().all(has_ca);
+            Ok(is_injected.then_some(secret))
         });
         let injected = injected.await;
-        let injected = injected.with_context(|| cert_manager.log_tail())?;
-        let secret = secrets.get("cordonhold-webhook-tls").await?;
+        let secret = injected.with_context(|| cert_manager.log_tail())?;
         ensure!(
             secret.type_.as_deref() == Some("kubernetes.io/tls"),
             "{:?}",
             secret.type_
         );
-        let data = secret.data.context("the Secret is empty")?;
-        ensure!(data.contains_key("tls.crt") && data.contains_key("tls.key"));
-        let ca = data.get("ca.crt").context("the Secret has no ca.crt")?;
-        ensure!(
-            injected.len() == 3 && injected.iter().all(|bundle| bundle == ca),
-            "{injected:?}"
-        );
+        let names: Vec<String> = secret.data.unwrap_or_default().into_keys().collect();
+        ensure!(names == ["ca.crt", "tls.crt", "tls.key"], "{names:?}");
         Ok(())
     })
 }

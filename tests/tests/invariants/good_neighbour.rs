@@ -27,6 +27,8 @@ fn the_lines_of_the_page_wait_for_the_end_of_a_hold() -> Result<()> {
         let length = cluster.log_length().await?;
         let (mut shell, mut looks) = shell(cluster, &subject.name)?;
         let (mut go, mut says) = go(cluster, &subject.name)?;
+        // A wait would close it, and the program ends with it.
+        let _open = go.stdin.take();
         let mut rust = pin!(wait_in_rust(Api::all(cluster.controller.clone()), &subject.name));
         let looked = async {
             line_with(&mut looks, "sleep 5").await?;
@@ -67,7 +69,7 @@ async fn wait_in_rust(nodes: Api<Node>, name: &str) -> Result<()> {
 
 /// The lines in shell as the page has them, and what `sh -x` says of them.
 fn shell(cluster: &Cluster, node: &str) -> Result<(Child, Lines<BufReader<impl AsyncRead + use<>>>)> {
-    let script = block("sh")?;
+    let script = block("sh", "while")?;
     let kubectl = cluster
         .plane
         .assets()
@@ -120,14 +122,16 @@ where
     looked.with_context(|| format!("no program said {text:?}"))?
 }
 
-/// The block of the page in this language.
-fn block(language: &str) -> Result<String> {
+/// The block of the page in this language with this text.
+pub(crate) fn block(language: &str, text: &str) -> Result<String> {
     let page = read("../docs/good-neighbour.md")?;
-    let block = page.split(&format!("```{language}\n")).nth(1);
-    let block = block.and_then(|rest| rest.split("```").next());
-    block
+    let fence = format!("```{language}\n");
+    let blocks = page.split(&fence).skip(1);
+    let mut blocks = blocks.filter_map(|rest| rest.split("```").next());
+    blocks
+        .find(|block| block.contains(text))
         .map(ToOwned::to_owned)
-        .with_context(|| format!("the page has no block in {language}"))
+        .with_context(|| format!("the page has no block in {language} with {text}"))
 }
 
 fn read(name: &str) -> Result<String> {
@@ -143,7 +147,10 @@ fn the_lines_of_the_page_are_those_that_are_tested() -> Result<()> {
     ];
     for (language, source) in sources {
         let without_spaces = |text: &str| text.split_whitespace().collect::<String>();
-        let (lines, source) = (without_spaces(&block(language)?), without_spaces(&read(source)?));
+        let (lines, source) = (
+            without_spaces(&block(language, "")?),
+            without_spaces(&read(source)?),
+        );
         ensure!(source.contains(&lines), "the page has other lines in {language}");
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! HELD-STAYS-CORDONED: while a node is held and the webhook answers, nobody but its agent clears the cordon or changes the marks.
 
+mod among_webhooks;
 mod bypasses;
 mod cancel;
 mod create;

@@ -6,9 +6,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use cordonhold_tests::certificates::{self, Certs};
 use cordonhold_tests::control_plane::{ControlPlane, Options};
 use cordonhold_tests::identity::Identity;
 use cordonhold_tests::install::{Rendered, manifests};
+use cordonhold_tests::wait;
+use cordonhold_tests::webhook::http_get;
 use cordonhold_tests::{NAMESPACE, tree};
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview};
@@ -23,9 +26,11 @@ use crate::cluster::{Cluster, alone, on_shared};
 pub(crate) const ELSEWHERE: &str = "elsewhere";
 /// Longest run of kubectl. It first reads the API groups, which takes seconds on a busy machine.
 const KUBECTL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time until `certs` has written its CA. On an idle machine it takes a second.
+const CERTS_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The kustomizations that people render: the base, the overlays, and the base with each component.
-pub(crate) const VARIANTS: [&str; 16] = [
+pub(crate) const VARIANTS: [&str; 19] = [
     "resources: [../../base]\n",
     "resources: [../../overlays/protect-kured]\n",
     "resources: [../../overlays/agent-alone]\n",
@@ -33,9 +38,12 @@ pub(crate) const VARIANTS: [&str; 16] = [
     "resources: [../../overlays/lock-on-daemonset]\n",
     "resources: [../../overlays/node-conditions]\n",
     "resources: [../../base]\ncomponents: [../../components/refuse-delete]\n",
+    "resources: [../../base]\ncomponents: [../../components/audit]\n",
+    "resources: [../../base]\ncomponents: [../../components/own-certificate]\n",
     "resources: [../../base]\ncomponents: [../../components/defer]\n",
     "resources: [../../base]\ncomponents: [../../components/defer, ../../components/defer-by-policy]\n",
     "resources: [../../overlays/protect-kured]\ncomponents: [../../components/defer-by-policy]\n",
+    "resources: [../../overlays/agent-alone]\ncomponents: [../../components/defer-by-policy]\n",
     "resources: [../../base]\ncomponents: [../../components/volume-detach]\n",
     "resources: [../../base]\ncomponents: [../../components/network-policy]\n",
     "resources: [../../base]\ncomponents: [../../components/reboot-by-logind]\n",
@@ -246,7 +254,7 @@ fn the_overlay_for_kured_beside_agents_has_all_of_both() -> Result<()> {
 fn the_documented_overlays_change_what_they_say() -> Result<()> {
     on_shared(async |cluster| {
         let copy = tempfile::tempdir().context("failed to create a directory")?;
-        let directory = overlay(copy.path(), "pushed", &documented_overlay("images:")?)?;
+        let directory = overlay(copy.path(), "pushed", &documented_overlay("newTag")?)?;
         let objects = Rendered::from_directory(&cluster.plane.assets().kubectl, &directory).await?;
         for (kind, name) in [
             ("DaemonSet", "cordonhold-agent"),
@@ -282,49 +290,77 @@ fn the_documented_overlays_change_what_they_say() -> Result<()> {
     })
 }
 
-/// Runs the numbered steps of `manifests/README.md` by kubectl, and the commands that `cargo certs-dev` prints.
+/// Runs the numbered steps of `manifests/README.md` by kubectl. The fake nodes run no program, so `certs` runs beside them.
 #[test]
 fn the_documented_steps_install_it() -> Result<()> {
     alone(async || {
         let plane = ControlPlane::start(Options { nodes: 1 }).await?;
         let steps = documented_steps()?;
-        let [namespace, mint, apply, _] = steps.as_slice() else {
+        let [apply, rolled_out] = steps.as_slice() else {
             bail!("the page has other steps: {steps:?}")
         };
-        ensure!(mint == "cargo certs-dev", "{mint}");
+        let protects_kured = apply.replace("manifests/base", "manifests/overlays/protect-kured");
+        ensure!(protects_kured != *apply, "{apply}");
+        drop(shell(&plane, &protects_kured).await?);
+        let mut certs = Certs::start(&plane, "certs", &[]).await?;
+        each_webhook_is_trusted(&plane, 6).await?;
+        // Another apply takes no CA out.
+        drop(shell(&plane, &protects_kured).await?);
+        each_webhook_is_trusted(&plane, 6)
+            .await
+            .context("after another apply")?;
+        let (_, page) = http_get(certs.admin_address(), "/metrics").await?;
+        let repairs = page
+            .lines()
+            .filter(|line| line.starts_with("cordonhold_ca_bundle_repairs_total{"));
+        let repairs: Vec<&str> = repairs.filter(|line| !line.ends_with(" 0")).collect();
+        ensure!(repairs.is_empty(), "{repairs:?}");
+        let said = shell(&plane, &format!("{rolled_out} --timeout=25s"))
+            .await
+            .context("the webhook's pods must fit the namespace's Pod Security level")?;
+        ensure!(said.contains("successfully rolled out"), "{said}");
+        let said = shell(&plane, "kubectl -n cordonhold get daemonsets -o name").await?;
+        ensure!(said.is_empty(), "{said}");
+
+        drop(shell(&plane, apply).await?);
+        each_webhook_is_trusted(&plane, 3).await?;
+        certs.stop().await
+    })
+}
+
+/// The commands that `cargo certs-dev` prints make the Secret, as often as they are run, and write the CA.
+#[test]
+fn a_certificate_made_by_hand_is_installed_by_the_printed_commands() -> Result<()> {
+    alone(async || {
+        let plane = ControlPlane::start(Options { nodes: 0 }).await?;
+        drop(shell(&plane, "kubectl apply -k manifests/base").await?);
         let files = tempfile::tempdir().context("failed to create a directory")?;
         let issued = cordonhold_certs_dev::issue(&["cordonhold-webhook.cordonhold.svc".to_owned()])?;
         for (name, pem) in [("tls.crt", &issued.cert_pem), ("tls.key", &issued.key_pem)] {
             std::fs::write(files.path().join(name), pem).context("failed to write the pair")?;
         }
-        let protects_kured = apply.replace("manifests/base", "manifests/overlays/protect-kured");
-        ensure!(protects_kured != *apply, "{apply}");
-
-        drop(shell(&plane, namespace).await?);
         // Twice: renewing the certificate is the same command.
         for _ in 0..2 {
             drop(shell(&plane, &cordonhold_certs_dev::secret_command(files.path())).await?);
         }
-        drop(shell(&plane, &protects_kured).await?);
         drop(shell(&plane, &cordonhold_certs_dev::ca_command(&issued.ca_pem)).await?);
-        each_webhook_has(&plane, &issued.ca_bundle(), 6).await?;
-        drop(shell(&plane, &protects_kured).await?);
-        each_webhook_has(&plane, &issued.ca_bundle(), 6)
-            .await
-            .context("after another apply")?;
-        let said = shell(
-            &plane,
-            "kubectl -n cordonhold wait --for=condition=Available --timeout=25s deployment/cordonhold-webhook",
-        )
-        .await
-        .context("the webhook's pods must fit the namespace's Pod Security level")?;
-        ensure!(said.contains("condition met"), "{said}");
-        let said = shell(&plane, "kubectl -n cordonhold get daemonsets -o name").await?;
-        ensure!(said.is_empty(), "{said}");
-
-        drop(shell(&plane, apply).await?);
         each_webhook_has(&plane, &issued.ca_bundle(), 3).await
     })
+}
+
+/// Waits until each webhook has the CA of `certs`.
+async fn each_webhook_is_trusted(plane: &ControlPlane, count: usize) -> Result<()> {
+    wait::until(
+        "certs to write its CA into each webhook",
+        CERTS_TIMEOUT,
+        || async {
+            let authorities = certificates::authorities(&plane.client()).await?;
+            let pem: Vec<String> = authorities.into_iter().map(|known| known.certificate).collect();
+            let bundle = cordonhold_certs_dev::ca_bundle(&pem.concat());
+            Ok(each_webhook_has(plane, &bundle, count).await.ok())
+        },
+    )
+    .await
 }
 
 /// The first command of each numbered step; empty if the step has none.
@@ -342,7 +378,7 @@ fn documented_steps() -> Result<Vec<String>> {
 }
 
 /// Runs a command as an admin in a POSIX shell at the root of the repository, and returns its output.
-async fn shell(plane: &ControlPlane, command: &str) -> Result<String> {
+pub(crate) async fn shell(plane: &ControlPlane, command: &str) -> Result<String> {
     let kubectl = &plane.assets().kubectl;
     let mut path = vec![kubectl.parent().context("kubectl has no directory")?.to_owned()];
     path.extend(std::env::split_paths(
@@ -634,7 +670,7 @@ pub(crate) fn add_overlay(copy: &Path, name: &str, kustomization: &str) -> Resul
 }
 
 /// Checks that the API server accepts all objects.
-async fn is_taken(cluster: &Cluster, mut objects: Vec<Value>) -> Result<()> {
+pub(crate) async fn is_taken(cluster: &Cluster, mut objects: Vec<Value>) -> Result<()> {
     for object in &mut objects {
         // The registered configuration has a URL instead of a Service, and an apply would merge both.
         if object["kind"] == "ValidatingWebhookConfiguration" {

@@ -31,7 +31,7 @@ const NAME: &str = "kured";
 pub(crate) const USER: &str = "system:serviceaccount:kube-system:kured";
 /// The `created` of an old entry.
 pub(crate) const LONG_AGO: &str = "2026-01-01T00:00:00.123456789Z";
-/// The name of the webhook for edits of kured's lock (`manifests/components/protect-kured/sees-lock-edits.yaml`).
+/// The name of the webhook for edits of kured's lock (`manifests/chart/templates/webhook-configuration.yaml`).
 pub(crate) const LOCK_WEBHOOK: &str = "kured-lock.cordonhold.dev";
 /// Longest wait for a pod: the DaemonSet controller creates it, KWOK runs it.
 const POD_TIMEOUT: Duration = Duration::from_secs(60);

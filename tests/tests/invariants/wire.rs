@@ -10,7 +10,7 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
 
-/// The name of the webhook in `manifests/base/webhook-configuration.yaml`.
+/// The name of the webhook in `manifests/chart/templates/webhook-configuration.yaml`.
 pub(crate) const WEBHOOK: &str = "nodes.cordonhold.dev";
 
 /// The kinds of writes, by their content types (RFC 7386, RFC 6902, and Kubernetes' own).

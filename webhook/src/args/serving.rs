@@ -67,13 +67,13 @@ impl ServingArgs {
     }
 }
 
-fn socket_address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         format!("{text:?} is not an address with a port: write one like 0.0.0.0:8443 or [::]:8443")
     })
 }
 
-fn every_address(port: u16) -> SocketAddr {
+pub(super) fn every_address(port: u16) -> SocketAddr {
     SocketAddr::from((listen::EVERY_ADDRESS, port))
 }
 

@@ -52,7 +52,8 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from)
 }
 
-fn validity(parsed: &X509Certificate<'_>) -> Validity {
+/// When a certificate is valid.
+pub(crate) fn validity(parsed: &X509Certificate<'_>) -> Validity {
     let validity = parsed.validity();
     // jiff does not know years after 9999, which nobody here will see.
     let time = |seconds| Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
@@ -102,7 +103,11 @@ pub(super) fn ca(
 
 /// Whether this CA has signed the chain. `None`: it cannot be told, because the check failed for a reason that the API server may not
 /// share.
-fn has_signed(authority: &CertificateDer<'_>, chain: &[CertificateDer<'_>], now: Timestamp) -> Option<bool> {
+pub(crate) fn has_signed(
+    authority: &CertificateDer<'_>,
+    chain: &[CertificateDer<'_>],
+    now: Timestamp,
+) -> Option<bool> {
     let (leaf, intermediates) = chain.split_first()?;
     // Go accepts a certificate that is itself in the bundle.
     if leaf == authority {

@@ -111,7 +111,7 @@ fn registered((name, client): (String, WebhookClientConfig)) -> Registered {
 }
 
 /// The name that the API server looks for in the certificate.
-fn asks(client: &WebhookClientConfig) -> Name {
+pub(crate) fn asks(client: &WebhookClientConfig) -> Name {
     if let Some(service) = &client.service {
         return Name::Dns(format!("{}.{}.svc", service.name, service.namespace));
     }
@@ -122,7 +122,7 @@ fn asks(client: &WebhookClientConfig) -> Name {
 }
 
 /// Who wrote, from an entry of `metadata.managedFields`, and of which webhooks it owns the `caBundle`.
-fn write(entry: ManagedFieldsEntry) -> Write {
+pub(crate) fn write(entry: ManagedFieldsEntry) -> Write {
     let fields = entry.fields_v1.map(|fields| fields.0).unwrap_or_default();
     let webhooks = fields.get("f:webhooks").and_then(Value::as_object);
     let owned = webhooks.into_iter().flatten().filter_map(|(key, of_webhook)| {

@@ -87,3 +87,31 @@ fn explain_ends_with_0_1_or_2_and_is_no_server() {
     let (code, help, _) = explain(&["--help"]);
     assert!(code == Some(0) && help.contains("AdmissionReview"), "{help}");
 }
+
+#[test]
+fn certs_refuses_lifetimes_that_do_not_go_together_and_names_that_are_none() {
+    for (args, parts) in [
+        (
+            &["--renew-before=2160h"][..],
+            &["--renew-before", "--leaf-lifetime"][..],
+        ),
+        (&["--ca-lifetime=4000h"], &["--ca-lifetime", "twice"]),
+        (&["--settle=1440h"], &["--settle", "--renew-before"]),
+        (
+            &["--also-for=https://host"],
+            &["--also-for", "neither a DNS name nor an IP address"],
+        ),
+        (&["--leaf-lifetime=90d"], &["--leaf-lifetime", "unknown unit"]),
+    ] {
+        let output = Command::new(BINARY).arg("certs").args(args).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(
+            said.lines().count() == 1 && parts.iter().all(|part| said.contains(part)),
+            "{said}"
+        );
+    }
+    let help = Command::new(BINARY).args(["certs", "--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    assert!(help.contains("--ca-lifetime") && help.contains("8760h"), "{help}");
+}

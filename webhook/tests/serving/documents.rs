@@ -1,9 +1,11 @@
-//! The README says what the code does: its limits, its flags.
+//! The pages say what the code does: its limits, its flags, its keys.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use clap::CommandFactory;
-use cordonhold_webhook::{Args, Limits};
+use cordonhold_shared::keys;
+use cordonhold_webhook::{Args, CertsArgs, Limits};
 
 const README: &str = include_str!("../../README.md");
 
@@ -138,6 +140,61 @@ fn every_serving_flag_is_in_the_readme() {
     let missing: Vec<_> = serving
         .filter_map(|arg| arg.get_long())
         .filter(|long| !README.contains(&format!("`--{long}")))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// The page for operators names only existing keys, all keys that people write, and each mark that is to be removed by hand.
+#[test]
+fn the_page_for_operators_names_the_keys_that_there_are() {
+    let page = include_str!("../../../OPERATING.md");
+    let keys_in = |text: &str| -> BTreeSet<String> {
+        text.split(keys::DOMAIN)
+            .skip(1)
+            .filter_map(|rest| rest.split(|c: char| !c.is_ascii_lowercase() && c != '-').next())
+            .map(|name| name.trim_end_matches('-').to_owned())
+            .filter(|name| !name.is_empty())
+            .collect()
+    };
+    let known = keys_in(include_str!("../../../shared/src/keys.rs"));
+    let named = keys_in(page);
+    assert!(named.is_subset(&known), "{:?}", named.difference(&known));
+    for key in [
+        keys::CANCEL,
+        keys::PAUSE,
+        keys::KEEP_CORDONED,
+        keys::AGENT,
+        keys::PHASE,
+    ] {
+        assert!(named.contains(&key[keys::DOMAIN.len()..]), "{key}");
+    }
+    let by_hand = format!(
+        "kubectl uncordon NAME; kubectl taint node NAME {}:{}-; kubectl label node NAME {}-; kubectl annotate node NAME {}-",
+        keys::REBOOTING,
+        keys::NO_SCHEDULE,
+        keys::PHASE,
+        keys::MARK_ANNOTATIONS.join("- ")
+    );
+    assert!(page.contains(&format!("`{by_hand}`")), "{by_hand}");
+}
+
+#[test]
+fn the_lifetimes_of_certs_are_in_the_readme_with_their_defaults() {
+    let command = CertsArgs::command();
+    for flag in ["leaf-lifetime", "renew-before", "ca-lifetime", "settle"] {
+        let mut arguments = command.get_arguments();
+        let argument = arguments
+            .find(|argument| argument.get_long() == Some(flag))
+            .unwrap();
+        let default = argument.get_default_values()[0].to_str().unwrap();
+        let row = format!("| `--{flag}` | `{default}`");
+        assert!(README.contains(&row), "the README lacks {row}");
+    }
+    let missing: Vec<_> = command
+        .get_arguments()
+        .filter_map(|argument| argument.get_long())
+        .filter(|long| !["help", "version", "instance", "kubeconfig", "log-format"].contains(long))
+        .filter(|long| !README.contains(&format!("`--{long}`")))
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
 }

@@ -96,7 +96,8 @@ pub(super) fn other_names(certificate: &Certificate, webhooks: &[Webhook]) -> Op
 }
 
 impl Name {
-    fn as_text(&self) -> String {
+    /// The name as a person writes it.
+    pub fn as_text(&self) -> String {
         match self {
             Name::Dns(name) => name.clone(),
             Name::Ip(address) => address.to_string(),

@@ -24,15 +24,15 @@ use crate::subject::{Subject, annotate, uncordon};
 use crate::wire::{self, Answer, Write};
 
 /// Longest time until the API server applies a policy or calls a webhook that was just registered.
-const APPLIED_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const APPLIED_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a write may come after one of somebody else. A Node that nobody works on is written every few seconds at most.
 const VERSION_TRIES: usize = 10;
 /// A value of its own for each write that only has to be a write.
-const NOTE: &str = "example.com/note";
+pub(super) const NOTE: &str = "example.com/note";
 
 /// What changes the uncordon on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Deferrer {
+pub(super) enum Deferrer {
     Webhook,
     Policy,
 }
@@ -46,7 +46,7 @@ impl Deferrer {
     }
 
     /// Starts a cluster with this one alone, and waits until an uncordon is deferred.
-    async fn start(self) -> Result<(Cluster, TempDir)> {
+    pub(super) async fn start(self) -> Result<(Cluster, TempDir)> {
         let copy = tempfile::tempdir().context("failed to create a directory")?;
         let component = self.component();
         let text = format!("resources: [../../base]\ncomponents: [../../components/{component}]\n");
@@ -64,7 +64,7 @@ impl Deferrer {
 }
 
 /// The uncordon that is kept on a Node.
-async fn kept(subject: &Subject<'_>) -> Result<DeferredUncordon> {
+pub(super) async fn kept(subject: &Subject<'_>) -> Result<DeferredUncordon> {
     let node = subject.view().await?;
     let wanted = node.annotation(keys::UNCORDON_WANTED);
     deferred_of_hold(&node).with_context(|| format!("nothing is kept on {}: {wanted:?}", subject.name))

@@ -1,0 +1,31 @@
+//! The manifests, from one source: the chart's templates, the CEL of [`cel`], and typed [`values`].
+//!
+//! Everything below `manifests/` that is not written by hand comes from here: the chart's values, its schema and its generated templates, the
+//! kustomize base, its components and overlays. `cargo manifests` writes them; a test compares them.
+//! Not here: applying anything to a cluster.
+
+pub mod alerts;
+pub mod cel;
+pub mod chart;
+mod difference;
+mod flags;
+pub mod kustomize;
+mod page;
+mod template;
+pub mod values;
+
+pub use self::template::TemplateError;
+
+/// Every generated file below `manifests/`, with its path there.
+///
+/// # Errors
+///
+/// See [`kustomize::files`].
+pub fn generated() -> Result<Vec<chart::File>, kustomize::KustomizeError> {
+    let mut files = kustomize::files()?;
+    files.extend(chart::generated()?.into_iter().map(|file| chart::File {
+        name: format!("chart/{}", file.name),
+        ..file
+    }));
+    Ok(files)
+}

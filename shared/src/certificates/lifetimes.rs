@@ -1,0 +1,100 @@
+//! How long CAs and certificates are valid, and when they are renewed.
+//!
+//! Not here: the flags (the webhook's `args`).
+
+use std::time::Duration;
+
+/// How long before the present a certificate begins, so that machines whose clock is a little behind accept it at once. A CA also stays
+/// this long after the end of the last certificate that it has signed.
+pub const BACKDATE: Duration = Duration::from_mins(10);
+/// The shortest lifetime of a certificate. In a certificate, times are whole seconds; shorter ones would end before they are served.
+const LEAF_MIN: Duration = Duration::from_secs(5);
+
+/// How long CAs and certificates are valid, and when they are renewed. What is in here goes together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetimes {
+    authority: Duration,
+    leaf: Duration,
+    renew_before: Duration,
+    settle: Duration,
+}
+
+/// Why lifetimes do not go together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
+pub enum LifetimesError {
+    #[error(
+        "--leaf-lifetime is {0:?}: write at least {LEAF_MIN:?}, because the times in a certificate are whole seconds"
+    )]
+    LeafTooShort(Duration),
+    #[error(
+        "--renew-before is {renew_before:?} and --leaf-lifetime {leaf:?}: write less for the first, or a certificate would be renewed as soon as it is signed"
+    )]
+    NeverFresh { renew_before: Duration, leaf: Duration },
+    #[error(
+        "--settle is {settle:?} and --renew-before {renew_before:?}: write less for the first, or a certificate would end before a new CA may sign the next one"
+    )]
+    SettlesTooLate {
+        settle: Duration,
+        renew_before: Duration,
+    },
+    #[error(
+        "--ca-lifetime is {authority:?} and --leaf-lifetime {leaf:?}: write at least twice as much for the first, because a CA must outlive what it signs"
+    )]
+    AuthorityTooShort { authority: Duration, leaf: Duration },
+}
+
+impl Lifetimes {
+    /// Lifetimes of CA and certificate; how long before its end a certificate is renewed; how long a CA must stand in every `caBundle`
+    /// before it signs. An error if these do not go together.
+    pub fn new(
+        authority: Duration,
+        leaf: Duration,
+        renew_before: Duration,
+        settle: Duration,
+    ) -> Result<Lifetimes, LifetimesError> {
+        if leaf < LEAF_MIN {
+            return Err(LifetimesError::LeafTooShort(leaf));
+        }
+        if renew_before >= leaf {
+            return Err(LifetimesError::NeverFresh { renew_before, leaf });
+        }
+        if settle >= renew_before {
+            return Err(LifetimesError::SettlesTooLate { settle, renew_before });
+        }
+        if authority < leaf.saturating_mul(2) {
+            return Err(LifetimesError::AuthorityTooShort { authority, leaf });
+        }
+        Ok(Lifetimes {
+            authority,
+            leaf,
+            renew_before,
+            settle,
+        })
+    }
+
+    /// How long a CA is valid.
+    pub fn authority(&self) -> Duration {
+        self.authority
+    }
+
+    /// How long a serving certificate is valid.
+    pub fn leaf(&self) -> Duration {
+        self.leaf
+    }
+
+    /// How long before its end a serving certificate is renewed.
+    pub fn renew_before(&self) -> Duration {
+        self.renew_before
+    }
+
+    /// How long a CA must stand in every `caBundle` before it signs.
+    pub fn settle(&self) -> Duration {
+        self.settle
+    }
+
+    /// The age at which a serving certificate is renewed.
+    pub fn period(&self) -> Duration {
+        self.leaf.saturating_sub(self.renew_before)
+    }
+}

@@ -1,0 +1,355 @@
+//! The chart by Helm itself: what it renders is what our own reader renders and what kustomize makes of the components, the API server takes it,
+//! and a release is installed, refused and removed.
+//!
+//! Not here: what the objects mean (`cordonhold-manifests`), and what they do (the other tests, which install them by kustomize).
+
+use anyhow::{Context as _, Result, bail, ensure};
+use cordonhold_manifests::chart::{self, Release};
+use cordonhold_manifests::kustomize;
+use cordonhold_manifests::values::Values;
+use cordonhold_tests::control_plane::{ControlPlane, Options};
+use cordonhold_tests::gitops::{self, Capabilities};
+use cordonhold_tests::helm::{self, Helm};
+use cordonhold_tests::identity::Identity;
+use cordonhold_tests::install::{Rendered, manifests};
+use cordonhold_tests::{NAMESPACE, tree};
+use k8s_openapi::api::apps::v1::DaemonSet;
+use kube::Api;
+use kube::api::PostParams;
+use serde_json::{Value, json};
+
+use crate::cluster::{alone, on_shared};
+use crate::manifests::{add_overlay, is_same, is_taken};
+
+/// Values that together use each branch of the templates.
+fn matrix() -> Vec<Value> {
+    let kured = json!({"namespace": "care", "name": "reboots-kured"});
+    vec![
+        json!({}),
+        json!({"webhook": {"mode": "enforce"}, "namespace": {"create": true}}),
+        json!({"mode": "protect-kured", "kured": kured, "webhook": {"onDelete": "deny", "failurePolicy": "Ignore"}}),
+        json!({"mode": "protect-kured", "kured": {"foundBy": "webhook"}, "namespace": {"create": true}}),
+        json!({"mode": "mixed", "kured": kured, "configuration": {"lockAnnotation": "example.com/node-lock"}}),
+        json!({"mode": "agents-only", "agent": {"lockOnDaemonset": true}, "kured": {"foundBy": "webhook"}}),
+        json!({"mode": "agents-only", "webhook": {"mode": "defer", "deferBy": "policy"}}),
+        json!({"webhook": {"mode": "defer"}}),
+        json!({"webhook": {"mode": "defer", "deferBy": "policy"}}),
+        json!({"mode": "mixed", "kured": kured, "webhook": {"mode": "defer", "deferBy": "both"}}),
+        json!({"webhook": {
+            "exempt": {"users": ["cluster-api", "it's \"me\""], "groups": ["break-glass"]}, "mode": "defer", "deferBy": "both",
+            "modeFor": {"kured-marked": "warn"}, "modeForUser": {"system:serviceaccount:gpu:driver": "enforce"}, "modeForGroup": {"ops": "audit"},
+        }}),
+        json!({"webhook": {"hostNetwork": true, "port": 10260, "replicas": 3, "extraArgs": ["--no-events"], "extraEnv": [{"name": "A", "value": "b"}],
+            "nodeSelector": {"a": "b"}, "tolerations": [{"key": "x", "operator": "Exists"}], "priorityClassName": "", "podAnnotations": {"a": "1"},
+            "podLabels": {"b": "2"}, "annotations": {"c": "3"}, "configurationAnnotations": {"admissions.enforcer/disabled": "true"},
+            "service": {"annotations": {"d": "4"}}, "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}],
+            "extraVolumes": [{"name": "v", "emptyDir": {}}], "extraVolumeMounts": [{"name": "v", "mountPath": "/v"}],
+            "extraContainers": [{"name": "beside", "image": "example.com/beside:1"}]}}),
+        json!({"agent": {"nodeSelector": {"a": "b"}, "nodeExpressions": [{"key": "k", "operator": "Exists"}], "tolerations": [{"key": "x", "operator": "Exists"}],
+            "priorityClassName": "", "podAnnotations": {"a": "1"}, "podLabels": {"b": "2"}, "annotations": {"c": "3"}, "extraArgs": ["--log-format=json"],
+            "extraEnv": [{"name": "A", "value": "b"}], "extraVolumes": [{"name": "v", "emptyDir": {}}], "extraVolumeMounts": [{"name": "v", "mountPath": "/v"}],
+            "extraContainers": [{"name": "beside", "image": "example.com/beside:1"}], "extraInitContainers": [{"name": "before", "image": "example.com/before:1"}],
+            "updateStrategy": {"type": "OnDelete"}}}),
+        json!({"images": {"webhook": {"repository": "r.example/w", "tag": "1"}, "agent": {"repository": "r.example/a", "digest": "sha256:0", "pullPolicy": "Always"},
+            "pullSecrets": [{"name": "pull"}]}, "platform": {"anyUser": true, "criticalPodsQuota": 100}, "override": {"groups": ["oncall"], "users": ["alice"]}}),
+        json!({"configuration": {"rebootMethod": "logind", "volumeDetachTimeout": "5m", "nodeConditions": true}}),
+        json!({"configuration": {"rebootMethod": "signal"}, "agent": {"extraVolumes": [{"name": "v", "emptyDir": {}}], "extraVolumeMounts": [{"name": "v", "mountPath": "/v"}]}}),
+        json!({"configuration": {"rebootDays": ["sat", "sun"], "forceReboot": true, "annotateNodes": false, "lockTtl": "", "concurrency": 3, "drainGracePeriod": 45,
+            "metricsPort": 9102, "metricsHost": "0.0.0.0", "messageTemplateDrain": "Drain of %s: \"begins\"", "rebootSentinelCommand": "sh -c \"exit $((1))\""}}),
+        json!({"configuration": {"concurrency": "10%"}, "pools": [
+            {"name": "control-plane", "nodeLabel": "node-role.kubernetes.io/control-plane", "configuration": {"concurrency": 1}},
+            {"name": "gpu", "nodeLabel": "example.com/pool", "nodeLabelValue": "gpu"}]}),
+        json!({"events": {"onlyInDefault": true}, "networkPolicy": {"enabled": true, "apiServer": [{"ipBlock": {"cidr": "10.0.0.1/32"}}]}}),
+        json!({"tls": {"source": "cert-manager", "secretName": "other"}}),
+        json!({"tls": {"source": "cert-manager", "certManager": {"issuerRef": {"kind": "ClusterIssuer", "name": "your-ca"}}}, "webhook": {"mode": "defer"}}),
+        json!({"monitoring": {"podMonitor": {"enabled": true, "labels": {"a": "b"}, "namespace": "watch"}, "rules": {"enabled": true, "labels": {"a": "b"}}}}),
+    ]
+}
+
+/// A release of our chart in the namespace of the tests.
+fn release<'a>(chart: &'a std::path::Path, values: &'a str) -> helm::Release<'a> {
+    helm::Release {
+        chart,
+        name: "any",
+        namespace: NAMESPACE,
+        values,
+    }
+}
+
+/// The objects that our own reader renders.
+fn rendered_here(values: &Value) -> Result<Vec<Value>> {
+    let values = Values::with(values.clone()).context("these are no values")?;
+    let release = Release {
+        name: "any".to_owned(),
+        namespace: NAMESPACE.to_owned(),
+    };
+    let mut objects = Vec::new();
+    for file in chart::render(&values, &release)? {
+        objects.extend(file.objects()?);
+    }
+    Ok(objects)
+}
+
+#[tokio::test]
+async fn helm_renders_what_our_own_reader_renders() -> Result<()> {
+    let (helm, chart) = (Helm::new()?, manifests("chart"));
+    for values in matrix() {
+        let text = values.to_string();
+        let release = release(&chart, &text);
+        let by_helm = helm.template(&release, &[]).await?;
+        is_same(&rendered_here(&values)?, by_helm.objects()).with_context(|| text.clone())?;
+        helm.lint(&release).await.with_context(|| text.clone())?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_strict_api_server_takes_what_the_chart_renders() -> Result<()> {
+    on_shared(async |cluster| {
+        for values in matrix() {
+            let mut objects = rendered_here(&values)?;
+            // Kinds of others, which this API server does not have.
+            objects.retain(|object| {
+                let version = object["apiVersion"].as_str().unwrap_or_default();
+                !version.starts_with("cert-manager.io/") && !version.starts_with("monitoring.coreos.com/")
+            });
+            for object in &mut objects {
+                // An apply would merge these with the installed ones.
+                if object["kind"] == "Deployment" || object["kind"] == "DaemonSet" {
+                    object["metadata"]["name"] = json!("cordonhold-dry");
+                }
+            }
+            is_taken(cluster, objects)
+                .await
+                .with_context(|| values.to_string())?;
+        }
+        Ok(())
+    })
+}
+
+/// Each component, alone and with others, is what a value makes of the chart.
+#[test]
+fn the_components_of_kustomize_are_the_values_of_the_chart() -> Result<()> {
+    on_shared(async |cluster| {
+        let copy = tempfile::tempdir().context("failed to create a directory")?;
+        tree::copy(&manifests(""), copy.path())?;
+        for (kustomization, values) in kustomizations() {
+            let directory = add_overlay(copy.path(), "chosen", kustomization)?;
+            let by_kustomize = Rendered::from_directory(&cluster.plane.assets().kubectl, &directory).await?;
+            let values = kustomize::values(values).context("these are no values")?;
+            let mut by_us = rendered_here(&serde_json::to_value(&values)?)?;
+            let mut by_kustomize = by_kustomize.objects().to_vec();
+            for object in by_us.iter_mut().chain(&mut by_kustomize) {
+                sort(object);
+                // kustomize takes these for objects of a namespace. The API server drops the field.
+                if object["kind"]
+                    .as_str()
+                    .is_some_and(|kind| kind.starts_with("MutatingAdmissionPolicy"))
+                    && let Some(metadata) = object["metadata"].as_object_mut()
+                {
+                    drop(metadata.remove("namespace"));
+                }
+            }
+            is_same(&by_kustomize, &by_us).with_context(|| kustomization.to_owned())?;
+        }
+        Ok(())
+    })
+}
+
+fn kustomizations() -> Vec<(&'static str, Value)> {
+    vec![
+        ("resources: [../../base]\n", json!({})),
+        (
+            "resources: [../../overlays/protect-kured]\n",
+            json!({"mode": "protect-kured"}),
+        ),
+        (
+            "resources: [../../overlays/agent-alone]\n",
+            json!({"mode": "agents-only"}),
+        ),
+        (
+            "resources: [../../overlays/kured-beside-agents]\n",
+            json!({"mode": "mixed"}),
+        ),
+        (
+            "resources: [../../overlays/lock-on-daemonset]\n",
+            json!({"agent": {"lockOnDaemonset": true}}),
+        ),
+        (
+            "resources: [../../base]\ncomponents: [../../components/defer, ../../components/defer-by-policy]\n",
+            json!({"webhook": {"mode": "defer", "deferBy": "both"}}),
+        ),
+        (
+            "resources: [../../overlays/protect-kured]\ncomponents: [../../components/defer-by-policy, ../../components/refuse-delete]\n",
+            json!({"mode": "protect-kured", "webhook": {"mode": "defer", "deferBy": "policy", "onDelete": "deny"}}),
+        ),
+        (
+            "resources: [../../overlays/protect-kured]\ncomponents: [../../components/audit, ../../components/network-policy, ../../components/cert-manager]\n",
+            json!({"mode": "protect-kured", "webhook": {"mode": "audit"}, "networkPolicy": {"enabled": true}, "tls": {"source": "cert-manager"}}),
+        ),
+        (
+            "resources: [../../overlays/agent-alone]\ncomponents: [../../components/defer-by-policy]\n",
+            json!({"mode": "agents-only", "webhook": {"mode": "defer", "deferBy": "policy"}}),
+        ),
+        (
+            "resources: [../../base]\ncomponents: [../../components/reboot-by-logind, ../../components/node-conditions, ../../components/volume-detach]\n",
+            json!({"configuration": {"rebootMethod": "logind", "nodeConditions": true, "volumeDetachTimeout": "5m"}}),
+        ),
+        (
+            "resources: [../../base]\ncomponents: [../../components/reboot-by-signal, ../../components/events-in-default]\n",
+            json!({"configuration": {"rebootMethod": "signal"}, "events": {"onlyInDefault": true}}),
+        ),
+    ]
+}
+
+/// The order of flags and of rules means nothing, and components append theirs in their own order.
+fn sort(object: &mut Value) {
+    for list in ["/spec/template/spec/containers/0/args", "/rules"] {
+        if let Some(list) = object.pointer_mut(list).and_then(Value::as_array_mut) {
+            list.sort_by_key(Value::to_string);
+        }
+    }
+}
+
+#[tokio::test]
+async fn helm_unittest_runs_the_charts_own_tests() -> Result<()> {
+    let said = helm::unittest(&manifests("chart")).await?;
+    ensure!(said.contains("passed"), "{said}");
+    Ok(())
+}
+
+/// Argo CD renders the chart by `helm template`, so it must be told where kured is.
+#[test]
+fn argo_cd_renders_the_chart_as_helm_does() -> Result<()> {
+    on_shared(async |cluster| {
+        let (helm, chart) = (Helm::new()?, manifests("chart"));
+        let knows = Capabilities::of(&cluster.admin).await?;
+        let values =
+            json!({"mode": "protect-kured", "kured": {"namespace": "care", "name": "reboots-kured"}});
+        let text = values.to_string();
+        let by_argo = gitops::argo_helm(&helm, &release(&chart, &text), &knows).await?;
+        is_same(by_argo.objects(), &rendered_here(&values)?)?;
+        let unsaid = json!({"mode": "protect-kured"}).to_string();
+        let refused = gitops::argo_helm(&helm, &release(&chart, &unsaid), &knows).await;
+        says(refused, "set kured.namespace and kured.name")
+    })
+}
+
+/// Checks that the error says this.
+fn says<T: std::fmt::Debug>(result: Result<T>, what: &str) -> Result<()> {
+    let Err(error) = result else {
+        bail!("nothing says {what}")
+    };
+    let said = format!("{error:#}");
+    ensure!(said.contains(what), "{said}");
+    Ok(())
+}
+
+/// Where helm can ask the cluster, kured need not be named: it is found by its label, whatever its release is called.
+#[test]
+fn found_p8_a2_helm_finds_kured_or_says_who_might_be_it() -> Result<()> {
+    alone(async || {
+        let plane = ControlPlane::start(Options { nodes: 0 }).await?;
+        let (helm, chart) = (Helm::new()?, manifests("chart"));
+        let kubeconfig = plane.kubeconfig(Identity::Admin);
+        let values = json!({"mode": "protect-kured"}).to_string();
+        let release = release(&chart, &values);
+        let asks = ["--dry-run=server", "--hide-notes"];
+        says(
+            helm.install(&kubeconfig, &release, &asks).await,
+            "0 in this cluster look like it",
+        )?;
+
+        add_kured(&plane, "reboots-kured").await?;
+        let rendered = helm.install(&kubeconfig, &release, &asks).await?;
+        for argument in ["--ds-namespace=default", "--ds-name=reboots-kured"] {
+            ensure!(
+                rendered.contains(argument),
+                "{argument} is missing in: {rendered}"
+            );
+        }
+        add_kured(&plane, "second-kured").await?;
+        let said = helm.install(&kubeconfig, &release, &asks).await;
+        says(said, "default/reboots-kured, default/second-kured")
+    })
+}
+
+async fn add_kured(plane: &ControlPlane, name: &str) -> Result<()> {
+    let set: DaemonSet = serde_json::from_value(json!({
+        "metadata": {"name": name, "labels": {"app.kubernetes.io/name": "kured"}},
+        "spec": {
+            "selector": {"matchLabels": {"a": name}},
+            "template": {
+                "metadata": {"labels": {"a": name}},
+                "spec": {"serviceAccountName": name, "containers": [{"name": "kured", "image": "example.com/kured:1"}]},
+            },
+        },
+    }))?;
+    let sets: Api<DaemonSet> = Api::default_namespaced(plane.client());
+    drop(sets.create(&PostParams::default(), &set).await?);
+    Ok(())
+}
+
+/// The names of our objects do not follow the release, so a cluster has one release: a second one is refused before anything is changed.
+#[test]
+fn a_second_release_is_refused_and_an_uninstall_takes_everything_away() -> Result<()> {
+    alone(async || {
+        let plane = ControlPlane::start(Options { nodes: 1 }).await?;
+        let (helm, chart) = (Helm::new()?, manifests("chart"));
+        let kubeconfig = plane.kubeconfig(Identity::Admin);
+        let values =
+            json!({"webhook": {"mode": "defer", "deferBy": "both"}, "networkPolicy": {"enabled": true}})
+                .to_string();
+        let first = release(&chart, &values);
+        let said = helm.install(&kubeconfig, &first, &[]).await?;
+        for word in [
+            "mode           agents",
+            "webhook        defer",
+            "rollout status deployment/cordonhold-webhook",
+        ] {
+            ensure!(said.contains(word), "the notes lack {word:?}: {said}");
+        }
+        let second = helm::Release {
+            name: "another",
+            namespace: "elsewhere",
+            ..first
+        };
+        says(
+            helm.install(&kubeconfig, &second, &[]).await,
+            "cannot be imported into the current release",
+        )?;
+        let enforced = json!({"webhook": {"mode": "enforce"}}).to_string();
+        drop(
+            helm.upgrade(&kubeconfig, &release(&chart, &enforced), &[])
+                .await?,
+        );
+        let left = ours(&plane).await?;
+        ensure!(
+            !left.contains("mutatingadmissionpolic") && left.contains("validatingwebhook"),
+            "{left}"
+        );
+        drop(helm.uninstall(&kubeconfig, &first, &[]).await?);
+        let left = ours(&plane).await?;
+        ensure!(left.is_empty(), "{left}");
+        Ok(())
+    })
+}
+
+/// The names of all objects of ours that the chart can make, one to a line.
+async fn ours(plane: &ControlPlane) -> Result<String> {
+    let kinds = "validatingwebhookconfigurations,mutatingwebhookconfigurations,mutatingadmissionpolicies,mutatingadmissionpolicybindings,\
+                 clusterroles,clusterrolebindings,roles,rolebindings,serviceaccounts,deployments,daemonsets,services,networkpolicies";
+    let mut command = plane.kubectl(Identity::Admin);
+    let output = command
+        .args(["get", kinds, "--all-namespaces", "-o", "name"])
+        .output()
+        .await?;
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let text = String::from_utf8(output.stdout).context("the names are text")?;
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("cordonhold")).collect();
+    Ok(lines.join("\n"))
+}
