@@ -186,6 +186,14 @@ impl ControlPlane {
         command
     }
 
+    /// Like [`Self::kubectl`], for [`CommandLine::run`].
+    pub fn kubectl_line(&self, identity: Identity) -> CommandLine {
+        CommandLine::new(&self.assets.kubectl)
+            .arg("--kubeconfig")
+            .arg(self.kubeconfig(identity))
+            .env("HOME", self.directory())
+    }
+
     /// Adds a node and waits until it is Ready.
     pub async fn add_node(&self, name: &str) -> Result<()> {
         create_node(&self.client, name).await?;

@@ -17,6 +17,7 @@ mod alerts;
 mod at_most_n;
 mod bad_input;
 mod blockers;
+mod cert_manager;
 mod certificates;
 mod chart;
 mod cordon_given_back;
