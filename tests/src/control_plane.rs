@@ -37,8 +37,9 @@ const READY_TIMEOUT: Duration = Duration::from_mins(1);
 const NODES_READY_TIMEOUT: Duration = Duration::from_mins(1);
 /// How many times the servers are started, each time with other ports: a port that was free can be taken before the program opens it.
 const PORT_ATTEMPTS: usize = 4;
-/// The controllers that run: only those for nodes, pods, evictions and `ServiceAccounts`. Each further one costs start-up time.
-const CONTROLLERS: [&str; 11] = [
+/// The controllers that run: only those for nodes, pods, evictions, aggregated roles and `ServiceAccounts`. Each further one costs start-up time.
+const CONTROLLERS: [&str; 12] = [
+    "clusterrole-aggregation-controller",
     "daemonset-controller",
     "deployment-controller",
     "disruption-controller",

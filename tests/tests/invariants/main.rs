@@ -33,6 +33,7 @@ mod no_blind_reboot;
 mod one_node_one_agent;
 mod prometheus;
 mod ready_when;
+mod roles;
 mod rollout;
 mod signs;
 mod silences;
