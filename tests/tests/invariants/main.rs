@@ -31,6 +31,7 @@ mod messages;
 mod never_in_the_way;
 mod no_blind_reboot;
 mod one_node_one_agent;
+mod privileges;
 mod prometheus;
 mod ready_when;
 mod roles;
