@@ -7,6 +7,7 @@
 
 mod deferral;
 mod kured;
+mod people;
 
 use cordonhold_shared::keys;
 
@@ -41,13 +42,20 @@ pub fn definitions() -> Vec<Definition> {
     ];
     all.extend(kured::definitions());
     all.extend(deferral::definitions());
+    all.extend(people::definitions());
     all
 }
 
 /// The file of the chart that has them all, and the keys that other templates name.
 #[must_use]
 pub fn file() -> String {
-    let keys = [("key.agent", keys::AGENT), ("key.disabled", keys::DISABLED)];
+    let keys = [
+        ("key.agent", keys::AGENT),
+        ("key.disabled", keys::DISABLED),
+        ("key.pause", keys::PAUSE),
+        ("key.keep-cordoned", keys::KEEP_CORDONED),
+        ("key.cancel", keys::CANCEL),
+    ];
     let keys = keys.map(|(name, key)| (name.to_owned(), key.to_owned()));
     let expressions = definitions()
         .into_iter()

@@ -11,7 +11,7 @@ use crate::values::Values;
 use crate::{alerts, cel, dashboard, flags};
 
 /// The templates that are written by hand. The order is that of the files in the chart.
-const TEMPLATES: [(&str, &str); 21] = [
+const TEMPLATES: [(&str, &str); 22] = [
     ("_helpers.tpl", include_str!("../chart/templates/_helpers.tpl")),
     (
         "namespace.yaml",
@@ -40,6 +40,10 @@ const TEMPLATES: [(&str, &str); 21] = [
     (
         "rbac-people.yaml",
         include_str!("../chart/templates/rbac-people.yaml"),
+    ),
+    (
+        "people-policy.yaml",
+        include_str!("../chart/templates/people-policy.yaml"),
     ),
     (
         "rbac-kured.yaml",

@@ -77,7 +77,7 @@ const COMPONENTS: [Component; 16] = [
     },
     Component {
         name: "without-webhook",
-        about: "Removes the webhook, its configuration, its RBAC, and the role for cancels, which only the webhook checks. Its ServiceAccount stays, without any rights.",
+        about: "Removes the webhook, its configuration and its RBAC. Its ServiceAccount stays, without any rights.",
         without: nothing,
         with: || json!({"mode": "agents-only"}),
     },

@@ -32,8 +32,7 @@ pub struct Values {
     /// `true` gives it without a value. agent/FLAGS.md has them all.
     pub configuration: Object,
     pub kured: Kured,
-    #[serde(rename = "override")]
-    pub cancel: Override,
+    pub people: People,
     pub events: Events,
     pub monitoring: Monitoring,
     pub network_policy: NetworkPolicy,
@@ -433,12 +432,37 @@ pub enum FoundBy {
     Webhook,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct People {
+    /// Who gets the role `cordonhold-view`: sees holds and locks.
+    pub view: Who,
+    /// Who gets the role `cordonhold-pause`: may pause reboots and keep nodes cordoned, and change nothing else of a Node.
+    pub pause: Who,
+    /// Who gets the role `cordonhold-override`: may cancel a hold, such as your on-call group. They need `pause` too, or another right to annotate Nodes.
+    #[serde(rename = "override")]
+    pub cancel: Who,
+    /// Whether Kubernetes' own role `view`, and so `edit` and `admin`, includes `cordonhold-view`.
+    pub aggregate_to_view: bool,
+}
+
+impl Default for People {
+    fn default() -> Self {
+        Self {
+            view: Who::default(),
+            pause: Who::default(),
+            cancel: Who::default(),
+            aggregate_to_view: true,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Override {
-    /// Groups whose members may cancel a hold, such as your on-call group.
+pub struct Who {
+    /// Groups, whose members get the role.
     pub groups: Vec<String>,
-    /// Users who may.
+    /// Users who get the role.
     pub users: Vec<String>,
 }
 

@@ -152,3 +152,11 @@ annotations:
   {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- end -}}
+
+{{/* The Leases that are locks, as a list. */}}
+{{- define "cordonhold.leases" -}}
+- cordonhold-default
+{{- range $pool := .Values.pools }}
+- cordonhold-{{ $pool.name }}
+{{- end }}
+{{- end -}}

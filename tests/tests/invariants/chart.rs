@@ -51,7 +51,7 @@ fn matrix() -> Vec<Value> {
             "extraContainers": [{"name": "beside", "image": "example.com/beside:1"}], "extraInitContainers": [{"name": "before", "image": "example.com/before:1"}],
             "updateStrategy": {"type": "OnDelete"}}}),
         json!({"images": {"webhook": {"repository": "r.example/w", "tag": "1"}, "agent": {"repository": "r.example/a", "digest": "sha256:0", "pullPolicy": "Always"},
-            "pullSecrets": [{"name": "pull"}]}, "platform": {"anyUser": true, "criticalPodsQuota": 100}, "override": {"groups": ["oncall"], "users": ["alice"]}}),
+            "pullSecrets": [{"name": "pull"}]}, "platform": {"anyUser": true, "criticalPodsQuota": 100}, "people": {"override": {"groups": ["oncall"], "users": ["alice"]}, "pause": {"groups": ["oncall"]}, "aggregateToView": false}}),
         json!({"configuration": {"rebootMethod": "logind", "volumeDetachTimeout": "5m", "nodeConditions": true}}),
         json!({"configuration": {"rebootMethod": "signal"}, "agent": {"extraVolumes": [{"name": "v", "emptyDir": {}}], "extraVolumeMounts": [{"name": "v", "mountPath": "/v"}]}}),
         json!({"configuration": {"rebootDays": ["sat", "sun"], "forceReboot": true, "annotateNodes": false, "lockTtl": "", "concurrency": 3, "drainGracePeriod": 45,
