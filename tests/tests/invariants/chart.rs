@@ -144,7 +144,7 @@ fn the_components_of_kustomize_are_the_values_of_the_chart() -> Result<()> {
                 // kustomize takes these for objects of a namespace. The API server drops the field.
                 if object["kind"]
                     .as_str()
-                    .is_some_and(|kind| kind.starts_with("MutatingAdmissionPolicy"))
+                    .is_some_and(|kind| kind.contains("AdmissionPolicy"))
                     && let Some(metadata) = object["metadata"].as_object_mut()
                 {
                     drop(metadata.remove("namespace"));
