@@ -294,7 +294,7 @@ impl View<'_> {
 
     fn kept(&self, ca: &Trusted) -> Authority {
         // Nobody knows what else it has signed. A certificate of ours would end by then, and replicas that serve another one get ours.
-        let until = shifted(self.now(), signed(self.lifetimes.leaf()));
+        let until = shifted(self.now(), signed(self.lifetimes.leaf() + BACKDATE));
         Authority {
             id: ca.id.clone(),
             validity: ca.validity,

@@ -142,7 +142,6 @@ pub struct Certs {
     name: String,
     kennel: Kennel,
     line: CommandLine,
-    admin: SocketAddr,
     process: Option<Process>,
 }
 
@@ -150,8 +149,6 @@ impl Certs {
     /// Starts a process of this name. Its certificate is for 127.0.0.1 too, where the API server calls the replicas.
     pub async fn start(plane: &ControlPlane, name: &str, flags: &[&str]) -> Result<Self> {
         let [program] = programs::build([Program::Webhook])?;
-        let [port] = free_ports()?;
-        let admin = SocketAddr::from(([127, 0, 0, 1], port));
         let line = CommandLine::new(program)
             .args([
                 "certs",
@@ -163,21 +160,23 @@ impl Certs {
                 "--kubeconfig",
             ])
             .arg(kubeconfig(plane, ACCOUNT).await?)
-            .arg(format!("--admin-listen={admin}"))
+            .arg("--admin-listen=127.0.0.1:0")
             .args(flags.iter().map(|flag| (*flag).to_owned()));
         let mut certs = Self {
             name: name.to_owned(),
             kennel: plane.kennel().clone(),
             line,
-            admin,
             process: None,
         };
         certs.start_again()?;
         Ok(certs)
     }
 
-    pub fn admin_address(&self) -> SocketAddr {
-        self.admin
+    /// The address that serves `/readyz` and `/metrics`. An error until it has started.
+    pub fn admin_address(&self) -> Result<SocketAddr> {
+        let lines = self.logged("keeping the certificates")?;
+        let line = lines.last().context("it has not started yet")?;
+        Ok(line["admin_listen"].as_str().unwrap_or_default().parse()?)
     }
 
     /// Kills the process (SIGKILL).
@@ -206,7 +205,7 @@ impl Certs {
             self.kennel.log_path(&self.name).display()
         );
         wait::until(&what, READY_TIMEOUT, || async {
-            let status = http_status(self.admin, "/readyz").await?;
+            let status = http_status(self.admin_address()?, "/readyz").await?;
             Ok((status == 200).then_some(()))
         })
         .await
@@ -341,7 +340,7 @@ impl Replica {
 
     async fn restart(&mut self) -> Result<()> {
         if let Some(mut process) = self.process.take() {
-            drop(process.terminate(TERMINATE_TIMEOUT).await?);
+            let _ = process.terminate(TERMINATE_TIMEOUT).await?;
         }
         self.start().await
     }
