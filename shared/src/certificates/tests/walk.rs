@@ -11,7 +11,7 @@ use super::*;
 /// How late an API server may learn of a `caBundle`. Less than the time for settling.
 const LAG: Duration = Duration::from_mins(2);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Event {
     Wait(Duration),
     /// A process reads the cluster and decides.
@@ -268,7 +268,7 @@ impl World {
                 let soon = time.min(LAG / 2);
                 self.elapsed += soon;
                 self.check()?;
-                self.elapsed += time - soon;
+                self.elapsed += time.saturating_sub(soon);
             }
             Event::Look(index) => drop(self.look(index)),
             Event::Act(index) => self.act(index),
