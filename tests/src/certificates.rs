@@ -237,7 +237,7 @@ pub async fn authorities(client: &Client) -> Result<Vec<Stored>> {
     Ok(record::read(document).present().unwrap_or_default())
 }
 
-/// The mounted directory of a Secret, with the shape that the kubelet gives it (kubernetes/kubernetes: pkg/volume/util/atomic_writer.go).
+/// The mounted directory of a Secret, with the shape that the kubelet gives it (kubernetes/kubernetes: `pkg/volume/util/atomic_writer.go`).
 #[derive(Debug)]
 struct Mount {
     directory: PathBuf,
@@ -348,7 +348,7 @@ impl Replica {
 
 /// Replicas of the webhook behind a balancer, each with a mount of the Secret.
 pub struct Replicas {
-    replicas: Vec<Replica>,
+    running: Vec<Replica>,
     /// How many connections the API server has opened.
     connections: Arc<AtomicU64>,
     tasks: JoinSet<Result<()>>,
@@ -385,7 +385,7 @@ impl Replicas {
             replica.start().await?;
         }
         Ok(Self {
-            replicas,
+            running: replicas,
             connections,
             tasks,
             next: 0,
@@ -394,9 +394,9 @@ impl Replicas {
 
     /// Restarts the next replica in turn, as a rollout does, and waits until it is ready.
     pub async fn restart_next(&mut self) -> Result<()> {
-        let index = self.next % self.replicas.len();
+        let index = self.next % self.running.len();
         self.next += 1;
-        self.replicas[index].restart().await
+        self.running[index].restart().await
     }
 
     pub fn connections(&self) -> u64 {
