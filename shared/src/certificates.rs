@@ -294,7 +294,7 @@ impl View<'_> {
 
     fn kept(&self, ca: &Trusted) -> Authority {
         // Nobody knows what else it has signed. A certificate of ours would end by then, and replicas that serve another one get ours.
-        let until = shifted(self.now(), signed(self.lifetimes.leaf()));
+        let until = shifted(self.now(), signed(self.lifetimes.leaf() + BACKDATE));
         Authority {
             id: ca.id.clone(),
             validity: ca.validity,
@@ -400,19 +400,13 @@ impl View<'_> {
         let is_over = |authority: &&Authority| {
             let is_needed = Some(&authority.id) == newest
                 || Some(&authority.id) == served && self.now() < authority.validity.to;
-            !is_needed && self.over_at(authority).is_none_or(|at| at <= self.now())
+            !is_needed && authority.over_at().is_none_or(|at| at <= self.now())
         };
         self.known
             .iter()
             .filter(is_over)
             .map(|authority| authority.id.clone())
             .collect()
-    }
-
-    /// When everything that this CA has signed has ended, on any API server's clock; `None`: it has signed nothing.
-    fn over_at(&self, authority: &Authority) -> Option<Timestamp> {
-        let end = authority.signed_until?.min(authority.validity.to);
-        Some(shifted(end, signed(BACKDATE)))
     }
 
     /// When the next CA is due: one whole period before the newest one could sign no certificate of full length any more.
@@ -425,7 +419,7 @@ impl View<'_> {
         let now = self.now();
         let renewal = self.leaf.map(|leaf| self.renewal_at(leaf.validity));
         let end = self.leaf.map(|leaf| leaf.validity.to);
-        let over = self.known.iter().filter_map(|authority| self.over_at(authority));
+        let over = self.known.iter().filter_map(Authority::over_at);
         let times = over.chain(self.next_authority_at()).chain(renewal).chain(end);
         let waits = times
             .filter(|at| *at > now)
@@ -436,6 +430,12 @@ impl View<'_> {
 }
 
 impl Authority {
+    /// When everything that it has signed has ended, on any API server's clock; `None`: it has signed nothing.
+    fn over_at(&self) -> Option<Timestamp> {
+        let end = self.signed_until?.min(self.validity.to);
+        Some(shifted(end, signed(BACKDATE)))
+    }
+
     /// When it ends. The id is there so that no two are equal.
     fn end(&self) -> (Timestamp, &Id) {
         (self.validity.to, &self.id)

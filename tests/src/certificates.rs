@@ -78,7 +78,6 @@ pub struct Certs {
     name: String,
     kennel: Kennel,
     line: CommandLine,
-    admin: SocketAddr,
     process: Option<Process>,
 }
 
@@ -86,8 +85,6 @@ impl Certs {
     /// Starts a process of this name. Its certificate is for 127.0.0.1 too, where the API server calls the replicas.
     pub async fn start(plane: &ControlPlane, name: &str, flags: &[&str]) -> Result<Self> {
         let [program] = programs::build([Program::Webhook])?;
-        let [port] = free_ports()?;
-        let admin = SocketAddr::from(([127, 0, 0, 1], port));
         let line = CommandLine::new(program)
             .args([
                 "certs",
@@ -99,21 +96,23 @@ impl Certs {
                 "--kubeconfig",
             ])
             .arg(kubeconfig(plane, ACCOUNT).await?)
-            .arg(format!("--admin-listen={admin}"))
+            .arg("--admin-listen=127.0.0.1:0")
             .args(flags.iter().map(|flag| (*flag).to_owned()));
         let mut certs = Self {
             name: name.to_owned(),
             kennel: plane.kennel().clone(),
             line,
-            admin,
             process: None,
         };
         certs.start_again()?;
         Ok(certs)
     }
 
-    pub fn admin_address(&self) -> SocketAddr {
-        self.admin
+    /// The address that serves `/readyz` and `/metrics`. An error until it has started.
+    pub fn admin_address(&self) -> Result<SocketAddr> {
+        let lines = self.logged("keeping the certificates")?;
+        let line = lines.last().context("it has not started yet")?;
+        Ok(line["admin_listen"].as_str().unwrap_or_default().parse()?)
     }
 
     /// Kills the process (SIGKILL).
@@ -142,7 +141,7 @@ impl Certs {
             self.kennel.log_path(&self.name).display()
         );
         wait::until(&what, READY_TIMEOUT, || async {
-            let status = http_status(self.admin, "/readyz").await?;
+            let status = http_status(self.admin_address()?, "/readyz").await?;
             Ok((status == 200).then_some(()))
         })
         .await
@@ -174,7 +173,7 @@ pub async fn authorities(client: &Client) -> Result<Vec<Stored>> {
     Ok(record::read(document).present().unwrap_or_default())
 }
 
-/// The mounted directory of a Secret, with the shape that the kubelet gives it (kubernetes/kubernetes: pkg/volume/util/atomic_writer.go).
+/// The mounted directory of a Secret, with the shape that the kubelet gives it (kubernetes/kubernetes: `pkg/volume/util/atomic_writer.go`).
 #[derive(Debug)]
 struct Mount {
     directory: PathBuf,
@@ -285,7 +284,7 @@ impl Replica {
 
 /// Replicas of the webhook behind a balancer, each with a mount of the Secret.
 pub struct Replicas {
-    replicas: Vec<Replica>,
+    running: Vec<Replica>,
     /// How many connections the API server has opened.
     connections: Arc<AtomicU64>,
     tasks: JoinSet<Result<()>>,
@@ -322,7 +321,7 @@ impl Replicas {
             replica.start().await?;
         }
         Ok(Self {
-            replicas,
+            running: replicas,
             connections,
             tasks,
             next: 0,
@@ -331,9 +330,9 @@ impl Replicas {
 
     /// Restarts the next replica in turn, as a rollout does, and waits until it is ready.
     pub async fn restart_next(&mut self) -> Result<()> {
-        let index = self.next % self.replicas.len();
+        let index = self.next % self.running.len();
         self.next += 1;
-        self.replicas[index].restart().await
+        self.running[index].restart().await
     }
 
     pub fn connections(&self) -> u64 {
