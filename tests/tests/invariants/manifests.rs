@@ -308,7 +308,7 @@ fn the_documented_steps_install_it() -> Result<()> {
         each_webhook_is_trusted(&plane, 6)
             .await
             .context("after another apply")?;
-        let (_, page) = http_get(certs.admin_address(), "/metrics").await?;
+        let (_, page) = http_get(certs.admin_address()?, "/metrics").await?;
         let repairs = page
             .lines()
             .filter(|line| line.starts_with("cordonhold_ca_bundle_repairs_total{"));
