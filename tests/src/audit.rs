@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::certificates;
 use crate::{AGENT_ACCOUNT, NAMESPACE, WEBHOOK_ACCOUNT};
 
 /// One request of an agent or of the webhook.
@@ -62,7 +63,8 @@ struct Event {
 
 /// The audit policy, for the API server's `--audit-policy-file`.
 pub(crate) fn policy() -> Value {
-    let ours = [AGENT_ACCOUNT, WEBHOOK_ACCOUNT].map(|account| format!("{}{account}", prefix()));
+    let ours = [AGENT_ACCOUNT, WEBHOOK_ACCOUNT, certificates::ACCOUNT]
+        .map(|account| format!("{}{account}", prefix()));
     json!({
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",

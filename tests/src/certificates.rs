@@ -49,6 +49,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// An API server with the manifests, with the webhook configurations pointing at `origin` and without any `caBundle`, and a Node.
 pub async fn plane(origin: &str) -> Result<ControlPlane> {
+    Ok(installed(origin).await?.0)
+}
+
+/// The same, with the manifests.
+pub async fn installed(origin: &str) -> Result<(ControlPlane, Rendered)> {
     let plane = ControlPlane::start_alone().await?;
     let mut rendered: Rendered = install(&plane, &manifests("base")).await?;
     rendered.add_mode(Mode::Defer)?;
@@ -60,7 +65,7 @@ pub async fn plane(origin: &str) -> Result<ControlPlane> {
             .await?,
     );
     rendered.register_webhook(&client, origin, None).await?;
-    Ok(plane)
+    Ok((plane, rendered))
 }
 
 async fn kubeconfig(plane: &ControlPlane, account: &str) -> Result<PathBuf> {

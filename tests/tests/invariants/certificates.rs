@@ -48,7 +48,7 @@ async fn bundles(client: &Client) -> Result<Vec<Vec<u8>>> {
 }
 
 /// Waits until each `caBundle` has exactly the CAs of the Secret, and a certificate is there. Returns their PEM.
-async fn wait_right(client: &Client, what: &str) -> Result<String> {
+pub(crate) async fn wait_right(client: &Client, what: &str) -> Result<String> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), NAMESPACE);
     wait::until(what, SECONDS, || async {
         let cas: Vec<String> = authorities(client)
@@ -132,7 +132,7 @@ async fn unregister(plane: &ControlPlane) -> Result<()> {
 
 /// Writes this `caBundle`, in base64, or none into every webhook of the validating configuration, as this field manager. Also changes a label,
 /// as a program that applies the whole object does.
-async fn strip(client: &Client, manager: &str, bundle: Option<&str>) -> Result<()> {
+pub(crate) async fn strip(client: &Client, manager: &str, bundle: Option<&str>) -> Result<()> {
     let api: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
     let names = api
         .get(CONFIGURATION)

@@ -12,13 +12,17 @@ use anyhow::{Context, Result, bail, ensure};
 use cordonhold_shared::hold::Phase;
 use cordonhold_shared::keys;
 use cordonhold_tests::audit::Asked;
+use cordonhold_tests::certificates::{self, Certs};
+use cordonhold_tests::control_plane::ControlPlane;
 use cordonhold_tests::install::manifests;
 use cordonhold_tests::webhook::{Mode, Protection};
 use cordonhold_tests::{AGENT_ACCOUNT, NAMESPACE, WEBHOOK_ACCOUNT, wait};
+use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
-use kube::api::PostParams;
+use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
 
+use crate::certificates::{strip, wait_right};
 use crate::cluster::{Cluster, alone};
 use crate::fleet::Site;
 use crate::manifests::overlay;
@@ -45,6 +49,10 @@ const LATE_IN_EVERYTHING: [(&str, &str); 5] = [
         "get mutatingwebhookconfigurations.admissionregistration.k8s.io",
     ),
     WATCHES_TRUST,
+];
+const LATE_IN_CERTIFICATES: [(&str, &str); 2] = [
+    ("cordonhold-certs-events", "create events.events.k8s.io"),
+    ("cordonhold-certs-events", "patch events.events.k8s.io"),
 ];
 const WATCHES_TRUST: (&str, &str) = (
     "cordonhold-webhook",
@@ -96,7 +104,9 @@ fn least_privilege_what_is_asked_for_is_granted_and_what_is_granted_is_asked_for
         base.asked_for_nothing_forbidden()?;
         let everything = everything().await.context("every component")?;
         everything.asked_for_nothing_forbidden()?;
-        let page = page(&base, &everything)?;
+        let certificates = certificates().await.context("the certificates")?;
+        certificates.asked_for_nothing_forbidden()?;
+        let page = page([&base, &everything, &certificates])?;
         println!("{page}");
         let path = manifests("../docs/privileges.md");
         if std::env::var_os("CORDONHOLD_WRITE_MANUAL").is_some() {
@@ -134,7 +144,7 @@ async fn base() -> Result<Run> {
     add_budget(&cluster, "blocked-too", "blocked").await?;
     blocked.machine.request_reboot()?;
     drop(blocked.wait_event("called_off").await?);
-    Run::once_all_are_used(&cluster, &LATE_IN_BASE).await
+    Run::once_all_are_used(&cluster.plane, cluster.rendered.objects(), &LATE_IN_BASE).await
 }
 
 /// Every component: the lock on kured's DaemonSet, conditions, volumes, an uncordon that is kept, and one that passes.
@@ -170,7 +180,28 @@ async fn everything() -> Result<Run> {
             .await?
             .passed()?;
     }
-    Run::once_all_are_used(&cluster, &LATE_IN_EVERYTHING).await
+    Run::once_all_are_used(&cluster.plane, cluster.rendered.objects(), &LATE_IN_EVERYTHING).await
+}
+
+/// `certs` by itself: it makes everything, and mends what is stripped and deleted.
+async fn certificates() -> Result<Run> {
+    let (plane, rendered) = certificates::installed("https://127.0.0.1:9").await?;
+    let client = plane.client();
+    let mut certs = Certs::start(&plane, "certs", &["--settle=11s"]).await?;
+    certs.wait_ready().await?;
+    // The second Event about the same is a patch of the first one.
+    for _ in 0..2 {
+        strip(&client, "somebody", None).await?;
+        drop(wait_right(&client, "the caBundles to be repaired").await?);
+    }
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), NAMESPACE);
+    for name in [certificates::SERVED_SECRET, certificates::CA_SECRET] {
+        drop(secrets.delete(name, &DeleteParams::default()).await?);
+        drop(wait_right(&client, "what was deleted").await?);
+    }
+    let run = Run::once_all_are_used(&plane, rendered.objects(), &LATE_IN_CERTIFICATES).await?;
+    certs.stop().await?;
+    Ok(run)
 }
 
 /// The `created` of the hold of a Node.
@@ -212,9 +243,13 @@ async fn add_kept_pod_with_volume(cluster: &Cluster, node: &str) -> Result<()> {
 
 impl Run {
     /// Waits until these permissions are used.
-    async fn once_all_are_used(cluster: &Cluster, late: &[(&str, &str)]) -> Result<Self> {
+    async fn once_all_are_used(
+        plane: &ControlPlane,
+        objects: &[Value],
+        late: &[(&str, &str)],
+    ) -> Result<Self> {
         wait::until("each late request in the audit log", ASKED_TIMEOUT, || async {
-            let run = Self::of(cluster)?;
+            let run = Self::of(plane, objects)?;
             let is_used = |(role, words): &(&str, &str)| {
                 let mut grants = run.grants.iter();
                 grants.any(|grant| {
@@ -226,8 +261,8 @@ impl Run {
         .await
     }
 
-    fn of(cluster: &Cluster) -> Result<Self> {
-        let mut asked = cluster.plane.requests_of_ours()?;
+    fn of(plane: &ControlPlane, objects: &[Value]) -> Result<Self> {
+        let mut asked = plane.requests_of_ours()?;
         // A server-side apply that creates its object is logged as a patch; RBAC is asked for both verbs.
         let creating = asked
             .iter()
@@ -240,7 +275,7 @@ impl Run {
             .collect();
         asked.extend(created);
         Ok(Self {
-            grants: grants(cluster.rendered.objects())?,
+            grants: grants(objects)?,
             asked,
         })
     }
@@ -307,7 +342,7 @@ fn grants(objects: &[Value]) -> Result<BTreeSet<Grant>> {
                 continue;
             }
             let account = text(&subject["name"]);
-            let is_ours = account == AGENT_ACCOUNT || account == WEBHOOK_ACCOUNT;
+            let is_ours = [AGENT_ACCOUNT, WEBHOOK_ACCOUNT, certificates::ACCOUNT].contains(&account.as_str());
             ensure!(
                 is_ours && subject["namespace"] == NAMESPACE,
                 "bound to another: {binding}"
@@ -359,11 +394,11 @@ fn text(value: &Value) -> String {
 }
 
 /// The page. An error names a grant that nobody uses, and a use that no request can show but one did.
-fn page(base: &Run, everything: &Run) -> Result<String> {
+fn page(runs: [&Run; 3]) -> Result<String> {
     let mut page = INTRODUCTION.to_owned();
-    let all: BTreeSet<&Grant> = base.grants.union(&everything.grants).collect();
+    let all: BTreeSet<&Grant> = runs.iter().flat_map(|run| &run.grants).collect();
     for grant in all {
-        let uses = [base.uses(grant), everything.uses(grant)];
+        let uses = runs.map(|run| run.uses(grant));
         let unseen = UNSEEN.iter().find(|(words, _)| *words == grant.words());
         let is_used = uses.iter().any(|used| matches!(used, Use::Needed | Use::Covered));
         let elsewhere = match (unseen, is_used) {
@@ -378,11 +413,12 @@ fn page(base: &Run, everything: &Run) -> Result<String> {
             .map_or_else(String::new, |name| format!("`{name}`"));
         writeln!(
             page,
-            "| `{}` | {} | {only} | {} | {} | {elsewhere} |",
+            "| `{}` | {} | {only} | {} | {} | {} | {elsewhere} |",
             grant.role,
             grant.words(),
             uses[0].words(),
-            uses[1].words()
+            uses[1].words(),
+            uses[2].words()
         )?;
     }
     Ok(page)
@@ -402,16 +438,17 @@ impl Use {
 const INTRODUCTION: &str = "\
 # What each permission is used for
 
-Agent and webhook have the permissions of this table, and no others.
-A test lets both go through whole cycles on a real API server, with exactly these roles, and reads the API server's audit log.
+Agent, webhook and `certs` have the permissions of this table, and no others.
+A test lets them go through whole cycles on a real API server, with exactly these roles, and reads the API server's audit log.
 It fails if a request was forbidden, or if nobody used a permission.
 
 * *Base*: the manifests of `base`. A reboot, an uncordon that is denied twice, a cancel that is denied, and a drain that two budgets block.
 * *Everything*: `overlays/kured-beside-agents` with `node-conditions`, `volume-detach` and `defer`, and the agent's flags `--node-conditions`, `--volume-detach-timeout`, `--preflight` and `--lock-on=daemonset`. A reboot, an uncordon that is kept, and one of a node that nobody holds.
+* *Certificates*: `certs` alone. It makes CA and certificate, and mends what is stripped and deleted.
 
 An empty cell: granted in that run, and not asked for there.
 *Used, another rule grants it too*: the rule could do without this permission.
 
-| role | permission | only on | base | everything | where else |
-| --- | --- | --- | --- | --- | --- |
+| role | permission | only on | base | everything | certificates | where else |
+| --- | --- | --- | --- | --- | --- | --- |
 ";
