@@ -137,7 +137,7 @@ pub struct Webhook {
     /// What happens to a request that should not pass: `audit` (it passes, and is noted), `warn` (it passes with a warning), `enforce` (it is
     /// denied), `defer` (an uncordon is kept until the hold ends, everything else is denied).
     pub mode: WebhookMode,
-    /// With `mode: defer`, what keeps the uncordons: `webhook`, `policy` (a `MutatingAdmissionPolicy`, Kubernetes 1.36 or later, which works while
+    /// With `webhook.mode: defer`, what keeps the uncordons: `webhook`, `policy` (a `MutatingAdmissionPolicy`, Kubernetes 1.36 or later, which works while
     /// no replica runs), or `both`.
     pub defer_by: DeferBy,
     /// Another mode for a reason, such as `{kured-marked: warn}`. `cordonhold-webhook --help` has the reasons.
@@ -155,7 +155,8 @@ pub struct Webhook {
     pub port: u16,
     /// Whether the pods use the host's network: where the control plane cannot reach the pod network (EKS with an overlay network).
     pub host_network: bool,
-    /// What the API server does with a review that the webhook does not answer: `Fail` refuses the request, `Ignore` lets it pass.
+    /// What the API server does with a request if the webhook does not answer: `Fail` refuses it, `Ignore` lets it pass; empty: `Ignore` with
+    /// `webhook.mode` audit or warn, else `Fail`.
     pub failure_policy: FailurePolicy,
     /// What happens to the DELETE of a held Node: `flag` (it passes with a warning), `deny`.
     pub on_delete: OnDelete,
@@ -204,7 +205,7 @@ impl Default for Webhook {
             replicas: 2,
             port: 10250,
             host_network: false,
-            failure_policy: FailurePolicy::Fail,
+            failure_policy: FailurePolicy::ByMode,
             on_delete: OnDelete::Flag,
             exempt: Exempt::default(),
             resources: object(
@@ -260,6 +261,8 @@ pub enum DeferBy {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum FailurePolicy {
+    #[serde(rename = "")]
+    ByMode,
     Fail,
     Ignore,
 }
@@ -276,7 +279,7 @@ pub enum OnDelete {
 pub struct Exempt {
     /// Users who pass whatever is held, and whose requests never wait for the webhook.
     pub users: Vec<String>,
-    /// Groups whose members do.
+    /// Groups whose members pass whatever is held, and whose requests never wait for the webhook.
     pub groups: Vec<String>,
 }
 
@@ -435,13 +438,10 @@ pub enum FoundBy {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct People {
-    /// Who gets the role `cordonhold-view`: sees holds and locks.
-    pub view: Who,
-    /// Who gets the role `cordonhold-pause`: may pause reboots and keep nodes cordoned, and change nothing else of a Node.
-    pub pause: Who,
-    /// Who gets the role `cordonhold-override`: may cancel a hold, such as your on-call group. They need `pause` too, or another right to annotate Nodes.
+    pub view: Viewers,
+    pub pause: Pausers,
     #[serde(rename = "override")]
-    pub cancel: Who,
+    pub cancel: Cancellers,
     /// Whether Kubernetes' own role `view`, and so `edit` and `admin`, includes `cordonhold-view`.
     pub aggregate_to_view: bool,
 }
@@ -449,9 +449,9 @@ pub struct People {
 impl Default for People {
     fn default() -> Self {
         Self {
-            view: Who::default(),
-            pause: Who::default(),
-            cancel: Who::default(),
+            view: Viewers::default(),
+            pause: Pausers::default(),
+            cancel: Cancellers::default(),
             aggregate_to_view: true,
         }
     }
@@ -459,10 +459,28 @@ impl Default for People {
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Who {
-    /// Groups, whose members get the role.
+pub struct Viewers {
+    /// Groups whose members get the role `cordonhold-view`, which shows holds and locks.
     pub groups: Vec<String>,
-    /// Users who get the role.
+    /// Users who get the role `cordonhold-view`, which shows holds and locks.
+    pub users: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Pausers {
+    /// Groups whose members get the role `cordonhold-pause`: they may pause reboots and keep nodes cordoned, and change nothing else of a Node.
+    pub groups: Vec<String>,
+    /// Users who get the role `cordonhold-pause`: they may pause reboots and keep nodes cordoned, and change nothing else of a Node.
+    pub users: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Cancellers {
+    /// Groups whose members get the role `cordonhold-override`: they may cancel a hold. They need `cordonhold-pause` too, or another right to annotate Nodes.
+    pub groups: Vec<String>,
+    /// Users who get the role `cordonhold-override`: they may cancel a hold. They need `cordonhold-pause` too, or another right to annotate Nodes.
     pub users: Vec<String>,
 }
 
@@ -562,7 +580,7 @@ impl Default for NetworkPolicy {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Platform {
     /// How many pods of the priority classes `system-*-critical` the namespace may have: needed on GKE, where outside of kube-system there may be
-    /// none without such a quota. At least nodes + replicas + 1. 0: no quota.
+    /// none without such a quota. At least nodes + replicas + 2. 0: no quota.
     pub critical_pods_quota: u32,
     /// Whether the platform chooses the webhook's user: on `OpenShift`, whose `restricted-v2` SCC refuses a fixed one.
     pub any_user: bool,
