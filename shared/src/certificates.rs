@@ -34,7 +34,8 @@ pub use meddler::{MANAGER, Meddler, Repairs, Suspect};
 pub use problem::Problem;
 pub use settling::Settling;
 
-/// Most CAs that are kept. Two are usual, three while one of them ends; more come from Secrets that were deleted again and again.
+/// Most CAs with which one from a `caBundle` is still kept. Two are usual, three while one of them ends; more come from Secrets that were
+/// deleted again and again. A new CA is made however many there are: without it everything would end.
 pub const AUTHORITIES_MAX: usize = 16;
 /// How far the clock of this machine may be from the API server's for anything to be done by the time. Less than [`BACKDATE`], so that
 /// whoever may sign makes certificates that are valid for the API server at once.
@@ -239,7 +240,7 @@ impl View<'_> {
             return Some(Step::DropAuthorities(over));
         }
         let is_next_due = self.next_authority_at().is_some_and(|at| at <= self.now());
-        (is_next_due && self.known.len() < AUTHORITIES_MAX).then(|| self.add(Vec::new()))
+        is_next_due.then(|| self.add(Vec::new()))
     }
 
     fn add(&self, keep: Vec<Authority>) -> Step {
@@ -400,7 +401,10 @@ impl View<'_> {
         let is_over = |authority: &&Authority| {
             let is_needed = Some(&authority.id) == newest
                 || Some(&authority.id) == served && self.now() < authority.validity.to;
-            !is_needed && authority.over_at().is_none_or(|at| at <= self.now())
+            !is_needed
+                && authority
+                    .over_at(self.lifetimes.grace())
+                    .is_none_or(|at| at <= self.now())
         };
         self.known
             .iter()
@@ -419,7 +423,10 @@ impl View<'_> {
         let now = self.now();
         let renewal = self.leaf.map(|leaf| self.renewal_at(leaf.validity));
         let end = self.leaf.map(|leaf| leaf.validity.to);
-        let over = self.known.iter().filter_map(Authority::over_at);
+        let over = self
+            .known
+            .iter()
+            .filter_map(|authority| authority.over_at(self.lifetimes.grace()));
         let times = over.chain(self.next_authority_at()).chain(renewal).chain(end);
         let waits = times
             .filter(|at| *at > now)
@@ -431,9 +438,9 @@ impl View<'_> {
 
 impl Authority {
     /// When everything that it has signed has ended, on any API server's clock; `None`: it has signed nothing.
-    fn over_at(&self) -> Option<Timestamp> {
+    fn over_at(&self, grace: Duration) -> Option<Timestamp> {
         let end = self.signed_until?.min(self.validity.to);
-        Some(shifted(end, signed(BACKDATE)))
+        Some(shifted(end, signed(grace)))
     }
 
     /// When it ends. The id is there so that no two are equal.
