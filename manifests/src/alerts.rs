@@ -15,7 +15,7 @@ struct Alert {
     lasts: &'static str,
 }
 
-const ALERTS: [Alert; 11] = [
+const ALERTS: [Alert; 12] = [
     Alert {
         name: "CordonholdNodeDoesNotComeBack",
         is_critical: true,
@@ -85,6 +85,13 @@ const ALERTS: [Alert; 11] = [
         says: "the webhook's certificate ends within two weeks",
         expression: "min(cordonhold_webhook_certificate_expiry_timestamp_seconds) - time() < 1209600",
         lasts: "15m",
+    },
+    Alert {
+        name: "CordonholdCertsProblem",
+        is_critical: false,
+        says: "what makes the certificates cannot do it",
+        expression: "max by (problem) (cordonhold_certs_problem) == 1",
+        lasts: "1h",
     },
     Alert {
         name: "CordonholdWebhookDefect",

@@ -229,10 +229,40 @@ pub fn schema() -> Value {
             drop(property.insert("$ref".to_owned(), json!("#/$defs/Flags")));
         }
     }
+    require_what_has_a_value(&mut schema);
     if let Some(definitions) = schema.pointer_mut("/$defs").and_then(Value::as_object_mut) {
         drop(definitions.insert("Flags".to_owned(), flags::schema()));
     }
     schema
+}
+
+/// Makes each value required but objects, which may be removed by `null`: Helm removes a default that somebody sets to `null`, and the templates
+/// would take it for 0 or for an empty text. Pools have no defaults to remove.
+fn require_what_has_a_value(schema: &mut Value) {
+    let mut places = vec![String::new()];
+    let definitions = schema["$defs"].as_object().into_iter().flatten();
+    places.extend(
+        definitions
+            .filter(|(name, _)| *name != "Pool")
+            .map(|(name, _)| format!("/$defs/{name}")),
+    );
+    for place in places {
+        let Some(object) = schema.pointer_mut(&place).and_then(Value::as_object_mut) else {
+            continue;
+        };
+        let properties = object
+            .get("properties")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten();
+        let required: Vec<Value> = properties
+            .filter(|(_, property)| property["type"] != "object" || property.get("$ref").is_some())
+            .map(|(name, _)| Value::from(name.as_str()))
+            .collect();
+        if !required.is_empty() {
+            drop(object.insert("required".to_owned(), Value::Array(required)));
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]

@@ -23,8 +23,8 @@ pub(crate) fn schema() -> Value {
         .map(|(flag, meaning)| {
             let property = json!({
                 "description": meaning,
-                "type": ["string", "number", "boolean", "array"],
-                "items": {"type": ["string", "number"]},
+                "type": ["string", "integer", "boolean", "array"],
+                "items": {"type": ["string", "integer"]},
             });
             (camel_case(flag), property)
         })

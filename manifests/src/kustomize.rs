@@ -83,7 +83,7 @@ const COMPONENTS: [Component; 16] = [
     },
     Component {
         name: "audit",
-        about: "The webhook denies nothing: it notes what it would deny, and requests pass while it does not answer. For a first week.",
+        about: "The webhook denies nothing: it notes what it would deny, and requests pass while it does not answer. For a first week. It does not go together with refuse-delete, which denies.",
         without: nothing,
         with: || json!({"webhook": {"mode": "audit"}}),
     },

@@ -15,7 +15,7 @@ type Object = serde_json::Map<String, Value>;
 type Objects = Vec<Value>;
 
 /// Everything that can be set.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Values {
     /// What is installed: `agents` (the webhook and the agents), `protect-kured` (the webhook in front of stock kured), `mixed` (both, while
@@ -29,7 +29,8 @@ pub struct Values {
     /// Further pools of nodes, each with agents, a lock and a budget of its own. The other nodes are the pool `default`.
     pub pools: Vec<Pool>,
     /// The agent's flags, which are kured's and more, by the names of kured's chart: `rebootDelay` is `--reboot-delay`. A list repeats the flag,
-    /// `true` gives it without a value. agent/FLAGS.md has them all.
+    /// `true` gives it without a value,
+    /// an empty text leaves the default. agent/FLAGS.md has them all.
     pub configuration: Object,
     pub kured: Kured,
     pub people: People,
@@ -37,8 +38,33 @@ pub struct Values {
     pub monitoring: Monitoring,
     pub network_policy: NetworkPolicy,
     pub platform: Platform,
+    /// Not used here: a chart that this one is a part of may switch it on and off by this name.
+    pub enabled: bool,
     /// Values that all charts of a release share. Not used here; Helm sets it in a chart of charts.
     pub global: Object,
+}
+
+impl Default for Values {
+    fn default() -> Self {
+        Self {
+            mode: Mode::default(),
+            namespace: Namespace::default(),
+            images: Images::default(),
+            webhook: Webhook::default(),
+            tls: Tls::default(),
+            agent: Agent::default(),
+            pools: Vec::new(),
+            configuration: Object::new(),
+            kured: Kured::default(),
+            people: People::default(),
+            events: Events::default(),
+            monitoring: Monitoring::default(),
+            network_policy: NetworkPolicy::default(),
+            platform: Platform::default(),
+            enabled: true,
+            global: Object::new(),
+        }
+    }
 }
 
 impl Values {
@@ -84,8 +110,8 @@ pub enum Mode {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Namespace {
-    /// Whether the namespace is part of the release, with its Pod Security label. Helm makes a namespace itself (`--create-namespace`), but
-    /// without that label; leave this off then.
+    /// Whether the namespace is rendered too, with its Pod Security label: for `helm template` and Argo CD. `helm install` needs it off: Helm makes
+    /// the namespace itself (`--create-namespace`), without that label.
     pub create: bool,
 }
 
@@ -153,10 +179,13 @@ pub struct Webhook {
     /// With `hostNetwork` it must be another one than the kubelet's.
     #[schemars(range(min = 1, max = 65535))]
     pub port: u16,
+    /// The port of probes and metrics, in plain HTTP.
+    #[schemars(range(min = 1, max = 65535))]
+    pub admin_port: u16,
     /// Whether the pods use the host's network: where the control plane cannot reach the pod network (EKS with an overlay network).
     pub host_network: bool,
-    /// What the API server does with a request if the webhook does not answer: `Fail` refuses it, `Ignore` lets it pass; empty: `Ignore` with
-    /// `webhook.mode` audit or warn, else `Fail`.
+    /// What the API server does with a request if the webhook does not answer: `Fail` refuses it, `Ignore` lets it pass; empty: `Ignore` if
+    /// no mode is enforce or defer, else `Fail`. Edits of kured's lock by another node's pod are refused in any case, unless this says `Ignore`.
     pub failure_policy: FailurePolicy,
     /// What happens to the DELETE of a held Node: `flag` (it passes with a warning), `deny`.
     pub on_delete: OnDelete,
@@ -204,6 +233,7 @@ impl Default for Webhook {
             mode_for_group: BTreeMap::new(),
             replicas: 2,
             port: 10250,
+            admin_port: 8080,
             host_network: false,
             failure_policy: FailurePolicy::ByMode,
             on_delete: OnDelete::Flag,
@@ -296,9 +326,10 @@ pub struct Tls {
     /// Who issues the webhook's certificate: `self` (`cordonhold-webhook certs`, a Deployment of its own), `cert-manager`, `secret` (you: a Secret
     /// of type kubernetes.io/tls, and its CA in each `caBundle`).
     pub source: TlsSource,
-    /// The Secret with `tls.crt` and `tls.key`.
+    /// The Secret with `tls.crt` and `tls.key`. With `source: self`, what is in it is replaced: set no name of a Secret of yours.
+    #[schemars(regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub secret_name: String,
-    /// With `source: self`, further arguments; `cordonhold-webhook certs --help` has them.
+    /// With `source: self`, further arguments, such as lifetimes; `cordonhold-webhook certs --help` has them. The names of its objects are fixed.
     pub extra_args: Vec<String>,
     /// With `source: self`, resources of the container.
     pub resources: Object,
@@ -406,11 +437,15 @@ pub struct Pool {
     #[schemars(regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"), length(max = 40))]
     pub name: String,
     /// The label whose value makes a node one of this pool, such as `node-role.kubernetes.io/control-plane`.
+    #[schemars(regex(
+        pattern = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+    ))]
     pub node_label: String,
     /// That value, which may be empty.
     #[serde(default)]
+    #[schemars(regex(pattern = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"))]
     pub node_label_value: String,
-    /// Flags of this pool's agents, before those of the top-level `configuration`.
+    /// Flags of this pool's agents, over those of the top-level `configuration`.
     #[serde(default)]
     pub configuration: Object,
 }

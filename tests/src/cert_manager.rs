@@ -1,4 +1,4 @@
-//! cert-manager's controllers and CA injector on a control plane, with its CRDs, for SelfSigned and CA issuers.
+//! cert-manager's controllers and CA injector on a control plane, with its CRDs, for `SelfSigned` and CA issuers.
 //!
 //! Not here: its webhook; how it is built, see [`crate::assets`].
 

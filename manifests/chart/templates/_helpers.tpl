@@ -12,11 +12,20 @@
 {{- define "cordonhold.locks-on-kured" -}}
 {{- if or (eq .Values.mode "mixed") .Values.agent.lockOnDaemonset }}true{{ end -}}
 {{- end -}}
+{{/* Whether this mode is set for anybody or any reason; the dot has `root` and `mode`. */}}
+{{- define "cordonhold.has-mode" -}}
+{{- $webhook := .root.Values.webhook -}}
+{{- $modes := list $webhook.mode -}}
+{{- range $set := list $webhook.modeFor $webhook.modeForUser $webhook.modeForGroup -}}
+{{- range $_, $mode := $set -}}{{- $modes = append $modes $mode -}}{{- end -}}
+{{- end -}}
+{{- if has .mode $modes }}true{{ end -}}
+{{- end -}}
 {{- define "cordonhold.defers-by-webhook" -}}
-{{- if and (eq .Values.webhook.mode "defer") (has .Values.webhook.deferBy (list "webhook" "both")) }}{{ include "cordonhold.has-webhook" . }}{{ end -}}
+{{- if and (include "cordonhold.has-mode" (dict "root" . "mode" "defer")) (has .Values.webhook.deferBy (list "webhook" "both")) }}{{ include "cordonhold.has-webhook" . }}{{ end -}}
 {{- end -}}
 {{- define "cordonhold.defers-by-policy" -}}
-{{- if and (eq .Values.webhook.mode "defer") (has .Values.webhook.deferBy (list "policy" "both")) }}true{{ end -}}
+{{- if and (include "cordonhold.has-mode" (dict "root" . "mode" "defer")) (has .Values.webhook.deferBy (list "policy" "both")) }}true{{ end -}}
 {{- end -}}
 {{- define "cordonhold.makes-certificates" -}}
 {{- if eq .Values.tls.source "self" }}{{ include "cordonhold.has-webhook" . }}{{ end -}}
@@ -51,10 +60,12 @@ app.kubernetes.io/part-of: cordonhold
 namespace: ""
 name: kured
 {{- else if and .Values.kured.namespace .Values.kured.name -}}
-namespace: {{ .Values.kured.namespace }}
-name: {{ .Values.kured.name }}
+namespace: {{ .Values.kured.namespace | quote }}
+name: {{ .Values.kured.name | quote }}
+{{- else if or .Values.kured.namespace .Values.kured.name -}}
+{{- fail "kured.namespace and kured.name go together: set both to the namespace and the name of kured's DaemonSet" -}}
 {{- else if not (lookup "v1" "Namespace" "" "kube-system") -}}
-{{- fail "mode protect-kured and mixed need kured's place, and there is no cluster to ask here (helm template, Argo CD): set kured.namespace and kured.name to the namespace and the name of kured's DaemonSet" -}}
+{{- fail "mode protect-kured, mode mixed and agent.lockOnDaemonset need kured's place, and there is no cluster to ask here (helm template, Argo CD): set kured.namespace and kured.name to the namespace and the name of kured's DaemonSet" -}}
 {{- else -}}
 {{- $found := list -}}
 {{- range $set := (lookup "apps/v1" "DaemonSet" "" "").items -}}
@@ -66,11 +77,11 @@ name: {{ .Values.kured.name }}
 {{- if ne (len $found) 1 -}}
 {{- $names := list -}}
 {{- range $set := $found -}}{{- $names = append $names (printf "%s/%s" $set.metadata.namespace $set.metadata.name) -}}{{- end -}}
-{{- fail (printf "mode protect-kured and mixed need kured's DaemonSet, and %d in this cluster look like it (%s): set kured.namespace and kured.name" (len $found) (join ", " $names)) -}}
+{{- fail (printf "mode protect-kured, mode mixed and agent.lockOnDaemonset need kured's DaemonSet, and %d in this cluster look like it (%s): set kured.namespace and kured.name" (len $found) (join ", " $names)) -}}
 {{- end -}}
 {{- $kured := first $found -}}
-namespace: {{ $kured.metadata.namespace }}
-name: {{ $kured.metadata.name }}
+namespace: {{ $kured.metadata.namespace | quote }}
+name: {{ $kured.metadata.name | quote }}
 {{- end -}}
 {{- end -}}
 
@@ -163,11 +174,27 @@ annotations:
 
 {{/* What the API server does if the webhook does not answer. A webhook that denies nothing must not stop anything either. */}}
 {{- define "cordonhold.failure-policy" -}}
+{{- $denies := or (include "cordonhold.has-mode" (dict "root" . "mode" "enforce")) (include "cordonhold.has-mode" (dict "root" . "mode" "defer")) -}}
 {{- if .Values.webhook.failurePolicy -}}
 {{ .Values.webhook.failurePolicy }}
-{{- else if has .Values.webhook.mode (list "audit" "warn") -}}
-Ignore
-{{- else -}}
+{{- else if $denies -}}
 Fail
+{{- else -}}
+Ignore
 {{- end -}}
+{{- end -}}
+
+{{/* A text or a whole number, as it is; the number of a values file is a float for Helm. */}}
+{{- define "cordonhold.plain" -}}
+{{- if kindIs "float64" . }}{{ int . }}{{ else }}{{ . }}{{ end -}}
+{{- end -}}
+
+{{/* Whether some agent, of whatever pool, has this key in its configuration; the dot has `root` and `key`. */}}
+{{- define "cordonhold.some-agent-has" -}}
+{{- $key := .key -}}
+{{- $found := index .root.Values.configuration $key -}}
+{{- range $pool := .root.Values.pools -}}
+{{- $found = or $found (index (default dict $pool.configuration) $key) -}}
+{{- end -}}
+{{- if $found }}true{{ end -}}
 {{- end -}}

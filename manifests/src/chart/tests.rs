@@ -190,6 +190,7 @@ fn kureds_keys_become_flags() {
             "--metrics-host=$(HOST_IP)",
             "--metrics-port=9102",
             "--concurrency=3",
+            "--drain-grace-period=0",
             "--force-reboot",
             "--reboot-days=sat",
             "--reboot-days=sun",
@@ -290,6 +291,30 @@ fn values_that_do_not_go_together_are_refused_with_the_fix() {
         (
             json!({"mode": "agents-only", "webhook": {"mode": "defer"}}),
             "set webhook.deferBy to policy",
+        ),
+        (
+            json!({"webhook": {"port": 8080}}),
+            "set one of them to another port",
+        ),
+        (
+            json!({"tls": {"secretName": "cordonhold-ca"}}),
+            "set another name",
+        ),
+        (
+            json!({"pools": [{"name": "default", "nodeLabel": "a"}]}),
+            "the name default is taken",
+        ),
+        (
+            json!({"pools": [{"name": "a", "nodeLabel": "a"}, {"name": "a", "nodeLabel": "b"}]}),
+            "the name a is taken",
+        ),
+        (
+            json!({"pools": [{"name": "a", "nodeLabel": "a", "configuration": {"lockAnnotation": "b"}}]}),
+            "set it in the top-level configuration",
+        ),
+        (
+            json!({"mode": "mixed", "kured": {"foundBy": "chart", "name": "kured"}}),
+            "set both",
         ),
     ] {
         let said = rendered(with).expect_err("it is refused").to_string();

@@ -74,8 +74,8 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, CallError> 
         ("index", [Value::Object(object), Value::String(key)]) => {
             Ok(object.get(key).cloned().unwrap_or(Value::Null))
         }
-        // The first one that has a key wins, as in Sprig.
-        ("merge", objects) => Ok(Value::Object(merged(objects))),
+        // The last one that has a key wins.
+        ("mergeOverwrite", objects) => Ok(Value::Object(merged(objects))),
         ("kindIs", [Value::String(kind), value]) => Ok(Value::Bool(kind == kind_of(value))),
         ("kebabcase", [Value::String(name)]) => Ok(Value::String(kebab_case(name))),
         ("first", [Value::Array(list)]) => Ok(list.first().cloned().unwrap_or(Value::Null)),
@@ -156,7 +156,7 @@ fn whole(value: &Value) -> i64 {
 fn merged(objects: &[Value]) -> Map<String, Value> {
     let mut all = Map::new();
     for (key, value) in objects.iter().filter_map(Value::as_object).flatten() {
-        let _ = all.entry(key).or_insert_with(|| value.clone());
+        drop(all.insert(key.clone(), value.clone()));
     }
     all
 }

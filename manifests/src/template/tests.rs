@@ -62,8 +62,8 @@ fn what_the_chart_uses_gives_what_go_gives() {
             "reboot-delay true",
         ),
         (
-            "{{ merge dict (dict \"a\" 1) (dict \"a\" 2 \"b\" 3) | toJson }}",
-            r#"{"a":1,"b":3}"#,
+            "{{ mergeOverwrite dict (dict \"a\" 1) (dict \"a\" 2 \"b\" 3) | toJson }}",
+            r#"{"a":2,"b":3}"#,
         ),
     ] {
         assert_eq!(rendered(text, &context).as_deref(), Ok(expected), "{text}");

@@ -3,6 +3,8 @@
 //!
 //! Not here: what the objects mean (`cordonhold-manifests`), and what they do (the other tests, which install them by kustomize).
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context as _, Result, bail, ensure};
 use cordonhold_manifests::chart::{self, Release};
 use cordonhold_manifests::kustomize;
@@ -59,6 +61,11 @@ fn matrix() -> Vec<Value> {
         json!({"configuration": {"concurrency": "10%"}, "pools": [
             {"name": "control-plane", "nodeLabel": "node-role.kubernetes.io/control-plane", "configuration": {"concurrency": 1}},
             {"name": "gpu", "nodeLabel": "example.com/pool", "nodeLabelValue": "gpu"}]}),
+        json!({"configuration": {"forceReboot": true, "maxUnavailable": 3}, "pools": [{"name": "quiet", "nodeLabel": "example.com/quiet",
+            "configuration": {"forceReboot": false, "maxUnavailable": 0, "volumeDetachTimeout": "5m", "nodeConditions": true, "messageTemplateDrain": "", "blockerPromql": ["up == 0", 1234567]}}]}),
+        json!({"webhook": {"mode": "warn", "modeFor": {"held": "enforce"}, "onDelete": "deny"}}),
+        json!({"webhook": {"mode": "enforce", "modeForUser": {"alice": "defer"}, "affinity": null, "resources": null}}),
+        json!({"mode": "protect-kured", "kured": {"namespace": "care", "name": "1234567"}, "webhook": {"hostNetwork": true, "port": 10260, "adminPort": 10261}, "namespace": {"create": true}}),
         json!({"events": {"onlyInDefault": true}, "networkPolicy": {"enabled": true, "apiServer": [{"ipBlock": {"cidr": "10.0.0.1/32"}}]}}),
         json!({"tls": {"source": "cert-manager", "secretName": "other"}}),
         json!({"tls": {"source": "cert-manager", "certManager": {"issuerRef": {"kind": "ClusterIssuer", "name": "your-ca"}}}, "webhook": {"mode": "defer"}}),
@@ -290,16 +297,17 @@ async fn add_kured(plane: &ControlPlane, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The names of our objects do not follow the release, so a cluster has one release: a second one is refused before anything is changed.
+/// The names of our objects do not follow the release, so a cluster has one release: a second one is refused before anything is changed. From
+/// mode to mode only what the new one has is left, and an uninstall leaves nothing.
 #[test]
-fn a_second_release_is_refused_and_an_uninstall_takes_everything_away() -> Result<()> {
+fn a_second_release_is_refused_and_from_mode_to_mode_nothing_is_left_over() -> Result<()> {
     alone(async || {
         let plane = ControlPlane::start(Options { nodes: 1 }).await?;
         let (helm, chart) = (Helm::new()?, manifests("chart"));
         let kubeconfig = plane.kubeconfig(Identity::Admin);
-        let values =
-            json!({"webhook": {"mode": "defer", "deferBy": "both"}, "networkPolicy": {"enabled": true}})
-                .to_string();
+        let values = json!({"webhook": {"mode": "defer", "deferBy": "both"}, "networkPolicy": {"enabled": true}, "platform": {"criticalPodsQuota": 9},
+            "monitoring": {"dashboard": {"enabled": true}}, "pools": [{"name": "gpu", "nodeLabel": "gpu"}]})
+        .to_string();
         let first = release(&chart, &values);
         let said = helm.install(&kubeconfig, &first, &[]).await?;
         for word in [
@@ -318,30 +326,44 @@ fn a_second_release_is_refused_and_an_uninstall_takes_everything_away() -> Resul
             helm.install(&kubeconfig, &second, &[]).await,
             "cannot be imported into the current release",
         )?;
-        let enforced = json!({"webhook": {"mode": "enforce"}}).to_string();
-        drop(
-            helm.upgrade(&kubeconfig, &release(&chart, &enforced), &[])
-                .await?,
-        );
-        let left = ours(&plane).await?;
-        ensure!(
-            !left.contains("mutatingadmissionpolic") && left.contains("validatingwebhook"),
-            "{left}"
-        );
+        let kured = json!({"namespace": "care", "name": "kured"});
+        for values in [
+            json!({"webhook": {"mode": "enforce"}, "tls": {"source": "secret"}}),
+            json!({"mode": "protect-kured", "kured": kured}),
+            json!({"mode": "mixed", "kured": kured}),
+            json!({"mode": "agents-only"}),
+            // Without any value Helm takes those of the last time.
+            json!({"mode": "agents"}),
+        ] {
+            let text = values.to_string();
+            drop(helm.upgrade(&kubeconfig, &release(&chart, &text), &[]).await?);
+            let expected: BTreeSet<(String, String)> = rendered_here(&values)?.iter().map(identity).collect();
+            ensure!(
+                ours(&plane).await? == expected,
+                "{text}: {:?}",
+                ours(&plane).await?
+            );
+        }
         drop(helm.uninstall(&kubeconfig, &first, &[]).await?);
         let left = ours(&plane).await?;
-        ensure!(left.is_empty(), "{left}");
+        ensure!(left.is_empty(), "{left:?}");
         Ok(())
     })
 }
 
-/// The names of all objects of ours that the chart can make, one to a line.
-async fn ours(plane: &ControlPlane) -> Result<String> {
+fn identity(object: &Value) -> (String, String) {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    (text(&object["kind"]), text(&object["metadata"]["name"]))
+}
+
+/// Kind and name of all objects of ours that the chart can make.
+async fn ours(plane: &ControlPlane) -> Result<BTreeSet<(String, String)>> {
     let kinds = "validatingwebhookconfigurations,mutatingwebhookconfigurations,mutatingadmissionpolicies,mutatingadmissionpolicybindings,\
-                 clusterroles,clusterrolebindings,roles,rolebindings,serviceaccounts,deployments,daemonsets,services,networkpolicies";
+                 validatingadmissionpolicies,validatingadmissionpolicybindings,clusterroles,clusterrolebindings,roles,rolebindings,\
+                 serviceaccounts,deployments,daemonsets,services,networkpolicies,resourcequotas,configmaps";
     let mut command = plane.kubectl(Identity::Admin);
     let output = command
-        .args(["get", kinds, "--all-namespaces", "-o", "name"])
+        .args(["get", kinds, "--all-namespaces", "-o", "json"])
         .output()
         .await?;
     ensure!(
@@ -349,7 +371,7 @@ async fn ours(plane: &ControlPlane) -> Result<String> {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let text = String::from_utf8(output.stdout).context("the names are text")?;
-    let lines: Vec<&str> = text.lines().filter(|line| line.contains("cordonhold")).collect();
-    Ok(lines.join("\n"))
+    let list: Value = serde_json::from_slice(&output.stdout).context("kubectl prints JSON")?;
+    let items = list["items"].as_array().into_iter().flatten().map(identity);
+    Ok(items.filter(|(_, name)| name.contains("cordonhold")).collect())
 }
