@@ -47,7 +47,11 @@ pub fn definitions() -> Vec<Definition> {
 /// The file of the chart that has them all, and the keys that other templates name.
 #[must_use]
 pub fn file() -> String {
-    let keys = [("key.agent", keys::AGENT), ("key.disabled", keys::DISABLED)];
+    let keys = [
+        ("key.agent", keys::AGENT),
+        ("key.disabled", keys::DISABLED),
+        ("key.phase", keys::PHASE),
+    ];
     let keys = keys.map(|(name, key)| (name.to_owned(), key.to_owned()));
     let expressions = definitions()
         .into_iter()

@@ -11,7 +11,7 @@ use crate::values::Values;
 use crate::{alerts, cel, flags};
 
 /// The templates that are written by hand. The order is that of the files in the chart.
-const TEMPLATES: [(&str, &str); 21] = [
+const TEMPLATES: [(&str, &str); 22] = [
     ("_helpers.tpl", include_str!("../chart/templates/_helpers.tpl")),
     (
         "namespace.yaml",
@@ -82,6 +82,10 @@ const TEMPLATES: [(&str, &str); 21] = [
     (
         "defer-policy.yaml",
         include_str!("../chart/templates/defer-policy.yaml"),
+    ),
+    (
+        "uninstall.yaml",
+        include_str!("../chart/templates/uninstall.yaml"),
     ),
     ("checks.yaml", include_str!("../chart/templates/checks.yaml")),
 ];

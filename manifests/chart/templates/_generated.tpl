@@ -5,6 +5,9 @@ cordonhold.dev/agent
 {{- define "cordonhold.key.disabled" -}}
 disabled
 {{- end -}}
+{{- define "cordonhold.key.phase" -}}
+cordonhold.dev/phase
+{{- end -}}
 {{- define "cordonhold.cel.not-the-agent-on-its-own-node" -}}
 !(
   request.userInfo.username.matches('^system:serviceaccount:[^:]+:cordonhold-agent$')
