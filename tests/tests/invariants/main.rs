@@ -40,3 +40,4 @@ mod ready_when;
 mod rollout;
 mod signs;
 mod silences;
+mod uninstall;
