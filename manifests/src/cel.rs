@@ -7,6 +7,7 @@
 
 mod deferral;
 mod kured;
+mod people;
 
 use cordonhold_shared::keys;
 
@@ -41,6 +42,7 @@ pub fn definitions() -> Vec<Definition> {
     ];
     all.extend(kured::definitions());
     all.extend(deferral::definitions());
+    all.extend(people::definitions());
     all
 }
 
@@ -51,6 +53,9 @@ pub fn file() -> String {
         ("key.agent", keys::AGENT),
         ("key.disabled", keys::DISABLED),
         ("key.phase", keys::PHASE),
+        ("key.pause", keys::PAUSE),
+        ("key.keep-cordoned", keys::KEEP_CORDONED),
+        ("key.cancel", keys::CANCEL),
     ];
     let keys = keys.map(|(name, key)| (name.to_owned(), key.to_owned()));
     let expressions = definitions()

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::page;
 use crate::template::{TemplateError, Templates};
 use crate::values::Values;
-use crate::{alerts, cel, flags};
+use crate::{alerts, cel, dashboard, flags};
 
 /// The templates that are written by hand. The order is that of the files in the chart.
 const TEMPLATES: [(&str, &str); 22] = [
@@ -40,6 +40,10 @@ const TEMPLATES: [(&str, &str); 22] = [
     (
         "rbac-people.yaml",
         include_str!("../chart/templates/rbac-people.yaml"),
+    ),
+    (
+        "people-policy.yaml",
+        include_str!("../chart/templates/people-policy.yaml"),
     ),
     (
         "rbac-kured.yaml",
@@ -129,12 +133,9 @@ pub enum RenderError {
 ///
 /// What the chart has against these values, in the words that Helm would show.
 pub fn render(values: &Values, release: &Release) -> Result<Vec<File>, RenderError> {
-    let (expressions, rules) = (cel::file(), alerts::template());
-    let generated = [
-        (GENERATED[0], expressions.as_str()),
-        (GENERATED[1], rules.as_str()),
-    ];
-    let sources = generated.into_iter().chain(TEMPLATES);
+    let generated = generated_templates()?;
+    let generated = generated.iter().map(|(name, text)| (*name, text.as_str()));
+    let sources = generated.chain(TEMPLATES);
     let templates = Templates::parse(sources)?;
     let context = json!({
         "Values": serde_json::to_value(values).map_err(RenderError::Values)?,
@@ -161,8 +162,17 @@ fn objects(file: &str, text: &str) -> Result<Vec<Value>, RenderError> {
         .collect())
 }
 
-/// The templates that come from [`cel`] and [`alerts`].
-const GENERATED: [&str; 2] = ["_generated.tpl", "prometheus-rule.yaml"];
+/// The templates that come from [`cel`], [`alerts`] and [`dashboard`].
+fn generated_templates() -> Result<[(&'static str, String); 3], RenderError> {
+    Ok([
+        ("_generated.tpl", cel::file()),
+        ("prometheus-rule.yaml", alerts::template()),
+        (
+            "dashboard.yaml",
+            dashboard::template().map_err(RenderError::Values)?,
+        ),
+    ])
+}
 
 /// The generated files of the chart, with their paths in it.
 ///
@@ -200,16 +210,11 @@ pub fn generated() -> Result<Vec<File>, RenderError> {
         ),
         ("values.schema.json", schema_text),
         ("README.md", page::table(&schema)),
-        ("templates/_generated.tpl", cel::file()),
-        ("templates/prometheus-rule.yaml", alerts::template()),
     ];
-    Ok(files
-        .into_iter()
-        .map(|(name, text)| File {
-            name: name.to_owned(),
-            text,
-        })
-        .collect())
+    let files = files.map(|(name, text)| (name.to_owned(), text));
+    let templates = generated_templates()?.map(|(name, text)| (format!("templates/{name}"), text));
+    let all = files.into_iter().chain(templates);
+    Ok(all.map(|(name, text)| File { name, text }).collect())
 }
 
 /// The first line of a generated YAML file.

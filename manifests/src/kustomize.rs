@@ -77,13 +77,13 @@ const COMPONENTS: [Component; 17] = [
     },
     Component {
         name: "without-webhook",
-        about: "Removes the webhook, its configuration, its RBAC, and the role for cancels, which only the webhook checks. Its ServiceAccount stays, without any rights.",
+        about: "Removes the webhook, its configuration and its RBAC. Its ServiceAccount stays, without any rights.",
         without: nothing,
         with: || json!({"mode": "agents-only"}),
     },
     Component {
         name: "audit",
-        about: "The webhook denies nothing: it notes what it would deny. For a first week.",
+        about: "The webhook denies nothing: it notes what it would deny, and requests pass while it does not answer. For a first week.",
         without: nothing,
         with: || json!({"webhook": {"mode": "audit"}}),
     },

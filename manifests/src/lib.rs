@@ -7,6 +7,7 @@
 pub mod alerts;
 pub mod cel;
 pub mod chart;
+pub mod dashboard;
 mod difference;
 mod flags;
 pub mod kustomize;

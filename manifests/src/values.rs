@@ -32,8 +32,7 @@ pub struct Values {
     /// `true` gives it without a value. agent/FLAGS.md has them all.
     pub configuration: Object,
     pub kured: Kured,
-    #[serde(rename = "override")]
-    pub cancel: Override,
+    pub people: People,
     pub events: Events,
     pub monitoring: Monitoring,
     pub network_policy: NetworkPolicy,
@@ -139,7 +138,7 @@ pub struct Webhook {
     /// What happens to a request that should not pass: `audit` (it passes, and is noted), `warn` (it passes with a warning), `enforce` (it is
     /// denied), `defer` (an uncordon is kept until the hold ends, everything else is denied).
     pub mode: WebhookMode,
-    /// With `mode: defer`, what keeps the uncordons: `webhook`, `policy` (a `MutatingAdmissionPolicy`, Kubernetes 1.36 or later, which works while
+    /// With `webhook.mode: defer`, what keeps the uncordons: `webhook`, `policy` (a `MutatingAdmissionPolicy`, Kubernetes 1.36 or later, which works while
     /// no replica runs), or `both`.
     pub defer_by: DeferBy,
     /// Another mode for a reason, such as `{kured-marked: warn}`. `cordonhold-webhook --help` has the reasons.
@@ -157,7 +156,8 @@ pub struct Webhook {
     pub port: u16,
     /// Whether the pods use the host's network: where the control plane cannot reach the pod network (EKS with an overlay network).
     pub host_network: bool,
-    /// What the API server does with a review that the webhook does not answer: `Fail` refuses the request, `Ignore` lets it pass.
+    /// What the API server does with a request if the webhook does not answer: `Fail` refuses it, `Ignore` lets it pass; empty: `Ignore` with
+    /// `webhook.mode` audit or warn, else `Fail`.
     pub failure_policy: FailurePolicy,
     /// What happens to the DELETE of a held Node: `flag` (it passes with a warning), `deny`.
     pub on_delete: OnDelete,
@@ -206,7 +206,7 @@ impl Default for Webhook {
             replicas: 2,
             port: 10250,
             host_network: false,
-            failure_policy: FailurePolicy::Fail,
+            failure_policy: FailurePolicy::ByMode,
             on_delete: OnDelete::Flag,
             exempt: Exempt::default(),
             resources: object(
@@ -262,6 +262,8 @@ pub enum DeferBy {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum FailurePolicy {
+    #[serde(rename = "")]
+    ByMode,
     Fail,
     Ignore,
 }
@@ -278,7 +280,7 @@ pub enum OnDelete {
 pub struct Exempt {
     /// Users who pass whatever is held, and whose requests never wait for the webhook.
     pub users: Vec<String>,
-    /// Groups whose members do.
+    /// Groups whose members pass whatever is held, and whose requests never wait for the webhook.
     pub groups: Vec<String>,
 }
 
@@ -434,12 +436,52 @@ pub enum FoundBy {
     Webhook,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct People {
+    pub view: Viewers,
+    pub pause: Pausers,
+    #[serde(rename = "override")]
+    pub cancel: Cancellers,
+    /// Whether Kubernetes' own role `view`, and so `edit` and `admin`, includes `cordonhold-view`.
+    pub aggregate_to_view: bool,
+}
+
+impl Default for People {
+    fn default() -> Self {
+        Self {
+            view: Viewers::default(),
+            pause: Pausers::default(),
+            cancel: Cancellers::default(),
+            aggregate_to_view: true,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Override {
-    /// Groups whose members may cancel a hold, such as your on-call group.
+pub struct Viewers {
+    /// Groups whose members get the role `cordonhold-view`, which shows holds and locks.
     pub groups: Vec<String>,
-    /// Users who may.
+    /// Users who get the role `cordonhold-view`, which shows holds and locks.
+    pub users: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Pausers {
+    /// Groups whose members get the role `cordonhold-pause`: they may pause reboots and keep nodes cordoned, and change nothing else of a Node.
+    pub groups: Vec<String>,
+    /// Users who get the role `cordonhold-pause`: they may pause reboots and keep nodes cordoned, and change nothing else of a Node.
+    pub users: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Cancellers {
+    /// Groups whose members get the role `cordonhold-override`: they may cancel a hold. They need `cordonhold-pause` too, or another right to annotate Nodes.
+    pub groups: Vec<String>,
+    /// Users who get the role `cordonhold-override`: they may cancel a hold. They need `cordonhold-pause` too, or another right to annotate Nodes.
     pub users: Vec<String>,
 }
 
@@ -455,6 +497,7 @@ pub struct Events {
 pub struct Monitoring {
     pub pod_monitor: PodMonitor,
     pub rules: Rules,
+    pub dashboard: Dashboard,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -494,6 +537,27 @@ pub struct Rules {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Dashboard {
+    /// Whether there is a `ConfigMap` with a dashboard for Grafana.
+    pub enabled: bool,
+    /// Its namespace; empty for the release's.
+    pub namespace: String,
+    /// Its labels, by which Grafana's sidecar finds it.
+    pub labels: Object,
+}
+
+impl Default for Dashboard {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            namespace: String::new(),
+            labels: object(json!({"grafana_dashboard": "1"})),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct NetworkPolicy {
     /// Whether there is a `NetworkPolicy` for the webhook's pods.
     pub enabled: bool,
@@ -517,7 +581,7 @@ impl Default for NetworkPolicy {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Platform {
     /// How many pods of the priority classes `system-*-critical` the namespace may have: needed on GKE, where outside of kube-system there may be
-    /// none without such a quota. At least nodes + replicas + 1. 0: no quota.
+    /// none without such a quota. At least nodes + replicas + 2. 0: no quota.
     pub critical_pods_quota: u32,
     /// Whether the platform chooses the webhook's user: on `OpenShift`, whose `restricted-v2` SCC refuses a fixed one.
     pub any_user: bool,

@@ -34,7 +34,8 @@ pub use meddler::{MANAGER, Meddler, Repairs, Suspect};
 pub use problem::Problem;
 pub use settling::Settling;
 
-/// Most CAs that are kept. Two are usual, three while one of them ends; more come from Secrets that were deleted again and again.
+/// Most CAs with which one from a `caBundle` is still kept. Two are usual, three while one of them ends; more come from Secrets that were
+/// deleted again and again. A new CA is made however many there are: without it everything would end.
 pub const AUTHORITIES_MAX: usize = 16;
 /// How far the clock of this machine may be from the API server's for anything to be done by the time. Less than [`BACKDATE`], so that
 /// whoever may sign makes certificates that are valid for the API server at once.
@@ -239,7 +240,7 @@ impl View<'_> {
             return Some(Step::DropAuthorities(over));
         }
         let is_next_due = self.next_authority_at().is_some_and(|at| at <= self.now());
-        (is_next_due && self.known.len() < AUTHORITIES_MAX).then(|| self.add(Vec::new()))
+        is_next_due.then(|| self.add(Vec::new()))
     }
 
     fn add(&self, keep: Vec<Authority>) -> Step {
@@ -294,7 +295,7 @@ impl View<'_> {
 
     fn kept(&self, ca: &Trusted) -> Authority {
         // Nobody knows what else it has signed. A certificate of ours would end by then, and replicas that serve another one get ours.
-        let until = shifted(self.now(), signed(self.lifetimes.leaf()));
+        let until = shifted(self.now(), signed(self.lifetimes.leaf() + BACKDATE));
         Authority {
             id: ca.id.clone(),
             validity: ca.validity,
@@ -400,19 +401,16 @@ impl View<'_> {
         let is_over = |authority: &&Authority| {
             let is_needed = Some(&authority.id) == newest
                 || Some(&authority.id) == served && self.now() < authority.validity.to;
-            !is_needed && self.over_at(authority).is_none_or(|at| at <= self.now())
+            !is_needed
+                && authority
+                    .over_at(self.lifetimes.grace())
+                    .is_none_or(|at| at <= self.now())
         };
         self.known
             .iter()
             .filter(is_over)
             .map(|authority| authority.id.clone())
             .collect()
-    }
-
-    /// When everything that this CA has signed has ended, on any API server's clock; `None`: it has signed nothing.
-    fn over_at(&self, authority: &Authority) -> Option<Timestamp> {
-        let end = authority.signed_until?.min(authority.validity.to);
-        Some(shifted(end, signed(BACKDATE)))
     }
 
     /// When the next CA is due: one whole period before the newest one could sign no certificate of full length any more.
@@ -425,7 +423,10 @@ impl View<'_> {
         let now = self.now();
         let renewal = self.leaf.map(|leaf| self.renewal_at(leaf.validity));
         let end = self.leaf.map(|leaf| leaf.validity.to);
-        let over = self.known.iter().filter_map(|authority| self.over_at(authority));
+        let over = self
+            .known
+            .iter()
+            .filter_map(|authority| authority.over_at(self.lifetimes.grace()));
         let times = over.chain(self.next_authority_at()).chain(renewal).chain(end);
         let waits = times
             .filter(|at| *at > now)
@@ -436,6 +437,12 @@ impl View<'_> {
 }
 
 impl Authority {
+    /// When everything that it has signed has ended, on any API server's clock; `None`: it has signed nothing.
+    fn over_at(&self, grace: Duration) -> Option<Timestamp> {
+        let end = self.signed_until?.min(self.validity.to);
+        Some(shifted(end, signed(grace)))
+    }
+
     /// When it ends. The id is there so that no two are equal.
     fn end(&self) -> (Timestamp, &Id) {
         (self.validity.to, &self.id)

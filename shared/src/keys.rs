@@ -114,6 +114,10 @@ pub const OVERRIDE_VERB: &str = "override";
 /// do not wait for the webhook.
 pub const OWN_VERB: &str = "own";
 
+/// RBAC verb on [`OVERRIDE_RESOURCE`] by which the policy recognizes people whose right to patch Nodes it narrows to the annotations that
+/// are for people.
+pub const ANNOTATE_VERB: &str = "annotate";
+
 /// Field manager of every write of the agent.
 pub const FIELD_MANAGER: &str = "cordonhold-agent";
 

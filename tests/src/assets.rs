@@ -1,6 +1,6 @@
 //! Finds the programs of a control plane in `KUBEBUILDER_ASSETS`; builds what is missing there from `control-plane/`, once, into a cache.
-//! Prometheus, Alertmanager, the clients that uncordon nodes, and what renders charts and kustomizations are found in the same way, and built
-//! from `prometheus/`, `alertmanager/`, `adversaries/` and `renderers/` when a test first asks for them.
+//! Prometheus, Alertmanager, cert-manager, the clients that uncordon nodes, and what renders charts and kustomizations are found in the same
+//! way, and built from `prometheus/`, `alertmanager/`, `cert-manager/`, `adversaries/` and `renderers/` when a test first asks for them.
 //!
 //! The key of a cache entry is a hash of what it is built from. An entry appears by a rename, so it is never half built.
 //! Not here: cleaning up old entries; nothing does that.
@@ -46,6 +46,17 @@ const ALERTMANAGER_PACKAGE: &str = "github.com/prometheus/alertmanager/cmd/alert
 const ALERTMANAGER_PAGE: &str = "ui/app/dist/index.html";
 /// Leaves out the clients of the clouds, with which Prometheus finds targets. They are most of its code.
 const PROMETHEUS_FLAGS: [&str; 2] = ["-tags", "remove_all_sd"];
+const CERT_MANAGER: &str = "cert-manager";
+const CERT_MANAGER_MODULE: &str = "github.com/cert-manager/cert-manager";
+/// cert-manager's CRDs, in its module.
+const CERT_MANAGER_CRDS: [&str; 6] = [
+    "acme.cert-manager.io_challenges.yaml",
+    "acme.cert-manager.io_orders.yaml",
+    "cert-manager.io_certificaterequests.yaml",
+    "cert-manager.io_certificates.yaml",
+    "cert-manager.io_clusterissuers.yaml",
+    "cert-manager.io_issuers.yaml",
+];
 const ADVERSARIES: &str = "adversaries";
 const RENDERERS: &str = "renderers";
 const HELM_MODULE: &str = "helm.sh/helm/v4";
@@ -91,6 +102,16 @@ pub fn prometheus() -> Result<PathBuf> {
 /// Finds Alertmanager and builds it if it is missing. The first build takes minutes and shows its progress on standard error.
 pub fn alertmanager() -> Result<PathBuf> {
     find(Entry::Alertmanager, "alertmanager")
+}
+
+/// Finds cert-manager and builds it if it is missing. The first build takes minutes and shows its progress on standard error.
+pub fn cert_manager() -> Result<PathBuf> {
+    find(Entry::CertManager, "cert-manager")
+}
+
+/// Finds cert-manager's CRDs, one YAML file with many documents, and builds [`cert_manager`] if they are missing.
+pub fn cert_manager_crds() -> Result<PathBuf> {
+    find(Entry::CertManager, "cert-manager-crds.yaml")
 }
 
 /// Finds the clients that uncordon nodes and builds them if they are missing. The first build takes minutes and shows its progress on standard
@@ -145,6 +166,8 @@ enum Entry {
     Prometheus,
     /// Alertmanager alone, likewise.
     Alertmanager,
+    /// cert-manager and its CRDs, which one test needs.
+    CertManager,
     /// The clients that uncordon nodes, which one test needs.
     Adversaries,
     /// helm, helm-unittest, and what renders as Flux and Argo CD do.
@@ -158,6 +181,7 @@ impl Entry {
             Self::Stages => "stages",
             Self::Prometheus => "prometheus",
             Self::Alertmanager => "alertmanager",
+            Self::CertManager => "cert-manager",
             Self::Adversaries => "adversaries",
             Self::Renderers => "renderers",
         }
@@ -169,6 +193,7 @@ impl Entry {
             Self::Programs | Self::Stages => Module(CONTROL_PLANE),
             Self::Prometheus => Module(PROMETHEUS),
             Self::Alertmanager => Module(ALERTMANAGER),
+            Self::CertManager => Module(CERT_MANAGER),
             Self::Adversaries => Module(ADVERSARIES),
             Self::Renderers => Module(RENDERERS),
         }
@@ -180,6 +205,7 @@ impl Entry {
             Self::Programs | Self::Stages => [build_flags(), STAGES.map(str::to_owned).to_vec()].concat(),
             Self::Prometheus => flags(&PROMETHEUS_FLAGS),
             Self::Alertmanager => flags(&[ALERTMANAGER_PAGE]),
+            Self::CertManager => [flags(&[]), CERT_MANAGER_CRDS.map(str::to_owned).to_vec()].concat(),
             Self::Adversaries => flags(&[]),
             Self::Renderers => [flags(&[]), RENDERERS_PACKAGES.map(str::to_owned).to_vec()].concat(),
         }
@@ -191,6 +217,7 @@ impl Entry {
             Self::Programs | Self::Stages => Ok(KUBERNETES_VERSION.to_owned()),
             Self::Prometheus => self.module().requires("github.com/prometheus/prometheus"),
             Self::Alertmanager => self.module().requires(ALERTMANAGER_MODULE),
+            Self::CertManager => self.module().requires(CERT_MANAGER_MODULE),
             Self::Adversaries => self.module().requires("k8s.io/client-go"),
             Self::Renderers => self.module().requires(HELM_MODULE),
         }
@@ -255,6 +282,7 @@ impl Entry {
             Self::Stages => collect_stages(directory),
             Self::Prometheus => build_prometheus(directory),
             Self::Alertmanager => build_alertmanager(directory),
+            Self::CertManager => build_cert_manager(directory),
             Self::Adversaries => build_adversaries(directory),
             Self::Renderers => build_renderers(directory),
         }
@@ -519,18 +547,41 @@ fn build_renderers(directory: &Path) -> Result<()> {
     Module(RENDERERS).build(title.to_owned(), flags(&[]), &[".", helm, unittest], directory)
 }
 
+fn build_cert_manager(directory: &Path) -> Result<()> {
+    let module = Module(CERT_MANAGER);
+    let title = format!(
+        "building cert-manager {} from source, once (about 2 minutes on 2 cores)",
+        Entry::CertManager.version()?
+    );
+    let source = module
+        .downloaded(CERT_MANAGER_MODULE)?
+        .join("deploy")
+        .join("crds");
+    join_documents(
+        &source,
+        &CERT_MANAGER_CRDS,
+        &directory.join("cert-manager-crds.yaml"),
+    )?;
+    module.build(title, flags(&[]), &["."], directory)
+}
+
 fn collect_stages(directory: &Path) -> Result<()> {
-    let module = Module(CONTROL_PLANE);
-    let source = module.downloaded(KWOK_MODULE)?.join("kustomize").join("stage");
+    let source = Module(CONTROL_PLANE).downloaded(KWOK_MODULE)?;
+    let source = source.join("kustomize").join("stage");
+    join_documents(&source, &STAGES, &directory.join("stages.yaml"))
+}
+
+/// Writes the YAML documents of these files into one.
+fn join_documents(source: &Path, names: &[&str], target: &Path) -> Result<()> {
     let mut documents = Vec::new();
-    for name in STAGES {
+    for name in names {
         let path = source.join(name);
         documents.push(
             std::fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?,
         );
     }
-    std::fs::write(directory.join("stages.yaml"), documents.join("\n---\n"))
-        .context("failed to write stages.yaml")
+    std::fs::write(target, documents.join("\n---\n"))
+        .with_context(|| format!("failed to write {}", target.display()))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! Reads the agents' requests from the API server's own audit log.
+//! Reads the requests of the agents and of the webhook from the API server's own audit log.
 //!
 //! Not here: requests of others; the audit policy leaves them out, because there are many and no test looks at them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -10,19 +10,37 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{AGENT_ACCOUNT, NAMESPACE};
+use crate::certificates;
+use crate::{AGENT_ACCOUNT, NAMESPACE, WEBHOOK_ACCOUNT};
 
-/// One request of an agent.
+/// One request of an agent or of the webhook.
 #[derive(Debug, Clone)]
 pub struct Asked {
+    /// The `ServiceAccount` that sent it, without its namespace.
+    pub account: String,
     /// When the API server received the request.
     pub at: Timestamp,
     pub verb: String,
     pub uri: String,
+    /// What it is about.
+    pub object: Object,
+    /// Whether no role grants it.
+    pub is_forbidden: bool,
     /// The HTTP status; `None` where the first log entry of the request has none.
     pub code: Option<i64>,
     /// The node that the token of the request names; empty if it names none.
     pub node: String,
+}
+
+/// The object of a request, as RBAC sees it: empty where the request names nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Object {
+    pub api_group: String,
+    pub resource: String,
+    pub subresource: String,
+    pub namespace: String,
+    pub name: String,
 }
 
 /// The fields used of an `Event` of `audit.k8s.io/v1`.
@@ -35,26 +53,36 @@ struct Event {
     request_uri: String,
     verb: String,
     user: Value,
+    #[serde(default)]
+    object_ref: Object,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
     response_status: Option<Value>,
     request_received_timestamp: Timestamp,
 }
 
 /// The audit policy, for the API server's `--audit-policy-file`.
 pub(crate) fn policy() -> Value {
-    let agent = format!("system:serviceaccount:{NAMESPACE}:{AGENT_ACCOUNT}");
+    let ours = [AGENT_ACCOUNT, WEBHOOK_ACCOUNT, certificates::ACCOUNT]
+        .map(|account| format!("{}{account}", prefix()));
     json!({
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
         "omitStages": ["RequestReceived"],
-        "rules": [{ "level": "Metadata", "users": [agent] }, { "level": "None" }],
+        "rules": [{ "level": "Metadata", "users": ours }, { "level": "None" }],
     })
+}
+
+/// What the names of our users begin with.
+fn prefix() -> String {
+    format!("system:serviceaccount:{NAMESPACE}:")
 }
 
 pub(crate) fn log_path(directory: &Path) -> PathBuf {
     directory.join("logs").join("audit.log")
 }
 
-/// All requests of agents, each once: a watch is logged twice, when it begins and when it ends.
+/// All requests of agents and of the webhook, each once: a watch is logged twice, when it begins and when it ends.
 pub(crate) fn read(directory: &Path) -> Result<Vec<Asked>> {
     let path = log_path(directory);
     let text = match std::fs::read_to_string(&path) {
@@ -71,7 +99,12 @@ pub(crate) fn read(directory: &Path) -> Result<Vec<Asked>> {
             continue;
         }
         let node = &event.user["extra"]["authentication.kubernetes.io/node-name"][0];
+        let user = event.user["username"].as_str().unwrap_or_default();
+        let decision = event.annotations.get("authorization.k8s.io/decision");
         asked.push(Asked {
+            account: user.strip_prefix(&prefix()).unwrap_or(user).to_owned(),
+            object: event.object_ref,
+            is_forbidden: decision.is_some_and(|decision| decision == "forbid"),
             at: event.request_received_timestamp,
             verb: event.verb,
             uri: event.request_uri,

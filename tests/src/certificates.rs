@@ -42,13 +42,18 @@ pub const CONFIGURATION: &str = "cordonhold";
 pub const NODE: &str = "certified";
 
 /// Longest time until certificates are there and served. On an idle machine it takes five seconds.
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
+pub const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const TERMINATE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often the mount looks at the Secret, and the balancer at readiness.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// An API server with the manifests, with the webhook configurations pointing at `origin` and without any `caBundle`, and a Node.
 pub async fn plane(origin: &str) -> Result<ControlPlane> {
+    Ok(installed(origin).await?.0)
+}
+
+/// The same, with the manifests.
+pub async fn installed(origin: &str) -> Result<(ControlPlane, Rendered)> {
     let plane = ControlPlane::start_alone().await?;
     let mut rendered: Rendered = install(&plane, &manifests("base")).await?;
     rendered.add_mode(Mode::Defer)?;
@@ -60,7 +65,7 @@ pub async fn plane(origin: &str) -> Result<ControlPlane> {
             .await?,
     );
     rendered.register_webhook(&client, origin, None).await?;
-    Ok(plane)
+    Ok((plane, rendered))
 }
 
 async fn kubeconfig(plane: &ControlPlane, account: &str) -> Result<PathBuf> {
@@ -78,7 +83,6 @@ pub struct Certs {
     name: String,
     kennel: Kennel,
     line: CommandLine,
-    admin: SocketAddr,
     process: Option<Process>,
 }
 
@@ -86,8 +90,6 @@ impl Certs {
     /// Starts a process of this name. Its certificate is for 127.0.0.1 too, where the API server calls the replicas.
     pub async fn start(plane: &ControlPlane, name: &str, flags: &[&str]) -> Result<Self> {
         let [program] = programs::build([Program::Webhook])?;
-        let [port] = free_ports()?;
-        let admin = SocketAddr::from(([127, 0, 0, 1], port));
         let line = CommandLine::new(program)
             .args([
                 "certs",
@@ -99,21 +101,23 @@ impl Certs {
                 "--kubeconfig",
             ])
             .arg(kubeconfig(plane, ACCOUNT).await?)
-            .arg(format!("--admin-listen={admin}"))
+            .arg("--admin-listen=127.0.0.1:0")
             .args(flags.iter().map(|flag| (*flag).to_owned()));
         let mut certs = Self {
             name: name.to_owned(),
             kennel: plane.kennel().clone(),
             line,
-            admin,
             process: None,
         };
         certs.start_again()?;
         Ok(certs)
     }
 
-    pub fn admin_address(&self) -> SocketAddr {
-        self.admin
+    /// The address that serves `/readyz` and `/metrics`. An error until it has started.
+    pub fn admin_address(&self) -> Result<SocketAddr> {
+        let lines = self.logged("keeping the certificates")?;
+        let line = lines.last().context("it has not started yet")?;
+        Ok(line["admin_listen"].as_str().unwrap_or_default().parse()?)
     }
 
     /// Kills the process (SIGKILL).
@@ -142,7 +146,7 @@ impl Certs {
             self.kennel.log_path(&self.name).display()
         );
         wait::until(&what, READY_TIMEOUT, || async {
-            let status = http_status(self.admin, "/readyz").await?;
+            let status = http_status(self.admin_address()?, "/readyz").await?;
             Ok((status == 200).then_some(()))
         })
         .await
@@ -174,7 +178,7 @@ pub async fn authorities(client: &Client) -> Result<Vec<Stored>> {
     Ok(record::read(document).present().unwrap_or_default())
 }
 
-/// The mounted directory of a Secret, with the shape that the kubelet gives it (kubernetes/kubernetes: pkg/volume/util/atomic_writer.go).
+/// The mounted directory of a Secret, with the shape that the kubelet gives it (kubernetes/kubernetes: `pkg/volume/util/atomic_writer.go`).
 #[derive(Debug)]
 struct Mount {
     directory: PathBuf,
@@ -285,7 +289,7 @@ impl Replica {
 
 /// Replicas of the webhook behind a balancer, each with a mount of the Secret.
 pub struct Replicas {
-    replicas: Vec<Replica>,
+    running: Vec<Replica>,
     /// How many connections the API server has opened.
     connections: Arc<AtomicU64>,
     tasks: JoinSet<Result<()>>,
@@ -322,7 +326,7 @@ impl Replicas {
             replica.start().await?;
         }
         Ok(Self {
-            replicas,
+            running: replicas,
             connections,
             tasks,
             next: 0,
@@ -331,9 +335,9 @@ impl Replicas {
 
     /// Restarts the next replica in turn, as a rollout does, and waits until it is ready.
     pub async fn restart_next(&mut self) -> Result<()> {
-        let index = self.next % self.replicas.len();
+        let index = self.next % self.running.len();
         self.next += 1;
-        self.replicas[index].restart().await
+        self.running[index].restart().await
     }
 
     pub fn connections(&self) -> u64 {

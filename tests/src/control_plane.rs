@@ -16,6 +16,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
+use crate::AGENT_ACCOUNT;
 use crate::assets::Assets;
 use crate::audit;
 use crate::identity::{self, Credential, Endpoint, Identity, Impersonation, ORDINARY_CONTROLLER};
@@ -37,8 +38,9 @@ const READY_TIMEOUT: Duration = Duration::from_mins(1);
 const NODES_READY_TIMEOUT: Duration = Duration::from_mins(1);
 /// How many times the servers are started, each time with other ports: a port that was free can be taken before the program opens it.
 const PORT_ATTEMPTS: usize = 4;
-/// The controllers that run: only those for nodes, pods, evictions and `ServiceAccounts`. Each further one costs start-up time.
-const CONTROLLERS: [&str; 11] = [
+/// The controllers that run: only those for nodes, pods, evictions, aggregated roles and `ServiceAccounts`. Each further one costs start-up time.
+const CONTROLLERS: [&str; 12] = [
+    "clusterrole-aggregation-controller",
     "daemonset-controller",
     "deployment-controller",
     "disruption-controller",
@@ -186,6 +188,14 @@ impl ControlPlane {
         command
     }
 
+    /// Like [`Self::kubectl`], for [`CommandLine::run`].
+    pub fn kubectl_line(&self, identity: Identity) -> CommandLine {
+        CommandLine::new(&self.assets.kubectl)
+            .arg("--kubeconfig")
+            .arg(self.kubeconfig(identity))
+            .env("HOME", self.directory())
+    }
+
     /// Adds a node and waits until it is Ready.
     pub async fn add_node(&self, name: &str) -> Result<()> {
         create_node(&self.client, name).await?;
@@ -240,9 +250,16 @@ impl ControlPlane {
         self.start_clients()
     }
 
+    /// All requests of agents and of the webhook to the API server, in the order of its log.
+    pub fn requests_of_ours(&self) -> Result<Vec<audit::Asked>> {
+        audit::read(self.directory())
+    }
+
     /// All requests of agents to the API server, in the order of its log.
     pub fn requests_of_agents(&self) -> Result<Vec<audit::Asked>> {
-        audit::read(self.directory())
+        let mut asked = self.requests_of_ours()?;
+        asked.retain(|asked| asked.account == AGENT_ACCOUNT);
+        Ok(asked)
     }
 
     /// Returns the likely cause of this error: the error of a process of the control plane that has ended early. If none has, returns the

@@ -27,6 +27,7 @@ pub mod foreign_webhook;
 pub mod marks;
 
 pub mod alertmanager;
+pub mod cert_manager;
 pub mod host;
 pub mod machine;
 pub mod metrics_lint;

@@ -8,6 +8,15 @@ disabled
 {{- define "cordonhold.key.phase" -}}
 cordonhold.dev/phase
 {{- end -}}
+{{- define "cordonhold.key.pause" -}}
+cordonhold.dev/pause
+{{- end -}}
+{{- define "cordonhold.key.keep-cordoned" -}}
+cordonhold.dev/keep-cordoned
+{{- end -}}
+{{- define "cordonhold.key.cancel" -}}
+cordonhold.dev/cancel
+{{- end -}}
 {{- define "cordonhold.cel.not-the-agent-on-its-own-node" -}}
 !(
   request.userInfo.username.matches('^system:serviceaccount:[^:]+:cordonhold-agent$')
@@ -286,4 +295,31 @@ request.?subResource.orValue('') == ''
 && (object.metadata.?labels[?'cordonhold.dev/agent'].orValue('') != 'disabled' || oldObject.metadata.?labels[?'cordonhold.dev/agent'].orValue('') == 'disabled')
 && ['cordonhold.dev/holder', 'cordonhold.dev/until', 'cordonhold.dev/boot-id', 'cordonhold.dev/was-unschedulable', 'cordonhold.dev/write', 'cordonhold.dev/attempt', 'cordonhold.dev/cancel', 'cordonhold.dev/replaced', 'cordonhold.dev/given-back', 'cordonhold.dev/release-at']
   .all(key, object.metadata.?annotations[?key] == oldObject.metadata.?annotations[?key])
+{{- end -}}
+{{- define "cordonhold.cel.not-a-kubelet" -}}
+!('system:nodes' in request.userInfo.?groups.orValue([]))
+{{- end -}}
+{{- define "cordonhold.cel.may-only-annotate" -}}
+authorizer.group('cordonhold.dev').resource('rebootholds').check('annotate').allowed()
+&& !authorizer.requestResource.check('update').allowed()
+{{- end -}}
+{{- define "cordonhold.cel.peoples-annotations" -}}
+['cordonhold.dev/pause', 'cordonhold.dev/keep-cordoned']
++ (authorizer.group('cordonhold.dev').resource('rebootholds').check('override').allowed() ? ['cordonhold.dev/cancel'] : [])
+{{- end -}}
+{{- define "cordonhold.cel.changes-annotations-alone" -}}
+object.?spec == oldObject.?spec
+&& object.metadata.?labels == oldObject.metadata.?labels
+&& object.metadata.?finalizers == oldObject.metadata.?finalizers
+&& object.metadata.?ownerReferences == oldObject.metadata.?ownerReferences
+{{- end -}}
+{{- define "cordonhold.cel.changes-peoples-annotations-alone" -}}
+variables.after.all(key, (
+  key in variables.keys
+  || variables.before[?key] == variables.after[?key]
+))
+&& variables.before.all(key, (
+  key in variables.keys
+  || variables.before[?key] == variables.after[?key]
+))
 {{- end -}}

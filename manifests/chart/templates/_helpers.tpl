@@ -152,3 +152,22 @@ annotations:
   {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- end -}}
+
+{{/* The Leases that are locks, as a list. */}}
+{{- define "cordonhold.leases" -}}
+- cordonhold-default
+{{- range $pool := .Values.pools }}
+- cordonhold-{{ $pool.name }}
+{{- end }}
+{{- end -}}
+
+{{/* What the API server does if the webhook does not answer. A webhook that denies nothing must not stop anything either. */}}
+{{- define "cordonhold.failure-policy" -}}
+{{- if .Values.webhook.failurePolicy -}}
+{{ .Values.webhook.failurePolicy }}
+{{- else if has .Values.webhook.mode (list "audit" "warn") -}}
+Ignore
+{{- else -}}
+Fail
+{{- end -}}
+{{- end -}}

@@ -4,8 +4,7 @@
 
 use std::time::Duration;
 
-/// How long before the present a certificate begins, so that machines whose clock is a little behind accept it at once. A CA also stays
-/// this long after the end of the last certificate that it has signed.
+/// How long before the present a certificate begins, so that machines whose clock is a little behind accept it at once.
 pub const BACKDATE: Duration = Duration::from_mins(10);
 /// The shortest lifetime of a certificate. In a certificate, times are whole seconds; shorter ones would end before they are served.
 const LEAF_MIN: Duration = Duration::from_secs(5);
@@ -39,9 +38,9 @@ pub enum LifetimesError {
         renew_before: Duration,
     },
     #[error(
-        "--ca-lifetime is {authority:?} and --leaf-lifetime {leaf:?}: write at least twice as much for the first, because a CA must outlive what it signs"
+        "--ca-lifetime is {authority:?}: write at least {least:?}, because a CA must outlive what it signs, and the next one is added one renewal before it cannot"
     )]
-    AuthorityTooShort { authority: Duration, leaf: Duration },
+    AuthorityTooShort { authority: Duration, least: Duration },
 }
 
 impl Lifetimes {
@@ -62,8 +61,11 @@ impl Lifetimes {
         if settle >= renew_before {
             return Err(LifetimesError::SettlesTooLate { settle, renew_before });
         }
-        if authority < leaf.saturating_mul(2) {
-            return Err(LifetimesError::AuthorityTooShort { authority, leaf });
+        // Between two CAs there is at least a quarter of a certificate's lifetime, so there are never more than a few.
+        let period = leaf.saturating_sub(renew_before);
+        let least = leaf.saturating_add(period).saturating_add(leaf / 4);
+        if authority < least {
+            return Err(LifetimesError::AuthorityTooShort { authority, least });
         }
         Ok(Lifetimes {
             authority,
@@ -91,6 +93,12 @@ impl Lifetimes {
     /// How long a CA must stand in every `caBundle` before it signs.
     pub fn settle(&self) -> Duration {
         self.settle
+    }
+
+    /// How long a CA stays after the end of the last certificate that it has signed, for clocks that are behind: [`BACKDATE`], or less if
+    /// certificates last only minutes.
+    pub fn grace(&self) -> Duration {
+        BACKDATE.min(self.leaf / 4)
     }
 
     /// The age at which a serving certificate is renewed.

@@ -249,17 +249,12 @@ fn a_deleted_secret_of_cas_is_made_anew_and_what_is_served_stays_trusted() {
     let [Step::AddAuthority { keep, .. }] = &settled_plan(&ours).steps[..] else {
         panic!()
     };
+    let until = Some(now() + days(90) + SignedDuration::from_mins(10));
     let kept: Vec<_> = keep
         .iter()
         .map(|ca| (ca.id.0.as_str(), ca.has_key, ca.signed_until))
         .collect();
-    assert_eq!(
-        kept,
-        [
-            ("a", false, Some(now() + days(90))),
-            ("b", false, Some(now() + days(90)))
-        ]
-    );
+    assert_eq!(kept, [("a", false, until), ("b", false, until)]);
     // Somebody else's: only what has signed the certificate in the Secret, so a first start beside a certificate made by hand breaks nothing.
     let theirs = Bundle {
         is_ours: false,
@@ -410,13 +405,39 @@ fn a_ca_near_its_end_signs_what_it_can_and_not_again_and_again() {
     ));
 }
 
+/// With lifetimes of seconds, CAs once stayed for ten minutes each, and then none was added any more.
+#[test]
+fn many_cas_never_keep_the_next_one_from_being_added() {
+    let ending = authority("z", 250, Some(80));
+    let mut known: Vec<Authority> = (0..20)
+        .map(|n| authority(&format!("a{n}"), 260, Some(1)))
+        .collect();
+    known.push(ending.clone());
+    let all: Vec<&Authority> = known.iter().collect();
+    let seen1 = seen(known.clone(), Some(leaf("z", 80)), vec![bundle("w", &all)]);
+    let plan = settled_plan(&seen1);
+    assert!(
+        matches!(plan.steps.as_slice(), [Step::AddAuthority { .. }]),
+        "{plan:?}"
+    );
+    let short = Lifetimes::new(DAY, DAY / 3, DAY / 4, Duration::from_mins(3)).unwrap();
+    assert_eq!(short.grace(), BACKDATE);
+    let seconds = Duration::from_secs;
+    assert_eq!(
+        Lifetimes::new(seconds(80), seconds(40), seconds(26), seconds(11))
+            .unwrap()
+            .grace(),
+        seconds(10)
+    );
+}
+
 #[test]
 fn lifetimes_must_go_together() {
     let hours = Duration::from_hours;
     for (authority, leaf, before, settle, says) in [
         (20, 10, 10, 1, "--renew-before"),
         (20, 10, 5, 5, "--settle"),
-        (19, 10, 5, 1, "--ca-lifetime"),
+        (17, 10, 5, 1, "--ca-lifetime"),
         (20, 0, 5, 1, "--leaf-lifetime"),
     ] {
         let error = Lifetimes::new(hours(authority), hours(leaf), hours(before), hours(settle)).unwrap_err();

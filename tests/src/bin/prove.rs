@@ -98,7 +98,7 @@ enum Part {
 
 /// In a run of at least [`LONG`] reboots: how many times each kind of value must have been written on each mark in each phase.
 const TAMPERED_MIN: u64 = 100;
-/// Longest time for the part of the certificates. A change of the CA takes some 50 s.
+/// Longest time for the part of the certificates. A change of the CA takes some 35 s.
 const CERTIFICATES_BOUND: Duration = Duration::from_hours(2);
 /// The number of reboots from which [`TAMPERED_MIN`] applies.
 const LONG: u64 = 2_000_000;
@@ -153,9 +153,9 @@ fn certify(args: &ProveArgs) -> Result<bool> {
         admissions: args.admissions,
         rotations: args.rotations,
         flags: proof::flags(
-            Duration::from_secs(60),
-            Duration::from_secs(42),
-            Duration::from_secs(12),
+            Duration::from_secs(40),
+            Duration::from_secs(26),
+            Duration::from_secs(11),
         ),
         restart_every: Duration::from_secs(4),
         kill_after: Some(10),

@@ -1,4 +1,4 @@
-//! The alerts of `OPERATING.md` in Prometheus' own parser.
+//! The alerts of `OPERATING.md`, and the expressions of the chart's dashboard, in Prometheus' own parser.
 //!
 //! Not here: whether their metrics and labels exist, see `agent/src/metrics/tests/manual.rs`.
 
@@ -15,6 +15,11 @@ fn alerts_parse_in_a_real_prometheus() -> Result<()> {
         std::fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
     let alerts = alerts(&page)?;
     metrics_lint::rules(&file(&alerts))?;
+    let shown = cordonhold_manifests::dashboard::expressions();
+    let shown = shown
+        .iter()
+        .map(|shown| json!({ "record": "shown", "expr": shown }));
+    metrics_lint::rules(&file(&shown.collect::<Vec<Value>>()))?;
     for broken in [
         json!({ "expr": "sum(up" }),
         json!({ "expr": "up", "for": "a day" }),

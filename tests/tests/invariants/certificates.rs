@@ -48,7 +48,7 @@ async fn bundles(client: &Client) -> Result<Vec<Vec<u8>>> {
 }
 
 /// Waits until each `caBundle` has exactly the CAs of the Secret, and a certificate is there. Returns their PEM.
-async fn wait_right(client: &Client, what: &str) -> Result<String> {
+pub(crate) async fn wait_right(client: &Client, what: &str) -> Result<String> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), NAMESPACE);
     wait::until(what, SECONDS, || async {
         let cas: Vec<String> = authorities(client)
@@ -132,7 +132,7 @@ async fn unregister(plane: &ControlPlane) -> Result<()> {
 
 /// Writes this `caBundle`, in base64, or none into every webhook of the validating configuration, as this field manager. Also changes a label,
 /// as a program that applies the whole object does.
-async fn strip(client: &Client, manager: &str, bundle: Option<&str>) -> Result<()> {
+pub(crate) async fn strip(client: &Client, manager: &str, bundle: Option<&str>) -> Result<()> {
     let api: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
     let names = api
         .get(CONFIGURATION)
@@ -207,7 +207,7 @@ fn a_bundle_that_is_stripped_or_replaced_is_repaired_within_seconds_and_who_did_
                 let why = line["why"].as_str().unwrap_or_default();
                 ensure!(why.contains(says) && line["meddler"] == label, "{line}");
             }
-            let (_, page) = http_get(certs.admin_address(), "/metrics").await?;
+            let (_, page) = http_get(certs.admin_address()?, "/metrics").await?;
             let counted = format!("cordonhold_ca_bundle_repairs_total{{manager=\"{label}\"}} 3\n");
             ensure!(page.contains(&counted), "{page}");
         }
@@ -289,6 +289,7 @@ fn no_admission_fails_while_cas_change_and_replicas_restart() -> Result<()> {
             bound: Duration::from_mins(4),
         };
         let shown = proof::run(&proof, |_| {}).await?;
+        println!("{shown:?}");
         ensure!(shown.failed == 0, "{shown:#?}");
         ensure!(
             shown.admissions >= proof.admissions && shown.rotations >= proof.rotations,
@@ -307,7 +308,7 @@ fn without_a_right_the_log_names_it_and_readyz_says_so() -> Result<()> {
         drop(roles.delete("cordonhold-certs", &DeleteParams::default()).await?);
         let certs = Certs::start(&plane, "certs", &[]).await?;
         let (_, text) = wait::until("readyz to name the Secret", SECONDS, || async {
-            let (status, text) = http_get(certs.admin_address(), "/readyz").await?;
+            let (status, text) = http_get(certs.admin_address()?, "/readyz").await?;
             Ok(text.contains("failed to read").then_some((status, text)))
         })
         .await?;

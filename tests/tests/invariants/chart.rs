@@ -52,7 +52,7 @@ fn matrix() -> Vec<Value> {
             "extraContainers": [{"name": "beside", "image": "example.com/beside:1"}], "extraInitContainers": [{"name": "before", "image": "example.com/before:1"}],
             "updateStrategy": {"type": "OnDelete"}}}),
         json!({"images": {"webhook": {"repository": "r.example/w", "tag": "1"}, "agent": {"repository": "r.example/a", "digest": "sha256:0", "pullPolicy": "Always"},
-            "pullSecrets": [{"name": "pull"}]}, "platform": {"anyUser": true, "criticalPodsQuota": 100}, "override": {"groups": ["oncall"], "users": ["alice"]}}),
+            "pullSecrets": [{"name": "pull"}]}, "platform": {"anyUser": true, "criticalPodsQuota": 100}, "people": {"override": {"groups": ["oncall"], "users": ["alice"]}, "pause": {"groups": ["oncall"]}, "aggregateToView": false}}),
         json!({"configuration": {"rebootMethod": "logind", "volumeDetachTimeout": "5m", "nodeConditions": true}}),
         json!({"configuration": {"rebootMethod": "signal"}, "agent": {"extraVolumes": [{"name": "v", "emptyDir": {}}], "extraVolumeMounts": [{"name": "v", "mountPath": "/v"}]}}),
         json!({"configuration": {"rebootDays": ["sat", "sun"], "forceReboot": true, "annotateNodes": false, "lockTtl": "", "concurrency": 3, "drainGracePeriod": 45,
@@ -68,7 +68,7 @@ fn matrix() -> Vec<Value> {
             "uninstall": {"timeout": "5m", "deadHolds": "give-back"}, "webhook": {"tolerations": [{"key": "x", "operator": "Exists"}],
             "nodeSelector": {"a": "b"}, "priorityClassName": ""}, "pools": [{"name": "gpu", "nodeLabel": "example.com/pool"}],
             "images": {"pullSecrets": [{"name": "pull"}], "webhook": {"pullPolicy": "Always"}}, "platform": {"anyUser": true}}),
-        json!({"monitoring": {"podMonitor": {"enabled": true, "labels": {"a": "b"}, "namespace": "watch"}, "rules": {"enabled": true, "labels": {"a": "b"}}}}),
+        json!({"monitoring": {"podMonitor": {"enabled": true, "labels": {"a": "b"}, "namespace": "watch"}, "rules": {"enabled": true, "labels": {"a": "b"}}, "dashboard": {"enabled": true}}}),
     ]
 }
 
@@ -150,7 +150,7 @@ fn the_components_of_kustomize_are_the_values_of_the_chart() -> Result<()> {
                 // kustomize takes these for objects of a namespace. The API server drops the field.
                 if object["kind"]
                     .as_str()
-                    .is_some_and(|kind| kind.starts_with("MutatingAdmissionPolicy"))
+                    .is_some_and(|kind| kind.contains("AdmissionPolicy"))
                     && let Some(metadata) = object["metadata"].as_object_mut()
                 {
                     drop(metadata.remove("namespace"));

@@ -170,7 +170,7 @@ fn command_by_hand(node: &str) -> Result<String> {
     let page =
         std::fs::read_to_string(manifests("../OPERATING.md")).context("failed to read OPERATING.md")?;
     let line = page.lines().find(|line| line.contains("--subresource=status"));
-    let command = line.and_then(|line| line.split("`").find(|part| part.starts_with("kubectl patch")));
+    let command = line.and_then(|line| line.split('`').find(|part| part.starts_with("kubectl patch")));
     let command = command.context("OPERATING.md has no command for the condition")?;
     Ok(command.replace("NAME", node))
 }

@@ -195,8 +195,7 @@ fn the_overlay_for_agents_alone_brings_no_webhook() -> Result<()> {
             named(&objects, "cordonhold-webhook") == ["ServiceAccount"]
                 && named(&objects, "cordonhold")
                     .iter()
-                    .all(|kind| kind == "Namespace")
-                && named(&objects, "cordonhold-override").is_empty(),
+                    .all(|kind| kind == "Namespace"),
             "{objects:?}"
         );
         let base = render(cluster, "base").await?;
@@ -264,10 +263,7 @@ fn the_documented_overlays_change_what_they_say() -> Result<()> {
             let image = &object["spec"]["template"]["spec"]["containers"][0]["image"];
             ensure!(*image == format!("registry.example/{name}:0.1.0"), "{image}");
         }
-        let directory = add_overlay(copy.path(), "issued", &documented_overlay("inject-ca-from")?)?;
-        let certificate = documented_overlay("kind: Certificate")?;
-        std::fs::write(directory.join("certificate.yaml"), certificate)
-            .context("failed to write the Certificate")?;
+        let directory = add_issued_overlay(copy.path())?;
         let objects = Rendered::from_directory(&cluster.plane.assets().kubectl, &directory).await?;
         let certificate =
             find(objects.objects(), "Certificate", "cordonhold-webhook").context("no Certificate")?;
@@ -312,7 +308,7 @@ fn the_documented_steps_install_it() -> Result<()> {
         each_webhook_is_trusted(&plane, 6)
             .await
             .context("after another apply")?;
-        let (_, page) = http_get(certs.admin_address(), "/metrics").await?;
+        let (_, page) = http_get(certs.admin_address()?, "/metrics").await?;
         let repairs = page
             .lines()
             .filter(|line| line.starts_with("cordonhold_ca_bundle_repairs_total{"));
@@ -655,6 +651,15 @@ pub(crate) fn documented_overlay(marker: &str) -> Result<String> {
 pub(crate) fn overlay(copy: &Path, name: &str, kustomization: &str) -> Result<PathBuf> {
     tree::copy(&manifests(""), copy)?;
     add_overlay(copy, name, kustomization)
+}
+
+/// Adds the documented overlay for cert-manager, with its Certificate. Returns its path.
+pub(crate) fn add_issued_overlay(copy: &Path) -> Result<PathBuf> {
+    let directory = add_overlay(copy, "issued", &documented_overlay("inject-ca-from")?)?;
+    let certificate = documented_overlay("kind: Certificate")?;
+    std::fs::write(directory.join("certificate.yaml"), certificate)
+        .context("failed to write the Certificate")?;
+    Ok(directory)
 }
 
 pub(crate) fn add_overlay(copy: &Path, name: &str, kustomization: &str) -> Result<PathBuf> {

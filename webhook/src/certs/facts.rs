@@ -183,6 +183,7 @@ fn leaf(
 
 /// The certificates of some PEM. An error if any of them cannot be read.
 pub(super) fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, String> {
+    let lines = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
     let each = CertificateDer::pem_slice_iter(pem).map(|der| {
         let der = der.map_err(|error| error.to_string())?;
         let (_, parsed) = parse_x509_certificate(&der).map_err(|error| error.to_string())?;
@@ -195,7 +196,7 @@ pub(super) fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, String> {
             id: id(&der),
             validity: validity(&parsed),
             common_name: common_name.unwrap_or_default().to_owned(),
-            pem: pem::encode(&pem::Pem::new("CERTIFICATE", der.to_vec())),
+            pem: pem::encode_config(&pem::Pem::new("CERTIFICATE", der.to_vec()), lines),
             der: der.clone(),
         })
     });

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use cordonhold_rt::exit::one_line;
 use cordonhold_shared::Reading;
-use cordonhold_shared::admission::trust::Validity;
+use cordonhold_shared::admission::trust::{Name, Validity};
 use cordonhold_shared::certificates::record::{self, Stored};
 use cordonhold_shared::certificates::{
     Authority, Clocks, Id, Lifetimes, Plan, Problem, Repairs, Settling, Step, Suspect, decide,
@@ -156,7 +156,7 @@ impl Keeper {
                 "no webhook of the configurations {} is ours, so there is no caBundle to write: apply one that calls {}, or name it with \
                  --webhook-configuration, --service and --namespace",
                 self.cluster.configuration_name(),
-                self.cluster.names().iter().map(|name| name.as_text()).collect::<Vec<_>>().join(" or "),
+                self.cluster.names().iter().map(Name::as_text).collect::<Vec<_>>().join(" or "),
             )
         });
         self.readiness.warn(is_nowhere.into_iter().collect());
@@ -318,11 +318,8 @@ impl Keeper {
         facts: &Facts,
         at: Uptime,
     ) -> Result<(), PassError> {
-        let bundle: String = facts
-            .stored
-            .iter()
-            .map(|stored| format!("{}\n", stored.certificate.trim()))
-            .collect();
+        let certificates = facts.stored.iter().map(|stored| stored.certificate.trim());
+        let bundle: String = certificates.flat_map(|certificate| [certificate, "\n"]).collect();
         for configuration in snapshot.configurations() {
             let is_wrong = |name: &&str| webhooks.contains(&configuration.label(name));
             let names = configuration.webhooks.iter().map(|webhook| webhook.name.as_str());

