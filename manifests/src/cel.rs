@@ -52,6 +52,7 @@ pub fn file() -> String {
     let keys = [
         ("key.agent", keys::AGENT),
         ("key.disabled", keys::DISABLED),
+        ("key.phase", keys::PHASE),
         ("key.pause", keys::PAUSE),
         ("key.keep-cordoned", keys::KEEP_CORDONED),
         ("key.cancel", keys::CANCEL),

@@ -56,7 +56,7 @@ fn nothing() -> Value {
     json!({})
 }
 
-const COMPONENTS: [Component; 16] = [
+const COMPONENTS: [Component; 17] = [
     Component {
         name: "protect-kured",
         about: "Also keeps the nodes cordoned that stock kured's lock names. That lock is on kured's DaemonSet and not on the Node, so every uncordon must go to the webhook.",
@@ -153,7 +153,18 @@ const COMPONENTS: [Component; 16] = [
         without: nothing,
         with: || json!({"tls": {"source": "cert-manager"}}),
     },
+    Component {
+        name: "uninstall",
+        about: "A Job that ends the holds, and takes off the cluster what Cordonhold has written there. Apply it last, and delete everything once the Job is complete: manifests/README.md has the steps.",
+        without: with_kureds_lock,
+        with: || json!({"agent": {"lockOnDaemonset": true}, "uninstall": {"enabled": true}}),
+    },
 ];
+
+/// What the Job must be allowed depends on the agents. A component cannot see which others are used with it, so this one allows the most.
+fn with_kureds_lock() -> Value {
+    json!({"agent": {"lockOnDaemonset": true}})
+}
 
 const OVERLAYS: [Overlay; 5] = [
     Overlay {
@@ -183,8 +194,8 @@ const OVERLAYS: [Overlay; 5] = [
     },
 ];
 
-/// The values of a rendering: those of the base, with these over them. The base makes its namespace, denies from the start, and leaves it to
-/// the webhook to find kured, because kustomize cannot ask the cluster.
+/// The values of a rendering: those of the base, with these over them. The base makes its namespace, denies from the start, leaves it to
+/// the webhook to find kured, because kustomize cannot ask the cluster, and has no Job that Helm would run at the end.
 ///
 /// # Errors
 ///
@@ -194,6 +205,7 @@ pub fn values(with: Value) -> Result<Values, serde_json::Error> {
         "namespace": {"create": true},
         "webhook": {"mode": "enforce"},
         "kured": {"foundBy": "webhook"},
+        "uninstall": {"enabled": false},
     });
     put_over(&mut all, with);
     Values::with(all)

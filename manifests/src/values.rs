@@ -38,6 +38,7 @@ pub struct Values {
     pub monitoring: Monitoring,
     pub network_policy: NetworkPolicy,
     pub platform: Platform,
+    pub uninstall: Uninstall,
     /// Not used here: a chart that this one is a part of may switch it on and off by this name.
     pub enabled: bool,
     /// Values that all charts of a release share. Not used here; Helm sets it in a chart of charts.
@@ -61,6 +62,7 @@ impl Default for Values {
             monitoring: Monitoring::default(),
             network_policy: NetworkPolicy::default(),
             platform: Platform::default(),
+            uninstall: Uninstall::default(),
             enabled: true,
             global: Object::new(),
         }
@@ -619,6 +621,35 @@ pub struct Platform {
     pub critical_pods_quota: u32,
     /// Whether the platform chooses the webhook's user: on `OpenShift`, whose `restricted-v2` SCC refuses a fixed one.
     pub any_user: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Uninstall {
+    /// Whether `helm uninstall` first runs a Job that ends the holds, and takes off the cluster what Cordonhold has written there.
+    pub enabled: bool,
+    /// How long that Job waits for holds to end, such as `30m`. Give `helm uninstall` some minutes more: its `--timeout` is 5m by default.
+    pub timeout: String,
+    /// What the Job does about a hold whose agent is silent: `stop` (it names the hold, and nothing is uninstalled), `give-back` (the node gets
+    /// its cordon back in the agent's place, unless its host may be rebooting).
+    pub dead_holds: DeadHolds,
+}
+
+impl Default for Uninstall {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            timeout: "30m".to_owned(),
+            dead_holds: DeadHolds::Stop,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeadHolds {
+    Stop,
+    GiveBack,
 }
 
 /// A literal that is an object.

@@ -20,6 +20,7 @@ mod deferred;
 mod patch;
 mod reboots;
 mod signs;
+mod traces;
 
 pub use account::{Account, Accounting, Tally, account, last_reboot};
 pub use cancel::{
@@ -33,6 +34,7 @@ pub use deferred::{
 pub use patch::{NodePatch, PatchKind, Terms};
 pub use reboots::{OneMore, REBOOTS_KEPT_MAX, reboots};
 pub use signs::Signs;
+pub use traces::{condition_removed, traces};
 
 /// How long after `until` the webhook still denies an uncordon.
 pub const UNTIL_GRACE: SignedDuration = SignedDuration::from_mins(5);

@@ -6,6 +6,12 @@
 /// Prefix of every label and annotation of Cordonhold.
 pub const DOMAIN: &str = "cordonhold.dev/";
 
+/// Whether this key of a label, an annotation, a taint or a condition is Cordonhold's, whoever wrote it. Everything that a program of
+/// ours leaves on an object under a key of its own has such a key, so this rule is the list of what an uninstall takes off.
+pub fn is_ours(key: &str) -> bool {
+    key.starts_with(DOMAIN)
+}
+
 /// Annotation: `<Node uid>/<created>`, the identity of one hold.
 pub const HOLDER: &str = "cordonhold.dev/holder";
 /// Label: the phase of the hold. A label, so that `kubectl get nodes -L cordonhold.dev/phase` shows it.

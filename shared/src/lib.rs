@@ -26,6 +26,9 @@ pub mod certificates;
 // What the agent decides.
 pub mod reboot;
 
+// What takes both off a cluster.
+pub mod uninstall;
+
 /// The result of reading a value that somebody else may have written. All three outcomes are regular ones, none is an error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Reading<T> {

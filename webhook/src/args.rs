@@ -6,6 +6,7 @@ mod certs;
 mod explain;
 mod policy;
 mod serving;
+mod uninstall;
 
 use std::path::PathBuf;
 
@@ -19,6 +20,7 @@ pub use certs::CertsArgs;
 pub use explain::{ExplainArgs, ExplainArgsError};
 use policy::PolicyArgs;
 use serving::ServingArgs;
+pub use uninstall::UninstallArgs;
 
 /// Admission webhook that keeps a Node cordoned while it is held for a reboot.
 #[derive(Clone, Debug, Parser)]
@@ -26,7 +28,7 @@ use serving::ServingArgs;
     name = "cordonhold-webhook",
     version,
     max_term_width = 110,
-    after_help = "--help lists every flag, and the reasons that --mode-for takes.\n`cordonhold-webhook explain --help`: why was this request denied, or what would happen to an uncordon now?\n`cordonhold-webhook certs --help`: keep the webhook's certificates, so that nobody has to make any",
+    after_help = "--help lists every flag, and the reasons that --mode-for takes.\n`cordonhold-webhook explain --help`: why was this request denied, or what would happen to an uncordon now?\n`cordonhold-webhook certs --help`: keep the webhook's certificates, so that nobody has to make any\n`cordonhold-webhook uninstall --help`: take Cordonhold off the cluster",
     after_long_help = policy::reasons_help()
 )]
 pub struct Args {

@@ -1,4 +1,4 @@
-//! The checked configuration of the server, and of the part that keeps the certificates.
+//! The checked configuration of the server, of the part that keeps the certificates, and of the uninstall.
 //!
 //! Not here: the flags ([`crate::args`]), the parts of a [`Policy`], and the configuration of `explain` ([`crate::ExplainConfig`]).
 
@@ -10,6 +10,7 @@ use cordonhold_rt::logging::LogFormat;
 use cordonhold_shared::admission::Policy;
 use cordonhold_shared::admission::trust::{Installation, Name};
 use cordonhold_shared::certificates::Lifetimes;
+use cordonhold_shared::uninstall::DeadHolds;
 
 /// What the server runs with.
 #[derive(Clone, Debug)]
@@ -95,4 +96,30 @@ pub struct Place {
     pub configuration: String,
     /// The names that the certificate has. A webhook is ours if the API server asks it for one of them.
     pub names: Vec<Name>,
+}
+
+/// What `uninstall` runs with.
+#[derive(Clone, Debug)]
+pub struct UninstallConfig {
+    /// Where Cordonhold is.
+    pub place: UninstallPlace,
+    /// How long to wait for holds to end and for agents to stop.
+    pub timeout: Duration,
+    /// What becomes of a hold whose agent is silent.
+    pub dead_holds: DeadHolds,
+    /// Kubeconfig of the cluster; `None`: the in-cluster configuration.
+    pub kubeconfig: Option<PathBuf>,
+}
+
+/// The names of the objects that `uninstall` looks for.
+#[derive(Clone, Debug)]
+pub struct UninstallPlace {
+    /// Namespace of Cordonhold.
+    pub namespace: String,
+    /// Namespace and name of kured's DaemonSet; `None`: the agents keep no lock there.
+    pub kured: Option<(String, String)>,
+    /// Annotation of that DaemonSet that holds the lock.
+    pub lock_annotation: String,
+    /// Names of the Secrets that are deleted if `certs` made them.
+    pub secrets: Vec<String>,
 }

@@ -1,7 +1,7 @@
 //! The admission webhook: an HTTPS server around [`cordonhold_shared::admission::decide`].
 //!
 //! It looks up facts and answers. It has no rules of its own, and writes nothing to the cluster but Events.
-//! Beside it, in a process of its own, [`keep_certificates`] makes what it serves.
+//! Beside it, each in a process of its own, [`keep_certificates`] makes what it serves, and [`uninstall`] takes Cordonhold off a cluster.
 
 #![warn(missing_docs)]
 
@@ -21,6 +21,7 @@ mod server;
 mod tls;
 mod trail;
 mod trust;
+mod uninstall;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,9 +38,11 @@ use cordonhold_shared::admission::Policy;
 use tls::Tls;
 use trust::Trust;
 
-pub use args::{Args, CertsArgs, ExplainArgs, ExplainArgsError};
+pub use args::{Args, CertsArgs, ExplainArgs, ExplainArgsError, UninstallArgs};
 pub use certs::keep_certificates;
-pub use config::{CertsConfig, ClientConfig, Config, Place, TlsConfig, TlsVersion};
+pub use config::{
+    CertsConfig, ClientConfig, Config, Place, TlsConfig, TlsVersion, UninstallConfig, UninstallPlace,
+};
 pub use events::{Part, Recorder};
 pub use explain::{ExplainConfig, Subject, explain};
 pub use handler::Handler;
@@ -51,6 +54,7 @@ pub use readiness::{Condition, Readiness};
 pub use routes::{admin_router, admission_router};
 pub use server::{Closing, Port, Transport, serve};
 pub use tls::TlsError;
+pub use uninstall::uninstall;
 
 /// Added to the time in which every connection should have ended.
 const END_MARGIN: Duration = Duration::from_secs(1);

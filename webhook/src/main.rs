@@ -5,13 +5,15 @@ use std::process::ExitCode;
 use cordonhold_rt::logging::LogFormat;
 use cordonhold_rt::{crypto, exit, logging};
 use cordonhold_webhook::{
-    Args, CertsArgs, CertsConfig, Config, Error, ExplainArgs, ExplainConfig, explain, keep_certificates, run,
+    Args, CertsArgs, CertsConfig, Config, Error, ExplainArgs, ExplainConfig, UninstallArgs, UninstallConfig,
+    explain, keep_certificates, run, uninstall,
 };
 
 const PROGRAM: &str = "cordonhold-webhook";
 /// The subcommands; what follows each is a command line of its own.
 const EXPLAIN: &str = "explain";
 const CERTS: &str = "certs";
+const UNINSTALL: &str = "uninstall";
 /// The exit code for a wrong command line.
 const BAD_INPUT: u8 = 2;
 
@@ -25,6 +27,13 @@ fn main() -> ExitCode {
         Some(word) if word == CERTS => {
             let line = std::iter::once(CERTS.into()).chain(words);
             exit::parse_args_from(PROGRAM, line).map_or_else(|code| code, certified)
+        }
+        Some(word) if word == UNINSTALL => {
+            let line = std::iter::once(UNINSTALL.into()).chain(words);
+            exit::parse_args_from(PROGRAM, line).map_or_else(
+                |code| code,
+                |args: UninstallArgs| uninstall(PROGRAM, &UninstallConfig::from(args)),
+            )
         }
         Some(_) | None => match exit::parse_args::<Args>(PROGRAM) {
             Ok(args) => {

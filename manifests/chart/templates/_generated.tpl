@@ -5,6 +5,9 @@ cordonhold.dev/agent
 {{- define "cordonhold.key.disabled" -}}
 disabled
 {{- end -}}
+{{- define "cordonhold.key.phase" -}}
+cordonhold.dev/phase
+{{- end -}}
 {{- define "cordonhold.key.pause" -}}
 cordonhold.dev/pause
 {{- end -}}

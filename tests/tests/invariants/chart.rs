@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::{alone, on_shared};
 use crate::manifests::{add_overlay, is_same, is_taken};
+use crate::uninstall::{ACCOUNT, LAST, nothing_is_left, run_the_job};
 
 /// Values that together use each branch of the templates.
 fn matrix() -> Vec<Value> {
@@ -69,6 +70,11 @@ fn matrix() -> Vec<Value> {
         json!({"events": {"onlyInDefault": true}, "networkPolicy": {"enabled": true, "apiServer": [{"ipBlock": {"cidr": "10.0.0.1/32"}}]}}),
         json!({"tls": {"source": "cert-manager", "secretName": "other"}}),
         json!({"tls": {"source": "cert-manager", "certManager": {"issuerRef": {"kind": "ClusterIssuer", "name": "your-ca"}}}, "webhook": {"mode": "defer"}}),
+        json!({"uninstall": {"enabled": false}}),
+        json!({"mode": "mixed", "kured": kured, "configuration": {"lockAnnotation": "example.com/node-lock"},
+            "uninstall": {"timeout": "5m", "deadHolds": "give-back"}, "webhook": {"tolerations": [{"key": "x", "operator": "Exists"}],
+            "nodeSelector": {"a": "b"}, "priorityClassName": ""}, "pools": [{"name": "gpu", "nodeLabel": "example.com/pool"}],
+            "images": {"pullSecrets": [{"name": "pull"}], "webhook": {"pullPolicy": "Always"}}, "platform": {"anyUser": true}}),
         json!({"monitoring": {"podMonitor": {"enabled": true, "labels": {"a": "b"}, "namespace": "watch"}, "rules": {"enabled": true, "labels": {"a": "b"}}, "dashboard": {"enabled": true}}}),
     ]
 }
@@ -122,7 +128,7 @@ fn a_strict_api_server_takes_what_the_chart_renders() -> Result<()> {
             });
             for object in &mut objects {
                 // An apply would merge these with the installed ones.
-                if object["kind"] == "Deployment" || object["kind"] == "DaemonSet" {
+                if ["Deployment", "DaemonSet", "Job"].contains(&object["kind"].as_str().unwrap_or_default()) {
                     object["metadata"]["name"] = json!("cordonhold-dry");
                 }
             }
@@ -205,6 +211,10 @@ fn kustomizations() -> Vec<(&'static str, Value)> {
         (
             "resources: [../../base]\ncomponents: [../../components/reboot-by-signal, ../../components/events-in-default]\n",
             json!({"configuration": {"rebootMethod": "signal"}, "events": {"onlyInDefault": true}}),
+        ),
+        (
+            "resources: [../../overlays/lock-on-daemonset]\ncomponents: [../../components/uninstall]\n",
+            json!({"agent": {"lockOnDaemonset": true}, "uninstall": {"enabled": true}}),
         ),
     ]
 }
@@ -337,17 +347,24 @@ fn a_second_release_is_refused_and_from_mode_to_mode_nothing_is_left_over() -> R
         ] {
             let text = values.to_string();
             drop(helm.upgrade(&kubeconfig, &release(&chart, &text), &[]).await?);
-            let expected: BTreeSet<(String, String)> = rendered_here(&values)?.iter().map(identity).collect();
+            let mut expected: BTreeSet<(String, String)> =
+                rendered_here(&values)?.iter().map(identity).collect();
+            // The hook is there only while it runs.
+            expected.retain(|(_, name)| name != ACCOUNT);
             ensure!(
                 ours(&plane).await? == expected,
                 "{text}: {:?}",
                 ours(&plane).await?
             );
         }
-        drop(helm.uninstall(&kubeconfig, &first, &[]).await?);
+        let uninstalls = helm.uninstall(&kubeconfig, &first, &[]);
+        let (removed, ran) = tokio::join!(uninstalls, run_the_job(&plane));
+        let said = ran?;
+        drop(removed.with_context(|| said.clone())?);
+        ensure!(said.ends_with(LAST), "{said}");
         let left = ours(&plane).await?;
         ensure!(left.is_empty(), "{left:?}");
-        Ok(())
+        nothing_is_left(&plane.client()).await
     })
 }
 
@@ -360,7 +377,7 @@ fn identity(object: &Value) -> (String, String) {
 async fn ours(plane: &ControlPlane) -> Result<BTreeSet<(String, String)>> {
     let kinds = "validatingwebhookconfigurations,mutatingwebhookconfigurations,mutatingadmissionpolicies,mutatingadmissionpolicybindings,\
                  validatingadmissionpolicies,validatingadmissionpolicybindings,clusterroles,clusterrolebindings,roles,rolebindings,\
-                 serviceaccounts,deployments,daemonsets,services,networkpolicies,resourcequotas,configmaps";
+                 serviceaccounts,deployments,daemonsets,services,networkpolicies,resourcequotas,configmaps,jobs,leases";
     let mut command = plane.kubectl(Identity::Admin);
     let output = command
         .args(["get", kinds, "--all-namespaces", "-o", "json"])
@@ -374,4 +391,36 @@ async fn ours(plane: &ControlPlane) -> Result<BTreeSet<(String, String)>> {
     let list: Value = serde_json::from_slice(&output.stdout).context("kubectl prints JSON")?;
     let items = list["items"].as_array().into_iter().flatten().map(identity);
     Ok(items.filter(|(_, name)| name.contains("cordonhold")).collect())
+}
+
+/// Everything of the uninstall exists only while Helm runs it; nothing of it is in what kustomize installs.
+#[test]
+fn the_uninstall_is_a_hook_before_the_deletion_and_nothing_else() -> Result<()> {
+    let named = |values: &Value| -> Result<Vec<Value>> {
+        let mut objects = rendered_here(values)?;
+        objects.retain(|object| object["metadata"]["name"] == ACCOUNT);
+        Ok(objects)
+    };
+    let hooks = named(&json!({}))?;
+    ensure!(hooks.len() == 6, "{hooks:?}");
+    for object in hooks {
+        let annotations = &object["metadata"]["annotations"];
+        ensure!(annotations["helm.sh/hook"] == "pre-delete", "{object}");
+        let policy = &annotations["helm.sh/hook-delete-policy"];
+        ensure!(policy == "before-hook-creation,hook-succeeded", "{object}");
+        let runs_last = annotations["helm.sh/hook-weight"] == "0";
+        ensure!(runs_last == (object["kind"] == "Job"), "{object}");
+    }
+    let off = named(&json!({"uninstall": {"enabled": false}}))?;
+    ensure!(off.is_empty(), "{off:?}");
+    let base = kustomize::files()?;
+    let base: Vec<_> = base
+        .iter()
+        .filter(|file| file.name.starts_with("base/"))
+        .collect();
+    ensure!(
+        !base.is_empty() && base.iter().all(|file| !file.text.contains(ACCOUNT)),
+        "{base:?}"
+    );
+    Ok(())
 }

@@ -44,3 +44,4 @@ mod roles;
 mod rollout;
 mod signs;
 mod silences;
+mod uninstall;

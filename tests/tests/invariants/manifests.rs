@@ -294,7 +294,7 @@ fn the_documented_overlays_change_what_they_say() -> Result<()> {
 fn the_documented_steps_install_it() -> Result<()> {
     alone(async || {
         let plane = ControlPlane::start(Options { nodes: 1 }).await?;
-        let steps = documented_steps()?;
+        let steps = documented_steps("## Install\n")?;
         let [apply, rolled_out] = steps.as_slice() else {
             bail!("the page has other steps: {steps:?}")
         };
@@ -362,12 +362,14 @@ async fn each_webhook_is_trusted(plane: &ControlPlane, count: usize) -> Result<(
     .await
 }
 
-/// The first command of each numbered step; empty if the step has none.
-fn documented_steps() -> Result<Vec<String>> {
+/// The first command of each numbered step of a section; empty if the step has none.
+pub(crate) fn documented_steps(heading: &str) -> Result<Vec<String>> {
     let readme =
         std::fs::read_to_string(manifests("README.md")).context("failed to read manifests/README.md")?;
-    let (_, rest) = readme.split_once("## Install\n").context("no section Install")?;
-    let section = rest.split("\n## ").next().unwrap_or_default();
+    let (_, rest) = readme.split_once(heading).context("no such section")?;
+    let level = heading.split(' ').next().unwrap_or_default();
+    let end = format!("\n{level} ");
+    let section = rest.split(end.as_str()).next().unwrap_or_default();
     let steps = section
         .lines()
         .filter(|line| line.starts_with(|first: char| first.is_ascii_digit()));
