@@ -45,11 +45,11 @@ pub enum DeadHolds {
 pub struct Seen {
     /// The objects that may carry a lock.
     pub locks: Vec<SeenLock>,
-    /// What runs agents and what makes certificates: DaemonSets and Deployments of ours.
+    /// What runs agents and what makes certificates: `DaemonSet`s and `Deployment`s of ours.
     pub workloads: Vec<Object>,
     /// The names of the nodes on which pods of these workloads run, or have run until the node was lost.
     pub pods_on: BTreeSet<String>,
-    /// DaemonSets of others that run only where [`keys::AGENT`] is set.
+    /// `DaemonSet`s of others that run only where [`keys::AGENT`] is set.
     pub selecting: Vec<Object>,
     /// Every Node.
     pub nodes: Vec<NodeView>,

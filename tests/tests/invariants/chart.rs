@@ -63,7 +63,7 @@ fn matrix() -> Vec<Value> {
             {"name": "control-plane", "nodeLabel": "node-role.kubernetes.io/control-plane", "configuration": {"concurrency": 1}},
             {"name": "gpu", "nodeLabel": "example.com/pool", "nodeLabelValue": "gpu"}]}),
         json!({"configuration": {"forceReboot": true, "maxUnavailable": 3}, "pools": [{"name": "quiet", "nodeLabel": "example.com/quiet",
-            "configuration": {"forceReboot": false, "maxUnavailable": 0, "volumeDetachTimeout": "5m", "nodeConditions": true, "messageTemplateDrain": "", "blockerPromql": ["up == 0", 1234567]}}]}),
+            "configuration": {"forceReboot": false, "maxUnavailable": 0, "volumeDetachTimeout": "5m", "nodeConditions": true, "messageTemplateDrain": "", "blockerPromql": ["up == 0", 1_234_567]}}]}),
         json!({"webhook": {"mode": "warn", "modeFor": {"held": "enforce"}, "onDelete": "deny"}}),
         json!({"webhook": {"mode": "enforce", "modeForUser": {"alice": "defer"}, "affinity": null, "resources": null}}),
         json!({"mode": "protect-kured", "kured": {"namespace": "care", "name": "1234567"}, "webhook": {"hostNetwork": true, "port": 10260, "adminPort": 10261}, "namespace": {"create": true}}),
