@@ -37,7 +37,7 @@ use cordonhold_shared::admission::Policy;
 use tls::Tls;
 use trust::Trust;
 
-pub use args::{Args, CertsArgs, ExplainArgs, ExplainArgsError};
+pub use args::{Args, CertsArgs, CertsArgsError, ExplainArgs, ExplainArgsError};
 pub use certs::keep_certificates;
 pub use config::{CertsConfig, ClientConfig, Config, Place, TlsConfig, TlsVersion};
 pub use events::{Part, Recorder};

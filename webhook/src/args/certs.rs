@@ -78,10 +78,25 @@ pub struct CertsArgs {
     log_format: LogFormat,
 }
 
-impl TryFrom<CertsArgs> for CertsConfig {
-    type Error = LifetimesError;
+/// Why flags of `certs` do not go together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
+pub enum CertsArgsError {
+    #[error(transparent)]
+    Lifetimes(#[from] LifetimesError),
+    #[error(
+        "--ca-secret and --certificate-secret are both {0}: name two Secrets, because the webhook mounts the second and must not have the CA"
+    )]
+    OneSecret(String),
+}
 
-    fn try_from(args: CertsArgs) -> Result<CertsConfig, LifetimesError> {
+impl TryFrom<CertsArgs> for CertsConfig {
+    type Error = CertsArgsError;
+
+    fn try_from(args: CertsArgs) -> Result<CertsConfig, CertsArgsError> {
+        if args.ca_secret == args.certificate_secret {
+            return Err(CertsArgsError::OneSecret(args.ca_secret));
+        }
         let lifetimes = Lifetimes::new(
             args.ca_lifetime,
             args.leaf_lifetime,
