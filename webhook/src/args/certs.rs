@@ -58,7 +58,7 @@ pub struct CertsArgs {
     /// How long before its end a certificate is renewed; so long may this part be down
     #[arg(long, env = "CORDONHOLD_RENEW_BEFORE", value_name = "DURATION", value_parser = duration::parse, default_value = "1440h")]
     renew_before: Duration,
-    /// How long a new CA must stand in every caBundle before it signs: until each API server has learned of it
+    /// How long a new CA must stand in every caBundle before it signs, at least 10s: until each API server has learned of it
     #[arg(long, env = "CORDONHOLD_SETTLE", value_name = "DURATION", value_parser = duration::parse, default_value = "3m")]
     settle: Duration,
     /// Address for probes and metrics: plain HTTP, /livez /readyz /metrics

@@ -36,21 +36,6 @@ pub(super) enum Done {
     Rest(Option<Duration>),
 }
 
-/// Conflicts since something was done last, or nothing was left to do.
-#[derive(Debug, Default)]
-struct Conflicts(u32);
-
-impl Conflicts {
-    /// So many in a row are reported like any other failure. Those of two processes that start at once end after a few.
-    const MAX: u32 = 5;
-
-    /// Notes one more. Returns whether it is to be reported.
-    fn note(&mut self) -> bool {
-        self.0 = self.0.saturating_add(1);
-        self.0 >= Conflicts::MAX
-    }
-}
-
 /// Why a look came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PassError {
@@ -80,6 +65,16 @@ pub(super) struct Keeper {
     recorder: Option<Recorder>,
     readiness: Arc<Readiness>,
     is_right: Condition,
+}
+
+/// Conflicts since something was done last, or nothing was left to do.
+#[derive(Debug, Default)]
+struct Conflicts(u32);
+
+/// A `caBundle` that was repaired.
+struct Repair {
+    webhook: String,
+    suspect: Suspect,
 }
 
 impl Keeper {
@@ -445,10 +440,15 @@ impl Keeper {
     }
 }
 
-/// A `caBundle` that was repaired.
-struct Repair {
-    webhook: String,
-    suspect: Suspect,
+impl Conflicts {
+    /// So many in a row are reported like any other failure. Those of two processes that start at once end after a few.
+    const MAX: u32 = 5;
+
+    /// Notes one more. Returns whether it is to be reported.
+    fn note(&mut self) -> bool {
+        self.0 = self.0.saturating_add(1);
+        self.0 >= Conflicts::MAX
+    }
 }
 
 /// CAs from `caBundle`s, as the Secret keeps them.
