@@ -70,7 +70,8 @@ impl Default for Values {
 }
 
 impl Values {
-    /// The defaults with these values over them, as Helm does it: objects are merged, `null` removes a key, everything else replaces.
+    /// The defaults with these values over them, as Helm does it: objects are merged, everything else replaces. `null` gives the default back; Helm takes an
+    /// object away by it, and refuses it for everything else.
     ///
     /// # Errors
     ///

@@ -14,6 +14,7 @@
 //! Not here: keys, signatures and requests (the webhook's `certs`), and what is wrong with a certificate for the one who serves it
 //! ([`crate::admission::trust`]).
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -29,8 +30,8 @@ mod problem;
 pub mod record;
 mod settling;
 
-pub use lifetimes::{BACKDATE, Lifetimes, LifetimesError};
-pub use meddler::{MANAGER, Meddler, Repairs, Suspect};
+pub use lifetimes::{BACKDATE, Lifetimes, LifetimesError, SETTLE_MIN};
+pub use meddler::{MANAGER, Meddler, Noted, Repairs, Suspect};
 pub use problem::Problem;
 pub use settling::Settling;
 
@@ -54,6 +55,17 @@ pub struct Seen {
     pub leaf: Reading<Leaf>,
     /// The `caBundle` of each webhook that is ours.
     pub bundles: Vec<Bundle>,
+    /// An object that cert-manager writes; nothing is written then.
+    pub of_cert_manager: Option<OfCertManager>,
+}
+
+/// An object that cert-manager writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfCertManager {
+    /// The object's kind and name, for people.
+    pub what: String,
+    /// The annotation that says so.
+    pub annotation: &'static str,
 }
 
 /// A CA of the Secret.
@@ -78,6 +90,10 @@ pub struct Leaf {
     pub validity: Validity,
     /// Whether it has the names that the API server asks for, and belongs to the key beside it.
     pub fits: bool,
+    /// Whether this program has written the Secret, as `managedFields` says.
+    pub is_ours: bool,
+    /// The Secret's kind and name, for people.
+    pub of: String,
 }
 
 /// The `caBundle` of one webhook.
@@ -115,7 +131,12 @@ pub struct Clocks {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Write all CAs of the Secret into the `caBundle`s of these webhooks.
-    WriteBundles(Vec<String>),
+    WriteBundles {
+        /// The webhooks.
+        webhooks: Vec<String>,
+        /// CAs that are written there too: they are in other `caBundle`s and needed, and cannot be kept in the Secret now.
+        also: Vec<Id>,
+    },
     /// Keep these CAs, which are in `caBundle`s, in the Secret, without their keys.
     Keep(Vec<Authority>),
     /// Make a CA, and write it into the Secret, beside these which are kept without their keys. If there is no Secret, create it.
@@ -152,6 +173,8 @@ pub struct Plan {
 struct View<'a> {
     known: &'a [Authority],
     leaf: Option<&'a Leaf>,
+    /// Whether the Secret has a certificate, be it one that cannot be read.
+    has_leaf: bool,
     bundles: &'a [Bundle],
     settling: &'a Settling,
     clocks: Clocks,
@@ -173,28 +196,54 @@ pub fn decide(seen: &Seen, settling: &Settling, clocks: Clocks, lifetimes: &Life
     let view = View {
         known,
         leaf: seen.leaf.as_ref().present(),
+        has_leaf: !matches!(seen.leaf, Reading::Absent),
         bundles: &seen.bundles,
         settling,
         clocks,
         lifetimes,
     };
-    let mut plan = Plan::default();
-    // A CA that must be kept is not in the Secret yet, so nothing may be written into a `caBundle` before it is.
-    let keep = view.to_keep();
-    if keep.is_empty() {
-        plan.steps.extend(view.bundles_to_write().map(Step::WriteBundles));
+    if let Some(problem) = view.foreign(seen) {
+        return Plan {
+            problem: Some(problem),
+            ..Plan::default()
+        };
     }
-    plan.problem = view.clock_problem();
-    if plan.problem.is_none() {
+    let problem = view.clock_problem();
+    let keep = view.to_keep(problem.is_none());
+    let mut plan = Plan::default();
+    // A CA that must be kept is not in the Secret yet, so nothing may be written into a `caBundle` before it is, or without it.
+    if keep.is_empty() || problem.is_some() {
+        plan.steps.extend(view.bundles_to_write(&keep));
+    }
+    if problem.is_none() {
         plan.steps.extend(view.change(keep));
         plan.wait = view.next_due();
     }
-    plan
+    Plan { problem, ..plan }
 }
 
 impl View<'_> {
     fn now(&self) -> Timestamp {
         self.clocks.here
+    }
+
+    /// Who else keeps the certificate, so that nothing may be written.
+    fn foreign(&self, seen: &Seen) -> Option<Problem> {
+        if let Some(OfCertManager { what, annotation }) = &seen.of_cert_manager {
+            return Some(Problem::CertManager {
+                what: what.clone(),
+                annotation,
+            });
+        }
+        let is_in_use =
+            |leaf: &&Leaf| !leaf.is_ours && leaf.issuer.is_none() && self.now() < leaf.validity.to;
+        let leaf = self
+            .leaf
+            .filter(|leaf| self.known.is_empty() && is_in_use(leaf))?;
+        Some(Problem::ForeignCertificate {
+            served: leaf.of.clone(),
+            until: leaf.validity.to,
+        })
     }
 
     /// Why nothing may be done by the time.
@@ -272,24 +321,39 @@ impl View<'_> {
     }
 
     /// CAs that are only in `caBundle`s, and have signed what may be served: the one of the serving certificate, and, if there is no Secret
-    /// of CAs any more, all that this program itself has written.
-    fn to_keep(&self) -> Vec<Authority> {
+    /// of CAs any more, all that this program itself has written; or all, if nobody knows which one has signed what is in the Secret.
+    /// At most as many as there is room for, but always the one of the serving certificate.
+    fn to_keep(&self, is_clock_right: bool) -> Vec<Authority> {
         let issuer = self.leaf.and_then(|leaf| leaf.issuer.as_ref());
         let is_lost = self.known.is_empty();
+        let is_obscure = is_lost && self.has_leaf && issuer.is_none();
         let mut keep: Vec<Authority> = Vec::new();
         for bundle in self.bundles {
             let Reading::Present(trusted) = &bundle.trusted else {
                 continue;
             };
             for ca in trusted {
-                let is_needed = issuer == Some(&ca.id) || (is_lost && bundle.is_ours);
+                let is_needed = issuer == Some(&ca.id) || (is_lost && bundle.is_ours) || is_obscure;
                 let is_new = self.find(&ca.id).is_none() && keep.iter().all(|kept| kept.id != ca.id);
-                if is_needed && is_new && ca.validity.to > self.now() {
+                if is_needed && is_new && (ca.validity.to > self.now() || !is_clock_right) {
                     keep.push(self.kept(ca));
                 }
             }
         }
-        keep.truncate(AUTHORITIES_MAX.saturating_sub(self.known.len() + 1));
+        let rank = |ca: &Authority| {
+            (
+                issuer == Some(&ca.id),
+                ca.validity.from,
+                ca.validity.to,
+                ca.id.clone(),
+            )
+        };
+        keep.sort_by_key(|ca| Reverse(rank(ca)));
+        let has_issuer = keep.first().is_some_and(|ca| issuer == Some(&ca.id));
+        let room = AUTHORITIES_MAX.saturating_sub(self.known.len() + 1);
+        keep.truncate(room.max(usize::from(has_issuer)));
+        // As in the Secret: the oldest comes first.
+        keep.sort_by_key(|ca| (ca.validity.from, ca.id.clone()));
         keep
     }
 
@@ -304,12 +368,12 @@ impl View<'_> {
         }
     }
 
-    /// The webhooks whose `caBundle` has not exactly the CAs of the Secret.
-    fn bundles_to_write(&self) -> Option<Vec<String>> {
+    /// Writes the webhooks whose `caBundle` has not exactly the CAs of the Secret and `also`.
+    fn bundles_to_write(&self, also: &[Authority]) -> Option<Step> {
         if self.known.is_empty() {
             return None;
         }
-        let wanted: BTreeSet<&Id> = self.known.iter().map(|authority| &authority.id).collect();
+        let wanted: BTreeSet<&Id> = self.known.iter().chain(also).map(|ca| &ca.id).collect();
         let is_wrong = |bundle: &&Bundle| bundle.ids() != wanted;
         let wrong: Vec<String> = self
             .bundles
@@ -317,7 +381,10 @@ impl View<'_> {
             .filter(is_wrong)
             .map(|bundle| bundle.webhook.clone())
             .collect();
-        (!wrong.is_empty()).then_some(wrong)
+        (!wrong.is_empty()).then(|| Step::WriteBundles {
+            webhooks: wrong,
+            also: also.iter().map(|ca| ca.id.clone()).collect(),
+        })
     }
 
     fn is_everywhere(&self, authority: &Authority) -> bool {
@@ -453,7 +520,7 @@ impl Step {
     /// The webhooks whose `caBundle` is to be written.
     pub fn webhooks(&self) -> &[String] {
         match self {
-            Step::WriteBundles(webhooks) => webhooks,
+            Step::WriteBundles { webhooks, .. } => webhooks,
             Step::Keep(_) | Step::AddAuthority { .. } | Step::SignLeaf { .. } | Step::DropAuthorities(_) => {
                 &[]
             }

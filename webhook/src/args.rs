@@ -16,7 +16,7 @@ use cordonhold_rt::logging::LogFormat;
 use cordonhold_shared::admission::trust::Installation;
 
 use crate::config::Config;
-pub use certs::CertsArgs;
+pub use certs::{CertsArgs, CertsArgsError};
 pub use explain::{ExplainArgs, ExplainArgsError};
 use policy::PolicyArgs;
 use serving::ServingArgs;

@@ -116,6 +116,10 @@ async fn keep(mut keeper: Keeper, changed: Arc<Notify>) {
                     sleep(pause::before_retry(many)).await;
                 }
             }
+            Ok(Done::Fight(pause)) => {
+                (steps, failures) = (0, 0);
+                sleep(pause).await;
+            }
             Ok(Done::Rest(wait)) => {
                 (steps, failures) = (0, 0);
                 sleep(PAUSE_MIN).await;
@@ -156,5 +160,17 @@ async fn watch(watch: Watch<Value>, changed: Arc<Notify>) {
                 );
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cordonhold_shared::certificates::SETTLE_MIN;
+
+    use crate::trust::READ_EVERY;
+
+    #[test]
+    fn a_ca_settles_for_as_long_as_the_webhook_takes_to_read_its_configuration() {
+        assert!(SETTLE_MIN >= READ_EVERY, "{SETTLE_MIN:?} {READ_EVERY:?}");
     }
 }

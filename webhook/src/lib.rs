@@ -38,7 +38,7 @@ use cordonhold_shared::admission::Policy;
 use tls::Tls;
 use trust::Trust;
 
-pub use args::{Args, CertsArgs, ExplainArgs, ExplainArgsError, UninstallArgs};
+pub use args::{Args, CertsArgs, CertsArgsError, ExplainArgs, ExplainArgsError, UninstallArgs};
 pub use certs::keep_certificates;
 pub use config::{
     CertsConfig, ClientConfig, Config, Place, TlsConfig, TlsVersion, UninstallConfig, UninstallPlace,

@@ -9,6 +9,10 @@ pub const BACKDATE: Duration = Duration::from_mins(10);
 /// The shortest lifetime of a certificate. In a certificate, times are whole seconds; shorter ones would end before they are served.
 const LEAF_MIN: Duration = Duration::from_secs(5);
 
+/// The shortest time for which a new CA stands in every `caBundle` before it signs. The webhook reads its configuration as often, and is
+/// unready while it serves what no `caBundle` that it has read trusts.
+pub const SETTLE_MIN: Duration = Duration::from_secs(10);
+
 /// How long CAs and certificates are valid, and when they are renewed. What is in here goes together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetimes {
@@ -38,6 +42,10 @@ pub enum LifetimesError {
         renew_before: Duration,
     },
     #[error(
+        "--settle is {0:?}: write at least {SETTLE_MIN:?}, because the webhook reads its configuration that often, and would not trust what it serves"
+    )]
+    SettlesTooSoon(Duration),
+    #[error(
         "--ca-lifetime is {authority:?}: write at least {least:?}, because a CA must outlive what it signs, and the next one is added one renewal before it cannot"
     )]
     AuthorityTooShort { authority: Duration, least: Duration },
@@ -57,6 +65,9 @@ impl Lifetimes {
         }
         if renew_before >= leaf {
             return Err(LifetimesError::NeverFresh { renew_before, leaf });
+        }
+        if settle < SETTLE_MIN {
+            return Err(LifetimesError::SettlesTooSoon(settle));
         }
         if settle >= renew_before {
             return Err(LifetimesError::SettlesTooLate { settle, renew_before });

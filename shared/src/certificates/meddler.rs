@@ -134,36 +134,82 @@ impl Suspect {
     }
 }
 
-/// The repairs of the last hour, to say how to end them once they are many.
+/// The repairs of the last hour, to say how to end them once they are many, and to slow down once they are a fight.
 #[derive(Clone, Debug, Default)]
 pub struct Repairs {
     at: VecDeque<Uptime>,
-    told: Option<Uptime>,
+    advised: Option<Uptime>,
+    is_fight: bool,
+    untold: u64,
+}
+
+/// What to do about one more repair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Noted {
+    /// Whether to say how to end the repairs.
+    pub is_advised: bool,
+    /// Whether this repair gets lines of its own.
+    pub is_told: bool,
+    /// How many repairs before this one got no line since the last advice or the end of a fight.
+    pub untold: u64,
+    /// How long to wait before the next look at the cluster.
+    pub pause: Option<Duration>,
 }
 
 /// So many repairs within [`Repairs::SPAN`] are no accident.
 const MANY: usize = 3;
+/// So many repairs within [`Repairs::PAUSE`] are a fight: some program undoes each at once.
+const FIGHT: usize = 10;
 
 impl Repairs {
     /// How long repairs count, and the shortest time between two pieces of advice.
     pub const SPAN: Duration = Duration::from_hours(1);
+    /// The pause after each repair in a fight. A fight is over when twice as long has passed between two repairs.
+    pub const PAUSE: Duration = Duration::from_mins(1);
 
-    /// Notes a repair. Returns whether it is time to say how to end them.
-    pub fn note(&mut self, at: Uptime) -> bool {
+    /// Notes a repair: one write, of however many `caBundle`s.
+    pub fn note(&mut self, at: Uptime) -> Noted {
+        let last = self.at.back().copied();
+        if last.is_none_or(|last| at.since(last) > 2 * Repairs::PAUSE) {
+            self.is_fight = false;
+        }
         self.at.push_back(at);
         // The last ones are enough to tell.
-        while self.at.len() > MANY {
+        while self.at.len() > FIGHT {
             let _ = self.at.pop_front();
         }
-        let is_many = self.at.len() == MANY
-            && self
-                .at
-                .front()
-                .is_some_and(|first| at.since(*first) <= Repairs::SPAN);
-        let is_new = self.told.is_none_or(|told| at.since(told) > Repairs::SPAN);
-        if is_many && is_new {
-            self.told = Some(at);
+        let was_fight = self.is_fight;
+        self.is_fight |= self.are_within(FIGHT, Repairs::PAUSE);
+        let is_new = self.advised.is_none_or(|told| at.since(told) > Repairs::SPAN);
+        let is_advised = self.are_within(MANY, Repairs::SPAN) && is_new;
+        if is_advised {
+            self.advised = Some(at);
         }
-        is_many && is_new
+        let is_told = !was_fight;
+        let untold = self.untold;
+        self.untold = match (is_told, is_advised) {
+            (true, _) => 0,
+            (false, true) => 1,
+            (false, false) => untold.saturating_add(1),
+        };
+        Noted {
+            is_advised,
+            is_told,
+            untold,
+            pause: self.is_fight.then_some(Repairs::PAUSE),
+        }
+    }
+
+    /// Whether the last `count` repairs were within this time.
+    fn are_within(&self, count: usize, span: Duration) -> bool {
+        let first = self
+            .at
+            .len()
+            .checked_sub(count)
+            .and_then(|place| self.at.get(place));
+        let last = self.at.back();
+        first
+            .zip(last)
+            .is_some_and(|(first, last)| last.since(*first) <= span)
     }
 }

@@ -20,11 +20,25 @@ pub enum Problem {
         "it is {here} on this machine, and the newest certificate begins later, at {begun}, so nothing is renewed: set the clock; if it is right, delete the Secrets of the CAs and of the certificate, and both are made anew"
     )]
     ClockBehind { here: Timestamp, begun: Timestamp },
+    #[error(
+        "cert-manager keeps the {what}, so nothing is written: leave `cordonhold-webhook certs` out of the installation, or delete cert-manager's Certificate of the webhook and then take the annotation {annotation} off"
+    )]
+    CertManager { what: String, annotation: &'static str },
+    #[error(
+        "the certificate in the {served} is valid until {until}, was not made by this part, and no caBundle has its CA, so nothing is written: leave `cordonhold-webhook certs` out of the installation and write its CA into the caBundles, or delete the {served}, and one is made in its place"
+    )]
+    ForeignCertificate { served: String, until: Timestamp },
 }
 
 impl Problem {
     /// Every code.
-    pub const CODES: &[&str] = &["record-unreadable", "clocks-differ", "clock-behind"];
+    pub const CODES: &[&str] = &[
+        "record-unreadable",
+        "clocks-differ",
+        "clock-behind",
+        "cert-manager",
+        "foreign-certificate",
+    ];
 
     /// The code in log, metric and Events. It never changes.
     pub fn code(&self) -> &'static str {
@@ -32,6 +46,8 @@ impl Problem {
             Problem::RecordUnreadable(_) => "record-unreadable",
             Problem::ClocksDiffer { .. } => "clocks-differ",
             Problem::ClockBehind { .. } => "clock-behind",
+            Problem::CertManager { .. } => "cert-manager",
+            Problem::ForeignCertificate { .. } => "foreign-certificate",
         }
     }
 }

@@ -44,6 +44,8 @@ fn leaf(by: &str, left: i64) -> Leaf {
             to: now() + days(left),
         },
         fits: true,
+        is_ours: true,
+        of: "Secret n/tls".to_owned(),
     }
 }
 
@@ -101,11 +103,27 @@ fn seen(authorities: Vec<Authority>, leaf: Option<Leaf>, bundles: Vec<Bundle>) -
         },
         leaf: leaf.map_or(Reading::Absent, Reading::Present),
         bundles,
+        of_cert_manager: None,
     }
 }
 
 fn to_write(webhooks: &[&str]) -> Step {
-    Step::WriteBundles(webhooks.iter().map(|name| (*name).to_owned()).collect())
+    to_write_also(webhooks, &[])
+}
+
+fn to_write_also(webhooks: &[&str], also: &[&str]) -> Step {
+    Step::WriteBundles {
+        webhooks: webhooks.iter().map(|name| (*name).to_owned()).collect(),
+        also: also.iter().map(|name| id(name)).collect(),
+    }
+}
+
+/// The names of the CAs that the next step adds a CA beside.
+fn kept_beside_a_new_one(plan: &Plan) -> Vec<&str> {
+    let [Step::AddAuthority { keep, .. }] = &plan.steps[..] else {
+        panic!("{plan:?}")
+    };
+    keep.iter().map(|ca| ca.id.0.as_str()).collect()
 }
 
 fn signs(plan: &Plan) -> Option<(&str, Timestamp)> {
@@ -261,10 +279,7 @@ fn a_deleted_secret_of_cas_is_made_anew_and_what_is_served_stays_trusted() {
         ..bundle("w", &[&a, &b])
     };
     let by_hand = seen(vec![], Some(leaf("b", 85)), vec![theirs]);
-    let [Step::AddAuthority { keep, .. }] = &settled_plan(&by_hand).steps[..] else {
-        panic!()
-    };
-    assert_eq!(keep.iter().map(|ca| ca.id.0.as_str()).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(kept_beside_a_new_one(&settled_plan(&by_hand)), ["b"]);
 
     let kept = Authority { has_key: false, ..b };
     let new = authority("c", 0, None);
@@ -370,6 +385,32 @@ fn a_clock_that_is_wrong_changes_nothing_but_a_bundle() {
         assert_eq!(plan.steps, [to_write(&["w"])], "{here}");
         assert_eq!(plan.problem.map(|problem| problem.code()), Some(code), "{here}");
     }
+    // The CA of a certificate that was made by hand ends after ours; by a clock that is far ahead, it has ended too, and it stays.
+    let hand = authority("h", 50, None);
+    let by_hand = seen(
+        vec![a.clone()],
+        Some(leaf("h", 40)),
+        vec![bundle("w", &[&hand]), bare("v")],
+    );
+    let plan = decide(
+        &by_hand,
+        &settling(&by_hand),
+        clocks("2099-01-01T00:00:00Z", NOW),
+        &lifetimes(),
+    );
+    assert_eq!(plan.steps, [to_write_also(&["w", "v"], &["h"])]);
+    let both = seen(
+        vec![a.clone()],
+        Some(leaf("h", 40)),
+        vec![bundle("w", &[&hand, &a]), bundle("v", &[&a, &hand])],
+    );
+    let plan = decide(
+        &both,
+        &settling(&both),
+        clocks("2099-01-01T00:00:00Z", NOW),
+        &lifetimes(),
+    );
+    assert_eq!(plan.steps, [], "written once");
     let none = seen(vec![], None, vec![bare("w")]);
     let plan = decide(
         &none,
@@ -432,6 +473,150 @@ fn many_cas_never_keep_the_next_one_from_being_added() {
 }
 
 #[test]
+fn of_too_many_cas_the_one_of_what_is_served_and_the_newest_are_kept() {
+    let old: Vec<Authority> = (0..20)
+        .map(|n| authority(&format!("c{n:02}"), 300 - n, None))
+        .collect();
+    let all: Vec<&Authority> = old.iter().collect();
+    let plan = settled_plan(&seen(vec![], Some(leaf("c00", 40)), vec![bundle("w", &all)]));
+    let kept = kept_beside_a_new_one(&plan);
+    assert_eq!(kept.len(), AUTHORITIES_MAX - 1);
+    assert_eq!((kept[0], kept[1]), ("c00", "c06"), "the oldest is served");
+    assert_eq!(kept.last(), Some(&"c19"));
+
+    // Even if there is no room at all.
+    let (ours, hand) = (&old[..AUTHORITIES_MAX], authority("h", 50, None));
+    let full = seen(ours.to_vec(), Some(leaf("h", 40)), vec![bundle("w", &[&hand])]);
+    let plan = settled_plan(&full);
+    let [Step::Keep(keep)] = plan.steps.as_slice() else {
+        panic!("{plan:?}")
+    };
+    assert_eq!(keep[0].id, id("h"));
+}
+
+#[test]
+fn while_nobody_knows_who_signed_what_is_in_the_secret_every_ca_is_kept_and_the_new_one_settles() {
+    let hand = authority("h", 50, None);
+    let theirs = Bundle {
+        is_ours: false,
+        ..bundle("w", &[&hand])
+    };
+    let unknown = |leaf| Seen {
+        leaf,
+        ..seen(vec![], None, vec![theirs.clone()])
+    };
+    let expired = Leaf {
+        issuer: None,
+        is_ours: false,
+        ..leaf("x", -1)
+    };
+    for leaf in [
+        Reading::Malformed("RSA with 512 bits".to_owned()),
+        Reading::Present(expired),
+    ] {
+        assert_eq!(
+            kept_beside_a_new_one(&settled_plan(&unknown(leaf.clone()))),
+            ["h"],
+            "{leaf:?}"
+        );
+    }
+    assert_eq!(
+        kept_beside_a_new_one(&settled_plan(&unknown(Reading::Absent))),
+        [""; 0]
+    );
+    let kept = Authority {
+        has_key: false,
+        signed_until: Some(now() + days(90)),
+        ..hand
+    };
+    let new = authority("c", 0, None);
+    let after = Seen {
+        leaf: Reading::Malformed("RSA with 512 bits".to_owned()),
+        ..seen(
+            vec![kept.clone(), new.clone()],
+            None,
+            vec![bundle("w", &[&kept, &new])],
+        )
+    };
+    assert_eq!(fresh_plan(&after).steps, [], "no hurry");
+    assert_eq!(signs(&settled_plan(&after)), Some(("c", now() + days(90))));
+}
+
+#[test]
+fn nothing_of_others_is_written() {
+    let a = authority("a", 10, Some(80));
+    let stripped = seen(vec![a.clone()], Some(leaf("a", 20)), vec![bare("w")]);
+    assert_eq!(settled_plan(&stripped).steps.first(), Some(&to_write(&["w"])));
+    let plan = settled_plan(&Seen {
+        of_cert_manager: Some(OfCertManager {
+            what: "Secret n/tls".to_owned(),
+            annotation: "cert-manager.io/certificate-name",
+        }),
+        ..stripped
+    });
+    let problem = plan.problem.as_ref().unwrap();
+    assert_eq!((plan.steps.as_slice(), problem.code()), (&[][..], "cert-manager"));
+    let text = problem.to_string();
+    assert!(
+        text.contains("the Secret n/tls")
+            && text.contains("take the annotation cert-manager.io/certificate-name off"),
+        "{text}"
+    );
+
+    let hand = authority("h", 50, None);
+    let theirs = Leaf {
+        issuer: None,
+        is_ours: false,
+        ..leaf("h", 40)
+    };
+    let bought = seen(
+        vec![],
+        Some(theirs.clone()),
+        vec![bare("w"), bundle("v", &[&hand])],
+    );
+    let plan = settled_plan(&bought);
+    let problem = plan.problem.as_ref().unwrap();
+    assert_eq!(
+        (plan.steps.as_slice(), problem.code()),
+        (&[][..], "foreign-certificate")
+    );
+    let text = problem.to_string();
+    assert!(
+        text.contains("leave `cordonhold-webhook certs` out") && text.contains("delete the Secret n/tls"),
+        "{text}"
+    );
+    for (taken_over, why) in [
+        (
+            Leaf {
+                is_ours: true,
+                ..theirs.clone()
+            },
+            "ours",
+        ),
+        (
+            Leaf {
+                issuer: Some(id("h")),
+                ..theirs.clone()
+            },
+            "its CA is in a caBundle",
+        ),
+        (
+            Leaf {
+                validity: leaf("h", -1).validity,
+                ..theirs
+            },
+            "it has ended",
+        ),
+    ] {
+        let plan = settled_plan(&Seen {
+            leaf: Reading::Present(taken_over),
+            ..bought.clone()
+        });
+        assert_eq!((plan.problem, plan.steps.len()), (None, 1), "{why}");
+    }
+}
+
+#[test]
 fn lifetimes_must_go_together() {
     let hours = Duration::from_hours;
     for (authority, leaf, before, settle, says) in [
@@ -444,6 +629,15 @@ fn lifetimes_must_go_together() {
         assert!(error.to_string().starts_with(says), "{error}");
     }
     assert!(Lifetimes::new(hours(20), hours(10), hours(5), hours(1)).is_ok());
+    let settled_for = |settle| Lifetimes::new(hours(20), hours(10), hours(5), settle);
+    let error = settled_for(SETTLE_MIN - Duration::from_millis(1)).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("--settle is 9.999s: write at least 10s"),
+        "{error}"
+    );
+    assert!(settled_for(SETTLE_MIN).is_ok());
 }
 
 #[test]
@@ -534,7 +728,42 @@ fn advice_comes_with_the_third_repair_within_an_hour_and_once_an_hour() {
     let mut repairs = Repairs::default();
     let minutes = |minutes| Uptime::after(Duration::from_mins(minutes));
     let told: Vec<bool> = [0, 40, 80, 90, 95, 99, 130, 151]
-        .map(|at| repairs.note(minutes(at)))
+        .map(|at| repairs.note(minutes(at)).is_advised)
         .into();
     assert_eq!(told, [false, false, false, true, false, false, false, true]);
+}
+
+#[test]
+fn in_a_fight_each_repair_is_followed_by_a_pause_and_only_counted() {
+    let mut repairs = Repairs::default();
+    let mut note = |second| repairs.note(Uptime::after(Duration::from_secs(second)));
+    for second in 0..9 {
+        let noted = note(second);
+        assert_eq!((noted.is_told, noted.pause), (true, None), "{second}");
+    }
+    let tenth = note(9);
+    assert_eq!((tenth.is_told, tenth.pause), (true, Some(Repairs::PAUSE)));
+    // A minute apart from here on, until the advice of the next hour.
+    let mut at = 9;
+    let mut counted = 0;
+    loop {
+        at += 61;
+        let noted = note(at);
+        assert_eq!(
+            (noted.is_told, noted.pause),
+            (false, Some(Repairs::PAUSE)),
+            "{at}"
+        );
+        if noted.is_advised {
+            assert_eq!(noted.untold, counted);
+            break;
+        }
+        counted += 1;
+    }
+    assert_eq!(counted, 58);
+    assert!(!note(at + 61).is_told);
+    // Over, and the next repair has a line again, with those that had none.
+    let noted = note(at + 61 + 121);
+    assert_eq!((noted.is_told, noted.untold, noted.pause), (true, 2, None));
+    assert_eq!(note(at + 61 + 122).untold, 0);
 }

@@ -65,7 +65,7 @@ fn matrix() -> Vec<Value> {
         json!({"configuration": {"forceReboot": true, "maxUnavailable": 3}, "pools": [{"name": "quiet", "nodeLabel": "example.com/quiet",
             "configuration": {"forceReboot": false, "maxUnavailable": 0, "volumeDetachTimeout": "5m", "nodeConditions": true, "messageTemplateDrain": "", "blockerPromql": ["up == 0", 1_234_567]}}]}),
         json!({"webhook": {"mode": "warn", "modeFor": {"held": "enforce"}, "onDelete": "deny"}}),
-        json!({"webhook": {"mode": "enforce", "modeForUser": {"alice": "defer"}, "affinity": null, "resources": null}}),
+        json!({"webhook": {"mode": "enforce", "modeForUser": {"alice": "defer"}}}),
         json!({"mode": "protect-kured", "kured": {"namespace": "care", "name": "1234567"}, "webhook": {"hostNetwork": true, "port": 10260, "adminPort": 10261}, "namespace": {"create": true}}),
         json!({"events": {"onlyInDefault": true}, "networkPolicy": {"enabled": true, "apiServer": [{"ipBlock": {"cidr": "10.0.0.1/32"}}]}}),
         json!({"tls": {"source": "cert-manager", "secretName": "other"}}),

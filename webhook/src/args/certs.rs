@@ -58,7 +58,7 @@ pub struct CertsArgs {
     /// How long before its end a certificate is renewed; so long may this part be down
     #[arg(long, env = "CORDONHOLD_RENEW_BEFORE", value_name = "DURATION", value_parser = duration::parse, default_value = "1440h")]
     renew_before: Duration,
-    /// How long a new CA must stand in every caBundle before it signs: until each API server has learned of it
+    /// How long a new CA must stand in every caBundle before it signs, at least 10s: until each API server has learned of it
     #[arg(long, env = "CORDONHOLD_SETTLE", value_name = "DURATION", value_parser = duration::parse, default_value = "3m")]
     settle: Duration,
     /// Address for probes and metrics: plain HTTP, /livez /readyz /metrics
@@ -78,10 +78,25 @@ pub struct CertsArgs {
     log_format: LogFormat,
 }
 
-impl TryFrom<CertsArgs> for CertsConfig {
-    type Error = LifetimesError;
+/// Why flags of `certs` do not go together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
+pub enum CertsArgsError {
+    #[error(transparent)]
+    Lifetimes(#[from] LifetimesError),
+    #[error(
+        "--ca-secret and --certificate-secret are both {0}: name two Secrets, because the webhook mounts the second and must not have the CA"
+    )]
+    OneSecret(String),
+}
 
-    fn try_from(args: CertsArgs) -> Result<CertsConfig, LifetimesError> {
+impl TryFrom<CertsArgs> for CertsConfig {
+    type Error = CertsArgsError;
+
+    fn try_from(args: CertsArgs) -> Result<CertsConfig, CertsArgsError> {
+        if args.ca_secret == args.certificate_secret {
+            return Err(CertsArgsError::OneSecret(args.ca_secret));
+        }
         let lifetimes = Lifetimes::new(
             args.ca_lifetime,
             args.leaf_lifetime,

@@ -10,7 +10,7 @@ use cordonhold_rt::api::{CALL_BOUND, CallError, call, within};
 use cordonhold_rt::pause;
 use cordonhold_rt::watch::Target;
 use cordonhold_shared::admission::trust::{Name, Write};
-use cordonhold_shared::certificates::MANAGER;
+use cordonhold_shared::certificates::{MANAGER, OfCertManager};
 use http_body_util::{BodyExt as _, Limited};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
@@ -32,6 +32,15 @@ use crate::trust::{asks, write};
 
 /// Largest answer that is read: a Secret has at most 1 MiB of data (k8s.io/api: core/v1/types.go, `MaxSecretSize`), here in base64.
 const SECRET_BYTES_MAX: usize = 4 * 1_024 * 1_024;
+
+/// cert-manager writes the Secret with this annotation (pkg/apis/certmanager/v1/types.go).
+const OF_CERTIFICATE: &str = "cert-manager.io/certificate-name";
+/// With one of these on a configuration, cert-manager's cainjector writes its `caBundle`s (pkg/apis/certmanager/v1/types.go).
+const INJECTED_FROM: [&str; 3] = [
+    "cert-manager.io/inject-ca-from",
+    "cert-manager.io/inject-ca-from-secret",
+    "cert-manager.io/inject-apiserver-ca",
+];
 
 /// The two kinds of webhook configurations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +74,7 @@ pub(super) struct Configuration {
     pub(super) uid: Option<String>,
     pub(super) webhooks: Vec<Webhook>,
     pub(super) writes: Vec<Write>,
+    of_cert_manager: Option<OfCertManager>,
 }
 
 #[derive(Clone, Debug)]
@@ -76,6 +86,11 @@ pub(super) struct Webhook {
 /// A Secret with the version that was read.
 pub(super) struct Kept {
     pub(super) version: String,
+    /// Kind and name, for people.
+    pub(super) what: String,
+    /// Whether this program has written it, as `managedFields` says.
+    pub(super) is_ours: bool,
+    of_cert_manager: Option<OfCertManager>,
     data: BTreeMap<String, ByteString>,
 }
 
@@ -120,6 +135,18 @@ impl Kind {
 impl Snapshot {
     pub(super) fn configurations(&self) -> impl Iterator<Item = &Configuration> {
         self.validating.iter().chain(&self.mutating)
+    }
+
+    /// The first object that cert-manager writes.
+    pub(super) fn of_cert_manager(&self) -> Option<OfCertManager> {
+        let served = self
+            .served
+            .iter()
+            .filter_map(|secret| secret.of_cert_manager.as_ref());
+        let configurations = self
+            .configurations()
+            .filter_map(|configuration| configuration.of_cert_manager.as_ref());
+        served.chain(configurations).next().cloned()
     }
 }
 
@@ -222,8 +249,10 @@ impl Cluster {
         webhooks: impl Iterator<Item = (String, WebhookClientConfig)>,
     ) -> Configuration {
         let ours = webhooks.filter(|(_, client)| self.place.names.contains(&asks(client)));
+        let what = format!("{} {}", kind.name(), self.configuration_name());
         Configuration {
             kind,
+            of_cert_manager: annotated(&metadata, &INJECTED_FROM, &what),
             version: metadata.resource_version.unwrap_or_default(),
             uid: metadata.uid,
             webhooks: ours
@@ -296,9 +325,17 @@ impl Cluster {
         let name = self.secret_name(of);
         let read = within(CALL_BOUND, self.dated(name)).await;
         let (secret, time) = read.map_err(|source| self.failed_to("read", "Secret", name, source))?;
-        let kept = secret.map(|secret| Kept {
-            version: secret.metadata.resource_version.unwrap_or_default(),
-            data: secret.data.unwrap_or_default(),
+        let what = format!("Secret {}/{name}", self.place.namespace);
+        let kept = secret.map(|secret| {
+            let writes = secret.metadata.managed_fields.iter().flatten();
+            let mut managers = writes.filter_map(|entry| entry.manager.as_deref());
+            Kept {
+                is_ours: managers.any(is_by_us),
+                of_cert_manager: annotated(&secret.metadata, &[OF_CERTIFICATE], &what),
+                what,
+                version: secret.metadata.resource_version.unwrap_or_default(),
+                data: secret.data.unwrap_or_default(),
+            }
         });
         Ok((kept, time))
     }
@@ -375,6 +412,21 @@ impl SecretOf {
             SecretOf::Served => tls::SECRET_TYPE,
         }
     }
+}
+
+fn annotated(metadata: &ObjectMeta, with: &[&'static str], what: &str) -> Option<OfCertManager> {
+    let annotations = metadata.annotations.as_ref()?;
+    let annotation = with.iter().find(|key| annotations.contains_key(**key))?;
+    Some(OfCertManager {
+        what: what.to_owned(),
+        annotation,
+    })
+}
+
+/// Whether this is the field manager of an update of ours, or of the process that created a Secret.
+fn is_by_us(manager: &str) -> bool {
+    let rest = manager.strip_prefix(MANAGER);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
 fn by(manager: &str) -> PatchParams {

@@ -77,6 +77,7 @@ impl Facts {
                 authorities,
                 leaf,
                 bundles,
+                of_cert_manager: snapshot.of_cert_manager(),
             },
             stored: stored.present().unwrap_or_default(),
             found,
@@ -154,10 +155,11 @@ fn leaf(
     let Some(secret) = &snapshot.served else {
         return Reading::Absent;
     };
-    let (Some(chain), Some(key)) = (secret.get(tls::CERTIFICATE_KEY), secret.get(tls::PRIVATE_KEY_KEY))
-    else {
+    let Some(chain) = secret.get(tls::CERTIFICATE_KEY).filter(|chain| !chain.is_empty()) else {
         return Reading::Absent;
     };
+    // Without its key it is not usable, and yet a replica may serve it.
+    let key = secret.get(tls::PRIVATE_KEY_KEY).unwrap_or_default();
     let certificate = match tls::Certificate::from_pem(chain, key) {
         Ok(certificate) => certificate,
         Err(why) => return Reading::Malformed(why.to_string()),
@@ -178,6 +180,8 @@ fn leaf(
         fits: facts.version == 3
             && facts.is_for_servers
             && names.iter().all(|name| facts.names.contains(name)),
+        is_ours: secret.is_ours,
+        of: secret.what.clone(),
     })
 }
 

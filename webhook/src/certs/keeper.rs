@@ -11,7 +11,7 @@ use cordonhold_shared::Reading;
 use cordonhold_shared::admission::trust::{Name, Validity};
 use cordonhold_shared::certificates::record::{self, Stored};
 use cordonhold_shared::certificates::{
-    Authority, Clocks, Id, Lifetimes, Plan, Problem, Repairs, Settling, Step, Suspect, decide,
+    Authority, Clocks, Id, Lifetimes, Meddler, Noted, Plan, Problem, Repairs, Settling, Step, Suspect, decide,
 };
 use cordonhold_shared::reboot::moment::Uptime;
 use jiff::Timestamp;
@@ -30,6 +30,8 @@ use crate::tls;
 pub(super) enum Done {
     /// Something was done, and the next look follows.
     Step,
+    /// A `caBundle` was repaired that somebody changes again and again, and the next look follows after a pause.
+    Fight(Duration),
     /// Nothing is left to do now; how long until something is due.
     Rest(Option<Duration>),
 }
@@ -58,10 +60,21 @@ pub(super) struct Keeper {
     uid: Option<String>,
     /// The problem that was reported last.
     told: Option<&'static str>,
+    conflicts: Conflicts,
     metrics: CertsMetrics,
     recorder: Option<Recorder>,
     readiness: Arc<Readiness>,
     is_right: Condition,
+}
+
+/// Conflicts since something was done last, or nothing was left to do.
+#[derive(Debug, Default)]
+struct Conflicts(u32);
+
+/// A `caBundle` that was repaired.
+struct Repair {
+    webhook: String,
+    suspect: Suspect,
 }
 
 impl Keeper {
@@ -82,6 +95,7 @@ impl Keeper {
             repairs: Repairs::default(),
             uid: None,
             told: None,
+            conflicts: Conflicts::default(),
             metrics,
             recorder,
             readiness,
@@ -110,9 +124,10 @@ impl Keeper {
         for step in &plan.steps {
             let kind = StepKind::of(step);
             match self.perform(step, &snapshot, &facts, clocks.uptime).await {
-                Ok(()) => {
+                Ok(pause) => {
                     self.metrics.step(kind, StepOutcome::Done);
-                    return Ok(Done::Step);
+                    self.conflicts = Conflicts::default();
+                    return Ok(pause.map_or(Done::Step, Done::Fight));
                 }
                 Err(error) => {
                     self.metrics.step(kind, StepOutcome::Failed);
@@ -122,14 +137,18 @@ impl Keeper {
         }
         match failure {
             Some(error) => Err(error),
-            None => Ok(Done::Rest(plan.wait)),
+            None => {
+                self.conflicts = Conflicts::default();
+                Ok(Done::Rest(plan.wait))
+            }
         }
     }
 
     /// Reports a look that came to nothing.
     pub(super) fn failed(&mut self, error: &PassError, pause: Duration) {
         let why = one_line(error);
-        if matches!(error, PassError::Request(error) if error.is_conflict()) {
+        let is_conflict = matches!(error, PassError::Request(error) if error.is_conflict());
+        if is_conflict && !self.conflicts.note() {
             debug!(why, "somebody else has written meanwhile");
             return;
         }
@@ -206,24 +225,26 @@ impl Keeper {
         }
     }
 
+    /// Does a step. Returns how long to wait before the next look, if not at once.
     async fn perform(
         &mut self,
         step: &Step,
         snapshot: &Snapshot,
         facts: &Facts,
         at: Uptime,
-    ) -> Result<(), PassError> {
+    ) -> Result<Option<Duration>, PassError> {
         match step {
-            Step::WriteBundles(webhooks) => self.write_bundles(webhooks, snapshot, facts, at).await,
+            Step::WriteBundles { webhooks, also } => {
+                return self.write_bundles(webhooks, also, snapshot, facts, at).await;
+            }
             Step::Keep(keep) => {
                 let mut stored = facts.stored.clone();
                 stored.extend(kept(keep, facts));
                 self.write_record(snapshot, &stored).await?;
                 info!(kept = keep.len(), "kept CAs that have signed what may be served");
-                Ok(())
             }
-            Step::AddAuthority { validity, keep } => self.add(*validity, keep, snapshot, facts).await,
-            Step::SignLeaf { by, validity } => self.sign(by, *validity, snapshot, facts).await,
+            Step::AddAuthority { validity, keep } => self.add(*validity, keep, snapshot, facts).await?,
+            Step::SignLeaf { by, validity } => self.sign(by, *validity, snapshot, facts).await?,
             Step::DropAuthorities(over) => {
                 let with_id = facts.known().iter().zip(&facts.stored);
                 let stays = with_id.filter(|(authority, _)| !over.contains(&authority.id));
@@ -233,9 +254,9 @@ impl Keeper {
                     dropped = over.len(),
                     "dropped CAs: all that they have signed has ended"
                 );
-                Ok(())
             }
         }
+        Ok(None)
     }
 
     async fn add(
@@ -294,7 +315,8 @@ impl Keeper {
         info!(until = %validity.to, ca = ca.common_name, "signed a certificate");
         self.tell(
             "certificate-signed",
-            &validity.to.to_string(),
+            // One Event that counts, so that two who overwrite each other do not make one each time.
+            "",
             false,
             &format!("signed a certificate that is valid until {}", validity.to),
         );
@@ -310,16 +332,23 @@ impl Keeper {
             .await?)
     }
 
-    /// Writes all CAs into these webhooks, and reports those whose `caBundle` somebody else has changed.
+    /// Writes all CAs into these webhooks, and reports those whose `caBundle` somebody else has changed. Returns how long to wait before the
+    /// next look, if somebody changes them again and again.
     async fn write_bundles(
         &mut self,
         webhooks: &[String],
+        also: &[Id],
         snapshot: &Snapshot,
         facts: &Facts,
         at: Uptime,
-    ) -> Result<(), PassError> {
-        let certificates = facts.stored.iter().map(|stored| stored.certificate.trim());
+    ) -> Result<Option<Duration>, PassError> {
+        let stored = facts.stored.iter().map(|stored| stored.certificate.as_str());
+        let also = also
+            .iter()
+            .filter_map(|id| Some(facts.found.get(id)?.pem.as_str()));
+        let certificates = stored.chain(also).map(str::trim);
         let bundle: String = certificates.flat_map(|certificate| [certificate, "\n"]).collect();
+        let (mut repaired, mut failure) = (Vec::new(), None);
         for configuration in snapshot.configurations() {
             let is_wrong = |name: &&str| webhooks.contains(&configuration.label(name));
             let names = configuration.webhooks.iter().map(|webhook| webhook.name.as_str());
@@ -327,49 +356,72 @@ impl Keeper {
             if wrong.is_empty() {
                 continue;
             }
-            self.cluster.write_bundle(configuration, &wrong, &bundle).await?;
-            info!(webhooks = ?wrong, cas = facts.stored.len(), "wrote the CAs into caBundles");
-            for name in wrong {
-                self.report_repair(configuration, name, facts, at);
+            if let Err(error) = self.cluster.write_bundle(configuration, &wrong, &bundle).await {
+                failure = Some(error);
+                break;
             }
+            let repairs = wrong
+                .iter()
+                .filter_map(|name| self.repair(configuration, name, facts));
+            let repairs: Vec<Repair> = repairs.collect();
+            // A repair has lines of its own, and not always.
+            if repairs.is_empty() {
+                info!(webhooks = ?wrong, cas = facts.stored.len(), "wrote the CAs into caBundles");
+            }
+            repaired.extend(repairs);
         }
-        Ok(())
+        let pause = self.report_repairs(&repaired, at);
+        match failure {
+            Some(error) => Err(error.into()),
+            None => Ok(pause),
+        }
     }
 
-    /// Says who changed a `caBundle`, unless it was this program, or it was never right.
-    fn report_repair(&mut self, configuration: &Configuration, name: &str, facts: &Facts, at: Uptime) {
-        let label = configuration.label(name);
-        let bundle = facts.seen.bundles.iter().find(|bundle| bundle.webhook == label);
-        let was_right = self.right.remove(&label);
-        let is_repair = bundle.is_some_and(|bundle| bundle.is_repaired(facts.known(), was_right));
-        if !is_repair {
-            return;
+    /// Says who changed these `caBundle`s, which one write has repaired; in a fight it only counts. Returns the pause of a fight.
+    fn report_repairs(&mut self, repaired: &[Repair], at: Uptime) -> Option<Duration> {
+        let meddler = repaired.first()?.suspect.meddler();
+        let noted = self.repairs.note(at);
+        for repair in repaired {
+            self.report_repair(repair, noted);
         }
-        let suspect = Suspect::find(&configuration.writes, name);
+        self.advise(meddler, noted);
+        noted.pause
+    }
+
+    /// Who changed a `caBundle`; `None`: this program itself, or it was never right.
+    fn repair(&mut self, configuration: &Configuration, name: &str, facts: &Facts) -> Option<Repair> {
+        let label = configuration.label(name);
+        let bundle = facts.seen.bundles.iter().find(|bundle| bundle.webhook == label)?;
+        let was_right = self.right.remove(&label);
+        bundle.is_repaired(facts.known(), was_right).then(|| Repair {
+            suspect: Suspect::find(&configuration.writes, name),
+            webhook: label,
+        })
+    }
+
+    /// Says who changed a `caBundle`; in a fight it only counts.
+    fn report_repair(&self, Repair { webhook, suspect }: &Repair, noted: Noted) {
         let meddler = suspect.meddler();
         self.metrics.repaired(meddler);
         let why = format!(
-            "repaired the caBundle of the webhook {label}, which was {}",
+            "repaired the caBundle of the webhook {webhook}, which was {}",
             suspect.text()
         );
-        warn!(
-            webhook = label,
-            meddler = meddler.label(),
-            why,
-            "repaired a caBundle"
-        );
-        self.tell(
-            "ca-bundle-repaired",
-            &format!("{label} {}", suspect.manager()),
-            true,
-            &why,
-        );
-        if self.repairs.note(at) {
-            let advice = meddler.advice();
-            warn!(
-                meddler = meddler.label(),
-                advice, "caBundles are changed again and again"
-            );
+        if noted.is_told {
+            let meddler = meddler.label();
+            warn!(webhook, meddler, why, "repaired a caBundle");
+        } else {
+            debug!(webhook, why, "repaired a caBundle again");
+        }
+        let series = format!("{webhook} {}", suspect.manager());
+        self.tell("ca-bundle-repaired", &series, true, &why);
+    }
+
+    fn advise(&self, meddler: Meddler, noted: Noted) {
+        let (advice, untold) = (meddler.advice(), noted.untold);
+        let meddler = meddler.label();
+        if noted.is_advised {
+            warn!(meddler, advice, untold, "caBundles are changed again and again");
             self.tell(
                 "ca-bundle-contested",
                 "",
@@ -377,6 +429,25 @@ impl Keeper {
                 &format!("caBundles are changed again and again: {advice}"),
             );
         }
+        if let (Some(pause), true) = (noted.pause, noted.is_told) {
+            warn!(
+                meddler,
+                ?pause,
+                advice,
+                "caBundles are changed as soon as they are repaired, so each repair is followed by a pause and only counted"
+            );
+        }
+    }
+}
+
+impl Conflicts {
+    /// So many in a row are reported like any other failure. Those of two processes that start at once end after a few.
+    const MAX: u32 = 5;
+
+    /// Notes one more. Returns whether it is to be reported.
+    fn note(&mut self) -> bool {
+        self.0 = self.0.saturating_add(1);
+        self.0 >= Conflicts::MAX
     }
 }
 
@@ -391,4 +462,16 @@ fn kept(keep: &[Authority], facts: &Facts) -> Vec<Stored> {
         signed_until: authority.signed_until,
     });
     stored.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fifth_conflict_in_a_row_is_reported_and_each_after_it() {
+        let mut conflicts = Conflicts::default();
+        let reported = [(); 7].map(|()| conflicts.note());
+        assert_eq!(reported, [false, false, false, false, true, true, true]);
+    }
 }

@@ -37,7 +37,7 @@ label! {
 impl StepKind {
     pub(super) fn of(step: &Step) -> StepKind {
         match step {
-            Step::WriteBundles(_) => StepKind::WriteBundles,
+            Step::WriteBundles { .. } => StepKind::WriteBundles,
             Step::Keep(_) => StepKind::Keep,
             Step::AddAuthority { .. } => StepKind::AddCa,
             Step::SignLeaf { .. } => StepKind::Sign,

@@ -97,6 +97,14 @@ fn certs_refuses_lifetimes_that_do_not_go_together_and_names_that_are_none() {
         ),
         (&["--ca-lifetime=3000h"], &["--ca-lifetime", "outlive"]),
         (&["--settle=1440h"], &["--settle", "--renew-before"]),
+        (&["--settle=9s"], &["--settle is 9s", "write at least 10s"]),
+        (
+            &["--ca-secret=one", "--certificate-secret=one"],
+            &[
+                "--ca-secret and --certificate-secret are both one",
+                "name two Secrets",
+            ],
+        ),
         (
             &["--also-for=https://host"],
             &["--also-for", "neither a DNS name nor an IP address"],

@@ -1,5 +1,5 @@
 //! Walks through years, with two processes that act on what they read some time ago, and with faults: crashes, outages of months, CAs and
-//! certificates deleted, `caBundle`s stripped or replaced, webhooks that appear, clocks that are wrong.
+//! certificates deleted or made by hand, `caBundle`s stripped or replaced, webhooks that appear, clocks that are wrong.
 //!
 //! At each moment, each certificate that a replica may still serve must be trusted by each `caBundle` that nobody else has changed, also as
 //! an API server sees it that learns late. Once nobody interferes any more, all must come right, and stay so.
@@ -28,6 +28,8 @@ enum Event {
     DeleteLeaf,
     BreakLeaf,
     AddWebhook,
+    /// Somebody makes a certificate by hand, and writes its CA alone into each `caBundle`.
+    HandMade,
     SetClock(usize, SignedDuration),
 }
 
@@ -101,8 +103,23 @@ impl World {
     fn seen(&self) -> Seen {
         Seen {
             authorities: self.authorities.clone().map_or(Reading::Absent, Reading::Present),
-            leaf: self.leaf.clone(),
+            leaf: self.leaf_as_read(),
             bundles: self.bundles.clone(),
+            of_cert_manager: None,
+        }
+    }
+
+    /// Nobody can tell who signed it unless that CA is somewhere.
+    fn leaf_as_read(&self) -> Reading<Leaf> {
+        let known = self.authorities.iter().flatten().map(|ca| &ca.id);
+        let found: BTreeSet<&Id> = known.chain(self.bundles.iter().flat_map(Bundle::ids)).collect();
+        match self.leaf.clone() {
+            Reading::Present(leaf) => Reading::Present(Leaf {
+                issuer: leaf.issuer.filter(|issuer| found.contains(issuer)),
+                ..leaf
+            }),
+            Reading::Absent => Reading::Absent,
+            Reading::Malformed(why) => Reading::Malformed(why),
         }
     }
 
@@ -134,7 +151,7 @@ impl World {
             return;
         };
         let is_current = match &intent.step {
-            Step::WriteBundles(_) => intent.versions.bundles == self.versions.bundles,
+            Step::WriteBundles { .. } => intent.versions.bundles == self.versions.bundles,
             Step::SignLeaf { .. } if intent.is_noted => intent.versions.leaf == self.versions.leaf,
             Step::Keep(_) | Step::AddAuthority { .. } | Step::SignLeaf { .. } | Step::DropAuthorities(_) => {
                 intent.versions.authorities == self.versions.authorities
@@ -145,20 +162,25 @@ impl World {
         }
         let mut known = intent.known.clone();
         match intent.step.clone() {
-            Step::WriteBundles(webhooks) => {
+            Step::WriteBundles { webhooks, also } => {
                 for name in webhooks {
                     let place = self
                         .bundles
                         .iter()
                         .position(|bundle| bundle.webhook == name)
                         .unwrap();
-                    let authorities: Vec<&Authority> = known.iter().collect();
+                    let also: Vec<Authority> = also.iter().map(|id| self.hand(id)).collect();
+                    let authorities: Vec<&Authority> = known.iter().chain(&also).collect();
                     self.set_bundle(place, bundle(&name, &authorities));
                 }
                 return;
             }
-            Step::Keep(keep) => known.extend(keep),
+            Step::Keep(keep) => {
+                self.serve_by_hand(&keep);
+                known.extend(keep);
+            }
             Step::AddAuthority { validity, keep } => {
+                self.serve_by_hand(&keep);
                 known.extend(keep);
                 self.made += 1;
                 known.push(Authority {
@@ -206,6 +228,8 @@ impl World {
             issuer: Some(issuer.clone()),
             validity,
             fits: true,
+            is_ours: true,
+            of: String::new(),
         });
         self.versions.leaf += 1;
         if self.is_lost(&issuer) {
@@ -216,6 +240,50 @@ impl World {
             validity,
             counts_from,
         });
+    }
+
+    /// From when its CA is kept on, a certificate that was made by hand must be trusted too.
+    fn serve_by_hand(&mut self, keep: &[Authority]) {
+        let Reading::Present(Leaf {
+            issuer: Some(issuer),
+            validity,
+            is_ours: false,
+            ..
+        }) = &self.leaf
+        else {
+            return;
+        };
+        if keep.iter().any(|ca| ca.id == *issuer) {
+            self.served.push(Served {
+                issuer: issuer.clone(),
+                validity: *validity,
+                counts_from: self.elapsed + LAG,
+            });
+        }
+    }
+
+    fn make_by_hand(&mut self) {
+        self.made += 1;
+        let id = id(&format!("hand-{:04}", self.made));
+        let lasts = |days: u32| Validity {
+            from: shifted(self.time(), -signed(BACKDATE)),
+            to: shifted(self.time(), signed(DAY * days)),
+        };
+        let (ca, validity) = (lasts(400), lasts(80));
+        self.leaf = Reading::Present(Leaf {
+            issuer: Some(id.clone()),
+            validity,
+            fits: true,
+            is_ours: false,
+            of: String::new(),
+        });
+        self.versions.leaf += 1;
+        for place in 0..self.bundles.len() {
+            let id = id.clone();
+            self.tamper(place, |bundle| {
+                bundle.trusted = Reading::Present(vec![Trusted { id, validity: ca }]);
+            });
+        }
     }
 
     /// The Secret of the CAs was gone. A CA that no `caBundle` of ours had either, when it was looked at, cannot come back.
@@ -237,6 +305,22 @@ impl World {
             .map(|ca| &ca.id)
             .chain(ours.flat_map(Bundle::ids))
             .any(|id| id == issuer)
+    }
+
+    /// The CA with this id that is in a `caBundle`.
+    fn hand(&self, id: &Id) -> Authority {
+        let trusted = self
+            .bundles
+            .iter()
+            .filter_map(|bundle| bundle.trusted.as_ref().present())
+            .flatten();
+        let ca = trusted.into_iter().find(|ca| ca.id == *id).unwrap();
+        Authority {
+            id: ca.id.clone(),
+            validity: ca.validity,
+            has_key: false,
+            signed_until: None,
+        }
     }
 
     fn check(&mut self) -> Result<(), TestCaseError> {
@@ -322,6 +406,7 @@ impl World {
                 self.versions.bundles += 1;
             }
             Event::AddWebhook => {}
+            Event::HandMade => self.make_by_hand(),
             Event::SetClock(index, skew) => self.processes[index].skew = skew,
         }
         self.check()
@@ -397,6 +482,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::DeleteLeaf),
         1 => Just(Event::BreakLeaf),
         1 => Just(Event::AddWebhook),
+        1 => Just(Event::HandMade),
         1 => (index, skew).prop_map(|(index, skew)| Event::SetClock(index, skew)),
     ]
 }
@@ -413,6 +499,10 @@ proptest! {
         for process in &mut world.processes {
             process.skew = SignedDuration::ZERO;
             process.intent = None;
+        }
+        // A person decides what no process may.
+        if matches!(world.look(0).problem, Some(Problem::ForeignCertificate { .. })) {
+            world.happen(Event::DeleteLeaf)?;
         }
         // A certificate that waits for a CA to settle is signed at the second visit.
         for _ in 0..3 {
@@ -451,4 +541,26 @@ fn an_outage_of_59_days_is_noticed_by_nobody() {
         }
         world.rests(0).unwrap();
     }
+}
+
+/// A process that made a CA and then slept for as long as it lasts.
+#[test]
+fn a_ca_that_ended_before_it_signed_is_followed_by_another() {
+    let mut world = World::new();
+    for event in [
+        Event::Work(0, 1),
+        Event::Wait(DAY * 365),
+        Event::Wait(Duration::ZERO),
+        Event::Work(0, 4),
+        Event::Wait(LAG),
+    ] {
+        world.happen(event).unwrap();
+    }
+    assert!(
+        world.is_right(),
+        "{:?} {:?} {:?}",
+        world.authorities,
+        world.leaf,
+        world.bundles
+    );
 }
