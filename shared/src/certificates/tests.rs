@@ -630,7 +630,7 @@ fn lifetimes_must_go_together() {
     }
     assert!(Lifetimes::new(hours(20), hours(10), hours(5), hours(1)).is_ok());
     let settled_for = |settle| Lifetimes::new(hours(20), hours(10), hours(5), settle);
-    let error = settled_for(SETTLE_MIN - Duration::from_millis(1)).unwrap_err();
+    let error = settled_for(SETTLE_MIN.saturating_sub(Duration::from_millis(1))).unwrap_err();
     assert!(
         error
             .to_string()

@@ -135,13 +135,11 @@ impl Keeper {
                 }
             }
         }
-        match failure {
-            Some(error) => Err(error),
-            None => {
-                self.conflicts = Conflicts::default();
-                Ok(Done::Rest(plan.wait))
-            }
+        if let Some(error) = failure {
+            return Err(error);
         }
+        self.conflicts = Conflicts::default();
+        Ok(Done::Rest(plan.wait))
     }
 
     /// Reports a look that came to nothing.
