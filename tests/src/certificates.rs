@@ -68,9 +68,10 @@ pub async fn installed(origin: &str) -> Result<(ControlPlane, Rendered)> {
     Ok((plane, rendered))
 }
 
-async fn kubeconfig(plane: &ControlPlane, account: &str) -> Result<PathBuf> {
+/// Writes a kubeconfig for one process: another one may be reading its own at this moment.
+async fn kubeconfig(plane: &ControlPlane, account: &str, process: &str) -> Result<PathBuf> {
     let token = plane.service_account_token(NAMESPACE, account, None).await?;
-    let path = plane.directory().join(format!("{account}.kubeconfig"));
+    let path = plane.directory().join(format!("{process}.kubeconfig"));
     plane
         .endpoint()
         .write_kubeconfig(&path, account, &Credential::Token(token))?;
@@ -100,7 +101,7 @@ impl Certs {
                 name,
                 "--kubeconfig",
             ])
-            .arg(kubeconfig(plane, ACCOUNT).await?)
+            .arg(kubeconfig(plane, ACCOUNT, name).await?)
             .arg("--admin-listen=127.0.0.1:0")
             .args(flags.iter().map(|flag| (*flag).to_owned()));
         let mut certs = Self {
@@ -237,6 +238,7 @@ struct Replica {
 impl Replica {
     async fn new(plane: &ControlPlane, number: usize, mount: &Path) -> Result<Self> {
         let [program] = programs::build([Program::Webhook])?;
+        let name = format!("replica-{number}");
         let [port, admin_port] = free_ports()?;
         let (listen, admin) = (
             SocketAddr::from(([127, 0, 0, 1], port)),
@@ -251,13 +253,13 @@ impl Replica {
                 NAMESPACE,
             ])
             .args(["--agent-service-account", AGENT_ACCOUNT, "--kubeconfig"])
-            .arg(kubeconfig(plane, WEBHOOK_ACCOUNT).await?)
+            .arg(kubeconfig(plane, WEBHOOK_ACCOUNT, &name).await?)
             .arg("--tls-cert-file")
             .arg(mount.join("tls.crt"))
             .arg("--tls-private-key-file")
             .arg(mount.join("tls.key"));
         Ok(Self {
-            name: format!("replica-{number}"),
+            name,
             kennel: plane.kennel().clone(),
             line,
             listen,
