@@ -1,7 +1,7 @@
 //! The values of the chart, typed: what people may set, what it means, and what it is by default.
 //!
 //! `values.yaml`, `values.schema.json` and the table of the page are made from these types and their comments.
-//! Not here: what becomes of them (`chart/templates`), and the agent's flags, whose one list is the agent's manual ([`crate::flags`]).
+//! Not here: what becomes of them (`chart/templates`), and the agent's flags, whose one list is the agent's manual (`flags.rs`).
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! The admission webhook: an HTTPS server around [`cordonhold_shared::admission::decide`].
 //!
 //! It looks up facts and answers. It has no rules of its own, and writes nothing to the cluster but Events.
-//! Beside it, each in a process of its own, [`keep_certificates`] makes what it serves, and [`uninstall`] takes Cordonhold off a cluster.
+//! Beside it, each in a process of its own, [`keep_certificates`] makes what it serves, and [`uninstall()`] takes Cordonhold off a cluster.
 
 #![warn(missing_docs)]
 

@@ -44,7 +44,7 @@ pub struct Proof {
 pub struct Shown {
     pub admissions: u64,
     pub failed: u64,
-    /// The texts of failures, with how often each came. At most [`TEXTS_MAX`].
+    /// The texts of failures, with how often each came. At most `TEXTS_MAX`.
     pub failures: BTreeMap<String, u64>,
     pub rotations: usize,
     pub certificates: usize,
