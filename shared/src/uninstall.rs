@@ -160,6 +160,20 @@ struct Part {
     waits: Vec<String>,
 }
 
+impl Part {
+    fn deletes(objects: &[Object]) -> Self {
+        let steps = objects.iter().map(|object| Step {
+            says: format!("deleted {object}"),
+            object: object.clone(),
+            write: Write::Delete,
+        });
+        Self {
+            steps: steps.collect(),
+            waits: Vec::new(),
+        }
+    }
+}
+
 /// What comes next. `now` is the time at which the cluster was looked at.
 pub fn next(seen: &Seen, dead_holds: DeadHolds, now: Timestamp) -> Next {
     let look = Look {
@@ -310,15 +324,7 @@ impl Look<'_> {
     }
 
     fn remove_workloads(&self) -> Part {
-        let steps = self.seen.workloads.iter().map(|object| Step {
-            says: format!("deleted {object}"),
-            object: object.clone(),
-            write: Write::Delete,
-        });
-        Part {
-            steps: steps.collect(),
-            waits: Vec::new(),
-        }
+        Part::deletes(&self.seen.workloads)
     }
 
     /// A pod on a node that is not Ready counts as ended: the API server shows it until the node is back, and its token ends with it.
@@ -393,15 +399,7 @@ impl Look<'_> {
     }
 
     fn remove_secrets(&self) -> Part {
-        let steps = self.seen.secrets.iter().map(|object| Step {
-            says: format!("deleted {object}"),
-            object: object.clone(),
-            write: Write::Delete,
-        });
-        Part {
-            steps: steps.collect(),
-            waits: Vec::new(),
-        }
+        Part::deletes(&self.seen.secrets)
     }
 
     fn locks(&self) -> impl Iterator<Item = (&SeenLock, LockView)> {

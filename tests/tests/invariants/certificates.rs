@@ -18,7 +18,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::cluster::alone;
@@ -111,16 +111,13 @@ fn two_and_three_processes_that_start_at_once_make_one_ca() -> Result<()> {
 async fn unregister(plane: &ControlPlane) -> Result<()> {
     strip(&plane.client(), "somebody", None).await?;
     let mutating: Api<MutatingWebhookConfiguration> = Api::all(plane.client());
-    let names = mutating
-        .get(CONFIGURATION)
-        .await?
+    let configuration = mutating.get(CONFIGURATION).await?;
+    let names = configuration
         .webhooks
         .into_iter()
         .flatten()
         .map(|webhook| webhook.name);
-    let webhooks: Vec<_> = names
-        .map(|name| json!({ "name": name, "clientConfig": { "caBundle": null } }))
-        .collect();
+    let webhooks = with_bundle(names, None);
     let patch = Patch::Strategic(json!({ "webhooks": webhooks }));
     drop(
         mutating
@@ -130,20 +127,24 @@ async fn unregister(plane: &ControlPlane) -> Result<()> {
     Ok(())
 }
 
+/// The webhooks of a patch that gives each of these this `caBundle`, in base64, or none.
+fn with_bundle(names: impl Iterator<Item = String>, bundle: Option<&str>) -> Vec<Value> {
+    names
+        .map(|name| json!({ "name": name, "clientConfig": { "caBundle": bundle } }))
+        .collect()
+}
+
 /// Writes this `caBundle`, in base64, or none into every webhook of the validating configuration, as this field manager. Also changes a label,
 /// as a program that applies the whole object does.
 pub(crate) async fn strip(client: &Client, manager: &str, bundle: Option<&str>) -> Result<()> {
     let api: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
-    let names = api
-        .get(CONFIGURATION)
-        .await?
+    let configuration = api.get(CONFIGURATION).await?;
+    let names = configuration
         .webhooks
         .into_iter()
         .flatten()
         .map(|webhook| webhook.name);
-    let webhooks: Vec<_> = names
-        .map(|name| json!({ "name": name, "clientConfig": { "caBundle": bundle } }))
-        .collect();
+    let webhooks = with_bundle(names, bundle);
     let patch = json!({
         "metadata": { "labels": { "applied": format!("{:?}", Instant::now()).replace(|c: char| !c.is_ascii_alphanumeric(), "") } },
         "webhooks": webhooks,
@@ -374,7 +375,7 @@ async fn unready_for(certs: &Certs, why: &str) -> Result<()> {
 }
 
 /// Sets cert-manager's annotation of the validating configuration.
-async fn annotate(client: &Client, value: serde_json::Value) -> Result<()> {
+async fn annotate(client: &Client, value: Value) -> Result<()> {
     let api: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
     let patch = json!({ "metadata": { "annotations": { "cert-manager.io/inject-ca-from": value } } });
     drop(
