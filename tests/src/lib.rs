@@ -15,6 +15,8 @@ pub mod control_plane;
 pub mod identity;
 pub mod wait;
 
+pub mod mount;
+
 pub mod certificates;
 pub mod gitops;
 pub mod helm;
@@ -28,7 +30,9 @@ pub mod marks;
 
 pub mod alertmanager;
 pub mod cert_manager;
+pub mod cluster;
 pub mod host;
+pub mod kubelet;
 pub mod machine;
 pub mod metrics_lint;
 pub mod prometheus;

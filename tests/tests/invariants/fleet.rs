@@ -8,6 +8,7 @@ use cordonhold_shared::hold::{self, Phase};
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
 use cordonhold_tests::audit::Asked;
+use cordonhold_tests::cluster::Cluster;
 use cordonhold_tests::control_plane::{ControlPlane, Options};
 use cordonhold_tests::install::install;
 use cordonhold_tests::machine::{Machine, RebootRecord};
@@ -88,6 +89,14 @@ impl Site {
             machine: Machine::new(plane, name).await?,
             admin: plane.client(),
         })
+    }
+
+    /// A Node whose pods really run, and among them its agent.
+    pub(crate) fn on(cluster: &Cluster, number: usize) -> Self {
+        Self {
+            machine: cluster.machines[number].again(),
+            admin: cluster.plane.client(),
+        }
     }
 
     pub(crate) async fn start_agent(&mut self, arguments: &[&str]) -> Result<()> {
