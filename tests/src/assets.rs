@@ -1,6 +1,6 @@
 //! Finds the programs of a control plane in `KUBEBUILDER_ASSETS`; builds what is missing there from `control-plane/`, once, into a cache.
-//! Prometheus, Alertmanager, cert-manager, the clients that uncordon nodes, and what renders charts and kustomizations are found in the same
-//! way, and built from `prometheus/`, `alertmanager/`, `cert-manager/`, `adversaries/` and `renderers/` when a test first asks for them.
+//! Prometheus, Alertmanager, cert-manager, a container registry, the clients that uncordon nodes, and what renders charts and kustomizations are found in the same
+//! way, and built from `prometheus/`, `alertmanager/`, `cert-manager/`, `registry/`, `adversaries/` and `renderers/` when a test first asks for them.
 //!
 //! The key of a cache entry is a hash of what it is built from. An entry appears by a rename, so it is never half built.
 //! Not here: cleaning up old entries; nothing does that.
@@ -57,6 +57,8 @@ const CERT_MANAGER_CRDS: [&str; 6] = [
     "cert-manager.io_clusterissuers.yaml",
     "cert-manager.io_issuers.yaml",
 ];
+const REGISTRY: &str = "registry";
+const REGISTRY_MODULE: &str = "github.com/distribution/distribution/v3";
 const ADVERSARIES: &str = "adversaries";
 const RENDERERS: &str = "renderers";
 const HELM_MODULE: &str = "helm.sh/helm/v4";
@@ -114,6 +116,11 @@ pub fn cert_manager_crds() -> Result<PathBuf> {
     find(Entry::CertManager, "cert-manager-crds.yaml")
 }
 
+/// Finds the container registry and builds it if it is missing. The first build takes a minute and shows its progress on standard error.
+pub fn registry() -> Result<PathBuf> {
+    find(Entry::Registry, "registry")
+}
+
 /// Finds the clients that uncordon nodes and builds them if they are missing. The first build takes minutes and shows its progress on standard
 /// error.
 pub fn adversaries() -> Result<PathBuf> {
@@ -168,6 +175,8 @@ enum Entry {
     Alertmanager,
     /// cert-manager and its CRDs, which one test needs.
     CertManager,
+    /// A container registry, to which a test pushes images.
+    Registry,
     /// The clients that uncordon nodes, which one test needs.
     Adversaries,
     /// helm, helm-unittest, and what renders as Flux and Argo CD do.
@@ -182,6 +191,7 @@ impl Entry {
             Self::Prometheus => "prometheus",
             Self::Alertmanager => "alertmanager",
             Self::CertManager => "cert-manager",
+            Self::Registry => "registry",
             Self::Adversaries => "adversaries",
             Self::Renderers => "renderers",
         }
@@ -194,6 +204,7 @@ impl Entry {
             Self::Prometheus => Module(PROMETHEUS),
             Self::Alertmanager => Module(ALERTMANAGER),
             Self::CertManager => Module(CERT_MANAGER),
+            Self::Registry => Module(REGISTRY),
             Self::Adversaries => Module(ADVERSARIES),
             Self::Renderers => Module(RENDERERS),
         }
@@ -206,7 +217,7 @@ impl Entry {
             Self::Prometheus => flags(&PROMETHEUS_FLAGS),
             Self::Alertmanager => flags(&[ALERTMANAGER_PAGE]),
             Self::CertManager => [flags(&[]), CERT_MANAGER_CRDS.map(str::to_owned).to_vec()].concat(),
-            Self::Adversaries => flags(&[]),
+            Self::Registry | Self::Adversaries => flags(&[]),
             Self::Renderers => [flags(&[]), RENDERERS_PACKAGES.map(str::to_owned).to_vec()].concat(),
         }
     }
@@ -218,6 +229,7 @@ impl Entry {
             Self::Prometheus => self.module().requires("github.com/prometheus/prometheus"),
             Self::Alertmanager => self.module().requires(ALERTMANAGER_MODULE),
             Self::CertManager => self.module().requires(CERT_MANAGER_MODULE),
+            Self::Registry => self.module().requires(REGISTRY_MODULE),
             Self::Adversaries => self.module().requires("k8s.io/client-go"),
             Self::Renderers => self.module().requires(HELM_MODULE),
         }
@@ -283,6 +295,7 @@ impl Entry {
             Self::Prometheus => build_prometheus(directory),
             Self::Alertmanager => build_alertmanager(directory),
             Self::CertManager => build_cert_manager(directory),
+            Self::Registry => build_registry(directory),
             Self::Adversaries => build_adversaries(directory),
             Self::Renderers => build_renderers(directory),
         }
@@ -534,6 +547,14 @@ fn build_alertmanager(directory: &Path) -> Result<()> {
         &[ALERTMANAGER_PACKAGE],
         directory,
     )
+}
+
+fn build_registry(directory: &Path) -> Result<()> {
+    let title = format!(
+        "building the registry of Distribution {} from source, once (about a minute on 2 cores)",
+        Entry::Registry.version()?
+    );
+    Module(REGISTRY).build(title, flags(&[]), &["."], directory)
 }
 
 fn build_adversaries(directory: &Path) -> Result<()> {
