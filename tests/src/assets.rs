@@ -38,7 +38,10 @@ const STAGES: [&str; 5] = [
 /// A Go module of this repository, its directory beside this crate's sources.
 const CONTROL_PLANE: &str = "control-plane";
 const PROMETHEUS: &str = "prometheus";
-const PROMETHEUS_PACKAGE: &str = "github.com/prometheus/prometheus/cmd/prometheus";
+const PROMETHEUS_PACKAGES: [&str; 2] = [
+    "github.com/prometheus/prometheus/cmd/prometheus",
+    "github.com/prometheus/prometheus/cmd/promtool",
+];
 const ALERTMANAGER: &str = "alertmanager";
 const ALERTMANAGER_MODULE: &str = "github.com/prometheus/alertmanager";
 const ALERTMANAGER_PACKAGE: &str = "github.com/prometheus/alertmanager/cmd/alertmanager";
@@ -99,6 +102,11 @@ impl Assets {
 /// Finds Prometheus and builds it if it is missing. The first build takes minutes and shows its progress on standard error.
 pub fn prometheus() -> Result<PathBuf> {
     find(Entry::Prometheus, "prometheus")
+}
+
+/// Finds promtool and builds it if it is missing, together with [`prometheus`].
+pub fn promtool() -> Result<PathBuf> {
+    find(Entry::Prometheus, "promtool")
 }
 
 /// Finds Alertmanager and builds it if it is missing. The first build takes minutes and shows its progress on standard error.
@@ -513,7 +521,7 @@ fn build_prometheus(directory: &Path) -> Result<()> {
         "building Prometheus {} from source, once (about 3 minutes on 2 cores)",
         Entry::Prometheus.version()?
     );
-    Module(PROMETHEUS).build(title, flags(&PROMETHEUS_FLAGS), &[PROMETHEUS_PACKAGE], directory)
+    Module(PROMETHEUS).build(title, flags(&PROMETHEUS_FLAGS), &PROMETHEUS_PACKAGES, directory)
 }
 
 /// Builds Alertmanager from a copy of its module, to which the page is added that it embeds and that its module lacks: Go takes a copy
