@@ -5,6 +5,7 @@
 //! `CORDONHOLD_KUBERNETES` chooses between two releases of Kubernetes: the newest, and the oldest that Cordonhold supports.
 //!
 //! The key of a cache entry is a hash of what it is built from.
+//! Not here: programs of older versions of Cordonhold, see [`crate::compat`].
 
 pub(crate) mod cache;
 mod kubernetes;
