@@ -5,6 +5,7 @@
 //! Not here: assertions about the product; they are in `tests/tests`.
 
 pub mod assets;
+pub mod compat;
 pub mod go_module;
 pub mod process;
 pub mod programs;
