@@ -1,4 +1,4 @@
-//! An image: one layer with the program on an empty root, in an OCI layout that `ctr images import` and `docker load` read.
+//! An image: one layer with the program on an empty root, in an OCI layout, which `ctr images import` reads.
 //!
 //! The JSON types are our own. Those of `oci-spec` keep annotations in a map without an order, so two runs would write two images.
 //! Not here: reading a layout ([`read`]), and pushing one ([`crate::push`]).

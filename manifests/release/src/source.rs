@@ -117,3 +117,62 @@ fn git(root: &Path, words: &[&str]) -> Result<String, SourceError> {
         Err(failed(said(&output.stderr)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs git in a repository of the test, whatever the machine's own settings are.
+    fn run(root: &Path, words: &[&str]) {
+        let status = Command::new("git")
+            .args([
+                "-c",
+                "user.name=t",
+                "-c",
+                "user.email=t@example.test",
+                "-c",
+                "tag.gpgSign=false",
+            ])
+            .args(["-c", "commit.gpgSign=false"])
+            .arg("-C")
+            .arg(root)
+            .args(words)
+            .status();
+        assert!(status.expect("git can be run").success(), "{words:?}");
+    }
+
+    fn refused(root: &Path, tag: &str, part: &str) {
+        let line = tagged(root, tag, "0.1.0").unwrap_err().to_string();
+        assert!(
+            line.contains(part) && line.lines().count() == 1,
+            "{part} is not in {line}"
+        );
+    }
+
+    #[test]
+    fn a_release_is_made_from_its_tag_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        refused(root, "v0.1.0", "make a release from a clone");
+        run(root, &["init", "--quiet"]);
+        std::fs::write(root.join("file"), "one").unwrap();
+        run(root, &["add", "file"]);
+        run(root, &["commit", "--quiet", "--message=one"]);
+        refused(root, "v0.1.0", "git tag -s v0.1.0");
+        run(root, &["tag", "v0.1.0"]);
+        let commit = tagged(root, "v0.1.0", "0.1.0").unwrap();
+        assert_eq!((commit.id.len(), unchanged(root)), (40, Some(commit.clone())));
+        for tag in ["v0.2.0", "0.1.0", "main", ""] {
+            refused(root, tag, "name v0.1.0");
+        }
+        std::fs::write(root.join("other"), "").unwrap();
+        refused(root, "v0.1.0", "other: commit it");
+        assert_eq!(unchanged(root), None);
+        run(root, &["add", "other"]);
+        run(root, &["commit", "--quiet", "--message=two"]);
+        refused(root, "v0.1.0", "git checkout v0.1.0");
+        // An annotated tag, as people sign them.
+        run(root, &["tag", "--force", "--annotate", "--message=x", "v0.1.0"]);
+        assert_ne!(tagged(root, "v0.1.0", "0.1.0").unwrap().id, commit.id);
+    }
+}

@@ -21,7 +21,7 @@ Examples:
   cargo images --from DIR --push --repository registry.example/team
                                                             push what is in DIR, and build nothing
 
-ctr --namespace k8s.io images import FILE.tar, or docker load --input FILE.tar, loads an image without a registry.";
+ctr --namespace k8s.io images import FILE.tar loads an image into a node without a registry.";
 
 /// Make the images of the agent and the webhook, with a bill of materials for each, and push them
 #[derive(Debug, Parser)]
