@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use crate::control_plane::{ControlPlane, Options, OurPods};
+use crate::control_plane::{ControlPlane, Options};
 use crate::identity::Identity;
 use crate::kubelet::{Kubelet, Tasks};
 use crate::machine::Machine;
@@ -22,7 +22,7 @@ pub struct Cluster {
 
 impl Cluster {
     pub async fn start(nodes: usize) -> Result<Self> {
-        let plane = ControlPlane::start_for(Options { nodes }, OurPods::Run).await?;
+        let plane = ControlPlane::start_for_kubelet(Options { nodes }).await?;
         let (kubelet, tasks) = Kubelet::start(&plane)?;
         let mut machines = Vec::new();
         for number in 0..nodes {

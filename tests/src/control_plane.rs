@@ -17,7 +17,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::AGENT_ACCOUNT;
-use crate::assets::Assets;
+use crate::assets::{Assets, Kubernetes};
 use crate::audit;
 use crate::identity::{self, Credential, Endpoint, Identity, Impersonation, ORDINARY_CONTROLLER};
 use crate::process::{CommandLine, Kennel, Process, TemporaryDirectory, log_tail};
@@ -52,7 +52,7 @@ pub struct Options {
 
 /// Who runs the pods in our own namespace. KWOK plays all others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OurPods {
+enum OurPods {
     /// KWOK too: they are there, and do nothing.
     Play,
     /// [`crate::kubelet`]: they are processes.
@@ -76,7 +76,7 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// Starts only etcd and the API server, so that no controller writes anything.
     pub async fn start_alone() -> Result<Self> {
-        let plane = Self::start_servers(OurPods::Play).await?;
+        let plane = Self::start_servers(Kubernetes::chosen()?, &[], OurPods::Play).await?;
         create_default_service_account(&plane.client).await?;
         grant_ordinary_controller(&plane.client).await?;
         Ok(plane)
@@ -84,12 +84,31 @@ impl ControlPlane {
 
     /// Starts the whole control plane and waits until its nodes are Ready.
     pub async fn start(options: Options) -> Result<Self> {
-        Self::start_for(options, OurPods::Play).await
+        Self::start_with(options, &[]).await
     }
 
-    /// Like [`Self::start`]. With [`OurPods::Run`], our own pods wait for [`crate::kubelet`].
-    pub async fn start_for(options: Options, our_pods: OurPods) -> Result<Self> {
-        let mut plane = Self::start_servers(our_pods).await?;
+    /// The same, with these further flags of the API server.
+    pub async fn start_with(options: Options, flags: &[&str]) -> Result<Self> {
+        Self::start_on(Kubernetes::chosen()?, options, flags).await
+    }
+
+    /// The same on this release of Kubernetes.
+    pub async fn start_on(kubernetes: Kubernetes, options: Options, flags: &[&str]) -> Result<Self> {
+        Self::start_all(kubernetes, options, flags, OurPods::Play).await
+    }
+
+    /// The same, but our own pods wait for [`crate::kubelet`].
+    pub(crate) async fn start_for_kubelet(options: Options) -> Result<Self> {
+        Self::start_all(Kubernetes::chosen()?, options, &[], OurPods::Run).await
+    }
+
+    async fn start_all(
+        kubernetes: Kubernetes,
+        options: Options,
+        flags: &[&str],
+        our_pods: OurPods,
+    ) -> Result<Self> {
+        let mut plane = Self::start_servers(kubernetes, flags, our_pods).await?;
         plane.start_clients()?;
         plane
             .wait_ready(options)
@@ -98,13 +117,13 @@ impl ControlPlane {
         Ok(plane)
     }
 
-    async fn start_servers(our_pods: OurPods) -> Result<Self> {
-        let assets = Assets::find()?;
+    async fn start_servers(kubernetes: Kubernetes, flags: &[&str], our_pods: OurPods) -> Result<Self> {
+        let assets = Assets::of(kubernetes)?;
         let [leash] = programs::build([Program::Leash])?;
         let directory = Arc::new(TemporaryDirectory::new(&leash)?);
         let kennel = Kennel::new(&leash, directory.path())?;
         let files = Files::write(directory.path(), &assets, our_pods)?;
-        let (endpoint, client, lines, mut servers) = start_servers(&assets, &kennel, &files).await?;
+        let (endpoint, client, lines, mut servers) = start_servers(&assets, &kennel, &files, flags).await?;
         servers.reverse();
         Ok(Self {
             client,
@@ -315,26 +334,29 @@ async fn start_servers(
     assets: &Assets,
     kennel: &Kennel,
     files: &Files,
+    flags: &[&str],
 ) -> Result<(Endpoint, Client, Lines, Vec<Process>)> {
     for _ in 1..PORT_ATTEMPTS {
-        match try_servers(assets, kennel, files).await {
+        match try_servers(assets, kennel, files, flags).await {
             Err(error) if format!("{error:#}").contains("address already in use") => {}
             other => return other,
         }
     }
-    try_servers(assets, kennel, files).await
+    try_servers(assets, kennel, files, flags).await
 }
 
 async fn try_servers(
     assets: &Assets,
     kennel: &Kennel,
     files: &Files,
+    flags: &[&str],
 ) -> Result<(Endpoint, Client, Lines, Vec<Process>)> {
     let [etcd_port, peer_port, api_port] = free_ports()?;
     let data = format!("etcd-{etcd_port}");
+    let flags = flags.iter().map(|flag| (*flag).to_owned());
     let lines = Lines {
         etcd: etcd_command(assets, etcd_port, peer_port, &files.path(&data)),
-        apiserver: apiserver_command(assets, files, api_port, etcd_port),
+        apiserver: apiserver_command(assets, files, api_port, etcd_port).args(flags),
     };
     let etcd = kennel.start(ETCD, &lines.etcd)?;
     let apiserver = kennel.start(APISERVER, &lines.apiserver)?;

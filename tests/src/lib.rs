@@ -5,6 +5,7 @@
 //! Not here: assertions about the product; they are in `tests/tests`.
 
 pub mod assets;
+pub mod compat;
 pub mod go_module;
 pub mod process;
 pub mod programs;
@@ -31,11 +32,13 @@ pub mod marks;
 pub mod alertmanager;
 pub mod cert_manager;
 pub mod cluster;
+pub mod containerd;
 pub mod host;
 pub mod kubelet;
 pub mod machine;
 pub mod metrics_lint;
 pub mod prometheus;
+pub mod registry;
 
 pub mod adversaries;
 pub mod demo;

@@ -20,6 +20,8 @@ mod blockers;
 mod cert_manager;
 mod certificates;
 mod chart;
+#[cfg(feature = "long")]
+mod compat;
 mod cordon_given_back;
 mod crashes;
 mod daemonset;
@@ -37,12 +39,15 @@ mod manifests;
 mod messages;
 mod never_in_the_way;
 mod no_blind_reboot;
+#[cfg(feature = "long")]
+mod oldest;
 mod one_node_one_agent;
 mod privileges;
 mod prometheus;
 mod ready_when;
 mod roles;
 mod rollout;
+mod server;
 mod signs;
 mod silences;
 mod uninstall;

@@ -440,7 +440,7 @@ fn a_strict_api_server_takes_every_object() -> Result<()> {
             .find(|object| object["kind"] == "Deployment")
             .context("no Deployment")?;
         deployment["spec"]["replica"] = json!(3);
-        let said = dry_run(cluster, &misspelt).await?;
+        let said = dry_run(&cluster.plane, &misspelt).await?;
         ensure!(
             !said.0 && said.1.contains("unknown field") && said.1.contains("replica"),
             "{}",
@@ -678,16 +678,15 @@ pub(crate) async fn is_taken(cluster: &Cluster, mut objects: Vec<Value>) -> Resu
             object["metadata"]["name"] = json!("cordonhold-dry");
         }
     }
-    let (taken, said) = dry_run(cluster, &objects).await?;
+    let (taken, said) = dry_run(&cluster.plane, &objects).await?;
     ensure!(taken, "{said}");
     Ok(())
 }
 
 /// Applies the objects as a dry run. Returns whether all were accepted, and kubectl's output.
-async fn dry_run(cluster: &Cluster, objects: &[Value]) -> Result<(bool, String)> {
+pub(crate) async fn dry_run(plane: &ControlPlane, objects: &[Value]) -> Result<(bool, String)> {
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
-    let mut child = cluster
-        .plane
+    let mut child = plane
         .kubectl(Identity::Admin)
         .args([
             "apply",
