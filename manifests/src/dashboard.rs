@@ -99,6 +99,15 @@ pub fn expressions() -> Vec<&'static str> {
     PANELS.iter().map(|panel| panel.expression).collect()
 }
 
+/// The dashboard as a file that Grafana imports.
+///
+/// # Errors
+///
+/// The JSON cannot be written.
+pub fn file() -> Result<String, serde_json::Error> {
+    Ok(format!("{}\n", serde_json::to_string_pretty(&dashboard())?))
+}
+
 /// The template of the chart's `ConfigMap`, which Grafana's sidecar finds by its label.
 pub(crate) fn template() -> Result<String, serde_json::Error> {
     let text = serde_json::to_string_pretty(&dashboard())?;

@@ -227,16 +227,21 @@ pub fn files() -> Result<Vec<File>, KustomizeError> {
     Ok(files)
 }
 
+/// The release that the base is a rendering for.
+#[must_use]
+pub fn release() -> Release {
+    Release {
+        name: "cordonhold".to_owned(),
+        namespace: NAMESPACE.to_owned(),
+    }
+}
+
 fn rendered(name: &'static str, with: Value) -> Result<Vec<File>, KustomizeError> {
     let values = values(with).map_err(|problem| KustomizeError::Values {
         component: name,
         problem,
     })?;
-    let release = Release {
-        name: "cordonhold".to_owned(),
-        namespace: NAMESPACE.to_owned(),
-    };
-    Ok(chart::render(&values, &release)?)
+    Ok(chart::render(&values, &release())?)
 }
 
 fn base() -> Result<Vec<File>, KustomizeError> {

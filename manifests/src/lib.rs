@@ -28,5 +28,13 @@ pub fn generated() -> Result<Vec<chart::File>, kustomize::KustomizeError> {
         name: format!("chart/{}", file.name),
         ..file
     }));
+    files.push(chart::File {
+        name: "monitoring/rules.yaml".to_owned(),
+        text: alerts::file(),
+    });
+    files.push(chart::File {
+        name: "monitoring/dashboard.json".to_owned(),
+        text: dashboard::file().map_err(chart::RenderError::Values)?,
+    });
     Ok(files)
 }

@@ -570,6 +570,9 @@ pub struct Rules {
     pub namespace: String,
     /// Its labels, by which your Prometheus selects it.
     pub labels: Object,
+    /// Where your copy of `docs/runbooks` is, such as `https://wiki.example/cordonhold/runbooks`, without a slash at the end. Each alert
+    /// then links to its page.
+    pub runbook_url: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,6 +1,6 @@
 //! Finds the programs of a control plane in `KUBEBUILDER_ASSETS`; builds what is missing there from `control-plane/`, once, into a cache.
-//! Prometheus, Alertmanager, cert-manager, the clients that uncordon nodes, and what renders charts and kustomizations are found in the same
-//! way, and built from `prometheus/`, `alertmanager/`, `cert-manager/`, `adversaries/` and `renderers/` when a test first asks for them.
+//! Prometheus, Alertmanager, cert-manager, a container registry, the clients that uncordon nodes, and what renders charts and kustomizations are found in the same
+//! way, and built from `prometheus/`, `alertmanager/`, `cert-manager/`, `registry/`, `adversaries/` and `renderers/` when a test first asks for them.
 //!
 //! `CORDONHOLD_KUBERNETES` chooses between two releases of Kubernetes: the newest, and the oldest that Cordonhold supports.
 //!
@@ -41,7 +41,10 @@ const STAGES: [&str; 5] = [
 /// A Go module of this repository, its directory beside this crate's sources.
 const CONTROL_PLANE: &str = "control-plane";
 const PROMETHEUS: &str = "prometheus";
-const PROMETHEUS_PACKAGE: &str = "github.com/prometheus/prometheus/cmd/prometheus";
+const PROMETHEUS_PACKAGES: [&str; 2] = [
+    "github.com/prometheus/prometheus/cmd/prometheus",
+    "github.com/prometheus/prometheus/cmd/promtool",
+];
 const ALERTMANAGER: &str = "alertmanager";
 const ALERTMANAGER_MODULE: &str = "github.com/prometheus/alertmanager";
 const ALERTMANAGER_PACKAGE: &str = "github.com/prometheus/alertmanager/cmd/alertmanager";
@@ -60,6 +63,8 @@ const CERT_MANAGER_CRDS: [&str; 6] = [
     "cert-manager.io_clusterissuers.yaml",
     "cert-manager.io_issuers.yaml",
 ];
+const REGISTRY: &str = "registry";
+const REGISTRY_MODULE: &str = "github.com/distribution/distribution/v3";
 const ADVERSARIES: &str = "adversaries";
 const RENDERERS: &str = "renderers";
 const HELM_MODULE: &str = "helm.sh/helm/v4";
@@ -109,6 +114,11 @@ pub fn prometheus() -> Result<PathBuf> {
     find(Entry::Prometheus, "prometheus")
 }
 
+/// Finds promtool and builds it if it is missing, together with [`prometheus`].
+pub fn promtool() -> Result<PathBuf> {
+    find(Entry::Prometheus, "promtool")
+}
+
 /// Finds Alertmanager and builds it if it is missing. The first build takes minutes and shows its progress on standard error.
 pub fn alertmanager() -> Result<PathBuf> {
     find(Entry::Alertmanager, "alertmanager")
@@ -122,6 +132,11 @@ pub fn cert_manager() -> Result<PathBuf> {
 /// Finds cert-manager's CRDs, one YAML file with many documents, and builds [`cert_manager`] if they are missing.
 pub fn cert_manager_crds() -> Result<PathBuf> {
     find(Entry::CertManager, "cert-manager-crds.yaml")
+}
+
+/// Finds the container registry and builds it if it is missing. The first build takes a minute and shows its progress on standard error.
+pub fn registry() -> Result<PathBuf> {
+    find(Entry::Registry, "registry")
 }
 
 /// Finds the clients that uncordon nodes and builds them if they are missing. The first build takes minutes and shows its progress on standard
@@ -184,6 +199,8 @@ enum Entry {
     Alertmanager,
     /// cert-manager and its CRDs, which one test needs.
     CertManager,
+    /// A container registry, to which a test pushes images.
+    Registry,
     /// The clients that uncordon nodes, which one test needs.
     Adversaries,
     /// helm, helm-unittest, and what renders as Flux and Argo CD do.
@@ -198,6 +215,7 @@ impl Entry {
             Self::Prometheus => "prometheus",
             Self::Alertmanager => "alertmanager",
             Self::CertManager => "cert-manager",
+            Self::Registry => "registry",
             Self::Adversaries => "adversaries",
             Self::Renderers => "renderers",
         }
@@ -211,6 +229,7 @@ impl Entry {
             Self::Prometheus => Module::new(PROMETHEUS),
             Self::Alertmanager => Module::new(ALERTMANAGER),
             Self::CertManager => Module::new(CERT_MANAGER),
+            Self::Registry => Module::new(REGISTRY),
             Self::Adversaries => Module::new(ADVERSARIES),
             Self::Renderers => Module::new(RENDERERS),
         }
@@ -224,7 +243,7 @@ impl Entry {
             Self::Prometheus => flags(&PROMETHEUS_FLAGS),
             Self::Alertmanager => flags(&[ALERTMANAGER_PAGE]),
             Self::CertManager => [flags(&[]), CERT_MANAGER_CRDS.map(str::to_owned).to_vec()].concat(),
-            Self::Adversaries => flags(&[]),
+            Self::Registry | Self::Adversaries => flags(&[]),
             Self::Renderers => [flags(&[]), RENDERERS_PACKAGES.map(str::to_owned).to_vec()].concat(),
         }
     }
@@ -237,6 +256,7 @@ impl Entry {
             Self::Prometheus => self.module().requires("github.com/prometheus/prometheus"),
             Self::Alertmanager => self.module().requires(ALERTMANAGER_MODULE),
             Self::CertManager => self.module().requires(CERT_MANAGER_MODULE),
+            Self::Registry => self.module().requires(REGISTRY_MODULE),
             Self::Adversaries => self.module().requires("k8s.io/client-go"),
             Self::Renderers => self.module().requires(HELM_MODULE),
         }
@@ -263,6 +283,7 @@ impl Entry {
             Self::Prometheus => build_prometheus(directory),
             Self::Alertmanager => build_alertmanager(directory),
             Self::CertManager => build_cert_manager(directory),
+            Self::Registry => build_registry(directory),
             Self::Adversaries => build_adversaries(directory),
             Self::Renderers => build_renderers(directory),
         }
@@ -285,7 +306,7 @@ fn build_prometheus(directory: &Path) -> Result<()> {
         "building Prometheus {} from source, once (about 3 minutes on 2 cores)",
         Entry::Prometheus.version()?
     );
-    Module::new(PROMETHEUS).build(title, flags(&PROMETHEUS_FLAGS), &[PROMETHEUS_PACKAGE], directory)
+    Module::new(PROMETHEUS).build(title, flags(&PROMETHEUS_FLAGS), &PROMETHEUS_PACKAGES, directory)
 }
 
 /// Builds Alertmanager from a copy of its module, to which the page is added that it embeds and that its module lacks: Go takes a copy
@@ -319,6 +340,14 @@ fn build_alertmanager(directory: &Path) -> Result<()> {
         &[ALERTMANAGER_PACKAGE],
         directory,
     )
+}
+
+fn build_registry(directory: &Path) -> Result<()> {
+    let title = format!(
+        "building the registry of Distribution {} from source, once (about a minute on 2 cores)",
+        Entry::Registry.version()?
+    );
+    Module::new(REGISTRY).build(title, flags(&[]), &["."], directory)
 }
 
 fn build_adversaries(directory: &Path) -> Result<()> {

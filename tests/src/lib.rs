@@ -29,10 +29,12 @@ pub mod marks;
 
 pub mod alertmanager;
 pub mod cert_manager;
+pub mod containerd;
 pub mod host;
 pub mod machine;
 pub mod metrics_lint;
 pub mod prometheus;
+pub mod registry;
 
 pub mod adversaries;
 pub mod demo;

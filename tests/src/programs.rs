@@ -1,4 +1,4 @@
-//! Builds the programs of this workspace that tests run: `cordonhold-agent`, `cordonhold-webhook`, `leash`.
+//! Builds the programs of this workspace that tests run: `cordonhold-agent`, `cordonhold-webhook`, `cordonhold-images`, `leash`.
 //!
 //! It calls cargo, which rebuilds only what is out of date. That cannot deadlock: while cargo runs a test it holds no build lock.
 
@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 pub enum Program {
     Agent,
     Webhook,
+    Images,
     Leash,
 }
 
@@ -22,6 +23,7 @@ impl Program {
         match self {
             Self::Agent => "cordonhold-agent",
             Self::Webhook => "cordonhold-webhook",
+            Self::Images => "cordonhold-images",
             Self::Leash => "leash",
         }
     }

@@ -1,61 +1,70 @@
-//! The alerts of `OPERATING.md`, and the expressions of the chart's dashboard, in Prometheus' own parser.
+//! The rules for Prometheus and the expressions of the dashboard, in Prometheus' own parser and by its own unit tests.
 //!
-//! Not here: whether their metrics and labels exist, see `agent/src/metrics/tests/manual.rs`.
+//! Not here: whether their metrics and labels exist, see `agent/src/metrics/tests/manual.rs` and `manifests/src/dashboard.rs`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use cordonhold_tests::metrics_lint;
+use cordonhold_tests::process::CommandLine;
+use cordonhold_tests::{assets, metrics_lint};
 use serde_json::{Value, json};
 
+/// Longest run of the unit tests of the rules. It takes a second.
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+fn monitoring() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/monitoring")
+}
+
 #[test]
-fn alerts_parse_in_a_real_prometheus() -> Result<()> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../OPERATING.md");
-    let page =
+fn alerts_and_dashboard_parse_in_a_real_prometheus() -> Result<()> {
+    let path = monitoring().join("rules.yaml");
+    let rules =
         std::fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
-    let alerts = alerts(&page)?;
-    metrics_lint::rules(&file(&alerts))?;
+    metrics_lint::rules(&rules)?;
+    for (right, broken) in [
+        ("sum by (phase) (", "sum by (phase) (("),
+        ("for: 2h", "for: a day"),
+    ] {
+        ensure!(rules.contains(right), "no rule has {right}");
+        let refused = metrics_lint::rules(&rules.replacen(right, broken, 1));
+        ensure!(refused.is_err(), "Prometheus takes {broken}");
+    }
     let shown = cordonhold_manifests::dashboard::expressions();
     let shown = shown
         .iter()
         .map(|shown| json!({ "record": "shown", "expr": shown }));
-    metrics_lint::rules(&file(&shown.collect::<Vec<Value>>()))?;
-    for broken in [
-        json!({ "expr": "sum(up" }),
-        json!({ "expr": "up", "for": "a day" }),
+    let rules: Vec<Value> = shown.collect();
+    metrics_lint::rules(&json!({ "groups": [{ "name": "shown", "rules": rules }] }).to_string())
+}
+
+/// `rules-test.yaml` has for each alert when it fires and when it does not yet; promtool compares.
+#[tokio::test]
+async fn each_alert_fires_when_its_unit_test_says() -> Result<()> {
+    let promtool = assets::promtool()?;
+    let tested = |file: PathBuf| CommandLine::new(&promtool).arg("test").arg("rules").arg(file);
+    let _said = tested(monitoring().join("rules-test.yaml"))
+        .run("", TEST_TIMEOUT)
+        .await?;
+    // An alert that would fire a minute late is seen.
+    let place = tempfile::tempdir().context("failed to create a temporary directory")?;
+    for (name, right, wrong) in [
+        ("rules.yaml", "_seconds) > 7200", "_seconds) > 9000"),
+        ("rules-test.yaml", "", ""),
     ] {
-        let mut alerts = alerts.clone();
-        let last = alerts.last_mut().and_then(Value::as_object_mut);
-        last.context("no alert")?
-            .extend(broken.as_object().cloned().unwrap_or_default());
-        let refused = metrics_lint::rules(&file(&alerts));
-        ensure!(refused.is_err(), "Prometheus takes {broken}");
+        let text = std::fs::read_to_string(monitoring().join(name)).with_context(|| name.to_owned())?;
+        ensure!(text.contains(right), "{name} lacks {right}");
+        std::fs::write(place.path().join(name), text.replacen(right, wrong, 1))
+            .with_context(|| name.to_owned())?;
     }
+    let failed = tested(place.path().join("rules-test.yaml"))
+        .run("", TEST_TIMEOUT)
+        .await;
+    let error = failed.err().context("a rule that fires late passes its test")?;
+    ensure!(
+        format!("{error:#}").contains("CordonholdNodeDoesNotComeBack"),
+        "{error:#}"
+    );
     Ok(())
-}
-
-fn file(rules: &[Value]) -> String {
-    json!({ "groups": [{ "name": "cordonhold", "rules": rules }] }).to_string()
-}
-
-/// The rows of the page's table of alerts, as rules.
-fn alerts(page: &str) -> Result<Vec<Value>> {
-    let (_, table) = page
-        .split_once("| alert | expression |\n| --- | --- |\n")
-        .context("OPERATING.md has no table of alerts")?;
-    let rows = table.lines().take_while(|line| line.starts_with('|'));
-    rows.map(|row| alert(row).with_context(|| format!("cannot be read as an alert: {row}")))
-        .collect()
-}
-
-/// `| NAME | EXPRESSION |`, where the expression may be followed by `for: TIME`, both in backticks.
-fn alert(row: &str) -> Option<Value> {
-    let (name, rest) = row.strip_prefix("| ")?.split_once(" | `")?;
-    let (expression, rest) = rest.split_once('`')?;
-    let mut alert = json!({ "alert": name, "expr": expression });
-    match rest.strip_suffix(" |")? {
-        "" => {}
-        rest => alert["for"] = json!(rest.strip_prefix(", with `for: ")?.strip_suffix('`')?),
-    }
-    Some(alert)
 }

@@ -102,6 +102,7 @@ impl Site {
         self.machine.start_agent(&in_a_large_budget(arguments)).await
     }
 
+    #[cfg(feature = "long")]
     /// Like [`Self::start_agent`], with this program as the agent.
     pub(crate) async fn start_program(&mut self, program: &Path, arguments: &[&str]) -> Result<()> {
         let arguments = in_a_large_budget(arguments);
