@@ -1,5 +1,6 @@
 //! Nodes with machines and real agents, and functions that wait for their states.
 
+#[cfg(feature = "long")]
 use std::path::Path;
 use std::time::Duration;
 
