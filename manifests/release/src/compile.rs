@@ -47,6 +47,18 @@ pub struct Compilers {
     pub libc: PathBuf,
 }
 
+const SEPARATOR: &str = "\x1f";
+/// What every program is built with.
+const FLAGS: [&str; 4] = [
+    "-Ctarget-feature=+crt-static",
+    // The system call for random bits. A static program cannot look for the C library's function at run time, and would read /dev instead.
+    "--cfg=getrandom_backend=\"linux_getrandom\"",
+    // The linker's own id is a hash of paths too.
+    "-Clink-arg=-Wl,--build-id=none",
+    // A list of addresses that a program corrects at its start: some hundred kilobytes less.
+    "-Clink-arg=-Wl,-z,pack-relative-relocs",
+];
+
 impl Compilers {
     /// Finds the compilers for a CPU.
     pub fn find(arch: Arch) -> Result<Self, CompileError> {
@@ -145,10 +157,10 @@ fn places(root: &Path) -> Vec<(PathBuf, &'static str)> {
 
 /// The flags of the compiler, as `CARGO_ENCODED_RUSTFLAGS` separates them.
 fn rust_flags(root: &Path) -> OsString {
-    // The linker's own id is a hash of paths too.
-    let mut flags = OsString::from("-Ctarget-feature=+crt-static\x1f-Clink-arg=-Wl,--build-id=none");
+    let mut flags = OsString::from(FLAGS.join(SEPARATOR));
     for (place, name) in places(root) {
-        flags.push("\x1f--remap-path-prefix=");
+        flags.push(SEPARATOR);
+        flags.push("--remap-path-prefix=");
         flags.push(place);
         flags.push("=");
         flags.push(name);

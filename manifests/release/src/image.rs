@@ -10,7 +10,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
 use crate::VERSION;
-use crate::archive::{self, Archive, gzip};
+use crate::archive::{self, Archive, zstd};
 use crate::program::{Arch, Contents, FOLDER};
 use crate::source::Commit;
 
@@ -94,7 +94,7 @@ struct RootFs {
 pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIGURATION: &str = "application/vnd.oci.image.config.v1+json";
-const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 const OS: &str = "linux";
 /// Where programs are looked for, for the commands that the agent runs on the host by their name alone. It is what most images have.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -147,7 +147,7 @@ pub fn make(
         schema_version: 2,
         media_type: MANIFEST.to_owned(),
         config: keep(CONFIGURATION, serde_json::to_vec(&configuration)?),
-        layers: vec![keep(LAYER, gzip(&layer)?)],
+        layers: vec![keep(LAYER, zstd(&layer)?)],
     };
     let mut manifest = keep(MANIFEST, serde_json::to_vec(&manifest)?);
     manifest.platform = Some(Platform {

@@ -224,9 +224,8 @@ impl Member {
                 json!({ "metadata": { "labels": { keys::PHASE: null } } }),
             ),
         ] {
-            wire::write(&cluster.controller, name, write, &body)
-                .await?
-                .denied()?;
+            let answer = wire::write(&cluster.controller, name, write, &body).await?;
+            answer.denied().with_context(|| body.to_string())?;
         }
         let node = self.site.view().await?;
         ensure!(

@@ -1,5 +1,6 @@
 //! Nodes with machines and real agents, and functions that wait for their states.
 
+#[cfg(feature = "long")]
 use std::path::Path;
 use std::time::Duration;
 
@@ -111,8 +112,8 @@ impl Site {
         self.machine.start_agent(&in_a_large_budget(arguments)).await
     }
 
-    #[cfg(feature = "long")]
     /// Like [`Self::start_agent`], with this program as the agent.
+    #[cfg(feature = "long")]
     pub(crate) async fn start_program(&mut self, program: &Path, arguments: &[&str]) -> Result<()> {
         let arguments = in_a_large_budget(arguments);
         self.machine.start_program(program, &arguments).await
