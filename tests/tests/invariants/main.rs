@@ -37,6 +37,7 @@ mod messages;
 mod never_in_the_way;
 mod no_blind_reboot;
 mod one_node_one_agent;
+mod policy;
 mod privileges;
 mod prometheus;
 mod ready_when;
