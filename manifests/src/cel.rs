@@ -6,6 +6,7 @@
 //! Not here: who decides for a request that is sent ([`cordonhold_shared::admission`]), and the objects around ([`crate::chart`]).
 
 mod deferral;
+pub(crate) mod guard;
 mod hold;
 mod kured;
 mod people;

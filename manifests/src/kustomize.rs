@@ -11,7 +11,7 @@ use crate::difference::{self, DifferenceError, Patch};
 use crate::values::{Values, put_over};
 
 /// The namespace in the base. An overlay's `namespace:` moves everything out of it.
-const NAMESPACE: &str = "cordonhold";
+pub(crate) const NAMESPACE: &str = "cordonhold";
 
 /// Why the kustomizations cannot be written.
 #[derive(Debug, thiserror::Error)]

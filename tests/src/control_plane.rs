@@ -78,7 +78,7 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// Starts only etcd and the API server, so that no controller writes anything.
     pub async fn start_alone() -> Result<Self> {
-        let plane = Self::start_servers().await?;
+        let plane = Self::start_servers(&[]).await?;
         create_default_service_account(&plane.client).await?;
         grant_ordinary_controller(&plane.client).await?;
         Ok(plane)
@@ -86,7 +86,12 @@ impl ControlPlane {
 
     /// Starts the whole control plane and waits until its nodes are Ready.
     pub async fn start(options: Options) -> Result<Self> {
-        let mut plane = Self::start_servers().await?;
+        Self::start_with(options, &[]).await
+    }
+
+    /// The same, with these further flags of the API server.
+    pub async fn start_with(options: Options, flags: &[&str]) -> Result<Self> {
+        let mut plane = Self::start_servers(flags).await?;
         plane.start_clients()?;
         plane
             .wait_ready(options)
@@ -95,13 +100,14 @@ impl ControlPlane {
         Ok(plane)
     }
 
-    async fn start_servers() -> Result<Self> {
+    async fn start_servers(flags: &[&str]) -> Result<Self> {
         let assets = Assets::find()?;
         let [leash] = programs::build([Program::Leash])?;
         let directory = Arc::new(TemporaryDirectory::new(&leash)?);
         let kennel = Kennel::new(&leash, directory.path())?;
         let files = Files::write(directory.path(), &assets)?;
-        let (endpoint, client, apiserver, mut servers) = start_servers(&assets, &kennel, &files).await?;
+        let (endpoint, client, apiserver, mut servers) =
+            start_servers(&assets, &kennel, &files, flags).await?;
         servers.reverse();
         Ok(Self {
             client,
@@ -362,20 +368,22 @@ async fn start_servers(
     assets: &Assets,
     kennel: &Kennel,
     files: &Files,
+    flags: &[&str],
 ) -> Result<(Endpoint, Client, CommandLine, Vec<Process>)> {
     for _ in 1..PORT_ATTEMPTS {
-        match try_servers(assets, kennel, files).await {
+        match try_servers(assets, kennel, files, flags).await {
             Err(error) if format!("{error:#}").contains("address already in use") => {}
             other => return other,
         }
     }
-    try_servers(assets, kennel, files).await
+    try_servers(assets, kennel, files, flags).await
 }
 
 async fn try_servers(
     assets: &Assets,
     kennel: &Kennel,
     files: &Files,
+    flags: &[&str],
 ) -> Result<(Endpoint, Client, CommandLine, Vec<Process>)> {
     let [etcd_port, peer_port, api_port] = free_ports()?;
     let data = format!("etcd-{etcd_port}");
@@ -383,7 +391,8 @@ async fn try_servers(
         "etcd",
         &etcd_command(assets, etcd_port, peer_port, &files.path(&data)),
     )?;
-    let line = apiserver_command(assets, files, api_port, etcd_port);
+    let flags = flags.iter().map(|flag| (*flag).to_owned());
+    let line = apiserver_command(assets, files, api_port, etcd_port).args(flags);
     let apiserver = kennel.start(APISERVER, &line)?;
     let endpoint = Endpoint {
         url: format!("https://127.0.0.1:{api_port}"),

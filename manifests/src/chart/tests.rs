@@ -39,7 +39,7 @@ fn what_is_generated_is_up_to_date() {
         );
     }
     let known: BTreeSet<String> = files.into_iter().map(|file| file.name).collect();
-    for folder in ["base", "components", "overlays"] {
+    for folder in ["base", "components", "overlays", "static-admission"] {
         for name in files_below(&root.join(folder)) {
             let name = name
                 .strip_prefix(root)

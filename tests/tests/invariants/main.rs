@@ -45,4 +45,5 @@ mod roles;
 mod rollout;
 mod signs;
 mod silences;
+mod static_admission;
 mod uninstall;
