@@ -72,6 +72,10 @@ fn matrix() -> Vec<Value> {
         json!({"tls": {"source": "cert-manager", "secretName": "other"}}),
         json!({"tls": {"source": "cert-manager", "certManager": {"issuerRef": {"kind": "ClusterIssuer", "name": "your-ca"}}}, "webhook": {"mode": "defer"}}),
         json!({"uninstall": {"enabled": false}}),
+        json!({"policy": {"enabled": true}}),
+        json!({"policy": {"enabled": true}, "webhook": {"mode": "warn"}}),
+        json!({"policy": {"enabled": true}, "mode": "agents-only", "webhook": {"mode": "enforce", "onDelete": "deny"}}),
+        json!({"policy": {"enabled": true}, "webhook": {"mode": "defer", "deferBy": "both", "onDelete": "deny", "exempt": {"users": ["cluster-api"], "groups": ["break-glass"]}}}),
         json!({"mode": "mixed", "kured": kured, "configuration": {"lockAnnotation": "example.com/node-lock"},
             "uninstall": {"timeout": "5m", "deadHolds": "give-back"}, "webhook": {"tolerations": [{"key": "x", "operator": "Exists"}],
             "nodeSelector": {"a": "b"}, "priorityClassName": ""}, "pools": [{"name": "gpu", "nodeLabel": "example.com/pool"}],
@@ -208,6 +212,14 @@ fn kustomizations() -> Vec<(&'static str, Value)> {
         (
             "resources: [../../base]\ncomponents: [../../components/reboot-by-logind, ../../components/node-conditions, ../../components/volume-detach]\n",
             json!({"configuration": {"rebootMethod": "logind", "nodeConditions": true, "volumeDetachTimeout": "5m"}}),
+        ),
+        (
+            "resources: [../../base]\ncomponents: [../../components/policy, ../../components/policy-refuse-delete, ../../components/defer]\n",
+            json!({"policy": {"enabled": true}, "webhook": {"mode": "defer", "onDelete": "deny"}}),
+        ),
+        (
+            "resources: [../../overlays/agent-alone]\ncomponents: [../../components/policy]\n",
+            json!({"mode": "agents-only", "policy": {"enabled": true}}),
         ),
         (
             "resources: [../../base]\ncomponents: [../../components/reboot-by-signal, ../../components/events-in-default]\n",

@@ -42,6 +42,7 @@ mod no_blind_reboot;
 #[cfg(feature = "long")]
 mod oldest;
 mod one_node_one_agent;
+mod policy;
 mod privileges;
 mod prometheus;
 mod ready_when;
@@ -50,4 +51,5 @@ mod rollout;
 mod server;
 mod signs;
 mod silences;
+mod static_admission;
 mod uninstall;

@@ -30,7 +30,7 @@ const KUBECTL_TIMEOUT: Duration = Duration::from_secs(30);
 const CERTS_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The kustomizations that people render: the base, the overlays, and the base with each component.
-pub(crate) const VARIANTS: [&str; 19] = [
+pub(crate) const VARIANTS: [&str; 22] = [
     "resources: [../../base]\n",
     "resources: [../../overlays/protect-kured]\n",
     "resources: [../../overlays/agent-alone]\n",
@@ -44,6 +44,9 @@ pub(crate) const VARIANTS: [&str; 19] = [
     "resources: [../../base]\ncomponents: [../../components/defer, ../../components/defer-by-policy]\n",
     "resources: [../../overlays/protect-kured]\ncomponents: [../../components/defer-by-policy]\n",
     "resources: [../../overlays/agent-alone]\ncomponents: [../../components/defer-by-policy]\n",
+    "resources: [../../base]\ncomponents: [../../components/policy]\n",
+    "resources: [../../overlays/agent-alone]\ncomponents: [../../components/policy]\n",
+    "resources: [../../base]\ncomponents: [../../components/policy, ../../components/policy-refuse-delete, ../../components/defer]\n",
     "resources: [../../base]\ncomponents: [../../components/volume-detach]\n",
     "resources: [../../base]\ncomponents: [../../components/network-policy]\n",
     "resources: [../../base]\ncomponents: [../../components/reboot-by-logind]\n",
