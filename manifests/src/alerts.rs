@@ -61,7 +61,7 @@ const RECORDINGS: [Recording; 3] = [
     },
 ];
 
-const ALERTS: [Alert; 13] = [
+const ALERTS: [Alert; 14] = [
     Alert {
         name: "CordonholdNodeDoesNotComeBack",
         severity: Severity::Critical,
@@ -77,18 +77,11 @@ const ALERTS: [Alert; 13] = [
         lasts: "2h",
     },
     Alert {
-        name: "CordonholdWaitsForTheLock",
+        name: "CordonholdRebootOverdue",
         severity: Severity::Warning,
-        says: "a node has waited for the lock for a day",
-        expression: "time() - cordonhold_agent_lock_waits_since_timestamp_seconds > 86400",
-        lasts: "",
-    },
-    Alert {
-        name: "CordonholdRebootBlocked",
-        severity: Severity::Warning,
-        says: "something other than a closed window has postponed a reboot for a day",
-        expression: "max by (node) (cordonhold_agent_blocked{blocker!=\"outside_window\"}) == 1",
-        lasts: "1d",
+        says: "a node has wanted a reboot for a week",
+        expression: "max by (node) (cordonhold_agent_phase{phase=\"wanted\"}) == 1",
+        lasts: "1w",
     },
     Alert {
         name: "CordonholdRebootFailed",
@@ -114,22 +107,36 @@ const ALERTS: [Alert; 13] = [
     Alert {
         name: "CordonholdWebhookUnreachable",
         severity: Severity::Critical,
-        says: "the API server gets no answer from the webhook (its own metric)",
-        expression: "sum by (name) (increase(apiserver_admission_webhook_rejection_count{name=~\".*cordonhold.dev\",error_type=\"calling_webhook_error\"}[10m])) > 0",
+        says: "the API server gets no answer from the webhook (a metric of the API server)",
+        expression: "sum by (name) (increase(apiserver_admission_webhook_rejection_count{name=~\".*cordonhold.dev\",error_type=\"calling_webhook_error\"}[10m])) > 0 or sum by (name) (increase(apiserver_admission_webhook_fail_open_count{name=~\".*cordonhold.dev\"}[10m])) > 0 or sum by (name) (apiserver_admission_webhook_rejection_count{name=~\".*cordonhold.dev\",error_type=\"calling_webhook_error\"} unless apiserver_admission_webhook_rejection_count offset 10m) > 0 or sum by (name) (apiserver_admission_webhook_fail_open_count{name=~\".*cordonhold.dev\"} unless apiserver_admission_webhook_fail_open_count offset 10m) > 0",
         lasts: "",
     },
     Alert {
         name: "CordonholdWebhookNotTrusted",
         severity: Severity::Critical,
         says: "the API server does not trust the webhook's certificate, or does not call the webhook",
-        expression: "max by (problem) (cordonhold_webhook_trust_problem{problem!~\"(certificate|ca)-ends-in-.*\"}) == 1",
+        expression: "max by (problem) (cordonhold_webhook_trust_problem{problem=~\"certificate-(without-names|for-other-name|version-1|not-for-servers|not-yet-valid|ended)|ca-(missing|unreadable|is-another|not-yet-valid|ended)|configuration-missing\"}) == 1",
         lasts: "5m",
     },
     Alert {
+        name: "CordonholdWebhookMisconfigured",
+        severity: Severity::Warning,
+        says: "something about the webhook is not as it was installed",
+        expression: "max by (problem) (cordonhold_webhook_trust_problem{problem=~\"configuration-unreadable|conditions-missing|nothing-defers|tokens-without-node\"}) == 1",
+        lasts: "15m",
+    },
+    Alert {
         name: "CordonholdCertificateExpiring",
+        severity: Severity::Warning,
+        says: "the webhook's certificate or its CA ends within a week",
+        expression: "max by (problem) (cordonhold_webhook_trust_problem{problem=~\"(certificate|ca)-ends-in-(7-days|1-day)\"}) == 1",
+        lasts: "15m",
+    },
+    Alert {
+        name: "CordonholdCertificateEnds",
         severity: Severity::Critical,
-        says: "the webhook's certificate ends within two weeks",
-        expression: "min(cordonhold_webhook_certificate_expiry_timestamp_seconds) - time() < 1209600",
+        says: "the webhook's certificate or its CA ends within a day",
+        expression: "max by (problem) (cordonhold_webhook_trust_problem{problem=~\"(certificate|ca)-ends-in-1-day\"}) == 1",
         lasts: "15m",
     },
     Alert {
@@ -171,7 +178,8 @@ pub fn table() -> String {
             alert.name,
             alert.severity.as_str(),
             alert.says,
-            alert.expression
+            // A table's cell ends at a bar, also within backticks.
+            alert.expression.replace('|', "\\|")
         )
     });
     let rows: Vec<String> = rows.collect();
@@ -270,6 +278,8 @@ spec:
 mod tests {
     use std::collections::BTreeSet;
 
+    use cordonhold_shared::admission::trust::Problem;
+
     use super::*;
 
     /// What each page tells, in this order.
@@ -277,7 +287,7 @@ mod tests {
         "## What it means",
         "## How to look",
         "## How to mend it",
-        "## When to sleep on",
+        "## When it can wait until morning",
     ];
 
     fn root() -> std::path::PathBuf {
@@ -322,6 +332,61 @@ mod tests {
             );
             let headings: Vec<&str> = page.lines().filter(|line| line.starts_with("## ")).collect();
             assert_eq!(headings, HEADINGS, "{}", alert.name);
+        }
+    }
+
+    #[test]
+    fn each_problem_of_trust_is_in_the_alerts_that_it_belongs_to() {
+        let alerts_of = |code: &str| -> Vec<&str> {
+            let of = |alert: &&Alert| {
+                let (_, selector) = alert
+                    .expression
+                    .split_once("trust_problem{problem=~\"")
+                    .unwrap_or_default();
+                let codes = selector.split('"').next().unwrap_or_default();
+                regex_lite::Regex::new(&format!("^(?:{codes})$"))
+                    .expect("it is a pattern")
+                    .is_match(code)
+            };
+            ALERTS.iter().filter(of).map(|alert| alert.name).collect()
+        };
+        for problem in Problem::ALL {
+            let wanted: &[&str] = match problem {
+                // A certificate that lives for a month has this from its first day on.
+                Problem::CertificateEndsIn30Days | Problem::CaEndsIn30Days => &[],
+                Problem::CertificateEndsIn7Days | Problem::CaEndsIn7Days => {
+                    &["CordonholdCertificateExpiring"]
+                }
+                Problem::CertificateEndsIn1Day | Problem::CaEndsIn1Day => {
+                    &["CordonholdCertificateExpiring", "CordonholdCertificateEnds"]
+                }
+                Problem::ConfigurationUnreadable
+                | Problem::ConditionsMissing
+                | Problem::NothingDefers
+                | Problem::TokensWithoutNode => &["CordonholdWebhookMisconfigured"],
+                Problem::CertificateWithoutNames
+                | Problem::CertificateForOtherName
+                | Problem::CertificateVersion1
+                | Problem::CertificateNotForServers
+                | Problem::CertificateNotYetValid
+                | Problem::CertificateEnded
+                | Problem::CaMissing
+                | Problem::CaUnreadable
+                | Problem::CaIsAnother
+                | Problem::CaNotYetValid
+                | Problem::CaEnded
+                | Problem::ConfigurationMissing => &["CordonholdWebhookNotTrusted"],
+            };
+            assert_eq!(alerts_of(problem.code()), wanted, "{}", problem.code());
+            for name in wanted {
+                let page = std::fs::read_to_string(root().join(RUNBOOKS).join(format!("{name}.md")));
+                let page = page.expect("the page can be read");
+                assert!(
+                    page.contains(&format!("`{}`", problem.code())),
+                    "{name}: {}",
+                    problem.code()
+                );
+            }
         }
     }
 

@@ -37,6 +37,7 @@ mod installed;
 mod kubectl_wait;
 mod manifests;
 mod messages;
+mod mtls;
 mod never_in_the_way;
 mod no_blind_reboot;
 #[cfg(feature = "long")]
