@@ -119,10 +119,11 @@ impl Host {
             RebootCommand::Reboots => format!("echo reboot > '{}'\n", initctl.display()),
             RebootCommand::Fails => "echo 'Failed to start reboot.target' >&2\nexit 1\n".to_owned(),
             RebootCommand::DoesNothing => format!("echo ignore > '{}'\n", initctl.display()),
+            // It ends with its machine too: a killed agent leaves its command behind.
             RebootCommand::Waits => format!(
-                "while [ ! -e '{}' ]; do sleep 0.05; done\necho reboot > '{}'\n",
-                self.path(GO).display(),
-                initctl.display()
+                "while [ ! -e '{go}' ]; do [ -e '{initctl}' ] || exit 1; sleep 0.05; done\necho reboot > '{initctl}'\n",
+                go = self.path(GO).display(),
+                initctl = initctl.display()
             ),
         };
         self.write("sbin/reboot", &script)

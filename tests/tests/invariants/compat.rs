@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail, ensure};
 use cordonhold_shared::hold::Phase;
 use cordonhold_shared::keys;
+use cordonhold_shared::node::NodeView;
 use cordonhold_tests::compat::Older;
 use cordonhold_tests::control_plane::{ControlPlane, Options};
 use cordonhold_tests::host::RebootCommand;
@@ -251,7 +252,7 @@ impl Member {
 
     /// Lets it go on, and checks that it reboots once in all, cordoned and empty, and ends as it was before. `history` is its history up to here,
     /// if its hold has to last until the reboot.
-    async fn ends_well(&self, history: Option<History>) -> Result<()> {
+    async fn ends_well(&self, history: Option<History>, by_older: bool) -> Result<()> {
         let site = &self.site;
         match self.case {
             Case::Draining | Case::Cordoned => site.unblock_pod(site.name()).await?,
@@ -268,6 +269,10 @@ impl Member {
                 );
             }
         }
+        if by_older {
+            let node = wait_over_by_older(site).await?;
+            return is_as_before(self.stays_cordoned, site, &node, 1).await;
+        }
         is_over(self.stays_cordoned, site, 1).await
     }
 }
@@ -275,6 +280,23 @@ impl Member {
 /// Waits until the hold is over, and checks that nothing of it is left and that the node has rebooted this often.
 async fn is_over(stays_cordoned: bool, site: &Site, reboots: usize) -> Result<()> {
     let node = site.wait_over().await?;
+    is_as_before(stays_cordoned, site, &node, reboots).await
+}
+
+/// Waits until an older agent has ended the hold. It leaves the marks that it does not know.
+async fn wait_over_by_older(site: &Site) -> Result<NodeView> {
+    let look = || async {
+        let node = site.view().await?;
+        let is_marked = node.label(keys::PHASE).is_some()
+            || node.annotation(keys::HOLDER).is_some()
+            || node.is_tainted(keys::REBOOTING);
+        Ok((!is_marked && !site.is_in_lock().await?).then_some(node))
+    };
+    let what = "an older agent to end the hold";
+    site.machine.wait_until(what, REBOOT_TIMEOUT, look).await
+}
+
+async fn is_as_before(stays_cordoned: bool, site: &Site, node: &NodeView, reboots: usize) -> Result<()> {
     ensure!(
         node.spec.unschedulable == stays_cordoned,
         "its cordon is another than before: {node:?}"
@@ -316,11 +338,11 @@ async fn replace_agents(members: &mut [Member], version: &Version) -> Result<()>
     Ok(())
 }
 
-async fn end_well(mut members: Vec<Member>) -> Result<Vec<Member>> {
+async fn end_well(mut members: Vec<Member>, by_older: bool) -> Result<Vec<Member>> {
     for member in &mut members {
         let is_unbroken = matches!(member.case, Case::Draining | Case::Cordoned | Case::Delaying);
         let history = member.history.take().filter(|_| is_unbroken);
-        let ended = member.ends_well(history).await;
+        let ended = member.ends_well(history, by_older).await;
         ended.with_context(|| format!("the end of {:?}", member.case))?;
     }
     Ok(members)
@@ -340,7 +362,7 @@ fn an_upgrade_of_the_agents_first_keeps_every_hold_and_ends_it() -> Result<()> {
         are_held(&cluster, &members, true, "with newer agents and manifests").await?;
         cluster.webhook.replace(&newer.webhook).await?;
         are_held(&cluster, &members, true, "with everything newer").await?;
-        drop(end_well(members).await?);
+        drop(end_well(members, false).await?);
         Ok(())
     })
 }
@@ -362,7 +384,7 @@ fn an_upgrade_of_the_webhook_first_keeps_every_hold_and_ends_it() -> Result<()> 
         are_held(&cluster, &members, false, "with an older agent that started anew").await?;
         replace_agents(&mut members, &newer).await?;
         are_held(&cluster, &members, true, "with everything newer").await?;
-        drop(end_well(members).await?);
+        drop(end_well(members, false).await?);
         Ok(())
     })
 }
@@ -391,7 +413,7 @@ fn a_downgrade_of_the_webhook_keeps_every_newer_hold_and_its_deferred_uncordon()
         older.apply(&mut cluster).await?;
         are_held(&cluster, &members, false, "with an older webhook and manifests").await?;
         replace_agents(&mut members, &newer).await?;
-        drop(end_well(members).await?);
+        drop(end_well(members, false).await?);
         Ok(())
     })
 }
@@ -408,9 +430,10 @@ fn a_downgrade_of_the_agents_before_a_seal_begins_anew_and_an_upgrade_after_it_f
         let mut members = hold(&cluster, &not_sealed.collect::<Vec<_>>(), &newer).await?;
         replace_agents(&mut members, &older).await?;
         for member in &mut members {
+            // An older agent gives the cordon back in between.
             member.history = None;
         }
-        let mut members = end_well(members).await?;
+        let mut members = end_well(members, true).await?;
         cluster.webhook.replace(&older.webhook).await?;
         older.apply(&mut cluster).await?;
 
@@ -435,15 +458,22 @@ fn a_downgrade_of_the_agents_after_a_seal_gives_the_cordon_back_too_early() -> R
         let (older, newer) = (Version::older()?, Version::newer()?);
         let cluster = newer.start().await?;
         let mut members = hold(&cluster, &[Case::Sealed], &newer).await?;
+        for Member { site, .. } in &members {
+            // So that the older agent does not begin anew at once.
+            std::fs::remove_file(site.machine.host().sentinel())?;
+        }
         replace_agents(&mut members, &older).await?;
         let [Member { site, .. }] = &members[..] else {
             bail!("not one node")
         };
-        let node = site.wait_over().await?;
+        let node = wait_over_by_older(site).await?;
         ensure!(
             !node.spec.unschedulable && site.machine.reboots().is_empty(),
             "an older agent knows the boot: then manifests/README.md asks for too much: {node:?}"
         );
+        site.machine.host().let_reboot_go()?;
+        let reboot = site.machine.wait_for_reboot(1, REBOOT_TIMEOUT).await?;
+        ensure!(!reboot.unschedulable, "{reboot:?}");
         Ok(())
     })
 }

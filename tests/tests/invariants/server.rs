@@ -62,7 +62,11 @@ fn never_in_the_way_match_conditions_that_are_gone_are_named_with_who_took_them(
             field_manager: Some("old-tool".to_owned()),
             ..PatchParams::default()
         };
-        let gone = json!({ "webhooks": [{ "name": wire::WEBHOOK, "matchConditions": null }] });
+        // It writes something too: who only takes away is not among the managers afterwards.
+        let gone = json!({
+            "metadata": { "labels": { "old-tool": "applied" } },
+            "webhooks": [{ "name": wire::WEBHOOK, "matchConditions": null }],
+        });
         drop(
             configurations
                 .patch("cordonhold", &params, &Patch::Strategic(gone))
