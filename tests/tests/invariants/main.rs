@@ -31,6 +31,7 @@ mod gitops;
 mod good_neighbour;
 mod held_stays_cordoned;
 mod idle;
+mod kubectl_plugin;
 mod kubectl_wait;
 mod manifests;
 mod messages;
