@@ -32,7 +32,9 @@ pub enum HttpApiError {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("no client for {who}: check --{flags}-ca-file, --{flags}-cert-file and --{flags}-key-file")]
+    #[error(
+        "no client for {who}: check --{flags}-ca-file, --{flags}-cert-file and --{flags}-key-file; without a CA file, the system's CAs must be mounted at /etc/ssl/certs, or named in SSL_CERT_FILE"
+    )]
     Client {
         who: &'static str,
         flags: &'static str,
@@ -78,10 +80,15 @@ impl HttpApi {
         client.read_timeout = Some(config.timeout);
         client.write_timeout = Some(config.timeout);
         client.auth_info = auth_info(flags, config, login)?;
-        if let Some(path) = &config.ca_file {
-            let text = read(flags, "ca", path)?;
-            client.root_cert = Some(certificates(&text).ok_or(HttpApiError::NotPem { flags })?);
-        }
+        client.root_cert = match &config.ca_file {
+            Some(path) => {
+                let text = read(flags, "ca", path)?;
+                Some(certificates(&text).ok_or(HttpApiError::NotPem { flags })?)
+            }
+            // No CA is needed then. Without this the client would look for those of the system, and fail where an image has none.
+            None if config.url.scheme_str() == Some("http") => Some(Vec::new()),
+            None => None,
+        };
         let client = Client::try_from(client).map_err(|error| HttpApiError::Client {
             who: about.who,
             flags,

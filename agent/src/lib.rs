@@ -158,6 +158,7 @@ async fn begin(config: Config, metrics: &Arc<Metrics>) -> Result<Parts, RunError
     permissions::check(&api, carrier, wants)
         .await
         .map_err(RunError::Permissions)?;
+    permissions::node_claim::check(&api, &config.settings.node).await;
     pool::check(&api, carrier).await.map_err(RunError::Pool)?;
     let messages = outbox(config.notify, &config.settings.node, host.told()).map_err(RunError::Notify)?;
     metrics.kureds_elsewhere(pool::kureds_elsewhere(&api, carrier).await);

@@ -2,6 +2,8 @@
 //!
 //! Not here: the roles that grant them, see `manifests/`.
 
+pub(crate) mod node_claim;
+
 use cordonhold_shared::reboot::lock_object::Carrier;
 use kube::core::Request;
 use kube::core::params::PostParams;

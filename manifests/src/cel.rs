@@ -1,4 +1,4 @@
-//! The CEL of the manifests: which requests the webhook is asked about, and what the policy of mode defer does. Every key comes from
+//! The CEL of the manifests: which requests the webhook is asked about, what the policy of mode defer does, and what the policy denies. Every key comes from
 //! [`cordonhold_shared::keys`], so that a new mark is added in one place.
 //!
 //! An expression may use only what Kubernetes 1.30 knows in `matchConditions`, and the policy what 1.36 knows; and CEL has a cost budget,
@@ -6,6 +6,8 @@
 //! Not here: who decides for a request that is sent ([`cordonhold_shared::admission`]), and the objects around ([`crate::chart`]).
 
 mod deferral;
+pub(crate) mod guard;
+mod hold;
 mod kured;
 mod people;
 
@@ -15,8 +17,8 @@ use cordonhold_shared::keys;
 const AGENT_ACCOUNT: &str = "cordonhold-agent";
 /// More taints than this, before and after counted together, are not looked at one by one.
 const MOST_TAINTS: usize = 1000;
-/// RFC 3339 in UTC, from 2000 on, as our programs write it; without the leap day.
-const TIME: &str = "2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z";
+/// RFC 3339 in UTC, from 2000 on, as our programs write it.
+const TIME: &str = "(2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|(2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z";
 
 /// A named template of the chart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +44,7 @@ pub fn definitions() -> Vec<Definition> {
     ];
     all.extend(kured::definitions());
     all.extend(deferral::definitions());
+    all.extend(hold::definitions());
     all.extend(people::definitions());
     all
 }
@@ -68,7 +71,7 @@ pub fn file() -> String {
     format!("{HEAD}{}", defined.concat())
 }
 
-const HEAD: &str = "{{/* Written by `cargo manifests` from manifests/src/cel.rs: which requests are sent to the webhook, and what the policy defers. */}}\n";
+const HEAD: &str = "{{/* Written by `cargo manifests` from manifests/src/cel.rs: which requests are sent to the webhook, and what the policies do. */}}\n";
 
 fn define(name: &'static str, text: String) -> Definition {
     Definition { name, text }

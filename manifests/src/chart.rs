@@ -11,7 +11,7 @@ use crate::values::Values;
 use crate::{alerts, cel, dashboard, flags};
 
 /// The templates that are written by hand. The order is that of the files in the chart.
-const TEMPLATES: [(&str, &str); 23] = [
+const TEMPLATES: [(&str, &str); 24] = [
     ("_helpers.tpl", include_str!("../chart/templates/_helpers.tpl")),
     (
         "namespace.yaml",
@@ -87,6 +87,7 @@ const TEMPLATES: [(&str, &str); 23] = [
         "defer-policy.yaml",
         include_str!("../chart/templates/defer-policy.yaml"),
     ),
+    ("policy.yaml", include_str!("../chart/templates/policy.yaml")),
     (
         "uninstall.yaml",
         include_str!("../chart/templates/uninstall.yaml"),

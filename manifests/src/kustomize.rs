@@ -11,7 +11,7 @@ use crate::difference::{self, DifferenceError, Patch};
 use crate::values::{Values, put_over};
 
 /// The namespace in the base. An overlay's `namespace:` moves everything out of it.
-const NAMESPACE: &str = "cordonhold";
+pub(crate) const NAMESPACE: &str = "cordonhold";
 
 /// Why the kustomizations cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +56,7 @@ fn nothing() -> Value {
     json!({})
 }
 
-const COMPONENTS: [Component; 17] = [
+const COMPONENTS: [Component; 19] = [
     Component {
         name: "protect-kured",
         about: "Also keeps the nodes cordoned that stock kured's lock names. That lock is on kured's DaemonSet and not on the Node, so every uncordon must go to the webhook.",
@@ -83,7 +83,7 @@ const COMPONENTS: [Component; 17] = [
     },
     Component {
         name: "audit",
-        about: "The webhook denies nothing: it notes what it would deny, and requests pass while it does not answer. For a first week. It does not go together with refuse-delete, which denies.",
+        about: "The webhook denies nothing: it notes what it would deny, and requests pass while it does not answer. For a first week. It does not go together with refuse-delete and policy, which deny.",
         without: nothing,
         with: || json!({"webhook": {"mode": "audit"}}),
     },
@@ -104,6 +104,18 @@ const COMPONENTS: [Component; 17] = [
         about: "Mode defer, carried by a policy of the API server (Kubernetes 1.36 or later): it defers also while no replica of the webhook runs. It can be used alone, with components/defer, or with the agents alone.",
         without: nothing,
         with: || json!({"webhook": {"mode": "defer", "deferBy": "policy"}}),
+    },
+    Component {
+        name: "policy",
+        about: "Policies of the API server deny what the webhook denies about Cordonhold's own holds, as far as CEL can see it: also while no replica of the webhook runs. It can be used beside the webhook, or with the agents alone. docs/policy.md has the differences.",
+        without: nothing,
+        with: || json!({"policy": {"enabled": true}}),
+    },
+    Component {
+        name: "policy-refuse-delete",
+        about: "For components/policy, in place of refuse-delete: webhook and policy deny the DELETE of a held Node.",
+        without: || json!({"policy": {"enabled": true}}),
+        with: || json!({"policy": {"enabled": true}, "webhook": {"onDelete": "deny"}}),
     },
     Component {
         name: "volume-detach",
@@ -227,16 +239,21 @@ pub fn files() -> Result<Vec<File>, KustomizeError> {
     Ok(files)
 }
 
+/// The release that the base is a rendering for.
+#[must_use]
+pub fn release() -> Release {
+    Release {
+        name: "cordonhold".to_owned(),
+        namespace: NAMESPACE.to_owned(),
+    }
+}
+
 fn rendered(name: &'static str, with: Value) -> Result<Vec<File>, KustomizeError> {
     let values = values(with).map_err(|problem| KustomizeError::Values {
         component: name,
         problem,
     })?;
-    let release = Release {
-        name: "cordonhold".to_owned(),
-        namespace: NAMESPACE.to_owned(),
-    };
-    Ok(chart::render(&values, &release)?)
+    Ok(chart::render(&values, &release())?)
 }
 
 fn base() -> Result<Vec<File>, KustomizeError> {

@@ -12,6 +12,7 @@ mod difference;
 mod flags;
 pub mod kustomize;
 mod page;
+mod static_admission;
 mod template;
 pub mod values;
 
@@ -24,6 +25,7 @@ pub use self::template::TemplateError;
 /// See [`kustomize::files`].
 pub fn generated() -> Result<Vec<chart::File>, kustomize::KustomizeError> {
     let mut files = kustomize::files()?;
+    files.extend(static_admission::files()?);
     files.extend(chart::generated()?.into_iter().map(|file| chart::File {
         name: format!("chart/{}", file.name),
         ..file

@@ -24,6 +24,7 @@ pub struct Values {
     pub namespace: Namespace,
     pub images: Images,
     pub webhook: Webhook,
+    pub policy: Policy,
     pub tls: Tls,
     pub agent: Agent,
     /// Further pools of nodes, each with agents, a lock and a budget of its own. The other nodes are the pool `default`.
@@ -52,6 +53,7 @@ impl Default for Values {
             namespace: Namespace::default(),
             images: Images::default(),
             webhook: Webhook::default(),
+            policy: Policy::default(),
             tls: Tls::default(),
             agent: Agent::default(),
             pools: Vec::new(),
@@ -321,6 +323,15 @@ pub struct Exempt {
 pub struct Service {
     /// Annotations of the webhook's Service.
     pub annotations: Object,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Policy {
+    /// Whether policies of the API server keep the holds of Cordonhold's own agents too, also while no replica of the webhook runs, and without a webhook.
+    /// They do what `webhook.mode` says: deny (`enforce`, `defer`), warn or note; they know no other mode for a reason, a user or a group. docs/policy.md
+    /// says what they cannot do.
+    pub enabled: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -60,11 +60,12 @@ impl Boot {
     }
 }
 
-/// Whether two values of [`Boot::init`] are of different boots, judged by the parts that both have.
+/// Whether two values of [`Boot::init`] are of different boots, judged by the parts that both have. An agent that knew only the boot id left
+/// an empty one.
 fn differ(one: &str, other: &str) -> bool {
     one.split('.')
         .zip(other.split('.'))
-        .any(|(one, other)| one != other)
+        .any(|(one, other)| one != other && !one.is_empty() && !other.is_empty())
 }
 
 impl fmt::Display for Boot {
@@ -184,6 +185,9 @@ mod tests {
             ("b/11", Some(BootEvidence::Init)),
             // An agent whose flags name no systemctl does not know the count of soft reboots.
             ("b/12", None),
+            // The entry of an agent that knew only the boot id.
+            ("b/", None),
+            ("a/", Some(BootEvidence::BootId)),
         ] {
             assert_eq!(now.is_after(before), evidence, "{before}");
         }

@@ -103,6 +103,8 @@ pub const DO_NOT_REPAIR: &str = "karpenter.sh/do-not-repair";
 
 /// Key in `userInfo.extra`: the node of the pod that a ServiceAccount token is bound to (KEP-4193).
 pub const NODE_NAME_EXTRA: &str = "authentication.kubernetes.io/node-name";
+/// Key in `userInfo.extra`: the pod that a ServiceAccount token is bound to (k8s.io/apiserver: pkg/authentication/serviceaccount/util.go).
+pub const POD_NAME_EXTRA: &str = "authentication.kubernetes.io/pod-name";
 
 /// API group of [`OVERRIDE_RESOURCE`].
 pub const OVERRIDE_GROUP: &str = "cordonhold.dev";

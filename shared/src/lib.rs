@@ -8,6 +8,7 @@
 
 // What both programs use.
 pub mod backoff;
+pub mod claim;
 pub mod hold;
 pub mod host;
 pub mod keys;

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -25,6 +24,7 @@ use tokio::task::JoinSet;
 use crate::control_plane::{ControlPlane, free_ports};
 use crate::identity::Credential;
 use crate::install::{Rendered, install, manifests};
+use crate::mount::{Content, Mount};
 use crate::process::{CommandLine, Kennel, Process};
 use crate::programs::{self, Program};
 use crate::webhook::{Mode, http_status};
@@ -179,49 +179,11 @@ pub async fn authorities(client: &Client) -> Result<Vec<Stored>> {
     Ok(record::read(document).present().unwrap_or_default())
 }
 
-/// The mounted directory of a Secret, with the shape that the kubelet gives it (kubernetes/kubernetes: `pkg/volume/util/atomic_writer.go`).
-#[derive(Debug)]
-struct Mount {
-    directory: PathBuf,
-    version: String,
-}
-
-impl Mount {
-    fn new(directory: PathBuf) -> Result<Self> {
-        std::fs::create_dir_all(&directory)?;
-        for name in ["tls.crt", "tls.key"] {
-            symlink(Path::new("..data").join(name), directory.join(name))?;
-        }
-        Ok(Self {
-            directory,
-            version: String::new(),
-        })
-    }
-
-    /// Takes over the Secret if it has changed.
-    fn update(&mut self, secret: &Secret) -> Result<()> {
-        let version = secret.metadata.resource_version.clone().unwrap_or_default();
-        let data = secret.data.clone().unwrap_or_default();
-        if version == self.version {
-            return Ok(());
-        }
-        let content = format!("..{version}");
-        std::fs::create_dir(self.directory.join(&content))?;
-        for name in ["tls.crt", "tls.key"] {
-            let value = data
-                .get(name)
-                .with_context(|| format!("the Secret has no {name}"))?;
-            std::fs::write(self.directory.join(&content).join(name), &value.0)?;
-        }
-        let next = self.directory.join("..data_tmp");
-        symlink(&content, &next)?;
-        std::fs::rename(next, self.directory.join("..data"))?;
-        let old = std::mem::replace(&mut self.version, version);
-        if !old.is_empty() {
-            std::fs::remove_dir_all(self.directory.join(format!("..{old}")))?;
-        }
-        Ok(())
-    }
+/// What is mounted of the certificate's Secret.
+fn files(secret: &Secret) -> Content {
+    let data = secret.data.iter().flatten();
+    data.map(|(name, value)| (name.clone(), value.0.clone()))
+        .collect()
 }
 
 /// A replica of the webhook with its mount.
@@ -311,7 +273,7 @@ impl Replicas {
                 Ok(secrets.get_opt(SERVED_SECRET).await?)
             })
             .await?;
-            mount.update(&secret)?;
+            mount.update(&files(&secret))?;
             drop(tasks.spawn(follow(mount, secrets.clone())));
             replicas.push(Replica::new(plane, number, &directory).await?);
         }
@@ -360,7 +322,7 @@ async fn follow(mut mount: Mount, secrets: Api<Secret>) -> Result<()> {
         tokio::time::sleep(LOOK_EVERY).await;
         // If the Secret is gone, the kubelet leaves the mount as it is.
         if let Some(secret) = secrets.get_opt(SERVED_SECRET).await? {
-            mount.update(&secret)?;
+            mount.update(&files(&secret))?;
         }
     }
 }

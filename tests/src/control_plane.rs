@@ -17,16 +17,21 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::AGENT_ACCOUNT;
-use crate::assets::Assets;
+use crate::assets::{Assets, Kubernetes};
 use crate::audit;
 use crate::identity::{self, Credential, Endpoint, Identity, Impersonation, ORDINARY_CONTROLLER};
 use crate::process::{CommandLine, Kennel, Process, TemporaryDirectory, log_tail};
 use crate::programs::{self, Program};
 use crate::wait;
 
+use servers::{Files, apiserver_command, etcd_command, kubeconfig_path, start_clients};
+
+mod servers;
+
 /// While a Node has this annotation, KWOK does not make it Ready.
 pub const DOWN_ANNOTATION: &str = "cordonhold.test/down";
 
+const ETCD: &str = "etcd";
 const APISERVER: &str = "kube-apiserver";
 /// Names of the processes that are clients of the API server.
 const KWOK: &str = "kwok";
@@ -38,27 +43,20 @@ const READY_TIMEOUT: Duration = Duration::from_mins(1);
 const NODES_READY_TIMEOUT: Duration = Duration::from_mins(1);
 /// How many times the servers are started, each time with other ports: a port that was free can be taken before the program opens it.
 const PORT_ATTEMPTS: usize = 4;
-/// The controllers that run: only those for nodes, pods, evictions, aggregated roles and `ServiceAccounts`. Each further one costs start-up time.
-const CONTROLLERS: [&str; 12] = [
-    "clusterrole-aggregation-controller",
-    "daemonset-controller",
-    "deployment-controller",
-    "disruption-controller",
-    "garbage-collector-controller",
-    "namespace-controller",
-    "node-lifecycle-controller",
-    "pod-garbage-collector-controller",
-    "replicaset-controller",
-    "root-ca-certificate-publisher-controller",
-    "serviceaccount-controller",
-    "taint-eviction-controller",
-];
-
 /// What to start.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Number of nodes, named `node-0` and so on.
     pub nodes: usize,
+}
+
+/// Who runs the pods in our own namespace. KWOK plays all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OurPods {
+    /// KWOK too: they are there, and do nothing.
+    Play,
+    /// [`crate::kubelet`]: they are processes.
+    Run,
 }
 
 /// A running control plane.
@@ -68,8 +66,8 @@ pub struct ControlPlane {
     assets: Assets,
     kennel: Kennel,
     files: Files,
-    /// The API server's command line, to start it again.
-    apiserver: CommandLine,
+    /// The command lines of etcd and the API server, to start them again.
+    lines: Lines,
     // Dropped in this order: first the clients of the API server, the directory last.
     processes: Vec<Process>,
     directory: Arc<TemporaryDirectory>,
@@ -78,7 +76,7 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// Starts only etcd and the API server, so that no controller writes anything.
     pub async fn start_alone() -> Result<Self> {
-        let plane = Self::start_servers().await?;
+        let plane = Self::start_servers(Kubernetes::chosen()?, &[], OurPods::Play).await?;
         create_default_service_account(&plane.client).await?;
         grant_ordinary_controller(&plane.client).await?;
         Ok(plane)
@@ -86,7 +84,31 @@ impl ControlPlane {
 
     /// Starts the whole control plane and waits until its nodes are Ready.
     pub async fn start(options: Options) -> Result<Self> {
-        let mut plane = Self::start_servers().await?;
+        Self::start_with(options, &[]).await
+    }
+
+    /// The same, with these further flags of the API server.
+    pub async fn start_with(options: Options, flags: &[&str]) -> Result<Self> {
+        Self::start_on(Kubernetes::chosen()?, options, flags).await
+    }
+
+    /// The same on this release of Kubernetes.
+    pub async fn start_on(kubernetes: Kubernetes, options: Options, flags: &[&str]) -> Result<Self> {
+        Self::start_all(kubernetes, options, flags, OurPods::Play).await
+    }
+
+    /// The same, but our own pods wait for [`crate::kubelet`].
+    pub(crate) async fn start_for_kubelet(options: Options) -> Result<Self> {
+        Self::start_all(Kubernetes::chosen()?, options, &[], OurPods::Run).await
+    }
+
+    async fn start_all(
+        kubernetes: Kubernetes,
+        options: Options,
+        flags: &[&str],
+        our_pods: OurPods,
+    ) -> Result<Self> {
+        let mut plane = Self::start_servers(kubernetes, flags, our_pods).await?;
         plane.start_clients()?;
         plane
             .wait_ready(options)
@@ -95,13 +117,13 @@ impl ControlPlane {
         Ok(plane)
     }
 
-    async fn start_servers() -> Result<Self> {
-        let assets = Assets::find()?;
+    async fn start_servers(kubernetes: Kubernetes, flags: &[&str], our_pods: OurPods) -> Result<Self> {
+        let assets = Assets::of(kubernetes)?;
         let [leash] = programs::build([Program::Leash])?;
         let directory = Arc::new(TemporaryDirectory::new(&leash)?);
         let kennel = Kennel::new(&leash, directory.path())?;
-        let files = Files::write(directory.path(), &assets)?;
-        let (endpoint, client, apiserver, mut servers) = start_servers(&assets, &kennel, &files).await?;
+        let files = Files::write(directory.path(), &assets, our_pods)?;
+        let (endpoint, client, lines, mut servers) = start_servers(&assets, &kennel, &files, flags).await?;
         servers.reverse();
         Ok(Self {
             client,
@@ -109,7 +131,7 @@ impl ControlPlane {
             assets,
             kennel,
             files,
-            apiserver,
+            lines,
             processes: servers,
             directory,
         })
@@ -222,6 +244,22 @@ impl ControlPlane {
         service_account_token(&self.client, namespace, name, pod, TOKEN_LIFETIME).await
     }
 
+    /// The path of the socket to which the API server sends what is meant for a Service or a node.
+    pub(crate) fn egress_socket(&self) -> PathBuf {
+        servers::egress_socket(self.directory())
+    }
+
+    /// Kills everything (SIGKILL). What etcd has written stays.
+    pub fn stop(&mut self) {
+        self.processes.clear();
+    }
+
+    /// Starts everything again after [`Self::stop`], on the same ports.
+    pub async fn start_again(&mut self) -> Result<()> {
+        self.processes.push(self.kennel.start(ETCD, &self.lines.etcd)?);
+        self.start_api_server().await
+    }
+
     /// Kills the API server (SIGKILL), as if its machine died: requests under way are cut off. Also ends KWOK, controllers and scheduler.
     pub fn stop_api_server(&mut self) {
         self.processes
@@ -231,7 +269,7 @@ impl ControlPlane {
     /// Starts the API server again on the same port, and then its clients. Clients that had kept running could wait a minute
     /// before they connect again.
     pub async fn start_api_server(&mut self) -> Result<()> {
-        let apiserver = self.kennel.start(APISERVER, &self.apiserver)?;
+        let apiserver = self.kennel.start(APISERVER, &self.lines.apiserver)?;
         // First in the list, so that it ends before etcd does.
         self.processes.insert(0, apiserver);
         wait::until("the API server to answer again", READY_TIMEOUT, || async {
@@ -285,76 +323,10 @@ impl Drop for ControlPlane {
 /// Lifetime of a token. Longer than any test, so that it is never renewed.
 const TOKEN_LIFETIME: Duration = Duration::from_hours(12);
 
-/// Paths of the configuration files of the programs.
-struct Files {
-    directory: PathBuf,
-}
-
-impl Files {
-    fn write(directory: &Path, assets: &Assets) -> Result<Self> {
-        let certificates = cordonhold_certs_dev::issue(&["127.0.0.1".to_owned(), "localhost".to_owned()])
-            .context("failed to issue the API server's certificate")?;
-        let tokens: Vec<(Identity, String)> = Identity::ALL
-            .into_iter()
-            .map(|identity| Ok((identity, random_id()?)))
-            .collect::<Result<_>>()?;
-        let lines: Vec<String> = tokens
-            .iter()
-            .map(|(identity, token)| {
-                format!(
-                    "{token},{user},{user},{}",
-                    identity.groups(),
-                    user = identity.user()
-                )
-            })
-            .collect();
-        let stages = std::fs::read_to_string(&assets.stages)
-            .with_context(|| format!("failed to read {}", assets.stages.display()))?;
-        let files = [
-            ("ca.crt", certificates.ca_pem),
-            ("apiserver.crt", certificates.cert_pem),
-            // Also signs the tokens: nothing here outlives the test.
-            ("apiserver.key", certificates.key_pem),
-            ("tokens.csv", lines.join("\n")),
-            ("stages.yaml", stages_with_down_switch(&stages)?),
-            ("audit-policy.json", audit::policy().to_string()),
-        ];
-        for (name, content) in files {
-            let path = directory.join(name);
-            std::fs::write(&path, content).with_context(|| format!("failed to write {}", path.display()))?;
-        }
-        for (identity, token) in &tokens {
-            std::fs::write(directory.join(format!("{}.token", identity.user())), token)
-                .context("failed to write a token")?;
-        }
-        Ok(Self {
-            directory: directory.to_owned(),
-        })
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.directory.join(name).to_string_lossy().into_owned()
-    }
-}
-
-/// KWOK's stages, changed so that the one that makes Nodes Ready skips those with [`DOWN_ANNOTATION`].
-fn stages_with_down_switch(stages: &str) -> Result<String> {
-    let mut documents: Vec<Value> =
-        serde_saphyr::from_multiple(stages).context("failed to read KWOK's stages")?;
-    let switch =
-        json!({ "key": format!(".metadata.annotations[\"{DOWN_ANNOTATION}\"]"), "operator": "DoesNotExist" });
-    let expressions = documents
-        .iter_mut()
-        .find(|stage| stage["metadata"]["name"] == "node-initialize")
-        .and_then(|stage| stage.pointer_mut("/spec/selector/matchExpressions"))
-        .and_then(Value::as_array_mut)
-        .context("KWOK's stages have no node-initialize with matchExpressions; another version of KWOK?")?;
-    expressions.push(switch);
-    Ok(documents
-        .iter()
-        .map(Value::to_string)
-        .collect::<Vec<_>>()
-        .join("\n---\n"))
+/// The command lines of the servers.
+struct Lines {
+    etcd: CommandLine,
+    apiserver: CommandLine,
 }
 
 /// Starts etcd and the API server and waits until they answer. Tries other ports if theirs are taken.
@@ -362,40 +334,43 @@ async fn start_servers(
     assets: &Assets,
     kennel: &Kennel,
     files: &Files,
-) -> Result<(Endpoint, Client, CommandLine, Vec<Process>)> {
+    flags: &[&str],
+) -> Result<(Endpoint, Client, Lines, Vec<Process>)> {
     for _ in 1..PORT_ATTEMPTS {
-        match try_servers(assets, kennel, files).await {
+        match try_servers(assets, kennel, files, flags).await {
             Err(error) if format!("{error:#}").contains("address already in use") => {}
             other => return other,
         }
     }
-    try_servers(assets, kennel, files).await
+    try_servers(assets, kennel, files, flags).await
 }
 
 async fn try_servers(
     assets: &Assets,
     kennel: &Kennel,
     files: &Files,
-) -> Result<(Endpoint, Client, CommandLine, Vec<Process>)> {
+    flags: &[&str],
+) -> Result<(Endpoint, Client, Lines, Vec<Process>)> {
     let [etcd_port, peer_port, api_port] = free_ports()?;
     let data = format!("etcd-{etcd_port}");
-    let etcd = kennel.start(
-        "etcd",
-        &etcd_command(assets, etcd_port, peer_port, &files.path(&data)),
-    )?;
-    let line = apiserver_command(assets, files, api_port, etcd_port);
-    let apiserver = kennel.start(APISERVER, &line)?;
+    let flags = flags.iter().map(|flag| (*flag).to_owned());
+    let lines = Lines {
+        etcd: etcd_command(assets, etcd_port, peer_port, &files.path(&data)),
+        apiserver: apiserver_command(assets, files, api_port, etcd_port).args(flags),
+    };
+    let etcd = kennel.start(ETCD, &lines.etcd)?;
+    let apiserver = kennel.start(APISERVER, &lines.apiserver)?;
     let endpoint = Endpoint {
         url: format!("https://127.0.0.1:{api_port}"),
-        ca_file: files.directory.join("ca.crt"),
+        ca_file: files.directory().join("ca.crt"),
     };
     for identity in Identity::ALL {
         let token = std::fs::read_to_string(files.path(&format!("{}.token", identity.user())))
             .context("failed to read a token")?;
-        let path = kubeconfig_path(&files.directory, identity.user());
+        let path = kubeconfig_path(files.directory(), identity.user());
         endpoint.write_kubeconfig(&path, identity.user(), &Credential::Token(token))?;
     }
-    let client = identity::client(&kubeconfig_path(&files.directory, Identity::Admin.user()), None).await?;
+    let client = identity::client(&kubeconfig_path(files.directory(), Identity::Admin.user()), None).await?;
     let mut servers = vec![etcd, apiserver];
     let answered = wait::until("the API server to answer", READY_TIMEOUT, || {
         let ended = servers
@@ -416,97 +391,7 @@ async fn try_servers(
             log_tail(&kennel.log_path(APISERVER))
         ))
     })??;
-    Ok((endpoint, client, line, servers))
-}
-
-fn etcd_command(assets: &Assets, client_port: u16, peer_port: u16, data: &str) -> CommandLine {
-    let client = format!("http://127.0.0.1:{client_port}");
-    let peer = format!("http://127.0.0.1:{peer_port}");
-    CommandLine::new(&assets.etcd).args([
-        "--name=etcd".to_owned(),
-        format!("--data-dir={data}"),
-        format!("--listen-client-urls={client}"),
-        format!("--advertise-client-urls={client}"),
-        format!("--listen-peer-urls={peer}"),
-        format!("--initial-advertise-peer-urls={peer}"),
-        format!("--initial-cluster=etcd={peer}"),
-        "--log-level=warn".to_owned(),
-        // Faster, and nothing has to survive a crash of the machine.
-        "--unsafe-no-fsync".to_owned(),
-    ])
-}
-
-fn apiserver_command(assets: &Assets, files: &Files, port: u16, etcd_port: u16) -> CommandLine {
-    CommandLine::new(&assets.kube_apiserver).args([
-        format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
-        "--bind-address=127.0.0.1".to_owned(),
-        "--advertise-address=127.0.0.1".to_owned(),
-        // The API server refuses loopback endpoints for its own Service, and nobody uses that Service here.
-        "--endpoint-reconciler-type=none".to_owned(),
-        format!("--secure-port={port}"),
-        format!("--tls-cert-file={}", files.path("apiserver.crt")),
-        format!("--tls-private-key-file={}", files.path("apiserver.key")),
-        format!("--token-auth-file={}", files.path("tokens.csv")),
-        "--authorization-mode=Node,RBAC".to_owned(),
-        "--enable-admission-plugins=NodeRestriction".to_owned(),
-        "--allow-privileged=true".to_owned(),
-        format!("--audit-policy-file={}", files.path("audit-policy.json")),
-        format!("--audit-log-path={}", audit::log_path(&files.directory).display()),
-        "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
-        "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-        format!("--service-account-key-file={}", files.path("apiserver.crt")),
-        format!(
-            "--service-account-signing-key-file={}",
-            files.path("apiserver.key")
-        ),
-    ])
-}
-
-/// Starts the clients of the API server.
-fn start_clients(assets: &Assets, kennel: &Kennel, files: &Files) -> Result<Vec<Process>> {
-    let kubeconfig = kubeconfig_path(&files.directory, Identity::Admin.user());
-    let kubeconfig_flag = format!("--kubeconfig={}", kubeconfig.display());
-    let kwok = CommandLine::new(&assets.kwok).args([
-        kubeconfig_flag.clone(),
-        format!("--config={}", files.path("stages.yaml")),
-        "--manage-all-nodes=true".to_owned(),
-        "--node-lease-duration-seconds=40".to_owned(),
-    ]);
-    let manager = CommandLine::new(&assets.kube_controller_manager).args([
-        kubeconfig_flag,
-        format!("--controllers={}", CONTROLLERS.join(",")),
-        "--leader-elect=false".to_owned(),
-        "--secure-port=0".to_owned(),
-        "--kube-api-qps=500".to_owned(),
-        "--kube-api-burst=1000".to_owned(),
-        format!("--root-ca-file={}", files.path("ca.crt")),
-    ]);
-    let scheduler_config = files.path("scheduler.json");
-    let configuration = json!({
-        "apiVersion": "kubescheduler.config.k8s.io/v1",
-        "kind": "KubeSchedulerConfiguration",
-        "clientConnection": { "kubeconfig": kubeconfig, "qps": 500, "burst": 1000 },
-        "leaderElection": { "leaderElect": false },
-    });
-    std::fs::write(&scheduler_config, configuration.to_string())
-        .context("failed to write the scheduler's configuration")?;
-    let scheduler = CommandLine::new(&assets.kube_scheduler).args([
-        format!("--config={scheduler_config}"),
-        "--secure-port=0".to_owned(),
-    ]);
-    [
-        (KWOK, kwok),
-        (CONTROLLER_MANAGER, manager),
-        (SCHEDULER, scheduler),
-    ]
-    .into_iter()
-    .map(|(name, line)| kennel.start(name, &line))
-    .collect()
-}
-
-/// The path of the kubeconfig of this user.
-fn kubeconfig_path(directory: &Path, user: &str) -> PathBuf {
-    directory.join(format!("{user}.kubeconfig"))
+    Ok((endpoint, client, lines, servers))
 }
 
 async fn answers(client: &Client) -> bool {

@@ -2,17 +2,18 @@
 //!
 //! One thing is changed: the webhook configuration points at a process on this machine. The pods of the webhook's Deployment
 //! are KWOK's fakes and serve nothing, but they are scheduled, evicted and drained like real pods.
+//! Not here: an install that nothing is changed of, on a [`crate::cluster`].
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::{ApiCapabilities, ApiResource, Scope, pinned_kind};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::control_plane::ControlPlane;
@@ -85,15 +86,17 @@ impl Rendered {
         }
     }
 
+    /// All objects, namespaces first.
+    pub(crate) fn in_order(&self) -> impl Iterator<Item = &Value> {
+        let is_namespace = |object: &&Value| object["kind"] == "Namespace";
+        let others = self.objects.iter().filter(move |object| !is_namespace(object));
+        self.objects.iter().filter(is_namespace).chain(others)
+    }
+
     /// Applies all objects except the webhook configurations, namespaces first.
     pub async fn apply_objects(&self, client: &Client) -> Result<()> {
-        let (namespaces, others): (Vec<&Value>, Vec<&Value>) = self
-            .objects
-            .iter()
-            .filter(|object| !is_webhook_configuration(object))
-            .partition(|object| object["kind"] == "Namespace");
-        for object in namespaces.into_iter().chain(others) {
-            apply(client, object.clone()).await?;
+        for object in self.in_order().filter(|object| !is_webhook_configuration(object)) {
+            apply(client, object.clone(), FIELD_MANAGER).await?;
         }
         Ok(())
     }
@@ -110,7 +113,12 @@ impl Rendered {
             .iter()
             .filter(|object| is_webhook_configuration(object))
         {
-            apply(client, pointed_at(object.clone(), origin, ca_bundle)).await?;
+            apply(
+                client,
+                pointed_at(object.clone(), origin, ca_bundle),
+                FIELD_MANAGER,
+            )
+            .await?;
         }
         Ok(())
     }
@@ -169,28 +177,35 @@ fn pointed_at(mut configuration: Value, origin: &str, ca_bundle: Option<&str>) -
     configuration
 }
 
-async fn apply(client: &Client, object: Value) -> Result<()> {
+/// Applies an object by server-side apply as this field manager, and takes over what others have written of it.
+pub(crate) async fn apply(client: &Client, object: Value, manager: &str) -> Result<()> {
+    let (api, object) = find(client, object).await?;
+    let parameters = PatchParams::apply(manager).force().validation_strict();
+    let name = object.name_any();
+    let applied = api.patch(&name, &parameters, &Patch::Apply(&object)).await;
+    applied
+        .map(drop)
+        .with_context(|| format!("failed to apply {} {name}", kind(&object)))
+}
+
+/// Where an object is, whatever its kind.
+pub(crate) async fn find(client: &Client, object: Value) -> Result<(Api<DynamicObject>, DynamicObject)> {
     let object: DynamicObject = serde_json::from_value(object).context("failed to read a rendered object")?;
     let types = object.types.clone().context("a rendered object has no kind")?;
-    let name = object
-        .metadata
-        .name
-        .clone()
-        .context("a rendered object has no name")?;
-    let what = format!("{} {name}", types.kind);
-    let kind = GroupVersionKind::try_from(&types)
-        .with_context(|| format!("failed to read the apiVersion of {what}"))?;
-    let (resource, capabilities): (ApiResource, ApiCapabilities) = pinned_kind(client, &kind)
+    ensure!(object.metadata.name.is_some(), "a {} has no name", types.kind);
+    let gvk = GroupVersionKind::try_from(&types)
+        .with_context(|| format!("failed to read the apiVersion of {}", object.name_any()))?;
+    let (resource, capabilities): (ApiResource, ApiCapabilities) = pinned_kind(client, &gvk)
         .await
-        .with_context(|| format!("the API server does not know the kind of {what}"))?;
+        .with_context(|| format!("the API server does not know the kind {}", types.kind))?;
     let api: Api<DynamicObject> = match (&capabilities.scope, &object.metadata.namespace) {
         (Scope::Namespaced, Some(namespace)) => Api::namespaced_with(client.clone(), namespace, &resource),
         (Scope::Namespaced, None) => Api::default_namespaced_with(client.clone(), &resource),
         (Scope::Cluster, _) => Api::all_with(client.clone(), &resource),
     };
-    let parameters = PatchParams::apply(FIELD_MANAGER).force().validation_strict();
-    let applied = api.patch(&name, &parameters, &Patch::Apply(&object)).await;
-    applied
-        .map(drop)
-        .with_context(|| format!("failed to apply {what}"))
+    Ok((api, object))
+}
+
+fn kind(object: &DynamicObject) -> &str {
+    object.types.as_ref().map_or("object", |types| &types.kind)
 }

@@ -5,6 +5,7 @@
 //! Not here: assertions about the product; they are in `tests/tests`.
 
 pub mod assets;
+pub mod compat;
 pub mod go_module;
 pub mod process;
 pub mod programs;
@@ -14,6 +15,8 @@ pub mod audit;
 pub mod control_plane;
 pub mod identity;
 pub mod wait;
+
+pub mod mount;
 
 pub mod certificates;
 pub mod gitops;
@@ -28,10 +31,14 @@ pub mod marks;
 
 pub mod alertmanager;
 pub mod cert_manager;
+pub mod cluster;
+pub mod containerd;
 pub mod host;
+pub mod kubelet;
 pub mod machine;
 pub mod metrics_lint;
 pub mod prometheus;
+pub mod registry;
 
 pub mod adversaries;
 pub mod demo;

@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use crate::control_plane::{ControlPlane, service_account_token, set_down, wait_node_ready};
 use crate::host::{BootKind, Host, RebootCommand};
 use crate::identity::{Credential, Endpoint};
+use crate::kubelet::Kubelet;
 use crate::process::{CommandLine, Kennel, Process, log_tail};
 use crate::programs::{self, Program};
 use crate::wait;
@@ -62,6 +63,8 @@ struct Power {
     host: Host,
     client: Client,
     agent: AsyncMutex<Agent>,
+    /// What runs the pods on it, if they really run: then the agent is one of them.
+    kubelet: Option<Kubelet>,
     records: watch::Sender<Vec<RebootRecord>>,
     /// The first failure of a task. Errors of those who wait for the machine show it.
     failure: Mutex<Option<String>>,
@@ -82,6 +85,17 @@ struct Agent {
 impl Machine {
     /// Creates a machine without an agent. Its root is `hosts/NODE` in the control plane's directory.
     pub async fn new(plane: &ControlPlane, node: &str) -> Result<Self> {
+        Self::create(plane, node, None).await
+    }
+
+    /// Creates a machine on which this kubelet runs the node's pods.
+    pub async fn with_kubelet(plane: &ControlPlane, node: &str, kubelet: &Kubelet) -> Result<Self> {
+        let machine = Self::create(plane, node, Some(kubelet.clone())).await?;
+        kubelet.add_host(node, machine.host());
+        Ok(machine)
+    }
+
+    async fn create(plane: &ControlPlane, node: &str, kubelet: Option<Kubelet>) -> Result<Self> {
         let host = Host::create(hosts_directory(plane).join(node))?;
         let name = format!("agent-{node}");
         let directory = plane.directory().join("agents").join(node);
@@ -102,6 +116,7 @@ impl Machine {
             host,
             client: plane.client(),
             agent: AsyncMutex::new(agent),
+            kubelet,
             records,
             failure: Mutex::new(None),
         });
@@ -117,6 +132,15 @@ impl Machine {
             power,
             tasks: vec![button],
         })
+    }
+
+    /// The same machine once more. It ends with the first.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self {
+            power: Arc::clone(&self.power),
+            tasks: Vec::new(),
+        }
     }
 
     pub fn node(&self) -> &str {
@@ -181,6 +205,26 @@ impl Machine {
     /// Reboots the machine, without being asked by an agent. Returns when the node is Ready again.
     pub async fn power_cycle(&self) -> Result<()> {
         self.power.cycle().await
+    }
+
+    /// Cuts the power, without telling the API server. The boot after it is done, up to [`Self::restore_power`].
+    pub async fn cut_power(&self) -> Result<()> {
+        let power = &self.power;
+        power.host.begin_shutdown()?;
+        power.agent.lock().await.process = None;
+        if let Some(kubelet) = &power.kubelet {
+            kubelet.power_off(&power.node);
+        }
+        power.host.boot()
+    }
+
+    /// Brings the node back after [`Self::cut_power`].
+    pub async fn restore_power(&self) -> Result<()> {
+        self.power.report_boot_id().await?;
+        if let Some(kubelet) = &self.power.kubelet {
+            kubelet.power_on(self.node());
+        }
+        Ok(())
     }
 
     /// Starts the agent on this machine, with these further arguments.
@@ -271,6 +315,17 @@ impl Machine {
     }
 
     pub fn agent_log(&self) -> PathBuf {
+        let pods = self.power.kubelet.iter().flat_map(|kubelet| {
+            let running = kubelet.running_on(self.node()).into_iter();
+            running
+                .filter(|name| name.starts_with(AGENT_ACCOUNT))
+                .map(|name| kubelet.log_path(&name))
+        });
+        pods.last().unwrap_or_else(|| self.own_agent_log())
+    }
+
+    /// The log of an agent that this machine has started.
+    fn own_agent_log(&self) -> PathBuf {
         // The path depends on the node's name only, so the process's lock is not needed.
         self.power
             .host
@@ -310,6 +365,9 @@ impl Power {
         self.host.begin_shutdown()?;
         let mut agent = self.agent.lock().await;
         agent.process = None;
+        if let Some(kubelet) = &self.kubelet {
+            kubelet.power_off(&self.node);
+        }
         self.host.boot()?;
         let record = RebootRecord {
             at,
@@ -320,6 +378,9 @@ impl Power {
         self.records.send_modify(|records| records.push(record));
         let returned = self.down_and_up().await;
         // As a kubelet does: the agent starts even if the Node failed to come back.
+        if let Some(kubelet) = &self.kubelet {
+            kubelet.power_on(&self.node);
+        }
         if agent.program.is_some() {
             agent.start(&self.node, &self.host)?;
         }

@@ -40,6 +40,13 @@ impl CommandLine {
         }
     }
 
+    /// The same for another program.
+    #[must_use]
+    pub fn of(mut self, program: impl Into<PathBuf>) -> Self {
+        self.program = program.into();
+        self
+    }
+
     #[must_use]
     pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
         self.arguments.push(argument.into());

@@ -1,5 +1,5 @@
-//! Builds the programs of this workspace that tests run: `cordonhold-agent`, `cordonhold-webhook`,
-//! `kubectl-cordonhold`, `leash`.
+//! Builds the programs of this workspace that tests run: `cordonhold-agent`, `cordonhold-webhook`, `kubectl-cordonhold`,
+//! `cordonhold-images`, `leash`.
 //!
 //! It calls cargo, which rebuilds only what is out of date. That cannot deadlock: while cargo runs a test it holds no build lock.
 
@@ -16,6 +16,7 @@ pub enum Program {
     Agent,
     Webhook,
     Kubectl,
+    Images,
     Leash,
 }
 
@@ -25,6 +26,7 @@ impl Program {
             Self::Agent => "cordonhold-agent",
             Self::Webhook => "cordonhold-webhook",
             Self::Kubectl => "kubectl-cordonhold",
+            Self::Images => "cordonhold-images",
             Self::Leash => "leash",
         }
     }

@@ -83,6 +83,17 @@ impl Webhook {
         flags: &[&str],
     ) -> Result<Self> {
         let [program] = programs::build([Program::Webhook])?;
+        Self::start_program(&program, plane, mode, protection, flags).await
+    }
+
+    /// The same, with this program as the webhook.
+    pub async fn start_program(
+        program: &Path,
+        plane: &ControlPlane,
+        mode: Mode,
+        protection: Protection,
+        flags: &[&str],
+    ) -> Result<Self> {
         let directory = plane.directory().join("webhook");
         std::fs::create_dir_all(&directory)
             .with_context(|| format!("failed to create {}", directory.display()))?;
@@ -170,6 +181,13 @@ impl Webhook {
             Some(mut process) => process.terminate(TERMINATE_TIMEOUT).await.map(drop),
             None => Ok(()),
         }
+    }
+
+    /// Ends the webhook by SIGTERM, and starts this program in its place, with the same flags, and waits until it is ready.
+    pub async fn replace(&mut self, program: &Path) -> Result<()> {
+        self.stop().await?;
+        self.line = self.line.clone().of(program);
+        self.start_again().await
     }
 
     /// Starts the webhook again on the same ports, after [`kill`](Self::kill) or [`stop`](Self::stop), and waits until it is ready.

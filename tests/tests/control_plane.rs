@@ -145,7 +145,7 @@ async fn nothing_stays_after_sigterm() -> Result<()> {
 
 async fn nothing_stays_after(signal: Signal) -> Result<()> {
     let mut child = Command::new(env!("CARGO_BIN_EXE_control-plane"))
-        .args(["--nodes", "1", "--without-webhook"])
+        .args(["--nodes", "1"])
         .stdout(Stdio::piped())
         .spawn()?;
     let directory = directory_when_ready(&mut child)?;
@@ -175,7 +175,7 @@ fn directory_when_ready(child: &mut Child) -> Result<PathBuf> {
     let mut directory = None;
     for line in BufReader::new(stdout).lines() {
         let line = line?;
-        if let Some(hosts) = line.strip_prefix("HOSTS=") {
+        if let Some(hosts) = line.strip_prefix("export HOSTS=") {
             directory = Path::new(hosts).parent().map(Path::to_owned);
         }
         if line == "READY" {

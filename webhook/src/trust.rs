@@ -5,11 +5,12 @@
 
 mod chain;
 mod configuration;
+mod server;
 
 use std::sync::{Arc, Mutex};
 
 use cordonhold_rt::sync::locked;
-use cordonhold_shared::admission::trust::{self, Finding, Installation};
+use cordonhold_shared::admission::trust::{self, Finding, Installation, Server};
 use jiff::Timestamp;
 use tracing::{info, warn};
 
@@ -37,6 +38,7 @@ pub(crate) struct Trust {
 #[derive(Default)]
 struct State {
     found: Found,
+    server: Server,
     /// The problems that have been reported and still exist.
     told: Vec<Finding>,
 }
@@ -64,6 +66,16 @@ impl Trust {
         &self.slot
     }
 
+    /// What the API server has shown of itself so far.
+    fn server(&self) -> Server {
+        locked(&self.state).server.clone()
+    }
+
+    /// Takes what the API server shows of itself. The next check counts it.
+    fn know(&self, server: Server) {
+        locked(&self.state).server = server;
+    }
+
     /// Takes a new reading of the configuration, and checks.
     fn learn(&self, found: Found) {
         locked(&self.state).found = found;
@@ -78,7 +90,13 @@ impl Trust {
         };
         let mut state = locked(&self.state);
         let configuration = state.found.seen_from(&certificate, now);
-        let findings = trust::findings(certificate.facts(), &configuration, &self.installation, now);
+        let findings = trust::findings(
+            certificate.facts(),
+            &configuration,
+            &state.server,
+            &self.installation,
+            now,
+        );
         self.show(&findings);
         let is_in = |finding: &Finding, among: &[Finding]| {
             let is_same =

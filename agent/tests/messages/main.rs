@@ -121,6 +121,51 @@ fn found_e8_every_message_that_ends_the_agent_names_thing_try_and_fix() {
     }
 }
 
+/// As in our image, which has no CA but the one that the pod's ServiceAccount brings.
+#[test]
+fn without_the_systems_cas_only_a_url_with_tls_is_refused() {
+    let place = Place::new("https://127.0.0.1:1");
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    place.write("ca.crt", &made.cert.pem());
+    let kubeconfig = serde_json::json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {
+            "server": "https://127.0.0.1:1", "certificate-authority": place.root().join("ca.crt"),
+        }}],
+        "users": [{"name": "c", "user": {"token": "t"}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
+    });
+    place.write("kubeconfig", &kubeconfig.to_string());
+    let kubeconfig = format!("--kubeconfig={}", place.root().join("kubeconfig").display());
+    let empty = tempfile::tempdir().unwrap();
+    let variables = [
+        ("SSL_CERT_FILE", "/dev/null"),
+        ("SSL_CERT_DIR", empty.path().to_str().unwrap()),
+    ];
+    for (url, parts) in [
+        // It comes to the host, which is asked after the clients are made.
+        (
+            "--prometheus-url=http://127.0.0.1:1",
+            ["/nowhere/root", "No such file", "--host-root"],
+        ),
+        (
+            "--prometheus-url=https://127.0.0.1:1",
+            [
+                "no client for Prometheus",
+                "--prometheus-ca-file",
+                "SSL_CERT_FILE",
+            ],
+        ),
+    ] {
+        place.ends_with(
+            1,
+            &[&kubeconfig, url, "--host-root=/nowhere/root"],
+            &variables,
+            parts,
+        );
+    }
+}
+
 /// What a first try needs is seen without scrolling.
 #[test]
 fn found_x1_the_short_help_has_the_flags_that_a_first_try_needs_and_names_the_long_one() {

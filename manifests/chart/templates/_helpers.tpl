@@ -27,6 +27,10 @@
 {{- define "cordonhold.defers-by-policy" -}}
 {{- if and (include "cordonhold.has-mode" (dict "root" . "mode" "defer")) (has .Values.webhook.deferBy (list "policy" "both")) }}true{{ end -}}
 {{- end -}}
+{{/* Whether the policies deny; the modes warn and audit let pass. */}}
+{{- define "cordonhold.policy-denies" -}}
+{{- if and .Values.policy.enabled (has .Values.webhook.mode (list "enforce" "defer")) }}true{{ end -}}
+{{- end -}}
 {{- define "cordonhold.makes-certificates" -}}
 {{- if eq .Values.tls.source "self" }}{{ include "cordonhold.has-webhook" . }}{{ end -}}
 {{- end -}}
@@ -182,6 +186,23 @@ Fail
 {{- else -}}
 Ignore
 {{- end -}}
+{{- end -}}
+
+{{/* Binds a policy to what happens to a request that breaks it; the dot has `root` and `name`. */}}
+{{- define "cordonhold.policy-binding" -}}
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: {{ .name }}
+spec:
+  policyName: {{ .name }}
+  {{- if include "cordonhold.policy-denies" .root }}
+  validationActions: [Deny]
+  {{- else if eq .root.Values.webhook.mode "warn" }}
+  validationActions: [Warn, Audit]
+  {{- else }}
+  validationActions: [Audit]
+  {{- end }}
 {{- end -}}
 
 {{/* A text or a whole number, as it is; the number of a values file is a float for Helm. */}}

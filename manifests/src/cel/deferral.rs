@@ -78,7 +78,7 @@ fn name_can_be_kept() -> String {
     ])
 }
 
-fn held_by_readable_marks() -> Vec<String> {
+pub(super) fn held_by_readable_marks() -> Vec<String> {
     let phases: Vec<String> = HELD_PHASES.iter().map(|phase| format!("'{phase}'")).collect();
     let [holder, until, was_unschedulable] = marks_can_be_read();
     vec![

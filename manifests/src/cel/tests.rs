@@ -79,7 +79,7 @@ fn found_s13_no_taint_is_looked_at_before_they_are_counted() {
             }
         }
     }
-    assert_eq!(looked, 6);
+    assert_eq!(looked, 10);
 }
 
 /// What the policy has deferred passes with no replica running, and nothing else does.
@@ -99,5 +99,47 @@ fn last_wish_only_what_the_policy_can_have_written_waits_for_no_replica() {
     assert!(held.clone().count() > 4);
     for part in held {
         assert!(passes.contains(part), "{part} in {passes}");
+    }
+}
+
+/// A mark that is added later is guarded by the policy too, and what it tells people to remove are all marks.
+#[test]
+fn the_policy_guards_each_mark_and_prints_the_way_out_for_each() {
+    let guarded = [keys::MARK_ANNOTATIONS.as_slice(), &[keys::PHASE, keys::REBOOTING]].concat();
+    for name in ["change-variables", "created-hold-validations"] {
+        let text = text_of(name);
+        for key in &guarded {
+            assert!(text.contains(&format!("'{key}'")), "{name}: {key}");
+        }
+    }
+    let told = text_of("hold-variables");
+    for key in guarded {
+        assert!(
+            told.contains(&format!(" {key}-")) || told.contains(&format!(" {key}:NoSchedule-")),
+            "{key}: {told}"
+        );
+    }
+}
+
+/// The policy has nobody to ask about a time that it cannot read: on the leap day a wish would count as held.
+#[test]
+fn a_time_is_read_on_every_day_of_the_calendar() {
+    let time = regex_lite::Regex::new(&format!("^{TIME}$")).expect("a pattern");
+    for (day, is_one) in [
+        ("2028-02-29", true),
+        ("2096-02-29", true),
+        ("2000-02-29", true),
+        ("2400-02-29", true),
+        ("2027-02-29", false),
+        ("2100-02-29", false),
+        ("2028-02-30", false),
+        ("2028-04-31", false),
+        ("2028-12-31", true),
+    ] {
+        assert_eq!(
+            time.is_match(&format!("{day}T00:00:00.123456789Z")),
+            is_one,
+            "{day}"
+        );
     }
 }

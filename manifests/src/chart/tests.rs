@@ -39,7 +39,7 @@ fn what_is_generated_is_up_to_date() {
         );
     }
     let known: BTreeSet<String> = files.into_iter().map(|file| file.name).collect();
-    for folder in ["base", "components", "overlays"] {
+    for folder in ["base", "components", "overlays", "static-admission"] {
         for name in files_below(&root.join(folder)) {
             let name = name
                 .strip_prefix(root)
@@ -293,6 +293,18 @@ fn values_that_do_not_go_together_are_refused_with_the_fix() {
             "set webhook.deferBy to policy",
         ),
         (
+            json!({"mode": "protect-kured", "kured": {"foundBy": "webhook"}, "policy": {"enabled": true}}),
+            "Set policy.enabled to false",
+        ),
+        (
+            json!({"policy": {"enabled": true}, "webhook": {"mode": "enforce", "modeForUser": {"alice": "warn"}}}),
+            "use webhook.exempt",
+        ),
+        (
+            json!({"policy": {"enabled": true}, "webhook": {"mode": "defer", "modeFor": {"tampered-taint": "audit"}}}),
+            "use webhook.exempt",
+        ),
+        (
             json!({"webhook": {"port": 8080}}),
             "set one of them to another port",
         ),
@@ -319,6 +331,48 @@ fn values_that_do_not_go_together_are_refused_with_the_fix() {
     ] {
         let said = rendered(with).expect_err("it is refused").to_string();
         assert!(said.contains(fix), "{said}");
+    }
+}
+
+/// The policies have no modes of their own, and there is none without its value.
+#[test]
+fn the_policies_do_what_the_mode_of_the_webhook_says() {
+    for mode in ["agents", "agents-only", "mixed"] {
+        for (webhook, actions) in [
+            ("enforce", json!(["Deny"])),
+            ("defer", json!(["Deny"])),
+            ("warn", json!(["Warn", "Audit"])),
+            ("audit", json!(["Audit"])),
+        ] {
+            let with = |is_enabled: bool, on_delete: &str| {
+                json!({
+                    "mode": mode, "kured": {"foundBy": "webhook"}, "policy": {"enabled": is_enabled},
+                    "webhook": {"mode": webhook, "deferBy": "policy", "onDelete": on_delete},
+                })
+            };
+            let bound = |values: Value| -> Vec<Value> {
+                let objects = rendered(values).expect("it renders").into_iter();
+                let of_holds = |object: &Value| {
+                    object["kind"] == "ValidatingAdmissionPolicyBinding"
+                        && object["metadata"]["name"] != "cordonhold-people"
+                };
+                objects
+                    .filter(of_holds)
+                    .map(|object| object["spec"]["validationActions"].clone())
+                    .collect()
+            };
+            assert_eq!(
+                bound(with(false, "deny")),
+                Vec::<Value>::new(),
+                "{mode}, {webhook}"
+            );
+            assert_eq!(
+                bound(with(true, "flag")),
+                vec![actions.clone(); 2],
+                "{mode}, {webhook}"
+            );
+            assert_eq!(bound(with(true, "deny")), vec![actions; 3], "{mode}, {webhook}");
+        }
     }
 }
 

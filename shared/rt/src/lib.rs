@@ -16,6 +16,7 @@ pub mod exit;
 pub mod listen;
 pub mod logging;
 pub mod metrics;
+pub mod own_token;
 pub mod pause;
 pub mod places;
 pub mod shutdown;

@@ -14,8 +14,10 @@ use jiff::{SignedDuration, Timestamp};
 mod ca;
 mod certificate;
 mod problem;
+mod server;
 
 pub use problem::Problem;
+pub use server::Server;
 
 /// The serving certificate, as far as it is checked here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +66,8 @@ pub enum Configuration {
         webhooks: Vec<Webhook>,
         /// Who has written to it.
         writes: Vec<Write>,
+        /// Whether there is a mutating one. `None`: no uncordon is deferred, so nobody looked.
+        mutates: Option<bool>,
     },
 }
 
@@ -76,6 +80,8 @@ pub struct Webhook {
     pub asks: Name,
     /// How its `caBundle` fits the serving certificate.
     pub ca: Ca,
+    /// Whether it has `matchConditions`.
+    pub has_conditions: bool,
 }
 
 /// How the `caBundle` of a webhook fits the serving certificate.
@@ -162,6 +168,7 @@ impl Left {
 pub fn findings(
     certificate: &Certificate,
     configuration: &Configuration,
+    server: &Server,
     installation: &Installation,
     now: Timestamp,
 ) -> Vec<Finding> {
@@ -188,12 +195,37 @@ pub fn findings(
                 installation.configuration
             ),
         }),
-        Configuration::Present { webhooks, writes } => {
+        Configuration::Present { webhooks, writes, .. } => {
             found.extend(certificate::other_names(certificate, webhooks));
             found.extend(ca::findings(webhooks, writes, installation, now));
         }
     }
+    found.extend(server::findings(
+        server,
+        configuration,
+        &installation.configuration,
+    ));
     found
+}
+
+/// Who wrote these `caBundle`s last. If nobody owns them, who wrote the configuration last: a manager that removes a field
+/// does not own it afterwards.
+fn last_write(writes: &[Write], webhooks: &[&str]) -> Option<String> {
+    let owns = |write: &&Write| write.ca_of.iter().any(|owned| webhooks.contains(&owned.as_str()));
+    let owner = writes.iter().filter(owns).max_by_key(|write| write.at);
+    let last = owner.or_else(|| writes.iter().max_by_key(|write| write.at))?;
+    let what = if owner.is_some() {
+        "it was"
+    } else {
+        "the configuration was last"
+    };
+    let at = last.at.map(|at| format!(" at {at}")).unwrap_or_default();
+    let Write {
+        manager, operation, ..
+    } = last;
+    Some(format!(
+        "{what} written by the field manager {manager:?} ({operation}){at}"
+    ))
 }
 
 fn joined<T: AsRef<str>>(texts: impl Iterator<Item = T>) -> String {

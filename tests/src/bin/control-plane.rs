@@ -1,77 +1,56 @@
-//! `cargo control-plane`: starts a cluster to try Cordonhold on, prints where everything is, and runs until Ctrl-C.
+//! `cargo control-plane`: starts a cluster to try Cordonhold on, prints what to type there, and runs until Ctrl-C.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use cordonhold_rt::exit;
 use cordonhold_rt::shutdown::Signals;
-use cordonhold_tests::assets::Assets;
-use cordonhold_tests::control_plane::{ControlPlane, Options};
+use cordonhold_tests::NAMESPACE;
+use cordonhold_tests::assets::{self, Assets};
+use cordonhold_tests::cluster::{Cluster, values};
+use cordonhold_tests::helm::{Helm, Release};
 use cordonhold_tests::identity::Identity;
-use cordonhold_tests::install::{install, manifests};
-use cordonhold_tests::machine::{Machine, hosts_directory, machines};
+use cordonhold_tests::install::manifests;
+use cordonhold_tests::machine::hosts_directory;
 use cordonhold_tests::programs::{self, Program};
-use cordonhold_tests::webhook::{Mode, Protection, Webhook};
 use cordonhold_tests::workload;
 
 const EXAMPLES: &str = "\
-Prints NAME=VALUE lines on standard output, then READY, and runs until Ctrl-C or SIGTERM:
+Nothing of ours is installed. docs/start-here.md leads through an install, a reboot and a denied uncordon.
+It prints lines for your shell on standard output, then READY, and runs until Ctrl-C or SIGTERM:
 
-  ADMIN_KUBECONFIG       a cluster-admin
-  CONTROLLER_KUBECONFIG  an ordinary controller that may update and patch nodes
-  HOSTS                  has a directory for each node; with --agents, the file HOSTS/node-0/run/reboot-required
-                         makes node-0 want a reboot
-  WEBHOOK_LOG            the webhook's log, with a line for each decision
+  KUBECONFIG  a cluster-admin
+  CONTROLLER  a kubeconfig of an ordinary controller that may update and patch nodes
+  VALUES      values for the chart: the images that this cluster has
+  HOSTS       has a directory for each node; the file HOSTS/node-0/run/reboot-required makes node-0 want a reboot
+  LOGS        has a log of each pod of ours
+  PATH        has kubectl and helm
 
 Examples:
 
-  cargo control-plane                                  three nodes, and the webhook
-  cargo control-plane --agents --pods 30               also agents, and pods to drain
-  cargo control-plane --agents -- --reboot-delay=20s   arguments after -- go to every agent
+  cargo control-plane                                          three nodes
+  cargo control-plane --install --pods 30                      also a release of the chart, and pods to drain
+  cargo control-plane --install -- --set webhook.mode=enforce  arguments after -- go to helm install
 
-  kubectl --kubeconfig \"$ADMIN_KUBECONFIG\" get nodes -L cordonhold.dev/phase
-  touch \"$HOSTS\"/node-0/run/reboot-required
-  kubectl --kubeconfig \"$CONTROLLER_KUBECONFIG\" uncordon node-0
-
-The first start builds Kubernetes from source, which takes minutes and needs Go; KUBEBUILDER_ASSETS names a directory with binaries instead.";
+The first start builds Kubernetes and helm from source, which takes minutes and needs Go; KUBEBUILDER_ASSETS names a directory with binaries instead.";
 
 #[derive(Parser)]
-#[command(name = "cargo control-plane", about = "A real Kubernetes control plane with fake nodes, the webhook, and agents on request", after_help = EXAMPLES)]
+#[command(name = "cargo control-plane", about = "A real Kubernetes control plane with fake nodes, on which Cordonhold's own pods really run", after_help = EXAMPLES)]
 struct ControlPlaneArgs {
     /// Number of nodes, named node-0 and so on
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=500))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
     nodes: u16,
     /// Number of pods that the scheduler spreads over the nodes
     #[arg(long, value_name = "N", default_value_t = 0)]
     pods: u32,
-    /// Protect stock kured too: its nodes' cordons and its lock
-    #[arg(long, conflicts_with = "without_webhook")]
-    protect_kured: bool,
-    /// Neither start nor register the webhook
+    /// Install the chart of this repository, as `helm install` does
     #[arg(long)]
-    without_webhook: bool,
-    /// Run an agent for each node
-    #[arg(long)]
-    agents: bool,
-    /// What the webhook does with an update that it would deny; `defer` also registers the webhook that defers
-    #[arg(
-        long,
-        value_enum,
-        default_value = "enforce",
-        conflicts_with = "without_webhook"
-    )]
-    mode: Mode,
-    /// More arguments for every agent
-    #[arg(last = true, value_name = "AGENT ARGUMENTS", requires = "agents")]
-    agent_arguments: Vec<String>,
-}
-
-/// Everything that runs until the program ends. Stopped in this order.
-struct Cluster {
-    machines: Vec<Machine>,
-    webhook: Option<Webhook>,
-    plane: ControlPlane,
+    install: bool,
+    /// More arguments for helm install
+    #[arg(last = true, value_name = "HELM ARGUMENTS", requires = "install")]
+    helm_arguments: Vec<String>,
 }
 
 fn main() -> ExitCode {
@@ -85,93 +64,78 @@ fn main() -> ExitCode {
 fn run(args: &ControlPlaneArgs) -> Result<()> {
     // Before we catch signals, so that Ctrl-C ends a build as it ends any program.
     drop(Assets::find()?);
-    let mut needed = vec![Program::Leash];
-    needed.extend((!args.without_webhook).then_some(Program::Webhook));
-    needed.extend(args.agents.then_some(Program::Agent));
-    drop(programs::build_all(&needed)?);
+    let helm = assets::helm()?;
+    drop(programs::build_all(&[
+        Program::Leash,
+        Program::Webhook,
+        Program::Agent,
+    ])?);
     let runtime = tokio::runtime::Runtime::new().context("failed to start the runtime")?;
     runtime.block_on(async {
         let mut signals = Signals::listen()?;
-        let cluster = tokio::select! {
-            cluster = start(args) => cluster?,
+        let started = tokio::select! {
+            started = start(args, &helm) => started?,
             name = signals.next() => {
                 eprintln!("control-plane: stopped by {name} before READY");
                 return Ok(());
             }
         };
-        announce(&cluster);
+        announce(&started);
         let name = signals.next().await;
         eprintln!("{name}: stopping the cluster");
-        let Cluster {
-            machines,
-            webhook,
-            plane,
-        } = cluster;
-        drop((machines, webhook));
-        drop(plane);
+        drop(started);
         Ok(())
     })
 }
 
-async fn start(args: &ControlPlaneArgs) -> Result<Cluster> {
+/// What is announced.
+struct Started {
+    values: PathBuf,
+    programs: PathBuf,
+    cluster: Cluster,
+}
+
+async fn start(args: &ControlPlaneArgs, helm: &Path) -> Result<Started> {
     eprintln!("starting etcd, kube-apiserver, kube-controller-manager, kube-scheduler and KWOK");
-    let plane = ControlPlane::start(Options {
-        nodes: usize::from(args.nodes),
-    })
-    .await?;
-    let (directory, protection) = if args.protect_kured {
-        (
-            manifests("overlays/kured-beside-agents"),
-            Protection::OwnHoldsAndKured,
-        )
-    } else {
-        (manifests("base"), Protection::OwnHolds)
-    };
-    eprintln!("applying the manifests");
-    let mut rendered = install(&plane, &directory).await?;
-    rendered.add_mode(args.mode)?;
-    let nodes: Vec<String> = (0..args.nodes).map(|number| format!("node-{number}")).collect();
-    let mut machines = machines(&plane, &nodes).await?;
-    let webhook = if args.without_webhook {
-        None
-    } else {
-        eprintln!("starting the webhook");
-        let webhook = Webhook::start(&plane, args.mode, protection).await?;
-        webhook.register(&plane, &rendered, &nodes[0]).await?;
-        Some(webhook)
-    };
+    let cluster = Cluster::start(usize::from(args.nodes)).await?;
     if args.pods > 0 {
         eprintln!("starting {} pods", args.pods);
-        workload::deploy(&plane.client(), "filler", args.pods).await?;
+        workload::deploy(&cluster.plane.client(), "filler", args.pods).await?;
     }
-    if args.agents {
-        eprintln!("starting the agents");
-        for machine in &mut machines {
-            machine.start_agent(&args.agent_arguments).await?;
-        }
-        for machine in &machines {
-            machine.check_agent().await?;
-        }
+    if args.install {
+        eprintln!("installing the chart");
+        let release = Release {
+            chart: &manifests("chart"),
+            name: "cordonhold",
+            namespace: NAMESPACE,
+            values: &values().to_string(),
+        };
+        let arguments: Vec<&str> = args.helm_arguments.iter().map(String::as_str).collect();
+        eprintln!(
+            "{}",
+            Helm::new()?
+                .install(&cluster.admin(), &release, &arguments)
+                .await?
+        );
     }
-    Ok(Cluster {
-        machines,
-        webhook,
-        plane,
+    Ok(Started {
+        values: cluster.write_values()?,
+        programs: cluster.programs(helm)?,
+        cluster,
     })
 }
 
-fn announce(cluster: &Cluster) {
-    println!(
-        "ADMIN_KUBECONFIG={}",
-        cluster.plane.kubeconfig(Identity::Admin).display()
-    );
-    println!(
-        "CONTROLLER_KUBECONFIG={}",
-        cluster.plane.kubeconfig(Identity::Controller).display()
-    );
-    println!("HOSTS={}", hosts_directory(&cluster.plane).display());
-    if let Some(webhook) = &cluster.webhook {
-        println!("WEBHOOK_LOG={}", webhook.log_path().display());
+fn announce(started: &Started) {
+    let plane = &started.cluster.plane;
+    for (name, path) in [
+        ("KUBECONFIG", &started.cluster.admin()),
+        ("CONTROLLER", &plane.kubeconfig(Identity::Controller)),
+        ("VALUES", &started.values),
+        ("HOSTS", &hosts_directory(plane)),
+        ("LOGS", &plane.directory().join("logs")),
+    ] {
+        println!("export {name}={}", path.display());
     }
+    println!("export PATH={}:$PATH", started.programs.display());
     println!("READY");
 }

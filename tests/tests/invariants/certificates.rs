@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 use crate::cluster::alone;
 
 /// "Within seconds", on a busy machine.
-const SECONDS: Duration = Duration::from_secs(10);
+pub(crate) const SECONDS: Duration = Duration::from_secs(10);
 /// Nothing is called there: for tests that send no admission.
 const NOWHERE: &str = "https://127.0.0.1:9";
 

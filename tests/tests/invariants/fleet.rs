@@ -1,5 +1,7 @@
 //! Nodes with machines and real agents, and functions that wait for their states.
 
+#[cfg(feature = "long")]
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -8,6 +10,7 @@ use cordonhold_shared::hold::{self, Phase};
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
 use cordonhold_tests::audit::Asked;
+use cordonhold_tests::cluster::Cluster;
 use cordonhold_tests::control_plane::{ControlPlane, Options};
 use cordonhold_tests::install::install;
 use cordonhold_tests::machine::{Machine, RebootRecord};
@@ -68,6 +71,13 @@ fn has_account(node: &NodeView) -> Result<()> {
     Ok(())
 }
 
+/// The arguments of an agent, and before them those for a budget that is never full: other tests hold Nodes of the same pool at the same time.
+fn in_a_large_budget(arguments: &[&str]) -> Vec<String> {
+    let before = ["--concurrency=500", "--log-format=json"];
+    let all = before.iter().chain(arguments);
+    all.map(|argument| (*argument).to_owned()).collect()
+}
+
 /// A Node with its machine and its agent.
 pub(crate) struct Site {
     pub(crate) machine: Machine,
@@ -90,11 +100,23 @@ impl Site {
         })
     }
 
+    /// A Node whose pods really run, and among them its agent.
+    pub(crate) fn on(cluster: &Cluster, number: usize) -> Self {
+        Self {
+            machine: cluster.machines[number].again(),
+            admin: cluster.plane.client(),
+        }
+    }
+
     pub(crate) async fn start_agent(&mut self, arguments: &[&str]) -> Result<()> {
-        // Other tests hold Nodes of the same pool at the same time.
-        let mut all = vec!["--concurrency=500".to_owned(), "--log-format=json".to_owned()];
-        all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
-        self.machine.start_agent(&all).await
+        self.machine.start_agent(&in_a_large_budget(arguments)).await
+    }
+
+    /// Like [`Self::start_agent`], with this program as the agent.
+    #[cfg(feature = "long")]
+    pub(crate) async fn start_program(&mut self, program: &Path, arguments: &[&str]) -> Result<()> {
+        let arguments = in_a_large_budget(arguments);
+        self.machine.start_program(program, &arguments).await
     }
 
     pub(crate) fn name(&self) -> &str {

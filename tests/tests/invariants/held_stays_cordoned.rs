@@ -12,3 +12,5 @@ mod modes;
 mod race;
 mod sizes;
 mod uncordons;
+
+pub(crate) use uncordons::ways;

@@ -30,7 +30,7 @@ const KUBECTL_TIMEOUT: Duration = Duration::from_secs(30);
 const CERTS_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The kustomizations that people render: the base, the overlays, and the base with each component.
-pub(crate) const VARIANTS: [&str; 19] = [
+pub(crate) const VARIANTS: [&str; 22] = [
     "resources: [../../base]\n",
     "resources: [../../overlays/protect-kured]\n",
     "resources: [../../overlays/agent-alone]\n",
@@ -44,6 +44,9 @@ pub(crate) const VARIANTS: [&str; 19] = [
     "resources: [../../base]\ncomponents: [../../components/defer, ../../components/defer-by-policy]\n",
     "resources: [../../overlays/protect-kured]\ncomponents: [../../components/defer-by-policy]\n",
     "resources: [../../overlays/agent-alone]\ncomponents: [../../components/defer-by-policy]\n",
+    "resources: [../../base]\ncomponents: [../../components/policy]\n",
+    "resources: [../../overlays/agent-alone]\ncomponents: [../../components/policy]\n",
+    "resources: [../../base]\ncomponents: [../../components/policy, ../../components/policy-refuse-delete, ../../components/defer]\n",
     "resources: [../../base]\ncomponents: [../../components/volume-detach]\n",
     "resources: [../../base]\ncomponents: [../../components/network-policy]\n",
     "resources: [../../base]\ncomponents: [../../components/reboot-by-logind]\n",
@@ -440,7 +443,7 @@ fn a_strict_api_server_takes_every_object() -> Result<()> {
             .find(|object| object["kind"] == "Deployment")
             .context("no Deployment")?;
         deployment["spec"]["replica"] = json!(3);
-        let said = dry_run(cluster, &misspelt).await?;
+        let said = dry_run(&cluster.plane, &misspelt).await?;
         ensure!(
             !said.0 && said.1.contains("unknown field") && said.1.contains("replica"),
             "{}",
@@ -678,16 +681,15 @@ pub(crate) async fn is_taken(cluster: &Cluster, mut objects: Vec<Value>) -> Resu
             object["metadata"]["name"] = json!("cordonhold-dry");
         }
     }
-    let (taken, said) = dry_run(cluster, &objects).await?;
+    let (taken, said) = dry_run(&cluster.plane, &objects).await?;
     ensure!(taken, "{said}");
     Ok(())
 }
 
 /// Applies the objects as a dry run. Returns whether all were accepted, and kubectl's output.
-async fn dry_run(cluster: &Cluster, objects: &[Value]) -> Result<(bool, String)> {
+pub(crate) async fn dry_run(plane: &ControlPlane, objects: &[Value]) -> Result<(bool, String)> {
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
-    let mut child = cluster
-        .plane
+    let mut child = plane
         .kubectl(Identity::Admin)
         .args([
             "apply",

@@ -98,7 +98,7 @@ fn found_s2_an_agent_writes_nothing_at_all_on_another_node() -> Result<()> {
     })
 }
 
-fn nothing_of_ours() -> Vec<Value> {
+pub(crate) fn nothing_of_ours() -> Vec<Value> {
     let away = json!({ "key": "example.org/away", "effect": "NoExecute" });
     let mut bodies = vec![
         json!({ "metadata": { "labels": { "team": "a" } } }),
@@ -171,7 +171,7 @@ async fn is_not_own_node(held: &Subject<'_>, free: &Subject<'_>, agent: &Client)
 }
 
 /// A client with a real token of the agent's pod on this node.
-async fn with_real_token(cluster: &Cluster, node: &str) -> Result<Client> {
+pub(crate) async fn with_real_token(cluster: &Cluster, node: &str) -> Result<Client> {
     let pods: Api<Pod> = Api::namespaced(cluster.admin.clone(), NAMESPACE);
     let on_node = ListParams::default().fields(&format!("spec.nodeName={node}"));
     let what = format!("the agent's pod on {node}");

@@ -442,6 +442,10 @@ Agent, webhook and `certs` have the permissions of this table, and no others.
 A test lets them go through whole cycles on a real API server, with exactly these roles, and reads the API server's audit log.
 It fails if a request was forbidden, or if nobody used a permission.
 
+RBAC cannot limit `patch nodes` to the agent's own Node.
+The webhook does, and so does [the policy](policy.md) with no replica of the webhook running: with an agent's token, every write to another Node is denied.
+Without both, that token may write every Node.
+
 * *Base*: the manifests of `base`. A reboot, an uncordon that is denied twice, a cancel that is denied, and a drain that two budgets block.
 * *Everything*: `overlays/kured-beside-agents` with `node-conditions`, `volume-detach` and `defer`, and the agent's flags `--node-conditions`, `--volume-detach-timeout`, `--preflight` and `--lock-on=daemonset`. A reboot, an uncordon that is kept, and one of a node that nobody holds.
 * *Certificates*: `certs` alone. It makes CA and certificate, and mends what is stripped and deleted.

@@ -181,20 +181,20 @@ async fn set_finalizer(plane: &ControlPlane, pod: &str, on: bool) -> Result<()> 
 }
 
 /// All versions of a Node, from a watch.
-struct History {
+pub(crate) struct History {
     seen: Arc<Mutex<Vec<Seen>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
 #[derive(Clone, Debug)]
-struct Seen {
+pub(crate) struct Seen {
     at: jiff::Timestamp,
-    unschedulable: bool,
-    holder: Option<String>,
+    pub(crate) unschedulable: bool,
+    pub(crate) holder: Option<String>,
 }
 
 impl History {
-    fn follow(plane: &ControlPlane, node: &str, version: &str) -> Self {
+    pub(crate) fn follow(plane: &ControlPlane, node: &str, version: &str) -> Self {
         let nodes: Api<Node> = Api::all(plane.client());
         let params = WatchParams::default().fields(&format!("metadata.name={node}"));
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -219,7 +219,7 @@ impl History {
     }
 
     /// The versions up to this time. An error if there are none.
-    fn until(self, end: &jiff::Timestamp) -> Result<Vec<Seen>> {
+    pub(crate) fn until(self, end: &jiff::Timestamp) -> Result<Vec<Seen>> {
         self.task.abort();
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let seen: Vec<Seen> = seen.iter().filter(|seen| seen.at <= *end).cloned().collect();

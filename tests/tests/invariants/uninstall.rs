@@ -1,8 +1,8 @@
 //! The uninstall on the real API server, with the rights that the manifests give its Job and no others: nothing of Cordonhold is left, and
 //! each node ends as it would have ended with its agent.
 //!
-//! The fake nodes run no Job, so the program runs beside them, with a token of the Job's ServiceAccount.
-//! Not here: the order of the writes (`shared/src/uninstall`), and the Job as Helm's hook (`chart`).
+//! Most run the program beside a cluster whose nodes run no Job, with a token of the Job's ServiceAccount.
+//! Not here: the order of the writes (`shared/src/uninstall`), and the Job as Helm's hook (`chart`, `installed`).
 
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use cordonhold_shared::hold::{self, Phase};
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
+use cordonhold_tests::cluster::Cluster;
 use cordonhold_tests::control_plane::{ControlPlane, Options};
 use cordonhold_tests::identity::{Credential, Identity};
 use cordonhold_tests::install::{Rendered, install, manifests};
@@ -18,9 +19,8 @@ use cordonhold_tests::process::CommandLine;
 use cordonhold_tests::programs::{self, Program};
 use cordonhold_tests::webhook::{Mode, Protection, Webhook};
 use cordonhold_tests::{NAMESPACE, tree, wait};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Secret};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
@@ -29,6 +29,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::alone;
 use crate::fleet::Site;
+use crate::gitops::IMAGES;
 use crate::manifests::{add_overlay, documented_overlay, documented_steps, overlay, shell};
 use crate::wire::{self, Write};
 
@@ -39,7 +40,7 @@ const BOUND: Duration = Duration::from_mins(2);
 /// Longest time until the Job is there, once somebody has been told to create it.
 const JOB_TIMEOUT: Duration = Duration::from_secs(60);
 /// What it prints last if nothing is left.
-pub(crate) const LAST: &str = "0 nodes carry anything of Cordonhold\n";
+const LAST: &str = "0 nodes carry anything of Cordonhold\n";
 /// Long enough for each agent that is alive to have renewed its hold.
 const SILENT: SignedDuration = SignedDuration::from_mins(9);
 
@@ -59,7 +60,7 @@ async fn installed(plane: &ControlPlane, components: &[&str]) -> Result<Rendered
 }
 
 /// Runs the program with the Job's rights and these flags, and returns what it prints. The error has what it prints too.
-pub(crate) async fn uninstall(plane: &ControlPlane, flags: &[String]) -> Result<String> {
+async fn uninstall(plane: &ControlPlane, flags: &[String]) -> Result<String> {
     let [program] = programs::build([Program::Webhook])?;
     let token = plane.service_account_token(NAMESPACE, ACCOUNT, None).await?;
     let kubeconfig = plane.directory().join("uninstall.kubeconfig");
@@ -71,33 +72,6 @@ pub(crate) async fn uninstall(plane: &ControlPlane, flags: &[String]) -> Result<
         .arg(kubeconfig)
         .args(flags.iter().map(String::as_str));
     line.run("", BOUND).await
-}
-
-/// Does what a kubelet and the Job controller would do with the Job of the uninstall, once it is there: runs its program with its
-/// arguments and the rights of its ServiceAccount, and says that it is complete. Returns what the program printed.
-pub(crate) async fn run_the_job(plane: &ControlPlane) -> Result<String> {
-    let jobs: Api<Job> = Api::namespaced(plane.client(), NAMESPACE);
-    let job = wait::until("the Job of the uninstall", JOB_TIMEOUT, || async {
-        Ok(jobs.get_opt(ACCOUNT).await?)
-    })
-    .await?;
-    let pod = job.spec.and_then(|spec| spec.template.spec).context("no pod")?;
-    ensure!(pod.service_account_name.as_deref() == Some(ACCOUNT), "{pod:?}");
-    let arguments = pod.containers[0].args.clone().unwrap_or_default();
-    let (command, flags) = arguments.split_first().context("no arguments")?;
-    ensure!(command == "uninstall", "{arguments:?}");
-    let said = uninstall(plane, flags).await?;
-    let now = format!("{:.0}", Timestamp::now());
-    let condition =
-        |kind: &str| json!({"type": kind, "status": "True", "lastProbeTime": now, "lastTransitionTime": now});
-    let status = json!({"status": {
-        "startTime": now, "completionTime": now, "succeeded": 1, "conditions": [condition("SuccessCriteriaMet"), condition("Complete")],
-    }});
-    let completed = jobs
-        .patch_status(ACCOUNT, &PatchParams::default(), &Patch::Merge(status))
-        .await;
-    drop(completed.context("failed to complete the Job")?);
-    Ok(said)
 }
 
 fn flags(flags: &[&str]) -> Vec<String> {
@@ -482,25 +456,24 @@ fn d20_kureds_daemon_set_loses_what_is_ours_and_nothing_else() -> Result<()> {
 #[test]
 fn the_documented_steps_uninstall_it() -> Result<()> {
     alone(async || {
-        let plane = ControlPlane::start(Options { nodes: 1 }).await?;
+        let cluster = Cluster::start(1).await?;
+        let plane = &cluster.plane;
         let steps = documented_steps("### Uninstall with kustomize\n")?;
         let [apply, waits, delete] = steps.as_slice() else {
             bail!("the page has other steps: {steps:?}")
         };
         let copy = tempfile::tempdir().context("failed to create a directory")?;
         tree::copy(&manifests(""), copy.path())?;
-        let directory = add_overlay(copy.path(), "yours", &documented_overlay("components/uninstall")?)?;
+        let kustomization = format!("{}{IMAGES}", documented_overlay("components/uninstall")?);
+        let directory = add_overlay(copy.path(), "yours", &kustomization)?;
         let directory = directory.to_str().context("a path that is no text")?;
         let in_it = |step: &str| step.replace("YOUR-OVERLAY", directory);
         ensure!(in_it(apply) != *apply && in_it(delete) != *delete, "{steps:?}");
-        drop(shell(&plane, &in_it(apply)).await?);
-        let (waited, ran) = tokio::join!(shell(&plane, waits), run_the_job(&plane));
-        let said = ran?;
-        drop(waited.with_context(|| said.clone())?);
-        ensure!(said.ends_with(LAST), "{said}");
-        drop(shell(&plane, &in_it(delete)).await?);
+        drop(shell(plane, &in_it(apply)).await?);
+        drop(shell(plane, waits).await?);
+        drop(shell(plane, &in_it(delete)).await?);
         let left = shell(
-            &plane,
+            plane,
             "kubectl get clusterroles,clusterrolebindings,validatingwebhookconfigurations,namespaces -o name",
         )
         .await?;

@@ -11,13 +11,13 @@ use cordonhold_rt::exit::one_line;
 use cordonhold_shared::admission::trust::{self, Name, Webhook, Write};
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::{
-    MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
+    MatchCondition, MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use kube::{Api, Client};
 use serde_json::Value;
 
-use super::{Trust, chain};
+use super::{Trust, chain, server};
 use crate::metrics::{LookupKind, LookupOutcome};
 use crate::tls::Certificate;
 
@@ -41,15 +41,18 @@ pub(crate) enum Found {
         uid: Option<String>,
         webhooks: Vec<Registered>,
         writes: Vec<Write>,
+        /// Whether there is a mutating one, if anybody looked.
+        mutates: Option<bool>,
     },
 }
 
-/// A webhook of the configuration: its name, the host name that the API server calls, and its `caBundle`.
+/// A webhook of the configuration: its name, the host name that the API server calls, its `caBundle`, and whether it has `matchConditions`.
 #[derive(Debug)]
 pub(crate) struct Registered {
     name: String,
     asks: Name,
     bundle: Option<Vec<u8>>,
+    has_conditions: bool,
 }
 
 impl Found {
@@ -62,48 +65,64 @@ impl Found {
 
     /// The configuration with each `caBundle` checked against this certificate.
     pub(super) fn seen_from(&self, certificate: &Certificate, now: Timestamp) -> trust::Configuration {
-        let (webhooks, writes) = match self {
+        let (webhooks, writes, mutates) = match self {
             Found::Nothing => return trust::Configuration::Unread,
             Found::Failed(why) => return trust::Configuration::Unreadable(why.clone()),
             Found::Missing => return trust::Configuration::Missing,
-            Found::Present { webhooks, writes, .. } => (webhooks, writes),
+            Found::Present {
+                webhooks,
+                writes,
+                mutates,
+                ..
+            } => (webhooks, writes, *mutates),
         };
         let served = certificate.facts().validity;
         let webhooks = webhooks.iter().map(|webhook| Webhook {
             name: webhook.name.clone(),
             asks: webhook.asks.clone(),
             ca: chain::ca(webhook.bundle.as_deref(), certificate.chain(), served, now),
+            has_conditions: webhook.has_conditions,
         });
         trust::Configuration::Present {
             webhooks: webhooks.collect(),
             writes: writes.clone(),
+            mutates,
         }
     }
 
+    /// What was read. The mutating one counts as looked for if an uncordon may be deferred.
     fn of(
         validating: ValidatingWebhookConfiguration,
         mutating: Option<MutatingWebhookConfiguration>,
+        defers: bool,
     ) -> Found {
         let ObjectMeta {
             uid, managed_fields, ..
         } = validating.metadata;
+        let mutates = defers.then_some(mutating.is_some());
         let mutating = mutating.unwrap_or_default();
         let of_mutating = mutating.webhooks.into_iter().flatten();
         let webhooks = validating.webhooks.into_iter().flatten();
         let webhooks = webhooks
-            .map(|webhook| (webhook.name, webhook.client_config))
-            .chain(of_mutating.map(|webhook| (webhook.name, webhook.client_config)));
+            .map(|webhook| (webhook.name, webhook.client_config, webhook.match_conditions))
+            .chain(
+                of_mutating.map(|webhook| (webhook.name, webhook.client_config, webhook.match_conditions)),
+            );
         let writes = managed_fields.into_iter().chain(mutating.metadata.managed_fields);
         Found::Present {
             uid,
             webhooks: webhooks.map(registered).collect(),
             writes: writes.flatten().map(write).collect(),
+            mutates,
         }
     }
 }
 
-fn registered((name, client): (String, WebhookClientConfig)) -> Registered {
+fn registered(
+    (name, client, conditions): (String, WebhookClientConfig, Option<Vec<MatchCondition>>),
+) -> Registered {
     Registered {
+        has_conditions: conditions.is_some_and(|conditions| !conditions.is_empty()),
         name,
         asks: asks(&client),
         bundle: client.ca_bundle.map(|bundle| bundle.0),
@@ -141,7 +160,7 @@ pub(crate) fn write(entry: ManagedFieldsEntry) -> Write {
 /// Reads the configurations for ever, with a pause of `every` between two reads; the mutating one only if uncordons are deferred.
 pub(crate) async fn poll(client: Client, trust: Arc<Trust>, every: Duration, defers: bool) {
     let api: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
-    let mutating: Option<Api<MutatingWebhookConfiguration>> = defers.then(|| Api::all(client));
+    let mutating: Option<Api<MutatingWebhookConfiguration>> = defers.then(|| Api::all(client.clone()));
     let (name, metrics) = (&trust.installation.configuration, &trust.metrics);
     let mut failing_since = None;
     loop {
@@ -149,6 +168,8 @@ pub(crate) async fn poll(client: Client, trust: Arc<Trust>, every: Duration, def
             Ok(found) => {
                 metrics.looked_up(LookupKind::Configuration, LookupOutcome::Answered);
                 failing_since = None;
+                // Only now: an API server that answers nothing is reported by the failure below.
+                trust.know(server::asked(&client, trust.server(), defers).await);
                 trust.learn(found);
             }
             Err(error) => {
@@ -171,11 +192,12 @@ async fn read(
     let Some(validating) = within(READ_TIMEOUT, validating.get_opt(name)).await? else {
         return Ok(Found::Missing);
     };
+    let defers = mutating.is_some();
     let mutating = match mutating {
         Some(api) => within(READ_TIMEOUT, api.get_opt(name)).await?,
         None => None,
     };
-    Ok(Found::of(validating, mutating))
+    Ok(Found::of(validating, mutating, defers))
 }
 
 #[cfg(test)]

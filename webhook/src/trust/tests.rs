@@ -19,6 +19,7 @@ const OFTEN: Duration = Duration::from_millis(5);
 /// Far above what anything here takes, so that a hang is a failure.
 const PATIENCE: Duration = Duration::from_secs(60);
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/default/events?";
+const OWN_TOKEN: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews?";
 const CONFIGURATION: &str =
     "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/cordonhold";
 
@@ -39,7 +40,8 @@ fn configuration(ca_bundle: Option<Vec<u8>>) -> Value {
         "metadata": {"name": "cordonhold", "uid": "u-1", "managedFields": [
             {"manager": "kustomize-controller", "operation": "Apply", "time": "2026-11-28T02:00:00Z", "fieldsV1": {}},
         ]},
-        "webhooks": [{"name": "nodes.cordonhold.dev", "clientConfig": client, "sideEffects": "None", "admissionReviewVersions": ["v1"]}],
+        "webhooks": [{"name": "nodes.cordonhold.dev", "clientConfig": client, "sideEffects": "None", "admissionReviewVersions": ["v1"],
+                      "matchConditions": [{"name": "some", "expression": "true"}]}],
     })
 }
 
@@ -52,7 +54,9 @@ fn cluster() -> Cluster {
         async move {
             let (method, path) = (request.method().clone(), request.uri().to_string());
             let body = request.into_body().collect().await.unwrap().to_bytes();
-            let answer = if method == Method::POST {
+            let answer = if path == OWN_TOKEN {
+                json!({"status": {"userInfo": {"username": "system:serviceaccount:cordonhold:cordonhold-webhook"}}})
+            } else if method == Method::POST {
                 assert_eq!(path, EVENTS);
                 let event: Value = serde_json::from_slice(&body).unwrap();
                 written.send(event.clone()).unwrap();

@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 
-use super::{Ca, Finding, Installation, Left, Problem, Webhook, Write, ca_command, joined, span};
+use super::{Ca, Finding, Installation, Left, Problem, Webhook, Write, ca_command, joined, last_write, span};
 
 /// The findings about the `caBundle`s: one for each problem, with all the webhooks that have it.
 pub(super) fn findings(
@@ -83,24 +83,4 @@ impl Ca {
     fn is_refused(&self, now: Timestamp) -> bool {
         self.problem(now).is_some_and(|(problem, _)| problem.is_refused())
     }
-}
-
-/// Who wrote these `caBundle`s last. If nobody owns them, who wrote the configuration last: a manager that removes a field
-/// does not own it afterwards.
-fn last_write(writes: &[Write], webhooks: &[&str]) -> Option<String> {
-    let owns = |write: &&Write| write.ca_of.iter().any(|owned| webhooks.contains(&owned.as_str()));
-    let owner = writes.iter().filter(owns).max_by_key(|write| write.at);
-    let last = owner.or_else(|| writes.iter().max_by_key(|write| write.at))?;
-    let what = if owner.is_some() {
-        "it was"
-    } else {
-        "the configuration was last"
-    };
-    let at = last.at.map(|at| format!(" at {at}")).unwrap_or_default();
-    let Write {
-        manager, operation, ..
-    } = last;
-    Some(format!(
-        "{what} written by the field manager {manager:?} ({operation}){at}"
-    ))
 }

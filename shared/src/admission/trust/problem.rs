@@ -55,6 +55,9 @@ problems! {
     CaEnded                  "ca-ended"                    Refuses
     ConfigurationMissing     "configuration-missing"       Asks
     ConfigurationUnreadable  "configuration-unreadable"    Asks
+    ConditionsMissing        "conditions-missing"          Asks
+    NothingDefers            "nothing-defers"              Asks
+    TokensWithoutNode        "tokens-without-node"         Asks
 }
 
 impl Problem {

@@ -38,6 +38,7 @@ fn webhook(name: &str, ca: Ca) -> Webhook {
         name: name.to_owned(),
         asks: dns("cordonhold-webhook.cordonhold.svc"),
         ca,
+        has_conditions: true,
     }
 }
 
@@ -49,15 +50,20 @@ fn present(webhooks: Vec<Webhook>) -> Configuration {
     Configuration::Present {
         webhooks,
         writes: Vec::new(),
+        mutates: None,
     }
 }
 
 fn found(certificate: &Certificate, configuration: &Configuration) -> Vec<Finding> {
+    found_on(&Server::default(), certificate, configuration)
+}
+
+fn found_on(server: &Server, certificate: &Certificate, configuration: &Configuration) -> Vec<Finding> {
     let installation = Installation {
         configuration: "cordonhold".to_owned(),
         namespace: "cordonhold".to_owned(),
     };
-    findings(certificate, configuration, &installation, time(NOW))
+    findings(certificate, configuration, server, &installation, time(NOW))
 }
 
 /// The only problem found, and whether it makes the webhook unready.
@@ -255,6 +261,7 @@ fn found_e3_who_took_the_ca_away_or_wrote_another_is_named() {
         let configuration = Configuration::Present {
             webhooks: vec![webhook("n", ca)],
             writes: writes.iter().map(|write| (*write).clone()).collect(),
+            mutates: None,
         };
         found(&certificate(), &configuration).remove(0).text
     };
@@ -287,4 +294,88 @@ fn found_e3_a_configuration_that_is_gone_or_unreadable_is_told_and_changes_nothi
 fn every_problem_has_a_code_of_its_own() {
     let codes: std::collections::BTreeSet<&str> = Problem::ALL.iter().map(|problem| problem.code()).collect();
     assert_eq!(codes.len(), Problem::ALL.len());
+}
+
+#[test]
+fn never_in_the_way_webhooks_without_conditions_are_named_with_who_wrote_last() {
+    let bare = |name: &str| Webhook {
+        has_conditions: false,
+        ..webhook(name, signed())
+    };
+    let configuration = Configuration::Present {
+        webhooks: vec![bare("a"), webhook("b", signed()), bare("c")],
+        writes: vec![
+            // It owns a `caBundle`, and has nothing to do with the conditions.
+            write("cordonhold-certs", "2026-11-28T01:00:00Z", &["a"]),
+            write("old-helm", "2026-11-28T02:00:00Z", &[]),
+        ],
+        mutates: None,
+    };
+    let found = found(&certificate(), &configuration);
+    assert_eq!(only(&found), (Problem::ConditionsMissing, false));
+    assert_eq!(found[0].about, "a, c");
+    for says in [
+        "a, c in the configuration cordonhold",
+        "\"old-helm\"",
+        "apply the manifests again",
+    ] {
+        assert!(found[0].text.contains(says), "{}", found[0].text);
+    }
+}
+
+#[test]
+fn one_node_one_agent_an_api_server_that_leaves_nodes_out_of_tokens_is_named() {
+    use crate::claim::NodeClaim;
+    for (claim, is_named) in [
+        (None, false),
+        (Some(NodeClaim::Names("node-0".to_owned())), false),
+        // Such as a webhook outside of the cluster: its token says nothing of others.
+        (Some(NodeClaim::Unbound), false),
+        (Some(NodeClaim::PodAlone), true),
+    ] {
+        let server = Server {
+            own_token: claim.clone(),
+            has_mutating_policies: None,
+        };
+        // Also where there is no configuration to read.
+        let found = found_on(&server, &certificate(), &Configuration::Unread);
+        assert_eq!(!found.is_empty(), is_named, "{claim:?}");
+        if is_named {
+            assert_eq!(only(&found), (Problem::TokensWithoutNode, false));
+            assert!(found[0].text.contains("Kubernetes 1.32"), "{}", found[0].text);
+        }
+    }
+}
+
+#[test]
+fn last_wish_that_nothing_can_defer_is_named() {
+    for (mutates, policies, is_named) in [
+        // No mode is defer.
+        (None, Some(false), false),
+        (Some(true), Some(false), false),
+        // A policy may be there.
+        (Some(false), Some(true), false),
+        (Some(false), None, false),
+        (Some(false), Some(false), true),
+    ] {
+        let server = Server {
+            own_token: None,
+            has_mutating_policies: policies,
+        };
+        let configuration = Configuration::Present {
+            webhooks: vec![webhook("n", signed())],
+            writes: Vec::new(),
+            mutates,
+        };
+        let found = found_on(&server, &certificate(), &configuration);
+        assert_eq!(!found.is_empty(), is_named, "{mutates:?} {policies:?}");
+        if is_named {
+            assert_eq!(only(&found), (Problem::NothingDefers, false));
+            assert!(
+                found[0].text.contains("manifests/components/defer"),
+                "{}",
+                found[0].text
+            );
+        }
+    }
 }

@@ -28,6 +28,7 @@ mod ready_when;
 mod release_delay;
 mod run;
 mod seals;
+mod skew;
 mod tampering;
 mod world;
 

@@ -235,7 +235,7 @@ async fn every_way_is_denied(subject: &Subject<'_>) -> Result<()> {
 }
 
 /// All ways to uncordon except PUT, which needs the whole current Node.
-pub(super) fn ways(node: &str) -> Vec<(Write, Value)> {
+pub(crate) fn ways(node: &str) -> Vec<(Write, Value)> {
     let false_ = json!({ "spec": { "unschedulable": false } });
     vec![
         (Write::Strategic, uncordon()),

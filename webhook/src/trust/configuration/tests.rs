@@ -1,6 +1,8 @@
 //! Checks configurations as the API server returns them against certificates as people make them.
 
-use cordonhold_shared::admission::trust::{Ca, Configuration, Finding, Installation, Problem, findings};
+use cordonhold_shared::admission::trust::{
+    Ca, Configuration, Finding, Installation, Problem, Server, findings,
+};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
 };
@@ -45,9 +47,10 @@ fn configuration(ca_pem: Option<&str>) -> Found {
                  "fieldsV1": {"f:webhooks": {"k:{\"name\":\"nodes.cordonhold.dev\"}": {".": {}, "f:clientConfig": {"f:service": {}}}}}},
             ],
         },
-        "webhooks": [{"name": "nodes.cordonhold.dev", "clientConfig": client, "sideEffects": "None", "admissionReviewVersions": ["v1"]}],
+        "webhooks": [{"name": "nodes.cordonhold.dev", "clientConfig": client, "sideEffects": "None", "admissionReviewVersions": ["v1"],
+                      "matchConditions": [{"name": "some", "expression": "true"}]}],
     });
-    Found::of(serde_json::from_value(object).unwrap(), None)
+    Found::of(serde_json::from_value(object).unwrap(), None, false)
 }
 
 fn now() -> Timestamp {
@@ -60,7 +63,13 @@ fn told(certificate: &Certificate, found: &Found) -> Vec<Finding> {
         namespace: "cordonhold".to_owned(),
     };
     let seen = found.seen_from(certificate, now());
-    findings(certificate.facts(), &seen, &installation, now())
+    findings(
+        certificate.facts(),
+        &seen,
+        &Server::default(),
+        &installation,
+        now(),
+    )
 }
 
 fn problems(certificate: &Certificate, found: &Found) -> Vec<(Problem, bool)> {
@@ -157,6 +166,7 @@ fn found_e3_who_wrote_the_configuration_is_read_from_it() {
         uid,
         webhooks,
         mut writes,
+        mutates,
     } = configuration(None)
     else {
         panic!("it is present")
@@ -171,6 +181,7 @@ fn found_e3_who_wrote_the_configuration_is_read_from_it() {
             uid,
             webhooks,
             writes,
+            mutates,
         },
     );
     assert!(
@@ -191,6 +202,7 @@ fn the_mutating_configuration_is_checked_too() {
             "metadata": {"name": "cordonhold"},
             "webhooks": [{
                 "name": name, "sideEffects": "None", "admissionReviewVersions": ["v1"],
+                "matchConditions": [{"name": "some", "expression": "true"}],
                 "clientConfig": {"service": {"name": "cordonhold-webhook", "namespace": "cordonhold"}, "caBundle": ca_bundle},
             }],
         })
@@ -199,7 +211,7 @@ fn the_mutating_configuration_is_checked_too() {
         let validating = serde_json::from_value(read(&ours.pem(), "nodes.cordonhold.dev")).unwrap();
         let mutating =
             mutating.map(|pem| serde_json::from_value(read(pem, "defers.nodes.cordonhold.dev")).unwrap());
-        told(&certificate, &Found::of(validating, mutating))
+        told(&certificate, &Found::of(validating, mutating, true))
     };
     assert!(of(None).is_empty() && of(Some(&ours.pem())).is_empty());
     let told = of(Some(&theirs.pem()));

@@ -883,6 +883,20 @@ fn found_s3_a_confirmed_entry_alone_is_waited_out_whatever_the_node_shows() {
     }
 }
 
+/// The entry of an older agent names the kernel's boot id alone, and no start of the init. It is of this boot all the same.
+#[test]
+fn a_confirmed_entry_of_an_older_agent_is_waited_out_too() {
+    let mut run = agent();
+    run.reach_reboot();
+    run.world.change_lock(|entries| entries[0].init.clear());
+    let before = run.world.node.clone();
+    restart_without_record(&mut run);
+    run.see();
+    assert_eq!((&run.world.node, run.world.lock.entries.len()), (&before, 1));
+    run.due(Timer::Reboot);
+    goes_on(run);
+}
+
 /// The pauses after failures, as they were armed.
 fn pauses(run: &Run) -> Vec<u8> {
     run.acts

@@ -1,0 +1,242 @@
+//! The configuration files and the command lines of the programs of a control plane.
+//!
+//! Not here: starting them in their order, see [`super`].
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::{CONTROLLER_MANAGER, DOWN_ANNOTATION, KWOK, OurPods, SCHEDULER, random_id};
+use crate::NAMESPACE;
+use crate::assets::Assets;
+use crate::audit;
+use crate::identity::Identity;
+use crate::process::{CommandLine, Kennel, Process};
+
+/// The controllers that run: only those for nodes, pods, evictions, aggregated roles and `ServiceAccounts`. Each further one costs start-up time.
+const CONTROLLERS: [&str; 12] = [
+    "clusterrole-aggregation-controller",
+    "daemonset-controller",
+    "deployment-controller",
+    "disruption-controller",
+    "garbage-collector-controller",
+    "namespace-controller",
+    "node-lifecycle-controller",
+    "pod-garbage-collector-controller",
+    "replicaset-controller",
+    "root-ca-certificate-publisher-controller",
+    "serviceaccount-controller",
+    "taint-eviction-controller",
+];
+/// What our own pods need beside these if they really run: endpoints of their Services, and the Job of an uninstall.
+const CONTROLLERS_OF_PODS: [&str; 2] = ["endpointslice-controller", "job-controller"];
+
+/// Paths of the configuration files of the programs.
+pub(super) struct Files {
+    directory: PathBuf,
+    our_pods: OurPods,
+}
+
+impl Files {
+    pub(super) fn write(directory: &Path, assets: &Assets, our_pods: OurPods) -> Result<Self> {
+        let certificates = cordonhold_certs_dev::issue(&["127.0.0.1".to_owned(), "localhost".to_owned()])
+            .context("failed to issue the API server's certificate")?;
+        let tokens: Vec<(Identity, String)> = Identity::ALL
+            .into_iter()
+            .map(|identity| Ok((identity, random_id()?)))
+            .collect::<Result<_>>()?;
+        let lines: Vec<String> = tokens
+            .iter()
+            .map(|(identity, token)| {
+                format!(
+                    "{token},{user},{user},{}",
+                    identity.groups(),
+                    user = identity.user()
+                )
+            })
+            .collect();
+        let stages = std::fs::read_to_string(&assets.stages)
+            .with_context(|| format!("failed to read {}", assets.stages.display()))?;
+        let files = [
+            ("ca.crt", certificates.ca_pem),
+            ("apiserver.crt", certificates.cert_pem),
+            // Also signs the tokens: nothing here outlives the test.
+            ("apiserver.key", certificates.key_pem),
+            ("tokens.csv", lines.join("\n")),
+            ("stages.yaml", changed_stages(&stages, our_pods)?),
+            ("egress.json", egress(directory).to_string()),
+            ("audit-policy.json", audit::policy().to_string()),
+        ];
+        for (name, content) in files {
+            let path = directory.join(name);
+            std::fs::write(&path, content).with_context(|| format!("failed to write {}", path.display()))?;
+        }
+        for (identity, token) in &tokens {
+            std::fs::write(directory.join(format!("{}.token", identity.user())), token)
+                .context("failed to write a token")?;
+        }
+        Ok(Self {
+            directory: directory.to_owned(),
+            our_pods,
+        })
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub(super) fn path(&self, name: &str) -> String {
+        self.directory.join(name).to_string_lossy().into_owned()
+    }
+}
+
+/// KWOK's stages, changed: the one that makes Nodes Ready skips those with [`DOWN_ANNOTATION`], and those for pods skip ours if they really run.
+fn changed_stages(stages: &str, our_pods: OurPods) -> Result<String> {
+    let mut documents: Vec<Value> =
+        serde_saphyr::from_multiple(stages).context("failed to read KWOK's stages")?;
+    let is_up =
+        json!({ "key": format!(".metadata.annotations[\"{DOWN_ANNOTATION}\"]"), "operator": "DoesNotExist" });
+    add_condition(&mut documents, "node-initialize", is_up)?;
+    if our_pods == OurPods::Run {
+        let is_others = json!({ "key": ".metadata.namespace", "operator": "NotIn", "values": [NAMESPACE] });
+        for stage in ["pod-ready", "pod-complete", "pod-delete"] {
+            add_condition(&mut documents, stage, is_others.clone())?;
+        }
+    }
+    Ok(documents
+        .iter()
+        .map(Value::to_string)
+        .collect::<Vec<_>>()
+        .join("\n---\n"))
+}
+
+/// Lets KWOK act by this stage only where one more condition is true.
+fn add_condition(stages: &mut [Value], stage: &str, condition: Value) -> Result<()> {
+    let conditions = stages
+        .iter_mut()
+        .find(|document| document["metadata"]["name"] == stage)
+        .and_then(|document| document.pointer_mut("/spec/selector/matchExpressions"))
+        .and_then(Value::as_array_mut)
+        .with_context(|| {
+            format!("KWOK's stages have no {stage} with matchExpressions; another version of KWOK?")
+        })?;
+    conditions.push(condition);
+    Ok(())
+}
+
+/// Makes the API server send what is meant for a Service or a node to a socket, as it does in a cluster whose control plane is not on the pod
+/// network. Only webhooks and nodes are reached by it; a webhook that is named by a URL is not.
+fn egress(directory: &Path) -> Value {
+    json!({
+        "apiVersion": "apiserver.k8s.io/v1beta1",
+        "kind": "EgressSelectorConfiguration",
+        "egressSelections": [{
+            "name": "cluster",
+            "connection": {
+                "proxyProtocol": "HTTPConnect",
+                "transport": { "uds": { "udsName": egress_socket(directory) } },
+            },
+        }],
+    })
+}
+
+/// The path of that socket. Nobody listens there unless our own pods run.
+pub(super) fn egress_socket(directory: &Path) -> PathBuf {
+    directory.join("egress")
+}
+
+pub(super) fn etcd_command(assets: &Assets, client_port: u16, peer_port: u16, data: &str) -> CommandLine {
+    let client = format!("http://127.0.0.1:{client_port}");
+    let peer = format!("http://127.0.0.1:{peer_port}");
+    CommandLine::new(&assets.etcd).args([
+        "--name=etcd".to_owned(),
+        format!("--data-dir={data}"),
+        format!("--listen-client-urls={client}"),
+        format!("--advertise-client-urls={client}"),
+        format!("--listen-peer-urls={peer}"),
+        format!("--initial-advertise-peer-urls={peer}"),
+        format!("--initial-cluster=etcd={peer}"),
+        "--log-level=warn".to_owned(),
+        // Faster, and nothing has to survive a crash of the machine.
+        "--unsafe-no-fsync".to_owned(),
+    ])
+}
+
+pub(super) fn apiserver_command(assets: &Assets, files: &Files, port: u16, etcd_port: u16) -> CommandLine {
+    CommandLine::new(&assets.kube_apiserver).args([
+        format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
+        "--bind-address=127.0.0.1".to_owned(),
+        "--advertise-address=127.0.0.1".to_owned(),
+        // The API server refuses loopback endpoints for its own Service, and nobody uses that Service here.
+        "--endpoint-reconciler-type=none".to_owned(),
+        format!("--secure-port={port}"),
+        format!("--tls-cert-file={}", files.path("apiserver.crt")),
+        format!("--tls-private-key-file={}", files.path("apiserver.key")),
+        format!("--token-auth-file={}", files.path("tokens.csv")),
+        "--authorization-mode=Node,RBAC".to_owned(),
+        "--enable-admission-plugins=NodeRestriction".to_owned(),
+        "--allow-privileged=true".to_owned(),
+        format!("--egress-selector-config-file={}", files.path("egress.json")),
+        format!("--audit-policy-file={}", files.path("audit-policy.json")),
+        format!("--audit-log-path={}", audit::log_path(&files.directory).display()),
+        "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
+        "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+        format!("--service-account-key-file={}", files.path("apiserver.crt")),
+        format!(
+            "--service-account-signing-key-file={}",
+            files.path("apiserver.key")
+        ),
+    ])
+}
+
+/// Starts the clients of the API server.
+pub(super) fn start_clients(assets: &Assets, kennel: &Kennel, files: &Files) -> Result<Vec<Process>> {
+    let kubeconfig = kubeconfig_path(&files.directory, Identity::Admin.user());
+    let kubeconfig_flag = format!("--kubeconfig={}", kubeconfig.display());
+    let kwok = CommandLine::new(&assets.kwok).args([
+        kubeconfig_flag.clone(),
+        format!("--config={}", files.path("stages.yaml")),
+        "--manage-all-nodes=true".to_owned(),
+        "--node-lease-duration-seconds=40".to_owned(),
+    ]);
+    let mut controllers = CONTROLLERS.to_vec();
+    if files.our_pods == OurPods::Run {
+        controllers.extend(CONTROLLERS_OF_PODS);
+    }
+    let manager = CommandLine::new(&assets.kube_controller_manager).args([
+        kubeconfig_flag,
+        format!("--controllers={}", controllers.join(",")),
+        "--leader-elect=false".to_owned(),
+        "--secure-port=0".to_owned(),
+        "--kube-api-qps=500".to_owned(),
+        "--kube-api-burst=1000".to_owned(),
+        format!("--root-ca-file={}", files.path("ca.crt")),
+    ]);
+    let scheduler_config = files.path("scheduler.json");
+    let configuration = json!({
+        "apiVersion": "kubescheduler.config.k8s.io/v1",
+        "kind": "KubeSchedulerConfiguration",
+        "clientConnection": { "kubeconfig": kubeconfig, "qps": 500, "burst": 1000 },
+        "leaderElection": { "leaderElect": false },
+    });
+    std::fs::write(&scheduler_config, configuration.to_string())
+        .context("failed to write the scheduler's configuration")?;
+    let scheduler = CommandLine::new(&assets.kube_scheduler).args([
+        format!("--config={scheduler_config}"),
+        "--secure-port=0".to_owned(),
+    ]);
+    [
+        (KWOK, kwok),
+        (CONTROLLER_MANAGER, manager),
+        (SCHEDULER, scheduler),
+    ]
+    .into_iter()
+    .map(|(name, line)| kennel.start(name, &line))
+    .collect()
+}
+
+/// The path of the kubeconfig of this user.
+pub(super) fn kubeconfig_path(directory: &Path, user: &str) -> PathBuf {
+    directory.join(format!("{user}.kubeconfig"))
+}

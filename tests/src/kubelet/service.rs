@@ -1,0 +1,165 @@
+//! Plays kube-proxy for the API server: takes what it sends to the cluster IP of a Service to a pod behind that Service.
+//!
+//! It reads Service and `EndpointSlices` for each connection, so it knows of a change sooner than kube-proxy.
+//! What is meant for a node, which the API server calls by its name, goes to the [logs](super::logs).
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use k8s_openapi::api::core::v1::{Service, ServicePort};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpStream, UnixListener, UnixStream};
+
+use super::Shared;
+use super::logs::Connections;
+
+/// Longest head of a CONNECT. The API server's is one line and a `Host`.
+const HEAD_MAX: usize = 1024;
+/// Longest wait for that head, and for a pod to take a connection: less than the time-out of a webhook.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The answer to a CONNECT. The API server takes no byte after it.
+const CONNECTED: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
+
+/// Takes connections for ever.
+pub(super) async fn serve(listener: UnixListener, shared: Arc<Shared>, of_nodes: Connections) {
+    let turn = Arc::new(AtomicUsize::new(0));
+    while let Ok((stream, _)) = listener.accept().await {
+        let (shared, turn, of_nodes) = (Arc::clone(&shared), Arc::clone(&turn), of_nodes.clone());
+        drop(tokio::spawn(async move {
+            // Either side may end as it likes: the API server sees it, and says so to who asked.
+            drop(relay(stream, &shared, &turn, &of_nodes).await);
+        }));
+    }
+}
+
+async fn relay(
+    mut from: UnixStream,
+    shared: &Shared,
+    turn: &AtomicUsize,
+    of_nodes: &Connections,
+) -> Result<()> {
+    let target = tokio::time::timeout(CONNECT_TIMEOUT, target(&mut from)).await??;
+    let Ok(target) = target.parse::<SocketAddrV4>() else {
+        from.write_all(CONNECTED).await?;
+        return of_nodes.send(from).await.context("nobody serves logs any more");
+    };
+    let pod = tokio::time::timeout(CONNECT_TIMEOUT, connect(target, shared, turn)).await;
+    match pod.context("no answer in time").flatten() {
+        Ok(mut pod) => {
+            from.write_all(CONNECTED).await?;
+            let _ = copy_bidirectional(&mut from, &mut pod).await?;
+        }
+        Err(error) => {
+            let why = format!("{error:#}").replace(['\r', '\n'], " ");
+            let answer = format!("HTTP/1.1 503 {why}\r\nContent-Length: 0\r\n\r\n");
+            from.write_all(answer.as_bytes()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads a CONNECT, byte by byte so that nothing behind it is taken too.
+async fn target(from: &mut UnixStream) -> Result<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        ensure!(head.len() < HEAD_MAX, "a head of over {HEAD_MAX} bytes");
+        head.push(from.read_u8().await?);
+    }
+    let head = String::from_utf8(head).context("a head that is no text")?;
+    let target = head
+        .strip_prefix("CONNECT ")
+        .and_then(|rest| rest.split(' ').next());
+    Ok(target
+        .with_context(|| format!("no CONNECT: {head:?}"))?
+        .to_owned())
+}
+
+async fn connect(target: SocketAddrV4, shared: &Shared, turn: &AtomicUsize) -> Result<TcpStream> {
+    let (service, port) = service_at(target, shared).await?;
+    let slices: Api<EndpointSlice> =
+        Api::namespaced(shared.client.clone(), &service.namespace().unwrap_or_default());
+    let of_service = format!("kubernetes.io/service-name={}", service.name_any());
+    let slices = slices
+        .list(&ListParams::default().labels(&of_service).match_any())
+        .await?;
+    let all: Vec<(&Endpoint, u16)> = slices
+        .iter()
+        .flat_map(|slice| {
+            let ports = slice.ports.iter().flatten();
+            let number = ports
+                .filter(|other| {
+                    other.name.as_deref().unwrap_or_default() == port.name.as_deref().unwrap_or_default()
+                })
+                .find_map(|port| port.port.and_then(|port| u16::try_from(port).ok()));
+            slice
+                .endpoints
+                .iter()
+                .filter_map(move |endpoint| Some((endpoint, number?)))
+        })
+        .collect();
+    // As kube-proxy does: only if none is ready, those that end and still serve (kubernetes/kubernetes: `pkg/proxy/topology.go`).
+    let mut usable: Vec<_> = all
+        .iter()
+        .filter(|(endpoint, _)| is(endpoint, Condition::Ready))
+        .collect();
+    if usable.is_empty() {
+        usable = all
+            .iter()
+            .filter(|(endpoint, _)| is(endpoint, Condition::Serving))
+            .collect();
+    }
+    ensure!(!usable.is_empty(), "{} has no ready endpoint", service.name_any());
+    let (endpoint, port) = usable[turn.fetch_add(1, Ordering::Relaxed) % usable.len()];
+    let shown = endpoint
+        .addresses
+        .first()
+        .context("an endpoint without an address")?;
+    let shown: Ipv4Addr = shown.parse().with_context(|| format!("{shown} is no address"))?;
+    let Some(address) = shared.network.find(shown) else {
+        bail!("no process plays the endpoint {shown} of {}", service.name_any());
+    };
+    let stream = TcpStream::connect(SocketAddr::from((address.real(), *port))).await;
+    stream.with_context(|| format!("the pod {shown} of {} does not listen", service.name_any()))
+}
+
+/// The Service with this cluster IP, and its port.
+async fn service_at(target: SocketAddrV4, shared: &Shared) -> Result<(Service, ServicePort)> {
+    let services: Api<Service> = Api::all(shared.client.clone());
+    let address = target.ip().to_string();
+    for service in services.list(&ListParams::default().match_any()).await? {
+        let spec = service.spec.clone().unwrap_or_default();
+        if spec.cluster_ip.as_deref() != Some(&address) {
+            continue;
+        }
+        let ports = spec.ports.into_iter().flatten();
+        let port = ports
+            .into_iter()
+            .find(|port| port.port == i32::from(target.port()));
+        let port = port.with_context(|| format!("{} has no port {}", service.name_any(), target.port()))?;
+        return Ok((service, port));
+    }
+    bail!("no Service has the address {address}")
+}
+
+#[derive(Clone, Copy)]
+enum Condition {
+    Ready,
+    Serving,
+}
+
+/// Whether an endpoint has this condition; unset counts as true.
+fn is(endpoint: &Endpoint, condition: Condition) -> bool {
+    let conditions = endpoint.conditions.as_ref();
+    let value = conditions.and_then(|conditions| match condition {
+        Condition::Ready => conditions.ready,
+        Condition::Serving => conditions.serving,
+    });
+    value.unwrap_or(true)
+}
