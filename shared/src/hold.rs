@@ -332,6 +332,15 @@ pub fn release_at(node: &NodeView) -> Option<Timestamp> {
     time.parse().ok()
 }
 
+/// Whether the host has booted since the cordon of this hold, as the Node shows it. If its kubelet has not said so yet, a reboot may be
+/// under way.
+pub fn has_rebooted(node: &NodeView, hold: &Hold) -> bool {
+    let reported = &node.status.node_info.boot_id;
+    let before = hold.boot_id.as_deref().and_then(|boot| boot.split('/').next());
+    hold.phase == Phase::Returning
+        || (!reported.is_empty() && before.is_some_and(|before| before != reported))
+}
+
 /// How [`keys::DRAIN_PROGRESS`] begins on a Node whose drain was given up because of `--force-reboot`.
 const FORCED: &str = "given up by force: ";
 

@@ -18,6 +18,7 @@ pub mod names;
 pub mod node;
 pub mod quote;
 pub mod selector;
+pub mod span;
 pub mod watch;
 
 // What the webhook decides.
@@ -29,6 +30,11 @@ pub mod reboot;
 
 // What takes both off a cluster.
 pub mod uninstall;
+
+// What people are told of a fleet, and what they may do to it.
+pub mod cordoner;
+pub mod fleet;
+pub mod release;
 
 /// The result of reading a value that somebody else may have written. All three outcomes are regular ones, none is an error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -19,7 +19,7 @@ use crate::keys;
 use crate::lock::{self, EntryId, Record};
 use crate::node::NodeView;
 use crate::quote::quoted;
-use crate::reboot::lock_object::{Carrier, CarrierView, LockObject, LockView};
+use crate::reboot::lock_object::{Carrier, LockView, SeenLock};
 
 /// The reason in each pause and cancel that an uninstall writes. A pause with another reason is a person's.
 pub const REASON: &str = "cordonhold is being uninstalled";
@@ -55,15 +55,6 @@ pub struct Seen {
     pub nodes: Vec<NodeView>,
     /// The Secrets that were made by ours.
     pub secrets: Vec<Object>,
-}
-
-/// An object that may carry a lock, as read.
-#[derive(Clone, Debug)]
-pub struct SeenLock {
-    /// Which object, and which of its annotations.
-    pub object: LockObject,
-    /// What was read of it.
-    pub view: CarrierView,
 }
 
 /// The kinds of the objects that an uninstall writes.
@@ -208,14 +199,14 @@ pub fn next(seen: &Seen, dead_holds: DeadHolds, now: Timestamp) -> Next {
 
 /// The writes that let reboots begin again after an uninstall that stopped: they take back its own pauses. None once the agents are gone.
 pub fn resumed(seen: &Seen) -> Vec<Step> {
-    let is_ours = |lock: &&SeenLock| lock.annotation(keys::PAUSE) == Some(REASON);
+    let is_ours = |lock: &&SeenLock| lock.view.annotation(keys::PAUSE) == Some(REASON);
     let locks = seen.locks.iter().filter(is_ours);
     let has_agents = seen.has_agents();
     locks
         .filter(|_| has_agents)
         .map(|lock| Step {
             says: format!("resumed reboots on {}", lock.object),
-            object: lock.target(),
+            object: target(lock),
             write: annotated(keys::PAUSE, None),
         })
         .collect()
@@ -234,23 +225,6 @@ impl Seen {
 
     fn node(&self, name: &str) -> Option<&NodeView> {
         self.nodes.iter().find(|node| node.name() == name)
-    }
-}
-
-impl SeenLock {
-    fn annotation(&self, key: &str) -> Option<&str> {
-        self.view.metadata.annotations.get(key).map(String::as_str)
-    }
-
-    fn target(&self) -> Object {
-        Object {
-            kind: match self.object.carrier {
-                Carrier::Lease => Kind::Lease,
-                Carrier::DaemonSet => Kind::DaemonSet,
-            },
-            namespace: self.object.namespace.clone(),
-            name: self.object.name.clone(),
-        }
     }
 }
 
@@ -287,10 +261,10 @@ impl Look<'_> {
             return Part::default();
         }
         let running = self.seen.locks.iter();
-        let running = running.filter(|lock| lock.annotation(keys::PAUSE).is_none());
+        let running = running.filter(|lock| lock.view.annotation(keys::PAUSE).is_none());
         let steps = running.map(|lock| Step {
             says: format!("paused reboots on {}", lock.object),
-            object: lock.target(),
+            object: target(lock),
             write: annotated(keys::PAUSE, Some(REASON)),
         });
         Part {
@@ -384,7 +358,7 @@ impl Look<'_> {
         let steps = self.locks().filter_map(|(seen, lock)| match lock.carrier {
             Carrier::Lease => Some(Step {
                 says: format!("deleted {}", seen.object),
-                object: seen.target(),
+                object: target(seen),
                 write: Write::Delete,
             }),
             Carrier::DaemonSet => {
@@ -404,7 +378,7 @@ impl Look<'_> {
 
     fn locks(&self) -> impl Iterator<Item = (&SeenLock, LockView)> {
         let locks = self.seen.locks.iter();
-        locks.map(|lock| (lock, lock.object.read(&lock.view, self.now)))
+        locks.map(|lock| (lock, lock.read(self.now)))
     }
 
     /// The entries of ours in all locks.
@@ -470,7 +444,7 @@ impl Look<'_> {
             Phase::Returning if !is_silent => {
                 ending("it is back from its reboot, and its agent waits until it is ready")
             }
-            Phase::Sealed if !has_rebooted(node, &hold) => Fate::Stuck(format!(
+            Phase::Sealed if !hold::has_rebooted(node, &hold) => Fate::Stuck(format!(
                 "{}it is sealed and its agent is silent, so its host may be rebooting: bring it back, or, if it is gone for good: kubectl \
                  delete node {}",
                 of_node(node.name()),
@@ -500,7 +474,7 @@ impl Look<'_> {
     }
 
     fn given_back(&self, node: &NodeView, hold: &Hold) -> Step {
-        let patch = NodePatch::give_back_for_agent(node, hold, has_rebooted(node, hold));
+        let patch = NodePatch::give_back_for_agent(node, hold, hold::has_rebooted(node, hold));
         let cordon = match (node.spec.unschedulable, patch.unschedulable) {
             (true, Some(false)) => "uncordoned it",
             (false, Some(true)) => "cordoned it, as it was before",
@@ -518,14 +492,6 @@ impl Look<'_> {
             write: Write::Patch(patch.body(self.now, &TERMS)),
         }
     }
-}
-
-/// Whether the host has booted since the cordon, as the Node shows it. If its kubelet has not said so yet, a reboot may be under way.
-fn has_rebooted(node: &NodeView, hold: &Hold) -> bool {
-    let reported = &node.status.node_info.boot_id;
-    let before = hold.boot_id.as_deref().and_then(|boot| boot.split('/').next());
-    hold.phase == Phase::Returning
-        || (!reported.is_empty() && before.is_some_and(|before| before != reported))
 }
 
 /// The step that cancels the hold on a Node. It names the hold, so it does nothing to a later one.
@@ -556,13 +522,24 @@ fn left_to_kured(seen: &SeenLock, record: &Record) -> Option<Step> {
     let metadata = json!({ "resourceVersion": seen.view.metadata.resource_version, "annotations": changes });
     (!changes.is_empty()).then(|| Step {
         says: format!("removed what is ours from {}", seen.object),
-        object: seen.target(),
+        object: target(seen),
         write: Write::Patch(json!({ "metadata": metadata })),
     })
 }
 
 fn annotated(key: &str, value: Option<&str>) -> Write {
     Write::Patch(json!({ "metadata": { "annotations": { key: value } } }))
+}
+
+fn target(lock: &SeenLock) -> Object {
+    Object {
+        kind: match lock.object.carrier {
+            Carrier::Lease => Kind::Lease,
+            Carrier::DaemonSet => Kind::DaemonSet,
+        },
+        namespace: lock.object.namespace.clone(),
+        name: lock.object.name.clone(),
+    }
 }
 
 fn object_of(node: &NodeView) -> Object {

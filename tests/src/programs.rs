@@ -1,4 +1,5 @@
-//! Builds the programs of this workspace that tests run: `cordonhold-agent`, `cordonhold-webhook`, `cordonhold-images`, `leash`.
+//! Builds the programs of this workspace that tests run: `cordonhold-agent`, `cordonhold-webhook`, `kubectl-cordonhold`,
+//! `cordonhold-images`, `leash`.
 //!
 //! It calls cargo, which rebuilds only what is out of date. That cannot deadlock: while cargo runs a test it holds no build lock.
 
@@ -14,6 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 pub enum Program {
     Agent,
     Webhook,
+    Kubectl,
     Images,
     Leash,
 }
@@ -23,6 +25,7 @@ impl Program {
         match self {
             Self::Agent => "cordonhold-agent",
             Self::Webhook => "cordonhold-webhook",
+            Self::Kubectl => "kubectl-cordonhold",
             Self::Images => "cordonhold-images",
             Self::Leash => "leash",
         }

@@ -8,11 +8,14 @@ mod policy;
 mod serving;
 mod uninstall;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Parser;
-use cordonhold_rt::argument::{self, text};
+use cordonhold_rt::argument::{self, Mistake, text};
+use cordonhold_rt::command_line::{self, Parsed};
 use cordonhold_rt::logging::LogFormat;
+use cordonhold_shared::admission::Policy;
 use cordonhold_shared::admission::trust::Installation;
 
 use crate::config::Config;
@@ -58,6 +61,23 @@ struct EvidenceArgs {
     instance: String,
 }
 
+/// The policy of a server that runs with these arguments in this namespace. For programs that read them from its Deployment.
+pub fn policy_of(arguments: &[String], namespace: &str) -> Result<Policy, Mistake> {
+    let line = std::iter::once("cordonhold-webhook").chain(arguments.iter().map(String::as_str));
+    // The one variable that the manifests set.
+    let variable = |name: &str| (name == "POD_NAMESPACE").then(|| namespace.into());
+    match command_line::parse::<Args>(
+        command_line::command::<Args>(),
+        line.map(OsString::from),
+        variable,
+    )? {
+        Parsed::Run { args, .. } => Ok(args.policy.policy()),
+        Parsed::Tell(_) => Err(Mistake::CommandLine(
+            "the arguments ask for help or version".to_owned(),
+        )),
+    }
+}
+
 impl From<Args> for Config {
     fn from(args: Args) -> Config {
         let policy = args.policy.policy();
@@ -77,5 +97,49 @@ impl From<Args> for Config {
             log_format: args.log_format,
             policy,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cordonhold_shared::admission::Mode;
+
+    use super::*;
+
+    /// The arguments of the Deployment that the manifests ship.
+    fn shipped() -> Vec<String> {
+        let manifest = include_str!("../../manifests/base/deployment.yaml");
+        let (_, after) = manifest.split_once("args:\n").unwrap();
+        let lines = after.lines().map(str::trim).take_while(|line| *line != "env:");
+        lines
+            .filter_map(|line| line.strip_prefix("- "))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn the_policy_of_the_shipped_deployment_is_read_from_its_arguments() {
+        let policy = policy_of(&shipped(), "elsewhere").unwrap();
+        assert_eq!(policy.modes.usual(), Mode::Enforce);
+        assert_eq!(
+            policy.agent.user(),
+            "system:serviceaccount:elsewhere:cordonhold-agent"
+        );
+        assert!(policy.kured.is_none());
+        let more = ["--mode=defer", "--protect-kured=lock"].map(str::to_owned);
+        let arguments: Vec<String> = shipped()
+            .into_iter()
+            .filter(|argument| !argument.starts_with("--mode"))
+            .chain(more)
+            .collect();
+        let policy = policy_of(&arguments, "elsewhere").unwrap();
+        assert!(policy.modes.may_defer() && policy.kured_lock().is_some());
+    }
+
+    #[test]
+    fn arguments_of_another_version_are_a_mistake_that_names_the_flag() {
+        let newer: Vec<String> = shipped().into_iter().chain(["--new-flag=1".to_owned()]).collect();
+        let said = policy_of(&newer, "n").unwrap_err().to_string();
+        assert!(said.contains("--new-flag"), "{said}");
     }
 }

@@ -6,15 +6,12 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use cordonhold_rt::{client, crypto, exit};
-use cordonhold_shared::admission::{self, Policy, Request, Requester};
+use cordonhold_shared::admission::{self, Deferral, Policy, Request, Requester, Verdict};
+use cordonhold_shared::node::NodeView;
 use jiff::Timestamp;
 use kube::Client;
-
-use crate::Metrics;
-use crate::lookup::ClusterLookup;
 
 mod cases;
 mod request;
@@ -60,7 +57,8 @@ pub enum Subject {
 
 /// Why nothing could be explained.
 #[derive(Debug, thiserror::Error)]
-enum ExplainError {
+#[expect(missing_docs, reason = "each text says it")]
+pub enum ExplainError {
     #[error("failed to read the review {}: {source}: name a file, or - for standard input", .path.display())]
     Read { path: PathBuf, source: std::io::Error },
     #[error("the review {} cannot be used: {why}: name the file of an AdmissionReview as the API server sends it", .path.display())]
@@ -77,6 +75,10 @@ enum ExplainError {
         why: String,
         fix: &'static str,
     },
+    #[error(
+        "no cluster was named, so the node {node} cannot be read: leave out what keeps the cluster from being asked"
+    )]
+    NoCluster { node: String },
     #[error("failed to ask who the kubeconfig's user is: {why}: name a user with --as")]
     Whoami { why: String },
 }
@@ -96,10 +98,22 @@ pub fn explain(program: &str, config: &ExplainConfig) -> ExitCode {
     }
 }
 
-/// The text to print, and whether the request is denied or may be.
-struct Explanation {
-    text: String,
-    may_be_denied: bool,
+/// What becomes of a request, for people.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// The text to print.
+    pub text: String,
+    /// Whether the request is denied or may be.
+    pub may_be_denied: bool,
+}
+
+/// What would become of an uncordon, if what could not be looked up were so.
+#[derive(Clone, Debug)]
+pub struct Outlook {
+    /// What is assumed, because it could not be looked up.
+    pub assumptions: Vec<String>,
+    /// The verdict under these assumptions.
+    pub verdict: Verdict,
 }
 
 fn run(config: &ExplainConfig) -> Result<Explanation, ExplainError> {
@@ -109,36 +123,73 @@ fn run(config: &ExplainConfig) -> Result<Explanation, ExplainError> {
         .build()
         .map_err(ExplainError::Runtime)?;
     runtime.block_on(async {
-        let (request, client) = match &config.subject {
-            Subject::Review(path) => {
-                let client = match &config.kubeconfig {
-                    Some(_) => Some(connect(config).await?),
-                    None => None,
-                };
-                (request::from_file(path, &config.policy)?, client)
-            }
-            Subject::Uncordon { node, by } => {
-                let client = connect(config).await?;
-                let request = request::uncordon(node, by.as_ref(), &client).await?;
-                (request, Some(client))
-            }
+        let client = match (&config.subject, &config.kubeconfig) {
+            (Subject::Review(_), None) => None,
+            (Subject::Review(_), Some(_)) | (Subject::Uncordon { .. }, _) => Some(connect(config).await?),
         };
-        Ok(explanation(config, &request, client).await)
+        explanation(config, client).await
     })
 }
 
-async fn explanation(config: &ExplainConfig, request: &Request, client: Option<Client>) -> Explanation {
-    let policy = &config.policy;
-    let lock = policy.kured_lock();
+/// Explains what `config` names. Without a client nothing is looked up; an uncordon of a Node cannot be explained without one.
+pub async fn explanation(
+    config: &ExplainConfig,
+    client: Option<Client>,
+) -> Result<Explanation, ExplainError> {
+    let request = match (&config.subject, &client) {
+        (Subject::Review(path), _) => request::from_file(path, &config.policy)?,
+        (Subject::Uncordon { node, by }, Some(client)) => {
+            request::uncordon(node, by.as_ref(), client).await?
+        }
+        (Subject::Uncordon { node, .. }, None) => return Err(ExplainError::NoCluster { node: node.clone() }),
+    };
     let sources = Sources {
-        lookup: client.map(|client| ClusterLookup::new(client, lock, &Arc::new(Metrics::new()))),
         may_override: config.may_override,
         kured_lock: config
             .kured_lock
             .as_deref()
-            .map(|text| kured_with_lock(policy, text)),
+            .map(|text| kured_with_lock(&config.policy, text)),
+        ..Sources::of(client, &config.policy)
     };
     let now = config.at.unwrap_or_else(Timestamp::now);
+    let (deferral, cases) = foreseen(&request, &config.policy, &sources, now).await;
+    Ok(Explanation {
+        text: text::render(&request, deferral.as_ref(), &cases),
+        may_be_denied: cases.may_be_denied(),
+    })
+}
+
+/// What would become of an uncordon of this Node as it was read, by this requester, under this policy: one outlook, or one for each answer to
+/// what could not be looked up, and why not.
+pub async fn foresee(
+    node: &NodeView,
+    by: Requester,
+    policy: &Policy,
+    client: Client,
+    now: Timestamp,
+) -> (Vec<Outlook>, Vec<String>) {
+    let mut new = node.clone();
+    new.spec.unschedulable = false;
+    let request = Request::update(by, node.clone(), new);
+    let (_, cases) = foreseen(&request, policy, &Sources::of(Some(client), policy), now).await;
+    let outlooks = cases.all.into_iter().map(|case| Outlook {
+        assumptions: case.assumptions,
+        verdict: case.verdict,
+    });
+    (outlooks.collect(), cases.failures)
+}
+
+/// Who this client speaks as.
+pub async fn whoami(client: &Client) -> Result<Requester, ExplainError> {
+    request::whoami(client).await
+}
+
+async fn foreseen(
+    request: &Request,
+    policy: &Policy,
+    sources: &Sources,
+    now: Timestamp,
+) -> (Option<Deferral>, Cases) {
     // With the mutation in front, the validation sees the changed request, if it sees anything of it.
     let deferral = admission::defer(request, policy, now);
     let changed = deferral.as_ref().map(|deferral| deferral.changed(request));
@@ -146,13 +197,11 @@ async fn explanation(config: &ExplainConfig, request: &Request, client: Option<C
     let cases = if let Some(verdict) = known {
         Cases::known(verdict)
     } else {
-        let seen = changed.as_ref().unwrap_or(request);
-        sources.cases(seen, policy, now).await
+        sources
+            .cases(changed.as_ref().unwrap_or(request), policy, now)
+            .await
     };
-    Explanation {
-        text: text::render(request, deferral.as_ref(), &cases),
-        may_be_denied: cases.may_be_denied(),
-    }
+    (deferral, cases)
 }
 
 async fn connect(config: &ExplainConfig) -> Result<Client, ExplainError> {

@@ -38,13 +38,15 @@ use cordonhold_shared::admission::Policy;
 use tls::Tls;
 use trust::Trust;
 
-pub use args::{Args, CertsArgs, CertsArgsError, ExplainArgs, ExplainArgsError, UninstallArgs};
+pub use args::{Args, CertsArgs, CertsArgsError, ExplainArgs, ExplainArgsError, UninstallArgs, policy_of};
 pub use certs::keep_certificates;
 pub use config::{
     CertsConfig, ClientConfig, Config, Place, TlsConfig, TlsVersion, UninstallConfig, UninstallPlace,
 };
 pub use events::{Part, Recorder};
-pub use explain::{ExplainConfig, Subject, explain};
+pub use explain::{
+    ExplainConfig, ExplainError, Explanation, Outlook, Subject, explain, explanation, foresee, whoami,
+};
 pub use handler::Handler;
 pub use limits::Limits;
 use lookup::KuredWatch;
@@ -54,6 +56,7 @@ pub use readiness::{Condition, Readiness};
 pub use routes::{admin_router, admission_router};
 pub use server::{Closing, Port, Transport, serve};
 pub use tls::TlsError;
+pub use trust::bundle_end;
 pub use uninstall::uninstall;
 
 /// Added to the time in which every connection should have ended.

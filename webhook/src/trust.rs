@@ -18,6 +18,7 @@ use crate::Metrics;
 use crate::events::{self, Recorder};
 use crate::readiness::{Condition, Readiness};
 use crate::tls::Slot;
+pub use chain::bundle_end;
 pub(crate) use chain::{certificate_facts, has_signed, validity};
 use configuration::Found;
 pub(crate) use configuration::{READ_EVERY, asks, poll, write};

@@ -75,6 +75,17 @@ pub async fn each<T: DeserializeOwned>(
     client: &Client,
     path: &str,
     params: ListParams,
+    visit: impl FnMut(T),
+) -> Result<(), CallError> {
+    each_within(CALL_BOUND, client, path, params, visit).await
+}
+
+/// Like [`each`], with another timeout for each page.
+pub async fn each_within<T: DeserializeOwned>(
+    bound: Duration,
+    client: &Client,
+    path: &str,
+    params: ListParams,
     mut visit: impl FnMut(T),
 ) -> Result<(), CallError> {
     let mut params = ListParams {
@@ -82,7 +93,8 @@ pub async fn each<T: DeserializeOwned>(
         ..params
     };
     loop {
-        let page: ListView<T> = call(client, Request::new(path).list(&params)).await?;
+        let request = Request::new(path).list(&params)?;
+        let page: ListView<T> = within(bound, client.request(request)).await?;
         page.items.into_iter().for_each(&mut visit);
         match page.metadata.next_page {
             Some(token) if !token.is_empty() => params = params.continue_token(&token),

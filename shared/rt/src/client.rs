@@ -14,9 +14,11 @@ use kube::core::Status;
 use kube::{Client, Config};
 use tower::util::MapErrLayer;
 
+mod access;
 pub mod proxy;
 mod trust;
 
+pub use access::Access;
 use proxy::Proxy;
 pub use proxy::ProxyError;
 
@@ -45,6 +47,18 @@ pub enum ClientError {
         source: kube::config::KubeconfigError,
     },
     #[error(
+        "no kubeconfig: neither KUBECONFIG nor {} names a file that exists, and this is no pod: name one with --kubeconfig", .path.display()
+    )]
+    NoKubeconfig { path: PathBuf },
+    #[error(
+        "failed to read the kubeconfig that KUBECONFIG or the home directory names: {source}: name a readable kubeconfig with --kubeconfig"
+    )]
+    Merge { source: kube::config::KubeconfigError },
+    #[error("the kubeconfig {} has no user {name:?}: name one that `kubectl config get-users` lists", .path.display())]
+    NoUser { name: String, path: PathBuf },
+    #[error("--server {url} is no URL: {why}: write one like https://10.0.0.1:6443")]
+    Server { url: String, why: String },
+    #[error(
         "no in-cluster configuration: {source}: run in a pod with a ServiceAccount token, or name a kubeconfig with --kubeconfig"
     )]
     InCluster { source: kube::config::InClusterError },
@@ -71,13 +85,22 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// Builds a client from this kubeconfig, or from the ServiceAccount of the pod that this runs in. It does not send anything.
 pub async fn build(kubeconfig: Option<&Path>) -> Result<Client, ClientError> {
-    let (mut config, proxy, origin) = if let Some(path) = kubeconfig {
-        let (config, proxy) = from_file(path).await?;
-        (config, proxy, format!("the kubeconfig {}", path.display()))
-    } else {
+    let Some(path) = kubeconfig else {
         let config = Config::incluster().map_err(|source| ClientError::InCluster { source })?;
-        (config, None, "the in-cluster configuration".to_owned())
+        return client(config, None, IN_CLUSTER.to_owned());
     };
+    let kubeconfig = Kubeconfig::read_from(path).map_err(|source| ClientError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let (config, proxy) = chosen(kubeconfig, path, &KubeConfigOptions::default()).await?;
+    client(config, proxy, format!("the kubeconfig {}", path.display()))
+}
+
+/// What a client is built from if there is no kubeconfig, for messages.
+const IN_CLUSTER: &str = "the in-cluster configuration";
+
+fn client(mut config: Config, proxy: Option<Proxy>, origin: String) -> Result<Client, ClientError> {
     let way = way(&config, proxy.as_ref());
     // Set here, because kube compares NO_PROXY with the proxy's host instead of the server's.
     config.proxy_url = proxy.map(|proxy| proxy.url);
@@ -130,13 +153,14 @@ pub(crate) fn answered(status: &Status) -> String {
     format!("the API server: {} (code {})", status.message, status.code)
 }
 
-async fn from_file(path: &Path) -> Result<(Config, Option<Proxy>), ClientError> {
-    let kubeconfig = Kubeconfig::read_from(path).map_err(|source| ClientError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    let named = proxy_url(&kubeconfig);
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+/// The configuration of the context, cluster and user that `options` choose, and its proxy. `path` is for messages.
+async fn chosen(
+    kubeconfig: Kubeconfig,
+    path: &Path,
+    options: &KubeConfigOptions,
+) -> Result<(Config, Option<Proxy>), ClientError> {
+    let named = proxy_url(&kubeconfig, options);
+    let config = Config::from_custom_kubeconfig(kubeconfig, options)
         .await
         .map_err(|source| match source {
             KubeconfigError::ParseNoProxy(why) => ClientError::NoProxy { why: why.to_string() },
@@ -155,12 +179,16 @@ async fn from_file(path: &Path) -> Result<(Config, Option<Proxy>), ClientError> 
     Ok((config, proxy))
 }
 
-/// The `proxy-url` of the cluster of the kubeconfig's current context.
-fn proxy_url(kubeconfig: &Kubeconfig) -> Option<String> {
-    let current = kubeconfig.current_context.as_ref()?;
-    let context = kubeconfig.contexts.iter().find(|known| known.name == *current)?;
-    let name = &context.context.as_ref()?.cluster;
-    let cluster = kubeconfig.clusters.iter().find(|known| known.name == *name)?;
+/// The `proxy-url` of the cluster that is chosen, or that of the chosen context.
+fn proxy_url(kubeconfig: &Kubeconfig, options: &KubeConfigOptions) -> Option<String> {
+    let context = options.context.as_ref().or(kubeconfig.current_context.as_ref());
+    let of_context = || {
+        let mut contexts = kubeconfig.contexts.iter();
+        let context = contexts.find(|known| Some(&known.name) == context)?;
+        Some(context.context.as_ref()?.cluster.clone())
+    };
+    let name = options.cluster.clone().or_else(of_context)?;
+    let cluster = kubeconfig.clusters.iter().find(|known| known.name == name)?;
     cluster.cluster.as_ref()?.proxy_url.clone()
 }
 

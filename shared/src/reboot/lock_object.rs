@@ -79,6 +79,22 @@ impl fmt::Display for LockObject {
     }
 }
 
+/// An object that may carry a lock, as read.
+#[derive(Clone, Debug)]
+pub struct SeenLock {
+    /// Which object, and which of its annotations.
+    pub object: LockObject,
+    /// What was read of it.
+    pub view: CarrierView,
+}
+
+impl SeenLock {
+    /// The lock on it. `now` decides which entries of kured's have expired.
+    pub fn read(&self, now: Timestamp) -> LockView {
+        self.object.read(&self.view, now)
+    }
+}
+
 /// The objects that may carry the lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockObjects {
@@ -193,7 +209,8 @@ impl CarrierView {
         self.annotation(keys::POOL_SELECTOR)
     }
 
-    fn annotation(&self, key: &str) -> Option<&str> {
+    /// The value of this annotation.
+    pub fn annotation(&self, key: &str) -> Option<&str> {
         self.metadata.annotations.get(key).map(String::as_str)
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::lock::Entry;
-use crate::reboot::lock_object::Metadata;
+use crate::reboot::lock_object::{CarrierView, LockObject, Metadata};
 
 const CREATED: &str = "2026-11-23T10:00:00.000000001Z";
 /// The agent has just renewed its hold.
@@ -151,7 +151,7 @@ fn carry_out(seen: &mut Seen, step: &Step) {
         Write::Delete => {
             seen.workloads.retain(|object| !is_it(object));
             seen.secrets.retain(|object| !is_it(object));
-            seen.locks.retain(|lock| lock.target() != step.object);
+            seen.locks.retain(|lock| target(lock) != step.object);
             if step.object.kind == Kind::DaemonSet {
                 seen.pods_on.clear();
             }
@@ -170,7 +170,7 @@ fn carry_out(seen: &mut Seen, step: &Step) {
         }
         Write::Patch(body) => {
             let mut locks = seen.locks.iter_mut();
-            let lock = locks.find(|lock| lock.target() == step.object).unwrap();
+            let lock = locks.find(|lock| target(lock) == step.object).unwrap();
             merge(
                 &mut lock.view.metadata.annotations,
                 &body["metadata"]["annotations"],

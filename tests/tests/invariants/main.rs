@@ -34,6 +34,7 @@ mod good_neighbour;
 mod held_stays_cordoned;
 mod idle;
 mod installed;
+mod kubectl_plugin;
 mod kubectl_wait;
 mod manifests;
 mod messages;

@@ -2,6 +2,8 @@
 //!
 //! This module only looks up facts. Not here: the decision, which is the server's own ([`admission::decide`]).
 
+use std::sync::Arc;
+
 use cordonhold_shared::admission::{
     self, Decision, Fact, Facts, Known, KuredSeen, Locks, Outcome, Policy, Request, Verdict,
 };
@@ -10,10 +12,11 @@ use cordonhold_shared::kured::Kured;
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::quote::quoted;
 use jiff::Timestamp;
+use kube::Client;
 use serde_json::json;
 
-use crate::Lookup;
 use crate::lookup::ClusterLookup;
+use crate::{Lookup, Metrics};
 
 /// Where facts come from. Each is looked up only if the decision needs it.
 pub(super) struct Sources {
@@ -57,6 +60,16 @@ impl Cases {
 }
 
 impl Sources {
+    /// The cluster that this client reaches, as this policy looks into it. Without a client nothing is looked up.
+    pub(super) fn of(client: Option<Client>, policy: &Policy) -> Sources {
+        let lock = policy.kured_lock();
+        Sources {
+            lookup: client.map(|client| ClusterLookup::new(client, lock, &Arc::new(Metrics::new()))),
+            may_override: None,
+            kured_lock: None,
+        }
+    }
+
     pub(super) async fn cases(&self, request: &Request, policy: &Policy, now: Timestamp) -> Cases {
         let mut cases = Cases::default();
         // A branch is a set of facts and assumptions. A question with two possible answers makes two branches of one.

@@ -97,7 +97,7 @@ fn fix(error: &kube::Error) -> &'static str {
 }
 
 /// Asks the API server who the client is.
-async fn whoami(client: &Client) -> Result<Requester, ExplainError> {
+pub(super) async fn whoami(client: &Client) -> Result<Requester, ExplainError> {
     let api: Api<SelfSubjectReview> = Api::all(client.clone());
     let review = api
         .create(&PostParams::default(), &SelfSubjectReview::default())

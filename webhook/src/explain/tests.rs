@@ -41,9 +41,8 @@ fn explained(old: &Value, new: &Value, flags: &[&str]) -> Explanation {
     let path = file.path().to_str().unwrap();
     let line = ["explain", path, "--at=2026-01-01T00:05:00Z"];
     let config = config(line.iter().chain(flags)).unwrap();
-    let request = request::from_file(file.path(), &config.policy).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(async { explanation(&config, &request, None).await })
+    runtime.block_on(explanation(&config, None)).unwrap()
 }
 
 #[test]

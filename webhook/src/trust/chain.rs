@@ -101,6 +101,16 @@ pub(super) fn ca(
     }
 }
 
+/// When the last CA of a `caBundle` ends; `None` if it has none that can be read.
+pub fn bundle_end(bundle: &[u8]) -> Option<Timestamp> {
+    let authorities = CertificateDer::pem_slice_iter(bundle).filter_map(Result::ok);
+    let ends = authorities.filter_map(|authority| {
+        let (_, parsed) = parse_x509_certificate(&authority).ok()?;
+        Some(validity(&parsed).to)
+    });
+    ends.max()
+}
+
 /// Whether this CA has signed the chain. `None`: it cannot be told, because the check failed for a reason that the API server may not
 /// share.
 pub(crate) fn has_signed(

@@ -177,3 +177,20 @@ fn the_readme_lists_every_problem() {
         assert!(readme.contains(&code), "the README lacks {code}");
     }
 }
+
+#[test]
+fn a_bundle_ends_with_its_last_ca_and_garbage_in_it_is_passed_over() {
+    let issue = || {
+        cordonhold_certs_dev::issue(&["a.example".to_owned()])
+            .unwrap()
+            .ca_pem
+    };
+    let (one, other) = (issue(), issue());
+    let end = |text: &str| bundle_end(text.as_bytes());
+    let both = format!("{one}\n{other}");
+    assert!(end(&one).is_some_and(|end| end > Timestamp::now()));
+    assert_eq!(end(&both), end(&one).max(end(&other)));
+    let garbage = "-----BEGIN CERTIFICATE-----\neA==\n-----END CERTIFICATE-----\n";
+    assert_eq!(end(&format!("{garbage}{one}")), end(&one));
+    assert_eq!((end(garbage), end(""), end("x")), (None, None, None));
+}

@@ -4,7 +4,7 @@
 //! Node is sealed, once `until` is over. Marks that cannot be read count as a hold that no agent works on.
 //! Not here: stock kured's holds ([`super::kured`]).
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::super::SKEW;
 use super::webhook_in_the_way;
@@ -13,6 +13,7 @@ use crate::hold::{self, CancelFlaw, DeferredUncordon, Hold, Phase};
 use crate::keys;
 use crate::node::NodeView;
 use crate::quote::{quoted, quoted_to};
+use crate::span::span;
 
 /// Longest drain progress shown, in characters: enough for what blocks the drain. The list of pods that are left comes after that
 /// and may be cut.
@@ -290,15 +291,4 @@ fn of_hold(hold: &Hold, progress: &str, now: Timestamp) -> String {
         hold.holder.created,
         quoted(&hold.holder.to_string())
     )
-}
-
-/// A duration in its largest units: `50 s`, `4 min`, `1 h 30 min`, `3 d 2 h`.
-fn span(duration: SignedDuration) -> String {
-    let (minutes, hours) = (duration.as_mins(), duration.as_hours());
-    match (minutes, hours) {
-        (0, _) => format!("{} s", duration.as_secs()),
-        (_, 0) => format!("{minutes} min"),
-        (_, 1..48) => format!("{hours} h {} min", minutes % 60),
-        _ => format!("{} d {} h", hours / 24, hours % 24),
-    }
 }

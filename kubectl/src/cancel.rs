@@ -1,0 +1,247 @@
+//! `cancel`: writes the cancel of the hold that is on a node now, and follows what its agent does.
+//!
+//! Not here: whether a cancel can still end the hold ([`cordonhold_shared::release`]).
+
+use cordonhold_shared::fleet::{Fleet, PLUGIN};
+use cordonhold_shared::hold;
+use cordonhold_shared::node::NodeView;
+use cordonhold_shared::quote::{QUOTED_MAX, always_quoted, quoted};
+use cordonhold_shared::release::{After, Cancelling};
+use jiff::Timestamp;
+use tokio::time::{Duration, Instant, sleep};
+
+use crate::args::CancelArgs;
+use crate::cluster::Cluster;
+use crate::look::{Look, Scope};
+use crate::patch::{Kind, Written, node_path, say_done, say_refused};
+use crate::text::{GOOD, painted, with_command};
+use crate::{Ending, Error, ask, clock, output, text};
+
+/// How often the node is looked at while the agent works: it answers within a second or so.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Most writes that somebody else's writes outrun.
+const TRIES_MAX: usize = 5;
+/// What it takes, and who has it.
+const NEEDS: &str = "patch nodes, and with the webhook override rebootholds.cordonhold.dev";
+const ROLES: &str = "bind the ClusterRoles cordonhold-pause and cordonhold-override";
+
+pub(crate) async fn run(cluster: &Cluster, args: &CancelArgs) -> Result<Ending, Error> {
+    let mut is_asked = false;
+    for _ in 0..TRIES_MAX {
+        let look = cluster.look(&scope(args)).await?;
+        let node = look.node(&args.node)?;
+        let is_stuck = said(&look, "RebootStuck", node);
+        let body = match Cancelling::of(node, &args.reason, is_stuck, clock::now()) {
+            Cancelling::Refused { why, instead } => {
+                output::print(&with_command(
+                    ("!", text::BAD),
+                    &format!("node {}: {why}", quoted(node.name())),
+                    &instead,
+                    Some(output::width()),
+                ))?;
+                return Ok(Ending::Trouble);
+            }
+            Cancelling::There { reason } => {
+                output::line(&format!(
+                    "- node {}: its hold is cancelled already: {}",
+                    quoted(node.name()),
+                    always_quoted(&reason, QUOTED_MAX)
+                ))?;
+                return follow(cluster, args, &look).await;
+            }
+            Cancelling::Write { body, then } => {
+                if !is_asked {
+                    output::print(&seen(&look, &args.node, then))?;
+                }
+                body
+            }
+        };
+        if !is_asked && !ask::may("Cancel this reboot?", args.write)? {
+            output::line("nothing was written")?;
+            return Ok(Ending::Trouble);
+        }
+        is_asked = true;
+        let path = node_path(node.name());
+        match cluster
+            .patch(&path, (Kind::Json, &body), args.write.dry_run, (NEEDS, ROLES))
+            .await?
+        {
+            Written::Done => {
+                say_done("cancelled the reboot of", node.name(), args.write.dry_run)?;
+                return if args.write.dry_run {
+                    Ok(Ending::Fine)
+                } else {
+                    follow(cluster, args, &look).await
+                };
+            }
+            Written::Outrun => {}
+            Written::Refused => return Ok(Ending::Trouble),
+        }
+    }
+    say_refused(
+        "the hold changes all the time: look with kubectl cordonhold status, then run the command again",
+    );
+    Ok(Ending::Trouble)
+}
+
+fn scope(args: &CancelArgs) -> Scope {
+    Scope {
+        nodes: vec![args.node.clone()],
+        ..Scope::default()
+    }
+}
+
+/// Whether the agent has said this about the hold that is on the node.
+fn said(look: &Look, reason: &str, node: &NodeView) -> bool {
+    let created: Option<Timestamp> = hold::read(node)
+        .present()
+        .and_then(|hold| hold.holder.created.parse().ok());
+    let mut told = look.seen.told.iter();
+    told.any(|told| {
+        told.node == node.name() && told.reason == reason && created.is_some_and(|created| told.at >= created)
+    })
+}
+
+/// What is about to be cancelled.
+fn seen(look: &Look, name: &str, then: &str) -> String {
+    let fleet = Fleet::of(&look.seen, clock::now());
+    let Some(row) = fleet.nodes.iter().find(|row| row.node == name) else {
+        return String::new();
+    };
+    let fields = [
+        (
+            "node",
+            format!(
+                "{}, {}: {}",
+                quoted(&row.node),
+                row.state.as_str(),
+                crate::status::detail(row)
+            ),
+        ),
+        ("hold", row.hold.clone().unwrap_or_default()),
+        ("then", then.to_owned()),
+    ];
+    text::fields(&fields, output::width()) + &text::unseen(&rights(&fleet), Some(output::width()))
+}
+
+/// Of what could not be seen, what a cancel is judged by.
+fn rights(fleet: &Fleet) -> Vec<cordonhold_shared::fleet::Unseen> {
+    let unseen = fleet
+        .unseen
+        .iter()
+        .filter(|unseen| unseen.what.contains("Events"));
+    unseen.cloned().collect()
+}
+
+/// Follows what the agent does, until the hold is over or the time is.
+async fn follow(cluster: &Cluster, args: &CancelArgs, look: &Look) -> Result<Ending, Error> {
+    let node = look.node(&args.node)?;
+    let Some(hold) = hold::read(node).present() else {
+        return Ok(Ending::Fine);
+    };
+    if args.no_wait || args.write.dry_run {
+        return Ok(Ending::Fine);
+    }
+    let (created, name) = (hold.holder.created, quoted(node.name()));
+    let end = Instant::now() + args.timeout;
+    loop {
+        let node: NodeView = cluster.node(&args.node).await?;
+        match After::of(&node, &created) {
+            After::Over { cordoned } => {
+                let cordon = if cordoned {
+                    "it stays cordoned, as before or as somebody wants it"
+                } else {
+                    "it is schedulable"
+                };
+                tick(&format!("the agent has ended the hold: {cordon}"))?;
+                break;
+            }
+            After::Another => {
+                tick("the agent has ended that hold; the next one has begun")?;
+                return Ok(Ending::Fine);
+            }
+            After::TooLate if hold.phase != cordonhold_shared::hold::Phase::Sealed => {
+                let says = format!("node {name}: the cancel came too late: the reboot is under way");
+                let watch = format!("{PLUGIN} status {name} --watch");
+                output::print(&with_command(
+                    ("!", text::BAD),
+                    &says,
+                    &watch,
+                    Some(output::width()),
+                ))?;
+                return Ok(Ending::Trouble);
+            }
+            After::Going | After::TooLate => {}
+        }
+        if Instant::now() >= end {
+            let says = format!(
+                "node {name}: the agent has not ended the hold within {:?}",
+                args.timeout
+            );
+            let why = format!("{PLUGIN} why {name}");
+            output::print(&with_command(
+                ("!", text::BAD),
+                &says,
+                &why,
+                Some(output::width()),
+            ))?;
+            return Ok(Ending::Trouble);
+        }
+        sleep(LOOK_EVERY).await;
+    }
+    follow_lock(cluster, args, &created, end).await
+}
+
+/// Follows until the node has no place in the lock any more. That it may not be seen is no trouble.
+async fn follow_lock(
+    cluster: &Cluster,
+    args: &CancelArgs,
+    created: &str,
+    end: Instant,
+) -> Result<Ending, Error> {
+    let name = quoted(&args.node);
+    loop {
+        let look = cluster.look(&scope(args)).await?;
+        let fleet = Fleet::of(&look.seen, clock::now());
+        let row = fleet.nodes.iter().find(|row| row.node == args.node);
+        let is_in = row.is_some_and(|row| {
+            row.lock.as_ref().is_some_and(|place| place.ours)
+                && row.hold.as_deref().is_none_or(|hold| hold == created)
+        });
+        if look.seen.locks.is_empty() {
+            break;
+        }
+        if !is_in {
+            let pool = row.and_then(|row| {
+                fleet
+                    .pools
+                    .iter()
+                    .find(|pool| Some(&pool.name) == row.pool.as_ref())
+            });
+            let next = pool.and_then(|pool| pool.next.as_ref());
+            let next = next.map_or_else(String::new, |next| format!("; next is {}", quoted(next)));
+            tick(&format!("it has no place in the lock any more{next}"))?;
+            break;
+        }
+        if Instant::now() >= end {
+            let says = format!("node {name}: it still has its place in the lock");
+            let why = format!("{PLUGIN} why {name}");
+            output::print(&with_command(
+                ("!", text::BAD),
+                &says,
+                &why,
+                Some(output::width()),
+            ))?;
+            return Ok(Ending::Trouble);
+        }
+        sleep(LOOK_EVERY).await;
+    }
+    output::line(&format!(
+        "  the agent asks again after its --backoff; to prevent that → {PLUGIN} pause {name} --reason TEXT"
+    ))?;
+    Ok(Ending::Fine)
+}
+
+fn tick(what: &str) -> Result<(), Error> {
+    output::line(&format!("{} {what}", painted("✓", GOOD)))
+}

@@ -1,0 +1,132 @@
+//! The calls to the API server: each bounded, and each failure with what to do about it.
+//!
+//! Not here: which objects make up a look at the fleet (`look`).
+
+use std::time::Duration;
+
+use cordonhold_rt::api::{CallError, each_within, within};
+use cordonhold_shared::fleet::Unseen;
+use kube::Client;
+use kube::api::{GetParams, ListParams};
+use kube::core::Request;
+use serde::de::DeserializeOwned;
+
+use crate::Error;
+use crate::args::CommonArgs;
+
+/// The API path of the Nodes.
+pub(crate) const NODES: &str = "/api/v1/nodes";
+
+/// A cluster, and where Cordonhold is in it.
+pub(crate) struct Cluster {
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
+    pub(crate) bound: Duration,
+}
+
+/// A read that somebody may not be allowed, for the message if it is not.
+#[derive(Clone, Debug)]
+pub(crate) struct Sight {
+    /// What is looked for: `the webhook's Deployment`.
+    pub(crate) what: String,
+    /// The verb and the resource: `get deployments.apps in the namespace cordonhold`.
+    pub(crate) needs: String,
+    /// The role that has it.
+    pub(crate) role: &'static str,
+}
+
+impl Sight {
+    fn unseen(&self, error: &CallError) -> Unseen {
+        if error.code() == Some(403) {
+            return Unseen {
+                what: self.what.clone(),
+                needs: Some(self.needs.clone()),
+                says: format!("bind the ClusterRole {}", self.role),
+            };
+        }
+        Unseen {
+            what: self.what.clone(),
+            needs: None,
+            says: error.to_string(),
+        }
+    }
+}
+
+/// The answer to a read, or what could not be seen. An error that every other read would have too ends the command.
+pub(crate) fn seen<T>(
+    answer: Result<T, CallError>,
+    sight: &Sight,
+    unseen: &mut Vec<Unseen>,
+) -> Result<Option<T>, Error> {
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if matches!(error.code(), None | Some(401)) => Err(unreachable(&sight.what, error)),
+        Err(error) => {
+            unseen.push(sight.unseen(&error));
+            Ok(None)
+        }
+    }
+}
+
+/// The error of a read without which a command can do nothing.
+pub(crate) fn unreachable(what: &str, source: CallError) -> Error {
+    let fix = match source.code() {
+        None => "check the kubeconfig's server, and the way there, with kubectl version",
+        Some(401) => "log in anew, or choose another user with --context or --user",
+        Some(403) => {
+            "bind the ClusterRole cordonhold-view to whoever asks, or choose another user with --context or --user"
+        }
+        Some(_) => "ask again later, or look at the API server's log",
+    };
+    Error::Call {
+        what: format!("read {what}"),
+        source,
+        fix: fix.to_owned(),
+    }
+}
+
+impl Cluster {
+    pub(crate) fn new(client: Client, common: &CommonArgs) -> Cluster {
+        Cluster {
+            client,
+            namespace: common.namespace.clone(),
+            bound: common.request_timeout,
+        }
+    }
+
+    /// The object of this name; `None` if there is none.
+    pub(crate) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        name: &str,
+    ) -> Result<Option<T>, CallError> {
+        let request = Request::new(path).get(name, &GetParams::default())?;
+        match within(self.bound, self.client.request(request)).await {
+            Ok(object) => Ok(Some(object)),
+            Err(error) if error.code() == Some(404) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The objects of a list, page by page.
+    pub(crate) async fn list<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        params: ListParams,
+    ) -> Result<Vec<T>, CallError> {
+        let mut items = Vec::new();
+        each_within(self.bound, &self.client, path, params, |item| items.push(item)).await?;
+        Ok(items)
+    }
+
+    /// The Node of this name, or an error that says how to go on.
+    pub(crate) async fn node<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
+        // A name that no object can have would ask for another path.
+        if !cordonhold_shared::names::is_name(name) {
+            return Err(Error::NoNode(cordonhold_shared::quote::quoted(name)));
+        }
+        let answer = self.get(NODES, name).await;
+        let node = answer.map_err(|source| unreachable(&format!("node {name}"), source))?;
+        node.ok_or_else(|| Error::NoNode(name.to_owned()))
+    }
+}
