@@ -83,7 +83,7 @@ impl Reporter {
         if let Some(hold) = hold::read(node).present() {
             self.about.holder = Some(hold.holder.to_string());
         }
-        let ignored = hold::ignored(node);
+        let ignored = hold::ignored(node).map(|ignored| ignored.to_string());
         if ignored != self.ignored {
             if let Some(why) = &ignored {
                 self.tell(&Report::Ignored(why.clone()));

@@ -316,7 +316,7 @@ Examples:
   kubectl cordonhold release worker-17 --dry-run
   kubectl cordonhold release worker-17
 
-Needs: update nodes and nodes/status, and with the webhook override rebootholds.cordonhold.dev: cluster-admin, or a role of
+Needs: patch nodes and nodes/status, and with the webhook override rebootholds.cordonhold.dev: cluster-admin, or a role of
 yours with these.")]
 pub(crate) struct ReleaseArgs {
     /// The node
@@ -324,6 +324,9 @@ pub(crate) struct ReleaseArgs {
     /// Why, for whoever reads it
     #[arg(long, value_name = "TEXT", value_parser = reason, default_value = "its agent is gone: released by hand")]
     pub(crate) reason: String,
+    /// You know that no agent is at work there, and its pod cannot be looked for
+    #[arg(long)]
+    pub(crate) agent_is_gone: bool,
     #[command(flatten)]
     pub(crate) write: WriteArgs,
 }

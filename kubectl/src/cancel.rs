@@ -2,7 +2,7 @@
 //!
 //! Not here: whether a cancel can still end the hold ([`cordonhold_shared::release`]).
 
-use cordonhold_shared::fleet::{Fleet, PLUGIN};
+use cordonhold_shared::fleet::{Fleet, PLUGIN, TroubleKind};
 use cordonhold_shared::hold;
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::quote::{QUOTED_MAX, always_quoted, quoted};
@@ -14,33 +14,36 @@ use crate::args::CancelArgs;
 use crate::cluster::Cluster;
 use crate::look::{Look, Scope};
 use crate::patch::{Kind, Written, node_path, say_done, say_refused};
+use crate::pause::lock_of;
 use crate::text::{GOOD, painted, with_command};
 use crate::{Ending, Error, ask, clock, output, text};
 
 /// How often the node is looked at while the agent works: it answers within a second or so.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Most writes that somebody else's writes outrun.
-const TRIES_MAX: usize = 5;
+/// Most looks, of which the first is for the question: each other one is for a write that somebody else's write has outrun.
+const TRIES_MAX: usize = 6;
 /// What it takes, and who has it.
 const NEEDS: &str = "patch nodes, and with the webhook override rebootholds.cordonhold.dev";
 const ROLES: &str = "bind the ClusterRoles cordonhold-pause and cordonhold-override";
 
 pub(crate) async fn run(cluster: &Cluster, args: &CancelArgs) -> Result<Ending, Error> {
-    let mut is_asked = false;
+    // What the cancel names, once the person has agreed.
+    let mut asked: Option<String> = None;
+    let mut said = String::new();
     for _ in 0..TRIES_MAX {
         let look = cluster.look(&scope(args)).await?;
         let node = look.node(&args.node)?;
-        let is_stuck = said(&look, "RebootStuck", node);
-        let body = match Cancelling::of(node, &args.reason, is_stuck, clock::now()) {
-            Cancelling::Refused { why, instead } => {
-                output::print(&with_command(
-                    ("!", text::BAD),
-                    &format!("node {}: {why}", quoted(node.name())),
-                    &instead,
-                    Some(output::width()),
-                ))?;
-                return Ok(Ending::Trouble);
-            }
+        let name = hold::cancel_name(node);
+        if asked.as_deref().is_some_and(|asked| asked != name) {
+            return trouble(
+                node,
+                "that hold is over",
+                &format!("{PLUGIN} why {}", quoted(node.name())),
+            );
+        }
+        let is_stuck = told(&look, "RebootStuck", node);
+        let (body, then) = match Cancelling::of(node, &args.reason, is_stuck, cluster.time().await?) {
+            Cancelling::Refused { why, instead } => return trouble(node, &why, &instead),
             Cancelling::There { reason } => {
                 output::line(&format!(
                     "- node {}: its hold is cancelled already: {}",
@@ -49,38 +52,50 @@ pub(crate) async fn run(cluster: &Cluster, args: &CancelArgs) -> Result<Ending, 
                 ))?;
                 return follow(cluster, args, &look).await;
             }
-            Cancelling::Write { body, then } => {
-                if !is_asked {
-                    output::print(&seen(&look, &args.node, then))?;
-                }
-                body
-            }
+            Cancelling::Write { body, then } => (body, then),
         };
-        if !is_asked && !ask::may("Cancel this reboot?", args.write)? {
-            output::line("nothing was written")?;
-            return Ok(Ending::Trouble);
+        if asked.is_none() {
+            output::print(&seen(&look, &args.node, then))?;
+            if !ask::may("Cancel this reboot?", args.write)? {
+                output::line("nothing was written")?;
+                return Ok(Ending::Trouble);
+            }
+            asked = Some(name.to_owned());
+            // The answer may have taken long: the node is judged anew.
+            continue;
         }
-        is_asked = true;
-        let path = node_path(node.name());
         match cluster
-            .patch(&path, (Kind::Json, &body), args.write.dry_run, (NEEDS, ROLES))
+            .patch(
+                &node_path(node.name()),
+                (Kind::Json, &body),
+                args.write.dry_run,
+                (NEEDS, ROLES),
+            )
             .await?
         {
             Written::Done => {
                 say_done("cancelled the reboot of", node.name(), args.write.dry_run)?;
-                return if args.write.dry_run {
-                    Ok(Ending::Fine)
-                } else {
-                    follow(cluster, args, &look).await
-                };
+                return follow(cluster, args, &look).await;
             }
-            Written::Outrun => {}
+            Written::Outrun(why) => said = why,
             Written::Refused => return Ok(Ending::Trouble),
         }
     }
-    say_refused(
-        "the hold changes all the time: look with kubectl cordonhold status, then run the command again",
-    );
+    say_refused(&format!(
+        "the hold changes all the time ({said}): look with {PLUGIN} status, then run the command again"
+    ));
+    Ok(Ending::Trouble)
+}
+
+/// Says why nothing is done about this node, and what to do instead.
+fn trouble(node: &NodeView, why: &str, instead: &str) -> Result<Ending, Error> {
+    let says = format!("node {}: {why}", quoted(node.name()));
+    output::print(&with_command(
+        ("!", text::BAD),
+        &says,
+        instead,
+        Some(output::width()),
+    ))?;
     Ok(Ending::Trouble)
 }
 
@@ -92,7 +107,7 @@ fn scope(args: &CancelArgs) -> Scope {
 }
 
 /// Whether the agent has said this about the hold that is on the node.
-fn said(look: &Look, reason: &str, node: &NodeView) -> bool {
+fn told(look: &Look, reason: &str, node: &NodeView) -> bool {
     let created: Option<Timestamp> = hold::read(node)
         .present()
         .and_then(|hold| hold.holder.created.parse().ok());
@@ -161,38 +176,21 @@ async fn follow(cluster: &Cluster, args: &CancelArgs, look: &Look) -> Result<End
                 return Ok(Ending::Fine);
             }
             After::TooLate if hold.phase != cordonhold_shared::hold::Phase::Sealed => {
-                let says = format!("node {name}: the cancel came too late: the reboot is under way");
                 let watch = format!("{PLUGIN} status {name} --watch");
-                output::print(&with_command(
-                    ("!", text::BAD),
-                    &says,
-                    &watch,
-                    Some(output::width()),
-                ))?;
-                return Ok(Ending::Trouble);
+                return trouble(&node, "the cancel came too late: the reboot is under way", &watch);
             }
             After::Going | After::TooLate => {}
         }
         if Instant::now() >= end {
-            let says = format!(
-                "node {name}: the agent has not ended the hold within {:?}",
-                args.timeout
-            );
-            let why = format!("{PLUGIN} why {name}");
-            output::print(&with_command(
-                ("!", text::BAD),
-                &says,
-                &why,
-                Some(output::width()),
-            ))?;
-            return Ok(Ending::Trouble);
+            let why = format!("the agent has not ended the hold within {:?}", args.timeout);
+            return trouble(&node, &why, &format!("{PLUGIN} why {name}"));
         }
         sleep(LOOK_EVERY).await;
     }
     follow_lock(cluster, args, &created, end).await
 }
 
-/// Follows until the node has no place in the lock any more. That it may not be seen is no trouble.
+/// Follows until the node has no place in the lock any more. That the lock may not be seen is no trouble, but then nothing is said of it.
 async fn follow_lock(
     cluster: &Cluster,
     args: &CancelArgs,
@@ -204,35 +202,27 @@ async fn follow_lock(
         let look = cluster.look(&scope(args)).await?;
         let fleet = Fleet::of(&look.seen, clock::now());
         let row = fleet.nodes.iter().find(|row| row.node == args.node);
+        let pool = row.and_then(|row| row.pool.as_deref());
+        if !pool.is_some_and(|pool| is_lock_read(&look, &fleet, pool)) {
+            output::line(&format!(
+                "  whether it has left the lock could not be seen → {PLUGIN} status {name}"
+            ))?;
+            break;
+        }
         let is_in = row.is_some_and(|row| {
             row.lock.as_ref().is_some_and(|place| place.ours)
                 && row.hold.as_deref().is_none_or(|hold| hold == created)
         });
-        if look.seen.locks.is_empty() {
-            break;
-        }
         if !is_in {
-            let pool = row.and_then(|row| {
-                fleet
-                    .pools
-                    .iter()
-                    .find(|pool| Some(&pool.name) == row.pool.as_ref())
-            });
+            let pool = fleet.pools.iter().find(|known| Some(known.name.as_str()) == pool);
             let next = pool.and_then(|pool| pool.next.as_ref());
             let next = next.map_or_else(String::new, |next| format!("; next is {}", quoted(next)));
             tick(&format!("it has no place in the lock any more{next}"))?;
             break;
         }
         if Instant::now() >= end {
-            let says = format!("node {name}: it still has its place in the lock");
             let why = format!("{PLUGIN} why {name}");
-            output::print(&with_command(
-                ("!", text::BAD),
-                &says,
-                &why,
-                Some(output::width()),
-            ))?;
-            return Ok(Ending::Trouble);
+            return trouble(look.node(&args.node)?, "it still has its place in the lock", &why);
         }
         sleep(LOOK_EVERY).await;
     }
@@ -240,6 +230,16 @@ async fn follow_lock(
         "  the agent asks again after its --backoff; to prevent that → {PLUGIN} pause {name} --reason TEXT"
     ))?;
     Ok(Ending::Fine)
+}
+
+/// Whether the lock of this pool was seen, and its record can be read.
+fn is_lock_read(look: &Look, fleet: &Fleet, pool: &str) -> bool {
+    let carrier = lock_of(look, pool).map(|lock| lock.object.to_string());
+    let is_broken = |about: &String| {
+        let mut troubles = fleet.troubles.iter();
+        troubles.any(|trouble| trouble.kind == TroubleKind::LockUnreadable && trouble.about == *about)
+    };
+    carrier.is_ok_and(|about| !is_broken(&about))
 }
 
 fn tick(what: &str) -> Result<(), Error> {

@@ -6,13 +6,18 @@ use std::time::Duration;
 
 use cordonhold_rt::api::{CallError, each_within, within};
 use cordonhold_shared::fleet::Unseen;
+use cordonhold_shared::quote::one_line;
+use http::header::DATE;
+use jiff::Timestamp;
 use kube::Client;
 use kube::api::{GetParams, ListParams};
+use kube::client::Body;
 use kube::core::Request;
 use serde::de::DeserializeOwned;
 
 use crate::Error;
 use crate::args::CommonArgs;
+use crate::output::SAID_MAX;
 
 /// The API path of the Nodes.
 pub(crate) const NODES: &str = "/api/v1/nodes";
@@ -47,7 +52,7 @@ impl Sight {
         Unseen {
             what: self.what.clone(),
             needs: None,
-            says: error.to_string(),
+            says: one_line(&error.to_string(), SAID_MAX),
         }
     }
 }
@@ -92,6 +97,22 @@ impl Cluster {
             namespace: common.namespace.clone(),
             bound: common.request_timeout,
         }
+    }
+
+    /// The time of the API server, from the `Date` of an answer: a hold ends by time, and the clock of this machine may be wrong.
+    pub(crate) async fn time(&self) -> Result<Timestamp, Error> {
+        let request = http::Request::get("/version").body(Body::empty());
+        let request =
+            request.map_err(|error| CallError::Request(kube::core::request::Error::BuildRequest(error)));
+        let answer = match request {
+            Ok(request) => within(self.bound, self.client.send(request)).await,
+            Err(error) => Err(error),
+        };
+        // Every answer has the time, also one that refuses.
+        let answer = answer.map_err(|source| unreachable("the time of the API server", source))?;
+        let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
+        let time = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
+        time.map(|time| time.timestamp()).ok_or(Error::NoTime)
     }
 
     /// The object of this name; `None` if there is none.

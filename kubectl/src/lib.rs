@@ -28,6 +28,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use cordonhold_rt::{api, client, crypto, exit};
+use cordonhold_shared::quote::one_line;
 
 use args::{Args, Command};
 use cluster::Cluster;
@@ -73,6 +74,11 @@ enum Error {
         namespace: String,
         known: String,
     },
+    #[error(
+        "failed to read the time from the header Date of the API server's answer: a hold ends by time, and the clock of this machine may be \
+         wrong: look whether a proxy removes that header"
+    )]
+    NoTime,
     #[error("failed to read the answer: {0}: run it on a terminal, or add --yes")]
     NoAnswer(std::io::Error),
     #[error("{0}")]
@@ -107,7 +113,10 @@ pub fn run(line: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// An error on one line.
 fn complaint(error: &Error) -> String {
-    format!("{PROGRAM}: {}", exit::one_line(error))
+    format!(
+        "{PROGRAM}: {}",
+        one_line(&exit::one_line(error), output::SAID_MAX)
+    )
 }
 
 fn ended(args: Args) -> Result<Ending, Error> {

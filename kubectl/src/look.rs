@@ -12,17 +12,19 @@ use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::reboot::lock_object::{Carrier, CarrierView, LockObject, SeenLock};
 use cordonhold_webhook::{bundle_end, policy_of};
-use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::authorization::v1::{SelfSubjectRulesReview, SelfSubjectRulesReviewSpec};
 use kube::Api;
 use kube::api::{ListParams, PostParams};
-use serde::Deserialize;
 
 use crate::Error;
 use crate::agents::{AGENTS, Agents, KuredsLock, shared_locks};
 use crate::cluster::{Cluster, NODES, Sight, seen, unreachable};
+
+mod views;
+
+use views::{EventView, PodView};
 
 /// The label that everything has that the manifests install.
 const PART_OF: &str = "app.kubernetes.io/part-of=cordonhold";
@@ -54,10 +56,22 @@ pub(crate) struct Look {
     pub(crate) seen: Seen,
     /// The Nodes that wish or are held, if not all Nodes were looked at.
     pub(crate) busy: Vec<NodeView>,
-    /// The agents of each pool, as far as they could be read.
-    pub(crate) agents: Vec<Agents>,
+    /// Where the locks are.
+    pub(crate) places: Places,
     /// The policy of the webhook; `None` if its Deployment was not seen, or its flags cannot be read.
     pub(crate) policy: Option<Policy>,
+}
+
+/// Where the agents keep their locks, as far as it could be seen.
+pub(crate) struct Places {
+    /// The agents of each pool; by the defaults of their flags if no `DaemonSet` of theirs was read.
+    pub(crate) agents: Vec<Agents>,
+    /// Whether a `DaemonSet` of agents is in the namespace.
+    pub(crate) has_agents: bool,
+    /// Whether the agents' `DaemonSets` could be read.
+    pub(crate) is_seen: bool,
+    /// The `DaemonSets` that may carry a lock and could not be read, each with its namespace.
+    pub(crate) unread: BTreeSet<(String, String)>,
 }
 
 impl Scope {
@@ -97,7 +111,7 @@ impl Cluster {
     pub(crate) async fn look_around(&self, scope: &Scope) -> Result<Look, Error> {
         let mut unseen = Vec::new();
         let (webhook, policy) = self.webhook(&mut unseen).await?;
-        let (locks, agents) = self.locks(scope, policy.as_ref(), &mut unseen).await?;
+        let (locks, places) = self.locks(scope, policy.as_ref(), &mut unseen).await?;
         let told = self.told(&scope.nodes, &mut unseen).await?;
         let busy = if scope.is_whole() {
             Vec::new()
@@ -113,7 +127,7 @@ impl Cluster {
                 unseen,
             },
             busy,
-            agents,
+            places,
             policy,
         })
     }
@@ -205,24 +219,24 @@ impl Cluster {
         scope: &Scope,
         policy: Option<&Policy>,
         unseen: &mut Vec<Unseen>,
-    ) -> Result<(Vec<SeenLock>, Vec<Agents>), Error> {
+    ) -> Result<(Vec<SeenLock>, Places), Error> {
         let mut locks = self.leases(&scope.pools, unseen).await?;
         let pools: Vec<String> = locks
             .iter()
             .filter_map(|lock| lock.object.name.strip_prefix(LEASE_PREFIX))
             .map(str::to_owned)
             .collect();
-        let agents = self.agents(&pools, unseen).await?;
-        let mut places = shared_locks(&agents);
+        let mut places = self.agents(&pools, unseen).await?;
+        let mut shared = shared_locks(&places.agents);
         if let Some(lock) = policy.and_then(Policy::kured_lock) {
-            places.extend(lock.annotations.iter().map(|key| KuredsLock {
+            shared.extend(lock.annotations.iter().map(|key| KuredsLock {
                 namespace: lock.ds_namespace.clone(),
                 name: lock.ds_name.clone(),
                 key: key.clone(),
             }));
         }
         let mut objects: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
-        for place in places {
+        for place in shared {
             let keys = objects.entry((place.namespace, place.name)).or_default();
             let _ = keys.insert(place.key);
         }
@@ -233,9 +247,11 @@ impl Cluster {
                 role: VIEW,
             };
             let path = format!("/apis/apps/v1/namespaces/{namespace}/daemonsets");
-            let Some(Some(view)) = seen(self.get::<CarrierView>(&path, &name).await, &sight, unseen)? else {
-                continue;
-            };
+            let answer = seen(self.get::<CarrierView>(&path, &name).await, &sight, unseen)?;
+            if answer.is_none() {
+                let _ = places.unread.insert((namespace.clone(), name.clone()));
+            }
+            let Some(view) = answer.flatten() else { continue };
             // Of several annotations that may carry a lock, those that are there; of one alone, also an empty one.
             let is_shown = |key: &&String| keys.len() == 1 || view.annotation(key).is_some();
             let shown: Vec<&String> = keys.iter().filter(is_shown).collect();
@@ -245,7 +261,7 @@ impl Cluster {
                     .map(|key| locked(Carrier::DaemonSet, &namespace, key, view.clone())),
             );
         }
-        Ok((locks, agents))
+        Ok((locks, places))
     }
 
     /// The Leases of the pools. Whoever may not list them may get some of them by name.
@@ -310,8 +326,9 @@ impl Cluster {
         Ok(names.filter(|name| name.starts_with(LEASE_PREFIX)).collect())
     }
 
-    async fn agents(&self, pools: &[String], unseen: &mut Vec<Unseen>) -> Result<Vec<Agents>, Error> {
+    async fn agents(&self, pools: &[String], unseen: &mut Vec<Unseen>) -> Result<Places, Error> {
         let path = self.apps("daemonsets");
+        let known = unseen.len();
         let sight = self.sight("the agents' DaemonSets", "get daemonsets.apps", VIEW);
         let listed = self
             .list::<DaemonSet>(&path, ListParams::default().labels(PART_OF))
@@ -335,11 +352,17 @@ impl Cluster {
                 .as_deref()
                 .is_some_and(|name| name.starts_with(AGENTS))
         };
-        let agents: Vec<Agents> = sets.iter().filter(is_agents).map(Agents::of_set).collect();
-        if agents.is_empty() && !pools.is_empty() {
-            return Ok(pools.iter().map(|pool| Agents::by_default(pool)).collect());
+        let mut agents: Vec<Agents> = sets.iter().filter(is_agents).map(Agents::of_set).collect();
+        let has_agents = !agents.is_empty();
+        if !has_agents {
+            agents = pools.iter().map(|pool| Agents::by_default(pool)).collect();
         }
-        Ok(agents)
+        Ok(Places {
+            agents,
+            has_agents,
+            is_seen: unseen.len() == known,
+            unread: BTreeSet::new(),
+        })
     }
 
     /// What the agents have said about these nodes, or about all.
@@ -425,81 +448,5 @@ fn locked(carrier: Carrier, namespace: &str, key: &str, view: CarrierView) -> Se
             key: key.to_owned(),
         },
         view,
-    }
-}
-
-/// The fields of an Event that are read. The older ones are filled by programs that write the older API.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct EventView {
-    metadata: Dated,
-    involved_object: Named,
-    #[serde(default)]
-    reason: Option<String>,
-    #[serde(default)]
-    message: Option<String>,
-    #[serde(default)]
-    event_time: Option<Timestamp>,
-    #[serde(default)]
-    last_timestamp: Option<Timestamp>,
-    #[serde(default)]
-    series: Option<SeriesView>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Dated {
-    #[serde(default)]
-    creation_timestamp: Option<Timestamp>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct SeriesView {
-    #[serde(default)]
-    last_observed_time: Option<Timestamp>,
-}
-
-#[derive(Deserialize)]
-struct Named {
-    #[serde(default)]
-    name: String,
-}
-
-impl EventView {
-    fn told(self) -> Option<Told> {
-        let of_series = self.series.and_then(|series| series.last_observed_time);
-        let last = of_series
-            .into_iter()
-            .chain(self.last_timestamp)
-            .chain(self.event_time)
-            .max();
-        Some(Told {
-            at: last.or(self.metadata.creation_timestamp)?,
-            node: self.involved_object.name,
-            reason: self.reason.unwrap_or_default(),
-            note: self.message.unwrap_or_default(),
-        })
-    }
-}
-
-/// The fields of a pod that are read.
-#[derive(Deserialize)]
-struct PodView {
-    metadata: Named,
-    #[serde(default)]
-    status: PodStatus,
-}
-
-#[derive(Default, Deserialize)]
-struct PodStatus {
-    #[serde(default)]
-    conditions: Option<Vec<cordonhold_shared::node::Condition>>,
-}
-
-impl PodView {
-    fn is_ready(&self) -> bool {
-        let mut conditions = self.status.conditions.iter().flatten();
-        conditions.any(|condition| condition.kind == "Ready" && condition.status == "True")
     }
 }

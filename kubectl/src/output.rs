@@ -11,6 +11,8 @@ use terminal_size::{Width, terminal_size};
 use crate::Error;
 use crate::args::Format;
 
+/// Most characters that are shown of an error: the messages of policies and webhooks are long.
+pub(crate) const SAID_MAX: usize = 1200;
 /// The width where nobody says otherwise: a terminal's in the last sixty years.
 const WIDTH: usize = 80;
 

@@ -3,11 +3,12 @@
 //! Not here: what is written ([`cordonhold_shared::release`], `cancel`, `pause`).
 
 use cordonhold_rt::api::{CallError, within};
-use cordonhold_shared::quote::quoted;
+use cordonhold_shared::quote::{one_line, quoted};
 use http::header::CONTENT_TYPE;
 use serde_json::Value;
 
 use crate::cluster::Cluster;
+use crate::output::SAID_MAX;
 use crate::text::{self, BAD};
 use crate::{Error, output};
 
@@ -39,8 +40,8 @@ impl Kind {
 pub(crate) enum Written {
     /// It was made, or would have been.
     Done,
-    /// Somebody else has written meanwhile, so what is to be written must be judged anew.
-    Outrun,
+    /// Somebody else has written meanwhile, so what is to be written must be judged anew. This is what the API server said.
+    Outrun(String),
     /// It was refused; that has been said.
     Refused,
 }
@@ -74,9 +75,12 @@ impl Cluster {
 /// What an answer to a write means, if it is no success.
 fn refusal((path, kind): (&str, Kind), error: CallError, needs: &str, roles: &str) -> Result<Written, Error> {
     match error.code() {
-        Some(409) => Ok(Written::Outrun),
-        // A JSON patch whose test fails: the API server says no more than that it cannot be applied.
-        Some(422) if kind == Kind::Json => Ok(Written::Outrun),
+        Some(409) => Ok(Written::Outrun(one_line(&error.to_string(), SAID_MAX))),
+        // A JSON patch whose test fails: the API server says no more than that it cannot be applied. What it says of an object that would not
+        // be valid is in apimachinery, NewInvalid.
+        Some(422) if kind == Kind::Json && !error.to_string().contains(" is invalid: ") => {
+            Ok(Written::Outrun(one_line(&error.to_string(), SAID_MAX)))
+        }
         Some(403) => {
             let said = error.to_string();
             // RBAC says which verb is missing; a webhook or a policy says itself what to do.
@@ -108,6 +112,8 @@ fn refusal((path, kind): (&str, Kind), error: CallError, needs: &str, roles: &st
 /// Says on standard error that something was refused.
 pub(crate) fn say_refused(says: &str) {
     let sign = text::painted("!", BAD);
+    // An API server, or a webhook of others, may have said some of it.
+    let says = &one_line(says, SAID_MAX);
     output::note(&format!(
         "{sign} {}",
         text::wrap(says, output::width().saturating_sub(2)).join("\n  ")

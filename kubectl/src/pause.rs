@@ -33,8 +33,33 @@ struct Change<'a> {
 }
 
 impl Change<'_> {
-    fn body(&self) -> Value {
-        json!({ "metadata": { "annotations": { self.key: self.value } } })
+    /// The patch, where `there` is what the annotation says now. What is removed is what the person was asked about.
+    fn body(&self, there: Option<&str>) -> (Kind, Value) {
+        match (self.value, there) {
+            (None, Some(there)) => {
+                let path = format!(
+                    "/metadata/annotations/{}",
+                    self.key.replace('~', "~0").replace('/', "~1")
+                );
+                let body = json!([
+                    { "op": "test", "path": path, "value": there },
+                    { "op": "remove", "path": path },
+                ]);
+                (Kind::Json, body)
+            }
+            (value, _) => (
+                Kind::Merge,
+                json!({ "metadata": { "annotations": { self.key: value } } }),
+            ),
+        }
+    }
+
+    /// What is asked about: the name, and what the annotation that would go says.
+    fn asks(&self, name: &str, there: Option<&str>) -> String {
+        match there.filter(|_| self.value.is_none()) {
+            Some(there) => format!("{name} (it says {})", shown(there)),
+            None => name.to_owned(),
+        }
     }
 }
 
@@ -105,17 +130,19 @@ async fn of_nodes(cluster: &Cluster, names: &[String], change: &Change<'_>) -> R
     if wanted.is_empty() {
         return Ok(Ending::Fine);
     }
-    let list: Vec<String> = wanted.iter().map(|node| quoted(node.name())).collect();
+    let asks = |node: &NodeView| change.asks(&quoted(node.name()), node.annotation(change.key));
+    let list: Vec<String> = wanted.iter().map(asks).collect();
     if !ask::may(&format!("{} {}?", change.verb, list.join(", ")), change.write)? {
         output::line("nothing was written")?;
         return Ok(Ending::Trouble);
     }
     let mut ending = Ending::Fine;
     for node in wanted {
+        let (kind, body) = change.body(node.annotation(change.key));
         let written = cluster
             .patch(
                 &node_path(node.name()),
-                (Kind::Merge, &change.body()),
+                (kind, &body),
                 change.write.dry_run,
                 ("patch nodes", ROLES),
             )
@@ -157,17 +184,17 @@ async fn of_pool(cluster: &Cluster, pool: &str, change: &Change<'_>) -> Result<E
         ..Scope::default()
     };
     let around = cluster.look_around(&scope).await?;
-    let Some(lock) = lock_of(&around, pool) else {
-        status::known(
-            &Fleet::of(&around.seen, clock::now()),
-            &scope.pools,
-            &cluster.namespace,
-        )?;
-        say_refused(&format!(
-            "the lock of the pool {} is on kured's DaemonSet, which was not seen: {PLUGIN} status says which right that takes",
-            quoted(pool)
-        ));
-        return Ok(Ending::Trouble);
+    let lock = match lock_of(&around, pool) {
+        Ok(lock) => lock,
+        Err(why) => {
+            status::known(
+                &Fleet::of(&around.seen, clock::now()),
+                &scope.pools,
+                &cluster.namespace,
+            )?;
+            say_refused(&why);
+            return Ok(Ending::Trouble);
+        }
     };
     let there = lock.view.annotation(change.key);
     let what = format!("pool {} ({})", quoted(pool), lock.object);
@@ -178,7 +205,10 @@ async fn of_pool(cluster: &Cluster, pool: &str, change: &Change<'_>) -> Result<E
         output::line(&format!("- {what}: {word}"))?;
         return Ok(Ending::Fine);
     }
-    if !ask::may(&format!("{} {what}?", change.verb), change.write)? {
+    if !ask::may(
+        &format!("{} {}?", change.verb, change.asks(&what, there)),
+        change.write,
+    )? {
         output::line("nothing was written")?;
         return Ok(Ending::Trouble);
     }
@@ -192,13 +222,9 @@ async fn of_pool(cluster: &Cluster, pool: &str, change: &Change<'_>) -> Result<E
         Carrier::Lease => ROLES,
         Carrier::DaemonSet => "cordonhold-pause has no right on kured's DaemonSet: ask a cluster-admin",
     };
+    let (kind, body) = change.body(there);
     let written = cluster
-        .patch(
-            &path,
-            (Kind::Merge, &change.body()),
-            change.write.dry_run,
-            (&needs, roles),
-        )
+        .patch(&path, (kind, &body), change.write.dry_run, (&needs, roles))
         .await?;
     if !is_done(&written) {
         return Ok(Ending::Trouble);
@@ -207,21 +233,43 @@ async fn of_pool(cluster: &Cluster, pool: &str, change: &Change<'_>) -> Result<E
     Ok(Ending::Fine)
 }
 
-/// The lock that the agents of this pool use now: with `--lock-on=auto`, kured's `DaemonSet` if there is one.
-fn lock_of<'a>(look: &'a Look, pool: &str) -> Option<&'a SeenLock> {
+/// The lock that the agents of this pool use now: with `--lock-on=auto`, kured's `DaemonSet` if there is one. The error says why that is not
+/// known: what was not seen may be there.
+pub(crate) fn lock_of<'a>(look: &'a Look, pool: &str) -> Result<&'a SeenLock, String> {
     let by_default = Agents::by_default(pool);
-    let agents = look
-        .agents
-        .iter()
-        .find(|agents| agents.pool == pool)
-        .unwrap_or(&by_default);
+    let mut known = look.places.agents.iter();
+    let agents = known.find(|agents| agents.pool == pool).unwrap_or(&by_default);
+    let kured = &agents.kured;
+    let not_known = |why: &str, right: &str| {
+        format!(
+            "which object carries the lock of the pool {} is not known: {why}: it needs {right}: {ROLES}",
+            quoted(pool)
+        )
+    };
+    if !look.places.is_seen {
+        let right = format!(
+            "get daemonsets.apps in the namespace {}",
+            look.seen.webhook.namespace
+        );
+        return Err(not_known(
+            "the DaemonSets of the agents could not be read",
+            &right,
+        ));
+    }
+    let is_unread = look
+        .places
+        .unread
+        .contains(&(kured.namespace.clone(), kured.name.clone()));
+    if agents.lock_on != LockOn::Lease && is_unread {
+        let right = format!("get daemonsets.apps in the namespace {}", kured.namespace);
+        return Err(not_known("kured's DaemonSet could not be read", &right));
+    }
     let locks = || look.seen.locks.iter();
     let lease = || {
         let name = format!("{LEASE_PREFIX}{pool}");
         locks().find(|lock| lock.object.carrier == Carrier::Lease && lock.object.name == name)
     };
     let shared = || {
-        let kured = &agents.kured;
         locks().find(|lock| {
             let object = &lock.object;
             object.carrier == Carrier::DaemonSet
@@ -229,18 +277,26 @@ fn lock_of<'a>(look: &'a Look, pool: &str) -> Option<&'a SeenLock> {
                 && object.name == kured.name
         })
     };
-    match agents.lock_on {
+    let found = match agents.lock_on {
         LockOn::Lease => lease(),
         LockOn::DaemonSet => shared(),
         LockOn::Auto => shared().or_else(lease),
-    }
+    };
+    found.ok_or_else(|| {
+        format!(
+            "the object that carries the lock of the pool {} was not seen: {PLUGIN} status says whether it is there, and which right it takes",
+            quoted(pool)
+        )
+    })
 }
 
 fn is_done(written: &Written) -> bool {
     match written {
         Written::Done => true,
-        Written::Outrun => {
-            say_refused("somebody else has written at the same time: run the command again");
+        Written::Outrun(said) => {
+            say_refused(&format!(
+                "somebody else has written at the same time ({said}): run the command again"
+            ));
             false
         }
         Written::Refused => false,
@@ -249,4 +305,97 @@ fn is_done(written: &Written) -> bool {
 
 fn shown(text: &str) -> String {
     always_quoted(text, QUOTED_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use cordonhold_shared::fleet::{Seen, Webhook};
+    use cordonhold_shared::reboot::lock_object::LockObject;
+
+    use super::*;
+    use crate::look::Places;
+
+    fn lock(carrier: Carrier, namespace: &str, name: &str) -> SeenLock {
+        let view = json!({ "metadata": { "name": name } });
+        SeenLock {
+            object: LockObject {
+                carrier,
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+                key: keys::LOCK.to_owned(),
+            },
+            view: serde_json::from_value(view).unwrap(),
+        }
+    }
+
+    /// A look that has seen the Lease of the pool `default`, and, if it is there, kured's `DaemonSet`.
+    fn look(is_seen: bool, unread: &[(&str, &str)], has_kured: bool) -> Look {
+        let mut locks = vec![lock(Carrier::Lease, "cordonhold", "cordonhold-default")];
+        locks.extend(has_kured.then(|| lock(Carrier::DaemonSet, "kube-system", "kured")));
+        let own = |(namespace, name): &(&str, &str)| ((*namespace).to_owned(), (*name).to_owned());
+        Look {
+            seen: Seen {
+                locks,
+                told: Vec::new(),
+                nodes: Vec::new(),
+                webhook: Webhook::default(),
+                unseen: Vec::new(),
+            },
+            busy: Vec::new(),
+            places: Places {
+                agents: vec![Agents::by_default("default")],
+                has_agents: is_seen,
+                is_seen,
+                unread: unread.iter().map(own).collect(),
+            },
+            policy: None,
+        }
+    }
+
+    #[test]
+    fn no_lock_is_taken_for_the_pools_while_the_one_that_goes_before_it_was_not_seen() {
+        let kured = ("kube-system", "kured");
+        for (is_seen, unread, has_kured, expected) in [
+            (true, &[][..], false, Ok(Carrier::Lease)),
+            (true, &[], true, Ok(Carrier::DaemonSet)),
+            (true, &[("ops", "kured")], false, Ok(Carrier::Lease)),
+            (true, &[kured], false, Err("kured's DaemonSet could not be read")),
+            (
+                false,
+                &[],
+                true,
+                Err("the DaemonSets of the agents could not be read"),
+            ),
+        ] {
+            let seen = look(is_seen, unread, has_kured);
+            match (lock_of(&seen, "default"), expected) {
+                (Ok(lock), Ok(carrier)) => assert_eq!(lock.object.carrier, carrier),
+                (Err(why), Err(says)) => {
+                    assert!(why.contains(says) && why.contains("get daemonsets.apps"), "{why}");
+                }
+                (found, expected) => panic!("{found:?} {expected:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_text_that_was_shown_is_removed() {
+        let resume = Change {
+            key: keys::PAUSE,
+            value: None,
+            done: "resumed",
+            verb: "Resume",
+            write: WriteArgs {
+                yes: true,
+                dry_run: false,
+            },
+        };
+        let path = "/metadata/annotations/cordonhold.dev~1pause";
+        let expected = json!([
+            { "op": "test", "path": path, "value": "disk" },
+            { "op": "remove", "path": path },
+        ]);
+        assert_eq!(resume.body(Some("disk")), (Kind::Json, expected));
+        assert_eq!(resume.asks("n", Some("disk")), "n (it says 'disk')");
+    }
 }

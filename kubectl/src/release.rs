@@ -3,6 +3,8 @@
 //! Not here: which writes these are, and when there may be none ([`cordonhold_shared::release`]).
 
 use cordonhold_shared::fleet::{Fleet, PLUGIN, Row};
+use cordonhold_shared::hold;
+use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::quote::quoted;
 use cordonhold_shared::release::{Agent, Body, Part, Release, Step, plan};
@@ -17,7 +19,7 @@ use crate::{Ending, Error, ask, clock, output, text};
 /// Most writes, with those that somebody else's writes outrun: four parts, some of them tried again.
 const WRITES_MAX: usize = 16;
 /// What it takes, and who has it.
-const NEEDS: &str = "update nodes and nodes/status, and with the webhook override rebootholds.cordonhold.dev";
+const NEEDS: &str = "patch nodes and nodes/status, and with the webhook override rebootholds.cordonhold.dev";
 const ROLES: &str = "ask a cluster-admin, or bind a role of yours that has these";
 
 pub(crate) async fn run(cluster: &Cluster, args: &ReleaseArgs) -> Result<Ending, Error> {
@@ -27,13 +29,9 @@ pub(crate) async fn run(cluster: &Cluster, args: &ReleaseArgs) -> Result<Ending,
     };
     let mut look = cluster.look(&scope).await?;
     let agents = cluster.agents_on(&args.node, &mut look.seen.unseen).await?;
-    let agent = match &agents {
-        None => Agent::Unseen,
-        Some(pods) if pods.iter().any(|(_, is_ready)| *is_ready) => Agent::Ready,
-        Some(_) => Agent::Gone,
-    };
+    let agent = agent_of(agents.as_deref(), look.places.has_agents, args.agent_is_gone);
     let node = look.node(&args.node)?;
-    let steps = match plan(node, agent, &args.reason, clock::now()) {
+    let steps = match plan(node, agent, &args.reason, cluster.time().await?) {
         Ok(steps) if steps.is_empty() => {
             output::line(&format!(
                 "- node {}: no hold is on it, so there is nothing to release",
@@ -52,7 +50,44 @@ pub(crate) async fn run(cluster: &Cluster, args: &ReleaseArgs) -> Result<Ending,
         output::line("nothing was written")?;
         return Ok(Ending::Trouble);
     }
-    written(cluster, args, agent).await
+    let promise = Promise {
+        has_agents: look.places.has_agents,
+        holder: node.annotation(keys::HOLDER).map(str::to_owned),
+        steps,
+    };
+    written(cluster, args, &promise).await
+}
+
+/// What the person has agreed to.
+struct Promise {
+    /// Whether the agents' `DaemonSets` were seen.
+    has_agents: bool,
+    /// Whose hold it is.
+    holder: Option<String>,
+    steps: Vec<Step>,
+}
+
+impl Promise {
+    /// Whether this write was announced, and is still about the same hold.
+    fn has(&self, node: &NodeView, step: &Step) -> bool {
+        let is_same = !hold::has_marks(node) || node.annotation(keys::HOLDER) == self.holder.as_deref();
+        is_same
+            && self
+                .steps
+                .iter()
+                .any(|known| (known.part, &known.says) == (step.part, &step.says))
+    }
+}
+
+/// What is known of the agent, by its pods on the node. That there is none counts only where agents are: in another namespace there is never
+/// one.
+fn agent_of(pods: Option<&[(String, bool)]>, has_agents: bool, is_said_gone: bool) -> Agent {
+    match pods {
+        Some(pods) if pods.iter().any(|(_, is_ready)| *is_ready) => Agent::Ready,
+        Some(pods) if has_agents || !pods.is_empty() => Agent::Gone,
+        Some(_) | None if is_said_gone => Agent::SaidGone,
+        Some(_) | None => Agent::Unseen,
+    }
 }
 
 fn refused(name: &str, why: &str, instead: &str) -> Result<Ending, Error> {
@@ -99,7 +134,8 @@ fn agent_is(agent: Agent, row: &Row) -> String {
         format!("; it held the node until {until:.0}")
     });
     match agent {
-        Agent::Unseen => format!("its pod may not be seen{until}"),
+        Agent::Unseen => format!("its pod was not seen{until}"),
+        Agent::SaidGone => format!("its pod was not seen, and you say that it is gone{until}"),
         Agent::Gone => format!("no pod of it is Ready there{until}"),
         Agent::Ready => "a pod of it is Ready there, and waits for a person".to_owned(),
     }
@@ -118,22 +154,64 @@ async fn dry(cluster: &Cluster, node: &NodeView, steps: &[Step]) -> Result<Endin
             ))?;
             Ok(Ending::Fine)
         }
-        Written::Outrun | Written::Refused => Ok(Ending::Trouble),
+        Written::Outrun(said) => {
+            say_refused(&format!(
+                "the Node has changed meanwhile ({said}): run the command again"
+            ));
+            Ok(Ending::Trouble)
+        }
+        Written::Refused => Ok(Ending::Trouble),
     }
 }
 
-/// Makes each write, judged anew on the Node as it is then.
-async fn written(cluster: &Cluster, args: &ReleaseArgs, agent: Agent) -> Result<Ending, Error> {
+/// Makes the writes. Whoever is left with a cancel that did not lead to the end is told so.
+async fn written(cluster: &Cluster, args: &ReleaseArgs, promise: &Promise) -> Result<Ending, Error> {
+    let mut has_cancelled = false;
+    let ending = each(cluster, args, promise, &mut has_cancelled).await;
+    if has_cancelled && !matches!(ending, Ok(Ending::Fine)) {
+        output::line(&format!(
+            "  its cancel is written; to remove it → kubectl annotate node {} {}-",
+            quoted(&args.node),
+            keys::CANCEL
+        ))?;
+    }
+    ending
+}
+
+/// Makes each write, judged anew on the Node and its agent as they are then.
+async fn each(
+    cluster: &Cluster,
+    args: &ReleaseArgs,
+    promise: &Promise,
+    has_cancelled: &mut bool,
+) -> Result<Ending, Error> {
+    let mut said = String::new();
     for _ in 0..WRITES_MAX {
+        let pods = cluster.agents_on(&args.node, &mut Vec::new()).await?;
+        let agent = agent_of(pods.as_deref(), promise.has_agents, args.agent_is_gone);
         let node: NodeView = cluster.node(&args.node).await?;
-        let step = match Release::of(&node, agent, &args.reason, clock::now()) {
+        let step = match Release::of(&node, agent, &args.reason, cluster.time().await?) {
             Release::Nothing => return done(&node),
             Release::Refused { why, instead } => return refused(node.name(), &why, &instead),
             Release::Write(step) => step,
         };
+        if !promise.has(&node, &step) {
+            say_refused(&format!(
+                "node {}: it has changed since you were asked, and the next write would be another one: run the command again",
+                quoted(node.name())
+            ));
+            return Ok(Ending::Trouble);
+        }
         match send(cluster, node.name(), &step, false).await? {
-            Written::Done => output::line(&format!("{} {}", painted("✓", GOOD), step.says))?,
-            Written::Outrun => {}
+            Written::Done => {
+                output::line(&format!("{} {}", painted("✓", GOOD), step.says))?;
+                match step.part {
+                    Part::Cancel => *has_cancelled = true,
+                    Part::Tidy => *has_cancelled = false,
+                    Part::GiveBack | Part::Conditions => {}
+                }
+            }
+            Written::Outrun(why) => said = why,
             Written::Refused => {
                 if step.part > Part::GiveBack {
                     output::line("  the hold is ended all the same; this is left to the next agent there")?;
@@ -142,7 +220,9 @@ async fn written(cluster: &Cluster, args: &ReleaseArgs, agent: Agent) -> Result<
             }
         }
     }
-    say_refused("the Node changes all the time: run the command again");
+    say_refused(&format!(
+        "the Node changes all the time ({said}): run the command again"
+    ));
     Ok(Ending::Trouble)
 }
 
@@ -172,4 +252,58 @@ async fn send(cluster: &Cluster, name: &str, step: &Step, is_dry: bool) -> Resul
         Body::Status(body) => (format!("{path}/status"), Kind::Strategic, body),
     };
     cluster.patch(&path, (kind, body), is_dry, (NEEDS, ROLES)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_pod_of_an_agent_is_no_evidence_where_no_agents_are() {
+        let pods = |ready| vec![("cordonhold-agent-x".to_owned(), ready)];
+        for (pods, has_agents, is_said_gone, agent) in [
+            (None, true, false, Agent::Unseen),
+            (None, true, true, Agent::SaidGone),
+            (Some(Vec::new()), false, false, Agent::Unseen),
+            (Some(Vec::new()), false, true, Agent::SaidGone),
+            (Some(Vec::new()), true, false, Agent::Gone),
+            (Some(pods(false)), false, false, Agent::Gone),
+            (Some(pods(true)), true, true, Agent::Ready),
+        ] {
+            assert_eq!(
+                agent_of(pods.as_deref(), has_agents, is_said_gone),
+                agent,
+                "{pods:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_write_that_was_not_announced_or_is_about_another_hold_is_not_made() {
+        let step = |says: &str| Step {
+            says: says.to_owned(),
+            part: Part::GiveBack,
+            body: Body::Merge(serde_json::Value::Null),
+        };
+        let promise = Promise {
+            has_agents: true,
+            holder: Some("u/1".to_owned()),
+            steps: vec![step("uncordon it")],
+        };
+        let mut node = NodeView::default();
+        assert!(promise.has(&node, &step("uncordon it")));
+        assert!(!promise.has(&node, &step("leave it cordoned")));
+        drop(
+            node.metadata
+                .annotations
+                .insert(keys::HOLDER.to_owned(), "u/1".to_owned()),
+        );
+        assert!(promise.has(&node, &step("uncordon it")));
+        drop(
+            node.metadata
+                .annotations
+                .insert(keys::HOLDER.to_owned(), "u/2".to_owned()),
+        );
+        assert!(!promise.has(&node, &step("uncordon it")));
+    }
 }

@@ -7,6 +7,7 @@ use super::*;
 mod krew;
 mod manual;
 mod server;
+mod writes;
 
 #[test]
 fn the_command_line_is_whole() {

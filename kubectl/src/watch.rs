@@ -13,7 +13,7 @@ use cordonhold_rt::watch::{News, Target, Watch};
 use cordonhold_rt::{exit, shutdown};
 use cordonhold_shared::fleet::{Fleet, Row, Trouble};
 use cordonhold_shared::node::NodeView;
-use cordonhold_shared::quote::quoted;
+use cordonhold_shared::quote::{one_line, quoted};
 use cordonhold_shared::watch::Change;
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
@@ -91,7 +91,10 @@ pub(crate) async fn run(
     let mut signals = shutdown::Signals::listen().map_err(std::io::Error::other)?;
     let mut target = Target::new("nodes", NODES.to_owned(), fields(scope));
     target.labels.clone_from(&scope.selector);
-    let mut look = cluster.look_around(scope).await?;
+    let mut look = tokio::select! {
+        _ = signals.next() => return Ok(Ending::Fine),
+        look = cluster.look_around(scope) => look?,
+    };
     known(
         &Fleet::of(&look.seen, clock::now()),
         &scope.pools,
@@ -103,7 +106,8 @@ pub(crate) async fn run(
         is_listed: false,
         is_whole: scope.is_whole(),
         shown: Shown::begin(format)?,
-        failures: 0,
+        watch: Source::new("the Nodes"),
+        reads: Source::new("locks, Events and the webhook"),
     };
     let (mut read, mut is_dirty) = (Instant::now(), false);
     loop {
@@ -112,13 +116,21 @@ pub(crate) async fn run(
             _ = signals.next() => return Ok(Ending::Fine),
             one = news.next() => match one {
                 Some(Ok(one)) => is_dirty |= state.take(one, scope),
-                Some(Err(error)) => state.failed("follow the Nodes", error)?,
+                Some(Err(error)) => state.watch.failed(&state.shown, error)?,
                 None => return Ok(Ending::Fine),
             },
             () = sleep_until(next) => {
-                match cluster.look_around(scope).await {
-                    Ok(fresh) => (look, state.failures) = (fresh, 0),
-                    Err(Error::Call { source, .. }) => state.failed("look again", source)?,
+                // A look may take as long as its bounds; Ctrl-C ends it at once.
+                let fresh = tokio::select! {
+                    _ = signals.next() => return Ok(Ending::Fine),
+                    fresh = cluster.look_around(scope) => fresh,
+                };
+                match fresh {
+                    Ok(fresh) => {
+                        look = fresh;
+                        state.reads.answered();
+                    }
+                    Err(Error::Call { source, .. }) => state.reads.failed(&state.shown, source)?,
                     Err(error) => return Err(error),
                 }
                 (read, is_dirty) = (Instant::now(), false);
@@ -145,13 +157,62 @@ struct State {
     /// Whether all Nodes are followed.
     is_whole: bool,
     shown: Shown,
+    /// The watch of the Nodes.
+    watch: Source,
+    /// The reads of the rest.
+    reads: Source,
+}
+
+/// Something that is read again and again.
+struct Source {
+    what: &'static str,
+    /// When it was read last.
+    read: Timestamp,
+    /// Failures since then.
     failures: u32,
+}
+
+impl Source {
+    fn new(what: &'static str) -> Source {
+        Source {
+            what,
+            read: clock::now(),
+            failures: 0,
+        }
+    }
+
+    fn answered(&mut self) {
+        (self.read, self.failures) = (clock::now(), 0);
+    }
+
+    /// Says that it could not be read and is tried again; an error once it has failed too often.
+    fn failed(&mut self, shown: &Shown, error: cordonhold_rt::api::CallError) -> Result<(), Error> {
+        self.failures += 1;
+        let is_hopeless = matches!(error.code(), Some(401 | 403));
+        if is_hopeless || self.failures >= FAILURES_MAX {
+            return Err(unreachable(self.what, error));
+        }
+        if matches!(shown, Shown::Lines { .. }) {
+            output::note(&format!(
+                "{}: failed to read {}: {}: trying again",
+                crate::PROGRAM,
+                self.what,
+                one_line(&exit::one_line(&error), output::SAID_MAX)
+            ));
+        }
+        Ok(())
+    }
+
+    /// What the foot of the screen says, if it is older than it looks.
+    fn stale(&self) -> Option<String> {
+        (self.failures > 0).then(|| format!("{} not read since {:.0}", self.what, self.read))
+    }
 }
 
 impl State {
     /// Takes what the watch says; returns whether something has changed.
     fn take(&mut self, news: News<NodeView>, scope: &Scope) -> bool {
-        self.failures = 0;
+        self.watch.answered();
         let is_wanted =
             |node: &NodeView| scope.nodes.is_empty() || scope.nodes.iter().any(|name| name == node.name());
         match news {
@@ -170,30 +231,17 @@ impl State {
         true
     }
 
-    /// Says that something failed and is tried again; an error once it has failed too often.
-    fn failed(&mut self, what: &str, error: cordonhold_rt::api::CallError) -> Result<(), Error> {
-        self.failures += 1;
-        let is_hopeless = matches!(error.code(), Some(401 | 403));
-        if is_hopeless || self.failures >= FAILURES_MAX {
-            return Err(unreachable("the Nodes", error));
-        }
-        if matches!(self.shown, Shown::Lines { .. }) {
-            output::note(&format!(
-                "{}: failed to {what}: {}: trying again",
-                crate::PROGRAM,
-                exit::one_line(&error)
-            ));
-        }
-        Ok(())
-    }
-
     fn show(&mut self, look: &mut Look, view: &mut View) -> Result<(), Error> {
         look.has(self.nodes.values().cloned().collect());
         if !self.is_whole {
             view.only = Some(self.nodes.keys().cloned().collect());
         }
         let fleet = view.cut(Fleet::of(&look.seen, clock::now()));
-        self.shown.update(&fleet, view)
+        let stale: Vec<String> = [&self.watch, &self.reads]
+            .into_iter()
+            .filter_map(Source::stale)
+            .collect();
+        self.shown.update(&fleet, view, &stale)
     }
 }
 
@@ -211,13 +259,17 @@ impl Shown {
         })
     }
 
-    fn update(&mut self, fleet: &Fleet, view: &View) -> Result<(), Error> {
+    fn update(&mut self, fleet: &Fleet, view: &View, stale: &[String]) -> Result<(), Error> {
         match self {
             Shown::Screen(Screen) => {
-                let foot = painted(&format!("\n{:.0}; Ctrl-C ends", fleet.time), FAINT);
-                let page = rendered(fleet, view, output::width()) + &foot;
+                let colour = if stale.is_empty() { FAINT } else { BAD };
+                let mut foot = vec![format!("{:.0}", fleet.time)];
+                foot.extend_from_slice(stale);
+                foot.push("Ctrl-C ends".to_owned());
+                let foot = painted(&foot.join("; "), colour);
+                let page = rendered(fleet, view, output::width());
                 let height = output::height().unwrap_or(usize::MAX);
-                output::print(&drawn(&page, height))
+                output::print(&drawn(&page, &foot, height))
             }
             Shown::Lines {
                 as_json,
@@ -235,9 +287,23 @@ impl Shown {
     }
 }
 
-/// The page over the one before, cut to the height of the terminal.
-fn drawn(page: &str, height: usize) -> String {
-    let lines: Vec<&str> = page.lines().take(height).collect();
+/// The page over the one before, cut to the height of the terminal. The foot always fits, and says how many lines are cut: among them may be
+/// troubles.
+fn drawn(page: &str, foot: &str, height: usize) -> String {
+    let mut lines: Vec<&str> = page.lines().collect();
+    // The foot and the empty line above it.
+    let fit = height.saturating_sub(2);
+    let cut = lines.len().saturating_sub(fit);
+    lines.truncate(fit);
+    let foot = if cut > 0 {
+        format!("{cut} more lines: make the window higher, or name nodes; {foot}")
+    } else {
+        foot.to_owned()
+    };
+    if height > 1 {
+        lines.push("");
+    }
+    lines.push(&foot);
     format!(
         "{HOME}{}{CLEAR_LINE}{CLEAR_BELOW}",
         lines.join(&format!("{CLEAR_LINE}\n"))
@@ -344,4 +410,45 @@ fn words(before: Option<&Row>, row: &Row, time: Timestamp) -> String {
         painted(&quoted(&row.node), STRONG),
         detail(row)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_screen_that_is_too_low_says_how_many_lines_are_cut() {
+        let drawn = |page, height| {
+            let text = drawn(page, "foot", height);
+            anstream::adapter::strip_str(&text).to_string()
+        };
+        assert_eq!(drawn("a\nb\nc\n", 5), "a\nb\nc\n\nfoot");
+        let cut = drawn("a\nb\nc\n", 4);
+        assert!(
+            cut.starts_with("a\nb\n\n1 more lines") && cut.ends_with("foot"),
+            "{cut}"
+        );
+        assert_eq!(cut.lines().count(), 4);
+        assert_eq!(drawn("a\n", 1).lines().count(), 1);
+    }
+
+    #[test]
+    fn what_could_not_be_read_again_is_said_with_its_time() {
+        let shown = Shown::Lines {
+            as_json: false,
+            rows: BTreeMap::new(),
+            troubles: Vec::new(),
+        };
+        let silent = || cordonhold_rt::api::CallError::Silent(READ_EVERY);
+        let mut source = Source::new("the Nodes");
+        assert_eq!(source.stale(), None);
+        source.failed(&shown, silent()).unwrap();
+        let stale = source.stale().unwrap();
+        assert_eq!(stale, format!("the Nodes not read since {}", clock::STOPPED));
+        source.answered();
+        assert_eq!(source.stale(), None);
+        let failed = |source: &mut Source| source.failed(&shown, silent()).is_err();
+        let ended = (1..=FAILURES_MAX).find(|_| failed(&mut source));
+        assert_eq!(ended, Some(FAILURES_MAX));
+    }
 }

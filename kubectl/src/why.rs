@@ -6,7 +6,7 @@ use cordonhold_shared::admission::{Outcome, Policy, Reason, Requester};
 use cordonhold_shared::cordoner::{Author, author};
 use cordonhold_shared::fleet::{Facts, Outlook, Unseen, Why};
 use cordonhold_shared::node::NodeView;
-use cordonhold_shared::quote::quoted;
+use cordonhold_shared::quote::{QUOTED_MAX, one_line, quoted};
 use cordonhold_shared::span::span;
 use cordonhold_webhook::{foresee, policy_of, whoami};
 use jiff::Timestamp;
@@ -201,7 +201,8 @@ fn about(why: &Why) -> Vec<(&'static str, String)> {
         let sealed = if place.sealed { ", sealed" } else { "" };
         format!(
             "it has a place in {} since {}{whose}{sealed}",
-            place.object, place.since
+            place.object,
+            one_line(&place.since, QUOTED_MAX)
         )
     });
     let queue = row

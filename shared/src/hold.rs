@@ -24,7 +24,8 @@ mod traces;
 
 pub use account::{Account, Accounting, Tally, account, last_reboot};
 pub use cancel::{
-    Cancel, CancelFlaw, UNREADABLE, cancel, cancel_command, cancel_flaw, cancel_name, ignored, pause_command,
+    Cancel, CancelFlaw, Ignored, UNREADABLE, cancel, cancel_command, cancel_flaw, cancel_name, ignored,
+    pause_command,
 };
 pub use conditions::conditions_patch;
 pub use deferred::{
@@ -339,6 +340,26 @@ pub fn has_rebooted(node: &NodeView, hold: &Hold) -> bool {
     let before = hold.boot_id.as_deref().and_then(|boot| boot.split('/').next());
     hold.phase == Phase::Returning
         || (!reported.is_empty() && before.is_some_and(|before| before != reported))
+}
+
+/// Whether the reboot command may have been run, and the Node does not show the boot after it. Then the host may be going down or be down,
+/// whatever the time says: Ready stays True for most of a minute after a host has gone.
+pub fn may_be_rebooting(node: &NodeView, hold: &Hold) -> bool {
+    hold.phase == Phase::Sealed && !has_rebooted(node, hold)
+}
+
+/// Whether the marks seal the node: nobody but its agent may end the hold before `until` and `skew` are over, nor ever without an `until`.
+pub fn is_sealed(node: &NodeView, now: Timestamp, skew: SignedDuration) -> bool {
+    let is_before = |until: Timestamp| until.checked_add(skew).is_ok_and(|bound| now <= bound);
+    match read(node) {
+        Reading::Absent => false,
+        Reading::Present(hold) => hold.phase == Phase::Sealed && hold.until.is_none_or(is_before),
+        // Broken marks must have a way out, so here only an `until` that can be read keeps the node.
+        Reading::Malformed(_) => {
+            let until = node.annotation(keys::UNTIL).and_then(|text| text.parse().ok());
+            node.label(keys::PHASE) == Some(Phase::Sealed.as_str()) && until.is_some_and(is_before)
+        }
+    }
 }
 
 /// How [`keys::DRAIN_PROGRESS`] begins on a Node whose drain was given up because of `--force-reboot`.

@@ -33,8 +33,10 @@ pub enum Agent {
     /// Its pod could not be looked for.
     #[default]
     Unseen,
-    /// No pod of an agent is Ready there.
+    /// No pod of an agent is Ready there, and the agents' namespace was seen.
     Gone,
+    /// It could not be looked for, and a person says that it is gone.
+    SaidGone,
     /// A pod of an agent is Ready there.
     Ready,
 }
@@ -82,7 +84,7 @@ pub enum Part {
 /// How a write is sent. Each names what it was decided on, so it fails if that has changed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body {
-    /// A JSON patch of the Node that tests for the holder.
+    /// A JSON patch of the Node that tests for the holder and the phase.
     Json(Value),
     /// A JSON merge patch of the Node with its `resourceVersion`.
     Merge(Value),
@@ -174,37 +176,47 @@ impl Step {
     }
 }
 
-/// The JSON patch that cancels the hold on this Node. It tests for the holder, so it never ends another hold, and no heartbeat of the
-/// kubelet makes it fail.
+/// The JSON patch that cancels the hold on this Node. It tests for the holder and the phase, so it never ends another hold nor one that has
+/// gone on, and no heartbeat of the kubelet makes it fail.
 pub fn cancel_patch(node: &NodeView, reason: &str) -> Value {
-    let pointer = |key: &str| {
-        format!(
-            "/metadata/annotations/{}",
-            key.replace('~', "~0").replace('/', "~1")
-        )
-    };
+    let pointer =
+        |kind: &str, key: &str| format!("/metadata/{kind}/{}", key.replace('~', "~0").replace('/', "~1"));
     let cancel = format!(
         "{} {}",
         hold::cancel_name(node),
         one_line(reason.trim(), QUOTED_MAX)
     );
-    let add = json!({ "op": "add", "path": pointer(keys::CANCEL), "value": cancel });
-    let test = match node.annotation(keys::HOLDER) {
-        Some(holder) => json!({ "op": "test", "path": pointer(keys::HOLDER), "value": holder }),
+    let mut patch = Vec::new();
+    match node.annotation(keys::HOLDER) {
+        Some(holder) => {
+            patch
+                .push(json!({ "op": "test", "path": pointer("annotations", keys::HOLDER), "value": holder }));
+            // The host may be going down once the phase has changed.
+            if let Some(phase) = node.label(keys::PHASE) {
+                patch.push(json!({ "op": "test", "path": pointer("labels", keys::PHASE), "value": phase }));
+            }
+        }
         // Without a holder the Node itself is what was decided on.
-        None => json!({ "op": "test", "path": "/metadata/resourceVersion", "value": node.version() }),
-    };
-    if node.metadata.annotations.is_empty() {
-        let all = json!({ "op": "add", "path": "/metadata/annotations", "value": { keys::CANCEL: cancel } });
-        return json!([test, all]);
+        None => {
+            patch.push(json!({ "op": "test", "path": "/metadata/resourceVersion", "value": node.version() }));
+        }
     }
-    json!([test, add])
+    patch.push(if node.metadata.annotations.is_empty() {
+        json!({ "op": "add", "path": "/metadata/annotations", "value": { keys::CANCEL: cancel } })
+    } else {
+        json!({ "op": "add", "path": pointer("annotations", keys::CANCEL), "value": cancel })
+    });
+    Value::Array(patch)
 }
 
 /// Why the hold may not be ended by hand, and what to do instead.
 fn obstacle(node: &NodeView, hold: Option<&Hold>, agent: Agent, now: Timestamp) -> Option<(String, String)> {
     let name = quoted(node.name());
     let cancel = format!("{PLUGIN} cancel {name} --reason TEXT");
+    let reboot = hold.filter(|hold| hold::may_be_rebooting(node, hold));
+    if let Some(why) = under_way(node, reboot, now) {
+        return Some((why, format!("{PLUGIN} why {name}")));
+    }
     let Some(hold) = hold else {
         // The agent waits for a person, however alive it is. But nobody knows whether a reboot is under way.
         return (!node.is_ready()).then(|| {
@@ -216,36 +228,57 @@ fn obstacle(node: &NodeView, hold: Option<&Hold>, agent: Agent, now: Timestamp) 
         let until = hold
             .until
             .map_or_else(String::new, |until| format!(" and holds it until {until:.0}"));
-        let why = match hold.phase {
-            Phase::Sealed => {
-                let until = hold.until.and_then(|until| until.checked_add(SKEW).ok());
-                let until = until.map_or_else(String::new, |until| {
-                    format!(": wait until it is back, or until {until:.0}")
-                });
-                return Some((
-                    format!("its reboot is under way{until}"),
-                    format!("{PLUGIN} why {name}"),
-                ));
-            }
-            Phase::Wanted | Phase::Draining | Phase::Delaying | Phase::Returning => {
-                format!("its agent is alive{until}: let the agent end the hold")
-            }
-        };
+        let why = format!("its agent is alive{until}: let the agent end the hold");
         return Some((why, cancel));
     }
-    if hold.phase == Phase::Sealed && !hold::has_rebooted(node, hold) && !node.is_ready() {
-        let why = "it is sealed and not Ready, so its host may be rebooting: bring the machine back; if it is gone for good, delete the Node";
-        return Some((why.to_owned(), format!("kubectl delete node {name}")));
+    match agent {
+        Agent::Gone | Agent::SaidGone => None,
+        Agent::Unseen => {
+            let why = "whether its agent is there could not be seen: name the agents' namespace with -n, or have the right to list pods \
+                       there; only if you know that the agent is gone, add --agent-is-gone";
+            let pods = format!(
+                "kubectl get pods -A -l app.kubernetes.io/part-of=cordonhold --field-selector spec.nodeName={name}"
+            );
+            Some((why.to_owned(), pods))
+        }
+        Agent::Ready => {
+            let over = hold.until.map(|until| span(now.duration_since(until).abs()));
+            let over = over.map_or_else(String::new, |over| format!(" ({over} from the time in until)"));
+            let why = format!(
+                "a pod of an agent is Ready there, although it does not renew the hold{over}: let it end the hold, or look at its log"
+            );
+            Some((why, cancel))
+        }
     }
-    if agent == Agent::Ready {
-        let over = hold.until.map(|until| span(now.duration_since(until).abs()));
-        let over = over.map_or_else(String::new, |over| format!(" ({over} from the time in until)"));
-        let why = format!(
-            "a pod of an agent is Ready there, although it does not renew the hold{over}: let it end the hold, or look at its log"
-        );
-        return Some((why, cancel));
+}
+
+/// Why a reboot of the host may be under way. `reboot` is the hold whose reboot command may have been run, if the Node does not show the
+/// boot after it: no time and no Ready condition is evidence against that.
+fn under_way(node: &NodeView, reboot: Option<&Hold>, now: Timestamp) -> Option<String> {
+    if let Some(hold) = reboot {
+        return Some(if !hold.is_silent(now, SKEW) {
+            "its reboot is under way: wait until it is back, and its agent ends the hold".to_owned()
+        } else if node.is_ready() {
+            "it is sealed, and the Node shows the boot before the reboot: it stays Ready for most of a minute after its host has gone down, so \
+             that is no proof that the host is up; bring its agent back, or reboot the host, and release the node once it shows another boot"
+                .to_owned()
+        } else {
+            "it is sealed and not Ready, so its host may be rebooting: bring the machine back; if it is gone for good, OPERATING.md has the \
+             way, in A holder that is dead"
+                .to_owned()
+        });
     }
-    None
+    if !hold::is_sealed(node, now, SKEW) {
+        return None;
+    }
+    let until = node
+        .annotation(keys::UNTIL)
+        .and_then(|until| until.parse::<Timestamp>().ok());
+    let until = until.and_then(|until| until.checked_add(SKEW).ok());
+    Some(until.map_or_else(
+        || "it is sealed, and its marks do not say until when, so a reboot may be under way at any time: bring its agent back".to_owned(),
+        |until| format!("its reboot is under way: wait until its agent ends the hold, or until {until:.0}"),
+    ))
 }
 
 /// The write that gives the cordon back.

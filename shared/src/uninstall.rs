@@ -444,7 +444,7 @@ impl Look<'_> {
             Phase::Returning if !is_silent => {
                 ending("it is back from its reboot, and its agent waits until it is ready")
             }
-            Phase::Sealed if !hold::has_rebooted(node, &hold) => Fate::Stuck(format!(
+            Phase::Sealed if hold::may_be_rebooting(node, &hold) => Fate::Stuck(format!(
                 "{}it is sealed and its agent is silent, so its host may be rebooting: bring it back, or, if it is gone for good: kubectl \
                  delete node {}",
                 of_node(node.name()),

@@ -22,19 +22,37 @@ use crate::cluster::Cluster;
 const DRAINS: &str = "2026-11-28T02:41:07.123456789Z";
 const DEAD: &str = "2026-11-28T01:10:00.000000001Z";
 
-type Objects = BTreeMap<String, Value>;
+pub(super) type Objects = BTreeMap<String, Value>;
+
+/// What is changed before a request of this method and path.
+pub(super) type Change = fn(&Method, &str, &mut Objects);
 
 /// A client of a new cluster.
 pub(super) fn cluster(common: &CommonArgs) -> Cluster {
+    changing(common, |_, _, _| {})
+}
+
+/// A client of a new cluster that others change.
+pub(super) fn changing(common: &CommonArgs, change: Change) -> Cluster {
     let objects = Arc::new(Mutex::new(fleet()));
     let service = tower::service_fn(move |request: Request<Body>| {
         let objects = Arc::clone(&objects);
         async move {
             let (head, body) = request.into_parts();
             let body = body.collect_bytes().await.unwrap_or_default();
-            let (code, answer) = answer(&mut objects.lock().unwrap(), &head, &body);
+            let (code, answer) = {
+                let mut objects = objects.lock().unwrap();
+                change(&head.method, head.uri.path(), &mut objects);
+                answer(&mut objects, &head, &body)
+            };
             let answer = Body::from(answer.to_string().into_bytes());
-            Ok::<_, Infallible>(Response::builder().status(code).body(answer).unwrap())
+            Ok::<_, Infallible>(
+                Response::builder()
+                    .status(code)
+                    .header(http::header::DATE, "Sat, 28 Nov 2026 03:00:00 GMT")
+                    .body(answer)
+                    .unwrap(),
+            )
         }
     });
     Cluster::new(Client::new(service, "default"), common)
@@ -119,6 +137,16 @@ fn patched(objects: &mut Objects, path: &str, kind: &str, body: &[u8], is_dry: b
             }
             let (parent, key) = pointer.rsplit_once('/').unwrap();
             let key = key.replace("~1", "/").replace("~0", "~");
+            if operation["op"] == "remove" {
+                drop(
+                    new.pointer_mut(parent)
+                        .unwrap()
+                        .as_object_mut()
+                        .unwrap()
+                        .remove(&key),
+                );
+                continue;
+            }
             new.pointer_mut(parent).unwrap()[key] = operation["value"].clone();
         }
     } else {

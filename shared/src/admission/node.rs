@@ -2,12 +2,10 @@
 //!
 //! Not here: stock kured's holds ([`super::kured`]), and how a mode turns a denial into a warning ([`super::Verdict`]).
 
-use jiff::Timestamp;
-
 use super::deferral::{Deferred, uncordon_reason};
 use super::{Evaluation, Fact, Known, Mode, OnDelete, Reason, Ruling, SKEW, cancel_name};
 use crate::Reading;
-use crate::hold::{self, Phase};
+use crate::hold;
 use crate::keys;
 use crate::node::NodeView;
 
@@ -62,7 +60,7 @@ impl Evaluation<'_> {
         let (is_held, is_marked) = (hold::is_held(&self.hold), hold::has_marks(old));
         let is_ended =
             is_cancelled(old) && !change.cancel && !change.sets_marks && (is_held || change.touches_marks());
-        let is_open = is_ended && !self.is_sealed(old);
+        let is_open = is_ended && !hold::is_sealed(old, self.now, SKEW);
         let is_too_late = is_ended && !is_open;
         let deferred = self.deferred_change(old, new);
         // A kept uncordon passes only in the mode that keeps one. In the others it is the uncordon that it would have been.
@@ -108,7 +106,7 @@ impl Evaluation<'_> {
         if self.is_exempt() {
             return Reason::Exempt;
         }
-        if is_cancelled(old) && !self.is_sealed(old) {
+        if is_cancelled(old) && !hold::is_sealed(old, self.now, SKEW) {
             return Reason::Cancelled;
         }
         if self.has_lapsed() {
@@ -140,20 +138,6 @@ impl Evaluation<'_> {
             Reason::BadCancel.into()
         } else {
             permission.into()
-        }
-    }
-
-    /// Whether the reboot is under way: even a cancelled hold then stays until the node is back, or `until` has passed.
-    fn is_sealed(&self, node: &NodeView) -> bool {
-        let is_before = |until: Timestamp| until.checked_add(SKEW).is_ok_and(|bound| self.now <= bound);
-        match &self.hold {
-            Reading::Absent => false,
-            Reading::Present(hold) => hold.phase == Phase::Sealed && hold.until.is_none_or(is_before),
-            // Broken marks must have a way out, so here only an `until` that can be read keeps the node.
-            Reading::Malformed(_) => {
-                let until = node.annotation(keys::UNTIL).and_then(|text| text.parse().ok());
-                node.label(keys::PHASE) == Some(Phase::Sealed.as_str()) && until.is_some_and(is_before)
-            }
         }
     }
 

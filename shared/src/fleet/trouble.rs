@@ -114,13 +114,18 @@ impl Look<'_> {
             Reading::Present(hold) => troubles.extend(self.troubles_of_hold(node, &hold)),
         }
         let has_marks = hold::has_marks(node);
-        if let Some((says, instead)) = hold::ignored(node).and_then(|text| split_command(&text)) {
+        if let Some(hold::Ignored {
+            why,
+            command: instead,
+            ..
+        }) = hold::ignored(node)
+        {
             let mends = if has_marks {
                 command("cancel", node) + " --reason TEXT"
             } else {
                 instead
             };
-            troubles.push(Trouble::of_node(TroubleKind::Ignored, node, &says, mends));
+            troubles.push(Trouble::of_node(TroubleKind::Ignored, node, &why, mends));
         }
         troubles
     }
@@ -183,9 +188,9 @@ impl Look<'_> {
             Phase::Sealed if !node.is_ready() => (
                 TroubleKind::NotBack,
                 format!(
-                    "its host went down for a reboot and is not back ({ago}): bring the machine back; only if it is gone for good, delete the Node"
+                    "its host went down for a reboot and is not back ({ago}): bring the machine back; if it is gone for good, OPERATING.md has the way, in A holder that is dead"
                 ),
-                format!("kubectl delete node {}", quoted(node.name())),
+                command("why", node),
             ),
             Phase::Sealed => (
                 TroubleKind::NotGoingDown,
@@ -265,12 +270,4 @@ impl super::Lock {
             Carrier::DaemonSet => "daemonset",
         }
     }
-}
-
-/// What a text about an annotation without effect says, and the command that it ends in.
-fn split_command(text: &str) -> Option<(String, String)> {
-    let at = text.find("kubectl ")?;
-    let (says, instead) = text.split_at(at);
-    let says = says.rsplit_once("; ").map_or(says, |(says, _)| says);
-    Some((says.trim_end_matches([':', ' ']).to_owned(), instead.to_owned()))
 }

@@ -4,6 +4,8 @@
 //! hold on the Node.
 //! Not here: who may write a cancel ([`crate::admission`]), and what the agent does about it ([`crate::reboot::cycle`]).
 
+use std::fmt;
+
 use super::{is_created, read};
 use crate::Reading;
 use crate::keys;
@@ -115,27 +117,48 @@ pub fn pause_command(node: &NodeView) -> String {
     format!("kubectl annotate node {name} {pause}='{YOUR_REASON}'")
 }
 
+/// An annotation without effect. What others wrote is in `why` alone, in quotes; so nobody has to look for the command in a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ignored {
+    /// Which annotation it is, and why it has no effect.
+    pub why: String,
+    /// What the command is for.
+    pub purpose: &'static str,
+    /// The command to run instead.
+    pub command: String,
+}
+
+impl fmt::Display for Ignored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}: {}", self.why, self.purpose, self.command)
+    }
+}
+
 /// Why the cancel or the deferred uncordon on this Node has no effect, and what to write instead. `None` if neither is there, both are
 /// valid, or the marks cannot be read.
-pub fn ignored(node: &NodeView) -> Option<String> {
+pub fn ignored(node: &NodeView) -> Option<Ignored> {
     ignored_cancel(node).or_else(|| super::deferred::ignored(node))
 }
 
-fn ignored_cancel(node: &NodeView) -> Option<String> {
+fn ignored_cancel(node: &NodeView) -> Option<Ignored> {
     let reading = read(node);
     let text = node.annotation(keys::CANCEL)?;
     if matches!(reading, Reading::Malformed(_)) {
         return None;
     }
     let flaw = cancel_flaw(node, text)?;
-    let instead = match flaw {
-        CancelFlaw::NoHold => format!("to keep the node from its next reboot: {}", pause_command(node)),
+    let (purpose, command) = match flaw {
+        CancelFlaw::NoHold => ("to keep the node from its next reboot", pause_command(node)),
         CancelFlaw::NamesNone | CancelFlaw::NamesAnother | CancelFlaw::NoReason => {
-            format!("to cancel the reboot: {}", cancel_command(node, text))
+            ("to cancel the reboot", cancel_command(node, text))
         }
     };
     let (cancel, text, why) = (keys::CANCEL, quoted(text), flaw.as_str());
-    Some(format!("{cancel} {text} does nothing: {why}; {instead}"))
+    Some(Ignored {
+        why: format!("{cancel} {text} does nothing: {why}"),
+        purpose,
+        command,
+    })
 }
 
 #[cfg(test)]
@@ -195,14 +218,18 @@ mod tests {
             ),
         ] {
             for phase in ["wanted", "draining", "sealed"] {
-                let told = ignored(&node(Some(phase), &[(keys::CANCEL, text)])).unwrap();
+                let told = ignored(&node(Some(phase), &[(keys::CANCEL, text)]))
+                    .unwrap()
+                    .to_string();
                 assert!(told.contains(why) && told.ends_with(&line), "{text}: {told}");
             }
         }
         let right = format!("{CREATED} disk");
         assert_eq!(ignored(&node(Some("draining"), &[(keys::CANCEL, &right)])), None);
         assert_eq!(ignored(&node(Some("draining"), &[])), None);
-        let told = ignored(&node(None, &[(keys::CANCEL, "disk")])).unwrap();
+        let told = ignored(&node(None, &[(keys::CANCEL, "disk")]))
+            .unwrap()
+            .to_string();
         assert!(
             told.contains("carries no hold")
                 && told.contains("kubectl annotate node n cordonhold.dev/pause="),

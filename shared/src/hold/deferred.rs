@@ -9,7 +9,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::{Hold, Holder, Phase, canonical, is_created, is_held};
+use super::{Hold, Holder, Ignored, Phase, canonical, is_created, is_held};
 use crate::Reading;
 use crate::keys;
 use crate::node::NodeView;
@@ -144,7 +144,7 @@ pub fn done_before_end(node: &NodeView, hold: &Hold) -> Option<DeferredUncordon>
 
 /// Why the deferred uncordon on this Node has no effect, and what to do instead. `None` if there is none, it counts, or no hold can be read
 /// with which to compare it.
-pub(super) fn ignored(node: &NodeView) -> Option<String> {
+pub(super) fn ignored(node: &NodeView) -> Option<Ignored> {
     let why = match deferred_uncordon(node) {
         Reading::Absent => return None,
         Reading::Malformed(why) => why,
@@ -161,10 +161,11 @@ pub(super) fn ignored(node: &NodeView) -> Option<String> {
             format!("{} of {} {why}", keys::UNCORDON_WANTED, quoted(&deferred.user))
         }
     };
-    let name = quoted(node.name());
-    Some(format!(
-        "{why}: it does nothing; to ask for an uncordon: kubectl uncordon {name}"
-    ))
+    Some(Ignored {
+        why: format!("{why}: it does nothing"),
+        purpose: "to ask for an uncordon",
+        command: format!("kubectl uncordon {}", quoted(node.name())),
+    })
 }
 
 #[cfg(test)]

@@ -13,9 +13,7 @@ use crate::fleet::PLUGIN;
 use crate::hold::{self, Hold, Phase};
 use crate::node::NodeView;
 use crate::quote::quoted;
-
-/// How many reboot commands an agent runs for one wish. After as many without effect, a cancel ends the hold.
-const ATTEMPTS_MAX: u8 = 2;
+use crate::reboot::cycle::ATTEMPTS_MAX;
 
 /// What a cancel comes to.
 #[derive(Clone, Debug, PartialEq)]

@@ -80,6 +80,7 @@ fn the_cancel_comes_first_and_names_the_hold_that_was_seen() {
         step.body,
         Body::Json(json!([
             { "op": "test", "path": "/metadata/annotations/cordonhold.dev~1holder", "value": format!("u/{CREATED}") },
+            { "op": "test", "path": "/metadata/labels/cordonhold.dev~1phase", "value": "draining" },
             { "op": "add", "path": "/metadata/annotations/cordonhold.dev~1cancel",
               "value": format!("{CREATED} the agent is gone") },
         ]))
@@ -175,22 +176,90 @@ fn no_hold_is_released_whose_agent_may_be_alive_or_whose_host_may_be_rebooting()
         assert!(why.contains("a pod of an agent is Ready"), "{phase}: {why}");
         assert_eq!(write(&held(phase, Some(false))).part, Part::Cancel);
     }
-    let (why, _) = refused(&alive(Phase::Sealed), Agent::Gone);
+    let mut sealed = alive(Phase::Sealed);
+    let (why, _) = refused(&sealed, Agent::Gone);
     assert!(
-        why.contains("its reboot is under way: wait until it is back, or until 2026-11-29T11:08:30Z"),
+        why.contains("its reboot is under way: wait until it is back"),
         "{why}"
     );
-    let mut down = held(Phase::Sealed, Some(false));
-    ready(&mut down, false);
-    let (why, instead) = refused(&down, Agent::Gone);
+    // The agent has just come back, and has not renewed it.
+    "b2".clone_into(&mut sealed.status.node_info.boot_id);
+    let (why, _) = refused(&sealed, Agent::Gone);
     assert!(
-        why.contains("may be rebooting") && instead == "kubectl delete node n",
-        "{why} {instead}"
+        why.contains("wait until its agent ends the hold, or until 2026-11-29T11:08:30Z"),
+        "{why}"
     );
-    // Its host is up, in the old boot or in a new one.
-    assert_eq!(write(&held(Phase::Sealed, Some(false))).part, Part::Cancel);
-    "b2".clone_into(&mut down.status.node_info.boot_id);
-    assert_eq!(write(&down).part, Part::Cancel);
+}
+
+#[test]
+fn a_sealed_node_is_released_only_in_another_boot_however_late_it_is_and_however_ready() {
+    for is_ready in [false, true] {
+        for boot in ["b1", ""] {
+            let mut node = held(Phase::Sealed, Some(false));
+            ready(&mut node, is_ready);
+            boot.clone_into(&mut node.status.node_info.boot_id);
+            for agent in [Agent::Gone, Agent::SaidGone, Agent::Ready, Agent::Unseen] {
+                let (why, instead) = refused(&node, agent);
+                assert!(why.contains("sealed"), "{why}");
+                assert_eq!(instead, "kubectl cordonhold why n");
+            }
+        }
+        let mut back = held(Phase::Sealed, Some(false));
+        ready(&mut back, is_ready);
+        "b2".clone_into(&mut back.status.node_info.boot_id);
+        assert_eq!(write(&back).part, Part::Cancel);
+    }
+}
+
+#[test]
+fn fail_safe_reading_marks_that_seal_the_node_keep_it_as_they_do_for_the_webhook() {
+    let sealed = |until: Option<&str>, holder: &str| {
+        let mut node = held(Phase::Sealed, Some(false));
+        "b2".clone_into(&mut node.status.node_info.boot_id);
+        set(&mut node, keys::HOLDER, holder);
+        match until {
+            Some(until) => set(&mut node, keys::UNTIL, until),
+            None => drop(node.metadata.annotations.remove(keys::UNTIL)),
+        }
+        node
+    };
+    let ours = format!("u/{CREATED}");
+    for (until, holder, says) in [
+        (None, ours.as_str(), "do not say until when"),
+        (Some("2026-11-29T11:08:00Z"), "x", "or until 2026-11-29T11:08:30Z"),
+        (
+            Some("2026-11-29T11:08:00Z"),
+            ours.as_str(),
+            "or until 2026-11-29T11:08:30Z",
+        ),
+    ] {
+        let (why, _) = refused(&sealed(until, holder), Agent::Gone);
+        assert!(why.contains(says), "{until:?} {holder}: {why}");
+    }
+    for (until, holder) in [
+        (Some("2026-11-29T10:30:00Z"), ours.as_str()),
+        (Some("2026-11-29T10:30:00Z"), "x"),
+        // Broken marks must have a way out.
+        (None, "x"),
+        (Some("soon"), ours.as_str()),
+    ] {
+        assert_eq!(
+            write(&sealed(until, holder)).part,
+            Part::Cancel,
+            "{until:?} {holder}"
+        );
+    }
+}
+
+#[test]
+fn an_agent_that_was_not_looked_for_is_not_gone_unless_a_person_says_so() {
+    let node = held(Phase::Draining, Some(false));
+    let (why, _) = refused(&node, Agent::Unseen);
+    assert!(
+        why.contains("could not be seen") && why.contains("--agent-is-gone"),
+        "{why}"
+    );
+    assert!(matches!(judge(&node, Agent::SaidGone), Release::Write(_)));
 }
 
 #[test]
@@ -314,7 +383,12 @@ mod cancelling {
             panic!("{:?}", judge(node, is_stuck))
         };
         assert_eq!(body[0]["op"], "test");
-        assert_eq!(body[1]["value"], format!("{CREATED} pg"));
+        let phase = node.label(keys::PHASE).unwrap();
+        assert_eq!(
+            (&body[1]["op"], &body[1]["value"]),
+            (&json!("test"), &json!(phase))
+        );
+        assert_eq!(body[2]["value"], format!("{CREATED} pg"));
     }
 
     #[test]

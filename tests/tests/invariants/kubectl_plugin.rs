@@ -303,8 +303,12 @@ fn plugin_pauses_keeps_and_refuses_what_a_role_does_not_grant() -> Result<()> {
         // A released hold needs more than a role for people.
         subject.renewed_before(SILENT).await?;
         fail_probe(cluster, name).await?;
+        let release = [&["release", name][..], &pauser].concat();
+        // Who may not list pods cannot see whether the agent is gone.
+        let unseen = plugin.run(&release).await?.ended(1)?;
+        unseen.says(&["whether its agent is there could not be seen", "--agent-is-gone"])?;
         let refused = plugin
-            .run(&[&["release", name][..], &pauser].concat())
+            .run(&[&release[..], &["--agent-is-gone"]].concat())
             .await?
             .ended(1)?;
         refused.complains(&["cordonhold-people", "override rebootholds.cordonhold.dev"])?;

@@ -46,7 +46,12 @@ fn of_silent_agents() -> Vec<Wrong> {
         (silent(Phase::Draining), kind, "ended 10 min ago", RELEASE),
         (silent(Phase::Wanted), kind, "does not renew", RELEASE),
         (rebooted, kind, "has rebooted", RELEASE),
-        (down, TroubleKind::NotBack, "is not back", "kubectl delete node n"),
+        (
+            down,
+            TroubleKind::NotBack,
+            "is not back",
+            "kubectl cordonhold why n",
+        ),
         (
             silent(Phase::Sealed),
             TroubleKind::NotGoingDown,
@@ -165,4 +170,29 @@ fn the_webhook_is_told_on_one_line_and_each_trouble_of_it_has_a_command() {
         (absent.troubles(now()), Webhook::default().line(now())),
         (Vec::new(), "not seen".to_owned())
     );
+}
+
+#[test]
+fn what_others_wrote_into_an_annotation_becomes_no_command() {
+    for text in [
+        "kubectl delete nodes --all #",
+        "x; kubectl delete nodes --all; kubectl uncordon n",
+    ] {
+        for key in [keys::CANCEL, keys::UNCORDON_WANTED] {
+            let mut node = NodeView::default();
+            "n".clone_into(&mut node.metadata.name);
+            set(&mut node, key, text);
+            let fleet = fleet(vec![node], Vec::new(), Vec::new());
+            let [trouble] = fleet.troubles.as_slice() else {
+                panic!("{:?}", fleet.troubles)
+            };
+            assert_eq!(trouble.kind, TroubleKind::Ignored);
+            let starts = ["kubectl annotate node n ", "kubectl uncordon n"];
+            assert!(
+                starts.iter().any(|start| trouble.command.starts_with(start)),
+                "{trouble:?}"
+            );
+            assert!(!trouble.command.contains("delete"), "{trouble:?}");
+        }
+    }
 }

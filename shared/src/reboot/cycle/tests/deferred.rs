@@ -367,7 +367,7 @@ fn a_deferred_uncordon_without_effect_is_told() {
         ("now please", "is not '<created> <time or -> <user>'"),
         ("2026-11-23T09:00:00Z - jo", "of jo names another hold"),
     ] {
-        let told = ignored(&mut run, text).unwrap();
+        let told = ignored(&mut run, text).unwrap().to_string();
         assert!(
             told.contains(why) && told.ends_with("kubectl uncordon a"),
             "{told}"
@@ -380,7 +380,7 @@ fn a_deferred_uncordon_without_effect_is_told() {
     assert_eq!(ignored(&mut run, &format!("{created} - jo")), None);
     run.world.label("wanted");
     let told = ignored(&mut run, &format!("{created} - jo")).unwrap();
-    assert!(told.contains("does not hold the node yet"), "{told}");
+    assert!(told.why.contains("does not hold the node yet"), "{told}");
 }
 
 /// The webhook lets an uncordon of a lapsed hold pass, and notes it in the same write.
