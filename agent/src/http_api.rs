@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cordonhold_rt::client::{CONNECT_TIMEOUT, explain};
+use cordonhold_rt::client::{CONNECT_TIMEOUT, explain, needs_no_ca};
 use http::{HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Bytes;
@@ -80,16 +80,11 @@ impl HttpApi {
         client.read_timeout = Some(config.timeout);
         client.write_timeout = Some(config.timeout);
         client.auth_info = auth_info(flags, config, login)?;
-        client.root_cert = match &config.ca_file {
-            Some(path) => {
-                let text = read(flags, "ca", path)?;
-                Some(certificates(&text).ok_or(HttpApiError::NotPem { flags })?)
-            }
-            // No CA is needed then. Without this the client would look for those of the system, and fail where an image has none.
-            None if config.url.scheme_str() == Some("http") => Some(Vec::new()),
-            None => None,
-        };
-        let client = Client::try_from(client).map_err(|error| HttpApiError::Client {
+        if let Some(path) = &config.ca_file {
+            let text = read(flags, "ca", path)?;
+            client.root_cert = Some(certificates(&text).ok_or(HttpApiError::NotPem { flags })?);
+        }
+        let client = Client::try_from(needs_no_ca(client)).map_err(|error| HttpApiError::Client {
             who: about.who,
             flags,
             source: Box::new(error),

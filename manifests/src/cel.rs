@@ -20,6 +20,10 @@ const MOST_TAINTS: usize = 1000;
 /// RFC 3339 in UTC, from 2000 on, as our programs write it.
 const TIME: &str = "(2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|(2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z";
 
+/// Longest text that is compared with a pattern: the longest mark that an agent writes, holder, has under 80 characters. CEL counts the length of
+/// text and pattern as cost; a text of 182,000 characters would use all of it up, and a policy that fails denies.
+const LONGEST_MARK: usize = 200;
+
 /// A named template of the chart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Definition {
@@ -165,18 +169,20 @@ fn has_a_hold() -> String {
     ])
 }
 
-fn matches_old(key: &str, otherwise: &str, pattern: &str) -> String {
-    format!(
-        "{}.orValue('{otherwise}').matches('{pattern}')",
-        annotation("oldObject", key)
-    )
+/// The annotation that was there has this form, and at most `longest` characters.
+fn matches_old(key: &str, otherwise: &str, longest: usize, pattern: &str) -> String {
+    let value = format!("{}.orValue('{otherwise}')", annotation("oldObject", key));
+    all_of(&[
+        format!("{value}.size() <= {longest}"),
+        format!("{value}.matches('{pattern}')"),
+    ])
 }
 
 /// The marks can be read: what every reading of a hold or a wish needs.
 fn marks_can_be_read() -> [String; 3] {
     [
-        matches_old(keys::HOLDER, "", &format!("^[^/]+/{TIME}$")),
-        matches_old(keys::UNTIL, "", &format!("^{TIME}$")),
+        matches_old(keys::HOLDER, "", LONGEST_MARK, &format!("^[^/]+/{TIME}$")),
+        matches_old(keys::UNTIL, "", LONGEST_MARK, &format!("^{TIME}$")),
         format!(
             "{}.orValue('true') in ['true', 'false']",
             annotation("oldObject", keys::WAS_UNSCHEDULABLE)

@@ -206,6 +206,41 @@ const OVERLAYS: [Overlay; 5] = [
     },
 ];
 
+/// A way to install Cordonhold: a row of the table in manifests/README.md.
+#[derive(Debug)]
+pub struct Mode {
+    /// The chart's name for it.
+    pub name: &'static str,
+    /// The folder of its kustomization, below manifests/.
+    pub folder: &'static str,
+    /// The chart's values for it, beside those of the base: see [`values`].
+    pub values: fn() -> Value,
+}
+
+/// Each way to install Cordonhold.
+pub const MODES: [Mode; 4] = [
+    Mode {
+        name: "agents",
+        folder: "base",
+        values: nothing,
+    },
+    Mode {
+        name: "agents-only",
+        folder: "overlays/agent-alone",
+        values: || json!({"mode": "agents-only"}),
+    },
+    Mode {
+        name: "mixed",
+        folder: "overlays/kured-beside-agents",
+        values: || json!({"mode": "mixed"}),
+    },
+    Mode {
+        name: "protect-kured",
+        folder: "overlays/protect-kured",
+        values: || json!({"mode": "protect-kured"}),
+    },
+];
+
 /// The values of a rendering: those of the base, with these over them. The base makes its namespace, denies from the start, leaves it to
 /// the webhook to find kured, because kustomize cannot ask the cluster, and has no Job that Helm would run at the end.
 ///
@@ -274,13 +309,19 @@ fn base() -> Result<Vec<File>, KustomizeError> {
     Ok(files)
 }
 
-/// A rendered file in a folder, without the empty lines that the template's actions leave.
+/// A rendered file in a folder.
 fn resource(folder: &str, file: &File) -> File {
-    let lines: Vec<&str> = file.text.lines().filter(|line| !line.trim().is_empty()).collect();
     File {
         name: format!("{folder}/{}", file.name),
-        text: format!("{WRITTEN}{}\n", lines.join("\n")),
+        text: format!("{WRITTEN}{}", without_empty_lines(&file.text)),
     }
+}
+
+/// The text without the empty lines that a template's actions leave.
+#[must_use]
+pub fn without_empty_lines(text: &str) -> String {
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    lines.map(|line| format!("{line}\n")).collect()
 }
 
 impl Component {

@@ -83,6 +83,7 @@ fn guard() -> String {
     let name = format!("cordonhold-guard{SUFFIX}");
     format!(
         "# Keeps the webhook configurations and the policies of Cordonhold in the API as they are.
+# Take this file out before an upgrade that changes them, before an uninstall, and to turn a webhook or a policy off in an emergency.
 # No policy in the API is asked about these kinds; one in a file is.
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicy
@@ -114,6 +115,7 @@ spec:
 {}
   variables:
     # Who may write a caBundle, and nothing else. With cert-manager, put its cainjector here: system:serviceaccount:cert-manager:cert-manager-cainjector
+    # With a certificate of your own (tls.source: secret), put the user here who writes its CA.
     - name: writers
       expression: |-
 {}

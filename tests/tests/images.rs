@@ -3,7 +3,8 @@
 //!
 //! Not here: how images are made, see `manifests/release`.
 
-use std::net::UdpSocket;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use cordonhold_release::VERSION;
 use cordonhold_release::image::{self, Image, sha256};
 use cordonhold_release::images::{NO_REPOSITORY, name};
 use cordonhold_release::program::{Arch, PROGRAMS, file_name};
+use cordonhold_release::source::Commit;
 use cordonhold_tests::containerd::Containerd;
 use cordonhold_tests::process::{CommandLine, Kennel};
 use cordonhold_tests::programs::{Program, build};
@@ -60,13 +62,22 @@ fn program(directory: &Path) -> Result<Vec<u8>> {
     Ok(std::fs::read(target)?)
 }
 
-/// Writes the tars of both images, for these CPUs, as `cargo images` does.
-fn written(directory: &Path, program: &[u8], arches: &[Arch]) -> Result<Vec<(PathBuf, Image)>> {
+/// Writes the tars of both images, for these CPUs, as `cargo images` does from this commit.
+fn written_from(
+    id: &str,
+    directory: &Path,
+    program: &[u8],
+    arches: &[Arch],
+) -> Result<Vec<(PathBuf, Image)>> {
+    let commit = Commit {
+        id: id.to_owned(),
+        time: jiff::Timestamp::UNIX_EPOCH,
+    };
     let mut all = Vec::new();
     for row in &PROGRAMS {
         for &arch in arches {
-            let contents = row.image.as_ref().context("it has no image")?;
-            let image = image::make(row.name, contents, arch, program, None)?;
+            let Some(contents) = &row.image else { continue };
+            let image = image::make(row.name, contents, arch, program, Some(&commit))?;
             let path = directory.join(file_name(row.name, arch, ".tar"));
             std::fs::write(&path, image.to_tar(&name(NO_REPOSITORY, row.name))?)?;
             all.push((path, image));
@@ -75,13 +86,28 @@ fn written(directory: &Path, program: &[u8], arches: &[Arch]) -> Result<Vec<(Pat
     Ok(all)
 }
 
+fn written(directory: &Path, program: &[u8], arches: &[Arch]) -> Result<Vec<(PathBuf, Image)>> {
+    written_from("one", directory, program, arches)
+}
+
 fn host() -> Result<Arch> {
     Arch::of_host().context("no program is shipped for this machine")
 }
 
+/// 127.128.0.0, below which each process has an address of its own: Linux has at most 2^22 processes.
+const LOOPBACK: u32 = 0x7f80_0000;
+const PROCESS: u32 = (1 << 22) - 1;
+
 /// Answers each question for an IPv4 address with 127.83.0.2, on a port of its own. Names are asked for on port 53 alone, so it needs root.
 fn name_server() -> Result<UdpSocket> {
-    let socket = UdpSocket::bind("127.83.0.1:53").context("failed to serve names: run this test as root")?;
+    let address = Ipv4Addr::from(LOOPBACK | std::process::id() & PROCESS);
+    let socket = UdpSocket::bind((address, 53)).map_err(|error| {
+        let fix = match error.kind() {
+            ErrorKind::PermissionDenied => "run this test as root",
+            _ => "end what serves names there",
+        };
+        anyhow::anyhow!("failed to serve names on {address}:53 ({error}): {fix}")
+    })?;
     let served = socket.try_clone()?;
     drop(std::thread::spawn(move || {
         let mut question = [0; 512];
@@ -146,7 +172,7 @@ async fn the_shipped_images_run_on_their_empty_root_and_enter_the_host() -> Resu
     let kennel = Kennel::new(&leash, directory.path())?;
     let containerd = Containerd::start(&kennel, directory.path()).await?;
     let made = cordonhold_release::source::root().join(cordonhold_release::images::OUT);
-    for row in &PROGRAMS {
+    for row in PROGRAMS.iter().filter(|row| row.image.is_some()) {
         let tar = made.join(file_name(row.name, host()?, ".tar"));
         drop(
             containerd
@@ -261,7 +287,7 @@ async fn a_real_registry_takes_the_images_of_all_cpus_under_one_tag_and_gives_th
     let first = pushed(directory.path(), &[&repository], Some("s3cret")).await?;
     // What is there is pushed again without a change.
     ensure!(pushed(directory.path(), &[&repository], Some("s3cret")).await? == first);
-    for row in &PROGRAMS {
+    for row in PROGRAMS.iter().filter(|row| row.image.is_some()) {
         let index = pulled(
             &registry,
             &format!("{}/manifests/{VERSION}", row.name),
@@ -303,6 +329,22 @@ async fn a_real_registry_takes_the_images_of_all_cpus_under_one_tag_and_gives_th
     Ok(())
 }
 
+/// Checks that a push fails with one line that has these parts.
+async fn refused(directory: &Path, words: &[&str], password: Option<&str>, parts: &[&str]) -> Result<()> {
+    let error = pushed(directory, words, password).await;
+    let text = error.err().context("it was pushed")?.to_string();
+    // Before it stands what was run, and how it ended.
+    let (_, said) = text.split_once("): ").context("it does not say how it ended")?;
+    for part in parts {
+        ensure!(said.contains(part), "{part} is not in {said}");
+    }
+    ensure!(
+        said.trim().lines().count() == 1 && !said.contains("s3cret"),
+        "{said}"
+    );
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_push_that_cannot_be_is_refused_in_one_line_with_the_fix() -> Result<()> {
     let [leash] = build([Program::Leash])?;
@@ -311,19 +353,8 @@ async fn a_push_that_cannot_be_is_refused_in_one_line_with_the_fix() -> Result<(
     let registry = Registry::start(&kennel, directory.path(), "registry", Some(USERS)).await?;
     let made = written(directory.path(), &vec![7; 300_000], &[Arch::Amd64])?;
     let repository = format!("--repository={}/team", registry.address);
-    let refused = async |password, parts: &[&str]| -> Result<()> {
-        let error = pushed(directory.path(), &[&repository], password).await;
-        let line = error.err().context("it was pushed")?.to_string();
-        let said = line.split("): ").last().unwrap_or_default();
-        for part in parts {
-            ensure!(line.contains(part), "{part} is not in {line}");
-        }
-        ensure!(
-            said.trim().lines().count() == 1 && !line.contains("s3cret"),
-            "{line}"
-        );
-        Ok(())
-    };
+    let refused =
+        async |password, parts: &[&str]| refused(directory.path(), &[&repository], password, parts).await;
     refused(
         None,
         &[
@@ -335,18 +366,52 @@ async fn a_push_that_cannot_be_is_refused_in_one_line_with_the_fix() -> Result<(
     .await?;
     refused(Some("wrong"), &["the login of 'you'", "docker login"]).await?;
 
-    let (tar, _) = &made[0];
+    // Of the last file, so that the first would have been sent if each was sent once it was read.
+    let (tar, _) = made.last().context("nothing was made")?;
     let whole = std::fs::read(tar)?;
     std::fs::write(tar, &whole[..whole.len() / 2])?;
     refused(
         Some("s3cret"),
         &[
-            "cordonhold-agent-amd64.tar is cut off",
+            "cordonhold-webhook-amd64.tar is cut off",
             "make it again with `cargo images`",
         ],
     )
     .await?;
     std::fs::remove_file(tar)?;
-    refused(Some("s3cret"), &["has no image of cordonhold-agent", "--from"]).await?;
+    refused(Some("s3cret"), &["has no image of cordonhold-webhook", "--from"]).await?;
+    let agent = format!("cordonhold-agent/manifests/{VERSION}");
+    let found = pulled(&registry, &agent, image::INDEX).await;
+    let found = found.err().context("a part was pushed")?.to_string();
+    ensure!(found.contains("HTTP 404"), "{found}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_tag_with_something_else_is_replaced_only_if_that_is_asked_for() -> Result<()> {
+    let [leash] = build([Program::Leash])?;
+    let directory = tempfile::tempdir()?;
+    let kennel = Kennel::new(&leash, directory.path())?;
+    let registry = Registry::start(&kennel, directory.path(), "registry", Some(USERS)).await?;
+    let repository = format!("--repository={}/team", registry.address);
+    let login = Some("s3cret");
+    drop(written(directory.path(), b"program", &[Arch::Amd64])?);
+    let first = pushed(directory.path(), &[&repository], login).await?;
+    drop(written_from("two", directory.path(), b"program", &[Arch::Amd64])?);
+    let parts = [
+        "team/cordonhold-agent:",
+        "is there already with other content (sha256:",
+        "--overwrite",
+    ];
+    refused(directory.path(), &[&repository], login, &parts).await?;
+    let tag = format!("cordonhold-agent/manifests/{VERSION}");
+    let kept = pulled(&registry, &tag, image::INDEX).await?;
+    ensure!(first.contains(&sha256(&kept)), "{first}");
+    let second = pushed(directory.path(), &[&repository, "--overwrite"], login).await?;
+    let replaced = pulled(&registry, &tag, image::INDEX).await?;
+    ensure!(
+        second.contains(&sha256(&replaced)) && kept != replaced,
+        "{second}"
+    );
     Ok(())
 }

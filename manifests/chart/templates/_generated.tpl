@@ -36,7 +36,9 @@ request.userInfo.username.matches('^system:serviceaccount:[^:]+:cordonhold-agent
   )
   && !(
     oldObject.metadata.?labels[?'cordonhold.dev/phase'].orValue('') == 'wanted'
+    && oldObject.metadata.?annotations[?'cordonhold.dev/holder'].orValue('').size() <= 200
     && oldObject.metadata.?annotations[?'cordonhold.dev/holder'].orValue('').matches('^[^/]+/(2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|(2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z$')
+    && oldObject.metadata.?annotations[?'cordonhold.dev/until'].orValue('').size() <= 200
     && oldObject.metadata.?annotations[?'cordonhold.dev/until'].orValue('').matches('^(2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|(2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z$')
     && oldObject.metadata.?annotations[?'cordonhold.dev/was-unschedulable'].orValue('true') in ['true', 'false']
     && !oldObject.metadata.?annotations[?'cordonhold.dev/attempt'].hasValue()
@@ -78,7 +80,9 @@ request.userInfo.username.matches('^system:serviceaccount:[^:]+:cordonhold-agent
 )
 && !(
   oldObject.metadata.?labels[?'cordonhold.dev/phase'].orValue('') == 'wanted'
+  && oldObject.metadata.?annotations[?'cordonhold.dev/holder'].orValue('').size() <= 200
   && oldObject.metadata.?annotations[?'cordonhold.dev/holder'].orValue('').matches('^[^/]+/(2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|(2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z$')
+  && oldObject.metadata.?annotations[?'cordonhold.dev/until'].orValue('').size() <= 200
   && oldObject.metadata.?annotations[?'cordonhold.dev/until'].orValue('').matches('^(2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|(2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z$')
   && oldObject.metadata.?annotations[?'cordonhold.dev/was-unschedulable'].orValue('true') in ['true', 'false']
   && !oldObject.metadata.?annotations[?'cordonhold.dev/attempt'].hasValue()
@@ -190,10 +194,13 @@ oldObject.spec.?unschedulable.orValue(false)
 !object.spec.?unschedulable.orValue(false)
 && oldObject.spec.?unschedulable.orValue(false)
 && oldObject.metadata.?labels[?'cordonhold.dev/phase'].orValue('') in ['draining', 'delaying', 'sealed', 'returning']
+&& oldObject.metadata.?annotations[?'cordonhold.dev/holder'].orValue('').size() <= 200
 && oldObject.metadata.?annotations[?'cordonhold.dev/holder'].orValue('').matches('^[^/]+/(2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|(2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z$')
 && oldObject.metadata.?annotations[?'cordonhold.dev/holder'].orValue('').startsWith(oldObject.metadata.uid + '/')
+&& oldObject.metadata.?annotations[?'cordonhold.dev/until'].orValue('').size() <= 200
 && oldObject.metadata.?annotations[?'cordonhold.dev/until'].orValue('').matches('^(2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|(2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z$')
 && oldObject.metadata.?annotations[?'cordonhold.dev/was-unschedulable'].orValue('true') in ['true', 'false']
+&& oldObject.metadata.?annotations[?'cordonhold.dev/attempt'].orValue('0').size() <= 200
 && oldObject.metadata.?annotations[?'cordonhold.dev/attempt'].orValue('0').matches('^[0-9]{1,2}$')
 {{- end -}}
 {{- define "cordonhold.cel.is-not-cancelled" -}}
@@ -213,7 +220,8 @@ object.metadata.?annotations[?'cordonhold.dev/uncordon-wanted'] == oldObject.met
   object.metadata.?annotations[?'cordonhold.dev/uncordon-wanted'].orValue('')
     == (oldObject.metadata.?annotations[?'cordonhold.dev/holder'].orValue('/').split('/')[1] + ' - ' + request.userInfo.username)
   && !(
-    oldObject.metadata.?annotations[?'cordonhold.dev/uncordon-wanted'].orValue('').matches('^[^ ]+ (-|(2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|(2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z) .')
+    oldObject.metadata.?annotations[?'cordonhold.dev/uncordon-wanted'].orValue('').size() <= 1200
+    && oldObject.metadata.?annotations[?'cordonhold.dev/uncordon-wanted'].orValue('').matches('^[^ ]+ (-|(2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|(2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z) .')
     && oldObject.metadata.?annotations[?'cordonhold.dev/uncordon-wanted'].orValue('')
       .startsWith(oldObject.metadata.?annotations[?'cordonhold.dev/holder'].orValue('/').split('/')[1] + ' ')
   )
@@ -231,7 +239,8 @@ object.spec.?taints.orValue([]).size() + oldObject.spec.?taints.orValue([]).size
   == oldObject.spec.?taints.orValue([]).exists(t, t.key == 'cordonhold.dev/rebooting' && t.effect == 'NoSchedule')
 {{- end -}}
 {{- define "cordonhold.cel.is-kept" -}}
-oldObject.metadata.?annotations[?'cordonhold.dev/uncordon-wanted'].orValue('').matches('^[^ ]+ (-|(2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|(2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z) .')
+oldObject.metadata.?annotations[?'cordonhold.dev/uncordon-wanted'].orValue('').size() <= 1200
+&& oldObject.metadata.?annotations[?'cordonhold.dev/uncordon-wanted'].orValue('').matches('^[^ ]+ (-|(2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|(2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z) .')
 && oldObject.metadata.?annotations[?'cordonhold.dev/uncordon-wanted'].orValue('')
   .startsWith(oldObject.metadata.?annotations[?'cordonhold.dev/holder'].orValue('/').split('/')[1] + ' ')
 {{- end -}}
@@ -254,16 +263,20 @@ oldObject.metadata.?annotations[?'cordonhold.dev/holder'].orValue('/').split('/'
     == (oldObject.metadata.?annotations[?'cordonhold.dev/holder'].orValue('/').split('/')[1] + ' - ' + request.userInfo.username)
   && !request.userInfo.username.matches('^system:serviceaccount:[^:]+:cordonhold-agent$')
   && !(
-    oldObject.metadata.?annotations[?'cordonhold.dev/uncordon-wanted'].orValue('').matches('^[^ ]+ (-|(2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|(2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z) .')
+    oldObject.metadata.?annotations[?'cordonhold.dev/uncordon-wanted'].orValue('').size() <= 1200
+    && oldObject.metadata.?annotations[?'cordonhold.dev/uncordon-wanted'].orValue('').matches('^[^ ]+ (-|(2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|(2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z) .')
     && oldObject.metadata.?annotations[?'cordonhold.dev/uncordon-wanted'].orValue('')
       .startsWith(oldObject.metadata.?annotations[?'cordonhold.dev/holder'].orValue('/').split('/')[1] + ' ')
   )
   && oldObject.spec.?unschedulable.orValue(false)
   && oldObject.metadata.?labels[?'cordonhold.dev/phase'].orValue('') in ['draining', 'delaying', 'sealed', 'returning']
+  && oldObject.metadata.?annotations[?'cordonhold.dev/holder'].orValue('').size() <= 200
   && oldObject.metadata.?annotations[?'cordonhold.dev/holder'].orValue('').matches('^[^/]+/(2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|(2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z$')
   && oldObject.metadata.?annotations[?'cordonhold.dev/holder'].orValue('').startsWith(oldObject.metadata.uid + '/')
+  && oldObject.metadata.?annotations[?'cordonhold.dev/until'].orValue('').size() <= 200
   && oldObject.metadata.?annotations[?'cordonhold.dev/until'].orValue('').matches('^(2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|(2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z$')
   && oldObject.metadata.?annotations[?'cordonhold.dev/was-unschedulable'].orValue('true') in ['true', 'false']
+  && oldObject.metadata.?annotations[?'cordonhold.dev/attempt'].orValue('0').size() <= 200
   && oldObject.metadata.?annotations[?'cordonhold.dev/attempt'].orValue('0').matches('^[0-9]{1,2}$')
   && object.metadata.?labels[?'cordonhold.dev/phase'] == oldObject.metadata.?labels[?'cordonhold.dev/phase']
   && (object.metadata.?labels[?'cordonhold.dev/agent'].orValue('') != 'disabled' || oldObject.metadata.?labels[?'cordonhold.dev/agent'].orValue('') == 'disabled')
@@ -280,16 +293,20 @@ request.?subResource.orValue('') == ''
   == (oldObject.metadata.?annotations[?'cordonhold.dev/holder'].orValue('/').split('/')[1] + ' - ' + request.userInfo.username)
 && !request.userInfo.username.matches('^system:serviceaccount:[^:]+:cordonhold-agent$')
 && !(
-  oldObject.metadata.?annotations[?'cordonhold.dev/uncordon-wanted'].orValue('').matches('^[^ ]+ (-|(2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|(2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z) .')
+  oldObject.metadata.?annotations[?'cordonhold.dev/uncordon-wanted'].orValue('').size() <= 1200
+  && oldObject.metadata.?annotations[?'cordonhold.dev/uncordon-wanted'].orValue('').matches('^[^ ]+ (-|(2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|(2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z) .')
   && oldObject.metadata.?annotations[?'cordonhold.dev/uncordon-wanted'].orValue('')
     .startsWith(oldObject.metadata.?annotations[?'cordonhold.dev/holder'].orValue('/').split('/')[1] + ' ')
 )
 && oldObject.spec.?unschedulable.orValue(false)
 && oldObject.metadata.?labels[?'cordonhold.dev/phase'].orValue('') in ['draining', 'delaying', 'sealed', 'returning']
+&& oldObject.metadata.?annotations[?'cordonhold.dev/holder'].orValue('').size() <= 200
 && oldObject.metadata.?annotations[?'cordonhold.dev/holder'].orValue('').matches('^[^/]+/(2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|(2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z$')
 && oldObject.metadata.?annotations[?'cordonhold.dev/holder'].orValue('').startsWith(oldObject.metadata.uid + '/')
+&& oldObject.metadata.?annotations[?'cordonhold.dev/until'].orValue('').size() <= 200
 && oldObject.metadata.?annotations[?'cordonhold.dev/until'].orValue('').matches('^(2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|(2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z$')
 && oldObject.metadata.?annotations[?'cordonhold.dev/was-unschedulable'].orValue('true') in ['true', 'false']
+&& oldObject.metadata.?annotations[?'cordonhold.dev/attempt'].orValue('0').size() <= 200
 && oldObject.metadata.?annotations[?'cordonhold.dev/attempt'].orValue('0').matches('^[0-9]{1,2}$')
 && object.metadata.?labels[?'cordonhold.dev/phase'] == oldObject.metadata.?labels[?'cordonhold.dev/phase']
 && (object.metadata.?labels[?'cordonhold.dev/agent'].orValue('') != 'disabled' || oldObject.metadata.?labels[?'cordonhold.dev/agent'].orValue('') == 'disabled')
@@ -308,10 +325,10 @@ request.?subResource.orValue('') == ''
     (oldObject.metadata.?annotations[?'cordonhold.dev/holder'].orValue('') + '/').split('/', 2)[1].replace('/', '')
 - name: isCreatedReadable
   expression: |-
-    variables.created.matches('^(2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|(2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z$')
+    variables.created.size() <= 200 && variables.created.matches('^(2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|(2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z$')
 - name: isUntilReadable
   expression: |-
-    variables.until.matches('^(2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|(2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z$')
+    variables.until.size() <= 200 && variables.until.matches('^(2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|(2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z$')
 - name: isHeld
   expression: |-
     (
@@ -320,7 +337,9 @@ request.?subResource.orValue('') == ''
     )
     && !(
       oldObject.metadata.?labels[?'cordonhold.dev/phase'].orValue('') == 'wanted'
+      && oldObject.metadata.?annotations[?'cordonhold.dev/holder'].orValue('').size() <= 200
       && oldObject.metadata.?annotations[?'cordonhold.dev/holder'].orValue('').matches('^[^/]+/(2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|(2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z$')
+      && oldObject.metadata.?annotations[?'cordonhold.dev/until'].orValue('').size() <= 200
       && oldObject.metadata.?annotations[?'cordonhold.dev/until'].orValue('').matches('^(2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|(2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z$')
       && oldObject.metadata.?annotations[?'cordonhold.dev/was-unschedulable'].orValue('true') in ['true', 'false']
       && !oldObject.metadata.?annotations[?'cordonhold.dev/attempt'].hasValue()
@@ -328,10 +347,13 @@ request.?subResource.orValue('') == ''
 - name: isReadable
   expression: |-
     oldObject.metadata.?labels[?'cordonhold.dev/phase'].orValue('') in ['draining', 'delaying', 'sealed', 'returning']
+    && oldObject.metadata.?annotations[?'cordonhold.dev/holder'].orValue('').size() <= 200
     && oldObject.metadata.?annotations[?'cordonhold.dev/holder'].orValue('').matches('^[^/]+/(2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|(2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z$')
     && oldObject.metadata.?annotations[?'cordonhold.dev/holder'].orValue('').startsWith(oldObject.metadata.uid + '/')
+    && oldObject.metadata.?annotations[?'cordonhold.dev/until'].orValue('').size() <= 200
     && oldObject.metadata.?annotations[?'cordonhold.dev/until'].orValue('').matches('^(2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|(2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z$')
     && oldObject.metadata.?annotations[?'cordonhold.dev/was-unschedulable'].orValue('true') in ['true', 'false']
+    && oldObject.metadata.?annotations[?'cordonhold.dev/attempt'].orValue('0').size() <= 200
     && oldObject.metadata.?annotations[?'cordonhold.dev/attempt'].orValue('0').matches('^[0-9]{1,2}$')
 - name: isLapsed
   expression: |-
@@ -560,29 +582,33 @@ request.?subResource.orValue('') == ''
   reason: Forbidden
   message: 'too-late: the reboot is under way: wait until the node is back'
   messageExpression: |-
-    'too-late: ' + "the hold of node " + variables.name + " was cancelled too late, because its reboot is under way: wait until the node is back. If it is not back half a minute after the time below, write the cancel once more, and then send this again: "
-    + variables.told + variables.wayOut
+    'too-late: ' + "the hold of node " + variables.name + " was cancelled too late, because its reboot is under way: wait until the node is back: "
+    + variables.told
+    + ". If it is not back half a minute after this time, write the cancel once more, with another reason, and then send this again: " + "kubectl annotate --overwrite node " + variables.name + " cordonhold.dev/cancel='" + variables.cancelName + " <your reason>'"
 - expression: |-
     !variables.uncordons || !variables.isHeld || variables.isLapsed || variables.isOpen
   reason: Forbidden
   message: 'held: the node is held for a reboot and stays cordoned'
   messageExpression: |-
     'held: ' + "node " + variables.name + " is held for a reboot and stays cordoned: "
-    + variables.told + variables.wayOut
+    + variables.told
+    + variables.wayOut
 - expression: |-
     !variables.isMarked || !variables.changesMarks || variables.isOpen
   reason: Forbidden
   message: 'tampered-hold: only the agent of the node may change the marks of its hold'
   messageExpression: |-
     'tampered-hold: ' + "only the agent of node " + variables.name + " may change the marks of the hold, and what it wrote beside them: "
-    + variables.told + variables.wayOut
+    + variables.told
+    + variables.wayOut
 - expression: |-
     !variables.isMarked || !variables.changesTaint || variables.isOpen
   reason: Forbidden
   message: 'tampered-taint: only the agent of the node may change the taint of its hold'
   messageExpression: |-
     'tampered-taint: ' + "only the agent of node " + variables.name + " may change the taint cordonhold.dev/rebooting of the hold: "
-    + variables.told + variables.wayOut
+    + variables.told
+    + variables.wayOut
 {{- end -}}
 {{- define "cordonhold.cel.created-hold-validations" -}}
 - expression: |-
@@ -606,15 +632,16 @@ request.?subResource.orValue('') == ''
   reason: Forbidden
   message: 'too-late: the reboot is under way: wait until the node is back'
   messageExpression: |-
-    'too-late: ' + "node " + variables.name + " is in a reboot that was cancelled too late, and may not be deleted: "
-    + variables.told + variables.wayOut
+    'too-late: ' + "node " + variables.name + " is in a reboot that was cancelled too late, and may not be deleted before it is over: "
+    + variables.told
 - expression: |-
     variables.isLapsed || variables.isCancelled
   reason: Forbidden
   message: 'held-deleted: the node is held for a reboot and may not be deleted'
   messageExpression: |-
     'held-deleted: ' + "node " + variables.name + " is held for a reboot and may not be deleted: "
-    + variables.told + variables.wayOut
+    + variables.told
+    + variables.wayOut
 {{- end -}}
 {{- define "cordonhold.cel.not-a-kubelet" -}}
 !('system:nodes' in request.userInfo.?groups.orValue([]))

@@ -1,8 +1,8 @@
-//! The bill of materials of a program, in `CycloneDX`: the crates that are linked into it, and the C library.
+//! The bill of materials of a program, in `CycloneDX`: what is linked into it, which is crates and three libraries.
 //!
 //! It comes from what `cargo tree` says of this program alone, for its CPU: what tests and build scripts need is not in it.
 //! The JSON is our own. The crate `cyclonedx-bom` brings thirty others, and two libraries for times.
-//! Not here: known vulnerabilities, which scanners look up by such a bill.
+//! Not here: which libraries ([`crate::linked`]); known vulnerabilities, which scanners look up by such a bill.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,6 +11,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::image::sha256;
+use crate::linked::{Library, Linked};
 use crate::program::{Arch, Program};
 
 /// Why there is no bill.
@@ -40,22 +41,19 @@ struct Tree {
 }
 
 const FORMAT: &str = "{p}|{l}";
-/// What glibc says of its version in itself, and what ends it.
-const LIBC_BANNER: (&str, &str) = ("GNU C Library (", ")");
 
-/// The bill of a program for a CPU, as JSON. `program` are its bytes, `libc` is the C library that it is linked with.
+/// The bill of a program for a CPU, as JSON. `program` are its bytes.
 pub fn make(
     row: &Program,
     arch: Arch,
     root: &Path,
     program: &[u8],
-    libc: &Path,
+    linked: &Linked,
 ) -> Result<String, BillError> {
     let tree = Tree::parse(&cargo_tree(row, arch, root)?)?;
     let lock = read(&root.join("Cargo.lock"))?;
     let checksums = checksums(&String::from_utf8_lossy(&lock));
-    let libc = libc_version(&read(libc)?, libc)?;
-    let bill = tree.bill(&sha256(program), &checksums, &libc);
+    let bill = tree.bill(&sha256(program), &checksums, linked);
     let mut text = serde_json::to_string_pretty(&bill).map_err(|error| BillError::Tree(error.to_string()))?;
     text.push('\n');
     Ok(text)
@@ -122,7 +120,7 @@ impl Tree {
         Ok(tree)
     }
 
-    fn bill(&self, digest: &str, checksums: &BTreeMap<String, String>, libc: &str) -> Value {
+    fn bill(&self, digest: &str, checksums: &BTreeMap<String, String>, linked: &Linked) -> Value {
         let (ours, others) = self
             .packages
             .split_first()
@@ -141,21 +139,28 @@ impl Tree {
                 component
             })
             .collect();
-        components.push(json!({
-            "type": "library", "bom-ref": "glibc", "name": "glibc", "version": libc,
-            "licenses": [{"license": {"id": "LGPL-2.1-or-later"}}],
-        }));
+        let libraries = linked.libraries();
+        components.extend(libraries.iter().map(library));
         let mut program = ours.map_or(Value::Null, |package| package.component("application"));
         program["hashes"] = hash(digest);
         let mut dependencies: Vec<Value> = self
             .packages
             .iter()
             .map(|package| {
-                let needs = self.needs.get(&package.id());
-                json!({"ref": package.id(), "dependsOn": needs.map(|needs| needs.iter().collect::<Vec<_>>()).unwrap_or_default()})
+                let mut needs: Vec<&str> = self
+                    .needs
+                    .get(&package.id())
+                    .into_iter()
+                    .flatten()
+                    .map(String::as_str)
+                    .collect();
+                if Some(package) == ours {
+                    needs.extend(libraries.iter().map(|library| library.name));
+                }
+                json!({"ref": package.id(), "dependsOn": needs})
             })
             .collect();
-        dependencies.push(json!({"ref": "glibc"}));
+        dependencies.extend(libraries.iter().map(|library| json!({"ref": library.name})));
         json!({
             "bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1,
             "metadata": {"component": program},
@@ -183,6 +188,18 @@ impl Package {
         }
         component
     }
+}
+
+/// A library that is in no registry of crates.
+fn library(library: &Library<'_>) -> Value {
+    let mut component = json!({
+        "type": "library", "bom-ref": library.name, "name": library.name, "version": library.version,
+        "licenses": [{"expression": library.licence}],
+    });
+    if let Some(description) = library.description {
+        component["description"] = description.into();
+    }
+    component
 }
 
 fn package(line: &str) -> Option<(usize, Package)> {
@@ -220,28 +237,22 @@ fn checksums(lock: &str) -> BTreeMap<String, String> {
     found
 }
 
-/// The version of a C library with its distribution's own, as the library says it.
-fn libc_version(bytes: &[u8], path: &Path) -> Result<String, BillError> {
-    let (begin, end) = LIBC_BANNER;
-    let at = bytes
-        .windows(begin.len())
-        .position(|window| window == begin.as_bytes());
-    let text = at
-        .map(|at| String::from_utf8_lossy(&bytes[at + begin.len()..bytes.len().min(at + 200)]).into_owned());
-    let version = text
-        .as_deref()
-        .and_then(|text| text.split_once(end))
-        .map(|(version, _)| version.to_owned());
-    version.ok_or_else(|| BillError::File {
-        file: path.display().to_string(),
-        problem: "it does not say which version of glibc it is".to_owned(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::linked::Glibc;
     use crate::program::PROGRAMS;
+
+    fn linked() -> Linked {
+        Linked {
+            glibc: Glibc {
+                version: "2.36".to_owned(),
+                distribution: "Debian GLIBC 2.36-9".to_owned(),
+            },
+            gcc: "12.2.0".to_owned(),
+            rust: "1.95.0".to_owned(),
+        }
+    }
 
     const TREE: &str = "0cordonhold-agent v0.1.0 (/src/agent)|Apache-2.0
 1serde v1.0.229|MIT OR Apache-2.0
@@ -256,14 +267,17 @@ mod tests {
         let checksums = checksums(
             "version = 4\n\n[[package]]\nname = \"serde\"\nversion = \"1.0.229\"\nsource = \"x\"\nchecksum = \"abc\"\ndependencies = [\n \"serde_core\",\n]\n",
         );
-        let bill = tree.bill("sha256:def", &checksums, "Debian GLIBC 2.36-9");
+        let bill = tree.bill("sha256:def", &checksums, &linked());
         let names: Vec<&str> = bill["components"]
             .as_array()
             .unwrap()
             .iter()
             .map(|component| component["name"].as_str().unwrap())
             .collect();
-        assert_eq!(names, ["aws-lc-sys", "serde", "serde_core", "glibc"]);
+        assert_eq!(
+            names,
+            ["aws-lc-sys", "serde", "serde_core", "glibc", "libgcc", "rust-std"]
+        );
         assert_eq!(bill["metadata"]["component"]["hashes"][0]["content"], "def");
         assert_eq!(bill["metadata"]["component"].get("purl"), None);
         assert_eq!(bill["components"][0]["licenses"][0]["expression"], "ISC OR MIT");
@@ -271,25 +285,32 @@ mod tests {
         assert_eq!(bill["components"][1]["hashes"][0]["content"], "abc");
         assert_eq!(
             bill["dependencies"][0],
-            json!({"ref": "cordonhold-agent@0.1.0", "dependsOn": ["aws-lc-sys@0.40.0+x", "serde@1.0.229"]})
+            json!({"ref": "cordonhold-agent@0.1.0", "dependsOn": ["aws-lc-sys@0.40.0+x", "serde@1.0.229", "glibc", "libgcc", "rust-std"]})
         );
+        // Only what is in the bill may be referred to, and only the program needs the libraries.
+        assert_eq!(
+            bill["dependencies"][1],
+            json!({"ref": "serde@1.0.229", "dependsOn": ["serde_core@1.0.229"]})
+        );
+        let last = bill["dependencies"].as_array().unwrap().last().unwrap();
+        assert_eq!(last, &json!({"ref": "rust-std"}));
     }
 
     /// With the real `cargo tree`: a package that only tests need is in no bill, and each of a registry has its checksum.
     #[test]
     fn the_bill_of_a_program_has_what_is_linked_into_it() {
         let root = crate::source::root();
-        let directory = tempfile::tempdir().unwrap();
-        let libc = directory.path().join("libc.a");
-        std::fs::write(&libc, b"\0GNU C Library (Debian GLIBC 2.36-9) stable").unwrap();
         for row in &PROGRAMS {
-            let bill = make(row, Arch::Amd64, &root, b"", &libc).unwrap();
+            let bill = make(row, Arch::Amd64, &root, b"", &linked()).unwrap();
             let bill: Value = serde_json::from_str(&bill).unwrap();
             assert_eq!(bill["metadata"]["component"]["name"], row.package);
             let components = bill["components"].as_array().unwrap();
             let find = |name: &str| components.iter().find(|component| component["name"] == name);
             assert!(find("kube-client").is_some() && find("aws-lc-sys").is_some());
-            assert_eq!(find("glibc").unwrap()["version"], "Debian GLIBC 2.36-9");
+            for (name, version) in [("glibc", "2.36"), ("libgcc", "12.2.0"), ("rust-std", "1.95.0")] {
+                assert_eq!(find(name).unwrap()["version"], version);
+            }
+            assert_eq!(find("glibc").unwrap()["description"], "Debian GLIBC 2.36-9");
             for absent in ["proptest", "stateright", "cordonhold-tests", "tempfile"] {
                 assert!(find(absent).is_none(), "{absent} is in the bill of {}", row.name);
             }
@@ -301,11 +322,5 @@ mod tests {
                 assert_ne!(component["licenses"][0]["expression"], "", "{component}");
             }
         }
-    }
-
-    #[test]
-    fn a_library_that_names_no_version_is_refused() {
-        let error = libc_version(b"something else", Path::new("/lib/libc.a")).unwrap_err();
-        assert!(error.to_string().contains("/lib/libc.a"), "{error}");
     }
 }

@@ -100,6 +100,10 @@ const OS: &str = "linux";
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The annotation by which containerd names an image that it imports.
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
+/// The labels by which an image says what it is and what it was made from (image-spec: annotations.md).
+pub(crate) const TITLE: &str = "org.opencontainers.image.title";
+pub(crate) const VERSION_LABEL: &str = "org.opencontainers.image.version";
+pub(crate) const REVISION: &str = "org.opencontainers.image.revision";
 const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 pub(crate) const LAYOUT_FILE: &str = "oci-layout";
 pub(crate) const INDEX_FILE: &str = "index.json";
@@ -115,12 +119,12 @@ pub fn make(
 ) -> io::Result<Image> {
     let layer = layer(name, contents, program)?;
     let mut labels = BTreeMap::from([
-        ("org.opencontainers.image.title", name),
-        ("org.opencontainers.image.version", VERSION),
+        (TITLE, name),
+        (VERSION_LABEL, VERSION),
         ("org.opencontainers.image.licenses", env!("CARGO_PKG_LICENSE")),
     ]);
     if let Some(commit) = commit {
-        let _ = labels.insert("org.opencontainers.image.revision", &commit.id);
+        let _ = labels.insert(REVISION, &commit.id);
     }
     let configuration = Configuration {
         created: commit.map(|commit| commit.time.to_string()),

@@ -1,19 +1,28 @@
 //! Makes the images of all programs, and pushes them.
 //!
-//! Not here: the command line (`bin/images.rs`), and the rest of a release ([`crate::release`]).
+//! Not here: the command line (`bin/images.rs`), reading images that were made before ([`folder`]), and the rest of a release
+//! ([`crate::release`]).
 
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::VERSION;
+use crate::archive::{FILE, PROGRAM};
 use crate::bill::{self, BillError};
 use crate::compile::{CompileError, Compilers};
-use crate::image::read::{self, ReadError};
 use crate::image::{self, Image, sha256};
-use crate::program::{Arch, Contents, PROGRAMS, Program, file_name};
+use crate::program::{Arch, PROGRAMS, Program, file_name};
 use crate::push::repository::Repository;
-use crate::push::{self, PushError};
-use crate::source::{self, Commit};
+use crate::push::{Push, PushError};
+use crate::source::{self, Commit, SourceError};
+
+mod elsewhere;
+pub mod folder;
+
+use elsewhere::Elsewhere;
+pub use folder::FolderError;
 
 /// Why there are no images, or why they are not pushed.
 #[derive(Debug, thiserror::Error)]
@@ -24,13 +33,17 @@ pub enum ImagesError {
     #[error(transparent)]
     Bill(#[from] BillError),
     #[error(transparent)]
-    Read(#[from] ReadError),
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     #[error(transparent)]
     Push(#[from] PushError),
     #[error("failed to read the program {}", .path.display())]
     Program { path: PathBuf, source: io::Error },
     #[error("failed to write {}: name a folder that can be written with --out", .path.display())]
     Write { path: PathBuf, source: io::Error },
+    #[error("failed to copy the clone to {}, where it is built once more", .place.display())]
+    Copy { place: PathBuf, source: io::Error },
     #[error("failed to make the image of {program}")]
     Make {
         program: &'static str,
@@ -44,19 +57,16 @@ pub enum ImagesError {
         second: String,
         place: PathBuf,
     },
-    #[error("{} has no image of {program}: make the images with `cargo images`, or name their folder with --from", .folder.display())]
-    NoImage { program: &'static str, folder: PathBuf },
 }
 
 /// Where and for what programs are built.
 #[derive(Debug)]
 pub struct Options {
-    /// The folder for the results.
-    pub out: PathBuf,
+    /// The CPUs, in any order.
     pub arches: Vec<Arch>,
     /// What the repositories' names begin with.
     pub repository: String,
-    /// Whether each program is built twice and compared.
+    /// Whether each program is built twice, the second time elsewhere, and compared.
     pub is_twice: bool,
 }
 
@@ -69,55 +79,119 @@ pub struct Made {
     pub program_size: u64,
     /// The image; without one the program is a file.
     pub image: Option<Image>,
-    /// The files in the folder of the results.
-    pub files: Vec<PathBuf>,
+    /// What belongs into the folder of the results.
+    pub files: Vec<Output>,
+}
+
+/// A file of the results.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// Its name in their folder.
+    pub name: String,
+    /// Who may do what with it.
+    pub mode: u32,
+    pub content: Vec<u8>,
+}
+
+/// The images of one program, for all its CPUs, which are pushed as one.
+#[derive(Debug)]
+pub struct Ready {
+    pub program: &'static Program,
+    pub images: Vec<Image>,
 }
 
 /// What names repositories while nobody has named one: nobody can own a name below `.invalid`, and none resolves (RFC 6761).
 pub const NO_REPOSITORY: &str = "repository-not-set.invalid";
 /// The folder for the results, inside the workspace.
 pub const OUT: &str = "target/images";
-/// The folders in which programs are built, beside the results so that they are not built anew for each folder of results.
+/// The folder in which programs are built, beside the results so that they are not built anew for each folder of results.
 const BUILD: &str = "target/shipped";
-const BUILD_AGAIN: &str = "target/shipped-again";
 const TAR: &str = ".tar";
 const BILL: &str = ".cdx.json";
 
-/// Builds everything and writes it to the folder of the results.
-pub fn make(options: &Options) -> Result<Vec<Made>, ImagesError> {
+impl Output {
+    /// A file that is only read.
+    pub fn new(name: String, content: Vec<u8>) -> Self {
+        Self {
+            name,
+            mode: FILE,
+            content,
+        }
+    }
+
+    /// Writes it into a folder, which is made if it is not there.
+    pub fn store(&self, folder: &Path) -> Result<(), ImagesError> {
+        let path = folder.join(&self.name);
+        let written = std::fs::create_dir_all(folder)
+            .and_then(|()| std::fs::write(&path, &self.content))
+            .and_then(|()| std::fs::set_permissions(&path, Permissions::from_mode(self.mode)));
+        written.map_err(|source| ImagesError::Write { path, source })
+    }
+}
+
+impl Ready {
+    /// The digest by which all its CPUs are pulled.
+    pub fn digest(&self) -> io::Result<String> {
+        image::index(&self.images).map(|(described, _)| described.digest)
+    }
+}
+
+/// Builds everything from this commit, or from a tree that is none. Writes nothing but what the compilers write.
+pub fn make(options: &Options, commit: Option<&Commit>) -> Result<Vec<Made>, ImagesError> {
     let root = source::root();
-    let commit = source::unchanged(&root);
+    let mut arches = options.arches.clone();
+    arches.sort();
+    arches.dedup();
     // All before the first build, which takes minutes.
-    let compilers: Result<Vec<Compilers>, CompileError> =
-        options.arches.iter().map(|arch| Compilers::find(*arch)).collect();
+    let compilers: Result<Vec<Compilers>, CompileError> = arches.into_iter().map(Compilers::find).collect();
+    let compilers = compilers?;
+    let copy = options.is_twice.then(|| Elsewhere::make(&root)).transpose()?;
     let mut made = Vec::new();
-    for compilers in compilers? {
-        let arch = compilers.arch;
+    for compilers in &compilers {
         for program in &PROGRAMS {
             let path = compilers.build(program, &root, &root.join(BUILD))?;
             let bytes = read_program(&path)?;
-            if options.is_twice {
-                compare(program, &compilers, &bytes)?;
+            if let Some(copy) = &copy {
+                compare(program, compilers, &bytes, copy)?;
             }
-            let bill = bill::make(program, arch, &root, &bytes, &compilers.libc)?;
-            made.push(write(program, arch, &bytes, &bill, commit.as_ref(), options)?);
+            let bill = bill::make(program, compilers.arch, &root, &bytes, &compilers.linked)?;
+            made.push(results(program, compilers.arch, bytes, bill, commit, options)?);
         }
     }
+    // What the images say they were made from must still be true.
+    source::still(&root, commit)?;
     Ok(made)
 }
 
-/// Builds a program anew elsewhere. It must have the same bytes.
-fn compare(program: &'static Program, compilers: &Compilers, bytes: &[u8]) -> Result<(), ImagesError> {
-    let root = source::root();
-    let place = root.join(BUILD_AGAIN);
-    // What an earlier run left there would be taken without compiling.
-    if place.exists() {
-        std::fs::remove_dir_all(&place).map_err(|source| ImagesError::Write {
-            path: place.clone(),
-            source,
-        })?;
-    }
-    let again = read_program(&compilers.build(program, &root, &place)?)?;
+/// Writes what was made into a folder.
+pub fn store(made: &[Made], folder: &Path) -> Result<(), ImagesError> {
+    made.iter()
+        .flat_map(|made| &made.files)
+        .try_for_each(|file| file.store(folder))
+}
+
+/// The images that were made, by program.
+pub fn ready(made: &[Made]) -> Vec<Ready> {
+    let with_image = PROGRAMS.iter().filter(|program| program.image.is_some());
+    with_image
+        .map(|program| {
+            let of = made.iter().filter(|made| made.program.name == program.name);
+            Ready {
+                program,
+                images: of.filter_map(|made| made.image.clone()).collect(),
+            }
+        })
+        .collect()
+}
+
+/// Builds a program anew, from a copy of the clone in another folder. It must have the same bytes.
+fn compare(
+    program: &'static Program,
+    compilers: &Compilers,
+    bytes: &[u8],
+    copy: &Elsewhere,
+) -> Result<(), ImagesError> {
+    let again = read_program(&compilers.build(program, &copy.root, &copy.build)?)?;
     if again == bytes {
         return Ok(());
     }
@@ -126,7 +200,7 @@ fn compare(program: &'static Program, compilers: &Compilers, bytes: &[u8]) -> Re
         arch: compilers.arch.name(),
         first: sha256(bytes),
         second: sha256(&again),
-        place: root.join("target"),
+        place: source::root().join("target"),
     })
 }
 
@@ -137,67 +211,43 @@ fn read_program(path: &Path) -> Result<Vec<u8>, ImagesError> {
     })
 }
 
-/// Writes what is made of one program for one CPU.
-fn write(
+/// What is made of one program for one CPU.
+fn results(
     program: &'static Program,
     arch: Arch,
-    bytes: &[u8],
-    bill: &str,
+    bytes: Vec<u8>,
+    bill: String,
     commit: Option<&Commit>,
     options: &Options,
 ) -> Result<Made, ImagesError> {
-    let mut files = Vec::new();
-    let mut keep = |ending: &str, content: &[u8]| -> Result<(), ImagesError> {
-        let path = options.out.join(file_name(program.name, arch, ending));
-        store(&path, content)?;
-        files.push(path);
-        Ok(())
+    let failed = |source| ImagesError::Make {
+        program: program.name,
+        source,
     };
-    let image = match &program.image {
+    let program_size = bytes.len() as u64;
+    let (image, shipped) = match &program.image {
         None => {
-            keep("", bytes)?;
-            None
+            let file = Output {
+                name: file_name(program.name, arch, ""),
+                mode: PROGRAM,
+                content: bytes,
+            };
+            (None, file)
         }
         Some(contents) => {
-            let image = packed(program.name, contents, arch, bytes, commit)?;
+            let image = image::make(program.name, contents, arch, &bytes, commit).map_err(failed)?;
             let tar = image.to_tar(&name(&options.repository, program.name));
-            keep(TAR, &tar.map_err(unmade(program.name))?)?;
-            Some(image)
+            let tar = tar.map_err(failed)?;
+            (Some(image), Output::new(file_name(program.name, arch, TAR), tar))
         }
     };
-    keep(BILL, bill.as_bytes())?;
+    let bill = Output::new(file_name(program.name, arch, BILL), bill.into_bytes());
     Ok(Made {
         program,
         arch,
-        program_size: bytes.len() as u64,
+        program_size,
         image,
-        files,
-    })
-}
-
-fn packed(
-    name: &'static str,
-    contents: &Contents,
-    arch: Arch,
-    bytes: &[u8],
-    commit: Option<&Commit>,
-) -> Result<Image, ImagesError> {
-    image::make(name, contents, arch, bytes, commit).map_err(unmade(name))
-}
-
-fn unmade(program: &'static str) -> impl Fn(io::Error) -> ImagesError {
-    move |source| ImagesError::Make { program, source }
-}
-
-/// Writes a file, and the folder that it is in.
-pub(crate) fn store(path: &Path, content: &[u8]) -> Result<(), ImagesError> {
-    let written = path
-        .parent()
-        .map_or(Ok(()), std::fs::create_dir_all)
-        .and_then(|()| std::fs::write(path, content));
-    written.map_err(|source| ImagesError::Write {
-        path: path.to_owned(),
-        source,
+        files: vec![shipped, bill],
     })
 }
 
@@ -206,25 +256,28 @@ pub fn name(repository: &str, program: &str) -> String {
     format!("{repository}/{program}:{VERSION}")
 }
 
-/// Pushes the images in a folder under this version, all CPUs of a program as one. Gives the name and the digest of each.
-pub async fn push(folder: &Path, repository: &Repository) -> Result<Vec<(String, String)>, ImagesError> {
-    let mut pushed = Vec::new();
-    for program in PROGRAMS.iter().filter(|program| program.image.is_some()) {
-        let files = Arch::ALL.map(|arch| folder.join(file_name(program.name, arch, TAR)));
-        let images: Result<Vec<Image>, ReadError> = files
-            .iter()
-            .filter(|path| path.exists())
-            .map(|path| read::file(path))
-            .collect();
-        let images = images?;
-        if images.is_empty() {
-            return Err(ImagesError::NoImage {
-                program: program.name,
-                folder: folder.to_owned(),
-            });
+/// Pushes images under this version, all CPUs of a program as one. Gives the name and the digest of each.
+///
+/// Nothing is sent unless each of them can be: a tag that has something else is not replaced, unless `may_overwrite`.
+pub async fn push(
+    ready: &[Ready],
+    repository: &Repository,
+    may_overwrite: bool,
+) -> Result<Vec<(String, String)>, ImagesError> {
+    let mut all = Vec::new();
+    for Ready { program, images } in ready {
+        let mut push = Push::new(images, &repository.join(program.name), VERSION)?;
+        if !may_overwrite {
+            push.replaces_nothing().await?;
         }
-        let digest = push::push(&images, &repository.join(program.name), VERSION).await?;
-        pushed.push((name(&repository.to_string(), program.name), digest));
+        all.push((name(&repository.to_string(), program.name), push));
+    }
+    let mut pushed = Vec::new();
+    for (name, push) in all {
+        pushed.push((name, push.send().await?));
     }
     Ok(pushed)
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ pub mod bill;
 pub mod compile;
 pub mod image;
 pub mod images;
+pub mod linked;
 pub mod program;
 pub mod push;
 pub mod release;

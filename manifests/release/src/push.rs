@@ -5,7 +5,7 @@
 
 use std::io;
 
-use crate::image::{INDEX, Image, MANIFEST, index};
+use crate::image::{Descriptor, INDEX, Image, MANIFEST, index};
 
 pub mod login;
 pub mod registry;
@@ -25,24 +25,66 @@ pub enum PushError {
     Registry(#[from] RegistryError),
     #[error("the index of the images cannot be written")]
     Index(#[source] io::Error),
+    #[error(
+        "{repository}:{tag} is there already with other content ({found}, and this is {new}): set another version in Cargo.toml, or replace it with --overwrite"
+    )]
+    Taken {
+        repository: Repository,
+        tag: String,
+        found: String,
+        new: String,
+    },
 }
 
-/// Pushes the images of one program under a tag. Gives the digest by which they can be pulled.
-pub async fn push(images: &[Image], repository: &Repository, tag: &str) -> Result<String, PushError> {
-    let login = login::find(&repository.registry)?;
-    let mut registry = Registry::new(repository, login)?;
-    for image in images {
-        for (digest, bytes) in &image.blobs {
-            if *digest != image.manifest.digest && !registry.has_blob(digest).await? {
-                registry.send_blob(digest, bytes).await?;
-            }
-        }
-        let digest = &image.manifest.digest;
-        registry
-            .send_manifest(digest, MANIFEST, &image.blobs[digest])
-            .await?;
+/// The images of one program on their way to a tag.
+pub struct Push<'a> {
+    registry: Registry,
+    images: &'a [Image],
+    tag: &'a str,
+    index: Descriptor,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Push<'a> {
+    pub fn new(images: &'a [Image], repository: &Repository, tag: &'a str) -> Result<Self, PushError> {
+        let login = login::find(&repository.registry)?;
+        let (index, bytes) = index(images).map_err(PushError::Index)?;
+        Ok(Self {
+            registry: Registry::new(repository, login)?,
+            images,
+            tag,
+            index,
+            bytes,
+        })
     }
-    let (described, bytes) = index(images).map_err(PushError::Index)?;
-    registry.send_manifest(tag, INDEX, &bytes).await?;
-    Ok(described.digest)
+
+    /// Checks that the tag is free, or has what is pushed already. Whoever has pulled a tag counts on it.
+    pub async fn replaces_nothing(&mut self) -> Result<(), PushError> {
+        match self.registry.manifest(self.tag).await? {
+            Some(found) if found != self.index.digest => Err(PushError::Taken {
+                repository: self.registry.repository().clone(),
+                tag: self.tag.to_owned(),
+                found,
+                new: self.index.digest.clone(),
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Sends everything, the tag last. Gives the digest by which the images can be pulled.
+    pub async fn send(mut self) -> Result<String, PushError> {
+        for image in self.images {
+            for (digest, bytes) in &image.blobs {
+                if *digest != image.manifest.digest && !self.registry.has_blob(digest).await? {
+                    self.registry.send_blob(digest, bytes).await?;
+                }
+            }
+            let digest = &image.manifest.digest;
+            self.registry
+                .send_manifest(digest, MANIFEST, &image.blobs[digest])
+                .await?;
+        }
+        self.registry.send_manifest(self.tag, INDEX, &self.bytes).await?;
+        Ok(self.index.digest)
+    }
 }

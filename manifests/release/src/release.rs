@@ -7,14 +7,14 @@ use std::io;
 use std::path::PathBuf;
 
 use cordonhold_manifests::chart::{self, RenderError};
-use cordonhold_manifests::kustomize;
-use cordonhold_manifests::values::Values;
+use cordonhold_manifests::kustomize::{self, MODES, Mode};
 use serde_json::{Value, json};
 
 use crate::VERSION;
-use crate::image::{self, Image, sha256};
-use crate::images::{self, ImagesError, Made};
-use crate::program::{Arch, PROGRAMS};
+use crate::image::sha256;
+use crate::images::folder::{self, LIST};
+use crate::images::{self, ImagesError, Output, Ready};
+use crate::program::Arch;
 use crate::push::repository::Repository;
 use crate::sign::{Key, KeyError};
 use crate::source::{self, SourceError};
@@ -60,37 +60,9 @@ pub struct Options {
     pub key: Option<PathBuf>,
 }
 
-/// A way to install Cordonhold, with the chart's values for it beside those of the base.
-struct Mode {
-    name: &'static str,
-    values: fn() -> Value,
-}
-
-/// The same ways as in the table of manifests/README.md.
-const MODES: [Mode; 4] = [
-    Mode {
-        name: "agents",
-        values: || json!({}),
-    },
-    Mode {
-        name: "agents-only",
-        values: || json!({"mode": "agents-only"}),
-    },
-    Mode {
-        name: "mixed",
-        values: || json!({"mode": "mixed", "agent": {"lockOnDaemonset": true}}),
-    },
-    Mode {
-        name: "protect-kured",
-        values: || json!({"mode": "protect-kured"}),
-    },
-];
-
 /// The checksums of all other files, as `sha256sum --check` reads them, and their signature.
 pub const CHECKSUMS: &str = "SHA256SUMS";
 pub const SIGNATURE: &str = "SHA256SUMS.sig";
-/// The names of the images with their digests.
-const IMAGES: &str = "images.txt";
 
 /// A program's image for all CPUs: its repository, and the digest by which it is pulled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,69 +75,80 @@ pub struct Pinned {
 /// Makes a release, and gives the names of its files in the folder.
 pub fn make(options: &Options) -> Result<Vec<String>, ReleaseError> {
     let key = options.key.as_deref().map(Key::read).transpose()?;
-    drop(source::tagged(&source::root(), &options.tag, VERSION)?);
+    let root = source::root();
+    let commit = source::tagged(&root, &options.tag, VERSION)?;
     if options.out.exists() {
         return Err(ReleaseError::Exists(options.out.clone()));
     }
-    let made = images::make(&images::Options {
-        out: options.out.clone(),
+    let building = images::Options {
         arches: options.arches.clone(),
         repository: options.repository.to_string(),
         is_twice: false,
-    })?;
-    let pinned = pinned(&made, &options.repository)?;
-    for (name, content) in files(&pinned, &options.repository)? {
-        images::store(&options.out.join(name), &content)?;
+    };
+    let made = images::make(&building, Some(&commit))?;
+    let pinned = pinned(&images::ready(&made), &options.repository)?;
+    let mut all: Vec<Output> = made.into_iter().flat_map(|made| made.files).collect();
+    all.extend(files(&pinned, &options.repository)?);
+    seal(&mut all, key.as_ref());
+    // The build took minutes, and chart and bills were read after it. Nothing is written from a tree that is not the tag's any more.
+    source::still(&root, Some(&commit))?;
+    for file in &all {
+        file.store(&options.out)?;
     }
-    seal(options, key.as_ref())
+    Ok(all.into_iter().map(|file| file.name).collect())
 }
 
 /// The files of a release beside what is made of the programs.
-pub fn files(pinned: &[Pinned], repository: &Repository) -> Result<Vec<(String, Vec<u8>)>, ReleaseError> {
-    let lines = pinned
-        .iter()
-        .map(|image| format!("{}:{VERSION}@{}\n", image.repository, image.digest));
+pub fn files(pinned: &[Pinned], repository: &Repository) -> Result<Vec<Output>, ReleaseError> {
+    let lines = pinned.iter().map(|image| {
+        let name = format!("{}:{VERSION}", image.repository);
+        format!("{}\n", folder::line(&name, &image.digest))
+    });
     let mut files = vec![
-        (IMAGES.to_owned(), lines.collect::<String>().into_bytes()),
-        (
+        Output::new(LIST.to_owned(), lines.collect::<String>().into_bytes()),
+        Output::new(
             format!("cordonhold-{VERSION}.tgz"),
-            package::chart(&repository.to_string())?,
+            package::chart(&source::root(), &repository.to_string())?,
         ),
     ];
     for mode in &MODES {
-        files.push((
+        let text = manifest(mode, pinned)?;
+        files.push(Output::new(
             format!("install-{}.yaml", mode.name),
-            manifest(mode, pinned)?.into_bytes(),
+            text.into_bytes(),
         ));
     }
     Ok(files)
 }
 
 /// Which images the manifests name.
-fn pinned(made: &[Made], repository: &Repository) -> Result<Vec<Pinned>, ReleaseError> {
-    let mut all = Vec::new();
-    for program in PROGRAMS.iter().filter(|program| program.image.is_some()) {
-        let images = made.iter().filter(|made| made.program.name == program.name);
-        let images: Vec<Image> = images.filter_map(|made| made.image.clone()).collect();
-        let (index, _) = image::index(&images).map_err(ReleaseError::Index)?;
-        all.push(Pinned {
-            program: program.name,
-            repository: repository.join(program.name).to_string(),
-            digest: index.digest,
-        });
+fn pinned(ready: &[Ready], repository: &Repository) -> Result<Vec<Pinned>, ReleaseError> {
+    let of = |ready: &Ready| -> Result<Pinned, ReleaseError> {
+        Ok(Pinned {
+            program: ready.program.name,
+            repository: repository.join(ready.program.name).to_string(),
+            digest: ready.digest().map_err(ReleaseError::Index)?,
+        })
+    };
+    ready.iter().map(of).collect()
+}
+
+/// The chart's values that name these images.
+pub fn image_values(pinned: &[Pinned]) -> Value {
+    let mut images = json!({});
+    for image in pinned {
+        // The chart calls an image by the program's name without the project's.
+        let name = image.program.trim_start_matches("cordonhold-");
+        images[name] = json!({"repository": image.repository, "digest": image.digest});
     }
-    Ok(all)
+    images
 }
 
 /// All manifests of a mode in one file, as the base or an overlay has them, with the images by their digests.
 fn manifest(mode: &Mode, pinned: &[Pinned]) -> Result<String, ReleaseError> {
     let mut with = (mode.values)();
-    for image in pinned {
-        // The chart's values call an image by the program's name without the project's.
-        let name = image.program.trim_start_matches("cordonhold-");
-        with["images"][name] = json!({"repository": image.repository, "digest": image.digest});
-    }
-    let values: Values = kustomize::values(with).map_err(|problem| ReleaseError::Values {
+    with["images"] = image_values(pinned);
+    let values = kustomize::values(with).map_err(|problem| ReleaseError::Values {
         mode: mode.name,
         problem,
     })?;
@@ -179,45 +162,23 @@ fn manifest(mode: &Mode, pinned: &[Pinned]) -> Result<String, ReleaseError> {
         mode.name
     );
     let texts = rendered.iter().map(|file| {
-        let lines: Vec<&str> = file.text.lines().filter(|line| !line.trim().is_empty()).collect();
-        let text = lines.join("\n");
-        let text = text.strip_prefix("---\n").unwrap_or(&text);
-        format!("---\n{text}\n")
+        let text = kustomize::without_empty_lines(&file.text);
+        format!("---\n{}", text.strip_prefix("---\n").unwrap_or(&text))
     });
     Ok(std::iter::once(head).chain(texts).collect())
 }
 
-/// Writes the checksums of everything in the folder, and their signature. Gives the names of all files.
-fn seal(options: &Options, key: Option<&Key>) -> Result<Vec<String>, ReleaseError> {
-    let failed = |source| {
-        ReleaseError::Images(ImagesError::Write {
-            path: options.out.clone(),
-            source,
-        })
-    };
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(&options.out).map_err(failed)? {
-        names.push(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
-    }
-    names.sort();
-    let mut lines = Vec::new();
-    for name in &names {
-        let bytes = std::fs::read(options.out.join(name)).map_err(failed)?;
-        let sum = sha256(&bytes);
-        lines.push(format!(
-            "{}  {name}
-",
-            sum.trim_start_matches("sha256:")
-        ));
-    }
-    let sums = lines.concat();
-    images::store(&options.out.join(CHECKSUMS), sums.as_bytes())?;
-    names.push(CHECKSUMS.to_owned());
-    if let Some(key) = key {
-        images::store(&options.out.join(SIGNATURE), &key.sign(sums.as_bytes()))?;
-        names.push(SIGNATURE.to_owned());
-    }
-    Ok(names)
+/// Adds the checksums of all files, and their signature.
+fn seal(files: &mut Vec<Output>, key: Option<&Key>) {
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    let lines = files.iter().map(|file| {
+        let sum = sha256(&file.content);
+        format!("{}  {}\n", sum.trim_start_matches("sha256:"), file.name)
+    });
+    let sums: String = lines.collect();
+    let signature = key.map(|key| key.sign(sums.as_bytes()));
+    files.push(Output::new(CHECKSUMS.to_owned(), sums.into_bytes()));
+    files.extend(signature.map(|signature| Output::new(SIGNATURE.to_owned(), signature)));
 }
 
 #[cfg(test)]

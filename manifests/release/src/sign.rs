@@ -19,7 +19,7 @@ pub enum KeyError {
     #[error("failed to read the key {}: {source}: name a readable file with --key", .path.display())]
     Read { path: PathBuf, source: std::io::Error },
     #[error(
-        "{} is no private key that can be used here ({problem}): make one with `openssl genpkey -algorithm ed25519 -out release.pem`",
+        "{} is no private key that can be used here ({problem}): make one with `openssl genpkey -algorithm ed25519 -out ../release.pem`, outside of the clone",
         .path.display()
     )]
     NoKey { path: PathBuf, problem: &'static str },

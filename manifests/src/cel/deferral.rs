@@ -3,11 +3,13 @@
 //! The policy has no clock: it defers only while the Node is Ready and its last heartbeat is before the hold's `until`.
 //! What it leaves alone, the validating webhook decides.
 
+use cordonhold_shared::hold::DEFERRED_MAX_BYTES;
 use cordonhold_shared::keys;
 
 use super::{
-    Definition, TIME, all_of, annotation, any_of, define, has_our_taint, has_the_agents_name, in_parentheses,
-    indented, label, marks_can_be_read, matches_old, no_annotation_changes, not, too_many_taints, uncordons,
+    Definition, LONGEST_MARK, TIME, all_of, annotation, any_of, define, has_our_taint, has_the_agents_name,
+    in_parentheses, indented, label, marks_can_be_read, matches_old, no_annotation_changes, not,
+    too_many_taints, uncordons,
 };
 
 /// The phases in which a node is held.
@@ -94,7 +96,7 @@ pub(super) fn held_by_readable_marks() -> Vec<String> {
         ),
         until,
         was_unschedulable,
-        matches_old(keys::ATTEMPT, "0", "^[0-9]{1,2}$"),
+        matches_old(keys::ATTEMPT, "0", LONGEST_MARK, "^[0-9]{1,2}$"),
     ]
 }
 
@@ -166,7 +168,12 @@ fn the_taint_stays() -> String {
 /// The first uncordon stays, whoever asks again.
 fn is_kept() -> String {
     all_of(&[
-        matches_old(keys::UNCORDON_WANTED, "", &format!("^[^ ]+ (-|{TIME}) .")),
+        matches_old(
+            keys::UNCORDON_WANTED,
+            "",
+            DEFERRED_MAX_BYTES,
+            &format!("^[^ ]+ (-|{TIME}) ."),
+        ),
         format!(
             "{}.orValue('')\n  .startsWith({} + ' ')",
             wanted("oldObject"),

@@ -8,7 +8,7 @@ pub(crate) const ADMINS: &str = "cordonhold:admission-admins";
 /// Whoever may write a `caBundle`: our `certs`, in the namespace of the base.
 const CERTS: &str = "system:serviceaccount:cordonhold:cordonhold-certs";
 /// The fields of a webhook that decide which requests go to it, and what becomes of them: all but its `caBundle`.
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 12] = [
     "clientConfig.?service",
     "clientConfig.?url",
     "?rules",
@@ -20,6 +20,7 @@ const FIELDS: [&str; 11] = [
     "?sideEffects",
     "?timeoutSeconds",
     "?admissionReviewVersions",
+    "?reinvocationPolicy",
 ];
 
 /// Whoever asks is not in [`ADMINS`].

@@ -11,9 +11,9 @@ use cordonhold_shared::keys;
 
 use super::deferral::held_by_readable_marks;
 use super::{
-    Definition, TIME, all_of, annotation, any_of, define, disables_the_agent, has_a_hold, has_our_taint,
-    has_the_agents_name, has_the_agents_rights, in_parentheses, indented, label, not, only_a_wish, quoted,
-    some_annotation_changes, too_many_taints, uncordons,
+    Definition, LONGEST_MARK, TIME, all_of, annotation, any_of, define, disables_the_agent, has_a_hold,
+    has_our_taint, has_the_agents_name, has_the_agents_rights, in_parentheses, indented, label, not,
+    only_a_wish, quoted, some_annotation_changes, too_many_taints, uncordons,
 };
 
 mod rules;
@@ -44,7 +44,7 @@ fn deeper(text: &str) -> String {
 }
 
 fn is_time(variable: &str) -> String {
-    format!("{variable}.matches('^{TIME}$')")
+    format!("{variable}.size() <= {LONGEST_MARK} && {variable}.matches('^{TIME}$')")
 }
 
 /// A text of CEL, between quotes that its commands do not use.
@@ -113,8 +113,8 @@ fn is_lapsed() -> String {
     all_of(&["variables.isReadable".to_owned(), heartbeat_is_after(grace)])
 }
 
-/// A cancel needs a permission, so here also the time of the last write counts, which somebody else could forge: without it, a cancelled node
-/// whose kubelet is gone would stay cordoned for ever.
+/// A cancel needs a permission, so here also the time of the last write counts, which whoever may write the Node can forge in `managedFields`:
+/// without it, a cancelled node whose kubelet is gone would stay cordoned for ever.
 fn is_sealed() -> String {
     let seconds = SKEW.as_secs();
     let written = all_of(&[
@@ -205,8 +205,13 @@ fn about_the_node(before: &str, after: &str) -> String {
 }
 
 fn with_the_hold(before: &str, after: &str) -> String {
+    format!("{}\n+ variables.wayOut", with_the_hold_alone(before, after))
+}
+
+/// Without the way out, for whom it is denied just then.
+fn with_the_hold_alone(before: &str, after: &str) -> String {
     format!(
-        "{}\n+ variables.told + variables.wayOut",
+        "{}\n+ variables.told",
         about_the_node(before, &format!("{after}: "))
     )
 }

@@ -139,6 +139,15 @@ fn no_answer(way: &str, source: BoxError) -> BoxError {
     })
 }
 
+/// The configuration of a client whose server is reached without TLS if the URL begins with `http:`. It then needs no CA. Without this it would
+/// look for those of the system, and fail where an image has none.
+pub fn needs_no_ca(mut config: Config) -> Config {
+    if config.root_cert.is_none() && config.cluster_url.scheme_str() == Some("http") {
+        config.root_cert = Some(Vec::new());
+    }
+    config
+}
+
 /// An error of the client on one line. If the API server answered, this is what it said.
 pub fn explain(error: &kube::Error) -> String {
     match error {

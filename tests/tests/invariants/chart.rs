@@ -7,8 +7,12 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use cordonhold_manifests::chart::{self, Release};
-use cordonhold_manifests::kustomize;
+use cordonhold_manifests::kustomize::{self, MODES};
 use cordonhold_manifests::values::Values;
+use cordonhold_release::VERSION;
+use cordonhold_release::program::PROGRAMS;
+use cordonhold_release::push::repository::Repository;
+use cordonhold_release::release::{Pinned, files, image_values};
 use cordonhold_tests::cluster::{self, Cluster};
 use cordonhold_tests::control_plane::{ControlPlane, Options};
 use cordonhold_tests::gitops::{self, Capabilities};
@@ -121,6 +125,54 @@ async fn helm_renders_what_our_own_reader_renders() -> Result<()> {
     Ok(())
 }
 
+/// What people download: the chart of a release and its manifests for each mode have the same objects.
+#[tokio::test]
+async fn helm_renders_the_packed_chart_of_a_release_like_its_manifests() -> Result<()> {
+    let repository: Repository = "registry.example/team".parse().map_err(anyhow::Error::msg)?;
+    let images = PROGRAMS.iter().filter(|program| program.image.is_some());
+    let pinned: Vec<Pinned> = images
+        .map(|program| Pinned {
+            program: program.name,
+            repository: repository.join(program.name).to_string(),
+            digest: format!("sha256:{}", "a".repeat(64)),
+        })
+        .collect();
+    let files = files(&pinned, &repository)?;
+    let find = |name: String| {
+        let file = files.iter().find(|file| file.name == name);
+        file.with_context(|| format!("a release has no {name}"))
+    };
+    let directory = tempfile::tempdir().context("failed to create a directory")?;
+    let packed = find(format!("cordonhold-{VERSION}.tgz"))?;
+    packed.store(directory.path())?;
+    let chart = directory.path().join(&packed.name);
+    let helm = Helm::new()?;
+    for mode in &MODES {
+        let mut with = (mode.values)();
+        with["images"] = image_values(&pinned);
+        let values = serde_json::to_string(&kustomize::values(with)?)?;
+        let by_helm = helm.template(&release(&chart, &values), &[]).await?;
+        let manifest = find(format!("install-{}.yaml", mode.name))?;
+        let manifest = Rendered::from_yaml(std::str::from_utf8(&manifest.content)?)?;
+        is_same(by_helm.objects(), manifest.objects()).context(mode.name)?;
+    }
+    // Without any value, the images are those of the release.
+    let by_helm = helm.template(&release(&chart, "{}"), &[]).await?;
+    let agents = by_helm
+        .objects()
+        .iter()
+        .find(|object| object["kind"] == "DaemonSet");
+    let image = agents.and_then(|agents| agents.pointer("/spec/template/spec/containers/0/image"));
+    ensure!(
+        image
+            == Some(&json!(format!(
+                "registry.example/team/cordonhold-agent:{VERSION}"
+            ))),
+        "{image:?}"
+    );
+    Ok(())
+}
+
 #[test]
 fn a_strict_api_server_takes_what_the_chart_renders() -> Result<()> {
     on_shared(async |cluster| {
@@ -151,8 +203,15 @@ fn the_components_of_kustomize_are_the_values_of_the_chart() -> Result<()> {
     on_shared(async |cluster| {
         let copy = tempfile::tempdir().context("failed to create a directory")?;
         tree::copy(&manifests(""), copy.path())?;
-        for (kustomization, values) in kustomizations() {
-            let directory = add_overlay(copy.path(), "chosen", kustomization)?;
+        // The way of each mode, and what people may put around it.
+        let modes = MODES.iter().map(|mode| {
+            let kustomization = format!("resources: [../../{}]\n", mode.folder);
+            (kustomization, (mode.values)())
+        });
+        let others = kustomizations().into_iter();
+        let others = others.map(|(kustomization, values)| (kustomization.to_owned(), values));
+        for (kustomization, values) in modes.chain(others) {
+            let directory = add_overlay(copy.path(), "chosen", &kustomization)?;
             let by_kustomize = Rendered::from_directory(&cluster.plane.assets().kubectl, &directory).await?;
             let values = kustomize::values(values).context("these are no values")?;
             let mut by_us = rendered_here(&serde_json::to_value(&values)?)?;
@@ -168,7 +227,7 @@ fn the_components_of_kustomize_are_the_values_of_the_chart() -> Result<()> {
                     drop(metadata.remove("namespace"));
                 }
             }
-            is_same(&by_kustomize, &by_us).with_context(|| kustomization.to_owned())?;
+            is_same(&by_kustomize, &by_us).context(kustomization)?;
         }
         Ok(())
     })
@@ -176,19 +235,6 @@ fn the_components_of_kustomize_are_the_values_of_the_chart() -> Result<()> {
 
 fn kustomizations() -> Vec<(&'static str, Value)> {
     vec![
-        ("resources: [../../base]\n", json!({})),
-        (
-            "resources: [../../overlays/protect-kured]\n",
-            json!({"mode": "protect-kured"}),
-        ),
-        (
-            "resources: [../../overlays/agent-alone]\n",
-            json!({"mode": "agents-only"}),
-        ),
-        (
-            "resources: [../../overlays/kured-beside-agents]\n",
-            json!({"mode": "mixed"}),
-        ),
         (
             "resources: [../../overlays/lock-on-daemonset]\n",
             json!({"agent": {"lockOnDaemonset": true}}),
@@ -365,7 +411,10 @@ fn a_second_release_is_refused_and_from_mode_to_mode_nothing_is_left_over() -> R
                 rendered_here(&values)?.iter().map(identity).collect();
             // The hook is there only while it runs.
             expected.retain(|(_, name)| name != ACCOUNT);
-            ensure!(ours(plane).await? == expected, "{text}: {:?}", ours(plane).await?);
+            let mut is_there = ours(plane).await?;
+            // The agents made it; it goes with the uninstall.
+            let _: bool = is_there.remove(&("Lease".to_owned(), "cordonhold-default".to_owned()));
+            ensure!(is_there == expected, "{text}: {is_there:?}");
         }
         drop(helm.uninstall(&kubeconfig, &first, &[]).await?);
         let left = ours(plane).await?;

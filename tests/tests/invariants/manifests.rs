@@ -24,8 +24,9 @@ use tokio::io::AsyncWriteExt;
 use crate::cluster::{Cluster, alone, on_shared};
 
 pub(crate) const ELSEWHERE: &str = "elsewhere";
-/// Longest run of kubectl. It first reads the API groups, which takes seconds on a busy machine.
-const KUBECTL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest run of kubectl. It first reads the API groups, which takes seconds on a busy machine; and a namespace with pods that really run is
+/// deleted once they have ended, which takes up to their grace period, 30 s, and the namespace controller's next look.
+const KUBECTL_TIMEOUT: Duration = Duration::from_mins(2);
 /// Longest time until `certs` has written its CA. On an idle machine it takes a second.
 const CERTS_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -29,7 +29,8 @@ const WITHOUT_NODES_IN_TOKENS: [&str; 2] = [
 
 /// The components that only a newer API server takes: what the older refuses, without what both refuse, such as kinds of cert-manager.
 /// The releases between are not run: their rows follow from when Kubernetes has what (k8s.io/kubernetes: `pkg/features/kube_features.go`,
-/// `MutatingAdmissionPolicy`: alpha in 1.32, beta in 1.34, both off by default, and on from 1.36).
+/// `MutatingAdmissionPolicy`: alpha in 1.32, beta in 1.34, both off by default, and on from 1.36; `ManifestBasedAdmissionControlConfig`: alpha
+/// in 1.36, off by default, and on from 1.37).
 #[test]
 fn what_is_lost_on_each_release_is_what_the_page_says() -> Result<()> {
     alone(async || {
@@ -85,7 +86,7 @@ fn row_of(minor: &str) -> Result<String> {
     let page = include_str!("../../../README.md");
     let mut above = "";
     for line in page.lines().filter(|line| line.starts_with("| 1.")) {
-        if !line.contains("the same") {
+        if !line.contains("| the same |") {
             above = line;
         }
         if line.starts_with(&format!("| {minor} |")) {
@@ -108,7 +109,6 @@ fn one_node_one_agent_an_api_server_that_leaves_the_node_out_of_tokens_is_named_
         let why = said["why"].as_str().unwrap_or_default();
         ensure!(why.contains("ServiceAccountTokenPodNodeInfo"), "{said}");
 
-        let kubeconfig = plane.directory().join("of-a-pod.kubeconfig");
         let pods: Api<Pod> = Api::namespaced(plane.client(), NAMESPACE);
         let selector = format!("app.kubernetes.io/name={WEBHOOK_DEPLOYMENT}");
         let listed = pods.list(&ListParams::default().labels(&selector)).await?;
@@ -116,11 +116,15 @@ fn one_node_one_agent_an_api_server_that_leaves_the_node_out_of_tokens_is_named_
         let token = plane
             .service_account_token(NAMESPACE, WEBHOOK_ACCOUNT, Some(pod))
             .await?;
-        plane
-            .endpoint()
-            .write_kubeconfig(&kubeconfig, WEBHOOK_ACCOUNT, &Credential::Token(token))?;
-        let flag = format!("--kubeconfig={}", kubeconfig.display());
-        let webhook = Webhook::start_with(&plane, Mode::Enforce, Protection::OwnHolds, &[&flag]).await?;
+        let mut webhook = Webhook::start(&plane, Mode::Enforce, Protection::OwnHolds).await?;
+        webhook.stop().await?;
+        // With a token as the kubelet mounts it.
+        plane.endpoint().write_kubeconfig(
+            &plane.directory().join("webhook/kubeconfig"),
+            WEBHOOK_ACCOUNT,
+            &Credential::Token(token),
+        )?;
+        webhook.start_again().await?;
         let says = [
             "the agents' writes to their own Nodes are denied",
             "ServiceAccountTokenPodNodeInfo",

@@ -4,6 +4,9 @@
 //! (`static_admission.rs`).
 
 mod cases;
+mod decision;
+mod page;
+mod state;
 mod table;
 
 use std::time::Duration;
@@ -294,6 +297,13 @@ fn held_stays_cordoned_with_policy_and_webhook_a_whole_reboot_goes_as_ever() -> 
         let (mut cluster, _copy) = with_both().await?;
         a_whole_reboot(&cluster, "both").await?;
         cluster.webhook.kill();
+        let configurations: Api<ValidatingWebhookConfiguration> = Api::all(cluster.admin.clone());
+        drop(
+            configurations
+                .delete("cordonhold", &DeleteParams::default())
+                .await
+                .context("failed to delete the webhook configuration")?,
+        );
         a_whole_reboot(&cluster, "policy-alone").await
     })
 }
@@ -308,7 +318,7 @@ async fn a_whole_reboot(cluster: &Cluster, name: &str) -> Result<()> {
     site.reboots_once_and_is_given_back().await
 }
 
-/// The modes that let pass: `warn` tells the client, both leave an annotation in the audit log.
+/// The modes that let pass: `warn` tells the client, `audit` does not.
 #[test]
 fn warn_and_audit_let_pass_what_the_policy_would_deny() -> Result<()> {
     alone(async || {

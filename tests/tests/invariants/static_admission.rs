@@ -12,6 +12,10 @@ use cordonhold_tests::install::{install, manifests};
 use cordonhold_tests::marks::Marks;
 use cordonhold_tests::{NAMESPACE, wait};
 use http::{Request, header};
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhook, ServiceReference, ValidatingWebhook, WebhookClientConfig,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
@@ -319,5 +323,58 @@ fn a_broken_file_at_the_start_is_named_by_the_api_server() -> Result<()> {
 fn says_where(said: &str, directory: &Path) -> Result<()> {
     let directory = directory.to_str().context("a path that is no text")?;
     ensure!(said.contains(directory), "it does not name {directory}: {said}");
+    Ok(())
+}
+
+/// Every field of a webhook but its `caBundle` is compared, also one that a later Kubernetes adds: the structs below name all of them.
+#[test]
+fn the_guard_compares_every_field_of_a_webhook() -> Result<()> {
+    let client_config = WebhookClientConfig {
+        ca_bundle: None,
+        service: Some(ServiceReference::default()),
+        url: Some(String::new()),
+    };
+    let validating = ValidatingWebhook {
+        admission_review_versions: Vec::new(),
+        client_config: client_config.clone(),
+        failure_policy: Some(String::new()),
+        match_conditions: Some(Vec::new()),
+        match_policy: Some(String::new()),
+        name: String::new(),
+        namespace_selector: Some(LabelSelector::default()),
+        object_selector: Some(LabelSelector::default()),
+        rules: Some(Vec::new()),
+        side_effects: String::new(),
+        timeout_seconds: Some(0),
+    };
+    let mutating = MutatingWebhook {
+        admission_review_versions: Vec::new(),
+        client_config,
+        failure_policy: Some(String::new()),
+        match_conditions: Some(Vec::new()),
+        match_policy: Some(String::new()),
+        name: String::new(),
+        namespace_selector: Some(LabelSelector::default()),
+        object_selector: Some(LabelSelector::default()),
+        reinvocation_policy: Some(String::new()),
+        rules: Some(Vec::new()),
+        side_effects: String::new(),
+        timeout_seconds: Some(0),
+    };
+    let guard = std::fs::read_to_string(manifests("static-admission/policies/guard.yaml"))?;
+    for webhook in [json!(validating), json!(mutating)] {
+        let fields = webhook.as_object().context("a webhook is no object")?;
+        let of_client = webhook["clientConfig"].as_object().context("no clientConfig")?;
+        let others = fields
+            .keys()
+            .filter(|field| !["name", "clientConfig"].contains(&field.as_str()));
+        let compared = others
+            .map(|field| format!("?{field}"))
+            .chain(of_client.keys().map(|field| format!("clientConfig.?{field}")));
+        for field in compared {
+            let same = format!("w.{field} == o.{field}");
+            ensure!(guard.contains(&same), "guard.yaml does not compare: {same}");
+        }
+    }
     Ok(())
 }

@@ -2,11 +2,11 @@
 //!
 //! Not here: how an image is made, see the library.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use cordonhold_release::images::{self, ImagesError, Made, NO_REPOSITORY, OUT, Options};
+use cordonhold_release::images::{self, ImagesError, Made, NO_REPOSITORY, OUT, Options, Ready, folder};
 use cordonhold_release::program::Arch;
 use cordonhold_release::push::repository::Repository;
 use cordonhold_release::source;
@@ -42,7 +42,10 @@ struct Args {
     /// Folder for the images [default: target/images]
     #[arg(long, value_name = "DIR", value_parser = argument::path, conflicts_with = "from")]
     out: Option<PathBuf>,
-    /// Build each program twice, and fail if the two differ
+    /// Replace what the tag names in the registry, if it is something else
+    #[arg(long, requires = "push")]
+    overwrite: bool,
+    /// Build each program twice, the second time from a copy of the clone in another folder, and fail if the two differ
     #[arg(long, conflicts_with = "from")]
     twice: bool,
 }
@@ -67,53 +70,53 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), Failure> {
-    let folder = match args.from {
-        Some(folder) => folder,
-        None => build(args.arch, args.out, args.repository.as_ref(), args.twice)?,
+    let pushed = args.repository.as_ref().filter(|_| args.push);
+    let ready = match (&args.from, pushed) {
+        (Some(folder), Some(repository)) => folder::read(folder, repository).map_err(ImagesError::from)?,
+        _ => build(&args)?,
     };
-    let Some(repository) = args.repository.filter(|_| args.push) else {
+    let Some(repository) = pushed else {
         return Ok(());
     };
     crypto::install_provider()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    for (name, digest) in runtime.block_on(images::push(&folder, &repository))? {
-        println!("{name}@{digest}");
+    for (name, digest) in runtime.block_on(images::push(&ready, repository, args.overwrite))? {
+        println!("{}", folder::line(&name, &digest));
     }
     Ok(())
 }
 
-/// Makes the images, tells of each, and gives their folder.
-fn build(
-    arches: Vec<Arch>,
-    out: Option<PathBuf>,
-    repository: Option<&Repository>,
-    is_twice: bool,
-) -> Result<PathBuf, Failure> {
-    let arches = if arches.is_empty() {
+/// Makes the images, writes them, and tells of each.
+fn build(args: &Args) -> Result<Vec<Ready>, Failure> {
+    let arches = if args.arch.is_empty() {
         vec![Arch::of_host().ok_or(Failure::NoHost)?]
     } else {
-        arches
+        args.arch.clone()
     };
+    let repository = args.repository.as_ref();
     let options = Options {
-        out: out.unwrap_or_else(|| source::root().join(OUT)),
         arches,
         repository: repository.map_or_else(|| NO_REPOSITORY.to_owned(), Repository::to_string),
-        is_twice,
+        is_twice: args.twice,
     };
-    for made in images::make(&options)? {
-        tell(&made, is_twice);
+    let root = source::root();
+    let out = args.out.clone().unwrap_or_else(|| root.join(OUT));
+    let made = images::make(&options, source::unchanged(&root).as_ref())?;
+    images::store(&made, &out)?;
+    for made in &made {
+        tell(made, &out, args.twice);
     }
     if repository.is_none() {
         println!(
             "the images are named {NO_REPOSITORY}/…, as the manifests name them; --repository gives them a name that can be pushed"
         );
     }
-    Ok(options.out)
+    Ok(images::ready(&made))
 }
 
-fn tell(made: &Made, is_twice: bool) {
+fn tell(made: &Made, out: &Path, is_twice: bool) {
     let size = |bytes: u64| format!("{}.{:02} MB", bytes / 1_000_000, bytes / 10_000 % 100);
     let twice = if is_twice { ", built twice alike" } else { "" };
     println!(
@@ -127,6 +130,6 @@ fn tell(made: &Made, is_twice: bool) {
         println!("  image of {}, {}", size(bytes), image.manifest.digest);
     }
     for file in &made.files {
-        println!("  {}", file.display());
+        println!("  {}", out.join(&file.name).display());
     }
 }

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use super::{BLOBS, Descriptor, INDEX_FILE, Image, Index, Manifest, sha256};
+use serde::Deserialize;
+
+use super::{BLOBS, Descriptor, INDEX_FILE, Image, Index, Manifest, REVISION, TITLE, VERSION_LABEL, sha256};
 
 /// Why a file is no image that can be used.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +18,30 @@ pub enum ReadError {
     File { path: PathBuf, source: std::io::Error },
     #[error("{} is cut off, or is no image of `cargo images` ({problem}): make it again with `cargo images`", .path.display())]
     Broken { path: PathBuf, problem: String },
+}
+
+/// What an image says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The program in it.
+    pub title: String,
+    pub version: String,
+    /// The commit that it was made from; none if its tree had changes.
+    pub revision: Option<String>,
+    pub architecture: String,
+}
+
+/// What is read of an image's configuration.
+#[derive(Debug, Deserialize)]
+struct Configuration {
+    architecture: String,
+    config: Started,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Started {
+    labels: BTreeMap<String, String>,
 }
 
 /// Most bytes of an image that are read. Ours have less than a tenth of it.
@@ -78,6 +104,32 @@ pub fn image(bytes: &[u8]) -> Result<Image, String> {
         drop(keep(what)?);
     }
     Ok(image)
+}
+
+/// What a whole image says of itself. The error says what is wrong with it.
+pub fn origin(image: &Image) -> Result<Origin, String> {
+    let blob = |digest: &str| {
+        image
+            .blobs
+            .get(digest)
+            .ok_or_else(|| format!("{digest} is missing"))
+    };
+    let manifest: Manifest = serde_json::from_slice(blob(&image.manifest.digest)?)
+        .map_err(|error| format!("its manifest: {error}"))?;
+    let configuration: Configuration = serde_json::from_slice(blob(&manifest.config.digest)?)
+        .map_err(|error| format!("its configuration: {error}"))?;
+    let mut labels = configuration.config.labels;
+    let mut label = |name: &str| {
+        labels
+            .remove(name)
+            .ok_or_else(|| format!("it has no label {name}"))
+    };
+    Ok(Origin {
+        title: label(TITLE)?,
+        version: label(VERSION_LABEL)?,
+        revision: label(REVISION).ok(),
+        architecture: configuration.architecture,
+    })
 }
 
 fn blob(files: &BTreeMap<String, Vec<u8>>, what: &Descriptor) -> Result<Vec<u8>, String> {

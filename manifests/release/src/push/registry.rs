@@ -1,16 +1,16 @@
 //! The HTTP of a registry, as far as a push needs it (distribution-spec: Push), and its two kinds of login.
 //!
-//! Nothing is tried again: what was pushed stays, so a person repeats the command. Redirects are not followed, because a layer would go where
-//! nobody has said.
+//! Nothing is tried again but with a new login: what was pushed stays, so a person repeats the command. Redirects are not followed, because a
+//! layer would go where nobody has said.
 //! Not here: what is pushed ([`super`]).
 
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use cordonhold_rt::client::{CONNECT_TIMEOUT, explain, proxy};
+use cordonhold_rt::client::{CONNECT_TIMEOUT, explain, needs_no_ca, proxy};
 use cordonhold_shared::quote::always_quoted;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Limited};
 use kube::Client;
 use kube::client::Body;
@@ -20,7 +20,8 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::login::Login;
-use super::repository::Repository;
+use super::repository::{Repository, is_loopback};
+use crate::image::{INDEX, MANIFEST, sha256};
 
 /// Why a registry did not take something.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +94,15 @@ enum Challenge {
     },
 }
 
+/// One request to the registry.
+struct Question<'a> {
+    method: Method,
+    /// Path and query.
+    path: String,
+    header: Option<(HeaderName, String)>,
+    body: &'a [u8],
+}
+
 struct Answer {
     status: StatusCode,
     headers: HeaderMap,
@@ -103,6 +113,8 @@ struct Answer {
 const TIMEOUT: Duration = Duration::from_mins(10);
 /// Most bytes of an answer. A token has some thousand.
 const ANSWER_MAX: usize = 1024 * 1024;
+/// What a tag may name in a registry beside an image of ours: one that Docker has pushed.
+const OTHERS: &str = "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 /// Longest text of a registry that is repeated, in characters.
 const SAID_MAX: usize = 200;
 
@@ -116,31 +128,53 @@ impl Registry {
         })
     }
 
+    /// The repository that this asks.
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
     /// Whether the repository has a blob already.
     pub async fn has_blob(&mut self, digest: &str) -> Result<bool, RegistryError> {
-        let path = format!("/v2/{}/blobs/{digest}", self.repository.path);
-        let answer = self.ask(&Method::HEAD, &path, None).await?;
+        let question = self.question(Method::HEAD, &format!("blobs/{digest}"));
+        let answer = self.ask(&question).await?;
         match answer.status {
             StatusCode::OK => Ok(true),
+            // It has the blob in a store of its own, and says where.
+            status if status.is_redirection() => Ok(true),
             StatusCode::NOT_FOUND => Ok(false),
+            _ => Err(self.refused("a question", &answer)),
+        }
+    }
+
+    /// The digest of what a tag names, if there is such a tag.
+    pub async fn manifest(&mut self, tag: &str) -> Result<Option<String>, RegistryError> {
+        let mut question = self.question(Method::GET, &format!("manifests/{tag}"));
+        question.header = Some((header::ACCEPT, format!("{INDEX}, {MANIFEST}, {OTHERS}")));
+        let answer = self.ask(&question).await?;
+        match answer.status {
+            StatusCode::OK => Ok(Some(sha256(&answer.body))),
+            StatusCode::NOT_FOUND => Ok(None),
             _ => Err(self.refused("a question", &answer)),
         }
     }
 
     /// Sends a blob in one piece.
     pub async fn send_blob(&mut self, digest: &str, bytes: &[u8]) -> Result<(), RegistryError> {
-        let path = format!("/v2/{}/blobs/uploads/", self.repository.path);
-        let begun = self.ask(&Method::POST, &path, Some(("", &[]))).await?;
+        let question = self.question(Method::POST, "blobs/uploads/");
+        let begun = self.ask(&question).await?;
         if begun.status != StatusCode::ACCEPTED {
             return Err(self.refused("the beginning of an upload", &begun));
         }
         let place = self.upload_path(&begun)?;
         let separator = if place.contains('?') { '&' } else { '?' };
         let digest = utf8_percent_encode(digest, NON_ALPHANUMERIC);
-        let place = format!("{place}{separator}digest={digest}");
-        let sent = self
-            .ask(&Method::PUT, &place, Some(("application/octet-stream", bytes)))
-            .await?;
+        let question = Question {
+            method: Method::PUT,
+            path: format!("{place}{separator}digest={digest}"),
+            header: Some((header::CONTENT_TYPE, "application/octet-stream".to_owned())),
+            body: bytes,
+        };
+        let sent = self.ask(&question).await?;
         if sent.status == StatusCode::CREATED {
             return Ok(());
         }
@@ -149,12 +183,24 @@ impl Registry {
 
     /// Sends a manifest under a tag or a digest.
     pub async fn send_manifest(&mut self, name: &str, kind: &str, bytes: &[u8]) -> Result<(), RegistryError> {
-        let path = format!("/v2/{}/manifests/{name}", self.repository.path);
-        let sent = self.ask(&Method::PUT, &path, Some((kind, bytes))).await?;
+        let mut question = self.question(Method::PUT, &format!("manifests/{name}"));
+        question.header = Some((header::CONTENT_TYPE, kind.to_owned()));
+        question.body = bytes;
+        let sent = self.ask(&question).await?;
         if sent.status == StatusCode::CREATED {
             return Ok(());
         }
         Err(self.refused(&format!("the manifest {name}"), &sent))
+    }
+
+    /// A question about the repository, without a header and a body.
+    fn question(&self, method: Method, what: &str) -> Question<'static> {
+        Question {
+            method,
+            path: format!("/v2/{}/{what}", self.repository.path),
+            header: None,
+            body: &[],
+        }
     }
 
     /// The path and query to which an upload goes.
@@ -183,36 +229,27 @@ impl Registry {
             .map_or_else(|| "/".to_owned(), ToString::to_string))
     }
 
-    /// Asks once, and once more with the login if the registry wants one.
-    async fn ask(
-        &mut self,
-        method: &Method,
-        path: &str,
-        body: Option<(&str, &[u8])>,
-    ) -> Result<Answer, RegistryError> {
-        let answer = self.ask_once(method, path, body).await?;
-        if answer.status != StatusCode::UNAUTHORIZED || self.authorization.is_some() {
+    /// Asks once, and once more with a login if the registry wants one, or takes the one before no more: a token lasts some minutes.
+    async fn ask(&mut self, question: &Question<'_>) -> Result<Answer, RegistryError> {
+        let answer = self.ask_once(question).await?;
+        if answer.status != StatusCode::UNAUTHORIZED {
             return Ok(answer);
         }
         self.authorization = Some(self.authorize(&answer).await?);
-        self.ask_once(method, path, body).await
+        self.ask_once(question).await
     }
 
-    async fn ask_once(
-        &self,
-        method: &Method,
-        path: &str,
-        body: Option<(&str, &[u8])>,
-    ) -> Result<Answer, RegistryError> {
-        let mut request = Request::builder().method(method.clone()).uri(path);
+    async fn ask_once(&self, question: &Question<'_>) -> Result<Answer, RegistryError> {
+        let mut request = Request::builder()
+            .method(question.method.clone())
+            .uri(&question.path);
         if let Some(authorization) = &self.authorization {
             request = request.header(header::AUTHORIZATION, authorization);
         }
-        let (kind, bytes) = body.unwrap_or_default();
-        if !kind.is_empty() {
-            request = request.header(header::CONTENT_TYPE, kind);
+        if let Some((name, value)) = &question.header {
+            request = request.header(name, value);
         }
-        let request = request.body(Body::from(bytes.to_vec()));
+        let request = request.body(Body::from(question.body.to_vec()));
         let request = request.map_err(|error| RegistryError::NoRegistry {
             registry: self.repository.registry.clone(),
             problem: error.to_string(),
@@ -252,7 +289,7 @@ impl Registry {
         };
         let place: Option<Uri> = realm.parse().ok();
         let is_allowed =
-            |place: &Uri| place.scheme_str() == Some("https") || self.repository.is_on_loopback();
+            |place: &Uri| place.scheme_str() == Some("https") || place.host().is_some_and(is_loopback);
         // A password does not leave this machine without TLS.
         let place = place
             .filter(|place| place.authority().is_some() && is_allowed(place))
@@ -334,10 +371,7 @@ fn client(registry: &str, url: &str) -> Result<Client, RegistryError> {
     let url: Uri = url.parse().map_err(|_| failed(format!("{url} is no URL")))?;
     let variable = |name: &str| std::env::var(name).ok();
     let proxy = proxy::find(None, &url, variable).map_err(|error| failed(error.to_string()))?;
-    let is_plain = url.scheme_str() == Some("http");
-    let mut config = Config::new(url);
-    // Without TLS no CA is needed, and the client must not fail because the system has none.
-    config.root_cert = is_plain.then(Vec::new);
+    let mut config = needs_no_ca(Config::new(url));
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.proxy_url = proxy.map(|proxy| proxy.url);

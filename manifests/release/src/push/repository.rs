@@ -41,13 +41,19 @@ impl Repository {
 
     /// Whether the registry is on this machine.
     pub fn is_on_loopback(&self) -> bool {
-        let host = self
-            .registry
-            .rsplit_once(':')
-            .map_or(&*self.registry, |(host, _)| host);
-        let address = host.trim_matches(['[', ']']).parse();
-        host == "localhost" || address.is_ok_and(|address: IpAddr| address.is_loopback())
+        is_loopback(&self.registry)
     }
+}
+
+/// Whether a host, with or without a port, is this machine.
+pub(super) fn is_loopback(host: &str) -> bool {
+    let host = match host.rsplit_once(':') {
+        // The colons of an IPv6 address alone are inside of its brackets.
+        Some((name, port)) if !port.ends_with(']') => name,
+        Some(_) | None => host,
+    };
+    let address = host.trim_matches(['[', ']']).parse();
+    host == "localhost" || address.is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 impl FromStr for Repository {
@@ -117,6 +123,8 @@ mod tests {
             ),
             ("127.0.0.1:5000", "http://127.0.0.1:5000", "127.0.0.1:5000/x"),
             ("[::1]:5000", "http://[::1]:5000", "[::1]:5000/x"),
+            ("[::1]", "http://[::1]", "[::1]/x"),
+            ("[::2]", "https://[::2]", "[::2]/x"),
             ("10.0.0.1:5000", "https://10.0.0.1:5000", "10.0.0.1:5000/x"),
         ] {
             let read: Repository = text.parse().unwrap();

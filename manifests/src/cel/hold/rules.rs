@@ -6,7 +6,10 @@ use cordonhold_shared::admission::Reason;
 use cordonhold_shared::keys;
 
 use super::super::{AGENT_ACCOUNT, all_of, annotation, any_of, in_parentheses, not};
-use super::{about_the_node, cancel_command, deeper, is_marked, names_the_hold, text, with_the_hold};
+use super::{
+    about_the_node, cancel_command, deeper, is_marked, names_the_hold, text, with_the_hold,
+    with_the_hold_alone,
+};
 
 /// One rule: what must be true, and what somebody is told for whom it is not.
 struct Rule {
@@ -153,10 +156,16 @@ fn of_a_held_node() -> [Rule; 4] {
         Rule {
             reason: Reason::TooLate,
             holds: not(&too_late),
-            told: with_the_hold(
-                "the hold of node ",
-                " was cancelled too late, because its reboot is under way: wait until the node is back. If it is not back half a minute after \
-                 the time below, write the cancel once more, and then send this again",
+            told: format!(
+                "{}\n+ {} + {}",
+                with_the_hold_alone(
+                    "the hold of node ",
+                    " was cancelled too late, because its reboot is under way: wait until the node is back",
+                ),
+                text(
+                    ". If it is not back half a minute after this time, write the cancel once more, with another reason, and then send this again: "
+                ),
+                cancel_command()
             ),
             instead: "the reboot is under way: wait until the node is back",
         },
@@ -211,9 +220,9 @@ pub(super) fn of_a_deletion() -> String {
         Rule {
             reason: Reason::TooLate,
             holds: "variables.isLapsed || !variables.isCancelled || !variables.isSealed".to_owned(),
-            told: with_the_hold(
+            told: with_the_hold_alone(
                 "node ",
-                " is in a reboot that was cancelled too late, and may not be deleted",
+                " is in a reboot that was cancelled too late, and may not be deleted before it is over",
             ),
             instead: "the reboot is under way: wait until the node is back",
         },

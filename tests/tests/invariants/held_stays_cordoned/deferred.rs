@@ -20,6 +20,7 @@ use super::uncordons::ways;
 use crate::admission_policy::{Mutation, create_mutation, remove_mutation};
 use crate::cluster::{Cluster, alone};
 use crate::manifests::overlay;
+use crate::policy::{POLICY, is_denied_by, is_in_force};
 use crate::subject::{Subject, annotate, uncordon};
 use crate::wire::{self, Answer, Write};
 
@@ -47,9 +48,19 @@ impl Deferrer {
 
     /// Starts a cluster with this one alone, and waits until an uncordon is deferred.
     pub(super) async fn start(self) -> Result<(Cluster, TempDir)> {
+        self.start_with(&[]).await
+    }
+
+    /// Starts a cluster with this one and other components, and waits until an uncordon is deferred.
+    async fn start_with(self, others: &[&str]) -> Result<(Cluster, TempDir)> {
         let copy = tempfile::tempdir().context("failed to create a directory")?;
         let component = self.component();
-        let text = format!("resources: [../../base]\ncomponents: [../../components/{component}]\n");
+        let components = [&[component], others].concat();
+        let components: Vec<String> = components
+            .iter()
+            .map(|name| format!("  - ../../components/{name}\n"))
+            .collect();
+        let text = format!("resources: [../../base]\ncomponents:\n{}", components.concat());
         let directory = overlay(copy.path(), component, &text)?;
         let cluster = Cluster::start_with(&directory, Mode::Defer, Protection::OwnHolds, &[]).await?;
         let probe = Subject::held(&cluster, "probe", Phase::Delaying).await?;
@@ -365,6 +376,30 @@ fn last_wish_an_uncordon_is_kept_by_the_policy_with_no_replica() -> Result<()> {
         a_label_in_the_same_put_stays(&cluster, Deferrer::Policy).await?;
         the_first_one_stays(&cluster, Deferrer::Policy).await?;
         what_the_policy_leaves_fails_closed(&cluster).await
+    })
+}
+
+/// The policies that deny see what the webhook has changed already. With the webhook dead, they deny what it would have deferred.
+#[test]
+fn last_wish_an_uncordon_is_kept_beside_the_policies_that_deny() -> Result<()> {
+    alone(async || {
+        let (mut cluster, _copy) = Deferrer::Webhook.start_with(&["policy"]).await?;
+        is_in_force(&cluster.admin, "node-0", POLICY).await?;
+        for phase in [Phase::Draining, Phase::Sealed, Phase::Returning] {
+            every_way_is_deferred(&cluster, Deferrer::Webhook, phase).await?;
+        }
+        the_taint_comes_back(&cluster).await?;
+        the_first_one_stays(&cluster, Deferrer::Webhook).await?;
+        too_late_is_deferred(&cluster, Deferrer::Webhook).await?;
+
+        cluster.webhook.kill();
+        let subject = Subject::held(&cluster, "policy-alone", Phase::Delaying).await?;
+        let before = subject.guarded().await?;
+        let answer = subject
+            .write(&cluster.controller, Write::Strategic, &uncordon())
+            .await?;
+        is_denied_by(&answer, POLICY, "held")?;
+        subject.is_still(&before).await
     })
 }
 

@@ -3,111 +3,12 @@
 //! Not here: how each case is tried (`table.rs`).
 
 use cordonhold_shared::admission::{Reason, UNREADABLE};
-use cordonhold_shared::hold::Phase;
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
 use serde_json::{Value, json};
 
+use super::state::State;
 use crate::subject::{annotate, cordon, uncordon};
-
-/// The state of a Node that cases are tried on. None of them changes it: all are dry runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum State {
-    /// Without marks, and schedulable.
-    Free,
-    /// Without marks, cordoned by a person, with an uncordon that was kept under a hold that is over.
-    Cordoned,
-    /// Without marks, with very many taints.
-    ManyTaints,
-    /// A wish on a Node that a person has cordoned.
-    Wanted,
-    Draining,
-    Delaying,
-    Sealed,
-    Returning,
-    /// In `delaying`, cancelled.
-    Cancelled,
-    /// In `sealed`, cancelled before `until`.
-    SealedCancelled,
-    /// In `sealed`, cancelled after `until`, by the Node's last write; its kubelet is gone.
-    SealedOver,
-    /// In `sealed`, cancelled, after `until`; neither its kubelet nor anybody else has written the Node since.
-    SealedQuiet,
-    /// `until` and the grace are over, and the kubelet has said so.
-    Lapsed,
-    /// `until` and the grace are over, and the kubelet has said nothing since.
-    LapsedQuiet,
-    UnknownPhase,
-    NoHolder,
-    UnreadableUntil,
-    /// In an unknown phase, cancelled as unreadable.
-    UnreadableCancelled,
-    /// A wish whose `until` cannot be read, on a cordoned Node.
-    UnreadableWish,
-    /// A wish whose time has an offset, as no agent writes it, on a cordoned Node.
-    WishWithOffset,
-    /// Only the annotation `until`.
-    UntilAlone,
-    /// Only the taint.
-    TaintAlone,
-    /// Held, with an uncordon that is kept for the ordinary controller.
-    Kept,
-}
-
-impl State {
-    pub(super) const ALL: [State; 23] = [
-        State::Free,
-        State::Cordoned,
-        State::ManyTaints,
-        State::Wanted,
-        State::Draining,
-        State::Delaying,
-        State::Sealed,
-        State::Returning,
-        State::Cancelled,
-        State::SealedCancelled,
-        State::SealedOver,
-        State::SealedQuiet,
-        State::Lapsed,
-        State::LapsedQuiet,
-        State::UnknownPhase,
-        State::NoHolder,
-        State::UnreadableUntil,
-        State::UnreadableCancelled,
-        State::UnreadableWish,
-        State::WishWithOffset,
-        State::UntilAlone,
-        State::TaintAlone,
-        State::Kept,
-    ];
-
-    /// The phase that the hold on its Node begins with.
-    pub(super) fn phase(self) -> Option<Phase> {
-        match self {
-            State::Free | State::Cordoned | State::ManyTaints | State::UntilAlone | State::TaintAlone => None,
-            State::Wanted | State::UnreadableWish | State::WishWithOffset => Some(Phase::Wanted),
-            State::Draining => Some(Phase::Draining),
-            State::Sealed | State::SealedCancelled | State::SealedOver | State::SealedQuiet => {
-                Some(Phase::Sealed)
-            }
-            State::Returning => Some(Phase::Returning),
-            State::Delaying
-            | State::Cancelled
-            | State::Lapsed
-            | State::LapsedQuiet
-            | State::UnknownPhase
-            | State::NoHolder
-            | State::UnreadableUntil
-            | State::UnreadableCancelled
-            | State::Kept => Some(Phase::Delaying),
-        }
-    }
-
-    /// The name of its Node.
-    pub(super) fn node(self) -> String {
-        format!("{self:?}").to_lowercase()
-    }
-}
 
 /// Who tries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -205,6 +106,8 @@ cases! {
     "an uncordon of a held node", NoHolder, Admin, UNCORDON, Held;
     "an uncordon of a held node", UnreadableUntil, Admin, UNCORDON, Held;
     "an uncordon of a wish that cannot be read", UnreadableWish, Admin, UNCORDON, Held;
+    "an uncordon of a hold whose holder has 200,000 characters", LongHolder, Admin, UNCORDON, Held;
+    "an uncordon of a wish whose `until` has 200,000 characters", LongUntil, Admin, UNCORDON, Held;
     "an uncordon of a held node, with a label", Delaying, Controller, WITH_LABEL, Held;
     "an uncordon of a hold that was cancelled too late", SealedCancelled, Admin, UNCORDON, TooLate;
 
@@ -215,12 +118,16 @@ cases! {
     "an uncordon after a cancel of an unreadable hold", UnreadableCancelled, Controller, UNCORDON, Cancelled;
     "an uncordon of a sealed node after a cancel and `until`", SealedOver, Controller, UNCORDON, Cancelled;
     "an uncordon of a sealed node after a cancel and `until`, if nobody has written the Node since `until`", SealedQuiet, Controller, UNCORDON, Cancelled, QUIET;
+    "an uncordon of a sealed node that was cancelled too late, and whose `until` has an offset, as no agent writes it", SealedOffset, Controller, UNCORDON, TooLate, SEALED_OFFSET;
     "an uncordon of a hold that has lapsed", Lapsed, Controller, UNCORDON, Lapsed;
     "an uncordon of a hold that has lapsed, noted as done", Lapsed, Admin, AND_DONE, Lapsed;
     "an uncordon of a hold that has lapsed while the node's kubelet is silent", LapsedQuiet, Controller, UNCORDON, Lapsed, SILENT;
 
+    "an uncordon of a hold that has lapsed, of another Node of the same name", LapsedAnothers, Controller, UNCORDON, Lapsed, ANOTHER_UID;
+
     "an uncordon by the node's own agent", Delaying, Owner, UNCORDON, Owner;
     "an uncordon by the node's own agent, if it is bound to cluster-admin", Delaying, OwnerAsAdmin, UNCORDON, Owner, TOO_MIGHTY;
+    "a mark put on a free node by its own agent, if it is bound to cluster-admin", Free, OwnerAsAdmin, UNTIL, Owner, TOO_MIGHTY_TO_HOLD;
     "an uncordon by the agent of another node", Delaying, Elsewhere, UNCORDON, NotOwnNode;
     "a label by the agent of another node", Delaying, Elsewhere, LABEL, NotOwnNode;
     "a label by the agent of another node", Free, Elsewhere, LABEL, NotOwnNode;
@@ -251,8 +158,10 @@ cases! {
     "a holder put on a free node", Free, Namesake, HOLDER, SpoofedHold;
     "a phase put on a free node", Cordoned, Controller, DRAINING, SpoofedHold;
     "the taint put on a free node", Free, Controller, TAINT, SpoofedHold;
-    "the taint put on a free node that has over 1,000 taints", ManyTaints, Controller, TAINT_MORE, SpoofedHold, TOO_MANY;
-    "another taint put on a free node that has over 1,000 taints", ManyTaints, Controller, NO_TAINT, NothingOfOurs;
+    "the taint put on a free node that has over 500 taints", ManyTaints, Controller, TAINT_MORE, SpoofedHold, TOO_MANY;
+    "another taint put on a free node that has over 500 taints", ManyTaints, Controller, NO_TAINT, NothingOfOurs;
+    "another taint put on a held node that has over 500 taints", HeldManyTaints, Controller, ANOTHER_TAINT, NothingOfOurs, TOO_MANY_HELD;
+    "a label on a held node that has over 500 taints", HeldManyTaints, Controller, LABEL, NothingOfOurs;
 
     "all marks removed after a cancel", Cancelled, Controller, NO_MARKS, Cancelled;
     "all marks removed after a cancel of an unreadable hold", UnreadableCancelled, Controller, NO_MARKS, Cancelled;
@@ -295,6 +204,8 @@ cases! {
     "a label", Free, Controller, LABEL, NothingOfOurs;
     "a label", Wanted, Controller, LABEL, NothingOfOurs;
     "a label", Delaying, Controller, LABEL, NothingOfOurs;
+    "a label", LongHolder, Controller, LABEL, NothingOfOurs;
+    "a label", LongUntil, Controller, LABEL, NothingOfOurs;
     "a label", UnknownPhase, Controller, LABEL, NothingOfOurs;
     "a pause", Free, Controller, PAUSE, NothingOfOurs;
     "a pause", Delaying, Controller, PAUSE, NothingOfOurs;
@@ -304,17 +215,21 @@ cases! {
     "a heartbeat", Wanted, Admin, HEARTBEAT, NothingOfOurs;
     "a heartbeat", Sealed, Admin, HEARTBEAT, NothingOfOurs;
     "a heartbeat", UnknownPhase, Admin, HEARTBEAT, NothingOfOurs;
+    "a heartbeat", LongHolder, Admin, HEARTBEAT, NothingOfOurs;
+    "a cancel of a hold whose holder has 200,000 characters", LongHolder, Admin, AS_UNREADABLE, Override;
     "another taint", Free, Controller, ANOTHER_TAINT, NothingOfOurs;
     "another taint", Delaying, Controller, ANOTHER_TAINT, NothingOfOurs;
     "another taint", Kept, Controller, ANOTHER_TAINT, NothingOfOurs;
 
     "a node created with a phase", Free, Admin, CREATE_IN_PHASE, SpoofedHold;
     "a node created with the taint", Free, Admin, CREATE_TAINTED, SpoofedHold;
+    "a node created with the taint among over 1,000", Free, Admin, CREATE_TAINTED_MORE, SpoofedHold, TOO_MANY;
     "a node created without marks", Free, Admin, CREATE, NothingOfOurs;
     "a held node deleted", Delaying, Admin, Try::Delete, HeldDeleted;
     "a held node deleted", UnknownPhase, Admin, Try::Delete, HeldDeleted;
     "a sealed node deleted after a cancel that was too late", SealedCancelled, Admin, Try::Delete, TooLate;
     "a held node deleted after a cancel", Cancelled, Admin, Try::Delete, Cancelled;
+    "a held node deleted after a cancel by the agent of another node, if it is bound to cluster-admin", Cancelled, ElsewhereAsAdmin, Try::Delete, NotOwnNode, AN_ADMIN;
     "a held node deleted whose hold has lapsed", Lapsed, Admin, Try::Delete, Lapsed;
     "a wish deleted", Wanted, Admin, Try::Delete, NothingOfOurs;
     "a free node deleted", Free, Admin, Try::Delete, NothingOfOurs;
@@ -326,19 +241,34 @@ const OFFSET: Policy = Policy::Denies(
 );
 const QUIET: Policy = Policy::Denies(
     Reason::TooLate,
-    "CEL has no clock: it takes the time from the kubelet's last heartbeat and from the last write of the Node. Write the cancel once more, then it passes",
+    "CEL has no clock: it takes the time from the kubelet's last heartbeat and from the last write of the Node. Write the cancel once more, with another reason, then it passes",
 );
 const SILENT: Policy = Policy::Denies(
     Reason::Held,
-    "CEL has no clock: a hold lapses once a heartbeat of the node's kubelet is later than `until` and 5 min 30 s. A living kubelet writes one within 5 minutes; for one that is gone, cancel the hold first",
+    "CEL has no clock: a hold lapses once a heartbeat of the node's kubelet is later than `until` and 5 min 30 s. A living kubelet writes one within 7 min 30 s with its default settings; for one that is gone, cancel the hold first",
 );
 const TOO_MIGHTY: Policy = Policy::Denies(
     Reason::Held,
     "CEL knows an agent by the verb `own`, which a cluster-admin has too, and tells the two apart by the verb `override`. Do not bind the agent's ServiceAccount to more than its role",
 );
+const TOO_MIGHTY_TO_HOLD: Policy = Policy::Denies(
+    Reason::SpoofedHold,
+    "as above: such an agent gets no hold, and reboots nothing",
+);
 const AN_ADMIN: Policy = Policy::Passes("as above: to CEL this is a cluster-admin");
 const TOO_MANY: Policy =
     Policy::Passes("CEL has a cost budget, which a look at each of so many taints would use up");
+const TOO_MANY_HELD: Policy = Policy::Denies(
+    Reason::TamperedTaint,
+    "as above. The taints before and after the write count together, and while a node is held, any change of so many counts as one of its hold",
+);
+const SEALED_OFFSET: Policy = Policy::Passes(
+    "CEL reads only times as agents write them, in UTC. It cannot tell this one from an `until` that nobody can read, with which the webhook lets a cancelled hold go too",
+);
+const ANOTHER_UID: Policy = Policy::Denies(
+    Reason::Held,
+    "for the policy a hold lapses only if its holder is this very Node. Cancel the hold first",
+);
 const BY_HAND: Policy = Policy::Passes(
     "the policy does not know whether something defers uncordons. The node stays cordoned until the hold ends",
 );
@@ -393,6 +323,11 @@ const STATUS_UNWANTED: Try = Try::Status(|_| annotate(keys::UNCORDON_WANTED, Non
 
 const CREATE_IN_PHASE: Try = Try::Create(|| phase(Some("draining")));
 const CREATE_TAINTED: Try = Try::Create(tainted);
+const CREATE_TAINTED_MORE: Try = Try::Create(|| {
+    let mut taints = many_taints(1000);
+    taints.push(rebooting());
+    json!({ "spec": { "taints": taints } })
+});
 const CREATE: Try = Try::Create(label);
 
 /// The body, and an uncordon.
@@ -408,13 +343,20 @@ fn heartbeat() -> Value {
     ] } })
 }
 
-fn rebooting() -> Value {
+pub(super) fn rebooting() -> Value {
     json!({ "key": keys::REBOOTING, "effect": keys::NO_SCHEDULE })
 }
 
 /// A taint of somebody else.
 fn maintenance() -> Value {
     json!({ "key": "example.org/maintenance", "effect": "NoSchedule" })
+}
+
+/// So many taints of others.
+pub(super) fn many_taints(count: usize) -> Vec<Value> {
+    (0..count)
+        .map(|number| json!({ "key": format!("example.org/t{number}"), "effect": "NoSchedule" }))
+        .collect()
 }
 
 fn another_taint(node: &NodeView) -> Value {

@@ -4,39 +4,41 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
-use cordonhold_shared::admission::{
-    Decision, Facts, Known, Mode as CoreMode, OnDelete, Operation, Outcome, Policy as CorePolicy, Reason,
-    Request, Requester, ServiceAccount, decide,
-};
+use cordonhold_shared::admission::{Outcome, Reason};
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
 use cordonhold_tests::control_plane::{ControlPlane, Options};
-use cordonhold_tests::identity::{Identity, Impersonation, ORDINARY_CONTROLLER};
-use cordonhold_tests::install::{Rendered, install, manifests};
+use cordonhold_tests::identity::ORDINARY_CONTROLLER;
+use cordonhold_tests::install::{Rendered, install};
 use cordonhold_tests::marks::Marks;
+use cordonhold_tests::wait;
 use cordonhold_tests::webhook::{Mode, Protection, Webhook};
-use cordonhold_tests::{AGENT_ACCOUNT, NAMESPACE, wait};
 use http::{Request as HttpRequest, header};
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
 
-use super::cases::{Case, Policy, State, Try, Who, cancel, cases, phase, tainted, wanted};
+use super::cases::{Case, Policy, Try, Who, cancel, cases, many_taints, phase, rebooting, tainted, wanted};
+use super::decision::{Stored, impersonation, of_the_core};
+use super::page::is_written;
+use super::state::State;
 use super::{IN_FORCE_TIMEOUT, WITH_POLICY, unbind};
 use crate::cluster::alone;
 use crate::manifests::overlay;
-use crate::subject::{annotate, cordon};
+use crate::subject::{annotate, cordon, uncordon};
 use crate::wire::{self, Answer, WEBHOOK, Write};
 
-/// More taints than CEL looks at.
-const MANY_TAINTS: usize = 1001;
+/// The taints before and after a write are together more than CEL looks at.
+const MANY_TAINTS: usize = 501;
+/// The characters of a very long mark. All annotations of an object may have 256 KiB.
+const LONG_MARK: usize = 200_000;
 /// Longer than any clock differs, and than the grace after `until`.
 const LONG: SignedDuration = SignedDuration::from_mins(20);
 /// An annotation that is nobody's.
 const NOTE: &str = "example.org/note";
 /// The node whose agent tries to write others.
-const ELSEWHERE: &str = "node-0";
+pub(super) const ELSEWHERE: &str = "node-0";
 
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,13 +87,6 @@ impl Verdict {
     }
 }
 
-/// A Node as the API server has it, and as the core sees it.
-#[derive(Default)]
-struct Stored {
-    json: Value,
-    view: NodeView,
-}
-
 /// A control plane with a Node for each state, and a client for each who tries something.
 struct Table {
     plane: ControlPlane,
@@ -115,6 +110,7 @@ fn held_stays_cordoned_policy_and_webhook_decide_the_same_but_for_what_the_manua
         .await?;
         webhook.register(&table.plane, &table.rendered, ELSEWHERE).await?;
         let both = table.verdicts(&cases, &nodes).await?;
+        table.a_cancel_with_another_reason_opens_a_quiet_node().await?;
         unbind(&table.plane.client()).await?;
         table.is_in_force(By::Webhook).await?;
         let without = table.verdicts(&cases, &nodes).await?;
@@ -164,111 +160,6 @@ fn judge(case: &Case, node: &Stored, [alone, both, without]: [&Verdict; 3]) -> R
     };
     ensure!(both == of_both, "both: {both:?}");
     Ok(())
-}
-
-/// The core's decision, and its outcome in mode `enforce`.
-fn of_the_core(case: &Case, node: &Stored) -> Result<(Reason, Outcome)> {
-    let operation = match case.tries {
-        Try::Patch(body) | Try::Status(body) => Operation::UpdateNode {
-            old: node.view.clone(),
-            new: node.patched(&body(&node.view))?,
-        },
-        Try::Create(body) => Operation::CreateNode {
-            new: Stored::default().patched(&body())?,
-        },
-        Try::Delete => Operation::DeleteNode {
-            old: node.view.clone(),
-        },
-    };
-    let request = Request {
-        requester: requester(case),
-        operation,
-        is_of_status: matches!(case.tries, Try::Status(_)),
-    };
-    let facts = Facts {
-        may_override: Known::Is(!matches!(case.who, Who::Controller | Who::Owner | Who::Elsewhere)),
-        ..Facts::default()
-    };
-    let policy = CorePolicy {
-        modes: CoreMode::Enforce.into(),
-        agent: ServiceAccount {
-            namespace: NAMESPACE.to_owned(),
-            name: AGENT_ACCOUNT.to_owned(),
-        },
-        exempt: cordonhold_shared::admission::Exempt::default(),
-        on_delete: OnDelete::Deny,
-        kured: None,
-    };
-    match decide(&request, &facts, &policy, Timestamp::now()) {
-        Decision::Verdict(verdict) => Ok((verdict.reason, verdict.outcome)),
-        Decision::Need(fact) => bail!("the core needs {fact:?}"),
-    }
-}
-
-/// Puts a JSON merge patch (RFC 7386) over a value.
-fn merge(target: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = json!({});
-    }
-    for (key, value) in patch {
-        if value.is_null() {
-            let object = target.as_object_mut();
-            drop(object.and_then(|object| object.remove(key)));
-        } else {
-            merge(&mut target[key], value);
-        }
-    }
-}
-
-impl Stored {
-    fn new(json: Value) -> Result<Self> {
-        let view = serde_json::from_value(json.clone()).context("failed to read a Node")?;
-        Ok(Self { json, view })
-    }
-
-    /// The Node after this patch.
-    fn patched(&self, patch: &Value) -> Result<NodeView> {
-        let mut all = self.json.clone();
-        merge(&mut all, patch);
-        serde_json::from_value(all).context("failed to read a patched Node")
-    }
-}
-
-fn impersonation(who: Who, node: &str) -> Option<Impersonation> {
-    let agent = |on: &str| Impersonation::service_account(NAMESPACE, AGENT_ACCOUNT).on_node(on);
-    match who {
-        Who::Admin => None,
-        Who::Controller => Some(Impersonation::user(ORDINARY_CONTROLLER)),
-        Who::Owner => Some(agent(node)),
-        Who::Elsewhere => Some(agent(ELSEWHERE)),
-        Who::ElsewhereAsAdmin => Some(agent(ELSEWHERE).group("system:masters")),
-        Who::OwnerAsAdmin => Some(agent(node).group("system:masters")),
-        Who::Namesake => Some(
-            Impersonation::service_account("default", AGENT_ACCOUNT)
-                .group("system:masters")
-                .on_node(node),
-        ),
-    }
-}
-
-fn requester(case: &Case) -> Requester {
-    let Some(somebody) = impersonation(case.who, &case.state.node()) else {
-        return Requester {
-            user: Identity::Admin.user().to_owned(),
-            groups: vec!["system:masters".to_owned()],
-            ..Requester::default()
-        };
-    };
-    Requester {
-        user: somebody.user,
-        groups: somebody.groups,
-        node_claim: somebody.extra.into_iter().map(|(_, node)| node).collect(),
-        ..Requester::default()
-    }
 }
 
 impl Table {
@@ -359,7 +250,18 @@ impl Table {
             State::UnreadableCancelled => annotate(keys::HOLDER, Some("nobody")),
             State::UnreadableUntil => until("tomorrow"),
             State::UnreadableWish => until("2026-02-30T00:00:00Z"),
-            State::WishWithOffset => until("2099-01-01T00:00:00+01:00"),
+            State::WishWithOffset | State::SealedOffset => until("2099-01-01T00:00:00+01:00"),
+            State::LongHolder => annotate(keys::HOLDER, Some(&format!("another/{}", "2".repeat(LONG_MARK)))),
+            State::LongUntil => until(&"2".repeat(LONG_MARK)),
+            State::HeldManyTaints => {
+                let mut taints = many_taints(MANY_TAINTS - 1);
+                taints.push(rebooting());
+                json!({ "spec": { "taints": taints } })
+            }
+            State::LapsedAnothers => {
+                let created = "2026-01-01T00:00:00.000000001Z";
+                annotate(keys::HOLDER, Some(&format!("another/{created}")))
+            }
             State::UntilAlone => until("2099-01-01T00:00:00Z"),
             State::TaintAlone => tainted(),
             State::Kept => wanted(&marks.view().await?, "-", ORDINARY_CONTROLLER),
@@ -367,17 +269,23 @@ impl Table {
         };
         self.write(Who::Owner, state, &by_agent).await?;
         let by_admin = match state {
-            State::Cordoned | State::Wanted | State::UnreadableWish | State::WishWithOffset => cordon(),
-            State::ManyTaints => json!({ "spec": { "taints": many_taints() } }),
-            State::Cancelled | State::SealedCancelled | State::SealedOver | State::SealedQuiet => {
-                cancel(&marks.view().await?, "not now")
-            }
+            State::Cordoned
+            | State::Wanted
+            | State::UnreadableWish
+            | State::WishWithOffset
+            | State::LongUntil => cordon(),
+            State::ManyTaints => json!({ "spec": { "taints": many_taints(MANY_TAINTS) } }),
+            State::Cancelled
+            | State::SealedCancelled
+            | State::SealedOver
+            | State::SealedQuiet
+            | State::SealedOffset => cancel(&marks.view().await?, "not now"),
             State::UnreadableCancelled => annotate(keys::CANCEL, Some("unreadable not now")),
             _ => json!({}),
         };
         self.write(Who::Admin, state, &by_admin).await?;
         match state {
-            State::Lapsed => marks.renewed_before(LONG).await,
+            State::Lapsed | State::LapsedAnothers => marks.renewed_before(LONG).await,
             State::LapsedQuiet => {
                 marks.renewed_before(LONG).await?;
                 self.last_heard(state, long_ago, false).await
@@ -386,6 +294,34 @@ impl Table {
             State::SealedQuiet => self.last_heard(state, long_ago.checked_sub(LONG)?, true).await,
             _ => Ok(()),
         }
+    }
+
+    /// The way out that the policy names for a sealed node whose machine is gone. The case is tried as a dry run, so that it stays cordoned.
+    async fn a_cancel_with_another_reason_opens_a_quiet_node(&self) -> Result<()> {
+        let node = &self.node(State::SealedQuiet).await?;
+        let view = Stored::new(node.clone())?.view;
+        let dry = format!("{}?dryRun=All", State::SealedQuiet.node());
+        let client = &self.clients[&(Who::Controller, State::SealedQuiet)];
+        let late = || async {
+            let answer = wire::write(client, &dry, Write::Merge, &uncordon()).await?;
+            anyhow::Ok(
+                Verdict::of(&answer)? == Verdict::Denied(By::Policy, Reason::TooLate.code().to_owned()),
+            )
+        };
+        ensure!(late().await?, "the node is not quiet: {node}");
+        // The same text changes nothing, so the API server notes no time.
+        self.write(Who::Admin, State::SealedQuiet, &cancel(&view, "not now"))
+            .await?;
+        ensure!(late().await?, "the same cancel opens it");
+        self.write(
+            Who::Admin,
+            State::SealedQuiet,
+            &cancel(&view, "its machine is gone"),
+        )
+        .await?;
+        wire::write(client, &dry, Write::Merge, &uncordon())
+            .await?
+            .passed()
     }
 
     /// Makes the kubelet's last heartbeat as old as this and, with `and_written`, each write that the API server has noted.
@@ -460,45 +396,4 @@ impl Table {
         };
         Verdict::of(&answer)
     }
-}
-
-fn many_taints() -> Vec<Value> {
-    (0..MANY_TAINTS)
-        .map(|number| json!({ "key": format!("example.org/t{number}"), "effect": "NoSchedule" }))
-        .collect()
-}
-
-const HEAD: &str = "| what is tried | webhook | policy | why |\n| --- | --- | --- | --- |\n";
-
-/// Checks that the page has a row for each case in which policy and webhook differ, and no other.
-fn is_written(cases: &[Case]) -> Result<()> {
-    let rows: Vec<String> = cases.iter().filter_map(row).collect();
-    let table = format!("{HEAD}{}", rows.concat());
-    let path = manifests("../docs/policy.md");
-    let page = std::fs::read_to_string(&path).context("failed to read docs/policy.md")?;
-    let (before, rest) = page
-        .split_once(HEAD)
-        .context("docs/policy.md has no table of differences")?;
-    let after = rest.find("\n\n").map_or("", |end| &rest[end + 1..]);
-    let new = format!("{before}{table}{after}");
-    if std::env::var_os("CORDONHOLD_WRITE_MANUAL").is_some() {
-        std::fs::write(&path, &new).context("failed to write docs/policy.md")?;
-    } else {
-        ensure!(
-            new == page,
-            "docs/policy.md is out of date: write it anew with `CORDONHOLD_WRITE_MANUAL=1 cargo test --workspace --test invariants policy_and_webhook`"
-        );
-    }
-    Ok(())
-}
-
-fn row(case: &Case) -> Option<String> {
-    let denies = |reason: Reason| format!("denies (`{}`)", reason.code());
-    let passes = |reason: Reason| format!("lets pass (`{}`)", reason.code());
-    let (webhook, policy, why) = match case.policy {
-        Policy::Same => return None,
-        Policy::Passes(why) => (denies(case.reason), "lets pass".to_owned(), why),
-        Policy::Denies(reason, why) => (passes(case.reason), denies(reason), why),
-    };
-    Some(format!("| {} | {webhook} | {policy} | {why} |\n", case.what))
 }

@@ -168,26 +168,94 @@ async fn an_upload_goes_nowhere_else() {
     );
 }
 
-#[test]
-fn a_password_is_sent_to_no_place_without_tls() {
-    // What the registry says is all that is needed: it is asked for over HTTPS, and names a place without TLS.
+/// What the registry says is all that is needed: it is asked for over HTTPS or on loopback, and names a place without TLS.
+#[tokio::test]
+async fn a_password_is_sent_to_no_place_without_tls() {
     drop(crypto::install_provider());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let repository: Repository = "registry.example/team".parse().unwrap();
-    let got = runtime.block_on(async {
-        let registry = Registry::new(&repository, Some(login())).unwrap();
-        registry
-            .token("http://auth.example/token", None, Some("Basic x".to_owned()))
-            .await
-    });
-    let line = exit::one_line(&got.unwrap_err());
-    assert!(
-        line.contains("auth.example") && line.contains("no URL with https"),
-        "{line}"
-    );
+    for registry in ["registry.example/team", "127.0.0.1:5000/team"] {
+        for realm in ["http://auth.example/token", "http://127.0.0.1@auth.example/token"] {
+            let repository: Repository = registry.parse().unwrap();
+            let registry = Registry::new(&repository, Some(login())).unwrap();
+            let got = registry.token(realm, None, Some("Basic x".to_owned())).await;
+            let line = exit::one_line(&got.unwrap_err());
+            assert!(
+                line.contains("auth.example") && line.contains("no URL with https"),
+                "{line}"
+            );
+        }
+    }
+}
+
+/// A registry whose storage is elsewhere (Distribution with redirects) says where the blob is.
+#[tokio::test]
+async fn a_blob_in_a_store_elsewhere_is_there_and_nobody_asks_the_store() {
+    let asked: Arc<Mutex<u32>> = Arc::default();
+    let seen = Arc::clone(&asked);
+    let store = played(move |_, _, _| {
+        *seen.lock().unwrap() += 1;
+        status(404, "")
+    })
+    .await;
+    for code in [307, 302] {
+        let place = format!("http://{store}/blob?signature=x");
+        let address = played(move |_, _, _| {
+            let place = [(header::LOCATION, place.clone())];
+            (StatusCode::from_u16(code).unwrap(), place).into_response()
+        })
+        .await;
+        assert!(registry(&address, None).has_blob("sha256:0").await.unwrap());
+    }
+    assert_eq!(*asked.lock().unwrap(), 0);
+}
+
+/// A token lasts some minutes, and a push on a slow line longer.
+#[tokio::test]
+async fn a_token_that_has_expired_is_asked_for_once_more_and_one_that_never_works_is_refused() {
+    let given: Arc<Mutex<u32>> = Arc::default();
+    let count = Arc::clone(&given);
+    let tokens = played(move |_, _, _| {
+        let mut count = count.lock().unwrap();
+        *count += 1;
+        status(200, &format!(r#"{{"token":"t{count}"}}"#))
+    })
+    .await;
+    let realm = format!("Bearer realm=\"http://{tokens}/token\"");
+    let address = played(move |_, path, authorization| match (path, authorization) {
+        // The first token is good for the first manifest alone.
+        ("/v2/team/agent/manifests/1", "Bearer t1") | ("/v2/team/agent/manifests/2", "Bearer t2") => {
+            status(201, "")
+        }
+        _ => (
+            StatusCode::UNAUTHORIZED,
+            [(header::WWW_AUTHENTICATE, realm.clone())],
+        )
+            .into_response(),
+    })
+    .await;
+    let mut registry = registry(&address, Some(login()));
+    for tag in ["1", "2"] {
+        registry.send_manifest(tag, "x", b"{}").await.unwrap();
+    }
+    let refused = registry.send_manifest("3", "x", b"{}").await.unwrap_err();
+    let line = exit::one_line(&refused);
+    assert!(line.contains("does not take the login of 'you'"), "{line}");
+    assert_eq!(*given.lock().unwrap(), 3);
+}
+
+#[tokio::test]
+async fn what_a_tag_names_is_told_by_its_bytes() {
+    let address = played(|method, path, _| match (method, path) {
+        ("GET", "/v2/team/agent/manifests/1") => status(200, "content"),
+        ("GET", "/v2/team/agent/manifests/2") => status(404, ""),
+        _ => status(500, ""),
+    })
+    .await;
+    let mut registry = registry(&address, None);
+    let found = registry.manifest("1").await.unwrap();
+    assert_eq!(found, Some(sha256(b"content")));
+    assert_eq!(registry.manifest("2").await.unwrap(), None);
+    let line = exit::one_line(&registry.manifest("3").await.unwrap_err());
+    assert!(line.contains("HTTP 500"), "{line}");
 }
 
 #[test]
