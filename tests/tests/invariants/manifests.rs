@@ -128,9 +128,9 @@ fn found_s14_events_can_be_written_in_default_alone() -> Result<()> {
 fn moved(mut object: Value) -> Value {
     let elsewhere = json!(ELSEWHERE);
     // kustomize takes these for objects of a namespace. The API server drops the field.
-    let is_unknown = ["MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"]
-        .iter()
-        .any(|kind| object["kind"] == *kind);
+    let is_unknown = object["kind"]
+        .as_str()
+        .is_some_and(|kind| kind.contains("AdmissionPolicy"));
     if is_unknown || object["metadata"]["namespace"] == NAMESPACE {
         object["metadata"]["namespace"] = elsewhere.clone();
     }
