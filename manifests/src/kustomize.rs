@@ -321,7 +321,7 @@ fn resource(folder: &str, file: &File) -> File {
 #[must_use]
 pub fn without_empty_lines(text: &str) -> String {
     let lines = text.lines().filter(|line| !line.trim().is_empty());
-    lines.map(|line| format!("{line}\n")).collect()
+    lines.flat_map(|line| [line, "\n"]).collect()
 }
 
 impl Component {
