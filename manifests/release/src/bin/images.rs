@@ -64,16 +64,16 @@ enum Failure {
 
 fn main() -> ExitCode {
     match exit::parse_args::<Args>(PROGRAM) {
-        Ok(args) => exit::code(PROGRAM, run(args)),
+        Ok(args) => exit::code(PROGRAM, run(&args)),
         Err(code) => code,
     }
 }
 
-fn run(args: Args) -> Result<(), Failure> {
+fn run(args: &Args) -> Result<(), Failure> {
     let pushed = args.repository.as_ref().filter(|_| args.push);
     let ready = match (&args.from, pushed) {
         (Some(folder), Some(repository)) => folder::read(folder, repository).map_err(ImagesError::from)?,
-        _ => build(&args)?,
+        _ => build(args)?,
     };
     let Some(repository) = pushed else {
         return Ok(());
