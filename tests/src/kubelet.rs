@@ -1,5 +1,5 @@
 //! Plays the kubelets for the pods in our own namespace: each is a process, with the arguments, environment, files, token and probes that its
-//! object says. Two more play the pod network: addresses ([`network`]), and Services ([`service`]).
+//! object says. Two more play the pod network: addresses (`network`), and Services (`service`).
 //!
 //! It deviates from a kubelet and a container in these things, and in no other that we know of:
 //!
@@ -14,7 +14,7 @@
 //!   directories.
 //!   Any other stays in `CreateContainerError`, with the reason. A pod of another image stays in `ErrImagePull`.
 //! * A host that goes down kills its pods at once. systemd would end them by SIGTERM first.
-//! * Of what the API server asks of a node, only logs are there ([`logs`]).
+//! * Of what the API server asks of a node, only logs are there (`logs`).
 //!
 //! Not here: nodes; KWOK keeps them alive. Pods of other namespaces; KWOK plays them.
 
@@ -85,7 +85,7 @@ struct Node {
 }
 
 impl Kubelet {
-    /// Starts to run the pods that are bound to nodes with a machine ([`Self::add_host`]).
+    /// Starts to run the pods that are bound to nodes with a machine (`add_host`).
     pub fn start(plane: &ControlPlane) -> Result<(Self, Tasks)> {
         let [agent, webhook] = programs::build([Program::Agent, Program::Webhook])?;
         let directory = plane.directory().join("pods");
