@@ -238,7 +238,8 @@ async fn of_pool(cluster: &Cluster, pool: &str, change: &Change<'_>) -> Result<E
 pub(crate) fn lock_of<'a>(look: &'a Look, pool: &str) -> Result<&'a SeenLock, String> {
     let by_default = Agents::by_default(pool);
     let mut known = look.places.agents.iter();
-    let agents = known.find(|agents| agents.pool == pool).unwrap_or(&by_default);
+    let own = known.find(|agents| agents.pool == pool);
+    let agents = own.unwrap_or(&by_default);
     let kured = &agents.kured;
     let not_known = |why: &str, right: &str| {
         format!(
@@ -282,6 +283,8 @@ pub(crate) fn lock_of<'a>(look: &'a Look, pool: &str) -> Result<&'a SeenLock, St
         LockOn::DaemonSet => shared(),
         LockOn::Auto => shared().or_else(lease),
     };
+    // A pool without agents and without a Lease is none: kured's lock is not its own.
+    let found = found.filter(|_| own.is_some() || lease().is_some());
     found.ok_or_else(|| {
         format!(
             "the object that carries the lock of the pool {} was not seen: {PLUGIN} status says whether it is there, and which right it takes",

@@ -265,7 +265,7 @@ fn the_documented_overlays_change_what_they_say() -> Result<()> {
         ] {
             let object = find(objects.objects(), kind, name).context("not rendered")?;
             let image = &object["spec"]["template"]["spec"]["containers"][0]["image"];
-            ensure!(*image == format!("registry.example/{name}:0.1.0"), "{image}");
+            ensure!(*image == format!("registry.example/team/{name}:0.1.0"), "{image}");
         }
         let directory = add_issued_overlay(copy.path())?;
         let objects = Rendered::from_directory(&cluster.plane.assets().kubectl, &directory).await?;
