@@ -319,7 +319,7 @@ mod tests {
     use crate::look::Places;
 
     fn lock(carrier: Carrier, namespace: &str, name: &str) -> SeenLock {
-        let view = json!({ "metadata": { "name": name } });
+        let view = json!({ "metadata": { "name": name, "resourceVersion": "1" } });
         SeenLock {
             object: LockObject {
                 carrier,
