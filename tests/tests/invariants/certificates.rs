@@ -271,7 +271,7 @@ fn deleted_secrets_come_back_and_no_admission_fails_meanwhile() -> Result<()> {
             ensure!(Instant::now() < deadline, "the CAs stayed away");
         };
         ensure!(both.contains(first.trim()), "the old CA is not trusted any more");
-        wait::until("the new CA to sign", Duration::from_secs(60), || async {
+        wait::until("the new CA to sign", Duration::from_secs(180), || async {
             // Each look is an admission too.
             admit(&controller).await?;
             Ok((certs.signers()?.len() == 2).then_some(()))
