@@ -11,7 +11,7 @@ use cordonhold_shared::reboot::lock_object::{Carrier, SeenLock};
 use serde_json::{Value, json};
 
 use crate::agents::{Agents, LockOn};
-use crate::args::{KeepArgs, PauseArgs, ResumeArgs, UnkeepArgs, WriteArgs};
+use crate::args::{KeepArgs, PauseArgs, ResumeArgs, TargetArgs, UnkeepArgs, WriteArgs};
 use crate::cluster::Cluster;
 use crate::look::{Look, Scope};
 use crate::patch::{Kind, Written, node_path, say_done, say_refused};
@@ -71,10 +71,7 @@ pub(crate) async fn pause(cluster: &Cluster, args: &PauseArgs) -> Result<Ending,
         verb: "Pause",
         write: args.write,
     };
-    match &args.target.pool {
-        Some(pool) => of_pool(cluster, pool, &change).await,
-        None => of_nodes(cluster, &args.target.nodes, &change).await,
-    }
+    of_target(cluster, &args.target, &change).await
 }
 
 pub(crate) async fn resume(cluster: &Cluster, args: &ResumeArgs) -> Result<Ending, Error> {
@@ -85,10 +82,7 @@ pub(crate) async fn resume(cluster: &Cluster, args: &ResumeArgs) -> Result<Endin
         verb: "Resume",
         write: args.write,
     };
-    match &args.target.pool {
-        Some(pool) => of_pool(cluster, pool, &change).await,
-        None => of_nodes(cluster, &args.target.nodes, &change).await,
-    }
+    of_target(cluster, &args.target, &change).await
 }
 
 pub(crate) async fn keep(cluster: &Cluster, args: &KeepArgs) -> Result<Ending, Error> {
@@ -175,6 +169,13 @@ fn say_more(node: &NodeView, change: &Change<'_>) -> Result<(), Error> {
             "  it is cordoned; if nobody needs that → kubectl uncordon {name}"
         )),
         (_, _, _) => Ok(()),
+    }
+}
+
+async fn of_target(cluster: &Cluster, target: &TargetArgs, change: &Change<'_>) -> Result<Ending, Error> {
+    match &target.pool {
+        Some(pool) => of_pool(cluster, pool, change).await,
+        None => of_nodes(cluster, &target.nodes, change).await,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,9 @@ use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::{
     ConfigMap, KeyToPath, Pod, Secret, ServiceAccountTokenProjection, Volume, VolumeProjection,
 };
-use kube::{Api, Client, ResourceExt};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 
 use super::command::field_of;
 use super::network::Address;
@@ -162,13 +165,8 @@ impl Volumes {
         items: Option<&[KeyToPath]>,
         optional: Option<bool>,
     ) -> Result<Content> {
-        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &pod.namespace().unwrap_or_default());
-        let Some(secret) = secrets
-            .get_opt(name)
-            .await
-            .with_context(|| format!("failed to get the Secret {name}"))?
-        else {
-            return missing(&format!("Secret {name}"), optional);
+        let Some(secret) = self.source::<Secret>(pod, name, optional).await? else {
+            return Ok(Content::new());
         };
         let data = secret.data.into_iter().flatten();
         chosen(data.map(|(key, value)| (key, value.0)).collect(), items)
@@ -181,13 +179,8 @@ impl Volumes {
         items: Option<&[KeyToPath]>,
         optional: Option<bool>,
     ) -> Result<Content> {
-        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), &pod.namespace().unwrap_or_default());
-        let Some(map) = maps
-            .get_opt(name)
-            .await
-            .with_context(|| format!("failed to get the ConfigMap {name}"))?
-        else {
-            return missing(&format!("ConfigMap {name}"), optional);
+        let Some(map) = self.source::<ConfigMap>(pod, name, optional).await? else {
+            return Ok(Content::new());
         };
         let data = map.data.into_iter().flatten();
         chosen(
@@ -195,11 +188,24 @@ impl Volumes {
             items,
         )
     }
-}
 
-fn missing(what: &str, optional: Option<bool>) -> Result<Content> {
-    ensure!(optional == Some(true), "there is no {what}");
-    Ok(Content::new())
+    /// An object in the pod's namespace. An error if it is not there, unless it is optional.
+    async fn source<K>(&self, pod: &Pod, name: &str, optional: Option<bool>) -> Result<Option<K>>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        let objects: Api<K> = Api::namespaced(self.client.clone(), &pod.namespace().unwrap_or_default());
+        let kind = K::kind(&());
+        let found = objects
+            .get_opt(name)
+            .await
+            .with_context(|| format!("failed to get the {kind} {name}"))?;
+        ensure!(
+            found.is_some() || optional == Some(true),
+            "there is no {kind} {name}"
+        );
+        Ok(found)
+    }
 }
 
 /// All keys, or those that the volume chooses, by the paths that it gives them.

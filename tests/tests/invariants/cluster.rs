@@ -3,6 +3,7 @@
 //!
 //! The shared one lives as long as the process. Each test creates its own Nodes there, so tests can run in parallel.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -24,6 +25,9 @@ use crate::fleet::unguarded_plane;
 
 /// Longest time until a decision is in the log. A thread of the webhook writes it, which takes long only on a busy machine.
 const LOG_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest run of one kubectl command that waits for nothing. It takes a second, and longer on a busy machine.
+const KUBECTL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The runtime for all tests: a client only works in the runtime that created it.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a tokio runtime starts"));
@@ -84,6 +88,16 @@ impl Cluster {
         Self::start_with(&manifests(directory), mode, protection, &[]).await
     }
 
+    /// Starts a cluster whose webhook protects stock kured too, beside our own agents.
+    pub(crate) async fn start_beside_kured() -> Result<Self> {
+        Self::start(
+            "overlays/kured-beside-agents",
+            Mode::Enforce,
+            Protection::OwnHoldsAndKured,
+        )
+        .await
+    }
+
     /// Starts a cluster from any directory of manifests, with these further flags of the webhook.
     pub(crate) async fn start_with(
         directory: &Path,
@@ -94,6 +108,11 @@ impl Cluster {
         let plane = ControlPlane::start(Options { nodes: 1 }).await?;
         let rendered = install(&plane, directory).await?;
         let webhook = Webhook::start_with(&plane, mode, protection, flags).await?;
+        Self::of(plane, rendered, webhook).await
+    }
+
+    /// A cluster of what has been started and installed. The webhook is registered with it, and asked about `node-0`.
+    pub(crate) async fn of(plane: ControlPlane, rendered: Rendered, webhook: Webhook) -> Result<Self> {
         webhook.register(&plane, &rendered, "node-0").await?;
         Ok(Self {
             webhook,
@@ -102,6 +121,14 @@ impl Cluster {
             controller: plane.client_from(&plane.kubeconfig(Identity::Controller)).await?,
             plane,
         })
+    }
+
+    /// Runs kubectl with these words as a cluster-admin. The error has what it printed.
+    pub(crate) async fn run_kubectl(&self, words: &[impl AsRef<OsStr>]) -> Result<()> {
+        let line = self.plane.kubectl_line(Identity::Admin);
+        let words = words.iter().map(AsRef::as_ref);
+        let _printed = line.args(words).run("", KUBECTL_TIMEOUT).await?;
+        Ok(())
     }
 
     /// A client with the identity of the agent on this node: its ServiceAccount and the node claim.

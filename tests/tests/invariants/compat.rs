@@ -12,7 +12,6 @@ use cordonhold_shared::node::NodeView;
 use cordonhold_tests::compat::Older;
 use cordonhold_tests::control_plane::{ControlPlane, Options};
 use cordonhold_tests::host::RebootCommand;
-use cordonhold_tests::identity::Identity;
 use cordonhold_tests::install::{Rendered, install, manifests};
 use cordonhold_tests::programs::{self, Program};
 use cordonhold_tests::webhook::{Mode, Protection, Webhook};
@@ -59,14 +58,7 @@ impl Version {
         let plane = ControlPlane::start(Options { nodes: 1 }).await?;
         let rendered = install(&plane, &self.base).await?;
         let webhook = self.start_webhook(&plane).await?;
-        webhook.register(&plane, &rendered, "node-0").await?;
-        Ok(Cluster {
-            webhook,
-            rendered,
-            admin: plane.client(),
-            controller: plane.client_from(&plane.kubeconfig(Identity::Controller)).await?,
-            plane,
-        })
+        Cluster::of(plane, rendered, webhook).await
     }
 
     async fn start_webhook(&self, plane: &ControlPlane) -> Result<Webhook> {

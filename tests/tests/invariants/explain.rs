@@ -10,7 +10,6 @@ use cordonhold_shared::hold::Phase;
 use cordonhold_shared::keys;
 use cordonhold_tests::identity::{Credential, Endpoint, Identity, ORDINARY_CONTROLLER};
 use cordonhold_tests::programs::{self, Program};
-use cordonhold_tests::webhook::{Mode, Protection};
 use cordonhold_tests::{NAMESPACE, WEBHOOK_ACCOUNT};
 use kube::Client;
 use tokio::process::Command;
@@ -26,12 +25,7 @@ const EXPLAIN_TIMEOUT: Duration = Duration::from_secs(60);
 #[test]
 fn explain_says_what_the_webhook_answers() -> Result<()> {
     alone(async || {
-        let cluster = Cluster::start(
-            "overlays/kured-beside-agents",
-            Mode::Enforce,
-            Protection::OwnHoldsAndKured,
-        )
-        .await?;
+        let cluster = Cluster::start_beside_kured().await?;
         let explain = Explain::new(&cluster)?;
         let controller = &cluster.controller;
         let held = Subject::held(&cluster, "explain-held", Phase::Delaying).await?;

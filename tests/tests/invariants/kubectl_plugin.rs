@@ -17,7 +17,6 @@ use cordonhold_tests::identity::Identity;
 use cordonhold_tests::marks::Marks;
 use cordonhold_tests::programs::{self, Program};
 use cordonhold_tests::wait;
-use cordonhold_tests::webhook::{Mode, Protection};
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
@@ -94,12 +93,7 @@ fn plugin_status_shows_every_phase_and_a_viewer_learns_what_is_hidden_and_why() 
 fn plugin_says_why_a_node_is_cordoned_by_us_by_a_person_or_by_kured_and_what_an_uncordon_meets() -> Result<()>
 {
     alone(async || {
-        let cluster = Cluster::start(
-            "overlays/kured-beside-agents",
-            Mode::Enforce,
-            Protection::OwnHoldsAndKured,
-        )
-        .await?;
+        let cluster = Cluster::start_beside_kured().await?;
         let plugin = Plugin::new(&cluster.plane)?;
         let held = Subject::held(&cluster, "why-held", Phase::Delaying).await?;
         let told = plugin.run(&["why", &held.name]).await?.ended(0)?;

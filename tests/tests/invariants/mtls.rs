@@ -7,7 +7,6 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use cordonhold_shared::hold::Phase;
 use cordonhold_tests::control_plane::{ControlPlane, Options};
-use cordonhold_tests::identity::Identity;
 use cordonhold_tests::install::{install, manifests};
 use cordonhold_tests::webhook::{Mode, Protection, Webhook};
 use rcgen::{
@@ -69,14 +68,7 @@ async fn start(directory: &Path) -> Result<Cluster> {
     let ca = format!("--client-ca-file={}", directory.join(CLIENT_CA).display());
     let names = format!("--client-allowed-names={CLIENT}");
     let webhook = Webhook::start_with(&plane, Mode::Enforce, Protection::OwnHolds, &[&ca, &names]).await?;
-    webhook.register(&plane, &rendered, "node-0").await?;
-    Ok(Cluster {
-        webhook,
-        rendered,
-        admin: plane.client(),
-        controller: plane.client_from(&plane.kubeconfig(Identity::Controller)).await?,
-        plane,
-    })
+    Cluster::of(plane, rendered, webhook).await
 }
 
 #[test]

@@ -44,12 +44,7 @@ fn a_dead_webhook_stops_only_what_opens_a_hold() -> Result<()> {
 #[test]
 fn with_stock_kured_protected_only_uncordons_wait() -> Result<()> {
     alone(async || {
-        let mut cluster = Cluster::start(
-            "overlays/kured-beside-agents",
-            Mode::Enforce,
-            Protection::OwnHoldsAndKured,
-        )
-        .await?;
+        let mut cluster = Cluster::start_beside_kured().await?;
         let kured = Kured::install(&cluster).await?;
         cluster.webhook.kill();
         the_agent_goes_through_its_cycle(&cluster).await?;

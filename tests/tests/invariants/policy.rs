@@ -265,18 +265,7 @@ async fn the_printed_way_out_works(cluster: &Cluster) -> Result<()> {
             }
             _ => words,
         };
-        let output = cluster
-            .plane
-            .kubectl(Identity::Admin)
-            .args(&words)
-            .output()
-            .await
-            .context("failed to run kubectl")?;
-        ensure!(
-            output.status.success(),
-            "{step}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        cluster.run_kubectl(&words).await.context(step.to_owned())?;
     }
     let after = subject.guarded().await?;
     let is_bare = |(key, value): &(&str, Option<String>)| *key == keys::CANCEL || value.is_none();

@@ -100,17 +100,7 @@ fn the_way_out_by_hand_works_as_printed() -> Result<()> {
             .context("the message prints no way out")?;
         for step in by_hand.split("; ") {
             let words: Vec<&str> = step.split_whitespace().skip(1).collect();
-            let mut kubectl = cluster.plane.kubectl(cordonhold_tests::identity::Identity::Admin);
-            let output = kubectl
-                .args(&words)
-                .output()
-                .await
-                .context("failed to run kubectl")?;
-            ensure!(
-                output.status.success(),
-                "{step}: {}",
-                String::from_utf8_lossy(&output.stderr)
-            );
+            cluster.run_kubectl(&words).await.context(step.to_owned())?;
         }
         let after = subject.guarded().await?;
         ensure!(

@@ -26,7 +26,7 @@ const WATCH_TIMEOUT: Duration = Duration::from_secs(10);
 #[test]
 fn a_node_that_kureds_lock_names() -> Result<()> {
     alone(async || {
-        let cluster = start().await?;
+        let cluster = Cluster::start_beside_kured().await?;
         let named = Subject::new(&cluster, "kured-named").await?;
         let other = Subject::new(&cluster, "kured-other").await?;
         passes(&named, "not-held").await.context("without a DaemonSet")?;
@@ -73,7 +73,7 @@ fn a_node_that_kureds_lock_names() -> Result<()> {
 #[test]
 fn found_p8_e2_kured_elsewhere_is_protected_and_uncordons_its_own_node() -> Result<()> {
     alone(async || {
-        let mut cluster = start().await?;
+        let mut cluster = Cluster::start_beside_kured().await?;
         let named = Subject::new(&cluster, "elsewhere-named").await?.name;
         install_release(&cluster, &entry(&named).to_string()).await?;
         let kured = Impersonation::service_account(RELEASE_NAMESPACE, RELEASE)
@@ -212,7 +212,7 @@ fn marks_alone_hold_where_the_lock_is_not_read() -> Result<()> {
 #[test]
 fn the_whole_life_of_kured() -> Result<()> {
     alone(async || {
-        let cluster = start().await?;
+        let cluster = Cluster::start_beside_kured().await?;
         let kured = Kured::install(&cluster).await?;
         let node = Subject::new(&cluster, "kured-life").await?;
         let neighbour = Subject::new(&cluster, "kured-neighbour").await?;
@@ -265,15 +265,6 @@ fn the_whole_life_of_kured() -> Result<()> {
         );
         Ok(())
     })
-}
-
-async fn start() -> Result<Cluster> {
-    Cluster::start(
-        "overlays/kured-beside-agents",
-        Mode::Enforce,
-        Protection::OwnHoldsAndKured,
-    )
-    .await
 }
 
 /// Annotates the Node as kured does with `--annotate-nodes`, by a strategic merge patch.

@@ -119,6 +119,15 @@ async fn a_registry_that_is_not_there_is_named_with_the_fix() {
     }
 }
 
+/// 401, with where a token is to be had.
+fn login_wanted(realm: &str) -> Response {
+    (
+        StatusCode::UNAUTHORIZED,
+        [(header::WWW_AUTHENTICATE, realm.to_owned())],
+    )
+        .into_response()
+}
+
 #[tokio::test]
 async fn a_registry_that_asks_for_a_token_gets_it_from_where_it_says() {
     let asked: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -131,11 +140,7 @@ async fn a_registry_that_asks_for_a_token_gets_it_from_where_it_says() {
     let realm = format!("Bearer realm=\"http://{tokens}/token\",service=\"the registry\",scope=\"x\"");
     let address = played(move |_, _, authorization| match authorization {
         "Bearer t0ken" => status(201, ""),
-        _ => (
-            StatusCode::UNAUTHORIZED,
-            [(header::WWW_AUTHENTICATE, realm.clone())],
-        )
-            .into_response(),
+        _ => login_wanted(&realm),
     })
     .await;
     let mut registry = registry(&address, Some(login()));
@@ -225,11 +230,7 @@ async fn a_token_that_has_expired_is_asked_for_once_more_and_one_that_never_work
         ("/v2/team/agent/manifests/1", "Bearer t1") | ("/v2/team/agent/manifests/2", "Bearer t2") => {
             status(201, "")
         }
-        _ => (
-            StatusCode::UNAUTHORIZED,
-            [(header::WWW_AUTHENTICATE, realm.clone())],
-        )
-            .into_response(),
+        _ => login_wanted(&realm),
     })
     .await;
     let mut registry = registry(&address, Some(login()));
