@@ -9,9 +9,6 @@ use cordonhold_shared::keys;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Container;
 
-/// The name of the `DaemonSet` of the pool `default`, and how that of another pool begins.
-pub(crate) const AGENTS: &str = "cordonhold-agent";
-
 /// Where the agents of one pool keep their lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Agents {
@@ -52,7 +49,7 @@ impl Agents {
     pub(crate) fn of_set(set: &DaemonSet) -> Agents {
         let name = set.metadata.name.as_deref().unwrap_or_default();
         let of_name = name
-            .strip_prefix(AGENTS)
+            .strip_prefix(keys::AGENTS)
             .unwrap_or_default()
             .trim_start_matches('-');
         let spec = set.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());

@@ -5,7 +5,7 @@
 //! Not here: the commands and flags (`args`), from which everything but the names of nodes and pools is taken.
 
 use clap::{Arg, Command, CommandFactory as _};
-use cordonhold_shared::fleet::LEASE_PREFIX;
+use cordonhold_shared::keys;
 use kube::api::ListParams;
 use serde::Deserialize;
 
@@ -164,7 +164,7 @@ async fn pools(connect: &impl AsyncFn() -> Result<Cluster, Error>) -> Option<Vec
         .seen
         .locks
         .iter()
-        .filter_map(|lock| lock.object.name.strip_prefix(LEASE_PREFIX));
+        .filter_map(|lock| lock.object.name.strip_prefix(keys::LEASE_PREFIX));
     Some(names.map(str::to_owned).collect())
 }
 

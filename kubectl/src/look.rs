@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cordonhold_rt::api::{CallError, within};
 use cordonhold_shared::admission::Policy;
-use cordonhold_shared::fleet::{DEFAULT_POOL, LEASE_PREFIX, Seen, Told, Unseen, Webhook};
+use cordonhold_shared::fleet::{DEFAULT_POOL, Seen, Told, Unseen, Webhook};
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::reboot::lock_object::{Carrier, CarrierView, LockObject, SeenLock};
@@ -19,15 +19,13 @@ use kube::Api;
 use kube::api::{ListParams, PostParams};
 
 use crate::Error;
-use crate::agents::{AGENTS, Agents, KuredsLock, shared_locks};
+use crate::agents::{Agents, KuredsLock, shared_locks};
 use crate::cluster::{Cluster, NODES, Sight, seen, unreachable};
 
 mod views;
 
 use views::{EventView, PodView};
 
-/// The label that everything has that the manifests install.
-const PART_OF: &str = "app.kubernetes.io/part-of=cordonhold";
 /// The name of the webhook's Deployment.
 const WEBHOOK: &str = "cordonhold-webhook";
 /// The name of the webhook's configuration.
@@ -36,8 +34,6 @@ const CONFIGURATION: &str = "cordonhold";
 const VIEW: &str = "cordonhold-view";
 /// Events about objects without a namespace are here.
 const EVENTS: &str = "/api/v1/namespaces/default/events";
-/// `reportingController` of the agents' Events.
-const AGENT_SOURCE: &str = "cordonhold.dev/agent";
 
 /// Which nodes a look is for.
 #[derive(Clone, Debug, Default)]
@@ -223,7 +219,7 @@ impl Cluster {
         let mut locks = self.leases(&scope.pools, unseen).await?;
         let pools: Vec<String> = locks
             .iter()
-            .filter_map(|lock| lock.object.name.strip_prefix(LEASE_PREFIX))
+            .filter_map(|lock| lock.object.name.strip_prefix(keys::LEASE_PREFIX))
             .map(str::to_owned)
             .collect();
         let mut places = self.agents(&pools, unseen).await?;
@@ -273,7 +269,7 @@ impl Cluster {
         let sight = self.sight("the Leases of the pools", "get leases.coordination.k8s.io", VIEW);
         let is_pools = |view: &CarrierView| {
             let mut annotations = view.metadata.annotations.keys();
-            view.metadata.name.starts_with(LEASE_PREFIX) && annotations.any(|key| keys::is_ours(key))
+            view.metadata.name.starts_with(keys::LEASE_PREFIX) && annotations.any(|key| keys::is_ours(key))
         };
         let as_lock = |view| locked(Carrier::Lease, &self.namespace, keys::LOCK, view);
         let listed = self.list::<CarrierView>(&path, ListParams::default()).await;
@@ -281,10 +277,13 @@ impl Cluster {
             let leases = seen(listed, &sight, unseen)?.unwrap_or_default();
             return Ok(leases.into_iter().filter(is_pools).map(as_lock).collect());
         }
-        let mut names: BTreeSet<String> = pools.iter().map(|pool| format!("{LEASE_PREFIX}{pool}")).collect();
+        let mut names: BTreeSet<String> = pools
+            .iter()
+            .map(|pool| format!("{}{pool}", keys::LEASE_PREFIX))
+            .collect();
         names.extend(self.readable_leases().await.unwrap_or_default());
         if names.is_empty() {
-            let _ = names.insert(format!("{LEASE_PREFIX}{DEFAULT_POOL}"));
+            let _ = names.insert(format!("{}{DEFAULT_POOL}", keys::LEASE_PREFIX));
         }
         let mut locks = Vec::new();
         for name in names {
@@ -323,23 +322,23 @@ impl Cluster {
             .into_iter()
             .filter(|rule| has(rule.resources.as_ref(), "leases") && has(Some(&rule.verbs), "get"));
         let names = of_leases.flat_map(|rule| rule.resource_names.unwrap_or_default());
-        Ok(names.filter(|name| name.starts_with(LEASE_PREFIX)).collect())
+        Ok(names
+            .filter(|name| name.starts_with(keys::LEASE_PREFIX))
+            .collect())
     }
 
     async fn agents(&self, pools: &[String], unseen: &mut Vec<Unseen>) -> Result<Places, Error> {
         let path = self.apps("daemonsets");
         let known = unseen.len();
         let sight = self.sight("the agents' DaemonSets", "get daemonsets.apps", VIEW);
-        let listed = self
-            .list::<DaemonSet>(&path, ListParams::default().labels(PART_OF))
-            .await;
+        let listed = self.list::<DaemonSet>(&path, of_ours()).await;
         let sets = if matches!(&listed, Err(error) if error.code() == Some(403)) {
             let mut sets = Vec::new();
             let of_pools = pools
                 .iter()
                 .filter(|pool| *pool != DEFAULT_POOL)
-                .map(|pool| format!("{AGENTS}-{pool}"));
-            for name in std::iter::once(AGENTS.to_owned()).chain(of_pools) {
+                .map(|pool| format!("{}-{pool}", keys::AGENTS));
+            for name in std::iter::once(keys::AGENTS.to_owned()).chain(of_pools) {
                 sets.extend(seen(self.get::<DaemonSet>(&path, &name).await, &sight, unseen)?.flatten());
             }
             sets
@@ -350,7 +349,7 @@ impl Cluster {
             set.metadata
                 .name
                 .as_deref()
-                .is_some_and(|name| name.starts_with(AGENTS))
+                .is_some_and(|name| name.starts_with(keys::AGENTS))
         };
         let mut agents: Vec<Agents> = sets.iter().filter(is_agents).map(Agents::of_set).collect();
         let has_agents = !agents.is_empty();
@@ -376,7 +375,8 @@ impl Cluster {
             [node] => format!(",involvedObject.name={node}"),
             _ => String::new(),
         };
-        let params = ListParams::default().fields(&format!("reportingComponent={AGENT_SOURCE}{of_node}"));
+        let params =
+            ListParams::default().fields(&format!("reportingComponent={}{of_node}", keys::AGENT_CONTROLLER));
         let events = seen(self.list::<EventView>(EVENTS, params).await, &sight, unseen)?;
         Ok(events
             .unwrap_or_default()
@@ -393,13 +393,11 @@ impl Cluster {
     ) -> Result<Option<Vec<(String, bool)>>, Error> {
         let sight = self.sight("the agent's pod", "list pods", "view");
         let path = format!("/api/v1/namespaces/{}/pods", self.namespace);
-        let params = ListParams::default()
-            .labels(PART_OF)
-            .fields(&format!("spec.nodeName={node}"));
+        let params = of_ours().fields(&format!("spec.nodeName={node}"));
         let pods = seen(self.list::<PodView>(&path, params).await, &sight, unseen)?;
         let agents = pods.map(|pods| {
             pods.into_iter()
-                .filter(|pod| pod.metadata.name.starts_with(AGENTS))
+                .filter(|pod| pod.metadata.name.starts_with(keys::AGENTS))
         });
         Ok(agents.map(|agents| {
             agents
@@ -420,6 +418,11 @@ impl Cluster {
             role,
         }
     }
+}
+
+/// What the manifests have installed.
+fn of_ours() -> ListParams {
+    ListParams::default().labels(&format!("{}={}", keys::PART_OF.0, keys::PART_OF.1))
 }
 
 fn configured(webhook: &mut Webhook, found: Option<ValidatingWebhookConfiguration>) {

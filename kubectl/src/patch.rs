@@ -3,6 +3,7 @@
 //! Not here: what is written ([`cordonhold_shared::release`], `cancel`, `pause`).
 
 use cordonhold_rt::api::{CallError, within};
+use cordonhold_shared::keys;
 use cordonhold_shared::quote::{one_line, quoted};
 use http::header::CONTENT_TYPE;
 use serde_json::Value;
@@ -11,9 +12,6 @@ use crate::cluster::Cluster;
 use crate::output::SAID_MAX;
 use crate::text::{self, BAD};
 use crate::{Error, output};
-
-/// Field manager of each write.
-const MANAGER: &str = "cordonhold-kubectl";
 
 /// How a patch is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +54,7 @@ impl Cluster {
         (needs, roles): (&str, &str),
     ) -> Result<Written, Error> {
         let dry = if is_dry { "&dryRun=All" } else { "" };
-        let request = http::Request::patch(format!("{path}?fieldManager={MANAGER}{dry}"))
+        let request = http::Request::patch(format!("{path}?fieldManager={}{dry}", keys::KUBECTL_MANAGER))
             .header(CONTENT_TYPE, kind.content_type())
             .body(body.to_string().into_bytes());
         let request =

@@ -2,7 +2,7 @@
 //!
 //! Not here: what they mean to an agent ([`cordonhold_shared::reboot`]).
 
-use cordonhold_shared::fleet::{Fleet, LEASE_PREFIX, PLUGIN};
+use cordonhold_shared::fleet::{Fleet, PLUGIN};
 use cordonhold_shared::hold::{self, Phase};
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
@@ -268,7 +268,7 @@ pub(crate) fn lock_of<'a>(look: &'a Look, pool: &str) -> Result<&'a SeenLock, St
     }
     let locks = || look.seen.locks.iter();
     let lease = || {
-        let name = format!("{LEASE_PREFIX}{pool}");
+        let name = format!("{}{pool}", keys::LEASE_PREFIX);
         locks().find(|lock| lock.object.carrier == Carrier::Lease && lock.object.name == name)
     };
     let shared = || {

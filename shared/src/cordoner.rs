@@ -45,8 +45,8 @@ pub struct Claim {
 /// (k8s.io/apiserver: `pkg/endpoints/handlers/create.go`, `managerOrUserAgent`).
 const MANAGERS: [(&str, &str); 7] = [
     (keys::FIELD_MANAGER, "the node's reboot agent"),
-    ("cordonhold-kubectl", "kubectl cordonhold"),
-    ("cordonhold-uninstall", "the uninstall of Cordonhold"),
+    (keys::KUBECTL_MANAGER, "kubectl cordonhold"),
+    (keys::UNINSTALL_MANAGER, "the uninstall of Cordonhold"),
     (
         "kubectl",
         "a person or a script, by kubectl cordon, uncordon or drain",

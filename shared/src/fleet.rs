@@ -30,8 +30,6 @@ pub use why::{Facts, Outlook, Way, Why};
 
 /// What every command of the plugin begins with.
 pub const PLUGIN: &str = "kubectl cordonhold";
-/// How the name of a pool's Lease begins.
-pub const LEASE_PREFIX: &str = "cordonhold-";
 /// The pool of agents that name none.
 pub const DEFAULT_POOL: &str = "default";
 
@@ -182,7 +180,7 @@ impl Lock {
             paused: view.paused,
             last_reboot: view.last_reboot.present(),
             pool: match carrier {
-                Carrier::Lease => seen.object.name.strip_prefix(LEASE_PREFIX).map(|name| {
+                Carrier::Lease => seen.object.name.strip_prefix(keys::LEASE_PREFIX).map(|name| {
                     let selector = seen.view.pool_selector().unwrap_or_default();
                     (
                         name.to_owned(),

@@ -122,6 +122,19 @@ pub const ANNOTATE_VERB: &str = "annotate";
 
 /// Field manager of every write of the agent.
 pub const FIELD_MANAGER: &str = "cordonhold-agent";
+/// Field manager of every write of the uninstall.
+pub const UNINSTALL_MANAGER: &str = "cordonhold-uninstall";
+/// Field manager of every write of `kubectl cordonhold`.
+pub const KUBECTL_MANAGER: &str = "cordonhold-kubectl";
+/// `reportingController` of the agents' Events.
+pub const AGENT_CONTROLLER: &str = "cordonhold.dev/agent";
+
+/// The label that everything has that the manifests install, and each Secret that `certs` makes, and its value.
+pub const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "cordonhold");
+/// The agents' `DaemonSet`; that of another pool has this, a hyphen and the pool's name.
+pub const AGENTS: &str = "cordonhold-agent";
+/// How the name of a pool's Lease begins; the pool's name follows.
+pub const LEASE_PREFIX: &str = "cordonhold-";
 
 /// Annotation of kured: since when the node wants a reboot, RFC 3339 (kubereboot/kured: cmd/kured/main.go).
 pub const KURED_REBOOT_IN_PROGRESS: &str = "weave.works/kured-reboot-in-progress";

@@ -79,7 +79,7 @@ impl From<LockArgs> for LockConfig {
                 lease: LockObject {
                     carrier: Carrier::Lease,
                     namespace: args.lock_namespace,
-                    name: format!("cordonhold-{}", args.pool),
+                    name: format!("{}{}", keys::LEASE_PREFIX, args.pool),
                     key: keys::LOCK.to_owned(),
                 },
                 daemon_set: LockObject {

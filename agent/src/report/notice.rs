@@ -3,6 +3,7 @@
 //! Not here: the API calls ([`cordonhold_rt::events`]), and what an Event says ([`super`]).
 
 use cordonhold_rt::events::{self, Key, Note, Outcome, Regarding, Series, Source};
+use cordonhold_shared::keys;
 use cordonhold_shared::reboot::cycle::{Level, Report};
 use kube::Client;
 use tokio::sync::mpsc;
@@ -32,7 +33,7 @@ pub(super) fn notice(report: &Report, about: &Subject) -> Option<Note> {
 /// Writes each Event that waits in the queue, until the sender is gone.
 pub(crate) async fn post(client: Client, node: String, notices: mpsc::Receiver<Note>) {
     let source = Source {
-        controller: "cordonhold.dev/agent",
+        controller: keys::AGENT_CONTROLLER,
         instance: node,
         generate_name: None,
     };

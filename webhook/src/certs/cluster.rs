@@ -11,6 +11,7 @@ use cordonhold_rt::pause;
 use cordonhold_rt::watch::Target;
 use cordonhold_shared::admission::trust::{Name, Write};
 use cordonhold_shared::certificates::{MANAGER, OfCertManager};
+use cordonhold_shared::keys;
 use http_body_util::{BodyExt as _, Limited};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
@@ -308,7 +309,7 @@ impl Cluster {
             let secret = json!({
                 "apiVersion": "v1",
                 "kind": "Secret",
-                "metadata": { "name": name, "labels": { "app.kubernetes.io/part-of": "cordonhold" } },
+                "metadata": { "name": name, "labels": { keys::PART_OF.0: keys::PART_OF.1 } },
                 "type": of.kind(),
                 "data": data,
             });

@@ -20,16 +20,10 @@ use serde_json::Value;
 
 use crate::config::UninstallPlace;
 
-/// The label that everything has that the manifests install, and each Secret that `certs` makes, and its value.
-const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "cordonhold");
-/// The agents' DaemonSet; that of another pool has this and the pool's name.
-const AGENTS: &str = "cordonhold-agent";
 /// The Deployment that makes certificates.
 const CERTS: &str = "cordonhold-certs";
 /// The label with the name of what a pod belongs to.
 const NAME: &str = "app.kubernetes.io/name";
-/// Field manager of each write.
-const MANAGER: &str = "cordonhold-uninstall";
 
 /// A request that failed.
 #[derive(Debug, thiserror::Error)]
@@ -146,7 +140,7 @@ impl Cluster {
     /// The nodes with a pod of the agents or of what makes certificates.
     async fn nodes_with_pods(&self) -> Result<BTreeSet<String>, RequestError> {
         let path = format!("/api/v1/namespaces/{}/pods", self.place.namespace);
-        let params = ListParams::default().labels(&format!("{}={}", PART_OF.0, PART_OF.1));
+        let params = ListParams::default().labels(&format!("{}={}", keys::PART_OF.0, keys::PART_OF.1));
         let pods: Vec<Pod> = self.list(&path, params).await?;
         let ours = pods.into_iter().filter(|pod| {
             let labels = pod.metadata.labels.as_ref();
@@ -179,7 +173,7 @@ impl Cluster {
         } = &step.object;
         let request = Request::new(path(*kind, namespace));
         let by = PatchParams {
-            field_manager: Some(MANAGER.to_owned()),
+            field_manager: Some(keys::UNINSTALL_MANAGER.to_owned()),
             ..PatchParams::default()
         };
         let built = match &step.write {
@@ -242,12 +236,15 @@ fn seen_lock(carrier: Carrier, key: &str, metadata: ObjectMeta) -> SeenLock {
 }
 
 fn is_part(metadata: &ObjectMeta) -> bool {
-    let value = metadata.labels.as_ref().and_then(|labels| labels.get(PART_OF.0));
-    value.is_some_and(|value| value == PART_OF.1)
+    let value = metadata
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get(keys::PART_OF.0));
+    value.is_some_and(|value| value == keys::PART_OF.1)
 }
 
 fn is_agents(name: &str) -> bool {
-    name.strip_prefix(AGENTS)
+    name.strip_prefix(keys::AGENTS)
         .is_some_and(|pool| pool.is_empty() || pool.starts_with('-'))
 }
 
