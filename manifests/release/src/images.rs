@@ -3,17 +3,15 @@
 //! Not here: the command line (`bin/images.rs`), reading images that were made before ([`folder`]), and the rest of a release
 //! ([`crate::release`]).
 
-use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::VERSION;
-use crate::archive::{FILE, PROGRAM};
 use crate::bill::{self, BillError};
 use crate::compile::{CompileError, Compilers};
 use crate::image::{self, Image, sha256};
-use crate::program::{Arch, PROGRAMS, Program, file_name};
+use crate::plugin;
+use crate::program::{self, Arch, Program, file_name};
 use crate::push::repository::Repository;
 use crate::push::{Push, PushError};
 use crate::source::{self, Commit, SourceError};
@@ -64,6 +62,7 @@ pub enum ImagesError {
 pub struct Options {
     /// The CPUs, in any order.
     pub arches: Vec<Arch>,
+    pub programs: Vec<&'static Program>,
     /// What the repositories' names begin with.
     pub repository: String,
     /// Whether each program is built twice, the second time elsewhere, and compared.
@@ -77,7 +76,7 @@ pub struct Made {
     pub arch: Arch,
     /// Bytes of the program.
     pub program_size: u64,
-    /// The image; without one the program is a file.
+    /// The image; without one the program is in an archive.
     pub image: Option<Image>,
     /// What belongs into the folder of the results.
     pub files: Vec<Output>,
@@ -88,8 +87,6 @@ pub struct Made {
 pub struct Output {
     /// Its name in their folder.
     pub name: String,
-    /// Who may do what with it.
-    pub mode: u32,
     pub content: Vec<u8>,
 }
 
@@ -110,21 +107,15 @@ const TAR: &str = ".tar";
 const BILL: &str = ".cdx.json";
 
 impl Output {
-    /// A file that is only read.
+    /// A file of this name and content.
     pub fn new(name: String, content: Vec<u8>) -> Self {
-        Self {
-            name,
-            mode: FILE,
-            content,
-        }
+        Self { name, content }
     }
 
     /// Writes it into a folder, which is made if it is not there.
     pub fn store(&self, folder: &Path) -> Result<(), ImagesError> {
         let path = folder.join(&self.name);
-        let written = std::fs::create_dir_all(folder)
-            .and_then(|()| std::fs::write(&path, &self.content))
-            .and_then(|()| std::fs::set_permissions(&path, Permissions::from_mode(self.mode)));
+        let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, &self.content));
         written.map_err(|source| ImagesError::Write { path, source })
     }
 }
@@ -148,14 +139,14 @@ pub fn make(options: &Options, commit: Option<&Commit>) -> Result<Vec<Made>, Ima
     let copy = options.is_twice.then(|| Elsewhere::make(&root)).transpose()?;
     let mut made = Vec::new();
     for compilers in &compilers {
-        for program in &PROGRAMS {
+        for program in options.programs.iter().copied() {
             let path = compilers.build(program, &root, &root.join(BUILD))?;
             let bytes = read_program(&path)?;
             if let Some(copy) = &copy {
                 compare(program, compilers, &bytes, copy)?;
             }
             let bill = bill::make(program, compilers.arch, &root, &bytes, &compilers.linked)?;
-            made.push(results(program, compilers.arch, bytes, bill, commit, options)?);
+            made.push(results(program, compilers.arch, &bytes, bill, commit, options)?);
         }
     }
     // What the images say they were made from must still be true.
@@ -172,8 +163,7 @@ pub fn store(made: &[Made], folder: &Path) -> Result<(), ImagesError> {
 
 /// The images that were made, by program.
 pub fn ready(made: &[Made]) -> Vec<Ready> {
-    let with_image = PROGRAMS.iter().filter(|program| program.image.is_some());
-    with_image
+    program::with_image()
         .map(|program| {
             let of = made.iter().filter(|made| made.program.name == program.name);
             Ready {
@@ -215,7 +205,7 @@ fn read_program(path: &Path) -> Result<Vec<u8>, ImagesError> {
 fn results(
     program: &'static Program,
     arch: Arch,
-    bytes: Vec<u8>,
+    bytes: &[u8],
     bill: String,
     commit: Option<&Commit>,
     options: &Options,
@@ -227,15 +217,14 @@ fn results(
     let program_size = bytes.len() as u64;
     let (image, shipped) = match &program.image {
         None => {
-            let file = Output {
-                name: file_name(program.name, arch, ""),
-                mode: PROGRAM,
-                content: bytes,
-            };
-            (None, file)
+            let archive = plugin::archive(program.name, bytes).map_err(failed)?;
+            (
+                None,
+                Output::new(plugin::archive_name(program.name, arch), archive),
+            )
         }
         Some(contents) => {
-            let image = image::make(program.name, contents, arch, &bytes, commit).map_err(failed)?;
+            let image = image::make(program.name, contents, arch, bytes, commit).map_err(failed)?;
             let tar = image.to_tar(&name(&options.repository, program.name));
             let tar = tar.map_err(failed)?;
             (Some(image), Output::new(file_name(program.name, arch, TAR), tar))

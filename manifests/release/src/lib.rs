@@ -10,6 +10,7 @@ pub mod compile;
 pub mod image;
 pub mod images;
 pub mod linked;
+pub mod plugin;
 pub mod program;
 pub mod push;
 pub mod release;

@@ -13,7 +13,7 @@ pub struct Program {
     pub package: &'static str,
     /// The cargo profile that it is shipped in.
     pub profile: &'static str,
-    /// The image that it is shipped in; without one it is shipped as a file.
+    /// The image that it is shipped in; without one it is shipped as an archive, see [`crate::plugin`].
     pub image: Option<Contents>,
 }
 
@@ -38,7 +38,7 @@ pub enum Arch {
 /// The folder of an image that the program is in.
 pub const FOLDER: &str = "usr/bin";
 
-pub const PROGRAMS: [Program; 2] = [
+pub const PROGRAMS: [Program; 3] = [
     Program {
         name: "cordonhold-agent",
         package: "cordonhold-agent",
@@ -59,7 +59,18 @@ pub const PROGRAMS: [Program; 2] = [
             also: &[],
         }),
     },
+    Program {
+        name: "kubectl-cordonhold",
+        package: "cordonhold-kubectl",
+        profile: "release",
+        image: None,
+    },
 ];
+
+/// The programs that are shipped in images.
+pub fn with_image() -> impl Iterator<Item = &'static Program> {
+    PROGRAMS.iter().filter(|program| program.image.is_some())
+}
 
 /// The name of a file for a program and a CPU.
 pub fn file_name(program: &str, arch: Arch, ending: &str) -> String {

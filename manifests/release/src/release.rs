@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 use crate::VERSION;
 use crate::image::sha256;
 use crate::images::folder::{self, LIST};
-use crate::images::{self, ImagesError, Output, Ready};
-use crate::program::Arch;
+use crate::images::{self, ImagesError, Made, Output, Ready};
+use crate::plugin::{self, Address, Archived};
+use crate::program::{Arch, PROGRAMS};
 use crate::push::repository::Repository;
 use crate::sign::{Key, KeyError};
 use crate::source::{self, SourceError};
@@ -54,6 +55,8 @@ pub struct Options {
     pub tag: String,
     /// What the repositories' names begin with.
     pub repository: Repository,
+    /// Where its files can be downloaded once they are published, which the plugin's manifest names.
+    pub address: Option<Address>,
     /// The folder for it, which is not there yet.
     pub out: PathBuf,
     pub arches: Vec<Arch>,
@@ -82,12 +85,15 @@ pub fn make(options: &Options) -> Result<Vec<String>, ReleaseError> {
     }
     let building = images::Options {
         arches: options.arches.clone(),
+        programs: PROGRAMS.iter().collect(),
         repository: options.repository.to_string(),
         is_twice: false,
     };
     let made = images::make(&building, Some(&commit))?;
     let pinned = pinned(&images::ready(&made), &options.repository)?;
+    let krew = krew(&made, options.address.as_ref());
     let mut all: Vec<Output> = made.into_iter().flat_map(|made| made.files).collect();
+    all.push(krew);
     all.extend(files(&pinned, &options.repository)?);
     seal(&mut all, key.as_ref());
     // The build took minutes, and chart and bills were read after it. Nothing is written from a tree that is not the tag's any more.
@@ -119,6 +125,24 @@ pub fn files(pinned: &[Pinned], repository: &Repository) -> Result<Vec<Output>, 
         ));
     }
     Ok(files)
+}
+
+/// The manifest with which krew installs the plugin.
+fn krew(made: &[Made], address: Option<&Address>) -> Output {
+    let archives = made.iter().filter(|made| made.image.is_none());
+    let of = |made: &Made| -> Option<Archived> {
+        let name = plugin::archive_name(made.program.name, made.arch);
+        let archive = made.files.iter().find(|file| file.name == name)?;
+        Some(Archived {
+            sha256: sha256(&archive.content),
+            name,
+        })
+    };
+    let archives: Vec<Archived> = archives.filter_map(of).collect();
+    Output::new(
+        plugin::MANIFEST.to_owned(),
+        plugin::manifest(&archives, address).into_bytes(),
+    )
 }
 
 /// Which images the manifests name.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use cordonhold_release::images::{self, ImagesError, Made, NO_REPOSITORY, OUT, Options, Ready, folder};
-use cordonhold_release::program::Arch;
+use cordonhold_release::program::{Arch, with_image};
 use cordonhold_release::push::repository::Repository;
 use cordonhold_release::source;
 use cordonhold_rt::{argument, crypto, exit};
@@ -98,6 +98,7 @@ fn build(args: &Args) -> Result<Vec<Ready>, Failure> {
     let repository = args.repository.as_ref();
     let options = Options {
         arches,
+        programs: with_image().collect(),
         repository: repository.map_or_else(|| NO_REPOSITORY.to_owned(), Repository::to_string),
         is_twice: args.twice,
     };

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use cordonhold_release::plugin::Address;
 use cordonhold_release::program::Arch;
 use cordonhold_release::push::repository::Repository;
 use cordonhold_release::release::{self, Options};
@@ -23,6 +24,9 @@ struct Args {
     /// Registry and beginning of the repositories' names, such as registry.example/team: where the images will be pushed
     #[arg(long, value_name = "NAME")]
     repository: Repository,
+    /// Folder on the web where the files will be published, such as `https://example.com/v0.1.0`: krew's manifest names it
+    #[arg(long, value_name = "URL")]
+    address: Option<Address>,
     /// New folder for the release
     #[arg(long, value_name = "DIR", value_parser = argument::path)]
     out: PathBuf,
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
     let options = Options {
         tag: args.tag,
         repository: args.repository,
+        address: args.address,
         out: args.out,
         arches: if args.arch.is_empty() {
             Arch::ALL.to_vec()

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{Ready, TAR, name};
 use crate::VERSION;
 use crate::image::read::{self, Origin, ReadError};
-use crate::program::{Arch, PROGRAMS, file_name};
+use crate::program::{Arch, file_name, with_image};
 use crate::push::repository::Repository;
 
 /// Why the images in a folder are not pushed.
@@ -70,7 +70,7 @@ pub fn line(image: &str, digest: &str) -> String {
 pub fn read(folder: &Path, repository: &Repository) -> Result<Vec<Ready>, FolderError> {
     let mut all = Vec::new();
     let mut commits = Vec::new();
-    for program in PROGRAMS.iter().filter(|program| program.image.is_some()) {
+    for program in with_image() {
         let mut images = Vec::new();
         for arch in Arch::ALL {
             let path = folder.join(file_name(program.name, arch, TAR));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::archive::{Archive, FILE, gzip};
 use crate::images::NO_REPOSITORY;
-use crate::program::PROGRAMS;
+use crate::program::with_image;
 use crate::source::{self, SourceError};
 
 /// Why the chart cannot be packed.
@@ -54,7 +54,7 @@ pub(super) fn chart(root: &Path, repository: &str) -> Result<Vec<u8>, PackageErr
 
 /// The text with the repositories in place of the names that stand for none. NOTES.txt, which looks for those, names no program with them.
 fn named(text: String, repository: &str) -> String {
-    PROGRAMS.iter().fold(text, |text, program| {
+    with_image().fold(text, |text, program| {
         let of = |repository: &str| format!("{repository}/{}", program.name);
         text.replace(&of(NO_REPOSITORY), &of(repository))
     })

@@ -11,7 +11,10 @@ fn repository() -> Repository {
 }
 
 fn image(program: &str, arch: Arch, commit: Option<&str>) -> Image {
-    let row = PROGRAMS.iter().find(|row| row.name == program).unwrap();
+    let row = crate::program::PROGRAMS
+        .iter()
+        .find(|row| row.name == program)
+        .unwrap();
     let commit = commit.map(|id| Commit {
         id: id.to_owned(),
         time: jiff::Timestamp::UNIX_EPOCH,
