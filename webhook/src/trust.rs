@@ -71,9 +71,10 @@ impl Trust {
         locked(&self.state).server.clone()
     }
 
-    /// Takes what the API server shows of itself. The next check counts it.
+    /// Takes what the API server shows of itself, and checks.
     fn know(&self, server: Server) {
         locked(&self.state).server = server;
+        self.check(Timestamp::now());
     }
 
     /// Takes a new reading of the configuration, and checks.

@@ -168,9 +168,9 @@ pub(crate) async fn poll(client: Client, trust: Arc<Trust>, every: Duration, def
             Ok(found) => {
                 metrics.looked_up(LookupKind::Configuration, LookupOutcome::Answered);
                 failing_since = None;
-                // Only now: an API server that answers nothing is reported by the failure below.
-                trust.know(server::asked(&client, trust.server(), defers).await);
+                // Before the questions, whose answers may be long in coming.
                 trust.learn(found);
+                trust.know(server::asked(&client, trust.server(), defers).await);
             }
             Err(error) => {
                 metrics.looked_up(LookupKind::Configuration, LookupOutcome::Failed);

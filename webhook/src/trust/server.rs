@@ -6,18 +6,20 @@ use cordonhold_rt::api::{CALL_BOUND, CallError, within};
 use cordonhold_rt::exit::one_line;
 use cordonhold_rt::own_token;
 use cordonhold_shared::admission::trust::Server;
+use cordonhold_shared::claim::NodeClaim;
 use kube::Client;
 use tracing::debug;
 
 const ADMISSION: &str = "admissionregistration.k8s.io/v1";
 const MUTATING_POLICIES: &str = "mutatingadmissionpolicies";
 
-/// What is known so far, and what the API server says now about what it has not shown yet. The token is asked about once, because its kind
-/// does not change; the policies until they are there, because an upgrade of the API server brings them.
+/// What is known so far, and what the API server says now about what it has not shown yet: an upgrade of the API server brings it.
 pub(super) async fn asked(client: &Client, known: Server, defers: bool) -> Server {
     let own_token = match known.own_token {
-        Some(claim) => Some(claim),
-        None => answered(own_token::node_claim(client).await),
+        Some(NodeClaim::Names(node)) => Some(NodeClaim::Names(node)),
+        Some(NodeClaim::PodAlone | NodeClaim::Unbound) | None => {
+            answered(own_token::node_claim(client).await)
+        }
     };
     let has_mutating_policies = match known.has_mutating_policies {
         Some(true) => Some(true),
