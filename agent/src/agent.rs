@@ -12,7 +12,7 @@ use cordonhold_rt::pause::random;
 use cordonhold_rt::shutdown::Signals;
 use cordonhold_rt::watch::Target;
 use cordonhold_shared::node::NodeView;
-use cordonhold_shared::reboot::cycle::{DrainNews, Event, Input};
+use cordonhold_shared::reboot::cycle::{DrainNews, Event, Input, Report};
 use cordonhold_shared::reboot::drain::{Done, Evicted, Task, Trouble};
 use cordonhold_shared::reboot::driver::{Chance, Defect, Driver, Effect, Observed, Reply, Setup, Source};
 use cordonhold_shared::reboot::moment::Moment;
@@ -82,6 +82,8 @@ struct Agent {
     hands: Hands,
     metrics: Arc<Metrics>,
     follower: Follower,
+    /// Whether there is a `--reboot-delay`.
+    has_delay: bool,
     reporter: Reporter,
     /// Passes our Node, as last seen, to the task that writes its conditions.
     shown: Option<watch_channel::Sender<NodeView>>,
@@ -142,8 +144,9 @@ impl Agent {
         let (notices, waiting_notices) = events::queue(NOTICES_MAX);
         let clock = Clock::start();
         let node = parts.setup.settings.node.clone();
+        let has_delay = !parts.setup.timing.reboot_delay.is_zero();
         let (outbox, messages) = parts.messages.unzip();
-        let (follower, evicted) = Follower::new(Arc::clone(&parts.metrics));
+        let (follower, told) = Follower::new(Arc::clone(&parts.metrics));
         let (silencer, kept) = parts.silences.unzip();
         let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(NodeEvents(notices))];
         sinks.extend(outbox.clone().map(|outbox| Box::new(outbox) as Box<dyn Sink>));
@@ -161,6 +164,7 @@ impl Agent {
             node,
             metrics: parts.metrics,
             follower,
+            has_delay,
             shown: None,
             silencer,
             tasks: JoinSet::new(),
@@ -173,7 +177,13 @@ impl Agent {
         let api = agent.hands.api.clone();
         let writing = post(api.client().clone(), agent.node.clone(), waiting_notices);
         drop(agent.spawn("write Events", writing));
-        let following = replacements::follow(api.clone(), clock, Arc::clone(&agent.metrics), evicted);
+        let following = replacements::follow(
+            api.clone(),
+            clock,
+            Arc::clone(&agent.metrics),
+            agent.node.clone(),
+            told,
+        );
         drop(agent.spawn("follow replacements", following));
         if let Some(messages) = messages {
             drop(agent.spawn("send messages", messages.run()));
@@ -209,7 +219,14 @@ impl Agent {
             Effect::LockMoved => self.lock_moved(),
             Effect::Watch { source, epoch, from } => self.watch(source, epoch, from),
             Effect::StopWatch(source) => self.stop_watch(source),
-            Effect::Report(report) => self.reporter.tell(&report),
+            Effect::Report(report) => {
+                match report {
+                    Report::Delaying { .. } if self.has_delay => self.follower.delay_begins(),
+                    Report::Sealed { .. } => self.follower.delay_ends(),
+                    _ => {}
+                }
+                self.reporter.tell(&report);
+            }
             Effect::Count(count) => self.metrics.count(count),
             Effect::Call(call) => {
                 if let Some(asked) = self.driver.asked() {

@@ -12,7 +12,7 @@ use cordonhold_shared::reboot::replacements::{Controller, Listed, Outcome, Repla
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
-use tracing::debug;
+use tracing::{debug, info};
 
 use crate::api::Api;
 use crate::clock::Clock;
@@ -21,25 +21,95 @@ use crate::metrics::Metrics;
 /// Most evictions that wait to be taken in: as many as a drain of a full node sends at once, with room to spare.
 const WAITING_MAX: usize = 256;
 
+/// What the follower is told.
+pub(crate) enum Told {
+    /// This pod was evicted, at this time.
+    Evicted(Box<PodView>, Moment),
+    /// `--reboot-delay` begins.
+    DelayBegins,
+    /// `--reboot-delay` is over, and the node will be rebooted.
+    DelayEnds,
+}
+
 /// Where evictions are handed over. Clones share the queue.
 #[derive(Clone)]
 pub(crate) struct Follower {
-    queue: mpsc::Sender<(PodView, Moment)>,
+    queue: mpsc::Sender<Told>,
     metrics: Arc<Metrics>,
 }
 
 impl Follower {
     /// A follower, and the evictions that it is handed, for [`follow`].
-    pub(crate) fn new(metrics: Arc<Metrics>) -> (Follower, mpsc::Receiver<(PodView, Moment)>) {
-        let (queue, evicted) = mpsc::channel(WAITING_MAX);
-        (Follower { queue, metrics }, evicted)
+    pub(crate) fn new(metrics: Arc<Metrics>) -> (Follower, mpsc::Receiver<Told>) {
+        let (queue, told) = mpsc::channel(WAITING_MAX);
+        (Follower { queue, metrics }, told)
     }
 
     /// Takes in that this pod was evicted, without waiting.
     pub(crate) fn evicted(&self, pod: PodView, at: Moment) {
-        if self.queue.try_send((pod, at)).is_err() {
+        if self.queue.try_send(Told::Evicted(Box::new(pod), at)).is_err() {
             self.metrics.replacement(Outcome::Unmeasured(Unmeasured::TooMany));
         }
+    }
+
+    /// Takes in that `--reboot-delay` begins. Without room, nothing is said of its use.
+    pub(crate) fn delay_begins(&self) {
+        drop(self.queue.try_send(Told::DelayBegins));
+    }
+
+    /// Takes in that `--reboot-delay` is over.
+    pub(crate) fn delay_ends(&self) {
+        drop(self.queue.try_send(Told::DelayEnds));
+    }
+}
+
+/// What the delay before the reboot was good for, as far as an agent can see: replacements of evicted pods that became Ready in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Delay {
+    /// Evicted pods without a replacement when it began.
+    missing: usize,
+    /// Those that got one in it.
+    replaced: usize,
+}
+
+impl Delay {
+    fn begin(replacements: &Replacements) -> Delay {
+        Delay {
+            missing: replacements.waiting(),
+            replaced: 0,
+        }
+    }
+
+    fn take(&mut self, outcome: Outcome) {
+        if let Outcome::Replaced(_) = outcome {
+            self.replaced += 1;
+        }
+    }
+
+    fn still_missing(self) -> usize {
+        self.missing.saturating_sub(self.replaced)
+    }
+
+    fn sentence(self) -> &'static str {
+        match (self.missing, self.still_missing()) {
+            (0, _) => {
+                "when it began, no evicted pod was known to lack a Ready replacement: a shorter delay may do"
+            }
+            (_, 0) => "in it the last evicted pods got a Ready replacement",
+            _ => "some evicted pods have no Ready replacement yet: a longer delay may give them one",
+        }
+    }
+
+    fn log(self, node: &str) {
+        info!(
+            event = "delay_used",
+            node,
+            missing = self.missing,
+            replaced = self.replaced,
+            still_missing = self.still_missing(),
+            "--reboot-delay is over: {}",
+            self.sentence()
+        );
     }
 }
 
@@ -48,9 +118,11 @@ pub(crate) async fn follow(
     api: Api,
     clock: Clock,
     metrics: Arc<Metrics>,
-    mut evicted: mpsc::Receiver<(PodView, Moment)>,
+    node: String,
+    mut told: mpsc::Receiver<Told>,
 ) {
     let mut replacements = Replacements::default();
+    let mut delay = None;
     let mut lists = FuturesUnordered::new();
     loop {
         while let Some(controller) = replacements.take_due(clock.now(), lists.len()) {
@@ -58,17 +130,28 @@ pub(crate) async fn follow(
         }
         let wake = replacements.next_due(lists.len());
         tokio::select! {
-            pod = evicted.recv() => match pod {
+            told = told.recv() => match told {
                 None => return,
-                Some((pod, at)) => {
+                Some(Told::Evicted(pod, at)) => {
                     if let Some(why) = replacements.evicted(&pod, at) {
                         metrics.replacement(Outcome::Unmeasured(why));
+                    }
+                }
+                Some(Told::DelayBegins) => {
+                    delay = Some(Delay::begin(&replacements));
+                }
+                Some(Told::DelayEnds) => {
+                    if let Some(delay) = delay.take() {
+                        delay.log(&node);
                     }
                 }
             },
             Some((controller, listed)) = lists.next() => {
                 let at = clock.moment();
                 for outcome in replacements.listed(&controller, &listed, at) {
+                    if let Some(delay) = &mut delay {
+                        delay.take(outcome);
+                    }
                     metrics.replacement(outcome);
                 }
             }
@@ -140,8 +223,8 @@ mod tests {
         });
         let metrics = Arc::new(Metrics::new("n", Windows::default()));
         let clock = Clock::start();
-        let (follower, evicted) = Follower::new(Arc::clone(&metrics));
-        let following = tokio::spawn(follow(api, clock, Arc::clone(&metrics), evicted));
+        let (follower, told) = Follower::new(Arc::clone(&metrics));
+        let following = tokio::spawn(follow(api, clock, Arc::clone(&metrics), "n".to_owned(), told));
         follower.evicted(pod(), clock.moment());
         let count = "cordonhold_agent_replacement_seconds_count{node=\"n\"} 1\n";
         while !page(&metrics).await.contains(count) {
@@ -158,6 +241,23 @@ mod tests {
         following.await.unwrap();
     }
 
+    #[test]
+    fn what_a_delay_was_good_for_is_told_from_the_replacements_in_it() {
+        let at = Clock::start().moment();
+        let mut replacements = Replacements::default();
+        let none = Delay::begin(&replacements);
+        assert_eq!((none.missing, none.still_missing()), (0, 0));
+        assert!(none.sentence().contains("a shorter delay"));
+        assert_eq!(replacements.evicted(&pod(), at), None);
+        let mut delay = Delay::begin(&replacements);
+        assert_eq!((delay.missing, delay.still_missing()), (1, 1));
+        delay.take(Outcome::Unmeasured(Unmeasured::TooLong));
+        assert!(delay.sentence().contains("a longer delay"));
+        delay.take(Outcome::Replaced(std::time::Duration::from_secs(1)));
+        assert_eq!((delay.replaced, delay.still_missing()), (1, 0));
+        assert!(delay.sentence().contains("got a Ready replacement"));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_list_without_end_is_not_read_and_its_eviction_counts_as_not_measured() {
         let asked = Arc::new(AtomicUsize::new(0));
@@ -172,8 +272,8 @@ mod tests {
         });
         let metrics = Arc::new(Metrics::new("n", Windows::default()));
         let clock = Clock::start();
-        let (follower, evicted) = Follower::new(Arc::clone(&metrics));
-        let following = tokio::spawn(follow(api, clock, Arc::clone(&metrics), evicted));
+        let (follower, told) = Follower::new(Arc::clone(&metrics));
+        let following = tokio::spawn(follow(api, clock, Arc::clone(&metrics), "n".to_owned(), told));
         follower.evicted(pod(), clock.moment());
         let sample = "cordonhold_agent_replacements_unmeasured_total{node=\"n\",reason=\"too_many\"} 1\n";
         while !page(&metrics).await.contains(sample) {
@@ -187,7 +287,7 @@ mod tests {
     #[tokio::test]
     async fn what_finds_no_room_is_counted_and_waits_for_nothing() {
         let metrics = Arc::new(Metrics::new("n", Windows::default()));
-        let (follower, _evicted) = Follower::new(Arc::clone(&metrics));
+        let (follower, _told) = Follower::new(Arc::clone(&metrics));
         for _ in 0..WAITING_MAX + 2 {
             follower.evicted(pod(), Clock::start().moment());
         }

@@ -75,6 +75,7 @@ const LINES: &[Line] = &[
     line("pod_evicted", &[DEBUG], &["uid"], "A pod was evicted. Nothing to do"),
     line("eviction_blocked", &[WARN], &["pod", "budget", "reason"], "A PodDisruptionBudget blocks an eviction, which is tried again. It passes once enough of the budget's pods are healthy elsewhere"),
     line("eviction_failed", &[WARN], &["pod", "reason"], "The API server or a webhook refuses an eviction, or does not answer. It is tried again; `reason` says what to fix"),
+    line("delay_used", &[INFO], &["missing", "replaced", "still_missing"], "With `--reboot-delay`, at its end: how many evicted pods had no Ready replacement when it began, and how many of them got one in it. It is looked at every 10 s, at pods of Deployments and StatefulSets. If `missing` is always 0, try a shorter delay; if `still_missing` is often above 0, a longer one"),
     line("drained", &[INFO], &[], "All pods that had to leave have left. Nothing to do"),
     // Watches, Events, conditions and metrics.
     line("watch_lost", &[WARN], &["of", "why", "pause"], "A watch failed, and is tried again after the pause. Nothing to do, unless it goes on for minutes"),

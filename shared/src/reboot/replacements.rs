@@ -186,6 +186,14 @@ impl Replacements {
         due.min().filter(|_| under_way < LISTS_MAX)
     }
 
+    /// How many evictions are waiting for a replacement.
+    pub fn waiting(&self) -> usize {
+        self.followed
+            .values()
+            .map(|followed| followed.evictions.len())
+            .sum()
+    }
+
     /// Takes in a list. Returns what became of evictions.
     pub fn listed(&mut self, controller: &Controller, listed: &Listed, at: Moment) -> Vec<Outcome> {
         match listed {

@@ -122,7 +122,7 @@ fn the_time_from_an_eviction_to_a_ready_replacement_is_measured_while_the_drain_
     on_fleet(async |plane| {
         let name = "replacements";
         let scraped = Scraped::new(name)?;
-        let site = Site::new(plane, name, &[&scraped.flag()]).await?;
+        let site = Site::new(plane, name, &[&scraped.flag(), "--reboot-delay=1s"]).await?;
         let workload = Workload::new(plane, &site);
         workload.deploy_operator(name).await?;
         site.add_blocked_pod("replacements-blocked").await?;
@@ -133,6 +133,11 @@ fn the_time_from_an_eviction_to_a_ready_replacement_is_measured_while_the_drain_
         let reboot = site.machine.wait_for_reboot(1, REBOOT_TIMEOUT).await?;
         ensure!(reboot.unschedulable, "{reboot:?}");
         drop(site.wait_over().await?);
+        let used = site.wait_event("delay_used").await?;
+        ensure!(
+            used["still_missing"].is_u64() && used["level"] == "INFO",
+            "{used}"
+        );
         Ok(())
     })
 }
