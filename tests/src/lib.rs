@@ -16,6 +16,8 @@ pub mod control_plane;
 pub mod identity;
 pub mod wait;
 
+mod follow;
+
 pub mod mount;
 
 pub mod certificates;
@@ -42,6 +44,7 @@ pub mod registry;
 
 pub mod adversaries;
 pub mod demo;
+pub mod hostile;
 
 /// The namespace in `manifests/base`.
 pub const NAMESPACE: &str = "cordonhold";

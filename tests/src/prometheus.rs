@@ -69,13 +69,13 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts a Prometheus and waits until it is ready. `target` is read as the job `storage`. A guarded one serves TLS only, and asks
+    /// Starts a Prometheus and waits until it is ready. `targets` are read as the job `storage`. A guarded one serves TLS only, and asks
     /// for a client certificate and a password.
     pub async fn start(
         plane: &ControlPlane,
         name: &str,
         is_guarded: bool,
-        target: Option<SocketAddr>,
+        targets: &[SocketAddr],
         rules: &[Rule],
     ) -> Result<Self> {
         let directory = plane.directory().join(name);
@@ -83,7 +83,7 @@ impl Prometheus {
             .with_context(|| format!("failed to create {}", directory.display()))?;
         let rules_path = directory.join("rules.json");
         write(&rules_path, &rules_file(rules))?;
-        let targets: Vec<String> = target.iter().map(ToString::to_string).collect();
+        let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
         let configuration = json!({
             "global": { "scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s" },
             "rule_files": [&rules_path],

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use cordonhold_release::VERSION;
 use cordonhold_release::image::{self, Image, sha256};
 use cordonhold_release::images::{NO_REPOSITORY, name};
-use cordonhold_release::program::{Arch, PROGRAMS, file_name};
+use cordonhold_release::program::{Arch, file_name, with_image};
 use cordonhold_release::source::Commit;
 use cordonhold_tests::containerd::Containerd;
 use cordonhold_tests::process::{CommandLine, Kennel};
@@ -74,7 +74,7 @@ fn written_from(
         time: jiff::Timestamp::UNIX_EPOCH,
     };
     let mut all = Vec::new();
-    for row in &PROGRAMS {
+    for row in with_image() {
         for &arch in arches {
             let Some(contents) = &row.image else { continue };
             let image = image::make(row.name, contents, arch, program, Some(&commit))?;
@@ -172,7 +172,7 @@ async fn the_shipped_images_run_on_their_empty_root_and_enter_the_host() -> Resu
     let kennel = Kennel::new(&leash, directory.path())?;
     let containerd = Containerd::start(&kennel, directory.path()).await?;
     let made = cordonhold_release::source::root().join(cordonhold_release::images::OUT);
-    for row in PROGRAMS.iter().filter(|row| row.image.is_some()) {
+    for row in with_image() {
         let tar = made.join(file_name(row.name, host()?, ".tar"));
         drop(
             containerd
@@ -287,7 +287,7 @@ async fn a_real_registry_takes_the_images_of_all_cpus_under_one_tag_and_gives_th
     let first = pushed(directory.path(), &[&repository], Some("s3cret")).await?;
     // What is there is pushed again without a change.
     ensure!(pushed(directory.path(), &[&repository], Some("s3cret")).await? == first);
-    for row in PROGRAMS.iter().filter(|row| row.image.is_some()) {
+    for row in with_image() {
         let index = pulled(
             &registry,
             &format!("{}/manifests/{VERSION}", row.name),

@@ -5,18 +5,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use futures_util::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{ListParams, WatchEvent, WatchParams};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -26,14 +22,13 @@ use cordonhold_shared::keys;
 
 use super::timeline::{Timeline, Tone, Who};
 use crate::control_plane::is_node_ready;
+use crate::follow::{Change, follow};
 use crate::machine::drain_evicts;
 
 /// Pods come and go in bursts, so changes within this time share a line.
 const PODS_INTERVAL: Duration = Duration::from_millis(250);
 /// How often a log is read. Well below the time for which the timeline holds lines back.
 const LOG_INTERVAL: Duration = Duration::from_millis(20);
-/// Pause before a watch that ended begins again.
-const WATCH_PAUSE: Duration = Duration::from_millis(100);
 
 /// The last known state of one node, and counts of what happened to it.
 #[derive(Debug, Clone, Default)]
@@ -126,48 +121,6 @@ impl Observer {
             .context("the watches have ended")?;
         Ok(states[node].clone())
     }
-}
-
-/// One change that [`follow`] delivers. A new list arrives as [`Change::Forget`] and then an update for each object.
-enum Change<K> {
-    Forget,
-    Updated(K),
-    Deleted(K),
-}
-
-/// Delivers all objects, and then every change, for ever.
-async fn follow<K>(api: Api<K>, mut deliver: impl FnMut(Change<K>) + Send)
-where
-    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
-{
-    loop {
-        // Whether the watch failed or just ended: list again and watch on.
-        drop(follow_once(&api, &mut deliver).await);
-        tokio::time::sleep(WATCH_PAUSE).await;
-    }
-}
-
-async fn follow_once<K>(api: &Api<K>, deliver: &mut impl FnMut(Change<K>)) -> kube::Result<()>
-where
-    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
-{
-    let listed = api.list(&ListParams::default()).await?;
-    let version = listed.metadata.resource_version.clone().unwrap_or_default();
-    deliver(Change::Forget);
-    for object in listed {
-        deliver(Change::Updated(object));
-    }
-    let events = api.watch(&WatchParams::default(), &version).await?;
-    let mut events = pin!(events.boxed());
-    while let Some(event) = events.try_next().await? {
-        match event {
-            WatchEvent::Added(object) | WatchEvent::Modified(object) => deliver(Change::Updated(object)),
-            WatchEvent::Deleted(object) => deliver(Change::Deleted(object)),
-            WatchEvent::Bookmark(_) => {}
-            WatchEvent::Error(_) => return Ok(()),
-        }
-    }
-    Ok(())
 }
 
 impl View {

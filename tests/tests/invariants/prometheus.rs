@@ -64,7 +64,7 @@ fn alerts_of_a_real_prometheus_postpone_the_reboot_unless_they_are_ignored() -> 
             Rule::Pending("DiskFills"),
             Rule::Firing("Watchdog"),
         );
-        let prometheus = Prometheus::start(plane, "alerts", false, None, &[down, full, watchdog]).await?;
+        let prometheus = Prometheus::start(plane, "alerts", false, &[], &[down, full, watchdog]).await?;
         let mut site = wishing(plane, "asks-for-alerts").await?;
         let url = format!("--prometheus-url=http://{}", prometheus.address());
         let ignores = "--alert-filter-regexp=^Watchdog$";
@@ -86,8 +86,7 @@ fn an_expression_postpones_the_reboot_while_a_real_prometheus_returns_series_or_
     on_fleet(async |plane| {
         // Nobody answers there yet.
         let target = TcpListener::bind("127.0.0.1:0")?;
-        let prometheus =
-            Prometheus::start(plane, "expressions", false, Some(target.local_addr()?), &[]).await?;
+        let prometheus = Prometheus::start(plane, "expressions", false, &[target.local_addr()?], &[]).await?;
         let mut site = wishing(plane, "asks-for-series").await?;
         let url = format!("--prometheus-url=http://{}", prometheus.address());
         site.start_agent(&[&url, "--blocker-promql=up{job=\"storage\"} =="])
@@ -125,7 +124,7 @@ fn serve_metrics(listener: TcpListener) {
 fn a_real_prometheus_that_is_guarded_is_asked_with_ca_certificate_and_password() -> Result<()> {
     on_fleet(async |plane| {
         let down = Rule::Firing("NodeDown");
-        let prometheus = Prometheus::start(plane, "guarded", true, None, &[down]).await?;
+        let prometheus = Prometheus::start(plane, "guarded", true, &[], &[down]).await?;
         let guard = prometheus.guard().context("it is not guarded")?;
         let mut site = wishing(plane, "asks-a-guarded").await?;
         let flag = |name: &str, path: &std::path::Path| format!("--prometheus-{name}={}", path.display());
