@@ -70,6 +70,8 @@ pub struct Outcome {
     pub reboots: usize,
     /// Why reboots were blind.
     pub blind: Vec<String>,
+    /// The nodes that nobody holds any more and that are cordoned, and what each showed since it was schedulable.
+    pub left_cordoned: BTreeMap<String, Vec<String>>,
     pub kills: u32,
     /// How long the clients were at work.
     pub attacked_seconds: f64,
@@ -114,10 +116,10 @@ pub async fn play(options: Options, tell: impl Fn(&Outcome)) -> Result<Outcome> 
     }
     workload::deploy(&plane.client(), "work", PODS).await?;
     let stage = Arc::new(Stage::default());
-    let mut tasks = watches(&plane.client(), &stage);
+    let _watches = watches(&plane.client(), &stage);
     let machines = try_join_all(NODES.map(|node| machine(&plane, node))).await?;
     let began = Instant::now();
-    clients(&plane, &stage, options.rate, &mut tasks).await?;
+    let mut clients = clients(&plane, &stage, options.rate).await?;
 
     let rebooting = try_join_all(
         machines
@@ -131,15 +133,19 @@ pub async fn play(options: Options, tell: impl Fn(&Outcome)) -> Result<Outcome> 
         killed = kill(&mut webhook, &stage), if options.is_killed => match killed? {},
     }
     let attacked_seconds = began.elapsed().as_secs_f64();
-    tasks.shutdown().await;
+    clients.shutdown().await;
     if options.is_killed {
         webhook.kill();
         webhook.start_again().await?;
     }
-    at_rest(&plane.client(), &machines).await?;
+    let left = at_rest(&plane.client(), &machines).await?;
     let mut outcome = locked(&stage.outcome).clone();
     outcome.attacked_seconds = attacked_seconds;
     let history = locked(&stage.history);
+    outcome.left_cordoned = left
+        .iter()
+        .map(|node| (node.clone(), history.since_schedulable(node)))
+        .collect();
     for machine in &machines {
         let reboots = machine.reboots();
         outcome.reboots += reboots.len();
@@ -197,18 +203,14 @@ fn watches(client: &Client, stage: &Arc<Stage>) -> JoinSet<Result<()>> {
 }
 
 /// Starts the clients, which may update and patch every Node.
-async fn clients(
-    plane: &ControlPlane,
-    stage: &Arc<Stage>,
-    rate: u32,
-    tasks: &mut JoinSet<Result<()>>,
-) -> Result<()> {
+async fn clients(plane: &ControlPlane, stage: &Arc<Stage>, rate: u32) -> Result<JoinSet<Result<()>>> {
     let client = plane.client_from(&plane.kubeconfig(Identity::Controller)).await?;
     let every = Duration::from_secs(1) * CLIENTS / rate.max(1);
+    let mut clients = JoinSet::new();
     for _ in 0..CLIENTS {
-        drop(tasks.spawn(attack_for_ever(client.clone(), Arc::clone(stage), every)));
+        drop(clients.spawn(attack_for_ever(client.clone(), Arc::clone(stage), every)));
     }
-    Ok(())
+    Ok(clients)
 }
 
 async fn attack_for_ever(client: Client, stage: Arc<Stage>, every: Duration) -> Result<()> {
@@ -275,6 +277,7 @@ async fn machine(plane: &ControlPlane, node: &str) -> Result<Machine> {
         "--period=1s",
         "--reboot-delay=1s",
         "--redrains=50",
+        "--backoff=1s",
     ];
     machine.start_agent(&arguments.map(str::to_owned)).await?;
     Ok(machine)
@@ -313,31 +316,32 @@ async fn kill(webhook: &mut Webhook, stage: &Stage) -> Result<Infallible> {
     }
 }
 
-/// Waits until no node has marks or a cordon, and the lock is free.
-async fn at_rest(client: &Client, machines: &[Machine]) -> Result<()> {
+/// Waits until no node has marks, and the lock is free. Returns the nodes that are cordoned then.
+async fn at_rest(client: &Client, machines: &[Machine]) -> Result<Vec<String>> {
     let nodes: Api<Node> = Api::all(client.clone());
     let leases: Api<Lease> = Api::namespaced(client.clone(), NAMESPACE);
+    let mut left = Vec::new();
     for machine in machines {
         let name = machine.node();
-        let what = format!("{name} to be schedulable, without marks, and not in the lock");
+        let what = format!("{name} to be without marks, and not in the lock");
         let rest = machine.wait_until(&what, REST_BOUND, || async {
             let node = nodes.get(name).await?;
-            let is_cordoned = node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true);
-            let in_lock = leases.list(&ListParams::default()).await?;
-            let in_lock = in_lock.iter().any(|lease| {
-                lease
-                    .annotations()
-                    .values()
-                    .any(|text| text.contains(&format!("\"{name}\"")))
-            });
+            let listed = leases.list(&ListParams::default()).await?;
+            let names_it = |text: &String| text.contains(&format!("\"{name}\""));
+            let in_lock = listed
+                .iter()
+                .any(|lease| lease.annotations().values().any(names_it));
             let is_marked = node.labels().contains_key(keys::PHASE);
-            Ok((!is_cordoned && !is_marked && !in_lock).then_some(()))
+            Ok((!is_marked && !in_lock).then_some(node))
         });
-        rest.await?;
+        let node = rest.await?;
+        if node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true) {
+            left.push(name.to_owned());
+        }
         ensure!(
             machine.agent_id().await.is_some(),
             "the agent of {name} has ended"
         );
     }
-    Ok(())
+    Ok(left)
 }

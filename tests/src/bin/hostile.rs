@@ -33,7 +33,7 @@ struct HostileArgs {
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
     cycles: u16,
     /// Writes a second that the clients aim at
-    #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 800, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: u32,
     /// Kill the webhook half of the time
     #[arg(long)]
@@ -101,6 +101,12 @@ fn print(outcome: &Outcome) {
     );
     println!("other answers    {:?}", outcome.failed);
     println!("reboots          {}", outcome.reboots);
+    println!("left cordoned    {}", outcome.left_cordoned.len());
+    for (node, shown) in &outcome.left_cordoned {
+        for line in shown {
+            println!("  {node} {line}");
+        }
+    }
     println!("blind reboots    {}", outcome.blind.len());
     for why in &outcome.blind {
         println!("  {why}");

@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 /// The name by which the API server remembers the writes of hostile clients.
 pub(super) const FIELD_MANAGER: &str = "hostile";
 
+/// The holder that is forged.
+const FORGED_HOLDER: &str = "hostile/2000-01-01T00:00:00.000000000Z";
+
 /// What a hostile client tries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Attack {
@@ -104,7 +107,7 @@ impl Attack {
             Self::ForgeReturning => json!({ "metadata": { "labels": { keys::PHASE: "returning" } } }),
             Self::ForgeSealed => json!({ "metadata": { "labels": { keys::PHASE: "sealed" } } }),
             Self::ForgeHolder => {
-                json!({ "metadata": { "annotations": { keys::HOLDER: "hostile/2000-01-01T00:00:00.000000000Z" } } })
+                json!({ "metadata": { "annotations": { keys::HOLDER: FORGED_HOLDER } } })
             }
         };
         patch["metadata"]["resourceVersion"] = node["metadata"]["resourceVersion"].clone();
@@ -139,7 +142,7 @@ impl Attack {
             }
             Self::ForgeReturning => phase != Some("returning"),
             Self::ForgeSealed => phase != Some("sealed"),
-            Self::ForgeHolder => true,
+            Self::ForgeHolder => node["metadata"]["annotations"][keys::HOLDER] != FORGED_HOLDER,
         }
     }
 }

@@ -18,11 +18,20 @@ use crate::machine::{RebootRecord, drain_evicts};
 #[derive(Debug, Default)]
 pub(super) struct History {
     phases: BTreeMap<String, String>,
+    /// What each version of a Node showed, if it was something else than the one before.
+    shown: BTreeMap<String, Vec<Shown>>,
     seals: Vec<Seal>,
     /// The first version of a Node that shows a boot, by boot id.
     boots: BTreeMap<String, u64>,
     /// By uid.
     stays: BTreeMap<String, Stay>,
+}
+
+/// The cordon and the marks of a version of a Node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Shown {
+    is_cordoned: bool,
+    text: String,
 }
 
 /// A version of a Node in which its agent has sealed it.
@@ -50,17 +59,48 @@ impl History {
         if let Some(info) = info {
             let _ = self.boots.entry(info.boot_id.clone()).or_insert(version(node));
         }
+        self.show(node);
         let phase = node.labels().get(keys::PHASE).cloned().unwrap_or_default();
         let before = self.phases.insert(name.clone(), phase.clone());
         if phase != "sealed" || before.as_deref() == Some("sealed") || is_forged(node) {
             return;
         }
-        let spec = node.spec.as_ref();
         self.seals.push(Seal {
             node: name,
             version: version(node),
-            is_cordoned: spec.and_then(|spec| spec.unschedulable) == Some(true),
+            is_cordoned: is_cordoned(node),
         });
+    }
+
+    fn show(&mut self, node: &Node) {
+        let marks = keys::MARK_ANNOTATIONS.iter().filter_map(|key| {
+            let value = node.annotations().get(*key)?;
+            let name = key.rsplit('/').next().unwrap_or(key);
+            Some(format!(" {name}={value}"))
+        });
+        let phase = node.labels().get(keys::PHASE).map_or("-", String::as_str);
+        let shown = Shown {
+            is_cordoned: is_cordoned(node),
+            text: format!(
+                "phase={phase} cordoned={}{}",
+                is_cordoned(node),
+                marks.collect::<String>()
+            ),
+        };
+        let all = self.shown.entry(node.name_any()).or_default();
+        if all.last() != Some(&shown) {
+            all.push(shown);
+        }
+    }
+
+    /// What a Node showed since it was schedulable last.
+    pub(super) fn since_schedulable(&self, node: &str) -> Vec<String> {
+        let all = self.shown.get(node).map(Vec::as_slice).unwrap_or_default();
+        let begin = all
+            .iter()
+            .rposition(|shown| !shown.is_cordoned)
+            .unwrap_or_default();
+        all[begin..].iter().map(|shown| shown.text.clone()).collect()
     }
 
     pub(super) fn pod_changed(&mut self, change: &Change<Pod>) {
@@ -123,6 +163,10 @@ impl History {
 fn version<K: Resource>(object: &K) -> u64 {
     let version = object.meta().resource_version.as_deref().unwrap_or_default();
     version.parse().unwrap_or_default()
+}
+
+fn is_cordoned(node: &Node) -> bool {
+    node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true)
 }
 
 /// Whether a hostile client has written the phase.
