@@ -48,25 +48,37 @@ impl Mount {
 
     fn replace(&mut self, content: &Content) -> Result<()> {
         let data = format!("..{}", self.version + 1);
+        let next = self.directory.join("..data_tmp");
+        // A try that failed halfway may have left both.
+        gone(std::fs::remove_dir_all(self.directory.join(&data)))?;
+        gone(std::fs::remove_file(&next))?;
         std::fs::create_dir(self.directory.join(&data))?;
         for (name, bytes) in content {
             std::fs::write(self.directory.join(&data).join(name), bytes)?;
         }
-        let next = self.directory.join("..data_tmp");
         symlink(&data, &next)?;
         std::fs::rename(next, self.directory.join("..data"))?;
         for name in content.keys().filter(|name| !self.content.contains_key(*name)) {
+            gone(std::fs::remove_file(self.directory.join(name)))?;
             symlink(Path::new("..data").join(name), self.directory.join(name))?;
         }
         for name in self.content.keys().filter(|name| !content.contains_key(*name)) {
-            std::fs::remove_file(self.directory.join(name))?;
+            gone(std::fs::remove_file(self.directory.join(name)))?;
         }
-        if self.version > 0 {
-            std::fs::remove_dir_all(self.directory.join(format!("..{}", self.version)))?;
-        }
+        gone(std::fs::remove_dir_all(
+            self.directory.join(format!("..{}", self.version)),
+        ))?;
         self.version += 1;
         self.content.clone_from(content);
         Ok(())
+    }
+}
+
+/// The result of removing what need not be there.
+fn gone(removed: std::io::Result<()>) -> std::io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }
 
@@ -100,5 +112,19 @@ mod tests {
         assert_eq!(read("tls.crt").unwrap(), "two");
         assert_eq!(read("ca.crt").unwrap(), "ca");
         assert!(read("tls.key").is_err() && !open.exists());
+    }
+
+    #[test]
+    fn a_replacement_that_failed_halfway_is_done_by_the_next_try() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut mount = Mount::new(directory.path().join("tls")).unwrap();
+        std::fs::create_dir(mount.directory().join("..1")).unwrap();
+        std::fs::write(mount.directory().join("..1").join("old"), "half").unwrap();
+        symlink("..1", mount.directory().join("..data_tmp")).unwrap();
+        symlink("..data/tls.crt", mount.directory().join("tls.crt")).unwrap();
+        mount.update(&content(&[("tls.crt", "one")])).unwrap();
+        let read = |name: &str| std::fs::read_to_string(mount.directory().join(name));
+        assert_eq!(read("tls.crt").unwrap(), "one");
+        assert!(read("..data/old").is_err() && read("..data_tmp").is_err());
     }
 }
