@@ -9,8 +9,14 @@ use serde_json::json;
 
 use crate::control_plane::{ControlPlane, Options};
 use crate::identity::Identity;
+use crate::install::Rendered;
+use crate::kubelet::image::repository;
 use crate::kubelet::{Kubelet, Tasks};
 use crate::machine::Machine;
+use crate::programs::Program;
+
+/// What we ship that listens, below `manifests/`.
+const LISTENERS: [&str; 3] = ["base/certs.yaml", "base/daemonset.yaml", "base/deployment.yaml"];
 
 /// A control plane, a machine for each node, and what runs our pods there. Stopped in this order.
 pub struct Cluster {
@@ -24,6 +30,11 @@ impl Cluster {
     pub async fn start(nodes: usize) -> Result<Self> {
         let plane = ControlPlane::start_for_kubelet(Options { nodes }).await?;
         let (kubelet, tasks) = Kubelet::start(&plane)?;
+        let mut shipped = Rendered::default();
+        for file in LISTENERS {
+            shipped.add_file(file)?;
+        }
+        kubelet.check_free(shipped.container_ports())?;
         let mut machines = Vec::new();
         for number in 0..nodes {
             machines.push(Machine::with_kubelet(&plane, &format!("node-{number}"), &kubelet).await?);
@@ -83,8 +94,8 @@ impl Cluster {
 pub fn values() -> serde_json::Value {
     json!({
         "images": {
-            "webhook": { "repository": "localhost/cordonhold-webhook" },
-            "agent": { "repository": "localhost/cordonhold-agent" },
+            "webhook": { "repository": repository(Program::Webhook) },
+            "agent": { "repository": repository(Program::Agent) },
         },
         "configuration": { "period": "1s" },
     })

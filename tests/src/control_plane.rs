@@ -3,7 +3,7 @@
 //! It stops when the value that [`ControlPlane::start`] returns is dropped, and when the calling process ends, even by SIGKILL.
 //! Not here: Cordonhold's own programs and manifests, see `install`, `webhook` and `machine`.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +31,10 @@ mod servers;
 /// While a Node has this annotation, KWOK does not make it Ready.
 pub const DOWN_ANNOTATION: &str = "cordonhold.test/down";
 
+/// The address in the status of all nodes if our own pods run, for `kubectl logs`: the API server sends there what it asks a kubelet. One of
+/// documentation (RFC 5737), so it is nowhere, and without it KWOK's nodes have none.
+pub(crate) const NODE_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
 const ETCD: &str = "etcd";
 const APISERVER: &str = "kube-apiserver";
 /// Names of the processes that are clients of the API server.
@@ -50,7 +54,7 @@ pub struct Options {
     pub nodes: usize,
 }
 
-/// Who runs the pods in our own namespace. KWOK plays all others.
+/// Who runs our own pods, which [`cordonhold_shared::keys::PART_OF`] marks. KWOK plays all others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OurPods {
     /// KWOK too: they are there, and do nothing.
@@ -245,7 +249,7 @@ impl ControlPlane {
     }
 
     /// The path of the socket to which the API server sends what is meant for a Service or a node.
-    pub(crate) fn egress_socket(&self) -> PathBuf {
+    pub(crate) fn egress_socket(&self) -> Result<PathBuf> {
         servers::egress_socket(self.directory())
     }
 

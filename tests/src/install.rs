@@ -41,7 +41,7 @@ pub fn manifests(name: &str) -> PathBuf {
 }
 
 /// The objects that a kustomization renders.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Rendered {
     objects: Vec<Value>,
 }
@@ -84,6 +84,16 @@ impl Rendered {
             Mode::Defer => self.add_file("components/defer/defer-webhook.yaml"),
             Mode::Enforce | Mode::Warn | Mode::Audit => Ok(()),
         }
+    }
+
+    /// The ports that containers of these objects listen on.
+    pub(crate) fn container_ports(&self) -> impl Iterator<Item = u16> {
+        let containers = self.objects.iter().flat_map(|object| {
+            let containers = object.pointer("/spec/template/spec/containers");
+            containers.and_then(Value::as_array).into_iter().flatten()
+        });
+        let ports = containers.flat_map(|container| container["ports"].as_array().into_iter().flatten());
+        ports.filter_map(|port| u16::try_from(port["containerPort"].as_u64()?).ok())
     }
 
     /// All objects, namespaces first.

@@ -1,5 +1,6 @@
-//! Plays the kubelets for the pods in our own namespace: each is a process, with the arguments, environment, files, token and probes that its
-//! object says. Two more play the pod network: addresses (`network`), and Services (`service`).
+//! Plays the kubelets for our own pods, those with the label `app.kubernetes.io/part-of: cordonhold`, in any namespace: each is a process, with the
+//! arguments, environment, files, token and probes that its object says. Two more play the pod network: addresses (`network`), and Services
+//! (`service`).
 //!
 //! It deviates from a kubelet and a container in these things, and in no other that we know of:
 //!
@@ -11,27 +12,29 @@
 //!   `--kubeconfig`, because programs look for it at a fixed path.
 //! * A changed Secret arrives within two seconds; a kubelet takes up to a minute and a half.
 //! * A pod has one container and no init container, probes by HTTP, and volumes of Secrets, `ConfigMaps`, tokens, fields and empty
-//!   directories.
-//!   Any other stays in `CreateContainerError`, with the reason. A pod of another image stays in `ErrImagePull`.
+//!   directories. `fields` has the list of what is played. A pod with any other field stays in `CreateContainerError`, which names the field, and so
+//!   does one whose port is taken on this machine. A pod of another image stays in `ErrImagePull`.
 //! * A host that goes down kills its pods at once. systemd would end them by SIGTERM first.
-//! * Of what the API server asks of a node, only logs are there (`logs`).
+//! * Of what the API server asks of a node, only logs are there (`logs`). All nodes have the same address in their status.
 //!
-//! Not here: nodes; KWOK keeps them alive. Pods of other namespaces; KWOK plays them.
+//! Not here: nodes; KWOK keeps them alive. All other pods; KWOK plays them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use cordonhold_shared::keys;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use tokio::net::UnixListener;
 use tokio::sync::watch;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
-use crate::NAMESPACE;
 use crate::control_plane::ControlPlane;
 use crate::host::Host;
 use crate::identity::Endpoint;
@@ -42,6 +45,8 @@ use network::{Address, Network};
 use worker::Worker;
 
 mod command;
+mod fields;
+pub mod image;
 mod logs;
 mod network;
 mod probe;
@@ -59,7 +64,49 @@ pub struct Kubelet(Arc<Shared>);
 
 /// The tasks of a kubelet. They and all pods end when it is dropped.
 pub struct Tasks {
-    _tasks: JoinSet<()>,
+    kubelet: Kubelet,
+    /// One, which runs the others.
+    tasks: JoinSet<()>,
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.tasks.abort_all();
+        // Machines and tasks that are still ending have clones of the kubelet, so its pods do not end with this one.
+        let nodes: Vec<String> = self.kubelet.0.nodes().keys().cloned().collect();
+        for node in nodes {
+            self.kubelet.power_off(&node);
+        }
+    }
+}
+
+/// A pod, by its namespace and name. It is displayed as its process and its log are called.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PodName {
+    pub namespace: String,
+    pub name: String,
+}
+
+impl PodName {
+    fn of(pod: &Pod) -> Self {
+        Self {
+            namespace: pod.namespace().unwrap_or_default(),
+            name: pod.name_any(),
+        }
+    }
+}
+
+impl fmt::Display for PodName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}_{}", self.namespace, self.name)
+    }
+}
+
+/// The end of a pod's process that nobody wanted: it ended by itself, or did not answer its probes.
+#[derive(Debug, Clone)]
+pub struct Crash {
+    pub pod: PodName,
+    pub status: ExitStatus,
 }
 
 struct Shared {
@@ -80,8 +127,9 @@ struct Node {
     /// Whether its machine is on. A node without a machine is off.
     power: watch::Sender<bool>,
     host: Option<Host>,
-    /// Of the pods that have been on it, by their names.
-    slots: BTreeMap<String, Slot>,
+    /// Of the pods that are on it.
+    slots: BTreeMap<PodName, Slot>,
+    crashes: Vec<Crash>,
 }
 
 impl Kubelet {
@@ -100,15 +148,31 @@ impl Kubelet {
             network: Network::of(plane.endpoint())?,
             nodes: Mutex::default(),
         });
-        let socket = plane.egress_socket();
+        let socket = plane.egress_socket()?;
         let listener = UnixListener::bind(&socket)
             .with_context(|| format!("failed to listen at {}", socket.display()))?;
-        let mut tasks = JoinSet::new();
         let (of_nodes, logs) = logs::server(Arc::clone(&shared))?;
-        drop(tasks.spawn(logs));
-        drop(tasks.spawn(service::serve(listener, Arc::clone(&shared), of_nodes)));
-        drop(tasks.spawn(follow(Arc::clone(&shared))));
-        Ok((Self(shared), Tasks { _tasks: tasks }))
+        let mut parts = JoinSet::new();
+        drop(parts.spawn(logs));
+        drop(parts.spawn(service::serve(listener, Arc::clone(&shared), of_nodes)));
+        drop(parts.spawn(follow(Arc::clone(&shared))));
+        let mut tasks = JoinSet::new();
+        drop(tasks.spawn(supervise(parts)));
+        let kubelet = Self(shared);
+        let tasks = Tasks {
+            kubelet: kubelet.clone(),
+            tasks,
+        };
+        Ok((kubelet, tasks))
+    }
+
+    /// An error if pods could not listen on one of these ports of this machine.
+    pub(crate) fn check_free(&self, ports: impl IntoIterator<Item = u16>) -> Result<()> {
+        // Any address will do: what is looked for listens on all.
+        let nobody = "nobody";
+        let free = self.0.network.address(nobody)?.check_free(ports);
+        self.0.network.release(nobody);
+        free
     }
 
     /// Makes this the host of the pods on a node, and switches it on.
@@ -136,12 +200,22 @@ impl Kubelet {
     }
 
     /// The path of the log of a pod, over all its processes.
-    pub fn log_path(&self, pod: &str) -> PathBuf {
-        self.0.kennel.log_path(pod)
+    pub fn log_path(&self, pod: &PodName) -> PathBuf {
+        self.0.log_path(pod)
     }
 
-    /// The names of the pods that have a process on this node now.
-    pub fn running_on(&self, node: &str) -> Vec<String> {
+    /// The pods on this node that have had a process, and are not deleted for good.
+    pub fn pods_on(&self, node: &str) -> Vec<PodName> {
+        self.0.node(node, |node| node.slots.keys().cloned().collect())
+    }
+
+    /// All crashes on this node so far.
+    pub fn crashes_on(&self, node: &str) -> Vec<Crash> {
+        self.0.node(node, |node| node.crashes.clone())
+    }
+
+    /// The pods that have a process on this node now.
+    pub fn running_on(&self, node: &str) -> Vec<PodName> {
         self.0.node(node, |node| {
             let running = node.slots.iter().filter(|(_, slot)| lock(slot).is_some());
             running.map(|(name, _)| name.clone()).collect()
@@ -160,6 +234,7 @@ impl Shared {
             power: watch::Sender::new(false),
             host: None,
             slots: BTreeMap::new(),
+            crashes: Vec::new(),
         });
         look(node)
     }
@@ -174,14 +249,18 @@ impl Shared {
         }
     }
 
+    fn log_path(&self, pod: &PodName) -> PathBuf {
+        self.kennel.log_path(&pod.to_string())
+    }
+
     /// Starts the process of a pod, unless the node's machine is off.
-    fn start(&self, node: &str, pod: &str, line: &CommandLine) -> Result<Option<Slot>> {
+    fn start(&self, node: &str, pod: &PodName, line: &CommandLine) -> Result<Option<Slot>> {
         self.node(node, |node| {
             if !*node.power.borrow() {
                 return Ok(None);
             }
-            let slot = node.slots.entry(pod.to_owned()).or_default();
-            *lock(slot) = Some(self.kennel.start(pod, line)?);
+            let slot = node.slots.entry(pod.clone()).or_default();
+            *lock(slot) = Some(self.kennel.start(&pod.to_string(), line)?);
             Ok(Some(Arc::clone(slot)))
         })
     }
@@ -191,19 +270,52 @@ fn lock(slot: &Slot) -> MutexGuard<'_, Option<Process>> {
     slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Says how a task has ended, if that was not by itself.
+fn report(what: &str, ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        eprintln!("kubelet: {what} has failed: {error}");
+    }
+}
+
+/// Runs the parts of the kubelet, and says which has ended: none of them should.
+async fn supervise(mut parts: JoinSet<Result<()>>) {
+    while let Some(ended) = parts.join_next().await {
+        match ended {
+            Ok(Ok(())) => eprintln!("kubelet: a part has ended"),
+            Ok(Err(error)) => eprintln!("kubelet: a part has ended: {error:#}"),
+            Err(error) => eprintln!("kubelet: a part has failed: {error}"),
+        }
+    }
+}
+
+/// A pod's task: how it hears of the pod, and what it is about.
+struct Task {
+    sender: watch::Sender<Option<Pod>>,
+    handle: AbortHandle,
+    pod: PodName,
+    node: String,
+}
+
 /// Keeps a task for each pod, and tells it what the API server says about the pod.
-async fn follow(shared: Arc<Shared>) {
-    let pods: Api<Pod> = Api::namespaced(shared.client.clone(), NAMESPACE);
+async fn follow(shared: Arc<Shared>) -> Result<()> {
+    let pods: Api<Pod> = Api::all(shared.client.clone());
+    let (key, value) = keys::PART_OF;
     // From the API server's cache, because it is asked so often.
-    let any = ListParams::default().match_any();
-    let mut workers: BTreeMap<String, (watch::Sender<Option<Pod>>, AbortHandle)> = BTreeMap::new();
+    let ours = ListParams::default()
+        .labels(&format!("{key}={value}"))
+        .match_any();
+    let mut workers: BTreeMap<String, Task> = BTreeMap::new();
     let mut tasks = JoinSet::new();
     let mut turns = tokio::time::interval(LOOK_EVERY);
     loop {
         let _ = turns.tick().await;
-        while tasks.try_join_next().is_some() {}
+        while let Some(ended) = tasks.try_join_next_with_id() {
+            if let Err(error) = ended {
+                failed(&shared, &workers, error.id(), &error);
+            }
+        }
         // Without an API server, what runs goes on, as with a kubelet.
-        let Ok(listed) = pods.list(&any).await else {
+        let Ok(listed) = pods.list(&ours).await else {
             continue;
         };
         let mut seen = BTreeSet::new();
@@ -215,20 +327,41 @@ async fn follow(shared: Arc<Shared>) {
                 continue;
             };
             let _: bool = seen.insert(uid.clone());
-            if let Some((sender, _)) = workers.get(&uid) {
-                drop(sender.send_replace(Some(pod)));
+            if let Some(task) = workers.get(&uid) {
+                drop(task.sender.send_replace(Some(pod)));
                 continue;
             }
+            let name = PodName::of(&pod);
             let (sender, receiver) = watch::channel(Some(pod));
-            let worker = Worker::new(Arc::clone(&shared), receiver, node);
-            let task = tasks.spawn(worker.run());
-            drop(workers.insert(uid, (sender, task)));
+            let worker = Worker::new(
+                Arc::clone(&shared),
+                name.clone(),
+                uid.clone(),
+                receiver,
+                node.clone(),
+            );
+            let task = Task {
+                sender,
+                handle: tasks.spawn(worker.run()),
+                pod: name,
+                node,
+            };
+            drop(workers.insert(uid, task));
         }
-        workers.retain(|uid, (sender, task)| {
+        workers.retain(|uid, task| {
             if !seen.contains(uid) {
-                drop(sender.send_replace(None));
+                drop(task.sender.send_replace(None));
             }
-            seen.contains(uid) || !task.is_finished()
+            seen.contains(uid) || !task.handle.is_finished()
         });
     }
+}
+
+/// Says which pod's task has failed, and ends its process, which nobody looks after any more.
+fn failed(shared: &Shared, workers: &BTreeMap<String, Task>, id: Id, error: &JoinError) {
+    let Some(task) = workers.values().find(|task| task.handle.id() == id) else {
+        return eprintln!("kubelet: a pod's task has failed: {error}");
+    };
+    eprintln!("kubelet: the task of the pod {} has failed: {error}", task.pod);
+    shared.node(&task.node, |node| drop(node.slots.remove(&task.pod)));
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{ListParams, Patch, PatchParams};
@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use crate::control_plane::{ControlPlane, service_account_token, set_down, wait_node_ready};
 use crate::host::{BootKind, Host, RebootCommand};
 use crate::identity::{Credential, Endpoint};
-use crate::kubelet::Kubelet;
+use crate::kubelet::{Kubelet, PodName};
 use crate::process::{CommandLine, Kennel, Process, log_tail};
 use crate::programs::{self, Program};
 use crate::wait;
@@ -303,25 +303,32 @@ impl Machine {
         process.exited().is_none().then(|| process.id())
     }
 
-    /// Checks that the agent has not ended by itself. The error has the end of its log.
+    /// Checks that the agent has not ended by itself, now or, if it runs as a pod, ever. The error has the end of its log.
     pub async fn check_agent(&self) -> Result<()> {
-        self.power
-            .agent
-            .lock()
-            .await
-            .process
-            .as_mut()
-            .map_or(Ok(()), Process::check_running)
+        if let Some(kubelet) = &self.power.kubelet {
+            let mut crashes = kubelet.crashes_on(self.node()).into_iter();
+            if let Some(crash) = crashes.find(|crash| is_agent(&crash.pod)) {
+                bail!(
+                    "the agent's pod {} ended early ({}); the end of its log:\n{}",
+                    crash.pod.name,
+                    crash.status,
+                    log_tail(&kubelet.log_path(&crash.pod))
+                );
+            }
+        }
+        let mut agent = self.power.agent.lock().await;
+        agent.process.as_mut().map_or(Ok(()), Process::check_running)
     }
 
+    /// The log of the agent. If it runs as a pod, of one with a process, or else of one that had a process.
     pub fn agent_log(&self) -> PathBuf {
-        let pods = self.power.kubelet.iter().flat_map(|kubelet| {
-            let running = kubelet.running_on(self.node()).into_iter();
-            running
-                .filter(|name| name.starts_with(AGENT_ACCOUNT))
-                .map(|name| kubelet.log_path(&name))
-        });
-        pods.last().unwrap_or_else(|| self.own_agent_log())
+        let Some(kubelet) = &self.power.kubelet else {
+            return self.own_agent_log();
+        };
+        let mut pods = kubelet.pods_on(self.node());
+        pods.extend(kubelet.running_on(self.node()));
+        let last = pods.into_iter().filter(is_agent).next_back();
+        last.map_or_else(|| self.own_agent_log(), |pod| kubelet.log_path(&pod))
     }
 
     /// The log of an agent that this machine has started.
@@ -337,10 +344,21 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
+        if self.tasks.is_empty() {
+            return;
+        }
         for task in &self.tasks {
             task.abort();
         }
+        // Others may have the machine once more. If a task that is being aborted has the agent, the agent ends with it.
+        if let Ok(mut agent) = self.power.agent.try_lock() {
+            agent.process = None;
+        }
     }
+}
+
+fn is_agent(pod: &PodName) -> bool {
+    pod.name.starts_with(AGENT_ACCOUNT)
 }
 
 /// The directory with the roots of all machines.

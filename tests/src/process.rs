@@ -169,13 +169,15 @@ impl Kennel {
             .stderr(errors);
         let child =
             spawn(command).with_context(|| format!("failed to start {name} ({})", line.program.display()))?;
-        let mut list = append(&self.directory.join("processes"))?;
-        writeln!(list, "{name} {}", child.id()).context("failed to note a process id")?;
-        Ok(Process {
+        // From here on it ends with an error too.
+        let process = Process {
             name: name.to_owned(),
             log_path,
             child,
-        })
+        };
+        let mut list = append(&self.directory.join("processes"))?;
+        writeln!(list, "{name} {}", process.id()).context("failed to note a process id")?;
+        Ok(process)
     }
 }
 
@@ -282,22 +284,24 @@ pub struct TemporaryDirectory {
 
 impl TemporaryDirectory {
     pub fn new(leash: &Path) -> Result<Self> {
-        let path = tempfile::Builder::new()
+        let directory = tempfile::Builder::new()
             .prefix("cordonhold-")
             .tempdir()
-            .context("failed to create a temporary directory; set TMPDIR to one that can be written")?
-            .keep();
+            .context("failed to create a temporary directory; set TMPDIR to one that can be written")?;
         let mut command = Command::new(leash);
         let _ = command
             .arg("--remove")
-            .arg(&path)
+            .arg(directory.path())
             .current_dir("/")
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::inherit());
         let remover = spawn(command).with_context(|| format!("failed to start {}", leash.display()))?;
-        Ok(Self { path, remover })
+        Ok(Self {
+            path: directory.keep(),
+            remover,
+        })
     }
 
     pub fn path(&self) -> &Path {

@@ -21,7 +21,8 @@ pub enum Program {
 }
 
 impl Program {
-    fn name(self) -> &'static str {
+    /// The name of its file, and of its image.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Agent => "cordonhold-agent",
             Self::Webhook => "cordonhold-webhook",

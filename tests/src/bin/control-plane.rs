@@ -19,14 +19,16 @@ use cordonhold_tests::workload;
 
 const EXAMPLES: &str = "\
 Nothing of ours is installed. docs/start-here.md leads through an install, a reboot and a denied uncordon.
-It prints lines for your shell on standard output, then READY, and runs until Ctrl-C or SIGTERM:
+When all of it runs, it prints lines for your shell on standard output, then READY, and runs until Ctrl-C or SIGTERM:
 
   KUBECONFIG  a cluster-admin
   CONTROLLER  a kubeconfig of an ordinary controller that may update and patch nodes
   VALUES      values for the chart: the images that this cluster has
   HOSTS       has a directory for each node; the file HOSTS/node-0/run/reboot-required makes node-0 want a reboot
-  LOGS        has a log of each pod of ours
+  LOGS        has a log of each pod of ours, NAMESPACE_POD.log
   PATH        has kubectl and helm
+
+Pods with the label app.kubernetes.io/part-of=cordonhold really run, in any namespace; all others only look as if they did.
 
 Examples:
 
@@ -80,7 +82,7 @@ fn run(args: &ControlPlaneArgs) -> Result<()> {
                 return Ok(());
             }
         };
-        announce(&started);
+        print!("{}", announcement(&started)?);
         let name = signals.next().await;
         eprintln!("{name}: stopping the cluster");
         drop(started);
@@ -110,7 +112,8 @@ async fn start(args: &ControlPlaneArgs, helm: &Path) -> Result<Started> {
             namespace: NAMESPACE,
             values: &values().to_string(),
         };
-        let arguments: Vec<&str> = args.helm_arguments.iter().map(String::as_str).collect();
+        let more = args.helm_arguments.iter().map(String::as_str);
+        let arguments: Vec<&str> = std::iter::once("--wait").chain(more).collect();
         eprintln!(
             "{}",
             Helm::new()?
@@ -125,8 +128,10 @@ async fn start(args: &ControlPlaneArgs, helm: &Path) -> Result<Started> {
     })
 }
 
-fn announce(started: &Started) {
+/// Lines that a shell takes, and READY.
+fn announcement(started: &Started) -> Result<String> {
     let plane = &started.cluster.plane;
+    let mut lines = Vec::new();
     for (name, path) in [
         ("KUBECONFIG", &started.cluster.admin()),
         ("CONTROLLER", &plane.kubeconfig(Identity::Controller)),
@@ -134,8 +139,19 @@ fn announce(started: &Started) {
         ("HOSTS", &hosts_directory(plane)),
         ("LOGS", &plane.directory().join("logs")),
     ] {
-        println!("export {name}={}", path.display());
+        lines.push(format!("export {name}={}", quoted(path)?));
     }
-    println!("export PATH={}:$PATH", started.programs.display());
-    println!("READY");
+    lines.push(format!("export PATH={}:\"$PATH\"", quoted(&started.programs)?));
+    lines.push("READY\n".to_owned());
+    Ok(lines.join("\n"))
+}
+
+/// A path as one word of a shell.
+fn quoted(path: &Path) -> Result<String> {
+    let text = path
+        .to_str()
+        .with_context(|| format!("{} is no text: set TMPDIR to another directory", path.display()))?;
+    Ok(shlex::try_quote(text)
+        .with_context(|| format!("failed to quote {text}"))?
+        .into_owned())
 }

@@ -2,13 +2,14 @@
 //!
 //! Not here: starting them in their order, see [`super`].
 
+use std::os::unix::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use cordonhold_shared::keys;
 use serde_json::{Value, json};
 
-use super::{CONTROLLER_MANAGER, DOWN_ANNOTATION, KWOK, OurPods, SCHEDULER, random_id};
-use crate::NAMESPACE;
+use super::{CONTROLLER_MANAGER, DOWN_ANNOTATION, KWOK, NODE_ADDRESS, OurPods, SCHEDULER, random_id};
 use crate::assets::Assets;
 use crate::audit;
 use crate::identity::Identity;
@@ -65,7 +66,7 @@ impl Files {
             ("apiserver.key", certificates.key_pem),
             ("tokens.csv", lines.join("\n")),
             ("stages.yaml", changed_stages(&stages, our_pods)?),
-            ("egress.json", egress(directory).to_string()),
+            ("egress.json", egress(&egress_socket(directory)?).to_string()),
             ("audit-policy.json", audit::policy().to_string()),
         ];
         for (name, content) in files {
@@ -99,7 +100,9 @@ fn changed_stages(stages: &str, our_pods: OurPods) -> Result<String> {
         json!({ "key": format!(".metadata.annotations[\"{DOWN_ANNOTATION}\"]"), "operator": "DoesNotExist" });
     add_condition(&mut documents, "node-initialize", is_up)?;
     if our_pods == OurPods::Run {
-        let is_others = json!({ "key": ".metadata.namespace", "operator": "NotIn", "values": [NAMESPACE] });
+        let (label, value) = keys::PART_OF;
+        let label = format!(".metadata.labels[\"{label}\"]");
+        let is_others = json!({ "key": label, "operator": "NotIn", "values": [value] });
         for stage in ["pod-ready", "pod-complete", "pod-delete"] {
             add_condition(&mut documents, stage, is_others.clone())?;
         }
@@ -127,7 +130,7 @@ fn add_condition(stages: &mut [Value], stage: &str, condition: Value) -> Result<
 
 /// Makes the API server send what is meant for a Service or a node to a socket, as it does in a cluster whose control plane is not on the pod
 /// network. Only webhooks and nodes are reached by it; a webhook that is named by a URL is not.
-fn egress(directory: &Path) -> Value {
+fn egress(socket: &Path) -> Value {
     json!({
         "apiVersion": "apiserver.k8s.io/v1beta1",
         "kind": "EgressSelectorConfiguration",
@@ -135,15 +138,23 @@ fn egress(directory: &Path) -> Value {
             "name": "cluster",
             "connection": {
                 "proxyProtocol": "HTTPConnect",
-                "transport": { "uds": { "udsName": egress_socket(directory) } },
+                "transport": { "uds": { "udsName": socket } },
             },
         }],
     })
 }
 
-/// The path of that socket. Nobody listens there unless our own pods run.
-pub(super) fn egress_socket(directory: &Path) -> PathBuf {
-    directory.join("egress")
+/// The path of that socket. Nobody listens there unless our own pods run. An error if the kernel takes no path as long as that.
+pub(super) fn egress_socket(directory: &Path) -> Result<PathBuf> {
+    let socket = directory.join("egress");
+    let _ = SocketAddr::from_pathname(&socket).with_context(|| {
+        format!(
+            "failed to name a socket {}, which has {} bytes: set TMPDIR to a directory with a shorter path, such as /tmp",
+            socket.display(),
+            socket.as_os_str().len()
+        )
+    })?;
+    Ok(socket)
 }
 
 pub(super) fn etcd_command(assets: &Assets, client_port: u16, peer_port: u16, data: &str) -> CommandLine {
@@ -194,7 +205,7 @@ pub(super) fn apiserver_command(assets: &Assets, files: &Files, port: u16, etcd_
 pub(super) fn start_clients(assets: &Assets, kennel: &Kennel, files: &Files) -> Result<Vec<Process>> {
     let kubeconfig = kubeconfig_path(&files.directory, Identity::Admin.user());
     let kubeconfig_flag = format!("--kubeconfig={}", kubeconfig.display());
-    let kwok = CommandLine::new(&assets.kwok).args([
+    let mut kwok = CommandLine::new(&assets.kwok).args([
         kubeconfig_flag.clone(),
         format!("--config={}", files.path("stages.yaml")),
         "--manage-all-nodes=true".to_owned(),
@@ -202,6 +213,7 @@ pub(super) fn start_clients(assets: &Assets, kennel: &Kennel, files: &Files) -> 
     ]);
     let mut controllers = CONTROLLERS.to_vec();
     if files.our_pods == OurPods::Run {
+        kwok = kwok.arg(format!("--node-ip={NODE_ADDRESS}"));
         controllers.extend(CONTROLLERS_OF_PODS);
     }
     let manager = CommandLine::new(&assets.kube_controller_manager).args([
@@ -239,4 +251,33 @@ pub(super) fn start_clients(assets: &Assets, kennel: &Kennel, files: &Files) -> 
 /// The path of the kubeconfig of this user.
 pub(super) fn kubeconfig_path(directory: &Path, user: &str) -> PathBuf {
     directory.join(format!("{user}.kubeconfig"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_has_a_path_that_the_kernel_takes_or_the_error_says_what_to_do() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut taken, mut refused) = (0, 0);
+        for length in 1..120 {
+            let inner = directory.path().join("d".repeat(length));
+            std::fs::create_dir(&inner).unwrap();
+            match egress_socket(&inner) {
+                Ok(socket) => {
+                    drop(UnixListener::bind(socket).unwrap());
+                    taken += 1;
+                }
+                Err(error) => {
+                    let said = format!("{error:#}");
+                    assert!(said.contains("TMPDIR") && said.contains("bytes"), "{said}");
+                    refused += 1;
+                }
+            }
+        }
+        assert!(taken > 0 && refused > 0, "{taken} {refused}");
+    }
 }

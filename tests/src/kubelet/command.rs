@@ -9,7 +9,6 @@ use kube::ResourceExt;
 
 use super::network::Address;
 use crate::process::CommandLine;
-use crate::programs::Program;
 
 /// Where the ServiceAccount's files are in a container.
 pub(super) const CREDENTIALS: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -33,26 +32,6 @@ pub(super) struct Surroundings<'a> {
     pub(super) mounts: &'a [(String, PathBuf)],
     /// The arguments that make an agent use the node's machine as its host, in the place of `--host-root`.
     pub(super) host_arguments: &'a [String],
-}
-
-/// Which program an image has. The error is what a kubelet would say of an image that it cannot pull.
-pub(super) fn program(image: &str) -> Result<Program> {
-    let host = image.split('/').next().unwrap_or(image);
-    if host
-        .split(':')
-        .next()
-        .is_some_and(|host| host.ends_with(".invalid"))
-    {
-        bail!("failed to pull {image}: no name under .invalid exists; name your own image");
-    }
-    let last = image.rsplit('/').next().unwrap_or(image);
-    match last.split([':', '@']).next() {
-        Some("cordonhold-agent") => Ok(Program::Agent),
-        Some("cordonhold-webhook") => Ok(Program::Webhook),
-        _ => bail!(
-            "failed to pull {image}: here are only images named cordonhold-agent and cordonhold-webhook"
-        ),
-    }
 }
 
 impl Surroundings<'_> {
@@ -199,22 +178,6 @@ mod tests {
             ("$(NODE_ID)$(NODE_ID)", "node-0node-0"),
         ] {
             assert_eq!(expand(text, &variables), expected);
-        }
-    }
-
-    #[test]
-    fn an_image_is_known_by_its_last_name_unless_its_registry_cannot_exist() {
-        for (image, expected) in [
-            ("localhost/cordonhold-webhook:0.1.0", Some(Program::Webhook)),
-            (
-                "registry.example:5000/a/cordonhold-agent@sha256:0",
-                Some(Program::Agent),
-            ),
-            ("cordonhold-agent", Some(Program::Agent)),
-            ("repository-not-set.invalid/cordonhold-agent:0.1.0", None),
-            ("registry.k8s.io/pause:3.10", None),
-        ] {
-            assert_eq!(program(image).ok(), expected, "{image}");
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Answers the API server as the server of a kubelet does: `kubectl logs`, with `--follow` and `--tail`. The log has all processes of the pod.
+//!
+//! Not here: its other options; they are refused.
 
 use std::future::ready;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,8 +26,10 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::{Shared, lock};
+use super::{PodName, Shared, lock};
 
+/// What `kubectl logs` may ask for: these, or these with this one value, which the API server adds itself.
+const PLAYED: [(&str, Option<&str>); 3] = [("follow", None), ("tailLines", None), ("stream", Some("All"))];
 /// How often a log that is followed is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Most connections that wait for their handshake: the API server opens one for each `kubectl logs`.
@@ -37,7 +41,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) type Connections = mpsc::Sender<UnixStream>;
 
 /// Where to send connections, and what serves them for ever.
-pub(super) fn server(shared: Arc<Shared>) -> Result<(Connections, impl Future<Output = ()>)> {
+pub(super) fn server(shared: Arc<Shared>) -> Result<(Connections, impl Future<Output = Result<()>>)> {
     // The API server does not check it, as on many clusters.
     let issued = cordonhold_certs_dev::issue(&["localhost".to_owned()])
         .context("failed to issue the kubelets' certificate")?;
@@ -60,34 +64,47 @@ pub(super) fn server(shared: Arc<Shared>) -> Result<(Connections, impl Future<Ou
         .with_state(shared);
     let serving = async move {
         // It ends with its listener, which never does.
-        drop(axum::serve(listener, router).await);
+        axum::serve(listener, router)
+            .await
+            .context("failed to serve logs")
     };
     Ok((sender, serving))
 }
 
 async fn logs(
     State(shared): State<Arc<Shared>>,
-    Path((_, pod, _)): Path<(String, String, String)>,
+    Path((namespace, name, _)): Path<(String, String, String)>,
     uri: Uri,
 ) -> Response {
-    let path = shared.kennel.log_path(&pod);
-    let Ok(log) = std::fs::read(&path) else {
-        return (
-            StatusCode::NOT_FOUND,
-            format!("the pod {pod} has no process yet\n"),
-        )
-            .into_response();
+    let query = uri.query().unwrap_or_default();
+    if let Some(other) = unplayed(query) {
+        let played = PLAYED.map(|(name, _)| name).join(", ");
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            &format!("the log's option {other} is not played here, only {played}"),
+        );
+    }
+    let pod = PodName { namespace, name };
+    let path = shared.log_path(&pod);
+    let log = match std::fs::read(&path) {
+        Ok(log) => log,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return refuse(
+                StatusCode::NOT_FOUND,
+                &format!("the pod {pod} has no process yet"),
+            );
+        }
+        Err(error) => {
+            return refuse(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                &format!("failed to read {}: {error}", path.display()),
+            );
+        }
     };
-    let has = |key: &str| {
-        let pairs = uri.query().unwrap_or_default().split('&');
-        pairs
-            .filter_map(|pair| pair.split_once('='))
-            .find(|(name, _)| *name == key)
-    };
-    let tail = has("tailLines").and_then(|(_, count)| count.parse().ok());
+    let tail = value(query, "tailLines").and_then(|count| count.parse().ok());
     let start = tail.map_or(0, |count| begin_of_last(&log, count));
     let shown = Bytes::copy_from_slice(&log[start..]);
-    if has("follow").is_none_or(|(_, value)| value != "true") {
+    if value(query, "follow") != Some("true") {
         return Body::from(shown).into_response();
     }
     let rest = Follow {
@@ -99,6 +116,34 @@ async fn logs(
     let rest = stream::unfold(rest, async |mut rest: Follow| Some((rest.next().await?, rest)));
     let all = stream::StreamExt::chain(stream::once(ready(Ok(shown))), rest);
     Body::from_stream(all).into_response()
+}
+
+fn refuse(status: StatusCode, why: &str) -> Response {
+    (status, format!("{why}\n")).into_response()
+}
+
+fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+fn value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+    pairs(query)
+        .find(|(other, _)| *other == name)
+        .map(|(_, value)| value)
+}
+
+/// The first option that would be ignored.
+fn unplayed(query: &str) -> Option<&str> {
+    let is_played = |name: &str, value: &str| {
+        let known = PLAYED.iter().find(|(other, _)| *other == name);
+        known.is_some_and(|(_, only)| only.is_none_or(|only| only == value))
+    };
+    pairs(query)
+        .find(|(name, value)| !is_played(name, value))
+        .map(|(name, _)| name)
 }
 
 /// Where the last `count` lines begin.
@@ -118,7 +163,7 @@ fn begin_of_last(log: &[u8], count: usize) -> usize {
 /// What is written to a log from now on.
 struct Follow {
     shared: Arc<Shared>,
-    pod: String,
+    pod: PodName,
     path: PathBuf,
     at: usize,
 }
@@ -184,7 +229,22 @@ impl Listener for TlsListener {
 
 #[cfg(test)]
 mod tests {
-    use super::begin_of_last;
+    use super::{begin_of_last, unplayed, value};
+
+    #[test]
+    fn an_option_that_would_be_ignored_is_named() {
+        for (query, expected) in [
+            ("", None),
+            ("follow=true&tailLines=5&stream=All", None),
+            ("stream=Stderr", Some("stream")),
+            ("follow=true&timestamps=true", Some("timestamps")),
+            ("previous=true", Some("previous")),
+        ] {
+            assert_eq!(unplayed(query), expected, "{query}");
+        }
+        assert_eq!(value("follow=true&tailLines=5", "tailLines"), Some("5"));
+        assert_eq!(value("follow=true", "tailLines"), None);
+    }
 
     #[test]
     fn the_last_lines_are_the_last_lines() {

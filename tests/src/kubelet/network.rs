@@ -2,7 +2,7 @@
 //! and one on the loopback, where the process that plays the pod really listens.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
@@ -72,5 +72,41 @@ impl Address {
     pub(super) fn real(self) -> Ipv4Addr {
         let Self([high, low, number]) = self;
         Ipv4Addr::new(127, high, low, number)
+    }
+
+    /// An error if one of these ports cannot be listened on here. Another cluster has other addresses, so it is a program that listens on the same
+    /// port of every address.
+    pub(super) fn check_free(self, ports: impl IntoIterator<Item = u16>) -> Result<()> {
+        let address = self.real();
+        for port in ports {
+            let tried = TcpListener::bind((address, port));
+            drop(tried.with_context(|| {
+                format!(
+                    "a pod needs port {port} of {address}, and it cannot be listened on; if a program of this machine listens on port {port} of every \
+                     address, stop it while the cluster runs (`ss -ltnp sport = :{port}` names it)"
+                )
+            })?);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_a_program_has_on_every_address_is_named_with_the_address() {
+        let program = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        let port = program.local_addr().unwrap().port();
+        let address = Address([1, 2, 3]);
+        let error = address.check_free([port]).unwrap_err();
+        let said = format!("{error:#}");
+        assert!(
+            said.contains(&format!("port {port} of 127.1.2.3")) && said.contains(&format!("sport = :{port}")),
+            "{said}"
+        );
+        drop(program);
+        address.check_free([port]).unwrap();
     }
 }

@@ -1,7 +1,7 @@
 //! Plays kube-proxy for the API server: takes what it sends to the cluster IP of a Service to a pod behind that Service.
 //!
 //! It reads Service and `EndpointSlices` for each connection, so it knows of a change sooner than kube-proxy.
-//! What is meant for a node, which the API server calls by its name, goes to the [logs](super::logs).
+//! What is meant for a node, which the API server calls by its name or by the address in its status, goes to the [logs](super::logs).
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
@@ -15,9 +15,11 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
+use tokio::task::JoinSet;
 
-use super::Shared;
 use super::logs::Connections;
+use super::{Shared, report};
+use crate::control_plane::NODE_ADDRESS;
 
 /// Longest head of a CONNECT. The API server's is one line and a `Host`.
 const HEAD_MAX: usize = 1024;
@@ -27,15 +29,63 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The answer to a CONNECT. The API server takes no byte after it.
 const CONNECTED: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
 
-/// Takes connections for ever.
-pub(super) async fn serve(listener: UnixListener, shared: Arc<Shared>, of_nodes: Connections) {
+/// Pause after an error of the socket: most pass, such as a lack of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Most errors of the socket in a row: three seconds of them. Then it is no lack that passes.
+const ACCEPT_ERRORS_MAX: u32 = 60;
+/// Most connections at once. The API server keeps a few for each webhook, and one for each log that is read.
+const CONNECTIONS_MAX: usize = 256;
+
+/// Takes connections until the socket fails for good.
+pub(super) async fn serve(listener: UnixListener, shared: Arc<Shared>, of_nodes: Connections) -> Result<()> {
     let turn = Arc::new(AtomicUsize::new(0));
-    while let Ok((stream, _)) = listener.accept().await {
+    let mut relays = JoinSet::new();
+    let mut errors = Errors::default();
+    loop {
+        let accepted = listener.accept().await;
+        let Some((stream, _)) = errors.taken(accepted).await? else {
+            continue;
+        };
         let (shared, turn, of_nodes) = (Arc::clone(&shared), Arc::clone(&turn), of_nodes.clone());
-        drop(tokio::spawn(async move {
+        drop(relays.spawn(async move {
             // Either side may end as it likes: the API server sees it, and says so to who asked.
             drop(relay(stream, &shared, &turn, &of_nodes).await);
         }));
+        while let Some(ended) = relays.try_join_next() {
+            report("a connection of the API server", ended);
+        }
+        if relays.len() >= CONNECTIONS_MAX
+            && let Some(ended) = relays.join_next().await
+        {
+            report("a connection of the API server", ended);
+        }
+    }
+}
+
+/// The errors of the socket since it last worked.
+#[derive(Default)]
+struct Errors(u32);
+
+impl Errors {
+    /// Takes in what the socket gave. Without a connection it waits, until there were too many errors in a row.
+    async fn taken<S>(&mut self, accepted: std::io::Result<S>) -> Result<Option<S>> {
+        let error = match accepted {
+            Ok(stream) => {
+                self.0 = 0;
+                return Ok(Some(stream));
+            }
+            Err(error) => error,
+        };
+        if self.0 == ACCEPT_ERRORS_MAX {
+            let times = self.0;
+            return Err(error).with_context(|| format!("failed to take a connection {times} times in a row"));
+        }
+        if self.0 == 0 {
+            eprintln!("kubelet: failed to take a connection of the API server, and tries again: {error}");
+        }
+        self.0 += 1;
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+        Ok(None)
     }
 }
 
@@ -46,9 +96,12 @@ async fn relay(
     of_nodes: &Connections,
 ) -> Result<()> {
     let target = tokio::time::timeout(CONNECT_TIMEOUT, target(&mut from)).await??;
-    let Ok(target) = target.parse::<SocketAddrV4>() else {
-        from.write_all(CONNECTED).await?;
-        return of_nodes.send(from).await.context("nobody serves logs any more");
+    let target = match target.parse::<SocketAddrV4>() {
+        Ok(target) if *target.ip() != NODE_ADDRESS => target,
+        _ => {
+            from.write_all(CONNECTED).await?;
+            return of_nodes.send(from).await.context("nobody serves logs any more");
+        }
     };
     let pod = tokio::time::timeout(CONNECT_TIMEOUT, connect(target, shared, turn)).await;
     match pod.context("no answer in time").flatten() {
@@ -162,4 +215,33 @@ fn is(endpoint: &Endpoint, condition: Condition) -> bool {
         Condition::Serving => conditions.serving,
     });
     value.unwrap_or(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_taken_after_errors() {
+        let mut errors = Errors::default();
+        for _ in 0..ACCEPT_ERRORS_MAX {
+            let taken = errors
+                .taken::<()>(Err(io::Error::other("no file descriptor")))
+                .await;
+            assert!(taken.unwrap().is_none());
+        }
+        assert_eq!(errors.taken(Ok("it")).await.unwrap(), Some("it"));
+        // It counts from the beginning again.
+        assert!(errors.taken::<()>(Err(io::Error::other("again"))).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_socket_that_always_fails_is_given_up_with_its_error() {
+        let mut errors = Errors(ACCEPT_ERRORS_MAX);
+        let taken = errors.taken::<()>(Err(io::Error::other("it is gone"))).await;
+        let said = format!("{:#}", taken.unwrap_err());
+        assert!(said.contains("60 times") && said.contains("it is gone"), "{said}");
+    }
 }

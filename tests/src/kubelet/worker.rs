@@ -1,30 +1,31 @@
 //! The life of one pod: its volumes, its process and its probes, up to its deletion.
+//!
+//! Not here: what its process needs before it starts, see `prepare`.
 
 use std::future::pending;
+use std::io::ErrorKind;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
-use kube::{Api, ResourceExt};
 use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::command::{CREDENTIALS, Surroundings, program};
-use super::network::Address;
 use super::probe::{Health, Probes};
 use super::status::{Shown, State};
 use super::volumes::Volumes;
-use super::{Shared, Slot, lock};
-use crate::host::Host;
-use crate::identity::{Credential, Endpoint};
-use crate::process::CommandLine;
+use super::{Crash, PodName, Shared, Slot, lock};
+
+use prepare::{Prepared, Unprepared};
+
+mod prepare;
 
 /// How often a worker looks at its process.
 const TURN: Duration = Duration::from_millis(50);
@@ -42,7 +43,7 @@ pub(super) struct Worker {
     /// The pod as the API server has it; `None` once it is gone there.
     pod: watch::Receiver<Option<Pod>>,
     node: String,
-    name: String,
+    name: PodName,
     uid: String,
     shown: Option<Shown>,
     slot: Option<Slot>,
@@ -60,10 +61,14 @@ enum End {
 }
 
 impl Worker {
-    pub(super) fn new(shared: Arc<Shared>, pod: watch::Receiver<Option<Pod>>, node: String) -> Self {
-        let (name, uid) = pod.borrow().as_ref().map_or_else(Default::default, |pod| {
-            (pod.name_any(), pod.uid().unwrap_or_default())
-        });
+    /// A worker for this pod, of which `pod` has the newest version.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        name: PodName,
+        uid: String,
+        pod: watch::Receiver<Option<Pod>>,
+        node: String,
+    ) -> Self {
         Self {
             shared,
             pod,
@@ -92,6 +97,23 @@ impl Worker {
         self.shared.network.release(&self.uid);
         self.shared
             .node(&self.node, |node| drop(node.slots.remove(&self.name)));
+        self.unmount();
+    }
+
+    /// Removes what was mounted.
+    fn unmount(&self) {
+        let directory = self.directory();
+        match std::fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                eprintln!("kubelet: failed to remove {}: {error}", directory.display());
+            }
+            _ => {}
+        }
+    }
+
+    /// Where the pod's volumes are, and its kubeconfig.
+    fn directory(&self) -> PathBuf {
+        self.shared.directory.join(&self.uid)
     }
 
     /// Runs the pod for as long as it is wanted.
@@ -104,10 +126,10 @@ impl Worker {
         }
         self.powered().await;
         let mut volumes = None;
-        let (mut volumes, probes, line) = loop {
+        let (mut volumes, prepared) = loop {
             match self.prepare(&mut volumes).await {
-                Ok((probes, line)) => match volumes.take() {
-                    Some(volumes) => break (volumes, probes, line),
+                Ok(prepared) => match volumes.take() {
+                    Some(volumes) => break (volumes, prepared),
                     None => continue,
                 },
                 Err(Unprepared(reason, error)) => self.wait(reason, &error).await,
@@ -116,18 +138,20 @@ impl Worker {
         };
         loop {
             self.powered().await;
-            match self.shared.start(&self.node, &self.name, &line) {
+            let Prepared { ports, line, .. } = &prepared;
+            let started = prepared.address.check_free(ports.iter().copied());
+            match started.and_then(|()| self.shared.start(&self.node, &self.name, line)) {
                 Ok(None) => continue,
                 Ok(slot) => self.slot = slot,
                 Err(error) => {
-                    self.wait("RunContainerError", &error).await;
+                    self.wait("CreateContainerError", &error).await;
                     tokio::time::sleep(REFRESH_EVERY).await;
                     continue;
                 }
             }
             let since = Timestamp::now();
             let begun = Instant::now();
-            let end = self.watch(&mut volumes, probes.clone(), since).await;
+            let end = self.watch(&mut volumes, prepared.probes.clone(), since).await;
             self.ended(end, since, begun.elapsed()).await;
         }
     }
@@ -148,6 +172,15 @@ impl Worker {
             Some("OnFailure") => code == 0,
             _ => false,
         };
+        if let End::Exited(status) = end
+            && !(is_over && status.success())
+        {
+            let crash = Crash {
+                pod: self.name.clone(),
+                status,
+            };
+            self.shared.node(&self.node, |node| node.crashes.push(crash));
+        }
         if is_over {
             self.show(|shown| {
                 shown.state = ended;
@@ -263,14 +296,16 @@ impl Worker {
             };
             self.stop(seconds(pod.metadata.deletion_grace_period_seconds))
                 .await;
-            let pods: Api<Pod> =
-                Api::namespaced(self.shared.client.clone(), &pod.namespace().unwrap_or_default());
+            // If the machine went down meanwhile, nobody is there to say that the pod has ended.
+            if !self.is_on() {
+                continue;
+            }
             let mut now = DeleteParams::default().grace_period(0);
             now.preconditions = Some(Preconditions {
                 uid: Some(self.uid.clone()),
                 resource_version: None,
             });
-            match pods.delete(&self.name, &now).await {
+            match self.pods().delete(&self.name.name, &now).await {
                 Ok(_) => return,
                 Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => return,
                 Err(_) => tokio::time::sleep(REFRESH_EVERY).await,
@@ -288,8 +323,17 @@ impl Worker {
         }
     }
 
+    fn is_on(&self) -> bool {
+        self.shared.node(&self.node, |node| *node.power.borrow())
+    }
+
     fn pod(&self) -> Option<Pod> {
         self.pod.borrow().clone()
+    }
+
+    /// The pods of its namespace.
+    fn pods(&self) -> Api<Pod> {
+        Api::namespaced(self.shared.client.clone(), &self.name.namespace)
     }
 
     /// Changes what is shown of the pod.
@@ -304,8 +348,7 @@ impl Worker {
         let (Some(pod), Some(shown)) = (self.pod(), &self.shown) else {
             return;
         };
-        let is_on = self.shared.node(&self.node, |node| *node.power.borrow());
-        let Some(patch) = shown.patch(&pod).filter(|_| is_on) else {
+        let Some(patch) = shown.patch(&pod).filter(|_| self.is_on()) else {
             return;
         };
         // What was just written may not be in the list yet, and a write that failed is tried again later.
@@ -317,10 +360,9 @@ impl Worker {
             return;
         }
         self.told = Some((shown.state_and_ready(), Instant::now()));
-        let pods: Api<Pod> =
-            Api::namespaced(self.shared.client.clone(), &pod.namespace().unwrap_or_default());
         drop(
-            pods.patch_status(&self.name, &PatchParams::default(), &Patch::Strategic(patch))
+            self.pods()
+                .patch_status(&self.name.name, &PatchParams::default(), &Patch::Strategic(patch))
                 .await,
         );
     }
@@ -337,100 +379,6 @@ impl Worker {
         self.show(|shown| shown.state = State::Waiting { reason, message });
         self.tell().await;
     }
-
-    async fn prepare(&mut self, volumes: &mut Option<Volumes>) -> Result<(Probes, CommandLine), Unprepared> {
-        let refuse = |reason| move |error| Unprepared(reason, error);
-        let pod = self.pod().context("the pod is gone").map_err(refuse("Gone"))?;
-        let shared = Arc::clone(&self.shared);
-        let address = shared
-            .address(&pod, &self.node)
-            .map_err(refuse("CreateContainerError"))?;
-        let host = shared
-            .network
-            .address(&format!("node/{}", self.node))
-            .map_err(refuse("CreateContainerError"))?;
-        if self.shown.is_none() {
-            self.shown = Some(Shown {
-                state: State::Waiting {
-                    reason: "ContainerCreating",
-                    message: String::new(),
-                },
-                is_ready: false,
-                last: None,
-                restarts: 0,
-                is_over: false,
-                address,
-                host,
-            });
-        }
-        let container = only_container(&pod).map_err(refuse("CreateContainerError"))?;
-        let program =
-            program(container.image.as_deref().unwrap_or_default()).map_err(refuse("ErrImagePull"))?;
-        let probes = Probes::of(container, address).map_err(refuse("CreateContainerError"))?;
-        let directory = shared.directory.join(&self.uid);
-        let volumes =
-            volumes.get_or_insert_with(|| Volumes::new(shared.client.clone(), &directory, address, host));
-        volumes.refresh(&pod).await.map_err(refuse("ContainerCreating"))?;
-        let line = self
-            .command(
-                &pod,
-                container,
-                &shared.programs[&program],
-                volumes,
-                (address, host),
-            )
-            .map_err(refuse("CreateContainerError"))?;
-        Ok((probes, line))
-    }
-
-    fn command(
-        &self,
-        pod: &Pod,
-        container: &Container,
-        program: &Path,
-        volumes: &Volumes,
-        (address, host): (Address, Address),
-    ) -> Result<CommandLine> {
-        let mounts = volumes.mounted(pod);
-        let kubeconfig = self.shared.directory.join(&self.uid).join("kubeconfig");
-        if let Some((_, directory)) = mounts.iter().find(|(path, _)| path == CREDENTIALS) {
-            let endpoint = Endpoint {
-                url: self.shared.endpoint.url.clone(),
-                ca_file: directory.join("ca.crt"),
-            };
-            endpoint.write_kubeconfig(
-                &kubeconfig,
-                &self.name,
-                &Credential::TokenFile(directory.join("token")),
-            )?;
-        }
-        let host_arguments = self
-            .shared
-            .node(&self.node, |node| node.host.as_ref().map(Host::agent_arguments));
-        let url = self.shared.endpoint.url.trim_start_matches("https://");
-        Surroundings {
-            pod,
-            address,
-            host,
-            api_server: url.split_once(':').context("the API server has no port")?,
-            kubeconfig: &kubeconfig,
-            mounts: &mounts,
-            host_arguments: &host_arguments.unwrap_or_default(),
-        }
-        .command(container, program)
-    }
-}
-
-/// Why a pod has no process yet: the reason that its status shows, and the error.
-struct Unprepared(&'static str, anyhow::Error);
-
-fn only_container(pod: &Pod) -> Result<&Container> {
-    let spec = pod.spec.as_ref().context("a pod without a spec")?;
-    ensure!(
-        spec.containers.len() == 1 && spec.init_containers.iter().flatten().next().is_none(),
-        "only a pod with one container and no init container is played here"
-    );
-    Ok(&spec.containers[0])
 }
 
 fn seconds(grace: Option<i64>) -> Duration {

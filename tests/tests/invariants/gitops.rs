@@ -4,10 +4,13 @@
 //! Not here: whether that is right, see `manifests.rs`.
 
 use anyhow::{Context as _, Result, ensure};
+use cordonhold_release::images::NO_REPOSITORY;
 use cordonhold_tests::cluster::Cluster;
 use cordonhold_tests::gitops::Sync;
 use cordonhold_tests::identity::Identity;
 use cordonhold_tests::install::{Rendered, manifests};
+use cordonhold_tests::kubelet::image::repository;
+use cordonhold_tests::programs::Program;
 use cordonhold_tests::{NAMESPACE, gitops, tree, wait};
 
 use crate::certificates::SECONDS;
@@ -53,11 +56,13 @@ fn flux_and_argo_cd_move_each_variant_as_an_overlay_around_it_does() -> Result<(
 }
 
 /// The part of a kustomization that names the images of a cluster whose pods of ours run.
-pub(crate) const IMAGES: &str = "\
-images:
-  - {name: repository-not-set.invalid/cordonhold-agent, newName: localhost/cordonhold-agent}
-  - {name: repository-not-set.invalid/cordonhold-webhook, newName: localhost/cordonhold-webhook}
-";
+pub(crate) fn images() -> String {
+    let rows = [Program::Agent, Program::Webhook].map(|program| {
+        let name = format!("{NO_REPOSITORY}/{}", program.name());
+        format!("  - {{name: {name}, newName: {}}}\n", repository(program))
+    });
+    format!("images:\n{}", rows.concat())
+}
 
 /// Somebody applies by hand, then comes Flux, then Argo CD: none of them takes the CA out. `Replace=true` does, and is named once it is repaired.
 #[test]
@@ -70,7 +75,7 @@ fn flux_and_argo_cd_leave_the_ca_in_the_configuration_or_are_named() -> Result<(
         let overlay = add_overlay(
             copy.path(),
             "yours",
-            &format!("resources: [../../base]\n{IMAGES}"),
+            &format!("resources: [../../base]\n{}", images()),
         )?;
         let by_hand = plane
             .kubectl_line(Identity::Admin)
@@ -124,7 +129,7 @@ fn flux_and_argo_cd_leave_the_ca_in_the_configuration_or_are_named() -> Result<(
 /// The lines of certs' log with this text.
 fn said(cluster: &Cluster, text: &str) -> Result<Vec<String>> {
     let pods = cluster.kubelet.running_on("node-0");
-    let pod = pods.iter().find(|pod| pod.starts_with("cordonhold-certs"));
+    let pod = pods.iter().find(|pod| pod.name.starts_with("cordonhold-certs"));
     let path = cluster.kubelet.log_path(pod.context("certs does not run")?);
     let log = std::fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
     Ok(log

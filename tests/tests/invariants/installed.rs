@@ -159,7 +159,12 @@ pub(crate) async fn bundle(client: &Client) -> Result<String> {
 
 /// An error unless all replicas of a Deployment are of its newest version, and ready.
 pub(crate) async fn is_rolled_out(client: &Client, name: &str) -> Result<()> {
-    let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
+    is_rolled_out_in(client, NAMESPACE, name).await
+}
+
+/// The same in this namespace.
+pub(crate) async fn is_rolled_out_in(client: &Client, namespace: &str, name: &str) -> Result<()> {
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
     let deployment = deployments
         .get(name)
         .await
@@ -302,7 +307,7 @@ fn cordon_given_back_a_cluster_whose_every_node_is_held_starts_from_cold() -> Re
         for site in &sites {
             let pods = installed.cluster.kubelet.running_on(site.name());
             ensure!(
-                pods.iter().any(|pod| pod.starts_with("cordonhold-webhook")),
+                pods.iter().any(|pod| pod.name.starts_with("cordonhold-webhook")),
                 "{pods:?}"
             );
             site.machine.request_reboot()?;

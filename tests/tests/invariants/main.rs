@@ -46,6 +46,7 @@ mod no_blind_reboot;
 #[cfg(feature = "long")]
 mod oldest;
 mod one_node_one_agent;
+mod player;
 mod policy;
 mod privileges;
 mod prometheus;
@@ -55,5 +56,6 @@ mod rollout;
 mod server;
 mod signs;
 mod silences;
+mod start_here;
 mod static_admission;
 mod uninstall;

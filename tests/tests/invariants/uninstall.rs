@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::alone;
 use crate::fleet::Site;
-use crate::gitops::IMAGES;
+use crate::gitops::images;
 use crate::manifests::{add_overlay, documented_overlay, documented_steps, overlay, shell};
 use crate::wire::{self, Write};
 
@@ -464,7 +464,7 @@ fn the_documented_steps_uninstall_it() -> Result<()> {
         };
         let copy = tempfile::tempdir().context("failed to create a directory")?;
         tree::copy(&manifests(""), copy.path())?;
-        let kustomization = format!("{}{IMAGES}", documented_overlay("components/uninstall")?);
+        let kustomization = format!("{}{}", documented_overlay("components/uninstall")?, images());
         let directory = add_overlay(copy.path(), "yours", &kustomization)?;
         let directory = directory.to_str().context("a path that is no text")?;
         let in_it = |step: &str| step.replace("YOUR-OVERLAY", directory);
