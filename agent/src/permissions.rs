@@ -17,7 +17,7 @@ use crate::api::{Api, CallError, Meaning as _};
 #[error(
     "{} permissions are missing ({}): grant them to the agent's ServiceAccount, as manifests/base/rbac-agent.yaml does, \
      manifests/components/lock-on-daemonset does for a lock on kured's DaemonSet, and manifests/components/volume-detach for --volume-detach-timeout; \
-     agent/README.md lists what kured's own ServiceAccount lacks", .missing.len(), .missing.join(", ")
+     docs/kured.md lists what kured's own ServiceAccount lacks", .missing.len(), .missing.join(", ")
 )]
 pub struct PermissionError {
     missing: Vec<String>,

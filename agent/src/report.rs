@@ -1,6 +1,6 @@
 //! Publishes the reports of the cycle: logs each, counts it in the metrics, and hands it to the sinks, such as the one that writes Events.
 //!
-//! Not here: what a report says ([`Report`]), and log lines that are not reports. `EVENTS.md` lists both.
+//! Not here: what a report says ([`Report`]), and log lines that are not reports. `docs/events.md` lists both.
 
 use std::sync::Arc;
 

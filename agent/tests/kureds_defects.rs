@@ -1,4 +1,4 @@
-//! `KURED.md` tells kured's defects by number: here it is held against the tests of the whole repository, which carry those numbers.
+//! `docs/kured-defects.md` tells kured's defects by number: here it is held against the tests of the whole repository, which carry those numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -49,7 +49,8 @@ fn collect(directory: &Path, tests: &mut Tests) -> io::Result<()> {
 fn every_defect_of_kured_is_told_and_has_the_tests_that_are_named() {
     let mut tests = Tests::new();
     collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".."), &mut tests).unwrap();
-    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("KURED.md")).unwrap();
+    let page =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/kured-defects.md")).unwrap();
     let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| D")).collect();
     assert_eq!(rows.len(), usize::try_from(DEFECTS).unwrap());
     for (defect, row) in (1..=DEFECTS).zip(rows) {

@@ -307,7 +307,7 @@ pub(crate) struct CancelArgs {
 
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-It does what OPERATING.md lists under \"A holder that is dead\": it cancels the hold, gives the cordon back as the agent
+It does what docs/operating.md lists under \"A holder that is dead\": it cancels the hold, gives the cordon back as the agent
 would have done, also one that somebody asked for meanwhile, and removes marks, taint, condition and cancel. Before that it
 says what it sees and what it will write. It refuses while the agent is alive or the host may be rebooting. It never
 touches pods, nor the lock: agents drop an entry themselves once its Node shows that it is over.

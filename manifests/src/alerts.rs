@@ -1,8 +1,8 @@
-//! The alerts and recording rules: those of the chart, the plain file, and the table of OPERATING.md, from one list.
+//! The alerts and recording rules: those of the chart, the plain file, and the table of docs/alerts.md, from one list.
 //!
 //! An alert is about what people notice, and each has a page in `docs/runbooks/`. `monitoring/rules-test.yaml` is their unit test, in
 //! Prometheus' own format.
-//! Not here: what the metrics mean (agent/README.md, webhook/README.md), and alerts of the machines themselves.
+//! Not here: what the metrics mean (docs/agent.md, docs/webhook.md), and alerts of the machines themselves.
 
 use crate::chart::WRITTEN;
 
@@ -165,7 +165,7 @@ const ALERTS: [Alert; 14] = [
 /// The directory of the pages, one for each alert.
 const RUNBOOKS: &str = "docs/runbooks";
 
-/// The rows of the table in OPERATING.md.
+/// The rows of the table in docs/alerts.md.
 #[must_use]
 pub fn table() -> String {
     let rows = ALERTS.iter().map(|alert| {
@@ -174,7 +174,7 @@ pub fn table() -> String {
             lasts => format!(", with `for: {lasts}`"),
         };
         format!(
-            "| [{0}]({RUNBOOKS}/{0}.md) | {1} | {2} | `{3}`{lasts} |\n",
+            "| [{0}](runbooks/{0}.md) | {1} | {2} | `{3}`{lasts} |\n",
             alert.name,
             alert.severity.as_str(),
             alert.says,
@@ -295,11 +295,11 @@ mod tests {
     }
 
     #[test]
-    fn the_page_for_operators_has_these_alerts() {
-        let page = std::fs::read_to_string(root().join("OPERATING.md")).expect("the page is there");
+    fn the_page_of_alerts_has_them() {
+        let page = std::fs::read_to_string(root().join("docs/alerts.md")).expect("the page is there");
         assert!(
             page.contains(&table()),
-            "OPERATING.md must have this table:\n{}",
+            "docs/alerts.md must have this table:\n{}",
             table()
         );
     }

@@ -189,7 +189,7 @@ pub fn generated() -> Result<Vec<File>, RenderError> {
         kind: "application",
         version: env!("CARGO_PKG_VERSION"),
         app_version: env!("CARGO_PKG_VERSION"),
-        // The oldest whose tokens name the node of their pod, see manifests/README.md.
+        // The oldest whose tokens name the node of their pod, see docs/install.md.
         kube_version: ">=1.32.0-0",
         keywords: ["reboot", "kured", "node", "admission"],
     };

@@ -1,6 +1,6 @@
 //! The dashboard of the chart, for Grafana: one page from the fleet down to the certificate.
 //!
-//! Not here: what the metrics mean (agent/README.md, webhook/README.md), and alerts ([`crate::alerts`]).
+//! Not here: what the metrics mean (docs/agent.md, docs/webhook.md, docs/certificates.md), and alerts ([`crate::alerts`]).
 
 use serde_json::{Value, json};
 
@@ -174,8 +174,9 @@ mod tests {
     #[test]
     fn each_panel_shows_metrics_that_there_are() {
         let manuals = [
-            include_str!("../../agent/README.md"),
-            include_str!("../../webhook/README.md"),
+            include_str!("../../docs/agent.md"),
+            include_str!("../../docs/webhook.md"),
+            include_str!("../../docs/certificates.md"),
         ]
         .concat();
         for expression in expressions() {

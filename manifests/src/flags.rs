@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-const MANUAL: &str = include_str!("../../agent/FLAGS.md");
+const MANUAL: &str = include_str!("../../docs/flags.md");
 /// What the chart sets itself, or what has a value of its own.
 const NOT_HERE: [&str; 8] = [
     "node-id",

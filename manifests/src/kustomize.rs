@@ -167,7 +167,7 @@ const COMPONENTS: [Component; 19] = [
     },
     Component {
         name: "uninstall",
-        about: "A Job that ends the holds, and takes off the cluster what Cordonhold has written there. Apply it last, and delete everything once the Job is complete: manifests/README.md has the steps.",
+        about: "A Job that ends the holds, and takes off the cluster what Cordonhold has written there. Apply it last, and delete everything once the Job is complete: docs/install.md has the steps.",
         without: with_kureds_lock,
         with: || json!({"agent": {"lockOnDaemonset": true}, "uninstall": {"enabled": true}}),
     },
@@ -206,7 +206,7 @@ const OVERLAYS: [Overlay; 5] = [
     },
 ];
 
-/// A way to install Cordonhold: a row of the table in manifests/README.md.
+/// A way to install Cordonhold: a row of the table in docs/install.md.
 #[derive(Debug)]
 pub struct Mode {
     /// The chart's name for it.

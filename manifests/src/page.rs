@@ -45,7 +45,7 @@ const HEAD: &str = "\
 
 This page and `values.yaml` are written by `cargo manifests` from the types in `manifests/src/values.rs`.
 `values.schema.json` refuses a value that is not in this table.
-The keys of `configuration` are the agent's flags, and are in [agent/FLAGS.md](../../agent/FLAGS.md).
+The keys of `configuration` are the agent's flags, and are in [docs/flags.md](../../docs/flags.md).
 ";
 
 fn add_rows(schema: &Value, of: &Value, path: &mut Vec<String>, rows: &mut Vec<String>) {

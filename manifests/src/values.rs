@@ -31,7 +31,7 @@ pub struct Values {
     pub pools: Vec<Pool>,
     /// The agent's flags, which are kured's and more, by the names of kured's chart: `rebootDelay` is `--reboot-delay`. A list repeats the flag,
     /// `true` gives it without a value,
-    /// an empty text leaves the default. agent/FLAGS.md has them all.
+    /// an empty text leaves the default. docs/flags.md has them all.
     pub configuration: Object,
     pub kured: Kured,
     pub people: People,
@@ -575,7 +575,7 @@ impl Default for PodMonitor {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Rules {
-    /// Whether there is a `PrometheusRule` with the alerts of OPERATING.md for the Prometheus operator.
+    /// Whether there is a `PrometheusRule` with the alerts of docs/alerts.md for the Prometheus operator.
     pub enabled: bool,
     /// Its namespace; empty for the release's.
     pub namespace: String,

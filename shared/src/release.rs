@@ -1,6 +1,6 @@
 //! The end of a hold by hand: what a person may write on a node whose agent is gone, and why not, if they may not.
 //!
-//! It gives the cordon back as the agent would have done, in the order of OPERATING.md: the cancel, which lets the webhook pass the rest;
+//! It gives the cordon back as the agent would have done, in the order of docs/operating.md: the cancel, which lets the webhook pass the rest;
 //! then one patch of cordon, taint and marks, which also does a deferred uncordon; then the conditions; then the cancel goes.
 //! [`Release::of`] judges one look. The caller makes the first write, looks again, and judges anew, so each write may fail.
 //! Not here: the uninstall, which ends every hold of a cluster ([`crate::uninstall`]), and reading and writing (the kubectl plugin).
@@ -263,7 +263,7 @@ fn under_way(node: &NodeView, reboot: Option<&Hold>, now: Timestamp) -> Option<S
              that is no proof that the host is up; bring its agent back, or reboot the host, and release the node once it shows another boot"
                 .to_owned()
         } else {
-            "it is sealed and not Ready, so its host may be rebooting: bring the machine back; if it is gone for good, OPERATING.md has the \
+            "it is sealed and not Ready, so its host may be rebooting: bring the machine back; if it is gone for good, docs/operating.md has the \
              way, in A holder that is dead"
                 .to_owned()
         });

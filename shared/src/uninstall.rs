@@ -415,7 +415,7 @@ impl Look<'_> {
         let foreign = |why: &str| {
             Fate::Stuck(format!(
                 "{}its marks are no hold of this Node ({why}), so nobody knows whether its host is rebooting: if it is not, cancel and \
-                 remove them as OPERATING.md says under \"Marks that an agent does not trust\"",
+                 remove them as docs/operating.md says under \"Marks that an agent does not trust\"",
                 of_node(node.name())
             ))
         };

@@ -2,7 +2,7 @@
 //! its CA, on the `ValidatingWebhookConfiguration`.
 //!
 //! If the same user is told the same reason on the same node again, the count of one Event grows. An Event that finds the queue full
-//! is dropped and counted in the metrics. The audit trail is the log, not the Events; `AUDIT.md` says what the log can lose.
+//! is dropped and counted in the metrics. The audit trail is the log, not the Events; `docs/audit.md` says what the log can lose.
 //! Not here: how Events are written ([`cordonhold_rt::events`]), and which requests are denied or deferred ([`cordonhold_shared::admission`]).
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Every bound of the server, in one place. The README's table is tested against it.
+//! Every bound of the server, in one place. The page's table is tested against it.
 //!
 //! The defaults are what production runs with; no flag changes them, and tests shorten them.
 

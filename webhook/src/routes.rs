@@ -130,7 +130,7 @@ pub(crate) fn reject(metrics: &Metrics, rejection: Rejection) -> Response {
     rejection_response(rejection)
 }
 
-/// The answer to a request that is not answered with a review. The README lists them all.
+/// The answer to a request that is not answered with a review. The page lists them all.
 fn rejection_response(rejection: Rejection) -> Response {
     let (status, text) = match rejection {
         Rejection::NotFound => (
@@ -172,12 +172,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_readme_lists_every_answer() {
-        let readme = include_str!("../README.md");
+    fn the_page_lists_every_answer() {
+        let manual = include_str!("../../docs/webhook.md");
         for &rejection in Rejection::ALL {
             let status = rejection_response(rejection).status().as_u16();
             let row = format!("| {status} | `{}` |", rejection.as_str());
-            assert!(readme.contains(&row), "the README lacks {row}");
+            assert!(manual.contains(&row), "the page lacks {row}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The audit trail: one log line for each decision but `nothing-of-ours`. `AUDIT.md` says what its fields mean.
+//! The audit trail: one log line for each decision but `nothing-of-ours`. `docs/audit.md` says what its fields mean.
 //!
 //! Every line has every field, so that a reader needs no special cases.
 

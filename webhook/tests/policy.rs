@@ -124,7 +124,11 @@ fn kured_is_protected_by_its_lock_or_by_its_marks() {
 /// Each flag of these two groups is on a page, and so is `--protect-kured`.
 #[test]
 fn the_pages_name_the_flags_about_kured_and_who_passes() {
-    let pages = [include_str!("../README.md"), include_str!("../stock-kured.md")].concat();
+    let pages = [
+        include_str!("../../docs/webhook.md"),
+        include_str!("../../docs/stock-kured.md"),
+    ]
+    .concat();
     let command = Args::command();
     let headed = command.get_arguments().filter(|arg| {
         matches!(

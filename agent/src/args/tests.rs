@@ -12,6 +12,7 @@ use crate::host::{Reboot, ShutdownCheck};
 use crate::manual::without_systemd;
 use crate::notify::NotifyConfig;
 
+mod examples;
 mod kured;
 mod manual;
 

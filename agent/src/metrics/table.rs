@@ -1,4 +1,4 @@
-//! The table of the agent's metrics: one row for each, from which it is registered, and from which the table in `README.md` is written.
+//! The table of the agent's metrics: one row for each, from which it is registered, and from which the table in `docs/agent.md` is written.
 //!
 //! Labels are closed sets: no name, message or user becomes a label, except the agent's own node.
 //! Not here: what sets and counts them ([`super::Metrics`]).
@@ -144,7 +144,7 @@ table! {
         matters "kured's gauge. Of a command the answer is at most a `--period` old, because no scrape runs one. Absent for long: `sentinel_unreadable` in the log says why"
     phase: Gauges<1>, "gauge" "cordonhold_agent_phase" {phase: phases}
         help "1 for the phase that the Node shows, 0 for all others"
-        matters "`sealed` for much longer than a boot takes: look at the host. `unreadable`: see [OPERATING.md](../OPERATING.md#marks-that-an-agent-does-not-trust)"
+        matters "`sealed` for much longer than a boot takes: look at the host. `unreadable`: see [operating.md](operating.md#marks-that-an-agent-does-not-trust)"
     last_reboot: Gauges<0>, "gauge" "cordonhold_agent_last_reboot_timestamp_seconds"
         help "When the cordon was given back after the last reboot, in Unix time; absent if the Node has no account of it that can be read"
         matters "To find nodes that have not rebooted for long. It comes from [the account of the reboot](#the-account-of-a-reboot), so it is there after a restart too"
@@ -156,7 +156,7 @@ table! {
         matters "Each begins a reboot, or is called off. Many in a day: something asks for a reboot again and again"
     blocked: Gauges<1>, "gauge" "cordonhold_agent_blocked" {blocker: || Blocker::KINDS.to_vec()}
         help "1 for each kind of blocker that postpones the reboot now, 0 for all others"
-        matters "The node waits for this; the row `blocked` of [EVENTS.md](EVENTS.md) says what to do about each kind"
+        matters "The node waits for this; [the table of kinds](events.md#by-of-rebootblocked) says what to do about each"
     window_open: Gauge, "gauge" "cordonhold_agent_window_open"
         help "1 while a window is open, in which reboots may begin, or if there are no windows; 0 otherwise"
         matters "A node waits, and this is 0: nothing to do"
@@ -168,7 +168,7 @@ table! {
         matters "It begins when this process first finds the lock full or unreadable. For much longer than the nodes before it take: look at the next row"
     lock_holder_age: Gauges<0>, "gauge" "cordonhold_agent_lock_holder_age_seconds"
         help "How long the oldest of the nodes that this node waits for has had its place in the lock; absent while it does not wait for the lock, or if the lock does not say"
-        matters "A node that is down exports nothing: this is how those that wait show it. Above `--reboot-timeout` and a drain: see [OPERATING.md](../OPERATING.md#a-holder-that-is-dead). A lock that was taken by hand, and a held Node without an entry, have no age"
+        matters "A node that is down exports nothing: this is how those that wait show it. Above `--reboot-timeout` and a drain: see [operating.md](operating.md#a-holder-that-is-dead). A lock that was taken by hand, and a held Node without an entry, have no age"
     drains: Counters<1>, "counter" "cordonhold_agent_drains_total" {result: || words(DrainResult::WORDS)}
         help "Drains by result"
         matters "`forced`: pods went down with the node (`--force-reboot`). `disturbed`: see the next row"
@@ -198,7 +198,7 @@ table! {
         matters "`failed` or `stuck`: look at the host"
     called_off: Counters<1>, "counter" "cordonhold_agent_called_off_total" {reason: || words(CallOff::WORDS)}
         help "Reboots that were called off, by reason"
-        matters "The row `called_off` of [EVENTS.md](EVENTS.md) has the reasons. The agent begins again after `--backoff`"
+        matters "[The table of reasons](events.md#reason-of-rebootcalledoff) has them. The agent begins again after `--backoff`"
     retries: Counters<1>, "counter" "cordonhold_agent_retries_total" {of: Vec::new}
         help "Requests that failed and are tried again, by what they are for"
         matters "It goes on rising: `retrying` in the log says why"

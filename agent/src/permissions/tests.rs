@@ -1,4 +1,4 @@
-//! With kured's own permissions the agent refuses to start and names each missing one. With those that `agent/README.md` adds, it starts.
+//! With kured's own permissions the agent refuses to start and names each missing one. With those that `docs/kured.md` adds, it starts.
 //!
 //! The command lines and permissions are those of kubereboot/kured 1.23.0 (kured-ds.yaml, kured-rbac.yaml) and of kubereboot/charts,
 //! kured 6.1.0, written in a notation of our own.
@@ -60,9 +60,9 @@ const CHART: Installed = Installed {
     ],
 };
 
-/// The rules that `agent/README.md` adds to kured's. Each has to be on a line of its own.
+/// The rules that `docs/kured.md` adds to kured's. Each has to be on a line of its own.
 fn granted_by_the_page() -> Vec<(String, Vec<String>, Vec<String>)> {
-    let page = include_str!("../../README.md");
+    let page = include_str!("../../../docs/kured.md");
     let list = |line: &str, key: &str| -> Vec<String> {
         let (_, rest) = line.split_once(&format!("{key}: [")).unwrap();
         let (list, _) = rest.split_once(']').unwrap();
@@ -141,7 +141,7 @@ async fn found_p3_with_kureds_own_rights_each_missing_permission_is_named() {
         );
         let error = error.unwrap();
         assert!(error.contains(&named), "{named} is not in: {error}");
-        assert!(error.contains("agent/README.md"), "{error}");
+        assert!(error.contains("docs/kured.md"), "{error}");
     }
 }
 
@@ -167,7 +167,7 @@ async fn found_p3_what_the_page_grants_is_what_is_missing() {
 /// Manifest and chart both start kured's own path, so the image must have the program there.
 #[test]
 fn found_p3_the_page_names_the_path_that_kured_is_started_at() {
-    let page = include_str!("../../README.md");
+    let page = include_str!("../../../docs/kured.md");
     for kured in [&MANIFEST, &CHART] {
         assert!(
             page.contains(&format!("`{}`", kured.line[0])),

@@ -1,4 +1,4 @@
-//! Generates `EVENTS.md`, the page of the log's events, and checks that it is up to date. It lists the reports of the cycle, and the
+//! Generates `docs/events.md`, the page of the log's events, and checks that it is up to date. It lists the reports of the cycle, and the
 //! log lines that are not reports.
 //!
 //! A log line that is not a report needs a row in [`LINES`]. Not here: the reports' rows, see [`Report::ROWS`].
@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use cordonhold_shared::reboot::cycle::{CallOff, Course, Disturbance, Level, Next, Report};
+use cordonhold_shared::reboot::blocker::Blocker;
+use cordonhold_shared::reboot::cycle::{CallOff, Course, Disturbance, Level, Next, Report, Row};
 
 use crate::manual;
 
@@ -98,19 +99,24 @@ const LINES: &[Line] = &[
 ];
 
 const HEAD: &str = "\
-# Events of cordonhold-agent
+# Events of the agent
+
+An Event on a Node, such as `RebootBlocked`, has its section here; so has each line of the agent's log that tells of a reboot.
+[Below](#the-agent-itself) are the log lines about the agent itself.
+For the Events of the webhook, such as `Held`, see [reasons.md](reasons.md).
+
+* **Look:** `kubectl describe node NAME` shows the Events of a node, and `kubectl get events --namespace default --field-selector reason=RebootBlocked` all with one reason.
+* The text of a section is the text of the log line, and the note of the Event begins with it.
+  In the note, the fields that say why follow in parentheses.
+* An Event is a Warning if its level is `warn` or `error`.
 
 Each line of the agent's log has the field `event`, which says what kind of line it is; only some debug lines have none.
 What an `event` means never changes.
 Each line also has `node`.
 Each line of [the reboot](#the-reboot) also has `holder`: the holder of the last wish or hold that the agent has seen on its Node, if any.
-If the table names an Event, the agent also writes one on the Node, which `kubectl describe node` shows.
-The name in the table is the Event's reason.
-The Event's note is the text of the table, followed in parentheses by the fields that say why.
-An Event is a Warning if the level is `warn` or `error`.
 
-Each step of a reboot is an Event of its own (`step` in the table), and so is a remark beside the steps (`remark`).
-A reason for waiting (`wait`) is one Event, and so is what the agent reports again while it goes on (`repeated`): its count grows.
+Each step of a reboot is an Event of its own, and so is a remark beside the steps.
+A reason for waiting is one Event, and so is what the agent reports again while it goes on: its count grows.
 The agent may only create Events, so such an Event is created anew with its count and its newest text: after 10 minutes if the text has changed, and after 30 minutes if it has not and the node still waits.
 So a reason makes six Events an hour at most while no step comes in between, and one is there for as long as the node waits, if the API server keeps Events for an hour.
 A closed window alone is told once, because the Event says when it opens.
@@ -120,41 +126,25 @@ A reason that comes again after a step is told at once, but not twice within a m
 This page is generated from the code: `CORDONHOLD_WRITE_MANUAL=1 cargo test -p cordonhold-agent manual` writes it anew.
 ";
 
+/// The sets of words that the fields of a report have: the field, the reports by their heading, and the words.
+const WORDS: &[(&str, &str, &[(&str, &str)])] = &[
+    ("by", "RebootBlocked", Blocker::REMEDIES),
+    ("reason", "RebootCalledOff", CallOff::WORDS),
+    ("reason", "RebootDisturbed", Disturbance::WORDS),
+    ("next", "RebootDisturbed", Next::WORDS),
+];
+
 fn page() -> String {
     let mut page = HEAD.to_owned();
-    page += "\n## The reboot\n\n";
-    page += &manual::head(&[
-        "`event`",
-        "level",
-        "Event",
-        "course",
-        "text",
-        "fields",
-        "meaning, and what to do",
-    ]);
+    page += "\n## The reboot\n";
     for row in Report::ROWS {
-        page += &manual::row([
-            code(row.event),
-            level(row.level).to_owned(),
-            row.reason.map(code).unwrap_or_default(),
-            row.reason.map_or("", |_| course(row.course)).to_owned(),
-            row.texts.join("; or: "),
-            codes(row.fields),
-            row.meaning.to_owned(),
-        ]);
-    }
-    for (heading, words) in [
-        ("`reason` of `called_off`", CallOff::WORDS),
-        (
-            "`reason` of `disturbed`, and `by` of `called_off`",
-            Disturbance::WORDS,
-        ),
-        ("`next` of `disturbed`", Next::WORDS),
-    ] {
-        write!(page, "\n### {heading}\n\n").unwrap();
-        page += &manual::head(&["word", "meaning"]);
-        for (word, meaning) in words {
-            page += &manual::row([code(word), (*meaning).to_owned()]);
+        page += &section(row);
+        for (field, _, words) in WORDS.iter().filter(|(_, of, _)| *of == name(row)) {
+            write!(page, "\n#### `{field}` of `{}`\n\n", name(row)).unwrap();
+            page += &manual::head(&["word", "meaning"]);
+            for (word, meaning) in *words {
+                page += &manual::row([code(word), (*meaning).to_owned()]);
+            }
         }
     }
     page += "\n## The agent itself\n\n";
@@ -170,6 +160,36 @@ fn page() -> String {
     page
 }
 
+/// What people look for: the reason of the Event, or else the name of the log line.
+fn name(row: &Row) -> &'static str {
+    row.reason.unwrap_or(row.event)
+}
+
+/// The section of a report: what people read, where they read it, and what it means.
+fn section(row: &Row) -> String {
+    let texts: Vec<String> = row
+        .texts
+        .iter()
+        .map(|text| format!("```text\n{text}\n```\n"))
+        .collect();
+    let event = row
+        .reason
+        .map_or(String::new(), |_| format!(", and {}", course(row.course)));
+    let fields = if row.fields.is_empty() {
+        String::new()
+    } else {
+        format!(", with {}", codes(row.fields))
+    };
+    format!(
+        "\n### {}\n\n{}\nLog line `{}` ({}){fields}{event}.\n\n{}.\n",
+        name(row),
+        texts.join("\nor\n\n"),
+        row.event,
+        level(row.level),
+        row.meaning
+    )
+}
+
 fn level(level: Level) -> &'static str {
     match level {
         Level::Info => INFO,
@@ -178,13 +198,14 @@ fn level(level: Level) -> &'static str {
     }
 }
 
+/// What kind of Event it is.
 fn course(course: Course) -> &'static str {
     match course {
-        Course::Step => "step",
-        Course::Wait => "wait",
-        Course::Timed => "timed",
-        Course::Repeated => "repeated",
-        Course::Remark => "remark",
+        Course::Step => "an Event for this step",
+        Course::Wait => "an Event for as long as the node waits for it",
+        Course::Timed => "an Event that says itself until when",
+        Course::Repeated => "an Event that is repeated while it goes on",
+        Course::Remark => "an Event beside the steps",
     }
 }
 
@@ -228,7 +249,23 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn the_manual_of_events_is_what_the_code_says() {
-    manual::assert_written("EVENTS.md", &page());
+    manual::assert_written("events.md", &page());
+}
+
+#[test]
+fn each_report_has_a_section_of_its_own_and_each_set_of_words_a_report() {
+    let names: Vec<&str> = Report::ROWS.iter().map(name).collect();
+    let distinct: BTreeSet<&str> = names.iter().copied().collect();
+    assert_eq!(
+        distinct.len(),
+        names.len(),
+        "two sections with one heading: {names:?}"
+    );
+    for (field, of, _) in WORDS {
+        let row = Report::ROWS.iter().find(|row| name(row) == *of);
+        let has_field = row.is_some_and(|row| row.fields.contains(field));
+        assert!(has_field, "no report {of} has a field {field}");
+    }
 }
 
 #[test]

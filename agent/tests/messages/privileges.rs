@@ -1,7 +1,7 @@
 //! The smallest privileges for each way to reboot the host, found by taking them away one at a time. The shipped program goes through
 //! its whole cycle, up to the reboot, on a host that the test makes.
 //!
-//! `manifests/README.md` has the table; a test compares the two.
+//! `docs/rbac.md` has the table; a test compares the two.
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
@@ -217,13 +217,9 @@ fn each_way_to_reboot_works_with_its_privileges_and_with_none_taken_away() {
 
 #[test]
 fn the_table_has_what_was_measured() {
-    let page = include_str!("../../../manifests/README.md");
+    let page = include_str!("../../../docs/rbac.md");
     for way in &WAYS {
-        assert!(
-            page.contains(&row(way)),
-            "{} is not in manifests/README.md",
-            row(way)
-        );
+        assert!(page.contains(&row(way)), "{} is not in docs/rbac.md", row(way));
         let taken = way
             .without
             .iter()

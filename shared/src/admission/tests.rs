@@ -8,6 +8,7 @@ use crate::node::Taint;
 
 mod deferral;
 mod kured;
+mod page;
 
 const UID: &str = "7f1c";
 const CREATED: &str = "2026-01-01T00:00:00.123456789Z";
@@ -1352,9 +1353,9 @@ fn what_could_not_be_judged_is_told_at_a_bounded_length() {
 }
 
 #[test]
-fn the_readme_has_every_reason_with_its_verdict_and_its_rule() {
-    let readme = include_str!("../../../webhook/README.md");
-    let (_, table) = readme
+fn the_page_has_every_reason_with_its_verdict_and_its_rule() {
+    let manual = include_str!("../../../docs/webhook.md");
+    let (_, table) = manual
         .split_once("| reason | verdict | when |\n| --- | --- | --- |\n")
         .unwrap();
     let table: Vec<&str> = table.lines().take_while(|line| line.starts_with('|')).collect();

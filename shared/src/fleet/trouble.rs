@@ -188,7 +188,7 @@ impl Look<'_> {
             Phase::Sealed if !node.is_ready() => (
                 TroubleKind::NotBack,
                 format!(
-                    "its host went down for a reboot and is not back ({ago}): bring the machine back; if it is gone for good, OPERATING.md has the way, in A holder that is dead"
+                    "its host went down for a reboot and is not back ({ago}): bring the machine back; if it is gone for good, docs/operating.md has the way, in A holder that is dead"
                 ),
                 command("why", node),
             ),

@@ -152,12 +152,15 @@ pub enum Blocker {
     },
 }
 
-/// Gives each blocker its kind. One row for each: the word, and the variants.
+/// Gives each blocker its kind. One row for each: the word, what to do about it, and the variants.
 macro_rules! kinds {
-    ($($word:literal $pattern:pat,)+) => {
+    ($($word:literal $remedy:literal $pattern:pat,)+) => {
         impl Blocker {
             /// All kinds of blockers.
             pub const KINDS: &[&'static str] = &[$($word),+];
+
+            /// Each kind with what to do about it.
+            pub const REMEDIES: &[(&'static str, &'static str)] = &[$(($word, $remedy)),+];
 
             /// Its kind in one word, for a label.
             pub fn kind(&self) -> &'static str {
@@ -168,23 +171,25 @@ macro_rules! kinds {
 }
 
 kinds! {
-    "outside_window" Blocker::OutsideWindow { .. },
-    "node_paused" Blocker::NodePaused(_),
-    "pool_paused" Blocker::PoolPaused(_),
-    "unavailable" Blocker::Unavailable { .. },
-    "alerts" Blocker::Alerts(_),
-    "promql" Blocker::Series { .. },
-    "pods" Blocker::Pods { .. },
-    "object" Blocker::Object { .. },
-    "budgets" Blocker::Budgets(_),
-    "node_labels" Blocker::NodeLabels(_),
-    "node_annotation" Blocker::NodeAnnotation { .. },
-    "reboots_max" Blocker::Loop { .. } | Blocker::LoopUnreadable(_),
-    "min_interval" Blocker::MinInterval { .. } | Blocker::LastRebootUnreadable(_),
-    "spread_by" Blocker::Spread { .. },
-    "foreign_reboot" Blocker::ForeignReboot(_) | Blocker::ForeignReboots { .. },
-    "inhibitors" Blocker::Inhibitors(_),
-    "unanswered" Blocker::Unanswered { .. },
+    "outside_window" "Nothing to do: `why` says when a reboot may begin. Until then nothing else is asked"
+        Blocker::OutsideWindow { .. },
+    "node_paused" "Remove the annotation `cordonhold.dev/pause` from the Node" Blocker::NodePaused(_),
+    "pool_paused" "Remove the annotation `cordonhold.dev/pause` from the object that carries the lock" Blocker::PoolPaused(_),
+    "unavailable" "Bring back the Nodes that `why` names, or allow more with `--max-unavailable`" Blocker::Unavailable { .. },
+    "alerts" "Resolve the alerts that `why` names, or leave them out with `--alert-filter-regexp`" Blocker::Alerts(_),
+    "promql" "Resolve what `why` names, or change the expression of `--blocker-promql`" Blocker::Series { .. },
+    "pods" "Wait until the pods that `why` names have ended, or move them" Blocker::Pods { .. },
+    "object" "Wait until the expression in `why` is false, or change the object" Blocker::Object { .. },
+    "budgets" "Let more pods of the budgets that `why` names be Ready, or change these budgets" Blocker::Budgets(_),
+    "node_labels" "Remove from the Node the label that `why` names" Blocker::NodeLabels(_),
+    "node_annotation" "Remove from the Node the annotation that `why` names" Blocker::NodeAnnotation { .. },
+    "reboots_max" "The node reboots again and again: find out why it still asks for a reboot, then remove the annotation \
+        `cordonhold.dev/reboots` from the Node" Blocker::Loop { .. } | Blocker::LoopUnreadable(_),
+    "min_interval" "Nothing to do: `why` says when it goes on" Blocker::MinInterval { .. } | Blocker::LastRebootUnreadable(_),
+    "spread_by" "Wait until the nodes that `why` names are back" Blocker::Spread { .. },
+    "foreign_reboot" "Wait until the nodes that `why` names are back" Blocker::ForeignReboot(_) | Blocker::ForeignReboots { .. },
+    "inhibitors" "Wait until the programs that `why` names have ended, or end them" Blocker::Inhibitors(_),
+    "unanswered" "Nobody answered: `why` says who, since when and what to fix" Blocker::Unanswered { .. },
 }
 
 /// What an operator decided about what postpones a reboot, beside windows and pauses.

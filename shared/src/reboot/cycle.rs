@@ -41,7 +41,7 @@ mod tests;
 pub use input::{Answer, Event, Failure, HostState, Input, RebootFailure, Shutdown};
 pub use report::{
     CallOff, Count, Course, Disturbance, DrainResult, EvictionRefused, Fields, Level, Message, Next,
-    RebootResult, Report, Told, Unmeasured, Unsealed,
+    RebootResult, Report, Row, Told, Unmeasured, Unsealed,
 };
 pub use step::{Act, Ask, Step};
 

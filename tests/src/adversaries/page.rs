@@ -23,7 +23,7 @@ Each row is played twice in each phase of a hold, and twice without one:
 * on a node that was schedulable before the hold;
 * on a node that the program itself had cordoned before the hold.
   In mode `enforce` this node ends cordoned unless the program asks again after the hold, because our hold gives back what it found.
-  [Mode `defer`](../webhook/README.md#defer) keeps the uncordon.
+  [Mode `defer`](webhook.md#defer) keeps the uncordon.
 
 Without a hold, and in the phase `wanted`, the node is not held, and an uncordon passes; only a write that also removes the marks of a wish is denied (row `b`).
 The table is about the phases `draining`, `delaying`, `sealed` and `returning`; a cell names the phases only if they differ.

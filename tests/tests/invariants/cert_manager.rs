@@ -1,4 +1,4 @@
-//! A real cert-manager, with `components/cert-manager` and with the overlay that `manifests/README.md` documents for an issuer of yours:
+//! A real cert-manager, with `components/cert-manager` and with the overlay that `docs/certificates.md` documents for an issuer of yours:
 //! it makes the webhook's Secret, and its CA injector writes the CA into each webhook.
 //!
 //! Not here: whether the webhook loads the Secret, see `webhook/tests`.

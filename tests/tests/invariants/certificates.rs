@@ -284,7 +284,7 @@ fn deleted_secrets_come_back_and_no_admission_fails_meanwhile() -> Result<()> {
     })
 }
 
-/// The order of webhook/README.md, "Somebody has read a key". In any other order the old CA comes back.
+/// The order of docs/certificates.md, "Somebody has read a key". In any other order the old CA comes back.
 #[test]
 fn after_somebody_has_read_a_key_no_bundle_has_the_old_ca() -> Result<()> {
     alone(async || {

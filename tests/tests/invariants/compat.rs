@@ -1,6 +1,6 @@
 //! Upgrades from an older version of Cordonhold, and downgrades back to it, with the real programs of both and a node in each phase.
 //!
-//! They run only with the feature `long`, see `.ci/long`. `manifests/README.md` says under "Upgrade" what follows from them.
+//! They run only with the feature `long`, see `.ci/long`. `docs/versions.md` says under "Upgrade" what follows from them.
 //! Not here: where the older version comes from, see `cordonhold_tests::compat`.
 
 use std::path::PathBuf;
@@ -461,7 +461,7 @@ fn a_downgrade_of_the_agents_after_a_seal_gives_the_cordon_back_too_early() -> R
         let node = wait_over_by_older(site).await?;
         ensure!(
             !node.spec.unschedulable && site.machine.reboots().is_empty(),
-            "an older agent knows the boot: then manifests/README.md asks for too much: {node:?}"
+            "an older agent knows the boot: then docs/versions.md asks for too much: {node:?}"
         );
         site.machine.host().let_reboot_go()?;
         let reboot = site.machine.wait_for_reboot(1, REBOOT_TIMEOUT).await?;

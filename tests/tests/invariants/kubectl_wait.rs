@@ -165,13 +165,13 @@ async fn ends(kubectl: &mut Child) -> Result<()> {
     Ok(())
 }
 
-/// The command of `OPERATING.md` that writes the condition by hand.
+/// The command of `docs/operating.md` that writes the condition by hand.
 fn command_by_hand(node: &str) -> Result<String> {
-    let page =
-        std::fs::read_to_string(manifests("../OPERATING.md")).context("failed to read OPERATING.md")?;
+    let page = std::fs::read_to_string(manifests("../docs/operating.md"))
+        .context("failed to read docs/operating.md")?;
     let line = page.lines().find(|line| line.contains("--subresource=status"));
     let command = line.and_then(|line| line.split('`').find(|part| part.starts_with("kubectl patch")));
-    let command = command.context("OPERATING.md has no command for the condition")?;
+    let command = command.context("docs/operating.md has no command for the condition")?;
     Ok(command.replace("NAME", node))
 }
 

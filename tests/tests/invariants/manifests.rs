@@ -293,7 +293,7 @@ fn the_documented_overlays_change_what_they_say() -> Result<()> {
     })
 }
 
-/// Runs the numbered steps of `manifests/README.md` by kubectl. The fake nodes run no program, so `certs` runs beside them.
+/// Runs the numbered steps of `docs/install.md` by kubectl. The fake nodes run no program, so `certs` runs beside them.
 #[test]
 fn the_documented_steps_install_it() -> Result<()> {
     alone(async || {
@@ -368,9 +368,9 @@ async fn each_webhook_is_trusted(plane: &ControlPlane, count: usize) -> Result<(
 
 /// The first command of each numbered step of a section; empty if the step has none.
 pub(crate) fn documented_steps(heading: &str) -> Result<Vec<String>> {
-    let readme =
-        std::fs::read_to_string(manifests("README.md")).context("failed to read manifests/README.md")?;
-    let (_, rest) = readme.split_once(heading).context("no such section")?;
+    let page =
+        std::fs::read_to_string(manifests("../docs/install.md")).context("failed to read docs/install.md")?;
+    let (_, rest) = page.split_once(heading).context("no such section")?;
     let level = heading.split(' ').next().unwrap_or_default();
     let end = format!("\n{level} ");
     let section = rest.split(end.as_str()).next().unwrap_or_default();
@@ -625,7 +625,7 @@ async fn render(cluster: &Cluster, directory: &str) -> Result<Vec<Value>> {
     Ok(rendered.objects().to_vec())
 }
 
-/// Renders the overlay with another namespace from `manifests/README.md`, in a copy of the manifests.
+/// Renders the overlay with another namespace from `docs/install.md`, in a copy of the manifests.
 async fn render_elsewhere(cluster: &Cluster) -> Result<Vec<Value>> {
     let copy = tempfile::tempdir().context("failed to create a directory")?;
     let directory = overlay(
@@ -637,18 +637,21 @@ async fn render_elsewhere(cluster: &Cluster) -> Result<Vec<Value>> {
     Ok(rendered.objects().to_vec())
 }
 
-/// The example in `manifests/README.md` that contains this text.
+/// The example in `docs/install.md` or `docs/certificates.md` that contains this text.
 pub(crate) fn documented_overlay(marker: &str) -> Result<String> {
-    let readme =
-        std::fs::read_to_string(manifests("README.md")).context("failed to read manifests/README.md")?;
-    let examples = readme
+    let pages = ["../docs/install.md", "../docs/certificates.md"].map(|page| {
+        std::fs::read_to_string(manifests(page)).with_context(|| format!("failed to read {page}"))
+    });
+    let pages: Vec<String> = pages.into_iter().collect::<Result<_>>()?;
+    let pages = pages.concat();
+    let examples = pages
         .split("```yaml\n")
         .skip(1)
         .filter_map(|rest| rest.split("```").next());
     let example = examples.into_iter().find(|example| example.contains(marker));
     example
         .map(ToOwned::to_owned)
-        .with_context(|| format!("manifests/README.md has no example with {marker}"))
+        .with_context(|| format!("neither page has an example with {marker}"))
 }
 
 /// Copies the manifests and adds this kustomization to the overlays. Returns its path.

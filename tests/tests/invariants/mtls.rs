@@ -31,7 +31,7 @@ fn authority(name: &str) -> Result<CertifiedIssuer<'static, KeyPair>> {
     Ok(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?)
 }
 
-/// Writes what webhook/README.md tells an admin to write: certificate and key of the API server, the kubeconfig that names them, and the
+/// Writes what docs/webhook.md tells an admin to write: certificate and key of the API server, the kubeconfig that names them, and the
 /// `AdmissionConfiguration` that names the kubeconfig.
 fn write_files(directory: &Path, ca: &CertifiedIssuer<'static, KeyPair>) -> Result<()> {
     let key = KeyPair::generate()?;

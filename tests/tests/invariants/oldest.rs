@@ -1,4 +1,4 @@
-//! What the oldest Kubernetes lacks, on a real API server of that release. `README.md` has the table.
+//! What the oldest Kubernetes lacks, on a real API server of that release. `docs/versions.md` has the table.
 //!
 //! It runs only with the feature `long`, see `.ci/long`, which also runs the invariants on that release.
 
@@ -81,9 +81,9 @@ async fn refused(kubernetes: Kubernetes) -> Result<BTreeSet<String>> {
     Ok(refused)
 }
 
-/// The row of this release in the table of `README.md`. A row that says "the same" stands for the one above it.
+/// The row of this release in the table of `docs/versions.md`. A row that says "the same" stands for the one above it.
 fn row_of(minor: &str) -> Result<String> {
-    let page = include_str!("../../../README.md");
+    let page = include_str!("../../../docs/versions.md");
     let mut above = "";
     for line in page.lines().filter(|line| line.starts_with("| 1.")) {
         if !line.contains("| the same |") {
@@ -93,7 +93,7 @@ fn row_of(minor: &str) -> Result<String> {
             return Ok(above.to_owned());
         }
     }
-    bail!("README.md has no row for Kubernetes {minor}")
+    bail!("docs/versions.md has no row for Kubernetes {minor}")
 }
 
 #[test]

@@ -452,7 +452,7 @@ fn d20_kureds_daemon_set_loses_what_is_ours_and_nothing_else() -> Result<()> {
     })
 }
 
-/// Runs the numbered steps of `manifests/README.md` by kubectl.
+/// Runs the numbered steps of `docs/install.md` by kubectl.
 #[test]
 fn the_documented_steps_uninstall_it() -> Result<()> {
     alone(async || {

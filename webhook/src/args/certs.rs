@@ -28,7 +28,7 @@ use crate::config::{CertsConfig, Place};
     bin_name = "cordonhold-webhook certs",
     version,
     max_term_width = 110,
-    after_help = "Durations have the units h, m and s: a day is 24h. webhook/README.md says what this part needs to be allowed."
+    after_help = "Durations have the units h, m and s: a day is 24h. docs/certificates.md says what this part needs to be allowed."
 )]
 pub struct CertsArgs {
     /// Namespace of the Secrets and of the webhook's Service

@@ -24,7 +24,7 @@ use crate::config::{UninstallConfig, UninstallPlace};
     bin_name = "cordonhold-webhook uninstall",
     version,
     max_term_width = 110,
-    after_help = "manifests/README.md says how to run it with Helm and with kustomize."
+    after_help = "docs/install.md says how to run it with Helm and with kustomize."
 )]
 pub struct UninstallArgs {
     /// Namespace of Cordonhold

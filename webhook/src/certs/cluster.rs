@@ -385,9 +385,7 @@ impl Cluster {
 
     fn failed_to(&self, verb: &'static str, kind: &str, name: &str, source: CallError) -> RequestError {
         let advice = match source.code() {
-            Some(403) => {
-                "allow the ServiceAccount of this part what webhook/README.md lists under Certificates"
-            }
+            Some(403) => "allow the ServiceAccount of this part what docs/certificates.md lists",
             Some(409) => "somebody else has written it meanwhile, and it is read again",
             Some(404) => "create the namespace, or name another with --namespace",
             Some(_) => "change what the API server refuses",

@@ -155,12 +155,12 @@ mod tests {
     use crate::Metrics;
 
     #[test]
-    fn every_metric_of_its_own_is_in_the_readme_with_the_values_of_its_labels() {
+    fn every_metric_of_its_own_is_in_the_page_with_the_values_of_its_labels() {
         let own = CertsMetrics::default();
         let metrics = Metrics::of_certs(|registry| own.register(registry));
         let page = metrics.render(&HeaderMap::new()).unwrap().text;
-        let readme = include_str!("../../README.md");
-        let (_, table) = readme
+        let manual = include_str!("../../../docs/certificates.md");
+        let (_, table) = manual
             .split_once("| metric of `certs` | what it counts |\n")
             .unwrap();
         let (table, _) = table.split_once("\n\n").unwrap();
@@ -184,14 +184,14 @@ mod tests {
                 .any(|part| name.starts_with(&format!("cordonhold_certs_{part}")));
             assert!(
                 is_of_port || table.contains(&format!("| `{name}")),
-                "the README lacks {name}"
+                "the page lacks {name}"
             );
         }
         let meddlers = Meddler::ALL.iter().map(|meddler| meddler.label());
         let steps = StepKind::ALL.iter().map(|step| step.as_str());
         let problems = Problem::CODES.iter().copied().chain([REQUEST_FAILED]);
         for value in meddlers.chain(steps).chain(problems) {
-            assert!(table.contains(&format!("`{value}`")), "the README lacks {value}");
+            assert!(table.contains(&format!("`{value}`")), "the page lacks {value}");
         }
     }
 }

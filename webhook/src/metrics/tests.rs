@@ -1,4 +1,4 @@
-//! The README's table lists exactly the metrics of the code, with their labels.
+//! The page's table lists exactly the metrics of the code, with their labels.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,9 +42,9 @@ fn label_names(labels: &str) -> impl Iterator<Item = &str> {
         .filter(|name| *name != "le")
 }
 
-/// The labels of each metric in the README's table, which has `name{label,label}` in the first cell of each row.
-fn documented(readme: &str) -> BTreeMap<&str, BTreeSet<&str>> {
-    let (_, table) = readme.split_once("| metric | what |\n| --- | --- |\n").unwrap();
+/// The labels of each metric in the page's table, which has `name{label,label}` in the first cell of each row.
+fn documented(manual: &str) -> BTreeMap<&str, BTreeSet<&str>> {
+    let (_, table) = manual.split_once("| metric | what |\n| --- | --- |\n").unwrap();
     table
         .lines()
         .map_while(|row| row.strip_prefix("| `")?.split_once('`'))
@@ -56,9 +56,12 @@ fn documented(readme: &str) -> BTreeMap<&str, BTreeSet<&str>> {
 }
 
 #[test]
-fn every_metric_is_in_the_readme_with_its_labels() {
+fn every_metric_is_in_the_page_with_its_labels() {
     let page = full_page();
-    assert_eq!(documented(include_str!("../../README.md")), metrics_of(&page));
+    assert_eq!(
+        documented(include_str!("../../../docs/webhook.md")),
+        metrics_of(&page)
+    );
 }
 
 #[test]

@@ -204,7 +204,7 @@ fn answer(body: &[u8]) -> Answer {
 
 type Row = (&'static str, Answer, Vec<Vec<u8>>);
 
-/// Each row of the README's table of bad reviews, with bodies of that kind.
+/// Each row of the page's table of bad reviews, with bodies of that kind.
 fn bad_reviews() -> impl Iterator<Item = Row> {
     let rows = broken().into_iter().chain(misdirected());
     rows.chain(oversized()).chain(misshapen())
@@ -469,8 +469,8 @@ fn each_kind_of_bad_review_has_its_answer() {
 }
 
 #[test]
-fn the_readme_has_each_kind_of_bad_review_with_its_answer() {
-    let (_, table) = include_str!("../../README.md")
+fn the_page_has_each_kind_of_bad_review_with_its_answer() {
+    let (_, table) = include_str!("../../../docs/webhook.md")
         .split_once("| what is wrong | answer |\n| --- | --- |\n")
         .unwrap();
     let table: Vec<&str> = table.lines().take_while(|row| row.starts_with('|')).collect();

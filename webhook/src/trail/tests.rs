@@ -1,4 +1,4 @@
-//! The fields of `AUDIT.md` are exactly those of a log line.
+//! The fields of `docs/audit.md` are exactly those of a log line.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -44,7 +44,7 @@ fn line(entry: &LogLine<'_>) -> Value {
 
 /// The fields of the page's table, in its order; a row can have several.
 fn documented() -> Vec<&'static str> {
-    let (_, table) = include_str!("../../AUDIT.md")
+    let (_, table) = include_str!("../../../docs/audit.md")
         .split_once("| field | what |\n| --- | --- |\n")
         .unwrap();
     table

@@ -7,7 +7,8 @@ use clap::CommandFactory;
 use cordonhold_shared::keys;
 use cordonhold_webhook::{Args, CertsArgs, Limits};
 
-const README: &str = include_str!("../../README.md");
+const WEBHOOK: &str = include_str!("../../../docs/webhook.md");
+const CERTIFICATES: &str = include_str!("../../../docs/certificates.md");
 
 fn count(count: &impl ToString) -> String {
     count.to_string()
@@ -73,9 +74,9 @@ fn the_table_of_limits_is_the_code() {
             format!("{value}; admin port {admin}")
         };
         let row = format!("| `{name}` | {shown} |");
-        assert!(README.contains(&row), "the README lacks {row}");
+        assert!(WEBHOOK.contains(&row), "the page lacks {row}");
     }
-    let table = README
+    let table = WEBHOOK
         .lines()
         .filter(|line| line.starts_with("| `"))
         .filter(|line| {
@@ -132,14 +133,15 @@ fn found_s4_no_single_lost_probe_takes_a_replica_out() {
 }
 
 #[test]
-fn every_serving_flag_is_in_the_readme() {
+fn every_serving_flag_is_in_the_pages() {
+    let pages = [WEBHOOK, CERTIFICATES].concat();
     let command = Args::command();
     let serving = command
         .get_arguments()
         .filter(|arg| arg.get_help_heading() == Some("Serving"));
     let missing: Vec<_> = serving
         .filter_map(|arg| arg.get_long())
-        .filter(|long| !README.contains(&format!("`--{long}")))
+        .filter(|long| !pages.contains(&format!("`--{long}")))
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
@@ -147,7 +149,7 @@ fn every_serving_flag_is_in_the_readme() {
 /// The page for operators names only existing keys, all keys that people write, and each mark that is to be removed by hand.
 #[test]
 fn the_page_for_operators_names_the_keys_that_there_are() {
-    let page = include_str!("../../../OPERATING.md");
+    let page = include_str!("../../../docs/operating.md");
     let keys_in = |text: &str| -> BTreeSet<String> {
         text.split(keys::DOMAIN)
             .skip(1)
@@ -179,7 +181,7 @@ fn the_page_for_operators_names_the_keys_that_there_are() {
 }
 
 #[test]
-fn the_lifetimes_of_certs_are_in_the_readme_with_their_defaults() {
+fn the_lifetimes_of_certs_are_in_the_page_with_their_defaults() {
     let command = CertsArgs::command();
     for flag in ["leaf-lifetime", "renew-before", "ca-lifetime", "settle"] {
         let mut arguments = command.get_arguments();
@@ -188,13 +190,13 @@ fn the_lifetimes_of_certs_are_in_the_readme_with_their_defaults() {
             .unwrap();
         let default = argument.get_default_values()[0].to_str().unwrap();
         let row = format!("| `--{flag}` | `{default}`");
-        assert!(README.contains(&row), "the README lacks {row}");
+        assert!(CERTIFICATES.contains(&row), "the page lacks {row}");
     }
     let missing: Vec<_> = command
         .get_arguments()
         .filter_map(|argument| argument.get_long())
         .filter(|long| !["help", "version", "instance", "kubeconfig", "log-format"].contains(long))
-        .filter(|long| !README.contains(&format!("`--{long}`")))
+        .filter(|long| !CERTIFICATES.contains(&format!("`--{long}`")))
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
 }

@@ -16,6 +16,7 @@ mod cluster;
 mod command_line;
 mod documents;
 mod ending;
+mod flags;
 mod kubeconfig;
 mod log;
 mod memory;

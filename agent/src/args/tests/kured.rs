@@ -1,4 +1,4 @@
-//! kured's arguments start this agent unchanged, and mean what they mean in kured. `KURED.md` lists kured's defects by number.
+//! kured's arguments start this agent unchanged, and mean what they mean in kured. `docs/kured-defects.md` lists kured's defects by number.
 //!
 //! Not here: whole sets of arguments, see `tests/kured_arguments.rs`.
 

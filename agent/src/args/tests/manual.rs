@@ -1,4 +1,4 @@
-//! Generates `FLAGS.md`, the page of flags, and checks that it is up to date.
+//! Generates `docs/flags.md`, the page of flags, and checks that it is up to date.
 //!
 //! Not here: what the page says of each flag beside the comparison with kured, which is the flag's help text.
 
@@ -66,7 +66,7 @@ const BETTER: &[(&str, &str)] = &[
     ("node-id", "must be a valid name of a Node"),
     (
         "notify-url",
-        "checked at the start, as far as the service's URL goes; may be repeated; sent beside the loop, so a receiver that hangs delays nothing; never printed; see [OPERATING.md](../OPERATING.md#messages-to-people)",
+        "checked at the start, as far as the service's URL goes; may be repeated; sent beside the loop, so a receiver that hangs delays nothing; never printed; see [operating.md](operating.md#messages-to-people)",
     ),
     (
         "period",
@@ -196,7 +196,7 @@ fn row(arg: &clap::Arg) -> String {
 
 #[test]
 fn the_manual_is_what_the_code_says() {
-    manual::assert_written("FLAGS.md", &page());
+    manual::assert_written("flags.md", &page());
 }
 
 #[test]

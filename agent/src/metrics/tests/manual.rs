@@ -1,4 +1,4 @@
-//! Writes the table of metrics in `README.md`, and checks that a page has exactly these metrics, and that the manuals name no others.
+//! Writes the table of metrics in `docs/agent.md`, and checks that a page has exactly these metrics, and that the manuals name no others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,7 +40,7 @@ fn cells(row: &Row) -> [String; 4] {
 fn the_table_of_metrics_is_what_the_code_says() {
     let head = manual::head(&["metric", "type", "what", "when it matters"]);
     let rows: String = rows().map(|row| manual::row(cells(row))).collect();
-    manual::assert_table_written("README.md", &head, &rows);
+    manual::assert_table_written("agent.md", &head, &rows);
 }
 
 /// A page on which every metric has at least one sample.
@@ -132,11 +132,11 @@ fn named(text: &str) -> Vec<(&str, Option<(&str, &str)>)> {
 #[test]
 fn the_manuals_name_no_metric_label_or_value_that_is_not_there() {
     for page in [
-        include_str!("../../../README.md"),
-        include_str!("../../../EVENTS.md"),
+        include_str!("../../../../docs/agent.md"),
+        include_str!("../../../../docs/events.md"),
         include_str!("../../../../README.md"),
-        include_str!("../../../../OPERATING.md"),
-        include_str!("../../../../manifests/README.md"),
+        include_str!("../../../../docs/operating.md"),
+        include_str!("../../../../docs/install.md"),
     ] {
         for (name, asked) in named(page) {
             let row = rows().find(|row| row.name == name);

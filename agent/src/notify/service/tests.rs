@@ -218,7 +218,7 @@ fn each_example_but_those_with_words_is_a_url_of_its_service() {
 
 #[test]
 fn the_page_names_each_service() {
-    let page = include_str!("../../../../OPERATING.md");
+    let page = include_str!("../../../../docs/operating.md");
     for name in Service::NAMES {
         assert!(page.contains(&format!("`{name}`")), "{name}");
     }

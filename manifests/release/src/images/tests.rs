@@ -53,7 +53,7 @@ fn a_program_without_an_image_is_in_an_archive() {
 /// People copy the examples of the page, and `cargo manifests` does not write them.
 #[test]
 fn the_page_names_the_images_of_this_version() {
-    let page = include_str!("../../../README.md");
+    let page = include_str!("../../../../docs/install.md");
     let after = |mark: &str| -> Vec<String> {
         let is_version = |c: char| c.is_ascii_alphanumeric() || ".-+".contains(c);
         let found = page.split(mark).skip(1);

@@ -7,16 +7,16 @@ const WANTED: &str = keys::UNCORDON_WANTED;
 const ADMIN: &str = "admin";
 
 /// What an uncordon by `admin` writes at [`now`].
-fn by_admin() -> String {
+pub(super) fn by_admin() -> String {
     format!("{CREATED} 2026-01-01T00:05:00Z admin")
 }
 
 /// An uncordon that another user asked for a minute before.
-fn earlier() -> String {
+pub(super) fn earlier() -> String {
     format!("{CREATED} 2026-01-01T00:04:00Z system:serviceaccount:gpu-operator:nvidia-driver")
 }
 
-fn wanted(node: NodeView, text: &str) -> NodeView {
+pub(super) fn wanted(node: NodeView, text: &str) -> NodeView {
     annotate(node, WANTED, text)
 }
 

@@ -37,7 +37,7 @@ pub(super) fn seen(locks: Locks) -> KuredSeen {
     }
 }
 
-fn known(locks: Known<Locks>) -> Known<KuredSeen> {
+pub(super) fn known(locks: Known<Locks>) -> Known<KuredSeen> {
     match locks {
         Known::Is(locks) => Known::Is(seen(locks)),
         Known::Failed(why) => Known::Failed(why),
@@ -45,13 +45,13 @@ fn known(locks: Known<Locks>) -> Known<KuredSeen> {
     }
 }
 
-fn locks(text: Option<&str>) -> Locks {
+pub(super) fn locks(text: Option<&str>) -> Locks {
     text.map(|text| (keys::KURED_LOCK.to_owned(), text.to_owned()))
         .into_iter()
         .collect()
 }
 
-fn single(node: &str, ttl: i64) -> String {
+pub(super) fn single(node: &str, ttl: i64) -> String {
     format!(
         r#"{{"nodeID":"{node}","metadata":{{"unschedulable":false}},"created":"2026-01-01T00:00:00Z","TTL":{ttl}}}"#
     )
@@ -62,7 +62,7 @@ fn multi(entries: &[&str]) -> String {
 }
 
 /// The decision about an uncordon of this node, given the locks that the watch shows and those of a fresh read.
-fn uncordon(
+pub(super) fn uncordon(
     who: Requester,
     node: &NodeView,
     watched: Known<Locks>,
@@ -78,14 +78,14 @@ fn uncordon(
     ask(who, node.clone(), new, &facts, policy, now())
 }
 
-fn verdict_of(decision: Decision) -> Verdict {
+pub(super) fn verdict_of(decision: Decision) -> Verdict {
     match decision {
         Decision::Verdict(verdict) => verdict,
         Decision::Need(need) => panic!("needs {need:?}"),
     }
 }
 
-fn silent() -> Known<Locks> {
+pub(super) fn silent() -> Known<Locks> {
     Known::Failed("the watch is silent".to_owned())
 }
 
@@ -100,7 +100,7 @@ const FIVE_MINUTES: i64 = 300_000_000_000;
 const SKEW_NANOS: i64 = 30_000_000_000;
 /// The TTL of an entry that has expired five minutes after it was written, by any of the clocks; and the longest TTL of one that may have
 /// expired by kured's clock.
-const SURELY_OVER: i64 = FIVE_MINUTES - SKEW_NANOS;
+pub(super) const SURELY_OVER: i64 = FIVE_MINUTES - SKEW_NANOS;
 const PERHAPS_OVER: i64 = FIVE_MINUTES + SKEW_NANOS;
 
 #[test]
@@ -711,7 +711,7 @@ fn our_own_wish_in_kureds_lock_holds_nothing() {
     assert_eq!(stranger_under(&wish, Some(&lock(0))).1, Reason::KuredHeld);
 }
 
-fn edit(who: Requester, old: Option<&str>, new: Option<&str>) -> Verdict {
+pub(super) fn edit(who: Requester, old: Option<&str>, new: Option<&str>) -> Verdict {
     let edit = LockEdit {
         namespace: "kube-system".to_owned(),
         name: "kured".to_owned(),

@@ -1,5 +1,5 @@
 //! The reports of the cycle: what operators are told. Each report is one row of a table, which gives its log line, its Event on
-//! the Node, its count in the metrics, and its row in `agent/EVENTS.md`.
+//! the Node, its count in the metrics, and its row in `docs/events.md`.
 //!
 //! Not here: writing reports (the agent), and deciding when to report something (the cycle).
 
@@ -79,7 +79,7 @@ pub enum Count {
     UnexpectedAnswer,
 }
 
-/// One report without its values, as `agent/EVENTS.md` lists it.
+/// One report without its values, as `docs/events.md` lists it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
     /// The name of the log line, see [`Report::event`].
@@ -127,7 +127,7 @@ macro_rules! or_step {
 /// * `with …;`: the other fields of the log line ([`Fields`]), each as a value or as an `Option`;
 /// * `counts …;`: what the report counts in the metrics, as an `Option`;
 /// * `sends …;`: the message to people, as an `Option`;
-/// * `means`: what the report means and what to do, for `agent/EVENTS.md`.
+/// * `means`: what the report means and what to do, for `docs/events.md`.
 macro_rules! reports {
     ($(
         $(#[$doc:meta])*
@@ -241,10 +241,10 @@ reports! {
     Foreign(why: String)
         "marks_foreign" Warning as Repeated "HoldNotOurs"
         says "the agent leaves the marks on the Node alone; if no reboot is under way, remove them by hand: \
-              a denied uncordon of the Node prints the commands, and so does OPERATING.md, under 'A holder that is dead'"
+              a denied uncordon of the Node prints the commands, and so does docs/operating.md, under 'A holder that is dead'"
         with why = why.clone();
         means "The marks cannot be read, or name another Node object, as `why` says. The agent waits for a person: \
-               [OPERATING.md](../OPERATING.md#marks-that-an-agent-does-not-trust) has the commands"
+               [operating.md](operating.md#marks-that-an-agent-does-not-trust) has the commands"
 
     /// The agent restarted, found its own hold, and goes on from that hold's phase.
     Resumed(hold: Hold)
@@ -259,7 +259,7 @@ reports! {
         says "neither the host's record nor the lock knows the hold on the Node: if the host has booted since its marks were written, \
               the cordon is given back as they say; if not, the marks are removed and the cordon stays"
         means "Somebody else may have written the marks. Look at the Node: uncordon it if nobody wants it cordoned, cordon it again \
-               if the cordon was yours; see [OPERATING.md](../OPERATING.md#marks-that-an-agent-does-not-trust)"
+               if the cordon was yours; see [operating.md](operating.md#marks-that-an-agent-does-not-trust)"
 
     /// The host has booted since the node was cordoned, as this evidence shows.
     Booted(evidence: BootEvidence)
@@ -274,15 +274,7 @@ reports! {
         says "the reboot is postponed"
         with by = kinds(blockers.iter().map(Blocker::kind)), why = sentences(blockers);
         sends (!opens_by_itself(blockers)).then_some(Message::Blocked);
-        means "`by` names what postpones the reboot: `outside_window` (nothing to do: `why` says when a reboot may begin; until then \
-               nothing else is asked), `node_paused` or `pool_paused` (remove the annotation `cordonhold.dev/pause` \
-               from the Node or from the object that carries the lock), `node_labels` and `node_annotation` (remove from the Node what `why` names), `reboots_max` (the node reboots again and again: find out why it still asks for a reboot, \
-               then remove the annotation `cordonhold.dev/reboots` from the Node), `min_interval` (nothing to do: `why` says when it goes on), `spread_by` and `foreign_reboot` (wait until the nodes that `why` names are \
-               back), `unavailable` (bring back the Nodes that `why` names, or allow \
-               more with `--max-unavailable`), `alerts` and `promql` (resolve what `why` names, or change the flag that counts it), \
-               `pods` (wait until they have ended, or move them), `object` (wait until the expression in `why` is false, or change the \
-               object), `budgets` (let more pods of the budgets that `why` names be Ready, or change these budgets), `inhibitors` (wait until the programs that `why` names have \
-               ended, or end them), `unanswered` (nobody answered: `why` says who, since when and what to fix). A node that is \
+        means "`by` names what postpones the reboot: the table says what to do about each kind. A node that is \
                drained already waits for `--drain-timeout`, or without one for `--reboot-timeout`; then the reboot is called off, \
                and at once if the window opens later than that"
 
@@ -329,7 +321,7 @@ reports! {
               a place of kured's without a TTL, or one that a person took, has to be removed from the annotation"
         with by = holders.join("; ");
         means "`by` names each holder, since when it holds the lock, and how its Node looks. Bring it back, or delete its Node if it is \
-               gone for good; see [OPERATING.md](../OPERATING.md#a-holder-that-is-dead)"
+               gone for good; see [operating.md](operating.md#a-holder-that-is-dead)"
 
     /// The annotation that holds the lock cannot be read.
     LockUnreadable(why: String)

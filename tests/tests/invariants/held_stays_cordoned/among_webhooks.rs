@@ -1,5 +1,5 @@
 //! Mode `defer` beside a mutating webhook of somebody else, over HTTPS: who is asked first, who is asked again, and what becomes of an
-//! uncordon. Each case is a row of the table in `webhook/README.md`.
+//! uncordon. Each case is a row of the table in `docs/webhook.md`.
 //!
 //! Not here: policies of others, see `deferred.rs`.
 
@@ -164,14 +164,9 @@ impl Outcome {
 
 #[test]
 fn the_page_has_a_row_for_each_foreign_webhook() -> Result<()> {
-    let page =
-        std::fs::read_to_string(manifests("../webhook/README.md")).context("failed to read the page")?;
+    let page = std::fs::read_to_string(manifests("../docs/webhook.md")).context("failed to read the page")?;
     for case in &CASES {
-        ensure!(
-            page.contains(&case.row()),
-            "webhook/README.md lacks {}",
-            case.row()
-        );
+        ensure!(page.contains(&case.row()), "docs/webhook.md lacks {}", case.row());
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Exempt users and groups: by a flag of the webhook, or by the overlay of `manifests/README.md`, which does not call it at all.
+//! Exempt users and groups: by a flag of the webhook, or by the overlay of `docs/install.md`, which does not call it at all.
 
 use anyhow::{Context, Result, ensure};
 use cordonhold_shared::hold::Phase;

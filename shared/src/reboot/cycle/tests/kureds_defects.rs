@@ -1,4 +1,4 @@
-//! kured's defects that cost a workload or a node, by their number in `agent/KURED.md`: each plays the sequence of events in which
+//! kured's defects that cost a workload or a node, by their number in `docs/kured-defects.md`: each plays the sequence of events in which
 //! kured fails.
 
 use super::*;

@@ -1,4 +1,4 @@
-//! kured's defects on the way back, by their number in `agent/KURED.md`: each plays the sequence of events in which kured fails.
+//! kured's defects on the way back, by their number in `docs/kured-defects.md`: each plays the sequence of events in which kured fails.
 //!
 //! Not here: D14, which is with the release delay.
 

@@ -1,6 +1,6 @@
 //! What this version makes of what the next one may write: a phase, an annotation and a field of the lock's entry that it does not know.
 //!
-//! docs/releasing.md has these rows as a table, from which follows which versions may run beside each other.
+//! docs/versions.md has these rows as a table, from which follows which versions may run beside each other.
 //! Not here: older versions, whose programs are run themselves.
 
 use super::*;
@@ -182,7 +182,7 @@ fn own_and_others() {
 
 #[test]
 fn fail_safe_reading_what_the_next_version_writes_is_held_and_kept_as_the_page_says() {
-    let page = include_str!("../../../../../docs/releasing.md");
+    let page = include_str!("../../../../../docs/versions.md");
     let (_, rows) = page
         .split_once("| who | finds what it does not know | and then |")
         .unwrap();
@@ -190,7 +190,7 @@ fn fail_safe_reading_what_the_next_version_writes_is_held_and_kept_as_the_page_s
     let told = ROWS
         .iter()
         .map(|Row { who, finds, does, .. }| format!("| {who} | {finds} | {does} |"));
-    assert!(rows.eq(told), "docs/releasing.md has other rows");
+    assert!(rows.eq(told), "docs/versions.md has other rows");
     for row in &ROWS {
         (row.shown)();
     }
