@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use cordonhold_tests::assets::{self, Assets};
 use cordonhold_tests::install::manifests;
+use cordonhold_tests::programs::{self, Program};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
@@ -291,6 +292,7 @@ fn each_command_of_start_here_does_what_the_page_says() -> Result<()> {
         let (first, others) = steps.split_first().context("a page without commands")?;
         // Without a bound, as the page says: the first start builds them.
         drop((Assets::find()?, assets::helm()?));
+        drop(programs::build_all(&[Program::Leash, Program::Agent, Program::Webhook])?);
         let home = tempfile::Builder::new().prefix("a newcomer ").tempdir()?;
         let (mut cluster, shell) = start(first, home.path()).await?;
         let mut seen = Seen::default();
