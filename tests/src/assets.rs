@@ -1,6 +1,7 @@
 //! Finds the programs of a control plane in `KUBEBUILDER_ASSETS`; builds what is missing there from `control-plane/`, once, into a cache.
-//! Prometheus, Alertmanager, cert-manager, a container registry, the clients that uncordon nodes, and what renders charts and kustomizations are found in the same
-//! way, and built from `prometheus/`, `alertmanager/`, `cert-manager/`, `registry/`, `adversaries/` and `renderers/` when a test first asks for them.
+//! The kubelet is found in the same way and built from there too, when a test first asks for it.
+//! So are Prometheus, Alertmanager, cert-manager, a container registry, the clients that uncordon nodes, and what renders charts and kustomizations, from
+//! `prometheus/`, `alertmanager/`, `cert-manager/`, `registry/`, `adversaries/` and `renderers/`.
 //!
 //! `CORDONHOLD_KUBERNETES` chooses between two releases of Kubernetes: the newest, and the oldest that Cordonhold supports.
 //!
@@ -40,6 +41,9 @@ const STAGES: [&str; 5] = [
 ];
 /// A Go module of this repository, its directory beside this crate's sources.
 const CONTROL_PLANE: &str = "control-plane";
+/// The kubelet: a package beside the control plane's, which most tests do without.
+const KUBELET_PACKAGE: &str = "./kubelet";
+const KUBELET_SOURCE: &str = include_str!("../control-plane/kubelet/main.go");
 const PROMETHEUS: &str = "prometheus";
 const PROMETHEUS_PACKAGES: [&str; 2] = [
     "github.com/prometheus/prometheus/cmd/prometheus",
@@ -107,6 +111,11 @@ impl Assets {
             stages: find(Entry::Stages, "stages.yaml")?,
         })
     }
+}
+
+/// Finds the newest kubelet and builds it if it is missing. The first build takes minutes and shows its progress on standard error.
+pub fn kubelet() -> Result<PathBuf> {
+    find(Entry::Kubelet, "kubelet")
 }
 
 /// Finds Prometheus and builds it if it is missing. The first build takes minutes and shows its progress on standard error.
@@ -193,6 +202,8 @@ enum Entry {
     Programs(Kubernetes),
     /// KWOK's stages. A separate entry, because they need no compiling and a directory of ready programs often lacks them.
     Stages,
+    /// The kubelet of the newest Kubernetes alone.
+    Kubelet,
     /// Prometheus alone: most tests do without it.
     Prometheus,
     /// Alertmanager alone, likewise.
@@ -212,6 +223,7 @@ impl Entry {
         match self {
             Self::Programs(_) => "programs",
             Self::Stages => "stages",
+            Self::Kubelet => "kubelet",
             Self::Prometheus => "prometheus",
             Self::Alertmanager => "alertmanager",
             Self::CertManager => "cert-manager",
@@ -225,7 +237,7 @@ impl Entry {
     fn module(self) -> Module {
         match self {
             Self::Programs(kubernetes) => kubernetes.module(),
-            Self::Stages => Kubernetes::Newest.module(),
+            Self::Stages | Self::Kubelet => Kubernetes::Newest.module(),
             Self::Prometheus => Module::new(PROMETHEUS),
             Self::Alertmanager => Module::new(ALERTMANAGER),
             Self::CertManager => Module::new(CERT_MANAGER),
@@ -240,6 +252,7 @@ impl Entry {
         match self {
             Self::Programs(kubernetes) => with_stages(kubernetes),
             Self::Stages => with_stages(Kubernetes::Newest),
+            Self::Kubelet => [Kubernetes::Newest.build_flags(), vec![KUBELET_SOURCE.to_owned()]].concat(),
             Self::Prometheus => flags(&PROMETHEUS_FLAGS),
             Self::Alertmanager => flags(&[ALERTMANAGER_PAGE]),
             Self::CertManager => [flags(&[]), CERT_MANAGER_CRDS.map(str::to_owned).to_vec()].concat(),
@@ -252,7 +265,7 @@ impl Entry {
     fn version(self) -> Result<String> {
         match self {
             Self::Programs(kubernetes) => Ok(kubernetes.version().to_owned()),
-            Self::Stages => Ok(Kubernetes::Newest.version().to_owned()),
+            Self::Stages | Self::Kubelet => Ok(Kubernetes::Newest.version().to_owned()),
             Self::Prometheus => self.module().requires("github.com/prometheus/prometheus"),
             Self::Alertmanager => self.module().requires(ALERTMANAGER_MODULE),
             Self::CertManager => self.module().requires(CERT_MANAGER_MODULE),
@@ -280,6 +293,7 @@ impl Entry {
         match self {
             Self::Programs(kubernetes) => kubernetes.build_programs(directory),
             Self::Stages => collect_stages(directory),
+            Self::Kubelet => build_kubelet(directory),
             Self::Prometheus => build_prometheus(directory),
             Self::Alertmanager => build_alertmanager(directory),
             Self::CertManager => build_cert_manager(directory),
@@ -299,6 +313,17 @@ fn with_stages(kubernetes: Kubernetes) -> Vec<String> {
 fn flags(others: &[&str]) -> Vec<String> {
     let all = [&["-trimpath", "-buildvcs=false"], others, &["-ldflags", "-s -w"]].concat();
     all.into_iter().map(str::to_owned).collect()
+}
+
+fn build_kubelet(directory: &Path) -> Result<()> {
+    let title = format!(
+        "building the kubelet {} from source, once (about 3 minutes on 2 cores, 1 after the control plane)",
+        Entry::Kubelet.version()?
+    );
+    let flags = Kubernetes::Newest.build_flags();
+    Kubernetes::Newest
+        .module()
+        .build(title, flags, &[KUBELET_PACKAGE], directory)
 }
 
 fn build_prometheus(directory: &Path) -> Result<()> {

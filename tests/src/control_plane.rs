@@ -26,6 +26,8 @@ use crate::wait;
 
 use servers::{Files, apiserver_command, etcd_command, kubeconfig_path, start_clients};
 
+pub(crate) use servers::SERVICE;
+
 mod servers;
 
 /// While a Node has this annotation, KWOK does not make it Ready.
@@ -54,13 +56,15 @@ pub struct Options {
     pub nodes: usize,
 }
 
-/// Who runs our own pods, which [`cordonhold_shared::keys::PART_OF`] marks. KWOK plays all others.
+/// Who runs the pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum OurPods {
-    /// KWOK too: they are there, and do nothing.
-    Play,
-    /// [`crate::kubelet`]: they are processes.
-    Run,
+enum Pods {
+    /// KWOK plays all of them: they are there, and do nothing.
+    Played,
+    /// [`crate::kubelet`] runs our own, which [`cordonhold_shared::keys::PART_OF`] marks, as processes. KWOK plays all others.
+    OursRun,
+    /// A kubelet runs all of them, see [`crate::real_node`]. There is no KWOK.
+    Real,
 }
 
 /// A running control plane.
@@ -80,7 +84,7 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// Starts only etcd and the API server, so that no controller writes anything.
     pub async fn start_alone() -> Result<Self> {
-        let plane = Self::start_servers(Kubernetes::chosen()?, &[], OurPods::Play).await?;
+        let plane = Self::start_servers(Kubernetes::chosen()?, &[], Pods::Played).await?;
         create_default_service_account(&plane.client).await?;
         grant_ordinary_controller(&plane.client).await?;
         Ok(plane)
@@ -98,21 +102,22 @@ impl ControlPlane {
 
     /// The same on this release of Kubernetes.
     pub async fn start_on(kubernetes: Kubernetes, options: Options, flags: &[&str]) -> Result<Self> {
-        Self::start_all(kubernetes, options, flags, OurPods::Play).await
+        Self::start_all(kubernetes, options, flags, Pods::Played).await
     }
 
     /// The same, but our own pods wait for [`crate::kubelet`].
     pub(crate) async fn start_for_kubelet(options: Options) -> Result<Self> {
-        Self::start_all(Kubernetes::chosen()?, options, &[], OurPods::Run).await
+        Self::start_all(Kubernetes::chosen()?, options, &[], Pods::OursRun).await
     }
 
-    async fn start_all(
-        kubernetes: Kubernetes,
-        options: Options,
-        flags: &[&str],
-        our_pods: OurPods,
-    ) -> Result<Self> {
-        let mut plane = Self::start_servers(kubernetes, flags, our_pods).await?;
+    /// The same without any node: one of [`crate::real_node`] makes its own.
+    pub(crate) async fn start_for_real_node() -> Result<Self> {
+        let options = Options { nodes: 0 };
+        Self::start_all(Kubernetes::Newest, options, &[], Pods::Real).await
+    }
+
+    async fn start_all(kubernetes: Kubernetes, options: Options, flags: &[&str], pods: Pods) -> Result<Self> {
+        let mut plane = Self::start_servers(kubernetes, flags, pods).await?;
         plane.start_clients()?;
         plane
             .wait_ready(options)
@@ -121,12 +126,12 @@ impl ControlPlane {
         Ok(plane)
     }
 
-    async fn start_servers(kubernetes: Kubernetes, flags: &[&str], our_pods: OurPods) -> Result<Self> {
+    async fn start_servers(kubernetes: Kubernetes, flags: &[&str], pods: Pods) -> Result<Self> {
         let assets = Assets::of(kubernetes)?;
         let [leash] = programs::build([Program::Leash])?;
         let directory = Arc::new(TemporaryDirectory::new(&leash)?);
         let kennel = Kennel::new(&leash, directory.path())?;
-        let files = Files::write(directory.path(), &assets, our_pods)?;
+        let files = Files::write(directory.path(), &assets, pods)?;
         let (endpoint, client, lines, mut servers) = start_servers(&assets, &kennel, &files, flags).await?;
         servers.reverse();
         Ok(Self {

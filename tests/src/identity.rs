@@ -21,16 +21,19 @@ pub enum Identity {
     Admin,
     /// A controller that reads pods and may get, list, watch, update and patch nodes.
     Controller,
+    /// The kubelet of a real node, named [`crate::real_node::NAME`].
+    Kubelet,
 }
 
 impl Identity {
-    pub(crate) const ALL: [Self; 2] = [Self::Admin, Self::Controller];
+    pub(crate) const ALL: [Self; 3] = [Self::Admin, Self::Controller, Self::Kubelet];
 
     /// The user name that the API server sees.
     pub fn user(self) -> &'static str {
         match self {
             Self::Admin => "admin",
             Self::Controller => ORDINARY_CONTROLLER,
+            Self::Kubelet => "system:node:node-0",
         }
     }
 
@@ -38,6 +41,7 @@ impl Identity {
         match self {
             Self::Admin => "system:masters",
             Self::Controller => "",
+            Self::Kubelet => "system:nodes",
         }
     }
 }

@@ -96,6 +96,21 @@ impl Rendered {
         ports.filter_map(|port| u16::try_from(port["containerPort"].as_u64()?).ok())
     }
 
+    /// Adds arguments of the agent, behind those that its DaemonSet has.
+    pub fn add_agent_arguments(&mut self, arguments: &[&str]) -> Result<()> {
+        let mut daemon_sets = self
+            .objects
+            .iter_mut()
+            .filter(|object| object["kind"] == "DaemonSet");
+        let daemon_set = daemon_sets.next().context("no DaemonSet was rendered")?;
+        let own = daemon_set
+            .pointer_mut("/spec/template/spec/containers/0/args")
+            .and_then(Value::as_array_mut)
+            .context("the agent's container has no arguments")?;
+        own.extend(arguments.iter().map(|argument| json!(argument)));
+        Ok(())
+    }
+
     /// All objects, namespaces first.
     pub(crate) fn in_order(&self) -> impl Iterator<Item = &Value> {
         let is_namespace = |object: &&Value| object["kind"] == "Namespace";

@@ -16,6 +16,7 @@ pub mod control_plane;
 pub mod identity;
 pub mod wait;
 
+mod egress;
 mod follow;
 
 pub mod mount;
@@ -40,6 +41,7 @@ pub mod kubelet;
 pub mod machine;
 pub mod metrics_lint;
 pub mod prometheus;
+pub mod real_node;
 pub mod registry;
 
 pub mod adversaries;

@@ -279,7 +279,7 @@ impl Drop for Process {
 #[derive(Debug)]
 pub struct TemporaryDirectory {
     path: PathBuf,
-    remover: Child,
+    _remover: Remover,
 }
 
 impl TemporaryDirectory {
@@ -288,19 +288,10 @@ impl TemporaryDirectory {
             .prefix("cordonhold-")
             .tempdir()
             .context("failed to create a temporary directory; set TMPDIR to one that can be written")?;
-        let mut command = Command::new(leash);
-        let _ = command
-            .arg("--remove")
-            .arg(directory.path())
-            .current_dir("/")
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::inherit());
-        let remover = spawn(command).with_context(|| format!("failed to start {}", leash.display()))?;
+        let remover = Remover::start(leash, "--remove", directory.path().as_os_str())?;
         Ok(Self {
             path: directory.keep(),
-            remover,
+            _remover: remover,
         })
     }
 
@@ -309,11 +300,32 @@ impl TemporaryDirectory {
     }
 }
 
-impl Drop for TemporaryDirectory {
+/// A process that removes something when this is dropped, and also when this process is killed.
+#[derive(Debug)]
+pub(crate) struct Remover(Child);
+
+impl Remover {
+    /// Lets `leash` remove what this flag of it names.
+    pub(crate) fn start(leash: &Path, flag: &str, what: &OsStr) -> Result<Self> {
+        let mut command = Command::new(leash);
+        let _ = command
+            .arg(flag)
+            .arg(what)
+            .current_dir("/")
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit());
+        let remover = spawn(command).with_context(|| format!("failed to start {}", leash.display()))?;
+        Ok(Self(remover))
+    }
+}
+
+impl Drop for Remover {
     fn drop(&mut self) {
-        drop(self.remover.stdin.take());
+        drop(self.0.stdin.take());
         // The remover gives up by itself after a while, so this wait ends.
-        drop(self.remover.wait());
+        drop(self.0.wait());
     }
 }
 

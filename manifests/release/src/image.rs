@@ -95,6 +95,7 @@ pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIGURATION: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+const PLAIN_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 const OS: &str = "linux";
 /// Where programs are looked for, for the commands that the agent runs on the host by their name alone. It is what most images have.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -118,6 +119,25 @@ pub fn make(
     commit: Option<&Commit>,
 ) -> io::Result<Image> {
     let layer = layer(name, contents, program)?;
+    let stored = (LAYER, zstd(&layer)?);
+    of(name, contents.user, arch, &layer, stored, commit)
+}
+
+/// Makes an image of a layer that somebody else has packed, without compressing it, which takes long: for tests. It starts `name` in [`FOLDER`].
+pub fn of_layer(name: &str, user: &str, arch: Arch, layer: Vec<u8>) -> io::Result<Image> {
+    let diff = layer.clone();
+    of(name, user, arch, &diff, (PLAIN_LAYER, layer), None)
+}
+
+/// The image of a layer, which is stored as these bytes of this media type.
+fn of(
+    name: &str,
+    user: &str,
+    arch: Arch,
+    layer: &[u8],
+    (layer_type, stored): (&str, Vec<u8>),
+    commit: Option<&Commit>,
+) -> io::Result<Image> {
     let mut labels = BTreeMap::from([
         (TITLE, name),
         (VERSION_LABEL, VERSION),
@@ -131,14 +151,14 @@ pub fn make(
         architecture: arch.name(),
         os: OS,
         config: Started {
-            user: contents.user,
+            user,
             env: [PATH],
             entrypoint: [format!("/{FOLDER}/{name}")],
             labels,
         },
         rootfs: RootFs {
             kind: "layers",
-            diff_ids: [sha256(&layer)],
+            diff_ids: [sha256(layer)],
         },
     };
     let mut blobs = BTreeMap::new();
@@ -151,7 +171,7 @@ pub fn make(
         schema_version: 2,
         media_type: MANIFEST.to_owned(),
         config: keep(CONFIGURATION, serde_json::to_vec(&configuration)?),
-        layers: vec![keep(LAYER, zstd(&layer)?)],
+        layers: vec![keep(layer_type, stored)],
     };
     let mut manifest = keep(MANIFEST, serde_json::to_vec(&manifest)?);
     manifest.platform = Some(Platform {

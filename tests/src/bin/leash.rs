@@ -1,13 +1,13 @@
-//! Ends what the test harness started when the harness ends: kills a process (`--parent PID -- CMD…`) or removes a directory
-//! (`--remove DIR`).
+//! Ends what the test harness started when the harness ends: kills a process (`--parent PID -- CMD…`), removes a directory (`--remove DIR`)
+//! or cgroups (`--remove-cgroups NAME`).
 //!
 //! With `--parent` it becomes CMD (`exec`), which the kernel kills when its parent ends.
-//! With `--remove` it waits until its standard input ends, and then removes DIR.
+//! With the others it waits until its standard input ends, and then removes DIR, or NAME and all below it in each cgroup v1 hierarchy.
 
 use std::ffi::OsString;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
@@ -17,11 +17,13 @@ use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
 /// How long removing is tried again: processes that were just killed may still write to the directory.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Where the hierarchies of cgroup v1 are mounted.
+const CGROUPS: &str = "/sys/fs/cgroup";
 const REMOVE_INTERVAL: Duration = Duration::from_millis(20);
 
 #[derive(Parser)]
 #[command(
-    about = "Run a command that is killed when its parent ends, or remove a directory when standard input ends"
+    about = "Run a command that is killed when its parent ends, or remove a directory or cgroups when standard input ends"
 )]
 struct LeashArgs {
     /// Process id that the parent must have; the command is killed when the thread that started it ends
@@ -30,6 +32,9 @@ struct LeashArgs {
     /// Directory to remove once standard input has ended
     #[arg(long, value_name = "DIR")]
     remove: Option<PathBuf>,
+    /// Cgroups to remove once standard input has ended, below those that this is in
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["parent", "remove"])]
+    remove_cgroups: Option<String>,
     /// The command to run
     #[arg(last = true)]
     command: Vec<OsString>,
@@ -46,10 +51,15 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &LeashArgs) -> anyhow::Result<()> {
-    match (args.parent, &args.remove) {
-        (Some(parent), _) => become_command(parent, &args.command),
-        (None, Some(directory)) => remove_at_end_of_input(directory),
-        (None, None) => bail!("nothing to do: give --parent PID -- CMD, or --remove DIR"),
+    match (args.parent, &args.remove, &args.remove_cgroups) {
+        (Some(parent), _, _) => become_command(parent, &args.command),
+        (None, Some(directory), _) => {
+            remove_at_end_of_input(&[directory.clone()], |path| std::fs::remove_dir_all(path))
+        }
+        (None, None, Some(name)) => remove_at_end_of_input(&cgroups(name)?, remove_cgroup),
+        (None, None, None) => {
+            bail!("nothing to do: give --parent PID -- CMD, --remove DIR or --remove-cgroups NAME")
+        }
     }
 }
 
@@ -69,20 +79,54 @@ fn become_command(parent: i32, command: &[OsString]) -> anyhow::Result<()> {
     Err(error).with_context(|| format!("failed to run {}", program.display()))
 }
 
-fn remove_at_end_of_input(directory: &PathBuf) -> anyhow::Result<()> {
+fn remove_at_end_of_input(
+    directories: &[PathBuf],
+    remove: fn(&Path) -> std::io::Result<()>,
+) -> anyhow::Result<()> {
     let _: usize = std::io::stdin()
         .read_to_end(&mut Vec::new())
         .context("failed to read standard input")?;
     let deadline = Instant::now() + REMOVE_TIMEOUT;
-    while directory.exists() {
-        match std::fs::remove_dir_all(directory) {
-            Ok(()) => {}
-            Err(_) if Instant::now() < deadline => std::thread::sleep(REMOVE_INTERVAL),
-            Err(error) => {
-                return Err(error)
-                    .with_context(|| format!("failed to remove {}; remove it by hand", directory.display()));
+    for directory in directories {
+        while directory.exists() {
+            match remove(directory) {
+                Ok(()) => {}
+                Err(_) if Instant::now() < deadline => std::thread::sleep(REMOVE_INTERVAL),
+                Err(error) => {
+                    return Err(error).with_context(|| {
+                        format!("failed to remove {}; remove it by hand", directory.display())
+                    });
+                }
             }
         }
     }
     Ok(())
+}
+
+/// The directories of this name below the cgroups that this process is in, one for each hierarchy of cgroup v1 (cgroups(7)).
+fn cgroups(name: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let own = std::fs::read_to_string("/proc/self/cgroup").context("failed to read the own cgroups")?;
+    let hierarchies = own.lines().filter_map(|line| {
+        let (_, rest) = line.split_once(':')?;
+        let (controllers, inside) = rest.split_once(':')?;
+        (!controllers.is_empty()).then(|| {
+            let controllers = controllers.trim_start_matches("name=");
+            Path::new(CGROUPS)
+                .join(controllers)
+                .join(inside.trim_start_matches('/'))
+                .join(name)
+        })
+    });
+    Ok(hierarchies.collect())
+}
+
+/// Removes a cgroup and those below it. Its files are the kernel's, and go with it.
+fn remove_cgroup(directory: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_cgroup(&entry.path())?;
+        }
+    }
+    std::fs::remove_dir(directory)
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use cordonhold_shared::keys;
 use serde_json::{Value, json};
 
-use super::{CONTROLLER_MANAGER, DOWN_ANNOTATION, KWOK, NODE_ADDRESS, OurPods, SCHEDULER, random_id};
+use super::{CONTROLLER_MANAGER, DOWN_ANNOTATION, KWOK, NODE_ADDRESS, Pods, SCHEDULER, random_id};
 use crate::assets::Assets;
 use crate::audit;
 use crate::identity::Identity;
@@ -33,16 +33,22 @@ const CONTROLLERS: [&str; 12] = [
 /// What our own pods need beside these if they really run: endpoints of their Services, and the Job of an uninstall.
 const CONTROLLERS_OF_PODS: [&str; 2] = ["endpointslice-controller", "job-controller"];
 
+/// How soon a node whose kubelet is silent is not Ready. By default it takes about a minute.
+const REAL_NODE_MONITOR: [&str; 2] = ["--node-monitor-period=1s", "--node-monitor-grace-period=12s"];
+/// The address of the Service `kubernetes`: the first of the range. Only pods of a real node call it.
+pub(crate) const SERVICE: &str = "10.0.0.1";
+
 /// Paths of the configuration files of the programs.
 pub(super) struct Files {
     directory: PathBuf,
-    our_pods: OurPods,
+    pods: Pods,
 }
 
 impl Files {
-    pub(super) fn write(directory: &Path, assets: &Assets, our_pods: OurPods) -> Result<Self> {
-        let certificates = cordonhold_certs_dev::issue(&["127.0.0.1".to_owned(), "localhost".to_owned()])
-            .context("failed to issue the API server's certificate")?;
+    pub(super) fn write(directory: &Path, assets: &Assets, pods: Pods) -> Result<Self> {
+        let certificates =
+            cordonhold_certs_dev::issue(&["127.0.0.1", "localhost", SERVICE].map(str::to_owned))
+                .context("failed to issue the API server's certificate")?;
         let tokens: Vec<(Identity, String)> = Identity::ALL
             .into_iter()
             .map(|identity| Ok((identity, random_id()?)))
@@ -65,7 +71,7 @@ impl Files {
             // Also signs the tokens: nothing here outlives the test.
             ("apiserver.key", certificates.key_pem),
             ("tokens.csv", lines.join("\n")),
-            ("stages.yaml", changed_stages(&stages, our_pods)?),
+            ("stages.yaml", changed_stages(&stages, pods)?),
             ("egress.json", egress(&egress_socket(directory)?).to_string()),
             ("audit-policy.json", audit::policy().to_string()),
         ];
@@ -79,7 +85,7 @@ impl Files {
         }
         Ok(Self {
             directory: directory.to_owned(),
-            our_pods,
+            pods,
         })
     }
 
@@ -93,13 +99,13 @@ impl Files {
 }
 
 /// KWOK's stages, changed: the one that makes Nodes Ready skips those with [`DOWN_ANNOTATION`], and those for pods skip ours if they really run.
-fn changed_stages(stages: &str, our_pods: OurPods) -> Result<String> {
+fn changed_stages(stages: &str, pods: Pods) -> Result<String> {
     let mut documents: Vec<Value> =
         serde_saphyr::from_multiple(stages).context("failed to read KWOK's stages")?;
     let is_up =
         json!({ "key": format!(".metadata.annotations[\"{DOWN_ANNOTATION}\"]"), "operator": "DoesNotExist" });
     add_condition(&mut documents, "node-initialize", is_up)?;
-    if our_pods == OurPods::Run {
+    if pods == Pods::OursRun {
         let (label, value) = keys::PART_OF;
         let label = format!(".metadata.labels[\"{label}\"]");
         let is_others = json!({ "key": label, "operator": "NotIn", "values": [value] });
@@ -212,11 +218,13 @@ pub(super) fn start_clients(assets: &Assets, kennel: &Kennel, files: &Files) -> 
         "--node-lease-duration-seconds=40".to_owned(),
     ]);
     let mut controllers = CONTROLLERS.to_vec();
-    if files.our_pods == OurPods::Run {
+    if files.pods == Pods::OursRun {
         kwok = kwok.arg(format!("--node-ip={NODE_ADDRESS}"));
+    }
+    if files.pods != Pods::Played {
         controllers.extend(CONTROLLERS_OF_PODS);
     }
-    let manager = CommandLine::new(&assets.kube_controller_manager).args([
+    let mut manager = CommandLine::new(&assets.kube_controller_manager).args([
         kubeconfig_flag,
         format!("--controllers={}", controllers.join(",")),
         "--leader-elect=false".to_owned(),
@@ -225,6 +233,9 @@ pub(super) fn start_clients(assets: &Assets, kennel: &Kennel, files: &Files) -> 
         "--kube-api-burst=1000".to_owned(),
         format!("--root-ca-file={}", files.path("ca.crt")),
     ]);
+    if files.pods == Pods::Real {
+        manager = manager.args(REAL_NODE_MONITOR);
+    }
     let scheduler_config = files.path("scheduler.json");
     let configuration = json!({
         "apiVersion": "kubescheduler.config.k8s.io/v1",
@@ -238,14 +249,12 @@ pub(super) fn start_clients(assets: &Assets, kennel: &Kennel, files: &Files) -> 
         format!("--config={scheduler_config}"),
         "--secure-port=0".to_owned(),
     ]);
-    [
-        (KWOK, kwok),
-        (CONTROLLER_MANAGER, manager),
-        (SCHEDULER, scheduler),
-    ]
-    .into_iter()
-    .map(|(name, line)| kennel.start(name, &line))
-    .collect()
+    let kwok = (files.pods != Pods::Real).then_some((KWOK, kwok));
+    let others = [(CONTROLLER_MANAGER, manager), (SCHEDULER, scheduler)];
+    kwok.into_iter()
+        .chain(others)
+        .map(|(name, line)| kennel.start(name, &line))
+        .collect()
 }
 
 /// The path of the kubeconfig of this user.

@@ -13,21 +13,14 @@ use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::io::copy_bidirectional;
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
 use super::logs::Connections;
 use super::{Shared, report};
 use crate::control_plane::NODE_ADDRESS;
-
-/// Longest head of a CONNECT. The API server's is one line and a `Host`.
-const HEAD_MAX: usize = 1024;
-/// Longest wait for that head, and for a pod to take a connection: less than the time-out of a webhook.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The answer to a CONNECT. The API server takes no byte after it.
-const CONNECTED: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
+use crate::egress::{self, CONNECT_TIMEOUT};
 
 /// Pause after an error of the socket: most pass, such as a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -95,43 +88,23 @@ async fn relay(
     turn: &AtomicUsize,
     of_nodes: &Connections,
 ) -> Result<()> {
-    let target = tokio::time::timeout(CONNECT_TIMEOUT, target(&mut from)).await??;
+    let target = egress::target(&mut from).await?;
     let target = match target.parse::<SocketAddrV4>() {
         Ok(target) if *target.ip() != NODE_ADDRESS => target,
         _ => {
-            from.write_all(CONNECTED).await?;
+            egress::accept(&mut from).await?;
             return of_nodes.send(from).await.context("nobody serves logs any more");
         }
     };
     let pod = tokio::time::timeout(CONNECT_TIMEOUT, connect(target, shared, turn)).await;
     match pod.context("no answer in time").flatten() {
         Ok(mut pod) => {
-            from.write_all(CONNECTED).await?;
+            egress::accept(&mut from).await?;
             let _ = copy_bidirectional(&mut from, &mut pod).await?;
         }
-        Err(error) => {
-            let why = format!("{error:#}").replace(['\r', '\n'], " ");
-            let answer = format!("HTTP/1.1 503 {why}\r\nContent-Length: 0\r\n\r\n");
-            from.write_all(answer.as_bytes()).await?;
-        }
+        Err(error) => egress::refuse(&mut from, &error).await?,
     }
     Ok(())
-}
-
-/// Reads a CONNECT, byte by byte so that nothing behind it is taken too.
-async fn target(from: &mut UnixStream) -> Result<String> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        ensure!(head.len() < HEAD_MAX, "a head of over {HEAD_MAX} bytes");
-        head.push(from.read_u8().await?);
-    }
-    let head = String::from_utf8(head).context("a head that is no text")?;
-    let target = head
-        .strip_prefix("CONNECT ")
-        .and_then(|rest| rest.split(' ').next());
-    Ok(target
-        .with_context(|| format!("no CONNECT: {head:?}"))?
-        .to_owned())
 }
 
 async fn connect(target: SocketAddrV4, shared: &Shared, turn: &AtomicUsize) -> Result<TcpStream> {

@@ -1,0 +1,111 @@
+//! The images on a real node: the sandbox of each pod, busybox for the pods of tests, and the agent under the name that its manifest has.
+//!
+//! The agent's program is the one of this build, with the libraries that it is linked to. The shipped image has a static one without them, which
+//! takes minutes to build; `.ci/long` runs that one in the tests of images.
+//! Not here: how images are written, see `manifests/release`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use cordonhold_release::archive::{Archive, FILE, PROGRAM};
+use cordonhold_release::image;
+use cordonhold_release::images::{NO_REPOSITORY, name};
+use cordonhold_release::program::{Arch, FOLDER};
+
+use crate::AGENT_ACCOUNT;
+
+/// The name that `tests/real-node/etc/containerd.toml` has.
+const PAUSE: &str = "localhost/pause:1";
+/// The name of an image with busybox, for the pods of tests. Nodes pull no image.
+pub const BUSYBOX: &str = "localhost/busybox:1";
+/// The names of the programs in busybox that pods use.
+const APPLETS: [&str; 3] = ["sh", "sleep", "touch"];
+
+/// An image as a file.
+pub(super) struct Image {
+    pub(super) tar: PathBuf,
+}
+
+/// Writes all images into this directory.
+pub(super) fn make(directory: &Path, agent: &Path) -> Result<Vec<Image>> {
+    let busybox = read(Path::new("/usr/bin/busybox"))?;
+    // Only the first process of a pod's sandbox, which is killed in the end: any program that waits for ever.
+    let mut pause = Archive::default();
+    pause.file(&format!("{FOLDER}/pause"), PROGRAM, &waiting(directory)?)?;
+    let mut pods = Archive::default();
+    pods.file(&format!("{FOLDER}/busybox"), PROGRAM, &busybox)?;
+    for applet in APPLETS {
+        pods.link(&format!("{FOLDER}/{applet}"), "busybox")?;
+    }
+    let agent_image = name(NO_REPOSITORY, AGENT_ACCOUNT);
+    [
+        ("pause", PAUSE, pause),
+        ("busybox", BUSYBOX, pods),
+        (
+            AGENT_ACCOUNT,
+            agent_image.as_str(),
+            agent_layer(directory, agent)?,
+        ),
+    ]
+    .into_iter()
+    .map(|(program, name, layer)| {
+        let arch = Arch::of_host().context("no image is made for this machine")?;
+        let tar = image::of_layer(program, "0:0", arch, layer.finish()?)?.to_tar(name)?;
+        let path = directory.join(format!("{program}.tar"));
+        std::fs::write(&path, tar).with_context(|| format!("failed to write {}", path.display()))?;
+        Ok(Image { tar: path })
+    })
+    .collect()
+}
+
+/// A program that waits for ever, linked statically.
+fn waiting(directory: &Path) -> Result<Vec<u8>> {
+    let (source, target) = (directory.join("pause.rs"), directory.join("pause"));
+    std::fs::write(&source, "fn main() { loop { std::thread::park() } }\n")
+        .context("failed to write a program")?;
+    let mut rustc = Command::new("rustc");
+    let _ = rustc
+        .args([
+            "--edition=2024",
+            "-Ctarget-feature=+crt-static",
+            "-Cstrip=symbols",
+            "-o",
+        ])
+        .arg(&target)
+        .arg(&source);
+    drop(run(&mut rustc)?);
+    read(&target)
+}
+
+/// The agent without what only a debugger reads, and its libraries where it looks for them.
+fn agent_layer(directory: &Path, agent: &Path) -> Result<Archive> {
+    let stripped = directory.join("agent");
+    drop(run(Command::new("strip").arg("-o").arg(&stripped).arg(agent))?);
+    let mut layer = Archive::default();
+    layer.file(&format!("{FOLDER}/{AGENT_ACCOUNT}"), PROGRAM, &read(&stripped)?)?;
+    let libraries = run(Command::new("ldd").arg(agent))?;
+    // Such as `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)`.
+    for path in libraries.split_whitespace().filter(|word| word.starts_with('/')) {
+        let mode = if path.contains("/ld-") { PROGRAM } else { FILE };
+        layer.file(path.trim_start_matches('/'), mode, &read(Path::new(path))?)?;
+    }
+    Ok(layer)
+}
+
+fn run(command: &mut Command) -> Result<String> {
+    let output = command
+        .output()
+        .with_context(|| format!("failed to run {command:?}"))?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "{command:?} failed ({}): {errors}",
+        output.status
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("failed to read {}", path.display()))
+}
