@@ -167,7 +167,10 @@ async fn d25_the_page_counts_wishes_drains_reboots_and_what_was_called_off() {
         next: Next::DrainAgain,
     };
     for report in [
-        &Report::Wished(String::new()),
+        &Report::Wished {
+            holder: String::new(),
+            request: None,
+        },
         &draining,
         &disturbed,
         &draining,

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::Reading;
 use crate::keys;
-use crate::lock::{EntryId, Record};
+use crate::lock::{EntryId, Record, UsedRequests};
 use crate::node::null_is_default;
 use crate::quote::{QUOTED_MAX, always_quoted};
 use crate::selector::Selector;
@@ -49,6 +49,13 @@ impl LockObject {
             *why = format!(
                 "the annotation {} of the {self} cannot be read: {why}: mend it there, or remove it while no node is in a reboot",
                 self.key
+            );
+        }
+        if let Reading::Malformed(why) = &mut lock.used {
+            *why = format!(
+                "the annotation {} of the {self}, which says which requests were used, cannot be read: {why}: remove it; \
+                 until then no request leads to a reboot, and afterwards a new one does",
+                keys::REQUESTS_USED
             );
         }
         lock
@@ -138,6 +145,8 @@ pub struct LockView {
     pub paused: Option<String>,
     /// When the pool's last reboot ended.
     pub last_reboot: Reading<Timestamp>,
+    /// Which requests for reboots were used.
+    pub used: Reading<UsedRequests>,
 }
 
 /// A write of the lock, as a compare-and-swap.
@@ -151,6 +160,8 @@ pub struct LockWrite {
     pub record: Record,
     /// Whether a reboot of the pool ends with this write, so that its time is noted.
     pub ends_reboot: bool,
+    /// The requests that are used from this write on, if it uses one.
+    pub uses: Option<UsedRequests>,
 }
 
 /// A Lease or a DaemonSet: the fields that the lock needs.
@@ -188,6 +199,7 @@ impl CarrierView {
                 .unwrap_or_default(),
             record,
             paused: self.annotation(keys::PAUSE).map(str::to_owned),
+            used: UsedRequests::read(self.annotation(keys::REQUESTS_USED)),
             last_reboot: match self.annotation(keys::LAST_REBOOT) {
                 None => Reading::Absent,
                 Some(text) => text.parse().map_or_else(
@@ -198,9 +210,11 @@ impl CarrierView {
         }
     }
 
-    /// The `resourceVersion`, if the object carries neither a record nor a pause.
+    /// The `resourceVersion`, if the object carries neither a record nor a pause, nor used requests.
     pub fn version_if_empty(self) -> Option<String> {
-        let is_empty = self.annotation(keys::LOCK).is_none() && self.annotation(keys::PAUSE).is_none();
+        let is_empty = [keys::LOCK, keys::PAUSE, keys::REQUESTS_USED]
+            .iter()
+            .all(|key| self.annotation(key).is_none());
         is_empty.then_some(self.metadata.resource_version)
     }
 
@@ -240,6 +254,9 @@ pub fn patch(write: &LockWrite, key: &str, version: &str, now: Timestamp) -> Val
             body["metadata"]["annotations"][keys::LOCK_WRITTEN] = json!(format!("{now:.9}"));
         }
     }
+    if let Some(used) = &write.uses {
+        body["metadata"]["annotations"][keys::REQUESTS_USED] = json!(used.render());
+    }
     if write.ends_reboot {
         body["metadata"]["annotations"][keys::LAST_REBOOT] = json!(format!("{now:.0}"));
     }
@@ -262,6 +279,8 @@ mod tests {
         assert_eq!(view(r#"{"other":"x"}"#).version_if_empty(), Some("7".to_owned()));
         assert_eq!(view(r#"{"cordonhold.dev/lock":"{}"}"#).version_if_empty(), None);
         assert_eq!(view(r#"{"cordonhold.dev/pause":"x"}"#).version_if_empty(), None);
+        let used = view(r#"{"cordonhold.dev/requests-used":"{}"}"#);
+        assert_eq!(used.version_if_empty(), None);
     }
 
     #[test]
@@ -271,6 +290,7 @@ mod tests {
             version: Some("7".to_owned()),
             record: Record::default(),
             ends_reboot: false,
+            uses: None,
         };
         write
             .record
@@ -316,6 +336,7 @@ mod tests {
                 version: Some("7".to_owned()),
                 record: Record::default(),
                 ends_reboot: true,
+                uses: None,
             };
             let annotations = &patch(&write, keys::KURED_LOCK, "7", now)["metadata"]["annotations"];
             assert!(annotations[keys::KURED_LOCK].is_null());

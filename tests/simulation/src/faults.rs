@@ -93,6 +93,8 @@ names! {
         RebootLoop => "too many reboots",
         UncordonDeferred => "uncordon of a held node deferred",
         DeferredRemoved => "deferred uncordon removed",
+        RebootRequested => "reboot requested",
+        RequestReplayed => "request written again",
         AlertmanagerDown => "Alertmanager down",
         AlertmanagerSlow => "Alertmanager slow",
         AlertmanagerAnswerLost => "Alertmanager's answer lost",
@@ -106,6 +108,13 @@ impl Fault {
         Fault::AlertmanagerSlow,
         Fault::AlertmanagerAnswerLost,
     ];
+    /// Those whose rates the requests draw themselves, likewise.
+    pub(crate) const OF_REQUESTS: [Fault; 2] = [Fault::RebootRequested, Fault::RequestReplayed];
+
+    /// Whether a run draws the rate of this class with all others.
+    fn is_of_the_run(self) -> bool {
+        !Fault::OF_ALERTMANAGER.contains(&self) && !Fault::OF_REQUESTS.contains(&self)
+    }
 }
 
 names! {
@@ -262,7 +271,7 @@ impl Mixture {
         let rates = Fault::ALL
             .iter()
             .map(|fault| {
-                if !Fault::OF_ALERTMANAGER.contains(fault) && random.chance(6000) {
+                if fault.is_of_the_run() && random.chance(6000) {
                     10 + u32::try_from(random.below(290)).unwrap_or(0)
                 } else {
                     0

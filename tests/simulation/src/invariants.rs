@@ -28,11 +28,13 @@ mod budget;
 mod cordon;
 mod pace;
 mod process;
+mod requested;
 mod wish;
 
 use account::Accounts;
 use cordon::Held;
 use process::Process;
+use requested::Requested;
 use wish::Wish;
 
 /// A violation: the invariant, and what was seen. `None` if nothing is wrong.
@@ -91,6 +93,7 @@ struct Known {
     exempted: u64,
     process: Process,
     wish: Wish,
+    requested: Requested,
     accounts: Accounts,
 }
 

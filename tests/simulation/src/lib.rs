@@ -93,6 +93,8 @@ pub enum Defect {
     AccountLost,
     /// Whatever ends a hold restores the cordon from before, also if an uncordon was deferred.
     DeferredUndone,
+    /// The lock forgets which requests were used.
+    RequestsForgotten,
     /// A silence ends hours ahead.
     SilencesForHours,
     /// No silence is cut.
@@ -116,6 +118,8 @@ pub enum Invariant {
     MinInterval,
     /// Likewise for the account of a reboot on its Node.
     Account,
+    /// Likewise for `--reboot-requests`: a request is used at most once.
+    RequestUsedOnce,
     /// Likewise for `--silence-url`: a silence is a lease, and gone when the hold is.
     Silence,
 }
@@ -134,6 +138,7 @@ impl fmt::Display for Invariant {
             Invariant::SpreadBy => "SPREAD-BY",
             Invariant::MinInterval => "MIN-INTERVAL",
             Invariant::Account => "ACCOUNT",
+            Invariant::RequestUsedOnce => "REQUEST-USED-ONCE",
             Invariant::Silence => "SILENCE",
         })
     }

@@ -21,8 +21,10 @@ use crate::random::Random;
 use crate::world::{Event, WORKLOAD_NAMESPACE, World};
 
 mod adversary;
+mod requests;
 
 pub(crate) use adversary::Adversary;
+pub(crate) use requests::Requesters;
 
 /// Somebody who does something at a planned time.
 #[derive(Clone, Copy, Debug)]
@@ -114,6 +116,8 @@ fn mean_seconds(fault: Fault) -> Option<u64> {
         Fault::WatchTooOld => 300,
         Fault::ForeignReboot => 600,
         Fault::DeferredRemoved => 300,
+        Fault::RebootRequested => 600,
+        Fault::RequestReplayed => 30,
         _ => return None,
     })
 }
@@ -249,6 +253,8 @@ impl World {
             Fault::Pause | Fault::PausePool | Fault::KeepCordoned => self.instruct(fault, index),
             Fault::NodeDeleted => self.delete_node(index),
             Fault::DeferredRemoved => self.remove_deferred(),
+            Fault::RebootRequested => self.request_reboot(index),
+            Fault::RequestReplayed => self.replay_request(),
             Fault::EntryRemoved => self.remove_entry(),
             Fault::LockGarbled => self.garble_lock(),
             Fault::BudgetBlocks => self.block_budget(),

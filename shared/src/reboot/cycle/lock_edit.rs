@@ -95,7 +95,13 @@ impl Cycle {
             (_, Reading::Absent) => None,
             (_, Reading::Present(record)) => self.edited(&edit, record),
         };
-        let Some(record) = record else {
+        // What this process knows and the lock does not: a request that was cancelled before the lock was acquired.
+        let uses = match edit {
+            LockEdit::Release { .. } => self.uses(&lock, false),
+            LockEdit::Confirm { .. } | LockEdit::Keep(_) => None,
+        };
+        let unchanged = || lock.record.as_ref().present().cloned().unwrap_or_default();
+        let Some(record) = record.or_else(|| uses.is_some().then(unchanged)) else {
             return self.has_no_entry(edit);
         };
         let write = LockWrite {
@@ -103,6 +109,7 @@ impl Cycle {
             version: lock.version,
             ends_reboot: self.ends_reboot(&edit, lock.record.as_ref().present()),
             record,
+            uses,
         };
         self.ask(Stage::EditingLock { edit, pauses: false }, Ask::WriteLock(write))
     }

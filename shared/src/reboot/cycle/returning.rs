@@ -186,12 +186,16 @@ impl Cycle {
             patch = patch.keeping_entry(&mine);
         }
         let patch = self.settings.signs.given_back(patch, node, true);
+        let patch = self.without_request(patch, node);
         let patch = self.accounted(patch, node);
         self.patch(Edit::GiveBack, patch)
     }
 
     /// Calls the reboot off: stops everything that runs for it, and gives the cordon back.
     pub(super) fn undo(&mut self, reason: CallOff) -> Step {
+        if let CallOff::Cancelled(_) = reason {
+            self.cancel_request();
+        }
         let unsealed = Unsealed::by(&reason).filter(|_| self.stage.is_checking());
         let count = unsealed.map(|unsealed| Act::Count(Count::Unsealed(unsealed.word())));
         let acts = [
@@ -234,6 +238,7 @@ impl Cycle {
         let patch =
             NodePatch::give_back(node, &mine, self.proof()).uncordoning(node, self.deferred_of(&mine));
         let patch = self.settings.signs.given_back(patch, node, false);
+        let patch = self.without_request(patch, node);
         self.patch(Edit::Undo(reason), patch)
     }
 

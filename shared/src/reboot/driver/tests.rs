@@ -20,6 +20,7 @@ use crate::selector::Selector;
 
 mod pool;
 mod readiness;
+mod requests;
 mod standing;
 mod windows;
 
@@ -78,6 +79,7 @@ fn setup() -> Setup {
         carrier: Carrier::Lease,
         windows: Windows::default(),
         must_end: None,
+        takes_requests: true,
     }
 }
 
@@ -214,9 +216,9 @@ impl Shell {
             Call::ReadLock(Carrier::Lease) | Call::ApplyLease(_) => Reply::Lock(Ok(self.lease())),
             Call::PatchLock { body, .. } => {
                 self.version += 1;
-                self.lease["metadata"]["annotations"] = body["metadata"]["annotations"].clone();
-                let annotations = self.lease["metadata"]["annotations"].as_object_mut();
-                annotations.unwrap().retain(|_, value| !value.is_null());
+                let annotations = self.lease["metadata"]["annotations"].as_object_mut().unwrap();
+                annotations.extend(body["metadata"]["annotations"].as_object().unwrap().clone());
+                annotations.retain(|_, value| !value.is_null());
                 self.lease["metadata"]["resourceVersion"] = json!(self.version.to_string());
                 Reply::Lock(Ok(self.lease()))
             }
@@ -599,6 +601,7 @@ fn a_lease_is_created_before_it_is_written_and_never_over_what_somebody_wrote() 
             version: None,
             record: crate::lock::Record::default(),
             ends_reboot: false,
+            uses: None,
         })
     };
     let mut shell = Shell::idle();

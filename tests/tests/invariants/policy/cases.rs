@@ -191,6 +191,20 @@ cases! {
     "a cancel with an uncordon", Delaying, Admin, CANCEL_AND_UNCORDON, CancelAlone;
     "a cancel with a mark", Delaying, Admin, CANCEL_AND_MARK, CancelAlone;
 
+    "a request for a reboot with the permission", Free, Admin, REQUEST, Requested;
+    "a request for a reboot with the permission", Delaying, Admin, REQUEST, Requested;
+    "a request for a reboot without the permission", Free, Controller, REQUEST, NoRequest;
+    "a request for a reboot without the permission", Delaying, Controller, REQUEST, NoRequest;
+    "a request for a reboot by the agent of another node", Free, Elsewhere, REQUEST, NotOwnNode;
+    "a request for a reboot without the permission, through `nodes/status`", Free, Controller, STATUS_REQUEST, NoRequest;
+    "a request for a reboot that begins with no time", Free, Admin, REQUEST_NO_TIME, BadRequest;
+    "a request for a reboot without a reason", Free, Admin, REQUEST_NO_REASON, BadRequest;
+    "a request for a reboot of 200,000 characters", Free, Admin, REQUEST_LONG, Requested;
+    "a request for a reboot with an uncordon", Delaying, Admin, REQUEST_AND_UNCORDON, Held;
+    "a request for a reboot with an uncordon of a free node", Cordoned, Admin, REQUEST_AND_UNCORDON, Requested;
+    "a request for a reboot with an uncordon of a free node, without the permission", Cordoned, Controller, REQUEST_AND_UNCORDON, NoRequest;
+    "a node created with a request for a reboot", Free, Admin, CREATE_REQUESTED, Requested;
+
     "an uncordon that somebody notes on a held node by hand, to be done when the hold ends, without mode `defer`", Delaying, Admin, WANTED, Held, BY_HAND;
     "a kept uncordon in somebody else's name", Delaying, Controller, WANTED, ForgedWish;
     "a kept uncordon over an earlier one", Kept, Admin, WANTED, ForgedWish;
@@ -296,6 +310,22 @@ const CANCEL_AND_MARK: Try = Try::Patch(|node| {
     body["metadata"]["annotations"][keys::UNTIL] = Value::Null;
     body
 });
+
+const REQUESTED: &str = "2026-11-30T08:00:00.000000001Z the test: a new kernel";
+const REQUEST: Try = Try::Patch(|_| annotate(keys::REBOOT_WANTED, Some(REQUESTED)));
+const STATUS_REQUEST: Try = Try::Status(|_| annotate(keys::REBOOT_WANTED, Some(REQUESTED)));
+const REQUEST_NO_TIME: Try = Try::Patch(|_| annotate(keys::REBOOT_WANTED, Some("please do")));
+const REQUEST_NO_REASON: Try = Try::Patch(|_| annotate(keys::REBOOT_WANTED, Some("2026-11-30T08:00:00Z ")));
+const REQUEST_LONG: Try = Try::Patch(|_| {
+    let reason = "x".repeat(200_000);
+    annotate(
+        keys::REBOOT_WANTED,
+        Some(&format!("2026-11-30T08:00:00Z {reason}")),
+    )
+});
+const REQUEST_AND_UNCORDON: Try =
+    Try::Patch(|_| with_uncordon(annotate(keys::REBOOT_WANTED, Some(REQUESTED))));
+const CREATE_REQUESTED: Try = Try::Create(|| annotate(keys::REBOOT_WANTED, Some(REQUESTED)));
 
 const NO_HOLDER: Try = Try::Patch(|_| annotate(keys::HOLDER, None));
 const STATUS_NO_HOLDER: Try = Try::Status(|_| annotate(keys::HOLDER, None));
