@@ -317,7 +317,7 @@ Examples:
   kubectl cordonhold reboot worker-17 --reason 'a new kernel'
   kubectl cordonhold reboot worker-17 --reason 'a new kernel' --dry-run
 
-To take it back: kubectl annotate node worker-17 cordonhold.dev/reboot-wanted-, and once the node shows a wish, cancel.
+To take it back before the node is sealed: kubectl annotate node worker-17 cordonhold.dev/reboot-wanted-, or cancel.
 
 Needs: patch nodes (the ClusterRole cordonhold-pause has it), and with the webhook reboot rebootholds.cordonhold.dev
 (cordonhold-reboot).")]

@@ -36,8 +36,8 @@ pub use deferred::{
 pub use patch::{NodePatch, PatchKind, Terms};
 pub use reboots::{OneMore, REBOOTS_KEPT_MAX, reboots};
 pub use request::{
-    REQUEST_AGE_MAX, REQUEST_AHEAD_MAX, RebootRequest, RequestFlaw, ignored_request, reboot_command,
-    reboot_request, requested_at,
+    REQUEST_AGE_MAX, REQUEST_AHEAD_MAX, RebootRequest, RequestFlaw, bad_request, ignored_request,
+    reboot_command, reboot_request, requested_at,
 };
 pub use signs::Signs;
 pub use traces::{condition_removed, traces};

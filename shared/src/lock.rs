@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 mod read;
 mod requests;
 
-pub use requests::{USED_MAX, UsedRequests};
+pub use requests::{USED_BYTES_MAX, UsedRequests};
 
 use crate::Reading;
 use crate::hold::{self, DeferredUncordon, Proof};

@@ -289,6 +289,7 @@ async fn evictions_and_seals_that_failed_are_counted_by_why() {
         ("seals_failed", ",reason=\"conflict\"", "1"),
         ("seals_failed", ",reason=\"untainted\"", "1"),
         ("seals_failed", ",reason=\"entry_lost\"", "0"),
+        ("seals_failed", ",reason=\"no_longer_wanted\"", "0"),
     ] {
         let sample = format!("cordonhold_agent_{name}_total{{node=\"node-0\"{label}}}");
         assert!(

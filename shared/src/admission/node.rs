@@ -175,7 +175,7 @@ impl Evaluation<'_> {
             Known::Is(false) => Reason::NoRequest,
             Known::Failed(_) => Reason::LookupFailed,
         };
-        let is_bad = hold::reboot_request(new).is_some_and(|request| request.is_err());
+        let is_bad = hold::bad_request(new, self.now).is_some();
         self.unless_bad(permission, is_bad.then_some(Reason::BadRequest))
     }
 

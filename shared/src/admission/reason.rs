@@ -60,7 +60,7 @@ reasons! {
     CancelAlone     "cancel-alone"     Deny  Ours  "a cancel in the same request as an uncordon or a change of marks"
     Requested       "requested"        Allow Ours  "a request for a reboot, or its removal, with the RBAC verb `reboot` on `rebootholds.cordonhold.dev`"
     NoRequest       "no-request"       Deny  Ours  "a request for a reboot, or its removal, without the RBAC verb `reboot`; also on a Node that is created"
-    BadRequest      "bad-request"      Deny  Ours  "a request for a reboot that leads to none: it begins with no time, or gives no reason"
+    BadRequest      "bad-request"      Deny  Ours  "a request for a reboot that leads to none: it begins with no time or with one that is too old or too far ahead, or gives no reason"
     SpoofedHold     "spoofed-hold"     Deny  Ours  "marks added to a Node that has none, or to a Node that is created"
     Cancelled       "cancelled"        Flag  Ours  "the Node's cancel names its hold: uncordon and removal of marks pass"
     TooLate         "too-late"         Deny  Ours  "the Node's cancel names its hold, but the reboot is under way"

@@ -733,6 +733,19 @@ fn a_request_for_a_reboot_opens_nothing_and_hides_nothing_beside_it() {
             annotate(free(), keys::REBOOT_WANTED, "please"),
             Reason::NoRequest,
         ),
+        // More than a day ago, and hours ahead.
+        (
+            true,
+            free(),
+            annotate(free(), keys::REBOOT_WANTED, "2025-12-31T00:00:00Z jo: late"),
+            Reason::BadRequest,
+        ),
+        (
+            true,
+            free(),
+            annotate(free(), keys::REBOOT_WANTED, "2026-01-01T06:00:00Z jo: tonight"),
+            Reason::BadRequest,
+        ),
     ] {
         let facts = Facts {
             may_reboot: Known::Is(may),

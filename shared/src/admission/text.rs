@@ -232,7 +232,7 @@ impl Evaluation<'_> {
             Operation::CreateNode { new } | Operation::UpdateNode { new, .. } => Some(new),
             Operation::DeleteNode { .. } | Operation::UpdateDaemonSet(_) => None,
         };
-        let flaw = new.and_then(hold::reboot_request).and_then(Result::err);
+        let flaw = new.and_then(|new| hold::bad_request(new, self.now));
         format!(
             "{} on node {name} leads to no reboot: {}. To ask for one: {}",
             keys::REBOOT_WANTED,

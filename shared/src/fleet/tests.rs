@@ -136,7 +136,10 @@ fn a_request_is_shown_until_it_is_used_and_then_only_while_its_hold_goes_on() {
     set(&mut asked, keys::REBOOT_WANTED, text);
     let mut held = held("a", Phase::Draining);
     set(&mut held, keys::REBOOT_WANTED, text);
-    let used = crate::lock::UsedRequests::default().with("a", at).render();
+    let used = crate::lock::UsedRequests::default()
+        .with("a", at)
+        .unwrap()
+        .render();
     let mut entry = Entry::new("a", "uid-a", "2026-11-29T10:40:00.000000001Z", false);
     entry.requested_at = format!("{at:.9}");
     let record = crate::lock::Record {

@@ -8,7 +8,7 @@ use super::row::{DETAIL_MAX, STUCK, own_hold};
 use super::{Look, command};
 use crate::Reading;
 use crate::admission::SKEW;
-use crate::hold::{self, Hold, Phase, RequestFlaw};
+use crate::hold::{self, Hold, Phase};
 use crate::keys;
 use crate::lock::Entry;
 use crate::node::NodeView;
@@ -138,13 +138,7 @@ impl Look<'_> {
         let flaw = match hold::reboot_request(node)? {
             Err(flaw) => flaw,
             Ok(_) if self.served(node).is_some() => return None,
-            Ok(request) => {
-                let used_up_to = self.seen.used_up_to(node.name());
-                let used = used_up_to
-                    .filter(|used| request.at <= *used)
-                    .map(|_| RequestFlaw::Used);
-                used.or_else(|| request.flaw(self.now))?
-            }
+            Ok(request) => request.judged(self.seen.used_up_to(node.name()), self.now)?,
         };
         Some(hold::ignored_request(node, flaw))
     }

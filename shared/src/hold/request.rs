@@ -5,6 +5,7 @@
 //! about one ([`crate::reboot::cycle`]).
 
 use std::fmt;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -26,7 +27,7 @@ pub const REQUEST_AHEAD_MAX: SignedDuration = SignedDuration::from_mins(5);
 pub struct RebootRequest {
     /// When it was made. This is its identity: a request with the same or an earlier time is the same or an older one.
     pub at: Timestamp,
-    /// What the person wrote after the time: who asks, and why.
+    /// What the person wrote after the time: who asks, and why. At most [`QUOTED_MAX`] characters of it.
     pub reason: String,
 }
 
@@ -75,7 +76,7 @@ impl RebootRequest {
             "" => Err(RequestFlaw::NoReason),
             reason => Ok(RebootRequest {
                 at,
-                reason: reason.to_owned(),
+                reason: one_line(reason, QUOTED_MAX),
             }),
         }
     }
@@ -100,6 +101,24 @@ impl RebootRequest {
         }
     }
 
+    /// What is wrong with the request at this time, where requests up to `used_up_to` were used; `None` if it counts.
+    pub fn judged(&self, used_up_to: Option<Timestamp>, now: Timestamp) -> Option<RequestFlaw> {
+        let is_used = used_up_to.is_some_and(|used| self.at <= used);
+        is_used.then_some(RequestFlaw::Used).or_else(|| self.flaw(now))
+    }
+
+    /// How long it takes until the request counts or, if it does, until it no longer does; `None` if it is too old.
+    pub fn changes_in(&self, now: Timestamp) -> Option<Duration> {
+        let age = now.duration_since(self.at);
+        let ends = [-REQUEST_AHEAD_MAX, REQUEST_AGE_MAX];
+        let end = ends.into_iter().find(|end| age <= *end)?;
+        // A second more: at the very end nothing has changed yet.
+        let left = end
+            .saturating_sub(age)
+            .saturating_add(SignedDuration::from_secs(1));
+        Duration::try_from(left).ok()
+    }
+
     /// The request in words, for the account of the reboot.
     pub fn told(&self) -> String {
         format!("a request, {}", always_quoted(&self.reason, QUOTED_MAX))
@@ -116,6 +135,14 @@ impl fmt::Display for RebootRequest {
 /// The request on a Node. The error is what is wrong with its form.
 pub fn reboot_request(node: &NodeView) -> Option<Result<RebootRequest, RequestFlaw>> {
     node.annotation(keys::REBOOT_WANTED).map(RebootRequest::parse)
+}
+
+/// Why the request on this Node would lead to no reboot if it were written now, as far as it says itself.
+pub fn bad_request(node: &NodeView, now: Timestamp) -> Option<RequestFlaw> {
+    match reboot_request(node)? {
+        Ok(request) => request.flaw(now),
+        Err(flaw) => Some(flaw),
+    }
 }
 
 /// What the time of the request on this Node is, if the Node has one that can be read.
@@ -191,5 +218,32 @@ mod tests {
         ] {
             assert_eq!(request.flaw(at(now)), flaw, "{now}");
         }
+        // Its text names that day.
+        assert!(RequestFlaw::Stale.as_str().contains("24 hours") && REQUEST_AGE_MAX.as_hours() == 24);
+    }
+
+    #[test]
+    fn a_request_is_judged_anew_when_time_alone_changes_what_it_is() {
+        let request = RebootRequest::new(at("2026-11-30T08:00:00Z"), "x");
+        for now in [
+            "2026-11-30T07:00:00Z",
+            "2026-11-30T07:54:59Z",
+            "2026-11-30T07:55:00Z",
+            "2026-11-30T12:00:00Z",
+            "2026-12-01T08:00:00Z",
+        ] {
+            let span = SignedDuration::try_from(request.changes_in(at(now)).unwrap()).unwrap();
+            let then = at(now).saturating_add(span).unwrap();
+            let just_before = then.saturating_sub(SignedDuration::from_secs(2)).unwrap();
+            assert_ne!(request.flaw(then), request.flaw(just_before), "{now}");
+        }
+        assert_eq!(request.changes_in(at("2026-12-01T08:00:01Z")), None);
+    }
+
+    #[test]
+    fn a_long_reason_is_cut() {
+        let text = format!("2026-11-30T08:00:00Z {}", "ä".repeat(200_000));
+        let request = RebootRequest::parse(&text).unwrap();
+        assert_eq!(request.reason.chars().count(), QUOTED_MAX);
     }
 }

@@ -8,13 +8,18 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::Reading;
+use crate::hold::REQUEST_AGE_MAX;
 use crate::quote::quoted;
 
-/// Most nodes whose last request is kept. With names of 253 characters they take 75 KB, of the 256 KiB that all annotations of an object may
-/// have. When there are more, the oldest is dropped, and every request that is as old counts as used.
-pub const USED_MAX: usize = 256;
+/// Most bytes of the annotation, of the 256 KiB that all annotations of an object may have: some 500 nodes with names of 253 characters,
+/// some 2 000 with names of 30. When there are more, the oldest are dropped, and every request that is as old counts as used.
+/// So that this takes no request from another node, none is dropped that may still count there.
+pub const USED_BYTES_MAX: usize = 150_000;
+/// What a node takes beside its name: the time with nanoseconds, quotes, colon and comma.
+const ENTRY_BYTES: usize = 40;
 
 /// The requests that were used.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
@@ -24,6 +29,9 @@ pub struct UsedRequests {
     up_to: Option<Timestamp>,
     /// The time of the last request that was used, by the Node's name.
     nodes: BTreeMap<String, Timestamp>,
+    /// Fields of a newer version, kept as they are.
+    #[serde(flatten)]
+    rest: Map<String, Value>,
 }
 
 impl UsedRequests {
@@ -51,21 +59,25 @@ impl UsedRequests {
         self.up_to(node).is_some_and(|used| at <= used)
     }
 
-    /// These, and the request of this node that was made at this time.
-    #[must_use]
-    pub fn with(&self, node: &str, at: Timestamp) -> UsedRequests {
+    /// These, and the request of this node that was made at this time; `None` if there is no room for it.
+    pub fn with(&self, node: &str, at: Timestamp) -> Option<UsedRequests> {
         let mut used = self.clone();
         let last = used.nodes.entry(node.to_owned()).or_insert(at);
         *last = at.max(*last);
-        while used.nodes.len() > USED_MAX {
-            let oldest = used.nodes.iter().min_by_key(|(_, at)| **at);
-            let Some((name, at)) = oldest.map(|(name, at)| (name.clone(), *at)) else {
-                break;
-            };
-            let _ = used.nodes.remove(&name);
-            used.up_to = used.up_to.max(Some(at));
+        if used.is_small() {
+            return Some(used);
         }
-        used
+        // By the requests themselves: no clock.
+        let newest = used.nodes.values().max().copied()?;
+        let dropped = newest.checked_sub(REQUEST_AGE_MAX).ok()?;
+        used.nodes.retain(|_, at| *at >= dropped);
+        used.up_to = used.up_to.max(Some(dropped));
+        used.is_small().then_some(used)
+    }
+
+    fn is_small(&self) -> bool {
+        let bytes = self.nodes.keys().map(|name| name.len() + ENTRY_BYTES);
+        bytes.sum::<usize>() <= USED_BYTES_MAX
     }
 }
 
@@ -75,13 +87,28 @@ mod tests {
 
     use super::*;
 
+    const DAY: i64 = 24 * 60 * 60;
+
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
     }
 
+    fn used<'a>(uses: impl IntoIterator<Item = (&'a str, i64)>) -> UsedRequests {
+        let mut used = UsedRequests::default();
+        for (node, second) in uses {
+            used = used.with(node, at(second)).unwrap();
+        }
+        used
+    }
+
+    /// The names of so many nodes that the annotation is full with some more.
+    fn long_name(index: usize) -> String {
+        format!("{index:0>253}")
+    }
+
     #[test]
     fn the_text_is_read_as_it_was_written() {
-        let used = UsedRequests::default().with("b", at(5)).with("a", at(7));
+        let used = used([("b", 5), ("a", 7)]);
         let text = used.render();
         assert_eq!(
             text,
@@ -89,6 +116,12 @@ mod tests {
         );
         assert_eq!(UsedRequests::read(Some(&text)), Reading::Present(used));
         assert_eq!(UsedRequests::read(None), Reading::Absent);
+        let newer = r#"{"nodes":{},"why":{"a":"x"}}"#;
+        let used = UsedRequests::read(Some(newer)).present().unwrap();
+        assert_eq!(used.render(), newer);
+        // As the message about one that cannot be read says.
+        let repaired = UsedRequests::read(Some(r#"{"up_to":"1970-01-01T00:00:09Z","nodes":{}}"#)).present();
+        assert!(repaired.is_some_and(|used| used.has("a", at(9)) && !used.has("a", at(10))));
         for text in ["", "[]", "{}", "{\"nodes\":{\"a\":\"yesterday\"}}", "null"] {
             assert!(
                 matches!(UsedRequests::read(Some(text)), Reading::Malformed(_)),
@@ -100,25 +133,64 @@ mod tests {
     #[test]
     fn the_annotation_stays_small_however_many_nodes_there_are() {
         let mut used = UsedRequests::default();
-        for index in 0..2 * USED_MAX {
-            let name = format!("{index:0>253}");
-            used = used.with(&name, at(1_800_000_000 + i64::try_from(index).unwrap()));
+        for index in 0..1_000 {
+            // One in ten minutes: a day has fewer than there is room for.
+            let second = i64::try_from(index).unwrap() * 600;
+            used = used.with(&long_name(index), at(second)).unwrap();
         }
-        assert!(used.render().len() < 80_000, "{}", used.render().len());
+        assert!(used.render().len() <= USED_BYTES_MAX);
+        // Each of the last day counts by itself, and those before are used.
+        for index in 0..1_000 {
+            let second = i64::try_from(index).unwrap() * 600;
+            assert!(used.has(&long_name(index), at(second)), "{index}");
+        }
+        assert!(!used.has("another", at(999 * 600 - DAY + 1)));
+    }
+
+    #[test]
+    fn where_there_is_no_room_nothing_is_dropped_that_may_still_count() {
+        let mut used = UsedRequests::default();
+        let mut full = None;
+        for index in 0..1_000 {
+            match used.with(&long_name(index), at(DAY)) {
+                Some(more) => used = more,
+                None => {
+                    full = Some(index);
+                    break;
+                }
+            }
+        }
+        let full = full.expect("it is never full");
+        assert!(full > 400, "{full}");
+        // Nobody else's request is used up, of that day or of the day before.
+        for index in full..full + 10 {
+            assert!(!used.has(&long_name(index), at(1)));
+        }
+        // Whoever is in it already has room, and a day later so has everybody.
+        assert!(used.with(&long_name(0), at(DAY + 1)).is_some());
+        assert!(
+            used.with("late", at(2 * DAY + 1))
+                .is_some_and(|used| used.has(&long_name(7), at(DAY)))
+        );
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
         #[test]
         fn what_was_used_once_stays_used_whatever_comes_after(
-            uses in prop::collection::vec((0..2 * USED_MAX, 0_i64..2_000), 0..1_500),
+            uses in prop::collection::vec((0..800_usize, 0..5 * DAY), 0..900),
         ) {
-            let mut used = UsedRequests::default();
-            for (node, second) in &uses {
-                used = used.with(&node.to_string(), at(*second));
+            let (mut used, mut taken) = (UsedRequests::default(), Vec::new());
+            for (node, second) in uses {
+                if let Some(more) = used.with(&long_name(node), at(second)) {
+                    used = more;
+                    taken.push((node, second));
+                }
             }
-            for (node, second) in &uses {
-                prop_assert!(used.has(&node.to_string(), at(*second)));
-                prop_assert!(used.has(&node.to_string(), at(second - 1)));
+            for (node, second) in &taken {
+                prop_assert!(used.has(&long_name(*node), at(*second)));
+                prop_assert!(used.has(&long_name(*node), at(second - 1)));
             }
             let Reading::Present(again) = UsedRequests::read(Some(&used.render())) else {
                 panic!("{}", used.render());
@@ -127,14 +199,18 @@ mod tests {
         }
 
         #[test]
-        fn a_request_that_is_later_than_all_others_is_not_used(
-            uses in prop::collection::vec((0..2 * USED_MAX, 0_i64..2_000), 0..1_500),
+        fn a_request_of_the_last_day_is_used_by_its_own_node_alone(
+            uses in prop::collection::vec((0..800_usize, 0..5 * DAY), 1..900),
         ) {
             let mut used = UsedRequests::default();
-            for (node, second) in &uses {
-                used = used.with(&node.to_string(), at(*second));
+            let mut newest = 0;
+            for (node, second) in uses {
+                if let Some(more) = used.with(&long_name(node), at(second)) {
+                    used = more;
+                    newest = newest.max(second);
+                }
             }
-            prop_assert!(!used.has("1", at(2_000)));
+            prop_assert!(!used.has("another", at(newest - DAY + 1)));
         }
     }
 }

@@ -141,8 +141,8 @@ pub struct Cycle {
     chance: Option<Proof>,
     /// Whether the sentinel or a request asks for a reboot; `None` until they were looked at.
     wanted: Option<bool>,
-    /// Whether the sentinel did so at the last look. True as well if nothing did, or nobody has looked yet.
-    is_asked_by_host: bool,
+    /// Whether the sentinel did so at the last look; `None` before the first.
+    by_host: Option<bool>,
     /// The request that did so at the last look.
     request: Option<RebootRequest>,
     /// Up to which time requests were used, as far as this process knows.
@@ -194,7 +194,7 @@ impl Cycle {
             acquired: None,
             chance: None,
             wanted: None,
-            is_asked_by_host: true,
+            by_host: None,
             request: None,
             used_up_to: None,
             serves: None,

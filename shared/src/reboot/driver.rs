@@ -156,6 +156,8 @@ pub struct Driver {
     next_look: Uptime,
     /// When the sentinel was looked at last.
     last_look: Uptime,
+    /// Whether the host asked for a reboot when its sentinel was last readable.
+    asked_by_host: bool,
     /// The request on our Node.
     requests: Requests,
     /// The `created` of the last wish: each wish is later than the one before.
@@ -235,6 +237,7 @@ impl Driver {
             is_blocked: false,
             next_look: now,
             last_look: now,
+            asked_by_host: false,
             requests: Requests::default(),
             last_wish: Timestamp::MIN,
             epochs: 0,
@@ -313,9 +316,15 @@ impl Driver {
                 self.open = None;
                 self.cycle.wanted_for(reason);
                 let request = self.request_that_counts(at.wall);
-                // A sentinel that cannot be read does not take a request back.
-                let is_known = found.is_some() || request.is_some();
-                let wanted = self.wanted(found == Some(true), request, at.wall);
+                if let Some(span) = self.requests.changes_in(at.wall) {
+                    self.next_look = self.next_look.min(at.now + span);
+                }
+                // Without an answer the host still asks if it did when there was one last, but begins nothing. What the request says is known.
+                let is_known = found.is_some() || request.is_some() || self.cycle.is_requested();
+                let last = self.asked_by_host && !self.cycle.is_idle();
+                let by_host = found.unwrap_or(last);
+                self.asked_by_host = by_host;
+                let wanted = self.wanted(by_host, request, at.wall);
                 self.input = is_known.then_some(Input::Event(Event::Sentinel(wanted)));
             }
             (Some(Open::Forgetting), Reply::Forgotten) => self.open = None,
@@ -492,7 +501,7 @@ impl Driver {
         if let Some(node) = input.node() {
             self.dates = Dates::of(node);
             self.requests.show(node);
-            if self.setup.takes_requests && self.requests.take_news() {
+            if self.requests.take_news() {
                 self.next_look = self.next_look.min(self.last_look + LOOK_GAP);
             }
         }

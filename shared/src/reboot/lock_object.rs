@@ -15,7 +15,7 @@ use crate::Reading;
 use crate::keys;
 use crate::lock::{EntryId, Record, UsedRequests};
 use crate::node::null_is_default;
-use crate::quote::{QUOTED_MAX, always_quoted};
+use crate::quote::{QUOTED_MAX, always_quoted, quoted};
 use crate::selector::Selector;
 
 /// Which object carries the lock of a pool.
@@ -53,12 +53,31 @@ impl LockObject {
         }
         if let Reading::Malformed(why) = &mut lock.used {
             *why = format!(
-                "the annotation {} of the {self}, which says which requests were used, cannot be read: {why}: remove it; \
-                 until then no request leads to a reboot, and afterwards a new one does",
-                keys::REQUESTS_USED
+                "the annotation {} of the {self}, which says which requests were used, cannot be read: {why}; until it is mended no request \
+                 leads to a reboot; so that all until now count as used: {}",
+                keys::REQUESTS_USED,
+                self.using_up()
             );
         }
         lock
+    }
+
+    /// The command after which every request that was made before it counts as used. To remove the annotation would make used ones count again.
+    fn using_up(&self) -> String {
+        format!(
+            r#"kubectl -n {} annotate --overwrite {} {} {}="{{\"up_to\":\"$(date -u +%Y-%m-%dT%H:%M:%SZ)\",\"nodes\":{{}}}}""#,
+            quoted(&self.namespace),
+            self.kind().to_lowercase(),
+            quoted(&self.name),
+            keys::REQUESTS_USED
+        )
+    }
+
+    fn kind(&self) -> &'static str {
+        match self.carrier {
+            Carrier::Lease => "Lease",
+            Carrier::DaemonSet => "DaemonSet",
+        }
     }
 
     /// What is applied to create the Lease of a pool: the pool's selector and nothing else, so that the lock on a Lease that exists
@@ -78,11 +97,7 @@ impl LockObject {
 
 impl fmt::Display for LockObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.carrier {
-            Carrier::Lease => "Lease",
-            Carrier::DaemonSet => "DaemonSet",
-        };
-        write!(f, "{kind} {}/{}", self.namespace, self.name)
+        write!(f, "{} {}/{}", self.kind(), self.namespace, self.name)
     }
 }
 

@@ -3,7 +3,7 @@
 //! Not here: what a request says ([`crate::hold::RebootRequest`]), who may write it ([`crate::admission`]), and what the agent does about it
 //! ([`crate::reboot::cycle`]).
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::fleet::PLUGIN;
@@ -75,10 +75,20 @@ impl Asking {
         if let Some(there) = standing(node, around.used_up_to, now) {
             return Asking::There { reason: there.reason };
         }
+        // Later than the last one that was used, which a clock that was ahead may have made.
+        let after = around
+            .used_up_to
+            .and_then(|used| used.checked_add(SignedDuration::from_nanos(1)).ok());
+        let at = after.map_or(now, |after| after.max(now));
+        let request = RebootRequest::new(at, reason);
+        if request.flaw(now).is_some() {
+            let why = "the last request that was used lies far ahead of the clock, so a new one would count as used";
+            return refused(why, format!("{PLUGIN} why {name}"));
+        }
         Asking::Write {
             body: json!({ "metadata": {
                 "resourceVersion": node.version(),
-                "annotations": { keys::REBOOT_WANTED: RebootRequest::new(now, reason).to_string() },
+                "annotations": { keys::REBOOT_WANTED: request.to_string() },
             } }),
             then: then(node),
         }
@@ -88,8 +98,7 @@ impl Asking {
 /// The request on this Node that an agent may still act on.
 pub fn standing(node: &NodeView, used_up_to: Option<Timestamp>, now: Timestamp) -> Option<RebootRequest> {
     let request = hold::reboot_request(node)?.ok()?;
-    let is_used = used_up_to.is_some_and(|used| request.at <= used);
-    (!is_used && request.flaw(now).is_none()).then_some(request)
+    request.judged(used_up_to, now).is_none().then_some(request)
 }
 
 /// What the agent does about the request.
@@ -180,6 +189,23 @@ mod tests {
             let why = why(asked(&held, Around::default()));
             assert!(why.contains(says), "{phase}: {why}");
         }
+    }
+
+    #[test]
+    fn a_request_is_later_than_the_last_that_was_used_also_if_that_was_ahead() {
+        let used = |text: &str| Around {
+            used_up_to: Some(text.parse().unwrap()),
+            ..Around::default()
+        };
+        let Asking::Write { body, .. } = asked(&node(&[]), used("2026-11-30T08:04:00Z")) else {
+            panic!()
+        };
+        assert_eq!(
+            body["metadata"]["annotations"][keys::REBOOT_WANTED],
+            "2026-11-30T08:04:00.000000001Z jo: new kernel"
+        );
+        let why = why(asked(&node(&[]), used("2099-11-30T08:04:00Z")));
+        assert!(why.contains("far ahead"), "{why}");
     }
 
     #[test]

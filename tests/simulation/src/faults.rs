@@ -95,6 +95,8 @@ names! {
         DeferredRemoved => "deferred uncordon removed",
         RebootRequested => "reboot requested",
         RequestReplayed => "request written again",
+        RequestWithdrawn => "request withdrawn",
+        UsedGarbled => "used requests garbled",
         AlertmanagerDown => "Alertmanager down",
         AlertmanagerSlow => "Alertmanager slow",
         AlertmanagerAnswerLost => "Alertmanager's answer lost",
@@ -109,7 +111,12 @@ impl Fault {
         Fault::AlertmanagerAnswerLost,
     ];
     /// Those whose rates the requests draw themselves, likewise.
-    pub(crate) const OF_REQUESTS: [Fault; 2] = [Fault::RebootRequested, Fault::RequestReplayed];
+    pub(crate) const OF_REQUESTS: [Fault; 4] = [
+        Fault::RebootRequested,
+        Fault::RequestReplayed,
+        Fault::RequestWithdrawn,
+        Fault::UsedGarbled,
+    ];
 
     /// Whether a run draws the rate of this class with all others.
     fn is_of_the_run(self) -> bool {

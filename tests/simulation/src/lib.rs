@@ -120,6 +120,8 @@ pub enum Invariant {
     Account,
     /// Likewise for `--reboot-requests`: a request is used at most once.
     RequestUsedOnce,
+    /// Likewise: a host that asks for no reboot has one only for a request that is on its Node.
+    RequestThere,
     /// Likewise for `--silence-url`: a silence is a lease, and gone when the hold is.
     Silence,
 }
@@ -139,6 +141,7 @@ impl fmt::Display for Invariant {
             Invariant::MinInterval => "MIN-INTERVAL",
             Invariant::Account => "ACCOUNT",
             Invariant::RequestUsedOnce => "REQUEST-USED-ONCE",
+            Invariant::RequestThere => "REQUEST-THERE",
             Invariant::Silence => "SILENCE",
         })
     }

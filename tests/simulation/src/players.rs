@@ -118,6 +118,8 @@ fn mean_seconds(fault: Fault) -> Option<u64> {
         Fault::DeferredRemoved => 300,
         Fault::RebootRequested => 600,
         Fault::RequestReplayed => 30,
+        Fault::RequestWithdrawn => 60,
+        Fault::UsedGarbled => 3_000,
         _ => return None,
     })
 }
@@ -226,8 +228,9 @@ impl World {
         if !self.mixture.is_on() {
             return;
         }
+        let is_quiet = self.requesters.is_quiet(index);
         let host = &mut self.hosts[index];
-        if host.is_up() {
+        if host.is_up() && !is_quiet {
             host.sentinel = true;
         }
         let pause = self.random.seconds(5, 60);
@@ -255,6 +258,8 @@ impl World {
             Fault::DeferredRemoved => self.remove_deferred(),
             Fault::RebootRequested => self.request_reboot(index),
             Fault::RequestReplayed => self.replay_request(),
+            Fault::RequestWithdrawn => self.withdraw_request(index),
+            Fault::UsedGarbled => self.garble_used(),
             Fault::EntryRemoved => self.remove_entry(),
             Fault::LockGarbled => self.garble_lock(),
             Fault::BudgetBlocks => self.block_budget(),
@@ -565,6 +570,10 @@ impl World {
     fn garble_lock(&mut self) {
         self.fired(Fault::LockGarbled);
         self.patch_lock(json!({ "metadata": { "annotations": { keys::LOCK: "{\"nodeID\":" } } }));
+        self.repair_lock_later();
+    }
+
+    fn repair_lock_later(&mut self) {
         if !self.repair_planned {
             self.repair_planned = true;
             let pause = self.random.seconds(30, 600);
@@ -594,6 +603,7 @@ impl World {
                 if matches!(Record::read(self.lock_text()), Reading::Malformed(_)) {
                     self.patch_lock(json!({ "metadata": { "annotations": { keys::LOCK: null } } }));
                 }
+                self.repair_used();
             }
         }
     }

@@ -165,7 +165,7 @@ impl World {
         let pace = Pace::draw(seed, nodes, options.defect);
         pace.limit(&mut mixture);
         let alertmanager = Alertmanager::draw(seed, options, &mut mixture);
-        let requesters = Requesters::draw(seed, options.defect, &mut mixture);
+        let requesters = Requesters::draw(seed, options.defect, nodes, &mut mixture);
         let person = |user: &str, may_override| {
             Rc::new(Caller {
                 requester: Requester {
@@ -191,8 +191,8 @@ impl World {
                 kubernetes: person("system:kubernetes", false),
             },
             adversary: Adversary::draw(nodes, &mut random),
+            oracle: Oracle::new(&requesters, nodes, concurrency, &pace),
             requesters,
-            oracle: Oracle::new(nodes, concurrency, &pace),
             alertmanager,
             mixture,
             pace,

@@ -74,12 +74,16 @@ fn a_request_is_denied_without_the_verb_and_passes_with_it() -> Result<()> {
 fn a_request_that_leads_to_nothing_is_denied_with_what_to_write() -> Result<()> {
     on_shared(async |cluster| {
         let subject = Subject::new(cluster, "request-form").await?;
+        let at = |hours| Timestamp::now() + SignedDuration::from_hours(hours);
+        let (late, early) = (format!("{:.9} late", at(-25)), format!("{:.9} early", at(6)));
         for text in [
             "true",
             "",
             "2026-11-30T08:00:00Z",
             "2026-11-30T08:00:00Z  ",
             "tomorrow please",
+            &late,
+            &early,
         ] {
             let body = annotate(keys::REBOOT_WANTED, Some(text));
             let answer = subject
@@ -211,9 +215,10 @@ fn a_request_whose_wish_was_cancelled_is_not_taken_up_again() -> Result<()> {
             used(plane, site.name()).await?.is_some(),
             "the lock does not know it"
         );
+        drop(site.wait_nth_event("annotation_ignored", 1).await?);
         drop(site.write(&annotate("example.org/busy", None)).await?);
         drop(site.write(&request).await?);
-        drop(site.wait_event("annotation_ignored").await?);
+        drop(site.wait_nth_event("annotation_ignored", 2).await?);
         site.is_called_off().await
     })
 }

@@ -6,17 +6,23 @@
 
 use jiff::Timestamp;
 
-use super::{Act, CallOff, Cycle, Report, Step, Wanted};
+use super::{Act, CallOff, Cycle, Report, Step, Timer, Wanted};
 use crate::Reading;
-use crate::hold::{self, NodePatch, RebootRequest};
+use crate::hold::{self, NodePatch, REQUEST_AGE_MAX, REQUEST_AHEAD_MAX, RebootRequest, RequestFlaw};
+use crate::keys;
 use crate::lock::{Entry, UsedRequests};
 use crate::node::NodeView;
-use crate::reboot::lock_object::LockView;
+use crate::reboot::lock_object::{Carrier, LockView};
 
 impl Cycle {
     /// Whether this request was used, as far as this process knows.
-    pub fn has_used(&self, request: &RebootRequest) -> bool {
+    fn has_used(&self, request: &RebootRequest) -> bool {
         self.used_up_to.is_some_and(|used| request.at <= used)
+    }
+
+    /// Up to which time requests were used, as far as this process knows.
+    pub fn used_up_to(&self) -> Option<Timestamp> {
+        self.used_up_to
     }
 
     /// Whether our hold has used this request, and goes on because of it.
@@ -24,11 +30,24 @@ impl Cycle {
         self.serves == Some(request.at)
     }
 
+    /// Whether a request asked for a reboot at the last look.
+    pub fn is_requested(&self) -> bool {
+        self.request.is_some()
+    }
+
     /// Takes what asks for a reboot.
     pub(super) fn looked(&mut self, wanted: Option<&Wanted>) {
         self.wanted = Some(wanted.is_some());
-        self.is_asked_by_host = wanted.is_none_or(|wanted| wanted.by_host);
+        self.by_host = Some(wanted.is_some_and(|wanted| wanted.by_host));
         self.request = wanted.and_then(|wanted| wanted.request.clone());
+    }
+
+    /// Whether our hold has used a request that this version of our Node no longer shows, and the host is not known to ask as well. A later
+    /// request is as good.
+    pub(super) fn is_withdrawn(&self, node: &NodeView) -> bool {
+        let shown = hold::requested_at(node);
+        let is_shown = |at: Timestamp| shown.is_some_and(|shown| shown >= at);
+        self.by_host != Some(true) && self.serves.is_some_and(|at| !is_shown(at))
     }
 
     /// Learns from the lock which requests were used.
@@ -46,7 +65,7 @@ impl Cycle {
 
     /// Our entry has been written, and with it that the request is used.
     pub(super) fn serve_request(&mut self) {
-        self.serves = self.request.as_ref().map(|request| request.at);
+        self.serves = self.request.as_ref().map(|request| request.at).max(self.serves);
         self.used_up_to = self.used_up_to.max(self.serves);
     }
 
@@ -61,35 +80,77 @@ impl Cycle {
         self.used_up_to = self.used_up_to.max(cancelled);
     }
 
-    /// Ends the wish if nothing but a request asks for the reboot, and this lock shows that it was used.
-    pub(super) fn unless_used(&mut self, lock: &LockView) -> Option<Step> {
-        let request = self.request.clone().filter(|request| !self.serves(request))?;
-        let mut said = Vec::new();
-        // What cannot be read may say that the request was used.
-        if let Reading::Malformed(why) = &lock.used {
-            said = self.say(Report::LockUnreadable(why.clone()));
-            self.used_up_to = self.used_up_to.max(Some(request.at));
-        }
-        if !self.has_used(&request) {
+    /// Takes the request on this version of our Node for used if our hold may have come from it: this process has not looked yet, or the
+    /// lock has lost what was used.
+    pub(super) fn presume_used(&mut self, node: &NodeView) {
+        let created = self.created().parse::<Timestamp>().ok();
+        let last = created.and_then(|created| created.checked_add(REQUEST_AHEAD_MAX).ok());
+        let may_be_it = |at: &Timestamp| last.is_some_and(|last| *at <= last);
+        self.used_up_to = self.used_up_to.max(hold::requested_at(node).filter(may_be_it));
+    }
+
+    /// Ends the wish if nothing but a request asks for the reboot, and that was used.
+    pub(super) fn unless_used(&mut self) -> Option<Step> {
+        let request = self.request.as_ref().filter(|request| !self.serves(request))?;
+        if !self.has_used(request) {
             return None;
         }
         self.request = None;
-        (!self.is_asked_by_host).then(|| self.undo(CallOff::NoLongerWanted).after(said))
+        (self.by_host == Some(false)).then(|| self.undo(CallOff::NoLongerWanted))
     }
 
-    /// What the lock is to say of used requests, if it does not say so yet. `is_acquired`: the write acquires the lock, and so uses the
-    /// request.
-    pub(super) fn uses(&self, lock: &LockView, is_acquired: bool) -> Option<UsedRequests> {
-        let request = self.request.as_ref().filter(|_| is_acquired);
+    /// Looks at our request just before the lock is acquired for it: whether the Node still shows it, and whether the lock can say that it
+    /// is used. If not, it asks for nothing, and the wish waits unless the host asks too.
+    pub(super) fn unless_unusable(&mut self, lock: &LockView, said: &mut Vec<Act>) -> Option<Step> {
+        let request = self.request.clone().filter(|request| !self.serves(request))?;
+        let is_alone = self.by_host == Some(false);
+        // The next look at the sentinel, which a change of the request calls for, tells what asks for the reboot now.
+        if is_alone && self.seen.as_ref().and_then(hold::requested_at) != Some(request.at) {
+            return Some(self.rest_until(Timer::Poll));
+        }
+        let why = self.unusable_in(lock, &request)?;
+        said.extend(self.say(Report::LockUnreadable(why)));
+        if is_alone {
+            return Some(self.rest_until(Timer::Poll).after(said.drain(..)));
+        }
+        self.request = None;
+        None
+    }
+
+    /// Why this lock cannot say that this request is used, if it cannot.
+    fn unusable_in(&self, lock: &LockView, request: &RebootRequest) -> Option<String> {
+        let has_room = |used: &UsedRequests| used.with(&self.settings.node, request.at).is_some();
+        match &lock.used {
+            Reading::Absent => None,
+            // What cannot be read may say that the request was used.
+            Reading::Malformed(why) => Some(why.clone()),
+            Reading::Present(used) if has_room(used) => None,
+            Reading::Present(_) => Some(format!(
+                "its annotation {} has no room for another request: wait until the oldest there are {} hours old",
+                keys::REQUESTS_USED,
+                REQUEST_AGE_MAX.as_hours()
+            )),
+        }
+    }
+
+    /// What the lock is to say of used requests, if it does not say so yet. `is_begun`: the write begins the reboot or confirms it, so the
+    /// request that asks for one is used with it.
+    pub(super) fn uses(&self, lock: &LockView, is_begun: bool) -> Option<UsedRequests> {
+        let request = self.request.as_ref().filter(|_| is_begun);
         let up_to = request.map(|request| request.at).max(self.used_up_to)?;
         let used = match &lock.used {
+            // kured's DaemonSet is gone. It is not ours to create.
+            _ if lock.version.is_none() && lock.carrier == Carrier::DaemonSet => return None,
             Reading::Absent => UsedRequests::default(),
             Reading::Present(used) => used.clone(),
             // Only a person can tell what it was to say.
             Reading::Malformed(_) => return None,
         };
         let node = &self.settings.node;
-        (!used.has(node, up_to)).then(|| used.with(node, up_to))
+        if used.has(node, up_to) {
+            return None;
+        }
+        used.with(node, up_to)
     }
 
     /// Our entry, which names the request that it uses.
@@ -103,22 +164,36 @@ impl Cycle {
         }
     }
 
+    /// Whether this version of our Node has a request that was used.
+    pub(super) fn shows_used(&self, node: &NodeView) -> bool {
+        let is_used = |at: Timestamp| self.used_up_to.is_some_and(|used| at <= used);
+        hold::requested_at(node).is_some_and(is_used)
+    }
+
     /// The patch that ends our hold, which also takes a request off that was used.
     pub(super) fn without_request(&self, patch: NodePatch, node: &NodeView) -> NodePatch {
-        let is_used = |at: Timestamp| self.used_up_to.is_some_and(|used| at <= used);
-        if hold::requested_at(node).is_some_and(is_used) {
+        if self.shows_used(node) {
             patch.without_request(node)
         } else {
             patch
         }
     }
 
+    /// Tells people that the request on this version of our Node was used for a reboot that is called off.
+    pub(super) fn tell_used(&mut self, node: &NodeView) -> Vec<Act> {
+        if !self.shows_used(node) {
+            return Vec::new();
+        }
+        let ignored = hold::ignored_request(node, RequestFlaw::Used);
+        self.say(Report::Ignored(ignored.to_string()))
+    }
+
     /// What asks for the reboot, for its account. `host` is what asks if the host does.
     pub(super) fn asked_by(&self, host: &str) -> String {
-        match (&self.request, self.is_asked_by_host) {
+        match (&self.request, self.by_host) {
             (None, _) => host.to_owned(),
-            (Some(request), false) => request.told(),
-            (Some(request), true) => format!("{host}; {}", request.told()),
+            (Some(request), Some(false)) => request.told(),
+            (Some(request), Some(true) | None) => format!("{host}; {}", request.told()),
         }
     }
 

@@ -222,6 +222,9 @@ impl Cycle {
         if self.gave_back {
             return self.given_back(node, Ending::CalledOff);
         }
+        if matches!(reason, CallOff::Cancelled(_)) {
+            self.presume_used(node);
+        }
         let shown = match hold::read(node) {
             // What cannot be read is held by somebody else, so nothing is written over it.
             Reading::Malformed(why) if mine.is_some() => return self.foreign(why),
@@ -239,7 +242,8 @@ impl Cycle {
             NodePatch::give_back(node, &mine, self.proof()).uncordoning(node, self.deferred_of(&mine));
         let patch = self.settings.signs.given_back(patch, node, false);
         let patch = self.without_request(patch, node);
-        self.patch(Edit::Undo(reason), patch)
+        let said = self.tell_used(node);
+        self.patch(Edit::Undo(reason), patch).after(said)
     }
 
     /// The cordon is given back: releases the lock entry, or keeps it for a while.

@@ -289,6 +289,10 @@ impl Cycle {
     fn resume_hold(&mut self, node: &NodeView, belief: &Belief) -> Step {
         // First: whatever phase it was, the boot has ended it.
         if let Some(evidence) = belief.rebooted {
+            // Without an entry the lock may have lost what was used too, and the same request would reboot the node again.
+            if !belief.has_entry {
+                self.presume_used(node);
+            }
             return self.come_back().reporting(Report::Booted(evidence));
         }
         let cancelled = self.cancel(node);

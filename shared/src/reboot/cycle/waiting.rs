@@ -43,7 +43,7 @@ impl Cycle {
         self.rest(Stage::Waiting(Waiting::Resting), acts).after(said)
     }
 
-    fn rest_until(&mut self, timer: Timer) -> Step {
+    pub(super) fn rest_until(&mut self, timer: Timer) -> Step {
         self.rest(Stage::Waiting(Waiting::Resting), [Act::Arm(timer)])
     }
 
@@ -153,7 +153,7 @@ impl Cycle {
             self.serve(Some(entry));
             return self.locked();
         }
-        if let Some(step) = self.unless_used(&lock) {
+        if let Some(step) = self.unless_used() {
             return step;
         }
         // Those that a look at their Node can end. None of our own node: an old entry of ours is replaced, and one of kured's is in
@@ -287,6 +287,10 @@ impl Cycle {
             let write = survey.write(record, true);
             return self.ask(Stage::Waiting(Waiting::Noting), Ask::WriteLock(write));
         }
+        let mut said = Vec::new();
+        if let Some(step) = self.unless_unusable(&survey.lock, &mut said) {
+            return step;
+        }
         let record = match self.acquire(survey, held) {
             Ok(record) => record,
             Err(holders) => return self.lock_held(survey, holders),
@@ -301,6 +305,7 @@ impl Cycle {
             ..survey.write(record, false)
         };
         self.ask(Stage::Waiting(Waiting::Writing), Ask::WriteLock(write))
+            .after(said)
     }
 
     /// With `--min-interval`: the record without the entries of reboots that are over, if there are any whose end nobody has noted. Their

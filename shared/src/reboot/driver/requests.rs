@@ -18,7 +18,7 @@ pub(super) const LOOK_GAP: Duration = Duration::from_secs(5);
 /// The request on our Node.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    /// Our Node as last shown, if it has a request.
+    /// Our Node as it was when it first had this request, if it has one.
     node: Option<NodeView>,
     /// Whether the request has changed since that was last asked.
     is_news: bool,
@@ -29,8 +29,11 @@ pub(super) struct Requests {
 impl Requests {
     /// Takes this version of our Node.
     pub(super) fn show(&mut self, node: &NodeView) {
-        self.is_news |= self.text() != node.annotation(keys::REBOOT_WANTED);
-        self.node = node.annotation(keys::REBOOT_WANTED).map(|_| node.clone());
+        let text = node.annotation(keys::REBOOT_WANTED);
+        if self.text() != text {
+            self.is_news = true;
+            self.node = text.map(|_| node.clone());
+        }
     }
 
     /// Whether the request has changed since this was last called.
@@ -58,11 +61,15 @@ impl Requests {
         if cycle.serves(&request) {
             return Some(Ok(request));
         }
-        let used = cycle.has_used(&request).then_some(RequestFlaw::Used);
-        Some(match used.or_else(|| request.flaw(wall)) {
+        Some(match request.judged(cycle.used_up_to(), wall) {
             Some(flaw) => Err(flaw),
             None => Ok(request),
         })
+    }
+
+    /// How long it takes until time alone changes whether the request counts.
+    pub(super) fn changes_in(&self, wall: Timestamp) -> Option<Duration> {
+        hold::reboot_request(self.node.as_ref()?)?.ok()?.changes_in(wall)
     }
 
     /// What people are to be told of a request with this flaw, unless they were told.

@@ -90,6 +90,7 @@ struct Shell {
     wall: Timestamp,
     chances: u64,
     is_wanted: bool,
+    is_sentinel_readable: bool,
     shutdown: Shutdown,
     boot: &'static str,
     node: NodeView,
@@ -115,6 +116,7 @@ impl Shell {
             wall: WALL,
             chances: 0,
             is_wanted: false,
+            is_sentinel_readable: true,
             shutdown: Shutdown::No,
             boot: BOOT,
             node,
@@ -187,7 +189,10 @@ impl Shell {
 
     fn carry_out(&mut self, call: Call) -> Reply {
         match call {
-            Call::LookAtSentinel => Reply::Sentinel(Some(self.is_wanted), "libc6".to_owned()),
+            Call::LookAtSentinel => {
+                let found = self.is_sentinel_readable.then_some(self.is_wanted);
+                Reply::Sentinel(found, "libc6".to_owned())
+            }
             Call::AskHost => Reply::Host(HostState {
                 boot: Boot {
                     id: self.boot.to_owned(),
