@@ -215,6 +215,7 @@ impl TryFrom<Args> for Config {
             settings,
             timing,
             sentinel: args.host.sentinel()?,
+            takes_requests: args.host.reboot_requests,
             host: args.host.config(args.cycle.reboot_timeout)?,
             lock: args.lock.into(),
             windows: args.window.windows()?,

@@ -33,6 +33,8 @@ pub struct Config {
     pub host: HostConfig,
     /// What on the host asks for a reboot.
     pub sentinel: SentinelConfig,
+    /// Whether a request on the Node asks for a reboot too.
+    pub takes_requests: bool,
     /// The pool, and where its lock is.
     pub lock: LockConfig,
     /// How the node is drained.

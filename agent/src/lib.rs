@@ -173,6 +173,7 @@ async fn begin(config: Config, metrics: &Arc<Metrics>) -> Result<Parts, RunError
             carrier,
             windows: config.windows,
             must_end: config.must_end,
+            takes_requests: config.takes_requests,
         },
         api,
         host,

@@ -18,6 +18,8 @@ pub(crate) struct Agents {
     pub(crate) lock_on: LockOn,
     /// kured's `DaemonSet`.
     pub(crate) kured: KuredsLock,
+    /// Whether they take requests for reboots.
+    pub(crate) takes_requests: bool,
 }
 
 /// The value of `--lock-on`.
@@ -58,7 +60,11 @@ impl Agents {
             |flag: &str, variable: &str| container.and_then(|container| value(container, flag, variable));
         let by_name = if of_name.is_empty() { "default" } else { of_name };
         let pool = read("--pool", "CORDONHOLD_POOL").unwrap_or_else(|| by_name.to_owned());
-        Agents::of(&pool, read)
+        Agents {
+            takes_requests: container
+                .is_some_and(|container| is_on(container, "--reboot-requests", "CORDONHOLD_REBOOT_REQUESTS")),
+            ..Agents::of(&pool, read)
+        }
     }
 
     fn of(pool: &str, read: impl Fn(&str, &str) -> Option<String>) -> Agents {
@@ -77,6 +83,7 @@ impl Agents {
                 name: or("--ds-name", "KURED_DS_NAME", "kured"),
                 key: or("--lock-annotation", "KURED_LOCK_ANNOTATION", keys::KURED_LOCK),
             },
+            takes_requests: false,
         }
     }
 }
@@ -108,6 +115,21 @@ fn value(container: &Container, flag: &str, variable: &str) -> Option<String> {
         variables.find(|known| known.name == variable)?.value.as_deref()
     };
     joined.or_else(apart).or_else(named).map(str::to_owned)
+}
+
+/// Whether a flag that takes an optional value is on. The last one counts, as for the agent.
+fn is_on(container: &Container, flag: &str, variable: &str) -> bool {
+    let is_true = |text: &str| !matches!(text, "" | "0" | "f" | "F" | "false" | "FALSE" | "False");
+    let words = container.args.iter().flatten();
+    let given = words.filter_map(|word| match word.strip_prefix(flag)? {
+        "" => Some(true),
+        value => value.strip_prefix('=').map(is_true),
+    });
+    let named = || {
+        let mut variables = container.env.iter().flatten();
+        variables.find(|known| known.name == variable)?.value.as_deref()
+    };
+    given.last().unwrap_or_else(|| named().is_some_and(is_true))
 }
 
 #[cfg(test)]
@@ -176,6 +198,27 @@ mod tests {
                 "{args:?}"
             );
             assert_eq!(read.kured.namespace, "ops", "{args:?}");
+        }
+    }
+
+    #[test]
+    fn whether_requests_are_taken_is_told_by_the_last_flag_else_by_the_variable() {
+        let variable = "CORDONHOLD_REBOOT_REQUESTS";
+        for (args, env, takes) in [
+            (&[][..], &[][..], false),
+            (&["--reboot-requests"], &[], true),
+            (&["--reboot-requests=true"], &[], true),
+            (
+                &["--reboot-requests", "--reboot-requests=false"],
+                &[(variable, "true")],
+                false,
+            ),
+            (&["--reboot-requests-x"], &[], false),
+            (&[], &[(variable, "true")], true),
+            (&[], &[(variable, "false")], false),
+        ] {
+            let read = agents("cordonhold-agent", args, env);
+            assert_eq!(read.takes_requests, takes, "{args:?} {env:?}");
         }
     }
 

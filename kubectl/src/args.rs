@@ -79,6 +79,8 @@ pub(crate) enum Command {
     Unkeep(UnkeepArgs),
     /// Call a reboot off, and follow what its agent does
     Cancel(CancelArgs),
+    /// Ask for one reboot of a node, within the rules of its pool
+    Reboot(RebootArgs),
     /// End the hold of a node whose agent is gone
     Release(ReleaseArgs),
     /// Print the script by which kubectl completes the words of this plugin
@@ -301,6 +303,30 @@ pub(crate) struct CancelArgs {
     /// How long to follow it
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = FOLLOW_SECONDS)]
     pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) write: WriteArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+The agent takes the request as it takes the host's own wish: windows, blockers, the lock and the budget hold as ever. A
+request is used once: what was used is in the lock, so that the same annotation written again does nothing. It lapses after
+a day. Agents take requests only with --reboot-requests.
+
+Examples:
+  kubectl cordonhold reboot worker-17 --reason 'a new kernel'
+  kubectl cordonhold reboot worker-17 --reason 'a new kernel' --dry-run
+
+To take it back before the node is sealed: kubectl annotate node worker-17 cordonhold.dev/reboot-wanted-, or cancel.
+
+Needs: patch nodes (the ClusterRole cordonhold-pause has it), and with the webhook reboot rebootholds.cordonhold.dev
+(cordonhold-reboot).")]
+pub(crate) struct RebootArgs {
+    /// The node
+    pub(crate) node: String,
+    /// Why, for whoever reads it
+    #[arg(long, value_name = "TEXT", value_parser = reason, default_value = "asked for by hand")]
+    pub(crate) reason: String,
     #[command(flatten)]
     pub(crate) write: WriteArgs,
 }

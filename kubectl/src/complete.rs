@@ -195,6 +195,7 @@ mod tests {
         for (line, place) in [
             ("why ", Place::Node),
             ("cancel --yes wor", Place::Node),
+            ("reboot --yes wor", Place::Node),
             ("explain ", Place::File),
             ("explain --node ", Place::Node),
             ("pause --pool=g", Place::Pool("--pool=")),

@@ -42,6 +42,7 @@ pub(crate) async fn run(
         policy,
         kubeconfig: None,
         may_override: None,
+        may_reboot: None,
         kured_lock: None,
         at: Some(clock::now()),
     };

@@ -17,6 +17,7 @@ mod look;
 mod output;
 mod patch;
 mod pause;
+mod reboot;
 mod release;
 mod status;
 mod text;
@@ -153,6 +154,7 @@ async fn carried_out(
         Command::Resume(args) => pause::resume(&connect().await?, &args).await,
         Command::Keep(args) => pause::keep(&connect().await?, &args).await,
         Command::Unkeep(args) => pause::unkeep(&connect().await?, &args).await,
+        Command::Reboot(args) => reboot::run(&connect().await?, &args).await,
         Command::Release(args) => release::run(&connect().await?, &args).await,
         Command::Completion => complete::script(),
         Command::Complete { words } => complete::run(connect, &words).await,

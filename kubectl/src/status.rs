@@ -271,6 +271,10 @@ pub(crate) fn detail(row: &Row) -> String {
     {
         parts.push(format!("paused: {}", quote(word)));
     }
+    // What asks for a wish that was written is in its account.
+    if let Some(word) = row.requested.as_ref().filter(|_| row.hold.is_none()) {
+        parts.push(format!("a reboot is asked for: {}", quote(word)));
+    }
     if let Some(word) = &row.keep_cordoned {
         parts.push(format!("to stay cordoned: {}", quote(word)));
     }

@@ -63,6 +63,7 @@ pub fn file() -> String {
         ("key.pause", keys::PAUSE),
         ("key.keep-cordoned", keys::KEEP_CORDONED),
         ("key.cancel", keys::CANCEL),
+        ("key.reboot-wanted", keys::REBOOT_WANTED),
     ];
     let keys = keys.map(|(name, key)| (name.to_owned(), key.to_owned()));
     let expressions = definitions()
@@ -258,11 +259,11 @@ fn has_a_mark(object: &str) -> String {
     ])
 }
 
-/// Everybody but the owner is asked about who changes a mark, a cancel, a deferred uncordon, or what the agent obeys beside them.
+/// Everybody but the owner is asked about who changes a mark, a cancel, a request, a deferred uncordon, or what the agent obeys beside them.
 fn touches_a_hold() -> String {
     let watched: Vec<&str> = keys::MARK_ANNOTATIONS
         .into_iter()
-        .chain([keys::CANCEL, keys::UNCORDON_WANTED])
+        .chain([keys::CANCEL, keys::REBOOT_WANTED, keys::UNCORDON_WANTED])
         .collect();
     let phases = ["object", "oldObject"].map(|object| label(object, keys::PHASE));
     let taints = any_of(&[
@@ -292,8 +293,12 @@ fn uncordons_or_touches(uncordons: &str) -> String {
     any_of(&[has_the_agents_name(), in_parentheses(uncordons), touches_a_hold()])
 }
 
+/// Or with a request, which takes a permission.
 fn creates_a_node_with_a_mark() -> String {
-    has_a_mark("object")
+    any_of(&[
+        has_a_mark("object"),
+        format!("{}.hasValue()", annotation("object", keys::REBOOT_WANTED)),
+    ])
 }
 
 #[cfg(test)]

@@ -491,6 +491,7 @@ pub struct People {
     pub pause: Pausers,
     #[serde(rename = "override")]
     pub cancel: Cancellers,
+    pub reboot: Rebooters,
     /// Whether Kubernetes' own role `view`, and so `edit` and `admin`, includes `cordonhold-view`.
     pub aggregate_to_view: bool,
 }
@@ -501,6 +502,7 @@ impl Default for People {
             view: Viewers::default(),
             pause: Pausers::default(),
             cancel: Cancellers::default(),
+            reboot: Rebooters::default(),
             aggregate_to_view: true,
         }
     }
@@ -530,6 +532,15 @@ pub struct Cancellers {
     /// Groups whose members get the role `cordonhold-override`: they may cancel a hold. They need `cordonhold-pause` too, or another right to annotate Nodes.
     pub groups: Vec<String>,
     /// Users who get the role `cordonhold-override`: they may cancel a hold. They need `cordonhold-pause` too, or another right to annotate Nodes.
+    pub users: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Rebooters {
+    /// Groups whose members get the role `cordonhold-reboot`: they may ask for reboots, which agents with `rebootRequests` take. They need `cordonhold-pause` too, or another right to annotate Nodes.
+    pub groups: Vec<String>,
+    /// Users who get the role `cordonhold-reboot`: they may ask for reboots, which agents with `rebootRequests` take. They need `cordonhold-pause` too, or another right to annotate Nodes.
     pub users: Vec<String>,
 }
 

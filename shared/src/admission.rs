@@ -44,6 +44,8 @@ pub const SKEW: SignedDuration = SignedDuration::from_secs(30);
 pub enum Fact {
     /// Whether the requester has the verb `override` on `rebootholds.cordonhold.dev` named as the Node.
     Override,
+    /// Whether the requester has the verb `reboot` on `rebootholds.cordonhold.dev` named as the Node.
+    Reboot,
     /// kured's lock as a watch of its DaemonSet last showed it. It may be stale, so it can only deny.
     WatchedKuredLock,
     /// kured's DaemonSet, looked for and read by a fresh request.
@@ -92,6 +94,8 @@ impl<T> Known<T> {
 pub struct Facts {
     /// The state of [`Fact::Override`].
     pub may_override: Known<bool>,
+    /// The state of [`Fact::Reboot`].
+    pub may_reboot: Known<bool>,
     /// The state of [`Fact::WatchedKuredLock`].
     pub watched_kured_lock: Known<KuredSeen>,
     /// The state of [`Fact::KuredLock`].
@@ -111,7 +115,7 @@ pub enum Decision {
 pub fn decide(request: &Request, facts: &Facts, policy: &Policy, now: Timestamp) -> Decision {
     let evaluation = Evaluation::of(request, facts, policy, now);
     let ruling = match &request.operation {
-        Operation::CreateNode { new } => evaluation.create(new).into(),
+        Operation::CreateNode { new } => evaluation.create(new),
         Operation::UpdateNode { old, new } => evaluation.update(old, new),
         Operation::DeleteNode { old } => evaluation.delete(old).into(),
         Operation::UpdateDaemonSet(edit) => evaluation.lock_edit(edit).into(),
@@ -141,7 +145,7 @@ struct Evaluation<'a> {
     facts: &'a Facts,
     policy: &'a Policy,
     now: Timestamp,
-    /// What the update of a Node changes in cordon, marks and cancel.
+    /// What the update of a Node changes in cordon, marks, cancel and request.
     change: Change,
     /// The hold on the Node before the write; for a CREATE, on the new Node.
     hold: Reading<Hold>,
@@ -268,6 +272,7 @@ impl Evaluation<'_> {
     fn failure(&self) -> &str {
         let failure = self.facts.may_override.failure();
         failure
+            .or_else(|| self.facts.may_reboot.failure())
             .or_else(|| self.facts.kured_lock.failure())
             .unwrap_or_default()
     }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::Reading;
 use crate::hold::{self, Phase};
 use crate::keys;
-use crate::lock::{Entry, EntryId};
+use crate::lock::{Entry, EntryId, UsedRequests};
 use crate::node::NodeView;
 use crate::quote::quoted;
 use crate::reboot::lock_object::{Carrier, SeenLock};
@@ -115,6 +115,18 @@ pub struct Fleet {
     pub troubles: Vec<Trouble>,
     /// What could not be seen.
     pub unseen: Vec<Unseen>,
+}
+
+impl Seen {
+    /// Up to which time requests for reboots of this node were used, as the locks say.
+    pub fn used_up_to(&self, node: &str) -> Option<Timestamp> {
+        let texts = self
+            .locks
+            .iter()
+            .map(|lock| lock.view.annotation(keys::REQUESTS_USED));
+        let used = texts.filter_map(|text| UsedRequests::read(text).present());
+        used.filter_map(|used| used.up_to(node)).max()
+    }
 }
 
 impl Fleet {

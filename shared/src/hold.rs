@@ -19,6 +19,7 @@ mod conditions;
 mod deferred;
 mod patch;
 mod reboots;
+mod request;
 mod signs;
 mod traces;
 
@@ -34,6 +35,10 @@ pub use deferred::{
 };
 pub use patch::{NodePatch, PatchKind, Terms};
 pub use reboots::{OneMore, REBOOTS_KEPT_MAX, reboots};
+pub use request::{
+    REQUEST_AGE_MAX, REQUEST_AHEAD_MAX, RebootRequest, RequestFlaw, bad_request, ignored_request,
+    reboot_command, reboot_request, requested_at,
+};
 pub use signs::Signs;
 pub use traces::{condition_removed, traces};
 

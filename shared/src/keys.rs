@@ -34,6 +34,8 @@ pub const MARK_ANNOTATIONS: [&str; 6] = [HOLDER, UNTIL, BOOT_ID, WAS_UNSCHEDULAB
 
 /// Annotation that a person writes: `<created> <reason>` ends the hold that it names.
 pub const CANCEL: &str = "cordonhold.dev/cancel";
+/// Annotation that a person writes: `<RFC 3339> <reason>` asks for one reboot, see [`crate::hold::RebootRequest`]. Not a mark: it holds nothing.
+pub const REBOOT_WANTED: &str = "cordonhold.dev/reboot-wanted";
 /// Annotation that a person writes on a Node or on the lock object: no new reboot begins there.
 pub const PAUSE: &str = "cordonhold.dev/pause";
 /// Annotation that a person writes: the node stays cordoned after its reboot.
@@ -78,6 +80,8 @@ pub const HELD_CONDITION: &str = "cordonhold.dev/Held";
 
 /// Annotation on the Lease of a pool: the lock's record.
 pub const LOCK: &str = "cordonhold.dev/lock";
+/// Annotation on the object that carries the lock: which requests ([`REBOOT_WANTED`]) were used, as JSON, see [`crate::lock::UsedRequests`].
+pub const REQUESTS_USED: &str = "cordonhold.dev/requests-used";
 /// Annotation on the Lease of a pool: the label selector of the pool's Nodes; empty for every Node.
 pub const POOL_SELECTOR: &str = "cordonhold.dev/pool-selector";
 /// Annotation with two values, each on objects of its own kind. On a Node: the account of its last reboot, as JSON, see
@@ -108,10 +112,13 @@ pub const POD_NAME_EXTRA: &str = "authentication.kubernetes.io/pod-name";
 
 /// API group of [`OVERRIDE_RESOURCE`].
 pub const OVERRIDE_GROUP: &str = "cordonhold.dev";
-/// Resource that exists only in RBAC: the permission to write [`CANCEL`] is the verb [`OVERRIDE_VERB`] on it.
+/// Resource that exists only in RBAC: the permission to write [`CANCEL`] is the verb [`OVERRIDE_VERB`] on it, and that to write
+/// [`REBOOT_WANTED`] the verb [`REBOOT_VERB`].
 pub const OVERRIDE_RESOURCE: &str = "rebootholds";
 /// RBAC verb on [`OVERRIDE_RESOURCE`] that permits to write [`CANCEL`].
 pub const OVERRIDE_VERB: &str = "override";
+/// RBAC verb on [`OVERRIDE_RESOURCE`] that permits to write [`REBOOT_WANTED`].
+pub const REBOOT_VERB: &str = "reboot";
 /// RBAC verb on [`OVERRIDE_RESOURCE`] by which the webhook configuration recognizes an agent, so that an agent's writes to its own Node
 /// do not wait for the webhook.
 pub const OWN_VERB: &str = "own";

@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 mod read;
+mod requests;
+
+pub use requests::{USED_BYTES_MAX, UsedRequests};
 
 use crate::Reading;
 use crate::hold::{self, DeferredUncordon, Proof};
@@ -104,6 +107,9 @@ pub struct Entry {
     /// confirmed the entry.
     #[serde(rename = "uncordonWanted", default, skip_serializing_if = "String::is_empty")]
     pub uncordon_wanted: String,
+    /// The request that this entry has used, by its time; empty if the host alone asked for the reboot.
+    #[serde(rename = "requestedAt", default, skip_serializing_if = "String::is_empty")]
+    pub requested_at: String,
     /// Random bits that prove which write acquired the entry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub write: Option<Proof>,
@@ -136,6 +142,7 @@ impl Entry {
             attempts: 0,
             given_back: false,
             uncordon_wanted: String::new(),
+            requested_at: String::new(),
             write: None,
             rest: Map::new(),
         }
@@ -165,6 +172,11 @@ impl Entry {
     /// The uncordon that is deferred until the end of the hold, if the entry has a readable one.
     pub fn deferred(&self) -> Option<DeferredUncordon> {
         DeferredUncordon::parse(&self.uncordon_wanted)
+    }
+
+    /// The time of the request that the entry has used, if it has used one.
+    pub fn requested_at(&self) -> Option<Timestamp> {
+        self.requested_at.parse().ok()
     }
 
     /// The name and `created` that identify the entry.

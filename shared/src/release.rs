@@ -18,8 +18,10 @@ use crate::quote::{QUOTED_MAX, one_line, quoted};
 use crate::span::span;
 
 mod cancel;
+mod request;
 
 pub use cancel::{After, Cancelling};
+pub use request::{Around, Asking, standing};
 
 /// The patch sets none of the times that these are for.
 const TERMS: Terms = Terms {

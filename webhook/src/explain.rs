@@ -35,6 +35,8 @@ pub struct ExplainConfig {
     pub kubeconfig: Option<PathBuf>,
     /// Whether the requester may cancel; `None`: the cluster is asked.
     pub may_override: Option<bool>,
+    /// Whether the requester may ask for a reboot; `None`: the cluster is asked.
+    pub may_reboot: Option<bool>,
     /// Value of kured's lock annotation, empty for none; `None`: the cluster is asked.
     pub kured_lock: Option<String>,
     /// Time of the request; `None`: now.
@@ -145,6 +147,7 @@ pub async fn explanation(
     };
     let sources = Sources {
         may_override: config.may_override,
+        may_reboot: config.may_reboot,
         kured_lock: config
             .kured_lock
             .as_deref()

@@ -10,6 +10,7 @@ use std::time::Instant;
 use cordonhold_shared::admission::{
     self, Decision, Fact, Facts, Known, Outcome, Policy, Reason, Request, Verdict,
 };
+use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
 use futures_util::FutureExt;
 use jiff::Timestamp;
@@ -32,7 +33,7 @@ pub(crate) enum Question {
 }
 
 /// How many facts there are; a decision asks for each at most once.
-const MAX_LOOKUPS: usize = 3;
+const MAX_LOOKUPS: usize = 4;
 
 /// Handles reviews under one policy.
 pub struct Handler {
@@ -123,8 +124,15 @@ impl Handler {
                 Decision::Verdict(verdict) => return verdict,
                 Decision::Need(Fact::Override) => {
                     let node = request.node().map(NodeView::name).unwrap_or_default();
-                    facts.may_override = self.lookup.may_override(&request.requester, node).await;
+                    let verb = keys::OVERRIDE_VERB;
+                    facts.may_override = self.lookup.may(verb, &request.requester, node).await;
                     self.count(LookupKind::Override, &facts.may_override);
+                }
+                Decision::Need(Fact::Reboot) => {
+                    let node = request.node().map(NodeView::name).unwrap_or_default();
+                    let verb = keys::REBOOT_VERB;
+                    facts.may_reboot = self.lookup.may(verb, &request.requester, node).await;
+                    self.count(LookupKind::Reboot, &facts.may_reboot);
                 }
                 Decision::Need(Fact::KuredLock) => {
                     facts.kured_lock = self.lookup.kured_lock().await;

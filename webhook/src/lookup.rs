@@ -1,4 +1,4 @@
-//! What the webhook asks the cluster: may this user cancel, where is stock kured, and which nodes does its lock name.
+//! What the webhook asks the cluster: may this user cancel or ask for a reboot, where is stock kured, and which nodes does its lock name.
 //!
 //! Each lookup is bounded in time. Not here: what the decision makes of the answers ([`cordonhold_shared::admission`]).
 
@@ -30,8 +30,13 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Looks up the facts that a decision needs: one function for each [`cordonhold_shared::admission::Fact`].
 pub trait Lookup: Send + Sync {
-    /// Whether the requester may cancel the hold of this Node.
-    fn may_override<'a>(&'a self, requester: &'a Requester, node: &'a str) -> BoxFuture<'a, Known<bool>>;
+    /// Whether the requester has this verb on `rebootholds.cordonhold.dev` named as this Node.
+    fn may<'a>(
+        &'a self,
+        verb: &'static str,
+        requester: &'a Requester,
+        node: &'a str,
+    ) -> BoxFuture<'a, Known<bool>>;
     /// Where kured is, and its lock, as a watch last showed them. Makes no request.
     fn watched_kured_lock(&self) -> Known<KuredSeen>;
     /// Where kured is, and its lock, read afresh.
@@ -72,8 +77,13 @@ impl ClusterLookup {
 }
 
 impl Lookup for ClusterLookup {
-    fn may_override<'a>(&'a self, requester: &'a Requester, node: &'a str) -> BoxFuture<'a, Known<bool>> {
-        Box::pin(self.permissions.may_override(requester, node))
+    fn may<'a>(
+        &'a self,
+        verb: &'static str,
+        requester: &'a Requester,
+        node: &'a str,
+    ) -> BoxFuture<'a, Known<bool>> {
+        Box::pin(self.permissions.may(verb, requester, node))
     }
 
     fn watched_kured_lock(&self) -> Known<KuredSeen> {

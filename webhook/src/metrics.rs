@@ -99,6 +99,7 @@ label! {
     /// What was looked up in the cluster.
     LookupKind {
         Override = "override",
+        Reboot = "reboot",
         KuredLock = "kured_lock",
         /// The webhook configuration, for the CA by which the API server trusts us.
         Configuration = "configuration",

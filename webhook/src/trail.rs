@@ -33,6 +33,7 @@ pub(crate) struct LogLine<'a> {
     phase: &'a str,
     until: &'a str,
     cancel: &'a str,
+    request: &'a str,
     is_dry_run: bool,
     error: &'a str,
 }
@@ -56,9 +57,13 @@ impl<'a> LogLine<'a> {
         match operation {
             Operation::UpdateNode { old, new } => LogLine {
                 cancel: new.annotation(keys::CANCEL).unwrap_or_default(),
+                request: new.annotation(keys::REBOOT_WANTED).unwrap_or_default(),
                 ..known.about(old)
             },
-            Operation::CreateNode { new } => known.about(new),
+            Operation::CreateNode { new } => LogLine {
+                request: new.annotation(keys::REBOOT_WANTED).unwrap_or_default(),
+                ..known.about(new)
+            },
             // A DELETE has no new object; the cancel on the old one may be what lets it pass.
             Operation::DeleteNode { old } => LogLine {
                 cancel: old.annotation(keys::CANCEL).unwrap_or_default(),
@@ -111,6 +116,7 @@ impl<'a> LogLine<'a> {
             phase = bounded(self.phase),
             until = bounded(self.until),
             cancel = bounded(self.cancel),
+            request = bounded(self.request),
             dry_run = self.is_dry_run,
             kured = verdict.concerns_kured,
             error = bounded(self.error),

@@ -16,7 +16,7 @@ use tower::ServiceExt;
 struct Panicking;
 
 impl Lookup for Panicking {
-    fn may_override<'a>(&'a self, _: &'a Requester, _: &'a str) -> BoxFuture<'a, Known<bool>> {
+    fn may<'a>(&'a self, _: &'static str, _: &'a Requester, _: &'a str) -> BoxFuture<'a, Known<bool>> {
         panic!("on purpose")
     }
 

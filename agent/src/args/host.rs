@@ -28,6 +28,9 @@ pub(super) struct HostArgs {
     /// Use a distribution's own check in place of --reboot-sentinel and --reboot-sentinel-command
     #[arg(long, env = "CORDONHOLD_SENTINEL_PRESET", value_enum)]
     sentinel_preset: Option<Preset>,
+    /// Reboot the node also when a person asks for it by the annotation cordonhold.dev/reboot-wanted (`kubectl cordonhold reboot`), once for each request; without the webhook or the policy anybody who may patch Nodes can ask
+    #[arg(long, env = "CORDONHOLD_REBOOT_REQUESTS")]
+    pub(super) reboot_requests: bool,
     /// How the host is rebooted
     #[arg(long, env = "KURED_REBOOT_METHOD", value_enum, default_value = "command")]
     reboot_method: RebootMethod,

@@ -167,7 +167,10 @@ async fn d25_the_page_counts_wishes_drains_reboots_and_what_was_called_off() {
         next: Next::DrainAgain,
     };
     for report in [
-        &Report::Wished(String::new()),
+        &Report::Wished {
+            holder: String::new(),
+            request: None,
+        },
         &draining,
         &disturbed,
         &draining,
@@ -286,6 +289,7 @@ async fn evictions_and_seals_that_failed_are_counted_by_why() {
         ("seals_failed", ",reason=\"conflict\"", "1"),
         ("seals_failed", ",reason=\"untainted\"", "1"),
         ("seals_failed", ",reason=\"entry_lost\"", "0"),
+        ("seals_failed", ",reason=\"no_longer_wanted\"", "0"),
     ] {
         let sample = format!("cordonhold_agent_{name}_total{{node=\"node-0\"{label}}}");
         assert!(

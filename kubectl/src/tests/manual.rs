@@ -243,6 +243,7 @@ fn everything() -> Value {
             hold: Some(text()),
             until: Some(time),
             asked_by: text(),
+            requested: Some(text()),
             lock: Some(Place {
                 object: text(),
                 ours: true,

@@ -322,7 +322,7 @@ fn fleet() -> Objects {
     );
     let agents = json!({
         "metadata": { "name": "cordonhold-agent" },
-        "spec": { "selector": {}, "template": { "spec": { "containers": [{ "name": "agent", "args": ["--lock-on=lease"] }] } } },
+        "spec": { "selector": {}, "template": { "spec": { "containers": [{ "name": "agent", "args": ["--lock-on=lease", "--reboot-requests"] }] } } },
     });
     put(
         "/apis/apps/v1/namespaces/cordonhold/daemonsets",

@@ -17,6 +17,9 @@ cordonhold.dev/keep-cordoned
 {{- define "cordonhold.key.cancel" -}}
 cordonhold.dev/cancel
 {{- end -}}
+{{- define "cordonhold.key.reboot-wanted" -}}
+cordonhold.dev/reboot-wanted
+{{- end -}}
 {{- define "cordonhold.cel.not-the-agent-on-its-own-node" -}}
 !(
   request.userInfo.username.matches('^system:serviceaccount:[^:]+:cordonhold-agent$')
@@ -45,7 +48,7 @@ request.userInfo.username.matches('^system:serviceaccount:[^:]+:cordonhold-agent
   )
 )
 || object.metadata.?labels[?'cordonhold.dev/phase'] != oldObject.metadata.?labels[?'cordonhold.dev/phase']
-|| ['cordonhold.dev/holder', 'cordonhold.dev/until', 'cordonhold.dev/boot-id', 'cordonhold.dev/was-unschedulable', 'cordonhold.dev/write', 'cordonhold.dev/attempt', 'cordonhold.dev/cancel', 'cordonhold.dev/uncordon-wanted']
+|| ['cordonhold.dev/holder', 'cordonhold.dev/until', 'cordonhold.dev/boot-id', 'cordonhold.dev/was-unschedulable', 'cordonhold.dev/write', 'cordonhold.dev/attempt', 'cordonhold.dev/cancel', 'cordonhold.dev/reboot-wanted', 'cordonhold.dev/uncordon-wanted']
   .exists(key, object.metadata.?annotations[?key] != oldObject.metadata.?annotations[?key])
 || (
   object.spec.?taints != oldObject.spec.?taints
@@ -94,6 +97,7 @@ object.metadata.?labels[?'cordonhold.dev/phase'].hasValue()
   .exists(key, object.metadata.?annotations[?key].hasValue())
 || object.spec.?taints.orValue([]).size() > 1000
 || object.spec.?taints.orValue([]).exists(t, t.key == 'cordonhold.dev/rebooting' && t.effect == 'NoSchedule')
+|| object.metadata.?annotations[?'cordonhold.dev/reboot-wanted'].hasValue()
 {{- end -}}
 {{- define "cordonhold.cel.default-kured-locks" -}}
 ['weave.works/kured-node-lock', 'kured.dev/kured-node-lock']
@@ -111,7 +115,7 @@ request.userInfo.username.matches('^system:serviceaccount:[^:]+:cordonhold-agent
   )
 )
 || object.metadata.?labels[?'cordonhold.dev/phase'] != oldObject.metadata.?labels[?'cordonhold.dev/phase']
-|| ['cordonhold.dev/holder', 'cordonhold.dev/until', 'cordonhold.dev/boot-id', 'cordonhold.dev/was-unschedulable', 'cordonhold.dev/write', 'cordonhold.dev/attempt', 'cordonhold.dev/cancel', 'cordonhold.dev/uncordon-wanted']
+|| ['cordonhold.dev/holder', 'cordonhold.dev/until', 'cordonhold.dev/boot-id', 'cordonhold.dev/was-unschedulable', 'cordonhold.dev/write', 'cordonhold.dev/attempt', 'cordonhold.dev/cancel', 'cordonhold.dev/reboot-wanted', 'cordonhold.dev/uncordon-wanted']
   .exists(key, object.metadata.?annotations[?key] != oldObject.metadata.?annotations[?key])
 || (
   object.spec.?taints != oldObject.spec.?taints
@@ -211,7 +215,7 @@ oldObject.metadata.?labels[?'cordonhold.dev/phase'].orValue('') == 'sealed'
 {{- define "cordonhold.cel.changes-no-mark" -}}
 object.metadata.?labels[?'cordonhold.dev/phase'] == oldObject.metadata.?labels[?'cordonhold.dev/phase']
 && (object.metadata.?labels[?'cordonhold.dev/agent'].orValue('') != 'disabled' || oldObject.metadata.?labels[?'cordonhold.dev/agent'].orValue('') == 'disabled')
-&& ['cordonhold.dev/holder', 'cordonhold.dev/until', 'cordonhold.dev/boot-id', 'cordonhold.dev/was-unschedulable', 'cordonhold.dev/write', 'cordonhold.dev/attempt', 'cordonhold.dev/cancel', 'cordonhold.dev/replaced', 'cordonhold.dev/given-back', 'cordonhold.dev/release-at']
+&& ['cordonhold.dev/holder', 'cordonhold.dev/until', 'cordonhold.dev/boot-id', 'cordonhold.dev/was-unschedulable', 'cordonhold.dev/write', 'cordonhold.dev/attempt', 'cordonhold.dev/cancel', 'cordonhold.dev/reboot-wanted', 'cordonhold.dev/replaced', 'cordonhold.dev/given-back', 'cordonhold.dev/release-at']
   .all(key, object.metadata.?annotations[?key] == oldObject.metadata.?annotations[?key])
 {{- end -}}
 {{- define "cordonhold.cel.changes-no-deferred-uncordon" -}}
@@ -280,7 +284,7 @@ oldObject.metadata.?annotations[?'cordonhold.dev/holder'].orValue('/').split('/'
   && oldObject.metadata.?annotations[?'cordonhold.dev/attempt'].orValue('0').matches('^[0-9]{1,2}$')
   && object.metadata.?labels[?'cordonhold.dev/phase'] == oldObject.metadata.?labels[?'cordonhold.dev/phase']
   && (object.metadata.?labels[?'cordonhold.dev/agent'].orValue('') != 'disabled' || oldObject.metadata.?labels[?'cordonhold.dev/agent'].orValue('') == 'disabled')
-  && ['cordonhold.dev/holder', 'cordonhold.dev/until', 'cordonhold.dev/boot-id', 'cordonhold.dev/was-unschedulable', 'cordonhold.dev/write', 'cordonhold.dev/attempt', 'cordonhold.dev/cancel', 'cordonhold.dev/replaced', 'cordonhold.dev/given-back', 'cordonhold.dev/release-at']
+  && ['cordonhold.dev/holder', 'cordonhold.dev/until', 'cordonhold.dev/boot-id', 'cordonhold.dev/was-unschedulable', 'cordonhold.dev/write', 'cordonhold.dev/attempt', 'cordonhold.dev/cancel', 'cordonhold.dev/reboot-wanted', 'cordonhold.dev/replaced', 'cordonhold.dev/given-back', 'cordonhold.dev/release-at']
     .all(key, object.metadata.?annotations[?key] == oldObject.metadata.?annotations[?key])
 )
 {{- end -}}
@@ -310,7 +314,7 @@ request.?subResource.orValue('') == ''
 && oldObject.metadata.?annotations[?'cordonhold.dev/attempt'].orValue('0').matches('^[0-9]{1,2}$')
 && object.metadata.?labels[?'cordonhold.dev/phase'] == oldObject.metadata.?labels[?'cordonhold.dev/phase']
 && (object.metadata.?labels[?'cordonhold.dev/agent'].orValue('') != 'disabled' || oldObject.metadata.?labels[?'cordonhold.dev/agent'].orValue('') == 'disabled')
-&& ['cordonhold.dev/holder', 'cordonhold.dev/until', 'cordonhold.dev/boot-id', 'cordonhold.dev/was-unschedulable', 'cordonhold.dev/write', 'cordonhold.dev/attempt', 'cordonhold.dev/cancel', 'cordonhold.dev/replaced', 'cordonhold.dev/given-back', 'cordonhold.dev/release-at']
+&& ['cordonhold.dev/holder', 'cordonhold.dev/until', 'cordonhold.dev/boot-id', 'cordonhold.dev/was-unschedulable', 'cordonhold.dev/write', 'cordonhold.dev/attempt', 'cordonhold.dev/cancel', 'cordonhold.dev/reboot-wanted', 'cordonhold.dev/replaced', 'cordonhold.dev/given-back', 'cordonhold.dev/release-at']
   .all(key, object.metadata.?annotations[?key] == oldObject.metadata.?annotations[?key])
 {{- end -}}
 {{- define "cordonhold.cel.hold-variables" -}}
@@ -486,6 +490,9 @@ request.?subResource.orValue('') == ''
 - name: changesCancel
   expression: |-
     object.metadata.?annotations[?'cordonhold.dev/cancel'] != oldObject.metadata.?annotations[?'cordonhold.dev/cancel']
+- name: changesRequest
+  expression: |-
+    object.metadata.?annotations[?'cordonhold.dev/reboot-wanted'] != oldObject.metadata.?annotations[?'cordonhold.dev/reboot-wanted']
 - name: isOpen
   expression: |-
     variables.isCancelled && !variables.isSealed && !variables.changesCancel && !variables.setsMarks
@@ -609,6 +616,22 @@ request.?subResource.orValue('') == ''
     'tampered-taint: ' + "only the agent of node " + variables.name + " may change the taint cordonhold.dev/rebooting of the hold: "
     + variables.told
     + variables.wayOut
+- expression: |-
+    !variables.changesRequest || authorizer.group('cordonhold.dev').resource('rebootholds').name(oldObject.metadata.name).check('reboot').allowed()
+  reason: Forbidden
+  message: 'no-request: a request for a reboot needs the ClusterRole cordonhold-reboot'
+  messageExpression: |-
+    'no-request: ' + "cordonhold.dev/reboot-wanted of node " + oldObject.metadata.name + " may be written with the RBAC verb reboot on rebootholds.cordonhold.dev alone. Bind the ClusterRole cordonhold-reboot to those who may ask for reboots"
+- expression: |-
+    !variables.changesRequest || !object.metadata.?annotations[?'cordonhold.dev/reboot-wanted'].hasValue() || [object.metadata.?annotations[?'cordonhold.dev/reboot-wanted'].orValue('')].exists(asked,
+      asked.split(' ', 2)[0].size() <= 200
+      && asked.split(' ', 2)[0].matches('^(2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|(2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z$')
+      && asked.matches('(?s)^[^ ]+ .*\\S')
+    )
+  reason: Forbidden
+  message: 'bad-request: a request for a reboot must begin with the time and give a reason'
+  messageExpression: |-
+    'bad-request: ' + "cordonhold.dev/reboot-wanted of node " + oldObject.metadata.name + " leads to no reboot: it must begin with the time, such as 2026-11-30T08:00:00Z, and give a reason. kubectl cordonhold reboot writes it"
 {{- end -}}
 {{- define "cordonhold.cel.created-hold-validations" -}}
 - expression: |-
@@ -625,6 +648,22 @@ request.?subResource.orValue('') == ''
   message: 'spoofed-hold: a node may not be created with the marks of a hold'
   messageExpression: |-
     'spoofed-hold: ' + "node " + object.metadata.name + " may not be created with the marks of a hold: only its own agent writes them, once it runs there. Leave out the label cordonhold.dev/phase, the taint cordonhold.dev/rebooting and the annotations cordonhold.dev/holder, cordonhold.dev/until, cordonhold.dev/boot-id, cordonhold.dev/was-unschedulable, cordonhold.dev/write, cordonhold.dev/attempt"
+- expression: |-
+    !object.metadata.?annotations[?'cordonhold.dev/reboot-wanted'].hasValue() || authorizer.group('cordonhold.dev').resource('rebootholds').name(object.metadata.name).check('reboot').allowed()
+  reason: Forbidden
+  message: 'no-request: a request for a reboot needs the ClusterRole cordonhold-reboot'
+  messageExpression: |-
+    'no-request: ' + "cordonhold.dev/reboot-wanted of node " + object.metadata.name + " may be written with the RBAC verb reboot on rebootholds.cordonhold.dev alone. Bind the ClusterRole cordonhold-reboot to those who may ask for reboots"
+- expression: |-
+    !object.metadata.?annotations[?'cordonhold.dev/reboot-wanted'].hasValue() || !object.metadata.?annotations[?'cordonhold.dev/reboot-wanted'].hasValue() || [object.metadata.?annotations[?'cordonhold.dev/reboot-wanted'].orValue('')].exists(asked,
+      asked.split(' ', 2)[0].size() <= 200
+      && asked.split(' ', 2)[0].matches('^(2[0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|(2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?Z$')
+      && asked.matches('(?s)^[^ ]+ .*\\S')
+    )
+  reason: Forbidden
+  message: 'bad-request: a request for a reboot must begin with the time and give a reason'
+  messageExpression: |-
+    'bad-request: ' + "cordonhold.dev/reboot-wanted of node " + object.metadata.name + " leads to no reboot: it must begin with the time, such as 2026-11-30T08:00:00Z, and give a reason. kubectl cordonhold reboot writes it"
 {{- end -}}
 {{- define "cordonhold.cel.deleted-hold-validations" -}}
 - expression: |-
@@ -653,6 +692,7 @@ authorizer.group('cordonhold.dev').resource('rebootholds').check('annotate').all
 {{- define "cordonhold.cel.peoples-annotations" -}}
 ['cordonhold.dev/pause', 'cordonhold.dev/keep-cordoned']
 + (authorizer.group('cordonhold.dev').resource('rebootholds').check('override').allowed() ? ['cordonhold.dev/cancel'] : [])
++ (authorizer.group('cordonhold.dev').resource('rebootholds').check('reboot').allowed() ? ['cordonhold.dev/reboot-wanted'] : [])
 {{- end -}}
 {{- define "cordonhold.cel.changes-annotations-alone" -}}
 object.?spec == oldObject.?spec

@@ -117,7 +117,7 @@ fn changes_no_mark() -> String {
     let [agent, agent_before] = ["object", "oldObject"].map(|object| label(object, keys::AGENT));
     let guarded: Vec<&str> = keys::MARK_ANNOTATIONS
         .into_iter()
-        .chain([keys::CANCEL])
+        .chain([keys::CANCEL, keys::REBOOT_WANTED])
         .chain(keys::OWNERS_ANNOTATIONS)
         .collect();
     all_of(&[

@@ -222,6 +222,7 @@ fn of_the_change() -> Vec<Variable> {
     let [was, is] = uncordons();
     let wanted = ["object", "oldObject"].map(|object| annotation(object, keys::UNCORDON_WANTED));
     let cancel = ["object", "oldObject"].map(|object| annotation(object, keys::CANCEL));
+    let request = ["object", "oldObject"].map(|object| annotation(object, keys::REBOOT_WANTED));
     let agent = all_of(&[vec![has_the_agents_name()], has_the_agents_rights().to_vec()].concat());
     vec![
         ("isAgent", agent),
@@ -231,6 +232,7 @@ fn of_the_change() -> Vec<Variable> {
         ("changesTaint", changes_taint()),
         ("setsMarks", sets_marks()),
         ("changesCancel", format!("{} != {}", cancel[0], cancel[1])),
+        ("changesRequest", format!("{} != {}", request[0], request[1])),
         ("isOpen", "variables.isCancelled && !variables.isSealed && !variables.changesCancel && !variables.setsMarks".to_owned()),
         ("wanted", format!("{}.orValue('')", wanted[0])),
         ("wantedBefore", format!("{}.orValue('')", wanted[1])),

@@ -21,10 +21,12 @@ pub(super) fn definitions() -> Vec<Definition> {
         define(
             "peoples-annotations",
             format!(
-                "{}\n+ ({} ? {} : [])",
+                "{}\n+ ({} ? {} : [])\n+ ({} ? {} : [])",
                 quoted(&[keys::PAUSE, keys::KEEP_CORDONED]),
                 may(keys::OVERRIDE_VERB),
-                quoted(&[keys::CANCEL])
+                quoted(&[keys::CANCEL]),
+                may(keys::REBOOT_VERB),
+                quoted(&[keys::REBOOT_WANTED])
             ),
         ),
         define(

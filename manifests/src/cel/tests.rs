@@ -32,7 +32,12 @@ fn each_mark_and_what_goes_with_it_is_watched_and_left_alone_by_the_policy() {
     let watched = sorted(&[
         marks,
         &keys::OWNERS_ANNOTATIONS,
-        &[keys::CANCEL, keys::UNCORDON_WANTED, keys::AGENT],
+        &[
+            keys::CANCEL,
+            keys::REBOOT_WANTED,
+            keys::UNCORDON_WANTED,
+            keys::AGENT,
+        ],
     ]);
     for name in [
         "uncordons-a-held-node-or-touches-a-hold",
@@ -40,7 +45,10 @@ fn each_mark_and_what_goes_with_it_is_watched_and_left_alone_by_the_policy() {
     ] {
         assert_eq!(keys_in(&text_of(name)), watched, "{name}");
     }
-    assert_eq!(keys_in(&text_of("creates-a-node-with-a-mark")), sorted(&[marks]));
+    assert_eq!(
+        keys_in(&text_of("creates-a-node-with-a-mark")),
+        sorted(&[marks, &[keys::REBOOT_WANTED]])
+    );
     let policy = definitions()
         .into_iter()
         .skip_while(|definition| definition.name != "not-an-agent-elsewhere-and-a-name-that-can-be-kept")

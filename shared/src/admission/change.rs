@@ -1,5 +1,5 @@
-//! What an update of a Node changes in the things that Cordonhold guards: the cordon, the marks, the cancel and the
-//! deferred uncordon.
+//! What an update of a Node changes in the things that Cordonhold guards: the cordon, the marks, the cancel, the request for a reboot
+//! and the deferred uncordon.
 //!
 //! Not here: whether the change is allowed ([`super::decide`]).
 
@@ -29,6 +29,8 @@ pub struct Change {
     pub sets_marks: bool,
     /// The cancel is written, changed or removed.
     pub cancel: bool,
+    /// The request for a reboot is written, changed or removed.
+    pub request: bool,
     /// The deferred uncordon is written or replaced, or one that counts for the hold is removed.
     pub deferred: bool,
 }
@@ -45,6 +47,7 @@ impl Change {
             taint: taint.0 != taint.1,
             sets_marks: taint == (false, true) || marks().any(|(old, new)| new.is_some() && old != new),
             cancel: old.annotation(keys::CANCEL) != new.annotation(keys::CANCEL),
+            request: old.annotation(keys::REBOOT_WANTED) != new.annotation(keys::REBOOT_WANTED),
             deferred: old.annotation(keys::UNCORDON_WANTED) != new.annotation(keys::UNCORDON_WANTED)
                 && (new.annotation(keys::UNCORDON_WANTED).is_some()
                     || hold::deferred_of_hold(old).is_some()
@@ -59,11 +62,16 @@ impl Change {
 
     /// Whether the update changes nothing that a rule looks at.
     pub fn is_nothing(&self) -> bool {
+        !self.request && self.is_nothing_but_request()
+    }
+
+    /// Whether the update changes nothing that a rule looks at, except for the request for a reboot.
+    pub(super) fn is_nothing_but_request(&self) -> bool {
         !self.uncordons && !self.touches_marks() && !self.cancel && !self.deferred
     }
 }
 
-/// The changes as the audit trail lists them: `uncordon`, `cordon`, `hold`, `taint`, `cancel`, `deferred`, joined by commas.
+/// The changes as the audit trail lists them: `uncordon`, `cordon`, `hold`, `taint`, `cancel`, `request`, `deferred`, joined by commas.
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Change {
@@ -72,6 +80,7 @@ impl fmt::Display for Change {
             annotations_or_phase,
             taint,
             cancel,
+            request,
             deferred,
             // Not listed: it only says how the marks change, which `hold` and `taint` already cover.
             sets_marks: _,
@@ -82,6 +91,7 @@ impl fmt::Display for Change {
             ("hold", annotations_or_phase),
             ("taint", taint),
             ("cancel", cancel),
+            ("request", request),
             ("deferred", deferred),
         ];
         let effects: Vec<&str> = effects

@@ -167,6 +167,7 @@ impl Evaluation<'_> {
             && !change.annotations_or_phase
             && !change.sets_marks
             && !change.cancel
+            && !change.request
             && hold::deferring_hold(old).is_some()
     }
 

@@ -10,15 +10,27 @@ use crate::keys;
 use crate::node::NodeView;
 
 impl Evaluation<'_> {
-    /// The rule for the CREATE of a Node: it may not carry marks. Only the agent of an existing Node writes marks.
-    pub(super) fn create(&self, new: &NodeView) -> Reason {
-        if !hold::has_marks(new) {
-            return Reason::NothingOfOurs;
+    /// The rules for the CREATE of a Node: it may not carry marks, because only the agent of an existing Node writes marks, and a request
+    /// takes the same permission as on a Node that is there.
+    pub(super) fn create(&self, new: &NodeView) -> Ruling {
+        let (is_marked, is_requested) = (
+            hold::has_marks(new),
+            new.annotation(keys::REBOOT_WANTED).is_some(),
+        );
+        if !is_marked && !is_requested {
+            return Reason::NothingOfOurs.into();
         }
         if self.is_exempt() {
-            return Reason::Exempt;
+            return Reason::Exempt.into();
         }
-        Reason::SpoofedHold
+        // A rule whose mode only warns must not let through what the other denies.
+        if is_marked && (!is_requested || self.denies(Reason::SpoofedHold)) {
+            return Reason::SpoofedHold.into();
+        }
+        match self.request_written(new) {
+            Ruling::Reason(reason) if is_marked && !self.denies(reason) => Reason::SpoofedHold.into(),
+            ruling => ruling,
+        }
     }
 
     /// The rules for an update of a Node, or the fact that is missing.
@@ -38,6 +50,25 @@ impl Evaluation<'_> {
         if !is_elsewhere && self.is_agent() {
             return Reason::Owner.into();
         }
+        if !change.request {
+            return self.hold_changed(old, new);
+        }
+        if change.is_nothing_but_request() {
+            return self.request_written(new);
+        }
+        let beside = match self.hold_changed(old, new) {
+            Ruling::Reason(reason) if !self.denies(reason) => reason,
+            ruling => return ruling,
+        };
+        match self.request_written(new) {
+            Ruling::Reason(asked) if self.gravity(beside) > self.gravity(asked) => beside.into(),
+            ruling => ruling,
+        }
+    }
+
+    /// The rules for an update that changes cordon, marks, cancel or deferred uncordon, by anybody who is neither the owner nor exempt.
+    fn hold_changed(&self, old: &NodeView, new: &NodeView) -> Ruling {
+        let change = &self.change;
         if change.cancel && !change.uncordons && !change.touches_marks() && !change.deferred {
             return self.cancel_written(old, new);
         }
@@ -133,12 +164,26 @@ impl Evaluation<'_> {
         };
         let text = new.annotation(keys::CANCEL);
         let is_bad = text.is_some_and(|text| hold::cancel_flaw(old, text).is_some());
-        // Somebody who may not cancel is told that, rather than how to write a cancel.
-        if is_bad && !self.denies(permission) {
-            Reason::BadCancel.into()
-        } else {
-            permission.into()
-        }
+        self.unless_bad(permission, is_bad.then_some(Reason::BadCancel))
+    }
+
+    /// The rules for the request for a reboot that the new Node has, or no longer has.
+    fn request_written(&self, new: &NodeView) -> Ruling {
+        let permission = match &self.facts.may_reboot {
+            Known::Unasked => return Ruling::Need(Fact::Reboot),
+            Known::Is(true) => Reason::Requested,
+            Known::Is(false) => Reason::NoRequest,
+            Known::Failed(_) => Reason::LookupFailed,
+        };
+        let is_bad = hold::bad_request(new, self.now).is_some();
+        self.unless_bad(permission, is_bad.then_some(Reason::BadRequest))
+    }
+
+    /// The permission, or what is wrong with the text of somebody who has it: who may not write it at all is told that, rather than how.
+    fn unless_bad(&self, permission: Reason, bad: Option<Reason>) -> Ruling {
+        bad.filter(|_| !self.denies(permission))
+            .unwrap_or(permission)
+            .into()
     }
 
     /// The reason for an update that no rule of ours denies: `reason`, unless it is an uncordon and kured's rules weigh more.

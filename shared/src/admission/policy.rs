@@ -60,7 +60,14 @@ impl Policy {
     /// The caller drops all others. Keys are compared whole, not by their prefix: otherwise the sender of a review could make us keep
     /// any number of them.
     pub fn reads(&self, key: &str) -> bool {
-        [keys::PHASE, keys::AGENT, keys::CANCEL, keys::UNCORDON_WANTED].contains(&key)
+        let own = [
+            keys::PHASE,
+            keys::AGENT,
+            keys::CANCEL,
+            keys::REBOOT_WANTED,
+            keys::UNCORDON_WANTED,
+        ];
+        own.contains(&key)
             || keys::MARK_ANNOTATIONS.contains(&key)
             || keys::OWNERS_ANNOTATIONS.contains(&key)
             || keys::TOLD_ANNOTATIONS.contains(&key)

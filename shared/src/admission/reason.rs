@@ -51,13 +51,16 @@ macro_rules! reasons {
 }
 
 reasons! {
-    NothingOfOurs   "nothing-of-ours"  Allow Ours  "no uncordon, and no mark and no cancel changed; not logged"
+    NothingOfOurs   "nothing-of-ours"  Allow Ours  "no uncordon, and no mark, cancel or request changed; not logged"
     Owner           "owner"            Allow Ours  "the node's own agent, by its ServiceAccount and its token's node; any agent that edits kured's lock"
     NotOwnNode      "not-own-node"     Deny  Ours  "any write by an agent's ServiceAccount to a Node that its token does not name"
     Override        "override"         Allow Ours  "a cancel, written alone, with the RBAC verb `override` on `rebootholds.cordonhold.dev`"
     NoOverride      "no-override"      Deny  Ours  "a cancel without the RBAC verb `override`"
     BadCancel       "bad-cancel"       Deny  Ours  "a cancel that ends nothing: it names no hold or another one, or gives no reason"
     CancelAlone     "cancel-alone"     Deny  Ours  "a cancel in the same request as an uncordon or a change of marks"
+    Requested       "requested"        Allow Ours  "a request for a reboot, or its removal, with the RBAC verb `reboot` on `rebootholds.cordonhold.dev`"
+    NoRequest       "no-request"       Deny  Ours  "a request for a reboot, or its removal, without the RBAC verb `reboot`; also on a Node that is created"
+    BadRequest      "bad-request"      Deny  Ours  "a request for a reboot that leads to none: it begins with no time or with one that is too old or too far ahead, or gives no reason"
     SpoofedHold     "spoofed-hold"     Deny  Ours  "marks added to a Node that has none, or to a Node that is created"
     Cancelled       "cancelled"        Flag  Ours  "the Node's cancel names its hold: uncordon and removal of marks pass"
     TooLate         "too-late"         Deny  Ours  "the Node's cancel names its hold, but the reboot is under way"

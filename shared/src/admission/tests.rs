@@ -658,6 +658,139 @@ fn a_cancel_needs_its_own_permission_and_comes_alone() {
     }
 }
 
+const REQUEST: &str = "2026-01-01T00:04:00Z jo: a new kernel";
+
+fn requested(node: NodeView) -> NodeView {
+    annotate(node, keys::REBOOT_WANTED, REQUEST)
+}
+
+#[test]
+fn a_request_for_a_reboot_needs_its_own_permission_to_be_written_changed_or_removed() {
+    let gets = |old: NodeView, new: NodeView, may_reboot: Known<bool>| {
+        let facts = Facts {
+            may_reboot,
+            // Who may cancel may not ask for a reboot by that.
+            may_override: Known::Is(true),
+            ..Facts::default()
+        };
+        ask(stranger(), old, new, &facts, &policy(), now())
+    };
+    let another = annotate(free(), keys::REBOOT_WANTED, "2026-01-01T00:05:00Z al: me too");
+    for (old, new) in [
+        (free(), requested(free())),
+        (requested(free()), another),
+        (requested(free()), free()),
+        (held(), requested(held())),
+    ] {
+        let (old, new) = (|| old.clone(), || new.clone());
+        assert_eq!(gets(old(), new(), Known::Unasked), Decision::Need(Fact::Reboot));
+        for (fact, outcome, reason) in [
+            (Known::Is(true), Outcome::Allow, Reason::Requested),
+            (Known::Is(false), Outcome::Deny, Reason::NoRequest),
+            (
+                Known::Failed("no answer".to_owned()),
+                Outcome::Deny,
+                Reason::LookupFailed,
+            ),
+        ] {
+            let Decision::Verdict(v) = gets(old(), new(), fact) else {
+                panic!()
+            };
+            assert_eq!((v.outcome, v.reason), (outcome, reason));
+        }
+    }
+    // The node's own agent takes it off.
+    let Decision::Verdict(v) = ask(
+        requester(AGENT, &["node-0"]),
+        requested(held()),
+        held(),
+        &Facts::default(),
+        &policy(),
+        now(),
+    ) else {
+        panic!()
+    };
+    assert_eq!((v.outcome, v.reason), (Outcome::Allow, Reason::Owner));
+}
+
+#[test]
+fn a_request_for_a_reboot_opens_nothing_and_hides_nothing_beside_it() {
+    for (may, old, new, reason) in [
+        (true, held(), requested(uncordoned(held())), Reason::Held),
+        (false, held(), requested(uncordoned(held())), Reason::Held),
+        (true, held(), requested(stripped(held())), Reason::TamperedHold),
+        (true, free(), requested(uncordoned(free())), Reason::Requested),
+        (false, free(), requested(uncordoned(free())), Reason::NoRequest),
+        (
+            true,
+            free(),
+            annotate(free(), keys::REBOOT_WANTED, "please"),
+            Reason::BadRequest,
+        ),
+        (
+            false,
+            free(),
+            annotate(free(), keys::REBOOT_WANTED, "please"),
+            Reason::NoRequest,
+        ),
+        // More than a day ago, and hours ahead.
+        (
+            true,
+            free(),
+            annotate(free(), keys::REBOOT_WANTED, "2025-12-31T00:00:00Z jo: late"),
+            Reason::BadRequest,
+        ),
+        (
+            true,
+            free(),
+            annotate(free(), keys::REBOOT_WANTED, "2026-01-01T06:00:00Z jo: tonight"),
+            Reason::BadRequest,
+        ),
+    ] {
+        let facts = Facts {
+            may_reboot: Known::Is(may),
+            ..Facts::default()
+        };
+        let policy = Policy {
+            kured: None,
+            ..policy()
+        };
+        let Decision::Verdict(v) = ask(stranger(), old, new, &facts, &policy, now()) else {
+            panic!("{reason:?}")
+        };
+        assert_eq!(v.reason, reason, "{may}");
+        assert_eq!(
+            v.outcome == Outcome::Deny,
+            reason.outcome() == Outcome::Deny,
+            "{reason:?}"
+        );
+    }
+}
+
+#[test]
+fn a_node_is_created_with_a_request_by_those_alone_who_may_ask() {
+    let created = |new: NodeView, may: bool| {
+        let request = Request {
+            requester: stranger(),
+            operation: Operation::CreateNode { new },
+            is_of_status: false,
+        };
+        let facts = Facts {
+            may_reboot: Known::Is(may),
+            ..Facts::default()
+        };
+        match decide(&request, &facts, &policy(), now()) {
+            Decision::Verdict(verdict) => verdict.reason,
+            need @ Decision::Need(_) => panic!("{need:?}"),
+        }
+    };
+    assert_eq!(created(requested(free()), true), Reason::Requested);
+    assert_eq!(created(requested(free()), false), Reason::NoRequest);
+    assert_eq!(created(requested(held()), true), Reason::SpoofedHold);
+    assert_eq!(created(held(), true), Reason::SpoofedHold);
+    assert_eq!(created(free(), false), Reason::NothingOfOurs);
+}
+
 #[test]
 fn c9_a_cancel_planted_before_the_hold_needs_the_permission_and_opens_no_hold() {
     // HELD-STAYS-CORDONED: any controller may write annotations that do not concern us, but not a cancel.
@@ -1394,7 +1527,13 @@ fn any_node() -> impl Strategy<Value = NodeView> {
         .into_iter()
         .chain(keys::OWNERS_ANNOTATIONS)
         .chain(keys::TOLD_ANNOTATIONS)
-        .chain([keys::CANCEL, keys::UNCORDON_WANTED, keys::PAUSE, "other"])
+        .chain([
+            keys::CANCEL,
+            keys::REBOOT_WANTED,
+            keys::UNCORDON_WANTED,
+            keys::PAUSE,
+            "other",
+        ])
         .collect();
     let annotations = proptest::collection::btree_map(proptest::sample::select(all), any_text(), 0..6);
     let label = proptest::option::of(any_text());
@@ -1439,11 +1578,13 @@ fn any_requester() -> impl Strategy<Value = Requester> {
 }
 
 fn any_facts() -> impl Strategy<Value = Facts> {
-    let permitted = prop_oneof![
-        Just(Known::Unasked),
-        any::<bool>().prop_map(Known::Is),
-        any_text().prop_map(Known::Failed)
-    ];
+    let permitted = || {
+        prop_oneof![
+            Just(Known::Unasked),
+            any::<bool>().prop_map(Known::Is),
+            any_text().prop_map(Known::Failed)
+        ]
+    };
     let locks = || {
         let keys = proptest::sample::select(vec![keys::KURED_LOCK, keys::KURED_V2_LOCK]);
         let locks = proptest::collection::btree_map(keys.prop_map(str::to_owned), any_text(), 0..3);
@@ -1453,11 +1594,14 @@ fn any_facts() -> impl Strategy<Value = Facts> {
             any_text().prop_map(Known::Failed)
         ]
     };
-    (permitted, locks(), locks()).prop_map(|(may_override, watched_kured_lock, kured_lock)| Facts {
-        may_override,
-        watched_kured_lock,
-        kured_lock,
-    })
+    (permitted(), permitted(), locks(), locks()).prop_map(
+        |(may_override, may_reboot, watched_kured_lock, kured_lock)| Facts {
+            may_override,
+            may_reboot,
+            watched_kured_lock,
+            kured_lock,
+        },
+    )
 }
 
 fn any_policy() -> impl Strategy<Value = Policy> {

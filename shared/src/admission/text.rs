@@ -71,6 +71,9 @@ impl Evaluation<'_> {
             | Reason::NoOverride
             | Reason::BadCancel
             | Reason::CancelAlone
+            | Reason::Requested
+            | Reason::NoRequest
+            | Reason::BadRequest
             | Reason::SpoofedHold
             | Reason::TooLate
             | Reason::NotHeld
@@ -112,6 +115,15 @@ impl Evaluation<'_> {
                  first send the cancel, then the uncordon or the change of marks in a second request",
                 keys::CANCEL
             ),
+            Reason::NoRequest => format!(
+                "{user} may not write {} on node {name}: that needs the RBAC verb {} on {}.{}. \
+                 Bind the ClusterRole cordonhold-reboot to those who may ask for reboots",
+                keys::REBOOT_WANTED,
+                keys::REBOOT_VERB,
+                keys::OVERRIDE_RESOURCE,
+                keys::OVERRIDE_GROUP
+            ),
+            Reason::BadRequest => self.bad_request(&name),
             Reason::SpoofedHold => self.spoofed_hold(),
             Reason::TooLate => self.held(Held::too_late) + self.not_deferred(reason),
             Reason::Held => self.held(Held::stays_cordoned) + self.not_deferred(reason),
@@ -128,6 +140,7 @@ impl Evaluation<'_> {
             Reason::NothingOfOurs
             | Reason::Owner
             | Reason::Override
+            | Reason::Requested
             | Reason::Cancelled
             | Reason::NotHeld
             | Reason::Lapsed
@@ -212,6 +225,20 @@ impl Evaluation<'_> {
         let text = self.request.node_after();
         let text = text.and_then(|node| node.annotation(keys::CANCEL));
         self.held(|held| held.bad_cancel(text.unwrap_or_default()))
+    }
+
+    fn bad_request(&self, name: &str) -> String {
+        let new = match &self.request.operation {
+            Operation::CreateNode { new } | Operation::UpdateNode { new, .. } => Some(new),
+            Operation::DeleteNode { .. } | Operation::UpdateDaemonSet(_) => None,
+        };
+        let flaw = new.and_then(|new| hold::bad_request(new, self.now));
+        format!(
+            "{} on node {name} leads to no reboot: {}. To ask for one: {}",
+            keys::REBOOT_WANTED,
+            flaw.map_or("", hold::RequestFlaw::as_str),
+            hold::reboot_command(new.map_or("", NodeView::name))
+        )
     }
 
     fn spoofed_hold(&self) -> String {

@@ -8,12 +8,13 @@ use serde::Serialize;
 use super::{Look, Told};
 use crate::Reading;
 use crate::admission::SKEW;
-use crate::hold::{self, Hold, Phase};
+use crate::hold::{self, Hold, Phase, RebootRequest};
 use crate::keys;
 use crate::lock::Entry;
 use crate::node::NodeView;
 use crate::quote::{always_quoted, one_line, quoted};
 use crate::reboot::cycle::{Course, Report};
+use crate::release::standing;
 
 /// Most characters of a detail: enough for a drain's progress with what blocks it, and for the sentence of a blocker.
 pub(super) const DETAIL_MAX: usize = 400;
@@ -63,7 +64,7 @@ states! {
     Delaying   "delaying"   3 "the drain is over, and `--reboot-delay` runs"
     Draining   "draining"   4 "the node is cordoned, and its pods are evicted"
     Kured      "kured"      5 "stock kured's lock names the node: kured reboots it"
-    Wanted     "wanted"     6 "the host asks for a reboot, and the agent waits; the node is not held"
+    Wanted     "wanted"     6 "the host or a person asks for a reboot, and the agent waits; the node is not held"
     KuredWants "kured-wants" 7 "stock kured wants to reboot the node, and waits for its lock"
     Cordoned   "cordoned"   8 "somebody else has cordoned the node; no reboot holds it"
     Idle       "idle"       9 "nothing of a reboot is on the node"
@@ -110,6 +111,9 @@ pub struct Row {
     /// What asked for the reboot.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub asked_by: String,
+    /// The request for a reboot that is on it and counts: who asks, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requested: Option<String>,
     /// Its place in the lock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lock: Option<Place>,
@@ -135,7 +139,10 @@ impl Row {
 
     /// Whether a table leaves the node out unless it is asked for.
     pub fn is_idle(&self) -> bool {
-        self.state == State::Idle && self.paused.is_none() && self.keep_cordoned.is_none()
+        self.state == State::Idle
+            && self.paused.is_none()
+            && self.keep_cordoned.is_none()
+            && self.requested.is_none()
     }
 }
 
@@ -191,6 +198,7 @@ impl Look<'_> {
             detail: one_line(&detail, DETAIL_MAX),
             until: hold.as_ref().and_then(|hold| hold.until),
             asked_by: account.map(|account| account.why).unwrap_or_default(),
+            requested: self.request(node).map(|reason| one_line(&reason, DETAIL_MAX)),
             hold: hold.map(|hold| hold.holder.created),
             lock: entry.map(|(lock, entry)| Place {
                 object: lock.object.clone(),
@@ -212,6 +220,20 @@ impl Look<'_> {
             cordoned: node.spec.unschedulable,
             ready: node.is_ready(),
         }
+    }
+
+    /// The request on this Node that counts: one that its hold has used, or one that nobody has used.
+    fn request(&self, node: &NodeView) -> Option<String> {
+        let used_up_to = self.seen.used_up_to(node.name());
+        let served = self.served(node).map(|request| request.reason);
+        served.or_else(|| standing(node, used_up_to, self.now).map(|request| request.reason))
+    }
+
+    /// The request on this Node that its place in the lock has used.
+    pub(super) fn served(&self, node: &NodeView) -> Option<RebootRequest> {
+        let request = hold::reboot_request(node)?.ok()?;
+        let (_, entry) = self.entry_of(node.name())?;
+        (entry.requested_at() == Some(request.at)).then_some(request)
     }
 
     fn held(&self, node: &NodeView, hold: &Hold) -> (State, Option<Timestamp>, String) {

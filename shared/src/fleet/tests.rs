@@ -129,6 +129,49 @@ fn kinds(fleet: &Fleet) -> Vec<TroubleKind> {
 }
 
 #[test]
+fn a_request_is_shown_until_it_is_used_and_then_only_while_its_hold_goes_on() {
+    let text = "2026-11-29T10:39:00Z jo: a new kernel";
+    let at: Timestamp = "2026-11-29T10:39:00Z".parse().unwrap();
+    let mut asked = node("a");
+    set(&mut asked, keys::REBOOT_WANTED, text);
+    let mut held = held("a", Phase::Draining);
+    set(&mut held, keys::REBOOT_WANTED, text);
+    let used = crate::lock::UsedRequests::default()
+        .with("a", at)
+        .unwrap()
+        .render();
+    let mut entry = Entry::new("a", "uid-a", "2026-11-29T10:40:00.000000001Z", false);
+    entry.requested_at = format!("{at:.9}");
+    let record = crate::lock::Record {
+        entries: vec![entry],
+        max_owners: None,
+    };
+    let record = record.render().unwrap();
+    let unused = lock(Carrier::Lease, "cordonhold-default", &[]);
+    let forgotten = lock(
+        Carrier::Lease,
+        "cordonhold-default",
+        &[(keys::REQUESTS_USED, &used)],
+    );
+    let serving = lock(
+        Carrier::Lease,
+        "cordonhold-default",
+        &[(keys::REQUESTS_USED, &used), (keys::LOCK, &record)],
+    );
+    let shown = Some("jo: a new kernel");
+    for (node, lock, requested, troubles) in [
+        (asked.clone(), unused, shown, vec![]),
+        (asked, forgotten, None, vec![TroubleKind::Ignored]),
+        (held, serving, shown, vec![]),
+    ] {
+        let fleet = fleet(vec![node], vec![lock], Vec::new());
+        assert_eq!(row(&fleet, "a").requested.as_deref(), requested);
+        assert_eq!(kinds(&fleet), troubles);
+        assert_eq!(row(&fleet, "a").is_idle(), requested.is_none());
+    }
+}
+
+#[test]
 fn each_phase_is_a_state_and_says_what_it_does() {
     let mut draining = held("draining", Phase::Draining);
     set(&mut draining, keys::DRAIN_PROGRESS, "3 gone, 2 left");

@@ -50,7 +50,7 @@ troubles! {
     NotGoingDown   "not-going-down"  "a sealed node is Ready in the boot before the reboot, and the time for its reboot is over, or its agent says that the host does not go down"
     Uncordoned     "uncordoned"      "a held node is schedulable"
     DrainBlocked   "drain-blocked"   "something blocks the drain of a node"
-    Ignored        "ignored"         "a cancel or a deferred uncordon on a Node has no effect"
+    Ignored        "ignored"         "a cancel, a deferred uncordon or a request on a Node has no effect"
     LockUnreadable "lock-unreadable" "the record of a lock cannot be read; no reboot begins"
     LockByHand     "lock-by-hand"    "a person has put an entry into the lock that stops the pool"
     PoolUnreadable "pool-unreadable" "the label selector of a pool cannot be read"
@@ -127,7 +127,20 @@ impl Look<'_> {
             };
             troubles.push(Trouble::of_node(TroubleKind::Ignored, node, &why, mends));
         }
+        if let Some(hold::Ignored { why, command, .. }) = self.ignored_request(node) {
+            troubles.push(Trouble::of_node(TroubleKind::Ignored, node, &why, command));
+        }
         troubles
+    }
+
+    /// Why the request on this Node leads to nothing, if it does not.
+    fn ignored_request(&self, node: &NodeView) -> Option<hold::Ignored> {
+        let flaw = match hold::reboot_request(node)? {
+            Err(flaw) => flaw,
+            Ok(_) if self.served(node).is_some() => return None,
+            Ok(request) => request.judged(self.seen.used_up_to(node.name()), self.now)?,
+        };
+        Some(hold::ignored_request(node, flaw))
     }
 
     fn troubles_of_hold(&self, node: &NodeView, hold: &Hold) -> Vec<Trouble> {

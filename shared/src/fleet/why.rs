@@ -252,7 +252,11 @@ fn ways(node: &NodeView, state: State, hold: Option<&Hold>, now: Timestamp) -> V
             "uncordon it, if nobody needs the cordon",
             format!("kubectl uncordon {name}"),
         )],
-        State::Idle => vec![pause()],
+        State::Idle if node.annotation(keys::REBOOT_WANTED).is_some() => vec![pause()],
+        State::Idle => vec![
+            pause(),
+            way("ask for a reboot", plugin("reboot", " --reason TEXT")),
+        ],
     }
 }
 

@@ -290,6 +290,13 @@ impl NodePatch {
         self
     }
 
+    /// The patch, which also takes the request for a reboot off.
+    #[must_use]
+    pub fn without_request(mut self, node: &NodeView) -> NodePatch {
+        self.clear_if_set(node, keys::REBOOT_WANTED);
+        self
+    }
+
     /// Whether the Node shows that this write has landed, by its proof in the marks or in `given-back`.
     pub fn is_shown_on(&self, node: &NodeView) -> bool {
         let marks = self.leaves.as_ref().and_then(|leaves| leaves.write.as_ref());

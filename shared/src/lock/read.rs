@@ -15,7 +15,7 @@ use super::{Entry, Record};
 use crate::quote::quoted;
 
 /// The JSON keys of the record, as kured and the agents write them.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     LOCKS,
     MAX_OWNERS,
     NODE,
@@ -31,6 +31,7 @@ const NAMES: [&str; 16] = [
     "attempts",
     "givenBack",
     "uncordonWanted",
+    "requestedAt",
     "write",
 ];
 const LOCKS: &str = "locks";

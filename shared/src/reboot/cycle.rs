@@ -9,7 +9,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::hold::{self, Hold, NodePatch, Proof, Signs, Tally};
+use jiff::Timestamp;
+
+use crate::hold::{self, Hold, NodePatch, Proof, RebootRequest, Signs, Tally};
 use crate::host::{Boot, HostRecord};
 use crate::lock::{EntryId, Share};
 use crate::node::NodeView;
@@ -22,6 +24,7 @@ mod edit;
 mod input;
 mod lock_edit;
 mod report;
+mod requested;
 mod sent;
 mod stage;
 mod step;
@@ -38,7 +41,7 @@ mod waiting;
 #[cfg(test)]
 mod tests;
 
-pub use input::{Answer, Event, Failure, HostState, Input, RebootFailure, Shutdown};
+pub use input::{Answer, Event, Failure, HostState, Input, RebootFailure, Shutdown, Wanted};
 pub use report::{
     CallOff, Count, Course, Disturbance, DrainResult, EvictionRefused, Fields, Level, Message, Next,
     RebootResult, Report, Row, Told, Unmeasured, Unsealed,
@@ -136,8 +139,16 @@ pub struct Cycle {
     acquired: Option<(Proof, bool)>,
     /// Random bits for the one write that a step may ask for. `None` between steps.
     chance: Option<Proof>,
-    /// Whether the sentinel asks for a reboot; `None` until it was looked at.
+    /// Whether the sentinel or a request asks for a reboot; `None` until they were looked at.
     wanted: Option<bool>,
+    /// Whether the sentinel did so at the last look; `None` before the first.
+    by_host: Option<bool>,
+    /// The request that did so at the last look.
+    request: Option<RebootRequest>,
+    /// Up to which time requests were used, as far as this process knows.
+    used_up_to: Option<Timestamp>,
+    /// The request that our hold has used.
+    serves: Option<Timestamp>,
     /// What the sentinel says of the reason, for the account. Empty if it says nothing, or no account is kept.
     wanted_for: String,
     backing_off: bool,
@@ -183,6 +194,10 @@ impl Cycle {
             acquired: None,
             chance: None,
             wanted: None,
+            by_host: None,
+            request: None,
+            used_up_to: None,
+            serves: None,
             wanted_for: String::new(),
             backing_off: false,
             redrains: 0,
@@ -256,7 +271,8 @@ impl Cycle {
         };
         let reason = self.wanted_for.as_str();
         let colon = if reason.is_empty() { "" } else { ": " };
-        patch.accounted(node, &format!("{asked_by}{colon}{reason}"), &self.tally)
+        let why = self.asked_by(&format!("{asked_by}{colon}{reason}"));
+        patch.accounted(node, &why, &self.tally)
     }
 
     /// The hold that this process works for, for the silences that go by it.

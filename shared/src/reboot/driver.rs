@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::hold::Proof;
+use crate::hold::{Proof, RebootRequest};
 use crate::node::NodeView;
 use crate::reboot::blocker::{self, Memory};
-use crate::reboot::cycle::{Act, Answer, Ask, Count, Cycle, Event, Input, Report, Settings};
+use crate::reboot::cycle::{Act, Answer, Ask, Count, Cycle, Event, Input, Report, Settings, Wanted};
 use crate::reboot::drain::{self, Done, Drain, Task, Trouble};
 use crate::reboot::lock_object::{Carrier, CarrierView, LockObject, LockObjects};
 use crate::reboot::moment::{Moment, Uptime};
@@ -27,6 +27,7 @@ use crate::watch::Change;
 
 mod gate;
 mod request;
+mod requests;
 mod standing;
 
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub use standing::{LockWait, Standing};
 
 use gate::Gate;
 use request::{Progress, Request};
+use requests::{LOOK_GAP, Requests};
 use standing::Waits;
 
 /// What an agent runs with.
@@ -60,6 +62,8 @@ pub struct Setup {
     pub windows: Windows,
     /// Whether a reboot must end in a window too, and what is known of how long it takes.
     pub must_end: Option<MustEnd>,
+    /// `--reboot-requests`: whether a request on the Node counts.
+    pub takes_requests: bool,
 }
 
 /// Random numbers, drawn anew for each call of [`Driver::next`].
@@ -150,6 +154,12 @@ pub struct Driver {
     is_blocked: bool,
     /// When the sentinel is looked at next.
     next_look: Uptime,
+    /// When the sentinel was looked at last.
+    last_look: Uptime,
+    /// Whether the host asked for a reboot when its sentinel was last readable.
+    asked_by_host: bool,
+    /// The request on our Node.
+    requests: Requests,
     /// The `created` of the last wish: each wish is later than the one before.
     last_wish: Timestamp,
     /// Counts the watches of all sources.
@@ -226,6 +236,9 @@ impl Driver {
             dates: Dates::default(),
             is_blocked: false,
             next_look: now,
+            last_look: now,
+            asked_by_host: false,
+            requests: Requests::default(),
             last_wish: Timestamp::MIN,
             epochs: 0,
             watched: [None; 3],
@@ -302,8 +315,17 @@ impl Driver {
             (Some(Open::Sentinel), Reply::Sentinel(found, reason)) => {
                 self.open = None;
                 self.cycle.wanted_for(reason);
-                let wish = found.map(|is_wanted| is_wanted.then(|| self.new_wish(at.wall)));
-                self.input = wish.map(|wish| Input::Event(Event::Sentinel(wish)));
+                let request = self.request_that_counts(at.wall);
+                if let Some(span) = self.requests.changes_in(at.wall) {
+                    self.next_look = self.next_look.min(at.now + span);
+                }
+                // Without an answer the host still asks if it did when there was one last, but begins nothing. What the request says is known.
+                let is_known = found.is_some() || request.is_some() || self.cycle.is_requested();
+                let last = self.asked_by_host && !self.cycle.is_idle();
+                let by_host = found.unwrap_or(last);
+                self.asked_by_host = by_host;
+                let wanted = self.wanted(by_host, request, at.wall);
+                self.input = is_known.then_some(Input::Event(Event::Sentinel(wanted)));
             }
             (Some(Open::Forgetting), Reply::Forgotten) => self.open = None,
             (Some(Open::Request(request)), reply) => {
@@ -365,6 +387,7 @@ impl Driver {
         match self.next_input(at, chance.number) {
             Some(Next::Input(input)) => self.deliver(input, chance.proof),
             Some(Next::Look) => {
+                self.last_look = at.now;
                 self.next_look = at.now + self.setup.timing.period;
                 self.open = Some(Open::Sentinel);
                 self.effects.push_back(Effect::Call(Call::LookAtSentinel));
@@ -477,6 +500,10 @@ impl Driver {
         }
         if let Some(node) = input.node() {
             self.dates = Dates::of(node);
+            self.requests.show(node);
+            if self.requests.take_news() {
+                self.next_look = self.next_look.min(self.last_look + LOOK_GAP);
+            }
         }
     }
 
@@ -566,6 +593,28 @@ impl Driver {
         let news = drain.work.tell(now).into_iter();
         self.inbox
             .extend(news.map(|news| (Source::Pods, Event::Drain(news))));
+    }
+
+    /// What asks for a reboot, with the `created` of a new wish for it.
+    fn wanted(&mut self, by_host: bool, request: Option<RebootRequest>, wall: Timestamp) -> Option<Wanted> {
+        (by_host || request.is_some()).then(|| Wanted {
+            created: self.new_wish(wall),
+            by_host,
+            request,
+        })
+    }
+
+    /// The request on our Node, if it counts. That it does not is reported once.
+    fn request_that_counts(&mut self, wall: Timestamp) -> Option<RebootRequest> {
+        let judged = self
+            .requests
+            .judge(&self.cycle, self.setup.takes_requests, wall)?;
+        if let Err(flaw) = &judged {
+            let ignored = self.requests.ignored(*flaw);
+            self.effects
+                .extend(ignored.map(|why| Effect::Report(Report::Ignored(why))));
+        }
+        judged.ok()
     }
 
     /// The `created` of a new wish: now or, if the clock has gone back, just after the wish before.

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 
 use crate::Reading;
 use crate::keys;
-use crate::lock::{EntryId, Record};
+use crate::lock::{EntryId, Record, UsedRequests};
 use crate::node::null_is_default;
-use crate::quote::{QUOTED_MAX, always_quoted};
+use crate::quote::{QUOTED_MAX, always_quoted, quoted};
 use crate::selector::Selector;
 
 /// Which object carries the lock of a pool.
@@ -51,7 +51,33 @@ impl LockObject {
                 self.key
             );
         }
+        if let Reading::Malformed(why) = &mut lock.used {
+            *why = format!(
+                "the annotation {} of the {self}, which says which requests were used, cannot be read: {why}; until it is mended no request \
+                 leads to a reboot; so that all until now count as used: {}",
+                keys::REQUESTS_USED,
+                self.using_up()
+            );
+        }
         lock
+    }
+
+    /// The command after which every request that was made before it counts as used. To remove the annotation would make used ones count again.
+    fn using_up(&self) -> String {
+        format!(
+            r#"kubectl -n {} annotate --overwrite {} {} {}="{{\"up_to\":\"$(date -u +%Y-%m-%dT%H:%M:%SZ)\",\"nodes\":{{}}}}""#,
+            quoted(&self.namespace),
+            self.kind().to_lowercase(),
+            quoted(&self.name),
+            keys::REQUESTS_USED
+        )
+    }
+
+    fn kind(&self) -> &'static str {
+        match self.carrier {
+            Carrier::Lease => "Lease",
+            Carrier::DaemonSet => "DaemonSet",
+        }
     }
 
     /// What is applied to create the Lease of a pool: the pool's selector and nothing else, so that the lock on a Lease that exists
@@ -71,11 +97,7 @@ impl LockObject {
 
 impl fmt::Display for LockObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.carrier {
-            Carrier::Lease => "Lease",
-            Carrier::DaemonSet => "DaemonSet",
-        };
-        write!(f, "{kind} {}/{}", self.namespace, self.name)
+        write!(f, "{} {}/{}", self.kind(), self.namespace, self.name)
     }
 }
 
@@ -138,6 +160,8 @@ pub struct LockView {
     pub paused: Option<String>,
     /// When the pool's last reboot ended.
     pub last_reboot: Reading<Timestamp>,
+    /// Which requests for reboots were used.
+    pub used: Reading<UsedRequests>,
 }
 
 /// A write of the lock, as a compare-and-swap.
@@ -151,6 +175,8 @@ pub struct LockWrite {
     pub record: Record,
     /// Whether a reboot of the pool ends with this write, so that its time is noted.
     pub ends_reboot: bool,
+    /// The requests that are used from this write on, if it uses one.
+    pub uses: Option<UsedRequests>,
 }
 
 /// A Lease or a DaemonSet: the fields that the lock needs.
@@ -188,6 +214,7 @@ impl CarrierView {
                 .unwrap_or_default(),
             record,
             paused: self.annotation(keys::PAUSE).map(str::to_owned),
+            used: UsedRequests::read(self.annotation(keys::REQUESTS_USED)),
             last_reboot: match self.annotation(keys::LAST_REBOOT) {
                 None => Reading::Absent,
                 Some(text) => text.parse().map_or_else(
@@ -198,9 +225,11 @@ impl CarrierView {
         }
     }
 
-    /// The `resourceVersion`, if the object carries neither a record nor a pause.
+    /// The `resourceVersion`, if the object carries neither a record nor a pause, nor used requests.
     pub fn version_if_empty(self) -> Option<String> {
-        let is_empty = self.annotation(keys::LOCK).is_none() && self.annotation(keys::PAUSE).is_none();
+        let is_empty = [keys::LOCK, keys::PAUSE, keys::REQUESTS_USED]
+            .iter()
+            .all(|key| self.annotation(key).is_none());
         is_empty.then_some(self.metadata.resource_version)
     }
 
@@ -240,6 +269,9 @@ pub fn patch(write: &LockWrite, key: &str, version: &str, now: Timestamp) -> Val
             body["metadata"]["annotations"][keys::LOCK_WRITTEN] = json!(format!("{now:.9}"));
         }
     }
+    if let Some(used) = &write.uses {
+        body["metadata"]["annotations"][keys::REQUESTS_USED] = json!(used.render());
+    }
     if write.ends_reboot {
         body["metadata"]["annotations"][keys::LAST_REBOOT] = json!(format!("{now:.0}"));
     }
@@ -262,6 +294,8 @@ mod tests {
         assert_eq!(view(r#"{"other":"x"}"#).version_if_empty(), Some("7".to_owned()));
         assert_eq!(view(r#"{"cordonhold.dev/lock":"{}"}"#).version_if_empty(), None);
         assert_eq!(view(r#"{"cordonhold.dev/pause":"x"}"#).version_if_empty(), None);
+        let used = view(r#"{"cordonhold.dev/requests-used":"{}"}"#);
+        assert_eq!(used.version_if_empty(), None);
     }
 
     #[test]
@@ -271,6 +305,7 @@ mod tests {
             version: Some("7".to_owned()),
             record: Record::default(),
             ends_reboot: false,
+            uses: None,
         };
         write
             .record
@@ -316,6 +351,7 @@ mod tests {
                 version: Some("7".to_owned()),
                 record: Record::default(),
                 ends_reboot: true,
+                uses: None,
             };
             let annotations = &patch(&write, keys::KURED_LOCK, "7", now)["metadata"]["annotations"];
             assert!(annotations[keys::KURED_LOCK].is_null());

@@ -4,7 +4,7 @@ use cordonhold_shared::Reading;
 use cordonhold_shared::hold;
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
-use cordonhold_shared::reboot::cycle::{Act, Ask, Event, Input, Report, Timer};
+use cordonhold_shared::reboot::cycle::{Act, Ask, Event, Input, Report, Timer, Wanted};
 
 use crate::protocol::{Action, Protocol, created, proof, small};
 use crate::rule::Rule;
@@ -303,7 +303,9 @@ impl Protocol {
     pub(crate) fn look(&self, state: &mut State, index: usize) -> bool {
         let node_number = state.agents[index].node;
         let node = &state.nodes[usize::from(node_number)];
-        let wish = node.wants.then(|| created(node_number, node.stamps + 1));
+        let wish = node
+            .wants
+            .then(|| Wanted::by_host(created(node_number, node.stamps + 1)));
         let is_idle = state.agents[index]
             .cycle
             .is_some_and(|cycle| self.cycles.get(cycle).is_idle());

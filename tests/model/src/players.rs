@@ -345,6 +345,8 @@ impl Protocol {
         let lock = record.render();
         let facts = Facts {
             may_override: Known::Is(who == Who::Override),
+            // Nobody asks for a reboot there.
+            may_reboot: Known::Is(false),
             // No watch: a watch could only deny more.
             watched_kured_lock: Known::Failed("no watch".to_owned()),
             kured_lock: Known::Is(KuredSeen {

@@ -404,6 +404,7 @@ impl Protocol {
             expired,
             paused: None,
             last_reboot: Reading::Absent,
+            used: Reading::Absent,
         }
     }
 }

@@ -201,6 +201,7 @@ impl Agent {
                 carrier: Carrier::Lease,
                 windows: Windows::default(),
                 must_end: None,
+                takes_requests: true,
             },
             skew: SignedDuration::ZERO,
             cut_off_until: Uptime::START,

@@ -93,6 +93,10 @@ names! {
         RebootLoop => "too many reboots",
         UncordonDeferred => "uncordon of a held node deferred",
         DeferredRemoved => "deferred uncordon removed",
+        RebootRequested => "reboot requested",
+        RequestReplayed => "request written again",
+        RequestWithdrawn => "request withdrawn",
+        UsedGarbled => "used requests garbled",
         AlertmanagerDown => "Alertmanager down",
         AlertmanagerSlow => "Alertmanager slow",
         AlertmanagerAnswerLost => "Alertmanager's answer lost",
@@ -106,6 +110,18 @@ impl Fault {
         Fault::AlertmanagerSlow,
         Fault::AlertmanagerAnswerLost,
     ];
+    /// Those whose rates the requests draw themselves, likewise.
+    pub(crate) const OF_REQUESTS: [Fault; 4] = [
+        Fault::RebootRequested,
+        Fault::RequestReplayed,
+        Fault::RequestWithdrawn,
+        Fault::UsedGarbled,
+    ];
+
+    /// Whether a run draws the rate of this class with all others.
+    fn is_of_the_run(self) -> bool {
+        !Fault::OF_ALERTMANAGER.contains(&self) && !Fault::OF_REQUESTS.contains(&self)
+    }
 }
 
 names! {
@@ -262,7 +278,7 @@ impl Mixture {
         let rates = Fault::ALL
             .iter()
             .map(|fault| {
-                if !Fault::OF_ALERTMANAGER.contains(fault) && random.chance(6000) {
+                if fault.is_of_the_run() && random.chance(6000) {
                     10 + u32::try_from(random.below(290)).unwrap_or(0)
                 } else {
                     0

@@ -21,6 +21,7 @@ use crate::Invariant;
 use crate::api_server::{Answer, ApiServer, Commit, Key, Request, Resource, Status, Stored, Verb};
 use crate::host::Host;
 use crate::pace::Pace;
+use crate::players::Requesters;
 use crate::world::World;
 
 mod account;
@@ -28,11 +29,13 @@ mod budget;
 mod cordon;
 mod pace;
 mod process;
+mod requested;
 mod wish;
 
 use account::Accounts;
 use cordon::Held;
 use process::Process;
+use requested::Requested;
 use wish::Wish;
 
 /// A violation: the invariant, and what was seen. `None` if nothing is wrong.
@@ -91,6 +94,7 @@ struct Known {
     exempted: u64,
     process: Process,
     wish: Wish,
+    requested: Requested,
     accounts: Accounts,
 }
 
@@ -126,12 +130,17 @@ fn is_wanted_there(pod: &PodView, known: &Known) -> bool {
 }
 
 impl Oracle {
-    pub(crate) fn new(nodes: usize, concurrency: usize, pace: &Pace) -> Oracle {
+    pub(crate) fn new(requesters: &Requesters, nodes: usize, concurrency: usize, pace: &Pace) -> Oracle {
         Oracle {
             concurrency,
             pace: pace.clone(),
             last_end: None,
-            nodes: (0..nodes).map(|_| Known::default()).collect(),
+            nodes: (0..nodes)
+                .map(|index| Known {
+                    requested: Requested::new(requesters.is_quiet(index)),
+                    ..Known::default()
+                })
+                .collect(),
             forces_after: vec![None; nodes],
             record: Record::default(),
             sent: Uptime::START,
@@ -207,6 +216,7 @@ impl Oracle {
                         self.at_most_n()
                     })
                     .or_else(|| self.keeps_account(commit, index))
+                    .or_else(|| self.seals_for_request(commit, index))
             }
             Resource::Leases => {
                 self.confirm(commit);

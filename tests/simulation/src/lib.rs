@@ -93,6 +93,8 @@ pub enum Defect {
     AccountLost,
     /// Whatever ends a hold restores the cordon from before, also if an uncordon was deferred.
     DeferredUndone,
+    /// The lock forgets which requests were used.
+    RequestsForgotten,
     /// A silence ends hours ahead.
     SilencesForHours,
     /// No silence is cut.
@@ -116,6 +118,10 @@ pub enum Invariant {
     MinInterval,
     /// Likewise for the account of a reboot on its Node.
     Account,
+    /// Likewise for `--reboot-requests`: a request is used at most once.
+    RequestUsedOnce,
+    /// Likewise: a host that asks for no reboot has one only for a request that is on its Node.
+    RequestThere,
     /// Likewise for `--silence-url`: a silence is a lease, and gone when the hold is.
     Silence,
 }
@@ -134,6 +140,8 @@ impl fmt::Display for Invariant {
             Invariant::SpreadBy => "SPREAD-BY",
             Invariant::MinInterval => "MIN-INTERVAL",
             Invariant::Account => "ACCOUNT",
+            Invariant::RequestUsedOnce => "REQUEST-USED-ONCE",
+            Invariant::RequestThere => "REQUEST-THERE",
             Invariant::Silence => "SILENCE",
         })
     }

@@ -21,8 +21,10 @@ use crate::random::Random;
 use crate::world::{Event, WORKLOAD_NAMESPACE, World};
 
 mod adversary;
+mod requests;
 
 pub(crate) use adversary::Adversary;
+pub(crate) use requests::Requesters;
 
 /// Somebody who does something at a planned time.
 #[derive(Clone, Copy, Debug)]
@@ -114,6 +116,10 @@ fn mean_seconds(fault: Fault) -> Option<u64> {
         Fault::WatchTooOld => 300,
         Fault::ForeignReboot => 600,
         Fault::DeferredRemoved => 300,
+        Fault::RebootRequested => 600,
+        Fault::RequestReplayed => 30,
+        Fault::RequestWithdrawn => 60,
+        Fault::UsedGarbled => 3_000,
         _ => return None,
     })
 }
@@ -222,8 +228,9 @@ impl World {
         if !self.mixture.is_on() {
             return;
         }
+        let is_quiet = self.requesters.is_quiet(index);
         let host = &mut self.hosts[index];
-        if host.is_up() {
+        if host.is_up() && !is_quiet {
             host.sentinel = true;
         }
         let pause = self.random.seconds(5, 60);
@@ -249,6 +256,10 @@ impl World {
             Fault::Pause | Fault::PausePool | Fault::KeepCordoned => self.instruct(fault, index),
             Fault::NodeDeleted => self.delete_node(index),
             Fault::DeferredRemoved => self.remove_deferred(),
+            Fault::RebootRequested => self.request_reboot(index),
+            Fault::RequestReplayed => self.replay_request(),
+            Fault::RequestWithdrawn => self.withdraw_request(index),
+            Fault::UsedGarbled => self.garble_used(),
             Fault::EntryRemoved => self.remove_entry(),
             Fault::LockGarbled => self.garble_lock(),
             Fault::BudgetBlocks => self.block_budget(),
@@ -559,6 +570,10 @@ impl World {
     fn garble_lock(&mut self) {
         self.fired(Fault::LockGarbled);
         self.patch_lock(json!({ "metadata": { "annotations": { keys::LOCK: "{\"nodeID\":" } } }));
+        self.repair_lock_later();
+    }
+
+    fn repair_lock_later(&mut self) {
         if !self.repair_planned {
             self.repair_planned = true;
             let pause = self.random.seconds(30, 600);
@@ -588,6 +603,7 @@ impl World {
                 if matches!(Record::read(self.lock_text()), Reading::Malformed(_)) {
                     self.patch_lock(json!({ "metadata": { "annotations": { keys::LOCK: null } } }));
                 }
+                self.repair_used();
             }
         }
     }

@@ -20,7 +20,7 @@ use crate::host::{Host, HostEvent};
 use crate::invariants::Oracle;
 use crate::network::{Call, Reply, To};
 use crate::pace::Pace;
-use crate::players::{Adversary, Operator, Player};
+use crate::players::{Adversary, Operator, Player, Requesters};
 use crate::random::Random;
 use crate::trace::Trace;
 use crate::{Defect, Invariant, Options, Statistics, Violation};
@@ -132,6 +132,7 @@ pub(crate) struct World {
     pub(crate) hosts: Vec<Host>,
     pub(crate) people: People,
     pub(crate) adversary: Adversary,
+    pub(crate) requesters: Requesters,
     pub(crate) oracle: Oracle,
     pub(crate) alertmanager: Alertmanager,
     pub(crate) mixture: Mixture,
@@ -164,6 +165,7 @@ impl World {
         let pace = Pace::draw(seed, nodes, options.defect);
         pace.limit(&mut mixture);
         let alertmanager = Alertmanager::draw(seed, options, &mut mixture);
+        let requesters = Requesters::draw(seed, options.defect, nodes, &mut mixture);
         let person = |user: &str, may_override| {
             Rc::new(Caller {
                 requester: Requester {
@@ -189,7 +191,8 @@ impl World {
                 kubernetes: person("system:kubernetes", false),
             },
             adversary: Adversary::draw(nodes, &mut random),
-            oracle: Oracle::new(nodes, concurrency, &pace),
+            oracle: Oracle::new(&requesters, nodes, concurrency, &pace),
+            requesters,
             alertmanager,
             mixture,
             pace,

@@ -113,6 +113,11 @@ fn a_reboot_that_left_no_account() {
 }
 
 #[test]
+fn a_request_is_used_again_where_the_lock_forgets_it() {
+    finds(Defect::RequestsForgotten, &[Invariant::RequestUsedOnce]);
+}
+
+#[test]
 fn silence_where_it_ends_hours_ahead() {
     finds(Defect::SilencesForHours, &[Invariant::Silence]);
 }

@@ -16,8 +16,10 @@ use cordonhold_tests::install::{Rendered, install, manifests};
 use cordonhold_tests::wait;
 use cordonhold_tests::webhook::{Mode, Protection, Webhook, http_get};
 use cordonhold_tests::{AGENT_ACCOUNT, NAMESPACE};
-use kube::Client;
-use serde_json::Value;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
@@ -84,6 +86,34 @@ where
 }
 
 impl Cluster {
+    /// A client of a new user who may patch Nodes and has this role of the manifests too.
+    pub(crate) async fn somebody_with(&self, name: &str, role: &str) -> Result<Client> {
+        let writes: ClusterRole = serde_json::from_value(json!({
+            "metadata": { "name": name },
+            "rules": [{ "apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "patch"] }],
+        }))?;
+        drop(
+            Api::<ClusterRole>::all(self.admin.clone())
+                .create(&PostParams::default(), &writes)
+                .await
+                .context("failed to create a ClusterRole")?,
+        );
+        for role in [name, role] {
+            let binding: ClusterRoleBinding = serde_json::from_value(json!({
+                "metadata": { "name": format!("{name}-{role}") },
+                "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role },
+                "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name }],
+            }))?;
+            drop(
+                Api::<ClusterRoleBinding>::all(self.admin.clone())
+                    .create(&PostParams::default(), &binding)
+                    .await
+                    .context("failed to create a ClusterRoleBinding")?,
+            );
+        }
+        self.plane.client_as(&Impersonation::user(name)).await
+    }
+
     pub(crate) async fn start(directory: &str, mode: Mode, protection: Protection) -> Result<Self> {
         Self::start_with(&manifests(directory), mode, protection, &[]).await
     }

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use cordonhold_shared::hold::Phase;
+use cordonhold_shared::hold::{self, Phase};
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
 use cordonhold_tests::NAMESPACE;
@@ -17,7 +17,9 @@ use cordonhold_tests::identity::Identity;
 use cordonhold_tests::marks::Marks;
 use cordonhold_tests::programs::{self, Program};
 use cordonhold_tests::wait;
+use cordonhold_tests::webhook::{Mode, Protection};
 use jiff::SignedDuration;
+use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::Api;
@@ -239,6 +241,63 @@ fn plugin_cancel_stops_a_drain_and_says_what_the_agent_did_then() -> Result<()> 
             "nothing to cancel",
             "kubectl cordonhold pause plugin-cancel --reason TEXT",
         ])
+    })
+}
+
+#[test]
+fn plugin_reboot_asks_an_agent_that_takes_requests_for_those_who_may() -> Result<()> {
+    alone(async || {
+        let cluster = Cluster::start("base", Mode::Enforce, Protection::OwnHolds).await?;
+        let plugin = Plugin::new(&cluster.plane)?;
+        // By default no agent takes requests, as the DaemonSet says.
+        let idle = Subject::new(&cluster, "plugin-no-reboot").await?;
+        let told = plugin.run(&["reboot", &idle.name, "--yes"]).await?.ended(1)?;
+        told.says(&["its agent takes no requests", "--reboot-requests"])?;
+        let sets: Api<DaemonSet> = Api::namespaced(cluster.admin.clone(), NAMESPACE);
+        let flag = json!([{ "name": "CORDONHOLD_REBOOT_REQUESTS", "value": "true" }]);
+        let containers = json!([{ "name": "agent", "env": flag }]);
+        let patch = json!({ "spec": { "template": { "spec": { "containers": containers } } } });
+        let patched = sets
+            .patch(keys::AGENTS, &PatchParams::default(), &Patch::Strategic(patch))
+            .await;
+        drop(patched.context("failed to patch the agents' DaemonSet")?);
+
+        let site = Site::new(&cluster.plane, "plugin-reboot", &["--reboot-requests"]).await?;
+        let reboot = ["reboot", "plugin-reboot", "--reason", "a new kernel", "--yes"];
+        let dry = plugin
+            .run(&[&reboot[..], &["--dry-run"]].concat())
+            .await?
+            .ended(0)?;
+        dry.says(&["asks for a place in the lock", "dry run: nothing was written"])?;
+        ensure!(
+            site.view().await?.annotation(keys::REBOOT_WANTED).is_none(),
+            "it was written"
+        );
+        bound(&cluster, "plugin-pauser", &["cordonhold-pause"]).await?;
+        let told = plugin
+            .until_allowed(&[&reboot[..], &["--as", "plugin-pauser"]].concat())
+            .await?
+            .ended(1)?;
+        told.complains(&[
+            "cordonhold-people",
+            "bind the ClusterRoles cordonhold-pause and cordonhold-reboot",
+        ])?;
+        let roles = ["cordonhold-pause", "cordonhold-reboot"];
+        bound(&cluster, "plugin-rebooter", &roles).await?;
+        let told = plugin
+            .until_allowed(&[&reboot[..], &["--as", "plugin-rebooter"]].concat())
+            .await?
+            .ended(0)?;
+        told.says(&["asked for a reboot of plugin-reboot"])?;
+        drop(site.wait_clean_reboot().await?);
+        let node = site.wait_over().await?;
+        let account = hold::last_reboot(&node).present().context("no account")?;
+        ensure!(
+            account.why == "a request, 'plugin-rebooter: a new kernel'",
+            "{account:?}"
+        );
+        ensure!(site.machine.reboots().len() == 1, "{:?}", site.machine.reboots());
+        site.machine.check_agent().await
     })
 }
 

@@ -51,6 +51,7 @@ mod policy;
 mod privileges;
 mod prometheus;
 mod ready_when;
+mod requests;
 mod roles;
 mod rollout;
 mod server;

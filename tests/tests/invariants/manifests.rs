@@ -498,6 +498,7 @@ fn the_agent_may_do_nothing_else() -> Result<()> {
             Right::new("coordination.k8s.io", "leases", "list").named("kube-system", ""),
             Right::new("coordination.k8s.io", "leases", "get").named("cordonhold", "cordonhold-other"),
             Right::new("cordonhold.dev", "rebootholds", "override"),
+            Right::new("cordonhold.dev", "rebootholds", "reboot"),
             Right::new("policy", "poddisruptionbudgets", "patch"),
             // Only the component `volume-detach` grants the next two.
             Right::new("", "persistentvolumeclaims", "get"),

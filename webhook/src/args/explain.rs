@@ -46,6 +46,9 @@ pub struct ExplainArgs {
     /// Whether the requester may cancel; without it, the cluster is asked
     #[arg(long, value_enum)]
     may_override: Option<YesNo>,
+    /// Whether the requester may ask for a reboot; without it, the cluster is asked
+    #[arg(long, value_enum)]
+    may_reboot: Option<YesNo>,
     /// Value of kured's lock annotation, empty for none; without it, the cluster is asked
     #[arg(long, value_name = "JSON")]
     kured_lock: Option<String>,
@@ -93,6 +96,7 @@ impl TryFrom<ExplainArgs> for ExplainConfig {
             subject,
             kubeconfig: args.kubeconfig,
             may_override: args.may_override.map(|answer| answer == YesNo::Yes),
+            may_reboot: args.may_reboot.map(|answer| answer == YesNo::Yes),
             kured_lock: args.kured_lock,
             at: args.at,
             policy,

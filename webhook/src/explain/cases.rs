@@ -22,6 +22,7 @@ use crate::{Lookup, Metrics};
 pub(super) struct Sources {
     pub(super) lookup: Option<ClusterLookup>,
     pub(super) may_override: Option<bool>,
+    pub(super) may_reboot: Option<bool>,
     pub(super) kured_lock: Option<KuredSeen>,
 }
 
@@ -66,6 +67,7 @@ impl Sources {
         Sources {
             lookup: client.map(|client| ClusterLookup::new(client, lock, &Arc::new(Metrics::new()))),
             may_override: None,
+            may_reboot: None,
             kured_lock: None,
         }
     }
@@ -83,10 +85,19 @@ impl Sources {
                     open.push((facts, assumptions));
                 }
                 Decision::Need(Fact::Override) => {
-                    let asked = self.may_override(request).await;
-                    let answers = answers(asked, either_permission(request), &mut cases.failures);
+                    let verb = keys::OVERRIDE_VERB;
+                    let asked = self.may(verb, self.may_override, request).await;
+                    let answers = answers(asked, either_permission(verb, request), &mut cases.failures);
                     open.extend(assuming(&facts, &assumptions, answers, |facts, may| {
                         facts.may_override = Known::Is(may);
+                    }));
+                }
+                Decision::Need(Fact::Reboot) => {
+                    let verb = keys::REBOOT_VERB;
+                    let asked = self.may(verb, self.may_reboot, request).await;
+                    let answers = answers(asked, either_permission(verb, request), &mut cases.failures);
+                    open.extend(assuming(&facts, &assumptions, answers, |facts, may| {
+                        facts.may_reboot = Known::Is(may);
                     }));
                 }
                 Decision::Need(Fact::KuredLock) => {
@@ -102,12 +113,13 @@ impl Sources {
         cases
     }
 
-    async fn may_override(&self, request: &Request) -> Known<bool> {
-        match (self.may_override, &self.lookup) {
+    /// Whether the requester has this verb: as it is given, else as the cluster says.
+    async fn may(&self, verb: &'static str, given: Option<bool>, request: &Request) -> Known<bool> {
+        match (given, &self.lookup) {
             (Some(answer), _) => Known::Is(answer),
             (None, Some(lookup)) => {
                 let node = request.node().map(NodeView::name).unwrap_or_default();
-                lookup.may_override(&request.requester, node).await
+                lookup.may(verb, &request.requester, node).await
             }
             (None, None) => Known::Unasked,
         }
@@ -161,9 +173,9 @@ fn answers<T>(
         .collect()
 }
 
-/// The two possible answers: the requester may not cancel, and may cancel.
-fn either_permission(request: &Request) -> [(bool, String); 2] {
-    let (verb, resource, group) = (keys::OVERRIDE_VERB, keys::OVERRIDE_RESOURCE, keys::OVERRIDE_GROUP);
+/// The two possible answers: the requester does not have this verb, and has it.
+fn either_permission(verb: &str, request: &Request) -> [(bool, String); 2] {
+    let (resource, group) = (keys::OVERRIDE_RESOURCE, keys::OVERRIDE_GROUP);
     let assumption = |word: &str| {
         let user = quoted(&request.requester.user);
         format!("{user} {word} the verb {verb} on {resource}.{group}")

@@ -177,7 +177,10 @@ async fn the_permission_is_asked_with_all_that_is_known_of_the_user_and_once() {
     let (server, _) = Server::new(|_| allowed(true));
     let lookup = lookup_at(&server, None);
     for _ in 0..3 {
-        assert_eq!(lookup.may_override(&person(), "node-0").await, Known::Is(true));
+        assert_eq!(
+            lookup.may(keys::OVERRIDE_VERB, &person(), "node-0").await,
+            Known::Is(true)
+        );
     }
     let asked = server.asked();
     assert_eq!(asked.len(), 1, "{asked:?}");
@@ -207,9 +210,17 @@ async fn the_permission_is_asked_with_all_that_is_known_of_the_user_and_once() {
         others.push((other, "node-0"));
     }
     for (count, (who, node)) in others.iter().enumerate() {
-        assert_eq!(lookup.may_override(who, node).await, Known::Is(true));
+        assert_eq!(lookup.may(keys::OVERRIDE_VERB, who, node).await, Known::Is(true));
         assert_eq!(server.asked().len(), count + 2);
     }
+
+    // And so is another verb.
+    let before = server.asked().len();
+    let may = lookup.may(keys::REBOOT_VERB, &person(), "node-0").await;
+    assert_eq!(may, Known::Is(true));
+    let asked = server.asked();
+    assert_eq!(asked.len(), before + 1);
+    assert_eq!(asked[before]["spec"]["resourceAttributes"]["verb"], "reboot");
 }
 
 #[tokio::test]
@@ -220,7 +231,7 @@ async fn a_permission_that_could_not_be_asked_is_not_kept() {
     });
     let lookup = lookup_at(&server, None);
     for count in 1..3 {
-        let Known::Failed(why) = lookup.may_override(&person(), "node-0").await else {
+        let Known::Failed(why) = lookup.may(keys::OVERRIDE_VERB, &person(), "node-0").await else {
             unreachable!("it was answered")
         };
         assert!(
@@ -234,7 +245,7 @@ async fn a_permission_that_could_not_be_asked_is_not_kept() {
 
 #[test]
 fn answers_are_kept_for_seconds_and_within_bounds() {
-    let question = |node: usize| (person(), format!("node-{node}"));
+    let question = |node: usize| (keys::OVERRIDE_VERB, person(), format!("node-{node}"));
     let start = Instant::now();
     let mut answers = Answers::default();
     answers.keep(question(0), true, start);
@@ -254,9 +265,9 @@ fn answers_are_kept_for_seconds_and_within_bounds() {
     assert_eq!(answers.len(), 1);
 
     // The answer for a user with very many groups is not kept.
-    let (mut many, node) = question(0);
+    let (verb, mut many, node) = question(0);
     many.groups = vec!["group".repeat(100); 100];
-    answers.keep((many, node), true, start + ALLOWED_TTL);
+    answers.keep((verb, many, node), true, start + ALLOWED_TTL);
     assert_eq!(answers.len(), 1);
 }
 

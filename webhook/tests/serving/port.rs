@@ -142,7 +142,7 @@ async fn panicking() -> &'static str {
 struct Nobody;
 
 impl Lookup for Nobody {
-    fn may_override<'a>(&'a self, _: &'a Requester, _: &'a str) -> BoxFuture<'a, Known<bool>> {
+    fn may<'a>(&'a self, _: &'static str, _: &'a Requester, _: &'a str) -> BoxFuture<'a, Known<bool>> {
         Box::pin(async { Known::Failed("there is no cluster".to_owned()) })
     }
 

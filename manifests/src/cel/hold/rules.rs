@@ -5,7 +5,9 @@
 use cordonhold_shared::admission::Reason;
 use cordonhold_shared::keys;
 
-use super::super::{AGENT_ACCOUNT, all_of, annotation, any_of, in_parentheses, not};
+use super::super::{
+    AGENT_ACCOUNT, LONGEST_MARK, TIME, all_of, annotation, any_of, in_parentheses, indented, not,
+};
 use super::{
     about_the_node, cancel_command, deeper, is_marked, names_the_hold, text, with_the_hold,
     with_the_hold_alone,
@@ -63,6 +65,10 @@ pub(super) fn of_an_update() -> String {
         instead: "a kept uncordon is written by an uncordon alone",
     });
     rules.extend(of_a_held_node());
+    rules.extend(of_a_request(
+        "variables.changesRequest",
+        "oldObject.metadata.name",
+    ));
     validations(&rules)
 }
 
@@ -140,6 +146,54 @@ fn of_a_cancel(touches: &str) -> Vec<Rule> {
     ]
 }
 
+/// The rules of the request for a reboot, which count where `changes` holds, on the Node of this `name`.
+fn of_a_request(changes: &str, name: &str) -> [Rule; 2] {
+    let may = format!(
+        "authorizer.group('{}').resource('{}').name({name}).check('{}').allowed()",
+        keys::OVERRIDE_GROUP,
+        keys::OVERRIDE_RESOURCE,
+        keys::REBOOT_VERB
+    );
+    let request = annotation("object", keys::REBOOT_WANTED);
+    let is_right = all_of(&[
+        format!("asked.split(' ', 2)[0].size() <= {LONGEST_MARK}"),
+        format!("asked.split(' ', 2)[0].matches('^{TIME}$')"),
+        r"asked.matches('(?s)^[^ ]+ .*\\S')".to_owned(),
+    ]);
+    let told = |after: &str| {
+        format!(
+            "{} + {name} + {}",
+            text(&format!("{} of node ", keys::REBOOT_WANTED)),
+            text(after)
+        )
+    };
+    [
+        Rule {
+            reason: Reason::NoRequest,
+            holds: format!("!{changes} || {may}"),
+            told: told(&format!(
+                " may be written with the RBAC verb {} on {}.{} alone. Bind the ClusterRole cordonhold-reboot to those who may ask for reboots",
+                keys::REBOOT_VERB,
+                keys::OVERRIDE_RESOURCE,
+                keys::OVERRIDE_GROUP
+            )),
+            instead: "a request for a reboot needs the ClusterRole cordonhold-reboot",
+        },
+        Rule {
+            reason: Reason::BadRequest,
+            holds: format!(
+                "!{changes} || !{request}.hasValue() || [{request}.orValue('')].exists(asked,\n{}\n)",
+                indented(&is_right)
+            ),
+            told: told(
+                " leads to no reboot: it must begin with the time, such as 2026-11-30T08:00:00Z, and give a reason. \
+                 kubectl cordonhold reboot writes it",
+            ),
+            instead: "a request for a reboot must begin with the time and give a reason",
+        },
+    ]
+}
+
 fn of_a_held_node() -> [Rule; 4] {
     let is_open = "variables.isOpen";
     // A cancel that is too late has its own words, for the cordon and for the marks.
@@ -197,7 +251,7 @@ fn of_a_held_node() -> [Rule; 4] {
 }
 
 pub(super) fn of_a_creation() -> String {
-    validations(&[Rule {
+    let spoofed = Rule {
         reason: Reason::SpoofedHold,
         holds: not(&is_marked("object")),
         told: format!(
@@ -212,7 +266,10 @@ pub(super) fn of_a_creation() -> String {
             ))
         ),
         instead: "a node may not be created with the marks of a hold",
-    }])
+    };
+    let is_requested = format!("{}.hasValue()", annotation("object", keys::REBOOT_WANTED));
+    let [no_request, bad_request] = of_a_request(&is_requested, "object.metadata.name");
+    validations(&[spoofed, no_request, bad_request])
 }
 
 pub(super) fn of_a_deletion() -> String {

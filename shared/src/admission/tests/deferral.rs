@@ -30,6 +30,7 @@ fn deferring() -> Policy {
 fn judged(request: &Request, policy: &Policy, now: Timestamp) -> Verdict {
     let facts = Facts {
         may_override: Known::Is(true),
+        may_reboot: Known::Is(true),
         ..Facts::default()
     };
     match decide(request, &facts, policy, now) {

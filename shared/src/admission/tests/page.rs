@@ -21,6 +21,16 @@ fn by_stranger(old: NodeView, new: NodeView, may_override: bool) -> Verdict {
     verdict_of(ask(stranger(), old, new, &facts, &policy(), now()))
 }
 
+/// A request for a reboot by an admin, who may ask or not.
+fn asking(text: &str, may_reboot: bool) -> Verdict {
+    let facts = Facts {
+        may_reboot: Known::Is(may_reboot),
+        ..Facts::default()
+    };
+    let new = annotate(free(), keys::REBOOT_WANTED, text);
+    verdict_of(ask(stranger(), free(), new, &facts, &policy(), now()))
+}
+
 /// An uncordon under stock kured's lock.
 fn under_kured(node: &NodeView, lock: Option<&str>) -> Verdict {
     let fresh = Known::Is(locks(lock));
@@ -37,6 +47,8 @@ fn example(reason: Reason) -> Option<Verdict> {
         Reason::NoOverride => by_stranger(held(), cancelled(held()), false),
         Reason::BadCancel => by_stranger(held(), annotate(held(), keys::CANCEL, "the disk is broken"), true),
         Reason::CancelAlone => by_stranger(held(), uncordoned(cancelled(held())), true),
+        Reason::NoRequest => asking("2026-01-01T00:04:00Z a new kernel", false),
+        Reason::BadRequest => asking("please", true),
         Reason::SpoofedHold => verdict(stranger(), free(), held()),
         Reason::Cancelled => verdict(stranger(), cancelled(held()), uncordoned(cancelled(held()))),
         Reason::TooLate => verdict(stranger(), sealed(), uncordoned(sealed())),
@@ -84,6 +96,7 @@ fn example(reason: Reason) -> Option<Verdict> {
         Reason::NothingOfOurs
         | Reason::Owner
         | Reason::Override
+        | Reason::Requested
         | Reason::NotHeld
         | Reason::Exempt
         | Reason::KuredOwner

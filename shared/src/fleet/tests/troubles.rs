@@ -92,6 +92,18 @@ fn of_other_marks() -> Vec<Wrong> {
             "carries no hold",
             pause,
         ),
+        (
+            with(node("n"), keys::REBOOT_WANTED, "please"),
+            ignored,
+            "reboot-wanted please does nothing: it does not begin with a time",
+            "kubectl cordonhold reboot n --reason TEXT",
+        ),
+        (
+            with(node("n"), keys::REBOOT_WANTED, "2026-11-28T10:00:00Z jo: kernel"),
+            ignored,
+            "it is older than 24 hours",
+            "kubectl cordonhold reboot n --reason TEXT",
+        ),
     ]
 }
 

@@ -71,7 +71,8 @@ fn each_state_has_the_ways_that_are_open_in_it() {
             &["release"],
         ),
         (Some(Phase::Draining), &[(keys::HOLDER, "x")], &["release"]),
-        (None, &[], &["pause"]),
+        (None, &[], &["pause", "reboot"]),
+        (None, &[(keys::REBOOT_WANTED, "x")], &["pause"]),
     ] {
         let why = why(node(phase, annotations), Facts::default());
         assert_eq!(verbs(&why), expected, "{phase:?} {annotations:?}");

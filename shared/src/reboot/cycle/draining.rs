@@ -35,6 +35,9 @@ impl Cycle {
         if let Some(why) = self.cancel(node) {
             return self.undo(CallOff::Cancelled(why));
         }
+        if self.is_withdrawn(node) {
+            return self.undo(CallOff::NoLongerWanted);
+        }
         if mine.phase == Phase::Wanted {
             // This write decides once what the cordon was, so it is not made over a wish that somebody has changed.
             if !self.is_ours_alone(node) {
@@ -288,6 +291,9 @@ impl Cycle {
         };
         if let Some(why) = hold::cancelled(node, &shown.holder) {
             return Some(Trouble::Over(CallOff::Cancelled(why)));
+        }
+        if self.is_withdrawn(node) {
+            return Some(Trouble::Over(CallOff::NoLongerWanted));
         }
         // kured looks at nothing more. A lost hold and a cancel end the reboot all the same.
         if !self.settings.verify {

@@ -2,6 +2,7 @@
 //!
 //! Not here: what the cycle does then ([`super::Cycle`]).
 
+use crate::hold::RebootRequest;
 use crate::host::{Boot, HostRecord, RebootDeadline};
 use crate::node::NodeView;
 use crate::reboot::blocker::{Blocker, PoolCount};
@@ -89,8 +90,8 @@ pub enum Event {
     Seen(NodeView),
     /// The watch lost its place, or the Node was deleted: what happened meanwhile is unknown.
     Gap,
-    /// The sentinel was looked at. If it asks for a reboot, this is a new, unique `created` for a wish (RFC 3339 with nanoseconds).
-    Sentinel(Option<String>),
+    /// The sentinel and the request on our Node were looked at: what asks for a reboot, if anything does.
+    Sentinel(Option<Wanted>),
     /// The lock object changed.
     LockChanged,
     /// The window has opened (`None`), or has closed or opens at another time than was told before. Until the first, it is open.
@@ -99,6 +100,28 @@ pub enum Event {
     Drain(DrainNews),
     /// A timer that was armed is over.
     Due(Timer),
+}
+
+/// What asks for a reboot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Wanted {
+    /// A new, unique `created` for a wish (RFC 3339 with nanoseconds).
+    pub created: String,
+    /// Whether the host asks, by its sentinel.
+    pub by_host: bool,
+    /// The request on our Node that counts, if there is one.
+    pub request: Option<RebootRequest>,
+}
+
+impl Wanted {
+    /// The sentinel asks, and nothing else does.
+    pub fn by_host(created: String) -> Wanted {
+        Wanted {
+            created,
+            by_host: true,
+            request: None,
+        }
+    }
 }
 
 impl Event {

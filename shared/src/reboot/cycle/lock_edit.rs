@@ -95,7 +95,15 @@ impl Cycle {
             (_, Reading::Absent) => None,
             (_, Reading::Present(record)) => self.edited(&edit, record),
         };
-        let Some(record) = record else {
+        let uses = match edit {
+            // The reboot that is about to come is the one that a request asks for which has come since the acquire.
+            LockEdit::Confirm { .. } if record.is_some() => self.uses(&lock, true),
+            // What this process knows and the lock does not: a request that was cancelled before the lock was acquired.
+            LockEdit::Release { .. } => self.uses(&lock, false),
+            LockEdit::Confirm { .. } | LockEdit::Keep(_) => None,
+        };
+        let unchanged = || lock.record.as_ref().present().cloned().unwrap_or_default();
+        let Some(record) = record.or_else(|| uses.is_some().then(unchanged)) else {
             return self.has_no_entry(edit);
         };
         let write = LockWrite {
@@ -103,6 +111,7 @@ impl Cycle {
             version: lock.version,
             ends_reboot: self.ends_reboot(&edit, lock.record.as_ref().present()),
             record,
+            uses,
         };
         self.ask(Stage::EditingLock { edit, pauses: false }, Ask::WriteLock(write))
     }
@@ -156,7 +165,10 @@ impl Cycle {
     /// What follows a change that has landed.
     fn lock_landed(&mut self, edit: LockEdit) -> Step {
         match edit {
-            LockEdit::Confirm { tries } => self.edit(Edit::Seal { tries }),
+            LockEdit::Confirm { tries } => {
+                self.serve_request();
+                self.edit(Edit::Seal { tries })
+            }
             LockEdit::Keep(id) => self.delay_release(id),
             LockEdit::Release { ending, .. } => self.released(ending == Ending::CalledOff),
         }

@@ -290,14 +290,20 @@ reports! {
         "annotation_ignored" Warning as Remark "RebootAnnotationIgnored"
         says "an annotation on the Node has no effect"
         with why = why.clone();
-        means "`why` says what is wrong with the cancel or the deferred uncordon, and the command that has the intended effect"
+        means "`why` says what is wrong with the cancel, the deferred uncordon or the request, and the command that has the intended effect"
 
     /// The agent has written its wish for a reboot on the Node.
-    Wished(holder: String)
+    Wished {
+        /// The identity of the wish.
+        holder: String,
+        /// The request that asks for it, in words; `None` if the host alone does.
+        request: Option<String>
+    }
         "wished" Info "RebootWanted"
         says "a reboot is wanted"
+        with by = request.clone();
         counts Some(Count::Wish);
-        means "The sentinel asks for a reboot, and the Node shows it. The agent now waits for the lock. Nothing to do"
+        means "The sentinel asks for a reboot, or a person by a request (`by`), and the Node shows it. The agent now waits for the lock. Nothing to do"
 
     /// The Node is not in this agent's pool, so no reboot begins.
     NotInPool

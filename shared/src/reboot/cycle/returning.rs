@@ -186,12 +186,16 @@ impl Cycle {
             patch = patch.keeping_entry(&mine);
         }
         let patch = self.settings.signs.given_back(patch, node, true);
+        let patch = self.without_request(patch, node);
         let patch = self.accounted(patch, node);
         self.patch(Edit::GiveBack, patch)
     }
 
     /// Calls the reboot off: stops everything that runs for it, and gives the cordon back.
     pub(super) fn undo(&mut self, reason: CallOff) -> Step {
+        if let CallOff::Cancelled(_) = reason {
+            self.cancel_request();
+        }
         let unsealed = Unsealed::by(&reason).filter(|_| self.stage.is_checking());
         let count = unsealed.map(|unsealed| Act::Count(Count::Unsealed(unsealed.word())));
         let acts = [
@@ -218,6 +222,9 @@ impl Cycle {
         if self.gave_back {
             return self.given_back(node, Ending::CalledOff);
         }
+        if matches!(reason, CallOff::Cancelled(_)) {
+            self.presume_used(node);
+        }
         let shown = match hold::read(node) {
             // What cannot be read is held by somebody else, so nothing is written over it.
             Reading::Malformed(why) if mine.is_some() => return self.foreign(why),
@@ -234,7 +241,9 @@ impl Cycle {
         let patch =
             NodePatch::give_back(node, &mine, self.proof()).uncordoning(node, self.deferred_of(&mine));
         let patch = self.settings.signs.given_back(patch, node, false);
-        self.patch(Edit::Undo(reason), patch)
+        let patch = self.without_request(patch, node);
+        let said = self.tell_used(node);
+        self.patch(Edit::Undo(reason), patch).after(said)
     }
 
     /// The cordon is given back: releases the lock entry, or keeps it for a while.

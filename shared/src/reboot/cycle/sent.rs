@@ -51,7 +51,8 @@ impl Cycle {
     /// Remembers what counts in every stage.
     pub(super) fn note(&mut self, input: &Input) {
         match input {
-            Input::Event(Event::Sentinel(wish)) => self.wanted = Some(wish.is_some()),
+            Input::Event(Event::Sentinel(wanted)) => self.looked(wanted.as_ref()),
+            Input::Answer(Answer::Lock(Ok(lock))) => self.learn_used(lock),
             Input::Event(Event::Window(outside)) => self.outside.clone_from(outside),
             Input::Event(Event::Due(Timer::Backoff)) => self.backing_off = false,
             Input::Event(Event::Seen(node)) => {

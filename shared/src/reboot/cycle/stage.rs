@@ -98,6 +98,7 @@ impl Survey {
             version: self.lock.version.clone(),
             record,
             ends_reboot,
+            uses: None,
         }
     }
 }

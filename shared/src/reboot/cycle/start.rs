@@ -177,6 +177,7 @@ impl Cycle {
             .clone()
             .filter(|left| left.holder.split('/').next() == Some(uid));
         self.recall_deferred(left.as_ref(), of_this_node);
+        self.serve(of_this_node);
         match hold::read(node).present() {
             Some(shown) => self.go_on_from(node, shown, left.as_ref(), entry),
             None => self.without_marks(node, left.as_ref(), entry),
@@ -288,6 +289,10 @@ impl Cycle {
     fn resume_hold(&mut self, node: &NodeView, belief: &Belief) -> Step {
         // First: whatever phase it was, the boot has ended it.
         if let Some(evidence) = belief.rebooted {
+            // Without an entry the lock may have lost what was used too, and the same request would reboot the node again.
+            if !belief.has_entry {
+                self.presume_used(node);
+            }
             return self.come_back().reporting(Report::Booted(evidence));
         }
         let cancelled = self.cancel(node);
@@ -421,6 +426,7 @@ impl Cycle {
         self.sent.retain(|sent| sent.patch.kind == PatchKind::Stamp);
         self.gave_back = false;
         self.deferred = None;
+        self.serve_no_more();
         self.echoes.clear();
         self.acquired = None;
         self.redrains = 0;
@@ -436,7 +442,9 @@ impl Cycle {
     /// Takes an event while the agent is idle.
     pub(super) fn idling(&mut self, event: Event) -> Step {
         match event {
-            Event::Sentinel(Some(created)) if !self.backing_off => self.edit(Edit::Stamp { created }),
+            Event::Sentinel(Some(wanted)) if !self.backing_off => self.edit(Edit::Stamp {
+                created: wanted.created,
+            }),
             // Our stamp has landed although its answer was lost, or somebody else has written marks.
             Event::Seen(node) if hold::read(&node) != Reading::Absent => {
                 if self.is_ours_alone(&node) {
@@ -505,12 +513,11 @@ impl Cycle {
 
     /// The wish is on the Node: waits for the lock.
     pub(super) fn stamped(&mut self, node: &NodeView) -> Step {
-        let holder = self.hold.as_ref().map(|hold| hold.holder.to_string());
         let watch = self.watch_from(node);
         self.retries = 0;
         self.gave_back = false;
-        let wished = Report::Wished(holder.unwrap_or_default());
-        self.wait().after([watch]).reporting(wished)
+        let wished = self.wished();
+        self.wait().after([watch]).after([wished])
     }
 }
 

@@ -15,7 +15,7 @@ use crate::lock::{self, Entry, Record, Share};
 use crate::node::NodeView;
 use crate::quote::quoted;
 use crate::reboot::blocker;
-use crate::reboot::lock_object::{Carrier, LockView};
+use crate::reboot::lock_object::{Carrier, LockView, LockWrite};
 
 /// If there are more entries than this, one LIST looks them up, and only Nodes that it does not show are read one by one.
 const PEERS_MAX: usize = 8;
@@ -43,7 +43,7 @@ impl Cycle {
         self.rest(Stage::Waiting(Waiting::Resting), acts).after(said)
     }
 
-    fn rest_until(&mut self, timer: Timer) -> Step {
+    pub(super) fn rest_until(&mut self, timer: Timer) -> Step {
         self.rest(Stage::Waiting(Waiting::Resting), [Act::Arm(timer)])
     }
 
@@ -66,7 +66,10 @@ impl Cycle {
                 "ask what postpones the reboot",
                 &failure,
             ),
-            (Waiting::Writing, Answer::LockWritten(Ok(()))) => self.locked().reporting(Report::Locked),
+            (Waiting::Writing, Answer::LockWritten(Ok(()))) => {
+                self.serve_request();
+                self.locked().reporting(Report::Locked)
+            }
             // Somebody else was faster. Everything is read again, the Nodes too: what was known of them is now older than the lock.
             (
                 Waiting::Writing | Waiting::Noting,
@@ -145,11 +148,13 @@ impl Cycle {
             Reading::Present(record) => record,
         };
         // Our acquire has landed although its answer was lost.
-        if record
-            .entry(&self.entry_id())
-            .is_some_and(|entry| self.has_acquired(entry, &lock))
-        {
+        let acquired = record.entry(&self.entry_id());
+        if let Some(entry) = acquired.filter(|entry| self.has_acquired(entry, &lock)) {
+            self.serve(Some(entry));
             return self.locked();
+        }
+        if let Some(step) = self.unless_used() {
+            return step;
         }
         // Those that a look at their Node can end. None of our own node: an old entry of ours is replaced, and one of kured's is in
         // the way.
@@ -282,6 +287,10 @@ impl Cycle {
             let write = survey.write(record, true);
             return self.ask(Stage::Waiting(Waiting::Noting), Ask::WriteLock(write));
         }
+        let mut said = Vec::new();
+        if let Some(step) = self.unless_unusable(&survey.lock, &mut said) {
+            return step;
+        }
         let record = match self.acquire(survey, held) {
             Ok(record) => record,
             Err(holders) => return self.lock_held(survey, holders),
@@ -291,8 +300,12 @@ impl Cycle {
             return self.rest_until(Timer::Poll);
         };
         self.acquired = self.chance.clone().map(|write| (write, was));
-        let write = survey.write(record, false);
+        let write = LockWrite {
+            uses: self.uses(&survey.lock, true),
+            ..survey.write(record, false)
+        };
         self.ask(Stage::Waiting(Waiting::Writing), Ask::WriteLock(write))
+            .after(said)
     }
 
     /// With `--min-interval`: the record without the entries of reboots that are over, if there are any whose end nobody has noted. Their
@@ -312,6 +325,7 @@ impl Cycle {
         let uid = mine.map_or("", |hold| &hold.holder.node_uid);
         let attempts = mine.map_or(0, |hold| hold.attempts);
         let mine = Entry::new(&self.settings.node, uid, self.created(), unschedulable);
+        let mine = self.naming_request(mine);
         let mine = match self.chance.clone() {
             Some(write) => mine.acquired_in(&self.boot, attempts, write),
             None => mine,

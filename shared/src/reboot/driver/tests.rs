@@ -20,6 +20,7 @@ use crate::selector::Selector;
 
 mod pool;
 mod readiness;
+mod requests;
 mod standing;
 mod windows;
 
@@ -78,6 +79,7 @@ fn setup() -> Setup {
         carrier: Carrier::Lease,
         windows: Windows::default(),
         must_end: None,
+        takes_requests: true,
     }
 }
 
@@ -88,6 +90,7 @@ struct Shell {
     wall: Timestamp,
     chances: u64,
     is_wanted: bool,
+    is_sentinel_readable: bool,
     shutdown: Shutdown,
     boot: &'static str,
     node: NodeView,
@@ -113,6 +116,7 @@ impl Shell {
             wall: WALL,
             chances: 0,
             is_wanted: false,
+            is_sentinel_readable: true,
             shutdown: Shutdown::No,
             boot: BOOT,
             node,
@@ -185,7 +189,10 @@ impl Shell {
 
     fn carry_out(&mut self, call: Call) -> Reply {
         match call {
-            Call::LookAtSentinel => Reply::Sentinel(Some(self.is_wanted), "libc6".to_owned()),
+            Call::LookAtSentinel => {
+                let found = self.is_sentinel_readable.then_some(self.is_wanted);
+                Reply::Sentinel(found, "libc6".to_owned())
+            }
             Call::AskHost => Reply::Host(HostState {
                 boot: Boot {
                     id: self.boot.to_owned(),
@@ -214,9 +221,9 @@ impl Shell {
             Call::ReadLock(Carrier::Lease) | Call::ApplyLease(_) => Reply::Lock(Ok(self.lease())),
             Call::PatchLock { body, .. } => {
                 self.version += 1;
-                self.lease["metadata"]["annotations"] = body["metadata"]["annotations"].clone();
-                let annotations = self.lease["metadata"]["annotations"].as_object_mut();
-                annotations.unwrap().retain(|_, value| !value.is_null());
+                let annotations = self.lease["metadata"]["annotations"].as_object_mut().unwrap();
+                annotations.extend(body["metadata"]["annotations"].as_object().unwrap().clone());
+                annotations.retain(|_, value| !value.is_null());
                 self.lease["metadata"]["resourceVersion"] = json!(self.version.to_string());
                 Reply::Lock(Ok(self.lease()))
             }
@@ -599,6 +606,7 @@ fn a_lease_is_created_before_it_is_written_and_never_over_what_somebody_wrote() 
             version: None,
             record: crate::lock::Record::default(),
             ends_reboot: false,
+            uses: None,
         })
     };
     let mut shell = Shell::idle();

@@ -114,6 +114,11 @@ impl World {
                     drop(annotations.remove(keys::LAST_REBOOT));
                 }
             }
+            (Defect::RequestsForgotten, Call::PatchLock { body, .. }) => {
+                if let Some(annotations) = body["metadata"]["annotations"].as_object_mut() {
+                    drop(annotations.remove(keys::REQUESTS_USED));
+                }
+            }
             (_, Call::PatchLock { body, .. }) => {
                 if let Some(Ask::WriteLock(write)) = asked {
                     let mut record = write.record.clone();

@@ -135,6 +135,8 @@ impl Webhook {
         loop {
             match admission::decide(&request, &facts, &self.policy, self.clock(now)) {
                 Decision::Need(Fact::Override) => facts.may_override = Known::Is(caller.may_override),
+                // Who may cancel may ask for a reboot too.
+                Decision::Need(Fact::Reboot) => facts.may_reboot = Known::Is(caller.may_override),
                 // Nothing is watched here. A watch could only deny more.
                 Decision::Need(Fact::WatchedKuredLock) => {
                     facts.watched_kured_lock = Known::Failed("no watch".to_owned());

@@ -135,6 +135,10 @@ impl Oracle {
             {
                 known.inside = Some((entry.created.clone(), node.metadata.uid.clone()));
             }
+            let found = known.requested.acquired(entry);
+            if found.is_some() {
+                return found;
+            }
             acquired.extend(own);
         }
         acquired

@@ -3,14 +3,10 @@
 use anyhow::{Context, Result, ensure};
 use cordonhold_shared::hold::{Holder, NodePatch, Phase};
 use cordonhold_shared::keys;
-use cordonhold_tests::identity::Impersonation;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
-use kube::api::PostParams;
-use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, on_shared};
+use crate::cluster::on_shared;
 use crate::subject::{Subject, annotate, uncordon};
 use crate::wire::Write;
 
@@ -35,7 +31,9 @@ fn without_permission() -> Result<()> {
 #[test]
 fn by_a_person_who_may() -> Result<()> {
     on_shared(async |cluster| {
-        let person = somebody_who_may(cluster, "cancel-person").await?;
+        let person = cluster
+            .somebody_with("cancel-person", "cordonhold-override")
+            .await?;
         let subject = Subject::new(cluster, "cancel-allowed").await?;
         let holder = subject.hold(Phase::Delaying).await?;
         // The permission alone does not let an uncordon pass: it takes a cancel first.
@@ -238,32 +236,4 @@ fn cancel(holder: &Holder) -> Value {
         keys::CANCEL,
         Some(&format!("{} the rack is on fire", holder.created)),
     )
-}
-
-/// A client that may patch nodes and, by the `ClusterRole` of the manifests, cancel.
-async fn somebody_who_may(cluster: &Cluster, name: &str) -> Result<Client> {
-    let writes: ClusterRole = serde_json::from_value(json!({
-        "metadata": { "name": name },
-        "rules": [{ "apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "patch"] }],
-    }))?;
-    drop(
-        Api::<ClusterRole>::all(cluster.admin.clone())
-            .create(&PostParams::default(), &writes)
-            .await
-            .context("failed to create a ClusterRole")?,
-    );
-    for role in [name, "cordonhold-override"] {
-        let binding: ClusterRoleBinding = serde_json::from_value(json!({
-            "metadata": { "name": format!("{name}-{role}") },
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role },
-            "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name }],
-        }))?;
-        drop(
-            Api::<ClusterRoleBinding>::all(cluster.admin.clone())
-                .create(&PostParams::default(), &binding)
-                .await
-                .context("failed to create a ClusterRoleBinding")?,
-        );
-    }
-    cluster.plane.client_as(&Impersonation::user(name)).await
 }

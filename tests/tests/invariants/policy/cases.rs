@@ -5,6 +5,7 @@
 use cordonhold_shared::admission::{Reason, UNREADABLE};
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::state::State;
@@ -191,6 +192,24 @@ cases! {
     "a cancel with an uncordon", Delaying, Admin, CANCEL_AND_UNCORDON, CancelAlone;
     "a cancel with a mark", Delaying, Admin, CANCEL_AND_MARK, CancelAlone;
 
+    "a request for a reboot with the permission", Free, Admin, REQUEST, Requested;
+    "a request for a reboot with the permission", Delaying, Admin, REQUEST, Requested;
+    "a request for a reboot without the permission", Free, Controller, REQUEST, NoRequest;
+    "a request for a reboot without the permission", Delaying, Controller, REQUEST, NoRequest;
+    "a request for a reboot by the agent of another node", Free, Elsewhere, REQUEST, NotOwnNode;
+    "a request for a reboot without the permission, through `nodes/status`", Free, Controller, STATUS_REQUEST, NoRequest;
+    "a request for a reboot that begins with no time", Free, Admin, REQUEST_NO_TIME, BadRequest;
+    "a request for a reboot without a reason", Free, Admin, REQUEST_NO_REASON, BadRequest;
+    "a request for a reboot of 200,000 characters", Free, Admin, REQUEST_LONG, Requested;
+    "a request for a reboot whose time is more than a day ago", Free, Admin, REQUEST_STALE, BadRequest, NO_CLOCK;
+    "a request for a reboot whose time is more than 5 minutes ahead", Free, Admin, REQUEST_AHEAD, BadRequest, NO_CLOCK;
+    "a request for a reboot whose time has no seconds", Free, Admin, REQUEST_MINUTES, Requested, NO_SECONDS;
+    "a request for a reboot whose reason is a no-break space", Free, Admin, REQUEST_BLANK, BadRequest, BLANK;
+    "a request for a reboot with an uncordon", Delaying, Admin, REQUEST_AND_UNCORDON, Held;
+    "a request for a reboot with an uncordon of a free node", Cordoned, Admin, REQUEST_AND_UNCORDON, Requested;
+    "a request for a reboot with an uncordon of a free node, without the permission", Cordoned, Controller, REQUEST_AND_UNCORDON, NoRequest;
+    "a node created with a request for a reboot", Free, Admin, CREATE_REQUESTED, Requested;
+
     "an uncordon that somebody notes on a held node by hand, to be done when the hold ends, without mode `defer`", Delaying, Admin, WANTED, Held, BY_HAND;
     "a kept uncordon in somebody else's name", Delaying, Controller, WANTED, ForgedWish;
     "a kept uncordon over an earlier one", Kept, Admin, WANTED, ForgedWish;
@@ -269,6 +288,14 @@ const ANOTHER_UID: Policy = Policy::Denies(
     Reason::Held,
     "for the policy a hold lapses only if its holder is this very Node. Cancel the hold first",
 );
+const NO_CLOCK: Policy = Policy::Passes(
+    "CEL has no clock. The agent ignores it; one that lies ahead counts from 5 minutes before its time on",
+);
+const NO_SECONDS: Policy = Policy::Denies(
+    Reason::BadRequest,
+    "CEL reads only times with seconds, as the plugin writes them",
+);
+const BLANK: Policy = Policy::Passes("to CEL only an ASCII character is blank. The agent ignores it");
 const BY_HAND: Policy = Policy::Passes(
     "the policy does not know whether something defers uncordons. The node stays cordoned until the hold ends",
 );
@@ -296,6 +323,35 @@ const CANCEL_AND_MARK: Try = Try::Patch(|node| {
     body["metadata"]["annotations"][keys::UNTIL] = Value::Null;
     body
 });
+
+/// A request that is made now: the core takes no old one.
+fn requested(reason: &str) -> Value {
+    annotate(
+        keys::REBOOT_WANTED,
+        Some(&format!("{:.9} {reason}", Timestamp::now())),
+    )
+}
+
+const REQUEST: Try = Try::Patch(|_| requested("the test: a new kernel"));
+const STATUS_REQUEST: Try = Try::Status(|_| requested("the test: a new kernel"));
+const REQUEST_NO_TIME: Try = Try::Patch(|_| annotate(keys::REBOOT_WANTED, Some("please do")));
+const REQUEST_NO_REASON: Try = Try::Patch(|_| requested(""));
+const REQUEST_STALE: Try = Try::Patch(|_| {
+    let at = Timestamp::now() - SignedDuration::from_hours(25);
+    annotate(keys::REBOOT_WANTED, Some(&format!("{at:.9} the test")))
+});
+const REQUEST_AHEAD: Try = Try::Patch(|_| {
+    let at = Timestamp::now() + SignedDuration::from_hours(6);
+    annotate(keys::REBOOT_WANTED, Some(&format!("{at:.9} the test")))
+});
+const REQUEST_MINUTES: Try = Try::Patch(|_| {
+    let at = Timestamp::now().strftime("%Y-%m-%dT%H:%MZ").to_string();
+    annotate(keys::REBOOT_WANTED, Some(&format!("{at} the test")))
+});
+const REQUEST_BLANK: Try = Try::Patch(|_| requested("\u{a0}"));
+const REQUEST_LONG: Try = Try::Patch(|_| requested(&"x".repeat(200_000)));
+const REQUEST_AND_UNCORDON: Try = Try::Patch(|_| with_uncordon(requested("the test: a new kernel")));
+const CREATE_REQUESTED: Try = Try::Create(|| requested("the test: a new kernel"));
 
 const NO_HOLDER: Try = Try::Patch(|_| annotate(keys::HOLDER, None));
 const STATUS_NO_HOLDER: Try = Try::Status(|_| annotate(keys::HOLDER, None));

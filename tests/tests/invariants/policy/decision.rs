@@ -40,8 +40,10 @@ pub(super) fn of_the_core(case: &Case, node: &Stored) -> Result<(Reason, Outcome
         operation,
         is_of_status: matches!(case.tries, Try::Status(_)),
     };
+    let is_admin = !matches!(case.who, Who::Controller | Who::Owner | Who::Elsewhere);
     let facts = Facts {
-        may_override: Known::Is(!matches!(case.who, Who::Controller | Who::Owner | Who::Elsewhere)),
+        may_override: Known::Is(is_admin),
+        may_reboot: Known::Is(is_admin),
         ..Facts::default()
     };
     let policy = CorePolicy {

@@ -33,7 +33,7 @@ const CONDITIONS: [&str; 5] = [
 struct NoLookup;
 
 impl Lookup for NoLookup {
-    fn may_override<'a>(&'a self, _: &'a Requester, _: &'a str) -> BoxFuture<'a, Known<bool>> {
+    fn may<'a>(&'a self, _: &'static str, _: &'a Requester, _: &'a str) -> BoxFuture<'a, Known<bool>> {
         panic!("a held Node needs no lookup")
     }
 

@@ -278,7 +278,10 @@ fn the_events_of_a_reboot_with_waits_and_a_disturbance_are_written_at_once() {
         round,
     };
     let reports = [
-        Report::Wished(String::new()),
+        Report::Wished {
+            holder: String::new(),
+            request: None,
+        },
         Report::LockHeld(["other".to_owned()].into()),
         Report::LockStalled(vec!["other".to_owned()]),
         blocked.clone(),

@@ -54,7 +54,7 @@ words! {
     /// Why a reboot was called off.
     #[derive(Clone, Debug, PartialEq, Eq, Hash)]
     CallOff {
-        NoLongerWanted "no_longer_wanted" "The sentinel is gone: the host asks for no reboot any more"
+        NoLongerWanted "no_longer_wanted" "What asked for it is gone: the host's sentinel, or the request on the Node"
         Cancelled(String) "cancelled" "A person cancelled it; `why` is their reason"
         Blocked(Vec<Blocker>) "blocked" "Something postponed the reboot of the drained node for longer than a drain may take; `why` says what"
         DrainTimeout(Option<Progress>) "drain_timeout" "The drain took longer than `--drain-timeout`; `why` says how far it came"
@@ -105,6 +105,7 @@ words! {
         Cancelled "cancelled" "A person cancelled it"
         HoldLost "hold_lost" "The marks were no longer on the Node, or belonged to another hold"
         EntryLost "entry_lost" "The node's entry in the lock was gone"
+        NoLongerWanted "no_longer_wanted" "The request that asked for it was taken off the Node"
         Conflict "conflict" "Others wrote the Node or the lock faster, again and again"
         Refused "refused" "The API server refused a request"
         Unanswered "unanswered" "A request had no answer"
@@ -176,9 +177,9 @@ impl Unsealed {
             CallOff::Cancelled(_) => Some(Unsealed::Cancelled),
             CallOff::HoldLost => Some(Unsealed::HoldLost),
             CallOff::EntryLost => Some(Unsealed::EntryLost),
+            CallOff::NoLongerWanted => Some(Unsealed::NoLongerWanted),
             // A disturbance is counted as such, and a blocker at each look at it. The others do not come from a check.
-            CallOff::NoLongerWanted
-            | CallOff::Blocked(_)
+            CallOff::Blocked(_)
             | CallOff::DrainTimeout(_)
             | CallOff::Unevictable(_)
             | CallOff::Disturbed(_)

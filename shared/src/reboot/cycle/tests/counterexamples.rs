@@ -325,7 +325,7 @@ fn c6_a_lost_hold_is_never_written_again() {
 
 fn wished(report: &Report) -> Option<String> {
     match report {
-        Report::Wished(holder) => Some(holder.clone()),
+        Report::Wished { holder, .. } => Some(holder.clone()),
         _ => None,
     }
 }

@@ -154,7 +154,10 @@ impl Run {
     pub(super) fn wish_until(&mut self, before: &str) -> Option<Ask> {
         self.wishes += 1;
         let created = format!("2026-11-23T10:00:00.{:09}Z", self.wishes);
-        self.feed_until(Input::Event(Event::Sentinel(Some(created))), before)
+        self.feed_until(
+            Input::Event(Event::Sentinel(Some(Wanted::by_host(created)))),
+            before,
+        )
     }
 
     /// Runs the cycle until just before the delay is over.

@@ -18,7 +18,7 @@ struct Row {
     shown: fn(),
 }
 
-const ROWS: [Row; 6] = [
+const ROWS: [Row; 7] = [
     Row {
         who: "webhook",
         finds: "a phase",
@@ -42,6 +42,12 @@ const ROWS: [Row; 6] = [
         finds: "a field in the lock's entry",
         does: "the field is kept when the agent writes the lock",
         shown: peer_and_field,
+    },
+    Row {
+        who: "another node's agent",
+        finds: "a field in the lock's used requests",
+        does: "the field is kept when the agent writes the lock",
+        shown: peer_and_used,
     },
     Row {
         who: "the node's own agent, after going back",
@@ -148,6 +154,17 @@ fn peer_and_field() {
         .push(Entry::new("b", "uid-b", "2026-11-23T10:00:00Z", false));
     let written = read.render().unwrap();
     assert!(written.contains(&format!("\"{FIELD}\":\"x\"")), "{written}");
+}
+
+fn peer_and_used() {
+    let text = r#"{"nodes":{},"by":{"b":"jo"}}"#;
+    let used = crate::lock::UsedRequests::read(Some(text)).present().unwrap();
+    let written = used.with("a", "2026-11-23T10:00:00Z".parse().unwrap()).unwrap();
+    assert!(
+        written.render().contains(r#""by":{"b":"jo"}"#),
+        "{}",
+        written.render()
+    );
 }
 
 fn own_and_phase() {
