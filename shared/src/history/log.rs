@@ -1,4 +1,4 @@
-//! What logs tell of uncordons and pods: lines of the webhook's log (`webhook/AUDIT.md`), and of an API server's audit log
+//! What logs tell of uncordons and pods: lines of the webhook's log (`docs/audit.md`), and of an API server's audit log
 //! (k8s.io/apiserver: `pkg/apis/audit/v1/types.go`).
 //!
 //! A line may have anything before its first `{`, as `kubectl logs --prefix` and others write it. A line that is no entry of such a log is
