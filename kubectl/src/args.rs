@@ -9,6 +9,10 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use cordonhold_rt::client::Access;
 use cordonhold_rt::duration;
 
+mod history;
+
+pub(crate) use history::{HistoryArgs, HistoryFormat, UiArgs};
+
 /// Longest wait for what follows a cancel: the agent answers within seconds, and needs some more if it is evicting.
 const FOLLOW_SECONDS: &str = "2m";
 
@@ -67,6 +71,10 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Say why a node is cordoned, what it waits for, what an uncordon would meet, and what you can do
     Why(WhyArgs),
+    /// Show the last reboots, and who asked for an uncordon meanwhile
+    History(HistoryArgs),
+    /// Show the fleet and its reboots in a browser, live
+    Ui(UiArgs),
     /// Say what the webhook answers to a saved review, or to an uncordon of a node
     Explain(ExplainArgs),
     /// Let no new reboot begin on nodes or in a pool

@@ -135,7 +135,7 @@ fn of_value(flag: &Arg) -> Place {
         _ if !values.is_empty() => Place::Words(values),
         "node" => Place::Node,
         "pool" => Place::Pool(""),
-        "kubeconfig" => Place::File,
+        "kubeconfig" | "webhook_log" | "audit_log" => Place::File,
         _ => Place::Nothing,
     }
 }
@@ -198,6 +198,8 @@ mod tests {
             ("reboot --yes wor", Place::Node),
             ("explain ", Place::File),
             ("explain --node ", Place::Node),
+            ("history ", Place::Node),
+            ("history n --audit-log ", Place::File),
             ("pause --pool=g", Place::Pool("--pool=")),
             ("pause --pool ", Place::Node),
             ("status --pool ", Place::Pool("")),

@@ -13,6 +13,7 @@ mod clock;
 mod cluster;
 mod complete;
 mod explain;
+mod history;
 mod look;
 mod output;
 mod patch;
@@ -21,6 +22,7 @@ mod reboot;
 mod release;
 mod status;
 mod text;
+mod ui;
 mod watch;
 mod why;
 
@@ -86,6 +88,13 @@ enum Error {
     Usage(String),
     #[error(transparent)]
     Explain(cordonhold_webhook::ExplainError),
+    #[error("failed to read the log {path}: {source}: name a file that can be read, or - for standard input")]
+    Log { path: String, source: std::io::Error },
+    #[error("failed to listen on {address}: {source}: choose another --port, or none")]
+    Listen {
+        address: std::net::SocketAddr,
+        source: std::io::Error,
+    },
     #[error("failed to print: {0}")]
     Print(#[from] std::io::Error),
 }
@@ -148,6 +157,8 @@ async fn carried_out(
     match command {
         Command::Status(args) => status::run(&connect().await?, &args).await,
         Command::Why(args) => why::run(&connect().await?, &args).await,
+        Command::History(args) => history::run(&connect().await?, &args).await,
+        Command::Ui(args) => ui::run(&connect().await?, &args).await,
         Command::Explain(args) => explain::run(connect, args).await,
         Command::Cancel(args) => cancel::run(&connect().await?, &args).await,
         Command::Pause(args) => pause::pause(&connect().await?, &args).await,

@@ -366,8 +366,20 @@ impl Cluster {
 
     /// What the agents have said about these nodes, or about all.
     async fn told(&self, nodes: &[String], unseen: &mut Vec<Unseen>) -> Result<Vec<Told>, Error> {
+        self.told_by(keys::AGENT_CONTROLLER, "the agents say", nodes, unseen)
+            .await
+    }
+
+    /// What a program has said in Events about these nodes, or about all. `who`: for people.
+    pub(crate) async fn told_by(
+        &self,
+        controller: &str,
+        who: &str,
+        nodes: &[String],
+        unseen: &mut Vec<Unseen>,
+    ) -> Result<Vec<Told>, Error> {
         let sight = Sight {
-            what: "what the agents say in Events".to_owned(),
+            what: format!("what {who} in Events"),
             needs: "list events in the namespace default".to_owned(),
             role: "view there, or in the whole cluster",
         };
@@ -375,8 +387,7 @@ impl Cluster {
             [node] => format!(",involvedObject.name={node}"),
             _ => String::new(),
         };
-        let params =
-            ListParams::default().fields(&format!("reportingComponent={}{of_node}", keys::AGENT_CONTROLLER));
+        let params = ListParams::default().fields(&format!("reportingComponent={controller}{of_node}"));
         let events = seen(self.list::<EventView>(EVENTS, params).await, &sight, unseen)?;
         Ok(events
             .unwrap_or_default()

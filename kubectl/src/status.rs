@@ -135,7 +135,7 @@ pub(crate) fn rendered(fleet: &Fleet, view: &View, width: usize) -> String {
 }
 
 /// A pool on one line. `is_whole`: all its Nodes were looked at.
-fn of_pool(pool: &Pool, now: Timestamp, is_whole: bool) -> String {
+pub(crate) fn of_pool(pool: &Pool, now: Timestamp, is_whole: bool) -> String {
     let mut line = quoted(&pool.name);
     // Writing into a String cannot fail, here and below.
     if is_whole {

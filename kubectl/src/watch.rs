@@ -1,4 +1,5 @@
-//! `status --watch`: the fleet, live. On a terminal one screen that is drawn anew; else a line, or a JSON object, for each change.
+//! `status --watch`: the fleet, live. On a terminal one screen that is drawn anew; else a line, or a JSON object, for each change. It feeds the
+//! pages of `ui` too.
 //!
 //! The Nodes are watched, so a change shows at once. The locks, Events and the webhook are read again when a Node has changed, and every
 //! [`READ_EVERY`].
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use cordonhold_rt::watch::{News, Target, Watch};
 use cordonhold_rt::{exit, shutdown};
-use cordonhold_shared::fleet::{Fleet, Row, Trouble};
+use cordonhold_shared::fleet::{Fleet, Row, Told, Trouble};
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::quote::{one_line, quoted};
 use cordonhold_shared::watch::Change;
@@ -25,6 +26,7 @@ use crate::cluster::{Cluster, NODES, unreachable};
 use crate::look::{Look, Scope};
 use crate::status::{View, detail, known, rendered};
 use crate::text::{BAD, FAINT, STRONG, painted, style_of, troubles};
+use crate::ui::Feed;
 use crate::{Ending, Error, clock, output};
 
 /// How often locks, Events and the webhook are read if no Node changes: they are small, and a waiting agent looks about as often.
@@ -51,6 +53,8 @@ enum Shown {
         rows: BTreeMap<String, Row>,
         troubles: Vec<Trouble>,
     },
+    /// On the pages of a server.
+    Pages(Feed),
 }
 
 /// The other screen of the terminal, which is left when this is dropped.
@@ -87,13 +91,37 @@ pub(crate) async fn run(
             "--watch prints no YAML: use -o json for an object on each line".to_owned(),
         ));
     }
+    follow(cluster, scope, view, false, || Shown::begin(format)).await
+}
+
+/// Feeds the pages of a server. Once the cluster has answered, `ready` is called.
+pub(crate) async fn feed(
+    cluster: &Cluster,
+    scope: &Scope,
+    view: &View,
+    feed: Feed,
+    ready: impl FnOnce() -> Result<(), Error>,
+) -> Result<Ending, Error> {
+    follow(cluster, scope, view, true, || {
+        ready().map(|()| Shown::Pages(feed))
+    })
+    .await
+}
+
+async fn follow(
+    cluster: &Cluster,
+    scope: &Scope,
+    view: &View,
+    is_for_pages: bool,
+    begin: impl FnOnce() -> Result<Shown, Error>,
+) -> Result<Ending, Error> {
     let mut view = view.clone();
     let mut signals = shutdown::Signals::listen().map_err(std::io::Error::other)?;
     let mut target = Target::new("nodes", NODES.to_owned(), fields(scope));
     target.labels.clone_from(&scope.selector);
-    let mut look = tokio::select! {
+    let (mut look, denials) = tokio::select! {
         _ = signals.next() => return Ok(Ending::Fine),
-        look = cluster.look_around(scope) => look?,
+        look = looked(cluster, scope, is_for_pages) => look?,
     };
     known(
         &Fleet::of(&look.seen, clock::now()),
@@ -105,10 +133,11 @@ pub(crate) async fn run(
         nodes: BTreeMap::new(),
         is_listed: false,
         is_whole: scope.is_whole(),
-        shown: Shown::begin(format)?,
+        shown: begin()?,
         watch: Source::new("the Nodes"),
         reads: Source::new("locks, Events and the webhook"),
     };
+    state.shown.has_denials(denials);
     let (mut read, mut is_dirty) = (Instant::now(), false);
     loop {
         let next = read + if is_dirty { READ_PAUSE } else { READ_EVERY };
@@ -123,11 +152,12 @@ pub(crate) async fn run(
                 // A look may take as long as its bounds; Ctrl-C ends it at once.
                 let fresh = tokio::select! {
                     _ = signals.next() => return Ok(Ending::Fine),
-                    fresh = cluster.look_around(scope) => fresh,
+                    fresh = looked(cluster, scope, is_for_pages) => fresh,
                 };
                 match fresh {
-                    Ok(fresh) => {
+                    Ok((fresh, denials)) => {
                         look = fresh;
+                        state.shown.has_denials(denials);
                         state.reads.answered();
                     }
                     Err(Error::Call { source, .. }) => state.reads.failed(&state.shown, source)?,
@@ -140,6 +170,17 @@ pub(crate) async fn run(
             state.show(&mut look, &mut view)?;
         }
     }
+}
+
+/// What is read again and again; for the pages also what the webhook has said in Events.
+async fn looked(cluster: &Cluster, scope: &Scope, is_for_pages: bool) -> Result<(Look, Vec<Told>), Error> {
+    let mut look = cluster.look_around(scope).await?;
+    let denials = if is_for_pages {
+        cluster.denials(&scope.nodes, &mut look.seen.unseen).await?
+    } else {
+        Vec::new()
+    };
+    Ok((look, denials))
 }
 
 /// The field selector of the watch: one Node can be asked for by its name.
@@ -192,7 +233,7 @@ impl Source {
         if is_hopeless || self.failures >= FAILURES_MAX {
             return Err(unreachable(self.what, error));
         }
-        if matches!(shown, Shown::Lines { .. }) {
+        if matches!(shown, Shown::Lines { .. } | Shown::Pages(_)) {
             output::note(&format!(
                 "{}: failed to read {}: {}: trying again",
                 crate::PROGRAM,
@@ -241,6 +282,10 @@ impl State {
             .into_iter()
             .filter_map(Source::stale)
             .collect();
+        if let Shown::Pages(feed) = &self.shown {
+            feed.update(fleet, look, self.nodes.values().cloned().collect(), &stale);
+            return Ok(());
+        }
         self.shown.update(&fleet, view, &stale)
     }
 }
@@ -259,8 +304,16 @@ impl Shown {
         })
     }
 
+    fn has_denials(&mut self, said: Vec<Told>) {
+        if let Shown::Pages(feed) = self {
+            feed.denials = said;
+        }
+    }
+
     fn update(&mut self, fleet: &Fleet, view: &View, stale: &[String]) -> Result<(), Error> {
         match self {
+            // They are made when somebody asks for one.
+            Shown::Pages(_) => Ok(()),
             Shown::Screen(Screen) => {
                 let colour = if stale.is_empty() { FAINT } else { BAD };
                 let mut foot = vec![format!("{:.0}", fleet.time)];
@@ -413,42 +466,4 @@ fn words(before: Option<&Row>, row: &Row, time: Timestamp) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_screen_that_is_too_low_says_how_many_lines_are_cut() {
-        let drawn = |page, height| {
-            let text = drawn(page, "foot", height);
-            anstream::adapter::strip_str(&text).to_string()
-        };
-        assert_eq!(drawn("a\nb\nc\n", 5), "a\nb\nc\n\nfoot");
-        let cut = drawn("a\nb\nc\n", 4);
-        assert!(
-            cut.starts_with("a\nb\n\n1 more lines") && cut.ends_with("foot"),
-            "{cut}"
-        );
-        assert_eq!(cut.lines().count(), 4);
-        assert_eq!(drawn("a\n", 1).lines().count(), 1);
-    }
-
-    #[test]
-    fn what_could_not_be_read_again_is_said_with_its_time() {
-        let shown = Shown::Lines {
-            as_json: false,
-            rows: BTreeMap::new(),
-            troubles: Vec::new(),
-        };
-        let silent = || cordonhold_rt::api::CallError::Silent(READ_EVERY);
-        let mut source = Source::new("the Nodes");
-        assert_eq!(source.stale(), None);
-        source.failed(&shown, silent()).unwrap();
-        let stale = source.stale().unwrap();
-        assert_eq!(stale, format!("the Nodes not read since {}", clock::STOPPED));
-        source.answered();
-        assert_eq!(source.stale(), None);
-        let failed = |source: &mut Source| source.failed(&shown, silent()).is_err();
-        let ended = (1..=FAILURES_MAX).find(|_| failed(&mut source));
-        assert_eq!(ended, Some(FAILURES_MAX));
-    }
-}
+mod tests;

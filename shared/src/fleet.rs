@@ -48,7 +48,7 @@ pub struct Seen {
     pub unseen: Vec<Unseen>,
 }
 
-/// An Event of an agent about its Node.
+/// An Event of an agent about its Node, or of the webhook about a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
     /// The Node's name.
@@ -57,8 +57,12 @@ pub struct Told {
     pub reason: String,
     /// The Event's message.
     pub note: String,
+    /// When it was first said.
+    pub since: Timestamp,
     /// When it was last said.
     pub at: Timestamp,
+    /// How often it was said.
+    pub count: u64,
 }
 
 /// Something that could not be seen, and what it takes to see it.

@@ -136,6 +136,9 @@ pub const KUBECTL_MANAGER: &str = "cordonhold-kubectl";
 /// `reportingController` of the agents' Events.
 pub const AGENT_CONTROLLER: &str = "cordonhold.dev/agent";
 
+/// `reportingController` of the webhook's Events.
+pub const WEBHOOK_CONTROLLER: &str = "cordonhold.dev/webhook";
+
 /// The label that everything has that the manifests install, and each Secret that `certs` makes, and its value.
 pub const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "cordonhold");
 /// The agents' `DaemonSet`; that of another pool has this, a hyphen and the pool's name.

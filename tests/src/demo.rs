@@ -19,9 +19,13 @@ use observer::Observer;
 use timeline::{Row, Timeline, Tone, Who};
 
 mod acts;
+mod chronicle;
 mod controller;
 mod observer;
+mod pictures;
 mod timeline;
+
+pub use pictures::{Scene, page};
 
 /// The acts play on node-0 to node-3. node-4 is never drained, so pods always have a place.
 const NODES: usize = 5;
@@ -76,6 +80,17 @@ impl Demo {
             .flat_map(|seen| &seen.missing)
             .map(String::as_str)
             .collect()
+    }
+
+    /// What the acts showed, for pictures.
+    pub fn scenes(&self) -> Vec<Scene> {
+        let chronicle = &self.cluster.timeline.chronicle;
+        let of = |seen: &Seen| Scene {
+            act: seen.row.act.to_owned(),
+            about: acts::about(seen.row.act).to_owned(),
+            timeline: chronicle.of(&seen.row.node),
+        };
+        self.seen.iter().map(of).collect()
     }
 
     /// The path of a cluster-admin kubeconfig. The cluster lives as long as this value.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use cordonhold_rt::events::{self, Note, Outcome, Regarding, Series, Source};
 use cordonhold_rt::exit::one_line;
-use cordonhold_shared::admission::Reason;
-use cordonhold_shared::quote::quoted;
+use cordonhold_shared::admission::{Notice, Reason};
+use cordonhold_shared::keys;
 use kube::Client;
 use tracing::warn;
 
@@ -34,18 +34,17 @@ pub(crate) struct Told {
 impl From<Told> for Note {
     /// Says whose request it is, and the first line of why. The other lines are commands, which the person got with the denial.
     fn from(told: Told) -> Note {
-        let why = told.message.lines().next().unwrap_or_default();
-        let (action, verb) = if told.is_denied {
-            ("Deny", "Denied")
-        } else {
-            ("Defer", "Deferred")
+        let notice = Notice {
+            is_denied: told.is_denied,
+            user: told.user.clone(),
+            why: told.message.lines().next().unwrap_or_default().to_owned(),
         };
         Note {
             regarding: Regarding::node(&told.node, &told.uid),
-            action,
+            action: if told.is_denied { "Deny" } else { "Defer" },
             reason: camel_case(told.reason.code()),
             is_warning: told.is_denied,
-            text: format!("{verb} {}: {why}", quoted(&told.user)),
+            text: notice.to_string(),
             series: Series::Updated(told.user),
         }
     }
@@ -92,7 +91,7 @@ pub struct Part {
 
 /// The server.
 pub(crate) const SERVER: Part = Part {
-    controller: "cordonhold.dev/webhook",
+    controller: keys::WEBHOOK_CONTROLLER,
     generate_name: "cordonhold-webhook-",
 };
 /// The part that keeps the certificates.

@@ -19,7 +19,11 @@ pub(super) struct EventView {
     #[serde(default)]
     event_time: Option<Timestamp>,
     #[serde(default)]
+    first_timestamp: Option<Timestamp>,
+    #[serde(default)]
     last_timestamp: Option<Timestamp>,
+    #[serde(default)]
+    count: Option<u64>,
     #[serde(default)]
     series: Option<SeriesView>,
 }
@@ -36,6 +40,8 @@ struct Dated {
 struct SeriesView {
     #[serde(default)]
     last_observed_time: Option<Timestamp>,
+    #[serde(default)]
+    count: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -46,14 +52,18 @@ pub(super) struct Named {
 
 impl EventView {
     pub(super) fn told(self) -> Option<Told> {
-        let of_series = self.series.and_then(|series| series.last_observed_time);
+        let of_series = self.series.as_ref().and_then(|series| series.last_observed_time);
+        let counted = self.series.and_then(|series| series.count).or(self.count);
         let last = of_series
             .into_iter()
             .chain(self.last_timestamp)
             .chain(self.event_time)
             .max();
+        let at = last.or(self.metadata.creation_timestamp)?;
         Some(Told {
-            at: last.or(self.metadata.creation_timestamp)?,
+            since: self.event_time.or(self.first_timestamp).unwrap_or(at),
+            at,
+            count: counted.unwrap_or_default().max(1),
             node: self.involved_object.name,
             reason: self.reason.unwrap_or_default(),
             note: self.message.unwrap_or_default(),

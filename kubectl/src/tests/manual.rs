@@ -8,6 +8,7 @@ use std::path::Path;
 
 use clap::Parser as _;
 use cordonhold_shared::fleet::{Fleet, State, TroubleKind};
+use cordonhold_shared::history::{Answer, Event, Outcome};
 use serde_json::Value;
 
 use super::server;
@@ -95,6 +96,12 @@ fn the_manual_shows_what_the_program_prints_and_the_tables_of_the_code() {
     let text = with_outputs(&page());
     let text = with_table(&text, "| state | means |\n| --- | --- |\n", &states);
     let text = with_table(&text, "| kind | when |\n| --- | --- |\n", &troubles);
+    let outcomes = rows(Outcome::MEANINGS.iter().copied());
+    let answers = rows(Answer::MEANINGS.iter().copied());
+    let events = rows(Event::MEANINGS.iter().copied());
+    let text = with_table(&text, "| `outcome` | means |\n| --- | --- |\n", &outcomes);
+    let text = with_table(&text, "| `answer` | means |\n| --- | --- |\n", &answers);
+    let text = with_table(&text, "| `moments[].what` | means |\n| --- | --- |\n", &events);
     is_written(&text);
 }
 
@@ -104,6 +111,8 @@ fn no_line_of_an_output_is_wider_than_80_columns_unless_a_command_is() {
         "kubectl cordonhold status",
         "kubectl cordonhold why worker-17",
         "kubectl cordonhold release worker-31",
+        "kubectl cordonhold history",
+        "kubectl cordonhold history worker-17",
     ] {
         let text = printed(line);
         for shown in text.lines() {
@@ -192,6 +201,14 @@ fn every_field_that_is_printed_as_json_is_in_the_page() {
             .any(|same| name.starts_with(same))
     });
     let missing: Vec<&String> = of_why.difference(&documented_why).collect();
+    assert!(missing.is_empty(), "not in the page: {missing:?}");
+
+    let history: Value = serde_json::from_str(&printed("kubectl cordonhold history -o json")).unwrap();
+    let mut of_history = BTreeSet::new();
+    fields(&history, "", &mut of_history);
+    let documented_history = documented("| field of `history` | is |\n| --- | --- |\n");
+    of_history.retain(|name| !name.starts_with("unseen[]"));
+    let missing: Vec<&String> = of_history.difference(&documented_history).collect();
     assert!(missing.is_empty(), "not in the page: {missing:?}");
 }
 

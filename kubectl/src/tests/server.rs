@@ -86,7 +86,10 @@ fn answer(objects: &mut Objects, head: &http::request::Parts, body: &[u8]) -> (u
                 .map(|(_, rest)| rest.split('&').next().unwrap_or_default().to_owned())
         };
         let of_node = node("spec.nodeName%3D").is_none_or(|node| object["spec"]["nodeName"] == node.as_str());
+        let by = node("reportingComponent%3D")
+            .map(|by| by.split("%2C").next().unwrap_or_default().replace("%2F", "/"));
         of_node
+            && by.is_none_or(|by| object["reportingComponent"] == by.as_str())
             && node("involvedObject.name%3D")
                 .is_none_or(|node| object["involvedObject"]["name"] == node.as_str())
     };
@@ -260,7 +263,29 @@ fn by(manager: &str, at: &str) -> Value {
 }
 
 fn event(node: &str, at: &str, reason: &str, message: &str) -> Value {
-    json!({ "metadata": {}, "involvedObject": { "name": node }, "eventTime": at, "reason": reason, "message": message })
+    json!({
+        "metadata": {}, "involvedObject": { "name": node }, "eventTime": at, "reason": reason, "message": message,
+        "reportingComponent": keys::AGENT_CONTROLLER,
+    })
+}
+
+/// What the webhook has said about the uncordons of a controller.
+fn denial() -> Value {
+    let message = "Denied system:serviceaccount:gpu-operator:driver: held: node worker-17 is held for a reboot and stays cordoned";
+    let mut denial = event("worker-17", "2026-11-28T02:44:10.000000Z", "Held", message);
+    denial["reportingComponent"] = json!(keys::WEBHOOK_CONTROLLER);
+    denial["series"] = json!({ "count": 12, "lastObservedTime": "2026-11-28T02:57:40.000000Z" });
+    denial
+}
+
+/// The account of the last reboot of an idle node.
+fn rebooted(mut node: Value) -> Value {
+    let account = json!({
+        "created": "2026-11-27T21:49:12Z", "why": "file /run/reboot-required", "ended": "2026-11-27T22:10:00Z",
+        "seconds": { "wanted": 588, "draining": 254, "delaying": 300, "sealed": 71, "returning": 35 }, "evicted": 42, "refused": 3,
+    });
+    node["metadata"]["annotations"][keys::LAST_REBOOT] = json!(account.to_string());
+    node
 }
 
 fn nodes() -> Vec<Value> {
@@ -284,7 +309,8 @@ fn nodes() -> Vec<Value> {
     let mut cordoned = node("worker-22");
     cordoned["spec"] = json!({ "unschedulable": true });
     cordoned["metadata"]["managedFields"] = by("kubectl", "2026-11-25T03:00:00Z");
-    let idle = ["worker-01", "worker-02", "worker-04"].map(node);
+    let mut idle = ["worker-01", "worker-02", "worker-04"].map(node);
+    idle[0] = rebooted(node("worker-01"));
     [drains, dead, waits, paused, cordoned]
         .into_iter()
         .chain(idle)
@@ -347,6 +373,7 @@ fn fleet() -> Objects {
         "cordonhold-agent-x7k2p",
         pod,
     );
+    put("/api/v1/namespaces/default/events", "Held", denial());
     for (reason, event) in events() {
         put("/api/v1/namespaces/default/events", reason, event);
     }

@@ -106,7 +106,9 @@ fn told(node: &str, reason: &str, says: &str) -> Told {
         node: node.to_owned(),
         reason: reason.to_owned(),
         note: says.to_owned(),
+        since: "2026-11-29T10:55:00Z".parse().unwrap(),
         at: "2026-11-29T10:55:00Z".parse().unwrap(),
+        count: 1,
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) mod progress;
 mod returns;
 
 use pods::Pods;
-pub use progress::Progress;
+pub use progress::{Progress, pods_left};
 
 /// The default of `--max-parallel-evictions`: how many evictions are sent at once.
 pub const EVICTIONS_DEFAULT: usize = 20;

@@ -2,6 +2,7 @@
 //!
 //! Not here: the acts themselves, see `cordonhold_tests::demo`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -9,7 +10,7 @@ use clap::Parser;
 use cordonhold_rt::exit;
 use cordonhold_rt::shutdown::Signals;
 use cordonhold_tests::assets::Assets;
-use cordonhold_tests::demo::Demo;
+use cordonhold_tests::demo::{Demo, page};
 use cordonhold_tests::programs::{self, Program};
 
 const ACTS: &str = "\
@@ -39,6 +40,7 @@ thing that was missing; 2 for a wrong command line.
 Examples:
 
   cargo demo                  watch it
+  cargo demo --html demo.html  and see it as pictures
   cargo demo | tee demo.txt   without colour; on a terminal, NO_COLOR=1 does that
   cargo demo --keep           look around afterwards with kubectl
 
@@ -51,6 +53,12 @@ struct DemoArgs {
     /// Leave the cluster up at the end, until Ctrl-C, and print its kubeconfig
     #[arg(long)]
     keep: bool,
+    /// Write what happened as a page with pictures
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Write what happened as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -89,6 +97,7 @@ fn run(args: &DemoArgs) -> Result<ExitCode> {
         for line in &missing {
             eprintln!("demo: failed: {line}");
         }
+        write(args, &demo)?;
         if args.keep {
             println!("\nKUBECONFIG={}", demo.kubeconfig().display());
             println!("The cluster and the webhook run until Ctrl-C; the agents ended with their acts.");
@@ -101,4 +110,16 @@ fn run(args: &DemoArgs) -> Result<ExitCode> {
             ExitCode::FAILURE
         })
     })
+}
+
+fn write(args: &DemoArgs, demo: &Demo) -> Result<()> {
+    let scenes = demo.scenes();
+    let as_json = serde_json::to_string_pretty(&scenes).context("failed to write the demo as JSON")? + "\n";
+    for (path, text) in [(&args.html, page(&scenes)), (&args.json, as_json)] {
+        if let Some(path) = path {
+            std::fs::write(path, text).with_context(|| format!("failed to write {}", path.display()))?;
+            println!("\nwritten: {}", path.display());
+        }
+    }
+    Ok(())
 }

@@ -12,6 +12,8 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
+use cordonhold_shared::history::Event;
+
 use super::Cluster;
 use super::controller::{Controller, Tally};
 use super::observer::NodeState;
@@ -37,6 +39,26 @@ const HOLE: &str = "1 the hole";
 const AGENT_ALONE: &str = "2 the agent alone";
 const WITH_WEBHOOK: &str = "3 with the webhook";
 
+/// What each act is about, for whoever watches.
+const HOLE_ABOUT: &str = "The agent behaves like kured (--verify-before-reboot=never): it drains, waits, and reboots without\n\
+     checking again. There is no webhook. A controller uncordons the node when it finds it drained.";
+const ALONE_ABOUT: &str = "The agent with its defaults: it watches its Node, and reboots only if the node stayed cordoned\n\
+     and empty since the drain; meanwhile its taint keeps pods away. There is still no webhook.\n\
+     On node-1 the controller never stops, so after --redrains=3 the reboot is called off.\n\
+     On node-2 the controller gives up after three tries. Only one node at a time may reboot,\n\
+     so node-2 waits for node-1.";
+const WEBHOOK_ABOUT: &str = "The same agent, and the controller never stops. Now the API server asks the webhook about every\n\
+     update that would clear the cordon of a held node.";
+
+/// What the act of this name is about.
+pub(super) fn about(act: &str) -> &'static str {
+    match act {
+        HOLE => HOLE_ABOUT,
+        AGENT_ALONE => ALONE_ABOUT,
+        _ => WEBHOOK_ABOUT,
+    }
+}
+
 /// The result of an act on one node.
 #[derive(Debug)]
 pub(super) struct Seen {
@@ -55,11 +77,7 @@ struct Evidence {
 /// Act 1: the agent behaves like kured, and there is no webhook.
 pub(super) async fn the_hole(cluster: &mut Cluster) -> Result<Vec<Seen>> {
     let node = "node-0";
-    cluster.timeline.heading(
-        "1  The hole",
-        "The agent behaves like kured (--verify-before-reboot=never): it drains, waits, and reboots without\n\
-         checking again. There is no webhook. A controller uncordons the node when it finds it drained.",
-    );
+    cluster.timeline.heading("1  The hole", HOLE_ABOUT);
     let arguments = ["--verify-before-reboot=never", "--reboot-delay=8s"];
     let machine = cluster.machine(node, &arguments).await?;
     let controller = cluster.controller(node, None).await?;
@@ -75,14 +93,7 @@ pub(super) async fn the_hole(cluster: &mut Cluster) -> Result<Vec<Seen>> {
 /// Act 2: the agent checks before it reboots, and there is no webhook.
 pub(super) async fn the_agent_alone(cluster: &mut Cluster) -> Result<Vec<Seen>> {
     let (stubborn, patient) = ("node-1", "node-2");
-    cluster.timeline.heading(
-        "2  The agent alone",
-        "The agent with its defaults: it watches its Node, and reboots only if the node stayed cordoned\n\
-         and empty since the drain; meanwhile its taint keeps pods away. There is still no webhook.\n\
-         On node-1 the controller never stops, so after --redrains=3 the reboot is called off.\n\
-         On node-2 the controller gives up after three tries. Only one node at a time may reboot,\n\
-         so node-2 waits for node-1.",
-    );
+    cluster.timeline.heading("2  The agent alone", ALONE_ABOUT);
     let redrains = format!("--redrains={REDRAINS}");
     // The delay leaves time for the second node's wish. It never ends: the controller uncordons the node first.
     let first = cluster
@@ -111,11 +122,7 @@ pub(super) async fn the_agent_alone(cluster: &mut Cluster) -> Result<Vec<Seen>> 
 /// Act 3: the same agent, and the webhook.
 pub(super) async fn with_the_webhook(cluster: &mut Cluster) -> Result<Vec<Seen>> {
     let node = "node-3";
-    cluster.timeline.heading(
-        "3  With the webhook",
-        "The same agent, and the controller never stops. Now the API server asks the webhook about every\n\
-         update that would clear the cordon of a held node.",
-    );
+    cluster.timeline.heading("3  With the webhook", WEBHOOK_ABOUT);
     let webhook = Webhook::start(&cluster.plane, Mode::Enforce, Protection::OwnHolds).await?;
     webhook
         .register(&cluster.plane, &cluster.rendered, "node-4")
@@ -203,6 +210,9 @@ impl Cluster {
 
     fn tell_reboot(&self, node: &str, record: &RebootRecord) {
         let pods = record.pods.len();
+        let chronicle = &self.timeline.chronicle;
+        chronicle.pods(node, record.at, pods);
+        chronicle.happened(node, record.at, Event::Reboot, "");
         let (tone, text) = if pods == 0 {
             (Tone::Good, "goes down: no pods on it".to_owned())
         } else {

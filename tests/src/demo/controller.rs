@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use cordonhold_shared::history::Answer;
 use cordonhold_shared::hold::Phase;
 use cordonhold_shared::keys;
 
@@ -123,10 +124,12 @@ impl Work {
             Ok(_) => {
                 let text = format!("uncordons {}: allowed", self.node);
                 self.timeline.say_at(sent, Who::Controller, Tone::Warning, text);
+                self.timeline.chronicle.uncordon(&self.node, sent, Answer::Passed);
                 self.tally.send_modify(|tally| tally.allowed += 1);
             }
             Err(kube::Error::Api(status)) if status.code == 403 => {
                 self.timeline.say_denied(sent, &self.node, &status.message);
+                self.timeline.chronicle.uncordon(&self.node, sent, Answer::Denied);
                 self.tally.send_modify(|tally| tally.denied += 1);
             }
             Err(error) => {

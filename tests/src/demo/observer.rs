@@ -17,6 +17,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use cordonhold_shared::history::Event;
 use cordonhold_shared::hold::Phase;
 use cordonhold_shared::keys;
 
@@ -147,6 +148,8 @@ impl View {
                 now.cycles += usize::from(now.phase.is_none());
                 self.tell_pods(&name, now.pods);
                 self.tell_phase(&name, &before, now);
+                let phase = Phase::ALL.into_iter().find(|phase| is(now, *phase));
+                self.timeline.chronicle.phase(&name, phase);
             }
             self.tell_readiness(&name, &before, now);
         });
@@ -272,6 +275,15 @@ impl View {
             self.timeline
                 .say_at(line.timestamp, Who::Agent(node.to_owned()), tone, text);
         }
+        let happened = match line.event.as_str() {
+            "disturbed" => Some(Event::Disturbed),
+            "called_off" => Some(Event::CalledOff),
+            _ => None,
+        };
+        if let Some(what) = happened {
+            let chronicle = &self.timeline.chronicle;
+            chronicle.happened(node, line.timestamp, what, &line.reason);
+        }
         if line.event == "released" {
             self.states.send_modify(|states| {
                 states.entry(node.to_owned()).or_default().releases += 1;
@@ -356,6 +368,7 @@ impl PodsOn {
             },
         };
         let pods = self.nodes.values().filter(|on| **on == node).count();
+        self.view.timeline.chronicle.pods(&node, Timestamp::now(), pods);
         self.view
             .states
             .send_modify(|states| states.entry(node).or_default().pods = pods);

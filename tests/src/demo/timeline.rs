@@ -10,6 +10,8 @@ use anstyle::{AnsiColor, Style};
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinHandle;
 
+use super::chronicle::Chronicle;
+
 /// How long a line is held back, so that an earlier one that arrives later can be printed before it. Agents' logs are read
 /// every 20 ms; watches deliver within a few milliseconds.
 const HOLD_BACK: SignedDuration = SignedDuration::from_millis(150);
@@ -80,6 +82,8 @@ impl Who {
 #[derive(Debug, Clone)]
 pub(super) struct Timeline {
     pages: Arc<Mutex<Pages>>,
+    /// The same, for pictures.
+    pub(super) chronicle: Chronicle,
 }
 
 /// Lines that wait to be printed, and denials that are being counted.
@@ -129,6 +133,7 @@ impl Timeline {
                 waiting: Vec::new(),
                 denials: Denials::default(),
             })),
+            chronicle: Chronicle::default(),
         };
         let printer = timeline.clone();
         let task = tokio::spawn(async move {

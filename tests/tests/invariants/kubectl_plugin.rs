@@ -34,6 +34,8 @@ use crate::stock_kured::{Entry, Kured, LONG_AGO};
 use crate::subject::{Subject, annotate, cordon};
 use crate::wire::Write;
 
+mod history;
+
 /// Longest run of a command that follows nothing: some ten requests.
 const BOUND: Duration = Duration::from_secs(60);
 /// Longest time until a role is in force, or a line of a watch is there.

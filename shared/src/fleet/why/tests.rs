@@ -145,7 +145,9 @@ fn the_last_events_of_the_node_come_oldest_first_and_no_others() {
         node: node.to_owned(),
         reason: format!("R{minute}"),
         note: "a\nb".to_owned(),
+        since: format!("2026-11-29T10:{minute:02}:00Z").parse().unwrap(),
         at: format!("2026-11-29T10:{minute:02}:00Z").parse().unwrap(),
+        count: 1,
     };
     let seen = Seen {
         nodes: vec![node(None, &[])],

@@ -66,6 +66,13 @@ impl fmt::Display for Progress {
     }
 }
 
+/// How many pods are gone and how many are left, by the text of a progress.
+pub fn pods_left(text: &str) -> Option<(u64, u64)> {
+    let (gone, rest) = text.split_once(" gone, ")?;
+    let (left, _) = rest.split_once(" left")?;
+    Some((gone.parse().ok()?, left.parse().ok()?))
+}
+
 /// Decides when progress is told.
 #[derive(Debug)]
 pub(super) struct Teller {
