@@ -292,7 +292,11 @@ fn each_command_of_start_here_does_what_the_page_says() -> Result<()> {
         let (first, others) = steps.split_first().context("a page without commands")?;
         // Without a bound, as the page says: the first start builds them.
         drop((Assets::find()?, assets::helm()?));
-        drop(programs::build_all(&[Program::Leash, Program::Agent, Program::Webhook])?);
+        drop(programs::build_all(&[
+            Program::Leash,
+            Program::Agent,
+            Program::Webhook,
+        ])?);
         let home = tempfile::Builder::new().prefix("a newcomer ").tempdir()?;
         let (mut cluster, shell) = start(first, home.path()).await?;
         let mut seen = Seen::default();
