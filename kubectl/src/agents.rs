@@ -121,7 +121,7 @@ fn value(container: &Container, flag: &str, variable: &str) -> Option<String> {
 fn is_on(container: &Container, flag: &str, variable: &str) -> bool {
     let is_true = |text: &str| !matches!(text, "" | "0" | "f" | "F" | "false" | "FALSE" | "False");
     let words = container.args.iter().flatten();
-    let given = words.filter_map(|word| match word.strip_prefix(flag)? {
+    let mut given = words.filter_map(|word| match word.strip_prefix(flag)? {
         "" => Some(true),
         value => value.strip_prefix('=').map(is_true),
     });
@@ -129,7 +129,7 @@ fn is_on(container: &Container, flag: &str, variable: &str) -> bool {
         let mut variables = container.env.iter().flatten();
         variables.find(|known| known.name == variable)?.value.as_deref()
     };
-    given.last().unwrap_or_else(|| named().is_some_and(is_true))
+    given.next_back().unwrap_or_else(|| named().is_some_and(is_true))
 }
 
 #[cfg(test)]

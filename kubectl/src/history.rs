@@ -268,7 +268,7 @@ mod tests {
         let log = b"short\n0123456789abcdef\nlast";
         let mut lines = Vec::new();
         each_line(log.as_slice(), 8, 1000, |line| {
-            lines.push(line.trim_end().to_owned())
+            lines.push(line.trim_end().to_owned());
         })
         .unwrap();
         assert_eq!(lines, ["short", "01234567", "last"]);

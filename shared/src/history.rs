@@ -289,7 +289,7 @@ impl Timeline {
     /// How many pods were on the node when it went down, if that is known: the sums of a drain do not say whether others came.
     pub fn pods_at_reboot(&self) -> Option<u64> {
         let down = self.reboot()?;
-        let known = self.pods.iter().filter(|pods| pods.at <= down).next_back();
+        let known = self.pods.iter().rfind(|pods| pods.at <= down);
         known.filter(|pods| !pods.about).map(|pods| pods.on)
     }
 

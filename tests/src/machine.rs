@@ -327,7 +327,7 @@ impl Machine {
         };
         let mut pods = kubelet.pods_on(self.node());
         pods.extend(kubelet.running_on(self.node()));
-        let last = pods.into_iter().filter(is_agent).next_back();
+        let last = pods.into_iter().rfind(is_agent);
         last.map_or_else(|| self.own_agent_log(), |pod| kubelet.log_path(&pod))
     }
 

@@ -126,8 +126,14 @@ A reason that comes again after a step is told at once, but not twice within a m
 This page is generated from the code: `CORDONHOLD_WRITE_MANUAL=1 cargo test -p cordonhold-agent manual` writes it anew.
 ";
 
-/// The sets of words that the fields of a report have: the field, the reports by their heading, and the words.
-const WORDS: &[(&str, &str, &[(&str, &str)])] = &[
+/// The words that a field of a report has: the field, the reports by their heading, and the words with what each means.
+type Words = (
+    &'static str,
+    &'static str,
+    &'static [(&'static str, &'static str)],
+);
+
+const WORDS: &[Words] = &[
     ("by", "RebootBlocked", Blocker::REMEDIES),
     ("reason", "RebootCalledOff", CallOff::WORDS),
     ("reason", "RebootDisturbed", Disturbance::WORDS),

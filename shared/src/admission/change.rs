@@ -66,7 +66,7 @@ impl Change {
     }
 
     /// Whether the update changes nothing that a rule looks at, except for the request for a reboot.
-    pub(super) fn is_nothing_but_request(&self) -> bool {
+    pub(super) fn is_nothing_but_request(self) -> bool {
         !self.uncordons && !self.touches_marks() && !self.cancel && !self.deferred
     }
 }

@@ -53,16 +53,11 @@ pub(super) fn asked(record: &Record) -> Vec<Asked> {
             .iter()
             .zip(known.iter())
             .position(|(one, is_known)| !is_known && is_same(one, of_audit));
-        match same {
-            Some(place) => {
-                if let Some(known) = known.get_mut(place) {
-                    *known = true;
-                }
-            }
-            None => {
-                all.push(of_audit.clone());
-                known.push(true);
-            }
+        if let Some(known) = same.and_then(|place| known.get_mut(place)) {
+            *known = true;
+        } else {
+            all.push(of_audit.clone());
+            known.push(true);
         }
     }
     let of_events = record.denials.iter().filter_map(noted);

@@ -225,7 +225,7 @@ impl Entry {
         }
         let (verdict, reason) = (self.noted(AUDIT_VERDICT), self.noted(AUDIT_REASON));
         let by_webhook = reason.is_some_and(is_uncordons);
-        if !by_webhook && !(reason.is_none() && self.shows_uncordon()) {
+        if !(by_webhook || reason.is_none() && self.shows_uncordon()) {
             return None;
         }
         let mut decisions = self.annotations.iter().flatten();

@@ -94,11 +94,11 @@ mod tests {
     }
 
     fn used<'a>(uses: impl IntoIterator<Item = (&'a str, i64)>) -> UsedRequests {
-        let mut used = UsedRequests::default();
+        let mut all = UsedRequests::default();
         for (node, second) in uses {
-            used = used.with(node, at(second)).unwrap();
+            all = all.with(node, at(second)).unwrap();
         }
-        used
+        all
     }
 
     /// The names of so many nodes that the annotation is full with some more.
@@ -152,13 +152,11 @@ mod tests {
         let mut used = UsedRequests::default();
         let mut full = None;
         for index in 0..1_000 {
-            match used.with(&long_name(index), at(DAY)) {
-                Some(more) => used = more,
-                None => {
-                    full = Some(index);
-                    break;
-                }
-            }
+            let Some(more) = used.with(&long_name(index), at(DAY)) else {
+                full = Some(index);
+                break;
+            };
+            used = more;
         }
         let full = full.expect("it is never full");
         assert!(full > 400, "{full}");

@@ -53,9 +53,9 @@ fn main() -> ExitCode {
 fn run(args: &LeashArgs) -> anyhow::Result<()> {
     match (args.parent, &args.remove, &args.remove_cgroups) {
         (Some(parent), _, _) => become_command(parent, &args.command),
-        (None, Some(directory), _) => {
-            remove_at_end_of_input(&[directory.clone()], |path| std::fs::remove_dir_all(path))
-        }
+        (None, Some(directory), _) => remove_at_end_of_input(std::slice::from_ref(directory), |path| {
+            std::fs::remove_dir_all(path)
+        }),
         (None, None, Some(name)) => remove_at_end_of_input(&cgroups(name)?, remove_cgroup),
         (None, None, None) => {
             bail!("nothing to do: give --parent PID -- CMD, --remove DIR or --remove-cgroups NAME")

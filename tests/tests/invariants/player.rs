@@ -176,8 +176,8 @@ fn an_agent_that_crashes_as_a_pod_is_not_well() -> Result<()> {
 /// The process of a pod.
 fn process(cluster: &Cluster, pod: &PodName) -> Result<Pid> {
     let list = std::fs::read_to_string(cluster.plane.directory().join("processes"))?;
-    let ids = list.lines().filter_map(|line| line.split_once(' '));
-    let id = ids.filter(|(name, _)| *name == pod.to_string()).next_back();
+    let mut ids = list.lines().filter_map(|line| line.split_once(' '));
+    let id = ids.rfind(|(name, _)| *name == pod.to_string());
     let id = id.and_then(|(_, id)| Pid::from_raw(id.parse().ok()?));
     id.with_context(|| format!("{pod} has no process"))
 }

@@ -8,11 +8,20 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::site::{BOOTED, DOWN, PATIENCE, Site, guard, pod};
 
 const FINALIZER: &str = "cordonhold.test/stays";
+
+/// A pod whose hook takes three seconds before it is ended.
+fn hooked() -> Value {
+    let mut hooked = pod("hooked", 1);
+    let hook = "echo 'hooked runs its hook' >>/witness; sleep 3; echo 'hooked has run its hook' >>/witness";
+    hooked["spec"]["containers"][0]["lifecycle"] =
+        json!({ "preStop": { "exec": { "command": ["/usr/bin/sh", "-c", hook] } } });
+    hooked
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reboot_waits_for_grace_periods_hooks_finalizers_and_budgets_and_leaves_static_pods() -> Result<()>
@@ -21,11 +30,7 @@ async fn a_reboot_waits_for_grace_periods_hooks_finalizers_and_budgets_and_leave
     site.0.add_static_pod(&pod("static", 0))?;
     site.0.wait_witness("static runs", PATIENCE).await?;
     site.add_pod(&pod("slow", 4)).await?;
-    let mut hooked = pod("hooked", 1);
-    let hook = "echo 'hooked runs its hook' >>/witness; sleep 3; echo 'hooked has run its hook' >>/witness";
-    hooked["spec"]["containers"][0]["lifecycle"] =
-        json!({ "preStop": { "exec": { "command": ["/usr/bin/sh", "-c", hook] } } });
-    site.add_pod(&hooked).await?;
+    site.add_pod(&hooked()).await?;
     let mut kept = pod("kept", 0);
     kept["metadata"]["finalizers"] = json!([FINALIZER]);
     site.add_pod(&kept).await?;

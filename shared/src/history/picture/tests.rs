@@ -205,7 +205,7 @@ fn the_pods_that_go_down_are_said_and_a_long_wait_is_cut() {
     let document = roxmltree::Document::parse(&svg).unwrap();
     let ticks: Vec<&str> = elements(&document, "tick")
         .iter()
-        .filter_map(|tick| tick.text())
+        .filter_map(roxmltree::Node::text)
         .collect();
     assert!(ticks.contains(&"0 min") && ticks.contains(&"10 min"), "{ticks:?}");
 }

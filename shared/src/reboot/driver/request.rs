@@ -566,6 +566,10 @@ fn first(ask: &Ask, setup: &Setup, deadline: Option<Uptime>, wall: Timestamp) ->
 }
 
 /// What a read of an object that may carry the lock leads to.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and it lives for a call"
+)]
 enum LockRead {
     /// It does not exist, and this other object may carry the lock.
     Otherwise(Carrier),

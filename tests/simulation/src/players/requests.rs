@@ -1,4 +1,4 @@
-//! People who ask for reboots, and programs that write their requests again: a GitOps loop with the right to, and somebody without it who
+//! People who ask for reboots, and programs that write their requests again: a `GitOps` loop with the right to, and somebody without it who
 //! gets through while the webhook is down. Some hosts ask for no reboot themselves, so that only a request can.
 //!
 //! Whether a run has them is drawn from a stream of its own, so that a run without them is drawn as before.
@@ -40,7 +40,7 @@ impl Requesters {
             Some(defect) => defect == Defect::RequestsForgotten,
         };
         for fault in Fault::OF_REQUESTS {
-            mixture.set(fault, if has_them { 1 } else { 0 });
+            mixture.set(fault, u32::from(has_them));
         }
         Requesters {
             written: Vec::new(),

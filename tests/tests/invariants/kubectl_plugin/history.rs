@@ -26,7 +26,7 @@ fn plugin_history_shows_a_real_reboot_and_each_denied_uncordon_from_every_source
             answer.denied()?;
         }
         drop(site.wait_over().await?);
-        drop(cluster.log_length().await?);
+        let _settled = cluster.log_length().await?;
 
         // The logs know each one.
         let audit = cluster.plane.directory().join("logs").join("audit.log");
@@ -115,7 +115,7 @@ async fn sees_less(cluster: &Cluster, plugin: &Plugin, name: &str) -> Result<()>
 fn path(path: PathBuf) -> Result<String> {
     path.into_os_string()
         .into_string()
-        .map_err(|path| anyhow::anyhow!("{path:?} is no text"))
+        .map_err(|path| anyhow::anyhow!("{} is no text", path.display()))
 }
 
 /// The server of the pages, and its address.
