@@ -66,7 +66,7 @@ impl Node {
         }
     }
 
-    /// Carries out a call as the API server would: a patch of another version is a conflict.
+    /// Carries out a call as the API server would: a patch of another version is a conflict, and the watch shows one that landed.
     fn carry_out(&mut self, call: Call) -> Reply {
         if matches!(call, Call::ListNodes(_)) && std::mem::take(&mut self.withdraws) {
             self.annotate(keys::REBOOT_WANTED, None);
@@ -79,6 +79,11 @@ impl Node {
                     failure: Failure::Conflict,
                     gone: None,
                 }))
+            }
+            Call::PatchNode { .. } => {
+                let reply = self.shell.carry_out(call);
+                self.show();
+                reply
             }
             _ => self.shell.carry_out(call),
         }
@@ -255,7 +260,7 @@ fn a_request_that_cannot_count_is_told_and_leads_to_nothing() {
         ("please", RequestFlaw::NoTime),
         ("2026-11-23T09:59:00Z", RequestFlaw::NoReason),
         ("2026-11-22T09:59:59Z jo: late", RequestFlaw::Stale),
-        ("2026-11-23T10:06:00Z jo: early", RequestFlaw::Ahead),
+        ("2026-11-23T10:16:00Z jo: early", RequestFlaw::Ahead),
     ] {
         let mut node = Node::idle();
         node.write(Some(text));
@@ -380,8 +385,12 @@ fn where_the_lock_cannot_say_what_was_used_the_host_still_reboots() {
 fn where_the_lock_has_no_room_for_another_request_it_waits_and_takes_none_from_others() {
     let mut node = Node::idle();
     let mut used = UsedRequests::default();
-    while let Some(more) = used.with(&format!("{:0>253}", used.render().len()), at(REQUEST)) {
-        used = more;
+    // The last ones are no longer than the name of the node.
+    for width in [253, 40, 6] {
+        let mut names = (100..).map(|index: usize| format!("{index:0>width$}"));
+        while let Some(more) = used.with(&names.next().unwrap(), at(REQUEST)) {
+            used = more;
+        }
     }
     node.shell.lease["metadata"]["annotations"][keys::REQUESTS_USED] = json!(used.render());
     node.write(Some(REQUEST));
