@@ -41,6 +41,7 @@ Examples:
   kubectl cordonhold status                        every node that is not idle, and what is wrong
   kubectl cordonhold status --watch                the same, live; in a pipe, a line for each change
   kubectl cordonhold why worker-17                 who cordoned it, what it waits for, what you can do
+  kubectl cordonhold doctor                        what is wrong with the installation
   kubectl cordonhold pause --pool --reason 'sale'  no new reboot begins
   kubectl cordonhold cancel worker-17 --reason 'pg is degraded'
 
@@ -75,6 +76,8 @@ pub(crate) enum Command {
     History(HistoryArgs),
     /// Show the fleet and its reboots in a browser, live
     Ui(UiArgs),
+    /// Look for what is wrong with the installation, or with the cluster before one
+    Doctor(DoctorArgs),
     /// Say what the webhook answers to a saved review, or to an uncordon of a node
     Explain(ExplainArgs),
     /// Let no new reboot begin on nodes or in a pool
@@ -91,6 +94,10 @@ pub(crate) enum Command {
     Reboot(RebootArgs),
     /// End the hold of a node whose agent is gone
     Release(ReleaseArgs),
+    /// Plan the way from stock kured
+    Migrate(MigrateArgs),
+    /// Write an archive for a bug report, without secrets
+    Report(ReportArgs),
     /// Print the script by which kubectl completes the words of this plugin
     Completion,
     /// Print completions for kubectl
@@ -165,6 +172,29 @@ pub(crate) struct WhyArgs {
     /// End with exit code 1 if something is wrong
     #[arg(long)]
     pub(crate) exit_code: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+It reads, and sends one dry run to a Node, which the API server asks the webhook about; nothing is written. What you may
+not read is a line with the right that it takes. Each finding has a code, which docs/doctor.md explains.
+
+Examples:
+  kubectl cordonhold doctor
+  kubectl cordonhold doctor --pre
+  kubectl cordonhold doctor -o json | jq -r '.findings[] | .code + \" \" + .command'
+
+Exit codes: 0 no problem (there may be warnings), 1 a problem, 2 the cluster cannot be used.")]
+pub(crate) struct DoctorArgs {
+    /// Look at a cluster before the install
+    #[arg(long)]
+    pub(crate) pre: bool,
+    /// Send no dry run, and only read
+    #[arg(long, conflicts_with = "pre")]
+    pub(crate) no_probe: bool,
+    /// How it is printed
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    pub(crate) output: Option<Format>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -363,6 +393,58 @@ pub(crate) struct ReleaseArgs {
     pub(crate) agent_is_gone: bool,
     #[command(flatten)]
     pub(crate) write: WriteArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+In it are: what doctor and status say; the marks of the Nodes; the Leases, Deployments, DaemonSets, pods and configurations
+of Cordonhold; its Events; and the last lines of its logs. Secrets and ConfigMaps are not read, and tokens, passwords,
+private keys and all of an address but its host are cut from what is. Look through it before you send it.
+
+Examples:
+  kubectl cordonhold report
+  kubectl cordonhold report --file /tmp/report.tar.gz
+
+Needs what doctor needs, and list pods, events, leases and pods/log in the namespace; what is missing is told.")]
+pub(crate) struct ReportArgs {
+    /// The file to write, which must not be there yet; without it, one in this directory, named after the time
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct MigrateArgs {
+    #[command(subcommand)]
+    pub(crate) step: MigrateStep,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MigrateStep {
+    /// Print kured's settings as values of the chart, and what changes and why; nothing is written
+    Plan(PlanArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+kured is read from its DaemonSet in the cluster, or from a file with its DaemonSet or with the values of its chart.
+docs/kured.md has the steps that follow, under \"Move node by node\".
+
+Examples:
+  kubectl cordonhold migrate plan
+  kubectl cordonhold migrate plan -o yaml > my-values.yaml
+  helm -n kured get values kured -o yaml | kubectl cordonhold migrate plan --from -
+
+Needs: list daemonsets.apps in the whole cluster; with --from, nothing.")]
+pub(crate) struct PlanArgs {
+    /// File with kured's DaemonSet, or with the values of its chart; - for standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Option<PathBuf>,
+    /// kured's DaemonSet, if several look like it, or none
+    #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with = "from")]
+    pub(crate) kured: Option<String>,
+    /// How it is printed: yaml prints the values alone, for Helm
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    pub(crate) output: Option<Format>,
 }
 
 /// A reason: it ends in an annotation, and an empty one says nothing.

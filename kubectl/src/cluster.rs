@@ -10,10 +10,11 @@ use cordonhold_shared::quote::one_line;
 use http::header::DATE;
 use jiff::Timestamp;
 use kube::Client;
-use kube::api::{GetParams, ListParams};
+use kube::api::{GetParams, ListParams, PostParams};
 use kube::client::Body;
 use kube::core::Request;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::Error;
 use crate::args::CommonArgs;
@@ -29,6 +30,15 @@ pub(crate) struct Cluster {
     pub(crate) bound: Duration,
 }
 
+/// What the API server says of itself.
+#[derive(Debug)]
+pub(crate) struct Version {
+    /// The time of its answer, in whole seconds.
+    pub(crate) time: Option<Timestamp>,
+    /// Its version, like `v1.37.2`.
+    pub(crate) name: Option<String>,
+}
+
 /// A read that somebody may not be allowed, for the message if it is not.
 #[derive(Clone, Debug)]
 pub(crate) struct Sight {
@@ -41,7 +51,7 @@ pub(crate) struct Sight {
 }
 
 impl Sight {
-    fn unseen(&self, error: &CallError) -> Unseen {
+    pub(crate) fn unseen(&self, error: &CallError) -> Unseen {
         if error.code() == Some(403) {
             return Unseen {
                 what: self.what.clone(),
@@ -101,18 +111,46 @@ impl Cluster {
 
     /// The time of the API server, from the `Date` of an answer: a hold ends by time, and the clock of this machine may be wrong.
     pub(crate) async fn time(&self) -> Result<Timestamp, Error> {
-        let request = http::Request::get("/version").body(Body::empty());
-        let request =
-            request.map_err(|error| CallError::Request(kube::core::request::Error::BuildRequest(error)));
-        let answer = match request {
-            Ok(request) => within(self.bound, self.client.send(request)).await,
-            Err(error) => Err(error),
-        };
+        self.version().await?.time.ok_or(Error::NoTime)
+    }
+
+    /// What the API server says of itself.
+    pub(crate) async fn version(&self) -> Result<Version, Error> {
+        let request = http::Request::get("/version").body(Vec::new());
         // Every answer has the time, also one that refuses.
+        let answer = self.send(request).await;
         let answer = answer.map_err(|source| unreachable("the time of the API server", source))?;
         let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
         let time = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
-        time.map(|time| time.timestamp()).ok_or(Error::NoTime)
+        let said: Option<Value> = serde_json::from_slice(answer.body()).ok();
+        Ok(Version {
+            time: time.map(|time| time.timestamp()),
+            name: said.and_then(|said| Some(said.get("gitVersion")?.as_str()?.to_owned())),
+        })
+    }
+
+    /// Sends a request, and reads the whole answer, also one that refuses.
+    pub(crate) async fn send(
+        &self,
+        request: http::Result<http::Request<Vec<u8>>>,
+    ) -> Result<http::Response<Vec<u8>>, CallError> {
+        let request = request.map_err(kube::core::request::Error::BuildRequest)?;
+        let sent = async {
+            let answer = self.client.send(request.map(Body::from)).await?;
+            let (head, body) = answer.into_parts();
+            let bytes = body.collect_bytes().await?;
+            Ok::<_, kube::Error>(http::Response::from_parts(head, bytes.to_vec()))
+        };
+        within(self.bound, sent).await
+    }
+
+    /// Creates a review, and returns the answer.
+    pub(crate) async fn review<T>(&self, review: &T) -> Result<T, CallError>
+    where
+        T: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::Serialize + DeserializeOwned,
+    {
+        let api: kube::Api<T> = kube::Api::all(self.client.clone());
+        within(self.bound, api.create(&PostParams::default(), review)).await
     }
 
     /// The object of this name; `None` if there is none.

@@ -135,7 +135,7 @@ fn of_value(flag: &Arg) -> Place {
         _ if !values.is_empty() => Place::Words(values),
         "node" => Place::Node,
         "pool" => Place::Pool(""),
-        "kubeconfig" | "webhook_log" | "audit_log" => Place::File,
+        "kubeconfig" | "webhook_log" | "audit_log" | "file" | "from" => Place::File,
         _ => Place::Nothing,
     }
 }

@@ -61,7 +61,7 @@ async fn policy(args: &ExplainArgs, cluster: Option<&Cluster>) -> Result<Policy,
     let namespace = cluster.map_or("cordonhold", |cluster| cluster.namespace.as_str());
     if let Some(cluster) = cluster.filter(|_| args.flags.is_empty()) {
         let look = cluster.look_around(&Scope::default()).await?;
-        if let Some(policy) = look.policy {
+        if let Some(policy) = look.installed.policy {
             return Ok(policy);
         }
         output::note(

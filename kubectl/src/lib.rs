@@ -12,14 +12,17 @@ mod cancel;
 mod clock;
 mod cluster;
 mod complete;
+mod doctor;
 mod explain;
 mod history;
 mod look;
+mod migrate;
 mod output;
 mod patch;
 mod pause;
 mod reboot;
 mod release;
+mod report;
 mod status;
 mod text;
 mod ui;
@@ -33,7 +36,7 @@ use clap::Parser as _;
 use cordonhold_rt::{api, client, crypto, exit};
 use cordonhold_shared::quote::one_line;
 
-use args::{Args, Command};
+use args::{Args, Command, MigrateStep};
 use cluster::Cluster;
 
 /// The program in its messages, as people type it.
@@ -93,6 +96,13 @@ enum Error {
     #[error("failed to listen on {address}: {source}: choose another --port, or none")]
     Listen {
         address: std::net::SocketAddr,
+        source: std::io::Error,
+    },
+    #[error("failed to make the archive: {0}: try again")]
+    Archive(#[source] std::io::Error),
+    #[error("failed to write {}: {source}: name another file with --file, which is not there yet", .path.display())]
+    Write {
+        path: std::path::PathBuf,
         source: std::io::Error,
     },
     #[error("failed to print: {0}")]
@@ -159,6 +169,7 @@ async fn carried_out(
         Command::Why(args) => why::run(&connect().await?, &args).await,
         Command::History(args) => history::run(&connect().await?, &args).await,
         Command::Ui(args) => ui::run(&connect().await?, &args).await,
+        Command::Doctor(args) => doctor::run(&connect().await?, &args).await,
         Command::Explain(args) => explain::run(connect, args).await,
         Command::Cancel(args) => cancel::run(&connect().await?, &args).await,
         Command::Pause(args) => pause::pause(&connect().await?, &args).await,
@@ -167,6 +178,10 @@ async fn carried_out(
         Command::Unkeep(args) => pause::unkeep(&connect().await?, &args).await,
         Command::Reboot(args) => reboot::run(&connect().await?, &args).await,
         Command::Release(args) => release::run(&connect().await?, &args).await,
+        Command::Migrate(args) => match args.step {
+            MigrateStep::Plan(args) => migrate::plan(connect, &args).await,
+        },
+        Command::Report(args) => report::run(&connect().await?, &args).await,
         Command::Completion => complete::script(),
         Command::Complete { words } => complete::run(connect, &words).await,
     }

@@ -54,7 +54,16 @@ pub(crate) struct Look {
     pub(crate) busy: Vec<NodeView>,
     /// Where the locks are.
     pub(crate) places: Places,
-    /// The policy of the webhook; `None` if its Deployment was not seen, or its flags cannot be read.
+    /// What was read of the webhook.
+    pub(crate) installed: Installed,
+}
+
+/// The objects of the webhook, as far as they were read.
+#[derive(Default)]
+pub(crate) struct Installed {
+    pub(crate) configuration: Option<ValidatingWebhookConfiguration>,
+    pub(crate) deployment: Option<Deployment>,
+    /// Its policy; `None` if its Deployment was not seen, or its flags cannot be read.
     pub(crate) policy: Option<Policy>,
 }
 
@@ -62,8 +71,8 @@ pub(crate) struct Look {
 pub(crate) struct Places {
     /// The agents of each pool; by the defaults of their flags if no `DaemonSet` of theirs was read.
     pub(crate) agents: Vec<Agents>,
-    /// Whether a `DaemonSet` of agents is in the namespace.
-    pub(crate) has_agents: bool,
+    /// The `DaemonSets` of agents in the namespace.
+    pub(crate) sets: Vec<DaemonSet>,
     /// Whether the agents' `DaemonSets` could be read.
     pub(crate) is_seen: bool,
     /// The `DaemonSets` that may carry a lock and could not be read, each with its namespace.
@@ -105,9 +114,14 @@ impl Cluster {
 
     /// Looks at everything but the Nodes that are asked for.
     pub(crate) async fn look_around(&self, scope: &Scope) -> Result<Look, Error> {
+        // Every command waits for it, and it is large.
+        Box::pin(self.looked(scope)).await
+    }
+
+    async fn looked(&self, scope: &Scope) -> Result<Look, Error> {
         let mut unseen = Vec::new();
-        let (webhook, policy) = self.webhook(&mut unseen).await?;
-        let (locks, places) = self.locks(scope, policy.as_ref(), &mut unseen).await?;
+        let (webhook, installed) = self.webhook(&mut unseen).await?;
+        let (locks, places) = self.locks(scope, installed.policy.as_ref(), &mut unseen).await?;
         let told = self.told(&scope.nodes, &mut unseen).await?;
         let busy = if scope.is_whole() {
             Vec::new()
@@ -124,7 +138,7 @@ impl Cluster {
             },
             busy,
             places,
-            policy,
+            installed,
         })
     }
 
@@ -153,7 +167,9 @@ impl Cluster {
         Ok(seen(self.list(NODES, params).await, &sight, unseen)?.unwrap_or_default())
     }
 
-    async fn webhook(&self, unseen: &mut Vec<Unseen>) -> Result<(Webhook, Option<Policy>), Error> {
+    /// The webhook, and its objects.
+    pub(crate) async fn webhook(&self, unseen: &mut Vec<Unseen>) -> Result<(Webhook, Installed), Error> {
+        let mut installed = Installed::default();
         let mut webhook = Webhook {
             namespace: self.namespace.clone(),
             ..Webhook::default()
@@ -168,16 +184,18 @@ impl Cluster {
             .get::<ValidatingWebhookConfiguration>(path, CONFIGURATION)
             .await;
         if let Some(found) = seen(answer, &sight, unseen)? {
-            configured(&mut webhook, found);
+            configured(&mut webhook, found.as_ref());
+            installed.configuration = found;
         }
         let sight = self.sight("the webhook's Deployment", "get deployments.apps", VIEW);
         let answer = self.get::<Deployment>(&self.apps("deployments"), WEBHOOK).await;
         let Some(found) = seen(answer, &sight, unseen)? else {
-            return Ok((webhook, None));
+            return Ok((webhook, installed));
         };
         webhook.deployed = Some(found.is_some());
+        installed.deployment.clone_from(&found);
         let Some(deployment) = found else {
-            return Ok((webhook, None));
+            return Ok((webhook, installed));
         };
         let status = deployment.status.unwrap_or_default();
         webhook.ready = Some(status.ready_replicas.unwrap_or_default());
@@ -195,7 +213,7 @@ impl Cluster {
                 let is_exception = |argument: &&String| argument.starts_with("--mode-for");
                 webhook.exceptions = arguments.iter().filter(is_exception).cloned().collect();
                 webhook.protects_kured = Some(policy.kured.is_some());
-                Ok((webhook, Some(policy)))
+                installed.policy = Some(policy);
             }
             Err(mistake) => {
                 unseen.push(Unseen {
@@ -205,9 +223,9 @@ impl Cluster {
                         "its flags cannot be read ({mistake}): use the plugin of the webhook's version"
                     ),
                 });
-                Ok((webhook, None))
             }
         }
+        Ok((webhook, installed))
     }
 
     async fn locks(
@@ -351,14 +369,14 @@ impl Cluster {
                 .as_deref()
                 .is_some_and(|name| name.starts_with(keys::AGENTS))
         };
-        let mut agents: Vec<Agents> = sets.iter().filter(is_agents).map(Agents::of_set).collect();
-        let has_agents = !agents.is_empty();
-        if !has_agents {
+        let sets: Vec<DaemonSet> = sets.into_iter().filter(|set| is_agents(&set)).collect();
+        let mut agents: Vec<Agents> = sets.iter().map(Agents::of_set).collect();
+        if sets.is_empty() {
             agents = pools.iter().map(|pool| Agents::by_default(pool)).collect();
         }
         Ok(Places {
             agents,
-            has_agents,
+            sets,
             is_seen: unseen.len() == known,
             unread: BTreeSet::new(),
         })
@@ -417,12 +435,12 @@ impl Cluster {
         }))
     }
 
-    fn apps(&self, kind: &str) -> String {
+    pub(crate) fn apps(&self, kind: &str) -> String {
         format!("/apis/apps/v1/namespaces/{}/{kind}", self.namespace)
     }
 
     /// A read in the namespace of Cordonhold.
-    fn sight(&self, what: &str, needs: &str, role: &'static str) -> Sight {
+    pub(crate) fn sight(&self, what: &str, needs: &str, role: &'static str) -> Sight {
         Sight {
             what: what.to_owned(),
             needs: format!("{needs} in the namespace {}", self.namespace),
@@ -432,21 +450,18 @@ impl Cluster {
 }
 
 /// What the manifests have installed.
-fn of_ours() -> ListParams {
+pub(crate) fn of_ours() -> ListParams {
     ListParams::default().labels(&format!("{}={}", keys::PART_OF.0, keys::PART_OF.1))
 }
 
-fn configured(webhook: &mut Webhook, found: Option<ValidatingWebhookConfiguration>) {
+fn configured(webhook: &mut Webhook, found: Option<&ValidatingWebhookConfiguration>) {
     webhook.registered = Some(found.is_some());
     let Some(configuration) = found else { return };
-    let webhooks = configuration.webhooks.into_iter().flatten();
-    let bundles: Vec<Vec<u8>> = webhooks
+    let webhooks = configuration.webhooks.iter().flatten();
+    let bundles: Vec<&[u8]> = webhooks
         .map(|webhook| {
-            webhook
-                .client_config
-                .ca_bundle
-                .map(|bundle| bundle.0)
-                .unwrap_or_default()
+            let bundle = webhook.client_config.ca_bundle.as_ref();
+            bundle.map(|bundle| bundle.0.as_slice()).unwrap_or_default()
         })
         .collect();
     webhook.has_ca = Some(bundles.iter().all(|bundle| !bundle.is_empty()));

@@ -348,11 +348,11 @@ mod tests {
             busy: Vec::new(),
             places: Places {
                 agents: vec![Agents::by_default("default")],
-                has_agents: is_seen,
+                sets: Vec::new(),
                 is_seen,
                 unread: unread.iter().map(own).collect(),
             },
-            policy: None,
+            installed: crate::look::Installed::default(),
         }
     }
 

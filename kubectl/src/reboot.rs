@@ -85,7 +85,7 @@ fn around(look: &Look, node: &NodeView) -> Around {
     let pool = row.and_then(|row| row.pool.as_deref());
     let mut agents = look.places.agents.iter();
     let agents = agents.find(|agents| Some(agents.pool.as_str()) == pool);
-    let is_known = look.places.is_seen && look.places.has_agents;
+    let is_known = look.places.is_seen && !look.places.sets.is_empty();
     Around {
         used_up_to: look.seen.used_up_to(node.name()),
         takes_requests: agents.filter(|_| is_known).map(|agents| agents.takes_requests),

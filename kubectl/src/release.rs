@@ -29,7 +29,11 @@ pub(crate) async fn run(cluster: &Cluster, args: &ReleaseArgs) -> Result<Ending,
     };
     let mut look = cluster.look(&scope).await?;
     let agents = cluster.agents_on(&args.node, &mut look.seen.unseen).await?;
-    let agent = agent_of(agents.as_deref(), look.places.has_agents, args.agent_is_gone);
+    let agent = agent_of(
+        agents.as_deref(),
+        !look.places.sets.is_empty(),
+        args.agent_is_gone,
+    );
     let node = look.node(&args.node)?;
     let steps = match plan(node, agent, &args.reason, cluster.time().await?) {
         Ok(steps) if steps.is_empty() => {
@@ -51,7 +55,7 @@ pub(crate) async fn run(cluster: &Cluster, args: &ReleaseArgs) -> Result<Ending,
         return Ok(Ending::Trouble);
     }
     let promise = Promise {
-        has_agents: look.places.has_agents,
+        has_agents: !look.places.sets.is_empty(),
         holder: node.annotation(keys::HOLDER).map(str::to_owned),
         steps,
     };

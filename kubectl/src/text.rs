@@ -148,6 +148,15 @@ pub(crate) fn with_command(sign: (&str, Style), says: &str, command: &str, width
     }
 }
 
+/// A line with a sign, and with its further lines under the text.
+pub(crate) fn signed(sign: (&str, Style), says: &str, width: Option<usize>) -> String {
+    let room = width.map_or(usize::MAX, |width| width.saturating_sub(2).max(COLUMN_MIN));
+    let mut text = String::new();
+    let sign = painted(sign.0, sign.1);
+    push_line(&mut text, &format!("{sign} {}", wrap(says, room).join("\n  ")));
+    text
+}
+
 /// What is wrong, each with its command.
 pub(crate) fn troubles(troubles: &[Trouble], width: Option<usize>) -> String {
     let lines = troubles.iter().map(|trouble| {
@@ -166,11 +175,7 @@ pub(crate) fn unseen(unseen: &[Unseen], width: Option<usize>) -> String {
             .as_ref()
             .map_or_else(String::new, |needs| format!("needs {needs}: "));
         let says = format!("could not see {}: {needs}{}", one.what, one.says);
-        let room = width.map_or(usize::MAX, |width| width.saturating_sub(2).max(COLUMN_MIN));
-        push_line(
-            &mut text,
-            &format!("{} {}", painted("?", BUSY), wrap(&says, room).join("\n  ")),
-        );
+        text.push_str(&signed(("?", BUSY), &says, width));
     }
     text
 }

@@ -78,10 +78,11 @@ async fn outlooks(
         }];
     }
     let by_default: Option<Policy> = policy_of(&usual(), &cluster.namespace).ok();
-    let Some(policy) = look.policy.as_ref().or(by_default.as_ref()) else {
+    let Some(policy) = look.installed.policy.as_ref().or(by_default.as_ref()) else {
         return Vec::new();
     };
     let assumed = look
+        .installed
         .policy
         .is_none()
         .then(|| "the webhook runs in mode enforce, and does not look at kured".to_owned());

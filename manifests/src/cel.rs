@@ -259,6 +259,12 @@ fn has_a_mark(object: &str) -> String {
     ])
 }
 
+/// The question whether the webhook is there. That it is removed needs nobody's answer.
+fn writes_the_probe() -> String {
+    let [now, before] = ["object", "oldObject"].map(|object| annotation(object, keys::PROBE));
+    all_of(&[format!("{now}.hasValue()"), format!("{now} != {before}")])
+}
+
 /// Everybody but the owner is asked about who changes a mark, a cancel, a request, a deferred uncordon, or what the agent obeys beside them.
 fn touches_a_hold() -> String {
     let watched: Vec<&str> = keys::MARK_ANNOTATIONS
@@ -283,6 +289,7 @@ fn touches_a_hold() -> String {
     any_of(&[
         format!("{} != {}", phases[0], phases[1]),
         some_annotation_changes(&watched),
+        in_parentheses(&writes_the_probe()),
         in_parentheses(&taint_changes),
         in_parentheses(&owners_change),
     ])

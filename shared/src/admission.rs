@@ -19,6 +19,7 @@ mod mode;
 mod node;
 mod notice;
 mod policy;
+mod probe;
 mod reason;
 mod request;
 mod text;
@@ -32,6 +33,7 @@ pub use kured::{KuredLock, KuredPolicy, KuredSeen, LockEdit, Locks, OnLookupFail
 pub use mode::{Mode, Modes};
 pub use notice::{NoNotice, Notice};
 pub use policy::{Exempt, OnDelete, Policy, ServiceAccount};
+pub use probe::ProbeAnswer;
 pub use reason::{Reason, Subject};
 pub use request::{Operation, Request, Requester};
 pub use verdict::{
@@ -226,7 +228,14 @@ impl Evaluation<'_> {
     fn verdict(&self, reason: Reason) -> Verdict {
         let mode = self.mode(reason);
         let verdict = match self.outcome(reason) {
-            Outcome::Allow => Verdict::new(Outcome::Allow, reason, mode, self.audit(reason)),
+            Outcome::Allow => Verdict {
+                // The answer to a question, which no mode keeps back.
+                warnings: (reason == Reason::Probed)
+                    .then(|| self.warning(reason))
+                    .into_iter()
+                    .collect(),
+                ..Verdict::new(Outcome::Allow, reason, mode, self.audit(reason))
+            },
             Outcome::Flag => Verdict {
                 warnings: match mode {
                     Mode::Enforce | Mode::Defer | Mode::Warn => vec![self.warning(reason)],

@@ -38,6 +38,9 @@ pub const CANCEL: &str = "cordonhold.dev/cancel";
 pub const REBOOT_WANTED: &str = "cordonhold.dev/reboot-wanted";
 /// Annotation that a person writes on a Node or on the lock object: no new reboot begins there.
 pub const PAUSE: &str = "cordonhold.dev/pause";
+/// Annotation that only a dry run writes: the webhook answers it with its version, its mode and its replica, see [`crate::admission::ProbeAnswer`].
+/// Nothing should carry it.
+pub const PROBE: &str = "cordonhold.dev/probe";
 /// Annotation that a person writes: the node stays cordoned after its reboot.
 pub const KEEP_CORDONED: &str = "cordonhold.dev/keep-cordoned";
 

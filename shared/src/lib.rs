@@ -33,8 +33,11 @@ pub mod uninstall;
 
 // What people are told of a fleet, and what they may do to it.
 pub mod cordoner;
+pub mod doctor;
 pub mod fleet;
 pub mod history;
+pub mod migration;
+pub mod redaction;
 pub mod release;
 
 /// The result of reading a value that somebody else may have written. All three outcomes are regular ones, none is an error.

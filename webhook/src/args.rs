@@ -56,7 +56,7 @@ struct EvidenceArgs {
     /// Write no Events, neither about denials nor about problems with the certificate
     #[arg(long, env = "CORDONHOLD_NO_EVENTS", hide_short_help = true)]
     no_events: bool,
-    /// Name of this process in its Events; in a pod, the pod's name
+    /// Name of this process in its Events and in its answer to a probe; in a pod, the pod's name
     #[arg(long, env = "HOSTNAME", value_name = "NAME", hide_short_help = true, default_value = "cordonhold-webhook", value_parser = text)]
     instance: String,
 }
@@ -71,7 +71,7 @@ pub fn policy_of(arguments: &[String], namespace: &str) -> Result<Policy, Mistak
         line.map(OsString::from),
         variable,
     )? {
-        Parsed::Run { args, .. } => Ok(args.policy.policy()),
+        Parsed::Run { args, .. } => Ok(args.policy.policy(&args.evidence.instance)),
         Parsed::Tell(_) => Err(Mistake::CommandLine(
             "the arguments ask for help or version".to_owned(),
         )),
@@ -80,7 +80,7 @@ pub fn policy_of(arguments: &[String], namespace: &str) -> Result<Policy, Mistak
 
 impl From<Args> for Config {
     fn from(args: Args) -> Config {
-        let policy = args.policy.policy();
+        let policy = args.policy.policy(&args.evidence.instance);
         let serving = args.serving;
         Config {
             kubeconfig: args.kubeconfig,

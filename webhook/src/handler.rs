@@ -163,7 +163,7 @@ impl Handler {
             return;
         };
         let is_denied = verdict.outcome == Outcome::Deny;
-        if !(is_denied || verdict.reason == Reason::Deferred) || review.dry_run {
+        if !(is_denied || verdict.reason == Reason::Deferred) || review.request.is_dry_run {
             return;
         }
         let message = if is_denied {

@@ -56,7 +56,7 @@ pub use readiness::{Condition, Readiness};
 pub use routes::{admin_router, admission_router};
 pub use server::{Closing, Port, Transport, serve};
 pub use tls::TlsError;
-pub use trust::bundle_end;
+pub use trust::{bundle_end, bundle_writer};
 pub use uninstall::uninstall;
 
 /// Added to the time in which every connection should have ended.

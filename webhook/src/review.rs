@@ -43,7 +43,6 @@ pub(crate) struct Review {
     /// The verb of the request: `create`, `patch`, `update` or `delete`; empty if its options have an unknown kind.
     pub(crate) verb: &'static str,
     pub(crate) field_manager: String,
-    pub(crate) dry_run: bool,
     /// Whether the object that is written has a list of taints: a patch can add to a list only if it is there.
     pub(crate) has_taints: bool,
     pub(crate) request: Request,
@@ -164,6 +163,7 @@ fn understand(record: ReviewRecord<'_>, policy: &Policy) -> Result<Review, Strin
         extra,
     };
     is_of_a_size(&requester, &operation)?;
+    let is_dry_run = request.dry_run.unwrap_or(false);
     Ok(Review {
         uid: request.uid.into_string(),
         operation: request.operation.into_string(),
@@ -175,12 +175,12 @@ fn understand(record: ReviewRecord<'_>, policy: &Policy) -> Result<Review, Strin
             _ => "",
         },
         field_manager: options.field_manager.into_string(),
-        dry_run: request.dry_run.unwrap_or(false),
         has_taints,
         request: Request {
             requester,
             operation,
             is_of_status,
+            is_dry_run,
         },
     })
 }

@@ -51,7 +51,7 @@ impl<'a> LogLine<'a> {
             verb: review.verb,
             field_manager: &review.field_manager,
             effect: effect(operation, verdict),
-            is_dry_run: review.dry_run,
+            is_dry_run: review.request.is_dry_run,
             ..LogLine::default()
         };
         match operation {

@@ -21,6 +21,7 @@ use crate::tls::Slot;
 pub use chain::bundle_end;
 pub(crate) use chain::{certificate_facts, has_signed, validity};
 use configuration::Found;
+pub use configuration::bundle_writer;
 pub(crate) use configuration::{READ_EVERY, asks, poll, write};
 
 /// What is checked, and where problems are reported.

@@ -41,6 +41,7 @@ async fn a_panic_is_denied_with_its_uid_and_counted() {
         exempt: Exempt::default(),
         on_delete: OnDelete::Flag,
         kured: None,
+        replica: "webhook-0".to_owned(),
     };
     let metrics = Arc::new(Metrics::new());
     let handler = Handler::new(policy, Box::new(Panicking), Arc::clone(&metrics));

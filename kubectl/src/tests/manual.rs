@@ -49,7 +49,14 @@ fn printed(line: &str) -> String {
         .enable_all()
         .build()
         .unwrap();
-    let connect = async || Ok(server::cluster(&args.common));
+    let is_beside_kured = matches!(args.command, crate::args::Command::Migrate(_));
+    let connect = async || {
+        Ok(if is_beside_kured {
+            server::changing(&args.common, server::add_kured)
+        } else {
+            server::cluster(&args.common)
+        })
+    };
     if let Err(error) = runtime.block_on(carried_out(args.command, connect)) {
         output::note(&complaint(&error));
     }
@@ -110,6 +117,7 @@ fn no_line_of_an_output_is_wider_than_80_columns_unless_a_command_is() {
     for line in [
         "kubectl cordonhold status",
         "kubectl cordonhold why worker-17",
+        "kubectl cordonhold doctor",
         "kubectl cordonhold release worker-31",
         "kubectl cordonhold history",
         "kubectl cordonhold history worker-17",
@@ -127,7 +135,7 @@ fn no_line_of_an_output_is_wider_than_80_columns_unless_a_command_is() {
 /// Each line that names a trouble ends in a command.
 #[test]
 fn every_trouble_of_an_output_ends_in_a_command() {
-    let text = printed("kubectl cordonhold status -o wide");
+    let text = printed("kubectl cordonhold status -o wide") + &printed("kubectl cordonhold doctor -o wide");
     let troubles: Vec<&str> = text.lines().filter(|line| line.starts_with("! ")).collect();
     assert!(troubles.len() >= 2, "{text}");
     for trouble in troubles {
@@ -189,6 +197,13 @@ fn every_field_that_is_printed_as_json_is_in_the_page() {
     assert!(missing.is_empty(), "not in the page: {missing:?}");
     let yaml: Value = serde_saphyr::from_str(&printed("kubectl cordonhold status -o yaml")).unwrap();
     assert_eq!(yaml, status);
+
+    let doctor: Value = serde_json::from_str(&printed("kubectl cordonhold doctor -o json")).unwrap();
+    let mut of_doctor = BTreeSet::new();
+    fields(&doctor, "", &mut of_doctor);
+    let documented_doctor = documented("| field of `doctor` | is |\n| --- | --- |\n");
+    let missing: Vec<&String> = of_doctor.difference(&documented_doctor).collect();
+    assert!(missing.is_empty(), "not in the page: {missing:?}");
 
     let why: Value = serde_json::from_str(&printed("kubectl cordonhold why worker-17 -o json")).unwrap();
     let mut of_why = BTreeSet::new();

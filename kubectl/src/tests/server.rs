@@ -20,7 +20,12 @@ use crate::cluster::Cluster;
 
 /// The hold of the node that drains, and of the one whose agent is dead.
 const DRAINS: &str = "2026-11-28T02:41:07.123456789Z";
+/// The last heartbeat of each node.
+const BEAT: &str = "2026-11-28T02:58:12Z";
 const DEAD: &str = "2026-11-28T01:10:00.000000001Z";
+
+/// What the webhook says to a probe.
+const ANSWER: &str = r#"299 - "cordonhold: the probe has reached the webhook: version 0.1.0, mode enforce, replica cordonhold-webhook-7c9f-p4d2x""#;
 
 pub(super) type Objects = BTreeMap<String, Value>;
 
@@ -46,13 +51,13 @@ pub(super) fn changing(common: &CommonArgs, change: Change) -> Cluster {
                 answer(&mut objects, &head, &body)
             };
             let answer = Body::from(answer.to_string().into_bytes());
-            Ok::<_, Infallible>(
-                Response::builder()
-                    .status(code)
-                    .header(http::header::DATE, "Sat, 28 Nov 2026 03:00:00 GMT")
-                    .body(answer)
-                    .unwrap(),
-            )
+            let mut response = Response::builder()
+                .status(code)
+                .header(http::header::DATE, "Sat, 28 Nov 2026 03:00:00 GMT");
+            if String::from_utf8_lossy(&body).contains(keys::PROBE) {
+                response = response.header(http::header::WARNING, ANSWER);
+            }
+            Ok::<_, Infallible>(response.body(answer).unwrap())
         }
     });
     Cluster::new(Client::new(service, "default"), common)
@@ -62,7 +67,7 @@ fn answer(objects: &mut Objects, head: &http::request::Parts, body: &[u8]) -> (u
     let path = head.uri.path().to_owned();
     let query = head.uri.query().unwrap_or_default();
     if head.method == Method::POST {
-        return (201, review(&path));
+        return (201, review(&path, &String::from_utf8_lossy(body)));
     }
     if head.method == Method::PATCH {
         let kind = head.headers[http::header::CONTENT_TYPE].to_str().unwrap();
@@ -116,11 +121,13 @@ fn status(code: u16, message: &str) -> Value {
     json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message, "reason": "X", "code": code })
 }
 
-fn review(path: &str) -> Value {
+fn review(path: &str, body: &str) -> Value {
     if path.ends_with("selfsubjectreviews") {
         return json!({ "metadata": {}, "status": { "userInfo": { "username": "jo" } } });
     }
-    json!({ "metadata": {}, "spec": {}, "status": { "allowed": true } })
+    // No agent may override a hold.
+    let allowed = !(path.ends_with("/subjectaccessreviews") && body.contains(keys::OVERRIDE_VERB));
+    json!({ "metadata": {}, "spec": {}, "status": { "allowed": allowed } })
 }
 
 fn patched(objects: &mut Objects, path: &str, kind: &str, body: &[u8], is_dry: bool) -> (u16, Value) {
@@ -225,10 +232,10 @@ fn node(name: &str) -> Value {
     json!({
         "metadata": {
             "name": name, "uid": format!("uid-{name}"), "resourceVersion": "7", "labels": {}, "annotations": {},
-            "managedFields": [],
+            "managedFields": [kubelet()],
         },
         "spec": {},
-        "status": { "conditions": [{ "type": "Ready", "status": "True" }], "nodeInfo": { "bootID": "b1" } },
+        "status": { "conditions": [{ "type": "Ready", "status": "True", "lastHeartbeatTime": BEAT }], "nodeInfo": { "bootID": "b1" } },
     })
 }
 
@@ -259,7 +266,14 @@ fn held(name: &str, phase: &str, created: &str, until: &str) -> Value {
 
 /// Who cordoned a node, and when.
 fn by(manager: &str, at: &str) -> Value {
-    json!([{ "manager": manager, "operation": "Update", "time": at, "fieldsV1": { "f:spec": { "f:unschedulable": {} } } }])
+    let cordons = json!({ "manager": manager, "operation": "Update", "time": at, "fieldsV1": { "f:spec": { "f:unschedulable": {} } } });
+    json!([kubelet(), cordons])
+}
+
+/// Who writes the heartbeats.
+fn kubelet() -> Value {
+    let conditions = json!({ r#"k:{"type":"Ready"}"#: { "f:lastHeartbeatTime": {} } });
+    json!({ "manager": "kubelet", "operation": "Update", "time": BEAT, "fieldsV1": { "f:status": { "f:conditions": conditions } } })
 }
 
 fn event(node: &str, at: &str, reason: &str, message: &str) -> Value {
@@ -336,7 +350,7 @@ fn fleet() -> Objects {
     );
     let webhook = json!({
         "metadata": { "name": "cordonhold-webhook" },
-        "spec": { "replicas": 2, "selector": {}, "template": { "spec": { "containers": [{ "name": "webhook", "args": [
+        "spec": { "replicas": 2, "selector": {}, "template": { "spec": { "containers": [{ "name": "webhook", "image": "example.org/cordonhold-webhook:0.1.0", "args": [
             "--mode=enforce", "--tls-cert-file=/tls.crt", "--tls-private-key-file=/tls.key",
         ] }] } } },
         "status": { "readyReplicas": 2 },
@@ -348,7 +362,10 @@ fn fleet() -> Objects {
     );
     let agents = json!({
         "metadata": { "name": "cordonhold-agent" },
-        "spec": { "selector": {}, "template": { "spec": { "containers": [{ "name": "agent", "args": ["--lock-on=lease", "--reboot-requests"] }] } } },
+        "spec": { "selector": {}, "template": { "spec": { "containers": [{
+            "name": "agent", "image": "example.org/cordonhold-agent:0.1.0", "args": ["--lock-on=lease", "--reboot-requests"],
+        }] } } },
+        "status": { "desiredNumberScheduled": 8, "numberReady": 7, "currentNumberScheduled": 8, "numberMisscheduled": 0 },
     });
     put(
         "/apis/apps/v1/namespaces/cordonhold/daemonsets",
@@ -357,7 +374,8 @@ fn fleet() -> Objects {
     );
     let client = json!({ "caBundle": "eA==" });
     let configuration = json!({ "metadata": { "name": "cordonhold" }, "webhooks": [{
-        "name": "nodes.cordonhold.dev", "clientConfig": client, "sideEffects": "None", "admissionReviewVersions": ["v1"],
+        "name": "nodes.cordonhold.dev", "clientConfig": client, "sideEffects": "None", "failurePolicy": "Fail",
+        "matchConditions": [{ "name": "c", "expression": "true" }], "admissionReviewVersions": ["v1"],
     }] });
     put(
         "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations",
@@ -377,7 +395,44 @@ fn fleet() -> Objects {
     for (reason, event) in events() {
         put("/api/v1/namespaces/default/events", reason, event);
     }
+    add_server(&mut objects);
     objects
+}
+
+/// What the API server says of itself, and the namespace.
+fn add_server(objects: &mut Objects) {
+    let enforces = json!({ "pod-security.kubernetes.io/enforce": "privileged" });
+    let namespace = json!({ "metadata": { "name": "cordonhold", "labels": enforces } });
+    let policies = json!([{ "name": "validatingadmissionpolicies", "singularName": "", "namespaced": false, "kind": "ValidatingAdmissionPolicy", "verbs": [] }]);
+    let resources = json!({ "groupVersion": "admissionregistration.k8s.io/v1", "resources": policies });
+    for (path, object) in [
+        ("/api/v1/namespaces/cordonhold", namespace),
+        ("/version", json!({ "gitVersion": "v1.37.0" })),
+        ("/apis/admissionregistration.k8s.io/v1", resources),
+    ] {
+        drop(objects.insert(path.to_owned(), object));
+    }
+}
+
+/// kured comes, as its manifest and an admin have made it.
+pub(super) fn add_kured(_: &Method, _: &str, objects: &mut Objects) {
+    let container = json!({
+        "name": "kured", "image": "ghcr.io/kubereboot/kured:1.23.0", "command": ["/usr/bin/kured"],
+        "args": [
+            "--reboot-sentinel=/sentinel/reboot-required", "--period=20m", "--start-time=22:00", "--end-time=04:00",
+            "--time-zone=Europe/Berlin", "--concurrency=1", "--lock-ttl=30m", "--drain-grace-period", "45",
+        ],
+        "env": [{ "name": "KURED_NOTIFY_URL", "valueFrom": { "secretKeyRef": { "name": "kured", "key": "notify" } } }],
+        "volumeMounts": [{ "name": "sentinel", "mountPath": "/sentinel" }],
+    });
+    let kured = json!({
+        "metadata": { "name": "kured", "namespace": "kube-system" },
+        "spec": { "selector": {}, "template": { "spec": {
+            "containers": [container], "volumes": [{ "name": "sentinel", "hostPath": { "path": "/var/run" } }],
+            "tolerations": [{ "key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule" }],
+        } } },
+    });
+    drop(objects.insert("/apis/apps/v1/daemonsets/kured".to_owned(), kured));
 }
 
 /// What the agent of the node that drains has said.

@@ -51,6 +51,10 @@ request.userInfo.username.matches('^system:serviceaccount:[^:]+:cordonhold-agent
 || ['cordonhold.dev/holder', 'cordonhold.dev/until', 'cordonhold.dev/boot-id', 'cordonhold.dev/was-unschedulable', 'cordonhold.dev/write', 'cordonhold.dev/attempt', 'cordonhold.dev/cancel', 'cordonhold.dev/reboot-wanted', 'cordonhold.dev/uncordon-wanted']
   .exists(key, object.metadata.?annotations[?key] != oldObject.metadata.?annotations[?key])
 || (
+  object.metadata.?annotations[?'cordonhold.dev/probe'].hasValue()
+  && object.metadata.?annotations[?'cordonhold.dev/probe'] != oldObject.metadata.?annotations[?'cordonhold.dev/probe']
+)
+|| (
   object.spec.?taints != oldObject.spec.?taints
   && (
     object.spec.?taints.orValue([]).size() + oldObject.spec.?taints.orValue([]).size() > 1000
@@ -117,6 +121,10 @@ request.userInfo.username.matches('^system:serviceaccount:[^:]+:cordonhold-agent
 || object.metadata.?labels[?'cordonhold.dev/phase'] != oldObject.metadata.?labels[?'cordonhold.dev/phase']
 || ['cordonhold.dev/holder', 'cordonhold.dev/until', 'cordonhold.dev/boot-id', 'cordonhold.dev/was-unschedulable', 'cordonhold.dev/write', 'cordonhold.dev/attempt', 'cordonhold.dev/cancel', 'cordonhold.dev/reboot-wanted', 'cordonhold.dev/uncordon-wanted']
   .exists(key, object.metadata.?annotations[?key] != oldObject.metadata.?annotations[?key])
+|| (
+  object.metadata.?annotations[?'cordonhold.dev/probe'].hasValue()
+  && object.metadata.?annotations[?'cordonhold.dev/probe'] != oldObject.metadata.?annotations[?'cordonhold.dev/probe']
+)
 || (
   object.spec.?taints != oldObject.spec.?taints
   && (
@@ -690,7 +698,7 @@ authorizer.group('cordonhold.dev').resource('rebootholds').check('annotate').all
 && !authorizer.requestResource.check('update').allowed()
 {{- end -}}
 {{- define "cordonhold.cel.peoples-annotations" -}}
-['cordonhold.dev/pause', 'cordonhold.dev/keep-cordoned']
+['cordonhold.dev/pause', 'cordonhold.dev/keep-cordoned', 'cordonhold.dev/probe']
 + (authorizer.group('cordonhold.dev').resource('rebootholds').check('override').allowed() ? ['cordonhold.dev/cancel'] : [])
 + (authorizer.group('cordonhold.dev').resource('rebootholds').check('reboot').allowed() ? ['cordonhold.dev/reboot-wanted'] : [])
 {{- end -}}

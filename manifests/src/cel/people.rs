@@ -22,7 +22,7 @@ pub(super) fn definitions() -> Vec<Definition> {
             "peoples-annotations",
             format!(
                 "{}\n+ ({} ? {} : [])\n+ ({} ? {} : [])",
-                quoted(&[keys::PAUSE, keys::KEEP_CORDONED]),
+                quoted(&[keys::PAUSE, keys::KEEP_CORDONED, keys::PROBE]),
                 may(keys::OVERRIDE_VERB),
                 quoted(&[keys::CANCEL]),
                 may(keys::REBOOT_VERB),

@@ -1,5 +1,5 @@
-//! What an update of a Node changes in the things that Cordonhold guards: the cordon, the marks, the cancel, the request for a reboot
-//! and the deferred uncordon.
+//! What an update of a Node changes in the things that Cordonhold guards: the cordon, the marks, the cancel, the request for a reboot,
+//! the deferred uncordon and the probe.
 //!
 //! Not here: whether the change is allowed ([`super::decide`]).
 
@@ -33,6 +33,8 @@ pub struct Change {
     pub request: bool,
     /// The deferred uncordon is written or replaced, or one that counts for the hold is removed.
     pub deferred: bool,
+    /// The probe is written or gets another value. False if it is removed.
+    pub probes: bool,
 }
 
 impl Change {
@@ -52,12 +54,23 @@ impl Change {
                 && (new.annotation(keys::UNCORDON_WANTED).is_some()
                     || hold::deferred_of_hold(old).is_some()
                     || hold::done_under_hold(old).is_some()),
+            probes: new.annotation(keys::PROBE).is_some()
+                && old.annotation(keys::PROBE) != new.annotation(keys::PROBE),
         }
     }
 
     /// Whether a mark changes, or something that is guarded like a mark.
     pub fn touches_marks(&self) -> bool {
         self.annotations_or_phase || self.taint
+    }
+
+    /// Whether the probe is all that a rule looks at.
+    pub(super) fn is_probe_alone(self) -> bool {
+        let others = Change {
+            probes: false,
+            ..self
+        };
+        self.probes && others.is_nothing()
     }
 
     /// Whether the update changes nothing that a rule looks at.
@@ -67,11 +80,11 @@ impl Change {
 
     /// Whether the update changes nothing that a rule looks at, except for the request for a reboot.
     pub(super) fn is_nothing_but_request(self) -> bool {
-        !self.uncordons && !self.touches_marks() && !self.cancel && !self.deferred
+        !self.uncordons && !self.touches_marks() && !self.cancel && !self.deferred && !self.probes
     }
 }
 
-/// The changes as the audit trail lists them: `uncordon`, `cordon`, `hold`, `taint`, `cancel`, `request`, `deferred`, joined by commas.
+/// The changes as the audit trail lists them: `uncordon`, `cordon`, `hold`, `taint`, `cancel`, `request`, `deferred`, `probe`, joined by commas.
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Change {
@@ -82,6 +95,7 @@ impl fmt::Display for Change {
             cancel,
             request,
             deferred,
+            probes,
             // Not listed: it only says how the marks change, which `hold` and `taint` already cover.
             sets_marks: _,
         } = *self;
@@ -93,6 +107,7 @@ impl fmt::Display for Change {
             ("cancel", cancel),
             ("request", request),
             ("deferred", deferred),
+            ("probe", probes),
         ];
         let effects: Vec<&str> = effects
             .into_iter()

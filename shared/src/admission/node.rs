@@ -66,11 +66,15 @@ impl Evaluation<'_> {
         }
     }
 
-    /// The rules for an update that changes cordon, marks, cancel or deferred uncordon, by anybody who is neither the owner nor exempt.
+    /// The rules for an update that changes cordon, marks, cancel, deferred uncordon or probe, by anybody who is neither the owner nor exempt.
     fn hold_changed(&self, old: &NodeView, new: &NodeView) -> Ruling {
         let change = &self.change;
-        if change.cancel && !change.uncordons && !change.touches_marks() && !change.deferred {
+        if change.cancel && !change.uncordons && !change.touches_marks() && !change.deferred && !change.probes
+        {
             return self.cancel_written(old, new);
+        }
+        if change.is_probe_alone() && self.is_question() {
+            return Reason::Probed.into();
         }
         let is_held = hold::is_held(&self.hold);
         let apply = self.applying(old, new);
@@ -82,6 +86,11 @@ impl Evaluation<'_> {
         }
         let passing = if is_held { Reason::Lapsed } else { Reason::NotHeld };
         self.unless_kureds(old, apply.first().copied().unwrap_or(passing))
+    }
+
+    /// Whether a probe in this request is the question that it is for.
+    fn is_question(&self) -> bool {
+        self.request.is_dry_run && !self.request.is_of_status
     }
 
     /// The reasons that apply to an update by anybody who is neither the owner nor exempt, in order: of several that deny, and else of several
@@ -114,6 +123,7 @@ impl Evaluation<'_> {
             ),
             (!is_ended && is_marked && change.taint, Reason::TamperedTaint),
             (is_kept || deferred == Deferred::TakenBack, Reason::Deferred),
+            (change.probes && !self.is_question(), Reason::StrayProbe),
         ];
         let applying = rules.into_iter().filter(|(applies, _)| *applies);
         applying.map(|(_, reason)| reason).collect()

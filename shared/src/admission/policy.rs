@@ -19,6 +19,8 @@ pub struct Policy {
     pub on_delete: OnDelete,
     /// How stock kured's Nodes are protected. `None`: they are not.
     pub kured: Option<KuredPolicy>,
+    /// The name of this replica, which its answer to a probe has.
+    pub replica: String,
 }
 
 /// Users and groups whose requests always pass. None by default.
@@ -55,6 +57,11 @@ impl Policy {
         self.kured.as_ref()?.lock.as_ref()
     }
 
+    /// Whether every request of this user passes.
+    pub fn exempts(&self, requester: &Requester) -> bool {
+        self.exempt.includes(requester)
+    }
+
     /// Whether a decision or its message can depend on the label or annotation with this key, on a Node or on kured's DaemonSet.
     ///
     /// The caller drops all others. Keys are compared whole, not by their prefix: otherwise the sender of a review could make us keep
@@ -66,6 +73,7 @@ impl Policy {
             keys::CANCEL,
             keys::REBOOT_WANTED,
             keys::UNCORDON_WANTED,
+            keys::PROBE,
         ];
         own.contains(&key)
             || keys::MARK_ANNOTATIONS.contains(&key)

@@ -21,6 +21,8 @@ pub struct Request {
     pub operation: Operation,
     /// Whether it is a write of the subresource `status`, which cannot change the spec.
     pub is_of_status: bool,
+    /// Whether nothing is written, whatever the answer is.
+    pub is_dry_run: bool,
 }
 
 /// What a request does.
@@ -69,6 +71,7 @@ impl Request {
             requester,
             operation: Operation::UpdateNode { old, new },
             is_of_status: false,
+            is_dry_run: false,
         }
     }
 

@@ -9,6 +9,7 @@ use crate::node::Taint;
 mod deferral;
 mod kured;
 mod page;
+mod probe;
 
 const UID: &str = "7f1c";
 const CREATED: &str = "2026-01-01T00:00:00.123456789Z";
@@ -116,6 +117,7 @@ fn policy() -> Policy {
         exempt: Exempt::default(),
         on_delete: OnDelete::Flag,
         kured: None,
+        replica: "webhook-0".to_owned(),
     }
 }
 
@@ -558,6 +560,7 @@ fn found_s2_no_agent_deletes_another_node() {
             requester: requester(AGENT, &[claim]),
             operation: Operation::DeleteNode { old: node },
             is_of_status: false,
+            is_dry_run: false,
         };
         let Decision::Verdict(v) = decide(&request, &Facts::default(), &policy(), now()) else {
             panic!()
@@ -601,6 +604,7 @@ fn found_s2_an_agent_elsewhere_that_is_only_warned_opens_no_hold() {
             requester: requester(AGENT, &["node-1"]),
             operation: Operation::DeleteNode { old: held() },
             is_of_status: false,
+            is_dry_run: false,
         };
         let policy = Policy {
             on_delete,
@@ -774,6 +778,7 @@ fn a_node_is_created_with_a_request_by_those_alone_who_may_ask() {
             requester: stranger(),
             operation: Operation::CreateNode { new },
             is_of_status: false,
+            is_dry_run: false,
         };
         let facts = Facts {
             may_reboot: Known::Is(may),
@@ -1259,6 +1264,7 @@ fn judged(requester: Requester, operation: Operation, policy: &Policy, now: Time
         requester,
         operation,
         is_of_status: false,
+        is_dry_run: false,
     };
     match decide(&request, &Facts::default(), policy, now) {
         Decision::Verdict(verdict) => verdict,
@@ -1531,6 +1537,7 @@ fn any_node() -> impl Strategy<Value = NodeView> {
             keys::CANCEL,
             keys::REBOOT_WANTED,
             keys::UNCORDON_WANTED,
+            keys::PROBE,
             keys::PAUSE,
             "other",
         ])

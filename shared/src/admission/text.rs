@@ -5,6 +5,7 @@
 
 use super::deferral::Deferred;
 use super::{Evaluation, Mode, Operation, Reason, change};
+use crate::fleet::PLUGIN;
 use crate::hold;
 use crate::keys;
 use crate::node::NodeView;
@@ -17,6 +18,8 @@ use held::Held;
 
 /// Longest warning in characters: the API server cuts longer ones (k8s.io/api: admission/v1, `warnings`).
 const WARNING_MAX_CHARS: usize = 256;
+/// What each warning begins with.
+pub(super) const SPEAKER: &str = "cordonhold: ";
 /// Longest failure text in characters. It has a bound because it may repeat what a client sent.
 pub(super) const FAILURE_MAX_CHARS: usize = 512;
 /// Name of the `ValidatingWebhookConfiguration` in `manifests/chart/templates/webhook-configuration.yaml`.
@@ -63,6 +66,7 @@ impl Evaluation<'_> {
                 "node {name} may be held by kured, which cannot be checked: {}",
                 self.failure()
             ),
+            Reason::Probed => self.answer().to_string(),
             // Requests with these reasons pass without a warning, or are denied.
             Reason::NothingOfOurs
             | Reason::Owner
@@ -81,6 +85,7 @@ impl Evaluation<'_> {
             | Reason::TamperedHold
             | Reason::TamperedTaint
             | Reason::ForgedWish
+            | Reason::StrayProbe
             | Reason::Exempt
             | Reason::KuredHeld
             | Reason::KuredOwner
@@ -90,7 +95,7 @@ impl Evaluation<'_> {
             | Reason::MalformedReview
             | Reason::InternalError => String::new(),
         };
-        one_line(&format!("cordonhold: {text}"), WARNING_MAX_CHARS)
+        one_line(&format!("{SPEAKER}{text}"), WARNING_MAX_CHARS)
     }
 
     /// The message of a denial, without the reason's code that precedes it.
@@ -130,6 +135,11 @@ impl Evaluation<'_> {
             Reason::TamperedHold => self.tampered_hold(),
             Reason::TamperedTaint => self.held(Held::taint),
             Reason::ForgedWish => self.forged_wish(&name),
+            Reason::StrayProbe => format!(
+                "nothing may carry {}: it is a question to the webhook, and is asked in a dry run of an update of the Node. Send it with \
+                 dryRun=All, as {PLUGIN} doctor does",
+                keys::PROBE
+            ),
             Reason::HeldDeleted => self.held(Held::deleted),
             Reason::KuredHeld => self.kured_held(&name) + &self.looks_like_kured(),
             Reason::KuredMarked => self.kured_marked(&name) + &self.looks_like_kured(),
@@ -145,6 +155,7 @@ impl Evaluation<'_> {
             | Reason::NotHeld
             | Reason::Lapsed
             | Reason::Deferred
+            | Reason::Probed
             | Reason::Exempt
             | Reason::KuredExpired
             | Reason::KuredOwner

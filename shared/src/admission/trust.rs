@@ -210,7 +210,7 @@ pub fn findings(
 
 /// Who wrote these `caBundle`s last. If nobody owns them, who wrote the configuration last: a manager that removes a field
 /// does not own it afterwards.
-fn last_write(writes: &[Write], webhooks: &[&str]) -> Option<String> {
+pub fn last_write(writes: &[Write], webhooks: &[&str]) -> Option<String> {
     let owns = |write: &&Write| write.ca_of.iter().any(|owned| webhooks.contains(&owned.as_str()));
     let owner = writes.iter().filter(owns).max_by_key(|write| write.at);
     let last = owner.or_else(|| writes.iter().max_by_key(|write| write.at))?;

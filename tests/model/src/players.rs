@@ -410,6 +410,7 @@ impl Protocol {
             exempt: Exempt::default(),
             on_delete: OnDelete::Flag,
             kured: is_protected.then_some(kured),
+            replica: "webhook".to_owned(),
         }
     }
 }

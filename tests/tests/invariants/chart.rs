@@ -99,7 +99,7 @@ fn release<'a>(chart: &'a std::path::Path, values: &'a str) -> helm::Release<'a>
 }
 
 /// The objects that our own reader renders.
-fn rendered_here(values: &Value) -> Result<Vec<Value>> {
+pub(crate) fn rendered_here(values: &Value) -> Result<Vec<Value>> {
     let values = Values::with(values.clone()).context("these are no values")?;
     let release = Release {
         name: "any".to_owned(),

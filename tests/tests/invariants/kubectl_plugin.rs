@@ -535,20 +535,20 @@ fn plugin_is_found_and_completed_by_a_real_kubectl() -> Result<()> {
 }
 
 /// The program, as people run it.
-struct Plugin {
+pub(crate) struct Plugin {
     program: PathBuf,
     kubeconfig: PathBuf,
 }
 
 #[derive(Debug)]
-struct Told {
-    code: Option<i32>,
-    text: String,
-    errors: String,
+pub(crate) struct Told {
+    pub(crate) code: Option<i32>,
+    pub(crate) text: String,
+    pub(crate) errors: String,
 }
 
 impl Plugin {
-    fn new(plane: &ControlPlane) -> Result<Self> {
+    pub(crate) fn new(plane: &ControlPlane) -> Result<Self> {
         let [program] = programs::build([Program::Kubectl])?;
         Ok(Self {
             program,
@@ -569,7 +569,7 @@ impl Plugin {
         command
     }
 
-    async fn run(&self, words: &[&str]) -> Result<Told> {
+    pub(crate) async fn run(&self, words: &[&str]) -> Result<Told> {
         let ended = tokio::time::timeout(BOUND, self.command(words).output());
         let output = ended
             .await
@@ -583,7 +583,7 @@ impl Plugin {
     }
 
     /// Runs the command again until the roles of its user are in force.
-    async fn until_allowed(&self, words: &[&str]) -> Result<Told> {
+    pub(crate) async fn until_allowed(&self, words: &[&str]) -> Result<Told> {
         wait::until("the roles to be in force", SOON, || async {
             let told = self.run(words).await?;
             let is_early = told.code == Some(2) && told.errors.contains("is forbidden");
@@ -594,19 +594,19 @@ impl Plugin {
 }
 
 impl Told {
-    fn ended(self, code: i32) -> Result<Self> {
+    pub(crate) fn ended(self, code: i32) -> Result<Self> {
         ensure!(self.code == Some(code), "not {code}: {self:?}");
         Ok(self)
     }
 
-    fn says(&self, parts: &[&str]) -> Result<()> {
+    pub(crate) fn says(&self, parts: &[&str]) -> Result<()> {
         for part in parts {
             ensure!(self.text.contains(part), "{part:?} is missing in {self:?}");
         }
         Ok(())
     }
 
-    fn complains(&self, parts: &[&str]) -> Result<()> {
+    pub(crate) fn complains(&self, parts: &[&str]) -> Result<()> {
         let errors = self.errors.split_whitespace().collect::<Vec<_>>().join(" ");
         for part in parts {
             ensure!(errors.contains(part), "{part:?} is missing in {self:?}");
@@ -626,7 +626,7 @@ impl Told {
 }
 
 /// Binds these roles to a new user in the whole cluster.
-async fn bound(cluster: &Cluster, user: &str, roles: &[&str]) -> Result<()> {
+pub(crate) async fn bound(cluster: &Cluster, user: &str, roles: &[&str]) -> Result<()> {
     let bindings: Api<ClusterRoleBinding> = Api::all(cluster.admin.clone());
     for role in roles {
         let binding: ClusterRoleBinding = serde_json::from_value(json!({

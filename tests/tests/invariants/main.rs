@@ -26,6 +26,7 @@ mod cordon_given_back;
 mod crashes;
 mod daemonset;
 mod dashboard;
+mod doctor;
 mod drain;
 mod emergency;
 mod evidence;

@@ -75,7 +75,7 @@ impl TryFrom<ExplainArgs> for ExplainConfig {
     type Error = ExplainArgsError;
 
     fn try_from(args: ExplainArgs) -> Result<ExplainConfig, ExplainArgsError> {
-        let policy = args.policy.policy();
+        let policy = args.policy.policy("explain");
         if args.kured_lock.is_some() && policy.kured_lock().is_none() {
             return Err(ExplainArgsError::UnreadLock);
         }

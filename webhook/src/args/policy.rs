@@ -150,7 +150,8 @@ impl PolicyArgs {
             .fold(modes, |modes, of| modes.with_group(&of.name, of.mode.mode()))
     }
 
-    pub(super) fn policy(&self) -> Policy {
+    /// The policy of the replica with this name.
+    pub(super) fn policy(&self, replica: &str) -> Policy {
         Policy {
             modes: self.modes(),
             agent: ServiceAccount {
@@ -166,6 +167,7 @@ impl PolicyArgs {
                 OnDeleteArg::Deny => OnDelete::Deny,
             },
             kured: self.kured.policy(),
+            replica: replica.to_owned(),
         }
     }
 }
@@ -240,7 +242,7 @@ mod tests {
 
     fn parse(flags: &[&str]) -> Result<Policy, String> {
         Line::try_parse_from(["w"].iter().chain(flags))
-            .map(|line| line.policy.policy())
+            .map(|line| line.policy.policy("webhook-0"))
             .map_err(|error| error.to_string())
     }
 

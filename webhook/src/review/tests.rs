@@ -15,6 +15,7 @@ fn policy() -> Policy {
         exempt: Exempt::default(),
         on_delete: OnDelete::Flag,
         kured: None,
+        replica: "webhook-0".to_owned(),
     }
 }
 
@@ -82,7 +83,11 @@ fn replaced(from: &str, to: &str) -> Vec<u8> {
 fn what_the_decision_needs_is_read_and_nothing_else() {
     let review = read(&body(review()), &policy()).unwrap();
     assert_eq!(
-        (review.uid.as_str(), review.operation.as_str(), review.dry_run),
+        (
+            review.uid.as_str(),
+            review.operation.as_str(),
+            review.request.is_dry_run
+        ),
         ("r-1", "UPDATE", true)
     );
     assert_eq!(

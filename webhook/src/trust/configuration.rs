@@ -140,6 +140,15 @@ pub(crate) fn asks(client: &WebhookClientConfig) -> Name {
     bare.parse().map_or_else(|_| Name::Dns(host.to_owned()), Name::Ip)
 }
 
+/// Who wrote the `caBundle`s of this configuration last, or the configuration, in words.
+pub fn bundle_writer(configuration: &ValidatingWebhookConfiguration) -> Option<String> {
+    let entries = configuration.metadata.managed_fields.iter().flatten();
+    let writes: Vec<Write> = entries.cloned().map(write).collect();
+    let names = configuration.webhooks.iter().flatten();
+    let names: Vec<&str> = names.map(|webhook| webhook.name.as_str()).collect();
+    trust::last_write(&writes, &names)
+}
+
 /// Who wrote, from an entry of `metadata.managedFields`, and of which webhooks it owns the `caBundle`.
 pub(crate) fn write(entry: ManagedFieldsEntry) -> Write {
     let fields = entry.fields_v1.map(|fields| fields.0).unwrap_or_default();

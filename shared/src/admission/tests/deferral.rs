@@ -241,6 +241,7 @@ fn what_cannot_be_kept_is_judged_as_without_the_mode() {
         requester: stranger(),
         operation: Operation::DeleteNode { old: held() },
         is_of_status: false,
+        is_dry_run: false,
     };
     assert_eq!(defer(&delete, &deferring(), now()), None);
 }
@@ -358,6 +359,7 @@ fn forged_wish_no_write_of_the_status_keeps_an_uncordon() {
     for (old, new) in [(held(), wanted(held(), &own)), (wanted(held(), &own), held())] {
         let request = Request {
             is_of_status: true,
+            is_dry_run: false,
             ..Request::update(stranger(), old, new)
         };
         let verdict = judged(&request, &deferring(), now());

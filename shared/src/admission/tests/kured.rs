@@ -726,6 +726,7 @@ fn edited(who: Requester, edit: LockEdit, policy: &Policy) -> Verdict {
         requester: who,
         operation: Operation::UpdateDaemonSet(edit),
         is_of_status: false,
+        is_dry_run: false,
     };
     verdict_of(decide(&request, &Facts::default(), policy, now()))
 }
@@ -856,6 +857,7 @@ proptest! {
             requester: requester(KURED, &["node-1"]),
             operation: Operation::UpdateDaemonSet(edit),
             is_of_status: false,
+            is_dry_run: false,
         };
         let verdict = verdict_of(decide(&request, &Facts::default(), &policy, now));
         let is_denied = verdict.outcome == Outcome::Deny;

@@ -37,7 +37,7 @@ fn under_kured(node: &NodeView, lock: Option<&str>) -> Verdict {
     verdict_of(uncordon(stranger(), node, silent(), fresh, &kured_policy()))
 }
 
-/// A request with this reason; `None` for a reason whose requests pass without a word.
+/// A request with this reason; `None` for a reason whose requests pass without a word, or with one that changes with each version.
 fn example(reason: Reason) -> Option<Verdict> {
     let marked = || annotate(free(), keys::KURED_REBOOT_IN_PROGRESS, "2026-01-01T00:00:00Z");
     let sealed = || cancelled(held_in("sealed"));
@@ -72,6 +72,7 @@ fn example(reason: Reason) -> Option<Verdict> {
         Reason::TamperedHold => verdict(stranger(), held(), without(held(), keys::UNTIL)),
         Reason::TamperedTaint => verdict(stranger(), held(), untainted(held())),
         Reason::ForgedWish => verdict(stranger(), held(), wanted(held(), &earlier())),
+        Reason::StrayProbe => verdict(stranger(), free(), annotate(free(), keys::PROBE, "2026-01-01T00:05:00Z doctor")),
         Reason::HeldDeleted => deleted(&held(), &policy(), now()),
         Reason::KuredHeld => under_kured(&free(), Some(&single(NODE, 0))),
         Reason::KuredMarked => under_kured(&marked(), None),
@@ -98,6 +99,8 @@ fn example(reason: Reason) -> Option<Verdict> {
         | Reason::Override
         | Reason::Requested
         | Reason::NotHeld
+        // Its answer has the version.
+        | Reason::Probed
         | Reason::Exempt
         | Reason::KuredOwner
         | Reason::OwnEntry => return None,

@@ -68,6 +68,7 @@ impl Default for Webhook {
                         on_lookup_failure: OnLookupFailure::Deny,
                     }),
                 }),
+                replica: "webhook".to_owned(),
             },
             skew: SignedDuration::ZERO,
             trusts_every_agent: false,

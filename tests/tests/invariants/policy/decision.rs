@@ -39,6 +39,7 @@ pub(super) fn of_the_core(case: &Case, node: &Stored) -> Result<(Reason, Outcome
         requester: requester(case),
         operation,
         is_of_status: matches!(case.tries, Try::Status(_)),
+        is_dry_run: false,
     };
     let is_admin = !matches!(case.who, Who::Controller | Who::Owner | Who::Elsewhere);
     let facts = Facts {
@@ -55,6 +56,7 @@ pub(super) fn of_the_core(case: &Case, node: &Stored) -> Result<(Reason, Outcome
         exempt: cordonhold_shared::admission::Exempt::default(),
         on_delete: OnDelete::Deny,
         kured: None,
+        replica: "webhook-0".to_owned(),
     };
     match decide(&request, &facts, &policy, Timestamp::now()) {
         Decision::Verdict(verdict) => Ok((verdict.reason, verdict.outcome)),

@@ -97,6 +97,7 @@ fn said(node: &NodeView, change: impl FnOnce(&mut NodeView)) -> (Outcome, Reason
             new,
         },
         is_of_status: false,
+        is_dry_run: false,
     };
     let policy = Policy {
         modes: Mode::Enforce.into(),
@@ -107,6 +108,7 @@ fn said(node: &NodeView, change: impl FnOnce(&mut NodeView)) -> (Outcome, Reason
         exempt: Exempt::default(),
         on_delete: OnDelete::Flag,
         kured: None,
+        replica: "webhook-0".to_owned(),
     };
     let now = "2026-11-23T10:00:00Z".parse().unwrap();
     match decide(&request, &Facts::default(), &policy, now) {

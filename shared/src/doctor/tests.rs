@@ -1,0 +1,498 @@
+//! Each code: what brings it about, and that nothing else does.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use super::*;
+use crate::fleet::{TroubleKind, Webhook};
+use crate::keys;
+use crate::node::NodeView;
+use crate::reboot::lock_object::{Carrier, CarrierView, LockObject, SeenLock};
+
+fn now() -> Timestamp {
+    "2026-11-29T11:00:00Z".parse().unwrap()
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn node(name: &str, labels: &[(&str, &str)]) -> NodeView {
+    let labels: serde_json::Map<_, _> = labels
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), json!(value)))
+        .collect();
+    serde_json::from_value(json!({
+        "metadata": { "name": name, "uid": format!("uid-{name}"), "labels": labels },
+        "status": { "conditions": [{ "type": "Ready", "status": "True" }] },
+    }))
+    .unwrap()
+}
+
+fn lease(pool: &str, selector: &str) -> SeenLock {
+    let name = format!("{}{pool}", keys::LEASE_PREFIX);
+    let view: CarrierView = serde_json::from_value(json!({
+        "metadata": { "name": name, "resourceVersion": "1", "annotations": { keys::POOL_SELECTOR: selector } },
+    }))
+    .unwrap();
+    SeenLock {
+        object: LockObject {
+            carrier: Carrier::Lease,
+            namespace: "cordonhold".to_owned(),
+            name,
+            key: keys::LOCK.to_owned(),
+        },
+        view,
+    }
+}
+
+fn kured(name: &str) -> Kured {
+    Kured {
+        namespace: "kube-system".to_owned(),
+        name: name.to_owned(),
+        service_account: "kured".to_owned(),
+    }
+}
+
+fn answer(version: &str) -> Probe {
+    Probe::Answered(ProbeAnswer {
+        version: version.to_owned(),
+        mode: "enforce".to_owned(),
+        replica: "cordonhold-webhook-x".to_owned(),
+    })
+}
+
+fn agents(image: &str) -> AgentSet {
+    AgentSet {
+        name: "cordonhold-agent".to_owned(),
+        image: image.to_owned(),
+        wanted: 2,
+        ready: 2,
+        shares_with: Some("kube-system/kured".to_owned()),
+    }
+}
+
+/// An installation in which everything was seen and is as it should be.
+fn sound() -> Examined {
+    Examined {
+        seen: Seen {
+            locks: vec![lease("default", "")],
+            nodes: vec![node("a", &[]), node("b", &[])],
+            webhook: Webhook {
+                namespace: "cordonhold".to_owned(),
+                registered: Some(true),
+                deployed: Some(true),
+                ready: Some(2),
+                replicas: Some(2),
+                mode: Some("enforce".to_owned()),
+                protects_kured: Some(false),
+                has_ca: Some(true),
+                ..Webhook::default()
+            },
+            ..Seen::default()
+        },
+        plugin: "0.4.0".to_owned(),
+        server: Some("v1.37.2".to_owned()),
+        has_policies: Some(true),
+        clock: Some(Clock {
+            here: now(),
+            server: now(),
+        }),
+        beats: vec![Beat {
+            node: "a".to_owned(),
+            at: now(),
+            noted: now(),
+        }],
+        probe: answer("0.4.1"),
+        registered: vec![Registered {
+            name: "nodes.cordonhold.dev".to_owned(),
+            fails_open: false,
+            has_conditions: true,
+        }],
+        written: None,
+        webhook_image: Some("example.org/cordonhold-webhook:0.4.1".to_owned()),
+        agents: Some(vec![agents("example.org:5000/cordonhold-agent:0.4.1@sha256:ab")]),
+        kureds: Some(Vec::new()),
+        pod_security: Some("privileged".to_owned()),
+        refused: Vec::new(),
+        rights: Needed::ALL
+            .map(|needed| Right {
+                needed,
+                is_granted: !needed.is_too_much(),
+            })
+            .to_vec(),
+    }
+}
+
+fn codes(examined: &Examined) -> Vec<Code> {
+    let diagnosis = Diagnosis::of(examined, now());
+    for finding in &diagnosis.findings {
+        assert!(finding.command.starts_with("kubectl "), "{finding:?}");
+        assert!(
+            !finding.says.is_empty() && !finding.says.contains('\n'),
+            "{finding:?}"
+        );
+        assert_eq!(finding.severity, finding.code.severity());
+    }
+    diagnosis.findings.iter().map(|finding| finding.code).collect()
+}
+
+/// The codes of a sound installation after this change.
+fn after(change: impl FnOnce(&mut Examined)) -> Vec<Code> {
+    let mut examined = sound();
+    change(&mut examined);
+    codes(&examined)
+}
+
+#[test]
+fn a_sound_installation_has_no_finding_and_each_part_is_told() {
+    let diagnosis = Diagnosis::of(&sound(), now());
+    assert_eq!(diagnosis.findings, []);
+    let told: Vec<&str> = diagnosis.fine.iter().map(|fine| fine.about.as_str()).collect();
+    assert_eq!(
+        told,
+        [
+            "API server",
+            "webhook",
+            "probe",
+            "agents",
+            "versions",
+            "pools",
+            "kured",
+            "permissions",
+            "clocks",
+            "pod security",
+            "holds and locks"
+        ]
+    );
+}
+
+/// Nobody is told that something is fine, or wrong, that was not seen.
+#[test]
+fn what_was_not_seen_is_neither_fine_nor_wrong() {
+    let diagnosis = Diagnosis::of(&Examined::default(), now());
+    assert_eq!(diagnosis.findings, []);
+    let told: Vec<&str> = diagnosis.fine.iter().map(|fine| fine.about.as_str()).collect();
+    assert_eq!(told, ["versions", "holds and locks"]);
+}
+
+#[test]
+fn each_code_of_the_webhook_has_its_cause() {
+    let webhook = |change: fn(&mut Webhook)| after(|examined| change(&mut examined.seen.webhook));
+    assert_eq!(
+        webhook(|webhook| webhook.registered = Some(false)),
+        [Code::WebhookGone]
+    );
+    assert_eq!(webhook(|webhook| webhook.ready = Some(0)), [Code::WebhookDown]);
+    assert_eq!(
+        webhook(|webhook| webhook.ready = Some(1)),
+        [Code::ReplicasMissing]
+    );
+    assert_eq!(webhook(|webhook| webhook.has_ca = Some(false)), [Code::CaMissing]);
+    assert_eq!(webhook(|webhook| webhook.ca_until = Some(now())), [Code::CaEnds]);
+    for (mode, expected) in [
+        ("enforce", &[][..]),
+        ("defer", &[]),
+        ("warn", &[Code::NotEnforcing]),
+        ("audit", &[Code::NotEnforcing]),
+    ] {
+        assert_eq!(
+            after(|examined| examined.seen.webhook.mode = Some(mode.to_owned())),
+            expected
+        );
+    }
+    assert_eq!(
+        after(|examined| examined.registered[0].fails_open = true),
+        [Code::FailsOpen]
+    );
+    assert_eq!(
+        after(|examined| examined.registered[0].has_conditions = false),
+        [Code::Unconditional]
+    );
+    // As the chart installs it first.
+    let audits = |examined: &mut Examined| {
+        examined.registered[0].fails_open = true;
+        examined.seen.webhook.mode = Some("audit".to_owned());
+    };
+    assert_eq!(after(audits), [Code::NotEnforcing]);
+    // The webhooks that ignore failures by design say nothing of the one that decides.
+    let other = |examined: &mut Examined| {
+        examined.registered[0].fails_open = true;
+        examined.registered[0].name = "deletes.nodes.cordonhold.dev".to_owned();
+    };
+    assert_eq!(after(other), []);
+    let refused = ("ReplicaSet w".to_owned(), "insufficient quota".to_owned());
+    let refuse = |examined: &mut Examined| examined.refused = vec![refused];
+    // An Event lives for an hour: it is told only while pods are missing.
+    assert_eq!(after(refuse.clone()), []);
+    let missing = |examined: &mut Examined| {
+        refuse(examined);
+        examined.agents.as_mut().unwrap()[0].ready = 0;
+    };
+    assert_eq!(after(missing), [Code::PodsRefused, Code::AgentsNotReady]);
+}
+
+#[test]
+fn an_answer_to_the_probe_is_fine_and_each_failure_is_told_apart() {
+    let trust = "failed calling webhook \"nodes.cordonhold.dev\": Post \"https://w\": tls: failed to verify certificate: x509: certificate signed by unknown authority";
+    let way = "failed calling webhook \"nodes.cordonhold.dev\": Post \"https://w\": dial tcp 10.0.0.1:443: connect: connection refused";
+    for (probe, expected) in [
+        (answer("0.4.0"), &[][..]),
+        (Probe::Unasked, &[]),
+        (Probe::Silent, &[Code::Unanswered]),
+        (Probe::Failed(trust.to_owned()), &[Code::NotTrusted]),
+        (Probe::Failed(way.to_owned()), &[Code::Unreachable]),
+    ] {
+        assert_eq!(
+            after(|examined| examined.probe = probe.clone()),
+            expected,
+            "{probe:?}"
+        );
+    }
+    let mut examined = sound();
+    examined.probe = Probe::Failed(trust.to_owned());
+    examined.written = Some("it was written by the field manager \"kustomize-controller\"".to_owned());
+    let says = &Diagnosis::of(&examined, now()).findings[0].says;
+    assert!(
+        says.contains("kustomize-controller") && says.contains("unknown authority"),
+        "{says}"
+    );
+}
+
+#[test]
+fn versions_may_be_one_minor_apart() {
+    let with = |plugin: &str, webhook: &str, agent: &str| {
+        after(|examined| {
+            examined.plugin = plugin.to_owned();
+            examined.probe = answer(webhook);
+            examined.agents = Some(vec![agents(agent)]);
+        })
+    };
+    assert_eq!(with("0.4.0", "0.5.9", "i:0.4.2"), []);
+    assert_eq!(with("0.4.0", "0.5.0", "i:0.6.0"), [Code::VersionsApart]);
+    assert_eq!(with("0.4.0", "1.4.0", "i"), [Code::VersionsApart]);
+    // A tag that is no version, a port, and a digest alone say nothing.
+    for image in ["i:latest", "example.org:5000/i", "i@sha256:ab", ""] {
+        assert_eq!(with("0.4.0", "0.4.0", image), [], "{image}");
+    }
+    // Without an answer, the image of the Deployment counts.
+    let by_image = |examined: &mut Examined| {
+        examined.probe = Probe::Unasked;
+        examined.webhook_image = Some("i:0.9.0".to_owned());
+    };
+    assert_eq!(after(by_image), [Code::VersionsApart, Code::VersionsApart]);
+}
+
+#[test]
+fn each_code_of_the_agents_has_its_cause() {
+    let set = |change: fn(&mut AgentSet)| after(|examined| change(&mut examined.agents.as_mut().unwrap()[0]));
+    assert_eq!(set(|set| (set.wanted, set.ready) = (0, 0)), [Code::AgentsNowhere]);
+    assert_eq!(set(|set| set.ready = 1), [Code::AgentsNotReady]);
+    assert_eq!(after(|examined| examined.agents = Some(Vec::new())), []);
+    for (index, needed) in Needed::ALL.iter().enumerate() {
+        let expected = if needed.is_too_much() {
+            Code::AgentIsAdmin
+        } else {
+            Code::RightMissing
+        };
+        let flip = |examined: &mut Examined| examined.rights[index].is_granted ^= true;
+        assert_eq!(after(flip), [expected], "{needed:?}");
+    }
+}
+
+#[test]
+fn two_pools_overlap_if_a_node_is_in_both() {
+    let with = |locks: Vec<SeenLock>| {
+        after(|examined| {
+            examined.seen.nodes = vec![node("g", &[("kind", "gpu")]), node("w", &[])];
+            examined.seen.locks = locks;
+        })
+    };
+    assert_eq!(
+        with(vec![lease("gpu", "kind=gpu"), lease("rest", "kind!=gpu")]),
+        []
+    );
+    assert_eq!(
+        with(vec![lease("gpu", "kind=gpu"), lease("default", "")]),
+        [Code::PoolsOverlap]
+    );
+    // A pool without nodes overlaps nothing, and one whose selector cannot be read is another finding.
+    assert_eq!(with(vec![lease("none", "kind=x"), lease("default", "")]), []);
+    assert_eq!(
+        with(vec![lease("bad", "(("), lease("default", "")]),
+        [Code::PoolUnreadable]
+    );
+}
+
+#[test]
+fn kured_beside_us_is_told_if_it_keeps_another_lock_or_is_not_protected() {
+    let with = |kureds: Vec<Kured>, shares: Option<&str>, protects: bool| {
+        after(|examined| {
+            examined.kureds = Some(kureds);
+            examined.agents.as_mut().unwrap()[0].shares_with = shares.map(str::to_owned);
+            examined.seen.webhook.protects_kured = Some(protects);
+        })
+    };
+    let one = || vec![kured("kured")];
+    assert_eq!(with(one(), Some("kube-system/kured"), true), []);
+    assert_eq!(
+        with(one(), Some("kube-system/kured"), false),
+        [Code::KuredUnprotected]
+    );
+    assert_eq!(with(one(), Some("ops/kured"), true), [Code::KuredBeside]);
+    assert_eq!(with(one(), None, true), [Code::KuredBeside]);
+    assert_eq!(
+        with(vec![kured("a"), kured("b")], None, true),
+        [Code::SeveralKureds]
+    );
+    assert_eq!(with(Vec::new(), None, false), []);
+    // Without agents there is no second lock.
+    let no_agents = |examined: &mut Examined| {
+        examined.kureds = Some(vec![kured("kured")]);
+        examined.agents = Some(Vec::new());
+        examined.seen.webhook.protects_kured = Some(true);
+    };
+    assert_eq!(after(no_agents), []);
+}
+
+#[test]
+fn server_clocks_and_namespace() {
+    for (version, expected) in [
+        ("v1.32.0", &[][..]),
+        ("v1.31.9", &[Code::KubernetesTooOld]),
+        ("v1.32+", &[]),
+        ("v2.0.0", &[]),
+        ("nonsense", &[]),
+    ] {
+        assert_eq!(
+            after(|examined| examined.server = Some(version.to_owned())),
+            expected,
+            "{version}"
+        );
+    }
+    for (time, is_off) in [
+        ("2026-11-29T11:00:30Z", false),
+        ("2026-11-29T11:00:31Z", true),
+        ("2026-11-29T10:59:30Z", false),
+        ("2026-11-29T10:59:29Z", true),
+    ] {
+        let own = after(|examined| examined.clock.as_mut().unwrap().here = at(time));
+        assert_eq!(own.contains(&Code::OwnClock), is_off, "{time}");
+        let of_node = after(|examined| examined.beats[0].at = at(time));
+        assert_eq!(of_node.contains(&Code::NodeClock), is_off, "{time}");
+    }
+    let level = |level: &str| after(|examined| examined.pod_security = Some(level.to_owned()));
+    assert_eq!(level("baseline"), [Code::PodSecurity]);
+    assert_eq!(level("privileged"), []);
+    assert_eq!(after(|examined| examined.pod_security = Some(String::new())), []);
+}
+
+/// A trouble of `status` has the code of its kind, and a command.
+#[test]
+fn what_status_says_of_nodes_and_locks_is_among_the_findings() {
+    let mut unreadable = node("x", &[]);
+    let holder = keys::HOLDER.to_owned();
+    drop(
+        unreadable
+            .metadata
+            .annotations
+            .insert(holder, "nonsense".to_owned()),
+    );
+    assert_eq!(
+        after(|examined| examined.seen.nodes.push(unreadable)),
+        [Code::ForeignMarks]
+    );
+}
+
+#[test]
+fn before_an_install() {
+    let clean = || Examined {
+        seen: Seen {
+            webhook: Webhook {
+                registered: Some(false),
+                deployed: Some(false),
+                ..Webhook::default()
+            },
+            ..Seen::default()
+        },
+        agents: None,
+        pod_security: None,
+        ..sound()
+    };
+    let find = |examined: &Examined, missing: Option<&[&str]>| {
+        let missing = missing.map(|missing| missing.iter().map(|one| (*one).to_owned()).collect());
+        let diagnosis = Diagnosis::before_install(examined, &Installing { missing }, now());
+        diagnosis
+            .findings
+            .into_iter()
+            .map(|finding| finding.code)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(find(&clean(), Some(&[])), []);
+    assert_eq!(find(&clean(), Some(&["clusterroles"])), [Code::MayNotInstall]);
+    assert_eq!(find(&clean(), None), []);
+    let mut examined = clean();
+    examined.kureds = Some(vec![kured("kured")]);
+    examined.has_policies = Some(false);
+    examined.server = Some("v1.29.0".to_owned());
+    assert_eq!(
+        find(&examined, Some(&[])),
+        [Code::KubernetesTooOld, Code::NoPolicies, Code::KuredThere]
+    );
+    assert_eq!(find(&sound(), Some(&[])), [Code::InstalledAlready]);
+}
+
+#[test]
+fn problems_come_first_and_are_counted_apart() {
+    let mut examined = sound();
+    examined.seen.webhook.mode = Some("audit".to_owned());
+    examined.server = Some("v1.20.0".to_owned());
+    let diagnosis = Diagnosis::of(&examined, now());
+    let codes: Vec<Code> = diagnosis.findings.iter().map(|finding| finding.code).collect();
+    assert_eq!(codes, [Code::KubernetesTooOld, Code::NotEnforcing]);
+    assert_eq!(
+        (
+            diagnosis.count(Severity::Problem),
+            diagnosis.count(Severity::Warning)
+        ),
+        (1, 1)
+    );
+}
+
+#[test]
+fn each_code_is_its_own_and_each_trouble_of_status_has_another() {
+    let codes: BTreeSet<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    assert_eq!(codes.len(), Code::ALL.len());
+    assert!(
+        codes.iter().all(|code| code.len() == 5 && code.starts_with("CH")),
+        "{codes:?}"
+    );
+    let of_troubles: BTreeSet<Code> = TroubleKind::ALL.iter().map(|kind| Code::from(*kind)).collect();
+    assert_eq!(of_troubles.len(), TroubleKind::ALL.len());
+    assert_eq!(json!(Code::NotTrusted), json!("CH104"));
+}
+
+/// `docs/doctor.md` has a section for each code, and no other: its heading, its meaning from the table, how to look and how to mend.
+#[test]
+fn the_page_has_a_section_for_each_code_and_no_other() {
+    let page = include_str!("../../../docs/doctor.md");
+    let sections: Vec<&str> = page.split("\n### CH").skip(1).collect();
+    let expected: Vec<String> = Code::ALL.iter().map(|code| code.as_str().to_owned()).collect();
+    let found: Vec<String> = sections
+        .iter()
+        .map(|section| format!("CH{}", section.lines().next().unwrap_or_default()))
+        .collect();
+    assert_eq!(found, expected);
+    for (section, code) in sections.iter().zip(Code::ALL) {
+        let severity = match code.severity() {
+            Severity::Problem => "problem",
+            Severity::Warning => "warning",
+        };
+        let meaning = format!("**Meaning** ({severity}): {}.", code.when());
+        assert!(section.contains(&meaning), "{}: {meaning}", code.as_str());
+        for part in ["\n**How to look**: ", "\n**How to mend**: "] {
+            assert!(section.contains(part), "{}: {part}", code.as_str());
+        }
+    }
+}
