@@ -127,13 +127,15 @@ fn read(path: &PathBuf, take: impl FnMut(&str)) -> Result<(), Error> {
 
 /// Takes each line; of one that is too long, its beginning, which is then no JSON.
 fn each_line(
-    mut log: impl BufRead,
+    log: impl BufRead,
     line_max: u64,
     log_max: u64,
     mut take: impl FnMut(&str),
 ) -> std::io::Result<()> {
-    let mut total = 0;
+    let mut total: u64 = 0;
     let mut line = Vec::new();
+    // One byte more shows that there is more; a line without an end ends there too.
+    let mut log = log.take(log_max.saturating_add(1));
     loop {
         line.clear();
         let read = (&mut log).take(line_max).read_until(b'\n', &mut line)?;
@@ -145,7 +147,7 @@ fn each_line(
         if line.last() != Some(&b'\n') {
             length = length.saturating_add(skip_line(&mut log)?);
         }
-        total += length;
+        total = total.saturating_add(length);
         if total > log_max {
             return Err(std::io::Error::other(format!(
                 "it has more than {log_max} bytes; give the part that matters"
@@ -272,7 +274,12 @@ mod tests {
         })
         .unwrap();
         assert_eq!(lines, ["short", "01234567", "last"]);
-        let error = each_line(log.as_slice(), 8, 10, |_| {}).unwrap_err();
-        assert!(error.to_string().contains("more than 10 bytes"), "{error}");
+        let endless = std::io::BufReader::new(std::io::repeat(b'x'));
+        for error in [
+            each_line(log.as_slice(), 8, 10, |_| {}).unwrap_err(),
+            each_line(endless, 8, 10, |_| {}).unwrap_err(),
+        ] {
+            assert!(error.to_string().contains("more than 10 bytes"), "{error}");
+        }
     }
 }

@@ -40,6 +40,9 @@ struct File {
     content: Vec<u8>,
 }
 
+/// Our containers. The logs of others in our pods are other people's.
+const CONTAINERS: [&str; 4] = ["agent", "certs", "uninstall", "webhook"];
+
 /// What is collected: how it is called, where it is, and how it is cut.
 struct Kind {
     name: &'static str,
@@ -196,6 +199,9 @@ impl Cluster {
                 .flatten()
             {
                 let of = container["name"].as_str().unwrap_or_default();
+                if !CONTAINERS.contains(&of) {
+                    continue;
+                }
                 let restarted = container["restartCount"].as_u64().unwrap_or_default() > 0;
                 for previous in [false, true]
                     .into_iter()

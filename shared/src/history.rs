@@ -282,7 +282,8 @@ impl Timeline {
 
     /// When the host went down, as far as that is known: from the seal on it may.
     pub fn reboot(&self) -> Option<Timestamp> {
-        let told = self.moments.iter().find(|moment| moment.what == Event::Reboot);
+        // The last: a command may come to nothing, and be run once more.
+        let told = self.moments.iter().rfind(|moment| moment.what == Event::Reboot);
         told.map(|moment| moment.at).or_else(|| self.began(Phase::Sealed))
     }
 

@@ -156,6 +156,12 @@ impl Plan {
             let says = "nobody has set it, so one drain that is blocked holds up the whole pool: an hour is a good value";
             self.line("--drain-timeout", Becomes::Advice, says);
         }
+        for flag in ["notify-url", "slack-hook-url"] {
+            if source.flags.contains_key(flag) {
+                let says = "these values have the address in clear, and it may be a secret: keep it in a Secret, and name that in agent.extraEnv";
+                self.line(&format!("--{flag}"), Becomes::Advice, says);
+            }
+        }
         if source.flags.contains_key("concurrency") {
             let says = "kured and the agents need the same --concurrency while both run: change it in both, or in none";
             self.line("--concurrency", Becomes::Advice, says);

@@ -14,7 +14,9 @@ use crate::keys;
 /// Stands for what was left out.
 const LEFT_OUT: &str = "[left-out]";
 /// Words in a name that make its value a secret.
-const SECRET_WORDS: &str = "token|passw(?:or)?d|secret|api[-_]?key|credential|authorization";
+const SECRET_WORDS: &str = "token|passw(?:or)?d|passphrase|[_-]pass|pwd|secret|(?:api|access|client|private|account|signing)[-_]?key|credential|authorization|signature";
+/// Fields whose name has such a word, and whose value is a name.
+const NAMES_OF_SECRETS: [&str; 1] = ["secretName"];
 /// How the keys of kured's annotations begin.
 const KUREDS: [&str; 2] = ["weave.works/kured", "kured.dev/"];
 /// Labels and annotations of others that say how something was installed.
@@ -30,7 +32,9 @@ struct Patterns {
     url: Regex,
     bearer: Regex,
     jwt: Regex,
+    authorization: Regex,
     named: Regex,
+    flag: Regex,
     is_named: Regex,
 }
 
@@ -40,11 +44,16 @@ static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
         private_key: pattern(
             r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
         ),
-        url: pattern(r#"([A-Za-z][A-Za-z0-9+.-]*)://([^\s"'<>\\]*)"#),
+        url: pattern(r#"([A-Za-z][A-Za-z0-9+.-]*)://([^\s"<>\\]*)"#),
         bearer: pattern(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}"),
         jwt: pattern(r"eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)*"),
+        // Whatever its kind, to the end of the line or of the quoted text.
+        authorization: pattern(r#"(?i)(authorization\\?["']?\s*[=:]\s*\\?["']?)[^"\n]+"#),
         named: pattern(&format!(
-            r#"(?i)([A-Za-z0-9_.-]*(?:{SECRET_WORDS})[A-Za-z0-9_.-]*(?:\\?")?\s*[=:]\s*(?:\\?")?)[^\s"',;&\\]+"#
+            r#"(?i)([A-Za-z0-9_.-]*(?:{SECRET_WORDS})[A-Za-z0-9_.-]*\\?["']?\s*[=:]\s*)(?:\\"[^"]*"|"(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s,}}]+)"#
+        )),
+        flag: pattern(&format!(
+            r"(?i)(--?[A-Za-z0-9-]*(?:{SECRET_WORDS})[A-Za-z0-9-]*\s+)\S+"
         )),
         is_named: pattern(&format!("(?i)(?:{SECRET_WORDS})")),
     }
@@ -60,10 +69,10 @@ pub fn text(text: &str) -> String {
         .replace_all(&text, |found: &Captures<'_>| address(&found[1], &found[2]));
     let text = patterns.bearer.replace_all(&text, format!("$1 {LEFT_OUT}"));
     let text = patterns.jwt.replace_all(&text, LEFT_OUT);
-    patterns
-        .named
-        .replace_all(&text, format!("${{1}}{LEFT_OUT}"))
-        .into_owned()
+    let cut = format!("${{1}}{LEFT_OUT}");
+    let text = patterns.authorization.replace_all(&text, cut.as_str());
+    let text = patterns.named.replace_all(&text, cut.as_str());
+    patterns.flag.replace_all(&text, cut.as_str()).into_owned()
 }
 
 fn address(scheme: &str, rest: &str) -> String {
@@ -71,6 +80,10 @@ fn address(scheme: &str, rest: &str) -> String {
         return format!("{scheme}://{LEFT_OUT}");
     }
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    // A password that has one of these signs ends there for whoever reads it as an address.
+    if rest.contains('@') && !authority.contains('@') {
+        return format!("{scheme}://{LEFT_OUT}");
+    }
     let host = authority.rsplit('@').next().unwrap_or_default();
     let more = if authority.len() < rest.len() { "/…" } else { "" };
     format!("{scheme}://{host}{more}")
@@ -186,10 +199,13 @@ fn walked(value: &Value, under: &str) -> Value {
     match value {
         // Base64 of certificates, which are public and have no address in them.
         Value::String(_) if under == "caBundle" => value.clone(),
+        Value::String(_) if PATTERNS.is_named.is_match(under) && !NAMES_OF_SECRETS.contains(&under) => {
+            json!(LEFT_OUT)
+        }
         Value::String(said) => Value::String(text(said)),
         Value::Array(items) if ["args", "command"].contains(&under) => Value::Array(arguments(items)),
         Value::Array(items) => Value::Array(items.iter().map(|item| walked(item, under)).collect()),
-        Value::Object(fields) if under == "env" => variable(fields),
+        Value::Object(fields) if ["env", "httpHeaders"].contains(&under) => variable(fields),
         Value::Object(fields) => {
             let fields = fields.iter().filter(|(key, _)| key.as_str() != "managedFields");
             Value::Object(
@@ -222,7 +238,7 @@ fn arguments(items: &[Value]) -> Vec<Value> {
     cut.collect()
 }
 
-/// A variable. A reference to a Secret stays: it has a name, and no value.
+/// A variable, or a header of a probe. A reference to a Secret stays: it has a name, and no value.
 fn variable(fields: &Map<String, Value>) -> Value {
     let mut cut = fields.clone();
     let name = fields.get("name").and_then(Value::as_str).unwrap_or_default();
@@ -282,10 +298,37 @@ mod tests {
             format!("-----BEGIN EC PRIVATE KEY-----\n{SECRET}\n-----END EC PRIVATE KEY-----"),
             format!("-----BEGIN PRIVATE KEY-----\n{SECRET}"),
             format!("the token is {jwt}"),
+            format!("--password='{SECRET}'"),
+            format!("password: 'a {SECRET}'"),
+            format!("{{'password': '{SECRET}'}}"),
+            format!("password=\"a {SECRET}\""),
+            format!("password=a;{SECRET}"),
+            format!("curl --token {SECRET} https://example.org"),
+            format!("Authorization: token {SECRET}"),
+            format!("authorization: ApiKey a, {SECRET}"),
+            format!("SMTP_PASS={SECRET}"),
+            format!("DB_PWD={SECRET}"),
+            format!("client_key: {SECRET}"),
+            format!("https://jo:a/{SECRET}@host/"),
+            format!("https://jo:a#{SECRET}@host/"),
+            format!("https://jo:a'{SECRET}@host/"),
+            format!("slack://a'{SECRET}@c"),
         ] {
             let cut = text(&said);
             assert!(!cut.contains(SECRET) && !cut.contains("eyJ"), "{said}: {cut}");
         }
+    }
+
+    #[test]
+    fn a_field_whose_name_says_that_it_is_a_secret_has_no_value() {
+        let whole = json!({
+            "password": SECRET, "volumeAttributes": { "clientSecret": SECRET }, "secretName": "tls",
+            "httpGet": { "httpHeaders": [{ "name": "Authorization", "value": SECRET }, { "name": "Host", "value": "h" }] },
+        });
+        let cut = value(&whole);
+        assert!(!cut.to_string().contains(SECRET), "{cut}");
+        assert_eq!(cut["secretName"], "tls");
+        assert_eq!(cut["httpGet"]["httpHeaders"][1]["value"], "h");
     }
 
     #[test]

@@ -68,6 +68,8 @@ pub struct Outcome {
     /// Other answers, and how many.
     pub failed: BTreeMap<String, u64>,
     pub reboots: usize,
+    /// Reboots that took pods with them, or a schedulable node, because of what was written after the seal, when nothing can stop the host.
+    pub after_seal: Vec<String>,
     /// Why reboots were blind.
     pub blind: Vec<String>,
     /// The nodes that nobody holds any more and that are cordoned, and what each showed since it was schedulable.
@@ -154,6 +156,9 @@ pub async fn play(options: Options, tell: impl Fn(&Outcome)) -> Result<Outcome> 
             let why = history.blindness(machine.node(), reboot, before);
             outcome.blind.extend(why);
             before = Some(reboot.boot_id.as_str());
+            if !reboot.unschedulable || !reboot.pods.is_empty() {
+                outcome.after_seal.push(format!("{} {reboot:?}", machine.node()));
+            }
         }
     }
     Ok(outcome)
@@ -250,9 +255,13 @@ fn is_held(node: &Value) -> bool {
 }
 
 impl Outcome {
-    /// Whether nothing passed while the webhook answered, and no reboot was blind.
+    /// Whether writes were denied, none passed while the webhook answered, and no reboot was blind; and if the webhook was never killed,
+    /// whether it always answered, and every cordon was given back.
     pub fn holds(&self) -> bool {
-        self.passed.is_empty() && self.blind.is_empty() && self.failed.is_empty() && self.reboots > 0
+        let always = self.kills > 0
+            || self.unanswered == 0 && self.after_seal.is_empty() && self.left_cordoned.is_empty();
+        let none = self.passed.is_empty() && self.blind.is_empty() && self.failed.is_empty();
+        none && always && self.denied > 0 && self.reboots > 0
     }
 
     fn count(&mut self, attack: Attack, answer: Answer, answers: bool) {

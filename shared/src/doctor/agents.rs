@@ -289,7 +289,17 @@ pub(super) fn kured(examined: &Examined) -> Checked {
 
 pub(super) fn rights(examined: &Examined) -> Checked {
     let namespace = quoted(&examined.seen.webhook.namespace);
-    let is_wrong = |right: &&super::Right| right.is_granted == right.needed.is_too_much();
+    // The modes without agents, and the one without the webhook, have no rights for what is not there.
+    let has_agents = examined.agents.as_ref().is_none_or(|sets| !sets.is_empty());
+    let has_webhook = examined.seen.webhook.deployed != Some(false);
+    let is_wrong = |right: &&super::Right| {
+        let is_there = if right.needed.account == keys::AGENTS {
+            has_agents
+        } else {
+            has_webhook
+        };
+        is_there && right.is_granted == right.needed.is_too_much()
+    };
     let findings = examined.rights.iter().filter(is_wrong).map(|right| {
         let needed = &right.needed;
         let about = format!("ServiceAccount {}", needed.account);

@@ -60,7 +60,7 @@ codes! {
     FailsOpen          "CH110" Warning "an uncordon of a held node passes while the webhook does not answer"
     Unconditional      "CH111" Problem "a webhook of the configuration has no `matchConditions`"
     PodsRefused        "CH112" Problem "pods of Cordonhold cannot be created"
-    AgentsNowhere      "CH201" Problem "a DaemonSet of agents selects no node"
+    AgentsNowhere      "CH201" Warning "a DaemonSet of agents selects no node"
     AgentsNotReady     "CH202" Warning "some agents are not ready"
     VersionsApart      "CH203" Warning "two parts have versions that are not supported beside each other"
     PoolsOverlap       "CH204" Problem "two pools select the same node"

@@ -117,7 +117,9 @@ pub(super) fn pod_security(examined: &Examined) -> Checked {
         return Checked::default();
     };
     let namespace = quoted(&examined.seen.webhook.namespace);
-    let findings = if level == PRIVILEGED {
+    // Only the agents need it.
+    let has_agents = examined.agents.as_ref().is_none_or(|sets| !sets.is_empty());
+    let findings = if level == PRIVILEGED || !has_agents {
         Vec::new()
     } else {
         let says = format!(

@@ -191,7 +191,10 @@ fn sums(timeline: &Timeline, view: Option<&NodeView>) -> Vec<Pods> {
             .and_then(|view| view.annotation(keys::DRAIN_PROGRESS))
             .and_then(pods_left);
         return progress.map_or_else(Vec::new, |(gone, left)| {
-            vec![about(drain.from, gone + left), about(timeline.to, left)]
+            vec![
+                about(drain.from, gone.saturating_add(left)),
+                about(timeline.to, left),
+            ]
         });
     }
     match timeline.evicted {

@@ -148,16 +148,19 @@ impl Logs {
             return;
         };
         let is_last = entry.stage.is_empty() || entry.stage == "ResponseComplete";
-        if !is_last || entry.uri.contains("dryRun=") {
+        if !is_last || entry.is_dry_run() {
             return;
         }
-        let is_new = entry.audit_id.is_empty() || self.uids.insert(entry.audit_id.clone());
-        if !is_new {
+        let (moved, asked) = (entry.moved(), entry.asked());
+        // The client may choose the id, so it alone does not tell one request from another.
+        let id = format!("{} {}", entry.audit_id, entry.request_received_timestamp);
+        let is_news = moved.is_some() || asked.is_some();
+        if !is_news || !entry.audit_id.is_empty() && !self.uids.insert(id) {
             return;
         }
-        if let Some(moved) = entry.moved() {
+        if let Some(moved) = moved {
             kept(&mut self.pods, moved, &mut self.dropped);
-        } else if let Some(asked) = entry.asked() {
+        } else if let Some(asked) = asked {
             kept(&mut self.audit, asked, &mut self.dropped);
         }
     }
@@ -191,6 +194,11 @@ impl Logs {
 }
 
 impl Entry {
+    fn is_dry_run(&self) -> bool {
+        let query = self.uri.split_once('?').map_or("", |(_, query)| query);
+        query.split('&').any(|part| part.starts_with("dryRun="))
+    }
+
     fn code(&self) -> i64 {
         self.response_status["code"].as_i64().unwrap_or_default()
     }
@@ -225,7 +233,8 @@ impl Entry {
         }
         let (verdict, reason) = (self.noted(AUDIT_VERDICT), self.noted(AUDIT_REASON));
         let by_webhook = reason.is_some_and(is_uncordons);
-        if !(by_webhook || reason.is_none() && self.shows_uncordon()) {
+        let is_other = reason == Some(Reason::NothingOfOurs.code());
+        if !by_webhook && (is_other || !self.shows_uncordon()) {
             return None;
         }
         let mut decisions = self.annotations.iter().flatten();
@@ -255,11 +264,12 @@ impl Entry {
         })
     }
 
-    /// Whether an agent sent it: its own uncordon gives the cordon back.
+    /// Whether the agent of the node sent it: its own uncordon gives the cordon back.
     fn is_agents(&self) -> bool {
         let account = self.user.username.strip_prefix("system:serviceaccount:");
         let name = account.and_then(|account| account.split(':').nth(1));
-        name.is_some_and(|name| name.starts_with(keys::AGENTS))
+        let is_agent = name.is_some_and(|name| name.starts_with(keys::AGENTS));
+        is_agent && self.user.extra[keys::NODE_NAME_EXTRA][0] == self.object_ref.name.as_str()
     }
 
     /// What the webhook has noted under this key. The API server puts the webhook's name before it.

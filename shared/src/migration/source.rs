@@ -74,14 +74,27 @@ impl Source {
                 quoted(&format!("{namespace}/{name}")),
                 quoted(&text(&container["image"]))
             ),
-            place: Some((namespace, name)),
             ..Source::default()
         };
         source.read_words(&words(container));
         source.read_variables(container["env"].as_array().map(Vec::as_slice).unwrap_or_default());
         source.find_host_paths(pod, container);
         source.leave(pod);
+        source.place = Some(source.lock());
         Some(source)
+    }
+
+    /// The DaemonSet that carries this kured's lock, with kured's defaults (kured: `cmd/kured/main.go`, `ds-namespace` and `ds-name`).
+    fn lock(&self) -> (String, String) {
+        let given = |flag: &str| {
+            self.flags
+                .get(flag)
+                .and_then(|setting| setting.texts.first().cloned())
+        };
+        (
+            given("ds-namespace").unwrap_or_else(|| "kube-system".to_owned()),
+            given("ds-name").unwrap_or_else(|| "kured".to_owned()),
+        )
     }
 
     /// Reads the values of kured's chart.
@@ -179,6 +192,10 @@ impl Source {
                 continue;
             }
             let Some(value) = variable["value"].as_str() else {
+                if self.flags.remove(flag.name).is_some() {
+                    let says = format!("the variable {name} wins over it, in kured, and takes its place");
+                    self.left.push((format!("--{}", flag.name), says));
+                }
                 self.elsewhere.push(variable.clone());
                 continue;
             };

@@ -595,6 +595,8 @@ impl World {
             Operator::PowerCycle(index) => {
                 self.agents[index].is_power_cycle_planned = false;
                 self.lose_power(index);
+                // As the report says: what asks on the host ends with the power, and a request does not.
+                self.withdraw_request(index);
             }
             Operator::ClearMarks(index) => self.clear_marks(index),
             Operator::ForgetReboots(index) => self.forget_reboots(index),

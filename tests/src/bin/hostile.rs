@@ -17,7 +17,8 @@ three nodes are rebooted again and again. Each write names the version of the No
 With --killed the webhook is killed half of the time, and writes then pass. A reboot is blind if its agent had not sealed the node while it was
 cordoned and empty.
 
-Exit code: 0 if nothing passed while the webhook answered, no reboot was blind, and every node came to rest; 1 if not; 2 for a wrong command line.
+Exit code: 0 if writes were denied, nothing passed while the webhook answered, no reboot was blind, and every node came to rest, and without
+--killed uncordoned; 1 if not; 2 for a wrong command line.
 
 Examples:
 
@@ -107,6 +108,10 @@ fn print(outcome: &Outcome) {
             println!("  {node} {line}");
         }
     }
+    println!(
+        "after the seal   {} reboots took pods along, or a node that was uncordoned after it",
+        outcome.after_seal.len()
+    );
     println!("blind reboots    {}", outcome.blind.len());
     for why in &outcome.blind {
         println!("  {why}");
