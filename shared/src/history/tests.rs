@@ -272,7 +272,13 @@ fn what_is_no_foreign_uncordon_is_left_out() {
     );
     let shown = json!({ "spec": { "unschedulable": null } });
     let agent = "system:serviceaccount:cordonhold:cordonhold-agent";
-    logs.audit_line(&entry("02:20:00", agent, 200, &Value::Null, &shown));
+    let of_agent = |node: &str| {
+        let mut own: Value =
+            serde_json::from_str(&entry("02:20:00", agent, 200, &Value::Null, &shown)).unwrap();
+        own["user"]["extra"] = json!({ keys::NODE_NAME_EXTRA: [node] });
+        own.to_string()
+    };
+    logs.audit_line(&of_agent("n"));
     let forbidden = json!({ "authorization.k8s.io/decision": "forbid" });
     logs.audit_line(&entry("02:10:01", "jo", 403, &forbidden, &shown));
     logs.audit_line(&entry("02:10:02", "jo", 409, &Value::Null, &shown));
@@ -283,13 +289,22 @@ fn what_is_no_foreign_uncordon_is_left_out() {
         &Value::Null,
         &json!({ "metadata": {} }),
     ));
-    let history = history(&Record {
+    let all = history(&Record {
         nodes: vec![rebooted()],
         logs: logs.clone(),
         ..Record::default()
     });
-    assert!(history.reboots[0].uncordons.is_empty(), "{history:?}");
-    assert!(history.unseen.is_empty());
+    assert!(all.reboots[0].uncordons.is_empty(), "{all:?}");
+    assert!(all.unseen.is_empty());
+    // The agent of another node is no agent of this one.
+    let mut stolen = Logs::default();
+    stolen.audit_line(&of_agent("other"));
+    let shown = history(&Record {
+        nodes: vec![rebooted()],
+        logs: stolen,
+        ..Record::default()
+    });
+    assert_eq!(shown.reboots[0].uncordons.len(), 1, "{shown:?}");
     // What is no log at all is counted.
     logs.webhook_line("E1128 klog line");
     logs.audit_line("{\"half\":");

@@ -34,7 +34,8 @@ fn arguments_become_values_of_their_kinds() {
         plan.values,
         json!({
             "mode": "mixed",
-            "kured": { "namespace": "ops", "name": "kured" },
+            // Where its lock is by default, wherever the DaemonSet is.
+            "kured": { "namespace": "kube-system", "name": "kured" },
             "configuration": {
                 "annotateNodes": false, "blockingPodSelector": ["a=b", "c"], "concurrency": 2, "forceReboot": true,
                 "lockTtl": "30m", "period": "20m", "rebootDelay": "90s",
