@@ -84,7 +84,11 @@ fn around(look: &Look, node: &NodeView) -> Around {
     let row = fleet.nodes.iter().find(|row| row.node == node.name());
     let pool = row.and_then(|row| row.pool.as_deref());
     let mut agents = look.places.agents.iter();
-    let agents = agents.find(|agents| Some(agents.pool.as_str()) == pool);
+    let agents = match pool {
+        Some(pool) => agents.find(|agents| agents.pool == pool),
+        // A node is in no pool that is known until an agent has made the lock; the only agents there are would be its own.
+        None => agents.next().filter(|_| agents.next().is_none()),
+    };
     let is_known = look.places.is_seen && !look.places.sets.is_empty();
     Around {
         used_up_to: look.seen.used_up_to(node.name()),

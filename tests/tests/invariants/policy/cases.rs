@@ -197,7 +197,7 @@ cases! {
     "a request for a reboot without the permission", Free, Controller, REQUEST, NoRequest;
     "a request for a reboot without the permission", Delaying, Controller, REQUEST, NoRequest;
     "a request for a reboot by the agent of another node", Free, Elsewhere, REQUEST, NotOwnNode;
-    "a request for a reboot without the permission, through `nodes/status`", Free, Controller, STATUS_REQUEST, NoRequest;
+    "a request for a reboot through `nodes/status`", Free, Admin, STATUS_REQUEST, Requested;
     "a request for a reboot that begins with no time", Free, Admin, REQUEST_NO_TIME, BadRequest;
     "a request for a reboot without a reason", Free, Admin, REQUEST_NO_REASON, BadRequest;
     "a request for a reboot of 200,000 characters", Free, Admin, REQUEST_LONG, Requested;
