@@ -58,6 +58,7 @@ mod rollout;
 mod server;
 mod signs;
 mod silences;
+#[cfg(feature = "long")]
 mod start_here;
 mod static_admission;
 mod uninstall;
