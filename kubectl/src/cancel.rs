@@ -13,9 +13,9 @@ use tokio::time::{Duration, Instant, sleep};
 use crate::args::CancelArgs;
 use crate::cluster::Cluster;
 use crate::look::{Look, Scope};
-use crate::patch::{Kind, Written, node_path, say_done, say_refused};
+use crate::patch::{Kind, Written, node_path, say_done, say_refused, trouble};
 use crate::pause::lock_of;
-use crate::text::{GOOD, painted, with_command};
+use crate::text::{GOOD, painted};
 use crate::{Ending, Error, ask, clock, output, text};
 
 /// How often the node is looked at while the agent works: it answers within a second or so.
@@ -84,18 +84,6 @@ pub(crate) async fn run(cluster: &Cluster, args: &CancelArgs) -> Result<Ending, 
     say_refused(&format!(
         "the hold changes all the time ({said}): look with {PLUGIN} status, then run the command again"
     ));
-    Ok(Ending::Trouble)
-}
-
-/// Says why nothing is done about this node, and what to do instead.
-fn trouble(node: &NodeView, why: &str, instead: &str) -> Result<Ending, Error> {
-    let says = format!("node {}: {why}", quoted(node.name()));
-    output::print(&with_command(
-        ("!", text::BAD),
-        &says,
-        instead,
-        Some(output::width()),
-    ))?;
     Ok(Ending::Trouble)
 }
 

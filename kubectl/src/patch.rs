@@ -4,6 +4,7 @@
 
 use cordonhold_rt::api::{CallError, within};
 use cordonhold_shared::keys;
+use cordonhold_shared::node::NodeView;
 use cordonhold_shared::quote::{one_line, quoted};
 use http::header::CONTENT_TYPE;
 use serde_json::Value;
@@ -11,7 +12,7 @@ use serde_json::Value;
 use crate::cluster::Cluster;
 use crate::output::SAID_MAX;
 use crate::text::{self, BAD};
-use crate::{Error, output};
+use crate::{Ending, Error, output};
 
 /// How a patch is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +117,18 @@ pub(crate) fn say_refused(says: &str) {
         "{sign} {}",
         text::wrap(says, output::width().saturating_sub(2)).join("\n  ")
     ));
+}
+
+/// Says why nothing is done about this node, and what to do instead.
+pub(crate) fn trouble(node: &NodeView, why: &str, instead: &str) -> Result<Ending, Error> {
+    let says = format!("node {}: {why}", quoted(node.name()));
+    output::print(&text::with_command(
+        ("!", BAD),
+        &says,
+        instead,
+        Some(output::width()),
+    ))?;
+    Ok(Ending::Trouble)
 }
 
 /// The path of a Node.

@@ -11,8 +11,7 @@ use cordonhold_webhook::whoami;
 use crate::args::RebootArgs;
 use crate::cluster::Cluster;
 use crate::look::{Look, Scope};
-use crate::patch::{Kind, Written, node_path, say_done, say_refused};
-use crate::text::with_command;
+use crate::patch::{Kind, Written, node_path, say_done, say_refused, trouble};
 use crate::{Ending, Error, ask, clock, output, text};
 
 /// Most looks, of which the first is for the question: each other one is for a write that somebody else's write has outrun.
@@ -94,18 +93,6 @@ fn around(look: &Look, node: &NodeView) -> Around {
         used_up_to: look.seen.used_up_to(node.name()),
         takes_requests: agents.filter(|_| is_known).map(|agents| agents.takes_requests),
     }
-}
-
-/// Says why nothing is asked for, and what to do instead.
-fn trouble(node: &NodeView, why: &str, instead: &str) -> Result<Ending, Error> {
-    let says = format!("node {}: {why}", quoted(node.name()));
-    output::print(&with_command(
-        ("!", text::BAD),
-        &says,
-        instead,
-        Some(output::width()),
-    ))?;
-    Ok(Ending::Trouble)
 }
 
 /// What is about to be asked for.

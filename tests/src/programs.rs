@@ -117,6 +117,25 @@ pub fn build_shipped_agent() -> Result<PathBuf> {
         .context("cargo built no agent")
 }
 
+/// Compiles a program of one file, linked statically as the shipped ones are, for an image. Returns its path in this directory.
+pub fn compile(directory: &Path, name: &str, source: &str) -> Result<PathBuf> {
+    let (file, target) = (directory.join(format!("{name}.rs")), directory.join(name));
+    std::fs::write(&file, source).with_context(|| format!("failed to write {}", file.display()))?;
+    let status = Command::new("rustc")
+        .args([
+            "--edition=2024",
+            "-Ctarget-feature=+crt-static",
+            "-Cstrip=symbols",
+            "-o",
+        ])
+        .arg(&target)
+        .arg(&file)
+        .status()
+        .context("failed to run rustc")?;
+    ensure!(status.success(), "rustc failed ({status})");
+    Ok(target)
+}
+
 fn executables(messages: &[u8]) -> BTreeMap<String, PathBuf> {
     String::from_utf8_lossy(messages)
         .lines()

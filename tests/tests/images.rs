@@ -6,7 +6,6 @@
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -17,7 +16,7 @@ use cordonhold_release::program::{Arch, file_name, with_image};
 use cordonhold_release::source::Commit;
 use cordonhold_tests::containerd::Containerd;
 use cordonhold_tests::process::{CommandLine, Kennel};
-use cordonhold_tests::programs::{Program, build};
+use cordonhold_tests::programs::{self, Program, build};
 use cordonhold_tests::registry::Registry;
 use kube::Client;
 use kube::client::Body;
@@ -45,21 +44,7 @@ const USERS: &str = "you:$2y$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZ
 
 /// The bytes of that program, linked as the shipped ones are.
 fn program(directory: &Path) -> Result<Vec<u8>> {
-    let (source, target) = (directory.join("program.rs"), directory.join("program"));
-    std::fs::write(&source, PROGRAM)?;
-    let status = Command::new("rustc")
-        .args([
-            "--edition=2024",
-            "-Ctarget-feature=+crt-static",
-            "-Cstrip=symbols",
-            "-o",
-        ])
-        .arg(&target)
-        .arg(&source)
-        .status()
-        .context("failed to run rustc")?;
-    ensure!(status.success(), "rustc failed ({status})");
-    Ok(std::fs::read(target)?)
+    Ok(std::fs::read(programs::compile(directory, "program", PROGRAM)?)?)
 }
 
 /// Writes the tars of both images, for these CPUs, as `cargo images` does from this commit.

@@ -14,6 +14,7 @@ use cordonhold_release::images::{NO_REPOSITORY, name};
 use cordonhold_release::program::{Arch, FOLDER};
 
 use crate::AGENT_ACCOUNT;
+use crate::programs;
 
 /// The name that `tests/real-node/etc/containerd.toml` has.
 const PAUSE: &str = "localhost/pause:1";
@@ -61,21 +62,8 @@ pub(super) fn make(directory: &Path, agent: &Path) -> Result<Vec<Image>> {
 
 /// A program that waits for ever, linked statically.
 fn waiting(directory: &Path) -> Result<Vec<u8>> {
-    let (source, target) = (directory.join("pause.rs"), directory.join("pause"));
-    std::fs::write(&source, "fn main() { loop { std::thread::park() } }\n")
-        .context("failed to write a program")?;
-    let mut rustc = Command::new("rustc");
-    let _ = rustc
-        .args([
-            "--edition=2024",
-            "-Ctarget-feature=+crt-static",
-            "-Cstrip=symbols",
-            "-o",
-        ])
-        .arg(&target)
-        .arg(&source);
-    drop(run(&mut rustc)?);
-    read(&target)
+    let source = "fn main() { loop { std::thread::park() } }\n";
+    read(&programs::compile(directory, "pause", source)?)
 }
 
 /// The agent without what only a debugger reads, and its libraries where it looks for them.
