@@ -141,7 +141,8 @@ impl Host {
             format!("--host-root={root}"),
             // Run the scripts by a shell: executing a file that is still open for writing fails.
             "--host-exec=/bin/sh".to_owned(),
-            format!("--reboot-command='{root}/sbin/reboot'"),
+            // Not around the whole, because the agent takes such quotes off.
+            format!("--reboot-command='{root}'/sbin/reboot"),
             format!("--shutdown-check-command='{root}/bin/systemctl' is-system-running"),
         ]
     }
