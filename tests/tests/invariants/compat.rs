@@ -1,24 +1,28 @@
-//! Upgrades from an older version of Cordonhold, and downgrades back to it, with the real programs of both and a node in each phase.
+//! Upgrades from an older version of Cordonhold, and downgrades back to it, with the real programs of both and a node in each phase. And agents
+//! of a next version beside this one's, under this one's webhook.
 //!
 //! They run only with the feature `long`, see `.ci/long`. `docs/versions.md` says under "Upgrade" what follows from them.
 //! Not here: where the older version comes from, see `cordonhold_tests::compat`.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
-use cordonhold_shared::hold::Phase;
+use cordonhold_shared::hold::{Phase, cancel_name};
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
-use cordonhold_tests::compat::Older;
+use cordonhold_tests::NAMESPACE;
+use cordonhold_tests::compat::{NEXT_ANNOTATION, NEXT_FIELD, NEXT_PHASE, Older, next_agent};
 use cordonhold_tests::control_plane::{ControlPlane, Options};
 use cordonhold_tests::host::RebootCommand;
 use cordonhold_tests::install::{Rendered, install, manifests};
 use cordonhold_tests::programs::{self, Program};
 use cordonhold_tests::webhook::{Mode, Protection, Webhook};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-use kube::Api;
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::DeleteParams;
-use serde_json::json;
+use kube::{Api, ResourceExt as _};
+use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, alone};
 use crate::fleet::{REBOOT_TIMEOUT, Site};
@@ -468,4 +472,121 @@ fn a_downgrade_of_the_agents_after_a_seal_gives_the_cordon_back_too_early() -> R
         ensure!(!reboot.unschedulable, "{reboot:?}");
         Ok(())
     })
+}
+
+/// The rows of docs/versions.md, with an agent of the next version that is a program: what it writes holds a node under this version's webhook, it
+/// shares the lock with an agent of this version, and an agent of this version that comes after it leaves its marks to a person.
+#[test]
+fn agents_of_the_next_version_hold_their_nodes_under_this_webhook_and_share_the_lock() -> Result<()> {
+    alone(async || {
+        let directory = tempfile::tempdir().context("failed to create a directory")?;
+        let this = Version::newer()?;
+        let next = Version {
+            agent: next_agent(directory.path())?,
+            ..Version::newer()?
+        };
+        let cluster = this.start().await?;
+        let mut ahead = delayed_by_next(&cluster, "ahead", &next).await?;
+        let mut gone_back = delayed_by_next(&cluster, "gone-back", &next).await?;
+        is_held_unknown(&cluster, &ahead).await?;
+
+        let neighbour = Site::new(&cluster.plane, "neighbour", &["--concurrency=3"]).await?;
+        neighbour.machine.request_reboot()?;
+        neighbour.reboots_once_and_is_given_back().await?;
+        has_field(&cluster, &["ahead", "gone-back"]).await?;
+
+        gone_back.machine.terminate_agent().await?;
+        gone_back.start_program(&this.agent, &["--concurrency=3"]).await?;
+        drop(gone_back.wait_event("marks_foreign").await?);
+        is_held_unknown(&cluster, &gone_back).await?;
+        let cancel = format!(
+            "{} gone back to the older version",
+            cancel_name(&gone_back.view().await?)
+        );
+        gone_back
+            .write(&annotate(keys::CANCEL, Some(&cancel)))
+            .await?
+            .passed()?;
+        gone_back.write(&uncordon()).await?.passed()?;
+
+        ahead.machine.terminate_agent().await?;
+        ahead.start_program(&next.agent, &["--concurrency=3"]).await?;
+        ahead.reboots_once_and_is_given_back().await?;
+        ensure!(
+            gone_back.machine.reboots().is_empty(),
+            "{:?}",
+            gone_back.machine.reboots()
+        );
+        Ok(())
+    })
+}
+
+/// A node whose agent of the next version waits in a phase that this version does not know.
+async fn delayed_by_next(cluster: &Cluster, name: &str, next: &Version) -> Result<Site> {
+    cluster.plane.add_node(name).await?;
+    let mut site = Site::without_agent(&cluster.plane, name).await?;
+    site.add_pod(name).await?;
+    site.start_program(&next.agent, &["--reboot-delay=10m", "--concurrency=3"])
+        .await?;
+    site.machine.request_reboot()?;
+    let look = || async {
+        let node = site.view().await?;
+        let is_there =
+            node.label(keys::PHASE) == Some(NEXT_PHASE) && node.annotation(NEXT_ANNOTATION).is_some();
+        Ok(is_there.then_some(()))
+    };
+    let what = format!("{name} to be {NEXT_PHASE}");
+    site.machine.wait_until(&what, REBOOT_TIMEOUT, look).await?;
+    Ok(site)
+}
+
+/// Checks that an ordinary controller can neither uncordon the node nor change its marks, and that the unknown annotation is anybody's.
+async fn is_held_unknown(cluster: &Cluster, site: &Site) -> Result<()> {
+    let name = site.name();
+    for (write, body) in [
+        (Write::Strategic, uncordon()),
+        (Write::Merge, annotate(keys::HOLDER, None)),
+        (
+            Write::Merge,
+            json!({ "metadata": { "labels": { keys::PHASE: null } } }),
+        ),
+    ] {
+        let answer = wire::write(&cluster.controller, name, write, &body).await?;
+        answer.denied().with_context(|| body.to_string())?;
+    }
+    let answer = wire::write(
+        &cluster.controller,
+        name,
+        Write::Merge,
+        &annotate(NEXT_ANNOTATION, Some("y")),
+    )
+    .await?;
+    answer.passed()?;
+    let node = site.view().await?;
+    ensure!(
+        node.spec.unschedulable && node.label(keys::PHASE) == Some(NEXT_PHASE) && site.is_in_lock().await?,
+        "{node:?}"
+    );
+    site.machine.check_agent().await
+}
+
+/// Checks that the lock's entries of these nodes still have the field of the next version.
+async fn has_field(cluster: &Cluster, nodes: &[&str]) -> Result<()> {
+    let leases: Api<Lease> = Api::namespaced(cluster.plane.client(), NAMESPACE);
+    let lease = leases
+        .get("cordonhold-default")
+        .await
+        .context("failed to get the lock")?;
+    let record = lease
+        .annotations()
+        .get(keys::LOCK)
+        .context("the lock has no entries")?;
+    let record: Value = serde_json::from_str(record).context("the lock is not JSON")?;
+    let entries = record["lockAnnotations"].as_array().into_iter().flatten();
+    let with_field: BTreeSet<&str> = entries
+        .filter(|entry| entry[NEXT_FIELD] == true)
+        .filter_map(|entry| entry["nodeID"].as_str())
+        .collect();
+    ensure!(with_field == nodes.iter().copied().collect(), "{record:#}");
+    Ok(())
 }
