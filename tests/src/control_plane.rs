@@ -470,6 +470,8 @@ async fn create_node(client: &Client, name: &str) -> Result<()> {
             "labels": { "kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64" },
         },
         "status": {
+            // Without it, KWOK takes the other addresses away when it makes the Node Ready once more.
+            "addresses": [{ "type": "Hostname", "address": name }],
             "allocatable": { "cpu": "64", "memory": "256Gi", "pods": "1000" },
             "capacity": { "cpu": "64", "memory": "256Gi", "pods": "1000" },
         },

@@ -195,6 +195,8 @@ pub(super) fn apiserver_command(assets: &Assets, files: &Files, port: u16, etcd_
         "--enable-admission-plugins=NodeRestriction".to_owned(),
         "--allow-privileged=true".to_owned(),
         format!("--egress-selector-config-file={}", files.path("egress.json")),
+        // The names of the nodes lead nowhere.
+        "--kubelet-preferred-address-types=InternalIP".to_owned(),
         format!("--audit-policy-file={}", files.path("audit-policy.json")),
         format!("--audit-log-path={}", audit::log_path(&files.directory).display()),
         "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
