@@ -2,95 +2,59 @@
 //!
 //! Not here: whether a cancel can still end the hold ([`cordonhold_shared::release`]).
 
-use cordonhold_shared::fleet::{Fleet, PLUGIN, TroubleKind};
-use cordonhold_shared::hold;
+use cordonhold_shared::fleet::{Fleet, PLUGIN, TroubleKind, Unseen};
+use cordonhold_shared::hold::{self, Phase};
 use cordonhold_shared::node::NodeView;
 use cordonhold_shared::quote::{QUOTED_MAX, always_quoted, quoted};
-use cordonhold_shared::release::{After, Cancelling};
+use cordonhold_shared::release::{After, Change, cancelled_by};
 use jiff::Timestamp;
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::args::CancelArgs;
+use crate::change::{Became, Words, fleet, of_node, state};
 use crate::cluster::Cluster;
-use crate::look::{Look, Scope};
-use crate::patch::{Kind, Written, node_path, say_done, say_refused, trouble};
+use crate::look::Look;
+use crate::patch::{Kind, trouble};
 use crate::pause::lock_of;
 use crate::text::{GOOD, painted};
-use crate::{Ending, Error, ask, clock, output, text};
+use crate::{Ending, Error, output, text};
 
 /// How often the node is looked at while the agent works: it answers within a second or so.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Most looks, of which the first is for the question: each other one is for a write that somebody else's write has outrun.
-const TRIES_MAX: usize = 6;
-/// What it takes, and who has it.
-const NEEDS: &str = "patch nodes, and with the webhook override rebootholds.cordonhold.dev";
-const ROLES: &str = "bind the ClusterRoles cordonhold-pause and cordonhold-override";
+const WORDS: Words = Words {
+    question: "Cancel this reboot?",
+    done: "cancelled the reboot of",
+    needs: "patch nodes, and with the webhook override rebootholds.cordonhold.dev",
+    roles: "bind the ClusterRoles cordonhold-pause and cordonhold-override",
+};
 
 pub(crate) async fn run(cluster: &Cluster, args: &CancelArgs) -> Result<Ending, Error> {
-    // What the cancel names, once the person has agreed.
+    // The hold that the person was shown.
     let mut asked: Option<String> = None;
-    let mut said = String::new();
-    for _ in 0..TRIES_MAX {
-        let look = cluster.look(&scope(args)).await?;
-        let node = look.node(&args.node)?;
+    let judge = |look: &Look, node: &NodeView, now| {
         let name = hold::cancel_name(node);
-        if asked.as_deref().is_some_and(|asked| asked != name) {
-            return trouble(
-                node,
-                "that hold is over",
-                &format!("{PLUGIN} why {}", quoted(node.name())),
-            );
+        if asked.get_or_insert_with(|| name.to_owned()) != name {
+            return Change::Refused {
+                why: "that hold is over".to_owned(),
+                instead: format!("{PLUGIN} why {}", quoted(node.name())),
+            };
         }
-        let is_stuck = told(&look, "RebootStuck", node);
-        let (body, then) = match Cancelling::of(node, &args.reason, is_stuck, cluster.time().await?) {
-            Cancelling::Refused { why, instead } => return trouble(node, &why, &instead),
-            Cancelling::There { reason } => {
-                output::line(&format!(
-                    "- node {}: its hold is cancelled already: {}",
-                    quoted(node.name()),
-                    always_quoted(&reason, QUOTED_MAX)
-                ))?;
-                return follow(cluster, args, &look).await;
-            }
-            Cancelling::Write { body, then } => (body, then),
-        };
-        if asked.is_none() {
-            output::print(&seen(&look, &args.node, then))?;
-            if !ask::may("Cancel this reboot?", args.write)? {
-                output::line("nothing was written")?;
-                return Ok(Ending::Trouble);
-            }
-            asked = Some(name.to_owned());
-            // The answer may have taken long: the node is judged anew.
-            continue;
+        cancelled_by(node, &args.reason, told(look, "RebootStuck", node), now)
+    };
+    match cluster
+        .change(&args.node, args.write, (Kind::Json, &WORDS), judge, seen)
+        .await?
+    {
+        Became::Written(look) => follow(cluster, args, &look).await,
+        Became::There(look, reason) => {
+            output::line(&format!(
+                "- node {}: its hold is cancelled already: {}",
+                quoted(&args.node),
+                always_quoted(&reason, QUOTED_MAX)
+            ))?;
+            follow(cluster, args, &look).await
         }
-        match cluster
-            .patch(
-                &node_path(node.name()),
-                (Kind::Json, &body),
-                args.write.dry_run,
-                (NEEDS, ROLES),
-            )
-            .await?
-        {
-            Written::Done => {
-                say_done("cancelled the reboot of", node.name(), args.write.dry_run)?;
-                return follow(cluster, args, &look).await;
-            }
-            Written::Outrun(why) => said = why,
-            Written::Refused => return Ok(Ending::Trouble),
-        }
-    }
-    say_refused(&format!(
-        "the hold changes all the time ({said}): look with {PLUGIN} status, then run the command again"
-    ));
-    Ok(Ending::Trouble)
-}
-
-fn scope(args: &CancelArgs) -> Scope {
-    Scope {
-        nodes: vec![args.node.clone()],
-        ..Scope::default()
+        Became::Not(ending) => Ok(ending),
     }
 }
 
@@ -106,29 +70,18 @@ fn told(look: &Look, reason: &str, node: &NodeView) -> bool {
 }
 
 /// What is about to be cancelled.
-fn seen(look: &Look, name: &str, then: &str) -> String {
-    let fleet = Fleet::of(&look.seen, clock::now());
-    let Some(row) = fleet.nodes.iter().find(|row| row.node == name) else {
+fn seen(look: &Look, node: &NodeView, then: String) -> String {
+    let fleet = fleet(look);
+    let Some(row) = fleet.nodes.iter().find(|row| row.node == node.name()) else {
         return String::new();
     };
-    let fields = [
-        (
-            "node",
-            format!(
-                "{}, {}: {}",
-                quoted(&row.node),
-                row.state.as_str(),
-                crate::status::detail(row)
-            ),
-        ),
-        ("hold", row.hold.clone().unwrap_or_default()),
-        ("then", then.to_owned()),
-    ];
+    let hold = row.hold.clone().unwrap_or_default();
+    let fields = [("node", state(row)), ("hold", hold), ("then", then)];
     text::fields(&fields, output::width()) + &text::unseen(&rights(&fleet), Some(output::width()))
 }
 
 /// Of what could not be seen, what a cancel is judged by.
-fn rights(fleet: &Fleet) -> Vec<cordonhold_shared::fleet::Unseen> {
+fn rights(fleet: &Fleet) -> Vec<Unseen> {
     let unseen = fleet
         .unseen
         .iter()
@@ -163,7 +116,7 @@ async fn follow(cluster: &Cluster, args: &CancelArgs, look: &Look) -> Result<End
                 tick("the agent has ended that hold; the next one has begun")?;
                 return Ok(Ending::Fine);
             }
-            After::TooLate if hold.phase != cordonhold_shared::hold::Phase::Sealed => {
+            After::TooLate if hold.phase != Phase::Sealed => {
                 let watch = format!("{PLUGIN} status {name} --watch");
                 return trouble(&node, "the cancel came too late: the reboot is under way", &watch);
             }
@@ -187,8 +140,8 @@ async fn follow_lock(
 ) -> Result<Ending, Error> {
     let name = quoted(&args.node);
     loop {
-        let look = cluster.look(&scope(args)).await?;
-        let fleet = Fleet::of(&look.seen, clock::now());
+        let look = cluster.look(&of_node(&args.node)).await?;
+        let fleet = fleet(&look);
         let row = fleet.nodes.iter().find(|row| row.node == args.node);
         let pool = row.and_then(|row| row.pool.as_deref());
         if !pool.is_some_and(|pool| is_lock_read(&look, &fleet, pool)) {

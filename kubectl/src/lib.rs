@@ -9,6 +9,7 @@ mod agents;
 mod args;
 mod ask;
 mod cancel;
+mod change;
 mod clock;
 mod cluster;
 mod complete;
@@ -171,7 +172,7 @@ async fn carried_out(
         Command::Ui(args) => ui::run(&connect().await?, &args).await,
         Command::Doctor(args) => doctor::run(&connect().await?, &args).await,
         Command::Explain(args) => explain::run(connect, args).await,
-        Command::Cancel(args) => cancel::run(&connect().await?, &args).await,
+        Command::Cancel(args) => Box::pin(cancel::run(&connect().await?, &args)).await,
         Command::Pause(args) => pause::pause(&connect().await?, &args).await,
         Command::Resume(args) => pause::resume(&connect().await?, &args).await,
         Command::Keep(args) => pause::keep(&connect().await?, &args).await,

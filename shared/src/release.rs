@@ -20,8 +20,8 @@ use crate::span::span;
 mod cancel;
 mod request;
 
-pub use cancel::{After, Cancelling};
-pub use request::{Around, Asking, standing};
+pub use cancel::{After, cancelled_by};
+pub use request::{Around, requested, standing};
 
 /// The patch sets none of the times that these are for.
 const TERMS: Terms = Terms {
@@ -41,6 +41,30 @@ pub enum Agent {
     SaidGone,
     /// A pod of an agent is Ready there.
     Ready,
+}
+
+/// What a change of one Node that a person asks for comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// It would come to nothing. The text says why; the command is what to do instead.
+    Refused {
+        /// Why.
+        why: String,
+        /// What to do instead.
+        instead: String,
+    },
+    /// Somebody has asked for it already, for this reason, and that counts.
+    There {
+        /// The reason.
+        reason: String,
+    },
+    /// This patch writes it.
+    Write {
+        /// The patch.
+        body: Value,
+        /// What the agent does then, in words.
+        then: String,
+    },
 }
 
 /// What a release does next.

@@ -4,9 +4,8 @@
 //! ([`crate::reboot::cycle`]).
 
 use jiff::Timestamp;
-use serde_json::Value;
 
-use super::cancel_patch;
+use super::{Change, cancel_patch};
 use crate::Reading;
 use crate::admission::SKEW;
 use crate::fleet::PLUGIN;
@@ -14,30 +13,6 @@ use crate::hold::{self, Hold, Phase};
 use crate::node::NodeView;
 use crate::quote::quoted;
 use crate::reboot::cycle::ATTEMPTS_MAX;
-
-/// What a cancel comes to.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Cancelling {
-    /// It ends nothing, or comes too late. The text says why; the command is what to do instead.
-    Refused {
-        /// Why.
-        why: String,
-        /// What to do instead.
-        instead: String,
-    },
-    /// Somebody has cancelled this hold already, for this reason.
-    There {
-        /// The reason.
-        reason: String,
-    },
-    /// This JSON patch writes it.
-    Write {
-        /// The patch.
-        body: Value,
-        /// What the agent does then, in words.
-        then: &'static str,
-    },
-}
 
 /// What a Node shows of a hold that was cancelled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,48 +30,43 @@ pub enum After {
     Another,
 }
 
-impl Cancelling {
-    /// Judges a cancel of the hold on this Node. `is_stuck`: the agent says that the host does not go down.
-    pub fn of(node: &NodeView, reason: &str, is_stuck: bool, now: Timestamp) -> Cancelling {
-        let name = quoted(node.name());
-        let refused = |why: &str, instead: String| Cancelling::Refused {
-            why: why.to_owned(),
-            instead,
-        };
-        let hold = match hold::read(node) {
-            Reading::Present(hold) if hold.holder.node_uid == node.metadata.uid => hold,
-            Reading::Absent if !hold::has_marks(node) => {
-                return refused(
-                    "no reboot is prepared there, so there is nothing to cancel",
-                    format!("{PLUGIN} pause {name} --reason TEXT"),
-                );
-            }
-            Reading::Present(_) | Reading::Absent | Reading::Malformed(_) => {
-                return refused(
-                    "its marks are no hold of this Node, and no agent would act on a cancel",
-                    format!("{PLUGIN} release {name}"),
-                );
-            }
-        };
-        if let Some(reason) = hold::cancelled(node, &hold.holder) {
-            return Cancelling::There { reason };
+/// Judges a cancel of the hold on this Node; the patch is a JSON patch. `is_stuck`: the agent says that the host does not go down.
+pub fn cancelled_by(node: &NodeView, reason: &str, is_stuck: bool, now: Timestamp) -> Change {
+    let name = quoted(node.name());
+    let refused = |why: &str, instead: String| Change::Refused {
+        why: why.to_owned(),
+        instead,
+    };
+    let hold = match hold::read(node) {
+        Reading::Present(hold) if hold.holder.node_uid == node.metadata.uid => hold,
+        Reading::Absent if !hold::has_marks(node) => {
+            return refused(
+                "no reboot is prepared there, so there is nothing to cancel",
+                format!("{PLUGIN} pause {name} --reason TEXT"),
+            );
         }
-        if hold.phase == Phase::Sealed
-            && !is_stuck
-            && hold.attempts < ATTEMPTS_MAX
-            && !hold.is_silent(now, SKEW)
-        {
-            let why = "it is too late: its reboot is under way, and the node comes back by itself";
-            return refused(why, format!("{PLUGIN} status {name} --watch"));
+        Reading::Present(_) | Reading::Absent | Reading::Malformed(_) => {
+            return refused(
+                "its marks are no hold of this Node, and no agent would act on a cancel",
+                format!("{PLUGIN} release {name}"),
+            );
         }
-        if hold.phase != Phase::Sealed && hold.is_silent(now, SKEW) {
-            let why = "its agent does not renew the hold, so nobody would act on a cancel";
-            return refused(why, format!("{PLUGIN} release {name}"));
-        }
-        Cancelling::Write {
-            body: cancel_patch(node, reason),
-            then: then(&hold),
-        }
+    };
+    if let Some(reason) = hold::cancelled(node, &hold.holder) {
+        return Change::There { reason };
+    }
+    if hold.phase == Phase::Sealed && !is_stuck && hold.attempts < ATTEMPTS_MAX && !hold.is_silent(now, SKEW)
+    {
+        let why = "it is too late: its reboot is under way, and the node comes back by itself";
+        return refused(why, format!("{PLUGIN} status {name} --watch"));
+    }
+    if hold.phase != Phase::Sealed && hold.is_silent(now, SKEW) {
+        let why = "its agent does not renew the hold, so nobody would act on a cancel";
+        return refused(why, format!("{PLUGIN} release {name}"));
+    }
+    Change::Write {
+        body: cancel_patch(node, reason),
+        then: then(&hold).to_owned(),
     }
 }
 

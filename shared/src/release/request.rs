@@ -4,8 +4,9 @@
 //! ([`crate::reboot::cycle`]).
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::Change;
 use crate::fleet::PLUGIN;
 use crate::hold::{self, Phase, RebootRequest};
 use crate::keys;
@@ -21,77 +22,52 @@ pub struct Around {
     pub takes_requests: Option<bool>,
 }
 
-/// What a request comes to.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Asking {
-    /// It would lead to nothing new. The text says why; the command is what to do instead.
-    Refused {
-        /// Why.
-        why: String,
-        /// What to do instead.
-        instead: String,
-    },
-    /// Somebody has asked already, for this reason, and the request counts.
-    There {
-        /// The reason.
-        reason: String,
-    },
-    /// This JSON merge patch writes it.
-    Write {
-        /// The patch.
-        body: Value,
-        /// What the agent does then, in words.
-        then: String,
-    },
-}
-
-impl Asking {
-    /// Judges a request for a reboot of this node, made now.
-    pub fn of(node: &NodeView, around: Around, reason: &str, now: Timestamp) -> Asking {
-        let name = quoted(node.name());
-        let refused = |why: &str, instead: String| Asking::Refused {
-            why: why.to_owned(),
-            instead,
+/// Judges a request for a reboot of this node, made now; the patch is a JSON merge patch.
+pub fn requested(node: &NodeView, around: Around, reason: &str, now: Timestamp) -> Change {
+    let name = quoted(node.name());
+    let refused = |why: &str, instead: String| Change::Refused {
+        why: why.to_owned(),
+        instead,
+    };
+    if around.takes_requests == Some(false) {
+        let why = "its agent takes no requests: let it run with --reboot-requests (configuration.rebootRequests in the chart)";
+        return refused(why, format!("{PLUGIN} why {name}"));
+    }
+    if node.label(keys::AGENT) == Some(keys::DISABLED) {
+        let why = "a label keeps the agent off the node, so nobody would act on a request";
+        return refused(why, format!("kubectl label node {name} {}-", keys::AGENT));
+    }
+    if hold::has_marks(node) {
+        let is_wish = hold::read(node)
+            .present()
+            .is_some_and(|hold| hold.phase == Phase::Wanted);
+        let why = if is_wish {
+            "it wants a reboot already, and waits"
+        } else {
+            "it is held for a reboot already"
         };
-        if around.takes_requests == Some(false) {
-            let why = "its agent takes no requests: let it run with --reboot-requests (configuration.rebootRequests in the chart)";
-            return refused(why, format!("{PLUGIN} why {name}"));
-        }
-        if node.label(keys::AGENT) == Some(keys::DISABLED) {
-            let why = "a label keeps the agent off the node, so nobody would act on a request";
-            return refused(why, format!("kubectl label node {name} {}-", keys::AGENT));
-        }
-        if hold::has_marks(node) {
-            let is_wish = hold::read(node)
-                .present()
-                .is_some_and(|hold| hold.phase == Phase::Wanted);
-            let why = if is_wish {
-                "it wants a reboot already, and waits"
-            } else {
-                "it is held for a reboot already"
-            };
-            return refused(why, format!("{PLUGIN} why {name}"));
-        }
-        if let Some(there) = standing(node, around.used_up_to, now) {
-            return Asking::There { reason: there.reason };
-        }
-        // Later than the last one that was used, which a clock that was ahead may have made.
-        let after = around
-            .used_up_to
-            .and_then(|used| used.checked_add(SignedDuration::from_nanos(1)).ok());
-        let at = after.map_or(now, |after| after.max(now));
-        let request = RebootRequest::new(at, reason);
-        if request.flaw(now).is_some() {
-            let why = "the last request that was used lies far ahead of the clock, so a new one would count as used";
-            return refused(why, format!("{PLUGIN} why {name}"));
-        }
-        Asking::Write {
-            body: json!({ "metadata": {
-                "resourceVersion": node.version(),
-                "annotations": { keys::REBOOT_WANTED: request.to_string() },
-            } }),
-            then: then(node),
-        }
+        return refused(why, format!("{PLUGIN} why {name}"));
+    }
+    if let Some(there) = standing(node, around.used_up_to, now) {
+        return Change::There { reason: there.reason };
+    }
+    // Later than the last one that was used, which a clock that was ahead may have made.
+    let after = around
+        .used_up_to
+        .and_then(|used| used.checked_add(SignedDuration::from_nanos(1)).ok());
+    let at = after.map_or(now, |after| after.max(now));
+    let request = RebootRequest::new(at, reason);
+    if request.flaw(now).is_some() {
+        let why =
+            "the last request that was used lies far ahead of the clock, so a new one would count as used";
+        return refused(why, format!("{PLUGIN} why {name}"));
+    }
+    Change::Write {
+        body: json!({ "metadata": {
+            "resourceVersion": node.version(),
+            "annotations": { keys::REBOOT_WANTED: request.to_string() },
+        } }),
+        then: then(node),
     }
 }
 
@@ -134,20 +110,20 @@ mod tests {
         node
     }
 
-    fn asked(node: &NodeView, around: Around) -> Asking {
-        Asking::of(node, around, "jo: new kernel", NOW.parse().unwrap())
+    fn asked(node: &NodeView, around: Around) -> Change {
+        requested(node, around, "jo: new kernel", NOW.parse().unwrap())
     }
 
-    fn why(asking: Asking) -> String {
-        match asking {
-            Asking::Refused { why, .. } => why,
+    fn why(change: Change) -> String {
+        match change {
+            Change::Refused { why, .. } => why,
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn a_request_names_the_time_the_reason_and_the_version_that_was_looked_at() {
-        let Asking::Write { body, then } = asked(&node(&[(keys::PAUSE, "sale")]), Around::default()) else {
+        let Change::Write { body, then } = asked(&node(&[(keys::PAUSE, "sale")]), Around::default()) else {
             panic!()
         };
         assert_eq!(
@@ -197,7 +173,7 @@ mod tests {
             used_up_to: Some(text.parse().unwrap()),
             ..Around::default()
         };
-        let Asking::Write { body, .. } = asked(&node(&[]), used("2026-11-30T08:04:00Z")) else {
+        let Change::Write { body, .. } = asked(&node(&[]), used("2026-11-30T08:04:00Z")) else {
             panic!()
         };
         assert_eq!(
@@ -212,12 +188,12 @@ mod tests {
     fn a_request_that_counts_is_there_already_and_one_that_does_not_is_written_over() {
         let there = node(&[(keys::REBOOT_WANTED, "2026-11-30T07:00:00Z al: disk")]);
         let reason = "al: disk".to_owned();
-        assert_eq!(asked(&there, Around::default()), Asking::There { reason });
+        assert_eq!(asked(&there, Around::default()), Change::There { reason });
         let used = Around {
             used_up_to: Some("2026-11-30T07:00:00Z".parse().unwrap()),
             ..Around::default()
         };
-        assert!(matches!(asked(&there, used), Asking::Write { .. }));
+        assert!(matches!(asked(&there, used), Change::Write { .. }));
         for text in [
             "2026-11-28T07:00:00Z al: disk",
             "2026-11-30T09:00:00Z al: disk",
@@ -225,7 +201,7 @@ mod tests {
         ] {
             let node = node(&[(keys::REBOOT_WANTED, text)]);
             assert!(
-                matches!(asked(&node, Around::default()), Asking::Write { .. }),
+                matches!(asked(&node, Around::default()), Change::Write { .. }),
                 "{text}"
             );
         }

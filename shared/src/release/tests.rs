@@ -367,19 +367,19 @@ mod cancelling {
         node
     }
 
-    fn judge(node: &NodeView, is_stuck: bool) -> Cancelling {
-        Cancelling::of(node, "pg", is_stuck, NOW.parse().unwrap())
+    fn judge(node: &NodeView, is_stuck: bool) -> Change {
+        cancelled_by(node, "pg", is_stuck, NOW.parse().unwrap())
     }
 
     fn refused(node: &NodeView) -> (String, String) {
         match judge(node, false) {
-            Cancelling::Refused { why, instead } => (why, instead),
+            Change::Refused { why, instead } => (why, instead),
             other => panic!("{other:?}"),
         }
     }
 
     fn passes(node: &NodeView, is_stuck: bool) {
-        let Cancelling::Write { body, .. } = judge(node, is_stuck) else {
+        let Change::Write { body, .. } = judge(node, is_stuck) else {
             panic!("{:?}", judge(node, is_stuck))
         };
         assert_eq!(body[0]["op"], "test");
@@ -431,7 +431,7 @@ mod cancelling {
         let there = judge(&cancelled(alive(Phase::Draining)), false);
         assert_eq!(
             there,
-            Cancelling::There {
+            Change::There {
                 reason: "gone".to_owned()
             }
         );
