@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use cordonhold_shared::fleet::{Told, Unseen};
-use cordonhold_shared::history::{Answer, History, Line, Logs, Outcome, Record, Timeline, page, picture};
+use cordonhold_shared::history::{History, Line, Logs, Outcome, Record, Timeline, page, picture};
 use cordonhold_shared::keys;
 use cordonhold_shared::quote::quoted;
 use cordonhold_shared::span::short_span;
@@ -220,7 +220,7 @@ fn row(timeline: &Timeline) -> Vec<Cell> {
     let words = timeline.uncordons_in_words();
     let uncordons = match words.as_str() {
         "" => Cell::new("-", FAINT),
-        _ if timeline.count(Answer::Passed) > 0 => Cell::new(words, BAD),
+        _ if timeline.uncordons.iter().any(|one| one.answer.lets_through()) => Cell::new(words, BAD),
         _ => Cell::plain(words),
     };
     vec![

@@ -63,6 +63,13 @@ pub struct Examined {
     pub rights: Vec<Right>,
 }
 
+impl Examined {
+    /// Whether agents are installed; `None`: that was not seen.
+    fn has_agents(&self) -> Option<bool> {
+        self.agents.as_ref().map(|sets| !sets.is_empty())
+    }
+}
+
 /// What became of a probe.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Probe {
@@ -285,7 +292,8 @@ fn of_nodes_and_locks(fleet: &Fleet) -> Checked {
         counted(nodes, "node"),
         counted(pools, "pool")
     );
-    Checked::or_fine(findings, "holds and locks", Some(says))
+    // A cluster without a node is one whose nodes were not seen.
+    Checked::or_fine(findings, "holds and locks", (nodes > 0).then_some(says))
 }
 
 /// A number and what is counted.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::fleet::{Told, Unseen};
 use crate::hold::{Phase, canonical};
 use crate::node::NodeView;
-use crate::quote::one_line;
+use crate::quote::{one_line, quoted};
 use crate::span::span;
 
 mod join;
@@ -142,7 +142,15 @@ words! {
     Answer {
         Denied   "denied"   "the webhook or the policy denied it"
         Deferred "deferred" "it was kept until the hold ends (mode `defer`)"
+        Allowed  "allowed"  "the webhook allowed it; only an audit log says whether it was written"
         Passed   "passed"   "it was written"
+    }
+}
+
+impl Answer {
+    /// Whether the node may have lost its cordon by it.
+    pub fn lets_through(self) -> bool {
+        matches!(self, Answer::Allowed | Answer::Passed)
     }
 }
 
@@ -245,7 +253,7 @@ impl History {
             .chain(asked.iter().map(|asked| asked.node.as_str()))
             .filter(is_wanted)
             .collect();
-        let (mut reboots, mut others) = (Vec::new(), Vec::new());
+        let (mut reboots, mut others, mut cut) = (Vec::new(), Vec::new(), Vec::new());
         for name in names {
             let view = record.nodes.iter().find(|view| view.name() == name);
             let told = record.told.iter().filter(|told| told.node == name);
@@ -256,12 +264,28 @@ impl History {
                 join::pods(timeline, &record.logs, view);
             }
             of_node.sort_by_key(|timeline| std::cmp::Reverse(timeline.from));
+            cut.extend(
+                of_node
+                    .len()
+                    .checked_sub(REBOOTS_MAX)
+                    .filter(|cut| *cut > 0)
+                    .map(|older| Unseen {
+                        what: format!("{older} older reboots of node {}", quoted(name)),
+                        needs: None,
+                        says: format!("a history shows the newest {REBOOTS_MAX} of each node"),
+                    }),
+            );
             of_node.truncate(REBOOTS_MAX);
             reboots.append(&mut of_node);
         }
         reboots.sort_by(|a, b| (b.from, &a.node).cmp(&(a.from, &b.node)));
         others.sort_by_key(|other| std::cmp::Reverse(other.uncordon.at));
-        let unseen = record.unseen.iter().cloned().chain(record.logs.unseen());
+        let unseen = record
+            .unseen
+            .iter()
+            .cloned()
+            .chain(record.logs.unseen())
+            .chain(cut);
         History {
             time: now,
             reboots,
@@ -296,8 +320,8 @@ impl Timeline {
 
     /// When the node was cordoned by the hold: from each drain on, until somebody's uncordon passed or the hold ended.
     pub fn cordoned(&self) -> Vec<(Timestamp, Timestamp)> {
-        let passed = self.uncordons.iter().filter(|one| one.answer == Answer::Passed);
-        let mut changes: Vec<(Timestamp, bool)> = passed.map(|one| (one.at, false)).collect();
+        let let_through = self.uncordons.iter().filter(|one| one.answer.lets_through());
+        let mut changes: Vec<(Timestamp, bool)> = let_through.map(|one| (one.at, false)).collect();
         let drains = self.spans.iter().filter(|span| span.phase == Phase::Draining);
         changes.extend(drains.map(|span| (span.from, true)));
         if let (true, Some(first)) = (
@@ -330,8 +354,14 @@ impl Timeline {
 
     /// Its uncordons in a few words: `12 denied, 1 passed`; empty without any.
     pub fn uncordons_in_words(&self) -> String {
-        let counted = [Answer::Denied, Answer::Deferred, Answer::Passed, Answer::Unknown]
-            .map(|answer| (self.count(answer), answer.as_str()));
+        let counted = [
+            Answer::Denied,
+            Answer::Deferred,
+            Answer::Allowed,
+            Answer::Passed,
+            Answer::Unknown,
+        ]
+        .map(|answer| (self.count(answer), answer.as_str()));
         let words: Vec<String> = counted
             .iter()
             .filter(|(count, _)| *count > 0)

@@ -85,14 +85,22 @@ impl Cluster {
         sight: Sight,
         unseen: &mut Vec<Unseen>,
     ) -> Result<Probe, Error> {
-        let me = whoami(&self.client).await.map_err(Error::Explain)?;
-        if !policy.is_some_and(|policy| policy.exempts(&me)) {
-            return Ok(Probe::Silent);
-        }
+        let says = match policy {
+            Some(policy) => {
+                let me = whoami(&self.client).await.map_err(Error::Explain)?;
+                if !policy.exempts(&me) {
+                    return Ok(Probe::Silent);
+                }
+                "you are exempt from the webhook, so nothing of yours is sent to it: ask as another user, with --as"
+            }
+            None => {
+                "nobody has answered, and the webhook's arguments, which say who is exempt, could not be read: ask as a user who is not exempt, with --as"
+            }
+        };
         unseen.push(Unseen {
             what: sight.what,
             needs: None,
-            says: "you are exempt from the webhook, so nothing of yours is sent to it: ask as another user, with --as".to_owned(),
+            says: says.to_owned(),
         });
         Ok(Probe::Unasked)
     }

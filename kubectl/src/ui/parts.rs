@@ -200,8 +200,9 @@ fn group(title: &str, about: &str, rows: &[&Row], fleet: &Fleet) -> String {
         let plural = if idle.len() == 1 { "node is" } else { "nodes are" };
         writeln!(
             html,
-            "<details><summary>{} {plural} idle</summary>\n<ul class=\"names\">\n{names}</ul></details>",
-            idle.len()
+            "<details><summary>{} {plural} idle</summary>\n<ul class=\"names\">\n{names}</ul>\n{}</details>",
+            idle.len(),
+            page::more(idle.len(), NODES_MAX, "more nodes")
         )
         .unwrap_or_default();
     }
@@ -246,12 +247,7 @@ fn table(rows: &[&Row], fleet: &Fleet) -> String {
         })
         .collect::<Vec<String>>()
 .concat();
-    let more = rows.len().saturating_sub(NODES_MAX);
-    let more = if more > 0 {
-        format!("<p>{more} more nodes are not shown.</p>\n")
-    } else {
-        String::new()
-    };
+    let more = page::more(rows.len(), NODES_MAX, "more nodes");
     format!(
         "<div class=\"scroll\"><table class=\"nodes\">\n<thead><tr><th scope=\"col\">node</th><th scope=\"col\">state</th>\
          <th scope=\"col\">since</th><th scope=\"col\">what it does</th></tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>\n{more}"

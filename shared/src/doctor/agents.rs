@@ -219,8 +219,8 @@ pub(super) fn pools(examined: &Examined) -> Checked {
             format!("kubectl -n {namespace} get leases -o yaml"),
         )
     });
-    let says =
-        (!pools.is_empty()).then(|| format!("{}, and no node is in two", counted(pools.len(), "pool")));
+    let is_seen = !pools.is_empty() && !examined.seen.nodes.is_empty();
+    let says = is_seen.then(|| format!("{}, and no node is in two", counted(pools.len(), "pool")));
     Checked::or_fine(findings.collect(), "pools", says)
 }
 
@@ -279,7 +279,7 @@ pub(super) fn kured(examined: &Examined) -> Checked {
             shows,
         ));
     }
-    let shares = if examined.agents.iter().flatten().next().is_some() {
+    let shares = if examined.has_agents() == Some(true) {
         ", whose lock the agents share"
     } else {
         ""
@@ -290,7 +290,7 @@ pub(super) fn kured(examined: &Examined) -> Checked {
 pub(super) fn rights(examined: &Examined) -> Checked {
     let namespace = quoted(&examined.seen.webhook.namespace);
     // The modes without agents, and the one without the webhook, have no rights for what is not there.
-    let has_agents = examined.agents.as_ref().is_none_or(|sets| !sets.is_empty());
+    let has_agents = examined.has_agents() != Some(false);
     let has_webhook = examined.seen.webhook.deployed != Some(false);
     let is_wrong = |right: &&super::Right| {
         let is_there = if right.needed.account == keys::AGENTS {

@@ -2,8 +2,11 @@
 //!
 //! Not here: the phases (`reboot`), and the lines of logs (`log`).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::Timestamp;
 
+use super::log::{Move, Moved};
 use super::{Answer, Event, Logs, Moment, Other, Outcome, Pods, Record, TEXT_MAX, Timeline, Uncordon, later};
 use crate::admission::{Notice, Reason};
 use crate::fleet::Told;
@@ -43,41 +46,75 @@ pub(super) fn is_uncordons(code: &str) -> bool {
     OF_UNCORDONS.iter().any(|reason| reason.code() == code)
 }
 
-/// All uncordons, each once. The webhook's log comes first, because it knows the hold; then the API server's; Events come last, because they
-/// count several as one.
+/// All uncordons, each once. The webhook's log comes first, because it knows the hold; then the API server's, which knows what was written;
+/// Events come last, because they count several as one.
 pub(super) fn asked(record: &Record) -> Vec<Asked> {
     let mut all: Vec<Asked> = record.logs.webhook.clone();
-    let mut known = vec![false; all.len()];
+    let mut of_webhook = Known::of(&all);
     for of_audit in &record.logs.audit {
-        let same = all
-            .iter()
-            .zip(known.iter())
-            .position(|(one, is_known)| !is_known && is_same(one, of_audit));
-        if let Some(known) = same.and_then(|place| known.get_mut(place)) {
-            *known = true;
-        } else {
-            all.push(of_audit.clone());
-            known.push(true);
+        let same = of_webhook.find(of_audit, &all).next();
+        match same.and_then(|place| Some((place, all.get_mut(place)?))) {
+            Some((place, known)) => {
+                of_webhook.remove(known, place);
+                known.uncordon.answer = of_audit.uncordon.answer;
+            }
+            None => all.push(of_audit.clone()),
         }
     }
-    let of_events = record.denials.iter().filter_map(noted);
-    let new: Vec<Asked> = of_events
-        .filter(|noted| !all.iter().any(|one| is_same(one, noted)))
+    let of_logs = Known::of(&all);
+    let of_events: Vec<Asked> = record
+        .denials
+        .iter()
+        .filter_map(noted)
+        .filter_map(|mut noted| {
+            let known = u64::try_from(of_logs.find(&noted, &all).count()).unwrap_or(u64::MAX);
+            noted.uncordon.count = noted.uncordon.count.saturating_sub(known);
+            (noted.uncordon.count > 0).then_some(noted)
+        })
         .collect();
-    all.extend(new);
+    all.extend(of_events);
     all.sort_by_key(|asked| asked.uncordon.at);
     all
 }
 
-/// Whether two sources tell of the same uncordon, or the first tells of one of those that the second has counted.
-fn is_same(one: &Asked, other: &Asked) -> bool {
-    let (a, b) = (&one.uncordon, &other.uncordon);
-    let last = b.until.unwrap_or(b.at);
-    one.node == other.node
-        && quoted(&a.by) == quoted(&b.by)
-        && a.answer == b.answer
-        && b.at <= later(a.at, SAME_SECONDS)
-        && a.at <= later(last, SAME_SECONDS)
+/// Uncordons by node, user and time: logs have many.
+struct Known(BTreeMap<(String, String), BTreeSet<(Timestamp, usize)>>);
+
+impl Known {
+    fn of(all: &[Asked]) -> Known {
+        let mut known = Known(BTreeMap::new());
+        for (place, one) in all.iter().enumerate() {
+            let of_user = known.0.entry(Known::key(one)).or_default();
+            let _ = of_user.insert((one.uncordon.at, place));
+        }
+        known
+    }
+
+    fn key(one: &Asked) -> (String, String) {
+        (one.node.clone(), quoted(&one.uncordon.by))
+    }
+
+    fn remove(&mut self, one: &Asked, place: usize) {
+        if let Some(of_user) = self.0.get_mut(&Known::key(one)) {
+            let _ = of_user.remove(&(one.uncordon.at, place));
+        }
+    }
+
+    /// The places in `all` of those of which `other` may tell too, or which it has counted.
+    fn find<'a>(&'a self, other: &'a Asked, all: &'a [Asked]) -> impl Iterator<Item = usize> + 'a {
+        let (from, to) = (
+            other.uncordon.at,
+            other.uncordon.until.unwrap_or(other.uncordon.at),
+        );
+        let near = (later(from, -SAME_SECONDS), 0)..=(later(to, SAME_SECONDS), usize::MAX);
+        let of_user = self.0.get(&Known::key(other));
+        let is_same = |answer: Answer| answer == other.uncordon.answer || answer == Answer::Allowed;
+        of_user
+            .into_iter()
+            .flat_map(move |of_user| of_user.range(near.clone()))
+            .map(|(_, place)| *place)
+            .filter(move |place| all.get(*place).is_some_and(|one| is_same(one.uncordon.answer)))
+    }
 }
 
 /// The uncordons that an Event of the webhook tells of.
@@ -140,38 +177,66 @@ pub(super) fn spread<'a>(
     others
 }
 
-/// Gives a reboot its pods: one by one from a log, else as the sums of the drain.
+/// Gives a reboot its pods: one by one from a log, else as the sums of the drain. A pod that ends by itself is in no log: it counts as there.
 pub(super) fn pods(timeline: &mut Timeline, logs: &Logs, view: Option<&NodeView>) {
     let (from, to) = (timeline.from, timeline.to);
-    let mut moves: Vec<(Timestamp, i64)> = logs
+    let mut moves: Vec<&Moved> = logs
         .pods
         .iter()
-        .filter(|moved| moved.node == timeline.node && from <= moved.at && moved.at <= to)
-        .map(|moved| (moved.at, moved.by))
+        .filter(|moved| from <= moved.at && moved.at <= to)
         .collect();
-    moves.sort_by_key(|(at, _)| *at);
-    if moves.is_empty() {
+    moves.sort_by_key(|moved| moved.at);
+    let changes = changes(&timeline.node, &moves);
+    if changes.is_empty() {
         timeline.pods = sums(timeline, view);
         return;
     }
-    // The node has had at least as many pods as left it before others came.
-    let mut sum: i64 = 0;
-    let lowest = moves.iter().map(|(_, by)| {
-        sum += by;
-        sum
-    });
-    let mut on = lowest.min().unwrap_or_default().min(0).saturating_neg();
-    let as_pods = |at, on: i64| Pods {
+    // A pod that was evicted and had not come since then was there from the beginning.
+    let mut on = changes
+        .iter()
+        .filter(|(_, change)| *change == Change::LeftFromBefore)
+        .count();
+    let mut pods = vec![(from, on)];
+    for (at, change) in changes {
+        on = match change {
+            Change::Came => on.saturating_add(1),
+            Change::Left | Change::LeftFromBefore => on.saturating_sub(1),
+        };
+        pods.push((at, on));
+    }
+    let as_pods = |(at, on)| Pods {
         at,
-        on: u64::try_from(on).unwrap_or_default(),
+        on: u64::try_from(on).unwrap_or(u64::MAX),
         about: false,
     };
-    let mut pods = vec![as_pods(from, on)];
-    for (at, by) in moves {
-        on += by;
-        pods.push(as_pods(at, on));
+    timeline.pods = pods.into_iter().map(as_pods).collect();
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Came,
+    Left,
+    LeftFromBefore,
+}
+
+/// What changed the number of pods on this node. A pod leaves once, also if it is evicted twice, or evicted and then deleted.
+fn changes(node: &str, moves: &[&Moved]) -> Vec<(Timestamp, Change)> {
+    let (mut on, mut left) = (BTreeSet::new(), BTreeSet::new());
+    let mut changes = Vec::new();
+    for Moved { at, pod, how } in moves.iter().copied() {
+        let change = match how {
+            Move::Bound(to) if to == node => on.insert(pod).then_some(Change::Came),
+            Move::Evicted(_) | Move::Deleted if on.remove(pod) => Some(Change::Left),
+            Move::Evicted(from) if from == node && left.insert(pod) => Some(Change::LeftFromBefore),
+            Move::Bound(_) | Move::Evicted(_) | Move::Deleted => None,
+        };
+        if *how == Move::Deleted || change == Some(Change::Left) {
+            // The same name may come again, as of a StatefulSet.
+            let _ = left.insert(pod);
+        }
+        changes.extend(change.map(|change| (*at, change)));
     }
-    timeline.pods = pods;
+    changes
 }
 
 /// The pods before and after the drain, as the agent has counted them.

@@ -36,12 +36,23 @@ pub struct Logs {
 }
 
 /// A pod that came to a node, or left it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Moved {
     pub(super) at: Timestamp,
-    pub(super) node: String,
-    /// 1, or -1.
-    pub(super) by: i64,
+    /// Its namespace and name.
+    pub(super) pod: (String, String),
+    pub(super) how: Move,
+}
+
+/// How it came or left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Move {
+    /// The scheduler gave it to this node.
+    Bound(String),
+    /// The agent of this node evicted it.
+    Evicted(String),
+    /// Somebody deleted it. The request does not say from which node.
+    Deleted,
 }
 
 /// The fields of a line of the webhook's trail that are used.
@@ -104,6 +115,8 @@ struct Object {
     resource: String,
     #[serde(default)]
     subresource: String,
+    #[serde(default)]
+    namespace: String,
     #[serde(default)]
     name: String,
 }
@@ -207,20 +220,22 @@ impl Entry {
         (200..300).contains(&self.code())
     }
 
-    /// The pod that an eviction or a binding has moved. An eviction names no node, but the token of the agent does.
+    /// The pod that this has moved. An eviction names no node, but the token of the agent does.
     fn moved(&self) -> Option<Moved> {
         if self.object_ref.resource != "pods" || !self.is_done() {
             return None;
         }
-        let (node, by) = match self.object_ref.subresource.as_str() {
-            "eviction" => (self.user.extra[keys::NODE_NAME_EXTRA][0].as_str()?, -1),
-            "binding" => (self.request_object["target"]["name"].as_str()?, 1),
+        let named = |node: &Value| node.as_str().map(str::to_owned);
+        let how = match (self.object_ref.subresource.as_str(), self.verb.as_str()) {
+            ("eviction", _) => Move::Evicted(named(&self.user.extra[keys::NODE_NAME_EXTRA][0])?),
+            ("binding", _) => Move::Bound(named(&self.request_object["target"]["name"])?),
+            ("", "delete") => Move::Deleted,
             _ => return None,
         };
         Some(Moved {
             at: self.request_received_timestamp,
-            node: node.to_owned(),
-            by,
+            pod: (self.object_ref.namespace.clone(), self.object_ref.name.clone()),
+            how,
         })
     }
 
@@ -305,7 +320,7 @@ fn answer(verdict: &str, reason: &str) -> Answer {
     if is(Outcome::Deny) {
         Answer::Denied
     } else if is(Outcome::Allow) || is(Outcome::Flag) {
-        Answer::Passed
+        Answer::Allowed
     } else {
         Answer::Unknown
     }

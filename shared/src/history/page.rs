@@ -53,11 +53,7 @@ pub fn of_reboots(reboots: &[Timeline]) -> String {
     for (index, timeline) in reboots.iter().take(PICTURES_MAX).enumerate() {
         body.push_str(&section(timeline, &format!("reboot-{index}"), "", ""));
     }
-    let more = reboots.len().saturating_sub(PICTURES_MAX);
-    if more > 0 {
-        writeln!(body, "<p>{more} older reboots are not shown.</p>").unwrap_or_default();
-    }
-    body
+    body + &more(reboots.len(), PICTURES_MAX, "older reboots")
 }
 
 /// One reboot. `id` is no other's in the page; `title`, if there is one, stands in the place of the node's name; `about` is said below it.
@@ -125,8 +121,17 @@ pub fn of_others(others: &[Other]) -> String {
         .unwrap_or_default();
     }
     format!(
-        "<section><h2>Uncordons outside of these reboots</h2>\n<div class=\"scroll\"><table>\n<tbody>\n{rows}</tbody>\n</table></div></section>\n"
+        "<section><h2>Uncordons outside of these reboots</h2>\n<div class=\"scroll\"><table>\n<tbody>\n{rows}</tbody>\n</table></div>\n{}</section>\n",
+        more(others.len(), PICTURES_MAX, "more uncordons")
     )
+}
+
+/// How many of all are not shown; empty if none.
+pub fn more(all: usize, shown_max: usize, what: &str) -> String {
+    match all.saturating_sub(shown_max) {
+        0 => String::new(),
+        more => format!("<p>{more} {what} are not shown.</p>\n"),
+    }
 }
 
 /// What could not be seen.

@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 
-use super::{Answer, Event, Timeline, Uncordon};
+use super::{Event, Timeline, Uncordon};
 use crate::hold::Phase;
 use crate::quote::quoted;
 use crate::span::span;
@@ -103,7 +103,7 @@ fn of_uncordons(first: &Uncordon, all: &[Uncordon]) -> Line {
         about: false,
         what: first.answer.as_str().to_owned(),
         detail: format!("an uncordon by {}{reason}{times}", quoted(&first.by)),
-        is_bad: first.answer == Answer::Passed,
+        is_bad: first.answer.lets_through(),
     }
 }
 

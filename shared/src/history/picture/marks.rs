@@ -139,6 +139,7 @@ impl Drawing<'_> {
         for (answer, says) in [
             (Answer::Denied, "an uncordon was denied"),
             (Answer::Deferred, "an uncordon was kept until the end"),
+            (Answer::Allowed, "an uncordon was allowed"),
             (Answer::Passed, "an uncordon passed"),
             (Answer::Unknown, "an uncordon; its answer is not known"),
         ] {
@@ -162,11 +163,12 @@ impl Drawing<'_> {
     }
 }
 
-/// A cross, two bars as of a pause, an arrow to the pods, or a ring.
+/// A cross, two bars as of a pause, an angle or an arrow to the pods, or a ring.
 fn shape(answer: Answer, x: f64, y: f64) -> String {
     match answer {
         Answer::Denied => format!("<path d=\"M{:.1} {:.1}l10 10m0 -10l-10 10\"/>", x - 5.0, y - 5.0),
         Answer::Deferred => format!("<path d=\"M{:.1} {:.1}v12m6 -12v12\"/>", x - 3.0, y - 6.0),
+        Answer::Allowed => format!("<path d=\"M{:.1} {:.1}l6 8l6 -8\"/>", x - 6.0, y - 4.0),
         Answer::Passed => format!("<path d=\"M{:.1} {:.1}h4v8h5l-7 9l-7 -9h5z\"/>", x - 2.0, y - 9.0),
         Answer::Unknown => format!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"/>"),
     }

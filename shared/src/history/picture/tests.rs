@@ -219,6 +219,7 @@ fn answer() -> impl Strategy<Value = Answer> {
     prop::sample::select(vec![
         Answer::Denied,
         Answer::Deferred,
+        Answer::Allowed,
         Answer::Passed,
         Answer::Unknown,
     ])
