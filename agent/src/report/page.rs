@@ -123,7 +123,7 @@ This page is generated from the code: `CORDONHOLD_WRITE_MANUAL=1 cargo test -p c
 * Each step of a reboot is one Event.
 * Each reason for waiting is one Event, and so is each report that the agent repeats: its count grows while it goes on.
 * The agent may create Events, and may not change them.
-  So for a higher count it creates the Event anew, with its newest text: after 10 minutes if the text has changed, and after 30 minutes if it has not and the node still waits.
+  So for a higher count it creates the Event again, with its newest text: after 10 minutes if the text has changed, and after 30 minutes if it has not and the node still waits.
 * So one reason makes at most six Events an hour, as long as no step comes in between.
   If the API server keeps Events for an hour, one of them is there for as long as the node waits.
 * A closed window alone is told once, because the Event says when the window opens.

@@ -595,7 +595,7 @@ reports! {
     Soaking
         "soaking" Info "RebootNodeReady"
         says "the node is Ready: its cordon is given back after --soak"
-        means "The node is Ready, and must stay so for `--soak`; if it does not, the soak begins anew"
+        means "The node is Ready, and must stay so for `--soak`; if it does not, the soak begins again"
         look "`kubectl get node NAME -L cordonhold.dev/phase`"
         mend "Nothing to do"
 
