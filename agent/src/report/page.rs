@@ -101,29 +101,42 @@ const LINES: &[Line] = &[
 const HEAD: &str = "\
 # Events of the agent
 
-An Event on a Node, such as `RebootBlocked`, has its section here; so has each line of the agent's log that tells of a reboot.
-[Below](#the-agent-itself) are the log lines about the agent itself.
-For the Events of the webhook, such as `Held`, see [reasons.md](reasons.md).
+Each Event of the agent on a Node, such as `RebootBlocked`, has a section here.
+So has each line of the agent's log that is about a reboot.
+The log lines about the agent itself are [at the end](#the-agent-itself).
+The Events of the webhook, such as `Held`, are in [reasons.md](reasons.md).
 
-* **Look:** `kubectl describe node NAME` shows the Events of a node, and `kubectl get events --namespace default --field-selector reason=RebootBlocked` all with one reason.
-* The text of a section is the text of the log line, and the note of the Event begins with it.
-  In the note, the fields that say why follow in parentheses.
-* An Event is a Warning if its level is `warn` or `error`.
+`kubectl describe node NAME` shows the Events of a node.
+`kubectl get events --namespace default --field-selector reason=RebootBlocked` shows all Events with one reason.
 
-Each line of the agent's log has the field `event`, which says what kind of line it is; only some debug lines have none.
-What an `event` means never changes.
-Each line also has `node`.
-Each line of [the reboot](#the-reboot) also has `holder`: the holder of the last wish or hold that the agent has seen on its Node, if any.
+In the commands of this page `NAME` is the node, the namespace is `cordonhold`, and the pool is `default`.
 
-Each step of a reboot is an Event of its own, and so is a remark beside the steps.
-A reason for waiting is one Event, and so is what the agent reports again while it goes on: its count grows.
-The agent may only create Events, so such an Event is created anew with its count and its newest text: after 10 minutes if the text has changed, and after 30 minutes if it has not and the node still waits.
-So a reason makes six Events an hour at most while no step comes in between, and one is there for as long as the node waits, if the API server keeps Events for an hour.
-A closed window alone is told once, because the Event says when it opens.
-The next step, or another reason for waiting, ends a wait.
-A reason that comes again after a step is told at once, but not twice within a minute; after another reason, it is told again 10 minutes after the last time.
+* A section begins with the text of the log line.
+  The note of the Event begins with the same text; then the fields that say why follow in parentheses.
+* An Event is a Warning if its log line has the level `warn` or `error`.
+* [how-it-works.md](how-it-works.md#the-words) explains *hold*, *marks*, *seal* and the other words.
 
 This page is generated from the code: `CORDONHOLD_WRITE_MANUAL=1 cargo test -p cordonhold-agent manual` writes it anew.
+
+## How often an Event comes
+
+* Each step of a reboot is one Event.
+* Each reason for waiting is one Event, and so is each report that the agent repeats: its count grows while it goes on.
+* The agent may create Events, and may not change them.
+  So for a higher count it creates the Event again, with its newest text: after 10 minutes if the text has changed, and after 30 minutes if it has not and the node still waits.
+* So one reason makes at most six Events an hour, as long as no step comes in between.
+  If the API server keeps Events for an hour, one of them is there for as long as the node waits.
+* A closed window alone is told once, because the Event says when the window opens.
+* The next step ends a wait, and so does another reason for waiting.
+  A reason that comes again after a step is told at once, but not twice within a minute.
+  A reason that comes again after another reason is told 10 minutes after the last time.
+
+## The fields of a log line
+
+* `event` says what kind of line it is; only some debug lines have none.
+  What an `event` means never changes.
+* `node` is in each line.
+* `holder` is in each line about [a reboot](#the-reboot): the holder of the last wish or hold that the agent has seen on its Node, if any.
 ";
 
 /// The words that a field of a report has: the field, the reports by their heading, and the words with what each means.
@@ -171,7 +184,7 @@ fn name(row: &Row) -> &'static str {
     row.reason.unwrap_or(row.event)
 }
 
-/// The section of a report: what people read, where they read it, and what it means.
+/// The section of a report: what people read, where they read it, what it means, where to look, and what to do.
 fn section(row: &Row) -> String {
     let texts: Vec<String> = row
         .texts
@@ -187,12 +200,15 @@ fn section(row: &Row) -> String {
         format!(", with {}", codes(row.fields))
     };
     format!(
-        "\n### {}\n\n{}\nLog line `{}` ({}){fields}{event}.\n\n{}.\n",
+        "\n### {}\n\n{}\nLog line `{}` ({}){fields}{event}.\n\n\
+         **What it means.** {}.\n\n**How to look.** {}.\n\n**How to mend it.** {}.\n",
         name(row),
         texts.join("\nor\n\n"),
         row.event,
         level(row.level),
-        row.meaning
+        row.meaning,
+        row.look,
+        row.mend
     )
 }
 
@@ -211,7 +227,7 @@ fn course(course: Course) -> &'static str {
         Course::Wait => "an Event for as long as the node waits for it",
         Course::Timed => "an Event that says itself until when",
         Course::Repeated => "an Event that is repeated while it goes on",
-        Course::Remark => "an Event beside the steps",
+        Course::Remark => "an Event",
     }
 }
 

@@ -70,7 +70,7 @@ reasons! {
     Deferred        "deferred"         Flag  Ours  "an uncordon of a held Node that is kept until the hold ends, or the removal of such a one by its author"
     TamperedHold    "tampered-hold"    Deny  Ours  "an annotation or label of a hold, or one beside them that the agent acts on, changed by someone other than the node's agent"
     TamperedTaint   "tampered-taint"   Deny  Ours  "the taint of a hold changed by someone other than the node's agent"
-    ForgedWish      "forged-wish"      Deny  Ours  "`cordonhold.dev/uncordon-wanted` written other than by an uncordon of this user under the present hold, through `nodes/status`, over an earlier one, or removed by someone else; the wish of this code is the kept uncordon"
+    ForgedWish      "forged-wish"      Deny  Ours  "`cordonhold.dev/uncordon-wanted` removed by someone else, or written in another way than by this user's own uncordon under the present hold: for another hold or user, over an earlier uncordon, or through `nodes/status`"
     Probed          "probed"           Allow Ours  "a dry run that writes `cordonhold.dev/probe`: the question whether the webhook is there; the warning has its version, mode and replica"
     StrayProbe      "stray-probe"      Deny  Ours  "`cordonhold.dev/probe` written other than in a dry run, or through `nodes/status`"
     HeldDeleted     "held-deleted"     Flag  Ours  "the DELETE of a held Node; denied with `--on-delete=deny`"

@@ -57,7 +57,7 @@ flags! {
     "drain-delay"                  Text: "waits between the cordon and the first eviction, in kured before the cordon, while pods still land; negative durations are refused, for this and every other flag"
     "drain-timeout"                Text: "a refused eviction is tried again until then, in kured a webhook that refuses one ends the drain at once"
     "reboot-delay"                 Text: "the node is watched meanwhile and checked at the end"
-    "reboot-method"                Text: "also `logind` and `auto`; `signal` is refused where PID 1 is not the host's init; a host that does not go down is told of, for each"
+    "reboot-method"                Text: "also `logind` and `auto`; `signal` is refused where PID 1 is not the host's init; if the host does not go down, the agent reports it, with each method"
     "reboot-command"               Text: "if it fails the node is drained again, in kured the process ends; if it has not failed after a minute, it counts as accepted"
     "reboot-signal"                Number: "checked at the start: a number that is no signal is refused"
     "period"                       Text: "0 is refused; the first check comes at once, and watches wake the agent earlier where they can"
@@ -71,7 +71,7 @@ flags! {
     "alert-filter-match-only"      Switch
     "alert-firing-only"            Switch
     "reboot-sentinel"              Text: "symlinks are followed as on the host; a directory of that name asks for nothing"
-    "reboot-sentinel-command"      Text: "no answer is neither yes nor no, and told once; in kured it is no, or ends the process; a command that hangs is killed"
+    "reboot-sentinel-command"      Text: "if it gives no answer, that neither asks for a reboot nor calls one off, and the log says so once; in kured no answer means no, or ends the process; a command that hangs is killed"
     "prefer-no-schedule-taint"     Text: "on the node from the wish on, also outside of the window, removed however the reboot ends"
     "concurrency"                  Number: "also a percentage; 0 is refused"
     "slack-hook-url"               Text: "deprecated; warns of a URL that is no webhook, to which nothing is sent, as in kured"

@@ -173,18 +173,19 @@ macro_rules! kinds {
 kinds! {
     "outside_window" "Nothing to do: `why` says when a reboot may begin. Until then nothing else is asked"
         Blocker::OutsideWindow { .. },
-    "node_paused" "Remove the annotation `cordonhold.dev/pause` from the Node" Blocker::NodePaused(_),
-    "pool_paused" "Remove the annotation `cordonhold.dev/pause` from the object that carries the lock" Blocker::PoolPaused(_),
+    "node_paused" "End the pause of the Node when it may reboot: `kubectl cordonhold resume NAME`" Blocker::NodePaused(_),
+    "pool_paused" "End the pause of the pool when its nodes may reboot: `kubectl cordonhold resume --pool`" Blocker::PoolPaused(_),
     "unavailable" "Bring back the Nodes that `why` names, or allow more with `--max-unavailable`" Blocker::Unavailable { .. },
-    "alerts" "Resolve the alerts that `why` names, or leave them out with `--alert-filter-regexp`" Blocker::Alerts(_),
-    "promql" "Resolve what `why` names, or change the expression of `--blocker-promql`" Blocker::Series { .. },
+    "alerts" "Mend what the alerts in `why` are about, or leave them out with `--alert-filter-regexp`" Blocker::Alerts(_),
+    "promql" "Mend what `why` names, or change the expression of `--blocker-promql`" Blocker::Series { .. },
     "pods" "Wait until the pods that `why` names have ended, or move them" Blocker::Pods { .. },
     "object" "Wait until the expression in `why` is false, or change the object" Blocker::Object { .. },
     "budgets" "Let more pods of the budgets that `why` names be Ready, or change these budgets" Blocker::Budgets(_),
-    "node_labels" "Remove from the Node the label that `why` names" Blocker::NodeLabels(_),
-    "node_annotation" "Remove from the Node the annotation that `why` names" Blocker::NodeAnnotation { .. },
-    "reboots_max" "The node reboots again and again: find out why it still asks for a reboot, then remove the annotation \
-        `cordonhold.dev/reboots` from the Node" Blocker::Loop { .. } | Blocker::LoopUnreadable(_),
+    "node_labels" "Remove from the Node the label that `why` names: `kubectl label node NAME KEY-`" Blocker::NodeLabels(_),
+    "node_annotation" "Remove from the Node the annotation that `why` names: `kubectl annotate node NAME KEY-`"
+        Blocker::NodeAnnotation { .. },
+    "reboots_max" "The node reboots again and again: find out why it still asks for a reboot, then run \
+        `kubectl annotate node NAME cordonhold.dev/reboots-`" Blocker::Loop { .. } | Blocker::LoopUnreadable(_),
     "min_interval" "Nothing to do: `why` says when it goes on" Blocker::MinInterval { .. } | Blocker::LastRebootUnreadable(_),
     "spread_by" "Wait until the nodes that `why` names are back" Blocker::Spread { .. },
     "foreign_reboot" "Wait until the nodes that `why` names are back" Blocker::ForeignReboot(_) | Blocker::ForeignReboots { .. },

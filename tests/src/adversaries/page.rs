@@ -14,7 +14,8 @@ use super::{Before, Line, Row, RowToken};
 const HEAD: &str = "\
 # Who uncordons a node, and what Cordonhold answers
 
-Each row is a program that is known to uncordon nodes, as a small client that behaves like it: its identity, its request, and what it does after a denial.
+Each row is a program that is known to uncordon nodes.
+A small client behaves like it: with its identity, its request, and what it does after a denial.
 The clients are built on the libraries that those programs use (kubectl's drain library, client-go, controller-runtime), and ask a real API server with the real webhook.
 The code is ours; what the programs do was read in their source in 2026, and may have changed since.
 
@@ -22,24 +23,26 @@ Each row is played twice in each phase of a hold, and twice without one:
 
 * on a node that was schedulable before the hold;
 * on a node that the program itself had cordoned before the hold.
-  In mode `enforce` this node ends cordoned unless the program asks again after the hold, because our hold gives back what it found.
-  [Mode `defer`](webhook.md#defer) keeps the uncordon.
+  In mode `enforce` this node stays cordoned unless the program asks again after the hold, because at its end the cordon becomes what it was before.
+  In [mode `defer`](webhook.md#defer) the uncordon is kept, and done when the hold ends.
 
-Without a hold, and in the phase `wanted`, the node is not held, and an uncordon passes; only a write that also removes the marks of a wish is denied (row `b`).
-The table is about the phases `draining`, `delaying`, `sealed` and `returning`; a cell names the phases only if they differ.
+The tables are about the phases `draining`, `delaying`, `sealed` and `returning`; a cell names the phases only if they differ.
+Without a hold, and in the phase `wanted`, the node is not held, and an uncordon passes.
+Only a write that also removes the marks of the phase `wanted` is denied there (row `b`).
 ";
 
 const LIMITS: &str = "\
 ## What this does not show
 
 * The hold lasts until the program has given up, or has asked five times.
-  A hold that is over sooner lets a program that asks a few times only pass; system-upgrade-controller is shown with a short and with a long hold for that reason.
+  If a hold is over sooner, a program that asks only a few times may succeed.
+  For that reason system-upgrade-controller is shown with a short and with a long hold.
 * A program that asks again until the node is schedulable uses a work queue, whose pauses double up to 1000 s.
   So after a hold of 20 minutes its uncordon can come up to a quarter of an hour late; here the hold lasts seconds.
-* Programs with long pauses run faster than by themselves, so that a run ends: the column *faster* says how many times.
+* Programs with long pauses run faster here than they do by themselves, so that a run ends: the column *faster* says how many times.
   The hold is shorter by the same factor, and no try is left out.
 * The marks of the hold are written with the agent's identity and by its code, without an agent that drains and reboots.
-* *lifts only its own cordon*: the program looks for its annotation on the node, which is there in both cases: otherwise it would ask nothing.
+* *lifts only its own cordon*: the program looks for its annotation on the node, and without it asks nothing; here it is there in both cases.
 * *looks again*: the program reads the Node after a write that was accepted, and asks again if the node is still cordoned, which matters in mode `defer`.
 * *guessed*: the identity or the request is not known, and a plausible one is used.
 * Rows `a` to `d` are no known program: they are shapes of a request that no other row has.
