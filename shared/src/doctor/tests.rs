@@ -174,7 +174,7 @@ fn what_was_not_seen_is_neither_fine_nor_wrong() {
     let diagnosis = Diagnosis::of(&Examined::default(), now());
     assert_eq!(diagnosis.findings, []);
     let told: Vec<&str> = diagnosis.fine.iter().map(|fine| fine.about.as_str()).collect();
-    assert_eq!(told, ["versions", "holds and locks"]);
+    assert_eq!(told, ["versions"]);
 }
 
 #[test]

@@ -38,7 +38,9 @@ pub fn page(scenes: &[Scene]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use cordonhold_shared::history::{Answer, Event, Outcome};
+    use std::path::Path;
+
+    use cordonhold_shared::history::{Answer, Event, Outcome, picture};
     use cordonhold_shared::hold::Phase;
     use jiff::Timestamp;
 
@@ -74,6 +76,35 @@ mod tests {
             (0, 1)
         );
         assert_eq!(timeline.pods_at_reboot(), Some(1));
+    }
+
+    /// A run of the demo that was kept: `cargo demo --json tests/src/demo/recorded.json`.
+    #[test]
+    fn the_manual_has_the_pictures_of_a_recorded_run() {
+        let scenes: Vec<Scene> = serde_json::from_str(include_str!("recorded.json")).unwrap();
+        let hole = &scenes.first().unwrap().timeline;
+        let guarded = &scenes.last().unwrap().timeline;
+        assert!(
+            hole.count(Answer::Passed) > 0 && hole.pods_at_reboot() > Some(0),
+            "{hole:?}"
+        );
+        assert!(
+            guarded.count(Answer::Denied) > 0
+                && guarded.count(Answer::Passed) == 0
+                && guarded.pods_at_reboot() == Some(0),
+            "{guarded:?}"
+        );
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+        for (name, timeline) in [("race-open.svg", hole), ("race-closed.svg", guarded)] {
+            let (path, drawn) = (docs.join(name), picture::file(timeline));
+            if std::env::var_os("CORDONHOLD_WRITE_MANUAL").is_some() {
+                std::fs::write(&path, &drawn).unwrap();
+            }
+            assert!(
+                std::fs::read_to_string(&path).is_ok_and(|kept| kept == drawn),
+                "docs/{name} is out of date: write it anew with `CORDONHOLD_WRITE_MANUAL=1 cargo test -p cordonhold-tests --lib pictures`"
+            );
+        }
     }
 
     #[test]
