@@ -442,6 +442,9 @@ pub(crate) struct PlanArgs {
     /// kured's DaemonSet, if several look like it, or none
     #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with = "from")]
     pub(crate) kured: Option<String>,
+    /// Leave what may be a secret in the values, in clear
+    #[arg(long)]
+    pub(crate) show_secrets: bool,
     /// How it is printed: yaml prints the values alone, for Helm
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     pub(crate) output: Option<Format>,

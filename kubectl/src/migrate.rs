@@ -6,7 +6,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use cordonhold_shared::kured::DaemonSetView;
-use cordonhold_shared::migration::{Becomes, Line, Plan, Source};
+use cordonhold_shared::migration::{Becomes, Line, Plan, Secrets, Source};
 use kube::api::ListParams;
 use serde_json::Value;
 
@@ -26,7 +26,12 @@ pub(crate) async fn plan(
         Some(path) => from_file(path)?,
         None => connect().await?.kureds_settings(args.kured.as_deref()).await?,
     };
-    let plan = Plan::of(&source);
+    let secrets = if args.show_secrets {
+        Secrets::Shown
+    } else {
+        Secrets::Hidden
+    };
+    let plan = Plan::of(&source, secrets);
     match args.output {
         // What Helm takes.
         Some(Format::Yaml) => {
@@ -122,7 +127,7 @@ fn rendered(plan: &Plan, width: Option<usize>) -> Result<String, Error> {
 fn row(line: &Line) -> Vec<Cell> {
     let style = match line.becomes {
         Becomes::Same => FAINT,
-        Becomes::Differs => PLAIN,
+        Becomes::Differs | Becomes::Secret => PLAIN,
         Becomes::LeftOut | Becomes::NoEffect => BUSY,
         Becomes::Unknown => BAD,
         Becomes::Advice => GOOD,
