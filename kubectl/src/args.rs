@@ -94,6 +94,8 @@ pub(crate) enum Command {
     Reboot(RebootArgs),
     /// End the hold of a node whose agent is gone
     Release(ReleaseArgs),
+    /// Print or apply what the chart renders, without Helm
+    Install(InstallArgs),
     /// Plan the way from stock kured
     Migrate(MigrateArgs),
     /// Write an archive for a bug report, without secrets
@@ -410,6 +412,51 @@ pub(crate) struct ReportArgs {
     /// The file to write, which must not be there yet; without it, one in this directory, named after the time
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
+}
+
+/// Values of the chart.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ValuesArgs {
+    /// File with values of the chart; - for standard input; may be repeated, and the last counts
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub(crate) values: Vec<PathBuf>,
+    /// One value over those of the files, like webhook.mode=enforce; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+/// What a dry run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DryRun {
+    /// Print what would be applied; no cluster is asked
+    Client,
+    /// Let the API server check it, and write nothing
+    Server,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+The objects are those of the chart, without the Job that only helm uninstall runs, and with the namespace. They are applied
+by server-side apply; what another tool keeps is not overwritten, and is named.
+
+Examples:
+  kubectl cordonhold install -f my-values.yaml --dry-run=client -o yaml
+  kubectl cordonhold install -f my-values.yaml --set webhook.mode=enforce
+  kubectl cordonhold install -f my-values.yaml --dry-run=client | kubectl diff -f -
+
+Needs: with --dry-run=client, nothing; else the rights that it gives to others, so cluster-admin.")]
+pub(crate) struct InstallArgs {
+    #[command(flatten)]
+    pub(crate) values: ValuesArgs,
+    /// Write nothing
+    #[arg(long, value_enum, value_name = "WHERE", num_args = 0..=1, require_equals = true, default_missing_value = "client")]
+    pub(crate) dry_run: Option<DryRun>,
+    /// How a dry run is printed: yaml, which is the default, or json
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    pub(crate) output: Option<Format>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, ClapArgs)]

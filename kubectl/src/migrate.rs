@@ -2,7 +2,6 @@
 //!
 //! Not here: what becomes of each setting ([`cordonhold_shared::migration`]).
 
-use std::io::Read as _;
 use std::path::Path;
 
 use cordonhold_shared::kured::DaemonSetView;
@@ -13,10 +12,7 @@ use serde_json::Value;
 use crate::args::{Format, PlanArgs};
 use crate::cluster::{Cluster, Sight, seen};
 use crate::text::{self, BAD, BUSY, Cell, FAINT, GOOD, PLAIN};
-use crate::{Ending, Error, output};
-
-/// Longest file that is read: a DaemonSet or values have some kilobytes.
-const FILE_MAX: u64 = 1_048_576;
+use crate::{Ending, Error, install, output};
 
 pub(crate) async fn plan(
     connect: impl AsyncFn() -> Result<Cluster, Error>,
@@ -54,13 +50,7 @@ fn from_file(path: &Path) -> Result<Source, Error> {
             path.display()
         ))
     };
-    let mut text = String::new();
-    let read = if path == Path::new("-") {
-        std::io::stdin().take(FILE_MAX).read_to_string(&mut text)
-    } else {
-        std::fs::File::open(path).and_then(|file| file.take(FILE_MAX).read_to_string(&mut text))
-    };
-    let _ = read.map_err(|error| failed(error.to_string()))?;
+    let text = install::text_of(path)?;
     let documents: Vec<Value> =
         serde_saphyr::from_multiple(&text).map_err(|error| failed(error.to_string()))?;
     if let Some(set) = documents.iter().find(|document| document["kind"] == "DaemonSet") {
