@@ -1,6 +1,6 @@
-//! Applies objects of any kind: server-side apply, which sees what others have written of them.
+//! Applies and removes objects of any kind: server-side apply, which sees what others have written of them.
 //!
-//! Not here: which objects (`install`).
+//! Not here: which objects (`install`, `migrate`).
 
 use cordonhold_rt::api::{CallError, within};
 use cordonhold_shared::keys;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::output::SAID_MAX;
-use crate::patch::say_refused;
+use crate::patch::{Written, say_refused};
 use crate::{Ending, Error, PROGRAM, output};
 
 /// Why one object was not applied.
@@ -118,6 +118,40 @@ impl Cluster {
                 Some(400 | 403 | 404 | 422) => Ok(Err(Refusal::Refused(error.to_string()))),
                 _ => Err(unknown("apply", object, error)),
             },
+        }
+    }
+
+    /// Removes an object, if it is there, with these preconditions, and says so.
+    pub(crate) async fn remove(
+        &self,
+        object: &Value,
+        preconditions: Option<&Value>,
+    ) -> Result<Written, Error> {
+        let mut options =
+            json!({ "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background" });
+        if let Some(preconditions) = preconditions {
+            options["preconditions"] = preconditions.clone();
+        }
+        let request = http::Request::delete(path(object))
+            .header(CONTENT_TYPE, "application/json")
+            .body(options.to_string().into_bytes());
+        let answer = self
+            .send(request)
+            .await
+            .map_err(|error| unknown("remove", object, error))?;
+        let said: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
+        let said = said["message"].as_str().unwrap_or("the API server says no more");
+        match answer.status().as_u16() {
+            200 | 202 => {
+                output::line(&format!("✓ removed {}", named(object)))?;
+                Ok(Written::Done)
+            }
+            404 => Ok(Written::Done),
+            409 => Ok(Written::Outrun(said.to_owned())),
+            _ => {
+                say_refused(&format!("{} was not removed: {said}", named(object)));
+                Ok(Written::Refused)
+            }
         }
     }
 

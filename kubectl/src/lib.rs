@@ -185,6 +185,7 @@ async fn carried_out(
         Command::Install(args) => install::run(connect, namespace, &args).await,
         Command::Migrate(args) => match args.step {
             MigrateStep::Plan(args) => migrate::plan(connect, &args).await,
+            step => migrate::stages::run(&connect().await?, &step).await,
         },
         Command::Report(args) => report::run(&connect().await?, &args).await,
         Command::Completion => complete::script(),

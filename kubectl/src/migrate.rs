@@ -1,6 +1,6 @@
 //! `migrate plan`: kured's settings as values of the chart, and what changes and why. It writes nothing.
 //!
-//! Not here: what becomes of each setting ([`cordonhold_shared::migration`]).
+//! Not here: what becomes of each setting ([`cordonhold_shared::migration`]), and the steps that follow (`stages`).
 
 use std::path::Path;
 
@@ -13,6 +13,10 @@ use crate::args::{Format, PlanArgs};
 use crate::cluster::{Cluster, Sight, seen};
 use crate::text::{self, BAD, BUSY, Cell, FAINT, GOOD, PLAIN};
 use crate::{Ending, Error, install, output};
+
+mod acts;
+mod remove;
+pub(crate) mod stages;
 
 pub(crate) async fn plan(
     connect: impl AsyncFn() -> Result<Cluster, Error>,
@@ -66,6 +70,18 @@ fn from_file(path: &Path) -> Result<Source, Error> {
 impl Cluster {
     /// The settings of kured's DaemonSet: of this one, or of the only one that looks like kured's.
     async fn kureds_settings(&self, wanted: Option<&str>) -> Result<Source, Error> {
+        let sets = self.daemon_sets().await?;
+        let set = kured_among(&sets, wanted)?.ok_or_else(|| {
+            Error::Usage(
+                "no DaemonSet looks like kured's: name it with --kured NAMESPACE/NAME, or give its settings with --from".to_owned(),
+            )
+        })?;
+        Source::of_daemon_set(set)
+            .ok_or_else(|| Error::Usage("kured's DaemonSet has no container".to_owned()))
+    }
+
+    /// All DaemonSets.
+    async fn daemon_sets(&self) -> Result<Vec<Value>, Error> {
         let sight = Sight {
             what: "kured's DaemonSet".to_owned(),
             needs: "list daemonsets.apps in the whole cluster".to_owned(),
@@ -75,32 +91,38 @@ impl Cluster {
         let sets = self
             .list::<Value>("/apis/apps/v1/daemonsets", ListParams::default())
             .await;
-        let Some(sets) = seen(sets, &sight, &mut unseen)? else {
-            let says = text::unseen(&unseen, None);
-            return Err(Error::Usage(format!(
+        match seen(sets, &sight, &mut unseen)? {
+            Some(sets) => Ok(sets),
+            None => Err(Error::Usage(format!(
                 "{}; or give its DaemonSet with --from",
-                says.trim()
-            )));
-        };
-        let named = |set: &Value| -> Option<(String, bool)> {
-            let view: DaemonSetView = serde_json::from_value(set.clone()).ok()?;
-            Some((view.kured().to_string(), view.looks_like_kured()))
-        };
-        let is_meant = |set: &&Value| {
-            named(set).is_some_and(|(name, looks)| wanted.map_or(looks, |wanted| name == wanted))
-        };
-        let found: Vec<&Value> = sets.iter().filter(is_meant).collect();
-        match found.as_slice() {
-            [set] => Source::of_daemon_set(set).ok_or_else(|| Error::Usage("kured's DaemonSet has no container".to_owned())),
-            [] => Err(Error::Usage(
-                "no DaemonSet looks like kured's: name it with --kured NAMESPACE/NAME, or give its settings with --from".to_owned(),
-            )),
-            several => {
-                let all: Vec<String> = several.iter().filter_map(|set| named(set)).map(|(name, _)| name).collect();
-                Err(Error::Usage(format!("several DaemonSets look like kured's: name one with --kured: {}", all.join(", "))))
-            }
+                text::unseen(&unseen, None).trim()
+            ))),
         }
     }
+}
+
+/// kured's DaemonSet among all: this one, or the only one that looks like kured's.
+fn kured_among<'a>(sets: &'a [Value], wanted: Option<&str>) -> Result<Option<&'a Value>, Error> {
+    let named = |set: &Value| -> Option<(String, bool)> {
+        let view: DaemonSetView = serde_json::from_value(set.clone()).ok()?;
+        Some((view.kured().to_string(), view.looks_like_kured()))
+    };
+    let is_meant =
+        |set: &&Value| named(set).is_some_and(|(name, looks)| wanted.map_or(looks, |wanted| name == wanted));
+    let found: Vec<&Value> = sets.iter().filter(is_meant).collect();
+    if found.len() > 1 {
+        let all: Vec<String> = found
+            .iter()
+            .filter_map(|set| named(set))
+            .map(|(name, _)| name)
+            .collect();
+        let says = format!(
+            "several DaemonSets look like kured's: name one with --kured: {}",
+            all.join(", ")
+        );
+        return Err(Error::Usage(says));
+    }
+    Ok(found.first().copied())
 }
 
 fn rendered(plan: &Plan, width: Option<usize>) -> Result<String, Error> {

@@ -1,7 +1,7 @@
 //! From stock kured to the chart: which values say the same, and what changes and why.
 //!
 //! kured is read from its DaemonSet, or from the values of its chart. Whether a value is a good one the agent says when it starts.
-//! Not here: reading either (the kubectl plugin), and the steps of a migration (docs/kured.md).
+//! Not here: reading either (the kubectl plugin), and the steps of a migration ([`stage`]).
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,11 @@ use serde_json::{Map, Value, json};
 use crate::quote::{one_line, quoted};
 
 mod flags;
+pub mod kured_set;
 mod pod;
 mod secret;
 mod source;
+pub mod stage;
 
 pub use flags::{FLAGS, Kind, KuredFlag};
 pub use secret::Secrets;
@@ -74,7 +76,7 @@ pub struct Line {
 }
 
 impl Line {
-    pub(self) fn new(setting: &str, becomes: Becomes, says: &str) -> Line {
+    fn new(setting: &str, becomes: Becomes, says: &str) -> Line {
         Line {
             setting: setting.to_owned(),
             becomes,
