@@ -94,6 +94,8 @@ pub(crate) enum Command {
     Reboot(RebootArgs),
     /// End the hold of a node whose agent is gone
     Release(ReleaseArgs),
+    /// Print or apply what the chart renders, without Helm
+    Install(InstallArgs),
     /// Plan the way from stock kured
     Migrate(MigrateArgs),
     /// Write an archive for a bug report, without secrets
@@ -412,6 +414,51 @@ pub(crate) struct ReportArgs {
     pub(crate) file: Option<PathBuf>,
 }
 
+/// Values of the chart.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ValuesArgs {
+    /// File with values of the chart; - for standard input; may be repeated, and the last counts
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub(crate) values: Vec<PathBuf>,
+    /// One value over those of the files, like webhook.mode=enforce; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+/// What a dry run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DryRun {
+    /// Print what would be applied; no cluster is asked
+    Client,
+    /// Let the API server check it, and write nothing
+    Server,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+The objects are those of the chart, without the Job that only helm uninstall runs, and with the namespace. They are applied
+by server-side apply; what another tool keeps is not overwritten, and is named.
+
+Examples:
+  kubectl cordonhold install -f my-values.yaml --dry-run=client -o yaml
+  kubectl cordonhold install -f my-values.yaml --set webhook.mode=enforce
+  kubectl cordonhold install -f my-values.yaml --dry-run=client | kubectl diff -f -
+
+Needs: with --dry-run=client, nothing; else the rights that it gives to others, so cluster-admin.")]
+pub(crate) struct InstallArgs {
+    #[command(flatten)]
+    pub(crate) values: ValuesArgs,
+    /// Write nothing
+    #[arg(long, value_enum, value_name = "WHERE", num_args = 0..=1, require_equals = true, default_missing_value = "client")]
+    pub(crate) dry_run: Option<DryRun>,
+    /// How a dry run is printed: yaml, which is the default, or json
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    pub(crate) output: Option<Format>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
 #[derive(Debug, ClapArgs)]
 pub(crate) struct MigrateArgs {
     #[command(subcommand)]
@@ -422,12 +469,92 @@ pub(crate) struct MigrateArgs {
 pub(crate) enum MigrateStep {
     /// Print kured's settings as values of the chart, and what changes and why; nothing is written
     Plan(PlanArgs),
+    /// Install the webhook in front of kured; it notes what it would deny
+    Observe(StageArgs),
+    /// Let the webhook keep the nodes cordoned that kured reboots
+    Protect(StageArgs),
+    /// Give some nodes an agent in kured's place; both use kured's lock
+    Canary(CanaryArgs),
+    /// Give all nodes an agent; kured stays, on no node
+    Fleet(StageArgs),
+    /// Remove kured, once nobody is in its lock
+    Remove(RemoveArgs),
+}
+
+/// How a stage is reached.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Each stage needs the one before, refuses with the reason while it is not safe, and may be run again if it was broken off.
+It says what it will do before it asks. The values are those of migrate plan -o yaml, with images and people; give the same
+file to each stage.
+
+Examples:
+  kubectl cordonhold migrate observe -f my-values.yaml
+  kubectl cordonhold migrate protect -f my-values.yaml --dry-run
+  kubectl cordonhold migrate protect -f my-values.yaml --undo
+
+Needs: cluster-admin.")]
+pub(crate) struct StageArgs {
+    #[command(flatten)]
+    pub(crate) values: ValuesArgs,
+    /// Go back to the stage before
+    #[arg(long)]
+    pub(crate) undo: bool,
+    /// kured's DaemonSet, if several look like it, or none
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    pub(crate) kured: Option<String>,
+    /// Flux or Argo CD, which keeps kured's DaemonSet, writes nothing now
+    #[arg(long)]
+    pub(crate) keeper_is_paused: bool,
+    /// Longest wait for pods to come, to go and to be replaced
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "10m")]
+    pub(crate) timeout: Duration,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Example:
+  kubectl cordonhold migrate canary worker-01 worker-02 -f my-values.yaml
+  kubectl cordonhold migrate canary --undo worker-01 -f my-values.yaml
+
+With --undo and without nodes, all go back to kured, and the agents are removed.
+
+Needs: cluster-admin.")]
+pub(crate) struct CanaryArgs {
+    /// The nodes
+    #[arg(value_name = "NODE")]
+    pub(crate) nodes: Vec<String>,
+    #[command(flatten)]
+    pub(crate) stage: StageArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+kured's DaemonSet, ServiceAccount and roles are written into a file first; --undo needs it.
+
+Example:
+  kubectl cordonhold migrate remove -f my-values.yaml --backup kured.yaml
+  kubectl cordonhold migrate remove -f my-values.yaml --backup kured.yaml --undo
+
+Needs: cluster-admin.")]
+pub(crate) struct RemoveArgs {
+    /// File for kured's objects; it must not be there yet, and with --undo it is read
+    #[arg(long, value_name = "FILE", default_value = "kured-backup.yaml")]
+    pub(crate) backup: PathBuf,
+    #[command(flatten)]
+    pub(crate) stage: StageArgs,
 }
 
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 kured is read from its DaemonSet in the cluster, or from a file with its DaemonSet or with the values of its chart.
-docs/kured.md has the steps that follow, under \"Move node by node\".
+migrate observe is the step that follows.
 
 Examples:
   kubectl cordonhold migrate plan
@@ -442,6 +569,9 @@ pub(crate) struct PlanArgs {
     /// kured's DaemonSet, if several look like it, or none
     #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with = "from")]
     pub(crate) kured: Option<String>,
+    /// Leave what may be a secret in the values, in clear
+    #[arg(long)]
+    pub(crate) show_secrets: bool,
     /// How it is printed: yaml prints the values alone, for Helm
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     pub(crate) output: Option<Format>,

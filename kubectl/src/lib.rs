@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 mod agents;
+mod apply;
 mod args;
 mod ask;
 mod cancel;
@@ -16,6 +17,7 @@ mod complete;
 mod doctor;
 mod explain;
 mod history;
+mod install;
 mod look;
 mod migrate;
 mod output;
@@ -155,7 +157,7 @@ fn ended(args: Args) -> Result<Ending, Error> {
         let client = access.client().await.map_err(Error::Client)?;
         Ok::<Cluster, Error>(Cluster::new(client, &common))
     };
-    let result = runtime.block_on(carried_out(command, connect));
+    let result = runtime.block_on(carried_out(command, &common.namespace, connect));
     // A login program that hangs must not keep the plugin from ending.
     runtime.shutdown_background();
     result
@@ -163,6 +165,7 @@ fn ended(args: Args) -> Result<Ending, Error> {
 
 async fn carried_out(
     command: Command,
+    namespace: &str,
     connect: impl AsyncFn() -> Result<Cluster, Error>,
 ) -> Result<Ending, Error> {
     match command {
@@ -179,8 +182,10 @@ async fn carried_out(
         Command::Unkeep(args) => pause::unkeep(&connect().await?, &args).await,
         Command::Reboot(args) => reboot::run(&connect().await?, &args).await,
         Command::Release(args) => release::run(&connect().await?, &args).await,
+        Command::Install(args) => install::run(connect, namespace, &args).await,
         Command::Migrate(args) => match args.step {
             MigrateStep::Plan(args) => migrate::plan(connect, &args).await,
+            step => migrate::stages::run(&connect().await?, &step).await,
         },
         Command::Report(args) => report::run(&connect().await?, &args).await,
         Command::Completion => complete::script(),

@@ -1,22 +1,22 @@
 //! `migrate plan`: kured's settings as values of the chart, and what changes and why. It writes nothing.
 //!
-//! Not here: what becomes of each setting ([`cordonhold_shared::migration`]).
+//! Not here: what becomes of each setting ([`cordonhold_shared::migration`]), and the steps that follow (`stages`).
 
-use std::io::Read as _;
 use std::path::Path;
 
 use cordonhold_shared::kured::DaemonSetView;
-use cordonhold_shared::migration::{Becomes, Line, Plan, Source};
+use cordonhold_shared::migration::{Becomes, Line, Plan, Secrets, Source};
 use kube::api::ListParams;
 use serde_json::Value;
 
 use crate::args::{Format, PlanArgs};
 use crate::cluster::{Cluster, Sight, seen};
 use crate::text::{self, BAD, BUSY, Cell, FAINT, GOOD, PLAIN};
-use crate::{Ending, Error, output};
+use crate::{Ending, Error, install, output};
 
-/// Longest file that is read: a DaemonSet or values have some kilobytes.
-const FILE_MAX: u64 = 1_048_576;
+mod acts;
+mod remove;
+pub(crate) mod stages;
 
 pub(crate) async fn plan(
     connect: impl AsyncFn() -> Result<Cluster, Error>,
@@ -26,7 +26,12 @@ pub(crate) async fn plan(
         Some(path) => from_file(path)?,
         None => connect().await?.kureds_settings(args.kured.as_deref()).await?,
     };
-    let plan = Plan::of(&source);
+    let secrets = if args.show_secrets {
+        Secrets::Shown
+    } else {
+        Secrets::Hidden
+    };
+    let plan = Plan::of(&source, secrets);
     match args.output {
         // What Helm takes.
         Some(Format::Yaml) => {
@@ -49,13 +54,7 @@ fn from_file(path: &Path) -> Result<Source, Error> {
             path.display()
         ))
     };
-    let mut text = String::new();
-    let read = if path == Path::new("-") {
-        std::io::stdin().take(FILE_MAX).read_to_string(&mut text)
-    } else {
-        std::fs::File::open(path).and_then(|file| file.take(FILE_MAX).read_to_string(&mut text))
-    };
-    let _ = read.map_err(|error| failed(error.to_string()))?;
+    let text = install::text_of(path)?;
     let documents: Vec<Value> =
         serde_saphyr::from_multiple(&text).map_err(|error| failed(error.to_string()))?;
     if let Some(set) = documents.iter().find(|document| document["kind"] == "DaemonSet") {
@@ -71,6 +70,18 @@ fn from_file(path: &Path) -> Result<Source, Error> {
 impl Cluster {
     /// The settings of kured's DaemonSet: of this one, or of the only one that looks like kured's.
     async fn kureds_settings(&self, wanted: Option<&str>) -> Result<Source, Error> {
+        let sets = self.daemon_sets().await?;
+        let set = kured_among(&sets, wanted)?.ok_or_else(|| {
+            Error::Usage(
+                "no DaemonSet looks like kured's: name it with --kured NAMESPACE/NAME, or give its settings with --from".to_owned(),
+            )
+        })?;
+        Source::of_daemon_set(set)
+            .ok_or_else(|| Error::Usage("kured's DaemonSet has no container".to_owned()))
+    }
+
+    /// All DaemonSets.
+    async fn daemon_sets(&self) -> Result<Vec<Value>, Error> {
         let sight = Sight {
             what: "kured's DaemonSet".to_owned(),
             needs: "list daemonsets.apps in the whole cluster".to_owned(),
@@ -80,32 +91,38 @@ impl Cluster {
         let sets = self
             .list::<Value>("/apis/apps/v1/daemonsets", ListParams::default())
             .await;
-        let Some(sets) = seen(sets, &sight, &mut unseen)? else {
-            let says = text::unseen(&unseen, None);
-            return Err(Error::Usage(format!(
+        match seen(sets, &sight, &mut unseen)? {
+            Some(sets) => Ok(sets),
+            None => Err(Error::Usage(format!(
                 "{}; or give its DaemonSet with --from",
-                says.trim()
-            )));
-        };
-        let named = |set: &Value| -> Option<(String, bool)> {
-            let view: DaemonSetView = serde_json::from_value(set.clone()).ok()?;
-            Some((view.kured().to_string(), view.looks_like_kured()))
-        };
-        let is_meant = |set: &&Value| {
-            named(set).is_some_and(|(name, looks)| wanted.map_or(looks, |wanted| name == wanted))
-        };
-        let found: Vec<&Value> = sets.iter().filter(is_meant).collect();
-        match found.as_slice() {
-            [set] => Source::of_daemon_set(set).ok_or_else(|| Error::Usage("kured's DaemonSet has no container".to_owned())),
-            [] => Err(Error::Usage(
-                "no DaemonSet looks like kured's: name it with --kured NAMESPACE/NAME, or give its settings with --from".to_owned(),
-            )),
-            several => {
-                let all: Vec<String> = several.iter().filter_map(|set| named(set)).map(|(name, _)| name).collect();
-                Err(Error::Usage(format!("several DaemonSets look like kured's: name one with --kured: {}", all.join(", "))))
-            }
+                text::unseen(&unseen, None).trim()
+            ))),
         }
     }
+}
+
+/// kured's DaemonSet among all: this one, or the only one that looks like kured's.
+fn kured_among<'a>(sets: &'a [Value], wanted: Option<&str>) -> Result<Option<&'a Value>, Error> {
+    let named = |set: &Value| -> Option<(String, bool)> {
+        let view: DaemonSetView = serde_json::from_value(set.clone()).ok()?;
+        Some((view.kured().to_string(), view.looks_like_kured()))
+    };
+    let is_meant =
+        |set: &&Value| named(set).is_some_and(|(name, looks)| wanted.map_or(looks, |wanted| name == wanted));
+    let found: Vec<&Value> = sets.iter().filter(is_meant).collect();
+    if found.len() > 1 {
+        let all: Vec<String> = found
+            .iter()
+            .filter_map(|set| named(set))
+            .map(|(name, _)| name)
+            .collect();
+        let says = format!(
+            "several DaemonSets look like kured's: name one with --kured: {}",
+            all.join(", ")
+        );
+        return Err(Error::Usage(says));
+    }
+    Ok(found.first().copied())
 }
 
 fn rendered(plan: &Plan, width: Option<usize>) -> Result<String, Error> {
@@ -122,7 +139,7 @@ fn rendered(plan: &Plan, width: Option<usize>) -> Result<String, Error> {
 fn row(line: &Line) -> Vec<Cell> {
     let style = match line.becomes {
         Becomes::Same => FAINT,
-        Becomes::Differs => PLAIN,
+        Becomes::Differs | Becomes::Secret => PLAIN,
         Becomes::LeftOut | Becomes::NoEffect => BUSY,
         Becomes::Unknown => BAD,
         Becomes::Advice => GOOD,

@@ -4,6 +4,7 @@ use clap::CommandFactory as _;
 
 use super::*;
 
+mod install;
 mod krew;
 mod manual;
 mod server;

@@ -10,6 +10,7 @@ pub mod chart;
 pub mod dashboard;
 mod difference;
 mod flags;
+pub mod install;
 pub mod kustomize;
 mod page;
 mod static_admission;

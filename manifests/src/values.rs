@@ -85,8 +85,8 @@ impl Values {
     }
 }
 
-/// Puts one value over another.
-pub(crate) fn put_over(under: &mut Value, over: Value) {
+/// Puts one value over another, as Helm does it: objects are merged, `null` takes away, everything else replaces.
+pub fn put_over(under: &mut Value, over: Value) {
     match (under, over) {
         (Value::Object(under), Value::Object(over)) => {
             for (key, value) in over {

@@ -1,7 +1,7 @@
 //! From stock kured to the chart: which values say the same, and what changes and why.
 //!
 //! kured is read from its DaemonSet, or from the values of its chart. Whether a value is a good one the agent says when it starts.
-//! Not here: reading either (the kubectl plugin), and the steps of a migration (docs/kured.md).
+//! Not here: reading either (the kubectl plugin), and the steps of a migration ([`stage`]).
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,14 @@ use serde_json::{Map, Value, json};
 use crate::quote::{one_line, quoted};
 
 mod flags;
+pub mod kured_set;
+mod pod;
+mod secret;
 mod source;
+pub mod stage;
 
 pub use flags::{FLAGS, Kind, KuredFlag};
+pub use secret::Secrets;
 pub use source::{Setting, Source};
 
 /// The flags that the chart sets itself, because they name the DaemonSet or the node.
@@ -31,6 +36,8 @@ pub enum Becomes {
     Same,
     /// It is kept, and the agent does something else on purpose.
     Differs,
+    /// It may be a secret: the agents read it from a Secret, which is to be made.
+    Secret,
     /// It is not in the values, because the chart says it itself, or because it would do harm.
     LeftOut,
     /// It is kept and has no effect.
@@ -47,6 +54,7 @@ impl Becomes {
         match self {
             Becomes::Same => "same",
             Becomes::Differs => "differs",
+            Becomes::Secret => "secret",
             Becomes::LeftOut => "left out",
             Becomes::NoEffect => "no effect",
             Becomes::Unknown => "unknown",
@@ -67,6 +75,16 @@ pub struct Line {
     pub says: String,
 }
 
+impl Line {
+    fn new(setting: &str, becomes: Becomes, says: &str) -> Line {
+        Line {
+            setting: setting.to_owned(),
+            becomes,
+            says: one_line(says, SAYS_MAX),
+        }
+    }
+}
+
 /// The plan: the values for the chart, and a line for each setting.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -81,48 +99,72 @@ pub struct Plan {
 
 impl Plan {
     /// The plan for a kured with these settings.
-    pub fn of(source: &Source) -> Plan {
+    pub fn of(source: &Source, secrets: Secrets) -> Plan {
+        let mut values = source.values.clone();
+        drop(values.insert("mode".to_owned(), json!("mixed")));
+        if let Some((namespace, name)) = &source.place {
+            let kured = json!({ "namespace": namespace, "name": name });
+            drop(values.insert("kured".to_owned(), kured));
+        }
         let mut plan = Plan {
             from: source.from.clone(),
-            values: json!({ "mode": "mixed" }),
+            values: Value::Object(values),
             lines: Vec::new(),
         };
-        if let Some((namespace, name)) = &source.place {
-            plan.values["kured"] = json!({ "namespace": namespace, "name": name });
-        }
+        let mut hidden = secret::Hidden::new(secrets);
         let mut configuration = Map::new();
         for (name, setting) in &source.flags {
-            plan.flag(name, setting, &mut configuration);
+            plan.flag(name, setting, &mut configuration, &mut hidden);
         }
         if !configuration.is_empty() {
             plan.values["configuration"] = Value::Object(configuration);
         }
-        if !source.elsewhere.is_empty() {
-            plan.values["agent"] = json!({ "extraEnv": source.elsewhere });
+        let moved = source.variables.iter();
+        let mut variables: Vec<Value> = moved
+            .map(|variable| plan.variable(variable, &mut hidden))
+            .collect();
+        variables.extend(hidden.variables());
+        if !variables.is_empty() {
+            plan.values["agent"]["extraEnv"] = Value::Array(variables);
         }
-        for variable in &source.elsewhere {
-            let name = variable["name"].as_str().unwrap_or_default();
-            let says =
-                "its value stays where it is: copy that Secret or ConfigMap into the namespace of the agents";
-            plan.line(&format!("the variable {}", quoted(name)), Becomes::Same, says);
-        }
-        for (what, says) in &source.left {
-            plan.line(what, Becomes::LeftOut, says);
-        }
+        plan.lines.extend(source.lines.iter().cloned());
+        plan.lines.extend(hidden.advice());
         plan.advise(source);
         plan
     }
 
     fn line(&mut self, setting: &str, becomes: Becomes, says: &str) {
-        self.lines.push(Line {
-            setting: setting.to_owned(),
-            becomes,
-            says: one_line(says, SAYS_MAX),
-        });
+        self.lines.push(Line::new(setting, becomes, says));
+    }
+
+    /// A variable that moves as it is, or its place in the Secret.
+    fn variable(&mut self, variable: &Value, hidden: &mut secret::Hidden) -> Value {
+        let name = variable["name"].as_str().unwrap_or_default();
+        let shown = format!("the variable {}", quoted(name));
+        let value = variable["value"].as_str().unwrap_or_default();
+        if hidden.takes(name, value) {
+            self.line(&shown, Becomes::Secret, secret::SAYS);
+            return hidden.reference(name);
+        }
+        let from = &variable["valueFrom"];
+        let is_copied = from["secretKeyRef"].is_object() || from["configMapKeyRef"].is_object();
+        let says = if is_copied {
+            "its value stays where it is: copy that Secret or ConfigMap into the namespace of the agents"
+        } else {
+            ""
+        };
+        self.line(&shown, Becomes::Same, says);
+        variable.clone()
     }
 
     /// One flag of kured's.
-    fn flag(&mut self, name: &str, setting: &Setting, configuration: &mut Map<String, Value>) {
+    fn flag(
+        &mut self,
+        name: &str,
+        setting: &Setting,
+        configuration: &mut Map<String, Value>,
+        hidden: &mut secret::Hidden,
+    ) {
         let shown = format!("--{name}");
         let Some(flag) = KuredFlag::named(name) else {
             let says = "kured 1.23 has no such flag, and the agent would not start with it: see docs/flags.md for one that does what it was for";
@@ -132,6 +174,11 @@ impl Plan {
         if OF_THE_CHART.contains(&name) {
             let says = "the chart sets it: the node's name comes from the pod, and kured's from kured.namespace and kured.name";
             self.line(&shown, Becomes::LeftOut, says);
+            return;
+        }
+        if hidden.takes_flag(flag, setting) {
+            hidden.keep(&flag.variable());
+            self.line(&shown, Becomes::Secret, secret::SAYS);
             return;
         }
         drop(configuration.insert(flag.key(), setting.value(flag.kind)));
@@ -155,12 +202,6 @@ impl Plan {
         if !source.flags.contains_key("drain-timeout") {
             let says = "nobody has set it, so one drain that is blocked holds up the whole pool: an hour is a good value";
             self.line("--drain-timeout", Becomes::Advice, says);
-        }
-        for flag in ["notify-url", "slack-hook-url"] {
-            if source.flags.contains_key(flag) {
-                let says = "these values have the address in clear, and it may be a secret: keep it in a Secret, and name that in agent.extraEnv";
-                self.line(&format!("--{flag}"), Becomes::Advice, says);
-            }
         }
         if source.flags.contains_key("concurrency") {
             let says = "kured and the agents need the same --concurrency while both run: change it in both, or in none";

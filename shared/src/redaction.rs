@@ -75,6 +75,21 @@ pub fn text(text: &str) -> String {
     patterns.flag.replace_all(&text, cut.as_str()).into_owned()
 }
 
+/// Whether something in this text is a token, a password or a private key, by its shape or by its name. Addresses do not count.
+pub fn names_a_secret(text: &str) -> bool {
+    let patterns = &*PATTERNS;
+    [
+        &patterns.private_key,
+        &patterns.bearer,
+        &patterns.jwt,
+        &patterns.authorization,
+        &patterns.named,
+        &patterns.flag,
+    ]
+    .iter()
+    .any(|pattern| pattern.is_match(text))
+}
+
 fn address(scheme: &str, rest: &str) -> String {
     if !["http", "https"].contains(&scheme.to_ascii_lowercase().as_str()) {
         return format!("{scheme}://{LEFT_OUT}");

@@ -57,7 +57,7 @@ fn printed(line: &str) -> String {
             server::cluster(&args.common)
         })
     };
-    if let Err(error) = runtime.block_on(carried_out(args.command, connect)) {
+    if let Err(error) = runtime.block_on(carried_out(args.command, &args.common.namespace, connect)) {
         output::note(&complaint(&error));
     }
     output::PRINTED.take()

@@ -18,7 +18,9 @@ fn ran(line: &str, change: server::Change) -> (Ending, String) {
         .build()
         .unwrap();
     let connect = async || Ok(server::changing(&args.common, change));
-    let ending = runtime.block_on(carried_out(args.command, connect)).unwrap();
+    let ending = runtime
+        .block_on(carried_out(args.command, &args.common.namespace, connect))
+        .unwrap();
     (ending, output::PRINTED.take())
 }
 

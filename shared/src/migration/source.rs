@@ -2,12 +2,11 @@
 
 use serde_json::{Map, Number, Value, json};
 
-use super::{FLAGS, Flags, Kind, KuredFlag};
+use super::{Becomes, FLAGS, Flags, Kind, KuredFlag, Line};
 use crate::quote::quoted;
 
-/// Why the tolerations do not move.
-const TOLERATIONS: &str = "the agents tolerate every taint, so that they come back to a node that they have tainted: to keep them off nodes, use agent.nodeSelector \
-     or agent.nodeExpressions";
+/// Variables that the agent's container has already.
+const OF_THE_AGENT: [&str; 3] = ["NODE_ID", "HOST_IP", "POD_NAMESPACE"];
 
 /// kured's settings.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -18,10 +17,12 @@ pub struct Source {
     pub place: Option<(String, String)>,
     /// The flags that are set.
     pub flags: Flags,
-    /// Variables whose values are in a Secret or a ConfigMap, as they stand in the container.
-    pub elsewhere: Vec<Value>,
-    /// What does not move, and why.
-    pub left: Vec<(String, String)>,
+    /// Variables that move as they stand in the container: those that are no flag's, and those whose value is in a Secret or a `ConfigMap`.
+    pub variables: Vec<Value>,
+    /// Values of our chart for what is no flag.
+    pub values: Map<String, Value>,
+    /// What there is to say beside the flags.
+    pub lines: Vec<Line>,
 }
 
 /// The value of a flag, as it was given.
@@ -79,7 +80,7 @@ impl Source {
         source.read_words(&words(container));
         source.read_variables(container["env"].as_array().map(Vec::as_slice).unwrap_or_default());
         source.find_host_paths(pod, container);
-        source.leave(pod);
+        source.read_set(set, container);
         source.place = Some(source.lock());
         Some(source)
     }
@@ -107,14 +108,16 @@ impl Source {
             let flag = FLAGS.iter().find(|flag| flag.key() == *key);
             match flag {
                 Some(flag) => source.set_value(flag.name, value),
-                None if key == "useRebootSentinelHostPath" => source.left.push((
-                    format!("configuration.{key}"),
-                    "the agent reads the path on the host itself".to_owned(),
-                )),
-                None => source.left.push((
-                    format!("configuration.{}", quoted(key)),
-                    "neither kured's chart nor this one has it".to_owned(),
-                )),
+                None if key == "useRebootSentinelHostPath" => {
+                    source.leave(
+                        &format!("configuration.{key}"),
+                        "the agent reads the path on the host itself",
+                    );
+                }
+                None => source.leave(
+                    &format!("configuration.{}", quoted(key)),
+                    "neither kured's chart nor this one has it",
+                ),
             }
         }
         for (key, value) in values["extraArgs"].as_object().into_iter().flatten() {
@@ -131,8 +134,17 @@ impl Source {
                 .map(Vec::as_slice)
                 .unwrap_or_default(),
         );
-        source.leave(values);
+        source.read_chart(values);
         source
+    }
+
+    /// Says that something is not in the values, and why.
+    pub(super) fn leave(&mut self, setting: &str, says: &str) {
+        self.say(setting, Becomes::LeftOut, says);
+    }
+
+    pub(super) fn say(&mut self, setting: &str, becomes: Becomes, says: &str) {
+        self.lines.push(Line::new(setting, becomes, says));
     }
 
     /// Sets a flag from a value of a chart, in which nothing, 0 and false say nothing.
@@ -157,10 +169,8 @@ impl Source {
         let mut rest = words.iter();
         while let Some(word) = rest.next() {
             let Some(flag) = word.strip_prefix("--").filter(|flag| !flag.is_empty()) else {
-                self.left.push((
-                    format!("the word {}", quoted(word)),
-                    "it belongs to no flag, and kured ignores it; the agent would refuse it".to_owned(),
-                ));
+                let says = "it belongs to no flag, and kured ignores it; the agent would refuse it";
+                self.leave(&format!("the word {}", quoted(word)), says);
                 continue;
             };
             let (name, value) = match flag.split_once('=') {
@@ -179,24 +189,25 @@ impl Source {
         for variable in variables {
             let name = variable["name"].as_str().unwrap_or_default();
             let Some(flag) = FLAGS.iter().find(|flag| flag.variable() == name) else {
+                self.read_other(name, variable);
                 continue;
             };
             if flag.name == "node-id" {
                 continue;
             }
             if flag.name == "blocking-pod-selector" {
-                self.left.push((
-                    format!("the variable {name}"),
-                    "kured does not read it; the agent would".to_owned(),
-                ));
+                self.leave(
+                    &format!("the variable {name}"),
+                    "kured does not read it; the agent would",
+                );
                 continue;
             }
             let Some(value) = variable["value"].as_str() else {
                 if self.flags.remove(flag.name).is_some() {
                     let says = format!("the variable {name} wins over it, in kured, and takes its place");
-                    self.left.push((format!("--{}", flag.name), says));
+                    self.leave(&format!("--{}", flag.name), &says);
                 }
-                self.elsewhere.push(variable.clone());
+                self.variables.push(variable.clone());
                 continue;
             };
             let was_given = self.flags.contains_key(flag.name);
@@ -213,6 +224,18 @@ impl Source {
                     .push(format!("the variable {name} wins over the argument, in kured"));
             }
             drop(self.flags.insert(flag.name.to_owned(), setting));
+        }
+    }
+
+    /// Reads a variable that is no flag's: the time zone, a proxy.
+    fn read_other(&mut self, name: &str, variable: &Value) {
+        let shown = format!("the variable {}", quoted(name));
+        if OF_THE_AGENT.contains(&name) {
+            self.leave(&shown, "the agent's container has one of this name");
+        } else if name.starts_with("KURED_") {
+            self.leave(&shown, "kured 1.23 reads no variable of this name");
+        } else {
+            self.variables.push(variable.clone());
         }
     }
 
@@ -250,34 +273,6 @@ impl Source {
             }
         }
     }
-
-    /// Notes what of a pod, or of a chart's values, does not move.
-    fn leave(&mut self, pod: &Value) {
-        let is_set = |key: &str| match &pod[key] {
-            Value::Array(items) => !items.is_empty(),
-            Value::Object(fields) => has_more_than_linux(fields),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
-        };
-        if is_set("tolerations") {
-            self.left.push(("tolerations".to_owned(), TOLERATIONS.to_owned()));
-        }
-        for (key, ours) in [
-            ("nodeSelector", "agent.nodeSelector"),
-            ("affinity", "agent.nodeExpressions"),
-        ] {
-            if is_set(key) {
-                let says = format!(
-                    "while both run, labels say which nodes are whose: set {ours} once kured is gone"
-                );
-                self.left.push((key.to_owned(), says));
-            }
-        }
-    }
-}
-
-/// Whether a selector has more than what every DaemonSet for Linux has.
-fn has_more_than_linux(fields: &Map<String, Value>) -> bool {
-    fields.keys().any(|key| key != "kubernetes.io/os")
 }
 
 /// The words of the command line, without the program.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::keys;
 
 fn set(container: &Value, pod: &Value) -> Value {
     let mut spec = pod.clone();
@@ -11,7 +12,14 @@ fn set(container: &Value, pod: &Value) -> Value {
 }
 
 fn plan(container: &Value) -> Plan {
-    Plan::of(&Source::of_daemon_set(&set(container, &json!({}))).unwrap())
+    planned(container, &json!({}))
+}
+
+fn planned(container: &Value, pod: &Value) -> Plan {
+    Plan::of(
+        &Source::of_daemon_set(&set(container, pod)).unwrap(),
+        Secrets::Hidden,
+    )
 }
 
 fn becomes(plan: &Plan, setting: &str) -> Option<Becomes> {
@@ -75,13 +83,123 @@ fn variables_count_as_they_do_in_kured() {
     }));
     let expected = json!({ "period": "5m", "rebootDays": ["sat", "sun"] });
     assert_eq!(plan.values["configuration"], expected);
-    assert_eq!(plan.values["agent"]["extraEnv"], json!([reference]));
+    // The time zone moves, in the order of the container.
+    let variables = json!([{ "name": "TZ", "value": "UTC" }, reference]);
+    assert_eq!(plan.values["agent"]["extraEnv"], variables);
     let period = plan.lines.iter().find(|line| line.setting == "--period").unwrap();
     assert!(period.says.contains("wins over the argument"), "{period:?}");
     assert_eq!(
         becomes(&plan, "the variable KURED_BLOCKING_POD_SELECTOR"),
         Some(Becomes::LeftOut)
     );
+}
+
+/// No setting of a pod is lost without a word: it is in the values, or there is a line that says why not.
+#[test]
+fn what_is_no_flag_moves_or_is_told() {
+    let mounts =
+        json!([{ "name": "sentinel", "mountPath": "/sentinel" }, { "name": "ca", "mountPath": "/ca" }]);
+    let container = json!({
+        "name": "kured", "image": "kured:1", "volumeMounts": mounts, "resources": { "limits": { "memory": "64Mi" } },
+        "securityContext": { "privileged": true }, "ports": [{ "containerPort": 8080 }], "terminationMessagePolicy": "File",
+        "envFrom": [{ "secretRef": { "name": "all" } }], "lifecycle": { "preStop": {} },
+        "env": [{ "name": "KURED_NONSENSE", "value": "1" }, { "name": "NODE_ID", "value": "x" }],
+    });
+    let expressions = json!([{ "key": "pool", "operator": "In", "values": ["a"] }, { "key": "kubernetes.io/os", "operator": "In", "values": ["linux"] }]);
+    let affinity = json!({ "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [{ "matchExpressions": expressions }] } } });
+    let pod = json!({
+        "priorityClassName": "high", "nodeSelector": { "kubernetes.io/os": "linux", "a": "b", (keys::AGENT): "disabled" }, "affinity": affinity,
+        "hostPID": true, "restartPolicy": "Always", "dnsConfig": { "options": [1] },
+        "volumes": [{ "name": "sentinel", "hostPath": { "path": "/run" } }, { "name": "ca", "configMap": { "name": "ca" } }],
+        "initContainers": [{ "name": "before" }],
+    });
+    let mut set = set(&container, &pod);
+    set["spec"]["updateStrategy"] =
+        json!({ "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": 5 } });
+    set["spec"]["template"]["metadata"] = json!({
+        "labels": { "name": "kured", "team": "ops" }, "annotations": { "prometheus.io/scrape": "true", "prometheus.io/port": "8080" },
+    });
+    let plan = Plan::of(&Source::of_daemon_set(&set).unwrap(), Secrets::Hidden);
+    let expected = json!({
+        "priorityClassName": "high", "nodeSelector": { "a": "b" }, "resources": { "limits": { "memory": "64Mi" } },
+        "nodeExpressions": [{ "key": "pool", "operator": "In", "values": ["a"] }],
+        "extraVolumes": [{ "name": "ca", "configMap": { "name": "ca" } }], "extraVolumeMounts": [{ "name": "ca", "mountPath": "/ca" }],
+        "extraInitContainers": [{ "name": "before" }], "podLabels": { "team": "ops" }, "podAnnotations": { "prometheus.io/scrape": "true" },
+        "updateStrategy": { "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": 5 } },
+    });
+    assert_eq!(plan.values["agent"], expected);
+    for setting in [
+        "envFrom of the Secret all",
+        "the volume sentinel",
+        "hostPID, ports, securityContext",
+        "lifecycle",
+        "dnsConfig",
+        "the variable KURED_NONSENSE",
+        "the variable NODE_ID",
+        "the annotation prometheus.io/port",
+    ] {
+        assert_eq!(
+            becomes(&plan, setting),
+            Some(Becomes::LeftOut),
+            "{setting}: {plan:#?}"
+        );
+    }
+    let again = Source::of_values(
+        &json!({ "nodeSelector": { "a": "b" }, "metrics": { "create": true, "interval": "" }, "podLabels": { "c": "d" } }),
+    );
+    let values = Plan::of(&again, Secrets::Hidden).values;
+    assert_eq!(
+        values["agent"],
+        json!({ "nodeSelector": { "a": "b" }, "podLabels": { "c": "d" } })
+    );
+    assert_eq!(values["monitoring"], json!({ "podMonitor": { "enabled": true } }));
+}
+
+/// Whoever sends the plan to somebody sends no secret with it, and the values say where the agents read it.
+#[test]
+fn a_secret_is_read_from_a_secret_unless_it_is_asked_for() {
+    let secret = "slack://xoxb:TOPSECRET@C1";
+    let container = json!({
+        "name": "kured", "args": [format!("--notify-url={secret}"), "--prometheus-url=http://jo:TOPSECRET@p:9090", "--slack-username=a"],
+        "env": [
+            { "name": "HTTPS_PROXY", "value": "http://jo:TOPSECRET@proxy" },
+            { "name": "API_TOKEN", "value": "TOPSECRET" },
+            { "name": "NO_PROXY", "value": "10.0.0.0/8" },
+            { "name": "KURED_REBOOT_SENTINEL_COMMAND", "value": "curl --token TOPSECRET http://x" },
+        ],
+    });
+    let source = Source::of_daemon_set(&set(&container, &json!({}))).unwrap();
+    let plan = Plan::of(&source, Secrets::Hidden);
+    let text = serde_json::to_string(&plan).unwrap();
+    assert!(!text.contains("TOPSECRET"), "{text}");
+    let variables = plan.values["agent"]["extraEnv"].as_array().unwrap();
+    let reads = |name: &str| {
+        let found = variables.iter().find(|variable| variable["name"] == name);
+        found.map(|variable| variable["valueFrom"]["secretKeyRef"].clone())
+    };
+    for name in [
+        "KURED_NOTIFY_URL",
+        "KURED_PROMETHEUS_URL",
+        "HTTPS_PROXY",
+        "API_TOKEN",
+        "KURED_REBOOT_SENTINEL_COMMAND",
+    ] {
+        let place = json!({ "name": "cordonhold-kured", "key": name });
+        assert_eq!(reads(name), Some(place), "{name}");
+    }
+    assert_eq!(reads("NO_PROXY"), Some(Value::Null));
+    let advice = plan
+        .lines
+        .iter()
+        .find(|line| line.setting == "the Secret cordonhold-kured")
+        .unwrap();
+    assert!(
+        advice.says.contains("--from-literal=KURED_NOTIFY_URL=…"),
+        "{advice:?}"
+    );
+    let shown = Plan::of(&source, Secrets::Shown);
+    assert_eq!(shown.values["configuration"]["notifyUrl"], secret);
+    assert!(becomes(&shown, "the Secret cordonhold-kured").is_none());
 }
 
 #[test]
@@ -91,7 +209,7 @@ fn the_sentinel_is_looked_for_on_the_host() {
         "volumeMounts": [{ "name": "other", "mountPath": "/sent" }, { "name": "hostrun", "mountPath": "/sentinel" }],
     });
     let pod = json!({ "volumes": [{ "name": "hostrun", "hostPath": { "path": "/var/run" } }, { "name": "other", "emptyDir": {} }] });
-    let plan = Plan::of(&Source::of_daemon_set(&set(&container, &pod)).unwrap());
+    let plan = planned(&container, &pod);
     assert_eq!(
         plan.values["configuration"]["rebootSentinel"],
         "/var/run/reboot-required"
@@ -101,10 +219,9 @@ fn the_sentinel_is_looked_for_on_the_host() {
 #[test]
 fn what_does_not_move_is_told() {
     let pod = json!({
-        "tolerations": [{ "operator": "Exists" }], "nodeSelector": { "kubernetes.io/os": "linux" }, "affinity": { "nodeAffinity": {} },
+        "tolerations": [{ "operator": "Exists" }], "nodeSelector": { "kubernetes.io/os": "linux" }, "affinity": { "podAffinity": { "x": [1] } },
     });
-    let plan =
-        Plan::of(&Source::of_daemon_set(&set(&json!({ "name": "kured", "args": ["stray"] }), &pod)).unwrap());
+    let plan = planned(&json!({ "name": "kured", "args": ["stray"] }), &pod);
     assert_eq!(becomes(&plan, "tolerations"), Some(Becomes::LeftOut));
     assert_eq!(becomes(&plan, "affinity"), Some(Becomes::LeftOut));
     assert_eq!(becomes(&plan, "nodeSelector"), None);
@@ -123,7 +240,7 @@ fn the_values_of_kureds_chart_move_by_their_names() {
         "extraArgs": { "concurrency": 3, "annotate-nodes": "" },
         "tolerations": [{ "operator": "Exists" }],
     });
-    let plan = Plan::of(&Source::of_values(&values));
+    let plan = Plan::of(&Source::of_values(&values), Secrets::Hidden);
     let expected =
         json!({ "annotateNodes": true, "concurrency": 3, "rebootDays": ["sat"], "startTime": "22:00" });
     assert_eq!(plan.values["configuration"], expected);

@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use cordonhold_manifests::chart::{self, Release};
+use cordonhold_manifests::install;
 use cordonhold_manifests::kustomize::{self, MODES};
-use cordonhold_manifests::values::Values;
+use cordonhold_manifests::values::{Values, put_over};
 use cordonhold_release::VERSION;
 use cordonhold_release::program::PROGRAMS;
 use cordonhold_release::push::repository::Repository;
@@ -121,6 +122,27 @@ async fn helm_renders_what_our_own_reader_renders() -> Result<()> {
         let by_helm = helm.template(&release, &[]).await?;
         is_same(&rendered_here(&values)?, by_helm.objects()).with_context(|| text.clone())?;
         helm.lint(&release).await.with_context(|| text.clone())?;
+    }
+    Ok(())
+}
+
+/// `kubectl cordonhold install` needs no Helm, and applies what Helm would, but for the Job that only Helm runs.
+#[tokio::test]
+async fn the_plugin_installs_what_helm_renders() -> Result<()> {
+    let (helm, chart) = (Helm::new()?, manifests("chart"));
+    for values in matrix() {
+        let mut of_helm = json!({"namespace": {"create": true}, "uninstall": {"enabled": false}});
+        put_over(&mut of_helm, values.clone());
+        let text = of_helm.to_string();
+        let by_helm = helm.template(&release(&chart, &text), &[]).await?;
+        let is_hook = |object: &&Value| !object["metadata"]["annotations"]["helm.sh/hook"].is_null();
+        let expected: Vec<Value> = by_helm
+            .objects()
+            .iter()
+            .filter(|object| !is_hook(object))
+            .cloned()
+            .collect();
+        is_same(&install::objects(&values, NAMESPACE)?, &expected).with_context(|| text.clone())?;
     }
     Ok(())
 }

@@ -570,7 +570,12 @@ impl Plugin {
     }
 
     pub(crate) async fn run(&self, words: &[&str]) -> Result<Told> {
-        let ended = tokio::time::timeout(BOUND, self.command(words).output());
+        self.run_within(BOUND, words).await
+    }
+
+    /// The same, for a command that waits for pods.
+    pub(crate) async fn run_within(&self, bound: Duration, words: &[&str]) -> Result<Told> {
+        let ended = tokio::time::timeout(bound, self.command(words).output());
         let output = ended
             .await
             .with_context(|| format!("{words:?} does not end"))?

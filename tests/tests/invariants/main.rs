@@ -41,6 +41,7 @@ mod kubectl_plugin;
 mod kubectl_wait;
 mod manifests;
 mod messages;
+mod migration;
 mod mtls;
 mod never_in_the_way;
 mod no_blind_reboot;

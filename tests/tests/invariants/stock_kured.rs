@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use cordonhold_shared::keys;
+use cordonhold_tests::control_plane::ControlPlane;
 use cordonhold_tests::identity::{Credential, Impersonation};
 use cordonhold_tests::wait;
 use http::{Method, Request, header};
@@ -52,7 +53,11 @@ pub(crate) struct KuredOnNode {
 impl Kured {
     /// Installs what kured's `kured-rbac.yaml` and `kured-ds.yaml` contain, as far as the API server is concerned.
     pub(crate) async fn install(cluster: &Cluster) -> Result<Self> {
-        let admin = &cluster.admin;
+        Self::install_as(&cluster.admin).await
+    }
+
+    /// The same, with this client of an admin.
+    pub(crate) async fn install_as(admin: &Client) -> Result<Self> {
         create(
             &Api::<ServiceAccount>::namespaced(admin.clone(), NAMESPACE),
             json!({ "metadata": { "name": NAME } }),
@@ -136,8 +141,12 @@ impl Kured {
 
     /// Waits for kured's pod on this node, and returns a client with its token.
     pub(crate) async fn on_node(cluster: &Cluster, node: &str) -> Result<KuredOnNode> {
-        let plane = &cluster.plane;
-        let pods: Api<Pod> = Api::namespaced(cluster.admin.clone(), NAMESPACE);
+        Self::on_node_of(&cluster.plane, node).await
+    }
+
+    /// The same, on this control plane.
+    pub(crate) async fn on_node_of(plane: &ControlPlane, node: &str) -> Result<KuredOnNode> {
+        let pods: Api<Pod> = Api::namespaced(plane.client(), NAMESPACE);
         let on_node = ListParams::default()
             .labels("name=kured")
             .fields(&format!("spec.nodeName={node}"));
