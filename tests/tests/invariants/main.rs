@@ -41,6 +41,7 @@ mod kubectl_plugin;
 mod kubectl_wait;
 mod manifests;
 mod messages;
+#[cfg(feature = "long")]
 mod migration;
 mod mtls;
 mod never_in_the_way;
