@@ -61,4 +61,5 @@ mod silences;
 #[cfg(feature = "long")]
 mod start_here;
 mod static_admission;
+mod troubleshooting;
 mod uninstall;
