@@ -52,6 +52,8 @@ mod policy;
 mod privileges;
 mod prometheus;
 mod ready_when;
+#[cfg(feature = "long")]
+mod rehearsal;
 mod requests;
 mod roles;
 mod rollout;
