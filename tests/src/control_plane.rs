@@ -190,6 +190,11 @@ impl ControlPlane {
         kubeconfig_path(self.directory(), identity.user())
     }
 
+    /// A file with the token of this identity.
+    pub(crate) fn token_file(&self, identity: Identity) -> PathBuf {
+        servers::token_file(self.directory(), identity)
+    }
+
     /// The directory with all files of this control plane; removed with it.
     pub fn directory(&self) -> &Path {
         self.directory.path()
@@ -374,7 +379,7 @@ async fn try_servers(
         ca_file: files.directory().join("ca.crt"),
     };
     for identity in Identity::ALL {
-        let token = std::fs::read_to_string(files.path(&format!("{}.token", identity.user())))
+        let token = std::fs::read_to_string(servers::token_file(files.directory(), identity))
             .context("failed to read a token")?;
         let path = kubeconfig_path(files.directory(), identity.user());
         endpoint.write_kubeconfig(&path, identity.user(), &Credential::Token(token))?;

@@ -21,6 +21,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -42,6 +43,7 @@ use crate::process::{CommandLine, Kennel, Process};
 use crate::programs::{self, Program};
 
 use network::{Address, Network};
+pub use unread::UnreadLog;
 use worker::Worker;
 
 mod command;
@@ -52,6 +54,7 @@ mod network;
 mod probe;
 mod service;
 mod status;
+mod unread;
 mod volumes;
 mod worker;
 
@@ -202,6 +205,16 @@ impl Kubelet {
     /// The path of the log of a pod, over all its processes.
     pub fn log_path(&self, pod: &PodName) -> PathBuf {
         self.0.log_path(pod)
+    }
+
+    /// Where the pod or node with this address in its status really is.
+    pub fn real_address(&self, shown: Ipv4Addr) -> Option<Ipv4Addr> {
+        self.0.network.find(shown).map(Address::real)
+    }
+
+    /// Starts the process of this pod again, and lets nobody read what it prints.
+    pub async fn stop_reading(&self, pod: &PodName) -> Result<UnreadLog> {
+        unread::start(&self.0, pod).await
     }
 
     /// The pods on this node that have had a process, and are not deleted for good.

@@ -1,4 +1,4 @@
-//! A real Prometheus with rules that a test changes while it runs, behind TLS and a password on request.
+//! A real Prometheus with rules that a test changes while it runs, behind TLS and a password on request; or with a file of rules, for a cluster.
 //!
 //! Not here: how it is built, see [`crate::assets`].
 
@@ -18,6 +18,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::control_plane::ControlPlane;
+use crate::identity::Identity;
 use crate::process::{CommandLine, Process};
 use crate::{assets, wait};
 
@@ -31,6 +32,10 @@ pub const USER: &str = "agent";
 pub const PASSWORD: &str = "s3cret";
 /// The password as Prometheus' configuration has it: bcrypt, with the least cost.
 const PASSWORD_HASH: &str = "$2a$04$oIzhWM/VZMSBIOoMH1qqy.Xv4Ug5NuMJfUaCsc/uSU1QqcxofJaKy";
+
+/// Its files, in its directory. Paths in the configuration begin there.
+const RULES: &str = "rules.json";
+const CONFIGURATION: &str = "prometheus.json";
 
 /// A rule for an alert that is active from its first evaluation on.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +67,7 @@ pub struct Guard {
 /// A running Prometheus.
 pub struct Prometheus {
     process: Process,
-    rules: PathBuf,
+    directory: PathBuf,
     address: SocketAddr,
     guard: Option<Guard>,
     client: Client,
@@ -78,25 +83,45 @@ impl Prometheus {
         targets: &[SocketAddr],
         rules: &[Rule],
     ) -> Result<Self> {
-        let directory = plane.directory().join(name);
-        std::fs::create_dir_all(&directory)
-            .with_context(|| format!("failed to create {}", directory.display()))?;
-        let rules_path = directory.join("rules.json");
+        let directory = directory(plane, name)?;
+        let rules_path = directory.join(RULES);
         write(&rules_path, &rules_file(rules))?;
-        let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
-        let configuration = json!({
-            "global": { "scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s" },
-            "rule_files": [&rules_path],
-            "scrape_configs": [{ "job_name": "storage", "static_configs": [{ "targets": targets }] }],
-        });
-        let configuration_path = directory.join("prometheus.json");
-        write(&configuration_path, &configuration)?;
+        let storage = job("storage", targets);
+        write(&directory.join(CONFIGURATION), &configuration(&[storage]))?;
+        let guard = is_guarded.then(|| guard(&directory)).transpose()?;
+        let prometheus = Self::launch(plane, name, directory, guard).await?;
+        prometheus.wait_rules(rules).await?;
+        Ok(prometheus)
+    }
+
+    /// Starts a Prometheus with this file of rules. It reads nothing before [`Self::read_cluster`].
+    pub async fn with_rules(plane: &ControlPlane, name: &str, rules: &str) -> Result<Self> {
+        let directory = directory(plane, name)?;
+        let path = directory.join(RULES);
+        std::fs::write(&path, rules).with_context(|| format!("failed to write {}", path.display()))?;
+        write(&directory.join(CONFIGURATION), &configuration(&[]))?;
+        Self::launch(plane, name, directory, None).await
+    }
+
+    /// Reads these pods from now on, and the metrics of the API server about webhooks.
+    pub fn read_cluster(&self, plane: &ControlPlane, pods: &[SocketAddr]) -> Result<()> {
+        let jobs = [job("pods", pods), api_server(plane)?];
+        write(&self.directory.join(CONFIGURATION), &configuration(&jobs))?;
+        self.process.signal(Signal::HUP)
+    }
+
+    /// Starts it with the files in this directory, and waits until it answers.
+    async fn launch(
+        plane: &ControlPlane,
+        name: &str,
+        directory: PathBuf,
+        guard: Option<Guard>,
+    ) -> Result<Self> {
         let mut line = CommandLine::new(assets::prometheus()?)
             .args(["--web.listen-address=127.0.0.1:0", "--config.file"])
-            .arg(&configuration_path)
+            .arg(directory.join(CONFIGURATION))
             .arg("--storage.tsdb.path")
             .arg(directory.join("data"));
-        let guard = is_guarded.then(|| guard(&directory)).transpose()?;
         if guard.is_some() {
             line = line.arg("--web.config.file").arg(directory.join("web.json"));
         }
@@ -105,7 +130,7 @@ impl Prometheus {
         let client = client(address, guard.as_ref())?;
         let prometheus = Self {
             process,
-            rules: rules_path,
+            directory,
             address,
             guard,
             client,
@@ -114,7 +139,6 @@ impl Prometheus {
             prometheus.query("vector(1)").await.map(Some)
         });
         drop(answered.await?);
-        prometheus.wait_rules(rules).await?;
         Ok(prometheus)
     }
 
@@ -130,7 +154,7 @@ impl Prometheus {
 
     /// Replaces all rules and waits until exactly these alerts are active.
     pub async fn set_rules(&self, rules: &[Rule]) -> Result<()> {
-        write(&self.rules, &rules_file(rules))?;
+        write(&self.directory.join(RULES), &rules_file(rules))?;
         self.process.signal(Signal::HUP)?;
         self.wait_rules(rules).await
     }
@@ -153,16 +177,69 @@ impl Prometheus {
         .await
     }
 
+    /// The labels of all alerts that fire now, as `/api/v1/alerts` has them.
+    pub async fn firing(&self) -> Result<Vec<Value>> {
+        let answer = self.ask("/api/v1/alerts").await?;
+        let Some(alerts) = answer["data"]["alerts"].as_array() else {
+            bail!("no alerts in the answer of Prometheus: {answer}");
+        };
+        let firing = alerts.iter().filter(|alert| alert["state"] == "firing");
+        Ok(firing.map(|alert| alert["labels"].clone()).collect())
+    }
+
     async fn query(&self, expression: &str) -> Result<Vec<Value>> {
         let expression = utf8_percent_encode(expression, NON_ALPHANUMERIC);
-        let uri = format!("/api/v1/query?query={expression}");
-        let request = http::Request::get(uri).body(Vec::new())?;
-        let answer: Value = self.client.request(request).await?;
+        let answer = self.ask(&format!("/api/v1/query?query={expression}")).await?;
         match answer["data"]["result"].as_array() {
             Some(series) => Ok(series.clone()),
             None => bail!("no answer of Prometheus: {answer}"),
         }
     }
+
+    async fn ask(&self, uri: &str) -> Result<Value> {
+        let request = http::Request::get(uri).body(Vec::new())?;
+        Ok(self.client.request(request).await?)
+    }
+}
+
+/// Creates the directory with its files.
+fn directory(plane: &ControlPlane, name: &str) -> Result<PathBuf> {
+    let directory = plane.directory().join(name);
+    std::fs::create_dir_all(&directory)
+        .with_context(|| format!("failed to create {}", directory.display()))?;
+    Ok(directory)
+}
+
+fn configuration(jobs: &[Value]) -> Value {
+    json!({
+        "global": { "scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s" },
+        "rule_files": [RULES],
+        "scrape_configs": jobs,
+    })
+}
+
+fn job(name: &str, targets: &[SocketAddr]) -> Value {
+    let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
+    json!({ "job_name": name, "static_configs": [{ "targets": targets }] })
+}
+
+/// Its page has megabytes, so it is read less often, and little of it is kept.
+fn api_server(plane: &ControlPlane) -> Result<Value> {
+    let endpoint = plane.endpoint();
+    let target = endpoint.url.strip_prefix("https://");
+    let target = target.with_context(|| format!("{} is without TLS", endpoint.url))?;
+    Ok(json!({
+        "job_name": "apiserver",
+        "scheme": "https",
+        "scrape_interval": "3s",
+        "scrape_timeout": "3s",
+        "tls_config": { "ca_file": endpoint.ca_file },
+        "authorization": { "credentials_file": plane.token_file(Identity::Admin) },
+        "static_configs": [{ "targets": [target] }],
+        "metric_relabel_configs": [{
+            "source_labels": ["__name__"], "regex": "apiserver_admission_webhook_.*", "action": "keep",
+        }],
+    }))
 }
 
 fn rules_file(rules: &[Rule]) -> Value {

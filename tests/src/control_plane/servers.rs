@@ -80,8 +80,7 @@ impl Files {
             std::fs::write(&path, content).with_context(|| format!("failed to write {}", path.display()))?;
         }
         for (identity, token) in &tokens {
-            std::fs::write(directory.join(format!("{}.token", identity.user())), token)
-                .context("failed to write a token")?;
+            std::fs::write(token_file(directory, *identity), token).context("failed to write a token")?;
         }
         Ok(Self {
             directory: directory.to_owned(),
@@ -96,6 +95,11 @@ impl Files {
     pub(super) fn path(&self, name: &str) -> String {
         self.directory.join(name).to_string_lossy().into_owned()
     }
+}
+
+/// The file with the token of an identity.
+pub(super) fn token_file(directory: &Path, identity: Identity) -> PathBuf {
+    directory.join(format!("{}.token", identity.user()))
 }
 
 /// KWOK's stages, changed: the one that makes Nodes Ready skips those with [`DOWN_ANNOTATION`], and those for pods skip ours if they really run.

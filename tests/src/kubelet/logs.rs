@@ -1,4 +1,5 @@
-//! Answers the API server as the server of a kubelet does: `kubectl logs`, with `--follow` and `--tail`. The log has all processes of the pod.
+//! Answers the API server as the server of a kubelet does: `kubectl logs`, with `--follow`, `--tail`, and a `--since` that is before the log's begin,
+//! because its lines have no times here. The log has all processes of the pod.
 //!
 //! Not here: its other options; they are refused.
 
@@ -29,7 +30,12 @@ use tokio_rustls::server::TlsStream;
 use super::{PodName, Shared, lock};
 
 /// What `kubectl logs` may ask for: these, or these with this one value, which the API server adds itself.
-const PLAYED: [(&str, Option<&str>); 3] = [("follow", None), ("tailLines", None), ("stream", Some("All"))];
+const PLAYED: [(&str, Option<&str>); 4] = [
+    ("follow", None),
+    ("sinceSeconds", None),
+    ("tailLines", None),
+    ("stream", Some("All")),
+];
 /// How often a log that is followed is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Most connections that wait for their handshake: the API server opens one for each `kubectl logs`.
@@ -101,6 +107,13 @@ async fn logs(
             );
         }
     };
+    let since = value(query, "sinceSeconds").and_then(|seconds| seconds.parse().ok());
+    if since.is_some_and(|seconds| !is_younger(&path, Duration::from_secs(seconds))) {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "the log is older than sinceSeconds, and its lines have no times here",
+        );
+    }
     let tail = value(query, "tailLines").and_then(|count| count.parse().ok());
     let start = tail.map_or(0, |count| begin_of_last(&log, count));
     let shown = Bytes::copy_from_slice(&log[start..]);
@@ -116,6 +129,11 @@ async fn logs(
     let rest = stream::unfold(rest, async |mut rest: Follow| Some((rest.next().await?, rest)));
     let all = stream::StreamExt::chain(stream::once(ready(Ok(shown))), rest);
     Body::from_stream(all).into_response()
+}
+
+fn is_younger(path: &std::path::Path, age: Duration) -> bool {
+    let created = std::fs::metadata(path).and_then(|metadata| metadata.created());
+    created.is_ok_and(|created| created.elapsed().is_ok_and(|elapsed| elapsed < age))
 }
 
 fn refuse(status: StatusCode, why: &str) -> Response {

@@ -33,17 +33,17 @@ use crate::wire::{self, Answer, Write};
 pub(crate) const ROLLED_OUT: Duration = Duration::from_mins(2);
 
 /// A cluster, and a release of the chart on it.
-struct Installed {
-    cluster: Cluster,
+pub(crate) struct Installed {
+    pub(crate) cluster: Cluster,
     helm: Helm,
     chart: PathBuf,
     /// An ordinary controller that may uncordon.
-    controller: Client,
+    pub(crate) controller: Client,
 }
 
 impl Installed {
     /// Installs the chart with the cluster's values and these, and waits until all runs.
-    async fn by_helm(nodes: usize, more: &Value) -> Result<Self> {
+    pub(crate) async fn by_helm(nodes: usize, more: &Value) -> Result<Self> {
         let cluster = Cluster::start(nodes).await?;
         let controller = cluster
             .plane
@@ -79,7 +79,7 @@ impl Installed {
     }
 
     /// `helm upgrade --reuse-values` with these settings.
-    async fn upgrade(&self, settings: &[&str]) -> Result<()> {
+    pub(crate) async fn upgrade(&self, settings: &[&str]) -> Result<()> {
         let mut arguments = vec!["--reuse-values"];
         arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
         let admin = self.cluster.admin();
@@ -90,7 +90,7 @@ impl Installed {
     }
 
     /// Waits until all pods are ready in their newest version, and each webhook of the configuration has a CA.
-    async fn runs(&self) -> Result<()> {
+    pub(crate) async fn runs(&self) -> Result<()> {
         let client = self.cluster.plane.client();
         wait::until("everything that is installed to run", ROLLED_OUT, || async {
             for name in ["cordonhold-webhook", "cordonhold-certs"] {
@@ -117,7 +117,7 @@ impl Installed {
     }
 
     /// Uncordons a node, or with `?dryRun=All` behind its name tries to.
-    async fn uncordon(&self, node: &str) -> Result<Answer> {
+    pub(crate) async fn uncordon(&self, node: &str) -> Result<Answer> {
         let body = json!({ "spec": { "unschedulable": null } });
         wire::write(&self.controller, node, Write::Merge, &body).await
     }

@@ -54,6 +54,8 @@ mod policy;
 mod privileges;
 mod prometheus;
 mod ready_when;
+#[cfg(feature = "long")]
+mod rehearsal;
 mod requests;
 mod roles;
 mod rollout;
@@ -63,4 +65,5 @@ mod silences;
 #[cfg(feature = "long")]
 mod start_here;
 mod static_admission;
+mod troubleshooting;
 mod uninstall;
