@@ -494,6 +494,7 @@ Examples:
   kubectl cordonhold migrate protect -f my-values.yaml --undo
 
 Needs: cluster-admin.")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct StageArgs {
     #[command(flatten)]
     pub(crate) values: ValuesArgs,

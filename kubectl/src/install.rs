@@ -12,7 +12,7 @@ use crate::args::{DryRun, Format, InstallArgs, ValuesArgs, WriteArgs};
 use crate::cluster::Cluster;
 use crate::{Ending, Error, PROGRAM, ask, output};
 
-/// Longest file that is read: values and DaemonSets have some kilobytes.
+/// Longest file that is read: values and `DaemonSets` have some kilobytes.
 pub(crate) const FILE_MAX: u64 = 1_048_576;
 /// In the name of an image that nobody has chosen.
 const NOT_CHOSEN: &str = "repository-not-set.invalid";

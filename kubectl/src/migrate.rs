@@ -80,7 +80,7 @@ impl Cluster {
             .ok_or_else(|| Error::Usage("kured's DaemonSet has no container".to_owned()))
     }
 
-    /// All DaemonSets.
+    /// All `DaemonSets`.
     async fn daemon_sets(&self) -> Result<Vec<Value>, Error> {
         let sight = Sight {
             what: "kured's DaemonSet".to_owned(),

@@ -9,6 +9,9 @@ use std::str::FromStr;
 
 use crate::names::{is_key, is_value};
 
+/// What counts as blank (`isWhitespace`).
+const BLANKS: [char; 4] = [' ', '\t', '\r', '\n'];
+
 /// A label selector. The empty one matches every object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Selector {
@@ -50,8 +53,8 @@ pub enum SelectorError {
         "{0:?} is not a label value: up to 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit"
     )]
     Value(String),
-    /// The value after `>` or `<` is not an integer.
-    #[error("{0:?} is not an integer, and > and < compare only integers")]
+    /// The value after `>` or `<` is not an integer, or has a sign.
+    #[error("{0:?} is not an integer without a sign, and > and < compare only such")]
     Number(String),
     /// Parentheses that do not match, or are nested.
     #[error("the parentheses in {0:?} do not match; each ( needs one ), and they cannot be nested")]
@@ -88,7 +91,7 @@ impl FromStr for Selector {
     type Err = SelectorError;
 
     fn from_str(text: &str) -> Result<Selector, SelectorError> {
-        if text.trim().is_empty() {
+        if trimmed(text).is_empty() {
             return Ok(Selector::default());
         }
         let requirements = terms(text)?.into_iter().map(Requirement::parse);
@@ -122,13 +125,13 @@ fn terms(text: &str) -> Result<Vec<&str>, SelectorError> {
 
 impl Requirement {
     fn parse(term: &str) -> Result<Requirement, SelectorError> {
-        let term = term.trim();
+        let term = trimmed(term);
         let (key, demand) = if let Some(list) = term.strip_suffix(')') {
             let (head, values) = list
                 .split_once('(')
                 .ok_or_else(|| SelectorError::Parentheses(term.to_owned()))?;
             let values = values.split(',').map(value).collect::<Result<_, _>>()?;
-            match head.trim().rsplit_once(char::is_whitespace) {
+            match trimmed(head).rsplit_once(BLANKS) {
                 Some((key, "in")) => (key, Demand::In(values)),
                 Some((key, "notin")) => (key, Demand::NotIn(values)),
                 _ => return Err(SelectorError::Requirement(term.to_owned())),
@@ -148,7 +151,7 @@ impl Requirement {
         } else {
             (term, Demand::Present)
         };
-        let key = key.trim();
+        let key = trimmed(key);
         if is_key(key) {
             Ok(Requirement {
                 key: key.to_owned(),
@@ -162,7 +165,7 @@ impl Requirement {
 
 /// Parses a label value, which may be empty.
 fn value(text: &str) -> Result<String, SelectorError> {
-    let text = text.trim();
+    let text = trimmed(text);
     if is_value(text) {
         Ok(text.to_owned())
     } else {
@@ -170,10 +173,16 @@ fn value(text: &str) -> Result<String, SelectorError> {
     }
 }
 
+/// Parses a number to compare with. The API server also wants it to be a label value, which has no sign.
 fn integer(text: &str) -> Result<i64, SelectorError> {
-    text.trim()
-        .parse()
-        .map_err(|_| SelectorError::Number(text.trim().to_owned()))
+    let text = trimmed(text);
+    let number = text.parse().ok().filter(|_| is_value(text));
+    number.ok_or_else(|| SelectorError::Number(text.to_owned()))
+}
+
+/// The text without blanks around it.
+fn trimmed(text: &str) -> &str {
+    text.trim_matches(BLANKS)
 }
 
 /// The selector in a normal form, as the API server accepts it in a query.

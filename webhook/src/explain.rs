@@ -18,6 +18,7 @@ mod request;
 mod text;
 
 use cases::{Cases, Sources, kured_with_lock};
+pub use request::read_request;
 
 /// The exit code if the request is denied, or may be.
 const DENIED: u8 = 1;

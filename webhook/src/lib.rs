@@ -45,7 +45,8 @@ pub use config::{
 };
 pub use events::{Part, Recorder};
 pub use explain::{
-    ExplainConfig, ExplainError, Explanation, Outlook, Subject, explain, explanation, foresee, whoami,
+    ExplainConfig, ExplainError, Explanation, Outlook, Subject, explain, explanation, foresee, read_request,
+    whoami,
 };
 pub use handler::Handler;
 pub use limits::Limits;

@@ -72,11 +72,13 @@ impl RebootRequest {
             .ok()
             .filter(|_| is_created(time) && time.ends_with('Z'));
         let at = at.ok_or(RequestFlaw::NoTime)?;
-        match reason.trim() {
+        // Trimmed before it is cut, and again, because what cannot be shown becomes blank.
+        let shown = one_line(reason.trim(), QUOTED_MAX);
+        match shown.trim() {
             "" => Err(RequestFlaw::NoReason),
             reason => Ok(RebootRequest {
                 at,
-                reason: one_line(reason, QUOTED_MAX),
+                reason: reason.to_owned(),
             }),
         }
     }
@@ -193,6 +195,9 @@ mod tests {
             (at("2026-11-30T08:00:00.000000001Z"), "jo: new kernel")
         );
         assert_eq!(RebootRequest::parse(&request.to_string()), Ok(request));
+        let blank = RebootRequest::parse("2026-11-30T08:00:00Z \u{19}new kernel").unwrap();
+        assert_eq!(blank.reason, "new kernel");
+        assert_eq!(RebootRequest::parse(&blank.to_string()), Ok(blank));
         for (text, flaw) in [
             ("", RequestFlaw::NoTime),
             ("true", RequestFlaw::NoTime),
@@ -201,6 +206,8 @@ mod tests {
             ("2026-11-30T10:00:00+02:00 x", RequestFlaw::NoTime),
             ("2026-11-30T08:00:00Z", RequestFlaw::NoReason),
             ("2026-11-30T08:00:00Z  ", RequestFlaw::NoReason),
+            // Nobody would see this one.
+            ("2026-11-30T08:00:00Z \u{19}", RequestFlaw::NoReason),
         ] {
             assert_eq!(RebootRequest::parse(text), Err(flaw), "{text:?}");
         }

@@ -31,23 +31,25 @@ pub(super) fn from_file(path: &Path, policy: &Policy) -> Result<Request, Explain
         file.take(limit).read_to_end(&mut body)
     }
     .map_err(failed)?;
-    let unusable = |why| ExplainError::Review {
+    read_request(&body, policy).map_err(|why| ExplainError::Review {
         path: path.to_owned(),
         why,
-    };
+    })
+}
+
+/// Reads the request from a review, as the server does. The error says why it cannot be read, and what the server answers.
+pub fn read_request(body: &[u8], policy: &Policy) -> Result<Request, String> {
+    let most = Limits::default().body_bytes;
     if body.len() > most {
-        return Err(unusable(format!(
+        return Err(format!(
             "longer than {most} bytes, which the server denies as malformed-review"
-        )));
+        ));
     }
-    let review = review::read(&body, policy).map_err(|unreadable| {
-        let Unreadable { head, why } = unreadable;
-        unusable(match head.uid {
-            Some(_) => format!("{why}; the server answers malformed-review, which mode enforce denies"),
-            None => format!("{why}; the server answers 400, because there is no uid to answer to"),
-        })
-    })?;
-    Ok(review.request)
+    let read = review::read(body, policy).map(|review| review.request);
+    read.map_err(|Unreadable { head, why }| match head.uid {
+        Some(_) => format!("{why}; the server answers malformed-review, which mode enforce denies"),
+        None => format!("{why}; the server answers 400, because there is no uid to answer to"),
+    })
 }
 
 /// Builds the request that `kubectl uncordon` would send; without `by`, as the client's own user.
