@@ -40,6 +40,8 @@ pub enum BootKind {
 
 /// The file that [`RebootCommand::Waits`] waits for. A boot removes it with the rest of `/run`.
 const GO: &str = "run/go";
+/// The file that says that [`RebootCommand::Waits`] waits.
+const ASKED: &str = "run/reboot-asked";
 /// What `systemctl is-system-running` prints.
 const SYSTEM_STATE: &str = "run/system-state";
 /// The value of logind's property `PreparingForShutdown`.
@@ -121,12 +123,18 @@ impl Host {
             RebootCommand::DoesNothing => format!("echo ignore > '{}'\n", initctl.display()),
             // It ends with its machine too: a killed agent leaves its command behind.
             RebootCommand::Waits => format!(
-                "while [ ! -e '{go}' ]; do [ -e '{initctl}' ] || exit 1; sleep 0.05; done\necho reboot > '{initctl}'\n",
+                "echo > '{asked}'\nwhile [ ! -e '{go}' ]; do [ -e '{initctl}' ] || exit 1; sleep 0.05; done\necho reboot > '{initctl}'\n",
+                asked = self.path(ASKED).display(),
                 go = self.path(GO).display(),
                 initctl = initctl.display()
             ),
         };
         self.write("sbin/reboot", &script)
+    }
+
+    /// Whether a command of [`RebootCommand::Waits`] was run in this boot.
+    pub fn is_reboot_asked(&self) -> bool {
+        self.path(ASKED).exists()
     }
 
     /// Lets a command of [`RebootCommand::Waits`] go on.
