@@ -244,10 +244,13 @@ impl Stage {
         self.prepare(fault).await?;
         let pairs = cells.iter().map(|cell| Pair::start(self, Some(*cell)));
         let pairs = try_join_all(pairs).await?;
-        drop(try_join_all(pairs.iter().map(Pair::wait_held)).await?);
+        let held = join_all(pairs.iter().map(Pair::wait_held)).await;
         self.happens(fault, &pairs).await?;
         let stage = &*self;
-        let ended = pairs.into_iter().map(|pair| ends_well(stage, pair));
+        let ended = pairs.into_iter().zip(held).map(async |(pair, held)| {
+            held?;
+            ends_well(stage, pair).await
+        });
         let ended = join_all(ended).await;
         self.is_over(fault).await?;
         let runs = cells.iter().zip(ended);

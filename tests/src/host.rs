@@ -40,7 +40,7 @@ pub enum BootKind {
 
 /// The file that [`RebootCommand::Waits`] waits for. A boot removes it with the rest of `/run`.
 const GO: &str = "run/go";
-/// The file that says that [`RebootCommand::Waits`] waits.
+/// The file that says that the reboot command was run. A boot removes it too.
 const ASKED: &str = "run/reboot-asked";
 /// What `systemctl is-system-running` prints.
 const SYSTEM_STATE: &str = "run/system-state";
@@ -123,16 +123,16 @@ impl Host {
             RebootCommand::DoesNothing => format!("echo ignore > '{}'\n", initctl.display()),
             // It ends with its machine too: a killed agent leaves its command behind.
             RebootCommand::Waits => format!(
-                "echo > '{asked}'\nwhile [ ! -e '{go}' ]; do [ -e '{initctl}' ] || exit 1; sleep 0.05; done\necho reboot > '{initctl}'\n",
-                asked = self.path(ASKED).display(),
+                "while [ ! -e '{go}' ]; do [ -e '{initctl}' ] || exit 1; sleep 0.05; done\necho reboot > '{initctl}'\n",
                 go = self.path(GO).display(),
                 initctl = initctl.display()
             ),
         };
-        self.write("sbin/reboot", &script)
+        let asked = self.path(ASKED);
+        self.write("sbin/reboot", &format!("echo > '{}'\n{script}", asked.display()))
     }
 
-    /// Whether a command of [`RebootCommand::Waits`] was run in this boot.
+    /// Whether the reboot command was run in this boot.
     pub fn is_reboot_asked(&self) -> bool {
         self.path(ASKED).exists()
     }

@@ -490,7 +490,7 @@ fn refusal(code: u16) -> Answer {
         504 => "Timeout",
         _ => "InternalError",
     };
-    let retry = if code == 429 { 1 } else { 0 };
+    let retry = u32::from(code == 429);
     let status = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code, "reason": reason,
         "message": "a fault that was made", "details": { "retryAfterSeconds": retry },

@@ -71,11 +71,11 @@ impl Stage {
             }
             Fault::ApiServerPaused => self.pause(Server::ApiServer, pairs).await,
             Fault::EtcdPaused => self.pause(Server::Etcd, pairs).await,
-            Fault::ServerLags => self.relayed(Flow::Late(LAG), pairs).await,
+            Fault::ServerLags => self.relayed(Flow::Late(LAG), pairs),
             Fault::ServerFrozen => {
-                self.relayed(Flow::Frozen, pairs).await?;
+                self.relayed(Flow::Frozen, pairs)?;
                 tokio::time::sleep(PAUSE).await;
-                self.relayed(Flow::Free, pairs).await
+                self.relayed(Flow::Free, pairs)
             }
             Fault::WebhookDead => {
                 self.webhook.kill();
@@ -126,7 +126,7 @@ impl Stage {
         self.plane.signal(server, Signal::CONT)
     }
 
-    async fn relayed(&self, flow: Flow, pairs: &[Pair]) -> Result<()> {
+    fn relayed(&self, flow: Flow, pairs: &[Pair]) -> Result<()> {
         let further = self.further.as_ref().context("there is one API server")?;
         further.relay.set(flow);
         go_on(pairs);
