@@ -16,8 +16,9 @@ use rcgen::{
 
 /// How long CA and certificate are valid: the longest that scanners accept for a modern configuration (Mozilla's guideline: 90 days).
 const VALIDITY: Duration = Duration::from_hours(90 * 24);
-/// How long before now the certificates begin, so that machines whose clock is a little behind accept them at once.
-const BACKDATED: Duration = Duration::from_mins(10);
+/// How long before now the certificates begin, so that machines whose clock is behind accept them at once, also by the hour that a
+/// wrong time zone makes.
+const BACKDATED: Duration = Duration::from_hours(2);
 
 /// A CA certificate, and a serving certificate with its key, all PEM.
 #[derive(Clone)]

@@ -36,8 +36,7 @@ pub mod proof;
 pub const ACCOUNT: &str = "cordonhold-certs";
 pub const CA_SECRET: &str = "cordonhold-ca";
 pub const SERVED_SECRET: &str = "cordonhold-webhook-tls";
-/// The name of the webhook configurations.
-pub const CONFIGURATION: &str = "cordonhold";
+pub use crate::webhook::CONFIGURATION;
 /// The Node that is written to. No machine and no KWOK is behind it.
 pub const NODE: &str = "certified";
 

@@ -14,6 +14,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod, ServiceAccount};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::AGENT_ACCOUNT;
@@ -54,6 +55,22 @@ const PORT_ATTEMPTS: usize = 4;
 pub struct Options {
     /// Number of nodes, named `node-0` and so on.
     pub nodes: usize,
+}
+
+/// A server of the control plane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Server {
+    Etcd,
+    ApiServer,
+}
+
+impl Server {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Etcd => ETCD,
+            Self::ApiServer => APISERVER,
+        }
+    }
 }
 
 /// Who runs the pods.
@@ -263,6 +280,57 @@ impl ControlPlane {
         servers::egress_socket(self.directory())
     }
 
+    /// Sends a signal to this server.
+    pub fn signal(&self, server: Server, signal: Signal) -> Result<()> {
+        let mut processes = self.processes.iter();
+        let process = processes.find(|process| process.name() == server.name());
+        process
+            .with_context(|| format!("{} does not run", server.name()))?
+            .signal(signal)
+    }
+
+    /// Kills etcd (SIGKILL). What it has written stays.
+    pub fn stop_etcd(&mut self) {
+        self.processes.retain(|process| process.name() != ETCD);
+    }
+
+    /// Starts etcd again on the same port, and waits until the API server has found it.
+    pub async fn start_etcd(&mut self) -> Result<()> {
+        self.processes.push(self.kennel.start(ETCD, &self.lines.etcd)?);
+        self.wait_answers().await
+    }
+
+    /// The port at which etcd serves the API server.
+    pub fn etcd_port(&self) -> u16 {
+        self.lines.etcd_port
+    }
+
+    /// Starts one more API server, which finds etcd at this port. It ends with this control plane.
+    pub async fn start_further_api_server(&mut self, name: &str, etcd_port: u16) -> Result<Endpoint> {
+        let [port] = free_ports()?;
+        // The last of a repeated flag counts.
+        let line = apiserver_command(&self.assets, &self.files, port, etcd_port).arg(format!(
+            "--audit-log-path={}",
+            self.files.path(&format!("{name}.audit"))
+        ));
+        let apiserver = self.kennel.start(name, &line)?;
+        self.processes.insert(0, apiserver);
+        let endpoint = Endpoint {
+            url: format!("https://127.0.0.1:{port}"),
+            ..self.endpoint.clone()
+        };
+        let path = self.directory().join(format!("{name}.kubeconfig"));
+        let token = std::fs::read_to_string(self.files.path(&format!("{}.token", Identity::Admin.user())))
+            .context("failed to read a token")?;
+        endpoint.write_kubeconfig(&path, Identity::Admin.user(), &Credential::Token(token))?;
+        let client = identity::client(&path, None).await?;
+        wait::until(&format!("{name} to answer"), READY_TIMEOUT, || async {
+            Ok(is_ready(&client).await?.then_some(()))
+        })
+        .await?;
+        Ok(endpoint)
+    }
+
     /// Kills everything (SIGKILL). What etcd has written stays.
     pub fn stop(&mut self) {
         self.processes.clear();
@@ -286,11 +354,7 @@ impl ControlPlane {
         let apiserver = self.kennel.start(APISERVER, &self.lines.apiserver)?;
         // First in the list, so that it ends before etcd does.
         self.processes.insert(0, apiserver);
-        wait::until("the API server to answer again", READY_TIMEOUT, || async {
-            Ok(is_ready(&self.client).await?.then_some(()))
-        })
-        .await
-        .map_err(|error| self.explain(error))?;
+        self.wait_answers().await?;
         // A new KWOK does not touch a node until the previous KWOK's lease on it has expired.
         let leases: Api<Lease> = Api::namespaced(self.client.clone(), "kube-node-lease");
         drop(
@@ -300,6 +364,14 @@ impl ControlPlane {
                 .context("failed to delete the nodes' leases")?,
         );
         self.start_clients()
+    }
+
+    async fn wait_answers(&mut self) -> Result<()> {
+        wait::until("the API server to answer again", READY_TIMEOUT, || async {
+            Ok(is_ready(&self.client).await?.then_some(()))
+        })
+        .await
+        .map_err(|error| self.explain(error))
     }
 
     /// All requests of agents and of the webhook to the API server, in the order of its log.
@@ -339,6 +411,7 @@ const TOKEN_LIFETIME: Duration = Duration::from_hours(12);
 
 /// The command lines of the servers.
 struct Lines {
+    etcd_port: u16,
     etcd: CommandLine,
     apiserver: CommandLine,
 }
@@ -369,6 +442,7 @@ async fn try_servers(
     let data = format!("etcd-{etcd_port}");
     let flags = flags.iter().map(|flag| (*flag).to_owned());
     let lines = Lines {
+        etcd_port,
         etcd: etcd_command(assets, etcd_port, peer_port, &files.path(&data)),
         apiserver: apiserver_command(assets, files, api_port, etcd_port).args(flags),
     };

@@ -6,7 +6,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::extract::State;
@@ -15,20 +14,13 @@ use axum::serve::Listener;
 use axum::{Json, Router};
 use cordonhold_shared::keys;
 use k8s_openapi::ByteString;
-use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// Longest handshake. The API server on this machine takes milliseconds.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The pause after a connection that could not be accepted.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+use crate::tls;
 
 /// What it does to a Node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,17 +42,7 @@ pub struct ForeignWebhook {
 impl ForeignWebhook {
     /// Starts the server on a free port, with a certificate of a CA of its own.
     pub async fn start() -> Result<Self> {
-        let issued = cordonhold_certs_dev::issue(&["127.0.0.1".to_owned()])
-            .context("failed to issue the certificate of a foreign webhook")?;
-        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(issued.cert_pem.as_bytes())
-            .collect::<Result<_, _>>()
-            .context("failed to read an issued certificate")?;
-        let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes())
-            .context("failed to read an issued key")?;
-        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-            .context("failed to set up TLS")?;
+        let (acceptor, issued) = tls::acceptor()?;
         let tcp = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
             .await
             .context("failed to open a port on 127.0.0.1")?;
@@ -70,10 +52,7 @@ impl ForeignWebhook {
             .route(Deed::Strips.path(), post(strip))
             .route(Deed::Uncordons.path(), post(uncordon))
             .with_state(Arc::clone(&asked));
-        let listener = TlsListener {
-            tcp,
-            acceptor: TlsAcceptor::from(Arc::new(config)),
-        };
+        let listener = TlsListener { tcp, acceptor };
         let task = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
                 eprintln!("the foreign webhook has ended: {error}");
@@ -131,12 +110,12 @@ impl Listener for TlsListener {
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
             let Ok((stream, peer)) = self.tcp.accept().await else {
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                tokio::time::sleep(tls::ACCEPT_PAUSE).await;
                 continue;
             };
             // A client that fails in the handshake sees so itself.
             if let Ok(Ok(stream)) =
-                tokio::time::timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(stream)).await
+                tokio::time::timeout(tls::HANDSHAKE_TIMEOUT, self.acceptor.accept(stream)).await
             {
                 return (stream, peer);
             }

@@ -40,6 +40,8 @@ pub enum BootKind {
 
 /// The file that [`RebootCommand::Waits`] waits for. A boot removes it with the rest of `/run`.
 const GO: &str = "run/go";
+/// The file that says that the reboot command was run. A boot removes it too.
+const ASKED: &str = "run/reboot-asked";
 /// What `systemctl is-system-running` prints.
 const SYSTEM_STATE: &str = "run/system-state";
 /// The value of logind's property `PreparingForShutdown`.
@@ -126,7 +128,13 @@ impl Host {
                 initctl = initctl.display()
             ),
         };
-        self.write("sbin/reboot", &script)
+        let asked = self.path(ASKED);
+        self.write("sbin/reboot", &format!("echo > '{}'\n{script}", asked.display()))
+    }
+
+    /// Whether the reboot command was run in this boot.
+    pub fn is_reboot_asked(&self) -> bool {
+        self.path(ASKED).exists()
     }
 
     /// Lets a command of [`RebootCommand::Waits`] go on.

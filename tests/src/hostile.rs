@@ -13,13 +13,12 @@ use anyhow::{Context as _, Result, ensure};
 use cordonhold_shared::hold::Phase;
 use cordonhold_shared::keys;
 use futures_util::future::try_join_all;
-use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::task::JoinSet;
 
 use crate::control_plane::{ControlPlane, Options as PlaneOptions};
@@ -27,7 +26,7 @@ use crate::follow::{Change, follow};
 use crate::identity::Identity;
 use crate::install::{install, manifests};
 use crate::machine::Machine;
-use crate::webhook::{Mode, Protection, Webhook};
+use crate::webhook::{self, Mode, Protection, Webhook};
 use crate::{NAMESPACE, workload};
 
 mod attack;
@@ -114,7 +113,7 @@ pub async fn play(options: Options, tell: impl Fn(&Outcome)) -> Result<Outcome> 
     let mut webhook = Webhook::start(&plane, Mode::Enforce, Protection::OwnHolds).await?;
     webhook.register(&plane, &rendered, NODES[0]).await?;
     if options.is_killed {
-        pass_when_dead(&plane.client()).await?;
+        webhook::pass_when_dead(&plane.client()).await?;
     }
     workload::deploy(&plane.client(), "work", PODS).await?;
     let stage = Arc::new(Stage::default());
@@ -162,23 +161,6 @@ pub async fn play(options: Options, tell: impl Fn(&Outcome)) -> Result<Outcome> 
         }
     }
     Ok(outcome)
-}
-
-/// Lets what the webhook cannot be asked about pass: so a killed webhook protects nothing.
-async fn pass_when_dead(client: &Client) -> Result<()> {
-    let configurations: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
-    let mut stored = configurations.get("cordonhold").await?;
-    for webhook in stored.webhooks.iter_mut().flatten() {
-        webhook.failure_policy = Some("Ignore".to_owned());
-    }
-    let patch = json!({ "webhooks": stored.webhooks });
-    drop(
-        configurations
-            .patch("cordonhold", &PatchParams::default(), &Patch::Merge(patch))
-            .await
-            .context("failed to set the failurePolicy")?,
-    );
-    Ok(())
 }
 
 /// Follows Nodes and pods.

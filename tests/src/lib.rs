@@ -18,6 +18,7 @@ pub mod wait;
 
 mod egress;
 mod follow;
+mod tls;
 
 pub mod mount;
 
@@ -46,6 +47,7 @@ pub mod registry;
 
 pub mod adversaries;
 pub mod demo;
+pub mod faults;
 pub mod hostile;
 
 /// The namespace in `manifests/base`.

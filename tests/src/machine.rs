@@ -8,10 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use cordonhold_shared::hold::Phase;
+use cordonhold_shared::keys;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
+use rustix::process::Signal;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::unix::pipe;
@@ -22,7 +25,7 @@ use crate::control_plane::{ControlPlane, service_account_token, set_down, wait_n
 use crate::host::{BootKind, Host, RebootCommand};
 use crate::identity::{Credential, Endpoint};
 use crate::kubelet::{Kubelet, PodName};
-use crate::process::{CommandLine, Kennel, Process, log_tail};
+use crate::process::{CommandLine, Environment, Kennel, Process, log_tail};
 use crate::programs::{self, Program};
 use crate::wait;
 use crate::{AGENT_ACCOUNT, NAMESPACE};
@@ -47,6 +50,8 @@ pub struct RebootRecord {
     pub pods: Vec<String>,
     /// The Node's `spec.unschedulable` at that moment.
     pub unschedulable: bool,
+    /// Whether the Node was sealed at that moment, by its phase.
+    pub sealed: bool,
     /// The boot id after the reboot.
     pub boot_id: String,
 }
@@ -77,6 +82,7 @@ struct Agent {
     directory: PathBuf,
     endpoint: Endpoint,
     arguments: Vec<String>,
+    environment: Environment,
     /// `None` until an agent is started for the first time. From then on each boot starts this program.
     program: Option<PathBuf>,
     process: Option<Process>,
@@ -107,6 +113,7 @@ impl Machine {
             directory,
             endpoint: plane.endpoint().clone(),
             arguments: Vec::new(),
+            environment: Environment::new(),
             program: None,
             process: None,
         };
@@ -227,6 +234,16 @@ impl Machine {
         Ok(())
     }
 
+    /// Lets the agent find the API server here from its next start on.
+    pub async fn set_endpoint(&self, endpoint: Endpoint) {
+        self.power.agent.lock().await.endpoint = endpoint;
+    }
+
+    /// Sets variables of the agent's environment from its next start on.
+    pub async fn set_environment(&self, environment: Environment) {
+        self.power.agent.lock().await.environment = environment;
+    }
+
     /// Starts the agent on this machine, with these further arguments.
     pub async fn start_agent(&mut self, arguments: &[String]) -> Result<()> {
         let [program] = programs::build([Program::Agent])?;
@@ -294,6 +311,12 @@ impl Machine {
         let mut agent = self.power.agent.lock().await;
         agent.process = None;
         agent.start(&self.power.node, &self.power.host)
+    }
+
+    /// Sends a signal to the agent, which must run.
+    pub async fn signal_agent(&self, signal: Signal) -> Result<()> {
+        let agent = self.power.agent.lock().await;
+        agent.process.as_ref().context("no agent runs")?.signal(signal)
     }
 
     /// The process id of the agent; `None` if it does not run.
@@ -379,7 +402,7 @@ impl Power {
     /// Carries out a reboot, in the order in which a real machine does it.
     async fn cycle(&self) -> Result<()> {
         let at = Timestamp::now();
-        let (pods, unschedulable) = self.observe().await?;
+        let (pods, unschedulable, sealed) = self.observe().await?;
         self.host.begin_shutdown()?;
         let mut agent = self.agent.lock().await;
         agent.process = None;
@@ -391,6 +414,7 @@ impl Power {
             at,
             pods,
             unschedulable,
+            sealed,
             boot_id: self.host.boot_id()?,
         };
         self.records.send_modify(|records| records.push(record));
@@ -414,7 +438,7 @@ impl Power {
         wait_node_ready(&self.client, &self.node, true).await
     }
 
-    async fn observe(&self) -> Result<(Vec<String>, bool)> {
+    async fn observe(&self) -> Result<(Vec<String>, bool, bool)> {
         let pods: Api<Pod> = Api::all(self.client.clone());
         let on_node = ListParams::default().fields(&format!("spec.nodeName={}", self.node));
         let listed = pods
@@ -429,9 +453,12 @@ impl Power {
             .iter()
             .filter(|pod| drain_evicts(pod))
             .map(|pod| format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any()));
+        let phase = node.labels().get(keys::PHASE).map(String::as_str);
+        let is_sealed = phase == Some(Phase::Sealed.as_str());
         Ok((
             evictable.collect(),
             node.spec.and_then(|spec| spec.unschedulable).unwrap_or(false),
+            is_sealed,
         ))
     }
 
@@ -514,7 +541,8 @@ impl Agent {
             .arg("--kubeconfig")
             .arg(self.kubeconfig())
             .args(host.agent_arguments())
-            .args(&self.arguments);
+            .args(&self.arguments)
+            .envs(&self.environment);
         self.process = Some(self.kennel.start(&self.name, &line)?);
         Ok(())
     }

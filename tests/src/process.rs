@@ -21,12 +21,15 @@ use tokio::io::AsyncWriteExt as _;
 const LOG_TAIL_LINES: usize = 15;
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
+/// Environment variables, name and value.
+pub type Environment = Vec<(OsString, OsString)>;
+
 /// A program to run, with its arguments and environment variables.
 #[derive(Debug, Clone)]
 pub struct CommandLine {
     program: PathBuf,
     arguments: Vec<OsString>,
-    environment: Vec<(OsString, OsString)>,
+    environment: Environment,
     directory: Option<PathBuf>,
 }
 
@@ -62,6 +65,12 @@ impl CommandLine {
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    #[must_use]
+    pub fn envs(mut self, variables: &Environment) -> Self {
+        self.environment.extend(variables.iter().cloned());
         self
     }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
@@ -17,10 +18,13 @@ use tokio::net::TcpStream;
 use crate::control_plane::{ControlPlane, free_ports};
 use crate::identity::Credential;
 use crate::install::Rendered;
-use crate::process::{CommandLine, Process};
+use crate::process::{CommandLine, Environment, Process};
 use crate::programs::{self, Program};
 use crate::wait;
 use crate::{AGENT_ACCOUNT, NAMESPACE, WEBHOOK_ACCOUNT};
+
+/// The name of the webhook configurations.
+pub const CONFIGURATION: &str = "cordonhold";
 
 /// Longest start: the webhook reads its files and fills its caches. It takes 0.3 s on an idle machine.
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -63,6 +67,8 @@ pub struct Webhook {
     plane_log: PathBuf,
     kennel: crate::process::Kennel,
     line: CommandLine,
+    /// Variables of its environment, beside those that every process has.
+    environment: Environment,
     port: u16,
     admin: SocketAddr,
     ca_bundle: String,
@@ -141,6 +147,7 @@ impl Webhook {
             plane_log: plane.kennel().log_path("webhook"),
             kennel: plane.kennel().clone(),
             line,
+            environment: Environment::new(),
             port,
             admin,
             ca_bundle: issued.ca_bundle(),
@@ -183,6 +190,11 @@ impl Webhook {
         }
     }
 
+    /// Sets variables of its environment from its next start on, in place of those that were set before.
+    pub fn set_environment(&mut self, environment: Environment) {
+        self.environment = environment;
+    }
+
     /// Ends the webhook by SIGTERM, and starts this program in its place, with the same flags, and waits until it is ready.
     pub async fn replace(&mut self, program: &Path) -> Result<()> {
         self.stop().await?;
@@ -192,7 +204,8 @@ impl Webhook {
 
     /// Starts the webhook again on the same ports, after [`kill`](Self::kill) or [`stop`](Self::stop), and waits until it is ready.
     pub async fn start_again(&mut self) -> Result<()> {
-        let mut process = self.kennel.start("webhook", &self.line)?;
+        let line = self.line.clone().envs(&self.environment);
+        let mut process = self.kennel.start("webhook", &line)?;
         let admin = self.admin;
         let ready = wait::until("the webhook's readyz", READY_TIMEOUT, || {
             let ended = process.check_running();
@@ -257,6 +270,23 @@ async fn spoof_hold(client: &Client, node: &str) -> Result<bool> {
         Err(kube::Error::Api(status)) if status.code == 403 => Ok(true),
         Err(error) => Err(error).context("failed to probe the webhook"),
     }
+}
+
+/// Lets what the webhook cannot be asked about pass: so a killed webhook protects nothing.
+pub(crate) async fn pass_when_dead(client: &Client) -> Result<()> {
+    let configurations: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
+    let mut stored = configurations.get(CONFIGURATION).await?;
+    for webhook in stored.webhooks.iter_mut().flatten() {
+        webhook.failure_policy = Some("Ignore".to_owned());
+    }
+    let patch = json!({ "webhooks": stored.webhooks });
+    drop(
+        configurations
+            .patch(CONFIGURATION, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .context("failed to set the failurePolicy")?,
+    );
+    Ok(())
 }
 
 /// The HTTP status of a GET without TLS.

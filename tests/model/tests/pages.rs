@@ -208,3 +208,21 @@ fn the_core_keeps_the_workspaces_settings_of_clippy() {
     }
     assert_eq!(settings("shared/rt"), settings("."));
 }
+
+#[test]
+fn what_the_page_of_faults_names_is_in_the_file_before_it() {
+    let page = Path::new("tests/faults.md");
+    let text = fs::read_to_string(root().join(page)).expect("the page of faults");
+    let mut named = 0;
+    for rest in text.split("](").skip(1) {
+        let (link, after) = rest.split_once(')').expect("a link that ends");
+        let until = after.find(['[', ';', '|', '\n']).unwrap_or(after.len());
+        let (file, _) = target(page, link);
+        for name in after[..until].split('`').skip(1).step_by(2) {
+            let content = fs::read_to_string(root().join(&file)).expect("a file that is linked");
+            assert!(content.contains(name), "{} has no {name}", file.display());
+            named += 1;
+        }
+    }
+    assert!(named > 50, "{named}");
+}

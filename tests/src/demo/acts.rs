@@ -371,6 +371,7 @@ mod tests {
             at: Timestamp::UNIX_EPOCH,
             pods: pods.iter().map(|pod| (*pod).to_owned()).collect(),
             unschedulable,
+            sealed: true,
             boot_id: String::new(),
         }
     }

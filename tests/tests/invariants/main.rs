@@ -31,6 +31,7 @@ mod drain;
 mod emergency;
 mod evidence;
 mod explain;
+mod faults;
 mod gitops;
 mod good_neighbour;
 mod held_stays_cordoned;
