@@ -31,7 +31,7 @@ fn check(target: &Target, input: &[u8]) {
 }
 
 fn check_all(target: &Target) {
-    let kept = corpus::read(target).unwrap();
+    let kept = corpus::read(target).expect("the kept inputs can be read");
     assert!(!kept.is_empty(), "{} has no inputs", target.name);
     for input in &kept {
         check(target, input);

@@ -77,7 +77,7 @@ impl Pair {
         };
         match cell {
             Some(cell) if cell.step == Step::REBOOT => {
-                pair.subject.set_reboot_command(command(cell.fault))?
+                pair.subject.set_reboot_command(command(cell.fault))?;
             }
             Some(cell) => pair.proxy.plan(cell),
             None => {}

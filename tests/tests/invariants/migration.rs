@@ -26,7 +26,7 @@ use crate::kubectl_plugin::{Plugin, Told};
 use crate::stock_kured::{Kured, KuredOnNode};
 use crate::wire::{self, Answer, Write};
 
-/// Longest stage: it waits for rollouts of two Deployments and two DaemonSets.
+/// Longest stage: it waits for rollouts of two Deployments and two `DaemonSets`.
 const STAGE: Duration = Duration::from_mins(5);
 /// Longest time until an answer or a pod is as it should be.
 const SOON: Duration = Duration::from_mins(1);

@@ -371,7 +371,6 @@ impl Scene {
     }
 
     /// Where a pod serves its metrics.
-
     fn address(&self, pod: &Pod) -> Option<SocketAddr> {
         let shown: Ipv4Addr = pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok()?;
         let ports = pod
@@ -649,9 +648,9 @@ impl Scene {
 
     /// Takes something out of the webhook `nodes.cordonhold.dev`, the first.
     async fn remove_from_configuration(&self, path: &str) -> Result<()> {
-        let patch = json!([{ "op": "remove", "path": format!("/webhooks/0/{path}") }]);
+        let removal = json!([{ "op": "remove", "path": format!("/webhooks/0/{path}") }]);
         let command =
-            format!("kubectl patch validatingwebhookconfiguration cordonhold --type=json -p '{patch}'");
+            format!("kubectl patch validatingwebhookconfiguration cordonhold --type=json -p '{removal}'");
         self.run(&command).await.map(drop)
     }
 
