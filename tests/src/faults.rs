@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use cordonhold_simulation::random::Random;
 use futures_util::future::{join_all, try_join_all};
 use futures_util::stream::{StreamExt as _, iter};
@@ -45,6 +45,8 @@ pub use step::Step;
 const POOL: &str = "example.org/faults";
 /// The Node about which the webhook is asked when it is registered.
 const PROBED: &str = "node-0";
+/// Most runs of a fault until its step comes.
+const TRIES_MAX: usize = 4;
 /// How many undisturbed runs say which steps there are. A read that only one of them has depends on the speed of others.
 const UNDISTURBED: usize = 2;
 
@@ -130,7 +132,7 @@ pub async fn play(options: &Options, tell: impl Fn(&Run)) -> Result<(Vec<Step>, 
 async fn undisturbed(stage: &Stage) -> Result<Vec<Step>> {
     let runs = (0..UNDISTURBED).map(async |_| {
         let pair = Pair::start(stage, None).await?;
-        pair.ends_well(stage).await.context("without any fault")?;
+        let _ = pair.ends_well(stage).await.context("without any fault")?;
         let steps = pair.steps();
         pair.remove().await?;
         Ok::<Vec<Step>, anyhow::Error>(steps)
@@ -142,20 +144,27 @@ async fn undisturbed(stage: &Stage) -> Result<Vec<Step>> {
     Ok(steps)
 }
 
-/// Makes one run of a fault that happens to one agent.
+/// Makes one run of a fault that happens to one agent. It is made again if its step does not come: the other agent, for one, may release an
+/// entry whose time is over first.
 async fn disturbed(stage: &Stage, cell: Cell) -> Run {
     let began = Instant::now();
     let played = async {
-        let pair = Pair::start(stage, Some(cell)).await?;
-        ends_well(stage, pair).await
+        for _ in 0..TRIES_MAX {
+            let pair = Pair::start(stage, Some(cell)).await?;
+            if ends_well(stage, pair).await? {
+                return Ok(());
+            }
+        }
+        bail!("in none of {TRIES_MAX} runs the step of the fault came")
     };
     Run::new(cell, played.await, began)
 }
 
-/// Judges a run, and removes what it has made.
-async fn ends_well(stage: &Stage, pair: Pair) -> Result<()> {
-    pair.ends_well(stage).await?;
-    pair.remove().await
+/// Judges a run, and removes what it has made. `false`: its step never came.
+async fn ends_well(stage: &Stage, pair: Pair) -> Result<bool> {
+    let has_happened = pair.ends_well(stage).await?;
+    pair.remove().await?;
+    Ok(has_happened)
 }
 
 impl Run {
@@ -253,8 +262,14 @@ impl Stage {
         });
         let ended = join_all(ended).await;
         self.is_over(fault).await?;
-        let runs = cells.iter().zip(ended);
-        Ok(runs.map(|(cell, ended)| Run::new(*cell, ended, began)).collect())
+        let runs = cells.iter().zip(ended).map(|(cell, ended)| {
+            let played = ended.and_then(|has_happened| {
+                ensure!(has_happened, "the step of the fault never came");
+                Ok(())
+            });
+            Run::new(*cell, played, began)
+        });
+        Ok(runs.collect())
     }
 
     /// A name for the pool of the next run.
