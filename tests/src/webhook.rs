@@ -301,10 +301,25 @@ pub async fn http_get(address: SocketAddr, path: &str) -> Result<(u16, String)> 
 
 /// The HTTP status and the body of a GET without TLS, with this `Accept` header.
 pub async fn http_get_as(address: SocketAddr, path: &str, accept: &str) -> Result<(u16, String)> {
+    http_exchange(address, &format!("GET {path}"), accept, "").await
+}
+
+/// The HTTP status and the body of the answer to a request such as `POST /path` without TLS.
+pub async fn http_send(address: SocketAddr, method_and_path: &str, body: &str) -> Result<(u16, String)> {
+    http_exchange(address, method_and_path, "*/*", body).await
+}
+
+async fn http_exchange(
+    address: SocketAddr,
+    method_and_path: &str,
+    accept: &str,
+    body: &str,
+) -> Result<(u16, String)> {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
         let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
+            "{method_and_path} HTTP/1.1\r\nHost: {address}\r\nAccept: {accept}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
         );
         stream.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();
@@ -313,15 +328,16 @@ pub async fn http_get_as(address: SocketAddr, path: &str, accept: &str) -> Resul
     };
     let answer = tokio::time::timeout(STATUS_TIMEOUT, exchange)
         .await
-        .with_context(|| format!("{address}{path} took over {STATUS_TIMEOUT:?}"))?
-        .with_context(|| format!("failed to get {address}{path}"))?;
+        .with_context(|| format!("{method_and_path} of {address} took over {STATUS_TIMEOUT:?}"))?
+        .with_context(|| format!("failed to send {method_and_path} to {address}"))?;
     let text = String::from_utf8_lossy(&answer);
     ensure!(
         text.starts_with("HTTP/1."),
-        "{address}{path} did not answer in HTTP"
+        "{address} did not answer {method_and_path} in HTTP"
     );
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-    let status = status.with_context(|| format!("{address}{path} answered without an HTTP status"))?;
+    let status =
+        status.with_context(|| format!("{address} answered {method_and_path} without an HTTP status"))?;
     Ok((status, body.to_owned()))
 }

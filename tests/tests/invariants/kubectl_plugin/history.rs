@@ -2,9 +2,13 @@
 //!
 //! Not here: what is made of each source (`shared/src/history`), and the guard of each request (`kubectl/src/ui`).
 
+#[cfg(feature = "long")]
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use cordonhold_tests::webhook::http_get;
+#[cfg(feature = "long")]
+use cordonhold_tests::webhook::http_send;
 use tokio::process::Child;
 
 use super::*;
@@ -200,53 +204,101 @@ fn plugin_ui_shows_a_held_node_and_a_denied_uncordon_in_a_browser_without_an_err
         let plugin = Plugin::new(&cluster.plane)?;
         let subject = denied_node(cluster, "plugin-browser").await?;
         let ui = Ui::start(&plugin).await?;
-        let fleet = dom(&ui.url).await?;
-        ensure!(
-            fleet.contains("data-node=\"plugin-browser\" data-state=\"delaying\""),
-            "{fleet}"
-        );
-        let url = format!("{}node/{}", ui.url, subject.name);
-        let shown = wait::until("the denial in the browser", EVENT, || async {
-            let page = dom(&url).await?;
-            Ok(page.contains("class=\"mark denied\"").then_some(page))
-        });
-        let page = shown.await?;
-        ensure!(
-            page.contains("an uncordon by ") && page.contains("role=\"img\""),
-            "{page}"
-        );
-        // The script has put what came over the stream into its place, and the policy of the page allowed it.
-        ensure!(page.contains("data-live-seen"), "{page}");
-        Ok(())
+        let browser = Browser::start().await?;
+        let shown = shows(&browser, &ui, &subject.name).await;
+        browser.end().await?;
+        shown
     })
 }
 
-/// What a browser makes of a page.
+/// Checks the page of the fleet and that of a node, once the script has put what came over the stream into its place, as their policy allows it.
 #[cfg(feature = "long")]
-async fn dom(url: &str) -> Result<String> {
-    let profile = tempfile::tempdir().context("failed to create a directory")?;
-    let mut browser = Command::new("chromium");
-    let _ = browser
-        .args([
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--dump-dom",
-            "--timeout=3000",
-        ])
-        .arg(format!("--user-data-dir={}", profile.path().display()))
-        .arg(url)
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true);
-    let output = tokio::time::timeout(BOUND, browser.output())
-        .await
-        .context("the browser does not end")?
-        .context("failed to run chromium: apt-get install --no-install-recommends chromium")?;
+async fn shows(browser: &Browser, ui: &Ui, node: &str) -> Result<()> {
+    let fleet = browser.page(&ui.url, &["data-live-seen"]).await?;
+    let row = format!("data-node=\"{node}\" data-state=\"delaying\"");
+    ensure!(fleet.contains(&row), "{fleet}");
+    let url = format!("{}node/{node}", ui.url);
+    let has = ["data-live-seen", "class=\"mark denied\""];
+    let page = browser.page(&url, &has).await?;
     ensure!(
-        output.status.success(),
-        "the browser ended with {}",
-        output.status
+        page.contains("an uncordon by ") && page.contains("role=\"img\""),
+        "{page}"
     );
-    Ok(String::from_utf8(output.stdout)?)
+    Ok(())
+}
+
+/// A browser, by WebDriver (W3C).
+#[cfg(feature = "long")]
+struct Browser {
+    driver: SocketAddr,
+    session: String,
+    _child: Child,
+}
+
+#[cfg(feature = "long")]
+impl Browser {
+    async fn start() -> Result<Self> {
+        let mut child = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("failed to run chromedriver: apt-get install --no-install-recommends chromium-driver")?;
+        let mut lines = BufReader::new(child.stdout.take().context("no output")?).lines();
+        let port = loop {
+            let line = tokio::time::timeout(BOUND, lines.next_line())
+                .await
+                .context("chromedriver says no port")??;
+            let line = line.context("chromedriver has ended")?;
+            if let Some((_, port)) = line.rsplit_once("successfully on port ") {
+                break port
+                    .trim_end_matches('.')
+                    .parse()
+                    .context("its port is no number")?;
+            }
+        };
+        let driver = SocketAddr::from(([127, 0, 0, 1], port));
+        let options = json!({ "args": ["--headless", "--no-sandbox", "--disable-gpu"] });
+        let wanted = json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": options } } });
+        let (code, answer) = http_send(driver, "POST /session", &wanted.to_string()).await?;
+        ensure!(code == 200, "{answer}");
+        let answer: Value = serde_json::from_str(&answer)?;
+        Ok(Self {
+            driver,
+            session: format!(
+                "/session/{}",
+                answer["value"]["sessionId"].as_str().context("no session")?
+            ),
+            _child: child,
+        })
+    }
+
+    /// Ends the browser. The driver alone would leave it running.
+    async fn end(self) -> Result<()> {
+        let (code, answer) = http_send(self.driver, &format!("DELETE {}", self.session), "").await?;
+        ensure!(code == 200, "{answer}");
+        Ok(())
+    }
+
+    /// Opens a page, and returns what the browser has made of it once all of this is there.
+    async fn page(&self, url: &str, has: &[&str]) -> Result<String> {
+        let (code, answer) = http_send(
+            self.driver,
+            &format!("POST {}/url", self.session),
+            &json!({ "url": url }).to_string(),
+        )
+        .await?;
+        ensure!(code == 200, "{answer}");
+        wait::until(&format!("{has:?} in the browser"), EVENT, || async {
+            let (_, answer) = http_get(self.driver, &format!("{}/source", self.session)).await?;
+            let answer: Value = serde_json::from_str(&answer)?;
+            let page = answer["value"].as_str().unwrap_or_default();
+            Ok(has
+                .iter()
+                .all(|part| page.contains(part))
+                .then(|| page.to_owned()))
+        })
+        .await
+    }
 }
