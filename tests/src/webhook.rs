@@ -301,12 +301,23 @@ pub async fn http_get(address: SocketAddr, path: &str) -> Result<(u16, String)> 
 
 /// The HTTP status and the body of a GET without TLS, with this `Accept` header.
 pub async fn http_get_as(address: SocketAddr, path: &str, accept: &str) -> Result<(u16, String)> {
-    http_exchange(address, &format!("GET {path}"), accept, "").await
+    let exchange = http_exchange(address, &format!("GET {path}"), accept, "");
+    tokio::time::timeout(STATUS_TIMEOUT, exchange)
+        .await
+        .with_context(|| format!("{address}{path} took over {STATUS_TIMEOUT:?}"))?
 }
 
-/// The HTTP status and the body of the answer to a request such as `POST /path` without TLS.
-pub async fn http_send(address: SocketAddr, method_and_path: &str, body: &str) -> Result<(u16, String)> {
-    http_exchange(address, method_and_path, "*/*", body).await
+/// The HTTP status and the body of the answer to a request such as `POST /path` without TLS, within this time.
+pub async fn http_send(
+    address: SocketAddr,
+    method_and_path: &str,
+    body: &str,
+    bound: Duration,
+) -> Result<(u16, String)> {
+    let exchange = http_exchange(address, method_and_path, "*/*", body);
+    tokio::time::timeout(bound, exchange)
+        .await
+        .with_context(|| format!("{method_and_path} of {address} took over {bound:?}"))?
 }
 
 async fn http_exchange(
@@ -326,9 +337,8 @@ async fn http_exchange(
         let _: usize = stream.read_to_end(&mut answer).await?;
         std::io::Result::Ok(answer)
     };
-    let answer = tokio::time::timeout(STATUS_TIMEOUT, exchange)
+    let answer = exchange
         .await
-        .with_context(|| format!("{method_and_path} of {address} took over {STATUS_TIMEOUT:?}"))?
         .with_context(|| format!("failed to send {method_and_path} to {address}"))?;
     let text = String::from_utf8_lossy(&answer);
     ensure!(

@@ -460,6 +460,10 @@ impl Scene {
     }
 
     async fn rehearse_everything(&self) -> Result<()> {
+        // A counter grows only for a Prometheus that has read it before.
+        let counter = "cordonhold_agent_disturbances_total{reason=\"uncordoned\"}";
+        let is_read = format!("count(count_over_time({counter}[30s]) > 1) == 3");
+        self.prometheus.wait_series(&is_read).await?;
         self.rehearse_all(IN_AUDIT).await?;
         for both in [[NODES, BESIDE_NODES], [WEBHOOK, BESIDE_WEBHOOK]] {
             let [track, other] = both.map(|rehearsals| self.rehearse_all(rehearsals));

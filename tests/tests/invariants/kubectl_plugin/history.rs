@@ -261,7 +261,7 @@ impl Browser {
         let driver = SocketAddr::from(([127, 0, 0, 1], port));
         let options = json!({ "args": ["--headless", "--no-sandbox", "--disable-gpu"] });
         let wanted = json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": options } } });
-        let (code, answer) = http_send(driver, "POST /session", &wanted.to_string()).await?;
+        let (code, answer) = http_send(driver, "POST /session", &wanted.to_string(), BOUND).await?;
         ensure!(code == 200, "{answer}");
         let answer: Value = serde_json::from_str(&answer)?;
         Ok(Self {
@@ -276,7 +276,7 @@ impl Browser {
 
     /// Ends the browser. The driver alone would leave it running.
     async fn end(self) -> Result<()> {
-        let (code, answer) = http_send(self.driver, &format!("DELETE {}", self.session), "").await?;
+        let (code, answer) = http_send(self.driver, &format!("DELETE {}", self.session), "", BOUND).await?;
         ensure!(code == 200, "{answer}");
         Ok(())
     }
@@ -287,11 +287,13 @@ impl Browser {
             self.driver,
             &format!("POST {}/url", self.session),
             &json!({ "url": url }).to_string(),
+            BOUND,
         )
         .await?;
         ensure!(code == 200, "{answer}");
         wait::until(&format!("{has:?} in the browser"), EVENT, || async {
-            let (_, answer) = http_get(self.driver, &format!("{}/source", self.session)).await?;
+            let (_, answer) =
+                http_send(self.driver, &format!("GET {}/source", self.session), "", BOUND).await?;
             let answer: Value = serde_json::from_str(&answer)?;
             let page = answer["value"].as_str().unwrap_or_default();
             Ok(has
