@@ -301,7 +301,8 @@ pub async fn http_get(address: SocketAddr, path: &str) -> Result<(u16, String)> 
 
 /// The HTTP status and the body of a GET without TLS, with this `Accept` header.
 pub async fn http_get_as(address: SocketAddr, path: &str, accept: &str) -> Result<(u16, String)> {
-    let exchange = http_exchange(address, &format!("GET {path}"), accept, "");
+    let get = format!("GET {path}");
+    let exchange = http_exchange(address, &get, accept, "");
     tokio::time::timeout(STATUS_TIMEOUT, exchange)
         .await
         .with_context(|| format!("{address}{path} took over {STATUS_TIMEOUT:?}"))?
