@@ -321,6 +321,17 @@ pub async fn http_send(
         .with_context(|| format!("{method_and_path} of {address} took over {bound:?}"))?
 }
 
+/// Whether an answer has as many bytes as its `Content-Length` says.
+fn is_whole(answer: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(answer);
+    let length = text.split_once("\r\n\r\n").and_then(|(head, _)| {
+        let mut fields = head.lines().filter_map(|line| line.split_once(':'));
+        let (_, length) = fields.find(|(name, _)| name.eq_ignore_ascii_case("content-length"))?;
+        Some(head.len() + 4 + length.trim().parse::<usize>().ok()?)
+    });
+    length.is_some_and(|length| answer.len() >= length)
+}
+
 async fn http_exchange(
     address: SocketAddr,
     method_and_path: &str,
@@ -335,7 +346,8 @@ async fn http_exchange(
         );
         stream.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();
-        let _: usize = stream.read_to_end(&mut answer).await?;
+        // Some programs keep the connection, whatever is asked for.
+        while !is_whole(&answer) && stream.read_buf(&mut answer).await? > 0 {}
         std::io::Result::Ok(answer)
     };
     let answer = exchange

@@ -227,7 +227,7 @@ async fn shows(browser: &Browser, ui: &Ui, node: &str) -> Result<()> {
     Ok(())
 }
 
-/// A browser, by WebDriver (W3C).
+/// A browser, by `WebDriver` (W3C).
 #[cfg(feature = "long")]
 struct Browser {
     driver: SocketAddr,
