@@ -182,6 +182,7 @@ async fn a_rollout_of_the_daemon_set_in_the_middle_of_a_drain_neither_undoes_nor
             .await?,
     );
     drop(site.agent_is_ready(Some(&before)).await?);
+    site.0.wait_witness("slow has ended", PATIENCE).await?;
     site.is_draining(&holder).await?;
     site.0.testify("the budget is lifted")?;
     drop(budgets.delete("guarded", &DeleteParams::default()).await?);
