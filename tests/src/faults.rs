@@ -14,17 +14,13 @@ use cordonhold_simulation::random::Random;
 use futures_util::future::{join_all, try_join_all};
 use futures_util::stream::{StreamExt as _, iter};
 use k8s_openapi::api::core::v1::Node;
-use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::api::PostParams;
-use kube::{Api, Client};
-use serde_json::json;
+use kube::Api;
 use tokio::task::JoinHandle;
 
 use crate::control_plane::{ControlPlane, Options as PlaneOptions};
 use crate::follow::follow;
-use crate::install::{Rendered, install, manifests};
+use crate::install::{Rendered, install, manifests, permit_leases};
 use crate::webhook::{Mode, Protection, Webhook};
-use crate::{AGENT_ACCOUNT, NAMESPACE};
 
 mod clock;
 mod fault;
@@ -231,7 +227,7 @@ impl Stage {
         let rendered = install(&plane, &manifests("base")).await?;
         let webhook = Webhook::start(&plane, Mode::Enforce, Protection::OwnHolds).await?;
         webhook.register(&plane, &rendered, PROBED).await?;
-        permit(&plane.client()).await?;
+        permit_leases(&plane.client(), &[]).await?;
         let history: Arc<Mutex<History>> = Arc::default();
         let nodes: Api<Node> = Api::all(plane.client());
         let told = Arc::clone(&history);
@@ -286,29 +282,4 @@ impl Drop for Stage {
     fn drop(&mut self) {
         self.watch.abort();
     }
-}
-
-/// Grants the agents access to the Leases of all pools.
-async fn permit(client: &Client) -> Result<()> {
-    let role: Role = serde_json::from_value(json!({
-        "metadata": { "name": "cordonhold-agent-pools" },
-        "rules": [{
-            "apiGroups": ["coordination.k8s.io"],
-            "resources": ["leases"],
-            "verbs": ["get", "list", "watch", "create", "patch"],
-        }],
-    }))?;
-    let binding: RoleBinding = serde_json::from_value(json!({
-        "metadata": { "name": "cordonhold-agent-pools" },
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "cordonhold-agent-pools" },
-        "subjects": [{ "kind": "ServiceAccount", "name": AGENT_ACCOUNT, "namespace": NAMESPACE }],
-    }))?;
-    let (roles, bindings): (Api<Role>, Api<RoleBinding>) = (
-        Api::namespaced(client.clone(), NAMESPACE),
-        Api::namespaced(client.clone(), NAMESPACE),
-    );
-    let created = roles.create(&PostParams::default(), &role).await;
-    drop(created.context("failed to create a Role")?);
-    let created = bindings.create(&PostParams::default(), &binding).await;
-    created.map(drop).context("failed to create a RoleBinding")
 }

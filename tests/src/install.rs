@@ -10,7 +10,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Node;
-use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::{ApiCapabilities, ApiResource, Scope, pinned_kind};
 use kube::{Api, Client, ResourceExt};
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 use crate::control_plane::ControlPlane;
 use crate::process::CommandLine;
 use crate::webhook::Mode;
-use crate::{NAMESPACE, wait};
+use crate::{AGENT_ACCOUNT, NAMESPACE, wait};
 
 /// Longest rendering. It only reads a dozen small files.
 pub(crate) const RENDER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -31,6 +32,30 @@ const FIELD_MANAGER: &str = "cordonhold-tests";
 /// The path for reviews where the webhook configuration names none.
 const REVIEW_PATH: &str = "/validate";
 const WEBHOOK_CONFIGURATIONS: [&str; 2] = ["ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"];
+
+/// Grants the agents access to the Leases of further pools, as an operator must; without names, to all Leases of the namespace.
+pub async fn permit_leases(client: &Client, names: &[&str]) -> Result<()> {
+    let role: Role = serde_json::from_value(json!({
+        "metadata": { "name": "cordonhold-agent-pools" },
+        "rules": [{
+            "apiGroups": ["coordination.k8s.io"],
+            "resources": ["leases"],
+            "resourceNames": names,
+            "verbs": ["get", "list", "watch", "create", "patch"],
+        }],
+    }))?;
+    let binding: RoleBinding = serde_json::from_value(json!({
+        "metadata": { "name": "cordonhold-agent-pools" },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "cordonhold-agent-pools" },
+        "subjects": [{ "kind": "ServiceAccount", "name": AGENT_ACCOUNT, "namespace": NAMESPACE }],
+    }))?;
+    let roles: Api<Role> = Api::namespaced(client.clone(), NAMESPACE);
+    let created = roles.create(&PostParams::default(), &role).await;
+    drop(created.context("failed to create a Role")?);
+    let bindings: Api<RoleBinding> = Api::namespaced(client.clone(), NAMESPACE);
+    let created = bindings.create(&PostParams::default(), &binding).await;
+    created.map(drop).context("failed to create a RoleBinding")
+}
 
 /// The path of a directory in this repository's `manifests/`, such as `base` or `overlays/protect-kured`.
 pub fn manifests(name: &str) -> PathBuf {

@@ -1,13 +1,12 @@
 //! Pools: each has its own budget, and no Node may be in two pools.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use cordonhold_shared::hold::Phase;
 use cordonhold_shared::keys;
+use cordonhold_tests::NAMESPACE;
 use cordonhold_tests::control_plane::ControlPlane;
-use cordonhold_tests::{AGENT_ACCOUNT, NAMESPACE};
+use cordonhold_tests::install::permit_leases;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::api::PostParams;
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
@@ -21,7 +20,7 @@ const POOL: &str = "example.org/pool";
 fn pools_have_budgets_of_their_own_and_do_not_overlap() -> Result<()> {
     alone(async || {
         let plane = unguarded_plane(5).await?;
-        permit(&plane, &["cordonhold-a", "cordonhold-b"]).await?;
+        permit_leases(&plane.client(), &["cordonhold-a", "cordonhold-b"]).await?;
         let mut sites = Vec::new();
         for (name, pool) in [("node-0", "a"), ("node-1", "a"), ("node-2", "b")] {
             let mut site = labelled(&plane, name, pool).await?;
@@ -115,31 +114,4 @@ async fn start(site: &mut Site, pool: &str, more: &[&str]) -> Result<()> {
 
 async fn start_wrong(site: &mut Site, pool: &str) -> Result<()> {
     start(site, pool, &[]).await
-}
-
-/// Grants the agents access to the Leases of further pools, as an operator must.
-async fn permit(plane: &ControlPlane, leases: &[&str]) -> Result<()> {
-    let role: Role = serde_json::from_value(json!({
-        "metadata": { "name": "cordonhold-agent-pools" },
-        "rules": [{
-            "apiGroups": ["coordination.k8s.io"],
-            "resources": ["leases"],
-            "resourceNames": leases,
-            "verbs": ["get", "list", "watch", "create", "patch"],
-        }],
-    }))?;
-    let binding: RoleBinding = serde_json::from_value(json!({
-        "metadata": { "name": "cordonhold-agent-pools" },
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "cordonhold-agent-pools" },
-        "subjects": [{ "kind": "ServiceAccount", "name": AGENT_ACCOUNT, "namespace": NAMESPACE }],
-    }))?;
-    let (roles, bindings): (Api<Role>, Api<RoleBinding>) = (
-        Api::namespaced(plane.client(), NAMESPACE),
-        Api::namespaced(plane.client(), NAMESPACE),
-    );
-    let created = roles.create(&PostParams::default(), &role).await;
-    drop(created.context("failed to create a Role")?);
-    let created = bindings.create(&PostParams::default(), &binding).await;
-    drop(created.context("failed to create a RoleBinding")?);
-    Ok(())
 }
