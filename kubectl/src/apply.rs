@@ -2,8 +2,7 @@
 //!
 //! Not here: which objects (`install`, `migrate`).
 
-use cordonhold_rt::api::{CallError, within};
-use cordonhold_shared::keys;
+use cordonhold_rt::api::CallError;
 use cordonhold_shared::quote::{one_line, quoted};
 use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
@@ -96,23 +95,9 @@ impl Cluster {
     }
 
     async fn sent(&self, object: &Value, is_dry: bool) -> Result<Result<(), Refusal>, Error> {
-        let dry = if is_dry { "&dryRun=All" } else { "" };
-        let uri = format!(
-            "{}?fieldManager={}&fieldValidation=Strict{dry}",
-            path(object),
-            keys::KUBECTL_MANAGER
-        );
-        let request = http::Request::patch(uri)
-            .header(CONTENT_TYPE, "application/apply-patch+yaml")
-            .body(object.to_string().into_bytes());
-        let answer = match request {
-            Ok(request) => within(self.bound, self.client.request::<Value>(request)).await,
-            Err(error) => Err(CallError::Request(kube::core::request::Error::BuildRequest(
-                error,
-            ))),
-        };
-        match answer {
-            Ok(_) => Ok(Ok(())),
+        let apply = "application/apply-patch+yaml";
+        match self.send_patch(&path(object), apply, object, is_dry).await {
+            Ok(()) => Ok(Ok(())),
             Err(error) => match error.code() {
                 Some(409) => Ok(Err(Refusal::Conflict(error.to_string()))),
                 Some(400 | 403 | 404 | 422) => Ok(Err(Refusal::Refused(error.to_string()))),

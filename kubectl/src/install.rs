@@ -2,7 +2,7 @@
 //!
 //! Not here: the rendering ([`cordonhold_manifests::install`]).
 
-use std::io::Read as _;
+use std::io::Read;
 use std::path::Path;
 
 use cordonhold_manifests::install::objects;
@@ -113,19 +113,27 @@ fn merge(under: &mut Value, over: Value) {
 
 /// The text of a file; `-` is standard input.
 pub(crate) fn text_of(path: &Path) -> Result<String, Error> {
-    let mut text = String::new();
     let read = if path == Path::new("-") {
-        std::io::stdin().take(FILE_MAX).read_to_string(&mut text)
+        bounded(std::io::stdin())
     } else {
-        std::fs::File::open(path).and_then(|file| file.take(FILE_MAX).read_to_string(&mut text))
+        std::fs::File::open(path).and_then(bounded)
     };
-    match read {
-        Ok(_) => Ok(text),
-        Err(error) => Err(Error::Usage(format!(
-            "failed to read {}: {error}: name a file that can be read",
-            path.display()
-        ))),
+    read.map_err(|error| {
+        let path = path.display();
+        Error::Usage(format!(
+            "failed to read {path}: {error}: name a file that can be read"
+        ))
+    })
+}
+
+/// All that is there to read, or an error if it is too much.
+pub(crate) fn bounded(from: impl Read) -> std::io::Result<String> {
+    let mut text = String::new();
+    let length = from.take(FILE_MAX + 1).read_to_string(&mut text)?;
+    if u64::try_from(length).is_ok_and(|length| length <= FILE_MAX) {
+        return Ok(text);
     }
+    Err(std::io::Error::other(format!("it has over {FILE_MAX} bytes")))
 }
 
 fn unread(path: &Path, why: &str) -> Error {

@@ -54,20 +54,31 @@ impl Cluster {
         is_dry: bool,
         (needs, roles): (&str, &str),
     ) -> Result<Written, Error> {
-        let dry = if is_dry { "&dryRun=All" } else { "" };
-        let request = http::Request::patch(format!("{path}?fieldManager={}{dry}", keys::KUBECTL_MANAGER))
-            .header(CONTENT_TYPE, kind.content_type())
-            .body(body.to_string().into_bytes());
-        let request =
-            request.map_err(|error| CallError::Request(kube::core::request::Error::BuildRequest(error)));
-        let answer = match request {
-            Ok(request) => within(self.bound, self.client.request::<Value>(request)).await,
-            Err(error) => Err(error),
-        };
-        match answer {
-            Ok(_) => Ok(Written::Done),
+        match self.send_patch(path, kind.content_type(), body, is_dry).await {
+            Ok(()) => Ok(Written::Done),
             Err(error) => refusal((path, kind), error, needs, roles),
         }
+    }
+
+    /// Sends a patch of this content type. A field that the API server does not know is an error.
+    pub(crate) async fn send_patch(
+        &self,
+        path: &str,
+        content_type: &str,
+        body: &Value,
+        is_dry: bool,
+    ) -> Result<(), CallError> {
+        let dry = if is_dry { "&dryRun=All" } else { "" };
+        let request = http::Request::patch(format!(
+            "{path}?fieldManager={}&fieldValidation=Strict{dry}",
+            keys::KUBECTL_MANAGER
+        ))
+        .header(CONTENT_TYPE, content_type)
+        .body(body.to_string().into_bytes())
+        .map_err(|error| CallError::Request(kube::core::request::Error::BuildRequest(error)))?;
+        within(self.bound, self.client.request::<Value>(request))
+            .await
+            .map(drop)
     }
 }
 

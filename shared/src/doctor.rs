@@ -49,6 +49,8 @@ pub struct Examined {
     pub registered: Vec<Registered>,
     /// Who wrote the `caBundle`s last, in words.
     pub written: Option<String>,
+    /// Who applied the configuration last, in words; not the program that writes the `caBundle`s.
+    pub applied: Option<String>,
     /// The image of the webhook.
     pub webhook_image: Option<String>,
     /// The agents' `DaemonSets`.

@@ -67,6 +67,11 @@ impl Holder {
             created: created.to_owned(),
         })
     }
+
+    /// Whether it is a hold of this Node object, and not of another one or of an earlier one of this name.
+    pub fn names(&self, node: &NodeView) -> bool {
+        self.node_uid == node.metadata.uid
+    }
 }
 
 impl fmt::Display for Holder {

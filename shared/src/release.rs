@@ -125,7 +125,7 @@ impl Release {
             return rest(node, now).map_or(Release::Nothing, Release::Write);
         }
         let readable = match hold::read(node) {
-            Reading::Present(hold) if hold.holder.node_uid == node.metadata.uid => Some(hold),
+            Reading::Present(hold) if hold.holder.names(node) => Some(hold),
             Reading::Present(_) | Reading::Malformed(_) | Reading::Absent => None,
         };
         if let Some((why, instead)) = obstacle(node, readable.as_ref(), agent, now) {

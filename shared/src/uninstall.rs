@@ -422,9 +422,7 @@ impl Look<'_> {
         match hold::read(node) {
             Reading::Absent => Fate::Free,
             Reading::Malformed(why) => foreign(&why),
-            Reading::Present(hold) if hold.holder.node_uid != node.metadata.uid => {
-                foreign("they name another Node object")
-            }
+            Reading::Present(hold) if !hold.holder.names(node) => foreign("they name another Node object"),
             Reading::Present(hold) => self.fate_of(node, hold),
         }
     }

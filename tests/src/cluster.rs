@@ -28,7 +28,12 @@ pub struct Cluster {
 
 impl Cluster {
     pub async fn start(nodes: usize) -> Result<Self> {
-        let plane = ControlPlane::start_for_kubelet(Options { nodes }).await?;
+        Self::start_with(nodes, &[]).await
+    }
+
+    /// The same, with these further flags of the API server.
+    pub async fn start_with(nodes: usize, flags: &[&str]) -> Result<Self> {
+        let plane = ControlPlane::start_for_kubelet(Options { nodes }, flags).await?;
         let (kubelet, tasks) = Kubelet::start(&plane)?;
         let mut shipped = Rendered::default();
         for file in LISTENERS {

@@ -122,9 +122,9 @@ impl ControlPlane {
         Self::start_all(kubernetes, options, flags, Pods::Played).await
     }
 
-    /// The same, but our own pods wait for [`crate::kubelet`].
-    pub(crate) async fn start_for_kubelet(options: Options) -> Result<Self> {
-        Self::start_all(Kubernetes::chosen()?, options, &[], Pods::OursRun).await
+    /// The same on the chosen release, but our own pods wait for [`crate::kubelet`].
+    pub(crate) async fn start_for_kubelet(options: Options, flags: &[&str]) -> Result<Self> {
+        Self::start_all(Kubernetes::chosen()?, options, flags, Pods::OursRun).await
     }
 
     /// The same without any node: one of [`crate::real_node`] makes its own.

@@ -155,6 +155,15 @@ impl Host {
         ]
     }
 
+    /// Takes systemd off the machine, or puts it back: without it nothing says whether the host is going down.
+    pub fn set_systemd(&self, is_there: bool) -> Result<()> {
+        if is_there {
+            return self.write_systemd();
+        }
+        let path = self.path("bin/systemctl");
+        std::fs::remove_file(&path).with_context(|| format!("failed to remove {}", path.display()))
+    }
+
     pub(crate) fn request_reboot(&self) -> Result<()> {
         self.write("run/reboot-required", "")
     }

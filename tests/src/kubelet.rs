@@ -119,6 +119,8 @@ struct Shared {
     directory: PathBuf,
     programs: BTreeMap<Program, PathBuf>,
     network: Network,
+    /// Whether what the API server sends to a Service is dropped on its way.
+    is_dropped: watch::Sender<bool>,
     nodes: Mutex<BTreeMap<String, Node>>,
 }
 
@@ -149,6 +151,7 @@ impl Kubelet {
             directory,
             programs: [(Program::Agent, agent), (Program::Webhook, webhook)].into(),
             network: Network::of(plane.endpoint())?,
+            is_dropped: watch::Sender::new(false),
             nodes: Mutex::default(),
         });
         let socket = plane.egress_socket()?;
@@ -210,6 +213,11 @@ impl Kubelet {
     /// Where the pod or node with this address in its status really is.
     pub fn real_address(&self, shown: Ipv4Addr) -> Option<Ipv4Addr> {
         self.0.network.find(shown).map(Address::real)
+    }
+
+    /// Drops what the API server sends to a Service, as a firewall does: without an answer, and in the middle of connections too.
+    pub fn drop_service_traffic(&self, is_dropped: bool) {
+        let _: bool = self.0.is_dropped.send_replace(is_dropped);
     }
 
     /// Starts the process of this pod again, and lets nobody read what it prints.

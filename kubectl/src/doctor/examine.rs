@@ -4,11 +4,13 @@
 
 use std::collections::BTreeMap;
 
+use cordonhold_shared::certificates;
 use cordonhold_shared::doctor::{
     AgentSet, Beat, Clock, Examined, INSTALLED, Installing, Needed, Probe, Registered, Right,
 };
 use cordonhold_shared::fleet::Unseen;
 use cordonhold_shared::kured::{DaemonSetView, Kured};
+use cordonhold_shared::quote::quoted;
 use cordonhold_webhook::bundle_writer;
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
@@ -252,6 +254,7 @@ fn installed(examined: &mut Examined, look: Look) {
     if let Some(configuration) = &objects.configuration {
         examined.registered = registered(configuration);
         examined.written = bundle_writer(configuration);
+        examined.applied = applied(configuration);
     }
     let deployment = objects.deployment.and_then(|deployment| deployment.spec);
     examined.webhook_image = deployment.and_then(|spec| image(Some(&spec.template)));
@@ -260,6 +263,22 @@ fn installed(examined: &mut Examined, look: Look) {
         .is_seen
         .then(|| look.places.sets.iter().map(agent_set).collect());
     examined.seen = look.seen;
+}
+
+/// Who applied the configuration last, by its `managedFields`; the program that writes the `caBundle`s does not count.
+fn applied(configuration: &ValidatingWebhookConfiguration) -> Option<String> {
+    let entries = configuration.metadata.managed_fields.iter().flatten();
+    let others = entries.filter(|entry| {
+        let manager = entry.manager.as_deref().unwrap_or_default();
+        !manager.starts_with(certificates::MANAGER)
+    });
+    let last = others.max_by_key(|entry| entry.time.as_ref().map(|time| time.0))?;
+    let manager = quoted(last.manager.as_deref()?);
+    let at = last
+        .time
+        .as_ref()
+        .map_or_else(String::new, |time| format!(" at {}", time.0));
+    Some(format!("was applied last by the field manager {manager}{at}"))
 }
 
 fn registered(configuration: &ValidatingWebhookConfiguration) -> Vec<Registered> {

@@ -61,6 +61,9 @@ impl Step<'_> {
         }
         for object in &others {
             if !matches!(self.cluster.remove(object, None).await?, Written::Done) {
+                let path = self.backup.display();
+                let says = format!("  what is left of kured's → kubectl delete --ignore-not-found -f {path}");
+                output::line(&says)?;
                 return Ok(Ending::Trouble);
             }
         }

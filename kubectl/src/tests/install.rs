@@ -2,6 +2,8 @@
 //!
 //! Not here: whether that is what Helm renders, and applying it (the invariants of the crate `tests`).
 
+use std::io::Read as _;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -62,4 +64,12 @@ fn an_install_is_refused_with_what_is_missing() {
         let said = ran(line).unwrap_err();
         assert!(said.contains(says), "{line}: {said}");
     }
+}
+
+#[test]
+fn a_file_that_is_too_long_is_refused_and_not_cut() {
+    let read = |length| crate::install::bounded(std::io::repeat(b'#').take(length));
+    assert_eq!(read(crate::install::FILE_MAX).unwrap().len(), 1_048_576);
+    let said = read(crate::install::FILE_MAX + 1).unwrap_err().to_string();
+    assert_eq!(said, "it has over 1048576 bytes");
 }

@@ -23,6 +23,14 @@ pub fn code<E: Into<Box<dyn Error>>>(program: &str, result: Result<(), E>) -> Ex
     }
 }
 
+/// The same for a program that judges something: 1 if it found against it.
+pub fn verdict<E: Into<Box<dyn Error>>>(program: &str, result: Result<bool, E>) -> ExitCode {
+    match result {
+        Ok(false) => ExitCode::FAILURE,
+        result => code(program, result.map(drop)),
+    }
+}
+
 /// The exit code for a wrong command line. Prints the mistake as one line.
 pub fn usage(program: &str, mistake: &dyn Error) -> ExitCode {
     eprintln!("{program}: {}", one_line(mistake));

@@ -1038,6 +1038,8 @@ fn found_e7_the_way_out_by_hand_is_for_a_hold_whose_agent_is_silent_and_right_fo
         "kubectl taint node node-0 cordonhold.dev/rebooting:NoSchedule-",
     );
     let before = |was: &str| annotate(held(), keys::WAS_UNSCHEDULABLE, was);
+    let of_another = format!("00000000-0000-4000-8000-000000000000/{CREATED}");
+    let before_another = |was: &str| annotate(before(was), keys::HOLDER, &of_another);
     let kept = annotate(held(), keys::KEEP_CORDONED, "the disk is next");
     let sealed = |was: &str| annotate(held_in("sealed"), keys::WAS_UNSCHEDULABLE, was);
     let no_until = without(held(), keys::UNTIL);
@@ -1052,7 +1054,8 @@ fn found_e7_the_way_out_by_hand_is_for_a_hold_whose_agent_is_silent_and_right_fo
         (sealed("false"), "2026-01-01T00:15:31Z", true, true),
         (sealed("true"), "2026-01-01T00:15:31Z", true, false),
         (no_until, alive, true, true),
-        // No agent works on marks that it cannot read.
+        // No agent works on marks that it cannot read, or that name another Node.
+        (before_another("true"), alive, true, false),
         (before("perhaps"), alive, true, false),
         (without(before("true"), keys::HOLDER), alive, true, false),
         (without(held(), keys::WAS_UNSCHEDULABLE), silent, true, false),

@@ -111,6 +111,7 @@ fn sound() -> Examined {
             has_conditions: true,
         }],
         written: None,
+        applied: None,
         webhook_image: Some("example.org/cordonhold-webhook:0.4.1".to_owned()),
         agents: Some(vec![agents("example.org:5000/cordonhold-agent:0.4.1@sha256:ab")]),
         kureds: Some(Vec::new()),
@@ -256,6 +257,15 @@ fn an_answer_to_the_probe_is_fine_and_each_failure_is_told_apart() {
     let says = &Diagnosis::of(&examined, now()).findings[0].says;
     assert!(
         says.contains("kustomize-controller") && says.contains("unknown authority"),
+        "{says}"
+    );
+    examined.probe = Probe::Failed(way.to_owned());
+    examined.applied = Some("was applied last by the field manager \"argocd-controller\"".to_owned());
+    let says = &Diagnosis::of(&examined, now()).findings[0].says;
+    assert!(
+        says.contains(
+            "The configuration was applied last by the field manager \"argocd-controller\": if you delete it"
+        ),
         "{says}"
     );
 }

@@ -154,9 +154,13 @@ pub(super) fn probed(examined: &Examined) -> Checked {
             Finding::new(Code::NotTrusted, "probe", &says, command)
         }
         Probe::Failed(why) => {
+            let by = examined.applied.as_ref();
+            let by = by.map_or_else(String::new, |applied| {
+                format!(" The configuration {applied}: if you delete it, see that nothing applies it again.")
+            });
             let says = format!(
                 "the API server cannot reach the webhook, so uncordons of held nodes fail: look at its pods, its Service, and what is between it and the API server. \
-                 {PLUGIN} status says who is held: {why}"
+                 {PLUGIN} status says who is held.{by} {why}"
             );
             Finding::new(Code::Unreachable, "probe", &says, logs())
         }

@@ -161,7 +161,7 @@ impl From<Phase> for State {
 /// The marks of a Node, as far as they can be a hold of it; the text says why they cannot.
 pub(super) fn own_hold(node: &NodeView) -> Reading<Hold> {
     match hold::read(node) {
-        Reading::Present(hold) if hold.holder.node_uid != node.metadata.uid => {
+        Reading::Present(hold) if !hold.holder.names(node) => {
             Reading::Malformed("they name another Node object".to_owned())
         }
         Reading::Absent if hold::has_marks(node) => {

@@ -38,7 +38,7 @@ pub fn cancelled_by(node: &NodeView, reason: &str, is_stuck: bool, now: Timestam
         instead,
     };
     let hold = match hold::read(node) {
-        Reading::Present(hold) if hold.holder.node_uid == node.metadata.uid => hold,
+        Reading::Present(hold) if hold.holder.names(node) => hold,
         Reading::Absent if !hold::has_marks(node) => {
             return refused(
                 "no reboot is prepared there, so there is nothing to cancel",

@@ -210,9 +210,16 @@ fn the_core_keeps_the_workspaces_settings_of_clippy() {
 }
 
 #[test]
-fn what_the_page_of_faults_names_is_in_the_file_before_it() {
-    let page = Path::new("tests/faults.md");
-    let text = fs::read_to_string(root().join(page)).expect("the page of faults");
+fn what_the_pages_of_faults_and_failures_name_is_in_the_file_before_it() {
+    for (page, least) in [("tests/faults.md", 51), ("tests/failures.md", 20)] {
+        let named = check_names(Path::new(page));
+        assert!(named >= least, "{page}: {named}");
+    }
+}
+
+/// Checks that each name behind a link is in that file, and returns how many.
+fn check_names(page: &Path) -> usize {
+    let text = fs::read_to_string(root().join(page)).expect("a page");
     let mut named = 0;
     for rest in text.split("](").skip(1) {
         let (link, after) = rest.split_once(')').expect("a link that ends");
@@ -224,5 +231,5 @@ fn what_the_page_of_faults_names_is_in_the_file_before_it() {
             named += 1;
         }
     }
-    assert!(named > 50, "{named}");
+    named
 }

@@ -68,14 +68,7 @@ fn main() -> ExitCode {
     let played = tokio::runtime::Runtime::new()
         .context("failed to start the runtime")
         .and_then(|runtime| runtime.block_on(run(&args)));
-    match played {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("faults: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit::verdict("faults", played)
 }
 
 /// Plays it and prints the table; `true` if all is as it must be.

@@ -55,14 +55,7 @@ fn main() -> ExitCode {
     let played = tokio::runtime::Runtime::new()
         .context("failed to start the runtime")
         .and_then(|runtime| runtime.block_on(run(&args)));
-    match played {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("hostile: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit::verdict("hostile", played)
 }
 
 /// Plays it and prints what was counted; `true` if all is as it must be.

@@ -121,14 +121,7 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(code) => return code,
     };
-    match run(&args) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("prove: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit::verdict("prove", run(&args))
 }
 
 fn run(args: &ProveArgs) -> Result<bool> {

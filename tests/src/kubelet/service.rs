@@ -96,14 +96,25 @@ async fn relay(
             return of_nodes.send(from).await.context("nobody serves logs any more");
         }
     };
-    let pod = tokio::time::timeout(CONNECT_TIMEOUT, connect(target, shared, turn)).await;
-    match pod.context("no answer in time").flatten() {
-        Ok(mut pod) => {
-            egress::accept(&mut from).await?;
-            let _ = copy_bidirectional(&mut from, &mut pod).await?;
+    let mut is_dropped = shared.is_dropped.subscribe();
+    let sent = async {
+        let pod = tokio::time::timeout(CONNECT_TIMEOUT, connect(target, shared, turn)).await;
+        match pod.context("no answer in time").flatten() {
+            Ok(mut pod) => {
+                egress::accept(&mut from).await?;
+                let _ = copy_bidirectional(&mut from, &mut pod).await?;
+            }
+            Err(error) => egress::refuse(&mut from, &error).await?,
         }
-        Err(error) => egress::refuse(&mut from, &error).await?,
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        biased;
+        // What is dropped stays open, and is closed once packets pass again.
+        _ = is_dropped.wait_for(|is_dropped| *is_dropped) => {}
+        sent = sent => return sent,
     }
+    drop(is_dropped.wait_for(|is_dropped| !*is_dropped).await?);
     Ok(())
 }
 

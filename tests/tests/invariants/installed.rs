@@ -13,7 +13,7 @@ use cordonhold_tests::certificates::{CA_SECRET, CONFIGURATION, SERVED_SECRET};
 use cordonhold_tests::cluster::{Cluster, values};
 use cordonhold_tests::helm::{self, Helm};
 use cordonhold_tests::identity::Identity;
-use cordonhold_tests::install::manifests;
+use cordonhold_tests::install::{Rendered, manifests};
 use cordonhold_tests::{NAMESPACE, wait};
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
@@ -44,7 +44,11 @@ pub(crate) struct Installed {
 impl Installed {
     /// Installs the chart with the cluster's values and these, and waits until all runs.
     pub(crate) async fn by_helm(nodes: usize, more: &Value) -> Result<Self> {
-        let cluster = Cluster::start(nodes).await?;
+        Self::by_helm_on(Cluster::start(nodes).await?, more).await
+    }
+
+    /// The same on this cluster.
+    pub(crate) async fn by_helm_on(cluster: Cluster, more: &Value) -> Result<Self> {
         let controller = cluster
             .plane
             .client_from(&cluster.plane.kubeconfig(Identity::Controller))
@@ -55,18 +59,16 @@ impl Installed {
             chart: manifests("chart"),
             controller,
         };
-        let mut all = values();
-        merge(&mut all, more);
-        let text = all.to_string();
-        let admin = installed.cluster.admin();
-        drop(
-            installed
-                .helm
-                .install(&admin, &installed.release(&text), &[])
-                .await?,
-        );
-        installed.runs().await?;
+        installed.install(more).await?;
         Ok(installed)
+    }
+
+    /// Installs the chart with the cluster's values and these, and waits until all runs.
+    pub(crate) async fn install(&self, more: &Value) -> Result<()> {
+        let text = with_more(more);
+        let admin = self.cluster.admin();
+        drop(self.helm.install(&admin, &self.release(&text), &[]).await?);
+        self.runs().await
     }
 
     fn release<'a>(&'a self, values: &'a str) -> helm::Release<'a> {
@@ -87,6 +89,19 @@ impl Installed {
             .upgrade(&admin, &self.release(""), &arguments)
             .await
             .map(drop)
+    }
+
+    /// The webhook configuration that the chart renders with the cluster's values and these.
+    pub(crate) async fn configuration(&self, more: &Value) -> Result<Rendered> {
+        let values = with_more(more);
+        let all = self.helm.template(&self.release(&values), &[]).await?;
+        let is_it = |object: &&Value| object["kind"] == "ValidatingWebhookConfiguration";
+        let configuration = all.objects().iter().find(is_it);
+        Rendered::from_yaml(
+            &configuration
+                .context("the chart has no configuration")?
+                .to_string(),
+        )
     }
 
     /// Waits until all pods are ready in their newest version, and each webhook of the configuration has a CA.
@@ -194,6 +209,13 @@ async fn agents_run(client: &Client) -> Result<()> {
         "cordonhold-agent: {status:?}"
     );
     Ok(())
+}
+
+/// The cluster's values and these.
+fn with_more(more: &Value) -> String {
+    let mut all = values();
+    merge(&mut all, more);
+    all.to_string()
 }
 
 /// Adds `more` to nested values.

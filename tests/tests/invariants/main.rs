@@ -1,11 +1,12 @@
 //! Tests each invariant by name on a real control plane, with the real webhook and real agents.
 //!
 //! Helpers: `cluster` is the shared control plane, `wire` sends requests and judges answers, `subject` is a Node under test,
-//! `fleet` a Node with a machine and an agent, `admission_policy` the policies and webhooks of others, `stock_kured` plays kured.
+//! `fleet` a Node with a machine and an agent, `desk` the shell of an on-call person, `admission_policy` the policies and webhooks of others, `stock_kured` plays kured.
 
 mod admission_policy;
 mod as_shipped;
 mod cluster;
+mod desk;
 mod fleet;
 mod stock_kured;
 mod subject;
@@ -31,6 +32,7 @@ mod drain;
 mod emergency;
 mod evidence;
 mod explain;
+mod failures;
 mod faults;
 mod gitops;
 mod good_neighbour;

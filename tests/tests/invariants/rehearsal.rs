@@ -5,7 +5,6 @@
 //! Not here: each alert by made-up series, with its true times (`alerts`).
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -15,17 +14,16 @@ use cordonhold_tests::certificates::authorities;
 use cordonhold_tests::host::RebootCommand;
 use cordonhold_tests::install::manifests;
 use cordonhold_tests::kubelet::{PodName, UnreadLog};
-use cordonhold_tests::process::CommandLine;
-use cordonhold_tests::programs::{self, Program};
 use cordonhold_tests::prometheus::Prometheus;
 use cordonhold_tests::webhook::{http_get, http_status};
-use cordonhold_tests::{NAMESPACE, assets, wait};
+use cordonhold_tests::{NAMESPACE, wait};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
 use crate::cluster::alone;
+use crate::desk::{Desk, filled, page, section, spans};
 use crate::fleet::Site;
 use crate::installed::Installed;
 use crate::wire::{self, Write};
@@ -44,8 +42,6 @@ const TIMES: [(&str, &str); 9] = [
 ];
 /// Longest time until an alert fires or is over. The longest has two reboot commands that fail, and no other change for the window of its rule.
 const ALERT_TIMEOUT: Duration = Duration::from_secs(120);
-/// Longest run of a command of a page. `cancel` follows what the agent does.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest time until what a command looks for is there.
 const LOOKED_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most attempts until lines of the log are lost: the webhook keeps 1024 lines, and the pipe behind it less than that.
@@ -243,30 +239,12 @@ const FAILS: [(Fault, &str, &str); 2] = [
 ];
 
 fn runbook(alert: &str) -> Result<String> {
-    let path = manifests(&format!("../docs/runbooks/{alert}.md"));
-    std::fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))
+    page(&format!("runbooks/{alert}.md"))
 }
 
 /// The commands of kubectl in a section of a page.
 fn commands<'a>(page: &'a str, heading: &str) -> Result<Vec<&'a str>> {
-    let (_, section) = page
-        .split_once(&format!("\n## {heading}\n"))
-        .with_context(|| format!("no section {heading:?}"))?;
-    let section = section.split("\n## ").next().unwrap_or_default();
-    let spans = section.split('`').skip(1).step_by(2);
-    Ok(spans.filter(|span| span.starts_with("kubectl ")).collect())
-}
-
-/// A command of a page, about this node.
-fn filled(command: &str, node: &str) -> Result<String> {
-    let filled = command
-        .replace(" NAME", &format!(" {node}"))
-        .replace(" TEXT", " 'a rehearsal'");
-    ensure!(
-        !filled.contains("NAME") && !filled.contains("TEXT") && !filled.contains("POOL"),
-        "{command} has a word to fill in that is not understood"
-    );
-    Ok(filled)
+    Ok(spans(section(page, &format!("## {heading}"))?, "kubectl "))
 }
 
 /// Our rules with short times. An error if they have a time that [`TIMES`] lacks, or the other way round.
@@ -303,8 +281,7 @@ fn rules() -> Result<String> {
 struct Scene {
     installed: Installed,
     prometheus: Prometheus,
-    /// A directory with kubectl, its plugin, and helm.
-    programs: PathBuf,
+    desk: Desk,
     /// Which pods Prometheus reads.
     read: Mutex<Vec<SocketAddr>>,
     unread: Mutex<Vec<UnreadLog>>,
@@ -317,15 +294,13 @@ impl Scene {
             "tls": { "extraArgs": ["--settle=10s"] },
         });
         let installed = Installed::by_helm(3, &values).await?;
-        let [plugin] = programs::build([Program::Kubectl])?;
-        let programs = installed.cluster.programs(&assets::helm()?)?;
-        std::os::unix::fs::symlink(plugin, programs.join(Program::Kubectl.name()))?;
+        let desk = Desk::of(&installed.cluster)?;
         let prometheus =
             Prometheus::with_rules(&installed.cluster.plane, "rehearsal", &hurried(&rules()?)?).await?;
         Ok(Self {
             installed,
             prometheus,
-            programs,
+            desk,
             read: Mutex::default(),
             unread: Mutex::default(),
         })
@@ -333,17 +308,6 @@ impl Scene {
 
     fn site(&self, number: usize) -> Site {
         Site::on(&self.installed.cluster, number)
-    }
-
-    /// Runs a line of a shell as an admin, and returns what it prints.
-    async fn run(&self, command: &str) -> Result<String> {
-        let path = std::env::var("PATH").context("no PATH")?;
-        let line = CommandLine::new("bash").args(["-euo", "pipefail", "-c", command]);
-        line.env("PATH", format!("{}:{path}", self.programs.display()))
-            .env("KUBECONFIG", self.installed.cluster.admin())
-            .env("HOME", self.installed.cluster.plane.directory())
-            .run("", COMMAND_TIMEOUT)
-            .await
     }
 
     /// Lets Prometheus read the pods that are there, as the chart's `PodMonitor` does. Never ends.
@@ -412,11 +376,11 @@ impl Scene {
             let command = filled(command, node)?;
             let Some((_, _, says)) = fails else {
                 let what = format!("{command} of the page of {alert} to work");
-                let run = || async { self.run(&command).await.map(Some) };
+                let run = || async { self.desk.run(&command).await.map(Some) };
                 drop(wait::until(&what, LOOKED_TIMEOUT, run).await?);
                 continue;
             };
-            let error = self.run(&command).await.err();
+            let error = self.desk.run(&command).await.err();
             let error = format!("{:#}", error.with_context(|| format!("{command} works"))?);
             ensure!(error.contains(says), "{command} does not say {says}: {error}");
             ensure!(
@@ -495,7 +459,7 @@ impl Scene {
             // The answer of a person, who has a terminal.
             command.push_str(" --yes");
         }
-        self.run(&command).await.map(drop)
+        self.desk.run(&command).await.map(drop)
     }
 }
 
@@ -531,7 +495,8 @@ impl Scene {
             }
             Paused => {
                 drop(
-                    self.run("kubectl cordonhold pause node-1 --reason 'a rehearsal' --yes")
+                    self.desk
+                        .run("kubectl cordonhold pause node-1 --reason 'a rehearsal' --yes")
                         .await?,
                 );
                 self.site(1).machine.request_reboot()
@@ -551,13 +516,15 @@ impl Scene {
             CertificateEnds => self.serve_last_day().await,
             CaGone => {
                 drop(
-                    self.run("kubectl delete clusterrolebinding cordonhold-certs")
+                    self.desk
+                        .run("kubectl delete clusterrolebinding cordonhold-certs")
                         .await?,
                 );
                 self.wait_forbidden().await?;
                 self.remove_from_configuration("clientConfig/caBundle").await
             }
             ConfigurationGone => self
+                .desk
                 .run("kubectl delete validatingwebhookconfiguration cordonhold")
                 .await
                 .map(drop),
@@ -619,7 +586,7 @@ impl Scene {
     /// Runs kubectl in our namespace.
     async fn kubectl(&self, words: &str) -> Result<()> {
         let command = format!("kubectl -n {NAMESPACE} {words}");
-        self.run(&command).await.map(drop)
+        self.desk.run(&command).await.map(drop)
     }
 
     /// Lets a budget stop the drain of a node.
@@ -657,7 +624,7 @@ impl Scene {
         let removal = json!([{ "op": "remove", "path": format!("/webhooks/0/{path}") }]);
         let command =
             format!("kubectl patch validatingwebhookconfiguration cordonhold --type=json -p '{removal}'");
-        self.run(&command).await.map(drop)
+        self.desk.run(&command).await.map(drop)
     }
 
     /// Waits until the API server has learned that `cordonhold-certs` lost its rights.
@@ -665,7 +632,7 @@ impl Scene {
         let account = "system:serviceaccount:cordonhold:cordonhold-certs";
         let asked =
             format!("! kubectl auth can-i patch validatingwebhookconfigurations/cordonhold --as={account}");
-        let run = || async { self.run(&asked).await.map(Some) };
+        let run = || async { self.desk.run(&asked).await.map(Some) };
         wait::until("the rights to be gone", LOOKED_TIMEOUT, run)
             .await
             .map(drop)
@@ -691,7 +658,7 @@ impl Scene {
             kubectl -n {NAMESPACE} create secret tls cordonhold-webhook-tls --cert=tls.crt --key=tls.key --dry-run=client -o yaml | kubectl apply -f -",
             place.path().display()
         );
-        self.run(&script).await.map(drop)
+        self.desk.run(&script).await.map(drop)
     }
 
     /// Tries, without effect, what the API server must ask the webhook about on any node.

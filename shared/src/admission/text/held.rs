@@ -162,19 +162,25 @@ impl Held<'_> {
             .annotation(keys::DRAIN_PROGRESS)
             .map(|progress| format!(" ({})", quoted_to(progress, PROGRESS_CHARS)))
             .unwrap_or_default();
-        match self.hold {
-            Reading::Present(hold) => of_hold(hold, &progress, self.now),
-            Reading::Malformed(why) => {
-                let shown = |text: Option<&str>| quoted(text.unwrap_or("none"));
-                format!(
-                    "its hold cannot be read, so it counts as held ({why}): holder {}, phase {}{progress}, until {}",
-                    shown(self.node.annotation(keys::HOLDER)),
-                    shown(self.node.label(keys::PHASE)),
-                    shown(self.node.annotation(keys::UNTIL))
-                )
+        let why = match self.hold {
+            Reading::Present(hold) if hold.holder.names(self.node) => {
+                return of_hold(hold, &progress, self.now);
             }
-            Reading::Absent => "it carries marks of a hold, but neither a holder nor a phase".to_owned(),
-        }
+            Reading::Present(_) => {
+                "its marks name another Node, so no agent works on them, and it counts as held".to_owned()
+            }
+            Reading::Malformed(why) => format!("its hold cannot be read, so it counts as held ({why})"),
+            Reading::Absent => {
+                return "it carries marks of a hold, but neither a holder nor a phase".to_owned();
+            }
+        };
+        let shown = |text: Option<&str>| quoted(text.unwrap_or("none"));
+        format!(
+            "{why}: holder {}, phase {}{progress}, until {}",
+            shown(self.node.annotation(keys::HOLDER)),
+            shown(self.node.label(keys::PHASE)),
+            shown(self.node.annotation(keys::UNTIL))
+        )
     }
 
     /// Why the cancel that is already on the Node has no effect; empty if there is none, or it has one.
@@ -186,10 +192,12 @@ impl Held<'_> {
         })
     }
 
-    /// The phase of the hold, if its agent still works on it.
+    /// The phase of the hold, if its agent still works on it. None works on marks that name another Node.
     fn phase_at_work(&self) -> Option<Phase> {
         match self.hold {
-            Reading::Present(hold) if !hold.is_silent(self.now, SKEW) => Some(hold.phase),
+            Reading::Present(hold) if hold.holder.names(self.node) && !hold.is_silent(self.now, SKEW) => {
+                Some(hold.phase)
+            }
             Reading::Present(_) | Reading::Malformed(_) | Reading::Absent => None,
         }
     }
@@ -256,8 +264,14 @@ impl Held<'_> {
             .chain(wanted)
             .map(|key| format!("{key}-"))
             .collect();
+        let is_its_own = matches!(self.hold, Reading::Present(hold) if hold.holder.names(node));
+        let whose = if is_its_own {
+            "The agent of this node is not working on the hold. Bring the agent back, or end the hold by hand."
+        } else {
+            "No agent will end this hold. If no reboot is under way, end it by hand."
+        };
         format!(
-            "\nThe agent of this node is not working on the hold. Bring the agent back, or end the hold by hand.\
+            "\n{whose}\
              \nFirst: {cancel}\
              \nThen: {uncordon}kubectl taint node {name} {}:{}-; kubectl label node {name} {}-; kubectl annotate node {name} {}{why}",
             keys::REBOOTING,

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::cluster::on_shared;
-use crate::subject::{Subject, annotate, uncordon};
+use crate::subject::{Subject, annotate, cordon, uncordon};
 use crate::wire::Write;
 
 #[test]
@@ -79,40 +79,54 @@ fn by_a_person_who_may() -> Result<()> {
 #[test]
 fn the_way_out_by_hand_works_as_printed() -> Result<()> {
     on_shared(async |cluster| {
-        let subject = Subject::new(cluster, "cancel-by-hand").await?;
-        let holder = subject.hold(Phase::Delaying).await?;
-        // The agent has missed two renewals.
-        subject.renewed_before(SignedDuration::from_mins(7)).await?;
-        let denial = subject
-            .is_denied(&cluster.admin, Write::Strategic, &uncordon(), "held")
-            .await?;
-        drop(
-            subject
-                .passes(&cluster.admin, Write::Merge, &cancel(&holder))
-                .await?,
-        );
-        let by_hand = denial
-            .message()
-            .lines()
-            .find_map(|line| line.strip_prefix("Then: "))
-            .context("the message prints no way out")?;
-        for step in by_hand.split("; ") {
-            let words: Vec<&str> = step.split_whitespace().skip(1).collect();
-            cluster.run_kubectl(&words).await.context(step.to_owned())?;
+        for (name, was_cordoned) in [("cancel-by-hand", false), ("cancel-by-hand-cordoned", true)] {
+            let subject = Subject::new(cluster, name).await?;
+            if was_cordoned {
+                drop(subject.passes(&cluster.admin, Write::Merge, &cordon()).await?);
+            }
+            by_hand_as_printed(&subject, was_cordoned).await.context(name)?;
         }
-        let after = subject.guarded().await?;
-        ensure!(
-            !after.unschedulable
-                && !after.is_tainted
-                && after.phase.is_none()
-                && after
-                    .annotations
-                    .iter()
-                    .all(|(key, value)| *key == keys::CANCEL || value.is_none()),
-            "{after:?}"
-        );
         Ok(())
     })
+}
+
+/// The Node is as it was before its hold once the printed commands were run: cordoned, if somebody had cordoned it.
+async fn by_hand_as_printed(subject: &Subject<'_>, was_cordoned: bool) -> Result<()> {
+    let cluster = subject.cluster;
+    let holder = subject.hold(Phase::Delaying).await?;
+    // The agent has missed two renewals.
+    subject.renewed_before(SignedDuration::from_mins(7)).await?;
+    let denial = subject
+        .is_denied(&cluster.admin, Write::Strategic, &uncordon(), "held")
+        .await?;
+    drop(
+        subject
+            .passes(&cluster.admin, Write::Merge, &cancel(&holder))
+            .await?,
+    );
+    let keeps = denial.message().contains("somebody had cordoned it before");
+    ensure!(keeps == was_cordoned, "{denial:?}");
+    let by_hand = denial
+        .message()
+        .lines()
+        .find_map(|line| line.strip_prefix("Then: "))
+        .context("the message prints no way out")?;
+    for step in by_hand.split("; ") {
+        let words: Vec<&str> = step.split_whitespace().skip(1).collect();
+        cluster.run_kubectl(&words).await.context(step.to_owned())?;
+    }
+    let after = subject.guarded().await?;
+    ensure!(
+        after.unschedulable == was_cordoned
+            && !after.is_tainted
+            && after.phase.is_none()
+            && after
+                .annotations
+                .iter()
+                .all(|(key, value)| *key == keys::CANCEL || value.is_none()),
+        "{after:?}"
+    );
+    Ok(())
 }
 
 #[test]

@@ -55,7 +55,16 @@ fn a_node_that_kureds_lock_names() -> Result<()> {
         kureds_own_agent_passes(&cluster, &named).await?;
         released_or_over(&kured, &named).await?;
         kured.set_lock(keys::KURED_LOCK, Some("{\"nodeID\": ")).await?;
-        is_cordoned_and_denied(&other, "lock-unreadable").await?;
+        let denied = is_cordoned_and_denied(&other, "lock-unreadable").await?;
+        // What is wrong comes first, then how to mend it, and last what takes the entries of all nodes.
+        for part in [
+            "kured-node-lock",
+            "column 11",
+            "To repair it: kubectl -n kube-system edit",
+            "To remove it, if no reboot is under way",
+        ] {
+            ensure!(denied.message().contains(part), "{part} is missing in {denied:?}");
+        }
         kured.remove_daemon_set().await?;
         passes(&other, "not-held")
             .await
@@ -90,7 +99,7 @@ fn found_p8_e2_kured_elsewhere_is_protected_and_uncordons_its_own_node() -> Resu
                 name: named.clone(),
                 agent: cluster.agent_on(&named).await?,
             };
-            is_cordoned_and_denied(&subject, "kured-held").await?;
+            drop(is_cordoned_and_denied(&subject, "kured-held").await?);
             drop(subject.passes(&cluster.admin, Write::Merge, &cordon()).await?);
             let answer = subject.write(&another, Write::Strategic, &uncordon()).await?;
             for part in [
@@ -175,7 +184,7 @@ fn marks_alone_hold_where_the_lock_is_not_read() -> Result<()> {
         for key in [keys::KURED_REBOOT_IN_PROGRESS, keys::KURED_V2_REBOOT_IN_PROGRESS] {
             let mark = annotate(key, Some("2026-01-01T00:00:00Z"));
             drop(marked.passes(&cluster.admin, Write::Merge, &mark).await?);
-            is_cordoned_and_denied(&marked, "kured-marked").await?;
+            drop(is_cordoned_and_denied(&marked, "kured-marked").await?);
             let answer = marked
                 .is_denied(&cluster.admin, Write::Strategic, &uncordon(), "kured-marked")
                 .await?;
@@ -461,6 +470,7 @@ async fn kureds_own_agent_passes(cluster: &Cluster, named: &Subject<'_>) -> Resu
             .is_denied(&neighbour, Write::Strategic, &uncordon(), "kured-held")
             .await?,
     );
+    another_service_account_is_told_how_to_name_kured(cluster, named).await?;
     drop(named.passes(&cluster.admin, Write::Merge, &cordon()).await?);
     found_s12_a_token_without_a_node_is_anybodys(cluster, named, "kured-held").await?;
     let length = cluster.log_length().await?;
@@ -485,6 +495,27 @@ async fn kureds_own_agent_passes(cluster: &Cluster, named: &Subject<'_>) -> Resu
     Ok(())
 }
 
+/// A kured that runs as another ServiceAccount than its DaemonSet says is denied, and its log has what to do.
+async fn another_service_account_is_told_how_to_name_kured(
+    cluster: &Cluster,
+    named: &Subject<'_>,
+) -> Result<()> {
+    let other = Impersonation::service_account("kube-system", "rebooter").group("system:masters");
+    let there = cluster.plane.client_as(&other.on_node(&named.name)).await?;
+    let answer = named.write(&there, Write::Strategic, &uncordon()).await?;
+    let by = "admission webhook \"kured.nodes.cordonhold.dev\" denied the request: kured-held";
+    ensure!(answer.code == 403 && answer.message().contains(by), "{answer:?}");
+    ensure!(named.is_cordoned().await?, "it was uncordoned");
+    for part in [
+        "You look like kured, system:serviceaccount:kube-system:rebooter",
+        "takes another ServiceAccount for kured's",
+        "--ds-namespace",
+    ] {
+        ensure!(answer.message().contains(part), "{part} is missing in {answer:?}");
+    }
+    Ok(())
+}
+
 async fn released_or_over(kured: &Kured, named: &Subject<'_>) -> Result<()> {
     for lock in [
         None,
@@ -496,7 +527,7 @@ async fn released_or_over(kured: &Kured, named: &Subject<'_>) -> Result<()> {
         // The entry of an old kured, without dates and TTL.
         let very_old = json!({ "nodeID": named.name }).to_string();
         kured.set_lock(keys::KURED_LOCK, Some(&very_old)).await?;
-        is_cordoned_and_denied(named, "kured-held").await?;
+        drop(is_cordoned_and_denied(named, "kured-held").await?);
         kured.set_lock(keys::KURED_LOCK, lock.as_deref()).await?;
         passes(named, "not-held")
             .await
@@ -544,15 +575,12 @@ async fn a_mark_is_flagged(cluster: &Cluster, subject: &Subject<'_>) -> Result<(
     Ok(())
 }
 
-async fn is_cordoned_and_denied(subject: &Subject<'_>, reason: &str) -> Result<()> {
+async fn is_cordoned_and_denied(subject: &Subject<'_>, reason: &str) -> Result<Answer> {
     let cluster = subject.cluster;
     drop(subject.passes(&cluster.admin, Write::Merge, &cordon()).await?);
-    drop(
-        subject
-            .is_denied(&cluster.controller, Write::Strategic, &uncordon(), reason)
-            .await?,
-    );
-    Ok(())
+    subject
+        .is_denied(&cluster.controller, Write::Strategic, &uncordon(), reason)
+        .await
 }
 
 async fn is_cordoned_and_passes(subject: &Subject<'_>, client: &Client, reason: &str) -> Result<()> {
