@@ -20,7 +20,7 @@ use crate::uninstall::nothing_is_left;
 
 /// Longest time until something is seen. A controller that is refused a pod tries again later and later.
 const SEEN: Duration = Duration::from_secs(90);
-/// How often the GitOps tool applies. Argo CD and Flux take minutes, or less after a change.
+/// How often Argo CD applies here. It takes minutes, or less after a change.
 const SYNC_EVERY: Duration = Duration::from_millis(500);
 const CONFIGURATION: &str = "validatingwebhookconfiguration cordonhold";
 /// What GKE has in its API servers: outside of kube-system, critical pods need a quota
@@ -193,33 +193,14 @@ impl Night {
         Ok(())
     }
 
-    /// Failures 12 and 22: a firewall closes the webhook's port. Somebody deletes the configuration, and a GitOps tool applies it again.
+    /// Failures 12 and 22: a firewall closes the webhook's port. Somebody deletes the configuration, and Argo CD applies it again.
     async fn port_is_closed_and_a_tool_stands_by(&self) -> Result<()> {
         let site = self.hold("port").await?;
         self.installed.cluster.kubelet.drop_service_traffic(true);
-        let failed = "failed calling webhook \"nodes.cordonhold.dev\"";
-        // Without effect: what passes costs a drain.
-        let attempt = format!("kubectl uncordon {} --dry-run=server", site.name());
-        let said = self.sees(&attempt, failed).await?;
-        leads(
-            &said,
-            "context deadline exceeded",
-            "runbooks/CordonholdWebhookUnreachable.md",
-        )?;
-        let said = self.sees("kubectl cordonhold doctor", "CH107").await?;
-        ensure!(
-            said.contains("context deadline exceeded") && said.contains("field manager helm at"),
-            "{said}"
-        );
-
+        self.is_unreachable("context deadline exceeded", "helm").await?;
         let chart = self.installed.configuration(&values()).await?;
         let plane = &self.installed.cluster.plane;
         let delete = format!("kubectl delete {CONFIGURATION}");
-        let (page, row) = (page("gitops.md")?, "### When the webhook is in the way");
-        ensure!(
-            page.contains(&delete) && page.contains("argocd app set NAME --sync-policy none"),
-            "{row}"
-        );
         let tool = async {
             loop {
                 gitops::argo_syncs(plane, &chart, Sync::Apply).await?;
@@ -228,29 +209,26 @@ impl Night {
         };
         let meanwhile = async {
             drop(self.desk.run(&delete).await?);
-            drop(
-                self.sees(&format!("kubectl get {CONFIGURATION}"), "cordonhold ")
-                    .await?,
-            );
-            let said = self.sees(&attempt, failed).await?;
-            leads(
-                &said,
-                "failed calling webhook",
-                "runbooks/CordonholdWebhookUnreachable.md",
-            )?;
-            let said = self.sees("kubectl cordonhold doctor", "CH107").await?;
-            ensure!(said.contains("field manager argocd-controller at"), "{said}");
-            anyhow::Ok(())
+            let get = format!("kubectl get {CONFIGURATION}");
+            drop(self.sees(&get, "cordonhold ").await?);
+            self.is_unreachable("failed calling webhook", "argocd-controller")
+                .await
         };
         tokio::select! {
             ended = tool => ended,
             seen = meanwhile => seen,
         }?;
-        leads(
-            "uncordons are refused again",
+        let (again, link) = (
             "uncordons are refused again",
             "gitops.md#when-the-webhook-is-in-the-way",
-        )?;
+        );
+        leads(again, again, link)?;
+        let page = page("gitops.md")?;
+        let way = section(&page, "## When the webhook is in the way")?;
+        ensure!(
+            way.contains("argocd app set NAME --sync-policy none") && way.contains(&delete),
+            "{way}"
+        );
         // The tool is stopped, as the page says first.
         drop(self.desk.run(&delete).await?);
         drop(
@@ -267,6 +245,19 @@ impl Night {
         let node = site.wait_over().await?;
         ensure!(!node.spec.unschedulable, "{} stayed cordoned", site.name());
         ensure!(site.machine.reboots().len() == 2, "{:?}", site.machine.reboots());
+        Ok(())
+    }
+
+    /// An uncordon of node-0 fails with this text, and `doctor` says so and who applied the configuration last.
+    async fn is_unreachable(&self, text: &str, by: &str) -> Result<()> {
+        // Without effect: what passes costs a drain.
+        let attempt = "kubectl uncordon node-0 --dry-run=server";
+        let failed = "failed calling webhook \"nodes.cordonhold.dev\"";
+        let said = self.sees(attempt, failed).await?;
+        leads(&said, text, "runbooks/CordonholdWebhookUnreachable.md")?;
+        let said = self.sees("kubectl cordonhold doctor", "CH107").await?;
+        let by = format!("applied last by the field manager {by} at");
+        ensure!(said.contains(text) && said.contains(&by), "{said}");
         Ok(())
     }
 
