@@ -184,9 +184,9 @@ impl Entry {
         EntryId::new(&self.node, &self.created)
     }
 
-    /// Whether an agent of Cordonhold wrote the entry.
+    /// Whether an agent of Cordonhold wrote the entry. A person may give the manual lock a negative TTL too.
     pub fn is_ours(&self) -> bool {
-        self.ttl_nanos < 0 && !self.created.is_empty()
+        self.ttl_nanos < 0 && !self.is_by_hand()
     }
 
     /// Whether the reboot command may have been run for this entry, and nobody has noted the end of that reboot yet. The end is noted in

@@ -45,6 +45,7 @@ pub mod prometheus;
 pub mod real_node;
 pub mod registry;
 
+pub mod abuse;
 pub mod adversaries;
 pub mod demo;
 pub mod faults;

@@ -72,6 +72,7 @@ pub struct Webhook {
     port: u16,
     admin: SocketAddr,
     ca_bundle: String,
+    ca_pem: String,
     process: Option<Process>,
 }
 
@@ -151,6 +152,7 @@ impl Webhook {
             port,
             admin,
             ca_bundle: issued.ca_bundle(),
+            ca_pem: issued.ca_pem,
             process: None,
         };
         webhook.start_again().await?;
@@ -160,6 +162,32 @@ impl Webhook {
     /// The URL that reviews are sent to, without the path.
     pub fn origin(&self) -> String {
         format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// The address that reviews are sent to.
+    pub fn admission_address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// A line of its process's status, such as `VmHWM`, in KiB (proc(5)).
+    pub fn memory_kib(&self, line: &str) -> Result<u64> {
+        let process = self.process.as_ref().context("the webhook does not run")?;
+        let path = format!("/proc/{}/status", process.id());
+        let status = std::fs::read_to_string(&path).with_context(|| format!("failed to read {path}"))?;
+        let value = status.lines().find_map(|found| {
+            found
+                .strip_prefix(line)?
+                .strip_prefix(':')?
+                .trim()
+                .strip_suffix(" kB")
+        });
+        let value = value.with_context(|| format!("{path} has no {line}"))?;
+        value.parse().with_context(|| format!("{line} of {path}"))
+    }
+
+    /// The CA of its certificate.
+    pub(crate) fn ca_pem(&self) -> &str {
+        &self.ca_pem
     }
 
     /// The CA bundle for the webhook configuration.

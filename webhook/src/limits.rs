@@ -9,6 +9,9 @@ use std::time::Duration;
 pub struct Limits {
     /// Open connections. A further one displaces one that waits for its peer, or is closed at once if none does.
     pub connections: usize,
+    /// Connections that have lost their place and have yet to end. On a busy machine that takes a moment, in which each still has its
+    /// memory; no further one is accepted until one of them has ended.
+    pub leaving: usize,
     /// Requests that are being read or judged. Further ones get 503, and their bodies are thrown away.
     pub requests: usize,
     /// Bytes of one body: two objects of the 1.5 MiB that etcd accepts (`--max-request-bytes`), each byte escaped to six,
@@ -53,6 +56,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             connections: 1_024,
+            leaving: 32,
             requests: 256,
             body_bytes: 19 * MIB,
             all_body_bytes: 24 * MIB,

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use axum::Router;
 use cordonhold_rt::places::Places;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -73,6 +73,8 @@ pub struct Port {
 struct Serving {
     port: Port,
     connections: Places,
+    /// Has a permit for each connection, whether it has its place or has lost it.
+    open: Arc<Semaphore>,
     requests: Semaphore,
 }
 
@@ -80,14 +82,17 @@ struct Serving {
 pub async fn serve(listener: TcpListener, port: Port) {
     let serving = Arc::new(Serving {
         connections: Places::new(port.limits.connections),
+        open: Arc::new(Semaphore::new(port.limits.connections + port.limits.leaving)),
         requests: Semaphore::new(port.limits.requests),
         port,
     });
     let stop = serving.port.closing.stop.clone();
     let accepting = async {
         loop {
+            // Whoever has lost its place ends as soon as it runs.
+            let permit = Arc::clone(&serving.open).acquire_owned().await.ok();
             match listener.accept().await {
-                Ok((stream, peer)) => admit(stream, peer, &serving),
+                Ok((stream, peer)) => admit(stream, peer, &serving, permit),
                 Err(error) if is_the_peers(&error) => {}
                 Err(error) => {
                     warn!(%error, "failed to accept a connection");
@@ -118,7 +123,8 @@ fn admit_waiting(listener: TcpListener, serving: &Arc<Serving>) -> io::Result<()
         match listener.accept() {
             Ok((stream, peer)) => {
                 stream.set_nonblocking(true)?;
-                admit(TcpStream::from_std(stream)?, peer, serving);
+                let permit = Arc::clone(&serving.open).try_acquire_owned().ok();
+                admit(TcpStream::from_std(stream)?, peer, serving, permit);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) => return Err(error),
@@ -127,7 +133,7 @@ fn admit_waiting(listener: TcpListener, serving: &Arc<Serving>) -> io::Result<()
     Ok(())
 }
 
-fn admit(stream: TcpStream, peer: SocketAddr, serving: &Arc<Serving>) {
+fn admit(stream: TcpStream, peer: SocketAddr, serving: &Arc<Serving>, permit: Option<OwnedSemaphorePermit>) {
     let Some(place) = serving.connections.take(peer.ip()) else {
         serving.port.metrics.refused(Refusal::TooMany);
         return;
@@ -137,9 +143,11 @@ fn admit(stream: TcpStream, peer: SocketAddr, serving: &Arc<Serving>) {
     drop(serving.port.tasks.clone().spawn(async move {
         let place = Arc::new(place);
         tokio::select! {
-            () = connection::serve(stream, &serving, &place) => {}
+            // First, so that a connection without a place does no more work.
+            biased;
             () = place.lost() => serving.port.metrics.refused(Refusal::Displaced),
+            () = connection::serve(stream, &serving, &place) => {}
         }
-        drop((open, place));
+        drop((open, place, permit));
     }));
 }

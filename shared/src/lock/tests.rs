@@ -327,6 +327,19 @@ fn d10_an_empty_list_that_was_left_over_is_no_lock_and_none_is_left() {
     }
 }
 
+/// The second is what kured makes of the first when it rewrites the list.
+#[test]
+fn at_most_n_a_manual_lock_that_never_expires_is_no_entry_of_ours() {
+    for text in [
+        r#"{"nodeID":"manual","TTL":-1}"#,
+        r#"{"nodeID":"manual","metadata":{"unschedulable":false},"created":"0001-01-01T00:00:00Z","TTL":-1}"#,
+    ] {
+        let entry = &record(text).entries[0];
+        assert!(entry.is_by_hand() && !entry.is_ours(), "{text}");
+        assert!(!is_over(entry, &BTreeSet::new(), None), "{text}");
+    }
+}
+
 #[test]
 fn d11_the_manual_lock_and_a_live_single_entry_count_whatever_the_concurrency() {
     let (none, nobody) = (BTreeSet::new(), BTreeSet::new());

@@ -5,6 +5,7 @@
 
 mod cases;
 mod decision;
+mod generated;
 mod page;
 mod state;
 mod table;

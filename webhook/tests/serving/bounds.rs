@@ -67,6 +67,37 @@ async fn found_s4_an_answer_that_nobody_reads_keeps_no_place() {
     tokio::time::timeout(PATIENCE, newest).await.unwrap();
 }
 
+#[tokio::test]
+async fn few_connections_that_lost_their_place_are_open_at_once() {
+    let served = start_plain(Limits {
+        connections: 2,
+        leaving: 1,
+        ..timeless()
+    })
+    .await;
+    // The port accepts none of them before all are there: this test's only thread has not let it run.
+    let connect = |_| std::net::TcpStream::connect(served.address).unwrap();
+    let streams: Vec<_> = (0..100).map(connect).collect();
+    let most_open = async {
+        let mut most = 0;
+        loop {
+            let page = served.metrics().await;
+            let value = |name: &str| {
+                page.lines()
+                    .find_map(|line| line.strip_prefix(name)?.parse::<u32>().ok())
+            };
+            most = most.max(value("cordonhold_webhook_connections ").unwrap());
+            if value("cordonhold_webhook_connections_refused_total{reason=\"displaced\"} ") == Some(98) {
+                return most;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let most = tokio::time::timeout(PATIENCE, most_open).await.unwrap();
+    assert!(most <= 3, "{most} were open at once");
+    drop(streams);
+}
+
 /// Whether anything came before the end.
 async fn until_closed_or_answered(stream: &mut TcpStream) -> bool {
     stream.read(&mut [0]).await.is_ok_and(|read| read > 0)

@@ -26,9 +26,10 @@ fn time(time: Duration) -> String {
 }
 
 /// The rows of the table of limits. A new limit without a row does not compile.
-fn rows(limits: &Limits) -> [(&'static str, String); 16] {
+fn rows(limits: &Limits) -> [(&'static str, String); 17] {
     let Limits {
         connections,
+        leaving,
         requests,
         body_bytes,
         all_body_bytes,
@@ -47,6 +48,7 @@ fn rows(limits: &Limits) -> [(&'static str, String); 16] {
     } = limits;
     [
         ("connections", count(connections)),
+        ("leaving", count(leaving)),
         ("requests", count(requests)),
         ("body_bytes", bytes(*body_bytes)),
         ("all_body_bytes", bytes(*all_body_bytes)),

@@ -54,8 +54,10 @@ fn any_of_ours() -> impl Strategy<Value = Entry> {
 fn any_entry() -> impl Strategy<Value = Entry> {
     let ttl = proptest::sample::select(vec![0, 1_800_000_000_000]);
     let kureds = (any_of_ours(), ttl).prop_map(|(entry, ttl_nanos)| Entry { ttl_nanos, ..entry });
-    let by_hand = proptest::sample::select(vec!["", "0001-01-01T00:00:00Z"]).prop_map(|created| Entry {
-        ttl_nanos: 0,
+    let created = proptest::sample::select(vec!["", "0001-01-01T00:00:00Z"]);
+    let ttl = proptest::sample::select(vec![0, OUR_TTL]);
+    let by_hand = (created, ttl).prop_map(|(created, ttl_nanos)| Entry {
+        ttl_nanos,
         ..Entry::new("manual", "", created, false)
     });
     prop_oneof![6 => any_of_ours(), 3 => kureds, 1 => by_hand]

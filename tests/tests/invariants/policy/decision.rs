@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::cases::{Case, Try, Who};
+use super::state::State;
 use super::table::ELSEWHERE;
 
 /// A Node as the API server has it, and as the core sees it.
@@ -35,13 +36,28 @@ pub(super) fn of_the_core(case: &Case, node: &Stored) -> Result<(Reason, Outcome
             old: node.view.clone(),
         },
     };
-    let request = Request {
-        requester: requester(case),
+    decided(
+        case.who,
+        case.state,
         operation,
-        is_of_status: matches!(case.tries, Try::Status(_)),
+        matches!(case.tries, Try::Status(_)),
+    )
+}
+
+/// The core's decision about a write of the Node in this state by this one, and its outcome in mode `enforce`.
+pub(super) fn decided(
+    who: Who,
+    state: State,
+    operation: Operation,
+    is_of_status: bool,
+) -> Result<(Reason, Outcome)> {
+    let request = Request {
+        requester: requester(who, state),
+        operation,
+        is_of_status,
         is_dry_run: false,
     };
-    let is_admin = !matches!(case.who, Who::Controller | Who::Owner | Who::Elsewhere);
+    let is_admin = !matches!(who, Who::Controller | Who::Owner | Who::Elsewhere);
     let facts = Facts {
         may_override: Known::Is(is_admin),
         may_reboot: Known::Is(is_admin),
@@ -90,7 +106,7 @@ impl Stored {
     }
 
     /// The Node after this patch.
-    fn patched(&self, patch: &Value) -> Result<NodeView> {
+    pub(super) fn patched(&self, patch: &Value) -> Result<NodeView> {
         let mut all = self.json.clone();
         merge(&mut all, patch);
         serde_json::from_value(all).context("failed to read a patched Node")
@@ -114,8 +130,8 @@ pub(super) fn impersonation(who: Who, node: &str) -> Option<Impersonation> {
     }
 }
 
-fn requester(case: &Case) -> Requester {
-    let Some(somebody) = impersonation(case.who, &case.state.node()) else {
+fn requester(who: Who, state: State) -> Requester {
+    let Some(somebody) = impersonation(who, &state.node()) else {
         return Requester {
             user: Identity::Admin.user().to_owned(),
             groups: vec!["system:masters".to_owned()],

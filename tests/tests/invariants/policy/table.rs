@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 use super::cases::{Case, Policy, Try, Who, cancel, cases, many_taints, phase, rebooting, tainted, wanted};
 use super::decision::{Stored, impersonation, of_the_core};
+use super::generated::{Answered, WRITES, attempts};
 use super::page::is_written;
 use super::state::State;
 use super::{IN_FORCE_TIMEOUT, WITH_POLICY, unbind};
@@ -101,6 +102,9 @@ fn held_stays_cordoned_policy_and_webhook_decide_the_same_but_for_what_the_manua
         let cases = cases();
         let nodes = table.nodes().await?;
         let alone = table.verdicts(&cases, &nodes).await?;
+        table
+            .generated_writes_are_judged_as_the_core_does(&nodes, &cases)
+            .await?;
         let webhook = Webhook::start_with(
             &table.plane,
             Mode::Enforce,
@@ -351,6 +355,50 @@ impl Table {
             Ok(written.all(|entry| entry["time"] == at).then_some(()))
         })
         .await
+    }
+
+    /// Tries the generated writes as dry runs, with the policies alone.
+    async fn generated_writes_are_judged_as_the_core_does(
+        &self,
+        nodes: &BTreeMap<State, Stored>,
+        cases: &[Case],
+    ) -> Result<()> {
+        let (mut differences, mut denials, mut known) = (Vec::new(), 0, 0);
+        for attempt in attempts(|state| &nodes[&state])? {
+            let client = &self.clients[&(attempt.who, attempt.state)];
+            let status = if attempt.is_of_status { "/status" } else { "" };
+            let target = format!("{}{status}?dryRun=All", attempt.state.node());
+            let answer = wire::write(client, &target, Write::Merge, &attempt.body).await?;
+            let told = format!(
+                "{} by {:?} on {:?}{status}",
+                attempt.body, attempt.who, attempt.state
+            );
+            let verdict = Verdict::of(&answer).with_context(|| told.clone())?;
+            let denied = match &verdict {
+                Verdict::Passed => None,
+                Verdict::Denied(_, code) => Some(code.as_str()),
+            };
+            denials += usize::from(denied.is_some());
+            match attempt.may_be(cases, denied) {
+                Answered::Alike => {}
+                Answered::AsTheTableSays => known += 1,
+                Answered::Otherwise => differences.push(format!(
+                    "{told}: the core {:?} {}, the policies {denied:?}",
+                    attempt.outcome,
+                    attempt.reason.code()
+                )),
+            }
+        }
+        println!("{WRITES} writes: {denials} denied by the policies, {known} known differences");
+        ensure!(denials > WRITES / 10 && denials < WRITES, "all are judged alike");
+        let first: Vec<&str> = differences.iter().take(20).map(String::as_str).collect();
+        ensure!(
+            first.is_empty(),
+            "{} of {WRITES} differ:\n{}",
+            differences.len(),
+            first.join("\n")
+        );
+        Ok(())
     }
 
     async fn verdicts(&self, cases: &[Case], nodes: &BTreeMap<State, Stored>) -> Result<Vec<Verdict>> {
