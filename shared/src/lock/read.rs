@@ -54,7 +54,7 @@ fn plain(text: &str) -> Result<Record, String> {
         return Err("it is not a JSON object".to_owned());
     };
     let Some(locks) = object.remove(LOCKS) else {
-        let entries = vec![entry(&object, "it")?];
+        let entries = vec![entry(&object, || "it".to_owned())?];
         return Ok(Record {
             entries,
             max_owners: None,
@@ -72,10 +72,10 @@ fn plain(text: &str) -> Result<Record, String> {
         other => return Err(format!("{LOCKS} is not a list: {}", shown(&other))),
     };
     let entries = locks.into_iter().enumerate().map(|(index, lock)| {
-        let place = format!("entry {} of {LOCKS}", index + 1);
+        let place = || format!("entry {} of {LOCKS}", index + 1);
         match lock {
-            Value::Object(lock) => entry(&lock, &place),
-            other => Err(format!("{place} is not an object: {}", shown(&other))),
+            Value::Object(lock) => entry(&lock, place),
+            other => Err(format!("{} is not an object: {}", place(), shown(&other))),
         }
     });
     Ok(Record {
@@ -84,12 +84,13 @@ fn plain(text: &str) -> Result<Record, String> {
     })
 }
 
-fn entry(object: &Map<String, Value>, place: &str) -> Result<Entry, String> {
+fn entry(object: &Map<String, Value>, place: impl Fn() -> String) -> Result<Entry, String> {
     let node = object.get(NODE).and_then(Value::as_str).unwrap_or_default();
     if node.is_empty() {
-        return Err(format!("{place} names no node in {NODE}"));
+        return Err(format!("{} names no node in {NODE}", place()));
     }
-    serde_json::from_value(Value::Object(object.clone())).map_err(|error| {
+    Entry::deserialize(object).map_err(|error| {
+        let place = place();
         let wrong = object.iter().find(|(name, value)| !can_be(name, value));
         match wrong {
             Some((name, value)) => format!("{name} of {place} is {}, not {}", shown(value), expected(&error)),
@@ -152,7 +153,7 @@ impl<'de> Visitor<'de> for GoVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
         while let Some((name, GoValue(value))) = map.next_entry::<String, GoValue>()? {
-            let known = NAMES.into_iter().find(|known| is_same_name(known, &name));
+            let known = known(&name);
             // Go leaves the field as it is, except for a list, which `null` makes empty.
             let is_left = value.is_null() && known.is_some_and(|known| known != LOCKS);
             if is_left {
@@ -201,6 +202,13 @@ impl<'de> Visitor<'de> for GoVisitor {
     fn visit_unit<E>(self) -> Result<Value, E> {
         Ok(Value::Null)
     }
+}
+
+/// The key of [`NAMES`] that this name stands for.
+fn known(name: &str) -> Option<&'static str> {
+    // Nearly every name is written as we write it, and equal texts are found fast.
+    let same = NAMES.into_iter().find(|known| *known == name);
+    same.or_else(|| NAMES.into_iter().find(|known| is_same_name(known, name)))
 }
 
 /// Whether Go's `encoding/json` takes the two names for the same: it ignores case, including the two letters beyond ASCII that fold

@@ -243,14 +243,10 @@ impl ApiServer {
             return Ok(old);
         }
         let is_judged = if request.key.resource == Resource::Nodes {
-            let new = object::node_of(&value);
-            self.webhook.judge(
-                &request.caller,
-                old.node(),
-                &new,
-                self.now,
-                self.kured_lock().as_ref(),
-            )?
+            let new = || object::node_of(&value);
+            let kured_lock = || self.kured_lock();
+            self.webhook
+                .judge(&request.caller, old.node(), new, self.now, kured_lock)?
         } else {
             true
         };
@@ -301,9 +297,9 @@ impl ApiServer {
     ) -> Stored {
         self.version += 1;
         let key = request.key.clone();
-        let last = old.as_ref().map(|old| old.value.clone());
         let is_deletion = new.is_none();
-        let mut value = new.or(last).unwrap_or_default();
+        let last = || old.as_ref().map(|old| old.value.clone());
+        let mut value = new.or_else(last).unwrap_or_default();
         value["metadata"]["resourceVersion"] = json!(self.version.to_string());
         let object = Rc::new(Object::new(value, self.version));
         drop(if is_deletion {
@@ -325,10 +321,19 @@ impl ApiServer {
 
 /// The true wall-clock time.
 pub fn wall(now: Uptime) -> Timestamp {
-    SignedDuration::try_from(now.since_start())
+    // Every step asks for it, and jiff's sum takes far longer.
+    let since = now.since_start();
+    let (seconds, nanos) = (
+        i64::try_from(since.as_secs()),
+        i32::try_from(since.subsec_nanos()),
+    );
+    let seconds = seconds
         .ok()
-        .and_then(|since| EPOCH.checked_add(since).ok())
-        .unwrap_or(Timestamp::MAX)
+        .and_then(|seconds| EPOCH.as_second().checked_add(seconds));
+    let time = seconds
+        .zip(nanos.ok())
+        .map(|(seconds, nanos)| Timestamp::new(seconds, nanos));
+    time.and_then(Result::ok).unwrap_or(Timestamp::MAX)
 }
 
 fn check_uid(object: &Object, deletion: &Deletion, key: &Key) -> Result<(), Status> {

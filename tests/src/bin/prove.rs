@@ -6,7 +6,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::num::NonZero;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::{Mutex, PoisonError};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -17,6 +17,10 @@ use cordonhold_model::{Bounds, Counterexample, Outcome, Scenario, check, counter
 use cordonhold_rt::{duration, exit};
 use cordonhold_simulation::Options;
 use cordonhold_tests::certificates::proof::{self, Proof};
+
+/// A fifth of the simulation's time would go to the allocator of the C library.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const ABOUT: &str = "\
 Checks the same code in two ways: the agent's step, the lock's transitions and the
@@ -259,8 +263,29 @@ fn simulate(args: &ProveArgs) -> Result<bool> {
         statistics.virtual_time.as_secs_f64() / (365.25 * 86_400.0)
     ))?;
     say(&format!("violations        {}", report.violations.len()))?;
+    say(&format!("code              {}", code()))?;
     say("")?;
     Ok(report.violations.is_empty() && unfired.is_empty() && rare.is_empty())
+}
+
+/// The commit that the code is of, so that counts of several runs can be added and a seed be repeated.
+fn code() -> String {
+    let git = |arguments: &[&str]| {
+        let root = env!("CARGO_MANIFEST_DIR");
+        let output = Command::new("git")
+            .args(["-C", root])
+            .args(arguments)
+            .output()
+            .ok()?;
+        let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+        output.status.success().then_some(text)
+    };
+    let Some(commit) = git(&["rev-parse", "HEAD"]) else {
+        return "of no commit that git knows".to_owned();
+    };
+    let is_clean = git(&["status", "--porcelain"]).is_some_and(|changes| changes.is_empty());
+    let changed = if is_clean { "" } else { ", changed since" };
+    format!("commit {commit}{changed}")
 }
 
 /// A seed from the clock, different each time.

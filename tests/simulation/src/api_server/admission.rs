@@ -88,11 +88,11 @@ impl Webhook {
     /// Changes an uncordon of a held Node as the mutating webhook does: its real decision, as far as there is one. While it is down nothing
     /// is changed (`failurePolicy: Ignore`).
     pub(super) fn defer(&self, caller: &Caller, old: &Object, value: &mut Value, now: Uptime) {
-        let (old, new) = (old.node(), object::node_of(value));
         let is_own = caller.process.is_some() && caller.requester.node_claim == [old.name()];
         if is_own || !self.is_up() {
             return;
         }
+        let (old, new) = (old.node(), object::node_of(value));
         let request = admission::Request::update(caller.requester.clone(), old.clone(), new);
         let Some(deferral) = admission::defer(&request, &self.policy, self.clock(now)) else {
             return;
@@ -114,14 +114,14 @@ impl Webhook {
         &self,
         caller: &Caller,
         old: &NodeView,
-        new: &NodeView,
+        new: impl Fn() -> NodeView,
         now: Uptime,
-        kured_lock: Option<&String>,
+        kured_lock: impl Fn() -> Option<String>,
     ) -> Result<bool, Status> {
         let is_own = caller.process.is_some() && caller.requester.node_claim == [old.name()];
         if is_own || !self.is_up() {
             let fails = self.state == WebhookState::DownFailing && !is_own;
-            return if fails && reaches_webhook(old, new) {
+            return if fails && reaches_webhook(old, &new()) {
                 Err(Status::internal("failed calling webhook"))
             } else {
                 Ok(is_own)
@@ -131,7 +131,7 @@ impl Webhook {
         if self.trusts_every_agent {
             requester.node_claim = vec![old.name().to_owned()];
         }
-        let request = admission::Request::update(requester, old.clone(), new.clone());
+        let request = admission::Request::update(requester, old.clone(), new());
         let mut facts = Facts::default();
         loop {
             match admission::decide(&request, &facts, &self.policy, self.clock(now)) {
@@ -143,7 +143,7 @@ impl Webhook {
                     facts.watched_kured_lock = Known::Failed("no watch".to_owned());
                 }
                 Decision::Need(Fact::KuredLock) => {
-                    let lock = kured_lock.map(|text| (keys::KURED_LOCK.to_owned(), text.clone()));
+                    let lock = kured_lock().map(|text| (keys::KURED_LOCK.to_owned(), text));
                     facts.kured_lock = Known::Is(admission::KuredSeen {
                         found: None,
                         locks: lock.into_iter().collect(),
