@@ -233,7 +233,7 @@ async fn too_large<S: AsyncRead + AsyncWrite + Unpin>(stream: S, turn: usize) ->
         // It begins as a review, so that it is read as one.
         let (begun, _) = REVIEW.split_once("\"object\"").unwrap_or_default();
         write.write_all(begun.as_bytes()).await?;
-        let blanks = [b' '; 64 * 1_024];
+        let blanks = vec![b' '; 64 * 1_024];
         for _ in 0..bytes / blanks.len() {
             write.write_all(&blanks).await?;
         }

@@ -1,0 +1,273 @@
+//! The bare hop: reviews over TLS 1.3 and HTTP/1.1, one core for the server and one for the load. Ours beside a plain webhook in Go, and both beside the
+//! floor, which is TLS and HTTP alone.
+//!
+//! Ours is as it ships (cargo profile `release`), with its log. The peer logs nothing. Not here: what the API server adds on its way.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::ByteString;
+use serde::Deserialize;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+use super::{Figure, Goal, median, review};
+use crate::control_plane::{ControlPlane, free_ports};
+use crate::install::{Rendered, manifests};
+use crate::process::{CommandLine, Process};
+use crate::programs;
+use crate::webhook::{Mode, Protection, Webhook};
+use crate::{go_module, wait};
+
+/// The cores of the servers and of the load.
+const CORES: [&str; 2] = ["0", "1"];
+/// Connections of a closed loop, and most at once of an open one.
+const CONNECTIONS: u16 = 32;
+/// Sizes of the reviews.
+const KIB: [usize; 3] = [5, 40, 200];
+/// The size that is sent in the open loop: a usual Node's.
+const USUAL: usize = 40;
+/// Parts of the peer's capacity, in percent.
+const PARTS: [u32; 3] = [20, 50, 80];
+const LISTENS_TIMEOUT: Duration = Duration::from_secs(20);
+/// Added to the time of a load for its start and end.
+const LOAD_MARGIN: Duration = Duration::from_secs(40);
+
+/// How long to measure.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// How often each server is measured, by turns.
+    pub rounds: u32,
+    /// How long, each time.
+    pub time: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Who {
+    Ours,
+    Theirs,
+    Floor,
+}
+
+const ALL: [Who; 3] = [Who::Ours, Who::Theirs, Who::Floor];
+
+/// Where a server listens, and the CA of its certificate.
+struct Server {
+    address: SocketAddr,
+    ca: PathBuf,
+}
+
+/// What the load prints. Latencies are in microseconds.
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct Measured {
+    answered: u64,
+    failed: u64,
+    seconds: f64,
+    p50: f64,
+    p99: f64,
+    p999: f64,
+}
+
+/// The three servers, which wait for reviews, and the load.
+struct Bench {
+    load: PathBuf,
+    servers: [Server; 3],
+    options: Options,
+    /// Ends after the processes that use it.
+    directory: TempDir,
+    _processes: [Process; 2],
+    _webhook: Webhook,
+    _plane: ControlPlane,
+}
+
+/// Measures the hop.
+pub async fn measure(options: Options, tell: impl Fn(&str)) -> Result<Vec<Figure>> {
+    tell("building the webhook as it ships, the load and the peer");
+    let bench = Bench::set(options).await?;
+    let mut figures = Vec::new();
+    let mut capacity = 0.0;
+    for kib in KIB {
+        tell(&format!("closed loop, {kib} KiB"));
+        let [ours, theirs, floor] = bench.capacities(kib).await?;
+        if kib == USUAL {
+            capacity = theirs;
+        }
+        let goal = Goal::AtLeast((0.8 * floor / theirs).min(12.0));
+        figures.push(Figure::new(
+            format!("hop-throughput-{kib}k"),
+            (ours, theirs),
+            "reviews/s",
+            goal,
+        ));
+        figures.push(Figure::new(
+            format!("hop-floor-{kib}k"),
+            (ours, floor),
+            "reviews/s",
+            Goal::None,
+        ));
+    }
+    for part in PARTS {
+        tell(&format!("open loop, {part} % of the peer's capacity"));
+        figures.extend(bench.latencies(capacity, part).await?);
+    }
+    Ok(figures)
+}
+
+impl Bench {
+    async fn set(options: Options) -> Result<Self> {
+        let [webhook, load] = programs::build_released(["cordonhold-webhook", "cordonhold-load"])?;
+        let directory = tempfile::tempdir().context("failed to create a directory")?;
+        let peer = go_module::build("plain-webhook", directory.path())?;
+        let plane = ControlPlane::start_alone().await?;
+        let rendered = Rendered::from_directory(&plane.assets().kubectl, &manifests("base")).await?;
+        rendered.apply_objects(&plane.client()).await?;
+        let pinned = script(directory.path(), &webhook)?;
+        let webhook =
+            Webhook::start_program(&pinned, &plane, Mode::Enforce, Protection::OwnHolds, &[]).await?;
+        let ca = pem_of(webhook.ca_bundle())?;
+        let ours = Server {
+            address: webhook.origin().trim_start_matches("https://").parse()?,
+            ca: written(directory.path(), "ours.ca", &ca)?,
+        };
+        for kib in KIB {
+            drop(written(
+                directory.path(),
+                &format!("{kib}.json"),
+                review::review(kib).as_bytes(),
+            )?);
+        }
+        let issued = cordonhold_certs_dev::issue(&["127.0.0.1".to_owned()])?;
+        let ca = written(directory.path(), "theirs.ca", &pem_of(&issued.ca_bundle())?)?;
+        let cert = written(directory.path(), "tls.crt", issued.cert_pem.as_bytes())?;
+        let key = written(directory.path(), "tls.key", issued.key_pem.as_bytes())?;
+        let ports: [u16; 2] = free_ports()?;
+        let start = |name: &str, line: CommandLine, port: u16| -> Result<(Process, Server)> {
+            let address = SocketAddr::from(([127, 0, 0, 1], port));
+            let line = line.args(["--listen".to_owned(), address.to_string()]);
+            let line = line.arg("--tls-cert").arg(&cert).arg("--tls-key").arg(&key);
+            let process = plane.kennel().start(name, &line)?;
+            Ok((
+                process,
+                Server {
+                    address,
+                    ca: ca.clone(),
+                },
+            ))
+        };
+        let peers = pinned_to(CORES[0], &peer);
+        let (peer, theirs) = start("plain-webhook", peers, ports[0])?;
+        let (floor, least) = start("floor", pinned_to(CORES[0], &load).arg("floor"), ports[1])?;
+        for server in [&theirs, &least] {
+            let listens = || async { Ok(TcpStream::connect(server.address).await.ok().map(drop)) };
+            wait::until("a server to listen", LISTENS_TIMEOUT, listens).await?;
+        }
+        Ok(Self {
+            load,
+            servers: [ours, theirs, least],
+            options,
+            directory,
+            _processes: [peer, floor],
+            _webhook: webhook,
+            _plane: plane,
+        })
+    }
+
+    /// Reviews a second that each takes, ours, theirs and the floor.
+    async fn capacities(&self, kib: usize) -> Result<[f64; 3]> {
+        let mut seen: [Vec<f64>; 3] = Default::default();
+        for _ in 0..self.options.rounds {
+            for (who, rates) in ALL.into_iter().zip(&mut seen) {
+                let measured = self.send(who, kib, None).await?;
+                rates.push(count(measured.answered) / measured.seconds);
+            }
+        }
+        Ok(seen.map(median))
+    }
+
+    /// Both at this part of a capacity, in percent.
+    async fn latencies(&self, capacity: f64, part: u32) -> Result<Vec<Figure>> {
+        let rate = (capacity * f64::from(part) / 100.0).max(1.0);
+        let mut seen: [[Vec<f64>; 3]; 2] = Default::default();
+        for _ in 0..self.options.rounds {
+            for (who, latencies) in [Who::Ours, Who::Theirs].into_iter().zip(&mut seen) {
+                let measured = self.send(who, USUAL, Some(rate)).await?;
+                for (all, one) in latencies
+                    .iter_mut()
+                    .zip([measured.p50, measured.p99, measured.p999])
+                {
+                    all.push(one / 1000.0);
+                }
+            }
+        }
+        let [ours, theirs] = seen.map(|latencies| latencies.map(median));
+        let rows = [
+            ("p50", Goal::None),
+            ("p99", Goal::AtMost(0.125)),
+            ("p99.9", Goal::AtMost(0.25)),
+        ];
+        let figures = rows.into_iter().zip(ours.into_iter().zip(theirs));
+        Ok(figures
+            .map(|((quantile, goal), both)| {
+                Figure::new(format!("hop-{quantile}-at-{part}%"), both, "ms", goal)
+            })
+            .collect())
+    }
+
+    async fn send(&self, who: Who, kib: usize, rate: Option<f64>) -> Result<Measured> {
+        let server = &self.servers[who as usize];
+        let body = self.directory.path().join(format!("{kib}.json"));
+        let mut line = pinned_to(CORES[1], &self.load)
+            .arg("send")
+            .args(["--address".to_owned(), server.address.to_string()])
+            .arg("--ca")
+            .arg(&server.ca)
+            .arg("--body")
+            .arg(body)
+            .args(["--connections".to_owned(), CONNECTIONS.to_string()])
+            .args(["--for".to_owned(), format!("{}ms", self.options.time.as_millis())]);
+        if let Some(rate) = rate {
+            line = line.args(["--rate".to_owned(), format!("{rate:.0}")]);
+        }
+        let printed = line.run("", self.options.time + LOAD_MARGIN).await?;
+        let measured: Measured = serde_json::from_str(&printed).context("the load printed something else")?;
+        ensure!(measured.failed == 0, "{who:?}: {measured:?}");
+        Ok(measured)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn count(answered: u64) -> f64 {
+    answered as f64
+}
+
+fn pinned_to(core: &str, program: &Path) -> CommandLine {
+    CommandLine::new("taskset").args(["-c", core]).arg(program)
+}
+
+/// A program that starts the webhook on its core.
+fn script(directory: &Path, webhook: &Path) -> Result<PathBuf> {
+    let text = format!(
+        "#!/bin/sh\nexec taskset -c {} '{}' \"$@\"\n",
+        CORES[0],
+        webhook.display()
+    );
+    let path = written(directory, "webhook", text.as_bytes())?;
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&path, executable).context("failed to make the script executable")?;
+    Ok(path)
+}
+
+fn written(directory: &Path, name: &str, content: &[u8]) -> Result<PathBuf> {
+    let path = directory.join(name);
+    std::fs::write(&path, content).with_context(|| format!("failed to write {}", path.display()))?;
+    Ok(path)
+}
+
+/// The PEM in a `caBundle`.
+fn pem_of(bundle: &str) -> Result<Vec<u8>> {
+    let bytes: ByteString = serde_json::from_value(json!(bundle)).context("the CA is no base64")?;
+    Ok(bytes.0)
+}
