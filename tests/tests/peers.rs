@@ -133,7 +133,7 @@ fn selectors_are_read_and_match_as_in_kubernetes() -> Result<()> {
         let told = |what: String| format!("{:?}: {what}", question.selector);
         match question.selector.parse::<Selector>() {
             Ok(_) if !answer.error.is_empty() => {
-                differences.push(told(format!("taken, and there {}", answer.error)))
+                differences.push(told(format!("taken, and there {}", answer.error)));
             }
             Err(error) if answer.error.is_empty() => differences.push(told(format!("refused: {error}"))),
             Err(_) => {}
