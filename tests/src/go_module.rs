@@ -3,10 +3,29 @@
 //! Not here: programs that are built once and kept, see [`crate::assets`].
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+
+/// Builds the module in this folder, and returns the path of its program in `directory`.
+pub fn build(folder: &str, directory: &Path) -> Result<PathBuf> {
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let path = directory.join(folder);
+    let status = Command::new("go")
+        .args(["build", "-buildvcs=false", "-o"])
+        .arg(&path)
+        .arg(".")
+        .current_dir(&module)
+        .status()
+        .context("failed to run go; install Go as README.md says")?;
+    ensure!(
+        status.success(),
+        "failed to build {}; go says why above",
+        module.display()
+    );
+    Ok(path)
+}
 
 /// What the module in this folder prints for `input`, and whether it could read all of that. The first call compiles it, which takes a
 /// minute or two. A module that could not be built has not read its input either, so look at its output first.

@@ -17,6 +17,7 @@ pub mod identity;
 pub mod wait;
 
 mod egress;
+pub mod figures;
 mod follow;
 mod tls;
 

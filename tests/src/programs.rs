@@ -96,13 +96,26 @@ fn cargo_build(programs: &[Program]) -> Result<BTreeMap<Program, PathBuf>> {
 
 /// Builds the agent as it is shipped: its crate alone, with the cargo profile `agent`. Returns its path.
 pub fn build_shipped_agent() -> Result<PathBuf> {
+    build_alone(Program::Agent.name(), "agent")
+}
+
+/// Builds each of these crates alone, with the cargo profile `release`. Returns the paths of their programs, which have the names of their crates.
+pub fn build_released<const N: usize>(names: [&str; N]) -> Result<[PathBuf; N]> {
+    let mut paths = Vec::new();
+    for name in names {
+        paths.push(build_alone(name, "release")?);
+    }
+    Ok(paths.try_into().expect("a path for each name"))
+}
+
+fn build_alone(name: &str, profile: &str) -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .context("the crate `tests` is not inside its workspace")?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(&cargo)
         .current_dir(root)
-        .args(["build", "--profile=agent", "--locked", "-p", "cordonhold-agent"])
+        .args(["build", "--locked", "--profile", profile, "--package", name])
         .arg("--message-format=json-render-diagnostics")
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
@@ -110,11 +123,11 @@ pub fn build_shipped_agent() -> Result<PathBuf> {
         .with_context(|| format!("failed to run {}", cargo.display()))?;
     ensure!(
         output.status.success(),
-        "failed to build the agent; cargo says why above"
+        "failed to build {name}; cargo says why above"
     );
     executables(&output.stdout)
-        .remove(Program::Agent.name())
-        .context("cargo built no agent")
+        .remove(name)
+        .with_context(|| format!("cargo built no {name}"))
 }
 
 /// Compiles a program of one file, linked statically as the shipped ones are, for an image. Returns its path in this directory.
