@@ -23,10 +23,11 @@ pub enum Mistake {
     )]
     LooseWord { word: String },
     #[error(
-        "{flag} and {value:?} came as one argument: write {flag}={value}, or write them as two arguments"
+        "{flag} and {value:?} came as one argument: write {flag}={}, or write them as two arguments",
+        .value.escape_debug()
     )]
     OneWord { flag: String, value: String },
-    #[error("{word}: flags begin with two dashes: see --help")]
+    #[error("{}: flags begin with two dashes: see --help", .word.escape_debug())]
     OneDash { word: String },
 }
 

@@ -4,6 +4,7 @@
 //! them.
 
 pub mod corpus;
+pub mod long;
 pub mod mutation;
 
 mod targets;

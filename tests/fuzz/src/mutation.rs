@@ -1,7 +1,7 @@
 //! Changes inputs at random, from a seed: what `cargo test` does instead of an engine.
 
 /// Longest input that is made, in bytes. Every reader's bound is either below this, or has tests of its own.
-const INPUT_MAX: usize = 8 * 1024;
+pub const INPUT_MAX: usize = 8 * 1024;
 /// Most changes of one input.
 const CHANGES_MAX: usize = 4;
 

@@ -87,6 +87,7 @@ const REVIEW: &str = concat!(
 );
 
 impl Kind {
+    /// Every kind.
     pub const ALL: [Self; 10] = [
         Self::Silent,
         Self::HalfHello,

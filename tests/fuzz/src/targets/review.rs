@@ -104,7 +104,8 @@ fn reference(input: &[u8], policy: &Policy) -> Option<Request> {
     };
     let kind = (text(&part("kind")["group"])?, text(&part("kind")["kind"])?);
     let (operation, name, namespace) = (part("operation"), text(part("name"))?, text(part("namespace"))?);
-    drop(text(part("uid"))?);
+    // The answer names it, so there is none without it.
+    let _ = part("uid").as_str()?;
     options(part("options"))?;
     let node = |value: &Value| -> Option<NodeView> {
         Some(view(&serde_json::from_value(value.clone()).ok()?, policy))

@@ -22,10 +22,10 @@ pub(super) fn check(input: &[u8]) {
     let Some(text) = text(input) else { return };
     if let Some(wish) = DeferredUncordon::parse(text) {
         let again = DeferredUncordon::parse(&wish.to_string());
-        // It is written with whole seconds.
+        // It is written with whole seconds, before the year 1970 too.
         let whole = TimestampRound::new()
             .smallest(Unit::Second)
-            .mode(RoundMode::Trunc);
+            .mode(RoundMode::Floor);
         let at = wish.at.map(|at| at.round(whole).unwrap_or(at));
         assert_eq!(again, Some(DeferredUncordon { at, ..wish }));
     }
