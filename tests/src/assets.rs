@@ -9,6 +9,7 @@
 //! Not here: programs of older versions of Cordonhold, see [`crate::compat`].
 
 pub(crate) mod cache;
+pub mod debian;
 mod kubernetes;
 mod module;
 mod progress;

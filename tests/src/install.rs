@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use crate::control_plane::ControlPlane;
 use crate::process::CommandLine;
 use crate::webhook::Mode;
-use crate::{AGENT_ACCOUNT, NAMESPACE, wait};
+use crate::{AGENT_ACCOUNT, NAMESPACE, tree, wait};
 
 /// Longest rendering. It only reads a dozen small files.
 pub(crate) const RENDER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -76,6 +76,23 @@ impl Rendered {
     pub async fn from_directory(kubectl: &Path, directory: &Path) -> Result<Self> {
         let line = CommandLine::new(kubectl).arg("kustomize").arg(directory);
         Self::from_yaml(&line.run("", RENDER_TIMEOUT).await?)
+    }
+
+    /// Renders an overlay of ours with these components of ours.
+    pub async fn from_overlay(kubectl: &Path, overlay: &str, components: &[&str]) -> Result<Self> {
+        // kustomize takes files below one directory alone.
+        let copy = tempfile::tempdir().context("failed to create a directory")?;
+        tree::copy(&manifests(""), copy.path())?;
+        let components: Vec<String> = components
+            .iter()
+            .map(|name| format!("../components/{name}"))
+            .collect();
+        let kustomization = json!({ "resources": [format!("../{overlay}")], "components": components });
+        let directory = copy.path().join("with-components");
+        std::fs::create_dir(&directory)
+            .and_then(|()| std::fs::write(directory.join("kustomization.yaml"), kustomization.to_string()))
+            .with_context(|| format!("failed to write {}", directory.display()))?;
+        Self::from_directory(kubectl, &directory).await
     }
 
     /// Reads the objects that a program has printed, one to a document. Empty documents are left out.

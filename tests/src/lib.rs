@@ -51,6 +51,7 @@ pub mod adversaries;
 pub mod demo;
 pub mod faults;
 pub mod hostile;
+pub mod reboots;
 
 /// The namespace in `manifests/base`.
 pub const NAMESPACE: &str = "cordonhold";

@@ -56,6 +56,14 @@ pub struct RebootRecord {
     pub boot_id: String,
 }
 
+/// What the Node of a machine showed when that went down.
+#[derive(Debug, Clone)]
+pub(crate) struct AtEnd {
+    pub(crate) pods: Vec<String>,
+    pub(crate) unschedulable: bool,
+    pub(crate) sealed: bool,
+}
+
 /// The machine of a node. Its tasks and its agent end when it is dropped.
 pub struct Machine {
     power: Arc<Power>,
@@ -402,7 +410,7 @@ impl Power {
     /// Carries out a reboot, in the order in which a real machine does it.
     async fn cycle(&self) -> Result<()> {
         let at = Timestamp::now();
-        let (pods, unschedulable, sealed) = self.observe().await?;
+        let seen = at_end(&self.client, &self.node).await?;
         self.host.begin_shutdown()?;
         let mut agent = self.agent.lock().await;
         agent.process = None;
@@ -412,9 +420,9 @@ impl Power {
         self.host.boot()?;
         let record = RebootRecord {
             at,
-            pods,
-            unschedulable,
-            sealed,
+            pods: seen.pods,
+            unschedulable: seen.unschedulable,
+            sealed: seen.sealed,
             boot_id: self.host.boot_id()?,
         };
         self.records.send_modify(|records| records.push(record));
@@ -436,30 +444,6 @@ impl Power {
         self.report_boot_id().await?;
         set_down(&self.client, &self.node, false).await?;
         wait_node_ready(&self.client, &self.node, true).await
-    }
-
-    async fn observe(&self) -> Result<(Vec<String>, bool, bool)> {
-        let pods: Api<Pod> = Api::all(self.client.clone());
-        let on_node = ListParams::default().fields(&format!("spec.nodeName={}", self.node));
-        let listed = pods
-            .list(&on_node)
-            .await
-            .with_context(|| format!("failed to list the pods of {}", self.node))?;
-        let node = Api::<Node>::all(self.client.clone())
-            .get(&self.node)
-            .await
-            .with_context(|| format!("failed to get the Node {}", self.node))?;
-        let evictable = listed
-            .iter()
-            .filter(|pod| drain_evicts(pod))
-            .map(|pod| format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any()));
-        let phase = node.labels().get(keys::PHASE).map(String::as_str);
-        let is_sealed = phase == Some(Phase::Sealed.as_str());
-        Ok((
-            evictable.collect(),
-            node.spec.and_then(|spec| spec.unschedulable).unwrap_or(false),
-            is_sealed,
-        ))
     }
 
     async fn report_boot_id(&self) -> Result<()> {
@@ -585,6 +569,28 @@ async fn keep_token(power: Arc<Power>, mut uid: Option<String>) {
             Err(error) => power.note_failure(&error.context("failed to renew the agent's token")),
         }
     }
+}
+
+/// What the Node of a machine shows that has just gone down.
+pub(crate) async fn at_end(client: &Client, node: &str) -> Result<AtEnd> {
+    let pods: Api<Pod> = Api::all(client.clone());
+    let on_node = ListParams::default().fields(&format!("spec.nodeName={node}"));
+    let listed = pods.list(&on_node).await;
+    let listed = listed.with_context(|| format!("failed to list the pods of {node}"))?;
+    let node = Api::<Node>::all(client.clone())
+        .get(node)
+        .await
+        .with_context(|| format!("failed to get the Node {node}"))?;
+    let evictable = listed
+        .iter()
+        .filter(|pod| drain_evicts(pod))
+        .map(|pod| format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any()));
+    let phase = node.labels().get(keys::PHASE).map(String::as_str);
+    Ok(AtEnd {
+        pods: evictable.collect(),
+        sealed: phase == Some(Phase::Sealed.as_str()),
+        unschedulable: node.spec.and_then(|spec| spec.unschedulable).unwrap_or(false),
+    })
 }
 
 /// Whether `kubectl drain --ignore-daemonsets` would evict a pod: not one of a DaemonSet, and no mirror pod.

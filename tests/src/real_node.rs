@@ -1,10 +1,10 @@
 //! A node on which everything is real but the machine: Kubernetes' kubelet, containerd and runc run the pods, with their images, tokens, probes, hooks
-//! and grace periods. The machine is a set of namespaces with an init of its own (`machine`), so it really reboots.
+//! and grace periods. The machine is of one of three kinds (`machine`), from namespaces to an emulated computer, and really reboots.
 //!
-//! What it does not show: it shares the kernel, so no boot loader, no driver and no crash of a kernel is part of a reboot; its init is busybox's, not
-//! systemd; and there is no kube-proxy, so of all Services pods reach `kubernetes` alone.
-//! It needs root, cgroup v1, and the packages that README.md names.
-//! Not here: nodes that are played, see [`crate::cluster`].
+//! What it does not show: there is no kube-proxy, so of all Services pods reach `kubernetes` alone; and namespaces share the kernel, so that no driver
+//! and no crash of a kernel is part of their reboot.
+//! It needs root, the packages that README.md names and, for namespaces, cgroup v1.
+//! Not here: nodes that are played, see [`crate::cluster`]; scenarios of reboots, see [`crate::reboots`].
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,17 +15,19 @@ use tokio::task::JoinSet;
 
 use crate::assets;
 use crate::control_plane::{ControlPlane, SERVICE};
-use crate::identity::{Credential, Endpoint, Identity};
-use crate::install::{Rendered, manifests};
+use crate::install::Rendered;
+use crate::machine::AtEnd;
 use crate::process::{Process, log_tail};
 use crate::programs::{self, Program};
-use crate::{tree, wait};
+use crate::wait;
 
+pub(crate) use disk::HANG;
 pub use images::BUSYBOX;
-use images::Image;
 use machine::Machine;
-pub use machine::Service;
+pub use machine::{Kind, Service};
 
+mod computer;
+mod disk;
 mod images;
 mod machine;
 mod network;
@@ -38,9 +40,11 @@ const ADDRESS: &str = "192.0.2.10";
 const OVERLAY: &str = "overlays/agent-alone";
 /// Where on the machine's disk everybody writes a line about what happens there: its init, and the pods that tests start.
 pub const WITNESS: &str = "var/log/witness";
-/// Longest start of containerd, and longest command on the machine: each takes a second, and longer on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// What lets the agent reboot the machine: the signal and the check that `docs/agent.md` names for hosts with busybox's init, the signal as a command,
+/// Where the agent looks for its sentinel by default.
+pub(crate) const SENTINEL: &str = "/var/run/reboot-required";
+/// Longest start of containerd, and longest command on the machine: each takes a second, and an emulated computer half a minute to get there.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// What lets the agent reboot a machine with busybox's init: the signal and the check that `docs/agent.md` names for hosts with busybox's init, the signal as a command,
 /// so that one runs in the host's namespaces as with systemd. It also looks for its sentinel each second.
 pub const AGENT_ARGUMENTS: [&str; 3] = [
     "--period=1s",
@@ -60,19 +64,25 @@ pub struct RealNode {
 
 impl RealNode {
     /// Starts everything and waits until the node is Ready. Nothing of ours is installed.
-    pub async fn start() -> Result<Self> {
-        check_machine()?;
+    pub async fn start(kind: Kind) -> Result<Self> {
+        check_machine(kind)?;
         let kubelet = assets::kubelet()?;
         let [agent, leash] = programs::build([Program::Agent, Program::Leash])?;
         let plane = ControlPlane::start_for_real_node().await?;
-        let disk = plane.directory().join(NAME);
-        write_disk(&disk, &kubelet, &plane)?;
         let images = images::make(plane.directory(), &agent)?;
+        let disk = disk::make(kind, &plane, &kubelet, &images)?;
 
         let network = plane.kennel().start("network", &network::line())?;
         let mut tasks = JoinSet::new();
         network::serve(&mut tasks, network.id(), &plane).await?;
-        let machine = Machine::power_on(&mut tasks, plane.kennel(), &leash, network.id(), &disk)?;
+        let machine = Machine::power_on(
+            &mut tasks,
+            kind,
+            (plane.kennel(), &leash),
+            network.id(),
+            &disk,
+            plane.client(),
+        )?;
         let node = Self {
             tasks,
             machine,
@@ -86,39 +96,39 @@ impl RealNode {
         Ok(node)
     }
 
-    async fn becomes_ready(&self, images: &[Image]) -> Result<()> {
-        wait::until("containerd to answer", PATIENCE, || async {
-            Ok(self.run(&["ctr", "version"]).await.ok())
+    async fn becomes_ready(&self, images: &[PathBuf]) -> Result<()> {
+        self.until("containerd to answer", PATIENCE, || async {
+            self.run(&["ctr", "version"]).await.map(Some)
         })
         .await
         .map(drop)?;
         for image in images {
-            let _: u64 = std::fs::copy(&image.tar, self.disk.join("var/image.tar"))
-                .with_context(|| format!("failed to copy {}", image.tar.display()))?;
             let import = [
                 "ctr",
                 "--namespace=k8s.io",
                 "images",
                 "import",
                 "--snapshotter=native",
-                "/var/image.tar",
+                &format!("/{}", disk::image(image)?),
             ];
             drop(self.run(&import).await?);
         }
+        // An image that comes right before a power cut may be cut short, and nobody unpacks it again.
+        drop(self.run(&["sync"]).await?);
         self.plane.wait_node_ready(NAME, true).await
     }
 
-    /// Installs the agent's manifests as they are, but for these further arguments of the agent.
-    pub async fn install_agent(&self, arguments: &[&str]) -> Result<()> {
-        let mut rendered =
-            Rendered::from_directory(&self.plane.assets().kubectl, &manifests(OVERLAY)).await?;
+    /// Installs the agent's manifests as they are, with these components of ours and these further arguments of the agent.
+    pub async fn install_agent(&self, components: &[&str], arguments: &[&str]) -> Result<()> {
+        let kubectl = &self.plane.assets().kubectl;
+        let mut rendered = Rendered::from_overlay(kubectl, OVERLAY, components).await?;
         rendered.add_agent_arguments(arguments)?;
         rendered.apply_objects(&self.plane.client()).await
     }
 
     /// Runs a program of the machine there, to its end, and returns what it prints.
     pub async fn run(&self, words: &[&str]) -> Result<String> {
-        self.machine.line(words)?.run("", PATIENCE).await
+        self.machine.run(words, PATIENCE).await
     }
 
     /// Stops a service as its init would (SIGTERM), and waits until it has ended.
@@ -148,8 +158,39 @@ impl RealNode {
     }
 
     /// Makes the sentinel that the agent looks for.
-    pub fn request_reboot(&self) -> Result<()> {
-        self.write("run/reboot-required", "")
+    pub async fn request_reboot(&self) -> Result<()> {
+        self.run(&["touch", SENTINEL]).await.map(drop)
+    }
+
+    /// Waits for something, at most for this long, and no longer than the machine runs or is started again.
+    pub async fn until<T, F>(&self, what: &str, bound: Duration, ask: impl FnMut() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<Option<T>>>,
+    {
+        tokio::select! {
+            found = wait::until(what, bound, ask) => found,
+            off = self.machine.is_off() => Err(off.context(format!("nothing comes of the wait for {what}"))),
+        }
+    }
+
+    /// Cuts the machine's power, and starts it again.
+    pub fn cut_power(&self) {
+        self.machine.cut_power();
+    }
+
+    /// Lets the next boots of a computer have these further words of the kernel's command line.
+    pub(crate) fn set_kernel_words(&self, words: &[&str]) {
+        self.machine.set_kernel_words(&self.disk, words);
+    }
+
+    /// How the log of the machine itself ends: of a computer, its console.
+    pub(crate) fn console(&self) -> String {
+        log_tail(&self.plane.kennel().log_path("machine"))
+    }
+
+    /// What the Node showed at the end of each boot.
+    pub(crate) fn ends(&self) -> Vec<AtEnd> {
+        self.machine.ends()
     }
 
     /// How often the machine has been started.
@@ -174,7 +215,7 @@ impl RealNode {
     /// Waits until this line is there, at most for `bound`.
     pub async fn wait_witness(&self, line: &str, bound: Duration) -> Result<()> {
         let what = format!("the line '{line}' on the machine");
-        let found = wait::until(&what, bound, || async {
+        let found = self.until(&what, bound, || async {
             let lines = self.witness()?;
             Ok(lines.iter().any(|seen| seen == line).then_some(()))
         });
@@ -197,10 +238,7 @@ impl RealNode {
             let path = self.disk.join(service.log());
             format!("{} ends:\n{}", path.display(), log_tail(&path))
         });
-        let power = format!(
-            "the machine said:\n{}",
-            log_tail(&self.plane.kennel().log_path("machine"))
-        );
+        let power = format!("the machine said:\n{}", self.console());
         error.context(format!(
             "{}\n{power}\nwitness: {:?}",
             logs.join("\n"),
@@ -214,7 +252,7 @@ impl RealNode {
     }
 
     fn write(&self, name: &str, content: &str) -> Result<()> {
-        write(&self.disk, name, content)
+        disk::write(&self.disk, name, content)
     }
 }
 
@@ -225,27 +263,25 @@ impl Drop for RealNode {
     }
 }
 
-/// Checks that this machine can have a node.
-fn check_machine() -> Result<()> {
+/// Checks that this machine can have such a node.
+fn check_machine(kind: Kind) -> Result<()> {
     ensure!(
         geteuid().is_root(),
-        "a real node needs namespaces, mounts and cgroups: run this as root"
+        "a real node needs namespaces, mounts and a network: run this as root"
     );
-    ensure!(
-        Path::new("/sys/fs/cgroup/memory").is_dir(),
-        "/sys/fs/cgroup has no hierarchies of cgroup v1: a real node was made for no other yet"
-    );
-    ensure!(
-        Path::new("/bin").is_symlink(),
-        "the programs of this machine are not all in /usr: a real node shares that directory alone"
-    );
-    for (program, package) in [
-        ("/usr/bin/busybox", "busybox-static"),
-        ("/usr/bin/containerd", "containerd"),
-        ("/usr/sbin/runc", "runc"),
-        ("/usr/lib/cni/ptp", "containernetworking-plugins"),
-        ("/usr/sbin/ip", "iproute2"),
-    ] {
+    if kind != Kind::Qemu {
+        ensure!(
+            Path::new("/sys/fs/cgroup/memory").is_dir(),
+            "/sys/fs/cgroup has no hierarchies of cgroup v1: a real node in namespaces was made for no other yet; QEMU needs none"
+        );
+    }
+    if kind == Kind::Busybox {
+        ensure!(
+            Path::new("/bin").is_symlink(),
+            "the programs of this machine are not all in /usr: a real node shares that directory alone"
+        );
+    }
+    for (program, package) in needed(kind) {
         ensure!(
             Path::new(program).is_file(),
             "{program} is missing: apt-get install {package}"
@@ -254,65 +290,27 @@ fn check_machine() -> Result<()> {
     Ok(())
 }
 
-/// Writes what is on the machine's disk before its first boot.
-fn write_disk(disk: &Path, kubelet: &Path, plane: &ControlPlane) -> Result<()> {
-    let made = |what: &Path| format!("failed to make {}", what.display());
-    for name in [
-        "dev",
-        "etc/cni/net.d",
-        "etc/kubernetes/manifests",
-        "etc/stopped",
-        "opt/kubelet",
-        "proc",
-        "run",
-        "sys",
-        "tmp",
-        "usr",
-        "var/lib",
-        "var/log",
-    ] {
-        let path = disk.join(name);
-        std::fs::create_dir_all(&path).with_context(|| made(&path))?;
-    }
-    for (name, to) in [
-        ("bin", "usr/bin"),
-        ("sbin", "usr/sbin"),
-        ("lib", "usr/lib"),
-        ("lib64", "usr/lib64"),
-        ("var/run", "../run"),
-    ] {
-        std::os::unix::fs::symlink(to, disk.join(name)).with_context(|| made(&disk.join(name)))?;
-    }
-    tree::copy(&machine::files().join("etc"), &disk.join("etc"))?;
-    let inittab = disk.join("etc/inittab");
-    let text = std::fs::read_to_string(&inittab).with_context(|| made(&inittab))?;
-    let text = text
-        .replace("{name}", NAME)
-        .replace("{address}", ADDRESS)
-        .replace("{witness}", WITNESS);
-    write(disk, "etc/inittab", &text)?;
-    for (from, to) in [
-        (kubelet, "opt/kubelet/kubelet"),
-        (&plane.endpoint().ca_file, "etc/kubernetes/ca.crt"),
-    ] {
-        let _: u64 = std::fs::copy(from, disk.join(to)).with_context(|| made(&disk.join(to)))?;
-    }
-    write(disk, WITNESS, "")?;
-    let user = Identity::Kubelet.user();
-    let token = std::fs::read_to_string(plane.directory().join(format!("{user}.token")))
-        .context("failed to read the kubelet's token")?;
-    let endpoint = Endpoint {
-        url: format!("https://{SERVICE}"),
-        ca_file: "/etc/kubernetes/ca.crt".into(),
-    };
-    endpoint.write_kubeconfig(
-        &disk.join("etc/kubernetes/kubelet.kubeconfig"),
-        user,
-        &Credential::Token(token),
-    )
-}
-
-fn write(disk: &Path, name: &str, content: &str) -> Result<()> {
-    let path = disk.join(name);
-    std::fs::write(&path, content).with_context(|| format!("failed to write {}", path.display()))
+/// Programs that such a node needs on this machine, and Debian's packages with them. busybox is in an image for the pods of tests.
+fn needed(kind: Kind) -> Vec<(&'static str, &'static str)> {
+    let mut needed = vec![
+        ("/usr/bin/busybox", "busybox-static"),
+        ("/usr/sbin/ip", "iproute2"),
+    ];
+    needed.extend(match kind {
+        Kind::Busybox => vec![
+            ("/usr/bin/containerd", "containerd"),
+            ("/usr/sbin/runc", "runc"),
+            ("/usr/lib/cni/ptp", "containernetworking-plugins"),
+        ],
+        Kind::Nspawn => vec![
+            ("/usr/bin/mmdebstrap", "mmdebstrap"),
+            ("/usr/bin/systemd-nspawn", "systemd-container"),
+        ],
+        Kind::Qemu => vec![
+            ("/usr/bin/mmdebstrap", "mmdebstrap"),
+            ("/usr/bin/qemu-system-x86_64", "qemu-system-x86"),
+            ("/usr/sbin/mke2fs", "e2fsprogs"),
+        ],
+    });
+    needed
 }

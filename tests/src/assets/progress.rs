@@ -45,7 +45,10 @@ impl Progress {
         let mut now_at = String::new();
         loop {
             match lines.recv_timeout(TERMINAL_PROGRESS_INTERVAL) {
-                Ok(line) if line.starts_with("go: downloading ") => line.clone_into(&mut now_at),
+                // Of go and of mmdebstrap.
+                Ok(line) if line.starts_with("go: downloading ") || line.starts_with("I: ") => {
+                    line.clone_into(&mut now_at);
+                }
                 Ok(line) if is_package(&line) => {
                     self.packages += 1;
                     now_at = line;
@@ -73,12 +76,15 @@ impl Progress {
 
     fn print(&self, now_at: &str) {
         let elapsed = self.started.elapsed().as_secs();
+        let packages = match self.packages {
+            0 => String::new(),
+            packages => format!("{packages} packages "),
+        };
         let line = format!(
-            "{}: {}:{:02}, {} packages {now_at}",
+            "{}: {}:{:02}, {packages}{now_at}",
             self.title,
             elapsed / 60,
             elapsed % 60,
-            self.packages
         );
         let mut stderr = std::io::stderr().lock();
         // If standard error is closed, nobody reads this.

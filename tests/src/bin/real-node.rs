@@ -10,7 +10,7 @@ use cordonhold_rt::shutdown::Signals;
 use cordonhold_tests::assets::{self, Assets, Kubernetes};
 use cordonhold_tests::identity::Identity;
 use cordonhold_tests::programs::{self, Program};
-use cordonhold_tests::real_node::{AGENT_ARGUMENTS, BUSYBOX, RealNode};
+use cordonhold_tests::real_node::{AGENT_ARGUMENTS, BUSYBOX, Kind, RealNode};
 
 const EXAMPLES: &str = "\
 It prints lines for your shell on standard output, then READY, and runs until Ctrl-C or SIGTERM:
@@ -70,10 +70,10 @@ fn run(args: &RealNodeArgs) -> Result<()> {
 
 async fn start(args: &RealNodeArgs) -> Result<RealNode> {
     eprintln!("starting a control plane, and a machine with containerd and a kubelet");
-    let node = RealNode::start().await?;
+    let node = RealNode::start(Kind::Busybox).await?;
     if !args.bare {
         eprintln!("installing the agent");
-        node.install_agent(&AGENT_ARGUMENTS).await?;
+        node.install_agent(&[], &AGENT_ARGUMENTS).await?;
     }
     Ok(node)
 }

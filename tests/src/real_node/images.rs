@@ -16,22 +16,32 @@ use cordonhold_release::program::{Arch, FOLDER};
 use crate::AGENT_ACCOUNT;
 use crate::programs;
 
-/// The name that `tests/real-node/etc/containerd.toml` has.
+/// The name that `tests/real-node/common/etc/containerd.toml` has.
 const PAUSE: &str = "localhost/pause:1";
 /// The name of an image with busybox, for the pods of tests. Nodes pull no image.
 pub const BUSYBOX: &str = "localhost/busybox:1";
+/// Its program. 15 is SIGTERM.
+const PAUSES: &str = "
+unsafe extern \"C\" {
+    fn signal(number: i32, handler: extern \"C\" fn(i32)) -> usize;
+    fn _exit(code: i32) -> !;
+}
+extern \"C\" fn end(_: i32) {
+    unsafe { _exit(0) }
+}
+fn main() {
+    let _ = unsafe { signal(15, end) };
+    loop {
+        std::thread::park()
+    }
+}
+";
 /// The names of the programs in busybox that pods use.
 const APPLETS: [&str; 3] = ["sh", "sleep", "touch"];
 
-/// An image as a file.
-pub(super) struct Image {
-    pub(super) tar: PathBuf,
-}
-
-/// Writes all images into this directory.
-pub(super) fn make(directory: &Path, agent: &Path) -> Result<Vec<Image>> {
+/// Writes all images into this directory, each a tar.
+pub(super) fn make(directory: &Path, agent: &Path) -> Result<Vec<PathBuf>> {
     let busybox = read(Path::new("/usr/bin/busybox"))?;
-    // Only the first process of a pod's sandbox, which is killed in the end: any program that waits for ever.
     let mut pause = Archive::default();
     pause.file(&format!("{FOLDER}/pause"), PROGRAM, &waiting(directory)?)?;
     let mut pods = Archive::default();
@@ -55,15 +65,15 @@ pub(super) fn make(directory: &Path, agent: &Path) -> Result<Vec<Image>> {
         let tar = image::of_layer(program, "0:0", arch, layer.finish()?)?.to_tar(name)?;
         let path = directory.join(format!("{program}.tar"));
         std::fs::write(&path, tar).with_context(|| format!("failed to write {}", path.display()))?;
-        Ok(Image { tar: path })
+        Ok(path)
     })
     .collect()
 }
 
-/// A program that waits for ever, linked statically.
+/// A program that waits until it is told to end, linked statically. It is PID 1 of its pod, so without a handler of its own it would not even see
+/// that, and a shutdown would wait for it.
 fn waiting(directory: &Path) -> Result<Vec<u8>> {
-    let source = "fn main() { loop { std::thread::park() } }\n";
-    read(&programs::compile(directory, "pause", source)?)
+    read(&programs::compile(directory, "pause", PAUSES)?)
 }
 
 /// The agent without what only a debugger reads, and its libraries where it looks for them.

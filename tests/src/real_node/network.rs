@@ -24,7 +24,7 @@ use crate::wait;
 /// The port of the Service `kubernetes`.
 const SERVICE_PORT: u16 = 443;
 /// The kubelet's port.
-const KUBELET_PORT: u16 = 10250;
+pub(super) const KUBELET_PORT: u16 = 10250;
 /// Longest time until the network has its addresses.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -88,14 +88,15 @@ fn connect(target: &str, network: u32) -> Result<TcpStream> {
     if !target.ends_with(&format!(":{KUBELET_PORT}")) {
         bail!("{target} is no kubelet, and nothing on a real node plays kube-proxy");
     }
-    let address: SocketAddr = format!("{ADDRESS}:{KUBELET_PORT}").parse()?;
+    // Of a computer too: QEMU listens there.
+    let address: SocketAddr = format!("127.0.0.1:{KUBELET_PORT}").parse()?;
     inside(network, move || {
         TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)
     })
 }
 
 /// Opens a socket in the network that this process keeps. A socket stays in the network in which it was opened, whoever uses it.
-fn inside<T: Send + 'static>(
+pub(super) fn inside<T: Send + 'static>(
     network: u32,
     open: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T> {

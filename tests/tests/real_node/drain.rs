@@ -39,7 +39,7 @@ async fn a_reboot_waits_for_grace_periods_hooks_finalizers_and_budgets_and_leave
     guard(&budgets, "guarded").await?;
     let boot_id = site.boot_id().await?;
 
-    site.0.request_reboot()?;
+    site.0.request_reboot().await?;
     let holder = site.wait_phase(Phase::Draining).await?;
     for ended in ["slow has ended", "hooked has ended", "kept has ended"] {
         site.0.wait_witness(ended, PATIENCE).await?;
@@ -105,7 +105,7 @@ async fn a_kubelet_that_is_down_in_the_middle_of_a_drain_delays_the_reboot_until
     let site = Site::start().await?;
     site.add_pod(&pod("slow", 5)).await?;
     let boot_id = site.boot_id().await?;
-    site.0.request_reboot()?;
+    site.0.request_reboot().await?;
     let holder = site.wait_phase(Phase::Draining).await?;
     site.0.wait_witness("slow is told to end", PATIENCE).await?;
     site.0.stop(Service::Kubelet).await?;
@@ -137,7 +137,7 @@ async fn a_restart_of_the_container_runtime_in_the_middle_of_a_drain_neither_cut
     guard(&budgets, "guarded").await?;
     let boot_id = site.boot_id().await?;
     let agent = site.0.run(&["pidof", AGENT_ACCOUNT]).await?;
-    site.0.request_reboot()?;
+    site.0.request_reboot().await?;
     let holder = site.wait_phase(Phase::Draining).await?;
     site.0.wait_witness("slow is told to end", PATIENCE).await?;
     site.0.restart(Service::Containerd).await?;
@@ -172,7 +172,7 @@ async fn a_rollout_of_the_daemon_set_in_the_middle_of_a_drain_neither_undoes_nor
     guard(&budgets, "guarded").await?;
     let boot_id = site.boot_id().await?;
     let before = site.agent_is_ready(None).await?;
-    site.0.request_reboot()?;
+    site.0.request_reboot().await?;
     let holder = site.wait_phase(Phase::Draining).await?;
     site.0.wait_witness("slow is told to end", PATIENCE).await?;
     let sets: Api<DaemonSet> = Api::namespaced(site.0.plane.client(), NAMESPACE);

@@ -1,7 +1,7 @@
 //! The DaemonSet as the manifests ship it.
 
 use anyhow::{Result, ensure};
-use cordonhold_tests::real_node::{NAME, RealNode};
+use cordonhold_tests::real_node::{Kind, NAME, RealNode};
 use cordonhold_tests::{AGENT_ACCOUNT, NAMESPACE, wait};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use kube::Api;
@@ -11,8 +11,8 @@ use crate::site::{PATIENCE, Site};
 /// Nothing of the manifest is changed. Without systemd on the host, and without flags for its init, the agent would reboot nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_daemon_set_as_shipped_is_ready_and_has_no_more_rights_than_its_manifest_gives() -> Result<()> {
-    let site = Site(RealNode::start().await?);
-    site.0.install_agent(&[]).await?;
+    let site = Site(RealNode::start(Kind::Busybox).await?);
+    site.0.install_agent(&[], &[]).await?;
     drop(site.agent_is_ready(None).await?);
     let sets: Api<DaemonSet> = Api::namespaced(site.0.plane.client(), NAMESPACE);
     wait::until(

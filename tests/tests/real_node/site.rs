@@ -8,7 +8,7 @@ use cordonhold_shared::Reading;
 use cordonhold_shared::hold::{self, Phase};
 use cordonhold_shared::keys;
 use cordonhold_shared::node::NodeView;
-use cordonhold_tests::real_node::{AGENT_ARGUMENTS, BUSYBOX, NAME, RealNode, WITNESS};
+use cordonhold_tests::real_node::{AGENT_ARGUMENTS, BUSYBOX, Kind, NAME, RealNode, WITNESS};
 use cordonhold_tests::{AGENT_ACCOUNT, NAMESPACE, wait};
 use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -49,8 +49,8 @@ pub(crate) struct Site(pub(crate) RealNode);
 
 impl Site {
     pub(crate) async fn start() -> Result<Self> {
-        let site = Self(RealNode::start().await?);
-        site.0.install_agent(&AGENT_ARGUMENTS).await?;
+        let site = Self(RealNode::start(Kind::Busybox).await?);
+        site.0.install_agent(&[], &AGENT_ARGUMENTS).await?;
         drop(site.agent_is_ready(None).await?);
         Ok(site)
     }
