@@ -43,7 +43,10 @@ pub struct Run {
 
 /// Makes the reboots, and tells `tell` about each. After one that failed, the next has a new machine.
 pub async fn play(options: &Options, tell: impl Fn(&Run)) -> Result<Vec<Run>> {
-    ensure!(!options.scenarios.is_empty(), "no scenario is named like that");
+    ensure!(
+        !options.scenarios.is_empty(),
+        "no scenario of that name fits such a machine: see cargo reboot-test --help"
+    );
     for scenario in &options.scenarios {
         let name = scenario.name();
         ensure!(
