@@ -446,6 +446,57 @@ fn at_most_n_an_entry_ends_with_the_node_object_that_it_is_about() {
 }
 
 #[test]
+fn only_a_new_entry_of_ours_gets_the_time_of_its_acquire() {
+    let ours = Entry::new("n1", "", "2026-11-23T10:00:00Z", false);
+    let kureds = record(KURED_SINGLE).entries.remove(0);
+    let with = |change: fn(&mut Entry)| {
+        let mut entry = ours.clone();
+        change(&mut entry);
+        entry
+    };
+    let undated = [
+        with(|entry| entry.node = "n2".to_owned()),
+        with(|entry| entry.sealed = true),
+        with(|entry| entry.given_back = true),
+        with(|entry| entry.acquired = "2026-11-23T10:00:01Z".to_owned()),
+        kureds,
+    ];
+    let mut record = Record {
+        entries: undated.iter().cloned().chain([ours.clone()]).collect(),
+        max_owners: None,
+    };
+    record.date("n1", "2026-11-23T10:00:02.9Z".parse().unwrap());
+    let dated = record.entries.pop().unwrap();
+    assert_eq!(dated.acquired, "2026-11-23T10:00:02Z");
+    assert_eq!(record.entries, undated);
+}
+
+#[test]
+fn the_end_of_a_reboot_is_unnoted_from_the_confirm_until_the_entry_says_that_it_was_given_back() {
+    let entry = Entry::new("n1", "", "2026-11-23T10:00:00Z", false);
+    let id = entry.id();
+    let record_of = |entries: Vec<Entry>| Record {
+        entries,
+        max_owners: None,
+    };
+    assert!(!entry.is_unnoted());
+    let other = Entry::new("n2", "", "2026-11-23T10:00:00Z", false);
+    let acquired = record_of(vec![entry, other.clone()]);
+    let sealed = acquired.confirmed(&id, &boot("b"), 1, None, None).unwrap();
+    assert!(sealed.entries[0].is_unnoted());
+    let kept = sealed.kept(&id).unwrap();
+    assert!(!kept.entries[0].is_unnoted());
+    assert_eq!(kept.entries[1], other, "nothing is written into another's entry");
+    // kured notes no end.
+    let kureds = Entry {
+        sealed: true,
+        ..record(KURED_SINGLE).entries.remove(0)
+    };
+    assert!(!kureds.is_unnoted());
+    assert_eq!(Record::default().kept(&id), None);
+}
+
+#[test]
 fn a_share_is_rounded_down() {
     for (share, size, count) in [
         (Share::Count(3), 100, 3),
