@@ -47,7 +47,7 @@ const SCHEDULER: &str = "kube-scheduler";
 
 /// Longest start. It usually takes 3 s; a busy machine with a cold disk needs longer.
 const READY_TIMEOUT: Duration = Duration::from_mins(1);
-const NODES_READY_TIMEOUT: Duration = Duration::from_mins(1);
+const NODES_READY_TIMEOUT: Duration = Duration::from_mins(3);
 /// How many times the servers are started, each time with other ports: a port that was free can be taken before the program opens it.
 const PORT_ATTEMPTS: usize = 4;
 /// What to start.

@@ -33,7 +33,7 @@ use crate::{AGENT_ACCOUNT, NAMESPACE};
 /// How long a reboot takes: long enough for agents and controllers to see that the node is down.
 const DOWN_TIME: Duration = Duration::from_secs(3);
 /// Longest wait for the agent's pod: the DaemonSet controller creates it, KWOK runs it.
-const AGENT_POD_TIMEOUT: Duration = Duration::from_secs(30);
+const AGENT_POD_TIMEOUT: Duration = Duration::from_secs(90);
 /// Lifetime of the agent's token, as a kubelet requests it. Renewed at half of it here; a kubelet renews when 20 % are left
 /// (k8s.io/kubernetes: pkg/kubelet/token).
 const TOKEN_LIFETIME: Duration = Duration::from_hours(1);
