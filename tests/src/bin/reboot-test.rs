@@ -93,14 +93,7 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(code) => return code,
     };
-    match run(&args) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("reboot-test: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit::verdict("reboot-test", run(&args))
 }
 
 /// Plays it and prints the summary; `true` if all is as it must be.

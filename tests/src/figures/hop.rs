@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::ByteString;
 use serde::Deserialize;
-use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
@@ -127,10 +125,9 @@ impl Bench {
         let pinned = script(directory.path(), &webhook)?;
         let webhook =
             Webhook::start_program(&pinned, &plane, Mode::Enforce, Protection::OwnHolds, &[]).await?;
-        let ca = pem_of(webhook.ca_bundle())?;
         let ours = Server {
-            address: webhook.origin().trim_start_matches("https://").parse()?,
-            ca: written(directory.path(), "ours.ca", &ca)?,
+            address: webhook.admission_address(),
+            ca: written(directory.path(), "ours.ca", webhook.ca_pem().as_bytes())?,
         };
         for kib in KIB {
             drop(written(
@@ -140,7 +137,7 @@ impl Bench {
             )?);
         }
         let issued = cordonhold_certs_dev::issue(&["127.0.0.1".to_owned()])?;
-        let ca = written(directory.path(), "theirs.ca", &pem_of(&issued.ca_bundle())?)?;
+        let ca = written(directory.path(), "theirs.ca", issued.ca_pem.as_bytes())?;
         let cert = written(directory.path(), "tls.crt", issued.cert_pem.as_bytes())?;
         let key = written(directory.path(), "tls.key", issued.key_pem.as_bytes())?;
         let ports: [u16; 2] = free_ports()?;
@@ -264,10 +261,4 @@ fn written(directory: &Path, name: &str, content: &[u8]) -> Result<PathBuf> {
     let path = directory.join(name);
     std::fs::write(&path, content).with_context(|| format!("failed to write {}", path.display()))?;
     Ok(path)
-}
-
-/// The PEM in a `caBundle`.
-fn pem_of(bundle: &str) -> Result<Vec<u8>> {
-    let bytes: ByteString = serde_json::from_value(json!(bundle)).context("the CA is no base64")?;
-    Ok(bytes.0)
 }

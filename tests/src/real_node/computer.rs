@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::network::{self, inside};
-use super::{ADDRESS, machine};
+use super::{ADDRESS, images, machine};
 use crate::assets::debian;
 
 /// The address of the router, which is QEMU. What is sent there reaches the network of the harness.
@@ -61,36 +61,25 @@ pub(super) fn make(directory: &Path, content: &Path) -> Result<()> {
     std::fs::File::create(&disk)
         .and_then(|file| file.set_len(DISK_BYTES))
         .with_context(|| format!("failed to create {}", disk.display()))?;
-    run_here(
+    images::run(
         Command::new("mke2fs")
             .args(["-q", "-F", "-t", "ext4", "-d"])
             .arg(content)
             .arg(&disk),
     )
+    .map(drop)
 }
 
 /// Unpacks a tar with owners and modes.
 pub(super) fn unpack(tar: &Path, directory: &Path) -> Result<()> {
-    run_here(
+    images::run(
         Command::new("tar")
             .args(["--extract", "--preserve-permissions", "--numeric-owner", "--file"])
             .arg(tar)
             .arg("--directory")
             .arg(directory),
     )
-}
-
-fn run_here(command: &mut Command) -> Result<()> {
-    let output = command
-        .output()
-        .with_context(|| format!("failed to run {command:?}"))?;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "{command:?} failed ({}): {errors}",
-        output.status
-    );
-    Ok(())
+    .map(drop)
 }
 
 /// The words that run the computer in this directory, with these further words for its kernel.

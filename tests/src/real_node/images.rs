@@ -91,7 +91,8 @@ fn agent_layer(directory: &Path, agent: &Path) -> Result<Archive> {
     Ok(layer)
 }
 
-fn run(command: &mut Command) -> Result<String> {
+/// Runs a command to its end, and returns what it has printed.
+pub(super) fn run(command: &mut Command) -> Result<String> {
     let output = command
         .output()
         .with_context(|| format!("failed to run {command:?}"))?;
