@@ -297,3 +297,119 @@ fn last_wish_a_cordon_after_an_uncordon_that_was_done_under_the_hold_stays() {
         }
     }
 }
+
+#[test]
+fn a_later_write_leaves_no_until_of_the_write_before() {
+    let hold = read(&held(r#","cordonhold.dev/until":"2026-11-23T11:00:00Z""#))
+        .present()
+        .unwrap();
+    assert!(hold.until.is_some());
+    assert_eq!(hold.written(Phase::Sealed, Proof::new(1)).until, None);
+}
+
+#[test]
+fn an_entry_that_is_kept_is_due_for_release_at_the_time_on_the_node() {
+    let due = |extra: &str| release_at(&held(extra)).map(|time| time.to_string());
+    let kept = r#","cordonhold.dev/release-at":"2026-11-23T10:00:00.000000001Z 2026-11-23T10:30:00Z""#;
+    assert_eq!(due(kept).as_deref(), Some("2026-11-23T10:30:00Z"));
+    for unreadable in ["", &kept.replace("10:30:00Z", "soon"), &kept.replace(' ', "_")] {
+        assert_eq!(due(unreadable), None, "{unreadable}");
+    }
+}
+
+#[test]
+fn a_seal_lapses_after_the_time_of_a_reboot_and_any_other_write_after_that_of_a_renewal() {
+    let node = held("");
+    let hold = read(&node).present().unwrap();
+    let terms = Terms {
+        reboot: SignedDuration::from_hours(2),
+        ..TERMS
+    };
+    let until = |patch: NodePatch| {
+        let body = patch.body(Timestamp::UNIX_EPOCH, &terms);
+        body["metadata"]["annotations"][keys::UNTIL]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(
+        until(NodePatch::seal(&node, hold.written(Phase::Sealed, Proof::new(1)))),
+        "1970-01-01T02:00:00Z"
+    );
+    let renewed = until(NodePatch::renew(&node, hold, None));
+    let ahead = Timestamp::UNIX_EPOCH.saturating_add(UNTIL_AHEAD).unwrap();
+    assert_eq!(renewed, format!("{ahead:.0}"));
+}
+
+#[test]
+fn last_wish_a_cordon_keeps_the_uncordon_that_it_cannot_read_but_not_over_a_wish() {
+    let unreadable = r#","cordonhold.dev/uncordon-wanted":"of another tool""#;
+    let left = |node: &NodeView| {
+        let hold = read(node).present().unwrap();
+        let after = NodePatch::cordon(node, hold, true).applied(node, Timestamp::UNIX_EPOCH, &TERMS);
+        after.annotation(keys::UNCORDON_WANTED).map(str::to_owned)
+    };
+    let mut node = held(unreadable);
+    assert_eq!(left(&node).as_deref(), Some("of another tool"));
+    drop(
+        node.metadata
+            .labels
+            .insert(keys::PHASE.to_owned(), "wanted".to_owned()),
+    );
+    assert_eq!(left(&node), None);
+}
+
+#[test]
+fn an_uncordon_that_was_done_under_the_hold_of_another_node_object_counts_for_nothing() {
+    let created = read(&held("")).present().unwrap().holder.created;
+    let mut node = held(&format!(
+        r#","cordonhold.dev/uncordon-wanted":"{created} done:- jo""#
+    ));
+    let hold = read(&node).present().unwrap();
+    assert!(done_before_end(&node, &hold).is_some());
+    node.metadata.uid = "another".to_owned();
+    assert_eq!(done_before_end(&node, &hold), None);
+}
+
+#[test]
+fn a_patch_is_empty_only_if_no_part_of_it_would_change_anything() {
+    let bare = node(r#"{"metadata":{"name":"a","uid":"u","resourceVersion":"7"}}"#);
+    assert!(NodePatch::end_release_delay(&bare).is_empty());
+    let created = "2026-11-23T10:00:00.000000001Z";
+    let hold = Hold::wish(
+        Holder {
+            node_uid: "u".to_owned(),
+            created: created.to_owned(),
+        },
+        Proof::new(1),
+    );
+    let nothing = || NodePatch::end_release_delay(&bare);
+    let due = node(&format!(
+        r#"{{"metadata":{{"annotations":{{"cordonhold.dev/release-at":"{created} soon"}}}}}}"#
+    ));
+    let parts = [
+        ("a time of release", nothing().keeping_entry(&hold)),
+        ("the reboots", nothing().noting_reboot(&bare, 3)),
+        ("an annotation", NodePatch::end_release_delay(&due)),
+    ];
+    for (part, patch) in parts {
+        let body = patch.body(Timestamp::UNIX_EPOCH, &TERMS);
+        assert!(
+            !patch.is_empty() && body["metadata"]["annotations"].is_object(),
+            "{part}: {body}"
+        );
+    }
+}
+
+#[test]
+fn the_condition_of_a_hold_is_removed_by_its_type_where_it_is() {
+    let mut node = held("");
+    assert_eq!(condition_removed(&node), None);
+    node.status.conditions =
+        serde_json::from_value(json!([{ "type": keys::HELD_CONDITION, "status": "True" }])).unwrap();
+    let conditions = json!([{ "type": keys::HELD_CONDITION, "$patch": "delete" }]);
+    assert_eq!(
+        condition_removed(&node),
+        Some(json!({ "status": { "conditions": conditions } }))
+    );
+}

@@ -508,3 +508,38 @@ fn a_share_is_rounded_down() {
         assert_eq!(share.of(size), count, "{share:?} of {size}");
     }
 }
+
+/// The number of reboot commands so far is what keeps a host from rebooting again and again.
+#[test]
+fn an_entry_is_acquired_with_the_boot_its_init_and_the_commands_so_far() {
+    let entry = Entry::new("n", "", "2026-11-23T10:00:00Z", false).acquired_in(&boot("b"), 2, Proof::new(3));
+    assert_eq!(
+        (entry.boot_id.as_str(), entry.init.as_str(), entry.attempts),
+        ("b", "1.0", 2)
+    );
+    assert_eq!(entry.write, Some(Proof::new(3)));
+}
+
+#[test]
+fn fail_safe_reading_a_number_with_a_fraction_is_no_ttl_as_for_go() {
+    let text = KURED_SINGLE.replace("\"TTL\":0", "\"TTL\":1.5");
+    assert!(
+        matches!(Record::read(Some(&text)), Reading::Malformed(_)),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_record_is_said_of_the_key_with_the_wrong_value() {
+    for (right, wrong, key) in [
+        ("\"2026-11-23T19:29:21.427812824Z\"", "5", "created"),
+        ("{\"unschedulable\":false}", "5", "metadata"),
+        ("\"TTL\":0", "\"TTL\":[]", "TTL"),
+    ] {
+        let text = KURED_SINGLE.replace(right, wrong);
+        let Reading::Malformed(why) = Record::read(Some(&text)) else {
+            panic!("{text} is read");
+        };
+        assert!(why.starts_with(&format!("{key} of ")), "{why}");
+    }
+}

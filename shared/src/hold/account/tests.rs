@@ -367,3 +367,45 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_account_is_read_up_to_its_bound_with_a_reason_of_one_line_and_whole() {
+    let read = |text: String| {
+        let mut run = Run::new();
+        run.annotate(keys::REBOOT_ACCOUNT, &text);
+        account(&run.node)
+    };
+    let text = r#"{"created":"c","why":"one\ntwo","phase":"wanted","since":"2026-11-23T10:00:00Z"}"#;
+    let why = read(text.to_owned()).present().map(|account| account.why);
+    assert!(
+        why.as_deref()
+            .is_some_and(|why| !why.contains('\n') && why.contains("two")),
+        "{why:?}"
+    );
+    let padded = |bytes: usize| format!("{text}{}", " ".repeat(bytes - text.len()));
+    assert!(matches!(read(padded(ACCOUNT_MAX)), Reading::Present(_)));
+    assert!(matches!(read(padded(ACCOUNT_MAX + 1)), Reading::Malformed(_)));
+    for part in [r#","phase":"wanted""#, r#","since":"2026-11-23T10:00:00Z""#] {
+        assert!(
+            matches!(read(text.replace(part, "")), Reading::Malformed(_)),
+            "{part}"
+        );
+    }
+}
+
+/// kured and the lock keep fewer digits than the Node does.
+#[test]
+fn an_account_goes_on_with_the_time_of_the_wish_as_the_hold_writes_it() {
+    let mut run = Run::stamped("2026-11-23T10:00:00.5Z");
+    let text = run
+        .node
+        .annotation(keys::REBOOT_ACCOUNT)
+        .unwrap()
+        .replace(CREATED, "2026-11-23T11:00:00.000000001+01:00");
+    run.annotate(keys::REBOOT_ACCOUNT, &text);
+    run.write(Some(Phase::Draining), WAY[0].1, &Tally::default());
+    assert_eq!(
+        (run.running().created.as_str(), run.running().partial),
+        (CREATED, false)
+    );
+}
