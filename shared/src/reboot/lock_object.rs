@@ -288,6 +288,73 @@ mod tests {
         serde_json::from_str(&json).unwrap()
     }
 
+    fn lease() -> LockObject {
+        LockObject {
+            carrier: Carrier::Lease,
+            namespace: "cordonhold".to_owned(),
+            name: "pool-a".to_owned(),
+            key: keys::LOCK.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_lease_is_registered_with_the_selector_of_its_pool_alone() {
+        let registration = lease().registration(&"pool=a".parse().unwrap());
+        let metadata = json!({ "name": "pool-a", "namespace": "cordonhold", "annotations": { keys::POOL_SELECTOR: "pool=a" } });
+        let kind = ("coordination.k8s.io/v1", "Lease");
+        assert_eq!(
+            registration,
+            json!({ "apiVersion": kind.0, "kind": kind.1, "metadata": metadata })
+        );
+    }
+
+    #[test]
+    fn used_requests_that_cannot_be_read_come_with_the_command_that_uses_up_all_until_now() {
+        let lock = lease().read(
+            &view(r#"{"cordonhold.dev/requests-used":"["}"#),
+            Timestamp::UNIX_EPOCH,
+        );
+        let Reading::Malformed(why) = lock.used else {
+            panic!("{:?}", lock.used);
+        };
+        let command = r#"kubectl -n cordonhold annotate --overwrite lease pool-a cordonhold.dev/requests-used="{\"up_to\":\"$(date -u"#;
+        assert!(why.contains(command), "{why}");
+    }
+
+    #[test]
+    fn the_lock_may_move_where_a_second_object_is_named() {
+        let objects = |otherwise| LockObjects {
+            lease: lease(),
+            daemon_set: LockObject {
+                carrier: Carrier::DaemonSet,
+                ..lease()
+            },
+            first: Carrier::DaemonSet,
+            otherwise,
+        };
+        assert!(objects(Some(Carrier::Lease)).is_auto() && !objects(None).is_auto());
+    }
+
+    #[test]
+    fn a_lease_names_its_holders_for_people_and_nobody_once_it_is_free() {
+        let holder = |entries: Vec<Entry>| {
+            let write = LockWrite {
+                carrier: Carrier::Lease,
+                version: Some("7".to_owned()),
+                record: Record {
+                    entries,
+                    ..Record::default()
+                },
+                uses: None,
+                ends_reboot: false,
+            };
+            patch(&write, keys::LOCK, "7", Timestamp::UNIX_EPOCH)["spec"]["holderIdentity"].clone()
+        };
+        let entry = |node: &str| Entry::new(node, "", "2026-11-23T10:00:00Z", false);
+        assert_eq!(holder(vec![entry("a"), entry("b")]), json!("a,b"));
+        assert_eq!(holder(Vec::new()), Value::Null);
+    }
+
     #[test]
     fn a_lock_that_somebody_wrote_meanwhile_is_not_overwritten() {
         assert_eq!(view("null").version_if_empty(), Some("7".to_owned()));

@@ -358,6 +358,17 @@ fn the_plan_has_every_write_and_a_refusal_has_none() {
     assert!(why.contains("Ready"), "{why}");
 }
 
+#[test]
+fn a_wish_is_given_back_with_the_cordon_that_was_there_before_it() {
+    let mut node = cancelled(held(Phase::Wanted, None));
+    node.spec.unschedulable = true;
+    let says = write(&node).says;
+    assert!(
+        says.contains("leave its cordon, which was there before"),
+        "{says}"
+    );
+}
+
 mod cancelling {
     use super::*;
 
@@ -419,11 +430,49 @@ mod cancelling {
                 "no hold of this Node",
                 "release",
             ),
+            (
+                {
+                    let mut node = alive(Phase::Draining);
+                    "another".clone_into(&mut node.metadata.uid);
+                    node
+                },
+                "no hold of this Node",
+                "release",
+            ),
+            (
+                {
+                    let mut node = NodeView::default();
+                    set(&mut node, keys::BOOT_ID, "b1/1.0");
+                    node
+                },
+                "no hold of this Node",
+                "release",
+            ),
         ] {
             let (why, instead) = refused(&node);
             assert!(why.contains(says), "{why}");
             assert!(instead.starts_with(&format!("{PLUGIN} {verb} ")), "{instead}");
         }
+    }
+
+    #[test]
+    fn a_cancel_says_what_the_agent_does_about_it() {
+        let then = |phase| match judge(&alive(phase), true) {
+            Change::Write { then, .. } => then,
+            other => panic!("{other:?}"),
+        };
+        let all = [
+            Phase::Wanted,
+            Phase::Draining,
+            Phase::Delaying,
+            Phase::Sealed,
+            Phase::Returning,
+        ]
+        .map(then);
+        assert!(all[0].contains("leaves the cordon as it is"), "{all:?}");
+        assert!(all[1].contains("stops") && all[1] == all[2], "{all:?}");
+        assert!(all[3].contains("if the host is not going down"), "{all:?}");
+        assert!(all[4].contains("waits no longer"), "{all:?}");
     }
 
     #[test]
@@ -445,6 +494,9 @@ mod cancelling {
         assert_eq!(After::of(&over, CREATED), After::Over { cordoned: true });
         assert_eq!(After::of(&alive(Phase::Draining), CREATED), After::Going);
         assert_eq!(After::of(&alive(Phase::Sealed), CREATED), After::TooLate);
+        let mut unreadable = alive(Phase::Draining);
+        set(&mut unreadable, keys::HOLDER, "x");
+        assert_eq!(After::of(&unreadable, CREATED), After::Going);
         assert_eq!(
             After::of(&alive(Phase::Wanted), "2026-11-29T09:00:00Z"),
             After::Another

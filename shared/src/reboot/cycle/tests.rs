@@ -26,6 +26,7 @@ mod lock;
 mod protections;
 mod ready_when;
 mod release_delay;
+mod returning;
 mod run;
 mod seals;
 mod skew;

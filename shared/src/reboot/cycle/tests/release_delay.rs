@@ -74,6 +74,15 @@ fn an_agent_that_dies_at_the_end_of_the_delay_releases_all_the_same() {
 }
 
 #[test]
+fn a_change_of_the_node_that_has_nothing_to_do_with_the_delay_does_not_end_it() {
+    let mut pair = returned();
+    pair.a().world.annotate("example.org/note", "x");
+    pair.a().see();
+    assert!(!pair.a().cycle.is_idle());
+    pair.assert_b_waits_for("a");
+}
+
+#[test]
 fn a_person_ends_the_delay_by_its_annotation() {
     let mut pair = returned();
     pair.a()

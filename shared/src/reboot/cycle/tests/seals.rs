@@ -107,3 +107,39 @@ fn a_node_that_is_ready_says_so_before_its_soak() {
     assert!(place("returned") < place("soaking"), "{names:?}");
     assert!(place("soaking") < place("given_back"), "{names:?}");
 }
+
+#[test]
+fn no_blind_reboot_a_check_that_failed_is_made_again_when_its_pause_is_over_and_not_before() {
+    let mut run = delayed();
+    run.world
+        .fail
+        .push(("list pods", Failure::Unknown("nothing".to_owned()), Applied::No));
+    run.due(Timer::Delay);
+    drop(run.news());
+    for event in [Event::LockChanged, Event::Due(Timer::Poll)] {
+        run.feed(Input::Event(event));
+        assert_eq!(run.news(), "");
+    }
+    run.due(Timer::Retry(0));
+    assert!(run.rebooted());
+}
+
+/// The deadline is that of the command: without it a command that comes late would run on a seal that says nothing any more.
+#[test]
+fn no_blind_reboot_the_deadline_runs_from_the_first_seal_whatever_became_of_an_earlier_write() {
+    for applied in [Applied::Yes, Applied::No] {
+        let mut run = agent();
+        run.wish();
+        run.world
+            .fail
+            .push(("delaying", Failure::Unknown("nothing".to_owned()), applied));
+        run.world.pods.clear();
+        run.feed(Input::Event(Event::Drain(DrainNews::Drained(BTreeSet::new()))));
+        let _ = run.due_if_armed(Timer::Retry(0));
+        run.see();
+        run.acts.clear();
+        run.due(Timer::Delay);
+        assert!(run.rebooted());
+        assert!(run.acts.contains(&Act::Arm(Timer::Deadline)));
+    }
+}

@@ -1,0 +1,81 @@
+//! What a node does between its boot and the end of its entry, and what is told of the end of a reboot.
+
+use super::world::Applied;
+use super::*;
+
+/// A node that is back and Ready, in its soak.
+fn soaking() -> Run {
+    let mut run = agent();
+    run.reach_reboot();
+    run.boot();
+    run.see();
+    run
+}
+
+#[test]
+fn cordon_given_back_a_give_back_whose_answer_is_lost_ends_a_reboot_and_calls_nothing_off() {
+    let mut run = soaking();
+    run.world
+        .fail
+        .push(("give back", Failure::Unknown("nothing".to_owned()), Applied::Yes));
+    run.due(Timer::Soak);
+    run.see();
+    assert!(run.is_clean() && run.cycle.is_idle());
+    assert_eq!((run.called_off(), run.world.ends), (None, 1));
+}
+
+#[test]
+fn cordon_given_back_at_once_when_the_marks_are_lost_in_the_soak() {
+    let mut run = soaking();
+    run.world.strip();
+    run.see();
+    assert_eq!(run.called_off(), Some(&CallOff::HoldLost));
+    assert!(run.is_clean() && !run.world.node.spec.unschedulable);
+}
+
+#[test]
+fn nothing_stuck_a_soak_is_looked_at_again_and_again() {
+    let mut run = soaking();
+    run.due(Timer::Ready);
+    assert!(run.armed.contains(&Timer::Ready) && run.armed.contains(&Timer::Soak));
+}
+
+#[test]
+fn nothing_stuck_an_undo_on_a_node_object_that_is_not_ours_and_cannot_be_read_frees_the_lock() {
+    let mut run = agent();
+    run.wish();
+    assert_eq!(run.world.lock.entries.len(), 1);
+    run.world.recreate();
+    run.world.label("pondering");
+    run.see();
+    assert_eq!(run.called_off(), Some(&CallOff::HoldLost));
+    assert_eq!(run.world.lock.entries, []);
+}
+
+#[test]
+fn a_reboot_that_is_called_off_before_any_boot_ends_no_reboot_of_the_pool() {
+    let mut run = agent();
+    run.world.reboot = Err(RebootFailure::Failed("exit status 1".to_owned()));
+    run.reach_delay();
+    run.due(Timer::Delay);
+    run.world.cancel("enough");
+    run.see();
+    assert!(matches!(run.called_off(), Some(CallOff::Cancelled(_))));
+    assert!(run.is_clean());
+    assert_eq!(run.world.ends, 0);
+}
+
+#[test]
+fn cordon_given_back_a_hold_that_is_lost_after_the_last_attempt_is_called_off() {
+    let mut run = agent();
+    run.world.reboot = Err(RebootFailure::Failed("exit status 1".to_owned()));
+    run.reach_delay();
+    run.due(Timer::Delay);
+    run.drain();
+    run.due(Timer::Delay);
+    assert!(matches!(run.reports.last(), Some(Report::StillSealed(_))));
+    run.world.strip();
+    run.see();
+    assert_eq!(run.called_off(), Some(&CallOff::HoldLost));
+    assert!(run.is_clean() && !run.world.node.spec.unschedulable);
+}
