@@ -208,6 +208,37 @@ fn a_node_that_left_its_pool_begins_no_reboot() {
 }
 
 #[test]
+fn a_wish_that_waited_for_the_pool_looks_at_the_sentinel_again_once_the_node_joins_it() {
+    let pool = || Settings {
+        pool: "zone=b".parse().unwrap(),
+        ..policy()
+    };
+    let joins = |run: &mut Run| {
+        run.acts.clear();
+        let label = ("zone".to_owned(), "b".to_owned());
+        run.world.change(|node| node.metadata.labels.extend([label]));
+        run.see();
+        run.acts.contains(&Act::Arm(Timer::CheckSentinel))
+    };
+    let mut waiting = Run::new(pool());
+    waiting.wish();
+    waiting.acts.clear();
+    waiting.world.annotate("example.org/note", "x");
+    waiting.see();
+    assert!(
+        !waiting.acts.contains(&Act::Arm(Timer::CheckSentinel)),
+        "it is not in the pool yet"
+    );
+    assert!(joins(&mut waiting));
+    // Nothing waited for it.
+    assert!(!joins(&mut Run::new(pool())));
+    let mut withdrawn = Run::new(pool());
+    withdrawn.wish();
+    withdrawn.feed(Input::Event(Event::Sentinel(None)));
+    assert!(!joins(&mut withdrawn));
+}
+
+#[test]
 fn cordon_given_back_an_entry_of_the_node_before_says_nothing_about_this_one() {
     let mut run = agent();
     run.reach_delay();

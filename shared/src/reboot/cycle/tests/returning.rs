@@ -79,3 +79,27 @@ fn cordon_given_back_a_hold_that_is_lost_after_the_last_attempt_is_called_off() 
     assert_eq!(run.called_off(), Some(&CallOff::HoldLost));
     assert!(run.is_clean() && !run.world.node.spec.unschedulable);
 }
+
+/// Another webhook may drop any part of our write. The entry must not be released on a node that is still held.
+#[test]
+fn cordon_given_back_a_give_back_that_another_webhook_has_changed_is_tried_again() {
+    let put_back: world::Change = |node| {
+        node.spec
+            .taints
+            .push(crate::node::Taint::no_schedule(keys::REBOOTING))
+    };
+    let mut returning = soaking();
+    returning.world.mutate.push(("give back", put_back));
+    returning.due(Timer::Soak);
+    let mut called_off = agent();
+    called_off.reach_delay();
+    called_off.world.cancel("enough");
+    called_off.world.mutate.push(("give back", put_back));
+    called_off.see();
+    for mut run in [returning, called_off] {
+        assert!(!run.is_unmarked() && run.world.lock.entries.len() == 1);
+        run.due(Timer::Retry(0));
+        run.see();
+        assert!(run.is_clean() && !run.world.node.spec.unschedulable);
+    }
+}
