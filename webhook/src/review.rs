@@ -14,7 +14,6 @@ use cordonhold_shared::admission::{
 use cordonhold_shared::keys;
 use k8s_openapi::ByteString;
 use serde::Serialize;
-use serde_json::json;
 
 use record::{ObjectRecord, RequestRecord, ReviewRecord};
 
@@ -34,6 +33,9 @@ const NAME_MAX: usize = 1_024;
 const FIELD_NAME_MAX: usize = 2 * 1_024 * 1_024;
 /// Most that groups and extra may take together, in bytes: more than any token carries.
 const IDENTITY_MAX: usize = 128 * 1_024;
+
+/// Most denials fit in it.
+const USUAL_ANSWER_BYTES: usize = 2 * 1_024;
 
 /// A review that was read.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,13 +57,21 @@ pub(crate) struct Unreadable {
     pub(crate) why: String,
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AnswerRecord<'a> {
+    api_version: &'a str,
+    kind: &'a str,
+    response: &'a ResponseRecord<'a>,
+}
+
 #[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ResponseRecord<'a> {
     uid: &'a str,
     allowed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<serde_json::Value>,
+    status: Option<StatusRecord<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     patch_type: Option<&'a str>,
     /// The patch as JSON; on the wire it is base64.
@@ -71,6 +81,14 @@ struct ResponseRecord<'a> {
     warnings: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     audit_annotations: Option<&'a Audit>,
+}
+
+#[derive(Serialize)]
+struct StatusRecord<'a> {
+    status: &'a str,
+    code: u16,
+    reason: &'a str,
+    message: &'a str,
 }
 
 /// Reads a review of the CREATE, UPDATE or DELETE of a Node, or of the UPDATE of a DaemonSet. Keeps only what the policy reads.
@@ -247,9 +265,12 @@ fn read_operation(request: &mut RequestRecord<'_>, policy: &Policy) -> Result<Op
 pub(crate) fn render(uid: &str, verdict: &Verdict) -> Vec<u8> {
     let is_allowed = verdict.outcome != Outcome::Deny;
     // 403, because kubectl and client-go do not retry it by themselves, as they do on 429.
-    let status = (!is_allowed).then(
-        || json!({"status": "Failure", "code": 403, "reason": "Forbidden", "message": verdict.message}),
-    );
+    let status = (!is_allowed).then_some(StatusRecord {
+        status: "Failure",
+        code: 403,
+        reason: "Forbidden",
+        message: &verdict.message,
+    });
     answer(&ResponseRecord {
         uid,
         allowed: is_allowed,
@@ -284,9 +305,15 @@ impl<'a> ResponseRecord<'a> {
 }
 
 fn answer(response: &ResponseRecord<'_>) -> Vec<u8> {
-    json!({"apiVersion": API_VERSION, "kind": KIND, "response": response})
-        .to_string()
-        .into_bytes()
+    let answer = AnswerRecord {
+        api_version: API_VERSION,
+        kind: KIND,
+        response,
+    };
+    let mut text = Vec::with_capacity(USUAL_ANSWER_BYTES);
+    serde_json::to_writer(&mut text, &answer)
+        .expect("strings, lists and maps of strings have a JSON text, and memory takes it");
+    text
 }
 
 fn is_uid(uid: &str) -> bool {
