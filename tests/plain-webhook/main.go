@@ -1,5 +1,5 @@
 // Command plain-webhook is an admission webhook as most are written in Go: net/http, and Kubernetes' own types for the review and both Nodes. It
-// denies an uncordon of a Node that has the label of a hold, and allows all else. Our webhook is measured beside it.
+// denies an uncordon of a Node that has the label of a hold, or takes it out of the request, and allows all else. Our webhook is measured beside it.
 //
 // It logs nothing and looks nothing up, so it does less than ours.
 package main
@@ -29,13 +29,14 @@ func main() {
 	cert := flag.String("tls-cert", "", "the certificate, in PEM")
 	key := flag.String("tls-key", "", "its key, in PEM")
 	flag.Parse()
-	http.HandleFunc("/validate", validate)
+	http.HandleFunc("/validate", func(w http.ResponseWriter, r *http.Request) { serve(w, r, decide) })
+	http.HandleFunc("/mutate", func(w http.ResponseWriter, r *http.Request) { serve(w, r, keep) })
 	server := &http.Server{Addr: *listen, ReadHeaderTimeout: 10 * time.Second}
 	fmt.Fprintln(os.Stderr, "plain-webhook:", server.ListenAndServeTLS(*cert, *key))
 	os.Exit(1)
 }
 
-func validate(w http.ResponseWriter, r *http.Request) {
+func serve(w http.ResponseWriter, r *http.Request, answer func(*admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error)) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyMax))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
@@ -46,7 +47,7 @@ func validate(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("no review: %v", err), http.StatusBadRequest)
 		return
 	}
-	response, err := decide(review.Request)
+	response, err := answer(review.Request)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
@@ -59,22 +60,45 @@ func validate(w http.ResponseWriter, r *http.Request) {
 }
 
 func decide(request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error) {
-	var before, after corev1.Node
-	if err := json.Unmarshal(request.OldObject.Raw, &before); err != nil {
-		return nil, fmt.Errorf("no old Node: %w", err)
+	name, uncordons, err := uncordonsHeld(request)
+	if err != nil {
+		return nil, err
 	}
-	if err := json.Unmarshal(request.Object.Raw, &after); err != nil {
-		return nil, fmt.Errorf("no Node: %w", err)
-	}
-	_, held := before.Labels[phaseLabel]
-	response := &admissionv1.AdmissionResponse{UID: request.UID, Allowed: true}
-	if held && before.Spec.Unschedulable && !after.Spec.Unschedulable {
-		response.Allowed = false
+	response := &admissionv1.AdmissionResponse{UID: request.UID, Allowed: !uncordons}
+	if uncordons {
 		response.Result = &metav1.Status{
 			Code:    http.StatusForbidden,
 			Reason:  metav1.StatusReasonForbidden,
-			Message: fmt.Sprintf("node %s is held for a reboot and stays cordoned", after.Name),
+			Message: fmt.Sprintf("node %s is held for a reboot and stays cordoned", name),
 		}
 	}
 	return response, nil
+}
+
+// keep takes the uncordon of a held Node out of the request, which then passes.
+func keep(request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error) {
+	name, uncordons, err := uncordonsHeld(request)
+	if err != nil {
+		return nil, err
+	}
+	response := &admissionv1.AdmissionResponse{UID: request.UID, Allowed: true}
+	if uncordons {
+		patchType := admissionv1.PatchTypeJSONPatch
+		response.PatchType = &patchType
+		response.Patch = []byte(`[{"op":"add","path":"/spec/unschedulable","value":true}]`)
+		response.Warnings = []string{fmt.Sprintf("node %s stays cordoned: it is held for a reboot", name)}
+	}
+	return response, nil
+}
+
+func uncordonsHeld(request *admissionv1.AdmissionRequest) (string, bool, error) {
+	var before, after corev1.Node
+	if err := json.Unmarshal(request.OldObject.Raw, &before); err != nil {
+		return "", false, fmt.Errorf("no old Node: %w", err)
+	}
+	if err := json.Unmarshal(request.Object.Raw, &after); err != nil {
+		return "", false, fmt.Errorf("no Node: %w", err)
+	}
+	_, held := before.Labels[phaseLabel]
+	return after.Name, held && before.Spec.Unschedulable && !after.Spec.Unschedulable, nil
 }

@@ -6,7 +6,9 @@ use std::fmt;
 
 use serde::Serialize;
 
+pub mod api;
 pub mod hop;
+mod peer;
 mod review;
 
 /// A figure that was measured.

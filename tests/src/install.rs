@@ -225,11 +225,11 @@ pub async fn webhook_runs(client: &Client) -> Result<i32> {
     .await
 }
 
-fn is_webhook_configuration(object: &Value) -> bool {
+pub(crate) fn is_webhook_configuration(object: &Value) -> bool {
     WEBHOOK_CONFIGURATIONS.iter().any(|kind| object["kind"] == *kind)
 }
 
-fn pointed_at(mut configuration: Value, origin: &str, ca_bundle: Option<&str>) -> Value {
+pub(crate) fn pointed_at(mut configuration: Value, origin: &str, ca_bundle: Option<&str>) -> Value {
     for webhook in configuration["webhooks"].as_array_mut().into_iter().flatten() {
         let path = webhook
             .pointer("/clientConfig/service/path")

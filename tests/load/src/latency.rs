@@ -13,6 +13,7 @@ const DIGITS: u8 = 3;
 /// Latencies of answers, and how many requests had none.
 pub(crate) struct Latencies {
     microseconds: Histogram<u64>,
+    disturbed: u64,
     failed: u64,
     first_failure: Option<String>,
 }
@@ -21,6 +22,8 @@ pub(crate) struct Latencies {
 #[derive(Debug, Serialize)]
 pub(crate) struct Measured {
     answered: u64,
+    /// Of these, those whose latency does not count.
+    disturbed: u64,
     failed: u64,
     seconds: f64,
     p50: u64,
@@ -34,6 +37,7 @@ impl Latencies {
         let longest = u64::try_from(LONGEST.as_micros()).context("the longest latency")?;
         Ok(Self {
             microseconds: Histogram::new_with_max(longest, DIGITS).context("failed to make a histogram")?,
+            disturbed: 0,
             failed: 0,
             first_failure: None,
         })
@@ -44,19 +48,14 @@ impl Latencies {
         self.microseconds.saturating_record(after);
     }
 
+    /// An answer whose latency is more than the server's.
+    pub(crate) fn disturbed(&mut self) {
+        self.disturbed += 1;
+    }
+
     pub(crate) fn failed(&mut self, why: &anyhow::Error) {
         self.failed += 1;
         let _: &mut String = self.first_failure.get_or_insert_with(|| format!("{why:#}"));
-    }
-
-    pub(crate) fn add(&mut self, other: &Self) -> Result<()> {
-        self.failed += other.failed;
-        if self.first_failure.is_none() {
-            self.first_failure.clone_from(&other.first_failure);
-        }
-        self.microseconds
-            .add(&other.microseconds)
-            .context("failed to add a histogram")
     }
 
     /// The first failure, if there was one.
@@ -67,7 +66,8 @@ impl Latencies {
     pub(crate) fn measured(&self, time: Duration) -> Measured {
         let at = |quantile| self.microseconds.value_at_quantile(quantile);
         Measured {
-            answered: self.microseconds.len(),
+            answered: self.microseconds.len() + self.disturbed,
+            disturbed: self.disturbed,
             failed: self.failed,
             seconds: time.as_secs_f64(),
             p50: at(0.5),

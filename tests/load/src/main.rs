@@ -12,6 +12,7 @@ use cordonhold_rt::exit;
 mod floor;
 mod latency;
 mod send;
+mod stall;
 
 /// Send reviews to a webhook and measure the answers, or be the floor to compare it with
 #[derive(Parser)]

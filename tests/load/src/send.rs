@@ -2,9 +2,10 @@
 //!
 //! Closed loop: each connection sends the next review when it has its answer, so what is measured is the capacity. Open loop (`--rate`): reviews are due at
 //! a constant rate, whether or not others are answered, and a latency runs from when its review was due. A server that stands still cannot hide that
-//! by making us wait ("coordinated omission").
+//! by making us wait ("coordinated omission"). If we stand still ourselves, because somebody else has our core, the latencies of that time are left out
+//! (`stall.rs`).
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -25,6 +26,7 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio_rustls::TlsConnector;
 
 use crate::latency::{LONGEST, Latencies};
+use crate::stall::Stalls;
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -59,6 +61,7 @@ pub(crate) struct SendArgs {
 
 pub(crate) fn run(args: &SendArgs) -> Result<()> {
     // One thread: the load has a core of its own, and shares no lock.
+    // It never sleeps there (`watch`): to wake a sleeping core takes a server longer than to send its answer, above all on a virtual machine.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -85,21 +88,54 @@ async fn send(args: &SendArgs) -> Result<()> {
         every: args.rate.map(|rate| Duration::from_secs(1) / rate),
         next: Cell::new(0),
     });
+    let seen = Rc::new(Seen {
+        latencies: RefCell::new(Latencies::new()?),
+        unproven: RefCell::default(),
+    });
+    let watching = tokio::task::spawn_local(watch(Rc::clone(&seen)));
     let mut sending = JoinSet::new();
     for mut connection in connections {
-        let (due, review) = (Rc::clone(&due), review.clone());
-        drop(sending.spawn_local(async move { connection.send_all(&due, &review).await }));
+        let (due, seen, review) = (Rc::clone(&due), Rc::clone(&seen), review.clone());
+        drop(sending.spawn_local(async move { connection.send_all(&due, &seen, &review).await }));
     }
-    let mut all = Latencies::new()?;
     while let Some(ended) = sending.join_next().await {
-        all.add(&ended.context("a connection's task ended")??)?;
+        ended.context("a connection's task ended")?;
     }
+    while !seen.unproven.borrow().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    watching.abort();
+    let all = seen.latencies.borrow();
     let measured = all.measured(due.begin.elapsed());
     println!("{}", serde_json::to_string(&measured)?);
     if let Some(why) = all.why() {
         eprintln!("the first failure: {why}");
     }
     Ok(())
+}
+
+/// What was answered.
+struct Seen {
+    latencies: RefCell<Latencies>,
+    /// When each of the last reviews was due, and its latency, until it is known whether we stood still meanwhile.
+    unproven: RefCell<Vec<(Instant, Duration)>>,
+}
+
+/// Keeps the thread from sleeping, and counts what was answered while it ran.
+async fn watch(seen: Rc<Seen>) {
+    let mut stalls = Stalls::begin();
+    loop {
+        tokio::task::yield_now().await;
+        stalls.look();
+        let mut latencies = seen.latencies.borrow_mut();
+        for (due, latency) in seen.unproven.borrow_mut().drain(..) {
+            if stalls.is_after(due) {
+                latencies.answered(latency);
+            } else {
+                latencies.disturbed();
+            }
+        }
+    }
 }
 
 fn client_config(args: &SendArgs) -> Result<ClientConfig> {
@@ -188,20 +224,18 @@ impl Connection {
             .with_context(|| format!("no connection to {address} within {CONNECT_TIMEOUT:?}"))?
     }
 
-    async fn send_all(&mut self, due: &Due, review: &Review) -> Result<Latencies> {
-        let mut latencies = Latencies::new()?;
+    async fn send_all(&mut self, due: &Due, seen: &Seen, review: &Review) {
         while let Some(due) = due.next().await {
             match self.send(review).await {
-                Ok(()) => latencies.answered(due.elapsed()),
+                Ok(()) => seen.unproven.borrow_mut().push((due, due.elapsed())),
                 Err(why) => {
-                    latencies.failed(&why);
+                    seen.latencies.borrow_mut().failed(&why);
                     if self.sender.is_closed() {
                         break;
                     }
                 }
             }
         }
-        Ok(latencies)
     }
 
     async fn send(&mut self, review: &Review) -> Result<()> {

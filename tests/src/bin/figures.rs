@@ -9,13 +9,14 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
 use cordonhold_rt::{duration, exit};
 use cordonhold_tests::figures::hop::Options;
-use cordonhold_tests::figures::{Figure, hop};
+use cordonhold_tests::figures::{Figure, api, hop};
 
 const ABOUT: &str = "\
 Each figure is ours and a peer's in the same run, by turns, since machines differ and are never alone. A goal is about their ratio.
 
   hop   reviews over TLS, one core for the server and one for the load: ours as it ships, a plain webhook in Go, and TLS and HTTP alone. First as
         many as each can take; then at a constant rate, 20, 50 and 80 percent of what the peer can take. About 6 minutes, and a release build
+  api   what admission adds to the PATCH that uncordons, through a real API server: our policies, ours as it ships, the webhook in Go. One minute
 
 It needs two cores that nothing else uses. Exit code: 0 if all goals are met, 1 if not.
 
@@ -46,6 +47,7 @@ struct FiguresArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Name {
     Hop,
+    Api,
 }
 
 fn main() -> ExitCode {
@@ -69,6 +71,9 @@ async fn run(args: &FiguresArgs) -> Result<bool> {
     let mut figures = Vec::new();
     if is_wanted(Name::Hop) {
         figures.extend(hop::measure(options, |step| eprintln!("hop: {step}")).await?);
+    }
+    if is_wanted(Name::Api) {
+        figures.extend(api::measure(options.rounds, |step| eprintln!("api: {step}")).await?);
     }
     if args.json {
         for figure in &figures {

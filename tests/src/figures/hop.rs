@@ -1,24 +1,25 @@
 //! The bare hop: reviews over TLS 1.3 and HTTP/1.1, one core for the server and one for the load. Ours beside a plain webhook in Go, and both beside the
 //! floor, which is TLS and HTTP alone.
 //!
-//! Ours is as it ships (cargo profile `release`), with its log. The peer logs nothing. Not here: what the API server adds on its way.
+//! Ours is as it ships (cargo profile `release`), with its log. The peer logs nothing.
+//! All servers have real-time priority if that is allowed (`chrt`): without it, what else the machine does on their core shows in the tails. The load
+//! leaves out the time in which it stood still itself. Not here: what the API server adds on its way (`api.rs`).
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 use tempfile::TempDir;
-use tokio::net::TcpStream;
 
+use super::peer::{Certificate, Server, written};
 use super::{Figure, Goal, median, review};
-use crate::control_plane::{ControlPlane, free_ports};
+use crate::control_plane::ControlPlane;
+use crate::go_module;
 use crate::install::{Rendered, manifests};
 use crate::process::{CommandLine, Process};
 use crate::programs;
 use crate::webhook::{Mode, Protection, Webhook};
-use crate::{go_module, wait};
 
 /// The cores of the servers and of the load.
 const CORES: [&str; 2] = ["0", "1"];
@@ -30,7 +31,6 @@ const KIB: [usize; 3] = [5, 40, 200];
 const USUAL: usize = 40;
 /// Parts of the peer's capacity, in percent.
 const PARTS: [u32; 3] = [20, 50, 80];
-const LISTENS_TIMEOUT: Duration = Duration::from_secs(20);
 /// Added to the time of a load for its start and end.
 const LOAD_MARGIN: Duration = Duration::from_secs(40);
 
@@ -52,16 +52,12 @@ enum Who {
 
 const ALL: [Who; 3] = [Who::Ours, Who::Theirs, Who::Floor];
 
-/// Where a server listens, and the CA of its certificate.
-struct Server {
-    address: SocketAddr,
-    ca: PathBuf,
-}
-
 /// What the load prints. Latencies are in microseconds.
 #[derive(Debug, Clone, Copy, Deserialize)]
 struct Measured {
     answered: u64,
+    /// Of these, those whose latency is left out, because the load stood still.
+    disturbed: u64,
     failed: u64,
     seconds: f64,
     p50: f64,
@@ -122,7 +118,7 @@ impl Bench {
         let plane = ControlPlane::start_alone().await?;
         let rendered = Rendered::from_directory(&plane.assets().kubectl, &manifests("base")).await?;
         rendered.apply_objects(&plane.client()).await?;
-        let pinned = script(directory.path(), &webhook)?;
+        let pinned = on_its_core(directory.path(), &webhook)?;
         let webhook =
             Webhook::start_program(&pinned, &plane, Mode::Enforce, Protection::OwnHolds, &[]).await?;
         let ours = Server {
@@ -136,31 +132,11 @@ impl Bench {
                 review::review(kib).as_bytes(),
             )?);
         }
-        let issued = cordonhold_certs_dev::issue(&["127.0.0.1".to_owned()])?;
-        let ca = written(directory.path(), "theirs.ca", issued.ca_pem.as_bytes())?;
-        let cert = written(directory.path(), "tls.crt", issued.cert_pem.as_bytes())?;
-        let key = written(directory.path(), "tls.key", issued.key_pem.as_bytes())?;
-        let ports: [u16; 2] = free_ports()?;
-        let start = |name: &str, line: CommandLine, port: u16| -> Result<(Process, Server)> {
-            let address = SocketAddr::from(([127, 0, 0, 1], port));
-            let line = line.args(["--listen".to_owned(), address.to_string()]);
-            let line = line.arg("--tls-cert").arg(&cert).arg("--tls-key").arg(&key);
-            let process = plane.kennel().start(name, &line)?;
-            Ok((
-                process,
-                Server {
-                    address,
-                    ca: ca.clone(),
-                },
-            ))
-        };
-        let peers = pinned_to(CORES[0], &peer);
-        let (peer, theirs) = start("plain-webhook", peers, ports[0])?;
-        let (floor, least) = start("floor", pinned_to(CORES[0], &load).arg("floor"), ports[1])?;
-        for server in [&theirs, &least] {
-            let listens = || async { Ok(TcpStream::connect(server.address).await.ok().map(drop)) };
-            wait::until("a server to listen", LISTENS_TIMEOUT, listens).await?;
-        }
+        let certificate = Certificate::issue(directory.path())?;
+        let line = CommandLine::new(on_its_core(directory.path(), &peer)?);
+        let (peer, theirs) = certificate.serve(&plane, "plain-webhook", line).await?;
+        let line = CommandLine::new(on_its_core(directory.path(), &load)?).arg("floor");
+        let (floor, least) = certificate.serve(&plane, "floor", line).await?;
         Ok(Self {
             load,
             servers: [ours, theirs, least],
@@ -184,12 +160,12 @@ impl Bench {
         Ok(seen.map(median))
     }
 
-    /// Both at this part of a capacity, in percent.
+    /// All at this part of the peer's capacity, in percent. The floor's are shown beside ours: what the machine itself needs.
     async fn latencies(&self, capacity: f64, part: u32) -> Result<Vec<Figure>> {
         let rate = (capacity * f64::from(part) / 100.0).max(1.0);
-        let mut seen: [[Vec<f64>; 3]; 2] = Default::default();
+        let mut seen: [[Vec<f64>; 3]; 3] = Default::default();
         for _ in 0..self.options.rounds {
-            for (who, latencies) in [Who::Ours, Who::Theirs].into_iter().zip(&mut seen) {
+            for (who, latencies) in ALL.into_iter().zip(&mut seen) {
                 let measured = self.send(who, USUAL, Some(rate)).await?;
                 for (all, one) in latencies
                     .iter_mut()
@@ -199,24 +175,34 @@ impl Bench {
                 }
             }
         }
-        let [ours, theirs] = seen.map(|latencies| latencies.map(median));
+        let [ours, theirs, floor] = seen.map(|latencies| latencies.map(median));
         let rows = [
             ("p50", Goal::None),
             ("p99", Goal::AtMost(0.125)),
             ("p99.9", Goal::AtMost(0.25)),
         ];
-        let figures = rows.into_iter().zip(ours.into_iter().zip(theirs));
-        Ok(figures
-            .map(|((quantile, goal), both)| {
-                Figure::new(format!("hop-{quantile}-at-{part}%"), both, "ms", goal)
-            })
-            .collect())
+        let mut figures = Vec::new();
+        for (((quantile, goal), ours), (theirs, floor)) in
+            rows.into_iter().zip(ours).zip(theirs.into_iter().zip(floor))
+        {
+            let name = format!("hop-{quantile}-at-{part}%");
+            figures.push(Figure::new(
+                format!("{name}-floor"),
+                (ours, floor),
+                "ms",
+                Goal::None,
+            ));
+            figures.push(Figure::new(name, (ours, theirs), "ms", goal));
+        }
+        Ok(figures)
     }
 
     async fn send(&self, who: Who, kib: usize, rate: Option<f64>) -> Result<Measured> {
         let server = &self.servers[who as usize];
         let body = self.directory.path().join(format!("{kib}.json"));
-        let mut line = pinned_to(CORES[1], &self.load)
+        let mut line = CommandLine::new("taskset")
+            .args(["-c", CORES[1]])
+            .arg(&self.load)
             .arg("send")
             .args(["--address".to_owned(), server.address.to_string()])
             .arg("--ca")
@@ -231,6 +217,10 @@ impl Bench {
         let printed = line.run("", self.options.time + LOAD_MARGIN).await?;
         let measured: Measured = serde_json::from_str(&printed).context("the load printed something else")?;
         ensure!(measured.failed == 0, "{who:?}: {measured:?}");
+        ensure!(
+            rate.is_none() || measured.disturbed * 2 < measured.answered,
+            "others had the load's core most of the time ({measured:?}): measure on a machine that has two cores for this alone"
+        );
         Ok(measured)
     }
 }
@@ -240,25 +230,17 @@ fn count(answered: u64) -> f64 {
     answered as f64
 }
 
-fn pinned_to(core: &str, program: &Path) -> CommandLine {
-    CommandLine::new("taskset").args(["-c", core]).arg(program)
-}
-
-/// A program that starts the webhook on its core.
-fn script(directory: &Path, webhook: &Path) -> Result<PathBuf> {
+/// A program that starts this server on its core, before others if that is allowed.
+fn on_its_core(directory: &Path, server: &Path) -> Result<PathBuf> {
+    let name = server.file_name().context("a server without a name")?;
     let text = format!(
-        "#!/bin/sh\nexec taskset -c {} '{}' \"$@\"\n",
+        "#!/bin/sh\nchrt --rr --pid 1 $$ 2>/dev/null\nexec taskset -c {} '{}' \"$@\"\n",
         CORES[0],
-        webhook.display()
+        server.display()
     );
-    let path = written(directory, "webhook", text.as_bytes())?;
+    let name = format!("{}.sh", name.display());
+    let path = written(directory, &name, text.as_bytes())?;
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&path, executable).context("failed to make the script executable")?;
-    Ok(path)
-}
-
-fn written(directory: &Path, name: &str, content: &[u8]) -> Result<PathBuf> {
-    let path = directory.join(name);
-    std::fs::write(&path, content).with_context(|| format!("failed to write {}", path.display()))?;
     Ok(path)
 }

@@ -67,7 +67,8 @@ fn node(is_cordoned: bool, images: usize) -> Value {
     node
 }
 
-fn image(number: usize) -> Value {
+/// An image in a Node's status.
+pub(super) fn image(number: usize) -> Value {
     let name = format!("registry.example.com/team-{number}/service-{number}");
     json!({
         "names": [format!("{name}@sha256:{number:064x}"), format!("{name}:v1.{number}.0")],
