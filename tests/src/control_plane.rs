@@ -33,6 +33,8 @@ mod servers;
 
 /// While a Node has this annotation, KWOK does not make it Ready.
 pub const DOWN_ANNOTATION: &str = "cordonhold.test/down";
+/// A pod with this annotation takes all of its grace to end.
+pub(crate) const FULL_GRACE_ANNOTATION: &str = "cordonhold.test/full-grace";
 
 /// The address in the status of all nodes if our own pods run, for `kubectl logs`: the API server sends there what it asks a kubelet. One of
 /// documentation (RFC 5737), so it is nowhere, and without it KWOK's nodes have none.

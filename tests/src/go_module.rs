@@ -10,10 +10,21 @@ use anyhow::{Context, Result, ensure};
 
 /// Builds the module in this folder, and returns the path of its program in `directory`.
 pub fn build(folder: &str, directory: &Path) -> Result<PathBuf> {
+    build_with(folder, directory, &[])
+}
+
+/// Like [`build`], without debug information, as programs in Go are shipped.
+pub fn build_shipped(folder: &str, directory: &Path) -> Result<PathBuf> {
+    build_with(folder, directory, &["-trimpath", "-ldflags=-s -w"])
+}
+
+fn build_with(folder: &str, directory: &Path, flags: &[&str]) -> Result<PathBuf> {
     let module = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let path = directory.join(folder);
     let status = Command::new("go")
-        .args(["build", "-buildvcs=false", "-o"])
+        .args(["build", "-buildvcs=false"])
+        .args(flags)
+        .arg("-o")
         .arg(&path)
         .arg(".")
         .current_dir(&module)

@@ -211,6 +211,21 @@ impl Process {
         &self.log_path
     }
 
+    /// A line of its status, such as `VmHWM`, in KiB (proc(5)).
+    pub fn memory_kib(&self, line: &str) -> Result<u64> {
+        let path = format!("/proc/{}/status", self.id());
+        let status = std::fs::read_to_string(&path).with_context(|| format!("failed to read {path}"))?;
+        let value = status.lines().find_map(|found| {
+            found
+                .strip_prefix(line)?
+                .strip_prefix(':')?
+                .trim()
+                .strip_suffix(" kB")
+        });
+        let value = value.with_context(|| format!("{path} has no {line}"))?;
+        value.parse().with_context(|| format!("{line} of {path}"))
+    }
+
     /// The exit status, if the process has ended.
     pub fn exited(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()

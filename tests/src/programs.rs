@@ -1,5 +1,5 @@
 //! Builds the programs of this workspace that tests run: `cordonhold-agent`, `cordonhold-webhook`, `kubectl-cordonhold`,
-//! `cordonhold-images`, `leash`.
+//! `cordonhold-images`, `leash`, `cordonhold-compute`, `cordonhold-load`.
 //!
 //! It calls cargo, which rebuilds only what is out of date. That cannot deadlock: while cargo runs a test it holds no build lock.
 
@@ -9,6 +9,9 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
+use cordonhold_release::compile::Compilers;
+use cordonhold_release::images::BUILD as SHIPPED;
+use cordonhold_release::program as shipped;
 
 /// A program of this workspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +21,8 @@ pub enum Program {
     Kubectl,
     Images,
     Leash,
+    Compute,
+    Load,
 }
 
 impl Program {
@@ -29,6 +34,8 @@ impl Program {
             Self::Kubectl => "kubectl-cordonhold",
             Self::Images => "cordonhold-images",
             Self::Leash => "leash",
+            Self::Compute => "cordonhold-compute",
+            Self::Load => "cordonhold-load",
         }
     }
 }
@@ -55,9 +62,7 @@ pub fn build_all(programs: &[Program]) -> Result<BTreeMap<Program, PathBuf>> {
 }
 
 fn cargo_build(programs: &[Program]) -> Result<BTreeMap<Program, PathBuf>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .context("the crate `tests` is not inside its workspace")?;
+    let root = root()?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(&cargo);
     // The whole workspace, so that dependencies get the same features as in `cargo test --workspace` and are not built twice.
@@ -94,9 +99,23 @@ fn cargo_build(programs: &[Program]) -> Result<BTreeMap<Program, PathBuf>> {
         .collect()
 }
 
-/// Builds the agent as it is shipped: its crate alone, with the cargo profile `agent`. Returns its path.
-pub fn build_shipped_agent() -> Result<PathBuf> {
-    build_alone(Program::Agent.name(), "agent")
+/// Builds each of these programs as it is shipped, for this machine's CPU. Returns their paths.
+pub fn build_shipped<const N: usize>(programs: [&shipped::Program; N]) -> Result<[PathBuf; N]> {
+    let arch = shipped::Arch::of_host().context("programs cannot be built for this CPU")?;
+    let compilers = Compilers::find(arch)?;
+    let root = root()?;
+    let mut paths = Vec::new();
+    for program in programs {
+        paths.push(compilers.build(program, root, &root.join(SHIPPED))?);
+    }
+    Ok(paths.try_into().expect("a path for each program"))
+}
+
+/// The shipped program of this name.
+pub fn shipped(name: &str) -> Result<&'static shipped::Program> {
+    let mut all = shipped::PROGRAMS.iter();
+    all.find(|program| program.name == name)
+        .with_context(|| format!("no program {name} is shipped"))
 }
 
 /// Builds each of these crates alone, with the cargo profile `release`. Returns the paths of their programs, which have the names of their crates.
@@ -108,10 +127,13 @@ pub fn build_released<const N: usize>(names: [&str; N]) -> Result<[PathBuf; N]> 
     Ok(paths.try_into().expect("a path for each name"))
 }
 
+fn root() -> Result<&'static Path> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    root.context("the crate `tests` is not inside its workspace")
+}
+
 fn build_alone(name: &str, profile: &str) -> Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .context("the crate `tests` is not inside its workspace")?;
+    let root = root()?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(&cargo)
         .current_dir(root)

@@ -1,17 +1,17 @@
-//! TLS for the servers of the harness itself, on loopback.
+//! TLS on loopback: for the servers of the harness itself, and for its clients of the webhook.
 //!
-//! Not here: what they serve, see [`crate::foreign_webhook`] and [`crate::faults`].
+//! Not here: what the servers serve, see [`crate::foreign_webhook`] and [`crate::faults`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use cordonhold_certs_dev::Issued;
-use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// Longest handshake. A client on this machine takes milliseconds.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,4 +32,17 @@ pub(crate) fn acceptor() -> Result<(TlsAcceptor, Issued)> {
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
         .context("failed to set up TLS")?;
     Ok((TlsAcceptor::from(Arc::new(config)), issued))
+}
+
+/// What makes handshakes with a server whose certificate is of this CA.
+pub(crate) fn connector(ca_pem: &str) -> Result<TlsConnector> {
+    let mut roots = RootCertStore::empty();
+    let ca = CertificateDer::from_pem_slice(ca_pem.as_bytes()).context("failed to read a CA")?;
+    roots.add(ca).context("failed to trust a CA")?;
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .context("failed to set up TLS")?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
 }

@@ -4,9 +4,10 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use cordonhold_certs_dev::Issued;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Patch, PatchParams};
@@ -113,10 +114,7 @@ impl Webhook {
         plane
             .endpoint()
             .write_kubeconfig(&kubeconfig, WEBHOOK_ACCOUNT, &Credential::Token(token))?;
-        let (certificate, key) = (directory.join("tls.crt"), directory.join("tls.key"));
-        std::fs::write(&certificate, &issued.cert_pem)
-            .context("failed to write the webhook's certificate")?;
-        std::fs::write(&key, &issued.key_pem).context("failed to write the webhook's key")?;
+        let [certificate, key] = write_certificate(&directory, &issued)?;
         let [port, admin_port] = free_ports()?;
         let admin = SocketAddr::from(([127, 0, 0, 1], admin_port));
         let mut line = CommandLine::new(program)
@@ -172,17 +170,7 @@ impl Webhook {
     /// A line of its process's status, such as `VmHWM`, in KiB (proc(5)).
     pub fn memory_kib(&self, line: &str) -> Result<u64> {
         let process = self.process.as_ref().context("the webhook does not run")?;
-        let path = format!("/proc/{}/status", process.id());
-        let status = std::fs::read_to_string(&path).with_context(|| format!("failed to read {path}"))?;
-        let value = status.lines().find_map(|found| {
-            found
-                .strip_prefix(line)?
-                .strip_prefix(':')?
-                .trim()
-                .strip_suffix(" kB")
-        });
-        let value = value.with_context(|| format!("{path} has no {line}"))?;
-        value.parse().with_context(|| format!("{line} of {path}"))
+        process.memory_kib(line)
     }
 
     /// The CA of its certificate.
@@ -232,18 +220,14 @@ impl Webhook {
 
     /// Starts the webhook again on the same ports, after [`kill`](Self::kill) or [`stop`](Self::stop), and waits until it is ready.
     pub async fn start_again(&mut self) -> Result<()> {
-        let line = self.line.clone().envs(&self.environment);
-        let mut process = self.kennel.start("webhook", &line)?;
+        let mut process = self.begin()?;
         let admin = self.admin;
         let ready = wait::until("the webhook's readyz", READY_TIMEOUT, || {
             let ended = process.check_running();
             async move {
                 match ended {
                     Err(error) => Ok(Some(Err(error))),
-                    Ok(()) => Ok(http_status(admin, "/readyz")
-                        .await
-                        .is_ok_and(|status| status == 200)
-                        .then_some(Ok(()))),
+                    Ok(()) => Ok(is_ready(admin).await.then_some(Ok(()))),
                 }
             }
         })
@@ -251,6 +235,37 @@ impl Webhook {
         ready.with_context(|| format!("the webhook's log is {}", self.plane_log.display()))??;
         self.process = Some(process);
         Ok(())
+    }
+
+    /// Like [`start_again`](Self::start_again), asking as often as it can. Returns how long it took.
+    pub(crate) async fn start_timed(&mut self) -> Result<Duration> {
+        let begun = Instant::now();
+        let mut process = self.begin()?;
+        while !is_ready(self.admin).await {
+            process.check_running()?;
+            ensure!(
+                begun.elapsed() < READY_TIMEOUT,
+                "the webhook was not ready in {READY_TIMEOUT:?}"
+            );
+        }
+        let time = begun.elapsed();
+        self.process = Some(process);
+        Ok(time)
+    }
+
+    fn begin(&self) -> Result<Process> {
+        let line = self.line.clone().envs(&self.environment);
+        self.kennel.start("webhook", &line)
+    }
+
+    /// Gives the webhook another certificate for the same address, of another CA. Returns that.
+    pub(crate) fn change_certificate(&mut self, plane: &ControlPlane) -> Result<String> {
+        let issued = cordonhold_certs_dev::issue(&["127.0.0.1".to_owned()])
+            .context("failed to issue the webhook's certificate")?;
+        drop(write_certificate(&plane.directory().join("webhook"), &issued)?);
+        self.ca_bundle = issued.ca_bundle();
+        self.ca_pem.clone_from(&issued.ca_pem);
+        Ok(issued.ca_pem)
     }
 
     /// Applies the webhook configuration and waits until the API server calls the webhook.
@@ -276,6 +291,20 @@ impl Webhook {
     fn log_length(&self) -> u64 {
         std::fs::metadata(&self.plane_log).map_or(0, |metadata| metadata.len())
     }
+}
+
+/// Writes certificate and key into this directory. Returns their files.
+fn write_certificate(directory: &Path, issued: &Issued) -> Result<[PathBuf; 2]> {
+    let (certificate, key) = (directory.join("tls.crt"), directory.join("tls.key"));
+    std::fs::write(&certificate, &issued.cert_pem).context("failed to write the webhook's certificate")?;
+    std::fs::write(&key, &issued.key_pem).context("failed to write the webhook's key")?;
+    Ok([certificate, key])
+}
+
+async fn is_ready(admin: SocketAddr) -> bool {
+    http_status(admin, "/readyz")
+        .await
+        .is_ok_and(|status| status == 200)
 }
 
 /// Tries, as a dry run, to write a mark as somebody who is not an agent; `true` if it is denied. In every mode the attempt

@@ -25,7 +25,7 @@ mod mutate;
 
 /// What a review is sent for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Question {
+pub enum Question {
     /// Whether the request may pass.
     Validate,
     /// How the request is to be changed.
@@ -64,7 +64,7 @@ impl Handler {
     }
 
     /// The response to a review, or `None` if not even a uid to respond to can be found.
-    pub(crate) async fn handle(&self, question: Question, body: &[u8], started: Instant) -> Option<Vec<u8>> {
+    pub async fn handle(&self, question: Question, body: &[u8], started: Instant) -> Option<Vec<u8>> {
         match (review::read(body, &self.policy), question) {
             (Ok(review), Question::Validate) => Some(self.handle_review(&review, started).await),
             (Ok(review), Question::Mutate) => Some(self.mutate(&review, started)),

@@ -48,7 +48,7 @@ pub use explain::{
     ExplainConfig, ExplainError, Explanation, Outlook, Subject, explain, explanation, foresee, read_request,
     whoami,
 };
-pub use handler::Handler;
+pub use handler::{Handler, Question};
 pub use limits::Limits;
 use lookup::KuredWatch;
 pub use lookup::Lookup;

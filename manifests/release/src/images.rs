@@ -102,7 +102,7 @@ pub const NO_REPOSITORY: &str = "repository-not-set.invalid";
 /// The folder for the results, inside the workspace.
 pub const OUT: &str = "target/images";
 /// The folder in which programs are built, beside the results so that they are not built anew for each folder of results.
-const BUILD: &str = "target/shipped";
+pub const BUILD: &str = "target/shipped";
 const TAR: &str = ".tar";
 const BILL: &str = ".cdx.json";
 

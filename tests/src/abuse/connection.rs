@@ -4,19 +4,17 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use rustls::crypto::aws_lc_rs;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, ServerName};
+use anyhow::Result;
+use rustls_pki_types::ServerName;
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+use crate::tls::connector;
 
 /// The connections for which the webhook has places (`connections` in `docs/webhook.md`).
 pub(super) const WEBHOOK_MAX: u64 = 1_024;
@@ -161,21 +159,9 @@ impl Kind {
 impl Target {
     /// The webhook at this address, whose certificate is of this CA.
     pub(super) fn new(address: SocketAddr, ca_pem: &str) -> Result<Self> {
-        let mut roots = RootCertStore::empty();
-        roots
-            .add(
-                CertificateDer::from_pem_slice(ca_pem.as_bytes())
-                    .context("failed to read the webhook's CA")?,
-            )
-            .context("failed to trust the webhook's CA")?;
-        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .context("failed to set up TLS")?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
         Ok(Self {
             address,
-            tls: TlsConnector::from(Arc::new(config)),
+            tls: connector(ca_pem)?,
         })
     }
 

@@ -1,4 +1,4 @@
-//! `cargo figures`: measures Cordonhold beside its peers, and prints a table.
+//! `cargo figures`: measures Cordonhold beside its peers, prints a table, and compares with the record.
 //!
 //! Not here: how each is measured, see `cordonhold_tests::figures`.
 
@@ -6,48 +6,65 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use cordonhold_rt::{duration, exit};
-use cordonhold_tests::figures::hop::Options;
-use cordonhold_tests::figures::{Figure, api, hop};
+use cordonhold_tests::figures::{Benchmark, Figure, agent, api, compute, drain, hop, page, record, size};
 
 const ABOUT: &str = "\
-Each figure is ours and a peer's in the same run, by turns, since machines differ and are never alone. A goal is about their ratio.
+Each figure is ours and a peer's in the same run, by turns, since machines differ and are never alone. A goal with × is about their ratio.
 
-  hop   reviews over TLS, one core for the server and one for the load: ours as it ships, a plain webhook in Go, and TLS and HTTP alone. First as
-        many as each can take; then at a constant rate, 20, 50 and 80 percent of what the peer can take. About 6 minutes, and a release build
-  api   what admission adds to the PATCH that uncordons, through a real API server: our policies, ours as it ships, the webhook in Go. One minute
+  compute   one review without network, beside decoding it. Half a minute, and a release build
+  quick     the same, built as the tests are. Seconds
+  drain     a node of 250 pods, and one with a budget, beside kubectl and the least that a drain needs. Four minutes
+  size      programs, images, memory, start, a changed certificate. A minute, and a release build of both programs
+  agent     memory and requests of an agent, idle and blocked. 25 minutes
+  hop       reviews over TLS, beside a plain webhook in Go, and TLS and HTTP alone. About 6 minutes, and a release build
+  api       what admission adds to the PATCH that uncordons, through a real API server: our policies, ours, the webhook in Go. One minute, and a
+            release build
 
-It needs two cores that nothing else uses. Exit code: 0 if all goals are met, 1 if not.
+It needs two cores that nothing else uses. docs/figures.md has what was recorded. Exit code: 0 if all goals are met or, with --check, nothing is worse
+than recorded; 1 if not.
 
 Examples:
 
   cargo figures                      all
   cargo figures hop --json           one object a line
-  cargo figures hop --rounds 1       a quick look";
+  cargo figures hop --rounds 1       a quick look
+  cargo figures quick --check        has it become worse?
+  cargo figures compute --record     keep what is measured, and write the page";
+
+/// How often most are measured.
+const ROUNDS: u32 = 5;
+const LOAD: Duration = Duration::from_secs(5);
+/// An idle agent's watch restarts about every five minutes.
+const WINDOW: Duration = Duration::from_mins(11);
 
 /// Measure Cordonhold beside its peers
 #[derive(Parser)]
 #[command(name = "cargo figures", after_help = ABOUT)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 struct FiguresArgs {
     /// Which to measure. All without a name
-    #[arg(value_name = "NAME")]
-    names: Vec<Name>,
-    /// How often each side is measured; the median counts
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
-    rounds: u32,
-    /// How long, each time
-    #[arg(long = "for", value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
-    time: Duration,
+    #[arg(value_name = "NAME", conflicts_with = "write")]
+    names: Vec<Benchmark>,
+    /// How often each side is measured; the median counts [default: 5, drain: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=50))]
+    rounds: Option<u32>,
+    /// How long a load is sent, each time, and an agent is watched [default: 5s, agent: 11m]
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
+    time: Option<Duration>,
     /// Print one object of JSON a line
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Name {
-    Hop,
-    Api,
+    /// Compare the ratios with those in tests/figures.jsonl, and fail if one is worse by more than its margin
+    #[arg(long, conflicts_with = "record")]
+    check: bool,
+    /// Keep what is measured in tests/figures.jsonl, and write docs/figures.md anew
+    #[arg(long)]
+    record: bool,
+    /// Measure nothing, and write docs/figures.md from tests/figures.jsonl
+    #[arg(long, conflicts_with_all = ["check", "record", "json"])]
+    write: bool,
 }
 
 fn main() -> ExitCode {
@@ -61,42 +78,84 @@ fn main() -> ExitCode {
     exit::verdict("figures", measured)
 }
 
-/// Measures and prints; `true` if all goals are met.
+/// Measures and prints; `true` if all goals are met or, with `--check`, nothing is worse than recorded.
 async fn run(args: &FiguresArgs) -> Result<bool> {
-    let options = Options {
-        rounds: args.rounds,
-        time: args.time,
-    };
-    let is_wanted = |name| args.names.is_empty() || args.names.contains(&name);
-    let mut figures = Vec::new();
-    if is_wanted(Name::Hop) {
-        figures.extend(hop::measure(options, |step| eprintln!("hop: {step}")).await?);
+    if args.write {
+        return written();
     }
-    if is_wanted(Name::Api) {
-        figures.extend(api::measure(options.rounds, |step| eprintln!("api: {step}")).await?);
+    let mut figures = Vec::new();
+    for benchmark in Benchmark::ALL {
+        if args.names.is_empty() || args.names.contains(&benchmark) {
+            figures.extend(measure(benchmark, args).await?);
+        }
     }
     if args.json {
-        for figure in &figures {
-            println!("{}", serde_json::to_string(figure)?);
+        for line in record::of_this_run(&figures)? {
+            println!("{}", serde_json::to_string(&line)?);
         }
     } else {
         print_table(&figures);
     }
+    if args.check {
+        let regressions = record::regressions(&record::kept()?, &figures);
+        for regression in &regressions {
+            eprintln!("figures: {regression}");
+        }
+        return Ok(regressions.is_empty());
+    }
+    if args.record {
+        record::keep(record::of_this_run(&figures)?)?;
+        return written();
+    }
     Ok(figures.iter().all(|figure| figure.met))
+}
+
+fn written() -> Result<bool> {
+    for name in page::write()? {
+        eprintln!("figures: wrote docs/{name}");
+    }
+    Ok(true)
+}
+
+async fn measure(benchmark: Benchmark, args: &FiguresArgs) -> Result<Vec<Figure>> {
+    let tell = |step: &str| eprintln!("{}: {step}", benchmark.name());
+    match benchmark {
+        Benchmark::Compute => {
+            compute::measure(compute::Build::Shipped, args.rounds.unwrap_or(ROUNDS), tell).await
+        }
+        Benchmark::Quick => {
+            compute::measure(compute::Build::Tests, args.rounds.unwrap_or(ROUNDS), tell).await
+        }
+        Benchmark::Hop => {
+            let options = hop::Options {
+                rounds: args.rounds.unwrap_or(ROUNDS),
+                time: args.time.unwrap_or(LOAD),
+            };
+            hop::measure(options, tell).await
+        }
+        Benchmark::Api => api::measure(args.rounds.unwrap_or(ROUNDS), tell).await,
+        // A round takes minutes.
+        Benchmark::Size => size::measure(args.rounds.unwrap_or(ROUNDS), tell).await,
+        Benchmark::Agent => agent::measure(args.time.unwrap_or(WINDOW), tell).await,
+        Benchmark::Drain => drain::measure(args.rounds.unwrap_or(1), tell).await,
+    }
 }
 
 fn print_table(figures: &[Figure]) {
     println!(
-        "{:<24} {:>10} {:>10} {:>8}  {:<10} {:<8}",
+        "{:<28} {:>12} {:>12} {:>8}  {:<10} {:<8}",
         "FIGURE", "OURS", "THEIRS", "RATIO", "UNIT", "GOAL"
     );
+    let shown = |value: Option<f64>, digits: usize| {
+        value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+    };
     for figure in figures {
         println!(
-            "{:<24} {:>10.2} {:>10.2} {:>8.3}  {:<10} {:<8} {}",
+            "{:<28} {:>12.2} {:>12} {:>8}  {:<10} {:<8} {}",
             figure.name,
             figure.ours,
-            figure.theirs,
-            figure.ratio,
+            shown(figure.theirs, 2),
+            shown(figure.ratio, 3),
             figure.unit,
             figure.goal.to_string(),
             if figure.met { "" } else { "missed" }

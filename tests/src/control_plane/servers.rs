@@ -9,7 +9,10 @@ use anyhow::{Context, Result};
 use cordonhold_shared::keys;
 use serde_json::{Value, json};
 
-use super::{CONTROLLER_MANAGER, DOWN_ANNOTATION, KWOK, NODE_ADDRESS, Pods, SCHEDULER, random_id};
+use super::{
+    CONTROLLER_MANAGER, DOWN_ANNOTATION, FULL_GRACE_ANNOTATION, KWOK, NODE_ADDRESS, Pods, SCHEDULER,
+    random_id,
+};
 use crate::assets::Assets;
 use crate::audit;
 use crate::identity::Identity;
@@ -103,6 +106,7 @@ pub(super) fn token_file(directory: &Path, identity: Identity) -> PathBuf {
 }
 
 /// KWOK's stages, changed: the one that makes Nodes Ready skips those with [`DOWN_ANNOTATION`], and those for pods skip ours if they really run.
+/// Pods with [`FULL_GRACE_ANNOTATION`] end when their grace does, and the others at once.
 fn changed_stages(stages: &str, pods: Pods) -> Result<String> {
     let mut documents: Vec<Value> =
         serde_saphyr::from_multiple(stages).context("failed to read KWOK's stages")?;
@@ -117,6 +121,18 @@ fn changed_stages(stages: &str, pods: Pods) -> Result<String> {
             add_condition(&mut documents, stage, is_others.clone())?;
         }
     }
+    let annotation = format!(".metadata.annotations[\"{FULL_GRACE_ANNOTATION}\"]");
+    let mut late = stage(&mut documents, "pod-delete")?.clone();
+    late["metadata"]["name"] = json!("pod-delete-late");
+    late["spec"]["delay"] = json!({ "durationFrom": { "expressionFrom": ".metadata.deletionTimestamp" } });
+    documents.push(late);
+    for (stage, operator) in [("pod-delete", "DoesNotExist"), ("pod-delete-late", "Exists")] {
+        add_condition(
+            &mut documents,
+            stage,
+            json!({ "key": annotation, "operator": operator }),
+        )?;
+    }
     Ok(documents
         .iter()
         .map(Value::to_string)
@@ -126,16 +142,19 @@ fn changed_stages(stages: &str, pods: Pods) -> Result<String> {
 
 /// Lets KWOK act by this stage only where one more condition is true.
 fn add_condition(stages: &mut [Value], stage: &str, condition: Value) -> Result<()> {
-    let conditions = stages
-        .iter_mut()
-        .find(|document| document["metadata"]["name"] == stage)
-        .and_then(|document| document.pointer_mut("/spec/selector/matchExpressions"))
+    let conditions = self::stage(stages, stage)?
+        .pointer_mut("/spec/selector/matchExpressions")
         .and_then(Value::as_array_mut)
-        .with_context(|| {
-            format!("KWOK's stages have no {stage} with matchExpressions; another version of KWOK?")
-        })?;
+        .with_context(|| format!("KWOK's stage {stage} has no matchExpressions; another version of KWOK?"))?;
     conditions.push(condition);
     Ok(())
+}
+
+fn stage<'a>(stages: &'a mut [Value], name: &str) -> Result<&'a mut Value> {
+    stages
+        .iter_mut()
+        .find(|document| document["metadata"]["name"] == name)
+        .with_context(|| format!("KWOK's stages have no {name}; another version of KWOK?"))
 }
 
 /// Makes the API server send what is meant for a Service or a node to a socket, as it does in a cluster whose control plane is not on the pod

@@ -12,8 +12,8 @@ use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 use tempfile::TempDir;
 
-use super::peer::{Certificate, Server, written};
-use super::{Figure, Goal, median, review};
+use super::peer::{Certificate, Server};
+use super::{Figure, Goal, median, review, written};
 use crate::control_plane::ControlPlane;
 use crate::go_module;
 use crate::install::{Rendered, manifests};

@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use tokio::net::TcpStream;
 
+use super::written;
 use crate::control_plane::{ControlPlane, free_ports};
 use crate::process::{CommandLine, Process};
 use crate::wait;
@@ -62,10 +63,4 @@ impl Certificate {
         let ca = self.ca.clone();
         Ok((process, Server { address, ca }))
     }
-}
-
-pub(super) fn written(directory: &Path, name: &str, content: &[u8]) -> Result<PathBuf> {
-    let path = directory.join(name);
-    std::fs::write(&path, content).with_context(|| format!("failed to write {}", path.display()))?;
-    Ok(path)
 }

@@ -12,7 +12,22 @@ const OF_IMAGE: usize = 2 * 200;
 /// A review of about this many KiB.
 pub(super) fn review(kib: usize) -> String {
     let images = kib * 1024 / OF_IMAGE;
-    let (old, new) = (node(true, images), node(false, images));
+    uncordon(&node(true, images), &node(false, images))
+}
+
+/// The same of a Node that has no hold.
+pub(super) fn unheld(kib: usize) -> String {
+    let images = kib * 1024 / OF_IMAGE;
+    let [old, new] = [true, false].map(|is_cordoned| {
+        let mut node = node(is_cordoned, images);
+        node["metadata"]["labels"] = json!({ "kubernetes.io/hostname": "node-0" });
+        node["metadata"]["annotations"] = json!({});
+        node
+    });
+    uncordon(&old, &new)
+}
+
+fn uncordon(old: &Value, new: &Value) -> String {
     json!({
         "apiVersion": "admission.k8s.io/v1",
         "kind": "AdmissionReview",
