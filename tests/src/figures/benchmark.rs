@@ -84,7 +84,7 @@ impl Benchmark {
             }
             Self::Size => {
                 "for the webhook a plain webhook in Go, stripped and packed in the same way, which reads its certificate once and asks no API server; \
-                 the agent has none, because kured's module is refused by the Go module proxies that builds can use"
+                 the agent has none, because kured's module could not be had"
             }
             Self::Agent => "none, as for the agent's size",
         }

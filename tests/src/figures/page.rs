@@ -84,7 +84,8 @@ fn section(benchmark: Benchmark, Recorded { machine, on, .. }: &Recorded, figure
     };
     format!(
         "\n## {name}\n\n{}\nThe peer: {}.\nMeasured on {on}, on a machine with {} cores, {}, Linux {}.\n{missed}\n{image}{}",
-        benchmark.about(),
+        // A sentence a line, as in every page.
+        benchmark.about().replace(". ", ".\n"),
         benchmark.peer(),
         machine.cores,
         machine.cpu,

@@ -43,7 +43,8 @@ impl Machine {
             cpu: model
                 .map_or(std::env::consts::ARCH, |(_, name)| name.trim())
                 .to_owned(),
-            kernel: kernel.trim().to_owned(),
+            // What its builder adds says nothing about the figures.
+            kernel: kernel.trim().split('-').next().unwrap_or_default().to_owned(),
         })
     }
 }

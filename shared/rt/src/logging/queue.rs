@@ -199,7 +199,7 @@ mod tests {
         let (told, writes) = std::sync::mpsc::channel();
         let (go_on, may_go_on) = std::sync::mpsc::channel();
         let mut queue = Queue::start(Slow { told, may_go_on }).unwrap();
-        let line = [b'x'; BATCH_BYTES / 2];
+        let line = vec![b'x'; BATCH_BYTES / 2];
         queue.write_all(b"first\n").unwrap();
         assert_eq!(writes.recv().unwrap(), "first\n");
         for _ in 0..3 {

@@ -86,7 +86,7 @@ fn cordon_given_back_a_give_back_that_another_webhook_has_changed_is_tried_again
     let put_back: world::Change = |node| {
         node.spec
             .taints
-            .push(crate::node::Taint::no_schedule(keys::REBOOTING))
+            .push(crate::node::Taint::no_schedule(keys::REBOOTING));
     };
     let mut returning = soaking();
     returning.world.mutate.push(("give back", put_back));
