@@ -6,6 +6,8 @@ use super::*;
 use crate::history::tests::picture_of;
 use crate::history::{Moment, Pods, Uncordon, page};
 
+mod shown;
+
 /// The elements of a class, each with its attribute `d` of the first path in it, or of itself.
 fn elements<'a>(document: &'a roxmltree::Document<'a>, class: &str) -> Vec<roxmltree::Node<'a, 'a>> {
     let is_of = |node: &roxmltree::Node<'_, '_>| {
