@@ -301,4 +301,48 @@ mod tests {
         let argo = json!({ "annotations": { "argocd.argoproj.io/tracking-id": "a:b" } });
         assert_eq!(named(&argo).as_deref(), Some("Argo CD (a:b)"));
     }
+
+    #[test]
+    fn a_lock_is_elsewhere_if_the_flags_name_another_object() {
+        let read = |args: &[&str]| {
+            let mut set = set(&Value::Null);
+            set["spec"]["template"]["spec"]["containers"][0]["args"] = json!(args);
+            KuredSet::read(&set).unwrap()
+        };
+        assert!(!read(&[]).is_locked_elsewhere);
+        assert!(read(&["--ds-name=other"]).is_locked_elsewhere);
+        assert!(read(&["--ds-namespace=ops"]).is_locked_elsewhere);
+        assert_eq!(read(&[]).name(), "kube-system/kured");
+    }
+
+    #[test]
+    fn expressions_about_the_label_that_are_not_ours_or_not_in_each_term_are_somebodys_own() {
+        let (not_there, there) = (expression("DoesNotExist"), expression("Exists"));
+        let runs_on = |terms: &[&[&Value]]| {
+            let terms: Vec<Value> = terms
+                .iter()
+                .map(|all| json!({ "matchExpressions": all }))
+                .collect();
+            let required = json!({ "nodeSelectorTerms": terms });
+            let affinity =
+                json!({ "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": required } });
+            KuredSet::read(&set(&affinity)).unwrap().runs_on.ok()
+        };
+        let other = json!({ "key": "other", "operator": "Exists" });
+        for (terms, expected) in [
+            (&[&[&not_there][..]][..], Some(RunsOn::Unlabelled)),
+            (&[&[&other, &not_there]], Some(RunsOn::Unlabelled)),
+            (&[&[&not_there, &there]], Some(RunsOn::Nowhere)),
+            (&[&[&there]], None),
+            (&[&[&there, &not_there]], None),
+            (&[&[&not_there, &not_there]], None),
+            (&[&[&there, &there]], None),
+            (&[&[&not_there], &[&not_there]], Some(RunsOn::Unlabelled)),
+            (&[&[&not_there], &[&other]], None),
+            (&[&[&other], &[&not_there]], None),
+            (&[&[&other], &[&other]], Some(RunsOn::All)),
+        ] {
+            assert_eq!(runs_on(terms), expected, "{terms:?}");
+        }
+    }
 }

@@ -260,3 +260,179 @@ fn each_flag_has_a_key_and_a_variable_of_its_own() {
         assert!(KuredFlag::named(name).is_some(), "{name}");
     }
 }
+
+#[test]
+fn what_becomes_of_a_setting_has_a_word_for_people() {
+    use Becomes::{Advice, Differs, LeftOut, NoEffect, Same, Secret, Unknown};
+    let words = [Same, Differs, Secret, LeftOut, NoEffect, Unknown, Advice].map(Becomes::as_str);
+    assert_eq!(
+        words,
+        [
+            "same",
+            "differs",
+            "secret",
+            "left out",
+            "no effect",
+            "unknown",
+            "advice"
+        ]
+    );
+}
+
+fn says<'a>(plan: &'a Plan, setting: &str) -> &'a str {
+    let line = plan.lines.iter().find(|line| line.setting == setting);
+    line.map_or("", |line| line.says.as_str())
+}
+
+#[test]
+fn a_variable_that_is_read_from_another_object_needs_that_object_where_the_agents_are() {
+    let from = |key: &str| json!({ "name": "X", "valueFrom": { key: { "name": "n", "key": "k" } } });
+    let copied =
+        "its value stays where it is: copy that Secret or ConfigMap into the namespace of the agents";
+    for (variable, expected) in [
+        (from("secretKeyRef"), copied),
+        (from("configMapKeyRef"), copied),
+        (json!({ "name": "X", "value": "y" }), ""),
+        (
+            json!({ "name": "X", "valueFrom": { "fieldRef": { "fieldPath": "spec.nodeName" } } }),
+            "",
+        ),
+    ] {
+        let plan = plan(&json!({ "name": "kured", "env": [variable.clone()] }));
+        assert_eq!(
+            becomes(&plan, "the variable X"),
+            Some(Becomes::Same),
+            "{variable}"
+        );
+        assert_eq!(says(&plan, "the variable X"), expected, "{variable}");
+    }
+}
+
+#[test]
+fn kureds_container_is_that_of_its_name_or_of_its_daemon_sets_or_the_first() {
+    let source = |names: &[&str]| {
+        let containers: Vec<Value> = names
+            .iter()
+            .map(|name| json!({ "name": name, "image": name }))
+            .collect();
+        let pod = json!({ "containers": containers });
+        let set = json!({ "metadata": { "namespace": "ops", "name": "reboots" }, "spec": { "template": { "spec": pod } } });
+        Source::of_daemon_set(&set).unwrap().from
+    };
+    for (names, image) in [
+        (&["proxy", "kured"][..], "kured"),
+        (&["proxy", "reboots"], "reboots"),
+        (&["proxy", "other"], "proxy"),
+    ] {
+        assert_eq!(source(names), format!("the DaemonSet ops/reboots, image {image}"));
+    }
+}
+
+#[test]
+fn the_values_of_kureds_chart_say_where_they_come_from_and_what_of_them_is_left_out() {
+    let values = json!({
+        "configuration": { "useRebootSentinelHostPath": true, "nonsense": 1 },
+        "extraArgs": { "annotate-nodes": null, "force-reboot": true, "lock-annotation": "", "concurrency": null },
+    });
+    let plan = Plan::of(&Source::of_values(&values), Secrets::Hidden);
+    assert_eq!(plan.from, "the values of kured's chart");
+    assert_eq!(
+        says(&plan, "configuration.useRebootSentinelHostPath"),
+        "the agent reads the path on the host itself"
+    );
+    assert_eq!(
+        says(&plan, "configuration.nonsense"),
+        "neither kured's chart nor this one has it"
+    );
+    // A switch may stand alone; an empty value of another flag says nothing.
+    assert_eq!(
+        plan.values["configuration"],
+        json!({ "annotateNodes": true, "forceReboot": true })
+    );
+}
+
+/// A path that only begins as the mount does is not below it.
+#[test]
+fn the_sentinel_is_below_a_mount_only_by_whole_parts_of_its_path() {
+    let planned = |sentinel: &str, mount: &str| {
+        let container = json!({
+            "name": "kured", "args": [format!("--reboot-sentinel={sentinel}")], "volumeMounts": [{ "name": "v", "mountPath": mount }],
+        });
+        let pod = json!({ "volumes": [{ "name": "v", "hostPath": { "path": "/host/" } }] });
+        planned(&container, &pod).values["configuration"]["rebootSentinel"].clone()
+    };
+    assert_eq!(planned("/sentinel/x", "/sentinel/"), "/host/x");
+    assert_eq!(planned("/sentinel-x", "/sentinel"), "/sentinel-x");
+    assert_eq!(planned("/x", "/"), "/x");
+}
+
+#[test]
+fn labels_of_pods_move_but_for_the_name_that_kureds_manifest_has() {
+    let set = |labels: Value, annotations: Value| {
+        let mut set = set(&json!({ "name": "kured" }), &json!({}));
+        set["spec"]["template"]["metadata"] = json!({ "labels": labels, "annotations": annotations });
+        let plan = Plan::of(&Source::of_daemon_set(&set).unwrap(), Secrets::Hidden);
+        let agent = &plan.values["agent"];
+        (agent["podLabels"].clone(), agent["podAnnotations"].clone())
+    };
+    let labels = |labels: Value| set(labels, json!({})).0;
+    assert_eq!(labels(json!({ "name": "kured" })), Value::Null);
+    assert_eq!(
+        labels(json!({ "name": "kured", "team": "kured" })),
+        json!({ "team": "kured" })
+    );
+    assert_eq!(labels(json!({ "name": "reboots" })), json!({ "name": "reboots" }));
+    let annotations = set(json!({}), json!({ "name": "kured" })).1;
+    assert_eq!(annotations, json!({ "name": "kured" }));
+}
+
+#[test]
+fn an_affinity_moves_if_it_is_one_term_of_labels_and_is_left_out_with_anything_more_in_it() {
+    let term = json!({ "matchExpressions": [{ "key": "pool", "operator": "Exists" }] });
+    let required =
+        json!({ "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [term] } });
+    let mut preferred = required.clone();
+    preferred["preferredDuringSchedulingIgnoredDuringExecution"] = json!([{ "weight": 1 }]);
+    for (affinity, moves) in [
+        (json!({ "nodeAffinity": required }), true),
+        (
+            json!({ "nodeAffinity": required, "podAffinity": { "x": [1] } }),
+            false,
+        ),
+        (json!({ "nodeAffinity": preferred }), false),
+        (json!({ "podAffinity": required }), false),
+    ] {
+        let plan = planned(&json!({ "name": "kured" }), &json!({ "affinity": affinity }));
+        let has = plan.values["agent"]["nodeExpressions"].is_array();
+        assert_eq!(has, moves, "{affinity}");
+        assert_eq!(
+            becomes(&plan, "affinity") == Some(Becomes::LeftOut),
+            !moves,
+            "{affinity}"
+        );
+    }
+}
+
+#[test]
+fn a_flag_is_hidden_for_its_address_its_password_or_the_secret_in_its_command_and_for_nothing_else() {
+    for (argument, hidden) in [
+        ("--notify-url=slack://x", true),
+        ("--notify-url=", false),
+        ("--prometheus-url=http://p:9090", false),
+        ("--prometheus-url=http://jo:x@p:9090", true),
+        ("--reboot-command=curl --token X1 http://x", true),
+        ("--reboot-command=/bin/systemctl reboot", false),
+        ("--reboot-command=", false),
+        // A selector, or an expression, may have the word alone.
+        ("--blocking-pod-selector=token=x", false),
+        ("--alert-filter-regexp=token=x", false),
+    ] {
+        let plan = plan(&json!({ "name": "kured", "args": [argument] }));
+        let flag = argument.split('=').next().unwrap();
+        assert_eq!(
+            becomes(&plan, flag) == Some(Becomes::Secret),
+            hidden,
+            "{argument}: {plan:?}"
+        );
+    }
+}

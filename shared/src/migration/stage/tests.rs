@@ -404,3 +404,317 @@ fn the_stage_is_read_from_what_runs() {
     assert!(Ours::read(None, &[all]).stage.is_err());
     assert!(Ours::read(Some(&webhook(&["--mode=audit", protects])), &[]).is_ready);
 }
+
+#[test]
+fn each_stage_is_said_in_words() {
+    let of = |ours: Option<Stage>| {
+        let world = World { ours, ..World::new() };
+        decide(&world.seen(), &wish(Stage::Observe, false, &[])).from
+    };
+    let expected = [
+        "observe: the webhook notes, kured reboots",
+        "protect: the webhook denies, kured reboots",
+        "canary: agents on nodes with the label, kured on the others",
+        "fleet: agents on all nodes, kured on none",
+        "remove: the agents alone",
+    ];
+    assert_eq!(Stage::ALL.map(|stage| of(Some(stage))), expected);
+    assert_eq!(of(None), "kured alone");
+}
+
+/// `observedGeneration` is of the spec that was rolled out; pods of an older one say nothing.
+#[test]
+fn the_webhook_is_ready_if_all_replicas_of_its_last_change_are() {
+    let is_ready = |observed: i64, updated: i64, ready: i64| {
+        let deployment = json!({
+            "metadata": { "generation": 2 }, "spec": { "replicas": 2 },
+            "status": { "observedGeneration": observed, "updatedReplicas": updated, "readyReplicas": ready },
+        });
+        Ours::read(Some(&deployment), &[]).is_ready
+    };
+    assert!(is_ready(2, 2, 2) && is_ready(2, 2, 3));
+    assert!(!is_ready(1, 2, 2) && !is_ready(2, 1, 2) && !is_ready(2, 2, 1));
+    assert!(!Ours::read(None, &[]).is_ready);
+}
+
+#[test]
+fn the_label_that_asks_for_an_agent_is_an_expression_of_the_chart() {
+    let expected = json!({ "key": "cordonhold.dev/agent", "operator": "In", "values": ["enabled"] });
+    let canary = overlaid(&json!({}), Stage::Canary, None);
+    assert_eq!(canary["agent"]["nodeExpressions"], json!([expected]));
+}
+
+fn world(ours: Stage, kured: RunsOn) -> World {
+    World {
+        ours: Some(ours),
+        kured: Some(kured),
+        ..World::new()
+    }
+}
+
+/// Why the step to the stage may not be done in this world, after this change.
+fn refusals(world: &World, wish: &Wish, change: impl FnOnce(&mut Seen)) -> Vec<String> {
+    let mut seen = world.seen();
+    change(&mut seen);
+    decide(&seen, wish).refusals
+}
+
+#[test]
+fn a_step_from_an_earlier_stage_names_the_next_one_and_from_a_later_one_the_undo() {
+    for (ours, kured, stage, next) in [
+        (Stage::Observe, RunsOn::All, Stage::Remove, "migrate protect"),
+        (Stage::Canary, RunsOn::Unlabelled, Stage::Remove, "migrate fleet"),
+        (
+            Stage::Remove,
+            RunsOn::Nowhere,
+            Stage::Canary,
+            "migrate remove --undo",
+        ),
+        (
+            Stage::Canary,
+            RunsOn::Unlabelled,
+            Stage::Observe,
+            "migrate canary --undo",
+        ),
+    ] {
+        let found = refusals(&world(ours, kured), &wish(stage, false, &["a"]), |_| {});
+        assert!(
+            found[0].ends_with(&format!("first kubectl cordonhold {next}")),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn a_lock_that_is_taken_does_not_stop_what_takes_no_node_from_kured() {
+    let take = |seen: &mut Seen| {
+        let kured = seen.kured.as_mut().unwrap();
+        kured.lock = Record::read(Some(r#"{"nodeID":"a","created":"2026-01-01T00:00:00Z","TTL":0}"#));
+    };
+    let canary = world(Stage::Canary, RunsOn::Unlabelled);
+    // Nodes that are named go back one by one; the pods of kured stay.
+    assert_eq!(
+        refusals(&canary, &wish(Stage::Canary, true, &["a"]), take),
+        [] as [&str; 0]
+    );
+    assert_eq!(refusals(&canary, &wish(Stage::Canary, true, &[]), take).len(), 1);
+    let all_undone = world(Stage::Protect, RunsOn::All);
+    assert_eq!(
+        refusals(&all_undone, &wish(Stage::Canary, true, &[]), take),
+        [] as [&str; 0]
+    );
+}
+
+#[test]
+fn the_webhook_has_to_be_ready_for_each_step_forward_after_the_first() {
+    let unready = |seen: &mut Seen| seen.ours.is_ready = false;
+    let says = |world: &World, stage, is_undo| {
+        let found = refusals(world, &wish(stage, is_undo, nodes_of(stage, is_undo)), unready);
+        found
+            .iter()
+            .any(|why| why.starts_with("not every replica of the webhook is ready"))
+    };
+    assert!(!says(&World::new(), Stage::Observe, false));
+    assert!(says(&world(Stage::Observe, RunsOn::All), Stage::Protect, false));
+    assert!(says(&world(Stage::Protect, RunsOn::All), Stage::Canary, false));
+    assert!(!says(&world(Stage::Protect, RunsOn::All), Stage::Protect, true));
+    // One that is ready stops nothing.
+    let found = refusals(
+        &world(Stage::Observe, RunsOn::All),
+        &wish(Stage::Protect, false, &[]),
+        |_| {},
+    );
+    assert_eq!(found, [] as [&str; 0]);
+}
+
+#[test]
+fn a_held_node_stops_the_removal_of_kured_and_nothing_else() {
+    let hold = |seen: &mut Seen| {
+        let marks = json!({ "metadata": {
+            "name": "a", "uid": "u", "annotations": { keys::HOLDER: "u/2026-11-28T02:30:00Z" }, "labels": { keys::PHASE: "draining" },
+        } });
+        seen.nodes[0] = serde_json::from_value(marks).unwrap();
+    };
+    let fleet = world(Stage::Fleet, RunsOn::Nowhere);
+    let found = refusals(&fleet, &wish(Stage::Remove, false, &[]), hold);
+    assert!(
+        matches!(found.as_slice(), [why] if why.starts_with("node a is held for a reboot")),
+        "{found:?}"
+    );
+    assert_eq!(
+        refusals(&fleet, &wish(Stage::Fleet, true, &[]), hold),
+        [] as [&str; 0]
+    );
+}
+
+#[test]
+fn a_node_that_is_named_has_to_be_there_and_a_first_canary_has_to_be_named() {
+    let protect = world(Stage::Protect, RunsOn::All);
+    assert_eq!(
+        refusals(&protect, &wish(Stage::Canary, false, &["a", "b"]), |_| {}),
+        [] as [&str; 0]
+    );
+    assert_eq!(
+        refusals(&protect, &wish(Stage::Canary, false, &["a", "z"]), |_| {}),
+        ["there is no node z"]
+    );
+    let unnamed = "no node is named: name those that get an agent first";
+    assert_eq!(
+        refusals(&protect, &wish(Stage::Canary, false, &[]), |_| {}),
+        [unnamed]
+    );
+}
+
+#[test]
+fn what_both_count_in_one_lock_is_compared_only_where_both_run_and_something_is_installed() {
+    let wishing = |stage: Stage, is_undo, configuration: Value| Wish {
+        values: json!({ "configuration": configuration }),
+        ..wish(stage, is_undo, nodes_of(stage, is_undo))
+    };
+    let two = || json!({ "concurrency": 2 });
+    let counts = |found: &[String]| {
+        found
+            .iter()
+            .filter(|why| why.contains("configuration.concurrency is 2"))
+            .count()
+    };
+    let (observe, protect) = (
+        world(Stage::Observe, RunsOn::All),
+        world(Stage::Protect, RunsOn::All),
+    );
+    let (canary, fleet) = (
+        world(Stage::Canary, RunsOn::Unlabelled),
+        world(Stage::Fleet, RunsOn::Nowhere),
+    );
+    for (world, stage, is_undo, expected) in [
+        (&observe, Stage::Protect, false, 0),
+        (&protect, Stage::Canary, false, 1),
+        (&canary, Stage::Fleet, false, 1),
+        // What is installed already is not compared.
+        (&canary, Stage::Canary, false, 0),
+        (&fleet, Stage::Fleet, true, 0),
+        (&fleet, Stage::Remove, false, 0),
+    ] {
+        let found = refusals(world, &wishing(stage, is_undo, two()), |_| {});
+        assert_eq!(counts(&found), expected, "{stage:?} {is_undo} {found:?}");
+    }
+    let lock = refusals(
+        &protect,
+        &wishing(Stage::Canary, false, json!({ "lockAnnotation": "x" })),
+        |_| {},
+    );
+    assert!(
+        matches!(lock.as_slice(), [why] if why.contains("set configuration.lockAnnotation to it")),
+        "{lock:?}"
+    );
+}
+
+#[test]
+fn nodes_with_the_label_that_lets_neither_run_are_noted_from_canary_on_unless_they_are_named() {
+    let notes = |stage: Stage, ours: Option<Stage>, kured: Option<RunsOn>, nodes: &[&str]| {
+        let mut world = World {
+            ours,
+            kured,
+            ..World::new()
+        };
+        world.nodes[0].1 = Some(keys::DISABLED.to_owned());
+        world.nodes[1].1 = Some(ENABLED.to_owned());
+        decide(&world.seen(), &wish(stage, false, nodes)).notes
+    };
+    let note = "node a has the label cordonhold.dev/agent=disabled, so no agent runs there: kubectl cordonhold migrate canary a gives it one";
+    let of = |stage: Stage, nodes: &[&str]| {
+        notes(
+            stage,
+            stage.before(),
+            stage.before().map_or(Some(RunsOn::All), Stage::kured),
+            nodes,
+        )
+    };
+    assert_eq!(of(Stage::Protect, &[]), [] as [&str; 0]);
+    assert_eq!(of(Stage::Canary, &["b"]), [note]);
+    assert_eq!(of(Stage::Canary, &["a"]), [] as [&str; 0]);
+    assert_eq!(of(Stage::Fleet, &[]), [note]);
+}
+
+#[test]
+fn the_values_for_a_person_are_those_that_differ() {
+    let ours = json!({ "mode": "mixed", "webhook": { "mode": "enforce", "replicas": 3 }, "list": [1], "map": { "a": 1 } });
+    let theirs = json!({ "webhook": { "replicas": 3 }, "list": [1], "map": 1 });
+    let expected = json!({ "mode": "mixed", "webhook": { "mode": "enforce" }, "map": { "a": 1 } });
+    assert_eq!(differences(&ours, &theirs), expected);
+    let theirs = json!({ "mode": { "x": 1 }, "webhook": { "mode": "enforce", "replicas": 3 }, "list": [1], "map": { "a": 1 } });
+    assert_eq!(differences(&ours, &theirs), json!({ "mode": "mixed" }));
+}
+
+#[test]
+fn each_step_has_exactly_these_acts() {
+    let names = |all: &[&str]| all.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let acts = |world: &World, stage, is_undo, nodes: &[&str]| -> Vec<Act> {
+        let acts = decide(&world.seen(), &wish(stage, is_undo, nodes)).acts;
+        acts.into_iter()
+            .filter(|act| !matches!(act, Act::Install { .. }))
+            .collect()
+    };
+    let labelled = |mut world: World| {
+        world.nodes[0].1 = Some(ENABLED.to_owned());
+        world.nodes[1].1 = Some(keys::DISABLED.to_owned());
+        world
+    };
+    let protect = labelled(world(Stage::Protect, RunsOn::All));
+    let canary = labelled(world(Stage::Canary, RunsOn::Unlabelled));
+    let fleet = labelled(world(Stage::Fleet, RunsOn::Nowhere));
+    let unlabelled = || Act::KuredRuns(RunsOn::Unlabelled);
+    for (world, stage, is_undo, nodes, expected) in [
+        // A node that has an agent gets none again.
+        (
+            &protect,
+            Stage::Canary,
+            false,
+            &["a", "b", "c"][..],
+            vec![unlabelled(), Act::ToAgents(names(&["b", "c"]))],
+        ),
+        (
+            &protect,
+            Stage::Canary,
+            false,
+            &["c"],
+            vec![unlabelled(), Act::ToAgents(names(&["c"]))],
+        ),
+        (&canary, Stage::Canary, false, &["a"], vec![]),
+        (
+            &canary,
+            Stage::Fleet,
+            false,
+            &[],
+            vec![Act::ToAgents(names(&["c"])), Act::KuredRuns(RunsOn::Nowhere)],
+        ),
+        (
+            &canary,
+            Stage::Canary,
+            true,
+            &[],
+            vec![Act::ToKured(names(&["a"])), Act::KuredRuns(RunsOn::All)],
+        ),
+        (
+            &canary,
+            Stage::Canary,
+            true,
+            &["a", "c"],
+            vec![Act::ToKured(names(&["a"]))],
+        ),
+        (
+            &fleet,
+            Stage::Fleet,
+            true,
+            &[],
+            vec![Act::Label(names(&["c"])), unlabelled()],
+        ),
+        (&fleet, Stage::Remove, false, &[], vec![Act::RemoveKured]),
+    ] {
+        assert_eq!(
+            acts(world, stage, is_undo, nodes),
+            expected,
+            "{stage:?} {is_undo} {nodes:?}"
+        );
+    }
+}
