@@ -453,6 +453,280 @@ fn before_an_install() {
     assert_eq!(find(&sound(), Some(&[])), [Code::InstalledAlready]);
 }
 
+/// What is fine about this, after this change of a sound installation.
+fn fine(about: &str, change: impl FnOnce(&mut Examined)) -> Option<String> {
+    let mut examined = sound();
+    change(&mut examined);
+    let fine = Diagnosis::of(&examined, now()).fine;
+    fine.into_iter()
+        .find(|fine| fine.about == about)
+        .map(|fine| fine.says)
+}
+
+#[test]
+fn what_is_fine_is_told_with_what_was_seen_of_it() {
+    let nothing: fn(&mut Examined) = |_| {};
+    let says = |about: &str| fine(about, nothing);
+    for (about, expected) in [
+        ("agents", "2 of 2 ready, in 1 DaemonSet"),
+        (
+            "versions",
+            "this plugin 0.4.0, the webhook 0.4.1, the agents of cordonhold-agent 0.4.1",
+        ),
+        ("pools", "1 pool, and no node is in two"),
+        ("kured", "there is none"),
+        ("permissions", "the ServiceAccounts may do what they must"),
+        ("clocks", "1 node and this machine within 30 s of the API server"),
+        ("holds and locks", "2 nodes and 1 pool without trouble"),
+    ] {
+        assert_eq!(says(about).as_deref(), Some(expected), "{about}");
+    }
+    let two_sets = |examined: &mut Examined| {
+        let mut other = agents("i:latest");
+        (other.wanted, other.ready) = (3, 3);
+        examined.agents.as_mut().unwrap().push(other);
+    };
+    assert_eq!(
+        fine("agents", two_sets).as_deref(),
+        Some("5 of 5 ready, in 2 DaemonSets")
+    );
+    let expected = "this plugin 0.4.0, the webhook 0.4.1, the agents of cordonhold-agent 0.4.1, agents whose image has no version in its tag";
+    assert_eq!(fine("versions", two_sets).as_deref(), Some(expected));
+    let none = |examined: &mut Examined| examined.agents = Some(Vec::new());
+    assert_eq!(fine("agents", none).as_deref(), Some("none are installed"));
+    let unseen = |examined: &mut Examined| (examined.beats, examined.clock) = (Vec::new(), None);
+    assert_eq!(fine("clocks", unseen), None);
+    let no_beats = |examined: &mut Examined| examined.beats.clear();
+    assert_eq!(
+        fine("clocks", no_beats).as_deref(),
+        Some("this machine within 30 s of the API server")
+    );
+    assert_eq!(fine("pools", |examined| examined.seen.locks.clear()), None);
+    assert_eq!(fine("pools", |examined| examined.seen.nodes.clear()), None);
+    let with_kured = |has_agents: bool| {
+        move |examined: &mut Examined| {
+            examined.kureds = Some(vec![kured("kured")]);
+            examined.seen.webhook.protects_kured = Some(true);
+            examined.agents.as_mut().unwrap().retain(|_| has_agents);
+        }
+    };
+    let shared = "kube-system/kured, whose lock the agents share";
+    assert_eq!(fine("kured", with_kured(true)).as_deref(), Some(shared));
+    assert_eq!(
+        fine("kured", with_kured(false)).as_deref(),
+        Some("kube-system/kured")
+    );
+}
+
+/// Either is fine as long as it is the other that has a trouble.
+#[test]
+fn a_trouble_is_the_webhooks_or_that_of_a_node_or_a_lock() {
+    let mut foreign = node("x", &[]);
+    drop(
+        foreign
+            .metadata
+            .annotations
+            .insert(keys::HOLDER.to_owned(), "nonsense".to_owned()),
+    );
+    let about_nodes = |examined: &mut Examined| examined.seen.nodes.push(foreign.clone());
+    let about_webhook = |examined: &mut Examined| examined.seen.webhook.has_ca = Some(false);
+    assert_eq!(fine("holds and locks", about_nodes), None);
+    assert!(fine("webhook", about_nodes).is_some());
+    assert_eq!(fine("webhook", about_webhook), None);
+    assert!(fine("holds and locks", about_webhook).is_some());
+    // One of its objects is enough to say something of it.
+    assert!(fine("webhook", |examined| examined.seen.webhook.deployed = None).is_some());
+    assert!(fine("webhook", |examined| examined.seen.webhook.registered = None).is_some());
+}
+
+#[test]
+fn pods_that_are_refused_are_told_while_replicas_of_the_webhook_are_missing() {
+    let refused = ("ReplicaSet w".to_owned(), "insufficient quota".to_owned());
+    for (ready, is_told) in [(1, true), (2, false), (3, false)] {
+        let found = after(|examined| {
+            examined.refused = vec![refused.clone()];
+            examined.seen.webhook.ready = Some(ready);
+        });
+        assert_eq!(found.contains(&Code::PodsRefused), is_told, "{ready}");
+    }
+}
+
+#[test]
+fn rights_count_only_of_what_is_installed() {
+    let of = |change: fn(&mut Examined)| {
+        after(|examined| {
+            for right in &mut examined.rights {
+                right.is_granted = right.needed.is_too_much();
+            }
+            change(examined);
+        })
+    };
+    let count = |found: &[Code], code: Code| found.iter().filter(|found| **found == code).count();
+    let both = of(|_| {});
+    assert_eq!(
+        (count(&both, Code::RightMissing), count(&both, Code::AgentIsAdmin)),
+        (5, 1)
+    );
+    let no_agents = of(|examined| examined.agents = Some(Vec::new()));
+    assert_eq!(
+        (
+            count(&no_agents, Code::RightMissing),
+            count(&no_agents, Code::AgentIsAdmin)
+        ),
+        (1, 0)
+    );
+    let no_webhook = of(|examined| {
+        examined.seen.webhook = Webhook {
+            deployed: Some(false),
+            ..Webhook::default()
+        }
+    });
+    assert_eq!(
+        (
+            count(&no_webhook, Code::RightMissing),
+            count(&no_webhook, Code::AgentIsAdmin)
+        ),
+        (4, 1)
+    );
+    // What was not looked for may be there.
+    let unseen = of(|examined| examined.agents = None);
+    assert_eq!(count(&unseen, Code::RightMissing), 5);
+}
+
+#[test]
+fn only_the_right_to_override_is_one_that_agents_should_not_have() {
+    let too_much: Vec<(&str, &str)> = Needed::ALL
+        .iter()
+        .filter(|needed| needed.is_too_much())
+        .map(|needed| (needed.account, needed.verb))
+        .collect();
+    assert_eq!(too_much, [(keys::AGENTS, keys::OVERRIDE_VERB)]);
+    let mut of_webhook = *Needed::ALL.iter().find(|needed| needed.is_too_much()).unwrap();
+    of_webhook.account = "cordonhold-webhook";
+    assert!(!of_webhook.is_too_much());
+}
+
+#[test]
+fn a_right_that_is_missing_is_named_as_kubectl_writes_it() {
+    let mut examined = sound();
+    for right in &mut examined.rights {
+        right.is_granted = right.needed.is_too_much();
+    }
+    let findings = Diagnosis::of(&examined, now()).findings;
+    let of = |code: Code| -> Vec<&str> {
+        let of_code = findings.iter().filter(|finding| finding.code == code);
+        let says = of_code.map(|finding| finding.says.split(&[':', ','][..]).next().unwrap_or_default());
+        says.collect()
+    };
+    let expected = [
+        "it may not patch nodes",
+        "it may not list pods",
+        "it may not create pods/eviction",
+        "it may not own rebootholds.cordonhold.dev",
+        "it may not create subjectaccessreviews.authorization.k8s.io",
+    ];
+    assert_eq!(of(Code::RightMissing), expected);
+    assert_eq!(
+        of(Code::AgentIsAdmin),
+        ["it may override rebootholds.cordonhold.dev"]
+    );
+}
+
+#[test]
+fn names_and_numbers_are_told_as_people_write_them() {
+    assert_eq!(
+        [0, 1, 2].map(|number| counted(number, "node")),
+        ["0 nodes", "1 node", "2 nodes"]
+    );
+    let names = |count: usize| -> Vec<String> {
+        ["a", "b c", "d", "e", "f", "g"].map(str::to_owned)[..count].to_vec()
+    };
+    for (count, says) in [
+        (1, "a"),
+        (2, "a, 'b c'"),
+        (4, "a, 'b c', d, e"),
+        (5, "a, 'b c', d, e and 1 more"),
+        (6, "a, 'b c', d, e and 2 more"),
+    ] {
+        assert_eq!(named(&names(count)), says);
+    }
+    assert_eq!(Code::NotTrusted.page(), "docs/doctor.md#ch104");
+}
+
+/// Each of its parts alone is an installation.
+#[test]
+fn before_an_install_each_part_that_is_there_is_told_and_what_was_not_seen_is_not_fine() {
+    let diagnosis = |registered: Option<bool>, deployed: Option<bool>, sets: Option<Vec<AgentSet>>| {
+        let examined = Examined {
+            seen: Seen {
+                webhook: Webhook {
+                    registered,
+                    deployed,
+                    ..Webhook::default()
+                },
+                ..Seen::default()
+            },
+            agents: sets,
+            pod_security: None,
+            ..sound()
+        };
+        let diagnosis = Diagnosis::before_install(&examined, &Installing { missing: None }, now());
+        let is_told = diagnosis
+            .findings
+            .iter()
+            .any(|finding| finding.code == Code::InstalledAlready);
+        let fine = diagnosis.fine.into_iter().find(|fine| fine.about == "Cordonhold");
+        (is_told, fine.is_some())
+    };
+    let (yes, no) = (Some(true), Some(false));
+    let set = vec![agents("i:0.4.0")];
+    for (registered, deployed, sets, expected) in [
+        (no, no, None, (false, true)),
+        (no, no, Some(Vec::new()), (false, true)),
+        (yes, no, None, (true, false)),
+        (no, yes, None, (true, false)),
+        (no, no, Some(set.clone()), (true, false)),
+        (None, None, Some(set), (true, false)),
+        (None, no, None, (false, false)),
+        (no, None, None, (false, false)),
+        (None, None, None, (false, false)),
+    ] {
+        assert_eq!(
+            diagnosis(registered, deployed, sets.clone()),
+            expected,
+            "{registered:?} {deployed:?} {sets:?}"
+        );
+    }
+}
+
+#[test]
+fn policies_are_fine_only_if_they_were_seen() {
+    let says = |has_policies: Option<bool>| {
+        let examined = Examined {
+            has_policies,
+            ..sound()
+        };
+        let diagnosis = Diagnosis::before_install(&examined, &Installing { missing: None }, now());
+        diagnosis.fine.into_iter().any(|fine| fine.about == "policies")
+    };
+    assert_eq!([Some(true), Some(false), None].map(says), [true, false, false]);
+}
+
+#[test]
+fn two_problems_and_a_warning_are_counted_as_two_and_one() {
+    let mut examined = sound();
+    examined.seen.webhook.mode = Some("audit".to_owned());
+    examined.seen.webhook.has_ca = Some(false);
+    examined.server = Some("v1.20.0".to_owned());
+    let diagnosis = Diagnosis::of(&examined, now());
+    let count = |severity| diagnosis.count(severity);
+    assert_eq!(
+        (count(Severity::Problem), count(Severity::Warning)),
+        (2, 1),
+        "{diagnosis:?}"
+    );
+}
+
 #[test]
 fn problems_come_first_and_are_counted_apart() {
     let mut examined = sound();
