@@ -394,6 +394,128 @@ fn pools_are_told_by_their_leases_and_a_shared_lock_counts_for_each_nodes_pool()
 }
 
 #[test]
+fn a_node_is_idle_for_a_table_only_if_nobody_has_written_anything_on_it() {
+    for key in [keys::PAUSE, keys::KEEP_CORDONED] {
+        let mut node = node("n");
+        set(&mut node, key, "jo");
+        let row = row(&fleet(vec![node], Vec::new(), Vec::new()), "n");
+        assert_eq!((row.state, row.is_idle()), (State::Idle, false), "{key}");
+    }
+    let idle = row(&fleet(vec![node("n")], Vec::new(), Vec::new()), "n");
+    assert!(idle.is_idle());
+    let held = row(
+        &fleet(vec![held("n", Phase::Draining)], Vec::new(), Vec::new()),
+        "n",
+    );
+    assert!(!held.is_idle());
+}
+
+#[test]
+fn marks_without_a_holder_and_a_phase_are_no_hold() {
+    let mut node = node("n");
+    set(&mut node, keys::UNTIL, "2026-11-29T11:09:00Z");
+    let row = row(&fleet(vec![node], Vec::new(), Vec::new()), "n");
+    let says = "its marks are no hold of this Node: there is neither a holder nor a phase";
+    assert_eq!((row.state, row.detail.as_str()), (State::Unreadable, says));
+}
+
+#[test]
+fn a_sealed_and_a_returning_node_say_how_far_they_are() {
+    let down = |mut node: NodeView| {
+        node.status.conditions.clear();
+        node
+    };
+    let over = |mut node: NodeView| {
+        set(&mut node, keys::UNTIL, "2026-11-29T10:41:00Z");
+        node
+    };
+    let (sealed, returning) = (held("n", Phase::Sealed), held("n", Phase::Returning));
+    let late = "the time for its reboot is over, and it is not back";
+    let stuck = told("n", "RebootStuck", "the command had no effect");
+    let waits = told("n", "RebootBlocked", "the reboot is postponed: paused");
+    for (node, told, detail) in [
+        (sealed.clone(), None, "the reboot command runs"),
+        (sealed.clone(), Some(&waits), "the reboot command runs"),
+        (sealed.clone(), Some(&stuck), "the command had no effect"),
+        (down(sealed.clone()), None, "the host is down"),
+        (over(sealed.clone()), None, late),
+        (over(down(sealed)), None, late),
+        (
+            returning.clone(),
+            None,
+            "is back and Ready; its cordon is given back after --soak",
+        ),
+        (down(returning), None, "has booted; waits until the node is Ready"),
+    ] {
+        let fleet = fleet(vec![node], Vec::new(), told.into_iter().cloned().collect());
+        assert_eq!(row(&fleet, "n").detail, detail);
+    }
+}
+
+#[test]
+fn a_place_in_the_lock_that_is_kept_is_said_of_the_node() {
+    let says = "its place in the lock is kept for a while";
+    let mut kept = node("n");
+    set(
+        &mut kept,
+        keys::RELEASE_AT,
+        "2026-11-29T10:40:00Z 2026-11-29T11:05:00Z",
+    );
+    for (node, locks, detail) in [
+        (kept, vec![], says),
+        (node("n"), vec![lease(&["n"])], says),
+        (node("n"), vec![lease(&["other"])], ""),
+    ] {
+        let fleet = fleet(vec![node], locks, Vec::new());
+        assert_eq!(
+            (row(&fleet, "n").state, row(&fleet, "n").detail.as_str()),
+            (State::Idle, detail)
+        );
+    }
+}
+
+#[test]
+fn a_wish_waits_in_the_queue_until_its_node_has_a_place_of_ours_in_the_lock() {
+    let kureds = json!({ "nodeID": "n", "created": "2026-11-29T10:00:00Z", "TTL": 0 }).to_string();
+    for (locks, queue) in [
+        (vec![lease(&[])], Some(1)),
+        (vec![lease(&["n"])], None),
+        (
+            vec![
+                lease(&[]),
+                lock(Carrier::DaemonSet, "kured", &[(keys::KURED_LOCK, &kureds)]),
+            ],
+            Some(1),
+        ),
+    ] {
+        let fleet = fleet(vec![held("n", Phase::Wanted)], locks, Vec::new());
+        assert_eq!(row(&fleet, "n").queue, queue);
+    }
+}
+
+#[test]
+fn the_last_ca_is_a_trouble_in_the_two_weeks_before_it_ends() {
+    for (until, is_trouble) in [("2026-12-13T10:59:59Z", true), ("2026-12-13T11:00:00Z", false)] {
+        let webhook = Webhook {
+            ca_until: until.parse().ok(),
+            ..Webhook::default()
+        };
+        let fleet = Fleet::of(
+            &Seen {
+                webhook,
+                ..Seen::default()
+            },
+            now(),
+        );
+        assert_eq!(
+            kinds(&fleet).contains(&TroubleKind::CaEnds),
+            is_trouble,
+            "{until}"
+        );
+    }
+}
+
+#[test]
 fn words_and_codes_in_json_are_those_of_the_tables() {
     for state in State::ALL {
         assert_eq!(json!(state), state.as_str());

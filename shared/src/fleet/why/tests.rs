@@ -167,3 +167,23 @@ fn the_last_events_of_the_node_come_oldest_first_and_no_others() {
     assert_eq!(why.events[0].note, "a b");
     assert_eq!(Why::of("nobody", &seen, Facts::default(), now()), None);
 }
+
+#[test]
+fn the_troubles_of_other_nodes_are_not_told_of_this_one() {
+    let marked = |name: &str| {
+        let mut node = node(None, &[(keys::HOLDER, "nonsense")]);
+        name.clone_into(&mut node.metadata.name);
+        node
+    };
+    let seen = Seen {
+        nodes: vec![marked("n"), marked("other")],
+        ..Seen::default()
+    };
+    let why = Why::of("n", &seen, Facts::default(), now()).unwrap();
+    let nodes: Vec<Option<&str>> = why
+        .troubles
+        .iter()
+        .map(|trouble| trouble.node.as_deref())
+        .collect();
+    assert_eq!(nodes, [Some("n")]);
+}
