@@ -413,4 +413,44 @@ mod tests {
             drop(object(&json!({ said.clone(): [said.clone()], "metadata": said.clone(), "env": [said] })));
         }
     }
+
+    #[test]
+    fn an_event_keeps_its_words_and_loses_what_it_is_not_asked_for() {
+        let said = json!({
+            "reason": "RebootBlocked", "note": format!("https://jo:{SECRET}@host/"), "count": 3, "regarding": { "name": "n" },
+            "metadata": { "name": "x" },
+        });
+        let expected = json!({ "reason": "RebootBlocked", "note": "https://host/…", "count": 3, "regarding": { "name": "n" } });
+        assert_eq!(event(&said), expected);
+    }
+
+    #[test]
+    fn the_certificates_of_a_ca_bundle_stay_whole() {
+        // Base64 that begins as what is cut elsewhere.
+        let bundle = "QUJDRtoken==".to_owned();
+        assert_ne!(text(&bundle), bundle);
+        assert_eq!(
+            walked(&json!({ "caBundle": bundle }), "")["caBundle"],
+            bundle.as_str()
+        );
+    }
+
+    #[test]
+    fn what_follows_a_flag_with_its_value_is_no_secret() {
+        let cut = walked(
+            &json!({ "args": ["--api-token=x", "--mode=audit", "--api-token", "x", "token", "y"] }),
+            "",
+        );
+        assert_eq!(
+            cut["args"],
+            json!([
+                "--api-token=[left-out]",
+                "--mode=audit",
+                "--api-token",
+                "[left-out]",
+                "token",
+                "y"
+            ])
+        );
+    }
 }

@@ -492,3 +492,47 @@ fn every_key_of_ours_goes_from_a_node_whoever_wrote_it() {
         Some("deleted Secret n/cordonhold-ca")
     );
 }
+
+#[test]
+fn nodes_that_carry_something_of_ours_are_counted() {
+    let mut seen = seen(held("draining", OLD));
+    assert_eq!(seen.carriers(), 1);
+    seen.nodes.push(held("wanted", OLD));
+    seen.nodes
+        .push(node(&json!({ "metadata": { "labels": { "zone": "z" } } })));
+    assert_eq!(seen.carriers(), 2);
+    seen.nodes.clear();
+    assert_eq!(seen.carriers(), 0);
+}
+
+#[test]
+fn marks_that_no_agent_is_left_for_are_cancelled_first_and_end_only_then() {
+    let mut seen = seen(held("wanted", OLD));
+    seen.locks.clear();
+    seen.workloads.clear();
+    seen.pods_on.clear();
+    let look = |seen: &Seen| steps(seen, DeadHolds::GiveBack).remove(0);
+    let cancel = look(&seen);
+    let Write::Patch(body) = &cancel.write else {
+        panic!("{cancel:?}")
+    };
+    let annotations = body["metadata"]["annotations"].as_object().unwrap();
+    assert_eq!(annotations.keys().collect::<Vec<_>>(), [keys::CANCEL]);
+    carry_out(&mut seen, &cancel);
+    let end = look(&seen);
+    let Write::Patch(body) = &end.write else {
+        panic!("{end:?}")
+    };
+    assert_eq!(
+        body["metadata"]["annotations"][keys::HOLDER],
+        Value::Null,
+        "{body}"
+    );
+    assert!(
+        body["metadata"]["annotations"]
+            .as_object()
+            .unwrap()
+            .contains_key(keys::HOLDER),
+        "{body}"
+    );
+}
