@@ -254,4 +254,87 @@ mod tests {
             Evicted::Failed(text())
         );
     }
+
+    /// A proxy has no such reason, and a list no such name.
+    #[test]
+    fn only_the_api_server_says_what_is_gone() {
+        let status = |code, reason, name| ErrorStatus {
+            code,
+            reason,
+            name,
+            ..ErrorStatus::default()
+        };
+        for (status, gone) in [
+            (status(404, "NotFound", "a"), Some("a")),
+            (status(404, "NotFound", ""), None),
+            (status(404, "", "a"), None),
+            (status(410, "NotFound", "a"), None),
+        ] {
+            let failed = status.failed("text".to_owned());
+            assert_eq!(
+                (status.gone(), failed.gone.as_deref()),
+                (gone, gone),
+                "{status:?}"
+            );
+            assert_eq!(failed.is_gone("a"), gone.is_some());
+            assert!(!failed.is_gone("b"));
+        }
+    }
+
+    #[test]
+    fn each_code_is_not_found_refused_or_unknown() {
+        let text = || "text".to_owned();
+        for (code, reason, failure) in [
+            (404, "NotFound", Failure::NotFound),
+            (404, "", Failure::Refused(text())),
+            (400, "", Failure::Refused(text())),
+            (403, "Forbidden", Failure::Refused(text())),
+            (408, "", Failure::Unknown(text())),
+            (429, "TooManyRequests", Failure::Unknown(text())),
+            (499, "", Failure::Refused(text())),
+            (500, "", Failure::Unknown(text())),
+            (200, "", Failure::Unknown(text())),
+        ] {
+            let status = ErrorStatus {
+                code,
+                reason,
+                ..ErrorStatus::default()
+            };
+            assert_eq!(status.failed(text()), Failed::from(failure), "{code} {reason}");
+        }
+    }
+
+    #[test]
+    fn an_eviction_of_a_pod_that_is_gone_has_been_done_and_another_refusal_is_told() {
+        let evicted = |code, reason| {
+            let status = ErrorStatus {
+                code,
+                reason,
+                ..ErrorStatus::default()
+            };
+            status.evicted("text".to_owned())
+        };
+        let failed = Evicted::Failed("text".to_owned());
+        assert_eq!(evicted(404, "NotFound"), Evicted::Accepted);
+        assert_eq!(
+            (evicted(404, ""), evicted(403, "Forbidden")),
+            (failed.clone(), failed.clone())
+        );
+        assert_eq!(refused(403, "Other", "no"), failed);
+    }
+
+    #[test]
+    fn a_blocked_eviction_is_tried_again_when_the_api_server_says() {
+        for (retry_after_seconds, expected) in [(0, None), (1, Some(1)), (10, Some(10))] {
+            let status = ErrorStatus {
+                code: 429,
+                retry_after_seconds,
+                ..ErrorStatus::default()
+            };
+            let Evicted::Blocked { retry_after, .. } = status.evicted(String::new()) else {
+                panic!("{status:?}")
+            };
+            assert_eq!(retry_after, expected.map(Duration::from_secs));
+        }
+    }
 }

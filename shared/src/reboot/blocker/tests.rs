@@ -537,3 +537,161 @@ fn our_own_reboot_through_logind_is_not_taken_for_somebody_elses() {
         [Blocker::ForeignReboot(Foreign::Karpenter)]
     );
 }
+
+/// What people read in Events, on the Node and in `status`.
+fn say(all: &[(Blocker, &str)]) {
+    for (blocker, says) in all {
+        assert_eq!(blocker.to_string(), *says);
+    }
+}
+
+fn names(all: &[&str]) -> BTreeSet<String> {
+    all.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[test]
+fn a_blocker_that_was_asked_for_says_what_blocks_and_when_it_goes_on() {
+    say(&[
+        (
+            Blocker::Unavailable {
+                unready: names(&["b", "c"]),
+                allowed: 1,
+            },
+            "Nodes that are not Ready: 2 (b, c), and --max-unavailable allows 1: bring them back, or allow more",
+        ),
+        (
+            Blocker::Alerts(names(&["Down", "a b"])),
+            "alerts are active in Prometheus: Down, 'a b': it goes on when they are resolved, or when --alert-filter-regexp ignores them",
+        ),
+        (
+            Blocker::Series {
+                expression: "up == 0".to_owned(),
+                count: 3,
+                first: "{job=x}".to_owned(),
+            },
+            "--blocker-promql='up == 0' returns 3 series, such as {job=x}: it goes on when it returns none",
+        ),
+        (
+            Blocker::Pods {
+                flag: "--blocking-pod-selector",
+                names: names(&["web/a"]),
+            },
+            "pods on this node that --blocking-pod-selector selects: web/a: it goes on when they have ended or left",
+        ),
+        (
+            Blocker::Object {
+                object: "jobs/a".to_owned(),
+                expression: "status.active > 0".to_owned(),
+            },
+            "'status.active > 0' is true of jobs/a (--blocker-object): it goes on when it is false",
+        ),
+    ]);
+}
+
+#[test]
+fn a_blocker_of_hosts_and_other_nodes_says_what_blocks_and_when_it_goes_on() {
+    let others = BTreeMap::from([("b".to_owned(), Some("b".to_owned())), ("c".to_owned(), None)]);
+    let spread = |ours: Option<&str>| Blocker::Spread {
+        label: "zone".to_owned(),
+        ours: ours.map(str::to_owned),
+        others: others.clone(),
+    };
+    say(&[
+        (
+            Blocker::Inhibitors(names(&["backup: runs"])),
+            "programs on the host block its shutdown: 'backup: runs': it goes on when they no longer do; systemd-inhibit --list on the host shows them",
+        ),
+        (
+            Blocker::NodeAnnotation {
+                key: "example.com/hold".to_owned(),
+                value: "yes".to_owned(),
+            },
+            "the Node has the annotation example.com/hold='yes', which --blocking-node-annotation names: it goes on when that is removed from the Node",
+        ),
+        (
+            spread(Some("a")),
+            "--spread-by=zone keeps nodes of different values apart: this node has zone=a, and these are in a reboot: b (zone=b), c (no such label): \
+             it goes on when they are back",
+        ),
+        (
+            spread(None),
+            "--spread-by=zone keeps nodes of different values apart: this node has no such label, and these are in a reboot: b (zone=b), c (no such label): \
+             it goes on when they are back",
+        ),
+        (
+            Blocker::ForeignReboot(Foreign::Talos),
+            "somebody else reboots this node (talos: annotation talos.dev/cordoned=true): it goes on when the Node no longer shows that",
+        ),
+        (
+            Blocker::Unanswered {
+                question: "Prometheus".to_owned(),
+                since: time("2026-11-29T12:00:00.5Z"),
+                why: "refused".to_owned(),
+            },
+            "Prometheus: no answer since 2026-11-29T12:00:00Z: refused; --blocker-timeout can limit how long that blocks",
+        ),
+    ]);
+}
+
+#[test]
+fn of_many_names_ten_are_said_and_how_many_more_there_are() {
+    for (count, more) in [(10, ""), (11, ", and 1 more"), (30, ", and 20 more")] {
+        let names = (0..count).map(|index| format!("n{index:02}"));
+        let said = Blocker::Alerts(names.collect()).to_string();
+        assert!(said.contains(&format!("n08, n09{more}: it goes on")), "{said}");
+    }
+}
+
+#[test]
+fn of_the_questions_only_that_for_the_budgets_is_not_asked_at_the_end() {
+    assert!(Question::Inhibitors.is_asked_at_the_end());
+    assert!(Question::Promql("up == 0").is_asked_at_the_end());
+    assert!(!Question::Budgets(Preflight { skip_wait: None }).is_asked_at_the_end());
+}
+
+#[test]
+fn a_reboot_that_ended_as_the_time_before_the_wish_began_is_no_part_of_a_loop() {
+    let rules = Rules {
+        reboots_max: Some(RebootsMax {
+            count: 1,
+            within: SignedDuration::from_hours(1),
+        }),
+        ..Rules::default()
+    };
+    let blocks = |reboot: &str| !by_node(&wishing(reboot), &rules).is_empty();
+    assert!(!blocks("2026-11-29T11:00:00.000000001Z"));
+    assert!(blocks("2026-11-29T11:00:00.000000002Z"));
+}
+
+#[test]
+fn nodes_that_are_not_ready_count_unless_they_are_ours_in_the_lock_or_held() {
+    let unready = |name: &str| other(name, None, None);
+    let ready: NodeView = serde_json::from_value(serde_json::json!({
+        "metadata": { "name": "ready" }, "status": { "conditions": [{ "type": "Ready", "status": "True" }] },
+    }))
+    .unwrap();
+    let pool = [
+        unready("b"),
+        unready("locked"),
+        other("held", None, Some("draining")),
+        ready,
+    ];
+    let rules = Rules {
+        max_unavailable: Some(Share::Count(0)),
+        ..Rules::default()
+    };
+    let found = in_pool(&unready("a"), &locked(&["locked"], &[]), &pool, &rules, 9);
+    let expected = Blocker::Unavailable {
+        unready: ["b".to_owned()].into(),
+        allowed: 0,
+    };
+    assert_eq!(found, [expected]);
+}
+
+#[test]
+fn a_field_selector_may_end_with_a_backslash_that_is_escaped_and_with_no_other() {
+    let parse = |text: &str| text.parse::<pods::FieldSelector>();
+    assert!(parse(r"metadata.name=a\\").is_ok());
+    assert!(parse(r"metadata.name=a\").is_err());
+    assert!(parse("metadata.name=a").is_ok());
+}

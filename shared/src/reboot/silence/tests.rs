@@ -394,6 +394,82 @@ fn an_answer_that_cannot_be_used_says_why_within_a_bound() {
     }
 }
 
+#[test]
+fn the_words_of_http_are_those_of_the_requests() {
+    use wire::Method::{Delete, Get, Post};
+    assert_eq!(
+        [Get, Post, Delete].map(wire::Method::as_str),
+        ["GET", "POST", "DELETE"]
+    );
+}
+
+/// Each of these has an id of its own, so that it is told which one was read.
+#[test]
+fn of_the_silences_that_are_there_only_ours_that_have_not_ended_are_read() {
+    let silence = |id: &str, by: &str, state: &str| {
+        json!({
+            "id": id, "status": { "state": state }, "matchers": [{ "name": "node", "value": "n", "isRegex": false }],
+            "startsAt": "2026-11-29T09:50:00Z", "endsAt": "2026-11-29T10:10:00Z", "createdBy": by, "comment": "x; hold uid-1/y",
+        })
+    };
+    let body = json!([
+        silence("ours", "cordonhold-agent", "active"),
+        silence("pending", "cordonhold-agent", "pending"),
+        silence("expired", "cordonhold-agent", "expired"),
+        silence("ada's", "ada", "active"),
+    ]);
+    let found = wire::read_list(body.to_string().as_bytes()).unwrap();
+    let ids: Vec<&str> = found.iter().map(|found| found.id.as_str()).collect();
+    assert_eq!(ids, ["ours", "pending"]);
+    // Before Alertmanager 0.22 no matcher was negative, and none said so.
+    assert_eq!(found[0].matchers, sets().remove(0));
+}
+
+#[test]
+fn an_answer_that_cannot_be_used_is_shown_from_its_beginning() {
+    assert!(
+        wire::read_list(b"<html>login")
+            .unwrap_err()
+            .ends_with(": '<html>login'")
+    );
+    assert!(
+        wire::read_posted(b"<html>login")
+            .unwrap_err()
+            .ends_with(": '<html>login'")
+    );
+    assert_eq!(wire::refusal(b"<html>login"), "'<html>login'");
+}
+
+#[test]
+fn a_silence_is_extended_once_less_than_half_of_its_lease_is_left() {
+    let (mut keeper, mut there) = (Keeper::new(REBOOT_TIMEOUT), Alertmanager::default());
+    let _ = keeper.show("uid-1", by(Phase::Draining), after(0));
+    assert_eq!(act(&mut keeper, &mut there, after(0)), 2);
+    for (second, steps) in [(1, 0), (60, 0), (300, 0), (301, 2)] {
+        assert_eq!(
+            keeper.steps(&sets(), &there.silences, after(second)).len(),
+            steps,
+            "{second}"
+        );
+    }
+}
+
+#[test]
+fn the_silence_of_a_seal_is_wished_for_until_it_ends_and_only_by_who_saw_the_hold_before() {
+    let is_wished = |keeper: &Keeper, second| keeper.wish(after(second)) != Wish::AsTheyAre;
+    let mut keeper = Keeper::new(REBOOT_TIMEOUT);
+    let _ = keeper.show("uid-1", by(Phase::Delaying), after(0));
+    let _ = keeper.show("uid-1", by(Phase::Sealed), after(100));
+    for (second, expected) in [(100, true), (1_899, true), (1_900, false), (2_000, false)] {
+        assert_eq!(is_wished(&keeper, second), expected, "{second}");
+    }
+    let mut of_another = Keeper::new(REBOOT_TIMEOUT);
+    let before = Held::By(holder("2026-11-29T08:00:00Z"), Phase::Delaying);
+    let _ = of_another.show("uid-1", before, after(0));
+    let _ = of_another.show("uid-1", by(Phase::Sealed), after(100));
+    assert!(!is_wished(&of_another, 100));
+}
+
 fn any_held() -> impl Strategy<Value = Held> {
     prop_oneof![
         Just(Held::Unknown),
