@@ -525,3 +525,21 @@ fn two_flags_of_one_word_are_one_if_they_are_less_than_a_unit_apart() {
     assert_eq!(flags(jiff::SignedDuration::from_secs(1)), 2);
     assert_eq!(flags(jiff::SignedDuration::from_millis(999)), 1);
 }
+
+#[test]
+fn a_moment_in_a_wait_that_is_cut_is_within_its_140_units() {
+    let timeline = of_phases(
+        &[("02:00:00", Phase::Wanted), ("02:16:00", Phase::Draining)],
+        "02:20:00",
+    );
+    let scale = Scale::of(&timeline);
+    for (time, x) in [
+        ("02:00:00", "112.0"),
+        ("02:04:00", "147.0"),
+        ("02:16:00", "252.0"),
+        ("02:18:00", "594.0"),
+        ("02:20:00", "936.0"),
+    ] {
+        assert_eq!(format!("{:.1}", scale.x(at(time))), x, "{time}");
+    }
+}
