@@ -37,9 +37,14 @@ pub(super) enum MintError {
 /// Makes a CA.
 pub(super) fn authority(validity: Validity) -> Result<Made, MintError> {
     let key = KeyPair::generate()?;
-    // The name tells one CA from another for whoever looks at a bundle.
-    let certificate =
-        authority_params(&format!("Cordonhold CA {}", validity.from), validity).self_signed(&key)?;
+    // The name tells one CA from another for whoever looks at a bundle, also of two that were made in the same second: it ends with a part of
+    // the public key.
+    let id = key
+        .public_key_raw()
+        .last_chunk()
+        .map_or(0, |end| u32::from_be_bytes(*end));
+    let name = format!("Cordonhold CA {} {id:08x}", validity.from);
+    let certificate = authority_params(&name, validity).self_signed(&key)?;
     Ok(Made {
         certificate: certificate.pem(),
         key: key.serialize_pem(),
@@ -113,4 +118,30 @@ fn valid(Validity { from, to }: Validity) -> CertificateParams {
 
 fn since_epoch(time: Timestamp) -> Duration {
     Duration::from_secs(u64::try_from(time.as_second()).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_cas_that_are_made_in_the_same_second_have_names_of_their_own() {
+        let validity = Validity {
+            from: "2026-11-23T10:00:00Z".parse().unwrap(),
+            to: "2027-11-23T10:00:00Z".parse().unwrap(),
+        };
+        let name = || {
+            let made = authority(validity).unwrap();
+            let pem = x509_parser::pem::parse_x509_pem(made.certificate.as_bytes())
+                .unwrap()
+                .1;
+            let subject = pem.parse_x509().unwrap().subject().to_string();
+            assert!(
+                subject.starts_with("CN=Cordonhold CA 2026-11-23T10:00:00Z "),
+                "{subject}"
+            );
+            subject
+        };
+        assert_ne!(name(), name());
+    }
 }
