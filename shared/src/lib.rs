@@ -40,6 +40,9 @@ pub mod migration;
 pub mod redaction;
 pub mod release;
 
+#[cfg(test)]
+mod generated;
+
 /// The result of reading a value that somebody else may have written. All three outcomes are regular ones, none is an error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Reading<T> {

@@ -511,25 +511,3 @@ pub(super) fn picture_of(uncordons: &[(Answer, &str, &str)]) -> Timeline {
     timeline.uncordons = asked.collect();
     timeline
 }
-
-/// Fails if this file, in `src/history`, does not have this text. With `CORDONHOLD_WRITE_MANUAL` set, it is written first.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the file is for people too, and is written anew on request"
-)]
-pub(super) fn assert_written(file: &str, text: &str) {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("src/history")
-        .join(file);
-    if std::env::var_os("CORDONHOLD_WRITE_MANUAL").is_some() {
-        std::fs::write(&path, text).unwrap();
-    }
-    let written = std::fs::read_to_string(&path).unwrap_or_default();
-    for (is, should) in written.lines().zip(text.lines()) {
-        assert_eq!(
-            is, should,
-            "{file} is out of date: write it anew with `CORDONHOLD_WRITE_MANUAL=1 cargo test -p cordonhold-shared shown`"
-        );
-    }
-    assert!(written == text, "{file} is out of date");
-}

@@ -8,6 +8,7 @@ use std::path::Path;
 use super::deferral::{by_admin, earlier, wanted};
 use super::kured::{SURELY_OVER, edit, locks, seen, silent, single, uncordon, verdict_of};
 use super::*;
+use crate::generated::assert_written;
 
 /// What a section says by hand, in this order, unless its requests simply pass.
 const PARTS: [&str; 3] = ["**What it means.** ", "**How to look.** ", "**How to mend it.** "];
@@ -168,25 +169,12 @@ fn with_reasons(page: &str) -> String {
 }
 
 #[test]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the page is a file, which is written anew on request"
-)]
+#[expect(clippy::disallowed_methods, reason = "the page is a file")]
 fn the_manual_has_a_section_for_each_reason_with_the_text_that_people_read() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reasons.md");
-    let page = std::fs::read_to_string(&path).unwrap();
-    let text = with_reasons(&page);
-    if std::env::var_os("CORDONHOLD_WRITE_MANUAL").is_some() {
-        std::fs::write(&path, &text).unwrap();
-    }
-    let page = std::fs::read_to_string(&path).unwrap();
-    for (is, should) in page.lines().zip(text.lines()) {
-        assert_eq!(
-            is, should,
-            "docs/reasons.md is out of date: write it anew with `CORDONHOLD_WRITE_MANUAL=1 cargo test -p cordonhold-shared manual`"
-        );
-    }
-    assert_eq!(page, text);
+    let file = "../docs/reasons.md";
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    let page = with_reasons(&page);
+    assert_written(file, &page, "manual");
 
     let sections: Vec<&str> = page.split("\n### `").skip(1).collect();
     let codes: Vec<&str> = sections

@@ -2,6 +2,7 @@
 //! when they change.
 
 use super::*;
+use crate::generated::assert_written;
 
 /// A line of the webhook's log about another node and hold than [`decision`] has.
 fn elsewhere(line: &str, node: &str, holder: &str) -> String {
@@ -169,13 +170,13 @@ fn rich() -> History {
 #[test]
 fn the_page_of_a_history_shows_each_reboot_and_all_that_is_known_of_it() {
     let page = page::of_history(&rich());
-    assert_written("tests/page.html", &page);
+    assert_written("src/history/tests/page.html", &page, "shown");
 }
 
 #[test]
 fn the_json_of_a_history_has_each_reboot_and_leaves_out_what_is_not_known() {
     let text = serde_json::to_string_pretty(&rich()).unwrap() + "\n";
-    assert_written("tests/history.json", &text);
+    assert_written("src/history/tests/history.json", &text, "shown");
 }
 
 #[test]

@@ -4,7 +4,8 @@
 use jiff::Timestamp;
 
 use super::*;
-use crate::history::tests::{assert_written, at};
+use crate::generated::assert_written;
+use crate::history::tests::at;
 use crate::history::{Outcome, Span};
 
 /// A timeline of these phases, each from a time to the next one's; the last time is the end.
@@ -397,7 +398,7 @@ fn pictures_show_what_is_said_above_them() {
     });
     let sections: String = sections.collect();
     let text = page::document("Pictures", &page::styles(None), &sections);
-    assert_written("picture/tests/pictures.html", &text);
+    assert_written("src/history/picture/tests/pictures.html", &text, "shown");
 }
 
 #[test]
@@ -408,7 +409,7 @@ fn a_picture_that_is_a_file_is_shown_with_its_heading() {
         .repeat(4)
         .trim()
         .to_owned();
-    assert_written("picture/tests/race.svg", &file(&timeline));
+    assert_written("src/history/picture/tests/race.svg", &file(&timeline), "shown");
 }
 
 #[test]
