@@ -89,9 +89,10 @@ async fn run(args: &FiguresArgs) -> Result<bool> {
             figures.extend(measure(benchmark, args).await?);
         }
     }
+    let lines = record::of_this_run(&figures)?;
     if args.json {
-        for line in record::of_this_run(&figures)? {
-            println!("{}", serde_json::to_string(&line)?);
+        for line in &lines {
+            println!("{}", serde_json::to_string(line)?);
         }
     } else {
         print_table(&figures);
@@ -104,7 +105,7 @@ async fn run(args: &FiguresArgs) -> Result<bool> {
         return Ok(regressions.is_empty());
     }
     if args.record {
-        record::keep(record::of_this_run(&figures)?)?;
+        record::keep(lines)?;
         return written();
     }
     Ok(figures.iter().all(|figure| figure.met))
@@ -134,9 +135,9 @@ async fn measure(benchmark: Benchmark, args: &FiguresArgs) -> Result<Vec<Figure>
             hop::measure(options, tell).await
         }
         Benchmark::Api => api::measure(args.rounds.unwrap_or(ROUNDS), tell).await,
-        // A round takes minutes.
         Benchmark::Size => size::measure(args.rounds.unwrap_or(ROUNDS), tell).await,
         Benchmark::Agent => agent::measure(args.time.unwrap_or(WINDOW), tell).await,
+        // A round takes minutes.
         Benchmark::Drain => drain::measure(args.rounds.unwrap_or(1), tell).await,
     }
 }

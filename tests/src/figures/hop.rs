@@ -121,10 +121,7 @@ impl Bench {
         let pinned = on_its_core(directory.path(), &webhook)?;
         let webhook =
             Webhook::start_program(&pinned, &plane, Mode::Enforce, Protection::OwnHolds, &[]).await?;
-        let ours = Server {
-            address: webhook.admission_address(),
-            ca: written(directory.path(), "ours.ca", webhook.ca_pem().as_bytes())?,
-        };
+        let ours = Server::of(&webhook, directory.path())?;
         for kib in KIB {
             drop(written(
                 directory.path(),
@@ -200,17 +197,8 @@ impl Bench {
     async fn send(&self, who: Who, kib: usize, rate: Option<f64>) -> Result<Measured> {
         let server = &self.servers[who as usize];
         let body = self.directory.path().join(format!("{kib}.json"));
-        let mut line = CommandLine::new("taskset")
-            .args(["-c", CORES[1]])
-            .arg(&self.load)
-            .arg("send")
-            .args(["--address".to_owned(), server.address.to_string()])
-            .arg("--ca")
-            .arg(&server.ca)
-            .arg("--body")
-            .arg(body)
-            .args(["--connections".to_owned(), CONNECTIONS.to_string()])
-            .args(["--for".to_owned(), format!("{}ms", self.options.time.as_millis())]);
+        let line = CommandLine::new("taskset").args(["-c", CORES[1]]).arg(&self.load);
+        let mut line = server.load(line, &body, CONNECTIONS, self.options.time);
         if let Some(rate) = rate {
             line = line.args(["--rate".to_owned(), format!("{rate:.0}")]);
         }

@@ -13,8 +13,9 @@ use super::written;
 use crate::control_plane::{ControlPlane, free_ports};
 use crate::process::{CommandLine, Process};
 use crate::wait;
+use crate::webhook::Webhook;
 
-const LISTENS_TIMEOUT: Duration = Duration::from_secs(20);
+pub(super) const LISTENS_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Where a server listens, and the CA of its certificate.
 pub(super) struct Server {
@@ -42,6 +43,15 @@ impl Certificate {
         })
     }
 
+    /// The command line of a server with this certificate that listens at this address.
+    pub(super) fn command(&self, line: CommandLine, address: SocketAddr) -> CommandLine {
+        line.args(["--listen".to_owned(), address.to_string()])
+            .arg("--tls-cert")
+            .arg(&self.cert)
+            .arg("--tls-key")
+            .arg(&self.key)
+    }
+
     /// Starts a server with this certificate, and waits until it listens.
     pub(super) async fn serve(
         &self,
@@ -49,18 +59,50 @@ impl Certificate {
         name: &str,
         line: CommandLine,
     ) -> Result<(Process, Server)> {
-        let [port] = free_ports()?;
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let line = line.args(["--listen".to_owned(), address.to_string()]);
-        let line = line
-            .arg("--tls-cert")
-            .arg(&self.cert)
-            .arg("--tls-key")
-            .arg(&self.key);
-        let process = plane.kennel().start(name, &line)?;
-        let listens = || async { Ok(TcpStream::connect(address).await.ok().map(drop)) };
-        wait::until("a server to listen", LISTENS_TIMEOUT, listens).await?;
+        let address = free_address()?;
+        let process = plane.kennel().start(name, &self.command(line, address))?;
+        listens(address).await?;
         let ca = self.ca.clone();
         Ok((process, Server { address, ca }))
     }
+}
+
+impl Server {
+    /// Ours. Its CA is written into this directory.
+    pub(super) fn of(webhook: &Webhook, directory: &Path) -> Result<Self> {
+        Ok(Self {
+            address: webhook.admission_address(),
+            ca: written(directory, "ours.ca", webhook.ca_pem().as_bytes())?,
+        })
+    }
+
+    /// The command line of the load that sends it this review over so many connections.
+    pub(super) fn load(
+        &self,
+        line: CommandLine,
+        review: &Path,
+        connections: u16,
+        time: Duration,
+    ) -> CommandLine {
+        line.arg("send")
+            .args(["--address".to_owned(), self.address.to_string()])
+            .arg("--ca")
+            .arg(&self.ca)
+            .arg("--body")
+            .arg(review)
+            .args(["--connections".to_owned(), connections.to_string()])
+            .args(["--for".to_owned(), format!("{}ms", time.as_millis())])
+    }
+}
+
+/// An address at which nobody listens.
+pub(super) fn free_address() -> Result<SocketAddr> {
+    let [port] = free_ports()?;
+    Ok(SocketAddr::from(([127, 0, 0, 1], port)))
+}
+
+/// Waits until a server listens there.
+pub(super) async fn listens(address: SocketAddr) -> Result<()> {
+    let listens = || async { Ok(TcpStream::connect(address).await.ok().map(drop)) };
+    wait::until("a server to listen", LISTENS_TIMEOUT, listens).await
 }

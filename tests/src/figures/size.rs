@@ -1,9 +1,8 @@
 //! What the programs take: bytes of program and image, resident memory, the time from the start to ready, and to a changed certificate.
 //!
-//! The webhook is beside a plain one in Go, stripped and packed in the same way. The agent has no peer here: kured's module is refused by the Go module
-//! proxies that builds can use. Not here: what an agent asks for and keeps while it waits (`agent`).
+//! The webhook is beside a plain one in Go, stripped and packed in the same way. The agent has no peer here: kured's module could not be
+//! had. Not here: what an agent asks for and keeps while it waits (`agent`).
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,8 +11,9 @@ use cordonhold_release::program as shipped;
 use cordonhold_release::{image, images};
 use tokio::net::TcpStream;
 
+use super::peer::{Certificate, LISTENS_TIMEOUT, Server, free_address, listens};
 use super::{Figure, Goal, median, megabytes, review, written};
-use crate::control_plane::{ControlPlane, free_ports};
+use crate::control_plane::ControlPlane;
 use crate::install::{Rendered, manifests};
 use crate::process::CommandLine;
 use crate::programs::{self, Program};
@@ -31,7 +31,6 @@ const KIB: usize = 40;
 const CONNECTIONS: u16 = 32;
 const BUSY: Duration = Duration::from_secs(5);
 const BUSY_TIMEOUT: Duration = Duration::from_secs(40);
-const LISTENS_TIMEOUT: Duration = Duration::from_secs(20);
 const SERVED_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of programs differ by what a compiler's next version does.
 const BYTES_MARGIN: f64 = 1.05;
@@ -43,8 +42,7 @@ const START_MARGIN: f64 = 2.5;
 struct Bench {
     webhook: Webhook,
     peer: CommandLine,
-    peer_address: SocketAddr,
-    peer_ca: PathBuf,
+    peer_at: Server,
     load: PathBuf,
     review: PathBuf,
     plane: ControlPlane,
@@ -121,23 +119,17 @@ impl Bench {
         let rendered = Rendered::from_directory(&plane.assets().kubectl, &manifests("base")).await?;
         rendered.apply_objects(&plane.client()).await?;
         let webhook = Webhook::start_program(ours, &plane, Mode::Enforce, Protection::OwnHolds, &[]).await?;
-        let issued = cordonhold_certs_dev::issue(&["127.0.0.1".to_owned()])?;
-        let write = |name: &str, text: &str| written(directory.path(), name, text.as_bytes());
-        let [port] = free_ports()?;
-        let peer_address = SocketAddr::from(([127, 0, 0, 1], port));
-        let peer = CommandLine::new(theirs)
-            .args(["--listen".to_owned(), peer_address.to_string()])
-            .arg("--tls-cert")
-            .arg(write("tls.crt", &issued.cert_pem)?)
-            .arg("--tls-key")
-            .arg(write("tls.key", &issued.key_pem)?);
+        let certificate = Certificate::issue(directory.path())?;
+        let peer_at = Server {
+            address: free_address()?,
+            ca: certificate.ca.clone(),
+        };
         Ok(Self {
             webhook,
-            peer,
-            peer_address,
-            peer_ca: write("ca.crt", &issued.ca_pem)?,
+            peer: certificate.command(CommandLine::new(theirs), peer_at.address),
+            peer_at,
             load,
-            review: write("review.json", &review::review(KIB))?,
+            review: written(directory.path(), "review.json", review::review(KIB).as_bytes())?,
             plane,
             directory,
         })
@@ -151,7 +143,7 @@ impl Bench {
             seen[0].push(self.webhook.start_timed().await?.as_secs_f64() * 1e3);
             let begun = Instant::now();
             let mut peer = self.plane.kennel().start(PEER, &self.peer)?;
-            while TcpStream::connect(self.peer_address).await.is_err() {
+            while TcpStream::connect(self.peer_at.address).await.is_err() {
                 peer.check_running()?;
                 ensure!(
                     begun.elapsed() < LISTENS_TIMEOUT,
@@ -170,12 +162,11 @@ impl Bench {
         self.webhook.kill();
         self.webhook.start_again().await?;
         let peer = self.plane.kennel().start(PEER, &self.peer)?;
-        let listens = || async { Ok(TcpStream::connect(self.peer_address).await.ok().map(drop)) };
-        wait::until("the peer to listen", LISTENS_TIMEOUT, listens).await?;
+        listens(self.peer_at.address).await?;
         let idle = [self.webhook.memory_kib("VmRSS")?, peer.memory_kib("VmRSS")?];
-        let ours_ca = written(self.directory.path(), "ours.ca", self.webhook.ca_pem().as_bytes())?;
-        self.send(self.webhook.admission_address(), &ours_ca).await?;
-        self.send(self.peer_address, &self.peer_ca).await?;
+        self.send(&Server::of(&self.webhook, self.directory.path())?)
+            .await?;
+        self.send(&self.peer_at).await?;
         let busy = [self.webhook.memory_kib("VmHWM")?, peer.memory_kib("VmHWM")?];
         let figure = |name: &str, [ours, theirs]: [u64; 2]| {
             let both = (megabytes(ours * 1024), megabytes(theirs * 1024));
@@ -187,16 +178,8 @@ impl Bench {
         ])
     }
 
-    async fn send(&self, to: SocketAddr, ca: &Path) -> Result<()> {
-        let line = CommandLine::new(&self.load)
-            .arg("send")
-            .args(["--address".to_owned(), to.to_string()])
-            .arg("--ca")
-            .arg(ca)
-            .arg("--body")
-            .arg(&self.review)
-            .args(["--connections".to_owned(), CONNECTIONS.to_string()])
-            .args(["--for".to_owned(), format!("{}s", BUSY.as_secs())]);
+    async fn send(&self, to: &Server) -> Result<()> {
+        let line = to.load(CommandLine::new(&self.load), &self.review, CONNECTIONS, BUSY);
         line.run("", BUSY_TIMEOUT).await.map(drop)
     }
 
