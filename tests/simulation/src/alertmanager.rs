@@ -80,7 +80,7 @@ struct Silence {
     is_orphan: bool,
 }
 
-/// When a hold was sealed last, and when it was given back.
+/// When a hold was sealed last, and when it was given back. If somebody put its marks back after that, `ended` is when they went again.
 #[derive(Debug, Default)]
 struct Life {
     sealed: Option<Uptime>,
@@ -373,18 +373,21 @@ impl World {
         let index = (commit.key.resource == Resource::Nodes)
             .then(|| World::index_of(&commit.key.name))
             .flatten();
-        let Some(index) = index.filter(|index| own == Some(*index)) else {
+        let Some(index) = index else {
             return;
         };
-        let now = self.now;
+        let (is_own, now) = (own == Some(index), self.now);
         let shown = |node: Option<&Stored>| node.and_then(|node| hold::read(node.node()).present());
         let (old, new) = (shown(commit.old.as_ref()), shown(commit.new.as_ref()));
         let created = |hold: &Option<Hold>| hold.as_ref().map(|hold| hold.holder.created.clone());
         let lives = &mut self.alertmanager.lives;
         if let Some(over) = created(&old).filter(|_| created(&old) != created(&new)) {
-            lives.entry((index, over)).or_default().ended = Some(now);
+            let life = lives.entry((index, over)).or_default();
+            if is_own || life.ended.is_some() {
+                life.ended = Some(now);
+            }
         }
-        if let Some(new) = new {
+        if let Some(new) = new.filter(|_| is_own) {
             let life = lives.entry((index, new.holder.created)).or_default();
             life.ended = None;
             if new.phase == Phase::Sealed {
