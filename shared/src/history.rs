@@ -270,7 +270,7 @@ impl History {
                     .checked_sub(REBOOTS_MAX)
                     .filter(|cut| *cut > 0)
                     .map(|older| Unseen {
-                        what: format!("{older} older reboots of node {}", quoted(name)),
+                        what: format!("older reboots of node {} ({older})", quoted(name)),
                         needs: None,
                         says: format!("a history shows the newest {REBOOTS_MAX} of each node"),
                     }),

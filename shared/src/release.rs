@@ -163,7 +163,7 @@ pub fn plan(
 ) -> Result<Vec<Step>, (String, String)> {
     let mut node = node.clone();
     let mut steps: Vec<Step> = Vec::new();
-    while steps.len() < PARTS_MAX {
+    for _ in 0..PARTS_MAX {
         let step = match Release::of(&node, agent, reason, now) {
             Release::Nothing => break,
             Release::Refused { why, instead } => return Err((why, instead)),

@@ -182,7 +182,7 @@ impl Logs {
     pub(super) fn unseen(&self) -> Vec<Unseen> {
         let lost = |count: u64, says: &str| {
             (count > 0).then(|| Unseen {
-                what: format!("{count} lines of the logs"),
+                what: format!("lines of the logs ({count})"),
                 needs: None,
                 says: says.to_owned(),
             })

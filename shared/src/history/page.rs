@@ -53,7 +53,7 @@ pub fn of_reboots(reboots: &[Timeline]) -> String {
     for (index, timeline) in reboots.iter().take(PICTURES_MAX).enumerate() {
         body.push_str(&section(timeline, &format!("reboot-{index}"), "", ""));
     }
-    body + &more(reboots.len(), PICTURES_MAX, "older reboots")
+    body + &more(reboots.len(), PICTURES_MAX, "Older reboots")
 }
 
 /// One reboot. `id` is no other's in the page; `title`, if there is one, stands in the place of the node's name; `about` is said below it.
@@ -122,7 +122,7 @@ pub fn of_others(others: &[Other]) -> String {
     }
     format!(
         "<section><h2>Uncordons outside of these reboots</h2>\n<div class=\"scroll\"><table>\n<tbody>\n{rows}</tbody>\n</table></div>\n{}</section>\n",
-        more(others.len(), PICTURES_MAX, "more uncordons")
+        more(others.len(), PICTURES_MAX, "More uncordons")
     )
 }
 
@@ -130,7 +130,7 @@ pub fn of_others(others: &[Other]) -> String {
 pub fn more(all: usize, shown_max: usize, what: &str) -> String {
     match all.saturating_sub(shown_max) {
         0 => String::new(),
-        more => format!("<p>{more} {what} are not shown.</p>\n"),
+        more => format!("<p>{what} that are not shown: {more}.</p>\n"),
     }
 }
 

@@ -312,7 +312,7 @@ fn what_is_no_foreign_uncordon_is_left_out() {
     logs.webhook_line("E1128 klog line");
     logs.audit_line("{\"half\":");
     let lost = logs.unseen();
-    assert!(lost[0].what.starts_with("2 lines"), "{lost:?}");
+    assert!(lost[0].what.ends_with("logs (2)"), "{lost:?}");
 }
 
 #[test]

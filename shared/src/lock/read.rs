@@ -139,18 +139,18 @@ struct GoVisitor;
 
 impl<'de> Deserialize<'de> for GoValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<GoValue, D::Error> {
-        deserializer.deserialize_any(GoVisitor).map(GoValue)
+        deserializer.deserialize_any(GoVisitor)
     }
 }
 
 impl<'de> Visitor<'de> for GoVisitor {
-    type Value = Value;
+    type Value = GoValue;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<GoValue, A::Error> {
         let mut object = Map::new();
         while let Some((name, GoValue(value))) = map.next_entry::<String, GoValue>()? {
             let known = known(&name);
@@ -168,39 +168,39 @@ impl<'de> Visitor<'de> for GoVisitor {
                 }
             }
         }
-        Ok(Value::Object(object))
+        Ok(GoValue(Value::Object(object)))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<GoValue, A::Error> {
         let mut list = Vec::new();
         while let Some(GoValue(value)) = seq.next_element()? {
             list.push(value);
         }
-        Ok(Value::Array(list))
+        Ok(GoValue(Value::Array(list)))
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::from(text))
+    fn visit_str<E>(self, text: &str) -> Result<GoValue, E> {
+        Ok(GoValue(Value::from(text)))
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::from(value))
+    fn visit_bool<E>(self, value: bool) -> Result<GoValue, E> {
+        Ok(GoValue(Value::from(value)))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::from(value))
+    fn visit_i64<E>(self, value: i64) -> Result<GoValue, E> {
+        Ok(GoValue(Value::from(value)))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::from(value))
+    fn visit_u64<E>(self, value: u64) -> Result<GoValue, E> {
+        Ok(GoValue(Value::from(value)))
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Value::from(value))
+    fn visit_f64<E>(self, value: f64) -> Result<GoValue, E> {
+        Ok(GoValue(Value::from(value)))
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
+    fn visit_unit<E>(self) -> Result<GoValue, E> {
+        Ok(GoValue(Value::Null))
     }
 }
 

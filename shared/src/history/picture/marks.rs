@@ -132,9 +132,9 @@ impl Drawing<'_> {
         groups
     }
 
-    /// What the shapes mean, of those that are there.
+    /// What the shapes mean, of those that are there, in as many lines as they need.
     pub(super) fn legend(&mut self) {
-        let y = self.y + 12.0;
+        let mut y = self.y + 12.0;
         let mut x = super::LEFT;
         for (answer, says) in [
             (Answer::Denied, "an uncordon was denied"),
@@ -146,6 +146,10 @@ impl Drawing<'_> {
             if self.timeline.count(answer) == 0 {
                 continue;
             }
+            let width = flags::text_width(says, SMALL);
+            if x + 18.0 + width > RIGHT {
+                (x, y) = (super::LEFT, y + 18.0);
+            }
             writeln!(
                 self.body,
                 "<g class=\"key {}\">{}</g>\n<text class=\"faint\" x=\"{:.1}\" y=\"{:.1}\">{says}</text>",
@@ -155,7 +159,7 @@ impl Drawing<'_> {
                 y + 4.0
             )
             .unwrap_or_default();
-            x += flags::text_width(says, SMALL) + 44.0;
+            x += width + 44.0;
         }
         if x > super::LEFT {
             self.y = y + 8.0;

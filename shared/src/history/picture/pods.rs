@@ -87,13 +87,13 @@ impl Drawing<'_> {
         let mut right = f64::NEG_INFINITY;
         for (index, (one, (x, y))) in pods.iter().zip(points).enumerate() {
             let before = index.checked_sub(1).and_then(|before| pods.get(before));
-            let after = pods.get(index + 1);
-            let is_turn = match (before, after) {
-                (None, _) | (_, None) => true,
-                (Some(before), Some(after)) => {
-                    (one.on > before.on) != (after.on > one.on) && one.on != before.on
-                }
+            let mut later = pods.iter().skip(index + 1);
+            let is_end = before.is_none() || later.len() == 0;
+            let after = later.find(|later| later.on != one.on);
+            let turns = |(before, after): (&Pods, &Pods)| {
+                one.on != before.on && (one.on > before.on) != (after.on > one.on)
             };
+            let is_turn = is_end || before.zip(after).is_some_and(turns);
             let text = one.on.to_string();
             let width = text_width(&text, SMALL);
             let x = (x + 3.0).min(RIGHT - width);

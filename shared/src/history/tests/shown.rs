@@ -197,17 +197,17 @@ fn a_page_says_how_many_more_there_are_than_it_shows() {
     for (all, says) in [
         (49, ""),
         (50, ""),
-        (51, "<p>1 things are not shown.</p>\n"),
-        (60, "<p>10 things are not shown.</p>\n"),
+        (51, "<p>Things that are not shown: 1.</p>\n"),
+        (60, "<p>Things that are not shown: 10.</p>\n"),
     ] {
-        assert_eq!(page::more(all, 50, "things"), says, "of {all}");
+        assert_eq!(page::more(all, 50, "Things"), says, "of {all}");
     }
     let reboots = vec![Timeline::default(); 52];
     let page = page::of_reboots(&reboots);
     assert_eq!(page.matches("<section").count(), 50);
-    assert!(page.ends_with("<p>2 older reboots are not shown.</p>\n"));
+    assert!(page.ends_with("<p>Older reboots that are not shown: 2.</p>\n"));
     let other = rich().others.remove(0);
     let page = page::of_others(&vec![other; 51]);
     assert_eq!(page.matches("<tr>").count(), 50);
-    assert!(page.contains("<p>1 more uncordons are not shown.</p>"));
+    assert!(page.contains("<p>More uncordons that are not shown: 1.</p>"));
 }

@@ -42,8 +42,8 @@ fn shown_uncordon() -> Value {
 fn of_sixty_one_reboots_of_a_node_the_oldest_is_left_out_and_that_is_said() {
     for (count, says) in [
         (60, None),
-        (61, Some("1 older reboots of node n")),
-        (63, Some("3 older reboots of node n")),
+        (61, Some("older reboots of node n (1)")),
+        (63, Some("older reboots of node n (3)")),
     ] {
         let told: Vec<Told> = (0..count)
             .map(|index| {
@@ -583,7 +583,7 @@ fn what_is_more_than_a_log_may_have_is_counted() {
     }
     let unseen = logs.unseen();
     assert_eq!(unseen.len(), 1, "{unseen:?}");
-    assert_eq!(unseen[0].what, "2 lines of the logs");
+    assert_eq!(unseen[0].what, "lines of the logs (2)");
     assert!(
         unseen[0].says.starts_with("there are more than 100000 of a kind"),
         "{unseen:?}"
