@@ -19,6 +19,7 @@ mod peer;
 mod picture;
 pub mod record;
 mod review;
+pub mod rollout;
 pub mod size;
 
 pub use benchmark::Benchmark;

@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use cordonhold_rt::{duration, exit};
-use cordonhold_tests::figures::{Benchmark, Figure, agent, api, compute, drain, hop, page, record, size};
+use cordonhold_tests::figures::{
+    Benchmark, Figure, agent, api, compute, drain, hop, page, record, rollout, size,
+};
 
 const ABOUT: &str = "\
 Each figure is ours and a peer's in the same run, by turns, since machines differ and are never alone. A goal with × is about their ratio.
@@ -16,6 +18,7 @@ Each figure is ours and a peer's in the same run, by turns, since machines diffe
   compute   one review without network, beside decoding it. Half a minute, and a release build
   quick     the same, built as the tests are. Seconds
   drain     a node of 250 pods, and one with a budget, beside kubectl and the least that a drain needs. Four minutes
+  rollout   from the release of the lock to the next node's cordon, and the requests of agents that wait. Five minutes
   size      programs, images, memory, start, a changed certificate. A minute, and a release build of both programs
   agent     memory and requests of an agent, idle and blocked. 25 minutes
   hop       reviews over TLS, beside a plain webhook in Go, and TLS and HTTP alone. About 6 minutes, and a release build
@@ -39,6 +42,9 @@ const LOAD: Duration = Duration::from_secs(5);
 /// An idle agent's watch restarts about every five minutes.
 const WINDOW: Duration = Duration::from_mins(11);
 
+/// Small, and large enough to show how the cost grows.
+const POOLS: [usize; 2] = [50, 200];
+
 /// Measure Cordonhold beside its peers
 #[derive(Parser)]
 #[command(name = "cargo figures", after_help = ABOUT)]
@@ -53,6 +59,9 @@ struct FiguresArgs {
     /// How long a load is sent, each time, and an agent is watched [default: 5s, agent: 11m]
     #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
     time: Option<Duration>,
+    /// How many nodes the pools of a rollout have [default: 50 and 200]
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(13..))]
+    nodes: Vec<u16>,
     /// Print one object of JSON a line
     #[arg(long)]
     json: bool,
@@ -135,6 +144,10 @@ async fn measure(benchmark: Benchmark, args: &FiguresArgs) -> Result<Vec<Figure>
             hop::measure(options, tell).await
         }
         Benchmark::Api => api::measure(args.rounds.unwrap_or(ROUNDS), tell).await,
+        Benchmark::Rollout => {
+            let pools: Vec<usize> = args.nodes.iter().copied().map(usize::from).collect();
+            rollout::measure(if pools.is_empty() { &POOLS } else { &pools }, tell).await
+        }
         Benchmark::Size => size::measure(args.rounds.unwrap_or(ROUNDS), tell).await,
         Benchmark::Agent => agent::measure(args.time.unwrap_or(WINDOW), tell).await,
         // A round takes minutes.

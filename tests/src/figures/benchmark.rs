@@ -10,17 +10,19 @@ pub enum Benchmark {
     Hop,
     Api,
     Drain,
+    Rollout,
     Size,
     Agent,
 }
 
 impl Benchmark {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Compute,
         Self::Quick,
         Self::Hop,
         Self::Api,
         Self::Drain,
+        Self::Rollout,
         Self::Size,
         Self::Agent,
     ];
@@ -32,6 +34,7 @@ impl Benchmark {
             Self::Hop => "hop",
             Self::Api => "api",
             Self::Drain => "drain",
+            Self::Rollout => "rollout",
             Self::Size => "size",
             Self::Agent => "agent",
         }
@@ -61,6 +64,11 @@ impl Benchmark {
                 "An agent as it ships, which waits for a reboot (`idle`), and whose reboot something of each kind blocks (`blocked`): its memory, and its requests, \
                  from the API server's audit log."
             }
+            Self::Rollout => {
+                "All nodes of a pool want a reboot at once, and one at a time is rebooted, as KWOK and directories play it: from the release of the lock to the \
+                 next node's cordon (`handover`), and the requests of all agents for each rebooted node, those that wait included. The nodes are empty, so no \
+                 pod is evicted. The agent is built as the tests are."
+            }
             Self::Drain => {
                 "The drain of a node that KWOK plays, on a real control plane: 250 bare pods that end at once, so that the requests are measured; \
                  as many that take their 30 s of grace; 50 of a Deployment whose budget lets 5 be away at a time. The agent is built as the tests are."
@@ -86,6 +94,7 @@ impl Benchmark {
                 "for the webhook a plain webhook in Go, stripped and packed in the same way, which reads its certificate once and asks no API server; \
                  the agent has none, because kured's module could not be had"
             }
+            Self::Rollout => "none, because kured could not be had; it looks at the lock once in its period",
             Self::Agent => "none, as for the agent's size",
         }
     }
