@@ -10,6 +10,7 @@ use std::sync::Arc;
 use cordonhold_rt::client::{self, ClientError};
 use cordonhold_rt::shutdown::{ListenError, Signals};
 use cordonhold_shared::reboot::driver::Setup;
+use cordonhold_shared::reboot::line::PATIENCE;
 use cordonhold_shared::reboot::window::Windows;
 use jiff::Timestamp;
 use tracing::{info, warn};
@@ -173,6 +174,7 @@ async fn begin(config: Config, metrics: &Arc<Metrics>) -> Result<Parts, RunError
             carrier,
             windows: config.windows,
             must_end: config.must_end,
+            patience: PATIENCE,
             takes_requests: config.takes_requests,
         },
         api,

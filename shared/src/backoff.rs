@@ -20,7 +20,16 @@ pub fn doubled(first: Duration, times: u32, max: Duration) -> Duration {
 
 /// The pause, up to a fifth shorter by chance, so that many agents do not retry at the same moment.
 pub fn jittered(pause: Duration, random: u64) -> Duration {
-    let thousandths = u32::try_from(random % 201).unwrap_or(0);
+    shortened(pause, random % 201)
+}
+
+/// The pause, up to half shorter by chance, so that of many agents who wait for the same thing one comes first.
+pub fn spread(pause: Duration, random: u64) -> Duration {
+    shortened(pause, random % 501)
+}
+
+fn shortened(pause: Duration, thousandths: u64) -> Duration {
+    let thousandths = u32::try_from(thousandths).unwrap_or(0);
     pause.saturating_sub(pause / 1000 * thousandths)
 }
 
@@ -38,6 +47,12 @@ mod tests {
                 (Duration::from_secs(8)..=Duration::from_secs(10)).contains(&pause),
                 "{pause:?}"
             );
+            let pause = spread(Duration::from_secs(10), random);
+            assert!(
+                (Duration::from_secs(5)..=Duration::from_secs(10)).contains(&pause),
+                "{pause:?}"
+            );
         }
+        assert_eq!(spread(Duration::from_secs(10), 500), Duration::from_secs(5));
     }
 }

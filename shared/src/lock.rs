@@ -179,6 +179,15 @@ impl Entry {
         self.requested_at.parse().ok()
     }
 
+    /// Since when this entry is in the lock. kured's `created` is that time. Ours is the time of the wish, which is all that is left once
+    /// kured has rewritten the entry.
+    pub fn began(&self) -> Option<Timestamp> {
+        if self.is_by_hand() {
+            return None;
+        }
+        self.acquired.parse().or_else(|_| self.created.parse()).ok()
+    }
+
     /// The name and `created` that identify the entry.
     pub fn id(&self) -> EntryId {
         EntryId::new(&self.node, &self.created)

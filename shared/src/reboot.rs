@@ -19,4 +19,5 @@ pub mod watch;
 pub mod window;
 
 pub mod api_status;
+pub mod line;
 pub mod lock_object;

@@ -239,6 +239,11 @@ impl Cycle {
         self.stage == Stage::Idle
     }
 
+    /// Whether the cycle waits for the lock, and asks nothing just now.
+    pub fn is_waiting(&self) -> bool {
+        self.stage == Stage::Waiting(stage::Waiting::Resting)
+    }
+
     /// Whether the Node carries marks that the agent must not touch, so that a person has to look.
     pub fn is_foreign(&self) -> bool {
         self.stage == Stage::Foreign

@@ -16,12 +16,13 @@ use crate::node::NodeView;
 use crate::reboot::blocker::{self, Memory};
 use crate::reboot::cycle::{Act, Answer, Ask, Count, Cycle, Event, Input, Report, Settings, Wanted};
 use crate::reboot::drain::{self, Done, Drain, Task, Trouble};
+use crate::reboot::line::Line;
 use crate::reboot::lock_object::{Carrier, CarrierView, LockObject, LockObjects};
 use crate::reboot::moment::{Moment, Uptime};
 use crate::reboot::pod::PodView;
 use crate::reboot::readiness::Readiness;
 use crate::reboot::timers::{Dates, Timer, Timers, Timing};
-use crate::reboot::watch::LockShown;
+use crate::reboot::watch::{self, LockShown};
 use crate::reboot::window::{MustEnd, Windows};
 use crate::watch::Change;
 
@@ -62,6 +63,8 @@ pub struct Setup {
     pub windows: Windows,
     /// Whether a reboot must end in a window too, and what is known of how long it takes.
     pub must_end: Option<MustEnd>,
+    /// How many nodes may take the lock before a waiter looks away: [`PATIENCE`](crate::reboot::line::PATIENCE).
+    pub patience: usize,
     /// `--reboot-requests`: whether a request on the Node counts.
     pub takes_requests: bool,
 }
@@ -158,6 +161,8 @@ pub struct Driver {
     last_look: Uptime,
     /// Whether the host asked for a reboot when its sentinel was last readable.
     asked_by_host: bool,
+    /// What asked for a reboot when the cycle was last told: the host, and which request.
+    asks: Option<(bool, Option<RebootRequest>)>,
     /// The request on our Node.
     requests: Requests,
     /// The `created` of the last wish: each wish is later than the one before.
@@ -167,6 +172,7 @@ pub struct Driver {
     /// The epoch of each source's watch, while there is one.
     watched: [Option<u64>; 3],
     lock_shown: LockShown,
+    line: Line,
     drain: Option<Draining>,
     /// The input that comes next: the start, or the answer to the call that was open.
     input: Option<Input>,
@@ -232,12 +238,14 @@ impl Driver {
             timers: Timers::new(setup.timing.clone()),
             gate: Gate::new(setup.windows.clone(), setup.must_end),
             waits: Waits::default(),
+            line: Line::new(setup.patience),
             setup,
             dates: Dates::default(),
             is_blocked: false,
             next_look: now,
             last_look: now,
             asked_by_host: false,
+            asks: None,
             requests: Requests::default(),
             last_wish: Timestamp::MIN,
             epochs: 0,
@@ -303,7 +311,8 @@ impl Driver {
             .and_then(|drain| drain.work.next_due(now, drain.under_way));
         // An idle agent waits for no window.
         let gate = self.gate.next_wake().filter(|_| !self.cycle.is_idle());
-        let events = [self.timers.next_end(), Some(self.next_look), gate];
+        let line = self.line.away_until().filter(|_| self.cycle.is_waiting());
+        let events = [self.timers.next_end(), Some(self.next_look), gate, line];
         let events = events.into_iter().filter(|_| self.open.is_none());
         let end = self.defect.map(|(end, _)| end);
         events.chain([drain, end]).flatten().min()
@@ -324,8 +333,14 @@ impl Driver {
                 let last = self.asked_by_host && !self.cycle.is_idle();
                 let by_host = found.unwrap_or(last);
                 self.asked_by_host = by_host;
+                // A look that shows the same again is no reason to read a full lock again.
+                let asks = (by_host, request.clone());
+                let is_news = self.asks.as_ref() != Some(&asks) || !self.waits_in_line();
                 let wanted = self.wanted(by_host, request, at.wall);
-                self.input = is_known.then_some(Input::Event(Event::Sentinel(wanted)));
+                if is_known && is_news {
+                    self.asks = Some(asks);
+                    self.input = Some(Input::Event(Event::Sentinel(wanted)));
+                }
             }
             (Some(Open::Forgetting), Reply::Forgotten) => self.open = None,
             (Some(Open::Request(request)), reply) => {
@@ -349,7 +364,9 @@ impl Driver {
         }
         let event = match observed {
             Observed::Node(change) => Event::of_node(change),
-            Observed::Lock(change) => Event::of_lock(&change).filter(|_| self.lock_shown.is_news(&change)),
+            Observed::Lock(change) => Event::of_lock(&change)
+                .filter(|_| self.lock_shown.is_news(&change))
+                .filter(|_| self.may_have_room(&change, at)),
             Observed::Pods(change) => {
                 if let Some(drain) = &mut self.drain {
                     drain.work.observe(change, at);
@@ -358,6 +375,22 @@ impl Driver {
             }
         };
         self.inbox.extend(event.map(|event| (source, event)));
+    }
+
+    /// Whether this change of the lock may leave a slot for us. If not, the turn that an older change began would be in vain.
+    fn may_have_room(&mut self, change: &Change<CarrierView>, at: Moment) -> bool {
+        let Some(view) = watch::shown(change) else {
+            return true;
+        };
+        let lock = self.lock_object().read(view, at.wall);
+        self.waits.learn(&lock);
+        self.line.show(&lock, at.wall);
+        let is_full = self.cycle.is_full(&lock);
+        if is_full {
+            self.inbox.retain(|(from, _)| *from != Source::Lock);
+            self.timers.disarm(Timer::Turn);
+        }
+        !is_full
     }
 
     /// Takes what became of a task of the drain, and returns what went wrong, if that is news.
@@ -384,6 +417,9 @@ impl Driver {
         if self.opens_call(at) {
             return true;
         }
+        if self.cycle.is_waiting() {
+            self.keep_in_line(at, chance.number);
+        }
         match self.next_input(at, chance.number) {
             Some(Next::Input(input)) => self.deliver(input, chance.proof),
             Some(Next::Look) => {
@@ -395,6 +431,30 @@ impl Driver {
             None => return false,
         }
         true
+    }
+
+    /// Whether the cycle waits for a lock that was full, and watches it or looks away for a while.
+    fn waits_in_line(&self) -> bool {
+        let is_in_line = self.epoch(Source::Lock).is_some() || self.line.is_away();
+        self.cycle.is_waiting() && is_in_line && self.waits.is_for_lock()
+    }
+
+    /// Looks away from the lock, or looks again, as the line is. A waiter that watches always has a timer that makes it look even so.
+    fn keep_in_line(&mut self, at: Moment, number: u64) {
+        if self.line.come_back(at.now) {
+            let effect = self.watch(Source::Lock, None);
+            self.effects.push_back(effect);
+        } else if self.waits_in_line() && !self.is_blocked && self.line.leave(at, number) {
+            let effect = self.stop_watch(Source::Lock);
+            self.effects.push_back(effect);
+            self.timers.disarm(Timer::Poll);
+        }
+        let is_turn = self.timers.end(Timer::Turn).is_some() || !self.inbox.is_empty();
+        let is_watched = self.epoch(Source::Lock).is_some();
+        if is_watched && !is_turn && self.timers.end(Timer::Poll).is_none() && !self.timers.is_retrying() {
+            let effect = self.perform(Act::Arm(Timer::Poll), at, number);
+            self.effects.extend(effect);
+        }
     }
 
     /// Opens the next call, if there is one: first the removal of the host's record, then the cycle's request, which may write
@@ -511,8 +571,14 @@ impl Driver {
     fn perform(&mut self, act: Act, at: Moment, number: u64) -> Option<Effect> {
         Some(match act {
             Act::Watch(from) => self.watch(Source::Node, from),
-            Act::WatchLock(true) => self.watch(Source::Lock, None),
-            Act::WatchLock(false) => self.stop_watch(Source::Lock),
+            Act::WatchLock(is_on) => {
+                self.line = Line::new(self.setup.patience);
+                if is_on {
+                    self.watch(Source::Lock, None)
+                } else {
+                    self.stop_watch(Source::Lock)
+                }
+            }
             Act::StartDrain => {
                 self.drain = Some(Draining {
                     work: Drain::new(self.setup.drain.clone(), self.setup.timing.drain_delay, at.now),
@@ -524,11 +590,15 @@ impl Driver {
                 self.drain = None;
                 self.stop_watch(Source::Pods)
             }
+            // The line says when to look again.
+            Act::Arm(Timer::Poll) if self.line.is_away() && !self.is_blocked => return None,
             Act::Arm(timer) => {
+                let is_look = timer == Timer::Poll && !self.is_blocked;
                 let is_of_gate = timer == Timer::Blocked;
                 let dates = Dates {
                     shut_until: is_of_gate.then(|| self.gate.shut_until(at.wall)).flatten(),
                     is_blocked: self.is_blocked,
+                    looks: if is_look { self.line.look() } else { 0 },
                     ..self.dates
                 };
                 self.timers.arm(timer, dates, at, number);
@@ -574,6 +644,7 @@ impl Driver {
         self.inbox.retain(|(from, _)| *from != source);
         if source == Source::Lock {
             self.lock_shown = LockShown::default();
+            self.line.lose_sight();
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::backoff::{jittered, retry_pause};
+use crate::backoff::{doubled, jittered, retry_pause, spread};
 use crate::hold::{self, Terms};
 use crate::node::NodeView;
 use crate::reboot::moment::{Moment, Uptime};
@@ -113,6 +113,8 @@ pub struct Dates {
     pub shut_until: Option<Timestamp>,
     /// Whether something postponed the reboot when that was last asked. A pause that ends is seen by a watch, and the rest ends slowly.
     pub is_blocked: bool,
+    /// How often this wait for the lock has looked at it although its watch was silent.
+    pub looks: u32,
 }
 
 /// The timers that are running.
@@ -127,6 +129,8 @@ const TURN_MAX: Duration = Duration::from_millis(500);
 /// The age of a wish from which its turn has no length.
 const TURN_AGE_MAX: Duration = Duration::from_hours(24);
 const POLL: Duration = Duration::from_secs(10);
+/// What a watch does not show is seldom: a holder whose Node is gone, or who has rebooted and is not heard of.
+const POLL_MAX: Duration = Duration::from_mins(5);
 const POLL_BLOCKED: Duration = Duration::from_secs(30);
 const DEADLINE: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
@@ -166,6 +170,11 @@ impl Timers {
         self.running.get(&timer).copied()
     }
 
+    /// Whether the pause before a failed request is tried again is running.
+    pub fn is_retrying(&self) -> bool {
+        self.running.keys().any(|timer| matches!(timer, Timer::Retry(_)))
+    }
+
     /// When the next timer ends.
     pub fn next_end(&self) -> Option<Uptime> {
         self.running.values().min().copied()
@@ -185,9 +194,9 @@ impl Timers {
     fn length(&self, timer: Timer, dates: Dates, wall: Timestamp, random: u64) -> Option<Duration> {
         match timer {
             Timer::Retry(count) => Some(jittered(retry_pause(u32::from(count)), random)),
-            Timer::Turn => Some(turn(dates.wish_age(wall))),
+            Timer::Turn => Some(spread(turn(dates.wish_age(wall)), random)),
             Timer::Poll if dates.is_blocked => Some(jittered(POLL_BLOCKED, random)),
-            Timer::Poll => Some(jittered(POLL, random)),
+            Timer::Poll => Some(jittered(doubled(POLL, dates.looks, POLL_MAX), random)),
             Timer::Renew => hold::RENEW_EVERY.try_into().ok(),
             Timer::Drain => self
                 .timing
@@ -223,6 +232,7 @@ impl Dates {
             release_at: hold::release_at(node),
             shut_until: None,
             is_blocked: false,
+            looks: 0,
         }
     }
 
@@ -245,7 +255,7 @@ fn between(from: Timestamp, to: Timestamp) -> Duration {
     to.duration_since(from).try_into().unwrap_or(Duration::ZERO)
 }
 
-/// How long a waiter's turn is. It shrinks with the logarithm of the wish's age: a minute counts for much among young wishes and
+/// How long a waiter's turn is at most. It shrinks with the logarithm of the wish's age: a minute counts for much among young wishes and
 /// for little among old ones.
 fn turn(age: Duration) -> Duration {
     let share = (1.0 + age.as_secs_f64()).ln() / (1.0 + TURN_AGE_MAX.as_secs_f64()).ln();
@@ -400,5 +410,16 @@ mod tests {
         assert_eq!(turns[0], TURN_MAX);
         assert!(turns.is_sorted_by(|a, b| a >= b), "{turns:?}");
         assert_eq!(turns[6], Duration::ZERO);
+    }
+
+    #[test]
+    fn wishes_of_one_age_have_turns_of_several_lengths() {
+        let length = |random| {
+            let mut timers = timers();
+            timers.arm(Timer::Turn, Dates::default(), moment(Uptime::START), random);
+            timers.end(Timer::Turn)
+        };
+        assert_eq!(length(0), Some(Uptime::START + TURN_MAX));
+        assert_eq!(length(500), Some(Uptime::START + TURN_MAX / 2));
     }
 }

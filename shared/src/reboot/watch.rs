@@ -12,14 +12,19 @@ use crate::watch::Change;
 #[derive(Debug, Default)]
 pub struct LockShown(Option<BTreeMap<String, String>>);
 
+/// The object that carries the lock, as this change shows it; `None` if it shows none.
+pub fn shown(change: &Change<CarrierView>) -> Option<&CarrierView> {
+    match change {
+        Change::Present(object) => Some(object),
+        Change::Listed(objects) => objects.last(),
+        Change::Gone(_) | Change::Gap => None,
+    }
+}
+
 impl LockShown {
     /// Whether the lock may have changed.
     pub fn is_news(&mut self, change: &Change<CarrierView>) -> bool {
-        let object = match change {
-            Change::Present(object) => Some(object),
-            Change::Listed(objects) => objects.last(),
-            Change::Gone(_) | Change::Gap => None,
-        };
+        let object = shown(change);
         let before = std::mem::replace(
             &mut self.0,
             object.map(|object| object.metadata.annotations.clone()),

@@ -17,6 +17,7 @@ use cordonhold_shared::reboot::cycle::{
 };
 use cordonhold_shared::reboot::drain;
 use cordonhold_shared::reboot::driver::{self, Call, Chance, Driver, Setup, Source};
+use cordonhold_shared::reboot::line::PATIENCE;
 use cordonhold_shared::reboot::lock_object::{Carrier, LockObject, LockObjects};
 use cordonhold_shared::reboot::moment::{self, Uptime};
 use cordonhold_shared::reboot::readiness::Readiness;
@@ -186,6 +187,12 @@ impl Agent {
         };
         let ready_when = [condition, Readiness::DaemonSetPods];
         let ready_when: Vec<Readiness> = ready_when.into_iter().filter(|_| random.chance(3_000)).collect();
+        // With so few nodes no line is long.
+        let patience = if random.chance(5_000) {
+            random.index(4)
+        } else {
+            PATIENCE
+        };
         Agent {
             node,
             setup: Setup {
@@ -201,6 +208,7 @@ impl Agent {
                 carrier: Carrier::Lease,
                 windows: Windows::default(),
                 must_end: None,
+                patience,
                 takes_requests: true,
             },
             skew: SignedDuration::ZERO,

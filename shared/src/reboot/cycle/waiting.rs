@@ -334,6 +334,16 @@ impl Cycle {
         record.acquired(mine, self.concurrency(), &survey.over, held)
     }
 
+    /// Whether the entries of this lock alone leave no slot for us, so that a round would be in vain unless one of them is over.
+    pub fn is_full(&self, lock: &LockView) -> bool {
+        let survey = Survey {
+            lock: lock.clone(),
+            over: BTreeSet::new(),
+            summaries: BTreeMap::new(),
+        };
+        self.acquire(&survey, &BTreeSet::new()).is_err()
+    }
+
     /// How many nodes may be in a reboot at once, as far as the pool has been counted.
     fn concurrency(&self) -> usize {
         match (self.settings.concurrency, self.pool_size) {
@@ -345,20 +355,18 @@ impl Cycle {
 
     /// Waits for a lock that these nodes fill.
     fn lock_held(&mut self, survey: &Survey, holders: BTreeSet<String>) -> Step {
-        let (mut said, is_stalled) = (Vec::new(), std::mem::take(&mut self.stalled));
-        if is_stalled {
-            let summaries = holders.iter().map(|node| described(node, survey)).collect();
+        let is_stalled = std::mem::take(&mut self.stalled);
+        let summaries = holders.iter().map(|node| described(node, survey)).collect();
+        let mut said = self.say(Report::LockHeld(holders));
+        // Other holders begin the wait for a stall anew.
+        if !said.is_empty() {
+            said.insert(0, Act::Arm(Timer::Stall));
+        } else if is_stalled {
             said.extend([
                 Act::Report(Report::LockStalled(summaries)),
                 Act::Arm(Timer::Stall),
             ]);
         }
-        let news = self.say(Report::LockHeld(holders));
-        // Only other holders begin the wait for a stall anew.
-        if !news.is_empty() {
-            said.push(Act::Arm(Timer::Stall));
-        }
-        said.extend(news);
         self.rest_until(Timer::Poll).after(said)
     }
 

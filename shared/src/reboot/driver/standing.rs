@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::Reading;
-use crate::lock::Entry;
 use crate::reboot::blocker::Blocker;
 use crate::reboot::cycle::{Course, Report};
 use crate::reboot::lock_object::LockView;
@@ -74,7 +73,7 @@ impl Waits {
         };
         let known = entries
             .iter()
-            .filter_map(|entry| Some((entry.node.clone(), began(entry)?)));
+            .filter_map(|entry| Some((entry.node.clone(), entry.began()?)));
         self.holders = known.collect();
     }
 
@@ -83,6 +82,11 @@ impl Waits {
         self.blocked_by.clear();
         let since = self.lock.as_ref().map_or(wall, |(since, _)| *since);
         self.lock = Some((since, nodes));
+    }
+
+    /// Whether the node waits for a lock that was full when it was last read, or could not be read.
+    pub(super) fn is_for_lock(&self) -> bool {
+        self.lock.is_some()
     }
 
     pub(super) fn standing(&self, pods_left: Option<usize>) -> Standing {
@@ -100,13 +104,4 @@ impl Waits {
             pods_left,
         }
     }
-}
-
-/// Since when this entry is in the lock. kured's `created` is that time. Ours is the time of the wish, which is all that is left once
-/// kured has rewritten the entry.
-fn began(entry: &Entry) -> Option<Timestamp> {
-    if entry.is_by_hand() {
-        return None;
-    }
-    entry.acquired.parse().or_else(|_| entry.created.parse()).ok()
 }

@@ -14,10 +14,12 @@ use crate::reboot::blocker::budgets::Drainable;
 use crate::reboot::blocker::pods::PodRule;
 use crate::reboot::blocker::{Blocker, Found, Preflight, Rules};
 use crate::reboot::cycle::{Failure, HostState, OnUncordon, Shutdown};
+use crate::reboot::line::PATIENCE;
 use crate::reboot::lock_object::{LockView, LockWrite};
 use crate::reboot::prometheus::AlertFilter;
 use crate::selector::Selector;
 
+mod line;
 mod pool;
 mod readiness;
 mod requests;
@@ -79,6 +81,7 @@ fn setup() -> Setup {
         carrier: Carrier::Lease,
         windows: Windows::default(),
         must_end: None,
+        patience: PATIENCE,
         takes_requests: true,
     }
 }

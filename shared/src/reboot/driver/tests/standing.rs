@@ -5,7 +5,7 @@ use crate::lock::{Entry, Record};
 use crate::reboot::pod::PodView;
 
 /// What the lock holds: nodes, with when they got their places.
-fn locked_by(shell: &mut Shell, holders: &[(&str, &str)]) {
+pub(super) fn locked_by(shell: &mut Shell, holders: &[(&str, &str)]) {
     let entries = holders.iter().map(|(node, acquired)| Entry {
         acquired: (*acquired).to_owned(),
         ..Entry::new(node, "", "2026-11-29T11:00:00Z", false)
@@ -21,7 +21,7 @@ fn locked_by(shell: &mut Shell, holders: &[(&str, &str)]) {
 }
 
 /// Goes on until something else has to happen. The Nodes of other holders show their holds.
-fn go_on(shell: &mut Shell) {
+pub(super) fn go_on(shell: &mut Shell) {
     while let Some(call) = shell.next_call() {
         let reply = match call {
             Call::ReadNode(name) if name != "node-0" => {
@@ -51,7 +51,7 @@ fn stands(shell: &Shell) -> Standing {
 }
 
 /// A node that asks for a reboot as of now.
-fn wanting() -> Shell {
+pub(super) fn wanting() -> Shell {
     let mut shell = Shell::idle();
     shell.is_wanted = true;
     shell.now += Duration::from_hours(1);

@@ -1,0 +1,209 @@
+//! How often a waiter looks at a lock that others have, and when it looks away.
+
+use super::standing::{go_on, locked_by, wanting};
+use super::*;
+
+/// When the lock was taken, each time.
+const TAKEN: &str = "1970-01-01T00:00:00Z";
+/// Longer than any turn.
+const TURN: Duration = Duration::from_millis(600);
+
+/// A waiter whose watch has shown the lock that `a` has, and which has read it.
+fn waiting() -> Shell {
+    let mut shell = wanting();
+    locked_by(&mut shell, &[("a", TAKEN)]);
+    go_on(&mut shell);
+    show(&mut shell);
+    assert!(shell.driver.cycle().is_waiting(), "{:?}", shell.log);
+    shell.log.clear();
+    shell
+}
+
+/// The watch of the lock shows it as it is, and the waiter goes on.
+fn show(shell: &mut Shell) {
+    let lease = shell.lease();
+    shell.observed(Observed::Lock(Change::Present(lease)));
+    go_on(shell);
+}
+
+/// Another node takes the lock, right after the one before has released it.
+fn passes_to(shell: &mut Shell, node: &str) {
+    locked_by(shell, &[(node, TAKEN)]);
+    show(shell);
+}
+
+fn pass(shell: &mut Shell, times: usize) {
+    for time in 0..times {
+        passes_to(shell, &format!("b{time}"));
+    }
+}
+
+fn is_watching(shell: &Shell) -> bool {
+    shell.driver.epoch(Source::Lock).is_some()
+}
+
+/// Goes on at the next moment at which the driver wants to.
+fn wake(shell: &mut Shell) {
+    shell.now = shell
+        .driver
+        .next_wake(shell.now)
+        .expect("nothing brings the waiter back");
+    go_on(shell);
+}
+
+fn lock_reads(shell: &Shell) -> usize {
+    shell.log.iter().filter(|call| *call == "ReadLock").count()
+}
+
+#[test]
+fn a_lock_that_passes_from_one_node_to_another_is_not_read() {
+    let mut shell = waiting();
+    pass(&mut shell, 3);
+    shell.now += TURN;
+    go_on(&mut shell);
+    assert_eq!(shell.log, [""; 0]);
+}
+
+#[test]
+fn a_lock_that_is_free_is_read_after_a_turn() {
+    let mut shell = waiting();
+    locked_by(&mut shell, &[]);
+    show(&mut shell);
+    assert_eq!(lock_reads(&shell), 0, "{:?}", shell.log);
+    shell.now += TURN;
+    go_on(&mut shell);
+    assert!(
+        shell.log.iter().any(|call| call == "PatchLock"),
+        "{:?}",
+        shell.log
+    );
+}
+
+#[test]
+fn a_turn_ends_when_another_node_takes_the_lock_first() {
+    let mut shell = waiting();
+    locked_by(&mut shell, &[]);
+    show(&mut shell);
+    passes_to(&mut shell, "b");
+    shell.now += TURN;
+    go_on(&mut shell);
+    assert_eq!(shell.log, [""; 0]);
+    // Yet the wait has a bound.
+    wake(&mut shell);
+    assert!(lock_reads(&shell) > 0, "{:?}", shell.log);
+}
+
+#[test]
+fn a_full_lock_whose_watch_is_silent_is_read_again_more_and_more_seldom() {
+    let mut shell = waiting();
+    let mut pauses = Vec::new();
+    let mut last = shell.now;
+    while pauses.len() < 8 {
+        let reads = lock_reads(&shell);
+        wake(&mut shell);
+        if lock_reads(&shell) > reads {
+            pauses.push(shell.now.since(last).as_secs());
+            last = shell.now;
+        }
+    }
+    let longest = [10, 20, 40, 80, 160, 300, 300, 300];
+    for (pause, longest) in pauses.iter().zip(longest) {
+        assert!((longest * 4 / 5 - 1..=longest).contains(pause), "{pauses:?}");
+    }
+}
+
+#[test]
+fn a_look_at_the_sentinel_that_shows_the_same_again_reads_no_full_lock() {
+    let mut setup = setup();
+    setup.timing.period = Duration::from_secs(1);
+    let mut shell = Shell::new(setup);
+    shell.is_wanted = true;
+    locked_by(&mut shell, &[("a", TAKEN)]);
+    go_on(&mut shell);
+    shell.log.clear();
+    for _ in 0..5 {
+        shell.now += Duration::from_secs(1);
+        go_on(&mut shell);
+    }
+    assert_eq!(shell.log, ["LookAtSentinel"; 5]);
+    // But one that shows something else is news.
+    shell.is_wanted = false;
+    shell.now += Duration::from_secs(1);
+    go_on(&mut shell);
+    assert!(shell.driver.cycle().is_idle(), "{:?}", shell.log);
+}
+
+#[test]
+fn a_waiter_looks_away_once_sixteen_nodes_have_taken_the_lock() {
+    let mut shell = waiting();
+    pass(&mut shell, PATIENCE - 1);
+    assert!(is_watching(&shell));
+    passes_to(&mut shell, "c");
+    assert!(!is_watching(&shell));
+    // The reboots here take no time, so it is away for the shortest time.
+    let left = shell.now;
+    while !is_watching(&shell) {
+        wake(&mut shell);
+    }
+    let away = shell.now.since(left);
+    assert!(
+        (Duration::from_secs(5)..=Duration::from_secs(10)).contains(&away),
+        "{away:?}"
+    );
+    assert_eq!(lock_reads(&shell), 0, "{:?}", shell.log);
+    // Then one is enough.
+    show(&mut shell);
+    assert!(is_watching(&shell));
+    passes_to(&mut shell, "d");
+    assert!(!is_watching(&shell));
+}
+
+#[test]
+fn a_waiter_that_comes_back_to_a_free_lock_takes_it() {
+    let mut shell = waiting();
+    pass(&mut shell, PATIENCE);
+    locked_by(&mut shell, &[]);
+    while !is_watching(&shell) {
+        wake(&mut shell);
+    }
+    show(&mut shell);
+    shell.now += TURN;
+    go_on(&mut shell);
+    assert!(
+        shell.log.iter().any(|call| call == "PatchLock"),
+        "{:?}",
+        shell.log
+    );
+}
+
+#[test]
+fn a_waiter_stays_if_the_lock_was_free_for_seconds_before_it_was_taken() {
+    for (freed, stays) in [("1970-01-01T00:00:54Z", true), ("1970-01-01T00:00:55Z", false)] {
+        let mut shell = waiting();
+        pass(&mut shell, PATIENCE);
+        while !is_watching(&shell) {
+            wake(&mut shell);
+        }
+        locked_by(&mut shell, &[("c", "1970-01-01T00:01:00Z")]);
+        shell.lease["metadata"]["annotations"][keys::LAST_REBOOT] = json!(freed);
+        show(&mut shell);
+        pass(&mut shell, 1);
+        assert_eq!(is_watching(&shell), stays, "free since {freed}");
+    }
+}
+
+#[test]
+fn the_end_of_a_wait_ends_the_line() {
+    let mut shell = waiting();
+    pass(&mut shell, PATIENCE);
+    shell.is_wanted = false;
+    shell.now += Duration::from_hours(1);
+    go_on(&mut shell);
+    assert!(shell.driver.cycle().is_idle(), "{:?}", shell.log);
+    // What comes next is the end of the backoff.
+    let next = shell.driver.next_wake(shell.now);
+    assert_eq!(
+        next.map(|next| next.since(shell.now)),
+        Some(Duration::from_mins(5))
+    );
+}
