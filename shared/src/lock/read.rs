@@ -221,3 +221,18 @@ fn is_same_name(known: &str, name: &str) -> bool {
     };
     known.chars().map(folded).eq(name.chars().map(folded))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde::de::IntoDeserializer as _;
+    use serde::de::value::{BytesDeserializer, Error};
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_json_is_told_what_was_expected() {
+        let bytes: BytesDeserializer<'_, Error> = b"{}".as_slice().into_deserializer();
+        let why = GoValue::deserialize(bytes).err().map(|error| error.to_string());
+        assert_eq!(why.as_deref(), Some("invalid type: byte array, expected JSON"));
+    }
+}

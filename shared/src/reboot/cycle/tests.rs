@@ -18,6 +18,7 @@ mod blockers;
 mod counterexamples;
 mod deferred;
 mod drains;
+mod edits;
 mod found;
 mod interval;
 mod kureds_defects;
@@ -29,7 +30,9 @@ mod release_delay;
 mod returning;
 mod run;
 mod seals;
+mod sent;
 mod skew;
+mod starts;
 mod tampering;
 mod world;
 
@@ -237,6 +240,9 @@ fn nothing_stuck_a_reboot_that_failed_is_tried_twice() {
     assert_eq!(run.world.phase(), Some(Phase::Sealed));
     assert!(matches!(run.reports.last(), Some(Report::StillSealed(_))));
     assert_eq!(run.world.lock.entries.len(), 1);
+    assert!(run.cycle.has_given_up());
+    run.feed(Input::Event(Event::Sentinel(None)));
+    assert!(!run.cycle.has_given_up() && run.is_clean());
 }
 
 #[test]

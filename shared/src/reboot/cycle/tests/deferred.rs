@@ -352,7 +352,15 @@ fn a_renewal_writes_the_hosts_record_only_while_that_lacks_a_deferred_uncordon()
     run.world.host.record = None;
     run.due(Timer::Retry(0));
     assert!(run.world.host.record.is_none());
+    // Each that is refused calls for one of the other kind.
+    let refused = || ("renew", Failure::Refused("no space".to_owned()), Applied::No);
+    run.world.fail.extend([refused(), refused()]);
     assert!(recorded(&mut run), "the refused one may not have been written");
+    run.world.host.record = None;
+    run.due(Timer::Retry(0));
+    assert!(run.world.host.record.is_none());
+    run.due(Timer::Retry(0));
+    assert!(run.world.host.record.is_some());
     assert!(!recorded(&mut run), "it is there");
 }
 

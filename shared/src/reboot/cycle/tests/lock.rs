@@ -187,6 +187,90 @@ fn many_holders_are_looked_up_by_one_list() {
     assert!(run.world.lock.entries.iter().all(|entry| entry.node != "node-7"));
 }
 
+/// Its proof tells. On a Lease nobody but an agent writes entries, so one without a proof is nobody's.
+#[test]
+fn at_most_n_an_acquire_without_an_answer_has_landed_if_the_entry_has_its_proof() {
+    let again = "read lock,list held,list blockers,write lock,draining";
+    for (applied, is_planted, news) in [
+        (Applied::Yes, false, "read lock,draining"),
+        (Applied::No, false, again),
+        (Applied::No, true, again),
+    ] {
+        let mut run = agent();
+        let lost = Failure::Unknown("timeout".to_owned());
+        run.world.fail.push(("write lock", lost, applied));
+        run.wish();
+        if is_planted {
+            let created = hold::read(&run.world.node).present().unwrap().holder.created;
+            let planted = Entry::new("a", "uid-a", &created, false);
+            run.world.change_lock(|entries| entries.push(planted));
+        }
+        drop(run.news());
+        run.due(Timer::Retry(1));
+        assert_eq!(run.news(), news, "{is_planted}");
+    }
+}
+
+#[test]
+fn up_to_eight_holders_are_looked_up_one_by_one() {
+    let mut run = Run::new(Settings {
+        concurrency: Share::Count(8),
+        ..policy()
+    });
+    for number in 0..8 {
+        reboots(&mut run, &format!("node-{number}"));
+    }
+    run.wish();
+    let peers = ["read peer"; 8].join(",");
+    assert_eq!(run.news(), format!("read node,wanted,read lock,{peers}"));
+}
+
+/// What a write of the lock says of used requests, when a request asks for the reboot.
+#[test]
+fn a_request_is_noted_as_used_on_kureds_daemon_set_too() {
+    for carrier in [Carrier::Lease, Carrier::DaemonSet] {
+        let mut run = agent();
+        run.world.carrier = carrier;
+        let wanted = requested(&run, run.world.now);
+        let Some(Ask::WriteLock(write)) = run.feed_until(wanted, "write lock") else {
+            panic!("{:?}", run.world.log)
+        };
+        assert!(write.uses.is_some(), "{carrier:?}");
+    }
+}
+
+/// It is later than the wish by more than a clock may be wrong, so the Node alone does not tell that it was cancelled too.
+#[test]
+fn a_cancel_uses_a_request_that_came_long_after_the_wish() {
+    let mut run = agent();
+    run.world
+        .change_lock(|entries| entries.push(Entry::new("manual", "", "", false)));
+    run.wish();
+    let at = run
+        .world
+        .now
+        .checked_add(jiff::SignedDuration::from_hours(2))
+        .unwrap();
+    let wanted = requested(&run, at);
+    run.feed(wanted);
+    run.world.cancel("enough");
+    run.see();
+    assert!(matches!(run.called_off(), Some(CallOff::Cancelled(_))));
+    assert_eq!(run.cycle.used_up_to(), Some(at));
+}
+
+fn requested(run: &Run, at: jiff::Timestamp) -> Input {
+    let request = RebootRequest {
+        at,
+        reason: "jo: a new kernel".to_owned(),
+    };
+    let created = format!("{:.9}", run.world.now);
+    Input::Event(Event::Sentinel(Some(Wanted {
+        request: Some(request),
+        ..Wanted::by_host(created)
+    })))
+}
+
 #[test]
 fn a_node_that_left_its_pool_begins_no_reboot() {
     let mut run = Run::new(Settings {

@@ -103,3 +103,26 @@ fn cordon_given_back_a_give_back_that_another_webhook_has_changed_is_tried_again
         assert!(run.is_clean() && !run.world.node.spec.unschedulable);
     }
 }
+
+/// Nothing but the proof of the give-back tells it from marks that are lost. The proof of the return is gone here, so that the process still
+/// remembers the give-back that the process before it was about to send.
+#[test]
+fn cordon_given_back_one_of_the_process_before_that_is_seen_after_a_gap_ends_a_reboot_and_calls_nothing_off()
+{
+    let mut run = soaking();
+    let Some(Ask::PatchNode(mut late)) = run.feed_until(Input::Event(Event::Due(Timer::Soak)), "give back")
+    else {
+        panic!("it is not given back: {:?}", run.world.log);
+    };
+    run.world.host.record.clone_from(&late.record);
+    let loses_proof: world::Change = |node| drop(node.metadata.annotations.remove(keys::WRITE));
+    run.world.mutate.push(("returning", loses_proof));
+    run.restart();
+    assert_eq!(run.world.phase(), Some(Phase::Returning));
+    late.version = run.world.node.version().to_owned();
+    drop(run.world.carry_out(Ask::PatchNode(late)));
+    run.feed(Input::Event(Event::Gap));
+    run.see();
+    assert!(run.is_clean() && run.cycle.is_idle());
+    assert_eq!((run.called_off(), run.world.ends), (None, 1));
+}

@@ -143,3 +143,32 @@ fn no_blind_reboot_the_deadline_runs_from_the_first_seal_whatever_became_of_an_e
         assert!(run.acts.contains(&Act::Arm(Timer::Deadline)));
     }
 }
+
+#[test]
+fn no_blind_reboot_the_deadline_runs_from_the_first_seal_while_a_renewal_has_no_answer_yet() {
+    let mut run = delayed();
+    run.world
+        .fail
+        .push(("renew", Failure::Unknown("nothing".to_owned()), Applied::No));
+    run.due(Timer::Renew);
+    run.due(Timer::Delay);
+    assert!(run.rebooted());
+    assert!(run.acts.contains(&Act::Arm(Timer::Deadline)));
+}
+
+#[test]
+fn at_most_n_a_request_that_has_come_since_the_drain_is_no_entry_in_the_lock() {
+    let mut run = delayed();
+    let wanted = Wanted {
+        request: Some(RebootRequest {
+            at: run.world.now,
+            reason: "jo: a new kernel".to_owned(),
+        }),
+        ..Wanted::by_host("2026-11-23T10:00:01Z".to_owned())
+    };
+    run.feed(Input::Event(Event::Sentinel(Some(wanted))));
+    run.world.change_lock(Vec::clear);
+    run.due(Timer::Delay);
+    assert_eq!(run.called_off(), Some(&CallOff::EntryLost));
+    assert!(run.is_clean() && !run.rebooted());
+}
