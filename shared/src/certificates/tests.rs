@@ -365,6 +365,98 @@ fn after_everything_has_ended_a_suspended_machine_begins_anew() {
     assert_eq!(signs(&fresh_plan(&seen2)), Some(("b", now() + days(90))));
 }
 
+/// At this moment an API server stops to accept it.
+#[test]
+fn a_ca_that_ends_now_is_neither_kept_nor_signs_nor_is_what_it_has_signed_still_served() {
+    let (a, b) = (authority("a", 365, Some(0)), authority("b", 0, None));
+    let lost = seen(vec![], None, vec![bundle("w", &[&a])]);
+    assert_eq!(kept_beside_a_new_one(&settled_plan(&lost)), [""; 0]);
+
+    let both = vec![bundle("w", &[&a, &b])];
+    let no_leaf = seen(vec![a.clone(), b.clone()], None, both.clone());
+    assert_eq!(signs(&fresh_plan(&no_leaf)), Some(("b", now() + days(90))));
+
+    let longer = seen(vec![a.clone(), b.clone()], Some(leaf("a", 80)), both);
+    assert_eq!(signs(&settled_plan(&longer)), Some(("b", now() + days(90))));
+}
+
+#[test]
+fn a_ca_that_has_not_settled_signs_at_once_when_the_last_served_certificate_has_just_ended() {
+    let kept = Authority {
+        has_key: false,
+        ..authority("a", 50, Some(0))
+    };
+    let new = authority("b", 0, None);
+    let seen = seen(
+        vec![kept.clone(), new.clone()],
+        None,
+        vec![bundle("w", &[&kept, &new])],
+    );
+    assert_eq!(signs(&fresh_plan(&seen)), Some(("b", now() + days(90))));
+}
+
+/// Somebody has taken out of the Secret until when it is needed.
+#[test]
+fn a_ca_is_needed_as_long_as_it_and_the_certificate_in_the_secret_are_valid_whatever_was_noted() {
+    let unnoted = |age| authority("a", age, None);
+    let new = authority("b", 0, None);
+    let dropped = |old: &Authority, left| {
+        // Another certificate is still served, so that the new CA does not sign before it has settled.
+        let served = Authority {
+            has_key: false,
+            ..authority("c", 50, Some(40))
+        };
+        let all = [old, &new, &served];
+        let bundles = vec![bundle("w", &all)];
+        let seen = seen(all.map(Clone::clone).to_vec(), Some(leaf("a", left)), bundles);
+        fresh_plan(&seen).steps
+    };
+    let keyless = Authority {
+        has_key: false,
+        ..unnoted(50)
+    };
+    assert_eq!(dropped(&keyless, 80), []);
+    let over = [Step::DropAuthorities(vec![id("a")])];
+    assert_eq!(dropped(&keyless, 0), over);
+    assert_eq!(dropped(&unnoted(365), 80), over);
+}
+
+#[test]
+fn a_write_repairs_a_bundle_that_somebody_else_has_changed_and_no_first_write_or_change_of_ours_does() {
+    let (a, stranger) = (authority("a", 10, None), authority("x", 10, None));
+    let known = [a.clone()];
+    let of_others = |bundle| Bundle {
+        is_ours: false,
+        ..bundle
+    };
+    let unreadable = Bundle {
+        trusted: Reading::Malformed("not PEM".to_owned()),
+        ..bare("w")
+    };
+    for (bundle, was_right, is_repaired) in [
+        (bare("w"), false, false),
+        (bare("w"), true, true),
+        (of_others(bundle("w", &[&a])), false, false),
+        (of_others(bundle("w", &[&a])), true, true),
+        (of_others(bundle("w", &[&a, &stranger])), false, true),
+        (unreadable, false, true),
+        (bundle("w", &[&a, &stranger]), true, false),
+        (bundle("w", &[&stranger]), false, false),
+    ] {
+        assert_eq!(
+            bundle.is_repaired(&known, was_right),
+            is_repaired,
+            "{bundle:?}, {was_right}"
+        );
+    }
+}
+
+#[test]
+fn only_a_write_of_bundles_names_webhooks() {
+    assert_eq!(to_write(&["v", "w"]).webhooks(), ["v", "w"]);
+    assert_eq!(Step::DropAuthorities(vec![id("a")]).webhooks(), [""; 0]);
+}
+
 #[test]
 fn a_clock_that_is_wrong_changes_nothing_but_a_bundle() {
     let a = authority("a", 10, Some(20));
@@ -384,6 +476,10 @@ fn a_clock_that_is_wrong_changes_nothing_but_a_bundle() {
         let plan = decide(&seen1, &settling(&seen1), clocks(here, server), &lifetimes());
         assert_eq!(plan.steps, [to_write(&["w"])], "{here}");
         assert_eq!(plan.problem.map(|problem| problem.code()), Some(code), "{here}");
+    }
+    for here in ["2026-11-29T12:05:00Z", "2026-11-29T11:55:00Z"] {
+        let plan = decide(&seen1, &settling(&seen1), clocks(here, NOW), &lifetimes());
+        assert_eq!(plan.problem, None, "{here} is near enough");
     }
     // The CA of a certificate that was made by hand ends after ours; by a clock that is far ahead, it has ended too, and it stays.
     let hand = authority("h", 50, None);
@@ -602,10 +698,10 @@ fn nothing_of_others_is_written() {
         ),
         (
             Leaf {
-                validity: leaf("h", -1).validity,
+                validity: leaf("h", 0).validity,
                 ..theirs
             },
-            "it has ended",
+            "it ends now",
         ),
     ] {
         let plan = settled_plan(&Seen {
@@ -712,7 +808,12 @@ fn whoever_owns_the_bundle_is_named_else_whoever_wrote_last_but_never_we() {
         removed.text().contains("argocd-controller") && removed.text().contains("perhaps"),
         "{removed:?}"
     );
-    assert_eq!(Suspect::find(&[ours], "w").meddler(), Meddler::Unknown);
+    let nobody = Suspect::find(&[ours], "w");
+    assert_eq!(nobody.meddler(), Meddler::Unknown);
+    assert_eq!(
+        [&owner, &removed, &nobody].map(Suspect::manager),
+        ["kubectl-patch", "argocd-controller", ""]
+    );
     for (manager, meddler) in [
         ("kustomize-controller", Meddler::Flux),
         ("argocd-application-controller", Meddler::ArgoCd),
@@ -727,10 +828,11 @@ fn whoever_owns_the_bundle_is_named_else_whoever_wrote_last_but_never_we() {
 fn advice_comes_with_the_third_repair_within_an_hour_and_once_an_hour() {
     let mut repairs = Repairs::default();
     let minutes = |minutes| Uptime::after(Duration::from_mins(minutes));
-    let told: Vec<bool> = [0, 40, 80, 90, 95, 99, 130, 151]
-        .map(|at| repairs.note(minutes(at)).is_advised)
-        .into();
-    assert_eq!(told, [false, false, false, true, false, false, false, true]);
+    let told = [0, 40, 80, 90, 95, 99, 130, 150, 151].map(|at| repairs.note(minutes(at)).is_advised);
+    assert_eq!(
+        told,
+        [false, false, false, true, false, false, false, false, true]
+    );
 }
 
 #[test]
@@ -762,8 +864,9 @@ fn in_a_fight_each_repair_is_followed_by_a_pause_and_only_counted() {
     }
     assert_eq!(counted, 58);
     assert!(!note(at + 61).is_told);
+    assert!(!note(at + 61 + 120).is_told, "not longer than two pauses");
     // Over, and the next repair has a line again, with those that had none.
-    let noted = note(at + 61 + 121);
-    assert_eq!((noted.is_told, noted.untold, noted.pause), (true, 2, None));
-    assert_eq!(note(at + 61 + 122).untold, 0);
+    let noted = note(at + 61 + 120 + 121);
+    assert_eq!((noted.is_told, noted.untold, noted.pause), (true, 3, None));
+    assert_eq!(note(at + 61 + 120 + 122).untold, 0);
 }
