@@ -41,7 +41,7 @@ mod tests {
     fn pauses_have_their_bounds() {
         assert_eq!(retry_pause(0), Duration::from_millis(200));
         assert_eq!(retry_pause(200), Duration::from_secs(10));
-        for random in 0..1000 {
+        for random in (0..1000).chain([1_000_000, u64::MAX]) {
             let pause = jittered(Duration::from_secs(10), random);
             assert!(
                 (Duration::from_secs(8)..=Duration::from_secs(10)).contains(&pause),

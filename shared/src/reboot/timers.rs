@@ -405,11 +405,33 @@ mod tests {
 
     #[test]
     fn the_older_wish_has_the_shorter_turn() {
-        let ages = [0, 1, 10, 60, 3600, 86_400, 10_000_000].map(Duration::from_secs);
+        let ages = [0, 1, 10, 60, 3600, 86_399, 86_400].map(Duration::from_secs);
         let turns = ages.map(turn);
         assert_eq!(turns[0], TURN_MAX);
-        assert!(turns.is_sorted_by(|a, b| a >= b), "{turns:?}");
+        assert!(turns.is_sorted_by(|a, b| a > b), "{turns:?}");
         assert_eq!(turns[6], Duration::ZERO);
+        assert_eq!(turn(Duration::from_secs(10_000_000)), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_turn_goes_by_when_the_wish_was_stamped() {
+        let mut timers = timers();
+        let dates = Dates {
+            stamped: Timestamp::from_second(-3600).ok(),
+            ..Dates::default()
+        };
+        timers.arm(Timer::Turn, dates, moment(Uptime::START), 0);
+        let end = Uptime::START + turn(Duration::from_hours(1));
+        assert_eq!(timers.end(Timer::Turn), Some(end));
+        assert!(end < Uptime::START + TURN_MAX);
+    }
+
+    #[test]
+    fn a_release_is_delayed_if_the_flag_gives_it_a_time() {
+        let mut timing = timers().timing;
+        assert!(timing.delays_release());
+        timing.lock_release_delay = Duration::ZERO;
+        assert!(!timing.delays_release());
     }
 
     #[test]

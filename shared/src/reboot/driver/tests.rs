@@ -383,6 +383,7 @@ fn while_a_call_is_open_nothing_but_its_answer_is_delivered() {
     shell.now += Duration::from_hours(2);
     shell.observed(Observed::Node(Change::Present(node("7"))));
     assert_eq!(shell.next(), None);
+    assert!(shell.driver.is_open());
     assert_eq!(shell.driver.next_wake(shell.now), None);
     // The reply to another call is none.
     shell.replied(Reply::Forgotten);
@@ -456,6 +457,16 @@ fn a_lock_that_moved_is_watched_where_it_is_now() {
     assert_eq!(shell.next(), Some(Effect::LockMoved));
     assert!(matches!(shell.next(), Some(Effect::Watch { source: Source::Lock, epoch, .. }) if epoch > old));
     assert_eq!(shell.driver.lock_object().name, "kured");
+    while shell.next().is_some() {}
+    // It is still there.
+    let lock = LockView {
+        carrier: Carrier::DaemonSet,
+        ..LockView::default()
+    };
+    shell.driver.input = Some(Input::Answer(Answer::Lock(Ok(lock))));
+    while let Some(effect) = shell.next() {
+        assert_ne!(effect, Effect::LockMoved);
+    }
 }
 
 #[test]
@@ -469,6 +480,64 @@ fn only_what_changes_the_lock_is_told_of_its_watch() {
     }
     while shell.next().is_some() {}
     assert_eq!(shell.taken, [Input::Event(Event::LockChanged)]);
+    // A new watch of the Node shows nothing of the lock. What a new watch of the lock begins with may be a change.
+    for (act, told) in [(Act::Watch(None), 1), (Act::WatchLock(true), 2)] {
+        shell.driver.acts.push_back(act);
+        while shell.next().is_some() {}
+        let lease = shell.lease();
+        shell.observed(Observed::Lock(Change::Present(lease)));
+        while shell.next().is_some() {}
+        let is_change = |input: &&Input| **input == Input::Event(Event::LockChanged);
+        assert_eq!(shell.taken.iter().filter(is_change).count(), told);
+    }
+}
+
+#[test]
+fn only_the_watch_of_a_node_ends_when_its_object_is_deleted() {
+    let ends = [Source::Node, Source::Lock, Source::Pods].map(Source::ends_with_object);
+    assert_eq!(ends, [true, false, false]);
+}
+
+#[test]
+fn a_waiter_that_something_blocks_looks_at_the_lock_less_often() {
+    for (is_paused, least, most) in [(false, 8, 10), (true, 24, 30)] {
+        let mut shell = Shell::idle();
+        shell.is_wanted = true;
+        if is_paused {
+            let pause = (keys::PAUSE.to_owned(), "wait".to_owned());
+            shell.node.metadata.annotations.extend([pause]);
+        } else {
+            let by_hand = json!({ keys::LOCK: r#"{"nodeID":"manual"}"# });
+            shell.lease["metadata"]["annotations"] = by_hand;
+        }
+        shell.now += Duration::from_hours(1);
+        assert_eq!(shell.run(), None);
+        let pause = shell.driver.timers.end(Timer::Poll).unwrap().since(shell.now);
+        assert!(
+            (Duration::from_secs(least)..=Duration::from_secs(most)).contains(&pause),
+            "{pause:?}"
+        );
+    }
+}
+
+#[test]
+fn the_count_of_the_pool_and_reads_of_pods_that_fail_are_answers() {
+    let mut shell = Shell::idle();
+    assert!(matches!(shell.ask(Ask::CountPool), Some(Call::CountNodes { .. })));
+    let pool = crate::reboot::cycle::PoolCount::default();
+    shell.replied(Reply::Pool(Ok(pool.clone())));
+    assert_eq!(shell.answer(), Some(Answer::Pool(Ok(pool))));
+
+    let refused = || Failure::Refused("no".to_owned());
+    let list = || Ask::ListPods(BTreeSet::new());
+    assert_eq!(shell.ask(list()), Some(Call::ListPods));
+    shell.replied(Reply::Pods(Err(refused().into())));
+    assert_eq!(shell.answer(), Some(Answer::PodsLeft(Err(refused()))));
+    assert_eq!(shell.ask(list()), Some(Call::ListPods));
+    shell.replied(Reply::Pods(Ok(vec![pod("a")])));
+    assert!(matches!(shell.next_call(), Some(Call::LookUp(_))));
+    shell.replied(Reply::Missing(Err(refused().into())));
+    assert_eq!(shell.answer(), Some(Answer::PodsLeft(Err(refused()))));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Reboots begin in their windows, and an agent that waits for one asks for nothing.
 
 use super::*;
+use crate::Reading;
 use crate::node::Condition;
 use crate::reboot::cycle::{Blocker, CallOff};
 use crate::reboot::window::{CronWindow, Window};
@@ -208,4 +209,92 @@ fn a_reboot_is_expected_to_take_as_long_as_the_last_one() {
     }
     let told = next.told().unwrap().to_string();
     assert!(told.contains("takes 10m 1s"), "{told}");
+}
+
+/// The moment of this time of day, as the gate is asked at it. The monotonic clock stands still.
+fn at(time: &str) -> Moment {
+    Moment {
+        now: Uptime::START,
+        wall: format!("2026-01-05T{time}Z").parse().unwrap(),
+    }
+}
+
+fn is_shut(gate: &Gate, time: &str) -> bool {
+    gate.outside(at(time).wall).is_some()
+}
+
+/// Otherwise all agents would ask the API server in the same second.
+#[test]
+fn a_window_opens_later_by_a_part_of_the_spread_that_is_drawn_by_chance() {
+    let mut gate = Gate::new(late(), None);
+    assert!(matches!(
+        gate.news(at("21:00:00"), 1501),
+        Some(Event::Window(Some(_)))
+    ));
+    assert_eq!(gate.news(at("22:00:04.999"), 0), None);
+    assert_eq!(gate.news(at("22:00:05"), 0), Some(Event::Window(None)));
+}
+
+#[test]
+fn a_window_shuts_on_time_and_the_clock_is_looked_at_again_within_a_minute() {
+    let mut gate = Gate::new(late(), None);
+    assert_eq!(gate.news(at("22:58:58"), 1000), None);
+    assert_eq!(gate.next_wake(), Some(Uptime::START + Duration::from_secs(60)));
+    assert_eq!(gate.news(at("22:59:58"), 1000), None);
+    assert_eq!(
+        gate.next_wake(),
+        Some(Uptime::START + Duration::from_nanos(2_000_000_001))
+    );
+    assert_eq!(gate.news(at("22:59:59"), 0), None);
+    assert!(matches!(
+        gate.news(at("23:00:01"), 0),
+        Some(Event::Window(Some(_)))
+    ));
+}
+
+#[test]
+fn a_reboot_that_was_called_off_does_not_tell_how_long_one_takes() {
+    let needs = |gate: &Gate| match gate.outside(at("12:00:00").wall) {
+        Some(Blocker::OutsideWindow { needs, .. }) => needs,
+        other => panic!("{other:?}"),
+    };
+    let given_back = Report::GivenBack {
+        unschedulable: false,
+        is_back: false,
+        wanted_by: None,
+    };
+    let mut gate = Gate::new(late(), Some(MustEnd::AsLastTime));
+    gate.note(&Report::Locked, at("10:00:00").wall);
+    gate.note(&given_back, at("10:10:00").wall);
+    assert_eq!(needs(&gate), None);
+    gate.note(&Report::Locked, at("11:00:00").wall);
+    gate.note(&Report::Returned, at("11:05:00").wall);
+    gate.note(&given_back, at("11:10:00").wall);
+    assert_eq!(needs(&gate), Some(SignedDuration::from_secs(601)));
+}
+
+#[test]
+fn the_entry_of_another_hold_does_not_tell_when_this_reboot_began() {
+    let stamped = "2026-01-05T22:19:00Z";
+    let mut entry = crate::lock::Entry::new("node-0", "uid", stamped, false);
+    entry.acquired = "2026-01-05T22:20:00Z".to_owned();
+    let record = crate::lock::Record {
+        entries: vec![entry],
+        ..crate::lock::Record::default()
+    };
+    let lock = LockView {
+        record: Reading::Present(record),
+        ..LockView::default()
+    };
+    for (hold, is_known) in [
+        (Some("2026-01-05T22:18:00Z"), false),
+        (None, false),
+        (Some(stamped), true),
+    ] {
+        let expected = MustEnd::Expected(SignedDuration::from_mins(40));
+        let mut gate = Gate::new(late(), Some(expected));
+        gate.learn(&lock, "node-0", hold.map(|hold| hold.parse().unwrap()));
+        // Ten of its forty minutes are used, if it is this one.
+        assert_eq!(is_shut(&gate, "22:30:00"), !is_known, "{hold:?}");
+    }
 }
