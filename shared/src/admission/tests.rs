@@ -10,6 +10,7 @@ mod deferral;
 mod kured;
 mod page;
 mod probe;
+mod trail;
 
 const UID: &str = "7f1c";
 const CREATED: &str = "2026-01-01T00:00:00.123456789Z";
@@ -797,6 +798,52 @@ fn a_node_is_created_with_a_request_by_those_alone_who_may_ask() {
 }
 
 #[test]
+fn marks_that_are_only_warned_of_neither_hide_behind_a_request_nor_let_one_pass_that_is_denied() {
+    let policy = Policy {
+        modes: Modes::from(Mode::Enforce).with(Reason::SpoofedHold, Mode::Warn),
+        ..policy()
+    };
+    for (may, expected) in [
+        (true, (Outcome::Flag, Reason::SpoofedHold)),
+        (false, (Outcome::Deny, Reason::NoRequest)),
+    ] {
+        let request = Request {
+            requester: stranger(),
+            operation: Operation::CreateNode {
+                new: requested(held()),
+            },
+            is_of_status: false,
+            is_dry_run: false,
+        };
+        let facts = Facts {
+            may_reboot: Known::Is(may),
+            ..Facts::default()
+        };
+        let Decision::Verdict(verdict) = decide(&request, &facts, &policy, now()) else {
+            panic!("{may}")
+        };
+        assert_eq!((verdict.outcome, verdict.reason), expected);
+    }
+}
+
+#[test]
+fn an_uncordon_that_is_only_warned_of_does_not_hide_behind_a_request() {
+    let policy = Policy {
+        modes: Modes::from(Mode::Enforce).with(Reason::Held, Mode::Warn),
+        ..policy()
+    };
+    let facts = Facts {
+        may_reboot: Known::Is(true),
+        ..Facts::default()
+    };
+    let new = requested(uncordoned(held()));
+    let Decision::Verdict(verdict) = ask(stranger(), held(), new, &facts, &policy, now()) else {
+        panic!("it needs no more")
+    };
+    assert_eq!((verdict.outcome, verdict.reason), (Outcome::Flag, Reason::Held));
+}
+
+#[test]
 fn c9_a_cancel_planted_before_the_hold_needs_the_permission_and_opens_no_hold() {
     // HELD-STAYS-CORDONED: any controller may write annotations that do not concern us, but not a cancel.
     let unpermitted = Facts {
@@ -1077,6 +1124,18 @@ fn found_e7_the_way_out_by_hand_is_for_a_hold_whose_agent_is_silent_and_right_fo
             "{message}"
         );
     }
+}
+
+#[test]
+fn a_denial_says_whose_marks_they_are_and_when_their_agent_does_not_renew_them() {
+    let (alive, silent) = ("2026-01-01T00:11:30Z", "2026-01-01T00:11:31Z");
+    let renewed = "not renewed by its agent";
+    assert!(!told(&held(), alive).contains(renewed));
+    assert!(told(&held(), silent).contains(renewed));
+    let others = "its marks name another Node";
+    assert!(!told(&held(), alive).contains(others));
+    let of_another = format!("00000000-0000-4000-8000-000000000000/{CREATED}");
+    assert!(told(&annotate(held(), keys::HOLDER, &of_another), alive).contains(others));
 }
 
 #[test]

@@ -419,7 +419,10 @@ fn a_mode_for_a_reason_keeps_what_it_denies_from_being_deferred() {
     let both = Request::update(stranger(), held(), uncordoned(untainted(held())));
     let alone = Request::update(stranger(), held(), uncordoned(held()));
     let held_alone = with(Modes::from(Mode::Enforce).with(Reason::Held, Mode::Defer));
-    assert!(defer(&alone, &held_alone, now()).is_some());
+    let deferral = defer(&alone, &held_alone, now()).unwrap();
+    let verdict = judged(&deferral.changed(&alone), &held_alone, now());
+    assert_eq!(answer(&verdict), KEPT);
+    assert_eq!(verdict.audit[AUDIT_MODE], "defer");
     assert_eq!(defer(&both, &held_alone, now()), None);
     assert_eq!(
         answer(&judged(&both, &held_alone, now())),
@@ -461,6 +464,32 @@ fn the_requester_is_warned_who_holds_and_how_to_keep_the_cordon() {
     );
     let enforced = judged(&request, &policy(), now());
     assert!(!enforced.message.contains("Mode defer"), "{}", enforced.message);
+    // One that takes a mark with it could not have been kept, although the mark is only warned of.
+    let warned = Policy {
+        modes: Modes::from(Mode::Defer).with(Reason::TamperedHold, Mode::Warn),
+        ..policy()
+    };
+    let takes_mark = uncordoned(without(held(), keys::BOOT_ID));
+    let denied = judged(&Request::update(stranger(), held(), takes_mark), &warned, now());
+    assert!(
+        denied.message.starts_with("held: node node-0")
+            && !denied.message.contains("nothing has changed this request"),
+        "{}",
+        denied.message
+    );
+}
+
+#[test]
+fn whoever_takes_an_uncordon_back_is_told_that_the_agent_may_have_a_copy() {
+    let own = wanted(held(), &format!("{CREATED} - admin"));
+    let request = Request::update(stranger(), own, held());
+    let verdict = judged(&request, &deferring(), now());
+    assert_eq!(answer(&verdict), KEPT);
+    assert!(
+        verdict.warnings[0].contains("is removed from the Node; its agent may have a copy"),
+        "{:?}",
+        verdict.warnings
+    );
 }
 
 /// Once a holder is dead and its marks are removed by hand, nobody does the uncordon: whoever cleans up must know of it.
@@ -488,6 +517,12 @@ fn whoever_cleans_up_by_hand_is_told_of_the_uncordon() {
     assert!(
         !kept.contains("kubectl uncordon") && kept.contains("keep-cordoned"),
         "{kept}"
+    );
+    let done = format!("{CREATED} done:2026-01-01T00:04:00Z jo");
+    let done = said(wanted(held(), &done));
+    assert!(
+        !done.contains("kubectl uncordon") && done.contains("Its cordon stays as it is: it was uncordoned"),
+        "{done}"
     );
     let none = said(had(held()));
     assert!(

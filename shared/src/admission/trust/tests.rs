@@ -379,3 +379,27 @@ fn last_wish_that_nothing_can_defer_is_named() {
         }
     }
 }
+
+#[test]
+fn a_certificate_that_begins_now_is_valid() {
+    let certificate = Certificate {
+        validity: validity(0, 24 * 365),
+        ..certificate()
+    };
+    assert_eq!(found(&certificate, &present(vec![webhook("n", signed())])), []);
+}
+
+#[test]
+fn a_span_is_told_in_the_largest_unit_of_which_it_has_one() {
+    for (seconds, told) in [
+        (0, "0 s"),
+        (59, "59 s"),
+        (60, "1 min"),
+        (3_599, "59 min"),
+        (-3_600, "1 h"),
+        (86_399, "23 h"),
+        (86_400, "1 d"),
+    ] {
+        assert_eq!(span(SignedDuration::from_secs(seconds)), told);
+    }
+}
