@@ -173,6 +173,12 @@ mod tests {
     }
 
     #[test]
+    fn the_evidence_of_a_boot_says_what_has_changed() {
+        assert!(BootEvidence::BootId.as_str().ends_with("boot id"));
+        assert!(BootEvidence::Init.as_str().ends_with("init"));
+    }
+
+    #[test]
     fn found_p1_p2_a_boot_is_told_by_its_init_where_the_boot_id_stays() {
         let now = boot("b", "12.1");
         for (before, evidence) in [

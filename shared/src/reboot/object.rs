@@ -308,6 +308,8 @@ mod tests {
             ("apps/Deployment/default/web", "begin with an API version"),
             ("Apps/v1/Deployment/default/web", "begin with an API version"),
             ("v/ConfigMap/default/site", "begin with an API version"),
+            ("vx/ConfigMap/default/site", "begin with an API version"),
+            ("vbeta1/ConfigMap/default/site", "begin with an API version"),
             ("v1/configmaps/default/site", "begins with a capital"),
             ("v1/ConfigMap/Default/site", "no namespace"),
             ("v1/ConfigMap//site", "no namespace"),
@@ -351,6 +353,7 @@ mod tests {
                 ),
                 (object, expression)
             );
+            assert_eq!(rule.to_string(), format!("{object}: {expression}"));
         }
         for (text, says) in [
             ("v1/ConfigMap/a/b", "no colon and blank"),

@@ -193,6 +193,28 @@ mod tests {
     }
 
     #[test]
+    fn an_error_is_an_error_whatever_comes_with_it() {
+        for kind in ["vector", "matrix", "scalar", "string"] {
+            let data = json!({ "resultType": kind, "result": [] });
+            let body =
+                json!({ "status": "error", "errorType": "timeout", "error": "too slow", "data": data });
+            assert_eq!(
+                read(body.to_string().as_bytes()),
+                Err("Prometheus refuses the query (timeout): too slow".to_owned()),
+                "{kind}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_expression_is_shown_as_it_was_written_and_equals_one_of_the_same_text() {
+        let written = |text| Regexp::new(text).unwrap();
+        assert_eq!(written("^a|b$").to_string(), "^a|b$");
+        assert!(written("a") == written("a"));
+        assert!(written("a") != written("b"));
+    }
+
+    #[test]
     fn alerts_count_as_in_kured() {
         let alerts = vector(&json!([
             alert("RebootRequired", "firing", "1"),

@@ -120,6 +120,35 @@ fn each_uncordon_is_one_mark_at_its_time() {
 }
 
 #[test]
+fn the_legend_of_whichever_answers_keeps_within_the_picture() {
+    let all = [
+        Answer::Denied,
+        Answer::Deferred,
+        Answer::Allowed,
+        Answer::Passed,
+        Answer::Unknown,
+    ];
+    for which in 1..1 << all.len() {
+        let given = all
+            .iter()
+            .enumerate()
+            .filter(|(place, _)| which & (1 << place) != 0);
+        let given: Vec<_> = given.map(|(_, answer)| (*answer, "02:05:00", "a")).collect();
+        let svg = file(&picture_of(&given));
+        let document = roxmltree::Document::parse(&svg).unwrap();
+        let faint = elements(&document, "faint");
+        let says = faint.iter().filter_map(|text| Some((text, text.text()?)));
+        let legend: Vec<_> = says.filter(|(_, says)| says.starts_with("an uncordon")).collect();
+        assert_eq!(legend.len(), given.len());
+        for (text, says) in legend {
+            let x: f64 = text.attribute("x").unwrap().parse().unwrap();
+            let end = x + text_width(says, SMALL);
+            assert!(end <= RIGHT, "{says} ends at {end} beside {given:?}");
+        }
+    }
+}
+
+#[test]
 fn a_picture_has_a_role_a_title_and_a_description_and_its_patterns_are_its_own() {
     let timeline = picture_of(&[(Answer::Denied, "02:06:00", "a")]);
     let svg = figure(&timeline, "x1");

@@ -379,9 +379,19 @@ fn pods_of_a_daemon_set_stay_once_it_is_known_to_exist() {
     assert_eq!(run.drain.take_due(run.now, 0), [Task::LookUp(log())]);
     assert!(run.drain.take_due(run.now, 0).is_empty(), "one look is enough");
     assert_eq!(run.note(Done::LookedUp(log(), Ok(true))), None);
+    assert!(!run.drain.is_over());
     assert_eq!(run.tell(), [DrainNews::Drained(BTreeSet::new())]);
+    assert!(run.drain.is_over());
     run.observe(Change::Present(of_daemon_set("c")));
     assert!(run.tell().is_empty());
+}
+
+#[test]
+fn only_the_pods_of_the_daemon_set_that_does_not_exist_are_orphans() {
+    let mut run = run(&[of("DaemonSet", "net", "a"), of_daemon_set("b")]);
+    while !run.drain.take_due(run.now, 0).is_empty() {}
+    drop(run.note(Done::LookedUp(log(), Ok(false))));
+    assert_eq!(run.evictions(), ["b"]);
 }
 
 #[test]
@@ -470,6 +480,12 @@ fn volumes_are_waited_for_when_the_pods_are_gone() {
             .as_deref(),
         Some("forbidden")
     );
+    while run.drain.take_due(run.now, 0).is_empty() {
+        run.pass();
+        drop(run.tell());
+    }
+    let again = run.note(Done::Volumes(Err("forbidden".to_owned())));
+    assert_eq!(again, None, "it is told once");
     for attached in [vec!["csi-1".to_owned()], Vec::new()] {
         assert!(!run.tell().contains(&DrainNews::Drained(BTreeSet::new())));
         while run.drain.take_due(run.now, 0).is_empty() {
@@ -546,6 +562,21 @@ fn progress_is_told_at_a_bounded_rate_and_only_where_it_is_news() {
 }
 
 #[test]
+fn a_drain_is_blocked_by_pods_that_cannot_leave_and_by_volumes_that_stay() {
+    let named = || vec!["db/pg".to_owned()];
+    assert!(!Progress::default().is_blocked());
+    let of_pods = Progress {
+        blockers: named(),
+        ..Progress::default()
+    };
+    let of_volumes = Progress {
+        attached: named(),
+        ..Progress::default()
+    };
+    assert!(of_pods.is_blocked() && of_volumes.is_blocked());
+}
+
+#[test]
 fn progress_names_who_blocks_within_bounds() {
     let mut run = run(&[pod("a"), pod("b")]);
     drop(run.evictions());
@@ -567,11 +598,10 @@ fn progress_names_who_blocks_within_bounds() {
 
 /// A controller puts its pod back after each eviction, although the pod does not tolerate the cordon: the drain does not end, its evictions
 /// become rare, and its progress names the controller.
-#[test]
-fn a_controller_that_puts_its_pods_back_is_slowed_down_and_named() {
-    let mut run = run(&[of_replica_set("p0")]);
+/// A run with this pod of a controller that puts each of its pods back at once, and how many seconds each of them waited for its eviction.
+fn put_back(mut run: Run, rounds: u64) -> (Run, Vec<u64>) {
     let mut waited = Vec::new();
-    for round in 0..10 {
+    for round in 0..rounds {
         let mut seconds = 0;
         while run.evictions().is_empty() {
             run.wait(1);
@@ -587,6 +617,12 @@ fn a_controller_that_puts_its_pods_back_is_slowed_down_and_named() {
         run.observe(Change::Gone(leaving));
         assert!(!run.drain.is_over());
     }
+    (run, waited)
+}
+
+#[test]
+fn a_controller_that_puts_its_pods_back_is_slowed_down_and_named() {
+    let (mut run, waited) = put_back(run(&[of_replica_set("p0")]), 10);
     assert_eq!(waited, [0, 0, 0, 0, 5, 10, 20, 40, 60, 60]);
     run.wait(20);
     let told = run.tell();
@@ -594,6 +630,15 @@ fn a_controller_that_puts_its_pods_back_is_slowed_down_and_named() {
         panic!("{told:?}")
     };
     assert!(progress.is_blocked() && progress.blockers[0].starts_with("ReplicaSet default/operator"));
+}
+
+#[test]
+fn a_pod_that_was_there_beside_one_that_was_leaving_is_not_one_that_was_put_back() {
+    let mut leaving = of_replica_set("a");
+    leaving.metadata.deletion_timestamp = Some(WALL.to_owned());
+    let mut run = run(&[leaving.clone(), of_replica_set("p0")]);
+    run.observe(Change::Gone(leaving));
+    assert_eq!(put_back(run, 5).1, [0, 0, 0, 0, 5]);
 }
 
 /// Ten pods of one controller that were there from the beginning do not count as put back, although one of them is being deleted.

@@ -123,6 +123,67 @@ fn an_expression_may_be_as_deep_as_the_stack_allows_and_no_deeper() {
 }
 
 #[test]
+fn an_expression_may_be_as_long_as_its_bound_and_no_longer() {
+    let long = |len: usize| format!("true{}", " ".repeat(len - 4));
+    assert_eq!(eval(&long(EXPRESSION_MAX)), Ok(true));
+    for len in [EXPRESSION_MAX + 1, 2 * EXPRESSION_MAX] {
+        let why = Expression::parse(&long(len)).unwrap_err();
+        assert!(why.contains("longer than 1024 bytes"), "{why}");
+    }
+}
+
+#[test]
+fn an_expression_equals_one_of_the_same_text() {
+    let written = |text| Expression::parse(text).unwrap();
+    assert_eq!(written("self.a == 1"), written("self.a == 1"));
+    assert_ne!(written("self.a == 1"), written("self.a == 2"));
+}
+
+/// The rounds of a loop, times what one costs, is what all cost: neither what is around the loop, nor what is in none of its rounds.
+#[test]
+fn each_round_of_a_loop_is_paid_for_by_what_is_in_it_alone() {
+    let object = json!({ "list": vec![true; 5_000] });
+    let eval = |text: &str| Expression::parse(text).unwrap().eval(&object);
+    let cheap = "self.list.all(a, a)";
+    assert_eq!(eval(cheap), Ok(true));
+    // Sixty times as much in each round.
+    let costly = format!("self.list.all(a, {})", balanced("a", 6));
+    let why = eval(&costly).unwrap_err();
+    assert!(why.contains("too large for so costly"), "{why}");
+    assert_eq!(eval(&format!("{} && {cheap}", balanced("true", 6))), Ok(true));
+}
+
+/// Otherwise a text could be doubled again and again for nothing, or a long list not be collected at all.
+#[test]
+fn joining_texts_is_paid_for_in_whatever_order_and_collecting_a_list_costs_what_is_in_it() {
+    let object = json!({ "texts": vec!["x".repeat(10_000); 17], "list": vec![7; 5_000] });
+    let eval = |text: &str| Expression::parse(text).unwrap().eval(&object);
+    let joined = format!("{}a{}", "a + (".repeat(7), ")".repeat(7));
+    for joined in [joined, ["a"; 8].join(" + ")] {
+        let why = eval(&format!("self.texts.all(a, {joined} != '')")).unwrap_err();
+        assert!(why.contains("too large for so costly"), "{joined}: {why}");
+    }
+    assert_eq!(eval("size(self.list.map(a, a)) == 5000"), Ok(true));
+}
+
+#[test]
+fn a_map_costs_what_is_in_it_and_no_more() {
+    let labels = (0..2_200).map(|number| (format!("{number:050}"), json!("x".repeat(50))));
+    let object = json!({ "labels": labels.collect::<serde_json::Map<_, _>>() });
+    let same = Expression::parse("self.labels == self.labels").unwrap();
+    assert_eq!(same.eval(&object), Ok(true));
+}
+
+/// As many as two to this power, joined so that the depth is this power.
+fn balanced(part: &str, power: usize) -> String {
+    if power == 0 {
+        return part.to_owned();
+    }
+    let half = balanced(part, power - 1);
+    format!("({half} && {half})")
+}
+
+#[test]
 fn what_is_wrong_with_an_expression_is_said_at_once_in_one_line() {
     for (text, says) in [
         ("", "is empty: write CEL"),
@@ -231,6 +292,9 @@ fn an_object_that_is_too_large_or_too_deep_is_refused() {
         is_anything.eval(&json!({ "text": "x".repeat(OBJECT_MAX - 100) })),
         Ok(true)
     );
+    let of_size = |size: usize| json!("x".repeat(size - NODE_COST));
+    assert_eq!(is_anything.eval(&of_size(OBJECT_MAX)), Ok(true));
+    assert!(is_anything.eval(&of_size(OBJECT_MAX + 1)).is_err());
     let deep = (0..=LEVELS_MAX).fold(json!(1), |inner, _| json!([inner]));
     let many = json!(vec![0; OBJECT_MAX / NODE_COST]);
     for object in [json!({ "text": "x".repeat(OBJECT_MAX) }), deep, many] {

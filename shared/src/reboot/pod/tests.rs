@@ -116,6 +116,7 @@ fn found_p4_a_pod_tolerates_the_drain_if_it_tolerates_cordon_and_taint() {
             false,
         ),
         (r#"[{"operator":"Lt"}]"#, false),
+        (r#"[{"key":"example.com/other","operator":"Exists"}]"#, false),
         ("null", false),
     ];
     for (tolerations, expected) in cases {

@@ -102,14 +102,16 @@ fn each_replacement_counts_once_and_in_the_order_of_the_evictions() {
         let pod = other(web(), &second.to_string());
         assert_eq!(replacements.evicted(&pod, at(second)), None);
     }
+    assert_eq!(replacements.waiting(), 3);
     let first = made("a", 3, Some(8));
     assert_eq!(
         seconds(&list(&mut replacements, std::slice::from_ref(&first), 10)),
         [8]
     );
     let all = [made("c", 9, Some(19)), first, made("b", 7, Some(12))];
+    assert_eq!(replacements.waiting(), 2);
     assert_eq!(seconds(&list(&mut replacements, &all, 20)), [7, 13]);
-    assert_eq!(replacements.next_due(0), None);
+    assert_eq!((replacements.waiting(), replacements.next_due(0)), (0, None));
 }
 
 #[test]

@@ -335,3 +335,27 @@ fn what_is_no_cron_expression_is_quoted_with_the_fix() {
         );
     }
 }
+
+#[test]
+fn the_next_opening_is_told_while_no_window_is_open() {
+    let night = one("0 22 * * *", 60, "UTC");
+    let opens = at("2026-01-05T22:00:00Z");
+    assert_eq!(night.opens_next(at("2026-01-05T12:00:00Z")), Some(opens));
+    assert_eq!(night.opens_next(opens), None, "it is open");
+    assert_eq!(Windows::default().opens_next(opens), None);
+}
+
+#[test]
+fn a_daily_window_is_shown_with_its_days_in_the_order_of_the_week() {
+    let shown = |days: &[Weekday]| daily(days, clock(21, 0), clock(5, 0), "Europe/Berlin").to_string();
+    assert_eq!(
+        shown(&ALL),
+        "every day from 21:00:00 to 05:00:00 in Europe/Berlin"
+    );
+    assert_eq!(
+        shown(&[Weekday::Saturday, Weekday::Monday]),
+        "mo,sa from 21:00:00 to 05:00:00 in Europe/Berlin"
+    );
+    // Whoever names a day twice means that day.
+    assert!(shown(&[Weekday::Monday, Weekday::Monday]).starts_with("mo from"));
+}

@@ -26,7 +26,7 @@ fn forged() -> Run {
     run
 }
 
-/// Somebody takes everything off that the holder of a hold may write.
+/// Somebody takes off all marks and the taint.
 fn bare(node: &mut NodeView) {
     node.metadata.annotations.clear();
     node.metadata.labels.clear();
@@ -74,7 +74,7 @@ fn fail_safe_reading_marks_that_name_another_node_object_are_left_alone_and_told
     assert!(!run.cycle.is_foreign());
 }
 
-/// The record of the host is gone, for it is not that of a boot, but the lock says in which boot the node was cordoned.
+/// The boot has emptied the host's `/run`. The lock still says in which boot the node was cordoned.
 #[test]
 fn after_a_boot_the_marks_name_the_boot_that_the_lock_has_and_not_what_somebody_wrote() {
     let mut run = agent();
