@@ -1,7 +1,8 @@
 //! Builds the Kubernetes client of both programs.
 //!
 //! It never retries by itself: kube's default repeats each 429, 503 and 504 up to 15 times, evictions included. No call can hang for ever:
-//! connect, read and write have timeouts. A caller that must answer sooner adds its own.
+//! connect, read and write have timeouts. A caller that must answer sooner adds its own. A CA that is a file may change: kube reads it again
+//! once a minute.
 //! Not here: calls ([`crate::api`]) and watches ([`crate::watch`]).
 
 use std::error::Error as StdError;
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kube::client::ClientBuilder;
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::config::{Cluster, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::Status;
 use kube::{Client, Config};
 use tower::util::MapErrLayer;
@@ -104,12 +105,12 @@ fn client(mut config: Config, proxy: Option<Proxy>, origin: String) -> Result<Cl
     let way = way(&config, proxy.as_ref());
     // Set here, because kube compares NO_PROXY with the proxy's host instead of the server's.
     config.proxy_url = proxy.map(|proxy| proxy.url);
-    let has_ca = config.root_cert.is_some();
+    let (has_ca, ca_file) = (config.root_cert.is_some(), config.root_cert_file.clone());
     let builder = ClientBuilder::try_from(bounded(config)).map_err(|error| {
         let why = trust::unusable(&error, has_ca);
         ClientError::Build { origin, why }
     })?;
-    let named = MapErrLayer::new(move |source| no_answer(&way, source));
+    let named = MapErrLayer::new(move |source| no_answer(&way, ca_file.as_deref(), source));
     Ok(builder.with_layer(&named).build())
 }
 
@@ -127,14 +128,14 @@ fn way(config: &Config, proxy: Option<&Proxy>) -> String {
     }
 }
 
-fn no_answer(way: &str, source: BoxError) -> BoxError {
+fn no_answer(way: &str, ca_file: Option<&Path>, source: BoxError) -> BoxError {
     // Such an error, for example of a login, already says what failed.
     if source.is::<kube::Error>() {
         return source;
     }
     Box::new(NoAnswer {
         way: way.to_owned(),
-        advice: trust::mistrust(source.as_ref()),
+        advice: trust::mistrust(source.as_ref(), ca_file),
         source,
     })
 }
@@ -168,8 +169,9 @@ async fn chosen(
     path: &Path,
     options: &KubeConfigOptions,
 ) -> Result<(Config, Option<Proxy>), ClientError> {
-    let named = proxy_url(&kubeconfig, options);
-    let config = Config::from_custom_kubeconfig(kubeconfig, options)
+    let cluster = cluster(&kubeconfig, options);
+    let (named, ca_file) = (cluster.and_then(proxy_url), cluster.and_then(ca_file));
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, options)
         .await
         .map_err(|source| match source {
             KubeconfigError::ParseNoProxy(why) => ClientError::NoProxy { why: why.to_string() },
@@ -178,6 +180,8 @@ async fn chosen(
                 source,
             },
         })?;
+    // kube sets it only in a pod.
+    config.root_cert_file = ca_file;
     let variable = |name: &str| std::env::var(name).ok();
     let proxy = proxy::find(named.as_deref(), &config.cluster_url, variable).map_err(|source| {
         ClientError::Proxy {
@@ -188,8 +192,8 @@ async fn chosen(
     Ok((config, proxy))
 }
 
-/// The `proxy-url` of the cluster that is chosen, or that of the chosen context.
-fn proxy_url(kubeconfig: &Kubeconfig, options: &KubeConfigOptions) -> Option<String> {
+/// The cluster that is chosen, or that of the chosen context.
+fn cluster<'a>(kubeconfig: &'a Kubeconfig, options: &KubeConfigOptions) -> Option<&'a Cluster> {
     let context = options.context.as_ref().or(kubeconfig.current_context.as_ref());
     let of_context = || {
         let mut contexts = kubeconfig.contexts.iter();
@@ -198,7 +202,17 @@ fn proxy_url(kubeconfig: &Kubeconfig, options: &KubeConfigOptions) -> Option<Str
     };
     let name = options.cluster.clone().or_else(of_context)?;
     let cluster = kubeconfig.clusters.iter().find(|known| known.name == name)?;
-    cluster.cluster.as_ref()?.proxy_url.clone()
+    cluster.cluster.as_ref()
+}
+
+fn proxy_url(cluster: &Cluster) -> Option<String> {
+    cluster.proxy_url.clone()
+}
+
+/// The file with the CA. One that is in the kubeconfig itself goes before it, as in kubectl (k8s.io/client-go: `rest/config.go`).
+fn ca_file(cluster: &Cluster) -> Option<PathBuf> {
+    let file = cluster.certificate_authority.as_ref()?;
+    cluster.certificate_authority_data.is_none().then(|| file.into())
 }
 
 fn bounded(mut config: Config) -> Config {
@@ -223,6 +237,36 @@ mod tests {
             line.contains("/nowhere/kubeconfig") && line.contains("--kubeconfig"),
             "{line}"
         );
+    }
+
+    #[tokio::test]
+    async fn nothing_stuck_a_ca_that_is_a_file_is_read_again_and_one_in_the_kubeconfig_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("kubeconfig");
+        let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        std::fs::write(directory.path().join("ca.crt"), pem).unwrap();
+        let of_file = "certificate-authority: ca.crt";
+        // `pem` in base64.
+        let of_data = "certificate-authority-data: LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCkFBQUEKLS0tLS1FTkQgQ0VSVElGSUNBVEUtLS0tLQo=";
+        for (authority, is_read_again) in [
+            (of_file.to_owned(), true),
+            (of_data.to_owned(), false),
+            (format!("{of_file}, {of_data}"), false),
+        ] {
+            let text = format!(
+                "clusters: [{{name: c, cluster: {{server: 'https://127.0.0.1:1', {authority}}}}}]\n\
+                 users: [{{name: u, user: {{token: t}}}}]\n\
+                 contexts: [{{name: x, context: {{cluster: c, user: u}}}}]\ncurrent-context: x\n"
+            );
+            std::fs::write(&path, text).unwrap();
+            let kubeconfig = Kubeconfig::read_from(&path).unwrap();
+            let (config, _) = chosen(kubeconfig, &path, &KubeConfigOptions::default())
+                .await
+                .unwrap();
+            let read_again = is_read_again.then(|| directory.path().join("ca.crt"));
+            assert_eq!(config.root_cert_file, read_again, "{authority}");
+            assert!(config.root_cert.is_some(), "{authority}");
+        }
     }
 
     #[test]

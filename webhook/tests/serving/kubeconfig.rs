@@ -170,14 +170,28 @@ fn found_p11_an_api_server_that_cannot_be_trusted_is_told_with_the_fix() {
     let named = cordonhold_certs_dev::issue(&["api.example".to_owned()]).unwrap();
     let api = Cluster::start(Through::Nothing, Some(&named), Says::node("n"));
     let server = format!("https://{}", api.address);
-    for (ca, parts) in [
-        (named.ca_bundle(), ["is not for that name", "tls-server-name"]),
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ca.crt");
+    std::fs::write(&file, issue().ca_pem).unwrap();
+    let read_again = format!("{}, which is read again", file.display());
+    for (key, ca, parts) in [
         (
-            issue().ca_bundle(),
+            "certificate-authority-data",
+            json!(named.ca_bundle()),
+            ["is not for that name", "tls-server-name"],
+        ),
+        (
+            "certificate-authority-data",
+            json!(issue().ca_bundle()),
             ["not signed by the CA", "certificate-authority-data"],
         ),
+        (
+            "certificate-authority",
+            json!(file),
+            ["not signed by the CA", read_again.as_str()],
+        ),
     ] {
-        let cluster = json!({"server": server, "certificate-authority-data": ca});
+        let cluster = json!({"server": server, key: ca});
         let (code, said) = explain(&kubeconfig(&cluster, &json!({"token": "t"})), &[], &[]);
         assert_eq!(code, Some(2), "{said}");
         for part in parts.into_iter().chain([server.as_str()]) {

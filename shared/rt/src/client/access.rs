@@ -176,8 +176,8 @@ mod tests {
             (None, Some("two"), Some("http://p.example:1")),
             (Some("two"), Some("one"), None),
         ] {
-            let chosen = super::super::proxy_url(&both, &options(context, cluster));
-            assert_eq!(chosen.as_deref(), proxy, "{context:?} {cluster:?}");
+            let chosen = super::super::cluster(&both, &options(context, cluster)).unwrap();
+            assert_eq!(chosen.proxy_url.as_deref(), proxy, "{context:?} {cluster:?}");
         }
         assert!(has_user(&both, "al") && !has_user(&both, "mo"));
         let access = Access {

@@ -5,6 +5,7 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::path::Path;
 
 use kube::client::{AuthError, RustlsTlsError};
 use rustls::{CertificateError, Error as TlsError};
@@ -74,18 +75,27 @@ fn unusable_login(error: &AuthError) -> String {
     }
 }
 
-/// What is wrong with a server's certificate, and how to fix it; `None` if the error has another cause.
-pub(super) fn mistrust(error: &(dyn StdError + 'static)) -> Option<String> {
+/// What is wrong with a server's certificate, and how to fix it; `None` if the error has another cause. `ca_file` has the CA that is trusted,
+/// if that is a file.
+pub(super) fn mistrust(error: &(dyn StdError + 'static), ca_file: Option<&Path>) -> Option<String> {
     let TlsError::InvalidCertificate(why) = tls_error(error)? else {
         return None;
     };
+    let issuer = ca_file.map_or_else(
+        || "name the cluster's CA with certificate-authority-data".to_owned(),
+        |file| {
+            format!(
+                "write the cluster's CA to {}, which is read again once a minute",
+                file.display()
+            )
+        },
+    );
     let (what, fix) = match why {
         why if is_version_1(why) => return Some(format!("its certificate {VERSION_1}")),
         // `BadSignature`: it was signed by another CA with the same name.
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => (
-            "is not signed by the CA that is trusted here",
-            "name the cluster's CA with certificate-authority-data",
-        ),
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            ("is not signed by the CA that is trusted here", issuer.as_str())
+        }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => (
             "is not for that name",
             "name the server as its certificate does, or give that name with tls-server-name",
