@@ -3,6 +3,7 @@
 //! It stops when the value that [`ControlPlane::start`] returns is dropped, and when the calling process ends, even by SIGKILL.
 //! Not here: Cordonhold's own programs and manifests, see `install`, `webhook` and `machine`.
 
+use std::iter::once;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,10 +26,11 @@ use crate::process::{CommandLine, Kennel, Process, TemporaryDirectory, log_tail}
 use crate::programs::{self, Program};
 use crate::wait;
 
-use servers::{Files, apiserver_command, etcd_command, kubeconfig_path, start_clients};
+use servers::{Files, Member, apiserver_command, etcd_command, kubeconfig_path, start_clients};
 
 pub(crate) use servers::SERVICE;
 
+mod etcd;
 mod servers;
 
 /// While a Node has this annotation, KWOK does not make it Ready.
@@ -52,6 +54,11 @@ const READY_TIMEOUT: Duration = Duration::from_mins(1);
 const NODES_READY_TIMEOUT: Duration = Duration::from_mins(3);
 /// How many times the servers are started, each time with other ports: a port that was free can be taken before the program opens it.
 const PORT_ATTEMPTS: usize = 4;
+/// Most members of etcd, of which it can lose one.
+pub(crate) const ETCD_MEMBERS_MAX: usize = 3;
+/// Those of a control plane that loses none.
+pub(crate) const ETCD_MEMBERS: usize = 1;
+
 /// What to start.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -62,15 +69,17 @@ pub struct Options {
 /// A server of the control plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Server {
-    Etcd,
+    /// The member of etcd with this number, from 0.
+    Etcd(usize),
     ApiServer,
 }
 
 impl Server {
-    fn name(self) -> &'static str {
+    fn name(self) -> String {
         match self {
-            Self::Etcd => ETCD,
-            Self::ApiServer => APISERVER,
+            Self::Etcd(0) => ETCD.to_owned(),
+            Self::Etcd(number) => format!("{ETCD}-{number}"),
+            Self::ApiServer => APISERVER.to_owned(),
         }
     }
 }
@@ -103,7 +112,7 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// Starts only etcd and the API server, so that no controller writes anything.
     pub async fn start_alone() -> Result<Self> {
-        let plane = Self::start_servers(Kubernetes::chosen()?, &[], Pods::Played).await?;
+        let plane = Self::start_servers(Kubernetes::chosen()?, &[], Pods::Played, ETCD_MEMBERS).await?;
         create_default_service_account(&plane.client).await?;
         grant_ordinary_controller(&plane.client).await?;
         Ok(plane)
@@ -121,22 +130,33 @@ impl ControlPlane {
 
     /// The same on this release of Kubernetes.
     pub async fn start_on(kubernetes: Kubernetes, options: Options, flags: &[&str]) -> Result<Self> {
-        Self::start_all(kubernetes, options, flags, Pods::Played).await
+        Self::start_all(kubernetes, options, flags, Pods::Played, ETCD_MEMBERS).await
+    }
+
+    /// The same on the chosen release, with so many members of etcd.
+    pub(crate) async fn start_with_etcd(options: Options, members: usize) -> Result<Self> {
+        Self::start_all(Kubernetes::chosen()?, options, &[], Pods::Played, members).await
     }
 
     /// The same on the chosen release, but our own pods wait for [`crate::kubelet`].
     pub(crate) async fn start_for_kubelet(options: Options, flags: &[&str]) -> Result<Self> {
-        Self::start_all(Kubernetes::chosen()?, options, flags, Pods::OursRun).await
+        Self::start_all(Kubernetes::chosen()?, options, flags, Pods::OursRun, ETCD_MEMBERS).await
     }
 
     /// The same without any node: one of [`crate::real_node`] makes its own.
     pub(crate) async fn start_for_real_node() -> Result<Self> {
         let options = Options { nodes: 0 };
-        Self::start_all(Kubernetes::Newest, options, &[], Pods::Real).await
+        Self::start_all(Kubernetes::Newest, options, &[], Pods::Real, ETCD_MEMBERS).await
     }
 
-    async fn start_all(kubernetes: Kubernetes, options: Options, flags: &[&str], pods: Pods) -> Result<Self> {
-        let mut plane = Self::start_servers(kubernetes, flags, pods).await?;
+    async fn start_all(
+        kubernetes: Kubernetes,
+        options: Options,
+        flags: &[&str],
+        pods: Pods,
+        etcd_members: usize,
+    ) -> Result<Self> {
+        let mut plane = Self::start_servers(kubernetes, flags, pods, etcd_members).await?;
         plane.start_clients()?;
         plane
             .wait_ready(options)
@@ -145,13 +165,19 @@ impl ControlPlane {
         Ok(plane)
     }
 
-    async fn start_servers(kubernetes: Kubernetes, flags: &[&str], pods: Pods) -> Result<Self> {
+    async fn start_servers(
+        kubernetes: Kubernetes,
+        flags: &[&str],
+        pods: Pods,
+        etcd_members: usize,
+    ) -> Result<Self> {
         let assets = Assets::of(kubernetes)?;
         let [leash] = programs::build([Program::Leash])?;
         let directory = Arc::new(TemporaryDirectory::new(&leash)?);
         let kennel = Kennel::new(&leash, directory.path())?;
         let files = Files::write(directory.path(), &assets, pods)?;
-        let (endpoint, client, lines, mut servers) = start_servers(&assets, &kennel, &files, flags).await?;
+        let (endpoint, client, lines, mut servers) =
+            start_servers(&assets, &kennel, &files, flags, etcd_members).await?;
         servers.reverse();
         Ok(Self {
             client,
@@ -284,34 +310,39 @@ impl ControlPlane {
 
     /// Sends a signal to this server.
     pub fn signal(&self, server: Server, signal: Signal) -> Result<()> {
+        let name = server.name();
         let mut processes = self.processes.iter();
-        let process = processes.find(|process| process.name() == server.name());
+        let process = processes.find(|process| process.name() == name);
         process
-            .with_context(|| format!("{} does not run", server.name()))?
+            .with_context(|| format!("{name} does not run"))?
             .signal(signal)
     }
 
-    /// Kills etcd (SIGKILL). What it has written stays.
-    pub fn stop_etcd(&mut self) {
-        self.processes.retain(|process| process.name() != ETCD);
+    /// Kills the member of etcd with this number (SIGKILL). What it has written stays.
+    pub fn stop_etcd(&mut self, number: usize) {
+        let name = Server::Etcd(number).name();
+        self.processes.retain(|process| process.name() != name);
     }
 
-    /// Starts etcd again on the same port, and waits until the API server has found it.
-    pub async fn start_etcd(&mut self) -> Result<()> {
-        self.processes.push(self.kennel.start(ETCD, &self.lines.etcd)?);
+    /// Starts that member again on the same ports, and waits until the API server answers.
+    pub async fn start_etcd(&mut self, number: usize) -> Result<()> {
+        let (member, line) = self.lines.etcd.get(number).context("no such member of etcd")?;
+        self.processes.push(self.kennel.start(&member.name, line)?);
         self.wait_answers().await
     }
 
-    /// The port at which etcd serves the API server.
-    pub fn etcd_port(&self) -> u16 {
-        self.lines.etcd_port
+    /// The port at which etcd serves the API server; of its first member, if it has more.
+    pub fn etcd_port(&self) -> Result<u16> {
+        let (member, _) = self.lines.etcd.first().context("there is no etcd")?;
+        Ok(member.client_port)
     }
 
     /// Starts one more API server, which finds etcd at this port. It ends with this control plane.
     pub async fn start_further_api_server(&mut self, name: &str, etcd_port: u16) -> Result<Endpoint> {
         let [port] = free_ports()?;
+        let etcd = once(servers::etcd_url(etcd_port));
         // The last of a repeated flag counts.
-        let line = apiserver_command(&self.assets, &self.files, port, etcd_port).arg(format!(
+        let line = apiserver_command(&self.assets, &self.files, port, etcd).arg(format!(
             "--audit-log-path={}",
             self.files.path(&format!("{name}.audit"))
         ));
@@ -340,7 +371,9 @@ impl ControlPlane {
 
     /// Starts everything again after [`Self::stop`], on the same ports.
     pub async fn start_again(&mut self) -> Result<()> {
-        self.processes.push(self.kennel.start(ETCD, &self.lines.etcd)?);
+        for (member, line) in &self.lines.etcd {
+            self.processes.push(self.kennel.start(&member.name, line)?);
+        }
         self.start_api_server().await
     }
 
@@ -413,8 +446,7 @@ const TOKEN_LIFETIME: Duration = Duration::from_hours(12);
 
 /// The command lines of the servers.
 struct Lines {
-    etcd_port: u16,
-    etcd: CommandLine,
+    etcd: Vec<(Member, CommandLine)>,
     apiserver: CommandLine,
 }
 
@@ -424,14 +456,15 @@ async fn start_servers(
     kennel: &Kennel,
     files: &Files,
     flags: &[&str],
+    etcd_members: usize,
 ) -> Result<(Endpoint, Client, Lines, Vec<Process>)> {
     for _ in 1..PORT_ATTEMPTS {
-        match try_servers(assets, kennel, files, flags).await {
+        match try_servers(assets, kennel, files, flags, etcd_members).await {
             Err(error) if format!("{error:#}").contains("address already in use") => {}
             other => return other,
         }
     }
-    try_servers(assets, kennel, files, flags).await
+    try_servers(assets, kennel, files, flags, etcd_members).await
 }
 
 async fn try_servers(
@@ -439,17 +472,24 @@ async fn try_servers(
     kennel: &Kennel,
     files: &Files,
     flags: &[&str],
+    etcd_members: usize,
 ) -> Result<(Endpoint, Client, Lines, Vec<Process>)> {
-    let [etcd_port, peer_port, api_port] = free_ports()?;
-    let data = format!("etcd-{etcd_port}");
+    let [api_port, ports @ ..] = free_ports::<{ 1 + 2 * ETCD_MEMBERS_MAX }>()?;
+    let members = members(&ports, etcd_members);
     let flags = flags.iter().map(|flag| (*flag).to_owned());
+    let urls = members.iter().map(|member| servers::etcd_url(member.client_port));
     let lines = Lines {
-        etcd_port,
-        etcd: etcd_command(assets, etcd_port, peer_port, &files.path(&data)),
-        apiserver: apiserver_command(assets, files, api_port, etcd_port).args(flags),
+        apiserver: apiserver_command(assets, files, api_port, urls).args(flags),
+        etcd: members
+            .iter()
+            .map(|member| (member.clone(), etcd_command(assets, files, member, &members)))
+            .collect(),
     };
-    let etcd = kennel.start(ETCD, &lines.etcd)?;
-    let apiserver = kennel.start(APISERVER, &lines.apiserver)?;
+    let etcd = lines.etcd.iter();
+    let mut servers: Vec<Process> = etcd
+        .map(|(member, line)| kennel.start(&member.name, line))
+        .collect::<Result<_>>()?;
+    servers.push(kennel.start(APISERVER, &lines.apiserver)?);
     let endpoint = Endpoint {
         url: format!("https://127.0.0.1:{api_port}"),
         ca_file: files.directory().join("ca.crt"),
@@ -461,7 +501,6 @@ async fn try_servers(
         endpoint.write_kubeconfig(&path, identity.user(), &Credential::Token(token))?;
     }
     let client = identity::client(&kubeconfig_path(files.directory(), Identity::Admin.user()), None).await?;
-    let mut servers = vec![etcd, apiserver];
     let answered = wait::until("the API server to answer", READY_TIMEOUT, || {
         let ended = servers
             .iter_mut()
@@ -482,6 +521,19 @@ async fn try_servers(
         ))
     })??;
     Ok((endpoint, client, lines, servers))
+}
+
+/// So many members of etcd, with two of these ports each.
+fn members(ports: &[u16], count: usize) -> Vec<Member> {
+    let ports = ports.as_chunks::<2>().0.iter().take(count);
+    let members = ports
+        .enumerate()
+        .map(|(number, [client_port, peer_port])| Member {
+            name: Server::Etcd(number).name(),
+            client_port: *client_port,
+            peer_port: *peer_port,
+        });
+    members.collect()
 }
 
 async fn answers(client: &Client) -> bool {

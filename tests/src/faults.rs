@@ -17,7 +17,7 @@ use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use tokio::task::JoinHandle;
 
-use crate::control_plane::{ControlPlane, Options as PlaneOptions};
+use crate::control_plane::{ControlPlane, ETCD_MEMBERS, ETCD_MEMBERS_MAX, Options as PlaneOptions};
 use crate::follow::follow;
 use crate::install::{Rendered, install, manifests, permit_leases};
 use crate::webhook::{Mode, Protection, Webhook};
@@ -97,7 +97,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Plays it, and tells `tell` about each run that has ended. Gives all steps too, in the order in which they come.
 pub async fn play(options: &Options, tell: impl Fn(&Run)) -> Result<(Vec<Step>, Vec<Run>)> {
-    let mut stage = Stage::start().await?;
+    let mut stage = Stage::start(ETCD_MEMBERS).await?;
     let steps = undisturbed(&stage).await?;
     let chosen = chosen(&steps, options);
     ensure!(!chosen.is_empty(), "no step and fault is named like that");
@@ -108,18 +108,15 @@ pub async fn play(options: &Options, tell: impl Fn(&Run)) -> Result<(Vec<Step>, 
         run
     });
     let mut runs: Vec<Run> = runs.buffer_unordered(options.width.max(1)).collect().await;
-    for fault in Fault::ALL.into_iter().filter(|fault| fault.is_shared()) {
-        let cells: Vec<Cell> = shared
-            .iter()
-            .filter(|cell| cell.fault == fault)
-            .copied()
-            .collect();
-        if !cells.is_empty() {
-            let ended = stage.disturbed_together(fault, &cells).await;
-            let ended = ended.with_context(|| fault.name())?;
-            ended.iter().for_each(&tell);
-            runs.extend(ended);
-        }
+    let (of_three, of_one): (Vec<Cell>, Vec<Cell>) = shared
+        .into_iter()
+        .partition(|cell| cell.fault.needs_three_members());
+    runs.extend(stage.disturbed_in_turn(&of_one, &tell).await?);
+    if !of_three.is_empty() {
+        // One control plane at a time.
+        drop(stage);
+        let mut stage = Stage::start(ETCD_MEMBERS_MAX).await?;
+        runs.extend(stage.disturbed_in_turn(&of_three, &tell).await?);
     }
     Ok((steps, runs))
 }
@@ -222,8 +219,9 @@ fn chosen(steps: &[Step], options: &Options) -> Vec<Cell> {
 }
 
 impl Stage {
-    async fn start() -> Result<Self> {
-        let plane = ControlPlane::start(PlaneOptions { nodes: 1 }).await?;
+    /// Starts it with so many members of etcd.
+    async fn start(etcd_members: usize) -> Result<Self> {
+        let plane = ControlPlane::start_with_etcd(PlaneOptions { nodes: 1 }, etcd_members).await?;
         let rendered = install(&plane, &manifests("base")).await?;
         let webhook = Webhook::start(&plane, Mode::Enforce, Protection::OwnHolds).await?;
         webhook.register(&plane, &rendered, PROBED).await?;
@@ -241,6 +239,23 @@ impl Stage {
             further: None,
             plane,
         })
+    }
+
+    /// Makes the runs of faults that happen to all agents at once, one fault after the other.
+    async fn disturbed_in_turn(&mut self, cells: &[Cell], tell: impl Fn(&Run)) -> Result<Vec<Run>> {
+        let mut runs = Vec::new();
+        for fault in Fault::ALL {
+            let of_fault = cells.iter().filter(|cell| cell.fault == fault);
+            let of_fault: Vec<Cell> = of_fault.copied().collect();
+            if of_fault.is_empty() {
+                continue;
+            }
+            let ended = self.disturbed_together(fault, &of_fault).await;
+            let ended = ended.with_context(|| fault.name())?;
+            ended.iter().for_each(&tell);
+            runs.extend(ended);
+        }
+        Ok(runs)
     }
 
     /// Makes the runs of a fault that happens to all agents at once.

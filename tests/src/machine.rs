@@ -603,7 +603,7 @@ pub fn drain_evicts(pod: &Pod) -> bool {
 }
 
 /// Replaces a file by a rename, because the agent may read it at any moment.
-fn replace(path: &Path, content: &str) -> Result<()> {
+pub(crate) fn replace(path: &Path, content: &str) -> Result<()> {
     let unfinished = path.with_extension("new");
     std::fs::write(&unfinished, content)
         .with_context(|| format!("failed to write {}", unfinished.display()))?;

@@ -186,26 +186,61 @@ pub(super) fn egress_socket(directory: &Path) -> Result<PathBuf> {
     Ok(socket)
 }
 
-pub(super) fn etcd_command(assets: &Assets, client_port: u16, peer_port: u16, data: &str) -> CommandLine {
-    let client = format!("http://127.0.0.1:{client_port}");
-    let peer = format!("http://127.0.0.1:{peer_port}");
+/// A member of etcd.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    /// Of its process, too.
+    pub(super) name: String,
+    pub(super) client_port: u16,
+    pub(super) peer_port: u16,
+}
+
+/// The URL of a member of etcd by one of its ports.
+pub(super) fn etcd_url(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
+}
+
+/// Texts as one, with commas between them.
+fn list(texts: impl Iterator<Item = String>) -> String {
+    texts.collect::<Vec<_>>().join(",")
+}
+
+/// The command of one of these members of etcd.
+pub(super) fn etcd_command(
+    assets: &Assets,
+    files: &Files,
+    member: &Member,
+    members: &[Member],
+) -> CommandLine {
+    let (client, peer) = (etcd_url(member.client_port), etcd_url(member.peer_port));
+    let all = members.iter();
+    let cluster = list(all.map(|member| format!("{}={}", member.name, etcd_url(member.peer_port))));
     CommandLine::new(&assets.etcd).args([
-        "--name=etcd".to_owned(),
-        format!("--data-dir={data}"),
+        format!("--name={}", member.name),
+        format!(
+            "--data-dir={}",
+            files.path(&format!("etcd-{}", member.client_port))
+        ),
         format!("--listen-client-urls={client}"),
         format!("--advertise-client-urls={client}"),
         format!("--listen-peer-urls={peer}"),
         format!("--initial-advertise-peer-urls={peer}"),
-        format!("--initial-cluster=etcd={peer}"),
+        format!("--initial-cluster={cluster}"),
         "--log-level=warn".to_owned(),
         // Faster, and nothing has to survive a crash of the machine.
         "--unsafe-no-fsync".to_owned(),
     ])
 }
 
-pub(super) fn apiserver_command(assets: &Assets, files: &Files, port: u16, etcd_port: u16) -> CommandLine {
+/// The command of an API server that finds etcd at these URLs.
+pub(super) fn apiserver_command(
+    assets: &Assets,
+    files: &Files,
+    port: u16,
+    etcd_urls: impl Iterator<Item = String>,
+) -> CommandLine {
     CommandLine::new(&assets.kube_apiserver).args([
-        format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
+        format!("--etcd-servers={}", list(etcd_urls)),
         "--bind-address=127.0.0.1".to_owned(),
         "--advertise-address=127.0.0.1".to_owned(),
         // The API server refuses loopback endpoints for its own Service, and nobody uses that Service here.

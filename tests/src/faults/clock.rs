@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use crate::machine::replace;
 use crate::process::Environment;
 
 /// A clock that is an hour ahead, and one that is an hour behind.
@@ -27,12 +28,9 @@ pub(super) fn environment(file: &Path) -> Result<Environment> {
     Ok(variables.map(|(name, value)| (name.into(), value)).into())
 }
 
-/// Sets the clock. The file is replaced by a rename, because a process reads it at any moment.
+/// Sets the clock.
 pub(super) fn set(file: &Path, offset: &str) -> Result<()> {
-    let unfinished = file.with_extension("new");
-    std::fs::write(&unfinished, format!("{offset}\n"))
-        .and_then(|()| std::fs::rename(&unfinished, file))
-        .with_context(|| format!("failed to write {}", file.display()))
+    replace(file, &format!("{offset}\n"))
 }
 
 /// libfaketime, where Debian has it: in a directory of the architecture.

@@ -48,6 +48,8 @@ pub enum Fault {
     /// The wall clock of the agent jumps by an hour, and stays so.
     ClockAhead,
     ClockBehind,
+    /// The API server begins anew with a certificate of another CA, and the file with the CA is replaced once the agent has refused it.
+    CaChanged,
     /// The API server is killed and started again.
     ApiServerStopped,
     /// The API server is stopped for longer than the agents wait for an answer.
@@ -55,6 +57,10 @@ pub enum Fault {
     /// The same of etcd.
     EtcdStopped,
     EtcdPaused,
+    /// The leader of three members of etcd is killed, and started again once another leads.
+    EtcdLeaderStopped,
+    /// It is stopped for longer than the agents wait for an answer, and goes on as if it still led.
+    EtcdLeaderPaused,
     /// The webhook is dead, so the API server refuses what it cannot ask about. Somebody tries to uncordon.
     WebhookDead,
     /// The webhook is dead, and its configuration lets that pass. Somebody uncordons.
@@ -78,7 +84,7 @@ pub(super) const PAUSE: Duration = Duration::from_secs(12);
 
 impl Fault {
     /// Every fault, in the order of the table.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 45] = [
         Self::KilledBefore,
         Self::KilledAfter,
         Self::Paused,
@@ -110,10 +116,13 @@ impl Fault {
         Self::RebootDoesNothing,
         Self::ClockAhead,
         Self::ClockBehind,
+        Self::CaChanged,
         Self::ApiServerStopped,
         Self::ApiServerPaused,
         Self::EtcdStopped,
         Self::EtcdPaused,
+        Self::EtcdLeaderStopped,
+        Self::EtcdLeaderPaused,
         Self::WebhookDead,
         Self::WebhookIgnored,
         Self::WebhookDeleted,
@@ -146,10 +155,13 @@ impl Fault {
             Self::RebootDoesNothing => "reboot-does-nothing",
             Self::ClockAhead => "clock-ahead",
             Self::ClockBehind => "clock-behind",
+            Self::CaChanged => "ca-changed",
             Self::ApiServerStopped => "api-server-stopped",
             Self::ApiServerPaused => "api-server-paused",
             Self::EtcdStopped => "etcd-stopped",
             Self::EtcdPaused => "etcd-paused",
+            Self::EtcdLeaderStopped => "etcd-leader-stopped",
+            Self::EtcdLeaderPaused => "etcd-leader-paused",
             Self::WebhookDead => "webhook-dead",
             Self::WebhookIgnored => "webhook-dead-ignored",
             Self::WebhookDeleted => "webhook-deleted",
@@ -168,6 +180,11 @@ impl Fault {
 
     pub(super) fn is_of_webhook(self) -> bool {
         (Self::WebhookDead..=Self::WebhookBehind).contains(&self)
+    }
+
+    /// Whether etcd must have members that can lead in the place of another.
+    pub(super) fn needs_three_members(self) -> bool {
+        matches!(self, Self::EtcdLeaderStopped | Self::EtcdLeaderPaused)
     }
 
     pub(super) fn needs_three_servers(self) -> bool {
@@ -195,11 +212,13 @@ impl Fault {
             Self::WatchesCut | Self::WatchesTooOld | Self::WatchesSilent => {
                 what.is_write() && what != What::Register
             }
-            Self::ClockAhead | Self::ClockBehind => what.is_write(),
+            Self::ClockAhead | Self::ClockBehind | Self::CaChanged => what.is_write(),
             Self::ApiServerStopped
             | Self::ApiServerPaused
             | Self::EtcdStopped
             | Self::EtcdPaused
+            | Self::EtcdLeaderStopped
+            | Self::EtcdLeaderPaused
             | Self::WebhookDead
             | Self::WebhookIgnored
             | Self::WebhookDeleted

@@ -139,7 +139,12 @@ impl Pair {
         self.lock_is_free().await?;
         let most = stage.most_held(&self.pool);
         ensure!(most == 1, "{most} nodes of the pool were held at once");
-        Ok(self.proxy.has_happened())
+        let has_happened = self.proxy.has_happened();
+        if has_happened && self.cell.is_some_and(|cell| cell.fault == Fault::CaChanged) {
+            // A run may come to rest without another request.
+            self.proxy.wait_trusted(REST_BOUND).await?;
+        }
+        Ok(has_happened)
     }
 
     /// Lets the reboot command end as the fault says, and the next one work.

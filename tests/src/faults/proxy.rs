@@ -1,4 +1,4 @@
-//! A proxy between one agent and the API server: it notes each request, and disturbs one.
+//! A proxy between one agent and the API server: it notes each request, and disturbs one. To the agent it is the API server.
 //!
 //! It speaks HTTP/1.1 over TLS on loopback. The agent's credentials are passed on as they are.
 //! Not here: which step is disturbed and how, see [`super::fault`].
@@ -33,13 +33,15 @@ use super::fault::{Fault, LATE, PAUSE};
 use super::step::{Step, What};
 use super::{Cell, clock, locked};
 use crate::identity::Endpoint;
-use crate::machine::Machine;
+use crate::machine::{Machine, replace};
 use crate::tls;
 
 /// Largest body of a request. Those of agents have some kilobytes.
 const BODY_MAX: usize = 1024 * 1024;
 /// Largest answer that is truncated. A list of this cluster has some hundred kilobytes.
 const ANSWER_MAX: usize = 16 * 1024 * 1024;
+/// Longest time until an agent has refused a certificate that it cannot trust yet.
+const REFUSED_BOUND: Duration = Duration::from_mins(1);
 /// Most requests that are kept for a report.
 const NOTED_MAX: usize = 500;
 
@@ -79,6 +81,12 @@ struct Shared {
     machine: Machine,
     /// The file that sets the agent's clock.
     clock: PathBuf,
+    /// The file with the CA that the agent trusts.
+    ca_file: PathBuf,
+    /// What makes handshakes. Another one ends every connection.
+    acceptor: watch::Sender<TlsAcceptor>,
+    /// How the handshakes with it ended.
+    handshakes: watch::Sender<Handshakes>,
     upstreams: Vec<Client>,
     state: Mutex<State>,
     /// How many requests were answered.
@@ -94,6 +102,13 @@ struct State {
     noted: Vec<Noted>,
     last_write: Option<What>,
     plan: Option<Cell>,
+}
+
+/// How many handshakes have ended how, since there was another certificate.
+#[derive(Clone, Copy, Debug, Default)]
+struct Handshakes {
+    refused: usize,
+    done: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +162,9 @@ impl Proxy {
         let shared = Arc::new(Shared {
             machine,
             clock: directory.join(format!("{node}.clock")),
+            ca_file: ca_file.clone(),
+            acceptor: watch::channel(acceptor).0,
+            handshakes: watch::channel(Handshakes::default()).0,
             node,
             upstreams,
             state: Mutex::default(),
@@ -159,7 +177,7 @@ impl Proxy {
                 url: format!("https://{address}"),
                 ca_file,
             },
-            task: tokio::spawn(accept(listener, acceptor, Arc::clone(&shared))),
+            task: tokio::spawn(accept(listener, Arc::clone(&shared))),
             shared,
         })
     }
@@ -200,6 +218,15 @@ impl Proxy {
         locked(&self.shared.state).plan.is_none()
     }
 
+    /// Waits until the agent has refused the certificate of another CA, and then trusted it.
+    pub(super) async fn wait_trusted(&self, bound: Duration) -> Result<()> {
+        let trusted = self
+            .shared
+            .ended(bound, |ended| ended.refused > 0 && ended.done > 0)
+            .await;
+        trusted.with_context(|| format!("the agent of {} does not trust the other CA", self.shared.node))
+    }
+
     /// All requests so far, in the order in which they came.
     pub(super) fn noted(&self) -> Vec<Noted> {
         locked(&self.shared.state).noted.clone()
@@ -231,26 +258,34 @@ fn is_success(code: u16) -> bool {
     (200..300).contains(&code)
 }
 
-async fn accept(listener: TcpListener, acceptor: TlsAcceptor, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(serve(stream, acceptor.clone(), Arc::clone(&shared)))),
+            Ok((stream, _)) => drop(tokio::spawn(serve(stream, Arc::clone(&shared)))),
             Err(_) => tokio::time::sleep(tls::ACCEPT_PAUSE).await,
         }
     }
 }
 
-async fn serve(stream: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>) {
-    let Ok(Ok(stream)) = tokio::time::timeout(tls::HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await else {
+async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+    let mut acceptors = shared.acceptor.subscribe();
+    let acceptor = acceptors.borrow_and_update().clone();
+    let stream = tokio::time::timeout(tls::HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
+    if acceptors.has_changed().unwrap_or(true) {
+        return;
+    }
+    let Ok(Ok(stream)) = stream else {
+        shared.handshakes.send_modify(|ended| ended.refused += 1);
         return;
     };
+    shared.handshakes.send_modify(|ended| ended.done += 1);
     let service = service_fn(move |request| Arc::clone(&shared).take(request));
-    // A connection that is cut ends with an error.
-    drop(
-        http1::Builder::new()
-            .serve_connection(TokioIo::new(stream), service)
-            .await,
-    );
+    let served = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        // A connection that is cut ends with an error.
+        _ = served => {}
+        _ = acceptors.changed() => {}
+    }
 }
 
 impl Shared {
@@ -365,6 +400,7 @@ impl Shared {
             Fault::WatchesSilent => self.disturb_watches(Watches::Silent, &asked).await,
             Fault::ClockAhead => self.set_clock(clock::AHEAD, &asked).await,
             Fault::ClockBehind => self.set_clock(clock::BEHIND, &asked).await,
+            Fault::CaChanged => self.change_ca(&asked).await,
             // They do not happen to a request of one agent.
             Fault::KilledInReboot
             | Fault::RebootFails
@@ -373,6 +409,8 @@ impl Shared {
             | Fault::ApiServerPaused
             | Fault::EtcdStopped
             | Fault::EtcdPaused
+            | Fault::EtcdLeaderStopped
+            | Fault::EtcdLeaderPaused
             | Fault::WebhookDead
             | Fault::WebhookIgnored
             | Fault::WebhookDeleted
@@ -386,6 +424,38 @@ impl Shared {
     async fn set_clock(&self, offset: &str, asked: &Asked) -> Answer {
         clock::set(&self.clock, offset).map_err(io::Error::other)?;
         self.forward(asked).await
+    }
+
+    /// Forwards the request, ends every connection, and serves a certificate of another CA from now on. As a kubelet does, replaces the file
+    /// with the CA later: once the agent has refused that certificate.
+    async fn change_ca(self: &Arc<Self>, asked: &Asked) -> Answer {
+        drop(self.forward(asked).await);
+        let (acceptor, issued) = tls::acceptor().map_err(io::Error::other)?;
+        drop(self.acceptor.send_replace(acceptor));
+        let _ = self.handshakes.send_replace(Handshakes::default());
+        let shared = Arc::clone(self);
+        drop(tokio::spawn(async move {
+            let refused = shared.ended(REFUSED_BOUND, |ended| ended.refused > 0).await;
+            let replaced = refused
+                .context("nobody refused the certificate of another CA")
+                .and_then(|()| replace(&shared.ca_file, &issued.ca_pem));
+            if let Err(error) = replaced {
+                eprintln!("faults: {error:#}");
+            }
+        }));
+        cut()
+    }
+
+    /// Waits until handshakes have ended like that.
+    async fn ended(&self, bound: Duration, like_that: impl FnMut(&Handshakes) -> bool) -> Result<()> {
+        let mut handshakes = self.handshakes.subscribe();
+        let ended = tokio::time::timeout(bound, handshakes.wait_for(like_that)).await;
+        drop(
+            ended
+                .with_context(|| format!("waited {bound:?} in vain"))?
+                .context("the proxy has ended")?,
+        );
+        Ok(())
     }
 
     async fn disturb_watches(&self, watches: Watches, asked: &Asked) -> Answer {

@@ -22,6 +22,8 @@ use super::{PROBED, Stage};
 use crate::control_plane::Server;
 use crate::webhook::{CONFIGURATION, pass_when_dead};
 
+/// The one member of etcd where there is one.
+const ETCD: usize = 0;
 /// By how much one of three API servers is behind the others.
 const LAG: Duration = Duration::from_secs(2);
 
@@ -47,7 +49,7 @@ impl Stage {
         if !fault.needs_three_servers() || self.further.is_some() {
             return Ok(());
         }
-        let etcd = self.plane.etcd_port();
+        let etcd = self.plane.etcd_port()?;
         let relay = Relay::start(etcd).await?;
         let second = self.plane.start_further_api_server("second", etcd).await?;
         let third = self.plane.start_further_api_server("third", relay.port()).await?;
@@ -65,12 +67,26 @@ impl Stage {
                 self.plane.start_api_server().await
             }
             Fault::EtcdStopped => {
-                self.plane.stop_etcd();
+                self.plane.stop_etcd(ETCD);
                 for_a_while(pairs, LATE).await;
-                self.plane.start_etcd().await
+                self.plane.start_etcd(ETCD).await
             }
             Fault::ApiServerPaused => self.pause(Server::ApiServer, pairs).await,
-            Fault::EtcdPaused => self.pause(Server::Etcd, pairs).await,
+            Fault::EtcdPaused => self.pause(Server::Etcd(ETCD), pairs).await,
+            Fault::EtcdLeaderStopped => {
+                let leader = self.plane.etcd_leader(None).await?;
+                self.plane.stop_etcd(leader);
+                self.another_leads(leader, LATE, pairs).await?;
+                self.plane.start_etcd(leader).await?;
+                self.plane.etcd_leader(None).await.map(drop)
+            }
+            Fault::EtcdLeaderPaused => {
+                let leader = self.plane.etcd_leader(None).await?;
+                self.plane.signal(Server::Etcd(leader), Signal::STOP)?;
+                self.another_leads(leader, PAUSE, pairs).await?;
+                self.plane.signal(Server::Etcd(leader), Signal::CONT)?;
+                self.plane.etcd_leader(None).await.map(drop)
+            }
             Fault::ServerLags => self.relayed(Flow::Late(LAG), pairs),
             Fault::ServerFrozen => {
                 self.relayed(Flow::Frozen, pairs)?;
@@ -124,6 +140,14 @@ impl Stage {
         self.plane.signal(server, Signal::STOP)?;
         for_a_while(pairs, PAUSE).await;
         self.plane.signal(server, Signal::CONT)
+    }
+
+    /// Lets the agents go on while etcd has lost its leader, and then another leads for a while.
+    async fn another_leads(&self, lost: usize, length: Duration, pairs: &[Pair]) -> Result<()> {
+        go_on(pairs);
+        let _ = self.plane.etcd_leader(Some(lost)).await?;
+        tokio::time::sleep(length).await;
+        Ok(())
     }
 
     fn relayed(&self, flow: Flow, pairs: &[Pair]) -> Result<()> {
