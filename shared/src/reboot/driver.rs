@@ -161,8 +161,6 @@ pub struct Driver {
     last_look: Uptime,
     /// Whether the host asked for a reboot when its sentinel was last readable.
     asked_by_host: bool,
-    /// What asked for a reboot when the cycle was last told: the host, and which request.
-    asks: Option<(bool, Option<RebootRequest>)>,
     /// The request on our Node.
     requests: Requests,
     /// The `created` of the last wish: each wish is later than the one before.
@@ -173,6 +171,8 @@ pub struct Driver {
     watched: [Option<u64>; 3],
     lock_shown: LockShown,
     line: Line,
+    /// Whether the lock, as last read or shown, leaves no slot for us.
+    is_full: bool,
     drain: Option<Draining>,
     /// The input that comes next: the start, or the answer to the call that was open.
     input: Option<Input>,
@@ -239,13 +239,13 @@ impl Driver {
             gate: Gate::new(setup.windows.clone(), setup.must_end),
             waits: Waits::default(),
             line: Line::new(setup.patience),
+            is_full: false,
             setup,
             dates: Dates::default(),
             is_blocked: false,
             next_look: now,
             last_look: now,
             asked_by_host: false,
-            asks: None,
             requests: Requests::default(),
             last_wish: Timestamp::MIN,
             epochs: 0,
@@ -334,11 +334,9 @@ impl Driver {
                 let by_host = found.unwrap_or(last);
                 self.asked_by_host = by_host;
                 // A look that shows the same again is no reason to read a full lock again.
-                let asks = (by_host, request.clone());
-                let is_news = self.asks.as_ref() != Some(&asks) || !self.waits_in_line();
+                let is_same = self.cycle.is_asked_by(by_host, request.as_ref());
                 let wanted = self.wanted(by_host, request, at.wall);
-                if is_known && is_news {
-                    self.asks = Some(asks);
+                if is_known && !(is_same && self.waits_in_line()) {
                     self.input = Some(Input::Event(Event::Sentinel(wanted)));
                 }
             }
@@ -384,13 +382,13 @@ impl Driver {
         };
         let lock = self.lock_object().read(view, at.wall);
         self.waits.learn(&lock);
-        self.line.show(&lock, at.wall);
-        let is_full = self.cycle.is_full(&lock);
-        if is_full {
+        self.is_full = self.cycle.is_full(&lock);
+        self.line.show(&lock, self.is_full, at.wall);
+        if self.is_full {
             self.inbox.retain(|(from, _)| *from != Source::Lock);
             self.timers.disarm(Timer::Turn);
         }
-        !is_full
+        !self.is_full
     }
 
     /// Takes what became of a task of the drain, and returns what went wrong, if that is news.
@@ -436,22 +434,29 @@ impl Driver {
     /// Whether the cycle waits for a lock that was full, and watches it or looks away for a while.
     fn waits_in_line(&self) -> bool {
         let is_in_line = self.epoch(Source::Lock).is_some() || self.line.is_away();
-        self.cycle.is_waiting() && is_in_line && self.waits.is_for_lock()
+        self.cycle.is_waiting() && is_in_line && self.is_full
     }
 
-    /// Looks away from the lock, or looks again, as the line is. A waiter that watches always has a timer that makes it look even so.
+    /// Looks away from the lock, or looks again, as the line is.
     fn keep_in_line(&mut self, at: Moment, number: u64) {
+        let is_turn = self.timers.end(Timer::Turn).is_some() || !self.inbox.is_empty();
         if self.line.come_back(at.now) {
             let effect = self.watch(Source::Lock, None);
             self.effects.push_back(effect);
-        } else if self.waits_in_line() && !self.is_blocked && self.line.leave(at, number) {
+        } else if !is_turn && self.waits_in_line() && self.line.leave(at, number) {
             let effect = self.stop_watch(Source::Lock);
             self.effects.push_back(effect);
             self.timers.disarm(Timer::Poll);
         }
-        let is_turn = self.timers.end(Timer::Turn).is_some() || !self.inbox.is_empty();
+        if !is_turn {
+            self.keep_looking(at, number);
+        }
+    }
+
+    /// A waiter that watches the lock and expects nothing else looks at it even so, after a pause.
+    fn keep_looking(&mut self, at: Moment, number: u64) {
         let is_watched = self.epoch(Source::Lock).is_some();
-        if is_watched && !is_turn && self.timers.end(Timer::Poll).is_none() && !self.timers.is_retrying() {
+        if is_watched && self.timers.end(Timer::Poll).is_none() && !self.timers.is_retrying() {
             let effect = self.perform(Act::Arm(Timer::Poll), at, number);
             self.effects.extend(effect);
         }
@@ -540,6 +545,7 @@ impl Driver {
             self.gate
                 .learn(lock, &self.setup.settings.node, self.dates.stamped);
             self.waits.learn(lock);
+            self.is_full = self.cycle.is_full(lock);
         }
         if let Input::Answer(Answer::Blockers(Ok(blockers))) = input {
             self.waits.blocked(blockers);
@@ -591,14 +597,14 @@ impl Driver {
                 self.stop_watch(Source::Pods)
             }
             // The line says when to look again.
-            Act::Arm(Timer::Poll) if self.line.is_away() && !self.is_blocked => return None,
+            Act::Arm(Timer::Poll) if self.line.is_away() && self.is_full => return None,
             Act::Arm(timer) => {
-                let is_look = timer == Timer::Poll && !self.is_blocked;
+                let is_look = timer == Timer::Poll && self.is_full;
                 let is_of_gate = timer == Timer::Blocked;
                 let dates = Dates {
                     shut_until: is_of_gate.then(|| self.gate.shut_until(at.wall)).flatten(),
                     is_blocked: self.is_blocked,
-                    looks: if is_look { self.line.look() } else { 0 },
+                    looks: if is_look { self.line.pause() } else { 0 },
                     ..self.dates
                 };
                 self.timers.arm(timer, dates, at, number);

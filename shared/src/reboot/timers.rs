@@ -129,8 +129,9 @@ const TURN_MAX: Duration = Duration::from_millis(500);
 /// The age of a wish from which its turn has no length.
 const TURN_AGE_MAX: Duration = Duration::from_hours(24);
 const POLL: Duration = Duration::from_secs(10);
-/// What a watch does not show is seldom: a holder whose Node is gone, or who has rebooted and is not heard of.
-const POLL_MAX: Duration = Duration::from_mins(5);
+/// What the watch of the lock does not show is seldom: a holder whose Node is gone or has rebooted without a word, an entry of kured's that
+/// expires, a lock that moves to another object.
+const POLL_MAX: Duration = Duration::from_mins(2);
 const POLL_BLOCKED: Duration = Duration::from_secs(30);
 const DEADLINE: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_secs(10);

@@ -21,8 +21,8 @@ use crate::{Defect, Invariant, Options};
 const CALL_BOUND: Duration = Duration::from_secs(10);
 /// How far ahead a silence may end before the seal.
 const LEASE: Duration = Duration::from_mins(10);
-/// How much later than the write of its Node an agent may learn of that write: its answer may be lost, and its watch silent.
-const LAG: Duration = Duration::from_mins(5);
+/// How much later than the write of its Node an agent may learn of that write: its answer may be lost, and its watch silent, more than once.
+const LAG: Duration = Duration::from_mins(10);
 /// How long everything has to be at rest before no silence may be left: more than the longest pause between two tries.
 const RESTED: u32 = 3;
 

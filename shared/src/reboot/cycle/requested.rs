@@ -35,6 +35,11 @@ impl Cycle {
         self.request.is_some()
     }
 
+    /// Whether this is what asked for a reboot at the last look: the host, and this request.
+    pub fn is_asked_by(&self, host: bool, request: Option<&RebootRequest>) -> bool {
+        self.wanted == Some(true) && self.by_host == Some(host) && self.request.as_ref() == request
+    }
+
     /// Takes what asks for a reboot.
     pub(super) fn looked(&mut self, wanted: Option<&Wanted>) {
         self.wanted = Some(wanted.is_some());

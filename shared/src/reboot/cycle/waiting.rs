@@ -11,7 +11,7 @@ use super::{
 };
 use crate::Reading;
 use crate::hold::{self, Phase};
-use crate::lock::{self, Entry, Record, Share};
+use crate::lock::{self, Entry, EntryId, Record, Share};
 use crate::node::NodeView;
 use crate::quote::quoted;
 use crate::reboot::blocker;
@@ -93,7 +93,7 @@ impl Cycle {
             Event::Sentinel(Some(_)) => self.try_lock(),
             // Begins or ends the watch of the lock too.
             Event::Window(_) => self.wait(),
-            // Every waiter hears of it at once. The pause is shorter the older the wish, so the oldest tries first.
+            // Every waiter that watches hears of it at once. The pause is shorter the older the wish, so that the oldest tries first.
             Event::LockChanged => self.rest_until(Timer::Turn),
             Event::Seen(node) => match self.ends_wish(&node) {
                 Some(step) => step,
@@ -213,7 +213,7 @@ impl Cycle {
             return self.ask(Stage::Waiting(Waiting::ReadingPeers { survey, left }), peer);
         }
         // If the entries alone fill the lock, the Nodes need not be listed.
-        match self.acquire(&survey, &BTreeSet::new()) {
+        match self.acquire(&survey.lock, &survey.over, &BTreeSet::new()) {
             Ok(_) if self.counts_pool() => {
                 self.ask(Stage::Waiting(Waiting::CountingPool(survey)), Ask::CountPool)
             }
@@ -255,7 +255,7 @@ impl Cycle {
 
     fn counted(&mut self, survey: Survey, pool: &PoolCount) -> Step {
         self.pool_size = Some(pool.size);
-        match self.acquire(&survey, &BTreeSet::new()) {
+        match self.acquire(&survey.lock, &survey.over, &BTreeSet::new()) {
             Ok(_) => self.ask(Stage::Waiting(Waiting::ListingHeld(survey)), Ask::ListHeld),
             Err(holders) => self.lock_held(&survey, holders),
         }
@@ -267,7 +267,7 @@ impl Cycle {
             .filter(|node| hold::is_held(&hold::read(node)))
             .map(|node| node.name().to_owned())
             .collect();
-        match self.acquire(&survey, &held) {
+        match self.acquire(&survey.lock, &survey.over, &held) {
             Ok(_) => {
                 let listing = Stage::Waiting(Waiting::ListingBlockers { survey, held });
                 self.ask(listing, Ask::ListBlockers)
@@ -291,7 +291,7 @@ impl Cycle {
         if let Some(step) = self.unless_unusable(&survey.lock, &mut said) {
             return step;
         }
-        let record = match self.acquire(survey, held) {
+        let record = match self.acquire(&survey.lock, &survey.over, held) {
             Ok(record) => record,
             Err(holders) => return self.lock_held(survey, holders),
         };
@@ -318,7 +318,12 @@ impl Cycle {
     }
 
     /// The record with our entry, or the nodes that are in the way.
-    fn acquire(&self, survey: &Survey, held: &BTreeSet<String>) -> Result<Record, BTreeSet<String>> {
+    fn acquire(
+        &self,
+        lock: &LockView,
+        over: &BTreeSet<EntryId>,
+        held: &BTreeSet<String>,
+    ) -> Result<Record, BTreeSet<String>> {
         let node = self.seen.as_ref();
         let unschedulable = node.is_some_and(|node| node.spec.unschedulable);
         let mine = self.hold.as_ref();
@@ -330,18 +335,13 @@ impl Cycle {
             Some(write) => mine.acquired_in(&self.boot, attempts, write),
             None => mine,
         };
-        let record = survey.lock.record.as_ref().present().cloned().unwrap_or_default();
-        record.acquired(mine, self.concurrency(), &survey.over, held)
+        let record = lock.record.as_ref().present().cloned().unwrap_or_default();
+        record.acquired(mine, self.concurrency(), over, held)
     }
 
     /// Whether the entries of this lock alone leave no slot for us, so that a round would be in vain unless one of them is over.
     pub fn is_full(&self, lock: &LockView) -> bool {
-        let survey = Survey {
-            lock: lock.clone(),
-            over: BTreeSet::new(),
-            summaries: BTreeMap::new(),
-        };
-        self.acquire(&survey, &BTreeSet::new()).is_err()
+        self.acquire(lock, &BTreeSet::new(), &BTreeSet::new()).is_err()
     }
 
     /// How many nodes may be in a reboot at once, as far as the pool has been counted.
@@ -356,16 +356,13 @@ impl Cycle {
     /// Waits for a lock that these nodes fill.
     fn lock_held(&mut self, survey: &Survey, holders: BTreeSet<String>) -> Step {
         let is_stalled = std::mem::take(&mut self.stalled);
-        let summaries = holders.iter().map(|node| described(node, survey)).collect();
-        let mut said = self.say(Report::LockHeld(holders));
+        let mut said = self.say(Report::LockHeld(holders.clone()));
         // Other holders begin the wait for a stall anew.
         if !said.is_empty() {
             said.insert(0, Act::Arm(Timer::Stall));
         } else if is_stalled {
-            said.extend([
-                Act::Report(Report::LockStalled(summaries)),
-                Act::Arm(Timer::Stall),
-            ]);
+            let holders = holders.iter().map(|node| described(node, survey)).collect();
+            said.extend([Act::Report(Report::LockStalled(holders)), Act::Arm(Timer::Stall)]);
         }
         self.rest_until(Timer::Poll).after(said)
     }

@@ -39,7 +39,7 @@ const CLOCK_LOOK: Duration = Duration::from_mins(1);
 /// Longest time that what was told holds while a window is open.
 const OPEN_LOOK: SignedDuration = SignedDuration::from_hours(1);
 /// How far the agents spread by chance when a window opens, so that they do not all ask the API server in the same second. As long as
-/// the pause between two looks at the lock.
+/// the first pause between two looks at the lock.
 const SPREAD: Duration = Duration::from_secs(10);
 
 impl Gate {

@@ -37,9 +37,9 @@ pub struct LockWait {
 #[derive(Debug, Default)]
 pub(super) struct Waits {
     blocked_by: BTreeSet<&'static str>,
-    /// Since when the lock is waited for, and the nodes that have it.
-    lock: Option<(Timestamp, BTreeSet<String>)>,
-    /// Since when each node has its place in the lock, as last read.
+    /// Since when the lock is waited for.
+    lock: Option<Timestamp>,
+    /// Since when each node has its place in the lock, as last read or shown.
     holders: BTreeMap<String, Timestamp>,
 }
 
@@ -49,10 +49,8 @@ impl Waits {
         if let Report::Blocked(blockers) = report {
             self.blocked(blockers);
             self.lock = None;
-        } else if let Report::LockHeld(nodes) = report {
-            self.wait_for(nodes.clone(), wall);
-        } else if matches!(report, Report::LockUnreadable(_)) {
-            self.wait_for(BTreeSet::new(), wall);
+        } else if matches!(report, Report::LockHeld(_) | Report::LockUnreadable(_)) {
+            self.wait_for_lock(wall);
         } else if report.course() == Course::Step {
             // Every step ends every wait.
             self.blocked_by.clear();
@@ -78,25 +76,15 @@ impl Waits {
     }
 
     /// The node waits for the lock. While the lock is full, nothing else is asked.
-    fn wait_for(&mut self, nodes: BTreeSet<String>, wall: Timestamp) {
+    fn wait_for_lock(&mut self, wall: Timestamp) {
         self.blocked_by.clear();
-        let since = self.lock.as_ref().map_or(wall, |(since, _)| *since);
-        self.lock = Some((since, nodes));
-    }
-
-    /// Whether the node waits for a lock that was full when it was last read, or could not be read.
-    pub(super) fn is_for_lock(&self) -> bool {
-        self.lock.is_some()
+        let _ = self.lock.get_or_insert(wall);
     }
 
     pub(super) fn standing(&self, pods_left: Option<usize>) -> Standing {
-        let lock_wait = self.lock.as_ref().map(|(since, nodes)| LockWait {
-            since: *since,
-            oldest: nodes
-                .iter()
-                .filter_map(|node| self.holders.get(node))
-                .min()
-                .copied(),
+        let lock_wait = self.lock.map(|since| LockWait {
+            since,
+            oldest: self.holders.values().min().copied(),
         });
         Standing {
             blocked_by: self.blocked_by.clone(),

@@ -106,7 +106,7 @@ fn a_full_lock_whose_watch_is_silent_is_read_again_more_and_more_seldom() {
             last = shell.now;
         }
     }
-    let longest = [10, 20, 40, 80, 160, 300, 300, 300];
+    let longest = [10, 20, 40, 80, 120, 120, 120, 120];
     for (pause, longest) in pauses.iter().zip(longest) {
         assert!((longest * 4 / 5 - 1..=longest).contains(pause), "{pauses:?}");
     }
@@ -133,39 +133,46 @@ fn a_look_at_the_sentinel_that_shows_the_same_again_reads_no_full_lock() {
     assert!(shell.driver.cycle().is_idle(), "{:?}", shell.log);
 }
 
-#[test]
-fn a_waiter_looks_away_once_sixteen_nodes_have_taken_the_lock() {
-    let mut shell = waiting();
-    pass(&mut shell, PATIENCE - 1);
-    assert!(is_watching(&shell));
-    passes_to(&mut shell, "c");
-    assert!(!is_watching(&shell));
-    // The reboots here take no time, so it is away for the shortest time.
-    let left = shell.now;
-    while !is_watching(&shell) {
-        wake(&mut shell);
+/// Others take the lock until the waiter looks away. Returns how many.
+fn pass_until_away(shell: &mut Shell) -> usize {
+    let mut passed = 0;
+    while is_watching(shell) {
+        assert!(passed < 2 * PATIENCE, "it never looks away");
+        passed += 1;
+        passes_to(shell, &format!("b{passed}"));
     }
-    let away = shell.now.since(left);
-    assert!(
-        (Duration::from_secs(5)..=Duration::from_secs(10)).contains(&away),
-        "{away:?}"
-    );
+    passed
+}
+
+/// Waits until the waiter watches again. Returns how long that took.
+fn come_back(shell: &mut Shell) -> Duration {
+    let left = shell.now;
+    while !is_watching(shell) {
+        wake(shell);
+    }
+    shell.now.since(left)
+}
+
+#[test]
+fn a_waiter_looks_away_once_many_nodes_have_taken_the_lock() {
+    let mut shell = waiting();
+    let passed = pass_until_away(&mut shell);
+    assert!((PATIENCE..2 * PATIENCE).contains(&passed), "{passed}");
+    // The reboots here take no time, so it is away for the shortest time at most.
+    let away = come_back(&mut shell);
+    assert!(away <= Duration::from_secs(2), "{away:?}");
     assert_eq!(lock_reads(&shell), 0, "{:?}", shell.log);
     // Then one is enough.
     show(&mut shell);
-    assert!(is_watching(&shell));
-    passes_to(&mut shell, "d");
-    assert!(!is_watching(&shell));
+    assert_eq!(pass_until_away(&mut shell), 1);
 }
 
 #[test]
 fn a_waiter_that_comes_back_to_a_free_lock_takes_it() {
     let mut shell = waiting();
-    pass(&mut shell, PATIENCE);
+    let _: usize = pass_until_away(&mut shell);
     locked_by(&mut shell, &[]);
-    while !is_watching(&shell) {
-        wake(&mut shell);
-    }
+    let _: Duration = come_back(&mut shell);
     show(&mut shell);
     shell.now += TURN;
     go_on(&mut shell);
@@ -177,14 +184,17 @@ fn a_waiter_that_comes_back_to_a_free_lock_takes_it() {
 }
 
 #[test]
-fn a_waiter_stays_if_the_lock_was_free_for_seconds_before_it_was_taken() {
-    for (freed, stays) in [("1970-01-01T00:00:54Z", true), ("1970-01-01T00:00:55Z", false)] {
+fn a_waiter_stays_if_the_lock_was_free_for_seconds_before_it_was_taken_or_is_free() {
+    let taken = [("c", "1970-01-01T00:01:00Z")];
+    for (holders, freed, stays) in [
+        (&taken[..], "1970-01-01T00:00:54Z", true),
+        (&taken[..], "1970-01-01T00:00:55Z", false),
+        (&[], "1970-01-01T00:01:00Z", true),
+    ] {
         let mut shell = waiting();
-        pass(&mut shell, PATIENCE);
-        while !is_watching(&shell) {
-            wake(&mut shell);
-        }
-        locked_by(&mut shell, &[("c", "1970-01-01T00:01:00Z")]);
+        let _: usize = pass_until_away(&mut shell);
+        let _: Duration = come_back(&mut shell);
+        locked_by(&mut shell, holders);
         shell.lease["metadata"]["annotations"][keys::LAST_REBOOT] = json!(freed);
         show(&mut shell);
         pass(&mut shell, 1);
@@ -193,9 +203,47 @@ fn a_waiter_stays_if_the_lock_was_free_for_seconds_before_it_was_taken() {
 }
 
 #[test]
+fn a_waiter_that_has_its_turn_does_not_look_away() {
+    let mut setup = setup();
+    setup.settings.concurrency = Share::Count(3);
+    setup.patience = 1;
+    let mut shell = Shell::new(setup);
+    shell.is_wanted = true;
+    let three = [("a", TAKEN), ("b", TAKEN), ("c", TAKEN)];
+    locked_by(&mut shell, &three);
+    go_on(&mut shell);
+    show(&mut shell);
+    shell.log.clear();
+    // One write shows that one has come and two have gone.
+    locked_by(&mut shell, &[("b", TAKEN), ("d", TAKEN)]);
+    show(&mut shell);
+    assert!(is_watching(&shell));
+    shell.now += TURN;
+    go_on(&mut shell);
+    assert!(
+        shell.log.iter().any(|call| call == "PatchLock"),
+        "{:?}",
+        shell.log
+    );
+}
+
+#[test]
+fn a_holder_that_the_watch_shows_is_the_oldest_of_the_standing() {
+    let mut shell = waiting();
+    locked_by(&mut shell, &[("b", "1970-01-01T00:05:00Z")]);
+    show(&mut shell);
+    let wait = shell.driver.standing(shell.now).lock_wait;
+    assert_eq!(
+        wait.and_then(|wait| wait.oldest),
+        "1970-01-01T00:05:00Z".parse().ok()
+    );
+    assert_eq!(lock_reads(&shell), 0, "{:?}", shell.log);
+}
+
+#[test]
 fn the_end_of_a_wait_ends_the_line() {
     let mut shell = waiting();
-    pass(&mut shell, PATIENCE);
+    let _: usize = pass_until_away(&mut shell);
     shell.is_wanted = false;
     shell.now += Duration::from_hours(1);
     go_on(&mut shell);
