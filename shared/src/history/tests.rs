@@ -337,6 +337,22 @@ fn what_a_webhook_allowed_was_written_or_denied_by_another_as_the_audit_log_says
 }
 
 #[test]
+fn one_line_of_the_webhooks_log_is_one_uncordon_of_the_audit_log_however_near_the_next_one_is() {
+    let mut logs = Logs::default();
+    logs.webhook_line(&decision("02:10:00", "deny", "held", "jo", "1"));
+    let noted = json!({ "nodes.cordonhold.dev/verdict": "deny", "nodes.cordonhold.dev/reason": "held" });
+    for time in ["02:10:00", "02:10:01"] {
+        logs.audit_line(&entry(time, "jo", 403, &noted, &Value::Null));
+    }
+    let history = history(&Record {
+        nodes: vec![rebooted()],
+        logs,
+        ..Record::default()
+    });
+    assert_eq!(history.reboots[0].count(Answer::Denied), 2, "{history:?}");
+}
+
+#[test]
 fn of_an_event_that_counts_many_those_that_no_log_has_are_left() {
     let denial = Told {
         at: at("02:10:10"),

@@ -91,7 +91,14 @@ fn section(benchmark: Benchmark, Recorded { machine, on, .. }: &Recorded, figure
         machine.cpu,
         machine.kernel,
         table(figures)
-    )
+    ) + &spent(benchmark)
+}
+
+fn spent(benchmark: Benchmark) -> String {
+    match benchmark.spent() {
+        "" => String::new(),
+        spent => format!("\n**Where it goes.** {}\n", spent.replace(". ", ".\n")),
+    }
 }
 
 fn table(figures: &[&Figure]) -> String {

@@ -33,8 +33,8 @@ enum Uncordon {
     None,
     /// One was deferred.
     Owed,
-    /// The exemption: one was deferred, but removed before the lock's entry had it; or one was done while the hold had lapsed. Nobody but the
-    /// process that saw it can know.
+    /// The exemption: one was deferred, but removed from the Node, and the lock's entry has never had it or was removed too; or one was done while the
+    /// hold had lapsed. Nobody but the process that saw it can know.
     Unsure,
 }
 
@@ -166,6 +166,10 @@ impl Oracle {
             known.expected = Some(new.spec.unschedulable);
             return None;
         };
+        // The lock's entry may have been removed since the Node last changed.
+        if let Some(held) = &mut known.held {
+            held.note_uncordon(old, index, &self.record);
+        }
         let found = match commit.caller.process.filter(|(agent, _)| *agent == index) {
             None => {
                 somebody_wrote(known, old, new);
