@@ -171,8 +171,6 @@ pub struct Driver {
     watched: [Option<u64>; 3],
     lock_shown: LockShown,
     line: Line,
-    /// Whether the lock, as last read or shown, leaves no slot for us.
-    is_full: bool,
     drain: Option<Draining>,
     /// The input that comes next: the start, or the answer to the call that was open.
     input: Option<Input>,
@@ -239,7 +237,6 @@ impl Driver {
             gate: Gate::new(setup.windows.clone(), setup.must_end),
             waits: Waits::default(),
             line: Line::new(setup.patience),
-            is_full: false,
             setup,
             dates: Dates::default(),
             is_blocked: false,
@@ -382,13 +379,13 @@ impl Driver {
         };
         let lock = self.lock_object().read(view, at.wall);
         self.waits.learn(&lock);
-        self.is_full = self.cycle.is_full(&lock);
-        self.line.show(&lock, self.is_full, at.wall);
-        if self.is_full {
+        let is_full = self.cycle.is_full(&lock);
+        self.line.show(&lock, is_full, at.wall);
+        if is_full {
             self.inbox.retain(|(from, _)| *from != Source::Lock);
             self.timers.disarm(Timer::Turn);
         }
-        !self.is_full
+        !is_full
     }
 
     /// Takes what became of a task of the drain, and returns what went wrong, if that is news.
@@ -434,7 +431,7 @@ impl Driver {
     /// Whether the cycle waits for a lock that was full, and watches it or looks away for a while.
     fn waits_in_line(&self) -> bool {
         let is_in_line = self.epoch(Source::Lock).is_some() || self.line.is_away();
-        self.cycle.is_waiting() && is_in_line && self.is_full
+        self.cycle.is_waiting() && is_in_line && self.line.is_full()
     }
 
     /// Looks away from the lock, or looks again, as the line is.
@@ -545,7 +542,7 @@ impl Driver {
             self.gate
                 .learn(lock, &self.setup.settings.node, self.dates.stamped);
             self.waits.learn(lock);
-            self.is_full = self.cycle.is_full(lock);
+            self.line.read(self.cycle.is_full(lock));
         }
         if let Input::Answer(Answer::Blockers(Ok(blockers))) = input {
             self.waits.blocked(blockers);
@@ -597,9 +594,9 @@ impl Driver {
                 self.stop_watch(Source::Pods)
             }
             // The line says when to look again.
-            Act::Arm(Timer::Poll) if self.line.is_away() && self.is_full => return None,
+            Act::Arm(Timer::Poll) if self.line.is_away() && self.line.is_full() => return None,
             Act::Arm(timer) => {
-                let is_look = timer == Timer::Poll && self.is_full;
+                let is_look = timer == Timer::Poll && self.line.is_full();
                 let is_of_gate = timer == Timer::Blocked;
                 let dates = Dates {
                     shut_until: is_of_gate.then(|| self.gate.shut_until(at.wall)).flatten(),

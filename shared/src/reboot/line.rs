@@ -36,6 +36,8 @@ const UNWATCHED: SignedDuration = SignedDuration::from_secs(5);
 pub struct Line {
     /// The entries that were shown last, and since when each has its place, if it says so. `None`: nothing was shown since the watch began.
     shown: Option<BTreeMap<EntryId, Option<Timestamp>>>,
+    /// Whether the lock, as last read or shown, leaves no slot for us.
+    is_full: bool,
     /// How many nodes may take the lock before a waiter looks away for the first time.
     patience: usize,
     /// The same with what chance adds, once it is drawn.
@@ -57,6 +59,7 @@ impl Line {
     pub fn new(patience: usize) -> Line {
         Line {
             shown: None,
+            is_full: false,
             patience,
             enough: None,
             passed: 0,
@@ -67,8 +70,19 @@ impl Line {
         }
     }
 
+    /// Takes whether the lock, as read, leaves no slot for us.
+    pub fn read(&mut self, is_full: bool) {
+        self.is_full = is_full;
+    }
+
+    /// Whether the lock, as last read or shown, leaves no slot for us.
+    pub fn is_full(&self) -> bool {
+        self.is_full
+    }
+
     /// Takes what the watch shows of the lock, and whether that leaves no slot for us.
     pub fn show(&mut self, lock: &LockView, is_full: bool, wall: Timestamp) {
+        self.is_full = is_full;
         let record = lock.record.as_ref().present();
         let entries = record.map_or(&[][..], |record| record.entries.as_slice());
         let now = entries.iter().map(|entry| (entry.id(), began(entry))).collect();

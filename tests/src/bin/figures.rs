@@ -18,7 +18,7 @@ Each figure is ours and a peer's in the same run, by turns, since machines diffe
   compute   one review without network, beside decoding it. Half a minute, and a release build
   quick     the same, built as the tests are. Seconds
   drain     a node of 250 pods, and one with a budget, beside kubectl and the least that a drain needs. Four minutes
-  rollout   from the release of the lock to the next node's cordon, and the requests of agents that wait. Five minutes
+  rollout   from the release of the lock to the next node's cordon, and the requests of agents that wait. 15 minutes
   size      programs, images, memory, start, a changed certificate. A minute, and a release build of both programs
   agent     memory and requests of an agent, idle and blocked. 25 minutes
   hop       reviews over TLS, beside a plain webhook in Go, and TLS and HTTP alone. About 6 minutes, and a release build
@@ -43,7 +43,7 @@ const LOAD: Duration = Duration::from_secs(5);
 const WINDOW: Duration = Duration::from_mins(11);
 
 /// Small, and large enough to show how the cost grows.
-const POOLS: [usize; 2] = [50, 200];
+const POOLS: [usize; 2] = [60, 200];
 
 /// Measure Cordonhold beside its peers
 #[derive(Parser)]
@@ -59,8 +59,8 @@ struct FiguresArgs {
     /// How long a load is sent, each time, and an agent is watched [default: 5s, agent: 11m]
     #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
     time: Option<Duration>,
-    /// How many nodes the pools of a rollout have [default: 50 and 200]
-    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(13..))]
+    /// How many nodes the pools of a rollout have [default: 60 and 200]
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(43..))]
     nodes: Vec<u16>,
     /// Print one object of JSON a line
     #[arg(long)]

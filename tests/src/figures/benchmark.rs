@@ -66,7 +66,7 @@ impl Benchmark {
             }
             Self::Rollout => {
                 "All nodes of a pool want a reboot at once, and one at a time is rebooted, as KWOK and directories play it: from the release of the lock to the \
-                 next node's cordon (`handover`), and the requests of all agents for each rebooted node, those that wait included. The nodes are empty, so no \
+                 next node's cordon (`handover`), and the requests of all agents for each rebooted node, those that wait included, once 32 nodes are rebooted. The nodes are empty, so no \
                  pod is evicted. The agent is built as the tests are."
             }
             Self::Drain => {
@@ -113,8 +113,8 @@ impl Benchmark {
                  Left: of 200 KiB a sixth is the growth of the buffer that takes the body, which is not made at once for whatever size a client claims."
             }
             Self::Rollout => {
-                "Those that wait read the lock when their watch shows a free slot, and seldom otherwise; before that they read it at each change, and 20 nodes asked 429 times \
-                 for each that was rebooted. \
+                "Those that wait read the lock when their watch shows a free slot, and seldom otherwise; before, they read it at each change, \
+                 so that the requests grew with the square of the nodes. \
                  Left: about 19 requests are the agent's check of its own permissions at its start, ten are Events, and each read of the lock is two where kured's \
                  DaemonSet may appear (`--lock-on=auto`)."
             }

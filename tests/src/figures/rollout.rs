@@ -24,14 +24,14 @@ use crate::install::{install, manifests};
 use crate::machine::{Machine, machines};
 use crate::{NAMESPACE, programs, wait};
 
-/// Reboots that are not counted: at first all agents stamp their wish at once.
-const FIRST: usize = 2;
+/// Reboots that are not counted: at first all agents stamp their wish and watch the lock, until each has looked away once.
+const FIRST: usize = 32;
 /// Reboots that are counted.
 const COUNTED: usize = 10;
 /// How many agents are started at a time.
 const STARTED_AT_ONCE: usize = 10;
 /// Longest time for all reboots. One takes about 7 s, of which the machine is down for 3.
-const TIMEOUT: Duration = Duration::from_mins(10);
+const TIMEOUT: Duration = Duration::from_mins(15);
 /// The shortest delay, since nothing happens in it here.
 const FLAGS: [&str; 1] = ["--reboot-delay=1s"];
 

@@ -219,7 +219,7 @@ impl Cycle {
             }
             // A held Node fills a slot even if somebody has removed its entry.
             Ok(_) => self.ask(Stage::Waiting(Waiting::ListingHeld(survey)), Ask::ListHeld),
-            Err(holders) => self.lock_held(&survey, holders),
+            Err(holders) => self.lock_held(&survey, &holders),
         }
     }
 
@@ -257,7 +257,7 @@ impl Cycle {
         self.pool_size = Some(pool.size);
         match self.acquire(&survey.lock, &survey.over, &BTreeSet::new()) {
             Ok(_) => self.ask(Stage::Waiting(Waiting::ListingHeld(survey)), Ask::ListHeld),
-            Err(holders) => self.lock_held(&survey, holders),
+            Err(holders) => self.lock_held(&survey, &holders),
         }
     }
 
@@ -272,7 +272,7 @@ impl Cycle {
                 let listing = Stage::Waiting(Waiting::ListingBlockers { survey, held });
                 self.ask(listing, Ask::ListBlockers)
             }
-            Err(holders) => self.lock_held(&survey, holders),
+            Err(holders) => self.lock_held(&survey, &holders),
         }
     }
 
@@ -293,7 +293,7 @@ impl Cycle {
         }
         let record = match self.acquire(&survey.lock, &survey.over, held) {
             Ok(record) => record,
-            Err(holders) => return self.lock_held(survey, holders),
+            Err(holders) => return self.lock_held(survey, &holders),
         };
         // The entry is to say what the cordon was. After a gap the watch has yet to show it.
         let Some(was) = self.seen.as_ref().map(|node| node.spec.unschedulable) else {
@@ -354,7 +354,7 @@ impl Cycle {
     }
 
     /// Waits for a lock that these nodes fill.
-    fn lock_held(&mut self, survey: &Survey, holders: BTreeSet<String>) -> Step {
+    fn lock_held(&mut self, survey: &Survey, holders: &BTreeSet<String>) -> Step {
         let is_stalled = std::mem::take(&mut self.stalled);
         let mut said = self.say(Report::LockHeld(holders.clone()));
         // Other holders begin the wait for a stall anew.
