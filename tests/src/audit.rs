@@ -114,3 +114,21 @@ pub(crate) fn read(directory: &Path) -> Result<Vec<Asked>> {
     }
     Ok(asked)
 }
+
+/// How often each kind of request was sent: its verb and its resource, whatever the object's name.
+pub(crate) fn kinds(asked: &[Asked]) -> BTreeMap<String, usize> {
+    let mut kinds = BTreeMap::new();
+    for Asked {
+        verb, object, uri, ..
+    } in asked
+    {
+        let of_resource = [object.resource.as_str(), object.subresource.as_str()].join("/");
+        // What is about no resource, such as the API server's version, has a path alone.
+        let what = match of_resource.trim_end_matches('/') {
+            "" => uri.split('?').next().unwrap_or_default(),
+            resource => resource,
+        };
+        *kinds.entry(format!("{verb} {what}")).or_default() += 1;
+    }
+    kinds
+}

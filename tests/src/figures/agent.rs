@@ -2,7 +2,6 @@
 //!
 //! It is the agent as it ships, on a real control plane whose audit log has the requests. It has no peer here, see `size`.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::size::MEGABYTES;
 use super::{Figure, Goal, megabytes};
-use crate::audit::Asked;
+use crate::audit::{self, Asked};
 use crate::control_plane::{ControlPlane, Options};
 use crate::install::{install, manifests};
 use crate::machine::Machine;
@@ -53,20 +52,11 @@ pub async fn measure(window: Duration, tell: impl Fn(&str)) -> Result<Vec<Figure
             |what: &str, value, unit, goal| Figure::alone(format!("agent-{what}-{name}"), value, unit, goal);
         figures.push(of("memory", memory, "MB", Goal::OursAtMost(MEGABYTES)));
         figures.push(of("requests", an_hour(asked.len()), "requests/h", Goal::None));
-        for (kind, count) in kinds(&asked) {
+        for (kind, count) in audit::kinds(&asked) {
             tell(&format!("{:.0} an hour: {kind}", an_hour(count)));
         }
     }
     Ok(figures)
-}
-
-fn kinds(asked: &[Asked]) -> BTreeMap<String, usize> {
-    let mut kinds = BTreeMap::new();
-    for asked in asked {
-        let path = asked.uri.split('?').next().unwrap_or_default();
-        *kinds.entry(format!("{} {path}", asked.verb)).or_default() += 1;
-    }
-    kinds
 }
 
 /// An agent's memory in megabytes after it was in this state for `window`, and its requests in that time.

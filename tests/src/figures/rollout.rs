@@ -3,7 +3,7 @@
 //! From the release of the lock to the next node's cordon, and what all agents ask meanwhile for each rebooted node, from the API server's audit log.
 //! The nodes are empty, so there are no evictions. Not here: a drain, see `drain`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use k8s_openapi::api::core::v1::Node;
 use kube::{Api, ResourceExt as _};
 
 use super::{Figure, Goal, median};
-use crate::audit::Asked;
+use crate::audit;
 use crate::control_plane::{ControlPlane, Options};
 use crate::follow::{Change, follow};
 use crate::install::{install, manifests};
@@ -65,7 +65,7 @@ pub async fn measure(pools: &[usize], tell: impl Fn(&str)) -> Result<Vec<Figure>
         let (from, to) = (seen.releases[FIRST - 1], seen.releases[FIRST + COUNTED - 1]);
         let mut asked = plane.requests_of_agents()?;
         asked.retain(|asked| asked.at > from && asked.at <= to);
-        for (kind, count) in kinds(&asked) {
+        for (kind, count) in audit::kinds(&asked) {
             tell(&format!("{:.1} a reboot: {kind}", each(count)));
         }
         let of = |what: &str, value, unit, goal| {
@@ -158,16 +158,4 @@ fn handovers(seen: &Seen) -> Vec<f64> {
 fn each(count: usize) -> f64 {
     let of = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
     of(count) / of(COUNTED)
-}
-
-/// How often each kind of request was sent, whatever the object's name.
-fn kinds(asked: &[Asked]) -> BTreeMap<String, usize> {
-    let mut kinds = BTreeMap::new();
-    for asked in asked {
-        let object = &asked.object;
-        let resource = [object.resource.as_str(), object.subresource.as_str()].join("/");
-        let kind = format!("{} {}", asked.verb, resource.trim_end_matches('/'));
-        *kinds.entry(kind).or_default() += 1;
-    }
-    kinds
 }

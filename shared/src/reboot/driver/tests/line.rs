@@ -55,6 +55,17 @@ fn lock_reads(shell: &Shell) -> usize {
     shell.log.iter().filter(|call| *call == "ReadLock").count()
 }
 
+/// Once its turn is over, the waiter takes the lock.
+fn assert_takes_the_lock(shell: &mut Shell) {
+    shell.now += TURN;
+    go_on(shell);
+    assert!(
+        shell.log.iter().any(|call| call == "PatchLock"),
+        "{:?}",
+        shell.log
+    );
+}
+
 #[test]
 fn a_lock_that_passes_from_one_node_to_another_is_not_read() {
     let mut shell = waiting();
@@ -70,13 +81,7 @@ fn a_lock_that_is_free_is_read_after_a_turn() {
     locked_by(&mut shell, &[]);
     show(&mut shell);
     assert_eq!(lock_reads(&shell), 0, "{:?}", shell.log);
-    shell.now += TURN;
-    go_on(&mut shell);
-    assert!(
-        shell.log.iter().any(|call| call == "PatchLock"),
-        "{:?}",
-        shell.log
-    );
+    assert_takes_the_lock(&mut shell);
 }
 
 #[test]
@@ -174,13 +179,7 @@ fn a_waiter_that_comes_back_to_a_free_lock_takes_it() {
     locked_by(&mut shell, &[]);
     let _: Duration = come_back(&mut shell);
     show(&mut shell);
-    shell.now += TURN;
-    go_on(&mut shell);
-    assert!(
-        shell.log.iter().any(|call| call == "PatchLock"),
-        "{:?}",
-        shell.log
-    );
+    assert_takes_the_lock(&mut shell);
 }
 
 #[test]
@@ -218,13 +217,7 @@ fn a_waiter_that_has_its_turn_does_not_look_away() {
     locked_by(&mut shell, &[("b", TAKEN), ("d", TAKEN)]);
     show(&mut shell);
     assert!(is_watching(&shell));
-    shell.now += TURN;
-    go_on(&mut shell);
-    assert!(
-        shell.log.iter().any(|call| call == "PatchLock"),
-        "{:?}",
-        shell.log
-    );
+    assert_takes_the_lock(&mut shell);
 }
 
 #[test]
