@@ -10,11 +10,14 @@
 
 pub(crate) mod cache;
 pub mod debian;
+mod installed;
 mod kubernetes;
 mod module;
 mod progress;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
 
@@ -79,6 +82,9 @@ const RENDERERS_PACKAGES: [&str; 2] = [
     "github.com/helm-unittest/helm-unittest/cmd/helm-unittest",
 ];
 
+/// The programs of this machine that are used: none but after [`Assets::take_installed`].
+static INSTALLED: OnceLock<BTreeMap<&'static str, PathBuf>> = OnceLock::new();
+
 /// Paths of the programs and files that a control plane runs with.
 #[derive(Debug, Clone)]
 pub struct Assets {
@@ -98,6 +104,20 @@ impl Assets {
         Self::of(Kubernetes::chosen()?)
     }
 
+    /// From now on takes programs of `PATH` where they are as new as those that would be built, for people who look around rather than test.
+    /// Returns a line about each that is used, and about what is there but cannot be used. Not with `KUBEBUILDER_ASSETS` or
+    /// `CORDONHOLD_KUBERNETES`: they say what to run.
+    pub fn take_installed() -> Result<Vec<String>> {
+        if given_directory().is_some() || Kubernetes::is_named() {
+            return Ok(Vec::new());
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let kwok = Module::new(CONTROL_PLANE).requires(KWOK_MODULE)?;
+        let found = installed::find(&path, Kubernetes::Newest, &kwok);
+        let _ = INSTALLED.get_or_init(|| found.programs);
+        Ok(found.said)
+    }
+
     /// The same for this release of Kubernetes, whatever `CORDONHOLD_KUBERNETES` says.
     pub fn of(kubernetes: Kubernetes) -> Result<Self> {
         let programs = Entry::Programs(kubernetes);
@@ -107,8 +127,8 @@ impl Assets {
             kube_controller_manager: find(programs, "kube-controller-manager")?,
             kube_scheduler: find(programs, "kube-scheduler")?,
             kubectl: find(programs, "kubectl")?,
-            // A client of any Kubernetes.
-            kwok: find(Entry::Programs(Kubernetes::Newest), "kwok")?,
+            // Last: the control plane's build has compiled most of it.
+            kwok: find(Entry::Kwok, "kwok")?,
             stages: find(Entry::Stages, "stages.yaml")?,
         })
     }
@@ -172,8 +192,16 @@ pub fn renderers() -> Result<PathBuf> {
 
 /// The path of a file: in `KUBEBUILDER_ASSETS` if it is there, else in this entry of the cache.
 fn find(entry: Entry, name: &str) -> Result<PathBuf> {
+    let is_newest = !matches!(entry, Entry::Programs(Kubernetes::Oldest));
+    if let Some(path) = INSTALLED
+        .get()
+        .and_then(|installed| installed.get(name))
+        .filter(|_| is_newest)
+    {
+        return Ok(path.clone());
+    }
     // That directory has the newest Kubernetes, or what its owner takes for that.
-    let given = given_directory().filter(|_| !matches!(entry, Entry::Programs(Kubernetes::Oldest)));
+    let given = given_directory().filter(|_| is_newest);
     if let Some(directory) = &given {
         ensure!(
             directory.is_dir(),
@@ -199,8 +227,10 @@ fn given_directory() -> Option<PathBuf> {
 /// One kind of directory in the cache.
 #[derive(Debug, Clone, Copy)]
 enum Entry {
-    /// The control plane; beside the newest, KWOK.
+    /// The control plane.
     Programs(Kubernetes),
+    /// KWOK alone, a client of any Kubernetes: package managers often have the one without the other.
+    Kwok,
     /// KWOK's stages. A separate entry, because they need no compiling and a directory of ready programs often lacks them.
     Stages,
     /// The kubelet of the newest Kubernetes alone.
@@ -223,6 +253,7 @@ impl Entry {
     fn name(self) -> &'static str {
         match self {
             Self::Programs(_) => "programs",
+            Self::Kwok => "kwok",
             Self::Stages => "stages",
             Self::Kubelet => "kubelet",
             Self::Prometheus => "prometheus",
@@ -238,7 +269,7 @@ impl Entry {
     fn module(self) -> Module {
         match self {
             Self::Programs(kubernetes) => kubernetes.module(),
-            Self::Stages | Self::Kubelet => Kubernetes::Newest.module(),
+            Self::Kwok | Self::Stages | Self::Kubelet => Kubernetes::Newest.module(),
             Self::Prometheus => Module::new(PROMETHEUS),
             Self::Alertmanager => Module::new(ALERTMANAGER),
             Self::CertManager => Module::new(CERT_MANAGER),
@@ -251,8 +282,9 @@ impl Entry {
     /// What makes its content, beside the files of its module.
     fn recipe(self) -> Vec<String> {
         match self {
-            Self::Programs(kubernetes) => with_stages(kubernetes),
-            Self::Stages => with_stages(Kubernetes::Newest),
+            Self::Programs(kubernetes) => kubernetes.build_flags(),
+            Self::Kwok => flags(&[KWOK_PACKAGE]),
+            Self::Stages => STAGES.map(str::to_owned).to_vec(),
             Self::Kubelet => [Kubernetes::Newest.build_flags(), vec![KUBELET_SOURCE.to_owned()]].concat(),
             Self::Prometheus => flags(&PROMETHEUS_FLAGS),
             Self::Alertmanager => flags(&[ALERTMANAGER_PAGE]),
@@ -266,7 +298,8 @@ impl Entry {
     fn version(self) -> Result<String> {
         match self {
             Self::Programs(kubernetes) => Ok(kubernetes.version().to_owned()),
-            Self::Stages | Self::Kubelet => Ok(Kubernetes::Newest.version().to_owned()),
+            Self::Kwok | Self::Stages => self.module().requires(KWOK_MODULE),
+            Self::Kubelet => Ok(Kubernetes::Newest.version().to_owned()),
             Self::Prometheus => self.module().requires("github.com/prometheus/prometheus"),
             Self::Alertmanager => self.module().requires(ALERTMANAGER_MODULE),
             Self::CertManager => self.module().requires(CERT_MANAGER_MODULE),
@@ -293,6 +326,7 @@ impl Entry {
         self.module().check_go()?;
         match self {
             Self::Programs(kubernetes) => kubernetes.build_programs(directory),
+            Self::Kwok => build_kwok(directory),
             Self::Stages => collect_stages(directory),
             Self::Kubelet => build_kubelet(directory),
             Self::Prometheus => build_prometheus(directory),
@@ -305,15 +339,20 @@ impl Entry {
     }
 }
 
-/// What makes the entries of a control plane.
-fn with_stages(kubernetes: Kubernetes) -> Vec<String> {
-    [kubernetes.build_flags(), STAGES.map(str::to_owned).to_vec()].concat()
-}
-
 /// The flags for a program of somebody else, with these in their midst.
 fn flags(others: &[&str]) -> Vec<String> {
     let all = [&["-trimpath", "-buildvcs=false"], others, &["-ldflags", "-s -w"]].concat();
     all.into_iter().map(str::to_owned).collect()
+}
+
+fn build_kwok(directory: &Path) -> Result<()> {
+    let title = format!(
+        "building KWOK {} from source, once (about 4 minutes on 2 cores, seconds after the control plane)",
+        Entry::Kwok.version()?
+    );
+    Entry::Kwok
+        .module()
+        .build(title, flags(&[]), &[KWOK_PACKAGE], directory)
 }
 
 fn build_kubelet(directory: &Path) -> Result<()> {

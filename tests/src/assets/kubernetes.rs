@@ -1,11 +1,12 @@
 //! The releases of Kubernetes that a control plane can be built of, from `control-plane/`, and how one is chosen.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
 use super::module::Module;
-use super::{CONTROL_PLANE, KWOK_PACKAGE, MULTI_CALL, given_directory};
+use super::{CONTROL_PLANE, MULTI_CALL, given_directory};
 
 /// The environment variable that chooses one by its minor version.
 const VARIABLE: &str = "CORDONHOLD_KUBERNETES";
@@ -24,7 +25,7 @@ impl Kubernetes {
 
     /// The one that `CORDONHOLD_KUBERNETES` names, else the newest.
     pub fn chosen() -> Result<Self> {
-        let Some(named) = std::env::var_os(VARIABLE).filter(|value| !value.is_empty()) else {
+        let Some(named) = named() else {
             return Ok(Self::Newest);
         };
         ensure!(
@@ -39,6 +40,11 @@ impl Kubernetes {
                 Self::ALL.map(Self::minor).join(" or ")
             )
         })
+    }
+
+    /// Whether somebody has chosen one.
+    pub(super) fn is_named() -> bool {
+        named().is_some()
     }
 
     /// The newest patch that the module proxy serves.
@@ -84,20 +90,20 @@ impl Kubernetes {
     }
 
     pub(super) fn build_programs(self, directory: &Path) -> Result<()> {
-        let (others, packages): (_, &[&str]) = match self {
-            Self::Oldest => ("", &["."]),
-            Self::Newest => (" and KWOK", &[".", KWOK_PACKAGE]),
-        };
         let title = format!(
-            "building etcd, Kubernetes {}{others} from source, once (about 10 minutes on 2 cores)",
+            "building etcd and Kubernetes {} from source, once (about 8 minutes on 2 cores)",
             self.version()
         );
         self.module()
-            .build(title, self.build_flags(), packages, directory)?;
+            .build(title, self.build_flags(), &["."], directory)?;
         for name in MULTI_CALL {
             std::os::unix::fs::symlink("control-plane", directory.join(name))
                 .with_context(|| format!("failed to link {name}"))?;
         }
         Ok(())
     }
+}
+
+fn named() -> Option<OsString> {
+    std::env::var_os(VARIABLE).filter(|value| !value.is_empty())
 }

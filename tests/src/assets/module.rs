@@ -2,13 +2,20 @@
 //!
 //! Not here: which programs are built from them, and where these are kept, see [`super`].
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::MULTI_CALL;
 use super::progress::Progress;
+
+/// Go's compiler collects no garbage below this size, which saves a fifth of its time.
+const FAST: [(&str, &str); 2] = [("GOGC", "off"), ("GOMEMLIMIT", "2GiB")];
+/// The linker would throw it away.
+const NO_DWARF: &str = "-gcflags=all=-dwarf=false";
 
 /// A Go module: the name of its directory, and of the files there that say what it requires.
 #[derive(Debug, Clone, Copy)]
@@ -149,9 +156,12 @@ impl Module {
         directory: &Path,
     ) -> Result<()> {
         let mut progress = Progress::new(title);
+        let missing = self.stale(&flags, packages, &mut progress)?;
+        progress.expect(missing);
         let mut child = self
             .go()
-            .args(["build", "-v", "-modfile", self.go_mod])
+            .envs(FAST)
+            .args(["build", "-v", NO_DWARF, "-modfile", self.go_mod])
             .args(flags)
             .arg("-o")
             .arg(directory)
@@ -172,6 +182,32 @@ impl Module {
             said.join("\n")
         );
         Ok(())
+    }
+
+    /// How many packages are not built yet of those that these are built from. 0 if Go cannot say: then the build says why.
+    fn stale(self, flags: &[String], packages: &[&str], progress: &mut Progress) -> Result<usize> {
+        let mut child = self
+            .go()
+            .args(["list", "-deps", NO_DWARF, "-modfile", self.go_mod])
+            .args(flags)
+            .args(["-f", "{{if .Stale}}{{.ImportPath}}{{end}}"])
+            .args(packages)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("failed to run go list")?;
+        let (stdout, stderr) = child
+            .stdout
+            .take()
+            .zip(child.stderr.take())
+            .context("go list has no output")?;
+        let listed = thread::spawn(|| io::read_to_string(stdout));
+        // Whatever is missing is downloaded here.
+        drop(progress.follow(stderr));
+        let _ = child.wait().context("failed to wait for go list")?;
+        let listed = listed.join().ok().and_then(Result::ok).unwrap_or_default();
+        Ok(listed.lines().count())
     }
 }
 

@@ -6,6 +6,10 @@ use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
 use std::time::{Duration, Instant};
 
 const PIPED_PROGRESS_INTERVAL: Duration = Duration::from_secs(15);
+/// Before this too few packages are built for a guess at the rest.
+const TELLING: Duration = Duration::from_secs(30);
+/// The time grows with this power of the number of packages, as measured with Kubernetes: small ones come first.
+const GROWTH: f64 = 1.5;
 const TERMINAL_PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Shows on standard error how far a build is: on a terminal one line that is overwritten, elsewhere a line every 15 s.
@@ -14,6 +18,8 @@ pub(super) struct Progress {
     started: Instant,
     shown: Option<Instant>,
     packages: usize,
+    /// How many packages there will be, and when the first of them was begun.
+    expected: Option<(usize, Instant)>,
     on_terminal: bool,
 }
 
@@ -25,10 +31,16 @@ impl Progress {
             started: Instant::now(),
             shown: None,
             packages: 0,
+            expected: None,
             on_terminal,
         };
         progress.show("");
         progress
+    }
+
+    /// From now on so many packages are built. 0 if nobody knows.
+    pub(super) fn expect(&mut self, packages: usize) {
+        self.expected = (packages > 0).then(|| (packages, Instant::now()));
     }
 
     /// Counts the packages that `go build -v` names on `stderr` until it ends. Returns the other lines: they say what went wrong.
@@ -75,16 +87,12 @@ impl Progress {
     }
 
     fn print(&self, now_at: &str) {
-        let elapsed = self.started.elapsed().as_secs();
-        let packages = match self.packages {
-            0 => String::new(),
-            packages => format!("{packages} packages "),
-        };
+        let expected = self.expected.map(|(of, since)| (of, since.elapsed()));
         let line = format!(
-            "{}: {}:{:02}, {packages}{now_at}",
+            "{}: {}, {}{now_at}",
             self.title,
-            elapsed / 60,
-            elapsed % 60,
+            minutes(self.started.elapsed()),
+            count(self.packages, expected)
         );
         let mut stderr = std::io::stderr().lock();
         // If standard error is closed, nobody reads this.
@@ -107,6 +115,31 @@ impl Progress {
     }
 }
 
+/// How many packages are built, of how many, and about how long the others will take. `expected` has how many there will be, and how long
+/// they are being built.
+fn count(packages: usize, expected: Option<(usize, Duration)>) -> String {
+    let Some((of, elapsed)) = expected else {
+        return match packages {
+            0 => String::new(),
+            packages => format!("{packages} packages "),
+        };
+    };
+    let left = match (u32::try_from(of), u32::try_from(packages)) {
+        (Ok(of), Ok(built @ 1..)) if built < of && elapsed >= TELLING => {
+            let whole = elapsed.mul_f64((f64::from(of) / f64::from(built)).powf(GROWTH));
+            format!("about {} left, ", minutes(whole.saturating_sub(elapsed)))
+        }
+        _ => String::new(),
+    };
+    format!("{left}{packages} of {of} packages ")
+}
+
+/// A time as minutes and seconds, such as `8:05`.
+fn minutes(time: Duration) -> String {
+    let seconds = time.as_secs();
+    format!("{}:{:02}", seconds / 60, seconds % 60)
+}
+
 /// Whether a line is a package path as `go build -v` prints it: no space, tab or colon.
 fn is_package(line: &str) -> bool {
     !line.is_empty() && !line.starts_with('#') && !line.contains([' ', ':', '\t'])
@@ -117,4 +150,33 @@ fn terminal_columns() -> usize {
         .ok()
         .and_then(|columns| columns.parse().ok())
         .unwrap_or(100)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::count;
+
+    #[test]
+    fn the_packages_that_are_left_say_how_long_it_will_take() {
+        let of_2800 = |packages, seconds| count(packages, Some((2800, Duration::from_secs(seconds))));
+        assert_eq!(of_2800(700, 120), "about 14:00 left, 700 of 2800 packages ");
+        assert_eq!(of_2800(2800, 480), "2800 of 2800 packages ");
+        assert_eq!(of_2800(2900, 480), "2900 of 2800 packages ");
+    }
+
+    #[test]
+    fn nothing_is_said_of_the_rest_at_first_or_of_an_unknown_number() {
+        assert_eq!(
+            count(0, Some((2800, Duration::from_secs(60)))),
+            "0 of 2800 packages "
+        );
+        assert_eq!(
+            count(9, Some((2800, Duration::from_secs(5)))),
+            "9 of 2800 packages "
+        );
+        assert_eq!(count(7, None), "7 packages ");
+        assert_eq!(count(0, None), "");
+    }
 }

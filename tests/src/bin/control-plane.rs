@@ -36,7 +36,8 @@ Examples:
   cargo control-plane --install --pods 30                      also a release of the chart, and pods to drain
   cargo control-plane --install -- --set webhook.mode=enforce  arguments after -- go to helm install
 
-The first start builds Kubernetes and helm from source, which takes minutes and needs Go; KUBEBUILDER_ASSETS names a directory with binaries instead.";
+The first start builds Kubernetes and helm from source, which takes minutes and needs Go. It uses etcd, Kubernetes and KWOK of PATH instead \
+if a package manager installed them and they are new enough; it says so, or why not. KUBEBUILDER_ASSETS names a directory with binaries instead.";
 
 #[derive(Parser)]
 #[command(name = "cargo control-plane", about = "A real Kubernetes control plane with fake nodes, on which Cordonhold's own pods really run", after_help = EXAMPLES)]
@@ -65,6 +66,9 @@ fn main() -> ExitCode {
 
 fn run(args: &ControlPlaneArgs) -> Result<()> {
     // Before we catch signals, so that Ctrl-C ends a build as it ends any program.
+    for line in Assets::take_installed()? {
+        eprintln!("control-plane: {line}");
+    }
     drop(Assets::find()?);
     let helm = assets::helm()?;
     drop(programs::build_all(&[

@@ -44,8 +44,10 @@ Examples:
   cargo demo | tee demo.txt   without colour; on a terminal, NO_COLOR=1 does that
   cargo demo --keep           look around afterwards with kubectl
 
-The first start builds Kubernetes from source, which takes minutes and needs Go;
-KUBEBUILDER_ASSETS names a directory with binaries instead.";
+The first start builds Kubernetes from source, which takes minutes and needs Go.
+It uses etcd, Kubernetes and KWOK of PATH instead if a package manager installed
+them and they are new enough; it says so, or why not. KUBEBUILDER_ASSETS names a
+directory with binaries instead.";
 
 #[derive(Parser)]
 #[command(name = "cargo demo", about = "Show what Cordonhold is for, on a real Kubernetes control plane", after_help = ACTS)]
@@ -77,6 +79,9 @@ fn main() -> ExitCode {
 
 fn run(args: &DemoArgs) -> Result<ExitCode> {
     // Before we catch signals, so that Ctrl-C ends a build as it ends any program.
+    for line in Assets::take_installed()? {
+        eprintln!("demo: {line}");
+    }
     drop(Assets::find()?);
     drop(programs::build([
         Program::Leash,
