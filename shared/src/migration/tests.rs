@@ -155,6 +155,29 @@ fn what_is_no_flag_moves_or_is_told() {
     assert_eq!(values["monitoring"], json!({ "podMonitor": { "enabled": true } }));
 }
 
+/// What the API server writes by itself would be most of the plan of a DaemonSet that was read from a cluster.
+#[test]
+fn what_the_api_server_writes_where_nobody_has_said_anything_is_not_told() {
+    let bare = json!({ "name": "kured", "image": "kured:1" });
+    let container = json!({
+        "name": "kured", "image": "kured:1", "imagePullPolicy": "IfNotPresent",
+        "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
+    });
+    let mut pod = json!({
+        "restartPolicy": "Always", "dnsPolicy": "ClusterFirst", "schedulerName": "default-scheduler", "terminationGracePeriodSeconds": 30,
+        "enableServiceLinks": true, "hostNetwork": false, "hostIPC": false,
+    });
+    let told = |container: &Value, pod: &Value| {
+        let lines = planned(container, pod).lines.into_iter();
+        lines.map(|line| line.setting).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&container, &pod), told(&bare, &json!({})));
+    pod["dnsPolicy"] = json!("Default");
+    pod["hostNetwork"] = json!(true);
+    let more = told(&container, &pod);
+    assert!(more.contains(&"dnsPolicy, hostNetwork".to_owned()), "{more:?}");
+}
+
 /// Whoever sends the plan to somebody sends no secret with it, and the values say where the agents read it.
 #[test]
 fn a_secret_is_read_from_a_secret_unless_it_is_asked_for() {

@@ -99,6 +99,20 @@ fn a_turn_ends_when_another_node_takes_the_lock_first() {
 }
 
 #[test]
+fn a_lock_that_was_free_for_no_longer_than_a_look_took_is_not_read() {
+    let mut shell = waiting();
+    for holders in [&[][..], &[("b", TAKEN)]] {
+        locked_by(&mut shell, holders);
+        let lease = shell.lease();
+        shell.observed(Observed::Lock(Change::Present(lease)));
+    }
+    go_on(&mut shell);
+    shell.now += TURN;
+    go_on(&mut shell);
+    assert_eq!(shell.log, [""; 0]);
+}
+
+#[test]
 fn a_full_lock_whose_watch_is_silent_is_read_again_more_and_more_seldom() {
     let mut shell = waiting();
     let mut pauses = Vec::new();
