@@ -197,6 +197,25 @@ fn a_waiter_that_comes_back_to_a_free_lock_takes_it() {
 }
 
 #[test]
+fn a_waiter_that_comes_back_reads_the_lock_even_if_the_watch_stays_silent() {
+    let mut shell = waiting();
+    let _: usize = pass_until_away(&mut shell);
+    let _: Duration = come_back(&mut shell);
+    let since = shell.now;
+    for _ in 0..5 {
+        if lock_reads(&shell) == 0 {
+            wake(&mut shell);
+        }
+    }
+    assert!(lock_reads(&shell) > 0, "{:?}", shell.log);
+    assert!(
+        shell.now.since(since) <= Duration::from_secs(10),
+        "{:?}",
+        shell.now
+    );
+}
+
+#[test]
 fn a_waiter_stays_if_the_lock_was_free_for_seconds_before_it_was_taken_or_is_free() {
     let taken = [("c", "1970-01-01T00:01:00Z")];
     for (holders, freed, stays) in [
