@@ -19,10 +19,15 @@ fn waiting() -> Shell {
     shell
 }
 
-/// The watch of the lock shows it as it is, and the waiter goes on.
-fn show(shell: &mut Shell) {
+/// The watch of the lock shows it as it is.
+fn tell(shell: &mut Shell) {
     let lease = shell.lease();
     shell.observed(Observed::Lock(Change::Present(lease)));
+}
+
+/// It does, and the waiter goes on.
+fn show(shell: &mut Shell) {
+    tell(shell);
     go_on(shell);
 }
 
@@ -103,8 +108,7 @@ fn a_lock_that_was_free_for_no_longer_than_a_look_took_is_not_read() {
     let mut shell = waiting();
     for holders in [&[][..], &[("b", TAKEN)]] {
         locked_by(&mut shell, holders);
-        let lease = shell.lease();
-        shell.observed(Observed::Lock(Change::Present(lease)));
+        tell(&mut shell);
     }
     go_on(&mut shell);
     shell.now += TURN;
