@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use super::{Kubernetes, MULTI_CALL};
 
-/// The oldest etcd that is taken: what the supported Kubernetes releases are tested with begins here.
+/// The oldest etcd that is taken: the minor before the one that is built.
 const ETCD_MIN: (u32, u32) = (3, 6);
 const KWOK: &str = "kwok";
 
